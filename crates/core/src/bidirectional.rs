@@ -1,0 +1,77 @@
+//! Two layers over the same sequence, one in each direction.
+
+use crate::{layer, Carry, Layer, Pass, Sequence};
+use candle::{bail, Module, Result, Tensor, D};
+
+/// A layer that runs forward and one that runs from each example's end to its beginning, their outputs side by side
+/// (Schuster and Paliwal 1997).
+///
+/// Outputs are `(batch, time, forward + reverse)`; the carry has two parts, forward first. The carry of the reversed
+/// part is the state behind the end of the sequence: it starts a run, but a sequence that comes in chunks cannot be
+/// continued by it.
+pub struct Bidirectional<F, R> {
+    forward: F,
+    reverse: R,
+}
+
+impl<F: Layer, R: Layer> Bidirectional<F, R> {
+    /// The two directions; `reverse` must itself run in reverse, as [`crate::Rnn::reversed`] does.
+    ///
+    /// # Errors
+    /// If the two do not accept the same number of features, or one is more than one layer deep.
+    pub fn new(forward: F, reverse: R) -> Result<Self> {
+        let (expected, found) = (forward.input_size(), reverse.input_size());
+        if expected != found {
+            bail!("bidirectional: expected {expected} input features in both directions, got {found} in reverse")
+        }
+        if forward.depth().max(reverse.depth()) != 1 {
+            bail!("bidirectional: expected one layer in each direction; stack bidirectional layers instead")
+        }
+        Ok(Self { forward, reverse })
+    }
+
+    fn parts<'a>(&self, carry: Option<&'a Carry>) -> Result<(Option<&'a Carry>, Option<&'a Carry>)> {
+        let Some(carry) = carry else { return Ok((None, None)) };
+        let parts = carry.parts(2)?;
+        Ok((Some(&parts[0]), Some(&parts[1])))
+    }
+}
+
+impl<F: Layer, R: Layer> Layer for Bidirectional<F, R> {
+    fn input_size(&self) -> usize {
+        self.forward.input_size()
+    }
+
+    fn output_size(&self) -> usize {
+        self.forward.output_size() + self.reverse.output_size()
+    }
+
+    fn run(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Sequence, Carry)> {
+        let (ahead, back) = self.parts(carry)?;
+        let (forward, ahead) = self.forward.run(xs, ahead, pass)?;
+        let (reverse, back) = self.reverse.run(xs, back, &pass.reverse())?;
+        let ys = Tensor::cat(&[forward.values(), reverse.values()], D::Minus1)?;
+        Ok((xs.with_values(ys)?, Carry::Parts(vec![ahead, back])))
+    }
+
+    fn last(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Tensor, Carry)> {
+        let (ahead, back) = self.parts(carry)?;
+        let (forward, ahead) = self.forward.last(xs, ahead, pass)?;
+        let (reverse, back) = self.reverse.last(xs, back, &pass.reverse())?;
+        Ok((Tensor::cat(&[forward, reverse], D::Minus1)?, Carry::Parts(vec![ahead, back])))
+    }
+
+    fn params(&self) -> Vec<(String, Tensor)> {
+        [self.forward.params(), self.reverse.params()].concat()
+    }
+
+    fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {
+        Ok([self.forward.recurrent_blocks()?, self.reverse.recurrent_blocks()?].concat())
+    }
+}
+
+impl<F: Layer, R: Layer> Module for Bidirectional<F, R> {
+    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+        layer::forward(self, xs)
+    }
+}

@@ -1,0 +1,143 @@
+//! What is carried from step to step: [`State`] inside a cell's loop, [`Carry`] between two calls of a layer.
+
+use candle::{bail, Result, Tensor};
+
+/// What a cell carries from one step to the next: named fields, the first of which is its output `h`.
+pub trait State: Clone + Send + Sync + 'static {
+    /// The names of the fields, in order; the first is the output.
+    const FIELDS: &'static [&'static str];
+
+    /// The fields in order, each `(batch, size)`.
+    fn fields(&self) -> Vec<Tensor>;
+
+    /// The state made of these fields, in the order of [`State::FIELDS`].
+    ///
+    /// # Errors
+    /// If the number of fields differs.
+    fn from_fields(fields: Vec<Tensor>) -> Result<Self>;
+}
+
+/// The state of a cell that carries its output alone: vanilla networks and GRUs.
+#[derive(Clone, Debug)]
+pub struct Hidden {
+    /// The output, `(batch, hidden)`.
+    pub h: Tensor,
+}
+
+impl State for Hidden {
+    const FIELDS: &'static [&'static str] = &["h"];
+
+    fn fields(&self) -> Vec<Tensor> {
+        vec![self.h.clone()]
+    }
+
+    fn from_fields(fields: Vec<Tensor>) -> Result<Self> {
+        let [h] = exactly(fields)?;
+        Ok(Self { h })
+    }
+}
+
+/// The state of a cell with a memory beside its output: LSTMs.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    /// The output, `(batch, hidden)`.
+    pub h: Tensor,
+    /// The memory (the constant-error carousel), `(batch, hidden)`.
+    pub c: Tensor,
+}
+
+impl State for Memory {
+    const FIELDS: &'static [&'static str] = &["h", "c"];
+
+    fn fields(&self) -> Vec<Tensor> {
+        vec![self.h.clone(), self.c.clone()]
+    }
+
+    fn from_fields(fields: Vec<Tensor>) -> Result<Self> {
+        let [h, c] = exactly(fields)?;
+        Ok(Self { h, c })
+    }
+}
+
+fn exactly<const N: usize>(fields: Vec<Tensor>) -> Result<[Tensor; N]> {
+    let found = fields.len();
+    match fields.try_into() {
+        Ok(fields) => Ok(fields),
+        Err(_) => bail!("state: expected {N} fields, got {found}"),
+    }
+}
+
+/// The states of a whole layer between two calls.
+///
+/// The carry that a call returns goes into the next call, to continue a sequence. Truncated backpropagation through
+/// time is `carry.detach()` between the two.
+#[derive(Clone, Debug)]
+pub enum Carry {
+    /// The fields of one cell's state by name, each `(batch, size)`.
+    Fields(Vec<(&'static str, Tensor)>),
+    /// The carries of the layers of a stack, bottom first, or of two directions, forward first.
+    Parts(Vec<Carry>),
+}
+
+impl Carry {
+    /// The carry with `f` applied to every tensor.
+    ///
+    /// # Errors
+    /// Those of `f`.
+    pub fn map(&self, f: &mut impl FnMut(&Tensor) -> Result<Tensor>) -> Result<Self> {
+        Ok(match self {
+            Self::Fields(fields) => Self::Fields(
+                fields.iter().map(|(name, tensor)| Ok((*name, f(tensor)?))).collect::<Result<_>>()?,
+            ),
+            Self::Parts(parts) => Self::Parts(parts.iter().map(|part| part.map(f)).collect::<Result<_>>()?),
+        })
+    }
+
+    /// The same values, cut off from the graph: no gradient flows further back than here.
+    pub fn detach(&self) -> Self {
+        self.map(&mut |tensor| Ok(tensor.detach())).expect("detaching has no error")
+    }
+
+    /// The field `name` of a single layer's carry, for instance `c` of an LSTM.
+    ///
+    /// # Errors
+    /// If this is the carry of several layers, or it has no such field.
+    pub fn field(&self, name: &str) -> Result<&Tensor> {
+        match self {
+            Self::Fields(fields) => match fields.iter().find(|(field, _)| *field == name) {
+                Some((_, tensor)) => Ok(tensor),
+                None => {
+                    let names: Vec<_> = fields.iter().map(|(field, _)| *field).collect();
+                    bail!("carry: expected one of the fields {names:?}, got {name:?}")
+                }
+            },
+            Self::Parts(parts) => {
+                bail!("carry: expected one layer's fields, got {} parts; take one with part(i)", parts.len())
+            }
+        }
+    }
+
+    /// Part `index` of the carry of a stack or of two directions.
+    ///
+    /// # Errors
+    /// If this is a single layer's carry, or it has fewer parts.
+    pub fn part(&self, index: usize) -> Result<&Carry> {
+        match self {
+            Self::Parts(parts) if index < parts.len() => Ok(&parts[index]),
+            Self::Parts(parts) => bail!("carry: expected a part below {}, got {index}", parts.len()),
+            Self::Fields(_) => bail!("carry: expected parts, got one layer's fields"),
+        }
+    }
+
+    /// The parts, checked to be `count` of them.
+    ///
+    /// # Errors
+    /// If this is a single layer's carry, or it has another number of parts.
+    pub fn parts(&self, count: usize) -> Result<&[Carry]> {
+        match self {
+            Self::Parts(parts) if parts.len() == count => Ok(parts),
+            Self::Parts(parts) => bail!("carry: expected {count} parts, got {}", parts.len()),
+            Self::Fields(_) => bail!("carry: expected {count} parts, got one layer's fields"),
+        }
+    }
+}

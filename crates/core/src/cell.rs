@@ -1,0 +1,58 @@
+//! One step of a recurrent network.
+
+use crate::{Engine, State};
+use candle::{DType, Device, Result, Tensor};
+use std::sync::Arc;
+
+/// One step of a recurrent network: weights, and `(x_t, state) -> state`.
+///
+/// A cell knows no loop, no layers and no direction; [`crate::Rnn`] gives it those. `step` is the definition, in
+/// candle operations that read like the paper; everything else that computes the same is tested against it.
+pub trait Cell: Clone + Send + Sync + 'static {
+    /// What is carried from step to step.
+    type State: State;
+
+    /// The number of features of `x_t`.
+    fn input_size(&self) -> usize;
+
+    /// The size of each field of the state, in the order of [`State::FIELDS`]. The first is the output's.
+    fn state_sizes(&self) -> Vec<usize>;
+
+    /// The weights by name, always in the same order.
+    fn params(&self) -> Vec<(String, Tensor)>;
+
+    /// The same cell over other weights, in the order of [`Cell::params`].
+    ///
+    /// # Errors
+    /// If their number differs.
+    fn with_params(&self, params: Vec<Tensor>) -> Result<Self>;
+
+    /// One step: `x` is `(batch, input)`.
+    ///
+    /// # Errors
+    /// Those of candle, where shapes do not fit.
+    fn step(&self, x: &Tensor, state: &Self::State) -> Result<Self::State>;
+
+    /// The square blocks by which one step's output enters the next, by gate, each `(hidden, hidden)`; for the
+    /// spectral radius. Empty if the cell has none to show.
+    ///
+    /// # Errors
+    /// Those of candle.
+    fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {
+        Ok(Vec::new())
+    }
+
+    /// A kernel that runs this cell over a whole sequence on the CPU in f32 and f64, if there is one.
+    fn kernel(&self) -> Option<Arc<dyn Engine>> {
+        None
+    }
+
+    /// The state before the first step: zeros, each field `(batch, size)`.
+    ///
+    /// # Errors
+    /// Those of candle.
+    fn zero_state(&self, batch: usize, dtype: DType, device: &Device) -> Result<Self::State> {
+        let zeros = |size| Tensor::zeros((batch, size), dtype, device);
+        State::from_fields(self.state_sizes().into_iter().map(zeros).collect::<Result<_>>()?)
+    }
+}

@@ -1,0 +1,165 @@
+//! How weights begin: schemes, blocks a gate, and the bias of the gate that remembers.
+//!
+//! Every weight is drawn from (seed, name): the order of construction does not matter, a CPU and a GPU start equal, and
+//! two networks that share a name and a shape share the weight. Draws happen in f64 and are rounded to the dtype.
+
+mod weights;
+
+pub use weights::{Gates, Weights};
+
+use crate::stream;
+use candle::{DType, Device, Result, Tensor};
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+
+/// How the weights of a cell begin.
+///
+/// ```
+/// use recurrent_core::init::{Bias, Block, Init, Scheme};
+///
+/// // An LSTM for lags up to 200: orthogonal recurrent blocks, chrono biases, the rest as in PyTorch.
+/// let init = Init { seed: 7, recurrent: Block::Orthogonal { gain: 1.0 }, memory: Bias::Chrono { longest: 200 }, ..Init::default() };
+/// assert_eq!(init.scheme, Scheme::PyTorch);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Init {
+    /// The seed of all draws.
+    pub seed: u64,
+    /// What holds for every weight unless the fields below say otherwise.
+    pub scheme: Scheme,
+    /// The recurrent block of every gate.
+    pub recurrent: Block,
+    /// The recurrent blocks of single gates, by the gate's name, before `recurrent`.
+    pub gates: Vec<(String, Block)>,
+    /// The bias of the gate that keeps the old state: f of an LSTM, z of a GRU.
+    pub memory: Bias,
+}
+
+/// A distribution for every weight of a cell. `I` is the number of inputs, `H` that of hidden units, `G` that of gates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scheme {
+    /// As `torch.nn.RNN`, `LSTM`, `GRU` (PyTorch 2): everything, biases too, from U(−1/√H, 1/√H).
+    #[default]
+    #[serde(rename = "pytorch")]
+    PyTorch,
+    /// As Keras 3: input weights from U(±√(6 / (I + G·H))) (Glorot), the recurrent matrix of all gates orthogonal as a
+    /// whole, biases zero, but 1 for an LSTM's forget gate.
+    Keras,
+    /// As candle-nn 0.11: weights from U(±√(6 / fan-in)) (Kaiming with the gain of ReLU), biases zero.
+    Candle,
+    /// Input weights from `input` · N(0, 1), recurrent weights from `recurrent` · N(0, 1/H), biases zero. `recurrent` is
+    /// then about the spectral radius of each block.
+    Normal {
+        /// The standard deviation of the input weights.
+        input: f64,
+        /// The standard deviation of the recurrent weights, times √H.
+        recurrent: f64,
+    },
+}
+
+/// One gate's recurrent block, `(hidden, hidden)`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Block {
+    /// As the scheme says.
+    #[default]
+    Scheme,
+    /// `gain` times a random orthogonal matrix, uniform over all of them (Saxe, McClelland and Ganguli 2014,
+    /// arXiv:1312.6120v3).
+    Orthogonal {
+        /// The singular values.
+        gain: f64,
+    },
+    /// `scale` times the identity (Le, Jaitly and Hinton 2015, arXiv:1504.00941v2).
+    Identity {
+        /// The eigenvalue.
+        scale: f64,
+    },
+}
+
+/// The bias of the gate that keeps the old state, which decides how long a gated network remembers at the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bias {
+    /// As the scheme says.
+    #[default]
+    Scheme,
+    /// The sum of the gate's two biases: b_ih is `sum` and b_hh zero (Gers, Schmidhuber and Cummins 2000; Jozefowicz,
+    /// Zaremba and Sutskever 2015).
+    Sum(f64),
+    /// b ~ ln U(1, `longest` − 1), and −b for an LSTM's input gate, with b_hh zero for both: time constants spread up to
+    /// the longest lag (Tallec and Ollivier 2018, arXiv:1804.11188v1, eq. 16).
+    Chrono {
+        /// The longest lag of the task, in steps; above 2.
+        longest: usize,
+    },
+}
+
+impl Init {
+    /// The default, PyTorch's scheme, under another seed.
+    pub fn seeded(seed: u64) -> Self {
+        Self { seed, ..Self::default() }
+    }
+}
+
+/// A matrix `(rows, columns)` with orthonormal columns, or rows where there are fewer rows, uniform over all of them.
+///
+/// Gram-Schmidt, twice for orthogonality to rounding, on normal draws: the Q of a QR decomposition with positive diagonal
+/// of R.
+pub(crate) fn orthogonal(rng: &mut impl Rng, rows: usize, columns: usize) -> Vec<f64> {
+    let (long, short) = (rows.max(columns), rows.min(columns));
+    let mut basis: Vec<Vec<f64>> = Vec::with_capacity(short);
+    for _ in 0..short {
+        let mut vector: Vec<f64> = (0..long).map(|_| normal(rng)).collect();
+        for _ in 0..2 {
+            for other in &basis {
+                let dot: f64 = vector.iter().zip(other).map(|(a, b)| a * b).sum();
+                vector.iter_mut().zip(other).for_each(|(a, b)| *a -= dot * b);
+            }
+        }
+        let norm = vector.iter().map(|v| v * v).sum::<f64>().sqrt();
+        vector.iter_mut().for_each(|v| *v /= norm);
+        basis.push(vector);
+    }
+    let places = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
+    let at =
+        |(row, column): (usize, usize)| if rows >= columns { basis[column][row] } else { basis[row][column] };
+    places.map(at).collect()
+}
+
+/// A draw from N(0, 1) (Box and Muller 1958).
+pub(crate) fn normal(rng: &mut impl Rng) -> f64 {
+    let (u, v): (f64, f64) = (1.0 - rng.random::<f64>(), rng.random());
+    (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
+}
+
+/// A linear read-out's weight and bias, `(output, input)` and `(output)`, from U(±1/√input) as `torch.nn.Linear`, drawn
+/// from (seed, name) into `vb`.
+///
+/// # Errors
+/// If `vb` has them with other shapes.
+pub fn linear(
+    seed: u64,
+    input: usize,
+    output: usize,
+    vb: &candle_nn::VarBuilder,
+) -> Result<candle_nn::Linear> {
+    let bound = 1.0 / (input as f64).sqrt();
+    let uniform = |name: &str, shape: &[usize]| {
+        weights::get_or(vb, name, shape, |full| {
+            let mut rng = stream(seed, full);
+            (0..shape.iter().product()).map(|_| rng.random_range(-bound..bound)).collect()
+        })
+    };
+    Ok(candle_nn::Linear::new(uniform("weight", &[output, input])?, Some(uniform("bias", &[output])?)))
+}
+
+/// Values in f64 as a tensor.
+pub(crate) fn tensor(values: Vec<f64>, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
+    Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,168 @@
+//! A layer, and what one call of it is told besides its input.
+
+use crate::{Carry, Pool, Recorder, Sequence};
+use candle::{Module, Result, Tensor};
+
+/// Maps a sequence and a carry to a sequence and a carry: a cell run over time, or a wrapper around layers.
+///
+/// The trait is object-safe. For the plain call on a tensor `(batch, time, input)`, layers implement candle's
+/// [`Module`]: `let ys = layer.forward(&xs)?`.
+pub trait Layer: Send + Sync {
+    /// The number of features of the input.
+    fn input_size(&self) -> usize;
+
+    /// The number of features of the output.
+    fn output_size(&self) -> usize;
+
+    /// How many recurrent layers lie on top of each other in here; a stack numbers its [`Place`]s by it.
+    fn depth(&self) -> usize {
+        1
+    }
+
+    /// Runs over `xs`, `(batch, time, input)`, from `carry` (zeros if `None`). Returns the outputs
+    /// `(batch, time, output)`, zero in the padding, and the carry at each example's end.
+    ///
+    /// # Errors
+    /// If a shape does not fit; the message names the argument, the expected and the found shape.
+    fn run(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Sequence, Carry)>;
+
+    /// As [`Layer::run`], but returns only where the layer ends, `(batch, output)`: the output of each example's
+    /// last step, and for two directions the last that each of them computes. A layer that need not materialise
+    /// the other outputs does not.
+    ///
+    /// # Errors
+    /// As [`Layer::run`].
+    fn last(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Tensor, Carry)> {
+        let (ys, carry) = self.run(xs, carry, pass)?;
+        Ok((ys.pool(Pool::Last)?, carry))
+    }
+
+    /// The weights by name, always in the same order.
+    fn params(&self) -> Vec<(String, Tensor)>;
+
+    /// The square recurrent blocks inside, by name; see [`crate::Cell::recurrent_blocks`].
+    ///
+    /// # Errors
+    /// Those of candle.
+    fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {
+        Ok(Vec::new())
+    }
+}
+
+impl Layer for Box<dyn Layer> {
+    fn input_size(&self) -> usize {
+        self.as_ref().input_size()
+    }
+
+    fn output_size(&self) -> usize {
+        self.as_ref().output_size()
+    }
+
+    fn depth(&self) -> usize {
+        self.as_ref().depth()
+    }
+
+    fn run(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Sequence, Carry)> {
+        self.as_ref().run(xs, carry, pass)
+    }
+
+    fn last(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Tensor, Carry)> {
+        self.as_ref().last(xs, carry, pass)
+    }
+
+    fn params(&self) -> Vec<(String, Tensor)> {
+        self.as_ref().params()
+    }
+
+    fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {
+        self.as_ref().recurrent_blocks()
+    }
+}
+
+impl Module for dyn Layer {
+    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+        forward(self, xs)
+    }
+}
+
+impl Module for Box<dyn Layer> {
+    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+        forward(self.as_ref(), xs)
+    }
+}
+
+/// The plain call: full sequences, no carry, evaluation.
+pub(crate) fn forward(layer: &(impl Layer + ?Sized), xs: &Tensor) -> Result<Tensor> {
+    let (ys, _) = layer.run(&Sequence::new(xs.clone())?, None, &Pass::default())?;
+    Ok(ys.into_values())
+}
+
+/// What one forward call is told besides its input: whether it trains, the random draw, and who records.
+///
+/// The default evaluates and records nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pass<'a> {
+    /// The random draw of a training step; `None` evaluates, without dropout.
+    pub draw: Option<Draw>,
+    /// Who receives the gradients with respect to the states during the backward pass.
+    pub record: Option<&'a Recorder>,
+    /// Where in the network the layer sits that this is handed to; wrappers set it.
+    pub place: Place,
+}
+
+impl<'a> Pass<'a> {
+    /// A training step: masks are drawn from `(seed, step)` and the place of the layer.
+    pub fn train(seed: u64, step: u64) -> Self {
+        Self { draw: Some(Draw { seed, step }), ..Self::default() }
+    }
+
+    /// The same pass, watched by `recorder`.
+    #[must_use]
+    pub fn record(self, recorder: &'a Recorder) -> Self {
+        Self { record: Some(recorder), ..self }
+    }
+
+    /// The same pass for the layer `above` places further up.
+    #[must_use]
+    pub fn above(mut self, above: usize) -> Self {
+        self.place.layer += above;
+        self
+    }
+
+    /// The same pass for the reversed direction of the layer.
+    #[must_use]
+    pub fn reverse(mut self) -> Self {
+        self.place.reverse = true;
+        self
+    }
+}
+
+/// The random draw of one training step. Masks depend on it and on the place of the layer, on nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Draw {
+    /// The seed of the run.
+    pub seed: u64,
+    /// The step of the run.
+    pub step: u64,
+}
+
+/// Where a recurrent layer sits: how far up, and in which direction it runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// The layer, 0 at the bottom.
+    pub layer: usize,
+    /// Whether it runs from each example's end to its beginning.
+    pub reverse: bool,
+}
+
+impl Place {
+    /// The layer `layer`, running forward.
+    pub fn layer(layer: usize) -> Self {
+        Self { layer, reverse: false }
+    }
+
+    /// The end of the names of the weights there, as in PyTorch: `_l0`, `_l1_reverse`.
+    pub fn suffix(&self) -> String {
+        format!("_l{}{}", self.layer, if self.reverse { "_reverse" } else { "" })
+    }
+}

@@ -1,0 +1,283 @@
+//! Who watches the gradients: dL/dh_t and dL/dc_t for every step, out of the ordinary backward pass.
+
+use crate::{Place, Route};
+use candle::{DType, Device, Result, Tensor};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Receives, during a backward pass, the gradient of the loss with respect to the carried state at every step.
+///
+/// Pass it with [`crate::Pass::record`], call `backward` on the loss, then [`Recorder::take`] the traces: one for
+/// each layer, direction and field of the state. The gradients are those of the state *vector* (h_t, c_t) that is
+/// carried on: dL/dc_t is the partial derivative with h_t held fixed, as in the Jacobian of the recurrence. It comes
+/// after any residual over time, and stands still where an example has ended.
+///
+/// Clones share what they record.
+#[derive(Clone, Debug)]
+pub struct Recorder {
+    keep: Keep,
+    traces: Arc<Mutex<Vec<Trace>>>,
+}
+
+/// How much a [`Recorder`] keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// Norms and counts alone.
+    Norms,
+    /// The gradients too: as much memory as the outputs, a field.
+    Gradients,
+}
+
+impl Recorder {
+    /// A recorder that keeps as much as `keep` says.
+    pub fn new(keep: Keep) -> Self {
+        Self { keep, traces: Arc::default() }
+    }
+
+    /// What has been recorded since the last call, by place and then in the order of the state's fields.
+    pub fn take(&self) -> Vec<Trace> {
+        let mut traces = std::mem::take(&mut *self.traces.lock().unwrap_or_else(PoisonError::into_inner));
+        traces.sort_by_key(|trace| trace.place); // stable: fields stay in their order
+        traces
+    }
+
+    pub(crate) fn probes(&self, route: &Route, sizes: &[usize], dtype: DType) -> Vec<Probe> {
+        sizes.iter().map(|&size| Probe::new(route, size, self.keep, dtype)).collect()
+    }
+
+    pub(crate) fn put(&self, place: Place, fields: &[&'static str], probes: Vec<Probe>) -> Result<()> {
+        let traces = fields.iter().zip(probes).map(|(field, probe)| probe.trace(place, field));
+        let traces = traces.collect::<Result<Vec<_>>>()?;
+        self.traces.lock().unwrap_or_else(PoisonError::into_inner).extend(traces);
+        Ok(())
+    }
+}
+
+/// The gradient of the loss with respect to one field of one layer's state, at every step.
+///
+/// The lag of a state is its distance, in steps as the layer runs them, from the last state of the same example:
+/// lag 0 is the final state, lag `len` the initial carry of an example of `len` steps.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    /// Which layer, and which direction.
+    pub place: Place,
+    /// Which field of the state: `h`, `c`.
+    pub field: &'static str,
+    /// The number of examples.
+    pub batch: usize,
+    /// The number of steps of each example.
+    pub lengths: Vec<usize>,
+    /// The norm of each example's row of the gradient, by `lag * batch + example`; NaN where the example is shorter.
+    /// If the loss is a mean over examples, multiply by their number for the norm of the example's own gradient.
+    pub norms: Vec<f64>,
+    /// The norm of the sum of the rows, by lag: if the loss is a mean over examples, that of the mean gradient.
+    pub sums: Vec<f64>,
+    /// How many elements are exactly zero, by lag.
+    pub zeros: Vec<usize>,
+    /// How many elements are subnormal, by lag.
+    pub subnormals: Vec<usize>,
+    /// How many elements there are, by lag.
+    pub elements: Vec<usize>,
+    /// The gradients, `(batch, steps + 1, size)`, step 0 being the initial carry; with [`Keep::Gradients`]. Zero
+    /// behind an example's end.
+    pub gradients: Option<Tensor>,
+}
+
+impl Trace {
+    /// The number of lags: that of the longest example's states.
+    pub fn lags(&self) -> usize {
+        self.sums.len()
+    }
+
+    /// The norms of the examples that have a state at `lag`.
+    pub fn norms_at(&self, lag: usize) -> impl Iterator<Item = f64> + '_ {
+        let row = &self.norms[lag * self.batch..(lag + 1) * self.batch];
+        row.iter().copied().zip(&self.lengths).filter(move |(_, &len)| lag <= len).map(|(norm, _)| norm)
+    }
+}
+
+/// Collects one field's gradients on an engine's way back, for some rows of the batch.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    route: Route,
+    size: usize,
+    dtype: DType,
+    norms: Vec<f64>,
+    sums: Vec<f64>, // (lag, size)
+    zeros: Vec<usize>,
+    subnormals: Vec<usize>,
+    elements: Vec<usize>,
+    gradients: Option<Vec<f64>>, // (batch, steps + 1, size)
+}
+
+impl Probe {
+    fn new(route: &Route, size: usize, keep: Keep, dtype: DType) -> Self {
+        let (lags, batch) = (route.steps() + 1, route.batch());
+        Self {
+            route: route.clone(),
+            size,
+            dtype,
+            norms: vec![f64::NAN; lags * batch],
+            sums: vec![0.0; lags * size],
+            zeros: vec![0; lags],
+            subnormals: vec![0; lags],
+            elements: vec![0; lags],
+            gradients: (keep == Keep::Gradients).then(|| vec![0.0; batch * lags * size]),
+        }
+    }
+
+    /// Takes the gradient with respect to the state of example `row` after `step` steps (0: the initial carry).
+    /// States behind the example's end are copies of its final state, and not counted.
+    ///
+    /// # Panics
+    /// If `row` or `step` lie outside of the run, or `gradient` has another size than the field.
+    pub fn put<F: Element>(&mut self, row: usize, step: usize, gradient: &[F]) {
+        assert_eq!(gradient.len(), self.size, "probe: size of the gradient");
+        let Some(lag) = self.route.len(row).checked_sub(step) else { return };
+        let sums = &mut self.sums[lag * self.size..(lag + 1) * self.size];
+        let (mut squares, mut zeros, mut subnormals) = (0.0, 0, 0);
+        for (sum, value) in sums.iter_mut().zip(gradient) {
+            zeros += usize::from(value.is_zero());
+            subnormals += usize::from(value.is_subnormal());
+            let value = value.to_f64();
+            *sum += value;
+            squares += value * value;
+        }
+        self.zeros[lag] += zeros;
+        self.subnormals[lag] += subnormals;
+        self.elements[lag] += self.size;
+        self.norms[lag * self.route.batch() + row] = root(squares, || gradient.iter().map(|v| v.to_f64()));
+        if let Some(gradients) = &mut self.gradients {
+            let start = (row * (self.route.steps() + 1) + step) * self.size;
+            let kept = &mut gradients[start..start + self.size];
+            kept.iter_mut().zip(gradient).for_each(|(kept, value)| *kept = value.to_f64());
+        }
+    }
+
+    /// Takes the gradients of all examples after `step` steps, `(batch, size)`.
+    ///
+    /// # Errors
+    /// Those of candle.
+    pub(crate) fn put_all(&mut self, step: usize, gradient: &Tensor) -> Result<()> {
+        // The element type decides what is subnormal, so the two that a CPU works in keep theirs.
+        match self.dtype {
+            DType::F64 => self.put_rows(step, &gradient.to_vec2::<f64>()?),
+            _ => self.put_rows(step, &gradient.to_dtype(DType::F32)?.to_vec2::<f32>()?),
+        }
+        Ok(())
+    }
+
+    fn put_rows<F: Element>(&mut self, step: usize, rows: &[Vec<F>]) {
+        rows.iter().enumerate().for_each(|(row, gradient)| self.put(row, step, gradient));
+    }
+
+    /// Takes over what `other`, empty or filled with other rows of the same run, has collected.
+    pub fn merge(&mut self, other: &Probe) {
+        let add =
+            |mine: &mut Vec<usize>, others: &[usize]| mine.iter_mut().zip(others).for_each(|(a, b)| *a += b);
+        add(&mut self.zeros, &other.zeros);
+        add(&mut self.subnormals, &other.subnormals);
+        add(&mut self.elements, &other.elements);
+        self.sums.iter_mut().zip(&other.sums).for_each(|(a, b)| *a += b);
+        let taken = |mine: &mut f64, other: &f64| {
+            if !other.is_nan() {
+                *mine = *other;
+            }
+        };
+        self.norms.iter_mut().zip(&other.norms).for_each(|(mine, other)| taken(mine, other));
+        if let (Some(mine), Some(others)) = (&mut self.gradients, &other.gradients) {
+            mine.iter_mut().zip(others).for_each(|(a, b)| *a += b);
+        }
+    }
+
+    fn trace(self, place: Place, field: &'static str) -> Result<Trace> {
+        let batch = self.route.batch();
+        let norm = |sums: &[f64]| root(sums.iter().map(|v| v * v).sum(), || sums.iter().copied());
+        let shape = (batch, self.route.steps() + 1, self.size);
+        let tensor = |values| Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(self.dtype);
+        Ok(Trace {
+            place,
+            field,
+            batch,
+            lengths: (0..batch).map(|row| self.route.len(row)).collect(),
+            norms: self.norms,
+            sums: self.sums.chunks(self.size).map(norm).collect(),
+            zeros: self.zeros,
+            subnormals: self.subnormals,
+            elements: self.elements,
+            gradients: self.gradients.map(tensor).transpose()?,
+        })
+    }
+}
+
+/// The root of a sum of squares; scaled where the squares of f64 underflow or overflow.
+fn root<I: Iterator<Item = f64>>(squares: f64, values: impl Fn() -> I) -> f64 {
+    if (1e-280..1e280).contains(&squares) {
+        return squares.sqrt();
+    }
+    let largest = values().fold(0.0f64, |largest, value| largest.max(value.abs()));
+    if largest == 0.0 || !largest.is_finite() {
+        return squares.sqrt();
+    }
+    largest * values().map(|value| (value / largest).powi(2)).sum::<f64>().sqrt()
+}
+
+/// An element of a recorded gradient.
+pub trait Element: Copy {
+    /// The value.
+    fn to_f64(self) -> f64;
+    /// Whether it is zero.
+    fn is_zero(self) -> bool;
+    /// Whether it is subnormal in its own type.
+    fn is_subnormal(self) -> bool;
+}
+
+macro_rules! element {
+    ($($float:ty),*) => {$(
+        impl Element for $float {
+            fn to_f64(self) -> f64 {
+                f64::from(self)
+            }
+            fn is_zero(self) -> bool {
+                self == 0.0
+            }
+            fn is_subnormal(self) -> bool {
+                <$float>::is_subnormal(self)
+            }
+        }
+    )*};
+}
+
+element!(f32, f64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Sequence;
+
+    #[test]
+    fn rows_are_aligned_by_lag_and_counted() -> Result<()> {
+        let xs = Sequence::padded(Tensor::zeros((2, 3, 1), DType::F32, &Device::Cpu)?, &[3, 1])?;
+        let mut probe = Probe::new(&Route::new(&xs, false)?, 2, Keep::Gradients, DType::F32);
+        probe.put(0, 3, &[3f32, 4.]);
+        probe.put(0, 0, &[0f32, 1e-40]);
+        probe.put(1, 1, &[3f32, -4.]);
+        probe.put(1, 2, &[9f32, 9.]); // behind its end
+        let trace = probe.trace(Place::default(), "h")?;
+        assert_eq!(trace.norms_at(0).collect::<Vec<_>>(), [5., 5.]);
+        assert_eq!(trace.sums[0], 6.);
+        assert_eq!((trace.zeros[3], trace.subnormals[3], trace.elements[3], trace.elements[0]), (1, 1, 2, 4));
+        assert_eq!(trace.norms_at(3).count(), 1, "the short example has no state at lag 3");
+        let gradients = trace.gradients.expect("kept").to_vec3::<f32>()?;
+        assert_eq!((gradients[0][3][1], gradients[1][1][1], gradients[1][2][1]), (4., -4., 0.));
+        Ok(())
+    }
+
+    #[test]
+    fn norms_survive_the_range_of_f64() {
+        for scale in [1e-200, 1.0, 1e200] {
+            let values = [3.0 * scale, 4.0 * scale];
+            let norm = root(values.iter().map(|v| v * v).sum(), || values.into_iter());
+            assert!((norm / scale - 5.0).abs() < 1e-15 * 5.0, "{norm}");
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! The loop over time for any cell, device and dtype: `step`, replayed on the way back.
+
+use crate::sequence::select;
+use crate::{Call, Cell, Engine, Forward, Gradients, Probe, Reserve, Route, State, Upstream, Value, Wants};
+use candle::{bail, DType, Result, Tensor, Var};
+
+/// Runs [`Cell::step`] over a sequence.
+///
+/// The forward run keeps the state at the start of every segment of √T steps. The backward run takes the segments from
+/// the last to the first: it computes each once more, with a small graph of its own for every step, and walks these
+/// graphs from the last step to the first. The depth of recursion is that of one step, the memory grows with √T, and
+/// the gradient of the state passes through the loop's hands at every step, where the recorder reads it.
+pub(crate) struct Replay<C>(pub(crate) C);
+
+/// The states at the starts of the segments.
+struct Segments {
+    len: usize,
+    states: Vec<Vec<Tensor>>,
+}
+
+/// One step's own graph: what went in, as leaves, and what came out.
+struct Tape {
+    x: Tensor,
+    before: Vec<Var>,
+    after: Vec<Tensor>,
+}
+
+impl<C: Cell> Replay<C> {
+    /// One step of the examples that have not ended; the others keep their state.
+    fn step(&self, cell: &C, x: &Tensor, before: &[Tensor], running: Option<&Tensor>) -> Result<Vec<Tensor>> {
+        let after = cell.step(x, &C::State::from_fields(before.to_vec())?)?.fields();
+        let Some(running) = running else { return Ok(after) };
+        after.iter().zip(before).map(|(after, before)| select(running, after, before)).collect()
+    }
+}
+
+impl<C: Cell> Engine for Replay<C> {
+    fn name(&self) -> &'static str {
+        "replay"
+    }
+
+    fn forward(&self, call: &Call, outputs: bool, reserve: bool) -> Result<Forward> {
+        let steps = Steps::new(&call.route, &call.xs)?;
+        let xs = steps.by_step(&call.xs)?;
+        let cell = self.0.with_params(call.params.clone())?;
+        let len = (steps.count as f64).sqrt().ceil() as usize;
+        let (mut state, mut states, mut ys) = (call.carry.clone(), Vec::new(), Vec::new());
+        for t in 0..steps.count {
+            if reserve && t % len == 0 {
+                states.push(state.clone());
+            }
+            state = self.step(&cell, &xs.get(t)?, &state, steps.running(t)?.as_ref())?;
+            if outputs {
+                ys.push(state[0].clone());
+            }
+        }
+        Ok(Forward {
+            outputs: outputs.then(|| steps.by_example(&ys).map(Value::Tensor)).transpose()?,
+            carry: state,
+            reserve: reserve.then(|| -> Reserve { Box::new(Segments { len, states }) }),
+        })
+    }
+
+    fn backward(
+        &self,
+        call: &Call,
+        reserve: &Reserve,
+        upstream: &Upstream,
+        wants: Wants,
+        probes: &mut [Probe],
+    ) -> Result<Gradients> {
+        let Some(segments) = reserve.downcast_ref::<Segments>() else {
+            bail!("replay: the reserve is that of another engine")
+        };
+        let steps = Steps::new(&call.route, &call.xs)?;
+        let xs = steps.by_step(&call.xs)?;
+        let grad_ys = upstream.outputs.as_ref().map(|grad| steps.by_step(grad)).transpose()?;
+        let params: Vec<_> = if wants.params {
+            call.params.iter().map(Var::from_tensor).collect::<Result<_>>()?
+        } else {
+            Vec::new()
+        };
+        let leaves: Vec<_> = params.iter().map(|var| var.as_tensor().clone()).collect();
+        let cell = self.0.with_params(if wants.params { leaves } else { call.params.clone() })?;
+        let mut grad_params: Vec<Option<Tensor>> = vec![None; params.len()];
+        let mut grad_xs = Vec::new();
+        let mut grad_state = upstream.carry.clone();
+
+        for (index, start) in segments.states.iter().enumerate().rev() {
+            let first = index * segments.len;
+            let last = (first + segments.len).min(steps.count);
+            let mut tapes = Vec::with_capacity(last - first);
+            let mut state = start.clone();
+            for t in first..last {
+                let x = xs.get(t)?;
+                let x = if wants.xs { Var::from_tensor(&x)?.into_inner() } else { x };
+                let before = state.iter().map(Var::from_tensor).collect::<Result<Vec<_>>>()?;
+                let fields: Vec<_> = before.iter().map(|var| var.as_tensor().clone()).collect();
+                let after = self.step(&cell, &x, &fields, steps.running(t)?.as_ref())?;
+                state = after.iter().map(Tensor::detach).collect();
+                tapes.push(Tape { x, before, after });
+            }
+            for (t, tape) in (first..last).zip(tapes).rev() {
+                if let Some(grad_ys) = &grad_ys {
+                    grad_state[0] = (&grad_state[0] + grad_ys.get(t)?)?;
+                }
+                for (probe, grad) in probes.iter_mut().zip(&grad_state) {
+                    probe.put_all(t + 1, grad)?;
+                }
+                let grads = seeded(&tape.after, &grad_state)?.backward()?;
+                let or_zeros = |leaf: &Tensor| match grads.get(leaf) {
+                    Some(grad) => Ok(grad.clone()),
+                    None => leaf.detach().zeros_like(),
+                };
+                grad_state = tape.before.iter().map(|var| or_zeros(var)).collect::<Result<_>>()?;
+                if wants.xs {
+                    grad_xs.push(or_zeros(&tape.x)?);
+                }
+                for (sum, var) in grad_params.iter_mut().zip(&params) {
+                    let Some(grad) = grads.get(var) else { continue };
+                    *sum = Some(sum.take().map_or_else(|| Ok(grad.clone()), |sum| sum + grad)?);
+                }
+            }
+        }
+        for (probe, grad) in probes.iter_mut().zip(&grad_state) {
+            probe.put_all(0, grad)?;
+        }
+        let or_zeros =
+            |(grad, var): (Option<Tensor>, &Var)| grad.map_or_else(|| var.detach().zeros_like(), Ok);
+        grad_xs.reverse();
+        Ok(Gradients {
+            xs: wants.xs.then(|| steps.by_example(&grad_xs)).transpose()?,
+            params: grad_params.into_iter().zip(&params).map(or_zeros).collect::<Result<_>>()?,
+            carry: grad_state,
+        })
+    }
+}
+
+/// A scalar whose gradient with respect to each of `fields` is the tensor beside it in `grads`.
+fn seeded(fields: &[Tensor], grads: &[Tensor]) -> Result<Tensor> {
+    let mut products = fields.iter().zip(grads).map(|(field, grad)| (field * grad)?.sum_all());
+    let first = products.next().expect("a state has at least one field");
+    products.try_fold(first?, |sum, product| sum + product?)
+}
+
+/// Values in the order in which a route runs through them.
+struct Steps<'a> {
+    route: &'a Route,
+    count: usize,
+    /// For each step and example, its row of the flattened `(batch * time)`; `None` if that is a transpose.
+    rows: Option<Tensor>,
+    /// `(steps, batch, 1)`: one where the example has not ended; `None` if all run to the end.
+    running: Option<Tensor>,
+}
+
+impl<'a> Steps<'a> {
+    fn new(route: &'a Route, xs: &Tensor) -> Result<Self> {
+        let (count, batch, device) = (route.steps(), route.batch(), xs.device());
+        let all_run = route.all_run(count - 1);
+        let places = (0..count).flat_map(|t| (0..batch).map(move |b| (t, b)));
+        let in_order = places.clone().all(|(t, b)| route.position(b, t) == t);
+        let rows = places.clone().map(|(t, b)| (b * route.time() + route.position(b, t)) as u32);
+        let running = places.map(|(t, b)| u8::from(t < route.len(b)));
+        Ok(Self {
+            route,
+            count,
+            rows: (!in_order).then(|| Tensor::from_iter(rows, device)).transpose()?,
+            running: (!all_run)
+                .then(|| Tensor::from_iter(running, device)?.reshape((count, batch, 1)))
+                .transpose()?,
+        })
+    }
+
+    fn running(&self, t: usize) -> Result<Option<Tensor>> {
+        self.running.as_ref().filter(|_| !self.route.all_run(t)).map(|running| running.get(t)).transpose()
+    }
+
+    /// `(batch, time, feature)` to `(steps, batch, feature)`, zero where an example has ended.
+    fn by_step(&self, values: &Tensor) -> Result<Tensor> {
+        let (batch, time, feature) = values.dims3()?;
+        let steps = match &self.rows {
+            None => values.narrow(1, 0, self.count)?.transpose(0, 1)?.contiguous()?,
+            Some(rows) => {
+                let rows = values.reshape((batch * time, feature))?.index_select(rows, 0)?;
+                rows.reshape((self.count, batch, feature))?
+            }
+        };
+        self.zero_ended(steps)
+    }
+
+    /// One `(batch, feature)` a step to `(batch, time, feature)`, zero in the padding.
+    fn by_example(&self, steps: &[Tensor]) -> Result<Tensor> {
+        let steps = self.zero_ended(Tensor::stack(steps, 0)?)?;
+        let (count, batch, feature) = steps.dims3()?;
+        let values = match &self.rows {
+            None => steps.transpose(0, 1)?.contiguous()?,
+            Some(_) => {
+                // A route maps the steps of an example onto its positions and back in the same way.
+                let places = (0..batch).flat_map(|b| (0..count).map(move |t| (b, t)));
+                let rows = places.map(|(b, t)| (self.route.position(b, t) * batch + b) as u32);
+                let rows = Tensor::from_iter(rows, steps.device())?;
+                let rows = steps.reshape((count * batch, feature))?.index_select(&rows, 0)?;
+                rows.reshape((batch, count, feature))?
+            }
+        };
+        values.pad_with_zeros(1, 0, self.route.time() - count)
+    }
+
+    fn zero_ended(&self, steps: Tensor) -> Result<Tensor> {
+        let Some(running) = &self.running else { return Ok(steps) };
+        select(running, &steps, &steps.zeros_like()?)
+    }
+}
+
+/// Whether replay can run in `dtype`: any float.
+pub(crate) fn check_dtype(dtype: DType) -> Result<()> {
+    match dtype.is_float() {
+        true => Ok(()),
+        false => bail!("recurrent xs: expected a float dtype, got {dtype:?}"),
+    }
+}

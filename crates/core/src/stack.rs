@@ -1,0 +1,147 @@
+//! Layers on top of each other.
+
+use crate::{dropout, layer, Carry, Layer, Pass, Place, Sequence};
+use candle::{bail, Module, Result, Tensor};
+
+/// Layers on top of each other, with dropout between them while training, as in `torch.nn.LSTM(num_layers, dropout)`.
+///
+/// The carry has one part a layer, bottom first.
+pub struct Stack {
+    layers: Vec<Box<dyn Layer>>,
+    dropout: f64,
+}
+
+impl Stack {
+    /// The layers, bottom first.
+    ///
+    /// # Errors
+    /// If there is none, or one does not accept the output of the one below.
+    pub fn new(layers: Vec<Box<dyn Layer>>) -> Result<Self> {
+        if layers.is_empty() {
+            bail!("stack: expected at least one layer, got none")
+        }
+        for (index, pair) in layers.windows(2).enumerate() {
+            let (below, above) = (pair[0].output_size(), pair[1].input_size());
+            if below != above {
+                bail!("stack: layer {} expects {above} features, got {below} from the one below", index + 1)
+            }
+        }
+        Ok(Self { layers, dropout: 0.0 })
+    }
+
+    /// As many layers as `layers`, each made by `make` for its place and its number of input features.
+    ///
+    /// ```
+    /// # use candle::{Device, Result, Tensor};
+    /// # use recurrent_core::{init::{Gates, Init, Weights}, linear, Cell, Hidden, Layer, Place, Rnn, Stack};
+    /// # #[derive(Clone)] struct Elman { w: Tensor, u: Tensor }
+    /// # impl Cell for Elman {
+    /// #     type State = Hidden;
+    /// #     fn input_size(&self) -> usize { self.w.dims()[1] }
+    /// #     fn state_sizes(&self) -> Vec<usize> { vec![self.u.dims()[1]] }
+    /// #     fn params(&self) -> Vec<(String, Tensor)> { vec![("w".into(), self.w.clone()), ("u".into(), self.u.clone())] }
+    /// #     fn with_params(&self, p: Vec<Tensor>) -> Result<Self> { Ok(Self { w: p[0].clone(), u: p[1].clone() }) }
+    /// #     fn step(&self, x: &Tensor, s: &Hidden) -> Result<Hidden> {
+    /// #         Ok(Hidden { h: (linear(x, &self.w, None)? + linear(&s.h, &self.u, None)?)?.tanh()? })
+    /// #     }
+    /// # }
+    /// # fn main() -> Result<()> {
+    /// let stack = Stack::build(3, 5, |_: Place, input| {
+    ///     let (w, u) = (Tensor::randn(0f32, 0.3, (8, input), &Device::Cpu)?, Tensor::randn(0f32, 0.3, (8, 8), &Device::Cpu)?);
+    ///     Ok(Box::new(Rnn::new(Elman { w, u })))
+    /// })?;
+    /// assert_eq!((stack.input_size(), stack.output_size(), stack.depth()), (5, 8, 3));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of `make`, and of [`Stack::new`].
+    pub fn build(
+        layers: usize,
+        input: usize,
+        mut make: impl FnMut(Place, usize) -> Result<Box<dyn Layer>>,
+    ) -> Result<Self> {
+        let mut made: Vec<Box<dyn Layer>> = Vec::with_capacity(layers);
+        for index in 0..layers {
+            let input = made.last().map_or(input, |below| below.output_size());
+            made.push(make(Place::layer(index), input)?);
+        }
+        Self::new(made)
+    }
+
+    /// The same stack with dropout of rate `p` between the layers while training.
+    ///
+    /// # Errors
+    /// If `p` is not from 0 up to but without 1.
+    pub fn with_dropout(self, p: f64) -> Result<Self> {
+        if !(0.0..1.0).contains(&p) {
+            bail!("stack dropout: expected a rate in [0, 1), got {p}")
+        }
+        Ok(Self { dropout: p, ..self })
+    }
+
+    /// The layers, bottom first.
+    pub fn layers(&self) -> &[Box<dyn Layer>] {
+        &self.layers
+    }
+
+    /// Runs all layers, the topmost by `top`, and gives what that returned and the carries.
+    fn climb<T>(
+        &self,
+        xs: &Sequence,
+        carry: Option<&Carry>,
+        pass: &Pass,
+        top: impl Fn(&dyn Layer, &Sequence, Option<&Carry>, &Pass) -> Result<(T, Carry)>,
+    ) -> Result<(T, Carry)> {
+        let parts = carry.map(|carry| carry.parts(self.layers.len())).transpose()?;
+        let (last, below) = self.layers.split_last().expect("a stack has a layer");
+        let (mut xs, mut carries, mut place) = (xs.clone(), Vec::new(), *pass);
+        for (index, layer) in below.iter().enumerate() {
+            let (ys, carry) = layer.run(&xs, parts.map(|parts| &parts[index]), &place)?;
+            xs = dropout(&ys, self.dropout, &place)?;
+            carries.push(carry);
+            place = place.above(layer.depth());
+        }
+        let (out, carry) = top(last.as_ref(), &xs, parts.map(|parts| &parts[below.len()]), &place)?;
+        carries.push(carry);
+        Ok((out, Carry::Parts(carries)))
+    }
+}
+
+impl Layer for Stack {
+    fn input_size(&self) -> usize {
+        self.layers[0].input_size()
+    }
+
+    fn output_size(&self) -> usize {
+        self.layers[self.layers.len() - 1].output_size()
+    }
+
+    fn depth(&self) -> usize {
+        self.layers.iter().map(|layer| layer.depth()).sum()
+    }
+
+    fn run(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Sequence, Carry)> {
+        self.climb(xs, carry, pass, |layer, xs, carry, pass| layer.run(xs, carry, pass))
+    }
+
+    fn last(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Tensor, Carry)> {
+        self.climb(xs, carry, pass, |layer, xs, carry, pass| layer.last(xs, carry, pass))
+    }
+
+    fn params(&self) -> Vec<(String, Tensor)> {
+        self.layers.iter().flat_map(|layer| layer.params()).collect()
+    }
+
+    fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {
+        let blocks = self.layers.iter().map(|layer| layer.recurrent_blocks()).collect::<Result<Vec<_>>>()?;
+        Ok(blocks.concat())
+    }
+}
+
+impl Module for Stack {
+    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+        layer::forward(self, xs)
+    }
+}

@@ -1,0 +1,38 @@
+//! Arithmetic that several families share.
+
+use candle::{Result, Tensor, D};
+
+/// x Wᵀ + b: `x` is `(batch, input)`, `weight` `(output, input)`, `bias` `(output)`.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let y = x.matmul(&weight.t()?)?;
+    bias.map_or(Ok(y.clone()), |bias| y.broadcast_add(bias))
+}
+
+/// Cuts `(batch, N * hidden)` into `N` gates of `(batch, hidden)`.
+///
+/// # Errors
+/// If the last axis cannot be cut into `N` equal parts.
+pub fn chunk_gates<const N: usize>(z: &Tensor) -> Result<[Tensor; N]> {
+    let hidden = z.dim(D::Minus1)? / N;
+    if hidden * N != z.dim(D::Minus1)? {
+        candle::bail!("gates: expected a multiple of {N}, got {:?}", z.dims())
+    }
+    let gates = (0..N).map(|gate| z.narrow(D::Minus1, gate * hidden, hidden)).collect::<Result<Vec<_>>>()?;
+    Ok(gates.try_into().expect("there are N gates"))
+}
+
+/// Layer normalisation without shift, over the last axis: gain · (z − mean) / √(variance + eps), with the biased
+/// variance (Ba, Kiros and Hinton 2016, arXiv:1607.06450v1, eq. 4).
+///
+/// Differentiable, unlike `candle_nn::LayerNorm`, which cuts the graph.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn layer_norm(z: &Tensor, gain: &Tensor, eps: f64) -> Result<Tensor> {
+    let centred = z.broadcast_sub(&z.mean_keepdim(D::Minus1)?)?;
+    let deviation = (centred.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?;
+    centred.broadcast_div(&deviation)?.broadcast_mul(gain)
+}

@@ -1,0 +1,1 @@
+//! GRU for candle.

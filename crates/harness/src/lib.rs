@@ -1,0 +1,1 @@
+//! Trains recurrent networks side by side and reports whether their gradients survive.

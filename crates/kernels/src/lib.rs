@@ -1,0 +1,1 @@
+//! Whole-sequence CPU kernels for recurrent cells, with their own backward pass.

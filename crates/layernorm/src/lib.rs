@@ -1,0 +1,1 @@
+//! Layer-normed LSTM and GRU for candle.

@@ -1,0 +1,1 @@
+//! LSTM for candle, with forget-gate bias and chrono initialisation.

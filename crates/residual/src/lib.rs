@@ -1,0 +1,1 @@
+//! Residual connections over depth and over time for recurrent networks on candle.

@@ -1,0 +1,1 @@
+//! Conformance suite, finite differences and reference files for recurrent's own tests.

@@ -1,0 +1,157 @@
+//! Parameter groups: learning-rate scale, weight decay and freezing, chosen by name.
+
+use candle::{bail, Result, Var};
+use serde::{Deserialize, Serialize};
+
+use crate::params::Params;
+
+/// How an optimiser treats the parameters of one group.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Group {
+    /// Multiplies the optimiser's learning rate. Default 1.
+    pub lr_scale: f64,
+    /// Weight decay in place of the optimiser's own; `None`, the default, keeps the optimiser's.
+    pub weight_decay: Option<f64>,
+    /// A frozen parameter is neither updated nor part of [`Optimizer::trainable`](crate::Optimizer::trainable),
+    /// so neither clipped nor watched. Default false.
+    pub frozen: bool,
+}
+
+impl Default for Group {
+    fn default() -> Self {
+        Self { lr_scale: 1.0, weight_decay: None, frozen: false }
+    }
+}
+
+impl Group {
+    /// No weight decay: the usual choice for biases and for the weights of normalisation layers.
+    pub fn without_decay() -> Self {
+        Self { weight_decay: Some(0.0), ..Self::default() }
+    }
+
+    /// Neither updated nor counted.
+    pub fn frozen() -> Self {
+        Self { frozen: true, ..Self::default() }
+    }
+
+    fn validate(&self) -> Result<()> {
+        if !(self.lr_scale.is_finite() && self.lr_scale >= 0.0) {
+            bail!("group lr_scale: expected a finite number >= 0, found {}", self.lr_scale);
+        }
+        if let Some(decay) = self.weight_decay {
+            if !(decay.is_finite() && decay >= 0.0) {
+                bail!("group weight_decay: expected a finite number >= 0, found {decay}");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The parameters of a model, each with its [`Group`].
+///
+/// All start in `Group::default()`. [`Groups::with`] moves the chosen ones; where several choices meet, the last
+/// one holds, whole.
+///
+/// ```
+/// use candle::{DType, Device};
+/// use candle_nn::{VarBuilder, VarMap};
+/// use recurrent_train::{AdamW, AdamWConfig, Group, Groups, Optimizer, Params};
+///
+/// # fn main() -> candle::Result<()> {
+/// let map = VarMap::new();
+/// let vb = VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu);
+/// candle_nn::embedding(10, 4, vb.pp("embedding"))?;
+/// candle_nn::linear(4, 2, vb.pp("out"))?;
+///
+/// let groups = Groups::new(&Params::from_varmap(&map)?)
+///     .with(Group::without_decay(), |name| name.ends_with("bias"))?
+///     .with(Group::frozen(), |name| name.starts_with("embedding."))?;
+/// let optimizer = AdamW::new(groups, AdamWConfig { weight_decay: 0.01, ..Default::default() })?;
+/// assert_eq!(optimizer.trainable().names().collect::<Vec<_>>(), ["out.bias", "out.weight"]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Groups {
+    entries: Vec<(String, Var, Group)>,
+}
+
+impl Groups {
+    /// Every parameter in the default group.
+    pub fn new(params: &Params) -> Self {
+        let entries = params.iter().map(|(name, var)| (name.to_string(), var.clone(), Group::default()));
+        Self { entries: entries.collect() }
+    }
+
+    /// Moves the parameters whose names are chosen into `group`.
+    ///
+    /// # Errors
+    ///
+    /// If no name is chosen, which is a misspelt name far more often than an intention, or if a number of the
+    /// group is negative or not finite.
+    pub fn with(mut self, group: Group, mut choose: impl FnMut(&str) -> bool) -> Result<Self> {
+        group.validate()?;
+        let mut chosen = 0;
+        for (name, _, own) in &mut self.entries {
+            if choose(name) {
+                *own = group;
+                chosen += 1;
+            }
+        }
+        if chosen == 0 {
+            let names: Vec<&str> = self.entries.iter().map(|(name, ..)| name.as_str()).collect();
+            bail!("groups choose: expected to choose some of [{}], chose none", names.join(", "));
+        }
+        Ok(self)
+    }
+
+    /// The parameters with their groups, sorted by name.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Var, &Group)> {
+        self.entries.iter().map(|(name, var, group)| (name.as_str(), var, group))
+    }
+}
+
+impl From<&Params> for Groups {
+    fn from(params: &Params) -> Self {
+        Self::new(params)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle::{DType, Device};
+
+    fn params() -> Result<Params> {
+        let var = |name: &str| Ok((name.to_string(), Var::zeros(2, DType::F32, &Device::Cpu)?));
+        Params::new([var("a.bias")?, var("a.weight")?, var("b.bias")?])
+    }
+
+    #[test]
+    fn the_last_choice_holds() -> Result<()> {
+        let slow = Group { lr_scale: 0.1, ..Group::default() };
+        let groups = Groups::new(&params()?)
+            .with(Group::without_decay(), |name| name.ends_with("bias"))?
+            .with(slow, |name| name.starts_with("b."))?;
+        let found: Vec<Group> = groups.iter().map(|(_, _, group)| *group).collect();
+        assert_eq!(found, [Group::without_decay(), Group::default(), slow]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_choice_of_nothing_and_bad_numbers_are_refused() -> Result<()> {
+        let groups = Groups::new(&params()?);
+        let none = groups.clone().with(Group::frozen(), |name| name == "c").expect_err("no such name");
+        assert!(none.to_string().contains("[a.bias, a.weight, b.bias], chose none"), "{none}");
+        for group in [
+            Group { lr_scale: -1.0, ..Group::default() },
+            Group { lr_scale: f64::NAN, ..Group::default() },
+            Group { weight_decay: Some(f64::INFINITY), ..Group::default() },
+            Group { weight_decay: Some(-0.1), ..Group::default() },
+        ] {
+            assert!(groups.clone().with(group, |_| true).is_err(), "{group:?}");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,28 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod adamw;
+mod clip;
+mod elementwise;
+mod fault;
+mod groups;
+mod norm;
+mod optimizer;
+mod params;
+mod schedule;
+mod sgd;
+mod slots;
+mod state;
+mod watch;
+
+pub use adamw::{AdamW, AdamWConfig};
+pub use clip::{clip_global_norm, Clip};
+pub use fault::{GradientFault, ZeroCause, ZeroGradient};
+pub use groups::{Group, Groups};
+pub use norm::{global_norm, tensor_norms};
+pub use optimizer::Optimizer;
+pub use params::Params;
+pub use schedule::Schedule;
+pub use sgd::{Momentum, Sgd, SgdConfig};
+pub use state::State;
+pub use watch::{GradientWatch, WatchState};

@@ -1,0 +1,397 @@
+#!/usr/bin/env python3
+"""Reference numbers for the Rust crates: outputs, final states and every gradient, as PyTorch computes them.
+
+    /usr/bin/python3 tests/data/generate.py            writes tests/data/*.safetensors, about 0.9 MB, in a second or two
+    /usr/bin/python3 tests/data/generate.py --check    writes nothing; checks the modules below and the committed files
+
+The committed files were made with PyTorch 1.13.1 (Debian 12, python3-torch 1.13.1+dfsg-4, calls itself 1.13.0a0),
+NumPy 1.24.2 and Python 3.11 on x86-64. Two runs on one machine give the same bytes. Inputs do not depend on the
+machine or on the PyTorch version (NumPy's frozen legacy generator draws them); results may differ in the last bits.
+
+One file holds one case in one dtype, `NAME-f32.safetensors` or `NAME-f64.safetensors`. Both are drawn in f64, then
+rounded; each is computed in its own dtype. Tensors, all little-endian and contiguous:
+
+    xs                   (batch, time, input)                  large garbage from `lengths` on
+    lengths              (batch), i64                          only where the case has lengths
+    h0, c0               (layers*directions, batch, hidden)    absent: the state starts at zero. c0 only where there is a c
+    param.NAME           as torch.nn names and shapes it: param.weight_ih_l0, param.bias_hh_l1_reverse, ...
+    ys                   (batch, time, directions*hidden)      zero from `lengths` on
+    hn, cn               (layers*directions, batch, hidden)    the state after each example's last valid step
+    loss.ys, .hn, .cn    the shapes of ys, hn, cn              weights of the loss, not zero in the padding either
+    loss                 ()                                    sum(ys*loss.ys) + sum(hn*loss.hn) + sum(cn*loss.cn)
+    grad.xs, grad.h0, grad.c0, grad.NAME                       gradients of loss; grad.xs is zero from `lengths` on
+
+`__metadata__` holds the strings `torch`, `generator` and `case`, the last a JSON object: name, family, nonlinearity
+(or null), layers, bidirectional, bias, batch, time, input, hidden, lengths (or null), initial_state, dtype, seed,
+options. Gate orders are PyTorch's, i,f,g,o and r,z,n. No two of batch, time, input, hidden, layers*directions and
+gates*hidden are equal in a case.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import struct
+import zlib
+
+# Plain instructions instead of those of the machine at hand: fewer reasons for other last bits elsewhere.
+os.environ["ATEN_CPU_CAPABILITY"] = "default"
+
+import numpy as np
+import torch
+from torch.nn.functional import layer_norm
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+HERE = pathlib.Path(__file__).resolve().parent
+DTYPES = {"f32": torch.float32, "f64": torch.float64}
+
+
+# Modules that torch.nn does not have, in plain autograd. x: (batch, input), h and c: (batch, hidden).
+
+def bare_shapes(layer, gates, input, hidden):
+    rows = gates * hidden
+    return {f"weight_ih_l{layer}": (rows, input), f"weight_hh_l{layer}": (rows, hidden),
+            f"bias_ih_l{layer}": (rows,), f"bias_hh_l{layer}": (rows,)}
+
+
+def lstm_cell(m, layer, x, h, c):
+    # z = W_ih x + b_ih + W_hh h + b_hh;  c' = sigmoid(f) c + sigmoid(i) tanh(g);  h' = sigmoid(o) tanh(c')
+    p = lambda name: getattr(m, f"{name}_l{layer}")
+    z = x @ p("weight_ih").T + p("bias_ih") + h @ p("weight_hh").T + p("bias_hh")    # (batch, 4*hidden)
+    i, f, g, o = z.chunk(4, 1)
+    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+    return o.sigmoid() * c.tanh(), c
+
+
+def over_time(step, xs, state, lengths):
+    """Runs `step` from the first instant to the last. From t = length on the state stays and ys is zero."""
+    ys = []
+    for t in range(xs.shape[1]):
+        valid = (t < lengths)[:, None]
+        state = [torch.where(valid, new, old) for new, old in zip(step(xs[:, t], *state), state)]
+        ys.append(state[0] * valid)
+    return torch.stack(ys, 1), state
+
+
+class OverTime(torch.nn.Module):
+    """A single layer that runs `step` over time. Subclasses give `fields`, `gates`, `shapes` and `step`."""
+
+    def __init__(self, input, hidden):
+        super().__init__()
+        self.hidden = hidden
+        for name, shape in self.shapes(input, hidden).items():
+            self.register_parameter(name, torch.nn.Parameter(torch.empty(shape)))
+
+    def shapes(self, input, hidden):
+        return bare_shapes(0, self.gates, input, hidden)
+
+    def forward(self, xs, state, lengths):
+        zero = xs.new_zeros(xs.shape[0], self.hidden)
+        start = [zero] * self.fields if state is None else [part[0] for part in state]
+        ys, end = over_time(self.step, xs, start, lengths)
+        return ys, [part[None] for part in end]
+
+
+class LayerNormLstm(OverTime):
+    """Ba, Kiros and Hinton 2016 (arXiv 1607.06450v1), the input and the recurrent part normalised apart."""
+    fields, gates = 2, 4
+
+    def shapes(self, input, hidden):
+        return {**bare_shapes(0, 4, input, hidden), "gain_ih_l0": (4 * hidden,), "gain_hh_l0": (4 * hidden,),
+                "gain_c_l0": (hidden,), "bias_c_l0": (hidden,)}
+
+    def step(self, x, h, c):
+        # LN(v) = (v - mean v) / sqrt(var v + 1e-5), biased variance, over all of v: here all 4*hidden values
+        # z  = LN(W_ih x) gain_ih + bias_ih + LN(W_hh h) gain_hh + bias_hh
+        # c' = sigmoid(f) c + sigmoid(i) tanh(g)                     carried as it is, not normalised
+        # h' = sigmoid(o) tanh(LN(c') gain_c + bias_c)
+        rows = (4 * self.hidden,)
+        z = layer_norm(x @ self.weight_ih_l0.T, rows, self.gain_ih_l0, self.bias_ih_l0, 1e-5)
+        z = z + layer_norm(h @ self.weight_hh_l0.T, rows, self.gain_hh_l0, self.bias_hh_l0, 1e-5)
+        i, f, g, o = z.chunk(4, 1)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        return o.sigmoid() * layer_norm(c, (self.hidden,), self.gain_c_l0, self.bias_c_l0, 1e-5).tanh(), c
+
+
+class LayerNormGru(OverTime):
+    """The same placement in a GRU of PyTorch's convention: z keeps the old state, reset after the matmul."""
+    fields, gates = 1, 3
+
+    def shapes(self, input, hidden):
+        return {**bare_shapes(0, 3, input, hidden), "gain_ih_l0": (3 * hidden,), "gain_hh_l0": (3 * hidden,)}
+
+    def step(self, x, h):
+        # a = LN(W_ih x) gain_ih + bias_ih;  b = LN(W_hh h) gain_hh + bias_hh           each LN over 3*hidden values
+        # r = sigmoid(a_r + b_r);  z = sigmoid(a_z + b_z);  n = tanh(a_n + r b_n);  h' = (1 - z) n + z h
+        rows = (3 * self.hidden,)
+        a = layer_norm(x @ self.weight_ih_l0.T, rows, self.gain_ih_l0, self.bias_ih_l0, 1e-5)
+        b = layer_norm(h @ self.weight_hh_l0.T, rows, self.gain_hh_l0, self.bias_hh_l0, 1e-5)
+        (ar, az, an), (br, bz, bn) = a.chunk(3, 1), b.chunk(3, 1)
+        r, z = (ar + br).sigmoid(), (az + bz).sigmoid()
+        return ((1 - z) * (an + r * bn).tanh() + z * h,)
+
+
+class ResidualTimeTanh(OverTime):
+    """h' = h + 0.3 tanh(W_ih x + b_ih + W_hh h + b_hh)"""
+    fields, gates, alpha = 1, 1, 0.3
+
+    def step(self, x, h):
+        z = x @ self.weight_ih_l0.T + self.bias_ih_l0 + h @ self.weight_hh_l0.T + self.bias_hh_l0
+        return (h + self.alpha * z.tanh(),)
+
+
+class ResidualTimeLstm(OverTime):
+    """(f, c') = LSTM(x, (h, c));  h' = h + 0.3 f"""
+    fields, gates, alpha = 2, 4, 0.3
+
+    def step(self, x, h, c):
+        f, c = lstm_cell(self, 0, x, h, c)
+        return h + self.alpha * f, c
+
+
+class ResidualDepthLstm(torch.nn.Module):
+    """y1 = LSTM1(xs) + P xs;  ys = LSTM2(y1) + y1. The states are those of the LSTMs, without what is added."""
+    fields, gates = 2, 4
+
+    def __init__(self, input, hidden):
+        super().__init__()
+        for name, shape in {**bare_shapes(0, 4, input, hidden), **bare_shapes(1, 4, hidden, hidden)}.items():
+            self.register_parameter(name, torch.nn.Parameter(torch.empty(shape)))
+        self.proj = torch.nn.Module()
+        self.proj.weight_l0 = torch.nn.Parameter(torch.empty(hidden, input))
+
+    def forward(self, xs, state, lengths):
+        (h1, h2), (c1, c2) = state
+        y1, (h1, c1) = over_time(lambda x, h, c: lstm_cell(self, 0, x, h, c), xs, (h1, c1), lengths)
+        y1 = y1 + xs @ self.proj.weight_l0.T
+        y2, (h2, c2) = over_time(lambda x, h, c: lstm_cell(self, 1, x, h, c), y1, (h2, c2), lengths)
+        valid = torch.arange(xs.shape[1])[:, None] < lengths[:, None, None]    # (batch, time, 1)
+        return (y2 + y1) * valid, [torch.stack((h1, h2)), torch.stack((c1, c2))]
+
+
+# Cases.
+
+OWN = {"layernorm-lstm": LayerNormLstm, "layernorm-gru": LayerNormGru, "residual-time-tanh": ResidualTimeTanh,
+       "residual-time-lstm": ResidualTimeLstm, "residual-depth-lstm": ResidualDepthLstm}
+BARE = {"vanilla": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}
+GATES = {"vanilla": 1, "lstm": 4, "gru": 3}
+TWO_FIELDS = ("lstm", "layernorm-lstm", "residual-time-lstm", "residual-depth-lstm")
+LAYER_NORM = {"eps": 1e-5, "normalised_over": "all gates, input and recurrent part apart"}
+OPTIONS = {"layernorm-lstm": {**LAYER_NORM, "cell": "inside the output only"}, "layernorm-gru": LAYER_NORM,
+           "residual-time-tanh": {"alpha": 0.3}, "residual-time-lstm": {"alpha": 0.3},
+           "residual-depth-lstm": {"projection": "proj.weight_l0"}}
+THREE_LAYERS = {"layers": 3, "batch": 4}                                    # the batch of 3 would equal the layers
+WIDE = {"batch": 5, "time": 11, "input": 9, "hidden": 17}                   # one more than two vectors of 8
+DEEP_BOTH_WAYS = {"layers": 2, "bidirectional": True}
+
+
+def case(suffix, family, **given):
+    name = f"{family}-{suffix}" if suffix else family
+    made = {"name": name, "family": family, "nonlinearity": None, "layers": 1, "bidirectional": False, "bias": True,
+            "batch": 3, "time": 7, "input": 5, "hidden": 6, "lengths": None, "initial_state": True,
+            "options": OPTIONS.get(family, {}), "seed": zlib.crc32(name.encode()), **given}
+    directions = 1 + made["bidirectional"]
+    gates = GATES[family] if family in BARE else OWN[family].gates
+    axes = [made[axis] for axis in ("batch", "time", "input", "hidden")] + [made["layers"] * directions]
+    axes += [gates * made["hidden"]] * (gates > 1) + [2 * made["hidden"]] * (directions > 1)
+    assert len(set(axes)) == len(axes), f"{name}: two axes are equal: {axes}"
+    return made
+
+
+CASES = [
+    case("tanh-1layer", "vanilla", nonlinearity="tanh"),
+    case("tanh-2layers-bidirectional-lengths", "vanilla", nonlinearity="tanh", lengths=[2, 7, 4], initial_state=False,
+         **DEEP_BOTH_WAYS),
+    case("tanh-1layer-hidden17", "vanilla", nonlinearity="tanh", **WIDE),
+    case("relu-1layer", "vanilla", nonlinearity="relu"),
+    case("1layer", "lstm"),
+    case("1layer-lengths", "lstm", lengths=[4, 7, 1]),
+    case("3layers", "lstm", **THREE_LAYERS),
+    case("2layers-bidirectional-lengths", "lstm", lengths=[5, 2, 7], **DEEP_BOTH_WAYS),
+    case("1layer-nobias", "lstm", bias=False, initial_state=False),
+    case("1layer-hidden17", "lstm", **WIDE),
+    case("1layer", "gru"),
+    case("3layers", "gru", **THREE_LAYERS),
+    case("2layers-bidirectional-lengths", "gru", lengths=[4, 6, 1], **DEEP_BOTH_WAYS),    # no example fills step 7
+    case("1layer-nobias", "gru", bias=False, initial_state=False),
+    case("1layer-hidden17", "gru", **WIDE),
+    case("", "layernorm-lstm"),
+    case("lengths", "layernorm-lstm", lengths=[4, 7, 1]),
+    case("zerostart", "layernorm-lstm", initial_state=False),    # the first W_hh h has no variance at all
+    case("hidden17", "layernorm-lstm", **WIDE),
+    case("", "layernorm-gru"),
+    case("hidden17", "layernorm-gru", **WIDE),
+    case("", "residual-time-tanh"),
+    case("", "residual-time-lstm"),
+    case("lengths", "residual-time-lstm", lengths=[4, 7, 1]),
+    case("", "residual-depth-lstm", layers=2),
+    case("lengths", "residual-depth-lstm", layers=2, lengths=[5, 7, 1]),    # P xs is garbage where ys must be zero
+]
+
+
+# From a case to its tensors.
+
+def build(case, dtype):
+    """The case's module and its inputs `xs`, `h0`, `c0`, `lengths`, `loss.*`, all drawn from its seed."""
+    normal = np.random.RandomState(case["seed"]).standard_normal
+    draw = lambda shape, scale=1.0, shift=0.0: torch.from_numpy(shift + scale * normal(shape)).to(dtype)
+    family, input, hidden = case["family"], case["input"], case["hidden"]
+    if family in BARE:
+        more = {"nonlinearity": case["nonlinearity"]} if case["nonlinearity"] else {}
+        module = BARE[family](input, hidden, case["layers"], bias=case["bias"], batch_first=True,
+                              bidirectional=case["bidirectional"], **more)
+    else:
+        module = OWN[family](input, hidden)
+    for name, parameter in module.named_parameters():
+        if "weight" in name:
+            parameter.data = draw(parameter.shape, parameter.shape[1] ** -0.5)
+        else:
+            parameter.data = draw(parameter.shape, 0.3, 1.0 if "gain" in name else 0.0)
+    batch, time, directions = case["batch"], case["time"], 1 + case["bidirectional"]
+    state_shape = (case["layers"] * directions, batch, hidden)
+    letters = ("h", "c") if family in TWO_FIELDS else ("h",)
+    tensors = {"xs": draw((batch, time, input))}
+    if case["lengths"]:
+        tensors["lengths"] = torch.tensor(case["lengths"])
+        noise = draw((batch, time, input))
+        padding = torch.arange(time) >= tensors["lengths"][:, None]
+        tensors["xs"][padding] = (1e3 * noise.sign() + 5e2 * noise)[padding]
+    for letter in letters:
+        if case["initial_state"]:
+            tensors[f"{letter}0"] = draw(state_shape)
+        tensors[f"loss.{letter}n"] = draw(state_shape)
+    tensors["loss.ys"] = draw((batch, time, directions * hidden))
+    return module, tensors
+
+
+def run(module, xs, state, lengths):
+    """ys and the final states of any module here. `state` and `lengths` may be None."""
+    full = torch.full((xs.shape[0],), xs.shape[1])
+    if not isinstance(module, torch.nn.RNNBase):
+        return module(xs, state, full if lengths is None else lengths)
+    packed = xs if lengths is None else pack_padded_sequence(xs, lengths, batch_first=True, enforce_sorted=False)
+    ys, end = module(packed, tuple(state) if state and len(state) == 2 else state[0] if state else None)
+    if lengths is not None:
+        ys, _ = pad_packed_sequence(ys, batch_first=True, total_length=xs.shape[1])
+    return ys, list(end) if isinstance(end, tuple) else [end]
+
+
+def initial(tensors):
+    return [tensors[name] for name in ("h0", "c0") if name in tensors] or None
+
+
+def compute(case, dtype):
+    """Every tensor of the case's file."""
+    module, tensors = build(case, dtype)
+    leaves = {name: tensors[name].requires_grad_() for name in ("xs", "h0", "c0") if name in tensors}
+    leaves.update(module.named_parameters())
+    ys, end = run(module, tensors["xs"], initial(tensors), tensors.get("lengths"))
+    results = dict(zip(("ys", "hn", "cn"), (ys, *end)))
+    loss = sum((value * tensors[f"loss.{name}"]).sum() for name, value in results.items())
+    loss.backward()
+    tensors.update(results, loss=loss)
+    tensors.update((f"param.{name}", value) for name, value in module.named_parameters())
+    tensors.update((f"grad.{name}", value.grad) for name, value in leaves.items())
+    if case["lengths"]:
+        padding = torch.arange(case["time"]) >= tensors["lengths"][:, None]
+        for name in ("ys", "grad.xs"):
+            assert not tensors[name][padding].any(), f"{case['name']}: {name} is not zero in the padding"
+        assert tensors["xs"][padding].abs().min() >= 1e3 and tensors["loss.ys"][padding].all()
+    for name, value in tensors.items():
+        assert value.isfinite().all(), f"{case['name']}: {name} is not finite"
+        assert value.any(), f"{case['name']}: {name} is zero and would test nothing"
+    return {name: value.detach().numpy() for name, value in tensors.items()}
+
+
+def encode(case, dtype_name, arrays):
+    """A safetensors file: u64 length of the header, JSON header padded to 8 bytes, data. Wide items come first."""
+    described = {**case, "dtype": dtype_name}
+    header = {"__metadata__": {"case": json.dumps(described, sort_keys=True), "generator": "tests/data/generate.py",
+                               "torch": torch.__version__}}
+    data = b""
+    for name in sorted(arrays, key=lambda name: (-arrays[name].itemsize, name)):
+        array = np.ascontiguousarray(arrays[name])
+        kind = {"f4": "F32", "f8": "F64", "i8": "I64"}[array.dtype.str[1:]]
+        raw = array.astype(array.dtype.newbyteorder("<")).tobytes()
+        offsets = [len(data), len(data) + len(raw)]
+        header[name] = {"dtype": kind, "shape": list(arrays[name].shape), "data_offsets": offsets}
+        data += raw
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def files():
+    """(path, bytes) of every file, after comparing the two dtypes of each case with each other."""
+    for case in CASES:
+        arrays = {name: compute(case, dtype) for name, dtype in DTYPES.items()}
+        for name, exact in arrays["f64"].items():
+            error = np.abs(arrays["f32"][name] - exact).max()
+            assert error <= 2e-5 * max(1.0, np.abs(exact).max()), f"{case['name']}: f32 {name} is off by {error:.1e}"
+        for dtype_name in DTYPES:
+            path = HERE / f"{case['name']}-{dtype_name}.safetensors"
+            yield path, encode(case, dtype_name, arrays[dtype_name])
+
+
+# Checks of what is written here by hand, and of the committed files.
+
+def check_alone(case):
+    """Each example alone, cut to its length, gives the same ys and final states as in the padded batch."""
+    module, tensors = build(case, torch.float64)
+    state, lengths = initial(tensors), tensors.get("lengths", torch.full((case["batch"],), case["time"]))
+    with torch.no_grad():
+        ys, end = run(module, tensors["xs"], state, tensors.get("lengths"))
+        for example, length in enumerate(lengths.tolist()):
+            one = slice(example, example + 1)
+            start = state and [part[:, one].contiguous() for part in state]
+            alone, alone_end = run(module, tensors["xs"][one, :length], start, None)
+            torch.testing.assert_close(alone, ys[one, :length], rtol=0, atol=1e-12)
+            for part, whole in zip(alone_end, end):
+                torch.testing.assert_close(part, whole[:, one], rtol=0, atol=1e-12)
+
+
+def check_gradients(case):
+    """Finite differences of ys and the final states by every parameter, by the initial state and by valid xs."""
+    module, tensors = build(case, torch.float64)
+    lengths, state = tensors.get("lengths"), initial(tensors)
+    leaves = [*module.parameters(), *(part.requires_grad_() for part in state or [])]
+    if lengths is None:
+        leaves.append(tensors["xs"].requires_grad_())
+
+    def outputs(*_):    # gradcheck changes the leaves in place, so the module sees its changes
+        ys, end = run(module, tensors["xs"], state, lengths)
+        return (ys, *end)
+
+    assert torch.autograd.gradcheck(outputs, tuple(leaves), eps=1e-6, atol=1e-6, rtol=1e-4)
+
+
+def check():
+    for case in CASES:
+        check_alone(case)
+        if case["family"] in OWN and case["hidden"] < 17:
+            check_gradients(case)
+        print(f"{case['name']}: ok")
+    expected = dict(files())
+    assert set(expected) == set(HERE.glob("*.safetensors")), "files on disk and cases differ"
+    different = [path.name for path, content in expected.items() if path.read_bytes() != content]
+    assert not different, f"not the bytes on disk (expected on another machine or version of PyTorch): {different}"
+    print(f"{len(expected)} files: the same bytes")
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--check", action="store_true", help="check modules and committed files, write nothing")
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    if arguments.parse_args().check:
+        return check()
+    total = 0
+    for path, content in files():
+        path.write_bytes(content)
+        total += len(content)
+        print(f"{len(content):7} {path.name}")
+    print(f"{total:7} bytes in all")
+
+
+if __name__ == "__main__":
+    main()
