@@ -1,0 +1,181 @@
+//! What a comparison writes: one JSON object a line. Field names are the schema; units stand beside them.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One run: one line of `runs.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// The variant's name.
+    pub variant: String,
+    /// One line on what the variant is.
+    pub summary: String,
+    /// The variant's options.
+    pub options: BTreeMap<String, String>,
+    /// The task's name.
+    pub task: String,
+    /// The length of the task's sequences, in steps.
+    pub length: usize,
+    /// The longest lag of the task, in steps.
+    pub longest_lag: usize,
+    /// The seed of weights and data.
+    pub seed: u64,
+    /// The number of weights, read-out included.
+    pub params: usize,
+    /// The number of hidden units of each layer.
+    pub hidden: usize,
+    /// The number of recurrent layers on top of each other.
+    pub layers: usize,
+    /// How the weights begin, in words.
+    pub init: String,
+    /// The spectral radius of every recurrent block at the start, by name.
+    pub spectral_radius: BTreeMap<String, f64>,
+    /// The dtype: `f32`, `f64`.
+    pub dtype: String,
+    /// The device: `cpu`, `cuda:0`, `metal`.
+    pub device: String,
+    /// The number of threads of this run.
+    pub threads: usize,
+    /// The version of this workspace.
+    pub version: String,
+    /// Examples a batch.
+    pub batch: usize,
+    /// The learning rate at the start.
+    pub lr: f64,
+    /// The bound of the global gradient norm; null if there is none.
+    pub clip: Option<f64>,
+    /// How the run ended.
+    pub status: Status,
+    /// The number of training steps done.
+    pub steps: u64,
+    /// The number of training steps allowed.
+    pub max_steps: u64,
+    /// Whether the task's criterion was met.
+    pub solved: bool,
+    /// The step of the first of the evaluations in a row that met it; null if not solved.
+    pub steps_to_solve: Option<u64>,
+    /// The held-out loss at the end.
+    pub final_loss: f64,
+    /// The held-out accuracy at the end, 0 to 1, where the task has one.
+    pub accuracy: Option<f64>,
+    /// The loss of the best answer that does not depend on the input.
+    pub baseline: f64,
+    /// Gradient half-life of h in steps, top layer, at initialisation; null: no decay, or too few points to fit.
+    pub half_life_h_init: Option<f64>,
+    /// The same after training.
+    pub half_life_h_final: Option<f64>,
+    /// Gradient half-life of c, where the state has one.
+    pub half_life_c_init: Option<f64>,
+    /// The same after training.
+    pub half_life_c_final: Option<f64>,
+    /// The fit behind each half-life: by `h_init`, `h_final`, `c_init`, `c_final`.
+    pub fits: BTreeMap<String, FitRecord>,
+    /// The largest lag at which the median norm of dL/dh is at least a thousandth of that at lag 0, at initialisation.
+    pub horizon_init: Option<usize>,
+    /// The same after training.
+    pub horizon_final: Option<usize>,
+    /// The number of lags at which at least one element of dL/dh was exactly zero or subnormal at initialisation.
+    pub underflow_lags: usize,
+    /// First/last ratio of the median norm of dL/dh, over all lags of the sequence, at initialisation.
+    pub grad_ratio_init: Option<f64>,
+    /// The same after training.
+    pub grad_ratio_final: Option<f64>,
+    /// The share of training steps whose gradient was clipped, 0 to 1.
+    pub clipped_fraction: f64,
+    /// What the gradient watch had to say.
+    pub warnings: Vec<String>,
+    /// Wall time of the run, in seconds.
+    pub seconds: f64,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// It was solved, or used all of its steps.
+    Finished,
+    /// It was interrupted.
+    Stopped,
+    /// It failed; the message says why: a NaN, a parameter without gradient.
+    Failed(String),
+}
+
+/// A line fitted to the logarithm of a profile: ln g(k) = a − ρ k.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FitRecord {
+    /// ρ, the decay a step; negative is growth.
+    pub decay: f64,
+    /// R², the share of variance explained.
+    pub r2: f64,
+    /// The number of lags used.
+    pub points: usize,
+    /// The number of lags in the window left out since the norm lay below 1e-30.
+    pub underflowed: usize,
+}
+
+/// One training step: one line of `steps.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// The variant's name.
+    pub variant: String,
+    /// The seed of the run.
+    pub seed: u64,
+    /// The step, from 1.
+    pub step: u64,
+    /// The training loss of the batch before the update.
+    pub loss: f64,
+    /// The learning rate.
+    pub lr: f64,
+    /// The global gradient norm before the clip.
+    pub grad_norm: f64,
+    /// The global gradient norm after the clip.
+    pub grad_norm_clipped: f64,
+}
+
+/// One evaluation on held-out examples: one line of `evals.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EvalRecord {
+    /// The variant's name.
+    pub variant: String,
+    /// The seed of the run.
+    pub seed: u64,
+    /// The number of training steps done.
+    pub step: u64,
+    /// The mean loss.
+    pub loss: f64,
+    /// The accuracy, 0 to 1, where the task has one.
+    pub accuracy: Option<f64>,
+}
+
+/// One gradient profile: one line of `profiles.jsonl`. All arrays have one entry a lag, in the order of `lag`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProfileRecord {
+    /// The variant's name.
+    pub variant: String,
+    /// The seed of the run.
+    pub seed: u64,
+    /// The number of training steps done: 0 at initialisation.
+    pub step: u64,
+    /// Whether this is the last profile of the run.
+    pub last: bool,
+    /// The layer, 0 at the bottom.
+    pub layer: usize,
+    /// The direction: `forward`, `reverse`.
+    pub direction: String,
+    /// The part of the state: `h`, `c`.
+    pub part: String,
+    /// The lags, in steps from the end of the sequence.
+    pub lag: Vec<usize>,
+    /// The median over examples of the norm of the example's own gradient.
+    pub median: Vec<f64>,
+    /// The lower quartile.
+    pub q25: Vec<f64>,
+    /// The upper quartile.
+    pub q75: Vec<f64>,
+    /// The norm of the batch-mean gradient.
+    pub mean: Vec<f64>,
+    /// The share of elements that are exactly zero.
+    pub zeros: Vec<f64>,
+    /// The share of elements that are subnormal.
+    pub subnormals: Vec<f64>,
+}

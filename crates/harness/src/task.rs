@@ -1,0 +1,126 @@
+//! A task: a seeded source of sequences and targets, its loss, its analytic baseline, and when it counts as solved.
+
+use anyhow::Result;
+use candle::{DType, Device, Tensor};
+use recurrent_core::Sequence;
+
+/// A task that a recurrent network is trained on.
+///
+/// The same `(split, seed, step)` gives the same batch, on every machine; the splits share no draw.
+pub trait Task: Send + Sync {
+    /// The name, as on the command line: `adding`.
+    fn name(&self) -> &'static str;
+
+    /// The length of its sequences, in steps; the longest, if they differ.
+    fn length(&self) -> usize;
+
+    /// The longest lag in steps over which information must be kept; chrono initialisation takes it.
+    fn longest_lag(&self) -> usize;
+
+    /// The number of features of an input.
+    fn input_size(&self) -> usize;
+
+    /// The number of features of an output: 1 value, or the number of classes.
+    fn output_size(&self) -> usize;
+
+    /// Which outputs the loss reads.
+    fn reads(&self) -> Reads;
+
+    /// Batch `step` of `batch` examples. For a data set, steps beyond an epoch go on with the next, shuffled anew.
+    ///
+    /// # Errors
+    /// Those of candle.
+    fn batch(&self, draw: BatchDraw, dtype: DType, device: &Device) -> Result<Batch>;
+
+    /// The loss of every example, `(batch)`, and whether each is right where the task has an accuracy. `outputs` is
+    /// `(batch, output)` or `(batch, time, output)`, as [`Task::reads`] says. The training loss is the mean.
+    ///
+    /// # Errors
+    /// Those of candle.
+    fn judge(&self, outputs: &Tensor, batch: &Batch) -> Result<Judged>;
+
+    /// The expected loss of the best answer that does not depend on the input.
+    fn baseline(&self) -> f64;
+
+    /// When the task counts as solved; `None` for real data, where no such point exists.
+    fn criterion(&self) -> Option<Criterion>;
+
+    /// The number of training examples of a data set; `None` for a generated task, which never ends.
+    fn examples(&self) -> Option<usize> {
+        None
+    }
+
+    /// The number of held-out examples on which the network is evaluated: 1,000 fresh ones for a generated task, the
+    /// whole test set of a data set.
+    fn held_out(&self) -> usize {
+        1000
+    }
+}
+
+/// Which outputs the loss of a task reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// The output after the last step.
+    Last,
+    /// The outputs of all steps.
+    Every,
+}
+
+/// Which batch is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchDraw {
+    /// Training or validation.
+    pub split: Split,
+    /// The seed of the run.
+    pub seed: u64,
+    /// The number of the batch.
+    pub step: u64,
+    /// The number of examples.
+    pub batch: usize,
+}
+
+/// What a batch is for. No example is drawn for both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// To learn from.
+    Train,
+    /// To evaluate on.
+    Held,
+}
+
+/// Inputs and what is wanted for them.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The inputs, `(batch, time, input)`.
+    pub xs: Sequence,
+    /// What is wanted, in the task's own shape.
+    pub targets: Tensor,
+}
+
+/// How good the outputs for a batch are.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// The loss of each example, `(batch)`, in the graph of the outputs.
+    pub losses: Tensor,
+    /// The share of right answers of each example, where the task has an accuracy.
+    pub right: Option<Vec<f64>>,
+}
+
+/// When a task counts as solved: three evaluations in a row, each on fresh held-out examples.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Criterion {
+    /// The loss lies below this.
+    LossBelow(f64),
+    /// The accuracy is at least this.
+    AccuracyAtLeast(f64),
+}
+
+impl Criterion {
+    /// Whether an evaluation meets it.
+    pub fn met(&self, loss: f64, accuracy: Option<f64>) -> bool {
+        match *self {
+            Self::LossBelow(bound) => loss < bound,
+            Self::AccuracyAtLeast(bound) => accuracy.is_some_and(|accuracy| accuracy >= bound),
+        }
+    }
+}
