@@ -1,1 +1,24 @@
-//! Recurrent networks for candle.
+//! Recurrent networks for [candle](https://github.com/huggingface/candle), and the registry that builds them from a description.
+
+#![forbid(unsafe_code)]
+
+pub mod registry;
+mod spec;
+
+pub use recurrent_core as core;
+pub use recurrent_gru as gru;
+pub use recurrent_layernorm as layernorm;
+pub use recurrent_lstm as lstm;
+pub use recurrent_residual as residual;
+pub use recurrent_vanilla as vanilla;
+
+pub use recurrent_core::{
+    Bidirectional, Carry, Cell, CellConfig, Directions, Init, Keep, Layer, Pass, Path, Place, Pool, Recorder,
+    Rnn, Sequence, Stack, State, Trace,
+};
+pub use recurrent_gru::{Gru, GruCell, GruConfig};
+pub use recurrent_layernorm::{LayerNormGru, LayerNormGruConfig, LayerNormLstm, LayerNormLstmConfig};
+pub use recurrent_lstm::{Lstm, LstmCell, LstmConfig};
+pub use recurrent_residual::{OverTime, Residual};
+pub use recurrent_vanilla::{Nonlinearity, Vanilla, VanillaCell, VanillaConfig};
+pub use spec::{CellSpec, Connection, Spec};

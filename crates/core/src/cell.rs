@@ -1,7 +1,8 @@
 //! One step of a recurrent network.
 
-use crate::{Engine, State};
+use crate::{Engine, Place, State};
 use candle::{DType, Device, Result, Tensor};
+use candle_nn::VarBuilder;
 use std::sync::Arc;
 
 /// One step of a recurrent network: weights, and `(x_t, state) -> state`.
@@ -55,4 +56,20 @@ pub trait Cell: Clone + Send + Sync + 'static {
         let zeros = |size| Tensor::zeros((batch, size), dtype, device);
         State::from_fields(self.state_sizes().into_iter().map(zeros).collect::<Result<_>>()?)
     }
+}
+
+/// The options of a cell: what makes it, at any size.
+pub trait CellConfig: Clone + Send + Sync + 'static {
+    /// The cell that it makes.
+    type Cell: Cell;
+
+    /// A cell of `hidden` units on `input` features, its weights looked up in `vb`, or drawn where they do not exist yet.
+    /// Their names end as `place` says, `weight_ih_l0`, and without one as those of `torch.nn.LSTMCell`, `weight_ih`.
+    ///
+    /// # Errors
+    /// If options contradict each other, or a weight exists with another shape.
+    fn cell(&self, input: usize, hidden: usize, place: Option<Place>, vb: VarBuilder) -> Result<Self::Cell>;
+
+    /// The number of weights of that cell.
+    fn param_count(&self, input: usize, hidden: usize) -> usize;
 }

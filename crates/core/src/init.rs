@@ -9,6 +9,7 @@ pub use weights::{Gates, Weights};
 
 use crate::stream;
 use candle::{DType, Device, Result, Tensor};
+use candle_nn::{Linear, VarBuilder};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
@@ -135,25 +136,30 @@ pub(crate) fn normal(rng: &mut impl Rng) -> f64 {
     (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
 }
 
-/// A linear read-out's weight and bias, `(output, input)` and `(output)`, from U(±1/√input) as `torch.nn.Linear`, drawn
-/// from (seed, name) into `vb`.
+/// A linear read-out, `weight` `(output, input)` and `bias` `(output)` from U(±1/√input) as `torch.nn.Linear`, drawn from
+/// (seed, name) where `vb` does not have them.
 ///
 /// # Errors
 /// If `vb` has them with other shapes.
-pub fn linear(
-    seed: u64,
-    input: usize,
-    output: usize,
-    vb: &candle_nn::VarBuilder,
-) -> Result<candle_nn::Linear> {
+pub fn linear(seed: u64, input: usize, output: usize, vb: &VarBuilder) -> Result<Linear> {
+    let weight = linear_weight(seed, input, output, "weight", vb)?;
+    Ok(Linear::new(weight, Some(uniform(seed, input, "bias", &[output], vb)?)))
+}
+
+/// A linear map's weight alone, `(output, input)`, as [`linear`] draws it.
+///
+/// # Errors
+/// If `vb` has it with another shape.
+pub fn linear_weight(seed: u64, input: usize, output: usize, name: &str, vb: &VarBuilder) -> Result<Tensor> {
+    uniform(seed, input, name, &[output, input], vb)
+}
+
+fn uniform(seed: u64, input: usize, name: &str, shape: &[usize], vb: &VarBuilder) -> Result<Tensor> {
     let bound = 1.0 / (input as f64).sqrt();
-    let uniform = |name: &str, shape: &[usize]| {
-        weights::get_or(vb, name, shape, |full| {
-            let mut rng = stream(seed, full);
-            (0..shape.iter().product()).map(|_| rng.random_range(-bound..bound)).collect()
-        })
-    };
-    Ok(candle_nn::Linear::new(uniform("weight", &[output, input])?, Some(uniform("bias", &[output])?)))
+    weights::get_or(vb, name, shape, |full| {
+        let mut rng = stream(seed, full);
+        (0..shape.iter().product()).map(|_| rng.random_range(-bound..bound)).collect()
+    })
 }
 
 /// Values in f64 as a tensor.

@@ -91,8 +91,11 @@ impl Module for Box<dyn Layer> {
     }
 }
 
-/// The plain call: full sequences, no carry, evaluation.
-pub(crate) fn forward(layer: &(impl Layer + ?Sized), xs: &Tensor) -> Result<Tensor> {
+/// The plain call on a tensor: full sequences, no carry, evaluation; what a layer's [`Module::forward`] does.
+///
+/// # Errors
+/// As [`Layer::run`].
+pub fn forward(layer: &(impl Layer + ?Sized), xs: &Tensor) -> Result<Tensor> {
     let (ys, _) = layer.run(&Sequence::new(xs.clone())?, None, &Pass::default())?;
     Ok(ys.into_values())
 }

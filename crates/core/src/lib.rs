@@ -31,7 +31,7 @@
 //!
 //! # fn main() -> Result<()> {
 //! let (w, u) = (Tensor::randn(0f32, 0.3, (4, 3), &Device::Cpu)?, Tensor::randn(0f32, 0.3, (4, 4), &Device::Cpu)?);
-//! let layer = Rnn::new(Elman { w, u });
+//! let layer = Rnn::from_cell(Elman { w, u });
 //! let xs = Tensor::zeros((2, 50, 3), DType::F32, &Device::Cpu)?; // (batch, time, input)
 //! assert_eq!(layer.forward(&xs)?.dims(), [2, 50, 4]);
 //! # Ok(())
@@ -43,6 +43,7 @@ mod carry;
 mod cell;
 mod dropout;
 mod engine;
+mod gates;
 pub mod init;
 mod layer;
 pub mod loss;
@@ -58,15 +59,16 @@ mod tensor;
 
 pub use bidirectional::Bidirectional;
 pub use carry::{Carry, Hidden, Memory, State};
-pub use cell::Cell;
+pub use cell::{Cell, CellConfig};
 pub use dropout::dropout;
 pub use engine::{Call, Engine, Forward, Gradients, Reserve, Route, Upstream, Value, Wants};
+pub use gates::{gru_output, lstm_memory, next_param, GateWeights};
 pub use init::Init;
-pub use layer::{Draw, Layer, Pass, Place};
+pub use layer::{forward, Draw, Layer, Pass, Place};
 pub use random::stream;
 pub use recorder::{Keep, Probe, Recorder, Trace};
 pub use rnn::{Path, Rnn};
 pub use sequence::{Lengths, Pool, Sequence};
 pub use spectral::spectral_radius;
-pub use stack::Stack;
-pub use tensor::{chunk_gates, layer_norm, linear};
+pub use stack::{Directions, Stack};
+pub use tensor::{chunk_gates, layer_norm, linear, relu};

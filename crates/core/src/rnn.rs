@@ -2,8 +2,9 @@
 
 use crate::operation::Run;
 use crate::replay::{check_dtype, Replay};
-use crate::{layer, Carry, Cell, Engine, Layer, Pass, Route, Sequence, State};
+use crate::{layer, Carry, Cell, CellConfig, Engine, Layer, Pass, Place, Route, Sequence, State};
 use candle::{bail, DType, Device, Module, Result, Tensor};
+use candle_nn::VarBuilder;
 use std::sync::Arc;
 
 /// A cell run over time, forward or from each example's end to its beginning, as one operation in candle's graph.
@@ -30,8 +31,37 @@ pub enum Path {
 }
 
 impl<C: Cell> Rnn<C> {
+    /// A layer of `hidden` units on `input` features, run forward in time. The names of its weights end in `_l0`, as those
+    /// of `torch.nn.LSTM` with one layer.
+    ///
+    /// # Errors
+    /// As [`CellConfig::cell`].
+    pub fn new<K: CellConfig<Cell = C>>(
+        input: usize,
+        hidden: usize,
+        config: &K,
+        vb: VarBuilder,
+    ) -> Result<Self> {
+        Self::at(Place::default(), input, hidden, config, vb)
+    }
+
+    /// As [`Rnn::new`], for another place in a stack: layer, and direction.
+    ///
+    /// # Errors
+    /// As [`CellConfig::cell`].
+    pub fn at<K: CellConfig<Cell = C>>(
+        place: Place,
+        input: usize,
+        hidden: usize,
+        config: &K,
+        vb: VarBuilder,
+    ) -> Result<Self> {
+        let layer = Self::from_cell(config.cell(input, hidden, Some(place), vb)?);
+        Ok(if place.reverse { layer.reversed() } else { layer })
+    }
+
     /// The cell run forward in time.
-    pub fn new(cell: C) -> Self {
+    pub fn from_cell(cell: C) -> Self {
         Self { cell, reverse: false, path: Path::Auto }
     }
 

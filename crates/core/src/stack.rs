@@ -1,7 +1,9 @@
 //! Layers on top of each other.
 
-use crate::{dropout, layer, Carry, Layer, Pass, Place, Sequence};
+use crate::{dropout, layer, Bidirectional, Carry, CellConfig, Layer, Pass, Place, Rnn, Sequence};
 use candle::{bail, Module, Result, Tensor};
+use candle_nn::VarBuilder;
+use serde::{Deserialize, Serialize};
 
 /// Layers on top of each other, with dropout between them while training, as in `torch.nn.LSTM(num_layers, dropout)`.
 ///
@@ -11,7 +13,41 @@ pub struct Stack {
     dropout: f64,
 }
 
+/// In which directions each layer of a stack runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Directions {
+    /// Forward in time.
+    #[default]
+    Forward,
+    /// Forward and in reverse, side by side.
+    Both,
+}
+
 impl Stack {
+    /// Layers of one kind, with weights named as in `torch.nn.LSTM(input, hidden, layers, bidirectional)`:
+    /// `weight_ih_l0`, `weight_ih_l1_reverse`.
+    ///
+    /// # Errors
+    /// As [`CellConfig::cell`]; if there are no layers.
+    pub fn of<K: CellConfig>(
+        layers: usize,
+        directions: Directions,
+        input: usize,
+        hidden: usize,
+        config: &K,
+        vb: VarBuilder,
+    ) -> Result<Self> {
+        Self::build(layers, input, |place, input| {
+            let forward = Rnn::at(place, input, hidden, config, vb.clone())?;
+            if directions == Directions::Forward {
+                return Ok(Box::new(forward));
+            }
+            let reverse = Rnn::at(Place { reverse: true, ..place }, input, hidden, config, vb.clone())?;
+            Ok(Box::new(Bidirectional::new(forward, reverse)?))
+        })
+    }
+
     /// The layers, bottom first.
     ///
     /// # Errors
@@ -48,7 +84,7 @@ impl Stack {
     /// # fn main() -> Result<()> {
     /// let stack = Stack::build(3, 5, |_: Place, input| {
     ///     let (w, u) = (Tensor::randn(0f32, 0.3, (8, input), &Device::Cpu)?, Tensor::randn(0f32, 0.3, (8, 8), &Device::Cpu)?);
-    ///     Ok(Box::new(Rnn::new(Elman { w, u })))
+    ///     Ok(Box::new(Rnn::from_cell(Elman { w, u })))
     /// })?;
     /// assert_eq!((stack.input_size(), stack.output_size(), stack.depth()), (5, 8, 3));
     /// # Ok(())

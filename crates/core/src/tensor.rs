@@ -36,3 +36,11 @@ pub fn layer_norm(z: &Tensor, gain: &Tensor, eps: f64) -> Result<Tensor> {
     let deviation = (centred.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?;
     centred.broadcast_div(&deviation)?.broadcast_mul(gain)
 }
+
+/// max(0, z), with the derivative 0 at 0 as in PyTorch; candle's own has 1 there, which a network at rest does meet.
+///
+/// # Errors
+/// Those of candle.
+pub fn relu(z: &Tensor) -> Result<Tensor> {
+    z.gt(0.0)?.where_cond(z, &z.zeros_like()?)
+}

@@ -1,1 +1,47 @@
 //! GRU for candle.
+//!
+//! ```text
+//! r = σ(W_ir x_t + b_ir + W_hr h_{t-1} + b_hr)            how much of the old the new sees
+//! z = σ(W_iz x_t + b_iz + W_hz h_{t-1} + b_hz)            keeps the old
+//! n = tanh(W_in x_t + b_in + r ∘ (W_hn h_{t-1} + b_hn))   the new
+//! h_t = (1 − z) ∘ n + z ∘ h_{t-1}
+//! ```
+//!
+//! Cho et al. 2014 in the form of its first version (arXiv:1406.1078v1), with the reset gate after the matrix product; as
+//! `torch.nn.GRU`. The paper's third version resets before the product. The sign of z is PyTorch's: z keeps the old state, so a
+//! bias towards memory is a positive one on z. In the paper's equation 7 it is the same; Chung et al. 2014 (arXiv:1412.3555)
+//! have z and 1 − z exchanged.
+//!
+//! | weight | shape, rows in the order r, z, n | begins, by default |
+//! |---|---|---|
+//! | `weight_ih_l0` | `(3 * hidden, input)` | U(−1/√hidden, 1/√hidden) |
+//! | `weight_hh_l0` | `(3 * hidden, hidden)` | the same |
+//! | `bias_ih_l0`, `bias_hh_l0` | `(3 * hidden)` each | the same |
+//!
+//! `3 · hidden · (input + hidden + 2)` numbers in all.
+//!
+//! ```
+//! use candle::{DType, Device, Module, Tensor};
+//! use candle_nn::{VarBuilder, VarMap};
+//! use recurrent_gru::{Gru, GruConfig};
+//!
+//! # fn main() -> candle::Result<()> {
+//! let vars = VarMap::new();
+//! let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
+//! let gru = Gru::new(3, 8, &GruConfig::default(), vb)?;
+//! let xs = Tensor::zeros((2, 50, 3), DType::F32, &Device::Cpu)?; // (batch, time, input)
+//! assert_eq!(gru.forward(&xs)?.dims(), [2, 50, 8]);
+//! # Ok(())
+//! # }
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod cell;
+mod config;
+
+pub use cell::GruCell;
+pub use config::GruConfig;
+
+/// A GRU layer: [`GruCell`] run over time.
+pub type Gru = recurrent_core::Rnn<GruCell>;

@@ -1,7 +1,25 @@
 //! What a comparison writes: one JSON object a line. Field names are the schema; units stand beside them.
+//!
+//! A number that is not finite is written as a string, `"NaN"`, `"Infinity"` or `"-Infinity"`, since JSON has none of
+//! them: the loss of the step that made a run fail, for instance. `null` always means that there is no such number.
+
+mod number;
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+/// All that a comparison has written, in the order of its files; the report is made from this alone.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Records {
+    /// The lines of `runs.jsonl`; their order is the order of the variants in the report.
+    pub runs: Vec<RunRecord>,
+    /// The lines of `steps.jsonl`.
+    pub steps: Vec<StepRecord>,
+    /// The lines of `evals.jsonl`.
+    pub evals: Vec<EvalRecord>,
+    /// The lines of `profiles.jsonl`.
+    pub profiles: Vec<ProfileRecord>,
+}
 
 /// One run: one line of `runs.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,6 +47,7 @@ pub struct RunRecord {
     /// How the weights begin, in words.
     pub init: String,
     /// The spectral radius of every recurrent block at the start, by name.
+    #[serde(with = "number::map")]
     pub spectral_radius: BTreeMap<String, f64>,
     /// The dtype: `f32`, `f64`.
     pub dtype: String,
@@ -54,7 +73,8 @@ pub struct RunRecord {
     pub solved: bool,
     /// The step of the first of the evaluations in a row that met it; null if not solved.
     pub steps_to_solve: Option<u64>,
-    /// The held-out loss at the end.
+    /// The held-out loss at the end; NaN if the run ended before it was evaluated.
+    #[serde(with = "number")]
     pub final_loss: f64,
     /// The held-out accuracy at the end, 0 to 1, where the task has one.
     pub accuracy: Option<f64>,
@@ -74,14 +94,32 @@ pub struct RunRecord {
     pub horizon_init: Option<usize>,
     /// The same after training.
     pub horizon_final: Option<usize>,
+    /// As `horizon_init`, with the machine epsilon of the dtype (2^-23 of f32) instead of a thousandth.
+    #[serde(default)]
+    pub horizon_epsilon_init: Option<usize>,
+    /// The same after training.
+    #[serde(default)]
+    pub horizon_epsilon_final: Option<usize>,
     /// The number of lags at which at least one element of dL/dh was exactly zero or subnormal at initialisation.
     pub underflow_lags: usize,
+    /// The first of these lags; null if there is none.
+    #[serde(default)]
+    pub underflow_from: Option<usize>,
     /// First/last ratio of the median norm of dL/dh, over all lags of the sequence, at initialisation.
     pub grad_ratio_init: Option<f64>,
     /// The same after training.
     pub grad_ratio_final: Option<f64>,
     /// The share of training steps whose gradient was clipped, 0 to 1.
     pub clipped_fraction: f64,
+    /// The mean over training steps of the factor by which clipping scaled the gradient, 1 where it did not.
+    #[serde(default)]
+    pub clip_scale: Option<f64>,
+    /// The mean over training steps of the global gradient norm before the clip.
+    #[serde(default)]
+    pub grad_norm: Option<f64>,
+    /// The same after the clip.
+    #[serde(default)]
+    pub grad_norm_clipped: Option<f64>,
     /// What the gradient watch had to say.
     pub warnings: Vec<String>,
     /// Wall time of the run, in seconds.
@@ -123,12 +161,15 @@ pub struct StepRecord {
     /// The step, from 1.
     pub step: u64,
     /// The training loss of the batch before the update.
+    #[serde(with = "number")]
     pub loss: f64,
     /// The learning rate.
     pub lr: f64,
     /// The global gradient norm before the clip.
+    #[serde(with = "number")]
     pub grad_norm: f64,
-    /// The global gradient norm after the clip.
+    /// The global gradient norm after the clip; NaN at the step at which a run failed, which was not clipped.
+    #[serde(with = "number")]
     pub grad_norm_clipped: f64,
 }
 
@@ -142,6 +183,7 @@ pub struct EvalRecord {
     /// The number of training steps done.
     pub step: u64,
     /// The mean loss.
+    #[serde(with = "number")]
     pub loss: f64,
     /// The accuracy, 0 to 1, where the task has one.
     pub accuracy: Option<f64>,
@@ -167,12 +209,16 @@ pub struct ProfileRecord {
     /// The lags, in steps from the end of the sequence.
     pub lag: Vec<usize>,
     /// The median over examples of the norm of the example's own gradient.
+    #[serde(with = "number::list")]
     pub median: Vec<f64>,
     /// The lower quartile.
+    #[serde(with = "number::list")]
     pub q25: Vec<f64>,
     /// The upper quartile.
+    #[serde(with = "number::list")]
     pub q75: Vec<f64>,
     /// The norm of the batch-mean gradient.
+    #[serde(with = "number::list")]
     pub mean: Vec<f64>,
     /// The share of elements that are exactly zero.
     pub zeros: Vec<f64>,

@@ -1,1 +1,112 @@
-//! The tasks, one file each.
+//! The tasks, one file each, and the choice of one by its name.
+//!
+//! | name | sequences | answer | solved at |
+//! |---|---|---|---|
+//! | `adding` | T steps of a value and a mark | the sum of the two marked values | MSE below 0.01 |
+//! | `copy` | 10 symbols, a gap of T steps, 10 slots | the symbols, in order | 99 % of slots right |
+//! | `temporal-order` | L to 1.1 L symbols, two of which matter | which two, in which order | 99 % right |
+//! | `mnist-rows` | 28 rows of a digit | the digit | - |
+//! | `mnist-pixels` | 784 pixels of a digit | the digit | - |
+//! | `mnist-permuted` | 784 pixels in a fixed random order | the digit | - |
+//!
+//! A generated batch has a random stream of its own, opened by the run's seed and the split, the task, the length and
+//! the number of the batch: training and evaluation share no draw, and no batch depends on which came before it.
+
+mod adding;
+mod classes;
+mod copy;
+mod idx;
+mod mnist;
+mod temporal_order;
+#[cfg(test)]
+mod tests;
+
+pub use adding::Adding;
+pub use copy::CopyMemory;
+pub use mnist::{Mnist, Order};
+pub use temporal_order::TemporalOrder;
+
+use crate::task::{BatchDraw, Split, Task};
+use anyhow::{bail, ensure, Context, Result};
+use candle::{DType, Device, Shape, Tensor, WithDType};
+use rand_chacha::ChaCha8Rng;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The names of all tasks, as on the command line.
+pub const NAMES: [&str; 6] = [
+    adding::NAME,
+    copy::NAME,
+    temporal_order::NAME,
+    Order::Rows.name(),
+    Order::Pixels.name(),
+    Order::Permuted.name(),
+];
+
+/// The length of a generated task if none is given.
+const LENGTH: usize = 100;
+
+/// Longer ones are taken for a slip of the pen: one example would need gigabytes.
+const LONGEST: usize = 10_000_000;
+
+/// The task called `name`. `length` is the T or L of a generated task, 100 if not given; MNIST's is fixed. `data` is
+/// the folder with the IDX files of MNIST, and of no use to a generated task.
+///
+/// # Errors
+/// If there is no such task; if the length does not suit it; if `data` is missing where it is needed or given where
+/// it is not; if the files cannot be read.
+pub fn by_name(name: &str, length: Option<usize>, data: Option<&Path>) -> Result<Arc<dyn Task>> {
+    let generated = || match data {
+        Some(_) => bail!("task {name}: it is generated and reads no files; leave --data out"),
+        None => Ok(length.unwrap_or(LENGTH)),
+    };
+    let mnist = |order: Order| -> Result<Arc<dyn Task>> {
+        ensure!(length.is_none(), "task {name}: its length is fixed at {}; leave --length out", order.steps());
+        let needed = || format!("task {name}: it needs --data DIR, a folder with {}", idx::FILES.join(", "));
+        Ok(Arc::new(Mnist::open(data.with_context(needed)?, order)?))
+    };
+    Ok(match name {
+        adding::NAME => Arc::new(Adding::new(generated()?)?),
+        copy::NAME => Arc::new(CopyMemory::new(generated()?)?),
+        temporal_order::NAME => Arc::new(TemporalOrder::new(generated()?)?),
+        _ => match Order::ALL.into_iter().find(|order| order.name() == name) {
+            Some(order) => mnist(order)?,
+            None => bail!(
+                "task {name}: no such task; the nearest is {}, all are {}",
+                nearest(name),
+                NAMES.join(", ")
+            ),
+        },
+    })
+}
+
+/// The task whose name looks most like `name`.
+fn nearest(name: &str) -> &'static str {
+    let likeness = |known: &&str| strsim::jaro_winkler(name, known);
+    NAMES.into_iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b))).expect("there are tasks")
+}
+
+/// The T or L of a generated task, if it is in range.
+fn checked_length(task: &str, length: usize, least: usize) -> Result<usize> {
+    ensure!((least..=LONGEST).contains(&length), "{task} length: expected {least} to {LONGEST}, got {length}");
+    Ok(length)
+}
+
+/// The random stream of one batch of a generated task; `length` is its T or L.
+fn generator(task: &str, length: usize, draw: BatchDraw) -> ChaCha8Rng {
+    let split = match draw.split {
+        Split::Train => "train",
+        Split::Held => "held",
+    };
+    recurrent_core::stream(draw.seed, &format!("{split}/{task}/{length}/{}", draw.step))
+}
+
+/// A tensor of `dtype` on `device`, converted on the CPU, which knows every dtype.
+fn tensor<V: WithDType>(
+    values: Vec<V>,
+    shape: impl Into<Shape>,
+    dtype: DType,
+    device: &Device,
+) -> candle::Result<Tensor> {
+    Tensor::from_vec(values, shape.into(), &Device::Cpu)?.to_dtype(dtype)?.to_device(device)
+}

@@ -1,1 +1,51 @@
-//! LSTM for candle, with forget-gate bias and chrono initialisation.
+//! LSTM for candle.
+//!
+//! ```text
+//! i = σ(W_ii x_t + b_ii + W_hi h_{t-1} + b_hi)        lets the new in
+//! f = σ(W_if x_t + b_if + W_hf h_{t-1} + b_hf)        keeps the old
+//! g = tanh(W_ig x_t + b_ig + W_hg h_{t-1} + b_hg)     the new
+//! o = σ(W_io x_t + b_io + W_ho h_{t-1} + b_ho)        lets it out
+//! c_t = f ∘ c_{t-1} + i ∘ g
+//! h_t = o ∘ tanh(c_t)
+//! ```
+//!
+//! Hochreiter and Schmidhuber (1997), with the forget gate of Gers, Schmidhuber and Cummins (2000); as `torch.nn.LSTM`. The
+//! gradient runs back along c by the factor f at every step: a forget gate near 1 keeps it alive, one near 0 ends it. So the
+//! bias of the forget gate decides how far back the network sees at the start; see [`LstmConfig::forget_bias`] and
+//! [`LstmConfig::chrono`].
+//!
+//! | weight | shape, rows in the order i, f, g, o | begins, by default |
+//! |---|---|---|
+//! | `weight_ih_l0` | `(4 * hidden, input)` | U(−1/√hidden, 1/√hidden) |
+//! | `weight_hh_l0` | `(4 * hidden, hidden)` | the same |
+//! | `bias_ih_l0`, `bias_hh_l0` | `(4 * hidden)` each | the same |
+//!
+//! `4 · hidden · (input + hidden + 2)` numbers in all. The state has the fields `h` and `c`.
+//!
+//! On the CPU in f32 and f64 a whole sequence runs in one kernel, forward and backward; elsewhere the step is replayed.
+//!
+//! ```
+//! use candle::{DType, Device, Module, Tensor};
+//! use candle_nn::{VarBuilder, VarMap};
+//! use recurrent_lstm::{Lstm, LstmConfig};
+//!
+//! # fn main() -> candle::Result<()> {
+//! let vars = VarMap::new();
+//! let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
+//! let lstm = Lstm::new(3, 8, &LstmConfig::default(), vb)?;
+//! let xs = Tensor::zeros((2, 50, 3), DType::F32, &Device::Cpu)?; // (batch, time, input)
+//! assert_eq!(lstm.forward(&xs)?.dims(), [2, 50, 8]);
+//! # Ok(())
+//! # }
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod cell;
+mod config;
+
+pub use cell::LstmCell;
+pub use config::LstmConfig;
+
+/// An LSTM layer: [`LstmCell`] run over time.
+pub type Lstm = recurrent_core::Rnn<LstmCell>;

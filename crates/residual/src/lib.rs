@@ -1,1 +1,60 @@
-//! Residual connections over depth and over time for recurrent networks on candle.
+//! Residual connections for recurrent networks on candle: over depth, for any layer, and over time, for any cell.
+//!
+//! ```text
+//! over depth   ys = layer(xs) + xs                          P xs where the sizes differ; for every step by itself
+//! over time    h_t = h_{t-1} + α f(x_t, h_{t-1})            f: the output of the cell inside
+//! ```
+//!
+//! Over depth as in He et al. (2016, arXiv:1512.03385v1) and, between LSTM layers, Wu et al. (2016, arXiv:1609.08144v2, equation
+//! 6). It gives the gradient a path around a layer; it does *not* change the layer's own Jacobian from step to step, for the same
+//! inputs and weights. Over time as in Chang et al. (2019, arXiv:1902.09689v1, equation 9, a forward Euler step of size α): it
+//! does change that Jacobian, to the identity plus α times that of the cell.
+//!
+//! [`Residual`] adds `weight_l0`, `(output, input)`, under `proj` where the sizes differ; else neither adds a weight.
+//!
+//! ```
+//! use candle::{DType, Device, Module, Tensor};
+//! use candle_nn::{VarBuilder, VarMap};
+//! use recurrent_core::{Place, Rnn};
+//! use recurrent_residual::{OverTime, Residual};
+//! # use candle::Result;
+//! # use recurrent_core::{linear, Cell, CellConfig, Hidden};
+//! # #[derive(Clone)] struct Elman { w: Tensor, u: Tensor }
+//! # impl Cell for Elman {
+//! #     type State = Hidden;
+//! #     fn input_size(&self) -> usize { self.w.dims()[1] }
+//! #     fn state_sizes(&self) -> Vec<usize> { vec![self.u.dims()[1]] }
+//! #     fn params(&self) -> Vec<(String, Tensor)> { vec![("w".into(), self.w.clone()), ("u".into(), self.u.clone())] }
+//! #     fn with_params(&self, p: Vec<Tensor>) -> Result<Self> { Ok(Self { w: p[0].clone(), u: p[1].clone() }) }
+//! #     fn step(&self, x: &Tensor, s: &Hidden) -> Result<Hidden> {
+//! #         Ok(Hidden { h: (linear(x, &self.w, None)? + linear(&s.h, &self.u, None)?)?.tanh()? })
+//! #     }
+//! # }
+//! # #[derive(Clone)] struct ElmanConfig;
+//! # impl CellConfig for ElmanConfig {
+//! #     type Cell = Elman;
+//! #     fn cell(&self, input: usize, hidden: usize, _: Option<Place>, vb: VarBuilder) -> Result<Elman> {
+//! #         Ok(Elman { w: vb.get((hidden, input), "w")?, u: vb.get((hidden, hidden), "u")? })
+//! #     }
+//! #     fn param_count(&self, input: usize, hidden: usize) -> usize { hidden * (input + hidden) }
+//! # }
+//!
+//! # fn main() -> candle::Result<()> {
+//! # let config = ElmanConfig; // any cell's
+//! let vars = VarMap::new();
+//! let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
+//! let over_time = Rnn::new(3, 8, &OverTime::new(config.clone(), 0.1), vb.pp("time"))?;
+//! let over_depth = Residual::new(Rnn::new(3, 8, &config, vb.pp("depth"))?, Place::default(), 0, vb)?;
+//! let xs = Tensor::zeros((2, 50, 3), DType::F32, &Device::Cpu)?; // (batch, time, input)
+//! assert_eq!(over_depth.forward(&xs)?.dims(), over_time.forward(&xs)?.dims());
+//! # Ok(())
+//! # }
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod depth;
+mod time;
+
+pub use depth::Residual;
+pub use time::{OverTime, OverTimeCell};

@@ -100,9 +100,9 @@ mod tests {
     }
 
     fn grads_of(a: &Var, b: &Var, values: (f32, f32)) -> Result<GradStore> {
-        let loss =
-            ((a.as_tensor() * f64::from(values.0))?.sum_all()? + (b * f64::from(values.1))?.sum_all()?)?;
-        loss.backward()
+        let a = (a.as_tensor() * f64::from(values.0))?.sum_all()?;
+        let b = (b.as_tensor() * f64::from(values.1))?.sum_all()?;
+        (a + b)?.backward()
     }
 
     #[test]

@@ -124,7 +124,7 @@ mod tests {
     use candle::{DType, Device};
 
     fn params() -> Result<Params> {
-        let var = |name: &str| Ok((name.to_string(), Var::zeros(2, DType::F32, &Device::Cpu)?));
+        let var = |name: &str| Result::Ok((name.to_string(), Var::zeros(2, DType::F32, &Device::Cpu)?));
         Params::new([var("a.bias")?, var("a.weight")?, var("b.bias")?])
     }
 

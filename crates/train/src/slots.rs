@@ -196,13 +196,7 @@ pub(crate) mod tests {
                 let var = Var::from_tensor(&start)?;
                 let buffer = || Tensor::zeros(var.shape(), dtype, &Device::Cpu);
                 let buffers = (0..buffers).map(|_| buffer()).collect::<Result<Vec<_>>>()?;
-                candle::Result::Ok(Slot {
-                    name: String::new(),
-                    var,
-                    group: Group::default(),
-                    step: 0,
-                    buffers,
-                })
+                Result::Ok(Slot { name: String::new(), var, group: Group::default(), step: 0, buffers })
             };
             let (mut left, mut right) = (slot()?, slot()?);
             for step in 1..=20 {

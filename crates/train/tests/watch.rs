@@ -45,7 +45,7 @@ struct Hand {
 
 impl Hand {
     fn new(dtype: DType) -> Result<Self> {
-        let var = |name: &str| Ok((name.to_string(), Var::ones(3, dtype, &Device::Cpu)?));
+        let var = |name: &str| Result::Ok((name.to_string(), Var::ones(3, dtype, &Device::Cpu)?));
         Ok(Self { params: Params::new([var("a")?, var("b")?])? })
     }
 

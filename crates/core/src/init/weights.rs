@@ -62,6 +62,22 @@ impl<'a> Weights<'a> {
         format!("{base}{}", self.suffix)
     }
 
+    /// The names of the gates.
+    pub fn gates(&self) -> &'static [&'static str] {
+        self.gates.names
+    }
+
+    /// Checks that nothing is asked of the biases, for a cell without them.
+    ///
+    /// # Errors
+    /// If the initialisation sets one.
+    pub fn no_bias(&self) -> Result<()> {
+        match self.init.memory {
+            Bias::Scheme => Ok(()),
+            _ => bail!("init memory: this cell has no bias to set"),
+        }
+    }
+
     /// `weight_ih`, `(gates * hidden, input)`.
     ///
     /// # Errors

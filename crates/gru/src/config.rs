@@ -1,0 +1,47 @@
+//! The options of a GRU.
+
+use crate::GruCell;
+use candle::Result;
+use candle_nn::VarBuilder;
+use recurrent_core::init::{Bias, Gates, Init, Weights};
+use recurrent_core::{CellConfig, GateWeights, Place};
+use serde::{Deserialize, Serialize};
+
+/// The options of a GRU.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GruConfig {
+    /// Whether there are biases.
+    pub bias: bool,
+    /// How the weights begin.
+    pub init: Init,
+}
+
+impl Default for GruConfig {
+    fn default() -> Self {
+        Self { bias: true, init: Init::default() }
+    }
+}
+
+impl GruConfig {
+    /// PyTorch's initialisation with chrono biases on z for lags up to `longest` steps (Tallec and Ollivier 2018,
+    /// arXiv:1804.11188v1).
+    pub fn chrono(longest: usize) -> Self {
+        Self { init: Init { memory: Bias::Chrono { longest }, ..Init::default() }, ..Self::default() }
+    }
+}
+
+const GATES: Gates = Gates { names: &["r", "z", "n"], memory: Some(1), input: None };
+
+impl CellConfig for GruConfig {
+    type Cell = GruCell;
+
+    fn cell(&self, input: usize, hidden: usize, place: Option<Place>, vb: VarBuilder) -> Result<GruCell> {
+        let weights = Weights::new(vb, place, &self.init, GATES, hidden)?;
+        Ok(GruCell { weights: GateWeights::new(&weights, input, self.bias)? })
+    }
+
+    fn param_count(&self, input: usize, hidden: usize) -> usize {
+        GateWeights::count(3, input, hidden, self.bias)
+    }
+}

@@ -1,0 +1,238 @@
+//! What holds for every task, and the choice by name.
+
+use super::*;
+use crate::task::{Batch, Judged, Reads};
+use candle::{Var, D};
+
+/// A draw of eight examples.
+pub(super) fn draw(split: Split) -> BatchDraw {
+    BatchDraw { split, seed: 7, step: 3, batch: 8 }
+}
+
+/// A draw of held-out examples.
+pub(super) fn held(seed: u64, step: u64, batch: usize) -> BatchDraw {
+    BatchDraw { split: Split::Held, seed, step, batch }
+}
+
+/// Tests what holds for every task.
+pub(super) fn conforms(task: &dyn Task) -> Result<()> {
+    assert!(NAMES.contains(&task.name()));
+    draws_are_reproducible_and_apart(task)?;
+    for dtype in [DType::F32, DType::F64] {
+        shapes_are_right(task, dtype)?;
+        perfect_outputs_have_no_loss(task, dtype)?;
+        losses_are_differentiable(task, dtype)?;
+    }
+    a_number_that_is_none_is_never_right(task)?;
+    wrong_shapes_are_named(task)
+}
+
+fn take(task: &dyn Task, draw: BatchDraw, dtype: DType) -> Result<Batch> {
+    task.batch(draw, dtype, &Device::Cpu)
+}
+
+/// The values of every example, as text.
+fn examples(task: &dyn Task, draw: BatchDraw) -> Result<Vec<String>> {
+    let batch = take(task, draw, DType::F64)?;
+    let rows = batch.xs.values().flatten_from(1)?.to_vec2::<f64>()?;
+    Ok(rows.iter().map(|row| format!("{row:?}")).collect())
+}
+
+fn draws_are_reproducible_and_apart(task: &dyn Task) -> Result<()> {
+    let train = draw(Split::Train);
+    for draw in [train, draw(Split::Held)] {
+        let (one, two) = (take(task, draw, DType::F32)?, take(task, draw, DType::F32)?);
+        let bits = |batch: &Batch| -> Result<_> {
+            let (xs, targets) = (batch.xs.values().flatten_all()?, batch.targets.flatten_all()?);
+            let bits = |tensor: Tensor| -> Result<Vec<u32>> {
+                Ok(tensor.to_dtype(DType::F32)?.to_vec1::<f32>()?.into_iter().map(f32::to_bits).collect())
+            };
+            Ok((bits(xs)?, bits(targets)?, batch.xs.lengths().cloned()))
+        };
+        assert_eq!(bits(&one)?, bits(&two)?);
+        let wide = take(task, draw, DType::F64)?;
+        assert_eq!(bits(&one)?, bits(&wide)?, "f32 is f64, rounded");
+    }
+    let first = examples(task, train)?;
+    assert_ne!(first, examples(task, BatchDraw { seed: 8, ..train })?);
+    assert_ne!(first, examples(task, BatchDraw { step: 4, ..train })?);
+    for step in 0..4 {
+        let held = examples(task, BatchDraw { split: Split::Held, step, ..train })?;
+        assert!(!held.iter().any(|example| first.contains(example)), "the splits share an example");
+    }
+    Ok(())
+}
+
+fn shapes_are_right(task: &dyn Task, dtype: DType) -> Result<()> {
+    let mut longest = 0;
+    for step in 0..8 {
+        let batch = take(task, BatchDraw { step, ..draw(Split::Train) }, dtype)?;
+        let (rows, time, feature) = batch.xs.values().dims3()?;
+        assert_eq!((rows, feature, batch.xs.values().dtype()), (8, task.input_size(), dtype));
+        let lengths = batch.xs.lengths().map_or(vec![time; 8], |lengths| lengths.as_slice().to_vec());
+        assert_eq!(lengths.iter().max(), Some(&time), "no step is padding in all examples");
+        longest = longest.max(time);
+    }
+    assert_eq!(longest, task.length());
+    assert!((1..task.length()).contains(&task.longest_lag()));
+    assert!(task.baseline() > 0.0);
+    Ok(())
+}
+
+/// Logits of `(.., classes)` that are sure of the targets.
+fn sure(task: &dyn Task, targets: &Tensor, dtype: DType) -> Result<Tensor> {
+    let classes = Tensor::arange(0, task.output_size() as u32, &Device::Cpu)?;
+    let on = targets.unsqueeze(D::Minus1)?.broadcast_eq(&classes)?;
+    Ok((on.to_dtype(dtype)? * 1000.0)?)
+}
+
+/// What a perfect network answers.
+fn perfect(task: &dyn Task, batch: &Batch, dtype: DType) -> Result<Tensor> {
+    match batch.targets.dtype() {
+        DType::U32 => sure(task, &batch.targets, dtype),
+        _ => Ok(batch.targets.clone()),
+    }
+}
+
+fn losses(judged: &Judged) -> Result<Vec<f64>> {
+    Ok(judged.losses.to_dtype(DType::F64)?.to_vec1()?)
+}
+
+fn perfect_outputs_have_no_loss(task: &dyn Task, dtype: DType) -> Result<()> {
+    let batch = take(task, draw(Split::Held), dtype)?;
+    let outputs = perfect(task, &batch, dtype)?;
+    let judged = task.judge(&outputs, &batch)?;
+    let rows = batch.xs.values().dim(0)?;
+    assert_eq!((outputs.dims()[0], outputs.dim(D::Minus1)?), (rows, task.output_size()));
+    assert_eq!(outputs.rank() == 3, task.reads() == Reads::Every);
+    assert_eq!((losses(&judged)?, judged.losses.dtype()), (vec![0.0; rows], dtype));
+    if let Some(right) = judged.right {
+        assert_eq!(right, vec![1.0; rows]);
+        // All classes moved by one: none is right.
+        let outputs = Tensor::cat(
+            &[outputs.narrow(D::Minus1, 1, task.output_size() - 1)?, outputs.narrow(D::Minus1, 0, 1)?],
+            D::Minus1,
+        )?;
+        assert_eq!(task.judge(&outputs, &batch)?.right, Some(vec![0.0; rows]));
+    }
+    Ok(())
+}
+
+fn losses_are_differentiable(task: &dyn Task, dtype: DType) -> Result<()> {
+    let batch = take(task, draw(Split::Train), dtype)?;
+    let shape = perfect(task, &batch, dtype)?.shape().clone();
+    let outputs = Var::from_tensor(
+        &(Tensor::arange(0f64, shape.elem_count() as f64, &Device::Cpu)?
+            .sin()?
+            .reshape(shape)?
+            .to_dtype(dtype)?),
+    )?;
+    let loss = |outputs: &Tensor| -> Result<f64> { Ok(losses(&task.judge(outputs, &batch)?)?.iter().sum()) };
+    let grads = task.judge(&outputs, &batch)?.losses.sum_all()?.backward()?;
+    let grad = grads.get(&outputs).expect("the outputs are in the graph");
+    // Against the difference along the gradient itself: its square of the norm, a step.
+    let step = 1e-3;
+    let ahead = loss(&(outputs.as_tensor() + (grad * step)?)?)?;
+    let behind = loss(&(outputs.as_tensor() - (grad * step)?)?)?;
+    let square = grad.sqr()?.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+    let slope = (ahead - behind) / (2.0 * step);
+    assert!(square > 1e-3 && (slope / square - 1.0).abs() < 2e-3, "{slope} against {square}");
+    Ok(())
+}
+
+fn a_number_that_is_none_is_never_right(task: &dyn Task) -> Result<()> {
+    let batch = take(task, draw(Split::Train), DType::F32)?;
+    let judged = task.judge(&(perfect(task, &batch, DType::F32)? * f64::NAN)?, &batch)?;
+    assert!(losses(&judged)?.iter().all(|loss| loss.is_nan()));
+    assert!(judged.right.is_none_or(|right| right == [0.0; 8]));
+    Ok(())
+}
+
+fn wrong_shapes_are_named(task: &dyn Task) -> Result<()> {
+    let batch = take(task, draw(Split::Train), DType::F32)?;
+    let outputs = perfect(task, &batch, DType::F32)?;
+    let wide = Tensor::cat(&[&outputs, &outputs], D::Minus1)?;
+    let error = task.judge(&wide, &batch).expect_err("must fail").to_string();
+    assert_eq!(
+        error,
+        format!("{} outputs: expected {:?}, got {:?}", task.name(), outputs.dims(), wide.dims())
+    );
+    Ok(())
+}
+
+/// Tests the baseline: the loss of the best answer that is the same for all examples, found from 4,000 of them, is the
+/// analytic one within `tolerance`; and answers that are a bit different are worse.
+pub(super) fn baseline_is_that_of_the_best_constant(task: &dyn Task, tolerance: f64) -> Result<()> {
+    let count = task.examples().map_or(4000, |_| task.held_out());
+    let batch = take(task, held(5, 0, count), DType::F64)?;
+    let truth = match batch.targets.dtype() {
+        DType::U32 => sure(task, &batch.targets, DType::F64)?.affine(1e-3, 0.0)?,
+        _ => batch.targets.clone(),
+    };
+    let shape = truth.shape().clone();
+    let mean = truth.mean_keepdim(0)?; // the mean target, or the frequency of each class at each step
+    let best = match batch.targets.dtype() {
+        DType::U32 => (mean + 1e-30)?.log()?,
+        _ => mean,
+    };
+    let loss = |answer: &Tensor| -> Result<f64> {
+        Ok(task.judge(&answer.broadcast_as(&shape)?, &batch)?.losses.mean_all()?.to_scalar()?)
+    };
+    let (found, expected) = (loss(&best)?, task.baseline());
+    assert!((found - expected).abs() < tolerance, "{found} against {expected}");
+    let bent = Tensor::arange(0f64, best.elem_count() as f64, &Device::Cpu)?.sin()?.reshape(best.shape())?;
+    for direction in [0.1, -0.1] {
+        let other = best.add(&((&bent + 0.5)? * direction)?)?;
+        assert!(loss(&other)? > found + 1e-5);
+    }
+    Ok(())
+}
+
+#[test]
+fn every_name_opens_its_task() -> Result<()> {
+    let folder = idx::tests::Folder::mnist(2, 2)?;
+    for name in NAMES {
+        let data = name.starts_with("mnist").then_some(folder.0.as_path());
+        assert_eq!(by_name(name, None, data)?.name(), name);
+    }
+    for (name, length, found) in [
+        ("adding", None, 100),
+        ("adding", Some(30), 30),
+        ("copy", None, 120),
+        ("copy", Some(30), 50),
+        ("temporal-order", None, 110),
+        ("temporal-order", Some(30), 33),
+    ] {
+        assert_eq!(by_name(name, length, None)?.length(), found);
+    }
+    Ok(())
+}
+
+#[test]
+fn what_does_not_suit_a_task_is_refused() {
+    let error = |name, length, data: Option<&str>| match by_name(name, length, data.map(Path::new)) {
+        Ok(task) => panic!("{name} opened {}", task.name()),
+        Err(error) => format!("{error:#}"), // with all its causes
+    };
+    assert_eq!(
+        error("coppy", None, None),
+        "task coppy: no such task; the nearest is copy, all are \
+         adding, copy, temporal-order, mnist-rows, mnist-pixels, mnist-permuted"
+    );
+    assert!(error("permuted-mnist", None, None).contains("the nearest is mnist-permuted"));
+    assert!(error("mnist", None, None).contains("the nearest is mnist-"));
+    assert_eq!(
+        error("mnist-pixels", None, None),
+        "task mnist-pixels: it needs --data DIR, a folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, \
+         t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte"
+    );
+    assert_eq!(
+        error("mnist-rows", Some(28), Some("x")),
+        "task mnist-rows: its length is fixed at 28; leave --length out"
+    );
+    assert_eq!(
+        error("copy", None, Some("x")),
+        "task copy: it is generated and reads no files; leave --data out"
+    );
+    assert_eq!(error("adding", Some(1), None), "adding length: expected 2 to 10000000, got 1");
+}

@@ -1,0 +1,79 @@
+//! The layer-normed GRU.
+
+use crate::gates::NormedGates;
+use candle::{Result, Tensor};
+use candle_nn::VarBuilder;
+use recurrent_core::init::{Gates, Init, Weights};
+use recurrent_core::{gru_output, Cell, CellConfig, Hidden, Place};
+use serde::{Deserialize, Serialize};
+
+/// The options of a layer-normed GRU.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LayerNormGruConfig {
+    /// The initial value of all gains.
+    pub gain: f64,
+    /// How the other weights begin.
+    pub init: Init,
+}
+
+impl Default for LayerNormGruConfig {
+    fn default() -> Self {
+        Self { gain: 1.0, init: Init::default() }
+    }
+}
+
+const GATES: Gates = Gates { names: &["r", "z", "n"], memory: Some(1), input: None };
+
+impl CellConfig for LayerNormGruConfig {
+    type Cell = LayerNormGruCell;
+
+    fn cell(
+        &self,
+        input: usize,
+        hidden: usize,
+        place: Option<Place>,
+        vb: VarBuilder,
+    ) -> Result<LayerNormGruCell> {
+        let weights = Weights::new(vb, place, &self.init, GATES, hidden)?;
+        Ok(LayerNormGruCell { gates: NormedGates::new(&weights, input, self.gain)? })
+    }
+
+    fn param_count(&self, input: usize, hidden: usize) -> usize {
+        NormedGates::count(3, input, hidden)
+    }
+}
+
+/// One step of a layer-normed GRU; see the [crate] for equations and weights.
+#[derive(Clone, Debug)]
+pub struct LayerNormGruCell {
+    gates: NormedGates,
+}
+
+impl Cell for LayerNormGruCell {
+    type State = Hidden;
+
+    fn input_size(&self) -> usize {
+        self.gates.weights.input_size()
+    }
+
+    fn state_sizes(&self) -> Vec<usize> {
+        vec![self.gates.weights.hidden_size()]
+    }
+
+    fn params(&self) -> Vec<(String, Tensor)> {
+        self.gates.params()
+    }
+
+    fn with_params(&self, params: Vec<Tensor>) -> Result<Self> {
+        Ok(Self { gates: self.gates.replaced(&mut params.into_iter())? })
+    }
+
+    fn step(&self, x: &Tensor, s: &Hidden) -> Result<Hidden> {
+        Ok(Hidden { h: gru_output(&self.gates.input(x)?, &self.gates.recurrent(&s.h)?, &s.h)? })
+    }
+
+    fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {
+        self.gates.weights.recurrent_blocks()
+    }
+}

@@ -1,0 +1,45 @@
+//! One step of a vanilla network.
+
+use crate::Nonlinearity;
+use candle::{Result, Tensor};
+use recurrent_core::{relu, Cell, GateWeights, Hidden};
+
+/// One step of a vanilla network; see the [crate] for equations and weights.
+#[derive(Clone, Debug)]
+pub struct VanillaCell {
+    pub(crate) weights: GateWeights,
+    pub(crate) nonlinearity: Nonlinearity,
+}
+
+impl Cell for VanillaCell {
+    type State = Hidden;
+
+    fn input_size(&self) -> usize {
+        self.weights.input_size()
+    }
+
+    fn state_sizes(&self) -> Vec<usize> {
+        vec![self.weights.hidden_size()]
+    }
+
+    fn params(&self) -> Vec<(String, Tensor)> {
+        self.weights.params()
+    }
+
+    fn with_params(&self, params: Vec<Tensor>) -> Result<Self> {
+        Ok(Self { weights: self.weights.replaced(&mut params.into_iter())?, ..self.clone() })
+    }
+
+    fn step(&self, x: &Tensor, s: &Hidden) -> Result<Hidden> {
+        let a = (self.weights.input(x)? + self.weights.recurrent(&s.h)?)?; // (batch, hidden)
+        let h = match self.nonlinearity {
+            Nonlinearity::Tanh => a.tanh()?,
+            Nonlinearity::Relu => relu(&a)?,
+        };
+        Ok(Hidden { h })
+    }
+
+    fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {
+        self.weights.recurrent_blocks()
+    }
+}

@@ -1,0 +1,66 @@
+//! The options of a vanilla network.
+
+use crate::VanillaCell;
+use candle::Result;
+use candle_nn::VarBuilder;
+use recurrent_core::init::{Block, Gates, Init, Scheme, Weights};
+use recurrent_core::{CellConfig, GateWeights, Place};
+use serde::{Deserialize, Serialize};
+
+/// The options of a vanilla network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VanillaConfig {
+    /// φ.
+    pub nonlinearity: Nonlinearity,
+    /// Whether there are biases.
+    pub bias: bool,
+    /// How the weights begin.
+    pub init: Init,
+}
+
+/// The nonlinearity φ of a vanilla network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Nonlinearity {
+    /// tanh.
+    #[default]
+    Tanh,
+    /// max(0, ·).
+    Relu,
+}
+
+impl Default for VanillaConfig {
+    fn default() -> Self {
+        Self { nonlinearity: Nonlinearity::Tanh, bias: true, init: Init::default() }
+    }
+}
+
+impl VanillaConfig {
+    /// The IRNN of Le, Jaitly and Hinton (2015, arXiv:1504.00941v2): ReLU, the recurrent block `scale` times the identity
+    /// (1 in the paper's main experiments, 0.01 for speech), input weights from 0.001 · N(0, 1), biases zero.
+    pub fn irnn(scale: f64) -> Self {
+        let init = Init {
+            scheme: Scheme::Normal { input: 0.001, recurrent: 1.0 },
+            recurrent: Block::Identity { scale },
+            ..Init::default()
+        };
+        Self { nonlinearity: Nonlinearity::Relu, init, ..Self::default() }
+    }
+}
+
+const GATES: Gates = Gates { names: &["h"], memory: None, input: None };
+
+impl CellConfig for VanillaConfig {
+    type Cell = VanillaCell;
+
+    fn cell(&self, input: usize, hidden: usize, place: Option<Place>, vb: VarBuilder) -> Result<VanillaCell> {
+        let weights = Weights::new(vb, place, &self.init, GATES, hidden)?;
+        let weights = GateWeights::new(&weights, input, self.bias)?;
+        Ok(VanillaCell { weights, nonlinearity: self.nonlinearity })
+    }
+
+    fn param_count(&self, input: usize, hidden: usize) -> usize {
+        GateWeights::count(1, input, hidden, self.bias)
+    }
+}

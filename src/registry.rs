@@ -1,0 +1,93 @@
+//! The named variants that a comparison starts from.
+
+use crate::{
+    CellSpec, Connection, GruConfig, LayerNormGruConfig, LayerNormLstmConfig, LstmConfig, Spec, VanillaConfig,
+};
+use recurrent_core::init::{Bias, Block, Init};
+
+/// A named variant: recurrent layers as data, and one line on what they are.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The name, as on the command line: `lstm-chrono`.
+    pub name: &'static str,
+    /// One line on what it is.
+    pub summary: &'static str,
+    /// Whether a comparison takes it unless told otherwise.
+    pub default: bool,
+    /// The layers. Seeds and the longest lag of chrono biases are set by [`Spec::suited`].
+    pub spec: Spec,
+}
+
+/// All named variants, the plain ones first.
+pub fn variants() -> Vec<Entry> {
+    let orthogonal = || Init { recurrent: Block::Orthogonal { gain: 1.0 }, ..Init::default() };
+    let chrono = || Init { memory: Bias::Chrono { longest: 100 }, ..Init::default() };
+    let vanilla = |init| CellSpec::Vanilla(VanillaConfig { init, ..VanillaConfig::default() });
+    let lstm = |init| CellSpec::Lstm(LstmConfig { init, ..LstmConfig::default() });
+    let layernorm =
+        |gain| CellSpec::LayerNormLstm(LayerNormLstmConfig { gain, ..LayerNormLstmConfig::default() });
+    let over_time = |cell| CellSpec::OverTime { cell: Box::new(cell), alpha: 0.1 };
+    let two_layers = |cell| Spec { layers: 2, ..Spec::new(cell) };
+    let residual = |cell| Spec { connection: Connection::Residual, ..two_layers(cell) };
+    let main = |name, summary, spec| Entry { name, summary, default: true, spec };
+    let more = |name, summary, spec| Entry { name, summary, default: false, spec };
+    let one = Spec::new;
+    vec![
+        main("vanilla", "tanh network (Elman 1990), PyTorch's initialisation", one(vanilla(Init::default()))),
+        main(
+            "vanilla-orthogonal",
+            "tanh network, orthogonal recurrent matrix (Saxe 2014)",
+            one(vanilla(orthogonal())),
+        ),
+        main("lstm", "LSTM, PyTorch's initialisation: forget bias near 0", one(lstm(Init::default()))),
+        main(
+            "lstm-bias1",
+            "LSTM, forget bias 1 (Jozefowicz 2015)",
+            one(CellSpec::Lstm(LstmConfig::forget_bias(1.0))),
+        ),
+        main(
+            "lstm-chrono",
+            "LSTM, chrono biases for the task's longest lag (Tallec 2018)",
+            one(lstm(chrono())),
+        ),
+        main("gru", "GRU, PyTorch's initialisation", one(CellSpec::Gru(GruConfig::default()))),
+        main("residual-lstm", "two LSTM layers, residual over depth", residual(lstm(Init::default()))),
+        main(
+            "residual-vanilla",
+            "tanh network, residual over time with α = 0.1",
+            one(over_time(vanilla(Init::default()))),
+        ),
+        main("layernorm-lstm", "layer-normed LSTM (Ba 2016), gain 1", one(layernorm(1.0))),
+        main(
+            "layernorm-gru",
+            "layer-normed GRU (Ba 2016), gain 1",
+            one(CellSpec::LayerNormGru(LayerNormGruConfig::default())),
+        ),
+        more(
+            "irnn",
+            "ReLU network, identity recurrent matrix (Le 2015)",
+            one(CellSpec::Vanilla(VanillaConfig::irnn(1.0))),
+        ),
+        more(
+            "lstm-2layers",
+            "two LSTM layers, to compare with residual-lstm",
+            two_layers(lstm(Init::default())),
+        ),
+        more(
+            "gru-chrono",
+            "GRU, chrono biases for the task's longest lag",
+            one(CellSpec::Gru(GruConfig::chrono(100))),
+        ),
+        more("layernorm-lstm-gain0.1", "layer-normed LSTM, gain 0.1 (Cooijmans 2016)", one(layernorm(0.1))),
+        more(
+            "residual-time-lstm",
+            "LSTM, residual over time with α = 0.1",
+            one(over_time(lstm(Init::default()))),
+        ),
+        more(
+            "residual-lstm-chrono",
+            "two LSTM layers, chrono biases, residual over depth",
+            residual(lstm(chrono())),
+        ),
+    ]
+}

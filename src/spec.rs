@@ -1,0 +1,281 @@
+//! A description of recurrent layers that can be written down, and built.
+
+use candle::{bail, Result};
+use candle_nn::VarBuilder;
+use recurrent_core::init::{Bias, Block, Init, Scheme};
+use recurrent_core::{Bidirectional, CellConfig, Directions, Layer, Place, Rnn, Stack};
+use recurrent_gru::GruConfig;
+use recurrent_layernorm::{LayerNormGruConfig, LayerNormLstmConfig};
+use recurrent_lstm::LstmConfig;
+use recurrent_residual::{OverTime, Residual};
+use recurrent_vanilla::VanillaConfig;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Recurrent layers as data: a cell with its options, how many layers, and what connects them.
+///
+/// ```
+/// use candle::{DType, Device};
+/// use candle_nn::{VarBuilder, VarMap};
+/// use recurrent::{CellSpec, Layer, LstmConfig, Spec};
+///
+/// # fn main() -> candle::Result<()> {
+/// let spec = Spec { layers: 2, ..Spec::new(CellSpec::Lstm(LstmConfig::forget_bias(1.0))) };
+/// let vars = VarMap::new();
+/// let layer = spec.build(3, 8, VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu))?;
+/// assert_eq!((layer.output_size(), layer.depth()), (8, 2));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Spec {
+    /// The cell of every layer.
+    pub cell: CellSpec,
+    /// The number of layers.
+    pub layers: usize,
+    /// The directions of every layer.
+    #[serde(default)]
+    pub directions: Directions,
+    /// What connects a layer's input and output.
+    #[serde(default)]
+    pub connection: Connection,
+    /// The rate of dropout between layers.
+    #[serde(default)]
+    pub dropout: f64,
+}
+
+/// A cell of the zoo, with its options.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "family", rename_all = "kebab-case")]
+pub enum CellSpec {
+    /// A vanilla cell.
+    Vanilla(VanillaConfig),
+    /// An LSTM.
+    Lstm(LstmConfig),
+    /// A GRU.
+    Gru(GruConfig),
+    /// A layer-normed LSTM.
+    #[serde(rename = "layernorm-lstm")]
+    LayerNormLstm(LayerNormLstmConfig),
+    /// A layer-normed GRU.
+    #[serde(rename = "layernorm-gru")]
+    LayerNormGru(LayerNormGruConfig),
+    /// Any of the others with a residual connection over time.
+    OverTime {
+        /// The cell inside.
+        cell: Box<CellSpec>,
+        /// How much of its output a step adds.
+        alpha: f64,
+    },
+}
+
+/// What connects a layer's input and output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Connection {
+    /// Nothing.
+    #[default]
+    None,
+    /// A residual connection around every layer, with a projection where sizes differ.
+    Residual,
+}
+
+/// What is done with a cell's options once their type is known.
+trait Visit {
+    type Out;
+    fn visit<K: CellConfig>(&self, config: &K) -> Result<Self::Out>;
+}
+
+impl Spec {
+    /// One forward layer of this cell.
+    pub fn new(cell: CellSpec) -> Self {
+        Self { cell, layers: 1, directions: Directions::Forward, connection: Connection::None, dropout: 0.0 }
+    }
+
+    /// The same with weights from `seed`, and, where they are chrono, with biases for lags up to `longest_lag`.
+    #[must_use]
+    pub fn suited(&self, longest_lag: usize, seed: u64) -> Self {
+        let mut spec = self.clone();
+        let init = spec.cell.init_mut();
+        init.seed = seed;
+        if let Bias::Chrono { longest } = &mut init.memory {
+            *longest = longest_lag;
+        }
+        spec
+    }
+
+    /// The layers, `hidden` units each in each direction, on `input` features.
+    ///
+    /// # Errors
+    /// If options contradict each other, or a weight exists with another shape.
+    pub fn build(&self, input: usize, hidden: usize, vb: VarBuilder) -> Result<Box<dyn Layer>> {
+        self.cell.accept(&Build { spec: self, input, hidden, vb })
+    }
+
+    /// The number of weights of these layers.
+    ///
+    /// # Errors
+    /// If options contradict each other.
+    pub fn param_count(&self, input: usize, hidden: usize) -> Result<usize> {
+        self.cell.accept(&Count { spec: self, input, hidden })
+    }
+
+    /// How the weights begin, in words.
+    pub fn init_words(&self) -> String {
+        let init = self.cell.init();
+        let scheme = match init.scheme {
+            Scheme::PyTorch => "PyTorch".to_string(),
+            Scheme::Keras => "Keras".to_string(),
+            Scheme::Candle => "candle".to_string(),
+            Scheme::Normal { input, recurrent } => format!("normal({input}, {recurrent})"),
+        };
+        let block = |block| match block {
+            Block::Scheme => "as the scheme".to_string(),
+            Block::Orthogonal { gain } => format!("orthogonal({gain})"),
+            Block::Identity { scale } => format!("identity({scale})"),
+        };
+        let mut words = vec![scheme];
+        if init.recurrent != Block::Scheme {
+            words.push(format!("{} recurrent", block(init.recurrent)));
+        }
+        words.extend(init.gates.iter().map(|(gate, own)| format!("{gate} {}", block(*own))));
+        match init.memory {
+            Bias::Scheme => {}
+            Bias::Sum(sum) => words.push(format!("memory bias {sum}")),
+            Bias::Chrono { longest } => words.push(format!("chrono({longest})")),
+        }
+        words.join(", ")
+    }
+
+    /// The options by name, for a table.
+    pub fn options(&self) -> BTreeMap<String, String> {
+        let value = serde_json::to_value(self).expect("a spec is plain data");
+        let mut options = BTreeMap::new();
+        flatten("", &value, &mut options);
+        options.retain(|name, _| name != "cell.init.seed" && !name.ends_with(".init.seed"));
+        options
+    }
+}
+
+fn flatten(name: &str, value: &serde_json::Value, options: &mut BTreeMap<String, String>) {
+    match value {
+        serde_json::Value::Object(fields) => fields.iter().for_each(|(field, value)| {
+            let name = if name.is_empty() { field.clone() } else { format!("{name}.{field}") };
+            flatten(&name, value, options);
+        }),
+        serde_json::Value::String(text) => drop(options.insert(name.to_string(), text.clone())),
+        serde_json::Value::Array(items) if items.is_empty() => {}
+        other => drop(options.insert(name.to_string(), other.to_string())),
+    }
+}
+
+impl CellSpec {
+    /// How the cell's weights begin.
+    pub fn init(&self) -> &Init {
+        match self {
+            Self::Vanilla(config) => &config.init,
+            Self::Lstm(config) => &config.init,
+            Self::Gru(config) => &config.init,
+            Self::LayerNormLstm(config) => &config.init,
+            Self::LayerNormGru(config) => &config.init,
+            Self::OverTime { cell, .. } => cell.init(),
+        }
+    }
+
+    /// How the cell's weights begin, to be changed.
+    pub fn init_mut(&mut self) -> &mut Init {
+        match self {
+            Self::Vanilla(config) => &mut config.init,
+            Self::Lstm(config) => &mut config.init,
+            Self::Gru(config) => &mut config.init,
+            Self::LayerNormLstm(config) => &mut config.init,
+            Self::LayerNormGru(config) => &mut config.init,
+            Self::OverTime { cell, .. } => cell.init_mut(),
+        }
+    }
+
+    fn accept<V: Visit>(&self, visitor: &V) -> Result<V::Out> {
+        match self {
+            Self::Vanilla(config) => visitor.visit(config),
+            Self::Lstm(config) => visitor.visit(config),
+            Self::Gru(config) => visitor.visit(config),
+            Self::LayerNormLstm(config) => visitor.visit(config),
+            Self::LayerNormGru(config) => visitor.visit(config),
+            Self::OverTime { cell, alpha } => cell.accept_inside(*alpha, visitor),
+        }
+    }
+
+    fn accept_inside<V: Visit>(&self, alpha: f64, visitor: &V) -> Result<V::Out> {
+        match self {
+            Self::Vanilla(config) => visitor.visit(&OverTime::new(config.clone(), alpha)),
+            Self::Lstm(config) => visitor.visit(&OverTime::new(config.clone(), alpha)),
+            Self::Gru(config) => visitor.visit(&OverTime::new(config.clone(), alpha)),
+            Self::LayerNormLstm(config) => visitor.visit(&OverTime::new(config.clone(), alpha)),
+            Self::LayerNormGru(config) => visitor.visit(&OverTime::new(config.clone(), alpha)),
+            Self::OverTime { .. } => bail!("spec: a residual over time inside another says nothing new"),
+        }
+    }
+}
+
+struct Build<'a> {
+    spec: &'a Spec,
+    input: usize,
+    hidden: usize,
+    vb: VarBuilder<'a>,
+}
+
+impl Build<'_> {
+    fn layer<K: CellConfig>(&self, config: &K, place: Place, input: usize) -> Result<Box<dyn Layer>> {
+        let forward = Rnn::at(place, input, self.hidden, config, self.vb.clone())?;
+        let layer: Box<dyn Layer> = match self.spec.directions {
+            Directions::Forward => Box::new(forward),
+            Directions::Both => {
+                let place = Place { reverse: true, ..place };
+                let reverse = Rnn::at(place, input, self.hidden, config, self.vb.clone())?;
+                Box::new(Bidirectional::new(forward, reverse)?)
+            }
+        };
+        Ok(match self.spec.connection {
+            Connection::None => layer,
+            Connection::Residual => {
+                Box::new(Residual::new(layer, place, self.spec.cell.init().seed, self.vb.clone())?)
+            }
+        })
+    }
+}
+
+impl Visit for Build<'_> {
+    type Out = Box<dyn Layer>;
+
+    fn visit<K: CellConfig>(&self, config: &K) -> Result<Box<dyn Layer>> {
+        let stack =
+            Stack::build(self.spec.layers, self.input, |place, input| self.layer(config, place, input))?;
+        Ok(Box::new(stack.with_dropout(self.spec.dropout)?))
+    }
+}
+
+struct Count<'a> {
+    spec: &'a Spec,
+    input: usize,
+    hidden: usize,
+}
+
+impl Visit for Count<'_> {
+    type Out = usize;
+
+    fn visit<K: CellConfig>(&self, config: &K) -> Result<usize> {
+        let directions = match self.spec.directions {
+            Directions::Forward => 1,
+            Directions::Both => 2,
+        };
+        let output = directions * self.hidden;
+        let layer = |input| {
+            let around = match self.spec.connection {
+                Connection::None => 0,
+                Connection::Residual => Residual::<Box<dyn Layer>>::param_count(input, output),
+            };
+            directions * config.param_count(input, self.hidden) + around
+        };
+        Ok((0..self.spec.layers).map(|index| layer(if index == 0 { self.input } else { output })).sum())
+    }
+}
