@@ -66,7 +66,7 @@ pub use gates::{gru_output, lstm_memory, next_param, GateWeights};
 pub use init::Init;
 pub use layer::{forward, Draw, Layer, Pass, Place};
 pub use random::stream;
-pub use recorder::{Keep, Probe, Recorder, Trace};
+pub use recorder::{Element, Keep, Probe, Recorder, Trace};
 pub use rnn::{Path, Rnn};
 pub use sequence::{Lengths, Pool, Sequence};
 pub use spectral::spectral_radius;

@@ -108,8 +108,10 @@ impl<C: Cell> Engine for Replay<C> {
                     probe.put_all(t + 1, grad)?;
                 }
                 let grads = seeded(&tape.after, &grad_state)?.backward()?;
+                // A leaf's gradient still hangs on the graph that it came through; left there, it would be
+                // differentiated itself in the next step.
                 let or_zeros = |leaf: &Tensor| match grads.get(leaf) {
-                    Some(grad) => Ok(grad.clone()),
+                    Some(grad) => Ok(grad.detach()),
                     None => leaf.detach().zeros_like(),
                 };
                 grad_state = tape.before.iter().map(|var| or_zeros(var)).collect::<Result<_>>()?;
@@ -118,7 +120,11 @@ impl<C: Cell> Engine for Replay<C> {
                 }
                 for (sum, var) in grad_params.iter_mut().zip(&params) {
                     let Some(grad) = grads.get(var) else { continue };
-                    *sum = Some(sum.take().map_or_else(|| Ok(grad.clone()), |sum| sum + grad)?);
+                    let grad = grad.detach();
+                    *sum = Some(match sum.take() {
+                        Some(sum) => (sum + grad)?,
+                        None => grad,
+                    });
                 }
             }
         }

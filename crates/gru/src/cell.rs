@@ -1,7 +1,9 @@
 //! One step of a GRU.
 
 use candle::{Result, Tensor};
-use recurrent_core::{gru_output, Cell, GateWeights, Hidden};
+use recurrent_core::{gru_output, Cell, Engine, GateWeights, Hidden};
+use recurrent_kernels::Kernel;
+use std::sync::Arc;
 
 /// One step of a GRU; see the [crate] for equations and weights.
 #[derive(Clone, Debug)]
@@ -34,5 +36,9 @@ impl Cell for GruCell {
 
     fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {
         self.weights.recurrent_blocks()
+    }
+
+    fn kernel(&self) -> Option<Arc<dyn Engine>> {
+        Some(Arc::new(Kernel(recurrent_kernels::Gru)))
     }
 }

@@ -1,1 +1,37 @@
-//! Whole-sequence CPU kernels for recurrent cells, with their own backward pass.
+//! Whole-sequence CPU kernels for recurrent cells, forward and backward, in f32 and f64.
+//!
+//! A [`Kernel`] is the driver, written once: it cuts the batch into chunks of rows that run independently, projects the
+//! inputs of a block of steps in one matrix product, loops over time with one recurrent product and one pass over the rows
+//! a step, and on the way back gathers the gradients of the weights in products over blocks of steps. A cell brings a
+//! [`Rule`]: what happens to one row, there and back.
+//!
+//! ```text
+//! forward   kept_t = b_ih + W_ih x_t                           a product over a block of steps
+//!           kept_t += b_hh + W_hh h_{t-1}                      or apart from it, where the rule asks for that
+//!           (h_t, c_t), kept_t = rule(kept_t, h_{t-1}, c_{t-1})
+//! backward  (dkept_t, direct dh_{t-1}, dc_{t-1}) = rule's derivative, from dh_t, dc_t and what was kept
+//!           dh_{t-1} += W_hhᵀ dkept_t
+//!           dW_ih += dkept_tᵀ x_t,  dW_hh += dkept_tᵀ h_{t-1},  dx_t = W_ihᵀ dkept_t    products over a block
+//! ```
+//!
+//! The chunks do not depend on the number of threads, and their sums are added in order: the same bits at any number of
+//! threads. They run in the current rayon pool. This is the only crate of the workspace with `unsafe`: in `gemm.rs` around the
+//! matrix product, and in `simd.rs` around calls of functions compiled for an instruction set that was found at run time.
+//!
+//! Row functions use no branches and no fused multiply-add, so that the compiler vectorises them; [`Float`] says how accurate
+//! exp and tanh are.
+
+mod backward;
+mod float;
+mod forward;
+mod gemm;
+mod kernel;
+mod rule;
+mod rules;
+mod simd;
+mod weights;
+
+pub use float::Float;
+pub use kernel::Kernel;
+pub use rule::{RowBack, RowForth, Rule};
+pub use rules::{Activation, Gru, Lstm, Vanilla};

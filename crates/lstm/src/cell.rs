@@ -1,7 +1,9 @@
 //! One step of an LSTM.
 
 use candle::{Result, Tensor};
-use recurrent_core::{lstm_memory, Cell, GateWeights, Memory};
+use recurrent_core::{lstm_memory, Cell, Engine, GateWeights, Memory};
+use recurrent_kernels::Kernel;
+use std::sync::Arc;
 
 /// One step of an LSTM; see the [crate] for equations and weights.
 #[derive(Clone, Debug)]
@@ -37,5 +39,9 @@ impl Cell for LstmCell {
 
     fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {
         self.weights.recurrent_blocks()
+    }
+
+    fn kernel(&self) -> Option<Arc<dyn Engine>> {
+        Some(Arc::new(Kernel(recurrent_kernels::Lstm)))
     }
 }

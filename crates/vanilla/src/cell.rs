@@ -2,7 +2,9 @@
 
 use crate::Nonlinearity;
 use candle::{Result, Tensor};
-use recurrent_core::{relu, Cell, GateWeights, Hidden};
+use recurrent_core::{relu, Cell, Engine, GateWeights, Hidden};
+use recurrent_kernels::{Activation, Kernel};
+use std::sync::Arc;
 
 /// One step of a vanilla network; see the [crate] for equations and weights.
 #[derive(Clone, Debug)]
@@ -41,5 +43,13 @@ impl Cell for VanillaCell {
 
     fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {
         self.weights.recurrent_blocks()
+    }
+
+    fn kernel(&self) -> Option<Arc<dyn Engine>> {
+        let activation = match self.nonlinearity {
+            Nonlinearity::Tanh => Activation::Tanh,
+            Nonlinearity::Relu => Activation::Relu,
+        };
+        Some(Arc::new(Kernel(recurrent_kernels::Vanilla(activation))))
     }
 }

@@ -1,0 +1,252 @@
+//! The way back, for one chunk of rows.
+
+use crate::forward::{block_steps, Chunk, Reserve};
+use crate::gemm::{add_product, set_product, Shape};
+use crate::simd::{widest, Pass};
+use crate::weights::Sizes;
+use crate::{Float, RowBack, Rule};
+use recurrent_core::{Probe, Wants};
+
+/// The gradients of the weights, from one chunk or from all.
+pub(crate) struct WeightGradients<F> {
+    pub(crate) ih: Vec<F>,
+    pub(crate) hh: Vec<F>,
+    pub(crate) b_ih: Vec<F>,
+    pub(crate) b_hh: Vec<F>,
+}
+
+impl<F: Float> WeightGradients<F> {
+    fn zeros(sizes: Sizes) -> Self {
+        let Sizes { input, hidden, rows, .. } = sizes;
+        let zeros = |count| vec![F::ZERO; count];
+        Self { ih: zeros(rows * input), hh: zeros(rows * hidden), b_ih: zeros(rows), b_hh: zeros(rows) }
+    }
+
+    /// Adds those of another chunk.
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (mine, others) in [
+            (&mut self.ih, &other.ih),
+            (&mut self.hh, &other.hh),
+            (&mut self.b_ih, &other.b_ih),
+            (&mut self.b_hh, &other.b_hh),
+        ] {
+            mine.iter_mut().zip(others).for_each(|(mine, other)| *mine += *other);
+        }
+    }
+}
+
+/// What goes back through a chunk, and what is wanted of it.
+pub(crate) struct Back<'a, F> {
+    pub(crate) reserve: &'a Reserve<F>,
+    /// dL/dys, `(rows, time, hidden)`, or empty.
+    pub(crate) grad_ys: &'a [F],
+    pub(crate) wants: Wants,
+    /// One a field of the state, or none.
+    pub(crate) probes: &'a mut [Probe],
+}
+
+/// Gradients of the pre-activations of one block of steps.
+struct Block<F> {
+    input: Vec<F>,     // (steps, rows, gates * hidden)
+    recurrent: Vec<F>, // the same where it is apart, and else empty
+    xs: Vec<F>,        // (steps, rows, input)
+    dxs: Vec<F>,       // (steps, rows, input)
+}
+
+impl<F: Float, R: Rule> Chunk<'_, F, R> {
+    /// Runs back, from the gradient of the final state to that of the initial one in `dh`, `dc`; writes the gradient of the inputs
+    /// `(rows, time, input)` unless `dxs` is empty.
+    pub(crate) fn back(
+        &self,
+        back: Back<F>,
+        dh: &mut Vec<F>,
+        dc: &mut Vec<F>,
+        dxs: &mut [F],
+    ) -> Option<WeightGradients<F>> {
+        let Back { reserve, grad_ys, wants, probes } = back;
+        let Sizes { input, hidden, rows, kept: width } = self.weights.sizes;
+        let (count, steps) = (self.rows.len(), self.route.steps());
+        let (state, memory) = (count * hidden, if R::MEMORY { count * hidden } else { 0 });
+        let block = block_steps(count).min(steps);
+        let zeros = |size: usize| vec![F::ZERO; size];
+        let room = block * count;
+        let mut scratch = Block {
+            input: zeros(room * rows),
+            recurrent: zeros(if R::APART { room * rows } else { 0 }),
+            xs: zeros(room * input),
+            dxs: zeros(if dxs.is_empty() { 0 } else { room * input }),
+        };
+        let mut grads = wants.params.then(|| WeightGradients::zeros(self.weights.sizes));
+        let (mut dh_before, mut dc_before) = (zeros(state), zeros(memory));
+        for first in (0..steps).step_by(block).rev() {
+            let last = (first + block).min(steps);
+            for t in (first..last).rev() {
+                self.add_outputs(grad_ys, t, dh);
+                self.probe(probes, t + 1, dh, dc);
+                let at = (t - first) * count * rows..(t - first + 1) * count * rows;
+                let d_input = &mut scratch.input[at.clone()];
+                let d_recurrent = if R::APART { &mut scratch.recurrent[at] } else { &mut [][..] };
+                widest(StepBack {
+                    chunk: self,
+                    t,
+                    kept: &reserve.kept[t * count * width..][..count * width],
+                    h_before: &reserve.h[t * state..][..state],
+                    c_before: &reserve.c[t * memory..][..memory],
+                    h: &reserve.h[(t + 1) * state..][..state],
+                    dh: &*dh,
+                    dc: &*dc,
+                    d_input,
+                    d_recurrent,
+                    dh_before: &mut dh_before,
+                    dc_before: &mut dc_before,
+                });
+                let through = if R::APART { &*d_recurrent } else { &*d_input };
+                let hh = (&self.weights.hh[..], Shape::rows(rows, hidden));
+                add_product(
+                    (&mut dh_before, Shape::rows(count, hidden)),
+                    (through, Shape::rows(count, rows)),
+                    hh,
+                );
+                std::mem::swap(dh, &mut dh_before);
+                std::mem::swap(dc, &mut dc_before);
+            }
+            let h_before = &reserve.h[first * state..last * state];
+            self.finish_block(first..last, &mut scratch, h_before, grads.as_mut(), dxs);
+        }
+        self.probe(probes, 0, dh, dc);
+        grads
+    }
+
+    /// The products over a block of steps.
+    fn finish_block(
+        &self,
+        steps: std::ops::Range<usize>,
+        scratch: &mut Block<F>,
+        h_before: &[F],
+        grads: Option<&mut WeightGradients<F>>,
+        dxs: &mut [F],
+    ) {
+        let Sizes { input, hidden, rows, .. } = self.weights.sizes;
+        let all = steps.len() * self.rows.len();
+        let d_input = &scratch.input[..all * rows];
+        let shape = Shape::rows(all, rows);
+        if let Some(grads) = grads {
+            let d_recurrent = if R::APART { &scratch.recurrent[..all * rows] } else { d_input };
+            let xs = &mut scratch.xs[..all * input];
+            self.gather(self.xs, input, steps.clone(), xs);
+            add_product(
+                (&mut grads.ih, Shape::rows(rows, input)),
+                (d_input, shape.t()),
+                (xs, Shape::rows(all, input)),
+            );
+            let hh = (&mut grads.hh[..], Shape::rows(rows, hidden));
+            add_product(hh, (d_recurrent, shape.t()), (h_before, Shape::rows(all, hidden)));
+            if self.weights.bias {
+                add_rows(&mut grads.b_ih, d_input);
+                add_rows(&mut grads.b_hh, d_recurrent);
+            }
+        }
+        if !dxs.is_empty() {
+            let out = &mut scratch.dxs[..all * input];
+            let ih = (&self.weights.ih[..], Shape::rows(rows, input));
+            set_product((out, Shape::rows(all, input)), (d_input, shape), ih);
+            self.scatter(&scratch.dxs, input, steps, dxs);
+        }
+    }
+
+    /// Adds dL/dys of step `t` to dL/dh.
+    fn add_outputs(&self, grad_ys: &[F], t: usize, dh: &mut [F]) {
+        let hidden = self.weights.sizes.hidden;
+        if grad_ys.is_empty() {
+            return;
+        }
+        for (row, dh) in dh.chunks_exact_mut(hidden).enumerate() {
+            let example = self.rows.start + row;
+            if t < self.route.len(example) {
+                let at = (row * self.route.time() + self.route.position(example, t)) * hidden;
+                dh.iter_mut().zip(&grad_ys[at..at + hidden]).for_each(|(dh, dy)| *dh += *dy);
+            }
+        }
+    }
+
+    fn probe(&self, probes: &mut [Probe], step: usize, dh: &[F], dc: &[F]) {
+        let hidden = self.weights.sizes.hidden;
+        for (probe, gradient) in probes.iter_mut().zip([dh, dc]) {
+            for (row, gradient) in gradient.chunks_exact(hidden).enumerate() {
+                probe.put(self.rows.start + row, step, gradient);
+            }
+        }
+    }
+
+    /// The inverse of [`Chunk::gather`]; the padding is left alone.
+    fn scatter(&self, steps_first: &[F], width: usize, steps: std::ops::Range<usize>, out: &mut [F]) {
+        let mut values = steps_first.chunks_exact(width);
+        for t in steps {
+            for row in 0..self.rows.len() {
+                let value = values.next().expect("a value for every step and row");
+                let example = self.rows.start + row;
+                if t < self.route.len(example) {
+                    let at = (row * self.route.time() + self.route.position(example, t)) * width;
+                    out[at..at + width].copy_from_slice(value);
+                }
+            }
+        }
+    }
+}
+
+/// Adds every row of `rows` to `sum`.
+fn add_rows<F: Float>(sum: &mut [F], rows: &[F]) {
+    for row in rows.chunks_exact(sum.len()) {
+        sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += *value);
+    }
+}
+
+/// One step of all rows, on the way back.
+struct StepBack<'a, 'b, F, R> {
+    chunk: &'a Chunk<'b, F, R>,
+    t: usize,
+    kept: &'a [F],
+    h_before: &'a [F],
+    c_before: &'a [F],
+    h: &'a [F],
+    dh: &'a [F],
+    dc: &'a [F],
+    d_input: &'a mut [F],
+    d_recurrent: &'a mut [F],
+    dh_before: &'a mut [F],
+    dc_before: &'a mut [F],
+}
+
+impl<F: Float, R: Rule> Pass for StepBack<'_, '_, F, R> {
+    #[inline(always)]
+    fn run(self) {
+        let Sizes { hidden, rows, kept: width, .. } = self.chunk.weights.sizes;
+        let (memory, apart) = (if R::MEMORY { hidden } else { 0 }, if R::APART { rows } else { 0 });
+        for row in 0..self.chunk.rows.len() {
+            let (dh, dc) = (&self.dh[row * hidden..][..hidden], &self.dc[row * memory..][..memory]);
+            let d_input = &mut self.d_input[row * rows..][..rows];
+            let d_recurrent = &mut self.d_recurrent[row * apart..][..apart];
+            let dh_before = &mut self.dh_before[row * hidden..][..hidden];
+            let dc_before = &mut self.dc_before[row * memory..][..memory];
+            if self.t >= self.chunk.route.len(self.chunk.rows.start + row) {
+                d_input.fill(F::ZERO);
+                d_recurrent.fill(F::ZERO);
+                dh_before.copy_from_slice(dh);
+                dc_before.copy_from_slice(dc);
+                continue;
+            }
+            self.chunk.rule.back(RowBack {
+                kept: &self.kept[row * width..][..width],
+                h_before: &self.h_before[row * hidden..][..hidden],
+                c_before: &self.c_before[row * memory..][..memory],
+                h: &self.h[row * hidden..][..hidden],
+                dh,
+                dc,
+                d_input,
+                d_recurrent,
+                dh_before,
+                dc_before,
+            });
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Every kernel against the replay of its cell's `step`: outputs, carry, all gradients and the recorder, over random shapes.
+
+use candle::{DType, Device, Result, Tensor, Var};
+use candle_nn::{VarBuilder, VarMap};
+use proptest::prelude::*;
+use recurrent::{
+    CellConfig, GruConfig, Keep, Layer, LstmConfig, Nonlinearity, Pass, Path, Place, Recorder, Rnn, Sequence,
+    VanillaConfig,
+};
+
+/// One random call.
+#[derive(Clone, Debug)]
+struct Shape {
+    batch: usize,
+    time: usize,
+    input: usize,
+    hidden: usize,
+    lengths: Option<Vec<usize>>,
+    reverse: bool,
+    reads: [bool; 2], // outputs, carry
+    bias: bool,
+}
+
+fn shapes() -> impl Strategy<Value = Shape> {
+    let sizes = (
+        prop_oneof![1usize..6, 30usize..36, Just(65)],
+        prop_oneof![1usize..20, 60usize..70],
+        prop_oneof![1usize..4, Just(17)],
+        prop_oneof![1usize..10, 15usize..18, Just(33)],
+    );
+    let choices = (any::<bool>(), any::<bool>(), 0..3, any::<bool>(), any::<u64>());
+    (sizes, choices).prop_map(|((batch, time, input, hidden), (ragged, reverse, reads, bias, seed))| {
+        let lengths =
+            (0..batch as u64).map(|row| 1 + ((seed ^ row.wrapping_mul(0x9e37_79b9)) % time as u64) as usize);
+        let lengths = ragged.then(|| lengths.collect());
+        Shape { batch, time, input, hidden, lengths, reverse, reads: [reads != 0, reads != 1], bias }
+    })
+}
+
+/// Outputs, carry, gradients and recorded gradients of one path.
+fn run<K: CellConfig>(config: &K, shape: &Shape, path: Path, dtype: DType) -> Result<Vec<(String, Tensor)>> {
+    let device = &Device::Cpu;
+    let map = VarMap::new();
+    let place = Place { layer: 0, reverse: shape.reverse };
+    let vb = VarBuilder::from_varmap(&map, dtype, device);
+    let layer = Rnn::at(place, shape.input, shape.hidden, config, vb)?.on(path);
+    let wave = |dims: &[usize], phase: f64| {
+        let count = dims.iter().product::<usize>();
+        let values: Vec<_> = (0..count).map(|i| ((i as f64 + phase) * 1.37 * phase).sin()).collect();
+        Tensor::from_vec(values, dims, device)?.to_dtype(dtype)
+    };
+    let xs = Var::from_tensor(&wave(&[shape.batch, shape.time, shape.input], 1.1)?)?;
+    let sequence = match &shape.lengths {
+        Some(lengths) => Sequence::padded(xs.as_tensor().clone(), lengths)?,
+        None => Sequence::new(xs.as_tensor().clone())?,
+    };
+    let zero = layer.cell().zero_state(shape.batch, dtype, device)?;
+    use recurrent::{Carry, Cell, State};
+    fn names<C: Cell>(_: &C) -> &'static [&'static str] {
+        C::State::FIELDS
+    }
+    let start = zero.fields().into_iter().enumerate();
+    let start = start.map(|(i, field)| Var::from_tensor(&wave(field.dims(), 2.3 + i as f64)?));
+    let start = start.collect::<Result<Vec<_>>>()?;
+    let fields = names(layer.cell()).iter().copied().zip(start.iter().map(|var| var.as_tensor().clone()));
+    let carry = Carry::Fields(fields.collect());
+    let recorder = Recorder::new(Keep::Gradients);
+    let (ys, end) = layer.run(&sequence, Some(&carry), &Pass::default().record(&recorder))?;
+    let mut found = vec![("ys".to_string(), ys.values().clone())];
+    let mut loss = Tensor::zeros((), dtype, device)?;
+    if shape.reads[0] {
+        loss = (loss + (ys.values() * wave(ys.values().dims(), 3.7)?)?.sum_all()?)?;
+    }
+    for (index, field) in names(layer.cell()).iter().enumerate() {
+        let value = end.field(field)?;
+        found.push((format!("carry {field}"), value.clone()));
+        if shape.reads[1] {
+            loss = (loss + (value * wave(value.dims(), 4.1 + index as f64)?)?.sum_all()?)?;
+        }
+    }
+    let grads = loss.backward()?;
+    let mut leaves: Vec<_> = layer.params();
+    leaves.push(("xs".to_string(), xs.as_tensor().clone()));
+    leaves.extend(start.iter().enumerate().map(|(i, var)| (format!("start {i}"), var.as_tensor().clone())));
+    for (name, leaf) in leaves {
+        found.push((
+            format!("gradient of {name}"),
+            grads.get(&leaf).expect("every leaf has a gradient").clone(),
+        ));
+    }
+    for trace in recorder.take() {
+        let sums = Tensor::from_vec(trace.sums.clone(), trace.lags(), device)?;
+        found.push((format!("recorded sums of {}", trace.field), sums));
+        found.push((format!("recorded {}", trace.field), trace.gradients.expect("kept")));
+    }
+    Ok(found)
+}
+
+fn compare<K: CellConfig>(config: &K, shape: &Shape) -> Result<()> {
+    // f64: rounding of sums of a few thousand terms. f32: the same with its own epsilon, and the kernel's exp.
+    for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 2e-5)] {
+        let replay = run(config, shape, Path::Replay, dtype)?;
+        let kernel = run(config, shape, Path::Kernel, dtype)?;
+        assert_eq!(replay.len(), kernel.len());
+        for ((name, expected), (_, found)) in replay.iter().zip(&kernel) {
+            let norm = |t: &Tensor| t.to_dtype(DType::F64)?.sqr()?.sum_all()?.sqrt()?.to_scalar::<f64>();
+            let (error, scale) =
+                (norm(&(found.to_dtype(DType::F64)? - expected.to_dtype(DType::F64)?)?)?, norm(expected)?);
+            assert!(
+                error <= tolerance * scale.max(1e-3),
+                "{dtype:?} {name}: differs by {error:e} of {scale:e} with {shape:?}"
+            );
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn lstm(shape in shapes()) {
+        compare(&LstmConfig { bias: shape.bias, ..LstmConfig::default() }, &shape).expect("runs");
+    }
+
+    #[test]
+    fn gru(shape in shapes()) {
+        compare(&GruConfig { bias: shape.bias, ..GruConfig::default() }, &shape).expect("runs");
+    }
+
+    #[test]
+    fn vanilla(shape in shapes(), relu in any::<bool>()) {
+        let nonlinearity = if relu { Nonlinearity::Relu } else { Nonlinearity::Tanh };
+        compare(&VanillaConfig { bias: shape.bias, nonlinearity, ..VanillaConfig::default() }, &shape).expect("runs");
+    }
+}
