@@ -2,6 +2,11 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "accelerate")]
+extern crate accelerate_src;
+#[cfg(feature = "mkl")]
+extern crate intel_mkl_src;
+
 pub mod registry;
 mod spec;
 

@@ -3,8 +3,9 @@
 use crate::forward::{block_steps, Chunk, Reserve};
 use crate::gemm::{add_product, set_product, Shape};
 use crate::simd::{widest, Pass};
-use crate::weights::Sizes;
+use crate::weights::{Sizes, Weights};
 use crate::{Float, RowBack, Rule};
+use candle::{Device, Result, Tensor};
 use recurrent_core::{Probe, Wants};
 
 /// The gradients of the weights, from one chunk or from all.
@@ -13,25 +14,50 @@ pub(crate) struct WeightGradients<F> {
     pub(crate) hh: Vec<F>,
     pub(crate) b_ih: Vec<F>,
     pub(crate) b_hh: Vec<F>,
+    pub(crate) own: Vec<Vec<F>>,
 }
 
 impl<F: Float> WeightGradients<F> {
-    fn zeros(sizes: Sizes) -> Self {
-        let Sizes { input, hidden, rows, .. } = sizes;
+    fn zeros(weights: &Weights<F>) -> Self {
+        let Sizes { input, hidden, rows, .. } = weights.sizes;
         let zeros = |count| vec![F::ZERO; count];
-        Self { ih: zeros(rows * input), hh: zeros(rows * hidden), b_ih: zeros(rows), b_hh: zeros(rows) }
+        Self {
+            ih: zeros(rows * input),
+            hh: zeros(rows * hidden),
+            b_ih: zeros(rows),
+            b_hh: zeros(rows),
+            own: weights.own.iter().map(|own| zeros(own.len())).collect(),
+        }
     }
 
     /// Adds those of another chunk.
     pub(crate) fn add(&mut self, other: &Self) {
-        for (mine, others) in [
+        let fixed = [
             (&mut self.ih, &other.ih),
             (&mut self.hh, &other.hh),
             (&mut self.b_ih, &other.b_ih),
             (&mut self.b_hh, &other.b_hh),
-        ] {
+        ];
+        for (mine, others) in fixed.into_iter().chain(self.own.iter_mut().zip(&other.own)) {
             mine.iter_mut().zip(others).for_each(|(mine, other)| *mine += *other);
         }
+    }
+}
+
+impl<F: Float> WeightGradients<F> {
+    /// As tensors, in the order of the call's weights.
+    pub(crate) fn tensors(self, weights: &Weights<F>) -> Result<Vec<Tensor>> {
+        let Sizes { input, hidden, rows, .. } = weights.sizes;
+        let biases = if weights.bias { vec![self.b_ih, self.b_hh] } else { Vec::new() };
+        let vectors = biases.into_iter().chain(self.own).map(|values| {
+            let len = values.len();
+            Tensor::from_vec(values, len, &Device::Cpu)
+        });
+        let matrices = [(self.ih, input), (self.hh, hidden)];
+        let matrices = matrices
+            .into_iter()
+            .map(|(values, columns)| Tensor::from_vec(values, (rows, columns), &Device::Cpu));
+        matrices.chain(vectors).collect()
     }
 }
 
@@ -55,7 +81,7 @@ struct Block<F> {
 
 impl<F: Float, R: Rule> Chunk<'_, F, R> {
     /// Runs back, from the gradient of the final state to that of the initial one in `dh`, `dc`; writes the gradient of the inputs
-    /// `(rows, time, input)` unless `dxs` is empty.
+    /// `(rows, time, input)` unless `dxs` is empty. `None` if the weights' are not wanted.
     pub(crate) fn back(
         &self,
         back: Back<F>,
@@ -76,7 +102,8 @@ impl<F: Float, R: Rule> Chunk<'_, F, R> {
             xs: zeros(room * input),
             dxs: zeros(if dxs.is_empty() { 0 } else { room * input }),
         };
-        let mut grads = wants.params.then(|| WeightGradients::zeros(self.weights.sizes));
+        let mut grads = WeightGradients::zeros(self.weights);
+        let mut work = zeros(R::SCRATCH * hidden);
         let (mut dh_before, mut dc_before) = (zeros(state), zeros(memory));
         for first in (0..steps).step_by(block).rev() {
             let last = (first + block).min(steps);
@@ -93,12 +120,15 @@ impl<F: Float, R: Rule> Chunk<'_, F, R> {
                     h_before: &reserve.h[t * state..][..state],
                     c_before: &reserve.c[t * memory..][..memory],
                     h: &reserve.h[(t + 1) * state..][..state],
+                    c: &reserve.c[(t + 1) * memory..][..memory],
                     dh: &*dh,
                     dc: &*dc,
                     d_input,
                     d_recurrent,
                     dh_before: &mut dh_before,
                     dc_before: &mut dc_before,
+                    d_own: &mut grads.own,
+                    scratch: &mut work,
                 });
                 let through = if R::APART { &*d_recurrent } else { &*d_input };
                 let hh = (&self.weights.hh[..], Shape::rows(rows, hidden));
@@ -111,10 +141,10 @@ impl<F: Float, R: Rule> Chunk<'_, F, R> {
                 std::mem::swap(dc, &mut dc_before);
             }
             let h_before = &reserve.h[first * state..last * state];
-            self.finish_block(first..last, &mut scratch, h_before, grads.as_mut(), dxs);
+            self.finish_block(first..last, &mut scratch, h_before, wants.params.then_some(&mut grads), dxs);
         }
         self.probe(probes, 0, dh, dc);
-        grads
+        wants.params.then_some(grads)
     }
 
     /// The products over a block of steps.
@@ -209,12 +239,15 @@ struct StepBack<'a, 'b, F, R> {
     h_before: &'a [F],
     c_before: &'a [F],
     h: &'a [F],
+    c: &'a [F],
     dh: &'a [F],
     dc: &'a [F],
     d_input: &'a mut [F],
     d_recurrent: &'a mut [F],
     dh_before: &'a mut [F],
     dc_before: &'a mut [F],
+    d_own: &'a mut [Vec<F>],
+    scratch: &'a mut [F],
 }
 
 impl<F: Float, R: Rule> Pass for StepBack<'_, '_, F, R> {
@@ -240,12 +273,16 @@ impl<F: Float, R: Rule> Pass for StepBack<'_, '_, F, R> {
                 h_before: &self.h_before[row * hidden..][..hidden],
                 c_before: &self.c_before[row * memory..][..memory],
                 h: &self.h[row * hidden..][..hidden],
+                c: &self.c[row * memory..][..memory],
                 dh,
                 dc,
                 d_input,
                 d_recurrent,
                 dh_before,
                 dc_before,
+                own: &self.chunk.weights.own,
+                d_own: &mut *self.d_own,
+                scratch: &mut *self.scratch,
             });
         }
     }

@@ -27,6 +27,9 @@ pub trait Float:
     /// 1.
     const ONE: Self;
 
+    /// √x.
+    fn root(self) -> Self;
+
     /// e^y − 1 for y ≤ 0, within rounding also near 0; −1 below where e^y vanishes against 1.
     fn exp_m1_negative(self) -> Self;
 
@@ -67,6 +70,11 @@ macro_rules! float {
         impl Float for $float {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
+
+            #[inline(always)]
+            fn root(self) -> Self {
+                self.sqrt()
+            }
 
             #[inline(always)]
             fn magnitude(self) -> Self {

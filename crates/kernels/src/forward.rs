@@ -70,6 +70,7 @@ impl<F: Float, R: Rule> Chunk<'_, F, R> {
         reserve.c[..memory].copy_from_slice(c);
         let mut xs = vec![F::ZERO; block * count * input];
         let mut recurrent = vec![F::ZERO; if R::APART { count * rows } else { 0 }];
+        let mut scratch = vec![F::ZERO; R::SCRATCH * hidden];
         for first in (0..steps).step_by(block) {
             let last = (first + block).min(steps);
             let base = if keep { first } else { 0 };
@@ -93,7 +94,18 @@ impl<F: Float, R: Rule> Chunk<'_, F, R> {
                 } else {
                     add_product((kept, Shape::strided(count, rows, width)), before, hh_t);
                 }
-                widest(Step { chunk: self, t, kept, recurrent: &recurrent, h_before, c_before, h, c, ys });
+                widest(Step {
+                    chunk: self,
+                    t,
+                    kept,
+                    recurrent: &mut recurrent,
+                    h_before,
+                    c_before,
+                    h,
+                    c,
+                    ys,
+                    scratch: &mut scratch,
+                });
             }
         }
         let end = if keep { steps } else { (steps - 1) % block + 1 };
@@ -125,12 +137,13 @@ struct Step<'a, 'b, F, R> {
     chunk: &'a Chunk<'b, F, R>,
     t: usize,
     kept: &'a mut [F],
-    recurrent: &'a [F],
+    recurrent: &'a mut [F],
     h_before: &'a [F],
     c_before: &'a [F],
     h: &'a mut [F],
     c: &'a mut [F],
     ys: &'a mut [F],
+    scratch: &'a mut [F],
 }
 
 impl<F: Float, R: Rule> Pass for Step<'_, '_, F, R> {
@@ -151,8 +164,17 @@ impl<F: Float, R: Rule> Pass for Step<'_, '_, F, R> {
                 c.copy_from_slice(c_before);
                 continue;
             }
-            let recurrent = if R::APART { &self.recurrent[row * rows..][..rows] } else { &[] };
-            self.chunk.rule.forth(RowForth { kept, recurrent, h_before, c_before, h: &mut *h, c });
+            let apart = if R::APART { rows } else { 0 };
+            self.chunk.rule.forth(RowForth {
+                kept,
+                recurrent: &mut self.recurrent[row * apart..][..apart],
+                h_before,
+                c_before,
+                h: &mut *h,
+                c,
+                own: &self.chunk.weights.own,
+                scratch: &mut *self.scratch,
+            });
             if !self.ys.is_empty() {
                 let at = (row * route.time() + route.position(example, self.t)) * hidden;
                 self.ys[at..at + hidden].copy_from_slice(h);

@@ -13,7 +13,8 @@ const CHUNK: usize = 32;
 
 /// A [`Rule`] run over whole sequences on the CPU, in f32 and f64.
 ///
-/// Its weights are `weight_ih`, `weight_hh` and, if there are biases, `bias_ih`, `bias_hh`, in this order. Chunks of 32 examples run
+/// Its weights are `weight_ih`, `weight_hh` and then the rule's own vectors, or, if it has none and there are biases, `bias_ih`
+/// and `bias_hh`, in this order. Chunks of 32 examples run
 /// in parallel in the current rayon pool.
 #[derive(Clone, Debug)]
 pub struct Kernel<R>(pub R);
@@ -123,22 +124,9 @@ impl<R: Rule> Kernel<R> {
                 (total, grads) => *total = grads,
             }
         }
-        let vector = |values: Vec<F>| Tensor::from_vec(values, weights.sizes.rows, &Device::Cpu);
-        let matrix =
-            |values: Vec<F>, columns| Tensor::from_vec(values, (weights.sizes.rows, columns), &Device::Cpu);
-        let params = match total {
-            None => Vec::new(),
-            Some(grads) => {
-                let mut params = vec![matrix(grads.ih, input)?, matrix(grads.hh, hidden)?];
-                if weights.bias {
-                    params.extend([vector(grads.b_ih)?, vector(grads.b_hh)?]);
-                }
-                params
-            }
-        };
         Ok(Gradients {
             xs: wants.xs.then(|| Tensor::from_vec(dxs, (batch, time, input), &Device::Cpu)).transpose()?,
-            params,
+            params: total.map_or(Ok(Vec::new()), |total| total.tensors(weights))?,
             carry: tensors::<F, R>(dh, dc, batch, hidden)?,
         })
     }

@@ -34,4 +34,4 @@ mod weights;
 pub use float::Float;
 pub use kernel::Kernel;
 pub use rule::{RowBack, RowForth, Rule};
-pub use rules::{Activation, Gru, Lstm, Vanilla};
+pub use rules::{Activation, Gru, LayerNormGru, LayerNormLstm, Lstm, Vanilla};

@@ -17,6 +17,13 @@ pub trait Rule: Clone + Send + Sync + 'static {
     const MEMORY: bool;
     /// Whether the rule must see the recurrent part apart from the input part.
     const APART: bool;
+    /// How many values are kept a row and step on top of that.
+    const KEPT_A_ROW: usize = 0;
+    /// How many values of scratch memory a hidden unit the rule works in.
+    const SCRATCH: usize = 0;
+    /// How many vectors of weights behind `weight_ih` and `weight_hh` are the rule's own. If there are none, the driver adds
+    /// `bias_ih` and `bias_hh`; else pre-activations come without them.
+    const OWN: usize = 0;
     /// What the rule is called, for those who ask which path runs.
     const NAME: &'static str;
 
@@ -31,8 +38,8 @@ pub trait Rule: Clone + Send + Sync + 'static {
 pub struct RowForth<'a, F> {
     /// In: pre-activations. Out: what the way back needs.
     pub kept: &'a mut [F],
-    /// The recurrent part of the pre-activations, where it is apart, and else empty.
-    pub recurrent: &'a [F],
+    /// The recurrent part of the pre-activations, where it is apart, and else empty; the rule may work in it.
+    pub recurrent: &'a mut [F],
     /// h_{t-1}.
     pub h_before: &'a [F],
     /// c_{t-1}.
@@ -41,9 +48,13 @@ pub struct RowForth<'a, F> {
     pub h: &'a mut [F],
     /// Out: c_t.
     pub c: &'a mut [F],
+    /// The rule's own weights.
+    pub own: &'a [Vec<F>],
+    /// Memory to work in, with anything in it.
+    pub scratch: &'a mut [F],
 }
 
-/// One row on the way back. All outputs are written, not added to.
+/// One row on the way back. All outputs but `d_own` are written, not added to.
 pub struct RowBack<'a, F> {
     /// What was kept.
     pub kept: &'a [F],
@@ -53,6 +64,8 @@ pub struct RowBack<'a, F> {
     pub c_before: &'a [F],
     /// h_t.
     pub h: &'a [F],
+    /// c_t.
+    pub c: &'a [F],
     /// dL/dh_t.
     pub dh: &'a [F],
     /// dL/dc_t, with h_t held fixed.
@@ -65,4 +78,10 @@ pub struct RowBack<'a, F> {
     pub dh_before: &'a mut [F],
     /// Out: dL/dc_{t-1}.
     pub dc_before: &'a mut [F],
+    /// The rule's own weights.
+    pub own: &'a [Vec<F>],
+    /// The gradients of the rule's own weights, to be added to.
+    pub d_own: &'a mut [Vec<F>],
+    /// Memory to work in, with anything in it.
+    pub scratch: &'a mut [F],
 }

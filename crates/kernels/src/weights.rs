@@ -27,15 +27,16 @@ pub(crate) struct Weights<F> {
     pub(crate) start: Vec<F>,
     /// What the recurrent part begins with, where it is apart: b_hh.
     pub(crate) start_recurrent: Vec<F>,
+    /// Whether the driver adds biases.
     pub(crate) bias: bool,
+    /// The rule's own weights.
+    pub(crate) own: Vec<Vec<F>>,
 }
 
 impl<F: Float> Weights<F> {
     pub(crate) fn of<R: Rule>(call: &Call) -> Result<Self> {
-        let (ih, hh, biases) = match &call.params[..] {
-            [ih, hh] => (ih, hh, None),
-            [ih, hh, b_ih, b_hh] => (ih, hh, Some((b_ih, b_hh))),
-            other => bail!("{}: expected 2 or 4 weights, got {}", R::NAME, other.len()),
+        let [ih, hh, vectors @ ..] = &call.params[..] else {
+            bail!("{}: expected weight_ih and weight_hh, got {} weights", R::NAME, call.params.len())
         };
         let ((rows, input), hidden) = (ih.dims2()?, hh.dim(1)?);
         if rows != R::GATES * hidden || hh.dims() != [rows, hidden] {
@@ -48,23 +49,28 @@ impl<F: Float> Weights<F> {
             )
         }
         let (mut start, mut start_recurrent) = (vec![F::ZERO; rows], vec![F::ZERO; rows]);
-        if let Some((b_ih, b_hh)) = biases {
-            start = values(b_ih)?;
-            start_recurrent = values(b_hh)?;
+        let own =
+            if R::OWN > 0 { vectors.iter().map(values).collect::<Result<Vec<_>>>()? } else { Vec::new() };
+        match vectors {
+            [] if R::OWN == 0 => {}
+            [b_ih, b_hh] if R::OWN == 0 => (start, start_recurrent) = (values(b_ih)?, values(b_hh)?),
+            vectors if R::OWN > 0 && vectors.len() == R::OWN => {}
+            other => bail!("{}: expected another number of weights, got {}", R::NAME, 2 + other.len()),
         }
         if !R::APART {
             start.iter_mut().zip(&start_recurrent).for_each(|(sum, b_hh)| *sum += *b_hh);
         }
         let (ih, hh) = (values::<F>(ih)?, values::<F>(hh)?);
         Ok(Self {
-            sizes: Sizes { input, hidden, rows, kept: R::KEPT * hidden },
+            sizes: Sizes { input, hidden, rows, kept: R::KEPT * hidden + R::KEPT_A_ROW },
             ih_t: transposed(&ih, Shape::rows(rows, input)),
             hh_t: transposed(&hh, Shape::rows(rows, hidden)),
             ih,
             hh,
             start,
             start_recurrent,
-            bias: biases.is_some(),
+            bias: R::OWN == 0 && !vectors.is_empty(),
+            own,
         })
     }
 }

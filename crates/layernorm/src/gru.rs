@@ -1,11 +1,13 @@
 //! The layer-normed GRU.
 
-use crate::gates::NormedGates;
+use crate::gates::{NormedGates, EPS};
 use candle::{Result, Tensor};
 use candle_nn::VarBuilder;
 use recurrent_core::init::{Gates, Init, Weights};
-use recurrent_core::{gru_output, Cell, CellConfig, Hidden, Place};
+use recurrent_core::{gru_output, Cell, CellConfig, Engine, Hidden, Place};
+use recurrent_kernels::Kernel;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// The options of a layer-normed GRU.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -75,5 +77,9 @@ impl Cell for LayerNormGruCell {
 
     fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {
         self.gates.weights.recurrent_blocks()
+    }
+
+    fn kernel(&self) -> Option<Arc<dyn Engine>> {
+        Some(Arc::new(Kernel(recurrent_kernels::LayerNormGru { eps: EPS })))
     }
 }

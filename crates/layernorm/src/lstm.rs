@@ -4,8 +4,10 @@ use crate::gates::{NormedGates, EPS};
 use candle::{Result, Tensor};
 use candle_nn::VarBuilder;
 use recurrent_core::init::{Gates, Init, Weights};
-use recurrent_core::{layer_norm, lstm_memory, next_param, Cell, CellConfig, Memory, Place};
+use recurrent_core::{layer_norm, lstm_memory, next_param, Cell, CellConfig, Engine, Memory, Place};
+use recurrent_kernels::Kernel;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// The options of a layer-normed LSTM.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -93,5 +95,9 @@ impl Cell for LayerNormLstmCell {
 
     fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {
         self.gates.weights.recurrent_blocks()
+    }
+
+    fn kernel(&self) -> Option<Arc<dyn Engine>> {
+        Some(Arc::new(Kernel(recurrent_kernels::LayerNormLstm { eps: EPS })))
     }
 }

@@ -16,16 +16,10 @@ impl Rule for Lstm {
     #[inline(always)]
     fn forth<F: Float>(&self, row: RowForth<F>) {
         let n = row.h.len();
-        row.kept[..2 * n].iter_mut().for_each(|z| *z = z.sigmoid());
-        row.kept[2 * n..3 * n].iter_mut().for_each(|z| *z = Float::tanh(*z));
-        row.kept[3 * n..4 * n].iter_mut().for_each(|z| *z = z.sigmoid());
-        let (i, rest) = row.kept.split_at_mut(n);
-        let (f, rest) = rest.split_at_mut(n);
-        let (g, rest) = rest.split_at_mut(n);
-        let (o, tanh_c) = rest.split_at_mut(n);
-        let (tanh_c, c_before, c, h) = (&mut tanh_c[..n], &row.c_before[..n], &mut row.c[..n], row.h);
+        let (gates, tanh_c) = row.kept.split_at_mut(4 * n);
+        memory(gates, &row.c_before[..n], &mut row.c[..n]);
+        let (o, tanh_c, c, h) = (&gates[3 * n..], &mut tanh_c[..n], &row.c[..n], row.h);
         for j in 0..n {
-            c[j] = f[j] * c_before[j] + i[j] * g[j];
             tanh_c[j] = Float::tanh(c[j]);
             h[j] = o[j] * tanh_c[j];
         }
@@ -34,22 +28,46 @@ impl Rule for Lstm {
     #[inline(always)]
     fn back<F: Float>(&self, row: RowBack<F>) {
         let n = row.dh.len();
-        let gate = |index: usize| &row.kept[index * n..][..n];
-        let (i, f, g, o, tanh_c) = (gate(0), gate(1), gate(2), gate(3), gate(4));
-        let (dh, dc, c_before, dc_before) =
-            (row.dh, &row.dc[..n], &row.c_before[..n], &mut row.dc_before[..n]);
-        let (di, rest) = row.d_input.split_at_mut(n);
-        let (df, rest) = rest.split_at_mut(n);
-        let (dg, d_o) = rest.split_at_mut(n);
-        let d_o = &mut d_o[..n];
+        let (gates, tanh_c) = (&row.kept[..4 * n], &row.kept[4 * n..][..n]);
+        let (o, dh, dc, total) = (&gates[3 * n..], row.dh, &row.dc[..n], &mut row.dc_before[..n]);
+        let d_o = &mut row.d_input[3 * n..][..n];
         for j in 0..n {
-            let total = dc[j] + dh[j] * o[j] * (F::ONE - tanh_c[j] * tanh_c[j]); // dL/dc_t, also by way of h_t
-            di[j] = total * g[j] * i[j] * (F::ONE - i[j]);
-            df[j] = total * c_before[j] * f[j] * (F::ONE - f[j]);
-            dg[j] = total * i[j] * (F::ONE - g[j] * g[j]);
+            total[j] = dc[j] + dh[j] * o[j] * (F::ONE - tanh_c[j] * tanh_c[j]);
             d_o[j] = dh[j] * tanh_c[j] * o[j] * (F::ONE - o[j]);
-            dc_before[j] = total * f[j];
         }
+        memory_back(gates, row.c_before, row.d_input, total);
         row.dh_before.fill(F::ZERO);
+    }
+}
+
+/// Pre-activations to i, f, g, o in place, and the new memory c = f c' + i g.
+#[inline(always)]
+pub(super) fn memory<F: Float>(gates: &mut [F], c_before: &[F], c: &mut [F]) {
+    let n = c.len();
+    gates[..2 * n].iter_mut().for_each(|z| *z = z.sigmoid());
+    gates[2 * n..3 * n].iter_mut().for_each(|z| *z = Float::tanh(*z));
+    gates[3 * n..4 * n].iter_mut().for_each(|z| *z = z.sigmoid());
+    let (i, f, g) = (&gates[..n], &gates[n..2 * n], &gates[2 * n..3 * n]);
+    let c_before = &c_before[..n];
+    for j in 0..n {
+        c[j] = f[j] * c_before[j] + i[j] * g[j];
+    }
+}
+
+/// The gradients of the pre-activations of i, f, g, and of c', from dL/dc_t, also by way of h_t, which comes in `total` and is replaced
+/// by dL/dc'.
+#[inline(always)]
+pub(super) fn memory_back<F: Float>(gates: &[F], c_before: &[F], d_input: &mut [F], total: &mut [F]) {
+    let n = total.len();
+    let (i, f, g) = (&gates[..n], &gates[n..2 * n], &gates[2 * n..3 * n]);
+    let c_before = &c_before[..n];
+    let (di, rest) = d_input.split_at_mut(n);
+    let (df, dg) = rest.split_at_mut(n);
+    let (df, dg) = (&mut df[..n], &mut dg[..n]);
+    for j in 0..n {
+        di[j] = total[j] * g[j] * i[j] * (F::ONE - i[j]);
+        df[j] = total[j] * c_before[j] * f[j] * (F::ONE - f[j]);
+        dg[j] = total[j] * i[j] * (F::ONE - g[j] * g[j]);
+        total[j] = total[j] * f[j];
     }
 }

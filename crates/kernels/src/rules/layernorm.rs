@@ -1,0 +1,235 @@
+//! One row of a layer-normed LSTM or GRU: the plain rule's arithmetic between normalisations.
+//!
+//! What is kept is what was normalised and by how much; the way back computes the gates again from that.
+
+use super::lstm::{memory, memory_back};
+use super::Gru;
+use crate::{Float, RowBack, RowForth, Rule};
+
+/// The layer-normed LSTM's rule, with `eps` added to variances. Own weights: b_ih, b_hh, gain_ih, gain_hh, gain_c, bias_c.
+#[derive(Clone, Copy, Debug)]
+pub struct LayerNormLstm {
+    /// Added to variances.
+    pub eps: f64,
+}
+
+/// The layer-normed GRU's rule, with `eps` added to variances. Own weights: b_ih, b_hh, gain_ih, gain_hh.
+#[derive(Clone, Copy, Debug)]
+pub struct LayerNormGru {
+    /// Added to variances.
+    pub eps: f64,
+}
+
+impl Rule for LayerNormLstm {
+    const GATES: usize = 4;
+    const KEPT: usize = 8;
+    const KEPT_A_ROW: usize = 2;
+    const SCRATCH: usize = 5;
+    const OWN: usize = 6;
+    const MEMORY: bool = true;
+    const APART: bool = true;
+    const NAME: &'static str = "layernorm-lstm kernel";
+
+    #[inline(always)]
+    fn forth<F: Float>(&self, row: RowForth<F>) {
+        let n = row.h.len();
+        let normed = keep_normed(row.kept, row.recurrent, self.eps);
+        let (gates, c_hat) = row.scratch.split_at_mut(4 * n);
+        normed.gates(row.own, gates);
+        memory(gates, row.c_before, &mut row.c[..n]);
+        let (o, h, gain, bias) = (&gates[3 * n..], row.h, &row.own[4][..n], &row.own[5][..n]);
+        let c_hat = &mut c_hat[..n];
+        c_hat.copy_from_slice(&row.c[..n]);
+        normalise(c_hat, self.eps);
+        for j in 0..n {
+            h[j] = o[j] * Float::tanh(c_hat[j] * gain[j] + bias[j]);
+        }
+    }
+
+    #[inline(always)]
+    fn back<F: Float>(&self, row: RowBack<F>) {
+        let n = row.dh.len();
+        let normed = Normed::of(row.kept, 4 * n);
+        let (gates, c_hat) = row.scratch.split_at_mut(4 * n);
+        normed.gates(row.own, gates);
+        memory(gates, row.c_before, &mut row.dc_before[..n]); // the memory itself is known: it is in row.c
+        let c_hat = &mut c_hat[..n];
+        c_hat.copy_from_slice(&row.c[..n]);
+        let scale = normalise(c_hat, self.eps);
+        {
+            let (gain, bias, o) = (&row.own[4][..n], &row.own[5][..n], &gates[3 * n..][..n]);
+            let (d_vectors, d_c_vectors) = row.d_own.split_at_mut(4);
+            let [d_gain, d_bias] = d_c_vectors else { unreachable!("there are six own weights") };
+            let (d_gain, d_bias, dh) = (&mut d_gain[..n], &mut d_bias[..n], row.dh);
+            let (d_hat, d_o) = (&mut row.dc_before[..n], &mut row.d_input[3 * n..][..n]);
+            for j in 0..n {
+                let tanh = Float::tanh(c_hat[j] * gain[j] + bias[j]);
+                let dy = dh[j] * o[j] * (F::ONE - tanh * tanh);
+                d_gain[j] += dy * c_hat[j];
+                d_bias[j] += dy;
+                d_hat[j] = dy * gain[j];
+                d_o[j] = dh[j] * tanh * o[j] * (F::ONE - o[j]);
+            }
+            normalise_back(d_hat, c_hat, scale);
+            d_hat.iter_mut().zip(row.dc).for_each(|(total, dc)| *total += *dc);
+            memory_back(gates, row.c_before, row.d_input, d_hat);
+            row.d_recurrent.copy_from_slice(row.d_input);
+            normed.back(row.own, d_vectors, row.d_input, row.d_recurrent);
+        }
+        row.dh_before.fill(F::ZERO);
+    }
+}
+
+impl Rule for LayerNormGru {
+    const GATES: usize = 3;
+    const KEPT: usize = 6;
+    const KEPT_A_ROW: usize = 2;
+    const SCRATCH: usize = 7;
+    const OWN: usize = 4;
+    const MEMORY: bool = false;
+    const APART: bool = true;
+    const NAME: &'static str = "layernorm-gru kernel";
+
+    #[inline(always)]
+    fn forth<F: Float>(&self, row: RowForth<F>) {
+        let n = row.h.len();
+        let normed = keep_normed(row.kept, row.recurrent, self.eps);
+        let (gates, recurrent) = row.scratch.split_at_mut(4 * n);
+        normed.parts(row.own, gates, recurrent);
+        let (kept, scratch, own) = (gates, &mut [][..], &[][..]);
+        let (h_before, c_before, h, c) = (row.h_before, row.c_before, row.h, row.c);
+        Gru.forth(RowForth { kept, recurrent, h_before, c_before, h, c, own, scratch });
+    }
+
+    #[inline(always)]
+    fn back<F: Float>(&self, row: RowBack<F>) {
+        let n = row.dh.len();
+        let normed = Normed::of(row.kept, 3 * n);
+        let (gates, recurrent) = row.scratch.split_at_mut(4 * n);
+        normed.parts(row.own, gates, recurrent);
+        Gru.forth(RowForth {
+            kept: &mut *gates,
+            recurrent,
+            h_before: row.h_before,
+            c_before: row.c_before,
+            h: &mut *row.dh_before, // the output itself is known: it is in row.h
+            c: &mut [],
+            own: &[],
+            scratch: &mut [],
+        });
+        Gru.back(RowBack {
+            kept: gates,
+            h_before: row.h_before,
+            c_before: row.c_before,
+            h: row.h,
+            c: row.c,
+            dh: row.dh,
+            dc: row.dc,
+            d_input: &mut *row.d_input,
+            d_recurrent: &mut *row.d_recurrent,
+            dh_before: row.dh_before,
+            dc_before: row.dc_before,
+            own: &[],
+            d_own: &mut [],
+            scratch: &mut [],
+        });
+        normed.back(row.own, row.d_own, row.d_input, row.d_recurrent);
+    }
+}
+
+/// What is kept of a row: both parts normalised, and the factors by which they were scaled.
+struct Normed<'a, F> {
+    input: &'a [F],     // gates * hidden
+    recurrent: &'a [F], // gates * hidden
+    scales: [F; 2],
+}
+
+/// Normalises the input part in place, and the recurrent part into what is kept.
+#[inline(always)]
+fn keep_normed<'a, F: Float>(kept: &'a mut [F], recurrent: &[F], eps: f64) -> Normed<'a, F> {
+    let size = recurrent.len();
+    kept[2 * size] = normalise(&mut kept[..size], eps);
+    kept[size..2 * size].copy_from_slice(recurrent);
+    kept[2 * size + 1] = normalise(&mut kept[size..2 * size], eps);
+    Normed::of(kept, size)
+}
+
+impl<'a, F: Float> Normed<'a, F> {
+    #[inline(always)]
+    fn of(kept: &'a [F], size: usize) -> Self {
+        let scales = [kept[2 * size], kept[2 * size + 1]];
+        Self { input: &kept[..size], recurrent: &kept[size..2 * size], scales }
+    }
+
+    /// Both parts, with gains and biases, added up.
+    #[inline(always)]
+    fn gates(&self, own: &[Vec<F>], out: &mut [F]) {
+        let size = self.input.len();
+        let [b_ih, b_hh, gain_ih, gain_hh] = [0, 1, 2, 3].map(|at| &own[at][..size]);
+        let (input, recurrent, out) = (self.input, &self.recurrent[..size], &mut out[..size]);
+        for j in 0..size {
+            out[j] = (input[j] * gain_ih[j] + b_ih[j]) + (recurrent[j] * gain_hh[j] + b_hh[j]);
+        }
+    }
+
+    /// Both parts, with gains and biases, apart.
+    #[inline(always)]
+    fn parts(&self, own: &[Vec<F>], a: &mut [F], b: &mut [F]) {
+        let size = self.input.len();
+        let [b_ih, b_hh, gain_ih, gain_hh] = [0, 1, 2, 3].map(|at| &own[at][..size]);
+        let (input, recurrent, a, b) = (self.input, &self.recurrent[..size], &mut a[..size], &mut b[..size]);
+        for j in 0..size {
+            a[j] = input[j] * gain_ih[j] + b_ih[j];
+            b[j] = recurrent[j] * gain_hh[j] + b_hh[j];
+        }
+    }
+
+    /// From the gradients of both parts after gain and bias to those before normalisation, in place; adds those of gains and biases.
+    #[inline(always)]
+    fn back(&self, own: &[Vec<F>], d_own: &mut [Vec<F>], d_input: &mut [F], d_recurrent: &mut [F]) {
+        let parts = [(self.input, d_input), (self.recurrent, d_recurrent)];
+        for (part, (normed, d)) in parts.into_iter().enumerate() {
+            let size = normed.len();
+            let gain = &own[2 + part][..size];
+            d_own[part].iter_mut().zip(&*d).for_each(|(sum, d)| *sum += *d);
+            let d_gain = &mut d_own[2 + part][..size];
+            let d = &mut d[..size];
+            for j in 0..size {
+                d_gain[j] += d[j] * normed[j];
+                d[j] *= gain[j];
+            }
+            normalise_back(d, normed, self.scales[part]);
+        }
+    }
+}
+
+/// (v − mean) / √(variance + eps) in place; returns 1 / √(variance + eps).
+#[inline(always)]
+fn normalise<F: Float>(v: &mut [F], eps: f64) -> F {
+    let share = F::ONE / F::from_f64(v.len() as f64);
+    let mean = sum(v.iter().copied()) * share;
+    v.iter_mut().for_each(|v| *v = *v - mean);
+    let variance = sum(v.iter().map(|v| *v * *v)) * share;
+    let scale = F::ONE / (variance + F::from_f64(eps)).root();
+    v.iter_mut().for_each(|v| *v *= scale);
+    scale
+}
+
+/// The gradient before normalisation from that after it, in place: scale (d − mean d − v̂ mean(d v̂)).
+#[inline(always)]
+fn normalise_back<F: Float>(d: &mut [F], normed: &[F], scale: F) {
+    let share = F::ONE / F::from_f64(d.len() as f64);
+    let mean = sum(d.iter().copied()) * share;
+    let along = sum(d.iter().zip(normed).map(|(d, v)| *d * *v)) * share;
+    d.iter_mut().zip(normed).for_each(|(d, v)| *d = scale * (*d - mean - *v * along));
+}
+
+/// A sum in eight strands, which vectorises, and loses less to rounding than one strand does.
+#[inline(always)]
+fn sum<F: Float>(values: impl Iterator<Item = F>) -> F {
+    let mut strands = [F::ZERO; 8];
+    for (index, value) in values.enumerate() {
+        strands[index % 8] += value;
+    }
+    strands.into_iter().fold(F::ZERO, |sum, strand| sum + strand)
+}

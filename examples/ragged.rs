@@ -1,0 +1,39 @@
+//! How do sequences of unequal lengths run in one batch?
+//!
+//! ```text
+//! cargo run --release --example ragged
+//! ```
+//!
+//! Prints, within a second:
+//!
+//! ```text
+//! OUTPUT
+//! ```
+
+use candle::{DType, Device, Result, Tensor};
+use candle_nn::{VarBuilder, VarMap};
+use recurrent::{Directions, GruConfig, Layer, Pass, Pool, Sequence, Stack};
+
+fn main() -> Result<()> {
+    let device = Device::Cpu;
+    let vars = VarMap::new();
+    let vb = VarBuilder::from_varmap(&vars, DType::F32, &device);
+    let gru = Stack::of(2, Directions::Both, 3, 4, &GruConfig::default(), vb)?;
+
+    // Three sequences (time, feature) of 5, 2 and 7 steps, padded to one batch.
+    let examples = [5, 2, 7].map(|time| Tensor::ones((time, 3), DType::F32, &device));
+    let xs = Sequence::collate(&examples.into_iter().collect::<Result<Vec<_>>>()?)?;
+    println!("inputs  {:?}, lengths {:?}", xs.values().dims(), xs.lengths().map(|l| l.as_slice()));
+
+    // The reversed direction starts at each example's own end; outputs behind it are zero.
+    let (ys, carry) = gru.run(&xs, None, &Pass::default())?;
+    println!("outputs {:?}", ys.values().dims());
+    println!("last    {:?}, mean {:?}", ys.pool(Pool::Last)?.dims(), ys.pool(Pool::Mean)?.dims());
+    println!("carry of layer 1, forward: {:?}", carry.part(1)?.part(0)?.field("h")?.dims());
+
+    // What the padding holds changes nothing: an example alone gives the same.
+    let (alone, _) = gru.run(&Sequence::collate(&[Tensor::ones((2, 3), DType::F32, &device)?])?, None, &Pass::default())?;
+    let difference = (alone.values().get(0)? - ys.values().get(1)?.narrow(0, 0, 2)?)?.abs()?.max_all()?;
+    println!("the example of 2 steps, alone against in the batch: differs by {}", difference.to_scalar::<f32>()?);
+    Ok(())
+}
