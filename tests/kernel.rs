@@ -37,8 +37,14 @@ fn shapes() -> impl Strategy<Value = Shape> {
     })
 }
 
-/// Outputs, carry, gradients and recorded gradients of one path.
-fn run<K: CellConfig>(config: &K, shape: &Shape, path: Path, dtype: DType) -> Result<Vec<(String, Tensor)>> {
+/// Outputs, carry, gradients and recorded gradients of one path, on inputs and states that are off by `off`.
+fn run<K: CellConfig>(
+    config: &K,
+    shape: &Shape,
+    path: Path,
+    dtype: DType,
+    off: f64,
+) -> Result<Vec<(String, Tensor)>> {
     let device = &Device::Cpu;
     let map = VarMap::new();
     let place = Place { layer: 0, reverse: shape.reverse };
@@ -49,7 +55,10 @@ fn run<K: CellConfig>(config: &K, shape: &Shape, path: Path, dtype: DType) -> Re
         let values: Vec<_> = (0..count).map(|i| ((i as f64 + phase) * 1.37 * phase).sin()).collect();
         Tensor::from_vec(values, dims, device)?.to_dtype(dtype)
     };
-    let xs = Var::from_tensor(&wave(&[shape.batch, shape.time, shape.input], 1.1)?)?;
+    let near = |dims: &[usize], phase: f64| -> Result<Tensor> {
+        wave(dims, phase)? + (wave(dims, phase + 0.17)? * off)?
+    };
+    let xs = Var::from_tensor(&near(&[shape.batch, shape.time, shape.input], 1.1)?)?;
     let sequence = match &shape.lengths {
         Some(lengths) => Sequence::padded(xs.as_tensor().clone(), lengths)?,
         None => Sequence::new(xs.as_tensor().clone())?,
@@ -60,7 +69,7 @@ fn run<K: CellConfig>(config: &K, shape: &Shape, path: Path, dtype: DType) -> Re
         C::State::FIELDS
     }
     let start = zero.fields().into_iter().enumerate();
-    let start = start.map(|(i, field)| Var::from_tensor(&wave(field.dims(), 2.3 + i as f64)?));
+    let start = start.map(|(i, field)| Var::from_tensor(&near(field.dims(), 2.3 + i as f64)?));
     let start = start.collect::<Result<Vec<_>>>()?;
     let fields = names(layer.cell()).iter().copied().zip(start.iter().map(|var| var.as_tensor().clone()));
     let carry = Carry::Fields(fields.collect());
@@ -96,27 +105,25 @@ fn run<K: CellConfig>(config: &K, shape: &Shape, path: Path, dtype: DType) -> Re
     Ok(found)
 }
 
-/// Dividing by the deviation amplifies rounding by up to 1/√eps = 316, where the values to be normalised are nearly equal.
-const NORMED: f64 = 316.0;
-
-/// `amplified`: how much more than a sum the cell may amplify rounding.
-fn compare<K: CellConfig>(config: &K, shape: &Shape, amplified: f64) -> Result<()> {
+/// Layer norm divides by deviations that may be small, and some random networks are chaotic: both amplify rounding. So, beside the
+/// rounding of sums of some thousand terms, paths may differ by as much as rounding does to the replay itself: in f32 as it differs
+/// from f64, in f64 as it answers to inputs and states that are off by 2^-52.
+///
+/// `single`: how much of the norm rounding may cost in f32, where layer norm's gradient is a difference of nearly equal numbers divided
+/// by a deviation of √eps = 0.003 and more.
+fn compare<K: CellConfig>(config: &K, shape: &Shape, single: f64) -> Result<()> {
     let norm = |t: &Tensor| t.sqr()?.sum_all()?.sqrt()?.to_scalar::<f64>();
     let wide = |t: &Tensor| t.to_dtype(DType::F64);
-    let exact = run(config, shape, Path::Replay, DType::F64)?;
-    for dtype in [DType::F64, DType::F32] {
-        let replay = run(config, shape, Path::Replay, dtype)?;
-        let kernel = run(config, shape, Path::Kernel, dtype)?;
+    let exact = run(config, shape, Path::Replay, DType::F64, 0.0)?;
+    let off = run(config, shape, Path::Replay, DType::F64, f64::EPSILON)?;
+    for (dtype, rounding, others) in [(DType::F64, 1e-12, &off), (DType::F32, single, &exact)] {
+        let replay = run(config, shape, Path::Replay, dtype, 0.0)?;
+        let kernel = run(config, shape, Path::Kernel, dtype, 0.0)?;
         assert_eq!(replay.len(), kernel.len());
-        for (((name, expected), (_, found)), (_, exact)) in replay.iter().zip(&kernel).zip(&exact) {
-            let (expected, found, exact) = (wide(expected)?, wide(found)?, wide(exact)?);
+        for (((name, expected), (_, found)), (_, other)) in replay.iter().zip(&kernel).zip(others) {
+            let (expected, found, other) = (wide(expected)?, wide(found)?, wide(other)?);
             let (error, scale) = (norm(&(found - &expected)?)?, norm(&expected)?.max(1e-3));
-            // Rounding of sums of some thousand terms. In f32, where normalisation can be badly conditioned, no worse than what
-            // rounding does to the replay itself.
-            let tolerance = match dtype {
-                DType::F64 => 1e-12 * amplified * scale,
-                _ => 2e-5 * scale + 4.0 * norm(&(expected - exact)?)?,
-            };
+            let tolerance = rounding * scale + 20.0 * norm(&(expected - other)?)?;
             assert!(error <= tolerance, "{dtype:?} {name}: differs by {error:e} of {scale:e} with {shape:?}");
         }
     }
@@ -128,27 +135,27 @@ proptest! {
 
     #[test]
     fn lstm(shape in shapes()) {
-        compare(&LstmConfig { bias: shape.bias, ..LstmConfig::default() }, &shape, 1.0).expect("runs");
+        compare(&LstmConfig { bias: shape.bias, ..LstmConfig::default() }, &shape, 2e-5).expect("runs");
     }
 
     #[test]
     fn gru(shape in shapes()) {
-        compare(&GruConfig { bias: shape.bias, ..GruConfig::default() }, &shape, 1.0).expect("runs");
+        compare(&GruConfig { bias: shape.bias, ..GruConfig::default() }, &shape, 2e-5).expect("runs");
     }
 
     #[test]
     fn layernorm_lstm(shape in shapes(), gain in 0.1..1.5) {
-        compare(&LayerNormLstmConfig { gain, ..LayerNormLstmConfig::default() }, &shape, NORMED).expect("runs");
+        compare(&LayerNormLstmConfig { gain, ..LayerNormLstmConfig::default() }, &shape, 1e-3).expect("runs");
     }
 
     #[test]
     fn layernorm_gru(shape in shapes(), gain in 0.1..1.5) {
-        compare(&LayerNormGruConfig { gain, ..LayerNormGruConfig::default() }, &shape, NORMED).expect("runs");
+        compare(&LayerNormGruConfig { gain, ..LayerNormGruConfig::default() }, &shape, 1e-3).expect("runs");
     }
 
     #[test]
     fn vanilla(shape in shapes(), relu in any::<bool>()) {
         let nonlinearity = if relu { Nonlinearity::Relu } else { Nonlinearity::Tanh };
-        compare(&VanillaConfig { bias: shape.bias, nonlinearity, ..VanillaConfig::default() }, &shape, 1.0).expect("runs");
+        compare(&VanillaConfig { bias: shape.bias, nonlinearity, ..VanillaConfig::default() }, &shape, 2e-5).expect("runs");
     }
 }
