@@ -109,21 +109,20 @@ fn run<K: CellConfig>(
 /// rounding of sums of some thousand terms, paths may differ by as much as rounding does to the replay itself: in f32 as it differs
 /// from f64, in f64 as it answers to inputs and states that are off by 2^-52.
 ///
-/// `single`: how much of the norm rounding may cost in f32, where layer norm's gradient is a difference of nearly equal numbers divided
-/// by a deviation of √eps = 0.003 and more.
-fn compare<K: CellConfig>(config: &K, shape: &Shape, single: f64) -> Result<()> {
+/// `amplified`: layer norm's gradient is a difference of nearly equal numbers divided by a deviation of √eps = 0.003 and more.
+fn compare<K: CellConfig>(config: &K, shape: &Shape, amplified: f64) -> Result<()> {
     let norm = |t: &Tensor| t.sqr()?.sum_all()?.sqrt()?.to_scalar::<f64>();
     let wide = |t: &Tensor| t.to_dtype(DType::F64);
     let exact = run(config, shape, Path::Replay, DType::F64, 0.0)?;
     let off = run(config, shape, Path::Replay, DType::F64, f64::EPSILON)?;
-    for (dtype, rounding, others) in [(DType::F64, 1e-12, &off), (DType::F32, single, &exact)] {
+    for (dtype, rounding, others) in [(DType::F64, 1e-12, &off), (DType::F32, 2e-5, &exact)] {
         let replay = run(config, shape, Path::Replay, dtype, 0.0)?;
         let kernel = run(config, shape, Path::Kernel, dtype, 0.0)?;
         assert_eq!(replay.len(), kernel.len());
         for (((name, expected), (_, found)), (_, other)) in replay.iter().zip(&kernel).zip(others) {
             let (expected, found, other) = (wide(expected)?, wide(found)?, wide(other)?);
             let (error, scale) = (norm(&(found - &expected)?)?, norm(&expected)?.max(1e-3));
-            let tolerance = rounding * scale + 20.0 * norm(&(expected - other)?)?;
+            let tolerance = amplified * rounding * scale + 20.0 * norm(&(expected - other)?)?;
             assert!(error <= tolerance, "{dtype:?} {name}: differs by {error:e} of {scale:e} with {shape:?}");
         }
     }
@@ -135,27 +134,27 @@ proptest! {
 
     #[test]
     fn lstm(shape in shapes()) {
-        compare(&LstmConfig { bias: shape.bias, ..LstmConfig::default() }, &shape, 2e-5).expect("runs");
+        compare(&LstmConfig { bias: shape.bias, ..LstmConfig::default() }, &shape, 1.0).expect("runs");
     }
 
     #[test]
     fn gru(shape in shapes()) {
-        compare(&GruConfig { bias: shape.bias, ..GruConfig::default() }, &shape, 2e-5).expect("runs");
+        compare(&GruConfig { bias: shape.bias, ..GruConfig::default() }, &shape, 1.0).expect("runs");
     }
 
     #[test]
     fn layernorm_lstm(shape in shapes(), gain in 0.1..1.5) {
-        compare(&LayerNormLstmConfig { gain, ..LayerNormLstmConfig::default() }, &shape, 1e-3).expect("runs");
+        compare(&LayerNormLstmConfig { gain, ..LayerNormLstmConfig::default() }, &shape, 50.0).expect("runs");
     }
 
     #[test]
     fn layernorm_gru(shape in shapes(), gain in 0.1..1.5) {
-        compare(&LayerNormGruConfig { gain, ..LayerNormGruConfig::default() }, &shape, 1e-3).expect("runs");
+        compare(&LayerNormGruConfig { gain, ..LayerNormGruConfig::default() }, &shape, 50.0).expect("runs");
     }
 
     #[test]
     fn vanilla(shape in shapes(), relu in any::<bool>()) {
         let nonlinearity = if relu { Nonlinearity::Relu } else { Nonlinearity::Tanh };
-        compare(&VanillaConfig { bias: shape.bias, nonlinearity, ..VanillaConfig::default() }, &shape, 2e-5).expect("runs");
+        compare(&VanillaConfig { bias: shape.bias, nonlinearity, ..VanillaConfig::default() }, &shape, 1.0).expect("runs");
     }
 }
