@@ -21,6 +21,15 @@ struct Shape {
     bias: bool,
 }
 
+impl Shape {
+    /// At most 12 steps: a layer-normed network of few units is often chaotic, and over more steps there is nothing to compare.
+    fn short(mut self) -> Self {
+        self.time = self.time.min(12);
+        self.lengths.iter_mut().flatten().for_each(|length| *length = (*length).min(self.time));
+        self
+    }
+}
+
 fn shapes() -> impl Strategy<Value = Shape> {
     let sizes = (
         prop_oneof![1usize..6, 30usize..36, Just(65)],
@@ -143,12 +152,12 @@ proptest! {
     }
 
     #[test]
-    fn layernorm_lstm(shape in shapes(), gain in 0.1..1.5) {
+    fn layernorm_lstm(shape in shapes().prop_map(Shape::short), gain in 0.1..1.5) {
         compare(&LayerNormLstmConfig { gain, ..LayerNormLstmConfig::default() }, &shape, 50.0).expect("runs");
     }
 
     #[test]
-    fn layernorm_gru(shape in shapes(), gain in 0.1..1.5) {
+    fn layernorm_gru(shape in shapes().prop_map(Shape::short), gain in 0.1..1.5) {
         compare(&LayerNormGruConfig { gain, ..LayerNormGruConfig::default() }, &shape, 50.0).expect("runs");
     }
 
