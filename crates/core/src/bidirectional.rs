@@ -46,6 +46,10 @@ impl<F: Layer, R: Layer> Layer for Bidirectional<F, R> {
         self.forward.output_size() + self.reverse.output_size()
     }
 
+    fn reversed_size(&self) -> usize {
+        self.reverse.output_size()
+    }
+
     fn run(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Sequence, Carry)> {
         let (ahead, back) = self.parts(carry)?;
         let (forward, ahead) = self.forward.run(xs, ahead, pass)?;

@@ -1,6 +1,6 @@
 //! A layer, and what one call of it is told besides its input.
 
-use crate::{Carry, Pool, Recorder, Sequence};
+use crate::{Carry, Recorder, Sequence};
 use candle::{Module, Result, Tensor};
 
 /// Maps a sequence and a carry to a sequence and a carry: a cell run over time, or a wrapper around layers.
@@ -13,6 +13,12 @@ pub trait Layer: Send + Sync {
 
     /// The number of features of the output.
     fn output_size(&self) -> usize;
+
+    /// How many of the output's features, the last of them, come from a direction that runs in reverse and so ends at an
+    /// example's first step.
+    fn reversed_size(&self) -> usize {
+        0
+    }
 
     /// How many recurrent layers lie on top of each other in here; a stack numbers its [`Place`]s by it.
     fn depth(&self) -> usize {
@@ -34,7 +40,7 @@ pub trait Layer: Send + Sync {
     /// As [`Layer::run`].
     fn last(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Tensor, Carry)> {
         let (ys, carry) = self.run(xs, carry, pass)?;
-        Ok((ys.pool(Pool::Last)?, carry))
+        Ok((ys.ends(self.reversed_size())?, carry))
     }
 
     /// The weights by name, always in the same order.
@@ -56,6 +62,10 @@ impl Layer for Box<dyn Layer> {
 
     fn output_size(&self) -> usize {
         self.as_ref().output_size()
+    }
+
+    fn reversed_size(&self) -> usize {
+        self.as_ref().reversed_size()
     }
 
     fn depth(&self) -> usize {

@@ -122,7 +122,7 @@ impl<C: Cell> Rnn<C> {
         }
         let carry = match carry {
             None => self.cell.zero_state(batch, dtype, device)?.fields(),
-            Some(carry) => self.check_carry(carry, batch)?,
+            Some(carry) => self.check_carry(carry, batch, dtype)?,
         };
         let (engine, _) = self.engine(dtype, device)?;
         let route = Route::new(xs, self.reverse)?;
@@ -132,7 +132,7 @@ impl<C: Cell> Rnn<C> {
         Ok(Applied { outputs, carry })
     }
 
-    fn check_carry(&self, carry: &Carry, batch: usize) -> Result<Vec<Tensor>> {
+    fn check_carry(&self, carry: &Carry, batch: usize, dtype: DType) -> Result<Vec<Tensor>> {
         let fields = match carry {
             Carry::Fields(fields) => fields,
             Carry::Parts(parts) => bail!("carry: expected one layer's fields, got {} parts", parts.len()),
@@ -144,6 +144,9 @@ impl<C: Cell> Rnn<C> {
         for ((name, field), size) in fields.iter().zip(self.cell.state_sizes()) {
             if field.dims() != [batch, size] {
                 bail!("carry {name}: expected (batch, hidden) = ({batch}, {size}), got {:?}", field.dims())
+            }
+            if field.dtype() != dtype {
+                bail!("carry {name}: expected the dtype of xs, {dtype:?}, got {:?}", field.dtype())
             }
         }
         Ok(fields.iter().map(|(_, field)| field.clone()).collect())
@@ -162,6 +165,14 @@ impl<C: Cell> Layer for Rnn<C> {
 
     fn output_size(&self) -> usize {
         self.cell.state_sizes()[0]
+    }
+
+    fn reversed_size(&self) -> usize {
+        if self.reverse {
+            self.output_size()
+        } else {
+            0
+        }
     }
 
     fn run(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Sequence, Carry)> {

@@ -136,6 +136,27 @@ impl Sequence {
         Ok(Self { values, ..self.clone() })
     }
 
+    /// Where the outputs of a layer end, `(batch, feature)`: each example's last step, but its first for the last `reversed`
+    /// features, which a direction in reverse has computed; see [`crate::Layer::reversed_size`].
+    ///
+    /// # Errors
+    /// If there are fewer features.
+    pub fn ends(&self, reversed: usize) -> Result<Tensor> {
+        let last = self.pool(Pool::Last)?;
+        let feature = last.dim(D::Minus1)?;
+        let Some(ahead) = feature.checked_sub(reversed) else {
+            bail!("sequence ends: expected at least {reversed} features, got {feature}")
+        };
+        if reversed == 0 {
+            return Ok(last);
+        }
+        let first = self.values.narrow(1, 0, 1)?.squeeze(1)?.narrow(1, ahead, reversed)?;
+        match ahead {
+            0 => Ok(first),
+            _ => Tensor::cat(&[last.narrow(1, 0, ahead)?, first], 1),
+        }
+    }
+
     /// One output an example, `(batch, feature)`.
     ///
     /// # Errors

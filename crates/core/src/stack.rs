@@ -154,6 +154,10 @@ impl Layer for Stack {
         self.layers[self.layers.len() - 1].output_size()
     }
 
+    fn reversed_size(&self) -> usize {
+        self.layers[self.layers.len() - 1].reversed_size()
+    }
+
     fn depth(&self) -> usize {
         self.layers.iter().map(|layer| layer.depth()).sum()
     }

@@ -1,6 +1,18 @@
-//! Trains recurrent networks side by side and reports whether their gradients survive.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
 
+pub mod compare;
+pub mod device;
+pub mod folder;
+pub mod interrupt;
+pub mod measure;
+pub mod network;
 pub mod record;
+pub mod report;
+pub mod run;
+pub mod settings;
+pub mod size;
 pub mod task;
 pub mod tasks;
+pub mod usage;
 pub mod variant;

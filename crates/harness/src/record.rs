@@ -73,10 +73,10 @@ pub struct RunRecord {
     pub solved: bool,
     /// The step of the first of the evaluations in a row that met it; null if not solved.
     pub steps_to_solve: Option<u64>,
-    /// The held-out loss at the end; NaN if the run ended before it was evaluated.
+    /// The held-out loss at the last evaluation; NaN if the run failed, or ended before there was one.
     #[serde(with = "number")]
     pub final_loss: f64,
-    /// The held-out accuracy at the end, 0 to 1, where the task has one.
+    /// The held-out accuracy there, 0 to 1, where the task has one.
     pub accuracy: Option<f64>,
     /// The loss of the best answer that does not depend on the input.
     pub baseline: f64,

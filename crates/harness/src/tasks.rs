@@ -61,7 +61,11 @@ pub fn by_name(name: &str, length: Option<usize>, data: Option<&Path>) -> Result
         None => Ok(length.unwrap_or(LENGTH)),
     };
     let mnist = |order: Order| -> Result<Arc<dyn Task>> {
-        ensure!(length.is_none(), "task {name}: its length is fixed at {}; leave --length out", order.steps());
+        ensure!(
+            length.is_none(),
+            "task {name}: its length is fixed at {}; leave --length out",
+            order.steps()
+        );
         let needed = || format!("task {name}: it needs --data DIR, a folder with {}", idx::FILES.join(", "));
         Ok(Arc::new(Mnist::open(data.with_context(needed)?, order)?))
     };
@@ -82,13 +86,17 @@ pub fn by_name(name: &str, length: Option<usize>, data: Option<&Path>) -> Result
 
 /// The task whose name looks most like `name`.
 fn nearest(name: &str) -> &'static str {
-    let likeness = |known: &&str| strsim::jaro_winkler(name, known);
+    let name = name.to_lowercase();
+    let likeness = |known: &&str| strsim::jaro_winkler(&name, known);
     NAMES.into_iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b))).expect("there are tasks")
 }
 
 /// The T or L of a generated task, if it is in range.
 fn checked_length(task: &str, length: usize, least: usize) -> Result<usize> {
-    ensure!((least..=LONGEST).contains(&length), "{task} length: expected {least} to {LONGEST}, got {length}");
+    ensure!(
+        (least..=LONGEST).contains(&length),
+        "{task} length: expected {least} to {LONGEST}, got {length}"
+    );
     Ok(length)
 }
 

@@ -1,5 +1,7 @@
 //! A named network in a comparison.
 
+use crate::usage::{mistake, nearest};
+use anyhow::Result;
 use candle_nn::VarBuilder;
 use recurrent_core::Layer;
 use std::collections::BTreeMap;
@@ -12,15 +14,11 @@ pub struct Variant {
     pub name: String,
     /// One line on what it is.
     pub summary: String,
-    /// The number of recurrent layers on top of each other.
-    pub layers: usize,
     /// How its weights begin, in words: `PyTorch`, `chrono(100)`.
     pub init: String,
     /// Its options, for the report.
     pub options: BTreeMap<String, String>,
-    /// The number of weights of the recurrent layers at a size.
-    pub params: Params,
-    /// Makes the recurrent layers.
+    /// Makes the recurrent layers. The same size and seed make the same weights, all of them out of the given builder.
     pub build: Build,
 }
 
@@ -37,8 +35,71 @@ pub struct Size {
     pub seed: u64,
 }
 
-/// The number of weights at a size.
-pub type Params = Arc<dyn Fn(Size) -> usize + Send + Sync>;
-
 /// Makes the recurrent layers at a size.
 pub type Build = Arc<dyn Fn(Size, VarBuilder) -> candle::Result<Box<dyn Layer>> + Send + Sync>;
+
+impl Variant {
+    /// A variant that is known by its name alone; the [first page](crate) of this crate has an example.
+    pub fn new(
+        name: impl Into<String>,
+        build: impl Fn(Size, VarBuilder) -> candle::Result<Box<dyn Layer>> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            summary: String::new(),
+            init: String::new(),
+            options: BTreeMap::new(),
+            build: Arc::new(build),
+        }
+    }
+}
+
+/// The variants of these names, in this order.
+///
+/// # Errors
+/// If there is no variant of a name, with the nearest that there is; if a name stands there twice, or none at all.
+pub fn choose<S: AsRef<str>>(known: &[Variant], names: &[S]) -> Result<Vec<Variant>> {
+    if names.is_empty() {
+        mistake!("variants: expected at least one name, got none");
+    }
+    let mut chosen: Vec<Variant> = Vec::with_capacity(names.len());
+    for name in names.iter().map(AsRef::as_ref) {
+        let Some(variant) = known.iter().find(|variant| variant.name == name) else {
+            let nearest = nearest(name, known.iter().map(|variant| variant.name.as_str())).unwrap_or("none");
+            mistake!("variant {name}: no such variant; the nearest is {nearest}, --list shows all");
+        };
+        if chosen.iter().any(|other| other.name == name) {
+            mistake!("variant {name}: expected once, got twice");
+        }
+        chosen.push(variant.clone());
+    }
+    Ok(chosen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variants_are_chosen_by_name() -> Result<()> {
+        let known = ["vanilla", "lstm", "lstm-chrono"]
+            .map(|name| Variant::new(name, |_, _| candle::bail!("not built")));
+        let chosen = choose(&known, &["lstm-chrono", "vanilla"])?;
+        assert_eq!(
+            chosen.iter().map(|variant| variant.name.as_str()).collect::<Vec<_>>(),
+            ["lstm-chrono", "vanilla"]
+        );
+        for (names, expected) in [
+            (
+                &["lstm-crono"][..],
+                "variant lstm-crono: no such variant; the nearest is lstm-chrono, --list shows all",
+            ),
+            (&["lstm", "lstm"], "variant lstm: expected once, got twice"),
+            (&[], "variants: expected at least one name, got none"),
+        ] {
+            let error = choose(&known, names).err().expect("must fail");
+            assert_eq!((error.to_string().as_str(), crate::usage::exit_code(&error)), (expected, 2));
+        }
+        Ok(())
+    }
+}

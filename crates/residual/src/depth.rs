@@ -40,11 +40,12 @@ impl<L: Layer> Residual<L> {
         }
     }
 
-    /// Adds `xs`, `(batch, input)` or `(batch, time, input)`, to `ys`.
-    fn around(&self, xs: &Tensor, ys: &Tensor) -> Result<Tensor> {
+    /// What is added to the outputs: `xs`, `(batch, time, input)`, or P xs. Zero in the padding, whatever is there in `xs`.
+    fn around(&self, xs: &Sequence) -> Result<Sequence> {
+        let xs = xs.zero_padding()?;
         match &self.projection {
-            None => ys + xs,
-            Some((_, weight)) => ys + xs.broadcast_matmul(&weight.t()?)?,
+            None => Ok(xs),
+            Some((_, weight)) => xs.with_values(xs.values().broadcast_matmul(&weight.t()?)?),
         }
     }
 }
@@ -58,20 +59,28 @@ impl<L: Layer> Layer for Residual<L> {
         self.layer.output_size()
     }
 
+    fn reversed_size(&self) -> usize {
+        self.layer.reversed_size()
+    }
+
     fn depth(&self) -> usize {
         self.layer.depth()
     }
 
     fn run(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Sequence, Carry)> {
         let (ys, carry) = self.layer.run(xs, carry, pass)?;
-        // The padding may hold anything, and the outputs are zero there.
-        let xs = xs.zero_padding()?;
-        Ok((xs.with_values(self.around(xs.values(), ys.values())?)?, carry))
+        let around = self.around(xs)?;
+        Ok((ys.with_values((ys.values() + around.values())?)?, carry))
     }
 
     fn last(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Tensor, Carry)> {
         let (y, carry) = self.layer.last(xs, carry, pass)?;
-        Ok((self.around(&xs.pool(Pool::Last)?, &y)?, carry))
+        // Two steps are enough: the last, and the first for a direction in reverse, which ends there.
+        let last = xs.pool(Pool::Last)?;
+        let first =
+            if self.reversed_size() == 0 { last.clone() } else { xs.values().narrow(1, 0, 1)?.squeeze(1)? };
+        let around = self.around(&Sequence::new(Tensor::stack(&[first, last], 1)?)?)?;
+        Ok(((y + around.ends(self.reversed_size())?)?, carry))
     }
 
     fn params(&self) -> Vec<(String, Tensor)> {

@@ -20,11 +20,16 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
 pub(super) mod list {
     use super::*;
 
-    pub(in super::super) fn serialize<S: Serializer>(values: &[f64], serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in super::super) fn serialize<S: Serializer>(
+        values: &[f64],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(values.iter().map(|value| Number(*value)))
     }
 
-    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<f64>, D::Error> {
         Ok(Vec::<Number>::deserialize(deserializer)?.into_iter().map(|number| number.0).collect())
     }
 }
@@ -76,9 +81,10 @@ impl<'de> Deserialize<'de> for Number {
                 "NaN" => Ok(Self(f64::NAN)),
                 "Infinity" => Ok(Self(f64::INFINITY)),
                 "-Infinity" => Ok(Self(f64::NEG_INFINITY)),
-                other => {
-                    Err(D::Error::invalid_value(Unexpected::Str(other), &"a number, NaN, Infinity or -Infinity"))
-                }
+                other => Err(D::Error::invalid_value(
+                    Unexpected::Str(other),
+                    &"a number, NaN, Infinity or -Infinity",
+                )),
             },
         }
     }

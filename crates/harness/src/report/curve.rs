@@ -41,9 +41,8 @@ impl Curve {
             let known = seed.partition_point(|&(at, _)| at <= step);
             known.checked_sub(1).map(|last| seed[last].1)
         };
-        let spread = |step: u64| {
-            Some((step as f64, Spread::of(seeds.iter().filter_map(|seed| latest(seed, step)))?))
-        };
+        let spread =
+            |step: u64| Some((step as f64, Spread::of(seeds.iter().filter_map(|seed| latest(seed, step)))?));
         Self(steps.into_iter().filter_map(spread).collect())
     }
 
@@ -63,12 +62,6 @@ impl Curve {
         let low = finite().min_by(f64::total_cmp)?;
         Some((low, finite().max_by(f64::total_cmp)?))
     }
-
-    /// The first place at which the median has underflowed, with none that has not behind it.
-    pub(super) fn underflow_from(&self) -> Option<f64> {
-        let sound = self.0.iter().rposition(|(_, spread)| spread.mid.is_finite());
-        self.0.get(sound.map_or(0, |last| last + 1)).map(|&(place, _)| place)
-    }
 }
 
 /// The held-out losses of a variant over training.
@@ -76,7 +69,9 @@ pub(super) fn held_out(variant: &Variant) -> Curve {
     let seeds: Vec<_> = variant
         .evals
         .values()
-        .map(|evals| evals.iter().map(|eval| (eval.step, eval.loss)).filter(|(_, loss)| loss.is_finite()).collect())
+        .map(|evals| {
+            evals.iter().map(|eval| (eval.step, eval.loss)).filter(|(_, loss)| loss.is_finite()).collect()
+        })
         .collect();
     Curve::over_training(&seeds)
 }
@@ -107,25 +102,32 @@ pub(super) fn training(variant: &Variant, width: u64) -> Curve {
             *number += 1.0;
             *last = step.step;
         }
-        seeds.push(intervals.into_values().map(|(sum, number, last)| (last, sum / number)).collect::<Vec<_>>());
+        seeds.push(
+            intervals.into_values().map(|(sum, number, last)| (last, sum / number)).collect::<Vec<_>>(),
+        );
     }
     Curve::over_training(&seeds)
 }
 
-/// Profiles over training: for each training step at which one was taken, the curve over lags. A run that has ended
-/// keeps its last profile.
-pub(super) fn history(profiles: &[&ProfileRecord], precision: Precision) -> Vec<(u64, Curve)> {
+/// Profiles over training: for each training step at which some were taken, the curve over lags, and at the end that
+/// of the last profiles. A run that has ended before a step keeps its last profile there.
+pub(super) fn history(profiles: &[&ProfileRecord], precision: Precision) -> Vec<(String, Curve)> {
     let mut seeds: BTreeMap<u64, BTreeMap<u64, &ProfileRecord>> = BTreeMap::new();
     for profile in profiles {
         seeds.entry(profile.seed).or_default().insert(profile.step, profile);
     }
-    let steps: BTreeSet<u64> = profiles.iter().map(|profile| profile.step).collect();
-    let at = |step: u64| {
-        let known: Vec<&ProfileRecord> =
-            seeds.values().filter_map(|seed| seed.range(..=step).next_back().map(|(_, profile)| *profile)).collect();
-        (step, Curve::of_profiles(&known, precision))
+    let on_the_way = |profile: &&&ProfileRecord| !profile.last || profile.step == 0;
+    let steps: BTreeSet<u64> = profiles.iter().filter(on_the_way).map(|profile| profile.step).collect();
+    let until = |step: u64| {
+        let latest = seeds.values().filter_map(|seed| seed.range(..=step).next_back());
+        Curve::of_profiles(&latest.map(|(_, profile)| *profile).collect::<Vec<_>>(), precision)
     };
-    steps.into_iter().map(at).collect()
+    let mut moments: Vec<(String, Curve)> =
+        steps.iter().map(|&step| (step.to_string(), until(step))).collect();
+    if profiles.iter().any(|profile| profile.last && profile.step > 0) {
+        moments.push(("end".to_owned(), until(u64::MAX)));
+    }
+    moments
 }
 
 #[cfg(test)]
@@ -152,8 +154,10 @@ mod tests {
         let curve = Curve::of_profiles(&all.each_ref(), Precision::of("f32"));
         assert_eq!(curve.0[0], (0.0, Spread { low: 0.0, mid: 1.0, high: 2.0 }));
         assert_eq!(curve.0[1].1, Spread { low: -4.0, mid: -3.0, high: -2.0 });
-        assert_eq!((curve.0[2].1.low, curve.0[2].1.mid, curve.0[2].1.high), (f64::NEG_INFINITY, f64::NEG_INFINITY, -5.0));
-        assert_eq!(curve.underflow_from(), Some(2.0));
+        assert_eq!(
+            (curve.0[2].1.low, curve.0[2].1.mid, curve.0[2].1.high),
+            (f64::NEG_INFINITY, f64::NEG_INFINITY, -5.0)
+        );
         assert_eq!(curve.bounds(), Some((-5.0, 2.0)));
     }
 
@@ -162,7 +166,6 @@ mod tests {
         let c = profile("c", 1, 0, &[0.0, 1e-2, 0.0]);
         let curve = Curve::of_profiles(&[&c], Precision::of("f32"));
         assert_eq!(curve.0[0].0, 1.0, "the curve of c begins at lag 1");
-        assert_eq!(curve.underflow_from(), Some(2.0));
         let h = profile("h", 1, 0, &[0.0, 1e-2]);
         assert_eq!(Curve::of_profiles(&[&h], Precision::of("f32")).0[0].1.mid, f64::NEG_INFINITY);
     }
@@ -171,15 +174,17 @@ mod tests {
     fn a_run_that_has_ended_keeps_its_last_value() {
         let curve = Curve::over_training(&[vec![(0, 8.0), (10, 1.0)], vec![(0, 6.0), (10, 5.0), (20, 4.0)]]);
         assert_eq!(curve.0[2], (20.0, Spread { low: 1.0, mid: 2.5, high: 4.0 }));
-        let profiles = [
+        let mut profiles = [
             profile("h", 1, 0, &[1.0]),
             profile("h", 2, 0, &[1.0]),
             profile("h", 1, 7, &[1e-2]),
-            profile("h", 2, 9, &[1e-4]),
+            profile("h", 2, 8, &[1e-4]),
+            profile("h", 2, 9, &[1e-6]),
         ];
+        (profiles[2].last, profiles[4].last) = (true, true);
         let history = history(&profiles.each_ref(), Precision::of("f32"));
-        let mids: Vec<_> = history.iter().map(|(step, curve)| (*step, curve.0[0].1.mid)).collect();
-        assert_eq!(mids, [(0, 0.0), (7, -1.0), (9, -3.0)]);
+        let mids: Vec<_> = history.iter().map(|(step, curve)| (step.as_str(), curve.0[0].1.mid)).collect();
+        assert_eq!(mids, [("0", 0.0), ("8", -3.0), ("end", -4.0)]);
     }
 
     #[test]

@@ -109,23 +109,36 @@ impl<'a> Comparison<'a> {
             .collect();
         if !failed.is_empty() {
             let runs = count(failed.len(), "run");
-            cautions.push(format!("{runs} failed and {} left out of the medians of the loss: {}.",
-                if failed.len() == 1 { "is" } else { "are" }, failed.join("; ")));
+            cautions.push(format!(
+                "{runs} failed and {} left out of the medians of the loss: {}.",
+                if failed.len() == 1 { "is" } else { "are" },
+                failed.join("; ")
+            ));
         }
         let stopped: Vec<String> = self
             .runs
             .iter()
             .filter(|run| run.status == Status::Stopped)
-            .map(|run| format!("{} (seed {}) after {} of {} steps", run.variant, run.seed, run.steps, run.max_steps))
+            .map(|run| {
+                format!("{} (seed {}) after {} of {} steps", run.variant, run.seed, run.steps, run.max_steps)
+            })
             .collect();
         if !stopped.is_empty() {
-            cautions.push(format!("{} stopped before the end: {}.",
-                if stopped.len() == 1 { "1 run was".to_owned() } else { format!("{} runs were", stopped.len()) },
-                stopped.join("; ")));
+            cautions.push(format!(
+                "{} stopped before the end: {}.",
+                if stopped.len() == 1 {
+                    "1 run was".to_owned()
+                } else {
+                    format!("{} runs were", stopped.len())
+                },
+                stopped.join("; ")
+            ));
         }
         let most = self.variants.iter().map(|variant| variant.runs.len()).max().unwrap_or(0);
         if most == 1 {
-            cautions.push("One seed only: a single run is an anecdote, not a finding. Use several seeds.".to_owned());
+            cautions.push(
+                "One seed only: a single run is an anecdote, not a finding. Use several seeds.".to_owned(),
+            );
         }
         let fewer: Vec<String> = self
             .variants
@@ -249,7 +262,10 @@ mod tests {
         let said = Comparison::new(&records).cautions().join("\n");
         assert!(said.contains("1 run failed and is left out"), "{said}");
         assert!(said.contains("broken & <b> (seed 3): the loss is not a number at step 40"), "{said}");
-        assert!(said.contains("1 run was stopped before the end: broken & <b> (seed 2) after 310 of 2000"), "{said}");
+        assert!(
+            said.contains("1 run was stopped before the end: broken & <b> (seed 2) after 310 of 2000"),
+            "{said}"
+        );
         assert!(!said.contains("anecdote"), "{said}");
 
         let mut one = sample::records();

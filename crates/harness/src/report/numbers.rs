@@ -72,7 +72,9 @@ impl Precision {
         match dtype {
             "f64" => Self { epsilon: f64::EPSILON, tiny: f64::MIN_POSITIVE, below: "below 1e-308" },
             "f16" => Self { epsilon: 2f64.powi(-10), tiny: 2f64.powi(-14), below: "below 6e-5" },
-            "bf16" => Self { epsilon: 2f64.powi(-7), tiny: f64::from(f32::MIN_POSITIVE), below: "below 1e-38" },
+            "bf16" => {
+                Self { epsilon: 2f64.powi(-7), tiny: f64::from(f32::MIN_POSITIVE), below: "below 1e-38" }
+            }
             _ => Self {
                 epsilon: f64::from(f32::EPSILON),
                 tiny: f64::from(f32::MIN_POSITIVE),

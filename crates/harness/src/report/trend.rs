@@ -95,44 +95,36 @@ impl Trend {
         }
     }
 
-    /// For a list of facts.
+    /// For the row of a run.
     pub(super) fn long(self) -> String {
         match self {
-            Self::Halves(time) => format!("{} steps", steps(time)),
+            Self::Halves(time) => steps(time),
             Self::Flat => "none (no decay)".to_owned(),
-            Self::Doubles(time) => format!("none (grows: doubles every {} steps)", steps(time)),
+            Self::Doubles(time) => format!("grows: doubles every {} steps", steps(time)),
         }
     }
 }
 
-/// Half-life or doubling time over some runs: `half-life 2.2 (2.0–2.5)`, `doubling every 34 steps`, `no decay`.
-/// `None` if no run has a rate.
+/// Half-life or doubling time over some runs: `half-life 2.2, 2.0–2.5 over seeds`, `doubling every 34 steps`,
+/// `no decay`. `None` if no run has a rate.
 pub(super) fn describe(rates: &[f64], length: usize) -> Option<String> {
-    let spread = Spread::of(rates.iter().copied())?;
-    let range = |low: String, high: String| if low == high { String::new() } else { format!(" ({low}–{high})") };
-    Some(match (Trend::of(spread.low, length), Trend::of(spread.mid, length), Trend::of(spread.high, length)) {
-        // The largest rate is the shortest half-life.
-        (Trend::Halves(longest), Trend::Halves(mid), Trend::Halves(shortest)) => {
-            format!("half-life {}{}", steps(mid), range(steps(shortest), steps(longest)))
-        }
-        (Trend::Doubles(fastest), Trend::Doubles(mid), Trend::Doubles(slowest)) => {
-            format!("doubling every {} steps{}", steps(mid), range(steps(fastest), steps(slowest)))
-        }
-        (Trend::Flat, Trend::Flat, Trend::Flat) => "no decay".to_owned(),
-        (low, mid, high) => {
-            let mid = match mid {
-                Trend::Halves(time) => format!("half-life {}", steps(time)),
-                Trend::Flat => "no decay".to_owned(),
-                Trend::Doubles(time) => format!("doubling every {} steps", steps(time)),
-            };
-            let end = |trend| match trend {
-                Trend::Halves(time) => format!("a half-life of {}", steps(time)),
-                Trend::Flat => "no decay".to_owned(),
-                Trend::Doubles(time) => format!("doubling every {}", steps(time)),
-            };
-            format!("{mid} (from {} to {})", end(high), end(low))
-        }
-    })
+    let Spread { low, mid, high } = Spread::of(rates.iter().copied())?;
+    let trend = |rate: f64| Trend::of(rate, length);
+    let words = |rate: f64| match trend(rate) {
+        Trend::Halves(time) => format!("half-life {}", steps(time)),
+        Trend::Flat => "no decay".to_owned(),
+        Trend::Doubles(time) => format!("doubling every {} steps", steps(time)),
+    };
+    let range = match (trend(low), trend(high)) {
+        // The largest rate is the shortest half-life, the lowest the fastest growth.
+        (Trend::Halves(long), Trend::Halves(brief)) => (steps(brief), steps(long)),
+        (Trend::Doubles(fast), Trend::Doubles(slow)) => (steps(fast), steps(slow)),
+        (Trend::Flat, Trend::Flat) => return Some(words(mid)),
+        _ => return Some(format!("{}, from {} to {} over seeds", words(mid), words(high), words(low))),
+    };
+    let range =
+        if range.0 == range.1 { String::new() } else { format!(", {}–{} over seeds", range.0, range.1) };
+    Some(format!("{}{range}", words(mid)))
 }
 
 #[cfg(test)]
@@ -147,18 +139,24 @@ mod tests {
         assert_eq!(Trend::of(LN_2 / 1000.1, 100), Trend::Flat, "beyond ten lengths");
         assert_eq!(Trend::of(LN_2 / 999.9, 100).short(), "1000", "within ten lengths");
         assert_eq!(Trend::of(0.0, 100).long(), "none (no decay)");
-        assert_eq!(Trend::of(-LN_2 / 34.0, 100).long(), "none (grows: doubles every 34 steps)");
+        assert_eq!(Trend::of(-LN_2 / 34.0, 100).long(), "grows: doubles every 34 steps");
     }
 
     #[test]
     fn spreads() {
         let rates = |times: &[f64]| times.iter().map(|time| LN_2 / time).collect::<Vec<_>>();
-        assert_eq!(describe(&rates(&[2.0, 2.5, 2.2]), 100).as_deref(), Some("half-life 2.2 (2.0–2.5)"));
-        assert_eq!(describe(&rates(&[-34.0, -61.0]), 100).as_deref(), Some("doubling every 44 steps (34–61)"));
+        assert_eq!(
+            describe(&rates(&[2.0, 2.5, 2.2]), 100).as_deref(),
+            Some("half-life 2.2, 2.0–2.5 over seeds")
+        );
+        assert_eq!(
+            describe(&rates(&[-34.0, -61.0]), 100).as_deref(),
+            Some("doubling every 44 steps, 34–61 over seeds")
+        );
         assert_eq!(describe(&rates(&[1e9]), 100).as_deref(), Some("no decay"));
         assert_eq!(
             describe(&rates(&[50.0, 90.0, -80.0]), 100).as_deref(),
-            Some("half-life 90 (from a half-life of 50 to doubling every 80)")
+            Some("half-life 90, from half-life 50 to doubling every 80 steps over seeds")
         );
         assert_eq!(describe(&[], 100), None);
     }

@@ -43,7 +43,8 @@ pub(super) fn judge(
     let right = outputs.detach().argmax(D::Minus1)?.eq(targets)?.reshape(losses.shape())?;
     // The argmax of NaN is some class; only a number equals itself.
     let right = (right * losses.detach().eq(&losses.detach())?)?.narrow(1, steps - graded, graded)?;
-    let right = right.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.mean(1)?.to_vec1()?;
+    let right = right.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.sum(1)?.to_vec1::<f64>()?;
+    let right = right.into_iter().map(|count| count / graded as f64).collect();
     Ok(Judged { losses: losses.mean(1)?, right: Some(right) })
 }
 

@@ -183,10 +183,13 @@ pub(super) mod tests {
         Ok(())
     }
 
+    /// Which file, its magic, shape and bytes, and what is wrong.
+    type Spoilt<'a> = (usize, u32, &'a [usize], &'a [u8], &'a str);
+
     #[test]
     fn a_spoilt_file_is_named_with_what_is_wrong() -> Result<()> {
         let image = [7; 784];
-        let cases: [(usize, u32, &[usize], &[u8], &str); 9] = [
+        let cases: [Spoilt; 9] = [
             (0, 0x0801, &[1, 28, 28], &image, "expected the IDX magic 0x00000803, found 0x00000801"),
             (
                 0,
@@ -210,7 +213,7 @@ pub(super) mod tests {
                 0x0803,
                 &[0xffff_ffff, 28, 28],
                 &image,
-                "expected 3367254360096 bytes, found 800: its header says 4294967295 items",
+                "expected 3367254359296 bytes, found 800: its header says 4294967295 items",
             ),
             (1, 0x0801, &[2], &[1, 2, 3], "expected 10 bytes, found 11: its header says 2 items"),
             (3, 0x0801, &[2], &[9, 10], "expected labels 0 to 9, found 10 at image 1"),

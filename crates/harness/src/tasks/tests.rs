@@ -220,6 +220,7 @@ fn what_does_not_suit_a_task_is_refused() {
          adding, copy, temporal-order, mnist-rows, mnist-pixels, mnist-permuted"
     );
     assert!(error("permuted-mnist", None, None).contains("the nearest is mnist-permuted"));
+    assert!(error("ADDING", None, None).contains("the nearest is adding"));
     assert!(error("mnist", None, None).contains("the nearest is mnist-"));
     assert_eq!(
         error("mnist-pixels", None, None),

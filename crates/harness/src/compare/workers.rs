@@ -1,0 +1,86 @@
+//! Runs side by side, each on one thread.
+
+use super::progress::{Bar, Progress};
+use super::Checked;
+use crate::folder::Folder;
+use crate::run::{Job, Run};
+use anyhow::{Context, Result};
+use rayon::ThreadPoolBuilder;
+use std::collections::BTreeMap;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::Mutex;
+use std::thread;
+
+/// A layer of somebody's own may be built of plain operations, whose graph is as deep as the sequence is long and is
+/// walked by recursion. Memory that is not used costs nothing.
+const STACK: usize = 64 << 20;
+
+/// The runs that have ended, by the index of their variant and their seed, and where each wrote its records.
+pub(super) type Done = BTreeMap<(usize, u64), Folder>;
+
+/// Runs everything, or what there is time for until `cancel` is set.
+///
+/// candle's matrix products and the kernels take the thread pool that they are called in. So every worker has a pool of
+/// one thread, and what it runs is single-threaded. The exception is candle's element-wise operations on 65,536 elements
+/// or more: they share one pool of the whole process, whose size candle reads from `CANDLE_NUM_THREADS` when it is first
+/// needed and for which it has no argument. Results do not depend on it, times do: about 15 % for the copy task.
+pub(super) fn run(
+    checked: &Checked,
+    folder: &Folder,
+    cancel: &AtomicBool,
+    progress: &Progress,
+) -> Result<Done> {
+    let comparison = checked.comparison;
+    let seeds =
+        comparison.seeds().flat_map(|seed| (0..comparison.variants.len()).map(move |index| (index, seed)));
+    let queue: Vec<_> = seeds.collect();
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(Done::new()));
+    let broken = AtomicBool::new(false);
+    let work = || -> Result<()> {
+        let bar = progress.bar();
+        while let Some(&(index, seed)) = queue.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if cancel.load(Ordering::Relaxed) || broken.load(Ordering::Relaxed) {
+                break;
+            }
+            let variant = &comparison.variants[index];
+            let job = Job {
+                variant,
+                task: comparison.task.as_ref(),
+                settings: &comparison.settings,
+                hidden: checked.sizes[index].0,
+                seed,
+            };
+            let run = caught(&job, cancel, &bar);
+            let own = folder.inside("runs")?.inside(&format!("{}-{seed}", variant.name))?;
+            run.write(&own)?;
+            bar.done(&run.record);
+            done.lock().expect("a worker does not panic while it holds it").insert((index, seed), own);
+        }
+        Ok(())
+    };
+    let worker = || {
+        let pool = ThreadPoolBuilder::new().num_threads(1).stack_size(STACK).build();
+        let ended = pool.context("worker: no thread to run on").and_then(|pool| pool.install(work));
+        // What cannot be written now will not be written for the others either.
+        broken.fetch_or(ended.is_err(), Ordering::Relaxed);
+        ended
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..comparison.jobs.min(queue.len())).map(|_| scope.spawn(worker)).collect();
+        let ends = workers.into_iter().map(|worker| worker.join().expect("what runs in it is caught"));
+        ends.collect::<Vec<_>>().into_iter().collect::<Result<()>>()
+    })?;
+    Ok(done.into_inner().expect("a worker does not panic while it holds it"))
+}
+
+/// One run; a panic in it, which only a layer of somebody's own should bring about, fails this run alone.
+fn caught(job: &Job, cancel: &AtomicBool, bar: &Bar) -> Run {
+    bar.start(&job.variant.name, job.seed);
+    let mut progress = |step, loss| bar.step(step, loss);
+    catch_unwind(AssertUnwindSafe(|| job.run(cancel, &mut progress))).unwrap_or_else(|panic| {
+        let text =
+            panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        job.stillborn(format!("it panicked: {}", text.unwrap_or("no message")))
+    })
+}

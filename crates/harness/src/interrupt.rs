@@ -1,0 +1,27 @@
+//! Ctrl-C.
+
+use anyhow::Result;
+use std::io::{stderr, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+
+/// The exit code of a program that was interrupted: 128 and SIGINT's number, as of a shell's.
+pub const INTERRUPTED: u8 = 130;
+
+/// A flag that the first Ctrl-C sets, or another request to terminate; a second one ends the program at once.
+///
+/// # Errors
+/// If the program has a handler already.
+pub fn flag() -> Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let set = flag.clone();
+    ctrlc::try_set_handler(move || {
+        if set.swap(true, Ordering::SeqCst) {
+            std::process::exit(INTERRUPTED.into());
+        }
+        let line = "\nstopping after the present step; what is finished is kept. Once more to end at once.";
+        // Somebody who has closed the terminal need not be told.
+        let _ = writeln!(stderr(), "{line}");
+    })?;
+    Ok(flag)
+}

@@ -1,0 +1,44 @@
+//! What clipping did over a run.
+
+use recurrent_train::Clip;
+
+/// What clipping by the global norm did over the training steps of a run (Pascanu, Mikolov and Bengio 2013,
+/// arXiv:1211.5063v2, algorithm 1).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ClipStatistics {
+    /// The share of steps whose gradient was clipped, 0 to 1.
+    pub fraction: f64,
+    /// The mean of the factor by which the gradient was scaled, 1 where it was not clipped.
+    pub scale: f64,
+    /// The mean of the global gradient norm before the clip.
+    pub before: f64,
+    /// The same after the clip.
+    pub after: f64,
+}
+
+impl ClipStatistics {
+    /// The statistics of the steps; `None` if there was none.
+    pub fn of(steps: &[Clip]) -> Option<Self> {
+        let mean = |value: fn(&Clip) -> f64| steps.iter().map(value).sum::<f64>() / steps.len() as f64;
+        (!steps.is_empty()).then(|| Self {
+            fraction: mean(|clip| f64::from(u8::from(clip.clipped()))),
+            scale: mean(|clip| clip.scale),
+            before: mean(|clip| clip.before),
+            after: mean(|clip| clip.after),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn means_over_steps() {
+        let clip = |before: f64, scale: f64| Clip { before, after: before * scale, scale };
+        let steps = [clip(4.0, 0.25), clip(0.5, 1.0), clip(2.0, 0.5), clip(1.5, 1.0)];
+        let expected = ClipStatistics { fraction: 0.5, scale: 0.6875, before: 2.0, after: 1.0 };
+        assert_eq!(ClipStatistics::of(&steps), Some(expected));
+        assert_eq!(ClipStatistics::of(&[]), None);
+    }
+}

@@ -1,0 +1,76 @@
+//! What a person sees of a comparison: a table and a plot in the terminal, a verdict in plain words, a page with plots.
+
+mod chart;
+mod curve;
+mod figures;
+mod gradient;
+mod group;
+mod heat;
+mod html;
+mod numbers;
+mod palette;
+#[cfg(test)]
+pub(crate) mod sample;
+mod scale;
+mod section;
+mod svg;
+mod table;
+mod text_plot;
+mod trend;
+mod verdict;
+
+use crate::folder::Folder;
+use crate::record::Records;
+use anyhow::Result;
+use group::Comparison;
+use html::About;
+
+/// The table for a terminal `width` columns wide: one row a variant, in as many blocks as the width needs.
+pub fn table(records: &Records, width: usize) -> String {
+    table::terminal(&Comparison::new(records), width)
+}
+
+/// What the numbers say of each variant, in plain words, by stated rules: name and verdict, in order.
+pub fn verdicts(records: &Records) -> Vec<(String, String)> {
+    verdict::all(&Comparison::new(records))
+}
+
+/// The gradient profiles of h at initialisation as a plot for a terminal, `width` columns wide and `height` rows high.
+pub fn text_plot(records: &Records, width: usize, height: usize) -> String {
+    text_plot::plot(&Comparison::new(records), width, height)
+}
+
+/// Everything for a terminal `width` columns wide: the table, the plot, and the verdicts, broken into lines.
+pub fn terminal(records: &Records, width: usize) -> String {
+    let comparison = Comparison::new(records);
+    let mut text = table::terminal(&comparison, width);
+    if comparison.runs.is_empty() {
+        return text;
+    }
+    text += &format!("\n{}\n", text_plot::plot(&comparison, width, 24));
+    for (name, verdict) in verdict::all(&comparison) {
+        text += &table::wrap(&format!("{name}: {verdict}"), width, "  ");
+    }
+    text
+}
+
+/// Writes `report.html`, one file that needs no other and no network, and each of its plots as `plots/*.svg`.
+///
+/// Where the folder holds a `comparison.json`, the page also says by which command and when.
+///
+/// # Errors
+/// If a file cannot be written.
+pub fn write(records: &Records, folder: &Folder) -> Result<()> {
+    let comparison = Comparison::new(records);
+    let about = folder.read("comparison.json").ok().and_then(|text| serde_json::from_slice(&text).ok());
+    let plots = folder.inside("plots")?;
+    let (_, maps) = figures::heat_maps(&comparison);
+    let mut all = figures::profiles(&comparison);
+    all.extend(figures::learning(&comparison));
+    all.extend(comparison.variants.iter().flat_map(|variant| figures::layers(&comparison, variant)));
+    all.extend(maps.into_iter().map(|map| map.figure));
+    for figure in all {
+        plots.write(&format!("{}.svg", figure.file), figure.content().as_bytes())?;
+    }
+    folder.write("report.html", html::page(&comparison, &about.unwrap_or_else(About::default)).as_bytes())
+}

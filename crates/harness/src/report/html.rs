@@ -1,0 +1,330 @@
+//! The page.
+
+use super::figures::{self, Figure};
+use super::group::Comparison;
+use super::heat;
+use super::numbers::{count, seconds, significant};
+use super::section;
+use super::table::{columns, Column, Value};
+use super::verdict::criterion;
+use serde::Deserialize;
+use std::fmt::Write;
+
+/// What `comparison.json` knows besides the records.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct About {
+    /// The command that asked for the comparison, word by word.
+    pub(super) command: Vec<String>,
+    /// When it started.
+    pub(super) started: String,
+    /// How long it took, in seconds.
+    pub(super) seconds: Option<f64>,
+    /// The number of runs side by side.
+    pub(super) jobs: Option<usize>,
+    /// The optimiser and its options.
+    pub(super) optimizer: String,
+}
+
+/// The whole page: one file that needs no other.
+pub(super) fn page(comparison: &Comparison, about: &About) -> String {
+    let title = escape(&comparison.task());
+    let mut body = head(comparison, about);
+    if !comparison.runs.is_empty() {
+        body += &summary(comparison);
+        body += &plots(comparison);
+        body += "<section id=\"variants\">\n<h2>Variant by variant</h2>\n";
+        let (_, maps) = figures::heat_maps(comparison);
+        for variant in &comparison.variants {
+            body += &section::variant(comparison, variant, &maps);
+        }
+        body += "</section>\n";
+        body += &notes(comparison);
+    }
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>{title} · recurrent</title>\n<style>\n{}{}</style>\n</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n",
+        super::svg::STYLE,
+        include_str!("style.css")
+    )
+}
+
+/// Title, facts, the command, and what must be known before the numbers.
+fn head(comparison: &Comparison, about: &About) -> String {
+    let mut text = String::from("<header>\n<p class=\"kicker\">recurrent · do the gradients survive?</p>\n");
+    text += &format!(
+        "<h1>{}</h1>\n",
+        escape(&if comparison.runs.is_empty() { "No runs".to_owned() } else { comparison.task() })
+    );
+    if !comparison.runs.is_empty() {
+        text += "<dl class=\"facts\">\n";
+        for (name, value) in facts(comparison, about) {
+            text += &format!("<div><dt>{}</dt><dd>{}</dd></div>\n", escape(name), escape(&value));
+        }
+        text += "</dl>\n";
+    }
+    if !about.command.is_empty() {
+        text += &format!("<pre class=\"command\"><code>{}</code></pre>\n", escape(&about.command.join(" ")));
+    }
+    let cautions = comparison.cautions();
+    if !cautions.is_empty() {
+        text += "<ul class=\"cautions\">\n";
+        for caution in cautions {
+            text += &format!("<li>{}</li>\n", escape(&caution));
+        }
+        text += "</ul>\n";
+    }
+    text + "</header>\n"
+}
+
+fn facts(comparison: &Comparison, about: &About) -> Vec<(&'static str, String)> {
+    let one = |value: &dyn Fn(&crate::record::RunRecord) -> String| comparison.distinct(value);
+    let seeds = comparison.seeds();
+    let listed: Vec<String> = seeds.iter().map(u64::to_string).collect();
+    let listed = if seeds.len() > 8 {
+        format!("{} to {}", listed[0], listed[listed.len() - 1])
+    } else {
+        listed.join(", ")
+    };
+    let clip = |run: &crate::record::RunRecord| {
+        run.clip.map_or("not clipped".to_owned(), |clip| format!("clipped at {clip}"))
+    };
+    let mut facts = vec![
+        (
+            "Compared",
+            format!("{} × {}", count(comparison.variants.len(), "variant"), count(seeds.len(), "seed")),
+        ),
+        ("Seeds", listed),
+        (
+            "Baseline",
+            format!("{} (best answer blind to the input)", one(&|run| significant(run.baseline, 4))),
+        ),
+        ("Longest lag", format!("{} steps", one(&|run| run.longest_lag.to_string()))),
+    ];
+    if let Some(criterion) = comparison.runs.first().and_then(criterion) {
+        facts.push(("Solved", criterion));
+    }
+    facts.push((
+        "Training",
+        format!(
+            "at most {} steps of {} sequences, learning rate {}, {}",
+            one(&|run| run.max_steps.to_string()),
+            one(&|run| run.batch.to_string()),
+            one(&|run| run.lr.to_string()),
+            one(&clip)
+        ),
+    ));
+    if !about.optimizer.is_empty() {
+        facts.push(("Optimiser", about.optimizer.clone()));
+    }
+    let threads = |run: &crate::record::RunRecord| count(run.threads, "thread");
+    let device = format!(
+        "{}, {}, {} a run",
+        one(&|run| run.device.clone()),
+        one(&|run| run.dtype.clone()),
+        one(&threads)
+    );
+    facts.push((
+        "Device",
+        about.jobs.map_or(device.clone(), |jobs| format!("{device}, {} at once", count(jobs, "run"))),
+    ));
+    facts.push(("Version", format!("recurrent {}", one(&|run| run.version.clone()))));
+    if !about.started.is_empty() {
+        let took = about.seconds.map(|time| format!(", took {} s", seconds(time))).unwrap_or_default();
+        facts.push(("Started", format!("{}{took}", about.started)));
+    }
+    facts
+}
+
+/// The table.
+fn summary(comparison: &Comparison) -> String {
+    let columns = columns(comparison);
+    let mut text = String::from(
+        "<section id=\"table\">\n<div class=\"scroll\" tabindex=\"0\">\n<table class=\"summary\">\n<thead>\n",
+    );
+    let (mut upper, mut lower) =
+        ("<tr><th rowspan=\"2\" scope=\"col\">variant</th>".to_owned(), "<tr>".to_owned());
+    for column in &columns {
+        let (heading, meaning) = (escape(column.heading), escape(&column.meaning));
+        if column.paired() {
+            upper += &format!(
+                "<th colspan=\"2\" scope=\"colgroup\" class=\"pair\" title=\"{meaning}\">{heading}</th>"
+            );
+            lower += "<th scope=\"col\" class=\"first\">start</th><th scope=\"col\">trained</th>";
+        } else {
+            upper += &format!("<th rowspan=\"2\" scope=\"col\" title=\"{meaning}\">{heading}</th>");
+        }
+    }
+    text += &format!("{upper}</tr>\n{lower}</tr>\n</thead>\n<tbody>\n");
+    for (row, variant) in comparison.variants.iter().enumerate() {
+        let link = format!("<a href=\"#variant-{}\">{}</a>", variant.index + 1, escape(variant.name));
+        text += &format!("<tr><th scope=\"row\">{}{link}</th>", swatch(variant.index));
+        for column in &columns {
+            let (before, after) = &column.values[row];
+            match after {
+                Some(after) => text += &format!("{}{}", cell(before, "first"), cell(after, "")),
+                None => {
+                    let class = match column.heading {
+                        "solved" => solved(variant),
+                        _ if before.text.contains(' ') => "words",
+                        _ => "",
+                    };
+                    text += &cell(before, class);
+                }
+            }
+        }
+        text += "</tr>\n";
+    }
+    text + &format!("</tbody>\n</table>\n</div>\n{}</section>\n", meanings(&columns))
+}
+
+/// The class of a cell that says how many seeds solved the task.
+fn solved(variant: &super::group::Variant) -> &'static str {
+    match variant.solved() {
+        0 => "none",
+        solved if solved == variant.runs.len() => "all",
+        _ => "some",
+    }
+}
+
+/// A cell with the range in small print under the number.
+fn cell(value: &Value, class: &str) -> String {
+    let range = value.range.as_deref().map(|range| format!("<small>{}</small>", in_two(range)));
+    let class = if class.is_empty() { String::new() } else { format!(" class=\"{class}\"") };
+    format!("<td{class}>{}{}</td>", escape(&value.text), range.unwrap_or_default())
+}
+
+/// A range in markup, broken after its dash if it is long.
+fn in_two(range: &str) -> String {
+    match range.split_once('–') {
+        Some((low, high)) if range.chars().count() > 14 => format!("{}–<br>{}", escape(low), escape(high)),
+        _ => escape(range),
+    }
+}
+
+/// What the columns mean.
+fn meanings(columns: &[Column]) -> String {
+    let mut text = String::from(
+        "<details class=\"meanings\"><summary>What the columns mean</summary>\n<dl>\n\
+         <div><dt>in small print</dt><dd>The range over seeds; the number above it is the median.</dd></div>\n",
+    );
+    for column in columns {
+        text +=
+            &format!("<div><dt>{}</dt><dd>{}</dd></div>\n", escape(column.heading), escape(&column.meaning));
+    }
+    text + "</dl>\n</details>\n"
+}
+
+/// The plots of all variants.
+fn plots(comparison: &Comparison) -> String {
+    let mut text = String::new();
+    let profiles = figures::profiles(comparison);
+    if !profiles.is_empty() {
+        text += "<section id=\"profiles\">\n<h2>How far back the gradient reaches</h2>\n<p>The norm of the loss's gradient \
+                 with respect to the state, against the lag: how many steps before the end of the sequence that state \
+                 lies. Top layer; median over held-out examples, then over seeds, with the range over seeds as a band. A \
+                 straight line falls by the same factor at every step. What lies deeper than the axis, or has underflowed, \
+                 runs in the strip below it.</p>\n";
+        text += &grid("two", &profiles);
+        text += "</section>\n";
+    }
+    let learning = figures::learning(comparison);
+    if !learning.is_empty() {
+        text += "<section id=\"loss\">\n<h2>What was learnt</h2>\n<p>Median over seeds, with the range as a band. A run that \
+                 has ended keeps its last value; a dot marks where the last run of a variant ended. The baseline is the \
+                 loss of the best answer that does not look at the input.</p>\n";
+        text += &grid("two", &learning);
+        text += "</section>\n";
+    }
+    let (range, maps) = figures::heat_maps(comparison);
+    if let Some(range) = range {
+        text += "<section id=\"heat\">\n<h2>What training does to the gradient</h2>\n<p>The norm of dL/dh in the top layer \
+                 by lag (upward) and training step (to the right; the steps are not evenly spaced), median over seeds. A \
+                 run that has ended keeps its last profile.</p>\n";
+        text += &format!(
+            "<div class=\"scale\">{}</div>\n",
+            heat::legend("heat-legend", range).inline("scale of colours")
+        );
+        text += "<div class=\"figures four\">\n";
+        for map in maps.iter().filter(|map| map.main) {
+            let Some(variant) = comparison.variants.get(map.variant) else { continue };
+            let caption = format!("{}{}", swatch(variant.index), escape(variant.name));
+            text += &figure(&map.figure, &caption);
+        }
+        text += "</div>\n</section>\n";
+    }
+    text
+}
+
+/// Figures side by side, as many as there is room for.
+fn grid(class: &str, figures: &[Figure]) -> String {
+    let all: String = figures.iter().map(|one| figure(one, &escape(&one.title))).collect();
+    format!("<div class=\"figures {class}\">\n{all}</div>\n")
+}
+
+/// A figure with a caption, which is markup.
+pub(super) fn figure(figure: &Figure, caption: &str) -> String {
+    let drawing = figure.inline.inline(&figure.title);
+    format!(
+        "<figure id=\"{}\">\n<figcaption>{caption}</figcaption>\n{drawing}</figure>\n",
+        escape(&format!("figure-{}", figure.file))
+    )
+}
+
+/// The line of a variant, beside its name.
+pub(super) fn swatch(index: usize) -> String {
+    let mut svg = super::svg::Svg::new(26.0, 8.0);
+    svg.path(&format!("line {}", super::palette::line(index)), &[(0.0, 4.0), (26.0, 4.0)]);
+    svg.inline("")
+        .replacen("class=\"plot\"", "class=\"plot swatch\" aria-hidden=\"true\"", 1)
+        .replace(" role=\"img\" aria-label=\"\"", "")
+}
+
+/// How the numbers were found.
+fn notes(comparison: &Comparison) -> String {
+    let precision = comparison.precision();
+    let mut text = String::from("<section id=\"notes\">\n<h2>How the numbers were found</h2>\n<ul>\n");
+    let notes = [
+        "Lag k is k steps before the end of the sequence; dL/dc is the partial derivative with h held fixed, and \
+         is zero at lag 0 by definition, where its curve does not begin."
+            .to_owned(),
+        "A norm is that of one example's own gradient, in the median over held-out examples.".to_owned(),
+        "The half-life is ln 2 / ρ of the line ln g(k) = a − ρ k, fitted to the lags of a window that leaves out both \
+         ends and all norms below 1e-30."
+            .to_owned(),
+        format!(
+            "An underflow is a norm {}, the smallest normal number of {}: smaller ones lose their digits and then \
+             vanish.",
+            precision.below,
+            comparison.distinct(|run| run.dtype.clone())
+        ),
+        format!(
+            "Verdicts follow rules: a gradient is said to be lost where its norm is less than {} (the dtype's epsilon) of \
+             that at lag 0, kept where at least a tenth arrives at the first step, and to grow where it doubles within \
+             the sequence; training has changed a half-life if it is 1.5 times longer or shorter and the far end has \
+             thereby changed by a factor of 2; a loss above 0.9 of the baseline has not left it.",
+            significant(precision.epsilon, 2)
+        ),
+    ];
+    for note in notes {
+        let _ = writeln!(text, "<li>{}</li>", escape(&note)); // writing to a string cannot fail
+    }
+    text + "</ul>\n</section>\n"
+}
+
+/// Text as it may stand in markup and in attributes.
+pub(super) fn escape(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => safe += "&amp;",
+            '<' => safe += "&lt;",
+            '>' => safe += "&gt;",
+            '"' => safe += "&quot;",
+            '\'' => safe += "&#39;",
+            other => safe.push(other),
+        }
+    }
+    safe
+}

@@ -1,0 +1,117 @@
+//! One run: one variant, one task, one seed.
+
+mod log;
+mod probe;
+mod training;
+
+use crate::folder::Folder;
+use crate::record::{EvalRecord, ProfileRecord, RunRecord, Status, StepRecord};
+use crate::settings::Settings;
+use crate::task::Task;
+use crate::usage::line;
+use crate::variant::{Size, Variant};
+use anyhow::Result;
+use log::Log;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+use training::Training;
+
+/// What is to be run.
+#[derive(Clone, Copy)]
+pub struct Job<'a> {
+    /// The network.
+    pub variant: &'a Variant,
+    /// What it is to learn.
+    pub task: &'a dyn Task,
+    /// How it is trained.
+    pub settings: &'a Settings,
+    /// The number of hidden units of each layer.
+    pub hidden: usize,
+    /// The seed of weights and data.
+    pub seed: u64,
+}
+
+/// A run that has ended: what its folder holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Run {
+    /// `run.json`.
+    pub record: RunRecord,
+    /// `steps.jsonl`.
+    pub steps: Vec<StepRecord>,
+    /// `evals.jsonl`.
+    pub evals: Vec<EvalRecord>,
+    /// `profiles.jsonl`.
+    pub profiles: Vec<ProfileRecord>,
+}
+
+/// The number of evaluations in a row that must meet a task's criterion.
+pub const IN_A_ROW: usize = 3;
+
+impl Job<'_> {
+    /// Trains the network, until the task is solved, the steps are used up, something fails, or `cancel` is set.
+    ///
+    /// - Every training step takes a fresh batch. The gradients are watched: a parameter without gradient, one whose
+    ///   gradient is exactly zero in all of the first steps without an underflow on record, NaN and infinity end the
+    ///   run, which is then recorded as failed.
+    /// - Evaluations take fresh held-out examples each time, or the whole held-out set. Where the task has a criterion,
+    ///   the run ends with the third evaluation in a row that meets it, and is solved since the first of these.
+    /// - Gradient profiles are recorded at the start, at the end, and after 25, 50, 100, 200, ... steps (in short runs
+    ///   from an earlier step on), always on the same 32 held-out examples, which are never evaluated on for a generated
+    ///   task.
+    ///
+    /// `progress` is called after every training step with its number and its loss. The same job gives the same
+    /// records, bit by bit, but for the seconds.
+    ///
+    /// ```
+    /// # use recurrent_harness::{run::Job, settings::{Extent, Settings}, tasks, variant::Variant};
+    /// # fn trained(variant: &Variant) -> anyhow::Result<()> {
+    /// let task = tasks::by_name("adding", Some(50), None)?;
+    /// let settings = Settings { extent: Extent::Steps(500), ..Settings::new(task.as_ref()) };
+    /// let (hidden, _) = settings.sizing.solve(variant, task.as_ref())?;
+    /// let job = Job { variant, task: task.as_ref(), settings: &settings, hidden, seed: 0 };
+    /// let run = job.run(&false.into(), &mut |step, loss| assert!(step > 0 && loss > 0.0));
+    /// assert_eq!(run.steps.len() as u64, run.record.steps);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn run(&self, cancel: &AtomicBool, progress: &mut dyn FnMut(u64, f64)) -> Run {
+        let start = Instant::now();
+        let mut log = Log::default();
+        let ended =
+            Training::new(self, &mut log).and_then(|training| training.finish(&mut log, cancel, progress));
+        let status = ended.unwrap_or_else(|error| failed(&error));
+        log.close(self, status, start.elapsed().as_secs_f64())
+    }
+
+    /// What the variant is built for.
+    pub fn size(&self) -> Size {
+        Size {
+            input: self.task.input_size(),
+            hidden: self.hidden,
+            longest_lag: self.task.longest_lag(),
+            seed: self.seed,
+        }
+    }
+
+    /// The record of a run that ended before it began.
+    pub(crate) fn stillborn(&self, message: String) -> Run {
+        Log::default().close(self, Status::Failed(message), 0.0)
+    }
+}
+
+fn failed(error: &anyhow::Error) -> Status {
+    Status::Failed(line(error))
+}
+
+impl Run {
+    /// Writes the records into a folder of the run's own; `run.json` last, so that it stands for a whole run.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn write(&self, folder: &Folder) -> Result<()> {
+        folder.write_lines("steps.jsonl", &self.steps)?;
+        folder.write_lines("evals.jsonl", &self.evals)?;
+        folder.write_lines("profiles.jsonl", &self.profiles)?;
+        folder.write_lines("run.json", std::slice::from_ref(&self.record))
+    }
+}

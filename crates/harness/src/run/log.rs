@@ -1,0 +1,145 @@
+//! What a run has to say when it ends.
+
+use super::{Job, Run};
+use crate::device;
+use crate::measure::{decay, horizon, ratio, ClipStatistics, Profile, Underflow, HORIZON};
+use crate::record::{EvalRecord, FitRecord, ProfileRecord, RunRecord, Status, StepRecord};
+use candle::DType;
+use recurrent_train::Clip;
+use std::collections::BTreeMap;
+
+/// What a run has found so far.
+#[derive(Default)]
+pub(super) struct Log {
+    pub(super) params: usize,
+    pub(super) layers: usize,
+    pub(super) spectral_radius: BTreeMap<String, f64>,
+    pub(super) steps: Vec<StepRecord>,
+    pub(super) clips: Vec<Clip>,
+    pub(super) evals: Vec<EvalRecord>,
+    pub(super) profiles: Vec<ProfileRecord>,
+    pub(super) warnings: Vec<String>,
+    /// The step since which the task is solved.
+    pub(super) solved: Option<u64>,
+    start: Gradients,
+    now: Gradients,
+}
+
+/// The measures of the top layer's profiles at one step.
+#[derive(Clone, Default)]
+struct Gradients {
+    h: Option<FitRecord>,
+    c: Option<FitRecord>,
+    ratio: Option<f64>,
+    horizon: Option<usize>,
+    horizon_epsilon: Option<usize>,
+    underflow: Underflow,
+}
+
+impl Gradients {
+    fn of(profiles: &[Profile], epsilon: f64) -> Self {
+        let fit = |profile: &Profile| decay(&profile.median, profile.steps);
+        let (Some(h), c) = (top(profiles, "h"), top(profiles, "c")) else { return Self::default() };
+        let horizon = |epsilon| horizon(&h.median, h.reference(), epsilon);
+        Self {
+            h: fit(h),
+            c: c.and_then(fit),
+            ratio: ratio(&h.median, h.steps, h.reference()),
+            horizon: horizon(HORIZON),
+            horizon_epsilon: horizon(epsilon),
+            underflow: Underflow::of(h),
+        }
+    }
+}
+
+/// The profile of the uppermost layer, forward if it has two directions.
+fn top<'a>(profiles: &'a [Profile], part: &str) -> Option<&'a Profile> {
+    let of_part = profiles.iter().filter(|profile| profile.part == part);
+    of_part.max_by_key(|profile| (profile.place.layer, !profile.place.reverse))
+}
+
+impl Log {
+    /// The number of training steps done.
+    pub(super) fn done(&self) -> u64 {
+        self.clips.len() as u64
+    }
+
+    /// Takes the profiles at the present step, and says whether a gradient underflowed on its way back. That takes a
+    /// subnormal element: zeros alone may also be those of a network that looks no further back.
+    pub(super) fn profile(&mut self, job: &Job, profiles: Vec<Profile>) -> bool {
+        let epsilon = match job.settings.dtype {
+            DType::F64 => f64::EPSILON,
+            _ => f64::from(f32::EPSILON),
+        };
+        self.now = Gradients::of(&profiles, epsilon);
+        if self.profiles.is_empty() {
+            self.start = self.now.clone();
+        }
+        let underflow = profiles.iter().any(|profile| profile.subnormals.iter().any(|share| *share > 0.0));
+        let (name, step) = (&job.variant.name, self.done());
+        self.profiles.extend(profiles.into_iter().map(|profile| profile.record(name, job.seed, step)));
+        underflow
+    }
+
+    /// The whole of a run that has ended.
+    pub(super) fn close(mut self, job: &Job, status: Status, seconds: f64) -> Run {
+        let Job { variant, task, settings, hidden, seed } = *job;
+        let last = self.profiles.last().map(|profile| profile.step);
+        self.profiles.iter_mut().for_each(|profile| profile.last = Some(profile.step) == last);
+        let end = if last > Some(0) { self.now.clone() } else { Gradients::default() };
+        let start = &self.start;
+        let fits = [("h_init", start.h), ("h_final", end.h), ("c_init", start.c), ("c_final", end.c)];
+        let half_life = |fit: Option<FitRecord>| fit.and_then(|fit| fit.half_life());
+        let clip = ClipStatistics::of(&self.clips);
+        let evaluated = self.evals.last().filter(|_| !matches!(status, Status::Failed(_)));
+        let record = RunRecord {
+            variant: variant.name.clone(),
+            summary: variant.summary.clone(),
+            options: variant.options.clone(),
+            task: task.name().to_string(),
+            length: task.length(),
+            longest_lag: task.longest_lag(),
+            seed,
+            params: self.params,
+            hidden,
+            layers: self.layers,
+            init: variant.init.clone(),
+            spectral_radius: self.spectral_radius.clone(),
+            dtype: settings.dtype.as_str().to_string(),
+            device: device::name(&settings.device),
+            threads: 1,
+            version: env!("CARGO_PKG_VERSION").to_string(),
+            batch: settings.batch,
+            lr: settings.lr,
+            clip: settings.clip,
+            steps: self.done(),
+            max_steps: settings.steps(task),
+            solved: self.solved.is_some(),
+            steps_to_solve: self.solved,
+            final_loss: evaluated.map_or(f64::NAN, |eval| eval.loss),
+            accuracy: evaluated.and_then(|eval| eval.accuracy),
+            baseline: task.baseline(),
+            half_life_h_init: half_life(start.h),
+            half_life_h_final: half_life(end.h),
+            half_life_c_init: half_life(start.c),
+            half_life_c_final: half_life(end.c),
+            fits: fits.into_iter().filter_map(|(name, fit)| Some((name.to_string(), fit?))).collect(),
+            horizon_init: start.horizon,
+            horizon_final: end.horizon,
+            horizon_epsilon_init: start.horizon_epsilon,
+            horizon_epsilon_final: end.horizon_epsilon,
+            underflow_lags: start.underflow.lags,
+            underflow_from: start.underflow.first,
+            grad_ratio_init: start.ratio,
+            grad_ratio_final: end.ratio,
+            clipped_fraction: clip.map_or(0.0, |clip| clip.fraction),
+            clip_scale: clip.map(|clip| clip.scale),
+            grad_norm: clip.map(|clip| clip.before),
+            grad_norm_clipped: clip.map(|clip| clip.after),
+            warnings: self.warnings,
+            seconds,
+            status,
+        };
+        Run { record, steps: self.steps, evals: self.evals, profiles: self.profiles }
+    }
+}

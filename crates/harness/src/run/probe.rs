@@ -1,0 +1,50 @@
+//! The gradient profiles of a run: on which examples, and when.
+
+use super::Job;
+use crate::measure::Profile;
+use crate::network::Network;
+use crate::task::{Batch, BatchDraw, Split, Task};
+use anyhow::Result;
+use recurrent_core::{Keep, Pass, Recorder};
+
+/// The number of examples; quartiles over fewer would jump.
+const EXAMPLES: usize = 32;
+
+/// Held-out examples on which all profiles of a run are taken, so that they compare.
+pub(super) struct Probe(Batch);
+
+impl Probe {
+    pub(super) fn new(job: &Job) -> Result<Self> {
+        let draw = BatchDraw { split: Split::Held, seed: job.seed, step: 0, batch: EXAMPLES };
+        Ok(Self(job.task.batch(draw, job.settings.dtype, &job.settings.device)?))
+    }
+
+    /// The profiles of every layer, direction and part of the state, by an ordinary backward pass of the task's loss.
+    pub(super) fn profiles(&self, task: &dyn Task, network: &Network) -> Result<Vec<Profile>> {
+        let recorder = Recorder::new(Keep::Norms);
+        let outputs = network.forward(&self.0.xs, &Pass::default().record(&recorder))?;
+        task.judge(&outputs, &self.0)?.losses.mean_all()?.backward()?;
+        Ok(recorder.take().iter().map(Profile::of).collect())
+    }
+}
+
+/// Whether a profile is due after `step` training steps of a run that has `steps` at most: after 25, 50, 100, 200 and so
+/// on. Runs of less than 1,600 steps begin earlier, so that they have some too. It does not depend on when a run ends, so
+/// that all runs of a comparison are seen after the same steps.
+pub(super) fn scheduled(step: u64, steps: u64) -> bool {
+    let first = (steps / 64).clamp(1, 25);
+    step.is_multiple_of(first) && (step / first).is_power_of_two()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schedule_doubles() {
+        let all = |steps| (1..=steps).filter(|&step| scheduled(step, steps)).collect::<Vec<_>>();
+        assert_eq!(all(3000), [25, 50, 100, 200, 400, 800, 1600]);
+        assert_eq!(all(20), [1, 2, 4, 8, 16]);
+        assert_eq!(all(200), [3, 6, 12, 24, 48, 96, 192]);
+    }
+}

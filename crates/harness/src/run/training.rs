@@ -1,0 +1,196 @@
+//! The loop over training steps.
+
+use super::log::Log;
+use super::probe::{scheduled, Probe};
+use super::{failed, Job, IN_A_ROW};
+use crate::network::Network;
+use crate::record::{EvalRecord, Status, StepRecord};
+use crate::task::{BatchDraw, Criterion, Split};
+use anyhow::Result;
+use candle::{DType, Tensor};
+use recurrent_core::{spectral_radius, Pass};
+use recurrent_train::{
+    clip_global_norm, global_norm, AdamW, AdamWConfig, Clip, GradientWatch, Optimizer, Params,
+};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Examples a batch of an evaluation; it divides the 1,000 of a generated task.
+const EVALUATED: usize = 100;
+
+/// A network on its way.
+pub(super) struct Training<'a> {
+    job: &'a Job<'a>,
+    network: Network,
+    params: Params,
+    optimizer: AdamW,
+    watch: GradientWatch,
+    probe: Probe,
+}
+
+impl<'a> Training<'a> {
+    /// A network at its start, and the first profile of its gradient.
+    pub(super) fn new(job: &'a Job, log: &mut Log) -> Result<Self> {
+        let settings = job.settings;
+        let (network, params) =
+            Network::trainable(job.variant, job.size(), job.task, settings.dtype, &settings.device)?;
+        (log.params, log.layers) = (params.element_count(), network.rnn().depth());
+        for (name, block) in network.rnn().recurrent_blocks()? {
+            log.spectral_radius.insert(name, spectral_radius(&block)?);
+        }
+        let optimizer = AdamW::new(&params, AdamWConfig { lr: settings.lr, ..AdamWConfig::default() })?;
+        let (watch, probe) = (GradientWatch::new(&params), Probe::new(job)?);
+        let mut training = Self { job, network, params, optimizer, watch, probe };
+        training.profile(log)?;
+        Ok(training)
+    }
+
+    /// Trains to the end, whatever it is, and takes the last evaluation and the last profile there.
+    pub(super) fn finish(
+        mut self,
+        log: &mut Log,
+        cancel: &AtomicBool,
+        progress: &mut dyn FnMut(u64, f64),
+    ) -> Result<Status> {
+        let status = self.advance(log, cancel, progress).unwrap_or_else(|error| failed(&error));
+        let profiled = log.profiles.last().is_some_and(|profile| profile.step == log.done());
+        if !profiled {
+            let last = self.profile(log);
+            // What made the run fail may well make its profile fail; it is the first that is to be told.
+            if !matches!(status, Status::Failed(_)) {
+                last?;
+            }
+        }
+        Ok(status)
+    }
+
+    fn advance(
+        &mut self,
+        log: &mut Log,
+        cancel: &AtomicBool,
+        progress: &mut dyn FnMut(u64, f64),
+    ) -> Result<Status> {
+        let (settings, task) = (self.job.settings, self.job.task);
+        let steps = settings.steps(task);
+        for step in 1..=steps {
+            if cancel.load(Ordering::Relaxed) {
+                return Ok(Status::Stopped);
+            }
+            let loss = self.step(log, step)?;
+            progress(step, loss);
+            if scheduled(step, steps) {
+                self.profile(log)?;
+            }
+            if settings.evaluates(task, step) || step == steps {
+                if !self.evaluate(log, cancel)? {
+                    return Ok(Status::Stopped);
+                }
+                if log.solved.is_some() {
+                    break;
+                }
+            }
+        }
+        Ok(Status::Finished)
+    }
+
+    /// One step; gives its loss.
+    fn step(&mut self, log: &mut Log, step: u64) -> Result<f64> {
+        let Job { task, settings, seed, .. } = *self.job;
+        let draw = BatchDraw { split: Split::Train, seed, step: step - 1, batch: settings.batch };
+        let batch = task.batch(draw, settings.dtype, &settings.device)?;
+        let outputs = self.network.forward(&batch.xs, &Pass::train(seed, step - 1))?;
+        let loss = task.judge(&outputs, &batch)?.losses.mean_all()?;
+        let mut grads = loss.backward()?;
+        let loss = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        let record = |clip: Clip, lr| StepRecord {
+            variant: self.job.variant.name.clone(),
+            seed,
+            step,
+            loss,
+            lr,
+            grad_norm: clip.before,
+            grad_norm_clipped: clip.after,
+        };
+        match self.watch.check(step, loss, &grads) {
+            Ok(warnings) => log.warnings.extend(warnings.iter().map(ToString::to_string)),
+            Err(fault) => {
+                let clip = Clip { before: global_norm(&self.params, &grads)?, after: f64::NAN, scale: 1.0 };
+                log.steps.push(record(clip, self.optimizer.lr()));
+                return Err(fault.into());
+            }
+        }
+        let clip = clip_global_norm(&self.params, &mut grads, settings.clip.unwrap_or(f64::INFINITY))?;
+        self.optimizer.step(&grads)?;
+        log.steps.push(record(clip, self.optimizer.lr()));
+        log.clips.push(clip);
+        Ok(loss)
+    }
+
+    /// Evaluates on fresh held-out examples, or on the whole held-out set, and gives whether it was not interrupted.
+    fn evaluate(&mut self, log: &mut Log, cancel: &AtomicBool) -> Result<bool> {
+        let Job { variant, task, settings, seed, .. } = *self.job;
+        let network = Network::frozen(variant, self.job.size(), task, &self.params)?;
+        let batches = settings.held_out(task).div_ceil(EVALUATED) as u64;
+        // Batch 0 is the probe's. A data set begins anew behind its end, so any that many batches in a row are all of it.
+        let first = 1 + log.evals.len() as u64 * batches;
+        let (mut losses, mut right) = (Vec::new(), None);
+        for step in first..first + batches {
+            if cancel.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
+            let draw = BatchDraw { split: Split::Held, seed, step, batch: EVALUATED };
+            let batch = task.batch(draw, settings.dtype, &settings.device)?;
+            let judged = task.judge(&network.forward(&batch.xs, &Pass::default())?, &batch)?;
+            losses.extend(values(&judged.losses)?);
+            if let Some(judged) = judged.right {
+                right.get_or_insert_with(Vec::new).extend(judged);
+            }
+        }
+        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+        let (loss, accuracy) = (mean(&losses), right.as_deref().map(mean));
+        log.evals.push(EvalRecord { variant: variant.name.clone(), seed, step: log.done(), loss, accuracy });
+        log.solved = task.criterion().and_then(|criterion| solved(&log.evals, criterion));
+        Ok(true)
+    }
+
+    fn profile(&mut self, log: &mut Log) -> Result<()> {
+        let profiles = self.probe.profiles(self.job.task, &self.network)?;
+        if log.profile(self.job, profiles) {
+            self.watch.report_underflow();
+        }
+        Ok(())
+    }
+}
+
+/// The first of the last [`IN_A_ROW`] evaluations, if all of these met the criterion.
+fn solved(evals: &[EvalRecord], criterion: Criterion) -> Option<u64> {
+    let met = |eval: &&EvalRecord| criterion.met(eval.loss, eval.accuracy);
+    evals.iter().rev().take_while(met).nth(IN_A_ROW - 1).map(|eval| eval.step)
+}
+
+fn values(losses: &Tensor) -> candle::Result<Vec<f64>> {
+    losses.to_dtype(DType::F64)?.flatten_all()?.to_vec1()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_evaluations_in_a_row_solve_a_task() {
+        let eval = |(index, loss): (usize, &f64)| EvalRecord {
+            variant: String::new(),
+            seed: 0,
+            step: 100 * (index as u64 + 1),
+            loss: *loss,
+            accuracy: None,
+        };
+        let since = |losses: &[f64]| {
+            let evals: Vec<_> = losses.iter().enumerate().map(eval).collect();
+            solved(&evals, Criterion::LossBelow(0.01))
+        };
+        assert_eq!(since(&[0.001, 0.001]), None);
+        assert_eq!(since(&[0.001, 0.001, 0.01]), None, "not below");
+        assert_eq!(since(&[0.001, 0.001, f64::NAN]), None);
+        assert_eq!(since(&[0.1, 0.001, 0.02, 0.001, 0.002, 0.003]), Some(400));
+    }
+}

@@ -1,0 +1,130 @@
+//! How the runs of a comparison are trained.
+
+use crate::size::Sizing;
+use crate::task::Task;
+use crate::usage::mistake;
+use anyhow::Result;
+use candle::{DType, Device};
+
+/// How the runs of a comparison are trained, all of them alike: AdamW without weight decay, a constant learning rate,
+/// clipping by the global norm.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How long, if the task is not solved before.
+    pub extent: Extent,
+    /// How large.
+    pub sizing: Sizing,
+    /// Examples a batch.
+    pub batch: usize,
+    /// The learning rate.
+    pub lr: f64,
+    /// The bound of the global gradient norm; `None` does not clip.
+    pub clip: Option<f64>,
+    /// The number of training steps from one evaluation to the next of a generated task. With a data set, there is one
+    /// at the end of every epoch.
+    pub eval_every: u64,
+    /// Evaluate on no more held-out examples than this.
+    pub held_out: usize,
+    /// The dtype of weights and data: f32 or f64.
+    pub dtype: DType,
+    /// The device.
+    pub device: Device,
+}
+
+/// How long a run trains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// This many steps.
+    Steps(u64),
+    /// This many times through a data set.
+    Epochs(u64),
+}
+
+impl Settings {
+    /// The defaults for a task: 5,000 weights, batches of 32, learning rate 5e-3, clipped at 1; 3,000 steps evaluated
+    /// every 100, or two epochs of a data set; f32 on the CPU.
+    pub fn new(task: &dyn Task) -> Self {
+        let extent = if task.examples().is_some() { Extent::Epochs(2) } else { Extent::Steps(3000) };
+        Self {
+            extent,
+            sizing: Sizing::Params(5000),
+            batch: 32,
+            lr: 5e-3,
+            clip: Some(1.0),
+            eval_every: 100,
+            held_out: usize::MAX,
+            dtype: DType::F32,
+            device: Device::Cpu,
+        }
+    }
+
+    /// A short trial that shows that everything runs, and solves nothing: some thousand steps of sequences, that is 200
+    /// training steps of a short task and 10 of a long one, with 2,000 weights and 200 held-out examples.
+    pub fn quick(task: &dyn Task) -> Self {
+        let steps = (6000 / task.length().max(1) as u64).clamp(10, 200);
+        let sizing = Sizing::Params(2000);
+        Self { extent: Extent::Steps(steps), sizing, eval_every: steps / 2, held_out: 200, ..Self::new(task) }
+    }
+
+    /// The number of training steps.
+    pub fn steps(&self, task: &dyn Task) -> u64 {
+        match (self.extent, task.examples()) {
+            (Extent::Steps(steps), _) => steps,
+            (Extent::Epochs(epochs), Some(examples)) => {
+                epochs.saturating_mul(examples as u64).div_ceil(self.batch as u64)
+            }
+            (Extent::Epochs(_), None) => 0, // refused by `validate`
+        }
+    }
+
+    /// Whether the network is evaluated after training step `step`; after the last it always is.
+    pub fn evaluates(&self, task: &dyn Task, step: u64) -> bool {
+        match task.examples() {
+            None => step.is_multiple_of(self.eval_every),
+            Some(examples) => {
+                let epochs = |step: u64| step * self.batch as u64 / examples as u64;
+                step > 0 && epochs(step) > epochs(step - 1)
+            }
+        }
+    }
+
+    /// The number of held-out examples of an evaluation.
+    pub fn held_out(&self, task: &dyn Task) -> usize {
+        self.held_out.min(task.held_out())
+    }
+
+    /// Refuses what cannot be meant.
+    ///
+    /// # Errors
+    /// In one line: which setting, what was expected, what was found.
+    pub fn validate(&self, task: &dyn Task) -> Result<()> {
+        match self.extent {
+            Extent::Steps(0) => mistake!("steps: expected at least 1, got 0"),
+            Extent::Epochs(0) => mistake!("epochs: expected at least 1, got 0"),
+            Extent::Epochs(_) if task.examples().is_none() => {
+                mistake!("epochs: the task {} is generated and has no epochs; give steps", task.name())
+            }
+            Extent::Steps(_) | Extent::Epochs(_) => {}
+        }
+        let counts = [
+            ("batch", self.batch as u64),
+            ("eval_every", self.eval_every),
+            ("held_out", self.held_out as u64),
+        ];
+        if let Some((name, _)) = counts.iter().find(|(_, count)| *count == 0) {
+            mistake!("{name}: expected at least 1, got 0");
+        }
+        for (name, rate) in [("lr", Some(self.lr)), ("clip", self.clip)] {
+            if let Some(rate) = rate.filter(|rate| !(rate.is_finite() && *rate > 0.0)) {
+                mistake!("{name}: expected a positive number, got {rate}");
+            }
+        }
+        match self.dtype {
+            DType::F32 => {}
+            DType::F64 if self.device.is_metal() => mistake!("dtype f64: metal has none"),
+            DType::F64 => {}
+            other => mistake!("dtype {}: expected f32 or f64", other.as_str()),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,156 @@
+//! Cells, variants and tasks for tests: the harness depends on no family.
+#![allow(dead_code)] // every test file takes some of them
+
+use anyhow::Result;
+use candle::{DType, Device, Tensor};
+use recurrent_core::init::{Gates, Weights};
+use recurrent_core::{linear, Carry, Cell, Hidden, Init, Layer, Pass, Rnn, Sequence};
+use recurrent_harness::task::{Batch, BatchDraw, Criterion, Judged, Reads, Task};
+use recurrent_harness::variant::{Size, Variant};
+use std::sync::Arc;
+
+/// h' = f(W x, U h).
+#[derive(Clone)]
+pub(crate) struct Plain {
+    w: Tensor,
+    u: Tensor,
+    f: fn(&Tensor, &Tensor) -> candle::Result<Tensor>,
+}
+
+impl Plain {
+    pub(crate) fn new(
+        size: Size,
+        vb: candle_nn::VarBuilder,
+        f: fn(&Tensor, &Tensor) -> candle::Result<Tensor>,
+    ) -> candle::Result<Self> {
+        let init = Init::seeded(size.seed);
+        let gates = Gates { names: &["h"], memory: None, input: None };
+        let weights = Weights::new(vb, None, &init, gates, size.hidden)?;
+        Ok(Self { w: weights.weight_ih(size.input)?, u: weights.weight_hh()?, f })
+    }
+}
+
+impl Cell for Plain {
+    type State = Hidden;
+
+    fn input_size(&self) -> usize {
+        self.w.dims()[1]
+    }
+
+    fn state_sizes(&self) -> Vec<usize> {
+        vec![self.u.dims()[1]]
+    }
+
+    fn params(&self) -> Vec<(String, Tensor)> {
+        vec![("weight_ih".to_string(), self.w.clone()), ("weight_hh".to_string(), self.u.clone())]
+    }
+
+    fn with_params(&self, params: Vec<Tensor>) -> candle::Result<Self> {
+        Ok(Self { w: params[0].clone(), u: params[1].clone(), f: self.f })
+    }
+
+    fn step(&self, x: &Tensor, s: &Hidden) -> candle::Result<Hidden> {
+        Ok(Hidden { h: (self.f)(&linear(x, &self.w, None)?, &linear(&s.h, &self.u, None)?)? })
+    }
+
+    fn recurrent_blocks(&self) -> candle::Result<Vec<(String, Tensor)>> {
+        Ok(vec![("h".to_string(), self.u.clone())])
+    }
+}
+
+/// A variant of one layer of [`Plain`].
+pub(crate) fn plain(name: &str, f: fn(&Tensor, &Tensor) -> candle::Result<Tensor>) -> Variant {
+    Variant::new(name, move |size, vb| Ok(Box::new(Rnn::from_cell(Plain::new(size, vb, f)?))))
+}
+
+/// h' = tanh(W x + U h).
+pub(crate) fn tanh(name: &str) -> Variant {
+    plain(name, |x, h| (x + h)?.tanh())
+}
+
+/// A layer whose outputs have lost their graph.
+pub(crate) struct Cut(pub(crate) Box<dyn Layer>);
+
+impl Layer for Cut {
+    fn input_size(&self) -> usize {
+        self.0.input_size()
+    }
+
+    fn output_size(&self) -> usize {
+        self.0.output_size()
+    }
+
+    fn run(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> candle::Result<(Sequence, Carry)> {
+        let (ys, carry) = self.0.run(xs, carry, pass)?;
+        Ok((ys.with_values(ys.values().detach())?, carry.detach()))
+    }
+
+    fn params(&self) -> Vec<(String, Tensor)> {
+        self.0.params()
+    }
+}
+
+/// Another task with some things changed.
+#[derive(Clone)]
+pub(crate) struct Changed {
+    pub(crate) task: Arc<dyn Task>,
+    pub(crate) criterion: Option<Criterion>,
+    pub(crate) examples: Option<usize>,
+    pub(crate) held_out: usize,
+}
+
+impl Changed {
+    pub(crate) fn new(task: Arc<dyn Task>) -> Self {
+        Self { criterion: task.criterion(), examples: task.examples(), held_out: task.held_out(), task }
+    }
+}
+
+impl Task for Changed {
+    fn name(&self) -> &'static str {
+        self.task.name()
+    }
+
+    fn length(&self) -> usize {
+        self.task.length()
+    }
+
+    fn longest_lag(&self) -> usize {
+        self.task.longest_lag()
+    }
+
+    fn input_size(&self) -> usize {
+        self.task.input_size()
+    }
+
+    fn output_size(&self) -> usize {
+        self.task.output_size()
+    }
+
+    fn reads(&self) -> Reads {
+        self.task.reads()
+    }
+
+    fn batch(&self, draw: BatchDraw, dtype: DType, device: &Device) -> Result<Batch> {
+        self.task.batch(draw, dtype, device)
+    }
+
+    fn judge(&self, outputs: &Tensor, batch: &Batch) -> Result<Judged> {
+        self.task.judge(outputs, batch)
+    }
+
+    fn baseline(&self) -> f64 {
+        self.task.baseline()
+    }
+
+    fn criterion(&self) -> Option<Criterion> {
+        self.criterion
+    }
+
+    fn examples(&self) -> Option<usize> {
+        self.examples
+    }
+
+    fn held_out(&self) -> usize {
+        self.held_out
+    }
+}

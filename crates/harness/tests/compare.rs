@@ -1,0 +1,233 @@
+//! A whole comparison, read back from its folder.
+
+mod cells;
+
+use anyhow::Result;
+use cells::{plain, tanh};
+use recurrent_core::Rnn;
+use recurrent_harness::compare::Comparison;
+use recurrent_harness::folder::Folder;
+use recurrent_harness::record::{Records, Status};
+use recurrent_harness::settings::{Extent, Settings};
+use recurrent_harness::size::Sizing;
+use recurrent_harness::task::Task;
+use recurrent_harness::tasks;
+use recurrent_harness::usage::exit_code;
+use recurrent_harness::variant::Variant;
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+
+fn comparison(variants: Vec<Variant>) -> Comparison {
+    let task = tasks::by_name("adding", Some(5), None).expect("long enough");
+    let settings = Settings {
+        extent: Extent::Steps(20),
+        sizing: Sizing::Params(50),
+        eval_every: 10,
+        held_out: 100,
+        batch: 8,
+        ..Settings::new(task.as_ref())
+    };
+    Comparison { seeds: 2, seed_offset: 7, quiet: true, settings, ..Comparison::new(task, variants) }
+}
+
+fn two() -> Comparison {
+    comparison(vec![tanh("zebra"), plain("ape", |x, h| (x + (h * 0.5)?)?.tanh())])
+}
+
+fn lines(path: &Path, name: &str) -> Result<Vec<Value>> {
+    let text = fs::read_to_string(path.join(name))?;
+    Ok(text.lines().map(serde_json::from_str).collect::<serde_json::Result<_>>()?)
+}
+
+#[test]
+fn a_comparison_is_written_whole_and_in_order() -> Result<()> {
+    let temp = tempfile::tempdir()?;
+    let folder = Folder::create(temp.path())?;
+    let comparison = Comparison { command: vec!["compare".into(), "--quick".into()], ..two() };
+    let records = comparison.check()?.run(&folder, &AtomicBool::new(false))?;
+
+    let order = [("zebra", 7), ("zebra", 8), ("ape", 7), ("ape", 8)];
+    let runs = lines(temp.path(), "runs.jsonl")?;
+    let of = |line: &Value| (line["variant"].clone(), line["seed"].clone());
+    assert_eq!(
+        runs.iter().map(of).collect::<Vec<_>>(),
+        order.map(|(variant, seed)| (Value::from(variant), Value::from(seed)))
+    );
+    for (run, record) in runs.iter().zip(&records.runs) {
+        for key in "variant task length seed params hidden layers init dtype device threads version steps solved \
+                    steps_to_solve final_loss accuracy baseline half_life_h_init half_life_h_final half_life_c_init \
+                    half_life_c_final underflow_lags grad_ratio_init grad_ratio_final clipped_fraction seconds"
+            .split_whitespace()
+        {
+            assert!(run.get(key).is_some(), "{key} is missing in {run}");
+        }
+        assert_eq!(
+            (&run["status"], run["final_loss"].as_f64()),
+            (&"finished".into(), Some(record.final_loss))
+        );
+        assert_eq!((&run["threads"], &run["steps"]), (&1.into(), &20.into()));
+    }
+    for (name, each, found) in [
+        ("steps.jsonl", 20, records.steps.len()),
+        ("evals.jsonl", 2, records.evals.len()),
+        ("profiles.jsonl", 7, records.profiles.len()), // after 0, 1, 2, 4, 8, 16 and 20 steps
+    ] {
+        let all = lines(temp.path(), name)?;
+        assert_eq!((all.len(), found), (4 * each, 4 * each), "{name}");
+        for (part, (variant, seed)) in all.chunks(each).zip(order) {
+            assert!(part.iter().all(|line| of(line) == (variant.into(), seed.into())), "{name}");
+            let steps: Vec<_> = part.iter().map(|line| line["step"].as_u64()).collect();
+            assert!(steps.is_sorted(), "{name}: {steps:?}");
+            let own = temp.path().join(format!("runs/{variant}-{seed}"));
+            assert_eq!(lines(&own, name)?, part, "{name} is that of the run");
+        }
+    }
+    let header: Value = serde_json::from_slice(&fs::read(temp.path().join("comparison.json"))?)?;
+    assert_eq!(header["command"], serde_json::json!(["compare", "--quick"]));
+    assert_eq!((&header["seeds"], &header["interrupted"]), (&serde_json::json!([7, 8]), &false.into()));
+    assert!(header["seconds"].as_f64() > Some(0.0) && header["machine"]["cores"].as_u64() > Some(0));
+    let left: Vec<_> = fs::read_dir(temp.path())?.collect::<std::io::Result<_>>()?;
+    assert_eq!(left.len(), 6, "nothing else: {left:?}");
+    Ok(())
+}
+
+#[test]
+fn the_number_of_jobs_changes_no_bit() -> Result<()> {
+    let records = |jobs| -> Result<Records> {
+        let temp = tempfile::tempdir()?;
+        let comparison = Comparison { jobs, ..two() };
+        let mut records = comparison.check()?.run(&Folder::create(temp.path())?, &AtomicBool::new(false))?;
+        records.runs.iter_mut().for_each(|run| run.seconds = 0.0);
+        Ok(records)
+    };
+    let one = records(1)?;
+    assert!(one.steps[0].loss != one.steps[20].loss, "another seed is another run");
+    assert_eq!(one, records(3)?);
+    Ok(())
+}
+
+#[test]
+fn a_run_that_fails_does_not_stop_the_others() -> Result<()> {
+    let temp = tempfile::tempdir()?;
+    let panics = Variant::new("panics", |size, vb| {
+        assert!(size.seed == 0, "seed {} is not for me", size.seed);
+        let f = |x: &candle::Tensor, h: &candle::Tensor| (x + h)?.tanh();
+        Ok(Box::new(Rnn::from_cell(cells::Plain::new(size, vb, f)?)))
+    });
+    let explodes = plain("explodes", |x, h| (x + h)? * 1e20);
+    let comparison = Comparison { jobs: 2, ..comparison(vec![panics, explodes, tanh("fine")]) };
+    let records = comparison.check()?.run(&Folder::create(temp.path())?, &AtomicBool::new(false))?;
+    let failed = |run: &recurrent_harness::record::RunRecord| match &run.status {
+        Status::Failed(message) => message.clone(),
+        other => format!("{other:?}"),
+    };
+    let ends: Vec<_> = records.runs.iter().map(failed).collect();
+    assert_eq!(ends[0], "it panicked: seed 7 is not for me");
+    assert!(ends[2].starts_with("step 1: expected a finite loss, found "), "{}", ends[2]);
+    assert_eq!((ends[4].as_str(), ends[5].as_str()), ("Finished", "Finished"));
+    assert_eq!(lines(temp.path(), "runs.jsonl")?.len(), 6);
+    assert!(
+        lines(temp.path(), "steps.jsonl")?.iter().any(|line| line["loss"].is_string()),
+        "what is not finite"
+    );
+    Ok(())
+}
+
+#[test]
+fn what_is_finished_is_kept_when_a_comparison_is_cancelled() -> Result<()> {
+    let temp = tempfile::tempdir()?;
+    let cancel = Arc::new(AtomicBool::new(false));
+    let set = cancel.clone();
+    // It cancels as it is built for its second run.
+    let cancels = Variant::new("cancels", move |size, vb| {
+        set.fetch_or(size.seed == 8, Ordering::Relaxed);
+        let f = |x: &candle::Tensor, h: &candle::Tensor| (x + h)?.tanh();
+        Ok(Box::new(Rnn::from_cell(cells::Plain::new(size, vb, f)?)))
+    });
+    let comparison = Comparison { jobs: 1, ..comparison(vec![tanh("first"), cancels, tanh("last")]) };
+    let records = comparison.check()?.run(&Folder::create(temp.path())?, &cancel)?;
+    let ends: Vec<_> = records.runs.iter().map(|run| (run.variant.as_str(), run.seed, &run.status)).collect();
+    let expected = [
+        ("first", 7, &Status::Finished),
+        ("first", 8, &Status::Finished),
+        ("cancels", 7, &Status::Finished),
+        ("cancels", 8, &Status::Stopped),
+        ("last", 7, &Status::Finished), // and 8 has not begun
+    ];
+    assert_eq!(ends, expected);
+    assert_eq!(lines(temp.path(), "runs.jsonl")?.len(), 5);
+    let header: Value = serde_json::from_slice(&fs::read(temp.path().join("comparison.json"))?)?;
+    assert_eq!(header["interrupted"], true);
+    Ok(())
+}
+
+#[test]
+fn sizes_are_the_nearest_to_the_budget() -> Result<()> {
+    let (task, variant) = (tasks::by_name("adding", Some(5), None)?, tanh("t"));
+    let params = |hidden: usize| 2 * hidden + hidden * hidden + hidden + 1;
+    for budget in [5, 6, 8, 9, 100, 1000, 5000, 5001] {
+        let solved = Sizing::Params(budget).solve(&variant, task.as_ref())?;
+        let nearest = (1..200).min_by_key(|&hidden| params(hidden).abs_diff(budget)).expect("some");
+        assert_eq!(solved, (nearest, params(nearest)), "budget {budget}");
+    }
+    assert_eq!(Sizing::Hidden(9).solve(&variant, task.as_ref())?, (9, params(9)));
+    let error = Sizing::Params(4).solve(&variant, task.as_ref()).expect_err("too few").to_string();
+    assert_eq!(error, "params: expected at least 5, which t has with one hidden unit, got 4");
+    Ok(())
+}
+
+#[test]
+fn mistakes_are_found_before_anything_is_written() {
+    type Change = fn(&mut Comparison);
+    let cases: [(Change, &str); 17] = [
+        (|c| c.seeds = 0, "seeds: expected at least 1, got 0"),
+        (|c| c.seed_offset = u64::MAX, "seed-offset: expected less than 2^64 minus the number of seeds, got"),
+        (|c| c.jobs = 0, "jobs: expected at least 1, got 0"),
+        (|c| c.variants.clear(), "variants: expected at least one, got none"),
+        (|c| c.variants = vec![tanh("a"), tanh("a")], "variant a: expected once, got twice"),
+        (|c| c.variants = vec![tanh("../a")], "variant \"../a\": expected a name of letters, digits"),
+        (|c| c.settings.lr = f64::NAN, "lr: expected a positive number, got NaN"),
+        (|c| c.settings.lr = -1.0, "lr: expected a positive number, got -1"),
+        (|c| c.settings.lr = 0.0, "lr: expected a positive number, got 0"),
+        (|c| c.settings.clip = Some(-0.5), "clip: expected a positive number, got -0.5"),
+        (|c| c.settings.batch = 0, "batch: expected at least 1, got 0"),
+        (|c| c.settings.extent = Extent::Steps(0), "steps: expected at least 1, got 0"),
+        (|c| c.settings.extent = Extent::Epochs(2), "epochs: the task adding is generated and has no epochs"),
+        (|c| c.settings.sizing = Sizing::Hidden(0), "hidden: expected 1 to 8192 units, got 0"),
+        (
+            |c| c.settings.sizing = Sizing::Params(1 << 40),
+            "params: expected at most 67133441, which zebra has with 8192 hidden units, got 1099511627776",
+        ),
+        (|c| c.settings.sizing = Sizing::Params(3), "params: expected at least 5, which zebra has with one"),
+        (
+            |c| c.variants = vec![Variant::new("odd", |_, _| candle::bail!("expected an even number"))],
+            "variant odd with 1 hidden unit: expected an even number",
+        ),
+    ];
+    for (change, expected) in cases {
+        let mut comparison = two();
+        change(&mut comparison);
+        let error = comparison.check().err().expect("must be refused");
+        assert!(error.to_string().starts_with(expected), "{error}, expected {expected}");
+        assert_eq!(exit_code(&error), 2, "{error}");
+        assert_eq!(error.to_string().lines().count(), 1, "{error}");
+    }
+}
+
+#[test]
+fn the_quick_settings_are_short_and_valid() -> Result<()> {
+    for (name, length) in [("adding", 2), ("adding", 30), ("adding", 1000), ("copy", 10)] {
+        let task: Arc<dyn Task> = tasks::by_name(name, Some(length), None)?;
+        let settings = Settings::quick(task.as_ref());
+        settings.validate(task.as_ref())?;
+        let steps = settings.steps(task.as_ref());
+        assert!(
+            (10..=200).contains(&steps) && settings.held_out(task.as_ref()) <= 200,
+            "{name} {length}: {steps}"
+        );
+    }
+    Ok(())
+}

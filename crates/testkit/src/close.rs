@@ -1,0 +1,155 @@
+//! Comparisons that say what differs, where, and by how much.
+
+use crate::{Named, Result};
+use anyhow::{bail, ensure};
+use candle::{DType, Tensor};
+
+/// How close two tensors must be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Tolerance {
+    /// The same bits. A zero of the other sign is another value.
+    Bits,
+    /// The norm of the difference is at most this much of the norm of what is expected.
+    Norm(f64),
+    /// No element differs by more than this times the largest element that is expected, or times 1 if all are smaller.
+    Max(f64),
+}
+
+/// Checks that `found` is `expected`, within `tolerance`. A NaN is never close, unless the same bits are asked for.
+///
+/// # Errors
+/// If the shapes or dtypes differ, or the values differ by more: with the place of the largest difference, and its size.
+pub fn close(what: &str, found: &Tensor, expected: &Tensor, tolerance: Tolerance) -> Result<()> {
+    let (dims, wanted) = (found.dims(), expected.dims());
+    ensure!(dims == wanted, "{what}: expected the shape {wanted:?}, got {dims:?}");
+    let (dtype, wanted) = (found.dtype(), expected.dtype());
+    ensure!(dtype == wanted, "{what}: expected {wanted:?}, got {dtype:?}");
+    let (a, b) = (values(found)?, values(expected)?);
+    let fine = match tolerance {
+        Tolerance::Bits => a.iter().zip(&b).all(|(a, b)| a.to_bits() == b.to_bits()),
+        Tolerance::Norm(bound) => relative(&a, &b) <= bound,
+        Tolerance::Max(bound) => {
+            let bound = bound * largest(&b).max(1.0);
+            a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= bound)
+        }
+    };
+    ensure!(fine, "{what}: {}, allowed: {tolerance:?}", describe(&a, &b, expected.dims()));
+    Ok(())
+}
+
+/// [`close`] for every tensor of two collections, which must have the same names.
+///
+/// # Errors
+/// As [`close`]; if a name is missing on one side.
+pub fn all_close(what: &str, found: &Named, expected: &Named, tolerance: Tolerance) -> Result<()> {
+    let names = |named: &Named| named.keys().cloned().collect::<Vec<_>>();
+    let (has, wanted) = (names(found), names(expected));
+    ensure!(has == wanted, "{what}: expected {wanted:?}, got {has:?}");
+    let mut pairs = found.iter().zip(expected.values());
+    pairs.try_for_each(|((name, found), expected)| {
+        close(&format!("{what}, {name}"), found, expected, tolerance)
+    })
+}
+
+/// The norm of the difference, relative to the norm of `expected`; 0 if they are equal, even if both are zero.
+///
+/// # Errors
+/// Those of candle.
+pub fn deviation(found: &Tensor, expected: &Tensor) -> Result<f64> {
+    Ok(relative(&values(found)?, &values(expected)?))
+}
+
+/// Checks that an error begins with `expected`.
+///
+/// # Errors
+/// If there is no error, or it says something else.
+pub fn says<T>(what: &str, result: candle::Result<T>, expected: &str) -> Result<()> {
+    let Err(error) = result else { bail!("{what}: expected the error {expected:?}, got none") };
+    let text = error.to_string();
+    let found = text.lines().next().unwrap_or_default(); // candle may add a backtrace
+    ensure!(found.starts_with(expected), "{what}: expected the error {expected:?}, got {found:?}");
+    Ok(())
+}
+
+/// The values of any float tensor in f64, which holds each of them exactly.
+pub(crate) fn values(tensor: &Tensor) -> Result<Vec<f64>> {
+    Ok(tensor.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?)
+}
+
+pub(crate) fn norm(values: &[f64]) -> f64 {
+    values.iter().map(|value| value * value).sum::<f64>().sqrt()
+}
+
+fn largest(values: &[f64]) -> f64 {
+    values.iter().fold(0.0, |largest, value| value.abs().max(largest))
+}
+
+fn relative(a: &[f64], b: &[f64]) -> f64 {
+    let difference = norm(&a.iter().zip(b).map(|(a, b)| a - b).collect::<Vec<_>>());
+    if difference == 0.0 {
+        0.0
+    } else {
+        difference / norm(b)
+    }
+}
+
+/// Where they differ most, and by how much.
+fn describe(a: &[f64], b: &[f64], dims: &[usize]) -> String {
+    // A NaN against a number is the largest difference of all; so is another sign of zero, where nothing else differs.
+    let gap = |at: usize| match (a[at] - b[at]).abs() {
+        gap if gap.is_nan() && a[at].to_bits() != b[at].to_bits() => f64::INFINITY,
+        gap if gap == 0.0 && a[at].to_bits() != b[at].to_bits() => f64::MIN_POSITIVE,
+        gap => gap,
+    };
+    let worst = (0..a.len()).max_by(|&left, &right| gap(left).total_cmp(&gap(right))).unwrap_or(0);
+    let differing = (0..a.len()).filter(|&at| a[at].to_bits() != b[at].to_bits()).count();
+    let mut rest = worst;
+    let mut place = dims.iter().rev().map(|size| (rest % size, rest /= size).0).collect::<Vec<_>>();
+    place.reverse();
+    format!(
+        "{differing} of {} differ, most at {place:?}: expected {:e}, got {:e}; the difference is {:.1e} of the norm",
+        a.len(),
+        b[worst],
+        a[worst],
+        relative(a, b)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle::Device;
+
+    fn tensor(values: [f64; 4]) -> Tensor {
+        Tensor::new(&values, &Device::Cpu).and_then(|t| t.reshape((2, 2))).expect("four values")
+    }
+
+    #[test]
+    fn the_tolerances_mean_what_they_say() {
+        let b = tensor([3.0, 4.0, 0.0, 0.0]);
+        let passes = |a: [f64; 4], tolerance| close("t", &tensor(a), &b, tolerance).is_ok();
+        assert!(passes([3.0, 4.0, 0.0, 0.05], Tolerance::Norm(0.011)));
+        assert!(!passes([3.0, 4.0, 0.0, 0.05], Tolerance::Norm(0.009)));
+        assert!(passes([3.0, 4.0, 0.0, 0.05], Tolerance::Max(0.013)));
+        assert!(!passes([3.0, 4.0, 0.0, 0.05], Tolerance::Max(0.012)));
+        assert!(passes([3.0, 4.0, 0.0, 0.0], Tolerance::Bits));
+        assert!(!passes([3.0, 4.0, 0.0, -0.0], Tolerance::Bits));
+        for tolerance in [Tolerance::Norm(1e9), Tolerance::Max(1e9), Tolerance::Bits] {
+            assert!(!passes([3.0, 4.0, 0.0, f64::NAN], tolerance), "{tolerance:?}");
+        }
+        let zero = tensor([0.0; 4]);
+        assert!(close("t", &zero, &zero, Tolerance::Norm(0.0)).is_ok());
+        assert!(close("t", &b, &zero, Tolerance::Norm(1e9)).is_err(), "nothing is close to zero, relatively");
+    }
+
+    #[test]
+    fn the_message_names_the_place() {
+        let (a, b) = (tensor([1.0, 2.0, 3.5, 4.0]), tensor([1.0, 2.0, 3.0, 4.0]));
+        let error = close("dL/dxs", &a, &b, Tolerance::Norm(1e-3)).expect_err("must fail").to_string();
+        assert_eq!(
+            error,
+            "dL/dxs: 1 of 4 differ, most at [1, 0]: expected 3e0, got 3.5e0; the difference is 9.1e-2 of the norm, \
+             allowed: Norm(0.001)"
+        );
+    }
+}

@@ -1,0 +1,163 @@
+//! What the suite is run on: a cell with its options, or a wrapper around layers.
+
+use crate::{Steps, Taps};
+use candle::Result;
+use candle_nn::VarBuilder;
+use recurrent_core::{Cell, CellConfig, Layer, Path, Place, Rnn};
+use std::cell;
+
+/// A cell or a wrapper, as the suite sees it: how to build it, and what its documentation says of it.
+pub struct Subject {
+    pub(crate) build: Box<Build>,
+    pub(crate) documented: fn(usize, usize) -> usize,
+    pub(crate) counted: Option<Box<Counted>>,
+    pub(crate) square: bool,
+    pub(crate) ends: Ends,
+    pub(crate) zero_gradients: Vec<(&'static str, &'static str)>,
+    pub(crate) reads_xs_itself: Option<&'static str>,
+}
+
+type Build = dyn Fn(&Site) -> Result<Box<dyn Layer>> + Send + Sync;
+type Counted = dyn Fn(usize, usize) -> usize + Send + Sync;
+
+/// Where the output lies after which a layer ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ends {
+    /// At each example's last step.
+    Last,
+    /// The first half of the features at the last step, the second at the first.
+    Both,
+}
+
+/// By what a subject's cells are run over time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// A plain loop over `step`, the definition: [`Steps`].
+    Steps,
+    /// The replay of `step`.
+    Replay,
+    /// The kernel, of those cells that have one.
+    Kernel,
+    /// As the library chooses.
+    Auto,
+}
+
+/// Where a subject is built: sizes, weights, and the way in which its cells are run.
+pub struct Site<'a> {
+    /// The number of input features.
+    pub input: usize,
+    /// The number of units.
+    pub hidden: usize,
+    /// The weights.
+    pub vb: VarBuilder<'a>,
+    pub(crate) reverse: bool,
+    way: Way,
+    taps: Option<Taps>,
+    kernels: cell::Cell<usize>,
+}
+
+impl<'a> Site<'a> {
+    /// A place to build at, of these sizes.
+    pub fn new(way: Way, input: usize, hidden: usize, vb: VarBuilder<'a>) -> Self {
+        Self { input, hidden, vb, reverse: false, way, taps: None, kernels: cell::Cell::new(0) }
+    }
+
+    pub(crate) fn tapped(self, taps: Option<Taps>) -> Self {
+        Self { taps, ..self }
+    }
+
+    pub(crate) fn reversed(self, reverse: bool) -> Self {
+        Self { reverse, ..self }
+    }
+
+    /// How many of the cells built here have a kernel.
+    pub(crate) fn kernels(&self) -> usize {
+        self.kernels.get()
+    }
+
+    /// A cell over time at the bottom, the whole of a subject that is a cell.
+    ///
+    /// # Errors
+    /// As [`CellConfig::cell`].
+    pub fn cell<K: CellConfig>(&self, config: &K) -> Result<Box<dyn Layer>> {
+        self.at(Place { layer: 0, reverse: self.reverse }, self.input, config)
+    }
+
+    /// A cell over time at `place`, of `hidden` units on `input` features.
+    ///
+    /// # Errors
+    /// As [`CellConfig::cell`].
+    pub fn at<K: CellConfig>(&self, place: Place, input: usize, config: &K) -> Result<Box<dyn Layer>> {
+        let rnn = Rnn::at(place, input, self.hidden, config, self.vb.clone())?;
+        let has_kernel = rnn.cell().kernel().is_some();
+        self.kernels.set(self.kernels.get() + usize::from(has_kernel));
+        Ok(match self.way {
+            Way::Steps => Box::new(Steps::new(rnn.cell().clone(), place.reverse, self.taps.clone())),
+            Way::Replay => Box::new(rnn.on(Path::Replay)),
+            Way::Kernel if has_kernel => Box::new(rnn.on(Path::Kernel)),
+            Way::Kernel | Way::Auto => Box::new(rnn),
+        })
+    }
+}
+
+impl Subject {
+    /// A cell with its options. `documented` is the number of weights at (input, hidden) that its documentation states.
+    pub fn cell<K: CellConfig>(config: K, documented: fn(usize, usize) -> usize) -> Self {
+        let counted = config.clone();
+        Self {
+            counted: Some(Box::new(move |input, hidden| counted.param_count(input, hidden))),
+            ..Self::layer(move |site| site.cell(&config), documented)
+        }
+    }
+
+    /// A wrapper around layers, built out of cells from its [`Site`] and with the site's weights.
+    pub fn layer(
+        build: impl Fn(&Site) -> Result<Box<dyn Layer>> + Send + Sync + 'static,
+        documented: fn(usize, usize) -> usize,
+    ) -> Self {
+        Self {
+            build: Box::new(build),
+            documented,
+            counted: None,
+            square: false,
+            ends: Ends::Last,
+            zero_gradients: Vec::new(),
+            reads_xs_itself: None,
+        }
+    }
+
+    /// The same, at sizes where there are as many input features as units.
+    #[must_use]
+    pub fn square(self) -> Self {
+        Self { square: true, ..self }
+    }
+
+    /// The same, declared to run its topmost layer in both directions: the second half of its output ends at the first step.
+    #[must_use]
+    pub fn both_directions(self) -> Self {
+        Self { ends: Ends::Both, ..self }
+    }
+
+    /// The same, declared to give the weight `name` a gradient of exactly zero, for a reason.
+    #[must_use]
+    pub fn zero_gradient(mut self, name: &'static str, reason: &'static str) -> Self {
+        self.zero_gradients.push((name, reason));
+        self
+    }
+
+    /// The same, declared to read the input with operations of candle, for which candle computes gradients that nobody tracks.
+    #[must_use]
+    pub fn reads_xs_itself(self, reason: &'static str) -> Self {
+        Self { reads_xs_itself: Some(reason), ..self }
+    }
+
+    /// Whether this is a cell, rather than a wrapper.
+    pub(crate) fn is_cell(&self) -> bool {
+        self.counted.is_some()
+    }
+
+    /// Builds it.
+    pub(crate) fn build(&self, site: &Site) -> Result<Box<dyn Layer>> {
+        (self.build)(site)
+    }
+}

@@ -1,0 +1,180 @@
+//! The conformance suite over every cell with its options, and over every wrapper: a line each.
+
+use candle::{DType, Device, Result, Tensor};
+use candle_nn::{VarBuilder, VarMap};
+use recurrent::core::init::{Bias, Block, Init, Scheme};
+use recurrent::registry::variants;
+use recurrent::{
+    Bidirectional, CellConfig, GruConfig, Layer, LayerNormGruConfig, LayerNormLstmConfig, Lstm, LstmConfig,
+    Nonlinearity, OverTime, Pass, Path, Place, Residual, Sequence, Stack, VanillaConfig,
+};
+use recurrent_testkit::{conform, Site, Subject};
+
+// How many weights the documentation states, for `input` features and `hidden` units.
+
+fn per_gate(gates: usize, biases: usize, input: usize, hidden: usize) -> usize {
+    gates * hidden * (input + hidden + biases)
+}
+
+fn one(i: usize, h: usize) -> usize {
+    per_gate(1, 2, i, h)
+}
+
+fn three(i: usize, h: usize) -> usize {
+    per_gate(3, 2, i, h)
+}
+
+fn four(i: usize, h: usize) -> usize {
+    per_gate(4, 2, i, h)
+}
+
+fn normed_three(i: usize, h: usize) -> usize {
+    per_gate(3, 4, i, h)
+}
+
+fn normed_four(i: usize, h: usize) -> usize {
+    per_gate(4, 4, i, h) + 2 * h
+}
+
+// The cells, each with its options.
+conform! {
+    vanilla: Subject::cell(VanillaConfig::default(), one);
+    vanilla_relu: Subject::cell(relu(), one);
+    vanilla_without_bias: Subject::cell(VanillaConfig { bias: false, ..relu() }, |i, h| per_gate(1, 0, i, h));
+    vanilla_orthogonal: Subject::cell(VanillaConfig { init: orthogonal(), ..VanillaConfig::default() }, one);
+    irnn: Subject::cell(VanillaConfig::irnn(1.0), one);
+    lstm: Subject::cell(LstmConfig::default(), four);
+    lstm_without_bias: Subject::cell(LstmConfig { bias: false, ..LstmConfig::default() }, |i, h| per_gate(4, 0, i, h));
+    lstm_forget_bias: Subject::cell(LstmConfig::forget_bias(1.0), four);
+    lstm_chrono: Subject::cell(LstmConfig::chrono(20), four);
+    lstm_keras: Subject::cell(lstm_from(Init { scheme: Scheme::Keras, ..Init::default() }), four);
+    lstm_candle: Subject::cell(lstm_from(Init { scheme: Scheme::Candle, ..Init::default() }), four);
+    lstm_blocks: Subject::cell(lstm_from(blocks()), four);
+    gru: Subject::cell(GruConfig::default(), three);
+    gru_without_bias: Subject::cell(GruConfig { bias: false, ..GruConfig::default() }, |i, h| per_gate(3, 0, i, h));
+    gru_chrono: Subject::cell(GruConfig::chrono(20), three);
+    gru_memory_bias: Subject::cell(GruConfig { init: memory(2.0), ..GruConfig::default() }, three);
+    layernorm_lstm: Subject::cell(LayerNormLstmConfig::default(), normed_four);
+    layernorm_lstm_small_gain: Subject::cell(LayerNormLstmConfig { gain: 0.1, init: memory(1.0) }, normed_four);
+    layernorm_gru: Subject::cell(LayerNormGruConfig::default(), normed_three);
+    layernorm_gru_small_gain: Subject::cell(LayerNormGruConfig { gain: 0.1, init: memory(1.0) }, normed_three);
+    vanilla_over_time: Subject::cell(OverTime::<VanillaConfig>::default(), one);
+    lstm_over_time: Subject::cell(OverTime::new(LstmConfig::default(), 0.3), four);
+    gru_over_time: Subject::cell(OverTime::new(GruConfig::default(), 0.3), three);
+    layernorm_lstm_over_time: Subject::cell(OverTime::new(LayerNormLstmConfig::default(), 0.3), normed_four);
+}
+
+// The wrappers.
+conform! {
+    stack_of_3_lstm: Subject::layer(|site| stack(site, 3, forward, &lstm_config()), |i, h| four(i, h) + 2 * four(h, h));
+    stack_of_3_gru: Subject::layer(|site| stack(site, 3, forward, &gru_config()), |i, h| three(i, h) + 2 * three(h, h));
+    stack_of_3_over_time: Subject::layer(|site| stack(site, 3, forward, &over_time()), |i, h| one(i, h) + 2 * one(h, h));
+    stack_with_dropout: Subject::layer(dropout, |i, h| four(i, h) + 2 * four(h, h));
+    bidirectional_lstm: Subject::layer(|site| bottom(site, both, &lstm_config()), |i, h| 2 * four(i, h)).both_directions();
+    bidirectional_gru: Subject::layer(|site| bottom(site, both, &gru_config()), |i, h| 2 * three(i, h)).both_directions();
+    bidirectional_stack: Subject::layer(|site| stack(site, 2, both, &lstm_config()), |i, h| 2 * four(i, h) + 2 * four(2 * h, h))
+        .both_directions();
+    residual: Subject::layer(|site| bottom(site, around, &lstm_config()), |_, h| four(h, h)).square().reads_xs_itself(ADDS);
+    residual_with_projection: Subject::layer(|site| bottom(site, around, &lstm_config()), |i, h| four(i, h) + i * h)
+        .reads_xs_itself(ADDS);
+    residual_stack: Subject::layer(|site| stack(site, 2, around, &lstm_config()), |i, h| four(i, h) + i * h + four(h, h))
+        .reads_xs_itself(ADDS);
+    residual_bidirectional: Subject::layer(|site| bottom(site, around_both, &lstm_config()), |i, h| 2 * four(i, h) + 2 * i * h)
+        .both_directions()
+        .reads_xs_itself(ADDS);
+}
+
+/// Why candle leaves gradients for an untracked input.
+const ADDS: &str = "the residual is added by candle, which differentiates both sides of a sum or product";
+
+fn lstm_config() -> LstmConfig {
+    LstmConfig::default()
+}
+
+fn gru_config() -> GruConfig {
+    GruConfig::default()
+}
+
+fn over_time() -> OverTime<VanillaConfig> {
+    OverTime::default()
+}
+
+fn lstm_from(init: Init) -> LstmConfig {
+    LstmConfig { init, ..LstmConfig::default() }
+}
+
+/// Blocks of their own for single gates, and another seed.
+fn blocks() -> Init {
+    let gates = vec![("f".to_string(), Block::Identity { scale: 0.7 }), ("o".to_string(), Block::Scheme)];
+    Init { recurrent: Block::Orthogonal { gain: 0.9 }, gates, seed: 4, ..Init::default() }
+}
+
+fn relu() -> VanillaConfig {
+    VanillaConfig { nonlinearity: Nonlinearity::Relu, ..VanillaConfig::default() }
+}
+
+fn orthogonal() -> Init {
+    Init { recurrent: Block::Orthogonal { gain: 1.0 }, ..Init::default() }
+}
+
+fn memory(sum: f64) -> Init {
+    Init { memory: Bias::Sum(sum), ..Init::default() }
+}
+
+type Make<K> = fn(&Site, Place, usize, &K) -> Result<Box<dyn Layer>>;
+
+fn forward<K: CellConfig>(site: &Site, place: Place, input: usize, config: &K) -> Result<Box<dyn Layer>> {
+    site.at(place, input, config)
+}
+
+fn both<K: CellConfig>(site: &Site, place: Place, input: usize, config: &K) -> Result<Box<dyn Layer>> {
+    let reverse = site.at(Place { reverse: true, ..place }, input, config)?;
+    Ok(Box::new(Bidirectional::new(site.at(place, input, config)?, reverse)?))
+}
+
+fn around<K: CellConfig>(site: &Site, place: Place, input: usize, config: &K) -> Result<Box<dyn Layer>> {
+    Ok(Box::new(Residual::new(site.at(place, input, config)?, place, 0, site.vb.clone())?))
+}
+
+fn around_both<K: CellConfig>(site: &Site, place: Place, input: usize, config: &K) -> Result<Box<dyn Layer>> {
+    Ok(Box::new(Residual::new(both(site, place, input, config)?, place, 0, site.vb.clone())?))
+}
+
+fn bottom<K: CellConfig>(site: &Site, make: Make<K>, config: &K) -> Result<Box<dyn Layer>> {
+    make(site, Place::default(), site.input, config)
+}
+
+fn stack<K: CellConfig>(site: &Site, layers: usize, make: Make<K>, config: &K) -> Result<Box<dyn Layer>> {
+    Ok(Box::new(Stack::build(layers, site.input, |place, input| make(site, place, input, config))?))
+}
+
+fn dropout(site: &Site) -> Result<Box<dyn Layer>> {
+    let stack = Stack::build(3, site.input, |place, input| site.at(place, input, &LstmConfig::default()))?;
+    Ok(Box::new(stack.with_dropout(0.4)?))
+}
+
+#[test]
+fn every_variant_of_the_registry_has_the_weights_that_it_counts() -> Result<()> {
+    for entry in variants() {
+        let vars = VarMap::new();
+        let spec = entry.spec.suited(20, 1);
+        let layer = spec.build(3, 5, VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu))?;
+        let found: usize = layer.params().iter().map(|(_, param)| param.elem_count()).sum();
+        assert_eq!(found, spec.param_count(3, 5)?, "{}", entry.name);
+        let xs = Sequence::padded(Tensor::ones((2, 7, 3), DType::F64, &Device::Cpu)?, &[7, 2])?;
+        let (ys, _) = layer.run(&xs, None, &Pass::train(1, 1))?;
+        assert_eq!(ys.values().dims(), [2, 7, 5], "{}", entry.name);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_kernel_that_is_not_there_is_refused() -> Result<()> {
+    let vb = VarBuilder::zeros(DType::BF16, &Device::Cpu);
+    let layer = Lstm::new(3, 5, &LstmConfig::default(), vb)?.on(Path::Kernel);
+    let xs = Tensor::zeros((2, 7, 3), DType::BF16, &Device::Cpu)?;
+    let error = layer.run(&Sequence::new(xs)?, None, &Pass::default()).map(drop);
+    recurrent_testkit::close::says("bf16", error, "kernel: ").expect("refused");
+    assert!(layer.explain(DType::BF16, &Device::Cpu).starts_with("kernel: "));
+    Ok(())
+}

@@ -1,0 +1,196 @@
+//! Every reference file of `tests/data`: outputs, final states, the loss and all gradients, against PyTorch, by the loop over `step`, by
+//! replay and by kernel.
+
+use anyhow::{bail, ensure, Context};
+use candle::{DType, Tensor};
+use recurrent::{
+    Bidirectional, CellConfig, GruConfig, Layer, LayerNormGruConfig, LayerNormLstmConfig, LstmConfig,
+    Nonlinearity, OverTime, Place, Residual, Stack, VanillaConfig,
+};
+use recurrent_testkit::reference::{cases, load, Case, Reference};
+use recurrent_testkit::{close, Named, Reads, Result, Site, Size, Subject, Tolerance, Trial, Way};
+
+/// A test for each case, in both dtypes, and their list.
+macro_rules! references {
+    ($($name:ident: $case:literal;)*) => {
+        $(#[test]
+        fn $name() -> Result<()> {
+            check($case)
+        })*
+
+        const CASES: &[&str] = &[$($case),*];
+    };
+}
+
+references! {
+    vanilla_tanh: "vanilla-tanh-1layer";
+    vanilla_tanh_both_ways_with_lengths: "vanilla-tanh-2layers-bidirectional-lengths";
+    vanilla_tanh_wide: "vanilla-tanh-1layer-hidden17";
+    vanilla_relu: "vanilla-relu-1layer";
+    lstm: "lstm-1layer";
+    lstm_with_lengths: "lstm-1layer-lengths";
+    lstm_3_layers: "lstm-3layers";
+    lstm_both_ways_with_lengths: "lstm-2layers-bidirectional-lengths";
+    lstm_without_bias: "lstm-1layer-nobias";
+    lstm_wide: "lstm-1layer-hidden17";
+    gru: "gru-1layer";
+    gru_3_layers: "gru-3layers";
+    gru_both_ways_with_lengths: "gru-2layers-bidirectional-lengths";
+    gru_without_bias: "gru-1layer-nobias";
+    gru_wide: "gru-1layer-hidden17";
+    layernorm_lstm: "layernorm-lstm";
+    layernorm_lstm_with_lengths: "layernorm-lstm-lengths";
+    layernorm_lstm_from_zero: "layernorm-lstm-zerostart";
+    layernorm_lstm_wide: "layernorm-lstm-hidden17";
+    layernorm_gru: "layernorm-gru";
+    layernorm_gru_wide: "layernorm-gru-hidden17";
+    residual_over_time_tanh: "residual-time-tanh";
+    residual_over_time_lstm: "residual-time-lstm";
+    residual_over_time_lstm_with_lengths: "residual-time-lstm-lengths";
+    residual_over_depth: "residual-depth-lstm";
+    residual_over_depth_with_lengths: "residual-depth-lstm-lengths";
+}
+
+#[test]
+fn every_reference_file_has_its_test() -> Result<()> {
+    let mut expected: Vec<_> =
+        CASES.iter().flat_map(|case| [format!("{case}-f32"), format!("{case}-f64")]).collect();
+    expected.sort();
+    assert_eq!(cases()?, expected);
+    Ok(())
+}
+
+/// f64 to 1e-13 of each tensor's norm, f32 to 2e-5 of its largest element, or of 1.
+fn check(case: &str) -> Result<()> {
+    for (dtype, tolerance) in [("f64", Tolerance::Norm(1e-13)), ("f32", Tolerance::Max(2e-5))] {
+        let reference = load(&format!("{case}-{dtype}"))?;
+        let subject = subject(&reference.case)?;
+        let Case { batch, time, input, hidden, ref lengths, .. } = reference.case;
+        let trial = Trial {
+            size: Size { batch, time, input, hidden },
+            lengths: lengths.clone(),
+            reads: Reads::Both,
+            dtype: if dtype == "f32" { DType::F32 } else { DType::F64 },
+            ..Trial::new(&subject)
+        };
+        let (leaves, expected) = sort(&reference)?;
+        for way in [vec![Way::Steps], trial.ways()?].concat() {
+            let trial = Trial { way, ..trial.clone() };
+            let outcome = trial.run(&leaves)?;
+            let grads =
+                outcome.grads.into_iter().map(|(name, gradient)| (format!("gradient of {name}"), gradient));
+            let found: Named = outcome.values.into_iter().chain(grads).collect();
+            ensure!(
+                found.keys().eq(expected.keys()),
+                "{case}: expected {:?}, got {:?}",
+                expected.keys(),
+                found.keys()
+            );
+            for (name, found) in &found {
+                let what = format!("{case}, {}, {name}, against PyTorch {}", trial.name(), reference.torch);
+                close(&what, found, &expected[name], tolerance)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What goes in, and what must come out, by the names of a trial.
+fn sort(reference: &Reference) -> Result<(Named, Named)> {
+    let (mut leaves, mut expected) = (Named::new(), Named::new());
+    for (name, tensor) in &reference.tensors {
+        let of_state = |name: &str, end: &str| {
+            name.strip_suffix(end).filter(|field| ["h", "c"].contains(field)).map(str::to_string)
+        };
+        let put = |named: &mut Named, prefix: &str, field: &str| -> Result<()> {
+            for (part, tensor) in parts(&reference.case, tensor)? {
+                named.insert(format!("{prefix}{part}{field}"), tensor);
+            }
+            Ok(())
+        };
+        match name.split_once('.') {
+            _ if name == "xs" || name == "loss.ys" => drop(leaves.insert(name.clone(), tensor.clone())),
+            _ if name == "ys" || name == "loss" => drop(expected.insert(name.clone(), tensor.clone())),
+            _ if name == "lengths" => {}
+            Some(("param", _)) => drop(leaves.insert(name.clone(), tensor.clone())),
+            Some(("loss", end)) => put(&mut leaves, "loss.end.", &of_state(end, "n").context("a field")?)?,
+            Some(("grad", "xs")) => drop(expected.insert("gradient of xs".to_string(), tensor.clone())),
+            Some(("grad", leaf)) => match of_state(leaf, "0") {
+                Some(field) => put(&mut expected, "gradient of carry.", &field)?,
+                None => drop(expected.insert(format!("gradient of param.{leaf}"), tensor.clone())),
+            },
+            _ => match (of_state(name, "0"), of_state(name, "n")) {
+                (Some(field), _) => put(&mut leaves, "carry.", &field)?,
+                (_, Some(field)) => put(&mut expected, "end.", &field)?,
+                _ => bail!("{}: nothing is known of {name}", reference.file),
+            },
+        }
+    }
+    Ok((leaves, expected))
+}
+
+/// A state `(layers * directions, batch, hidden)` cut into the parts of a carry: `0.1.` is the reversed direction at the bottom.
+fn parts(case: &Case, state: &Tensor) -> Result<Vec<(String, Tensor)>> {
+    let directions = 1 + usize::from(case.bidirectional);
+    let name = |index: usize| {
+        let layer = if is_stack(case) { format!("{}.", index / directions) } else { String::new() };
+        let direction = if case.bidirectional { format!("{}.", index % directions) } else { String::new() };
+        layer + &direction
+    };
+    (0..state.dim(0)?).map(|index| Ok((name(index), state.get(index)?.contiguous()?))).collect()
+}
+
+fn is_stack(case: &Case) -> bool {
+    case.layers > 1
+}
+
+/// The layers that a case is about.
+fn subject(case: &Case) -> Result<Subject> {
+    let alpha = || case.options["alpha"].as_f64().context("alpha");
+    let bias = case.bias;
+    Ok(match (case.family.as_str(), case.nonlinearity.as_deref()) {
+        ("vanilla", Some(name)) => {
+            let nonlinearity = match name {
+                "tanh" => Nonlinearity::Tanh,
+                "relu" => Nonlinearity::Relu,
+                other => bail!("nothing is known of {other}"),
+            };
+            layers(case, VanillaConfig { nonlinearity, bias, ..VanillaConfig::default() })
+        }
+        ("lstm", None) => layers(case, LstmConfig { bias, ..LstmConfig::default() }),
+        ("gru", None) => layers(case, GruConfig { bias, ..GruConfig::default() }),
+        ("layernorm-lstm", None) => layers(case, LayerNormLstmConfig::default()),
+        ("layernorm-gru", None) => layers(case, LayerNormGruConfig::default()),
+        ("residual-time-tanh", None) => layers(case, OverTime::new(VanillaConfig::default(), alpha()?)),
+        ("residual-time-lstm", None) => layers(case, OverTime::new(LstmConfig::default(), alpha()?)),
+        ("residual-depth-lstm", None) => layers(case, LstmConfig::default()),
+        other => bail!("nothing is known of {other:?}"),
+    })
+}
+
+fn layers<K: CellConfig>(case: &Case, config: K) -> Subject {
+    let case = case.clone();
+    Subject::layer(
+        move |site| {
+            let mut stack = (0..case.layers)
+                .map(|layer| one(&case, site, layer, &config))
+                .collect::<candle::Result<Vec<_>>>()?;
+            Ok(if is_stack(&case) { Box::new(Stack::new(stack)?) } else { stack.remove(0) })
+        },
+        |_, _| 0,
+    )
+}
+
+fn one<K: CellConfig>(case: &Case, site: &Site, layer: usize, config: &K) -> candle::Result<Box<dyn Layer>> {
+    let place = Place::layer(layer);
+    let input = if layer == 0 { site.input } else { site.hidden * (1 + usize::from(case.bidirectional)) };
+    let forward = site.at(place, input, config)?;
+    if case.bidirectional {
+        let reverse = site.at(Place { reverse: true, ..place }, input, config)?;
+        return Ok(Box::new(Bidirectional::new(forward, reverse)?));
+    }
+    Ok(match case.family.as_str() {
+        "residual-depth-lstm" => Box::new(Residual::new(forward, place, 0, site.vb.clone())?),
+        _ => forward,
+    })
+}

@@ -1,0 +1,155 @@
+//! Half-lives of the gradient at initialisation that are known from elsewhere: an LSTM by its forget bias, and a tanh network by its
+//! spectral radius.
+//!
+//! H = 64, B = 32, T = 200, the adding problem, MSE at the last step, f32. A half-life is fitted to the median over examples of the
+//! norm of dL/dc_{T-k} (partial, h held fixed), of dL/dh_{T-k} for the tanh network, at the lags 10 to 190 above 1e-30. The ranges
+//! hold for each of seven draws; growth is written as an infinite half-life. Where draws differ by whole factors their median has a
+//! range of its own.
+//!
+//! The values to compare with come from three draws of another program:
+//!
+//! | forget bias | PyTorch's initialisation | W_x from 0.3 N(0, 1), W_h from N(0, 1/H), other biases 0 |
+//! |---|---|---|
+//! | -2 | 0.5 | 0.7 |
+//! | 0 | 1.6 | 2.1-2.9 |
+//! | 1 | 4.0-5.2 | 7-23 |
+//! | 3 | 129, or growth | growth |
+//! | 5, 7 | - | growth |
+//! | chrono U(1, 199), b_i = -b_f | 89-102 | 96-116 |
+//!
+//! tanh, W_h from N(0, s²/H): s = 0.5: 1.0-1.1; s = 1: 7.7-27.8; s = 1.5: explodes.
+
+use anyhow::{ensure, Context, Result};
+use candle::{DType, Device, Module};
+use candle_nn::{VarBuilder, VarMap};
+use recurrent::core::init::{linear, Bias, Init, Scheme};
+use recurrent::{CellConfig, Keep, Layer, LstmConfig, Pass, Recorder, Rnn, Trace, VanillaConfig};
+use recurrent_harness::measure::{decay, Profile, Underflow};
+use recurrent_harness::task::{BatchDraw, Split, Task};
+use recurrent_harness::tasks::Adding;
+use std::ops::RangeInclusive;
+
+const STEPS: usize = 200;
+const HIDDEN: usize = 64;
+const BATCH: usize = 32;
+const DRAWS: u64 = 7;
+
+const PYTORCH: Scheme = Scheme::PyTorch;
+const NORMAL: Scheme = Scheme::Normal { input: 0.3, recurrent: 1.0 };
+const GROWS: f64 = f64::INFINITY;
+
+/// A test for each row.
+macro_rules! rows {
+    ($($name:ident: $row:expr;)*) => {$(
+        #[test]
+        fn $name() -> Result<()> {
+            $row
+        }
+    )*};
+}
+
+rows! {
+    pytorch_bias_minus_2: lstm(PYTORCH, Bias::Sum(-2.0), 0.4..=0.6, 0.45..=0.55);
+    pytorch_bias_0: lstm(PYTORCH, Bias::Sum(0.0), 1.3..=1.8, 1.4..=1.7);
+    pytorch_bias_1: lstm(PYTORCH, Bias::Sum(1.0), 3.8..=5.6, 4.0..=5.2);
+    pytorch_bias_3: lstm(PYTORCH, Bias::Sum(3.0), 60.0..=GROWS, 100.0..=GROWS);
+    pytorch_bias_5: lstm(PYTORCH, Bias::Sum(5.0), GROWS..=GROWS, GROWS..=GROWS);
+    pytorch_bias_7: lstm(PYTORCH, Bias::Sum(7.0), GROWS..=GROWS, GROWS..=GROWS);
+    pytorch_chrono: lstm(PYTORCH, Bias::Chrono { longest: STEPS }, 75.0..=120.0, 85.0..=105.0);
+    normal_bias_minus_2: lstm(NORMAL, Bias::Sum(-2.0), 0.55..=0.8, 0.6..=0.75);
+    normal_bias_0: lstm(NORMAL, Bias::Sum(0.0), 1.9..=3.0, 2.1..=2.9);
+    normal_bias_1: lstm(NORMAL, Bias::Sum(1.0), 6.5..=35.0, 7.0..=23.0);
+    normal_bias_3: lstm(NORMAL, Bias::Sum(3.0), 40.0..=GROWS, GROWS..=GROWS);
+    normal_bias_5: lstm(NORMAL, Bias::Sum(5.0), GROWS..=GROWS, GROWS..=GROWS);
+    normal_bias_7: lstm(NORMAL, Bias::Sum(7.0), GROWS..=GROWS, GROWS..=GROWS);
+    normal_chrono: lstm(NORMAL, Bias::Chrono { longest: STEPS }, 85.0..=130.0, 92.0..=118.0);
+    tanh_half: tanh(0.5, 0.9..=1.4, 1.0..=1.2);
+    tanh_one: tanh(1.0, 3.4..=30.0, 5.0..=27.8);
+    tanh_one_and_a_half: tanh(1.5, 8.0..=GROWS, GROWS..=GROWS);
+}
+
+fn lstm(scheme: Scheme, memory: Bias, every: RangeInclusive<f64>, middle: RangeInclusive<f64>) -> Result<()> {
+    let config =
+        |seed| LstmConfig { init: Init { seed, scheme, memory, ..Init::default() }, ..LstmConfig::default() };
+    let mut found = Vec::new();
+    for seed in 0..DRAWS {
+        let traces = traces(seed, &config(seed))?;
+        let c = traces.iter().find(|trace| trace.field == "c").context("c is recorded")?;
+        // The loss reads h_T alone, so with h held fixed c_T changes nothing. The total derivative is not zero there.
+        ensure!(c.norms_at(0).all(|norm| norm == 0.0), "dL/dc_T is not the partial derivative");
+        ensure!(c.norms_at(1).all(|norm| norm > 0.0), "dL/dc at lag 1 is zero");
+        found.push(half_life(c)?);
+    }
+    within(&mut found, every, middle)
+}
+
+/// As `NORMAL` with recurrent weights from N(0, `s`²/H).
+fn tanh(s: f64, every: RangeInclusive<f64>, middle: RangeInclusive<f64>) -> Result<()> {
+    let mut found = Vec::new();
+    for seed in 0..DRAWS {
+        let scheme = Scheme::Normal { input: 0.3, recurrent: s };
+        let init = Init { seed, scheme, ..Init::default() };
+        let traces = traces(seed, &VanillaConfig { init, ..VanillaConfig::default() })?;
+        found.push(half_life(&traces[0])?);
+    }
+    within(&mut found, every, middle)
+}
+
+/// What is recorded at the start, on a batch of the adding problem.
+fn traces<K: CellConfig>(seed: u64, config: &K) -> Result<Vec<Trace>> {
+    let (vars, device) = (VarMap::new(), Device::Cpu);
+    let vb = VarBuilder::from_varmap(&vars, DType::F32, &device);
+    let layer = Rnn::new(2, HIDDEN, config, vb.pp("layer"))?;
+    let read_out = linear(seed, HIDDEN, 1, &vb.pp("read_out"))?;
+    let draw = BatchDraw { split: Split::Train, seed, step: 0, batch: BATCH };
+    let batch = Adding::new(STEPS)?.batch(draw, DType::F32, &device)?;
+    let recorder = Recorder::new(Keep::Norms);
+    let (last, _) = layer.last(&batch.xs, None, &Pass::train(seed, 0).record(&recorder))?;
+    let error = (read_out.forward(&last)? - &batch.targets)?;
+    error.sqr()?.mean_all()?.backward()?;
+    Ok(recorder.take())
+}
+
+/// The half-life of a trace; infinite where the gradient grows.
+fn half_life(trace: &Trace) -> Result<f64> {
+    let fit = decay(&Profile::of(trace).median, STEPS).context("the profile can be fitted")?;
+    Ok(fit.half_life().unwrap_or(f64::INFINITY))
+}
+
+fn within(found: &mut [f64], every: RangeInclusive<f64>, middle: RangeInclusive<f64>) -> Result<()> {
+    found.sort_by(f64::total_cmp);
+    let outside: Vec<_> = found.iter().filter(|half_life| !every.contains(half_life)).collect();
+    ensure!(outside.is_empty(), "half-lives of {found:?} steps; {outside:?} lie outside of {every:?}");
+    let median = found[found.len() / 2];
+    ensure!(
+        middle.contains(&median),
+        "half-lives of {found:?} steps; their median lies outside of {middle:?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn zz() -> Result<()> {
+    for (n, scheme, b) in
+        [("pt-2", PYTORCH, -2.), ("pt0", PYTORCH, 0.), ("n-2", NORMAL, -2.), ("n0", NORMAL, 0.)]
+    {
+        for seed in 0..4 {
+            let config = LstmConfig {
+                init: Init { seed, scheme, memory: Bias::Sum(b), ..Init::default() },
+                ..LstmConfig::default()
+            };
+            for t in traces(seed, &config)? {
+                let p = Profile::of(&t);
+                println!(
+                    "ZZ {n} {} {:?} zeros {:?} g200 {:?} zero share {}",
+                    t.field,
+                    Underflow::of(&p),
+                    (2..=200).find(|&k| p.zeros[k] > 0.),
+                    p.median[200],
+                    p.zeros[199]
+                );
+            }
+        }
+    }
+    Ok(())
+}
