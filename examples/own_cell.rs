@@ -43,7 +43,8 @@ impl Cell for MinimalCell {
     }
 
     fn step(&self, x: &Tensor, s: &Hidden) -> Result<Hidden> {
-        let ([a_f, a_n], [b_f, b_n]) = (chunk_gates(&self.0.input(x)?)?, chunk_gates(&self.0.recurrent(&s.h)?)?);
+        let ([a_f, a_n], [b_f, b_n]) =
+            (chunk_gates(&self.0.input(x)?)?, chunk_gates(&self.0.recurrent(&s.h)?)?);
         let f = sigmoid(&(a_f + b_f)?)?;
         let n = (a_n + (&f * b_n)?)?.tanh()?;
         Ok(Hidden { h: (&s.h + (f * (n - &s.h)?)?)? })
@@ -79,7 +80,10 @@ fn main() -> Result<()> {
     let reached = stack.params().iter().filter(|(_, param)| grads.get(param).is_some()).count();
     println!("{reached} of {} parameters have a gradient", stack.params().len());
     for trace in recorder.take() {
-        println!("layer {}: |dL/dh| at lag 0, 10, 100: {:.1e} {:.1e} {:.1e}", trace.place.layer, trace.sums[0], trace.sums[10], trace.sums[100]);
+        println!(
+            "layer {}: |dL/dh| at lag 0, 10, 100: {:.1e} {:.1e} {:.1e}",
+            trace.place.layer, trace.sums[0], trace.sums[10], trace.sums[100]
+        );
     }
     Ok(())
 }

@@ -32,8 +32,12 @@ fn main() -> Result<()> {
     println!("carry of layer 1, forward: {:?}", carry.part(1)?.part(0)?.field("h")?.dims());
 
     // What the padding holds changes nothing: an example alone gives the same.
-    let (alone, _) = gru.run(&Sequence::collate(&[Tensor::ones((2, 3), DType::F32, &device)?])?, None, &Pass::default())?;
+    let (alone, _) =
+        gru.run(&Sequence::collate(&[Tensor::ones((2, 3), DType::F32, &device)?])?, None, &Pass::default())?;
     let difference = (alone.values().get(0)? - ys.values().get(1)?.narrow(0, 0, 2)?)?.abs()?.max_all()?;
-    println!("the example of 2 steps, alone against in the batch: differs by {}", difference.to_scalar::<f32>()?);
+    println!(
+        "the example of 2 steps, alone against in the batch: differs by {}",
+        difference.to_scalar::<f32>()?
+    );
     Ok(())
 }

@@ -29,7 +29,11 @@ fn main() -> Result<()> {
     for t in 0..3 {
         let x = Tensor::full(t as f32, (1, 3), &device)?; // (batch, input)
         state = cell.step(&x, &state)?;
-        println!("t = {t}: h = {:.4?}, c = {:.4?}", state.h.to_vec2::<f32>()?[0], state.c.to_vec2::<f32>()?[0]);
+        println!(
+            "t = {t}: h = {:.4?}, c = {:.4?}",
+            state.h.to_vec2::<f32>()?[0],
+            state.c.to_vec2::<f32>()?[0]
+        );
     }
     Ok(())
 }

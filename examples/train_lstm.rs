@@ -63,7 +63,11 @@ fn main() -> Result<()> {
         if step % 50 == 49 {
             let right = log_softmax(&logits, 1)?.argmax(1)?.eq(&classes)?.to_dtype(DType::F32)?.mean_all()?;
             let right = right.to_scalar::<f32>()?;
-            println!("step {:3}: loss {loss:.4}, right {right:.2}, gradient norm {:.3}", step + 1, clip.before);
+            println!(
+                "step {:3}: loss {loss:.4}, right {right:.2}, gradient norm {:.3}",
+                step + 1,
+                clip.before
+            );
         }
     }
     Ok(())

@@ -19,7 +19,9 @@ use recurrent::{Directions, Keep, Layer, LstmConfig, Pass, Recorder, Sequence, S
 
 fn main() -> Result<()> {
     let (batch, time) = (16, 100);
-    for (name, config) in [("PyTorch's forget bias", LstmConfig::default()), ("chrono", LstmConfig::chrono(time))] {
+    for (name, config) in
+        [("PyTorch's forget bias", LstmConfig::default()), ("chrono", LstmConfig::chrono(time))]
+    {
         let vars = VarMap::new();
         let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
         let lstm = Stack::of(2, Directions::Forward, 4, 32, &config, vb.pp("lstm"))?;

@@ -52,7 +52,7 @@ rows! {
     pytorch_bias_minus_2: lstm(PYTORCH, Bias::Sum(-2.0), 0.4..=0.6, 0.45..=0.55);
     pytorch_bias_0: lstm(PYTORCH, Bias::Sum(0.0), 1.3..=1.8, 1.4..=1.7);
     pytorch_bias_1: lstm(PYTORCH, Bias::Sum(1.0), 3.8..=5.6, 4.0..=5.2);
-    pytorch_bias_3: lstm(PYTORCH, Bias::Sum(3.0), 60.0..=GROWS, 100.0..=GROWS);
+    pytorch_bias_3: lstm(PYTORCH, Bias::Sum(3.0), 45.0..=GROWS, GROWS..=GROWS);
     pytorch_bias_5: lstm(PYTORCH, Bias::Sum(5.0), GROWS..=GROWS, GROWS..=GROWS);
     pytorch_bias_7: lstm(PYTORCH, Bias::Sum(7.0), GROWS..=GROWS, GROWS..=GROWS);
     pytorch_chrono: lstm(PYTORCH, Bias::Chrono { longest: STEPS }, 75.0..=120.0, 85.0..=105.0);
@@ -128,28 +128,31 @@ fn within(found: &mut [f64], every: RangeInclusive<f64>, middle: RangeInclusive<
     Ok(())
 }
 
+/// Every draw's gradient of h is exactly zero in f32 at lag 199 where it halves faster than every 1.3 steps; where it halves
+/// every 1.5, single elements are, and every 2.3 it still lies ten decades above the smallest numbers.
 #[test]
-fn zz() -> Result<()> {
-    for (n, scheme, b) in
-        [("pt-2", PYTORCH, -2.), ("pt0", PYTORCH, 0.), ("n-2", NORMAL, -2.), ("n0", NORMAL, 0.)]
-    {
-        for seed in 0..4 {
-            let config = LstmConfig {
-                init: Init { seed, scheme, memory: Bias::Sum(b), ..Init::default() },
-                ..LstmConfig::default()
-            };
-            for t in traces(seed, &config)? {
-                let p = Profile::of(&t);
-                println!(
-                    "ZZ {n} {} {:?} zeros {:?} g200 {:?} zero share {}",
-                    t.field,
-                    Underflow::of(&p),
-                    (2..=200).find(|&k| p.zeros[k] > 0.),
-                    p.median[200],
-                    p.zeros[199]
-                );
-            }
+fn what_falls_fast_underflows_and_is_counted() -> Result<()> {
+    let lstm = |seed, scheme, sum| {
+        let init = Init { seed, scheme, memory: Bias::Sum(sum), ..Init::default() };
+        traces(seed, &LstmConfig { init, ..LstmConfig::default() })
+    };
+    for seed in 0..DRAWS {
+        let init = Init { seed, scheme: Scheme::Normal { input: 0.3, recurrent: 0.5 }, ..Init::default() };
+        let tanh = traces(seed, &VanillaConfig { init, ..VanillaConfig::default() })?;
+        for traces in [lstm(seed, PYTORCH, -2.0)?, lstm(seed, NORMAL, -2.0)?, tanh] {
+            let profile = Profile::of(&traces[0]);
+            ensure!(
+                (profile.median[STEPS - 1], profile.zeros[STEPS - 1]) == (0.0, 1.0),
+                "seed {seed}: no underflow"
+            );
+            let first = Underflow::of(&profile).first.context("there is underflow")?;
+            ensure!((40..130).contains(&first), "seed {seed}: underflow from lag {first}");
         }
+        let zeros = Profile::of(&lstm(seed, PYTORCH, 0.0)?[0]).zeros;
+        ensure!(zeros[..=150].iter().all(|&share| share == 0.0), "seed {seed}: zeros before lag 150");
+        ensure!(zeros.iter().any(|&share| share > 0.0), "seed {seed}: no zeros at all");
+        let slow = Profile::of(&lstm(seed, NORMAL, 0.0)?[0]);
+        ensure!(Underflow::of(&slow).lags == 0, "seed {seed}: underflow where there is none");
     }
     Ok(())
 }

@@ -109,6 +109,10 @@ impl<F: Float, R: Rule> Chunk<'_, F, R> {
             let last = (first + block).min(steps);
             for t in (first..last).rev() {
                 self.add_outputs(grad_ys, t, dh);
+                if probes.is_empty() {
+                    flush(dh);
+                    flush(dc);
+                }
                 self.probe(probes, t + 1, dh, dc);
                 let at = (t - first) * count * rows..(t - first + 1) * count * rows;
                 let d_input = &mut scratch.input[at.clone()];
@@ -130,6 +134,10 @@ impl<F: Float, R: Rule> Chunk<'_, F, R> {
                     d_own: &mut grads.own,
                     scratch: &mut work,
                 });
+                if probes.is_empty() {
+                    flush(d_input);
+                    flush(d_recurrent);
+                }
                 let through = if R::APART { &*d_recurrent } else { &*d_input };
                 let hh = (&self.weights.hh[..], Shape::rows(rows, hidden));
                 add_product(
@@ -221,6 +229,14 @@ impl<F: Float, R: Rule> Chunk<'_, F, R> {
                 }
             }
         }
+    }
+}
+
+/// Sets subnormal numbers to zero. A gradient that vanishes passes through them, and arithmetic on them is a hundred times slower; so
+/// they live on only where somebody records, and wants to know.
+fn flush<F: Float>(values: &mut [F]) {
+    for value in values {
+        *value = if value.magnitude() < F::SMALLEST { F::ZERO } else { *value };
     }
 }
 

@@ -2,7 +2,7 @@
 
 use candle::WithDType;
 use recurrent_core::Element;
-use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
+use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
 /// f32 or f64, with the functions that gates need.
 ///
@@ -20,12 +20,15 @@ pub trait Float:
     + Div<Output = Self>
     + Neg<Output = Self>
     + AddAssign
+    + SubAssign
     + MulAssign
 {
     /// 0.
     const ZERO: Self;
     /// 1.
     const ONE: Self;
+    /// The smallest positive normal number.
+    const SMALLEST: Self;
 
     /// √x.
     fn root(self) -> Self;
@@ -70,6 +73,7 @@ macro_rules! float {
         impl Float for $float {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
+            const SMALLEST: Self = <$float>::MIN_POSITIVE;
 
             #[inline(always)]
             fn root(self) -> Self {

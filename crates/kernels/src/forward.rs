@@ -85,7 +85,7 @@ impl<F: Float, R: Rule> Chunk<'_, F, R> {
                 let (h_before, h) = around(&mut reserve.h, at, state);
                 let (c_before, c) = around(&mut reserve.c, at, memory);
                 let hh_t = (&self.weights.hh_t[..], Shape::rows(hidden, rows));
-                let before = (&*h_before, Shape::rows(count, hidden));
+                let before = (h_before, Shape::rows(count, hidden));
                 if R::APART {
                     recurrent
                         .chunks_exact_mut(rows)

@@ -98,8 +98,9 @@ impl<R: Rule> Kernel<R> {
         let done: Vec<_> = with_values::<F, _>(&call.xs, |xs| {
             let mut parts = Parts::new(&mut dh, &mut dc, &mut dxs, hidden, time * input);
             let work = self.chunks(call, weights, xs).map(|chunk| (parts.next(chunk.rows.len()), chunk));
-            let work: Vec<_> = work.zip(chunks).collect();
-            let run = |(((dh, dc, dxs), chunk), reserve): ((Part<F>, Chunk<F, R>), &ChunkReserve<F>)| {
+            let work: Vec<_> =
+                work.zip(chunks).map(|((part, chunk), reserve)| (part, chunk, reserve)).collect();
+            let run = |((dh, dc, dxs), chunk, reserve): (Part<F>, Chunk<F, R>, &ChunkReserve<F>)| {
                 let mut probes = empty.clone();
                 let width = time * hidden;
                 let grad_ys = if grad_ys.is_empty() {

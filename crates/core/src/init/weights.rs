@@ -123,7 +123,7 @@ impl<'a> Weights<'a> {
                         block.iter_mut().zip(drawn).for_each(|(value, drawn)| *value = gain * drawn);
                     }
                     Block::Identity { scale } => {
-                        let diagonal = |at: usize| if at % (hidden + 1) == 0 { scale } else { 0.0 };
+                        let diagonal = |at: usize| if at.is_multiple_of(hidden + 1) { scale } else { 0.0 };
                         block.iter_mut().enumerate().for_each(|(at, value)| *value = diagonal(at));
                     }
                 }

@@ -169,7 +169,8 @@ impl Chart<'_> {
         if deep > bottom {
             svg.rect("lost", (left, bottom), (right - left, deep - bottom));
             // Where finite values lie deeper than the axis, "below" is true of the underflows too.
-            let deeper = self.lines.iter().filter_map(|line| line.curve.bounds()).any(|(low, _)| low < bounds.0);
+            let deeper =
+                self.lines.iter().filter_map(|line| line.curve.bounds()).any(|(low, _)| low < bounds.0);
             let what = match self.axis {
                 _ if deeper => "below",
                 Axis::Norm => "underflow",

@@ -104,7 +104,7 @@ pub(super) fn layers(comparison: &Comparison, variant: &Variant) -> Vec<Figure> 
                 lines.push(Line::styled(name, place, dash, curve));
             }
         }
-        let title = format!("{}: gradient of {part}", variant.name);
+        let title = format!("{}: gradient of {part} before and after training", variant.name);
         let chart = norms(&title, part, drawn(lines));
         figures.extend(Figure::chart(&format!("layers-{}-{part}", file_name(variant)), chart));
     }
@@ -141,7 +141,7 @@ pub(super) fn heat_maps(comparison: &Comparison) -> (Option<Range>, Vec<HeatMap>
                 histories.push((
                     variant,
                     main,
-                    format!("{}: gradient of {part}{place}", variant.name),
+                    format!("{}: gradient of {part}{place}, over training", variant.name),
                     file,
                     moments,
                 ));

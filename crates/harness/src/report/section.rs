@@ -21,12 +21,14 @@ pub(super) fn variant(comparison: &Comparison, variant: &Variant, maps: &[HeatMa
     );
     let mut said = sentences(variant).into_iter();
     let first = escape(&said.next().unwrap_or_default());
-    let (headline, more) = first.split_once(": ").map_or((first.as_str(), String::new()), |(headline, more)| {
-        (headline, format!(": {more}"))
-    });
+    let (headline, more) = first
+        .split_once(": ")
+        .map_or((first.as_str(), String::new()), |(headline, more)| (headline, format!(": {more}")));
     let rest: String = said.map(|sentence| format!(" {}", escape(&sentence))).collect();
     let mut profiles = layers(comparison, variant).into_iter();
-    text += &format!("<div class=\"lead\">\n<div>\n<p class=\"verdict\"><strong>{headline}</strong>{more}{rest}</p>\n");
+    text += &format!(
+        "<div class=\"lead\">\n<div>\n<p class=\"verdict\"><strong>{headline}</strong>{more}{rest}</p>\n"
+    );
     text += &warnings(variant);
     text += "<dl class=\"facts\">\n";
     for (name, value) in facts(variant) {
@@ -50,7 +52,9 @@ pub(super) fn variant(comparison: &Comparison, variant: &Variant, maps: &[HeatMa
 
 /// A title without the variant's name, which stands above.
 fn short(title: &str) -> String {
-    title.split_once(": ").map_or(title, |(_, rest)| rest).to_owned()
+    let short = title.rsplit_once(": ").map_or(title, |(_, rest)| rest);
+    let mut characters = short.chars();
+    characters.next().map_or(String::new(), |first| first.to_uppercase().chain(characters).collect())
 }
 
 fn facts(variant: &Variant) -> Vec<(String, String)> {
@@ -181,10 +185,11 @@ fn solved(run: &RunRecord) -> String {
 
 /// Half-life, and what stands behind it: R², the lags used, and those that were left out.
 fn half_life(run: &RunRecord, part: &str, when: When) -> Cell {
-    let text = rate(run, part, when)
-        .map_or("too few points".to_owned(), |rate| Trend::of(rate, run.length).long());
+    let text =
+        rate(run, part, when).map_or("too few points".to_owned(), |rate| Trend::of(rate, run.length).long());
     let fit = fit(run, part, when).map(|fit| {
-        let left_out = if fit.underflowed > 0 { format!(", {} too small", fit.underflowed) } else { String::new() };
+        let left_out =
+            if fit.underflowed > 0 { format!(", {} too small", fit.underflowed) } else { String::new() };
         format!("R² {:.2}, {}{left_out}", fit.r2, count(fit.points, "lag"))
     });
     (text, fit)

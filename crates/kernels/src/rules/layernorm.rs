@@ -208,7 +208,7 @@ impl<'a, F: Float> Normed<'a, F> {
 fn normalise<F: Float>(v: &mut [F], eps: f64) -> F {
     let share = F::ONE / F::from_f64(v.len() as f64);
     let mean = sum(v.iter().copied()) * share;
-    v.iter_mut().for_each(|v| *v = *v - mean);
+    v.iter_mut().for_each(|v| *v -= mean);
     let variance = sum(v.iter().map(|v| *v * *v)) * share;
     let scale = F::ONE / (variance + F::from_f64(eps)).root();
     v.iter_mut().for_each(|v| *v *= scale);

@@ -68,6 +68,6 @@ pub(super) fn memory_back<F: Float>(gates: &[F], c_before: &[F], d_input: &mut [
         di[j] = total[j] * g[j] * i[j] * (F::ONE - i[j]);
         df[j] = total[j] * c_before[j] * f[j] * (F::ONE - f[j]);
         dg[j] = total[j] * i[j] * (F::ONE - g[j] * g[j]);
-        total[j] = total[j] * f[j];
+        total[j] *= f[j];
     }
 }
