@@ -10,7 +10,7 @@
 //! and `report.html` to a new folder below `runs/`. It ends within 8 minutes on two cores. The exit code is 2 for a mistake
 //! in the options, 1 for a failure, 130 after Ctrl-C, which keeps what is finished and still writes the report.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Parser;
 use recurrent::registry::{self, Entry};
 use recurrent_harness::compare::{cores, Comparison};
@@ -18,9 +18,10 @@ use recurrent_harness::folder::Folder;
 use recurrent_harness::record::Status;
 use recurrent_harness::settings::{Extent, Settings};
 use recurrent_harness::size::Sizing;
-use recurrent_harness::usage::{exit_code, Usage};
+use recurrent_harness::usage::exit_code;
 use recurrent_harness::variant::{self, Variant};
 use recurrent_harness::{device, interrupt, report, tasks};
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
@@ -113,7 +114,7 @@ fn main() -> ExitCode {
 fn compare(args: Args) -> Result<ExitCode> {
     if args.list {
         for Entry { name, summary, default, .. } in registry::variants() {
-            println!("{} {name:<24} {summary}", if default { '*' } else { ' ' });
+            print(&format!("{} {name:<24} {summary}", if default { '*' } else { ' ' }))?;
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -127,8 +128,8 @@ fn compare(args: Args) -> Result<ExitCode> {
     let records = checked.run(&folder, &cancel)?;
     report::write(&records, &folder)?;
     let width = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).unwrap_or(100);
-    println!("{}", report::terminal(&records, width));
-    println!("\nrecords and report: {}", folder.path().join("report.html").display());
+    print(&report::terminal(&records, width))?;
+    print(&format!("\nrecords and report: {}", folder.path().join("report.html").display()))?;
     if cancel.load(Ordering::Relaxed) {
         return Ok(ExitCode::from(interrupt::INTERRUPTED));
     }
@@ -139,14 +140,18 @@ fn compare(args: Args) -> Result<ExitCode> {
     Ok(ExitCode::from(u8::from(failed > 0)))
 }
 
+/// Prints lines. Somebody who has closed the pipe has read enough, and what was written stays.
+fn print(lines: &str) -> Result<()> {
+    match writeln!(std::io::stdout(), "{lines}") {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        ended => ended.context("the standard output cannot be written"),
+    }
+}
+
 /// What is asked for, nothing of it started.
 fn comparison(args: &Args) -> Result<Comparison> {
-    let generated = !args.task.starts_with("mnist");
-    let length = args.length.or((args.quick && generated).then_some(30));
-    let files = args.data.is_some() && args.length.is_none() && !generated;
-    let task = tasks::by_name(&args.task, length, args.data.as_deref());
-    // Files that cannot be read are a failure, everything else here is a mistake in the options.
-    let task = if files { task? } else { task.map_err(|error| Usage::new(format!("{error:#}")))? };
+    let short = args.quick && !args.task.starts_with("mnist");
+    let task = tasks::by_name(&args.task, args.length.or(short.then_some(30)), args.data.as_deref())?;
     let lag = task.longest_lag();
     let entries = registry::variants();
     let default = entries.iter().filter(|entry| entry.default).map(|entry| entry.name.to_string()).collect();
@@ -165,7 +170,8 @@ fn comparison(args: &Args) -> Result<Comparison> {
     };
     let jobs = args.jobs.unwrap_or(if settings.device.is_cpu() { cores() } else { 1 });
     let seeds = args.seeds.unwrap_or(if args.quick { 1 } else { 3 });
-    let (seed_offset, quiet, command) = (args.seed_offset, args.quiet, std::env::args().collect());
+    let command = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let (seed_offset, quiet) = (args.seed_offset, args.quiet);
     let variants = variant::choose(&known, &names)?;
     Ok(Comparison { task, variants, settings, seeds, seed_offset, jobs, quiet, command })
 }

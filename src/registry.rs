@@ -26,7 +26,7 @@ pub fn variants() -> Vec<Entry> {
     let lstm = |init| CellSpec::Lstm(LstmConfig { init, ..LstmConfig::default() });
     let layernorm =
         |gain| CellSpec::LayerNormLstm(LayerNormLstmConfig { gain, ..LayerNormLstmConfig::default() });
-    let over_time = |cell| CellSpec::OverTime { cell: Box::new(cell), alpha: 0.1 };
+    let over_time = |cell| CellSpec::OverTime { cell: Box::new(cell), alpha: 0.02 };
     let two_layers = |cell| Spec { layers: 2, ..Spec::new(cell) };
     let residual = |cell| Spec { connection: Connection::Residual, ..two_layers(cell) };
     let main = |name, summary, spec| Entry { name, summary, default: true, spec };
@@ -54,7 +54,7 @@ pub fn variants() -> Vec<Entry> {
         main("residual-lstm", "two LSTM layers, residual over depth", residual(lstm(Init::default()))),
         main(
             "residual-vanilla",
-            "tanh network, residual over time with α = 0.1",
+            "tanh network, residual over time with α = 0.02",
             one(over_time(vanilla(Init::default()))),
         ),
         main("layernorm-lstm", "layer-normed LSTM (Ba 2016), gain 1", one(layernorm(1.0))),
@@ -81,7 +81,7 @@ pub fn variants() -> Vec<Entry> {
         more("layernorm-lstm-gain0.1", "layer-normed LSTM, gain 0.1 (Cooijmans 2016)", one(layernorm(0.1))),
         more(
             "residual-time-lstm",
-            "LSTM, residual over time with α = 0.1",
+            "LSTM, residual over time with α = 0.02",
             one(over_time(lstm(Init::default()))),
         ),
         more(

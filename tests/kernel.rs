@@ -5,7 +5,7 @@ use candle_nn::{VarBuilder, VarMap};
 use proptest::prelude::*;
 use recurrent::{
     CellConfig, GruConfig, Keep, Layer, LayerNormGruConfig, LayerNormLstmConfig, LstmConfig, Nonlinearity,
-    Pass, Path, Place, Recorder, Rnn, Sequence, VanillaConfig,
+    OverTime, Pass, Path, Place, Recorder, Rnn, Sequence, VanillaConfig,
 };
 
 /// One random call.
@@ -159,6 +159,12 @@ proptest! {
     #[test]
     fn layernorm_gru(shape in shapes().prop_map(Shape::short), gain in 0.1..1.5) {
         compare(&LayerNormGruConfig { gain, ..LayerNormGruConfig::default() }, &shape, 50.0).expect("runs");
+    }
+
+    #[test]
+    fn over_time(shape in shapes(), alpha in 0.05..0.5) {
+        compare(&OverTime::new(LstmConfig::default(), alpha), &shape, 1.0).expect("runs");
+        compare(&OverTime::new(VanillaConfig::default(), alpha), &shape.short(), 1.0).expect("runs");
     }
 
     #[test]

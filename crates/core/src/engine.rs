@@ -3,6 +3,7 @@
 use crate::{Lengths, Probe, Sequence};
 use candle::{CpuStorage, Device, Result, Shape, Storage, Tensor};
 use std::any::Any;
+use std::sync::Arc;
 
 /// Runs a cell over a whole sequence and back. There are two kinds: replay of `step` (in this crate), and the
 /// kernels of `recurrent-kernels`.
@@ -11,6 +12,12 @@ use std::any::Any;
 pub trait Engine: Send + Sync {
     /// What this engine is, in a word, for those who ask which path runs.
     fn name(&self) -> &'static str;
+
+    /// The same engine for the cell with a residual connection over time around it, h_t = h_{t-1} + α f(x_t, h_{t-1}), if it can
+    /// do that.
+    fn over_time(&self, _alpha: f64) -> Option<Arc<dyn Engine>> {
+        None
+    }
 
     /// Runs forward. With `wants.reserve`, keeps what [`Engine::backward`] needs.
     ///

@@ -235,6 +235,17 @@ mod tests {
     }
 
     #[test]
+    fn a_reversed_direction_ends_at_the_first_step() -> Result<()> {
+        let ragged = ragged()?;
+        assert_eq!(ragged.ends(0)?.to_vec2::<f64>()?, [[1., 2.], [14., 15.]]);
+        assert_eq!(ragged.ends(1)?.to_vec2::<f64>()?, [[1., 2.], [14., 11.]]);
+        assert_eq!(ragged.ends(2)?.to_vec2::<f64>()?, [[1., 2.], [10., 11.]]);
+        let error = ragged.ends(3).expect_err("must fail").to_string();
+        assert!(error.starts_with("sequence ends: expected at least 3 features, got 2"), "{error}");
+        Ok(())
+    }
+
+    #[test]
     fn wrong_lengths_are_named() -> Result<()> {
         let values = Tensor::zeros((2, 3, 1), DType::F32, &Device::Cpu)?;
         for (lengths, expected) in [

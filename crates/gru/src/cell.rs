@@ -39,6 +39,6 @@ impl Cell for GruCell {
     }
 
     fn kernel(&self) -> Option<Arc<dyn Engine>> {
-        Some(Arc::new(Kernel(recurrent_kernels::Gru)))
+        Some(Arc::new(Kernel::new(recurrent_kernels::Gru)))
     }
 }

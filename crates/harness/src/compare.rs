@@ -19,6 +19,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+/// More are taken for a slip of the pen: every run that has not begun takes its place in memory, every job a thread.
+const MOST_SEEDS: u64 = 1_000_000;
+const MOST_JOBS: u64 = 1024;
+
 /// Variants × seeds on one task, all trained alike.
 #[derive(Clone)]
 pub struct Comparison {
@@ -120,17 +124,18 @@ impl Comparison {
     /// A [`Usage`](crate::usage::Usage) error in one line.
     pub fn check(&self) -> Result<Checked<'_>> {
         self.settings.validate(self.task.as_ref())?;
-        if self.seeds == 0 {
-            mistake!("seeds: expected at least 1, got 0");
+        for (name, count, most) in
+            [("seeds", self.seeds, MOST_SEEDS), ("jobs", self.jobs as u64, MOST_JOBS)]
+        {
+            if !(1..=most).contains(&count) {
+                mistake!("{name}: expected 1 to {most}, got {count}");
+            }
         }
         if self.seed_offset.checked_add(self.seeds).is_none() {
             mistake!(
                 "seed-offset: expected less than 2^64 minus the number of seeds, got {}",
                 self.seed_offset
             );
-        }
-        if self.jobs == 0 {
-            mistake!("jobs: expected at least 1, got 0");
         }
         if self.variants.is_empty() {
             mistake!("variants: expected at least one, got none");

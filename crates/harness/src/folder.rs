@@ -4,7 +4,7 @@ use crate::usage::mistake;
 use anyhow::{bail, Context, Result};
 use serde::Serialize;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -18,9 +18,12 @@ impl Folder {
     /// Takes `path`, which is made if it does not exist. Nothing that is there is ever overwritten.
     ///
     /// # Errors
-    /// If it is not a folder, or not empty, or cannot be written.
+    /// If it is not a folder, or not empty, or cannot be written; then nothing has been made.
     pub fn create(path: &Path) -> Result<Self> {
         let shown = path.display();
+        if path.as_os_str().is_empty() {
+            mistake!("out: expected a folder, found an empty path"); // which would be the present folder
+        }
         match fs::read_dir(path) {
             Ok(mut entries) => {
                 if entries.next().is_some() {
@@ -28,14 +31,13 @@ impl Folder {
                 }
             }
             Err(_) if path.is_file() => mistake!("out {shown}: expected a folder, found a file"),
-            Err(_) => fs::create_dir_all(path).with_context(|| format!("out {shown}: cannot be made"))?,
+            Err(_) => make(path).with_context(|| format!("out {shown}: cannot be made"))?,
         }
-        let folder = Self(path.to_path_buf());
         let trial = path.join(".writable");
         File::create(&trial)
             .and_then(|_| fs::remove_file(&trial))
             .with_context(|| format!("out {shown}: cannot be written"))?;
-        Ok(folder)
+        Ok(Self(path.to_path_buf()))
     }
 
     /// Takes `runs/<task>-<time>`, where the time is that of the start in UTC: `runs/adding-20250131-142233`. A number
@@ -109,14 +111,23 @@ impl Folder {
     }
 }
 
+/// Makes a folder and those it lies in, all of them or none.
+fn make(path: &Path) -> io::Result<()> {
+    let missing: Vec<_> = path.ancestors().take_while(|folder| !folder.exists()).collect();
+    fs::create_dir_all(path).inspect_err(|_| {
+        // Only those that were made can be removed, and only while they are empty.
+        missing.iter().for_each(|folder| drop(fs::remove_dir(folder)));
+    })
+}
+
 /// A rename lasts once the folder is synced, which only Unix can open for that.
 #[cfg(unix)]
-fn sync(folder: &Path) -> std::io::Result<()> {
+fn sync(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
 #[cfg(not(unix))]
-fn sync(_: &Path) -> std::io::Result<()> {
+fn sync(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
@@ -184,9 +195,13 @@ mod tests {
         fs::write(&file, "x")?;
         let error = Folder::create(&file).expect_err("a file");
         assert!(error.to_string().ends_with("file: expected a folder, found a file"), "{error}");
+        assert_eq!(exit_code(&Folder::create(Path::new("")).expect_err("no path")), 2);
         let error = Folder::create(&file.join("below")).expect_err("below a file");
         assert!(error.to_string().ends_with("file/below: cannot be made"), "{error}");
         assert_eq!(exit_code(&error), 1);
+        // The last name is longer than file systems take.
+        Folder::create(&temp.path().join("new/folder").join("x".repeat(300))).expect_err("too long");
+        assert_eq!(fs::read_dir(temp.path())?.count(), 1, "only the file is there");
         Ok(())
     }
 }

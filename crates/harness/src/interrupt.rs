@@ -10,18 +10,25 @@ pub const INTERRUPTED: u8 = 130;
 
 /// A flag that the first Ctrl-C sets, or another request to terminate; a second one ends the program at once.
 ///
+/// Who starts a program with one of these signals ignored, as `nohup` does and a script that puts it in the background,
+/// means it to go on: all signals are then left as they are, and nothing sets the flag. The same holds if the program
+/// has a handler already.
+///
 /// # Errors
-/// If the program has a handler already.
+/// If the system refuses the handler.
 pub fn flag() -> Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     let set = flag.clone();
-    ctrlc::try_set_handler(move || {
+    let handled = ctrlc::try_set_handler(move || {
         if set.swap(true, Ordering::SeqCst) {
             std::process::exit(INTERRUPTED.into());
         }
         let line = "\nstopping after the present step; what is finished is kept. Once more to end at once.";
         // Somebody who has closed the terminal need not be told.
         let _ = writeln!(stderr(), "{line}");
-    })?;
-    Ok(flag)
+    });
+    match handled {
+        Ok(()) | Err(ctrlc::Error::MultipleHandlers) => Ok(flag),
+        Err(error) => Err(error.into()),
+    }
 }

@@ -1,12 +1,14 @@
 //! What a person sees of a comparison: a table and a plot in the terminal, a verdict in plain words, a page with plots.
 
 mod chart;
+mod columns;
 mod curve;
 mod figures;
 mod gradient;
 mod group;
 mod heat;
 mod html;
+mod labels;
 mod numbers;
 mod palette;
 #[cfg(test)]

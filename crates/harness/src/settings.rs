@@ -6,6 +6,9 @@ use crate::usage::mistake;
 use anyhow::Result;
 use candle::{DType, Device};
 
+/// Batches of more steps in all are taken for a slip of the pen: their inputs alone would take gigabytes.
+const LARGEST: usize = 1_000_000_000;
+
 /// How the runs of a comparison are trained, all of them alike: AdamW without weight decay, a constant learning rate,
 /// clipping by the global norm.
 #[derive(Clone, Debug)]
@@ -113,6 +116,11 @@ impl Settings {
         ];
         if let Some((name, _)) = counts.iter().find(|(_, count)| *count == 0) {
             mistake!("{name}: expected at least 1, got 0");
+        }
+        let most = LARGEST / task.length().max(1);
+        if self.batch > most {
+            let length = task.length();
+            mistake!("batch: expected at most {most} examples of {length} steps, got {}", self.batch);
         }
         for (name, rate) in [("lr", Some(self.lr)), ("clip", self.clip)] {
             if let Some(rate) = rate.filter(|rate| !(rate.is_finite() && *rate > 0.0)) {

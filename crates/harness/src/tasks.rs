@@ -27,7 +27,8 @@ pub use mnist::{Mnist, Order};
 pub use temporal_order::TemporalOrder;
 
 use crate::task::{BatchDraw, Split, Task};
-use anyhow::{bail, ensure, Context, Result};
+use crate::usage::{mistake, nearest};
+use anyhow::Result;
 use candle::{DType, Device, Shape, Tensor, WithDType};
 use rand_chacha::ChaCha8Rng;
 use std::path::Path;
@@ -53,21 +54,23 @@ const LONGEST: usize = 10_000_000;
 /// the folder with the IDX files of MNIST, and of no use to a generated task.
 ///
 /// # Errors
-/// If there is no such task; if the length does not suit it; if `data` is missing where it is needed or given where
-/// it is not; if the files cannot be read.
+/// A [`Usage`](crate::usage::Usage) error if there is no such task, with the nearest that there is; if the length does
+/// not suit it; if `data` is missing where it is needed or given where it is not. Another if the files cannot be read.
 pub fn by_name(name: &str, length: Option<usize>, data: Option<&Path>) -> Result<Arc<dyn Task>> {
-    let generated = || match data {
-        Some(_) => bail!("task {name}: it is generated and reads no files; leave --data out"),
-        None => Ok(length.unwrap_or(LENGTH)),
+    let generated = || -> Result<usize> {
+        if data.is_some() {
+            mistake!("task {name}: it is generated and reads no files; leave --data out");
+        }
+        Ok(length.unwrap_or(LENGTH))
     };
     let mnist = |order: Order| -> Result<Arc<dyn Task>> {
-        ensure!(
-            length.is_none(),
-            "task {name}: its length is fixed at {}; leave --length out",
-            order.steps()
-        );
-        let needed = || format!("task {name}: it needs --data DIR, a folder with {}", idx::FILES.join(", "));
-        Ok(Arc::new(Mnist::open(data.with_context(needed)?, order)?))
+        if length.is_some() {
+            mistake!("task {name}: its length is fixed at {}; leave --length out", order.steps());
+        }
+        let Some(data) = data else {
+            mistake!("task {name}: it needs --data DIR, a folder with {}", idx::FILES.join(", "));
+        };
+        Ok(Arc::new(Mnist::open(data, order)?))
     };
     Ok(match name {
         adding::NAME => Arc::new(Adding::new(generated()?)?),
@@ -75,28 +78,20 @@ pub fn by_name(name: &str, length: Option<usize>, data: Option<&Path>) -> Result
         temporal_order::NAME => Arc::new(TemporalOrder::new(generated()?)?),
         _ => match Order::ALL.into_iter().find(|order| order.name() == name) {
             Some(order) => mnist(order)?,
-            None => bail!(
+            None => mistake!(
                 "task {name}: no such task; the nearest is {}, all are {}",
-                nearest(name),
+                nearest(name, NAMES).expect("there are tasks"),
                 NAMES.join(", ")
             ),
         },
     })
 }
 
-/// The task whose name looks most like `name`.
-fn nearest(name: &str) -> &'static str {
-    let name = name.to_lowercase();
-    let likeness = |known: &&str| strsim::jaro_winkler(&name, known);
-    NAMES.into_iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b))).expect("there are tasks")
-}
-
 /// The T or L of a generated task, if it is in range.
 fn checked_length(task: &str, length: usize, least: usize) -> Result<usize> {
-    ensure!(
-        (least..=LONGEST).contains(&length),
-        "{task} length: expected {least} to {LONGEST}, got {length}"
-    );
+    if !(least..=LONGEST).contains(&length) {
+        mistake!("{task} length: expected {least} to {LONGEST}, got {length}");
+    }
     Ok(length)
 }
 

@@ -64,6 +64,9 @@ pub fn choose<S: AsRef<str>>(known: &[Variant], names: &[S]) -> Result<Vec<Varia
     }
     let mut chosen: Vec<Variant> = Vec::with_capacity(names.len());
     for name in names.iter().map(AsRef::as_ref) {
+        if name.is_empty() {
+            mistake!("variants: expected names with commas between them, found an empty one");
+        }
         let Some(variant) = known.iter().find(|variant| variant.name == name) else {
             let nearest = nearest(name, known.iter().map(|variant| variant.name.as_str())).unwrap_or("none");
             mistake!("variant {name}: no such variant; the nearest is {nearest}, --list shows all");
@@ -94,7 +97,9 @@ mod tests {
                 &["lstm-crono"][..],
                 "variant lstm-crono: no such variant; the nearest is lstm-chrono, --list shows all",
             ),
+            (&["LSTM"], "variant LSTM: no such variant; the nearest is lstm, --list shows all"),
             (&["lstm", "lstm"], "variant lstm: expected once, got twice"),
+            (&["lstm", ""], "variants: expected names with commas between them, found an empty one"),
             (&[], "variants: expected at least one name, got none"),
         ] {
             let error = choose(&known, names).err().expect("must fail");

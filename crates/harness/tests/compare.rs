@@ -182,10 +182,13 @@ fn sizes_are_the_nearest_to_the_budget() -> Result<()> {
 #[test]
 fn mistakes_are_found_before_anything_is_written() {
     type Change = fn(&mut Comparison);
-    let cases: [(Change, &str); 17] = [
-        (|c| c.seeds = 0, "seeds: expected at least 1, got 0"),
+    let cases: [(Change, &str); 20] = [
+        (|c| c.seeds = 0, "seeds: expected 1 to 1000000, got 0"),
         (|c| c.seed_offset = u64::MAX, "seed-offset: expected less than 2^64 minus the number of seeds, got"),
-        (|c| c.jobs = 0, "jobs: expected at least 1, got 0"),
+        (|c| c.jobs = 0, "jobs: expected 1 to 1024, got 0"),
+        (|c| c.seeds = u64::MAX, "seeds: expected 1 to 1000000, got 18446744073709551615"),
+        (|c| c.jobs = 100_000, "jobs: expected 1 to 1024, got 100000"),
+        (|c| c.settings.batch = 1 << 40, "batch: expected at most 200000000 examples of 5 steps, got 1099511627776"),
         (|c| c.variants.clear(), "variants: expected at least one, got none"),
         (|c| c.variants = vec![tanh("a"), tanh("a")], "variant a: expected once, got twice"),
         (|c| c.variants = vec![tanh("../a")], "variant \"../a\": expected a name of letters, digits"),

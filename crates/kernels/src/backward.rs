@@ -104,6 +104,7 @@ impl<F: Float, R: Rule> Chunk<'_, F, R> {
         };
         let mut grads = WeightGradients::zeros(self.weights);
         let mut work = zeros(R::SCRATCH * hidden);
+        let mut residual = zeros(hidden);
         let (mut dh_before, mut dc_before) = (zeros(state), zeros(memory));
         for first in (0..steps).step_by(block).rev() {
             let last = (first + block).min(steps);
@@ -123,7 +124,11 @@ impl<F: Float, R: Rule> Chunk<'_, F, R> {
                     kept: &reserve.kept[t * count * width..][..count * width],
                     h_before: &reserve.h[t * state..][..state],
                     c_before: &reserve.c[t * memory..][..memory],
-                    h: &reserve.h[(t + 1) * state..][..state],
+                    h: match self.over_time {
+                        None => &reserve.h[(t + 1) * state..][..state],
+                        Some(_) => &reserve.inner[t * state..][..state],
+                    },
+                    residual: &mut residual,
                     c: &reserve.c[(t + 1) * memory..][..memory],
                     dh: &*dh,
                     dc: &*dc,
@@ -255,6 +260,7 @@ struct StepBack<'a, 'b, F, R> {
     h_before: &'a [F],
     c_before: &'a [F],
     h: &'a [F],
+    residual: &'a mut [F],
     c: &'a [F],
     dh: &'a [F],
     dc: &'a [F],
@@ -284,6 +290,14 @@ impl<F: Float, R: Rule> Pass for StepBack<'_, '_, F, R> {
                 dc_before.copy_from_slice(dc);
                 continue;
             }
+            let total = dh;
+            let dh = match self.chunk.over_time {
+                None => dh,
+                Some(alpha) => {
+                    self.residual.iter_mut().zip(dh).for_each(|(inner, dh)| *inner = alpha * *dh);
+                    &*self.residual
+                }
+            };
             self.chunk.rule.back(RowBack {
                 kept: &self.kept[row * width..][..width],
                 h_before: &self.h_before[row * hidden..][..hidden],
@@ -294,12 +308,15 @@ impl<F: Float, R: Rule> Pass for StepBack<'_, '_, F, R> {
                 dc,
                 d_input,
                 d_recurrent,
-                dh_before,
+                dh_before: &mut *dh_before,
                 dc_before,
                 own: &self.chunk.weights.own,
                 d_own: &mut *self.d_own,
                 scratch: &mut *self.scratch,
             });
+            if self.chunk.over_time.is_some() {
+                dh_before.iter_mut().zip(total).for_each(|(before, dh)| *before += *dh);
+            }
         }
     }
 }

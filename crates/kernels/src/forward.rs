@@ -20,11 +20,15 @@ pub(crate) struct Reserve<F> {
     pub(crate) kept: Vec<F>, // (steps, rows, kept)
     pub(crate) h: Vec<F>,    // (steps + 1, rows, hidden); step 0 is the initial state
     pub(crate) c: Vec<F>,    // the same, or empty
+    /// The rule's own outputs, `(steps, rows, hidden)`, where a residual connection over time makes the state another.
+    pub(crate) inner: Vec<F>,
 }
 
 /// One chunk's input and output.
 pub(crate) struct Chunk<'a, F, R> {
     pub(crate) rule: &'a R,
+    /// α of h_t = h_{t-1} + α rule(x_t, h_{t-1}), if the rule has such a connection around it.
+    pub(crate) over_time: Option<F>,
     pub(crate) weights: &'a Weights<F>,
     pub(crate) route: &'a Route,
     pub(crate) rows: Range<usize>,
@@ -65,6 +69,7 @@ impl<F: Float, R: Rule> Chunk<'_, F, R> {
             kept: vec![F::ZERO; slots * count * width],
             h: vec![F::ZERO; (slots + 1) * state],
             c: vec![F::ZERO; (slots + 1) * memory],
+            inner: vec![F::ZERO; if self.over_time.is_some() { slots * state } else { 0 }],
         };
         reserve.h[..state].copy_from_slice(h);
         reserve.c[..memory].copy_from_slice(c);
@@ -94,10 +99,12 @@ impl<F: Float, R: Rule> Chunk<'_, F, R> {
                 } else {
                     add_product((kept, Shape::strided(count, rows, width)), before, hh_t);
                 }
+                let inner = reserve.inner.chunks_exact_mut(state).nth(at).unwrap_or_default();
                 widest(Step {
                     chunk: self,
                     t,
                     kept,
+                    inner,
                     recurrent: &mut recurrent,
                     h_before,
                     c_before,
@@ -137,6 +144,7 @@ struct Step<'a, 'b, F, R> {
     chunk: &'a Chunk<'b, F, R>,
     t: usize,
     kept: &'a mut [F],
+    inner: &'a mut [F],
     recurrent: &'a mut [F],
     h_before: &'a [F],
     c_before: &'a [F],
@@ -175,6 +183,13 @@ impl<F: Float, R: Rule> Pass for Step<'_, '_, F, R> {
                 own: &self.chunk.weights.own,
                 scratch: &mut *self.scratch,
             });
+            if let Some(alpha) = self.chunk.over_time {
+                let inner = &mut self.inner[row * hidden..][..hidden];
+                for ((h, inner), before) in h.iter_mut().zip(inner).zip(h_before) {
+                    *inner = *h;
+                    *h = *before + alpha * *h;
+                }
+            }
             if !self.ys.is_empty() {
                 let at = (row * route.time() + route.position(example, self.t)) * hidden;
                 self.ys[at..at + hidden].copy_from_slice(h);

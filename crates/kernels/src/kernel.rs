@@ -7,6 +7,7 @@ use crate::{Float, Rule};
 use candle::{bail, DType, Device, Result, Shape, Tensor};
 use rayon::prelude::*;
 use recurrent_core::{Call, Engine, Forward, Gradients, Probe, Reserve, Upstream, Value, Wants};
+use std::sync::Arc;
 
 /// Examples that run together. Chunks do not depend on the number of threads, so neither do the bits of the result.
 const CHUNK: usize = 32;
@@ -17,11 +18,28 @@ const CHUNK: usize = 32;
 /// and `bias_hh`, in this order. Chunks of 32 examples run
 /// in parallel in the current rayon pool.
 #[derive(Clone, Debug)]
-pub struct Kernel<R>(pub R);
+pub struct Kernel<R> {
+    rule: R,
+    over_time: Option<f64>,
+}
+
+impl<R: Rule> Kernel<R> {
+    /// The rule, run over sequences.
+    pub fn new(rule: R) -> Self {
+        Self { rule, over_time: None }
+    }
+}
 
 impl<R: Rule> Engine for Kernel<R> {
     fn name(&self) -> &'static str {
         R::NAME
+    }
+
+    fn over_time(&self, alpha: f64) -> Option<Arc<dyn Engine>> {
+        // A residual inside another says nothing new; the cell's own definition runs it.
+        self.over_time
+            .is_none()
+            .then(|| -> Arc<dyn Engine> { Arc::new(Self { over_time: Some(alpha), ..self.clone() }) })
     }
 
     fn forward(&self, call: &Call, outputs: bool, reserve: bool) -> Result<Forward> {
@@ -142,7 +160,14 @@ impl<R: Rule> Kernel<R> {
         (0..batch).step_by(CHUNK).map(move |start| {
             let rows = start..(start + CHUNK).min(batch);
             let xs = &xs[rows.start * width..rows.end * width];
-            Chunk { rule: &self.0, weights, route: &call.route, rows, xs }
+            Chunk {
+                rule: &self.rule,
+                over_time: self.over_time.map(F::from_f64),
+                weights,
+                route: &call.route,
+                rows,
+                xs,
+            }
         })
     }
 }

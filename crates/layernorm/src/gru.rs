@@ -80,6 +80,6 @@ impl Cell for LayerNormGruCell {
     }
 
     fn kernel(&self) -> Option<Arc<dyn Engine>> {
-        Some(Arc::new(Kernel(recurrent_kernels::LayerNormGru { eps: EPS })))
+        Some(Arc::new(Kernel::new(recurrent_kernels::LayerNormGru { eps: EPS })))
     }
 }

@@ -98,6 +98,6 @@ impl Cell for LayerNormLstmCell {
     }
 
     fn kernel(&self) -> Option<Arc<dyn Engine>> {
-        Some(Arc::new(Kernel(recurrent_kernels::LayerNormLstm { eps: EPS })))
+        Some(Arc::new(Kernel::new(recurrent_kernels::LayerNormLstm { eps: EPS })))
     }
 }

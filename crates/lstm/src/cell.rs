@@ -42,6 +42,6 @@ impl Cell for LstmCell {
     }
 
     fn kernel(&self) -> Option<Arc<dyn Engine>> {
-        Some(Arc::new(Kernel(recurrent_kernels::Lstm)))
+        Some(Arc::new(Kernel::new(recurrent_kernels::Lstm)))
     }
 }

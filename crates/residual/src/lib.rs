@@ -43,7 +43,7 @@
 //! # let config = ElmanConfig; // any cell's
 //! let vars = VarMap::new();
 //! let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
-//! let over_time = Rnn::new(3, 8, &OverTime::new(config.clone(), 0.1), vb.pp("time"))?;
+//! let over_time = Rnn::new(3, 8, &OverTime::new(config.clone(), 0.02), vb.pp("time"))?;
 //! let over_depth = Residual::new(Rnn::new(3, 8, &config, vb.pp("depth"))?, Place::default(), 0, vb)?;
 //! let xs = Tensor::zeros((2, 50, 3), DType::F32, &Device::Cpu)?; // (batch, time, input)
 //! assert_eq!(over_depth.forward(&xs)?.dims(), over_time.forward(&xs)?.dims());

@@ -2,22 +2,24 @@
 
 use candle::{bail, Result, Tensor};
 use candle_nn::VarBuilder;
-use recurrent_core::{Cell, CellConfig, Place, State};
+use recurrent_core::{Cell, CellConfig, Engine, Place, State};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// The options of a cell with a residual connection over time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OverTime<K> {
     /// The options of the cell inside.
     pub cell: K,
-    /// α: how much of the cell's output a step adds. 0.1 by default: a step then moves h by at most a tenth of a tanh's range, and
-    /// over 100 steps a Jacobian of I + α J neither decays nor, with PyTorch's initialisation, grows by more than a few decades.
+    /// α: how much of the cell's output a step adds. 0.02 by default: with PyTorch's initialisation the spectral radius of a vanilla
+    /// cell's Jacobian is about 1/√3 at most, so over 100 steps that of the product of I + α J is below (1 + 0.02 / √3)^100 = 3.2:
+    /// the gradient neither vanishes nor explodes. Take less for longer sequences.
     pub alpha: f64,
 }
 
 impl<K: Default> Default for OverTime<K> {
     fn default() -> Self {
-        Self { cell: K::default(), alpha: 0.1 }
+        Self { cell: K::default(), alpha: 0.02 }
     }
 }
 
@@ -79,5 +81,9 @@ impl<C: Cell> Cell for OverTimeCell<C> {
 
     fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {
         self.cell.recurrent_blocks()
+    }
+
+    fn kernel(&self) -> Option<Arc<dyn Engine>> {
+        self.cell.kernel()?.over_time(self.alpha)
     }
 }

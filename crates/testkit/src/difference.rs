@@ -1,7 +1,7 @@
 //! Gradients against finite differences.
 
 use crate::close::{norm, values};
-use crate::trial::noise;
+use crate::noise;
 use crate::Result;
 use anyhow::ensure;
 use candle::{DType, Tensor};

@@ -47,6 +47,8 @@
 pub mod close;
 pub mod conformance;
 pub mod difference;
+mod named;
+mod outcome;
 pub mod reference;
 mod steps;
 mod subject;
@@ -54,6 +56,8 @@ mod trial;
 
 pub use anyhow::Result;
 pub use close::{close, deviation, Tolerance};
+pub use named::{noise, Named};
+pub use outcome::{Graph, Outcome};
 pub use steps::{Steps, Taps};
 pub use subject::{Site, Subject, Way};
-pub use trial::{noise, Graph, Named, Outcome, Reads, Size, Trial};
+pub use trial::{Reads, Size, Trial};

@@ -62,6 +62,11 @@ impl<'a> Site<'a> {
         Self { input, hidden, vb, reverse: false, way, taps: None, kernels: cell::Cell::new(0) }
     }
 
+    /// By what cells are run here.
+    pub fn way(&self) -> Way {
+        self.way
+    }
+
     pub(crate) fn tapped(self, taps: Option<Taps>) -> Self {
         Self { taps, ..self }
     }
@@ -124,6 +129,16 @@ impl Subject {
             zero_gradients: Vec::new(),
             reads_xs_itself: None,
         }
+    }
+
+    /// The same with something around it, such as a fault that the suite must find.
+    #[must_use]
+    pub fn around(
+        self,
+        wrap: impl Fn(&Site, Box<dyn Layer>) -> Box<dyn Layer> + Send + Sync + 'static,
+    ) -> Self {
+        let build = self.build;
+        Self { build: Box::new(move |site| Ok(wrap(site, build(site)?))), ..self }
     }
 
     /// The same, at sizes where there are as many input features as units.

@@ -1,15 +1,10 @@
-//! One evaluation of a subject: what goes in, what comes out, and every gradient.
+//! One evaluation of a subject: how it is built, and what goes in.
 
-use crate::{Result, Site, Subject, Taps, Way};
-use candle::backprop::GradStore;
+use crate::named::{flatten, noise, weights, Named};
+use crate::{Graph, Outcome, Result, Site, Subject, Taps, Way};
 use candle::{DType, Device, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
-use rand::Rng;
-use recurrent_core::{stream, Carry, Keep, Layer, Pass, Recorder, Sequence, Trace};
-use std::collections::{BTreeMap, HashMap};
-
-/// Tensors by name, in the order of their names.
-pub type Named = BTreeMap<String, Tensor>;
+use recurrent_core::{Carry, Keep, Layer, Pass, Recorder, Sequence};
 
 /// The sizes of an evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,42 +55,6 @@ pub struct Trial<'a> {
     pub train: bool,
     /// Whether a recorder watches.
     pub keep: Option<Keep>,
-}
-
-/// An evaluation before its backward pass.
-pub struct Graph {
-    /// What went in, as it went in.
-    pub leaves: Named,
-    /// What came out: `ys` or `last`, and `end.*`.
-    pub values: Named,
-    /// The loss.
-    pub loss: Tensor,
-    recorder: Option<Recorder>,
-    taps: Option<Taps>,
-}
-
-/// All that an evaluation gives.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    /// `ys` or `last`, `end.*`, and the `loss`.
-    pub values: Named,
-    /// The gradients of those leaves that have one.
-    pub grads: Named,
-    /// The recorded gradients by place and field, `state_l0.h`; `(batch, steps + 1, size)`.
-    pub states: Named,
-    /// The records.
-    pub traces: Vec<Trace>,
-}
-
-/// Values of mean 0 and variance 1 that belong to `name`, in f64.
-///
-/// # Errors
-/// Those of candle.
-pub fn noise(name: &str, dims: &[usize]) -> Result<Tensor> {
-    let mut rng = stream(11, name);
-    let bound = 3f64.sqrt();
-    let values: Vec<f64> = (0..dims.iter().product()).map(|_| rng.random_range(-bound..bound)).collect();
-    Ok(Tensor::from_vec(values, dims, &Device::Cpu)?)
 }
 
 impl<'a> Trial<'a> {
@@ -255,7 +214,7 @@ impl<'a> Trial<'a> {
         let taps = (self.way == Way::Steps && self.keep.is_some()).then(Taps::default);
         let layer = self.layer_with(&held, taps.clone())?;
         let values = self.forward(layer.as_ref(), &held, recorder.as_ref())?;
-        Ok(Graph { recorder, taps, ..self.weigh(held, values)? })
+        Ok(self.weigh(held, values)?.watched(recorder, taps))
     }
 
     /// Runs `layer` forward over `leaves`: `ys` or `last`, and `end.*`.
@@ -294,7 +253,7 @@ impl<'a> Trial<'a> {
         for (name, value) in values.iter().filter(|(name, _)| read(name)) {
             loss = (loss + (value * &leaves[&format!("loss.{name}")])?.sum_all()?)?;
         }
-        Ok(Graph { leaves, values, loss, recorder: None, taps: None })
+        Ok(Graph::new(leaves, values, loss))
     }
 
     /// Runs forward and backward, with every leaf a variable.
@@ -311,69 +270,5 @@ impl<'a> Trial<'a> {
     /// If the subject cannot be built or run.
     pub fn loss(&self, leaves: &Named) -> Result<f64> {
         Ok(self.graph(leaves, |_| false)?.loss.to_dtype(DType::F64)?.to_scalar()?)
-    }
-}
-
-impl Graph {
-    /// The gradients, by candle's own names.
-    ///
-    /// # Errors
-    /// Those of candle.
-    pub fn grads(&self) -> Result<GradStore> {
-        Ok(self.loss.backward()?)
-    }
-
-    /// Runs backward.
-    ///
-    /// # Errors
-    /// Those of candle.
-    pub fn backward(&self) -> Result<Outcome> {
-        let store = self.grads()?;
-        // candle differentiates both sides of a product, so the weights of the loss have gradients too.
-        let leaves = self.leaves.iter().filter(|(name, _)| !name.starts_with("loss."));
-        let given = |(name, leaf): (&String, &Tensor)| Some((name.clone(), store.get(leaf)?.clone()));
-        let traces = self.recorder.as_ref().map(Recorder::take).unwrap_or_default();
-        let mut states = Named::new();
-        for trace in &traces {
-            let name = format!("state{}.{}", trace.place.suffix(), trace.field);
-            states.extend(trace.gradients.clone().map(|gradients| (name, gradients)));
-        }
-        if let Some(taps) = &self.taps {
-            for (place, field) in taps.places() {
-                let name = format!("state{}.{field}", place.suffix());
-                states.insert(name, taps.gradient(&store, place, field)?);
-            }
-        }
-        let mut values: Named =
-            self.values.iter().map(|(name, value)| (name.clone(), value.detach())).collect();
-        values.insert("loss".to_string(), self.loss.detach());
-        Ok(Outcome { values, grads: leaves.filter_map(given).collect(), states, traces })
-    }
-}
-
-/// The same values in f64, which holds those of every other float exactly.
-pub(crate) fn in_double(named: &Named) -> Result<Named> {
-    named.iter().map(|(name, value)| Ok((name.clone(), value.to_dtype(DType::F64)?))).collect()
-}
-
-/// The weights among `leaves`, by the names that a subject looks up.
-pub(crate) fn weights(leaves: &Named) -> HashMap<String, Tensor> {
-    let weight =
-        |(name, value): (&String, &Tensor)| Some((name.strip_prefix("param.")?.to_string(), value.clone()));
-    leaves.iter().filter_map(weight).collect()
-}
-
-/// The tensors of a carry by name: `h`, `0.h`, `1.0.c`.
-pub(crate) fn flatten(carry: &Carry) -> Vec<(String, Tensor)> {
-    match carry {
-        Carry::Fields(fields) => {
-            fields.iter().map(|(name, field)| (name.to_string(), field.clone())).collect()
-        }
-        Carry::Parts(parts) => {
-            let named = |(index, part)| {
-                flatten(part).into_iter().map(move |(name, field)| (format!("{index}.{name}"), field))
-            };
-            parts.iter().enumerate().flat_map(named).collect()
-        }
     }
 }

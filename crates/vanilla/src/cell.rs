@@ -50,6 +50,6 @@ impl Cell for VanillaCell {
             Nonlinearity::Tanh => Activation::Tanh,
             Nonlinearity::Relu => Activation::Relu,
         };
-        Some(Arc::new(Kernel(recurrent_kernels::Vanilla(activation))))
+        Some(Arc::new(Kernel::new(recurrent_kernels::Vanilla(activation))))
     }
 }

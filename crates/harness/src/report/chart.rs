@@ -1,16 +1,14 @@
 //! Lines with bands, labelled at their ends.
 
 use super::curve::Curve;
+use super::labels::{spread_out, LABEL};
 use super::numbers::{percent, significant, Spread};
 use super::palette;
 use super::scale::{decades, plain, ticks, Scale};
 use super::svg::{text_width, Anchor, Svg};
 
 /// At most so many decades are shown; what lies deeper falls into the strip below the plot.
-const DECADES: f64 = 16.0;
-
-/// The distance between two labels at least, in units.
-const LABEL: f64 = 13.0;
+const DECADES: f64 = 20.0;
 
 /// The room for labels at least, in units, so that charts of one page have letters of one size.
 const LABELS: f64 = 118.0;
@@ -264,27 +262,6 @@ fn label(svg: &mut Svg, frame: &Frame, mut ends: Vec<((f64, f64), &Line)>) {
     svg.close();
 }
 
-/// Moves rising places apart until none is closer than [`LABEL`] to the next, within the bounds if there is room.
-fn spread_out(wanted: &[f64], (top, bottom): (f64, f64)) -> Vec<f64> {
-    // Blocks of labels that touch; each stands where its members wish it on the mean.
-    let mut blocks: Vec<(f64, usize)> = Vec::new(); // the wished-for place of the first, summed over members; members
-    let room = |members: usize| (members - 1) as f64 * LABEL;
-    let first = |(sum, members): (f64, usize)| (sum / members as f64).min(bottom - room(members)).max(top);
-    for &place in wanted {
-        let mut block = (place, 1);
-        while let Some(&above) = blocks.last() {
-            if first(above) + room(above.1) + LABEL <= first(block) {
-                break;
-            }
-            blocks.pop();
-            block = (above.0 + block.0 - (above.1 * block.1) as f64 * LABEL, above.1 + block.1);
-        }
-        blocks.push(block);
-    }
-    let members = |block: (f64, usize)| (0..block.1).map(move |member| first(block) + member as f64 * LABEL);
-    blocks.into_iter().flat_map(members).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -305,7 +282,7 @@ mod tests {
         assert!(text.contains(">underflow<"), "{text}");
         assert!(text.contains("title") && text.contains(">deep<"), "{text}");
         assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
-        let below = Line::new("below", 0, curve(&[0.0, -20.0, -40.0]));
+        let below = Line::new("below", 0, curve(&[0.0, -10.0, -40.0]));
         let text = chart(vec![below]).draw(false).expect("a line").inline("x");
         assert!(text.contains(">below<") && !text.contains(">underflow<"), "{text}");
         let flat = Line::new("flat", 0, curve(&[0.0, -1.0]));
@@ -323,16 +300,6 @@ mod tests {
         assert_eq!(marks(0.159, 0.171), ["0.16", "0.165", "0.17"]);
         assert!(marks(1e-5, 1.0).iter().all(String::is_empty), "powers of ten");
         assert!(chart(vec![Line::new("none", 0, curve(&[f64::NEG_INFINITY]))]).draw(false).is_none());
-    }
-
-    #[test]
-    fn labels_keep_their_distance_and_their_order() {
-        let wanted = [10.0, 11.0, 12.0, 100.0, 101.0, 200.0, 200.0];
-        let places = spread_out(&wanted, (10.0, 200.0));
-        assert!(places.windows(2).all(|pair| pair[1] - pair[0] >= LABEL - 1e-9), "{places:?}");
-        assert!(places.iter().all(|place| (10.0..=200.0).contains(place)), "{places:?}");
-        assert_eq!(places[3..5], [94.0, 107.0], "around the middle of both");
-        assert_eq!(spread_out(&[], (0.0, 1.0)), [0.0; 0]);
     }
 
     #[test]

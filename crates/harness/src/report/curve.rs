@@ -8,6 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The number of intervals over which the training loss is averaged.
 const INTERVALS: u64 = 100;
 
+/// How profiles are read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reading {
+    /// Which norms have underflowed.
+    pub(super) precision: Precision,
+    /// The length of the sequences.
+    pub(super) length: usize,
+}
+
 /// A curve: places in rising order, at each the median and range over seeds. Negative infinity is an underflow.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Curve(pub(super) Vec<(f64, Spread)>);
@@ -16,12 +25,14 @@ impl Curve {
     /// The curve of profiles at one moment, in common logarithms against lag, of the median over examples.
     ///
     /// What is not finite is left out, and so is c at lag 0: the loss reads h, hence dL/dc there is zero by
-    /// definition, which is no underflow.
-    pub(super) fn of_profiles(profiles: &[&ProfileRecord], precision: Precision) -> Self {
+    /// definition, which is no underflow. The initial carry, one lag beyond the first step, is left out too: no weight
+    /// made it, and a normaliser that meets its zeros blows its gradient up.
+    pub(super) fn of_profiles(profiles: &[&ProfileRecord], Reading { precision, length }: Reading) -> Self {
         let mut places: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
         for profile in profiles {
             for (&lag, &norm) in profile.lag.iter().zip(&profile.median) {
-                if profile.part != "h" && lag == 0 && norm == 0.0 {
+                let by_definition = profile.part != "h" && lag == 0 && norm == 0.0;
+                if by_definition || lag >= length {
                     continue;
                 }
                 if let Some(log) = precision.log10(norm) {
@@ -111,7 +122,7 @@ pub(super) fn training(variant: &Variant, width: u64) -> Curve {
 
 /// Profiles over training: for each training step at which some were taken, the curve over lags, and at the end that
 /// of the last profiles. A run that has ended before a step keeps its last profile there.
-pub(super) fn history(profiles: &[&ProfileRecord], precision: Precision) -> Vec<(String, Curve)> {
+pub(super) fn history(profiles: &[&ProfileRecord], reading: Reading) -> Vec<(String, Curve)> {
     let mut seeds: BTreeMap<u64, BTreeMap<u64, &ProfileRecord>> = BTreeMap::new();
     for profile in profiles {
         seeds.entry(profile.seed).or_default().insert(profile.step, profile);
@@ -120,7 +131,7 @@ pub(super) fn history(profiles: &[&ProfileRecord], precision: Precision) -> Vec<
     let steps: BTreeSet<u64> = profiles.iter().filter(on_the_way).map(|profile| profile.step).collect();
     let until = |step: u64| {
         let latest = seeds.values().filter_map(|seed| seed.range(..=step).next_back());
-        Curve::of_profiles(&latest.map(|(_, profile)| *profile).collect::<Vec<_>>(), precision)
+        Curve::of_profiles(&latest.map(|(_, profile)| *profile).collect::<Vec<_>>(), reading)
     };
     let mut moments: Vec<(String, Curve)> =
         steps.iter().map(|&step| (step.to_string(), until(step))).collect();
@@ -137,6 +148,9 @@ mod tests {
     use crate::report::sample;
     use crate::report::trend::When;
 
+    const F32: Reading =
+        Reading { precision: Precision { epsilon: 1.2e-7, tiny: 1.2e-38, below: "below 1e-38" }, length: 4 };
+
     fn profile(part: &str, seed: u64, step: u64, median: &[f64]) -> ProfileRecord {
         let mut profile = sample::profile("lstm", part, seed, step, 1.0);
         profile.lag = (0..median.len()).collect();
@@ -151,7 +165,7 @@ mod tests {
             profile("h", 2, 0, &[10.0, 1e-3, 0.0, 0.0]),
             profile("h", 3, 0, &[100.0, 1e-4, 1e-5, 0.0]),
         ];
-        let curve = Curve::of_profiles(&all.each_ref(), Precision::of("f32"));
+        let curve = Curve::of_profiles(&all.each_ref(), F32);
         assert_eq!(curve.0[0], (0.0, Spread { low: 0.0, mid: 1.0, high: 2.0 }));
         assert_eq!(curve.0[1].1, Spread { low: -4.0, mid: -3.0, high: -2.0 });
         assert_eq!(
@@ -164,10 +178,17 @@ mod tests {
     #[test]
     fn the_structural_zero_of_c_is_no_underflow() {
         let c = profile("c", 1, 0, &[0.0, 1e-2, 0.0]);
-        let curve = Curve::of_profiles(&[&c], Precision::of("f32"));
+        let curve = Curve::of_profiles(&[&c], F32);
         assert_eq!(curve.0[0].0, 1.0, "the curve of c begins at lag 1");
         let h = profile("h", 1, 0, &[0.0, 1e-2]);
-        assert_eq!(Curve::of_profiles(&[&h], Precision::of("f32")).0[0].1.mid, f64::NEG_INFINITY);
+        assert_eq!(Curve::of_profiles(&[&h], F32).0[0].1.mid, f64::NEG_INFINITY);
+    }
+
+    #[test]
+    fn the_initial_carry_is_no_step() {
+        let h = profile("h", 1, 0, &[1.0, 1.0, 1.0, 1.0, 1e9]);
+        let curve = Curve::of_profiles(&[&h], F32);
+        assert_eq!((curve.0.len(), curve.bounds()), (4, Some((0.0, 0.0))));
     }
 
     #[test]
@@ -182,7 +203,7 @@ mod tests {
             profile("h", 2, 9, &[1e-6]),
         ];
         (profiles[2].last, profiles[4].last) = (true, true);
-        let history = history(&profiles.each_ref(), Precision::of("f32"));
+        let history = history(&profiles.each_ref(), F32);
         let mids: Vec<_> = history.iter().map(|(step, curve)| (step.as_str(), curve.0[0].1.mid)).collect();
         assert_eq!(mids, [("0", 0.0), ("8", -3.0), ("end", -4.0)]);
     }

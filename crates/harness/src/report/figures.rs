@@ -45,11 +45,11 @@ pub(super) fn parts<'a>(comparison: &Comparison<'a>) -> Vec<&'a str> {
 
 /// Gradient norm against lag, of every variant: a plot for each part of the state, at initialisation and after training.
 pub(super) fn profiles(comparison: &Comparison) -> Vec<Figure> {
-    let precision = comparison.precision();
+    let reading = comparison.reading();
     let mut all = Vec::new();
     for part in parts(comparison) {
         for when in When::BOTH {
-            let curve = |v: &Variant| Curve::of_profiles(&at(&v.top_profiles(part), when), precision);
+            let curve = |v: &Variant| Curve::of_profiles(&at(&v.top_profiles(part), when), reading);
             let lines: Vec<Line> =
                 comparison.variants.iter().map(|v| Line::new(v.name, v.index, curve(v))).collect();
             let title = format!("Gradient of {part} {}", when.title());
@@ -87,14 +87,14 @@ pub(super) fn learning(comparison: &Comparison) -> Vec<Figure> {
 
 /// Gradient norm against lag of every layer of one variant, at initialisation and after training, by part of the state.
 pub(super) fn layers(comparison: &Comparison, variant: &Variant) -> Vec<Figure> {
-    let precision = comparison.precision();
+    let reading = comparison.reading();
     let all = variant.layers();
     let mut figures = Vec::new();
     for part in variant.parts() {
         let mut lines = Vec::new();
         for (place, &layer) in all.iter().enumerate() {
             for (dash, when) in [(0, When::Final), (1, When::Init)] {
-                let curve = Curve::of_profiles(&at(&variant.profiles_of(part, layer), when), precision);
+                let curve = Curve::of_profiles(&at(&variant.profiles_of(part, layer), when), reading);
                 let moment = if when == When::Init { "start" } else { "trained" };
                 let name = if all.len() > 1 {
                     format!("{}, {moment}", layer_name(layer, &all))
@@ -123,13 +123,13 @@ pub(super) struct HeatMap {
 
 /// The heat maps of all variants, layers and parts, in the same colours, and their range.
 pub(super) fn heat_maps(comparison: &Comparison) -> (Option<Range>, Vec<HeatMap>) {
-    let precision = comparison.precision();
+    let reading = comparison.reading();
     let mut histories = Vec::new();
     for variant in &comparison.variants {
         let all = variant.layers();
         for part in variant.parts() {
             for &layer in &all {
-                let moments = history(&variant.profiles_of(part, layer), precision);
+                let moments = history(&variant.profiles_of(part, layer), reading);
                 let main = part == "h" && Some(&layer) == all.first();
                 let place =
                     if all.len() > 1 { format!(", {}", layer_name(layer, &all)) } else { String::new() };
@@ -141,7 +141,7 @@ pub(super) fn heat_maps(comparison: &Comparison) -> (Option<Range>, Vec<HeatMap>
                 histories.push((
                     variant,
                     main,
-                    format!("{}: gradient of {part}{place}, over training", variant.name),
+                    format!("{}: gradient of {part}{place}", variant.name),
                     file,
                     moments,
                 ));

@@ -45,6 +45,10 @@ pub(super) struct Outcome<'a> {
     pub(super) fate: Fate,
     /// Whether a profile says so, not only the line fitted to it.
     measured: bool,
+    /// What is left at the first step of the gradient of h, relative to lag 0.
+    h: Option<f64>,
+    /// The same of c, relative to lag 1.
+    c: Option<f64>,
 }
 
 impl<'a> Outcome<'a> {
@@ -67,7 +71,9 @@ impl<'a> Outcome<'a> {
         let fates =
             if measured { fates } else { ["h", "c"].iter().filter_map(|part| foretold(run, part)).collect() };
         let fate = fates.into_iter().reduce(further).unwrap_or(Fate::Unknown);
-        Self { run, fate, measured }
+        let left =
+            |part: &str| profiles.iter().find(|profile| profile.part == part).and_then(|own| left(run, own));
+        Self { run, fate, measured, h: left("h").or(run.grad_ratio_init), c: left("c") }
     }
 }
 
@@ -90,6 +96,13 @@ fn measured(run: &RunRecord, profile: &ProfileRecord) -> Option<Fate> {
         return Some(Fate::Vanishes { reach, underflow: Some(underflow).filter(|&lag| lag <= end) });
     }
     Some(arrives(run, &profile.part, farthest / nearest))
+}
+
+/// What is left of a part at the first step; `None` if it is not finite.
+fn left(run: &RunRecord, profile: &ProfileRecord) -> Option<f64> {
+    let (start, end) = span(run, &profile.part);
+    let norm = |wanted: usize| Some(profile.median[profile.lag.iter().position(|&lag| lag == wanted)?]);
+    Some(norm(end)? / norm(start)?).filter(|share| share.is_finite())
 }
 
 /// The first and the last lag of a part: dL/dc at lag 0 is zero by definition, and the lag of the first step is T − 1,
@@ -148,15 +161,17 @@ pub(super) fn sentence(outcomes: &[Outcome]) -> String {
         }
     }
     let of = outcomes.len();
+    let layer = outcomes.iter().any(|outcome| outcome.run.layers > 1);
+    let gradient = if layer { "the gradient of the top layer" } else { "the gradient" };
     match groups.as_slice() {
         [] => "No run has ended.".to_owned(),
-        [all] => format!("At initialisation the gradient {}.", phrase(all)),
+        [all] => format!("At initialisation {gradient} {}.", phrase(all)),
         _ => {
             let each: Vec<String> = groups
                 .iter()
                 .map(|group| format!("with {} of {of} it {}", group.len(), phrase(group)))
                 .collect();
-            format!("At initialisation the seeds disagree about the gradient: {}.", each.join("; "))
+            format!("At initialisation the seeds disagree about {gradient}: {}.", each.join("; "))
         }
     }
 }
@@ -171,11 +186,18 @@ fn alike(one: Fate, other: Fate) -> bool {
 fn phrase(group: &[Outcome]) -> String {
     let run = group[0].run;
     let (length, end) = (run.length, run.length.saturating_sub(1));
-    let share = |times: &str| {
-        let ratios = group.iter().filter(|outcome| !matches!(outcome.fate, Fate::Vanishes { .. }));
-        let share = Spread::of(ratios.filter_map(|outcome| outcome.run.grad_ratio_init));
-        let share = share.map(|share| share.text(|ratio| Precision::of(&run.dtype).ratio(ratio)));
-        share.map_or(String::new(), |share| format!(": at lag {end}, dL/dh is {share} {times} that at lag 0"))
+    let arrived = || group.iter().filter(|outcome| !matches!(outcome.fate, Fate::Vanishes { .. }));
+    let precision = Precision::of(&run.dtype);
+    let left = |share: Option<Spread>| share.map(|share| share.text(|ratio| precision.ratio(ratio)));
+    let h = left(Spread::of(arrived().filter_map(|outcome| outcome.h)));
+    let c = left(Spread::of(arrived().filter_map(|outcome| outcome.c)));
+    let share = |times: &str| match (&h, &c) {
+        (Some(h), Some(c)) => {
+            format!(": at lag {end}, dL/dh is {h} {times} that at lag 0, and dL/dc {c} {times} that at lag 1")
+        }
+        (Some(h), None) => format!(": at lag {end}, dL/dh is {h} {times} that at lag 0"),
+        (None, Some(c)) => format!(": at lag {end}, dL/dc is {c} {times} that at lag 1"),
+        (None, None) => String::new(),
     };
     let fit = fits(group).unwrap_or_else(|| "too few points to fit".to_owned());
     match group[0].fate {
@@ -202,7 +224,7 @@ fn decays(group: &[Outcome], share: &str, fit: &str) -> String {
     let mut text = match halving(group) {
         Some(times) => {
             let range = times.range(steps).map(|range| format!("{range} over seeds"));
-            let c = typical(group, "c").map(|fit| format!("c: {fit}"));
+            let c = typical(group, "c").map(|fit| format!("c {fit}"));
             let more: Vec<String> = range.into_iter().chain(c).collect();
             let more = if more.is_empty() { String::new() } else { format!(" ({})", more.join("; ")) };
             format!("halves every {} steps{more}: ", steps(times.mid))
@@ -247,9 +269,9 @@ fn halving(group: &[Outcome]) -> Option<Spread> {
 fn fits(group: &[Outcome]) -> Option<String> {
     let length = group[0].run.length;
     match (describe(&rates(group, "h"), length), typical(group, "c")) {
-        (Some(h), Some(c)) => Some(format!("h: {h}; c: {c}")),
+        (Some(h), Some(c)) => Some(format!("h {h}; c {c}")),
         (Some(fit), None) => Some(fit),
-        (None, Some(c)) => Some(format!("h: too few points to fit; c: {c}")),
+        (None, Some(c)) => Some(format!("h too few points to fit; c {c}")),
         (None, None) => None,
     }
 }
@@ -280,7 +302,7 @@ mod tests {
         run.half_life_h_init = (half_life > 0.0).then_some(half_life);
         let decay = std::f64::consts::LN_2 / half_life;
         run.fits.insert("h_init".to_owned(), FitRecord { decay, r2: 0.9, points: 80, underflowed: 0 });
-        run.grad_ratio_init = Some((-decay * 99.0).exp());
+        run.grad_ratio_init = None; // the profile has it
         let mut profile = sample::profile("gru", part, 1, 0, half_life);
         for (lag, norm) in profile.lag.iter().zip(profile.median.iter_mut()) {
             *norm = f64::from((-decay * *lag as f64).exp() as f32); // without the ripple
@@ -328,7 +350,9 @@ mod tests {
         let ((run, h), (_, mut c)) = (judged("h", 2.0), judged("c", 80.0));
         c.median[0] = 0.0; // by definition
         c.median.iter_mut().for_each(|norm| *norm *= 1e-3);
-        assert_eq!(Outcome::new(&run, &[&h, &c]).fate, Fate::Keeps);
+        let kept = Outcome::new(&run, &[&h, &c]);
+        assert_eq!(kept.fate, Fate::Keeps);
+        assert!(sentence(&[kept]).ends_with("is 1.3e-15 of that at lag 0, and dL/dc 0.43 of that at lag 1."));
         let (_, short) = judged("c", 3.0);
         assert_eq!(Outcome::new(&run, &[&h, &short]).fate, Fate::Vanishes { reach: 70, underflow: None });
         let (_, gone) = judged("c", 0.5);

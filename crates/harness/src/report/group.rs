@@ -1,5 +1,6 @@
 //! Records put in order: by variant, then by seed.
 
+use super::curve::Reading;
 use super::numbers::{count, Precision, Spread};
 use super::trend::When;
 use crate::record::{EvalRecord, ProfileRecord, Records, RunRecord, Status, StepRecord};
@@ -90,6 +91,12 @@ impl<'a> Comparison<'a> {
     /// The precision of the gradients.
     pub(super) fn precision(&self) -> Precision {
         Precision::of(self.runs.first().map_or("f32", |run| run.dtype.as_str()))
+    }
+
+    /// How its profiles are read.
+    pub(super) fn reading(&self) -> Reading {
+        let length = self.runs.iter().map(|run| run.length).max().unwrap_or(0);
+        Reading { precision: self.precision(), length }
     }
 
     /// What a reader must know before the numbers: failed and interrupted runs, a single seed.

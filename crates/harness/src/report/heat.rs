@@ -112,7 +112,7 @@ pub(super) fn draw(id: &str, title: &str, moments: &[Moment], range: Range, alon
 
 /// A vertical scale of colours, and the colour of an underflow below it.
 fn bar(svg: &mut Svg, id: &str, range: Range, (x, top, bottom): (f64, f64, f64)) {
-    let foot = bottom - 24.0;
+    let foot = bottom - 30.0;
     let scale = Scale::new((range.low, range.high), (foot, top));
     let high = (foot - top) / LEVELS as f64;
     svg.text("axis-title", (x, top - 8.0), Anchor::Start, "gradient norm");
@@ -127,7 +127,7 @@ fn bar(svg: &mut Svg, id: &str, range: Range, (x, top, bottom): (f64, f64, f64))
         svg.power("tick", (x + 18.0, scale.at(mark) + 3.5), Anchor::Start, mark);
     }
     if range.clipped {
-        svg.text("tick", (x + 18.0, foot + 11.0), Anchor::Start, "and below");
+        svg.text("tick", (x + 18.0, foot + 13.0), Anchor::Start, "and below");
     }
     svg.rect("underflow", (x, bottom - 10.0), (12.0, 10.0));
     svg.raw(&format!(

@@ -1,11 +1,12 @@
 //! The page.
 
+use super::columns::{columns, Column, Value};
 use super::figures::{self, Figure};
 use super::group::Comparison;
 use super::heat;
 use super::numbers::{count, seconds, significant};
 use super::section;
-use super::table::{columns, Column, Value};
+
 use super::verdict::criterion;
 use serde::Deserialize;
 use std::fmt::Write;
@@ -140,23 +141,11 @@ fn facts(comparison: &Comparison, about: &About) -> Vec<(&'static str, String)> 
 /// The table.
 fn summary(comparison: &Comparison) -> String {
     let columns = columns(comparison);
-    let mut text = String::from(
-        "<section id=\"table\">\n<div class=\"scroll\" tabindex=\"0\">\n<table class=\"summary\">\n<thead>\n",
+    let heads = columns.iter().map(|column| (column.heading, column.paired(), column.meaning.as_str()));
+    let mut text = format!(
+        "<section id=\"table\">\n<div class=\"scroll\" tabindex=\"0\">\n<table class=\"summary\">\n{}<tbody>\n",
+        heading("variant", heads)
     );
-    let (mut upper, mut lower) =
-        ("<tr><th rowspan=\"2\" scope=\"col\">variant</th>".to_owned(), "<tr>".to_owned());
-    for column in &columns {
-        let (heading, meaning) = (escape(column.heading), escape(&column.meaning));
-        if column.paired() {
-            upper += &format!(
-                "<th colspan=\"2\" scope=\"colgroup\" class=\"pair\" title=\"{meaning}\">{heading}</th>"
-            );
-            lower += "<th scope=\"col\" class=\"first\">start</th><th scope=\"col\">trained</th>";
-        } else {
-            upper += &format!("<th rowspan=\"2\" scope=\"col\" title=\"{meaning}\">{heading}</th>");
-        }
-    }
-    text += &format!("{upper}</tr>\n{lower}</tr>\n</thead>\n<tbody>\n");
     for (row, variant) in comparison.variants.iter().enumerate() {
         let link = format!("<a href=\"#variant-{}\">{}</a>", variant.index + 1, escape(variant.name));
         text += &format!("<tr><th scope=\"row\">{}{link}</th>", swatch(variant.index));
@@ -179,6 +168,25 @@ fn summary(comparison: &Comparison) -> String {
     text + &format!("</tbody>\n</table>\n</div>\n{}</section>\n", meanings(&columns))
 }
 
+/// The head of a table: the name of the first column, then those of the others, whether each has a part for the start and
+/// one for after training, and what it means.
+pub(super) fn heading<'a>(first: &str, columns: impl Iterator<Item = (&'a str, bool, &'a str)>) -> String {
+    let (mut upper, mut lower) =
+        (format!("<tr><th rowspan=\"2\" scope=\"col\">{}</th>", escape(first)), String::new());
+    for (name, paired, meaning) in columns {
+        let title =
+            if meaning.is_empty() { String::new() } else { format!(" title=\"{}\"", escape(meaning)) };
+        let name = escape(name);
+        if paired {
+            upper += &format!("<th colspan=\"2\" scope=\"colgroup\" class=\"pair\"{title}>{name}</th>");
+            lower += "<th scope=\"col\" class=\"first\">start</th><th scope=\"col\">trained</th>";
+        } else {
+            upper += &format!("<th rowspan=\"2\" scope=\"col\"{title}>{name}</th>");
+        }
+    }
+    format!("<thead>\n{upper}</tr>\n<tr>{lower}</tr>\n</thead>\n")
+}
+
 /// The class of a cell that says how many seeds solved the task.
 fn solved(variant: &super::group::Variant) -> &'static str {
     match variant.solved() {
@@ -198,7 +206,7 @@ fn cell(value: &Value, class: &str) -> String {
 /// A range in markup, broken after its dash if it is long.
 fn in_two(range: &str) -> String {
     match range.split_once('–') {
-        Some((low, high)) if range.chars().count() > 14 => format!("{}–<br>{}", escape(low), escape(high)),
+        Some((low, high)) if range.chars().count() > 12 => format!("{}–<br>{}", escape(low), escape(high)),
         _ => escape(range),
     }
 }
@@ -288,6 +296,9 @@ fn notes(comparison: &Comparison) -> String {
     let notes = [
         "Lag k is k steps before the end of the sequence; dL/dc is the partial derivative with h held fixed, and \
          is zero at lag 0 by definition, where its curve does not begin."
+            .to_owned(),
+        "Lags end at the first step. One further lies the initial carry, which no weight has made: it is in \
+         profiles.jsonl, not in the plots."
             .to_owned(),
         "A norm is that of one example's own gradient, in the median over held-out examples.".to_owned(),
         "The half-life is ln 2 / ρ of the line ln g(k) = a − ρ k, fitted to the lags of a window that leaves out both \

@@ -1,10 +1,11 @@
 //! The part of the page about one variant.
 
+use super::columns::hidden;
 use super::figures::{layers, Figure, HeatMap};
 use super::group::{Comparison, Variant};
-use super::html::{escape, figure, swatch};
+use super::html::{escape, figure, heading, swatch};
 use super::numbers::{count, loss, percent, seconds, significant, Precision, Spread};
-use super::table::hidden;
+
 use super::trend::{fit, rate, Trend, When};
 use super::verdict::{has_criterion, sentences};
 use crate::record::{RunRecord, Status};
@@ -42,10 +43,10 @@ pub(super) fn variant(comparison: &Comparison, variant: &Variant, maps: &[HeatMa
     let profiles: String = profiles.as_slice().iter().map(own).collect();
     let maps = maps.iter().filter(|map| map.variant == variant.index && !map.main);
     let maps: String = maps.map(|map| own(&map.figure)).collect();
-    for (class, figures) in [("two", profiles), ("four", maps)] {
-        if !figures.is_empty() {
-            text += &format!("<div class=\"figures {class}\">\n{figures}</div>\n");
-        }
+    if !profiles.is_empty() || !maps.is_empty() {
+        text += &format!(
+            "<div class=\"more\">\n<div class=\"figures\">\n{profiles}</div>\n<div class=\"figures four\">\n{maps}</div>\n</div>\n"
+        );
     }
     text + "</section>\n"
 }
@@ -107,26 +108,20 @@ fn runs(variant: &Variant) -> String {
     let has_c =
         variant.runs.iter().any(|run| fit(run, "c", When::Init).is_some() || run.half_life_c_init.is_some());
     let accuracy = variant.runs.iter().any(|run| run.accuracy.is_some());
-    let mut heads = vec!["seed", "ended", "solved at step", "final loss"];
-    if accuracy {
-        heads.push("accuracy");
-    }
-    heads.extend(["half-life h, start", "trained"]);
-    if has_c {
-        heads.extend(["half-life c, start", "trained"]);
-    }
+    let mut heads = vec![("ended", 1), ("solved at step", 1), ("final loss", 1)];
+    heads.extend(accuracy.then_some(("accuracy", 1)));
+    heads.push(("half-life h", 2));
+    heads.extend(has_c.then_some(("half-life c", 2)));
     heads.extend([
-        "horizon, start",
-        "trained",
-        "first/last, start",
-        "trained",
-        "lags with underflow",
-        "clipped",
-        "seconds",
+        ("horizon", 2),
+        ("first/last", 2),
+        ("lags with underflow", 1),
+        ("clipped", 1),
+        ("seconds", 1),
     ]);
-    let heads: String = heads.iter().map(|head| format!("<th scope=\"col\">{head}</th>")).collect();
     let mut text = format!(
-        "<div class=\"scroll\" tabindex=\"0\">\n<table class=\"runs\">\n<thead><tr>{heads}</tr></thead>\n<tbody>\n"
+        "<div class=\"scroll\" tabindex=\"0\">\n<table class=\"runs\">\n{}<tbody>\n",
+        heading("seed", heads.iter().map(|&(name, columns)| (name, columns == 2, "")))
     );
     for run in &variant.runs {
         let precision = Precision::of(&run.dtype);

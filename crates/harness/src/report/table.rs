@@ -1,232 +1,8 @@
-//! The columns of a comparison, and the table in a terminal.
+//! The table in a terminal.
 
-use super::group::{Comparison, Variant};
-use super::numbers::{count, loss, percent, seconds, significant, steps, Precision, Spread};
-use super::trend::{fit, rate, Trend, When};
-use super::verdict::has_criterion;
-use crate::record::{RunRecord, Status};
-
-/// A number over seeds: the median, and the range where it has a width.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Value {
-    /// The median, or a word.
-    pub(super) text: String,
-    /// `low–high`, or a remark.
-    pub(super) range: Option<String>,
-}
-
-impl Value {
-    fn plain(text: impl Into<String>) -> Self {
-        Self { text: text.into(), range: None }
-    }
-
-    fn none() -> Self {
-        Self::plain("–")
-    }
-
-    fn of(spread: Option<Spread>, text: impl Fn(f64) -> String + Copy) -> Self {
-        spread.map_or_else(Self::none, |spread| Self { text: spread.median(text), range: spread.range(text) })
-    }
-}
-
-/// Whether a column shows its range in a terminal, where there is less room than on a page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum InTerminal {
-    WithRange,
-    MedianOnly,
-}
-
-/// A column: one value a variant, or two: at initialisation and after training.
-pub(super) struct Column {
-    /// Its heading.
-    pub(super) heading: &'static str,
-    /// What it says, with the unit, in a sentence.
-    pub(super) meaning: String,
-    /// A value for each variant, in order; the second is that after training.
-    pub(super) values: Vec<(Value, Option<Value>)>,
-    terminal: InTerminal,
-}
-
-impl Column {
-    fn new(heading: &'static str, meaning: impl Into<String>) -> Self {
-        let (values, terminal) = (Vec::new(), InTerminal::WithRange);
-        Self { heading, meaning: meaning.into(), values, terminal }
-    }
-
-    fn each<'a>(mut self, all: &[Variant<'a>], value: impl Fn(&Variant<'a>) -> Value) -> Self {
-        self.values = all.iter().map(|variant| (value(variant), None)).collect();
-        self
-    }
-
-    fn both<'a>(mut self, all: &[Variant<'a>], value: impl Fn(&Variant<'a>, When) -> Value) -> Self {
-        let pair = |variant: &Variant<'a>| (value(variant, When::Init), Some(value(variant, When::Final)));
-        (self.values, self.terminal) = (all.iter().map(pair).collect(), InTerminal::MedianOnly);
-        self
-    }
-
-    /// Whether it has two values a variant.
-    pub(super) fn paired(&self) -> bool {
-        self.values.iter().any(|(_, after)| after.is_some())
-    }
-
-    /// The cells as a terminal shows them, aligned, the heading first.
-    fn lines(&self) -> Vec<String> {
-        let text = |value: &Value| match (&value.range, self.terminal) {
-            (Some(range), InTerminal::WithRange) => format!("{} ({range})", value.text),
-            _ => value.text.clone(),
-        };
-        let pairs: Vec<(String, Option<String>)> =
-            self.values.iter().map(|(before, after)| (text(before), after.as_ref().map(text))).collect();
-        let widest = |of: fn(&(String, Option<String>)) -> usize| pairs.iter().map(of).max().unwrap_or(0);
-        let before = widest(|pair| width(&pair.0));
-        let after = widest(|pair| pair.1.as_ref().map_or(0, |after| width(after)));
-        let cell = |pair: &(String, Option<String>)| match &pair.1 {
-            Some(text) => format!("{} → {}", right(&pair.0, before), left(text, after)),
-            None => pair.0.clone(),
-        };
-        let cells: Vec<String> =
-            std::iter::once(self.heading.to_owned()).chain(pairs.iter().map(cell)).collect();
-        let most = cells.iter().map(|cell| width(cell)).max().unwrap_or(0);
-        cells.iter().map(|cell| right(cell, most)).collect()
-    }
-}
-
-/// The columns after the variant's name. Those that no run can fill are left out.
-pub(super) fn columns(comparison: &Comparison) -> Vec<Column> {
-    let all = comparison.variants.as_slice();
-    let precision = comparison.precision();
-    let length = comparison.runs.iter().map(|run| run.length).max().unwrap_or(0);
-    let any = |is: fn(&RunRecord) -> bool| comparison.runs.iter().any(is);
-    let mut columns = vec![
-        Column::new("params", "The number of weights, read-out included.").each(all, |v| {
-            Value::of(v.spread(|run| Some(run.params as f64)), |params| format!("{params:.0}"))
-        }),
-        Column::new("hidden", "Hidden units of a layer; with several layers, their number comes first.")
-            .each(all, |variant| Value::plain(hidden(variant.first()))),
-    ];
-    if any(has_criterion) {
-        columns.push(Column::new("solved", "The seeds that solved the task, of all.").each(all, solved));
-        let meaning =
-            "Training steps until the task was solved: median and range over seeds; a seed that did not \
-                       solve it counts as more than the steps it had.";
-        columns.push(Column::new("steps to solve", meaning).each(all, steps_to_solve));
-    }
-    let meaning = "Held-out loss at the end: median and range over the seeds that did not fail.";
-    columns.push(
-        Column::new("final loss", meaning)
-            .each(all, |v| Value::of(v.sound_spread(|run| Some(run.final_loss)), loss)),
-    );
-    if any(|run| run.accuracy.is_some()) {
-        let meaning = "Held-out accuracy at the end: median and range over the seeds that did not fail.";
-        columns.push(
-            Column::new("accuracy", meaning)
-                .each(all, |v| Value::of(v.sound_spread(|run| run.accuracy), percent)),
-        );
-    }
-    columns.push(
-        Column::new(
-            "half-life h",
-            "Lags over which dL/dh halves, by a fit, top layer, in steps; “none” is no decay, “×2 in N” growth.",
-        )
-        .both(all, |variant, when| half_life(variant, "h", when, length)),
-    );
-    if any(|run| fit(run, "c", When::Init).is_some() || run.half_life_c_init.is_some()) {
-        let meaning = "The same for dL/dc, the partial derivative with h held fixed.";
-        columns.push(
-            Column::new("half-life c", meaning)
-                .both(all, |variant, when| half_life(variant, "c", when, length)),
-        );
-    }
-    columns.push(
-        Column::new(
-            "horizon",
-            "The last lag at which dL/dh is at least a thousandth of that at lag 0, in steps.",
-        )
-        .both(all, |variant, when| {
-            let horizon = |run: &RunRecord| match when {
-                When::Init => run.horizon_init,
-                When::Final => run.horizon_final,
-            };
-            Value::of(variant.spread(|run| horizon(run).map(|lag| lag as f64)), |lag| format!("{lag:.0}"))
-        }),
-    );
-    columns.push(
-        Column::new(
-            "first/last",
-            "First/last ratio: the norm of dL/dh at the first step over that at the last step.",
-        )
-        .both(all, |variant, when| ratio(variant, when, precision)),
-    );
-    columns.push(
-        Column::new("seconds", "Wall time of a run, in seconds.")
-            .each(all, |v| Value { range: None, ..Value::of(v.spread(|run| Some(run.seconds)), seconds) }),
-    );
-    columns
-}
-
-/// `64`, or `2×64` with two layers.
-pub(super) fn hidden(run: &RunRecord) -> String {
-    if run.layers > 1 {
-        format!("{}×{}", run.layers, run.hidden)
-    } else {
-        run.hidden.to_string()
-    }
-}
-
-fn solved(variant: &Variant) -> Value {
-    let failed = variant.runs.len() - variant.sound().count();
-    let range = (failed > 0).then(|| format!("{failed} failed"));
-    Value { text: format!("{}/{}", variant.solved(), variant.runs.len()), range }
-}
-
-fn steps_to_solve(variant: &Variant) -> Value {
-    if !variant.runs.iter().any(|run| has_criterion(run)) {
-        return Value::none();
-    }
-    let unsolved =
-        || variant.runs.iter().filter(|run| !run.solved && !matches!(run.status, Status::Failed(_)));
-    if variant.solved() == 0 {
-        let Some(done) = Spread::of(unsolved().map(|run| run.steps as f64)) else {
-            return Value::plain("failed");
-        };
-        let whole = |steps: f64| format!("{steps:.0}");
-        let done = done.range(whole).unwrap_or_else(|| done.median(whole));
-        return Value::plain(format!("not solved in {done} steps"));
-    }
-    let least = unsolved().map(|run| run.steps).min().unwrap_or(0);
-    let text = |steps: f64| if steps.is_finite() { format!("{steps:.0}") } else { format!(">{least}") };
-    let steps = |run: &&RunRecord| run.steps_to_solve.map_or(f64::INFINITY, |steps| steps as f64);
-    Value::of(Spread::of(variant.sound().map(|run| steps(&run))), text)
-}
-
-fn half_life(variant: &Variant, part: &str, when: When, length: usize) -> Value {
-    let has =
-        |run: &&RunRecord| part == "h" || rate(run, part, when).is_some() || fit(run, part, when).is_some();
-    if !variant.runs.iter().any(has) {
-        return Value::none();
-    }
-    let rates = variant.runs.iter().filter_map(|run| rate(run, part, when));
-    let Some(Spread { low, mid, high }) = Spread::of(rates) else {
-        return Value::plain("too few points");
-    };
-    let short = |rate: f64| Trend::of(rate, length).short();
-    let range = match (Trend::of(low, length), Trend::of(high, length)) {
-        // The largest rate is the shortest half-life, the lowest the fastest growth.
-        (Trend::Halves(long), Trend::Halves(brief)) => format!("{}–{}", steps(brief), steps(long)),
-        (Trend::Doubles(fast), Trend::Doubles(slow)) => format!("{}–{}", steps(fast), steps(slow)),
-        _ => format!("{} … {}", short(high), short(low)),
-    };
-    Value { text: short(mid), range: (short(low) != short(high)).then_some(range) }
-}
-
-fn ratio(variant: &Variant, when: When, precision: Precision) -> Value {
-    let ratio = |run: &RunRecord| match when {
-        When::Init => run.grad_ratio_init,
-        When::Final => run.grad_ratio_final,
-    };
-    let finite = variant.spread(|run| ratio(run).filter(|ratio| ratio.is_finite()));
-    Value::of(finite, |ratio| precision.ratio(ratio))
-}
+use super::columns::{columns, Column, Value, NONE};
+use super::group::Comparison;
+use super::numbers::{count, significant};
 
 /// The table for a terminal of `columns` columns: one row a variant, in as many blocks as the width needs.
 pub(super) fn terminal(comparison: &Comparison, columns_wide: usize) -> String {
@@ -238,7 +14,7 @@ pub(super) fn terminal(comparison: &Comparison, columns_wide: usize) -> String {
     let widest = names.iter().map(|name| width(name)).max().unwrap_or(0);
     let mut blocks: Vec<(usize, Vec<Vec<String>>)> = Vec::new();
     for column in columns(comparison) {
-        let lines = column.lines();
+        let lines = lines(&column);
         let needs = 2 + lines.first().map_or(0, |line| width(line));
         match blocks.last_mut() {
             Some((used, block)) if *used + needs <= columns_wide => {
@@ -270,6 +46,28 @@ pub(super) fn terminal(comparison: &Comparison, columns_wide: usize) -> String {
         text += &wrap(&format!("! {caution}"), columns_wide, "  ");
     }
     text
+}
+
+/// The cells of a column as a terminal shows them, aligned, the heading first. Where there are two values a variant,
+/// there is no room for ranges.
+fn lines(column: &Column) -> Vec<String> {
+    let text = |value: &Value| match &value.range {
+        Some(range) if !column.paired() => format!("{} ({range})", value.text),
+        _ => value.text.clone(),
+    };
+    let pairs: Vec<(String, Option<String>)> =
+        column.values.iter().map(|(before, after)| (text(before), after.as_ref().map(text))).collect();
+    let before = pairs.iter().map(|pair| width(&pair.0)).max().unwrap_or(0);
+    let after = pairs.iter().filter_map(|pair| pair.1.as_deref().map(width)).max().unwrap_or(0);
+    let cell = |pair: &(String, Option<String>)| match &pair.1 {
+        Some(text) if *text == pair.0 && text == NONE => NONE.to_owned(),
+        Some(text) => format!("{} → {}", right(&pair.0, before), left(text, after)),
+        None => pair.0.clone(),
+    };
+    let cells: Vec<String> =
+        std::iter::once(column.heading.to_owned()).chain(pairs.iter().map(cell)).collect();
+    let most = cells.iter().map(|cell| width(cell)).max().unwrap_or(0);
+    cells.iter().map(|cell| right(cell, most)).collect()
 }
 
 /// The task, baseline and machine, in a line.
@@ -328,54 +126,6 @@ mod tests {
     use super::*;
     use crate::record::Records;
     use crate::report::sample;
-
-    fn cell<'a>(columns: &'a [Column], heading: &str, row: usize) -> &'a (Value, Option<Value>) {
-        &columns.iter().find(|column| column.heading == heading).expect("a column").values[row]
-    }
-
-    fn value(text: &str, range: Option<&str>) -> Value {
-        Value { text: text.to_owned(), range: range.map(str::to_owned) }
-    }
-
-    #[test]
-    fn numbers() {
-        let records = sample::compare(&sample::TEN);
-        let columns = columns(&Comparison::new(&records));
-        assert!(columns.iter().all(|column| column.values.len() == 10));
-        let [vanilla, lstm, residual, over_time, layernorm] = [0, 2, 6, 7, 8];
-        assert_eq!(cell(&columns, "params", lstm).0, value("4801", None));
-        assert_eq!(cell(&columns, "hidden", residual).0, value("2×32", None));
-        assert_eq!(cell(&columns, "solved", lstm).0, value("3/3", None));
-        assert_eq!(cell(&columns, "steps to solve", lstm).0, value("1450", Some("1400–1700")));
-        assert_eq!(cell(&columns, "steps to solve", vanilla).0, value("not solved in 2000 steps", None));
-        assert_eq!(cell(&columns, "solved", residual).0, value("2/3", None));
-        assert_eq!(cell(&columns, "steps to solve", residual).0, value("1600", Some("1500–>2000")));
-        assert_eq!(cell(&columns, "steps to solve", layernorm).0, value(">2000", Some("1900–>2000")));
-        let (before, after) = cell(&columns, "half-life h", lstm);
-        assert_eq!(before, &value("2.2", Some("2.0–2.4")));
-        assert_eq!(after.as_ref(), Some(&value("31", Some("28–34"))));
-        assert_eq!(cell(&columns, "half-life h", over_time).0, value("×2 in 34", Some("31–37")));
-        assert_eq!(cell(&columns, "half-life c", vanilla).0, value("–", None));
-        assert_eq!(cell(&columns, "horizon", lstm).0.text, "21");
-        assert_eq!(cell(&columns, "first/last", lstm).0.text, "2.8e-14");
-        assert_eq!(cell(&columns, "seconds", lstm).0, value("14", None));
-        assert!(!columns.iter().any(|column| column.heading == "accuracy"), "adding has none");
-    }
-
-    #[test]
-    fn odd_runs() {
-        let mut records = sample::records();
-        records.runs[0].half_life_h_init = None;
-        records.runs[0].fits.clear();
-        records.runs.drain(1..3); // one seed of vanilla is left, without a fit
-        records.runs[0].grad_ratio_init = Some(0.0);
-        let columns = columns(&Comparison::new(&records));
-        assert_eq!(cell(&columns, "half-life h", 0).0, value("too few points", None));
-        assert_eq!(cell(&columns, "first/last", 0).0, value("underflow", None));
-        assert_eq!(cell(&columns, "solved", 4).0, value("0/3", Some("1 failed")));
-        assert_eq!(cell(&columns, "steps to solve", 4).0, value("not solved in 310–2000 steps", None));
-        assert_eq!(cell(&columns, "final loss", 4).0.text, "0.167", "without the run that failed");
-    }
 
     #[test]
     fn any_width_holds_every_row_and_column() {

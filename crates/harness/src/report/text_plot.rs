@@ -66,11 +66,11 @@ impl Canvas {
 
 /// Draws the profiles of h at initialisation, top layer, median over seeds, `columns` wide and `rows` high.
 pub(super) fn plot(comparison: &Comparison, columns: usize, rows: usize) -> String {
-    let precision = comparison.precision();
+    let reading = comparison.reading();
     let curves: Vec<(usize, &str, Curve)> = comparison
         .variants
         .iter()
-        .map(|v| (v.index, v.name, Curve::of_profiles(&at(&v.top_profiles("h"), When::Init), precision)))
+        .map(|v| (v.index, v.name, Curve::of_profiles(&at(&v.top_profiles("h"), When::Init), reading)))
         .filter(|(_, _, curve)| !curve.0.is_empty())
         .collect();
     let Some(mids) = bounds(&curves) else {

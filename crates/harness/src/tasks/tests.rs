@@ -212,7 +212,10 @@ fn every_name_opens_its_task() -> Result<()> {
 fn what_does_not_suit_a_task_is_refused() {
     let error = |name, length, data: Option<&str>| match by_name(name, length, data.map(Path::new)) {
         Ok(task) => panic!("{name} opened {}", task.name()),
-        Err(error) => format!("{error:#}"), // with all its causes
+        Err(error) => {
+            assert_eq!(exit_code(&error), 2, "{error:#}");
+            format!("{error:#}") // with all its causes
+        }
     };
     assert_eq!(
         error("coppy", None, None),
@@ -236,4 +239,6 @@ fn what_does_not_suit_a_task_is_refused() {
         "task copy: it is generated and reads no files; leave --data out"
     );
     assert_eq!(error("adding", Some(1), None), "adding length: expected 2 to 10000000, got 1");
+    let unread = by_name("mnist-rows", None, Some(Path::new("not/there"))).err().expect("must fail");
+    assert_eq!(exit_code(&unread), 1, "{unread:#}");
 }

@@ -1,10 +1,10 @@
 //! Runs that must agree with the plain loop, and with each other.
 
 use crate::close::all_close;
+use crate::named::{flatten, in_double};
 use crate::subject::Ends;
-use crate::trial::{flatten, in_double};
 use crate::{close, deviation, Named, Outcome, Reads, Result, Size, Subject, Tolerance, Trial, Way};
-use anyhow::ensure;
+use anyhow::{ensure, Context};
 use candle::{DType, Tensor};
 use recurrent_core::{Pass, Sequence};
 
@@ -131,7 +131,9 @@ pub(super) fn halves(subject: &Subject) -> Result<()> {
         all_close(&format!("{what}, gradient"), &halves.grads, &whole.grads, Tolerance::Norm(1e-12))?;
 
         let detached = in_halves(true)?;
-        let first = detached.grads["xs"].narrow(1, 0, cut)?;
+        let first =
+            detached.grads.get("xs").with_context(|| format!("{what}, detached: xs has no gradient"))?;
+        let first = first.narrow(1, 0, cut)?;
         close(&format!("{what}, detached"), &first, &first.zeros_like()?, Tolerance::Norm(0.0))?;
         let carry = detached.grads.keys().find(|name| name.starts_with("carry."));
         ensure!(carry.is_none(), "{what}, detached: a gradient reaches {carry:?}");
@@ -151,7 +153,10 @@ pub(super) fn rows(subject: &Subject) -> Result<()> {
             let what = format!("{}, row by row", trial.name());
             let join = |pick: fn(&Outcome) -> &Named| -> Result<Named> {
                 let joined = |name: &String| {
-                    let rows: Vec<_> = alone.iter().map(|row| pick(row)[name].clone()).collect();
+                    let row = |row| {
+                        pick(row).get(name).cloned().with_context(|| format!("{what}: a row has no {name}"))
+                    };
+                    let rows = alone.iter().map(row).collect::<Result<Vec<_>>>()?;
                     let joined = if name == "loss" || name.starts_with("param.") {
                         Tensor::stack(&rows, 0)?.sum(0)?
                     } else {

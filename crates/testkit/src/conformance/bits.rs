@@ -2,7 +2,7 @@
 
 use super::agreement::directions;
 use crate::close::{all_close, values};
-use crate::trial::in_double;
+use crate::named::in_double;
 use crate::{close, Named, Result, Size, Subject, Tolerance, Trial, Way};
 use anyhow::ensure;
 use candle::DType;

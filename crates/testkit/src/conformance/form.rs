@@ -1,8 +1,8 @@
 //! Shapes, names, counts, errors, and weights on disk.
 
 use crate::close::{all_close, says};
+use crate::named::{flatten, weights};
 use crate::subject::Ends;
-use crate::trial::{flatten, weights};
 use crate::{close, noise, Reads, Result, Size, Subject, Tolerance, Trial};
 use anyhow::ensure;
 use candle::{safetensors, DType, Device, Module, Tensor, D};

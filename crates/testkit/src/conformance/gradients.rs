@@ -2,7 +2,7 @@
 
 use super::agreement::directions;
 use crate::close::{all_close, values};
-use crate::{close, difference, noise, Named, Result, Subject, Tolerance, Trial};
+use crate::{close, difference, noise, Named, Reads, Result, Subject, Tolerance, Trial};
 use anyhow::{ensure, Context};
 use candle::Tensor;
 use recurrent_core::{Keep, Pass, Sequence};
@@ -55,9 +55,11 @@ pub(super) fn finite_differences(subject: &Subject) -> Result<()> {
                 let trial = Trial { way, reverse: *reverse, ..trial.clone() };
                 let leaves = trial.leaves()?;
                 let outcome = trial.run(&leaves)?;
-                for (name, gradient) in &outcome.grads {
+                for (name, leaf) in leaves.iter().filter(|(name, _)| !name.starts_with("loss.")) {
                     let what = format!("{}, {name}", trial.name());
-                    difference::check(&what, &leaves[name], gradient, 2, |value| {
+                    let gradient =
+                        outcome.grads.get(name).with_context(|| format!("{what} has no gradient"))?;
+                    difference::check(&what, leaf, gradient, 2, |value| {
                         let mut leaves = leaves.clone();
                         leaves.insert(name.clone(), value.clone());
                         trial.loss(&leaves)
@@ -69,7 +71,8 @@ pub(super) fn finite_differences(subject: &Subject) -> Result<()> {
     Ok(())
 }
 
-/// A second backward pass over the same graph gives the same bits, and records the same.
+/// A second backward pass over the same graph gives the same bits, and records the same; a loss that reads something else of it gets
+/// nothing of the first.
 pub(super) fn twice(subject: &Subject) -> Result<()> {
     for way in Trial::new(subject).ways()? {
         let trial = Trial { way, keep: Some(Keep::Gradients), ..Trial::new(subject).ragged() };
@@ -78,6 +81,13 @@ pub(super) fn twice(subject: &Subject) -> Result<()> {
         let what = format!("{}, backward for the second time", trial.name());
         all_close(&what, &second.grads, &first.grads, Tolerance::Bits)?;
         all_close(&format!("{what}, recorded"), &second.states, &first.states, Tolerance::Bits)?;
+        for reads in [Reads::Outputs, Reads::Carry, Reads::Both] {
+            let trial = Trial { reads, keep: None, ..trial.clone() };
+            let found = trial.weigh(graph.leaves.clone(), graph.values.clone())?.backward()?;
+            let expected = trial.run(&trial.leaves()?)?;
+            let what = format!("{}, over a graph that has been used", trial.name());
+            all_close(&what, &found.grads, &expected.grads, Tolerance::Bits)?;
+        }
     }
     Ok(())
 }
@@ -94,10 +104,12 @@ pub(super) fn untracked(subject: &Subject) -> Result<()> {
             let outcome = graph.backward()?;
             let what = format!("{}, {what}", trial.name());
             all_close(&what, &outcome.values, &all.values, Tolerance::Bits)?;
-            for (name, expected) in &all.grads {
+            for name in leaves.keys().filter(|name| !name.starts_with("loss.")) {
                 let found = outcome.grads.get(name);
                 if tracked(name) {
-                    let found = found.with_context(|| format!("{what}: {name} has no gradient"))?;
+                    let missing = || format!("{what}: {name} has no gradient");
+                    let (found, expected) =
+                        (found.with_context(missing)?, all.grads.get(name).with_context(missing)?);
                     close(&format!("{what}, gradient, {name}"), found, expected, Tolerance::Norm(1e-14))?;
                 } else if name == "xs" && subject.reads_xs_itself.is_none() {
                     ensure!(found.is_none(), "{what}: there is a gradient for xs, which nobody tracks");

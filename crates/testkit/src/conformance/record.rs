@@ -2,7 +2,7 @@
 
 use super::agreement::directions;
 use crate::close::{all_close, norm, values};
-use crate::trial::flatten;
+use crate::named::flatten;
 use crate::{difference, Named, Reads, Result, Subject, Tolerance, Trial, Way};
 use anyhow::{ensure, Context};
 use candle::{DType, Tensor};
@@ -126,7 +126,10 @@ pub(super) fn differences(subject: &Subject) -> Result<()> {
             let trial = Trial { way, ..trial.clone() };
             let leaves = trial.leaves()?;
             let layer = trial.layer(&leaves)?;
-            for trace in trial.run(&leaves)?.traces {
+            let traces = trial.run(&leaves)?.traces;
+            let fields = leaves.keys().filter(|name| name.starts_with("carry.")).count();
+            ensure!(traces.len() == fields, "{}: {} traces of {fields} fields", trial.name(), traces.len());
+            for trace in traces {
                 let gradients = trace.gradients.as_ref().context("the gradients are kept")?;
                 for (row, &len) in trace.lengths.iter().enumerate() {
                     for step in 0..=len {

@@ -1,0 +1,232 @@
+//! The suite finds faults that are planted, by the check that is there for them.
+
+use candle::{bail, Result, Tensor, Var, D};
+use candle_nn::VarBuilder;
+use recurrent_core::{init, linear, Carry, Cell, CellConfig, Layer, Memory, Pass, Place, Sequence};
+use recurrent_testkit::conformance::faults;
+use recurrent_testkit::{Subject, Way};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// c' = 0.7 c + tanh(W x + U h), h' = tanh c': two fields, no more than it takes.
+#[derive(Clone)]
+struct Leaky {
+    w: Tensor,
+    u: Tensor,
+    names: [String; 2],
+}
+
+impl Cell for Leaky {
+    type State = Memory;
+
+    fn input_size(&self) -> usize {
+        self.w.dims()[1]
+    }
+
+    fn state_sizes(&self) -> Vec<usize> {
+        vec![self.u.dims()[1]; 2]
+    }
+
+    fn params(&self) -> Vec<(String, Tensor)> {
+        vec![(self.names[0].clone(), self.w.clone()), (self.names[1].clone(), self.u.clone())]
+    }
+
+    fn with_params(&self, params: Vec<Tensor>) -> Result<Self> {
+        Ok(Self { w: params[0].clone(), u: params[1].clone(), names: self.names.clone() })
+    }
+
+    fn step(&self, x: &Tensor, s: &Memory) -> Result<Memory> {
+        let new = (linear(x, &self.w, None)? + linear(&s.h, &self.u, None)?)?.tanh()?;
+        let c = ((&s.c * 0.7)? + new)?;
+        Ok(Memory { h: c.tanh()?, c })
+    }
+}
+
+#[derive(Clone)]
+struct LeakyConfig;
+
+impl CellConfig for LeakyConfig {
+    type Cell = Leaky;
+
+    fn cell(&self, input: usize, hidden: usize, place: Option<Place>, vb: VarBuilder) -> Result<Leaky> {
+        let names = ["w", "u"]
+            .map(|base| format!("{base}{}", place.map_or_else(String::new, |place| place.suffix())));
+        let w = init::linear_weight(0, input, hidden, &names[0], &vb)?;
+        Ok(Leaky { w, u: init::linear_weight(0, hidden, hidden, &names[1], &vb)?, names })
+    }
+
+    fn param_count(&self, input: usize, hidden: usize) -> usize {
+        hidden * (input + hidden)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Fault {
+    None,
+    OutputsOff,
+    GradientOff,
+    ForgetsCarry,
+    IgnoresLengths,
+    CutsInput,
+    CutsWeight,
+    MixesExamples,
+    TouchesPadding,
+    LastIsFirst,
+    RecordsElsewhere,
+    RecordsNothing,
+    CountsCalls,
+    CountsThreads,
+    OwnErrors,
+    RepeatsNames,
+    TracksAlways,
+}
+
+/// A layer with a fault.
+struct Faulty {
+    layer: Box<dyn Layer>,
+    fault: Fault,
+    calls: AtomicU32,
+}
+
+impl Faulty {
+    fn xs(&self, xs: &Sequence) -> Result<Sequence> {
+        match self.fault {
+            Fault::IgnoresLengths => Sequence::new(xs.values().clone()),
+            Fault::CutsInput => xs.with_values(xs.values().detach()),
+            Fault::TracksAlways => xs.with_values(Var::from_tensor(xs.values())?.into_inner()),
+            Fault::OwnErrors if xs.values().dim(D::Minus1)? != self.input_size() => bail!("wrong size"),
+            _ => Ok(xs.clone()),
+        }
+    }
+
+    fn carry<'a>(&self, carry: Option<&'a Carry>) -> Option<&'a Carry> {
+        carry.filter(|_| self.fault != Fault::ForgetsCarry)
+    }
+
+    fn pass<'a>(&self, pass: &Pass<'a>) -> Pass<'a> {
+        match self.fault {
+            Fault::RecordsElsewhere => pass.above(1),
+            Fault::RecordsNothing => Pass { record: None, ..*pass },
+            _ => *pass,
+        }
+    }
+
+    /// What becomes of outputs, or of where they end; `xs` are the inputs.
+    fn ys(&self, ys: &Tensor, xs: &Sequence) -> Result<Tensor> {
+        let calls = self.calls.fetch_add(1, Ordering::Relaxed);
+        let scaled = |by: f64| ys * (1.0 + by);
+        match self.fault {
+            Fault::OutputsOff => scaled(1e-9),
+            Fault::GradientOff => scaled(1e-5)? - (ys.detach() * 1e-5)?,
+            Fault::CutsWeight => {
+                // Another weight takes its place in the graph, of the same value.
+                let (_, weight) = self.params().swap_remove(0);
+                let nothing = (weight.detach().sum_all()? - weight.sum_all()?)?;
+                ys.broadcast_add(&(nothing * 1e-3)?)
+            }
+            Fault::MixesExamples => ys + (ys.mean_keepdim(0)?.broadcast_as(ys.shape())? * 1e-9)?,
+            Fault::TouchesPadding => ys.broadcast_add(&(xs.values().sum_all()? * 0.0)?),
+            Fault::CountsCalls => scaled(f64::from(calls) * 1e-6),
+            Fault::CountsThreads => scaled(rayon::current_num_threads() as f64 * 1e-6),
+            _ => Ok(ys.clone()),
+        }
+    }
+}
+
+impl Layer for Faulty {
+    fn input_size(&self) -> usize {
+        self.layer.input_size()
+    }
+
+    fn output_size(&self) -> usize {
+        self.layer.output_size()
+    }
+
+    fn run(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Sequence, Carry)> {
+        let inside = self.xs(xs)?;
+        let (ys, end) = self.layer.run(&inside, self.carry(carry), &self.pass(pass))?;
+        Ok((xs.with_values(self.ys(ys.values(), xs)?)?, end))
+    }
+
+    fn last(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Tensor, Carry)> {
+        let inside = self.xs(xs)?;
+        if self.fault == Fault::LastIsFirst {
+            let (ys, end) = self.run(xs, carry, pass)?;
+            return Ok((ys.values().narrow(1, 0, 1)?.squeeze(1)?, end));
+        }
+        let (last, end) = self.layer.last(&inside, self.carry(carry), &self.pass(pass))?;
+        Ok((self.ys(&last, xs)?, end))
+    }
+
+    fn params(&self) -> Vec<(String, Tensor)> {
+        let mut params = self.layer.params();
+        if self.fault == Fault::RepeatsNames {
+            params[1].0 = params[0].0.clone();
+        }
+        params
+    }
+}
+
+fn subject(fault: Fault) -> Subject {
+    Subject::cell(LeakyConfig, |input, hidden| hidden * (input + hidden)).around(move |site, layer| {
+        if site.way() == Way::Steps {
+            return layer; // the definition has no fault
+        }
+        Box::new(Faulty { layer, fault, calls: AtomicU32::new(0) })
+    })
+}
+
+/// A test for each fault, with the checks that must find it.
+macro_rules! found {
+    ($($name:ident: $fault:ident by $($check:literal),+;)*) => {$(
+        #[test]
+        fn $name() {
+            let faults = faults(&subject(Fault::$fault));
+            for check in [$($check),+] {
+                assert!(faults.iter().any(|(name, _)| *name == check), "{check} passes; those that fail: {faults:#?}");
+            }
+        }
+    )*};
+}
+
+found! {
+    outputs_that_are_off: OutputsOff by "steps";
+    gradients_that_are_off: GradientOff by "steps", "finite differences";
+    a_carry_that_is_forgotten: ForgetsCarry by "steps", "halves", "errors";
+    lengths_that_are_ignored: IgnoresLengths by "steps", "shapes", "padding", "reversed";
+    an_input_that_is_cut_off: CutsInput by "steps", "halves", "finite differences", "untracked";
+    a_weight_whose_gradient_is_off: CutsWeight by "steps", "finite differences";
+    examples_that_mix: MixesExamples by "steps", "rows";
+    padding_that_is_read: TouchesPadding by "padding";
+    a_last_that_is_not: LastIsFirst by "shapes", "steps";
+    a_record_of_another_place: RecordsElsewhere by "recorder";
+    no_record: RecordsNothing by "recorder", "recorder by differences";
+    a_result_that_depends_on_the_past: CountsCalls by "shapes";
+    a_result_that_depends_on_threads: CountsThreads by "same bits";
+    an_error_of_its_own: OwnErrors by "errors";
+    a_name_that_is_repeated: RepeatsNames by "count";
+    a_graph_that_nobody_asked_for: TracksAlways by "untracked";
+}
+
+#[test]
+fn nothing_is_found_where_nothing_is_wrong() {
+    assert_eq!(faults(&subject(Fault::None)), Vec::new());
+}
+
+#[test]
+fn a_count_that_is_not_the_documented_one_is_found() {
+    let subject = Subject::cell(LeakyConfig, |input, hidden| hidden * (input + hidden) + 1);
+    let faults = faults(&subject);
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert_eq!(faults[0].1, "at input 3, hidden 5: 40 weights, documented are 41");
+}
+
+#[test]
+fn a_declared_zero_must_be_one() {
+    let name = "w_l0";
+    let subject = subject(Fault::None).zero_gradient(name, "of no reason");
+    let faults = faults(&subject);
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert!(faults[0]
+        .1
+        .starts_with("the gradient of w_l0 is not zero at the start, as declared: of no reason"));
+}
