@@ -58,7 +58,7 @@ struct Args {
     /// Hidden units of every layer, instead of --params
     #[arg(long, value_name = "N")]
     hidden: Option<usize>,
-    /// Weights of every network: its hidden units are chosen to come near [default: 5000, with --quick 2000]
+    /// Weights of every network: its hidden units are chosen to come near [default: 5000, of a data set 10000, with --quick 2000]
     #[arg(long, value_name = "N", conflicts_with = "hidden")]
     params: Option<usize>,
     /// Examples a batch [default: 32]
@@ -128,7 +128,7 @@ fn compare(args: Args) -> Result<ExitCode> {
     let records = checked.run(&folder, &cancel)?;
     report::write(&records, &folder)?;
     let width = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).unwrap_or(100);
-    print(&report::terminal(&records, width))?;
+    print(report::terminal(&records, width).trim_end())?;
     print(&format!("\nrecords and report: {}", folder.path().join("report.html").display()))?;
     if cancel.load(Ordering::Relaxed) {
         return Ok(ExitCode::from(interrupt::INTERRUPTED));

@@ -7,7 +7,11 @@
 //! Prints, within a second:
 //!
 //! ```text
-//! OUTPUT
+//! inputs  [3, 7, 3], lengths Some([5, 2, 7])
+//! outputs [3, 7, 8]
+//! last    [3, 8], mean [3, 8]
+//! carry of layer 1, forward: [3, 4]
+//! the example of 2 steps, alone against in the batch: differs by 0.000000029802322
 //! ```
 
 use candle::{DType, Device, Result, Tensor};

@@ -7,7 +7,13 @@
 //! Prints, within a second:
 //!
 //! ```text
-//! OUTPUT
+//! weight_ih  [8, 3]
+//! weight_hh  [8, 2]
+//! bias_ih    [8]
+//! bias_hh    [8]
+//! t = 0: h = [-0.1326, 0.2041], c = [-0.2551, 0.6015]
+//! t = 1: h = [0.0655, 0.4544], c = [0.2711, 1.1504]
+//! t = 2: h = [0.0634, 0.6505], c = [1.0749, 1.5572]
 //! ```
 
 use candle::{DType, Device, Result, Tensor};

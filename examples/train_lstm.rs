@@ -9,7 +9,12 @@
 //! Prints, within some seconds:
 //!
 //! ```text
-//! OUTPUT
+//! step  50: loss 0.6928, right 0.53, gradient norm 0.025
+//! step 100: loss 0.6919, right 0.53, gradient norm 0.033
+//! step 150: loss 0.6903, right 0.59, gradient norm 0.126
+//! step 200: loss 0.6889, right 0.66, gradient norm 0.220
+//! step 250: loss 0.0007, right 1.00, gradient norm 0.006
+//! step 300: loss 0.0009, right 1.00, gradient norm 0.006
 //! ```
 
 use candle::{DType, Device, Module, Result, Tensor};

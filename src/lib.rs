@@ -1,5 +1,4 @@
-//! Recurrent networks for [candle](https://github.com/huggingface/candle), and the registry that builds them from a description.
-
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "accelerate")]

@@ -44,13 +44,16 @@ pub enum Extent {
 }
 
 impl Settings {
-    /// The defaults for a task: 5,000 weights, batches of 32, learning rate 5e-3, clipped at 1; 3,000 steps evaluated
-    /// every 100, or two epochs of a data set; f32 on the CPU.
+    /// The defaults for a task: 5,000 weights and 3,000 steps evaluated every 100, or 10,000 weights and two epochs of a
+    /// data set; batches of 32, learning rate 5e-3, clipped at 1; f32 on the CPU.
     pub fn new(task: &dyn Task) -> Self {
-        let extent = if task.examples().is_some() { Extent::Epochs(2) } else { Extent::Steps(3000) };
+        let (extent, params) = match task.examples() {
+            Some(_) => (Extent::Epochs(2), 10_000),
+            None => (Extent::Steps(3000), 5000),
+        };
         Self {
             extent,
-            sizing: Sizing::Params(5000),
+            sizing: Sizing::Params(params),
             batch: 32,
             lr: 5e-3,
             clip: Some(1.0),
