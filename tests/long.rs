@@ -23,7 +23,7 @@ fn a_layer_by_kernel() -> Result<()> {
 }
 
 #[test]
-fn a_layer_without_a_kernel() -> Result<()> {
+fn a_residual_over_time() -> Result<()> {
     in_a_small_stack(|vb| Ok(Box::new(rnn(&OverTime::<VanillaConfig>::default(), vb)?)))
 }
 

@@ -124,8 +124,7 @@ impl Comparison {
     /// A [`Usage`](crate::usage::Usage) error in one line.
     pub fn check(&self) -> Result<Checked<'_>> {
         self.settings.validate(self.task.as_ref())?;
-        for (name, count, most) in
-            [("seeds", self.seeds, MOST_SEEDS), ("jobs", self.jobs as u64, MOST_JOBS)]
+        for (name, count, most) in [("seeds", self.seeds, MOST_SEEDS), ("jobs", self.jobs as u64, MOST_JOBS)]
         {
             if !(1..=most).contains(&count) {
                 mistake!("{name}: expected 1 to {most}, got {count}");

@@ -3,6 +3,7 @@
 mod chart;
 mod columns;
 mod curve;
+mod fate;
 mod figures;
 mod gradient;
 mod group;
@@ -12,11 +13,13 @@ mod labels;
 mod numbers;
 mod palette;
 #[cfg(test)]
-pub(crate) mod sample;
+mod sample;
 mod scale;
 mod section;
 mod svg;
 mod table;
+#[cfg(test)]
+mod tests;
 mod text_plot;
 mod trend;
 mod verdict;
@@ -25,7 +28,6 @@ use crate::folder::Folder;
 use crate::record::Records;
 use anyhow::Result;
 use group::Comparison;
-use html::About;
 
 /// The table for a terminal `width` columns wide: one row a variant, in as many blocks as the width needs.
 pub fn table(records: &Records, width: usize) -> String {
@@ -74,5 +76,5 @@ pub fn write(records: &Records, folder: &Folder) -> Result<()> {
     for figure in all {
         plots.write(&format!("{}.svg", figure.file), figure.content().as_bytes())?;
     }
-    folder.write("report.html", html::page(&comparison, &about.unwrap_or_else(About::default)).as_bytes())
+    folder.write("report.html", html::page(&comparison, &about.unwrap_or_default()).as_bytes())
 }

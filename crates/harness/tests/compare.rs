@@ -188,7 +188,10 @@ fn mistakes_are_found_before_anything_is_written() {
         (|c| c.jobs = 0, "jobs: expected 1 to 1024, got 0"),
         (|c| c.seeds = u64::MAX, "seeds: expected 1 to 1000000, got 18446744073709551615"),
         (|c| c.jobs = 100_000, "jobs: expected 1 to 1024, got 100000"),
-        (|c| c.settings.batch = 1 << 40, "batch: expected at most 200000000 examples of 5 steps, got 1099511627776"),
+        (
+            |c| c.settings.batch = 1 << 40,
+            "batch: expected at most 200000000 examples of 5 steps, got 1099511627776",
+        ),
         (|c| c.variants.clear(), "variants: expected at least one, got none"),
         (|c| c.variants = vec![tanh("a"), tanh("a")], "variant a: expected once, got twice"),
         (|c| c.variants = vec![tanh("../a")], "variant \"../a\": expected a name of letters, digits"),

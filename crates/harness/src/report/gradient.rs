@@ -1,155 +1,9 @@
-//! How far back a gradient reaches, by stated rules.
+//! What becomes of a gradient, in words.
 
-use super::group::{at, Variant};
+use super::fate::{Fate, Outcome};
 use super::numbers::{significant, steps, Precision, Spread};
 use super::trend::{describe, rate, Trend, When};
-use crate::record::{ProfileRecord, RunRecord};
 use std::mem::discriminant;
-
-/// A gradient of which at least this share is left at the first step is kept.
-pub(super) const KEPT: f64 = 0.1;
-
-/// What becomes of a gradient on its way back through a sequence.
-///
-/// The state has parts, h and perhaps c, and what one has lost the other may still carry. So each part is measured
-/// against its own norm at the end of the sequence, and the one that carries furthest decides.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Fate {
-    /// Nothing was recorded.
-    Unknown,
-    /// From this lag on it is not finite.
-    NotFinite {
-        /// The first such lag.
-        lag: usize,
-    },
-    /// Before the first step less than the dtype's epsilon of it is left: a sum over all steps loses the rest.
-    Vanishes {
-        /// The last lag at which there is more.
-        reach: usize,
-        /// The first lag from which on it has underflowed altogether.
-        underflow: Option<usize>,
-    },
-    /// It arrives at the first step, with less than [`KEPT`] of what it was.
-    Fades,
-    /// It arrives with at least [`KEPT`], and does not double within the sequence.
-    Keeps,
-    /// It doubles at least once within the sequence, by the fit.
-    Grows,
-}
-
-/// A run, what becomes of its gradient, and the fitted decay.
-#[derive(Clone, Copy)]
-pub(super) struct Outcome<'a> {
-    run: &'a RunRecord,
-    /// What becomes of the gradient in the top layer at initialisation.
-    pub(super) fate: Fate,
-    /// Whether a profile says so, not only the line fitted to it.
-    measured: bool,
-    /// What is left at the first step of the gradient of h, relative to lag 0.
-    h: Option<f64>,
-    /// The same of c, relative to lag 1.
-    c: Option<f64>,
-}
-
-impl<'a> Outcome<'a> {
-    /// Of every run of a variant, for the top layer at initialisation.
-    pub(super) fn all(variant: &Variant<'a>) -> Vec<Self> {
-        let parts: Vec<_> =
-            variant.parts().into_iter().map(|part| at(&variant.top_profiles(part), When::Init)).collect();
-        let of = |run: &'a RunRecord| {
-            let own =
-                parts.iter().filter_map(|profiles| profiles.iter().find(|profile| profile.seed == run.seed));
-            Self::new(run, &own.copied().collect::<Vec<_>>())
-        };
-        variant.runs.iter().copied().map(of).collect()
-    }
-
-    /// Judges one run by the profiles of the parts of its state; without any the fitted lines stand in for them.
-    fn new(run: &'a RunRecord, profiles: &[&ProfileRecord]) -> Self {
-        let fates: Vec<Fate> = profiles.iter().filter_map(|profile| measured(run, profile)).collect();
-        let measured = !fates.is_empty();
-        let fates =
-            if measured { fates } else { ["h", "c"].iter().filter_map(|part| foretold(run, part)).collect() };
-        let fate = fates.into_iter().reduce(further).unwrap_or(Fate::Unknown);
-        let left =
-            |part: &str| profiles.iter().find(|profile| profile.part == part).and_then(|own| left(run, own));
-        Self { run, fate, measured, h: left("h").or(run.grad_ratio_init), c: left("c") }
-    }
-}
-
-/// The fate that the profile of one part shows; `None` if it is empty.
-fn measured(run: &RunRecord, profile: &ProfileRecord) -> Option<Fate> {
-    let precision = Precision::of(&run.dtype);
-    let (start, end) = span(run, &profile.part);
-    let norms = || {
-        let all = profile.lag.iter().copied().zip(profile.median.iter().copied());
-        all.filter(move |(lag, _)| (start..=end).contains(lag))
-    };
-    if let Some((lag, _)) = norms().find(|(_, norm)| !norm.is_finite()) {
-        return Some(Fate::NotFinite { lag });
-    }
-    let ((_, nearest), (end, farthest)) = (norms().next()?, norms().last()?);
-    let last_above = |bound: f64| norms().filter(|&(_, norm)| norm >= bound).map(|(lag, _)| lag).last();
-    let reach = last_above(precision.tiny.max(precision.epsilon * nearest)).unwrap_or(0);
-    if reach < end {
-        let underflow = last_above(precision.tiny).map_or(0, |lag| lag + 1);
-        return Some(Fate::Vanishes { reach, underflow: Some(underflow).filter(|&lag| lag <= end) });
-    }
-    Some(arrives(run, &profile.part, farthest / nearest))
-}
-
-/// What is left of a part at the first step; `None` if it is not finite.
-fn left(run: &RunRecord, profile: &ProfileRecord) -> Option<f64> {
-    let (start, end) = span(run, &profile.part);
-    let norm = |wanted: usize| Some(profile.median[profile.lag.iter().position(|&lag| lag == wanted)?]);
-    Some(norm(end)? / norm(start)?).filter(|share| share.is_finite())
-}
-
-/// The first and the last lag of a part: dL/dc at lag 0 is zero by definition, and the lag of the first step is T − 1,
-/// beyond which lies the initial carry.
-fn span(run: &RunRecord, part: &str) -> (usize, usize) {
-    (usize::from(part != "h"), run.length.saturating_sub(1))
-}
-
-/// The fate that the fitted line of one part foretells.
-fn foretold(run: &RunRecord, part: &str) -> Option<Fate> {
-    let rate = rate(run, part, When::Init)?;
-    let end = run.length.saturating_sub(1) as f64;
-    let reach = if rate > 0.0 { -Precision::of(&run.dtype).epsilon.ln() / rate } else { f64::INFINITY };
-    if reach < end {
-        return Some(Fate::Vanishes { reach: reach as usize, underflow: None });
-    }
-    Some(arrives(run, part, (-rate * end).exp()))
-}
-
-/// The fate of a part of which `share` arrives at the first step.
-fn arrives(run: &RunRecord, part: &str, share: f64) -> Fate {
-    match rate(run, part, When::Init).map(|rate| Trend::of(rate, run.length)) {
-        Some(Trend::Doubles(time)) if time <= run.length as f64 => Fate::Grows,
-        _ if share >= KEPT => Fate::Keeps,
-        _ => Fate::Fades,
-    }
-}
-
-/// The fate of the part that carries further; what is not finite comes before all.
-fn further(one: Fate, other: Fate) -> Fate {
-    let rank = |fate: Fate| match fate {
-        Fate::Unknown => 0,
-        Fate::Vanishes { .. } => 1,
-        Fate::Fades => 2,
-        Fate::Keeps => 3,
-        Fate::Grows => 4,
-        Fate::NotFinite { .. } => 5,
-    };
-    match (one, other) {
-        (Fate::Vanishes { reach: a, underflow: b }, Fate::Vanishes { reach: c, underflow: d }) => {
-            let underflow = b.zip(d).map(|(b, d)| b.max(d));
-            Fate::Vanishes { reach: a.max(c), underflow }
-        }
-        _ if rank(other) > rank(one) => other,
-        _ => one,
-    }
-}
 
 /// The first sentence of a verdict: what becomes of the gradient at initialisation, over all seeds.
 pub(super) fn sentence(outcomes: &[Outcome]) -> String {
@@ -294,75 +148,12 @@ fn lags(group: &[Outcome], lag: impl Fn(Fate) -> Option<usize>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::FitRecord;
-    use crate::report::sample;
-
-    fn judged(part: &str, half_life: f64) -> (RunRecord, ProfileRecord) {
-        let mut run = sample::run("gru", 1);
-        run.half_life_h_init = (half_life > 0.0).then_some(half_life);
-        let decay = std::f64::consts::LN_2 / half_life;
-        run.fits.insert("h_init".to_owned(), FitRecord { decay, r2: 0.9, points: 80, underflowed: 0 });
-        run.grad_ratio_init = None; // the profile has it
-        let mut profile = sample::profile("gru", part, 1, 0, half_life);
-        for (lag, norm) in profile.lag.iter().zip(profile.median.iter_mut()) {
-            *norm = f64::from((-decay * *lag as f64).exp() as f32); // without the ripple
-        }
-        (run, profile)
-    }
-
-    fn fate(half_life: f64) -> Fate {
-        let (run, profile) = judged("h", half_life);
-        Outcome::new(&run, &[&profile]).fate
-    }
-
-    #[test]
-    fn the_borders_between_fates() {
-        // f32's epsilon is 2^-23: it is met after 23 half-lives, and the first step is at lag 99.
-        assert_eq!(fate(2.0), Fate::Vanishes { reach: 46, underflow: None });
-        assert_eq!(fate(0.5), Fate::Vanishes { reach: 11, underflow: Some(64) }); // 2^-126 is the smallest normal
-        assert_eq!(fate(99.0 / 23.1), Fate::Vanishes { reach: 98, underflow: None });
-        assert_eq!(fate(99.0 / 22.9), Fate::Fades);
-        // A tenth is left after log2(10) = 3.3219 half-lives.
-        assert_eq!(fate(99.0 / 3.323), Fate::Fades);
-        assert_eq!(fate(99.0 / 3.321), Fate::Keeps);
-        assert_eq!(fate(1e6), Fate::Keeps);
-        assert_eq!(fate(-100.5), Fate::Keeps, "doubles, but not within the sequence");
-        assert_eq!(fate(-99.5), Fate::Grows);
-    }
-
-    #[test]
-    fn a_profile_decides_over_the_fit_and_the_fit_over_nothing() {
-        let (run, mut profile) = judged("h", 2.0);
-        assert_eq!(Outcome::new(&run, &[]).fate, Fate::Vanishes { reach: 46, underflow: None });
-        assert!(sentence(&[Outcome::new(&run, &[])]).contains("by the fit, nothing further"));
-        profile.median.fill(1.0);
-        assert_eq!(Outcome::new(&run, &[&profile]).fate, Fate::Keeps);
-        profile.median[7] = f64::INFINITY;
-        assert_eq!(Outcome::new(&run, &[&profile]).fate, Fate::NotFinite { lag: 7 });
-        profile.median.fill(0.0);
-        assert_eq!(Outcome::new(&run, &[&profile]).fate, Fate::Vanishes { reach: 0, underflow: Some(0) });
-        let bare = RunRecord { half_life_h_init: None, fits: Default::default(), ..run };
-        assert_eq!(Outcome::new(&bare, &[]).fate, Fate::Unknown);
-    }
-
-    #[test]
-    fn what_h_has_lost_c_may_still_carry() {
-        let ((run, h), (_, mut c)) = (judged("h", 2.0), judged("c", 80.0));
-        c.median[0] = 0.0; // by definition
-        c.median.iter_mut().for_each(|norm| *norm *= 1e-3);
-        let kept = Outcome::new(&run, &[&h, &c]);
-        assert_eq!(kept.fate, Fate::Keeps);
-        assert!(sentence(&[kept]).ends_with("is 1.3e-15 of that at lag 0, and dL/dc 0.43 of that at lag 1."));
-        let (_, short) = judged("c", 3.0);
-        assert_eq!(Outcome::new(&run, &[&h, &short]).fate, Fate::Vanishes { reach: 70, underflow: None });
-        let (_, gone) = judged("c", 0.5);
-        assert_eq!(Outcome::new(&run, &[&h, &gone]).fate, Fate::Vanishes { reach: 46, underflow: None });
-    }
+    use crate::report::sample::exact;
 
     #[test]
     fn sentences() {
         let say = |half_life: f64| {
-            let (run, profile) = judged("h", half_life);
+            let (run, profile) = exact("h", half_life);
             sentence(&[Outcome::new(&run, &[&profile])])
         };
         assert_eq!(
@@ -385,7 +176,7 @@ mod tests {
     #[test]
     fn seeds_that_disagree_are_said_to() {
         let say = |half_lives: &[f64]| {
-            let made: Vec<_> = half_lives.iter().map(|&half_life| judged("h", half_life)).collect();
+            let made: Vec<_> = half_lives.iter().map(|&half_life| exact("h", half_life)).collect();
             sentence(&made.iter().map(|(run, profile)| Outcome::new(run, &[profile])).collect::<Vec<_>>())
         };
         let said = say(&[89.0, 70.0, -34.0]);
@@ -397,5 +188,20 @@ mod tests {
         assert!(said.contains("with 1 of 3 it grows (doubling every 34 steps):"), "{said}");
         let said = say(&[4.0, 4.5, 5.0]);
         assert!(said.contains("halves every 4.5 steps (4.0–5.0 over seeds): with 1 of 3 seeds nothing further back than 92 steps"), "{said}");
+    }
+
+    #[test]
+    fn both_parts_of_a_state_are_told() {
+        let ((run, h), (_, c)) = (exact("h", 2.0), exact("c", 80.0));
+        let said = sentence(&[Outcome::new(&run, &[&h, &c])]);
+        assert!(
+            said.ends_with("dL/dh is 1.3e-15 of that at lag 0, and dL/dc 0.43 of that at lag 1."),
+            "{said}"
+        );
+        let said = sentence(&[Outcome::new(&run, &[])]);
+        assert!(
+            said.contains("halves every 2.0 steps: by the fit, nothing further back than 46 steps"),
+            "{said}"
+        );
     }
 }

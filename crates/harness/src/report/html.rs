@@ -203,10 +203,13 @@ fn cell(value: &Value, class: &str) -> String {
     format!("<td{class}>{}{}</td>", escape(&value.text), range.unwrap_or_default())
 }
 
-/// A range in markup, broken after its dash if it is long.
+/// A range in markup, broken in two lines if it is long.
 fn in_two(range: &str) -> String {
-    match range.split_once('–') {
-        Some((low, high)) if range.chars().count() > 12 => format!("{}–<br>{}", escape(low), escape(high)),
+    let middle = ["–", " … "].into_iter().find(|middle| range.contains(middle));
+    match middle.and_then(|middle| Some((middle, range.split_once(middle)?))) {
+        Some((middle, (low, high))) if range.chars().count() > 12 => {
+            format!("{}{}<br>{}", escape(low), middle.trim_end(), escape(high))
+        }
         _ => escape(range),
     }
 }

@@ -238,3 +238,17 @@ pub(crate) fn profile(variant: &str, part: &str, seed: u64, step: u64, half_life
         lag,
     }
 }
+
+/// A run and the profile of one part whose gradient halves every `half_life` lags exactly, or doubles if it is negative.
+pub(crate) fn exact(part: &str, half_life: f64) -> (RunRecord, ProfileRecord) {
+    let mut run = run("gru", 1);
+    run.half_life_h_init = (half_life > 0.0).then_some(half_life);
+    let decay = LN_2 / half_life;
+    run.fits.insert("h_init".to_owned(), FitRecord { decay, r2: 0.9, points: 80, underflowed: 0 });
+    run.grad_ratio_init = None; // the profile has it
+    let mut profile = profile("gru", part, 1, 0, half_life);
+    for (lag, norm) in profile.lag.iter().zip(profile.median.iter_mut()) {
+        *norm = f64::from((-decay * *lag as f64).exp() as f32); // without the ripple
+    }
+    (run, profile)
+}

@@ -33,7 +33,8 @@ pub(super) fn variant(comparison: &Comparison, variant: &Variant, maps: &[HeatMa
     text += &warnings(variant);
     text += "<dl class=\"facts\">\n";
     for (name, value) in facts(variant) {
-        text += &format!("<div><dt>{}</dt><dd>{}</dd></div>\n", escape(&name), escape(&value));
+        let class = if value.len() > 60 { " class=\"wide\"" } else { "" };
+        text += &format!("<div{class}><dt>{}</dt><dd>{}</dd></div>\n", escape(&name), escape(&value));
     }
     text += "</dl>\n</div>\n";
     let own = |one: &Figure| figure(one, &escape(&short(&one.title)));
@@ -77,8 +78,10 @@ fn facts(variant: &Variant) -> Vec<(String, String)> {
     if !radii.is_empty() {
         facts.push(("Spectral radius at the start".to_owned(), radii.join(", ")));
     }
-    let option = |(name, value): (&String, &String)| (format!("Option {name}"), value.clone());
-    facts.extend(run.options.iter().map(option));
+    let options: Vec<String> = run.options.iter().map(|(name, value)| format!("{name} {value}")).collect();
+    if !options.is_empty() {
+        facts.push(("Options".to_owned(), options.join(" · ")));
+    }
     facts
 }
 
@@ -135,16 +138,10 @@ fn runs(variant: &Variant) -> String {
         }
         let lag = |horizon: Option<usize>| horizon.map_or("–".to_owned(), |lag| lag.to_string());
         let ratio = |ratio: Option<f64>| ratio.map_or("–".to_owned(), |ratio| precision.ratio(ratio));
-        let rest = [
-            lag(run.horizon_init),
-            lag(run.horizon_final),
-            ratio(run.grad_ratio_init),
-            ratio(run.grad_ratio_final),
-            underflow(run),
-            percent(run.clipped_fraction),
-            seconds(run.seconds),
-        ];
-        cells.extend(rest.map(|text| (text, None)));
+        let plain = |text: String| (text, None);
+        cells.extend([lag(run.horizon_init), lag(run.horizon_final)].map(plain));
+        cells.extend([ratio(run.grad_ratio_init), ratio(run.grad_ratio_final)].map(plain));
+        cells.extend([underflow(run), plain(percent(run.clipped_fraction)), plain(seconds(run.seconds))]);
         let cells: String = cells.iter().map(table_cell).collect();
         text += &format!("<tr><th scope=\"row\">{}</th>{cells}</tr>\n", run.seed);
     }
@@ -190,10 +187,9 @@ fn half_life(run: &RunRecord, part: &str, when: When) -> Cell {
     (text, fit)
 }
 
-fn underflow(run: &RunRecord) -> String {
-    match (run.underflow_lags, run.underflow_from) {
-        (0, _) => "none".to_owned(),
-        (lags, Some(from)) => format!("{lags}, from {from} on"),
-        (lags, None) => lags.to_string(),
+fn underflow(run: &RunRecord) -> Cell {
+    if run.underflow_lags == 0 {
+        return ("none".to_owned(), None);
     }
+    (run.underflow_lags.to_string(), run.underflow_from.map(|from| format!("from lag {from} on")))
 }

@@ -13,15 +13,18 @@ pub(super) fn terminal(comparison: &Comparison, columns_wide: usize) -> String {
         .collect();
     let widest = names.iter().map(|name| width(name)).max().unwrap_or(0);
     let mut blocks: Vec<(usize, Vec<Vec<String>>)> = Vec::new();
-    for column in columns(comparison) {
-        let lines = lines(&column);
+    let columns = columns(comparison);
+    for (place, column) in columns.iter().enumerate() {
+        let lines = lines(column);
         let needs = 2 + lines.first().map_or(0, |line| width(line));
-        match blocks.last_mut() {
-            Some((used, block)) if *used + needs <= columns_wide => {
+        // In order, but for the last, which would else stand alone.
+        let from = if place + 1 == columns.len() { 0 } else { blocks.len().saturating_sub(1) };
+        match blocks[from..].iter_mut().find(|(used, _)| *used + needs <= columns_wide) {
+            Some((used, block)) => {
                 *used += needs;
                 block.push(lines);
             }
-            _ => blocks.push((widest + needs, vec![lines])),
+            None => blocks.push((widest + needs, vec![lines])),
         }
     }
     for (used, block) in &blocks {

@@ -1,6 +1,7 @@
 //! A variant in plain words, computed from its numbers by stated rules.
 
-use super::gradient::{sentence, Outcome};
+use super::fate::Outcome;
+use super::gradient::sentence;
 use super::group::{Comparison, Variant};
 use super::numbers::{count, loss, percent, significant, Spread};
 use super::scale::plain;
@@ -204,7 +205,7 @@ fn link(variant: &Variant) -> Option<String> {
         let and = if runs.iter().all(|run| at_baseline(run)) {
             "did not leave the baseline"
         } else {
-            "did not solve it"
+            "did not solve the task"
         };
         format!("Its horizon at initialisation, {spread} steps, is shorter than the task's longest lag, {lag}, and it {and}.")
     } else if none && long {
@@ -213,7 +214,7 @@ fn link(variant: &Variant) -> Option<String> {
         format!("Its horizon at initialisation spans the task's longest lag, {lag}.")
     } else if all && short {
         let after = if trained { "; after training it spans it" } else { "" };
-        format!("Its horizon at initialisation, {spread} steps, is shorter than the task's longest lag, {lag}, and yet it solved it{after}.")
+        format!("Its horizon at initialisation, {spread} steps, is shorter than the task's longest lag, {lag}, and yet it solved the task{after}.")
     } else {
         return None;
     })
@@ -270,7 +271,7 @@ mod tests {
             "{lstm}"
         );
         assert!(lstm.contains("It solved the task with all 3 seeds in 1450 (1400–1700) steps."), "{lstm}");
-        assert!(lstm.contains("21 (19–24) steps, is shorter than the task's longest lag, 99, and yet it solved it; after training it spans it."), "{lstm}");
+        assert!(lstm.contains("21 (19–24) steps, is shorter than the task's longest lag, 99, and yet it solved the task; after training it spans it."), "{lstm}");
         let vanilla = said(&records, "vanilla");
         assert!(vanilla.contains("7 (7–8) steps, is shorter than the task's longest lag, 99, and it did not leave the baseline."), "{vanilla}");
         let some = said(&records, "residual-lstm");
@@ -322,7 +323,7 @@ mod tests {
         records.runs[0].final_loss = 0.899 * records.runs[0].baseline;
         let text = said(&records, "vanilla");
         assert!(text.contains("did not get below the baseline with 2 of 3 (loss"), "{text}");
-        assert!(text.contains("and it did not solve it."), "{text}");
+        assert!(text.contains("and it did not solve the task."), "{text}");
         records.runs[0].final_loss = 1.11 * records.runs[0].baseline;
         assert!(said(&records, "vanilla")
             .contains("and did not get below the baseline (loss 0.150 (0.150–0.185)"));

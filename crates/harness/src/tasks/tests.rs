@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::task::{Batch, Judged, Reads};
+use crate::usage::exit_code;
 use candle::{Var, D};
 
 /// A draw of eight examples.

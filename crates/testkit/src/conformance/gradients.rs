@@ -3,7 +3,7 @@
 use super::agreement::directions;
 use crate::close::{all_close, values};
 use crate::{close, difference, noise, Named, Reads, Result, Subject, Tolerance, Trial};
-use anyhow::{ensure, Context};
+use anyhow::{bail, ensure, Context};
 use candle::Tensor;
 use recurrent_core::{Keep, Pass, Sequence};
 
@@ -146,7 +146,13 @@ pub(super) fn untracked(subject: &Subject) -> Result<()> {
         let xs = noise("xs", leaves["xs"].dims())?;
         let (ys, _) = layer.run(&Sequence::new(xs.clone())?, None, &Pass::default())?;
         let grads = ys.values().sqr()?.sum_all()?.backward()?;
-        ensure!(own || grads.get(&xs).is_none(), "{}: there is a gradient for plain xs", trial.name());
+        match (grads.get(&xs), subject.reads_xs_itself) {
+            (Some(_), None) => bail!("{}: there is a gradient for plain xs", trial.name()),
+            (None, Some(reason)) => {
+                bail!("{}: no gradient for plain xs, as declared: {reason}", trial.name())
+            }
+            _ => {}
+        }
     }
     Ok(())
 }

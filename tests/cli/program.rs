@@ -1,0 +1,112 @@
+//! The program, and what it leaves when it ends.
+
+use anyhow::{ensure, Context, Result};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::LazyLock;
+use std::time::SystemTime;
+
+/// The features of this build.
+pub(crate) const CUDA: bool = cfg!(feature = "cuda");
+pub(crate) const METAL: bool = cfg!(feature = "metal");
+
+static BINARY: LazyLock<PathBuf> = LazyLock::new(|| binary().expect("the example is there, or can be built"));
+
+/// `cargo test` builds the examples too, into a folder beside that of the tests; `cargo test --test cli` does not, and
+/// leaves none there or an old one.
+fn binary() -> Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let profile = test.parent().and_then(Path::parent).context("expected target/PROFILE/deps/TEST")?;
+    let binary = profile.join(format!("examples/compare{}", std::env::consts::EXE_SUFFIX));
+    if !up_to_date(&binary).unwrap_or(false) {
+        let name = profile.file_name().and_then(|name| name.to_str()).context("expected a name")?;
+        let name = if name == "debug" { "dev" } else { name };
+        let features = [("cuda", CUDA), ("cudnn", cfg!(feature = "cudnn")), ("metal", METAL)];
+        let features = features.iter().filter_map(|(name, on)| on.then_some(*name));
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--example", "compare", "--profile", name]);
+        cargo.arg("--features").arg(features.collect::<Vec<_>>().join(","));
+        cargo.arg("--target-dir").arg(profile.parent().context("expected a folder")?);
+        ensure!(cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status()?.success(), "{cargo:?} failed");
+    }
+    Ok(binary)
+}
+
+/// Whether no source that cargo names beside the binary is younger.
+fn up_to_date(binary: &Path) -> Result<bool> {
+    let modified = |path: &Path| -> Result<SystemTime> { Ok(fs::metadata(path)?.modified()?) };
+    let (built, sources) = (modified(binary)?, fs::read_to_string(binary.with_extension("d"))?);
+    let older = |source: &str| modified(Path::new(source)).is_ok_and(|time| time <= built);
+    Ok(sources.split_whitespace().skip(1).all(older))
+}
+
+/// The exit code of a program that has ended, if no signal ended it, and what it printed.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Ended {
+    /// Waits for the end.
+    pub(crate) fn of(command: &mut Command) -> Result<Self> {
+        let output = command.output().with_context(|| format!("{command:?}"))?;
+        let (out, err) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
+        Ok(Self { code: output.status.code(), out, err })
+    }
+
+    /// Asserts that all went well, without a word on the standard error, and gives the standard output.
+    pub(crate) fn well(self) -> String {
+        assert_eq!((self.code, self.err.as_str()), (Some(0), ""), "{}", self.out);
+        self.out
+    }
+}
+
+/// The command `before compare args` in a folder, where `''` is an empty argument. A panic or an error with a backtrace
+/// would show it.
+pub(crate) fn command(before: &str, folder: &Path, args: &str) -> Command {
+    let mut words = before.split_whitespace().map(PathBuf::from).collect::<Vec<_>>();
+    words.push(BINARY.clone());
+    let args = args.split_whitespace().map(|arg| if arg == "''" { "" } else { arg });
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).args(args).current_dir(folder).stdin(Stdio::null());
+    command.env("RUST_BACKTRACE", "1").env_remove("COLUMNS");
+    command
+}
+
+/// Runs `compare args` in a folder.
+pub(crate) fn compare(folder: &Path, args: &str) -> Result<Ended> {
+    Ended::of(&mut command("", folder, args))
+}
+
+/// Every file below a folder by its name, with what it holds, and every folder, whose name ends with a slash.
+pub(crate) fn tree(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().context("expected a name")?.to_string_lossy().into_owned();
+        if path.is_dir() {
+            found.extend(tree(&path)?.into_iter().map(|(below, bytes)| (format!("{name}/{below}"), bytes)));
+            found.insert(name + "/", Vec::new());
+        } else {
+            found.insert(name, fs::read(path)?);
+        }
+    }
+    Ok(found)
+}
+
+/// The JSON values of a file, one a line.
+pub(crate) fn lines(path: &Path) -> Result<Vec<Value>> {
+    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let values = text.lines().map(serde_json::from_str).collect::<serde_json::Result<_>>();
+    values.with_context(|| path.display().to_string())
+}
+
+/// The JSON value of a file.
+pub(crate) fn value(path: &Path) -> Result<Value> {
+    serde_json::from_slice(&fs::read(path)?).with_context(|| path.display().to_string())
+}
