@@ -170,7 +170,9 @@ fn comparison(args: &Args) -> Result<Comparison> {
     };
     let jobs = args.jobs.unwrap_or(if settings.device.is_cpu() { cores() } else { 1 });
     let seeds = args.seeds.unwrap_or(if args.quick { 1 } else { 3 });
-    let command = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let options = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned());
+    let command = ["cargo", "run", "--release", "--example", "compare", "--"].map(String::from);
+    let command = command.into_iter().chain(options).collect();
     let (seed_offset, quiet) = (args.seed_offset, args.quiet);
     let variants = variant::choose(&known, &names)?;
     Ok(Comparison { task, variants, settings, seeds, seed_offset, jobs, quiet, command })

@@ -74,18 +74,15 @@ conform! {
     bidirectional_gru: Subject::layer(|site| bottom(site, both, &gru_config()), |i, h| 2 * three(i, h)).both_directions();
     bidirectional_stack: Subject::layer(|site| stack(site, 2, both, &lstm_config()), |i, h| 2 * four(i, h) + 2 * four(2 * h, h))
         .both_directions();
-    residual: Subject::layer(|site| bottom(site, around, &lstm_config()), |_, h| four(h, h)).square().reads_xs_itself(ADDS);
-    residual_with_projection: Subject::layer(|site| bottom(site, around, &lstm_config()), |i, h| four(i, h) + i * h)
-        .reads_xs_itself(ADDS);
-    residual_stack: Subject::layer(|site| stack(site, 2, around, &lstm_config()), |i, h| four(i, h) + i * h + four(h, h))
-        .reads_xs_itself(ADDS);
+    residual: Subject::layer(|site| bottom(site, around, &lstm_config()), |_, h| four(h, h)).square().stray_gradient(ADDS);
+    residual_with_projection: Subject::layer(|site| bottom(site, around, &lstm_config()), |i, h| four(i, h) + i * h);
+    residual_stack: Subject::layer(|site| stack(site, 2, around, &lstm_config()), |i, h| four(i, h) + i * h + four(h, h));
     residual_bidirectional: Subject::layer(|site| bottom(site, around_both, &lstm_config()), |i, h| 2 * four(i, h) + 2 * i * h)
-        .both_directions()
-        .reads_xs_itself(ADDS);
+        .both_directions();
 }
 
-/// Why candle leaves gradients for an untracked input.
-const ADDS: &str = "the residual is added by candle, which differentiates both sides of a sum or product";
+/// Why there is a gradient for an untracked input.
+const ADDS: &str = "candle adds the input to the outputs, and differentiates both sides of a sum";
 
 fn lstm_config() -> LstmConfig {
     LstmConfig::default()

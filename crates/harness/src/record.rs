@@ -5,6 +5,7 @@
 
 mod number;
 
+use crate::task::Criterion;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -80,6 +81,8 @@ pub struct RunRecord {
     pub accuracy: Option<f64>,
     /// The loss of the best answer that does not depend on the input.
     pub baseline: f64,
+    /// When the task counts as solved, in three evaluations in a row; null for real data, which has no such point.
+    pub criterion: Option<Criterion>,
     /// Gradient half-life of h in steps, top layer, at initialisation; null: no decay, or too few points to fit.
     pub half_life_h_init: Option<f64>,
     /// The same after training.
@@ -90,7 +93,8 @@ pub struct RunRecord {
     pub half_life_c_final: Option<f64>,
     /// The fit behind each half-life: by `h_init`, `h_final`, `c_init`, `c_final`.
     pub fits: BTreeMap<String, FitRecord>,
-    /// The largest lag at which the median norm of dL/dh is at least a thousandth of that at lag 0, at initialisation.
+    /// The largest lag at which the median norm of dL/dh is at least a thousandth of that at lag 0, at initialisation; without
+    /// the initial carry.
     pub horizon_init: Option<usize>,
     /// The same after training.
     pub horizon_final: Option<usize>,

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use candle::{DType, Device, Tensor};
 use recurrent_core::Sequence;
+use serde::{Deserialize, Serialize};
 
 /// A task that a recurrent network is trained on.
 ///
@@ -107,7 +108,8 @@ pub struct Judged {
 }
 
 /// When a task counts as solved: three evaluations in a row, each on fresh held-out examples.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Criterion {
     /// The loss lies below this.
     LossBelow(f64),

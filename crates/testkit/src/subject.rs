@@ -14,7 +14,7 @@ pub struct Subject {
     pub(crate) square: bool,
     pub(crate) ends: Ends,
     pub(crate) zero_gradients: Vec<(&'static str, &'static str)>,
-    pub(crate) reads_xs_itself: Option<&'static str>,
+    pub(crate) stray_gradient: Option<&'static str>,
 }
 
 type Build = dyn Fn(&Site) -> Result<Box<dyn Layer>> + Send + Sync;
@@ -127,7 +127,7 @@ impl Subject {
             square: false,
             ends: Ends::Last,
             zero_gradients: Vec::new(),
-            reads_xs_itself: None,
+            stray_gradient: None,
         }
     }
 
@@ -160,10 +160,10 @@ impl Subject {
         self
     }
 
-    /// The same, declared to read the input with operations of candle, for which candle computes gradients that nobody tracks.
+    /// The same, declared to leave a gradient for an input that nobody tracks, for a reason.
     #[must_use]
-    pub fn reads_xs_itself(self, reason: &'static str) -> Self {
-        Self { reads_xs_itself: Some(reason), ..self }
+    pub fn stray_gradient(self, reason: &'static str) -> Self {
+        Self { stray_gradient: Some(reason), ..self }
     }
 
     /// Whether this is a cell, rather than a wrapper.

@@ -53,7 +53,7 @@ fn schemes_have_their_bounds() -> Result<()> {
 fn keras_is_orthogonal_as_a_whole_and_remembers() -> Result<()> {
     with(&Init { scheme: Scheme::Keras, ..Init::default() }, LSTM, |w| {
         assert_orthogonal(&w.weight_hh()?, 1.0)?;
-        let bound = (6. / (40. + 24.) as f64).sqrt();
+        let bound = (6. / 64f64).sqrt();
         assert!((0.8 * bound..=bound).contains(&largest(&w.weight_ih(40)?)?));
         assert_eq!(block(&w.bias_ih()?, 1)?.to_vec1::<f64>()?, [1.0; 6]);
         assert_eq!(w.bias_ih()?.sum_all()?.to_scalar::<f64>()?, 6.0);

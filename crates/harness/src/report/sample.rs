@@ -1,6 +1,7 @@
 //! Synthetic records for the tests: profiles that are exact exponentials, losses that fall when told to.
 
 use crate::record::{EvalRecord, FitRecord, ProfileRecord, Records, RunRecord, Status, StepRecord};
+use crate::task::Criterion;
 use std::collections::BTreeMap;
 use std::f64::consts::LN_2;
 
@@ -189,6 +190,7 @@ fn summary(plan: &Plan, seed: u64, end: u64, rates: [f64; 2], final_loss: f64) -
         final_loss,
         accuracy: None,
         baseline: BASELINE,
+        criterion: Some(Criterion::LossBelow(0.01)),
         half_life_h_init: half_life(before),
         half_life_h_final: half_life(after),
         half_life_c_init: half_life(before).filter(|_| plan.cell),

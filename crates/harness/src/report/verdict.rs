@@ -8,7 +8,6 @@ use super::scale::plain;
 use super::trend::{describe, rate, When};
 use crate::record::{RunRecord, Status};
 use crate::task::Criterion;
-use crate::tasks;
 
 /// A half-life has changed if it is this many times longer or shorter, or if it is growth on one side only ...
 const CHANGED: f64 = 1.5;
@@ -169,14 +168,9 @@ fn task(variant: &Variant) -> Option<String> {
 
 /// When the task of a run counts as solved, in words; `None` for real data, which has no such point.
 pub(super) fn criterion(run: &RunRecord) -> Option<String> {
-    let found = tasks::by_name(&run.task, Some(run.length), None).ok().and_then(|task| task.criterion());
-    let words = match found {
-        Some(Criterion::LossBelow(bound)) => format!("a held-out loss below {}", plain(bound)),
-        Some(Criterion::AccuracyAtLeast(bound)) => {
-            format!("a held-out accuracy of at least {}", percent(bound))
-        }
-        None if tasks::NAMES.contains(&run.task.as_str()) && !run.solved => return None,
-        None => "the task's criterion met".to_owned(),
+    let words = match run.criterion? {
+        Criterion::LossBelow(bound) => format!("a held-out loss below {}", plain(bound)),
+        Criterion::AccuracyAtLeast(bound) => format!("a held-out accuracy of at least {}", percent(bound)),
     };
     Some(format!("{words} in three evaluations in a row"))
 }
@@ -345,7 +339,7 @@ mod tests {
     fn real_data_has_no_solved() {
         let mut records = sample::compare(&[sample::TEN[4]]);
         for (run, accuracy) in records.runs.iter_mut().zip([0.95, 0.961, 0.97]) {
-            run.task = "mnist-rows".to_owned();
+            (run.task, run.criterion) = ("mnist-rows".to_owned(), None);
             (run.solved, run.steps_to_solve, run.accuracy) = (false, None, Some(accuracy));
         }
         let text = said(&records, "lstm-chrono");

@@ -40,7 +40,9 @@ impl Gradients {
     fn of(profiles: &[Profile], epsilon: f64) -> Self {
         let fit = |profile: &Profile| decay(&profile.median, profile.steps);
         let (Some(h), c) = (top(profiles, "h"), top(profiles, "c")) else { return Self::default() };
-        let horizon = |epsilon| horizon(&h.median, h.reference(), epsilon);
+        // Without the initial carry, which is no step: its gradient may be another matter, as that of layer norm at zero is.
+        let norms = &h.median[..h.steps.min(h.median.len())];
+        let horizon = |epsilon| horizon(norms, h.reference(), epsilon);
         Self {
             h: fit(h),
             c: c.and_then(fit),
@@ -119,6 +121,7 @@ impl Log {
             final_loss: evaluated.map_or(f64::NAN, |eval| eval.loss),
             accuracy: evaluated.and_then(|eval| eval.accuracy),
             baseline: task.baseline(),
+            criterion: task.criterion(),
             half_life_h_init: half_life(start.h),
             half_life_h_final: half_life(end.h),
             half_life_c_init: half_life(start.c),

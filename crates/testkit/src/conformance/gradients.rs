@@ -111,7 +111,7 @@ pub(super) fn untracked(subject: &Subject) -> Result<()> {
                     let (found, expected) =
                         (found.with_context(missing)?, all.grads.get(name).with_context(missing)?);
                     close(&format!("{what}, gradient, {name}"), found, expected, Tolerance::Norm(1e-14))?;
-                } else if name == "xs" && subject.reads_xs_itself.is_none() {
+                } else if name == "xs" && subject.stray_gradient.is_none() {
                     ensure!(found.is_none(), "{what}: there is a gradient for xs, which nobody tracks");
                 }
             }
@@ -125,8 +125,7 @@ pub(super) fn untracked(subject: &Subject) -> Result<()> {
 
         let frozen = trial.graph(&leaves, |name| name == "xs")?.backward()?;
         let param = frozen.grads.keys().find(|name| name.starts_with("param."));
-        let own = subject.reads_xs_itself.is_some();
-        ensure!(own || param.is_none(), "{}: {param:?} is frozen and has a gradient", trial.name());
+        ensure!(param.is_none(), "{}: {param:?} is frozen and has a gradient", trial.name());
 
         let none = trial.graph(&leaves, |_| false)?;
         let tracked = none.values.iter().find(|(_, value)| value.track_op());
@@ -146,7 +145,7 @@ pub(super) fn untracked(subject: &Subject) -> Result<()> {
         let xs = noise("xs", leaves["xs"].dims())?;
         let (ys, _) = layer.run(&Sequence::new(xs.clone())?, None, &Pass::default())?;
         let grads = ys.values().sqr()?.sum_all()?.backward()?;
-        match (grads.get(&xs), subject.reads_xs_itself) {
+        match (grads.get(&xs), subject.stray_gradient) {
             (Some(_), None) => bail!("{}: there is a gradient for plain xs", trial.name()),
             (None, Some(reason)) => {
                 bail!("{}: no gradient for plain xs, as declared: {reason}", trial.name())
