@@ -98,7 +98,7 @@ fn the_profile_of_a_linear_network_is_a_power_of_its_weight() -> Result<()> {
     assert!((fit.r2 - 1.0).abs() < 1e-12 && fit.points == 21, "lags 10 to 30: {fit:?}");
     assert!((run.record.grad_ratio_init.expect("it decays") / u.powi(39) - 1.0).abs() < 1e-10);
     let horizon = (1e-3f64.ln() / u.ln()).floor() as usize;
-    assert_eq!(run.record.horizon_init, Some(horizon.min(40)), "{u}");
+    assert_eq!(run.record.horizon_init, Some(horizon.min(39)), "{u}");
     Ok(())
 }
 
