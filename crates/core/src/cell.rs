@@ -25,7 +25,7 @@ pub trait Cell: Clone + Send + Sync + 'static {
     /// The same cell over other weights, in the order of [`Cell::params`].
     ///
     /// # Errors
-    /// If their number differs.
+    /// If there are too few.
     fn with_params(&self, params: Vec<Tensor>) -> Result<Self>;
 
     /// One step: `x` is `(batch, input)`.
