@@ -11,6 +11,7 @@ mod spec;
 
 pub use recurrent_core as core;
 pub use recurrent_gru as gru;
+pub use recurrent_kernels as kernels;
 pub use recurrent_layernorm as layernorm;
 pub use recurrent_lstm as lstm;
 pub use recurrent_residual as residual;

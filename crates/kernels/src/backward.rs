@@ -204,10 +204,8 @@ impl<F: Float, R: Rule> Chunk<'_, F, R> {
             return;
         }
         for (row, dh) in dh.chunks_exact_mut(hidden).enumerate() {
-            let example = self.rows.start + row;
-            if t < self.route.len(example) {
-                let at = (row * self.route.time() + self.route.position(example, t)) * hidden;
-                dh.iter_mut().zip(&grad_ys[at..at + hidden]).for_each(|(dh, dy)| *dh += *dy);
+            if let Some(place) = self.place(row, t, hidden) {
+                dh.iter_mut().zip(&grad_ys[place]).for_each(|(dh, dy)| *dh += *dy);
             }
         }
     }
@@ -227,17 +225,15 @@ impl<F: Float, R: Rule> Chunk<'_, F, R> {
         for t in steps {
             for row in 0..self.rows.len() {
                 let value = values.next().expect("a value for every step and row");
-                let example = self.rows.start + row;
-                if t < self.route.len(example) {
-                    let at = (row * self.route.time() + self.route.position(example, t)) * width;
-                    out[at..at + width].copy_from_slice(value);
+                if let Some(place) = self.place(row, t, width) {
+                    out[place].copy_from_slice(value);
                 }
             }
         }
     }
 }
 
-/// Sets subnormal numbers to zero. A gradient that vanishes passes through them, and arithmetic on them is a hundred times slower; so
+/// Sets subnormal numbers to zero. A gradient that vanishes passes through them, and arithmetic on them is far slower; so
 /// they live on only where somebody records, and wants to know.
 fn flush<F: Float>(values: &mut [F]) {
     for value in values {

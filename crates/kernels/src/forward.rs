@@ -40,18 +40,23 @@ impl<F: Float, R: Rule> Chunk<'_, F, R> {
         self.rows.len()
     }
 
+    /// Where row `row` reads or writes at step `t` among values `(rows, time, width)`; nowhere once its example has ended.
+    #[inline(always)]
+    pub(crate) fn place(&self, row: usize, t: usize, width: usize) -> Option<Range<usize>> {
+        let example = self.rows.start + row;
+        let at = (row * self.route.time() + self.route.position(example, t)) * width;
+        (t < self.route.len(example)).then(|| at..at + width)
+    }
+
     /// The inputs of `steps`, `(steps, rows, input)`; zero where an example has ended.
     pub(crate) fn gather(&self, values: &[F], width: usize, steps: Range<usize>, out: &mut [F]) {
         let mut out = out.chunks_exact_mut(width);
         for t in steps {
             for row in 0..self.count() {
                 let out = out.next().expect("room for every step and row");
-                let example = self.rows.start + row;
-                if t < self.route.len(example) {
-                    let at = (row * self.route.time() + self.route.position(example, t)) * width;
-                    out.copy_from_slice(&values[at..at + width]);
-                } else {
-                    out.fill(F::ZERO);
+                match self.place(row, t, width) {
+                    Some(place) => out.copy_from_slice(&values[place]),
+                    None => out.fill(F::ZERO),
                 }
             }
         }
@@ -158,20 +163,18 @@ impl<F: Float, R: Rule> Pass for Step<'_, '_, F, R> {
     #[inline(always)]
     fn run(self) {
         let Sizes { hidden, rows, kept: width, .. } = self.chunk.weights.sizes;
-        let route = self.chunk.route;
         let memory = if R::MEMORY { hidden } else { 0 };
         for row in 0..self.chunk.count() {
-            let example = self.chunk.rows.start + row;
             let kept = &mut self.kept[row * width..][..width];
             let h_before = &self.h_before[row * hidden..][..hidden];
             let c_before = &self.c_before[row * memory..][..memory];
             let h = &mut self.h[row * hidden..][..hidden];
             let c = &mut self.c[row * memory..][..memory];
-            if self.t >= route.len(example) {
+            let Some(place) = self.chunk.place(row, self.t, hidden) else {
                 h.copy_from_slice(h_before);
                 c.copy_from_slice(c_before);
                 continue;
-            }
+            };
             let apart = if R::APART { rows } else { 0 };
             self.chunk.rule.forth(RowForth {
                 kept,
@@ -191,8 +194,7 @@ impl<F: Float, R: Rule> Pass for Step<'_, '_, F, R> {
                 }
             }
             if !self.ys.is_empty() {
-                let at = (row * route.time() + route.position(example, self.t)) * hidden;
-                self.ys[at..at + hidden].copy_from_slice(h);
+                self.ys[place].copy_from_slice(h);
             }
         }
     }

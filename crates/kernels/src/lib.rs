@@ -18,7 +18,7 @@
 //! threads. They run in the current rayon pool. This is the only crate of the workspace with `unsafe`: in `gemm.rs` around the
 //! matrix product, and in `simd.rs` around calls of functions compiled for an instruction set that was found at run time.
 //!
-//! On the way back, gradients below the smallest normal number count as zero (arithmetic on subnormal numbers is a hundred times
+//! On the way back, gradients below the smallest normal number count as zero (arithmetic on subnormal numbers is far
 //! slower), unless a recorder watches: then they live on, and are counted.
 //!
 //! Row functions use no branches and no fused multiply-add, so that the compiler vectorises them; [`Float`] says how accurate
