@@ -3,6 +3,7 @@
 use candle::{DType, Device, Result, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use recurrent::{
     CellConfig, GruConfig, Keep, Layer, LayerNormGruConfig, LayerNormLstmConfig, LstmConfig, Nonlinearity,
     OverTime, Pass, Path, Place, Recorder, Rnn, Sequence, VanillaConfig,
@@ -118,10 +119,13 @@ fn run<K: CellConfig>(
 /// rounding of sums of some thousand terms, paths may differ by as much as rounding does to the replay itself: in f32 as it differs
 /// from f64, in f64 as it answers to inputs and states that are off by 2^-52.
 ///
-/// `amplified`: layer norm's gradient is a difference of nearly equal numbers divided by a deviation of √eps = 0.003 and more.
+/// `amplified`: layer norm's gradient is a difference of nearly equal numbers divided by a deviation of √eps = 0.003 and more. Where
+/// they are equal, as with one unit, its rounding is all there is, so that errors count relative to norms of at least `FLOOR` times
+/// as much.
 fn compare<K: CellConfig>(config: &K, shape: &Shape, amplified: f64) -> Result<()> {
     let norm = |t: &Tensor| t.sqr()?.sum_all()?.sqrt()?.to_scalar::<f64>();
     let wide = |t: &Tensor| t.to_dtype(DType::F64);
+    let floor = FLOOR * amplified;
     let exact = run(config, shape, Path::Replay, DType::F64, 0.0)?;
     let off = run(config, shape, Path::Replay, DType::F64, f64::EPSILON)?;
     for (dtype, rounding, others) in [(DType::F64, 1e-12, &off), (DType::F32, 2e-5, &exact)] {
@@ -130,7 +134,7 @@ fn compare<K: CellConfig>(config: &K, shape: &Shape, amplified: f64) -> Result<(
         assert_eq!(replay.len(), kernel.len());
         for (((name, expected), (_, found)), (_, other)) in replay.iter().zip(&kernel).zip(others) {
             let (expected, found, other) = (wide(expected)?, wide(found)?, wide(other)?);
-            let (error, scale) = (norm(&(found - &expected)?)?, norm(&expected)?.max(1e-3));
+            let (error, scale) = (norm(&(found - &expected)?)?, norm(&expected)?.max(floor));
             let tolerance = amplified * rounding * scale + 20.0 * norm(&(expected - other)?)?;
             assert!(error <= tolerance, "{dtype:?} {name}: differs by {error:e} of {scale:e} with {shape:?}");
         }
@@ -138,8 +142,23 @@ fn compare<K: CellConfig>(config: &K, shape: &Shape, amplified: f64) -> Result<(
     Ok(())
 }
 
+/// The smallest norm to which an error is related.
+const FLOOR: f64 = 1e-3;
+
+/// The same cases at every run, so that a test never fails by chance; `PROPTEST_RNG_SEED` and `PROPTEST_CASES` ask for others.
+fn cases() -> ProptestConfig {
+    let mut config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = 60;
+    }
+    if config.rng_seed == RngSeed::Random {
+        config.rng_seed = RngSeed::Fixed(1);
+    }
+    config
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
+    #![proptest_config(cases())]
 
     #[test]
     fn lstm(shape in shapes()) {
