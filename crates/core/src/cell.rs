@@ -1,7 +1,7 @@
 //! One step of a recurrent network.
 
 use crate::{Engine, Place, State};
-use candle::{DType, Device, Result, Tensor};
+use candle::{bail, DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;
 use std::sync::Arc;
 
@@ -33,6 +33,15 @@ pub trait Cell: Clone + Send + Sync + 'static {
     /// # Errors
     /// Those of candle, where shapes do not fit.
     fn step(&self, x: &Tensor, state: &Self::State) -> Result<Self::State>;
+
+    /// One step in which the recurrent matrices see `seen`, `(batch, output)`, in the place of the last output, which the state still
+    /// carries: what variational dropout on the recurrence needs. A cell without it refuses such dropout.
+    ///
+    /// # Errors
+    /// As [`Cell::step`], and if the cell does not say how this enters.
+    fn step_seeing(&self, _x: &Tensor, _seen: &Tensor, _state: &Self::State) -> Result<Self::State> {
+        bail!("noise recurrent: this cell does not implement `step_seeing`, which dropout on the recurrence needs")
+    }
 
     /// The square blocks by which one step's output enters the next, by gate, each `(hidden, hidden)`; for the
     /// spectral radius. Empty if the cell has none to show.

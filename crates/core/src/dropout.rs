@@ -1,6 +1,6 @@
 //! Dropout whose masks can be drawn again.
 
-use crate::{stream, Pass, Sequence};
+use crate::{stream, Draw, Pass, Place, Sequence};
 use candle::{Result, Tensor};
 use rand::Rng;
 
@@ -12,12 +12,23 @@ use rand::Rng;
 pub fn dropout(xs: &Sequence, p: f64, pass: &Pass) -> Result<Sequence> {
     let (Some(draw), true) = (pass.draw, p > 0.0) else { return Ok(xs.clone()) };
     let values = xs.values();
-    let mut rng = stream(draw.seed, &format!("dropout {} {}", draw.step, pass.place.suffix()));
-    let scale = (1.0 / (1.0 - p)) as f32;
+    xs.with_values((values * mask(draw, "dropout", pass.place, p, values.dims(), values)?)?)
+}
+
+/// Zeros with probability `p` and else `1 / (1 - p)`, with the device and dtype of `like`.
+pub(crate) fn mask(
+    draw: Draw,
+    kind: &str,
+    place: Place,
+    p: f64,
+    dims: &[usize],
+    like: &Tensor,
+) -> Result<Tensor> {
+    let mut rng = stream(draw.seed, &format!("{kind} {} {}", draw.step, place.suffix()));
+    let scale = 1.0 / (1.0 - p);
     let mask: Vec<_> =
-        (0..values.elem_count()).map(|_| if rng.random_bool(p) { 0.0 } else { scale }).collect();
-    let mask = Tensor::from_vec(mask, values.shape(), values.device())?.to_dtype(values.dtype())?;
-    xs.with_values((values * mask)?)
+        (0..dims.iter().product()).map(|_| if rng.random_bool(p) { 0.0 } else { scale }).collect();
+    Tensor::from_vec(mask, dims, like.device())?.to_dtype(like.dtype())
 }
 
 #[cfg(test)]

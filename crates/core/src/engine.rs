@@ -1,6 +1,6 @@
 //! What runs a cell over a whole sequence, forward and backward: an [`Engine`].
 
-use crate::{Lengths, Probe, Sequence};
+use crate::{Lengths, Probe, Sequence, StepNoise};
 use candle::{CpuStorage, Device, Result, Shape, Storage, Tensor};
 use std::any::Any;
 use std::sync::Arc;
@@ -51,6 +51,11 @@ pub struct Call {
     pub carry: Vec<Tensor>,
     /// Which step reads what.
     pub route: Route,
+    /// What is added at every step.
+    pub noise: StepNoise,
+    /// If given, only the states at the starts of segments of so many steps are kept for the way back, and the rest is computed
+    /// again; else an engine keeps what suits it.
+    pub segment: Option<usize>,
 }
 
 /// Which position of its sequence each example reads at each step.

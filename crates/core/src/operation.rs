@@ -11,7 +11,7 @@
 //! together with its own gradient, which is that of the final carry. The reserve is only read, since backward may run
 //! twice. Two *concurrent* backward passes over one graph would share the slot and are not allowed.
 
-use crate::{Call, Engine, Place, Recorder, Reserve, Route, Upstream, Value, Wants};
+use crate::{Call, Engine, Place, Recorder, Reserve, Route, StepNoise, Upstream, Value, Wants};
 use candle::backend::BackendStorage;
 use candle::{
     bail, CpuStorage, CudaStorage, CustomOp1, CustomOp3, Layout, MetalStorage, Result, Shape, Storage, Tensor,
@@ -25,6 +25,8 @@ pub(crate) struct Run<'a> {
     pub(crate) params: &'a [Tensor],
     pub(crate) carry: &'a [Tensor],
     pub(crate) route: Route,
+    pub(crate) noise: StepNoise,
+    pub(crate) segment: Option<usize>,
     pub(crate) record: Option<(Recorder, Place, &'static [&'static str])>,
 }
 
@@ -38,6 +40,8 @@ impl Run<'_> {
             params: detached(self.params)?,
             carry: detached(self.carry)?,
             route: self.route,
+            noise: self.noise,
+            segment: self.segment,
         };
         let mut all = [self.xs].into_iter().chain(self.params).chain(self.carry);
         let tracked = all.any(|tensor| tensor.track_op());

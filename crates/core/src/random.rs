@@ -8,13 +8,19 @@ use rand_chacha::ChaCha8Rng;
 /// ChaCha with 8 rounds, whose values are the same on every platform, keyed by both (FNV-1a over the name, then
 /// SplitMix64).
 pub fn stream(seed: u64, name: &str) -> ChaCha8Rng {
+    ChaCha8Rng::seed_from_u64(name_key(seed, name))
+}
+
+/// What `seed` and `name` are together (FNV-1a over the name, then SplitMix64).
+pub(crate) fn name_key(seed: u64, name: &str) -> u64 {
     let fnv = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
     let name = name.as_bytes().iter().fold(0xcbf2_9ce4_8422_2325, fnv);
-    ChaCha8Rng::seed_from_u64(mix(mix(seed).wrapping_add(name)))
+    mix(mix(seed).wrapping_add(name))
 }
 
 /// SplitMix64's output function (Steele, Lea and Flood 2014).
-fn mix(seed: u64) -> u64 {
+#[inline(always)]
+pub(crate) fn mix(seed: u64) -> u64 {
     let z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

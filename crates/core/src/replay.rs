@@ -26,11 +26,30 @@ struct Tape {
 }
 
 impl<C: Cell> Replay<C> {
-    /// One step of the examples that have not ended; the others keep their state.
-    fn step(&self, cell: &C, x: &Tensor, before: &[Tensor], running: Option<&Tensor>) -> Result<Vec<Tensor>> {
-        let after = cell.step(x, &C::State::from_fields(before.to_vec())?)?.fields();
-        let Some(running) = running else { return Ok(after) };
-        after.iter().zip(before).map(|(after, before)| select(running, after, before)).collect()
+    /// Step `t`, with its noise, of the examples that have not ended; the others keep their state.
+    fn step(
+        &self,
+        cell: &C,
+        call: &Call,
+        steps: &Steps,
+        t: usize,
+        x: &Tensor,
+        before: &[Tensor],
+    ) -> Result<Vec<Tensor>> {
+        let state = C::State::from_fields(before.to_vec())?;
+        let mut after = match &call.noise.seen {
+            None => cell.step(x, &state)?,
+            Some(mask) => cell.step_seeing(x, &(&before[0] * mask)?, &state)?,
+        }
+        .fields();
+        for (index, (after, before)) in after.iter_mut().zip(before).enumerate() {
+            let Some(zoneout) = call.noise.zoneout(index) else { continue };
+            let (batch, size) = before.dims2()?;
+            let keep = zoneout.at(t, batch, size, before)?;
+            *after = ((before * &keep)? + (&*after * keep.affine(-1.0, 1.0)?)?)?;
+        }
+        let Some(running) = steps.running(t)? else { return Ok(after) };
+        after.iter().zip(before).map(|(after, before)| select(&running, after, before)).collect()
     }
 }
 
@@ -43,13 +62,13 @@ impl<C: Cell> Engine for Replay<C> {
         let steps = Steps::new(&call.route, &call.xs)?;
         let xs = steps.by_step(&call.xs)?;
         let cell = self.0.with_params(call.params.clone())?;
-        let len = (steps.count as f64).sqrt().ceil() as usize;
+        let len = call.segment.unwrap_or_else(|| square_root(steps.count));
         let (mut state, mut states, mut ys) = (call.carry.clone(), Vec::new(), Vec::new());
         for t in 0..steps.count {
             if reserve && t % len == 0 {
                 states.push(state.clone());
             }
-            state = self.step(&cell, &xs.get(t)?, &state, steps.running(t)?.as_ref())?;
+            state = self.step(&cell, call, &steps, t, &xs.get(t)?, &state)?;
             if outputs {
                 ys.push(state[0].clone());
             }
@@ -96,7 +115,7 @@ impl<C: Cell> Engine for Replay<C> {
                 let x = if wants.xs { Var::from_tensor(&x)?.into_inner() } else { x };
                 let before = state.iter().map(Var::from_tensor).collect::<Result<Vec<_>>>()?;
                 let fields: Vec<_> = before.iter().map(|var| var.as_tensor().clone()).collect();
-                let after = self.step(&cell, &x, &fields, steps.running(t)?.as_ref())?;
+                let after = self.step(&cell, call, &steps, t, &x, &fields)?;
                 state = after.iter().map(Tensor::detach).collect();
                 tapes.push(Tape { x, before, after });
             }
@@ -140,6 +159,11 @@ impl<C: Cell> Engine for Replay<C> {
             carry: grad_state,
         })
     }
+}
+
+/// √steps, rounded up: segments of so many steps need the least memory.
+pub(crate) fn square_root(steps: usize) -> usize {
+    (steps as f64).sqrt().ceil() as usize
 }
 
 /// A scalar whose gradient with respect to each of `fields` is the tensor beside it in `grads`.

@@ -1,10 +1,11 @@
 //! A cell run over time.
 
 use crate::operation::Run;
-use crate::replay::{check_dtype, Replay};
-use crate::{layer, Carry, Cell, CellConfig, Engine, Layer, Pass, Place, Route, Sequence, State};
+use crate::replay::{check_dtype, square_root, Replay};
+use crate::{layer, Carry, Cell, CellConfig, Engine, Layer, Noise, Pass, Place, Route, Sequence, State};
 use candle::{bail, DType, Device, Module, Result, Tensor};
 use candle_nn::VarBuilder;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// A cell run over time, forward or from each example's end to its beginning, as one operation in candle's graph.
@@ -16,6 +17,23 @@ pub struct Rnn<C> {
     cell: C,
     reverse: bool,
     path: Path,
+    noise: Noise,
+    checkpoint: Checkpoint,
+    /// A learned initial state: its name, and `(1, size)`, a field.
+    start: Vec<(String, Tensor)>,
+}
+
+/// What is kept between the way there and the way back. Less costs a second way there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Checkpoint {
+    /// What suits the engine: a kernel keeps everything, replay the states at the starts of segments of √T steps.
+    #[default]
+    Auto,
+    /// The states at the starts of segments of √T steps: memory grows with √T.
+    SquareRoot,
+    /// The state at every so many steps.
+    Every(usize),
 }
 
 /// Which of the two ways of running a layer is taken.
@@ -62,7 +80,8 @@ impl<C: Cell> Rnn<C> {
 
     /// The cell run forward in time.
     pub fn from_cell(cell: C) -> Self {
-        Self { cell, reverse: false, path: Path::Auto }
+        let (noise, checkpoint) = (Noise::default(), Checkpoint::Auto);
+        Self { cell, reverse: false, path: Path::Auto, noise, checkpoint, start: Vec::new() }
     }
 
     /// The same layer, run from each example's own end to its beginning. Its carry is the state *behind* the end, so a
@@ -76,6 +95,44 @@ impl<C: Cell> Rnn<C> {
     #[must_use]
     pub fn on(self, path: Path) -> Self {
         Self { path, ..self }
+    }
+
+    /// The same layer with noise in training passes, and the expectation of zoneout in others.
+    ///
+    /// # Errors
+    /// If a rate is not from 0 up to but without 1, or belongs to what the cell does not have.
+    pub fn with_noise(self, noise: Noise) -> Result<Self> {
+        noise.check(C::State::FIELDS)?;
+        let names: Vec<_> = self.cell.params().into_iter().map(|(name, _)| name).collect();
+        if noise.weights > 0.0 && !names.iter().any(|name| name.starts_with("weight_hh")) {
+            bail!("noise weights: expected a weight whose name begins with weight_hh, got {names:?}")
+        }
+        Ok(Self { noise, ..self })
+    }
+
+    /// The same layer with another rule for what is kept between the way there and the way back.
+    ///
+    /// # Errors
+    /// If it keeps the state at every 0 steps.
+    pub fn with_checkpoint(self, checkpoint: Checkpoint) -> Result<Self> {
+        match checkpoint {
+            Checkpoint::Every(0) => bail!("checkpoint: expected the state at every 1 or more steps, got 0"),
+            _ => Ok(Self { checkpoint, ..self }),
+        }
+    }
+
+    /// The same layer with a learned initial state, for runs without a carry: `h0`, and `c0` where there is one, each `(1, size)`,
+    /// with names that end as `place` says, looked up in `vb`, or zero where they do not exist yet.
+    ///
+    /// # Errors
+    /// If one exists with another shape.
+    pub fn with_learned_start(self, place: Place, vb: &VarBuilder) -> Result<Self> {
+        let start = C::State::FIELDS.iter().zip(self.cell.state_sizes()).map(|(field, size)| {
+            let name = format!("{field}0{}", place.suffix());
+            let value = vb.get_with_hints((1, size), &name, candle_nn::Init::Const(0.0))?;
+            Ok((name, value))
+        });
+        Ok(Self { start: start.collect::<Result<_>>()?, ..self })
     }
 
     /// The cell.
@@ -116,20 +173,34 @@ impl<C: Cell> Rnn<C> {
             bail!("recurrent xs: expected (batch, time, {expected}), got {dims:?}")
         }
         check_dtype(dtype)?;
-        let params: Vec<_> = self.cell.params().into_iter().map(|(_, tensor)| tensor).collect();
+        let xs = &self.noise.inputs(xs, pass)?;
+        let params = self.noise.params(self.cell.params(), pass)?;
         if let Some(param) = params.iter().find(|param| param.dtype() != dtype) {
             bail!("recurrent xs: expected the dtype of the weights, {:?}, got {dtype:?}", param.dtype())
         }
         let carry = match carry {
-            None => self.cell.zero_state(batch, dtype, device)?.fields(),
+            None if self.start.is_empty() => self.cell.zero_state(batch, dtype, device)?.fields(),
+            None => self.learned_start(batch)?,
             Some(carry) => self.check_carry(carry, batch, dtype)?,
         };
         let (engine, _) = self.engine(dtype, device)?;
         let route = Route::new(xs, self.reverse)?;
         let record = pass.record.map(|recorder| (recorder.clone(), pass.place, C::State::FIELDS));
-        let run = Run { engine, xs: xs.values(), params: &params, carry: &carry, route, record };
+        let output = self.output_size();
+        let noise = self.noise.over_time(C::State::FIELDS, pass, batch, output, xs.values())?;
+        let segment = match self.checkpoint {
+            Checkpoint::Auto => None,
+            Checkpoint::SquareRoot => Some(square_root(route.steps())),
+            Checkpoint::Every(steps) => Some(steps),
+        };
+        let run =
+            Run { engine, xs: xs.values(), params: &params, carry: &carry, route, noise, segment, record };
         let (outputs, carry) = run.apply(outputs)?;
         Ok(Applied { outputs, carry })
+    }
+
+    fn learned_start(&self, batch: usize) -> Result<Vec<Tensor>> {
+        self.start.iter().map(|(_, value)| value.repeat((batch, 1))).collect()
     }
 
     fn check_carry(&self, carry: &Carry, batch: usize, dtype: DType) -> Result<Vec<Tensor>> {
@@ -187,7 +258,7 @@ impl<C: Cell> Layer for Rnn<C> {
     }
 
     fn params(&self) -> Vec<(String, Tensor)> {
-        self.cell.params()
+        self.cell.params().into_iter().chain(self.start.iter().cloned()).collect()
     }
 
     fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {

@@ -31,7 +31,11 @@ impl Cell for GruCell {
     }
 
     fn step(&self, x: &Tensor, s: &Hidden) -> Result<Hidden> {
-        Ok(Hidden { h: gru_output(&self.weights.input(x)?, &self.weights.recurrent(&s.h)?, &s.h)? })
+        self.step_seeing(x, &s.h, s)
+    }
+
+    fn step_seeing(&self, x: &Tensor, seen: &Tensor, s: &Hidden) -> Result<Hidden> {
+        Ok(Hidden { h: gru_output(&self.weights.input(x)?, &self.weights.recurrent(seen)?, &s.h)? })
     }
 
     fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {

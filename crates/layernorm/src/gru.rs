@@ -72,7 +72,11 @@ impl Cell for LayerNormGruCell {
     }
 
     fn step(&self, x: &Tensor, s: &Hidden) -> Result<Hidden> {
-        Ok(Hidden { h: gru_output(&self.gates.input(x)?, &self.gates.recurrent(&s.h)?, &s.h)? })
+        self.step_seeing(x, &s.h, s)
+    }
+
+    fn step_seeing(&self, x: &Tensor, seen: &Tensor, s: &Hidden) -> Result<Hidden> {
+        Ok(Hidden { h: gru_output(&self.gates.input(x)?, &self.gates.recurrent(seen)?, &s.h)? })
     }
 
     fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {

@@ -87,7 +87,11 @@ impl Cell for LayerNormLstmCell {
     }
 
     fn step(&self, x: &Tensor, s: &Memory) -> Result<Memory> {
-        let z = (self.gates.input(x)? + self.gates.recurrent(&s.h)?)?; // (batch, 4 * hidden)
+        self.step_seeing(x, &s.h, s)
+    }
+
+    fn step_seeing(&self, x: &Tensor, seen: &Tensor, s: &Memory) -> Result<Memory> {
+        let z = (self.gates.input(x)? + self.gates.recurrent(seen)?)?; // (batch, 4 * hidden)
         let (c, o) = lstm_memory(&z, &s.c)?;
         let h = (o * layer_norm(&c, &self.gain_c, EPS)?.broadcast_add(&self.bias_c)?.tanh()?)?;
         Ok(Memory { h, c })

@@ -31,7 +31,11 @@ impl Cell for LstmCell {
     }
 
     fn step(&self, x: &Tensor, s: &Memory) -> Result<Memory> {
-        let z = (self.weights.input(x)? + self.weights.recurrent(&s.h)?)?; // (batch, 4 * hidden)
+        self.step_seeing(x, &s.h, s)
+    }
+
+    fn step_seeing(&self, x: &Tensor, seen: &Tensor, s: &Memory) -> Result<Memory> {
+        let z = (self.weights.input(x)? + self.weights.recurrent(seen)?)?; // (batch, 4 * hidden)
         let (c, o) = lstm_memory(&z, &s.c)?;
         let h = (o * c.tanh()?)?;
         Ok(Memory { h, c })

@@ -53,6 +53,16 @@ pub struct OverTimeCell<C> {
     alpha: f64,
 }
 
+impl<C: Cell> OverTimeCell<C> {
+    /// The state `before` plus α times the cell's output.
+    fn around(&self, before: &C::State, after: C::State) -> Result<C::State> {
+        let h = before.fields().swap_remove(0);
+        let mut fields = after.fields();
+        fields[0] = (h + (&fields[0] * self.alpha)?)?;
+        State::from_fields(fields)
+    }
+}
+
 impl<C: Cell> Cell for OverTimeCell<C> {
     type State = C::State;
 
@@ -73,10 +83,11 @@ impl<C: Cell> Cell for OverTimeCell<C> {
     }
 
     fn step(&self, x: &Tensor, s: &Self::State) -> Result<Self::State> {
-        let h = s.fields().swap_remove(0);
-        let mut fields = self.cell.step(x, s)?.fields();
-        fields[0] = (h + (&fields[0] * self.alpha)?)?;
-        State::from_fields(fields)
+        self.around(s, self.cell.step(x, s)?)
+    }
+
+    fn step_seeing(&self, x: &Tensor, seen: &Tensor, s: &Self::State) -> Result<Self::State> {
+        self.around(s, self.cell.step_seeing(x, seen, s)?)
     }
 
     fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {

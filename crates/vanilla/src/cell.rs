@@ -33,7 +33,11 @@ impl Cell for VanillaCell {
     }
 
     fn step(&self, x: &Tensor, s: &Hidden) -> Result<Hidden> {
-        let a = (self.weights.input(x)? + self.weights.recurrent(&s.h)?)?; // (batch, hidden)
+        self.step_seeing(x, &s.h, s)
+    }
+
+    fn step_seeing(&self, x: &Tensor, seen: &Tensor, _: &Hidden) -> Result<Hidden> {
+        let a = (self.weights.input(x)? + self.weights.recurrent(seen)?)?; // (batch, hidden)
         let h = match self.nonlinearity {
             Nonlinearity::Tanh => a.tanh()?,
             Nonlinearity::Relu => relu(&a)?,
