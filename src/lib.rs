@@ -22,7 +22,10 @@ pub use recurrent_core::{
     Rnn, Sequence, Stack, State, Trace,
 };
 pub use recurrent_gru::{Gru, GruCell, GruConfig};
-pub use recurrent_layernorm::{LayerNormGru, LayerNormGruConfig, LayerNormLstm, LayerNormLstmConfig};
+pub use recurrent_layernorm::{
+    LayerNormGru, LayerNormGruConfig, LayerNormLstm, LayerNormLstmConfig, LayerNormVanilla,
+    LayerNormVanillaConfig,
+};
 pub use recurrent_lstm::{Lstm, LstmCell, LstmConfig};
 pub use recurrent_residual::{OverTime, Residual};
 pub use recurrent_vanilla::{Nonlinearity, Vanilla, VanillaCell, VanillaConfig};

@@ -1,9 +1,11 @@
 //! The named variants that a comparison starts from.
 
 use crate::{
-    CellSpec, Connection, GruConfig, LayerNormGruConfig, LayerNormLstmConfig, LstmConfig, Spec, VanillaConfig,
+    CellSpec, Connection, GruConfig, LayerNormGruConfig, LayerNormLstmConfig, LayerNormVanillaConfig,
+    LstmConfig, Spec, VanillaConfig,
 };
 use recurrent_core::init::{Bias, Block, Init};
+use recurrent_layernorm::{Norm, Placement, Scope};
 
 /// A named variant: recurrent layers as data, and one line on what they are.
 #[derive(Clone, Debug)]
@@ -26,6 +28,9 @@ pub fn variants() -> Vec<Entry> {
     let lstm = |init| CellSpec::Lstm(LstmConfig { init, ..LstmConfig::default() });
     let layernorm =
         |gain| CellSpec::LayerNormLstm(LayerNormLstmConfig { gain, ..LayerNormLstmConfig::default() });
+    let placed = |placement| {
+        CellSpec::LayerNormLstm(LayerNormLstmConfig { placement, ..LayerNormLstmConfig::default() })
+    };
     let over_time = |cell| CellSpec::OverTime { cell: Box::new(cell), alpha: 0.02 };
     let two_layers = |cell| Spec { layers: 2, ..Spec::new(cell) };
     let residual = |cell| Spec { connection: Connection::Residual, ..two_layers(cell) };
@@ -79,6 +84,42 @@ pub fn variants() -> Vec<Entry> {
             one(CellSpec::Gru(GruConfig::chrono(100))),
         ),
         more("layernorm-lstm-gain0.1", "layer-normed LSTM, gain 0.1 (Cooijmans 2016)", one(layernorm(0.1))),
+        more(
+            "layernorm-vanilla",
+            "layer-normed tanh network (Ba 2016), gain 1",
+            one(CellSpec::LayerNormVanilla(LayerNormVanillaConfig::default())),
+        ),
+        more(
+            "layernorm-lstm-pytorch",
+            "layer-normed LSTM of PyTorch's script: c carried normalised",
+            one(placed(Placement::PyTorchScript)),
+        ),
+        more(
+            "layernorm-lstm-tfa",
+            "layer-normed LSTM of TensorFlow Addons: c carried normalised, eps 1e-3",
+            one(placed(Placement::TfAddons)),
+        ),
+        more(
+            "layernorm-lstm-burn",
+            "layer-normed LSTM of burn: c and h carried normalised, the recurrent part not",
+            one(placed(Placement::Burn)),
+        ),
+        more(
+            "rmsnorm-lstm",
+            "LSTM normalised by root mean square (Zhang and Sennrich 2019), gain 1",
+            one(CellSpec::LayerNormLstm(LayerNormLstmConfig {
+                norm: Norm::Rms,
+                ..LayerNormLstmConfig::default()
+            })),
+        ),
+        more(
+            "layernorm-lstm-per-gate",
+            "layer-normed LSTM, every gate normalised apart",
+            one(CellSpec::LayerNormLstm(LayerNormLstmConfig {
+                scope: Scope::PerGate,
+                ..LayerNormLstmConfig::default()
+            })),
+        ),
         more(
             "residual-time-lstm",
             "LSTM, residual over time with α = 0.02",

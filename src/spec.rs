@@ -5,7 +5,7 @@ use candle_nn::VarBuilder;
 use recurrent_core::init::{Bias, Block, Init, Scheme};
 use recurrent_core::{Bidirectional, CellConfig, Directions, Layer, Place, Rnn, Stack};
 use recurrent_gru::GruConfig;
-use recurrent_layernorm::{LayerNormGruConfig, LayerNormLstmConfig};
+use recurrent_layernorm::{LayerNormGruConfig, LayerNormLstmConfig, LayerNormVanillaConfig};
 use recurrent_lstm::LstmConfig;
 use recurrent_residual::{OverTime, Residual};
 use recurrent_vanilla::VanillaConfig;
@@ -60,6 +60,9 @@ pub enum CellSpec {
     /// A layer-normed GRU.
     #[serde(rename = "layernorm-gru")]
     LayerNormGru(LayerNormGruConfig),
+    /// A layer-normed vanilla cell.
+    #[serde(rename = "layernorm-vanilla")]
+    LayerNormVanilla(LayerNormVanillaConfig),
     /// Any of the others with a residual connection over time.
     OverTime {
         /// The cell inside.
@@ -178,6 +181,7 @@ impl CellSpec {
             Self::Gru(config) => &config.init,
             Self::LayerNormLstm(config) => &config.init,
             Self::LayerNormGru(config) => &config.init,
+            Self::LayerNormVanilla(config) => &config.init,
             Self::OverTime { cell, .. } => cell.init(),
         }
     }
@@ -190,6 +194,7 @@ impl CellSpec {
             Self::Gru(config) => &mut config.init,
             Self::LayerNormLstm(config) => &mut config.init,
             Self::LayerNormGru(config) => &mut config.init,
+            Self::LayerNormVanilla(config) => &mut config.init,
             Self::OverTime { cell, .. } => cell.init_mut(),
         }
     }
@@ -201,6 +206,7 @@ impl CellSpec {
             Self::Gru(config) => visitor.visit(config),
             Self::LayerNormLstm(config) => visitor.visit(config),
             Self::LayerNormGru(config) => visitor.visit(config),
+            Self::LayerNormVanilla(config) => visitor.visit(config),
             Self::OverTime { cell, alpha } => cell.accept_inside(*alpha, visitor),
         }
     }
@@ -212,6 +218,7 @@ impl CellSpec {
             Self::Gru(config) => visitor.visit(&OverTime::new(config.clone(), alpha)),
             Self::LayerNormLstm(config) => visitor.visit(&OverTime::new(config.clone(), alpha)),
             Self::LayerNormGru(config) => visitor.visit(&OverTime::new(config.clone(), alpha)),
+            Self::LayerNormVanilla(config) => visitor.visit(&OverTime::new(config.clone(), alpha)),
             Self::OverTime { .. } => bail!("spec: a residual over time inside another says nothing new"),
         }
     }

@@ -3,10 +3,12 @@
 use candle::{DType, Device, Result, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent::core::init::{Bias, Block, Init, Scheme};
+use recurrent::layernorm::{Norm, Parts, Placement, Scope};
 use recurrent::registry::variants;
 use recurrent::{
-    Bidirectional, CellConfig, GruConfig, Layer, LayerNormGruConfig, LayerNormLstmConfig, Lstm, LstmConfig,
-    Nonlinearity, OverTime, Pass, Path, Place, Residual, Sequence, Stack, VanillaConfig,
+    Bidirectional, CellConfig, GruConfig, Layer, LayerNormGruConfig, LayerNormLstmConfig,
+    LayerNormVanillaConfig, Lstm, LstmConfig, Nonlinearity, OverTime, Pass, Path, Place, Residual, Sequence,
+    Stack, VanillaConfig,
 };
 use recurrent_testkit::{conform, Site, Subject};
 
@@ -55,9 +57,45 @@ conform! {
     gru_chrono: Subject::cell(GruConfig::chrono(20), three);
     gru_memory_bias: Subject::cell(GruConfig { init: memory(2.0), ..GruConfig::default() }, three);
     layernorm_lstm: Subject::cell(LayerNormLstmConfig::default(), normed_four);
-    layernorm_lstm_small_gain: Subject::cell(LayerNormLstmConfig { gain: 0.1, init: memory(1.0) }, normed_four);
+    layernorm_lstm_small_gain: Subject::cell(
+        LayerNormLstmConfig { gain: 0.1, init: memory(1.0), ..LayerNormLstmConfig::default() },
+        normed_four
+    );
+    layernorm_lstm_of_pytorch: Subject::cell(placed(Placement::PyTorchScript), normed_four);
+    layernorm_lstm_of_tensorflow_addons: Subject::cell(placed(Placement::TfAddons), |i, h| per_gate(4, 5, i, h) + 2 * h);
+    layernorm_lstm_of_burn: Subject::cell(placed(Placement::Burn), |i, h| per_gate(4, 4, i, h) + 4 * h);
+    layernorm_lstm_per_gate: Subject::cell(
+        LayerNormLstmConfig { scope: Scope::PerGate, ..LayerNormLstmConfig::default() },
+        normed_four
+    );
+    rmsnorm_lstm: Subject::cell(LayerNormLstmConfig { norm: Norm::Rms, ..LayerNormLstmConfig::default() }, normed_four);
+    rmsnorm_lstm_of_burn_per_gate: Subject::cell(
+        LayerNormLstmConfig { norm: Norm::Rms, scope: Scope::PerGate, ..placed(Placement::Burn) },
+        |i, h| per_gate(4, 4, i, h) + 4 * h
+    );
     layernorm_gru: Subject::cell(LayerNormGruConfig::default(), normed_three);
-    layernorm_gru_small_gain: Subject::cell(LayerNormGruConfig { gain: 0.1, init: memory(1.0) }, normed_three);
+    layernorm_gru_small_gain: Subject::cell(
+        LayerNormGruConfig { gain: 0.1, init: memory(1.0), ..LayerNormGruConfig::default() },
+        normed_three
+    );
+    layernorm_gru_per_gate: Subject::cell(
+        LayerNormGruConfig { scope: Scope::PerGate, ..LayerNormGruConfig::default() },
+        normed_three
+    );
+    rmsnorm_gru: Subject::cell(LayerNormGruConfig { norm: Norm::Rms, ..LayerNormGruConfig::default() }, normed_three);
+    layernorm_vanilla: Subject::cell(LayerNormVanillaConfig::default(), |i, h| per_gate(1, 3, i, h));
+    layernorm_vanilla_relu: Subject::cell(
+        LayerNormVanillaConfig { nonlinearity: Nonlinearity::Relu, ..LayerNormVanillaConfig::default() },
+        |i, h| per_gate(1, 3, i, h)
+    );
+    layernorm_vanilla_apart: Subject::cell(
+        LayerNormVanillaConfig { parts: Parts::Apart, ..LayerNormVanillaConfig::default() },
+        |i, h| per_gate(1, 4, i, h)
+    );
+    rmsnorm_vanilla: Subject::cell(
+        LayerNormVanillaConfig { norm: Norm::Rms, ..LayerNormVanillaConfig::default() },
+        |i, h| per_gate(1, 3, i, h)
+    );
     vanilla_over_time: Subject::cell(OverTime::<VanillaConfig>::default(), one);
     lstm_over_time: Subject::cell(OverTime::new(LstmConfig::default(), 0.3), four);
     gru_over_time: Subject::cell(OverTime::new(GruConfig::default(), 0.3), three);
@@ -104,6 +142,10 @@ fn lstm_from(init: Init) -> LstmConfig {
 fn blocks() -> Init {
     let gates = vec![("f".to_string(), Block::Identity { scale: 0.7 }), ("o".to_string(), Block::Scheme)];
     Init { recurrent: Block::Orthogonal { gain: 0.9 }, gates, seed: 4, ..Init::default() }
+}
+
+fn placed(placement: Placement) -> LayerNormLstmConfig {
+    LayerNormLstmConfig { placement, ..LayerNormLstmConfig::default() }
 }
 
 fn relu() -> VanillaConfig {

@@ -4,11 +4,12 @@
 use anyhow::{bail, ensure, Context};
 use candle::{DType, Tensor};
 use recurrent::{
-    Bidirectional, CellConfig, GruConfig, Layer, LayerNormGruConfig, LayerNormLstmConfig, LstmConfig,
-    Nonlinearity, OverTime, Place, Residual, Stack, VanillaConfig,
+    Bidirectional, CellConfig, GruConfig, Layer, LayerNormGruConfig, LayerNormLstmConfig,
+    LayerNormVanillaConfig, LstmConfig, Nonlinearity, OverTime, Place, Residual, Stack, VanillaConfig,
 };
 use recurrent_testkit::reference::{cases, load, Case, Reference};
 use recurrent_testkit::{close, Named, Reads, Result, Site, Size, Subject, Tolerance, Trial, Way};
+use serde::de::DeserializeOwned;
 
 /// A test for each case, in both dtypes, and their list.
 macro_rules! references {
@@ -44,6 +45,19 @@ references! {
     layernorm_lstm_wide: "layernorm-lstm-hidden17";
     layernorm_gru: "layernorm-gru";
     layernorm_gru_wide: "layernorm-gru-hidden17";
+    layernorm_lstm_of_pytorch: "layernorm-lstm-pytorch";
+    layernorm_lstm_of_pytorch_from_zero: "layernorm-lstm-pytorch-zerostart";
+    layernorm_lstm_of_tensorflow_addons: "layernorm-lstm-tfa";
+    layernorm_lstm_of_burn: "layernorm-lstm-burn";
+    layernorm_lstm_of_burn_with_lengths: "layernorm-lstm-burn-lengths";
+    rmsnorm_lstm_of_burn_per_gate: "layernorm-lstm-burn-rms-per-gate";
+    rmsnorm_lstm: "layernorm-lstm-rms";
+    layernorm_lstm_per_gate: "layernorm-lstm-per-gate";
+    rmsnorm_gru: "layernorm-gru-rms";
+    layernorm_gru_per_gate: "layernorm-gru-per-gate";
+    layernorm_vanilla: "layernorm-vanilla-tanh";
+    layernorm_vanilla_apart: "layernorm-vanilla-tanh-apart";
+    rmsnorm_vanilla_relu_with_lengths: "layernorm-vanilla-relu-rms-lengths";
     residual_over_time_tanh: "residual-time-tanh";
     residual_over_time_lstm: "residual-time-lstm";
     residual_over_time_lstm_with_lengths: "residual-time-lstm-lengths";
@@ -149,23 +163,36 @@ fn subject(case: &Case) -> Result<Subject> {
     let alpha = || case.options["alpha"].as_f64().context("alpha");
     let bias = case.bias;
     Ok(match (case.family.as_str(), case.nonlinearity.as_deref()) {
-        ("vanilla", Some(name)) => {
-            let nonlinearity = match name {
-                "tanh" => Nonlinearity::Tanh,
-                "relu" => Nonlinearity::Relu,
-                other => bail!("nothing is known of {other}"),
-            };
-            layers(case, VanillaConfig { nonlinearity, bias, ..VanillaConfig::default() })
-        }
+        ("vanilla", Some(name)) => layers(
+            case,
+            VanillaConfig { nonlinearity: nonlinearity(name)?, bias, ..VanillaConfig::default() },
+        ),
         ("lstm", None) => layers(case, LstmConfig { bias, ..LstmConfig::default() }),
         ("gru", None) => layers(case, GruConfig { bias, ..GruConfig::default() }),
-        ("layernorm-lstm", None) => layers(case, LayerNormLstmConfig::default()),
-        ("layernorm-gru", None) => layers(case, LayerNormGruConfig::default()),
+        ("layernorm-lstm", None) => layers(case, options::<LayerNormLstmConfig>(case)?),
+        ("layernorm-gru", None) => layers(case, options::<LayerNormGruConfig>(case)?),
+        ("layernorm-vanilla", Some(name)) => {
+            let options = options::<LayerNormVanillaConfig>(case)?;
+            layers(case, LayerNormVanillaConfig { nonlinearity: nonlinearity(name)?, ..options })
+        }
         ("residual-time-tanh", None) => layers(case, OverTime::new(VanillaConfig::default(), alpha()?)),
         ("residual-time-lstm", None) => layers(case, OverTime::new(LstmConfig::default(), alpha()?)),
         ("residual-depth-lstm", None) => layers(case, LstmConfig::default()),
         other => bail!("nothing is known of {other:?}"),
     })
+}
+
+fn nonlinearity(name: &str) -> Result<Nonlinearity> {
+    Ok(match name {
+        "tanh" => Nonlinearity::Tanh,
+        "relu" => Nonlinearity::Relu,
+        other => bail!("nothing is known of {other}"),
+    })
+}
+
+/// The options of a case as a configuration, which knows `placement`, `scope`, `norm` and `parts` by these names.
+fn options<K: DeserializeOwned>(case: &Case) -> Result<K> {
+    Ok(serde_json::from_value(case.options.clone())?)
 }
 
 fn layers<K: CellConfig>(case: &Case, config: K) -> Subject {

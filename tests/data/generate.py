@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Reference numbers for the Rust crates: outputs, final states and every gradient, as PyTorch computes them.
 
-    /usr/bin/python3 tests/data/generate.py            writes tests/data/*.safetensors, about 0.9 MB, in a second or two
+    /usr/bin/python3 tests/data/generate.py            writes tests/data/*.safetensors, about 1.2 MB, in a second or two
     /usr/bin/python3 tests/data/generate.py --check    writes nothing; checks the modules below and the committed files
 
 The committed files were made with PyTorch 1.13.1 (Debian 12, python3-torch 1.13.1+dfsg-4, calls itself 1.13.0a0),
@@ -92,43 +92,128 @@ class OverTime(torch.nn.Module):
         return ys, [part[None] for part in end]
 
 
-class LayerNormLstm(OverTime):
-    """Ba, Kiros and Hinton 2016 (arXiv 1607.06450v1), the input and the recurrent part normalised apart."""
-    fields, gates = 2, 4
+class Normed(OverTime):
+    """Normalised pre-activations: `norm` is layer or rms, `scope` whole or per-gate, as in the case's options."""
+
+    def __init__(self, input, hidden, norm="layer", scope="whole", eps=1e-5, **_):
+        self.norm, self.scope, self.eps = norm, scope, eps
+        super().__init__(input, hidden)
 
     def shapes(self, input, hidden):
-        return {**bare_shapes(0, 4, input, hidden), "gain_ih_l0": (4 * hidden,), "gain_hh_l0": (4 * hidden,),
-                "gain_c_l0": (hidden,), "bias_c_l0": (hidden,)}
+        rows = (self.gates * hidden,)
+        return {**bare_shapes(0, self.gates, input, hidden), "gain_ih_l0": rows, "gain_hh_l0": rows}
+
+    def normed(self, v, gain, bias):
+        # LN(v) = (v - mean v) / sqrt(var v + eps), biased variance;  RMS(v) = v / sqrt(mean v^2 + eps)
+        # over all of v, or over each gate's `hidden` values;  then gain and bias
+        if (self.norm, self.scope) == ("layer", "whole"):
+            return layer_norm(v, v.shape[1:], gain, bias, self.eps)
+        layer = lambda v: layer_norm(v, v.shape[1:], eps=self.eps)
+        rms = lambda v: v * ((v * v).mean(1, keepdim=True) + self.eps).rsqrt()
+        pieces = v.split(self.hidden, 1) if self.scope == "per-gate" else [v]
+        return torch.cat([{"layer": layer, "rms": rms}[self.norm](piece) for piece in pieces], 1) * gain + bias
+
+
+class LayerNormLstm(Normed):
+    """Ba, Kiros and Hinton 2016 (arXiv 1607.06450v1), the input and the recurrent part normalised apart."""
+    fields, gates, own = 2, 4, ("gain_c", "bias_c")
+
+    def shapes(self, input, hidden):
+        return {**super().shapes(input, hidden), **{f"{name}_l0": (hidden,) for name in self.own}}
+
+    def memory(self, x, h, c):
+        # z  = LN(W_ih x) gain_ih + bias_ih + LN(W_hh h) gain_hh + bias_hh         m = sigmoid(f) c + sigmoid(i) tanh(g)
+        z = self.normed(x @ self.weight_ih_l0.T, self.gain_ih_l0, self.bias_ih_l0)
+        z = z + self.normed(h @ self.weight_hh_l0.T, self.gain_hh_l0, self.bias_hh_l0)
+        return self.gated(z, c)
+
+    def gated(self, z, c):
+        i, f, g, o = z.chunk(4, 1)
+        return f.sigmoid() * c + i.sigmoid() * g.tanh(), o.sigmoid()
 
     def step(self, x, h, c):
-        # LN(v) = (v - mean v) / sqrt(var v + 1e-5), biased variance, over all of v: here all 4*hidden values
-        # z  = LN(W_ih x) gain_ih + bias_ih + LN(W_hh h) gain_hh + bias_hh
-        # c' = sigmoid(f) c + sigmoid(i) tanh(g)                     carried as it is, not normalised
+        # c' = m                                                    carried as it is, not normalised
         # h' = sigmoid(o) tanh(LN(c') gain_c + bias_c)
-        rows = (4 * self.hidden,)
-        z = layer_norm(x @ self.weight_ih_l0.T, rows, self.gain_ih_l0, self.bias_ih_l0, 1e-5)
-        z = z + layer_norm(h @ self.weight_hh_l0.T, rows, self.gain_hh_l0, self.bias_hh_l0, 1e-5)
-        i, f, g, o = z.chunk(4, 1)
-        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-        return o.sigmoid() * layer_norm(c, (self.hidden,), self.gain_c_l0, self.bias_c_l0, 1e-5).tanh(), c
+        c, o = self.memory(x, h, c)
+        return o * self.normed(c, self.gain_c_l0, self.bias_c_l0).tanh(), c
 
 
-class LayerNormGru(OverTime):
-    """The same placement in a GRU of PyTorch's convention: z keeps the old state, reset after the matmul."""
-    fields, gates = 1, 3
+class LayerNormLstmPyTorch(LayerNormLstm):
+    """LayerNormLSTMCell of PyTorch's benchmarks/fastrnns/custom_lstms.py: c is carried normalised."""
+
+    def step(self, x, h, c):
+        # c' = LN(m) gain_c + bias_c;  h' = sigmoid(o) tanh(c')
+        m, o = self.memory(x, h, c)
+        c = self.normed(m, self.gain_c_l0, self.bias_c_l0)
+        return o * c.tanh(), c
+
+
+class LayerNormLstmTfa(LayerNormLstmPyTorch):
+    """LayerNormLSTMCell of TensorFlow Addons: the same with a bias beside those of the norms. Its eps is 1e-3."""
 
     def shapes(self, input, hidden):
-        return {**bare_shapes(0, 3, input, hidden), "gain_ih_l0": (3 * hidden,), "gain_hh_l0": (3 * hidden,)}
+        return {**super().shapes(input, hidden), "bias_l0": (4 * hidden,)}
+
+    def gated(self, z, c):
+        return super().gated(z + self.bias_l0, c)
+
+
+class LayerNormLstmBurn(LayerNormLstm):
+    """burn's examples/modern-lstm: W_ih x is normalised, W_hh h is not; c and h are carried normalised."""
+    own = ("gain_c", "bias_c", "gain_h", "bias_h")
+
+    def shapes(self, input, hidden):
+        shapes = {**super().shapes(input, hidden), "bias_inside_l0": (4 * hidden,)}
+        return {name: shape for name, shape in shapes.items() if name != "gain_hh_l0"}
+
+    def step(self, x, h, c):
+        # z  = LN(W_ih x + bias_inside) gain_ih + bias_ih + W_hh h + bias_hh
+        # c' = LN(m) gain_c + bias_c;  h' = LN(sigmoid(o) tanh(c')) gain_h + bias_h
+        z = self.normed(x @ self.weight_ih_l0.T + self.bias_inside_l0, self.gain_ih_l0, self.bias_ih_l0)
+        m, o = self.gated(z + h @ self.weight_hh_l0.T + self.bias_hh_l0, c)
+        c = self.normed(m, self.gain_c_l0, self.bias_c_l0)
+        return self.normed(o * c.tanh(), self.gain_h_l0, self.bias_h_l0), c
+
+
+class LayerNormGru(Normed):
+    """The same placement in a GRU of PyTorch's convention: z keeps the old state, reset after the matmul."""
+    fields, gates = 1, 3
 
     def step(self, x, h):
         # a = LN(W_ih x) gain_ih + bias_ih;  b = LN(W_hh h) gain_hh + bias_hh           each LN over 3*hidden values
         # r = sigmoid(a_r + b_r);  z = sigmoid(a_z + b_z);  n = tanh(a_n + r b_n);  h' = (1 - z) n + z h
-        rows = (3 * self.hidden,)
-        a = layer_norm(x @ self.weight_ih_l0.T, rows, self.gain_ih_l0, self.bias_ih_l0, 1e-5)
-        b = layer_norm(h @ self.weight_hh_l0.T, rows, self.gain_hh_l0, self.bias_hh_l0, 1e-5)
+        a = self.normed(x @ self.weight_ih_l0.T, self.gain_ih_l0, self.bias_ih_l0)
+        b = self.normed(h @ self.weight_hh_l0.T, self.gain_hh_l0, self.bias_hh_l0)
         (ar, az, an), (br, bz, bn) = a.chunk(3, 1), b.chunk(3, 1)
         r, z = (ar + br).sigmoid(), (az + bz).sigmoid()
         return ((1 - z) * (an + r * bn).tanh() + z * h,)
+
+
+class LayerNormVanilla(Normed):
+    """Ba, Kiros and Hinton 2016, eq. 4: the sum of both parts is normalised."""
+    fields, gates = 1, 1
+
+    def __init__(self, input, hidden, nonlinearity, **options):
+        super().__init__(input, hidden, **options)
+        self.phi = {"tanh": torch.tanh, "relu": torch.relu}[nonlinearity]
+
+    def shapes(self, input, hidden):
+        return {**bare_shapes(0, 1, input, hidden), "gain_l0": (hidden,)}
+
+    def step(self, x, h):
+        # h' = phi(LN(W_ih x + W_hh h) gain + bias_ih + bias_hh)
+        a = x @ self.weight_ih_l0.T + h @ self.weight_hh_l0.T
+        return (self.phi(self.normed(a, self.gain_l0, self.bias_ih_l0) + self.bias_hh_l0),)
+
+
+class LayerNormVanillaApart(LayerNormVanilla):
+    """The same with each part normalised on its own."""
+    shapes = Normed.shapes
+
+    def step(self, x, h):
+        # h' = phi(LN(W_ih x) gain_ih + bias_ih + LN(W_hh h) gain_hh + bias_hh)
+        a = self.normed(x @ self.weight_ih_l0.T, self.gain_ih_l0, self.bias_ih_l0)
+        return (self.phi(a + self.normed(h @ self.weight_hh_l0.T, self.gain_hh_l0, self.bias_hh_l0)),)
 
 
 class ResidualTimeTanh(OverTime):
@@ -171,13 +256,18 @@ class ResidualDepthLstm(torch.nn.Module):
 
 # Cases.
 
-OWN = {"layernorm-lstm": LayerNormLstm, "layernorm-gru": LayerNormGru, "residual-time-tanh": ResidualTimeTanh,
-       "residual-time-lstm": ResidualTimeLstm, "residual-depth-lstm": ResidualDepthLstm}
+OWN = {"layernorm-lstm": LayerNormLstm, "layernorm-gru": LayerNormGru, "layernorm-vanilla": LayerNormVanilla,
+       "residual-time-tanh": ResidualTimeTanh, "residual-time-lstm": ResidualTimeLstm,
+       "residual-depth-lstm": ResidualDepthLstm}
+PLACED = {"pytorch-script": LayerNormLstmPyTorch, "tf-addons": LayerNormLstmTfa, "burn": LayerNormLstmBurn,
+          "apart": LayerNormVanillaApart}    # by the options `placement` and `parts`
+NORMED = ("layernorm-lstm", "layernorm-gru", "layernorm-vanilla")
 BARE = {"vanilla": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}
 GATES = {"vanilla": 1, "lstm": 4, "gru": 3}
 TWO_FIELDS = ("lstm", "layernorm-lstm", "residual-time-lstm", "residual-depth-lstm")
 LAYER_NORM = {"eps": 1e-5, "normalised_over": "all gates, input and recurrent part apart"}
 OPTIONS = {"layernorm-lstm": {**LAYER_NORM, "cell": "inside the output only"}, "layernorm-gru": LAYER_NORM,
+           "layernorm-vanilla": {"eps": 1e-5},
            "residual-time-tanh": {"alpha": 0.3}, "residual-time-lstm": {"alpha": 0.3},
            "residual-depth-lstm": {"projection": "proj.weight_l0"}}
 THREE_LAYERS = {"layers": 3, "batch": 4}                                    # the batch of 3 would equal the layers
@@ -196,6 +286,12 @@ def case(suffix, family, **given):
     axes += [gates * made["hidden"]] * (gates > 1) + [2 * made["hidden"]] * (directions > 1)
     assert len(set(axes)) == len(axes), f"{name}: two axes are equal: {axes}"
     return made
+
+
+def normed(suffix, family, nonlinearity=None, lengths=None, initial_state=True, eps=1e-5, **options):
+    """A case of a normalised family; further arguments are the options of its configuration."""
+    return case(suffix, family, nonlinearity=nonlinearity, lengths=lengths, initial_state=initial_state,
+                options={"eps": eps, **options})
 
 
 CASES = [
@@ -221,6 +317,19 @@ CASES = [
     case("hidden17", "layernorm-lstm", **WIDE),
     case("", "layernorm-gru"),
     case("hidden17", "layernorm-gru", **WIDE),
+    normed("pytorch", "layernorm-lstm", placement="pytorch-script"),
+    normed("tfa", "layernorm-lstm", placement="tf-addons", eps=1e-3),
+    normed("burn", "layernorm-lstm", placement="burn"),
+    normed("burn-lengths", "layernorm-lstm", placement="burn", lengths=[4, 7, 1]),
+    normed("burn-rms-per-gate", "layernorm-lstm", placement="burn", norm="rms", scope="per-gate"),
+    normed("pytorch-zerostart", "layernorm-lstm", placement="pytorch-script", initial_state=False),
+    normed("rms", "layernorm-lstm", norm="rms"),
+    normed("per-gate", "layernorm-lstm", scope="per-gate"),
+    normed("rms", "layernorm-gru", norm="rms"),
+    normed("per-gate", "layernorm-gru", scope="per-gate"),
+    normed("tanh", "layernorm-vanilla", nonlinearity="tanh"),
+    normed("tanh-apart", "layernorm-vanilla", nonlinearity="tanh", parts="apart"),
+    normed("relu-rms-lengths", "layernorm-vanilla", nonlinearity="relu", norm="rms", lengths=[4, 7, 1]),
     case("", "residual-time-tanh"),
     case("", "residual-time-lstm"),
     case("lengths", "residual-time-lstm", lengths=[4, 7, 1]),
@@ -240,6 +349,11 @@ def build(case, dtype):
         more = {"nonlinearity": case["nonlinearity"]} if case["nonlinearity"] else {}
         module = BARE[family](input, hidden, case["layers"], bias=case["bias"], batch_first=True,
                               bidirectional=case["bidirectional"], **more)
+    elif family in NORMED:
+        options = dict(case["options"])
+        made = PLACED.get(options.pop("placement", options.pop("parts", None)), OWN[family])
+        more = {"nonlinearity": case["nonlinearity"]} if case["nonlinearity"] else {}
+        module = made(input, hidden, **more, **options)
     else:
         module = OWN[family](input, hidden)
     for name, parameter in module.named_parameters():

@@ -37,6 +37,18 @@ pub fn layer_norm(z: &Tensor, gain: &Tensor, eps: f64) -> Result<Tensor> {
     centred.broadcast_div(&deviation)?.broadcast_mul(gain)
 }
 
+/// Root mean square normalisation without shift, over the last axis: gain · z / √(mean of z² + eps) (Zhang and Sennrich 2019,
+/// arXiv:1910.07467v1, eq. 4, with eps below the root as in `torch.nn.RMSNorm`). Unlike [`layer_norm`] it does not centre.
+///
+/// Differentiable, unlike `candle_nn::RmsNorm` on contiguous input, which cuts the graph.
+///
+/// # Errors
+/// If the shapes do not fit.
+pub fn rms_norm(z: &Tensor, gain: &Tensor, eps: f64) -> Result<Tensor> {
+    let size = (z.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?;
+    z.broadcast_div(&size)?.broadcast_mul(gain)
+}
+
 /// max(0, z), with the derivative 0 at 0 as in PyTorch; candle's own has 1 there, which a network at rest does meet.
 ///
 /// # Errors

@@ -1,60 +1,114 @@
-//! The normalised pre-activations that both cells have.
+//! The normalised pre-activations that all cells have.
 
+use crate::norm::{Normaliser, Param};
+use crate::Scope;
 use candle::{Result, Tensor};
 use recurrent_core::init::Weights;
-use recurrent_core::{layer_norm, next_param, GateWeights};
+use recurrent_core::GateWeights;
 
-/// Added to the variance, as in `torch.nn.functional.layer_norm`.
-pub(crate) const EPS: f64 = 1e-5;
-
-/// The weights of the gates, with a gain for the input and for the recurrent part.
+/// The weights of the gates, with what is normalised of their pre-activations, and how.
 #[derive(Clone, Debug)]
 pub(crate) struct NormedGates {
     pub(crate) weights: GateWeights,
-    gain_ih: Tensor, // (gates * hidden)
-    gain_hh: Tensor, // (gates * hidden)
-    names: [String; 2],
+    pub(crate) normed: Normed,
+    own: Vec<Param>, // (gates * hidden) each, in the order of `What::names`
+}
+
+/// What is normalised, by what, and over what.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Normed {
+    pub(crate) what: What,
+    pub(crate) by: Normaliser,
+    pub(crate) scope: Scope,
+}
+
+/// What of the pre-activations is normalised.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum What {
+    /// The input part and the recurrent part, each on its own.
+    Apart,
+    /// The input part alone, with a bias inside the normalisation.
+    InputAlone,
+    /// The sum of both.
+    Together,
+}
+
+impl What {
+    /// The weights that the normalisation brings.
+    fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Apart => &["gain_ih", "gain_hh"],
+            Self::InputAlone => &["gain_ih", "bias_inside"],
+            Self::Together => &["gain"],
+        }
+    }
+
+    /// How many numbers the gates' weights hold.
+    pub(crate) fn count(self, gates: usize, input: usize, hidden: usize) -> usize {
+        GateWeights::count(gates, input, hidden, true) + self.names().len() * gates * hidden
+    }
 }
 
 impl NormedGates {
-    pub(crate) fn new(weights: &Weights, input: usize, gain: f64) -> Result<Self> {
+    /// The weights for `input` features, gains beginning at `gain`.
+    pub(crate) fn new(weights: &Weights, input: usize, gain: f64, normed: Normed) -> Result<Self> {
         let gates = GateWeights::new(weights, input, true)?;
         let rows = gates.weight_hh.dim(0)?;
-        Ok(Self {
-            weights: gates,
-            gain_ih: weights.constant("gain_ih", rows, gain)?,
-            gain_hh: weights.constant("gain_hh", rows, gain)?,
-            names: ["gain_ih", "gain_hh"].map(|base| weights.name(base)),
-        })
-    }
-
-    pub(crate) fn count(gates: usize, input: usize, hidden: usize) -> usize {
-        GateWeights::count(gates, input, hidden, true) + 2 * gates * hidden
+        let own =
+            |name: &&str| Param::new(weights, name, rows, if name.starts_with("gain") { gain } else { 0.0 });
+        let own = normed.what.names().iter().map(own).collect::<Result<_>>()?;
+        Ok(Self { weights: gates, normed, own })
     }
 
     pub(crate) fn params(&self) -> Vec<(String, Tensor)> {
-        let gains = self.names.iter().cloned().zip([self.gain_ih.clone(), self.gain_hh.clone()]);
-        self.weights.params().into_iter().chain(gains).collect()
+        self.weights.params().into_iter().chain(self.own.iter().map(Param::entry)).collect()
     }
 
     pub(crate) fn replaced(&self, params: &mut impl Iterator<Item = Tensor>) -> Result<Self> {
-        Ok(Self {
-            weights: self.weights.replaced(params)?,
-            gain_ih: next_param(params)?,
-            gain_hh: next_param(params)?,
-            names: self.names.clone(),
-        })
+        let weights = self.weights.replaced(params)?;
+        let own = self.own.iter().map(|param| param.replaced(params)).collect::<Result<_>>()?;
+        Ok(Self { weights, own, normed: self.normed })
     }
 
-    /// LN(W_ih x) ∘ gain_ih + b_ih, `(batch, gates * hidden)`.
-    pub(crate) fn input(&self, x: &Tensor) -> Result<Tensor> {
-        let normed = layer_norm(&x.matmul(&self.weights.weight_ih.t()?)?, &self.gain_ih, EPS)?;
-        self.weights.biases.as_ref().map_or(Ok(normed.clone()), |(ih, _)| normed.broadcast_add(ih))
+    /// The pre-activations of the input and of the recurrent part, `(batch, gates * hidden)` each.
+    ///
+    /// ```text
+    /// apart          LN(W_ih x) ∘ gain_ih + b_ih                 LN(W_hh h) ∘ gain_hh + b_hh
+    /// input alone    LN(W_ih x + b_inside) ∘ gain_ih + b_ih      W_hh h + b_hh
+    /// together       LN(W_ih x + W_hh h) ∘ gain + b_ih           b_hh
+    /// ```
+    pub(crate) fn parts(&self, x: &Tensor, h: &Tensor) -> Result<(Tensor, Tensor)> {
+        let (b_ih, b_hh) = self.weights.biases.as_ref().expect("normalised gates are built with biases");
+        let of_x = x.matmul(&self.weights.weight_ih.t()?)?;
+        let of_h = h.matmul(&self.weights.weight_hh.t()?)?;
+        match self.normed.what {
+            What::Apart => Ok((
+                self.normalised(&of_x, 0)?.broadcast_add(b_ih)?,
+                self.normalised(&of_h, 1)?.broadcast_add(b_hh)?,
+            )),
+            What::InputAlone => {
+                let of_x = of_x.broadcast_add(&self.own[1].value)?;
+                Ok((self.normalised(&of_x, 0)?.broadcast_add(b_ih)?, of_h.broadcast_add(b_hh)?))
+            }
+            What::Together => {
+                let both = self.normalised(&(of_x + of_h)?, 0)?.broadcast_add(b_ih)?;
+                let b_hh = b_hh.broadcast_as(both.shape())?;
+                Ok((both, b_hh))
+            }
+        }
     }
 
-    /// LN(W_hh h) ∘ gain_hh + b_hh, `(batch, gates * hidden)`.
-    pub(crate) fn recurrent(&self, h: &Tensor) -> Result<Tensor> {
-        let normed = layer_norm(&h.matmul(&self.weights.weight_hh.t()?)?, &self.gain_hh, EPS)?;
-        self.weights.biases.as_ref().map_or(Ok(normed.clone()), |(_, hh)| normed.broadcast_add(hh))
+    /// The sum of both parts, `(batch, gates * hidden)`.
+    pub(crate) fn sum(&self, x: &Tensor, h: &Tensor) -> Result<Tensor> {
+        let (a, b) = self.parts(x, h)?;
+        a + b
+    }
+
+    fn normalised(&self, v: &Tensor, gain: usize) -> Result<Tensor> {
+        let (by, gain) = (self.normed.by, &self.own[gain].value);
+        match self.normed.scope {
+            Scope::Whole => by.whole(v, gain),
+            Scope::PerGate => by.by_gate(v, gain, self.weights.hidden_size()),
+        }
     }
 }

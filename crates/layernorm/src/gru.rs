@@ -1,6 +1,8 @@
 //! The layer-normed GRU.
 
-use crate::gates::{NormedGates, EPS};
+use crate::gates::{Normed, NormedGates, What};
+use crate::norm::{Normaliser, EPS};
+use crate::{Norm, Scope};
 use candle::{Result, Tensor};
 use candle_nn::VarBuilder;
 use recurrent_core::init::{Gates, Init, Weights};
@@ -15,13 +17,17 @@ use std::sync::Arc;
 pub struct LayerNormGruConfig {
     /// The initial value of all gains.
     pub gain: f64,
+    /// By what is normalised.
+    pub norm: Norm,
+    /// Over what pre-activations are normalised.
+    pub scope: Scope,
     /// How the other weights begin.
     pub init: Init,
 }
 
 impl Default for LayerNormGruConfig {
     fn default() -> Self {
-        Self { gain: 1.0, init: Init::default() }
+        Self { gain: 1.0, norm: Norm::default(), scope: Scope::default(), init: Init::default() }
     }
 }
 
@@ -38,11 +44,13 @@ impl CellConfig for LayerNormGruConfig {
         vb: VarBuilder,
     ) -> Result<LayerNormGruCell> {
         let weights = Weights::new(vb, place, &self.init, GATES, hidden)?;
-        Ok(LayerNormGruCell { gates: NormedGates::new(&weights, input, self.gain)? })
+        let by = Normaliser { norm: self.norm, eps: EPS };
+        let normed = Normed { what: What::Apart, by, scope: self.scope };
+        Ok(LayerNormGruCell { gates: NormedGates::new(&weights, input, self.gain, normed)? })
     }
 
     fn param_count(&self, input: usize, hidden: usize) -> usize {
-        NormedGates::count(3, input, hidden)
+        What::Apart.count(3, input, hidden)
     }
 }
 
@@ -76,7 +84,8 @@ impl Cell for LayerNormGruCell {
     }
 
     fn step_seeing(&self, x: &Tensor, seen: &Tensor, s: &Hidden) -> Result<Hidden> {
-        Ok(Hidden { h: gru_output(&self.gates.input(x)?, &self.gates.recurrent(seen)?, &s.h)? })
+        let (a, b) = self.gates.parts(x, seen)?; // (batch, 3 * hidden) each
+        Ok(Hidden { h: gru_output(&a, &b, &s.h)? })
     }
 
     fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {
@@ -84,6 +93,12 @@ impl Cell for LayerNormGruCell {
     }
 
     fn kernel(&self) -> Option<Arc<dyn Engine>> {
-        Some(Arc::new(Kernel::new(recurrent_kernels::LayerNormGru { eps: EPS })))
+        let Normed { by, scope, .. } = self.gates.normed;
+        match (by.norm, scope) {
+            (Norm::Layer, Scope::Whole) => {
+                Some(Arc::new(Kernel::new(recurrent_kernels::LayerNormGru { eps: by.eps })))
+            }
+            _ => None,
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! Layer-normed LSTM and GRU for candle (Ba, Kiros and Hinton 2016, arXiv:1607.06450v1, equations 20 to 25).
+//! Layer-normed LSTM, GRU and vanilla network for candle (Ba, Kiros and Hinton 2016, arXiv:1607.06450v1, equations 4 and 20 to 25), with
+//! every placement of the normalisation that the field uses.
 //!
 //! LN(v) = (v − mean v) / √(variance v + 1e-5), over the whole vector of all gates, for the input and the recurrent part apart.
 //!
@@ -13,24 +14,64 @@
 //! (a_r, a_z, a_n) = LN(W_ih x_t) ∘ gain_ih + b_ih           (b_r, b_z, b_n) = LN(W_hh h_{t-1}) ∘ gain_hh + b_hh
 //! r = σ(a_r + b_r)    z = σ(a_z + b_z)    n = tanh(a_n + r ∘ b_n)    h_t = (1 − z) ∘ n + z ∘ h_{t-1}
 //! ```
+//! Vanilla network, whose parts are normalised together, or, as an option, apart ([`Parts`]):
+//! ```text
+//! h_t = φ(LN(W_ih x_t + W_hh h_{t-1}) ∘ gain + b_ih + b_hh)        φ = tanh, or ReLU
+//! ```
 //!
 //! The initial value of the gains decides whether the gradient vanishes: Cooijmans et al. (2016, arXiv:1603.09025v5, section
 //! 3.2 and figure 1) show it for batch normalisation, where 0.1 keeps it alive and 1 does not. It is an option here,
 //! [`LayerNormLstmConfig::gain`], 1 by default as in the paper of layer normalisation.
 //!
-//! | weight | shape (G = 4 for the LSTM, 3 for the GRU) | begins, by default |
+//! # Placements of the LSTM's normalisation
+//!
+//! The literature and the libraries call four cells by one name. [`Placement`] has the equations of each, and what becomes of the
+//! gradient; with m_t = σ(f) ∘ c_{t-1} + σ(i) ∘ tanh(g):
+//!
+//! | [`Placement`] | pre-activations | carried c_t | h_t | eps | source |
+//! |---|---|---|---|---|---|
+//! | `Haste`, the default | LN of both parts | m_t | σ(o) ∘ tanh(LN(m_t)) | 1e-5 | Ba et al. 2016; haste |
+//! | `PyTorchScript` | LN of both parts | LN(m_t) | σ(o) ∘ tanh(c_t) | 1e-5 | PyTorch's `custom_lstms.py` |
+//! | `TfAddons` | LN of both parts, and one more bias | LN(m_t) | σ(o) ∘ tanh(c_t) | 1e-3 | TensorFlow Addons |
+//! | `Burn` | LN of the input part | LN(m_t) | LN(σ(o) ∘ tanh(c_t)) | 1e-5 | burn's `examples/modern-lstm` |
+//!
+//! Gains and biases are left out in this table. Where LN(m_t) is carried, the Jacobian of LN multiplies the gradient along c at every step.
+//!
+//! Two more options hold for any placement. [`Scope`] says whether the pre-activations of an LSTM or a GRU are normalised as one vector or
+//! gate by gate, [`Norm`] whether by LN or by the root mean square, v / √(mean v² + eps) (Zhang and Sennrich 2019,
+//! arXiv:1910.07467v1). A vanilla network has one gate, so its scope is no option. Neither changes names or shapes of weights.
+//!
+//! # Weights
+//!
+//! | weight | shape (G = 4 for the LSTM, 3 for the GRU, 1 for vanilla) | begins, by default |
 //! |---|---|---|
 //! | `weight_ih_l0` | `(G * hidden, input)` | U(−1/√hidden, 1/√hidden) |
 //! | `weight_hh_l0` | `(G * hidden, hidden)` | the same |
 //! | `bias_ih_l0`, `bias_hh_l0` | `(G * hidden)` each | the same |
-//! | `gain_ih_l0`, `gain_hh_l0` | `(G * hidden)` each | `gain` |
+//! | `gain_ih_l0`, `gain_hh_l0`; not `gain_hh_l0` with `Burn` | `(G * hidden)` each | `gain` |
+//! | `gain_l0`, in their place (vanilla, together) | `(hidden)` | `gain` |
+//! | `bias_inside_l0` (LSTM, `Burn`) | `(4 * hidden)` | 0 |
+//! | `bias_l0` (LSTM, `TfAddons`) | `(4 * hidden)` | 0 |
 //! | `gain_c_l0` (LSTM) | `(hidden)` | `gain` |
 //! | `bias_c_l0` (LSTM) | `(hidden)` | 0 |
+//! | `gain_h_l0` (LSTM, `Burn`) | `(hidden)` | `gain` |
+//! | `bias_h_l0` (LSTM, `Burn`) | `(hidden)` | 0 |
 //!
-//! `G · hidden · (input + hidden + 4)` numbers in all, and `2 · hidden` more for the LSTM. Gate orders are i, f, g, o and r, z, n.
+//! Gate orders are i, f, g, o and r, z, n. How many numbers in all:
+//!
+//! | cell | numbers |
+//! |---|---|
+//! | LSTM, `Haste` and `PyTorchScript` | `4 · hidden · (input + hidden + 4) + 2 · hidden` |
+//! | LSTM, `TfAddons` | `4 · hidden · (input + hidden + 5) + 2 · hidden` |
+//! | LSTM, `Burn` | `4 · hidden · (input + hidden + 4) + 4 · hidden` |
+//! | GRU | `3 · hidden · (input + hidden + 4)` |
+//! | vanilla, together | `hidden · (input + hidden + 3)` |
+//! | vanilla, apart | `hidden · (input + hidden + 4)` |
 //!
 //! The paper has one bias where there are two here; their sum is what counts, and with two the weights have the names of the
-//! networks without normalisation. candle's own `LayerNorm` is not used: it cuts the graph.
+//! networks without normalisation. candle's own `LayerNorm` and `RmsNorm` are not used: they cut the graph.
+//!
+//! On the CPU in f32 and f64 the default LSTM and the default GRU run in a kernel, at any gain; every other combination is replayed.
 //!
 //! ```
 //! use candle::{DType, Device, Module, Tensor};
@@ -53,12 +94,21 @@
 mod gates;
 mod gru;
 mod lstm;
+mod norm;
+mod placement;
+mod vanilla;
 
 pub use gru::{LayerNormGruCell, LayerNormGruConfig};
 pub use lstm::{LayerNormLstmCell, LayerNormLstmConfig};
+pub use norm::{Norm, Scope};
+pub use placement::Placement;
+pub use vanilla::{LayerNormVanillaCell, LayerNormVanillaConfig, Parts};
 
 /// A layer-normed LSTM layer: [`LayerNormLstmCell`] run over time.
 pub type LayerNormLstm = recurrent_core::Rnn<LayerNormLstmCell>;
 
 /// A layer-normed GRU layer: [`LayerNormGruCell`] run over time.
 pub type LayerNormGru = recurrent_core::Rnn<LayerNormGruCell>;
+
+/// A layer-normed vanilla layer: [`LayerNormVanillaCell`] run over time.
+pub type LayerNormVanilla = recurrent_core::Rnn<LayerNormVanillaCell>;

@@ -1,10 +1,12 @@
 //! The layer-normed LSTM.
 
-use crate::gates::{NormedGates, EPS};
+use crate::gates::{Normed, NormedGates};
+use crate::norm::{Normaliser, NormedState, Param};
+use crate::{Norm, Placement, Scope};
 use candle::{Result, Tensor};
 use candle_nn::VarBuilder;
 use recurrent_core::init::{Gates, Init, Weights};
-use recurrent_core::{layer_norm, lstm_memory, next_param, Cell, CellConfig, Engine, Memory, Place};
+use recurrent_core::{lstm_memory, Cell, CellConfig, Engine, Memory, Place};
 use recurrent_kernels::Kernel;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -15,13 +17,25 @@ use std::sync::Arc;
 pub struct LayerNormLstmConfig {
     /// The initial value of all gains.
     pub gain: f64,
+    /// Where the normalisation sits, which decides what is carried.
+    pub placement: Placement,
+    /// By what is normalised.
+    pub norm: Norm,
+    /// Over what pre-activations are normalised.
+    pub scope: Scope,
     /// How the other weights begin.
     pub init: Init,
 }
 
 impl Default for LayerNormLstmConfig {
     fn default() -> Self {
-        Self { gain: 1.0, init: Init::default() }
+        Self {
+            gain: 1.0,
+            placement: Placement::default(),
+            norm: Norm::default(),
+            scope: Scope::default(),
+            init: Init::default(),
+        }
     }
 }
 
@@ -38,26 +52,37 @@ impl CellConfig for LayerNormLstmConfig {
         vb: VarBuilder,
     ) -> Result<LayerNormLstmCell> {
         let weights = Weights::new(vb, place, &self.init, GATES, hidden)?;
+        let by = Normaliser { norm: self.norm, eps: self.placement.eps() };
+        let normed = Normed { what: self.placement.what(), by, scope: self.scope };
+        let bias = || Param::new(&weights, "bias", GATES.names.len() * hidden, 0.0);
+        let state = |field| NormedState::new(&weights, field, hidden, self.gain);
         Ok(LayerNormLstmCell {
-            gates: NormedGates::new(&weights, input, self.gain)?,
-            gain_c: weights.constant("gain_c", hidden, self.gain)?,
-            bias_c: weights.constant("bias_c", hidden, 0.0)?,
-            names: ["gain_c", "bias_c"].map(|base| weights.name(base)),
+            placement: self.placement,
+            gates: NormedGates::new(&weights, input, self.gain, normed)?,
+            bias: (self.placement == Placement::TfAddons).then(bias).transpose()?,
+            c: state("c")?,
+            h: (self.placement == Placement::Burn).then(|| state("h")).transpose()?,
         })
     }
 
     fn param_count(&self, input: usize, hidden: usize) -> usize {
-        NormedGates::count(4, input, hidden) + 2 * hidden
+        let vectors = match self.placement {
+            Placement::Haste | Placement::PyTorchScript => 2, // gain_c, bias_c
+            Placement::TfAddons => 6,                         // and bias, for four gates
+            Placement::Burn => 4,                             // and gain_h, bias_h
+        };
+        self.placement.what().count(GATES.names.len(), input, hidden) + vectors * hidden
     }
 }
 
-/// One step of a layer-normed LSTM; see the [crate] for equations and weights.
+/// One step of a layer-normed LSTM; see the [crate] and [`Placement`] for equations and weights.
 #[derive(Clone, Debug)]
 pub struct LayerNormLstmCell {
+    placement: Placement,
     gates: NormedGates,
-    gain_c: Tensor, // (hidden)
-    bias_c: Tensor, // (hidden)
-    names: [String; 2],
+    bias: Option<Param>, // (4 * hidden), of TensorFlow Addons
+    c: NormedState,
+    h: Option<NormedState>, // of burn
 }
 
 impl Cell for LayerNormLstmCell {
@@ -72,17 +97,21 @@ impl Cell for LayerNormLstmCell {
     }
 
     fn params(&self) -> Vec<(String, Tensor)> {
-        let own = self.names.iter().cloned().zip([self.gain_c.clone(), self.bias_c.clone()]);
-        self.gates.params().into_iter().chain(own).collect()
+        let mut params = self.gates.params();
+        params.extend(self.bias.as_ref().map(Param::entry));
+        params.extend(self.c.params());
+        params.extend(self.h.iter().flat_map(NormedState::params));
+        params
     }
 
     fn with_params(&self, params: Vec<Tensor>) -> Result<Self> {
         let mut params = params.into_iter();
         Ok(Self {
+            placement: self.placement,
             gates: self.gates.replaced(&mut params)?,
-            gain_c: next_param(&mut params)?,
-            bias_c: next_param(&mut params)?,
-            names: self.names.clone(),
+            bias: self.bias.as_ref().map(|bias| bias.replaced(&mut params)).transpose()?,
+            c: self.c.replaced(&mut params)?,
+            h: self.h.as_ref().map(|h| h.replaced(&mut params)).transpose()?,
         })
     }
 
@@ -91,9 +120,21 @@ impl Cell for LayerNormLstmCell {
     }
 
     fn step_seeing(&self, x: &Tensor, seen: &Tensor, s: &Memory) -> Result<Memory> {
-        let z = (self.gates.input(x)? + self.gates.recurrent(seen)?)?; // (batch, 4 * hidden)
-        let (c, o) = lstm_memory(&z, &s.c)?;
-        let h = (o * layer_norm(&c, &self.gain_c, EPS)?.broadcast_add(&self.bias_c)?.tanh()?)?;
+        let by = self.gates.normed.by;
+        let mut z = self.gates.sum(x, seen)?; // (batch, 4 * hidden)
+        if let Some(bias) = &self.bias {
+            z = z.broadcast_add(&bias.value)?;
+        }
+        let (m, o) = lstm_memory(&z, &s.c)?;
+        let normed = self.c.apply(&m, by)?; // (batch, hidden)
+        let mut h = (o * normed.tanh()?)?;
+        if let Some(norm) = &self.h {
+            h = norm.apply(&h, by)?;
+        }
+        let c = match self.placement {
+            Placement::Haste => m,
+            Placement::PyTorchScript | Placement::TfAddons | Placement::Burn => normed,
+        };
         Ok(Memory { h, c })
     }
 
@@ -102,6 +143,12 @@ impl Cell for LayerNormLstmCell {
     }
 
     fn kernel(&self) -> Option<Arc<dyn Engine>> {
-        Some(Arc::new(Kernel::new(recurrent_kernels::LayerNormLstm { eps: EPS })))
+        let Normed { by, scope, .. } = self.gates.normed;
+        match (self.placement, by.norm, scope) {
+            (Placement::Haste, Norm::Layer, Scope::Whole) => {
+                Some(Arc::new(Kernel::new(recurrent_kernels::LayerNormLstm { eps: by.eps })))
+            }
+            _ => None,
+        }
     }
 }

@@ -25,10 +25,10 @@ pub struct Reference {
 pub struct Case {
     /// The name of the case: `lstm-1layer`.
     pub name: String,
-    /// `vanilla`, `lstm`, `gru`, `layernorm-lstm`, `layernorm-gru`, `residual-time-tanh`, `residual-time-lstm` or
-    /// `residual-depth-lstm`.
+    /// `vanilla`, `lstm`, `gru`, `layernorm-lstm`, `layernorm-gru`, `layernorm-vanilla`, `residual-time-tanh`,
+    /// `residual-time-lstm` or `residual-depth-lstm`.
     pub family: String,
-    /// `tanh` or `relu`, for a vanilla network.
+    /// `tanh` or `relu`, for a vanilla network, normalised or not.
     pub nonlinearity: Option<String>,
     /// The number of layers.
     pub layers: usize,

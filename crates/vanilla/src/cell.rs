@@ -1,8 +1,7 @@
 //! One step of a vanilla network.
 
-use crate::Nonlinearity;
 use candle::{Result, Tensor};
-use recurrent_core::{relu, Cell, Engine, GateWeights, Hidden};
+use recurrent_core::{Cell, Engine, GateWeights, Hidden, Nonlinearity};
 use recurrent_kernels::{Activation, Kernel};
 use std::sync::Arc;
 
@@ -38,11 +37,7 @@ impl Cell for VanillaCell {
 
     fn step_seeing(&self, x: &Tensor, seen: &Tensor, _: &Hidden) -> Result<Hidden> {
         let a = (self.weights.input(x)? + self.weights.recurrent(seen)?)?; // (batch, hidden)
-        let h = match self.nonlinearity {
-            Nonlinearity::Tanh => a.tanh()?,
-            Nonlinearity::Relu => relu(&a)?,
-        };
-        Ok(Hidden { h })
+        Ok(Hidden { h: self.nonlinearity.apply(&a)? })
     }
 
     fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {

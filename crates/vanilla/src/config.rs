@@ -4,7 +4,7 @@ use crate::VanillaCell;
 use candle::Result;
 use candle_nn::VarBuilder;
 use recurrent_core::init::{Block, Gates, Init, Scheme, Weights};
-use recurrent_core::{CellConfig, GateWeights, Place};
+use recurrent_core::{CellConfig, GateWeights, Nonlinearity, Place};
 use serde::{Deserialize, Serialize};
 
 /// The options of a vanilla network.
@@ -17,17 +17,6 @@ pub struct VanillaConfig {
     pub bias: bool,
     /// How the weights begin.
     pub init: Init,
-}
-
-/// The nonlinearity φ of a vanilla network.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Nonlinearity {
-    /// tanh.
-    #[default]
-    Tanh,
-    /// max(0, ·).
-    Relu,
 }
 
 impl Default for VanillaConfig {

@@ -36,7 +36,8 @@ mod cell;
 mod config;
 
 pub use cell::VanillaCell;
-pub use config::{Nonlinearity, VanillaConfig};
+pub use config::VanillaConfig;
+pub use recurrent_core::Nonlinearity;
 
 /// A vanilla layer: [`VanillaCell`] run over time.
 pub type Vanilla = recurrent_core::Rnn<VanillaCell>;

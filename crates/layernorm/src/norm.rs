@@ -1,0 +1,114 @@
+//! How vectors are normalised, and the weights that this brings.
+
+use candle::{Result, Tensor};
+use recurrent_core::init::Weights;
+use recurrent_core::{layer_norm, next_param, rms_norm};
+use serde::{Deserialize, Serialize};
+
+/// By what a vector v is divided, and whether it is centred first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Norm {
+    /// LN(v) = (v − mean v) / √(variance v + eps) (Ba, Kiros and Hinton 2016, arXiv:1607.06450v1, eq. 4). Its derivative
+    /// (I − 11ᵀ/n − v̂v̂ᵀ/n) / √(variance v + eps), with v̂ = LN(v) and n values, takes the mean out of a gradient, and what
+    /// lies along v̂.
+    #[default]
+    Layer,
+    /// RMS(v) = v / √(mean v² + eps) (Zhang and Sennrich 2019, arXiv:1910.07467v1, eq. 4): not centred. Its derivative
+    /// (I − v̂v̂ᵀ/n) / √(mean v² + eps) takes out what lies along v̂ alone. Biases stay, as in that equation.
+    Rms,
+}
+
+/// Over what the pre-activations of a cell with several gates are normalised. c and h are always normalised as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// The whole vector of `gates * hidden` values: one mean and one deviation for all gates (Ba et al. 2016; haste, PyTorch,
+    /// TensorFlow Addons, burn). A gate with large pre-activations makes those of the others small.
+    #[default]
+    Whole,
+    /// The `hidden` values of every gate apart (as TensorFlow 1's `LayerNormBasicLSTMCell` does, with the sum of both parts): no gate
+    /// moves another. With [`Norm::Layer`] and equal gains, the mean of a gate's pre-activations over its units is that of its biases.
+    PerGate,
+}
+
+/// A kind of normalisation with what is added below its root.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Normaliser {
+    pub(crate) norm: Norm,
+    pub(crate) eps: f64,
+}
+
+/// What is added below the root unless a placement says otherwise, as in `torch.nn.functional.layer_norm`.
+pub(crate) const EPS: f64 = 1e-5;
+
+impl Normaliser {
+    /// The last axis of `v` normalised, times `gain`.
+    pub(crate) fn whole(&self, v: &Tensor, gain: &Tensor) -> Result<Tensor> {
+        match self.norm {
+            Norm::Layer => layer_norm(v, gain, self.eps),
+            Norm::Rms => rms_norm(v, gain, self.eps),
+        }
+    }
+
+    /// Each piece of `hidden` values of `v`, `(batch, gates * hidden)`, normalised apart, times `gain`.
+    pub(crate) fn by_gate(&self, v: &Tensor, gain: &Tensor, hidden: usize) -> Result<Tensor> {
+        let (batch, rows) = v.dims2()?;
+        let v = v.reshape((batch, rows / hidden, hidden))?;
+        self.whole(&v, &gain.reshape((rows / hidden, hidden))?)?.reshape((batch, rows))
+    }
+}
+
+/// A weight with its name.
+#[derive(Clone, Debug)]
+pub(crate) struct Param {
+    name: String,
+    pub(crate) value: Tensor,
+}
+
+impl Param {
+    /// The weight of that name, which begins with the same value everywhere.
+    pub(crate) fn new(weights: &Weights, base: &str, size: usize, value: f64) -> Result<Self> {
+        Ok(Self { name: weights.name(base), value: weights.constant(base, size, value)? })
+    }
+
+    /// For [`recurrent_core::Cell::params`].
+    pub(crate) fn entry(&self) -> (String, Tensor) {
+        (self.name.clone(), self.value.clone())
+    }
+
+    /// The same with the next value of `params`.
+    pub(crate) fn replaced(&self, params: &mut impl Iterator<Item = Tensor>) -> Result<Self> {
+        Ok(Self { name: self.name.clone(), value: next_param(params)? })
+    }
+}
+
+/// The weights of a normalised state: `gain_c` and `bias_c`, `(hidden)` each.
+#[derive(Clone, Debug)]
+pub(crate) struct NormedState {
+    gain: Param,
+    bias: Param,
+}
+
+impl NormedState {
+    /// For the field of that name, gains beginning at `gain` and biases at 0.
+    pub(crate) fn new(weights: &Weights, field: &str, hidden: usize, gain: f64) -> Result<Self> {
+        Ok(Self {
+            gain: Param::new(weights, &format!("gain_{field}"), hidden, gain)?,
+            bias: Param::new(weights, &format!("bias_{field}"), hidden, 0.0)?,
+        })
+    }
+
+    /// LN(v) ∘ gain + bias.
+    pub(crate) fn apply(&self, v: &Tensor, normaliser: Normaliser) -> Result<Tensor> {
+        normaliser.whole(v, &self.gain.value)?.broadcast_add(&self.bias.value)
+    }
+
+    pub(crate) fn params(&self) -> [(String, Tensor); 2] {
+        [self.gain.entry(), self.bias.entry()]
+    }
+
+    pub(crate) fn replaced(&self, params: &mut impl Iterator<Item = Tensor>) -> Result<Self> {
+        Ok(Self { gain: self.gain.replaced(params)?, bias: self.bias.replaced(params)? })
+    }
+}

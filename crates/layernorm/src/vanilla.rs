@@ -1,0 +1,134 @@
+//! The layer-normed vanilla network.
+
+use crate::gates::{Normed, NormedGates, What};
+use crate::norm::{Normaliser, EPS};
+use crate::{Norm, Scope};
+use candle::{Result, Tensor};
+use candle_nn::VarBuilder;
+use recurrent_core::init::{Gates, Init, Weights};
+use recurrent_core::{Cell, CellConfig, Hidden, Nonlinearity, Place};
+use serde::{Deserialize, Serialize};
+
+/// The options of a layer-normed vanilla network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LayerNormVanillaConfig {
+    /// The initial value of all gains.
+    pub gain: f64,
+    /// φ.
+    pub nonlinearity: Nonlinearity,
+    /// Whether the input and the recurrent part are normalised together.
+    pub parts: Parts,
+    /// By what is normalised.
+    pub norm: Norm,
+    /// How the other weights begin.
+    pub init: Init,
+}
+
+/// Whether a vanilla network's input and recurrent part are normalised together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Parts {
+    /// Their sum, as one vector: Ba, Kiros and Hinton 2016 (arXiv:1607.06450v1, eq. 4).
+    ///
+    /// ```text
+    /// h_t = φ(LN(W_ih x_t + W_hh h_{t-1}) ∘ gain + b_ih + b_hh)
+    /// ```
+    ///
+    /// Gradient: what W_hh is multiplied by on the way back is J / s with s the deviation of the *sum*. A large input makes s large, and
+    /// what the past can still say small.
+    #[default]
+    Together,
+    /// Each on its own, as that paper's LSTM and GRU have it.
+    ///
+    /// ```text
+    /// h_t = φ(LN(W_ih x_t) ∘ gain_ih + b_ih + LN(W_hh h_{t-1}) ∘ gain_hh + b_hh)
+    /// ```
+    ///
+    /// Gradient: s is the deviation of W_hh h_{t-1} alone, so that the scale of W_hh divides out and the input's does not enter.
+    Apart,
+}
+
+impl Default for LayerNormVanillaConfig {
+    fn default() -> Self {
+        Self {
+            gain: 1.0,
+            nonlinearity: Nonlinearity::default(),
+            parts: Parts::default(),
+            norm: Norm::default(),
+            init: Init::default(),
+        }
+    }
+}
+
+impl LayerNormVanillaConfig {
+    fn what(&self) -> What {
+        match self.parts {
+            Parts::Together => What::Together,
+            Parts::Apart => What::Apart,
+        }
+    }
+}
+
+const GATES: Gates = Gates { names: &["h"], memory: None, input: None };
+
+impl CellConfig for LayerNormVanillaConfig {
+    type Cell = LayerNormVanillaCell;
+
+    fn cell(
+        &self,
+        input: usize,
+        hidden: usize,
+        place: Option<Place>,
+        vb: VarBuilder,
+    ) -> Result<LayerNormVanillaCell> {
+        let weights = Weights::new(vb, place, &self.init, GATES, hidden)?;
+        let by = Normaliser { norm: self.norm, eps: EPS };
+        let normed = Normed { what: self.what(), by, scope: Scope::Whole };
+        let gates = NormedGates::new(&weights, input, self.gain, normed)?;
+        Ok(LayerNormVanillaCell { gates, nonlinearity: self.nonlinearity })
+    }
+
+    fn param_count(&self, input: usize, hidden: usize) -> usize {
+        self.what().count(1, input, hidden)
+    }
+}
+
+/// One step of a layer-normed vanilla network; see the [crate] and [`Parts`] for equations and weights.
+#[derive(Clone, Debug)]
+pub struct LayerNormVanillaCell {
+    gates: NormedGates,
+    nonlinearity: Nonlinearity,
+}
+
+impl Cell for LayerNormVanillaCell {
+    type State = Hidden;
+
+    fn input_size(&self) -> usize {
+        self.gates.weights.input_size()
+    }
+
+    fn state_sizes(&self) -> Vec<usize> {
+        vec![self.gates.weights.hidden_size()]
+    }
+
+    fn params(&self) -> Vec<(String, Tensor)> {
+        self.gates.params()
+    }
+
+    fn with_params(&self, params: Vec<Tensor>) -> Result<Self> {
+        Ok(Self { gates: self.gates.replaced(&mut params.into_iter())?, ..self.clone() })
+    }
+
+    fn step(&self, x: &Tensor, s: &Hidden) -> Result<Hidden> {
+        self.step_seeing(x, &s.h, s)
+    }
+
+    fn step_seeing(&self, x: &Tensor, seen: &Tensor, _: &Hidden) -> Result<Hidden> {
+        Ok(Hidden { h: self.nonlinearity.apply(&self.gates.sum(x, seen)?)? })
+    }
+
+    fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {
+        self.gates.weights.recurrent_blocks()
+    }
+}
