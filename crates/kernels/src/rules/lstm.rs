@@ -10,7 +10,6 @@ impl Rule for Lstm {
     const GATES: usize = 4;
     const KEPT: usize = 5;
     const MEMORY: bool = true;
-    const APART: bool = false;
     const NAME: &'static str = "lstm kernel";
 
     #[inline(always)]
@@ -30,12 +29,12 @@ impl Rule for Lstm {
         let n = row.dh.len();
         let (gates, tanh_c) = (&row.kept[..4 * n], &row.kept[4 * n..][..n]);
         let (o, dh, dc, total) = (&gates[3 * n..], row.dh, &row.dc[..n], &mut row.dc_before[..n]);
-        let d_o = &mut row.d_input[3 * n..][..n];
+        let d_o = &mut row.d[3 * n..][..n];
         for j in 0..n {
             total[j] = dc[j] + dh[j] * o[j] * (F::ONE - tanh_c[j] * tanh_c[j]);
             d_o[j] = dh[j] * tanh_c[j] * o[j] * (F::ONE - o[j]);
         }
-        memory_back(gates, row.c_before, row.d_input, total);
+        memory_back(gates, row.c_before, row.d, total);
         row.dh_before.fill(F::ZERO);
     }
 }
@@ -57,11 +56,11 @@ pub(super) fn memory<F: Float>(gates: &mut [F], c_before: &[F], c: &mut [F]) {
 /// The gradients of the pre-activations of i, f, g, and of c', from dL/dc_t, also by way of h_t, which comes in `total` and is replaced
 /// by dL/dc'.
 #[inline(always)]
-pub(super) fn memory_back<F: Float>(gates: &[F], c_before: &[F], d_input: &mut [F], total: &mut [F]) {
+pub(super) fn memory_back<F: Float>(gates: &[F], c_before: &[F], d: &mut [F], total: &mut [F]) {
     let n = total.len();
     let (i, f, g) = (&gates[..n], &gates[n..2 * n], &gates[2 * n..3 * n]);
     let c_before = &c_before[..n];
-    let (di, rest) = d_input.split_at_mut(n);
+    let (di, rest) = d.split_at_mut(n);
     let (df, dg) = rest.split_at_mut(n);
     let (df, dg) = (&mut df[..n], &mut dg[..n]);
     for j in 0..n {
