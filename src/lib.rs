@@ -21,7 +21,7 @@ pub use recurrent_core::{
     Bidirectional, Carry, Cell, CellConfig, Directions, Init, Keep, Layer, Pass, Path, Place, Pool, Recorder,
     Rnn, Sequence, Stack, State, Trace,
 };
-pub use recurrent_gru::{Gru, GruCell, GruConfig};
+pub use recurrent_gru::{Gru, GruCell, GruConfig, Reset};
 pub use recurrent_layernorm::{LayerNormGru, LayerNormGruConfig, LayerNormLstm, LayerNormLstmConfig};
 pub use recurrent_lstm::{Lstm, LstmCell, LstmConfig};
 pub use recurrent_residual::{OverTime, Residual};

@@ -1,7 +1,8 @@
 //! The named variants that a comparison starts from.
 
 use crate::{
-    CellSpec, Connection, GruConfig, LayerNormGruConfig, LayerNormLstmConfig, LstmConfig, Spec, VanillaConfig,
+    CellSpec, Connection, GruConfig, LayerNormGruConfig, LayerNormLstmConfig, LstmConfig, Reset, Spec,
+    VanillaConfig,
 };
 use recurrent_core::init::{Bias, Block, Init};
 
@@ -72,6 +73,26 @@ pub fn variants() -> Vec<Entry> {
             "lstm-2layers",
             "two LSTM layers, to compare with residual-lstm",
             two_layers(lstm(Init::default())),
+        ),
+        more(
+            "lstm-peephole",
+            "LSTM whose gates see the memory (Gers 2002)",
+            one(CellSpec::Lstm(LstmConfig { peepholes: true, ..LstmConfig::default() })),
+        ),
+        more(
+            "lstm-coupled",
+            "LSTM with input gate 1 − f (Greff 2017)",
+            one(CellSpec::Lstm(LstmConfig { coupled: true, ..LstmConfig::default() })),
+        ),
+        more(
+            "lstm-proj",
+            "LSTM, output projected to half its units (Sak 2014, without peepholes)",
+            one(CellSpec::LstmHalved(LstmConfig::default())),
+        ),
+        more(
+            "gru-v3",
+            "GRU, reset before the matrix product (Cho 2014, v3)",
+            one(CellSpec::Gru(GruConfig { reset: Reset::Before, ..GruConfig::default() })),
         ),
         more(
             "gru-chrono",

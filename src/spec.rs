@@ -6,7 +6,7 @@ use recurrent_core::init::{Bias, Block, Init, Scheme};
 use recurrent_core::{Bidirectional, CellConfig, Directions, Layer, Place, Rnn, Stack};
 use recurrent_gru::GruConfig;
 use recurrent_layernorm::{LayerNormGruConfig, LayerNormLstmConfig};
-use recurrent_lstm::LstmConfig;
+use recurrent_lstm::{LstmCell, LstmConfig};
 use recurrent_residual::{OverTime, Residual};
 use recurrent_vanilla::VanillaConfig;
 use serde::{Deserialize, Serialize};
@@ -52,6 +52,8 @@ pub enum CellSpec {
     Vanilla(VanillaConfig),
     /// An LSTM.
     Lstm(LstmConfig),
+    /// An LSTM that projects its output to half as many values as it has units, however many; a single unit is not projected.
+    LstmHalved(LstmConfig),
     /// A GRU.
     Gru(GruConfig),
     /// A layer-normed LSTM.
@@ -123,7 +125,7 @@ impl Spec {
     /// How the weights begin, in words.
     pub fn init_words(&self) -> String {
         let init = self.cell.init();
-        let scheme = match init.scheme {
+        let scheme = |scheme| match scheme {
             Scheme::PyTorch => "PyTorch".to_string(),
             Scheme::Keras => "Keras".to_string(),
             Scheme::Candle => "candle".to_string(),
@@ -134,7 +136,8 @@ impl Spec {
             Block::Orthogonal { gain } => format!("orthogonal({gain})"),
             Block::Identity { scale } => format!("identity({scale})"),
         };
-        let mut words = vec![scheme];
+        let mut words = vec![scheme(init.scheme)];
+        words.extend(init.schemes.iter().map(|(gate, own)| format!("{gate} {}", scheme(*own))));
         if init.recurrent != Block::Scheme {
             words.push(format!("{} recurrent", block(init.recurrent)));
         }
@@ -144,6 +147,7 @@ impl Spec {
             Bias::Sum(sum) => words.push(format!("memory bias {sum}")),
             Bias::Chrono { longest } => words.push(format!("chrono({longest})")),
         }
+        words.extend(init.biases.iter().map(|(gate, sum)| format!("{gate} bias {sum}")));
         words.join(", ")
     }
 
@@ -165,6 +169,7 @@ fn flatten(name: &str, value: &serde_json::Value, options: &mut BTreeMap<String,
         }),
         serde_json::Value::String(text) => drop(options.insert(name.to_string(), text.clone())),
         serde_json::Value::Array(items) if items.is_empty() => {}
+        serde_json::Value::Null => {}
         other => drop(options.insert(name.to_string(), other.to_string())),
     }
 }
@@ -174,7 +179,7 @@ impl CellSpec {
     pub fn init(&self) -> &Init {
         match self {
             Self::Vanilla(config) => &config.init,
-            Self::Lstm(config) => &config.init,
+            Self::Lstm(config) | Self::LstmHalved(config) => &config.init,
             Self::Gru(config) => &config.init,
             Self::LayerNormLstm(config) => &config.init,
             Self::LayerNormGru(config) => &config.init,
@@ -186,7 +191,7 @@ impl CellSpec {
     pub fn init_mut(&mut self) -> &mut Init {
         match self {
             Self::Vanilla(config) => &mut config.init,
-            Self::Lstm(config) => &mut config.init,
+            Self::Lstm(config) | Self::LstmHalved(config) => &mut config.init,
             Self::Gru(config) => &mut config.init,
             Self::LayerNormLstm(config) => &mut config.init,
             Self::LayerNormGru(config) => &mut config.init,
@@ -198,6 +203,7 @@ impl CellSpec {
         match self {
             Self::Vanilla(config) => visitor.visit(config),
             Self::Lstm(config) => visitor.visit(config),
+            Self::LstmHalved(config) => visitor.visit(&Halved(config.clone())),
             Self::Gru(config) => visitor.visit(config),
             Self::LayerNormLstm(config) => visitor.visit(config),
             Self::LayerNormGru(config) => visitor.visit(config),
@@ -209,11 +215,38 @@ impl CellSpec {
         match self {
             Self::Vanilla(config) => visitor.visit(&OverTime::new(config.clone(), alpha)),
             Self::Lstm(config) => visitor.visit(&OverTime::new(config.clone(), alpha)),
+            Self::LstmHalved(config) => visitor.visit(&OverTime::new(Halved(config.clone()), alpha)),
             Self::Gru(config) => visitor.visit(&OverTime::new(config.clone(), alpha)),
             Self::LayerNormLstm(config) => visitor.visit(&OverTime::new(config.clone(), alpha)),
             Self::LayerNormGru(config) => visitor.visit(&OverTime::new(config.clone(), alpha)),
             Self::OverTime { .. } => bail!("spec: a residual over time inside another says nothing new"),
         }
+    }
+}
+
+/// [`CellSpec::LstmHalved`].
+#[derive(Clone)]
+struct Halved(LstmConfig);
+
+impl Halved {
+    fn at(&self, hidden: usize) -> LstmConfig {
+        LstmConfig { proj: (hidden > 1).then_some(hidden / 2), ..self.0.clone() }
+    }
+}
+
+impl CellConfig for Halved {
+    type Cell = LstmCell;
+
+    fn cell(&self, input: usize, hidden: usize, place: Option<Place>, vb: VarBuilder) -> Result<LstmCell> {
+        self.at(hidden).cell(input, hidden, place, vb)
+    }
+
+    fn output_size(&self, hidden: usize) -> usize {
+        self.at(hidden).output_size(hidden)
+    }
+
+    fn param_count(&self, input: usize, hidden: usize) -> usize {
+        self.at(hidden).param_count(input, hidden)
     }
 }
 
@@ -268,7 +301,7 @@ impl Visit for Count<'_> {
             Directions::Forward => 1,
             Directions::Both => 2,
         };
-        let output = directions * self.hidden;
+        let output = directions * config.output_size(self.hidden);
         let layer = |input| {
             let around = match self.spec.connection {
                 Connection::None => 0,

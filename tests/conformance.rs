@@ -6,7 +6,7 @@ use recurrent::core::init::{Bias, Block, Init, Scheme};
 use recurrent::registry::variants;
 use recurrent::{
     Bidirectional, CellConfig, GruConfig, Layer, LayerNormGruConfig, LayerNormLstmConfig, Lstm, LstmConfig,
-    Nonlinearity, OverTime, Pass, Path, Place, Residual, Sequence, Stack, VanillaConfig,
+    Nonlinearity, OverTime, Pass, Path, Place, Reset, Residual, Sequence, Stack, VanillaConfig,
 };
 use recurrent_testkit::{conform, Site, Subject};
 
@@ -26,6 +26,11 @@ fn three(i: usize, h: usize) -> usize {
 
 fn four(i: usize, h: usize) -> usize {
     per_gate(4, 2, i, h)
+}
+
+/// An LSTM with a bias whose output has `r` values, without the weights of its own that options bring.
+fn projected(gates: usize, i: usize, h: usize, r: usize) -> usize {
+    gates * h * (i + r + 2) + r * h
 }
 
 fn normed_three(i: usize, h: usize) -> usize {
@@ -50,10 +55,27 @@ conform! {
     lstm_keras: Subject::cell(lstm_from(Init { scheme: Scheme::Keras, ..Init::default() }), four);
     lstm_candle: Subject::cell(lstm_from(Init { scheme: Scheme::Candle, ..Init::default() }), four);
     lstm_blocks: Subject::cell(lstm_from(blocks()), four);
+    lstm_by_gate: Subject::cell(lstm_from(by_gate()), four);
+    lstm_peepholes: Subject::cell(peepholes(), |i, h| four(i, h) + 3 * h);
+    lstm_peepholes_keras: Subject::cell(LstmConfig { init: keras(), ..peepholes() }, |i, h| four(i, h) + 3 * h);
+    lstm_coupled: Subject::cell(coupled(), three);
+    lstm_coupled_without_bias: Subject::cell(LstmConfig { bias: false, ..coupled() }, |i, h| per_gate(3, 0, i, h));
+    lstm_coupled_chrono: Subject::cell(LstmConfig { coupled: true, ..LstmConfig::chrono(20) }, three);
+    lstm_coupled_peepholes: Subject::cell(LstmConfig { coupled: true, ..peepholes() }, |i, h| three(i, h) + 2 * h);
+    lstm_projected: Subject::sized_cell(|h| halved(h, LstmConfig::default()), |i, h| projected(4, i, h, h / 2));
+    lstm_projected_keras: Subject::sized_cell(|h| halved(h, lstm_from(keras())), |i, h| projected(4, i, h, h / 2));
+    lstm_projected_peepholes: Subject::sized_cell(|h| halved(h, peepholes()), |i, h| projected(4, i, h, h / 2) + 3 * h);
+    lstm_projected_coupled: Subject::sized_cell(|h| halved(h, coupled()), |i, h| projected(3, i, h, h / 2));
+    lstm_with_all_options: Subject::sized_cell(
+        |h| halved(h, LstmConfig { coupled: true, init: orthogonal(), ..peepholes() }),
+        |i, h| projected(3, i, h, h / 2) + 2 * h
+    );
     gru: Subject::cell(GruConfig::default(), three);
     gru_without_bias: Subject::cell(GruConfig { bias: false, ..GruConfig::default() }, |i, h| per_gate(3, 0, i, h));
     gru_chrono: Subject::cell(GruConfig::chrono(20), three);
     gru_memory_bias: Subject::cell(GruConfig { init: memory(2.0), ..GruConfig::default() }, three);
+    gru_reset_before: Subject::cell(reset_before(), three);
+    gru_reset_before_without_bias: Subject::cell(GruConfig { bias: false, ..reset_before() }, |i, h| per_gate(3, 0, i, h));
     layernorm_lstm: Subject::cell(LayerNormLstmConfig::default(), normed_four);
     layernorm_lstm_small_gain: Subject::cell(LayerNormLstmConfig { gain: 0.1, init: memory(1.0) }, normed_four);
     layernorm_gru: Subject::cell(LayerNormGruConfig::default(), normed_three);
@@ -62,6 +84,11 @@ conform! {
     lstm_over_time: Subject::cell(OverTime::new(LstmConfig::default(), 0.3), four);
     gru_over_time: Subject::cell(OverTime::new(GruConfig::default(), 0.3), three);
     layernorm_lstm_over_time: Subject::cell(OverTime::new(LayerNormLstmConfig::default(), 0.3), normed_four);
+    lstm_projected_over_time: Subject::sized_cell(
+        |h| OverTime::new(halved(h, LstmConfig::default()), 0.3),
+        |i, h| projected(4, i, h, h / 2)
+    );
+    gru_reset_before_over_time: Subject::cell(OverTime::new(reset_before(), 0.3), three);
 }
 
 // The wrappers.
@@ -74,6 +101,26 @@ conform! {
     bidirectional_gru: Subject::layer(|site| bottom(site, both, &gru_config()), |i, h| 2 * three(i, h)).both_directions();
     bidirectional_stack: Subject::layer(|site| stack(site, 2, both, &lstm_config()), |i, h| 2 * four(i, h) + 2 * four(2 * h, h))
         .both_directions();
+    stack_of_2_projected: Subject::layer(
+        |site| stack(site, 2, forward, &halved(site.hidden, LstmConfig::default())),
+        |i, h| projected(4, i, h, h / 2) + projected(4, h / 2, h, h / 2)
+    );
+    bidirectional_projected: Subject::layer(
+        |site| bottom(site, both, &halved(site.hidden, peepholes())),
+        |i, h| 2 * (projected(4, i, h, h / 2) + 3 * h)
+    )
+    .both_directions();
+    bidirectional_stack_projected: Subject::layer(
+        |site| stack(site, 2, both, &halved(site.hidden, LstmConfig::default())),
+        |i, h| 2 * (projected(4, i, h, h / 2) + projected(4, 2 * (h / 2), h, h / 2))
+    )
+    .both_directions();
+    bidirectional_gru_reset_before: Subject::layer(|site| bottom(site, both, &reset_before()), |i, h| 2 * three(i, h))
+        .both_directions();
+    residual_projected: Subject::layer(
+        |site| bottom(site, around, &halved(site.hidden, LstmConfig::default())),
+        |i, h| projected(4, i, h, h / 2) + i * (h / 2)
+    );
     residual: Subject::layer(|site| bottom(site, around, &lstm_config()), |_, h| four(h, h)).square().stray_gradient(ADDS);
     residual_with_projection: Subject::layer(|site| bottom(site, around, &lstm_config()), |i, h| four(i, h) + i * h);
     residual_stack: Subject::layer(|site| stack(site, 2, around, &lstm_config()), |i, h| four(i, h) + i * h + four(h, h));
@@ -104,6 +151,33 @@ fn lstm_from(init: Init) -> LstmConfig {
 fn blocks() -> Init {
     let gates = vec![("f".to_string(), Block::Identity { scale: 0.7 }), ("o".to_string(), Block::Scheme)];
     Init { recurrent: Block::Orthogonal { gain: 0.9 }, gates, seed: 4, ..Init::default() }
+}
+
+/// A scheme and a bias of its own for single gates.
+fn by_gate() -> Init {
+    let schemes = vec![("f".to_string(), Scheme::Keras), ("o".to_string(), Scheme::Candle)];
+    Init { schemes, biases: vec![("i".to_string(), -1.0), ("f".to_string(), 2.0)], ..Init::default() }
+}
+
+fn keras() -> Init {
+    Init { scheme: Scheme::Keras, ..Init::default() }
+}
+
+fn peepholes() -> LstmConfig {
+    LstmConfig { peepholes: true, ..LstmConfig::default() }
+}
+
+fn coupled() -> LstmConfig {
+    LstmConfig { coupled: true, ..LstmConfig::default() }
+}
+
+/// Half as many outputs as units.
+fn halved(hidden: usize, config: LstmConfig) -> LstmConfig {
+    LstmConfig { proj: Some(hidden / 2), ..config }
+}
+
+fn reset_before() -> GruConfig {
+    GruConfig { reset: Reset::Before, ..GruConfig::default() }
 }
 
 fn relu() -> VanillaConfig {
@@ -156,11 +230,12 @@ fn every_variant_of_the_registry_has_the_weights_that_it_counts() -> Result<()> 
         let vars = VarMap::new();
         let spec = entry.spec.suited(20, 1);
         let layer = spec.build(3, 5, VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu))?;
+        let output = if entry.name == "lstm-proj" { 2 } else { 5 };
         let found: usize = layer.params().iter().map(|(_, param)| param.elem_count()).sum();
         assert_eq!(found, spec.param_count(3, 5)?, "{}", entry.name);
         let xs = Sequence::padded(Tensor::ones((2, 7, 3), DType::F64, &Device::Cpu)?, &[7, 2])?;
         let (ys, _) = layer.run(&xs, None, &Pass::train(1, 1))?;
-        assert_eq!(ys.values().dims(), [2, 7, 5], "{}", entry.name);
+        assert_eq!(ys.values().dims(), [2, 7, output], "{}", entry.name);
     }
     Ok(())
 }

@@ -25,8 +25,8 @@ pub struct Reference {
 pub struct Case {
     /// The name of the case: `lstm-1layer`.
     pub name: String,
-    /// `vanilla`, `lstm`, `gru`, `layernorm-lstm`, `layernorm-gru`, `residual-time-tanh`, `residual-time-lstm` or
-    /// `residual-depth-lstm`.
+    /// `vanilla`, `lstm`, `gru`, `layernorm-lstm`, `layernorm-gru`, `residual-time-tanh`, `residual-time-lstm`,
+    /// `residual-depth-lstm`, `lstm-peephole`, `lstm-coupled`, `lstm-coupled-peephole-proj` or `gru-reset-before`.
     pub family: String,
     /// `tanh` or `relu`, for a vanilla network.
     pub nonlinearity: Option<String>,
@@ -52,7 +52,7 @@ pub struct Case {
     pub dtype: String,
     /// The seed of all values.
     pub seed: u64,
-    /// Options of the family, such as `alpha`.
+    /// Options of the family, such as `alpha` or `proj`.
     pub options: serde_json::Value,
 }
 

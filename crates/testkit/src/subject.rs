@@ -108,10 +108,18 @@ impl<'a> Site<'a> {
 impl Subject {
     /// A cell with its options. `documented` is the number of weights at (input, hidden) that its documentation states.
     pub fn cell<K: CellConfig>(config: K, documented: fn(usize, usize) -> usize) -> Self {
+        Self::sized_cell(move |_| config.clone(), documented)
+    }
+
+    /// A cell whose options depend on the number of units, such as a projection of its output.
+    pub fn sized_cell<K: CellConfig>(
+        config: impl Fn(usize) -> K + Clone + Send + Sync + 'static,
+        documented: fn(usize, usize) -> usize,
+    ) -> Self {
         let counted = config.clone();
         Self {
-            counted: Some(Box::new(move |input, hidden| counted.param_count(input, hidden))),
-            ..Self::layer(move |site| site.cell(&config), documented)
+            counted: Some(Box::new(move |input, hidden| counted(hidden).param_count(input, hidden))),
+            ..Self::layer(move |site| site.cell(&config(site.hidden)), documented)
         }
     }
 
