@@ -64,7 +64,7 @@ impl Cell for GruCell {
     fn kernel(&self) -> Option<Arc<dyn Engine>> {
         match self.reset {
             Reset::After => Some(Arc::new(Kernel::new(recurrent_kernels::Gru))),
-            Reset::Before => None,
+            Reset::Before => Some(Arc::new(Kernel::new(recurrent_kernels::GruResetBefore))),
         }
     }
 }

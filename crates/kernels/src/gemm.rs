@@ -238,6 +238,12 @@ impl<F: Float> Product<'_, F> {
         let lanes = F::lanes::<S>();
         for (row, sums) in sums.into_iter().enumerate() {
             let out = &mut self.out.values[(first + row) * self.out.stride..][columns.clone()];
+            if columns.len() == NV * lanes {
+                for (out, sum) in F::vectors_mut::<S>(out).iter_mut().zip(sums) {
+                    *out = if self.add { F::sum(simd, *out, sum) } else { sum };
+                }
+                continue;
+            }
             for (out, sum) in out.chunks_mut(lanes).zip(sums) {
                 let sum = if self.add { F::sum(simd, F::load(simd, out), sum) } else { sum };
                 F::store(simd, out, sum);

@@ -39,5 +39,5 @@ mod workspace;
 pub use float::Float;
 pub use kernel::Kernel;
 pub use rule::{RowBack, RowForth, Rule};
-pub use rules::{Activation, Gru, LayerNormGru, LayerNormLstm, Lstm, Vanilla};
+pub use rules::{Activation, Gru, GruResetBefore, LayerNormGru, LayerNormLstm, Lstm, Vanilla};
 pub use workspace::release_memory;

@@ -49,6 +49,9 @@ pub trait Lanes: Copy + 'static {
     /// The whole vectors in `values`.
     fn vectors<S: Simd>(values: &[Self]) -> &[Self::Vector<S>];
 
+    /// The whole vectors in `values`, to be written.
+    fn vectors_mut<S: Simd>(values: &mut [Self]) -> &mut [Self::Vector<S>];
+
     /// `values`, at most a vector, and zeros.
     fn load<S: Simd>(simd: S, values: &[Self]) -> Self::Vector<S>;
 
@@ -57,7 +60,7 @@ pub trait Lanes: Copy + 'static {
 }
 
 macro_rules! lanes {
-    ($float:ty, $vector:ident, $splat:ident, $add:ident, $fma:ident, $as_simd:ident, $load:ident, $store:ident) => {
+    ($float:ty, $vector:ident, $splat:ident, $add:ident, $fma:ident, $as_simd:ident, $as_mut_simd:ident, $load:ident, $store:ident) => {
         impl Lanes for $float {
             type Vector<S: Simd> = S::$vector;
 
@@ -87,6 +90,11 @@ macro_rules! lanes {
             }
 
             #[inline(always)]
+            fn vectors_mut<S: Simd>(values: &mut [Self]) -> &mut [Self::Vector<S>] {
+                S::$as_mut_simd(values).0
+            }
+
+            #[inline(always)]
             fn load<S: Simd>(simd: S, values: &[Self]) -> Self::Vector<S> {
                 simd.$load(values)
             }
@@ -99,5 +107,25 @@ macro_rules! lanes {
     };
 }
 
-lanes!(f32, f32s, splat_f32s, add_f32s, mul_add_e_f32s, as_simd_f32s, partial_load_f32s, partial_store_f32s);
-lanes!(f64, f64s, splat_f64s, add_f64s, mul_add_e_f64s, as_simd_f64s, partial_load_f64s, partial_store_f64s);
+lanes!(
+    f32,
+    f32s,
+    splat_f32s,
+    add_f32s,
+    mul_add_e_f32s,
+    as_simd_f32s,
+    as_mut_simd_f32s,
+    partial_load_f32s,
+    partial_store_f32s
+);
+lanes!(
+    f64,
+    f64s,
+    splat_f64s,
+    add_f64s,
+    mul_add_e_f64s,
+    as_simd_f64s,
+    as_mut_simd_f64s,
+    partial_load_f64s,
+    partial_store_f64s
+);

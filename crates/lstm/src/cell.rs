@@ -3,7 +3,7 @@
 use candle::{Result, Tensor};
 use candle_nn::ops::sigmoid;
 use recurrent_core::{chunk_gates, linear, next_param, Cell, Engine, GateWeights, Memory};
-use recurrent_kernels::Kernel;
+use recurrent_kernels::{self as rules, Kernel, Rule};
 use std::sync::Arc;
 
 /// One step of an LSTM; see the [crate] for equations and weights.
@@ -21,6 +21,11 @@ impl LstmCell {
     /// What the options add to the weights of the gates, in the order of `params`.
     fn own(&self) -> [&Option<(String, Tensor)>; 4] {
         [&self.weight_hr, &self.weight_ci, &self.weight_cf, &self.weight_co]
+    }
+
+    fn engine<R: Rule>(&self, rule: R) -> Arc<dyn Engine> {
+        let kernel = Kernel::new(rule);
+        Arc::new(if self.weight_hr.is_some() { kernel.projected() } else { kernel })
     }
 
     /// The pre-activations i, f, g, o, `(batch, hidden)` each; no i where it is coupled to f.
@@ -105,7 +110,11 @@ impl Cell for LstmCell {
     }
 
     fn kernel(&self) -> Option<Arc<dyn Engine>> {
-        let plain = !self.coupled && self.own().iter().all(|own| own.is_none());
-        plain.then(|| -> Arc<dyn Engine> { Arc::new(Kernel::new(recurrent_kernels::Lstm)) })
+        Some(match (self.coupled, self.weight_co.is_some()) {
+            (false, false) => self.engine(rules::Lstm::<false, false>),
+            (false, true) => self.engine(rules::Lstm::<false, true>),
+            (true, false) => self.engine(rules::Lstm::<true, false>),
+            (true, true) => self.engine(rules::Lstm::<true, true>),
+        })
     }
 }

@@ -1,4 +1,4 @@
-//! One row of a GRU with the reset gate after the matrix product.
+//! One row of a GRU, with the reset gate after the matrix product or before it.
 
 use crate::{Float, RowBack, RowForth, Rule};
 
@@ -23,6 +23,65 @@ impl Rule for Gru {
     #[inline(always)]
     fn back<F: Float>(&self, row: RowBack<F>) {
         gates_back(row.kept, row.h_before, row.dh, row.d, row.dh_before);
+    }
+}
+
+/// The rule of a GRU with the reset gate before the matrix product, in two stages. Kept: r, z, n.
+#[derive(Clone, Copy, Debug)]
+pub struct GruResetBefore;
+
+impl Rule for GruResetBefore {
+    const GATES: usize = 3;
+    const KEPT: usize = 3;
+    const MEMORY: bool = false;
+    const TWO_STAGES: bool = true;
+    const NAME: &'static str = "gru kernel (reset before)";
+
+    #[inline(always)]
+    fn forth<F: Float>(&self, row: RowForth<F>) {
+        let size = row.h.len();
+        let (r, z) = row.kept[..2 * size].split_at_mut(size);
+        let (seen, reset) = (&row.seen[..size], row.h);
+        for j in 0..size {
+            r[j] = r[j].sigmoid();
+            z[j] = z[j].sigmoid();
+            reset[j] = r[j] * seen[j];
+        }
+    }
+
+    #[inline(always)]
+    fn finish<F: Float>(&self, row: RowForth<F>) {
+        let size = row.h.len();
+        let (z, n) = row.kept[size..3 * size].split_at_mut(size);
+        let (h_before, h) = (&row.h_before[..size], row.h);
+        for j in 0..size {
+            n[j] = Float::tanh(n[j]);
+            h[j] = n[j] + z[j] * (h_before[j] - n[j]);
+        }
+    }
+
+    #[inline(always)]
+    fn finish_back<F: Float>(&self, row: RowBack<F>) {
+        let size = row.dh.len();
+        let (z, n) = row.kept[size..3 * size].split_at(size);
+        let (dz, dn) = row.d[size..3 * size].split_at_mut(size);
+        let (dh, h_before, dh_before) = (row.dh, &row.h_before[..size], &mut row.dh_before[..size]);
+        for j in 0..size {
+            dn[j] = dh[j] * (F::ONE - z[j]) * (F::ONE - n[j] * n[j]);
+            dz[j] = dh[j] * (h_before[j] - n[j]) * z[j] * (F::ONE - z[j]);
+            dh_before[j] = dh[j] * z[j];
+        }
+    }
+
+    #[inline(always)]
+    fn back<F: Float>(&self, row: RowBack<F>) {
+        let size = row.dh.len();
+        let (r, dr) = (&row.kept[..size], &mut row.d[..size]);
+        let (reset, seen, d_seen) = (row.dh, &row.seen[..size], &mut row.d_seen[..size]);
+        for j in 0..size {
+            dr[j] = reset[j] * seen[j] * r[j] * (F::ONE - r[j]);
+            d_seen[j] += reset[j] * r[j];
+        }
     }
 }
 

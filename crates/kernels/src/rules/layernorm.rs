@@ -38,6 +38,7 @@ impl Rule for LayerNormLstm {
         let (gates, c_hat) = row.scratch.split_at_mut(4 * n);
         normed.gates(row.own, gates);
         memory(gates, row.c_before, &mut row.c[..n]);
+        gates[3 * n..4 * n].iter_mut().for_each(|o| *o = o.sigmoid());
         let (o, h, gain, bias) = (&gates[3 * n..], row.h, &row.own[4][..n], &row.own[5][..n]);
         let c_hat = &mut c_hat[..n];
         c_hat.copy_from_slice(&row.c[..n]);
@@ -54,6 +55,7 @@ impl Rule for LayerNormLstm {
         let (gates, c_hat) = row.scratch.split_at_mut(4 * n);
         normed.gates(row.own, gates);
         memory(gates, row.c_before, &mut row.dc_before[..n]); // the memory itself is known: it is in row.c
+        gates[3 * n..4 * n].iter_mut().for_each(|o| *o = o.sigmoid());
         let c_hat = &mut c_hat[..n];
         c_hat.copy_from_slice(&row.c[..n]);
         let scale = normalise(c_hat, self.eps);
