@@ -25,8 +25,8 @@ pub struct Reference {
 pub struct Case {
     /// The name of the case: `lstm-1layer`.
     pub name: String,
-    /// `vanilla`, `lstm`, `gru`, `layernorm-lstm`, `layernorm-gru`, `residual-time-tanh`, `residual-time-lstm` or
-    /// `residual-depth-lstm`.
+    /// `vanilla`, `lstm`, `gru`, `layernorm-lstm`, `layernorm-gru`, `residual-time-tanh`, `residual-time-lstm`,
+    /// `residual-depth-lstm`, `highway-depth-lstm`, `rezero-depth-lstm` or `kim-residual-lstm`.
     pub family: String,
     /// `tanh` or `relu`, for a vanilla network.
     pub nonlinearity: Option<String>,
