@@ -86,7 +86,9 @@ pub(crate) struct Loop {
 
 /// Zeros added to every carried state, whose gradients are those of the states.
 #[derive(Clone, Default)]
-pub(crate) struct Taps(Arc<Mutex<BTreeMap<(usize, usize, usize), Var>>>); // field, row, step
+pub(crate) struct Taps(Arc<Mutex<BTreeMap<Tap, Var>>>);
+
+type Tap = (usize, usize, usize); // field, row, step
 
 impl Taps {
     /// Forgets what an earlier run tapped.

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// Gal and Ghahramani (2016, arXiv:1512.05287v5, with masks shared by the gates, as their "tied" weights); Krueger et al. (2017,
 /// arXiv:1606.01305v4), where evaluation takes k_t = rate; Merity, Keskar and Socher (2018, arXiv:1708.02182v1). Values that
-/// dropout keeps are scaled by 1 / (1 − rate). Masks depend on the pass's draw and the place of the layer, never on threads or on
+/// dropout keeps are scaled by 1 / (1 − rate). Masks depend on the pass's draw and the place of the layer (those of weights on their names too), never on threads or on
 /// the engine; without a draw (evaluation) there are none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
