@@ -1,8 +1,8 @@
 //! The named variants that a comparison starts from.
 
 use crate::{
-    CellSpec, Connection, GruConfig, LayerNormGruConfig, LayerNormLstmConfig, LstmConfig, Reset, Spec,
-    VanillaConfig,
+    CellSpec, Connection, GruConfig, LayerNormGruConfig, LayerNormLstmConfig, LstmConfig, Noise, Reset,
+    ResidualLstmConfig, Spec, VanillaConfig,
 };
 use recurrent_core::init::{Bias, Block, Init};
 
@@ -29,7 +29,9 @@ pub fn variants() -> Vec<Entry> {
         |gain| CellSpec::LayerNormLstm(LayerNormLstmConfig { gain, ..LayerNormLstmConfig::default() });
     let over_time = |cell| CellSpec::OverTime { cell: Box::new(cell), alpha: 0.02 };
     let two_layers = |cell| Spec { layers: 2, ..Spec::new(cell) };
-    let residual = |cell| Spec { connection: Connection::Residual, ..two_layers(cell) };
+    let connected = |connection, cell| Spec { connection, ..two_layers(cell) };
+    let residual = |cell| connected(Connection::Residual, cell);
+    let noisy = |noise, cell| Spec { noise, ..Spec::new(cell) };
     let main = |name, summary, spec| Entry { name, summary, default: true, spec };
     let more = |name, summary, spec| Entry { name, summary, default: false, spec };
     let one = Spec::new;
@@ -109,6 +111,41 @@ pub fn variants() -> Vec<Entry> {
             "residual-lstm-chrono",
             "two LSTM layers, chrono biases, residual over depth",
             residual(lstm(chrono())),
+        ),
+        more(
+            "highway-lstm",
+            "two LSTM layers, highway connections over depth (Srivastava 2015)",
+            connected(Connection::Highway { bias: -1.0 }, lstm(Init::default())),
+        ),
+        more(
+            "rezero-lstm",
+            "two LSTM layers, ReZero connections over depth (Bachlechner 2020)",
+            connected(Connection::ReZero, lstm(Init::default())),
+        ),
+        more(
+            "kim-residual-lstm",
+            "two residual LSTM layers, the output gate lets out the input (Kim 2017)",
+            two_layers(CellSpec::ResidualLstm(ResidualLstmConfig::default())),
+        ),
+        more(
+            "lstm-zoneout",
+            "LSTM, zoneout of 0.5 of c and 0.05 of h (Krueger 2017)",
+            noisy(Noise::zoneout(0.05, 0.5), lstm(Init::default())),
+        ),
+        more(
+            "lstm-variational",
+            "LSTM, variational dropout of 0.25 of inputs and state (Gal 2016)",
+            noisy(Noise::variational(0.25, 0.25), lstm(Init::default())),
+        ),
+        more(
+            "lstm-weight-drop",
+            "LSTM, dropout of 0.5 of the recurrent weights (Merity 2018)",
+            noisy(Noise { weights: 0.5, ..Noise::default() }, lstm(Init::default())),
+        ),
+        more(
+            "gru-zoneout",
+            "GRU, zoneout of 0.1 of h",
+            noisy(Noise::zoneout(0.1, 0.0), CellSpec::Gru(GruConfig::default())),
         ),
     ]
 }

@@ -1,13 +1,15 @@
 //! A description of recurrent layers that can be written down, and built.
 
-use candle::{bail, Result};
+use candle::{bail, DType, Device, Result};
 use candle_nn::VarBuilder;
 use recurrent_core::init::{Bias, Block, Init, Scheme};
-use recurrent_core::{Bidirectional, CellConfig, Directions, Layer, Place, Rnn, Stack};
+use recurrent_core::{
+    Bidirectional, Cell, CellConfig, Checkpoint, Directions, Layer, Noise, Place, Rnn, Stack,
+};
 use recurrent_gru::GruConfig;
 use recurrent_layernorm::{LayerNormGruConfig, LayerNormLstmConfig};
 use recurrent_lstm::{LstmCell, LstmConfig};
-use recurrent_residual::{OverTime, Residual};
+use recurrent_residual::{OverTime, Residual, ResidualLstmConfig, Shortcut};
 use recurrent_vanilla::VanillaConfig;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -42,6 +44,15 @@ pub struct Spec {
     /// The rate of dropout between layers.
     #[serde(default)]
     pub dropout: f64,
+    /// Noise over time in every layer, while training.
+    #[serde(default)]
+    pub noise: Noise,
+    /// Whether every layer learns the state that it begins with.
+    #[serde(default)]
+    pub learned_start: bool,
+    /// What every layer keeps for the way back.
+    #[serde(default)]
+    pub checkpoint: Checkpoint,
 }
 
 /// A cell of the zoo, with its options.
@@ -62,6 +73,9 @@ pub enum CellSpec {
     /// A layer-normed GRU.
     #[serde(rename = "layernorm-gru")]
     LayerNormGru(LayerNormGruConfig),
+    /// The residual LSTM of Kim et al. (2017).
+    #[serde(rename = "kim-residual-lstm")]
+    ResidualLstm(ResidualLstmConfig),
     /// Any of the others with a residual connection over time.
     OverTime {
         /// The cell inside.
@@ -72,14 +86,33 @@ pub enum CellSpec {
 }
 
 /// What connects a layer's input and output.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Connection {
     /// Nothing.
     #[default]
     None,
-    /// A residual connection around every layer, with a projection where sizes differ.
+    /// A residual connection around every layer, with a projection where sizes differ: [`Shortcut::Additive`].
     Residual,
+    /// The same with a gate: [`Shortcut::Highway`].
+    Highway {
+        /// The initial bias of the gate, −1 unless there is a reason.
+        bias: f64,
+    },
+    /// The same with a learned scale that begins at 0: [`Shortcut::ReZero`].
+    #[serde(rename = "rezero")]
+    ReZero,
+}
+
+impl Connection {
+    fn shortcut(self) -> Option<Shortcut> {
+        match self {
+            Self::None => None,
+            Self::Residual => Some(Shortcut::Additive),
+            Self::Highway { bias } => Some(Shortcut::Highway { bias }),
+            Self::ReZero => Some(Shortcut::ReZero),
+        }
+    }
 }
 
 /// What is done with a cell's options once their type is known.
@@ -89,9 +122,18 @@ trait Visit {
 }
 
 impl Spec {
-    /// One forward layer of this cell.
+    /// One forward layer of this cell, without noise.
     pub fn new(cell: CellSpec) -> Self {
-        Self { cell, layers: 1, directions: Directions::Forward, connection: Connection::None, dropout: 0.0 }
+        Self {
+            cell,
+            layers: 1,
+            directions: Directions::Forward,
+            connection: Connection::None,
+            dropout: 0.0,
+            noise: Noise::default(),
+            learned_start: false,
+            checkpoint: Checkpoint::Auto,
+        }
     }
 
     /// The same with weights from `seed`, and, where they are chrono, with biases for lags up to `longest_lag`.
@@ -148,15 +190,19 @@ impl Spec {
             Bias::Chrono { longest } => words.push(format!("chrono({longest})")),
         }
         words.extend(init.biases.iter().map(|(gate, sum)| format!("{gate} bias {sum}")));
+        if self.learned_start {
+            words.push("learned start from zero".to_string());
+        }
         words.join(", ")
     }
 
-    /// The options by name, for a table.
+    /// The options by name, for a table; of the noise, what there is.
     pub fn options(&self) -> BTreeMap<String, String> {
         let value = serde_json::to_value(self).expect("a spec is plain data");
         let mut options = BTreeMap::new();
         flatten("", &value, &mut options);
         options.retain(|name, _| name != "cell.init.seed" && !name.ends_with(".init.seed"));
+        options.retain(|name, rate| !(name.starts_with("noise.") && rate == "0.0"));
         options
     }
 }
@@ -183,6 +229,7 @@ impl CellSpec {
             Self::Gru(config) => &config.init,
             Self::LayerNormLstm(config) => &config.init,
             Self::LayerNormGru(config) => &config.init,
+            Self::ResidualLstm(config) => &config.init,
             Self::OverTime { cell, .. } => cell.init(),
         }
     }
@@ -195,6 +242,7 @@ impl CellSpec {
             Self::Gru(config) => &mut config.init,
             Self::LayerNormLstm(config) => &mut config.init,
             Self::LayerNormGru(config) => &mut config.init,
+            Self::ResidualLstm(config) => &mut config.init,
             Self::OverTime { cell, .. } => cell.init_mut(),
         }
     }
@@ -207,6 +255,7 @@ impl CellSpec {
             Self::Gru(config) => visitor.visit(config),
             Self::LayerNormLstm(config) => visitor.visit(config),
             Self::LayerNormGru(config) => visitor.visit(config),
+            Self::ResidualLstm(config) => visitor.visit(config),
             Self::OverTime { cell, alpha } => cell.accept_inside(*alpha, visitor),
         }
     }
@@ -219,6 +268,7 @@ impl CellSpec {
             Self::Gru(config) => visitor.visit(&OverTime::new(config.clone(), alpha)),
             Self::LayerNormLstm(config) => visitor.visit(&OverTime::new(config.clone(), alpha)),
             Self::LayerNormGru(config) => visitor.visit(&OverTime::new(config.clone(), alpha)),
+            Self::ResidualLstm(config) => visitor.visit(&OverTime::new(config.clone(), alpha)),
             Self::OverTime { .. } => bail!("spec: a residual over time inside another says nothing new"),
         }
     }
@@ -258,22 +308,29 @@ struct Build<'a> {
 }
 
 impl Build<'_> {
+    fn rnn<K: CellConfig>(&self, config: &K, place: Place, input: usize) -> Result<Rnn<K::Cell>> {
+        let rnn = Rnn::at(place, input, self.hidden, config, self.vb.clone())?
+            .with_noise(self.spec.noise)?
+            .with_checkpoint(self.spec.checkpoint)?;
+        if self.spec.learned_start {
+            rnn.with_learned_start(place, &self.vb)
+        } else {
+            Ok(rnn)
+        }
+    }
+
     fn layer<K: CellConfig>(&self, config: &K, place: Place, input: usize) -> Result<Box<dyn Layer>> {
-        let forward = Rnn::at(place, input, self.hidden, config, self.vb.clone())?;
+        let forward = self.rnn(config, place, input)?;
         let layer: Box<dyn Layer> = match self.spec.directions {
             Directions::Forward => Box::new(forward),
             Directions::Both => {
-                let place = Place { reverse: true, ..place };
-                let reverse = Rnn::at(place, input, self.hidden, config, self.vb.clone())?;
+                let reverse = self.rnn(config, Place { reverse: true, ..place }, input)?;
                 Box::new(Bidirectional::new(forward, reverse)?)
             }
         };
-        Ok(match self.spec.connection {
-            Connection::None => layer,
-            Connection::Residual => {
-                Box::new(Residual::new(layer, place, self.spec.cell.init().seed, self.vb.clone())?)
-            }
-        })
+        let Some(shortcut) = self.spec.connection.shortcut() else { return Ok(layer) };
+        let seed = self.spec.cell.init().seed;
+        Ok(Box::new(Residual::of(shortcut, layer, place, seed, self.vb.clone())?))
     }
 }
 
@@ -302,13 +359,24 @@ impl Visit for Count<'_> {
             Directions::Both => 2,
         };
         let output = directions * config.output_size(self.hidden);
-        let layer = |input| {
-            let around = match self.spec.connection {
-                Connection::None => 0,
-                Connection::Residual => Residual::<Box<dyn Layer>>::param_count(input, output),
-            };
-            directions * config.param_count(input, self.hidden) + around
+        let layer = |input| -> Result<usize> {
+            let shortcut = self.spec.connection.shortcut();
+            let around = shortcut.map_or(0, |shortcut| shortcut.param_count(input, output));
+            let one = config.param_count(input, self.hidden) + self.start(config, input)?;
+            Ok(directions * one + around)
         };
-        Ok((0..self.spec.layers).map(|index| layer(if index == 0 { self.input } else { output })).sum())
+        (0..self.spec.layers).map(|index| layer(if index == 0 { self.input } else { output })).sum()
+    }
+}
+
+impl Count<'_> {
+    /// The number of weights of a learned initial state.
+    fn start<K: CellConfig>(&self, config: &K, input: usize) -> Result<usize> {
+        if !self.spec.learned_start {
+            return Ok(0);
+        }
+        // Only a cell knows the sizes of its state.
+        let zeros = VarBuilder::zeros(DType::F32, &Device::Cpu);
+        Ok(config.cell(input, self.hidden, None, zeros)?.state_sizes().iter().sum())
     }
 }

@@ -6,7 +6,8 @@ use recurrent::core::init::{Bias, Block, Init, Scheme};
 use recurrent::registry::variants;
 use recurrent::{
     Bidirectional, CellConfig, GruConfig, Layer, LayerNormGruConfig, LayerNormLstmConfig, Lstm, LstmConfig,
-    Nonlinearity, OverTime, Pass, Path, Place, Reset, Residual, Sequence, Stack, VanillaConfig,
+    Nonlinearity, OverTime, Pass, Path, Place, Reset, Residual, ResidualLstmConfig, Sequence, Shortcut,
+    Stack, VanillaConfig,
 };
 use recurrent_testkit::{conform, Site, Subject};
 
@@ -31,6 +32,10 @@ fn four(i: usize, h: usize) -> usize {
 /// An LSTM with a bias whose output has `r` values, without the weights of its own that options bring.
 fn projected(gates: usize, i: usize, h: usize, r: usize) -> usize {
     gates * h * (i + r + 2) + r * h
+}
+
+fn kim(biases: usize, i: usize, h: usize) -> usize {
+    per_gate(4, biases, i, h) + h * h
 }
 
 fn normed_three(i: usize, h: usize) -> usize {
@@ -83,6 +88,10 @@ conform! {
     vanilla_over_time: Subject::cell(OverTime::<VanillaConfig>::default(), one);
     lstm_over_time: Subject::cell(OverTime::new(LstmConfig::default(), 0.3), four);
     gru_over_time: Subject::cell(OverTime::new(GruConfig::default(), 0.3), three);
+    kim_residual_lstm: Subject::cell(ResidualLstmConfig::default(), |i, h| kim(2, i, h) + i * h);
+    kim_residual_lstm_square: Subject::cell(ResidualLstmConfig::default(), |i, h| kim(2, i, h)).square();
+    kim_residual_lstm_without_bias: Subject::cell(kim_without_bias(), |i, h| kim(0, i, h) + i * h);
+    kim_residual_lstm_over_time: Subject::cell(OverTime::new(kim_forget_bias(), 0.3), |i, h| kim(2, i, h) + i * h);
     layernorm_lstm_over_time: Subject::cell(OverTime::new(LayerNormLstmConfig::default(), 0.3), normed_four);
     lstm_projected_over_time: Subject::sized_cell(
         |h| OverTime::new(halved(h, LstmConfig::default()), 0.3),
@@ -126,7 +135,37 @@ conform! {
     residual_stack: Subject::layer(|site| stack(site, 2, around, &lstm_config()), |i, h| four(i, h) + i * h + four(h, h));
     residual_bidirectional: Subject::layer(|site| bottom(site, around_both, &lstm_config()), |i, h| 2 * four(i, h) + 2 * i * h)
         .both_directions();
+    residual_highway: Subject::layer(|site| bottom(site, highway, &lstm_config()), |_, h| four(h, h) + h * (h + 1)).square().stray_gradient(GATES);
+    residual_highway_with_projection: Subject::layer(|site| bottom(site, highway, &gru_config()), |i, h| three(i, h) + i * h + h * (i + 1));
+    residual_highway_stack: Subject::layer(|site| stack(site, 2, highway, &lstm_config()), |i, h| {
+        four(i, h) + i * h + h * (i + 1) + four(h, h) + h * (h + 1)
+    });
+    residual_highway_bidirectional: Subject::layer(|site| bottom(site, highway_both, &lstm_config()), |i, h| {
+        2 * four(i, h) + 2 * h * i + 2 * h * (i + 1)
+    })
+    .both_directions();
+    residual_rezero: begins_as_identity(Subject::layer(|site| bottom(site, rezero, &lstm_config()), |_, h| four(h, h) + 1))
+        .square()
+        .stray_gradient(ADDS);
+    residual_rezero_with_projection: begins_as_identity(
+        Subject::layer(|site| bottom(site, rezero, &gru_config()), |i, h| three(i, h) + i * h + 1)
+    );
+    residual_rezero_stack: begins_as_identity(
+        Subject::layer(|site| stack(site, 2, rezero, &lstm_config()), |i, h| four(i, h) + i * h + 1 + four(h, h) + 1)
+    );
+    residual_rezero_bidirectional: begins_as_identity(
+        Subject::layer(|site| bottom(site, rezero_both, &lstm_config()), |i, h| 2 * four(i, h) + 2 * h * i + 1)
+    )
+    .both_directions();
 }
+
+/// A ReZero connection's layer has no gradient while α is zero, as it begins.
+fn begins_as_identity(subject: Subject) -> Subject {
+    ["weight_", "bias_"].into_iter().fold(subject, |subject, prefix| subject.zero_at_start(prefix, "α = 0"))
+}
+
+/// Why there is a gradient for an untracked input.
+const GATES: &str = "candle multiplies the input by 1 − t, and differentiates both sides of a product";
 
 /// Why there is a gradient for an untracked input.
 const ADDS: &str = "candle adds the input to the outputs, and differentiates both sides of a sum";
@@ -141,6 +180,14 @@ fn gru_config() -> GruConfig {
 
 fn over_time() -> OverTime<VanillaConfig> {
     OverTime::default()
+}
+
+fn kim_without_bias() -> ResidualLstmConfig {
+    ResidualLstmConfig { bias: false, ..ResidualLstmConfig::default() }
+}
+
+fn kim_forget_bias() -> ResidualLstmConfig {
+    ResidualLstmConfig { init: memory(1.0), ..ResidualLstmConfig::default() }
 }
 
 fn lstm_from(init: Init) -> LstmConfig {
@@ -204,11 +251,43 @@ fn both<K: CellConfig>(site: &Site, place: Place, input: usize, config: &K) -> R
 }
 
 fn around<K: CellConfig>(site: &Site, place: Place, input: usize, config: &K) -> Result<Box<dyn Layer>> {
-    Ok(Box::new(Residual::new(site.at(place, input, config)?, place, 0, site.vb.clone())?))
+    join(Shortcut::Additive, forward, site, place, input, config)
 }
 
 fn around_both<K: CellConfig>(site: &Site, place: Place, input: usize, config: &K) -> Result<Box<dyn Layer>> {
-    Ok(Box::new(Residual::new(both(site, place, input, config)?, place, 0, site.vb.clone())?))
+    join(Shortcut::Additive, both, site, place, input, config)
+}
+
+fn highway<K: CellConfig>(site: &Site, place: Place, input: usize, config: &K) -> Result<Box<dyn Layer>> {
+    join(Shortcut::highway(), forward, site, place, input, config)
+}
+
+fn highway_both<K: CellConfig>(
+    site: &Site,
+    place: Place,
+    input: usize,
+    config: &K,
+) -> Result<Box<dyn Layer>> {
+    join(Shortcut::Highway { bias: 0.5 }, both, site, place, input, config)
+}
+
+fn rezero<K: CellConfig>(site: &Site, place: Place, input: usize, config: &K) -> Result<Box<dyn Layer>> {
+    join(Shortcut::ReZero, forward, site, place, input, config)
+}
+
+fn rezero_both<K: CellConfig>(site: &Site, place: Place, input: usize, config: &K) -> Result<Box<dyn Layer>> {
+    join(Shortcut::ReZero, both, site, place, input, config)
+}
+
+fn join<K: CellConfig>(
+    shortcut: Shortcut,
+    make: Make<K>,
+    site: &Site,
+    place: Place,
+    input: usize,
+    config: &K,
+) -> Result<Box<dyn Layer>> {
+    Ok(Box::new(Residual::of(shortcut, make(site, place, input, config)?, place, 0, site.vb.clone())?))
 }
 
 fn bottom<K: CellConfig>(site: &Site, make: Make<K>, config: &K) -> Result<Box<dyn Layer>> {
@@ -237,6 +316,38 @@ fn every_variant_of_the_registry_has_the_weights_that_it_counts() -> Result<()> 
         let (ys, _) = layer.run(&xs, None, &Pass::train(1, 1))?;
         assert_eq!(ys.values().dims(), [2, 7, output], "{}", entry.name);
     }
+    Ok(())
+}
+
+/// The weights of a connection begin as its documentation says, with the place in their names, whatever was made before them.
+#[test]
+fn connections_begin_as_documented() -> Result<()> {
+    let place = Place { layer: 2, reverse: true };
+    let begin = |shortcut| -> Result<_> {
+        let vars = VarMap::new();
+        let vb = VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu);
+        let layer = Lstm::new(3, 5, &LstmConfig::default(), vb.clone())?;
+        let count = layer.params().len();
+        Ok(Residual::of(shortcut, layer, place, 7, vb)?.params().split_off(count))
+    };
+    let names = |params: &[(String, Tensor)]| params.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    let additive = begin(Shortcut::Additive)?;
+    assert_eq!(names(&additive), ["proj.weight_l2_reverse"]);
+    let rezero = begin(Shortcut::ReZero)?;
+    assert_eq!(names(&rezero), ["proj.weight_l2_reverse", "rezero.alpha_l2_reverse"]);
+    assert_eq!(rezero[1].1.to_vec1::<f64>()?, [0.0]);
+    let highway = begin(Shortcut::highway())?;
+    let expected = ["proj.weight_l2_reverse", "transform.weight_l2_reverse", "transform.bias_l2_reverse"];
+    assert_eq!(names(&highway), expected);
+    assert_eq!(highway[2].1.to_vec1::<f64>()?, [-1.0; 5]);
+    assert_eq!(begin(Shortcut::Highway { bias: -3.0 })?[2].1.to_vec1::<f64>()?, [-3.0; 5]);
+    let values = |tensor: &Tensor| tensor.flatten_all()?.to_vec1::<f64>();
+    assert_ne!(values(&highway[0].1)?, values(&highway[1].1)?, "another name is another draw");
+    assert_eq!(values(&highway[0].1)?, values(&additive[0].1)?, "the same name is the same draw");
+    assert!(values(&highway[1].1)?.iter().all(|value| value.abs() <= 1.0 / 3f64.sqrt()));
+    let error = begin(Shortcut::Highway { bias: f64::NAN });
+    let expected = "highway bias: expected a finite number, got NaN";
+    recurrent_testkit::close::says("NaN", error, expected).expect("refused");
     Ok(())
 }
 

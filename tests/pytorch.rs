@@ -5,7 +5,7 @@ use anyhow::{bail, ensure, Context};
 use candle::{DType, Tensor};
 use recurrent::{
     Bidirectional, CellConfig, GruConfig, Layer, LayerNormGruConfig, LayerNormLstmConfig, LstmConfig,
-    Nonlinearity, OverTime, Place, Reset, Residual, Stack, VanillaConfig,
+    Nonlinearity, OverTime, Place, Reset, Residual, ResidualLstmConfig, Shortcut, Stack, VanillaConfig,
 };
 use recurrent_testkit::reference::{cases, load, Case, Reference};
 use recurrent_testkit::{close, Named, Reads, Result, Site, Size, Subject, Tolerance, Trial, Way};
@@ -60,6 +60,12 @@ references! {
     gru_reset_before: "gru-reset-before";
     gru_reset_before_with_lengths: "gru-reset-before-lengths";
     gru_reset_before_wide: "gru-reset-before-hidden17";
+    highway_over_depth: "highway-depth-lstm";
+    highway_over_depth_with_lengths: "highway-depth-lstm-lengths";
+    rezero_over_depth: "rezero-depth-lstm";
+    rezero_over_depth_with_lengths: "rezero-depth-lstm-lengths";
+    kim_residual_lstm: "kim-residual-lstm";
+    kim_residual_lstm_with_lengths: "kim-residual-lstm-lengths";
 }
 
 #[test]
@@ -184,7 +190,10 @@ fn subject(case: &Case) -> Result<Subject> {
         ("layernorm-gru", None) => layers(case, LayerNormGruConfig::default()),
         ("residual-time-tanh", None) => layers(case, OverTime::new(VanillaConfig::default(), alpha()?)),
         ("residual-time-lstm", None) => layers(case, OverTime::new(LstmConfig::default(), alpha()?)),
-        ("residual-depth-lstm", None) => layers(case, LstmConfig::default()),
+        ("residual-depth-lstm" | "highway-depth-lstm" | "rezero-depth-lstm", None) => {
+            layers(case, LstmConfig::default())
+        }
+        ("kim-residual-lstm", None) => layers(case, ResidualLstmConfig::default()),
         other => bail!("nothing is known of {other:?}"),
     })
 }
@@ -211,8 +220,11 @@ fn one<K: CellConfig>(case: &Case, site: &Site, layer: usize, config: &K) -> can
         let reverse = site.at(Place { reverse: true, ..place }, input, config)?;
         return Ok(Box::new(Bidirectional::new(forward, reverse)?));
     }
-    Ok(match case.family.as_str() {
-        "residual-depth-lstm" => Box::new(Residual::new(forward, place, 0, site.vb.clone())?),
-        _ => forward,
-    })
+    let shortcut = match case.family.as_str() {
+        "residual-depth-lstm" => Shortcut::Additive,
+        "highway-depth-lstm" => Shortcut::highway(),
+        "rezero-depth-lstm" => Shortcut::ReZero,
+        _ => return Ok(forward),
+    };
+    Ok(Box::new(Residual::of(shortcut, forward, place, 0, site.vb.clone())?))
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Reference numbers for the Rust crates: outputs, final states and every gradient, as PyTorch computes them.
 
-    /usr/bin/python3 tests/data/generate.py            writes tests/data/*.safetensors, about 1.2 MB, in a few seconds
+    /usr/bin/python3 tests/data/generate.py            writes tests/data/*.safetensors, about 1.4 MB, in a few seconds
     /usr/bin/python3 tests/data/generate.py --check    writes nothing; checks the modules below and the committed files
 
 The committed files were made with PyTorch 1.13.1 (Debian 12, python3-torch 1.13.1+dfsg-4, calls itself 1.13.0a0),
@@ -209,40 +209,106 @@ class GruResetBefore(OverTime):
         return ((1 - z) * (an + (r * h) @ wn.T + bn).tanh() + z * h,)
 
 
-class ResidualDepthLstm(torch.nn.Module):
-    """y1 = LSTM1(xs) + P xs;  ys = LSTM2(y1) + y1. The states are those of the LSTMs, without what is added."""
+class DepthLstm(torch.nn.Module):
+    """y1 = join(LSTM1(xs), P xs);  ys = join(LSTM2(y1), y1). The states are those of the LSTMs, whatever is around them."""
     fields, gates = 2, 4
 
     def __init__(self, input, hidden):
         super().__init__()
         for name, shape in {**bare_shapes(0, 4, input, hidden), **bare_shapes(1, 4, hidden, hidden)}.items():
             self.register_parameter(name, torch.nn.Parameter(torch.empty(shape)))
-        self.proj = torch.nn.Module()
-        self.proj.weight_l0 = torch.nn.Parameter(torch.empty(hidden, input))
+        for name, shape in {"proj.weight_l0": (hidden, input), **self.shapes(input, hidden)}.items():
+            under, name = name.split(".")
+            if not hasattr(self, under):
+                self.add_module(under, torch.nn.Module())
+            getattr(self, under).register_parameter(name, torch.nn.Parameter(torch.empty(shape)))
+
+    def shapes(self, input, hidden):
+        return {}
 
     def forward(self, xs, state, lengths):
         (h1, h2), (c1, c2) = state
         y1, (h1, c1) = over_time(lambda x, h, c: lstm_cell(self, 0, x, h, c), xs, (h1, c1), lengths)
-        y1 = y1 + xs @ self.proj.weight_l0.T
+        y1 = self.join(0, y1, xs, xs @ self.proj.weight_l0.T)
         y2, (h2, c2) = over_time(lambda x, h, c: lstm_cell(self, 1, x, h, c), y1, (h2, c2), lengths)
         valid = torch.arange(xs.shape[1])[:, None] < lengths[:, None, None]    # (batch, time, 1)
-        return (y2 + y1) * valid, [torch.stack((h1, h2)), torch.stack((c1, c2))]
+        return self.join(1, y2, y1, y1) * valid, [torch.stack((h1, h2)), torch.stack((c1, c2))]
+
+
+class ResidualDepthLstm(DepthLstm):
+    """join(y, around) = y + around"""
+
+    def join(self, layer, y, x, around):
+        return y + around
+
+
+class HighwayDepthLstm(DepthLstm):
+    """join(y, around) = t y + (1 - t) around with t = sigmoid(W_t x + b_t), x what goes into the layer"""
+
+    def shapes(self, input, hidden):
+        return {"transform.weight_l0": (hidden, input), "transform.bias_l0": (hidden,),
+                "transform.weight_l1": (hidden, hidden), "transform.bias_l1": (hidden,)}
+
+    def join(self, layer, y, x, around):
+        weight, bias = (getattr(self.transform, f"{name}_l{layer}") for name in ("weight", "bias"))
+        t = (x @ weight.T + bias).sigmoid()
+        return t * y + (1 - t) * around
+
+
+class ReZeroDepthLstm(DepthLstm):
+    """join(y, around) = around + alpha y"""
+
+    def shapes(self, input, hidden):
+        return {"rezero.alpha_l0": (1,), "rezero.alpha_l1": (1,)}
+
+    def join(self, layer, y, x, around):
+        return around + getattr(self.rezero, f"alpha_l{layer}") * y
+
+
+class KimResidualLstm(torch.nn.Module):
+    """Kim, El-Khamy and Lee 2017 (arXiv 1701.03360) without peepholes, two layers: the second has the identity for W_h."""
+    fields, gates = 2, 4
+
+    def __init__(self, input, hidden):
+        super().__init__()
+        shapes = {**bare_shapes(0, 4, input, hidden), **bare_shapes(1, 4, hidden, hidden),
+                  "weight_projection_l0": (hidden, hidden), "weight_projection_l1": (hidden, hidden),
+                  "weight_shortcut_l0": (hidden, input)}
+        for name, shape in shapes.items():
+            self.register_parameter(name, torch.nn.Parameter(torch.empty(shape)))
+
+    def step(self, layer, x, h, c):
+        # the gates and c' of an LSTM;  m = W_p tanh(c');  h' = sigmoid(o) (m + W_h x)
+        p = lambda name: getattr(self, f"{name}_l{layer}")
+        z = x @ p("weight_ih").T + p("bias_ih") + h @ p("weight_hh").T + p("bias_hh")    # (batch, 4*hidden)
+        i, f, g, o = z.chunk(4, 1)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        around = x @ p("weight_shortcut").T if layer == 0 else x
+        return o.sigmoid() * (c.tanh() @ p("weight_projection").T + around), c
+
+    def forward(self, xs, state, lengths):
+        ends = []
+        for layer, start in enumerate(zip(*state)):
+            xs, end = over_time(lambda x, h, c: self.step(layer, x, h, c), xs, start, lengths)
+            ends.append(end)
+        return xs, [torch.stack(part) for part in zip(*ends)]
 
 
 # Cases.
 
 OWN = {"layernorm-lstm": LayerNormLstm, "layernorm-gru": LayerNormGru, "residual-time-tanh": ResidualTimeTanh,
        "residual-time-lstm": ResidualTimeLstm, "residual-depth-lstm": ResidualDepthLstm,
+       "highway-depth-lstm": HighwayDepthLstm, "rezero-depth-lstm": ReZeroDepthLstm, "kim-residual-lstm": KimResidualLstm,
        "lstm-peephole": LstmPeephole, "lstm-coupled": LstmCoupled,
        "lstm-coupled-peephole-proj": LstmCoupledPeepholeProj, "gru-reset-before": GruResetBefore}
 BARE = {"vanilla": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}
 GATES = {"vanilla": 1, "lstm": 4, "gru": 3}
-TWO_FIELDS = ("lstm", "layernorm-lstm", "residual-time-lstm", "residual-depth-lstm", "lstm-peephole", "lstm-coupled",
-              "lstm-coupled-peephole-proj")
+TWO_FIELDS = ("lstm", "layernorm-lstm", "residual-time-lstm", "residual-depth-lstm", "highway-depth-lstm",
+              "rezero-depth-lstm", "kim-residual-lstm", "lstm-peephole", "lstm-coupled", "lstm-coupled-peephole-proj")
 LAYER_NORM = {"eps": 1e-5, "normalised_over": "all gates, input and recurrent part apart"}
 OPTIONS = {"layernorm-lstm": {**LAYER_NORM, "cell": "inside the output only"}, "layernorm-gru": LAYER_NORM,
            "residual-time-tanh": {"alpha": 0.3}, "residual-time-lstm": {"alpha": 0.3},
-           "residual-depth-lstm": {"projection": "proj.weight_l0"},
+           "residual-depth-lstm": {"projection": "proj.weight_l0"}, "kim-residual-lstm": {"peepholes": False},
            "lstm-coupled-peephole-proj": {"proj": LstmCoupledPeepholeProj.proj}}
 THREE_LAYERS = {"layers": 3, "batch": 4}                                    # the batch of 3 would equal the layers
 WIDE = {"batch": 5, "time": 11, "input": 9, "hidden": 17}                   # one more than two vectors of 8
@@ -304,6 +370,9 @@ CASES = [
     case("", "gru-reset-before"),
     case("lengths", "gru-reset-before", lengths=[4, 7, 1]),
     case("hidden17", "gru-reset-before", **WIDE),
+    *(case(suffix, family, layers=2, lengths=lengths)
+      for family in ("highway-depth-lstm", "rezero-depth-lstm", "kim-residual-lstm")
+      for suffix, lengths in (("", None), ("lengths", [5, 7, 1]))),
 ]
 
 

@@ -26,7 +26,8 @@ pub struct Case {
     /// The name of the case: `lstm-1layer`.
     pub name: String,
     /// `vanilla`, `lstm`, `gru`, `layernorm-lstm`, `layernorm-gru`, `residual-time-tanh`, `residual-time-lstm`,
-    /// `residual-depth-lstm`, `lstm-peephole`, `lstm-coupled`, `lstm-coupled-peephole-proj` or `gru-reset-before`.
+    /// `residual-depth-lstm`, `highway-depth-lstm`, `rezero-depth-lstm`, `kim-residual-lstm`, `lstm-peephole`, `lstm-coupled`,
+    /// `lstm-coupled-peephole-proj` or `gru-reset-before`.
     pub family: String,
     /// `tanh` or `relu`, for a vanilla network.
     pub nonlinearity: Option<String>,

@@ -14,6 +14,7 @@ pub struct Subject {
     pub(crate) square: bool,
     pub(crate) ends: Ends,
     pub(crate) zero_gradients: Vec<(&'static str, &'static str)>,
+    pub(crate) zero_starts: Vec<(&'static str, &'static str)>,
     pub(crate) stray_gradient: Option<&'static str>,
 }
 
@@ -135,6 +136,7 @@ impl Subject {
             square: false,
             ends: Ends::Last,
             zero_gradients: Vec::new(),
+            zero_starts: Vec::new(),
             stray_gradient: None,
         }
     }
@@ -165,6 +167,14 @@ impl Subject {
     #[must_use]
     pub fn zero_gradient(mut self, name: &'static str, reason: &'static str) -> Self {
         self.zero_gradients.push((name, reason));
+        self
+    }
+
+    /// The same, declared to give every weight whose name begins with `prefix` a gradient of exactly zero as it begins, and only then,
+    /// for a reason.
+    #[must_use]
+    pub fn zero_at_start(mut self, prefix: &'static str, reason: &'static str) -> Self {
+        self.zero_starts.push((prefix, reason));
         self
     }
 
