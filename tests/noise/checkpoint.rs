@@ -12,7 +12,8 @@ use recurrent_testkit::{noise, Named, Result, Tolerance};
 
 /// The paths whose checkpoints are compared, each with how close its rules must be to each other. Replay adds the gradients of the
 /// weights step by step from the last to the first, whatever it keeps: the same bits.
-const PATHS: [(Path, Tolerance); 1] = [(Path::Replay, Tolerance::Bits)];
+const PATHS: [(Path, Tolerance); 2] =
+    [(Path::Replay, Tolerance::Bits), (Path::Kernel, Tolerance::Norm(1e-14))];
 
 const RULES: [Checkpoint; 6] = [
     Checkpoint::Auto,

@@ -22,7 +22,7 @@ use recurrent_testkit::close::all_close;
 use recurrent_testkit::{close, deviation, Named, Reads, Result, Site, Size, Subject, Tolerance, Trial, Way};
 
 /// The ways of running that know of noise; a kernel is enrolled here. A cell without one runs by replay then.
-const WAYS: [Way; 1] = [Way::Replay];
+const WAYS: [Way; 2] = [Way::Replay, Way::Kernel];
 
 const NONE: Noise = Noise { input: 0.0, recurrent: 0.0, zoneout_h: 0.0, zoneout_c: 0.0, weights: 0.0 };
 
