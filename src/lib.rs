@@ -18,15 +18,15 @@ pub use recurrent_residual as residual;
 pub use recurrent_vanilla as vanilla;
 
 pub use recurrent_core::{
-    Bidirectional, Carry, Cell, CellConfig, Directions, Init, Keep, Layer, Pass, Path, Place, Pool, Recorder,
-    Rnn, Sequence, Stack, State, Trace,
+    Bidirectional, Carry, Cell, CellConfig, Checkpoint, Directions, Init, Keep, Layer, Noise, Pass, Path,
+    Place, Pool, Recorder, Rnn, Sequence, Stack, State, Trace,
 };
-pub use recurrent_gru::{Gru, GruCell, GruConfig};
+pub use recurrent_gru::{Gru, GruCell, GruConfig, Reset};
 pub use recurrent_layernorm::{
     LayerNormGru, LayerNormGruConfig, LayerNormLstm, LayerNormLstmConfig, LayerNormVanilla,
     LayerNormVanillaConfig,
 };
 pub use recurrent_lstm::{Lstm, LstmCell, LstmConfig};
-pub use recurrent_residual::{OverTime, Residual};
+pub use recurrent_residual::{OverTime, Residual, ResidualLstm, ResidualLstmConfig, Shortcut};
 pub use recurrent_vanilla::{Nonlinearity, Vanilla, VanillaCell, VanillaConfig};
 pub use spec::{CellSpec, Connection, Spec};

@@ -2,7 +2,7 @@
 
 use crate::{
     CellSpec, Connection, GruConfig, LayerNormGruConfig, LayerNormLstmConfig, LayerNormVanillaConfig,
-    LstmConfig, Spec, VanillaConfig,
+    LstmConfig, Noise, Reset, ResidualLstmConfig, Spec, VanillaConfig,
 };
 use recurrent_core::init::{Bias, Block, Init};
 use recurrent_layernorm::{Norm, Placement, Scope};
@@ -33,7 +33,9 @@ pub fn variants() -> Vec<Entry> {
     };
     let over_time = |cell| CellSpec::OverTime { cell: Box::new(cell), alpha: 0.02 };
     let two_layers = |cell| Spec { layers: 2, ..Spec::new(cell) };
-    let residual = |cell| Spec { connection: Connection::Residual, ..two_layers(cell) };
+    let connected = |connection, cell| Spec { connection, ..two_layers(cell) };
+    let residual = |cell| connected(Connection::Residual, cell);
+    let noisy = |noise, cell| Spec { noise, ..Spec::new(cell) };
     let main = |name, summary, spec| Entry { name, summary, default: true, spec };
     let more = |name, summary, spec| Entry { name, summary, default: false, spec };
     let one = Spec::new;
@@ -77,6 +79,26 @@ pub fn variants() -> Vec<Entry> {
             "lstm-2layers",
             "two LSTM layers, to compare with residual-lstm",
             two_layers(lstm(Init::default())),
+        ),
+        more(
+            "lstm-peephole",
+            "LSTM whose gates see the memory (Gers 2002)",
+            one(CellSpec::Lstm(LstmConfig { peepholes: true, ..LstmConfig::default() })),
+        ),
+        more(
+            "lstm-coupled",
+            "LSTM with input gate 1 − f (Greff 2017)",
+            one(CellSpec::Lstm(LstmConfig { coupled: true, ..LstmConfig::default() })),
+        ),
+        more(
+            "lstm-proj",
+            "LSTM, output projected to half its units (Sak 2014, without peepholes)",
+            one(CellSpec::LstmHalved(LstmConfig::default())),
+        ),
+        more(
+            "gru-v3",
+            "GRU, reset before the matrix product (Cho 2014, v3)",
+            one(CellSpec::Gru(GruConfig { reset: Reset::Before, ..GruConfig::default() })),
         ),
         more(
             "gru-chrono",
@@ -129,6 +151,41 @@ pub fn variants() -> Vec<Entry> {
             "residual-lstm-chrono",
             "two LSTM layers, chrono biases, residual over depth",
             residual(lstm(chrono())),
+        ),
+        more(
+            "highway-lstm",
+            "two LSTM layers, highway connections over depth (Srivastava 2015)",
+            connected(Connection::Highway { bias: -1.0 }, lstm(Init::default())),
+        ),
+        more(
+            "rezero-lstm",
+            "two LSTM layers, ReZero connections over depth (Bachlechner 2020)",
+            connected(Connection::ReZero, lstm(Init::default())),
+        ),
+        more(
+            "kim-residual-lstm",
+            "two residual LSTM layers, the output gate lets out the input (Kim 2017)",
+            two_layers(CellSpec::ResidualLstm(ResidualLstmConfig::default())),
+        ),
+        more(
+            "lstm-zoneout",
+            "LSTM, zoneout of 0.5 of c and 0.05 of h (Krueger 2017)",
+            noisy(Noise::zoneout(0.05, 0.5), lstm(Init::default())),
+        ),
+        more(
+            "lstm-variational",
+            "LSTM, variational dropout of 0.25 of inputs and state (Gal 2016)",
+            noisy(Noise::variational(0.25, 0.25), lstm(Init::default())),
+        ),
+        more(
+            "lstm-weight-drop",
+            "LSTM, dropout of 0.5 of the recurrent weights (Merity 2018)",
+            noisy(Noise { weights: 0.5, ..Noise::default() }, lstm(Init::default())),
+        ),
+        more(
+            "gru-zoneout",
+            "GRU, zoneout of 0.1 of h",
+            noisy(Noise::zoneout(0.1, 0.0), CellSpec::Gru(GruConfig::default())),
         ),
     ]
 }

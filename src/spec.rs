@@ -1,13 +1,15 @@
 //! A description of recurrent layers that can be written down, and built.
 
-use candle::{bail, Result};
+use candle::{bail, DType, Device, Result};
 use candle_nn::VarBuilder;
 use recurrent_core::init::{Bias, Block, Init, Scheme};
-use recurrent_core::{Bidirectional, CellConfig, Directions, Layer, Place, Rnn, Stack};
+use recurrent_core::{
+    Bidirectional, Cell, CellConfig, Checkpoint, Directions, Layer, Noise, Place, Rnn, Stack,
+};
 use recurrent_gru::GruConfig;
 use recurrent_layernorm::{LayerNormGruConfig, LayerNormLstmConfig, LayerNormVanillaConfig};
-use recurrent_lstm::LstmConfig;
-use recurrent_residual::{OverTime, Residual};
+use recurrent_lstm::{LstmCell, LstmConfig};
+use recurrent_residual::{OverTime, Residual, ResidualLstmConfig, Shortcut};
 use recurrent_vanilla::VanillaConfig;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -42,6 +44,15 @@ pub struct Spec {
     /// The rate of dropout between layers.
     #[serde(default)]
     pub dropout: f64,
+    /// Noise over time in every layer, while training.
+    #[serde(default)]
+    pub noise: Noise,
+    /// Whether every layer learns the state that it begins with.
+    #[serde(default)]
+    pub learned_start: bool,
+    /// What every layer keeps for the way back.
+    #[serde(default)]
+    pub checkpoint: Checkpoint,
 }
 
 /// A cell of the zoo, with its options.
@@ -52,6 +63,8 @@ pub enum CellSpec {
     Vanilla(VanillaConfig),
     /// An LSTM.
     Lstm(LstmConfig),
+    /// An LSTM that projects its output to half as many values as it has units, however many; a single unit is not projected.
+    LstmHalved(LstmConfig),
     /// A GRU.
     Gru(GruConfig),
     /// A layer-normed LSTM.
@@ -63,6 +76,9 @@ pub enum CellSpec {
     /// A layer-normed vanilla cell.
     #[serde(rename = "layernorm-vanilla")]
     LayerNormVanilla(LayerNormVanillaConfig),
+    /// The residual LSTM of Kim et al. (2017).
+    #[serde(rename = "kim-residual-lstm")]
+    ResidualLstm(ResidualLstmConfig),
     /// Any of the others with a residual connection over time.
     OverTime {
         /// The cell inside.
@@ -73,14 +89,33 @@ pub enum CellSpec {
 }
 
 /// What connects a layer's input and output.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Connection {
     /// Nothing.
     #[default]
     None,
-    /// A residual connection around every layer, with a projection where sizes differ.
+    /// A residual connection around every layer, with a projection where sizes differ: [`Shortcut::Additive`].
     Residual,
+    /// The same with a gate: [`Shortcut::Highway`].
+    Highway {
+        /// The initial bias of the gate, −1 unless there is a reason.
+        bias: f64,
+    },
+    /// The same with a learned scale that begins at 0: [`Shortcut::ReZero`].
+    #[serde(rename = "rezero")]
+    ReZero,
+}
+
+impl Connection {
+    fn shortcut(self) -> Option<Shortcut> {
+        match self {
+            Self::None => None,
+            Self::Residual => Some(Shortcut::Additive),
+            Self::Highway { bias } => Some(Shortcut::Highway { bias }),
+            Self::ReZero => Some(Shortcut::ReZero),
+        }
+    }
 }
 
 /// What is done with a cell's options once their type is known.
@@ -90,9 +125,18 @@ trait Visit {
 }
 
 impl Spec {
-    /// One forward layer of this cell.
+    /// One forward layer of this cell, without noise.
     pub fn new(cell: CellSpec) -> Self {
-        Self { cell, layers: 1, directions: Directions::Forward, connection: Connection::None, dropout: 0.0 }
+        Self {
+            cell,
+            layers: 1,
+            directions: Directions::Forward,
+            connection: Connection::None,
+            dropout: 0.0,
+            noise: Noise::default(),
+            learned_start: false,
+            checkpoint: Checkpoint::Auto,
+        }
     }
 
     /// The same with weights from `seed`, and, where they are chrono, with biases for lags up to `longest_lag`.
@@ -126,7 +170,7 @@ impl Spec {
     /// How the weights begin, in words.
     pub fn init_words(&self) -> String {
         let init = self.cell.init();
-        let scheme = match init.scheme {
+        let scheme = |scheme| match scheme {
             Scheme::PyTorch => "PyTorch".to_string(),
             Scheme::Keras => "Keras".to_string(),
             Scheme::Candle => "candle".to_string(),
@@ -137,7 +181,8 @@ impl Spec {
             Block::Orthogonal { gain } => format!("orthogonal({gain})"),
             Block::Identity { scale } => format!("identity({scale})"),
         };
-        let mut words = vec![scheme];
+        let mut words = vec![scheme(init.scheme)];
+        words.extend(init.schemes.iter().map(|(gate, own)| format!("{gate} {}", scheme(*own))));
         if init.recurrent != Block::Scheme {
             words.push(format!("{} recurrent", block(init.recurrent)));
         }
@@ -147,15 +192,20 @@ impl Spec {
             Bias::Sum(sum) => words.push(format!("memory bias {sum}")),
             Bias::Chrono { longest } => words.push(format!("chrono({longest})")),
         }
+        words.extend(init.biases.iter().map(|(gate, sum)| format!("{gate} bias {sum}")));
+        if self.learned_start {
+            words.push("learned start from zero".to_string());
+        }
         words.join(", ")
     }
 
-    /// The options by name, for a table.
+    /// The options by name, for a table; of the noise, what there is.
     pub fn options(&self) -> BTreeMap<String, String> {
         let value = serde_json::to_value(self).expect("a spec is plain data");
         let mut options = BTreeMap::new();
         flatten("", &value, &mut options);
         options.retain(|name, _| name != "cell.init.seed" && !name.ends_with(".init.seed"));
+        options.retain(|name, rate| !(name.starts_with("noise.") && rate == "0.0"));
         options
     }
 }
@@ -168,6 +218,7 @@ fn flatten(name: &str, value: &serde_json::Value, options: &mut BTreeMap<String,
         }),
         serde_json::Value::String(text) => drop(options.insert(name.to_string(), text.clone())),
         serde_json::Value::Array(items) if items.is_empty() => {}
+        serde_json::Value::Null => {}
         other => drop(options.insert(name.to_string(), other.to_string())),
     }
 }
@@ -177,11 +228,12 @@ impl CellSpec {
     pub fn init(&self) -> &Init {
         match self {
             Self::Vanilla(config) => &config.init,
-            Self::Lstm(config) => &config.init,
+            Self::Lstm(config) | Self::LstmHalved(config) => &config.init,
             Self::Gru(config) => &config.init,
             Self::LayerNormLstm(config) => &config.init,
             Self::LayerNormGru(config) => &config.init,
             Self::LayerNormVanilla(config) => &config.init,
+            Self::ResidualLstm(config) => &config.init,
             Self::OverTime { cell, .. } => cell.init(),
         }
     }
@@ -190,11 +242,12 @@ impl CellSpec {
     pub fn init_mut(&mut self) -> &mut Init {
         match self {
             Self::Vanilla(config) => &mut config.init,
-            Self::Lstm(config) => &mut config.init,
+            Self::Lstm(config) | Self::LstmHalved(config) => &mut config.init,
             Self::Gru(config) => &mut config.init,
             Self::LayerNormLstm(config) => &mut config.init,
             Self::LayerNormGru(config) => &mut config.init,
             Self::LayerNormVanilla(config) => &mut config.init,
+            Self::ResidualLstm(config) => &mut config.init,
             Self::OverTime { cell, .. } => cell.init_mut(),
         }
     }
@@ -203,10 +256,12 @@ impl CellSpec {
         match self {
             Self::Vanilla(config) => visitor.visit(config),
             Self::Lstm(config) => visitor.visit(config),
+            Self::LstmHalved(config) => visitor.visit(&Halved(config.clone())),
             Self::Gru(config) => visitor.visit(config),
             Self::LayerNormLstm(config) => visitor.visit(config),
             Self::LayerNormGru(config) => visitor.visit(config),
             Self::LayerNormVanilla(config) => visitor.visit(config),
+            Self::ResidualLstm(config) => visitor.visit(config),
             Self::OverTime { cell, alpha } => cell.accept_inside(*alpha, visitor),
         }
     }
@@ -215,12 +270,40 @@ impl CellSpec {
         match self {
             Self::Vanilla(config) => visitor.visit(&OverTime::new(config.clone(), alpha)),
             Self::Lstm(config) => visitor.visit(&OverTime::new(config.clone(), alpha)),
+            Self::LstmHalved(config) => visitor.visit(&OverTime::new(Halved(config.clone()), alpha)),
             Self::Gru(config) => visitor.visit(&OverTime::new(config.clone(), alpha)),
             Self::LayerNormLstm(config) => visitor.visit(&OverTime::new(config.clone(), alpha)),
             Self::LayerNormGru(config) => visitor.visit(&OverTime::new(config.clone(), alpha)),
             Self::LayerNormVanilla(config) => visitor.visit(&OverTime::new(config.clone(), alpha)),
+            Self::ResidualLstm(config) => visitor.visit(&OverTime::new(config.clone(), alpha)),
             Self::OverTime { .. } => bail!("spec: a residual over time inside another says nothing new"),
         }
+    }
+}
+
+/// [`CellSpec::LstmHalved`].
+#[derive(Clone)]
+struct Halved(LstmConfig);
+
+impl Halved {
+    fn at(&self, hidden: usize) -> LstmConfig {
+        LstmConfig { proj: (hidden > 1).then_some(hidden / 2), ..self.0.clone() }
+    }
+}
+
+impl CellConfig for Halved {
+    type Cell = LstmCell;
+
+    fn cell(&self, input: usize, hidden: usize, place: Option<Place>, vb: VarBuilder) -> Result<LstmCell> {
+        self.at(hidden).cell(input, hidden, place, vb)
+    }
+
+    fn output_size(&self, hidden: usize) -> usize {
+        self.at(hidden).output_size(hidden)
+    }
+
+    fn param_count(&self, input: usize, hidden: usize) -> usize {
+        self.at(hidden).param_count(input, hidden)
     }
 }
 
@@ -232,22 +315,29 @@ struct Build<'a> {
 }
 
 impl Build<'_> {
+    fn rnn<K: CellConfig>(&self, config: &K, place: Place, input: usize) -> Result<Rnn<K::Cell>> {
+        let rnn = Rnn::at(place, input, self.hidden, config, self.vb.clone())?
+            .with_noise(self.spec.noise)?
+            .with_checkpoint(self.spec.checkpoint)?;
+        if self.spec.learned_start {
+            rnn.with_learned_start(place, &self.vb)
+        } else {
+            Ok(rnn)
+        }
+    }
+
     fn layer<K: CellConfig>(&self, config: &K, place: Place, input: usize) -> Result<Box<dyn Layer>> {
-        let forward = Rnn::at(place, input, self.hidden, config, self.vb.clone())?;
+        let forward = self.rnn(config, place, input)?;
         let layer: Box<dyn Layer> = match self.spec.directions {
             Directions::Forward => Box::new(forward),
             Directions::Both => {
-                let place = Place { reverse: true, ..place };
-                let reverse = Rnn::at(place, input, self.hidden, config, self.vb.clone())?;
+                let reverse = self.rnn(config, Place { reverse: true, ..place }, input)?;
                 Box::new(Bidirectional::new(forward, reverse)?)
             }
         };
-        Ok(match self.spec.connection {
-            Connection::None => layer,
-            Connection::Residual => {
-                Box::new(Residual::new(layer, place, self.spec.cell.init().seed, self.vb.clone())?)
-            }
-        })
+        let Some(shortcut) = self.spec.connection.shortcut() else { return Ok(layer) };
+        let seed = self.spec.cell.init().seed;
+        Ok(Box::new(Residual::of(shortcut, layer, place, seed, self.vb.clone())?))
     }
 }
 
@@ -275,14 +365,25 @@ impl Visit for Count<'_> {
             Directions::Forward => 1,
             Directions::Both => 2,
         };
-        let output = directions * self.hidden;
-        let layer = |input| {
-            let around = match self.spec.connection {
-                Connection::None => 0,
-                Connection::Residual => Residual::<Box<dyn Layer>>::param_count(input, output),
-            };
-            directions * config.param_count(input, self.hidden) + around
+        let output = directions * config.output_size(self.hidden);
+        let layer = |input| -> Result<usize> {
+            let shortcut = self.spec.connection.shortcut();
+            let around = shortcut.map_or(0, |shortcut| shortcut.param_count(input, output));
+            let one = config.param_count(input, self.hidden) + self.start(config, input)?;
+            Ok(directions * one + around)
         };
-        Ok((0..self.spec.layers).map(|index| layer(if index == 0 { self.input } else { output })).sum())
+        (0..self.spec.layers).map(|index| layer(if index == 0 { self.input } else { output })).sum()
+    }
+}
+
+impl Count<'_> {
+    /// The number of weights of a learned initial state.
+    fn start<K: CellConfig>(&self, config: &K, input: usize) -> Result<usize> {
+        if !self.spec.learned_start {
+            return Ok(0);
+        }
+        // Only a cell knows the sizes of its state.
+        let zeros = VarBuilder::zeros(DType::F32, &Device::Cpu);
+        Ok(config.cell(input, self.hidden, None, zeros)?.state_sizes().iter().sum())
     }
 }

@@ -7,8 +7,8 @@ use recurrent::layernorm::{Norm, Parts, Placement, Scope};
 use recurrent::registry::variants;
 use recurrent::{
     Bidirectional, CellConfig, GruConfig, Layer, LayerNormGruConfig, LayerNormLstmConfig,
-    LayerNormVanillaConfig, Lstm, LstmConfig, Nonlinearity, OverTime, Pass, Path, Place, Residual, Sequence,
-    Stack, VanillaConfig,
+    LayerNormVanillaConfig, Lstm, LstmConfig, Nonlinearity, OverTime, Pass, Path, Place, Reset, Residual,
+    ResidualLstmConfig, Sequence, Shortcut, Stack, VanillaConfig,
 };
 use recurrent_testkit::{conform, Site, Subject};
 
@@ -28,6 +28,15 @@ fn three(i: usize, h: usize) -> usize {
 
 fn four(i: usize, h: usize) -> usize {
     per_gate(4, 2, i, h)
+}
+
+/// An LSTM with a bias whose output has `r` values, without the weights of its own that options bring.
+fn projected(gates: usize, i: usize, h: usize, r: usize) -> usize {
+    gates * h * (i + r + 2) + r * h
+}
+
+fn kim(biases: usize, i: usize, h: usize) -> usize {
+    per_gate(4, biases, i, h) + h * h
 }
 
 fn normed_three(i: usize, h: usize) -> usize {
@@ -52,10 +61,27 @@ conform! {
     lstm_keras: Subject::cell(lstm_from(Init { scheme: Scheme::Keras, ..Init::default() }), four);
     lstm_candle: Subject::cell(lstm_from(Init { scheme: Scheme::Candle, ..Init::default() }), four);
     lstm_blocks: Subject::cell(lstm_from(blocks()), four);
+    lstm_by_gate: Subject::cell(lstm_from(by_gate()), four);
+    lstm_peepholes: Subject::cell(peepholes(), |i, h| four(i, h) + 3 * h);
+    lstm_peepholes_keras: Subject::cell(LstmConfig { init: keras(), ..peepholes() }, |i, h| four(i, h) + 3 * h);
+    lstm_coupled: Subject::cell(coupled(), three);
+    lstm_coupled_without_bias: Subject::cell(LstmConfig { bias: false, ..coupled() }, |i, h| per_gate(3, 0, i, h));
+    lstm_coupled_chrono: Subject::cell(LstmConfig { coupled: true, ..LstmConfig::chrono(20) }, three);
+    lstm_coupled_peepholes: Subject::cell(LstmConfig { coupled: true, ..peepholes() }, |i, h| three(i, h) + 2 * h);
+    lstm_projected: Subject::sized_cell(|h| halved(h, LstmConfig::default()), |i, h| projected(4, i, h, h / 2));
+    lstm_projected_keras: Subject::sized_cell(|h| halved(h, lstm_from(keras())), |i, h| projected(4, i, h, h / 2));
+    lstm_projected_peepholes: Subject::sized_cell(|h| halved(h, peepholes()), |i, h| projected(4, i, h, h / 2) + 3 * h);
+    lstm_projected_coupled: Subject::sized_cell(|h| halved(h, coupled()), |i, h| projected(3, i, h, h / 2));
+    lstm_with_all_options: Subject::sized_cell(
+        |h| halved(h, LstmConfig { coupled: true, init: orthogonal(), ..peepholes() }),
+        |i, h| projected(3, i, h, h / 2) + 2 * h
+    );
     gru: Subject::cell(GruConfig::default(), three);
     gru_without_bias: Subject::cell(GruConfig { bias: false, ..GruConfig::default() }, |i, h| per_gate(3, 0, i, h));
     gru_chrono: Subject::cell(GruConfig::chrono(20), three);
     gru_memory_bias: Subject::cell(GruConfig { init: memory(2.0), ..GruConfig::default() }, three);
+    gru_reset_before: Subject::cell(reset_before(), three);
+    gru_reset_before_without_bias: Subject::cell(GruConfig { bias: false, ..reset_before() }, |i, h| per_gate(3, 0, i, h));
     layernorm_lstm: Subject::cell(LayerNormLstmConfig::default(), normed_four);
     layernorm_lstm_small_gain: Subject::cell(
         LayerNormLstmConfig { gain: 0.1, init: memory(1.0), ..LayerNormLstmConfig::default() },
@@ -99,7 +125,16 @@ conform! {
     vanilla_over_time: Subject::cell(OverTime::<VanillaConfig>::default(), one);
     lstm_over_time: Subject::cell(OverTime::new(LstmConfig::default(), 0.3), four);
     gru_over_time: Subject::cell(OverTime::new(GruConfig::default(), 0.3), three);
+    kim_residual_lstm: Subject::cell(ResidualLstmConfig::default(), |i, h| kim(2, i, h) + i * h);
+    kim_residual_lstm_square: Subject::cell(ResidualLstmConfig::default(), |i, h| kim(2, i, h)).square();
+    kim_residual_lstm_without_bias: Subject::cell(kim_without_bias(), |i, h| kim(0, i, h) + i * h);
+    kim_residual_lstm_over_time: Subject::cell(OverTime::new(kim_forget_bias(), 0.3), |i, h| kim(2, i, h) + i * h);
     layernorm_lstm_over_time: Subject::cell(OverTime::new(LayerNormLstmConfig::default(), 0.3), normed_four);
+    lstm_projected_over_time: Subject::sized_cell(
+        |h| OverTime::new(halved(h, LstmConfig::default()), 0.3),
+        |i, h| projected(4, i, h, h / 2)
+    );
+    gru_reset_before_over_time: Subject::cell(OverTime::new(reset_before(), 0.3), three);
 }
 
 // The wrappers.
@@ -112,12 +147,62 @@ conform! {
     bidirectional_gru: Subject::layer(|site| bottom(site, both, &gru_config()), |i, h| 2 * three(i, h)).both_directions();
     bidirectional_stack: Subject::layer(|site| stack(site, 2, both, &lstm_config()), |i, h| 2 * four(i, h) + 2 * four(2 * h, h))
         .both_directions();
+    stack_of_2_projected: Subject::layer(
+        |site| stack(site, 2, forward, &halved(site.hidden, LstmConfig::default())),
+        |i, h| projected(4, i, h, h / 2) + projected(4, h / 2, h, h / 2)
+    );
+    bidirectional_projected: Subject::layer(
+        |site| bottom(site, both, &halved(site.hidden, peepholes())),
+        |i, h| 2 * (projected(4, i, h, h / 2) + 3 * h)
+    )
+    .both_directions();
+    bidirectional_stack_projected: Subject::layer(
+        |site| stack(site, 2, both, &halved(site.hidden, LstmConfig::default())),
+        |i, h| 2 * (projected(4, i, h, h / 2) + projected(4, 2 * (h / 2), h, h / 2))
+    )
+    .both_directions();
+    bidirectional_gru_reset_before: Subject::layer(|site| bottom(site, both, &reset_before()), |i, h| 2 * three(i, h))
+        .both_directions();
+    residual_projected: Subject::layer(
+        |site| bottom(site, around, &halved(site.hidden, LstmConfig::default())),
+        |i, h| projected(4, i, h, h / 2) + i * (h / 2)
+    );
     residual: Subject::layer(|site| bottom(site, around, &lstm_config()), |_, h| four(h, h)).square().stray_gradient(ADDS);
     residual_with_projection: Subject::layer(|site| bottom(site, around, &lstm_config()), |i, h| four(i, h) + i * h);
     residual_stack: Subject::layer(|site| stack(site, 2, around, &lstm_config()), |i, h| four(i, h) + i * h + four(h, h));
     residual_bidirectional: Subject::layer(|site| bottom(site, around_both, &lstm_config()), |i, h| 2 * four(i, h) + 2 * i * h)
         .both_directions();
+    residual_highway: Subject::layer(|site| bottom(site, highway, &lstm_config()), |_, h| four(h, h) + h * (h + 1)).square().stray_gradient(GATES);
+    residual_highway_with_projection: Subject::layer(|site| bottom(site, highway, &gru_config()), |i, h| three(i, h) + i * h + h * (i + 1));
+    residual_highway_stack: Subject::layer(|site| stack(site, 2, highway, &lstm_config()), |i, h| {
+        four(i, h) + i * h + h * (i + 1) + four(h, h) + h * (h + 1)
+    });
+    residual_highway_bidirectional: Subject::layer(|site| bottom(site, highway_both, &lstm_config()), |i, h| {
+        2 * four(i, h) + 2 * h * i + 2 * h * (i + 1)
+    })
+    .both_directions();
+    residual_rezero: begins_as_identity(Subject::layer(|site| bottom(site, rezero, &lstm_config()), |_, h| four(h, h) + 1))
+        .square()
+        .stray_gradient(ADDS);
+    residual_rezero_with_projection: begins_as_identity(
+        Subject::layer(|site| bottom(site, rezero, &gru_config()), |i, h| three(i, h) + i * h + 1)
+    );
+    residual_rezero_stack: begins_as_identity(
+        Subject::layer(|site| stack(site, 2, rezero, &lstm_config()), |i, h| four(i, h) + i * h + 1 + four(h, h) + 1)
+    );
+    residual_rezero_bidirectional: begins_as_identity(
+        Subject::layer(|site| bottom(site, rezero_both, &lstm_config()), |i, h| 2 * four(i, h) + 2 * h * i + 1)
+    )
+    .both_directions();
 }
+
+/// A ReZero connection's layer has no gradient while α is zero, as it begins.
+fn begins_as_identity(subject: Subject) -> Subject {
+    ["weight_", "bias_"].into_iter().fold(subject, |subject, prefix| subject.zero_at_start(prefix, "α = 0"))
+}
+
+/// Why there is a gradient for an untracked input.
+const GATES: &str = "candle multiplies the input by 1 − t, and differentiates both sides of a product";
 
 /// Why there is a gradient for an untracked input.
 const ADDS: &str = "candle adds the input to the outputs, and differentiates both sides of a sum";
@@ -134,6 +219,14 @@ fn over_time() -> OverTime<VanillaConfig> {
     OverTime::default()
 }
 
+fn kim_without_bias() -> ResidualLstmConfig {
+    ResidualLstmConfig { bias: false, ..ResidualLstmConfig::default() }
+}
+
+fn kim_forget_bias() -> ResidualLstmConfig {
+    ResidualLstmConfig { init: memory(1.0), ..ResidualLstmConfig::default() }
+}
+
 fn lstm_from(init: Init) -> LstmConfig {
     LstmConfig { init, ..LstmConfig::default() }
 }
@@ -146,6 +239,33 @@ fn blocks() -> Init {
 
 fn placed(placement: Placement) -> LayerNormLstmConfig {
     LayerNormLstmConfig { placement, ..LayerNormLstmConfig::default() }
+}
+
+/// A scheme and a bias of its own for single gates.
+fn by_gate() -> Init {
+    let schemes = vec![("f".to_string(), Scheme::Keras), ("o".to_string(), Scheme::Candle)];
+    Init { schemes, biases: vec![("i".to_string(), -1.0), ("f".to_string(), 2.0)], ..Init::default() }
+}
+
+fn keras() -> Init {
+    Init { scheme: Scheme::Keras, ..Init::default() }
+}
+
+fn peepholes() -> LstmConfig {
+    LstmConfig { peepholes: true, ..LstmConfig::default() }
+}
+
+fn coupled() -> LstmConfig {
+    LstmConfig { coupled: true, ..LstmConfig::default() }
+}
+
+/// Half as many outputs as units.
+fn halved(hidden: usize, config: LstmConfig) -> LstmConfig {
+    LstmConfig { proj: Some(hidden / 2), ..config }
+}
+
+fn reset_before() -> GruConfig {
+    GruConfig { reset: Reset::Before, ..GruConfig::default() }
 }
 
 fn relu() -> VanillaConfig {
@@ -172,11 +292,43 @@ fn both<K: CellConfig>(site: &Site, place: Place, input: usize, config: &K) -> R
 }
 
 fn around<K: CellConfig>(site: &Site, place: Place, input: usize, config: &K) -> Result<Box<dyn Layer>> {
-    Ok(Box::new(Residual::new(site.at(place, input, config)?, place, 0, site.vb.clone())?))
+    join(Shortcut::Additive, forward, site, place, input, config)
 }
 
 fn around_both<K: CellConfig>(site: &Site, place: Place, input: usize, config: &K) -> Result<Box<dyn Layer>> {
-    Ok(Box::new(Residual::new(both(site, place, input, config)?, place, 0, site.vb.clone())?))
+    join(Shortcut::Additive, both, site, place, input, config)
+}
+
+fn highway<K: CellConfig>(site: &Site, place: Place, input: usize, config: &K) -> Result<Box<dyn Layer>> {
+    join(Shortcut::highway(), forward, site, place, input, config)
+}
+
+fn highway_both<K: CellConfig>(
+    site: &Site,
+    place: Place,
+    input: usize,
+    config: &K,
+) -> Result<Box<dyn Layer>> {
+    join(Shortcut::Highway { bias: 0.5 }, both, site, place, input, config)
+}
+
+fn rezero<K: CellConfig>(site: &Site, place: Place, input: usize, config: &K) -> Result<Box<dyn Layer>> {
+    join(Shortcut::ReZero, forward, site, place, input, config)
+}
+
+fn rezero_both<K: CellConfig>(site: &Site, place: Place, input: usize, config: &K) -> Result<Box<dyn Layer>> {
+    join(Shortcut::ReZero, both, site, place, input, config)
+}
+
+fn join<K: CellConfig>(
+    shortcut: Shortcut,
+    make: Make<K>,
+    site: &Site,
+    place: Place,
+    input: usize,
+    config: &K,
+) -> Result<Box<dyn Layer>> {
+    Ok(Box::new(Residual::of(shortcut, make(site, place, input, config)?, place, 0, site.vb.clone())?))
 }
 
 fn bottom<K: CellConfig>(site: &Site, make: Make<K>, config: &K) -> Result<Box<dyn Layer>> {
@@ -198,12 +350,45 @@ fn every_variant_of_the_registry_has_the_weights_that_it_counts() -> Result<()> 
         let vars = VarMap::new();
         let spec = entry.spec.suited(20, 1);
         let layer = spec.build(3, 5, VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu))?;
+        let output = if entry.name == "lstm-proj" { 2 } else { 5 };
         let found: usize = layer.params().iter().map(|(_, param)| param.elem_count()).sum();
         assert_eq!(found, spec.param_count(3, 5)?, "{}", entry.name);
         let xs = Sequence::padded(Tensor::ones((2, 7, 3), DType::F64, &Device::Cpu)?, &[7, 2])?;
         let (ys, _) = layer.run(&xs, None, &Pass::train(1, 1))?;
-        assert_eq!(ys.values().dims(), [2, 7, 5], "{}", entry.name);
+        assert_eq!(ys.values().dims(), [2, 7, output], "{}", entry.name);
     }
+    Ok(())
+}
+
+/// The weights of a connection begin as its documentation says, with the place in their names, whatever was made before them.
+#[test]
+fn connections_begin_as_documented() -> Result<()> {
+    let place = Place { layer: 2, reverse: true };
+    let begin = |shortcut| -> Result<_> {
+        let vars = VarMap::new();
+        let vb = VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu);
+        let layer = Lstm::new(3, 5, &LstmConfig::default(), vb.clone())?;
+        let count = layer.params().len();
+        Ok(Residual::of(shortcut, layer, place, 7, vb)?.params().split_off(count))
+    };
+    let names = |params: &[(String, Tensor)]| params.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    let additive = begin(Shortcut::Additive)?;
+    assert_eq!(names(&additive), ["proj.weight_l2_reverse"]);
+    let rezero = begin(Shortcut::ReZero)?;
+    assert_eq!(names(&rezero), ["proj.weight_l2_reverse", "rezero.alpha_l2_reverse"]);
+    assert_eq!(rezero[1].1.to_vec1::<f64>()?, [0.0]);
+    let highway = begin(Shortcut::highway())?;
+    let expected = ["proj.weight_l2_reverse", "transform.weight_l2_reverse", "transform.bias_l2_reverse"];
+    assert_eq!(names(&highway), expected);
+    assert_eq!(highway[2].1.to_vec1::<f64>()?, [-1.0; 5]);
+    assert_eq!(begin(Shortcut::Highway { bias: -3.0 })?[2].1.to_vec1::<f64>()?, [-3.0; 5]);
+    let values = |tensor: &Tensor| tensor.flatten_all()?.to_vec1::<f64>();
+    assert_ne!(values(&highway[0].1)?, values(&highway[1].1)?, "another name is another draw");
+    assert_eq!(values(&highway[0].1)?, values(&additive[0].1)?, "the same name is the same draw");
+    assert!(values(&highway[1].1)?.iter().all(|value| value.abs() <= 1.0 / 3f64.sqrt()));
+    let error = begin(Shortcut::Highway { bias: f64::NAN });
+    let expected = "highway bias: expected a finite number, got NaN";
+    recurrent_testkit::close::says("NaN", error, expected).expect("refused");
     Ok(())
 }
 

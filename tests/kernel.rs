@@ -5,8 +5,9 @@ use candle_nn::{VarBuilder, VarMap};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use recurrent::{
-    CellConfig, GruConfig, Keep, Layer, LayerNormGruConfig, LayerNormLstmConfig, LstmConfig, Nonlinearity,
-    OverTime, Pass, Path, Place, Recorder, Rnn, Sequence, VanillaConfig,
+    Carry, Cell, CellConfig, Checkpoint, GruConfig, Keep, Layer, LayerNormGruConfig, LayerNormLstmConfig,
+    LstmConfig, Noise, Nonlinearity, OverTime, Pass, Path, Place, Recorder, Reset, Rnn, Sequence, State,
+    VanillaConfig,
 };
 
 /// One random call.
@@ -20,6 +21,8 @@ struct Shape {
     reverse: bool,
     reads: [bool; 2], // outputs, carry
     bias: bool,
+    noise: Option<bool>, // in a training pass, or in evaluation
+    checkpoint: Checkpoint,
 }
 
 impl Shape {
@@ -43,7 +46,21 @@ fn shapes() -> impl Strategy<Value = Shape> {
         let lengths =
             (0..batch as u64).map(|row| 1 + ((seed ^ row.wrapping_mul(0x9e37_79b9)) % time as u64) as usize);
         let lengths = ragged.then(|| lengths.collect());
-        Shape { batch, time, input, hidden, lengths, reverse, reads: [reads != 0, reads != 1], bias }
+        let noise = [None, None, Some(true), Some(false)][(seed >> 7) as usize % 4];
+        let checkpoint =
+            [Checkpoint::Auto, Checkpoint::SquareRoot, Checkpoint::Every(5)][(seed >> 11) as usize % 3];
+        Shape {
+            batch,
+            time,
+            input,
+            hidden,
+            lengths,
+            reverse,
+            reads: [reads != 0, reads != 1],
+            bias,
+            noise,
+            checkpoint,
+        }
     })
 }
 
@@ -59,7 +76,12 @@ fn run<K: CellConfig>(
     let map = VarMap::new();
     let place = Place { layer: 0, reverse: shape.reverse };
     let vb = VarBuilder::from_varmap(&map, dtype, device);
-    let layer = Rnn::at(place, shape.input, shape.hidden, config, vb)?.on(path);
+    let layer =
+        Rnn::at(place, shape.input, shape.hidden, config, vb)?.on(path).with_checkpoint(shape.checkpoint)?;
+    let zoneout_c = if layer.cell().state_sizes().len() == 2 { 0.3 } else { 0.0 };
+    let noise = Noise { input: 0.1, recurrent: 0.3, zoneout_h: 0.2, zoneout_c, weights: 0.2 };
+    let layer = if shape.noise.is_some() { layer.with_noise(noise)? } else { layer };
+    let pass = if shape.noise == Some(true) { Pass::train(7, 3) } else { Pass::default() };
     let wave = |dims: &[usize], phase: f64| {
         let count = dims.iter().product::<usize>();
         let values: Vec<_> = (0..count).map(|i| ((i as f64 + phase) * 1.37 * phase).sin()).collect();
@@ -74,7 +96,6 @@ fn run<K: CellConfig>(
         None => Sequence::new(xs.as_tensor().clone())?,
     };
     let zero = layer.cell().zero_state(shape.batch, dtype, device)?;
-    use recurrent::{Carry, Cell, State};
     fn names<C: Cell>(_: &C) -> &'static [&'static str] {
         C::State::FIELDS
     }
@@ -84,7 +105,7 @@ fn run<K: CellConfig>(
     let fields = names(layer.cell()).iter().copied().zip(start.iter().map(|var| var.as_tensor().clone()));
     let carry = Carry::Fields(fields.collect());
     let recorder = Recorder::new(Keep::Gradients);
-    let (ys, end) = layer.run(&sequence, Some(&carry), &Pass::default().record(&recorder))?;
+    let (ys, end) = layer.run(&sequence, Some(&carry), &pass.record(&recorder))?;
     let mut found = vec![("ys".to_string(), ys.values().clone())];
     let mut loss = Tensor::zeros((), dtype, device)?;
     if shape.reads[0] {
@@ -163,6 +184,17 @@ proptest! {
     #[test]
     fn lstm(shape in shapes()) {
         compare(&LstmConfig { bias: shape.bias, ..LstmConfig::default() }, &shape, 1.0).expect("runs");
+    }
+
+    #[test]
+    fn lstm_with_options(shape in shapes(), peepholes in any::<bool>(), coupled in any::<bool>(), proj in 0usize..4) {
+        let proj = (1..shape.hidden).contains(&proj).then_some(proj);
+        compare(&LstmConfig { bias: shape.bias, peepholes, coupled, proj, ..LstmConfig::default() }, &shape, 1.0).expect("runs");
+    }
+
+    #[test]
+    fn gru_reset_before(shape in shapes()) {
+        compare(&GruConfig { bias: shape.bias, reset: Reset::Before, ..GruConfig::default() }, &shape, 1.0).expect("runs");
     }
 
     #[test]

@@ -5,7 +5,8 @@ use anyhow::{bail, ensure, Context};
 use candle::{DType, Tensor};
 use recurrent::{
     Bidirectional, CellConfig, GruConfig, Layer, LayerNormGruConfig, LayerNormLstmConfig,
-    LayerNormVanillaConfig, LstmConfig, Nonlinearity, OverTime, Place, Residual, Stack, VanillaConfig,
+    LayerNormVanillaConfig, LstmConfig, Nonlinearity, OverTime, Place, Reset, Residual, ResidualLstmConfig,
+    Shortcut, Stack, VanillaConfig,
 };
 use recurrent_testkit::reference::{cases, load, Case, Reference};
 use recurrent_testkit::{close, Named, Reads, Result, Site, Size, Subject, Tolerance, Trial, Way};
@@ -63,6 +64,23 @@ references! {
     residual_over_time_lstm_with_lengths: "residual-time-lstm-lengths";
     residual_over_depth: "residual-depth-lstm";
     residual_over_depth_with_lengths: "residual-depth-lstm-lengths";
+    lstm_projected: "lstm-proj-1layer";
+    lstm_projected_without_bias: "lstm-proj-1layer-nobias";
+    lstm_projected_both_ways_with_lengths: "lstm-proj-2layers-bidirectional-lengths";
+    lstm_with_peepholes: "lstm-peephole";
+    lstm_with_peepholes_and_lengths: "lstm-peephole-lengths";
+    lstm_coupled: "lstm-coupled";
+    lstm_coupled_with_peepholes_and_projected: "lstm-coupled-peephole-proj";
+    lstm_coupled_with_peepholes_projected_and_lengths: "lstm-coupled-peephole-proj-lengths";
+    gru_reset_before: "gru-reset-before";
+    gru_reset_before_with_lengths: "gru-reset-before-lengths";
+    gru_reset_before_wide: "gru-reset-before-hidden17";
+    highway_over_depth: "highway-depth-lstm";
+    highway_over_depth_with_lengths: "highway-depth-lstm-lengths";
+    rezero_over_depth: "rezero-depth-lstm";
+    rezero_over_depth_with_lengths: "rezero-depth-lstm-lengths";
+    kim_residual_lstm: "kim-residual-lstm";
+    kim_residual_lstm_with_lengths: "kim-residual-lstm-lengths";
 }
 
 #[test]
@@ -162,13 +180,23 @@ fn is_stack(case: &Case) -> bool {
 fn subject(case: &Case) -> Result<Subject> {
     let alpha = || case.options["alpha"].as_f64().context("alpha");
     let bias = case.bias;
+    let proj = case.options["proj"].as_u64().map(|proj| proj as usize);
+    let lstm = LstmConfig { bias, proj, ..LstmConfig::default() };
+    let gru = GruConfig { bias, ..GruConfig::default() };
     Ok(match (case.family.as_str(), case.nonlinearity.as_deref()) {
         ("vanilla", Some(name)) => layers(
             case,
             VanillaConfig { nonlinearity: nonlinearity(name)?, bias, ..VanillaConfig::default() },
         ),
-        ("lstm", None) => layers(case, LstmConfig { bias, ..LstmConfig::default() }),
-        ("gru", None) => layers(case, GruConfig { bias, ..GruConfig::default() }),
+        ("lstm", None) => layers(case, lstm),
+        ("lstm-peephole", None) => layers(case, LstmConfig { peepholes: true, ..lstm }),
+        ("lstm-coupled", None) => layers(case, LstmConfig { coupled: true, ..lstm }),
+        ("lstm-coupled-peephole-proj", None) => {
+            ensure!(proj.is_some(), "{}: expected the size of the projection", case.name);
+            layers(case, LstmConfig { coupled: true, peepholes: true, ..lstm })
+        }
+        ("gru", None) => layers(case, gru),
+        ("gru-reset-before", None) => layers(case, GruConfig { reset: Reset::Before, ..gru }),
         ("layernorm-lstm", None) => layers(case, options::<LayerNormLstmConfig>(case)?),
         ("layernorm-gru", None) => layers(case, options::<LayerNormGruConfig>(case)?),
         ("layernorm-vanilla", Some(name)) => {
@@ -177,7 +205,10 @@ fn subject(case: &Case) -> Result<Subject> {
         }
         ("residual-time-tanh", None) => layers(case, OverTime::new(VanillaConfig::default(), alpha()?)),
         ("residual-time-lstm", None) => layers(case, OverTime::new(LstmConfig::default(), alpha()?)),
-        ("residual-depth-lstm", None) => layers(case, LstmConfig::default()),
+        ("residual-depth-lstm" | "highway-depth-lstm" | "rezero-depth-lstm", None) => {
+            layers(case, LstmConfig::default())
+        }
+        ("kim-residual-lstm", None) => layers(case, ResidualLstmConfig::default()),
         other => bail!("nothing is known of {other:?}"),
     })
 }
@@ -210,14 +241,18 @@ fn layers<K: CellConfig>(case: &Case, config: K) -> Subject {
 
 fn one<K: CellConfig>(case: &Case, site: &Site, layer: usize, config: &K) -> candle::Result<Box<dyn Layer>> {
     let place = Place::layer(layer);
-    let input = if layer == 0 { site.input } else { site.hidden * (1 + usize::from(case.bidirectional)) };
+    let below = config.output_size(site.hidden) * (1 + usize::from(case.bidirectional));
+    let input = if layer == 0 { site.input } else { below };
     let forward = site.at(place, input, config)?;
     if case.bidirectional {
         let reverse = site.at(Place { reverse: true, ..place }, input, config)?;
         return Ok(Box::new(Bidirectional::new(forward, reverse)?));
     }
-    Ok(match case.family.as_str() {
-        "residual-depth-lstm" => Box::new(Residual::new(forward, place, 0, site.vb.clone())?),
-        _ => forward,
-    })
+    let shortcut = match case.family.as_str() {
+        "residual-depth-lstm" => Shortcut::Additive,
+        "highway-depth-lstm" => Shortcut::highway(),
+        "rezero-depth-lstm" => Shortcut::ReZero,
+        _ => return Ok(forward),
+    };
+    Ok(Box::new(Residual::of(shortcut, forward, place, 0, site.vb.clone())?))
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Reference numbers for the Rust crates: outputs, final states and every gradient, as PyTorch computes them.
 
-    /usr/bin/python3 tests/data/generate.py            writes tests/data/*.safetensors, about 1.2 MB, in a second or two
+    /usr/bin/python3 tests/data/generate.py            writes tests/data/*.safetensors, about 1.6 MB, in a few seconds
     /usr/bin/python3 tests/data/generate.py --check    writes nothing; checks the modules below and the committed files
 
 The committed files were made with PyTorch 1.13.1 (Debian 12, python3-torch 1.13.1+dfsg-4, calls itself 1.13.0a0),
@@ -14,6 +14,7 @@ rounded; each is computed in its own dtype. Tensors, all little-endian and conti
     xs                   (batch, time, input)                  large garbage from `lengths` on
     lengths              (batch), i64                          only where the case has lengths
     h0, c0               (layers*directions, batch, hidden)    absent: the state starts at zero. c0 only where there is a c
+                                                               h0, hn and ys have `proj` for hidden where options have it
     param.NAME           as torch.nn names and shapes it: param.weight_ih_l0, param.bias_hh_l1_reverse, ...
     ys                   (batch, time, directions*hidden)      zero from `lengths` on
     hn, cn               (layers*directions, batch, hidden)    the state after each example's last valid step
@@ -24,7 +25,7 @@ rounded; each is computed in its own dtype. Tensors, all little-endian and conti
 `__metadata__` holds the strings `torch`, `generator` and `case`, the last a JSON object: name, family, nonlinearity
 (or null), layers, bidirectional, bias, batch, time, input, hidden, lengths (or null), initial_state, dtype, seed,
 options. Gate orders are PyTorch's, i,f,g,o and r,z,n. No two of batch, time, input, hidden, layers*directions and
-gates*hidden are equal in a case.
+gates*hidden are equal in a case, nor is proj equal to one of them.
 """
 
 import argparse
@@ -85,9 +86,12 @@ class OverTime(torch.nn.Module):
     def shapes(self, input, hidden):
         return bare_shapes(0, self.gates, input, hidden)
 
+    def sizes(self):
+        return [self.hidden] * self.fields
+
     def forward(self, xs, state, lengths):
-        zero = xs.new_zeros(xs.shape[0], self.hidden)
-        start = [zero] * self.fields if state is None else [part[0] for part in state]
+        zeros = [xs.new_zeros(xs.shape[0], size) for size in self.sizes()]
+        start = zeros if state is None else [part[0] for part in state]
         ys, end = over_time(self.step, xs, start, lengths)
         return ys, [part[None] for part in end]
 
@@ -234,42 +238,168 @@ class ResidualTimeLstm(OverTime):
         return h + self.alpha * f, c
 
 
-class ResidualDepthLstm(torch.nn.Module):
-    """y1 = LSTM1(xs) + P xs;  ys = LSTM2(y1) + y1. The states are those of the LSTMs, without what is added."""
+class LstmPeephole(OverTime):
+    """Gers, Schraudolph and Schmidhuber 2002: i and f see the old memory, o the new one."""
+    fields, gates = 2, 4
+
+    def shapes(self, input, hidden):
+        return {**bare_shapes(0, 4, input, hidden), **{f"weight_c{gate}_l0": (hidden,) for gate in "ifo"}}
+
+    def step(self, x, h, c):
+        z = x @ self.weight_ih_l0.T + self.bias_ih_l0 + h @ self.weight_hh_l0.T + self.bias_hh_l0
+        i, f, g, o = z.chunk(4, 1)
+        i, f = (i + self.weight_ci_l0 * c).sigmoid(), (f + self.weight_cf_l0 * c).sigmoid()
+        c = f * c + i * g.tanh()
+        return (o + self.weight_co_l0 * c).sigmoid() * c.tanh(), c
+
+
+class LstmCoupled(OverTime):
+    """Greff et al. 2017 (arXiv 1503.04069), CIFG: c' = f c + (1 - f) tanh(g). The rows are f, g, o."""
+    fields, gates = 2, 3
+
+    def step(self, x, h, c):
+        z = x @ self.weight_ih_l0.T + self.bias_ih_l0 + h @ self.weight_hh_l0.T + self.bias_hh_l0
+        f, g, o = z.chunk(3, 1)
+        c = f.sigmoid() * c + (1 - f.sigmoid()) * g.tanh()
+        return o.sigmoid() * c.tanh(), c
+
+
+class LstmCoupledPeepholeProj(OverTime):
+    """The coupled gate with peepholes, and Sak, Senior and Beaufays 2014 (arXiv 1402.1128): h' = W_hr (o tanh(c'))."""
+    fields, gates, proj = 2, 3, 4
+
+    def shapes(self, input, hidden):
+        return {**bare_shapes(0, 3, input, hidden), "weight_hh_l0": (3 * hidden, self.proj),
+                "weight_hr_l0": (self.proj, hidden), "weight_cf_l0": (hidden,), "weight_co_l0": (hidden,)}
+
+    def sizes(self):
+        return [self.proj, self.hidden]
+
+    def step(self, x, h, c):
+        z = x @ self.weight_ih_l0.T + self.bias_ih_l0 + h @ self.weight_hh_l0.T + self.bias_hh_l0
+        f, g, o = z.chunk(3, 1)
+        f = (f + self.weight_cf_l0 * c).sigmoid()
+        c = f * c + (1 - f) * g.tanh()
+        return ((o + self.weight_co_l0 * c).sigmoid() * c.tanh()) @ self.weight_hr_l0.T, c
+
+
+class GruResetBefore(OverTime):
+    """Cho et al. 2014, third version (arXiv 1406.1078v3): the reset gate before the matrix product."""
+    fields, gates = 1, 3
+
+    def step(self, x, h):
+        a, (wr, wz, wn) = x @ self.weight_ih_l0.T + self.bias_ih_l0, self.weight_hh_l0.chunk(3)
+        (ar, az, an), (br, bz, bn) = a.chunk(3, 1), self.bias_hh_l0.chunk(3)
+        r, z = (ar + h @ wr.T + br).sigmoid(), (az + h @ wz.T + bz).sigmoid()
+        return ((1 - z) * (an + (r * h) @ wn.T + bn).tanh() + z * h,)
+
+
+class DepthLstm(torch.nn.Module):
+    """y1 = join(LSTM1(xs), P xs);  ys = join(LSTM2(y1), y1). The states are those of the LSTMs, whatever is around them."""
     fields, gates = 2, 4
 
     def __init__(self, input, hidden):
         super().__init__()
         for name, shape in {**bare_shapes(0, 4, input, hidden), **bare_shapes(1, 4, hidden, hidden)}.items():
             self.register_parameter(name, torch.nn.Parameter(torch.empty(shape)))
-        self.proj = torch.nn.Module()
-        self.proj.weight_l0 = torch.nn.Parameter(torch.empty(hidden, input))
+        for name, shape in {"proj.weight_l0": (hidden, input), **self.shapes(input, hidden)}.items():
+            under, name = name.split(".")
+            if not hasattr(self, under):
+                self.add_module(under, torch.nn.Module())
+            getattr(self, under).register_parameter(name, torch.nn.Parameter(torch.empty(shape)))
+
+    def shapes(self, input, hidden):
+        return {}
 
     def forward(self, xs, state, lengths):
         (h1, h2), (c1, c2) = state
         y1, (h1, c1) = over_time(lambda x, h, c: lstm_cell(self, 0, x, h, c), xs, (h1, c1), lengths)
-        y1 = y1 + xs @ self.proj.weight_l0.T
+        y1 = self.join(0, y1, xs, xs @ self.proj.weight_l0.T)
         y2, (h2, c2) = over_time(lambda x, h, c: lstm_cell(self, 1, x, h, c), y1, (h2, c2), lengths)
         valid = torch.arange(xs.shape[1])[:, None] < lengths[:, None, None]    # (batch, time, 1)
-        return (y2 + y1) * valid, [torch.stack((h1, h2)), torch.stack((c1, c2))]
+        return self.join(1, y2, y1, y1) * valid, [torch.stack((h1, h2)), torch.stack((c1, c2))]
+
+
+class ResidualDepthLstm(DepthLstm):
+    """join(y, around) = y + around"""
+
+    def join(self, layer, y, x, around):
+        return y + around
+
+
+class HighwayDepthLstm(DepthLstm):
+    """join(y, around) = t y + (1 - t) around with t = sigmoid(W_t x + b_t), x what goes into the layer"""
+
+    def shapes(self, input, hidden):
+        return {"transform.weight_l0": (hidden, input), "transform.bias_l0": (hidden,),
+                "transform.weight_l1": (hidden, hidden), "transform.bias_l1": (hidden,)}
+
+    def join(self, layer, y, x, around):
+        weight, bias = (getattr(self.transform, f"{name}_l{layer}") for name in ("weight", "bias"))
+        t = (x @ weight.T + bias).sigmoid()
+        return t * y + (1 - t) * around
+
+
+class ReZeroDepthLstm(DepthLstm):
+    """join(y, around) = around + alpha y"""
+
+    def shapes(self, input, hidden):
+        return {"rezero.alpha_l0": (1,), "rezero.alpha_l1": (1,)}
+
+    def join(self, layer, y, x, around):
+        return around + getattr(self.rezero, f"alpha_l{layer}") * y
+
+
+class KimResidualLstm(torch.nn.Module):
+    """Kim, El-Khamy and Lee 2017 (arXiv 1701.03360) without peepholes, two layers: the second has the identity for W_h."""
+    fields, gates = 2, 4
+
+    def __init__(self, input, hidden):
+        super().__init__()
+        shapes = {**bare_shapes(0, 4, input, hidden), **bare_shapes(1, 4, hidden, hidden),
+                  "weight_projection_l0": (hidden, hidden), "weight_projection_l1": (hidden, hidden),
+                  "weight_shortcut_l0": (hidden, input)}
+        for name, shape in shapes.items():
+            self.register_parameter(name, torch.nn.Parameter(torch.empty(shape)))
+
+    def step(self, layer, x, h, c):
+        # the gates and c' of an LSTM;  m = W_p tanh(c');  h' = sigmoid(o) (m + W_h x)
+        p = lambda name: getattr(self, f"{name}_l{layer}")
+        z = x @ p("weight_ih").T + p("bias_ih") + h @ p("weight_hh").T + p("bias_hh")    # (batch, 4*hidden)
+        i, f, g, o = z.chunk(4, 1)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        around = x @ p("weight_shortcut").T if layer == 0 else x
+        return o.sigmoid() * (c.tanh() @ p("weight_projection").T + around), c
+
+    def forward(self, xs, state, lengths):
+        ends = []
+        for layer, start in enumerate(zip(*state)):
+            xs, end = over_time(lambda x, h, c: self.step(layer, x, h, c), xs, start, lengths)
+            ends.append(end)
+        return xs, [torch.stack(part) for part in zip(*ends)]
 
 
 # Cases.
 
 OWN = {"layernorm-lstm": LayerNormLstm, "layernorm-gru": LayerNormGru, "layernorm-vanilla": LayerNormVanilla,
        "residual-time-tanh": ResidualTimeTanh, "residual-time-lstm": ResidualTimeLstm,
-       "residual-depth-lstm": ResidualDepthLstm}
+       "residual-depth-lstm": ResidualDepthLstm, "highway-depth-lstm": HighwayDepthLstm,
+       "rezero-depth-lstm": ReZeroDepthLstm, "kim-residual-lstm": KimResidualLstm,
+       "lstm-peephole": LstmPeephole, "lstm-coupled": LstmCoupled,
+       "lstm-coupled-peephole-proj": LstmCoupledPeepholeProj, "gru-reset-before": GruResetBefore}
 PLACED = {"pytorch-script": LayerNormLstmPyTorch, "tf-addons": LayerNormLstmTfa, "burn": LayerNormLstmBurn,
           "apart": LayerNormVanillaApart}    # by the options `placement` and `parts`
 NORMED = ("layernorm-lstm", "layernorm-gru", "layernorm-vanilla")
 BARE = {"vanilla": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}
 GATES = {"vanilla": 1, "lstm": 4, "gru": 3}
-TWO_FIELDS = ("lstm", "layernorm-lstm", "residual-time-lstm", "residual-depth-lstm")
+TWO_FIELDS = ("lstm", "layernorm-lstm", "residual-time-lstm", "residual-depth-lstm", "highway-depth-lstm",
+              "rezero-depth-lstm", "kim-residual-lstm", "lstm-peephole", "lstm-coupled", "lstm-coupled-peephole-proj")
 LAYER_NORM = {"eps": 1e-5, "normalised_over": "all gates, input and recurrent part apart"}
 OPTIONS = {"layernorm-lstm": {**LAYER_NORM, "cell": "inside the output only"}, "layernorm-gru": LAYER_NORM,
            "layernorm-vanilla": {"eps": 1e-5},
            "residual-time-tanh": {"alpha": 0.3}, "residual-time-lstm": {"alpha": 0.3},
-           "residual-depth-lstm": {"projection": "proj.weight_l0"}}
+           "residual-depth-lstm": {"projection": "proj.weight_l0"}, "kim-residual-lstm": {"peepholes": False},
+           "lstm-coupled-peephole-proj": {"proj": LstmCoupledPeepholeProj.proj}}
 THREE_LAYERS = {"layers": 3, "batch": 4}                                    # the batch of 3 would equal the layers
 WIDE = {"batch": 5, "time": 11, "input": 9, "hidden": 17}                   # one more than two vectors of 8
 DEEP_BOTH_WAYS = {"layers": 2, "bidirectional": True}
@@ -284,6 +414,8 @@ def case(suffix, family, **given):
     gates = GATES[family] if family in BARE else OWN[family].gates
     axes = [made[axis] for axis in ("batch", "time", "input", "hidden")] + [made["layers"] * directions]
     axes += [gates * made["hidden"]] * (gates > 1) + [2 * made["hidden"]] * (directions > 1)
+    if proj := made["options"].get("proj"):
+        axes += [proj] + [2 * proj] * (directions > 1)
     assert len(set(axes)) == len(axes), f"{name}: two axes are equal: {axes}"
     return made
 
@@ -335,6 +467,21 @@ CASES = [
     case("lengths", "residual-time-lstm", lengths=[4, 7, 1]),
     case("", "residual-depth-lstm", layers=2),
     case("lengths", "residual-depth-lstm", layers=2, lengths=[5, 7, 1]),    # P xs is garbage where ys must be zero
+    case("proj-1layer", "lstm", options={"proj": 4}),
+    case("proj-1layer-nobias", "lstm", options={"proj": 4}, bias=False, initial_state=False),
+    case("proj-2layers-bidirectional-lengths", "lstm", options={"proj": 5}, hidden=8, input=6, batch=3, time=9,
+         lengths=[5, 2, 9], **DEEP_BOTH_WAYS),
+    case("", "lstm-peephole"),
+    case("lengths", "lstm-peephole", lengths=[4, 7, 1]),
+    case("", "lstm-coupled"),
+    case("", "lstm-coupled-peephole-proj"),
+    case("lengths", "lstm-coupled-peephole-proj", lengths=[4, 7, 1], initial_state=False),
+    case("", "gru-reset-before"),
+    case("lengths", "gru-reset-before", lengths=[4, 7, 1]),
+    case("hidden17", "gru-reset-before", **WIDE),
+    *(case(suffix, family, layers=2, lengths=lengths)
+      for family in ("highway-depth-lstm", "rezero-depth-lstm", "kim-residual-lstm")
+      for suffix, lengths in (("", None), ("lengths", [5, 7, 1]))),
 ]
 
 
@@ -347,6 +494,7 @@ def build(case, dtype):
     family, input, hidden = case["family"], case["input"], case["hidden"]
     if family in BARE:
         more = {"nonlinearity": case["nonlinearity"]} if case["nonlinearity"] else {}
+        more.update({"proj_size": case["options"]["proj"]} if "proj" in case["options"] else {})
         module = BARE[family](input, hidden, case["layers"], bias=case["bias"], batch_first=True,
                               bidirectional=case["bidirectional"], **more)
     elif family in NORMED:
@@ -357,24 +505,25 @@ def build(case, dtype):
     else:
         module = OWN[family](input, hidden)
     for name, parameter in module.named_parameters():
-        if "weight" in name:
+        if parameter.ndim == 2:
             parameter.data = draw(parameter.shape, parameter.shape[1] ** -0.5)
         else:
             parameter.data = draw(parameter.shape, 0.3, 1.0 if "gain" in name else 0.0)
     batch, time, directions = case["batch"], case["time"], 1 + case["bidirectional"]
-    state_shape = (case["layers"] * directions, batch, hidden)
-    letters = ("h", "c") if family in TWO_FIELDS else ("h",)
+    output = case["options"].get("proj", hidden)
+    letters = {"h": output, "c": hidden} if family in TWO_FIELDS else {"h": output}
     tensors = {"xs": draw((batch, time, input))}
     if case["lengths"]:
         tensors["lengths"] = torch.tensor(case["lengths"])
         noise = draw((batch, time, input))
         padding = torch.arange(time) >= tensors["lengths"][:, None]
         tensors["xs"][padding] = (1e3 * noise.sign() + 5e2 * noise)[padding]
-    for letter in letters:
+    for letter, size in letters.items():
+        state_shape = (case["layers"] * directions, batch, size)
         if case["initial_state"]:
             tensors[f"{letter}0"] = draw(state_shape)
         tensors[f"loss.{letter}n"] = draw(state_shape)
-    tensors["loss.ys"] = draw((batch, time, directions * hidden))
+    tensors["loss.ys"] = draw((batch, time, directions * output))
     return module, tensors
 
 

@@ -79,6 +79,11 @@ pub trait CellConfig: Clone + Send + Sync + 'static {
     /// If options contradict each other, or a weight exists with another shape.
     fn cell(&self, input: usize, hidden: usize, place: Option<Place>, vb: VarBuilder) -> Result<Self::Cell>;
 
+    /// The size of that cell's output, the first of its [`Cell::state_sizes`]: `hidden` unless the options say otherwise.
+    fn output_size(&self, hidden: usize) -> usize {
+        hidden
+    }
+
     /// The number of weights of that cell.
     fn param_count(&self, input: usize, hidden: usize) -> usize;
 }

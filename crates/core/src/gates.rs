@@ -10,8 +10,10 @@ use candle_nn::ops::sigmoid;
 /// | weight | shape |
 /// |---|---|
 /// | `weight_ih` | `(gates * hidden, input)` |
-/// | `weight_hh` | `(gates * hidden, hidden)` |
+/// | `weight_hh` | `(gates * hidden, output)` |
 /// | `bias_ih`, `bias_hh` | `(gates * hidden)` each, or none |
+///
+/// The output is as large as `hidden`, unless the cell projects it: [`Weights::projected`].
 #[derive(Clone, Debug)]
 pub struct GateWeights {
     /// The matrix on the input.
@@ -42,7 +44,7 @@ impl GateWeights {
         })
     }
 
-    /// How many numbers such weights hold.
+    /// How many numbers such weights hold, where the output is not projected.
     pub fn count(gates: usize, input: usize, hidden: usize, bias: bool) -> usize {
         gates * hidden * (input + hidden + if bias { 2 } else { 0 })
     }
@@ -54,6 +56,11 @@ impl GateWeights {
 
     /// The number of hidden units.
     pub fn hidden_size(&self) -> usize {
+        self.weight_hh.dims()[0] / self.gates.len()
+    }
+
+    /// The size of the output that enters the next step.
+    pub fn output_size(&self) -> usize {
         self.weight_hh.dims()[1]
     }
 
@@ -71,6 +78,17 @@ impl GateWeights {
     /// If the shapes do not fit.
     pub fn recurrent(&self, h: &Tensor) -> Result<Tensor> {
         linear(h, &self.weight_hh, self.biases.as_ref().map(|(_, hh)| hh))
+    }
+
+    /// W_hh h + b_hh for some of the gates, `(batch, gates * hidden)`: `count` of them from number `first` on.
+    ///
+    /// # Errors
+    /// If the shapes do not fit, or there are fewer gates.
+    pub fn recurrent_of(&self, first: usize, count: usize, h: &Tensor) -> Result<Tensor> {
+        let hidden = self.hidden_size();
+        let rows = |all: &Tensor| all.narrow(0, first * hidden, count * hidden);
+        let bias = self.biases.as_ref().map(|(_, hh)| rows(hh)).transpose()?;
+        linear(h, &rows(&self.weight_hh)?, bias.as_ref())
     }
 
     /// The weights by name: weight_ih, weight_hh, and bias_ih, bias_hh if there are biases.
@@ -91,7 +109,7 @@ impl GateWeights {
         Ok(Self { weight_ih, weight_hh, biases, ..self.clone() })
     }
 
-    /// The recurrent block of every gate, by name: `weight_hh_l0` if there is one gate, else `weight_hh_l0.f`.
+    /// The recurrent block of every gate, `(hidden, output)`, by name: `weight_hh_l0` if there is one gate, else `weight_hh_l0.f`.
     ///
     /// # Errors
     /// Those of candle.

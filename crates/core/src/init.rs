@@ -33,11 +33,19 @@ pub struct Init {
     pub recurrent: Block,
     /// The recurrent blocks of single gates, by the gate's name, before `recurrent`.
     pub gates: Vec<(String, Block)>,
+    /// The schemes of single gates, by the gate's name, before `scheme`: the gate's rows begin as they would if that scheme
+    /// held for all gates.
+    pub schemes: Vec<(String, Scheme)>,
     /// The bias of the gate that keeps the old state: f of an LSTM, z of a GRU.
     pub memory: Bias,
+    /// The biases of single gates, by the gate's name, before `memory`: each the sum of the gate's two biases, b_ih that sum
+    /// and b_hh zero.
+    pub biases: Vec<(String, f64)>,
 }
 
-/// A distribution for every weight of a cell. `I` is the number of inputs, `H` that of hidden units, `G` that of gates.
+/// A distribution for every weight of a cell. `I` is the number of inputs, `H` that of hidden units, `G` that of gates. Where the
+/// output is projected to fewer values, [`Weights::weight_hr`] says how the projection begins, and the fan-in of the recurrent
+/// matrix is the number of those.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scheme {
@@ -50,7 +58,7 @@ pub enum Scheme {
     Keras,
     /// As candle-nn 0.11: weights from U(±√(6 / fan-in)) (Kaiming with the gain of ReLU), biases zero.
     Candle,
-    /// Input weights from `input` · N(0, 1), recurrent weights from `recurrent` · N(0, 1/H), biases zero. `recurrent` is
+    /// Input weights from `input` · N(0, 1), recurrent weights from `recurrent` · N(0, 1 / fan-in), biases zero. `recurrent` is
     /// then about the spectral radius of each block.
     Normal {
         /// The standard deviation of the input weights.
@@ -60,7 +68,7 @@ pub enum Scheme {
     },
 }
 
-/// One gate's recurrent block, `(hidden, hidden)`.
+/// One gate's recurrent block, `(hidden, hidden)`; `(hidden, output)` where the output is projected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Block {
@@ -68,12 +76,12 @@ pub enum Block {
     #[default]
     Scheme,
     /// `gain` times a random orthogonal matrix, uniform over all of them (Saxe, McClelland and Ganguli 2014,
-    /// arXiv:1312.6120v3).
+    /// arXiv:1312.6120v3); with orthonormal columns where it is not square.
     Orthogonal {
         /// The singular values.
         gain: f64,
     },
-    /// `scale` times the identity (Le, Jaitly and Hinton 2015, arXiv:1504.00941v2).
+    /// `scale` times the identity (Le, Jaitly and Hinton 2015, arXiv:1504.00941v2); an error where the block is not square.
     Identity {
         /// The eigenvalue.
         scale: f64,
@@ -90,8 +98,8 @@ pub enum Bias {
     /// The sum of the gate's two biases: b_ih is `sum` and b_hh zero (Gers, Schmidhuber and Cummins 2000; Jozefowicz,
     /// Zaremba and Sutskever 2015).
     Sum(f64),
-    /// b ~ ln U(1, `longest` − 1), and −b for an LSTM's input gate, with b_hh zero for both: time constants spread up to
-    /// the longest lag (Tallec and Ollivier 2018, arXiv:1804.11188v1, eq. 16).
+    /// b ~ ln U(1, `longest` − 1), and −b for an LSTM's input gate if it has one, with b_hh zero for both: time constants spread up
+    /// to the longest lag (Tallec and Ollivier 2018, arXiv:1804.11188v1, eq. 16).
     Chrono {
         /// The longest lag of the task, in steps; above 2.
         longest: usize,

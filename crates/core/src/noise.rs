@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// Gal and Ghahramani (2016, arXiv:1512.05287v5, with masks shared by the gates, as their "tied" weights); Krueger et al. (2017,
 /// arXiv:1606.01305v4), where evaluation takes k_t = rate; Merity, Keskar and Socher (2018, arXiv:1708.02182v1). Values that
-/// dropout keeps are scaled by 1 / (1 − rate). Masks depend on the pass's draw and the place of the layer, never on threads or on
+/// dropout keeps are scaled by 1 / (1 − rate). Masks depend on the pass's draw and the place of the layer (those of weights on their names too), never on threads or on
 /// the engine; without a draw (evaluation) there are none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -57,8 +57,10 @@ impl Noise {
                 bail!("noise {name}: expected a rate in [0, 1), got {rate}")
             }
         }
-        if self.zoneout_c > 0.0 && !fields.contains(&"c") {
-            bail!("noise zoneout_c: this cell's state has no c, only {fields:?}")
+        for (field, rate) in [("h", self.zoneout_h), ("c", self.zoneout_c)] {
+            if rate > 0.0 && !fields.contains(&field) {
+                bail!("noise zoneout_{field}: expected a cell whose state has the field {field}, got {fields:?}")
+            }
         }
         Ok(())
     }
@@ -75,7 +77,8 @@ impl Noise {
     pub(crate) fn params(&self, params: Vec<(String, Tensor)>, pass: &Pass) -> Result<Vec<Tensor>> {
         let dropped = |(name, param): (String, Tensor)| match pass.draw {
             Some(draw) if self.weights > 0.0 && name.starts_with("weight_hh") => {
-                &param * mask(draw, "weight drop", pass.place, self.weights, param.dims(), &param)?
+                let kind = format!("weight drop {name}"); // two matrices of one cell have masks of their own
+                &param * mask(draw, &kind, pass.place, self.weights, param.dims(), &param)?
             }
             _ => Ok(param),
         };

@@ -1,7 +1,9 @@
 //! One step of a GRU.
 
+use crate::Reset;
 use candle::{Result, Tensor};
-use recurrent_core::{gru_output, Cell, Engine, GateWeights, Hidden};
+use candle_nn::ops::sigmoid;
+use recurrent_core::{chunk_gates, gru_output, Cell, Engine, GateWeights, Hidden};
 use recurrent_kernels::Kernel;
 use std::sync::Arc;
 
@@ -9,6 +11,19 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct GruCell {
     pub(crate) weights: GateWeights,
+    pub(crate) reset: Reset,
+}
+
+impl GruCell {
+    /// h' with the reset gate before the matrix product.
+    fn reset_before(&self, x: &Tensor, seen: &Tensor, h: &Tensor) -> Result<Tensor> {
+        let [a_r, a_z, a_n] = chunk_gates(&self.weights.input(x)?)?; // (batch, hidden) each
+        let [b_r, b_z] = chunk_gates(&self.weights.recurrent_of(0, 2, seen)?)?;
+        let r = sigmoid(&(a_r + b_r)?)?;
+        let z = sigmoid(&(a_z + b_z)?)?;
+        let n = (a_n + self.weights.recurrent_of(2, 1, &(r * seen)?)?)?.tanh()?;
+        &n + (z * (h - &n)?)?
+    }
 }
 
 impl Cell for GruCell {
@@ -27,7 +42,7 @@ impl Cell for GruCell {
     }
 
     fn with_params(&self, params: Vec<Tensor>) -> Result<Self> {
-        Ok(Self { weights: self.weights.replaced(&mut params.into_iter())? })
+        Ok(Self { weights: self.weights.replaced(&mut params.into_iter())?, ..self.clone() })
     }
 
     fn step(&self, x: &Tensor, s: &Hidden) -> Result<Hidden> {
@@ -35,7 +50,11 @@ impl Cell for GruCell {
     }
 
     fn step_seeing(&self, x: &Tensor, seen: &Tensor, s: &Hidden) -> Result<Hidden> {
-        Ok(Hidden { h: gru_output(&self.weights.input(x)?, &self.weights.recurrent(seen)?, &s.h)? })
+        let h = match self.reset {
+            Reset::After => gru_output(&self.weights.input(x)?, &self.weights.recurrent(seen)?, &s.h)?,
+            Reset::Before => self.reset_before(x, seen, &s.h)?,
+        };
+        Ok(Hidden { h })
     }
 
     fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {
@@ -43,6 +62,9 @@ impl Cell for GruCell {
     }
 
     fn kernel(&self) -> Option<Arc<dyn Engine>> {
-        Some(Arc::new(Kernel::new(recurrent_kernels::Gru)))
+        match self.reset {
+            Reset::After => Some(Arc::new(Kernel::new(recurrent_kernels::Gru))),
+            Reset::Before => Some(Arc::new(Kernel::new(recurrent_kernels::GruResetBefore))),
+        }
     }
 }

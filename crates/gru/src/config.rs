@@ -11,15 +11,28 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct GruConfig {
+    /// Where the reset gate enters.
+    pub reset: Reset,
     /// Whether there are biases.
     pub bias: bool,
     /// How the weights begin.
     pub init: Init,
 }
 
+/// Where the reset gate enters n.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reset {
+    /// After the matrix product, r ∘ (W_hn h_{t-1} + b_hn): PyTorch, cuDNN, and the paper's first version.
+    #[default]
+    After,
+    /// Before it, W_hn (r ∘ h_{t-1}) + b_hn: the paper's third version.
+    Before,
+}
+
 impl Default for GruConfig {
     fn default() -> Self {
-        Self { bias: true, init: Init::default() }
+        Self { reset: Reset::After, bias: true, init: Init::default() }
     }
 }
 
@@ -38,7 +51,7 @@ impl CellConfig for GruConfig {
 
     fn cell(&self, input: usize, hidden: usize, place: Option<Place>, vb: VarBuilder) -> Result<GruCell> {
         let weights = Weights::new(vb, place, &self.init, GATES, hidden)?;
-        Ok(GruCell { weights: GateWeights::new(&weights, input, self.bias)? })
+        Ok(GruCell { weights: GateWeights::new(&weights, input, self.bias)?, reset: self.reset })
     }
 
     fn param_count(&self, input: usize, hidden: usize) -> usize {

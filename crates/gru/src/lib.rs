@@ -8,7 +8,13 @@
 //! ```
 //!
 //! Cho et al. 2014 in the form of its first version (arXiv:1406.1078v1), with the reset gate after the matrix product; as
-//! `torch.nn.GRU`. The paper's third version resets before the product. The sign of z is PyTorch's: z keeps the old state, so a
+//! `torch.nn.GRU`. With [`Reset::Before`] it is that of the third version (arXiv:1406.1078v3), with the same weights:
+//!
+//! ```text
+//! n = tanh(W_in x_t + b_in + W_hn (r ∘ h_{t-1}) + b_hn)
+//! ```
+//!
+//! The sign of z is PyTorch's: z keeps the old state, so a
 //! bias towards memory is a positive one on z. In the paper's equation 7 it is the same; Chung et al. 2014 (arXiv:1412.3555)
 //! have z and 1 − z exchanged.
 //!
@@ -19,6 +25,9 @@
 //! | `bias_ih_l0`, `bias_hh_l0` | `(3 * hidden)` each | the same |
 //!
 //! `3 · hidden · (input + hidden + 2)` numbers in all.
+//!
+//! On the CPU in f32 and f64 a whole sequence runs in one kernel, forward and backward; elsewhere, and with [`Reset::Before`], the
+//! step is replayed.
 //!
 //! ```
 //! use candle::{DType, Device, Module, Tensor};
@@ -41,7 +50,7 @@ mod cell;
 mod config;
 
 pub use cell::GruCell;
-pub use config::GruConfig;
+pub use config::{GruConfig, Reset};
 
 /// A GRU layer: [`GruCell`] run over time.
 pub type Gru = recurrent_core::Rnn<GruCell>;

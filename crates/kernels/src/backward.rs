@@ -1,226 +1,238 @@
 //! The way back, for one chunk of rows.
 
-use crate::forward::{block_steps, Chunk, Reserve};
-use crate::gemm::{add_product, set_product, Shape};
+use crate::forward::{block_steps, Chunk, History, Stepper};
+use crate::gemm::{add_product, set_product, Left, Out};
+use crate::gradients::{Block, WeightGradients};
 use crate::simd::{widest, Pass};
-use crate::weights::{Sizes, Weights};
+use crate::weights::{Matrices, Sizes};
+use crate::workspace::Buffer;
 use crate::{Float, RowBack, Rule};
-use candle::{Device, Result, Tensor};
-use recurrent_core::{Probe, Wants};
-
-/// The gradients of the weights, from one chunk or from all.
-pub(crate) struct WeightGradients<F> {
-    pub(crate) ih: Vec<F>,
-    pub(crate) hh: Vec<F>,
-    pub(crate) b_ih: Vec<F>,
-    pub(crate) b_hh: Vec<F>,
-    pub(crate) own: Vec<Vec<F>>,
-}
-
-impl<F: Float> WeightGradients<F> {
-    fn zeros(weights: &Weights<F>) -> Self {
-        let Sizes { input, hidden, rows, .. } = weights.sizes;
-        let zeros = |count| vec![F::ZERO; count];
-        Self {
-            ih: zeros(rows * input),
-            hh: zeros(rows * hidden),
-            b_ih: zeros(rows),
-            b_hh: zeros(rows),
-            own: weights.own.iter().map(|own| zeros(own.len())).collect(),
-        }
-    }
-
-    /// Adds those of another chunk.
-    pub(crate) fn add(&mut self, other: &Self) {
-        let fixed = [
-            (&mut self.ih, &other.ih),
-            (&mut self.hh, &other.hh),
-            (&mut self.b_ih, &other.b_ih),
-            (&mut self.b_hh, &other.b_hh),
-        ];
-        for (mine, others) in fixed.into_iter().chain(self.own.iter_mut().zip(&other.own)) {
-            mine.iter_mut().zip(others).for_each(|(mine, other)| *mine += *other);
-        }
-    }
-}
-
-impl<F: Float> WeightGradients<F> {
-    /// As tensors, in the order of the call's weights.
-    pub(crate) fn tensors(self, weights: &Weights<F>) -> Result<Vec<Tensor>> {
-        let Sizes { input, hidden, rows, .. } = weights.sizes;
-        let biases = if weights.bias { vec![self.b_ih, self.b_hh] } else { Vec::new() };
-        let vectors = biases.into_iter().chain(self.own).map(|values| {
-            let len = values.len();
-            Tensor::from_vec(values, len, &Device::Cpu)
-        });
-        let matrices = [(self.ih, input), (self.hh, hidden)];
-        let matrices = matrices
-            .into_iter()
-            .map(|(values, columns)| Tensor::from_vec(values, (rows, columns), &Device::Cpu));
-        matrices.chain(vectors).collect()
-    }
-}
+use recurrent_core::{Probe, Zoneout};
+use std::ops::Range;
 
 /// What goes back through a chunk, and what is wanted of it.
-pub(crate) struct Back<'a, F> {
-    pub(crate) reserve: &'a Reserve<F>,
-    /// dL/dys, `(rows, time, hidden)`, or empty.
+pub(crate) struct Back<'a, F: Float> {
+    pub(crate) matrices: &'a Matrices<F>,
+    /// dL/dys, `(rows, time, output)`, or empty.
     pub(crate) grad_ys: &'a [F],
-    pub(crate) wants: Wants,
+    /// Where the gradients of the weights are added, if they are wanted.
+    pub(crate) grads: Option<&'a mut WeightGradients<F>>,
+    /// Where the gradient of the inputs goes, `(rows, time, input)`, or empty.
+    pub(crate) dxs: &'a mut [F],
     /// One a field of the state, or none.
     pub(crate) probes: &'a mut [Probe],
 }
 
-/// Gradients of the pre-activations of one block of steps.
-struct Block<F> {
-    input: Vec<F>,     // (steps, rows, gates * hidden)
-    recurrent: Vec<F>, // the same where it is apart, and else empty
-    xs: Vec<F>,        // (steps, rows, input)
-    dxs: Vec<F>,       // (steps, rows, input)
+/// Memory of the way back through one segment.
+struct Work<F: Float> {
+    d: Buffer<F>,        // (block, rows, span): gradients of the pre-activations
+    own_dh: Buffer<F>, // (rows, output), of every step of the block where there is a projection: dL/d(the rule's output)
+    own_dc: Buffer<F>, // (rows, hidden)
+    direct_h: Buffer<F>, // (rows, output): what passes the rule by
+    direct_c: Buffer<F>, // (rows, hidden)
+    second: Buffer<F>, // (rows, hidden): dL/d(what goes into the second product)
+    d_seen: Buffer<F>, // (rows, output)
+    dh_before: Buffer<F>,
+    dc_before: Buffer<F>,
+    row: Buffer<F>,
+    own: Vec<Vec<F>>, // gradients of the rule's own weights
 }
 
 impl<F: Float, R: Rule> Chunk<'_, F, R> {
-    /// Runs back, from the gradient of the final state to that of the initial one in `dh`, `dc`; writes the gradient of the inputs
-    /// `(rows, time, input)` unless `dxs` is empty. `None` if the weights' are not wanted.
+    /// Runs back over `steps`, whose history is given, from the gradient of the state after them to that of the state before them.
     pub(crate) fn back(
         &self,
-        back: Back<F>,
-        dh: &mut Vec<F>,
-        dc: &mut Vec<F>,
-        dxs: &mut [F],
-    ) -> Option<WeightGradients<F>> {
-        let Back { reserve, grad_ys, wants, probes } = back;
-        let Sizes { input, hidden, rows, kept: width } = self.weights.sizes;
-        let (count, steps) = (self.rows.len(), self.route.steps());
-        let (state, memory) = (count * hidden, if R::MEMORY { count * hidden } else { 0 });
-        let block = block_steps(count).min(steps);
-        let zeros = |size: usize| vec![F::ZERO; size];
-        let room = block * count;
-        let mut scratch = Block {
-            input: zeros(room * rows),
-            recurrent: zeros(if R::APART { room * rows } else { 0 }),
-            xs: zeros(room * input),
-            dxs: zeros(if dxs.is_empty() { 0 } else { room * input }),
-        };
-        let mut grads = WeightGradients::zeros(self.weights);
-        let mut work = zeros(R::SCRATCH * hidden);
-        let mut residual = zeros(hidden);
-        let (mut dh_before, mut dc_before) = (zeros(state), zeros(memory));
-        for first in (0..steps).step_by(block).rev() {
-            let last = (first + block).min(steps);
+        steps: Range<usize>,
+        history: &History<F>,
+        dh: &mut [F],
+        dc: &mut [F],
+        back: &mut Back<F>,
+    ) {
+        let Sizes { input, hidden, output, span, kept: width, gates } = self.stepper.weights.sizes;
+        let count = self.rows.len();
+        let block = block_steps(count).min(steps.len());
+        let mut work = self.stepper.back_work(count, block);
+        let mut xs = Buffer::any(block * count * input);
+        let mut masked = Buffer::any(if self.stepper.mask.is_empty() { 0 } else { block * count * output });
+        let mut room = Buffer::any(block * count * input.max(hidden).max(output));
+        let start = steps.start;
+        for first in steps.clone().step_by(block).rev() {
+            let last = (first + block).min(steps.end);
             for t in (first..last).rev() {
-                self.add_outputs(grad_ys, t, dh);
-                if probes.is_empty() {
-                    flush(dh);
-                    flush(dc);
-                }
-                self.probe(probes, t + 1, dh, dc);
-                let at = (t - first) * count * rows..(t - first + 1) * count * rows;
-                let d_input = &mut scratch.input[at.clone()];
-                let d_recurrent = if R::APART { &mut scratch.recurrent[at] } else { &mut [][..] };
-                widest(StepBack {
-                    chunk: self,
-                    t,
-                    kept: &reserve.kept[t * count * width..][..count * width],
-                    h_before: &reserve.h[t * state..][..state],
-                    c_before: &reserve.c[t * memory..][..memory],
-                    h: match self.over_time {
-                        None => &reserve.h[(t + 1) * state..][..state],
-                        Some(_) => &reserve.inner[t * state..][..state],
-                    },
-                    residual: &mut residual,
-                    c: &reserve.c[(t + 1) * memory..][..memory],
-                    dh: &*dh,
-                    dc: &*dc,
-                    d_input,
-                    d_recurrent,
-                    dh_before: &mut dh_before,
-                    dc_before: &mut dc_before,
-                    d_own: &mut grads.own,
-                    scratch: &mut work,
-                });
-                if probes.is_empty() {
-                    flush(d_input);
-                    flush(d_recurrent);
-                }
-                let through = if R::APART { &*d_recurrent } else { &*d_input };
-                let hh = (&self.weights.hh[..], Shape::rows(rows, hidden));
-                add_product(
-                    (&mut dh_before, Shape::rows(count, hidden)),
-                    (through, Shape::rows(count, rows)),
-                    hh,
-                );
-                std::mem::swap(dh, &mut dh_before);
-                std::mem::swap(dc, &mut dc_before);
+                self.add_outputs(back.grad_ys, t, dh);
+                self.probe(back.probes, t + 1, dh, dc);
+                let at = t - start;
+                let slot = |values: &'_ [F], size: usize| -> Range<usize> {
+                    if values.is_empty() {
+                        0..0
+                    } else {
+                        at * size..(at + 1) * size
+                    }
+                };
+                let seen = &mut masked[..];
+                let h_before = &history.h[at * count * output..][..count * output];
+                let seen = if seen.is_empty() {
+                    h_before
+                } else {
+                    let seen = &mut seen[(t - first) * count * output..][..count * output];
+                    let pairs = h_before.iter().zip(self.stepper.mask);
+                    seen.iter_mut().zip(pairs).for_each(|(seen, (h, mask))| *seen = *h * *mask);
+                    &*seen
+                };
+                let step = Step {
+                    kept: &history.kept[at * count * width..][..count * width],
+                    inner: &history.inner[slot(&history.inner, count * hidden)],
+                    own_h: &history.own_h[slot(&history.own_h, count * output)],
+                    own_c: &history.own_c[slot(&history.own_c, count * hidden)],
+                    h: &history.h[(at + 1) * count * output..][..count * output],
+                    c: history
+                        .c
+                        .get((at + 1) * count * hidden..(at + 2) * count * hidden)
+                        .unwrap_or_default(),
+                    c_before: history
+                        .c
+                        .get(at * count * hidden..(at + 1) * count * hidden)
+                        .unwrap_or_default(),
+                    h_before,
+                    seen,
+                };
+                self.step_back(t, t - first, &step, dh, dc, &mut work, back);
             }
-            let h_before = &reserve.h[first * state..last * state];
-            self.finish_block(first..last, &mut scratch, h_before, wants.params.then_some(&mut grads), dxs);
+            let rows = (last - first) * count;
+            if let Some(grads) = &mut back.grads {
+                self.gather(first..last, &mut xs[..rows * input]);
+                let part = |values: &Range<usize>| values.clone();
+                let of =
+                    |width: usize| part(&((first - start) * count * width..(last - start) * count * width));
+                grads.add_block::<R>(
+                    self.stepper.weights,
+                    &Block {
+                        rows,
+                        d: &work.d[..rows * span],
+                        xs: &xs[..rows * input],
+                        seen: if masked.is_empty() {
+                            &history.h[of(output)]
+                        } else {
+                            &masked[..rows * output]
+                        },
+                        inner: history.inner.get(of(hidden)).unwrap_or_default(),
+                        own_dh: work.own_dh.get(..rows * output).unwrap_or_default(),
+                    },
+                    &mut room,
+                );
+            }
+            if !back.dxs.is_empty() {
+                let out = &mut xs[..rows * input];
+                let d = Left::Rows { values: &work.d, rows, stride: span };
+                set_product(Out { values: &mut *out, stride: input }, d, &back.matrices.ih);
+                self.scatter(out, first..last, back.dxs);
+            }
         }
-        self.probe(probes, 0, dh, dc);
-        wants.params.then_some(grads)
+        if let Some(grads) = &mut back.grads {
+            for (sum, own) in grads.own.iter_mut().zip(&work.own) {
+                sum.iter_mut().zip(own).for_each(|(sum, own)| *sum += *own);
+            }
+        }
+        debug_assert!(gates <= span);
+        if start == 0 {
+            self.probe(back.probes, 0, dh, dc);
+        }
     }
 
-    /// The products over a block of steps.
-    fn finish_block(
+    /// Step `t`, the block's step `at`.
+    #[allow(clippy::too_many_arguments)]
+    fn step_back(
         &self,
-        steps: std::ops::Range<usize>,
-        scratch: &mut Block<F>,
-        h_before: &[F],
-        grads: Option<&mut WeightGradients<F>>,
-        dxs: &mut [F],
+        t: usize,
+        at: usize,
+        step: &Step<F>,
+        dh: &mut [F],
+        dc: &mut [F],
+        work: &mut Work<F>,
+        back: &Back<F>,
     ) {
-        let Sizes { input, hidden, rows, .. } = self.weights.sizes;
-        let all = steps.len() * self.rows.len();
-        let d_input = &scratch.input[..all * rows];
-        let shape = Shape::rows(all, rows);
-        if let Some(grads) = grads {
-            let d_recurrent = if R::APART { &scratch.recurrent[..all * rows] } else { d_input };
-            let xs = &mut scratch.xs[..all * input];
-            self.gather(self.xs, input, steps.clone(), xs);
-            add_product(
-                (&mut grads.ih, Shape::rows(rows, input)),
-                (d_input, shape.t()),
-                (xs, Shape::rows(all, input)),
-            );
-            let hh = (&mut grads.hh[..], Shape::rows(rows, hidden));
-            add_product(hh, (d_recurrent, shape.t()), (h_before, Shape::rows(all, hidden)));
-            if self.weights.bias {
-                add_rows(&mut grads.b_ih, d_input);
-                add_rows(&mut grads.b_hh, d_recurrent);
+        let Sizes { hidden, output, span, gates, .. } = self.stepper.weights.sizes;
+        let (count, watched) = (self.rows.len(), !back.probes.is_empty());
+        let projected = self.stepper.weights.projected();
+        let d = &mut work.d[at * count * span..][..count * span];
+        let own_dh = match (projected, work.own_dh.is_empty()) {
+            (true, _) => &mut work.own_dh[at * count * output..][..count * output],
+            (false, false) => &mut work.own_dh[..count * output],
+            (false, true) => &mut [],
+        };
+        let mut rows = Rows {
+            chunk: self,
+            t,
+            watched,
+            step,
+            d,
+            own_dh,
+            own_dc: &mut work.own_dc,
+            direct_h: &mut work.direct_h,
+            direct_c: &mut work.direct_c,
+            second: &mut work.second,
+            d_seen: &mut work.d_seen,
+            dh_before: &mut work.dh_before,
+            dc_before: &mut work.dc_before,
+            own: &mut work.own,
+            row: &mut work.row,
+        };
+        match &back.matrices.second {
+            None => widest(Stages { stages: [true, false, true], rows: &mut rows, dh, dc }),
+            Some(second) => {
+                widest(Stages { stages: [true, R::TWO_STAGES, false], rows: &mut rows, dh, dc });
+                let left = if R::TWO_STAGES {
+                    Left::Rows { values: &rows.d[gates - hidden..], rows: count, stride: span }
+                } else {
+                    Left::Rows { values: &*rows.own_dh, rows: count, stride: output }
+                };
+                set_product(Out { values: &mut *rows.second, stride: hidden }, left, second);
+                widest(Stages { stages: [false, false, true], rows: &mut rows, dh, dc });
             }
         }
-        if !dxs.is_empty() {
-            let out = &mut scratch.dxs[..all * input];
-            let ih = (&self.weights.ih[..], Shape::rows(rows, input));
-            set_product((out, Shape::rows(all, input)), (d_input, shape), ih);
-            self.scatter(&scratch.dxs, input, steps, dxs);
+        let recurrent = &work.d[at * count * span..][..count * span];
+        let recurrent =
+            Left::Rows { values: &recurrent[R::RECURRENT_AT * hidden..], rows: count, stride: span };
+        let apart = !work.d_seen.is_empty();
+        let out = if apart { &mut work.d_seen } else { &mut work.dh_before };
+        add_product(Out { values: out, stride: output }, recurrent, &back.matrices.hh);
+        if apart {
+            let pairs = work.dh_before.iter_mut().zip(&*work.d_seen);
+            if self.stepper.mask.is_empty() {
+                pairs.for_each(|(dh, d_seen)| *dh += *d_seen);
+            } else {
+                pairs.zip(self.stepper.mask).for_each(|((dh, d_seen), mask)| *dh += *d_seen * *mask);
+            }
         }
+        dh.copy_from_slice(&work.dh_before);
+        dc.copy_from_slice(&work.dc_before);
     }
 
     /// Adds dL/dys of step `t` to dL/dh.
     fn add_outputs(&self, grad_ys: &[F], t: usize, dh: &mut [F]) {
-        let hidden = self.weights.sizes.hidden;
+        let output = self.stepper.weights.sizes.output;
         if grad_ys.is_empty() {
             return;
         }
-        for (row, dh) in dh.chunks_exact_mut(hidden).enumerate() {
-            if let Some(place) = self.place(row, t, hidden) {
+        for (row, dh) in dh.chunks_exact_mut(output).enumerate() {
+            if let Some(place) = self.place(row, t, output) {
                 dh.iter_mut().zip(&grad_ys[place]).for_each(|(dh, dy)| *dh += *dy);
             }
         }
     }
 
     fn probe(&self, probes: &mut [Probe], step: usize, dh: &[F], dc: &[F]) {
-        let hidden = self.weights.sizes.hidden;
-        for (probe, gradient) in probes.iter_mut().zip([dh, dc]) {
-            for (row, gradient) in gradient.chunks_exact(hidden).enumerate() {
+        let Sizes { hidden, output, .. } = self.stepper.weights.sizes;
+        for (probe, (gradient, size)) in probes.iter_mut().zip([(dh, output), (dc, hidden)]) {
+            for (row, gradient) in gradient.chunks_exact(size).enumerate() {
                 probe.put(self.rows.start + row, step, gradient);
             }
         }
     }
 
     /// The inverse of [`Chunk::gather`]; the padding is left alone.
-    fn scatter(&self, steps_first: &[F], width: usize, steps: std::ops::Range<usize>, out: &mut [F]) {
+    fn scatter(&self, steps_first: &[F], steps: Range<usize>, out: &mut [F]) {
+        let width = self.stepper.weights.sizes.input;
         let mut values = steps_first.chunks_exact(width);
         for t in steps {
             for row in 0..self.rows.len() {
@@ -233,86 +245,214 @@ impl<F: Float, R: Rule> Chunk<'_, F, R> {
     }
 }
 
+impl<F: Float, R: Rule> Stepper<'_, F, R> {
+    fn back_work(&self, rows: usize, block: usize) -> Work<F> {
+        let Sizes { hidden, output, span, .. } = self.weights.sizes;
+        let projected = self.weights.projected();
+        let [apart_h, apart_c] = self.apart();
+        let room = |needed: bool, width: usize| Buffer::any(if needed { rows * width } else { 0 });
+        Work {
+            d: Buffer::any(block * rows * span),
+            own_dh: room(projected || apart_h, output * if projected { block } else { 1 }),
+            own_dc: room(apart_c, hidden),
+            direct_h: room(apart_h, output),
+            direct_c: room(apart_c, hidden),
+            second: room(projected || R::TWO_STAGES, hidden),
+            d_seen: room(R::TWO_STAGES || !self.mask.is_empty(), output),
+            dh_before: room(true, output),
+            dc_before: room(R::MEMORY, hidden),
+            row: Buffer::any(R::SCRATCH * hidden + hidden.max(output)),
+            own: self.weights.own.iter().map(|own| vec![F::ZERO; own.len()]).collect(),
+        }
+    }
+}
+
 /// Sets subnormal numbers to zero. A gradient that vanishes passes through them, and arithmetic on them is far slower; so
 /// they live on only where somebody records, and wants to know.
+#[inline(always)]
 fn flush<F: Float>(values: &mut [F]) {
     for value in values {
         *value = if value.magnitude() < F::SMALLEST { F::ZERO } else { *value };
     }
 }
 
-/// Adds every row of `rows` to `sum`.
-fn add_rows<F: Float>(sum: &mut [F], rows: &[F]) {
-    for row in rows.chunks_exact(sum.len()) {
-        sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += *value);
+/// One step of the history.
+struct Step<'a, F> {
+    kept: &'a [F],
+    inner: &'a [F],
+    own_h: &'a [F],
+    own_c: &'a [F],
+    h_before: &'a [F],
+    c_before: &'a [F],
+    seen: &'a [F],
+    h: &'a [F],
+    c: &'a [F],
+}
+
+/// All rows of one step; buffers as in [`Work`].
+struct Rows<'a, 'b, F: Float, R> {
+    chunk: &'a Chunk<'b, F, R>,
+    t: usize,
+    watched: bool,
+    step: &'a Step<'a, F>,
+    d: &'a mut [F],
+    own_dh: &'a mut [F],
+    own_dc: &'a mut [F],
+    direct_h: &'a mut [F],
+    direct_c: &'a mut [F],
+    second: &'a mut [F],
+    d_seen: &'a mut [F],
+    dh_before: &'a mut [F],
+    dc_before: &'a mut [F],
+    own: &'a mut [Vec<F>],
+    row: &'a mut [F],
+}
+
+/// Some of: what is around the rule, its second stage, its first.
+struct Stages<'s, 'a, 'b, F: Float, R> {
+    stages: [bool; 3],
+    rows: &'s mut Rows<'a, 'b, F, R>,
+    dh: &'s mut [F],
+    dc: &'s mut [F],
+}
+
+impl<F: Float, R: Rule> Pass for Stages<'_, '_, '_, F, R> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { stages: [around, finish, first], rows: r, dh: all_dh, dc: all_dc } = self;
+        let (stepper, step) = (&r.chunk.stepper, r.step);
+        let Sizes { hidden, output, kept: width, span, .. } = stepper.weights.sizes;
+        let memory = if R::MEMORY { hidden } else { 0 };
+        let [apart_h, apart_c] = stepper.apart();
+        let projected = stepper.weights.projected();
+        let second = projected || R::TWO_STAGES;
+        let (scratch, zone) = r.row.split_at_mut(R::SCRATCH * hidden);
+        for row in 0..r.chunk.rows.len() {
+            let of = |size: usize| row * size..(row + 1) * size;
+            let (dh, dc) = (&mut all_dh[of(output)], &mut all_dc[of(memory)]);
+            let d = &mut r.d[of(span)];
+            let dh_before = &mut r.dh_before[of(output)];
+            let dc_before = &mut r.dc_before[of(memory)];
+            let d_seen = if r.d_seen.is_empty() { &mut [][..] } else { &mut r.d_seen[of(output)] };
+            if around {
+                d_seen.fill(F::ZERO);
+            }
+            let example = r.chunk.rows.start + row;
+            if r.t >= r.chunk.route.len(example) {
+                if around {
+                    d.fill(F::ZERO);
+                    dh_before.copy_from_slice(dh);
+                    dc_before.copy_from_slice(dc);
+                    if !r.own_dh.is_empty() {
+                        r.own_dh[of(output)].fill(F::ZERO);
+                    }
+                }
+                continue;
+            }
+            if around {
+                if !r.watched {
+                    flush(dh);
+                    flush(dc);
+                }
+                if apart_h {
+                    let (own, direct) = (&mut r.own_dh[of(output)], &mut r.direct_h[of(output)]);
+                    zone_out_back(stepper.zoneout[0], (r.t, example), zone, dh, own, direct);
+                    if let Some(alpha) = stepper.over_time {
+                        for (own, direct) in own.iter_mut().zip(direct) {
+                            *direct += *own;
+                            *own = alpha * *own;
+                        }
+                    }
+                } else if projected {
+                    r.own_dh[of(output)].copy_from_slice(dh);
+                }
+                if apart_c {
+                    let (own, direct) = (&mut r.own_dc[of(hidden)], &mut r.direct_c[of(hidden)]);
+                    zone_out_back(stepper.zoneout[1], (r.t, example), zone, dc, own, direct);
+                }
+            }
+            let own_dh = if apart_h || projected { &r.own_dh[of(output)] } else { &*dh };
+            let own_dc = if apart_c { &r.own_dc[of(hidden)] } else { &*dc };
+            let (kept, seen) = (&step.kept[of(width)], &step.seen[of(output)]);
+            let (h_before, c_before) = (&step.h_before[of(output)], &step.c_before[of(memory)]);
+            let h = match (projected, apart_h) {
+                (true, _) => &step.inner[of(hidden)],
+                (false, true) => &step.own_h[of(output)],
+                (false, false) => &step.h[of(output)],
+            };
+            let c = if apart_c { &step.own_c[of(hidden)] } else { &step.c[of(memory)] };
+            let own = &stepper.weights.own[..];
+            if finish {
+                stepper.rule.finish_back(RowBack {
+                    kept,
+                    seen,
+                    h_before,
+                    c_before,
+                    h,
+                    c,
+                    dh: own_dh,
+                    dc: own_dc,
+                    d: &mut *d,
+                    dh_before: &mut *dh_before,
+                    d_seen: &mut *d_seen,
+                    dc_before: &mut *dc_before,
+                    own,
+                    d_own: &mut *r.own,
+                    scratch: &mut *scratch,
+                });
+            }
+            if !first {
+                continue;
+            }
+            stepper.rule.back(RowBack {
+                kept,
+                seen,
+                h_before,
+                c_before,
+                h,
+                c,
+                dh: if second { &r.second[of(hidden)] } else { own_dh },
+                dc: own_dc,
+                d: &mut *d,
+                dh_before: &mut *dh_before,
+                d_seen,
+                dc_before: &mut *dc_before,
+                own,
+                d_own: &mut *r.own,
+                scratch: &mut *scratch,
+            });
+            if apart_h {
+                let direct = &r.direct_h[of(output)];
+                dh_before.iter_mut().zip(direct).for_each(|(before, direct)| *before += *direct);
+            }
+            if apart_c {
+                let direct = &r.direct_c[of(hidden)];
+                dc_before.iter_mut().zip(direct).for_each(|(before, direct)| *before += *direct);
+            }
+            if !r.watched {
+                flush(d);
+            }
+        }
     }
 }
 
-/// One step of all rows, on the way back.
-struct StepBack<'a, 'b, F, R> {
-    chunk: &'a Chunk<'b, F, R>,
-    t: usize,
-    kept: &'a [F],
-    h_before: &'a [F],
-    c_before: &'a [F],
-    h: &'a [F],
-    residual: &'a mut [F],
-    c: &'a [F],
-    dh: &'a [F],
-    dc: &'a [F],
-    d_input: &'a mut [F],
-    d_recurrent: &'a mut [F],
-    dh_before: &'a mut [F],
-    dc_before: &'a mut [F],
-    d_own: &'a mut [Vec<F>],
-    scratch: &'a mut [F],
-}
-
-impl<F: Float, R: Rule> Pass for StepBack<'_, '_, F, R> {
-    #[inline(always)]
-    fn run(self) {
-        let Sizes { hidden, rows, kept: width, .. } = self.chunk.weights.sizes;
-        let (memory, apart) = (if R::MEMORY { hidden } else { 0 }, if R::APART { rows } else { 0 });
-        for row in 0..self.chunk.rows.len() {
-            let (dh, dc) = (&self.dh[row * hidden..][..hidden], &self.dc[row * memory..][..memory]);
-            let d_input = &mut self.d_input[row * rows..][..rows];
-            let d_recurrent = &mut self.d_recurrent[row * apart..][..apart];
-            let dh_before = &mut self.dh_before[row * hidden..][..hidden];
-            let dc_before = &mut self.dc_before[row * memory..][..memory];
-            if self.t >= self.chunk.route.len(self.chunk.rows.start + row) {
-                d_input.fill(F::ZERO);
-                d_recurrent.fill(F::ZERO);
-                dh_before.copy_from_slice(dh);
-                dc_before.copy_from_slice(dc);
-                continue;
-            }
-            let total = dh;
-            let dh = match self.chunk.over_time {
-                None => dh,
-                Some(alpha) => {
-                    self.residual.iter_mut().zip(dh).for_each(|(inner, dh)| *inner = alpha * *dh);
-                    &*self.residual
-                }
-            };
-            self.chunk.rule.back(RowBack {
-                kept: &self.kept[row * width..][..width],
-                h_before: &self.h_before[row * hidden..][..hidden],
-                c_before: &self.c_before[row * memory..][..memory],
-                h: &self.h[row * hidden..][..hidden],
-                c: &self.c[row * memory..][..memory],
-                dh,
-                dc,
-                d_input,
-                d_recurrent,
-                dh_before: &mut *dh_before,
-                dc_before,
-                own: &self.chunk.weights.own,
-                d_own: &mut *self.d_own,
-                scratch: &mut *self.scratch,
-            });
-            if self.chunk.over_time.is_some() {
-                dh_before.iter_mut().zip(total).for_each(|(before, dh)| *before += *dh);
-            }
-        }
+/// Parts dL/d(new) into what goes to the rule's own value, (1 − k) of it, and what goes to the value before, k of it.
+#[inline(always)]
+fn zone_out_back<F: Float>(
+    zoneout: Option<Zoneout>,
+    (t, example): (usize, usize),
+    k: &mut [F],
+    gradient: &[F],
+    own: &mut [F],
+    direct: &mut [F],
+) {
+    let k = &mut k[..gradient.len()];
+    match zoneout {
+        Some(zoneout) => zoneout.fill(t, example, k, F::from_f64),
+        None => k.fill(F::ZERO),
+    }
+    for (((own, direct), gradient), k) in own.iter_mut().zip(direct).zip(gradient).zip(k) {
+        *own = (F::ONE - *k) * *gradient;
+        *direct = *k * *gradient;
     }
 }

@@ -1,5 +1,7 @@
 //! The two element types, with exp and tanh that vectorise.
 
+use crate::simd::Lanes;
+use crate::workspace::Waiting;
 use candle::WithDType;
 use recurrent_core::Element;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
@@ -12,6 +14,7 @@ use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 pub trait Float:
     WithDType
     + Element
+    + Lanes
     + Default
     + PartialOrd
     + Add<Output = Self>
@@ -29,6 +32,9 @@ pub trait Float:
     const ONE: Self;
     /// The smallest positive normal number.
     const SMALLEST: Self;
+
+    /// The buffers that wait to be used again.
+    fn waiting() -> &'static Waiting<Self>;
 
     /// √x.
     fn root(self) -> Self;
@@ -74,6 +80,11 @@ macro_rules! float {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
             const SMALLEST: Self = <$float>::MIN_POSITIVE;
+
+            fn waiting() -> &'static Waiting<Self> {
+                static WAITING: Waiting<$float> = Waiting::none();
+                &WAITING
+            }
 
             #[inline(always)]
             fn root(self) -> Self {
@@ -123,13 +134,13 @@ macro_rules! float {
 }
 
 mod single {
-    use super::Float;
+    use super::{Float, Waiting};
     float!(f32, mantissa 23, bias 127, lowest -87.0, ln2 0.693_359_4 -2.121_944_4e-4,
         factorials [5040.0, 720.0, 120.0, 24.0, 6.0, 2.0, 1.0]);
 }
 
 mod double {
-    use super::Float;
+    use super::{Float, Waiting};
     float!(f64, mantissa 52, bias 1023, lowest -708.0, ln2 0.693_147_180_369_123_8 1.908_214_929_270_587_7e-10,
         factorials [6_227_020_800.0, 479_001_600.0, 39_916_800.0, 3_628_800.0, 362_880.0, 40_320.0, 5040.0, 720.0, 120.0,
             24.0, 6.0, 2.0, 1.0]);

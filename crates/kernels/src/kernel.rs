@@ -1,32 +1,37 @@
 //! A rule as an engine: chunks of rows, over threads.
 
-use crate::backward::{Back, WeightGradients};
-use crate::forward::{Chunk, Reserve as ChunkReserve};
-use crate::weights::{values, with_values, Weights};
+use crate::backward::Back;
+use crate::forward::{Chunk, History, Stepper};
+use crate::gradients::WeightGradients;
+use crate::weights::{values, with_values, Sizes, Weights};
 use crate::{Float, Rule};
 use candle::{bail, DType, Device, Result, Shape, Tensor};
 use rayon::prelude::*;
 use recurrent_core::{Call, Engine, Forward, Gradients, Probe, Reserve, Upstream, Value, Wants};
+use std::ops::Range;
 use std::sync::Arc;
-
-/// Examples that run together. Chunks do not depend on the number of threads, so neither do the bits of the result.
-const CHUNK: usize = 32;
 
 /// A [`Rule`] run over whole sequences on the CPU, in f32 and f64.
 ///
-/// Its weights are `weight_ih`, `weight_hh` and then the rule's own vectors, or, if it has none and there are biases, `bias_ih`
-/// and `bias_hh`, in this order. Chunks of 32 examples run
-/// in parallel in the current rayon pool.
+/// Its weights are `weight_ih`, `weight_hh`, then `bias_ih` and `bias_hh` or none, `weight_hr` if the output is [projected](Kernel::projected), and the
+/// rule's own vectors, in this order. Chunks of examples run in parallel in the current rayon pool.
 #[derive(Clone, Debug)]
 pub struct Kernel<R> {
     rule: R,
     over_time: Option<f64>,
+    projected: bool,
 }
 
 impl<R: Rule> Kernel<R> {
     /// The rule, run over sequences.
     pub fn new(rule: R) -> Self {
-        Self { rule, over_time: None }
+        Self { rule, over_time: None, projected: false }
+    }
+
+    /// The same with a projection behind the rule: h_t = W_hr (what the rule gives), with `weight_hr` `(output, hidden)`.
+    #[must_use]
+    pub fn projected(self) -> Self {
+        Self { projected: true, ..self }
     }
 }
 
@@ -67,32 +72,60 @@ impl<R: Rule> Engine for Kernel<R> {
 }
 
 /// What is kept between the ways.
-struct Kept<F> {
+struct Kept<F: Float> {
     weights: Weights<F>,
-    chunks: Vec<ChunkReserve<F>>,
+    mask: Vec<F>,
+    chunks: Vec<Vec<Segment<F>>>,
+}
+
+/// Steps of a chunk, and what is kept of them.
+struct Segment<F: Float> {
+    steps: Range<usize>,
+    kept: Trail<F>,
+}
+
+/// What is kept of a segment.
+enum Trail<F: Float> {
+    /// All that the way back needs.
+    History(History<F>),
+    /// The state at its start, from which the rest is computed again.
+    Start(Vec<F>, Vec<F>),
 }
 
 impl<R: Rule> Kernel<R> {
     fn forth<F: Float>(&self, call: &Call, outputs: bool, reserve: bool) -> Result<Forward> {
-        let weights = Weights::<F>::of::<R>(call)?;
-        let (batch, time, hidden) = (call.route.batch(), call.route.time(), weights.sizes.hidden);
+        let weights = Weights::<F>::of::<R>(&call.params, self.projected)?;
+        let (batch, time, steps) = (call.route.batch(), call.route.time(), call.route.steps());
+        let Sizes { hidden, output, .. } = weights.sizes;
+        let mask = call.noise.seen.as_ref().map(values::<F>).transpose()?.unwrap_or_default();
         let (mut h, mut c) = state::<F, R>(&call.carry)?;
-        let mut ys = vec![F::ZERO; if outputs { batch * time * hidden } else { 0 }];
+        let mut ys = vec![F::ZERO; if outputs { batch * time * output } else { 0 }];
+        let segment = call.segment.unwrap_or(steps).min(steps);
         let chunks: Vec<_> = with_values::<F, _>(&call.xs, |xs| {
-            let mut parts = Parts::new(&mut h, &mut c, &mut ys, hidden, time * hidden);
-            let work = self.chunks(call, &weights, xs).map(|chunk| (parts.next(chunk.rows.len()), chunk));
-            let work: Vec<_> = work.collect();
-            work.into_par_iter().map(|((h, c, ys), chunk)| chunk.forth(h, c, ys, reserve)).collect()
+            let mut parts = Parts::new([(&mut h, output), (&mut c, hidden), (&mut ys, time * output)]);
+            let work = self.chunks(call, &weights, &mask, xs);
+            let work: Vec<_> = work.map(|chunk| (parts.next(chunk.rows.len()), chunk)).collect();
+            let run = |([h, c, ys], chunk): (Part<F>, Chunk<F, R>)| {
+                if !reserve {
+                    chunk.forth(0..steps, h, c, ys, false);
+                    return Vec::new();
+                }
+                let segments = (0..steps).step_by(segment).map(|first| {
+                    let steps = first..(first + segment).min(steps);
+                    let start = call.segment.is_some().then(|| Trail::Start(h.to_vec(), c.to_vec()));
+                    let history = chunk.forth(steps.clone(), h, c, ys, start.is_none());
+                    let kept = start.or(history.map(Trail::History)).expect("one of them was asked for");
+                    Segment { steps, kept }
+                });
+                segments.collect()
+            };
+            work.into_par_iter().map(run).collect()
         })?;
-        let shape = Shape::from((batch, time, hidden));
+        let shape = Shape::from((batch, time, output));
         Ok(Forward {
             outputs: outputs.then(|| Value::Host(F::to_cpu_storage_owned(ys), shape)),
-            carry: tensors::<F, R>(h, c, batch, hidden)?,
-            reserve: reserve.then(|| -> Reserve {
-                let chunks =
-                    chunks.into_iter().map(|chunk| chunk.expect("the reserve was asked for")).collect();
-                Box::new(Kept { weights, chunks })
-            }),
+            carry: tensors::<F, R>(h, c, batch, [output, hidden])?,
+            reserve: reserve.then(|| -> Reserve { Box::new(Kept { weights, mask, chunks }) }),
         })
     }
 
@@ -104,37 +137,46 @@ impl<R: Rule> Kernel<R> {
         wants: Wants,
         probes: &mut [Probe],
     ) -> Result<Gradients> {
-        let Some(Kept { weights, chunks }) = reserve.downcast_ref::<Kept<F>>() else {
+        let Some(Kept { weights, mask, chunks }) = reserve.downcast_ref::<Kept<F>>() else {
             bail!("{}: the reserve is that of another engine", R::NAME)
         };
         let (batch, time) = (call.route.batch(), call.route.time());
-        let (input, hidden) = (weights.sizes.input, weights.sizes.hidden);
+        let Sizes { input, hidden, output, .. } = weights.sizes;
         let (mut dh, mut dc) = state::<F, R>(&upstream.carry)?;
-        let grad_ys = upstream.outputs.as_ref().map(values::<F>).transpose()?.unwrap_or_default();
         let mut dxs = vec![F::ZERO; if wants.xs { batch * time * input } else { 0 }];
-        let empty = probes.to_vec();
-        let done: Vec<_> = with_values::<F, _>(&call.xs, |xs| {
-            let mut parts = Parts::new(&mut dh, &mut dc, &mut dxs, hidden, time * input);
-            let work = self.chunks(call, weights, xs).map(|chunk| (parts.next(chunk.rows.len()), chunk));
+        let (matrices, empty) = (weights.back(), probes.to_vec());
+        let mut go = |xs: &[F], grad_ys: &[F]| -> Vec<_> {
+            let mut parts = Parts::new([(&mut dh, output), (&mut dc, hidden), (&mut dxs, time * input)]);
+            let work = self.chunks(call, weights, mask, xs).zip(chunks);
             let work: Vec<_> =
-                work.zip(chunks).map(|((part, chunk), reserve)| (part, chunk, reserve)).collect();
-            let run = |((dh, dc, dxs), chunk, reserve): (Part<F>, Chunk<F, R>, &ChunkReserve<F>)| {
+                work.map(|(chunk, segments)| (parts.next(chunk.rows.len()), chunk, segments)).collect();
+            let run = |([dh, dc, dxs], chunk, segments): (Part<F>, Chunk<F, R>, &Vec<Segment<F>>)| {
                 let mut probes = empty.clone();
-                let width = time * hidden;
-                let grad_ys = if grad_ys.is_empty() {
-                    &[]
-                } else {
-                    &grad_ys[chunk.rows.start * width..chunk.rows.end * width]
-                };
-                let back = Back { reserve, grad_ys, wants, probes: &mut probes };
-                let (mut own_h, mut own_c) = (dh.to_vec(), dc.to_vec());
-                let grads = chunk.back(back, &mut own_h, &mut own_c, dxs);
-                dh.copy_from_slice(&own_h);
-                dc.copy_from_slice(&own_c);
+                let mut grads = wants.params.then(|| WeightGradients::zeros(weights));
+                let width = time * output;
+                let grad_ys =
+                    grad_ys.get(chunk.rows.start * width..chunk.rows.end * width).unwrap_or_default();
+                let (matrices, grads_of) = (&matrices, grads.as_mut());
+                let mut back = Back { matrices, grad_ys, grads: grads_of, dxs, probes: &mut probes };
+                for Segment { steps, kept } in segments.iter().rev() {
+                    match kept {
+                        Trail::History(history) => chunk.back(steps.clone(), history, dh, dc, &mut back),
+                        Trail::Start(h, c) => {
+                            let (mut h, mut c) = (h.clone(), c.clone());
+                            let again = chunk.forth(steps.clone(), &mut h, &mut c, &mut [], true);
+                            let history = again.expect("it was asked for");
+                            chunk.back(steps.clone(), &history, dh, dc, &mut back);
+                        }
+                    }
+                }
                 (grads, probes)
             };
             work.into_par_iter().map(run).collect()
-        })?;
+        };
+        let done = with_values::<F, _>(&call.xs, |xs| match &upstream.outputs {
+            Some(grad_ys) => with_values::<F, _>(grad_ys, |grad_ys| go(xs, grad_ys)),
+            None => Ok(go(xs, &[])),
+        })??;
         let mut total: Option<WeightGradients<F>> = None;
         for (grads, chunk_probes) in done {
             probes.iter_mut().zip(&chunk_probes).for_each(|(probe, chunk)| probe.merge(chunk));
@@ -145,8 +187,8 @@ impl<R: Rule> Kernel<R> {
         }
         Ok(Gradients {
             xs: wants.xs.then(|| Tensor::from_vec(dxs, (batch, time, input), &Device::Cpu)).transpose()?,
-            params: total.map_or(Ok(Vec::new()), |total| total.tensors(weights))?,
-            carry: tensors::<F, R>(dh, dc, batch, hidden)?,
+            params: total.map_or(Ok(Vec::new()), |total| total.tensors::<R>(weights))?,
+            carry: tensors::<F, R>(dh, dc, batch, [output, hidden])?,
         })
     }
 
@@ -154,56 +196,51 @@ impl<R: Rule> Kernel<R> {
         &'a self,
         call: &'a Call,
         weights: &'a Weights<F>,
+        mask: &'a [F],
         xs: &'a [F],
     ) -> impl Iterator<Item = Chunk<'a, F, R>> {
         let (batch, width) = (call.route.batch(), call.route.time() * weights.sizes.input);
-        (0..batch).step_by(CHUNK).map(move |start| {
-            let rows = start..(start + CHUNK).min(batch);
-            let xs = &xs[rows.start * width..rows.end * width];
-            Chunk {
+        let size = chunk_rows(batch);
+        (0..batch).step_by(size).map(move |start| {
+            let rows = start..(start + size).min(batch);
+            let of = |width: usize| rows.start * width..rows.end * width;
+            let stepper = Stepper {
                 rule: &self.rule,
-                over_time: self.over_time.map(F::from_f64),
                 weights,
-                route: &call.route,
-                rows,
-                xs,
-            }
+                over_time: self.over_time.map(F::from_f64),
+                zoneout: [call.noise.zoneout(0), call.noise.zoneout(1)],
+                mask: mask.get(of(weights.sizes.output)).unwrap_or_default(),
+            };
+            Chunk { stepper, route: &call.route, xs: &xs[of(width)], rows }
         })
     }
 }
 
-/// One chunk's rows of the state and of the values beside it.
-type Part<'a, F> = (&'a mut [F], &'a mut [F], &'a mut [F]);
-
-/// Cuts the state and the values beside it into the rows of chunks.
-struct Parts<'a, F> {
-    h: &'a mut [F],
-    c: &'a mut [F],
-    values: &'a mut [F],
-    hidden: usize,
-    width: usize,
+/// How many examples run together. It does not depend on the number of threads, and so neither do the bits of the result.
+fn chunk_rows(batch: usize) -> usize {
+    batch.div_ceil(2).clamp(16, 64)
 }
+
+/// One chunk's rows of h, of c, and of the values beside them.
+type Part<'a, F> = [&'a mut [F]; 3];
+
+/// Cuts the state and the values beside it into the rows of chunks: slices with their width.
+struct Parts<'a, F>([(&'a mut [F], usize); 3]);
 
 impl<'a, F> Parts<'a, F> {
-    fn new(h: &'a mut [F], c: &'a mut [F], values: &'a mut [F], hidden: usize, width: usize) -> Self {
-        Self { h, c, values, hidden, width }
+    fn new(parts: [(&'a mut Vec<F>, usize); 3]) -> Self {
+        Self(parts.map(|(values, width)| (&mut values[..], width)))
     }
 
+    /// The next `rows` rows of each; nothing of an empty one.
     fn next(&mut self, rows: usize) -> Part<'a, F> {
-        (
-            cut(&mut self.h, rows * self.hidden),
-            cut(&mut self.c, rows * self.hidden),
-            cut(&mut self.values, rows * self.width),
-        )
+        self.0.each_mut().map(|(values, width)| {
+            let count = (rows * *width).min(values.len());
+            let (first, rest) = std::mem::take(values).split_at_mut(count);
+            *values = rest;
+            first
+        })
     }
-}
-
-/// The first `count` elements of `slice`, which loses them; none of an empty one.
-fn cut<'a, F>(slice: &mut &'a mut [F], count: usize) -> &'a mut [F] {
-    let count = count.min(slice.len());
-    let (first, rest) = std::mem::take(slice).split_at_mut(count);
-    *slice = rest;
-    first
 }
 
 /// The fields of the state as slices of their own.
@@ -215,8 +252,8 @@ fn state<F: Float, R: Rule>(fields: &[Tensor]) -> Result<(Vec<F>, Vec<F>)> {
     }
 }
 
-fn tensors<F: Float, R: Rule>(h: Vec<F>, c: Vec<F>, batch: usize, hidden: usize) -> Result<Vec<Tensor>> {
-    let tensor = |values| Tensor::from_vec(values, (batch, hidden), &Device::Cpu);
+fn tensors<F: Float, R: Rule>(h: Vec<F>, c: Vec<F>, batch: usize, sizes: [usize; 2]) -> Result<Vec<Tensor>> {
     let fields = if R::MEMORY { vec![h, c] } else { vec![h] };
-    fields.into_iter().map(tensor).collect()
+    let tensor = |(values, size)| Tensor::from_vec(values, (batch, size), &Device::Cpu);
+    fields.into_iter().zip(sizes).map(tensor).collect()
 }

@@ -28,13 +28,16 @@ mod backward;
 mod float;
 mod forward;
 mod gemm;
+mod gradients;
 mod kernel;
 mod rule;
 mod rules;
 mod simd;
 mod weights;
+mod workspace;
 
 pub use float::Float;
 pub use kernel::Kernel;
 pub use rule::{RowBack, RowForth, Rule};
-pub use rules::{Activation, Gru, LayerNormGru, LayerNormLstm, Lstm, Vanilla};
+pub use rules::{Activation, Gru, GruResetBefore, LayerNormGru, LayerNormLstm, Lstm, Vanilla};
+pub use workspace::release_memory;

@@ -5,7 +5,7 @@ mod layernorm;
 mod lstm;
 mod vanilla;
 
-pub use gru::Gru;
+pub use gru::{Gru, GruResetBefore};
 pub use layernorm::{LayerNormGru, LayerNormLstm};
 pub use lstm::Lstm;
 pub use vanilla::{Activation, Vanilla};

@@ -1,26 +1,19 @@
-//! Functions compiled for the instruction set that is found at run time.
+//! Vectors of the instruction set that is found at run time, by [`pulp`].
 
-/// Runs `pass` compiled for the widest vectors of this processor. `pass` must be `#[inline(always)]`.
-///
-/// # Panics
-/// As `pass`.
+use pulp::{Arch, Simd, WithSimd};
+
+/// Runs `pass` compiled for the widest vectors of this processor: its loops over slices vectorise. It must be `#[inline(always)]`.
 #[inline]
 pub(crate) fn widest<P: Pass>(pass: P) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if std::arch::is_x86_feature_detected!("avx512f")
-            && std::arch::is_x86_feature_detected!("avx512vl")
-            && std::arch::is_x86_feature_detected!("avx512dq")
-        {
-            // SAFETY: the processor has what the function is compiled for.
-            return unsafe { avx512(pass) };
-        }
-        if std::arch::is_x86_feature_detected!("avx2") {
-            // SAFETY: the processor has what the function is compiled for.
-            return unsafe { avx2(pass) };
+    struct Op<P>(P);
+    impl<P: Pass> WithSimd for Op<P> {
+        type Output = ();
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) {
+            self.0.run();
         }
     }
-    pass.run();
+    Arch::new().dispatch(Op(pass));
 }
 
 /// Work whose inner loops vectorise.
@@ -29,14 +22,110 @@ pub(crate) trait Pass {
     fn run(self);
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512vl,avx512dq")]
-fn avx512<P: Pass>(pass: P) {
-    pass.run();
+/// Vectors of an element type.
+pub trait Lanes: Copy + 'static {
+    /// As many elements as fit the vectors of `S`.
+    type Vector<S: Simd>: Copy;
+
+    /// How many.
+    fn lanes<S: Simd>() -> usize {
+        size_of::<Self::Vector<S>>() / size_of::<Self>()
+    }
+
+    /// `value` in every lane.
+    fn splat<S: Simd>(simd: S, value: Self) -> Self::Vector<S>;
+
+    /// a + b.
+    fn sum<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+
+    /// a · b + c, rounded once where the instruction set can do that.
+    fn product_sum<S: Simd>(
+        simd: S,
+        a: Self::Vector<S>,
+        b: Self::Vector<S>,
+        c: Self::Vector<S>,
+    ) -> Self::Vector<S>;
+
+    /// The whole vectors in `values`.
+    fn vectors<S: Simd>(values: &[Self]) -> &[Self::Vector<S>];
+
+    /// The whole vectors in `values`, to be written.
+    fn vectors_mut<S: Simd>(values: &mut [Self]) -> &mut [Self::Vector<S>];
+
+    /// `values`, at most a vector, and zeros.
+    fn load<S: Simd>(simd: S, values: &[Self]) -> Self::Vector<S>;
+
+    /// As many lanes as `values` has room for.
+    fn store<S: Simd>(simd: S, values: &mut [Self], vector: Self::Vector<S>);
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn avx2<P: Pass>(pass: P) {
-    pass.run();
+macro_rules! lanes {
+    ($float:ty, $vector:ident, $splat:ident, $add:ident, $fma:ident, $as_simd:ident, $as_mut_simd:ident, $load:ident, $store:ident) => {
+        impl Lanes for $float {
+            type Vector<S: Simd> = S::$vector;
+
+            #[inline(always)]
+            fn splat<S: Simd>(simd: S, value: Self) -> Self::Vector<S> {
+                simd.$splat(value)
+            }
+
+            #[inline(always)]
+            fn sum<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S> {
+                simd.$add(a, b)
+            }
+
+            #[inline(always)]
+            fn product_sum<S: Simd>(
+                simd: S,
+                a: Self::Vector<S>,
+                b: Self::Vector<S>,
+                c: Self::Vector<S>,
+            ) -> Self::Vector<S> {
+                simd.$fma(a, b, c)
+            }
+
+            #[inline(always)]
+            fn vectors<S: Simd>(values: &[Self]) -> &[Self::Vector<S>] {
+                S::$as_simd(values).0
+            }
+
+            #[inline(always)]
+            fn vectors_mut<S: Simd>(values: &mut [Self]) -> &mut [Self::Vector<S>] {
+                S::$as_mut_simd(values).0
+            }
+
+            #[inline(always)]
+            fn load<S: Simd>(simd: S, values: &[Self]) -> Self::Vector<S> {
+                simd.$load(values)
+            }
+
+            #[inline(always)]
+            fn store<S: Simd>(simd: S, values: &mut [Self], vector: Self::Vector<S>) {
+                simd.$store(values, vector);
+            }
+        }
+    };
 }
+
+lanes!(
+    f32,
+    f32s,
+    splat_f32s,
+    add_f32s,
+    mul_add_e_f32s,
+    as_simd_f32s,
+    as_mut_simd_f32s,
+    partial_load_f32s,
+    partial_store_f32s
+);
+lanes!(
+    f64,
+    f64s,
+    splat_f64s,
+    add_f64s,
+    mul_add_e_f64s,
+    as_simd_f64s,
+    as_mut_simd_f64s,
+    partial_load_f64s,
+    partial_store_f64s
+);

@@ -1,14 +1,50 @@
 //! One step of an LSTM.
 
 use candle::{Result, Tensor};
-use recurrent_core::{lstm_memory, Cell, Engine, GateWeights, Memory};
-use recurrent_kernels::Kernel;
+use candle_nn::ops::sigmoid;
+use recurrent_core::{chunk_gates, linear, next_param, Cell, Engine, GateWeights, Memory};
+use recurrent_kernels::{self as rules, Kernel, Rule};
 use std::sync::Arc;
 
 /// One step of an LSTM; see the [crate] for equations and weights.
 #[derive(Clone, Debug)]
 pub struct LstmCell {
     pub(crate) weights: GateWeights,
+    pub(crate) coupled: bool,
+    pub(crate) weight_hr: Option<(String, Tensor)>, // (proj, hidden)
+    pub(crate) weight_ci: Option<(String, Tensor)>, // (hidden)
+    pub(crate) weight_cf: Option<(String, Tensor)>, // (hidden)
+    pub(crate) weight_co: Option<(String, Tensor)>, // (hidden)
+}
+
+impl LstmCell {
+    /// What the options add to the weights of the gates, in the order of `params`.
+    fn own(&self) -> [&Option<(String, Tensor)>; 4] {
+        [&self.weight_hr, &self.weight_ci, &self.weight_cf, &self.weight_co]
+    }
+
+    fn engine<R: Rule>(&self, rule: R) -> Arc<dyn Engine> {
+        let kernel = Kernel::new(rule);
+        Arc::new(if self.weight_hr.is_some() { kernel.projected() } else { kernel })
+    }
+
+    /// The pre-activations i, f, g, o, `(batch, hidden)` each; no i where it is coupled to f.
+    fn gates(&self, z: &Tensor) -> Result<(Option<Tensor>, Tensor, Tensor, Tensor)> {
+        if self.coupled {
+            let [f, g, o] = chunk_gates(z)?;
+            return Ok((None, f, g, o));
+        }
+        let [i, f, g, o] = chunk_gates(z)?;
+        Ok((Some(i), f, g, o))
+    }
+}
+
+/// σ(z + w ∘ c): a gate that sees the memory through its peephole, if it has one.
+fn gate(z: Tensor, peephole: &Option<(String, Tensor)>, c: &Tensor) -> Result<Tensor> {
+    match peephole {
+        Some((_, w)) => sigmoid(&(z + c.broadcast_mul(w)?)?),
+        None => sigmoid(&z),
+    }
 }
 
 impl Cell for LstmCell {
@@ -19,15 +55,28 @@ impl Cell for LstmCell {
     }
 
     fn state_sizes(&self) -> Vec<usize> {
-        vec![self.weights.hidden_size(); 2]
+        vec![self.weights.output_size(), self.weights.hidden_size()]
     }
 
     fn params(&self) -> Vec<(String, Tensor)> {
-        self.weights.params()
+        self.weights.params().into_iter().chain(self.own().into_iter().flatten().cloned()).collect()
     }
 
     fn with_params(&self, params: Vec<Tensor>) -> Result<Self> {
-        Ok(Self { weights: self.weights.replaced(&mut params.into_iter())? })
+        let mut params = params.into_iter();
+        let weights = self.weights.replaced(&mut params)?;
+        let mut next = |own: &Option<(String, Tensor)>| match own {
+            Some((name, _)) => Ok::<_, candle::Error>(Some((name.clone(), next_param(&mut params)?))),
+            None => Ok(None),
+        };
+        Ok(Self {
+            weights,
+            coupled: self.coupled,
+            weight_hr: next(&self.weight_hr)?,
+            weight_ci: next(&self.weight_ci)?,
+            weight_cf: next(&self.weight_cf)?,
+            weight_co: next(&self.weight_co)?,
+        })
     }
 
     fn step(&self, x: &Tensor, s: &Memory) -> Result<Memory> {
@@ -35,17 +84,37 @@ impl Cell for LstmCell {
     }
 
     fn step_seeing(&self, x: &Tensor, seen: &Tensor, s: &Memory) -> Result<Memory> {
-        let z = (self.weights.input(x)? + self.weights.recurrent(seen)?)?; // (batch, 4 * hidden)
-        let (c, o) = lstm_memory(&z, &s.c)?;
-        let h = (o * c.tanh()?)?;
+        let z = (self.weights.input(x)? + self.weights.recurrent(seen)?)?; // (batch, gates * hidden)
+        let (i, f, g, o) = self.gates(&z)?;
+        let f = gate(f, &self.weight_cf, &s.c)?;
+        let i = match i {
+            Some(i) => gate(i, &self.weight_ci, &s.c)?,
+            None => f.affine(-1.0, 1.0)?, // 1 − f
+        };
+        let c = ((f * &s.c)? + (i * g.tanh()?)?)?;
+        let o = gate(o, &self.weight_co, &c)?;
+        let h = (o * c.tanh()?)?; // (batch, hidden)
+        let h = match &self.weight_hr {
+            Some((_, weight_hr)) => linear(&h, weight_hr, None)?, // (batch, proj)
+            None => h,
+        };
         Ok(Memory { h, c })
     }
 
+    /// With a projection W_hh W_hr, gate by gate, which takes o ∘ tanh(c) to the next step. Its eigenvalues are those of
+    /// W_hr W_hh, and zeros.
     fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {
-        self.weights.recurrent_blocks()
+        let blocks = self.weights.recurrent_blocks()?;
+        let Some((_, weight_hr)) = &self.weight_hr else { return Ok(blocks) };
+        blocks.into_iter().map(|(name, block)| Ok((name, block.matmul(weight_hr)?))).collect()
     }
 
     fn kernel(&self) -> Option<Arc<dyn Engine>> {
-        Some(Arc::new(Kernel::new(recurrent_kernels::Lstm)))
+        Some(match (self.coupled, self.weight_co.is_some()) {
+            (false, false) => self.engine(rules::Lstm::<false, false>),
+            (false, true) => self.engine(rules::Lstm::<false, true>),
+            (true, false) => self.engine(rules::Lstm::<true, false>),
+            (true, true) => self.engine(rules::Lstm::<true, true>),
+        })
     }
 }

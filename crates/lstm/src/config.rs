@@ -1,7 +1,7 @@
 //! The options of an LSTM.
 
 use crate::LstmCell;
-use candle::Result;
+use candle::{bail, Result};
 use candle_nn::VarBuilder;
 use recurrent_core::init::{Bias, Gates, Init, Weights};
 use recurrent_core::{CellConfig, GateWeights, Place};
@@ -13,13 +13,19 @@ use serde::{Deserialize, Serialize};
 pub struct LstmConfig {
     /// Whether there are biases.
     pub bias: bool,
+    /// To how many values the output is projected, `proj_size` of `torch.nn.LSTM`: from 1 to `hidden` − 1.
+    pub proj: Option<usize>,
+    /// Whether the gates see the memory.
+    pub peepholes: bool,
+    /// Whether the input gate is 1 − f.
+    pub coupled: bool,
     /// How the weights begin.
     pub init: Init,
 }
 
 impl Default for LstmConfig {
     fn default() -> Self {
-        Self { bias: true, init: Init::default() }
+        Self { bias: true, proj: None, peepholes: false, coupled: false, init: Init::default() }
     }
 }
 
@@ -38,16 +44,48 @@ impl LstmConfig {
 }
 
 const GATES: Gates = Gates { names: &["i", "f", "g", "o"], memory: Some(1), input: Some(0) };
+const COUPLED: Gates = Gates { names: &["f", "g", "o"], memory: Some(0), input: None };
+
+impl LstmConfig {
+    fn gates(&self) -> Gates {
+        if self.coupled {
+            COUPLED
+        } else {
+            GATES
+        }
+    }
+}
 
 impl CellConfig for LstmConfig {
     type Cell = LstmCell;
 
     fn cell(&self, input: usize, hidden: usize, place: Option<Place>, vb: VarBuilder) -> Result<LstmCell> {
-        let weights = Weights::new(vb, place, &self.init, GATES, hidden)?;
-        Ok(LstmCell { weights: GateWeights::new(&weights, input, self.bias)? })
+        if let Some(proj) = self.proj.filter(|proj| !(1..hidden).contains(proj)) {
+            bail!("lstm proj: expected at least 1 and fewer than hidden, {hidden}, got {proj}")
+        }
+        let weights = Weights::new(vb, place, &self.init, self.gates(), hidden)?;
+        let weights = weights.projected(self.output_size(hidden))?;
+        let peephole = |base: &str| Ok::<_, candle::Error>((weights.name(base), weights.by_unit(base)?));
+        let projection = || Ok::<_, candle::Error>((weights.name("weight_hr"), weights.weight_hr()?));
+        Ok(LstmCell {
+            weights: GateWeights::new(&weights, input, self.bias)?,
+            coupled: self.coupled,
+            weight_hr: self.proj.map(|_| projection()).transpose()?,
+            weight_ci: (self.peepholes && !self.coupled).then(|| peephole("weight_ci")).transpose()?,
+            weight_cf: self.peepholes.then(|| peephole("weight_cf")).transpose()?,
+            weight_co: self.peepholes.then(|| peephole("weight_co")).transpose()?,
+        })
+    }
+
+    fn output_size(&self, hidden: usize) -> usize {
+        self.proj.unwrap_or(hidden)
     }
 
     fn param_count(&self, input: usize, hidden: usize) -> usize {
-        GateWeights::count(4, input, hidden, self.bias)
+        let (gates, output) = (self.gates().names.len(), self.output_size(hidden));
+        let biases = if self.bias { 2 } else { 0 };
+        let projection = self.proj.map_or(0, |proj| proj * hidden);
+        let peepholes = if self.peepholes { (gates - 1) * hidden } else { 0 }; // all gates but g
+        gates * hidden * (input + output + biases) + projection + peepholes
     }
 }

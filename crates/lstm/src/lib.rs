@@ -22,7 +22,37 @@
 //!
 //! `4 · hidden · (input + hidden + 2)` numbers in all. The state has the fields `h` and `c`.
 //!
-//! On the CPU in f32 and f64 a whole sequence runs in one kernel, forward and backward; elsewhere the step is replayed.
+//! On the CPU in f32 and f64 a whole sequence runs in one kernel, forward and backward; elsewhere, and with the options below,
+//! the step is replayed.
+//!
+//! # Options
+//!
+//! Peepholes (Gers and Schmidhuber 2000; Gers, Schraudolph and Schmidhuber 2002), the coupled gate or CIFG (Greff et al. 2017,
+//! arXiv:1503.04069v2) and the projection (Sak, Senior and Beaufays 2014, arXiv:1402.1128v1, without its second, non-recurrent
+//! one; `proj_size` of `torch.nn.LSTM`) each change what is written here and leave the rest. They combine:
+//!
+//! ```text
+//! peepholes    i = σ(… + w_ci ∘ c_{t-1})     f = σ(… + w_cf ∘ c_{t-1})     o = σ(… + w_co ∘ c_t)
+//! coupled      i = 1 − f                     what comes in takes the place of what goes; there is no w_ci
+//! proj         h_t = W_hr (o ∘ tanh(c_t))    h has `proj` values, fewer than c
+//! ```
+//!
+//! Coupled, c is a moving average of g: it stays within [−1, 1], and the gradient along it is still f. The row order is f, g, o then.
+//! With a projection, recurrent blocks are not square, and what [`recurrent_core::Cell::recurrent_blocks`] shows is W_hh W_hr gate by
+//! gate. The paper's network has peepholes beside the projection: `LstmConfig { proj, peepholes: true, .. }`.
+//!
+//! | weight | shape | begins, by default |
+//! |---|---|---|
+//! | `weight_ih_l0` | `(G * hidden, input)` | U(−1/√hidden, 1/√hidden), as all of them |
+//! | `weight_hh_l0` | `(G * hidden, R)` | |
+//! | `bias_ih_l0`, `bias_hh_l0` | `(G * hidden)` each | |
+//! | `weight_hr_l0` (`proj`) | `(proj, hidden)` | |
+//! | `weight_ci_l0` (`peepholes`, not coupled) | `(hidden)` | |
+//! | `weight_cf_l0`, `weight_co_l0` (`peepholes`) | `(hidden)` each | |
+//!
+//! G is 4, or 3 if coupled, R is `proj` or `hidden`: `G · hidden · (input + R + 2)` numbers, `proj · hidden` more for the projection and
+//! `(G − 1) · hidden` for peepholes. Under initialisations other than PyTorch's, peepholes begin at zero, as biases do; chrono
+//! biases find no input gate if it is coupled, and set f's alone.
 //!
 //! ```
 //! use candle::{DType, Device, Module, Tensor};

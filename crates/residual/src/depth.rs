@@ -1,52 +1,40 @@
 //! A residual connection over depth.
 
+use crate::shortcut::{Join, Shortcut};
 use candle::{Module, Result, Tensor};
 use candle_nn::VarBuilder;
-use recurrent_core::init;
 use recurrent_core::{forward, Carry, Layer, Pass, Place, Pool, Sequence};
 
-/// A layer with a residual connection around it: ys = layer(xs) + xs, or P xs where the sizes differ.
+/// A layer with a connection around it, of one of the kinds of [`Shortcut`]; additive, ys = layer(xs) + P xs, unless asked otherwise.
 ///
 /// Carry, recorder and the names of the layer's weights are those of the layer inside.
 pub struct Residual<L> {
     layer: L,
-    projection: Option<(String, Tensor)>, // (output, input)
+    join: Join,
 }
 
 impl<L: Layer> Residual<L> {
-    /// The layer with a connection around it. Where sizes differ, the projection `weight_l0`, ending as `place` says, is looked up
-    /// under `proj` in `vb`, or drawn from `seed` as `torch.nn.Linear` without bias.
+    /// The layer with an additive connection around it; see [`Residual::of`].
     ///
     /// # Errors
-    /// If the projection exists with another shape.
+    /// As [`Residual::of`].
     pub fn new(layer: L, place: Place, seed: u64, vb: VarBuilder) -> Result<Self> {
-        let (input, output) = (layer.input_size(), layer.output_size());
-        let projection = if input == output {
-            None
-        } else {
-            let name = format!("weight{}", place.suffix());
-            let weight = init::linear_weight(seed, input, output, &name, &vb.pp("proj"))?;
-            Some((format!("proj.{name}"), weight))
-        };
-        Ok(Self { layer, projection })
+        Self::of(Shortcut::Additive, layer, place, seed, vb)
     }
 
-    /// How many weights the connection adds.
-    pub fn param_count(input: usize, output: usize) -> usize {
-        if input == output {
-            0
-        } else {
-            input * output
-        }
+    /// The layer with a connection of this kind around it. Its weights, with names that end as `place` says, are looked up in `vb`, or
+    /// begin as [`Shortcut`] says, with what is random drawn from `seed`.
+    ///
+    /// # Errors
+    /// If a weight exists with another shape, or an option of the connection is not a finite number.
+    pub fn of(shortcut: Shortcut, layer: L, place: Place, seed: u64, vb: VarBuilder) -> Result<Self> {
+        let join = Join::new(shortcut, layer.input_size(), layer.output_size(), place, seed, &vb)?;
+        Ok(Self { layer, join })
     }
 
-    /// What is added to the outputs: `xs`, `(batch, time, input)`, or P xs. Zero in the padding, whatever is there in `xs`.
-    fn around(&self, xs: &Sequence) -> Result<Sequence> {
-        let xs = xs.zero_padding()?;
-        match &self.projection {
-            None => Ok(xs),
-            Some((_, weight)) => xs.with_values(xs.values().broadcast_matmul(&weight.t()?)?),
-        }
+    /// The layer's outputs `ys` joined with its input. Zero in the padding, whatever is there in `xs`.
+    fn join(&self, ys: &Sequence, xs: &Sequence) -> Result<Sequence> {
+        ys.with_values(self.join.join(ys.values(), xs.zero_padding()?.values())?)
     }
 }
 
@@ -69,22 +57,24 @@ impl<L: Layer> Layer for Residual<L> {
 
     fn run(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Sequence, Carry)> {
         let (ys, carry) = self.layer.run(xs, carry, pass)?;
-        let around = self.around(xs)?;
-        Ok((ys.with_values((ys.values() + around.values())?)?, carry))
+        Ok((self.join(&ys, xs)?, carry))
     }
 
     fn last(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Tensor, Carry)> {
         let (y, carry) = self.layer.last(xs, carry, pass)?;
         // Two steps are enough: the last, and the first for a direction in reverse, which ends there.
         let last = xs.pool(Pool::Last)?;
-        let first =
-            if self.reversed_size() == 0 { last.clone() } else { xs.values().narrow(1, 0, 1)?.squeeze(1)? };
-        let around = self.around(&Sequence::new(Tensor::stack(&[first, last], 1)?)?)?;
-        Ok(((y + around.ends(self.reversed_size())?)?, carry))
+        let ends = match self.reversed_size() {
+            0 => vec![last],
+            _ => vec![xs.values().narrow(1, 0, 1)?.squeeze(1)?, last],
+        };
+        let ys = Sequence::new(Tensor::stack(&vec![y; ends.len()], 1)?)?;
+        let joined = self.join(&ys, &Sequence::new(Tensor::stack(&ends, 1)?)?)?;
+        Ok((joined.ends(self.reversed_size())?, carry))
     }
 
     fn params(&self) -> Vec<(String, Tensor)> {
-        self.layer.params().into_iter().chain(self.projection.clone()).collect()
+        self.layer.params().into_iter().chain(self.join.params()).collect()
     }
 
     fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {

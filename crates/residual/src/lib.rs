@@ -1,8 +1,9 @@
-//! Residual connections for recurrent networks on candle: over depth, for any layer, and over time, for any cell.
+//! Residual connections for recurrent networks on candle: over depth, for any layer; over time, for any cell; and an LSTM with one inside.
 //!
 //! ```text
 //! over depth   ys = layer(xs) + xs                          P xs where the sizes differ; for every step by itself
 //! over time    h_t = h_{t-1} + α f(x_t, h_{t-1})            f: the output of the cell inside
+//! inside       h_t = o ∘ (W_p tanh(c_t) + W_h x_t)          the output gate of an LSTM lets out its input too
 //! ```
 //!
 //! Over depth as in He et al. (2016, arXiv:1512.03385v1) and, between LSTM layers, Wu et al. (2016, arXiv:1609.08144v2, equation
@@ -10,7 +11,8 @@
 //! inputs and weights. Over time as in Chang et al. (2019, arXiv:1902.09689v1, equation 9, a forward Euler step of size α): it
 //! does change that Jacobian, to the identity plus α times that of the cell.
 //!
-//! [`Residual`] adds `weight_l0`, `(output, input)`, under `proj` where the sizes differ; else neither adds a weight.
+//! A connection over depth may have a gate or a learned scale: see [`Shortcut`], which also lists the weights that [`Residual`] adds.
+//! [`OverTime`] adds none. [`ResidualLstm`] is the network of Kim et al. (2017); see [`ResidualLstmCell`].
 //!
 //! ```
 //! use candle::{DType, Device, Module, Tensor};
@@ -54,7 +56,11 @@
 #![forbid(unsafe_code)]
 
 mod depth;
+mod lstm;
+mod shortcut;
 mod time;
 
 pub use depth::Residual;
+pub use lstm::{ResidualLstm, ResidualLstmCell, ResidualLstmConfig};
+pub use shortcut::Shortcut;
 pub use time::{OverTime, OverTimeCell};

@@ -40,6 +40,10 @@ impl<K: CellConfig> CellConfig for OverTime<K> {
         Ok(OverTimeCell { cell: self.cell.cell(input, hidden, place, vb)?, alpha: self.alpha })
     }
 
+    fn output_size(&self, hidden: usize) -> usize {
+        self.cell.output_size(hidden)
+    }
+
     fn param_count(&self, input: usize, hidden: usize) -> usize {
         self.cell.param_count(input, hidden)
     }

@@ -25,8 +25,9 @@ pub struct Reference {
 pub struct Case {
     /// The name of the case: `lstm-1layer`.
     pub name: String,
-    /// `vanilla`, `lstm`, `gru`, `layernorm-lstm`, `layernorm-gru`, `layernorm-vanilla`, `residual-time-tanh`,
-    /// `residual-time-lstm` or `residual-depth-lstm`.
+    /// `vanilla`, `lstm`, `gru`, `layernorm-lstm`, `layernorm-gru`, `layernorm-vanilla`, `residual-time-tanh`, `residual-time-lstm`,
+    /// `residual-depth-lstm`, `highway-depth-lstm`, `rezero-depth-lstm`, `kim-residual-lstm`, `lstm-peephole`, `lstm-coupled`,
+    /// `lstm-coupled-peephole-proj` or `gru-reset-before`.
     pub family: String,
     /// `tanh` or `relu`, for a vanilla network, normalised or not.
     pub nonlinearity: Option<String>,
@@ -52,7 +53,7 @@ pub struct Case {
     pub dtype: String,
     /// The seed of all values.
     pub seed: u64,
-    /// Options of the family, such as `alpha`.
+    /// Options of the family, such as `alpha` or `proj`.
     pub options: serde_json::Value,
 }
 

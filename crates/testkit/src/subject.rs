@@ -14,6 +14,7 @@ pub struct Subject {
     pub(crate) square: bool,
     pub(crate) ends: Ends,
     pub(crate) zero_gradients: Vec<(&'static str, &'static str)>,
+    pub(crate) zero_starts: Vec<(&'static str, &'static str)>,
     pub(crate) stray_gradient: Option<&'static str>,
 }
 
@@ -108,10 +109,18 @@ impl<'a> Site<'a> {
 impl Subject {
     /// A cell with its options. `documented` is the number of weights at (input, hidden) that its documentation states.
     pub fn cell<K: CellConfig>(config: K, documented: fn(usize, usize) -> usize) -> Self {
+        Self::sized_cell(move |_| config.clone(), documented)
+    }
+
+    /// A cell whose options depend on the number of units, such as a projection of its output.
+    pub fn sized_cell<K: CellConfig>(
+        config: impl Fn(usize) -> K + Clone + Send + Sync + 'static,
+        documented: fn(usize, usize) -> usize,
+    ) -> Self {
         let counted = config.clone();
         Self {
-            counted: Some(Box::new(move |input, hidden| counted.param_count(input, hidden))),
-            ..Self::layer(move |site| site.cell(&config), documented)
+            counted: Some(Box::new(move |input, hidden| counted(hidden).param_count(input, hidden))),
+            ..Self::layer(move |site| site.cell(&config(site.hidden)), documented)
         }
     }
 
@@ -127,6 +136,7 @@ impl Subject {
             square: false,
             ends: Ends::Last,
             zero_gradients: Vec::new(),
+            zero_starts: Vec::new(),
             stray_gradient: None,
         }
     }
@@ -157,6 +167,14 @@ impl Subject {
     #[must_use]
     pub fn zero_gradient(mut self, name: &'static str, reason: &'static str) -> Self {
         self.zero_gradients.push((name, reason));
+        self
+    }
+
+    /// The same, declared to give every weight whose name begins with `prefix` a gradient of exactly zero as it begins, and only then,
+    /// for a reason.
+    #[must_use]
+    pub fn zero_at_start(mut self, prefix: &'static str, reason: &'static str) -> Self {
+        self.zero_starts.push((prefix, reason));
         self
     }
 

@@ -230,3 +230,12 @@ fn a_declared_zero_must_be_one() {
         .1
         .starts_with("the gradient of w_l0 is not zero at the start, as declared: of no reason"));
 }
+
+#[test]
+fn a_zero_declared_for_the_start_must_be_one() {
+    let subject = subject(Fault::None).zero_at_start("w_", "of no reason");
+    let faults = faults(&subject);
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    let expected = "the gradient of w_l0 is not zero at the start, as declared: of no reason";
+    assert!(faults[0].1.starts_with(expected), "{faults:?}");
+}

@@ -6,10 +6,10 @@ use candle_nn::{VarBuilder, VarMap};
 const LSTM: Gates = Gates { names: &["i", "f", "g", "o"], memory: Some(1), input: Some(0) };
 const VANILLA: Gates = Gates { names: &["h"], memory: None, input: None };
 
-fn with<T>(init: &Init, gates: Gates, f: impl FnOnce(&Weights) -> Result<T>) -> Result<T> {
+fn with<T>(init: &Init, gates: Gates, f: impl FnOnce(Weights) -> Result<T>) -> Result<T> {
     let map = VarMap::new();
     let vb = VarBuilder::from_varmap(&map, DType::F64, &Device::Cpu);
-    f(&Weights::new(vb, Some(Place::layer(0)), init, gates, 6)?)
+    f(Weights::new(vb, Some(Place::layer(0)), init, gates, 6)?)
 }
 
 fn largest(t: &Tensor) -> Result<f64> {
@@ -91,6 +91,81 @@ fn chrono_spreads_the_time_constants() -> Result<()> {
 }
 
 #[test]
+fn schemes_and_biases_by_gate() -> Result<()> {
+    let schemes = vec![("f".to_string(), Scheme::Keras), ("o".to_string(), Scheme::Candle)];
+    let biases = vec![("i".to_string(), -2.5), ("o".to_string(), 0.0)];
+    let mixed = Init { schemes, biases, memory: Bias::Scheme, ..Init::seeded(3) };
+    let all = |scheme| Init { scheme, ..Init::seeded(3) };
+    let draw =
+        |init: &Init| with(init, LSTM, |w| Ok([w.weight_ih(4)?, w.weight_hh()?, w.bias_ih()?, w.bias_hh()?]));
+    let (mixed, pytorch) = (draw(&mixed)?, draw(&all(Scheme::PyTorch))?);
+    let (keras, candle) = (draw(&all(Scheme::Keras))?, draw(&all(Scheme::Candle))?);
+    for (gate, expected) in [&pytorch, &keras, &pytorch, &candle].into_iter().enumerate() {
+        for (index, (mixed, expected)) in mixed.iter().zip(expected).enumerate() {
+            let own = gate == 0 && index >= 2; // a bias that is set
+            if !own {
+                assert_eq!(largest(&(block(mixed, gate)? - block(expected, gate)?)?)?, 0.0, "{gate} {index}");
+            }
+        }
+    }
+    assert_eq!(block(&mixed[2], 0)?.to_vec1::<f64>()?, [-2.5; 6]);
+    assert_eq!(block(&mixed[3], 0)?.to_vec1::<f64>()?, [0.0; 6]);
+    assert_eq!(block(&mixed[2], 1)?.to_vec1::<f64>()?, [1.0; 6], "Keras remembers");
+    assert!(largest(&(block(&pytorch[1], 1)? - block(&keras[1], 1)?)?)? > 0.1, "the schemes differ");
+    Ok(())
+}
+
+#[test]
+fn a_bias_by_gate_goes_before_that_of_the_memory() -> Result<()> {
+    let biases = vec![("i".to_string(), 0.5), ("f".to_string(), 4.0)];
+    let init = Init { memory: Bias::Chrono { longest: 50 }, biases, ..Init::default() };
+    with(&init, LSTM, |w| {
+        assert_eq!(w.bias_ih()?.narrow(0, 0, 12)?.to_vec1::<f64>()?, [[0.5; 6], [4.0; 6]].concat());
+        assert_eq!(largest(&w.bias_hh()?.narrow(0, 0, 12)?)?, 0.0);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_projected_output_has_blocks_that_are_not_square() -> Result<()> {
+    let product = |w: &Tensor| w.t()?.matmul(w);
+    let eye = |size| Tensor::eye(size, DType::F64, &Device::Cpu);
+    for (scheme, hh, hr) in [
+        (Scheme::PyTorch, 1. / 6f64.sqrt(), 1. / 6f64.sqrt()),
+        (Scheme::Candle, (6. / 4f64).sqrt(), 1.),
+        (Scheme::Keras, 1., (6. / 10f64).sqrt()),
+    ] {
+        with(&Init { scheme, ..Init::seeded(2) }, LSTM, |w| {
+            let w = w.projected(4)?;
+            let (recurrent, projection, peephole) = (w.weight_hh()?, w.weight_hr()?, w.by_unit("weight_ci")?);
+            assert_eq!((recurrent.dims(), projection.dims()), (&[24, 4][..], &[4, 6][..]));
+            assert!((0.7 * hr..=hr).contains(&largest(&projection)?), "{scheme:?}");
+            assert!(largest(&recurrent)? <= hh, "{scheme:?}");
+            assert_eq!(largest(&peephole)? > 0.0, scheme == Scheme::PyTorch);
+            if scheme == Scheme::Keras {
+                assert!(largest(&(product(&recurrent)? - eye(4)?)?)? < 1e-13);
+            }
+            Ok(())
+        })?;
+    }
+    with(&Init { recurrent: Block::Orthogonal { gain: 1.2 }, ..Init::default() }, LSTM, |w| {
+        let hh = w.projected(4)?.weight_hh()?;
+        for gate in 0..4 {
+            assert!(largest(&(product(&block(&hh, gate)?)? - (eye(4)? * 1.44)?)?)? < 1e-13);
+        }
+        Ok(())
+    })?;
+    let gates = vec![("g".to_string(), Block::Identity { scale: 1.0 })];
+    with(&Init { gates, ..Init::default() }, LSTM, |w| {
+        assert_eq!(w.weight_hh()?.dims(), [24, 6]);
+        let error = w.projected(4).map(drop).expect_err("not square").to_string();
+        let expected = "init: expected a square block of gate \"g\" for the identity, got (6, 4)";
+        assert!(error.starts_with(expected), "{error}");
+        Ok(())
+    })
+}
+
+#[test]
 fn names_and_seeds_decide_not_the_order() -> Result<()> {
     let init = Init::seeded(5);
     let (first, second) = with(&init, LSTM, |w| Ok((w.weight_ih(3)?, w.weight_hh()?)))?;
@@ -127,6 +202,15 @@ fn what_a_cell_does_not_have_is_an_error() {
     let gates = vec![("f".to_string(), Block::Scheme)];
     assert!(error(&Init { gates, ..Init::default() })
         .starts_with("init gates: expected one of [\"h\"], got \"f\""));
+    let biases = vec![("f".to_string(), 1.0)];
+    assert!(error(&Init { biases, ..Init::default() })
+        .starts_with("init biases: expected one of [\"h\"], got \"f\""));
+    let schemes = vec![("i".to_string(), Scheme::Keras)];
+    assert!(error(&Init { schemes, ..Init::default() })
+        .starts_with("init schemes: expected one of [\"h\"], got \"i\""));
+    let biases = vec![("h".to_string(), 1.0)];
+    let none = with(&Init { biases, ..Init::default() }, VANILLA, |w| w.no_bias()).expect_err("has none");
+    assert!(none.to_string().starts_with("init biases: this cell has no bias to set"), "{none}");
     assert!(error(&Init { memory: Bias::Sum(1.), ..Init::default() })
         .starts_with("init memory: this cell has no gate"));
 }

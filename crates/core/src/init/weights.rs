@@ -5,6 +5,7 @@ use crate::{stream, Place};
 use candle::{bail, Result, Tensor, Var};
 use candle_nn::{Init as Fill, VarBuilder};
 use rand::Rng;
+use rand_chacha::ChaCha8Rng;
 
 /// The gates of a cell, in the order of its rows.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +25,7 @@ pub struct Weights<'a> {
     init: &'a Init,
     gates: Gates,
     hidden: usize,
+    output: usize,
 }
 
 impl<'a> Weights<'a> {
@@ -40,8 +42,11 @@ impl<'a> Weights<'a> {
         gates: Gates,
         hidden: usize,
     ) -> Result<Self> {
-        if let Some((name, _)) = init.gates.iter().find(|(name, _)| !gates.names.contains(&name.as_str())) {
-            bail!("init gates: expected one of {:?}, got {name:?}", gates.names)
+        let named = init.gates.iter().map(|(name, _)| ("gates", name));
+        let named = named.chain(init.schemes.iter().map(|(name, _)| ("schemes", name)));
+        let mut named = named.chain(init.biases.iter().map(|(name, _)| ("biases", name)));
+        if let Some((field, name)) = named.find(|(_, name)| !gates.names.contains(&name.as_str())) {
+            bail!("init {field}: expected one of {:?}, got {name:?}", gates.names)
         }
         match init.memory {
             Bias::Scheme => {}
@@ -54,7 +59,22 @@ impl<'a> Weights<'a> {
             Bias::Chrono { .. } | Bias::Sum(_) => {}
         }
         let suffix = place.map_or_else(String::new, |place| place.suffix());
-        Ok(Self { vb, suffix, init, gates, hidden })
+        Ok(Self { vb, suffix, init, gates, hidden, output: hidden })
+    }
+
+    /// The same for a cell whose output, which the recurrent matrix sees, is a projection of its units to `output` values.
+    ///
+    /// # Errors
+    /// If `init` wants the identity for a recurrent block, which is not square then.
+    pub fn projected(self, output: usize) -> Result<Self> {
+        let identity = |gate: &&str| matches!(self.block(gate), Block::Identity { .. });
+        match self.gates.names.iter().find(|gate| identity(gate)) {
+            Some(gate) if output != self.hidden => {
+                let hidden = self.hidden;
+                bail!("init: expected a square block of gate {gate:?} for the identity, got ({hidden}, {output})")
+            }
+            _ => Ok(Self { output, ..self }),
+        }
     }
 
     /// The name of a weight here: `weight_ih` to `weight_ih_l0`.
@@ -72,8 +92,9 @@ impl<'a> Weights<'a> {
     /// # Errors
     /// If the initialisation sets one.
     pub fn no_bias(&self) -> Result<()> {
-        match self.init.memory {
-            Bias::Scheme => Ok(()),
+        match (self.init.memory, self.init.biases.is_empty()) {
+            (Bias::Scheme, true) => Ok(()),
+            (Bias::Scheme, false) => bail!("init biases: this cell has no bias to set"),
             _ => bail!("init memory: this cell has no bias to set"),
         }
     }
@@ -85,41 +106,36 @@ impl<'a> Weights<'a> {
     pub fn weight_ih(&self, input: usize) -> Result<Tensor> {
         let (rows, hidden) = (self.rows(), self.hidden as f64);
         self.get("weight_ih", &[rows, input], |name| {
-            let mut rng = stream(self.init.seed, name);
-            match self.init.scheme {
-                Scheme::PyTorch => uniform(&mut rng, rows * input, 1.0 / hidden.sqrt()),
-                Scheme::Keras => uniform(&mut rng, rows * input, (6.0 / (input + rows) as f64).sqrt()),
-                Scheme::Candle => uniform(&mut rng, rows * input, (6.0 / input as f64).sqrt()),
-                Scheme::Normal { input: deviation, .. } => {
-                    (0..rows * input).map(|_| deviation * normal(&mut rng)).collect()
-                }
-            }
+            self.gate_by_gate(name, input, |rng, scheme| match scheme {
+                Scheme::PyTorch => uniform(rng, rows * input, 1.0 / hidden.sqrt()),
+                Scheme::Keras => uniform(rng, rows * input, (6.0 / (input + rows) as f64).sqrt()),
+                Scheme::Candle => uniform(rng, rows * input, (6.0 / input as f64).sqrt()),
+                Scheme::Normal { input: deviation, .. } => normals(rng, rows * input, deviation),
+            })
         })
     }
 
-    /// `weight_hh`, `(gates * hidden, hidden)`.
+    /// `weight_hh`, `(gates * hidden, output)`; the output is as large as `hidden` unless [`Weights::projected`].
     ///
     /// # Errors
     /// If it exists with another shape.
     pub fn weight_hh(&self) -> Result<Tensor> {
-        let (rows, hidden) = (self.rows(), self.hidden);
-        self.get("weight_hh", &[rows, hidden], |name| {
-            let mut rng = stream(self.init.seed, name);
-            let mut values = match self.init.scheme {
-                Scheme::PyTorch => uniform(&mut rng, rows * hidden, 1.0 / (hidden as f64).sqrt()),
-                Scheme::Keras => orthogonal(&mut rng, rows, hidden),
-                Scheme::Candle => uniform(&mut rng, rows * hidden, (6.0 / hidden as f64).sqrt()),
-                Scheme::Normal { recurrent, .. } => (0..rows * hidden)
-                    .map(|_| recurrent / (hidden as f64).sqrt() * normal(&mut rng))
-                    .collect(),
-            };
-            for (gate, block) in self.gates.names.iter().zip(values.chunks_mut(hidden * hidden)) {
-                let own = self.init.gates.iter().find(|(own, _)| own == gate).map(|(_, block)| *block);
-                match own.unwrap_or(self.init.recurrent) {
+        let (rows, hidden, output) = (self.rows(), self.hidden, self.output);
+        self.get("weight_hh", &[rows, output], |name| {
+            let mut values = self.gate_by_gate(name, output, |rng, scheme| match scheme {
+                Scheme::PyTorch => uniform(rng, rows * output, 1.0 / (hidden as f64).sqrt()),
+                Scheme::Keras => orthogonal(rng, rows, output),
+                Scheme::Candle => uniform(rng, rows * output, (6.0 / output as f64).sqrt()),
+                Scheme::Normal { recurrent, .. } => {
+                    normals(rng, rows * output, recurrent / (output as f64).sqrt())
+                }
+            });
+            for (gate, block) in self.gates.names.iter().zip(values.chunks_mut(hidden * output)) {
+                match self.block(gate) {
                     Block::Scheme => {}
                     Block::Orthogonal { gain } => {
                         let mut rng = stream(self.init.seed, &format!("{name} {gate}"));
-                        let drawn = orthogonal(&mut rng, hidden, hidden);
+                        let drawn = orthogonal(&mut rng, hidden, output);
                         block.iter_mut().zip(drawn).for_each(|(value, drawn)| *value = gain * drawn);
                     }
                     Block::Identity { scale } => {
@@ -132,23 +148,44 @@ impl<'a> Weights<'a> {
         })
     }
 
+    /// `weight_hr`, `(output, hidden)`: the projection, see [`Weights::projected`]. By the scheme: U(±1/√H), Glorot's
+    /// U(±√(6 / (H + output))), U(±√(6/H)), N(0, 1/H).
+    ///
+    /// # Errors
+    /// If it exists with another shape.
+    pub fn weight_hr(&self) -> Result<Tensor> {
+        let (hidden, output) = (self.hidden, self.output);
+        self.get("weight_hr", &[output, hidden], |name| {
+            let (mut rng, count, wide) = (stream(self.init.seed, name), output * hidden, hidden as f64);
+            match self.init.scheme {
+                Scheme::PyTorch => uniform(&mut rng, count, 1.0 / wide.sqrt()),
+                Scheme::Keras => uniform(&mut rng, count, (6.0 / (hidden + output) as f64).sqrt()),
+                Scheme::Candle => uniform(&mut rng, count, (6.0 / wide).sqrt()),
+                Scheme::Normal { .. } => normals(&mut rng, count, 1.0 / wide.sqrt()),
+            }
+        })
+    }
+
+    /// A weight with one number a unit, `(hidden)`, such as a peephole. It begins as a bias does: from U(±1/√H) in PyTorch's
+    /// scheme, and zero in the others.
+    ///
+    /// # Errors
+    /// If it exists with another shape.
+    pub fn by_unit(&self, base: &str) -> Result<Tensor> {
+        self.get(base, &[self.hidden], |name| match self.init.scheme {
+            Scheme::PyTorch => {
+                uniform(&mut stream(self.init.seed, name), self.hidden, 1.0 / (self.hidden as f64).sqrt())
+            }
+            Scheme::Keras | Scheme::Candle | Scheme::Normal { .. } => vec![0.0; self.hidden],
+        })
+    }
+
     /// `bias_ih`, `(gates * hidden)`.
     ///
     /// # Errors
     /// If it exists with another shape.
     pub fn bias_ih(&self) -> Result<Tensor> {
-        self.bias("bias_ih", |name| {
-            let keras = self.init.scheme == Scheme::Keras && self.gates.input.is_some();
-            match self.init.memory {
-                Bias::Scheme if keras => vec![1.0; self.hidden],
-                Bias::Scheme => Vec::new(),
-                Bias::Sum(sum) => vec![sum; self.hidden],
-                Bias::Chrono { longest } => {
-                    let mut rng = stream(self.init.seed, &format!("{name} chrono"));
-                    (0..self.hidden).map(|_| rng.random_range(1.0..(longest - 1) as f64).ln()).collect()
-                }
-            }
-        })
+        self.bias("bias_ih", true)
     }
 
     /// `bias_hh`, `(gates * hidden)`.
@@ -156,10 +193,7 @@ impl<'a> Weights<'a> {
     /// # Errors
     /// If it exists with another shape.
     pub fn bias_hh(&self) -> Result<Tensor> {
-        self.bias("bias_hh", |_| match self.init.memory {
-            Bias::Scheme => Vec::new(),
-            Bias::Sum(_) | Bias::Chrono { .. } => vec![0.0; self.hidden],
-        })
+        self.bias("bias_hh", false)
     }
 
     /// A weight of another kind, with the same value everywhere, such as a gain.
@@ -174,25 +208,70 @@ impl<'a> Weights<'a> {
         self.gates.names.len() * self.hidden
     }
 
-    /// A bias by the scheme, with `memory` in the place of the memory gate's unless it is empty.
-    fn bias(&self, base: &str, memory: impl FnOnce(&str) -> Vec<f64>) -> Result<Tensor> {
-        self.get(base, &[self.rows()], |name| {
-            let mut values = match self.init.scheme {
-                Scheme::PyTorch => {
-                    uniform(&mut stream(self.init.seed, name), self.rows(), 1.0 / (self.hidden as f64).sqrt())
+    /// The index of a gate that the cell has.
+    fn gate(&self, name: &str) -> usize {
+        self.gates.names.iter().position(|gate| *gate == name).expect("gates are checked in `new`")
+    }
+
+    /// How a gate's recurrent block begins.
+    fn block(&self, gate: &str) -> Block {
+        let own = self.init.gates.iter().find(|(own, _)| own == gate);
+        own.map_or(self.init.recurrent, |(_, block)| *block)
+    }
+
+    /// The rows of all gates, `columns` numbers each: a gate's as they are where its scheme holds for all of them.
+    fn gate_by_gate(
+        &self,
+        name: &str,
+        columns: usize,
+        draw: impl Fn(&mut ChaCha8Rng, Scheme) -> Vec<f64>,
+    ) -> Vec<f64> {
+        let all = |scheme| draw(&mut stream(self.init.seed, name), scheme);
+        let mut values = all(self.init.scheme);
+        for (gate, scheme) in &self.init.schemes {
+            let start = self.gate(gate) * self.hidden * columns;
+            let rows = start..start + self.hidden * columns;
+            values[rows.clone()].copy_from_slice(&all(*scheme)[rows]);
+        }
+        values
+    }
+
+    /// A bias. Where the sum of the two is set, this one is that sum if `holds`, and else zero.
+    fn bias(&self, base: &str, holds: bool) -> Result<Tensor> {
+        let (rows, hidden) = (self.rows(), self.hidden);
+        self.get(base, &[rows], |name| {
+            let mut values = self.gate_by_gate(name, 1, |rng, scheme| match scheme {
+                Scheme::PyTorch => uniform(rng, rows, 1.0 / (hidden as f64).sqrt()),
+                Scheme::Keras => {
+                    (0..rows).map(|row| if holds && self.forgets(row / hidden) { 1.0 } else { 0.0 }).collect()
                 }
-                Scheme::Keras | Scheme::Candle | Scheme::Normal { .. } => vec![0.0; self.rows()],
+                Scheme::Candle | Scheme::Normal { .. } => vec![0.0; rows],
+            });
+            let mut put = |gate: usize, sums: &[f64]| {
+                let rows = values[gate * hidden..].iter_mut().zip(sums);
+                rows.for_each(|(value, sum)| *value = if holds { *sum } else { 0.0 });
             };
-            let memory = memory(name);
-            let Some(gate) = self.gates.memory.filter(|_| !memory.is_empty()) else { return values };
-            let mut put =
-                |gate: usize, new: &[f64]| values[gate * self.hidden..][..self.hidden].copy_from_slice(new);
-            put(gate, &memory);
-            if let (Some(input), Bias::Chrono { .. }) = (self.gates.input, self.init.memory) {
-                put(input, &memory.iter().map(|bias| -bias).collect::<Vec<_>>());
+            match (self.gates.memory, self.init.memory) {
+                (None, _) | (_, Bias::Scheme) => {}
+                (Some(gate), Bias::Sum(sum)) => put(gate, &vec![sum; hidden]),
+                (Some(gate), Bias::Chrono { longest }) => {
+                    let mut rng = stream(self.init.seed, &format!("{name} chrono"));
+                    let mut draw = |_| rng.random_range(1.0..(longest - 1) as f64).ln();
+                    let drawn: Vec<f64> = (0..hidden).map(&mut draw).collect();
+                    put(gate, &drawn);
+                    if let Some(input) = self.gates.input {
+                        put(input, &drawn.iter().map(|bias| -bias).collect::<Vec<_>>());
+                    }
+                }
             }
+            self.init.biases.iter().for_each(|(gate, sum)| put(self.gate(gate), &vec![*sum; hidden]));
             values
         })
+    }
+
+    /// Whether this is the forget gate of an LSTM.
+    fn forgets(&self, gate: usize) -> bool {
+        self.gates.memory == Some(gate) && self.gates.names[gate] == "f"
     }
 
     fn get(&self, base: &str, shape: &[usize], draw: impl FnOnce(&str) -> Vec<f64>) -> Result<Tensor> {
@@ -202,6 +281,10 @@ impl<'a> Weights<'a> {
 
 fn uniform(rng: &mut impl Rng, count: usize, bound: f64) -> Vec<f64> {
     (0..count).map(|_| rng.random_range(-bound..bound)).collect()
+}
+
+fn normals(rng: &mut impl Rng, count: usize, deviation: f64) -> Vec<f64> {
+    (0..count).map(|_| deviation * normal(rng)).collect()
 }
 
 /// The tensor `name` of `vb`; where a variable map makes it only now, it begins as `draw` says for its full name.

@@ -1,8 +1,9 @@
-//! One row of a GRU with the reset gate after the matrix product.
+//! One row of a GRU, with the reset gate after the matrix product or before it.
 
 use crate::{Float, RowBack, RowForth, Rule};
 
-/// The GRU's rule. Kept: r, z, n and the recurrent part of n's pre-activation.
+/// The GRU's rule. A row is the input part of n, then r and z, and the recurrent part of n; all four are kept, n and the gates with
+/// their final values.
 #[derive(Clone, Copy, Debug)]
 pub struct Gru;
 
@@ -10,46 +11,112 @@ impl Rule for Gru {
     const GATES: usize = 3;
     const KEPT: usize = 4;
     const MEMORY: bool = false;
-    const APART: bool = true;
+    const RECURRENT_AT: usize = 1;
+    const INPUT_ORDER: &'static [usize] = &[2, 0, 1];
     const NAME: &'static str = "gru kernel";
 
     #[inline(always)]
     fn forth<F: Float>(&self, row: RowForth<F>) {
+        gates(row.kept, row.h_before, row.h);
+    }
+
+    #[inline(always)]
+    fn back<F: Float>(&self, row: RowBack<F>) {
+        gates_back(row.kept, row.h_before, row.dh, row.d, row.dh_before);
+    }
+}
+
+/// The rule of a GRU with the reset gate before the matrix product, in two stages. Kept: r, z, n.
+#[derive(Clone, Copy, Debug)]
+pub struct GruResetBefore;
+
+impl Rule for GruResetBefore {
+    const GATES: usize = 3;
+    const KEPT: usize = 3;
+    const MEMORY: bool = false;
+    const TWO_STAGES: bool = true;
+    const NAME: &'static str = "gru kernel (reset before)";
+
+    #[inline(always)]
+    fn forth<F: Float>(&self, row: RowForth<F>) {
         let size = row.h.len();
-        let (r, rest) = row.kept.split_at_mut(size);
-        let (z, rest) = rest.split_at_mut(size);
-        let (n, b_n) = rest.split_at_mut(size);
-        let part = |index: usize| &row.recurrent[index * size..][..size];
-        let (b_r, b_z) = (part(0), part(1));
-        let (b_n, h_before, h) = (&mut b_n[..size], &row.h_before[..size], row.h);
-        b_n.copy_from_slice(part(2));
+        let (r, z) = row.kept[..2 * size].split_at_mut(size);
+        let (seen, reset) = (&row.seen[..size], row.h);
         for j in 0..size {
-            r[j] = (r[j] + b_r[j]).sigmoid();
-            z[j] = (z[j] + b_z[j]).sigmoid();
-            n[j] = Float::tanh(n[j] + r[j] * b_n[j]);
+            r[j] = r[j].sigmoid();
+            z[j] = z[j].sigmoid();
+            reset[j] = r[j] * seen[j];
+        }
+    }
+
+    #[inline(always)]
+    fn finish<F: Float>(&self, row: RowForth<F>) {
+        let size = row.h.len();
+        let (z, n) = row.kept[size..3 * size].split_at_mut(size);
+        let (h_before, h) = (&row.h_before[..size], row.h);
+        for j in 0..size {
+            n[j] = Float::tanh(n[j]);
             h[j] = n[j] + z[j] * (h_before[j] - n[j]);
+        }
+    }
+
+    #[inline(always)]
+    fn finish_back<F: Float>(&self, row: RowBack<F>) {
+        let size = row.dh.len();
+        let (z, n) = row.kept[size..3 * size].split_at(size);
+        let (dz, dn) = row.d[size..3 * size].split_at_mut(size);
+        let (dh, h_before, dh_before) = (row.dh, &row.h_before[..size], &mut row.dh_before[..size]);
+        for j in 0..size {
+            dn[j] = dh[j] * (F::ONE - z[j]) * (F::ONE - n[j] * n[j]);
+            dz[j] = dh[j] * (h_before[j] - n[j]) * z[j] * (F::ONE - z[j]);
+            dh_before[j] = dh[j] * z[j];
         }
     }
 
     #[inline(always)]
     fn back<F: Float>(&self, row: RowBack<F>) {
         let size = row.dh.len();
-        let kept = |index: usize| &row.kept[index * size..][..size];
-        let (r, z, n, b_n) = (kept(0), kept(1), kept(2), kept(3));
-        let (dh, h_before, dh_before) = (row.dh, &row.h_before[..size], &mut row.dh_before[..size]);
-        let (dr, rest) = row.d_input.split_at_mut(size);
-        let (dz, dn) = rest.split_at_mut(size);
-        let dn = &mut dn[..size];
-        let (d_recurrent, db_n) = row.d_recurrent.split_at_mut(2 * size);
-        let db_n = &mut db_n[..size];
+        let (r, dr) = (&row.kept[..size], &mut row.d[..size]);
+        let (reset, seen, d_seen) = (row.dh, &row.seen[..size], &mut row.d_seen[..size]);
         for j in 0..size {
-            dn[j] = dh[j] * (F::ONE - z[j]) * (F::ONE - n[j] * n[j]);
-            dz[j] = dh[j] * (h_before[j] - n[j]) * z[j] * (F::ONE - z[j]);
-            dr[j] = dn[j] * b_n[j] * r[j] * (F::ONE - r[j]);
-            db_n[j] = dn[j] * r[j];
-            dh_before[j] = dh[j] * z[j];
+            dr[j] = reset[j] * seen[j] * r[j] * (F::ONE - r[j]);
+            d_seen[j] += reset[j] * r[j];
         }
-        d_recurrent[..size].copy_from_slice(dr);
-        d_recurrent[size..].copy_from_slice(dz);
+    }
+}
+
+/// The output from a row of pre-activations, which become n, r, z; the recurrent part of n stays.
+#[inline(always)]
+pub(super) fn gates<F: Float>(kept: &mut [F], h_before: &[F], h: &mut [F]) {
+    let size = h.len();
+    let (n, rest) = kept.split_at_mut(size);
+    let (r, rest) = rest.split_at_mut(size);
+    let (z, b_n) = rest.split_at_mut(size);
+    let (b_n, h_before) = (&b_n[..size], &h_before[..size]);
+    for j in 0..size {
+        r[j] = r[j].sigmoid();
+        z[j] = z[j].sigmoid();
+        n[j] = Float::tanh(n[j] + r[j] * b_n[j]);
+        h[j] = n[j] + z[j] * (h_before[j] - n[j]);
+    }
+}
+
+/// The gradients of a row's pre-activations, and what reaches h_{t-1} by way of z.
+#[inline(always)]
+pub(super) fn gates_back<F: Float>(kept: &[F], h_before: &[F], dh: &[F], d: &mut [F], dh_before: &mut [F]) {
+    let size = dh.len();
+    let kept = |index: usize| &kept[index * size..][..size];
+    let (n, r, z, b_n) = (kept(0), kept(1), kept(2), kept(3));
+    let (h_before, dh_before) = (&h_before[..size], &mut dh_before[..size]);
+    let (dn, rest) = d.split_at_mut(size);
+    let (dr, rest) = rest.split_at_mut(size);
+    let (dz, db_n) = rest.split_at_mut(size);
+    let db_n = &mut db_n[..size];
+    for j in 0..size {
+        dn[j] = dh[j] * (F::ONE - z[j]) * (F::ONE - n[j] * n[j]);
+        dz[j] = dh[j] * (h_before[j] - n[j]) * z[j] * (F::ONE - z[j]);
+        dr[j] = dn[j] * b_n[j] * r[j] * (F::ONE - r[j]);
+        db_n[j] = dn[j] * r[j];
+        dh_before[j] = dh[j] * z[j];
     }
 }

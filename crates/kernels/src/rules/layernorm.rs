@@ -2,8 +2,8 @@
 //!
 //! What is kept is what was normalised and by how much; the way back computes the gates again from that.
 
+use super::gru::{gates, gates_back};
 use super::lstm::{memory, memory_back};
-use super::Gru;
 use crate::{Float, RowBack, RowForth, Rule};
 
 /// The layer-normed LSTM's rule, with `eps` added to variances. Own weights: b_ih, b_hh, gain_ih, gain_hh, gain_c, bias_c.
@@ -26,17 +26,19 @@ impl Rule for LayerNormLstm {
     const KEPT_A_ROW: usize = 2;
     const SCRATCH: usize = 5;
     const OWN: usize = 6;
+    const BIAS: bool = false;
     const MEMORY: bool = true;
-    const APART: bool = true;
+    const RECURRENT_AT: usize = 4;
     const NAME: &'static str = "layernorm-lstm kernel";
 
     #[inline(always)]
     fn forth<F: Float>(&self, row: RowForth<F>) {
         let n = row.h.len();
-        let normed = keep_normed(row.kept, row.recurrent, self.eps);
+        let normed = keep_normed(row.kept, 4 * n, self.eps);
         let (gates, c_hat) = row.scratch.split_at_mut(4 * n);
         normed.gates(row.own, gates);
         memory(gates, row.c_before, &mut row.c[..n]);
+        gates[3 * n..4 * n].iter_mut().for_each(|o| *o = o.sigmoid());
         let (o, h, gain, bias) = (&gates[3 * n..], row.h, &row.own[4][..n], &row.own[5][..n]);
         let c_hat = &mut c_hat[..n];
         c_hat.copy_from_slice(&row.c[..n]);
@@ -53,6 +55,7 @@ impl Rule for LayerNormLstm {
         let (gates, c_hat) = row.scratch.split_at_mut(4 * n);
         normed.gates(row.own, gates);
         memory(gates, row.c_before, &mut row.dc_before[..n]); // the memory itself is known: it is in row.c
+        gates[3 * n..4 * n].iter_mut().for_each(|o| *o = o.sigmoid());
         let c_hat = &mut c_hat[..n];
         c_hat.copy_from_slice(&row.c[..n]);
         let scale = normalise(c_hat, self.eps);
@@ -61,7 +64,7 @@ impl Rule for LayerNormLstm {
             let (d_vectors, d_c_vectors) = row.d_own.split_at_mut(4);
             let [d_gain, d_bias] = d_c_vectors else { unreachable!("there are six own weights") };
             let (d_gain, d_bias, dh) = (&mut d_gain[..n], &mut d_bias[..n], row.dh);
-            let (d_hat, d_o) = (&mut row.dc_before[..n], &mut row.d_input[3 * n..][..n]);
+            let (d_hat, d_o) = (&mut row.dc_before[..n], &mut row.d[3 * n..][..n]);
             for j in 0..n {
                 let tanh = Float::tanh(c_hat[j] * gain[j] + bias[j]);
                 let dy = dh[j] * o[j] * (F::ONE - tanh * tanh);
@@ -72,9 +75,10 @@ impl Rule for LayerNormLstm {
             }
             normalise_back(d_hat, c_hat, scale);
             d_hat.iter_mut().zip(row.dc).for_each(|(total, dc)| *total += *dc);
-            memory_back(gates, row.c_before, row.d_input, d_hat);
-            row.d_recurrent.copy_from_slice(row.d_input);
-            normed.back(row.own, d_vectors, row.d_input, row.d_recurrent);
+            let (d_input, d_recurrent) = row.d.split_at_mut(4 * n);
+            memory_back(gates, row.c_before, d_input, d_hat);
+            d_recurrent.copy_from_slice(d_input);
+            normed.back(row.own, d_vectors, d_input, d_recurrent);
         }
         row.dh_before.fill(F::ZERO);
     }
@@ -84,56 +88,35 @@ impl Rule for LayerNormGru {
     const GATES: usize = 3;
     const KEPT: usize = 6;
     const KEPT_A_ROW: usize = 2;
-    const SCRATCH: usize = 7;
+    const SCRATCH: usize = 8;
     const OWN: usize = 4;
+    const BIAS: bool = false;
     const MEMORY: bool = false;
-    const APART: bool = true;
+    const RECURRENT_AT: usize = 3;
     const NAME: &'static str = "layernorm-gru kernel";
 
     #[inline(always)]
     fn forth<F: Float>(&self, row: RowForth<F>) {
         let n = row.h.len();
-        let normed = keep_normed(row.kept, row.recurrent, self.eps);
-        let (gates, recurrent) = row.scratch.split_at_mut(4 * n);
-        normed.parts(row.own, gates, recurrent);
-        let (kept, scratch, own) = (gates, &mut [][..], &[][..]);
-        let (h_before, c_before, h, c) = (row.h_before, row.c_before, row.h, row.c);
-        Gru.forth(RowForth { kept, recurrent, h_before, c_before, h, c, own, scratch });
+        let normed = keep_normed(row.kept, 3 * n, self.eps);
+        normed.gru_gates(row.own, &mut row.scratch[..4 * n]);
+        gates(&mut row.scratch[..4 * n], row.h_before, row.h);
     }
 
     #[inline(always)]
     fn back<F: Float>(&self, row: RowBack<F>) {
         let n = row.dh.len();
         let normed = Normed::of(row.kept, 3 * n);
-        let (gates, recurrent) = row.scratch.split_at_mut(4 * n);
-        normed.parts(row.own, gates, recurrent);
-        Gru.forth(RowForth {
-            kept: &mut *gates,
-            recurrent,
-            h_before: row.h_before,
-            c_before: row.c_before,
-            h: &mut *row.dh_before, // the output itself is known: it is in row.h
-            c: &mut [],
-            own: &[],
-            scratch: &mut [],
-        });
-        Gru.back(RowBack {
-            kept: gates,
-            h_before: row.h_before,
-            c_before: row.c_before,
-            h: row.h,
-            c: row.c,
-            dh: row.dh,
-            dc: row.dc,
-            d_input: &mut *row.d_input,
-            d_recurrent: &mut *row.d_recurrent,
-            dh_before: row.dh_before,
-            dc_before: row.dc_before,
-            own: &[],
-            d_own: &mut [],
-            scratch: &mut [],
-        });
-        normed.back(row.own, row.d_own, row.d_input, row.d_recurrent);
+        let (kept, d) = row.scratch.split_at_mut(4 * n);
+        normed.gru_gates(row.own, kept);
+        gates(kept, row.h_before, row.dh_before); // the output itself is known: it is in row.h
+        let d = &mut d[..4 * n];
+        gates_back(kept, row.h_before, row.dh, d, row.dh_before);
+        let (d_input, d_recurrent) = row.d.split_at_mut(3 * n);
+        d_input[..2 * n].copy_from_slice(&d[n..3 * n]);
+        d_input[2 * n..].copy_from_slice(&d[..n]);
+        d_recurrent.copy_from_slice(&d[n..]);
+        normed.back(row.own, row.d_own, d_input, d_recurrent);
     }
 }
 
@@ -144,12 +127,10 @@ struct Normed<'a, F> {
     scales: [F; 2],
 }
 
-/// Normalises the input part in place, and the recurrent part into what is kept.
+/// Normalises both parts, of `size` each, in place.
 #[inline(always)]
-fn keep_normed<'a, F: Float>(kept: &'a mut [F], recurrent: &[F], eps: f64) -> Normed<'a, F> {
-    let size = recurrent.len();
+fn keep_normed<F: Float>(kept: &mut [F], size: usize, eps: f64) -> Normed<'_, F> {
     kept[2 * size] = normalise(&mut kept[..size], eps);
-    kept[size..2 * size].copy_from_slice(recurrent);
     kept[2 * size + 1] = normalise(&mut kept[size..2 * size], eps);
     Normed::of(kept, size)
 }
@@ -172,15 +153,20 @@ impl<'a, F: Float> Normed<'a, F> {
         }
     }
 
-    /// Both parts, with gains and biases, apart.
+    /// A GRU's row: the input part of n, r and z, and the recurrent part of n, with gains and biases.
     #[inline(always)]
-    fn parts(&self, own: &[Vec<F>], a: &mut [F], b: &mut [F]) {
-        let size = self.input.len();
+    fn gru_gates(&self, own: &[Vec<F>], row: &mut [F]) {
+        let (size, n) = (self.input.len(), row.len() / 4);
         let [b_ih, b_hh, gain_ih, gain_hh] = [0, 1, 2, 3].map(|at| &own[at][..size]);
-        let (input, recurrent, a, b) = (self.input, &self.recurrent[..size], &mut a[..size], &mut b[..size]);
-        for j in 0..size {
-            a[j] = input[j] * gain_ih[j] + b_ih[j];
-            b[j] = recurrent[j] * gain_hh[j] + b_hh[j];
+        let (input, recurrent) = (self.input, &self.recurrent[..size]);
+        let (row_n, rest) = row.split_at_mut(n);
+        let (gates, row_b) = rest.split_at_mut(2 * n);
+        for j in 0..2 * n {
+            gates[j] = (input[j] * gain_ih[j] + b_ih[j]) + (recurrent[j] * gain_hh[j] + b_hh[j]);
+        }
+        for (j, (row_n, row_b)) in (2 * n..size).zip(row_n.iter_mut().zip(row_b)) {
+            *row_n = input[j] * gain_ih[j] + b_ih[j];
+            *row_b = recurrent[j] * gain_hh[j] + b_hh[j];
         }
     }
 

@@ -1,25 +1,47 @@
-//! One row of an LSTM.
+//! One row of an LSTM, also with coupled gates and with peepholes.
 
 use crate::{Float, RowBack, RowForth, Rule};
 
 /// The LSTM's rule. Kept: i, f, g, o and tanh(c_t).
+///
+/// `COUPLED`: there is no i, it is 1 − f. `PEEPHOLES`: i and f see c_{t-1} through own weights, and o sees c_t; they are
+/// weight_ci (unless coupled), weight_cf, weight_co.
 #[derive(Clone, Copy, Debug)]
-pub struct Lstm;
+pub struct Lstm<const COUPLED: bool, const PEEPHOLES: bool>;
 
-impl Rule for Lstm {
-    const GATES: usize = 4;
-    const KEPT: usize = 5;
+impl<const COUPLED: bool, const PEEPHOLES: bool> Rule for Lstm<COUPLED, PEEPHOLES> {
+    const GATES: usize = if COUPLED { 3 } else { 4 };
+    const KEPT: usize = Self::GATES + 1;
+    const OWN: usize = if PEEPHOLES { Self::GATES - 1 } else { 0 };
     const MEMORY: bool = true;
-    const APART: bool = false;
     const NAME: &'static str = "lstm kernel";
 
     #[inline(always)]
     fn forth<F: Float>(&self, row: RowForth<F>) {
         let n = row.h.len();
-        let (gates, tanh_c) = row.kept.split_at_mut(4 * n);
-        memory(gates, &row.c_before[..n], &mut row.c[..n]);
-        let (o, tanh_c, c, h) = (&gates[3 * n..], &mut tanh_c[..n], &row.c[..n], row.h);
+        let (gates, tanh_c) = row.kept.split_at_mut(Self::GATES * n);
+        let (inner, o) = gates.split_at_mut((Self::GATES - 1) * n);
+        let (c_before, c) = (&row.c_before[..n], &mut row.c[..n]);
+        if PEEPHOLES {
+            inner.chunks_exact_mut(n).zip(&row.own[..Self::OWN - 1]).for_each(|(z, w)| see(z, w, c_before));
+        }
+        if COUPLED {
+            let (f, g) = inner.split_at_mut(n);
+            let g = &mut g[..n];
+            for j in 0..n {
+                f[j] = f[j].sigmoid();
+                g[j] = Float::tanh(g[j]);
+                c[j] = f[j] * c_before[j] + (F::ONE - f[j]) * g[j];
+            }
+        } else {
+            memory(inner, c_before, c);
+        }
+        if PEEPHOLES {
+            see(o, &row.own[Self::OWN - 1], c);
+        }
+        let (o, tanh_c, h) = (&mut o[..n], &mut tanh_c[..n], row.h);
         for j in 0..n {
+            o[j] = o[j].sigmoid();
             tanh_c[j] = Float::tanh(c[j]);
             h[j] = o[j] * tanh_c[j];
         }
@@ -28,25 +50,59 @@ impl Rule for Lstm {
     #[inline(always)]
     fn back<F: Float>(&self, row: RowBack<F>) {
         let n = row.dh.len();
-        let (gates, tanh_c) = (&row.kept[..4 * n], &row.kept[4 * n..][..n]);
-        let (o, dh, dc, total) = (&gates[3 * n..], row.dh, &row.dc[..n], &mut row.dc_before[..n]);
-        let d_o = &mut row.d_input[3 * n..][..n];
+        let (gates, tanh_c) = (&row.kept[..Self::GATES * n], &row.kept[Self::GATES * n..][..n]);
+        let (inner, o) = gates.split_at((Self::GATES - 1) * n);
+        let (d_inner, d_o) = row.d.split_at_mut((Self::GATES - 1) * n);
+        let (dh, dc, total) = (row.dh, &row.dc[..n], &mut row.dc_before[..n]);
+        let (o, d_o, c_before) = (&o[..n], &mut d_o[..n], &row.c_before[..n]);
         for j in 0..n {
             total[j] = dc[j] + dh[j] * o[j] * (F::ONE - tanh_c[j] * tanh_c[j]);
             d_o[j] = dh[j] * tanh_c[j] * o[j] * (F::ONE - o[j]);
         }
-        memory_back(gates, row.c_before, row.d_input, total);
+        if PEEPHOLES {
+            see_back(d_o, &row.own[Self::OWN - 1], row.c, &mut row.d_own[Self::OWN - 1], total);
+        }
+        if COUPLED {
+            let (f, g) = (&inner[..n], &inner[n..][..n]);
+            let (df, dg) = d_inner.split_at_mut(n);
+            let dg = &mut dg[..n];
+            for j in 0..n {
+                df[j] = total[j] * (c_before[j] - g[j]) * f[j] * (F::ONE - f[j]);
+                dg[j] = total[j] * (F::ONE - f[j]) * (F::ONE - g[j] * g[j]);
+                total[j] *= f[j];
+            }
+        } else {
+            memory_back(inner, c_before, d_inner, total);
+        }
+        if PEEPHOLES {
+            let own = row.own[..Self::OWN - 1].iter().zip(&mut row.d_own[..Self::OWN - 1]);
+            d_inner.chunks_exact(n).zip(own).for_each(|(d, (w, dw))| see_back(d, w, c_before, dw, total));
+        }
         row.dh_before.fill(F::ZERO);
     }
 }
 
-/// Pre-activations to i, f, g, o in place, and the new memory c = f c' + i g.
+/// z += w ∘ c.
+#[inline(always)]
+fn see<F: Float>(z: &mut [F], w: &[F], c: &[F]) {
+    z.iter_mut().zip(w).zip(c).for_each(|((z, w), c)| *z += *w * *c);
+}
+
+/// From the gradient of z: adds those of w and c.
+#[inline(always)]
+fn see_back<F: Float>(d: &[F], w: &[F], c: &[F], dw: &mut [F], dc: &mut [F]) {
+    for ((((d, w), c), dw), dc) in d.iter().zip(w).zip(c).zip(dw).zip(dc) {
+        *dw += *d * *c;
+        *dc += *d * *w;
+    }
+}
+
+/// Pre-activations to i, f, g in place, and the new memory c = f c' + i g.
 #[inline(always)]
 pub(super) fn memory<F: Float>(gates: &mut [F], c_before: &[F], c: &mut [F]) {
     let n = c.len();
     gates[..2 * n].iter_mut().for_each(|z| *z = z.sigmoid());
     gates[2 * n..3 * n].iter_mut().for_each(|z| *z = Float::tanh(*z));
-    gates[3 * n..4 * n].iter_mut().for_each(|z| *z = z.sigmoid());
     let (i, f, g) = (&gates[..n], &gates[n..2 * n], &gates[2 * n..3 * n]);
     let c_before = &c_before[..n];
     for j in 0..n {
@@ -57,11 +113,11 @@ pub(super) fn memory<F: Float>(gates: &mut [F], c_before: &[F], c: &mut [F]) {
 /// The gradients of the pre-activations of i, f, g, and of c', from dL/dc_t, also by way of h_t, which comes in `total` and is replaced
 /// by dL/dc'.
 #[inline(always)]
-pub(super) fn memory_back<F: Float>(gates: &[F], c_before: &[F], d_input: &mut [F], total: &mut [F]) {
+pub(super) fn memory_back<F: Float>(gates: &[F], c_before: &[F], d: &mut [F], total: &mut [F]) {
     let n = total.len();
     let (i, f, g) = (&gates[..n], &gates[n..2 * n], &gates[2 * n..3 * n]);
     let c_before = &c_before[..n];
-    let (di, rest) = d_input.split_at_mut(n);
+    let (di, rest) = d.split_at_mut(n);
     let (df, dg) = rest.split_at_mut(n);
     let (df, dg) = (&mut df[..n], &mut dg[..n]);
     for j in 0..n {

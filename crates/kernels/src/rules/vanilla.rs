@@ -19,7 +19,6 @@ impl Rule for Vanilla {
     const GATES: usize = 1;
     const KEPT: usize = 1;
     const MEMORY: bool = false;
-    const APART: bool = false;
     const NAME: &'static str = "vanilla kernel";
 
     #[inline(always)]
@@ -34,7 +33,7 @@ impl Rule for Vanilla {
 
     #[inline(always)]
     fn back<F: Float>(&self, row: RowBack<F>) {
-        let triples = row.d_input.iter_mut().zip(row.dh).zip(row.h);
+        let triples = row.d.iter_mut().zip(row.dh).zip(row.h);
         match self.0 {
             Activation::Tanh => triples.for_each(|((da, dh), h)| *da = *dh * (F::ONE - *h * *h)),
             Activation::Relu => {

@@ -20,7 +20,14 @@ pub(super) fn every_parameter(subject: &Subject) -> Result<()> {
         for (name, param) in layer.params() {
             let gradient =
                 grads.get(&param).with_context(|| format!("{name} has no gradient at the start"))?;
-            alive(subject, &name, gradient, "at the start")?;
+            let silent = subject.zero_starts.iter().find(|(prefix, _)| name.starts_with(prefix));
+            match silent {
+                None => alive(subject, &name, gradient, "at the start")?,
+                Some((_, reason)) => ensure!(
+                    values(gradient)?.iter().all(|&value| value == 0.0),
+                    "the gradient of {name} is not zero at the start, as declared: {reason}"
+                ),
+            }
         }
         let outcome = trial.run(&leaves)?;
         for (name, _) in layer.params() {

@@ -1,0 +1,169 @@
+//! How long do a forward pass and a train step take, against candle-nn; is the time linear in the number of steps; what does a recorder
+//! cost?
+//!
+//! ```text
+//! cargo bench --bench speed                                    everything, with one thread and with two
+//! cargo bench --bench speed -- 'train::lstm 1 layer'           what matches
+//! RAYON_NUM_THREADS=4 cargo bench --bench speed -- steps       with four threads
+//! ```
+//!
+//! A case is named by its family, its layers, and `TIMExBATCHxINPUTxHIDDEN`. `forward` runs with weights that are no variables, so that
+//! nothing is kept; `train` takes the mean of squares of all outputs and its gradients with respect to all weights, the input
+//! untracked; both drop what they made within the time. Each number of threads has a process of its own: candle decides once a process
+//! how many its element-wise operations use.
+//!
+//! A case takes a second, or one sample: everything takes six minutes or so on two cores.
+
+mod subject;
+
+use candle::{DType, Device, Result, Tensor};
+use candle_nn::{VarBuilder, VarMap};
+use divan::{black_box_drop, Bencher};
+use recurrent::{Keep, Layer, LstmConfig, Pass, Path, Recorder, Rnn, Sequence};
+use std::fmt;
+use std::process::{exit, Command};
+use subject::{gradients, in_pool, inputs, shapes, smoke, stack, Family, Library, Mode, Shape, Subject};
+
+const FAMILIES: [Family; 4] = [Family::Lstm, Family::Gru, Family::Vanilla, Family::LayerNormLstm];
+const MIDDLING: [Family; 2] = [Family::Lstm, Family::Gru];
+
+fn main() {
+    if std::env::var_os("RAYON_NUM_THREADS").is_some() {
+        return in_pool(divan::main);
+    }
+    let threads = if smoke() { vec!["2"] } else { vec!["1", "2"] };
+    for threads in threads {
+        println!("\n{threads} thread{}", if threads == "1" { "" } else { "s" });
+        let this = std::env::current_exe().expect("this program has a file");
+        let mut again = Command::new(this);
+        again.args(std::env::args_os().skip(1)).env("RAYON_NUM_THREADS", threads);
+        let status = again.status().expect("this program starts again");
+        if !status.success() {
+            exit(status.code().unwrap_or(1));
+        }
+    }
+}
+
+/// What one line of the table measures.
+struct Case {
+    library: Library,
+    family: Family,
+    layers: usize,
+    shape: Shape,
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { library, family, layers, shape } = self;
+        write!(f, "{family} {layers} layer{} {shape}", if *layers == 1 { "" } else { "s" })?;
+        match library {
+            Library::Recurrent => Ok(()),
+            Library::CandleNn => write!(f, " candle-nn"),
+        }
+    }
+}
+
+/// Ours, and beside it candle-nn's where it has such layers.
+fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for family in FAMILIES {
+        for layers in [1, 2] {
+            for shape in shapes() {
+                cases.push(Case { library: Library::Recurrent, family, layers, shape });
+                if layers == 1 && MIDDLING.contains(&family) {
+                    cases.push(Case { library: Library::CandleNn, family, layers, shape });
+                }
+            }
+        }
+    }
+    cases
+}
+
+fn measure(bencher: Bencher, case: &Case, mode: Mode) {
+    let subject = Subject::new(case.library, case.family, case.shape, case.layers, mode).expect("sizes fit");
+    subject.step().expect("runs"); // warm
+    bencher.bench_local(|| subject.step().expect("runs"));
+}
+
+#[divan::bench(args = cases(), sample_count = 25, sample_size = 1, max_time = 1)]
+fn forward(bencher: Bencher, case: &Case) {
+    measure(bencher, case, Mode::Forward);
+}
+
+#[divan::bench(args = cases(), sample_count = 25, sample_size = 1, max_time = 1)]
+fn train(bencher: Bencher, case: &Case) {
+    measure(bencher, case, Mode::Train);
+}
+
+/// The train step, alone and watched.
+mod recorder {
+    use super::*;
+
+    fn recorded(bencher: Bencher, family: Family, recorder: Option<Recorder>) {
+        let shape = shapes()[0];
+        let vars = VarMap::new();
+        let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
+        let layer = stack(family, shape, 1, vb).expect("sizes fit");
+        let xs = Sequence::new(inputs(shape).expect("plain memory")).expect("three axes");
+        let pass = Pass { record: recorder.as_ref(), ..Pass::default() };
+        let step = || -> Result<()> {
+            let (ys, _) = layer.run(&xs, None, &pass)?;
+            black_box_drop(gradients(ys.into_values())?);
+            black_box_drop(recorder.as_ref().map(Recorder::take));
+            Ok(())
+        };
+        step().expect("runs"); // warm
+        bencher.bench_local(|| step().expect("runs"));
+    }
+
+    #[divan::bench(args = FAMILIES, sample_count = 50, sample_size = 1, max_time = 3)]
+    fn absent(bencher: Bencher, family: Family) {
+        recorded(bencher, family, None);
+    }
+
+    #[divan::bench(args = FAMILIES, sample_count = 50, sample_size = 1, max_time = 3)]
+    fn norms(bencher: Bencher, family: Family) {
+        recorded(bencher, family, Some(Recorder::new(Keep::Norms)));
+    }
+}
+
+/// The train step of an LSTM over more and more steps: by kernel, by replay of the cell's step, and of candle-nn.
+mod steps {
+    use super::*;
+
+    const STEPS: [usize; 4] = [250, 500, 1000, 2000];
+
+    fn shape(steps: usize) -> Shape {
+        Shape::new(if smoke() { 3 } else { steps }, 16, 8, 64)
+    }
+
+    fn lstm(bencher: Bencher, library: Library, layers: usize, steps: usize) {
+        measure(bencher, &Case { library, family: Family::Lstm, layers, shape: shape(steps) }, Mode::Train);
+    }
+
+    #[divan::bench(args = STEPS, sample_count = 10, sample_size = 1)]
+    fn kernel_1_layer(bencher: Bencher, steps: usize) {
+        lstm(bencher, Library::Recurrent, 1, steps);
+    }
+
+    #[divan::bench(args = STEPS, sample_count = 10, sample_size = 1)]
+    fn kernel_3_layers(bencher: Bencher, steps: usize) {
+        lstm(bencher, Library::Recurrent, 3, steps);
+    }
+
+    #[divan::bench(args = STEPS, sample_count = 3, sample_size = 1)]
+    fn candle_nn_1_layer(bencher: Bencher, steps: usize) {
+        lstm(bencher, Library::CandleNn, 1, steps);
+    }
+
+    #[divan::bench(args = STEPS, sample_count = 3, sample_size = 1)]
+    fn replay_1_layer(bencher: Bencher, steps: usize) {
+        let (vars, shape) = (VarMap::new(), shape(steps));
+        let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
+        let rnn = Rnn::new(shape.input, shape.hidden, &LstmConfig::default(), vb).expect("sizes fit");
+        let rnn: Box<dyn Layer> = Box::new(rnn.on(Path::Replay));
+        let xs: Tensor = inputs(shape).expect("plain memory");
+        let step = || gradients(candle::Module::forward(&rnn, &xs)?);
+        bencher.bench_local(|| black_box_drop(step().expect("runs")));
+    }
+}

@@ -1,0 +1,131 @@
+//! The residual LSTM of Kim, El-Khamy and Lee.
+
+use candle::{Result, Tensor};
+use candle_nn::VarBuilder;
+use recurrent_core::init::{self, Gates, Init, Weights};
+use recurrent_core::{linear, lstm_memory, next_param, Cell, CellConfig, GateWeights, Memory, Place};
+use serde::{Deserialize, Serialize};
+
+/// The options of a residual LSTM.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ResidualLstmConfig {
+    /// Whether there are biases.
+    pub bias: bool,
+    /// How the weights of the gates begin.
+    pub init: Init,
+}
+
+impl Default for ResidualLstmConfig {
+    fn default() -> Self {
+        Self { bias: true, init: Init::default() }
+    }
+}
+
+const GATES: Gates = Gates { names: &["i", "f", "g", "o"], memory: Some(1), input: Some(0) };
+
+impl CellConfig for ResidualLstmConfig {
+    type Cell = ResidualLstmCell;
+
+    fn cell(
+        &self,
+        input: usize,
+        hidden: usize,
+        place: Option<Place>,
+        vb: VarBuilder,
+    ) -> Result<ResidualLstmCell> {
+        let weights = Weights::new(vb.clone(), place, &self.init, GATES, hidden)?;
+        let names = ["weight_projection", "weight_shortcut"].map(|base| weights.name(base));
+        let matrix = |input, name| init::linear_weight(self.init.seed, input, hidden, name, &vb);
+        Ok(ResidualLstmCell {
+            gates: GateWeights::new(&weights, input, self.bias)?,
+            projection: matrix(hidden, &names[0])?,
+            shortcut: if input == hidden { None } else { Some(matrix(input, &names[1])?) },
+            names,
+        })
+    }
+
+    fn param_count(&self, input: usize, hidden: usize) -> usize {
+        let shortcut = if input == hidden { 0 } else { hidden * input };
+        GateWeights::count(4, input, hidden, self.bias) + hidden * hidden + shortcut
+    }
+}
+
+/// One step of a residual LSTM: the output gate lets out the projected memory *and* the input of the layer.
+///
+/// ```text
+/// i, f, o = σ(W x_t + b + U h_{t-1} + b')             each with weights of its own, and g with tanh: the gates of an LSTM
+/// c_t = f ∘ c_{t-1} + i ∘ g
+/// m_t = W_p tanh(c_t)
+/// h_t = o ∘ (m_t + W_h x_t)                           W_h: the identity where input and hidden size are equal
+/// ```
+///
+/// Kim, El-Khamy and Lee (2017, arXiv:1701.03360v3, section 3). The path around a layer goes through its output gate and
+/// leaves the memory to the recurrence over time. The paper's gates also see c through diagonal weights (peepholes), and its m
+/// may be smaller than c; neither is here: gates are those of `torch.nn.LSTM`, and W_p is square.
+///
+/// | weight | shape, rows of all gates in the order i, f, g, o | begins, by default |
+/// |---|---|---|
+/// | `weight_ih_l0` | `(4 * hidden, input)` | U(−1/√hidden, 1/√hidden) |
+/// | `weight_hh_l0` | `(4 * hidden, hidden)` | the same |
+/// | `bias_ih_l0`, `bias_hh_l0` | `(4 * hidden)` each | the same |
+/// | `weight_projection_l0`: W_p | `(hidden, hidden)` | the same, whatever [`ResidualLstmConfig::init`] says of gates |
+/// | `weight_shortcut_l0`: W_h, where sizes differ | `(hidden, input)` | U(−1/√input, 1/√input), also |
+///
+/// `4 · hidden · (input + hidden + 2) + hidden²` numbers, and `hidden · input` more where the sizes differ. The state has the fields
+/// `h` and `c`. There is no kernel: the step is replayed.
+#[derive(Clone, Debug)]
+pub struct ResidualLstmCell {
+    gates: GateWeights,
+    projection: Tensor,       // (hidden, hidden)
+    shortcut: Option<Tensor>, // (hidden, input)
+    names: [String; 2],
+}
+
+/// A residual LSTM layer: [`ResidualLstmCell`] run over time.
+pub type ResidualLstm = recurrent_core::Rnn<ResidualLstmCell>;
+
+impl Cell for ResidualLstmCell {
+    type State = Memory;
+
+    fn input_size(&self) -> usize {
+        self.gates.input_size()
+    }
+
+    fn state_sizes(&self) -> Vec<usize> {
+        vec![self.gates.hidden_size(); 2]
+    }
+
+    fn params(&self) -> Vec<(String, Tensor)> {
+        let own = [Some(self.projection.clone()), self.shortcut.clone()];
+        let own = self.names.iter().cloned().zip(own).filter_map(|(name, own)| Some((name, own?)));
+        self.gates.params().into_iter().chain(own).collect()
+    }
+
+    fn with_params(&self, params: Vec<Tensor>) -> Result<Self> {
+        let mut params = params.into_iter();
+        Ok(Self {
+            gates: self.gates.replaced(&mut params)?,
+            projection: next_param(&mut params)?,
+            shortcut: self.shortcut.as_ref().map(|_| next_param(&mut params)).transpose()?,
+            names: self.names.clone(),
+        })
+    }
+
+    fn step(&self, x: &Tensor, s: &Memory) -> Result<Memory> {
+        self.step_seeing(x, &s.h, s)
+    }
+
+    fn step_seeing(&self, x: &Tensor, seen: &Tensor, s: &Memory) -> Result<Memory> {
+        let z = (self.gates.input(x)? + self.gates.recurrent(seen)?)?; // (batch, 4 * hidden)
+        let (c, o) = lstm_memory(&z, &s.c)?;
+        let m = linear(&c.tanh()?, &self.projection, None)?; // (batch, hidden)
+        let around = self.shortcut.as_ref().map_or(Ok(x.clone()), |weight| linear(x, weight, None))?;
+        let h = (o * (m + around)?)?;
+        Ok(Memory { h, c })
+    }
+
+    fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {
+        self.gates.recurrent_blocks()
+    }
+}

@@ -1,0 +1,137 @@
+//! The kinds of connection around a layer, and how they join what comes out of it with what goes in.
+
+use candle::{bail, Result, Tensor};
+use candle_nn::ops::sigmoid;
+use candle_nn::{Init, VarBuilder};
+use recurrent_core::{init, Place};
+use serde::{Deserialize, Serialize};
+
+/// What a connection around a layer does with its input `xs` and its outputs `layer(xs)`, for every step by itself. P is the identity
+/// where the sizes are equal, and a learned projection where they differ.
+///
+/// | kind | ys |
+/// |---|---|
+/// | additive | layer(xs) + P xs |
+/// | highway | t ∘ layer(xs) + (1 − t) ∘ P xs with t = σ(W_t xs + b_t) |
+/// | ReZero | P xs + α layer(xs) |
+///
+/// | weight | kind | shape | begins |
+/// |---|---|---|---|
+/// | `proj.weight_l0` | any, where the sizes differ | `(output, input)` | U(−1/√input, 1/√input), as `torch.nn.Linear` |
+/// | `transform.weight_l0` | highway | `(output, input)` | the same |
+/// | `transform.bias_l0` | highway | `(output)` | `bias` |
+/// | `rezero.alpha_l0` | ReZero | `(1)` | 0 |
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Shortcut {
+    /// The input is added (He et al. 2016, arXiv:1512.03385v1; between LSTM layers Wu et al. 2016, arXiv:1609.08144v2, equation 6).
+    #[default]
+    Additive,
+    /// A learned gate, the transform gate t, takes so much of the outputs and the rest of the input (Srivastava, Greff and Schmidhuber
+    /// 2015, arXiv:1505.00387v2, equation 3, whose carry gate is 1 − t). The paper has no projection; it changes sizes by a layer
+    /// without a connection. The highway LSTM of Zhang et al. (2016, arXiv:1510.08983v2) is another network: its gates join the
+    /// memories c of neighbouring layers.
+    Highway {
+        /// The initial value of b_t. The paper takes −1 to −3: the gradient first goes around the layer.
+        bias: f64,
+    },
+    /// The outputs count as much as a learned number α says, 0 at first: the layer begins as P, with a gradient for α alone
+    /// (Bachlechner et al. 2020, arXiv:2003.04887v2, equation 1).
+    #[serde(rename = "rezero")]
+    ReZero,
+}
+
+impl Shortcut {
+    /// The highway connection whose transform gate begins with the bias −1.
+    pub fn highway() -> Self {
+        Self::Highway { bias: -1.0 }
+    }
+
+    /// How many weights the connection adds to a layer of these sizes.
+    pub fn param_count(self, input: usize, output: usize) -> usize {
+        let projection = if input == output { 0 } else { input * output };
+        projection
+            + match self {
+                Self::Additive => 0,
+                Self::Highway { .. } => output * (input + 1),
+                Self::ReZero => 1,
+            }
+    }
+}
+
+/// A connection with its weights.
+pub(crate) struct Join {
+    projection: Option<Tensor>, // (output, input)
+    kind: Kind,
+    names: Vec<String>, // of the projection, and of what the kind has
+}
+
+enum Kind {
+    Additive,
+    Highway { weight: Tensor, bias: Tensor }, // (output, input), (output)
+    ReZero { alpha: Tensor },                 // (1)
+}
+
+impl Join {
+    pub(crate) fn new(
+        shortcut: Shortcut,
+        input: usize,
+        output: usize,
+        place: Place,
+        seed: u64,
+        vb: &VarBuilder,
+    ) -> Result<Self> {
+        let mut names = Vec::new();
+        let mut name = |under: &str, base: &str| {
+            let name = format!("{base}{}", place.suffix());
+            names.push(format!("{under}.{name}"));
+            name
+        };
+        let mut matrix =
+            |under: &str| init::linear_weight(seed, input, output, &name(under, "weight"), &vb.pp(under));
+        let projection = if input == output { None } else { Some(matrix("proj")?) };
+        let kind = match shortcut {
+            Shortcut::Additive => Kind::Additive,
+            Shortcut::Highway { bias } if !bias.is_finite() => {
+                bail!("highway bias: expected a finite number, got {bias}")
+            }
+            Shortcut::Highway { bias } => {
+                let (under, begins) = ("transform", Init::Const(bias));
+                let weight = matrix(under)?;
+                let bias = vb.pp(under).get_with_hints(output, &name(under, "bias"), begins)?;
+                Kind::Highway { weight, bias }
+            }
+            Shortcut::ReZero => {
+                let under = "rezero";
+                let alpha = vb.pp(under).get_with_hints(1, &name(under, "alpha"), Init::Const(0.0))?;
+                Kind::ReZero { alpha }
+            }
+        };
+        Ok(Self { projection, kind, names })
+    }
+
+    /// `ys`, `(batch, time, output)`, joined with `xs`, `(batch, time, input)`. Zero where both are.
+    pub(crate) fn join(&self, ys: &Tensor, xs: &Tensor) -> Result<Tensor> {
+        let around = match &self.projection {
+            None => xs.clone(),
+            Some(weight) => xs.broadcast_matmul(&weight.t()?)?,
+        };
+        match &self.kind {
+            Kind::Additive => ys + around,
+            Kind::Highway { weight, bias } => {
+                let t = sigmoid(&xs.broadcast_matmul(&weight.t()?)?.broadcast_add(bias)?)?; // (batch, time, output)
+                (&t * ys)? + ((1.0 - &t)? * around)?
+            }
+            Kind::ReZero { alpha } => around + ys.broadcast_mul(alpha)?,
+        }
+    }
+
+    pub(crate) fn params(&self) -> Vec<(String, Tensor)> {
+        let own = match &self.kind {
+            Kind::Additive => Vec::new(),
+            Kind::Highway { weight, bias } => vec![weight.clone(), bias.clone()],
+            Kind::ReZero { alpha } => vec![alpha.clone()],
+        };
+        self.names.iter().cloned().zip(self.projection.iter().cloned().chain(own)).collect()
+    }
+}
