@@ -1,6 +1,6 @@
 //! What runs a cell over a whole sequence, forward and backward: an [`Engine`].
 
-use crate::{Lengths, Probe, Sequence, StepNoise};
+use crate::{Frozen, Lengths, Probe, Sequence, StepNoise};
 use candle::{CpuStorage, Device, Result, Shape, Storage, Tensor};
 use std::any::Any;
 use std::sync::Arc;
@@ -17,6 +17,20 @@ pub trait Engine: Send + Sync {
     /// do that.
     fn over_time(&self, _alpha: f64) -> Option<Arc<dyn Engine>> {
         None
+    }
+
+    /// A snapshot for inference of these weights, in f32, from the state `start`, `(1, size)` a field, with the evaluation's `noise`; if it can
+    /// do that.
+    ///
+    /// # Errors
+    /// Those of candle, and of the engine.
+    fn freeze(
+        &self,
+        _params: &[Tensor],
+        _start: &[Tensor],
+        _noise: &StepNoise,
+    ) -> Result<Option<Arc<dyn Frozen>>> {
+        Ok(None)
     }
 
     /// Runs forward. With `wants.reserve`, keeps what [`Engine::backward`] needs.

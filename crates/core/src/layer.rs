@@ -1,7 +1,8 @@
 //! A layer, and what one call of it is told besides its input.
 
-use crate::{Carry, Recorder, Sequence};
-use candle::{Module, Result, Tensor};
+use crate::{Carry, Frozen, Recorder, Sequence};
+use candle::{bail, Module, Result, Tensor};
+use std::sync::Arc;
 
 /// Maps a sequence and a carry to a sequence and a carry: a cell run over time, or a wrapper around layers.
 ///
@@ -43,6 +44,14 @@ pub trait Layer: Send + Sync {
         Ok((ys.ends(self.reversed_size())?, carry))
     }
 
+    /// An inference-only snapshot in f32 that runs on slices, a step or a chunk at a time.
+    ///
+    /// # Errors
+    /// If the layer cannot be run so: it has no kernel, or a direction in reverse.
+    fn freeze(&self) -> Result<Arc<dyn Frozen>> {
+        bail!("freeze: this layer cannot be run a step at a time on slices")
+    }
+
     /// The weights by name, always in the same order.
     fn params(&self) -> Vec<(String, Tensor)>;
 
@@ -78,6 +87,10 @@ impl Layer for Box<dyn Layer> {
 
     fn last(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Tensor, Carry)> {
         self.as_ref().last(xs, carry, pass)
+    }
+
+    fn freeze(&self) -> Result<Arc<dyn Frozen>> {
+        self.as_ref().freeze()
     }
 
     fn params(&self) -> Vec<(String, Tensor)> {

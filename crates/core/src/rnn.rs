@@ -2,7 +2,9 @@
 
 use crate::operation::Run;
 use crate::replay::{check_dtype, square_root, Replay};
-use crate::{layer, Carry, Cell, CellConfig, Engine, Layer, Noise, Pass, Place, Route, Sequence, State};
+use crate::{
+    layer, Carry, Cell, CellConfig, Engine, Frozen, Layer, Noise, Pass, Place, Route, Sequence, State,
+};
 use candle::{bail, DType, Device, Module, Result, Tensor};
 use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
@@ -255,6 +257,27 @@ impl<C: Cell> Layer for Rnn<C> {
     fn last(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Tensor, Carry)> {
         let carry = self.apply(xs, carry, pass, false)?.carry;
         Ok((carry[0].clone(), named::<C>(carry)))
+    }
+
+    fn freeze(&self) -> Result<Arc<dyn Frozen>> {
+        if self.reverse {
+            bail!("freeze: a layer that runs from the end cannot be run a step at a time")
+        }
+        let Some(kernel) = self.cell.kernel() else { bail!("freeze: this cell has no kernel") };
+        let single =
+            |tensor: &Tensor| tensor.detach().to_device(&Device::Cpu)?.to_dtype(DType::F32)?.contiguous();
+        let params: Vec<_> =
+            self.cell.params().iter().map(|(_, param)| single(param)).collect::<Result<_>>()?;
+        let start = match self.start.is_empty() {
+            true => self.cell.zero_state(1, DType::F32, &Device::Cpu)?.fields(),
+            false => self.start.iter().map(|(_, value)| single(value)).collect::<Result<_>>()?,
+        };
+        let noise =
+            self.noise.over_time(C::State::FIELDS, &Pass::default(), 1, self.output_size(), &start[0])?;
+        match kernel.freeze(&params, &start, &noise)? {
+            Some(frozen) => Ok(frozen),
+            None => bail!("freeze: {} cannot be run a step at a time", kernel.name()),
+        }
     }
 
     fn params(&self) -> Vec<(String, Tensor)> {

@@ -1,9 +1,11 @@
 //! Layers on top of each other.
 
-use crate::{dropout, layer, Bidirectional, Carry, CellConfig, Layer, Pass, Place, Rnn, Sequence};
+use crate::frozen::FrozenStack;
+use crate::{dropout, layer, Bidirectional, Carry, CellConfig, Frozen, Layer, Pass, Place, Rnn, Sequence};
 use candle::{bail, Module, Result, Tensor};
 use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Layers on top of each other, with dropout between them while training, as in `torch.nn.LSTM(num_layers, dropout)`.
 ///
@@ -168,6 +170,10 @@ impl Layer for Stack {
 
     fn last(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Tensor, Carry)> {
         self.climb(xs, carry, pass, |layer, xs, carry, pass| layer.last(xs, carry, pass))
+    }
+
+    fn freeze(&self) -> Result<Arc<dyn Frozen>> {
+        Ok(Arc::new(FrozenStack(self.layers.iter().map(|layer| layer.freeze()).collect::<Result<_>>()?)))
     }
 
     fn params(&self) -> Vec<(String, Tensor)> {

@@ -196,7 +196,7 @@ impl<F: Float> History<F> {
     }
 
     /// Moves the state behind the last of `steps` steps to the front.
-    fn turn(&mut self, steps: usize, h: usize, c: usize) {
+    pub(crate) fn turn(&mut self, steps: usize, h: usize, c: usize) {
         self.h.copy_within(steps * h..(steps + 1) * h, 0);
         if !self.c.is_empty() {
             self.c.copy_within(steps * c..(steps + 1) * c, 0);

@@ -61,7 +61,8 @@ impl<F: Float> Packed<F> {
     pub(crate) fn of(values: &[F], shape: Shape) -> Self {
         let Shape { rows, columns, row_stride, column_stride } = shape;
         let width = Arch::new().dispatch(Width::<F>(std::marker::PhantomData));
-        let mut panels = Buffer::filled(columns.div_ceil(width) * width * rows, F::ZERO);
+        let mut panels = Buffer::any(columns.div_ceil(width) * width * rows);
+        panels[columns / width * width * rows..].fill(F::ZERO);
         for (panel, out) in panels.chunks_exact_mut((rows * width).max(1)).enumerate() {
             let (first, last) = (panel * width, columns.min((panel + 1) * width));
             if column_stride == 1 {
@@ -105,8 +106,15 @@ impl<'a, F: Float> Interleaved<'a, F> {
         for (group, first) in (0..rows).step_by(TILE).enumerate() {
             let count = TILE.min(rows - first);
             let out = &mut room[group * TILE * depth..][..count * depth];
+            if count == TILE {
+                let (groups, _) = out.as_chunks_mut::<TILE>();
+                for (out, row) in groups.iter_mut().zip(values.chunks_exact(rows)) {
+                    *out = *row[first..].first_chunk().expect("a tile's rows");
+                }
+                continue;
+            }
             for (out, row) in out.chunks_exact_mut(count).zip(values.chunks_exact(rows)) {
-                out.copy_from_slice(&row[first..first + count]);
+                out.iter_mut().zip(&row[first..]).for_each(|(out, value)| *out = *value);
             }
         }
         Self { values: room, rows, depth }

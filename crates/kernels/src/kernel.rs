@@ -2,12 +2,15 @@
 
 use crate::backward::Back;
 use crate::forward::{Chunk, History, Stepper};
+use crate::frozen::FrozenKernel;
 use crate::gradients::WeightGradients;
 use crate::weights::{values, with_values, Sizes, Weights};
 use crate::{Float, Rule};
 use candle::{bail, DType, Device, Result, Shape, Tensor};
 use rayon::prelude::*;
-use recurrent_core::{Call, Engine, Forward, Gradients, Probe, Reserve, Upstream, Value, Wants};
+use recurrent_core::{
+    Call, Engine, Forward, Frozen, Gradients, Probe, Reserve, StepNoise, Upstream, Value, Wants,
+};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -45,6 +48,22 @@ impl<R: Rule> Engine for Kernel<R> {
         self.over_time
             .is_none()
             .then(|| -> Arc<dyn Engine> { Arc::new(Self { over_time: Some(alpha), ..self.clone() }) })
+    }
+
+    fn freeze(
+        &self,
+        params: &[Tensor],
+        start: &[Tensor],
+        noise: &StepNoise,
+    ) -> Result<Option<Arc<dyn Frozen>>> {
+        let (h, c) = state::<f32, R>(start)?;
+        Ok(Some(Arc::new(FrozenKernel {
+            rule: self.rule.clone(),
+            over_time: self.over_time.map(|alpha| alpha as f32),
+            zoneout: [noise.zoneout(0), noise.zoneout(1)],
+            weights: Weights::of::<R>(params, self.projected)?,
+            start: [h, c],
+        })))
     }
 
     fn forward(&self, call: &Call, outputs: bool, reserve: bool) -> Result<Forward> {

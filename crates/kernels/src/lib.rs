@@ -27,6 +27,7 @@
 mod backward;
 mod float;
 mod forward;
+mod frozen;
 mod gemm;
 mod gradients;
 mod kernel;

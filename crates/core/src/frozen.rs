@@ -1,0 +1,121 @@
+//! Inference on slices: a snapshot of a layer's weights, and a state that advances step by step.
+
+use crate::Carry;
+use candle::{bail, Result};
+use std::sync::Arc;
+
+/// An inference-only snapshot of a layer, in f32, with weights packed for the processor at hand; see [`crate::Layer::freeze`].
+///
+/// It does not follow later changes of the weights. Threads may share it; each starts streams of its own.
+pub trait Frozen: Send + Sync {
+    /// The number of features of the input.
+    fn input_size(&self) -> usize;
+
+    /// The number of features of the output.
+    fn output_size(&self) -> usize;
+
+    /// A stream of `batch` sequences side by side, at their beginning.
+    fn start(self: Arc<Self>, batch: usize) -> Box<dyn Stream>;
+}
+
+/// Sequences that run side by side, a step or a chunk at a time. Nothing is allocated while they do.
+pub trait Stream: Send {
+    /// The numbers of values of a step's input and output: batch times features.
+    fn sizes(&self) -> (usize, usize);
+
+    /// One step: `xs` is `(batch, input)`, `ys` becomes `(batch, output)`.
+    ///
+    /// # Errors
+    /// If a slice has another length.
+    fn step(&mut self, xs: &[f32], ys: &mut [f32]) -> Result<()>;
+
+    /// A chunk of steps: `xs` is `(steps, batch, input)`, `ys` becomes `(steps, batch, output)`.
+    ///
+    /// # Errors
+    /// If the slices do not hold the same whole number of steps.
+    fn run(&mut self, xs: &[f32], ys: &mut [f32]) -> Result<()> {
+        let (input, output) = self.sizes();
+        if !xs.len().is_multiple_of(input) || xs.len() / input * output != ys.len() {
+            bail!("stream: expected steps of {input} and {output} values, got {} and {}", xs.len(), ys.len())
+        }
+        xs.chunks_exact(input).zip(ys.chunks_exact_mut(output)).try_for_each(|(x, y)| self.step(x, y))
+    }
+
+    /// The state after the last step, as the layer's own carry.
+    ///
+    /// # Errors
+    /// Those of candle.
+    fn carry(&self) -> Result<Carry>;
+
+    /// Goes on from `carry`, in f32.
+    ///
+    /// # Errors
+    /// If it is not that of such a layer and batch.
+    fn set_carry(&mut self, carry: &Carry) -> Result<()>;
+}
+
+/// Checks the slices of one step.
+///
+/// # Errors
+/// If one has another length.
+pub fn check_step((input, output): (usize, usize), xs: &[f32], ys: &[f32]) -> Result<()> {
+    if (xs.len(), ys.len()) != (input, output) {
+        bail!("stream step: expected {input} and {output} values, got {} and {}", xs.len(), ys.len())
+    }
+    Ok(())
+}
+
+/// Snapshots on top of each other.
+pub(crate) struct FrozenStack(pub(crate) Vec<Arc<dyn Frozen>>);
+
+impl Frozen for FrozenStack {
+    fn input_size(&self) -> usize {
+        self.0.first().map_or(0, |layer| layer.input_size())
+    }
+
+    fn output_size(&self) -> usize {
+        self.0.last().map_or(0, |layer| layer.output_size())
+    }
+
+    fn start(self: Arc<Self>, batch: usize) -> Box<dyn Stream> {
+        let layers: Vec<_> = self.0.iter().map(|layer| layer.clone().start(batch)).collect();
+        let between = layers.iter().map(|layer| vec![0.0; layer.sizes().1]).collect();
+        Box::new(StackStream { layers, between })
+    }
+}
+
+struct StackStream {
+    layers: Vec<Box<dyn Stream>>,
+    between: Vec<Vec<f32>>, // each layer's output
+}
+
+impl Stream for StackStream {
+    fn sizes(&self) -> (usize, usize) {
+        let ends = self.layers.first().zip(self.layers.last());
+        ends.map_or((0, 0), |(first, last)| (first.sizes().0, last.sizes().1))
+    }
+
+    fn step(&mut self, xs: &[f32], ys: &mut [f32]) -> Result<()> {
+        check_step(self.sizes(), xs, ys)?;
+        for index in 0..self.layers.len() {
+            let (below, above) = self.between.split_at_mut(index);
+            self.layers[index].step(below.last().map_or(xs, |below| below), &mut above[0])?;
+        }
+        if let Some(top) = self.between.last() {
+            ys.copy_from_slice(top);
+        }
+        Ok(())
+    }
+
+    fn carry(&self) -> Result<Carry> {
+        Ok(Carry::Parts(self.layers.iter().map(|layer| layer.carry()).collect::<Result<_>>()?))
+    }
+
+    fn set_carry(&mut self, carry: &Carry) -> Result<()> {
+        let Carry::Parts(parts) = carry else { bail!("stream carry: expected a part a layer, got fields") };
+        if parts.len() != self.layers.len() {
+            bail!("stream carry: expected {} parts, got {}", self.layers.len(), parts.len())
+        }
+        self.layers.iter_mut().zip(parts).try_for_each(|(layer, part)| layer.set_carry(part))
+    }
+}
