@@ -1,5 +1,5 @@
 //! How long do a forward pass and a train step take, against candle-nn; is the time linear in the number of steps; what does a recorder
-//! cost?
+//! cost; how many microseconds does a step of a frozen layer take?
 //!
 //! ```text
 //! cargo bench --bench speed                                    everything, with one thread and with two
@@ -124,6 +124,32 @@ mod recorder {
     #[divan::bench(args = FAMILIES, sample_count = 50, sample_size = 1, max_time = 3)]
     fn norms(bencher: Bencher, family: Family) {
         recorded(bencher, family, Some(Recorder::new(Keep::Norms)));
+    }
+}
+
+/// One step of a frozen layer on one example: what a stream costs.
+mod frozen {
+    use super::*;
+
+    const HIDDEN: [usize; 3] = [64, 128, 256];
+
+    fn stream(bencher: Bencher, family: Family, hidden: usize) {
+        let vars = VarMap::new();
+        let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
+        let layer = stack(family, Shape::new(1, 1, 16, hidden), 1, vb).expect("sizes fit");
+        let mut stream = layer.freeze().expect("a kernel").start(1);
+        let (x, mut y) = ([0.5; 16], vec![0.0; hidden]);
+        bencher.bench_local(|| stream.step(&x, &mut y).expect("sizes fit"));
+    }
+
+    #[divan::bench(args = HIDDEN)]
+    fn lstm(bencher: Bencher, hidden: usize) {
+        stream(bencher, Family::Lstm, hidden);
+    }
+
+    #[divan::bench(args = HIDDEN)]
+    fn gru(bencher: Bencher, hidden: usize) {
+        stream(bencher, Family::Gru, hidden);
     }
 }
 

@@ -1,48 +1,57 @@
-//! 20,000 steps forward, backward and drop, in a thread with a 2 MiB stack, where a plain loop aborts the process at a few thousand.
+//! 100,000 steps forward, backward and drop (20,000 by replay, which takes its time), in a thread with a 2 MiB stack, where a plain loop
+//! aborts the process at a few thousand.
 
 use anyhow::{ensure, Result};
 use candle::{DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent::{
-    Bidirectional, CellConfig, GruConfig, Keep, Layer, LstmConfig, OverTime, Pass, Path, Place, Recorder,
-    Rnn, Sequence, Stack, VanillaConfig,
+    Bidirectional, CellConfig, Checkpoint, GruConfig, Keep, Layer, LstmConfig, OverTime, Pass, Path, Place,
+    Recorder, Rnn, Sequence, Stack, VanillaConfig,
 };
 use std::thread;
 
-const STEPS: usize = 20_000;
+const STEPS: usize = 100_000;
+const STEPS_BY_REPLAY: usize = 20_000;
 const SIZE: (usize, usize, usize) = (2, 2, 4); // batch, input, hidden
 
 #[test]
 fn a_layer_by_replay() -> Result<()> {
-    in_a_small_stack(|vb| Ok(Box::new(rnn(&LstmConfig::default(), vb)?.on(Path::Replay))))
+    in_a_small_stack(STEPS_BY_REPLAY, |vb| Ok(Box::new(rnn(&LstmConfig::default(), vb)?.on(Path::Replay))))
 }
 
 #[test]
 fn a_layer_by_kernel() -> Result<()> {
-    in_a_small_stack(|vb| Ok(Box::new(rnn(&LstmConfig::default(), vb)?.on(Path::Kernel))))
+    in_a_small_stack(STEPS, |vb| Ok(Box::new(rnn(&LstmConfig::default(), vb)?.on(Path::Kernel))))
 }
 
 #[test]
 fn a_residual_over_time() -> Result<()> {
-    in_a_small_stack(|vb| Ok(Box::new(rnn(&OverTime::<VanillaConfig>::default(), vb)?)))
+    in_a_small_stack(STEPS, |vb| Ok(Box::new(rnn(&OverTime::<VanillaConfig>::default(), vb)?)))
 }
 
 #[test]
 fn three_layers_by_replay() -> Result<()> {
-    in_a_small_stack(|vb| stack(&VanillaConfig::default(), Path::Replay, vb))
+    in_a_small_stack(STEPS_BY_REPLAY, |vb| stack(&VanillaConfig::default(), Path::Replay, vb))
 }
 
 #[test]
 fn three_layers_by_kernel() -> Result<()> {
-    in_a_small_stack(|vb| stack(&GruConfig::default(), Path::Auto, vb))
+    in_a_small_stack(STEPS, |vb| stack(&GruConfig::default(), Path::Auto, vb))
 }
 
 #[test]
 fn both_directions_by_kernel() -> Result<()> {
-    in_a_small_stack(|vb| {
+    in_a_small_stack(STEPS, |vb| {
         let forward = rnn(&LstmConfig::default(), vb.pp("forward"))?;
         let reverse = rnn(&LstmConfig::default(), vb.pp("reverse"))?.reversed();
         Ok(Box::new(Bidirectional::new(forward, reverse)?))
+    })
+}
+
+#[test]
+fn square_root_checkpoints_by_kernel() -> Result<()> {
+    in_a_small_stack(STEPS, |vb| {
+        Ok(Box::new(rnn(&LstmConfig::default(), vb)?.with_checkpoint(Checkpoint::SquareRoot)?))
     })
 }
 
@@ -57,20 +66,22 @@ fn stack<K: CellConfig>(config: &K, path: Path, vb: VarBuilder) -> candle::Resul
     Ok(Box::new(Stack::build(3, SIZE.1, layer)?))
 }
 
-fn in_a_small_stack(build: fn(VarBuilder) -> candle::Result<Box<dyn Layer>>) -> Result<()> {
-    let worker = thread::Builder::new().stack_size(2 << 20).spawn(move || train(build))?;
+type Build = fn(VarBuilder) -> candle::Result<Box<dyn Layer>>;
+
+fn in_a_small_stack(steps: usize, build: Build) -> Result<()> {
+    let worker = thread::Builder::new().stack_size(2 << 20).spawn(move || train(steps, build))?;
     worker.join().expect("it does not panic")
 }
 
 /// One training step on an example of all steps and one of half, watched, and everything dropped.
-fn train(build: fn(VarBuilder) -> candle::Result<Box<dyn Layer>>) -> Result<()> {
+fn train(steps: usize, build: Build) -> Result<()> {
     let (batch, input, _) = SIZE;
     let vars = VarMap::new();
     let layer = build(VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu))?;
     let wave = |at: usize| ((at * 7919) as f32).sin();
-    let xs: Vec<_> = (0..batch * STEPS * input).map(wave).collect();
-    let xs = Tensor::from_vec(xs, (batch, STEPS, input), &Device::Cpu)?;
-    let xs = Sequence::padded(xs, &[STEPS, STEPS / 2])?;
+    let xs: Vec<_> = (0..batch * steps * input).map(wave).collect();
+    let xs = Tensor::from_vec(xs, (batch, steps, input), &Device::Cpu)?;
+    let xs = Sequence::padded(xs, &[steps, steps / 2])?;
     let recorder = Recorder::new(Keep::Norms);
     let (ys, end) = layer.run(&xs, None, &Pass::train(1, 1).record(&recorder))?;
     let loss = ys.values().sqr()?.mean_all()?;
@@ -83,8 +94,8 @@ fn train(build: fn(VarBuilder) -> candle::Result<Box<dyn Layer>>) -> Result<()> 
         ensure!(norm.is_finite() && norm > 0.0, "{name}: the gradient has the norm {norm}");
     }
     for trace in recorder.take() {
-        ensure!(trace.lags() == STEPS + 1, "{} lags", trace.lags());
-        ensure!(trace.norms_at(STEPS / 2).count() == 2 && trace.norms_at(STEPS / 2 + 1).count() == 1);
+        ensure!(trace.lags() == steps + 1, "{} lags", trace.lags());
+        ensure!(trace.norms_at(steps / 2).count() == 2 && trace.norms_at(steps / 2 + 1).count() == 1);
     }
     drop((grads, loss, ys, end));
     Ok(())

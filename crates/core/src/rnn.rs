@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// A cell run over time, forward or from each example's end to its beginning, as one operation in candle's graph.
 ///
-/// A sequence of 20,000 steps trains in a thread with a 2 MiB stack. A second `backward` over the same graph gives the
+/// A sequence of 100,000 steps trains in a thread with a 2 MiB stack. A second `backward` over the same graph gives the
 /// same gradients; two at the same time are not allowed, and neither are gradients of gradients.
 #[derive(Clone, Debug)]
 pub struct Rnn<C> {

@@ -6,8 +6,8 @@
 //! [`Rule`]: what happens to one row, there and back.
 //!
 //! ```text
-//! forward   kept_t = b_ih + W_ih x_t                           a product over a block of steps
-//!           kept_t += b_hh + W_hh h_{t-1}                      or apart from it, where the rule asks for that
+//! forward   kept_t = b + W_ih x_t                              a product over a block of steps
+//!           kept_t += W_hh h_{t-1}                             beside it, where a rule sees the two apart
 //!           (h_t, c_t), kept_t = rule(kept_t, h_{t-1}, c_{t-1})
 //! backward  (dkept_t, direct dh_{t-1}, dc_{t-1}) = rule's derivative, from dh_t, dc_t and what was kept
 //!           dh_{t-1} += W_hhᵀ dkept_t
@@ -15,14 +15,16 @@
 //! ```
 //!
 //! The chunks do not depend on the number of threads, and their sums are added in order: the same bits at any number of
-//! threads. They run in the current rayon pool. This is the only crate of the workspace with `unsafe`: in `gemm.rs` around the
-//! matrix product, and in `simd.rs` around calls of functions compiled for an instruction set that was found at run time.
+//! threads. They run in the current rayon pool. Large buffers are kept for the next run; see [`release_memory`].
 //!
 //! On the way back, gradients below the smallest normal number count as zero (arithmetic on subnormal numbers is far
 //! slower), unless a recorder watches: then they live on, and are counted.
 //!
-//! Row functions use no branches and no fused multiply-add, so that the compiler vectorises them; [`Float`] says how accurate
-//! exp and tanh are.
+//! Row functions use no branches and no fused multiply-add, so that the compiler vectorises them for the instruction set that is found at run
+//! time, and all give the same; [`Float`] says how accurate exp and tanh are. Matrix products fuse, so their last bits depend on the
+//! instruction set.
+
+#![forbid(unsafe_code)]
 
 mod backward;
 mod float;
