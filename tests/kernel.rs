@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use recurrent::{
     Carry, Cell, CellConfig, Checkpoint, GruConfig, Keep, Layer, LayerNormGruConfig, LayerNormLstmConfig,
-    LstmConfig, Noise, Nonlinearity, OverTime, Pass, Path, Place, Recorder, Reset, Rnn, Sequence, State,
-    VanillaConfig,
+    LstmCell, LstmConfig, Noise, Nonlinearity, OverTime, Pass, Path, Place, Recorder, Reset, Rnn, Sequence,
+    State, VanillaConfig,
 };
 
 /// One random call.
@@ -223,4 +223,40 @@ proptest! {
         let nonlinearity = if relu { Nonlinearity::Relu } else { Nonlinearity::Tanh };
         compare(&VanillaConfig { bias: shape.bias, nonlinearity, ..VanillaConfig::default() }, &shape, 1.0).expect("runs");
     }
+}
+
+/// More steps than a block has: what is kept in full, in part, or not at all gives the same.
+#[test]
+fn many_blocks_of_steps() -> Result<()> {
+    let (device, batch) = (&Device::Cpu, 3);
+    let map = VarMap::new();
+    let vb = VarBuilder::from_varmap(&map, DType::F64, device);
+    let layer = Rnn::new(2, 5, &LstmConfig::default(), vb)?.on(Path::Kernel);
+    let wave: Vec<_> = (0..batch * 700 * 2).map(|i| (i as f64 * 0.7).sin()).collect();
+    let xs = Sequence::padded(Tensor::from_vec(wave, (batch, 700, 2), device)?, &[700, 3, 431])?;
+    let run = |layer: &Rnn<LstmCell>| -> Result<(Vec<f64>, Vec<f64>)> {
+        let (ys, _) = layer.run(&xs, None, &Pass::default())?;
+        let ys = ys.into_values();
+        let flat = |tensor: &Tensor| tensor.flatten_all()?.to_vec1::<f64>();
+        let gradient = match ys.track_op() {
+            true => {
+                ys.sqr()?.sum_all()?.backward()?.get(&layer.cell().params()[1].1).map(flat).transpose()?
+            }
+            false => None,
+        };
+        Ok((flat(&ys)?, gradient.unwrap_or_default()))
+    };
+    let expected = run(&layer)?;
+    let parts = run(&layer.clone().with_checkpoint(Checkpoint::Every(301))?)?;
+    assert_eq!(parts.0, expected.0);
+    for (found, expected) in parts.1.iter().zip(&expected.1) {
+        assert!(
+            (found - expected).abs() <= 1e-12 * expected.abs().max(1e-3),
+            "{found} instead of {expected}"
+        );
+    }
+    let params = layer.cell().params().into_iter().map(|(_, param)| param.detach()).collect();
+    let untracked = Rnn::from_cell(layer.cell().with_params(params)?).on(Path::Kernel);
+    assert_eq!(run(&untracked)?, (expected.0, Vec::new()));
+    Ok(())
 }
