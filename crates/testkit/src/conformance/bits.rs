@@ -67,7 +67,7 @@ pub(super) fn same(subject: &Subject) -> Result<()> {
 }
 
 /// f16 and bf16 run, forward and backward, and stay near f64 on the same rounded numbers: to a twentieth of the norm, gradients
-/// to a fifth.
+/// to a quarter.
 pub(super) fn half(subject: &Subject) -> Result<()> {
     for dtype in [DType::F16, DType::BF16] {
         let trial = Trial { way: Way::Auto, dtype, ..Trial::new(subject).ragged() };
