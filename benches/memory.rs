@@ -72,6 +72,7 @@ fn columns(shape: Shape, used: Use) -> String {
 fn measure(library: Library, family: Family, shape: Shape) -> Result<Use> {
     let subject = Subject::new(library, family, shape, 1, Mode::Train)?;
     subject.step()?; // what is set up once a process or thread does not count
+    recurrent::kernels::release_memory(); // or the buffers of the case before would be used again, and not counted
     let before = MEMORY.current_usage();
     MEMORY.reset_peak_usage();
     let ys = subject.forward()?;
