@@ -48,7 +48,7 @@ impl<F: Float, R: Rule> Chunk<'_, F, R> {
         dc: &mut [F],
         back: &mut Back<F>,
     ) {
-        let Sizes { input, hidden, output, span, kept: width, gates } = self.stepper.weights.sizes;
+        let Sizes { input, hidden, output, span, kept: width, .. } = self.stepper.weights.sizes;
         let count = self.rows.len();
         let block = block_steps(count).min(steps.len());
         let mut work = self.stepper.back_work(count, block);
@@ -62,37 +62,20 @@ impl<F: Float, R: Rule> Chunk<'_, F, R> {
                 self.add_outputs(back.grad_ys, t, dh);
                 self.probe(back.probes, t + 1, dh, dc);
                 let at = t - start;
-                let slot = |values: &'_ [F], size: usize| -> Range<usize> {
-                    if values.is_empty() {
-                        0..0
-                    } else {
-                        at * size..(at + 1) * size
-                    }
-                };
-                let seen = &mut masked[..];
-                let h_before = &history.h[at * count * output..][..count * output];
-                let seen = if seen.is_empty() {
-                    h_before
-                } else {
-                    let seen = &mut seen[(t - first) * count * output..][..count * output];
-                    let pairs = h_before.iter().zip(self.stepper.mask);
-                    seen.iter_mut().zip(pairs).for_each(|(seen, (h, mask))| *seen = *h * *mask);
-                    &*seen
-                };
+                let h_before = part(&history.h, at, count * output);
+                let seen =
+                    match masked.get_mut((t - first) * count * output..(t - first + 1) * count * output) {
+                        None => h_before,
+                        Some(seen) => self.stepper.masked(h_before, seen),
+                    };
                 let step = Step {
-                    kept: &history.kept[at * count * width..][..count * width],
-                    inner: &history.inner[slot(&history.inner, count * hidden)],
-                    own_h: &history.own_h[slot(&history.own_h, count * output)],
-                    own_c: &history.own_c[slot(&history.own_c, count * hidden)],
-                    h: &history.h[(at + 1) * count * output..][..count * output],
-                    c: history
-                        .c
-                        .get((at + 1) * count * hidden..(at + 2) * count * hidden)
-                        .unwrap_or_default(),
-                    c_before: history
-                        .c
-                        .get(at * count * hidden..(at + 1) * count * hidden)
-                        .unwrap_or_default(),
+                    kept: part(&history.kept, at, count * width),
+                    inner: part(&history.inner, at, count * hidden),
+                    own_h: part(&history.own_h, at, count * output),
+                    own_c: part(&history.own_c, at, count * hidden),
+                    h: part(&history.h, at + 1, count * output),
+                    c: part(&history.c, at + 1, count * hidden),
+                    c_before: part(&history.c, at, count * hidden),
                     h_before,
                     seen,
                 };
@@ -101,9 +84,7 @@ impl<F: Float, R: Rule> Chunk<'_, F, R> {
             let rows = (last - first) * count;
             if let Some(grads) = &mut back.grads {
                 self.gather(first..last, &mut xs[..rows * input]);
-                let part = |values: &Range<usize>| values.clone();
-                let of =
-                    |width: usize| part(&((first - start) * count * width..(last - start) * count * width));
+                let of = |width: usize| (first - start) * count * width..(last - start) * count * width;
                 grads.add_block::<R>(
                     self.stepper.weights,
                     &Block {
@@ -133,7 +114,6 @@ impl<F: Float, R: Rule> Chunk<'_, F, R> {
                 sum.iter_mut().zip(own).for_each(|(sum, own)| *sum += *own);
             }
         }
-        debug_assert!(gates <= span);
         if start == 0 {
             self.probe(back.probes, 0, dh, dc);
         }
@@ -274,6 +254,11 @@ fn flush<F: Float>(values: &mut [F]) {
     for value in values {
         *value = if value.magnitude() < F::SMALLEST { F::ZERO } else { *value };
     }
+}
+
+/// Step `at` of values with `size` a step; nothing of values that are not kept.
+fn part<F>(values: &[F], at: usize, size: usize) -> &[F] {
+    values.get(at * size..(at + 1) * size).unwrap_or_default()
 }
 
 /// One step of the history.

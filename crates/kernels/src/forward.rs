@@ -71,6 +71,13 @@ impl<F: Float, R: Rule> Stepper<'_, F, R> {
         [self.over_time.is_some() || self.zoneout[0].is_some(), self.zoneout[1].is_some()]
     }
 
+    /// What the recurrent matrices see of `h`, `(rows, output)`, where dropout hides a part.
+    pub(crate) fn masked<'a>(&self, h: &[F], seen: &'a mut [F]) -> &'a [F] {
+        let pairs = h.iter().zip(self.mask);
+        seen.iter_mut().zip(pairs).for_each(|(seen, (h, mask))| *seen = *h * *mask);
+        seen
+    }
+
     fn second(&self) -> bool {
         R::TWO_STAGES || self.weights.projected()
     }
@@ -127,13 +134,8 @@ impl<F: Float, R: Rule> Stepper<'_, F, R> {
         let Sizes { hidden, output, kept: width, gates, .. } = self.weights.sizes;
         let count = rows.len();
         let mut slot = history.slot(at, count, [hidden, output, width]);
-        let seen = if self.mask.is_empty() {
-            slot.h_before
-        } else {
-            let pairs = slot.h_before.iter().zip(self.mask);
-            work.seen.iter_mut().zip(pairs).for_each(|(seen, (h, mask))| *seen = *h * *mask);
-            &work.seen[..]
-        };
+        let seen =
+            if self.mask.is_empty() { slot.h_before } else { self.masked(slot.h_before, &mut work.seen) };
         let gate = R::RECURRENT_AT * hidden;
         let out = Out { values: &mut slot.kept[gate..], stride: width };
         add_product(out, Left::Rows { values: seen, rows: count, stride: output }, &self.weights.forth.hh);
@@ -143,7 +145,6 @@ impl<F: Float, R: Rule> Stepper<'_, F, R> {
         match &self.weights.forth.second {
             None => widest(Settling { rows: stages([true, false, true]), slot: &mut slot, scratch, ys }),
             Some(second) => {
-                let scratch = (&mut *scratch.0, &mut *scratch.1);
                 widest(Settling {
                     rows: stages([true, false, false]),
                     slot: &mut slot,
