@@ -2,9 +2,10 @@
 
 use crate::usage::mistake;
 use anyhow::{bail, Context, Result};
+use recurrent_core::write_whole;
 use serde::Serialize;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -77,15 +78,8 @@ impl Folder {
     /// # Errors
     /// If it cannot be written.
     pub fn write(&self, name: &str, content: &[u8]) -> Result<()> {
-        let (path, beside) = (self.0.join(name), self.0.join(format!(".{name}.part")));
-        let write = || {
-            let mut file = File::create(&beside)?;
-            file.write_all(content)?;
-            file.sync_all()?;
-            fs::rename(&beside, &path)?;
-            sync(&self.0)
-        };
-        write().with_context(|| format!("{}: cannot be written", path.display()))
+        let path = self.0.join(name);
+        write_whole(&path, content).with_context(|| format!("{}: cannot be written", path.display()))
     }
 
     /// Writes a JSON object a line.
@@ -118,17 +112,6 @@ fn make(path: &Path) -> io::Result<()> {
         // Only those that were made can be removed, and only while they are empty.
         missing.iter().for_each(|folder| drop(fs::remove_dir(folder)));
     })
-}
-
-/// A rename lasts once the folder is synced, which only Unix can open for that.
-#[cfg(unix)]
-fn sync(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
-#[cfg(not(unix))]
-fn sync(_: &Path) -> io::Result<()> {
-    Ok(())
 }
 
 /// A time in UTC as in ISO 8601: `2025-01-31T14:22:33Z`.

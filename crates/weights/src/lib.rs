@@ -1,0 +1,3 @@
+//! Weights of recurrent networks in and out.
+
+#![forbid(unsafe_code)]
