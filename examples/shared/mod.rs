@@ -1,5 +1,8 @@
 //! What `compare`, `ablate` and `sweep` share: options, variants by name, and how a program ends.
 
+#[allow(dead_code)] // not every example can go on
+pub(crate) mod resume;
+
 use anyhow::{Context, Result};
 use clap::{Args, Parser};
 use recurrent::registry::{self, Entry};
@@ -8,6 +11,7 @@ use recurrent_harness::compare::{cores, Comparison};
 use recurrent_harness::folder::Folder;
 use recurrent_harness::panel::Tier;
 use recurrent_harness::record::{RunRecord, Status};
+use recurrent_harness::run::Interval;
 use recurrent_harness::settings::{Extent, Settings};
 use recurrent_harness::size::Sizing;
 use recurrent_harness::task::Task;
@@ -67,8 +71,14 @@ pub(crate) struct Training {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Folder to write to, new or empty [default: runs/<task>-<time>]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     out: Option<PathBuf>,
+    /// Go on with what a folder holds, by the command that it names: what was interrupted or killed ends with the same records
+    #[arg(long, value_name = "DIR")]
+    pub(crate) resume: Option<PathBuf>,
+    /// Training steps after which a run is saved, to go on from there [default: what is done in ten seconds]
+    #[arg(long, value_name = "N")]
+    checkpoint_every: Option<u64>,
     /// A trial within half a minute, in which nothing is learnt
     #[arg(long)]
     pub(crate) quick: bool,
@@ -117,15 +127,17 @@ impl Training {
             ..base
         };
         let jobs = self.jobs.unwrap_or(if settings.device.is_cpu() { cores() } else { 1 });
+        let interval = self.checkpoint_every.map_or(Interval::default(), Interval::Steps);
         let (seed_offset, quiet, command) = (self.seed_offset, self.quiet, command());
-        Ok(Comparison { task, variants, settings, seeds, seed_offset, jobs, quiet, command })
+        Ok(Comparison { task, variants, settings, seeds, seed_offset, jobs, interval, quiet, command })
     }
 
     /// The folder to write to.
     pub(crate) fn folder(&self) -> Result<Folder> {
-        match &self.out {
-            Some(path) => Folder::create(path),
-            None => Folder::create_default(&self.task),
+        match (&self.resume, &self.out) {
+            (Some(path), _) => Folder::reopen(path),
+            (None, Some(path)) => Folder::create(path),
+            (None, None) => Folder::create_default(&self.task),
         }
     }
 }
@@ -145,10 +157,7 @@ pub(crate) fn main<A: Parser>(run: fn(A) -> Result<ExitCode>) -> ExitCode {
         Ok(args) => args,
         Err(help) if !help.use_stderr() => help.exit(),
         Err(error) => {
-            // The first paragraphs, up to the usage: what is wrong, and a tip.
-            let text = error.to_string();
-            let lines = text.lines().take_while(|line| !line.starts_with("Usage:")).map(str::trim);
-            eprintln!("{}", lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; "));
+            eprintln!("error: {}", one_line(&error));
             return ExitCode::from(2);
         }
     };
@@ -156,6 +165,14 @@ pub(crate) fn main<A: Parser>(run: fn(A) -> Result<ExitCode>) -> ExitCode {
         eprintln!("error: {}", first_line(&format!("{error:#}")));
         ExitCode::from(exit_code(&error))
     })
+}
+
+/// The first paragraphs of a mistake in the options, up to the usage: what is wrong, and a tip.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let lines = text.lines().take_while(|line| !line.starts_with("Usage:")).map(str::trim);
+    let text = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
+    text.strip_prefix("error: ").unwrap_or(&text).to_string()
 }
 
 fn first_line(text: &str) -> &str {

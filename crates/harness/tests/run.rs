@@ -43,9 +43,12 @@ fn run(variant: &Variant, task: &dyn Task, settings: &Settings) -> Run {
 #[test]
 fn everything_is_recorded() {
     let task = adding(5);
-    let Run { record, steps, evals, profiles, measures } =
+    let Run { record, steps, evals, profiles, measures, weights } =
         run(&tanh("t"), task.as_ref(), &settings(task.as_ref(), 12));
     assert!(measures.is_empty() && record.measure_seconds.is_empty(), "they were not asked for");
+    let weights = candle::safetensors::load_buffer(&weights, &candle::Device::Cpu).expect("a whole file");
+    let count: usize = weights.values().map(Tensor::elem_count).sum();
+    assert_eq!((count, weights["rnn.weight_hh"].dims()), (record.params, &[4, 4][..]));
     assert_eq!((&record.status, record.steps, record.max_steps), (&Status::Finished, 12, 12));
     assert_eq!((record.hidden, record.layers, record.params), (4, 1, 4 * 2 + 4 * 4 + 4 + 1));
     assert_eq!((record.task.as_str(), record.length, record.longest_lag), ("adding", 5, 4));
