@@ -17,6 +17,8 @@ pub use recurrent_layernorm as layernorm;
 pub use recurrent_lstm as lstm;
 pub use recurrent_residual as residual;
 pub use recurrent_vanilla as vanilla;
+#[cfg(feature = "hub")]
+pub use recurrent_weights::hub;
 
 pub use recurrent_core::{
     Bidirectional, Carry, Cell, CellConfig, Checkpoint, Directions, Flow, Frozen, Gate, Init, Keep, Layer,
@@ -32,3 +34,8 @@ pub use recurrent_lstm::{Lstm, LstmCell, LstmConfig};
 pub use recurrent_residual::{OverTime, Residual, ResidualLstm, ResidualLstmConfig, Shortcut};
 pub use recurrent_vanilla::{Nonlinearity, Vanilla, VanillaCell, VanillaConfig};
 pub use spec::{CellSpec, Connection, Spec};
+
+/// The code of the pages below `docs/`.
+#[cfg(all(doctest, feature = "hub"))]
+#[doc = include_str!("../docs/hub.md")]
+struct Hub;
