@@ -34,7 +34,7 @@ mod trouble;
 pub use push::Commit;
 
 use crate::hub::trouble::Trouble;
-use candle::Result;
+use candle::{bail, Result};
 use hf_hub::{HFClient, HFClientSync, HFRepositorySync, RepoTypeAny};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -206,6 +206,29 @@ impl Repository {
     pub fn file(&self, file: &str) -> Result<PathBuf> {
         names::file(file)?;
         download::file(self, file)
+    }
+
+    /// The local folder in which several files lie, all of one commit, even if the branch moves on meanwhile: for what belongs
+    /// together, like weights and their configuration.
+    ///
+    /// # Errors
+    /// As [`file`](Self::file), for any of them; if `files` names none.
+    pub fn folder(&self, files: &[&str]) -> Result<PathBuf> {
+        let Some((first, rest)) = files.split_first() else {
+            bail!("hub folder: expected at least 1 file, got 0")
+        };
+        let path = self.file(first)?;
+        // .../snapshots/COMMIT/FILE, where FILE may have folders of its own
+        let folder = path
+            .ancestors()
+            .nth(first.split('/').count())
+            .expect("a file of the cache lies in the folder of its commit");
+        let commit = folder.file_name().expect("which is called after it").to_string_lossy();
+        let pinned = self.clone().revision(&commit)?;
+        for file in rest {
+            pinned.file(file)?;
+        }
+        Ok(folder.to_owned())
     }
 
     /// Puts a file, or all files of a folder, into the repository, as one commit upon its revision, which must be a branch.

@@ -168,6 +168,22 @@ fn revisions_folders_and_odd_names() -> Result<()> {
 }
 
 #[test]
+fn files_that_belong_together_are_of_one_commit() -> Result<()> {
+    let server = Server::start(answer);
+    let (hub, cache) = hub(&server.url);
+    let model = hub.model("our/lstm")?;
+    let folder = model.folder(&["weights/part #1.bin", "config.json"])?;
+    assert_eq!(folder, cache.path().join("models--our--lstm/snapshots").join(MAIN));
+    assert!(folder.join("config.json").exists() && folder.join("weights/part #1.bin").exists());
+    let asked: Vec<_> = server.seen().into_iter().map(|request| request.path).collect();
+    let second = format!("/our/lstm/resolve/{MAIN}/config.json"); // not at main, which may have moved
+    assert_eq!(asked[2..], [second.clone(), second]);
+    assert!(message(model.folder(&["config.json", "none"])).contains("there is no file none"));
+    assert_eq!(message(model.folder(&[])), "hub folder: expected at least 1 file, got 0");
+    Ok(())
+}
+
+#[test]
 fn what_is_not_there_is_named_with_what_is() -> Result<()> {
     let server = Server::start(answer);
     let (hub, cache) = hub(&server.url);
