@@ -19,6 +19,8 @@ pub use recurrent_lstm as lstm;
 pub use recurrent_residual as residual;
 pub use recurrent_vanilla as vanilla;
 pub use recurrent_weights as weights;
+#[cfg(feature = "hub")]
+pub use recurrent_weights::hub;
 
 pub use model::Model;
 pub use recurrent_core::{
@@ -43,4 +45,7 @@ mod pages {
     mod from_pytorch {}
     #[doc = include_str!("../docs/from-candle-nn.md")]
     mod from_candle_nn {}
+    #[cfg(feature = "hub")]
+    #[doc = include_str!("../docs/hub.md")]
+    mod hub {}
 }

@@ -126,6 +126,15 @@ impl Model {
         Self::of(config.spec, config.input, config.hidden, config.dtype, &tensors, device)
     }
 
+    /// A model that was pushed to the hub: of a folder that [`Model::save`] wrote, by [`Repository::push`](crate::hub::Repository::push).
+    ///
+    /// # Errors
+    /// As [`Repository::folder`](crate::hub::Repository::folder) and [`Model::load`].
+    #[cfg(feature = "hub")]
+    pub fn from_hub(repository: &crate::hub::Repository, device: &Device) -> Result<Self> {
+        Self::load(repository.folder(&[CONFIG, WEIGHTS])?, device)
+    }
+
     /// The same to train on: the weights become variables of `vars`, in place of those of their names.
     ///
     /// # Errors

@@ -57,3 +57,5 @@ pub use convention::{Absorbed, Convention, Form, Gate, Weight};
 pub use file::{read, read_bytes, write, Contents, Tensors};
 pub use mismatch::{check, Mismatch};
 pub use packed::Packed;
+#[cfg(feature = "hub")]
+pub mod hub;
