@@ -6,6 +6,8 @@ extern crate accelerate_src;
 #[cfg(feature = "mkl")]
 extern crate intel_mkl_src;
 
+#[cfg(feature = "onnx")]
+pub mod onnx;
 pub mod registry;
 pub mod remedy;
 mod spec;
