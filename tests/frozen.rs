@@ -203,6 +203,12 @@ fn slices_of_another_size_are_refused() -> Result<()> {
     let error = stream.run(&[0.0; 24], &mut [0.0; 30]).expect_err("refused").to_string();
     assert!(error.contains("expected steps of 12 and 30 values, got 24 and 30"), "{error}");
     let error = stream.set_carry(&Carry::Fields(Vec::new())).expect_err("refused").to_string();
-    assert!(error.contains('h'), "{error}");
+    assert!(error.contains("stream carry: expected a part a layer, got fields"), "{error}");
+    for name in ["lstm", "kim-residual-lstm"] {
+        let mut stream = layer(name)?.freeze()?.start(BATCH);
+        let other = layer(name)?.freeze()?.start(BATCH + 1).carry()?;
+        let error = stream.set_carry(&other).expect_err("refused").to_string();
+        assert!(error.contains("stream carry h: expected"), "{error}");
+    }
     Ok(())
 }
