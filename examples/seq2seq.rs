@@ -10,7 +10,14 @@
 //! Prints, within a minute:
 //!
 //! ```text
-//! ?
+//! step  300: loss 0.5958, 5 of 500 dates never seen are right
+//! step  600: loss 0.1849, 299 of 500 dates never seen are right
+//! step  900: loss 0.0286, 488 of 500 dates never seen are right
+//! step 1200: loss 0.0077, 500 of 500 dates never seen are right
+//! 13.4.1907            1907-04-13
+//! 20.11.2057           2057-11-20
+//! september 6, 1951    1951-09-06
+//! 3. jul 1918          1918-07-03
 //! ```
 
 use candle::{DType, Device, Module, Result, Tensor, D};
@@ -103,7 +110,7 @@ fn main() -> Result<()> {
     let mut adam = AdamW::new(&params, AdamWConfig { lr: 4e-3, ..AdamWConfig::default() })?;
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
     let (texts, truth) = (0..500).map(|_| date(&mut rng, true)).unzip::<_, _, Vec<_>, Vec<_>>();
-    for step in 1..=1500 {
+    for step in 1..=1200 {
         let (texts_now, targets) = (0..64).map(|_| date(&mut rng, false)).unzip::<_, _, Vec<_>, Vec<_>>();
         let loss = translator.loss(&texts_now, &targets, &Pass::train(0, step))?;
         let mut grads = loss.backward()?;
