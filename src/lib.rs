@@ -7,6 +7,8 @@ extern crate accelerate_src;
 extern crate intel_mkl_src;
 
 mod model;
+#[cfg(feature = "onnx")]
+pub mod onnx;
 pub mod registry;
 pub mod remedy;
 mod spec;
