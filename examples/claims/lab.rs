@@ -1,5 +1,6 @@
 //! Where experiments are run: networks at their start, and networks in training, over the same seeds and data.
 
+use crate::shared::command;
 use anyhow::{bail, Context, Result};
 use candle::{DType, Device, Tensor};
 use recurrent::{Flow, Keep, Observer, Pass, Recorder, Sequence, Spec};
@@ -202,8 +203,15 @@ impl Lab<'_> {
             Settings { extent: Extent::Steps(steps), eval_every: (steps / 2).min(100), sizing, ..settings };
         let settings = Settings { treatment: settings.treatment.with(&how.changes), ..settings };
         let (seeds, jobs) = (self.seeds, self.jobs);
-        let comparison =
-            Comparison { settings, seeds, jobs, quiet: true, ..Comparison::new(Arc::clone(&task), variants) };
+        let (quiet, command) = (true, command());
+        let comparison = Comparison {
+            settings,
+            seeds,
+            jobs,
+            quiet,
+            command,
+            ..Comparison::new(Arc::clone(&task), variants)
+        };
         let records = comparison.check()?.run(&self.folder.inside(id)?, self.cancel)?;
         if self.cancel.load(Ordering::Relaxed) {
             bail!("interrupted");

@@ -58,15 +58,25 @@ struct Args {
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
     /// Folder to write to, new or empty [default: runs/claims-<time>]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     out: Option<PathBuf>,
+    /// Go on with what a folder holds, by the command that it names: no training run that has ended is repeated
+    #[arg(long, value_name = "DIR")]
+    resume: Option<PathBuf>,
 }
+
+/// The folder of all training runs, in that of the claims.
+const RUNS: &str = "runs";
 
 fn main() -> ExitCode {
     shared::main(claims)
 }
 
 fn claims(args: Args) -> Result<ExitCode> {
+    let args = match &args.resume {
+        Some(folder) => shared::resume::options::<Args>(&folder.join(RUNS))?,
+        None => args,
+    };
     let all = experiments::all();
     if args.list {
         for Experiment { claim, .. } in &all {
@@ -85,12 +95,13 @@ fn claims(args: Args) -> Result<ExitCode> {
         return Err(Usage::new(line).into());
     }
     let cancel = interrupt::flag()?;
-    let folder = match &args.out {
-        Some(path) => Folder::create(path)?,
-        None => Folder::create_default("claims")?,
+    let folder = match (&args.resume, &args.out) {
+        (Some(path), _) => Folder::reopen(path)?,
+        (None, Some(path)) => Folder::create(path)?,
+        (None, None) => Folder::create_default("claims")?,
     };
     let jobs = args.jobs.unwrap_or_else(cores).max(1);
-    let lab = Lab { seeds, jobs, quick: args.quick, folder: folder.inside("runs")?, cancel: &cancel };
+    let lab = Lab { seeds, jobs, quick: args.quick, folder: folder.inside(RUNS)?, cancel: &cancel };
     let about = page::About { seeds, quick: args.quick };
     let mut findings = Vec::new();
     for (index, experiment) in chosen.iter().enumerate() {
