@@ -104,7 +104,7 @@ fn a_state_survives_in_a_file() -> Result<()> {
         for (xs, ys) in xs.chunks(4 * input).zip(found.chunks_mut(4 * output)) {
             let mut stream = layer.freeze()?.start(BATCH); // as after a restart
             if std::fs::metadata(&path)?.len() > 0 {
-                let saved = candle::safetensors::load(&path, &Device::Cpu)?;
+                let saved = recurrent::weights::read(&path)?.tensors;
                 stream.set_carry(&stream.carry()?.with_named(&saved)?)?;
             }
             stream.run(xs, ys)?;
