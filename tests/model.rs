@@ -25,7 +25,7 @@ fn model(spec: Spec) -> Result<Model> {
 
 fn same(what: &str, found: &Model, expected: &Model) -> Result<()> {
     let xs = noise("xs", &[2, 5, 3])?.to_dtype(expected.dtype())?;
-    close(what, &found.forward(&xs)?, &expected.forward(&xs)?, Tolerance::Max(0.0))
+    close(what, &found.forward(&xs)?, &expected.forward(&xs)?, Tolerance::Max(1e-14))
 }
 
 fn lstm() -> Spec {
