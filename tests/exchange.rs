@@ -5,7 +5,7 @@ use candle::{DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent::weights::{read, write, Tensors};
 use recurrent::{
-    Carry, CellSpec, Directions, GruConfig, Layer, LstmConfig, Model, Nonlinearity, Pass, Sequence, Spec,
+    Carry, CellSpec, Directions, GruConfig, LstmConfig, Model, Nonlinearity, Pass, Sequence, Spec,
     VanillaConfig,
 };
 use recurrent_testkit::{close, noise, Tolerance};

@@ -6,7 +6,7 @@ use candle_nn::{Optimizer, VarBuilder, VarMap, SGD};
 use recurrent::registry::variants;
 use recurrent::weights::{conventions, read, write, Tensors};
 use recurrent::{
-    CellSpec, Directions, GruConfig, Layer, LstmConfig, Model, Nonlinearity, Reset, Spec, VanillaConfig,
+    CellSpec, Directions, GruConfig, LstmConfig, Model, Nonlinearity, Reset, Spec, VanillaConfig,
 };
 use recurrent_testkit::reference::{cases, load, Case};
 use recurrent_testkit::{close, noise, Tolerance};
