@@ -5,8 +5,8 @@ use crate::{conventions, Convention, Tensors};
 use recurrent_core::Place;
 use std::collections::BTreeSet;
 
-/// How much of a convention must be there to be named.
-const ENOUGH: f64 = 0.7;
+/// How much of a convention must be there to be named: of four tensors, one may be missing and another have a wrong shape.
+const ENOUGH: f64 = 0.6;
 
 /// What `found` looks like, in words, if `asked` is not what it looks like most. Where names and shapes do not tell conventions apart, all of them.
 pub(crate) fn hint(asked: &Convention, found: &Tensors, expected: &[(String, Vec<usize>)]) -> Option<String> {
