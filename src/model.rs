@@ -275,7 +275,10 @@ fn stored(folder: &Path) -> Result<(Config, Tensors)> {
 /// Checks that the equations of `convention` are those of the cells.
 fn fits(convention: &Convention, spec: &Spec) -> Result<()> {
     let cell = serde_json::to_value(&spec.cell).map_err(Error::wrap)?;
-    for (option, expected) in &convention.requires {
+    // The family first: other options may be none of its.
+    let (family, others): (Vec<_>, Vec<_>) =
+        convention.requires.iter().partition(|(option, _)| *option == "family");
+    for (option, expected) in family.into_iter().chain(others) {
         let found = &cell[option];
         if found != expected {
             bail!("convention {}: its cell has {option} {expected}, got a spec with {found}", convention.name)

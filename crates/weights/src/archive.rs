@@ -59,7 +59,8 @@ impl<'a> Archive<'a> {
 
     /// The folder in which `torch.save` puts everything, with its slash.
     pub(crate) fn torch_folder(&self) -> Option<String> {
-        self.names.iter().find_map(|name| name.strip_suffix("data.pkl").map(str::to_string))
+        let pickle = |name: &String| Some(name.strip_suffix("data.pkl")?.to_string());
+        self.names.iter().filter_map(pickle).find(|folder| folder.is_empty() || folder.ends_with('/'))
     }
 
     /// The bytes of a member, `None` if there is none of that name.

@@ -2,7 +2,7 @@
 //! a recurrent layer.
 //!
 //! [`read`] takes a safetensors file, a PyTorch `.pt` or `.pth`, or a `.npz`, told apart by what is in it, and gives its tensors by name.
-//! [`write`] writes a safetensors file that appears whole or not at all. A [`Convention`] takes such tensors to the names and layouts of
+//! [`write()`] writes a safetensors file that appears whole or not at all. A [`Convention`] takes such tensors to the names and layouts of
 //! this workspace and back; [`conventions`] has those of PyTorch, Keras, Flax, haste, TensorFlow Addons and Lasagne. [`Packed`] does it for cuDNN's
 //! single buffer. Nothing here knows a family of networks: a convention is data.
 //!

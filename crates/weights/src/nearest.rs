@@ -2,25 +2,30 @@
 
 use crate::convention::parse;
 use crate::{conventions, Convention, Tensors};
+use recurrent_core::Place;
 use std::collections::BTreeSet;
 
-/// How much of a convention must be there to be named.
-const ENOUGH: f64 = 0.7;
+/// How much of a convention must be there to be named: of four tensors, one may be missing and another have a wrong shape.
+const ENOUGH: f64 = 0.6;
 
-/// What `found` looks like, in words, if `asked` is not what it looks like most.
+/// What `found` looks like, in words, if `asked` is not what it looks like most. Where names and shapes do not tell conventions apart, all of them.
 pub(crate) fn hint(asked: &Convention, found: &Tensors, expected: &[(String, Vec<usize>)]) -> Option<String> {
-    let best = conventions::all()
-        .into_iter()
-        .filter_map(|convention| Some((score(&convention, found, expected)?, convention)));
-    let ((score, prefix), convention) = best.max_by(|a, b| (a.0 .0).total_cmp(&b.0 .0))?;
-    if score < ENOUGH || (convention.source == asked.source && prefix == asked.prefix) {
-        return None;
-    }
-    let under = if prefix.is_empty() { String::new() } else { format!(".under({prefix:?})") };
-    Some(format!("these look like {}: {}{under}", convention.name, convention.source))
+    let all = conventions::all().into_iter();
+    let scored: Vec<_> =
+        all.filter_map(|convention| Some((score(&convention, found, expected)?, convention))).collect();
+    let best = scored.iter().map(|((score, _), _)| *score).max_by(f64::total_cmp)?;
+    let first = scored.into_iter().filter(|((score, _), _)| *score == best && best >= ENOUGH);
+    let named = first.map(|((_, prefix), convention)| {
+        let own = convention.source == asked.source && prefix == asked.prefix;
+        let under = if prefix.is_empty() { String::new() } else { format!(".under({prefix:?})") };
+        (!own).then(|| format!("{}: {}{under}", convention.name, convention.source))
+    });
+    let named = named.collect::<Option<Vec<_>>>().filter(|named| !named.is_empty())?;
+    Some(format!("these look like {}", named.join(", or ")))
 }
 
-/// How much of the bottom layer, forward, is there under one prefix, from 0 to 1; a right name with a wrong shape is worth half. With that prefix.
+/// How much of the bottom layer, forward, is there under one prefix, from 0 to 1; a right name with a wrong shape is worth half. With that
+/// prefix. `None` if the convention is for other cells.
 fn score(
     convention: &Convention,
     found: &Tensors,
@@ -31,21 +36,24 @@ fn score(
         (place.layer == 0 && !place.reverse).then_some((base, place, shape))
     });
     let bottom: Vec<_> = bottom.collect();
-    let recurrent = bottom.iter().find(|(base, ..)| *base == "weight_hh");
-    let gates = recurrent.and_then(|(_, _, shape)| Some(shape[0] / shape.get(1)?.max(&1)));
+    let has = |base: &str| bottom.iter().any(|(other, ..)| *other == base);
+    let mut whole = convention.weights.iter().filter(|weight| !weight.ours.starts_with("bias"));
+    if !whole.all(|weight| has(&weight.ours)) || !same_gates(convention, &bottom) {
+        return None;
+    }
     let mut wanted = Vec::new();
-    for (base, place, shape) in bottom {
+    for (base, place, shape) in &bottom {
         match convention.weight(base) {
-            Some(weight) if gates.is_none_or(|gates| gates >= convention.gates.len()) => {
-                let pieces = convention.pieces(weight, place, shape).ok()?;
+            Some(weight) => {
+                let pieces = convention.pieces(weight, *place, shape).ok()?;
                 wanted.extend(pieces.into_iter().map(|piece| (piece.name, piece.shape)));
             }
             None if convention.absorbed(base) => {}
-            None if convention.rest => wanted.push((format!("{base}{}", place.suffix()), shape.clone())),
-            _ => return None,
+            None if convention.rest => wanted.push((format!("{base}{}", place.suffix()), shape.to_vec())),
+            None => return None,
         }
     }
-    let ends: BTreeSet<&str> = found
+    let prefixes: BTreeSet<&str> = found
         .keys()
         .flat_map(|name| wanted.iter().filter_map(|(end, _)| name.strip_suffix(end.as_str())))
         .filter(|prefix| prefix.is_empty() || prefix.ends_with(['.', '/', ':', '|', '_']))
@@ -58,5 +66,17 @@ fn score(
         });
         worth.sum::<f64>() / wanted.len().max(1) as f64
     };
-    ends.into_iter().map(|prefix| (of(prefix), prefix.to_string())).max_by(|a, b| a.0.total_cmp(&b.0))
+    prefixes.into_iter().map(|prefix| (of(prefix), prefix.to_string())).max_by(|a, b| a.0.total_cmp(&b.0))
+}
+
+/// Whether the recurrent matrix has as many blocks of rows as the convention has gates; one without gates takes any.
+fn same_gates(convention: &Convention, bottom: &[(&str, Place, &Vec<usize>)]) -> bool {
+    let recurrent = bottom.iter().find(|(base, ..)| *base == "weight_hh");
+    let projected = bottom.iter().any(|(base, ..)| *base == "weight_hr");
+    match recurrent.map(|(_, _, shape)| shape.as_slice()) {
+        Some(&[rows, columns]) if !projected && !convention.gates.is_empty() => {
+            columns.checked_mul(convention.gates.len()) == Some(rows)
+        }
+        _ => true,
+    }
 }

@@ -2,7 +2,7 @@
 
 use candle::{DType, Device, Result, Tensor};
 use recurrent_core::Directions;
-use recurrent_weights::{conventions, read, write, Convention, Mismatch, Packed, Tensors};
+use recurrent_weights::{conventions, read, write, Convention, Packed, Tensors};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -124,8 +124,8 @@ fn one_error_lists_everything_and_names_what_it_looks_like() {
         conventions::pytorch().under("rnn.").import(&found, &lstm()).expect_err("three things are wrong");
     let expected = "weights of PyTorch: missing 'rnn.bias_hh_l0' [8]; superfluous 'rnn.bias_hh_l1' [8]; \
                     misshapen 'rnn.weight_ih_l0' (expected [8, 3], found [8, 4])";
-    assert_eq!(error.to_string(), expected);
-    assert!(matches!(error, candle::Error::Wrapped(_)));
+    assert!(error.to_string().starts_with(expected), "{error}");
+    assert!(!error.to_string().contains("look like"), "{error}");
     let message = conventions::pytorch().import(&found, &lstm()).expect_err("there is no prefix").to_string();
     assert!(message.contains("these look like PyTorch: conventions::pytorch().under(\"rnn.\")"), "{message}");
     let message = recurrent_weights::check("a file", &lstm(), &found).expect_err("other names").to_string();
@@ -133,7 +133,6 @@ fn one_error_lists_everything_and_names_what_it_looks_like() {
         message.starts_with("weights of a file: missing 'bias_hh_l0' [8], 'bias_ih_l0' [8]"),
         "{message}"
     );
-    assert_eq!(Mismatch::default().to_string(), "weights of : ");
 }
 
 #[test]
@@ -173,9 +172,8 @@ fn every_convention_is_recognised() -> Result<()> {
         assert!(convention.clone().under("model/rnn/").import(&theirs, &expected).is_ok());
         let other = Convention { source: String::new(), ..conventions::pytorch() };
         let message = other.import(&theirs, &expected).expect_err("there is no prefix").to_string();
-        // Without a bias for n apart, a GRU of Keras looks like one of haste or an LSTM's layout: by names and shapes they are the same.
-        let hint =
-            format!("these look like {}: {}.under(\"model/rnn/\")", convention.name, convention.source);
+        // Keras's and haste's LSTM differ in the order of gates alone, which no name or shape shows: both are named.
+        let hint = format!("{}: {}.under(\"model/rnn/\")", convention.name, convention.source);
         assert!(message.contains(&hint), "{message}");
     }
     Ok(())
@@ -214,7 +212,7 @@ fn a_convention_that_contradicts_itself_or_has_no_room_is_refused() {
     let mut two = lstm();
     two.extend(lstm().into_iter().map(|(name, shape)| (name.replace("_l0", "_l1"), shape)));
     let found = message(keras.import(&Tensors::new(), &two));
-    assert!(found.contains("'bias' would be both 'bias_ih_l0' and 'bias_ih_l1'"), "{found}");
+    assert!(found.contains("'kernel' would be both 'weight_ih_l0' and 'weight_ih_l1'"), "{found}");
     let found = message(keras.clone().with_layers(["a"]).under("{layer}/").import(&Tensors::new(), &two));
     assert!(found.contains("there are names for 1 layers, expected one for layer 1"), "{found}");
     let mut projected = ours.clone();

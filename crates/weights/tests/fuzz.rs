@@ -95,13 +95,14 @@ fn foreign(name: &str) -> Vec<u8> {
 /// The members of an archive.
 fn members(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
     let mut archive = ZipArchive::new(Cursor::new(bytes)).expect("a sound archive");
+    let count = archive.len();
     let member = |index| {
         let mut member = archive.by_index(index).expect("a sound archive");
         let mut content = Vec::new();
         member.read_to_end(&mut content).expect("a sound archive");
         (member.name().expect("UTF-8").into_owned(), content)
     };
-    (0..archive.len()).map(member).collect()
+    (0..count).map(member).collect()
 }
 
 /// An archive whose checksums are right, whatever its members hold.
