@@ -93,7 +93,13 @@ impl Keeper {
         let Some(checkpoints) = &self.checkpoints else { return Ok(None) };
         let found = checkpoints.latest::<Rest>().context(NotKept)?;
         found.spoilt.iter().for_each(|line| said(Event::Spoilt(line)));
-        let Some(checkpoint) = found.checkpoint else { return Ok(None) };
+        let Some(checkpoint) = found.checkpoint else {
+            if !found.spoilt.is_empty() {
+                let (name, seed) = (&job.variant.name, job.seed);
+                said(Event::Spoilt(&format!("{name} seed {seed} begins anew: no checkpoint of it is whole")));
+            }
+            return Ok(None);
+        };
         let Checkpoint { step, weights, optimizer, tensors, rest } = checkpoint;
         let Rest { configuration, watch, mut log, seconds } = rest;
         let apart = differences(&configuration, &job.configuration());
