@@ -24,7 +24,7 @@ use std::sync::Arc;
 /// What is learnt, and how.
 #[derive(Args)]
 pub(crate) struct Training {
-    /// adding, copy, temporal-order, mnist-rows, mnist-pixels or mnist-permuted
+    /// adding, copy, temporal-order, mnist-rows ...; a name that is none shows all
     #[arg(long, default_value = "adding")]
     pub(crate) task: String,
     /// The first seed

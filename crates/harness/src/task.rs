@@ -4,6 +4,7 @@ use anyhow::Result;
 use candle::{DType, Device, Tensor};
 use recurrent_core::Sequence;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// A task that a recurrent network is trained on.
 ///
@@ -55,6 +56,12 @@ pub trait Task: Send + Sync {
     /// whole test set of a data set.
     fn held_out(&self) -> usize {
         1000
+    }
+
+    /// The same task with `factor` times its length, to see whether what was learnt holds there; `None` where there is no such task.
+    fn longer(&self, factor: usize) -> Option<Arc<dyn Task>> {
+        let _ = factor;
+        None
     }
 }
 

@@ -150,7 +150,7 @@ impl Task for Mnist {
 
     /// The cross entropy, and whether the digit is right.
     fn judge(&self, outputs: &Tensor, batch: &Batch) -> Result<Judged> {
-        classes::judge(self.name(), outputs, &batch.targets, CLASSES, 1)
+        classes::judge(self.name(), outputs, batch, CLASSES, 1)
     }
 
     /// The entropy of the labels of the test set in nats, about ln 10.

@@ -17,7 +17,7 @@ pub(super) fn held(seed: u64, step: u64, batch: usize) -> BatchDraw {
 
 /// Tests what holds for every task.
 pub(super) fn conforms(task: &dyn Task) -> Result<()> {
-    assert!(NAMES.contains(&task.name()));
+    assert!(names().contains(&task.name()));
     draws_are_reproducible_and_apart(task)?;
     for dtype in [DType::F32, DType::F64] {
         shapes_are_right(task, dtype)?;
@@ -109,11 +109,14 @@ fn perfect_outputs_have_no_loss(task: &dyn Task, dtype: DType) -> Result<()> {
     assert_eq!((losses(&judged)?, judged.losses.dtype()), (vec![0.0; rows], dtype));
     if let Some(right) = judged.right {
         assert_eq!(right, vec![1.0; rows]);
-        // All classes moved by one: none is right.
-        let outputs = Tensor::cat(
-            &[outputs.narrow(D::Minus1, 1, task.output_size() - 1)?, outputs.narrow(D::Minus1, 0, 1)?],
-            D::Minus1,
-        )?;
+        // All classes moved by one, or all values: none is right.
+        let outputs = match task.output_size() {
+            1 => (outputs + 1.0)?,
+            classes => Tensor::cat(
+                &[outputs.narrow(D::Minus1, 1, classes - 1)?, outputs.narrow(D::Minus1, 0, 1)?],
+                D::Minus1,
+            )?,
+        };
         assert_eq!(task.judge(&outputs, &batch)?.right, Some(vec![0.0; rows]));
     }
     Ok(())
@@ -192,7 +195,7 @@ pub(super) fn baseline_is_that_of_the_best_constant(task: &dyn Task, tolerance: 
 #[test]
 fn every_name_opens_its_task() -> Result<()> {
     let folder = idx::tests::Folder::mnist(2, 2)?;
-    for name in NAMES {
+    for name in names() {
         let data = name.starts_with("mnist").then_some(folder.0.as_path());
         assert_eq!(by_name(name, None, data)?.name(), name);
     }
@@ -203,6 +206,9 @@ fn every_name_opens_its_task() -> Result<()> {
         ("copy", Some(30), 50),
         ("temporal-order", None, 110),
         ("temporal-order", Some(30), 33),
+        ("adding-hochreiter", Some(30), 33),
+        ("copy-variable", Some(30), 50),
+        ("random-permutation", Some(30), 30),
     ] {
         assert_eq!(by_name(name, length, None)?.length(), found);
     }
@@ -221,7 +227,8 @@ fn what_does_not_suit_a_task_is_refused() {
     assert_eq!(
         error("coppy", None, None),
         "task coppy: no such task; the nearest is copy, all are \
-         adding, copy, temporal-order, mnist-rows, mnist-pixels, mnist-permuted"
+         adding, adding-tcn, adding-hochreiter, multiplication, copy, copy-tcn, copy-variable, temporal-order, temporal-order-6b, \
+         random-permutation, mnist-rows, mnist-pixels, mnist-permuted"
     );
     assert!(error("permuted-mnist", None, None).contains("the nearest is mnist-permuted"));
     assert!(error("ADDING", None, None).contains("the nearest is adding"));
@@ -242,4 +249,17 @@ fn what_does_not_suit_a_task_is_refused() {
     assert_eq!(error("adding", Some(1), None), "adding length: expected 2 to 10000000, got 1");
     let unread = by_name("mnist-rows", None, Some(Path::new("not/there"))).err().expect("must fail");
     assert_eq!(exit_code(&unread), 1, "{unread:#}");
+}
+
+#[test]
+fn a_longer_task_has_the_same_inputs_and_outputs() -> Result<()> {
+    for (name, _) in GENERATED {
+        let task = by_name(name, Some(20), None)?;
+        let longer = task.longer(4).expect("it is generated");
+        let sizes = |task: &dyn Task| (task.name(), task.input_size(), task.output_size(), task.criterion());
+        assert_eq!(sizes(longer.as_ref()), sizes(task.as_ref()));
+        assert_eq!(longer.length(), by_name(name, Some(80), None)?.length());
+        assert!(task.longer(usize::MAX).is_none());
+    }
+    Ok(())
 }
