@@ -13,6 +13,12 @@
 //! | `mnist-rows` | 28 rows of a digit | the digit | - |
 //! | `mnist-pixels` | 784 pixels of a digit | the digit | - |
 //! | `mnist-permuted` | 784 pixels in a fixed random order | the digit | - |
+//! | `fashion-rows`, `fashion-pixels`, `fashion-permuted` | the same of an image of Fashion-MNIST | what it shows | - |
+//! | `mnist1d` | 40 steps of a generated shape | which of ten it is | - |
+//! | `mnist1d-shuffled`, `mnist1d-padded` | its steps in a fixed random order; T steps of noise behind it | the same | - |
+//! | `series` | a time series of a `.ts` file | its class | - |
+//! | `forecast` | T values of a column of a CSV file | the next | - |
+//! | `text` | T characters of a text, the state carried on | the next, at each | - |
 //!
 //! Memory capacity is no task: it is a property of a network that is not trained, read by linear regression, and a measure therefore
 //! (`recurrent_measures::memory_capacity`).
@@ -23,21 +29,33 @@
 mod adding;
 mod classes;
 mod copy;
+mod forecast;
 mod idx;
 mod mnist;
+mod mnist1d;
 mod multiplication;
+mod ngram;
 mod pairs;
+mod parts;
 mod permutation;
+mod series;
 mod temporal_order;
 #[cfg(test)]
 mod tests;
+mod text;
+mod ts;
 
 pub use adding::{Adding, Definition};
 pub use copy::{CopyMemory, Copying};
-pub use mnist::{Mnist, Order};
+pub use forecast::Forecast;
+pub use idx::Images;
+pub use mnist::{Mnist, Order, Shown};
+pub use mnist1d::{Digits1d, Mnist1d};
 pub use multiplication::Multiplication;
 pub use permutation::RandomPermutation;
+pub use series::SeriesClasses;
 pub use temporal_order::{Relevant, TemporalOrder};
+pub use text::Text;
 
 use crate::task::{BatchDraw, Split, Task};
 use crate::usage::{mistake, nearest};
@@ -66,7 +84,9 @@ const GENERATED: [(&str, Generated); 10] = [
 
 /// The names of all tasks, as on the command line.
 pub fn names() -> Vec<&'static str> {
-    GENERATED.iter().map(|(name, _)| *name).chain(Order::ALL.map(Order::name)).collect()
+    let generated = GENERATED.iter().map(|(name, _)| *name).chain(Digits1d::NAMES);
+    let images = Shown::ALL.into_iter().flat_map(|shown| Order::ALL.map(|order| order.name(shown)));
+    generated.chain(images).chain([series::NAME, forecast::NAME, text::NAME]).collect()
 }
 
 /// The length of a generated task if none is given.
@@ -75,31 +95,105 @@ const LENGTH: usize = 100;
 /// Longer ones are taken for a slip of the pen: one example would need gigabytes.
 const LONGEST: usize = 10_000_000;
 
-/// The task called `name`. `length` is the T or L of a generated task, 100 if not given; MNIST's is fixed. `data` is
-/// the folder with the IDX files of MNIST, and of no use to a generated task.
+/// What is said of a task beside its name.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Choice<'a> {
+    /// The T or L of a generated task, by default 100; the number of steps of noise of `mnist1d-padded`, 100; the window of `forecast`, 48, and of `text`, 100. The
+    /// other tasks have a length of their own.
+    pub length: Option<usize>,
+    /// The file or folder that a task of real data reads.
+    pub data: Option<&'a Path>,
+    /// The column of `forecast`.
+    pub column: Option<&'a str>,
+    /// The season of the naive forecast that `forecast` is compared with, in rows, by default 1.
+    pub season: Option<usize>,
+}
+
+/// The task called `name` with a length and a file or folder of data, as [`open`].
+///
+/// # Errors
+/// As [`open`].
+pub fn by_name(name: &str, length: Option<usize>, data: Option<&Path>) -> Result<Arc<dyn Task>> {
+    open(name, &Choice { length, data, ..Choice::default() })
+}
+
+/// The task called `name`.
 ///
 /// # Errors
 /// A [`Usage`](crate::usage::Usage) error if there is no such task, with the nearest that there is; if the length does
-/// not suit it; if `data` is missing where it is needed or given where it is not. Another if the files cannot be read.
-pub fn by_name(name: &str, length: Option<usize>, data: Option<&Path>) -> Result<Arc<dyn Task>> {
+/// not suit it; if `data` or another choice is missing where it is needed or given where it is not. Another if the files cannot be read.
+pub fn open(name: &str, choice: &Choice) -> Result<Arc<dyn Task>> {
+    if name != forecast::NAME && (choice.column.is_some() || choice.season.is_some()) {
+        mistake!(
+            "task {name}: column and season are those of {}; leave --column and --season out",
+            forecast::NAME
+        );
+    }
     if let Some((_, generated)) = GENERATED.iter().find(|(known, _)| *known == name) {
-        if data.is_some() {
-            mistake!("task {name}: it is generated and reads no files; leave --data out");
+        no_data(name, choice)?;
+        return generated(choice.length.unwrap_or(LENGTH));
+    }
+    let images = Shown::ALL.into_iter().flat_map(|shown| Order::ALL.map(|order| (shown, order)));
+    if let Some((shown, order)) = images.into_iter().find(|(shown, order)| order.name(*shown) == name) {
+        no_length(name, choice, order.steps())?;
+        let data = needed(name, choice, &format!("DIR, a folder with {}", idx::FILES.join(", ")))?;
+        return Ok(Arc::new(Mnist::open(data, shown, order)?));
+    }
+    let plain = |form: Digits1d| -> Result<Arc<dyn Task>> {
+        no_data(name, choice)?;
+        let task = Mnist1d::new(form)?;
+        if !matches!(form, Digits1d::Padded(_)) {
+            no_length(name, choice, task.length())?;
         }
-        return generated(length.unwrap_or(LENGTH));
-    }
-    let Some(order) = Order::ALL.into_iter().find(|order| order.name() == name) else {
-        let names = names();
-        let nearest = nearest(name, names.iter().copied()).expect("there are tasks");
-        mistake!("task {name}: no such task; the nearest is {nearest}, all are {}", names.join(", "));
+        Ok(Arc::new(task))
     };
-    if length.is_some() {
-        mistake!("task {name}: its length is fixed at {}; leave --length out", order.steps());
+    Ok(match name {
+        "mnist1d" => plain(Digits1d::Plain)?,
+        "mnist1d-shuffled" => plain(Digits1d::Shuffled)?,
+        "mnist1d-padded" => plain(Digits1d::Padded(choice.length.unwrap_or(LENGTH)))?,
+        series::NAME => {
+            let data =
+                needed(name, choice, "FILE, a file NAME_TRAIN.ts beside NAME_TEST.ts, or their folder")?;
+            let task = SeriesClasses::open(data)?;
+            no_length(name, choice, task.length())?;
+            Arc::new(task)
+        }
+        forecast::NAME => {
+            let data = needed(name, choice, "FILE, a CSV file")?;
+            let (window, season) = (choice.length.unwrap_or(forecast::WINDOW), choice.season.unwrap_or(1));
+            Arc::new(Forecast::open(data, choice.column, window, season)?)
+        }
+        text::NAME => {
+            let data = needed(name, choice, "FILE, a text")?;
+            Arc::new(Text::open(data, choice.length.unwrap_or(text::WINDOW))?)
+        }
+        _ => {
+            let names = names();
+            let nearest = nearest(name, names.iter().copied()).expect("there are tasks");
+            mistake!("task {name}: no such task; the nearest is {nearest}, all are {}", names.join(", "))
+        }
+    })
+}
+
+fn no_data(name: &str, choice: &Choice) -> Result<()> {
+    if choice.data.is_some() {
+        mistake!("task {name}: it is generated and reads no files; leave --data out");
     }
-    let Some(data) = data else {
-        mistake!("task {name}: it needs --data DIR, a folder with {}", idx::FILES.join(", "));
-    };
-    Ok(Arc::new(Mnist::open(data, order)?))
+    Ok(())
+}
+
+fn no_length(name: &str, choice: &Choice, length: usize) -> Result<()> {
+    if choice.length.is_some() {
+        mistake!("task {name}: its length is fixed at {length}; leave --length out");
+    }
+    Ok(())
+}
+
+fn needed<'a>(name: &str, choice: &Choice<'a>, what: &str) -> Result<&'a Path> {
+    match choice.data {
+        Some(data) => Ok(data),
+        None => mistake!("task {name}: it needs --data {what}"),
+    }
 }
 
 /// The T or L of a generated task, if it is in range.

@@ -64,6 +64,14 @@ pub(super) fn judge(
     Ok(Judged { losses, right: Some(right) })
 }
 
+/// The entropy of labels below `classes` in nats: the expected loss of the best answer that does not look at the input.
+pub(super) fn entropy(labels: impl Iterator<Item = usize>, classes: usize) -> f64 {
+    let mut counts = vec![0usize; classes];
+    labels.for_each(|label| counts[label] += 1);
+    let all = counts.iter().sum::<usize>() as f64;
+    counts.iter().filter(|&&count| count > 0).map(|&count| count as f64 / all).map(|p| -p * p.ln()).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -196,9 +196,30 @@ pub(super) fn baseline_is_that_of_the_best_constant(task: &dyn Task, tolerance: 
 fn every_name_opens_its_task() -> Result<()> {
     let folder = idx::tests::Folder::mnist(2, 2)?;
     for name in names() {
-        let data = name.starts_with("mnist").then_some(folder.0.as_path());
-        assert_eq!(by_name(name, None, data)?.name(), name);
+        let images = ["mnist-", "fashion-"].iter().any(|start| name.starts_with(start));
+        if !["series", "forecast", "text"].contains(&name) {
+            assert_eq!(by_name(name, None, images.then_some(folder.0.as_path()))?.name(), name);
+        }
     }
+    let file = |name: &str, text: &str| -> Result<std::path::PathBuf> {
+        let path = folder.0.join(name);
+        std::fs::write(&path, text)?;
+        Ok(path)
+    };
+    let two = |text: &str| format!("@univariate true\n@classLabel true a b\n@data\n1,2:a\n{text}");
+    file("x_TEST.ts", &two("3,4:b\n"))?;
+    let rows: String = (0..200).map(|row| format!("{row},{}\n", row % 7)).collect();
+    for (path, name, length) in [
+        (file("x_TRAIN.ts", &two("1,2,3:b\n"))?, "series", 3),
+        (file("x.csv", &format!("a,b\n{rows}"))?, "forecast", 48),
+        (file("x.txt", &"abc ".repeat(6000))?, "text", 100),
+    ] {
+        let task = by_name(name, None, Some(&path))?;
+        assert_eq!((task.name(), task.length()), (name, length));
+    }
+    let columns =
+        Choice { data: Some(&folder.0.join("x.csv")), column: Some("a"), season: Some(7), length: Some(5) };
+    assert_eq!(open("forecast", &columns)?.length(), 5);
     for (name, length, found) in [
         ("adding", None, 100),
         ("adding", Some(30), 30),
@@ -228,11 +249,28 @@ fn what_does_not_suit_a_task_is_refused() {
         error("coppy", None, None),
         "task coppy: no such task; the nearest is copy, all are \
          adding, adding-tcn, adding-hochreiter, multiplication, copy, copy-tcn, copy-variable, temporal-order, temporal-order-6b, \
-         random-permutation, mnist-rows, mnist-pixels, mnist-permuted"
+         random-permutation, mnist1d, mnist1d-shuffled, mnist1d-padded, mnist-rows, mnist-pixels, mnist-permuted, \
+         fashion-rows, fashion-pixels, fashion-permuted, series, forecast, text"
     );
     assert!(error("permuted-mnist", None, None).contains("the nearest is mnist-permuted"));
     assert!(error("ADDING", None, None).contains("the nearest is adding"));
-    assert!(error("mnist", None, None).contains("the nearest is mnist-"));
+    assert!(error("mnist", None, None).contains("the nearest is mnist"));
+    assert_eq!(
+        error("mnist1d", Some(40), None),
+        "task mnist1d: its length is fixed at 40; leave --length out"
+    );
+    assert_eq!(
+        error("mnist1d", None, Some("x")),
+        "task mnist1d: it is generated and reads no files; leave --data out"
+    );
+    assert_eq!(error("text", None, None), "task text: it needs --data FILE, a text");
+    assert_eq!(error("forecast", None, None), "task forecast: it needs --data FILE, a CSV file");
+    let season = open("text", &Choice { season: Some(7), ..Choice::default() }).err().expect("must fail");
+    assert_eq!(exit_code(&season), 2);
+    assert_eq!(
+        season.to_string(),
+        "task text: column and season are those of forecast; leave --column and --season out"
+    );
     assert_eq!(
         error("mnist-pixels", None, None),
         "task mnist-pixels: it needs --data DIR, a folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, \
