@@ -54,6 +54,10 @@ fn main() -> ExitCode {
 }
 
 fn ablate(args: Args) -> Result<ExitCode> {
+    let args = match &args.training.resume {
+        Some(folder) => shared::resume::options::<Args>(folder)?,
+        None => args,
+    };
     if args.list {
         list(true)?;
         return Ok(ExitCode::SUCCESS);

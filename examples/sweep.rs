@@ -47,6 +47,10 @@ fn main() -> ExitCode {
 }
 
 fn sweep(args: Args) -> Result<ExitCode> {
+    let args = match &args.training.resume {
+        Some(folder) => shared::resume::options::<Args>(folder)?,
+        None => args,
+    };
     if args.list {
         list(false)?;
         return Ok(ExitCode::SUCCESS);

@@ -1,5 +1,8 @@
 //! What `compare`, `ablate` and `sweep` share: options, variants by name, and how a program ends.
 
+#[allow(dead_code)] // not every example can go on
+pub(crate) mod resume;
+
 use anyhow::{Context, Result};
 use clap::{Args, Parser};
 use recurrent::registry::{self, Entry};
@@ -8,6 +11,7 @@ use recurrent_harness::compare::{cores, Comparison};
 use recurrent_harness::folder::Folder;
 use recurrent_harness::panel::Tier;
 use recurrent_harness::record::{RunRecord, Status};
+use recurrent_harness::run::Interval;
 use recurrent_harness::settings::{Extent, Settings};
 use recurrent_harness::size::Sizing;
 use recurrent_harness::task::Task;
@@ -63,12 +67,30 @@ pub(crate) struct Training {
     /// How much is measured before and after training: profiles, gradients or dynamics
     #[arg(long, value_name = "TIER", default_value = "profiles")]
     measures: String,
-    /// Folder with the IDX files of MNIST
-    #[arg(long, value_name = "DIR")]
+    /// Folder or file with the data of a task that reads some: IDX files, a .ts or CSV file, a text
+    #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
+    /// Column of a CSV file to forecast [default: the last of two]
+    #[arg(long, value_name = "NAME")]
+    column: Option<String>,
+    /// Season of the naive forecast to compare with, in rows [default: 1]
+    #[arg(long, value_name = "N")]
+    season: Option<usize>,
+    /// Hold out a part of the training data instead of the test set: for a search
+    #[arg(long)]
+    validate: bool,
+    /// Evaluate the trained networks on sequences of 2 and 4 times the length, too
+    #[arg(long)]
+    generalise: bool,
     /// Folder to write to, new or empty [default: runs/<task>-<time>]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     out: Option<PathBuf>,
+    /// Go on with what a folder holds, by the command that it names: what was interrupted or killed ends with the same records
+    #[arg(long, value_name = "DIR")]
+    pub(crate) resume: Option<PathBuf>,
+    /// Training steps after which a run is saved, to go on from there [default: what is done in ten seconds]
+    #[arg(long, value_name = "N")]
+    checkpoint_every: Option<u64>,
     /// A trial within half a minute, in which nothing is learnt
     #[arg(long)]
     pub(crate) quick: bool,
@@ -80,8 +102,23 @@ pub(crate) struct Training {
 impl Training {
     /// The task, of that length if it is generated; shorter than usual for a trial.
     pub(crate) fn task(&self, length: Option<usize>) -> Result<Arc<dyn Task>> {
-        let short = self.quick && !self.task.starts_with("mnist");
-        tasks::by_name(&self.task, length.or(short.then_some(30)), self.data.as_deref())
+        let short = self.quick && self.data.is_none() && !self.task.contains("mnist");
+        let choice = tasks::Choice {
+            length: length.or(short.then_some(30)),
+            data: self.data.as_deref(),
+            column: self.column.as_deref(),
+            season: self.season,
+        };
+        let task = tasks::open(&self.task, &choice)?;
+        match (self.validate, task.validating()) {
+            (false, _) => Ok(task),
+            (true, Some(validating)) => Ok(validating),
+            (true, None) => {
+                let why =
+                    format!("validate: the task {} is generated and has no test set to spare", self.task);
+                Err(Usage::new(why).into())
+            }
+        }
     }
 
     /// What is asked for, nothing of it started. `clip` holds where --clip does not say otherwise.
@@ -112,20 +149,23 @@ impl Training {
             batch: self.batch.unwrap_or(base.batch),
             treatment,
             measures: Tier::by_name(&self.measures)?,
+            generalise: self.generalise,
             dtype: device::dtype(&self.dtype)?,
             device: device::by_name(&self.device)?,
             ..base
         };
         let jobs = self.jobs.unwrap_or(if settings.device.is_cpu() { cores() } else { 1 });
+        let interval = self.checkpoint_every.map_or(Interval::default(), Interval::Steps);
         let (seed_offset, quiet, command) = (self.seed_offset, self.quiet, command());
-        Ok(Comparison { task, variants, settings, seeds, seed_offset, jobs, quiet, command })
+        Ok(Comparison { task, variants, settings, seeds, seed_offset, jobs, interval, quiet, command })
     }
 
     /// The folder to write to.
     pub(crate) fn folder(&self) -> Result<Folder> {
-        match &self.out {
-            Some(path) => Folder::create(path),
-            None => Folder::create_default(&self.task),
+        match (&self.resume, &self.out) {
+            (Some(path), _) => Folder::reopen(path),
+            (None, Some(path)) => Folder::create(path),
+            (None, None) => Folder::create_default(&self.task),
         }
     }
 }
@@ -145,10 +185,7 @@ pub(crate) fn main<A: Parser>(run: fn(A) -> Result<ExitCode>) -> ExitCode {
         Ok(args) => args,
         Err(help) if !help.use_stderr() => help.exit(),
         Err(error) => {
-            // The first paragraphs, up to the usage: what is wrong, and a tip.
-            let text = error.to_string();
-            let lines = text.lines().take_while(|line| !line.starts_with("Usage:")).map(str::trim);
-            eprintln!("{}", lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; "));
+            eprintln!("error: {}", one_line(&error));
             return ExitCode::from(2);
         }
     };
@@ -156,6 +193,14 @@ pub(crate) fn main<A: Parser>(run: fn(A) -> Result<ExitCode>) -> ExitCode {
         eprintln!("error: {}", first_line(&format!("{error:#}")));
         ExitCode::from(exit_code(&error))
     })
+}
+
+/// The first paragraphs of a mistake in the options, up to the usage: what is wrong, and a tip.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let lines = text.lines().take_while(|line| !line.starts_with("Usage:")).map(str::trim);
+    let text = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
+    text.strip_prefix("error: ").unwrap_or(&text).to_string()
 }
 
 fn first_line(text: &str) -> &str {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 /// Starts a comparison that can be interrupted, even where the tests themselves have been started in the background, with
 /// signals ignored; as far as this system's `env` can help it.
-fn start(folder: &Path, args: &str) -> Result<Child> {
+pub(crate) fn start(folder: &Path, args: &str) -> Result<Child> {
     let before = "env --default-signal=INT,TERM,HUP";
     let known = Command::new("sh").arg("-c").arg(format!("{before} true")).stderr(Stdio::null()).status()?;
     let mut command = command(if known.success() { before } else { "" }, folder, args);
@@ -19,7 +19,7 @@ fn start(folder: &Path, args: &str) -> Result<Child> {
 }
 
 /// Ctrl-C.
-fn interrupt(child: &Child) -> Result<()> {
+pub(crate) fn interrupt(child: &Child) -> Result<()> {
     let status = Command::new("kill").arg("-INT").arg(child.id().to_string()).status()?;
     ensure!(status.success(), "kill: {status}");
     Ok(())

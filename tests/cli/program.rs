@@ -119,6 +119,32 @@ pub(crate) fn tree(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     Ok(found)
 }
 
+/// As [`tree`], without what tells of times or of parts: reports, `seconds`, how a comparison went.
+pub(crate) fn timeless(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
+    let mut found = tree(folder)?;
+    found.retain(|name, _| !name.ends_with(".html"));
+    for (name, bytes) in &mut found {
+        let times: &[&str] = match name.rsplit('/').next() {
+            Some("run.json" | "runs.jsonl") => &["seconds", "measure_seconds"],
+            Some("comparison.json") => {
+                &["command", "started", "seconds", "interrupted", "jobs", "machine", "resumed", "notes"]
+            }
+            _ => continue,
+        };
+        let mut timeless = Vec::new();
+        let values = serde_json::Deserializer::from_slice(bytes).into_iter::<Value>();
+        for value in values {
+            let mut value = value.with_context(|| name.clone())?;
+            let fields = value.as_object_mut().with_context(|| name.clone())?;
+            times.iter().for_each(|time| drop(fields.remove(*time)));
+            timeless.extend(serde_json::to_vec(&value)?);
+            timeless.push(b'\n');
+        }
+        *bytes = timeless;
+    }
+    Ok(found)
+}
+
 /// The JSON values of a file, one a line.
 pub(crate) fn lines(path: &Path) -> Result<Vec<Value>> {
     let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;

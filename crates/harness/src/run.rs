@@ -1,5 +1,6 @@
 //! One run: one variant, one task, one seed.
 
+mod keep;
 mod log;
 pub(crate) mod penalty;
 mod probe;
@@ -9,17 +10,19 @@ use crate::folder::Folder;
 use crate::network::Network;
 use crate::record::{EvalRecord, MeasureRecord, ProfileRecord, RunRecord, Status, StepRecord};
 use crate::settings::Settings;
-use crate::task::Task;
+use crate::task::{BatchDraw, Split, Task};
 use crate::treatment::Treatment;
-use crate::usage::line;
+use crate::usage::{line, mistake};
 use crate::variant::{Size, Variant};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use candle::{DType, Device};
 use candle_nn::VarBuilder;
+use keep::{Keeper, NotKept};
 use log::Log;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
 use training::Training;
+
+pub use keep::Interval;
 
 /// What is to be run.
 #[derive(Clone, Copy)]
@@ -49,6 +52,20 @@ pub struct Run {
     pub profiles: Vec<ProfileRecord>,
     /// `measures.jsonl`.
     pub measures: Vec<MeasureRecord>,
+    /// `weights.safetensors`: the weights at the end, under the names that [`Network`] gives them; empty if the run failed before it
+    /// had any.
+    pub weights: Vec<u8>,
+}
+
+/// What happens in a run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Event<'a> {
+    /// A checkpoint was found spoilt, and one before it is taken, or none: a line that says which, and what is wrong with it.
+    Spoilt(&'a str),
+    /// It goes on from a checkpoint after so many steps.
+    Resumed(u64),
+    /// A training step is done: its number and its loss.
+    Step(u64, f64),
 }
 
 /// The number of evaluations in a row that must meet a task's criterion.
@@ -82,12 +99,49 @@ impl Job<'_> {
     /// # }
     /// ```
     pub fn run(&self, cancel: &AtomicBool, progress: &mut dyn FnMut(u64, f64)) -> Run {
-        let start = Instant::now();
-        let mut log = Log::default();
-        let ended =
-            Training::new(self, &mut log).and_then(|training| training.finish(&mut log, cancel, progress));
-        let status = ended.unwrap_or_else(|error| failed(&error));
-        log.close(self, status, start.elapsed().as_secs_f64())
+        let mut said = |event: Event| match event {
+            Event::Step(step, loss) => progress(step, loss),
+            Event::Spoilt(_) | Event::Resumed(_) => {}
+        };
+        self.train(Keeper::none(), cancel, &mut said).expect("it is not kept, so that nothing can fail to be")
+    }
+
+    /// As [`Job::run`], in a folder of the run's own: it is saved there under way, goes on from what it finds saved, and ends with the
+    /// bits of a run that was never interrupted, in weights and records, but for the seconds.
+    ///
+    /// A run that was stopped leaves a checkpoint of its last step. One that was killed goes on from its last checkpoint, or from the
+    /// one before if that is spoilt, or begins anew if there is none.
+    ///
+    /// # Errors
+    /// If a checkpoint cannot be written, or is of another run: with another seed, another rate, another version of this crate. The last
+    /// good checkpoint is then as it was.
+    pub fn run_in(
+        &self,
+        folder: &Folder,
+        interval: Interval,
+        cancel: &AtomicBool,
+        said: &mut dyn FnMut(Event),
+    ) -> Result<Run> {
+        self.train(Keeper::new(folder, interval), cancel, said)
+    }
+
+    fn train(&self, mut keeper: Keeper, cancel: &AtomicBool, said: &mut dyn FnMut(Event)) -> Result<Run> {
+        let (mut log, mut weights) = (Log::default(), Vec::new());
+        let mut train = || -> Result<Status> {
+            let mut training = Training::new(self)?;
+            match keeper.found(self, said)? {
+                None => training.begin(&mut log)?,
+                Some(found) => log = training.restore(found)?,
+            }
+            let status = training.finish(&mut log, &mut keeper, cancel, said)?;
+            weights = training.weights()?;
+            Ok(status)
+        };
+        let status = match train() {
+            Err(error) if error.is::<NotKept>() => return Err(error),
+            ended => ended.unwrap_or_else(|error| failed(&error)),
+        };
+        Ok(log.close(self, status, weights))
     }
 
     /// What is done to the gradient: that of the settings, with the changes of the variant.
@@ -100,7 +154,19 @@ impl Job<'_> {
         let (treatment, device) = (self.treatment(), Device::Cpu);
         let vb = VarBuilder::zeros(DType::F32, &device);
         let network = Network::new(self.variant, self.size(), self.task, treatment.readout, &vb)?;
+        let second = BatchDraw { split: Split::Train, seed: self.seed, step: 1, batch: self.settings.batch };
+        if network.rnn().reversed_size() > 0 && self.task.continues(second) {
+            mistake!(
+                "it reads in both directions, and the task {} asks for what comes next",
+                self.task.name()
+            );
+        }
         penalty::check(&treatment, network.rnn(), DType::F32, &device)
+    }
+
+    /// The name of the folder of the run.
+    pub(crate) fn folder(&self) -> String {
+        self.variant.folder(self.seed)
     }
 
     /// What the variant is built for.
@@ -115,7 +181,7 @@ impl Job<'_> {
 
     /// The record of a run that ended before it began.
     pub(crate) fn stillborn(&self, message: String) -> Run {
-        Log::default().close(self, Status::Failed(message), 0.0)
+        Log::default().close(self, Status::Failed(message), Vec::new())
     }
 }
 
@@ -124,15 +190,41 @@ fn failed(error: &anyhow::Error) -> Status {
 }
 
 impl Run {
-    /// Writes the records into a folder of the run's own; `run.json` last, so that it stands for a whole run.
+    /// Writes weights and records into a folder of the run's own, `run.json` last, so that it stands for a whole run; and removes the
+    /// checkpoints there, unless the run was stopped and can go on.
     ///
     /// # Errors
     /// If they cannot be written.
     pub fn write(&self, folder: &Folder) -> Result<()> {
+        if !self.weights.is_empty() {
+            folder.write("weights.safetensors", &self.weights)?;
+        }
         folder.write_lines("steps.jsonl", &self.steps)?;
         folder.write_lines("evals.jsonl", &self.evals)?;
         folder.write_lines("profiles.jsonl", &self.profiles)?;
         folder.write_lines("measures.jsonl", &self.measures)?;
-        folder.write_lines("run.json", std::slice::from_ref(&self.record))
+        folder.write_lines("run.json", std::slice::from_ref(&self.record))?;
+        if self.record.status != Status::Stopped {
+            keep::clear(folder)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a run in this folder has ended by itself, and need not run again.
+    ///
+    /// # Errors
+    /// If its `run.json` is there and cannot be read.
+    pub fn has_ended(folder: &Folder) -> Result<bool> {
+        if !folder.path().join("run.json").exists() {
+            return Ok(false);
+        }
+        let record: RunRecord = serde_json::from_slice(&folder.read("run.json")?)
+            .with_context(|| format!("{}: cannot be read back", folder.path().join("run.json").display()))?;
+        if record.status == Status::Stopped {
+            return Ok(false);
+        }
+        // It may have been killed before it could remove them.
+        keep::clear(folder)?;
+        Ok(true)
     }
 }

@@ -43,9 +43,12 @@ fn run(variant: &Variant, task: &dyn Task, settings: &Settings) -> Run {
 #[test]
 fn everything_is_recorded() {
     let task = adding(5);
-    let Run { record, steps, evals, profiles, measures } =
+    let Run { record, steps, evals, profiles, measures, weights } =
         run(&tanh("t"), task.as_ref(), &settings(task.as_ref(), 12));
     assert!(measures.is_empty() && record.measure_seconds.is_empty(), "they were not asked for");
+    let weights = candle::safetensors::load_buffer(&weights, &candle::Device::Cpu).expect("a whole file");
+    let count: usize = weights.values().map(Tensor::elem_count).sum();
+    assert_eq!((count, weights["rnn.weight_hh"].dims()), (record.params, &[4, 4][..]));
     assert_eq!((&record.status, record.steps, record.max_steps), (&Status::Finished, 12, 12));
     assert_eq!((record.hidden, record.layers, record.params), (4, 1, 4 * 2 + 4 * 4 + 4 + 1));
     assert_eq!((record.task.as_str(), record.length, record.longest_lag), ("adding", 5, 4));
@@ -291,5 +294,24 @@ fn what_is_frozen_computes_the_same_outside_of_the_graph() -> Result<()> {
     assert_eq!(alive.to_vec3::<f32>()?, frozen.to_vec3::<f32>()?);
     assert!(alive.track_op() && !frozen.track_op());
     assert_eq!(params.element_count(), Network::count(&variant, size, task.as_ref(), Readout::Plain)?);
+    Ok(())
+}
+
+#[test]
+fn longer_sequences_are_evaluated_if_that_is_asked_for() -> Result<()> {
+    let task = tasks::by_name("adding", Some(6), None)?;
+    let variant = tanh("t");
+    for generalise in [false, true] {
+        let settings = Settings { generalise, ..settings(task.as_ref(), 3) };
+        let job = Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
+        let run = job.run(&false.into(), &mut |_, _| ());
+        let lengths: Vec<_> = run.record.generalisation.iter().map(|longer| longer.length).collect();
+        assert_eq!(lengths, if generalise { vec![12, 24] } else { vec![] });
+        assert!(run
+            .record
+            .generalisation
+            .iter()
+            .all(|longer| longer.loss > 0.0 && longer.accuracy.is_none()));
+    }
     Ok(())
 }

@@ -4,6 +4,7 @@ use crate::record::{RunRecord, Status};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::io::{stderr, IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Mutex;
 use std::time::Instant;
 
 /// Bars where there is a terminal, else a line a finished run, or nothing.
@@ -12,6 +13,8 @@ pub(super) struct Progress {
     runs: u64,
     steps: u64,
     ended: AtomicU64,
+    /// The runs that had ended before.
+    before: AtomicU64,
     start: Instant,
 }
 
@@ -26,6 +29,8 @@ pub(super) struct Bar<'a> {
     progress: &'a Progress,
     bar: Option<ProgressBar>,
     at: AtomicU64,
+    /// The run under way.
+    name: Mutex<String>,
 }
 
 impl Progress {
@@ -42,7 +47,38 @@ impl Progress {
                 Show::Bars { all, total }
             }
         };
-        Self { show, runs, steps, ended: AtomicU64::new(0), start: Instant::now() }
+        Self { show, runs, steps, ended: AtomicU64::new(0), before: AtomicU64::new(0), start: Instant::now() }
+    }
+
+    /// So many runs have ended before, and are not repeated.
+    pub(super) fn found(&self, ended: u64) {
+        if ended == 0 {
+            return;
+        }
+        self.ended.store(ended, Ordering::Relaxed);
+        self.before.store(ended, Ordering::Relaxed);
+        let runs = self.runs;
+        match &self.show {
+            _ if ended == runs => self.note(&format!("all {runs} runs had ended before, none is repeated")),
+            Show::Nothing => {}
+            Show::Lines => {
+                self.note(&format!("{ended} of {runs} runs had ended before, and are not repeated"))
+            }
+            Show::Bars { total, .. } => {
+                total.set_position(ended.saturating_mul(self.steps));
+                total.reset_eta();
+                total.set_message(format!("{ended} of {runs} runs"));
+            }
+        }
+    }
+
+    /// A line that is shown even where no progress is.
+    fn note(&self, line: &str) {
+        // Nobody reads it if this fails, and the run goes on.
+        match &self.show {
+            Show::Bars { all, .. } => drop(all.println(line)),
+            Show::Nothing | Show::Lines => drop(writeln!(stderr(), "{line}")),
+        }
     }
 
     /// A bar for one more worker.
@@ -55,7 +91,7 @@ impl Progress {
             }
             Show::Nothing | Show::Lines => None,
         };
-        Bar { progress: self, bar, at: AtomicU64::new(0) }
+        Bar { progress: self, bar, at: AtomicU64::new(0), name: Mutex::default() }
     }
 
     /// Takes the bars away.
@@ -72,6 +108,7 @@ impl Bar<'_> {
     /// A run begins.
     pub(super) fn start(&self, variant: &str, seed: u64) {
         self.at.store(0, Ordering::Relaxed);
+        *self.name.lock().expect("nothing panics while it holds it") = format!("{variant} seed {seed}");
         if let Some(bar) = &self.bar {
             bar.set_prefix(format!("{variant} seed {seed}"));
             bar.set_message("-");
@@ -88,14 +125,33 @@ impl Bar<'_> {
         }
     }
 
+    /// The run goes on from a checkpoint.
+    pub(super) fn resumed(&self, step: u64) {
+        if let (Some(bar), Show::Bars { total, .. }) = (&self.bar, &self.progress.show) {
+            bar.set_position(step);
+            bar.reset_eta();
+            total.inc(step - self.at.swap(step, Ordering::Relaxed));
+        }
+        if !matches!(self.progress.show, Show::Nothing) {
+            let name = self.name.lock().expect("nothing panics while it holds it");
+            self.progress.note(&format!("{name} goes on after step {step}"));
+        }
+    }
+
+    /// A line that is shown even where no progress is.
+    pub(super) fn note(&self, line: &str) {
+        self.progress.note(line);
+    }
+
     /// The run has ended.
     pub(super) fn done(&self, run: &RunRecord) {
-        let Progress { show, runs, steps, ended, start } = self.progress;
+        let Progress { show, runs, steps, ended, before, start } = self.progress;
         let ended = 1 + ended.fetch_add(1, Ordering::Relaxed);
         match show {
             Show::Nothing => {}
             Show::Lines => {
-                let left = start.elapsed().as_secs_f64() * (*runs - ended) as f64 / ended as f64;
+                let own = ended - before.load(Ordering::Relaxed);
+                let left = start.elapsed().as_secs_f64() * (*runs - ended) as f64 / own as f64;
                 // As above: nobody reads it, and the run goes on.
                 let _ = writeln!(stderr(), "[{ended}/{runs}] {}, about {left:.0} s left", sentence(run));
             }

@@ -52,6 +52,14 @@ pub struct Text {
     references: [Reference; 2],
 }
 
+/// How a part of the text lies side by side: so many strands of so many characters, each of so many windows, from a place on.
+struct Strands {
+    start: usize,
+    rows: usize,
+    length: usize,
+    windows: u64,
+}
+
 impl Text {
     /// Reads the file `data`; `window` is T.
     ///
@@ -123,15 +131,20 @@ impl Text {
         part.len() / strands
     }
 
-    /// The number of windows of each strand, and the first character of the first; the last target lies one behind the last window.
-    fn windows(&self, draw: BatchDraw) -> (u64, Range<usize>, usize) {
-        let part = match draw.split {
-            Split::Train => self.train.clone(),
-            Split::Held => self.held.clone(),
+    /// How a part lies side by side in a batch; the last target lies one behind the last window. Held-out text is read in fewer strands than asked for if it has not
+    /// a window for each.
+    fn strands(&self, draw: BatchDraw) -> Strands {
+        let (part, spare) = match draw.split {
+            Split::Train => (&self.train, self.window),
+            Split::Held => (&self.held, 1),
         };
-        let strand = Self::strand(&part, draw.batch.max(1));
-        let spare = if draw.split == Split::Train { self.window } else { 1 };
-        ((strand.saturating_sub(spare) / self.window) as u64, part, strand)
+        let rows = match draw.split {
+            Split::Train => draw.batch,
+            Split::Held => draw.batch.min(part.len() / (self.window + 1)),
+        };
+        let length = Self::strand(part, rows.max(1));
+        let windows = (length.saturating_sub(spare) / self.window) as u64;
+        Strands { start: part.start, rows, length, windows }
     }
 
     /// The places of all characters of a part that an evaluation asks for.
@@ -184,11 +197,11 @@ impl Task for Text {
 
     /// The targets are the numbers of characters, `(batch, time)` in u32.
     fn batch(&self, draw: BatchDraw, dtype: DType, device: &Device) -> Result<Batch> {
-        let (windows, part, strand) = self.windows(draw);
+        let Strands { start, rows, length, windows } = self.strands(draw);
         ensure!(
-            draw.batch > 0 && windows > 0,
-            "{NAME} batch: expected 1 to {} strands of a window each, got {}",
-            part.len() / (2 * self.window),
+            rows > 0 && windows > 0,
+            "{NAME} batch: expected 1 to {} strands with a window each, got {}",
+            self.train.len() / (2 * self.window),
             draw.batch
         );
         let (epoch, window) = (draw.step / windows, (draw.step % windows) as usize);
@@ -196,8 +209,8 @@ impl Task for Text {
             Split::Train => stream(draw.seed, &format!("train/{NAME}/{epoch}")).random_range(0..self.window),
             Split::Held => 0,
         };
-        let start = |row: usize| part.start + row * strand + shift + window * self.window;
-        let examples: Vec<Vec<usize>> = (0..draw.batch)
+        let start = |row: usize| start + row * length + shift + window * self.window;
+        let examples: Vec<Vec<usize>> = (0..rows)
             .map(|row| {
                 self.text[start(row)..start(row) + self.window]
                     .iter()
@@ -205,12 +218,12 @@ impl Task for Text {
                     .collect()
             })
             .collect();
-        let targets: Vec<u32> = (0..draw.batch)
+        let targets: Vec<u32> = (0..rows)
             .flat_map(|row| self.text[start(row) + 1..=start(row) + self.window].iter().copied())
             .collect();
         Ok(Batch {
             xs: Sequence::new(one_hot(&examples, self.symbols.len(), dtype, device)?)?,
-            targets: Tensor::from_vec(targets, (draw.batch, self.window), device)?,
+            targets: Tensor::from_vec(targets, (rows, self.window), device)?,
         })
     }
 
@@ -260,7 +273,7 @@ impl Task for Text {
 
     /// All but the first window of an epoch.
     fn continues(&self, draw: BatchDraw) -> bool {
-        let (windows, ..) = self.windows(draw);
+        let windows = self.strands(draw).windows;
         windows > 0 && draw.step % windows > 0
     }
 
