@@ -49,6 +49,7 @@ pub enum Definition {
 }
 
 impl Definition {
+    #[cfg(test)]
     pub(super) const ALL: [Self; 3] = [Self::Arjovsky, Self::Tcn, Self::Hochreiter];
 
     /// The name of the task of this definition.

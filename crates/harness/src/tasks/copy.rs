@@ -58,6 +58,7 @@ pub enum Copying {
 }
 
 impl Copying {
+    #[cfg(test)]
     pub(super) const ALL: [Self; 3] = [Self::Arjovsky, Self::Tcn, Self::Variable];
 
     /// The name of the task of this variant.

@@ -54,6 +54,7 @@ pub enum Relevant {
 }
 
 impl Relevant {
+    #[cfg(test)]
     pub(super) const ALL: [Self; 2] = [Self::Two, Self::Three];
 
     /// The name of the task with so many.
