@@ -102,7 +102,8 @@ pub(crate) struct Training {
 impl Training {
     /// The task, of that length if it is generated; shorter than usual for a trial.
     pub(crate) fn task(&self, length: Option<usize>) -> Result<Arc<dyn Task>> {
-        let short = self.quick && self.data.is_none() && !self.task.contains("mnist");
+        let small_images = ["mnist", "fashion"].iter().any(|name| self.task.contains(name));
+        let short = self.quick && self.data.is_none() && !small_images;
         let choice = tasks::Choice {
             length: length.or(short.then_some(30)),
             data: self.data.as_deref(),

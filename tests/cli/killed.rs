@@ -132,7 +132,7 @@ fn a_comparison_that_was_interrupted_goes_on() -> Result<()> {
     let folder = temp.path();
     let args = "--length 8 --variants vanilla,gru --seeds 6 --steps 300 --hidden 4 --jobs 2";
     compare(folder, &format!("{args} --quiet --out straight"))?.well();
-    let mut child = start(folder, &format!("{args} --out out"))?;
+    let mut child = start(folder, &format!("{args} --out out"), command)?;
     let mut progress = BufReader::new(child.stderr.take().context("it is piped")?);
     let mut rest = String::new();
     progress.read_line(&mut rest)?;

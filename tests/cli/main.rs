@@ -1,8 +1,10 @@
-//! The examples `compare`, `ablate` and `sweep` as their user sees them: what they refuse and in which words, what they write and print, that the same
-//! command gives the same files, what an interruption leaves behind,
-//! and that what was killed or interrupted goes on.
+//! The examples `compare`, `ablate`, `sweep`, `claims` and `diagnose` as their user sees them: what they refuse and in which words, what they
+//! write and print, that the same command gives the same files, what an interruption leaves behind, and that what was killed or interrupted
+//! goes on.
 
 mod ablated;
+mod claimed;
+mod diagnosed;
 mod digits;
 #[cfg(unix)]
 mod interrupted;

@@ -15,14 +15,16 @@ pub(crate) const METAL: bool = cfg!(feature = "metal");
 
 static COMPARE: LazyLock<PathBuf> = LazyLock::new(|| built("compare"));
 static ABLATE: LazyLock<PathBuf> = LazyLock::new(|| built("ablate"));
+static CLAIMS: LazyLock<PathBuf> = LazyLock::new(|| built("claims"));
+static DIAGNOSE: LazyLock<PathBuf> = LazyLock::new(|| built("diagnose"));
 static SWEEP: LazyLock<PathBuf> = LazyLock::new(|| built("sweep"));
 
 fn built(example: &str) -> PathBuf {
     binary(example).expect("the example is there, or can be built")
 }
 
-/// `cargo test` builds the examples too, into a folder beside that of the tests; `cargo test --test cli` does not, and
-/// leaves none there or an old one.
+/// `cargo test` builds the examples too, into a folder beside that of the tests; `cargo test --test cli` does not, nor does any for an example
+/// that has tests of its own, and leaves none there or an old one.
 fn binary(example: &str) -> Result<PathBuf> {
     let test = std::env::current_exe()?;
     let profile = test.parent().and_then(Path::parent).context("expected target/PROFILE/deps/TEST")?;
@@ -96,6 +98,21 @@ pub(crate) fn compare(folder: &Path, args: &str) -> Result<Ended> {
 /// Runs `ablate args` in a folder.
 pub(crate) fn ablate(folder: &Path, args: &str) -> Result<Ended> {
     Ended::of(&mut command_of(&ABLATE, "", folder, args))
+}
+
+/// The command `before claims args` in a folder.
+pub(crate) fn claims_command(before: &str, folder: &Path, args: &str) -> Command {
+    command_of(&CLAIMS, before, folder, args)
+}
+
+/// Runs `claims args` in a folder.
+pub(crate) fn claims(folder: &Path, args: &str) -> Result<Ended> {
+    Ended::of(&mut claims_command("", folder, args))
+}
+
+/// Runs `diagnose`.
+pub(crate) fn diagnose() -> Result<Ended> {
+    Ended::of(&mut command_of(&DIAGNOSE, "", Path::new("."), ""))
 }
 
 /// Runs `sweep args` in a folder.

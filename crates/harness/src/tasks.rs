@@ -30,6 +30,8 @@ mod adding;
 mod classes;
 mod copy;
 mod forecast;
+#[cfg(feature = "hub")]
+mod hub;
 mod idx;
 mod mnist;
 mod mnist1d;
@@ -101,7 +103,7 @@ pub struct Choice<'a> {
     /// The T or L of a generated task, by default 100; the number of steps of noise of `mnist1d-padded`, 100; the window of `forecast`, 48, and of `text`, 100. The
     /// other tasks have a length of their own.
     pub length: Option<usize>,
-    /// The file or folder that a task of real data reads.
+    /// The file or folder that a task of real data reads. With the feature `hub`, MNIST and Fashion-MNIST come from the Hugging Face Hub if there is none.
     pub data: Option<&'a Path>,
     /// The column of `forecast`.
     pub column: Option<&'a str>,
@@ -136,8 +138,10 @@ pub fn open(name: &str, choice: &Choice) -> Result<Arc<dyn Task>> {
     let images = Shown::ALL.into_iter().flat_map(|shown| Order::ALL.map(|order| (shown, order)));
     if let Some((shown, order)) = images.into_iter().find(|(shown, order)| order.name(*shown) == name) {
         no_length(name, choice, order.steps())?;
-        let data = needed(name, choice, &format!("DIR, a folder with {}", idx::FILES.join(", ")))?;
-        return Ok(Arc::new(Mnist::open(data, shown, order)?));
+        return Ok(Arc::new(match choice.data {
+            Some(data) => Mnist::open(data, shown, order)?,
+            None => without_data(name, shown, order)?,
+        }));
     }
     let plain = |form: Digits1d| -> Result<Arc<dyn Task>> {
         no_data(name, choice)?;
@@ -194,6 +198,19 @@ fn needed<'a>(name: &str, choice: &Choice<'a>, what: &str) -> Result<&'a Path> {
         Some(data) => Ok(data),
         None => mistake!("task {name}: it needs --data {what}"),
     }
+}
+
+/// Small images from the hub.
+#[cfg(feature = "hub")]
+fn without_data(_: &str, shown: Shown, order: Order) -> Result<Mnist> {
+    Mnist::from_hub(&recurrent_weights::hub::Hub::default(), shown, order)
+}
+
+/// That small images are missing.
+#[cfg(not(feature = "hub"))]
+fn without_data(name: &str, _: Shown, _: Order) -> Result<Mnist> {
+    let files = idx::FILES.join(", ");
+    mistake!("task {name}: it needs --data DIR, a folder with {files}; or --features hub, with which it is fetched");
 }
 
 /// The T or L of a generated task, if it is in range.

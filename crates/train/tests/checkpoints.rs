@@ -59,7 +59,8 @@ fn the_last_ones_are_kept() -> Result<()> {
 
 #[test]
 fn a_spoilt_checkpoint_falls_back_to_the_one_before_and_says_so() -> Result<()> {
-    let spoil: [(&str, fn(&mut Vec<u8>)); 6] = [
+    type Spoil = fn(&mut Vec<u8>);
+    let spoil: [(&str, Spoil); 6] = [
         ("one bit of the last byte", |bytes| *bytes.last_mut().expect("some") ^= 1),
         ("one bit of the header", |bytes| bytes[9] ^= 0x20),
         ("one bit of its length", |bytes| bytes[6] ^= 0x80),

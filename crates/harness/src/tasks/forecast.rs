@@ -324,14 +324,14 @@ mod tests {
                 Some("b"),
                 5,
                 1,
-                "DIR/made.csv:3: column b: expected a number, found a missing value",
+                "DIR/made.csv:3: column b: expected a number, found a missing value (\"\")",
             ),
             (
                 "a,b,c\n1,NA,3\n",
                 Some("b"),
                 5,
                 1,
-                "DIR/made.csv:2: column b: expected a number, found a missing value",
+                "DIR/made.csv:2: column b: expected a number, found a missing value (\"NA\")",
             ),
             (
                 "a,b,c\n1,x,3\n",

@@ -99,6 +99,16 @@ impl Mnist {
         Ok(Self::new(train, &test, shown, order))
     }
 
+    /// Reads the images from the data set `ylecun/mnist` or `zalando-datasets/fashion_mnist` of the hub, which is fetched once.
+    ///
+    /// # Errors
+    /// If it cannot be had, see [`Repository::file`](recurrent_weights::hub::Repository::file), or is not what was expected.
+    #[cfg(feature = "hub")]
+    pub fn from_hub(hub: &recurrent_weights::hub::Hub, shown: Shown, order: Order) -> Result<Self> {
+        let [train, test] = super::hub::images(hub, super::hub::source(shown))?;
+        Ok(Self::new(train, &test, shown, order))
+    }
+
     /// The task with these images to train on and to test with.
     pub fn new(train: Images, test: &Images, shown: Shown, order: Order) -> Self {
         let parts = Parts::new(train.labels.len(), test.labels.len());
