@@ -23,7 +23,7 @@ const KEYS: usize = 2;
 /// entropy over 100 classes in nats; by guessing between 0 and 1 it is ln 2, accuracy 1/2. Solved at 99 % right.
 ///
 /// Martens and Sutskever ask for the next symbol at every step; Pascanu et al., and this task, at the last alone. It is the one task of theirs that a
-/// clipped gradient did not solve at all lengths: the key is one input among T that all look alike.
+/// clipped gradient with their regulariser did not solve in every run: the key is one input among T that all look alike.
 #[derive(Clone, Copy, Debug)]
 pub struct RandomPermutation {
     length: usize,

@@ -27,7 +27,7 @@ const STRANDS: usize = 10;
 /// Character-level language modelling: at every character of a text, the next is asked for.
 ///
 /// The symbols are all characters that occur anywhere in the file, one-hot. The first 90 % of the text are trained on, the last 5 % are held out, and the 5 %
-/// between are what [`Task::validating`] holds out instead (the split of text8, Mikolov et al. 2012).
+/// between are what [`Task::validating`] holds out instead (the split of text8 in Bai, Kolter and Koltun 2018, arXiv:1803.01271).
 ///
 /// A part is cut into strands, as many as a batch has examples, which lie side by side; a batch is the next window of T characters of each of them. A network's
 /// state is carried from window to window, see [`Task::continues`], and begins anew with an epoch. So every character is predicted from all that came before
@@ -274,7 +274,7 @@ impl Task for Text {
     /// All but the first window of an epoch.
     fn continues(&self, draw: BatchDraw) -> bool {
         let windows = self.strands(draw).windows;
-        windows > 0 && draw.step % windows > 0
+        windows > 0 && !draw.step.is_multiple_of(windows)
     }
 
     /// The n-gram model, in bits.
