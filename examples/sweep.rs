@@ -9,6 +9,7 @@
 //! of runs that --probability says. It writes a comparison for every length, `sweep.jsonl`, `maximum.jsonl` and `sweep.html` to a new folder
 //! below `runs/`. Exit codes and Ctrl-C are those of `compare`.
 
+#[expect(dead_code, reason = "what a sweep has written, `report` exports")]
 mod shared;
 
 use anyhow::Result;

@@ -7,19 +7,20 @@ use recurrent::remedy::{self, Remedy};
 use recurrent_harness::compare::{cores, Comparison};
 use recurrent_harness::folder::Folder;
 use recurrent_harness::panel::Tier;
-use recurrent_harness::record::{RunRecord, Status};
+use recurrent_harness::record::{Records, RunRecord, Status};
 use recurrent_harness::settings::{Extent, Settings};
 use recurrent_harness::size::Sizing;
 use recurrent_harness::task::Task;
 use recurrent_harness::treatment::{Clipping, Treatment};
 use recurrent_harness::usage::{exit_code, nearest, Usage};
 use recurrent_harness::variant::{self, Variant};
-use recurrent_harness::{device, interrupt, remedy as training, tasks};
+use recurrent_harness::{device, export, interrupt, remedy as training, tasks};
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What is learnt, and how.
 #[derive(Args)]
@@ -127,6 +128,55 @@ impl Training {
             Some(path) => Folder::create(path),
             None => Folder::create_default(&self.task),
         }
+    }
+}
+
+/// What is written for other programs too.
+#[derive(Args)]
+pub(crate) struct Export {
+    /// Write event files for TensorBoard too
+    #[arg(long)]
+    tensorboard: bool,
+    /// Write all records as CSV too
+    #[arg(long)]
+    csv: bool,
+    /// Write all records as Parquet too; needs cargo's --features parquet
+    #[arg(long)]
+    parquet: bool,
+}
+
+impl Export {
+    /// Refuses what this program was not built for, before anything runs.
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.parquet && !cfg!(feature = "parquet") {
+            true => Err(Usage::new("parquet: expected a program built with --features parquet").into()),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether anything was asked for.
+    pub(crate) fn any(&self) -> bool {
+        self.tensorboard || self.csv || self.parquet
+    }
+
+    /// Writes what was asked for.
+    pub(crate) fn write(&self, records: &Records, folder: &Folder) -> Result<()> {
+        if !self.any() {
+            return Ok(());
+        }
+        if self.tensorboard {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
+            let longest = records.runs.iter().map(|run| run.seconds).fold(0.0, f64::max);
+            export::tensorboard(records, folder, (now - longest).floor())?;
+        }
+        if self.csv {
+            export::csv(records, folder)?;
+        }
+        #[cfg(feature = "parquet")]
+        if self.parquet {
+            export::parquet(records, folder)?;
+        }
+        Ok(())
     }
 }
 

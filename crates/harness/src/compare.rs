@@ -1,5 +1,8 @@
 //! A comparison: variants × seeds on one task.
 
+mod board;
+#[cfg(feature = "live")]
+pub(crate) mod live;
 mod merge;
 mod progress;
 mod workers;
@@ -198,9 +201,8 @@ impl Checked<'_> {
         header(None, false)?;
         let runs = self.sizes.len() as u64 * self.comparison.seeds;
         let steps = self.comparison.settings.steps(self.comparison.task.as_ref());
-        let progress = Progress::new(self.comparison.quiet, runs, steps);
-        let done = workers::run(self, folder, cancel, &progress);
-        progress.finish();
+        let progress = Progress::new(self.comparison.quiet, self.comparison.task.as_ref(), runs, steps);
+        let done = progress.during(cancel, || workers::run(self, folder, cancel, &progress));
         let done = done?;
         let order = self.comparison.variants.iter().enumerate();
         let order = order.flat_map(|(index, _)| self.comparison.seeds().map(move |seed| (index, seed)));

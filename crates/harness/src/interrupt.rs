@@ -20,7 +20,12 @@ pub fn flag() -> Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     let set = flag.clone();
     let handled = ctrlc::try_set_handler(move || {
-        if set.swap(true, Ordering::SeqCst) {
+        let again = set.swap(true, Ordering::SeqCst);
+        #[cfg(feature = "live")]
+        if crate::compare::live::interrupted(again) && !again {
+            return; // the screen says so
+        }
+        if again {
             std::process::exit(INTERRUPTED.into());
         }
         let line = "\nstopping after the present step; what is finished is kept. Once more to end at once.";

@@ -4,6 +4,7 @@
 pub mod ablation;
 pub mod compare;
 pub mod device;
+pub mod export;
 pub mod folder;
 pub mod interrupt;
 pub mod network;

@@ -51,6 +51,27 @@ pub struct Run {
     pub measures: Vec<MeasureRecord>,
 }
 
+/// What happens in a run, for those who watch it.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// A training step is done.
+    Step {
+        /// Its number, from 1.
+        step: u64,
+        /// The loss of its batch.
+        loss: f64,
+    },
+    /// An evaluation on held-out examples.
+    Evaluated(&'a EvalRecord),
+    /// Gradient profiles were taken, of all layers, directions and parts of the state.
+    Profiled {
+        /// The profiles; never empty.
+        profiles: &'a [ProfileRecord],
+        /// The half-life of h in the top layer, in steps; `None` if it does not decay, or cannot be fitted.
+        half_life: Option<f64>,
+    },
+}
+
 /// The number of evaluations in a row that must meet a task's criterion.
 pub const IN_A_ROW: usize = 3;
 
@@ -66,26 +87,30 @@ impl Job<'_> {
     ///   from an earlier step on), always on the same 32 held-out examples, which are never evaluated on for a generated
     ///   task.
     ///
-    /// `progress` is called after every training step with its number and its loss. The same job gives the same
+    /// `progress` is told what happens, as it happens: see [`Event`]. The same job gives the same
     /// records, bit by bit, but for the seconds.
     ///
     /// ```
-    /// # use recurrent_harness::{run::Job, settings::{Extent, Settings}, tasks, variant::Variant};
+    /// # use recurrent_harness::{run::{Event, Job}, settings::{Extent, Settings}, tasks, variant::Variant};
     /// # fn trained(variant: &Variant) -> anyhow::Result<()> {
     /// let task = tasks::by_name("adding", Some(50), None)?;
     /// let settings = Settings { extent: Extent::Steps(500), ..Settings::new(task.as_ref()) };
     /// let (hidden, _) = settings.sizing.solve(variant, task.as_ref(), settings.treatment.readout)?;
     /// let job = Job { variant, task: task.as_ref(), settings: &settings, hidden, seed: 0 };
-    /// let run = job.run(&false.into(), &mut |step, loss| assert!(step > 0 && loss > 0.0));
+    /// let run = job.run(&false.into(), &mut |event| {
+    ///     if let Event::Step { loss, .. } = event {
+    ///         assert!(loss > 0.0);
+    ///     }
+    /// });
     /// assert_eq!(run.steps.len() as u64, run.record.steps);
     /// # Ok(())
     /// # }
     /// ```
-    pub fn run(&self, cancel: &AtomicBool, progress: &mut dyn FnMut(u64, f64)) -> Run {
+    pub fn run(&self, cancel: &AtomicBool, progress: &mut dyn FnMut(Event)) -> Run {
         let start = Instant::now();
         let mut log = Log::default();
-        let ended =
-            Training::new(self, &mut log).and_then(|training| training.finish(&mut log, cancel, progress));
+        let ended = Training::new(self, &mut log, progress)
+            .and_then(|training| training.finish(&mut log, cancel, progress));
         let status = ended.unwrap_or_else(|error| failed(&error));
         log.close(self, status, start.elapsed().as_secs_f64())
     }

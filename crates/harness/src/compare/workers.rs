@@ -3,7 +3,7 @@
 use super::progress::{Bar, Progress};
 use super::Checked;
 use crate::folder::Folder;
-use crate::run::{Job, Run};
+use crate::run::{Event, Job, Run};
 use anyhow::{Context, Result};
 use rayon::ThreadPoolBuilder;
 use std::collections::BTreeMap;
@@ -77,7 +77,7 @@ pub(super) fn run(
 /// One run; a panic in it, which only a layer of somebody's own should bring about, fails this run alone.
 fn caught(job: &Job, cancel: &AtomicBool, bar: &Bar) -> Run {
     bar.start(&job.variant.name, job.seed);
-    let mut progress = |step, loss| bar.step(step, loss);
+    let mut progress = |event: Event| bar.told(event);
     catch_unwind(AssertUnwindSafe(|| job.run(cancel, &mut progress))).unwrap_or_else(|panic| {
         let text =
             panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());

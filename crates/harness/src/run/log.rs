@@ -1,6 +1,6 @@
 //! What a run has to say when it ends.
 
-use super::{Job, Run};
+use super::{Event, Job, Run};
 use crate::device;
 use crate::panel::Panel;
 use crate::record::{EvalRecord, ProfileRecord, RunRecord, Status, StepRecord};
@@ -67,6 +67,14 @@ fn top<'a>(profiles: &'a [Profile], part: &str) -> Option<&'a Profile> {
 }
 
 impl Log {
+    /// The latest profiles, as those who watch the run are told of them.
+    pub(super) fn profiled(&self) -> Option<Event<'_>> {
+        let step = self.profiles.last()?.step;
+        let first = self.profiles.partition_point(|profile| profile.step < step);
+        let half_life = self.now.h.and_then(|fit| fit.half_life());
+        Some(Event::Profiled { profiles: &self.profiles[first..], half_life })
+    }
+
     /// The number of training steps done.
     pub(super) fn done(&self) -> u64 {
         self.clips.len() as u64

@@ -3,7 +3,7 @@
 use super::log::Log;
 use super::penalty::{self, Penalties};
 use super::probe::{scheduled, Probe};
-use super::{failed, Job, IN_A_ROW};
+use super::{failed, Event, Job, IN_A_ROW};
 use crate::network::Network;
 use crate::panel::Tier;
 use crate::record::{EvalRecord, Status, StepRecord};
@@ -31,7 +31,7 @@ pub(super) struct Training<'a> {
 
 impl<'a> Training<'a> {
     /// A network at its start, and the first profile of its gradient.
-    pub(super) fn new(job: &'a Job, log: &mut Log) -> Result<Self> {
+    pub(super) fn new(job: &'a Job, log: &mut Log, progress: &mut dyn FnMut(Event)) -> Result<Self> {
         let (settings, treatment) = (job.settings, job.treatment());
         treatment.validate()?;
         let (network, params) = Network::trainable(
@@ -50,7 +50,7 @@ impl<'a> Training<'a> {
         let optimizer = AdamW::new(&params, AdamWConfig { lr: treatment.lr, ..AdamWConfig::default() })?;
         let (watch, probe) = (GradientWatch::new(&params), Probe::new(job)?);
         let mut training = Self { job, treatment, network, params, optimizer, watch, probe };
-        training.profile(log)?;
+        training.profile(log, progress)?;
         training.measure(log)?;
         Ok(training)
     }
@@ -60,12 +60,12 @@ impl<'a> Training<'a> {
         mut self,
         log: &mut Log,
         cancel: &AtomicBool,
-        progress: &mut dyn FnMut(u64, f64),
+        progress: &mut dyn FnMut(Event),
     ) -> Result<Status> {
         let status = self.advance(log, cancel, progress).unwrap_or_else(|error| failed(&error));
         let profiled = log.profiles.last().is_some_and(|profile| profile.step == log.done());
         if !profiled {
-            let last = self.profile(log);
+            let last = self.profile(log, progress);
             // What made the run fail may well make its profile fail; it is the first that is to be told.
             if !matches!(status, Status::Failed(_)) {
                 last?;
@@ -81,7 +81,7 @@ impl<'a> Training<'a> {
         &mut self,
         log: &mut Log,
         cancel: &AtomicBool,
-        progress: &mut dyn FnMut(u64, f64),
+        progress: &mut dyn FnMut(Event),
     ) -> Result<Status> {
         let (settings, task) = (self.job.settings, self.job.task);
         let steps = settings.steps(task);
@@ -90,14 +90,15 @@ impl<'a> Training<'a> {
                 return Ok(Status::Stopped);
             }
             let loss = self.step(log, step)?;
-            progress(step, loss);
+            progress(Event::Step { step, loss });
             if scheduled(step, steps) {
-                self.profile(log)?;
+                self.profile(log, progress)?;
             }
             if settings.evaluates(task, step) || step == steps {
                 if !self.evaluate(log, cancel)? {
                     return Ok(Status::Stopped);
                 }
+                log.evals.last().into_iter().for_each(|eval| progress(Event::Evaluated(eval)));
                 if log.solved.is_some() {
                     break;
                 }
@@ -178,11 +179,12 @@ impl<'a> Training<'a> {
         Ok(())
     }
 
-    fn profile(&mut self, log: &mut Log) -> Result<()> {
+    fn profile(&mut self, log: &mut Log, progress: &mut dyn FnMut(Event)) -> Result<()> {
         let profiles = self.probe.profiles(self.job.task, &self.network, self.treatment.flow)?;
         if log.profile(self.job, profiles) {
             self.watch.report_underflow();
         }
+        log.profiled().into_iter().for_each(progress);
         Ok(())
     }
 }
