@@ -108,18 +108,18 @@ fn runs(rows: &[RunRecord]) -> Table {
     };
     let lag = |lag: Option<usize>| lag.map(|lag| lag as u64);
     let columns = vec![
-        ("variant", Column::text(rows, |run| &run.variant)),
+        ("variant", Column::text(rows, |run| run.variant.clone())),
         ("seed", Column::whole(rows, |run| Some(run.seed))),
-        ("task", Column::text(rows, |run| &run.task)),
+        ("task", Column::text(rows, |run| run.task.clone())),
         ("length", Column::whole(rows, |run| Some(run.length as u64))),
         ("longest_lag", Column::whole(rows, |run| Some(run.longest_lag as u64))),
         ("params", Column::whole(rows, |run| Some(run.params as u64))),
         ("hidden", Column::whole(rows, |run| Some(run.hidden as u64))),
         ("layers", Column::whole(rows, |run| Some(run.layers as u64))),
-        ("init", Column::text(rows, |run| &run.init)),
-        ("dtype", Column::text(rows, |run| &run.dtype)),
-        ("device", Column::text(rows, |run| &run.device)),
-        ("version", Column::text(rows, |run| &run.version)),
+        ("init", Column::text(rows, |run| run.init.clone())),
+        ("dtype", Column::text(rows, |run| run.dtype.clone())),
+        ("device", Column::text(rows, |run| run.device.clone())),
+        ("version", Column::text(rows, |run| run.version.clone())),
         ("batch", Column::whole(rows, |run| Some(run.batch as u64))),
         ("lr", Column::real(rows, |run| Some(run.lr))),
         ("clip", Column::real(rows, |run| run.clip)),
@@ -151,7 +151,7 @@ fn runs(rows: &[RunRecord]) -> Table {
 
 fn steps(rows: &[StepRecord]) -> Table {
     let columns = vec![
-        ("variant", Column::text(rows, |step| &step.variant)),
+        ("variant", Column::text(rows, |step| step.variant.clone())),
         ("seed", Column::whole(rows, |step| Some(step.seed))),
         ("step", Column::whole(rows, |step| Some(step.step))),
         ("loss", Column::real(rows, |step| Some(step.loss))),
@@ -164,7 +164,7 @@ fn steps(rows: &[StepRecord]) -> Table {
 
 fn evals(rows: &[EvalRecord]) -> Table {
     let columns = vec![
-        ("variant", Column::text(rows, |eval| &eval.variant)),
+        ("variant", Column::text(rows, |eval| eval.variant.clone())),
         ("seed", Column::whole(rows, |eval| Some(eval.seed))),
         ("step", Column::whole(rows, |eval| Some(eval.step))),
         ("loss", Column::real(rows, |eval| Some(eval.loss))),
