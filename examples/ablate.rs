@@ -17,7 +17,8 @@ use clap::Parser;
 use recurrent_harness::ablation::Ablation;
 use recurrent_harness::treatment::Clipping;
 use recurrent_harness::{interrupt, report};
-use shared::{command, list, print, variants, Export, Training};
+use shared::export::Export;
+use shared::{command, list, print, variants, Training};
 use std::process::ExitCode;
 
 /// Trains a recurrent network with and without each of several remedies, and reports what each of them does.
@@ -56,6 +57,10 @@ fn main() -> ExitCode {
 }
 
 fn ablate(args: Args) -> Result<ExitCode> {
+    let args = match &args.training.resume {
+        Some(folder) => shared::resume::options::<Args>(folder)?,
+        None => args,
+    };
     if args.list {
         list(true)?;
         return Ok(ExitCode::SUCCESS);

@@ -3,12 +3,14 @@
 //! ```text
 //! cargo run --release --example compare              # the adding problem over 100 steps, ten variants, three seeds
 //! cargo run --release --example compare -- --quick   # does everything run? within half a minute
+//! cargo run --release --example compare -- --resume runs/adding-20250131-142233   # goes on where it was killed or interrupted
 //! cargo run --release --example compare -- --help
 //! ```
 //!
 //! It prints a table, a plot of the gradient norms against the lag, and a verdict on every variant, and writes all records
 //! and `report.html` to a new folder below `runs/`. It ends within 8 minutes on two cores. The exit code is 2 for a mistake
-//! in the options, 1 for a failure, 130 after Ctrl-C, which keeps what is finished and still writes the report.
+//! in the options, 1 for a failure, 130 after Ctrl-C, which keeps what is finished and still writes the report. What is left goes on
+//! with `--resume`, and ends with the same records as if nothing had happened.
 
 mod shared;
 
@@ -17,7 +19,8 @@ use clap::Parser;
 use recurrent::registry;
 use recurrent_harness::treatment::Treatment;
 use recurrent_harness::{interrupt, report};
-use shared::{list, print, variants, Export, Training};
+use shared::export::Export;
+use shared::{list, print, variants, Training};
 use std::process::ExitCode;
 
 /// Trains recurrent networks side by side and reports whether their gradients survive.
@@ -47,6 +50,10 @@ fn main() -> ExitCode {
 }
 
 fn compare(args: Args) -> Result<ExitCode> {
+    let args = match &args.training.resume {
+        Some(folder) => shared::resume::options::<Args>(folder)?,
+        None => args,
+    };
     if args.list {
         list(false)?;
         return Ok(ExitCode::SUCCESS);

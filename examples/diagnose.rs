@@ -26,7 +26,7 @@
 //!          try clip            bounds the step, here to the size that training has without explosions
 //!                              [docs/claims.md#clipping-exploding]
 //!          try orthogonal      a recurrent matrix of spectral radius 1 [docs/claims.md#initialisation]
-//!          try layernorm=0.1   bounds what goes around [docs/claims.md#layer-norm]
+//!          try layernorm       bounds what goes around
 //!
 //! layer              half-life  left at 100  horizon  to the top's   dead  gates, mean
 //! 0 dL/dh            ×2 in 2.8       6.8e11      100           1.0    0 %

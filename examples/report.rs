@@ -16,7 +16,8 @@ use anyhow::Result;
 use clap::Parser;
 use recurrent_harness::folder::Folder;
 use recurrent_harness::report;
-use shared::{command, print, Export};
+use shared::export::Export;
+use shared::{command, print};
 use std::path::PathBuf;
 use std::process::ExitCode;
 

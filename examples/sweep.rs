@@ -9,7 +9,6 @@
 //! of runs that --probability says. It writes a comparison for every length, `sweep.jsonl`, `maximum.jsonl` and `sweep.html` to a new folder
 //! below `runs/`. Exit codes and Ctrl-C are those of `compare`.
 
-#[expect(dead_code, reason = "what a sweep has written, `report` exports")]
 mod shared;
 
 use anyhow::Result;
@@ -48,6 +47,10 @@ fn main() -> ExitCode {
 }
 
 fn sweep(args: Args) -> Result<ExitCode> {
+    let args = match &args.training.resume {
+        Some(folder) => shared::resume::options::<Args>(folder)?,
+        None => args,
+    };
     if args.list {
         list(false)?;
         return Ok(ExitCode::SUCCESS);

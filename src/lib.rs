@@ -6,6 +6,9 @@ extern crate accelerate_src;
 #[cfg(feature = "mkl")]
 extern crate intel_mkl_src;
 
+mod model;
+#[cfg(feature = "onnx")]
+pub mod onnx;
 pub mod registry;
 pub mod remedy;
 mod spec;
@@ -17,7 +20,11 @@ pub use recurrent_layernorm as layernorm;
 pub use recurrent_lstm as lstm;
 pub use recurrent_residual as residual;
 pub use recurrent_vanilla as vanilla;
+pub use recurrent_weights as weights;
+#[cfg(feature = "hub")]
+pub use recurrent_weights::hub;
 
+pub use model::Model;
 pub use recurrent_core::{
     Bidirectional, Carry, Cell, CellConfig, Checkpoint, Directions, Flow, Frozen, Gate, Init, Keep, Layer,
     Noise, Observation, Observer, Pass, Path, Place, Pool, Recorder, Rnn, Sequence, Stack, State, StateClip,
@@ -32,3 +39,15 @@ pub use recurrent_lstm::{Lstm, LstmCell, LstmConfig};
 pub use recurrent_residual::{OverTime, Residual, ResidualLstm, ResidualLstmConfig, Shortcut};
 pub use recurrent_vanilla::{Nonlinearity, Vanilla, VanillaCell, VanillaConfig};
 pub use spec::{CellSpec, Connection, Spec};
+
+/// The pages under `docs/`, whose code is compiled and run.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../docs/from-pytorch.md")]
+    mod from_pytorch {}
+    #[doc = include_str!("../docs/from-candle-nn.md")]
+    mod from_candle_nn {}
+    #[cfg(feature = "hub")]
+    #[doc = include_str!("../docs/hub.md")]
+    mod hub {}
+}

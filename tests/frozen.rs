@@ -1,11 +1,14 @@
-//! Snapshots for inference: the same numbers as the layer's, a step and a chunk at a time, from its carry, on several threads, and
-//! without allocations.
+//! Snapshots for inference: the same numbers as the layer's, a step and a chunk at a time, from its carry or one in a file, on several
+//! threads, and without allocations.
 
 use candle::{DType, Device, Result, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use peak_alloc::PeakAlloc;
 use recurrent::registry::variants;
-use recurrent::{Carry, Frozen, Layer, Pass, Sequence};
+use recurrent::{
+    Carry, CellSpec, Connection, Directions, Frozen, Gru, GruConfig, Layer, LstmConfig, Pass, Sequence, Spec,
+};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 #[global_allocator]
@@ -33,22 +36,23 @@ fn expected(layer: &dyn Layer) -> Result<(Vec<f32>, Vec<f32>, Carry)> {
     Ok((xs.flatten_all()?.to_vec1()?, ys.flatten_all()?.to_vec1()?, carry))
 }
 
+fn flat(carry: &Carry) -> Result<Vec<f32>> {
+    let fields = carry.named().into_iter().map(|(_, field)| field.flatten_all()?.to_vec1::<f32>());
+    Ok(fields.collect::<Result<Vec<_>>>()?.concat())
+}
+
 fn close(found: &[f32], expected: &[f32], what: &str) {
     let error = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(found.len() == expected.len() && error <= 1e-6, "{what}: off by {error}");
 }
 
 #[test]
-fn every_variant_streams_as_the_layer_runs_or_says_why_not() -> Result<()> {
+fn every_variant_streams_as_the_layer_runs() -> Result<()> {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut refused = Vec::new();
     for entry in variants() {
         let layer = layer(entry.name)?;
-        let Ok(frozen) = layer.freeze() else {
-            refused.push(entry.name);
-            continue;
-        };
         let (xs, ys, carry) = expected(layer.as_ref())?;
+        let frozen = layer.freeze()?;
         let (input, output) = (BATCH * 4, ys.len() / STEPS);
         let mut stream = frozen.clone().start(BATCH);
         assert_eq!(stream.sizes(), (input, output), "{}", entry.name);
@@ -61,31 +65,83 @@ fn every_variant_streams_as_the_layer_runs_or_says_why_not() -> Result<()> {
             other.step(&xs[t * input..][..input], &mut found[t * output..][..output])?;
         }
         close(&found, &ys, entry.name);
-        let flat = |carry: &Carry| -> Result<Vec<f32>> {
-            let Carry::Fields(fields) = carry else { return Ok(Vec::new()) };
-            Ok(fields
-                .iter()
-                .map(|(_, field)| field.flatten_all()?.to_vec1::<f32>())
-                .collect::<Result<Vec<_>>>()?
-                .concat())
-        };
         close(&flat(&other.carry()?)?, &flat(&carry)?, entry.name);
     }
-    let without = [
-        "highway-lstm",
-        "kim-residual-lstm",
-        "layernorm-lstm-burn",
-        "layernorm-lstm-per-gate",
-        "layernorm-lstm-pytorch",
-        "layernorm-lstm-tfa",
-        "layernorm-vanilla",
-        "residual-lstm",
-        "residual-lstm-chrono",
-        "rezero-lstm",
-        "rmsnorm-lstm",
-    ];
-    refused.sort_unstable();
-    assert_eq!(refused, without);
+    Ok(())
+}
+
+#[test]
+fn residual_connections_stream_with_projection_and_learned_numbers() -> Result<()> {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    for connection in [Connection::Residual, Connection::Highway { bias: -0.5 }, Connection::ReZero] {
+        let spec = Spec { layers: 3, connection, ..Spec::new(CellSpec::Lstm(LstmConfig::default())) };
+        let vars = VarMap::new();
+        let layer = spec.build(4, 10, VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu))?;
+        for (name, var) in vars.data().lock().expect("no other thread").iter() {
+            if name.contains("alpha") {
+                var.set(&Tensor::full(0.7f32, 1, &Device::Cpu)?)?; // it begins at 0, where the layer would not be seen
+            }
+        }
+        let (xs, ys, carry) = expected(&layer)?;
+        let mut stream = layer.freeze()?.start(BATCH);
+        let mut found = vec![0.0; ys.len()];
+        stream.run(&xs, &mut found)?;
+        close(&found, &ys, &format!("{connection:?}"));
+        close(&flat(&stream.carry()?)?, &flat(&carry)?, &format!("{connection:?}"));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_state_survives_in_a_file() -> Result<()> {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let path = tempfile::NamedTempFile::new()?.into_temp_path();
+    for name in ["gru", "lstm-2layers", "rezero-lstm", "kim-residual-lstm"] {
+        let layer = layer(name)?;
+        let (xs, ys, _) = expected(layer.as_ref())?;
+        let (input, output) = (BATCH * 4, ys.len() / STEPS);
+        let mut found = vec![0.0; ys.len()];
+        for (xs, ys) in xs.chunks(4 * input).zip(found.chunks_mut(4 * output)) {
+            let mut stream = layer.freeze()?.start(BATCH); // as after a restart
+            if std::fs::metadata(&path)?.len() > 0 {
+                let saved = recurrent::weights::read(&path)?.tensors;
+                stream.set_carry(&stream.carry()?.with_named(&saved)?)?;
+            }
+            stream.run(xs, ys)?;
+            candle::safetensors::save(&stream.carry()?.named().into_iter().collect(), &path)?;
+        }
+        close(&found, &ys, name);
+        std::fs::write(&path, [])?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_state_with_other_names_or_shapes_is_refused() -> Result<()> {
+    let carry = layer("lstm-2layers")?.freeze()?.start(BATCH).carry()?;
+    let mut tensors: BTreeMap<_, _> = carry.named().into_iter().collect();
+    let names: BTreeSet<_> = tensors.keys().cloned().collect();
+    assert_eq!(names.into_iter().collect::<Vec<_>>(), ["0.c", "0.h", "1.c", "1.h"]);
+    let h = tensors.remove("1.h").expect("it is there");
+    tensors.insert("h".to_string(), h.clone());
+    tensors.insert("0.c".to_string(), h.narrow(0, 0, 2)?);
+    let error = carry.with_named(&tensors).expect_err("refused").to_string();
+    assert!(
+        error.contains("carry: 0.c: expected [3, 10], got [2, 10]; 1.h is missing; h is superfluous"),
+        "{error}"
+    );
+    Ok(())
+}
+
+#[test]
+fn what_runs_from_the_end_cannot_be_frozen() -> Result<()> {
+    let vb = || VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu);
+    let spec = Spec { directions: Directions::Both, ..Spec::new(CellSpec::Gru(GruConfig::default())) };
+    let error = spec.build(4, 10, vb())?.freeze().err().expect("refused").to_string();
+    assert!(error.contains("two directions"), "{error}");
+    let reversed = Gru::new(4, 10, &GruConfig::default(), vb())?.reversed();
+    let error = reversed.freeze().err().expect("refused").to_string();
+    assert!(error.contains("runs from the end"), "{error}");
     Ok(())
 }
 
@@ -105,6 +161,19 @@ fn a_step_allocates_nothing() -> Result<()> {
         stream.run(&xs, &mut ys)?;
         assert_eq!(MEMORY.peak_usage(), before, "{name} allocated while it ran");
     }
+    Ok(())
+}
+
+#[test]
+fn threads_share_a_layer() -> Result<()> {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let layer: Arc<dyn Layer> = Arc::new(layer("lstm-2layers")?);
+    let (_, ys, _) = expected(layer.as_ref())?;
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| close(&expected(layer.as_ref()).expect("runs").1, &ys, "lstm-2layers"));
+        }
+    });
     Ok(())
 }
 
@@ -134,6 +203,12 @@ fn slices_of_another_size_are_refused() -> Result<()> {
     let error = stream.run(&[0.0; 24], &mut [0.0; 30]).expect_err("refused").to_string();
     assert!(error.contains("expected steps of 12 and 30 values, got 24 and 30"), "{error}");
     let error = stream.set_carry(&Carry::Fields(Vec::new())).expect_err("refused").to_string();
-    assert!(error.contains('h'), "{error}");
+    assert!(error.contains("stream carry: expected a part a layer, got fields"), "{error}");
+    for name in ["lstm", "kim-residual-lstm"] {
+        let mut stream = layer(name)?.freeze()?.start(BATCH);
+        let other = layer(name)?.freeze()?.start(BATCH + 1).carry()?;
+        let error = stream.set_carry(&other).expect_err("refused").to_string();
+        assert!(error.contains("stream carry h: expected"), "{error}");
+    }
     Ok(())
 }

@@ -19,11 +19,23 @@ pub(crate) struct Claim {
     pub(crate) literature: &'static [Source],
 }
 
-/// What others measured, and where it stands.
+/// What others say or measured, and where it stands.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Source {
     pub(crate) paper: &'static str,
     pub(crate) says: &'static str,
+    /// Whether the text was read for this; otherwise it is told from memory, and should be looked up before it is quoted.
+    pub(crate) read: bool,
+}
+
+impl Source {
+    pub(crate) const fn read(paper: &'static str, says: &'static str) -> Self {
+        Self { paper, says, read: true }
+    }
+
+    pub(crate) const fn remembered(paper: &'static str, says: &'static str) -> Self {
+        Self { paper, says, read: false }
+    }
 }
 
 /// A measured number, with an interval over seeds.
@@ -43,15 +55,16 @@ pub(crate) struct Measured {
     pub(crate) seeds: usize,
 }
 
-/// What the rule says of the numbers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "verdict", content = "because")]
+/// What a claim's rule makes of the numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Verdict {
-    Supported(String),
-    Refuted(String),
-    TrueOnlyIf(String),
+    Supported,
+    Refuted,
+    /// True under the condition with which the reason begins.
+    TrueOnlyIf,
     /// The numbers of this experiment do not tell.
-    Open(String),
+    Open,
 }
 
 /// A claim with what was measured.
@@ -63,35 +76,26 @@ pub(crate) struct Finding {
     pub(crate) command: String,
     pub(crate) seeds: Vec<u64>,
     pub(crate) measured: Vec<Measured>,
-    #[serde(flatten)]
+    /// What the rule makes of the numbers; of a trial always `open`.
     pub(crate) verdict: Verdict,
-    /// Runs that failed, with a NaN for instance; they count as not solved.
+    /// Why, in words and numbers.
+    pub(crate) because: String,
+    /// Runs that ended without having solved their task, and are in the numbers all the same.
+    pub(crate) unsolved: usize,
+    /// Those of them that failed, with a NaN for instance; their loss counts as if nothing was learnt.
     pub(crate) failed: usize,
     pub(crate) seconds: f64,
     pub(crate) version: &'static str,
 }
 
 impl Verdict {
-    pub(crate) fn word(&self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
-            Self::Supported(_) => "supported",
-            Self::Refuted(_) => "refuted",
-            Self::TrueOnlyIf(_) => "true only if",
-            Self::Open(_) => "not decided here",
+            Self::Supported => "supported",
+            Self::Refuted => "refuted",
+            Self::TrueOnlyIf => "true only if",
+            Self::Open => "not decided here",
         }
-    }
-
-    /// The same of a trial, which decides nothing.
-    pub(crate) fn trial(self) -> Self {
-        Self::Open(format!("a trial, by whose numbers it would be “{}”: {}", self.word(), self.because()))
-    }
-
-    pub(crate) fn because(&self) -> &str {
-        let (Self::Supported(because)
-        | Self::Refuted(because)
-        | Self::TrueOnlyIf(because)
-        | Self::Open(because)) = self;
-        because
     }
 }
 

@@ -1,7 +1,9 @@
 //! Where experiments are run: networks at their start, and networks in training, over the same seeds and data.
 
+use crate::shared::command;
 use anyhow::{bail, Context, Result};
 use candle::{DType, Device, Tensor};
+use rayon::prelude::*;
 use recurrent::{Flow, Keep, Observer, Pass, Recorder, Sequence, Spec};
 use recurrent_harness::compare::Comparison;
 use recurrent_harness::folder::Folder;
@@ -26,8 +28,10 @@ const EXAMPLES: usize = 32;
 pub(crate) struct Lab<'a> {
     pub(crate) seeds: u64,
     pub(crate) jobs: usize,
-    /// The factor by which experiments with `--quick` are shortened, in steps of training.
+    /// Short sequences and a few steps of training, which decide nothing.
     pub(crate) quick: bool,
+    /// Training on sequences of twice the length, for twice as many steps.
+    pub(crate) full: bool,
     pub(crate) folder: Folder,
     pub(crate) cancel: &'a AtomicBool,
 }
@@ -86,6 +90,22 @@ impl Arm {
     }
 }
 
+/// Runs that are in the numbers although they did not converge.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Unconverged {
+    /// Ended without having solved their task.
+    pub(crate) unsolved: usize,
+    /// Those of them that failed, with a NaN for instance.
+    pub(crate) failed: usize,
+}
+
+impl Unconverged {
+    pub(crate) fn of(trained: &[Trained]) -> Self {
+        let unsolved = trained.iter().map(|arm| arm.runs.len() - arm.solved()).sum();
+        Self { unsolved, failed: trained.iter().map(Trained::failed).sum() }
+    }
+}
+
 /// The runs of one arm, by seed.
 pub(crate) struct Trained {
     pub(crate) name: &'static str,
@@ -101,6 +121,11 @@ impl Trained {
         self.runs.iter().filter(|run| matches!(run.status, Status::Failed(_))).count()
     }
 
+    /// At least half of the seeds more were solved than by the other.
+    pub(crate) fn solves_more_than(&self, other: &Self) -> bool {
+        half_more(self.solved(), other.solved(), self.runs.len())
+    }
+
     /// ln of the held-out loss over the baseline; that of a run that failed counts as 0, as if it had learnt nothing.
     pub(crate) fn log_losses(&self) -> Vec<f64> {
         let log = |run: &RunRecord| match run.final_loss {
@@ -111,15 +136,26 @@ impl Trained {
     }
 }
 
+/// Whether `solved` exceeds `others` by at least half of the seeds.
+pub(crate) fn half_more(solved: usize, others: usize, seeds: usize) -> bool {
+    2 * solved >= 2 * others + seeds
+}
+
 impl Lab<'_> {
     /// The seeds.
     pub(crate) fn all(&self) -> std::ops::Range<u64> {
         0..self.seeds
     }
 
+    /// What `one` gives of every seed, in their order, several side by side.
+    fn by_seed<T: Send>(&self, one: impl Fn(u64) -> Result<T> + Sync) -> Result<Vec<T>> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.jobs).build()?;
+        pool.install(|| self.all().into_par_iter().map(&one).collect())
+    }
+
     /// The networks at their start, by seed.
     pub(crate) fn starts(&self, arm: &Arm, task: &dyn Task, hidden: usize) -> Result<Vec<Start>> {
-        self.all().map(|seed| self.start(arm, task, hidden, seed)).collect()
+        self.by_seed(|seed| self.start(arm, task, hidden, seed))
     }
 
     /// A network at its start, and what it is measured on.
@@ -188,7 +224,12 @@ impl Lab<'_> {
         how: &How,
         arms: &[Arm],
     ) -> Result<Vec<Trained>> {
-        let task = tasks::by_name(task, Some(if self.quick { length.min(30) } else { length }), None)?;
+        let (length, steps) = match (self.quick, self.full) {
+            (true, _) => (length.min(30), how.steps.min(60)),
+            (_, true) => (2 * length, 2 * how.steps),
+            _ => (length, how.steps),
+        };
+        let task = tasks::by_name(task, Some(length), None)?;
         let settings = Settings::new(task.as_ref());
         let variants: Vec<_> = arms.iter().map(Arm::variant).collect();
         let sizing = match how.same_units {
@@ -197,13 +238,19 @@ impl Lab<'_> {
             ),
             false => Sizing::Params(how.params),
         };
-        let steps = if self.quick { how.steps.min(60) } else { how.steps };
         let settings =
             Settings { extent: Extent::Steps(steps), eval_every: (steps / 2).min(100), sizing, ..settings };
         let settings = Settings { treatment: settings.treatment.with(&how.changes), ..settings };
         let (seeds, jobs) = (self.seeds, self.jobs);
-        let comparison =
-            Comparison { settings, seeds, jobs, quiet: true, ..Comparison::new(Arc::clone(&task), variants) };
+        let (quiet, command) = (true, command());
+        let comparison = Comparison {
+            settings,
+            seeds,
+            jobs,
+            quiet,
+            command,
+            ..Comparison::new(Arc::clone(&task), variants)
+        };
         let records = comparison.check()?.run(&self.folder.inside(id)?, self.cancel)?;
         if self.cancel.load(Ordering::Relaxed) {
             bail!("interrupted");
@@ -277,7 +324,7 @@ impl Lab<'_> {
         hidden: usize,
         window: usize,
     ) -> Result<Vec<Truncation>> {
-        let one = |seed| {
+        self.by_seed(|seed| {
             let Fresh { network, params, batch } = self.fresh(arm, task, hidden, seed)?;
             let recorder = Recorder::new(Keep::Norms);
             let pass = Pass::default().flow(Flow::truncated(window)).record(&recorder);
@@ -292,8 +339,7 @@ impl Lab<'_> {
                 error: norm(&difference(&truncated, &whole)) / norm(&whole),
                 cosine: cosine(&truncated, &whole),
             })
-        };
-        self.all().map(one).collect()
+        })
     }
 
     /// The largest difference between the elements of two networks' Jacobians of the state over the last `steps` steps, for one example's inputs, by
@@ -316,10 +362,9 @@ impl Lab<'_> {
             }
             Ok(product)
         };
-        let apart = |seed| {
+        self.by_seed(|seed| {
             let difference = (product(&arms[0], seed)? - product(&arms[1], seed)?)?;
             Ok(difference.abs()?.max_all()?.to_scalar::<f64>()?)
-        };
-        self.all().map(apart).collect()
+        })
     }
 }

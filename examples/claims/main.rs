@@ -3,7 +3,7 @@
 //! ```text
 //! cargo run --release --example claims                       # every claim, five seeds
 //! cargo run --release --example claims -- --only forget-gate # one of them
-//! cargo run --release --example claims -- --full             # twenty seeds
+//! cargo run --release --example claims -- --full             # twenty seeds, and longer lags
 //! cargo run --release --example claims -- --help
 //! ```
 //!
@@ -23,7 +23,7 @@ mod shared;
 use anyhow::Result;
 use clap::Parser;
 use experiments::Experiment;
-use finding::Finding;
+use finding::{Finding, Verdict};
 use lab::Lab;
 use recurrent_harness::compare::cores;
 use recurrent_harness::folder::Folder;
@@ -48,7 +48,7 @@ struct Args {
     /// Seeds [default: 5, with --full 20, with --quick 3]
     #[arg(long, value_name = "N")]
     seeds: Option<u64>,
-    /// More seeds
+    /// More seeds, and training on sequences of twice the length for twice as many steps
     #[arg(long, conflicts_with = "quick")]
     full: bool,
     /// A trial that shows that everything runs, and decides nothing
@@ -58,15 +58,25 @@ struct Args {
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
     /// Folder to write to, new or empty [default: runs/claims-<time>]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     out: Option<PathBuf>,
+    /// Go on with what a folder holds, by the command that it names: no training run that has ended is repeated
+    #[arg(long, value_name = "DIR")]
+    resume: Option<PathBuf>,
 }
+
+/// The folder of all training runs, in that of the claims.
+const RUNS: &str = "runs";
 
 fn main() -> ExitCode {
     shared::main(claims)
 }
 
 fn claims(args: Args) -> Result<ExitCode> {
+    let args = match &args.resume {
+        Some(folder) => shared::resume::options::<Args>(&folder.join(RUNS))?,
+        None => args,
+    };
     let all = experiments::all();
     if args.list {
         for Experiment { claim, .. } in &all {
@@ -84,14 +94,25 @@ fn claims(args: Args) -> Result<ExitCode> {
         let line = format!("seeds: expected 3 to 1000, since an interval needs some, got {seeds}");
         return Err(Usage::new(line).into());
     }
+    let jobs = args.jobs.unwrap_or_else(cores);
+    if !(1..=1024).contains(&jobs) {
+        return Err(Usage::new(format!("jobs: expected 1 to 1024, got {jobs}")).into());
+    }
     let cancel = interrupt::flag()?;
-    let folder = match &args.out {
-        Some(path) => Folder::create(path)?,
-        None => Folder::create_default("claims")?,
+    let folder = match (&args.resume, &args.out) {
+        (Some(path), _) => Folder::reopen(path)?,
+        (None, Some(path)) => Folder::create(path)?,
+        (None, None) => Folder::create_default("claims")?,
     };
-    let jobs = args.jobs.unwrap_or_else(cores).max(1);
-    let lab = Lab { seeds, jobs, quick: args.quick, folder: folder.inside("runs")?, cancel: &cancel };
-    let about = page::About { seeds, quick: args.quick };
+    let lab = Lab {
+        seeds,
+        jobs,
+        quick: args.quick,
+        full: args.full,
+        folder: folder.inside(RUNS)?,
+        cancel: &cancel,
+    };
+    let about = page::About { seeds, quick: args.quick, full: args.full };
     let mut findings = Vec::new();
     for (index, experiment) in chosen.iter().enumerate() {
         let Some(finding) = measure(experiment, &lab, &args)? else { break };
@@ -118,16 +139,28 @@ fn measure(experiment: &Experiment, lab: &Lab, args: &Args) -> Result<Option<Fin
     };
     let id = experiment.claim.id;
     let mut command = format!("cargo run --release --example claims -- --only {id} --seeds {}", lab.seeds);
-    if args.quick {
-        command += " --quick";
-    }
+    command += if args.quick {
+        " --quick"
+    } else if args.full {
+        " --full"
+    } else {
+        ""
+    };
+    let (verdict, because) = match (lab.quick, outcome.verdict.word()) {
+        (true, word) => {
+            (Verdict::Open, format!("a trial, by whose numbers it would be “{word}”: {}", outcome.because))
+        }
+        (false, _) => (outcome.verdict, outcome.because),
+    };
     Ok(Some(Finding {
         claim: experiment.claim.clone(),
         command,
         seeds: lab.all().collect(),
         measured: outcome.measured,
-        verdict: if lab.quick { outcome.verdict.trial() } else { outcome.verdict },
-        failed: outcome.failed,
+        verdict,
+        because,
+        unsolved: outcome.runs.unsolved,
+        failed: outcome.runs.failed,
         seconds: start.elapsed().as_secs_f64(),
         version: env!("CARGO_PKG_VERSION"),
     }))
@@ -147,6 +180,9 @@ fn choose<'a>(all: &'a [Experiment], names: &[String]) -> Result<Vec<&'a Experim
             ))
             .into());
         };
+        if chosen.iter().any(|other: &&Experiment| other.claim.id == name) {
+            return Err(Usage::new(format!("claim {name}: expected once, got twice")).into());
+        }
         chosen.push(experiment);
     }
     Ok(chosen)

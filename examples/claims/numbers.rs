@@ -38,11 +38,17 @@ pub(crate) fn solved(trained: &Trained) -> Measured {
         what: format!("solved by {}", trained.name),
         unit: "of the seeds",
         value: solved as f64 / runs as f64,
-        low: interval.low,
-        high: interval.high,
+        low: if solved == 0 { 0.0 } else { interval.low }, // which rounding would leave beside it
+        high: if solved == runs { 1.0 } else { interval.high },
         kind: "share and Wilson interval, 95 %",
         seeds: runs,
     }
+}
+
+/// The training steps until the task was solved; all that were allowed where it was not.
+pub(crate) fn steps_to_solve(trained: &Trained) -> Measured {
+    let steps = trained.runs.iter().map(|run| run.steps_to_solve.unwrap_or(run.max_steps) as f64);
+    median(format!("steps to solve, {}", trained.name), "steps", &steps.collect::<Vec<_>>())
 }
 
 impl Measured {

@@ -1,55 +1,61 @@
 //! What a person sees of the claims: lines in a terminal, a page, and a document.
 
-use crate::finding::{Finding, Measured};
+use crate::finding::{Finding, Measured, Source, Verdict};
 use recurrent_harness::report::{escape, page, significant, wrap};
-use std::fmt::Write;
 
 /// What holds for all claims of a page.
 pub(crate) struct About {
     pub(crate) seeds: u64,
     pub(crate) quick: bool,
+    pub(crate) full: bool,
 }
 
 impl About {
     fn words(&self) -> String {
         let seeds = self.seeds;
-        let quick = match self.quick {
-            true => " This was a trial with short sequences and a few steps, which decides nothing.",
-            false => "",
+        let form = match (self.quick, self.full) {
+            (true, _) => " This was a trial with short sequences and a few steps, which decides nothing.",
+            (_, true) => {
+                " This was the full form: trained at twice the length that is named, for twice as many steps."
+            }
+            _ => "",
         };
         format!(
             "Each claim is put so that it can fail, and measured with {seeds} seeds. The rule beside it makes the verdict out of the numbers; no \
              verdict is written by hand. Networks that are compared share seeds, data, and the initial value of every weight that both have. \
-             T is the number of steps, ρ the decay a step: the gradient falls by e^-ρ.{quick}"
+             T is the number of steps, ρ the decay a step: the gradient falls by e^-ρ.{form}"
         )
     }
 
     fn command(&self) -> String {
-        format!(
-            "cargo run --release --example claims -- --seeds {}{}",
-            self.seeds,
-            if self.quick { " --quick" } else { "" }
-        )
+        let form = if self.quick {
+            " --quick"
+        } else if self.full {
+            " --full"
+        } else {
+            ""
+        };
+        format!("cargo run --release --example claims -- --seeds {}{form}", self.seeds)
     }
 }
 
 /// One finding, for a terminal.
 pub(crate) fn terminal(number: usize, of: usize, finding: &Finding, columns: usize) -> String {
-    let Finding { claim, verdict, .. } = finding;
+    let Finding { claim, verdict, because, .. } = finding;
     let mut text = wrap(&format!("{number}/{of} {}: “{}”", claim.id, claim.claim), columns, "    ");
-    text += &wrap(&format!("    {}: {}", verdict.word().to_uppercase(), verdict.because()), columns, "    ");
-    for measured in &finding.measured {
-        text += &wrap(&format!("    · {}: {}", measured.what, numbers(measured)), columns, "      ");
-    }
-    text + &format!("    {:.0} s, {} seeds{}\n", finding.seconds, finding.seeds.len(), failures(finding))
+    let mut line =
+        |line: String| text += &format!("    {}", wrap(&line, columns.saturating_sub(4), "      "));
+    line(format!("{}: {because}", verdict.word().to_uppercase()));
+    finding.measured.iter().for_each(|measured| line(format!("· {}: {}", measured.what, numbers(measured))));
+    claim.literature.iter().for_each(|source| line(format!("literature: {}", cited(source))));
+    text + &format!("    {:.0} s, {} seeds{}\n", finding.seconds, finding.seeds.len(), unconverged(finding))
 }
 
 /// All verdicts, a line each.
 pub(crate) fn summary(findings: &[Finding]) -> String {
     let mut text = String::new();
     for finding in findings {
-        let _ = writeln!(text, "{:<16} {}", finding.verdict.word(), finding.claim.claim);
-        // into a string
+        text += &format!("{:<16} {}\n", finding.verdict.word(), finding.claim.claim);
     }
     text
 }
@@ -63,49 +69,77 @@ fn numbers(measured: &Measured) -> String {
     format!("{}{unit} ({} to {})", number(measured.value), number(measured.low), number(measured.high))
 }
 
-fn failures(finding: &Finding) -> String {
-    match finding.failed {
+/// What was not reached, and is in the numbers all the same.
+fn unconverged(finding: &Finding) -> String {
+    let unsolved = match finding.unsolved {
         0 => String::new(),
-        failed => format!(", {failed} runs failed and count as not solved"),
+        runs => format!("; {runs} training runs ended unsolved, and are in the numbers as they ended"),
+    };
+    match finding.failed {
+        0 => unsolved,
+        failed => format!("{unsolved}, {failed} of them by a failure, as if they had learnt nothing"),
+    }
+}
+
+fn cited(source: &Source) -> String {
+    let Source { paper, says, read } = source;
+    format!("{paper}: {says}{}", if *read { "" } else { " (from memory, not looked up)" })
+}
+
+/// The mark that the report's tables have for all, some and none of the runs.
+fn mark(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Supported => "all",
+        Verdict::TrueOnlyIf => "some",
+        Verdict::Refuted => "none",
+        Verdict::Open => "open",
     }
 }
 
 /// The page.
 pub(crate) fn html(findings: &[Finding], about: &About) -> String {
     let mut body = format!(
-        "<header>\n<p class=\"kicker\">recurrent · what is true of it?</p>\n<h1>Claims about vanishing gradients, measured</h1>\n\
-         <pre class=\"command\"><code>{}</code></pre>\n</header>\n<section>\n<p>{}</p>\n<div class=\"scroll\" tabindex=\"0\">\n<table>\n\
-         <thead><tr><th scope=\"col\">claim</th><th scope=\"col\" style=\"text-align:left\">verdict</th></tr></thead>\n<tbody>\n",
+        "<style>\n{}</style>\n<header>\n<p class=\"kicker\">recurrent · what is true of it?</p>\n<h1>Claims about vanishing gradients, measured</h1>\n\
+         <pre class=\"command\"><code>{}</code></pre>\n</header>\n<section>\n<p>{}</p>\n<table class=\"claims\">\n\
+         <thead><tr><th scope=\"col\">claim</th><th scope=\"col\">verdict</th></tr></thead>\n<tbody>\n",
+        include_str!("page.css"),
         escape(&about.command()),
         escape(&about.words())
     );
     for Finding { claim, verdict, .. } in findings {
         body += &format!(
-            "<tr><th scope=\"row\" style=\"white-space:normal\"><a href=\"#{}\">{}</a></th><td style=\"text-align:left\">{}</td></tr>\n",
+            "<tr><th scope=\"row\"><a href=\"#{}\">{}</a></th><td class=\"{}\">{}</td></tr>\n",
             claim.id,
             escape(claim.claim),
+            mark(*verdict),
             verdict.word()
         );
     }
-    body += "</tbody>\n</table>\n</div>\n</section>\n";
+    body += "</tbody>\n</table>\n</section>\n";
     findings.iter().for_each(|finding| body += &section(finding));
     page("Claims about vanishing gradients", &body)
 }
 
 fn section(finding: &Finding) -> String {
-    let Finding { claim, verdict, .. } = finding;
-    let mut text = format!("<section id=\"{}\">\n<h2>{}</h2>\n", claim.id, escape(claim.claim));
+    let Finding { claim, verdict, because, .. } = finding;
+    let mut text =
+        format!("<section id=\"{}\" class=\"claim\">\n<h2>{}</h2>\n", claim.id, escape(claim.claim));
     text += &format!(
-        "<p style=\"color:var(--ink)\"><strong>{}</strong>: {}</p>\n<dl class=\"facts\">\n",
+        "<p class=\"verdict\"><strong class=\"{}\">{}</strong>: {}.</p>\n<dl class=\"facts\">\n",
+        mark(*verdict),
         verdict.word(),
-        escape(verdict.because())
+        escape(because)
     );
     for (name, value) in
         [("Prediction", claim.prediction), ("Experiment", claim.experiment), ("Rule", claim.rule)]
     {
         text += &format!("<div class=\"wide\"><dt>{name}</dt><dd>{}</dd></div>\n", escape(value));
     }
-    text += "</dl>\n<div class=\"scroll\" tabindex=\"0\">\n<table>\n<thead><tr><th scope=\"col\">measured</th><th scope=\"col\">value</th>\
+    text += "<div class=\"wide\"><dt>Literature</dt>";
+    for source in claim.literature {
+        text += &format!("<dd>{}.</dd>", escape(&cited(source)));
+    }
+    text += "</div>\n</dl>\n<div class=\"scroll\" tabindex=\"0\">\n<table>\n<thead><tr><th scope=\"col\">measured</th><th scope=\"col\">value</th>\
              <th scope=\"col\">from</th><th scope=\"col\">to</th><th scope=\"col\">unit</th><th scope=\"col\">what it is</th></tr></thead>\n<tbody>\n";
     for measured in &finding.measured {
         let number = |value| escape(&significant(value, 3));
@@ -119,13 +153,10 @@ fn section(finding: &Finding) -> String {
             escape(measured.kind)
         );
     }
-    text += "</tbody>\n</table>\n</div>\n<ul class=\"cautions\">\n";
-    for source in claim.literature {
-        text += &format!("<li>{}: {}.</li>\n", escape(source.paper), escape(source.says));
-    }
-    let facts = format!("{:.0} s, {} seeds{}", finding.seconds, finding.seeds.len(), failures(finding));
+    text += "</tbody>\n</table>\n</div>\n";
+    let facts = format!("{:.0} s, {} seeds{}.", finding.seconds, finding.seeds.len(), unconverged(finding));
     text + &format!(
-        "</ul>\n<pre class=\"command\"><code>{}</code></pre>\n<p>{}</p>\n</section>\n",
+        "<pre class=\"command\"><code>{}</code></pre>\n<p>{}</p>\n</section>\n",
         escape(&finding.command),
         escape(&facts)
     )
@@ -142,16 +173,16 @@ pub(crate) fn markdown(findings: &[Finding], about: &About) -> String {
         text += &format!("| [{}](#{}) | {} |\n", claim.claim, claim.id, verdict.word());
     }
     for finding in findings {
-        let Finding { claim, verdict, .. } = finding;
+        let Finding { claim, verdict, because, .. } = finding;
         text += &format!("\n<a id=\"{}\"></a>\n\n## {}\n\n", claim.id, claim.claim);
-        text += &format!("**{}**: {}\n\n", verdict.word(), verdict.because());
+        text += &format!("**{}**: {because}.\n\n", verdict.word());
         for (name, value) in
             [("Prediction", claim.prediction), ("Experiment", claim.experiment), ("Rule", claim.rule)]
         {
             text += &format!("- {name}: {value}\n");
         }
         for source in claim.literature {
-            text += &format!("- {}: {}.\n", source.paper, source.says);
+            text += &format!("- Literature: {}.\n", cited(source));
         }
         text += "\n| measured | value | from | to | unit |\n|---|---|---|---|---|\n";
         for measured in &finding.measured {
@@ -165,7 +196,7 @@ pub(crate) fn markdown(findings: &[Finding], about: &About) -> String {
                 measured.unit
             );
         }
-        text += &format!("\n`{}`: {} seeds{}.\n", finding.command, finding.seeds.len(), failures(finding));
+        text += &format!("\n`{}`: {} seeds{}.\n", finding.command, finding.seeds.len(), unconverged(finding));
     }
     text
 }

@@ -1,5 +1,10 @@
 //! What `compare`, `ablate` and `sweep` share: options, variants by name, and how a program ends.
 
+#[allow(dead_code)] // not every example exports
+pub(crate) mod export;
+#[allow(dead_code)] // not every example can go on
+pub(crate) mod resume;
+
 use anyhow::{Context, Result};
 use clap::{Args, Parser};
 use recurrent::registry::{self, Entry};
@@ -7,20 +12,20 @@ use recurrent::remedy::{self, Remedy};
 use recurrent_harness::compare::{cores, Comparison};
 use recurrent_harness::folder::Folder;
 use recurrent_harness::panel::Tier;
-use recurrent_harness::record::{Records, RunRecord, Status};
+use recurrent_harness::record::{RunRecord, Status};
+use recurrent_harness::run::Interval;
 use recurrent_harness::settings::{Extent, Settings};
 use recurrent_harness::size::Sizing;
 use recurrent_harness::task::Task;
 use recurrent_harness::treatment::{Clipping, Treatment};
 use recurrent_harness::usage::{exit_code, nearest, Usage};
 use recurrent_harness::variant::{self, Variant};
-use recurrent_harness::{device, export, interrupt, remedy as training, tasks};
+use recurrent_harness::{device, interrupt, remedy as training, tasks};
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What is learnt, and how.
 #[derive(Args)]
@@ -68,8 +73,14 @@ pub(crate) struct Training {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Folder to write to, new or empty [default: runs/<task>-<time>]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     out: Option<PathBuf>,
+    /// Go on with what a folder holds, by the command that it names: what was interrupted or killed ends with the same records
+    #[arg(long, value_name = "DIR")]
+    pub(crate) resume: Option<PathBuf>,
+    /// Training steps after which a run is saved, to go on from there [default: what is done in ten seconds]
+    #[arg(long, value_name = "N")]
+    checkpoint_every: Option<u64>,
     /// A trial within half a minute, in which nothing is learnt
     #[arg(long)]
     pub(crate) quick: bool,
@@ -118,65 +129,18 @@ impl Training {
             ..base
         };
         let jobs = self.jobs.unwrap_or(if settings.device.is_cpu() { cores() } else { 1 });
+        let interval = self.checkpoint_every.map_or(Interval::default(), Interval::Steps);
         let (seed_offset, quiet, command) = (self.seed_offset, self.quiet, command());
-        Ok(Comparison { task, variants, settings, seeds, seed_offset, jobs, quiet, command })
+        Ok(Comparison { task, variants, settings, seeds, seed_offset, jobs, interval, quiet, command })
     }
 
     /// The folder to write to.
     pub(crate) fn folder(&self) -> Result<Folder> {
-        match &self.out {
-            Some(path) => Folder::create(path),
-            None => Folder::create_default(&self.task),
+        match (&self.resume, &self.out) {
+            (Some(path), _) => Folder::reopen(path),
+            (None, Some(path)) => Folder::create(path),
+            (None, None) => Folder::create_default(&self.task),
         }
-    }
-}
-
-/// What is written for other programs too.
-#[derive(Args)]
-pub(crate) struct Export {
-    /// Write event files for TensorBoard too
-    #[arg(long)]
-    tensorboard: bool,
-    /// Write all records as CSV too
-    #[arg(long)]
-    csv: bool,
-    /// Write all records as Parquet too; needs cargo's --features parquet
-    #[arg(long)]
-    parquet: bool,
-}
-
-impl Export {
-    /// Refuses what this program was not built for, before anything runs.
-    pub(crate) fn check(&self) -> Result<()> {
-        match self.parquet && !cfg!(feature = "parquet") {
-            true => Err(Usage::new("parquet: expected a program built with --features parquet").into()),
-            false => Ok(()),
-        }
-    }
-
-    /// Whether anything was asked for.
-    pub(crate) fn any(&self) -> bool {
-        self.tensorboard || self.csv || self.parquet
-    }
-
-    /// Writes what was asked for.
-    pub(crate) fn write(&self, records: &Records, folder: &Folder) -> Result<()> {
-        if !self.any() {
-            return Ok(());
-        }
-        if self.tensorboard {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
-            let longest = records.runs.iter().map(|run| run.seconds).fold(0.0, f64::max);
-            export::tensorboard(records, folder, (now - longest).floor())?;
-        }
-        if self.csv {
-            export::csv(records, folder)?;
-        }
-        #[cfg(feature = "parquet")]
-        if self.parquet {
-            export::parquet(records, folder)?;
-        }
-        Ok(())
     }
 }
 
@@ -195,10 +159,7 @@ pub(crate) fn main<A: Parser>(run: fn(A) -> Result<ExitCode>) -> ExitCode {
         Ok(args) => args,
         Err(help) if !help.use_stderr() => help.exit(),
         Err(error) => {
-            // The first paragraphs, up to the usage: what is wrong, and a tip.
-            let text = error.to_string();
-            let lines = text.lines().take_while(|line| !line.starts_with("Usage:")).map(str::trim);
-            eprintln!("{}", lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; "));
+            eprintln!("error: {}", one_line(&error));
             return ExitCode::from(2);
         }
     };
@@ -206,6 +167,14 @@ pub(crate) fn main<A: Parser>(run: fn(A) -> Result<ExitCode>) -> ExitCode {
         eprintln!("error: {}", first_line(&format!("{error:#}")));
         ExitCode::from(exit_code(&error))
     })
+}
+
+/// The first paragraphs of a mistake in the options, up to the usage: what is wrong, and a tip.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let lines = text.lines().take_while(|line| !line.starts_with("Usage:")).map(str::trim);
+    let text = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
+    text.strip_prefix("error: ").unwrap_or(&text).to_string()
 }
 
 fn first_line(text: &str) -> &str {

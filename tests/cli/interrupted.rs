@@ -1,6 +1,6 @@
 //! Signals, and paths that only Unix has.
 
-use crate::program::{command, lines, value, Ended};
+use crate::program::{claims_command, command, lines, value, Ended};
 use anyhow::{ensure, Context, Result};
 use serde_json::Value;
 use std::fs;
@@ -9,17 +9,20 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Starts a comparison that can be interrupted, even where the tests themselves have been started in the background, with
+/// A program's command, as [`command`] gives that of `compare`.
+type Program = fn(&str, &Path, &str) -> Command;
+
+/// Starts a program that can be interrupted, even where the tests themselves have been started in the background, with
 /// signals ignored; as far as this system's `env` can help it.
-fn start(folder: &Path, args: &str) -> Result<Child> {
+pub(crate) fn start(folder: &Path, args: &str, of: Program) -> Result<Child> {
     let before = "env --default-signal=INT,TERM,HUP";
     let known = Command::new("sh").arg("-c").arg(format!("{before} true")).stderr(Stdio::null()).status()?;
-    let mut command = command(if known.success() { before } else { "" }, folder, args);
+    let mut command = of(if known.success() { before } else { "" }, folder, args);
     Ok(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?)
 }
 
 /// Ctrl-C.
-fn interrupt(child: &Child) -> Result<()> {
+pub(crate) fn interrupt(child: &Child) -> Result<()> {
     let status = Command::new("kill").arg("-INT").arg(child.id().to_string()).status()?;
     ensure!(status.success(), "kill: {status}");
     Ok(())
@@ -42,7 +45,7 @@ fn interrupted(child: Child, folder: &Path) -> Result<Vec<Value>> {
 fn an_interruption_keeps_what_is_finished() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let args = "--length 8 --variants vanilla,gru --seeds 10000 --steps 20 --jobs 2 --out out";
-    let mut child = start(temp.path(), args)?;
+    let mut child = start(temp.path(), args, command)?;
     let mut progress = BufReader::new(child.stderr.take().context("it is piped")?);
     let mut line = String::new();
     progress.read_line(&mut line)?;
@@ -67,7 +70,7 @@ fn an_interruption_keeps_what_is_finished() -> Result<()> {
 fn an_interruption_ends_a_run_that_has_far_to_go() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let args = "--length 8 --variants vanilla --seeds 1 --steps 1000000000 --lr 1e-9 --quiet --out out";
-    let mut child = start(temp.path(), args)?;
+    let mut child = start(temp.path(), args, command)?;
     let limit = Instant::now() + Duration::from_secs(120);
     while !temp.path().join("out/comparison.json").exists() {
         let ended = child.try_wait()?;
@@ -78,6 +81,33 @@ fn an_interruption_ends_a_run_that_has_far_to_go() -> Result<()> {
     let runs = interrupted(child, temp.path())?;
     // There is none if the signal came before its first step.
     assert!(runs.len() <= 1 && runs.iter().all(|run| run["status"] == "stopped"), "{runs:?}");
+    Ok(())
+}
+
+#[test]
+fn interrupted_claims_keep_those_that_are_finished() -> Result<()> {
+    let temp = tempfile::tempdir()?;
+    let args = "--quick --seeds 3 --jobs 2 --only weight-gradient-norm,forget-gate --out out";
+    let mut child = start(temp.path(), args, claims_command)?;
+    let mut out = BufReader::new(child.stdout.take().context("it is piped")?);
+    let mut line = String::new();
+    out.read_line(&mut line)?;
+    assert!(line.starts_with("1/2 weight-gradient-norm: "), "{line}");
+    interrupt(&child)?;
+    let mut rest = String::new();
+    out.read_to_string(&mut rest)?;
+    assert_eq!(child.wait()?.code(), Some(130), "{line}{rest}");
+    assert!(rest.ends_with("\nrecords and report: out/claims.html\n"), "{rest}");
+    let finished = lines(&temp.path().join("out/claims.jsonl"))?;
+    assert_eq!(finished.len(), 1, "{rest}");
+    assert_eq!(finished[0]["id"], "weight-gradient-norm");
+    for name in ["claims.html", "claims.md"] {
+        let text = fs::read_to_string(temp.path().join("out").join(name))?;
+        assert!(
+            text.contains("weight-gradient-norm") && !text.contains("id=\"forget-gate\""),
+            "{name}: {text}"
+        );
+    }
     Ok(())
 }
 

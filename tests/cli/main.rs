@@ -1,12 +1,18 @@
-//! The examples `compare`, `ablate` and `sweep` as their user sees them: what they refuse and in which words, what they write and print, that the same
-//! command gives the same files, and what an interruption leaves behind.
+//! The examples `compare`, `ablate`, `sweep`, `claims` and `diagnose` as their user sees them: what they refuse and in which words, what they
+//! write and print, that the same command gives the same files, what an interruption leaves behind, and that what was killed or interrupted
+//! goes on.
 
 mod ablated;
+mod claimed;
+mod diagnosed;
 mod digits;
 #[cfg(unix)]
 mod interrupted;
+#[cfg(unix)]
+mod killed;
 mod program;
 mod refused;
+mod resumed;
 mod shown;
 mod swept;
 mod written;

@@ -15,14 +15,16 @@ pub(crate) const METAL: bool = cfg!(feature = "metal");
 
 static COMPARE: LazyLock<PathBuf> = LazyLock::new(|| built("compare"));
 static ABLATE: LazyLock<PathBuf> = LazyLock::new(|| built("ablate"));
+static CLAIMS: LazyLock<PathBuf> = LazyLock::new(|| built("claims"));
+static DIAGNOSE: LazyLock<PathBuf> = LazyLock::new(|| built("diagnose"));
 static SWEEP: LazyLock<PathBuf> = LazyLock::new(|| built("sweep"));
 
 fn built(example: &str) -> PathBuf {
     binary(example).expect("the example is there, or can be built")
 }
 
-/// `cargo test` builds the examples too, into a folder beside that of the tests; `cargo test --test cli` does not, and
-/// leaves none there or an old one.
+/// `cargo test` builds the examples too, into a folder beside that of the tests; `cargo test --test cli` does not, nor does any for an example
+/// that has tests of its own, and leaves none there or an old one.
 fn binary(example: &str) -> Result<PathBuf> {
     let test = std::env::current_exe()?;
     let profile = test.parent().and_then(Path::parent).context("expected target/PROFILE/deps/TEST")?;
@@ -98,6 +100,21 @@ pub(crate) fn ablate(folder: &Path, args: &str) -> Result<Ended> {
     Ended::of(&mut command_of(&ABLATE, "", folder, args))
 }
 
+/// The command `before claims args` in a folder.
+pub(crate) fn claims_command(before: &str, folder: &Path, args: &str) -> Command {
+    command_of(&CLAIMS, before, folder, args)
+}
+
+/// Runs `claims args` in a folder.
+pub(crate) fn claims(folder: &Path, args: &str) -> Result<Ended> {
+    Ended::of(&mut claims_command("", folder, args))
+}
+
+/// Runs `diagnose`.
+pub(crate) fn diagnose() -> Result<Ended> {
+    Ended::of(&mut command_of(&DIAGNOSE, "", Path::new("."), ""))
+}
+
 /// Runs `sweep args` in a folder.
 pub(crate) fn sweep(folder: &Path, args: &str) -> Result<Ended> {
     Ended::of(&mut command_of(&SWEEP, "", folder, args))
@@ -115,6 +132,32 @@ pub(crate) fn tree(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
         } else {
             found.insert(name, fs::read(path)?);
         }
+    }
+    Ok(found)
+}
+
+/// As [`tree`], without what tells of times or of parts: reports, `seconds`, how a comparison went.
+pub(crate) fn timeless(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
+    let mut found = tree(folder)?;
+    found.retain(|name, _| !name.ends_with(".html"));
+    for (name, bytes) in &mut found {
+        let times: &[&str] = match name.rsplit('/').next() {
+            Some("run.json" | "runs.jsonl") => &["seconds", "measure_seconds"],
+            Some("comparison.json") => {
+                &["command", "started", "seconds", "interrupted", "jobs", "machine", "resumed", "notes"]
+            }
+            _ => continue,
+        };
+        let mut timeless = Vec::new();
+        let values = serde_json::Deserializer::from_slice(bytes).into_iter::<Value>();
+        for value in values {
+            let mut value = value.with_context(|| name.clone())?;
+            let fields = value.as_object_mut().with_context(|| name.clone())?;
+            times.iter().for_each(|time| drop(fields.remove(*time)));
+            timeless.extend(serde_json::to_vec(&value)?);
+            timeless.push(b'\n');
+        }
+        *bytes = timeless;
     }
     Ok(found)
 }

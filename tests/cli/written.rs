@@ -49,10 +49,18 @@ fn a_comparison_writes_its_records() -> Result<()> {
     let files = tree(&out)?;
     let top: BTreeSet<_> = files.keys().filter_map(|name| name.split_inclusive('/').next()).collect();
     let expected =
-        "comparison.json evals.jsonl measures.jsonl plots/ profiles.jsonl report.html runs.jsonl runs/ steps.jsonl";
+        ".lock comparison.json evals.jsonl measures.jsonl plots/ profiles.jsonl report.html runs.jsonl runs/ steps.jsonl";
     assert!(top.iter().eq(expected.split(' ').collect::<Vec<_>>().iter()), "{top:?}, expected {expected}");
     for (variant, seed) in RUNS {
-        for name in ["", "run.json", "steps.jsonl", "evals.jsonl", "profiles.jsonl", "measures.jsonl"] {
+        for name in [
+            "",
+            "run.json",
+            "steps.jsonl",
+            "evals.jsonl",
+            "profiles.jsonl",
+            "measures.jsonl",
+            "weights.safetensors",
+        ] {
             let name = format!("runs/{variant}-{seed}/{name}");
             assert!(files.contains_key(&name), "{name} is missing");
         }

@@ -1,7 +1,8 @@
 //! Two layers over the same sequence, one in each direction.
 
-use crate::{layer, Carry, Layer, Pass, Sequence};
+use crate::{layer, Carry, Frozen, Layer, Pass, Sequence};
 use candle::{bail, Module, Result, Tensor, D};
+use std::sync::Arc;
 
 /// A layer that runs forward and one that runs from each example's end to its beginning, their outputs side by side
 /// (Schuster and Paliwal 1997).
@@ -63,6 +64,10 @@ impl<F: Layer, R: Layer> Layer for Bidirectional<F, R> {
         let (forward, ahead) = self.forward.last(xs, ahead, pass)?;
         let (reverse, back) = self.reverse.last(xs, back, &pass.reverse())?;
         Ok((Tensor::cat(&[forward, reverse], D::Minus1)?, Carry::Parts(vec![ahead, back])))
+    }
+
+    fn freeze(&self) -> Result<Arc<dyn Frozen>> {
+        bail!("freeze: a layer in two directions needs the whole sequence and cannot be run a step at a time")
     }
 
     fn params(&self) -> Vec<(String, Tensor)> {

@@ -1,6 +1,7 @@
 //! What is carried from step to step: [`State`] inside a cell's loop, [`Carry`] between two calls of a layer.
 
 use candle::{bail, Result, Tensor};
+use std::collections::BTreeMap;
 
 /// What a cell carries from one step to the next: named fields, the first of which is its output `h`.
 pub trait State: Clone + Send + Sync + 'static {
@@ -96,6 +97,64 @@ impl Carry {
     /// The same values, cut off from the graph: no gradient flows further back than here.
     pub fn detach(&self) -> Self {
         self.map(&mut |tensor| Ok(tensor.detach())).expect("detaching has no error")
+    }
+
+    /// The tensors by name, as for a file: the fields of one layer `h` and `c`, those of parts with the numbers of the parts before them, `0.h`,
+    /// `1.0.c`.
+    pub fn named(&self) -> Vec<(String, Tensor)> {
+        match self {
+            Self::Fields(fields) => {
+                fields.iter().map(|(name, tensor)| (name.to_string(), tensor.clone())).collect()
+            }
+            Self::Parts(parts) => {
+                let named = |(index, part): (usize, &Self)| {
+                    part.named().into_iter().map(move |(name, tensor)| (format!("{index}.{name}"), tensor))
+                };
+                parts.iter().enumerate().flat_map(named).collect()
+            }
+        }
+    }
+
+    /// A carry like this one with the tensors of these names, such as a file gives them back.
+    ///
+    /// ```
+    /// # use candle::{DType, Device, Result, Tensor};
+    /// # use recurrent_core::Carry;
+    /// # fn main() -> Result<()> {
+    /// # let carry = Carry::Parts(vec![Carry::Fields(vec![("h", Tensor::ones((2, 3), DType::F32, &Device::Cpu)?)])]);
+    /// # let zeros = carry.map(&mut |tensor| tensor.zeros_like())?;
+    /// # let path = std::env::temp_dir().join(format!("recurrent-carry-{}.safetensors", std::process::id()));
+    /// candle::safetensors::save(&carry.named().into_iter().collect(), &path)?;
+    /// let again = zeros.with_named(&candle::safetensors::load(&path, &Device::Cpu)?.into_iter().collect())?;
+    /// # std::fs::remove_file(&path)?;
+    /// # assert_eq!(again.part(0)?.field("h")?.to_vec2::<f32>()?, [[1.0; 3]; 2]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// If names are missing or superfluous, or a shape is another; the message lists all of them.
+    pub fn with_named(&self, tensors: &BTreeMap<String, Tensor>) -> Result<Self> {
+        let own = self.named();
+        let mut faults = Vec::new();
+        for (name, tensor) in &own {
+            match tensors.get(name) {
+                None => faults.push(format!("{name} is missing")),
+                Some(found) if found.dims() != tensor.dims() => {
+                    faults.push(format!("{name}: expected {:?}, got {:?}", tensor.dims(), found.dims()));
+                }
+                Some(_) => {}
+            }
+        }
+        let mut others: Vec<_> =
+            tensors.keys().filter(|name| own.iter().all(|(own, _)| own != *name)).collect();
+        others.sort_unstable();
+        faults.extend(others.into_iter().map(|name| format!("{name} is superfluous")));
+        if !faults.is_empty() {
+            bail!("carry: {}", faults.join("; "))
+        }
+        let mut names = own.iter().map(|(name, _)| name);
+        self.map(&mut |_| Ok(tensors[names.next().expect("as many names as tensors")].clone()))
     }
 
     /// The field `name` of a single layer's carry, for instance `c` of an LSTM.

@@ -1,7 +1,8 @@
 //! Inference on slices: a snapshot of a layer's weights, and a state that advances step by step.
 
-use crate::Carry;
-use candle::{bail, Result};
+use crate::replay::noisy_step;
+use crate::{Carry, Cell, State, StepNoise};
+use candle::{bail, Device, Result, Tensor};
 use std::sync::Arc;
 
 /// An inference-only snapshot of a layer, in f32, with weights packed for the processor at hand; see [`crate::Layer::freeze`].
@@ -18,7 +19,7 @@ pub trait Frozen: Send + Sync {
     fn start(self: Arc<Self>, batch: usize) -> Box<dyn Stream>;
 }
 
-/// Sequences that run side by side, a step or a chunk at a time. Nothing is allocated while they do.
+/// Sequences that run side by side, a step or a chunk at a time. Nothing is allocated while they do, if the cell has a kernel.
 pub trait Stream: Send {
     /// The numbers of values of a step's input and output: batch times features.
     fn sizes(&self) -> (usize, usize);
@@ -63,6 +64,73 @@ pub fn check_step((input, output): (usize, usize), xs: &[f32], ys: &[f32]) -> Re
         bail!("stream step: expected {input} and {output} values, got {} and {}", xs.len(), ys.len())
     }
     Ok(())
+}
+
+/// A cell that has no kernel, a step at a time by its own definition.
+pub(crate) struct FrozenCell<C> {
+    /// The cell, with weights in f32 on the CPU.
+    pub(crate) cell: C,
+    /// The state before the first step, each field `(1, size)`.
+    pub(crate) start: Vec<Tensor>,
+    /// The evaluation's noise.
+    pub(crate) noise: StepNoise,
+}
+
+impl<C: Cell> Frozen for FrozenCell<C> {
+    fn input_size(&self) -> usize {
+        self.cell.input_size()
+    }
+
+    fn output_size(&self) -> usize {
+        self.cell.state_sizes()[0]
+    }
+
+    fn start(self: Arc<Self>, batch: usize) -> Box<dyn Stream> {
+        let row = |field: &Tensor| field.repeat((batch, 1)).expect("a row of f32 on the CPU can be repeated");
+        Box::new(CellStream { state: self.start.iter().map(row).collect(), batch, frozen: self })
+    }
+}
+
+struct CellStream<C> {
+    state: Vec<Tensor>, // each field (batch, size)
+    batch: usize,
+    frozen: Arc<FrozenCell<C>>,
+}
+
+impl<C: Cell> Stream for CellStream<C> {
+    fn sizes(&self) -> (usize, usize) {
+        (self.batch * self.frozen.input_size(), self.batch * self.frozen.output_size())
+    }
+
+    fn step(&mut self, xs: &[f32], ys: &mut [f32]) -> Result<()> {
+        check_step(self.sizes(), xs, ys)?;
+        let FrozenCell { cell, noise, .. } = &*self.frozen;
+        let x = Tensor::from_slice(xs, (self.batch, cell.input_size()), &Device::Cpu)?;
+        // In evaluation zoneout is its expectation, the same at every step.
+        self.state = noisy_step(cell, noise, 0, &x, &self.state)?;
+        ys.copy_from_slice(&self.state[0].flatten_all()?.to_vec1()?);
+        Ok(())
+    }
+
+    fn carry(&self) -> Result<Carry> {
+        Ok(Carry::Fields(C::State::FIELDS.iter().copied().zip(self.state.clone()).collect()))
+    }
+
+    fn set_carry(&mut self, carry: &Carry) -> Result<()> {
+        let mut state = Vec::new();
+        for (name, own) in C::State::FIELDS.iter().zip(&self.state) {
+            let field = carry.field(name)?;
+            if field.dims() != own.dims() {
+                bail!("stream carry {name}: expected {:?}, got {:?}", own.dims(), field.dims())
+            }
+            if field.dtype() != own.dtype() {
+                bail!("stream carry {name}: expected {:?}, got {:?}", own.dtype(), field.dtype())
+            }
+            state.push(field.detach().to_device(&Device::Cpu)?);
+        }
+        self.state = state;
+        Ok(())
+    }
 }
 
 /// Snapshots on top of each other.

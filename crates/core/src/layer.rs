@@ -45,10 +45,11 @@ pub trait Layer: Send + Sync {
         Ok((ys.ends(self.reversed_size())?, carry))
     }
 
-    /// An inference-only snapshot in f32 that runs on slices, a step or a chunk at a time.
+    /// An inference-only snapshot in f32 that runs on slices, a step or a chunk at a time: with packed weights where the cell has a kernel, and by
+    /// its own definition where it has none.
     ///
     /// # Errors
-    /// If the layer cannot be run so: it has no kernel, or a direction in reverse.
+    /// If the layer cannot be run so: a part of it runs from the end, or it is a wrapper that does not say how.
     fn freeze(&self) -> Result<Arc<dyn Frozen>> {
         bail!("freeze: this layer cannot be run a step at a time on slices")
     }

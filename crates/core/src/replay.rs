@@ -3,7 +3,7 @@
 use crate::sequence::select;
 use crate::{
     Call, Cell, Engine, Flow, Forward, Gate, Gradients, Observation, Place, Probe, Reserve, Route, State,
-    StateClip, Upstream, Value, Wants,
+    StateClip, StepNoise, Upstream, Value, Wants,
 };
 use candle::{bail, DType, Result, Tensor, Var};
 
@@ -28,6 +28,29 @@ struct Tape {
     after: Vec<Tensor>,
 }
 
+/// Step `t` of a cell, with its noise.
+pub(crate) fn noisy_step<C: Cell>(
+    cell: &C,
+    noise: &StepNoise,
+    t: usize,
+    x: &Tensor,
+    before: &[Tensor],
+) -> Result<Vec<Tensor>> {
+    let state = C::State::from_fields(before.to_vec())?;
+    let mut after = match &noise.seen {
+        None => cell.step(x, &state)?,
+        Some(mask) => cell.step_seeing(x, &(&before[0] * mask)?, &state)?,
+    }
+    .fields();
+    for (index, (after, before)) in after.iter_mut().zip(before).enumerate() {
+        let Some(zoneout) = noise.zoneout(index) else { continue };
+        let (batch, size) = before.dims2()?;
+        let keep = zoneout.at(t, batch, size, before)?;
+        *after = ((before * &keep)? + (&*after * keep.affine(-1.0, 1.0)?)?)?;
+    }
+    Ok(after)
+}
+
 impl<C: Cell> Replay<C> {
     /// Step `t`, with its noise, of the examples that have not ended; the others keep their state.
     fn step(
@@ -39,18 +62,7 @@ impl<C: Cell> Replay<C> {
         x: &Tensor,
         before: &[Tensor],
     ) -> Result<Vec<Tensor>> {
-        let state = C::State::from_fields(before.to_vec())?;
-        let mut after = match &call.noise.seen {
-            None => cell.step(x, &state)?,
-            Some(mask) => cell.step_seeing(x, &(&before[0] * mask)?, &state)?,
-        }
-        .fields();
-        for (index, (after, before)) in after.iter_mut().zip(before).enumerate() {
-            let Some(zoneout) = call.noise.zoneout(index) else { continue };
-            let (batch, size) = before.dims2()?;
-            let keep = zoneout.at(t, batch, size, before)?;
-            *after = ((before * &keep)? + (&*after * keep.affine(-1.0, 1.0)?)?)?;
-        }
+        let after = noisy_step(cell, &call.noise, t, x, before)?;
         let Some(running) = steps.running(t)? else { return Ok(after) };
         after.iter().zip(before).map(|(after, before)| select(&running, after, before)).collect()
     }

@@ -1,5 +1,6 @@
 //! A cell run over time.
 
+use crate::frozen::FrozenCell;
 use crate::operation::Run;
 use crate::replay::{check_dtype, square_root, Replay};
 use crate::{
@@ -278,7 +279,6 @@ impl<C: Cell> Layer for Rnn<C> {
         if self.reverse {
             bail!("freeze: a layer that runs from the end cannot be run a step at a time")
         }
-        let Some(kernel) = self.cell.kernel() else { bail!("freeze: this cell has no kernel") };
         let single =
             |tensor: &Tensor| tensor.detach().to_device(&Device::Cpu)?.to_dtype(DType::F32)?.contiguous();
         let params: Vec<_> =
@@ -289,9 +289,10 @@ impl<C: Cell> Layer for Rnn<C> {
         };
         let noise =
             self.noise.over_time(C::State::FIELDS, &Pass::default(), 1, self.output_size(), &start[0])?;
-        match kernel.freeze(&params, &start, &noise)? {
+        let packed = self.cell.kernel().map(|kernel| kernel.freeze(&params, &start, &noise)).transpose()?;
+        match packed.flatten() {
             Some(frozen) => Ok(frozen),
-            None => bail!("freeze: {} cannot be run a step at a time", kernel.name()),
+            None => Ok(Arc::new(FrozenCell { cell: self.cell.with_params(params)?, start, noise })),
         }
     }
 

@@ -109,7 +109,12 @@ impl Checked {
             }
             folder.write_lines("tuning.jsonl", &tuned)?;
         }
-        let records = self.comparison.check()?.run(folder, cancel)?;
+        let tuning = self.tuning.is_some() && tuned.is_empty();
+        let records = match tuning {
+            // It was interrupted: what would run with the best rates is not known yet.
+            true => Records::default(),
+            false => self.comparison.check()?.run(folder, cancel)?,
+        };
         let names: Vec<&str> = self.comparison.variants.iter().map(|variant| variant.name.as_str()).collect();
         let effects = effect::all(&names, &records);
         folder.write_lines("ablation.jsonl", &effects)?;

@@ -1,29 +1,23 @@
 //! A comparison: variants × seeds on one task.
 
-mod board;
-#[cfg(feature = "live")]
-pub(crate) mod live;
+mod header;
 mod merge;
 mod progress;
 mod workers;
 
-use crate::device;
-use crate::folder::{utc, Folder};
+use crate::folder::Folder;
 use crate::record::Records;
-use crate::run::Job;
-use crate::settings::{Extent, Settings};
-use crate::size::Sizing;
-use crate::task::{Criterion, Task};
-use crate::treatment::{Change, ClipKind, Readout};
+use crate::run::{Interval, Job};
+use crate::settings::Settings;
+use crate::task::Task;
 use crate::usage::{line, mistake, Usage};
 use crate::variant::Variant;
 use anyhow::Result;
+use header::Header;
 use progress::Progress;
-use recurrent_core::{StateClip, Window};
-use serde::Serialize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 /// More are taken for a slip of the pen: every run that has not begun takes its place in memory, every job a thread.
 const MOST_SEEDS: u64 = 1_000_000;
@@ -44,6 +38,8 @@ pub struct Comparison {
     pub seed_offset: u64,
     /// The number of runs side by side, each on one thread.
     pub jobs: usize,
+    /// How often runs under way are saved, so that the comparison can go on if it is killed.
+    pub interval: Interval,
     /// Show no progress.
     pub quiet: bool,
     /// The command that asked for it, to be written beside the results; empty if there was none.
@@ -57,66 +53,6 @@ pub struct Checked<'a> {
     sizes: Vec<(usize, usize)>,
 }
 
-/// `comparison.json`.
-#[derive(Serialize)]
-struct Header<'a> {
-    command: &'a [String],
-    version: &'static str,
-    started: String,
-    seconds: Option<f64>,
-    interrupted: bool,
-    machine: Machine,
-    task: TaskHeader,
-    variants: Vec<VariantHeader<'a>>,
-    seeds: Vec<u64>,
-    jobs: usize,
-    steps: u64,
-    epochs: Option<u64>,
-    params: Option<usize>,
-    batch: usize,
-    lr: f64,
-    clip: Option<f64>,
-    clip_kind: ClipKind,
-    window: Option<Window>,
-    state_clip: Option<StateClip>,
-    readout: Readout,
-    omega: f64,
-    orthogonality: f64,
-    optimizer: &'static str,
-    eval_every: Option<u64>,
-    dtype: &'static str,
-    device: String,
-}
-
-#[derive(Serialize)]
-struct Machine {
-    cores: usize,
-    os: &'static str,
-    arch: &'static str,
-    /// Threads of candle's element-wise operations on tensors of 65,536 elements or more, as the environment says.
-    candle_num_threads: Option<String>,
-}
-
-#[derive(Serialize)]
-struct TaskHeader {
-    name: &'static str,
-    length: usize,
-    longest_lag: usize,
-    baseline: f64,
-    solved_if: Option<String>,
-    held_out: usize,
-    examples: Option<usize>,
-}
-
-#[derive(Serialize)]
-struct VariantHeader<'a> {
-    name: &'a str,
-    summary: &'a str,
-    hidden: usize,
-    params: usize,
-    changes: &'a [Change],
-}
-
 /// The number of cores, for [`Comparison::jobs`] on a CPU.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
@@ -127,8 +63,8 @@ impl Comparison {
     /// settings.
     pub fn new(task: Arc<dyn Task>, variants: Vec<Variant>) -> Self {
         let settings = Settings::new(task.as_ref());
-        let (seeds, seed_offset, jobs, quiet) = (3, 0, cores(), false);
-        Self { task, variants, settings, seeds, seed_offset, jobs, quiet, command: Vec::new() }
+        let (seeds, seed_offset, jobs, interval, quiet) = (3, 0, cores(), Interval::default(), false);
+        Self { task, variants, settings, seeds, seed_offset, jobs, interval, quiet, command: Vec::new() }
     }
 
     /// Looks at everything before anything is written or trained, and finds the size of every variant.
@@ -137,6 +73,9 @@ impl Comparison {
     /// A [`Usage`] error in one line.
     pub fn check(&self) -> Result<Checked<'_>> {
         self.settings.validate(self.task.as_ref())?;
+        if self.interval == Interval::Steps(0) {
+            mistake!("checkpoint-every: expected at least 1 step, got 0");
+        }
         for (name, count, most) in [("seeds", self.seeds, MOST_SEEDS), ("jobs", self.jobs as u64, MOST_JOBS)]
         {
             if !(1..=most).contains(&count) {
@@ -190,88 +129,44 @@ impl Checked<'_> {
     /// A run that fails is recorded as failed, and the others go on. Once `cancel` is set, the runs under way end after
     /// their present step and are kept, no other begins, and the merged files are written.
     ///
+    /// In a folder that this comparison has written to before, it goes on: runs that have ended stay as they are, those that were killed or
+    /// stopped go on from their last checkpoint, and everything ends with the bits of a comparison that was never interrupted, but for times.
+    ///
     /// # Errors
-    /// If something cannot be written. What runs find is no error.
+    /// A [`Usage`] error that names what is different, if the folder holds another comparison, or one of another version; another, if
+    /// something cannot be written. What runs find is no error.
     pub fn run(&self, folder: &Folder, cancel: &AtomicBool) -> Result<Records> {
-        let (start, started) = (Instant::now(), utc(SystemTime::now()));
-        let header = |seconds, interrupted| {
-            let header = self.header(started.clone(), seconds, interrupted);
-            folder.write("comparison.json", &[serde_json::to_vec_pretty(&header)?, vec![b'\n']].concat())
-        };
-        header(None, false)?;
-        let runs = self.sizes.len() as u64 * self.comparison.seeds;
-        let steps = self.comparison.settings.steps(self.comparison.task.as_ref());
-        let progress = Progress::new(self.comparison.quiet, self.comparison.task.as_ref(), runs, steps);
-        let done = progress.during(cancel, || workers::run(self, folder, cancel, &progress));
-        let done = done?;
+        let start = Instant::now();
+        let mut header = Header::new(self, folder)?;
+        let progress = Progress::new(
+            self.comparison.quiet,
+            self.sizes.len() as u64 * self.comparison.seeds,
+            self.comparison.settings.steps(self.comparison.task.as_ref()),
+        );
+        let mut done = workers::ended(self, folder)?;
+        progress.found(done.len() as u64);
+        if done.len() < self.places().count() {
+            header.begin(folder)?;
+            let ran = workers::run(self, folder, cancel, &progress, &mut done);
+            progress.finish();
+            header.notes.extend(ran?);
+            header.end(folder, start.elapsed().as_secs_f64(), cancel.load(Ordering::Relaxed))?;
+        }
         let order = self.comparison.variants.iter().enumerate();
         let order = order.flat_map(|(index, _)| self.comparison.seeds().map(move |seed| (index, seed)));
         let finished: Vec<_> = order.filter_map(|place| done.get(&place)).collect();
-        let records = merge::merge(folder, &finished)?;
-        header(Some(start.elapsed().as_secs_f64()), cancel.load(Ordering::Relaxed))?;
-        Ok(records)
+        merge::merge(folder, &finished)
     }
 
-    fn header(&self, started: String, seconds: Option<f64>, interrupted: bool) -> Header<'_> {
+    /// Every run, in the order in which they begin: the index of its variant, and its seed.
+    fn places(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
+        let variants = self.comparison.variants.len();
+        self.comparison.seeds().flat_map(move |seed| (0..variants).map(move |index| (index, seed)))
+    }
+
+    /// One of them.
+    fn job(&self, (index, seed): (usize, u64)) -> Job<'_> {
         let Comparison { task, variants, settings, .. } = self.comparison;
-        let treatment = settings.treatment;
-        let variants = variants.iter().zip(&self.sizes).map(|(variant, &(hidden, params))| {
-            let Variant { name, summary, changes, .. } = variant;
-            VariantHeader { name, summary, hidden, params, changes }
-        });
-        Header {
-            command: &self.comparison.command,
-            version: env!("CARGO_PKG_VERSION"),
-            started,
-            seconds,
-            interrupted,
-            machine: Machine {
-                cores: cores(),
-                os: std::env::consts::OS,
-                arch: std::env::consts::ARCH,
-                candle_num_threads: std::env::var("CANDLE_NUM_THREADS").ok(),
-            },
-            task: TaskHeader {
-                name: task.name(),
-                length: task.length(),
-                longest_lag: task.longest_lag(),
-                baseline: task.baseline(),
-                solved_if: task.criterion().map(words),
-                held_out: settings.held_out(task.as_ref()),
-                examples: task.examples(),
-            },
-            variants: variants.collect(),
-            seeds: self.comparison.seeds().collect(),
-            jobs: self.comparison.jobs,
-            steps: settings.steps(task.as_ref()),
-            epochs: match settings.extent {
-                Extent::Epochs(epochs) => Some(epochs),
-                Extent::Steps(_) => None,
-            },
-            params: match settings.sizing {
-                Sizing::Params(params) => Some(params),
-                Sizing::Hidden(_) => None,
-            },
-            batch: settings.batch,
-            lr: treatment.lr,
-            clip: treatment.clip.bound(),
-            clip_kind: treatment.clip.kind(),
-            window: treatment.flow.window,
-            state_clip: treatment.flow.clip,
-            readout: treatment.readout,
-            omega: treatment.omega,
-            orthogonality: treatment.orthogonality,
-            optimizer: "AdamW, betas 0.9 and 0.999, eps 1e-8, weight decay 0",
-            eval_every: task.examples().is_none().then_some(settings.eval_every),
-            dtype: settings.dtype.as_str(),
-            device: device::name(&settings.device),
-        }
-    }
-}
-
-fn words(criterion: Criterion) -> String {
-    match criterion {
-        Criterion::LossBelow(bound) => format!("loss < {bound} in three evaluations in a row"),
-        Criterion::AccuracyAtLeast(bound) => format!("accuracy >= {bound} in three evaluations in a row"),
+        Job { variant: &variants[index], task: task.as_ref(), settings, hidden: self.sizes[index].0, seed }
     }
 }

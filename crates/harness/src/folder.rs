@@ -4,41 +4,81 @@ use crate::usage::mistake;
 use anyhow::{bail, Context, Result};
 use recurrent_core::write_whole;
 use serde::Serialize;
-use std::fs::{self, File};
+use std::ffi::OsString;
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A folder that was empty when it was taken, and can be written.
+/// The file whose lock shows that a folder is taken. The lock dies with the program, whatever ends it; the file stays, empty.
+const LOCK: &str = ".lock";
+
+/// A folder that can be written and that no other program writes to: it was empty when it was taken, or holds what is to go on.
 ///
 /// Files appear whole or not at all: they are written beside under another name, synced and renamed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Folder(PathBuf);
+#[derive(Clone, Debug)]
+pub struct Folder {
+    path: PathBuf,
+    /// That of the folder, or of one that it lies in.
+    _lock: Arc<File>,
+}
 
 impl Folder {
     /// Takes `path`, which is made if it does not exist. Nothing that is there is ever overwritten.
     ///
     /// # Errors
-    /// If it is not a folder, or not empty, or cannot be written; then nothing has been made.
+    /// If it is not a folder, or not empty, or cannot be written, or is taken by another program; then nothing has been made.
     pub fn create(path: &Path) -> Result<Self> {
         let shown = path.display();
         if path.as_os_str().is_empty() {
             mistake!("out: expected a folder, found an empty path"); // which would be the present folder
         }
         match fs::read_dir(path) {
-            Ok(mut entries) => {
-                if entries.next().is_some() {
+            Ok(entries) => {
+                let names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
+                let locked = names.iter().any(|name| name == LOCK);
+                // A program that was killed before it had written anything is no reason to refuse.
+                let left =
+                    |name: &OsString| name == LOCK || locked && name.to_string_lossy().ends_with(".part");
+                if !names.iter().all(left) {
+                    if locked {
+                        Self::take(path, "out")?; // if that program is still there, it is what matters
+                    }
                     mistake!("out {shown}: the folder is not empty, and nothing is overwritten");
                 }
             }
             Err(_) if path.is_file() => mistake!("out {shown}: expected a folder, found a file"),
             Err(_) => make(path).with_context(|| format!("out {shown}: cannot be made"))?,
         }
-        let trial = path.join(".writable");
-        File::create(&trial)
-            .and_then(|_| fs::remove_file(&trial))
-            .with_context(|| format!("out {shown}: cannot be written"))?;
-        Ok(Self(path.to_path_buf()))
+        Self::take(path, "out")
+    }
+
+    /// Takes a folder again, to go on with what is in it.
+    ///
+    /// # Errors
+    /// If there is none, or it cannot be written, or is taken by another program.
+    pub fn reopen(path: &Path) -> Result<Self> {
+        if !path.is_dir() {
+            mistake!("resume {}: expected a folder, found none", path.display());
+        }
+        Self::take(path, "resume")
+    }
+
+    /// Takes the lock of a folder that is there.
+    fn take(path: &Path, what: &str) -> Result<Self> {
+        let shown = path.display();
+        let file = File::options().create(true).truncate(false).write(true).open(path.join(LOCK));
+        let file = file.with_context(|| format!("{what} {shown}: cannot be written"))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_path_buf(), _lock: Arc::new(file) }),
+            Err(TryLockError::WouldBlock) => {
+                mistake!("{what} {shown}: another program is writing to this folder")
+            }
+            Err(TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("{what} {shown}: cannot be locked"))
+            }
+        }
     }
 
     /// Takes `runs/<task>-<time>`, where the time is that of the start in UTC: `runs/adding-20250131-142233`. A number
@@ -60,7 +100,7 @@ impl Folder {
 
     /// The path.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     /// A folder inside, which is made if it does not exist.
@@ -68,9 +108,9 @@ impl Folder {
     /// # Errors
     /// If it cannot be made.
     pub fn inside(&self, name: &str) -> Result<Self> {
-        let path = self.0.join(name);
+        let path = self.path.join(name);
         fs::create_dir_all(&path).with_context(|| format!("{}: cannot be made", path.display()))?;
-        Ok(Self(path))
+        Ok(Self { path, ..self.clone() })
     }
 
     /// Writes a file: beside, synced, renamed.
@@ -78,7 +118,7 @@ impl Folder {
     /// # Errors
     /// If it cannot be written.
     pub fn write(&self, name: &str, content: &[u8]) -> Result<()> {
-        let path = self.0.join(name);
+        let path = self.path.join(name);
         write_whole(&path, content).with_context(|| format!("{}: cannot be written", path.display()))
     }
 
@@ -100,7 +140,7 @@ impl Folder {
     /// # Errors
     /// If it cannot be read.
     pub fn read(&self, name: &str) -> Result<Vec<u8>> {
-        let path = self.0.join(name);
+        let path = self.path.join(name);
         fs::read(&path).with_context(|| format!("{}: cannot be read", path.display()))
     }
 }
@@ -157,11 +197,22 @@ mod tests {
         let temp = tempfile::tempdir()?;
         let path = temp.path().join("a/b");
         let folder = Folder::create(&path)?;
-        assert_eq!(fs::read_dir(&path)?.count(), 0, "the trial leaves nothing");
-        Folder::create(&path)?; // still empty
+        let error = Folder::create(&path).expect_err("taken");
+        assert!(error.to_string().ends_with("a/b: another program is writing to this folder"), "{error}");
+        assert_eq!(exit_code(&error), 2);
+        let inside = folder.inside("c")?;
+        drop(folder);
+        Folder::reopen(&path).expect_err("a folder inside is still in use");
+        fs::remove_dir(inside.path())?;
+        drop(inside);
+        let folder = Folder::create(&path)?; // nothing but the lock is there
         folder.write("x.json", b"first")?;
         folder.write("x.json", b"second")?;
-        assert_eq!((folder.read("x.json")?, fs::read_dir(&path)?.count()), (b"second".to_vec(), 1));
+        assert_eq!((folder.read("x.json")?, fs::read_dir(&path)?.count()), (b"second".to_vec(), 2));
+        let error = Folder::create(&path).expect_err("taken");
+        assert!(error.to_string().ends_with("a/b: another program is writing to this folder"), "{error}");
+        drop(folder);
+        assert_eq!(Folder::reopen(&path)?.read("x.json")?, b"second");
         let error = Folder::create(&path).expect_err("not empty");
         assert!(
             error.to_string().ends_with("a/b: the folder is not empty, and nothing is overwritten"),

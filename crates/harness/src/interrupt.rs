@@ -20,12 +20,7 @@ pub fn flag() -> Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     let set = flag.clone();
     let handled = ctrlc::try_set_handler(move || {
-        let again = set.swap(true, Ordering::SeqCst);
-        #[cfg(feature = "live")]
-        if crate::compare::live::interrupted(again) && !again {
-            return; // the screen says so
-        }
-        if again {
+        if set.swap(true, Ordering::SeqCst) {
             std::process::exit(INTERRUPTED.into());
         }
         let line = "\nstopping after the present step; what is finished is kept. Once more to end at once.";

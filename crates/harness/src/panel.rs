@@ -68,7 +68,7 @@ impl Tier {
 }
 
 /// What was measured, and how long it took.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub(crate) struct Panel {
     pub(crate) lines: Vec<MeasureRecord>,
     /// Seconds by tier.

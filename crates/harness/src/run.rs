@@ -1,5 +1,6 @@
 //! One run: one variant, one task, one seed.
 
+mod keep;
 mod log;
 pub(crate) mod penalty;
 mod probe;
@@ -13,13 +14,15 @@ use crate::task::Task;
 use crate::treatment::Treatment;
 use crate::usage::line;
 use crate::variant::{Size, Variant};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use candle::{DType, Device};
 use candle_nn::VarBuilder;
+use keep::{Keeper, NotKept};
 use log::Log;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
 use training::Training;
+
+pub use keep::Interval;
 
 /// What is to be run.
 #[derive(Clone, Copy)]
@@ -49,27 +52,20 @@ pub struct Run {
     pub profiles: Vec<ProfileRecord>,
     /// `measures.jsonl`.
     pub measures: Vec<MeasureRecord>,
+    /// `weights.safetensors`: the weights at the end, under the names that [`Network`] gives them; empty if the run failed before it
+    /// had any.
+    pub weights: Vec<u8>,
 }
 
-/// What happens in a run, for those who watch it.
-#[derive(Clone, Copy, Debug)]
+/// What happens in a run.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Event<'a> {
-    /// A training step is done.
-    Step {
-        /// Its number, from 1.
-        step: u64,
-        /// The loss of its batch.
-        loss: f64,
-    },
-    /// An evaluation on held-out examples.
-    Evaluated(&'a EvalRecord),
-    /// Gradient profiles were taken, of all layers, directions and parts of the state.
-    Profiled {
-        /// The profiles; never empty.
-        profiles: &'a [ProfileRecord],
-        /// The half-life of h in the top layer, in steps; `None` if it does not decay, or cannot be fitted.
-        half_life: Option<f64>,
-    },
+    /// A checkpoint was found spoilt, and one before it is taken, or none: a line that says which, and what is wrong with it.
+    Spoilt(&'a str),
+    /// It goes on from a checkpoint after so many steps.
+    Resumed(u64),
+    /// A training step is done: its number and its loss.
+    Step(u64, f64),
 }
 
 /// The number of evaluations in a row that must meet a task's criterion.
@@ -87,32 +83,65 @@ impl Job<'_> {
     ///   from an earlier step on), always on the same 32 held-out examples, which are never evaluated on for a generated
     ///   task.
     ///
-    /// `progress` is told what happens, as it happens: see [`Event`]. The same job gives the same
+    /// `progress` is called after every training step with its number and its loss. The same job gives the same
     /// records, bit by bit, but for the seconds.
     ///
     /// ```
-    /// # use recurrent_harness::{run::{Event, Job}, settings::{Extent, Settings}, tasks, variant::Variant};
+    /// # use recurrent_harness::{run::Job, settings::{Extent, Settings}, tasks, variant::Variant};
     /// # fn trained(variant: &Variant) -> anyhow::Result<()> {
     /// let task = tasks::by_name("adding", Some(50), None)?;
     /// let settings = Settings { extent: Extent::Steps(500), ..Settings::new(task.as_ref()) };
     /// let (hidden, _) = settings.sizing.solve(variant, task.as_ref(), settings.treatment.readout)?;
     /// let job = Job { variant, task: task.as_ref(), settings: &settings, hidden, seed: 0 };
-    /// let run = job.run(&false.into(), &mut |event| {
-    ///     if let Event::Step { loss, .. } = event {
-    ///         assert!(loss > 0.0);
-    ///     }
-    /// });
+    /// let run = job.run(&false.into(), &mut |step, loss| assert!(step > 0 && loss > 0.0));
     /// assert_eq!(run.steps.len() as u64, run.record.steps);
     /// # Ok(())
     /// # }
     /// ```
-    pub fn run(&self, cancel: &AtomicBool, progress: &mut dyn FnMut(Event)) -> Run {
-        let start = Instant::now();
-        let mut log = Log::default();
-        let ended = Training::new(self, &mut log, progress)
-            .and_then(|training| training.finish(&mut log, cancel, progress));
-        let status = ended.unwrap_or_else(|error| failed(&error));
-        log.close(self, status, start.elapsed().as_secs_f64())
+    pub fn run(&self, cancel: &AtomicBool, progress: &mut dyn FnMut(u64, f64)) -> Run {
+        let mut said = |event: Event| match event {
+            Event::Step(step, loss) => progress(step, loss),
+            Event::Spoilt(_) | Event::Resumed(_) => {}
+        };
+        self.train(Keeper::none(), cancel, &mut said).expect("it is not kept, so that nothing can fail to be")
+    }
+
+    /// As [`Job::run`], in a folder of the run's own: it is saved there under way, goes on from what it finds saved, and ends with the
+    /// bits of a run that was never interrupted, in weights and records, but for the seconds.
+    ///
+    /// A run that was stopped leaves a checkpoint of its last step. One that was killed goes on from its last checkpoint, or from the
+    /// one before if that is spoilt, or begins anew if there is none.
+    ///
+    /// # Errors
+    /// If a checkpoint cannot be written, or is of another run: with another seed, another rate, another version of this crate. The last
+    /// good checkpoint is then as it was.
+    pub fn run_in(
+        &self,
+        folder: &Folder,
+        interval: Interval,
+        cancel: &AtomicBool,
+        said: &mut dyn FnMut(Event),
+    ) -> Result<Run> {
+        self.train(Keeper::new(folder, interval), cancel, said)
+    }
+
+    fn train(&self, mut keeper: Keeper, cancel: &AtomicBool, said: &mut dyn FnMut(Event)) -> Result<Run> {
+        let (mut log, mut weights) = (Log::default(), Vec::new());
+        let mut train = || -> Result<Status> {
+            let mut training = Training::new(self)?;
+            match keeper.found(self, said)? {
+                None => training.begin(&mut log)?,
+                Some(found) => log = training.restore(found)?,
+            }
+            let status = training.finish(&mut log, &mut keeper, cancel, said)?;
+            weights = training.weights()?;
+            Ok(status)
+        };
+        let status = match train() {
+            Err(error) if error.is::<NotKept>() => return Err(error),
+            ended => ended.unwrap_or_else(|error| failed(&error)),
+        };
+        Ok(log.close(self, status, weights))
     }
 
     /// What is done to the gradient: that of the settings, with the changes of the variant.
@@ -128,6 +157,11 @@ impl Job<'_> {
         penalty::check(&treatment, network.rnn(), DType::F32, &device)
     }
 
+    /// The name of the folder of the run.
+    pub(crate) fn folder(&self) -> String {
+        self.variant.folder(self.seed)
+    }
+
     /// What the variant is built for.
     pub fn size(&self) -> Size {
         Size {
@@ -140,7 +174,7 @@ impl Job<'_> {
 
     /// The record of a run that ended before it began.
     pub(crate) fn stillborn(&self, message: String) -> Run {
-        Log::default().close(self, Status::Failed(message), 0.0)
+        Log::default().close(self, Status::Failed(message), Vec::new())
     }
 }
 
@@ -149,15 +183,41 @@ fn failed(error: &anyhow::Error) -> Status {
 }
 
 impl Run {
-    /// Writes the records into a folder of the run's own; `run.json` last, so that it stands for a whole run.
+    /// Writes weights and records into a folder of the run's own, `run.json` last, so that it stands for a whole run; and removes the
+    /// checkpoints there, unless the run was stopped and can go on.
     ///
     /// # Errors
     /// If they cannot be written.
     pub fn write(&self, folder: &Folder) -> Result<()> {
+        if !self.weights.is_empty() {
+            folder.write("weights.safetensors", &self.weights)?;
+        }
         folder.write_lines("steps.jsonl", &self.steps)?;
         folder.write_lines("evals.jsonl", &self.evals)?;
         folder.write_lines("profiles.jsonl", &self.profiles)?;
         folder.write_lines("measures.jsonl", &self.measures)?;
-        folder.write_lines("run.json", std::slice::from_ref(&self.record))
+        folder.write_lines("run.json", std::slice::from_ref(&self.record))?;
+        if self.record.status != Status::Stopped {
+            keep::clear(folder)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a run in this folder has ended by itself, and need not run again.
+    ///
+    /// # Errors
+    /// If its `run.json` is there and cannot be read.
+    pub fn has_ended(folder: &Folder) -> Result<bool> {
+        if !folder.path().join("run.json").exists() {
+            return Ok(false);
+        }
+        let record: RunRecord = serde_json::from_slice(&folder.read("run.json")?)
+            .with_context(|| format!("{}: cannot be read back", folder.path().join("run.json").display()))?;
+        if record.status == Status::Stopped {
+            return Ok(false);
+        }
+        // It may have been killed before it could remove them.
+        keep::clear(folder)?;
+        Ok(true)
     }
 }

@@ -15,6 +15,8 @@
 mod adding;
 mod classes;
 mod copy;
+#[cfg(feature = "hub")]
+mod hub;
 mod idx;
 mod mnist;
 mod temporal_order;
@@ -51,7 +53,8 @@ const LENGTH: usize = 100;
 const LONGEST: usize = 10_000_000;
 
 /// The task called `name`. `length` is the T or L of a generated task, 100 if not given; MNIST's is fixed. `data` is
-/// the folder with the IDX files of MNIST, and of no use to a generated task.
+/// the folder with the IDX files of MNIST, and of no use to a generated task; with the feature `hub`, MNIST comes from
+/// the Hugging Face Hub if there is none.
 ///
 /// # Errors
 /// A [`Usage`](crate::usage::Usage) error if there is no such task, with the nearest that there is; if the length does
@@ -67,10 +70,10 @@ pub fn by_name(name: &str, length: Option<usize>, data: Option<&Path>) -> Result
         if length.is_some() {
             mistake!("task {name}: its length is fixed at {}; leave --length out", order.steps());
         }
-        let Some(data) = data else {
-            mistake!("task {name}: it needs --data DIR, a folder with {}", idx::FILES.join(", "));
-        };
-        Ok(Arc::new(Mnist::open(data, order)?))
+        match data {
+            Some(data) => Ok(Arc::new(Mnist::open(data, order)?)),
+            None => without_data(name, order),
+        }
     };
     Ok(match name {
         adding::NAME => Arc::new(Adding::new(generated()?)?),
@@ -85,6 +88,19 @@ pub fn by_name(name: &str, length: Option<usize>, data: Option<&Path>) -> Result
             ),
         },
     })
+}
+
+/// MNIST from the hub.
+#[cfg(feature = "hub")]
+fn without_data(_: &str, order: Order) -> Result<Arc<dyn Task>> {
+    Ok(Arc::new(Mnist::from_hub(&recurrent_weights::hub::Hub::default(), order)?))
+}
+
+/// That MNIST is missing.
+#[cfg(not(feature = "hub"))]
+fn without_data(name: &str, _: Order) -> Result<Arc<dyn Task>> {
+    let files = idx::FILES.join(", ");
+    mistake!("task {name}: it needs --data DIR, a folder with {files}; or --features hub, with which it is fetched");
 }
 
 /// The T or L of a generated task, if it is in range.

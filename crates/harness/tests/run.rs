@@ -37,15 +37,18 @@ fn settings(task: &dyn Task, steps: u64) -> Settings {
 
 fn run(variant: &Variant, task: &dyn Task, settings: &Settings) -> Run {
     let job = Job { variant, task, settings, hidden: 4, seed: 3 };
-    job.run(&false.into(), &mut |_| ())
+    job.run(&false.into(), &mut |_, _| ())
 }
 
 #[test]
 fn everything_is_recorded() {
     let task = adding(5);
-    let Run { record, steps, evals, profiles, measures } =
+    let Run { record, steps, evals, profiles, measures, weights } =
         run(&tanh("t"), task.as_ref(), &settings(task.as_ref(), 12));
     assert!(measures.is_empty() && record.measure_seconds.is_empty(), "they were not asked for");
+    let weights = candle::safetensors::load_buffer(&weights, &candle::Device::Cpu).expect("a whole file");
+    let count: usize = weights.values().map(Tensor::elem_count).sum();
+    assert_eq!((count, weights["rnn.weight_hh"].dims()), (record.params, &[4, 4][..]));
     assert_eq!((&record.status, record.steps, record.max_steps), (&Status::Finished, 12, 12));
     assert_eq!((record.hidden, record.layers, record.params), (4, 1, 4 * 2 + 4 * 4 + 4 + 1));
     assert_eq!((record.task.as_str(), record.length, record.longest_lag), ("adding", 5, 4));
@@ -77,7 +80,7 @@ fn all_measures_of_a_linear_network_are_functions_of_its_weight() {
     let (task, variant) = (adding(40), plain("linear", |x, h| x + h));
     let settings = Settings { dtype: DType::F64, measures: Tier::Dynamics, ..settings(task.as_ref(), 2) };
     let job = Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 1, seed: 1 };
-    let run = job.run(&false.into(), &mut |_| ());
+    let run = job.run(&false.into(), &mut |_, _| ());
     assert_eq!(run.record.status, Status::Finished);
     let u = run.record.spectral_radius["h"];
     let line = |measure: &str| {
@@ -112,7 +115,7 @@ fn all_measures_of_a_linear_network_are_functions_of_its_weight() {
     );
     let tiers: Vec<_> = run.record.measure_seconds.keys().map(String::as_str).collect();
     assert_eq!(tiers, ["dynamics", "gradients"]);
-    let again = job.run(&false.into(), &mut |_| ());
+    let again = job.run(&false.into(), &mut |_, _| ());
     assert_eq!(again.measures, run.measures, "the same bits");
 }
 
@@ -122,7 +125,7 @@ fn the_profile_of_a_linear_network_is_a_power_of_its_weight() -> Result<()> {
     let (task, variant) = (adding(40), plain("linear", |x, h| x + h));
     let settings = Settings { dtype: DType::F64, ..settings(task.as_ref(), 1) };
     let job = Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 1, seed: 1 };
-    let run = job.run(&true.into(), &mut |_| ());
+    let run = job.run(&true.into(), &mut |_, _| ());
     assert_eq!((&run.record.status, run.record.steps), (&Status::Stopped, 0));
 
     let (network, params) = Network::trainable(

@@ -35,7 +35,7 @@ fn settings(treatment: Treatment) -> Settings {
 fn run(variant: &Variant, treatment: Treatment) -> Run {
     let (task, settings) = (adding(), settings(treatment));
     let job = Job { variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
-    let mut run = job.run(&false.into(), &mut |_| ());
+    let mut run = job.run(&false.into(), &mut |_, _| ());
     run.record.seconds = 0.0;
     run
 }
@@ -154,7 +154,7 @@ fn the_penalty_makes_the_recurrent_matrix_orthogonal() -> Result<()> {
         let (task, variant) = (adding(), Variant { changes: change(weight).to_vec(), ..tanh("t") });
         let settings = Settings { extent: Extent::Steps(60), ..settings(Treatment::default()) };
         let job = Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
-        let run = job.run(&false.into(), &mut |_| ());
+        let run = job.run(&false.into(), &mut |_, _| ());
         assert_eq!(run.record.status, Status::Finished);
         Ok(run.profiles.last().expect("the last").median[11] / run.profiles[0].median[11])
     };

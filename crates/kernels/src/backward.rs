@@ -1,6 +1,6 @@
 //! The way back, for one chunk of rows.
 
-use crate::forward::{block_steps, Chunk, History, Stepper};
+use crate::forward::{Chunk, History, Stepper};
 use crate::gemm::{add_product, set_product, Left, Out};
 use crate::gradients::{Block, WeightGradients};
 use crate::simd::{widest, Pass};
@@ -9,6 +9,9 @@ use crate::workspace::Buffer;
 use crate::{Float, RowBack, Rule};
 use recurrent_core::{Probe, Zoneout};
 use std::ops::Range;
+
+/// About how many rows (examples times steps) one product for the gradients of the weights has: the sums are read and written once a product.
+const BLOCK_ROWS: usize = 256;
 
 /// What goes back through a chunk, and what is wanted of it.
 pub(crate) struct Back<'a, F: Float> {
@@ -50,7 +53,7 @@ impl<F: Float, R: Rule> Chunk<'_, F, R> {
     ) {
         let Sizes { input, hidden, output, span, kept: width, .. } = self.stepper.weights.sizes;
         let count = self.rows.len();
-        let block = block_steps(count).min(steps.len());
+        let block = BLOCK_ROWS.div_ceil(count).min(steps.len());
         let mut work = self.stepper.back_work(count, block);
         let mut xs = Buffer::any(block * count * input);
         let mut masked = Buffer::any(if self.stepper.mask.is_empty() { 0 } else { block * count * output });
@@ -107,7 +110,7 @@ impl<F: Float, R: Rule> Chunk<'_, F, R> {
             if !back.dxs.is_empty() {
                 let out = &mut xs[..rows * input];
                 let d = Left::Rows { values: &work.d, rows, stride: span };
-                set_product(Out { values: &mut *out, stride: input }, d, &back.matrices.ih);
+                set_product(Out::rows(out, input), d, &back.matrices.ih);
                 self.scatter(out, first..last, back.dxs);
             }
         }
@@ -168,7 +171,7 @@ impl<F: Float, R: Rule> Chunk<'_, F, R> {
                 } else {
                     Left::Rows { values: &*rows.own_dh, rows: count, stride: output }
                 };
-                set_product(Out { values: &mut *rows.second, stride: hidden }, left, second);
+                set_product(Out::rows(rows.second, hidden), left, second);
                 widest(Stages { stages: [false, false, true], rows: &mut rows, dh, dc });
             }
         }
@@ -177,7 +180,7 @@ impl<F: Float, R: Rule> Chunk<'_, F, R> {
             Left::Rows { values: &recurrent[R::RECURRENT_AT * hidden..], rows: count, stride: span };
         let apart = !work.d_seen.is_empty();
         let out = if apart { &mut work.d_seen } else { &mut work.dh_before };
-        add_product(Out { values: out, stride: output }, recurrent, &back.matrices.hh);
+        add_product(Out::rows(out, output), recurrent, &back.matrices.hh);
         if apart {
             let pairs = work.dh_before.iter_mut().zip(&*work.d_seen);
             if self.stepper.mask.is_empty() {

@@ -1,6 +1,6 @@
 //! The way there, for one chunk of rows.
 
-use crate::gemm::{add_product, set_product, Left, Out};
+use crate::gemm::{add_product, set_product, set_product_and_row, Left, Out};
 use crate::simd::{widest, Pass};
 use crate::weights::{Sizes, Weights};
 use crate::workspace::Buffer;
@@ -8,13 +8,8 @@ use crate::{Float, RowForth, Rule};
 use recurrent_core::{Flow, Route, Zoneout};
 use std::ops::Range;
 
-/// About how many rows (examples times steps) one product over a block has.
-const BLOCK_ROWS: usize = 256;
-
-/// How many steps are projected at once for a chunk of `rows` examples.
-pub(crate) fn block_steps(rows: usize) -> usize {
-    BLOCK_ROWS.div_ceil(rows)
-}
+/// About how many rows (examples times steps) are projected at once: so few that the steps find them in the second cache.
+const BLOCK_ROWS: usize = 64;
 
 /// What makes a step: the rule, its weights, and what is around it.
 pub(crate) struct Stepper<'a, F: Float, R> {
@@ -112,11 +107,14 @@ impl<F: Float, R: Rule> Stepper<'_, F, R> {
 
     /// The input part of the pre-activations of `rows` rows of `xs`, with the biases, into rows of `kept`.
     pub(crate) fn project(&self, xs: &[F], rows: usize, kept: &mut [F]) {
-        let Sizes { input, kept: width, span, .. } = self.weights.sizes;
+        let Sizes { input, kept: width, span, gates, .. } = self.weights.sizes;
         let kept = &mut kept[..rows * width];
-        kept.chunks_exact_mut(width).for_each(|row| row[..span].copy_from_slice(&self.weights.start));
+        let (start, behind) = self.weights.start.split_at(gates);
+        if !behind.is_empty() {
+            kept.chunks_exact_mut(width).for_each(|row| row[gates..span].copy_from_slice(behind));
+        }
         let xs = Left::Rows { values: xs, rows, stride: input };
-        add_product(Out { values: kept, stride: width }, xs, &self.weights.forth.ih);
+        set_product_and_row(Out::rows(kept, width), xs, &self.weights.forth.ih, start);
     }
 
     /// Step `t` of `rows` rows, projected before, from and to slot `at` of the history. `place` says where a row's output goes in `ys`; nowhere if its
@@ -138,7 +136,7 @@ impl<F: Float, R: Rule> Stepper<'_, F, R> {
         let seen =
             if self.mask.is_empty() { slot.h_before } else { self.masked(slot.h_before, &mut work.seen) };
         let gate = R::RECURRENT_AT * hidden;
-        let out = Out { values: &mut slot.kept[gate..], stride: width };
+        let out = Out::rows(&mut slot.kept[gate..], width);
         add_product(out, Left::Rows { values: seen, rows: count, stride: output }, &self.weights.forth.hh);
         let scratch = (&mut work.row[..], &mut work.zone[..]);
         let stages =
@@ -154,11 +152,11 @@ impl<F: Float, R: Rule> Stepper<'_, F, R> {
                 });
                 let inner = Left::Rows { values: &*slot.inner, rows: count, stride: hidden };
                 if R::TWO_STAGES {
-                    let last = Out { values: &mut slot.kept[gates - hidden..], stride: width };
+                    let last = Out::rows(&mut slot.kept[gates - hidden..], width);
                     add_product(last, inner, second);
                 } else {
                     let own = if slot.own_h.is_empty() { &mut *slot.h } else { &mut *slot.own_h };
-                    set_product(Out { values: own, stride: output }, inner, second);
+                    set_product(Out::rows(own, output), inner, second);
                 }
                 widest(Settling { rows: stages([false, R::TWO_STAGES, true]), slot: &mut slot, scratch, ys });
             }
@@ -242,7 +240,7 @@ impl<F: Float, R: Rule> Chunk<'_, F, R> {
     ) -> Option<History<F>> {
         let Sizes { input, output, kept: width, .. } = self.stepper.weights.sizes;
         let count = self.rows.len();
-        let block = block_steps(count).min(steps.len());
+        let block = BLOCK_ROWS.div_ceil(count).min(steps.len());
         let slots = if keep { steps.len() } else { block };
         let mut history = self.stepper.history(slots, count, h, c);
         let mut work = self.stepper.work(count);

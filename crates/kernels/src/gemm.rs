@@ -2,15 +2,21 @@
 //!
 //! `gemm`, which candle uses, packs at every call; at the sizes of a step that costs up to half of the time. A [`Packed`] right side
 //! lies in panels as wide as a tile; the left side is read in place where its rows lie behind each other, or in interleaved rows
-//! ([`Interleaved`]) where it is transposed. Every element of a product is one sum in the order of k, whatever the shape of the rest: rows may be
-//! cut into any batches without a change of bits.
+//! ([`Interleaved`]) where it is transposed. A long sum is taken in parts, so that the part of a panel stays in the first cache for all
+//! rows, and goes on where the last part ended: every element of a product is one sum in the order of k, whatever the shape of the rest.
+//! So rows may be cut into any batches without a change of bits.
 
 use crate::workspace::Buffer;
 use crate::Float;
 use pulp::{Arch, Simd, WithSimd};
+use std::ops::Range;
 
-/// Rows of a tile.
+/// Most rows of a tile.
 const TILE: usize = 6;
+
+/// How many bytes of a panel one part of a sum reads, for each vector of a tile's row: of a first cache of 32 KiB a half, and of one of 48 KiB,
+/// as processors with the longest vectors have it, two thirds.
+const PART: usize = 1 << 13;
 
 /// Vectors of a row of a tile: with 32 registers 6 x 4 sums, with 16 registers 6 x 2.
 #[inline(always)]
@@ -20,6 +26,14 @@ fn tile_vectors<S: Simd>() -> usize {
     } else {
         2
     }
+}
+
+/// `rows` in tiles as even as possible: a tile of one or two rows would take as long as one of four.
+#[inline(always)]
+fn tiles(rows: usize) -> impl Iterator<Item = Range<usize>> {
+    let count = rows.div_ceil(TILE);
+    let border = move |tile: usize| tile * rows / count;
+    (0..count).map(move |tile| border(tile)..border(tile + 1))
 }
 
 /// A matrix in a slice: where each row and each column begins.
@@ -48,7 +62,8 @@ impl Shape {
     }
 }
 
-/// A right side: panels of as many columns as a tile is wide, each with its rows behind each other; zeros fill the last.
+/// A matrix as a right side, or to add products to: panels of as many columns as a tile is wide, each with its rows behind each other;
+/// zeros fill the last.
 pub(crate) struct Packed<F: Float> {
     panels: Buffer<F>,
     rows: usize,
@@ -57,13 +72,25 @@ pub(crate) struct Packed<F: Float> {
 }
 
 impl<F: Float> Packed<F> {
-    /// The matrix in `values`.
-    pub(crate) fn of(values: &[F], shape: Shape) -> Self {
-        let Shape { rows, columns, row_stride, column_stride } = shape;
+    /// Anything, with zeros in the last panel if it is not full.
+    fn any(rows: usize, columns: usize) -> Self {
         let width = Arch::new().dispatch(Width::<F>(std::marker::PhantomData));
         let mut panels = Buffer::any(columns.div_ceil(width) * width * rows);
         panels[columns / width * width * rows..].fill(F::ZERO);
-        for (panel, out) in panels.chunks_exact_mut((rows * width).max(1)).enumerate() {
+        Self { panels, rows, columns, width }
+    }
+
+    /// Zeros in the same shape.
+    pub(crate) fn zeros(&self) -> Self {
+        Self { panels: Buffer::filled(self.panels.len(), F::ZERO), ..*self }
+    }
+
+    /// The matrix in `values`.
+    pub(crate) fn of(values: &[F], shape: Shape) -> Self {
+        let Shape { rows, columns, row_stride, column_stride } = shape;
+        let mut packed = Self::any(rows, columns);
+        let width = packed.width;
+        for (panel, out) in packed.panels.chunks_exact_mut((rows * width).max(1)).enumerate() {
             let (first, last) = (panel * width, columns.min((panel + 1) * width));
             if column_stride == 1 {
                 for (row, out) in out.chunks_exact_mut(width).enumerate() {
@@ -77,7 +104,28 @@ impl<F: Float> Packed<F> {
                 }
             }
         }
-        Self { panels, rows, columns, width }
+        packed
+    }
+
+    /// Adds a matrix of the same shape.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.panels.iter_mut().zip(&*other.panels).for_each(|(mine, other)| *mine += *other);
+    }
+
+    /// The transpose, row by row.
+    pub(crate) fn turned(&self) -> Vec<F> {
+        let Self { rows, columns, width, .. } = *self;
+        let mut out = vec![F::ZERO; rows * columns];
+        for (column, out) in out.chunks_exact_mut(rows.max(1)).enumerate() {
+            let panel = &self.panels[column / width * width * rows..][column % width..];
+            out.iter_mut().zip(panel.iter().step_by(width)).for_each(|(out, value)| *out = *value);
+        }
+        out
+    }
+
+    /// To add products to.
+    pub(crate) fn out(&mut self) -> Out<'_, F> {
+        Out { values: &mut self.panels, stride: self.width, panel: self.rows * self.width }
     }
 }
 
@@ -103,21 +151,25 @@ impl<'a, F: Float> Interleaved<'a, F> {
     pub(crate) fn of(values: &[F], rows: usize, room: &'a mut [F]) -> Self {
         let depth = values.len() / rows.max(1);
         let room = &mut room[..values.len()];
-        for (group, first) in (0..rows).step_by(TILE).enumerate() {
-            let count = TILE.min(rows - first);
-            let out = &mut room[group * TILE * depth..][..count * depth];
-            if count == TILE {
-                let (groups, _) = out.as_chunks_mut::<TILE>();
-                for (out, row) in groups.iter_mut().zip(values.chunks_exact(rows)) {
-                    *out = *row[first..].first_chunk().expect("a tile's rows");
-                }
-                continue;
-            }
-            for (out, row) in out.chunks_exact_mut(count).zip(values.chunks_exact(rows)) {
-                out.iter_mut().zip(&row[first..]).for_each(|(out, value)| *out = *value);
+        for tile in tiles(rows) {
+            let out = &mut room[tile.start * depth..tile.end * depth];
+            match tile.len() {
+                TILE => interleave::<F, TILE>(values, rows, tile.start, out),
+                5 => interleave::<F, 5>(values, rows, tile.start, out),
+                4 => interleave::<F, 4>(values, rows, tile.start, out),
+                3 => interleave::<F, 3>(values, rows, tile.start, out),
+                2 => interleave::<F, 2>(values, rows, tile.start, out),
+                _ => interleave::<F, 1>(values, rows, tile.start, out),
             }
         }
         Self { values: room, rows, depth }
+    }
+}
+
+/// `N` columns from `first` on, behind each other for each row of `values`.
+fn interleave<F: Float, const N: usize>(values: &[F], width: usize, first: usize, out: &mut [F]) {
+    for (out, row) in out.as_chunks_mut::<N>().0.iter_mut().zip(values.chunks_exact(width)) {
+        *out = *row[first..].first_chunk().expect("a tile's rows");
     }
 }
 
@@ -130,10 +182,29 @@ pub(crate) enum Left<'a, F> {
     Interleaved(&'a Interleaved<'a, F>),
 }
 
-/// A product's result: rows `stride` apart, the first at the slice's start.
+/// A product's result.
 pub(crate) struct Out<'a, F> {
-    pub(crate) values: &'a mut [F],
-    pub(crate) stride: usize,
+    values: &'a mut [F],
+    /// From one row to the next.
+    stride: usize,
+    /// From one panel's first column to the next one's, or 0: panels lie side by side.
+    panel: usize,
+}
+
+impl<'a, F> Out<'a, F> {
+    /// Rows `stride` apart, the first at the slice's start.
+    pub(crate) fn rows(values: &'a mut [F], stride: usize) -> Self {
+        Self { values, stride, panel: 0 }
+    }
+}
+
+/// What a product is added to.
+#[derive(Clone, Copy)]
+enum Start<'a, F> {
+    Zero,
+    Out,
+    /// The same row for all.
+    Row(&'a [F]),
 }
 
 /// out += a · b.
@@ -141,7 +212,7 @@ pub(crate) struct Out<'a, F> {
 /// # Panics
 /// If a slice is too short.
 pub(crate) fn add_product<F: Float>(out: Out<F>, a: Left<F>, b: &Packed<F>) {
-    Arch::new().dispatch(Product { out, a, b, add: true });
+    Arch::new().dispatch(Product { out, a, b, start: Start::Out });
 }
 
 /// out = a · b.
@@ -149,14 +220,22 @@ pub(crate) fn add_product<F: Float>(out: Out<F>, a: Left<F>, b: &Packed<F>) {
 /// # Panics
 /// If a slice is too short.
 pub(crate) fn set_product<F: Float>(out: Out<F>, a: Left<F>, b: &Packed<F>) {
-    Arch::new().dispatch(Product { out, a, b, add: false });
+    Arch::new().dispatch(Product { out, a, b, start: Start::Zero });
+}
+
+/// out = row + a · b, the same row for all.
+///
+/// # Panics
+/// If a slice is too short.
+pub(crate) fn set_product_and_row<F: Float>(out: Out<F>, a: Left<F>, b: &Packed<F>, row: &[F]) {
+    Arch::new().dispatch(Product { out, a, b, start: Start::Row(row) });
 }
 
 struct Product<'a, F: Float> {
     out: Out<'a, F>,
     a: Left<'a, F>,
     b: &'a Packed<F>,
-    add: bool,
+    start: Start<'a, F>,
 }
 
 impl<F: Float> WithSimd for Product<'_, F> {
@@ -186,42 +265,61 @@ impl<F: Float> Product<'_, F> {
                 a.rows
             }
         };
-        for panel in 0..self.b.columns.div_ceil(width) {
-            let b = &self.b.panels[panel * depth * width..][..depth * width];
-            let columns = panel * width..self.b.columns.min((panel + 1) * width);
-            for first in (0..rows).step_by(TILE) {
-                match rows - first {
-                    1 => self.tile::<S, NV, 1>(simd, first, b, columns.clone()),
-                    2 => self.tile::<S, NV, 2>(simd, first, b, columns.clone()),
-                    3 => self.tile::<S, NV, 3>(simd, first, b, columns.clone()),
-                    4 => self.tile::<S, NV, 4>(simd, first, b, columns.clone()),
-                    5 => self.tile::<S, NV, 5>(simd, first, b, columns.clone()),
-                    _ => self.tile::<S, NV, TILE>(simd, first, b, columns.clone()),
+        let part = NV * PART / (width * size_of::<F>());
+        for first in (0..depth.max(1)).step_by(part) {
+            let part = first..depth.min(first + part);
+            for panel in 0..self.b.columns.div_ceil(width) {
+                for tile in tiles(rows) {
+                    let at = (tile.start, panel);
+                    match tile.len() {
+                        1 => self.tile::<S, NV, 1>(simd, at, part.clone()),
+                        2 => self.tile::<S, NV, 2>(simd, at, part.clone()),
+                        3 => self.tile::<S, NV, 3>(simd, at, part.clone()),
+                        4 => self.tile::<S, NV, 4>(simd, at, part.clone()),
+                        5 => self.tile::<S, NV, 5>(simd, at, part.clone()),
+                        _ => self.tile::<S, NV, TILE>(simd, at, part.clone()),
+                    }
                 }
             }
+            self.start = Start::Out;
         }
     }
 
-    /// Rows `first..first + MR` of one panel's columns.
+    /// One part of the sums of rows `first..first + MR` in one panel's columns.
     #[inline(always)]
     fn tile<S: Simd, const NV: usize, const MR: usize>(
         &mut self,
         simd: S,
-        first: usize,
-        b: &[F],
-        columns: std::ops::Range<usize>,
+        (first, panel): (usize, usize),
+        part: Range<usize>,
     ) {
-        let depth = self.b.rows;
-        let b = F::vectors::<S>(b);
+        let Packed { panels, rows: depth, columns, width } = self.b;
+        let columns = panel * width..(*columns).min((panel + 1) * width);
+        let (full, lanes) = (columns.len() == *width || self.out.panel > 0, F::lanes::<S>());
+        let at = first * self.out.stride + panel * if self.out.panel > 0 { self.out.panel } else { *width };
+        let out = &mut self.out.values[at..];
+        let len = part.len();
+        let b = &panels[panel * depth * width..][part.start * width..part.end * width];
+        let b = &F::vectors::<S>(b).as_chunks::<NV>().0[..len];
         let mut sums = [[F::splat(simd, F::ZERO); NV]; MR];
+        for (row, sums) in sums.iter_mut().enumerate() {
+            let from = match self.start {
+                Start::Zero => break,
+                Start::Out => &out[row * self.out.stride..],
+                Start::Row(start) => &start[columns.start..],
+            };
+            if full {
+                sums.copy_from_slice(&F::vectors::<S>(&from[..*width])[..NV]);
+            } else {
+                let from = from[..columns.len()].chunks(lanes);
+                sums.iter_mut().zip(from).for_each(|(sum, from)| *sum = F::load(simd, from));
+            }
+        }
         match self.a {
             Left::Rows { values, stride, .. } => {
-                let mut a = [&values[..0]; MR];
-                for (row, a) in a.iter_mut().enumerate() {
-                    *a = &values[(first + row) * stride..][..depth];
-                }
-                for k in 0..depth {
-                    let b = &b[k * NV..][..NV];
+                let a: [_; MR] =
+                    std::array::from_fn(|row| &values[(first + row) * stride + part.start..][..len]);
+                for (k, b) in b.iter().enumerate() {
                     for row in 0..MR {
                         let a = F::splat(simd, a[row][k]);
                         for v in 0..NV {
@@ -231,9 +329,8 @@ impl<F: Float> Product<'_, F> {
                 }
             }
             Left::Interleaved(a) => {
-                let a = &a.values[first * depth..][..MR * depth];
-                for k in 0..depth {
-                    let (a, b) = (&a[k * MR..][..MR], &b[k * NV..][..NV]);
+                let a = &a.values[first * depth..][part.start * MR..part.end * MR];
+                for (a, b) in a.as_chunks::<MR>().0.iter().zip(b) {
                     for row in 0..MR {
                         let a = F::splat(simd, a[row]);
                         for v in 0..NV {
@@ -243,18 +340,13 @@ impl<F: Float> Product<'_, F> {
                 }
             }
         }
-        let lanes = F::lanes::<S>();
         for (row, sums) in sums.into_iter().enumerate() {
-            let out = &mut self.out.values[(first + row) * self.out.stride..][columns.clone()];
-            if columns.len() == NV * lanes {
-                for (out, sum) in F::vectors_mut::<S>(out).iter_mut().zip(sums) {
-                    *out = if self.add { F::sum(simd, *out, sum) } else { sum };
-                }
-                continue;
-            }
-            for (out, sum) in out.chunks_mut(lanes).zip(sums) {
-                let sum = if self.add { F::sum(simd, F::load(simd, out), sum) } else { sum };
-                F::store(simd, out, sum);
+            let out = &mut out[row * self.out.stride..];
+            if full {
+                F::vectors_mut::<S>(&mut out[..*width])[..NV].copy_from_slice(&sums);
+            } else {
+                let out = out[..columns.len()].chunks_mut(lanes);
+                out.zip(sums).for_each(|(out, sum)| F::store(simd, out, sum));
             }
         }
     }
@@ -278,8 +370,9 @@ mod tests {
     fn check<F: Float>() {
         let to = |values: &[f64]| values.iter().map(|v| F::from_f64(*v)).collect::<Vec<_>>();
         let from = |values: &[F]| values.iter().map(|v| WithDType::to_f64(*v)).collect::<Vec<_>>();
-        for (m, k, n) in [(1, 1, 1), (2, 3, 5), (6, 4, 64), (7, 9, 65), (13, 70, 31), (5, 1, 130), (4, 0, 3)]
-        {
+        let small = [(1, 1, 1), (2, 3, 5), (6, 4, 64), (7, 9, 65), (13, 70, 31), (5, 1, 130), (4, 0, 3)];
+        let in_parts = [(1, 1100, 9), (8, 1025, 33), (16, 600, 64)];
+        for (m, k, n) in small.into_iter().chain(in_parts) {
             let (a, b) = (matrix(m, k, 1), matrix(k, n, 2));
             let product = expected(&a, &b, (m, k, n));
             let transposed = |values: &[f64], rows: usize, columns: usize| -> Vec<f64> {
@@ -288,19 +381,27 @@ mod tests {
             let (fa, fb) = (to(&a), to(&b));
             let packed = Packed::of(&fb, Shape::rows(k, n));
             let mut out = vec![F::from_f64(9.0); m * n];
-            set_product(
-                Out { values: &mut out, stride: n },
-                Left::Rows { values: &fa, rows: m, stride: k },
-                &packed,
-            );
+            set_product(Out::rows(&mut out, n), Left::Rows { values: &fa, rows: m, stride: k }, &packed);
             assert_eq!(from(&out), product, "set {m} {k} {n}");
+
+            let row: Vec<_> = (0..n).map(|column| F::from_f64(column as f64)).collect();
+            let left = Left::Rows { values: &fa, rows: m, stride: k };
+            set_product_and_row(Out::rows(&mut out, n), left, &packed, &row);
+            let wanted: Vec<_> = product.iter().enumerate().map(|(at, v)| v + (at % n) as f64).collect();
+            assert_eq!(from(&out), wanted, "set, and a row, {m} {k} {n}");
+
+            let mut sum = Packed::of(&out, Shape::rows(m, n)).zeros();
+            add_product(sum.out(), left, &packed);
+            add_product(sum.out(), left, &packed);
+            let twice: Vec<_> = product.iter().map(|v| v + v).collect();
+            assert_eq!(from(&sum.turned()), transposed(&twice, m, n), "in panels {m} {k} {n}");
 
             let packed = Packed::of(&to(&transposed(&b, k, n)), Shape::rows(n, k).t());
             let mut room = vec![F::ZERO; m * k];
             let left = to(&transposed(&a, m, k));
             let left = Interleaved { depth: k, rows: m, ..Interleaved::of(&left, m, &mut room) };
             let mut out = vec![F::ONE; m * (n + 3)];
-            add_product(Out { values: &mut out, stride: n + 3 }, Left::Interleaved(&left), &packed);
+            add_product(Out::rows(&mut out, n + 3), Left::Interleaved(&left), &packed);
             for (row, found) in from(&out).chunks(n + 3).enumerate() {
                 let wanted: Vec<_> = product[row * n..][..n].iter().map(|v| v + 1.0).collect();
                 assert_eq!(found[..n], wanted, "add {m} {k} {n}");
@@ -324,7 +425,7 @@ mod tests {
     fn a_slice_that_is_too_short_is_refused() {
         let packed = Packed::of(&[1f32; 4], Shape::rows(2, 2));
         set_product(
-            Out { values: &mut [0f32; 4], stride: 2 },
+            Out::rows(&mut [0f32; 4], 2),
             Left::Rows { values: &[1.0; 3], rows: 2, stride: 2 },
             &packed,
         );

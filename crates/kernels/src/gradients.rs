@@ -1,16 +1,14 @@
 //! The gradients of the weights.
 
-use crate::gemm::{add_product, Interleaved, Left, Out, Packed, Shape};
-use crate::weights::{stage, Part, Sizes, Weights};
+use crate::gemm::{add_product, Interleaved, Left, Packed, Shape};
+use crate::weights::{stage, Matrices, Part, Sizes, Weights};
 use crate::workspace::Buffer;
 use crate::{Float, Rule};
 use candle::{Device, Result, Tensor};
 
-/// The gradients of the weights, from one chunk or from all; matrices transposed, gates as a row has them.
+/// The gradients of the weights, from one chunk or from all; the matrices lie as those of the way there.
 pub(crate) struct WeightGradients<F: Float> {
-    ih: Buffer<F>,   // (input, gates)
-    hh: Buffer<F>,   // (output, gates)
-    hr: Buffer<F>,   // (hidden, output), or empty
+    matrices: Matrices<F>,
     bias: Buffer<F>, // (span)
     pub(crate) own: Vec<Vec<F>>,
 }
@@ -28,28 +26,20 @@ pub(crate) struct Block<'a, F> {
 
 impl<F: Float> WeightGradients<F> {
     pub(crate) fn zeros(weights: &Weights<F>) -> Self {
-        let Sizes { input, hidden, output, gates, span, .. } = weights.sizes;
-        let zeros = |count| Buffer::filled(count, F::ZERO);
         Self {
-            ih: zeros(input * gates),
-            hh: zeros(output * gates),
-            hr: zeros(if weights.projected() { hidden * output } else { 0 }),
-            bias: zeros(span),
+            matrices: weights.forth.zeros(),
+            bias: Buffer::filled(weights.sizes.span, F::ZERO),
             own: weights.own.iter().map(|own| vec![F::ZERO; own.len()]).collect(),
         }
     }
 
     /// Adds those of another chunk.
     pub(crate) fn add(&mut self, other: &Self) {
-        let fixed = [
-            (&mut self.ih, &other.ih),
-            (&mut self.hh, &other.hh),
-            (&mut self.hr, &other.hr),
-            (&mut self.bias, &other.bias),
-        ];
-        for (mine, others) in fixed {
-            mine.iter_mut().zip(&**others).for_each(|(mine, other)| *mine += *other);
-        }
+        let (mine, others) = (&mut self.matrices, &other.matrices);
+        mine.ih.add(&others.ih);
+        mine.hh.add(&others.hh);
+        mine.second.iter_mut().zip(&others.second).for_each(|(mine, other)| mine.add(other));
+        self.bias.iter_mut().zip(&*other.bias).for_each(|(mine, other)| *mine += *other);
         for (mine, others) in self.own.iter_mut().zip(&other.own) {
             mine.iter_mut().zip(others).for_each(|(mine, other)| *mine += *other);
         }
@@ -68,18 +58,19 @@ impl<F: Float> WeightGradients<F> {
         let recurrent_part =
             (R::RECURRENT_AT > 0 || R::TWO_STAGES).then(|| window(R::RECURRENT_AT * hidden, first));
         let recurrent_part = recurrent_part.as_ref().unwrap_or(&input_part);
-        let mut add = |out: &mut [F], stride: usize, left: &[F], width: usize, right: &Packed<F>| {
+        let mut add = |sum: &mut Packed<F>, left: &[F], width: usize, right: &Packed<F>| {
             let left = Interleaved::of(left, width, room);
-            add_product(Out { values: out, stride }, Left::Interleaved(&left), right);
+            add_product(sum.out(), Left::Interleaved(&left), right);
         };
-        add(&mut self.ih, gates, xs, input, &input_part);
-        add(&mut self.hh, gates, seen, output, recurrent_part);
-        if R::TWO_STAGES {
-            add(&mut self.hh[first..], gates, inner, hidden, &window(first, hidden));
-        }
-        if weights.projected() {
-            let right = Packed::of(own_dh, Shape::rows(rows, output));
-            add(&mut self.hr, output, inner, hidden, &right);
+        add(&mut self.matrices.ih, xs, input, &input_part);
+        add(&mut self.matrices.hh, seen, output, recurrent_part);
+        if let Some(second) = &mut self.matrices.second {
+            let right = if R::TWO_STAGES {
+                window(first, hidden)
+            } else {
+                Packed::of(own_dh, Shape::rows(rows, output))
+            };
+            add(second, inner, hidden, &right);
         }
         if weights.bias {
             for row in d.chunks_exact(span) {
@@ -96,9 +87,16 @@ impl<F: Float> WeightGradients<F> {
             let len = values.len();
             Tensor::from_vec(values, len, &Device::Cpu)
         };
-        let ih = Part::Input.restored::<R, F>(turned(&self.ih, input, gates));
-        let mut tensors =
-            vec![matrix(ih, gates, input)?, matrix(turned(&self.hh, output, gates), gates, output)?];
+        let Matrices { ih, hh, second } = self.matrices;
+        let (mut hh, second) = (hh.turned(), second.map(|second| second.turned()));
+        let projection = if R::TWO_STAGES {
+            hh.extend(second.into_iter().flatten());
+            None
+        } else {
+            second
+        };
+        let ih = Part::Input.restored::<R, F>(ih.turned());
+        let mut tensors = vec![matrix(ih, gates, input)?, matrix(hh, gates, output)?];
         if weights.bias {
             let part = |part: Part| {
                 let bias = self.bias[part.first::<R>() * hidden..][..gates].to_vec();
@@ -106,21 +104,12 @@ impl<F: Float> WeightGradients<F> {
             };
             tensors.extend([part(Part::Input)?, part(Part::Recurrent)?]);
         }
-        if weights.projected() {
-            tensors.push(matrix(turned(&self.hr, hidden, output), output, hidden)?);
+        if let Some(projection) = projection {
+            tensors.push(matrix(projection, output, hidden)?);
         }
         for own in self.own {
             tensors.push(vector(own)?);
         }
         Ok(tensors)
     }
-}
-
-/// The transpose of `(rows, columns)`.
-fn turned<F: Float>(values: &[F], rows: usize, columns: usize) -> Vec<F> {
-    let mut out = vec![F::ZERO; values.len()];
-    for (column, out) in out.chunks_exact_mut(rows.max(1)).enumerate() {
-        out.iter_mut().zip(values[column..].iter().step_by(columns)).for_each(|(out, value)| *out = *value);
-    }
-    out
 }

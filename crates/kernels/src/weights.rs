@@ -28,6 +28,13 @@ pub(crate) struct Matrices<F: Float> {
     pub(crate) second: Option<Packed<F>>,
 }
 
+impl<F: Float> Matrices<F> {
+    /// Zeros in the same shapes.
+    pub(crate) fn zeros(&self) -> Self {
+        Self { ih: self.ih.zeros(), hh: self.hh.zeros(), second: self.second.as_ref().map(Packed::zeros) }
+    }
+}
+
 /// The weights of one call.
 pub(crate) struct Weights<F: Float> {
     pub(crate) sizes: Sizes,

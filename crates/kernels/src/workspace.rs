@@ -13,6 +13,9 @@ const LIMIT: usize = 1 << 30;
 /// Buffers of less are left to the allocator.
 const SMALL: usize = 1 << 14;
 
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
 /// The buffers of one element type that wait.
 #[derive(Debug, Default)]
 pub struct Waiting<F>(Mutex<Vec<Vec<F>>>);
@@ -53,19 +56,23 @@ pub fn release_memory() {
     f64::waiting().clear();
 }
 
-/// A vector of fixed length whose memory is used again.
+/// A vector of fixed length whose memory is used again. It begins at a border of cache lines, which vectors that cross them pay for.
 #[derive(Debug)]
-pub(crate) struct Buffer<F: Float>(Vec<F>);
+pub(crate) struct Buffer<F: Float> {
+    memory: Vec<F>,
+    start: usize,
+    len: usize,
+}
 
 impl<F: Float> Buffer<F> {
     /// `len` elements with anything in them that an earlier user left.
     pub(crate) fn any(len: usize) -> Self {
-        if len * size_of::<F>() < SMALL {
-            return Self(vec![F::ZERO; len]);
-        }
-        let mut buffer = F::waiting().take(len).unwrap_or_else(|| vec![F::ZERO; len]);
-        buffer.resize(len, F::ZERO);
-        Self(buffer)
+        let size = len + LINE / size_of::<F>();
+        let waiting = if size * size_of::<F>() < SMALL { None } else { F::waiting().take(size) };
+        let mut memory = waiting.unwrap_or_else(|| vec![F::ZERO; size]);
+        memory.resize(size, F::ZERO);
+        let start = memory.as_ptr().align_offset(LINE).min(size - len);
+        Self { memory, start, len }
     }
 
     /// `len` times `value`.
@@ -78,8 +85,8 @@ impl<F: Float> Buffer<F> {
 
 impl<F: Float> Drop for Buffer<F> {
     fn drop(&mut self) {
-        if self.0.capacity() * size_of::<F>() >= SMALL {
-            F::waiting().give(std::mem::take(&mut self.0));
+        if self.memory.capacity() * size_of::<F>() >= SMALL {
+            F::waiting().give(std::mem::take(&mut self.memory));
         }
     }
 }
@@ -88,12 +95,12 @@ impl<F: Float> Deref for Buffer<F> {
     type Target = [F];
 
     fn deref(&self) -> &[F] {
-        &self.0
+        &self.memory[self.start..][..self.len]
     }
 }
 
 impl<F: Float> DerefMut for Buffer<F> {
     fn deref_mut(&mut self) -> &mut [F] {
-        &mut self.0
+        &mut self.memory[self.start..][..self.len]
     }
 }

@@ -41,7 +41,7 @@
 //! | [`VanishesAlongTime`](Kind::VanishesAlongTime) | g at the needed lag over g at the end, of c where there is one | [`VANISHED`], [`LOST`] | chrono; gates, orthogonal, residual-time |
 //! | [`EndsAlongTime`](Kind::EndsAlongTime) | g is zero within the needed lag, and not [`TINY`] before | any | longer windows |
 //! | [`Underflows`](Kind::Underflows) | zero or subnormal elements within the needed lag, g being [`TINY`] | [`UNDERFLOWED`] | as what vanishes |
-//! | [`ExplodesAlongDepth`](Kind::ExplodesAlongDepth) | norm of all steps over the top layer's | 1 / [`DEPTH`] | clip, layernorm=0.1 |
+//! | [`ExplodesAlongDepth`](Kind::ExplodesAlongDepth) | norm of all steps over the top layer's | 1 / [`DEPTH`] | clip, layernorm |
 //! | [`VanishesAlongDepth`](Kind::VanishesAlongDepth) | norm of all steps over the top layer's | [`DEPTH`] | residual |
 //! | [`ShutGate`](Kind::ShutGate) | i: what the gates let into an empty memory; o: where it is most open; f: its mean, if g vanishes along time | [`SHUT`], in [`MOST`] units | biases, chrono |
 //! | [`SaturatedState`](Kind::SaturatedState) | values out of tanh: h, or h / o of an LSTM, if g vanishes along time | [`SATURATED`], [`MOST`] values | scale, orthogonal |

@@ -1,12 +1,13 @@
 //! Where a gradient falls out of the range of its dtype.
 
 use crate::Profile;
+use serde::{Deserialize, Serialize};
 
 /// At how many lags at least one element of the gradient was exactly zero or subnormal, and from where.
 ///
 /// In f32 that is below 2^-126, about 1.2e-38; the profile of a network whose gradient halves every step gets there by
 /// lag 126. A zero that the loss or the network makes by construction counts too.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Underflow {
     /// The number of such lags.
     pub lags: usize,

@@ -1,9 +1,11 @@
 //! A residual connection over depth.
 
+use crate::frozen::FrozenResidual;
 use crate::shortcut::{Join, Shortcut};
 use candle::{Module, Result, Tensor};
 use candle_nn::VarBuilder;
-use recurrent_core::{forward, Carry, Layer, Pass, Place, Pool, Sequence};
+use recurrent_core::{forward, Carry, Frozen, Layer, Pass, Place, Pool, Sequence};
+use std::sync::Arc;
 
 /// A layer with a connection around it, of one of the kinds of [`Shortcut`]; additive, ys = layer(xs) + P xs, unless asked otherwise.
 ///
@@ -71,6 +73,10 @@ impl<L: Layer> Layer for Residual<L> {
         let ys = Sequence::new(Tensor::stack(&vec![y; ends.len()], 1)?)?;
         let joined = self.join(&ys, &Sequence::new(Tensor::stack(&ends, 1)?)?)?;
         Ok((joined.ends(self.reversed_size())?, carry))
+    }
+
+    fn freeze(&self) -> Result<Arc<dyn Frozen>> {
+        Ok(Arc::new(FrozenResidual { layer: self.layer.freeze()?, join: self.join.freeze()? }))
     }
 
     fn params(&self) -> Vec<(String, Tensor)> {

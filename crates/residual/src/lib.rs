@@ -56,6 +56,7 @@
 #![forbid(unsafe_code)]
 
 mod depth;
+mod frozen;
 mod lstm;
 mod shortcut;
 mod time;

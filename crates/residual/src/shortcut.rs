@@ -1,5 +1,6 @@
 //! The kinds of connection around a layer, and how they join what comes out of it with what goes in.
 
+use crate::frozen::{flat, transposed, FrozenJoin, FrozenKind};
 use candle::{bail, Result, Tensor};
 use candle_nn::ops::sigmoid;
 use candle_nn::{Init, VarBuilder};
@@ -124,6 +125,18 @@ impl Join {
             }
             Kind::ReZero { alpha } => around + ys.broadcast_mul(alpha)?,
         }
+    }
+
+    /// The same on slices.
+    pub(crate) fn freeze(&self) -> Result<FrozenJoin> {
+        let kind = match &self.kind {
+            Kind::Additive => FrozenKind::Additive,
+            Kind::Highway { weight, bias } => {
+                FrozenKind::Highway { weight: transposed(weight)?, bias: flat(bias)? }
+            }
+            Kind::ReZero { alpha } => FrozenKind::ReZero { alpha: flat(alpha)?[0] },
+        };
+        Ok(FrozenJoin { projection: self.projection.as_ref().map(transposed).transpose()?, kind })
     }
 
     pub(crate) fn params(&self) -> Vec<(String, Tensor)> {

@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 mod adamw;
+mod checkpoint;
+mod checkpoints;
 mod clip;
 mod clip_statistics;
 mod elementwise;
@@ -17,6 +19,8 @@ mod state;
 mod watch;
 
 pub use adamw::{AdamW, AdamWConfig};
+pub use checkpoint::{safetensors_bytes, Checkpoint};
+pub use checkpoints::{Checkpoints, Latest};
 pub use clip::{clip_global_norm, clip_per_tensor, clip_value, Clip};
 pub use clip_statistics::ClipStatistics;
 pub use fault::{GradientFault, ZeroCause, ZeroGradient};

@@ -1,6 +1,6 @@
-use super::{by, failed, plain, scores, vanilla, Experiment, Outcome};
-use crate::finding::{Claim, Source, Verdict};
-use crate::lab::{Arm, How, Lab};
+use super::{by, plain, scores, vanilla, Experiment, Outcome};
+use crate::finding::{Claim, Measured, Source, Verdict};
+use crate::lab::{Arm, How, Lab, Unconverged};
 use crate::numbers::{median, more, solved};
 use anyhow::Result;
 use recurrent_harness::tasks;
@@ -15,13 +15,21 @@ pub(super) fn experiment() -> Experiment {
                          if it is the recurrence that was cured.",
             experiment: "Tanh network on the adding problem, T = 100, PyTorch's initialisation: log10 of dL/dh at the first step over that at the last, \
                          before training (64 units), with a plain read-out, with attention, and with attention whose own path is detached; then \
-                         training with 5,000 weights.",
+                         training at T = 50 with 5,000 weights.",
             rule: "Supported if attention raises that log10 by 1 or more with its whole paired interval, with its path detached too; true only if the \
-                   direct path is counted, if it does so attached and not detached; refuted if it does not attached either.",
-            literature: &[Source {
-                paper: "Ke et al. 2018; Kerg et al. 2020 (from memory)",
-                says: "attention makes a path of length 1 from the loss to every state",
-            }],
+                   direct path is counted, if it does so attached and not detached; refuted if it raises it by less than 1 attached, with its whole \
+                   interval; else not decided.",
+            literature: const { &[
+                Source::read(
+                    "Ke et al. 2017, arXiv 1711.02326, abstract",
+                    "attention over the past hidden states, with the gradient through high attention weights, learns long dependencies while \
+                     it goes back through few steps",
+                ),
+                Source::remembered(
+                    "Kerg et al. 2020",
+                    "with attention over all states the gradient has a way of length 1 to every one of them",
+                ),
+            ] },
         },
         run,
     }
@@ -43,8 +51,8 @@ fn run(lab: &Lab) -> Result<Outcome> {
     }
     let attached = more("the same, attention minus plain", "", &far[1], &far[0]);
     let detached = more("the same, detached minus plain", "", &far[2], &far[0]);
-    let how = How { params: 5000, same_units: false, steps: 2000, changes: Vec::new() };
-    let trained = lab.train("attention", "adding", 100, &how, &arms)?;
+    let how = How { params: 5000, same_units: false, steps: 1500, changes: Vec::new() };
+    let trained = lab.train("attention", "adding", 50, &how, &arms)?;
     let numbers = format!(
         "dL/dh at the first step over that at the last is 10^{:.1} with a plain read-out, 10^{:.1} with attention, 10^{:.1} with its path \
          detached; solved: {}",
@@ -53,14 +61,26 @@ fn run(lab: &Lab) -> Result<Outcome> {
         measured[2].value,
         scores(&trained)
     );
-    let verdict = match (attached.above(1.0), detached.above(1.0)) {
-        (true, true) => Verdict::Supported(numbers),
-        (true, false) => Verdict::TrueOnlyIf(format!(
-            "the direct path from the loss is counted; the recurrence itself decays as before: {numbers}"
-        )),
-        (false, _) => Verdict::Refuted(numbers),
+    let verdict = rule(&attached, &detached);
+    let because = match verdict {
+        Verdict::TrueOnlyIf => {
+            format!(
+                "the direct path from the loss is counted; the recurrence itself decays as before: {numbers}"
+            )
+        }
+        _ => numbers,
     };
     measured.extend([attached, detached]);
     measured.extend(trained.iter().map(solved));
-    Ok(Outcome { measured, verdict, failed: failed(&trained) })
+    Ok(Outcome { measured, verdict, because, runs: Unconverged::of(&trained) })
+}
+
+/// By how much log10 of dL/dh at the first step over that at the last rises with attention, and with its path detached.
+pub(super) fn rule(attached: &Measured, detached: &Measured) -> Verdict {
+    match (attached.above(1.0), detached.above(1.0)) {
+        (true, true) => Verdict::Supported,
+        (true, false) => Verdict::TrueOnlyIf,
+        (false, _) if attached.below(1.0) => Verdict::Refuted,
+        (false, _) => Verdict::Open,
+    }
 }

@@ -10,8 +10,11 @@ mod norm;
 mod residual;
 mod truncation;
 
+#[cfg(test)]
+mod tests;
+
 use crate::finding::{Claim, Measured, Verdict};
-use crate::lab::{Lab, Trained};
+use crate::lab::{Lab, Trained, Unconverged};
 use anyhow::Result;
 use recurrent::core::init::{Bias, Block, Init};
 use recurrent::{CellSpec, GruConfig, LstmConfig, Spec, VanillaConfig};
@@ -26,7 +29,9 @@ pub(crate) struct Experiment {
 pub(crate) struct Outcome {
     pub(crate) measured: Vec<Measured>,
     pub(crate) verdict: Verdict,
-    pub(crate) failed: usize,
+    /// Why, in words and numbers; of a verdict under a condition, the condition first.
+    pub(crate) because: String,
+    pub(crate) runs: Unconverged,
 }
 
 /// All of them.
@@ -74,10 +79,6 @@ fn bias(sum: f64) -> Init {
 
 fn orthogonal() -> Init {
     Init { recurrent: Block::Orthogonal { gain: 1.0 }, ..plain() }
-}
-
-fn failed(trained: &[Trained]) -> usize {
-    trained.iter().map(Trained::failed).sum()
 }
 
 /// `3 of 5 seeds`.

@@ -1,6 +1,6 @@
 //! Runs side by side, each on one thread.
 
-use super::progress::{Bar, Progress};
+use super::progress::Progress;
 use super::Checked;
 use crate::folder::Folder;
 use crate::run::{Event, Job, Run};
@@ -19,7 +19,23 @@ const STACK: usize = 64 << 20;
 /// The runs that have ended, by the index of their variant and their seed, and where each wrote its records.
 pub(super) type Done = BTreeMap<(usize, u64), Folder>;
 
-/// Runs everything, or what there is time for until `cancel` is set.
+/// The runs that have ended before, in this folder.
+pub(super) fn ended(checked: &Checked, folder: &Folder) -> Result<Done> {
+    let mut done = Done::new();
+    for place in checked.places() {
+        let name = format!("runs/{}", checked.job(place).folder());
+        if folder.path().join(&name).is_dir() {
+            let own = folder.inside(&name)?;
+            if Run::has_ended(&own)? {
+                done.insert(place, own);
+            }
+        }
+    }
+    Ok(done)
+}
+
+/// Runs everything, or what there is time for until `cancel` is set, but for what is done; gives lines on what
+/// was passed over.
 ///
 /// candle's matrix products and the kernels take the thread pool that they are called in. So every worker has a pool of
 /// one thread, and what it runs is single-threaded. The exception is candle's element-wise operations on 65,536 elements
@@ -30,32 +46,33 @@ pub(super) fn run(
     folder: &Folder,
     cancel: &AtomicBool,
     progress: &Progress,
-) -> Result<Done> {
-    let comparison = checked.comparison;
-    let seeds =
-        comparison.seeds().flat_map(|seed| (0..comparison.variants.len()).map(move |index| (index, seed)));
-    let queue: Vec<_> = seeds.collect();
-    let (next, done) = (AtomicUsize::new(0), Mutex::new(Done::new()));
+    done: &mut Done,
+) -> Result<Vec<String>> {
+    let interval = checked.comparison.interval;
+    let queue: Vec<_> = checked.places().filter(|place| !done.contains_key(place)).collect();
+    let (next, done, notes) = (AtomicUsize::new(0), Mutex::new(done), Mutex::new(Vec::new()));
     let broken = AtomicBool::new(false);
     let work = || -> Result<()> {
         let bar = progress.bar();
-        while let Some(&(index, seed)) = queue.get(next.fetch_add(1, Ordering::Relaxed)) {
+        while let Some(&place) = queue.get(next.fetch_add(1, Ordering::Relaxed)) {
             if cancel.load(Ordering::Relaxed) || broken.load(Ordering::Relaxed) {
                 break;
             }
-            let variant = &comparison.variants[index];
-            let job = Job {
-                variant,
-                task: comparison.task.as_ref(),
-                settings: &comparison.settings,
-                hidden: checked.sizes[index].0,
-                seed,
+            let job = checked.job(place);
+            let own = folder.inside(&format!("runs/{}", job.folder()))?;
+            bar.start(&job.variant.name, job.seed);
+            let mut said = |event: Event| match event {
+                Event::Step(step, loss) => bar.step(step, loss),
+                Event::Resumed(step) => bar.resumed(step),
+                Event::Spoilt(line) => {
+                    bar.note(line);
+                    notes.lock().expect("a worker does not panic while it holds it").push(line.to_string());
+                }
             };
-            let run = caught(&job, cancel, &bar);
-            let own = folder.inside("runs")?.inside(&variant.folder(seed))?;
+            let run = caught(&job, || job.run_in(&own, interval, cancel, &mut said))?;
             run.write(&own)?;
             bar.done(&run.record);
-            done.lock().expect("a worker does not panic while it holds it").insert((index, seed), own);
+            done.lock().expect("a worker does not panic while it holds it").insert(place, own);
         }
         Ok(())
     };
@@ -67,20 +84,19 @@ pub(super) fn run(
         ended
     };
     thread::scope(|scope| {
-        let workers: Vec<_> = (0..comparison.jobs.min(queue.len())).map(|_| scope.spawn(worker)).collect();
+        let jobs = checked.comparison.jobs.min(queue.len());
+        let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(worker)).collect();
         let ends = workers.into_iter().map(|worker| worker.join().expect("what runs in it is caught"));
         ends.collect::<Vec<_>>().into_iter().collect::<Result<()>>()
     })?;
-    Ok(done.into_inner().expect("a worker does not panic while it holds it"))
+    Ok(notes.into_inner().expect("a worker does not panic while it holds it"))
 }
 
 /// One run; a panic in it, which only a layer of somebody's own should bring about, fails this run alone.
-fn caught(job: &Job, cancel: &AtomicBool, bar: &Bar) -> Run {
-    bar.start(&job.variant.name, job.seed);
-    let mut progress = |event: Event| bar.told(event);
-    catch_unwind(AssertUnwindSafe(|| job.run(cancel, &mut progress))).unwrap_or_else(|panic| {
+fn caught(job: &Job, run: impl FnOnce() -> Result<Run>) -> Result<Run> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         let text =
             panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-        job.stillborn(format!("it panicked: {}", text.unwrap_or("no message")))
+        Ok(job.stillborn(format!("it panicked: {}", text.unwrap_or("no message"))))
     })
 }

@@ -1,21 +1,27 @@
 //! What a run has to say when it ends.
 
-use super::{Event, Job, Run};
+use super::{Job, Run};
 use crate::device;
 use crate::panel::Panel;
 use crate::record::{EvalRecord, ProfileRecord, RunRecord, Status, StepRecord};
-use candle::DType;
+use anyhow::{Context, Result};
+use candle::{DType, Device, Tensor};
 use recurrent_measures::{decay, horizon, ratio, Fit, Profile, Underflow, HORIZON};
-use recurrent_train::{Clip, ClipStatistics};
+use recurrent_train::{Clip, ClipStatistics, State};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 /// What a run has found so far.
-#[derive(Default)]
+#[derive(Serialize, Deserialize)]
 pub(super) struct Log {
     pub(super) params: usize,
     pub(super) layers: usize,
     pub(super) spectral_radius: BTreeMap<String, f64>,
+    /// In a checkpoint, steps and clips are [columns](Log::columns).
+    #[serde(skip)]
     pub(super) steps: Vec<StepRecord>,
+    #[serde(skip)]
     pub(super) clips: Vec<Clip>,
     pub(super) evals: Vec<EvalRecord>,
     pub(super) profiles: Vec<ProfileRecord>,
@@ -25,10 +31,15 @@ pub(super) struct Log {
     pub(super) solved: Option<u64>,
     start: Gradients,
     now: Gradients,
+    /// The wall time of the parts of this run before the present one.
+    #[serde(skip)]
+    pub(super) seconds: f64,
+    #[serde(skip, default = "Instant::now")]
+    since: Instant,
 }
 
 /// The measures of the top layer's profiles at one step.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 struct Gradients {
     h: Option<Fit>,
     c: Option<Fit>,
@@ -66,13 +77,65 @@ fn top<'a>(profiles: &'a [Profile], part: &str) -> Option<&'a Profile> {
     of_part.max_by_key(|profile| (profile.place.layer, !profile.place.reverse))
 }
 
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            params: 0,
+            layers: 0,
+            spectral_radius: BTreeMap::new(),
+            steps: Vec::new(),
+            clips: Vec::new(),
+            evals: Vec::new(),
+            profiles: Vec::new(),
+            panel: Panel::default(),
+            warnings: Vec::new(),
+            solved: None,
+            start: Gradients::default(),
+            now: Gradients::default(),
+            seconds: 0.0,
+            since: Instant::now(),
+        }
+    }
+}
+
+/// The columns of steps and clips in a checkpoint; the rest of them is known.
+const COLUMNS: [&str; 5] = ["loss", "lr", "before", "after", "scale"];
+
 impl Log {
-    /// The latest profiles, as those who watch the run are told of them.
-    pub(super) fn profiled(&self) -> Option<Event<'_>> {
-        let step = self.profiles.last()?.step;
-        let first = self.profiles.partition_point(|profile| profile.step < step);
-        let half_life = self.now.h.and_then(|fit| fit.half_life());
-        Some(Event::Profiled { profiles: &self.profiles[first..], half_life })
+    /// Steps and clips as columns of numbers, which are smaller than records and lose no bit.
+    pub(super) fn columns(&self) -> candle::Result<State> {
+        let mut columns = COLUMNS.map(|_| Vec::with_capacity(self.clips.len()));
+        for (step, clip) in self.steps.iter().zip(&self.clips) {
+            let row = [step.loss, step.lr, clip.before, clip.after, clip.scale];
+            columns.iter_mut().zip(row).for_each(|(column, value)| column.push(value));
+        }
+        let tensor = |(name, column): (&str, Vec<f64>)| {
+            let length = column.len();
+            Ok((format!("log.{name}"), Tensor::from_vec(column, length, &Device::Cpu)?))
+        };
+        COLUMNS.into_iter().zip(columns).map(tensor).collect()
+    }
+
+    /// Steps and clips of a checkpoint's columns.
+    pub(super) fn take_columns(&mut self, job: &Job, tensors: &State) -> Result<()> {
+        let column = |name: &str| -> Result<Vec<f64>> {
+            let column = tensors.get(&format!("log.{name}"));
+            Ok(column.with_context(|| format!("expected a tensor log.{name}, found none"))?.to_vec1()?)
+        };
+        let [loss, lr, before, after, scale] = COLUMNS.map(column);
+        let (loss, lr, before, after, scale) = (loss?, lr?, before?, after?, scale?);
+        let rows = loss.into_iter().zip(lr).zip(before.into_iter().zip(after).zip(scale)).zip(1..);
+        for (((loss, lr), ((before, after), scale)), step) in rows {
+            let clip = Clip { before, after, scale };
+            self.steps.push(StepRecord::of(job, step, loss, lr, clip));
+            self.clips.push(clip);
+        }
+        Ok(())
+    }
+
+    /// The wall time of the run so far, over all of its parts, in seconds.
+    pub(super) fn elapsed(&self) -> f64 {
+        self.seconds + self.since.elapsed().as_secs_f64()
     }
 
     /// The number of training steps done.
@@ -99,7 +162,8 @@ impl Log {
     }
 
     /// The whole of a run that has ended.
-    pub(super) fn close(mut self, job: &Job, status: Status, seconds: f64) -> Run {
+    pub(super) fn close(mut self, job: &Job, status: Status, weights: Vec<u8>) -> Run {
+        let seconds = self.elapsed();
         let treatment = job.treatment();
         let Job { variant, task, settings, hidden, seed } = *job;
         let last = self.profiles.last().map(|profile| profile.step);
@@ -172,6 +236,22 @@ impl Log {
             evals: self.evals,
             profiles: self.profiles,
             measures: self.panel.lines,
+            weights,
+        }
+    }
+}
+
+impl StepRecord {
+    /// A step of a job.
+    pub(super) fn of(job: &Job, step: u64, loss: f64, lr: f64, clip: Clip) -> Self {
+        Self {
+            variant: job.variant.name.clone(),
+            seed: job.seed,
+            step,
+            loss,
+            lr,
+            grad_norm: clip.before,
+            grad_norm_clipped: clip.after,
         }
     }
 }

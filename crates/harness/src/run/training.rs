@@ -1,5 +1,6 @@
 //! The loop over training steps.
 
+use super::keep::{Found, Keeper, NotKept, Present};
 use super::log::Log;
 use super::penalty::{self, Penalties};
 use super::probe::{scheduled, Probe};
@@ -9,10 +10,12 @@ use crate::panel::Tier;
 use crate::record::{EvalRecord, Status, StepRecord};
 use crate::task::{BatchDraw, Criterion, Split};
 use crate::treatment::Treatment;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use candle::{DType, Tensor};
 use recurrent_core::{spectral_radius, Pass};
-use recurrent_train::{global_norm, AdamW, AdamWConfig, Clip, GradientWatch, Optimizer, Params};
+use recurrent_train::{
+    global_norm, safetensors_bytes, AdamW, AdamWConfig, Clip, GradientWatch, Optimizer, Params,
+};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Examples a batch of an evaluation; it divides the 1,000 of a generated task.
@@ -30,8 +33,8 @@ pub(super) struct Training<'a> {
 }
 
 impl<'a> Training<'a> {
-    /// A network at its start, and the first profile of its gradient.
-    pub(super) fn new(job: &'a Job, log: &mut Log, progress: &mut dyn FnMut(Event)) -> Result<Self> {
+    /// A network at its start.
+    pub(super) fn new(job: &'a Job) -> Result<Self> {
         let (settings, treatment) = (job.settings, job.treatment());
         treatment.validate()?;
         let (network, params) = Network::trainable(
@@ -43,29 +46,50 @@ impl<'a> Training<'a> {
             &settings.device,
         )?;
         penalty::check(&treatment, network.rnn(), settings.dtype, &settings.device)?;
-        (log.params, log.layers) = (params.element_count(), network.rnn().depth());
-        for (name, block) in network.rnn().recurrent_blocks()? {
-            log.spectral_radius.insert(name, spectral_radius(&block)?);
-        }
         let optimizer = AdamW::new(&params, AdamWConfig { lr: treatment.lr, ..AdamWConfig::default() })?;
         let (watch, probe) = (GradientWatch::new(&params), Probe::new(job)?);
-        let mut training = Self { job, treatment, network, params, optimizer, watch, probe };
-        training.profile(log, progress)?;
-        training.measure(log)?;
-        Ok(training)
+        Ok(Self { job, treatment, network, params, optimizer, watch, probe })
+    }
+
+    /// Looks at the network at its start: the first profile of its gradient, and what else is asked for.
+    pub(super) fn begin(&mut self, log: &mut Log) -> Result<()> {
+        let rnn = self.network.rnn();
+        (log.params, log.layers) = (self.params.element_count(), rnn.depth());
+        for (name, block) in rnn.recurrent_blocks()? {
+            log.spectral_radius.insert(name, spectral_radius(&block)?);
+        }
+        self.profile(log)?;
+        self.measure(log)
+    }
+
+    /// Goes back to where a checkpoint was taken, and gives what had been found until then.
+    pub(super) fn restore(&mut self, found: Found) -> Result<Log> {
+        let Found { checkpoint, watch, log } = found;
+        checkpoint.restore(&self.params, &mut self.optimizer).context(NotKept)?;
+        self.watch.load_state(watch).context(NotKept)?;
+        Ok(log)
+    }
+
+    /// The weights as they are, as the bytes of a safetensors file.
+    pub(super) fn weights(&self) -> Result<Vec<u8>> {
+        Ok(safetensors_bytes(&self.params.state()?)?)
     }
 
     /// Trains to the end, whatever it is, and takes the last evaluation and the last profile there.
     pub(super) fn finish(
-        mut self,
+        &mut self,
         log: &mut Log,
+        keeper: &mut Keeper,
         cancel: &AtomicBool,
-        progress: &mut dyn FnMut(Event),
+        said: &mut dyn FnMut(Event),
     ) -> Result<Status> {
-        let status = self.advance(log, cancel, progress).unwrap_or_else(|error| failed(&error));
+        let status = match self.advance(log, keeper, cancel, said) {
+            Err(error) if error.is::<NotKept>() => return Err(error),
+            ended => ended.unwrap_or_else(|error| failed(&error)),
+        };
         let profiled = log.profiles.last().is_some_and(|profile| profile.step == log.done());
         if !profiled {
-            let last = self.profile(log, progress);
+            let last = self.profile(log);
             // What made the run fail may well make its profile fail; it is the first that is to be told.
             if !matches!(status, Status::Failed(_)) {
                 last?;
@@ -80,31 +104,40 @@ impl<'a> Training<'a> {
     fn advance(
         &mut self,
         log: &mut Log,
+        keeper: &mut Keeper,
         cancel: &AtomicBool,
-        progress: &mut dyn FnMut(Event),
+        said: &mut dyn FnMut(Event),
     ) -> Result<Status> {
         let (settings, task) = (self.job.settings, self.job.task);
         let steps = settings.steps(task);
-        for step in 1..=steps {
-            if cancel.load(Ordering::Relaxed) {
+        // Where the run stands is read off the log alone, so that one that goes on takes the same way.
+        loop {
+            let done = log.done();
+            let evaluates = done > 0 && (settings.evaluates(task, done) || done == steps);
+            let evaluated = log.evals.last().is_some_and(|eval| eval.step == done);
+            if evaluates && !evaluated && !self.evaluate(log, cancel)? {
+                keeper.now(&self.present(log))?;
                 return Ok(Status::Stopped);
             }
-            let loss = self.step(log, step)?;
-            progress(Event::Step { step, loss });
-            if scheduled(step, steps) {
-                self.profile(log, progress)?;
+            if log.solved.is_some() || done == steps {
+                return Ok(Status::Finished);
             }
-            if settings.evaluates(task, step) || step == steps {
-                if !self.evaluate(log, cancel)? {
-                    return Ok(Status::Stopped);
-                }
-                log.evals.last().into_iter().for_each(|eval| progress(Event::Evaluated(eval)));
-                if log.solved.is_some() {
-                    break;
-                }
+            if cancel.load(Ordering::Relaxed) {
+                keeper.now(&self.present(log))?;
+                return Ok(Status::Stopped);
+            }
+            keeper.when_due(&self.present(log))?;
+            let loss = self.step(log, done + 1)?;
+            said(Event::Step(done + 1, loss));
+            if scheduled(done + 1, steps) {
+                self.profile(log)?;
             }
         }
-        Ok(Status::Finished)
+    }
+
+    fn present<'b>(&'b self, log: &'b Log) -> Present<'b> {
+        let (job, params, optimizer, watch) = (self.job, &self.params, &self.optimizer, self.watch.state());
+        Present { job, params, optimizer, watch, log }
     }
 
     /// One step; gives its loss.
@@ -119,15 +152,7 @@ impl<'a> Training<'a> {
         let mut grads = penalties.with_loss(&loss)?.backward()?;
         penalties.add_omega(&batch.xs, &self.params, &mut grads)?;
         let loss = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
-        let record = |clip: Clip, lr| StepRecord {
-            variant: self.job.variant.name.clone(),
-            seed,
-            step,
-            loss,
-            lr,
-            grad_norm: clip.before,
-            grad_norm_clipped: clip.after,
-        };
+        let record = |clip: Clip, lr| StepRecord::of(self.job, step, loss, lr, clip);
         match self.watch.check(step, loss, &grads) {
             Ok(warnings) => log.warnings.extend(warnings.iter().map(ToString::to_string)),
             Err(fault) => {
@@ -179,12 +204,11 @@ impl<'a> Training<'a> {
         Ok(())
     }
 
-    fn profile(&mut self, log: &mut Log, progress: &mut dyn FnMut(Event)) -> Result<()> {
+    fn profile(&mut self, log: &mut Log) -> Result<()> {
         let profiles = self.probe.profiles(self.job.task, &self.network, self.treatment.flow)?;
         if log.profile(self.job, profiles) {
             self.watch.report_underflow();
         }
-        log.profiled().into_iter().for_each(progress);
         Ok(())
     }
 }

@@ -75,12 +75,24 @@ impl Mnist {
     /// If a file is missing or cannot be read; is not of the IDX format, or shorter or longer than its header says;
     /// holds images that are not 28 by 28, or labels that are not 0 to 9, or not one an image.
     pub fn open(data: &Path, order: Order) -> Result<Self> {
-        let [train, test] = Digits::read(data)?;
+        Ok(Self::new(Digits::read(data)?, order))
+    }
+
+    /// Reads MNIST from the data set `ylecun/mnist` of the hub, which is fetched once.
+    ///
+    /// # Errors
+    /// If it cannot be had, see [`Repository::file`](recurrent_weights::hub::Repository::file), or is not what was expected.
+    #[cfg(feature = "hub")]
+    pub fn from_hub(hub: &recurrent_weights::hub::Hub, order: Order) -> Result<Self> {
+        Ok(Self::new(super::hub::digits(hub, &super::hub::MNIST)?, order))
+    }
+
+    fn new([train, test]: [Digits; 2], order: Order) -> Self {
         let mut places: Vec<_> = (0..PIXELS).collect();
         if order == Order::Permuted {
             places.shuffle(&mut stream(0, "mnist-permuted"));
         }
-        Ok(Self { order, train, test, places })
+        Self { order, train, test, places }
     }
 
     /// The training images of a batch.

@@ -226,10 +226,11 @@ fn what_does_not_suit_a_task_is_refused() {
     assert!(error("permuted-mnist", None, None).contains("the nearest is mnist-permuted"));
     assert!(error("ADDING", None, None).contains("the nearest is adding"));
     assert!(error("mnist", None, None).contains("the nearest is mnist-"));
+    #[cfg(not(feature = "hub"))] // with it, it would be fetched
     assert_eq!(
         error("mnist-pixels", None, None),
         "task mnist-pixels: it needs --data DIR, a folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, \
-         t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte"
+         t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte; or --features hub, with which it is fetched"
     );
     assert_eq!(
         error("mnist-rows", Some(28), Some("x")),

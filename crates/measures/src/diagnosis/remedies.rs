@@ -27,9 +27,9 @@ pub(super) fn vanishes_along_time(memory: Memory) -> Vec<Try> {
         attempt("residual-time", "h' = h + α step(h): the state is carried on as it is", "residual-time");
     let attention = attempt("attention", "a way of one step from the loss to every state", "attention");
     let norm = attempt(
-        "layernorm=0.1",
-        "keeps gates and states away from the flat parts; a gain of 1 may do harm",
-        "layer-norm",
+        "layernorm",
+        "keeps gates and states away from the flat parts; too small a gain does harm",
+        "layer-norm-gain",
     );
     let clip = attempt("clip", "NOT for this: clipping never enlarges a gradient", "clipping-vanishing");
     match memory {
@@ -76,7 +76,7 @@ pub(super) fn explodes_along_time(memory: Memory) -> Vec<Try> {
             "clipping-exploding",
         ),
         weights,
-        attempt("layernorm=0.1", "bounds what goes around", "layer-norm"),
+        unmeasured("layernorm", "bounds what goes around"),
     ]
 }
 
@@ -98,11 +98,7 @@ pub(super) fn underflows(memory: Memory) -> Vec<Try> {
 pub(super) fn vanishes_along_depth() -> Vec<Try> {
     vec![
         attempt("residual", "a way around every layer; it does nothing along time", "residual-depth"),
-        attempt(
-            "layernorm=0.1",
-            "keeps every layer's activations at the size where its derivative is",
-            "layer-norm",
-        ),
+        unmeasured("layernorm", "keeps every layer's activations at the size where its derivative is"),
         unmeasured("fewer layers", "one or two recurrent layers are enough for most tasks"),
     ]
 }
@@ -110,8 +106,8 @@ pub(super) fn vanishes_along_depth() -> Vec<Try> {
 pub(super) fn explodes_along_depth() -> Vec<Try> {
     vec![
         attempt("clip", "bounds the step", "clipping-exploding"),
-        attempt("orthogonal", "matrices that keep norms", "initialisation"),
-        attempt("layernorm=0.1", "bounds what each layer hands on", "layer-norm"),
+        unmeasured("orthogonal", "matrices that keep norms"),
+        unmeasured("layernorm", "bounds what each layer hands on"),
     ]
 }
 
@@ -125,27 +121,27 @@ pub(super) fn shut_keeper() -> Vec<Try> {
 pub(super) fn shut_input() -> Vec<Try> {
     vec![
         unmeasured("biases", "that of the gate to 0; chrono sets −b of the forget gate, no less"),
-        attempt("layernorm=0.1", "keeps the gate's argument near its bias", "layer-norm"),
+        unmeasured("layernorm=0.1", "keeps the gate's argument near its bias"),
     ]
 }
 
 pub(super) fn shut_output() -> Vec<Try> {
     vec![
         unmeasured("biases", "that of the gate to 0"),
-        attempt("layernorm=0.1", "keeps the gate's argument near its bias", "layer-norm"),
+        unmeasured("layernorm=0.1", "keeps the gate's argument near its bias"),
     ]
 }
 
 pub(super) fn saturated() -> Vec<Try> {
     vec![
         unmeasured("scale", "inputs of variance 1, and smaller initial weights"),
-        attempt("orthogonal", "a recurrent matrix that does not enlarge the state", "initialisation"),
+        unmeasured("orthogonal", "a recurrent matrix that does not enlarge the state"),
         attempt(
             "chrono",
             "for an LSTM: an input gate of 1 − f, so that c does not add up without end",
             "forget-gate",
         ),
-        attempt("layernorm=0.1", "keeps the argument of tanh small", "layer-norm"),
+        unmeasured("layernorm=0.1", "keeps the argument of tanh small"),
     ]
 }
 
@@ -161,11 +157,7 @@ pub(super) fn dead_units(zero: bool) -> Vec<Try> {
                 "scale",
                 "inputs of variance 1; look for layers that are saturated, or get nothing from below",
             ),
-            attempt(
-                "layernorm=0.1",
-                "keeps every layer's activations at the size where they vary",
-                "layer-norm",
-            ),
+            unmeasured("layernorm", "keeps every layer's activations at the size where they vary"),
         ],
     }
 }
@@ -197,4 +189,57 @@ pub(super) fn not_finite() -> Vec<Try> {
 
 pub(super) fn short_sequences() -> Vec<Try> {
     vec![unmeasured("longer batches", "sequences at least as long as the longest lag")]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Everything that a diagnosis may advise.
+    fn all() -> Vec<Try> {
+        let memories = [Memory::Gated, Memory::Plain];
+        let by_memory = [vanishes_along_time, explodes_along_time, underflows];
+        let others = [
+            ends_along_time,
+            vanishes_along_depth,
+            explodes_along_depth,
+            shut_keeper,
+            shut_input,
+            shut_output,
+            saturated,
+            cut_graph,
+            zero_gradient,
+            not_finite,
+            short_sequences,
+        ];
+        let mut all: Vec<Try> = others.iter().flat_map(|tries| tries()).collect();
+        all.extend(by_memory.iter().flat_map(|tries| memories.map(*tries)).flatten());
+        all.extend([true, false].map(dead_units).into_iter().flatten());
+        all
+    }
+
+    #[test]
+    fn every_list_of_remedies_is_looked_at() {
+        let lists = include_str!("remedies.rs").matches("-> Vec<Try> {").count();
+        assert_eq!(lists - 2, 3 + 11 + 1, "a list that all() leaves out"); // but all() itself, and this line
+    }
+
+    /// A remedy whose effect was measured says where, and that section is there.
+    #[test]
+    fn pointers_lead_to_claims() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/claims.md");
+        let document = std::fs::read_to_string(path).expect("the workspace's document");
+        let mut pointers = 0;
+        for advice in all() {
+            let Some(evidence) = advice.evidence else { continue };
+            let section = evidence.strip_prefix("docs/claims.md#").expect("in the document");
+            assert!(
+                document.contains(&format!("<a id=\"{section}\"></a>")),
+                "{}: {section} is nowhere",
+                advice.remedy
+            );
+            pointers += 1;
+        }
+        assert!(pointers > 15, "{pointers}");
+    }
 }

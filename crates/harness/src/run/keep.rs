@@ -1,0 +1,204 @@
+//! The checkpoints of a run.
+
+use super::log::Log;
+use super::{Event, Job};
+use crate::difference::differences;
+use crate::folder::Folder;
+use anyhow::{Context, Result};
+use recurrent_train::{Checkpoint, Checkpoints, Optimizer, Params, WatchState};
+use serde::{Deserialize, Serialize};
+use serde_json::{json, Value};
+use std::time::{Duration, Instant};
+
+/// The folder of a run's checkpoints, in its own.
+const FOLDER: &str = "checkpoints";
+
+/// A run spends no more than a hundredth of its time on checkpoints by the clock.
+const SHARE: u32 = 100;
+
+/// How often a run under way is saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interval {
+    /// After so many training steps.
+    Steps(u64),
+    /// After so long, or longer if what it costs would be more than a hundredth of the time.
+    Time(Duration),
+}
+
+impl Default for Interval {
+    /// Ten seconds: that much is lost at most when the power fails, and a run of a few seconds never waits for the disk.
+    fn default() -> Self {
+        Self::Time(Duration::from_secs(10))
+    }
+}
+
+/// What is said of an error that is the disk's, not the run's.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NotKept;
+
+impl std::fmt::Display for NotKept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the run cannot be kept")
+    }
+}
+
+/// Where a run under way is saved, if anywhere.
+pub(super) struct Keeper {
+    checkpoints: Option<Checkpoints>,
+    interval: Interval,
+    /// When the run was last saved, or began, and after how many steps.
+    last: Instant,
+    step: u64,
+    /// How long it took.
+    cost: Duration,
+}
+
+/// What a checkpoint holds besides weights, optimiser and the columns of the log. Data and masks are a function of seed and step, so
+/// that there is no state of random numbers, and no position but the step.
+#[derive(Serialize, Deserialize)]
+struct Rest {
+    configuration: Value,
+    watch: WatchState,
+    log: Log,
+    /// The wall time of the run so far.
+    seconds: f64,
+}
+
+/// A run as it was.
+pub(super) struct Found {
+    pub(super) checkpoint: Checkpoint<()>,
+    pub(super) watch: WatchState,
+    pub(super) log: Log,
+}
+
+impl Keeper {
+    /// Saves nothing.
+    pub(super) fn none() -> Self {
+        Self {
+            checkpoints: None,
+            interval: Interval::default(),
+            last: Instant::now(),
+            step: 0,
+            cost: Duration::ZERO,
+        }
+    }
+
+    /// Saves into the folder of the run.
+    pub(super) fn new(folder: &Folder, interval: Interval) -> Self {
+        Self { checkpoints: Some(of(folder)), interval, ..Self::none() }
+    }
+
+    /// The last checkpoint, if there is one; `said` hears of those that were passed over.
+    pub(super) fn found(&mut self, job: &Job, said: &mut dyn FnMut(Event)) -> Result<Option<Found>> {
+        let Some(checkpoints) = &self.checkpoints else { return Ok(None) };
+        let found = checkpoints.latest::<Rest>().context(NotKept)?;
+        found.spoilt.iter().for_each(|line| said(Event::Spoilt(line)));
+        let Some(checkpoint) = found.checkpoint else { return Ok(None) };
+        let Checkpoint { step, weights, optimizer, tensors, rest } = checkpoint;
+        let Rest { configuration, watch, mut log, seconds } = rest;
+        let apart = differences(&configuration, &job.configuration());
+        if !apart.is_empty() {
+            let apart = anyhow::anyhow!(
+                "{}: it is of another run: {}",
+                checkpoints.folder().display(),
+                apart.join("; ")
+            );
+            return Err(apart.context(NotKept));
+        }
+        log.seconds = seconds;
+        log.take_columns(job, &tensors).context(NotKept)?;
+        said(Event::Resumed(step));
+        (self.step, self.last) = (step, Instant::now());
+        Ok(Some(Found { checkpoint: Checkpoint { step, weights, optimizer, tensors, rest: () }, watch, log }))
+    }
+
+    /// Saves the run if it is time.
+    pub(super) fn when_due(&mut self, run: &Present) -> Result<()> {
+        let due = self.step < run.log.done()
+            && match self.interval {
+                Interval::Steps(steps) => run.log.done() - self.step >= steps,
+                Interval::Time(time) => self.last.elapsed() >= time.max(self.cost * SHARE),
+            };
+        if due {
+            self.now(run)?;
+        }
+        Ok(())
+    }
+
+    /// Saves the run.
+    pub(super) fn now(&mut self, run: &Present) -> Result<()> {
+        let Some(checkpoints) = &self.checkpoints else { return Ok(()) };
+        let start = Instant::now();
+        let rest = RestOf {
+            configuration: run.job.configuration(),
+            watch: run.watch,
+            log: run.log,
+            seconds: run.log.elapsed(),
+        };
+        let checkpoint = Checkpoint::of(run.log.done(), run.params, run.optimizer, rest);
+        // A state that a network carries from one batch to the next would be tensors here, too.
+        let saved = checkpoint.and_then(|checkpoint| {
+            checkpoints.save(&Checkpoint { tensors: run.log.columns()?, ..checkpoint })
+        });
+        saved.context(NotKept)?;
+        (self.last, self.cost, self.step) = (Instant::now(), start.elapsed(), run.log.done());
+        Ok(())
+    }
+}
+
+/// A run at the end of a step.
+pub(super) struct Present<'a> {
+    pub(super) job: &'a Job<'a>,
+    pub(super) params: &'a Params,
+    pub(super) optimizer: &'a dyn Optimizer,
+    pub(super) watch: &'a WatchState,
+    pub(super) log: &'a Log,
+}
+
+/// As [`Rest`], for writing.
+#[derive(Serialize)]
+struct RestOf<'a> {
+    configuration: Value,
+    watch: &'a WatchState,
+    log: &'a Log,
+    seconds: f64,
+}
+
+impl Job<'_> {
+    /// Everything that the bits of the run depend on.
+    fn configuration(&self) -> Value {
+        let (settings, treatment) = (self.settings, self.treatment());
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "variant": self.variant.name,
+            "options": self.variant.options,
+            "hidden": self.hidden,
+            "seed": self.seed,
+            "task": self.task.name(),
+            "length": self.task.length(),
+            "examples": self.task.examples(),
+            "steps": settings.steps(self.task),
+            "batch": settings.batch,
+            "lr": treatment.lr,
+            "clip": treatment.clip,
+            "window": treatment.flow.window,
+            "state_clip": treatment.flow.clip,
+            "readout": treatment.readout,
+            "omega": treatment.omega,
+            "orthogonality": treatment.orthogonality,
+            "eval_every": settings.eval_every,
+            "held_out": settings.held_out(self.task),
+            "measures": settings.measures,
+            "dtype": settings.dtype.as_str(),
+        })
+    }
+}
+
+fn of(folder: &Folder) -> Checkpoints {
+    Checkpoints::new(folder.path().join(FOLDER))
+}
+
+/// Removes the checkpoints of a run that has ended: what it found is on record.
+pub(super) fn clear(folder: &Folder) -> Result<()> {
+    Ok(of(folder).clear()?)
+}

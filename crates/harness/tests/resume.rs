@@ -1,0 +1,289 @@
+//! Runs and comparisons that are interrupted and go on end with the bits of those that were not.
+
+mod cells;
+
+use anyhow::Result;
+use cells::{plain, tanh, Changed};
+use recurrent_harness::compare::Comparison;
+use recurrent_harness::folder::Folder;
+use recurrent_harness::panel::Tier;
+use recurrent_harness::record::{Records, Status};
+use recurrent_harness::run::{Event, Interval, Job, Run};
+use recurrent_harness::settings::{Extent, Settings};
+use recurrent_harness::size::Sizing;
+use recurrent_harness::task::{Criterion, Task};
+use recurrent_harness::tasks;
+use recurrent_harness::treatment::Change;
+use recurrent_harness::usage::exit_code;
+use recurrent_harness::variant::Variant;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
+
+fn settings(task: &dyn Task, steps: u64) -> Settings {
+    Settings {
+        extent: Extent::Steps(steps),
+        sizing: Sizing::Hidden(4),
+        eval_every: 3,
+        held_out: 100,
+        batch: 8,
+        ..Settings::new(task)
+    }
+}
+
+/// A run without its seconds, and what is bits in it as text, in which NaN is equal to itself.
+fn timeless(mut run: Run) -> (String, Vec<u8>) {
+    run.record.seconds = 0.0;
+    run.record.measure_seconds.values_mut().for_each(|seconds| *seconds = 0.0);
+    let weights = std::mem::take(&mut run.weights);
+    (format!("{run:?}"), weights)
+}
+
+/// What was said besides steps, and the run: stopped after step `stop`, if it gets so far.
+fn part(job: &Job, folder: &Folder, interval: Interval, stop: u64) -> Result<(Vec<String>, Run)> {
+    let (cancel, mut notes) = (AtomicBool::new(stop == 0), Vec::new());
+    let run = job.run_in(folder, interval, &cancel, &mut |event| match event {
+        Event::Step(step, _) => cancel.store(step == stop, Ordering::Relaxed),
+        Event::Resumed(step) => notes.push(format!("resumed {step}")),
+        Event::Spoilt(line) => notes.push(line.to_string()),
+    })?;
+    run.write(folder)?;
+    Ok((notes, run))
+}
+
+const NEVER: Interval = Interval::Time(Duration::MAX);
+
+/// Stops a run after every one of its steps in turn, and lets it go on, in two parts and in as many as it has steps.
+fn at_every_step(job: &Job) -> Result<Run> {
+    let straight = job.run(&false.into(), &mut |_, _| ());
+    let expected = timeless(straight.clone());
+    let temp = tempfile::tempdir()?;
+    let all = Folder::create(&temp.path().join("all"))?;
+    let last = straight.steps.len() as u64;
+    for step in 0..last {
+        let folder = Folder::create(&temp.path().join(format!("{step}")))?;
+        let (_, stopped) = part(job, &folder, NEVER, step)?;
+        assert_eq!((&stopped.record.status, stopped.record.steps), (&Status::Stopped, step));
+        assert!(!Run::has_ended(&folder)?);
+        let (notes, run) = part(job, &folder, NEVER, u64::MAX)?;
+        assert_eq!(
+            (notes, timeless(run)),
+            (vec![format!("resumed {step}")], expected.clone()),
+            "after {step}"
+        );
+        assert!(Run::has_ended(&folder)?);
+        assert!(!folder.path().join("checkpoints").exists(), "it has ended");
+        assert_eq!(folder.read("weights.safetensors")?, straight.weights);
+        part(job, &all, NEVER, step)?;
+    }
+    assert_eq!(timeless(part(job, &all, NEVER, u64::MAX)?.1), expected, "step by step");
+    Ok(straight)
+}
+
+#[test]
+fn a_run_that_is_stopped_at_any_step_goes_on_with_the_same_bits() -> Result<()> {
+    let task = tasks::by_name("adding", Some(6), None)?;
+    let settings = Settings { measures: Tier::Gradients, ..settings(task.as_ref(), 10) };
+    let variant = tanh("t");
+    let job = Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
+    let run = at_every_step(&job)?;
+    assert_eq!((run.record.status, run.evals.len(), run.measures.is_empty()), (Status::Finished, 4, false));
+    Ok(())
+}
+
+#[test]
+fn a_run_that_is_solved_or_fails_does_so_at_the_same_step() -> Result<()> {
+    let task = tasks::by_name("adding", Some(6), None)?;
+    let easy = Changed { criterion: Some(Criterion::LossBelow(1e3)), ..Changed::new(Arc::clone(&task)) };
+    let settings = settings(task.as_ref(), 30);
+    let variant = tanh("t");
+    let job = Job { variant: &variant, task: &easy, settings: &settings, hidden: 4, seed: 3 };
+    let run = at_every_step(&job)?;
+    assert_eq!((run.record.steps, run.record.steps_to_solve), (9, Some(3)));
+
+    // No gradient reaches its weights, which is a fault once it was so in the first ten steps, all parts counted.
+    let dead = plain("dead", |x, h| ((x + h)? - 1e3)?.relu());
+    let job = Job { variant: &dead, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
+    let run = at_every_step(&job)?;
+    assert!(
+        matches!(&run.record.status, Status::Failed(line) if line.starts_with("step 10: ")),
+        "{:?}",
+        run.record
+    );
+    assert!(!run.record.warnings.is_empty());
+
+    let explodes = plain("explodes", |x, h| (x + h)? * 1e20);
+    let job = Job { variant: &explodes, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
+    let run = at_every_step(&job)?;
+    assert!(matches!(run.record.status, Status::Failed(_)) && !run.weights.is_empty());
+    Ok(())
+}
+
+fn checkpoints(folder: &Folder) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder.path().join("checkpoints"))?;
+    let mut paths: Vec<_> = entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    paths.sort();
+    Ok(paths)
+}
+
+#[test]
+fn a_spoilt_checkpoint_is_passed_over_and_said() -> Result<()> {
+    let task = tasks::by_name("adding", Some(6), None)?;
+    let (settings, variant) = (settings(task.as_ref(), 12), tanh("t"));
+    let job = Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
+    let expected = timeless(job.run(&false.into(), &mut |_, _| ()));
+    for spoilt in 0..=2 {
+        let temp = tempfile::tempdir()?;
+        let folder = Folder::create(temp.path())?;
+        part(&job, &folder, Interval::Steps(2), 7)?; // saved after 2, 4, 6 and, since it was stopped there, 7
+        let paths = checkpoints(&folder)?;
+        assert_eq!(paths.len(), 2, "{paths:?}");
+        for path in paths.iter().rev().take(spoilt) {
+            let mut bytes = fs::read(path)?;
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            fs::write(path, bytes)?;
+        }
+        let (notes, run) = part(&job, &folder, Interval::Steps(2), u64::MAX)?;
+        assert_eq!(timeless(run), expected, "{notes:?}");
+        let goes_on = [Some("resumed 7"), Some("resumed 6"), None][spoilt];
+        assert_eq!((notes.len(), goes_on), (spoilt + usize::from(spoilt < 2), goes_on), "{notes:?}");
+        assert!(goes_on.is_none_or(|line| notes.last().is_some_and(|last| last == line)), "{notes:?}");
+        assert!(notes[..spoilt].iter().all(|note| note.contains("its checksum is wrong: ")), "{notes:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_checkpoint_of_another_run_is_refused_by_what_is_different() -> Result<()> {
+    let task = tasks::by_name("adding", Some(6), None)?;
+    let (settings, variant) = (settings(task.as_ref(), 12), tanh("t"));
+    let job = Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
+    let temp = tempfile::tempdir()?;
+    let folder = Folder::create(temp.path())?;
+    part(&job, &folder, NEVER, 5)?;
+    let other = Variant { changes: vec![Change::Lr(0.25)], ..variant.clone() };
+    let other = Job { variant: &other, seed: 4, ..job };
+    let error = part(&other, &folder, NEVER, u64::MAX).expect_err("of another run");
+    let line = format!("{error:#}");
+    assert!(
+        line.ends_with("it is of another run: lr: 0.005 there, 0.25 asked for; seed: 3 there, 4 asked for"),
+        "{line}"
+    );
+    part(&job, &folder, NEVER, u64::MAX)?;
+    Ok(())
+}
+
+fn comparison(variants: Vec<Variant>) -> Comparison {
+    let task = tasks::by_name("adding", Some(5), None).expect("long enough");
+    let settings = settings(task.as_ref(), 20);
+    Comparison { seeds: 2, seed_offset: 7, quiet: true, settings, jobs: 2, ..Comparison::new(task, variants) }
+}
+
+fn two() -> Comparison {
+    comparison(vec![tanh("zebra"), tanh("ape")])
+}
+
+fn without_times(mut records: Records) -> Records {
+    records.runs.iter_mut().for_each(|run| run.seconds = 0.0);
+    records
+}
+
+#[test]
+fn a_comparison_goes_on_and_repeats_nothing_that_has_ended() -> Result<()> {
+    let temp = tempfile::tempdir()?;
+    let straight = Folder::create(&temp.path().join("straight"))?;
+    let expected = without_times(two().check()?.run(&straight, &AtomicBool::new(false))?);
+
+    let folder = Folder::create(&temp.path().join("parts"))?;
+    // It cancels as it is built for its second run; both are the same network.
+    let cancel = Arc::new(AtomicBool::new(false));
+    let set = cancel.clone();
+    let cancels = tanh("ape");
+    let build = cancels.build.clone();
+    let cancels = Variant {
+        build: Arc::new(move |size, vb| {
+            set.fetch_or(size.seed == 8, Ordering::Relaxed);
+            build(size, vb)
+        }),
+        ..cancels
+    };
+    let one = Comparison { jobs: 1, ..comparison(vec![tanh("zebra"), cancels]) };
+    let first = one.check()?.run(&folder, &cancel)?;
+    let ends: Vec<_> = first.runs.iter().map(|run| (run.variant.as_str(), run.seed, run.steps)).collect();
+    assert_eq!(ends, [("zebra", 7, 20), ("zebra", 8, 20), ("ape", 7, 20), ("ape", 8, 0)]);
+    let before = ["zebra-7", "zebra-8", "ape-7"].map(|name| folder.read(&format!("runs/{name}/run.json")));
+    let before = before.into_iter().collect::<Result<Vec<_>>>()?;
+
+    let records = two().check()?.run(&folder, &AtomicBool::new(false))?;
+    assert_eq!(without_times(records), expected);
+    let after = ["zebra-7", "zebra-8", "ape-7"].map(|name| folder.read(&format!("runs/{name}/run.json")));
+    assert_eq!(after.into_iter().collect::<Result<Vec<_>>>()?, before, "not even their seconds");
+    for name in ["steps.jsonl", "evals.jsonl", "profiles.jsonl", "runs/ape-8/weights.safetensors"] {
+        assert_eq!(folder.read(name)?, straight.read(name)?, "{name}");
+    }
+    let header = |folder: &Folder| -> Result<serde_json::Value> {
+        Ok(serde_json::from_slice(&folder.read("comparison.json")?)?)
+    };
+    let ended = header(&folder)?;
+    assert_eq!((&ended["interrupted"], ended["resumed"].as_array().map(Vec::len)), (&false.into(), Some(1)));
+
+    // Nothing is left to do.
+    let records = two().check()?.run(&folder, &AtomicBool::new(false))?;
+    assert_eq!((without_times(records), header(&folder)?), (expected, ended));
+    Ok(())
+}
+
+#[test]
+fn another_comparison_in_the_folder_is_refused_by_what_is_different() -> Result<()> {
+    let temp = tempfile::tempdir()?;
+    let folder = Folder::create(temp.path())?;
+    two().check()?.run(&folder, &AtomicBool::new(true))?; // cancelled before its first run
+    type Edit = fn(&mut Comparison);
+    let cases: [(Edit, &str); 6] = [
+        (|c| c.settings.treatment.lr = 0.1, "lr: 0.005 there, 0.1 asked for"),
+        (|c| c.seeds = 3, "seeds: [7, 8] there, [7, 8, 9] asked for"),
+        (|c| c.settings.eval_every = 4, "eval_every: 3 there, 4 asked for"),
+        (|c| c.settings.measures = Tier::Dynamics, "measures: profiles there, dynamics asked for"),
+        (|c| c.variants.truncate(1), "variants: [zebra, ape] there, [zebra] asked for"),
+        (
+            |c| (c.settings.batch, c.settings.extent) = (9, Extent::Steps(21)),
+            "batch: 8 there, 9 asked for; steps: 20 there, 21 asked for",
+        ),
+    ];
+    let before = folder.read("comparison.json")?;
+    for (edit, expected) in cases {
+        let mut other = two();
+        edit(&mut other);
+        let error = other.check()?.run(&folder, &AtomicBool::new(false)).expect_err(expected);
+        let expected = format!("{}: it holds another comparison: {expected}", temp.path().display());
+        assert_eq!((error.to_string(), exit_code(&error)), (expected, 2));
+        assert_eq!(folder.read("comparison.json")?, before);
+    }
+    Ok(())
+}
+
+/// A file where a folder of checkpoints is to be stops everybody, whatever their permissions.
+#[test]
+fn where_checkpoints_cannot_be_written_the_comparison_ends_with_an_error_and_goes_on_later() -> Result<()> {
+    let temp = tempfile::tempdir()?;
+    let expected =
+        two().check()?.run(&Folder::create(&temp.path().join("straight"))?, &AtomicBool::new(false))?;
+    let folder = Folder::create(&temp.path().join("out"))?;
+    let in_the_way = folder.inside("runs/zebra-8")?.path().join("checkpoints");
+    fs::write(&in_the_way, "in the way")?;
+    let saving = Comparison { interval: Interval::Steps(4), jobs: 1, ..two() };
+    let error = saving.check()?.run(&folder, &AtomicBool::new(false)).expect_err("a file is in the way");
+    let line = format!("{error:#}");
+    assert!(
+        line.contains("the run cannot be kept: checkpoint") && line.contains("zebra-8/checkpoints"),
+        "{line}"
+    );
+    assert_eq!(exit_code(&error), 1);
+    fs::remove_file(in_the_way)?;
+    let records = saving.check()?.run(&folder, &AtomicBool::new(false))?;
+    assert_eq!(without_times(records), without_times(expected));
+    Ok(())
+}

@@ -1,0 +1,182 @@
+//! One checkpoint: all that a training run needs to go on.
+
+use candle::{bail, Device, Result, Tensor};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::optimizer::Optimizer;
+use crate::params::Params;
+use crate::state::State;
+
+/// What the bytes mean; raised when they come to mean something else.
+const FORMAT: u32 = 1;
+/// The name of the tensor of bytes that holds what is no tensor.
+const REST: &str = "rest";
+
+/// All that a training run needs to go on with the same bits: what [`Checkpoints`](crate::Checkpoints) saves and finds again.
+///
+/// `rest` is the loop's own, any type of serde: its configuration, the state of its random numbers, the position in its data, what was
+/// best so far, a [`WatchState`](crate::WatchState). Numbers in it come back bit by bit, those that are not finite too.
+///
+/// The file is a safetensors file, which other programs can read. Its tensors are called `weights.NAME`, `optimizer.NAME` and
+/// `tensors.NAME`, and `rest` holds the bytes of what is no tensor, in CBOR (RFC 8949).
+#[derive(Clone, Debug)]
+pub struct Checkpoint<R> {
+    /// The number of training steps done.
+    pub step: u64,
+    /// What [`Params::state`] gives.
+    pub weights: State,
+    /// What [`Optimizer::state`] gives.
+    pub optimizer: State,
+    /// Other tensors that the loop takes from one step to the next: a state that is carried across windows, columns of a log.
+    pub tensors: State,
+    /// Everything else.
+    pub rest: R,
+}
+
+/// What is no tensor.
+#[derive(Serialize, Deserialize)]
+struct Rest<R> {
+    format: u32,
+    step: u64,
+    rest: R,
+}
+
+impl<R> Checkpoint<R> {
+    /// A model and its optimiser after `step` training steps, without other tensors.
+    ///
+    /// # Errors
+    ///
+    /// If the device fails.
+    pub fn of(step: u64, params: &Params, optimizer: &dyn Optimizer, rest: R) -> Result<Self> {
+        let (weights, optimizer) = (params.state()?, optimizer.state()?);
+        Ok(Self { step, weights, optimizer, tensors: State::new(), rest })
+    }
+
+    /// Gives model and optimiser the state that they had.
+    ///
+    /// # Errors
+    ///
+    /// As [`Optimizer::load_state`] and [`Params::load_state`]; if the weights do not fit, the optimiser has its state already.
+    pub fn restore(&self, params: &Params, optimizer: &mut dyn Optimizer) -> Result<()> {
+        optimizer.load_state(&self.optimizer)?;
+        params.load_state(&self.weights)
+    }
+
+    /// The three maps of tensors, with what their names begin with in the file.
+    fn parts(&self) -> [(&'static str, &State); 3] {
+        [("weights", &self.weights), ("optimizer", &self.optimizer), ("tensors", &self.tensors)]
+    }
+}
+
+impl<R: Serialize> Checkpoint<R> {
+    /// The file: the same checkpoint gives the same bytes.
+    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let rest = Rest { format: FORMAT, step: self.step, rest: &self.rest };
+        ciborium::into_writer(&rest, &mut bytes).map_err(candle::Error::wrap)?;
+        let length = bytes.len();
+        let rest = Tensor::from_vec(bytes, length, &Device::Cpu)?;
+        let mut tensors = vec![(REST.to_string(), &rest)];
+        for (part, state) in self.parts() {
+            tensors.extend(state.iter().map(|(name, tensor)| (format!("{part}.{name}"), tensor)));
+        }
+        safetensors::serialize(tensors, None).map_err(candle::Error::wrap)
+    }
+}
+
+impl<R: DeserializeOwned> Checkpoint<R> {
+    /// What [`Checkpoint::to_bytes`] made the bytes of; tensors lie on the CPU.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let mut tensors = candle::safetensors::load_buffer(bytes, &Device::Cpu)?;
+        let Some(rest) = tensors.remove(REST) else {
+            bail!("expected a tensor '{REST}', found none");
+        };
+        let rest: Vec<u8> = rest.to_vec1()?;
+        let Rest { format, step, rest } = ciborium::from_reader(&rest[..]).map_err(candle::Error::wrap)?;
+        if format != FORMAT {
+            bail!("expected format {FORMAT}, found {format}");
+        }
+        let mut found =
+            Self { step, weights: State::new(), optimizer: State::new(), tensors: State::new(), rest };
+        for (name, tensor) in tensors {
+            let part = match name.split_once('.') {
+                Some(("weights", name)) => Some((&mut found.weights, name)),
+                Some(("optimizer", name)) => Some((&mut found.optimizer, name)),
+                Some(("tensors", name)) => Some((&mut found.tensors, name)),
+                _ => None,
+            };
+            let Some((part, own)) = part else {
+                bail!("expected tensors of weights, optimizer and tensors, found '{name}'");
+            };
+            part.insert(own.to_string(), tensor);
+        }
+        Ok(found)
+    }
+}
+
+/// The bytes of a safetensors file of some tensors: the same tensors give the same bytes.
+///
+/// # Errors
+///
+/// If a dtype has no place in such a file.
+pub fn safetensors_bytes(state: &State) -> Result<Vec<u8>> {
+    safetensors::serialize(state.iter(), None).map_err(candle::Error::wrap)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Loop {
+        best: f64,
+        losses: Vec<f64>,
+        name: Option<String>,
+    }
+
+    #[test]
+    fn numbers_come_back_bit_by_bit_and_the_bytes_are_the_same() -> Result<()> {
+        let values =
+            [0.1, 1.0 / 3.0, -0.0, 5e-324, f64::MAX, f64::INFINITY, f64::NEG_INFINITY, 65504.0, 0.7253841];
+        let state = |names: &[&str]| -> Result<State> {
+            names.iter().map(|name| Ok((name.to_string(), Tensor::new(&values, &Device::Cpu)?))).collect()
+        };
+        let checkpoint = || -> Result<Checkpoint<Loop>> {
+            Ok(Checkpoint {
+                step: u64::MAX,
+                weights: state(&["rnn.weight", "b", "a", "weights.odd"])?,
+                optimizer: state(&["lr"])?,
+                tensors: State::new(),
+                rest: Loop { best: f64::INFINITY, losses: values.to_vec(), name: None },
+            })
+        };
+        let bytes = checkpoint()?.to_bytes()?;
+        assert_eq!(bytes, checkpoint()?.to_bytes()?, "maps have an order of their own each time");
+        let read = Checkpoint::<Loop>::from_bytes(&bytes)?;
+        assert_eq!((read.step, &read.rest), (u64::MAX, &checkpoint()?.rest));
+        let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&read.rest.losses), bits(&values));
+        assert_eq!((read.weights.len(), read.optimizer.len(), read.tensors.len()), (4, 1, 0));
+        assert_eq!(bits(&read.weights["weights.odd"].to_vec1::<f64>()?), bits(&values));
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_no_checkpoint_is_refused() -> Result<()> {
+        let other =
+            safetensors_bytes(&State::from([("w".to_string(), Tensor::new(&[1f32], &Device::Cpu)?)]))?;
+        let error = Checkpoint::<Loop>::from_bytes(&other).expect_err("weights alone").to_string();
+        assert!(error.contains("expected a tensor 'rest'"), "{error}");
+        let whole = Checkpoint {
+            step: 1,
+            weights: State::new(),
+            optimizer: State::new(),
+            tensors: State::new(),
+            rest: 3,
+        };
+        assert!(Checkpoint::<Loop>::from_bytes(&whole.to_bytes()?).is_err(), "another loop's");
+        assert!(Checkpoint::<Loop>::from_bytes(b"").is_err());
+        Ok(())
+    }
+}

@@ -1,0 +1,196 @@
+//! A folder of checkpoints.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use candle::{bail, Result};
+use recurrent_core::write_whole;
+use serde::de::DeserializeOwned;
+use serde::Serialize;
+
+use crate::checkpoint::Checkpoint;
+
+/// The last checkpoints of a training run, in a folder that nothing else is kept in.
+///
+/// A checkpoint appears whole or not at all, whenever the program or the machine stops: it is written beside, synced and renamed. Its
+/// name, `step-STEP-CHECKSUM.safetensors`, has the CRC-32 of its bytes, so that one that was spoilt later is found out, and the one
+/// before is taken. The last two are kept.
+///
+/// ```
+/// use candle::{Device, Var};
+/// use recurrent_train::{Checkpoint, Checkpoints, Optimizer, Params, Sgd, SgdConfig};
+///
+/// # fn main() -> candle::Result<()> {
+/// # let temp = tempfile::tempdir()?;
+/// let folder = temp.path().join("checkpoints");
+/// let w = Var::new(&[3f32, -4.0], &Device::Cpu)?;
+/// let params = Params::new([("w".to_string(), w.clone())])?;
+/// let mut optimizer = Sgd::new(&params, SgdConfig::default())?;
+///
+/// let checkpoints = Checkpoints::new(&folder);
+/// checkpoints.save(&Checkpoint::of(100, &params, &optimizer, "best loss 0.5".to_string())?)?;
+/// w.set(&w.zeros_like()?)?;
+///
+/// let found = checkpoints.latest::<String>()?;
+/// for spoilt in &found.spoilt {
+///     eprintln!("{spoilt}"); // those that were passed over, and why
+/// }
+/// let checkpoint = found.checkpoint.expect("one was saved");
+/// checkpoint.restore(&params, &mut optimizer)?;
+/// assert_eq!((checkpoint.step, checkpoint.rest.as_str()), (100, "best loss 0.5"));
+/// assert_eq!(w.to_vec1::<f32>()?, [3.0, -4.0]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Checkpoints {
+    folder: PathBuf,
+    keep: usize,
+}
+
+/// What [`Checkpoints::latest`] found.
+#[derive(Clone, Debug)]
+pub struct Latest<R> {
+    /// The last checkpoint that is as it was written; `None` if there is none.
+    pub checkpoint: Option<Checkpoint<R>>,
+    /// Later ones that are not, a line each: which file, and what is wrong with it.
+    pub spoilt: Vec<String>,
+}
+
+impl Checkpoints {
+    /// The checkpoints in `folder`, which is made with the first of them. The last two are kept.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into(), keep: 2 }
+    }
+
+    /// Keeps the last `count` checkpoints.
+    ///
+    /// # Errors
+    ///
+    /// If that is none.
+    pub fn keep(self, count: usize) -> Result<Self> {
+        if count == 0 {
+            bail!("checkpoints keep: expected at least 1, found 0");
+        }
+        Ok(Self { keep: count, ..self })
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Saves a checkpoint and gives its path; then removes those that are no longer among the last, and those of later steps, which
+    /// were spoilt or given up.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written, with the system's reason; the earlier checkpoints are then as they were.
+    pub fn save<R: Serialize>(&self, checkpoint: &Checkpoint<R>) -> Result<PathBuf> {
+        let bytes = checkpoint.to_bytes()?;
+        let path = self.folder.join(name(checkpoint.step, &bytes));
+        let write = || {
+            fs::create_dir_all(&self.folder)?;
+            write_whole(&path, &bytes)?;
+            self.prune(checkpoint.step, &path)
+        };
+        match write() {
+            Ok(()) => Ok(path),
+            Err(error) => bail!("checkpoint {}: cannot be written: {error}", path.display()),
+        }
+    }
+
+    /// The last checkpoint whose checksum is right.
+    ///
+    /// # Errors
+    ///
+    /// If the folder cannot be read, or if that checkpoint is another loop's, with another `rest`.
+    pub fn latest<R: DeserializeOwned>(&self) -> Result<Latest<R>> {
+        let mut spoilt = Vec::new();
+        let mut found = match self.found() {
+            Ok(found) => found,
+            Err(error) => bail!("checkpoints {}: cannot be read: {error}", self.folder.display()),
+        };
+        found.sort();
+        for (step, path) in found.into_iter().rev() {
+            let shown = path.display();
+            match fs::read(&path) {
+                Err(error) => spoilt.push(format!("checkpoint {shown}: cannot be read: {error}")),
+                Ok(bytes) if path.file_name() != Some(name(step, &bytes).as_ref()) => {
+                    let found = crc32fast::hash(&bytes);
+                    spoilt.push(format!("checkpoint {shown}: its checksum is wrong: found {found:08x}"));
+                }
+                Ok(bytes) => match Checkpoint::from_bytes(&bytes) {
+                    Ok(checkpoint) => return Ok(Latest { checkpoint: Some(checkpoint), spoilt }),
+                    Err(error) => bail!("checkpoint {shown}: it is not of this program: {error}"),
+                },
+            }
+        }
+        Ok(Latest { checkpoint: None, spoilt })
+    }
+
+    /// Removes all checkpoints, and the folder if nothing else is in it.
+    ///
+    /// # Errors
+    ///
+    /// If one cannot be removed.
+    pub fn clear(&self) -> Result<()> {
+        let clear = || {
+            self.found()?.iter().try_for_each(|(_, path)| fs::remove_file(path))?;
+            self.remove_parts()
+        };
+        if let Err(error) = clear() {
+            bail!("checkpoints {}: cannot be removed: {error}", self.folder.display());
+        }
+        // It may not be empty, and need not be there.
+        let _ = fs::remove_dir(&self.folder);
+        Ok(())
+    }
+
+    fn prune(&self, step: u64, new: &Path) -> io::Result<()> {
+        let (mut earlier, later): (Vec<_>, Vec<_>) =
+            self.found()?.into_iter().filter(|(_, path)| path != new).partition(|(of, _)| *of <= step);
+        earlier.sort();
+        let surplus = earlier.len().saturating_sub(self.keep - 1);
+        for (_, path) in later.iter().chain(&earlier[..surplus]) {
+            fs::remove_file(path)?;
+        }
+        self.remove_parts()
+    }
+
+    /// Checkpoints by step, in any order.
+    fn found(&self) -> io::Result<Vec<(u64, PathBuf)>> {
+        Ok(self.entries()?.into_iter().filter_map(|path| Some((step(&path)?, path))).collect())
+    }
+
+    /// What a program that was killed while it wrote has left beside.
+    fn remove_parts(&self) -> io::Result<()> {
+        let part = |path: &PathBuf| {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            name.starts_with(".step-") && name.ends_with(".part")
+        };
+        self.entries()?.iter().filter(|path| part(path)).try_for_each(fs::remove_file)
+    }
+
+    fn entries(&self) -> io::Result<Vec<PathBuf>> {
+        match fs::read_dir(&self.folder) {
+            Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The name of the file of these bytes.
+fn name(step: u64, bytes: &[u8]) -> String {
+    format!("step-{step:012}-{:08x}.safetensors", crc32fast::hash(bytes))
+}
+
+/// The step of a checkpoint by its name; nothing if it has none of our names.
+fn step(path: &Path) -> Option<u64> {
+    let name = path.file_name()?.to_str()?.strip_prefix("step-")?.strip_suffix(".safetensors")?;
+    let (step, checksum) = name.split_once('-')?;
+    u32::from_str_radix(checksum, 16).ok()?;
+    step.parse().ok()
+}

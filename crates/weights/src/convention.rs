@@ -1,0 +1,242 @@
+//! How another library names and lays out the weights of a recurrent layer, as data.
+
+use candle::{bail, Result};
+use recurrent_core::Place;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How another library names and lays out the weights of a recurrent layer.
+///
+/// It is data: write one in JSON, or start from one of [`crate::conventions`]. Names are templates: `{layer}` and `{direction}` stand for
+/// what [`Convention::layers`] and [`Convention::directions`] say, `{gate}` for the name of a gate where each has a tensor of its own.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Convention {
+    /// What messages call it: `Keras LSTM`.
+    pub name: String,
+    /// How to get it: `conventions::keras_lstm()`.
+    pub source: String,
+    /// The gates in the order of our rows: `["i", "f", "g", "o"]`. Empty where the rows are in our order.
+    pub ours: Vec<String>,
+    /// The same gates in the order of theirs.
+    pub gates: Vec<Gate>,
+    /// Their tensors.
+    pub weights: Vec<Weight>,
+    /// Whether what [`Convention::weights`] does not list has our name and our layout there.
+    pub rest: bool,
+    /// What stands before every name, with its separator: `encoder.`.
+    pub prefix: String,
+    /// What `{layer}` is, bottom first; the number of the layer where it is empty.
+    pub layers: Vec<String>,
+    /// What `{direction}` is, forward and in reverse.
+    pub directions: [String; 2],
+    /// Options of a cell under which its equations are these; for whoever knows cells.
+    pub requires: BTreeMap<String, Value>,
+}
+
+/// A gate of theirs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Gate {
+    /// Its name with us: `g`.
+    pub ours: String,
+    /// What `{gate}` is for it.
+    pub theirs: String,
+    /// Whether it is 1 minus ours: σ(−a) = 1 − σ(a), so every weight of it changes its sign. Not for weights that are normalised.
+    pub negated: bool,
+}
+
+/// One of our weights, and where it is with them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Weight {
+    /// The name of ours without layer and direction: `weight_ih`.
+    pub ours: String,
+    /// The template of theirs: `{layer}/kernel`.
+    pub theirs: String,
+    /// What its rows are.
+    pub form: Form,
+    /// Whether theirs is `(input, gates * hidden)`.
+    pub transposed: bool,
+    /// Which row of theirs it is, if theirs holds several of ours on top of each other, as Keras's `(2, 3 * hidden)`.
+    pub row: Option<usize>,
+    /// Which gates have a tensor, if each has its own and not all do; ours is zero in the others.
+    pub only: Vec<String>,
+    /// What is added into theirs.
+    pub absorbs: Option<Absorbed>,
+}
+
+/// Another of our weights that is added into theirs: zero on the way in, added on the way out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Absorbed {
+    /// Its name with us: `bias_hh`.
+    pub ours: String,
+    /// Gates in which the two are not just added: b_hn of a GRU, which the reset gate multiplies. There it must be zero on the way out, unless it is
+    /// listed as a weight of its own.
+    pub apart: Vec<String>,
+}
+
+/// What the rows of a weight are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Form {
+    /// A block a gate, in the order of the gates.
+    #[default]
+    Gates,
+    /// Something else, that stays in its order.
+    Plain,
+}
+
+impl Convention {
+    /// The same with `prefix` before every name, literally: `encoder.`, or `{layer}/`.
+    #[must_use]
+    pub fn under(mut self, prefix: &str) -> Self {
+        self.prefix = prefix.to_string();
+        self
+    }
+
+    /// The same with these names for `{layer}`, bottom first.
+    #[must_use]
+    pub fn with_layers<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.layers = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The same with these names for `{direction}`.
+    #[must_use]
+    pub fn with_directions(mut self, forward: &str, reverse: &str) -> Self {
+        self.directions = [forward.to_string(), reverse.to_string()];
+        self
+    }
+
+    /// Checks that gates are named alike on both sides, and weights once.
+    pub(crate) fn validate(&self) -> Result<()> {
+        let name = &self.name;
+        let theirs: BTreeSet<_> = self.gates.iter().map(|gate| &gate.ours).collect();
+        let once = theirs.len() == self.gates.len() && self.ours.len() == self.gates.len();
+        if !once || theirs != self.ours.iter().collect() {
+            bail!(
+                "convention {name}: expected the same gates on both sides, got {:?} and {:?}",
+                self.ours,
+                self.gates
+            )
+        }
+        for (index, weight) in self.weights.iter().enumerate() {
+            if self.weights[..index].iter().any(|other| other.ours == weight.ours) {
+                bail!("convention {name}: '{}' is listed twice", weight.ours)
+            }
+            let apart = weight.absorbs.iter().flat_map(|absorbed| &absorbed.apart);
+            if let Some(gate) = weight.only.iter().chain(apart).find(|gate| !self.ours.contains(gate)) {
+                bail!("convention {name}, '{}': there is no gate {gate:?}", weight.ours)
+            }
+            if weight.row.is_some() && (weight.by_gate() || weight.transposed) {
+                bail!(
+                    "convention {name}, '{}': a row of several is neither transposed nor apart by gates",
+                    weight.ours
+                )
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn weight(&self, base: &str) -> Option<&Weight> {
+        self.weights.iter().find(|weight| weight.ours == base)
+    }
+
+    /// Whether another weight of theirs holds this one of ours in itself.
+    pub(crate) fn absorbed(&self, base: &str) -> bool {
+        self.weights.iter().filter_map(|weight| weight.absorbs.as_ref()).any(|absorbed| absorbed.ours == base)
+    }
+
+    /// A template at a place.
+    pub(crate) fn fill(&self, template: &str, place: Place, gate: &str) -> Result<String> {
+        let layer = match self.layers.get(place.layer) {
+            Some(layer) => layer.clone(),
+            None if self.layers.is_empty() => place.layer.to_string(),
+            None => bail!(
+                "convention {}: there are names for {} layers, expected one for layer {}",
+                self.name,
+                self.layers.len(),
+                place.layer
+            ),
+        };
+        let direction = &self.directions[usize::from(place.reverse)];
+        let full = format!("{}{template}", self.prefix);
+        Ok(full.replace("{layer}", &layer).replace("{direction}", direction).replace("{gate}", gate))
+    }
+
+    /// What tensors of theirs are `weight` at `place`, where ours has the shape `shape`: name, shape, and our gate if it is that of one alone.
+    pub(crate) fn pieces(&self, weight: &Weight, place: Place, shape: &[usize]) -> Result<Vec<Piece>> {
+        let gates = self.gates.len().max(1);
+        if weight.form == Form::Gates && shape.first().is_none_or(|rows| !rows.is_multiple_of(gates)) {
+            bail!(
+                "convention {}: expected '{}' to have rows for {gates} gates, got {shape:?}",
+                self.name,
+                weight.ours
+            )
+        }
+        let turned = |mut shape: Vec<usize>| {
+            if weight.transposed {
+                shape.reverse();
+            }
+            shape
+        };
+        if weight.by_gate() {
+            let mut block = shape.to_vec();
+            block[0] /= gates;
+            let there = self.gates.iter().filter(|gate| weight.has(&gate.ours));
+            return there
+                .map(|gate| {
+                    let name = self.fill(&weight.theirs, place, &gate.theirs)?;
+                    Ok(Piece { name, shape: turned(block.clone()), gate: Some(gate.ours.clone()) })
+                })
+                .collect();
+        }
+        let mut theirs = turned(shape.to_vec());
+        if weight.row.is_some() {
+            theirs.insert(0, self.rows(weight));
+        }
+        Ok(vec![Piece { name: self.fill(&weight.theirs, place, "")?, shape: theirs, gate: None }])
+    }
+
+    /// How many of ours lie on top of each other in theirs.
+    fn rows(&self, weight: &Weight) -> usize {
+        let same = self.weights.iter().filter(|other| other.theirs == weight.theirs);
+        same.filter_map(|other| other.row).max().map_or(0, |last| last + 1)
+    }
+
+    /// The index of a gate among ours.
+    pub(crate) fn index(&self, gate: &str) -> usize {
+        self.ours.iter().position(|ours| ours == gate).expect("`validate` compares the gates")
+    }
+}
+
+impl Weight {
+    pub(crate) fn by_gate(&self) -> bool {
+        self.theirs.contains("{gate}")
+    }
+
+    pub(crate) fn has(&self, gate: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == gate)
+    }
+}
+
+/// A tensor of theirs that holds one of our weights, or a gate of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Piece {
+    pub(crate) name: String,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) gate: Option<String>,
+}
+
+/// A name of ours taken apart: `proj.weight_l1_reverse` is `proj.weight` in reverse in layer 1. `None` if it names no layer.
+pub(crate) fn parse(name: &str) -> Option<(&str, Place)> {
+    let (rest, reverse) = match name.strip_suffix("_reverse") {
+        Some(rest) => (rest, true),
+        None => (name, false),
+    };
+    let (base, layer) = rest.rsplit_once("_l")?;
+    Some((base, Place { layer: layer.parse().ok()?, reverse }))
+}

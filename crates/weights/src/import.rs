@@ -1,0 +1,146 @@
+//! From their names and layouts to ours.
+
+use crate::convention::{parse, Piece};
+use crate::{nearest, Convention, Form, Mismatch, Tensors, Weight};
+use candle::{bail, DType, Result, Tensor};
+use recurrent_core::Place;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Where one of our weights comes from.
+enum Source<'a> {
+    /// A tensor of theirs as it is.
+    Same(String),
+    /// Pieces of theirs.
+    Weight(&'a Weight, Vec<Piece>),
+    /// Nowhere: it is zero.
+    Zero,
+}
+
+/// By our names, with our shapes.
+type Plan<'a> = BTreeMap<&'a str, (Source<'a>, &'a [usize])>;
+
+impl Convention {
+    /// Our weights out of `found`: those of `expected`, names and shapes as [`recurrent_core::Layer::params`] has them, in the types of `found`.
+    ///
+    /// What of `found` is under no prefix of this convention is left alone.
+    ///
+    /// # Errors
+    /// If tensors are missing, superfluous or misshapen: one [`Mismatch`] lists them all, and says which convention they look like. If the convention
+    /// contradicts itself, or has no room for all of `expected`.
+    pub fn import(&self, found: &Tensors, expected: &[(String, Vec<usize>)]) -> Result<Tensors> {
+        self.validate()?;
+        let (sources, mut mismatch) = self.plan(expected)?;
+        let mut wanted: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for source in sources.values() {
+            match source {
+                (Source::Same(name), shape) => drop(wanted.insert(name.clone(), shape.to_vec())),
+                (Source::Weight(_, pieces), _) => {
+                    wanted.extend(pieces.iter().map(|piece| (piece.name.clone(), piece.shape.clone())));
+                }
+                (Source::Zero, _) => {}
+            }
+        }
+        let prefixes = self.prefixes(expected)?;
+        let ours = found.iter().filter(|(name, _)| prefixes.iter().any(|prefix| name.starts_with(prefix)));
+        mismatch.compare(&wanted, ours.map(|(name, tensor)| (name.as_str(), tensor.dims())));
+        if !mismatch.is_empty() {
+            mismatch.hint = nearest::hint(self, found, expected);
+            return Err(mismatch.into());
+        }
+        let tensors = sources
+            .iter()
+            .map(|(name, (source, shape))| Ok((name.to_string(), self.make(source, shape, found)?)));
+        tensors.collect()
+    }
+
+    fn plan<'a>(&'a self, expected: &'a [(String, Vec<usize>)]) -> Result<(Plan<'a>, Mismatch)> {
+        let mut sources = BTreeMap::new();
+        let mut used = BTreeMap::new();
+        let mut mismatch = Mismatch::new(&self.name);
+        for (name, shape) in expected {
+            let parsed = parse(name);
+            let weight = parsed.and_then(|(base, place)| Some((self.weight(base)?, place)));
+            let source = match (weight, parsed) {
+                (Some((weight, place)), _) => Source::Weight(weight, self.pieces(weight, place, shape)?),
+                (None, Some((base, _))) if self.absorbed(base) => Source::Zero,
+                (None, Some((base, place))) if self.rest => {
+                    Source::Same(self.fill(&format!("{base}{}", place.suffix()), place, "")?)
+                }
+                (None, None) if self.rest => Source::Same(self.fill(name, Place::default(), "")?),
+                _ => {
+                    mismatch.missing.push((format!("{name} (which has no name there)"), shape.clone()));
+                    continue;
+                }
+            };
+            let pieces: Vec<_> = match &source {
+                Source::Weight(weight, pieces) => {
+                    pieces.iter().map(|piece| (piece.name.clone(), weight.row)).collect()
+                }
+                Source::Same(name) => vec![(name.clone(), None)],
+                Source::Zero => Vec::new(),
+            };
+            for piece in pieces {
+                if let Some(other) = used.insert(piece.clone(), name) {
+                    bail!(
+                        "convention {}: '{}' would be both '{other}' and '{name}'; expected {{layer}} and {{direction}} in its \
+                         names where there are several (see `under`)",
+                        self.name,
+                        piece.0
+                    )
+                }
+            }
+            sources.insert(name.as_str(), (source, shape.as_slice()));
+        }
+        Ok((sources, mismatch))
+    }
+
+    /// What names begin with that belong to the layers of `expected`.
+    fn prefixes(&self, expected: &[(String, Vec<usize>)]) -> Result<BTreeSet<String>> {
+        expected
+            .iter()
+            .map(|(name, _)| self.fill("", parse(name).map_or_else(Place::default, |(_, place)| place), ""))
+            .collect()
+    }
+
+    fn make(&self, source: &Source, shape: &[usize], found: &Tensors) -> Result<Tensor> {
+        let zeros = |shape: &[usize]| {
+            let like = found.values().find(|tensor| tensor.dtype().is_float()).or(found.values().next());
+            let (dtype, device) =
+                like.map_or((DType::F32, &candle::Device::Cpu), |tensor| (tensor.dtype(), tensor.device()));
+            Tensor::zeros(shape, dtype, device)
+        };
+        let (weight, pieces) = match source {
+            Source::Zero => return zeros(shape),
+            Source::Same(name) => return Ok(found[name].clone()),
+            Source::Weight(weight, pieces) => (*weight, pieces),
+        };
+        let take = |piece: &Piece| {
+            let tensor = &found[&piece.name];
+            let tensor = match weight.row {
+                Some(row) => tensor.get(row)?,
+                None => tensor.clone(),
+            };
+            if weight.transposed && tensor.rank() > 1 {
+                tensor.t()
+            } else {
+                Ok(tensor)
+            }
+        };
+        if weight.form == Form::Plain || (self.gates.is_empty() && !weight.by_gate()) {
+            return take(&pieces[0])?.contiguous();
+        }
+        let height = shape[0] / self.gates.len();
+        let mut blocks = Vec::with_capacity(self.gates.len());
+        let whole = if weight.by_gate() { None } else { Some(take(&pieces[0])?) };
+        for name in &self.ours {
+            let (place, gate) = self.their_gate(name);
+            let block = match (&whole, pieces.iter().find(|piece| piece.gate.as_ref() == Some(name))) {
+                (Some(whole), _) => whole.narrow(0, place * height, height)?,
+                (None, Some(piece)) => take(piece)?,
+                (None, None) => zeros(&[&[height], &shape[1..]].concat())?,
+            };
+            blocks.push(if gate.negated { block.neg()? } else { block });
+        }
+        Tensor::cat(&blocks, 0)?.contiguous()
+    }
+}

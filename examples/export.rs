@@ -1,0 +1,92 @@
+//! How do layers of this library run in another runtime?
+//!
+//! Writes a named variant as an ONNX model, and beside it what it computes here, so that the two can be compared.
+//!
+//! ```text
+//! cargo run --release --features onnx --example export -- --variant lstm-peephole --bidirectional lstm.onnx
+//! ```
+//!
+//! Prints, within a second:
+//!
+//! ```text
+//! lstm.onnx: 2495 bytes
+//! lstm.safetensors: 6 tensors
+//! ```
+//!
+//! `tests/data/check_onnx.py` does so for every variant and runs the models in onnxruntime.
+
+use anyhow::{bail, Result};
+use candle::{safetensors, DType, Device, Tensor};
+use candle_nn::{VarBuilder, VarMap};
+use clap::Parser;
+use recurrent::{core::write_whole, onnx, registry, Carry, Directions, Layer, Pass, Sequence, Spec};
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+/// Writes layers as an ONNX model, and inputs and outputs as safetensors.
+#[derive(Parser)]
+struct Args {
+    /// A variant of the registry
+    #[arg(long, default_value = "lstm")]
+    variant: String,
+    /// Run every layer in both directions
+    #[arg(long)]
+    bidirectional: bool,
+    /// Features of the input
+    #[arg(long, default_value_t = 3)]
+    input: usize,
+    /// Units of every layer, in each direction
+    #[arg(long, default_value_t = 5)]
+    hidden: usize,
+    /// The model to write
+    out: PathBuf,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let Some(entry) = registry::variants().into_iter().find(|entry| entry.name == args.variant) else {
+        bail!("expected a variant of the registry, got {}", args.variant)
+    };
+    let directions = if args.bidirectional { Directions::Both } else { Directions::Forward };
+    let spec = Spec { directions, ..entry.spec.suited(20, 1) };
+    let layer = spec.build(
+        args.input,
+        args.hidden,
+        VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu),
+    )?;
+    let model = onnx::export(&spec, &layer)?;
+    write_whole(&args.out, &model)?;
+    println!("{}: {} bytes", args.out.display(), model.len());
+
+    // What the layers compute from some state, which the model takes and gives as (directions, batch, hidden).
+    let wave = |shape: (usize, usize, usize), speed: f64| -> Result<Tensor> {
+        let values = (0..shape.0 * shape.1 * shape.2).map(|i| (i as f64 * speed).sin() as f32).collect();
+        Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
+    };
+    let xs = wave((2, 7, args.input), 0.7)?; // (batch, time, input)
+    let (_, somewhere) =
+        layer.run(&Sequence::new(wave((2, 4, args.input), 0.9)?)?, None, &Pass::default())?;
+    let (ys, carry) = layer.run(&Sequence::new(xs.clone())?, Some(&somewhere), &Pass::default())?;
+    let mut tensors = HashMap::from([("xs".to_string(), xs), ("ys".to_string(), ys.into_values())]);
+    for (carry, side) in [(somewhere, "0"), (carry, "n")] {
+        let Carry::Parts(layers) = carry else { bail!("expected a part a layer") };
+        for (index, layer) in layers.iter().enumerate() {
+            let directions = match layer {
+                Carry::Fields(_) => std::slice::from_ref(layer),
+                Carry::Parts(directions) => directions,
+            };
+            for field in ["h", "c"] {
+                let Ok(parts) =
+                    directions.iter().map(|one| one.field(field)).collect::<candle::Result<Vec<_>>>()
+                else {
+                    continue;
+                };
+                tensors.insert(format!("{field}{side}_l{index}"), Tensor::stack(&parts, 0)?);
+            }
+        }
+    }
+    let beside = args.out.with_extension("safetensors");
+    safetensors::save(&tensors, &beside)?;
+    println!("{}: {} tensors", beside.display(), tensors.len());
+    Ok(())
+}

@@ -1,0 +1,288 @@
+//! Recurrent layers with what they are, in and out of files.
+
+mod config;
+mod pytorch;
+
+use crate::{Layer, Spec};
+use candle::{bail, DType, Device, Error, Module, Result, Tensor, Var};
+use candle_nn::{VarBuilder, VarMap};
+use config::Config;
+use recurrent_weights::{check, read, write, Convention, Tensors};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+const WEIGHTS: &str = "model.safetensors";
+const CONFIG: &str = "config.json";
+
+/// Recurrent layers together with what they are: a [`Spec`], the number of features of their input, and of units.
+///
+/// [`Model::save`] writes a folder with `model.safetensors`, whose names are PyTorch's, and `config.json`, which says what it is: format,
+/// version of this crate, spec, sizes and type. [`Model::load`] builds the same again. [`Model::import`] reads files of others.
+///
+/// ```
+/// use candle::{DType, Device, Module, Tensor};
+/// use candle_nn::{VarBuilder, VarMap};
+/// use recurrent::{CellSpec, GruConfig, Model, Spec};
+///
+/// # fn main() -> anyhow::Result<()> {
+/// let spec = Spec { layers: 2, ..Spec::new(CellSpec::Gru(GruConfig::default())) };
+/// let vars = VarMap::new();
+/// let model = Model::new(spec, 3, 8, VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu))?;
+///
+/// let folder = tempfile::tempdir()?;
+/// model.save(folder.path())?;
+/// let same = Model::load(folder.path(), &Device::Cpu)?;
+///
+/// let xs = Tensor::ones((2, 50, 3), DType::F32, &Device::Cpu)?; // (batch, time, input)
+/// assert_eq!(same.spec(), model.spec());
+/// assert_eq!(same.forward(&xs)?.to_vec3::<f32>()?, model.forward(&xs)?.to_vec3::<f32>()?);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Model {
+    spec: Spec,
+    input: usize,
+    hidden: usize,
+    dtype: DType,
+    device: Device,
+    layer: Box<dyn Layer>,
+}
+
+impl Model {
+    /// Layers of `hidden` units in each direction on `input` features, with the weights of `vb`.
+    ///
+    /// # Errors
+    /// As [`Spec::build`].
+    pub fn new(spec: Spec, input: usize, hidden: usize, vb: VarBuilder) -> Result<Self> {
+        let (dtype, device) = (vb.dtype(), vb.device().clone());
+        let layer = spec.build(input, hidden, vb)?;
+        Ok(Self { spec, input, hidden, dtype, device, layer })
+    }
+
+    /// The layers as data.
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// The number of features of the input.
+    pub fn input_size(&self) -> usize {
+        self.input
+    }
+
+    /// The number of units, in each direction.
+    pub fn hidden_size(&self) -> usize {
+        self.hidden
+    }
+
+    /// The type of the weights.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// The device of the weights.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The layers: to run, to stream, to freeze.
+    pub fn layer(&self) -> &dyn Layer {
+        self.layer.as_ref()
+    }
+
+    /// The layers alone.
+    pub fn into_layer(self) -> Box<dyn Layer> {
+        self.layer
+    }
+
+    /// The weights by name.
+    pub fn tensors(&self) -> Tensors {
+        self.layer.params().into_iter().collect()
+    }
+
+    /// Writes `model.safetensors` and `config.json` into `folder`, which is made if it is not there. Each appears whole or not at all; the first holds
+    /// the second too, so that [`Model::load`] sees when they do not belong together.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn save(&self, folder: impl AsRef<Path>) -> Result<()> {
+        let folder = folder.as_ref();
+        let config = Config::of(self).text()?;
+        std::fs::create_dir_all(folder)
+            .map_err(|error| Error::msg(format!("{}: {error}", folder.display())))?;
+        let metadata = [("format", "pt"), ("config", &config)];
+        let metadata = metadata.map(|(key, value)| (key.to_string(), value.to_string()));
+        write(folder.join(WEIGHTS), &self.tensors(), &BTreeMap::from(metadata))?;
+        let path = folder.join(CONFIG);
+        let written = recurrent_core::write_whole(&path, config.as_bytes());
+        written.map_err(|error| Error::msg(format!("{}: {error}", path.display())))
+    }
+
+    /// The model that [`Model::save`] wrote into `folder`, for inference: its weights are no variables, and a run keeps nothing for a way back.
+    ///
+    /// # Errors
+    /// If a file is missing, corrupt, or says what this version does not know; if they do not belong together.
+    pub fn load(folder: impl AsRef<Path>, device: &Device) -> Result<Self> {
+        let (config, tensors) = stored(folder.as_ref())?;
+        Self::of(config.spec, config.input, config.hidden, config.dtype, &tensors, device)
+    }
+
+    /// A model that was pushed to the hub: of a folder that [`Model::save`] wrote, by [`Repository::push`](crate::hub::Repository::push).
+    ///
+    /// # Errors
+    /// As [`Repository::folder`](crate::hub::Repository::folder) and [`Model::load`].
+    #[cfg(feature = "hub")]
+    pub fn from_hub(repository: &crate::hub::Repository, device: &Device) -> Result<Self> {
+        Self::load(repository.folder(&[CONFIG, WEIGHTS])?, device)
+    }
+
+    /// The same to train on: the weights become variables of `vars`, in place of those of their names.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn load_into(vars: &VarMap, folder: impl AsRef<Path>, device: &Device) -> Result<Self> {
+        let (config, tensors) = stored(folder.as_ref())?;
+        for (name, tensor) in tensors {
+            let var = Var::from_tensor(&tensor.to_device(device)?.to_dtype(config.dtype)?)?;
+            vars.data().lock().expect("nothing panics while it holds the lock").insert(name, var);
+        }
+        Self::new(
+            config.spec,
+            config.input,
+            config.hidden,
+            VarBuilder::from_varmap(vars, config.dtype, device),
+        )
+    }
+
+    /// A model with the weights of another library's file (safetensors, `.pt`, `.npz`), which are named and laid out as `convention` says. Its type is
+    /// that of the file, f32 where that is none to compute in.
+    ///
+    /// # Errors
+    /// If the file cannot be read, its tensors are not those of `spec` (one error lists them all), or the equations of `convention` are those of
+    /// another cell.
+    pub fn import(
+        path: impl AsRef<Path>,
+        convention: &Convention,
+        spec: Spec,
+        (input, hidden): (usize, usize),
+        device: &Device,
+    ) -> Result<Self> {
+        let path = path.as_ref();
+        let found = read(path)?.tensors;
+        let model = Self::from_tensors(&found, convention, spec, (input, hidden), device);
+        model.map_err(|error| Error::msg(format!("{}: {error}", path.display())))
+    }
+
+    /// The same from tensors in memory.
+    ///
+    /// # Errors
+    /// As [`Model::import`].
+    pub fn from_tensors(
+        found: &Tensors,
+        convention: &Convention,
+        spec: Spec,
+        (input, hidden): (usize, usize),
+        device: &Device,
+    ) -> Result<Self> {
+        fits(convention, &spec)?;
+        let ours = convention.import(found, &expected(&spec, input, hidden)?)?;
+        let dtype = ours.values().map(Tensor::dtype).find(|dtype| matches!(dtype, DType::F32 | DType::F64));
+        Self::of(spec, input, hidden, dtype.unwrap_or(DType::F32), &ours, device)
+    }
+
+    /// A model with the weights of a PyTorch module, `torch.nn.RNN`, `LSTM` or `GRU`, that lies under `prefix` in the file: `encoder.rnn.`. Of `cell`
+    /// the family counts, and the options that no shape shows; sizes, layers, directions, biases and the projection are read off the
+    /// tensors, see [`Spec::of_pytorch`].
+    ///
+    /// # Errors
+    /// As [`Model::import`]; if the shapes are not those of such a module.
+    pub fn from_pytorch(
+        path: impl AsRef<Path>,
+        prefix: &str,
+        cell: crate::CellSpec,
+        device: &Device,
+    ) -> Result<Self> {
+        let path = path.as_ref();
+        let found = read(path)?.tensors;
+        let build = || {
+            let (spec, sizes) = Spec::of_pytorch(cell, &found, prefix)?;
+            let convention = recurrent_weights::conventions::pytorch().under(prefix);
+            Self::from_tensors(&found, &convention, spec, sizes, device)
+        };
+        build().map_err(|error: Error| Error::msg(format!("{}: {error}", path.display())))
+    }
+
+    /// Writes the weights as a safetensors file with another library's names and layouts.
+    ///
+    /// # Errors
+    /// If the convention has no place for one, its equations are those of another cell, or the file cannot be written.
+    pub fn export(&self, path: impl AsRef<Path>, convention: &Convention) -> Result<()> {
+        fits(convention, &self.spec)?;
+        let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
+        write(path, &convention.export(&self.tensors())?, &metadata)
+    }
+
+    fn of(
+        spec: Spec,
+        input: usize,
+        hidden: usize,
+        dtype: DType,
+        ours: &Tensors,
+        device: &Device,
+    ) -> Result<Self> {
+        let ours =
+            ours.iter().map(|(name, tensor)| Ok((name.clone(), tensor.to_dtype(dtype)?.to_device(device)?)));
+        let ours = ours.collect::<Result<HashMap<_, _>>>()?;
+        Self::new(spec, input, hidden, VarBuilder::from_tensors(ours, dtype, device))
+    }
+}
+
+impl Module for Model {
+    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+        self.layer.forward(xs)
+    }
+}
+
+/// The names and shapes of the weights of these layers.
+fn expected(spec: &Spec, input: usize, hidden: usize) -> Result<Vec<(String, Vec<usize>)>> {
+    let zeros = spec.build(input, hidden, VarBuilder::zeros(DType::F32, &Device::Cpu))?;
+    Ok(zeros.params().into_iter().map(|(name, tensor)| (name, tensor.dims().to_vec())).collect())
+}
+
+/// Both files of a folder, which belong together and hold what the first says.
+fn stored(folder: &Path) -> Result<(Config, Tensors)> {
+    let (path, weights) = (folder.join(CONFIG), folder.join(WEIGHTS));
+    let text =
+        std::fs::read_to_string(&path).map_err(|error| Error::msg(format!("{}: {error}", path.display())))?;
+    let config = Config::parse(&text).map_err(|error| Error::msg(format!("{}: {error}", path.display())))?;
+    let contents = read(&weights)?;
+    if contents.metadata.get("config").is_some_and(|inside| *inside != text) {
+        bail!("{}: it is not the one with which {WEIGHTS} beside it was written", path.display())
+    }
+    let check = || -> Result<()> {
+        config.plausible(&contents.tensors)?;
+        check(CONFIG, &expected(&config.spec, config.input, config.hidden)?, &contents.tensors)?;
+        match contents.tensors.iter().find(|(_, tensor)| tensor.dtype() != config.dtype) {
+            Some((name, tensor)) => {
+                bail!("'{name}': expected {}, found {}", config.dtype.as_str(), tensor.dtype().as_str())
+            }
+            None => Ok(()),
+        }
+    };
+    check().map_err(|error| Error::msg(format!("{}: {error}", weights.display())))?;
+    Ok((config, contents.tensors))
+}
+
+/// Checks that the equations of `convention` are those of the cells.
+fn fits(convention: &Convention, spec: &Spec) -> Result<()> {
+    let cell = serde_json::to_value(&spec.cell).map_err(Error::wrap)?;
+    // The family first: other options may be none of its.
+    let (family, others): (Vec<_>, Vec<_>) =
+        convention.requires.iter().partition(|(option, _)| *option == "family");
+    for (option, expected) in family.into_iter().chain(others) {
+        let found = &cell[option];
+        if found != expected {
+            bail!("convention {}: its cell has {option} {expected}, got a spec with {found}", convention.name)
+        }
+    }
+    Ok(())
+}
