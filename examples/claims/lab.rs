@@ -126,6 +126,11 @@ impl Trained {
         half_more(self.solved(), other.solved(), self.runs.len())
     }
 
+    /// The training steps until the task was solved; all that were allowed where it was not.
+    pub(crate) fn steps(&self) -> Vec<f64> {
+        self.runs.iter().map(|run| run.steps_to_solve.unwrap_or(run.max_steps) as f64).collect()
+    }
+
     /// ln of the held-out loss over the baseline; that of a run that failed counts as 0, as if it had learnt nothing.
     pub(crate) fn log_losses(&self) -> Vec<f64> {
         let log = |run: &RunRecord| match run.final_loss {

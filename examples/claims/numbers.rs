@@ -47,8 +47,7 @@ pub(crate) fn solved(trained: &Trained) -> Measured {
 
 /// The training steps until the task was solved; all that were allowed where it was not.
 pub(crate) fn steps_to_solve(trained: &Trained) -> Measured {
-    let steps = trained.runs.iter().map(|run| run.steps_to_solve.unwrap_or(run.max_steps) as f64);
-    median(format!("steps to solve, {}", trained.name), "steps", &steps.collect::<Vec<_>>())
+    median(format!("steps to solve, {}", trained.name), "steps", &trained.steps())
 }
 
 impl Measured {

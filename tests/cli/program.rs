@@ -23,8 +23,8 @@ fn built(example: &str) -> PathBuf {
     binary(example).expect("the example is there, or can be built")
 }
 
-/// `cargo test` builds the examples too, into a folder beside that of the tests; `cargo test --test cli` does not, nor does any for an example
-/// that has tests of its own, and leaves none there or an old one.
+/// `cargo test` builds the examples too, into a folder beside that of the tests; `cargo test --test cli` does not, and leaves none there
+/// or an old one.
 fn binary(example: &str) -> Result<PathBuf> {
     let test = std::env::current_exe()?;
     let profile = test.parent().and_then(Path::parent).context("expected target/PROFILE/deps/TEST")?;

@@ -145,11 +145,14 @@ impl Checked<'_> {
         );
         let mut done = workers::ended(self, folder)?;
         progress.found(done.len() as u64);
-        if done.len() < self.places().count() {
+        let whole = done.len() == self.places().count();
+        if !whole {
             header.begin(folder)?;
             let ran = workers::run(self, folder, cancel, &progress, &mut done);
             progress.finish();
             header.notes.extend(ran?);
+        }
+        if !whole || !header.ended() {
             header.end(folder, start.elapsed().as_secs_f64(), cancel.load(Ordering::Relaxed))?;
         }
         let order = self.comparison.variants.iter().enumerate();

@@ -71,7 +71,10 @@ impl Folder {
         let file = File::options().create(true).truncate(false).write(true).open(path.join(LOCK));
         let file = file.with_context(|| format!("{what} {shown}: cannot be written"))?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_path_buf(), _lock: Arc::new(file) }),
+            Ok(()) => {
+                sweep(path).with_context(|| format!("{what} {shown}: cannot be written"))?;
+                Ok(Self { path: path.to_path_buf(), _lock: Arc::new(file) })
+            }
             Err(TryLockError::WouldBlock) => {
                 mistake!("{what} {shown}: another program is writing to this folder")
             }
@@ -143,6 +146,17 @@ impl Folder {
         let path = self.path.join(name);
         fs::read(&path).with_context(|| format!("{}: cannot be read", path.display()))
     }
+}
+
+/// Removes what a program that was killed while it wrote has left beside its files.
+fn sweep(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let name = entry?.file_name();
+        if name.to_string_lossy().ends_with(".part") {
+            fs::remove_file(path.join(name))?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes a folder and those it lies in, all of them or none.

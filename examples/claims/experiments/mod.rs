@@ -11,7 +11,7 @@ mod residual;
 mod truncation;
 
 #[cfg(test)]
-mod tests;
+mod tests; // run by tests/claims.rs, so that cargo builds the example itself as a program
 
 use crate::finding::{Claim, Measured, Verdict};
 use crate::lab::{Lab, Trained, Unconverged};

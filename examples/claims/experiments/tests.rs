@@ -69,8 +69,9 @@ fn initialisation() {
     for other in [bad, (true, false), (false, true)] {
         assert_eq!((rule([good, other]), rule([other, good])), (TrueOnlyIf, TrueOnlyIf));
     }
-    assert_eq!(rule([bad, (true, false)]), Refuted, "a slower decay alone helps nobody");
-    assert_eq!(rule([bad, (false, true)]), Open, "learnt better, but not by a slower decay");
+    assert_eq!(rule([bad, (true, false)]), Open, "a slower decay, of which no gain in learning was shown");
+    assert_eq!(rule([bad, bad]), Refuted);
+    assert_eq!(rule([bad, (false, true)]), Refuted, "learnt better, but not by a slower decay");
 }
 
 #[test]

@@ -149,6 +149,11 @@ impl<'a> Header<'a> {
         folder.write(FILE, &[serde_json::to_vec_pretty(self)?, vec![b'\n']].concat())
     }
 
+    /// Whether a part of it has come to its end: one that was killed behind its last run has not said so.
+    pub(super) fn ended(&self) -> bool {
+        self.part.seconds.is_some()
+    }
+
     /// Writes that it has ended, so many seconds after its present part began.
     pub(super) fn end(&mut self, folder: &Folder, seconds: f64, interrupted: bool) -> Result<()> {
         self.part.seconds = Some(self.part.seconds.unwrap_or(0.0) + seconds);
