@@ -69,28 +69,30 @@ class Page:
 def use(page):
     """Uses every control, and says what was seen."""
     assert page.js("return !document.querySelector('.explore').hidden"), "the explorer shows"
-    lines = "document.querySelectorAll('.plot.live > path.line').length"
+    lines = "document.querySelector('.plot.live').querySelectorAll(':scope > path.line').length"
     first = page.js(f"return {lines}")
-    variants = page.js("return document.querySelectorAll('.readings li').length")
+    variants = page.js("return document.querySelector('.readings').querySelectorAll('li').length")
     assert first == variants > 1, (first, variants)
 
     # A variant goes everywhere, and comes back, by keyboard.
     page.js("document.querySelector('.readings input').focus()")
     page.key(" ")
     assert page.js(f"return {lines}") == variants - 1
-    gone = "[...document.querySelectorAll('[data-variant=\"0\"]')].every((part) => getComputedStyle(part).display === 'none')"
+    group = "document.querySelector('.explore').closest('[data-group]')"  # one page may hold several
+    gone = f"[...{group}.querySelectorAll('[data-variant=\"0\"]')].every((part) => getComputedStyle(part).display === 'none')"
     assert page.js(f"return {gone}"), "row, lines, map and section of the variant are hidden"
     page.key(" ")
     assert page.js(f"return {lines}") == variants and not page.js(f"return {gone}")
 
     # Seeds: without one of several, medians and ranges change; rows of its runs are hidden.
     seeds = page.js("return [...document.querySelectorAll('.explore fieldset')][1].querySelectorAll('input').length")
-    shape = "[...document.querySelectorAll('.plot.live > path.line')].map((path) => path.getAttribute('d')).join('|')"
+    shape = "[...document.querySelector('.plot.live').querySelectorAll(':scope > path.line')].map((path) => path.getAttribute('d')).join('|')"
     before = page.js(f"return {shape}")
     seed = "document.querySelectorAll('.explore fieldset')[1].querySelector('input').click()"
     page.js(seed)
     assert page.js(f"return {shape}") != before
-    assert page.js("return [...document.querySelectorAll('tr[data-seed]')].filter((row) => row.classList.contains('off')).length") == variants
+    rows = f"{group}.querySelectorAll('tr[data-seed]')"
+    assert page.js(f"return [...{rows}].filter((row) => row.classList.contains('off')).length") == variants
     page.js(seed)
     assert page.js(f"return {shape}") == before
 
@@ -121,12 +123,12 @@ def use(page):
                   "const { x, y, width, height } = chart.getBoundingClientRect(); return [x + width / 2, y + height / 2]")
     page.call("Input.dispatchMouseEvent", type="mouseMoved", x=box[0], y=box[1])
     assert page.js("return document.querySelector('.cursor.tick').textContent") != f"lag {exact[0]}"
-    heat = page.js("const map = document.querySelector('figure[data-heat] svg'); if (!map) return null;"
+    heat = page.js("const map = document.querySelector('figure[data-heat] > svg'); if (!map) return null;"
                    "map.scrollIntoView({ behavior: 'instant', block: 'center' });"
                    "const { x, y, width, height } = map.getBoundingClientRect(); return [x + width / 2, y + height / 2]")
     if heat:
         page.call("Input.dispatchMouseEvent", type="mouseMoved", x=heat[0], y=heat[1])
-        assert page.js("return document.querySelector('figure[data-heat] .value').textContent").startswith("lag ")
+        assert page.js("return document.querySelector('figure[data-heat] > .value').textContent").startswith("lag ")
 
     # Every view draws.
     for index in range(page.js("return document.querySelector('.explore select').options.length")):
@@ -137,7 +139,7 @@ def use(page):
     page.js("const s = document.querySelector('.explore select'); s.value = 0; s.dispatchEvent(new Event('change'))")
 
     # Sorting, up, down and back, by keyboard.
-    names = "[...document.querySelectorAll('table.summary tbody th')].map((head) => head.textContent)"
+    names = "[...document.querySelector('table.summary').querySelectorAll('tbody th')].map((head) => head.textContent)"
     order = page.js(f"return {names}")
     page.js("document.querySelector('table.summary th button').focus()")
     page.key("Enter")
@@ -150,6 +152,20 @@ def use(page):
     wide = page.js("return [document.documentElement.scrollWidth, document.documentElement.clientWidth]")
     assert wide[0] <= wide[1], f"the page scrolls sideways: {wide}"
     return variants, seeds
+
+
+def still(page, variants):
+    """Without JavaScript the page is whole: no explorer, and everything else."""
+    page.call("Emulation.setScriptExecutionDisabled", value=True)
+    seen = len(page.events)
+    page.call("Page.reload")
+    while not any(event.get("method") == "Page.loadEventFired" for event in page.events[seen:]):
+        page.events.append(json.loads(page.socket.recv()))
+    root = page.call("DOM.getDocument")["root"]["nodeId"]
+    count = lambda selector: len(page.call("DOM.querySelectorAll", nodeId=root, selector=selector)["nodeIds"])
+    assert count(".explore[hidden]") == count(".explore") > 0
+    assert count("table.summary tbody tr") >= variants and count("figure > svg") > variants
+    assert count(".off") == count("button") == 0
 
 
 def main(report, shots):
@@ -187,13 +203,14 @@ def main(report, shots):
                 page.scheme("light")
                 pdf = page.call("Page.printToPDF", printBackground=True)["data"]
                 (shots / "print.pdf").write_bytes(base64.b64decode(pdf))
+            still(page, variants)
             wrong = [event for event in page.events if event.get("method") == "Runtime.exceptionThrown"
                      or event.get("method") == "Runtime.consoleAPICalled" and event["params"]["type"] in ("error", "warning", "assert")
                      or event.get("method") == "Log.entryAdded" and event["params"]["entry"]["level"] in ("error", "warning")]
             assert not wrong, wrong
             asked = [event["params"]["request"]["url"] for event in page.events if event.get("method") == "Network.requestWillBeSent"]
-            assert all(url.startswith("file:") for url in asked) and len(asked) == 1, asked
-            print(f"{report}: {report.stat().st_size} bytes, {variants} variants, {seeds} seeds, no error, no request, all controls work")
+            assert all(url.startswith("file:") for url in asked) and len(asked) == 2, asked
+            print(f"{report}: {report.stat().st_size} bytes, {variants} variants, {seeds} seeds, no error, no request, all controls work, whole without JavaScript")
         finally:
             browser.terminate()
             browser.wait()

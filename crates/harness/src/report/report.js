@@ -141,7 +141,7 @@ function explore(section) {
     el("div", { class: "controls" },
       el("label", {}, "Show ", select),
       el("fieldset", {}, el("legend", {}, "Logarithmic"),
-        box("axis", "up", true, (on) => { state.logUp = on; }), box("axis", "along", false, (on) => { state.logAlong = on; })),
+        box("axis", "vertical", true, (on) => { state.logUp = on; }), box("axis", "horizontal", false, (on) => { state.logAlong = on; })),
       el("fieldset", {}, el("legend", {}, "Seeds"), ...seeds.map((seed) => box("seed", seed, true, keep(chosen.seeds, seed)))),
       time),
     el("div", { class: "bench" }, el("figure", {}, title, chart),
@@ -201,7 +201,9 @@ function explore(section) {
     for (const mark of values) {
       const y = f.bottom - (mark - f.low) / (f.top - f.low) * (f.bottom - MARGIN.top);
       const label = f.log ? 10 ** mark : mark;
-      chart.append(draw("line", { class: "grid", x1: MARGIN.left, x2: f.right, y1: y, y2: y }), decades ? power(mark, y)
+      chart.append(draw("line", { class: "grid", x1: MARGIN.left, x2: f.right, y1: y, y2: y }));
+      if (f.strip && f.bottom - y < 8) continue; // the name of the strip stands there
+      chart.append(decades ? power(mark, y)
         : text("tick", MARGIN.left - 6, y + 3.5, "end", view.kind === "share" ? `${Math.round(100 * label)} %` : digits(label)));
     }
     if (f.strip) {
@@ -223,11 +225,13 @@ function explore(section) {
     }
     if (view.kind === "loss" && data.baseline > 0) {
       const y = f.y(Math.log10(data.baseline));
-      chart.append(draw("path", { class: "baseline", d: `M${MARGIN.left} ${y}H${f.right}` }),
-        text("tick", f.right, y - 5, "end", `baseline ${digits(data.baseline)}`));
+      chart.append(draw("path", { class: "baseline", d: `M${MARGIN.left} ${y}H${f.right}` }));
     }
     for (const { variant, curve } of state.curves) {
       chart.append(draw("path", { class: `line ${variant.line}`, d: shape(curve.map(([at, { mid }]) => [f.x(at), f.y(mid)])) }));
+    }
+    if (view.kind === "loss" && data.baseline > 0) {
+      chart.append(text("tick over", f.right, f.y(Math.log10(data.baseline)) - 6, "end", `baseline ${digits(data.baseline)}`));
     }
     const seedsSaid = chosen.seeds.size === 1 ? `seed ${[...chosen.seeds][0]}` : `median and range over ${chosen.seeds.size} seeds`;
     const words = view.kind === "norm" && moments.length > 1 ? `${view.title} at ${named(moment)}` : view.title;
@@ -243,7 +247,7 @@ function explore(section) {
     readings.forEach(({ value }) => { value.textContent = ""; });
     if (at === null) return;
     chart.append(draw("path", { class: "cursor axis", d: `M${f.x(at)} ${MARGIN.top}V${f.bottom + f.strip}` }),
-      draw("text", { class: "cursor tick", x: Math.min(f.x(at) + 5, f.right - 62), y: MARGIN.top + 2 }, `${view.along.split(" ")[view.kind === "norm" ? 0 : 1]} ${at}`));
+      draw("text", { class: "cursor tick over", x: Math.min(f.x(at) + 5, f.right - 62), y: MARGIN.top + 2 }, `${view.along.split(" ")[view.kind === "norm" ? 0 : 1]} ${at}`));
     for (const { variant, index, curve } of state.curves) {
       const place = until(curve.map(([x]) => x), at);
       if (place < 0 || view.kind === "norm" && curve[place][0] !== at) continue;
@@ -279,7 +283,7 @@ function explore(section) {
 /** Values under the cursor of the heat maps, by pointer or arrow keys. */
 function heat({ data, moments, wanted, group }) {
   for (const figure of group.querySelectorAll("figure[data-heat]")) {
-    const map = figure.querySelector("svg"), said = el("output", { class: "value" }), at = { column: 0, lag: -1 };
+    const map = figure.querySelector(":scope > svg"), said = el("output", { class: "value" }), at = { column: 0, lag: -1 };
     const frame = map.querySelector(".frame"), [left, top, wide, high] = ["x", "y", "width", "height"].map((key) => Number(frame.getAttribute(key)));
     const variant = data.variants[Number(figure.dataset.variant)], lags = data.lags;
     const own = variant.runs.map((run) => run.profiles.h).filter((profile) => profile);
