@@ -30,7 +30,7 @@ use std::sync::Arc;
 /// What is learnt, and how.
 #[derive(Args)]
 pub(crate) struct Training {
-    /// adding, copy, temporal-order, mnist-rows, mnist-pixels or mnist-permuted
+    /// adding, copy, temporal-order, mnist-rows ...; a name that is none shows all
     #[arg(long, default_value = "adding")]
     pub(crate) task: String,
     /// The first seed
@@ -69,9 +69,21 @@ pub(crate) struct Training {
     /// How much is measured before and after training: profiles, gradients or dynamics
     #[arg(long, value_name = "TIER", default_value = "profiles")]
     measures: String,
-    /// Folder with the IDX files of MNIST
-    #[arg(long, value_name = "DIR")]
+    /// Folder or file with the data of a task that reads some: IDX files, a .ts or CSV file, a text
+    #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
+    /// Column of a CSV file to forecast [default: the last of two]
+    #[arg(long, value_name = "NAME")]
+    column: Option<String>,
+    /// Season of the naive forecast to compare with, in rows [default: 1]
+    #[arg(long, value_name = "N")]
+    season: Option<usize>,
+    /// Hold out a part of the training data instead of the test set: for a search
+    #[arg(long)]
+    validate: bool,
+    /// Evaluate the trained networks on sequences of 2 and 4 times the length, too
+    #[arg(long)]
+    generalise: bool,
     /// Folder to write to, new or empty [default: runs/<task>-<time>]
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     out: Option<PathBuf>,
@@ -92,8 +104,24 @@ pub(crate) struct Training {
 impl Training {
     /// The task, of that length if it is generated; shorter than usual for a trial.
     pub(crate) fn task(&self, length: Option<usize>) -> Result<Arc<dyn Task>> {
-        let short = self.quick && !self.task.starts_with("mnist");
-        tasks::by_name(&self.task, length.or(short.then_some(30)), self.data.as_deref())
+        let small_images = ["mnist", "fashion"].iter().any(|name| self.task.contains(name));
+        let short = self.quick && self.data.is_none() && !small_images;
+        let choice = tasks::Choice {
+            length: length.or(short.then_some(30)),
+            data: self.data.as_deref(),
+            column: self.column.as_deref(),
+            season: self.season,
+        };
+        let task = tasks::open(&self.task, &choice)?;
+        match (self.validate, task.validating()) {
+            (false, _) => Ok(task),
+            (true, Some(validating)) => Ok(validating),
+            (true, None) => {
+                let why =
+                    format!("validate: the task {} is generated and has no test set to spare", self.task);
+                Err(Usage::new(why).into())
+            }
+        }
     }
 
     /// What is asked for, nothing of it started. `clip` holds where --clip does not say otherwise.
@@ -124,6 +152,7 @@ impl Training {
             batch: self.batch.unwrap_or(base.batch),
             treatment,
             measures: Tier::by_name(&self.measures)?,
+            generalise: self.generalise,
             dtype: device::dtype(&self.dtype)?,
             device: device::by_name(&self.device)?,
             ..base

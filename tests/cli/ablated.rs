@@ -1,6 +1,6 @@
 //! The example `ablate`.
 
-use crate::program::{ablate, lines, tree};
+use crate::program::{ablate, lines, tree, value};
 use anyhow::Result;
 use std::fs;
 use std::path::Path;
@@ -71,6 +71,21 @@ fn the_same_ablation_gives_the_same_numbers() -> Result<()> {
     let tuned = lines(&one.path().join("out/tuning.jsonl"))?;
     assert_eq!(tuned.len(), 8 * 2);
     assert_eq!(tuned.iter().filter(|line| line["taken"] == true).count(), 8, "a rate for each variant");
+    Ok(())
+}
+
+#[test]
+fn rates_are_searched_on_a_part_of_the_training_set() -> Result<()> {
+    let temp = tempfile::tempdir()?;
+    let args = "--task mnist1d --variant gru --remedies clip --lrs 0.001,0.01 --tuning-seeds 1 --steps 2 --hidden 2 \
+                --seeds 1 --quiet --out out";
+    ablate(temp.path(), args)?.well();
+    for (header, examples, held_out) in
+        [("out/comparison.json", 4000, 1000), ("out/tuning/comparison.json", 3600, 400)]
+    {
+        let task = &value(&temp.path().join(header))?["task"];
+        assert_eq!((&task["examples"], &task["held_out"]), (&examples.into(), &held_out.into()), "{header}");
+    }
     Ok(())
 }
 

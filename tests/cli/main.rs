@@ -1,4 +1,4 @@
-//! The examples `compare`, `ablate`, `sweep`, `claims` and `diagnose` as their user sees them: what they refuse and in which words, what they
+//! The examples `compare`, `ablate`, `sweep`, `claims`, `diagnose` and `char_lm` as their user sees them: what they refuse and in which words, what they
 //! write and print, that the same command gives the same files, what an interruption leaves behind, and that what was killed or interrupted
 //! goes on.
 
@@ -13,6 +13,7 @@ mod killed;
 mod program;
 mod refused;
 mod resumed;
+mod sampled;
 mod shown;
 mod swept;
 mod written;

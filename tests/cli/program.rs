@@ -15,6 +15,7 @@ pub(crate) const METAL: bool = cfg!(feature = "metal");
 
 static COMPARE: LazyLock<PathBuf> = LazyLock::new(|| built("compare"));
 static ABLATE: LazyLock<PathBuf> = LazyLock::new(|| built("ablate"));
+static CHAR_LM: LazyLock<PathBuf> = LazyLock::new(|| built("char_lm"));
 static CLAIMS: LazyLock<PathBuf> = LazyLock::new(|| built("claims"));
 static DIAGNOSE: LazyLock<PathBuf> = LazyLock::new(|| built("diagnose"));
 static SWEEP: LazyLock<PathBuf> = LazyLock::new(|| built("sweep"));
@@ -98,6 +99,11 @@ pub(crate) fn compare(folder: &Path, args: &str) -> Result<Ended> {
 /// Runs `ablate args` in a folder.
 pub(crate) fn ablate(folder: &Path, args: &str) -> Result<Ended> {
     Ended::of(&mut command_of(&ABLATE, "", folder, args))
+}
+
+/// Runs `char_lm args` in a folder.
+pub(crate) fn char_lm(folder: &Path, args: &str) -> Result<Ended> {
+    Ended::of(&mut command_of(&CHAR_LM, "", folder, args))
 }
 
 /// The command `before claims args` in a folder.

@@ -9,7 +9,7 @@ use std::path::Path;
 /// Exit code, options => the line, after `error: `; one that ends with ... goes on. The folders are those of the test.
 const CASES: &str = "
 names
-2 --task ading => task ading: no such task; the nearest is adding, all are adding, copy, ...
+2 --task ading => task ading: no such task; the nearest is adding, all are adding, adding-tcn, ...
 2 --task mnist-row --data digits => task mnist-row: no such task; the nearest is mnist-rows, all are ...
 2 --variants lstm-crono => variant lstm-crono: no such variant; the nearest is lstm-chrono, --list shows all
 2 --variants vanilla,GRU => variant GRU: no such variant; the nearest is gru, --list shows all
@@ -26,11 +26,19 @@ names
 
 files of data
 2 --task mnist-rows => task mnist-rows: it needs --data DIR, a folder with train-images-idx3-ubyte, ...
-1 --task mnist-rows --data nowhere => MNIST: expected a folder, found none at nowhere
-1 --task mnist-rows --data file => MNIST: expected a folder, found none at file
+1 --task mnist-rows --data nowhere => images: expected a folder, found none at nowhere
+1 --task mnist-rows --data file => images: expected a folder, found none at file
 1 --task mnist-rows --data empty => empty: expected train-images-idx3-ubyte or train-images.idx3-ubyte, ...
 1 --task mnist-pixels --data missing => missing: expected train-labels-idx1-ubyte or train-labels.idx1-ubyte, ...
 1 --task mnist-rows --data cut => cut/t10k-images-idx3-ubyte: expected 94096 bytes, found 50000: its header says 120 items
+2 --task text => task text: it needs --data FILE, a text
+1 --task text --data file => file: expected a text of at least 20200 characters for windows of 100, found 4
+1 --task forecast --data file => file: expected at least 106 rows for windows of 48 and a season of 1, found 0
+1 --task series --data file => file: expected a folder or a file NAME_TRAIN.ts
+1 --task series --data empty => empty: expected a file NAME_TRAIN.ts, found none
+2 --season 3 => task adding: column and season are those of forecast; leave --column and --season out
+2 --validate => validate: the task adding is generated and has no test set to spare
+2 --task mnist1d --generalise => generalise: the task mnist1d has no longer sequences
 1 --task mnist-rows --data headless => headless/train-images-idx3-ubyte: expected 16 bytes, found 10: too short ...
 2 --data digits => task adding: it is generated and reads no files; leave --data out
 
@@ -80,7 +88,7 @@ the output folder
 1 --out file/below => out file/below: cannot be made: ...
 2 --out '' => a value is required for '--out <DIR>' but none was supplied; ...
 2 --out empty --seeds 0 => seeds: expected 1 to 1000000, got 0
-1 --out empty --task mnist-rows --data nowhere => MNIST: expected a folder, found none at nowhere
+1 --out empty --task mnist-rows --data nowhere => images: expected a folder, found none at nowhere
 ";
 
 /// Asserts that a command line is refused as a line of [`CASES`] says: nothing on the standard output, that line and no

@@ -139,7 +139,7 @@ pub(crate) fn orthogonal(rng: &mut impl Rng, rows: usize, columns: usize) -> Vec
 }
 
 /// A draw from N(0, 1) (Box and Muller 1958).
-pub(crate) fn normal(rng: &mut impl Rng) -> f64 {
+pub fn normal(rng: &mut impl Rng) -> f64 {
     let (u, v): (f64, f64) = (1.0 - rng.random::<f64>(), rng.random());
     (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
 }

@@ -8,7 +8,7 @@ use crate::variant::{Size, Variant};
 use attention::Attention;
 use candle::{DType, Device, Module, Result, Tensor};
 use candle_nn::{Linear, VarBuilder, VarMap};
-use recurrent_core::{init, Layer, Pass, Sequence};
+use recurrent_core::{init, Carry, Layer, Pass, Sequence};
 use recurrent_train::Params;
 
 /// The recurrent layers of a variant with a read-out, for one task.
@@ -110,18 +110,29 @@ impl Network {
     /// # Errors
     /// If the shapes do not fit.
     pub fn forward(&self, xs: &Sequence, pass: &Pass) -> Result<Tensor> {
-        let Some(attention) = &self.attention else {
-            return match self.reads {
-                Reads::Last => self.readout.forward(&self.rnn.last(xs, None, pass)?.0),
-                Reads::Every => self.readout.forward(self.rnn.run(xs, None, pass)?.0.values()),
-            };
-        };
-        let (ys, _) = self.rnn.run(xs, None, pass)?;
+        Ok(self.forward_from(xs, None, pass)?.0)
+    }
+
+    /// As [`Network::forward`], from the states that `carry` holds, with the states at the end. Attention sees the steps of `xs` alone.
+    ///
+    /// # Errors
+    /// If the shapes do not fit.
+    pub fn forward_from(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Tensor, Carry)> {
+        if self.attention.is_none() && self.reads == Reads::Last {
+            let (last, carry) = self.rnn.last(xs, carry, pass)?;
+            return Ok((self.readout.forward(&last)?, carry));
+        }
+        let (ys, carry) = self.rnn.run(xs, carry, pass)?;
         let h = match self.reads {
             Reads::Last => ys.ends(self.rnn.reversed_size())?,
             Reads::Every => ys.values().clone(),
         };
-        self.readout.forward(&h)? + attention.answer(&h, &ys, self.reads)?
+        let outputs = self.readout.forward(&h)?;
+        let outputs = match &self.attention {
+            Some(attention) => (outputs + attention.answer(&h, &ys, self.reads)?)?,
+            None => outputs,
+        };
+        Ok((outputs, carry))
     }
 
     /// The recurrent layers.

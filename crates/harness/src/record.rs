@@ -7,7 +7,7 @@ mod number;
 mod read;
 
 use crate::panel::Tier;
-use crate::task::Criterion;
+use crate::task::{Criterion, Reference};
 use crate::treatment::{ClipKind, Readout};
 use recurrent_core::{StateClip, Window};
 use recurrent_measures::{Fit, Profile};
@@ -107,6 +107,12 @@ pub struct RunRecord {
     pub accuracy: Option<f64>,
     /// The loss of the best answer that does not depend on the input.
     pub baseline: f64,
+    /// What a simple method that looks at the input reaches, where the task has one: an n-gram model, the seasonal naive forecast.
+    #[serde(default)]
+    pub reference: Option<Reference>,
+    /// The trained network on longer sequences of the same task, if asked for and the run finished.
+    #[serde(default)]
+    pub generalisation: Vec<Generalised>,
     /// When the task counts as solved, in three evaluations in a row; null for real data, which has no such point.
     pub criterion: Option<Criterion>,
     /// Gradient half-life of h in steps, top layer, at initialisation; null: no decay, or too few points to fit.
@@ -158,6 +164,20 @@ pub struct RunRecord {
     pub measure_seconds: BTreeMap<String, f64>,
     /// Wall time of the run, in seconds.
     pub seconds: f64,
+}
+
+/// What a trained network does on sequences of another length, all of them held out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Generalised {
+    /// The length of the sequences, in steps; the longest, if they differ.
+    pub length: usize,
+    /// The mean loss.
+    #[serde(with = "number")]
+    pub loss: f64,
+    /// The accuracy, 0 to 1, where the task has one.
+    pub accuracy: Option<f64>,
+    /// The loss of the best answer there that does not depend on the input.
+    pub baseline: f64,
 }
 
 /// How a run ended.

@@ -10,9 +10,9 @@ use crate::folder::Folder;
 use crate::network::Network;
 use crate::record::{EvalRecord, MeasureRecord, ProfileRecord, RunRecord, Status, StepRecord};
 use crate::settings::Settings;
-use crate::task::Task;
+use crate::task::{BatchDraw, Split, Task};
 use crate::treatment::Treatment;
-use crate::usage::line;
+use crate::usage::{line, mistake};
 use crate::variant::{Size, Variant};
 use anyhow::{Context, Result};
 use candle::{DType, Device};
@@ -154,6 +154,13 @@ impl Job<'_> {
         let (treatment, device) = (self.treatment(), Device::Cpu);
         let vb = VarBuilder::zeros(DType::F32, &device);
         let network = Network::new(self.variant, self.size(), self.task, treatment.readout, &vb)?;
+        let second = BatchDraw { split: Split::Train, seed: self.seed, step: 1, batch: self.settings.batch };
+        if network.rnn().reversed_size() > 0 && self.task.continues(second) {
+            mistake!(
+                "it reads in both directions, and the task {} asks for what comes next",
+                self.task.name()
+            );
+        }
         penalty::check(&treatment, network.rnn(), DType::F32, &device)
     }
 

@@ -11,6 +11,9 @@ use candle::{DType, Device};
 /// Batches of more steps in all are taken for a slip of the pen: their inputs alone would take gigabytes.
 const LARGEST: usize = 1_000_000_000;
 
+/// How many times as long the sequences are on which a trained network is evaluated, if asked for.
+pub const GENERALISED: [usize; 2] = [2, 4];
+
 /// How the runs of a comparison are trained, all of them alike but for the changes of a variant: AdamW without weight decay, a constant
 /// learning rate, and what is done to the gradient.
 #[derive(Clone, Debug)]
@@ -28,6 +31,8 @@ pub struct Settings {
     pub eval_every: u64,
     /// How much is measured before and after training.
     pub measures: Tier,
+    /// Evaluate the trained network also on sequences of the same task that are [so many times](GENERALISED) as long.
+    pub generalise: bool,
     /// Evaluate on no more held-out examples than this.
     pub held_out: usize,
     /// The dtype of weights and data: f32 or f64.
@@ -60,6 +65,7 @@ impl Settings {
             treatment: Treatment::default(),
             eval_every: 100,
             measures: Tier::Profiles,
+            generalise: false,
             held_out: usize::MAX,
             dtype: DType::F32,
             device: Device::Cpu,
@@ -126,6 +132,9 @@ impl Settings {
         if self.batch > most {
             let length = task.length();
             mistake!("batch: expected at most {most} examples of {length} steps, got {}", self.batch);
+        }
+        if self.generalise && task.longer(2).is_none() {
+            mistake!("generalise: the task {} has no longer sequences", task.name());
         }
         self.treatment.validate()?;
         match self.dtype {

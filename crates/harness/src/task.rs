@@ -4,6 +4,7 @@ use anyhow::Result;
 use candle::{DType, Device, Tensor};
 use recurrent_core::Sequence;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// A task that a recurrent network is trained on.
 ///
@@ -52,9 +53,37 @@ pub trait Task: Send + Sync {
     }
 
     /// The number of held-out examples on which the network is evaluated: 1,000 fresh ones for a generated task, the
-    /// whole test set of a data set.
+    /// whole test set of a data set. A multiple of [`Task::held_batch`], or the last batch is smaller.
     fn held_out(&self) -> usize {
         1000
+    }
+
+    /// The number of held-out examples that are evaluated at once.
+    fn held_batch(&self) -> usize {
+        100
+    }
+
+    /// The task on which a search is made: a part of the training examples is held out in place of the test set, which has no say in a choice then. `None` for
+    /// a generated task, whose held-out examples are fresh ones for every seed.
+    fn validating(&self) -> Option<Arc<dyn Task>> {
+        None
+    }
+
+    /// Whether the sequences of a batch go on where those of the batch before it, `step - 1`, ended: the network then takes over its state, without its gradient.
+    fn continues(&self, draw: BatchDraw) -> bool {
+        let _ = draw;
+        false
+    }
+
+    /// What a simple method that does look at the input reaches on the held-out examples, where there is one to compare with.
+    fn reference(&self) -> Option<Reference> {
+        None
+    }
+
+    /// The same task with `factor` times its length, to see whether what was learnt holds there; `None` where there is no such task.
+    fn longer(&self, factor: usize) -> Option<Arc<dyn Task>> {
+        let _ = factor;
+        None
     }
 }
 
@@ -105,6 +134,15 @@ pub struct Judged {
     pub losses: Tensor,
     /// The share of right answers of each example, where the task has an accuracy.
     pub right: Option<Vec<f64>>,
+}
+
+/// What a simple method reaches.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reference {
+    /// The method, in a few words: `5-gram`, `seasonal naive, season 11`.
+    pub name: String,
+    /// Its mean loss on the held-out examples.
+    pub loss: f64,
 }
 
 /// When a task counts as solved: three evaluations in a row, each on fresh held-out examples.

@@ -296,3 +296,22 @@ fn what_is_frozen_computes_the_same_outside_of_the_graph() -> Result<()> {
     assert_eq!(params.element_count(), Network::count(&variant, size, task.as_ref(), Readout::Plain)?);
     Ok(())
 }
+
+#[test]
+fn longer_sequences_are_evaluated_if_that_is_asked_for() -> Result<()> {
+    let task = tasks::by_name("adding", Some(6), None)?;
+    let variant = tanh("t");
+    for generalise in [false, true] {
+        let settings = Settings { generalise, ..settings(task.as_ref(), 3) };
+        let job = Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
+        let run = job.run(&false.into(), &mut |_, _| ());
+        let lengths: Vec<_> = run.record.generalisation.iter().map(|longer| longer.length).collect();
+        assert_eq!(lengths, if generalise { vec![12, 24] } else { vec![] });
+        assert!(run
+            .record
+            .generalisation
+            .iter()
+            .all(|longer| longer.loss > 0.0 && longer.accuracy.is_none()));
+    }
+    Ok(())
+}

@@ -28,12 +28,29 @@ fn tile_vectors<S: Simd>() -> usize {
     }
 }
 
-/// `rows` in tiles as even as possible: a tile of one or two rows would take as long as one of four.
-#[inline(always)]
-fn tiles(rows: usize) -> impl Iterator<Item = Range<usize>> {
-    let count = rows.div_ceil(TILE);
-    let border = move |tile: usize| tile * rows / count;
-    (0..count).map(move |tile| border(tile)..border(tile + 1))
+/// Rows in tiles as even as possible: a tile of one or two rows would take as long as one of four.
+#[derive(Clone, Copy)]
+struct Tiles {
+    count: usize,
+    /// Rows of every tile; the first `longer` have one more.
+    rows: usize,
+    longer: usize,
+}
+
+impl Tiles {
+    #[inline(always)]
+    fn of(rows: usize) -> Self {
+        let count = rows.div_ceil(TILE);
+        let even = rows / count.max(1);
+        Self { count, rows: even, longer: rows - even * count }
+    }
+
+    /// The rows of each.
+    #[inline(always)]
+    fn iter(self) -> impl Iterator<Item = Range<usize>> {
+        let border = move |tile: usize| tile * self.rows + tile.min(self.longer);
+        (0..self.count).map(move |tile| border(tile)..border(tile + 1))
+    }
 }
 
 /// A matrix in a slice: where each row and each column begins.
@@ -151,7 +168,7 @@ impl<'a, F: Float> Interleaved<'a, F> {
     pub(crate) fn of(values: &[F], rows: usize, room: &'a mut [F]) -> Self {
         let depth = values.len() / rows.max(1);
         let room = &mut room[..values.len()];
-        for tile in tiles(rows) {
+        for tile in Tiles::of(rows).iter() {
             let out = &mut room[tile.start * depth..tile.end * depth];
             match tile.len() {
                 TILE => interleave::<F, TILE>(values, rows, tile.start, out),
@@ -266,10 +283,11 @@ impl<F: Float> Product<'_, F> {
             }
         };
         let part = NV * PART / (width * size_of::<F>());
+        let tiles = Tiles::of(rows);
         for first in (0..depth.max(1)).step_by(part) {
             let part = first..depth.min(first + part);
             for panel in 0..self.b.columns.div_ceil(width) {
-                for tile in tiles(rows) {
+                for tile in tiles.iter() {
                     let at = (tile.start, panel);
                     match tile.len() {
                         1 => self.tile::<S, NV, 1>(simd, at, part.clone()),

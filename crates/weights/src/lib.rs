@@ -59,3 +59,7 @@ pub use mismatch::{check, Mismatch};
 pub use packed::Packed;
 #[cfg(feature = "hub")]
 pub mod hub;
+
+#[doc = include_str!("../README.md")]
+#[cfg(doctest)]
+struct Readme;

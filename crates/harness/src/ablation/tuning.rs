@@ -30,7 +30,7 @@ pub struct Tuned {
 }
 
 impl Ablation {
-    /// The comparison of the learning rates.
+    /// The comparison of the learning rates, of a data set on a part of its training set that is held out.
     pub(super) fn tuning(&self, comparison: &Comparison) -> Result<Comparison> {
         for (index, rate) in self.rates.iter().enumerate() {
             if !(rate.is_finite() && *rate > 0.0) {
@@ -46,6 +46,10 @@ impl Ablation {
             mistake!("lrs: {} sets its learning rate itself", variant.name);
         }
         let mut tuning = comparison.clone();
+        // The test set of a data set has no say in the choice.
+        if let Some(task) = comparison.task.validating() {
+            tuning.task = task;
+        }
         tuning.variants = comparison
             .variants
             .iter()

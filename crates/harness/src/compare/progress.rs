@@ -180,6 +180,7 @@ fn sentence(run: &RunRecord) -> String {
         (Status::Finished, Some(step)) => format!("solved at step {step}"),
         (Status::Finished, None) => match run.accuracy {
             Some(accuracy) => format!("accuracy {:.2} % after {} steps", 100.0 * accuracy, run.steps),
+            None if run.criterion.is_none() => format!("ended after {} steps", run.steps),
             None => format!("not solved in {} steps", run.steps),
         },
     };

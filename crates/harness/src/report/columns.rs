@@ -96,6 +96,7 @@ pub(super) fn columns(comparison: &Comparison) -> Vec<Column> {
                 .each(all, |v| Value::of(v.sound_spread(|run| run.accuracy), percent)),
         );
     }
+    columns.extend(generalised(all));
     columns.push(
         Column::new(
             "half-life h",
@@ -135,6 +136,24 @@ pub(super) fn columns(comparison: &Comparison) -> Vec<Column> {
             .each(all, |v| Value { range: None, ..Value::of(v.spread(|run| Some(run.seconds)), seconds) }),
     );
     columns
+}
+
+/// What the trained networks do on longer sequences, where that was asked for: the accuracy, or the loss where the task has none.
+fn generalised(all: &[Variant]) -> Vec<Column> {
+    let longer = |run: &RunRecord, place: usize| run.generalisation.get(place).cloned();
+    let headings = ["at twice T", "at 4 times T"].into_iter().enumerate();
+    let column = |(place, heading)| {
+        let runs = || all.iter().flat_map(|variant| &variant.runs).filter_map(|run| longer(run, place));
+        let length = runs().next()?.length;
+        let right = runs().any(|found| found.accuracy.is_some());
+        let what = if right { "accuracy" } else { "loss" };
+        let meaning = format!("Held-out {what} of the trained network on sequences of up to {length} steps.");
+        Some(Column::new(heading, &meaning).each(all, |variant| match right {
+            true => Value::of(variant.sound_spread(|run| longer(run, place)?.accuracy), percent),
+            false => Value::of(variant.sound_spread(|run| Some(longer(run, place)?.loss)), loss),
+        }))
+    };
+    headings.filter_map(column).collect()
 }
 
 /// `64`, or `2×64` with two layers.
@@ -204,6 +223,7 @@ fn ratio(variant: &Variant, when: When, precision: Precision) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Generalised;
     use crate::report::sample;
 
     fn cell<'a>(columns: &'a [Column], heading: &str, row: usize) -> &'a (Value, Option<Value>) {
@@ -237,6 +257,30 @@ mod tests {
         assert_eq!(cell(&columns, "first/last", lstm).0.text, "2.8e-14");
         assert_eq!(cell(&columns, "seconds", lstm).0, value("14", None));
         assert!(!columns.iter().any(|column| column.heading == "accuracy"), "adding has none");
+    }
+
+    #[test]
+    fn longer_sequences() {
+        let mut records = sample::records();
+        assert!(!columns(&Comparison::new(&records)).iter().any(|column| column.heading == "at twice T"));
+        for run in &mut records.runs {
+            let found = |times: usize| Generalised {
+                length: times * run.length,
+                loss: 0.01 * (times as u64 + run.seed) as f64,
+                accuracy: None,
+                baseline: run.baseline,
+            };
+            run.generalisation = vec![found(2), found(4)];
+        }
+        let shown = columns(&Comparison::new(&records));
+        assert_eq!(cell(&shown, "at twice T", 0).0, value("0.0400", Some("0.0300–0.0500")));
+        assert_eq!(cell(&shown, "at 4 times T", 0).0, value("0.0600", Some("0.0500–0.0700")));
+        records.runs.iter_mut().for_each(|run| run.generalisation[1].accuracy = Some(0.5));
+        let shown = columns(&Comparison::new(&records));
+        assert_eq!(cell(&shown, "at 4 times T", 0).0, value("50 %", None));
+        let meaning =
+            &shown.iter().find(|column| column.heading == "at 4 times T").expect("a column").meaning;
+        assert_eq!(meaning, "Held-out accuracy of the trained network on sequences of up to 400 steps.");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::heat;
 use super::measures;
 use super::numbers::{count, seconds, significant};
 use super::section::variant as about_variant;
+use super::table;
 use crate::treatment::ClipKind;
 
 use super::verdict::criterion;
@@ -174,6 +175,9 @@ fn facts(comparison: &Comparison, about: &About) -> Vec<(&'static str, String)> 
         ),
         ("Longest lag", format!("{} steps", one(&|run| run.longest_lag.to_string()))),
     ];
+    if let Some(reference) = table::reference(comparison) {
+        facts.push(("Beside it", format!("{reference} (a simple method that looks at the input)")));
+    }
     if let Some(criterion) = comparison.runs.first().and_then(criterion) {
         facts.push(("Solved", criterion));
     }

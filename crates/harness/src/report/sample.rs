@@ -218,6 +218,8 @@ fn summary(plan: &Plan, seed: u64, end: u64, rates: [f64; 2], final_loss: f64) -
         grad_norm_clipped: Some(0.8),
         warnings: Vec::new(),
         measure_seconds: BTreeMap::new(),
+        reference: None,
+        generalisation: Vec::new(),
         seconds: 12.3 + seed as f64,
     }
 }

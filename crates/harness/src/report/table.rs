@@ -3,6 +3,7 @@
 use super::columns::{columns, Column, Value, NONE};
 use super::group::Comparison;
 use super::numbers::{count, significant};
+use crate::record::RunRecord;
 
 /// The table for a terminal of `columns` columns: one row a variant, in as many blocks as the width needs.
 pub(super) fn terminal(comparison: &Comparison, columns_wide: usize) -> String {
@@ -80,14 +81,25 @@ pub(super) fn headline(comparison: &Comparison) -> String {
     }
     let seeds = comparison.seeds();
     format!(
-        "{} · baseline {} · {} · {} · {} on {}",
+        "{} · baseline {}{} · {} · {} · {} on {}",
         comparison.task(),
         comparison.distinct(|run| significant(run.baseline, 4)),
+        reference(comparison).map_or(String::new(), |reference| format!(" · {reference}")),
         count(comparison.variants.len(), "variant"),
         count(seeds.len(), "seed"),
         comparison.distinct(|run| run.dtype.clone()),
         comparison.distinct(|run| run.device.clone()),
     )
+}
+
+/// What a simple method that looks at the input reaches, where the task has one: `5-gram 2.312`.
+pub(super) fn reference(comparison: &Comparison) -> Option<String> {
+    comparison.runs.iter().find_map(|run| run.reference.as_ref())?;
+    let shown = |run: &RunRecord| match &run.reference {
+        Some(reference) => format!("{} {}", reference.name, significant(reference.loss, 4)),
+        None => "none".to_owned(),
+    };
+    Some(comparison.distinct(shown))
 }
 
 /// Rows of cells in columns, the first with a line below it: the first and the last column begin at the left, the others end at the right.
@@ -153,6 +165,7 @@ mod tests {
     use super::*;
     use crate::record::Records;
     use crate::report::sample;
+    use crate::task::Reference;
 
     #[test]
     fn any_width_holds_every_row_and_column() {
@@ -174,6 +187,16 @@ mod tests {
         }
         let one_block = terminal(&comparison, 200);
         assert_eq!(one_block.lines().filter(|line| line.starts_with("lstm ")).count(), 1);
+    }
+
+    #[test]
+    fn a_simple_method_stands_beside_the_baseline() {
+        let mut records = sample::records();
+        for run in &mut records.runs {
+            run.reference = Some(Reference { name: "5-gram".to_owned(), loss: 2.312_34 });
+        }
+        let text = headline(&Comparison::new(&records));
+        assert!(text.starts_with("adding, T = 100 · baseline 0.1667 · 5-gram 2.312 · "), "{text}");
     }
 
     #[test]

@@ -5,7 +5,9 @@ use super::{Event, Job};
 use crate::difference::differences;
 use crate::folder::Folder;
 use anyhow::{Context, Result};
-use recurrent_train::{Checkpoint, Checkpoints, Optimizer, Params, WatchState};
+use candle::Tensor;
+use recurrent_core::Carry;
+use recurrent_train::{Checkpoint, Checkpoints, Optimizer, Params, State, WatchState};
 use serde::{Deserialize, Serialize};
 use serde_json::{json, Value};
 use std::time::{Duration, Instant};
@@ -93,7 +95,13 @@ impl Keeper {
         let Some(checkpoints) = &self.checkpoints else { return Ok(None) };
         let found = checkpoints.latest::<Rest>().context(NotKept)?;
         found.spoilt.iter().for_each(|line| said(Event::Spoilt(line)));
-        let Some(checkpoint) = found.checkpoint else { return Ok(None) };
+        let Some(checkpoint) = found.checkpoint else {
+            if !found.spoilt.is_empty() {
+                let (name, seed) = (&job.variant.name, job.seed);
+                said(Event::Spoilt(&format!("{name} seed {seed} begins anew: no checkpoint of it is whole")));
+            }
+            return Ok(None);
+        };
         let Checkpoint { step, weights, optimizer, tensors, rest } = checkpoint;
         let Rest { configuration, watch, mut log, seconds } = rest;
         let apart = differences(&configuration, &job.configuration());
@@ -136,9 +144,12 @@ impl Keeper {
             seconds: run.log.elapsed(),
         };
         let checkpoint = Checkpoint::of(run.log.done(), run.params, run.optimizer, rest);
-        // A state that a network carries from one batch to the next would be tensors here, too.
         let saved = checkpoint.and_then(|checkpoint| {
-            checkpoints.save(&Checkpoint { tensors: run.log.columns()?, ..checkpoint })
+            let mut tensors = run.log.columns()?;
+            for (index, part) in parts(run.carry)?.into_iter().enumerate() {
+                tensors.insert(format!("carry.{index}"), part);
+            }
+            checkpoints.save(&Checkpoint { tensors, ..checkpoint })
         });
         saved.context(NotKept)?;
         (self.last, self.cost, self.step) = (Instant::now(), start.elapsed(), run.log.done());
@@ -153,6 +164,37 @@ pub(super) struct Present<'a> {
     pub(super) optimizer: &'a dyn Optimizer,
     pub(super) watch: &'a WatchState,
     pub(super) log: &'a Log,
+    /// The state at the end of the last batch, where the next goes on from it.
+    pub(super) carry: Option<&'a Carry>,
+}
+
+/// The tensors of a carry, in its own order.
+fn parts(carry: Option<&Carry>) -> candle::Result<Vec<Tensor>> {
+    let mut parts = Vec::new();
+    if let Some(carry) = carry {
+        carry.map(&mut |part| {
+            parts.push(part.clone());
+            Ok(part.clone())
+        })?;
+    }
+    Ok(parts)
+}
+
+/// The carry that a checkpoint holds, in the form of another; `None` if it holds none.
+pub(super) fn carry(tensors: &State, form: &Carry) -> Result<Option<Carry>> {
+    if !tensors.contains_key("carry.0") {
+        return Ok(None);
+    }
+    let mut index = 0;
+    let carry = form.map(&mut |part| {
+        let name = format!("carry.{index}");
+        index += 1;
+        match tensors.get(&name) {
+            Some(found) if found.dims() == part.dims() => found.to_device(part.device()),
+            _ => candle::bail!("expected a tensor {name} of shape {:?}", part.dims()),
+        }
+    });
+    Ok(Some(carry.context(NotKept)?))
 }
 
 /// As [`Rest`], for writing.
@@ -189,6 +231,8 @@ impl Job<'_> {
             "eval_every": settings.eval_every,
             "held_out": settings.held_out(self.task),
             "measures": settings.measures,
+            "generalise": settings.generalise,
+            "baseline": self.task.baseline(),
             "dtype": settings.dtype.as_str(),
         })
     }

@@ -3,7 +3,7 @@
 use super::{Job, Run};
 use crate::device;
 use crate::panel::Panel;
-use crate::record::{EvalRecord, ProfileRecord, RunRecord, Status, StepRecord};
+use crate::record::{EvalRecord, Generalised, ProfileRecord, RunRecord, Status, StepRecord};
 use anyhow::{Context, Result};
 use candle::{DType, Device, Tensor};
 use recurrent_measures::{decay, horizon, ratio, Fit, Profile, Underflow, HORIZON};
@@ -29,6 +29,9 @@ pub(super) struct Log {
     pub(super) warnings: Vec<String>,
     /// The step since which the task is solved.
     pub(super) solved: Option<u64>,
+    /// Found at the end alone, hence in no checkpoint.
+    #[serde(skip)]
+    pub(super) generalisation: Vec<Generalised>,
     start: Gradients,
     now: Gradients,
     /// The wall time of the parts of this run before the present one.
@@ -90,6 +93,7 @@ impl Default for Log {
             panel: Panel::default(),
             warnings: Vec::new(),
             solved: None,
+            generalisation: Vec::new(),
             start: Gradients::default(),
             now: Gradients::default(),
             seconds: 0.0,
@@ -227,6 +231,8 @@ impl Log {
             grad_norm_clipped: clip.map(|clip| clip.after),
             warnings: self.warnings,
             measure_seconds: self.panel.seconds,
+            reference: task.reference(),
+            generalisation: self.generalisation,
             seconds,
             status,
         };

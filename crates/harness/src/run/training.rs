@@ -1,25 +1,23 @@
 //! The loop over training steps.
 
-use super::keep::{Found, Keeper, NotKept, Present};
+use super::keep::{self, Found, Keeper, NotKept, Present};
 use super::log::Log;
 use super::penalty::{self, Penalties};
 use super::probe::{scheduled, Probe};
 use super::{failed, Event, Job, IN_A_ROW};
 use crate::network::Network;
 use crate::panel::Tier;
-use crate::record::{EvalRecord, Status, StepRecord};
-use crate::task::{BatchDraw, Criterion, Split};
+use crate::record::{EvalRecord, Generalised, Status, StepRecord};
+use crate::settings::GENERALISED;
+use crate::task::{Batch, BatchDraw, Criterion, Split, Task};
 use crate::treatment::Treatment;
 use anyhow::{Context, Result};
 use candle::{DType, Tensor};
-use recurrent_core::{spectral_radius, Pass};
+use recurrent_core::{spectral_radius, Carry, Pass};
 use recurrent_train::{
     global_norm, safetensors_bytes, AdamW, AdamWConfig, Clip, GradientWatch, Optimizer, Params,
 };
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// Examples a batch of an evaluation; it divides the 1,000 of a generated task.
-const EVALUATED: usize = 100;
 
 /// A network on its way.
 pub(super) struct Training<'a> {
@@ -30,6 +28,8 @@ pub(super) struct Training<'a> {
     optimizer: AdamW,
     watch: GradientWatch,
     probe: Probe,
+    /// The state at the end of the last batch, where the next goes on from it.
+    carry: Option<Carry>,
 }
 
 impl<'a> Training<'a> {
@@ -48,7 +48,7 @@ impl<'a> Training<'a> {
         penalty::check(&treatment, network.rnn(), settings.dtype, &settings.device)?;
         let optimizer = AdamW::new(&params, AdamWConfig { lr: treatment.lr, ..AdamWConfig::default() })?;
         let (watch, probe) = (GradientWatch::new(&params), Probe::new(job)?);
-        Ok(Self { job, treatment, network, params, optimizer, watch, probe })
+        Ok(Self { job, treatment, network, params, optimizer, watch, probe, carry: None })
     }
 
     /// Looks at the network at its start: the first profile of its gradient, and what else is asked for.
@@ -66,7 +66,14 @@ impl<'a> Training<'a> {
     pub(super) fn restore(&mut self, found: Found) -> Result<Log> {
         let Found { checkpoint, watch, log } = found;
         checkpoint.restore(&self.params, &mut self.optimizer).context(NotKept)?;
+        let tensors = checkpoint.tensors;
         self.watch.load_state(watch).context(NotKept)?;
+        if log.done() > 0 && self.job.task.continues(self.draw(log.done() + 1)) {
+            // The form of the state is that of any other; its values are the checkpoint's.
+            let batch = self.batch(log.done())?;
+            let (_, form) = self.network.forward_from(&batch.xs, None, &Pass::default())?;
+            self.carry = keep::carry(&tensors, &form)?;
+        }
         Ok(log)
     }
 
@@ -96,6 +103,7 @@ impl<'a> Training<'a> {
             }
         }
         if status == Status::Finished {
+            self.generalise(log, cancel)?;
             self.measure(log)?;
         }
         Ok(status)
@@ -137,17 +145,31 @@ impl<'a> Training<'a> {
 
     fn present<'b>(&'b self, log: &'b Log) -> Present<'b> {
         let (job, params, optimizer, watch) = (self.job, &self.params, &self.optimizer, self.watch.state());
-        Present { job, params, optimizer, watch, log }
+        Present { job, params, optimizer, watch, log, carry: self.carry.as_ref() }
+    }
+
+    /// What training step `step`, from 1, is about.
+    fn draw(&self, step: u64) -> BatchDraw {
+        let Job { settings, seed, .. } = *self.job;
+        BatchDraw { split: Split::Train, seed, step: step - 1, batch: settings.batch }
+    }
+
+    fn batch(&self, step: u64) -> Result<Batch> {
+        let Job { task, settings, .. } = *self.job;
+        task.batch(self.draw(step), settings.dtype, &settings.device)
     }
 
     /// One step; gives its loss.
     fn step(&mut self, log: &mut Log, step: u64) -> Result<f64> {
-        let Job { task, settings, seed, .. } = *self.job;
-        let draw = BatchDraw { split: Split::Train, seed, step: step - 1, batch: settings.batch };
-        let batch = task.batch(draw, settings.dtype, &settings.device)?;
+        let Job { task, seed, .. } = *self.job;
+        let batch = self.batch(step)?;
         let penalties = Penalties::new(&self.treatment, self.network.rnn());
         let pass = penalties.watched(Pass::train(seed, step - 1).flow(self.treatment.flow));
-        let outputs = self.network.forward(&batch.xs, &pass)?;
+        let carry = self.carry.take().filter(|_| task.continues(self.draw(step)));
+        let (outputs, carry) = self.network.forward_from(&batch.xs, carry.as_ref(), &pass)?;
+        if task.continues(self.draw(step + 1)) {
+            self.carry = Some(carry.detach());
+        }
         let loss = task.judge(&outputs, &batch)?.losses.mean_all()?;
         let mut grads = penalties.with_loss(&loss)?.backward()?;
         penalties.add_omega(&batch.xs, &self.params, &mut grads)?;
@@ -170,29 +192,57 @@ impl<'a> Training<'a> {
 
     /// Evaluates on fresh held-out examples, or on the whole held-out set, and gives whether it was not interrupted.
     fn evaluate(&mut self, log: &mut Log, cancel: &AtomicBool) -> Result<bool> {
-        let Job { variant, task, settings, seed, .. } = *self.job;
+        let Job { variant, task, seed, .. } = *self.job;
+        let Some((loss, accuracy)) = self.held_out(task, log.evals.len() as u64, cancel)? else {
+            return Ok(false);
+        };
+        log.evals.push(EvalRecord { variant: variant.name.clone(), seed, step: log.done(), loss, accuracy });
+        log.solved = task.criterion().and_then(|criterion| solved(&log.evals, criterion));
+        Ok(true)
+    }
+
+    /// The mean loss and accuracy of an evaluation, the `number`-th from 0 on; `None` if it was interrupted.
+    fn held_out(
+        &self,
+        task: &dyn Task,
+        number: u64,
+        cancel: &AtomicBool,
+    ) -> Result<Option<(f64, Option<f64>)>> {
+        let Job { variant, settings, seed, .. } = *self.job;
         let network = Network::frozen(variant, self.job.size(), task, self.treatment.readout, &self.params)?;
-        let batches = settings.held_out(task).div_ceil(EVALUATED) as u64;
-        // Batch 0 is the probe's. A data set begins anew behind its end, so any that many batches in a row are all of it.
-        let first = 1 + log.evals.len() as u64 * batches;
-        let (mut losses, mut right) = (Vec::new(), None);
+        let batches = settings.held_out(task).div_ceil(task.held_batch()) as u64;
+        // Of a generated task batch 0 is the probe's. A data set begins anew behind its end.
+        let first = if task.examples().is_none() { 1 + number * batches } else { 0 };
+        let (mut losses, mut right, mut carry) = (Vec::new(), None, None);
         for step in first..first + batches {
             if cancel.load(Ordering::Relaxed) {
-                return Ok(false);
+                return Ok(None);
             }
-            let draw = BatchDraw { split: Split::Held, seed, step, batch: EVALUATED };
+            let draw = BatchDraw { split: Split::Held, seed, step, batch: task.held_batch() };
             let batch = task.batch(draw, settings.dtype, &settings.device)?;
-            let judged = task.judge(&network.forward(&batch.xs, &Pass::default())?, &batch)?;
+            let before = carry.take().filter(|_| task.continues(draw));
+            let (outputs, after) = network.forward_from(&batch.xs, before.as_ref(), &Pass::default())?;
+            carry = Some(after);
+            let judged = task.judge(&outputs, &batch)?;
             losses.extend(values(&judged.losses)?);
             if let Some(judged) = judged.right {
                 right.get_or_insert_with(Vec::new).extend(judged);
             }
         }
         let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
-        let (loss, accuracy) = (mean(&losses), right.as_deref().map(mean));
-        log.evals.push(EvalRecord { variant: variant.name.clone(), seed, step: log.done(), loss, accuracy });
-        log.solved = task.criterion().and_then(|criterion| solved(&log.evals, criterion));
-        Ok(true)
+        Ok(Some((mean(&losses), right.as_deref().map(mean))))
+    }
+
+    /// Evaluates on longer sequences, if that is asked for.
+    fn generalise(&self, log: &mut Log, cancel: &AtomicBool) -> Result<()> {
+        let factors = GENERALISED.iter().filter(|_| self.job.settings.generalise);
+        for task in factors.filter_map(|&factor| self.job.task.longer(factor)) {
+            if let Some((loss, accuracy)) = self.held_out(task.as_ref(), 0, cancel)? {
+                let (length, baseline) = (task.length(), task.baseline());
+                log.generalisation.push(Generalised { length, loss, accuracy, baseline });
+            }
+        }
+        Ok(())
     }
 
     /// Takes what is asked for beyond profiles.

@@ -1,6 +1,7 @@
 //! MNIST and Fashion-MNIST from the Hugging Face Hub: two parquet files, whose rows are an image as PNG and its label.
 
-use super::idx::{Digits, CLASSES, EDGE, PIXELS};
+use super::idx::{Images, CLASSES, EDGE, PIXELS};
+use super::Shown;
 use anyhow::{anyhow, bail, ensure, Context, Result};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
@@ -11,16 +12,27 @@ use std::path::Path;
 
 /// Where a set of small images lies on the hub, at its branch `main`.
 pub(super) struct Source {
-    pub(super) repository: &'static str,
+    repository: &'static str,
     /// The folder of its two files.
-    pub(super) folder: &'static str,
+    folder: &'static str,
 }
 
 /// The digits: 15 and 3 MB.
-pub(super) const MNIST: Source = Source { repository: "ylecun/mnist", folder: "mnist" };
+const MNIST: Source = Source { repository: "ylecun/mnist", folder: "mnist" };
+
+/// The clothes.
+const FASHION: Source = Source { repository: "zalando-datasets/fashion_mnist", folder: "fashion_mnist" };
+
+/// Where the images that show this lie.
+pub(super) const fn source(shown: Shown) -> &'static Source {
+    match shown {
+        Shown::Digits => &MNIST,
+        Shown::Clothes => &FASHION,
+    }
+}
 
 /// The training images and the test images, fetched unless they are in the cache.
-pub(super) fn digits(hub: &Hub, source: &Source) -> Result<[Digits; 2]> {
+pub(super) fn images(hub: &Hub, source: &Source) -> Result<[Images; 2]> {
     let repository = hub.dataset(source.repository)?;
     let split =
         |name: &str| read(&repository.file(&format!("{}/{name}-00000-of-00001.parquet", source.folder))?);
@@ -28,7 +40,7 @@ pub(super) fn digits(hub: &Hub, source: &Source) -> Result<[Digits; 2]> {
 }
 
 /// The images of a parquet file with a column `image`, whose field `bytes` is a PNG, and a column `label`.
-fn read(path: &Path) -> Result<Digits> {
+fn read(path: &Path) -> Result<Images> {
     let failed = |error| anyhow!("{}: {error}", path.display());
     let file = File::open(path).map_err(|error| anyhow!("{}: {error}", path.display()))?;
     let reader = SerializedFileReader::new(file).map_err(failed)?;
@@ -46,7 +58,7 @@ fn read(path: &Path) -> Result<Digits> {
         labels.push(label);
     }
     ensure!(!labels.is_empty(), "{}: expected at least 1 image, found 0", path.display());
-    Ok(Digits { pixels, labels })
+    Ok(Images { pixels, labels })
 }
 
 /// The image and the label of a row.
@@ -115,8 +127,8 @@ mod tests {
         Ok(bytes)
     }
 
-    fn pngs(digits: &Digits) -> Result<Vec<Vec<u8>>> {
-        digits.pixels.chunks(PIXELS).map(|pixels| png(EDGE, png::ColorType::Grayscale, pixels)).collect()
+    fn pngs(images: &Images) -> Result<Vec<Vec<u8>>> {
+        images.pixels.chunks(PIXELS).map(|pixels| png(EDGE, png::ColorType::Grayscale, pixels)).collect()
     }
 
     /// As the data sets on the hub are written: nested, with columns that may be absent, packed with snappy.
@@ -145,17 +157,17 @@ mod tests {
     }
 
     /// Fills a cache with a tiny MNIST, and returns the same in IDX files.
-    fn fill(cache: &Path, source: &Source) -> Result<[Digits; 2]> {
+    fn fill(cache: &Path, source: &Source) -> Result<[Images; 2]> {
         let folder = cache.join(format!("datasets--{}", source.repository.replace('/', "--")));
         let files = folder.join("snapshots").join(COMMIT).join(source.folder);
         fs::create_dir_all(folder.join("refs"))?;
         fs::create_dir_all(&files)?;
         fs::write(folder.join("refs/main"), COMMIT)?;
-        let both = Digits::read(&Folder::mnist(30, 20)?.0)?;
-        for (name, digits) in ["train", "test"].into_iter().zip(&both) {
-            let labels: Vec<_> = digits.labels.iter().map(|&label| i64::from(label)).collect();
+        let both = Images::read(&Folder::mnist(30, 20)?.0)?;
+        for (name, images) in ["train", "test"].into_iter().zip(&both) {
+            let labels: Vec<_> = images.labels.iter().map(|&label| i64::from(label)).collect();
             let path = files.join(format!("{name}-00000-of-00001.parquet"));
-            write(&path, "label", &pngs(digits)?, &labels)?;
+            write(&path, "label", &pngs(images)?, &labels)?;
         }
         Ok(both)
     }
@@ -163,10 +175,12 @@ mod tests {
     #[test]
     fn parquet_holds_what_idx_does() -> Result<()> {
         let (hub, cache) = offline()?;
-        let expected = fill(cache.path(), &MNIST)?;
-        for (found, expected) in digits(&hub, &MNIST)?.into_iter().zip(expected) {
-            assert_eq!(found.labels, expected.labels);
-            assert!(found.pixels == expected.pixels);
+        for shown in Shown::ALL {
+            let expected = fill(cache.path(), source(shown))?;
+            for (found, expected) in images(&hub, source(shown))?.into_iter().zip(expected) {
+                assert_eq!(found.labels, expected.labels);
+                assert!(found.pixels == expected.pixels);
+            }
         }
         Ok(())
     }
@@ -174,7 +188,7 @@ mod tests {
     #[test]
     fn without_a_network_the_missing_file_is_named() -> Result<()> {
         let (hub, _cache) = offline()?;
-        let error = format!("{:#}", digits(&hub, &MNIST).expect_err("must fail"));
+        let error = format!("{:#}", images(&hub, &MNIST).expect_err("must fail"));
         let expected =
             "hub dataset ylecun/mnist at main: mnist/train-00000-of-00001.parquet is not in the cache at ";
         assert!(error.starts_with(expected) && error.contains("HF_HUB_OFFLINE"), "{error}");

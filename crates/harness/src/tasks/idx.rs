@@ -1,11 +1,12 @@
-//! MNIST's files: the IDX format of LeCun, Cortes and Burges.
+//! Images and their labels in the IDX format of LeCun, Cortes and Burges, as MNIST and Fashion-MNIST have them.
 //!
 //! Big-endian u32: a magic number (two zero bytes, 8 for unsigned bytes, the number of axes), the size of each axis;
-//! then the bytes.
+//! then the bytes. Files may be packed with gzip.
 
 use anyhow::{anyhow, bail, ensure, Result};
+use flate2::read::MultiGzDecoder;
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
 /// The four files of MNIST, unpacked.
@@ -23,84 +24,103 @@ pub(super) const PIXELS: usize = EDGE * EDGE;
 /// The number of digits.
 pub(super) const CLASSES: usize = 10;
 
-/// Images and their labels.
-#[derive(Debug)]
-pub(super) struct Digits {
-    /// 0 is paper and 255 ink, row by row: [`PIXELS`] an image.
+/// Images of 28 by 28 pixels, and their labels.
+#[derive(Clone, Debug)]
+pub struct Images {
     pub(super) pixels: Vec<u8>,
-    /// One an image, 0 to 9.
     pub(super) labels: Vec<u8>,
 }
 
-impl Digits {
+impl Images {
+    /// Images out of their pixels, 784 an image, row by row, 0 for paper and 255 for ink; and of their labels, 0 to 9, one an image.
+    ///
+    /// # Errors
+    /// If there is no image, if pixels are missing or left over, if there is not one label an image, or one is not 0 to 9.
+    pub fn new(pixels: Vec<u8>, labels: Vec<u8>) -> Result<Self> {
+        let (count, rest) = (pixels.len() / PIXELS, pixels.len() % PIXELS);
+        ensure!(count > 0 && rest == 0, "expected {PIXELS} pixels an image, found {} pixels", pixels.len());
+        ensure!(labels.len() == count, "expected {count} labels, one for each image, found {}", labels.len());
+        if let Some(place) = labels.iter().position(|&label| usize::from(label) >= CLASSES) {
+            bail!("expected labels 0 to 9, found {} at image {place}", labels[place])
+        }
+        Ok(Self { pixels, labels })
+    }
+
     /// The training images and the test images of a folder.
     pub(super) fn read(folder: &Path) -> Result<[Self; 2]> {
-        ensure!(folder.is_dir(), "MNIST: expected a folder, found none at {}", folder.display());
+        ensure!(folder.is_dir(), "images: expected a folder, found none at {}", folder.display());
         let [train_images, train_labels, test_images, test_labels] = FILES;
         Ok([Self::pair(folder, train_images, train_labels)?, Self::pair(folder, test_images, test_labels)?])
     }
 
     fn pair(folder: &Path, images: &str, labels: &str) -> Result<Self> {
         let (images, labels) = (find(folder, images)?, find(folder, labels)?);
-        let digits = Self { pixels: read(&images, &[EDGE, EDGE])?, labels: read(&labels, &[])? };
-        let (count, found) = (digits.pixels.len() / PIXELS, digits.labels.len());
-        if found != count {
-            bail!("{}: expected {count} labels, one for each image, found {found}", labels.display())
-        }
-        if let Some(place) = digits.labels.iter().position(|&label| usize::from(label) >= CLASSES) {
-            let label = digits.labels[place];
-            bail!("{}: expected labels 0 to 9, found {label} at image {place}", labels.display())
-        }
-        Ok(digits)
+        let (pixels, values) = (read(&images, &[EDGE, EDGE])?, read(&labels, &[])?);
+        Self::new(pixels, values).map_err(|error| anyhow!("{}: {error}", labels.display()))
     }
 }
 
-/// The file `name` in `folder`, under either of its two spellings.
+/// The file `name` in `folder`, under either of its two spellings, packed or not.
 fn find(folder: &Path, name: &str) -> Result<PathBuf> {
     let dotted = name.replacen("-idx", ".idx", 1);
-    let spellings = [name, &dotted];
-    if let Some(path) = spellings.iter().map(|name| folder.join(name)).find(|path| path.exists()) {
-        return Ok(path);
+    let spellings = [name.to_string(), dotted.clone(), format!("{name}.gz"), format!("{dotted}.gz")];
+    match spellings.iter().map(|name| folder.join(name)).find(|path| path.exists()) {
+        Some(path) => Ok(path),
+        None => {
+            bail!("{}: expected {name} or {dotted}, or one of them with .gz, found none", folder.display())
+        }
     }
-    let packed = spellings.iter().map(|name| format!("{name}.gz")).find(|name| folder.join(name).exists());
-    let found = packed.map_or("neither".into(), |packed| format!("{packed}: unpack it with gunzip"));
-    bail!("{}: expected {name} or {dotted}, found {found}", folder.display())
 }
 
-/// The bytes of an IDX file whose items have the shape `item`; how many there are, the file says itself. Nothing is
-/// allocated before the header has been checked against the file's size.
+/// The bytes of an IDX file whose items have the shape `item`; how many there are, the file says itself. What the header says is
+/// checked against the file's size before anything is allocated; of a packed file it is checked while it is unpacked.
 fn read(path: &Path, item: &[usize]) -> Result<Vec<u8>> {
     let failed = |error| anyhow!("{}: {error}", path.display());
-    let mut file = File::open(path).map_err(failed)?;
-    let size = file.metadata().map_err(failed)?.len();
-    let axes = 1 + item.len();
-    let header = 4 * (1 + axes) as u64;
-    let truncated = |expected: u64| format!("{}: expected {expected} bytes, found {size}", path.display());
-    ensure!(size >= header, "{}: too short for the header of an IDX file", truncated(header));
-
-    let mut word = || -> Result<u32> {
-        let mut bytes = [0; 4];
-        file.read_exact(&mut bytes).map_err(failed)?;
-        Ok(u32::from_be_bytes(bytes))
+    let mut file = BufReader::new(File::open(path).map_err(failed)?);
+    let mut start = Vec::new();
+    file.by_ref().take(2).read_to_end(&mut start).map_err(failed)?;
+    file.rewind().map_err(failed)?;
+    let packed = start == [0x1f, 0x8b];
+    let size = match packed {
+        true => None,
+        false => Some(file.get_ref().metadata().map_err(failed)?.len()),
     };
-    let (magic, expected) = (word()?, 0x0800 | axes as u32);
+    let mut bytes: Box<dyn Read> = if packed { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
+
+    let axes = 1 + item.len();
+    let mut header = Vec::new();
+    let length = 4 * (1 + axes) as u64;
+    bytes.by_ref().take(length).read_to_end(&mut header).map_err(failed)?;
+    let unpacked = if packed { " once unpacked" } else { "" };
+    let truncated = |expected: u64, found: u64| {
+        format!("{}: expected {expected} bytes{unpacked}, found {found}", path.display())
+    };
+    let found = header.len() as u64;
+    ensure!(found == length, "{}: too short for the header of an IDX file", truncated(length, found));
+
+    let words: Vec<u32> = header
+        .chunks_exact(4)
+        .map(|word| word.iter().fold(0, |all, &byte| all << 8 | u32::from(byte)))
+        .collect();
+    let (magic, expected) = (words[0], 0x0800 | axes as u32);
     if magic != expected {
-        let gzip = if magic >> 16 == 0x1f8b { ", which is gzip: unpack it with gunzip" } else { "" };
-        bail!("{}: expected the IDX magic {expected:#010x}, found {magic:#010x}{gzip}", path.display())
+        bail!("{}: expected the IDX magic {expected:#010x} at offset 0, found {magic:#010x}", path.display())
     }
-    let count = u64::from(word()?);
-    let mut found = Vec::with_capacity(item.len());
-    for _ in item {
-        found.push(word()? as usize);
-    }
+    let (count, found) = (u64::from(words[1]), words[2..].iter().map(|&size| size as usize));
+    let found: Vec<_> = found.collect();
     ensure!(found == item, "{}: expected items of shape {item:?}, found {found:?}", path.display());
     ensure!(count > 0, "{}: expected at least 1 item, found 0", path.display());
-    let bytes = count * item.iter().product::<usize>() as u64; // at most 2^32 · 784
-    ensure!(size == header + bytes, "{}: its header says {count} items", truncated(header + bytes));
+    let expected = count * item.iter().product::<usize>() as u64; // at most 2^32 · 784
+    let says = format!("its header says {count} items");
+    if let Some(size) = size {
+        ensure!(size == length + expected, "{}: {says}", truncated(length + expected, size));
+    }
 
-    let mut values = Vec::with_capacity(bytes as usize);
-    file.take(bytes).read_to_end(&mut values).map_err(failed)?;
-    ensure!(values.len() as u64 == bytes, "{}: it became shorter while it was read", path.display());
+    let mut values = Vec::with_capacity(size.map_or(0, |_| expected as usize));
+    bytes.take(expected + 1).read_to_end(&mut values).map_err(failed)?;
+    let found = values.len() as u64;
+    ensure!(found <= expected, "{} or more: {says}", truncated(length + expected, length + found));
+    ensure!(found == expected, "{}: {says}", truncated(length + expected, length + found));
     Ok(values)
 }
 
@@ -109,6 +129,7 @@ fn read(path: &Path, item: &[usize]) -> Result<Vec<u8>> {
 pub(super) mod tests {
     use super::*;
     use std::fs;
+    use std::io::Write;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     /// A folder that is removed in the end.
@@ -145,7 +166,7 @@ pub(super) mod tests {
         }
 
         fn error(&self) -> String {
-            let error = format!("{:#}", Digits::read(&self.0).expect_err("must fail")); // with all its causes
+            let error = format!("{:#}", Images::read(&self.0).expect_err("must fail")); // with all its causes
             error.replace(&self.0.display().to_string(), "DIR")
         }
     }
@@ -162,7 +183,7 @@ pub(super) mod tests {
         for name in [FILES[0], FILES[3]] {
             fs::rename(folder.0.join(name), folder.0.join(name.replace("-idx", ".idx")))?;
         }
-        let [train, test] = Digits::read(&folder.0)?;
+        let [train, test] = Images::read(&folder.0)?;
         assert_eq!((train.pixels.len(), test.pixels.len()), (12 * 784, 3 * 784));
         assert_eq!(train.labels, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]);
         assert_eq!((train.pixels[784], train.pixels[784 + 255], test.pixels[1]), (1, 0, 2));
@@ -172,14 +193,13 @@ pub(super) mod tests {
     #[test]
     fn missing_files_are_named_with_both_spellings() -> Result<()> {
         let folder = Folder::mnist(2, 2)?;
-        let path = folder.0.join(FILES[1]);
-        fs::rename(&path, path.with_extension("gz"))?;
-        let expected = "DIR: expected train-labels-idx1-ubyte or train-labels.idx1-ubyte, found ";
-        assert_eq!(folder.error(), format!("{expected}train-labels-idx1-ubyte.gz: unpack it with gunzip"));
-        fs::remove_file(path.with_extension("gz"))?;
-        assert_eq!(folder.error(), format!("{expected}neither"));
+        fs::remove_file(folder.0.join(FILES[1]))?;
+        assert_eq!(
+            folder.error(),
+            "DIR: expected train-labels-idx1-ubyte or train-labels.idx1-ubyte, or one of them with .gz, found none"
+        );
         fs::remove_dir_all(&folder.0)?;
-        assert_eq!(folder.error(), "MNIST: expected a folder, found none at DIR");
+        assert_eq!(folder.error(), "images: expected a folder, found none at DIR");
         Ok(())
     }
 
@@ -189,14 +209,13 @@ pub(super) mod tests {
     #[test]
     fn a_spoilt_file_is_named_with_what_is_wrong() -> Result<()> {
         let image = [7; 784];
-        let cases: [Spoilt; 9] = [
-            (0, 0x0801, &[1, 28, 28], &image, "expected the IDX magic 0x00000803, found 0x00000801"),
+        let cases: [Spoilt; 8] = [
             (
                 0,
-                0x1f8b_0808,
+                0x0801,
                 &[1, 28, 28],
                 &image,
-                "expected the IDX magic 0x00000803, found 0x1f8b0808, which is gzip: unpack it with gunzip",
+                "expected the IDX magic 0x00000803 at offset 0, found 0x00000801",
             ),
             (
                 0,
@@ -231,5 +250,60 @@ pub(super) mod tests {
         let expected = "expected 16 bytes, found 2: too short for the header of an IDX file";
         assert_eq!(folder.error(), format!("DIR/train-images-idx3-ubyte: {expected}"));
         Ok(())
+    }
+    /// The bytes, packed with gzip.
+    fn packed(bytes: &[u8]) -> Result<Vec<u8>> {
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        packer.write_all(bytes)?;
+        Ok(packer.finish()?)
+    }
+
+    #[test]
+    fn packed_files_are_read_and_spoilt_ones_named() -> Result<()> {
+        let (plain, folder) = (Folder::mnist(12, 3)?, Folder::mnist(12, 3)?);
+        for name in FILES {
+            let bytes = packed(&fs::read(folder.0.join(name))?)?;
+            fs::remove_file(folder.0.join(name))?;
+            fs::write(folder.0.join(format!("{name}.gz")), bytes)?;
+        }
+        for (packed, plain) in Images::read(&folder.0)?.iter().zip(Images::read(&plain.0)?) {
+            assert!(packed.pixels == plain.pixels && packed.labels == plain.labels);
+        }
+        let (name, image) = (format!("{}.gz", FILES[0]), fs::read(plain.0.join(FILES[0]))?);
+        let spoil = |bytes: &[u8]| -> Result<String> {
+            fs::write(folder.0.join(&name), bytes)?;
+            Ok(folder.error().replace(&format!("DIR/{name}: "), ""))
+        };
+        let whole = image.len();
+        assert_eq!(
+            spoil(&packed(&image[..whole - 5])?)?,
+            format!("expected {whole} bytes once unpacked, found {}: its header says 12 items", whole - 5)
+        );
+        assert_eq!(
+            spoil(&packed(&[&image[..], &[1, 2, 3]].concat())?)?,
+            format!(
+                "expected {whole} bytes once unpacked, found {} or more: its header says 12 items",
+                whole + 1
+            )
+        );
+        let huge = [&image[..4], &[255; 4], &image[8..]].concat();
+        assert!(spoil(&packed(&huge)?)?.ends_with("its header says 4294967295 items"));
+        assert!(
+            spoil(&packed(&image[1..])?)?.starts_with("expected the IDX magic 0x00000803 at offset 0, found")
+        );
+        let cut = packed(&image)?;
+        assert_eq!(spoil(&cut[..cut.len() / 2])?.lines().count(), 1, "the packer's own words");
+        Ok(())
+    }
+
+    #[test]
+    fn arrays_are_checked_as_files_are() {
+        let error = |pixels: usize, labels: &[u8]| {
+            Images::new(vec![0; pixels], labels.to_vec()).expect_err("must fail").to_string()
+        };
+        assert_eq!(error(785, &[1]), "expected 784 pixels an image, found 785 pixels");
+        assert_eq!(error(0, &[]), "expected 784 pixels an image, found 0 pixels");
+        assert_eq!(error(784, &[]), "expected 1 labels, one for each image, found 0");
+        assert_eq!(error(784, &[10]), "expected labels 0 to 9, found 10 at image 0");
     }
 }

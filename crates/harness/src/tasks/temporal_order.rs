@@ -6,8 +6,7 @@ use anyhow::Result;
 use candle::{DType, Device, Tensor};
 use rand::Rng;
 use recurrent_core::Sequence;
-
-pub(super) const NAME: &str = "temporal-order";
+use std::sync::Arc;
 
 /// The symbols of the paper: E, B, a, b, c, d, X, Y.
 const SYMBOLS: usize = 8;
@@ -15,33 +14,63 @@ const START: usize = 0;
 const TRIGGER: usize = 1;
 const DISTRACTORS: std::ops::Range<usize> = 2..6;
 const X: usize = 6;
-const CLASSES: usize = 4;
 
-/// Temporal order with two relevant symbols: task 6a of Hochreiter and Schmidhuber 1997, "Long Short-Term Memory",
-/// section 5.6, at any length.
+/// Temporal order: tasks 6a and 6b of Hochreiter and Schmidhuber 1997, "Long Short-Term Memory", section 5.6, at any length.
 ///
 /// A sequence of symbols, one-hot over 8, starts with E, ends with the trigger B and otherwise consists of the
-/// distractors a, b, c, d, save for two steps t1 and t2 that hold X or Y. Which, in which order, is the class
-/// asked for after the trigger: XX is 0 (Q in the paper), XY 1 (R), YX 2 (S), YY 3 (U). The paper's 100 steps are
-/// generalised to L as Pascanu, Mikolov and Bengio 2013 (arXiv:1211.5063, and their program) do; steps count
+/// distractors a, b, c, d, save for two (6a) or three (6b) steps that hold X or Y. Which, in which order, is the class
+/// asked for after the trigger: XX is 0 (Q in the paper), XY 1 (R), YX 2 (S), YY 3 (U); of three XXX is 0, XXY 1, and so on to YYY, 7. The paper's 100
+/// steps are generalised to L as Pascanu, Mikolov and Bengio 2013 (arXiv:1211.5063, and their program) do; steps count
 /// from 0:
 ///
 /// | drawn uniformly | from | at L = 100 | in the paper |
 /// |---|---|---|---|
 /// | length | L to L + L/10, both included | 100 to 110 | "between 100 and 110" |
 /// | t1 | L/10 up to, not including, 2 (L/10) | 10 to 19 | "between 10 and 20" |
-/// | t2 | L/2 up to, not including, L/2 + L/10 | 50 to 59 | "between 50 and 60" |
+/// | t2 of two | L/2 up to, not including, L/2 + L/10 | 50 to 59 | "between 50 and 60" |
+/// | t2 of three | L/3 up to, not including, L/3 + L/10 | 33 to 42 | "between 33 and 43" |
+/// | t3 | 2L/3 up to, not including, 2L/3 + L/10 | 66 to 75 | "between 66 and 76" |
 ///
-/// (L/10 and L/2 rounded down.) As in the paper the examples of a batch differ in length; the shorter are padded with
+/// (Fractions of L rounded down.) As in the paper the examples of a batch differ in length; the shorter are padded with
 /// zeros behind their end, and [`Batch::xs`] knows their lengths. Pascanu et al. have a fixed length instead, and
 /// neither E nor B.
 ///
-/// Deviations: the loss is the cross entropy in nats, where the paper has squared errors of four sigmoids; an answer
-/// is right if its class has the highest output, where the paper asks for all outputs within 0.3. By guessing: ln 4,
-/// accuracy 1/4.
+/// Deviations: the loss is the cross entropy in nats, where the paper has squared errors of sigmoids; an answer
+/// is right if its class has the highest output, where the paper asks for all outputs within 0.3. By guessing: ln 4 and
+/// accuracy 1/4, or ln 8 and 1/8.
 #[derive(Clone, Copy, Debug)]
 pub struct TemporalOrder {
     length: usize,
+    relevant: Relevant,
+}
+
+/// How many symbols are relevant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relevant {
+    /// Two, task 6a: 4 classes.
+    Two,
+    /// Three, task 6b: 8 classes.
+    Three,
+}
+
+impl Relevant {
+    #[cfg(test)]
+    pub(super) const ALL: [Self; 2] = [Self::Two, Self::Three];
+
+    /// The name of the task with so many.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Two => "temporal-order",
+            Self::Three => "temporal-order-6b",
+        }
+    }
+
+    const fn classes(self) -> usize {
+        match self {
+            Self::Two => 4,
+            Self::Three => 8,
+        }
+    }
 }
 
 impl TemporalOrder {
@@ -49,8 +78,16 @@ impl TemporalOrder {
     ///
     /// # Errors
     /// If `length` is not 10 to 10,000,000: a tenth must be at least one step.
-    pub fn new(length: usize) -> Result<Self> {
-        Ok(Self { length: checked_length(NAME, length, 10)? })
+    pub fn new(length: usize, relevant: Relevant) -> Result<Self> {
+        Ok(Self { length: checked_length(relevant.name(), length, 10)?, relevant })
+    }
+
+    /// The first step of each range of relevant symbols.
+    fn ranges(&self) -> Vec<usize> {
+        match self.relevant {
+            Relevant::Two => vec![self.tenth(), self.length / 2],
+            Relevant::Three => vec![self.tenth(), self.length / 3, 2 * self.length / 3],
+        }
     }
 
     /// L/10: how much lengths and places vary.
@@ -61,7 +98,7 @@ impl TemporalOrder {
 
 impl Task for TemporalOrder {
     fn name(&self) -> &'static str {
-        NAME
+        self.relevant.name()
     }
 
     /// L + L/10: the longest sequences.
@@ -79,7 +116,7 @@ impl Task for TemporalOrder {
     }
 
     fn output_size(&self) -> usize {
-        CLASSES
+        self.relevant.classes()
     }
 
     fn reads(&self) -> Reads {
@@ -88,8 +125,8 @@ impl Task for TemporalOrder {
 
     /// The targets are classes, `(batch)` in u32. The batch has as many steps as its longest example.
     fn batch(&self, draw: BatchDraw, dtype: DType, device: &Device) -> Result<Batch> {
-        let mut rng = generator(NAME, self.length, draw);
-        let (tenth, half) = (self.tenth(), self.length / 2);
+        let mut rng = generator(self.name(), self.length, draw);
+        let (tenth, ranges) = (self.tenth(), self.ranges());
         let mut examples = Vec::with_capacity(draw.batch);
         let mut targets = Vec::with_capacity(draw.batch);
         for _ in 0..draw.batch {
@@ -97,11 +134,12 @@ impl Task for TemporalOrder {
             let last = symbols.len() - 1;
             symbols[1..last].fill_with(|| rng.random_range(DISTRACTORS));
             symbols[last] = TRIGGER;
-            let (first, second) = (rng.random_range(0..2), rng.random_range(0..2)); // 0 is X, 1 is Y
-            symbols[tenth + rng.random_range(0..tenth)] = X + first;
-            symbols[half + rng.random_range(0..tenth)] = X + second;
+            let relevant: Vec<usize> = ranges.iter().map(|_| rng.random_range(0..2)).collect(); // 0 is X, 1 is Y
+            for (start, symbol) in ranges.iter().zip(&relevant) {
+                symbols[start + rng.random_range(0..tenth)] = X + symbol;
+            }
             examples.push(symbols);
-            targets.push((2 * first + second) as u32);
+            targets.push(relevant.iter().fold(0, |class, &symbol| 2 * class + symbol as u32));
         }
         let lengths: Vec<_> = examples.iter().map(Vec::len).collect();
         let xs = classes::one_hot(&examples, SYMBOLS, dtype, device)?;
@@ -113,16 +151,20 @@ impl Task for TemporalOrder {
 
     /// The cross entropy, and whether the class is right.
     fn judge(&self, outputs: &Tensor, batch: &Batch) -> Result<Judged> {
-        classes::judge(NAME, outputs, &batch.targets, CLASSES, 1)
+        classes::judge(self.name(), outputs, batch, self.output_size(), 1)
     }
 
-    /// ln 4.
+    /// ln 4, or ln 8.
     fn baseline(&self) -> f64 {
-        (CLASSES as f64).ln()
+        (self.output_size() as f64).ln()
     }
 
     fn criterion(&self) -> Option<Criterion> {
         Some(Criterion::AccuracyAtLeast(0.99))
+    }
+
+    fn longer(&self, factor: usize) -> Option<Arc<dyn Task>> {
+        Some(Arc::new(Self::new(self.length.checked_mul(factor)?, self.relevant).ok()?))
     }
 }
 
@@ -134,8 +176,11 @@ mod tests {
 
     #[test]
     fn it_conforms() -> Result<()> {
-        conforms(&TemporalOrder::new(20)?)?;
-        baseline_is_that_of_the_best_constant(&TemporalOrder::new(10)?, 0.002)
+        for relevant in Relevant::ALL {
+            conforms(&TemporalOrder::new(20, relevant)?)?;
+            baseline_is_that_of_the_best_constant(&TemporalOrder::new(10, relevant)?, 0.003)?;
+        }
+        Ok(())
     }
 
     /// The real symbols of each example, and its class.
@@ -156,34 +201,49 @@ mod tests {
     }
 
     #[test]
-    fn the_class_is_the_order_of_the_two_symbols() -> Result<()> {
-        for (symbols, class) in examples(&TemporalOrder::new(50)?, 300)? {
-            assert!(symbols.starts_with('E') && symbols.ends_with('B'), "{symbols}");
-            let inner = &symbols[1..symbols.len() - 1];
-            assert!(inner.chars().all(|symbol| "abcdXY".contains(symbol)), "{symbols}");
-            let order: String = inner.chars().filter(|symbol| "XY".contains(*symbol)).collect();
-            let expected = ["XX", "XY", "YX", "YY"].iter().position(|known| *known == order);
-            assert_eq!(expected, Some(class as usize), "{symbols}");
+    fn the_class_is_the_order_of_the_relevant_symbols() -> Result<()> {
+        let orders = ["XXX", "XXY", "XYX", "XYY", "YXX", "YXY", "YYX", "YYY"];
+        for (relevant, orders) in
+            [(Relevant::Two, vec!["XX", "XY", "YX", "YY"]), (Relevant::Three, orders.to_vec())]
+        {
+            for (symbols, class) in examples(&TemporalOrder::new(50, relevant)?, 300)? {
+                assert!(symbols.starts_with('E') && symbols.ends_with('B'), "{symbols}");
+                let inner = &symbols[1..symbols.len() - 1];
+                assert!(inner.chars().all(|symbol| "abcdXY".contains(symbol)), "{symbols}");
+                let order: String = inner.chars().filter(|symbol| "XY".contains(*symbol)).collect();
+                let expected = orders.iter().position(|known| *known == order);
+                assert_eq!(expected, Some(class as usize), "{symbols}");
+            }
         }
         Ok(())
     }
 
     #[test]
     fn lengths_and_places_fill_their_ranges_and_no_more() -> Result<()> {
-        for (length, tenth) in [(10, 1), (19, 1), (100, 10)] {
-            let task = TemporalOrder::new(length)?;
-            let (mut lengths, mut first, mut second) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-            let mut lag = 0;
+        let (two, three) = (Relevant::Two, Relevant::Three);
+        for (relevant, length, tenth, ranges) in [
+            (two, 10, 1, vec![1, 5]),
+            (two, 19, 1, vec![1, 9]),
+            (two, 100, 10, vec![10, 50]),
+            (three, 10, 1, vec![1, 3, 6]),
+            (three, 19, 1, vec![1, 6, 12]),
+            (three, 100, 10, vec![10, 33, 66]),
+        ] {
+            let task = TemporalOrder::new(length, relevant)?;
+            let (mut lengths, mut seen, mut lag) = (BTreeSet::new(), vec![BTreeSet::new(); ranges.len()], 0);
             for (symbols, _) in examples(&task, 1000)? {
                 let places: Vec<_> = symbols.match_indices(['X', 'Y']).map(|(step, _)| step).collect();
                 lengths.insert(symbols.len());
-                first.insert(places[0]);
-                second.insert(places[1]);
+                for (seen, place) in seen.iter_mut().zip(places.iter()) {
+                    seen.insert(*place);
+                }
                 lag = lag.max(symbols.len() - 1 - places[0]);
             }
             assert!(lengths.into_iter().eq(length..=length + tenth));
-            assert!(first.into_iter().eq(tenth..2 * tenth));
-            assert!(second.into_iter().eq(length / 2..length / 2 + tenth));
+            assert!(seen
+                .into_iter()
+                .zip(ranges)
+                .all(|(seen, start)| seen.into_iter().eq(start..start + tenth)));
             assert_eq!((task.length(), task.longest_lag()), (length + tenth, lag));
         }
         Ok(())
@@ -191,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_length_without_a_tenth_is_refused() {
-        let error = TemporalOrder::new(9).expect_err("must fail").to_string();
+        let error = TemporalOrder::new(9, Relevant::Two).expect_err("must fail").to_string();
         assert_eq!(error, "temporal-order length: expected 10 to 10000000, got 9");
     }
 }

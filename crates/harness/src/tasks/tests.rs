@@ -17,7 +17,7 @@ pub(super) fn held(seed: u64, step: u64, batch: usize) -> BatchDraw {
 
 /// Tests what holds for every task.
 pub(super) fn conforms(task: &dyn Task) -> Result<()> {
-    assert!(NAMES.contains(&task.name()));
+    assert!(names().contains(&task.name()));
     draws_are_reproducible_and_apart(task)?;
     for dtype in [DType::F32, DType::F64] {
         shapes_are_right(task, dtype)?;
@@ -109,11 +109,14 @@ fn perfect_outputs_have_no_loss(task: &dyn Task, dtype: DType) -> Result<()> {
     assert_eq!((losses(&judged)?, judged.losses.dtype()), (vec![0.0; rows], dtype));
     if let Some(right) = judged.right {
         assert_eq!(right, vec![1.0; rows]);
-        // All classes moved by one: none is right.
-        let outputs = Tensor::cat(
-            &[outputs.narrow(D::Minus1, 1, task.output_size() - 1)?, outputs.narrow(D::Minus1, 0, 1)?],
-            D::Minus1,
-        )?;
+        // All classes moved by one, or all values: none is right.
+        let outputs = match task.output_size() {
+            1 => (outputs + 1.0)?,
+            classes => Tensor::cat(
+                &[outputs.narrow(D::Minus1, 1, classes - 1)?, outputs.narrow(D::Minus1, 0, 1)?],
+                D::Minus1,
+            )?,
+        };
         assert_eq!(task.judge(&outputs, &batch)?.right, Some(vec![0.0; rows]));
     }
     Ok(())
@@ -192,10 +195,31 @@ pub(super) fn baseline_is_that_of_the_best_constant(task: &dyn Task, tolerance: 
 #[test]
 fn every_name_opens_its_task() -> Result<()> {
     let folder = idx::tests::Folder::mnist(2, 2)?;
-    for name in NAMES {
-        let data = name.starts_with("mnist").then_some(folder.0.as_path());
-        assert_eq!(by_name(name, None, data)?.name(), name);
+    for name in names() {
+        let images = ["mnist-", "fashion-"].iter().any(|start| name.starts_with(start));
+        if !["series", "forecast", "text"].contains(&name) {
+            assert_eq!(by_name(name, None, images.then_some(folder.0.as_path()))?.name(), name);
+        }
     }
+    let file = |name: &str, text: &str| -> Result<std::path::PathBuf> {
+        let path = folder.0.join(name);
+        std::fs::write(&path, text)?;
+        Ok(path)
+    };
+    let two = |text: &str| format!("@univariate true\n@classLabel true a b\n@data\n1,2:a\n{text}");
+    file("x_TEST.ts", &two("3,4:b\n"))?;
+    let rows: String = (0..200).map(|row| format!("{row},{}\n", row % 7)).collect();
+    for (path, name, length) in [
+        (file("x_TRAIN.ts", &two("1,2,3:b\n"))?, "series", 3),
+        (file("x.csv", &format!("a,b\n{rows}"))?, "forecast", 48),
+        (file("x.txt", &"abc ".repeat(6000))?, "text", 100),
+    ] {
+        let task = by_name(name, None, Some(&path))?;
+        assert_eq!((task.name(), task.length()), (name, length));
+    }
+    let columns =
+        Choice { data: Some(&folder.0.join("x.csv")), column: Some("a"), season: Some(7), length: Some(5) };
+    assert_eq!(open("forecast", &columns)?.length(), 5);
     for (name, length, found) in [
         ("adding", None, 100),
         ("adding", Some(30), 30),
@@ -203,6 +227,9 @@ fn every_name_opens_its_task() -> Result<()> {
         ("copy", Some(30), 50),
         ("temporal-order", None, 110),
         ("temporal-order", Some(30), 33),
+        ("adding-hochreiter", Some(30), 33),
+        ("copy-variable", Some(30), 50),
+        ("random-permutation", Some(30), 30),
     ] {
         assert_eq!(by_name(name, length, None)?.length(), found);
     }
@@ -221,11 +248,29 @@ fn what_does_not_suit_a_task_is_refused() {
     assert_eq!(
         error("coppy", None, None),
         "task coppy: no such task; the nearest is copy, all are \
-         adding, copy, temporal-order, mnist-rows, mnist-pixels, mnist-permuted"
+         adding, adding-tcn, adding-hochreiter, multiplication, copy, copy-tcn, copy-variable, temporal-order, temporal-order-6b, \
+         random-permutation, mnist1d, mnist1d-shuffled, mnist1d-padded, mnist-rows, mnist-pixels, mnist-permuted, \
+         fashion-rows, fashion-pixels, fashion-permuted, series, forecast, text"
     );
     assert!(error("permuted-mnist", None, None).contains("the nearest is mnist-permuted"));
     assert!(error("ADDING", None, None).contains("the nearest is adding"));
-    assert!(error("mnist", None, None).contains("the nearest is mnist-"));
+    assert!(error("mnist", None, None).contains("the nearest is mnist"));
+    assert_eq!(
+        error("mnist1d", Some(40), None),
+        "task mnist1d: its length is fixed at 40; leave --length out"
+    );
+    assert_eq!(
+        error("mnist1d", None, Some("x")),
+        "task mnist1d: it is generated and reads no files; leave --data out"
+    );
+    assert_eq!(error("text", None, None), "task text: it needs --data FILE, a text");
+    assert_eq!(error("forecast", None, None), "task forecast: it needs --data FILE, a CSV file");
+    let season = open("text", &Choice { season: Some(7), ..Choice::default() }).err().expect("must fail");
+    assert_eq!(exit_code(&season), 2);
+    assert_eq!(
+        season.to_string(),
+        "task text: column and season are those of forecast; leave --column and --season out"
+    );
     #[cfg(not(feature = "hub"))] // with it, it would be fetched
     assert_eq!(
         error("mnist-pixels", None, None),
@@ -243,4 +288,17 @@ fn what_does_not_suit_a_task_is_refused() {
     assert_eq!(error("adding", Some(1), None), "adding length: expected 2 to 10000000, got 1");
     let unread = by_name("mnist-rows", None, Some(Path::new("not/there"))).err().expect("must fail");
     assert_eq!(exit_code(&unread), 1, "{unread:#}");
+}
+
+#[test]
+fn a_longer_task_has_the_same_inputs_and_outputs() -> Result<()> {
+    for (name, _) in GENERATED {
+        let task = by_name(name, Some(20), None)?;
+        let longer = task.longer(4).expect("it is generated");
+        let sizes = |task: &dyn Task| (task.name(), task.input_size(), task.output_size(), task.criterion());
+        assert_eq!(sizes(longer.as_ref()), sizes(task.as_ref()));
+        assert_eq!(longer.length(), by_name(name, Some(80), None)?.length());
+        assert!(task.longer(usize::MAX).is_none());
+    }
+    Ok(())
 }
