@@ -17,6 +17,7 @@ use clap::Parser;
 use recurrent_harness::ablation::Ablation;
 use recurrent_harness::treatment::Clipping;
 use recurrent_harness::{interrupt, report};
+use shared::export::Export;
 use shared::{command, list, print, variants, Training};
 use std::process::ExitCode;
 
@@ -47,6 +48,8 @@ struct Args {
     tuning_seeds: u64,
     #[command(flatten)]
     training: Training,
+    #[command(flatten)]
+    export: Export,
 }
 
 fn main() -> ExitCode {
@@ -62,6 +65,7 @@ fn ablate(args: Args) -> Result<ExitCode> {
         list(true)?;
         return Ok(ExitCode::SUCCESS);
     }
+    args.export.check()?;
     let task = args.training.task(args.length)?;
     let base = std::iter::once(args.variant.clone());
     let names: Vec<_> =
@@ -74,6 +78,7 @@ fn ablate(args: Args) -> Result<ExitCode> {
     let folder = args.training.folder()?;
     let findings = checked.run(&folder, &cancel)?;
     report::write_ablation(&findings, &command(), &folder)?;
+    args.export.write(&findings.records, &folder)?;
     print(report::ablation(&findings, shared::width()).trim_end())?;
     print(&format!("\nrecords and report: {}", folder.path().join("ablation.html").display()))?;
     Ok(shared::ended(&cancel, findings.records.runs.iter()))

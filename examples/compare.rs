@@ -19,6 +19,7 @@ use clap::Parser;
 use recurrent::registry;
 use recurrent_harness::treatment::Treatment;
 use recurrent_harness::{interrupt, report};
+use shared::export::Export;
 use shared::{list, print, variants, Training};
 use std::process::ExitCode;
 
@@ -40,6 +41,8 @@ struct Args {
     seeds: Option<u64>,
     #[command(flatten)]
     training: Training,
+    #[command(flatten)]
+    export: Export,
 }
 
 fn main() -> ExitCode {
@@ -55,6 +58,7 @@ fn compare(args: Args) -> Result<ExitCode> {
         list(false)?;
         return Ok(ExitCode::SUCCESS);
     }
+    args.export.check()?;
     let task = args.training.task(args.length)?;
     let default = || registry::variants().into_iter().filter(|entry| entry.default);
     let default = default().map(|entry| entry.name.to_string()).collect();
@@ -67,6 +71,7 @@ fn compare(args: Args) -> Result<ExitCode> {
     let folder = args.training.folder()?;
     let records = checked.run(&folder, &cancel)?;
     report::write(&records, &folder)?;
+    args.export.write(&records, &folder)?;
     print(report::terminal(&records, shared::width()).trim_end())?;
     print(&format!("\nrecords and report: {}", folder.path().join("report.html").display()))?;
     Ok(shared::ended(&cancel, records.runs.iter()))

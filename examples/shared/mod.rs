@@ -1,5 +1,7 @@
 //! What `compare`, `ablate` and `sweep` share: options, variants by name, and how a program ends.
 
+#[allow(dead_code)] // not every example exports
+pub(crate) mod export;
 #[allow(dead_code)] // not every example can go on
 pub(crate) mod resume;
 

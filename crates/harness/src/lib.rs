@@ -5,6 +5,7 @@ pub mod ablation;
 pub mod compare;
 pub mod device;
 mod difference;
+pub mod export;
 pub mod folder;
 pub mod interrupt;
 pub mod network;

@@ -4,6 +4,7 @@
 //! them: the loss of the step that made a run fail, for instance. `null` always means that there is no such number.
 
 mod number;
+mod read;
 
 use crate::panel::Tier;
 use crate::task::{Criterion, Reference};

@@ -4,6 +4,7 @@ mod ablation;
 mod chart;
 mod columns;
 mod curve;
+mod data;
 mod fate;
 mod figures;
 mod forest;
@@ -13,8 +14,9 @@ mod heat;
 mod html;
 mod labels;
 mod measures;
+mod merged;
 mod numbers;
-mod palette;
+pub(crate) mod palette;
 #[cfg(test)]
 pub(crate) mod sample;
 mod scale;
@@ -34,6 +36,7 @@ use anyhow::Result;
 use group::Comparison;
 
 pub use html::escape;
+pub use merged::{groups, merged, sources, write_merged, Source};
 pub use numbers::significant;
 pub use table::wrap;
 
@@ -83,12 +86,7 @@ pub fn terminal(records: &Records, width: usize) -> String {
 pub fn write(records: &Records, folder: &Folder) -> Result<()> {
     let comparison = Comparison::new(records);
     let about = folder.read("comparison.json").ok().and_then(|text| serde_json::from_slice(&text).ok());
-    let (_, maps) = figures::heat_maps(&comparison);
-    let mut all = figures::profiles(&comparison);
-    all.extend(figures::learning(&comparison));
-    all.extend(comparison.variants.iter().flat_map(|variant| figures::layers(&comparison, variant)));
-    all.extend(maps.into_iter().map(|map| map.figure));
-    write_figures(&all, folder)?;
+    write_figures(&figures_of(&comparison), folder)?;
     folder.write("report.html", html::page(&comparison, &about.unwrap_or_default()).as_bytes())
 }
 
@@ -123,6 +121,16 @@ pub fn sweep(findings: &crate::sweep::Findings, width: usize) -> String {
 pub fn write_sweep(findings: &crate::sweep::Findings, command: &[String], folder: &Folder) -> Result<()> {
     write_figures(sweep::figure(findings).as_slice(), folder)?;
     folder.write("sweep.html", sweep::page(findings, command).as_bytes())
+}
+
+/// All plots of a comparison.
+fn figures_of(comparison: &Comparison) -> Vec<figures::Figure> {
+    let (_, maps) = figures::heat_maps(comparison);
+    let mut all = figures::profiles(comparison);
+    all.extend(figures::learning(comparison));
+    all.extend(comparison.variants.iter().flat_map(|variant| figures::layers(comparison, variant)));
+    all.extend(maps.into_iter().map(|map| map.figure));
+    all
 }
 
 fn write_figures(figures: &[figures::Figure], folder: &Folder) -> Result<()> {

@@ -46,6 +46,8 @@ pub(super) struct Line {
     pub(super) class: String,
     /// The class of the band's fill.
     pub(super) fill: String,
+    /// The variant that it is of, if it is one's own.
+    pub(super) variant: Option<usize>,
     /// The curve itself.
     pub(super) curve: Curve,
 }
@@ -54,20 +56,35 @@ impl Line {
     /// A curve in a colour and a dash of their own, for a chart of one variant.
     pub(super) fn styled(label: String, colour: usize, dash: usize, curve: Curve) -> Self {
         let class = format!("line {}", palette::styled(colour, dash));
-        Self { label, class, fill: palette::fill(colour), curve }
+        Self { label, class, fill: palette::fill(colour), variant: None, curve }
     }
 
     /// A curve in the colour and dash of place `index`.
     pub(super) fn new(label: &str, index: usize, curve: Curve) -> Self {
         let class = format!("line {}", palette::line(index));
-        Self { label: label.to_owned(), class, fill: palette::fill(index), curve }
+        Self { label: label.to_owned(), class, fill: palette::fill(index), variant: Some(index), curve }
     }
 
     /// A level line, such as a baseline.
     pub(super) fn level(label: String, level: f64, (from, to): (f64, f64)) -> Self {
         let spread = Spread { low: level, mid: level, high: level };
         let curve = Curve(vec![(from, spread), (to, spread)]);
-        Self { label, class: "baseline".to_owned(), fill: String::new(), curve }
+        Self { label, class: "baseline".to_owned(), fill: String::new(), variant: None, curve }
+    }
+}
+
+impl Line {
+    /// What is drawn until [`Line::close`] can be hidden with its variant.
+    fn open(&self, svg: &mut Svg) {
+        if let Some(variant) = self.variant {
+            svg.open(&format!(r#"data-variant="{variant}""#));
+        }
+    }
+
+    fn close(&self, svg: &mut Svg) {
+        if self.variant.is_some() {
+            svg.close();
+        }
     }
 }
 
@@ -99,10 +116,12 @@ impl Chart<'_> {
             let lower = line.curve.0.iter().rev().map(|(x, spread)| (*x, spread.low));
             if line.curve.0.iter().any(|(_, spread)| spread.low != spread.high) {
                 let outline: Vec<_> = upper.chain(lower).collect();
+                line.open(&mut svg);
                 svg.area(
                     &format!("band {}", line.fill),
                     &thin(outline.iter().map(|&at| frame.place(at, 0.0))),
                 );
+                line.close(&mut svg);
             }
         }
         svg.close();
@@ -111,6 +130,7 @@ impl Chart<'_> {
             let lane = (lane as f64 + 0.5) / self.lines.len() as f64;
             let points = thin(line.curve.0.iter().map(|(x, spread)| frame.place((*x, spread.mid), lane)));
             let Some(&end) = points.last() else { continue };
+            line.open(&mut svg);
             svg.path(&line.class, &points);
             if end.0 < frame.right - 1.0 {
                 svg.raw(&format!(
@@ -120,6 +140,7 @@ impl Chart<'_> {
                     super::svg::number(end.1)
                 ));
             }
+            line.close(&mut svg);
             ends.push((end, line));
         }
         label(&mut svg, &frame, ends);
@@ -255,9 +276,11 @@ fn label(svg: &mut Svg, frame: &Frame, mut ends: Vec<((f64, f64), &Line)>) {
         let colour = colour.split(' ').next().unwrap_or_default();
         let leader: &[(f64, f64)] = &[(x, y), (frame.right, y), (frame.right + 10.0, place)];
         let leader = if x < frame.right - 1.0 { &[leader[0], leader[2]] } else { &leader[1..] };
+        line.open(svg);
         svg.path(&format!("leader {colour}"), leader);
         svg.path(&line.class, &[(frame.right + 10.0, place), (frame.right + 28.0, place)]);
         svg.text("label", (frame.right + 32.0, place + 3.8), Anchor::Start, &line.label);
+        line.close(svg);
     }
     svg.close();
 }

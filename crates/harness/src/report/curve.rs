@@ -2,7 +2,7 @@
 
 use super::group::Variant;
 use super::numbers::{Precision, Spread};
-use crate::record::ProfileRecord;
+use crate::record::{ProfileRecord, StepRecord};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The number of intervals over which the training loss is averaged.
@@ -104,20 +104,20 @@ pub(super) fn interval(steps: u64) -> u64 {
 
 /// The training losses, averaged over intervals of `width` steps and put at the last step of each.
 pub(super) fn training(variant: &Variant, width: u64) -> Curve {
-    let mut seeds = Vec::new();
-    for steps in variant.steps.values() {
-        let mut intervals: BTreeMap<u64, (f64, f64, u64)> = BTreeMap::new();
-        for step in steps.iter().filter(|step| step.loss.is_finite()) {
-            let (sum, number, last) = intervals.entry(step.step.div_ceil(width)).or_default();
-            *sum += step.loss;
-            *number += 1.0;
-            *last = step.step;
-        }
-        seeds.push(
-            intervals.into_values().map(|(sum, number, last)| (last, sum / number)).collect::<Vec<_>>(),
-        );
-    }
+    let seeds: Vec<_> = variant.steps.values().map(|steps| training_of(steps, width)).collect();
     Curve::over_training(&seeds)
+}
+
+/// The same of one run.
+pub(super) fn training_of(steps: &[&StepRecord], width: u64) -> Vec<(u64, f64)> {
+    let mut intervals: BTreeMap<u64, (f64, f64, u64)> = BTreeMap::new();
+    for step in steps.iter().filter(|step| step.loss.is_finite()) {
+        let (sum, number, last) = intervals.entry(step.step.div_ceil(width)).or_default();
+        *sum += step.loss;
+        *number += 1.0;
+        *last = step.step;
+    }
+    intervals.into_values().map(|(sum, number, last)| (last, sum / number)).collect()
 }
 
 /// Profiles over training: for each training step at which some were taken, the curve over lags, and at the end that

@@ -55,7 +55,7 @@ pub(super) fn profiles(comparison: &Comparison) -> Vec<Figure> {
                 comparison.variants.iter().map(|v| Line::new(v.name, v.index, curve(v))).collect();
             let title = format!("Gradient of {part} {}", when.title());
             let chart = norms(&title, part, drawn(lines));
-            all.extend(Figure::chart(&format!("profiles-{part}-{}", when.key()), chart));
+            all.extend(Figure::chart(&comparison.id(&format!("profiles-{part}-{}", when.key())), chart));
         }
     }
     all
@@ -75,7 +75,10 @@ pub(super) fn learning(comparison: &Comparison) -> Vec<Figure> {
             let name = format!("baseline {}", significant(run.baseline, 4));
             lines.push(Line::level(name, run.baseline.log10(), (from, to)));
         }
-        Figure::chart(file, Chart { title, along: "training step", up: "loss", axis: Axis::Loss, lines })
+        Figure::chart(
+            &comparison.id(file),
+            Chart { title, along: "training step", up: "loss", axis: Axis::Loss, lines },
+        )
     };
     let held_out = losses("Held-out loss", "loss-held-out", each(&|v| held_out(v).map(f64::log10)));
     let title = format!("Training loss, mean of {width} steps");
@@ -83,7 +86,7 @@ pub(super) fn learning(comparison: &Comparison) -> Vec<Figure> {
     let lines = each(&accuracy);
     let title = "Held-out accuracy";
     let chart = Chart { title, along: "training step", up: "accuracy", axis: Axis::Share, lines };
-    held_out.into_iter().chain(trained).chain(Figure::chart("accuracy", chart)).collect()
+    held_out.into_iter().chain(trained).chain(Figure::chart(&comparison.id("accuracy"), chart)).collect()
 }
 
 /// Gradient norm against lag of every layer of one variant, at initialisation and after training, by part of the state.
@@ -107,7 +110,8 @@ pub(super) fn layers(comparison: &Comparison, variant: &Variant) -> Vec<Figure> 
         }
         let title = format!("{}: gradient of {part} before and after training", variant.name);
         let chart = norms(&title, part, drawn(lines));
-        figures.extend(Figure::chart(&format!("layers-{}-{part}", file_name(variant)), chart));
+        figures
+            .extend(Figure::chart(&comparison.id(&format!("layers-{}-{part}", file_name(variant))), chart));
     }
     figures
 }
@@ -135,7 +139,8 @@ pub(super) fn heat_maps(comparison: &Comparison) -> (Option<Range>, Vec<HeatMap>
                 let place =
                     if all.len() > 1 { format!(", {}", layer_name(layer, &all)) } else { String::new() };
                 let file = format!(
-                    "heat-{}-{part}{}",
+                    "{}heat-{}-{part}{}",
+                    comparison.prefix,
                     file_name(variant),
                     if main { String::new() } else { place.replace(", ", "-").replace(' ', "-") }
                 );

@@ -12,6 +12,8 @@ pub(super) struct Comparison<'a> {
     pub(super) variants: Vec<Variant<'a>>,
     /// All runs, in the order of the records.
     pub(super) runs: &'a [RunRecord],
+    /// What the names of its files and places in a page begin with; empty if it has the page to itself.
+    pub(super) prefix: String,
 }
 
 /// All that is known of a variant.
@@ -68,7 +70,17 @@ impl<'a> Comparison<'a> {
         for variant in &mut variants {
             variant.sort();
         }
-        Self { variants, runs: &records.runs }
+        Self { variants, runs: &records.runs, prefix: String::new() }
+    }
+
+    /// The same as one group of several in a page.
+    pub(super) fn within(records: &'a Records, prefix: String) -> Self {
+        Self { prefix, ..Self::new(records) }
+    }
+
+    /// The name of a file, or of a place in the page.
+    pub(super) fn id(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
     }
 
     /// The seeds, in order, each once.

@@ -6,7 +6,7 @@ use super::group::Comparison;
 use super::heat;
 use super::measures;
 use super::numbers::{count, seconds, significant};
-use super::section;
+use super::section::variant as about_variant;
 use super::table;
 use crate::treatment::ClipKind;
 
@@ -28,34 +28,79 @@ pub(super) struct About {
     pub(super) jobs: Option<usize>,
     /// The optimiser and its options.
     pub(super) optimizer: String,
+    /// Whether it was stopped before its end.
+    pub(super) interrupted: bool,
+    /// Where it ran.
+    pub(super) machine: Machine,
+}
+
+/// A machine, as far as it is known.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Machine {
+    cores: usize,
+    os: String,
+    arch: String,
+}
+
+impl Machine {
+    /// `, 4 cores, linux x86_64`, or nothing.
+    pub(super) fn words(&self) -> String {
+        match self.cores {
+            0 => String::new(),
+            cores => format!(", {}, {} {}", count(cores, "core"), self.os, self.arch),
+        }
+    }
 }
 
 /// The whole page: one file that needs no other.
 pub(super) fn page(comparison: &Comparison, about: &About) -> String {
+    document(&comparison.task(), &body(comparison, about))
+}
+
+/// What the page says of a comparison.
+pub(super) fn body(comparison: &Comparison, about: &About) -> String {
     let mut body = head(comparison, about);
     if !comparison.runs.is_empty() {
         body += &summary(comparison);
+        body += &explorer(comparison);
         body += &plots(comparison);
-        body += "<section id=\"variants\">\n<h2>Variant by variant</h2>\n";
+        body += &section(comparison, "variants");
+        body += "<h2>Variant by variant</h2>\n";
         let (_, maps) = figures::heat_maps(comparison);
         for variant in &comparison.variants {
-            body += &section::variant(comparison, variant, &maps);
+            body += &about_variant(comparison, variant, &maps);
         }
         body += "</section>\n";
         body += &notes(comparison);
     }
-    document(&comparison.task(), &body)
+    body
 }
+
+/// A section that begins.
+fn section(comparison: &Comparison, name: &str) -> String {
+    format!("<section id=\"{}\">\n", comparison.id(name))
+}
+
+/// The place of a variant in the page.
+pub(super) fn variant_id(comparison: &Comparison, variant: &super::group::Variant) -> String {
+    comparison.id(&format!("variant-{}", variant.index + 1))
+}
+
+/// The page's script.
+pub(super) const SCRIPT: &str = include_str!("report.js");
 
 /// A page that needs no other file.
 pub(super) fn document(title: &str, body: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{} · recurrent</title>\n<style>\n{}{}</style>\n</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n",
+         <title>{} · recurrent</title>\n<style>\n{}{}{}</style>\n</head>\n<body>\n<main data-group>\n{body}</main>\n\
+         <script>\n{SCRIPT}</script>\n</body>\n</html>\n",
         escape(title),
         super::svg::STYLE,
-        include_str!("style.css")
+        include_str!("style.css"),
+        include_str!("explore.css")
     )
 }
 
@@ -173,12 +218,17 @@ fn summary(comparison: &Comparison) -> String {
     let columns = columns(comparison);
     let heads = columns.iter().map(|column| (column.heading, column.paired(), column.meaning.as_str()));
     let mut text = format!(
-        "<section id=\"table\">\n<div class=\"scroll\" tabindex=\"0\">\n<table class=\"summary\">\n{}<tbody>\n",
+        "<section id=\"{}\">\n<div class=\"scroll\" tabindex=\"0\">\n<table class=\"summary\">\n{}<tbody>\n",
+        comparison.id("table"),
         heading("variant", heads)
     );
     for (row, variant) in comparison.variants.iter().enumerate() {
-        let link = format!("<a href=\"#variant-{}\">{}</a>", variant.index + 1, escape(variant.name));
-        text += &format!("<tr><th scope=\"row\">{}{link}</th>", swatch(variant.index));
+        let link = format!("<a href=\"#{}\">{}</a>", variant_id(comparison, variant), escape(variant.name));
+        text += &format!(
+            "<tr data-variant=\"{0}\"><th scope=\"row\">{1}{link}</th>",
+            variant.index,
+            swatch(variant.index)
+        );
         for column in &columns {
             let (before, after) = &column.values[row];
             match after {
@@ -257,12 +307,24 @@ fn meanings(columns: &[Column]) -> String {
     text + "</dl>\n</details>\n"
 }
 
+/// What the script makes of the records. Without it the section stays hidden, and all that follows says the same.
+fn explorer(comparison: &Comparison) -> String {
+    format!(
+        "<section class=\"explore\" id=\"{}\" hidden>\n<h2>Explore</h2>\n<p>Switch variants and seeds on and off, here and in all \
+         that follows; move over a plot, or press an arrow key in it, to read values. The heads of the tables sort.</p>\n\
+         <script type=\"application/json\">{}</script>\n</section>\n",
+        comparison.id("explore"),
+        super::data::json(comparison)
+    )
+}
+
 /// The plots of all variants.
 fn plots(comparison: &Comparison) -> String {
     let mut text = String::new();
     let profiles = figures::profiles(comparison);
     if !profiles.is_empty() {
-        text += "<section id=\"profiles\">\n<h2>How far back the gradient reaches</h2>\n<p>The norm of the loss's gradient \
+        text += &section(comparison, "profiles");
+        text += "<h2>How far back the gradient reaches</h2>\n<p>The norm of the loss's gradient \
                  with respect to the state, against the lag: how many steps before the end of the sequence that state \
                  lies. Top layer; median over held-out examples, then over seeds, with the range over seeds as a band. A \
                  straight line falls by the same factor at every step. What lies deeper than the axis, or has underflowed, \
@@ -272,7 +334,8 @@ fn plots(comparison: &Comparison) -> String {
     }
     let learning = figures::learning(comparison);
     if !learning.is_empty() {
-        text += "<section id=\"loss\">\n<h2>What was learnt</h2>\n<p>Median over seeds, with the range as a band. A run that \
+        text += &section(comparison, "loss");
+        text += "<h2>What was learnt</h2>\n<p>Median over seeds, with the range as a band. A run that \
                  has ended keeps its last value; a dot marks where the last run of a variant ended. The baseline is the \
                  loss of the best answer that does not look at the input.</p>\n";
         text += &grid("two", &learning);
@@ -280,18 +343,20 @@ fn plots(comparison: &Comparison) -> String {
     }
     let (range, maps) = figures::heat_maps(comparison);
     if let Some(range) = range {
-        text += "<section id=\"heat\">\n<h2>What training does to the gradient</h2>\n<p>The norm of dL/dh in the top layer \
+        text += &section(comparison, "heat");
+        text += "<h2>What training does to the gradient</h2>\n<p>The norm of dL/dh in the top layer \
                  by lag (upward) and training step (to the right; the steps are not evenly spaced), median over seeds. A \
                  run that has ended keeps its last profile.</p>\n";
         text += &format!(
             "<div class=\"scale\">{}</div>\n",
-            heat::legend("heat-legend", range).inline("scale of colours")
+            heat::legend(&comparison.id("heat-legend"), range).inline("scale of colours")
         );
         text += "<div class=\"figures four\">\n";
         for map in maps.iter().filter(|map| map.main) {
             let Some(variant) = comparison.variants.get(map.variant) else { continue };
             let caption = format!("{}{}", swatch(variant.index), escape(variant.name));
-            text += &figure(&map.figure, &caption);
+            let heat = format!(" data-heat data-variant=\"{}\"", variant.index);
+            text += &figure(&map.figure, &caption, &heat);
         }
         text += "</div>\n</section>\n";
     }
@@ -300,15 +365,15 @@ fn plots(comparison: &Comparison) -> String {
 
 /// Figures side by side, as many as there is room for.
 pub(super) fn grid(class: &str, figures: &[Figure]) -> String {
-    let all: String = figures.iter().map(|one| figure(one, &escape(&one.title))).collect();
+    let all: String = figures.iter().map(|one| figure(one, &escape(&one.title), "")).collect();
     format!("<div class=\"figures {class}\">\n{all}</div>\n")
 }
 
-/// A figure with a caption, which is markup.
-pub(super) fn figure(figure: &Figure, caption: &str) -> String {
+/// A figure with a caption, which is markup, and further attributes as they are.
+pub(super) fn figure(figure: &Figure, caption: &str, attributes: &str) -> String {
     let drawing = figure.inline.inline(&figure.title);
     format!(
-        "<figure id=\"{}\">\n<figcaption>{caption}</figcaption>\n{drawing}</figure>\n",
+        "<figure id=\"{}\"{attributes}>\n<figcaption>{caption}</figcaption>\n{drawing}</figure>\n",
         escape(&format!("figure-{}", figure.file))
     )
 }
@@ -325,7 +390,8 @@ pub(super) fn swatch(index: usize) -> String {
 /// How the numbers were found.
 fn notes(comparison: &Comparison) -> String {
     let precision = comparison.precision();
-    let mut text = String::from("<section id=\"notes\">\n<h2>How the numbers were found</h2>\n<ul>\n");
+    let mut text = section(comparison, "notes");
+    text += "<h2>How the numbers were found</h2>\n<ul>\n";
     let notes = [
         "Lag k is k steps before the end of the sequence; dL/dc is the partial derivative with h held fixed, and \
          is zero at lag 0 by definition, where its curve does not begin."

@@ -22,7 +22,7 @@ pub(super) fn fill(index: usize) -> String {
 }
 
 /// The number of colours of a heat map.
-pub(super) const LEVELS: usize = 40;
+pub(crate) const LEVELS: usize = 40;
 
 /// Viridis of matplotlib (Smith and van der Walt 2015), at nine places.
 const VIRIDIS: [[f64; 3]; 9] = [
@@ -38,15 +38,20 @@ const VIRIDIS: [[f64; 3]; 9] = [
 ];
 
 /// A colour of the heat map: `#440154` for level 0, the lowest; above the last it is the last.
-pub(super) fn heat(level: usize) -> String {
+pub(crate) fn heat(level: usize) -> String {
+    let [red, green, blue] = rgb(level);
+    format!("#{red:02x}{green:02x}{blue:02x}")
+}
+
+/// The same as red, green and blue.
+pub(crate) fn rgb(level: usize) -> [u8; 3] {
     let place = level.min(LEVELS - 1) as f64 / (LEVELS - 1) as f64 * (VIRIDIS.len() - 1) as f64;
     let below = (place as usize).min(VIRIDIS.len() - 2);
     let share = place - below as f64;
-    let [red, green, blue] = [0, 1, 2].map(|channel| {
+    [0, 1, 2].map(|channel| {
         let (from, to) = (VIRIDIS[below][channel], VIRIDIS[below + 1][channel]);
         (from + share * (to - from)).round() as u8
-    });
-    format!("#{red:02x}{green:02x}{blue:02x}")
+    })
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::columns::hidden;
 use super::figures::{layers, Figure, HeatMap};
 use super::group::{Comparison, Variant};
-use super::html::{escape, figure, heading, swatch};
+use super::html::{escape, figure, heading, swatch, variant_id};
 use super::measures;
 use super::numbers::{count, loss, percent, seconds, significant, Precision, Spread};
 
@@ -15,8 +15,9 @@ use crate::record::{RunRecord, Status};
 pub(super) fn variant(comparison: &Comparison, variant: &Variant, maps: &[HeatMap]) -> String {
     let run = variant.first();
     let mut text = format!(
-        "<section class=\"variant\" id=\"variant-{}\">\n<h3>{}{}</h3>\n<p class=\"about\">{}</p>\n",
-        variant.index + 1,
+        "<section class=\"variant\" id=\"{}\" data-variant=\"{}\">\n<h3>{}{}</h3>\n<p class=\"about\">{}</p>\n",
+        variant_id(comparison, variant),
+        variant.index,
         swatch(variant.index),
         escape(variant.name),
         escape(&run.summary)
@@ -38,7 +39,7 @@ pub(super) fn variant(comparison: &Comparison, variant: &Variant, maps: &[HeatMa
         text += &format!("<div{class}><dt>{}</dt><dd>{}</dd></div>\n", escape(&name), escape(&value));
     }
     text += "</dl>\n</div>\n";
-    let own = |one: &Figure| figure(one, &escape(&short(&one.title)));
+    let own = |one: &Figure| figure(one, &escape(&short(&one.title)), "");
     text += &profiles.next().as_ref().map_or(String::new(), own);
     text += "</div>\n";
     text += &runs(variant);
@@ -145,7 +146,7 @@ fn runs(variant: &Variant) -> String {
         cells.extend([ratio(run.grad_ratio_init), ratio(run.grad_ratio_final)].map(plain));
         cells.extend([underflow(run), plain(percent(run.clipped_fraction)), plain(seconds(run.seconds))]);
         let cells: String = cells.iter().map(table_cell).collect();
-        text += &format!("<tr><th scope=\"row\">{}</th>{cells}</tr>\n", run.seed);
+        text += &format!("<tr data-seed=\"{0}\"><th scope=\"row\">{0}</th>{cells}</tr>\n", run.seed);
     }
     text + "</tbody>\n</table>\n</div>\n"
 }

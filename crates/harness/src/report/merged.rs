@@ -1,0 +1,308 @@
+//! One report on several comparisons: of other machines, days, variants, tasks.
+
+use super::group::Comparison;
+use super::html::{self, escape, About};
+use super::numbers::{count, seconds};
+use super::{figures_of, table, verdict, wrap, write_figures};
+use crate::folder::Folder;
+use crate::record::Records;
+use crate::usage::mistake;
+use anyhow::Result;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A comparison as its folder holds it.
+pub struct Source {
+    /// What tells it apart: the last parts of its path, as many as that takes.
+    pub label: String,
+    /// Its folder.
+    pub path: PathBuf,
+    /// What it found.
+    pub records: Records,
+    about: About,
+}
+
+/// Reads what comparisons, ablations and sweeps have written; a sweep is one comparison a length.
+///
+/// # Errors
+/// A [`Usage`](crate::usage::Usage) error if a folder holds something else, or is named twice.
+pub fn sources(folders: &[PathBuf]) -> Result<Vec<Source>> {
+    let mut paths = Vec::new();
+    for folder in folders {
+        match lengths(folder) {
+            lengths if lengths.is_empty() => paths.push(folder.clone()),
+            lengths => paths.extend(lengths),
+        }
+    }
+    let mut known = BTreeSet::new();
+    for path in &paths {
+        if !known.insert(fs::canonicalize(path).unwrap_or_else(|_| path.clone())) {
+            mistake!("{}: expected once, found twice", path.display());
+        }
+    }
+    let read = |(path, label): (PathBuf, String)| {
+        let about = fs::read(path.join("comparison.json")).ok();
+        let about = about.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        Ok(Source { records: Records::read(&path)?, label, path, about })
+    };
+    let labels = labels(&paths);
+    paths.into_iter().zip(labels).map(read).collect()
+}
+
+/// The comparisons of a sweep, by length; none if it is no sweep.
+fn lengths(folder: &Path) -> Vec<PathBuf> {
+    if folder.join("runs.jsonl").exists() {
+        return Vec::new();
+    }
+    let length = |path: &PathBuf| path.file_name()?.to_str()?.strip_prefix("length-")?.parse::<usize>().ok();
+    let inside = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut all: Vec<_> = inside.filter_map(|path| Some((length(&path)?, path))).collect();
+    all.sort();
+    all.into_iter().map(|(_, path)| path).collect()
+}
+
+/// The shortest ends of the paths that differ all.
+fn labels(paths: &[PathBuf]) -> Vec<String> {
+    let end = |path: &PathBuf, parts: usize| {
+        let whole = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+        let all: Vec<_> = whole.iter().map(|part| part.to_string_lossy().into_owned()).collect();
+        all[all.len().saturating_sub(parts)..].join("/")
+    };
+    let most = 64; // deeper than that, they are left alike
+    let ends = |parts: usize| paths.iter().map(|path| end(path, parts)).collect::<Vec<_>>();
+    let differ = |labels: &Vec<String>| labels.iter().collect::<BTreeSet<_>>().len() == labels.len();
+    (1..most).map(ends).find(differ).unwrap_or_else(|| ends(most))
+}
+
+/// The sources by task and length, in the order of the first of each. A variant that several of a group have is named after its source too.
+pub fn groups(sources: &[Source]) -> Vec<Records> {
+    let mut tasks: Vec<(&str, usize)> = Vec::new();
+    for run in sources.iter().flat_map(|source| &source.records.runs) {
+        if !tasks.contains(&(&run.task, run.length)) {
+            tasks.push((&run.task, run.length));
+        }
+    }
+    tasks.into_iter().map(|task| group(sources, task)).collect()
+}
+
+fn group(sources: &[Source], (task, length): (&str, usize)) -> Records {
+    let within = |source: &Source| -> BTreeSet<String> {
+        let runs = source.records.runs.iter().filter(|run| run.task == task && run.length == length);
+        runs.map(|run| run.variant.clone()).collect()
+    };
+    let mut in_how_many: BTreeMap<String, usize> = BTreeMap::new();
+    for variant in sources.iter().flat_map(within) {
+        *in_how_many.entry(variant).or_default() += 1;
+    }
+    let (mut all, mut order) = (Records::default(), Vec::new());
+    for source in sources {
+        let own = within(source);
+        let named = |variant: &str| match in_how_many.get(variant) {
+            Some(1) => variant.to_owned(),
+            _ => format!("{variant} · {}", source.label),
+        };
+        macro_rules! take {
+            ($($lines:ident),*) => {$(
+                let lines = source.records.$lines.iter().filter(|line| own.contains(&line.variant)).cloned();
+                all.$lines.extend(lines.map(|mut line| { line.variant = named(&line.variant); line }));
+            )*};
+        }
+        for run in source.records.runs.iter().filter(|run| own.contains(&run.variant)) {
+            if !order.contains(&run.variant) {
+                order.push(run.variant.clone());
+            }
+        }
+        take!(runs, steps, evals, profiles, measures);
+    }
+    // The same variant of several sources side by side, in the order of the sources.
+    let base = |name: &str| name.split_once(" · ").map_or(name, |(base, _)| base).to_owned();
+    all.runs.sort_by_key(|run| order.iter().position(|name| *name == base(&run.variant)));
+    all
+}
+
+/// Tables and verdicts of all groups for a terminal `width` columns wide.
+pub fn merged(sources: &[Source], width: usize) -> String {
+    let mut text = String::new();
+    for records in groups(sources) {
+        let comparison = Comparison::new(&records);
+        text += &format!("{}\n{}\n", comparison.task(), table::terminal(&comparison, width));
+        for (name, verdict) in verdict::all(&comparison) {
+            text += &wrap(&format!("{name}: {verdict}"), width, "  ");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// Writes `report.html` on all of them, and its plots.
+///
+/// # Errors
+/// If a file cannot be written.
+pub fn write_merged(sources: &[Source], command: &[String], folder: &Folder) -> Result<()> {
+    let groups = groups(sources);
+    let comparisons: Vec<Comparison> = groups
+        .iter()
+        .enumerate()
+        .map(|(place, records)| {
+            let prefix = if groups.len() > 1 { format!("{}-", place + 1) } else { String::new() };
+            Comparison::within(records, prefix)
+        })
+        .collect();
+    for comparison in &comparisons {
+        write_figures(&figures_of(comparison), folder)?;
+    }
+    folder.write("report.html", page(sources, &comparisons, command).as_bytes())
+}
+
+/// The page: what was merged, then group by group.
+fn page(sources: &[Source], comparisons: &[Comparison], command: &[String]) -> String {
+    let title = format!("{} on {}", count(sources.len(), "comparison"), count(comparisons.len(), "task"));
+    let mut body = html::header("several comparisons in one report", &title, command, &[]);
+    body += &folders(sources);
+    if comparisons.len() > 1 {
+        body += "<nav aria-label=\"Tasks\">\n<ul class=\"tasks\">\n";
+        for comparison in comparisons {
+            body += &format!(
+                "<li><a href=\"#{}\">{}</a></li>\n",
+                comparison.id("task"),
+                escape(&comparison.task())
+            );
+        }
+        body += "</ul>\n</nav>\n";
+    }
+    for comparison in comparisons {
+        body += &format!("<div class=\"task\" data-group id=\"{}\">\n", comparison.id("task"));
+        body += &html::body(comparison, &About::default());
+        body += "</div>\n";
+    }
+    html::document(&title, &body)
+}
+
+/// One row a folder: where and when it came from.
+fn folders(sources: &[Source]) -> String {
+    let heads = ["task", "variants", "runs", "started", "took", "machine", "version"];
+    let mut text = format!(
+        "<section id=\"folders\">\n<div class=\"scroll\" tabindex=\"0\">\n<table class=\"runs folders\">\n{}<tbody>\n",
+        html::heading("folder", heads.iter().map(|&head| (head, false, "")))
+    );
+    for source in sources {
+        let comparison = Comparison::new(&source.records);
+        let about = &source.about;
+        let runs = match about.interrupted {
+            true => format!("{}, interrupted", comparison.runs.len()),
+            false => comparison.runs.len().to_string(),
+        };
+        let cells = [
+            comparison.task(),
+            comparison.variants.len().to_string(),
+            runs,
+            if about.started.is_empty() { "–".to_owned() } else { about.started.clone() },
+            about.seconds.map_or("–".to_owned(), |time| format!("{} s", seconds(time))),
+            format!(
+                "{}{}",
+                comparison.distinct(|run| format!("{} {}", run.device, run.dtype)),
+                about.machine.words()
+            ),
+            comparison.distinct(|run| run.version.clone()),
+        ];
+        let cells: String = cells.iter().map(|cell| format!("<td>{}</td>", escape(cell))).collect();
+        let (label, hint) = (escape(&source.label), escape(&about.command.join(" ")));
+        text += &format!("<tr><th scope=\"row\" title=\"{hint}\">{label}</th>{cells}</tr>\n");
+    }
+    text + "</tbody>\n</table>\n</div>\n</section>\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::ProfileRecord;
+    use crate::report::sample;
+    use crate::usage::exit_code;
+
+    fn write(records: &Records, folder: &Path) -> Result<()> {
+        let folder = Folder::create(folder)?;
+        folder.write_lines("runs.jsonl", &records.runs)?;
+        folder.write_lines("steps.jsonl", &records.steps)?;
+        folder.write_lines("evals.jsonl", &records.evals)?;
+        folder.write_lines("profiles.jsonl", &records.profiles)?;
+        folder.write("comparison.json", br#"{"machine": {"cores": 4, "os": "linux", "arch": "riscv64"}}"#)
+    }
+
+    #[test]
+    fn folders_become_groups_and_names_differ() -> Result<()> {
+        let temp = tempfile::tempdir()?;
+        let paths = ["mon/run", "tue/run", "copy"].map(|name| temp.path().join(name));
+        let all = sample::records();
+        let mut part = all.clone();
+        part.runs.retain(|run| run.variant == "lstm");
+        let mut other = all.clone();
+        other.runs.iter_mut().for_each(|run| run.task = "copy".to_owned());
+        for (records, path) in [&all, &part, &other].into_iter().zip(&paths) {
+            write(records, path)?;
+        }
+        let sources = sources(&paths)?;
+        assert_eq!(sources.iter().map(|s| s.label.as_str()).collect::<Vec<_>>()[..2], ["mon/run", "tue/run"]);
+        let read = &sources[0].records;
+        assert_eq!((read.runs.len(), read.steps.len()), (all.runs.len(), all.steps.len()));
+        assert_eq!((read.evals.len(), read.profiles.len()), (all.evals.len(), all.profiles.len()));
+        for (read, written) in read.profiles.iter().zip(&all.profiles) {
+            let name = |profile: &ProfileRecord| (profile.variant.clone(), profile.seed, profile.step);
+            assert_eq!((name(read), &read.lag), (name(written), &written.lag));
+            // Text that is read back may be another in its last bit.
+            let mut pairs = read.median.iter().zip(&written.median);
+            assert!(pairs.all(|(read, written)| (read - written).abs() <= 3e-16 * written.abs()));
+        }
+        let groups = groups(&sources);
+        assert_eq!(groups.len(), 2);
+        let names: Vec<_> = Comparison::new(&groups[0]).variants.iter().map(|v| v.name.to_owned()).collect();
+        let expected =
+            ["vanilla", "lstm · mon/run", "lstm · tue/run", "lstm-chrono", "residual-lstm", "broken & <b>"];
+        assert_eq!(names, expected);
+        assert_eq!(groups[1].runs.len(), other.runs.len());
+        let twice = Comparison::new(&groups[0]);
+        assert_eq!(twice.variants[1].profiles.len(), twice.variants[2].profiles.len());
+
+        let out = Folder::create(&temp.path().join("out"))?;
+        write_merged(&sources, &["report".to_owned()], &out)?;
+        let page = String::from_utf8(out.read("report.html")?)?;
+        crate::report::tests::elements(&page);
+        for words in
+            ["3 comparisons on 2 tasks", "lstm · tue/run", "4 cores, linux riscv64", "id=\"2-profiles\""]
+        {
+            assert!(page.contains(words), "{words}");
+        }
+        assert!(out.path().join("plots/2-profiles-h-init.svg").exists());
+        assert!(merged(&sources, 100).contains("copy, T = 100"));
+        Ok(())
+    }
+
+    #[test]
+    fn wrong_folders_are_refused() -> Result<()> {
+        let temp = tempfile::tempdir()?;
+        let refused = |path: &Path| match sources(&[path.to_path_buf()]) {
+            Ok(_) => panic!("{} was taken", path.display()),
+            Err(error) => {
+                assert_eq!(exit_code(&error), 2);
+                error.to_string()
+            }
+        };
+        assert!(refused(&temp.path().join("none"))
+            .ends_with("none: expected a folder that a comparison has written, found nothing"));
+        assert!(refused(temp.path()).ends_with("found no runs.jsonl"));
+        let good = temp.path().join("good");
+        write(&sample::records(), &good)?;
+        let Err(error) = sources(&[good.clone(), good.clone()]) else { panic!("taken twice") };
+        assert!(error.to_string().ends_with("good: expected once, found twice"));
+        let steps = fs::read_to_string(good.join("steps.jsonl"))?;
+        fs::write(good.join("steps.jsonl"), steps.replacen("\"loss\"", "\"los\"", 1))?;
+        let error = refused(&good);
+        assert!(error.contains("steps.jsonl, line 1: expected a record, found"), "{error}");
+        fs::write(good.join("runs.jsonl"), "")?;
+        fs::write(good.join("steps.jsonl"), steps)?;
+        assert!(refused(&good).ends_with("expected runs, found an empty runs.jsonl"));
+        fs::remove_file(good.join("runs.jsonl"))?;
+        assert!(refused(&good).ends_with("found a comparison that did not come to its end"));
+        Ok(())
+    }
+}
