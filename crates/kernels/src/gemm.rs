@@ -311,32 +311,35 @@ impl<F: Float> Product<'_, F> {
         (first, panel): (usize, usize),
         part: Range<usize>,
     ) {
-        let Packed { panels, rows: depth, columns, width } = self.b;
+        let Packed { panels, rows: depth, columns, .. } = self.b;
+        let (lanes, width) = (F::lanes::<S>(), NV * F::lanes::<S>());
         let columns = panel * width..(*columns).min((panel + 1) * width);
-        let (full, lanes) = (columns.len() == *width || self.out.panel > 0, F::lanes::<S>());
-        let at = first * self.out.stride + panel * if self.out.panel > 0 { self.out.panel } else { *width };
+        let full = columns.len() == width || self.out.panel > 0;
+        let at = first * self.out.stride + panel * if self.out.panel > 0 { self.out.panel } else { width };
         let out = &mut self.out.values[at..];
         let len = part.len();
         let b = &panels[panel * depth * width..][part.start * width..part.end * width];
         let b = &F::vectors::<S>(b).as_chunks::<NV>().0[..len];
         let mut sums = [[F::splat(simd, F::ZERO); NV]; MR];
-        for (row, sums) in sums.iter_mut().enumerate() {
+        for row in 0..MR {
             let from = match self.start {
                 Start::Zero => break,
                 Start::Out => &out[row * self.out.stride..],
                 Start::Row(start) => &start[columns.start..],
             };
             if full {
-                sums.copy_from_slice(&F::vectors::<S>(&from[..*width])[..NV]);
+                sums[row] = F::vectors::<S>(&from[..width]).as_chunks().0[0];
             } else {
                 let from = from[..columns.len()].chunks(lanes);
-                sums.iter_mut().zip(from).for_each(|(sum, from)| *sum = F::load(simd, from));
+                sums[row].iter_mut().zip(from).for_each(|(sum, from)| *sum = F::load(simd, from));
             }
         }
         match self.a {
             Left::Rows { values, stride, .. } => {
-                let a: [_; MR] =
-                    std::array::from_fn(|row| &values[(first + row) * stride + part.start..][..len]);
+                // Pointers that the optimiser takes for unrelated: it would find each from the others, at every turn of the loop.
+                let a: [_; MR] = std::array::from_fn(|row| {
+                    &std::hint::black_box(&values[(first + row) * stride + part.start..])[..len]
+                });
                 for (k, b) in b.iter().enumerate() {
                     for row in 0..MR {
                         let a = F::splat(simd, a[row][k]);
@@ -358,13 +361,13 @@ impl<F: Float> Product<'_, F> {
                 }
             }
         }
-        for (row, sums) in sums.into_iter().enumerate() {
+        for row in 0..MR {
             let out = &mut out[row * self.out.stride..];
             if full {
-                F::vectors_mut::<S>(&mut out[..*width])[..NV].copy_from_slice(&sums);
+                F::vectors_mut::<S>(&mut out[..width]).as_chunks_mut().0[0] = sums[row];
             } else {
                 let out = out[..columns.len()].chunks_mut(lanes);
-                out.zip(sums).for_each(|(out, sum)| F::store(simd, out, sum));
+                out.zip(sums[row]).for_each(|(out, sum)| F::store(simd, out, sum));
             }
         }
     }
