@@ -5,7 +5,7 @@ use anyhow::{bail, Context, Result};
 use candle::{DType, Device, Tensor};
 use rayon::prelude::*;
 use recurrent::{Flow, Keep, Observer, Pass, Recorder, Sequence, Spec};
-use recurrent_harness::compare::Comparison;
+use recurrent_harness::compare::{Comparison, Watch};
 use recurrent_harness::folder::Folder;
 use recurrent_harness::network::Network;
 use recurrent_harness::record::{RunRecord, Status};
@@ -247,12 +247,12 @@ impl Lab<'_> {
             Settings { extent: Extent::Steps(steps), eval_every: (steps / 2).min(100), sizing, ..settings };
         let settings = Settings { treatment: settings.treatment.with(&how.changes), ..settings };
         let (seeds, jobs) = (self.seeds, self.jobs);
-        let (quiet, command) = (true, command());
+        let (watch, command) = (Watch::Nothing, command());
         let comparison = Comparison {
             settings,
             seeds,
             jobs,
-            quiet,
+            watch,
             command,
             ..Comparison::new(Arc::clone(&task), variants)
         };

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser};
 use recurrent::registry::{self, Entry};
 use recurrent::remedy::{self, Remedy};
-use recurrent_harness::compare::{cores, Comparison};
+use recurrent_harness::compare::{cores, Comparison, Watch};
 use recurrent_harness::folder::Folder;
 use recurrent_harness::panel::Tier;
 use recurrent_harness::record::{RunRecord, Status};
@@ -96,6 +96,9 @@ pub(crate) struct Training {
     /// A trial within half a minute, in which nothing is learnt
     #[arg(long)]
     pub(crate) quick: bool,
+    /// Show progress in lines, also on a terminal
+    #[arg(long)]
+    plain: bool,
     /// Show no progress
     #[arg(long)]
     quiet: bool,
@@ -159,8 +162,13 @@ impl Training {
         };
         let jobs = self.jobs.unwrap_or(if settings.device.is_cpu() { cores() } else { 1 });
         let interval = self.checkpoint_every.map_or(Interval::default(), Interval::Steps);
-        let (seed_offset, quiet, command) = (self.seed_offset, self.quiet, command());
-        Ok(Comparison { task, variants, settings, seeds, seed_offset, jobs, interval, quiet, command })
+        let watch = match (self.quiet, self.plain) {
+            (true, _) => Watch::Nothing,
+            (false, true) => Watch::Lines,
+            (false, false) => Watch::Terminal,
+        };
+        let (seed_offset, command) = (self.seed_offset, command());
+        Ok(Comparison { task, variants, settings, seeds, seed_offset, jobs, interval, watch, command })
     }
 
     /// The folder to write to.

@@ -16,4 +16,5 @@ mod resumed;
 mod sampled;
 mod shown;
 mod swept;
+mod watched;
 mod written;

@@ -33,7 +33,12 @@ fn binary(example: &str) -> Result<PathBuf> {
     if !up_to_date(&binary).unwrap_or(false) {
         let name = profile.file_name().and_then(|name| name.to_str()).context("expected a name")?;
         let name = if name == "debug" { "dev" } else { name };
-        let features = [("cuda", CUDA), ("cudnn", cfg!(feature = "cudnn")), ("metal", METAL)];
+        let features = [
+            ("cuda", CUDA),
+            ("cudnn", cfg!(feature = "cudnn")),
+            ("live", cfg!(feature = "live")),
+            ("metal", METAL),
+        ];
         let features = features.iter().filter_map(|(name, on)| on.then_some(*name));
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--quiet", "--example", example, "--profile", name]);

@@ -7,7 +7,7 @@ use std::fs::File;
 /// The options that the program promises.
 const OPTIONS: &str =
     "task length variants list seeds seed-offset steps epochs hidden params batch lr clip dtype \
-                       device jobs data out quick quiet";
+                       device jobs data out quick plain quiet";
 
 /// The variants that every comparison has at least.
 const DEFAULT: &str =

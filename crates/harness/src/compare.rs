@@ -1,6 +1,10 @@
 //! A comparison: variants × seeds on one task.
 
+#[cfg_attr(not(feature = "live"), allow(dead_code))] // what the screen alone shows
+mod board;
 mod header;
+#[cfg(feature = "live")]
+pub(crate) mod live;
 mod merge;
 mod progress;
 mod workers;
@@ -18,6 +22,8 @@ use progress::Progress;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Instant;
+
+pub use progress::Watch;
 
 /// More are taken for a slip of the pen: every run that has not begun takes its place in memory, every job a thread.
 const MOST_SEEDS: u64 = 1_000_000;
@@ -40,8 +46,8 @@ pub struct Comparison {
     pub jobs: usize,
     /// How often runs under way are saved, so that the comparison can go on if it is killed.
     pub interval: Interval,
-    /// Show no progress.
-    pub quiet: bool,
+    /// What is shown while it runs.
+    pub watch: Watch,
     /// The command that asked for it, to be written beside the results; empty if there was none.
     pub command: Vec<String>,
 }
@@ -63,8 +69,9 @@ impl Comparison {
     /// settings.
     pub fn new(task: Arc<dyn Task>, variants: Vec<Variant>) -> Self {
         let settings = Settings::new(task.as_ref());
-        let (seeds, seed_offset, jobs, interval, quiet) = (3, 0, cores(), Interval::default(), false);
-        Self { task, variants, settings, seeds, seed_offset, jobs, interval, quiet, command: Vec::new() }
+        let (seeds, seed_offset, jobs, interval, watch) =
+            (3, 0, cores(), Interval::default(), Watch::default());
+        Self { task, variants, settings, seeds, seed_offset, jobs, interval, watch, command: Vec::new() }
     }
 
     /// Looks at everything before anything is written or trained, and finds the size of every variant.
@@ -139,7 +146,8 @@ impl Checked<'_> {
         let start = Instant::now();
         let mut header = Header::new(self, folder)?;
         let progress = Progress::new(
-            self.comparison.quiet,
+            self.comparison.watch,
+            self.comparison.task.as_ref(),
             self.sizes.len() as u64 * self.comparison.seeds,
             self.comparison.settings.steps(self.comparison.task.as_ref()),
         );
@@ -148,8 +156,7 @@ impl Checked<'_> {
         let whole = done.len() == self.places().count();
         if !whole {
             header.begin(folder)?;
-            let ran = workers::run(self, folder, cancel, &progress, &mut done);
-            progress.finish();
+            let ran = progress.during(cancel, || workers::run(self, folder, cancel, &progress, &mut done));
             header.notes.extend(ran?);
         }
         if !whole || !header.ended() {

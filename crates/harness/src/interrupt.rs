@@ -20,8 +20,16 @@ pub fn flag() -> Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     let set = flag.clone();
     let handled = ctrlc::try_set_handler(move || {
-        if set.swap(true, Ordering::SeqCst) {
+        let again = set.swap(true, Ordering::SeqCst);
+        #[cfg(feature = "live")]
+        let shown = crate::compare::live::interrupted(again);
+        #[cfg(not(feature = "live"))]
+        let shown = false;
+        if again {
             std::process::exit(INTERRUPTED.into());
+        }
+        if shown {
+            return; // the screen says so
         }
         let line = "\nstopping after the present step; what is finished is kept. Once more to end at once.";
         // Somebody who has closed the terminal need not be told.

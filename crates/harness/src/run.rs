@@ -66,6 +66,15 @@ pub enum Event<'a> {
     Resumed(u64),
     /// A training step is done: its number and its loss.
     Step(u64, f64),
+    /// An evaluation on held-out examples has ended.
+    Evaluated(&'a EvalRecord),
+    /// Gradient profiles were taken.
+    Profiled {
+        /// Those of all layers, directions and parts of the state; of a run that goes on, first those of all steps so far.
+        profiles: &'a [ProfileRecord],
+        /// The half-life of h in the top layer at the last of them, in steps; `None` if it does not decay, or cannot be fitted.
+        half_life: Option<f64>,
+    },
 }
 
 /// The number of evaluations in a row that must meet a task's criterion.
@@ -99,9 +108,10 @@ impl Job<'_> {
     /// # }
     /// ```
     pub fn run(&self, cancel: &AtomicBool, progress: &mut dyn FnMut(u64, f64)) -> Run {
-        let mut said = |event: Event| match event {
-            Event::Step(step, loss) => progress(step, loss),
-            Event::Spoilt(_) | Event::Resumed(_) => {}
+        let mut said = |event: Event| {
+            if let Event::Step(step, loss) = event {
+                progress(step, loss);
+            }
         };
         self.train(Keeper::none(), cancel, &mut said).expect("it is not kept, so that nothing can fail to be")
     }
@@ -130,8 +140,12 @@ impl Job<'_> {
         let mut train = || -> Result<Status> {
             let mut training = Training::new(self)?;
             match keeper.found(self, said)? {
-                None => training.begin(&mut log)?,
-                Some(found) => log = training.restore(found)?,
+                None => training.begin(&mut log, said)?,
+                Some(found) => {
+                    log = training.restore(found)?;
+                    said(log.profiled(0));
+                    log.evaluated().into_iter().for_each(&mut *said);
+                }
             }
             let status = training.finish(&mut log, &mut keeper, cancel, said)?;
             weights = training.weights()?;

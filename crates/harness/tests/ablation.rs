@@ -5,7 +5,7 @@ mod cells;
 use anyhow::Result;
 use cells::tanh;
 use recurrent_harness::ablation::{Ablation, Findings, Measure};
-use recurrent_harness::compare::Comparison;
+use recurrent_harness::compare::{Comparison, Watch};
 use recurrent_harness::folder::Folder;
 use recurrent_harness::settings::{Extent, Settings};
 use recurrent_harness::size::Sizing;
@@ -28,7 +28,13 @@ fn comparison(length: usize, variants: Vec<Variant>) -> Comparison {
         batch: 8,
         ..Settings::new(task.as_ref())
     };
-    Comparison { seeds: 3, seed_offset: 7, quiet: true, settings, ..Comparison::new(task, variants) }
+    Comparison {
+        seeds: 3,
+        seed_offset: 7,
+        watch: Watch::Nothing,
+        settings,
+        ..Comparison::new(task, variants)
+    }
 }
 
 fn changed(name: &str, change: Change) -> Variant {

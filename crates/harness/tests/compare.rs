@@ -5,7 +5,7 @@ mod cells;
 use anyhow::Result;
 use cells::{plain, tanh};
 use recurrent_core::{Flow, Rnn, StateClip, Window};
-use recurrent_harness::compare::Comparison;
+use recurrent_harness::compare::{Comparison, Watch};
 use recurrent_harness::folder::Folder;
 use recurrent_harness::record::{Records, Status};
 use recurrent_harness::settings::{Extent, Settings};
@@ -31,7 +31,13 @@ fn comparison(variants: Vec<Variant>) -> Comparison {
         batch: 8,
         ..Settings::new(task.as_ref())
     };
-    Comparison { seeds: 2, seed_offset: 7, quiet: true, settings, ..Comparison::new(task, variants) }
+    Comparison {
+        seeds: 2,
+        seed_offset: 7,
+        watch: Watch::Nothing,
+        settings,
+        ..Comparison::new(task, variants)
+    }
 }
 
 fn two() -> Comparison {

@@ -4,7 +4,7 @@ mod cells;
 
 use anyhow::Result;
 use cells::{plain, tanh, Changed};
-use recurrent_harness::compare::Comparison;
+use recurrent_harness::compare::{Comparison, Watch};
 use recurrent_harness::folder::Folder;
 use recurrent_harness::panel::Tier;
 use recurrent_harness::record::{Records, Status};
@@ -48,6 +48,7 @@ fn part(job: &Job, folder: &Folder, interval: Interval, stop: u64) -> Result<(Ve
         Event::Step(step, _) => cancel.store(step == stop, Ordering::Relaxed),
         Event::Resumed(step) => notes.push(format!("resumed {step}")),
         Event::Spoilt(line) => notes.push(line.to_string()),
+        Event::Evaluated(_) | Event::Profiled { .. } => {}
     })?;
     run.write(folder)?;
     Ok((notes, run))
@@ -201,7 +202,14 @@ fn the_checkpoint_of_another_run_is_refused_by_what_is_different() -> Result<()>
 fn comparison(variants: Vec<Variant>) -> Comparison {
     let task = tasks::by_name("adding", Some(5), None).expect("long enough");
     let settings = settings(task.as_ref(), 20);
-    Comparison { seeds: 2, seed_offset: 7, quiet: true, settings, jobs: 2, ..Comparison::new(task, variants) }
+    Comparison {
+        seeds: 2,
+        seed_offset: 7,
+        watch: Watch::Nothing,
+        settings,
+        jobs: 2,
+        ..Comparison::new(task, variants)
+    }
 }
 
 fn two() -> Comparison {

@@ -1,53 +1,87 @@
 //! What a comparison shows while it runs, on the standard error.
 
+use super::board::{lags, Board};
+#[cfg(feature = "live")]
+use super::live;
 use crate::record::{RunRecord, Status};
+use crate::run::Event;
+use crate::task::Task;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::io::{stderr, IsTerminal, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::Mutex;
-use std::time::Instant;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-/// Bars where there is a terminal, else a line a finished run, or nothing.
+/// What is shown of a comparison while it runs, on the standard error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Watch {
+    /// Nothing but warnings.
+    Nothing,
+    /// A line for every run that has ended, and once a minute one for every run on its way.
+    Lines,
+    /// On a terminal bars, or a screen with the feature `live`; elsewhere lines.
+    #[default]
+    Terminal,
+}
+
+/// A run that takes longer than this says where it is, and again after the same time.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// What is shown, and what there is to show.
 pub(super) struct Progress {
     show: Show,
-    runs: u64,
-    steps: u64,
-    ended: AtomicU64,
-    /// The runs that had ended before.
-    before: AtomicU64,
-    start: Instant,
+    board: Mutex<Board>,
 }
 
 enum Show {
     Nothing,
     Lines,
-    Bars { all: MultiProgress, total: ProgressBar },
+    Bars {
+        all: MultiProgress,
+        total: ProgressBar,
+    },
+    #[cfg(feature = "live")]
+    Screen,
 }
 
-/// The bar of one worker.
+/// What one worker tells of its runs.
 pub(super) struct Bar<'a> {
     progress: &'a Progress,
     bar: Option<ProgressBar>,
-    at: AtomicU64,
-    /// The run under way.
-    name: Mutex<String>,
+    lane: usize,
 }
 
 impl Progress {
     /// The progress of `runs` runs with `steps` steps each.
-    pub(super) fn new(quiet: bool, runs: u64, steps: u64) -> Self {
-        let show = match (quiet, stderr().is_terminal()) {
-            (true, _) => Show::Nothing,
-            (false, false) => Show::Lines,
-            (false, true) => {
-                let all = MultiProgress::new();
-                let total = all.add(ProgressBar::new(runs.saturating_mul(steps)));
-                total.set_style(style("{msg:>28} {wide_bar} {elapsed} of about {duration}, {eta} left"));
-                total.set_message(format!("0 of {runs} runs"));
-                Show::Bars { all, total }
-            }
+    pub(super) fn new(watch: Watch, task: &dyn Task, runs: u64, steps: u64) -> Self {
+        let show = match watch {
+            Watch::Nothing => Show::Nothing,
+            Watch::Terminal if draws() => Show::on_terminal(runs, steps),
+            Watch::Lines | Watch::Terminal => Show::Lines,
         };
-        Self { show, runs, steps, ended: AtomicU64::new(0), before: AtomicU64::new(0), start: Instant::now() }
+        Self { show, board: Mutex::new(Board::new(task, runs, steps)) }
+    }
+
+    /// Does the work, and shows it until it is done. `cancel` is set if somebody asks for an end with a key.
+    #[cfg_attr(not(feature = "live"), allow(unused_variables))] // bars have no keys
+    pub(super) fn during<T>(&self, cancel: &AtomicBool, work: impl FnOnce() -> T) -> T {
+        match &self.show {
+            Show::Nothing | Show::Lines => work(),
+            Show::Bars { all, total } => {
+                let done = work();
+                total.finish_and_clear();
+                // A terminal that is gone is no reason to lose what was found.
+                let _ = all.clear();
+                done
+            }
+            #[cfg(feature = "live")]
+            Show::Screen => {
+                let done = live::during(&self.board, cancel, work);
+                // What the screen has shown of runs that ended stays, as it does with bars.
+                self.board().lines.iter().for_each(|line| drop(writeln!(stderr(), "{line}")));
+                done
+            }
+        }
     }
 
     /// So many runs have ended before, and are not repeated.
@@ -55,20 +89,16 @@ impl Progress {
         if ended == 0 {
             return;
         }
-        self.ended.store(ended, Ordering::Relaxed);
-        self.before.store(ended, Ordering::Relaxed);
-        let runs = self.runs;
+        self.board().found(ended);
+        let runs = self.board().runs;
         match &self.show {
             _ if ended == runs => self.note(&format!("all {runs} runs had ended before, none is repeated")),
             Show::Nothing => {}
-            Show::Lines => {
-                self.note(&format!("{ended} of {runs} runs had ended before, and are not repeated"))
-            }
             Show::Bars { total, .. } => {
-                total.set_position(ended.saturating_mul(self.steps));
+                self.count(total);
                 total.reset_eta();
-                total.set_message(format!("{ended} of {runs} runs"));
             }
+            _ => self.note(&format!("{ended} of {runs} runs had ended before, and are not repeated")),
         }
     }
 
@@ -77,89 +107,110 @@ impl Progress {
         // Nobody reads it if this fails, and the run goes on.
         match &self.show {
             Show::Bars { all, .. } => drop(all.println(line)),
-            Show::Nothing | Show::Lines => drop(writeln!(stderr(), "{line}")),
+            #[cfg(feature = "live")]
+            Show::Screen if live::shown() => self.board().lines.push(line.to_owned()),
+            _ => drop(writeln!(stderr(), "{line}")),
         }
     }
 
-    /// A bar for one more worker.
+    /// Sets the bar of all runs.
+    fn count(&self, total: &ProgressBar) {
+        let board = self.board();
+        total.set_position(board.steps_done());
+        total.set_message(format!("{} of {} runs", board.ended, board.runs));
+    }
+
+    /// A place for one more worker.
     pub(super) fn bar(&self) -> Bar<'_> {
+        let lane = self.board().lane();
         let bar = match &self.show {
             Show::Bars { all, total } => {
-                let bar = all.insert_before(total, ProgressBar::new(self.steps));
+                let bar = all.insert_before(total, ProgressBar::new(self.board().steps));
                 bar.set_style(style("{prefix:>28} {wide_bar} step {pos}/{len} loss {msg}"));
                 Some(bar)
             }
-            Show::Nothing | Show::Lines => None,
+            _ => None,
         };
-        Bar { progress: self, bar, at: AtomicU64::new(0), name: Mutex::default() }
+        Bar { progress: self, bar, lane }
     }
 
-    /// Takes the bars away.
-    pub(super) fn finish(&self) {
-        if let Show::Bars { all, total } = &self.show {
-            total.finish_and_clear();
-            // A terminal that is gone is no reason to lose what was found.
-            let _ = all.clear();
+    fn board(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Show {
+    /// What suits the terminal that the standard error is.
+    fn on_terminal(runs: u64, steps: u64) -> Self {
+        #[cfg(feature = "live")]
+        if live::foreground() {
+            return Self::Screen;
         }
+        let all = MultiProgress::new();
+        let total = all.add(ProgressBar::new(runs.saturating_mul(steps)));
+        total.set_style(style("{msg:>28} {wide_bar} {elapsed} of about {duration}, {eta} left"));
+        total.set_message(format!("0 of {runs} runs"));
+        Self::Bars { all, total }
     }
 }
 
 impl Bar<'_> {
     /// A run begins.
     pub(super) fn start(&self, variant: &str, seed: u64) {
-        self.at.store(0, Ordering::Relaxed);
-        *self.name.lock().expect("nothing panics while it holds it") = format!("{variant} seed {seed}");
         if let Some(bar) = &self.bar {
             bar.set_prefix(format!("{variant} seed {seed}"));
             bar.set_message("-");
             bar.reset();
         }
+        self.progress.board().begin(self.lane, variant, seed);
     }
 
-    /// A training step is done.
-    pub(super) fn step(&self, step: u64, loss: f64) {
-        if let (Some(bar), Show::Bars { total, .. }) = (&self.bar, &self.progress.show) {
-            bar.set_position(step);
-            bar.set_message(format!("{loss:.4}"));
-            total.inc(step - self.at.swap(step, Ordering::Relaxed));
+    /// Something has happened in it.
+    pub(super) fn told(&self, event: Event) {
+        let progress = self.progress;
+        let mut board = progress.board();
+        board.told(self.lane, event);
+        let name = || board.track(self.lane).map_or(String::new(), |track| track.name());
+        let line = match (event, &progress.show) {
+            (Event::Spoilt(line), _) => Some(line.to_owned()),
+            (_, Show::Nothing) => None,
+            (Event::Resumed(step), _) => Some(format!("{} goes on after step {step}", name())),
+            (_, Show::Lines) => board.news(self.lane, SILENCE),
+            _ => None,
+        };
+        drop(board);
+        if let (Some(bar), Show::Bars { total, .. }) = (&self.bar, &progress.show) {
+            match event {
+                Event::Step(step, loss) => {
+                    bar.set_position(step);
+                    bar.set_message(format!("{loss:.4}"));
+                    total.inc(1);
+                }
+                Event::Resumed(step) => {
+                    bar.set_position(step);
+                    bar.reset_eta();
+                    progress.count(total);
+                    total.reset_eta();
+                }
+                _ => {}
+            }
         }
-    }
-
-    /// The run goes on from a checkpoint.
-    pub(super) fn resumed(&self, step: u64) {
-        if let (Some(bar), Show::Bars { total, .. }) = (&self.bar, &self.progress.show) {
-            bar.set_position(step);
-            bar.reset_eta();
-            total.inc(step - self.at.swap(step, Ordering::Relaxed));
+        if let Some(line) = line {
+            progress.note(&line);
         }
-        if !matches!(self.progress.show, Show::Nothing) {
-            let name = self.name.lock().expect("nothing panics while it holds it");
-            self.progress.note(&format!("{name} goes on after step {step}"));
-        }
-    }
-
-    /// A line that is shown even where no progress is.
-    pub(super) fn note(&self, line: &str) {
-        self.progress.note(line);
     }
 
     /// The run has ended.
     pub(super) fn done(&self, run: &RunRecord) {
-        let Progress { show, runs, steps, ended, before, start } = self.progress;
-        let ended = 1 + ended.fetch_add(1, Ordering::Relaxed);
-        match show {
+        let progress = self.progress;
+        let line = progress.board().end(self.lane, run);
+        match &progress.show {
             Show::Nothing => {}
-            Show::Lines => {
-                let own = ended - before.load(Ordering::Relaxed);
-                let left = start.elapsed().as_secs_f64() * (*runs - ended) as f64 / own as f64;
-                // As above: nobody reads it, and the run goes on.
-                let _ = writeln!(stderr(), "[{ended}/{runs}] {}, about {left:.0} s left", sentence(run));
+            Show::Bars { total, .. } => {
+                progress.note(&sentence(run));
+                progress.count(total);
             }
-            Show::Bars { all, total } => {
-                let _ = all.println(sentence(run));
-                total.inc(steps - self.at.swap(*steps, Ordering::Relaxed).min(*steps));
-                total.set_message(format!("{ended} of {runs} runs"));
-            }
+            _ => progress.note(&line),
         }
     }
 }
@@ -172,8 +223,13 @@ impl Drop for Bar<'_> {
     }
 }
 
+/// Whether the standard error is a terminal that can move its cursor.
+fn draws() -> bool {
+    stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|name| name != "dumb")
+}
+
 /// One line on how a run ended.
-fn sentence(run: &RunRecord) -> String {
+pub(super) fn sentence(run: &RunRecord) -> String {
     let end = match (&run.status, run.steps_to_solve) {
         (Status::Failed(message), _) => format!("failed: {message}"),
         (Status::Stopped, _) => format!("stopped after {} of {} steps", run.steps, run.max_steps),
@@ -185,7 +241,14 @@ fn sentence(run: &RunRecord) -> String {
         },
     };
     let loss = if run.final_loss.is_nan() { String::new() } else { format!(", loss {:.4}", run.final_loss) };
-    format!("{} seed {}: {end}{loss}, {:.1} s", run.variant, run.seed, run.seconds)
+    let half_life = match (run.half_life_h_init, run.half_life_h_final) {
+        (None, None) => String::new(),
+        (before, after) => {
+            let words = |half_life: Option<f64>| half_life.map_or("–".to_owned(), lags);
+            format!(", half-life of h {} → {}", words(before), words(after))
+        }
+    };
+    format!("{} seed {}: {end}{loss}{half_life}, {:.1} s", run.variant, run.seed, run.seconds)
 }
 
 fn style(template: &str) -> ProgressStyle {

@@ -61,11 +61,9 @@ pub(super) fn run(
             let job = checked.job(place);
             let own = folder.inside(&format!("runs/{}", job.folder()))?;
             bar.start(&job.variant.name, job.seed);
-            let mut said = |event: Event| match event {
-                Event::Step(step, loss) => bar.step(step, loss),
-                Event::Resumed(step) => bar.resumed(step),
-                Event::Spoilt(line) => {
-                    bar.note(line);
+            let mut said = |event: Event| {
+                bar.told(event);
+                if let Event::Spoilt(line) = event {
                     notes.lock().expect("a worker does not panic while it holds it").push(line.to_string());
                 }
             };

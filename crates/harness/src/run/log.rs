@@ -1,6 +1,6 @@
 //! What a run has to say when it ends.
 
-use super::{Job, Run};
+use super::{Event, Job, Run};
 use crate::device;
 use crate::panel::Panel;
 use crate::record::{EvalRecord, Generalised, ProfileRecord, RunRecord, Status, StepRecord};
@@ -145,6 +145,17 @@ impl Log {
     /// The number of training steps done.
     pub(super) fn done(&self) -> u64 {
         self.clips.len() as u64
+    }
+
+    /// The last evaluation, as those who watch the run are told of it.
+    pub(super) fn evaluated(&self) -> Option<Event<'_>> {
+        self.evals.last().map(Event::Evaluated)
+    }
+
+    /// The profiles from this one on, likewise.
+    pub(super) fn profiled(&self, first: usize) -> Event<'_> {
+        let half_life = self.now.h.and_then(|fit| fit.half_life());
+        Event::Profiled { profiles: &self.profiles[first..], half_life }
     }
 
     /// Takes the profiles at the present step, and says whether a gradient underflowed on its way back. That takes a

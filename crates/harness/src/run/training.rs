@@ -52,13 +52,13 @@ impl<'a> Training<'a> {
     }
 
     /// Looks at the network at its start: the first profile of its gradient, and what else is asked for.
-    pub(super) fn begin(&mut self, log: &mut Log) -> Result<()> {
+    pub(super) fn begin(&mut self, log: &mut Log, said: &mut dyn FnMut(Event)) -> Result<()> {
         let rnn = self.network.rnn();
         (log.params, log.layers) = (self.params.element_count(), rnn.depth());
         for (name, block) in rnn.recurrent_blocks()? {
             log.spectral_radius.insert(name, spectral_radius(&block)?);
         }
-        self.profile(log)?;
+        self.profile(log, said)?;
         self.measure(log)
     }
 
@@ -96,7 +96,7 @@ impl<'a> Training<'a> {
         };
         let profiled = log.profiles.last().is_some_and(|profile| profile.step == log.done());
         if !profiled {
-            let last = self.profile(log);
+            let last = self.profile(log, said);
             // What made the run fail may well make its profile fail; it is the first that is to be told.
             if !matches!(status, Status::Failed(_)) {
                 last?;
@@ -123,9 +123,12 @@ impl<'a> Training<'a> {
             let done = log.done();
             let evaluates = done > 0 && (settings.evaluates(task, done) || done == steps);
             let evaluated = log.evals.last().is_some_and(|eval| eval.step == done);
-            if evaluates && !evaluated && !self.evaluate(log, cancel)? {
-                keeper.now(&self.present(log))?;
-                return Ok(Status::Stopped);
+            if evaluates && !evaluated {
+                if !self.evaluate(log, cancel)? {
+                    keeper.now(&self.present(log))?;
+                    return Ok(Status::Stopped);
+                }
+                log.evaluated().into_iter().for_each(&mut *said);
             }
             if log.solved.is_some() || done == steps {
                 return Ok(Status::Finished);
@@ -138,7 +141,7 @@ impl<'a> Training<'a> {
             let loss = self.step(log, done + 1)?;
             said(Event::Step(done + 1, loss));
             if scheduled(done + 1, steps) {
-                self.profile(log)?;
+                self.profile(log, said)?;
             }
         }
     }
@@ -254,11 +257,13 @@ impl<'a> Training<'a> {
         Ok(())
     }
 
-    fn profile(&mut self, log: &mut Log) -> Result<()> {
+    fn profile(&mut self, log: &mut Log, said: &mut dyn FnMut(Event)) -> Result<()> {
         let profiles = self.probe.profiles(self.job.task, &self.network, self.treatment.flow)?;
+        let before = log.profiles.len();
         if log.profile(self.job, profiles) {
             self.watch.report_underflow();
         }
+        said(log.profiled(before));
         Ok(())
     }
 }
