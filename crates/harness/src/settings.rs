@@ -2,9 +2,9 @@
 
 use crate::panel::Tier;
 use crate::size::Sizing;
-use crate::task::Task;
+use crate::task::{BatchDraw, Split, Task};
 use crate::treatment::Treatment;
-use crate::usage::mistake;
+use crate::usage::{line, mistake, Usage};
 use anyhow::Result;
 use candle::{DType, Device};
 
@@ -132,6 +132,11 @@ impl Settings {
         if self.batch > most {
             let length = task.length();
             mistake!("batch: expected at most {most} examples of {length} steps, got {}", self.batch);
+        }
+        if task.examples().is_some() {
+            // Whether a data set has as many at once it knows best itself.
+            let first = BatchDraw { split: Split::Train, seed: 0, step: 0, batch: self.batch };
+            task.batch(first, DType::F32, &Device::Cpu).map_err(|error| Usage::new(line(&error)))?;
         }
         if self.generalise && task.longer(2).is_none() {
             mistake!("generalise: the task {} has no longer sequences", task.name());
