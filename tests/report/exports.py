@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 
 def near(one, other):
-    """Equal but for the last bit, which neither pandas nor serde_json always gets right from text."""
+    """Equal but for the last bit, which pandas does not always get right from text."""
     one, other = float(one), float(other)
     return one == other or math.isnan(one) and math.isnan(other) or math.isclose(one, other, rel_tol=3e-16)
 
