@@ -15,7 +15,7 @@ mod html;
 mod labels;
 mod measures;
 mod merged;
-mod numbers;
+pub(crate) mod numbers;
 pub(crate) mod palette;
 #[cfg(test)]
 pub(crate) mod sample;

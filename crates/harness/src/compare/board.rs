@@ -2,6 +2,7 @@
 
 use super::progress::sentence;
 use crate::record::{ProfileRecord, RunRecord, Status};
+use crate::report::numbers;
 use crate::run::Event;
 use crate::task::Task;
 use std::collections::VecDeque;
@@ -225,7 +226,9 @@ impl Track {
         let mut line = format!("{}: step {step} of {steps}, loss {loss:.4}", self.name());
         line += &self.held_out.map_or(String::new(), |loss| format!(", held-out {loss:.4}"));
         line += &self.accuracy.map_or(String::new(), |share| format!(", accuracy {:.2} %", 100.0 * share));
-        line + &self.half_life.map_or(String::new(), |steps| format!(", half-life of h {}", lags(steps)))
+        line + &self
+            .half_life
+            .map_or(String::new(), |steps| format!(", half-life of h {}", numbers::steps(steps)))
     }
 }
 
@@ -237,15 +240,6 @@ fn state(run: &RunRecord) -> &'static str {
         Status::Finished if run.steps_to_solve.is_some() => "solved",
         Status::Finished if run.criterion.is_some() => "not solved",
         Status::Finished => "ended",
-    }
-}
-
-/// A half-life.
-pub(super) fn lags(steps: f64) -> String {
-    if steps < 9.95 {
-        format!("{steps:.1}")
-    } else {
-        format!("{steps:.0}")
     }
 }
 

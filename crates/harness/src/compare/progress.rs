@@ -1,9 +1,10 @@
 //! What a comparison shows while it runs, on the standard error.
 
-use super::board::{lags, Board};
+use super::board::Board;
 #[cfg(feature = "live")]
 use super::live;
 use crate::record::{RunRecord, Status};
+use crate::report::numbers;
 use crate::run::Event;
 use crate::task::Task;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -244,7 +245,7 @@ pub(super) fn sentence(run: &RunRecord) -> String {
     let half_life = match (run.half_life_h_init, run.half_life_h_final) {
         (None, None) => String::new(),
         (before, after) => {
-            let words = |half_life: Option<f64>| half_life.map_or("–".to_owned(), lags);
+            let words = |half_life: Option<f64>| half_life.map_or("–".to_owned(), numbers::steps);
             format!(", half-life of h {} → {}", words(before), words(after))
         }
     };

@@ -23,7 +23,7 @@ pub(super) fn loss(value: f64) -> String {
 }
 
 /// A number of steps that need not be whole, such as a half-life.
-pub(super) fn steps(value: f64) -> String {
+pub(crate) fn steps(value: f64) -> String {
     if value < 9.95 {
         significant(value, 2)
     } else {

@@ -2,7 +2,8 @@
 
 mod heat;
 
-use crate::compare::board::{clock, lags, Board, Track};
+use crate::compare::board::{clock, Board, Track};
+use crate::report::numbers;
 use heat::Colours;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Modifier, Style};
@@ -93,7 +94,7 @@ fn runs(frame: &mut Frame, area: Rect, tracks: &[&Track], chosen: usize, steps: 
             format!("{}/{steps}", track.step),
             number(Some(track.loss).filter(|loss| !loss.is_nan())),
             track.state.to_owned(),
-            track.half_life.map_or("–".to_owned(), lags),
+            track.half_life.map_or("–".to_owned(), numbers::steps),
             number(track.held_out),
             track.accuracy.map_or("–".to_owned(), |share| format!("{:.1} %", 100.0 * share)),
         ]
