@@ -8,6 +8,7 @@ use crate::weights::{Matrices, Sizes};
 use crate::workspace::Buffer;
 use crate::{Float, RowBack, Rule};
 use recurrent_core::{Probe, Zoneout};
+use std::hint::black_box;
 use std::ops::Range;
 
 /// About how many rows (examples times steps) one product for the gradients of the weights has: the sums are read and written once a product.
@@ -308,7 +309,7 @@ struct Stages<'s, 'a, 'b, F: Float, R> {
 
 impl<F: Float, R: Rule> Pass for Stages<'_, '_, '_, F, R> {
     #[inline(always)]
-    fn run(self) {
+    fn run<const FUSED: bool>(self) {
         let Self { stages: [around, finish, first], rows: r, dh: all_dh, dc: all_dc } = self;
         let (stepper, step) = (&r.chunk.stepper, r.step);
         let Sizes { hidden, output, kept: width, span, .. } = stepper.weights.sizes;
@@ -320,7 +321,7 @@ impl<F: Float, R: Rule> Pass for Stages<'_, '_, '_, F, R> {
         for row in 0..r.chunk.rows.len() {
             let of = |size: usize| row * size..(row + 1) * size;
             let (dh, dc) = (&mut all_dh[of(output)], &mut all_dc[of(memory)]);
-            let d = &mut r.d[of(span)];
+            let d = black_box(&mut r.d[of(span)]); // as on the way there
             let dh_before = &mut r.dh_before[of(output)];
             let dc_before = &mut r.dc_before[of(memory)];
             let d_seen = if r.d_seen.is_empty() { &mut [][..] } else { &mut r.d_seen[of(output)] };
@@ -373,7 +374,7 @@ impl<F: Float, R: Rule> Pass for Stages<'_, '_, '_, F, R> {
             let c = if apart_c { &step.own_c[of(hidden)] } else { &step.c[of(memory)] };
             let own = &stepper.weights.own[..];
             if finish {
-                stepper.rule.finish_back(RowBack {
+                stepper.rule.finish_back::<F, FUSED>(RowBack {
                     kept,
                     seen,
                     h_before,
@@ -394,7 +395,7 @@ impl<F: Float, R: Rule> Pass for Stages<'_, '_, '_, F, R> {
             if !first {
                 continue;
             }
-            stepper.rule.back(RowBack {
+            stepper.rule.back::<F, FUSED>(RowBack {
                 kept,
                 seen,
                 h_before,

@@ -6,6 +6,7 @@ use crate::weights::{Sizes, Weights};
 use crate::workspace::Buffer;
 use crate::{Float, RowForth, Rule};
 use recurrent_core::{Flow, Route, Zoneout};
+use std::hint::black_box;
 use std::ops::Range;
 
 /// About how many rows (examples times steps) are projected at once: so few that the steps find them in the second cache.
@@ -290,7 +291,7 @@ struct Settling<'a, 'b, 'c, F: Float, R, P> {
 
 impl<F: Float, R: Rule, P: Fn(usize) -> Option<Range<usize>>> Pass for Settling<'_, '_, '_, F, R, P> {
     #[inline(always)]
-    fn run(self) {
+    fn run<const FUSED: bool>(self) {
         let Self { rows, slot, scratch: (scratch, zone), ys } = self;
         let stepper = rows.stepper;
         let Sizes { hidden, output, kept: width, .. } = stepper.weights.sizes;
@@ -311,7 +312,8 @@ impl<F: Float, R: Rule, P: Fn(usize) -> Option<Range<usize>>> Pass for Settling<
                 }
                 continue;
             };
-            let kept = &mut slot.kept[row * width..][..width];
+            // The parts of a row that is not known to be one of many are soon seen to lie apart; those of all rows lie between each other.
+            let kept = black_box(&mut slot.kept[row * width..][..width]);
             let seen = &rows.seen[row * output..][..output];
             let own = &stepper.weights.own[..];
             if forth {
@@ -322,7 +324,7 @@ impl<F: Float, R: Rule, P: Fn(usize) -> Option<Range<usize>>> Pass for Settling<
                 };
                 let c = if apart_c { &mut slot.own_c[row * hidden..][..hidden] } else { &mut *c };
                 let scratch = &mut *scratch;
-                stepper.rule.forth(RowForth {
+                stepper.rule.forth::<F, FUSED>(RowForth {
                     kept: &mut *kept,
                     seen,
                     h_before,
@@ -336,7 +338,16 @@ impl<F: Float, R: Rule, P: Fn(usize) -> Option<Range<usize>>> Pass for Settling<
             if finish {
                 let h = if apart_h { &mut slot.own_h[row * output..][..output] } else { &mut *h };
                 let (c, scratch) = (&mut [][..], &mut *scratch);
-                stepper.rule.finish(RowForth { kept, seen, h_before, c_before, h, c, own, scratch });
+                stepper.rule.finish::<F, FUSED>(RowForth {
+                    kept,
+                    seen,
+                    h_before,
+                    c_before,
+                    h,
+                    c,
+                    own,
+                    scratch,
+                });
             }
             if !settle {
                 continue;

@@ -14,8 +14,8 @@ use std::ops::Range;
 /// Most rows of a tile.
 const TILE: usize = 6;
 
-/// How many bytes of a panel one part of a sum reads, for each vector of a tile's row: of a first cache of 32 KiB a half, and of one of 48 KiB,
-/// as processors with the longest vectors have it, two thirds.
+/// How many bytes of a panel one part of a sum reads, for each vector of a tile's row: with short vectors half of a first cache of 32 KiB; with the longest
+/// two thirds of one of 48 KiB, or all of one of 32 KiB, which showed no loss.
 const PART: usize = 1 << 13;
 
 /// Vectors of a row of a tile: with 32 registers 6 x 4 sums, with 16 registers 6 x 2.
@@ -330,8 +330,12 @@ impl<F: Float> Product<'_, F> {
             if full {
                 sums[row] = F::vectors::<S>(&from[..width]).as_chunks().0[0];
             } else {
-                let from = from[..columns.len()].chunks(lanes);
-                sums[row].iter_mut().zip(from).for_each(|(sum, from)| *sum = F::load(simd, from));
+                // Not into the sums themselves, which would then lie in memory for good.
+                let mut edge = [F::splat(simd, F::ZERO); NV];
+                for (sum, from) in edge.iter_mut().zip(from[..columns.len()].chunks(lanes)) {
+                    *sum = F::load(simd, from);
+                }
+                sums[row] = edge;
             }
         }
         match self.a {
@@ -366,8 +370,10 @@ impl<F: Float> Product<'_, F> {
             if full {
                 F::vectors_mut::<S>(&mut out[..width]).as_chunks_mut().0[0] = sums[row];
             } else {
-                let out = out[..columns.len()].chunks_mut(lanes);
-                out.zip(sums[row]).for_each(|(out, sum)| F::store(simd, out, sum));
+                let edge = sums[row];
+                for (out, sum) in out[..columns.len()].chunks_mut(lanes).zip(edge) {
+                    F::store(simd, out, sum);
+                }
             }
         }
     }

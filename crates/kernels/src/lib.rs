@@ -20,9 +20,9 @@
 //! On the way back, gradients below the smallest normal number count as zero (arithmetic on subnormal numbers is far
 //! slower), unless a recorder watches: then they live on, and are counted.
 //!
-//! Row functions use no branches and no fused multiply-add, so that the compiler vectorises them for the instruction set that is found at run
-//! time, and all give the same; [`Float`] says how accurate exp and tanh are. Matrix products fuse, so their last bits depend on the
-//! instruction set.
+//! Row functions use no branches, so that the compiler vectorises them for the instruction set that is found at run time; [`Float`] says how
+//! accurate exp and tanh are. They and the matrix products fuse multiplications with additions where the instruction set can, so that the last bits
+//! depend on it.
 
 #![forbid(unsafe_code)]
 

@@ -11,7 +11,7 @@ use crate::Float;
 /// A rule whose last gate sees what the others made of the last output ([`Rule::TWO_STAGES`]) runs in two parts: [`Rule::forth`] writes that into
 /// `h`, the driver multiplies it by the last gate's rows of W_hh and adds it to the last gate, and [`Rule::finish`] gives the output.
 ///
-/// Methods are `#[inline(always)]`: the driver compiles them for the instruction set at hand.
+/// Methods are `#[inline(always)]`: the driver compiles them for the instruction set at hand, which has a fused multiply-add if `FUSED`.
 pub trait Rule: Clone + Send + Sync + 'static {
     /// How many gates there are.
     const GATES: usize;
@@ -39,18 +39,18 @@ pub trait Rule: Clone + Send + Sync + 'static {
     const NAME: &'static str;
 
     /// One step of one row.
-    fn forth<F: Float>(&self, row: RowForth<F>);
+    fn forth<F: Float, const FUSED: bool>(&self, row: RowForth<F>);
 
     /// The derivative of one step of one row.
-    fn back<F: Float>(&self, row: RowBack<F>);
+    fn back<F: Float, const FUSED: bool>(&self, row: RowBack<F>);
 
     /// The second stage.
     #[inline(always)]
-    fn finish<F: Float>(&self, _row: RowForth<F>) {}
+    fn finish<F: Float, const FUSED: bool>(&self, _row: RowForth<F>) {}
 
     /// The derivative of the second stage. [`Rule::back`] then gets dL/d(what `forth` wrote) as `dh`.
     #[inline(always)]
-    fn finish_back<F: Float>(&self, _row: RowBack<F>) {}
+    fn finish_back<F: Float, const FUSED: bool>(&self, _row: RowBack<F>) {}
 }
 
 /// One row on the way there. The `c`s are empty where there is no memory.

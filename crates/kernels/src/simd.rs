@@ -1,6 +1,7 @@
 //! Vectors of the instruction set that is found at run time, by [`pulp`].
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Arch, Scalar, Simd, WithSimd};
+use std::any::TypeId;
 
 /// Runs `pass` compiled for the widest vectors of this processor: its loops over slices vectorise. It must be `#[inline(always)]`.
 #[inline]
@@ -10,7 +11,12 @@ pub(crate) fn widest<P: Pass>(pass: P) {
         type Output = ();
         #[inline(always)]
         fn with_simd<S: Simd>(self, _: S) {
-            self.0.run();
+            // WebAssembly has vectors, and no such instruction.
+            if TypeId::of::<S>() == TypeId::of::<Scalar>() || cfg!(target_family = "wasm") {
+                self.0.run::<false>();
+            } else {
+                self.0.run::<true>();
+            }
         }
     }
     Arch::new().dispatch(Op(pass));
@@ -18,8 +24,8 @@ pub(crate) fn widest<P: Pass>(pass: P) {
 
 /// Work whose inner loops vectorise.
 pub(crate) trait Pass {
-    /// Does it; `#[inline(always)]`.
-    fn run(self);
+    /// Does it; `#[inline(always)]`. `FUSED`: the instruction set has a fused multiply-add.
+    fn run<const FUSED: bool>(self);
 }
 
 /// Vectors of an element type.

@@ -1,5 +1,6 @@
 //! One row of a GRU, with the reset gate after the matrix product or before it.
 
+use super::{parts, parts_mut};
 use crate::{Float, RowBack, RowForth, Rule};
 
 /// The GRU's rule. A row is the input part of n, then r and z, and the recurrent part of n; all four are kept, n and the gates with
@@ -16,12 +17,12 @@ impl Rule for Gru {
     const NAME: &'static str = "gru kernel";
 
     #[inline(always)]
-    fn forth<F: Float>(&self, row: RowForth<F>) {
-        gates(row.kept, row.h_before, row.h);
+    fn forth<F: Float, const FUSED: bool>(&self, row: RowForth<F>) {
+        gates::<F, FUSED>(row.kept, row.h_before, row.h);
     }
 
     #[inline(always)]
-    fn back<F: Float>(&self, row: RowBack<F>) {
+    fn back<F: Float, const FUSED: bool>(&self, row: RowBack<F>) {
         gates_back(row.kept, row.h_before, row.dh, row.d, row.dh_before);
     }
 }
@@ -38,33 +39,31 @@ impl Rule for GruResetBefore {
     const NAME: &'static str = "gru kernel (reset before)";
 
     #[inline(always)]
-    fn forth<F: Float>(&self, row: RowForth<F>) {
+    fn forth<F: Float, const FUSED: bool>(&self, row: RowForth<F>) {
         let size = row.h.len();
-        let (r, z) = row.kept[..2 * size].split_at_mut(size);
-        let (seen, reset) = (&row.seen[..size], row.h);
+        let gates = &mut row.kept[..2 * size];
+        gates.iter_mut().for_each(|z| *z = z.sigmoid::<FUSED>());
+        let (r, seen, reset) = (&gates[..size], &row.seen[..size], row.h);
         for j in 0..size {
-            r[j] = r[j].sigmoid();
-            z[j] = z[j].sigmoid();
             reset[j] = r[j] * seen[j];
         }
     }
 
     #[inline(always)]
-    fn finish<F: Float>(&self, row: RowForth<F>) {
+    fn finish<F: Float, const FUSED: bool>(&self, row: RowForth<F>) {
         let size = row.h.len();
-        let (z, n) = row.kept[size..3 * size].split_at_mut(size);
+        let [_, z, n] = parts_mut(row.kept, size);
         let (h_before, h) = (&row.h_before[..size], row.h);
         for j in 0..size {
-            n[j] = Float::tanh(n[j]);
+            n[j] = Float::tanh::<FUSED>(n[j]);
             h[j] = n[j] + z[j] * (h_before[j] - n[j]);
         }
     }
 
     #[inline(always)]
-    fn finish_back<F: Float>(&self, row: RowBack<F>) {
+    fn finish_back<F: Float, const FUSED: bool>(&self, row: RowBack<F>) {
         let size = row.dh.len();
-        let (z, n) = row.kept[size..3 * size].split_at(size);
-        let (dz, dn) = row.d[size..3 * size].split_at_mut(size);
+        let ([_, z, n], [_, dz, dn]) = (parts(row.kept, size), parts_mut(row.d, size));
         let (dh, h_before, dh_before) = (row.dh, &row.h_before[..size], &mut row.dh_before[..size]);
         for j in 0..size {
             dn[j] = dh[j] * (F::ONE - z[j]) * (F::ONE - n[j] * n[j]);
@@ -74,7 +73,7 @@ impl Rule for GruResetBefore {
     }
 
     #[inline(always)]
-    fn back<F: Float>(&self, row: RowBack<F>) {
+    fn back<F: Float, const FUSED: bool>(&self, row: RowBack<F>) {
         let size = row.dh.len();
         let (r, dr) = (&row.kept[..size], &mut row.d[..size]);
         let (reset, seen, d_seen) = (row.dh, &row.seen[..size], &mut row.d_seen[..size]);
@@ -87,16 +86,14 @@ impl Rule for GruResetBefore {
 
 /// The output from a row of pre-activations, which become n, r, z; the recurrent part of n stays.
 #[inline(always)]
-pub(super) fn gates<F: Float>(kept: &mut [F], h_before: &[F], h: &mut [F]) {
+pub(super) fn gates<F: Float, const FUSED: bool>(kept: &mut [F], h_before: &[F], h: &mut [F]) {
     let size = h.len();
-    let (n, rest) = kept.split_at_mut(size);
-    let (r, rest) = rest.split_at_mut(size);
-    let (z, b_n) = rest.split_at_mut(size);
-    let (b_n, h_before) = (&b_n[..size], &h_before[..size]);
+    kept[size..3 * size].iter_mut().for_each(|z| *z = z.sigmoid::<FUSED>());
+    let ([n, r, z, b_n], h_before) = (parts_mut(kept, size), &h_before[..size]);
     for j in 0..size {
-        r[j] = r[j].sigmoid();
-        z[j] = z[j].sigmoid();
-        n[j] = Float::tanh(n[j] + r[j] * b_n[j]);
+        n[j] = Float::tanh::<FUSED>(n[j] + r[j] * b_n[j]);
+    }
+    for j in 0..size {
         h[j] = n[j] + z[j] * (h_before[j] - n[j]);
     }
 }
@@ -105,13 +102,8 @@ pub(super) fn gates<F: Float>(kept: &mut [F], h_before: &[F], h: &mut [F]) {
 #[inline(always)]
 pub(super) fn gates_back<F: Float>(kept: &[F], h_before: &[F], dh: &[F], d: &mut [F], dh_before: &mut [F]) {
     let size = dh.len();
-    let kept = |index: usize| &kept[index * size..][..size];
-    let (n, r, z, b_n) = (kept(0), kept(1), kept(2), kept(3));
+    let ([n, r, z, b_n], [dn, dr, dz, db_n]) = (parts(kept, size), parts_mut(d, size));
     let (h_before, dh_before) = (&h_before[..size], &mut dh_before[..size]);
-    let (dn, rest) = d.split_at_mut(size);
-    let (dr, rest) = rest.split_at_mut(size);
-    let (dz, db_n) = rest.split_at_mut(size);
-    let db_n = &mut db_n[..size];
     for j in 0..size {
         dn[j] = dh[j] * (F::ONE - z[j]) * (F::ONE - n[j] * n[j]);
         dz[j] = dh[j] * (h_before[j] - n[j]) * z[j] * (F::ONE - z[j]);

@@ -32,30 +32,30 @@ impl Rule for LayerNormLstm {
     const NAME: &'static str = "layernorm-lstm kernel";
 
     #[inline(always)]
-    fn forth<F: Float>(&self, row: RowForth<F>) {
+    fn forth<F: Float, const FUSED: bool>(&self, row: RowForth<F>) {
         let n = row.h.len();
         let normed = keep_normed(row.kept, 4 * n, self.eps);
         let (gates, c_hat) = row.scratch.split_at_mut(4 * n);
         normed.gates(row.own, gates);
-        memory(gates, row.c_before, &mut row.c[..n]);
-        gates[3 * n..4 * n].iter_mut().for_each(|o| *o = o.sigmoid());
+        memory::<F, FUSED>(gates, row.c_before, &mut row.c[..n]);
+        gates[3 * n..4 * n].iter_mut().for_each(|o| *o = o.sigmoid::<FUSED>());
         let (o, h, gain, bias) = (&gates[3 * n..], row.h, &row.own[4][..n], &row.own[5][..n]);
         let c_hat = &mut c_hat[..n];
         c_hat.copy_from_slice(&row.c[..n]);
         normalise(c_hat, self.eps);
         for j in 0..n {
-            h[j] = o[j] * Float::tanh(c_hat[j] * gain[j] + bias[j]);
+            h[j] = o[j] * Float::tanh::<FUSED>(c_hat[j] * gain[j] + bias[j]);
         }
     }
 
     #[inline(always)]
-    fn back<F: Float>(&self, row: RowBack<F>) {
+    fn back<F: Float, const FUSED: bool>(&self, row: RowBack<F>) {
         let n = row.dh.len();
         let normed = Normed::of(row.kept, 4 * n);
         let (gates, c_hat) = row.scratch.split_at_mut(4 * n);
         normed.gates(row.own, gates);
-        memory(gates, row.c_before, &mut row.dc_before[..n]); // the memory itself is known: it is in row.c
-        gates[3 * n..4 * n].iter_mut().for_each(|o| *o = o.sigmoid());
+        memory::<F, FUSED>(gates, row.c_before, &mut row.dc_before[..n]); // the memory itself is known: it is in row.c
+        gates[3 * n..4 * n].iter_mut().for_each(|o| *o = o.sigmoid::<FUSED>());
         let c_hat = &mut c_hat[..n];
         c_hat.copy_from_slice(&row.c[..n]);
         let scale = normalise(c_hat, self.eps);
@@ -66,7 +66,7 @@ impl Rule for LayerNormLstm {
             let (d_gain, d_bias, dh) = (&mut d_gain[..n], &mut d_bias[..n], row.dh);
             let (d_hat, d_o) = (&mut row.dc_before[..n], &mut row.d[3 * n..][..n]);
             for j in 0..n {
-                let tanh = Float::tanh(c_hat[j] * gain[j] + bias[j]);
+                let tanh = Float::tanh::<FUSED>(c_hat[j] * gain[j] + bias[j]);
                 let dy = dh[j] * o[j] * (F::ONE - tanh * tanh);
                 d_gain[j] += dy * c_hat[j];
                 d_bias[j] += dy;
@@ -96,20 +96,20 @@ impl Rule for LayerNormGru {
     const NAME: &'static str = "layernorm-gru kernel";
 
     #[inline(always)]
-    fn forth<F: Float>(&self, row: RowForth<F>) {
+    fn forth<F: Float, const FUSED: bool>(&self, row: RowForth<F>) {
         let n = row.h.len();
         let normed = keep_normed(row.kept, 3 * n, self.eps);
         normed.gru_gates(row.own, &mut row.scratch[..4 * n]);
-        gates(&mut row.scratch[..4 * n], row.h_before, row.h);
+        gates::<F, FUSED>(&mut row.scratch[..4 * n], row.h_before, row.h);
     }
 
     #[inline(always)]
-    fn back<F: Float>(&self, row: RowBack<F>) {
+    fn back<F: Float, const FUSED: bool>(&self, row: RowBack<F>) {
         let n = row.dh.len();
         let normed = Normed::of(row.kept, 3 * n);
         let (kept, d) = row.scratch.split_at_mut(4 * n);
         normed.gru_gates(row.own, kept);
-        gates(kept, row.h_before, row.dh_before); // the output itself is known: it is in row.h
+        gates::<F, FUSED>(kept, row.h_before, row.dh_before); // the output itself is known: it is in row.h
         let d = &mut d[..4 * n];
         gates_back(kept, row.h_before, row.dh, d, row.dh_before);
         let (d_input, d_recurrent) = row.d.split_at_mut(3 * n);
@@ -193,9 +193,9 @@ impl<'a, F: Float> Normed<'a, F> {
 #[inline(always)]
 fn normalise<F: Float>(v: &mut [F], eps: f64) -> F {
     let share = F::ONE / F::from_f64(v.len() as f64);
-    let mean = sum(v.iter().copied()) * share;
+    let mean = sum(v) * share;
     v.iter_mut().for_each(|v| *v -= mean);
-    let variance = sum(v.iter().map(|v| *v * *v)) * share;
+    let variance = dot(v, v) * share;
     let scale = F::ONE / (variance + F::from_f64(eps)).root();
     v.iter_mut().for_each(|v| *v *= scale);
     scale
@@ -205,17 +205,56 @@ fn normalise<F: Float>(v: &mut [F], eps: f64) -> F {
 #[inline(always)]
 fn normalise_back<F: Float>(d: &mut [F], normed: &[F], scale: F) {
     let share = F::ONE / F::from_f64(d.len() as f64);
-    let mean = sum(d.iter().copied()) * share;
-    let along = sum(d.iter().zip(normed).map(|(d, v)| *d * *v)) * share;
+    let mean = sum(d) * share;
+    let along = dot(d, normed) * share;
     d.iter_mut().zip(normed).for_each(|(d, v)| *d = scale * (*d - mean - *v * along));
 }
 
-/// A sum in eight strands, which vectorises, and loses less to rounding than one strand does.
+/// How many strands a sum has: so it vectorises, and loses less to rounding than one strand does.
+const STRANDS: usize = 16;
+
+/// The sum of all values.
 #[inline(always)]
-fn sum<F: Float>(values: impl Iterator<Item = F>) -> F {
-    let mut strands = [F::ZERO; 8];
-    for (index, value) in values.enumerate() {
-        strands[index % 8] += value;
+fn sum<F: Float>(values: &[F]) -> F {
+    let (chunks, rest) = values.as_chunks::<STRANDS>();
+    let mut strands = [F::ZERO; STRANDS];
+    for values in chunks {
+        for s in 0..STRANDS {
+            strands[s] += values[s];
+        }
     }
-    strands.into_iter().fold(F::ZERO, |sum, strand| sum + strand)
+    for (strand, value) in strands.iter_mut().zip(rest) {
+        *strand += *value;
+    }
+    joined(strands)
+}
+
+/// a · b.
+#[inline(always)]
+fn dot<F: Float>(a: &[F], b: &[F]) -> F {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<STRANDS>(), b.as_chunks::<STRANDS>());
+    let mut strands = [F::ZERO; STRANDS];
+    for (a, b) in a.iter().zip(b) {
+        for s in 0..STRANDS {
+            strands[s] += a[s] * b[s];
+        }
+    }
+    for (strand, (a, b)) in strands.iter_mut().zip(a_rest.iter().zip(b_rest)) {
+        *strand += *a * *b;
+    }
+    joined(strands)
+}
+
+/// The sum of all strands, by halves.
+#[inline(always)]
+fn joined<F: Float>(mut strands: [F; STRANDS]) -> F {
+    let mut half = STRANDS / 2;
+    while half > 0 {
+        let (first, second) = strands.split_at_mut(half);
+        for s in 0..half {
+            first[s] += second[s];
+        }
+        half /= 2;
+    }
+    strands[0]
 }

@@ -1,5 +1,6 @@
 //! One row of an LSTM, also with coupled gates and with peepholes.
 
+use super::{parts, parts_mut};
 use crate::{Float, RowBack, RowForth, Rule};
 
 /// The LSTM's rule. Kept: i, f, g, o and tanh(c_t).
@@ -17,7 +18,7 @@ impl<const COUPLED: bool, const PEEPHOLES: bool> Rule for Lstm<COUPLED, PEEPHOLE
     const NAME: &'static str = "lstm kernel";
 
     #[inline(always)]
-    fn forth<F: Float>(&self, row: RowForth<F>) {
+    fn forth<F: Float, const FUSED: bool>(&self, row: RowForth<F>) {
         let n = row.h.len();
         let (gates, tanh_c) = row.kept.split_at_mut(Self::GATES * n);
         let (inner, o) = gates.split_at_mut((Self::GATES - 1) * n);
@@ -26,29 +27,28 @@ impl<const COUPLED: bool, const PEEPHOLES: bool> Rule for Lstm<COUPLED, PEEPHOLE
             inner.chunks_exact_mut(n).zip(&row.own[..Self::OWN - 1]).for_each(|(z, w)| see(z, w, c_before));
         }
         if COUPLED {
-            let (f, g) = inner.split_at_mut(n);
-            let g = &mut g[..n];
+            let [f, g] = parts_mut(inner, n);
             for j in 0..n {
-                f[j] = f[j].sigmoid();
-                g[j] = Float::tanh(g[j]);
+                f[j] = f[j].sigmoid::<FUSED>();
+                g[j] = Float::tanh::<FUSED>(g[j]);
                 c[j] = f[j] * c_before[j] + (F::ONE - f[j]) * g[j];
             }
         } else {
-            memory(inner, c_before, c);
+            memory::<F, FUSED>(inner, c_before, c);
         }
         if PEEPHOLES {
             see(o, &row.own[Self::OWN - 1], c);
         }
         let (o, tanh_c, h) = (&mut o[..n], &mut tanh_c[..n], row.h);
         for j in 0..n {
-            o[j] = o[j].sigmoid();
-            tanh_c[j] = Float::tanh(c[j]);
+            o[j] = o[j].sigmoid::<FUSED>();
+            tanh_c[j] = Float::tanh::<FUSED>(c[j]);
             h[j] = o[j] * tanh_c[j];
         }
     }
 
     #[inline(always)]
-    fn back<F: Float>(&self, row: RowBack<F>) {
+    fn back<F: Float, const FUSED: bool>(&self, row: RowBack<F>) {
         let n = row.dh.len();
         let (gates, tanh_c) = (&row.kept[..Self::GATES * n], &row.kept[Self::GATES * n..][..n]);
         let (inner, o) = gates.split_at((Self::GATES - 1) * n);
@@ -63,9 +63,7 @@ impl<const COUPLED: bool, const PEEPHOLES: bool> Rule for Lstm<COUPLED, PEEPHOLE
             see_back(d_o, &row.own[Self::OWN - 1], row.c, &mut row.d_own[Self::OWN - 1], total);
         }
         if COUPLED {
-            let (f, g) = (&inner[..n], &inner[n..][..n]);
-            let (df, dg) = d_inner.split_at_mut(n);
-            let dg = &mut dg[..n];
+            let ([f, g], [df, dg]) = (parts(inner, n), parts_mut(d_inner, n));
             for j in 0..n {
                 df[j] = total[j] * (c_before[j] - g[j]) * f[j] * (F::ONE - f[j]);
                 dg[j] = total[j] * (F::ONE - f[j]) * (F::ONE - g[j] * g[j]);
@@ -99,12 +97,11 @@ fn see_back<F: Float>(d: &[F], w: &[F], c: &[F], dw: &mut [F], dc: &mut [F]) {
 
 /// Pre-activations to i, f, g in place, and the new memory c = f c' + i g.
 #[inline(always)]
-pub(super) fn memory<F: Float>(gates: &mut [F], c_before: &[F], c: &mut [F]) {
+pub(super) fn memory<F: Float, const FUSED: bool>(gates: &mut [F], c_before: &[F], c: &mut [F]) {
     let n = c.len();
-    gates[..2 * n].iter_mut().for_each(|z| *z = z.sigmoid());
-    gates[2 * n..3 * n].iter_mut().for_each(|z| *z = Float::tanh(*z));
-    let (i, f, g) = (&gates[..n], &gates[n..2 * n], &gates[2 * n..3 * n]);
-    let c_before = &c_before[..n];
+    gates[..2 * n].iter_mut().for_each(|z| *z = z.sigmoid::<FUSED>());
+    gates[2 * n..3 * n].iter_mut().for_each(|z| *z = Float::tanh::<FUSED>(*z));
+    let ([i, f, g], c_before) = (parts(gates, n), &c_before[..n]);
     for j in 0..n {
         c[j] = f[j] * c_before[j] + i[j] * g[j];
     }
@@ -115,11 +112,8 @@ pub(super) fn memory<F: Float>(gates: &mut [F], c_before: &[F], c: &mut [F]) {
 #[inline(always)]
 pub(super) fn memory_back<F: Float>(gates: &[F], c_before: &[F], d: &mut [F], total: &mut [F]) {
     let n = total.len();
-    let (i, f, g) = (&gates[..n], &gates[n..2 * n], &gates[2 * n..3 * n]);
+    let ([i, f, g], [di, df, dg]) = (parts(gates, n), parts_mut(d, n));
     let c_before = &c_before[..n];
-    let (di, rest) = d.split_at_mut(n);
-    let (df, dg) = rest.split_at_mut(n);
-    let (df, dg) = (&mut df[..n], &mut dg[..n]);
     for j in 0..n {
         di[j] = total[j] * g[j] * i[j] * (F::ONE - i[j]);
         df[j] = total[j] * c_before[j] * f[j] * (F::ONE - f[j]);
