@@ -142,21 +142,27 @@ impl Probe {
         assert_eq!(gradient.len(), self.size, "probe: size of the gradient");
         let Some(lag) = self.route.len(row).checked_sub(step) else { return };
         let sums = &mut self.sums[lag * self.size..(lag + 1) * self.size];
-        let (mut squares, mut zeros, mut subnormals, mut nans, mut infinities) = (0.0, 0, 0, 0, 0);
-        for (sum, value) in sums.iter_mut().zip(gradient) {
-            zeros += usize::from(value.is_zero());
-            subnormals += usize::from(value.is_subnormal());
-            let value = value.to_f64();
-            nans += usize::from(value.is_nan());
-            infinities += usize::from(value.is_infinite());
-            *sum += value;
-            squares += value * value;
+        // In strands, which vectorises; a single sum has to wait for itself.
+        const STRANDS: usize = 8;
+        let mut squares = [0.0; STRANDS];
+        let mut plain = true;
+        for (sums, values) in sums.chunks_mut(STRANDS).zip(gradient.chunks(STRANDS)) {
+            for ((sum, squares), value) in sums.iter_mut().zip(&mut squares).zip(values) {
+                plain &= !(value.is_zero() | value.is_subnormal());
+                let value = value.to_f64();
+                plain &= value.is_finite();
+                *sum += value;
+                *squares += value * value;
+            }
         }
-        self.zeros[lag] += zeros;
-        self.subnormals[lag] += subnormals;
-        self.nans[lag] += nans;
-        self.infinities[lag] += infinities;
+        if !plain {
+            self.zeros[lag] += gradient.iter().filter(|value| value.is_zero()).count();
+            self.subnormals[lag] += gradient.iter().filter(|value| value.is_subnormal()).count();
+            self.nans[lag] += gradient.iter().filter(|value| value.to_f64().is_nan()).count();
+            self.infinities[lag] += gradient.iter().filter(|value| value.to_f64().is_infinite()).count();
+        }
         self.elements[lag] += self.size;
+        let squares = squares.iter().sum();
         self.norms[lag * self.route.batch() + row] = root(squares, || gradient.iter().map(|v| v.to_f64()));
         if let Some(gradients) = &mut self.gradients {
             let start = (row * (self.route.steps() + 1) + step) * self.size;
