@@ -43,6 +43,9 @@ def main(folder):
                     assert near(found, record[column]), (name, column, found, record[column])
     tables = [pd.read_csv(folder / "profiles.csv")]
     measures = len(pd.read_csv(folder / "measures.csv"))
+    longer = [found for run in runs for found in run["generalisation"]]
+    for found, record in zip(pd.read_csv(folder / "generalisation.csv").itertuples(), longer, strict=True):
+        assert found.length == record["length"] and near(found.loss, record["loss"]), (found, record)
     if parquet:
         exact = pl.read_parquet(folder / "steps.parquet")
         assert exact["loss"].to_list() == [record["loss"] for record in steps], "Parquet keeps every bit"

@@ -1,6 +1,6 @@
 //! Records for other programs: tables as CSV or Parquet, and event files for TensorBoard.
 //!
-//! A table is what a notebook wants: one row a run, a step, an evaluation, a lag of a profile, a value of a measure. Names and units are those of
+//! A table is what a notebook wants: one row a run, a step, an evaluation, a longer sequence, a lag of a profile, a value of a measure. Names and units are those of
 //! [`record`](crate::record). `docs/notebooks.md` reads them.
 
 mod events;
@@ -13,7 +13,7 @@ use crate::folder::Folder;
 use crate::record::Records;
 use anyhow::Result;
 
-/// Writes `runs.csv`, `steps.csv`, `evals.csv`, `profiles.csv` and `measures.csv`. What is not there is empty; what is not finite is `NaN`, `inf` or `-inf`.
+/// Writes `runs.csv`, `steps.csv`, `evals.csv`, `generalisation.csv`, `profiles.csv` and `measures.csv`. What is not there is empty; what is not finite is `NaN`, `inf` or `-inf`.
 ///
 /// # Errors
 /// If a file cannot be written.

@@ -113,7 +113,7 @@ pub struct RunRecord {
     /// The trained network on longer sequences of the same task, if asked for and the run finished.
     #[serde(default)]
     pub generalisation: Vec<Generalised>,
-    /// When the task counts as solved, in three evaluations in a row; null for real data, which has no such point.
+    /// When the task counts as solved, in three evaluations in a row; null where there is no such point, as for real data.
     pub criterion: Option<Criterion>,
     /// Gradient half-life of h in steps, top layer, at initialisation; null: no decay, or too few points to fit.
     pub half_life_h_init: Option<f64>,

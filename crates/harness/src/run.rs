@@ -62,8 +62,8 @@ pub struct Run {
 pub enum Event<'a> {
     /// A checkpoint was found spoilt, and one before it is taken, or none: a line that says which, and what is wrong with it.
     Spoilt(&'a str),
-    /// It goes on from a checkpoint after so many steps.
-    Resumed(u64),
+    /// It goes on from a checkpoint, after these steps.
+    Resumed(&'a [StepRecord]),
     /// A training step is done: its number and its loss.
     Step(u64, f64),
     /// An evaluation on held-out examples has ended.

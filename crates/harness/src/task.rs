@@ -44,7 +44,7 @@ pub trait Task: Send + Sync {
     /// The expected loss of the best answer that does not depend on the input.
     fn baseline(&self) -> f64;
 
-    /// When the task counts as solved; `None` for real data, where no such point exists.
+    /// When the task counts as solved; `None` where no such point exists, as for real data.
     fn criterion(&self) -> Option<Criterion>;
 
     /// The number of training examples of a data set; `None` for a generated task, which never ends.

@@ -10,6 +10,7 @@
 //! | `temporal-order` | L to 1.1 L symbols, two of which matter | which two, in which order | 99 % right |
 //! | `temporal-order-6b` | the same, three of which matter | which three, in which order | 99 % right |
 //! | `random-permutation` | T symbols, the first of which comes again | the first | 99 % right |
+//! | `memory-capacity` | T random values | all but the last, each by an output of its own | - |
 //! | `mnist-rows` | 28 rows of a digit | the digit | - |
 //! | `mnist-pixels` | 784 pixels of a digit | the digit | - |
 //! | `mnist-permuted` | 784 pixels in a fixed random order | the digit | - |
@@ -19,9 +20,6 @@
 //! | `series` | a time series of a `.ts` file | its class | - |
 //! | `forecast` | T values of a column of a CSV file | the next | - |
 //! | `text` | T characters of a text, the state carried on | the next, at each | - |
-//!
-//! Memory capacity is no task: it is a property of a network that is not trained, read by linear regression, and a measure therefore
-//! (`recurrent_measures::memory_capacity`).
 //!
 //! A generated batch has a random stream of its own, opened by the run's seed and the split, the task, the length and
 //! the number of the batch: training and evaluation share no draw, and no batch depends on which came before it.
@@ -33,6 +31,7 @@ mod forecast;
 #[cfg(feature = "hub")]
 mod hub;
 mod idx;
+mod memory_capacity;
 mod mnist;
 mod mnist1d;
 mod multiplication;
@@ -51,6 +50,7 @@ pub use adding::{Adding, Definition};
 pub use copy::{CopyMemory, Copying};
 pub use forecast::Forecast;
 pub use idx::Images;
+pub use memory_capacity::MemoryCapacity;
 pub use mnist::{Mnist, Order, Shown};
 pub use mnist1d::{Digits1d, Mnist1d};
 pub use multiplication::Multiplication;
@@ -71,7 +71,7 @@ use std::sync::Arc;
 type Generated = fn(usize) -> Result<Arc<dyn Task>>;
 
 /// The generated tasks by name.
-const GENERATED: [(&str, Generated); 10] = [
+const GENERATED: [(&str, Generated); 11] = [
     (Definition::Arjovsky.name(), |length| Ok(Arc::new(Adding::new(length, Definition::Arjovsky)?))),
     (Definition::Tcn.name(), |length| Ok(Arc::new(Adding::new(length, Definition::Tcn)?))),
     (Definition::Hochreiter.name(), |length| Ok(Arc::new(Adding::new(length, Definition::Hochreiter)?))),
@@ -82,6 +82,7 @@ const GENERATED: [(&str, Generated); 10] = [
     (Relevant::Two.name(), |length| Ok(Arc::new(TemporalOrder::new(length, Relevant::Two)?))),
     (Relevant::Three.name(), |length| Ok(Arc::new(TemporalOrder::new(length, Relevant::Three)?))),
     (permutation::NAME, |length| Ok(Arc::new(RandomPermutation::new(length)?))),
+    (memory_capacity::NAME, |length| Ok(Arc::new(MemoryCapacity::new(length)?))),
 ];
 
 /// The names of all tasks, as on the command line.

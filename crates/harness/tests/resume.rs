@@ -46,7 +46,7 @@ fn part(job: &Job, folder: &Folder, interval: Interval, stop: u64) -> Result<(Ve
     let (cancel, mut notes) = (AtomicBool::new(stop == 0), Vec::new());
     let run = job.run_in(folder, interval, &cancel, &mut |event| match event {
         Event::Step(step, _) => cancel.store(step == stop, Ordering::Relaxed),
-        Event::Resumed(step) => notes.push(format!("resumed {step}")),
+        Event::Resumed(steps) => notes.push(format!("resumed {}", steps.len())),
         Event::Spoilt(line) => notes.push(line.to_string()),
         Event::Evaluated(_) | Event::Profiled { .. } => {}
     })?;

@@ -97,8 +97,8 @@ impl Board {
 
     /// Something has happened in the run of this place.
     pub(super) fn told(&mut self, lane: usize, event: Event) {
-        if let Event::Resumed(step) = event {
-            self.before += step as f64 / self.all_steps() as f64;
+        if let Event::Resumed(steps) = event {
+            self.before += steps.len() as f64 / self.all_steps() as f64;
         }
         if let Some(track) = &mut self.lanes[lane] {
             track.told(event);
@@ -190,20 +190,8 @@ impl Track {
     fn told(&mut self, event: Event) {
         match event {
             Event::Spoilt(_) => {}
-            Event::Resumed(step) => self.step = step,
-            Event::Step(step, loss) => {
-                (self.step, self.loss) = (step, loss);
-                self.sum = (self.sum.0 + loss, self.sum.1 + 1);
-                if self.sum.1 == self.over {
-                    self.losses.push((step, self.sum.0 / self.over as f64));
-                    self.sum = (0.0, 0);
-                }
-                if self.losses.len() == LOSSES {
-                    let pairs = self.losses.chunks_exact(2);
-                    self.losses = pairs.map(|pair| (pair[1].0, (pair[0].1 + pair[1].1) / 2.0)).collect();
-                    self.over *= 2;
-                }
-            }
+            Event::Resumed(steps) => steps.iter().for_each(|step| self.trained(step.step, step.loss)),
+            Event::Step(step, loss) => self.trained(step, loss),
             Event::Evaluated(eval) => {
                 (self.held_out, self.accuracy) = (Some(eval.loss), eval.accuracy);
             }
@@ -212,6 +200,21 @@ impl Track {
                 let steps = profiles.chunk_by(|one, next| one.step == next.step);
                 self.profiles.extend(steps.filter_map(top).map(|top| (top.step, top.median.clone())));
             }
+        }
+    }
+
+    /// A training step is done.
+    fn trained(&mut self, step: u64, loss: f64) {
+        (self.step, self.loss) = (step, loss);
+        self.sum = (self.sum.0 + loss, self.sum.1 + 1);
+        if self.sum.1 == self.over {
+            self.losses.push((step, self.sum.0 / self.over as f64));
+            self.sum = (0.0, 0);
+        }
+        if self.losses.len() == LOSSES {
+            let pairs = self.losses.chunks_exact(2);
+            self.losses = pairs.map(|pair| (pair[1].0, (pair[0].1 + pair[1].1) / 2.0)).collect();
+            self.over *= 2;
         }
     }
 
@@ -262,6 +265,7 @@ fn top(profiles: &[ProfileRecord]) -> Option<&ProfileRecord> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::StepRecord;
     use crate::report::sample;
     use crate::tasks;
     use anyhow::{Context, Result};
@@ -325,7 +329,11 @@ mod tests {
         let lane = board.lane();
         board.found(2);
         board.begin(lane, "lstm", 7);
-        board.told(lane, Event::Resumed(2000));
+        let one = sample::records().steps.remove(0);
+        let steps: Vec<_> = (1..=2000).map(|step| StepRecord { step, ..one.clone() }).collect();
+        board.told(lane, Event::Resumed(&steps));
+        let track = board.track(lane).context("it is on its way")?;
+        assert_eq!((track.step, track.losses.len(), track.losses[0].0), (2000, 250, 8), "the curve is whole");
         assert_eq!((board.share(), board.remaining()), (0.625, None));
         board.told(lane, Event::Step(3000, 0.1));
         let (left, gone) = (board.remaining().context("a step is done")?, board.start.elapsed());

@@ -175,7 +175,7 @@ impl Bar<'_> {
         let line = match (event, &progress.show) {
             (Event::Spoilt(line), _) => Some(line.to_owned()),
             (_, Show::Nothing) => None,
-            (Event::Resumed(step), _) => Some(format!("{} goes on after step {step}", name())),
+            (Event::Resumed(steps), _) => Some(format!("{} goes on after step {}", name(), steps.len())),
             (_, Show::Lines) => board.news(self.lane, SILENCE),
             _ => None,
         };
@@ -187,8 +187,8 @@ impl Bar<'_> {
                     bar.set_message(format!("{loss:.4}"));
                     total.inc(1);
                 }
-                Event::Resumed(step) => {
-                    bar.set_position(step);
+                Event::Resumed(steps) => {
+                    bar.set_position(steps.len() as u64);
                     bar.reset_eta();
                     progress.count(total);
                     total.reset_eta();

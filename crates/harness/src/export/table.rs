@@ -1,6 +1,8 @@
 //! Records as tables of columns.
 
-use crate::record::{EvalRecord, MeasureRecord, ProfileRecord, Records, RunRecord, Status, StepRecord};
+use crate::record::{
+    EvalRecord, Generalised, MeasureRecord, ProfileRecord, Records, RunRecord, Status, StepRecord,
+};
 use serde::Serialize;
 
 /// A table: columns of equal length.
@@ -17,12 +19,13 @@ pub(super) enum Column {
     Flag(Vec<Option<bool>>),
 }
 
-/// All tables, one of each kind of record.
+/// All tables, one of each kind of record; what a run found on longer sequences is a table of its own.
 pub(super) fn all(records: &Records) -> Vec<Table> {
     vec![
         runs(&records.runs),
         steps(&records.steps),
         evals(&records.evals),
+        generalisation(&records.runs),
         profiles(&records.profiles),
         measures(&records.measures),
     ]
@@ -107,6 +110,7 @@ fn runs(rows: &[RunRecord]) -> Table {
         _ => None,
     };
     let lag = |lag: Option<usize>| lag.map(|lag| lag as u64);
+    let method = |run: &RunRecord| Some(run.reference.as_ref()?.name.clone());
     let columns = vec![
         ("variant", Column::text(rows, |run| run.variant.clone())),
         ("seed", Column::whole(rows, |run| Some(run.seed))),
@@ -124,7 +128,11 @@ fn runs(rows: &[RunRecord]) -> Table {
         ("lr", Column::real(rows, |run| Some(run.lr))),
         ("clip", Column::real(rows, |run| run.clip)),
         ("clip_kind", Column::text(rows, |run| word(&run.clip_kind))),
+        ("window", Column::text(rows, |run| word(&run.window))),
+        ("state_clip", Column::text(rows, |run| word(&run.state_clip))),
         ("readout", Column::text(rows, |run| word(&run.readout))),
+        ("omega", Column::real(rows, |run| Some(run.omega))),
+        ("orthogonality", Column::real(rows, |run| Some(run.orthogonality))),
         ("status", Column::text(rows, |run| status(run))),
         ("failure", Column::Text(rows.iter().map(failure).collect())),
         ("steps", Column::whole(rows, |run| Some(run.steps))),
@@ -134,16 +142,24 @@ fn runs(rows: &[RunRecord]) -> Table {
         ("final_loss", Column::real(rows, |run| Some(run.final_loss))),
         ("accuracy", Column::real(rows, |run| run.accuracy)),
         ("baseline", Column::real(rows, |run| Some(run.baseline))),
+        ("reference", Column::Text(rows.iter().map(method).collect())),
+        ("reference_loss", Column::real(rows, |run| Some(run.reference.as_ref()?.loss))),
         ("half_life_h_init", Column::real(rows, |run| run.half_life_h_init)),
         ("half_life_h_final", Column::real(rows, |run| run.half_life_h_final)),
         ("half_life_c_init", Column::real(rows, |run| run.half_life_c_init)),
         ("half_life_c_final", Column::real(rows, |run| run.half_life_c_final)),
         ("horizon_init", Column::whole(rows, |run| lag(run.horizon_init))),
         ("horizon_final", Column::whole(rows, |run| lag(run.horizon_final))),
+        ("horizon_epsilon_init", Column::whole(rows, |run| lag(run.horizon_epsilon_init))),
+        ("horizon_epsilon_final", Column::whole(rows, |run| lag(run.horizon_epsilon_final))),
         ("underflow_lags", Column::whole(rows, |run| Some(run.underflow_lags as u64))),
+        ("underflow_from", Column::whole(rows, |run| lag(run.underflow_from))),
         ("grad_ratio_init", Column::real(rows, |run| run.grad_ratio_init)),
         ("grad_ratio_final", Column::real(rows, |run| run.grad_ratio_final)),
         ("clipped_fraction", Column::real(rows, |run| Some(run.clipped_fraction))),
+        ("clip_scale", Column::real(rows, |run| run.clip_scale)),
+        ("grad_norm", Column::real(rows, |run| run.grad_norm)),
+        ("grad_norm_clipped", Column::real(rows, |run| run.grad_norm_clipped)),
         ("seconds", Column::real(rows, |run| Some(run.seconds))),
     ];
     Table { name: "runs", columns }
@@ -171,6 +187,20 @@ fn evals(rows: &[EvalRecord]) -> Table {
         ("accuracy", Column::real(rows, |eval| eval.accuracy)),
     ];
     Table { name: "evals", columns }
+}
+
+fn generalisation(runs: &[RunRecord]) -> Table {
+    let rows: Vec<(&RunRecord, &Generalised)> =
+        runs.iter().flat_map(|run| run.generalisation.iter().map(move |longer| (run, longer))).collect();
+    let columns = vec![
+        ("variant", Column::text(&rows, |(run, _)| &run.variant)),
+        ("seed", Column::whole(&rows, |(run, _)| Some(run.seed))),
+        ("length", Column::whole(&rows, |(_, longer)| Some(longer.length as u64))),
+        ("loss", Column::real(&rows, |(_, longer)| Some(longer.loss))),
+        ("accuracy", Column::real(&rows, |(_, longer)| longer.accuracy)),
+        ("baseline", Column::real(&rows, |(_, longer)| Some(longer.baseline))),
+    ];
+    Table { name: "generalisation", columns }
 }
 
 fn profiles(records: &[ProfileRecord]) -> Table {
@@ -224,11 +254,15 @@ fn measures(records: &[MeasureRecord]) -> Table {
 mod tests {
     use super::*;
     use crate::report::sample;
+    use crate::task::Reference;
 
     #[test]
     fn tables_have_the_records() {
         let mut records = sample::records();
         records.runs[0].init = "a, \"b\"".to_owned();
+        records.runs[0].reference = Some(Reference { name: "5-gram".to_owned(), loss: 1.5 });
+        let longer = |length, loss| Generalised { length, loss, accuracy: None, baseline: 0.5 };
+        records.runs[0].generalisation = vec![longer(200, 0.25), longer(400, f64::INFINITY)];
         records.steps[0].loss = f64::NAN;
         records.steps[1].loss = f64::INFINITY;
         let all = all(&records);
@@ -238,6 +272,11 @@ mod tests {
             assert_eq!(table.csv().lines().count(), rows + 1, "{}", table.name);
         }
         assert!(all[0].csv().contains(",\"a, \"\"b\"\"\","));
+        assert!(all[0].csv().contains(",5-gram,1.5,"));
+        assert_eq!(
+            all[3].csv(),
+            "variant,seed,length,loss,accuracy,baseline\nvanilla,1,200,0.25,,0.5\nvanilla,1,400,inf,,0.5\n"
+        );
         let steps = all[1].csv();
         let lines: Vec<&str> = steps.lines().collect();
         assert_eq!(lines[0], "variant,seed,step,loss,lr,grad_norm,grad_norm_clipped");
@@ -246,7 +285,7 @@ mod tests {
         let third: f64 = lines[3].split(',').nth(3).and_then(|loss| loss.parse().ok()).expect("a loss");
         assert_eq!(third.to_bits(), records.steps[2].loss.to_bits(), "no digit is lost");
         assert_eq!(
-            all[3].columns[0].1.len(),
+            all[4].columns[0].1.len(),
             records.profiles.iter().map(|profile| profile.lag.len()).sum::<usize>()
         );
     }

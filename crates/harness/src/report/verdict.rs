@@ -166,7 +166,7 @@ fn task(variant: &Variant) -> Option<String> {
     })
 }
 
-/// When the task of a run counts as solved, in words; `None` for real data, which has no such point.
+/// When the task of a run counts as solved, in words; `None` where there is no such point.
 pub(super) fn criterion(run: &RunRecord) -> Option<String> {
     let words = match run.criterion? {
         Criterion::LossBelow(bound) => format!("a held-out loss below {}", plain(bound)),

@@ -115,7 +115,7 @@ impl Keeper {
         }
         log.seconds = seconds;
         log.take_columns(job, &tensors).context(NotKept)?;
-        said(Event::Resumed(step));
+        said(Event::Resumed(&log.steps));
         (self.step, self.last) = (step, Instant::now());
         Ok(Some(Found { checkpoint: Checkpoint { step, weights, optimizer, tensors, rest: () }, watch, log }))
     }

@@ -230,6 +230,7 @@ fn every_name_opens_its_task() -> Result<()> {
         ("adding-hochreiter", Some(30), 33),
         ("copy-variable", Some(30), 50),
         ("random-permutation", Some(30), 30),
+        ("memory-capacity", Some(30), 30),
     ] {
         assert_eq!(by_name(name, length, None)?.length(), found);
     }
@@ -249,7 +250,7 @@ fn what_does_not_suit_a_task_is_refused() {
         error("coppy", None, None),
         "task coppy: no such task; the nearest is copy, all are \
          adding, adding-tcn, adding-hochreiter, multiplication, copy, copy-tcn, copy-variable, temporal-order, temporal-order-6b, \
-         random-permutation, mnist1d, mnist1d-shuffled, mnist1d-padded, mnist-rows, mnist-pixels, mnist-permuted, \
+         random-permutation, memory-capacity, mnist1d, mnist1d-shuffled, mnist1d-padded, mnist-rows, mnist-pixels, mnist-permuted, \
          fashion-rows, fashion-pixels, fashion-permuted, series, forecast, text"
     );
     assert!(error("permuted-mnist", None, None).contains("the nearest is mnist-permuted"));
