@@ -81,5 +81,5 @@ fn ablate(args: Args) -> Result<ExitCode> {
     args.export.write(&findings.records, &folder)?;
     print(report::ablation(&findings, shared::width()).trim_end())?;
     print(&format!("\nrecords and report: {}", folder.path().join("ablation.html").display()))?;
-    Ok(shared::ended(&cancel, findings.records.runs.iter()))
+    Ok(shared::ended(&cancel, folder.path(), findings.records.runs.iter()))
 }

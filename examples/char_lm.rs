@@ -33,6 +33,7 @@ use recurrent_harness::treatment::Readout;
 use recurrent_harness::usage::Usage;
 use std::collections::HashMap;
 use std::fs;
+use std::io::{stdout, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -83,22 +84,31 @@ fn write(args: Args) -> Result<ExitCode> {
         return Err(Usage::new("prompt: expected at least 1 character, got none").into());
     }
     let network = match (&args.run, &run) {
-        (Some(folder), Some(run)) => of_run(folder, run, &text)?,
+        (Some(folder), Some(run)) => {
+            let (shown, known) = (args.data.display(), folder.display());
+            let same = run.data.is_none() || run.data == text.checksum(); // a run of before there were checksums may be of any
+            ensure!(same, "{shown}: expected the text that {known} has learnt from, found another");
+            of_run(folder, run, &text)?
+        }
         _ => trained(&text, args.epochs, args.seed)?,
     };
 
     let mut rng = stream(args.seed, "sample");
-    let mut written: String = prompt.iter().map(|&symbol| symbols[symbol]).collect();
+    let mut out = stdout().lock();
+    write!(out, "{}", prompt.iter().map(|&symbol| symbols[symbol]).collect::<String>())?;
     let (mut logits, mut carry) = (Vec::new(), None);
     for &symbol in &prompt {
         (logits, carry) = read(&network, symbol, carry, symbols.len())?;
     }
     for _ in 0..args.length {
         let symbol = drawn(&logits, args.temperature, rng.random());
-        written.push(symbols[symbol]);
+        match write!(out, "{}", symbols[symbol]).and_then(|()| out.flush()) {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS), // somebody has read enough
+            written => written?,
+        }
         (logits, carry) = read(&network, symbol, carry, symbols.len())?;
     }
-    shared::print(&written)?;
+    writeln!(out)?;
     Ok(ExitCode::SUCCESS)
 }
 

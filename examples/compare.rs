@@ -74,5 +74,5 @@ fn compare(args: Args) -> Result<ExitCode> {
     args.export.write(&records, &folder)?;
     print(report::terminal(&records, shared::width()).trim_end())?;
     print(&format!("\nrecords and report: {}", folder.path().join("report.html").display()))?;
-    Ok(shared::ended(&cancel, records.runs.iter()))
+    Ok(shared::ended(&cancel, folder.path(), records.runs.iter()))
 }

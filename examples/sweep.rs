@@ -73,5 +73,5 @@ fn sweep(args: Args) -> Result<ExitCode> {
     report::write_sweep(&findings, &command(), &folder)?;
     print(report::sweep(&findings, shared::width()).trim_end())?;
     print(&format!("\nrecords and report: {}", folder.path().join("sweep.html").display()))?;
-    Ok(shared::ended(&cancel, findings.runs.iter()))
+    Ok(shared::ended(&cancel, folder.path(), findings.runs.iter()))
 }

@@ -22,7 +22,7 @@ use recurrent_harness::usage::{exit_code, nearest, Usage};
 use recurrent_harness::variant::{self, Variant};
 use recurrent_harness::{device, interrupt, remedy as training, tasks};
 use std::io::{ErrorKind, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
@@ -218,9 +218,14 @@ fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
 }
 
-/// How a program ends that was not refused: as interrupted, with failed runs, or well.
-pub(crate) fn ended<'a>(cancel: &AtomicBool, runs: impl Iterator<Item = &'a RunRecord>) -> ExitCode {
+/// How a program ends that was not refused: as interrupted, with failed runs, or well. What was interrupted is in `folder`, and goes on from there.
+pub(crate) fn ended<'a>(
+    cancel: &AtomicBool,
+    folder: &Path,
+    runs: impl Iterator<Item = &'a RunRecord>,
+) -> ExitCode {
     if cancel.load(Ordering::Relaxed) {
+        eprintln!("interrupted; go on with --resume {}", folder.display());
         return ExitCode::from(interrupt::INTERRUPTED);
     }
     let (mut all, mut failed) = (0, 0);
@@ -242,9 +247,11 @@ pub(crate) fn print(lines: &str) -> Result<()> {
     }
 }
 
-/// The number of columns to print.
+/// The number of columns to print: what the environment says, else those of the terminal, else 100.
 pub(crate) fn width() -> usize {
-    std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).unwrap_or(100)
+    let asked = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let terminal = || console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
+    asked.or_else(terminal).unwrap_or(100)
 }
 
 /// Lists all variants, those that `compare` takes unless told otherwise with a star; or all remedies.

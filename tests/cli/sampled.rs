@@ -39,6 +39,19 @@ fn a_run_goes_on_with_a_text_by_temperature_and_seed() -> Result<()> {
     };
     let hot = write("--temperature 100")?;
     assert!(right(&text) > 0.8 && right(&hot) < 0.3, "{text}\n{hot}");
+
+    // Another text of as many letters, and as often each, is another text.
+    let (path, other) = (temp.path().join("book"), temp.path().join("other"));
+    let text = fs::read_to_string(path)?;
+    let (one, two) = text.split_at(text.len() / 2);
+    fs::write(other, format!("{two}{one}"))?;
+    let ended = char_lm(temp.path(), "--data other --run out/runs/gru-0")?;
+    let expected = "error: other: expected the text that out/runs/gru-0 has learnt from, found another\n";
+    assert_eq!((ended.code, ended.err.as_str()), (Some(1), expected));
+    let ended = compare(temp.path(), "--resume out --data other")?;
+    let expected = "error: out: it holds another comparison: task.";
+    assert!(ended.code == Some(2) && ended.err.starts_with(expected), "{}", ended.err);
+    assert!(ended.err.contains("task.data: "), "{}", ended.err);
     Ok(())
 }
 

@@ -40,6 +40,9 @@ pub struct RunRecord {
     pub options: BTreeMap<String, String>,
     /// The task's name.
     pub task: String,
+    /// A checksum of the data of others that the task is made of; null if it is generated.
+    #[serde(default)]
+    pub data: Option<String>,
     /// The length of the task's sequences, in steps.
     pub length: usize,
     /// The longest lag of the task, in steps.

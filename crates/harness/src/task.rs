@@ -47,6 +47,11 @@ pub trait Task: Send + Sync {
     /// When the task counts as solved; `None` where no such point exists, as for real data.
     fn criterion(&self) -> Option<Criterion>;
 
+    /// A checksum of the data of others that it is made of, all parts of it, to tell one file from another; `None` for a generated task.
+    fn checksum(&self) -> Option<String> {
+        None
+    }
+
     /// The number of training examples of a data set; `None` for a generated task, which never ends.
     fn examples(&self) -> Option<usize> {
         None

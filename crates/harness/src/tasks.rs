@@ -231,6 +231,13 @@ fn generator(task: &str, length: usize, draw: BatchDraw) -> ChaCha8Rng {
     recurrent_core::stream(draw.seed, &format!("{split}/{task}/{length}/{}", draw.step))
 }
 
+/// The CRC-32 of what a data set is made of, part by part.
+fn checksum<B: AsRef<[u8]>>(parts: impl IntoIterator<Item = B>) -> String {
+    let mut checksum = crc32fast::Hasher::new();
+    parts.into_iter().for_each(|part| checksum.update(part.as_ref()));
+    format!("{:08x}", checksum.finalize())
+}
+
 /// A tensor of `dtype` on `device`, converted on the CPU, which knows every dtype.
 fn tensor<V: WithDType>(
     values: Vec<V>,

@@ -123,7 +123,12 @@ impl Board {
             self.past.truncate(PAST);
         }
         self.ended += 1;
-        format!("[{}/{}] {}, {}", self.ended, self.runs, sentence(run), self.left())
+        let line = format!("[{}/{}] {}", self.ended, self.runs, sentence(run));
+        if run.status == Status::Stopped {
+            line
+        } else {
+            format!("{line}, {}", self.left())
+        }
     }
 
     /// The runs on their way, then those that have ended, the latest first.
@@ -226,6 +231,9 @@ impl Track {
     /// One line on where the run is.
     fn sentence(&self, steps: u64) -> String {
         let Self { step, loss, .. } = self;
+        if *step == 0 {
+            return format!("{}: in its first step", self.name());
+        }
         let mut line = format!("{}: step {step} of {steps}, loss {loss:.4}", self.name());
         line += &self.held_out.map_or(String::new(), |loss| format!(", held-out {loss:.4}"));
         line += &self.accuracy.map_or(String::new(), |share| format!(", accuracy {:.2} %", 100.0 * share));

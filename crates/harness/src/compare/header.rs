@@ -7,7 +7,7 @@ use crate::folder::{utc, Folder};
 use crate::panel::Tier;
 use crate::settings::Extent;
 use crate::size::Sizing;
-use crate::task::Criterion;
+use crate::task::{Criterion, Reference};
 use crate::treatment::{Change, ClipKind, Readout};
 use crate::usage::mistake;
 use crate::variant::Variant;
@@ -96,6 +96,8 @@ struct TaskHeader {
     solved_if: Option<String>,
     held_out: usize,
     examples: Option<usize>,
+    data: Option<String>,
+    reference: Option<Reference>,
 }
 
 #[derive(Serialize)]
@@ -196,6 +198,8 @@ impl<'a> Asked<'a> {
                 solved_if: task.criterion().map(words),
                 held_out: settings.held_out(task.as_ref()),
                 examples: task.examples(),
+                data: task.checksum(),
+                reference: task.reference(),
             },
             variants: variants.collect(),
             seeds: checked.comparison.seeds().collect(),

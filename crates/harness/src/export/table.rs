@@ -115,6 +115,7 @@ fn runs(rows: &[RunRecord]) -> Table {
         ("variant", Column::text(rows, |run| run.variant.clone())),
         ("seed", Column::whole(rows, |run| Some(run.seed))),
         ("task", Column::text(rows, |run| run.task.clone())),
+        ("data", Column::Text(rows.iter().map(|run| run.data.clone()).collect())),
         ("length", Column::whole(rows, |run| Some(run.length as u64))),
         ("longest_lag", Column::whole(rows, |run| Some(run.longest_lag as u64))),
         ("params", Column::whole(rows, |run| Some(run.params as u64))),

@@ -25,7 +25,7 @@ pub(super) fn terminal(findings: &Findings, columns: usize) -> String {
     for remedy in remedies(findings) {
         text += &wrap(&format!("{remedy}: {}", words(&of(findings, remedy))), columns, "  ");
     }
-    text += &format!("\n{}", wrap(&rule(), columns, ""));
+    text += &format!("\n{}", wrap(&rule(findings), columns, ""));
     for caution in cautions(findings) {
         text += &wrap(&format!("! {caution}"), columns, "  ");
     }
@@ -116,6 +116,11 @@ pub(super) fn remedies(findings: &Findings) -> Vec<&str> {
     remedies
 }
 
+/// Whether the task is one that can be solved.
+pub(super) fn solvable(findings: &Findings) -> bool {
+    findings.effects.iter().any(|effect| effect.measure == Measure::StepsToSolve)
+}
+
 /// The effects of a remedy.
 pub(super) fn of<'a>(findings: &'a Findings, remedy: &str) -> Vec<&'a Effect> {
     findings.effects.iter().filter(|effect| effect.remedy == remedy).collect()
@@ -178,13 +183,20 @@ pub(super) fn words(effects: &[&Effect]) -> String {
 }
 
 /// How the verdicts are found.
-pub(super) fn rule() -> String {
+pub(super) fn rule(findings: &Findings) -> String {
+    let [margin, unsolved, counts] = match solvable(findings) {
+        true => [
+            "a tenth of the steps allowed, ",
+            ", and on steps to solve where nobody solved the task",
+            "A run that did not solve the task counts with all its steps, one that failed",
+        ],
+        false => ["", "", "A run that failed counts"],
+    };
     format!(
         "Runs of one seed are a pair; effects are mean differences, with it minus without it. Helps or hurts: the interval lies on one side of no \
          effect, p (sign flips) is at most {SIGNIFICANT}, and the effect is at least the margin: a factor of 2 in the gradient over the whole \
-         sequence, a tenth of the sequence, a tenth of the steps allowed, a quarter of the loss. No effect shown: the interval lies within the margin. \
-         Else, with fewer than {PAIRS} pairs, and on steps to solve where nobody solved the task: not enough evidence. A run that did not solve the task \
-         counts with all its steps, one that failed with the largest loss. Nothing is corrected for the number of comparisons."
+         sequence, a tenth of the sequence, {margin}a quarter of the loss. No effect shown: the interval lies within the margin. \
+         Else, with fewer than {PAIRS} pairs{unsolved}: not enough evidence. {counts} with the largest loss. Nothing is corrected for the number of comparisons."
     )
 }
 
@@ -195,8 +207,7 @@ pub(super) fn cautions(findings: &Findings) -> Vec<String> {
     if first.base_failed > 0 {
         cautions.push(format!("{} of {} failed.", count(first.base_failed, "run"), first.base));
     }
-    if first.base_solved == 0 && findings.effects.iter().any(|effect| effect.measure == Measure::StepsToSolve)
-    {
+    if first.base_solved == 0 && solvable(findings) {
         cautions.push(format!("{} did not solve the task with any seed.", first.base));
     }
     for remedy in remedies(findings) {

@@ -14,6 +14,8 @@ pub(super) struct Comparison<'a> {
     pub(super) runs: &'a [RunRecord],
     /// What the names of its files and places in a page begin with; empty if it has the page to itself.
     pub(super) prefix: String,
+    /// What tells it from others on the same task; empty if there are none.
+    pub(super) among: String,
 }
 
 /// All that is known of a variant.
@@ -70,12 +72,7 @@ impl<'a> Comparison<'a> {
         for variant in &mut variants {
             variant.sort();
         }
-        Self { variants, runs: &records.runs, prefix: String::new() }
-    }
-
-    /// The same as one group of several in a page.
-    pub(super) fn within(records: &'a Records, prefix: String) -> Self {
-        Self { prefix, ..Self::new(records) }
+        Self { variants, runs: &records.runs, prefix: String::new(), among: String::new() }
     }
 
     /// The name of a file, or of a place in the page.
@@ -104,7 +101,12 @@ impl<'a> Comparison<'a> {
 
     /// `adding, T = 100`.
     pub(super) fn task(&self) -> String {
-        self.distinct(|run| format!("{}, T = {}", run.task, run.length))
+        let task = self.distinct(|run| format!("{}, T = {}", run.task, run.length));
+        if self.among.is_empty() {
+            task
+        } else {
+            format!("{task} ({})", self.among)
+        }
     }
 
     /// The precision of the gradients.

@@ -140,7 +140,7 @@ fn bar(svg: &mut Svg, id: &str, range: Range, (x, top, bottom): (f64, f64, f64))
 
 /// The scale of colours lying down, for the head of a page's small multiples.
 pub(super) fn legend(id: &str, range: Range) -> Svg {
-    let (left, right) = (10.0, 290.0);
+    let (left, right) = (22.0, 290.0); // room for half a label
     let mut svg = Svg::new(420.0, 52.0);
     pattern(&mut svg, id);
     svg.text("axis-title", (left, 12.0), Anchor::Start, "gradient norm, by the same colours in all maps");

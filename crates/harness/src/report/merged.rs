@@ -5,7 +5,7 @@ use super::html::{self, escape, About};
 use super::numbers::{count, seconds};
 use super::{figures_of, table, verdict, wrap, write_figures};
 use crate::folder::Folder;
-use crate::record::Records;
+use crate::record::{Records, RunRecord};
 use crate::usage::mistake;
 use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,8 +42,13 @@ pub fn sources(folders: &[PathBuf]) -> Result<Vec<Source>> {
         }
     }
     let read = |(path, label): (PathBuf, String)| {
-        let about = fs::read(path.join("comparison.json")).ok();
-        let about = about.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        let about = match fs::read(path.join("comparison.json")) {
+            Ok(text) => match serde_json::from_slice(&text) {
+                Ok(about) => about,
+                Err(error) => mistake!("{}: cannot be read: {error}", path.join("comparison.json").display()),
+            },
+            Err(_) => About::default(), // it says nothing that the records do not, but where and when
+        };
         Ok(Source { records: Records::read(&path)?, label, path, about })
     };
     let labels = labels(&paths);
@@ -75,31 +80,73 @@ fn labels(paths: &[PathBuf]) -> Vec<String> {
     (1..most).map(ends).find(differ).unwrap_or_else(|| ends(most))
 }
 
-/// The sources by task and length, in the order of the first of each. A variant that several of a group have is named after its source too.
+/// The sources by task, length and data, in the order of the first of each. A variant that several of a group have is named after its source too, and so
+/// are all of a group whose sources trained in different ways.
 pub fn groups(sources: &[Source]) -> Vec<Records> {
-    let mut tasks: Vec<(&str, usize)> = Vec::new();
-    for run in sources.iter().flat_map(|source| &source.records.runs) {
-        if !tasks.contains(&(&run.task, run.length)) {
-            tasks.push((&run.task, run.length));
-        }
-    }
-    tasks.into_iter().map(|task| group(sources, task)).collect()
+    grouped(sources).into_iter().map(|group| group.records).collect()
 }
 
-fn group(sources: &[Source], (task, length): (&str, usize)) -> Records {
-    let within = |source: &Source| -> BTreeSet<String> {
-        let runs = source.records.runs.iter().filter(|run| run.task == task && run.length == length);
-        runs.map(|run| run.variant.clone()).collect()
+/// What can stand in one table.
+struct Group {
+    records: Records,
+    /// What tells it from another group of the same task and length: the labels of its sources; empty if there is none.
+    among: String,
+}
+
+/// What runs of one group have in common: task, length, data, and the baseline, which tells a validation part from a test set.
+#[derive(PartialEq)]
+struct Same<'a> {
+    task: &'a str,
+    length: usize,
+    data: Option<&'a str>,
+    baseline: u64,
+}
+
+impl<'a> Same<'a> {
+    fn of(run: &'a RunRecord) -> Self {
+        let (task, length, data) = (run.task.as_str(), run.length, run.data.as_deref());
+        Self { task, length, data, baseline: run.baseline.to_bits() }
+    }
+
+    /// The runs of a source that belong here.
+    fn runs<'s>(&'s self, source: &'s Source) -> impl Iterator<Item = &'s RunRecord> {
+        source.records.runs.iter().filter(move |run| Same::of(run) == *self)
+    }
+}
+
+fn grouped(sources: &[Source]) -> Vec<Group> {
+    let mut all: Vec<Same> = Vec::new();
+    for run in sources.iter().flat_map(|source| &source.records.runs) {
+        if !all.contains(&Same::of(run)) {
+            all.push(Same::of(run));
+        }
+    }
+    let of = |same: &Same| {
+        let alike = all.iter().filter(|other| (other.task, other.length) == (same.task, same.length)).count();
+        let inside = sources.iter().filter(|source| same.runs(source).next().is_some());
+        let labels: Vec<&str> = inside.map(|source| source.label.as_str()).collect();
+        let among = if alike > 1 { labels.join(", ") } else { String::new() };
+        Group { records: group(sources, same), among }
+    };
+    all.iter().map(of).collect()
+}
+
+fn group(sources: &[Source], same: &Same) -> Records {
+    let within = |source| -> BTreeSet<String> { same.runs(source).map(|run| run.variant.clone()).collect() };
+    let trained = |source| -> BTreeSet<String> {
+        let runs = same.runs(source);
+        runs.map(|run| format!("{} {} {} {}", run.max_steps, run.batch, run.lr, run.dtype)).collect()
     };
     let mut in_how_many: BTreeMap<String, usize> = BTreeMap::new();
     for variant in sources.iter().flat_map(within) {
         *in_how_many.entry(variant).or_default() += 1;
     }
+    let ways: BTreeSet<_> = sources.iter().map(trained).filter(|ways| !ways.is_empty()).collect();
     let (mut all, mut order) = (Records::default(), Vec::new());
     for source in sources {
         let own = within(source);
         let named = |variant: &str| match in_how_many.get(variant) {
-            Some(1) => variant.to_owned(),
+            Some(1) if ways.len() == 1 => variant.to_owned(),
             _ => format!("{variant} · {}", source.label),
         };
         macro_rules! take {
@@ -108,7 +155,7 @@ fn group(sources: &[Source], (task, length): (&str, usize)) -> Records {
                 all.$lines.extend(lines.map(|mut line| { line.variant = named(&line.variant); line }));
             )*};
         }
-        for run in source.records.runs.iter().filter(|run| own.contains(&run.variant)) {
+        for run in same.runs(source) {
             if !order.contains(&run.variant) {
                 order.push(run.variant.clone());
             }
@@ -124,8 +171,8 @@ fn group(sources: &[Source], (task, length): (&str, usize)) -> Records {
 /// Tables and verdicts of all groups for a terminal `width` columns wide.
 pub fn merged(sources: &[Source], width: usize) -> String {
     let mut text = String::new();
-    for records in groups(sources) {
-        let comparison = Comparison::new(&records);
+    for group in grouped(sources) {
+        let comparison = Comparison { among: group.among, ..Comparison::new(&group.records) };
         text += &format!("{}\n{}\n", comparison.task(), table::terminal(&comparison, width));
         for (name, verdict) in verdict::all(&comparison) {
             text += &wrap(&format!("{name}: {verdict}"), width, "  ");
@@ -140,13 +187,13 @@ pub fn merged(sources: &[Source], width: usize) -> String {
 /// # Errors
 /// If a file cannot be written.
 pub fn write_merged(sources: &[Source], command: &[String], folder: &Folder) -> Result<()> {
-    let groups = groups(sources);
+    let groups = grouped(sources);
     let comparisons: Vec<Comparison> = groups
         .iter()
         .enumerate()
-        .map(|(place, records)| {
+        .map(|(place, group)| {
             let prefix = if groups.len() > 1 { format!("{}-", place + 1) } else { String::new() };
-            Comparison::within(records, prefix)
+            Comparison { prefix, among: group.among.clone(), ..Comparison::new(&group.records) }
         })
         .collect();
     for comparison in &comparisons {
@@ -229,13 +276,48 @@ mod tests {
         folder.write("comparison.json", br#"{"machine": {"cores": 4, "os": "linux", "arch": "riscv64"}}"#)
     }
 
+    /// The records of one variant.
+    fn only(variant: &str) -> Records {
+        let mut all = sample::records();
+        all.runs.retain(|run| run.variant == variant);
+        all.steps.retain(|step| step.variant == variant);
+        all.evals.retain(|eval| eval.variant == variant);
+        all.profiles.retain(|profile| profile.variant == variant);
+        all
+    }
+
+    #[test]
+    fn other_data_is_another_group_and_other_training_another_name() -> Result<()> {
+        let temp = tempfile::tempdir()?;
+        let paths = ["mon", "tue", "wed"].map(|name| temp.path().join(name));
+        let (mut other_data, mut other_batch) = (only("lstm"), only("vanilla"));
+        other_data.runs.iter_mut().for_each(|run| run.data = Some("0123abcd".to_owned()));
+        other_batch.runs.iter_mut().for_each(|run| run.batch += 1);
+        for (records, path) in [&only("lstm"), &other_data, &other_batch].into_iter().zip(&paths) {
+            write(records, path)?;
+        }
+        let sources = sources(&paths)?;
+        let groups = groups(&sources);
+        let names = |records: &Records| -> Vec<String> {
+            Comparison::new(records).variants.iter().map(|variant| variant.name.to_owned()).collect()
+        };
+        assert_eq!(
+            groups.iter().map(names).collect::<Vec<_>>(),
+            [vec!["lstm · mon", "vanilla · wed"], vec!["lstm"]]
+        );
+        let text = merged(&sources, 100);
+        for head in ["adding, T = 100 (mon, wed)", "adding, T = 100 (tue)"] {
+            assert!(text.contains(head), "{head}: {text}");
+        }
+        Ok(())
+    }
+
     #[test]
     fn folders_become_groups_and_names_differ() -> Result<()> {
         let temp = tempfile::tempdir()?;
         let paths = ["mon/run", "tue/run", "copy"].map(|name| temp.path().join(name));
         let all = sample::records();
-        let mut part = all.clone();
-        part.runs.retain(|run| run.variant == "lstm");
+        let part = only("lstm");
         let mut other = all.clone();
         other.runs.iter_mut().for_each(|run| run.task = "copy".to_owned());
         for (records, path) in [&all, &part, &other].into_iter().zip(&paths) {
@@ -295,12 +377,25 @@ mod tests {
         let steps = fs::read_to_string(good.join("steps.jsonl"))?;
         fs::write(good.join("steps.jsonl"), steps.replacen("\"loss\"", "\"los\"", 1))?;
         let error = refused(&good);
-        assert!(error.contains("steps.jsonl, line 1: expected a record, found"), "{error}");
-        fs::write(good.join("runs.jsonl"), "")?;
+        assert!(error.contains("steps.jsonl, line 1, column"), "{error}");
         fs::write(good.join("steps.jsonl"), steps)?;
+        let runs = fs::read_to_string(good.join("runs.jsonl"))?;
+        let (first, others) = runs.split_once('\n').expect("several runs");
+        fs::write(good.join("runs.jsonl"), others)?;
+        assert!(refused(&good)
+            .ends_with("steps.jsonl: has lines of vanilla with seed 1, a run that runs.jsonl lacks"));
+        fs::write(good.join("runs.jsonl"), format!("{runs}{first}\n"))?;
+        assert!(refused(&good).ends_with(": vanilla with seed 1 is there twice"));
+        fs::write(good.join("runs.jsonl"), [runs.as_bytes(), b"\xff\n"].concat())?;
+        assert!(refused(&good).ends_with(": expected UTF-8, found another byte"));
+        fs::write(good.join("comparison.json"), "{")?;
+        fs::write(good.join("runs.jsonl"), &runs)?;
+        assert!(refused(&good).contains("comparison.json: cannot be read: "));
+        fs::write(good.join("comparison.json"), "{}")?;
+        fs::write(good.join("runs.jsonl"), "")?;
         assert!(refused(&good).ends_with("expected runs, found an empty runs.jsonl"));
         fs::remove_file(good.join("runs.jsonl"))?;
-        assert!(refused(&good).ends_with("found a comparison that did not come to its end"));
+        assert!(refused(&good).ends_with("did not come to its end; its program goes on with --resume"));
         Ok(())
     }
 }

@@ -170,6 +170,7 @@ fn summary(plan: &Plan, seed: u64, end: u64, rates: [f64; 2], final_loss: f64) -
         options: BTreeMap::from([("forget_bias".to_owned(), "0".to_owned())]),
         task: "adding".to_owned(),
         length: LENGTH,
+        data: None,
         longest_lag: LENGTH - 1,
         seed,
         params: 4801,

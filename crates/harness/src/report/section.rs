@@ -114,7 +114,10 @@ fn runs(variant: &Variant) -> String {
     let has_c =
         variant.runs.iter().any(|run| fit(run, "c", When::Init).is_some() || run.half_life_c_init.is_some());
     let accuracy = variant.runs.iter().any(|run| run.accuracy.is_some());
-    let mut heads = vec![("ended", 1), ("solved at step", 1), ("final loss", 1)];
+    let solvable = variant.runs.iter().any(|run| has_criterion(run));
+    let mut heads = vec![("ended", 1)];
+    heads.extend(solvable.then_some(("solved at step", 1)));
+    heads.push(("final loss", 1));
     heads.extend(accuracy.then_some(("accuracy", 1)));
     heads.push(("half-life h", 2));
     heads.extend(has_c.then_some(("half-life c", 2)));
@@ -131,7 +134,11 @@ fn runs(variant: &Variant) -> String {
     );
     for run in &variant.runs {
         let precision = Precision::of(&run.dtype);
-        let mut cells = vec![ended(run), (solved(run), None), (loss(run.final_loss), None)];
+        let mut cells = vec![ended(run)];
+        if solvable {
+            cells.push((solved(run), None));
+        }
+        cells.push((loss(run.final_loss), None));
         if accuracy {
             cells.push((run.accuracy.map_or("–".to_owned(), percent), None));
         }

@@ -116,9 +116,17 @@ fn at_baseline(run: &RunRecord) -> bool {
     run.final_loss > AT_BASELINE * run.baseline
 }
 
+/// The sound runs that came as far as their first evaluation.
+fn evaluated<'a>(variant: &'a Variant) -> Vec<&'a RunRecord> {
+    variant.sound().filter(|run| run.status != Status::Stopped || !run.final_loss.is_nan()).collect()
+}
+
 fn task(variant: &Variant) -> Option<String> {
-    let runs: Vec<&RunRecord> = variant.sound().collect();
-    let first = runs.first()?;
+    let runs = evaluated(variant);
+    let Some(first) = runs.first() else {
+        let any = variant.sound().next().is_some();
+        return any.then(|| "It was stopped before its first evaluation.".to_owned());
+    };
     let done = Spread::of(runs.iter().map(|run| run.steps as f64))?;
     let whole = |steps: f64| format!("{steps:.0}");
     let done = done.range(whole).map_or_else(|| done.median(whole), |range| range.replace('–', " to "));
@@ -182,7 +190,7 @@ pub(super) fn has_criterion(run: &RunRecord) -> bool {
 
 /// Where horizon and outcome go together, or plainly do not.
 fn link(variant: &Variant) -> Option<String> {
-    let runs: Vec<&RunRecord> = variant.sound().collect();
+    let runs = evaluated(variant);
     let first = *runs.first()?;
     if !has_criterion(first) {
         return None;
@@ -333,6 +341,17 @@ mod tests {
         let text = said(&records, "lstm-chrono");
         assert!(text.contains("It solved the task (one seed: an anecdote) in 500 steps."), "{text}");
         assert!(!text.contains("over 1 seed"), "{text}");
+    }
+
+    #[test]
+    fn what_was_not_evaluated_is_not_judged() {
+        let mut records = sample::compare(&[sample::TEN[0]]);
+        (records.runs[0].status, records.runs[0].final_loss) = (Status::Stopped, f64::NAN);
+        assert!(said(&records, "vanilla").contains("and stayed at the baseline"));
+        records.runs.iter_mut().for_each(|run| (run.status, run.final_loss) = (Status::Stopped, f64::NAN));
+        let text = said(&records, "vanilla");
+        assert!(text.contains("It was stopped before its first evaluation."), "{text}");
+        assert!(!text.contains("solve"), "{text}");
     }
 
     #[test]

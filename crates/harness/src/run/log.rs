@@ -194,6 +194,7 @@ impl Log {
             summary: variant.summary.clone(),
             options: variant.options.clone(),
             task: task.name().to_string(),
+            data: task.checksum(),
             length: task.length(),
             longest_lag: task.longest_lag(),
             seed,

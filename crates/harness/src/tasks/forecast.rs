@@ -1,7 +1,7 @@
 //! Forecasting of a column of a CSV file.
 
 use super::parts::Parts;
-use super::{pairs, tensor};
+use super::{checksum, pairs, tensor, LONGEST};
 use crate::task::{Batch, BatchDraw, Criterion, Judged, Reads, Reference, Task};
 use crate::usage::mistake;
 use anyhow::{anyhow, bail, ensure, Result};
@@ -39,12 +39,12 @@ impl Forecast {
     /// if none is named. `window` is T, `season` that of the naive forecast, both in rows.
     ///
     /// # Errors
-    /// A [`Usage`](crate::usage::Usage) error if window or season are 0, or there is no such column. Others if the file cannot be read, with its line: if a value is missing or
+    /// A [`Usage`](crate::usage::Usage) error if window or season are not 1 to 10,000,000, or there is no such column, or two. Others if the file cannot be read, with its line: if a value is missing or
     /// is no finite number, or a row has another number of fields; if there are too few rows, or all values to train on are alike.
     pub fn open(data: &Path, column: Option<&str>, window: usize, season: usize) -> Result<Self> {
         for (name, count) in [("length", window), ("season", season)] {
-            if count == 0 {
-                mistake!("{NAME} {name}: expected at least 1, got 0");
+            if !(1..=LONGEST).contains(&count) {
+                mistake!("{NAME} {name}: expected 1 to {LONGEST}, got {count}");
             }
         }
         let values = read(data, column)?;
@@ -60,6 +60,7 @@ impl Forecast {
             "{path}: expected values that differ, found {} in the first {first} rows",
             values[0]
         );
+        ensure!(deviation.is_finite(), "{path}: expected values whose variance is finite, found larger ones");
         let parts = Parts::of((window..first).collect(), (second..rows).collect());
         let values = values.iter().map(|x| (x - mean) / deviation).collect();
         Ok(Self { window, season, values, validation: first..second, parts })
@@ -77,7 +78,17 @@ fn read(path: &Path, column: Option<&str>) -> Result<Vec<f64>> {
     let Some((_, names)) = records.next() else {
         bail!("{shown}: expected a first row with the names of the columns, found an empty file")
     };
+    if names.iter().all(|name| name.parse::<f64>().is_ok()) {
+        bail!(
+            "{shown}: expected a first row with the names of the columns, found numbers: {}",
+            cut(&names.join(","))
+        )
+    }
+    let named = |column: &str| names.iter().filter(|name| *name == column).count();
     let index = match (column, names.len()) {
+        (Some(column), _) if named(column) > 1 => {
+            mistake!("{NAME} column {column}: there are {} columns of this name", named(column))
+        }
         (None, 1 | 2) => names.len() - 1,
         (None, _) => mistake!("{NAME} column: expected --column with one of {}, got none", names.join(", ")),
         (Some(column), _) => match names.iter().position(|name| *name == column) {
@@ -98,10 +109,21 @@ fn read(path: &Path, column: Option<&str>) -> Result<Vec<f64>> {
             _ if ["", "na", "nan", "null"].contains(&field.to_lowercase().as_str()) => {
                 bail!("{shown}:{line}: column {name}: expected a number, found a missing value ({field:?})")
             }
-            _ => bail!("{shown}:{line}: column {name}: expected a finite number, found {field:?}"),
+            _ => bail!("{shown}:{line}: column {name}: expected a finite number, found {:?}", cut(field)),
         }
     }
     Ok(values)
+}
+
+/// The start of a text, if it is long or has several lines.
+fn cut(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    let start: String = line.chars().take(30).collect();
+    if start == text {
+        start
+    } else {
+        start + " …"
+    }
 }
 
 /// The records of a CSV file (RFC 4180, any end of line), each with the number of the line in which it begins; empty lines are none.
@@ -187,6 +209,10 @@ impl Task for Forecast {
     /// None.
     fn criterion(&self) -> Option<Criterion> {
         None
+    }
+
+    fn checksum(&self) -> Option<String> {
+        Some(checksum(self.values.iter().map(|value| value.to_le_bytes())))
     }
 
     fn examples(&self) -> Option<usize> {
@@ -361,7 +387,30 @@ mod tests {
                 1,
                 "DIR/made.csv: expected at least 20 rows for windows of 5 and a season of 1, found 2",
             ),
-            ("a\n1\n2\n", None, 0, 2, "forecast length: expected at least 1, got 0"),
+            (
+                "1,2\n3,4\n",
+                None,
+                5,
+                1,
+                "DIR/made.csv: expected a first row with the names of the columns, found numbers: 1,2",
+            ),
+            ("a,a,b\n1,2,3\n", Some("a"), 5, 2, "forecast column a: there are 2 columns of this name"),
+            ("a\n\"1\n2\n", None, 5, 1, "DIR/made.csv:2: column a: expected a finite number, found \"1 …\""),
+            (
+                &format!("a\n{}", "1e308\n-1e308\n".repeat(20)),
+                None,
+                5,
+                1,
+                "DIR/made.csv: expected values whose variance is finite, found larger ones",
+            ),
+            (
+                "a\n1\n2\n",
+                None,
+                usize::MAX,
+                2,
+                "forecast length: expected 1 to 10000000, got 18446744073709551615",
+            ),
+            ("a\n1\n2\n", None, 0, 2, "forecast length: expected 1 to 10000000, got 0"),
             (
                 &format!("a,b,c\n{rows}"),
                 Some("b"),

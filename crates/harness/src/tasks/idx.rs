@@ -90,11 +90,14 @@ fn read(path: &Path, item: &[usize]) -> Result<Vec<u8>> {
     let axes = 1 + item.len();
     let mut header = Vec::new();
     let length = 4 * (1 + axes) as u64;
-    bytes.by_ref().take(length).read_to_end(&mut header).map_err(failed)?;
     let unpacked = if packed { " once unpacked" } else { "" };
     let truncated = |expected: u64, found: u64| {
         format!("{}: expected {expected} bytes{unpacked}, found {found}", path.display())
     };
+    if let Err(error) = bytes.by_ref().take(length).read_to_end(&mut header) {
+        let found = truncated(length, header.len() as u64);
+        bail!("{found} before the file is cut short or damaged ({error})")
+    }
     let found = header.len() as u64;
     ensure!(found == length, "{}: too short for the header of an IDX file", truncated(length, found));
 
@@ -117,7 +120,10 @@ fn read(path: &Path, item: &[usize]) -> Result<Vec<u8>> {
     }
 
     let mut values = Vec::with_capacity(size.map_or(0, |_| expected as usize));
-    bytes.take(expected + 1).read_to_end(&mut values).map_err(failed)?;
+    if let Err(error) = bytes.take(expected + 1).read_to_end(&mut values) {
+        let found = truncated(length + expected, length + values.len() as u64);
+        bail!("{found} before the file is cut short or damaged ({error})")
+    }
     let found = values.len() as u64;
     ensure!(found <= expected, "{} or more: {says}", truncated(length + expected, length + found));
     ensure!(found == expected, "{}: {says}", truncated(length + expected, length + found));
@@ -292,7 +298,12 @@ pub(super) mod tests {
             spoil(&packed(&image[1..])?)?.starts_with("expected the IDX magic 0x00000803 at offset 0, found")
         );
         let cut = packed(&image)?;
-        assert_eq!(spoil(&cut[..cut.len() / 2])?.lines().count(), 1, "the packer's own words");
+        let error = spoil(&cut[..cut.len() / 2])?;
+        let start = format!("expected {whole} bytes once unpacked, found ");
+        assert!(
+            error.starts_with(&start) && error.contains(" before the file is cut short or damaged ("),
+            "{error}"
+        );
         Ok(())
     }
 

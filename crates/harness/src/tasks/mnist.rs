@@ -2,7 +2,7 @@
 
 use super::idx::{Images, CLASSES, EDGE, PIXELS};
 use super::parts::Parts;
-use super::{classes, tensor};
+use super::{checksum, classes, tensor};
 use crate::task::{Batch, BatchDraw, Criterion, Judged, Reads, Task};
 use anyhow::{ensure, Result};
 use candle::{DType, Device, Tensor};
@@ -180,6 +180,10 @@ impl Task for Mnist {
     }
 
     /// The number of training images, 60,000.
+    fn checksum(&self) -> Option<String> {
+        Some(checksum([&self.images.pixels, &self.images.labels]))
+    }
+
     fn examples(&self) -> Option<usize> {
         Some(self.parts.train().len())
     }

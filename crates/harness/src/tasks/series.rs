@@ -2,7 +2,7 @@
 
 use super::parts::Parts;
 use super::ts::{self, Series};
-use super::{classes, tensor};
+use super::{checksum, classes, tensor};
 use crate::task::{Batch, BatchDraw, Criterion, Judged, Reads, Task};
 use anyhow::{ensure, Result};
 use candle::{DType, Device, Tensor};
@@ -141,6 +141,15 @@ impl Task for SeriesClasses {
     /// None.
     fn criterion(&self) -> Option<Criterion> {
         None
+    }
+
+    fn checksum(&self) -> Option<String> {
+        let Series { classes, values, labels, .. } = self.data.as_ref();
+        let names = classes.iter().map(|class| class.clone().into_bytes());
+        let labels = labels.iter().map(|label| label.to_le_bytes().to_vec());
+        let values =
+            values.iter().map(|series| series.iter().flat_map(|value| value.to_le_bytes()).collect());
+        Some(checksum(names.chain(labels).chain(values)))
     }
 
     fn examples(&self) -> Option<usize> {

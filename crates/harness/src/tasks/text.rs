@@ -2,8 +2,8 @@
 
 use super::classes::{self, one_hot};
 use super::ngram::Ngrams;
+use super::{checked_length, checksum};
 use crate::task::{Batch, BatchDraw, Criterion, Judged, Reads, Reference, Split, Task};
-use crate::usage::mistake;
 use anyhow::{anyhow, ensure, Context, Result};
 use candle::{DType, Device, Tensor};
 use rand::Rng;
@@ -82,9 +82,7 @@ impl Text {
     /// # Errors
     /// As [`Text::open`].
     pub fn new(text: &str, window: usize) -> Result<Self> {
-        if window < 2 {
-            mistake!("{NAME} length: expected at least 2, got {window}");
-        }
+        checked_length(NAME, window, 2)?;
         let text = body(text.trim_start_matches('\u{feff}'));
         let symbols: BTreeSet<char> = text.chars().collect();
         let symbols: Vec<char> = symbols.into_iter().collect();
@@ -250,6 +248,11 @@ impl Task for Text {
     }
 
     /// The number of windows in the training part.
+    fn checksum(&self) -> Option<String> {
+        let symbols = self.symbols.iter().map(|&symbol| u32::from(symbol));
+        Some(checksum(symbols.chain(self.text.iter().copied()).map(u32::to_le_bytes)))
+    }
+
     fn examples(&self) -> Option<usize> {
         Some(self.train.len() / self.window)
     }

@@ -93,7 +93,12 @@ impl Header {
                     yes && words.len() > 2,
                     "expected @classLabel true and at least two classes, found {line:?}"
                 );
-                self.classes = Some(words[1..].iter().map(|class| class.to_string()).collect());
+                let classes: Vec<String> = words[1..].iter().map(|class| class.to_string()).collect();
+                let twice = (1..classes.len()).find(|&place| classes[..place].contains(&classes[place]));
+                if let Some(place) = twice {
+                    bail!("expected classes that differ, found {} twice", classes[place])
+                }
+                self.classes = Some(classes);
             }
             "@problemname" | "@timestamps" | "@missing" | "@univariate" | "@equallength" | "@targetlabel" => {
             }
@@ -236,6 +241,7 @@ pub(super) mod tests {
                 "@classLabel false",
                 "x.ts:1: expected @classLabel true and at least two classes, found \"@classLabel false\"",
             ),
+            ("@classLabel true a b a", "x.ts:1: expected classes that differ, found a twice"),
             ("@problemName x\n@data", "x.ts: expected @classLabel in the header, found none"),
             ("@classLabel true a b\n@data\n", "x.ts: expected at least 1 series behind @data, found none"),
             (

@@ -12,7 +12,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Axis, Block, Chart, Dataset, Gauge, GraphType, Row, Table};
 use ratatui::Frame;
 
-/// Decades of a norm below the largest that are shown; what lies deeper runs along the lower edge, in the lowest colour.
+/// Decades of a norm below the largest that are shown; a curve ends where it lies deeper, and the map has its lowest colour there.
 const DECADES: f64 = 16.0;
 
 /// How the person before the screen looks at it.
@@ -146,7 +146,7 @@ fn curve(frame: &mut Frame, area: Rect, title: &str, along: &str, points: Vec<(f
     }
     let low = low.max(high - DECADES);
     let (low, high) = if high - low < 0.1 { (low - 0.1, high + 0.1) } else { (low, high) };
-    let points: Vec<(f64, f64)> = points.into_iter().map(|(x, y)| (x, y.max(low))).collect();
+    let points: Vec<(f64, f64)> = points.into_iter().filter(|point| point.1 >= low).collect();
     let line = Dataset::default()
         .marker(Marker::Braille)
         .graph_type(GraphType::Line)

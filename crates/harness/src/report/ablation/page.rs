@@ -1,6 +1,8 @@
 //! The page of an ablation.
 
-use super::{by_measure, cautions, direction, headline, interval, median, of, remedies, rule, shown, words};
+use super::{
+    by_measure, cautions, direction, headline, interval, median, of, remedies, rule, shown, solvable, words,
+};
 use crate::ablation::{Effect, Findings, Measure, Verdict};
 use crate::report::figures::Figure;
 use crate::report::forest;
@@ -27,14 +29,14 @@ pub(in crate::report) fn page(findings: &Findings, command: &[String]) -> String
     body += &html::grid("two", &figures(findings));
     body += "</section>\n";
     for (measure, effects) in by_measure(findings) {
-        body += &table(measure, &effects);
+        body += &table(measure, &effects, solvable(findings));
     }
     body += &tuning(findings);
     body += &format!(
         "<section id=\"notes\">\n<h2>How the verdicts were found</h2>\n<ul>\n<li>{}</li>\n<li>Intervals: bootstrap of the mean difference over the pairs, \
          all resamples of up to five pairs, else 10,000; of three and four pairs the lowest and the highest difference.</li>\n<li>The runs themselves, with \
          profiles and losses, are in <a href=\"report.html\">report.html</a>.</li>\n</ul>\n</section>\n",
-        escape(&rule())
+        escape(&rule(findings))
     );
     document(&format!("{} with remedies", first.base), &body)
 }
@@ -83,9 +85,12 @@ fn verdict(effect: &Effect) -> String {
     format!("<td class=\"words{class}\">{}{medians}</td>", effect.verdict.words())
 }
 
-/// The numbers of a measure.
-fn table(measure: Measure, effects: &[&Effect]) -> String {
-    let heads = ["without", "with", "effect", "95 % interval", "p", "pairs", "solved without", "solved with"];
+/// The numbers of a measure; if the task can be solved, also how often it was.
+fn table(measure: Measure, effects: &[&Effect], solvable: bool) -> String {
+    let mut heads = vec!["without", "with", "effect", "95 % interval", "p", "pairs"];
+    if solvable {
+        heads.extend(["solved without", "solved with"]);
+    }
     let heads: String = heads.iter().map(|head| format!("<th scope=\"col\">{head}</th>")).collect();
     let mut text = format!(
         "<section>\n<h3>{}</h3>\n<p>{}</p>\n<div class=\"scroll\" tabindex=\"0\">\n<table class=\"runs\">\n<thead>\n<tr><th scope=\"col\">remedy</th>{heads}\
@@ -95,16 +100,18 @@ fn table(measure: Measure, effects: &[&Effect]) -> String {
     );
     for effect in effects {
         let value = |value: Option<f64>| value.map_or("–".to_owned(), |value| median(effect, value));
-        let cells = [
+        let mut cells = vec![
             value(effect.base_median),
             value(effect.remedy_median),
             effect.effect.map_or("–".to_owned(), |size| shown(measure, size)),
             interval(effect),
             effect.p.map_or("–".to_owned(), |p| significant(p, 2)),
             effect.pairs.to_string(),
-            format!("{}/{}", effect.base_solved, effect.base_runs),
-            format!("{}/{}", effect.remedy_solved, effect.remedy_runs),
         ];
+        if solvable {
+            cells.push(format!("{}/{}", effect.base_solved, effect.base_runs));
+            cells.push(format!("{}/{}", effect.remedy_solved, effect.remedy_runs));
+        }
         let cells: String = cells.iter().map(|cell| format!("<td>{}</td>", escape(cell))).collect();
         text += &format!("<tr><th scope=\"row\">{}</th>{cells}</tr>\n", escape(&effect.remedy));
     }

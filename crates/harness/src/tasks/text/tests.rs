@@ -124,7 +124,7 @@ fn what_is_wrong_is_named() -> Result<()> {
     assert_eq!(error("ä".repeat(2199).as_bytes(), 10)?, short(2199));
     assert_eq!(error(&[b'a'; 3000], 10)?, "FILE: expected at least 2 different characters, found 1");
     assert_eq!(error(b"abc\xff", 10)?, "FILE: expected UTF-8, found another byte at offset 3");
-    assert_eq!(error(b"abc", 1)?, "FILE: text length: expected at least 2, got 1");
+    assert_eq!(error(b"abc", 1)?, "FILE: text length: expected 2 to 10000000, got 1");
     let missing = format!("{:#}", Text::open(Path::new("not/there"), 10).expect_err("must fail"));
     assert!(missing.starts_with("not/there: "), "{missing}");
     let task = Text::new(&made(6000), 10)?;
