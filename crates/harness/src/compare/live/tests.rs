@@ -61,6 +61,14 @@ fn on_a_terminal() -> Result<()> {
     exit(if stopped() { 130 } else { 0 });
 }
 
+/// Whether SIGHUP, SIGINT or SIGTERM was ignored when this process began; on Linux, elsewhere it is taken that none was.
+fn ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    [1, 2, 15].iter().any(|signal| mask >> (signal - 1) & 1 == 1)
+}
+
 /// A case on a terminal.
 struct Session {
     child: Child,
@@ -75,6 +83,12 @@ impl Session {
     fn begin(case: &str, ended: &Path) -> Result<Option<Self>> {
         if Command::new("script").arg("--version").stdout(Stdio::null()).status().is_err() {
             eprintln!("{case}: NOT RUN, there is no `script` of util-linux");
+            return Ok(None);
+        }
+        if ignored() {
+            eprintln!(
+                "{case}: NOT RUN, signals are ignored here, as by nohup, and the program leaves them so"
+            );
             return Ok(None);
         }
         let tests = "sh -c 'echo pid=$$; exec \"$0\" --exact compare::live::tests::on_a_terminal --nocapture' \"$RECURRENT_TESTS\"";
