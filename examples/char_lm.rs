@@ -33,7 +33,6 @@ use recurrent_harness::treatment::Readout;
 use recurrent_harness::usage::Usage;
 use std::collections::HashMap;
 use std::fs;
-use std::io::{stdout, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -94,21 +93,19 @@ fn write(args: Args) -> Result<ExitCode> {
     };
 
     let mut rng = stream(args.seed, "sample");
-    let mut out = stdout().lock();
-    write!(out, "{}", prompt.iter().map(|&symbol| symbols[symbol]).collect::<String>())?;
+    shared::write(&prompt.iter().map(|&symbol| symbols[symbol]).collect::<String>())?;
     let (mut logits, mut carry) = (Vec::new(), None);
     for &symbol in &prompt {
         (logits, carry) = read(&network, symbol, carry, symbols.len())?;
     }
     for _ in 0..args.length {
         let symbol = drawn(&logits, args.temperature, rng.random());
-        match write!(out, "{}", symbols[symbol]).and_then(|()| out.flush()) {
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS), // somebody has read enough
-            written => written?,
+        if !shared::write(&symbols[symbol].to_string())? {
+            break;
         }
         (logits, carry) = read(&network, symbol, carry, symbols.len())?;
     }
-    writeln!(out)?;
+    shared::print("")?;
     Ok(ExitCode::SUCCESS)
 }
 

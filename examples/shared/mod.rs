@@ -21,7 +21,7 @@ use recurrent_harness::treatment::{Clipping, Treatment};
 use recurrent_harness::usage::{exit_code, nearest, Usage};
 use recurrent_harness::variant::{self, Variant};
 use recurrent_harness::{device, interrupt, remedy as training, tasks};
-use std::io::{ErrorKind, Write};
+use std::io::{stdout, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -241,9 +241,15 @@ pub(crate) fn ended<'a>(
 
 /// Prints lines. Somebody who has closed the pipe has read enough, and what was written stays.
 pub(crate) fn print(lines: &str) -> Result<()> {
-    match writeln!(std::io::stdout(), "{lines}") {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        ended => ended.context("the standard output cannot be written"),
+    write(&format!("{lines}\n")).map(drop)
+}
+
+/// Prints a part of a line, at once; gives whether there still is a reader.
+pub(crate) fn write(text: &str) -> Result<bool> {
+    let mut out = stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        ended => ended.map(|()| true).context("the standard output cannot be written"),
     }
 }
 

@@ -238,6 +238,11 @@ fn checksum<B: AsRef<[u8]>>(parts: impl IntoIterator<Item = B>) -> String {
     format!("{:08x}", checksum.finalize())
 }
 
+/// The beginning of a line, for a message.
+fn shown(line: &str) -> String {
+    line.chars().take(30).collect()
+}
+
 /// A tensor of `dtype` on `device`, converted on the CPU, which knows every dtype.
 fn tensor<V: WithDType>(
     values: Vec<V>,

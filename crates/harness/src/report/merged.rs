@@ -377,7 +377,9 @@ mod tests {
         let steps = fs::read_to_string(good.join("steps.jsonl"))?;
         fs::write(good.join("steps.jsonl"), steps.replacen("\"loss\"", "\"los\"", 1))?;
         let error = refused(&good);
-        assert!(error.contains("steps.jsonl, line 1, column"), "{error}");
+        let (place, what) =
+            ("steps.jsonl, line 1, column ", ": expected a record, found missing field `loss`");
+        assert!(error.contains(place) && error.ends_with(what), "{error}");
         fs::write(good.join("steps.jsonl"), steps)?;
         let runs = fs::read_to_string(good.join("runs.jsonl"))?;
         let (first, others) = runs.split_once('\n').expect("several runs");

@@ -1,7 +1,7 @@
 //! Forecasting of a column of a CSV file.
 
 use super::parts::Parts;
-use super::{checksum, pairs, tensor, LONGEST};
+use super::{checksum, pairs, shown, tensor, LONGEST};
 use crate::task::{Batch, BatchDraw, Criterion, Judged, Reads, Reference, Task};
 use crate::usage::mistake;
 use anyhow::{anyhow, bail, ensure, Result};
@@ -117,8 +117,7 @@ fn read(path: &Path, column: Option<&str>) -> Result<Vec<f64>> {
 
 /// The start of a text, if it is long or has several lines.
 fn cut(text: &str) -> String {
-    let line = text.lines().next().unwrap_or_default();
-    let start: String = line.chars().take(30).collect();
+    let start = shown(text.lines().next().unwrap_or_default());
     if start == text {
         start
     } else {

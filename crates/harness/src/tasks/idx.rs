@@ -94,10 +94,11 @@ fn read(path: &Path, item: &[usize]) -> Result<Vec<u8>> {
     let truncated = |expected: u64, found: u64| {
         format!("{}: expected {expected} bytes{unpacked}, found {found}", path.display())
     };
-    if let Err(error) = bytes.by_ref().take(length).read_to_end(&mut header) {
-        let found = truncated(length, header.len() as u64);
-        bail!("{found} before the file is cut short or damaged ({error})")
-    }
+    let damaged = |expected: u64, found: u64, error: std::io::Error| {
+        anyhow!("{} before the file is cut short or damaged ({error})", truncated(expected, found))
+    };
+    let ended = bytes.by_ref().take(length).read_to_end(&mut header);
+    ended.map_err(|error| damaged(length, header.len() as u64, error))?;
     let found = header.len() as u64;
     ensure!(found == length, "{}: too short for the header of an IDX file", truncated(length, found));
 
@@ -120,10 +121,8 @@ fn read(path: &Path, item: &[usize]) -> Result<Vec<u8>> {
     }
 
     let mut values = Vec::with_capacity(size.map_or(0, |_| expected as usize));
-    if let Err(error) = bytes.take(expected + 1).read_to_end(&mut values) {
-        let found = truncated(length + expected, length + values.len() as u64);
-        bail!("{found} before the file is cut short or damaged ({error})")
-    }
+    let ended = bytes.take(expected + 1).read_to_end(&mut values);
+    ended.map_err(|error| damaged(length + expected, length + values.len() as u64, error))?;
     let found = values.len() as u64;
     ensure!(found <= expected, "{} or more: {says}", truncated(length + expected, length + found));
     ensure!(found == expected, "{}: {says}", truncated(length + expected, length + found));
@@ -299,6 +298,7 @@ pub(super) mod tests {
         );
         let cut = packed(&image)?;
         let error = spoil(&cut[..cut.len() / 2])?;
+        assert_eq!(error.lines().count(), 1, "{error}");
         let start = format!("expected {whole} bytes once unpacked, found ");
         assert!(
             error.starts_with(&start) && error.contains(" before the file is cut short or damaged ("),

@@ -1,9 +1,9 @@
 //! The memory capacity task.
 
-use super::{checked_length, generator, tensor};
+use super::{checked_length, generator, pairs, tensor};
 use crate::task::{Batch, BatchDraw, Criterion, Judged, Reads, Task};
-use anyhow::{ensure, Result};
-use candle::{DType, Device, Tensor, D};
+use anyhow::Result;
+use candle::{DType, Device, Tensor};
 use rand::Rng;
 use recurrent_core::Sequence;
 use std::sync::Arc;
@@ -89,10 +89,8 @@ impl Task for MemoryCapacity {
 
     /// The squared error over the variance of a value, the mean over delays.
     fn judge(&self, outputs: &Tensor, batch: &Batch) -> Result<Judged> {
-        let (expected, found) = (batch.targets.dims(), outputs.dims());
-        ensure!(found == expected, "{NAME} outputs: expected {expected:?}, got {found:?}");
-        let losses = ((outputs - &batch.targets)?.sqr()?.mean(D::Minus1)? / VARIANCE)?;
-        Ok(Judged { losses, right: None })
+        let judged = pairs::judge(NAME, outputs, batch, None)?;
+        Ok(Judged { losses: (judged.losses / VARIANCE)?, ..judged })
     }
 
     /// 1.

@@ -179,11 +179,11 @@ impl Task for Mnist {
         None
     }
 
-    /// The number of training images, 60,000.
     fn checksum(&self) -> Option<String> {
         Some(checksum([&self.images.pixels, &self.images.labels]))
     }
 
+    /// The number of training images, 60,000.
     fn examples(&self) -> Option<usize> {
         Some(self.parts.train().len())
     }

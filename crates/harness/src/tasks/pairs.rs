@@ -3,7 +3,7 @@
 use super::tensor;
 use crate::task::{Batch, BatchDraw, Judged};
 use anyhow::{ensure, Result};
-use candle::{DType, Device, Tensor};
+use candle::{DType, Device, Tensor, D};
 use rand::Rng;
 use recurrent_core::Sequence;
 
@@ -77,11 +77,11 @@ impl Pairs {
     }
 }
 
-/// The squared error of outputs `(batch, 1)`, and whether each lies within `tolerance` of its target, if there is one.
+/// The squared error of each example, the mean over its outputs `(batch, output)`, and whether it lies within `tolerance`, if there is one.
 pub(super) fn judge(task: &str, outputs: &Tensor, batch: &Batch, tolerance: Option<f64>) -> Result<Judged> {
     let (expected, found) = (batch.targets.dims(), outputs.dims());
     ensure!(found == expected, "{task} outputs: expected {expected:?}, got {found:?}");
-    let losses = (outputs - &batch.targets)?.sqr()?.squeeze(1)?;
+    let losses = (outputs - &batch.targets)?.sqr()?.mean(D::Minus1)?;
     let Some(tolerance) = tolerance else { return Ok(Judged { losses, right: None }) };
     let squares = losses.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
     let right = squares.iter().map(|square| f64::from(u8::from(square.sqrt() < tolerance))).collect();

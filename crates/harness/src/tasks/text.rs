@@ -247,12 +247,12 @@ impl Task for Text {
         None
     }
 
-    /// The number of windows in the training part.
     fn checksum(&self) -> Option<String> {
         let symbols = self.symbols.iter().map(|&symbol| u32::from(symbol));
         Some(checksum(symbols.chain(self.text.iter().copied()).map(u32::to_le_bytes)))
     }
 
+    /// The number of windows in the training part.
     fn examples(&self) -> Option<usize> {
         Some(self.train.len() / self.window)
     }

@@ -1,5 +1,6 @@
 //! Files of the UEA and UCR archives of time series, `.ts`.
 
+use super::shown;
 use anyhow::{bail, ensure, Context, Result};
 use std::path::{Path, PathBuf};
 
@@ -152,11 +153,6 @@ fn parse(text: &str, path: &str) -> Result<Series> {
     }
     ensure!(!series.values.is_empty(), "{path}: expected at least 1 series behind @data, found none");
     Ok(series)
-}
-
-/// The beginning of a line, for a message.
-fn shown(line: &str) -> String {
-    line.chars().take(30).collect()
 }
 
 impl Series {
