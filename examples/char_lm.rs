@@ -21,8 +21,8 @@ use candle::{DType, Device, IndexOp, Tensor};
 use candle_nn::VarBuilder;
 use clap::Parser;
 use rand::Rng;
-use recurrent::core::{stream, Carry};
-use recurrent::{weights, Pass, Sequence};
+use recurrent::core::{named_rng, Carry};
+use recurrent::{weights, ForwardContext, Sequence};
 use recurrent_harness::network::Network;
 use recurrent_harness::record::RunRecord;
 use recurrent_harness::run::Job;
@@ -92,7 +92,7 @@ fn write(args: Args) -> Result<ExitCode> {
         _ => trained(&text, args.epochs, args.seed)?,
     };
 
-    let mut rng = stream(args.seed, "sample");
+    let mut rng = named_rng(args.seed, "sample");
     shared::write(&prompt.iter().map(|&symbol| symbols[symbol]).collect::<String>())?;
     let (mut logits, mut carry) = (Vec::new(), None);
     for &symbol in &prompt {
@@ -170,7 +170,8 @@ fn read(
     one[symbol] = 1.0;
     let dtype = network.rnn().params()[0].1.dtype();
     let xs = Tensor::from_vec(one, (1, 1, symbols), &Device::Cpu)?.to_dtype(dtype)?; // (batch, time, input)
-    let (logits, carry) = network.forward_from(&Sequence::new(xs)?, carry.as_ref(), &Pass::default())?;
+    let (logits, carry) =
+        network.forward_from(&Sequence::new(xs)?, carry.as_ref(), &ForwardContext::default())?;
     Ok((logits.i((0, 0))?.to_dtype(DType::F64)?.to_vec1()?, Some(carry)))
 }
 

@@ -4,9 +4,9 @@
 use anyhow::{bail, ensure, Context};
 use candle::{DType, Tensor};
 use recurrent::{
-    Bidirectional, CellConfig, GruConfig, Layer, LayerNormGruConfig, LayerNormLstmConfig,
-    LayerNormVanillaConfig, LstmConfig, Nonlinearity, OverTime, Place, Reset, Residual, ResidualLstmConfig,
-    Shortcut, Stack, VanillaConfig,
+    Bidirectional, CellConfig, GruConfig, Layer, LayerId, LayerNormGruConfig, LayerNormLstmConfig,
+    LayerNormVanillaConfig, LstmConfig, Nonlinearity, Reset, Residual, ResidualLstmConfig, Shortcut, Stack,
+    TemporalResidual, VanillaConfig,
 };
 use recurrent_testkit::reference::{cases, load, Case, Reference};
 use recurrent_testkit::{close, Named, Reads, Result, Site, Size, Subject, Tolerance, Trial, Way};
@@ -203,8 +203,10 @@ fn subject(case: &Case) -> Result<Subject> {
             let options = options::<LayerNormVanillaConfig>(case)?;
             layers(case, LayerNormVanillaConfig { nonlinearity: nonlinearity(name)?, ..options })
         }
-        ("residual-time-tanh", None) => layers(case, OverTime::new(VanillaConfig::default(), alpha()?)),
-        ("residual-time-lstm", None) => layers(case, OverTime::new(LstmConfig::default(), alpha()?)),
+        ("residual-time-tanh", None) => {
+            layers(case, TemporalResidual::new(VanillaConfig::default(), alpha()?))
+        }
+        ("residual-time-lstm", None) => layers(case, TemporalResidual::new(LstmConfig::default(), alpha()?)),
         ("residual-depth-lstm" | "highway-depth-lstm" | "rezero-depth-lstm", None) => {
             layers(case, LstmConfig::default())
         }
@@ -240,12 +242,12 @@ fn layers<K: CellConfig>(case: &Case, config: K) -> Subject {
 }
 
 fn one<K: CellConfig>(case: &Case, site: &Site, layer: usize, config: &K) -> candle::Result<Box<dyn Layer>> {
-    let place = Place::layer(layer);
+    let layer_id = LayerId::layer(layer);
     let below = config.output_size(site.hidden) * (1 + usize::from(case.bidirectional));
     let input = if layer == 0 { site.input } else { below };
-    let forward = site.at(place, input, config)?;
+    let forward = site.at(layer_id, input, config)?;
     if case.bidirectional {
-        let reverse = site.at(Place { reverse: true, ..place }, input, config)?;
+        let reverse = site.at(LayerId { reverse: true, ..layer_id }, input, config)?;
         return Ok(Box::new(Bidirectional::new(forward, reverse)?));
     }
     let shortcut = match case.family.as_str() {
@@ -254,5 +256,5 @@ fn one<K: CellConfig>(case: &Case, site: &Site, layer: usize, config: &K) -> can
         "rezero-depth-lstm" => Shortcut::ReZero,
         _ => return Ok(forward),
     };
-    Ok(Box::new(Residual::of(shortcut, forward, place, 0, site.vb.clone())?))
+    Ok(Box::new(Residual::of(shortcut, forward, layer_id, 0, site.vb.clone())?))
 }

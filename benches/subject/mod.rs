@@ -5,7 +5,7 @@ use candle::{bail, DType, Device, Module, Result, Tensor};
 use candle_nn::rnn::{gru, lstm, GRUConfig, LSTMConfig, GRU, LSTM, RNN};
 use candle_nn::{VarBuilder, VarMap};
 use clap::ValueEnum;
-use recurrent::{CellSpec, GruConfig, Layer, LayerNormLstmConfig, LstmConfig, Spec, VanillaConfig};
+use recurrent::{CellKind, GruConfig, Layer, LayerNormLstmConfig, LstmConfig, RnnConfig, VanillaConfig};
 use std::fmt;
 
 /// The number of steps, of examples, of input features and of units.
@@ -152,12 +152,12 @@ impl Net {
 /// Layers of this workspace, with its defaults.
 pub(crate) fn stack(family: Family, shape: Shape, layers: usize, vb: VarBuilder) -> Result<Box<dyn Layer>> {
     let cell = match family {
-        Family::Lstm => CellSpec::Lstm(LstmConfig::default()),
-        Family::Gru => CellSpec::Gru(GruConfig::default()),
-        Family::Vanilla => CellSpec::Vanilla(VanillaConfig::default()),
-        Family::LayerNormLstm => CellSpec::LayerNormLstm(LayerNormLstmConfig::default()),
+        Family::Lstm => CellKind::Lstm(LstmConfig::default()),
+        Family::Gru => CellKind::Gru(GruConfig::default()),
+        Family::Vanilla => CellKind::Vanilla(VanillaConfig::default()),
+        Family::LayerNormLstm => CellKind::LayerNormLstm(LayerNormLstmConfig::default()),
     };
-    Spec { layers, ..Spec::new(cell) }.build(shape.input, shape.hidden, vb)
+    RnnConfig { layers, ..RnnConfig::new(cell) }.build(shape.input, shape.hidden, vb)
 }
 
 /// A sequence `(batch, time, input)` of numbers of about unit size.

@@ -1,6 +1,6 @@
 //! What a saved model is, as JSON.
 
-use crate::{Model, Spec};
+use crate::{Model, RnnConfig};
 use candle::{bail, DType, Error, Result};
 use recurrent_weights::Tensors;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ const KIND: &str = "recurrent";
 const FORMAT: u64 = 1;
 
 pub(super) struct Config {
-    pub(super) spec: Spec,
+    pub(super) spec: RnnConfig,
     pub(super) input: usize,
     pub(super) hidden: usize,
     pub(super) dtype: DType,
@@ -22,7 +22,7 @@ struct Written {
     kind: String,
     format: u64,
     version: String,
-    spec: Spec,
+    spec: RnnConfig,
     input: usize,
     hidden: usize,
     dtype: String,
@@ -79,7 +79,7 @@ impl Config {
             bail!("expected {layers} layers of {hidden} units on {input} features, found {} tensors of {held} numbers", tensors.len())
         }
         // Without what a learned start adds, whose sizes are only known once a cell is built.
-        let least = Spec { learned_start: false, ..self.spec.clone() }.param_count(input, hidden)?;
+        let least = RnnConfig { learned_start: false, ..self.spec.clone() }.param_count(input, hidden)?;
         if least > held {
             bail!("expected {least} numbers, found {held}")
         }

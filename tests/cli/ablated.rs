@@ -93,7 +93,7 @@ fn rates_are_searched_on_a_part_of_the_training_set() -> Result<()> {
 fn remedies_are_listed_and_mistakes_refused_in_one_line() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let list = ablate(temp.path(), "--list")?.well();
-    let tables = recurrent::remedy::TABLE.iter().chain(recurrent_harness::remedy::TABLE);
+    let tables = recurrent::modifier::TABLE.iter().chain(recurrent_harness::remedy::TABLE);
     for [usage, what, _] in tables.clone() {
         assert!(list.lines().any(|line| line.trim().starts_with(usage) && line.contains(what)), "{usage}");
     }

@@ -9,8 +9,8 @@ use std::path::Path;
 /// A text of words in an order that does not repeat.
 fn book(path: &Path) -> Result<()> {
     let words = ["the", "train", "ran", "past", "seven", "towers"];
-    let word = |place: u64| words[(place * place * 7 + place / 5) as usize % words.len()];
-    Ok(fs::write(path, (0..6000).map(|place| format!("{} ", word(place))).collect::<String>())?)
+    let word = |layer_id: u64| words[(layer_id * layer_id * 7 + layer_id / 5) as usize % words.len()];
+    Ok(fs::write(path, (0..6000).map(|layer_id| format!("{} ", word(layer_id))).collect::<String>())?)
 }
 
 #[test]

@@ -15,8 +15,8 @@ use anyhow::ensure;
 use by_hand::{Loop, Step, Taps, ALPHA};
 use candle::DType;
 use recurrent::{
-    Bidirectional, Cell, CellConfig, GruConfig, Keep, Layer, LayerNormLstmConfig, LstmConfig, Noise,
-    OverTime, Path, Place, ResidualLstmConfig, Rnn, Stack, State, VanillaConfig,
+    Bidirectional, Cell, CellConfig, Execution, GruConfig, Layer, LayerId, LayerNormLstmConfig, LstmConfig,
+    Record, RecurrentDropout, ResidualLstmConfig, Rnn, Stack, State, TemporalResidual, VanillaConfig,
 };
 use recurrent_testkit::close::all_close;
 use recurrent_testkit::{close, deviation, Named, Reads, Result, Site, Size, Subject, Tolerance, Trial, Way};
@@ -24,23 +24,24 @@ use recurrent_testkit::{close, deviation, Named, Reads, Result, Site, Size, Subj
 /// The ways of running that know of noise; a kernel is enrolled here. A cell without one runs by replay then.
 const WAYS: [Way; 2] = [Way::Replay, Way::Kernel];
 
-const NONE: Noise = Noise { input: 0.0, recurrent: 0.0, zoneout_h: 0.0, zoneout_c: 0.0, weights: 0.0 };
+const NONE: RecurrentDropout =
+    RecurrentDropout { input: 0.0, recurrent: 0.0, zoneout_h: 0.0, zoneout_c: 0.0, weights: 0.0 };
 
 /// Every kind of noise by itself.
-fn kinds() -> Vec<(&'static str, Noise)> {
+fn kinds() -> Vec<(&'static str, RecurrentDropout)> {
     vec![
-        ("zoneout of h", Noise { zoneout_h: 0.3, ..NONE }),
-        ("zoneout of c", Noise { zoneout_c: 0.4, ..NONE }),
-        ("input", Noise { input: 0.35, ..NONE }),
-        ("recurrent", Noise { recurrent: 0.25, ..NONE }),
-        ("weights", Noise { weights: 0.5, ..NONE }),
+        ("zoneout of h", RecurrentDropout { zoneout_h: 0.3, ..NONE }),
+        ("zoneout of c", RecurrentDropout { zoneout_c: 0.4, ..NONE }),
+        ("input", RecurrentDropout { input: 0.35, ..NONE }),
+        ("recurrent", RecurrentDropout { recurrent: 0.25, ..NONE }),
+        ("weights", RecurrentDropout { weights: 0.5, ..NONE }),
     ]
 }
 
 /// All kinds that a cell with these fields can have.
-fn everything(fields: &[&str]) -> Noise {
+fn everything(fields: &[&str]) -> RecurrentDropout {
     let zoneout_c = if fields.contains(&"c") { 0.4 } else { 0.0 };
-    Noise { input: 0.35, recurrent: 0.25, zoneout_h: 0.3, zoneout_c, weights: 0.5 }
+    RecurrentDropout { input: 0.35, recurrent: 0.25, zoneout_h: 0.3, zoneout_c, weights: 0.5 }
 }
 
 fn fields<C: Cell>(_: &C) -> &'static [&'static str] {
@@ -50,21 +51,22 @@ fn fields<C: Cell>(_: &C) -> &'static [&'static str] {
 /// A cell with noise at `place`, by the library or by hand.
 fn noisy<K: CellConfig>(
     site: &Site,
-    place: Place,
+    layer_id: LayerId,
     input: usize,
     (config, step): (&K, Step),
-    noise: Noise,
+    noise: RecurrentDropout,
     taps: &Taps,
 ) -> candle::Result<Box<dyn Layer>> {
-    let rnn = Rnn::at(place, input, site.hidden, config, site.vb.clone())?.with_noise(noise)?;
+    let rnn = Rnn::at_layer(layer_id, input, site.hidden, config, site.vb.clone())?
+        .with_recurrent_dropout(noise)?;
     let (params, fields, hidden) = (rnn.params(), fields(rnn.cell()), site.hidden);
     Ok(match site.way() {
         Way::Steps => {
             let taps = taps.clone();
-            Box::new(Loop { step, noise, place, fields, input, hidden, params, taps })
+            Box::new(Loop { step, noise, layer_id, fields, input, hidden, params, taps })
         }
-        Way::Kernel if rnn.cell().kernel().is_some() => Box::new(rnn.on(Path::Kernel)),
-        Way::Replay | Way::Kernel => Box::new(rnn.on(Path::Replay)),
+        Way::Kernel if rnn.cell().kernel().is_some() => Box::new(rnn.with_execution(Execution::Kernel)),
+        Way::Replay | Way::Kernel => Box::new(rnn.with_execution(Execution::Replay)),
         Way::Auto => Box::new(rnn),
     })
 }
@@ -95,10 +97,10 @@ fn against_the_loop<K: CellConfig>(config: K, step: Step) -> Result<()> {
             let taps = Taps::default();
             let (seen, config) = (taps.clone(), config.clone());
             let build = move |site: &Site| {
-                noisy(site, Place { layer: 0, reverse }, site.input, (&config, step), noise, &seen)
+                noisy(site, LayerId { layer: 0, reverse }, site.input, (&config, step), noise, &seen)
             };
             let subject = Subject::layer(build, |_, _| 0);
-            let usual = Trial { keep: Some(Keep::Gradients), ..Trial::new(&subject) };
+            let usual = Trial { keep: Some(Record::Gradients), ..Trial::new(&subject) };
             let many = Size { batch: 35, time: 9, input: 2, hidden: 9 };
             let lengths = (0..35).map(|row| 1 + (row * 5) % 9).collect();
             let mut trials = vec![usual.clone(), usual.clone().ragged()];
@@ -152,7 +154,7 @@ fn layernorm_lstm() -> Result<()> {
 
 #[test]
 fn lstm_over_time() -> Result<()> {
-    against_the_loop(OverTime::new(LstmConfig::default(), ALPHA), by_hand::lstm_over_time)
+    against_the_loop(TemporalResidual::new(LstmConfig::default(), ALPHA), by_hand::lstm_over_time)
 }
 
 #[test]
@@ -164,13 +166,13 @@ fn kim_residual_lstm() -> Result<()> {
 #[test]
 fn every_layer_of_a_stack() -> Result<()> {
     let build = |site: &Site| -> candle::Result<Box<dyn Layer>> {
-        let one = |place, input| {
+        let one = |layer_id, input| {
             let cell = (&LstmConfig::default(), by_hand::lstm as Step);
-            noisy(site, place, input, cell, everything(&["h", "c"]), &Taps::default())
+            noisy(site, layer_id, input, cell, everything(&["h", "c"]), &Taps::default())
         };
-        let stack = Stack::build(2, site.input, |place, input| {
-            let reverse = one(Place { reverse: true, ..place }, input)?;
-            Ok(Box::new(Bidirectional::new(one(place, input)?, reverse)?))
+        let stack = Stack::build(2, site.input, |layer_id, input| {
+            let reverse = one(LayerId { reverse: true, ..layer_id }, input)?;
+            Ok(Box::new(Bidirectional::new(one(layer_id, input)?, reverse)?))
         })?;
         Ok(Box::new(stack.with_dropout(0.2)?))
     };
@@ -198,7 +200,7 @@ fn noise_is_there_in_training_and_its_expectation_in_evaluation() -> Result<()> 
             let run = |noise, train| -> Result<_> {
                 let build = move |site: &Site| {
                     let cell = (&LstmConfig::default(), by_hand::lstm as Step);
-                    noisy(site, Place::default(), site.input, cell, noise, &Taps::default())
+                    noisy(site, LayerId::default(), site.input, cell, noise, &Taps::default())
                 };
                 let subject = Subject::layer(build, |_, _| 0);
                 let trial = Trial { way, train, ..Trial::new(&subject).ragged() };
@@ -225,7 +227,7 @@ fn the_dtype_changes_no_mask() -> Result<()> {
     for way in WAYS {
         let build = |site: &Site| {
             let cell = (&LstmConfig::default(), by_hand::lstm as Step);
-            noisy(site, Place::default(), site.input, cell, everything(&["h", "c"]), &Taps::default())
+            noisy(site, LayerId::default(), site.input, cell, everything(&["h", "c"]), &Taps::default())
         };
         let subject = Subject::layer(build, |_, _| 0);
         let single = Trial { way, train: true, dtype: DType::F32, ..Trial::new(&subject).ragged() };

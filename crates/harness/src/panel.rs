@@ -17,12 +17,12 @@ mod sheet;
 use crate::network::Network;
 use crate::record::MeasureRecord;
 use crate::run::Job;
-use crate::task::{Batch, BatchDraw, Split};
+use crate::task::{Batch, BatchKey, Split};
 use crate::usage::mistake;
 use anyhow::Result;
 use candle::{DType, Device, Tensor, Var};
 use candle_nn::VarBuilder;
-use recurrent_core::Pass;
+use recurrent_core::ForwardContext;
 use recurrent_train::Params;
 use serde::{Deserialize, Serialize};
 use sheet::Sheet;
@@ -118,12 +118,12 @@ impl Double {
 
 /// Batch `step` of the job in f64 on the CPU.
 fn batch(job: &Job, split: Split, step: u64, count: usize) -> Result<Batch> {
-    job.task.batch(BatchDraw { split, seed: job.seed, step, batch: count }, DType::F64, &Device::Cpu)
+    job.task.batch(BatchKey { split, seed: job.seed, step, batch: count }, DType::F64, &Device::Cpu)
 }
 
 /// The mean loss of a network on a batch, under a pass.
-fn loss(job: &Job, network: &Network, batch: &Batch, pass: &Pass) -> candle::Result<Tensor> {
-    let outputs = network.forward(&batch.xs, pass)?;
+fn loss(job: &Job, network: &Network, batch: &Batch, context: &ForwardContext) -> candle::Result<Tensor> {
+    let outputs = network.forward(&batch.xs, context)?;
     let judged = job.task.judge(&outputs, batch).map_err(|error| candle::Error::msg(format!("{error:#}")))?;
     judged.losses.mean_all()
 }

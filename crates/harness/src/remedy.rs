@@ -3,7 +3,7 @@
 use crate::treatment::{Change, Clipping, Readout};
 use crate::usage::mistake;
 use anyhow::Result;
-use recurrent_core::{StateClip, Window};
+use recurrent_core::{HiddenGradClip, Truncation};
 
 /// How each remedy is written, what it does, and where it comes from. What stands in brackets may be left out.
 pub const TABLE: &[[&str; 3]] = &[
@@ -63,10 +63,10 @@ pub fn parse(text: &str) -> Result<Option<Change>> {
         "clip-tensor" => Change::Clip(Clipping::PerTensor(rate()?)),
         "clip-value" => Change::Clip(Clipping::Value(rate()?)),
         "no-clip" => alone(Change::Clip(Clipping::Off))?,
-        "clip-state" => Change::StateClip(Some(StateClip::Value(rate()?))),
-        "clip-state-norm" => Change::StateClip(Some(StateClip::Norm(rate()?))),
-        "tbptt" => Change::Window(Some(Window::Every(steps()?))),
-        "tbptt-last" => Change::Window(Some(Window::Last(steps()?))),
+        "clip-state" => Change::HiddenGradClip(Some(HiddenGradClip::Value(rate()?))),
+        "clip-state-norm" => Change::HiddenGradClip(Some(HiddenGradClip::Norm(rate()?))),
+        "tbptt" => Change::Truncation(Some(Truncation::Every(steps()?))),
+        "tbptt-last" => Change::Truncation(Some(Truncation::Last(steps()?))),
         "attention" => alone(Change::Readout(Readout::Attention))?,
         "attention-detached" => alone(Change::Readout(Readout::AttentionDetached))?,
         "omega" => Change::Omega(rate()?),
@@ -110,7 +110,7 @@ mod tests {
             changes.push(change);
         }
         assert_eq!(parse("clip")?, Some(Change::Clip(Clipping::GlobalNorm(1.0))));
-        assert_eq!(parse("tbptt=20")?, Some(Change::Window(Some(Window::Every(20)))));
+        assert_eq!(parse("tbptt=20")?, Some(Change::Truncation(Some(Truncation::Every(20)))));
         assert_eq!([parse("chrono")?, parse("")?, parse("Clip")?], [None; 3]);
         let task = tasks::by_name("adding", Some(9), None)?;
         let before = Settings::new(task.as_ref()).treatment;

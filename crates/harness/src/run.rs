@@ -10,7 +10,7 @@ use crate::folder::Folder;
 use crate::network::Network;
 use crate::record::{EvalRecord, MeasureRecord, ProfileRecord, RunRecord, Status, StepRecord};
 use crate::settings::Settings;
-use crate::task::{BatchDraw, Split, Task};
+use crate::task::{BatchKey, Split, Task};
 use crate::treatment::Treatment;
 use crate::usage::{line, mistake};
 use crate::variant::{Size, Variant};
@@ -168,7 +168,7 @@ impl Job<'_> {
         let (treatment, device) = (self.treatment(), Device::Cpu);
         let vb = VarBuilder::zeros(DType::F32, &device);
         let network = Network::new(self.variant, self.size(), self.task, treatment.readout, &vb)?;
-        let second = BatchDraw { split: Split::Train, seed: self.seed, step: 1, batch: self.settings.batch };
+        let second = BatchKey { split: Split::Train, seed: self.seed, step: 1, batch: self.settings.batch };
         if network.rnn().reversed_size() > 0 && self.task.continues(second) {
             mistake!(
                 "it reads in both directions, and the task {} asks for what comes next",

@@ -2,7 +2,7 @@
 
 use crate::panel::Tier;
 use crate::size::Sizing;
-use crate::task::{BatchDraw, Split, Task};
+use crate::task::{BatchKey, Split, Task};
 use crate::treatment::Treatment;
 use crate::usage::{line, mistake, Usage};
 use anyhow::Result;
@@ -135,7 +135,7 @@ impl Settings {
         }
         if task.examples().is_some() {
             // Whether a data set has as many at once it knows best itself.
-            let first = BatchDraw { split: Split::Train, seed: 0, step: 0, batch: self.batch };
+            let first = BatchKey { split: Split::Train, seed: 0, step: 0, batch: self.batch };
             task.batch(first, DType::F32, &Device::Cpu).map_err(|error| Usage::new(line(&error)))?;
         }
         if self.generalise && task.longer(2).is_none() {

@@ -59,7 +59,7 @@ pub use series::SeriesClasses;
 pub use temporal_order::{Relevant, TemporalOrder};
 pub use text::Text;
 
-use crate::task::{BatchDraw, Split, Task};
+use crate::task::{BatchKey, Split, Task};
 use crate::usage::{mistake, nearest};
 use anyhow::Result;
 use candle::{DType, Device, Shape, Tensor, WithDType};
@@ -223,12 +223,12 @@ fn checked_length(task: &str, length: usize, least: usize) -> Result<usize> {
 }
 
 /// The random stream of one batch of a generated task; `length` is its T or L.
-fn generator(task: &str, length: usize, draw: BatchDraw) -> ChaCha8Rng {
+fn generator(task: &str, length: usize, draw: BatchKey) -> ChaCha8Rng {
     let split = match draw.split {
         Split::Train => "train",
         Split::Held => "held",
     };
-    recurrent_core::stream(draw.seed, &format!("{split}/{task}/{length}/{}", draw.step))
+    recurrent_core::named_rng(draw.seed, &format!("{split}/{task}/{length}/{}", draw.step))
 }
 
 /// The CRC-32 of what a data set is made of, part by part.

@@ -4,7 +4,7 @@ mod cells;
 
 use anyhow::Result;
 use cells::{plain, tanh};
-use recurrent_core::{Flow, Rnn, StateClip, Window};
+use recurrent_core::{Bptt, HiddenGradClip, Rnn, Truncation};
 use recurrent_harness::compare::{Comparison, Watch};
 use recurrent_harness::folder::Folder;
 use recurrent_harness::record::{Records, Status};
@@ -214,9 +214,9 @@ fn mistakes_are_found_before_anything_is_written() {
             |c| c.settings.treatment.clip = Clipping::Value(f64::INFINITY),
             "clip: expected a positive number, got inf",
         ),
-        (|c| c.settings.treatment.flow = Flow::truncated(0), "window: expected at least 1 step, got 0"),
+        (|c| c.settings.treatment.flow = Bptt::truncated(0), "window: expected at least 1 step, got 0"),
         (
-            |c| c.settings.treatment.flow = Flow::clipped(StateClip::Norm(0.0)),
+            |c| c.settings.treatment.flow = Bptt::clipped(HiddenGradClip::Norm(0.0)),
             "state clip: expected a positive number, got 0",
         ),
         (|c| c.settings.treatment.omega = -1.0, "omega: expected a number of at least 0, got -1"),
@@ -233,7 +233,7 @@ fn mistakes_are_found_before_anything_is_written() {
             "variant zebra: clip: expected a positive number, got -2",
         ),
         (
-            |c| c.variants[0].changes = vec![Change::Window(Some(Window::Last(0)))],
+            |c| c.variants[0].changes = vec![Change::Truncation(Some(Truncation::Last(0)))],
             "variant zebra: window: expected at least 1 step, got 0",
         ),
         (|c| c.settings.batch = 0, "batch: expected at least 1, got 0"),

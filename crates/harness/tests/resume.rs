@@ -11,7 +11,7 @@ use recurrent_harness::record::{Records, Status};
 use recurrent_harness::run::{Event, Interval, Job, Run};
 use recurrent_harness::settings::{Extent, Settings};
 use recurrent_harness::size::Sizing;
-use recurrent_harness::task::{BatchDraw, Criterion, Split, Task};
+use recurrent_harness::task::{BatchKey, Criterion, Split, Task};
 use recurrent_harness::tasks::{self, Text};
 use recurrent_harness::treatment::Change;
 use recurrent_harness::usage::exit_code;
@@ -129,7 +129,7 @@ fn the_state_of_a_text_is_carried_from_window_to_window_and_over_a_stop() -> Res
     let text: String = (0..900).map(|word: usize| words[word * word % 7 % 6]).collect();
     let task: Arc<dyn Task> = Arc::new(Text::new(&text, 5)?);
     let settings = Settings { batch: text.len() * 9 / 10 / 21, ..settings(task.as_ref(), 8) };
-    let draw = |step| BatchDraw { split: Split::Train, seed: 3, step, batch: settings.batch };
+    let draw = |step| BatchKey { split: Split::Train, seed: 3, step, batch: settings.batch };
     let goes_on: Vec<_> = (0..8).map(|step| task.continues(draw(step))).collect();
     assert_eq!(goes_on, [false, true, true, false, true, true, false, true]);
     let variant = tanh("t");

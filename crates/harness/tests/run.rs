@@ -5,14 +5,14 @@ mod cells;
 use anyhow::Result;
 use candle::{DType, Tensor};
 use cells::{plain, tanh, Changed, Cut};
-use recurrent_core::{Pass, Rnn};
+use recurrent_core::{ForwardContext, Rnn};
 use recurrent_harness::network::Network;
 use recurrent_harness::panel::Tier;
 use recurrent_harness::record::Status;
 use recurrent_harness::run::{Job, Run};
 use recurrent_harness::settings::{Extent, Settings};
 use recurrent_harness::size::Sizing;
-use recurrent_harness::task::{BatchDraw, Criterion, Split, Task};
+use recurrent_harness::task::{BatchKey, Criterion, Split, Task};
 use recurrent_harness::tasks;
 use recurrent_harness::treatment::Readout;
 use recurrent_harness::treatment::{Clipping, Treatment};
@@ -138,9 +138,9 @@ fn the_profile_of_a_linear_network_is_a_power_of_its_weight() -> Result<()> {
     )?;
     let number = |name: &str| params.get(name).expect("there is one").flatten_all()?.to_vec1::<f64>();
     let (u, v) = (number("rnn.weight_hh")?[0].abs(), number("readout.weight")?[0].abs());
-    let draw = BatchDraw { split: Split::Held, seed: 1, step: 0, batch: 32 };
+    let draw = BatchKey { split: Split::Held, seed: 1, step: 0, batch: 32 };
     let batch = task.batch(draw, DType::F64, &settings.device)?;
-    let errors = (network.forward(&batch.xs, &Pass::default())? - &batch.targets)?.abs()?;
+    let errors = (network.forward(&batch.xs, &ForwardContext::default())? - &batch.targets)?.abs()?;
     let mut errors = errors.flatten_all()?.to_vec1::<f64>()?;
     errors.sort_by(f64::total_cmp);
     let median = v * (errors[15] + errors[16]); // twice the mean of the two in the middle
@@ -265,14 +265,14 @@ fn lengths_are_honoured() -> Result<()> {
         DType::F64,
         &candle::Device::Cpu,
     )?;
-    let draw = BatchDraw { split: Split::Train, seed: 0, step: 0, batch: 6 };
+    let draw = BatchKey { split: Split::Train, seed: 0, step: 0, batch: 6 };
     let batch = task.batch(draw, DType::F64, &candle::Device::Cpu)?;
     let lengths = batch.xs.lengths().expect("they differ").as_slice().to_vec();
     assert!(lengths.iter().any(|length| *length != lengths[0]), "{lengths:?}");
-    let outputs = network.forward(&batch.xs, &Pass::default())?;
+    let outputs = network.forward(&batch.xs, &ForwardContext::default())?;
     for (row, length) in lengths.into_iter().enumerate() {
         let alone = batch.xs.values().narrow(0, row, 1)?.narrow(1, 0, length)?;
-        let alone = network.forward(&recurrent_core::Sequence::new(alone)?, &Pass::default())?;
+        let alone = network.forward(&recurrent_core::Sequence::new(alone)?, &ForwardContext::default())?;
         let apart = (outputs.narrow(0, row, 1)? - alone)?.abs()?.max_all()?.to_scalar::<f64>()?;
         assert!(apart < 1e-14, "row {row}: {apart}");
     }
@@ -287,10 +287,12 @@ fn what_is_frozen_computes_the_same_outside_of_the_graph() -> Result<()> {
     let (network, params) =
         Network::trainable(&variant, size, task.as_ref(), Readout::Plain, DType::F32, &device)?;
     let frozen = Network::frozen(&variant, size, task.as_ref(), Readout::Plain, &params)?;
-    let draw = BatchDraw { split: Split::Train, seed: 0, step: 0, batch: 6 };
+    let draw = BatchKey { split: Split::Train, seed: 0, step: 0, batch: 6 };
     let batch = task.batch(draw, DType::F32, &device)?;
-    let (alive, frozen) =
-        (network.forward(&batch.xs, &Pass::default())?, frozen.forward(&batch.xs, &Pass::default())?);
+    let (alive, frozen) = (
+        network.forward(&batch.xs, &ForwardContext::default())?,
+        frozen.forward(&batch.xs, &ForwardContext::default())?,
+    );
     assert_eq!(alive.to_vec3::<f32>()?, frozen.to_vec3::<f32>()?);
     assert!(alive.track_op() && !frozen.track_op());
     assert_eq!(params.element_count(), Network::count(&variant, size, task.as_ref(), Readout::Plain)?);

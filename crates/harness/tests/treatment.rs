@@ -4,7 +4,7 @@ mod cells;
 
 use anyhow::Result;
 use cells::{plain, tanh, Cut};
-use recurrent_core::{Flow, Rnn, StateClip, Window};
+use recurrent_core::{Bptt, HiddenGradClip, Rnn, Truncation};
 use recurrent_harness::compare::Comparison;
 use recurrent_harness::record::{RunRecord, Status};
 use recurrent_harness::run::{Job, Run};
@@ -51,10 +51,10 @@ fn every_treatment_trains_is_recorded_and_gives_the_same_again() {
         Change::Lr(1e-3),
         Change::Clip(Clipping::PerTensor(0.1)),
         Change::Clip(Clipping::Value(0.01)),
-        Change::Window(Some(Window::Every(3))),
-        Change::Window(Some(Window::Last(2))),
-        Change::StateClip(Some(StateClip::Value(1e-4))),
-        Change::StateClip(Some(StateClip::Norm(1e-4))),
+        Change::Truncation(Some(Truncation::Every(3))),
+        Change::Truncation(Some(Truncation::Last(2))),
+        Change::HiddenGradClip(Some(HiddenGradClip::Value(1e-4))),
+        Change::HiddenGradClip(Some(HiddenGradClip::Norm(1e-4))),
         Change::Omega(0.5),
         Change::Orthogonality(0.1),
     ];
@@ -95,12 +95,15 @@ fn records_say_what_was_done() {
     let record = changed(&[
         Change::Lr(1e-3),
         Change::Clip(Clipping::Value(0.5)),
-        Change::Window(Some(Window::Every(3))),
-        Change::StateClip(Some(StateClip::Norm(0.25))),
+        Change::Truncation(Some(Truncation::Every(3))),
+        Change::HiddenGradClip(Some(HiddenGradClip::Norm(0.25))),
     ])
     .record;
     assert_eq!((record.lr, record.clip, record.clip_kind), (1e-3, Some(0.5), ClipKind::Value));
-    assert_eq!((record.window, record.state_clip), (Some(Window::Every(3)), Some(StateClip::Norm(0.25))));
+    assert_eq!(
+        (record.window, record.state_clip),
+        (Some(Truncation::Every(3)), Some(HiddenGradClip::Norm(0.25)))
+    );
     let line = serde_json::to_value(&record).expect("it can be written");
     assert_eq!((&line["clip"], &line["clip_kind"]), (&0.5.into(), &"value".into()));
     assert_eq!(line["window"], serde_json::json!({"every": 3}));
@@ -126,7 +129,7 @@ fn files_written_before_there_were_treatments_are_read() {
 #[test]
 fn profiles_are_those_of_the_gradient_that_trains() {
     let full = changed(&[]);
-    let window = changed(&[Change::Window(Some(Window::Last(5)))]);
+    let window = changed(&[Change::Truncation(Some(Truncation::Last(5)))]);
     let (before, after) = (&full.profiles[0], &window.profiles[0]);
     assert_eq!(after.median[..5], before.median[..5]);
     assert_eq!(after.median[5..], [0.0; 8], "lags 5 to 12");
@@ -141,7 +144,7 @@ fn profiles_are_those_of_the_gradient_that_trains() {
     assert!(full.record.fits["h_init"].points == 9 && fit.decay.is_finite());
 
     // 32 examples: the loss is a mean, so what an example's own gradient has at most is 32 times the bound.
-    let clipped = changed(&[Change::StateClip(Some(StateClip::Norm(1e-4)))]);
+    let clipped = changed(&[Change::HiddenGradClip(Some(HiddenGradClip::Norm(1e-4)))]);
     let most = clipped.profiles[0].median.iter().fold(0.0, |most: f64, norm| most.max(*norm));
     assert!((most / 32e-4 - 1.0).abs() < 1e-6 && full.profiles[0].median[0] > 32e-4, "{most}");
 }
@@ -201,7 +204,7 @@ fn penalties_that_a_layer_has_nothing_for_are_refused() -> Result<()> {
 
 #[test]
 fn a_run_that_is_not_meant_fails_with_the_reason() {
-    let treatment = Treatment { flow: Flow::last(0), readout: Readout::Plain, ..Treatment::default() };
+    let treatment = Treatment { flow: Bptt::last(0), readout: Readout::Plain, ..Treatment::default() };
     let Status::Failed(message) = run(&tanh("t"), treatment).record.status else { panic!("it must fail") };
     assert_eq!(message, "window: expected at least 1 step, got 0");
 }

@@ -6,8 +6,8 @@ use crate::gradients::{Block, WeightGradients};
 use crate::simd::{widest, Pass};
 use crate::weights::{Matrices, Sizes};
 use crate::workspace::Buffer;
-use crate::{Float, RowBack, Rule};
-use recurrent_core::{Probe, Zoneout};
+use crate::{KernelFloat, RowBack, Rule};
+use recurrent_core::{GradientAccumulator, Zoneout};
 use std::hint::black_box;
 use std::ops::Range;
 
@@ -15,7 +15,7 @@ use std::ops::Range;
 const BLOCK_ROWS: usize = 256;
 
 /// What goes back through a chunk, and what is wanted of it.
-pub(crate) struct Back<'a, F: Float> {
+pub(crate) struct Back<'a, F: KernelFloat> {
     pub(crate) matrices: &'a Matrices<F>,
     /// dL/dys, `(rows, time, output)`, or empty.
     pub(crate) grad_ys: &'a [F],
@@ -24,11 +24,11 @@ pub(crate) struct Back<'a, F: Float> {
     /// Where the gradient of the inputs goes, `(rows, time, input)`, or empty.
     pub(crate) dxs: &'a mut [F],
     /// One a field of the state, or none.
-    pub(crate) probes: &'a mut [Probe],
+    pub(crate) accumulators: &'a mut [GradientAccumulator],
 }
 
 /// Memory of the way back through one segment.
-struct Work<F: Float> {
+struct Work<F: KernelFloat> {
     d: Buffer<F>,        // (block, rows, span): gradients of the pre-activations
     own_dh: Buffer<F>, // (rows, output), of every step of the block where there is a projection: dL/d(the rule's output)
     own_dc: Buffer<F>, // (rows, hidden)
@@ -42,7 +42,7 @@ struct Work<F: Float> {
     own: Vec<Vec<F>>, // gradients of the rule's own weights
 }
 
-impl<F: Float, R: Rule> Chunk<'_, F, R> {
+impl<F: KernelFloat, R: Rule> Chunk<'_, F, R> {
     /// Runs back over `steps`, whose history is given, from the gradient of the state after them to that of the state before them.
     pub(crate) fn back(
         &self,
@@ -65,7 +65,7 @@ impl<F: Float, R: Rule> Chunk<'_, F, R> {
             for t in (first..last).rev() {
                 self.add_outputs(back.grad_ys, t, dh);
                 self.bound(t, dh);
-                self.probe(back.probes, t + 1, dh, dc);
+                self.accumulator(back.accumulators, t + 1, dh, dc);
                 let at = t - start;
                 let h_before = part(&history.h, at, count * output);
                 let seen =
@@ -121,7 +121,7 @@ impl<F: Float, R: Rule> Chunk<'_, F, R> {
             }
         }
         if start == 0 {
-            self.probe(back.probes, 0, dh, dc);
+            self.accumulator(back.accumulators, 0, dh, dc);
         }
     }
 
@@ -138,7 +138,7 @@ impl<F: Float, R: Rule> Chunk<'_, F, R> {
         back: &Back<F>,
     ) {
         let Sizes { hidden, output, span, gates, .. } = self.stepper.weights.sizes;
-        let (count, watched) = (self.rows.len(), !back.probes.is_empty());
+        let (count, watched) = (self.rows.len(), !back.accumulators.is_empty());
         let projected = self.stepper.weights.projected();
         let d = &mut work.d[at * count * span..][..count * span];
         let own_dh = match (projected, work.own_dh.is_empty()) {
@@ -207,11 +207,11 @@ impl<F: Float, R: Rule> Chunk<'_, F, R> {
         }
     }
 
-    fn probe(&self, probes: &mut [Probe], step: usize, dh: &[F], dc: &[F]) {
+    fn accumulator(&self, accumulators: &mut [GradientAccumulator], step: usize, dh: &[F], dc: &[F]) {
         let Sizes { hidden, output, .. } = self.stepper.weights.sizes;
-        for (probe, (gradient, size)) in probes.iter_mut().zip([(dh, output), (dc, hidden)]) {
+        for (accumulator, (gradient, size)) in accumulators.iter_mut().zip([(dh, output), (dc, hidden)]) {
             for (row, gradient) in gradient.chunks_exact(size).enumerate() {
-                probe.put(self.rows.start + row, step, gradient);
+                accumulator.put(self.rows.start + row, step, gradient);
             }
         }
     }
@@ -231,7 +231,7 @@ impl<F: Float, R: Rule> Chunk<'_, F, R> {
     }
 }
 
-impl<F: Float, R: Rule> Stepper<'_, F, R> {
+impl<F: KernelFloat, R: Rule> Stepper<'_, F, R> {
     fn back_work(&self, rows: usize, block: usize) -> Work<F> {
         let Sizes { hidden, output, span, .. } = self.weights.sizes;
         let projected = self.weights.projected();
@@ -256,7 +256,7 @@ impl<F: Float, R: Rule> Stepper<'_, F, R> {
 /// Sets subnormal numbers to zero. A gradient that vanishes passes through them, and arithmetic on them is far slower; so
 /// they live on only where somebody records, and wants to know.
 #[inline(always)]
-fn flush<F: Float>(values: &mut [F]) {
+fn flush<F: KernelFloat>(values: &mut [F]) {
     for value in values {
         *value = if value.magnitude() < F::SMALLEST { F::ZERO } else { *value };
     }
@@ -281,7 +281,7 @@ struct Step<'a, F> {
 }
 
 /// All rows of one step; buffers as in [`Work`].
-struct Rows<'a, 'b, F: Float, R> {
+struct Rows<'a, 'b, F: KernelFloat, R> {
     chunk: &'a Chunk<'b, F, R>,
     t: usize,
     watched: bool,
@@ -300,14 +300,14 @@ struct Rows<'a, 'b, F: Float, R> {
 }
 
 /// Some of: what is around the rule, its second stage, its first.
-struct Stages<'s, 'a, 'b, F: Float, R> {
+struct Stages<'s, 'a, 'b, F: KernelFloat, R> {
     stages: [bool; 3],
     rows: &'s mut Rows<'a, 'b, F, R>,
     dh: &'s mut [F],
     dc: &'s mut [F],
 }
 
-impl<F: Float, R: Rule> Pass for Stages<'_, '_, '_, F, R> {
+impl<F: KernelFloat, R: Rule> Pass for Stages<'_, '_, '_, F, R> {
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
         let Self { stages: [around, finish, first], rows: r, dh: all_dh, dc: all_dc } = self;
@@ -329,7 +329,7 @@ impl<F: Float, R: Rule> Pass for Stages<'_, '_, '_, F, R> {
                 d_seen.fill(F::ZERO);
             }
             let example = r.chunk.rows.start + row;
-            if r.t >= r.chunk.route.len(example) {
+            if r.t >= r.chunk.time_index.len(example) {
                 if around {
                     d.fill(F::ZERO);
                     dh_before.copy_from_slice(dh);
@@ -348,7 +348,7 @@ impl<F: Float, R: Rule> Pass for Stages<'_, '_, '_, F, R> {
                 if apart_h {
                     let (own, direct) = (&mut r.own_dh[of(output)], &mut r.direct_h[of(output)]);
                     zone_out_back(stepper.zoneout[0], (r.t, example), zone, dh, own, direct);
-                    if let Some(alpha) = stepper.over_time {
+                    if let Some(alpha) = stepper.temporal_residual {
                         for (own, direct) in own.iter_mut().zip(direct) {
                             *direct += *own;
                             *own = alpha * *own;
@@ -429,7 +429,7 @@ impl<F: Float, R: Rule> Pass for Stages<'_, '_, '_, F, R> {
 
 /// Parts dL/d(new) into what goes to the rule's own value, (1 − k) of it, and what goes to the value before, k of it.
 #[inline(always)]
-fn zone_out_back<F: Float>(
+fn zone_out_back<F: KernelFloat>(
     zoneout: Option<Zoneout>,
     (t, example): (usize, usize),
     k: &mut [F],

@@ -3,7 +3,7 @@
 use crate::simd::Lanes;
 use crate::workspace::Waiting;
 use candle::WithDType;
-use recurrent_core::Element;
+use recurrent_core::Float;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
 /// f32 or f64, with the functions that gates need.
@@ -12,9 +12,9 @@ use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 /// 2^n. The truncated terms are below 6e-9 relative in f32 (degree 7) and 1e-17 in f64 (degree 13), so rounding dominates:
 /// against exact values, `sigmoid` and `tanh` are within 4 units in the last place, relative, also near 0 and in the tails (tested).
 /// With `FUSED`, multiplications are fused with additions, for processors that have an instruction for it; elsewhere that would be slow.
-pub trait Float:
+pub trait KernelFloat:
     WithDType
-    + Element
+    + Float
     + Lanes
     + Default
     + PartialOrd
@@ -68,7 +68,7 @@ pub trait Float:
 macro_rules! float {
     ($float:ty, mantissa $mantissa:literal, bias $bias:literal, limit $limit:literal,
      ln2 $high:literal $low:literal, factorials [$($factor:literal),*]) => {
-        impl Float for $float {
+        impl KernelFloat for $float {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
             const SMALLEST: Self = <$float>::MIN_POSITIVE;
@@ -124,13 +124,13 @@ macro_rules! float {
 }
 
 mod single {
-    use super::{Float, Waiting};
+    use super::{KernelFloat, Waiting};
     float!(f32, mantissa 23, bias 127, limit 87.0, ln2 0.693_359_4 -2.121_944_4e-4,
         factorials [5040.0, 720.0, 120.0, 24.0, 6.0, 2.0, 1.0]);
 }
 
 mod double {
-    use super::{Float, Waiting};
+    use super::{KernelFloat, Waiting};
     float!(f64, mantissa 52, bias 1023, limit 708.0, ln2 0.693_147_180_369_123_8 1.908_214_929_270_587_7e-10,
         factorials [6_227_020_800.0, 479_001_600.0, 39_916_800.0, 3_628_800.0, 362_880.0, 40_320.0, 5040.0, 720.0, 120.0,
             24.0, 6.0, 2.0, 1.0]);
@@ -148,9 +148,9 @@ mod tests {
     }
 
     /// Fused and not: name, argument as given, value.
-    fn values<F: Float>(x: F) -> [(&'static str, F); 4] {
+    fn values<F: KernelFloat>(x: F) -> [(&'static str, F); 4] {
         let (fused, plain) = (x.sigmoid::<true>(), x.sigmoid::<false>());
-        let (fused_tanh, plain_tanh) = (Float::tanh::<true>(x), Float::tanh::<false>(x));
+        let (fused_tanh, plain_tanh) = (KernelFloat::tanh::<true>(x), KernelFloat::tanh::<false>(x));
         [("fused sigmoid", fused), ("sigmoid", plain), ("fused tanh", fused_tanh), ("tanh", plain_tanh)]
     }
 
@@ -180,7 +180,7 @@ mod tests {
         }
     }
 
-    fn extremes<F: Float + std::fmt::Debug>(far: impl Iterator<Item = F>, nan: F) {
+    fn extremes<F: KernelFloat + std::fmt::Debug>(far: impl Iterator<Item = F>, nan: F) {
         for x in far {
             for ((name, above), (_, below)) in values(x).into_iter().zip(values(-x)) {
                 assert_eq!(above, F::ONE, "{name}({x})");

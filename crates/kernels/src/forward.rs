@@ -4,8 +4,8 @@ use crate::gemm::{add_product, set_product, set_product_and_row, Left, Out};
 use crate::simd::{widest, Pass};
 use crate::weights::{Sizes, Weights};
 use crate::workspace::Buffer;
-use crate::{Float, RowForth, Rule};
-use recurrent_core::{Flow, Route, Zoneout};
+use crate::{KernelFloat, RowForth, Rule};
+use recurrent_core::{Bptt, TimeIndex, Zoneout};
 use std::hint::black_box;
 use std::ops::Range;
 
@@ -13,11 +13,11 @@ use std::ops::Range;
 const BLOCK_ROWS: usize = 64;
 
 /// What makes a step: the rule, its weights, and what is around it.
-pub(crate) struct Stepper<'a, F: Float, R> {
+pub(crate) struct Stepper<'a, F: KernelFloat, R> {
     pub(crate) rule: &'a R,
     pub(crate) weights: &'a Weights<F>,
     /// α of h_t = h_{t-1} + α rule(x_t, h_{t-1}), if the rule has such a connection around it.
-    pub(crate) over_time: Option<F>,
+    pub(crate) temporal_residual: Option<F>,
     /// The zoneout of h and of c.
     pub(crate) zoneout: [Option<Zoneout>; 2],
     /// What the last output is multiplied by where it enters the recurrent matrices, `(rows, output)`, or empty.
@@ -25,16 +25,16 @@ pub(crate) struct Stepper<'a, F: Float, R> {
 }
 
 /// One chunk's input and output.
-pub(crate) struct Chunk<'a, F: Float, R> {
+pub(crate) struct Chunk<'a, F: KernelFloat, R> {
     pub(crate) stepper: Stepper<'a, F, R>,
-    pub(crate) route: &'a Route,
-    pub(crate) flow: Flow,
+    pub(crate) time_index: &'a TimeIndex,
+    pub(crate) bptt: Bptt,
     pub(crate) rows: Range<usize>,
     pub(crate) xs: &'a [F], // (rows, time, input), of these rows
 }
 
 /// A history of some steps, by step: what the way back needs.
-pub(crate) struct History<F: Float> {
+pub(crate) struct History<F: KernelFloat> {
     pub(crate) kept: Buffer<F>,  // (steps, rows, kept)
     pub(crate) h: Buffer<F>,     // (steps + 1, rows, output); step 0 is the state before them
     pub(crate) c: Buffer<F>,     // the same of c, or empty
@@ -56,16 +56,16 @@ struct Slot<'a, F> {
 }
 
 /// Memory that a step works in.
-pub(crate) struct Work<F: Float> {
+pub(crate) struct Work<F: KernelFloat> {
     seen: Buffer<F>,
     row: Buffer<F>,
     zone: Buffer<F>,
 }
 
-impl<F: Float, R: Rule> Stepper<'_, F, R> {
+impl<F: KernelFloat, R: Rule> Stepper<'_, F, R> {
     /// Whether the state is another than what the rule writes: of h, and of c.
     pub(crate) fn apart(&self) -> [bool; 2] {
-        [self.over_time.is_some() || self.zoneout[0].is_some(), self.zoneout[1].is_some()]
+        [self.temporal_residual.is_some() || self.zoneout[0].is_some(), self.zoneout[1].is_some()]
     }
 
     /// What the recurrent matrices see of `h`, `(rows, output)`, where dropout hides a part.
@@ -165,7 +165,7 @@ impl<F: Float, R: Rule> Stepper<'_, F, R> {
     }
 }
 
-impl<F: Float> History<F> {
+impl<F: KernelFloat> History<F> {
     fn slot(&mut self, at: usize, rows: usize, [hidden, output, width]: [usize; 3]) -> Slot<'_, F> {
         fn part<F>(values: &mut [F], at: usize, size: usize) -> &mut [F] {
             match values.is_empty() {
@@ -205,13 +205,13 @@ impl<F: Float> History<F> {
     }
 }
 
-impl<F: Float, R: Rule> Chunk<'_, F, R> {
+impl<F: KernelFloat, R: Rule> Chunk<'_, F, R> {
     /// Where row `row` reads or writes at step `t` among values `(rows, time, width)`; nowhere once its example has ended.
     #[inline(always)]
     pub(crate) fn place(&self, row: usize, t: usize, width: usize) -> Option<Range<usize>> {
         let example = self.rows.start + row;
-        let at = (row * self.route.time() + self.route.position(example, t)) * width;
-        (t < self.route.len(example)).then(|| at..at + width)
+        let at = (row * self.time_index.time() + self.time_index.position(example, t)) * width;
+        (t < self.time_index.len(example)).then(|| at..at + width)
     }
 
     /// The inputs of `steps`, `(steps, rows, input)`; zero where an example has ended.
@@ -269,7 +269,7 @@ impl<F: Float, R: Rule> Chunk<'_, F, R> {
 }
 
 /// The rows of one step.
-struct Rows<'a, 'b, F: Float, R, P> {
+struct Rows<'a, 'b, F: KernelFloat, R, P> {
     stepper: &'a Stepper<'b, F, R>,
     t: usize,
     /// The example of the first row.
@@ -282,14 +282,14 @@ struct Rows<'a, 'b, F: Float, R, P> {
 }
 
 /// One step of all rows.
-struct Settling<'a, 'b, 'c, F: Float, R, P> {
+struct Settling<'a, 'b, 'c, F: KernelFloat, R, P> {
     rows: Rows<'a, 'b, F, R, P>,
     slot: &'a mut Slot<'c, F>,
     scratch: (&'a mut [F], &'a mut [F]),
     ys: &'a mut [F],
 }
 
-impl<F: Float, R: Rule, P: Fn(usize) -> Option<Range<usize>>> Pass for Settling<'_, '_, '_, F, R, P> {
+impl<F: KernelFloat, R: Rule, P: Fn(usize) -> Option<Range<usize>>> Pass for Settling<'_, '_, '_, F, R, P> {
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
         let Self { rows, slot, scratch: (scratch, zone), ys } = self;
@@ -354,7 +354,7 @@ impl<F: Float, R: Rule, P: Fn(usize) -> Option<Range<usize>>> Pass for Settling<
             }
             if apart_h {
                 h.copy_from_slice(&slot.own_h[row * output..][..output]);
-                if let Some(alpha) = stepper.over_time {
+                if let Some(alpha) = stepper.temporal_residual {
                     h.iter_mut().zip(h_before).for_each(|(h, before)| *h = *before + alpha * *h);
                 }
                 zone_out(stepper.zoneout[0], rows.t, rows.first + row, zone, h, h_before);
@@ -372,7 +372,7 @@ impl<F: Float, R: Rule, P: Fn(usize) -> Option<Range<usize>>> Pass for Settling<
 
 /// new = k ∘ before + (1 − k) ∘ new.
 #[inline(always)]
-fn zone_out<F: Float>(
+fn zone_out<F: KernelFloat>(
     zoneout: Option<Zoneout>,
     t: usize,
     example: usize,

@@ -4,13 +4,13 @@ use crate::forward::{History, Stepper, Work};
 use crate::weights::{values, Sizes, Weights};
 use crate::Rule;
 use candle::{bail, Device, Result, Tensor};
-use recurrent_core::{check_step, Carry, Frozen, Stream, Zoneout};
+use recurrent_core::{check_step, Carry, InferenceLayer, Stream, Zoneout};
 use std::sync::Arc;
 
 /// A rule with packed weights.
 pub(crate) struct FrozenKernel<R> {
     pub(crate) rule: R,
-    pub(crate) over_time: Option<f32>,
+    pub(crate) temporal_residual: Option<f32>,
     pub(crate) zoneout: [Option<Zoneout>; 2],
     pub(crate) weights: Weights<f32>,
     /// The state before the first step, of one example: h, and c or nothing.
@@ -19,12 +19,12 @@ pub(crate) struct FrozenKernel<R> {
 
 impl<R: Rule> FrozenKernel<R> {
     fn stepper(&self) -> Stepper<'_, f32, R> {
-        let Self { rule, over_time, zoneout, weights, .. } = self;
-        Stepper { rule, weights, over_time: *over_time, zoneout: *zoneout, mask: &[] }
+        let Self { rule, temporal_residual, zoneout, weights, .. } = self;
+        Stepper { rule, weights, temporal_residual: *temporal_residual, zoneout: *zoneout, mask: &[] }
     }
 }
 
-impl<R: Rule> Frozen for FrozenKernel<R> {
+impl<R: Rule> InferenceLayer for FrozenKernel<R> {
     fn input_size(&self) -> usize {
         self.weights.sizes.input
     }
@@ -33,7 +33,7 @@ impl<R: Rule> Frozen for FrozenKernel<R> {
         self.weights.sizes.output
     }
 
-    fn start(self: Arc<Self>, batch: usize) -> Box<dyn Stream> {
+    fn stream(self: Arc<Self>, batch: usize) -> Box<dyn Stream> {
         let [h, c] = self.start.each_ref().map(|start| start.repeat(batch));
         let stepper = self.stepper();
         let (history, work) = (stepper.history(1, batch, &h, &c), stepper.work(batch));
@@ -83,7 +83,7 @@ impl<R: Rule> Stream for KernelStream<R> {
         if R::MEMORY {
             fields.push(("c", field(&self.history.c, hidden)?));
         }
-        Ok(Carry::Fields(fields))
+        Ok(Carry::Cell(fields))
     }
 
     fn set_carry(&mut self, carry: &Carry) -> Result<()> {

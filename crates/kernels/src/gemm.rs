@@ -7,7 +7,7 @@
 //! So rows may be cut into any batches without a change of bits.
 
 use crate::workspace::Buffer;
-use crate::Float;
+use crate::KernelFloat;
 use pulp::{Arch, Simd, WithSimd};
 use std::ops::Range;
 
@@ -81,14 +81,14 @@ impl Shape {
 
 /// A matrix as a right side, or to add products to: panels of as many columns as a tile is wide, each with its rows behind each other;
 /// zeros fill the last.
-pub(crate) struct Packed<F: Float> {
+pub(crate) struct Packed<F: KernelFloat> {
     panels: Buffer<F>,
     rows: usize,
     columns: usize,
     width: usize,
 }
 
-impl<F: Float> Packed<F> {
+impl<F: KernelFloat> Packed<F> {
     /// Anything, with zeros in the last panel if it is not full.
     fn any(rows: usize, columns: usize) -> Self {
         let width = Arch::new().dispatch(Width::<F>(std::marker::PhantomData));
@@ -148,7 +148,7 @@ impl<F: Float> Packed<F> {
 
 struct Width<F>(std::marker::PhantomData<F>);
 
-impl<F: Float> WithSimd for Width<F> {
+impl<F: KernelFloat> WithSimd for Width<F> {
     type Output = usize;
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> usize {
@@ -163,7 +163,7 @@ pub(crate) struct Interleaved<'a, F> {
     depth: usize,
 }
 
-impl<'a, F: Float> Interleaved<'a, F> {
+impl<'a, F: KernelFloat> Interleaved<'a, F> {
     /// The transpose of `values`, `(depth, rows)`, laid out in `room`.
     pub(crate) fn of(values: &[F], rows: usize, room: &'a mut [F]) -> Self {
         let depth = values.len() / rows.max(1);
@@ -184,7 +184,7 @@ impl<'a, F: Float> Interleaved<'a, F> {
 }
 
 /// `N` columns from `first` on, behind each other for each row of `values`.
-fn interleave<F: Float, const N: usize>(values: &[F], width: usize, first: usize, out: &mut [F]) {
+fn interleave<F: KernelFloat, const N: usize>(values: &[F], width: usize, first: usize, out: &mut [F]) {
     for (out, row) in out.as_chunks_mut::<N>().0.iter_mut().zip(values.chunks_exact(width)) {
         *out = *row[first..].first_chunk().expect("a tile's rows");
     }
@@ -228,7 +228,7 @@ enum Start<'a, F> {
 ///
 /// # Panics
 /// If a slice is too short.
-pub(crate) fn add_product<F: Float>(out: Out<F>, a: Left<F>, b: &Packed<F>) {
+pub(crate) fn add_product<F: KernelFloat>(out: Out<F>, a: Left<F>, b: &Packed<F>) {
     Arch::new().dispatch(Product { out, a, b, start: Start::Out });
 }
 
@@ -236,7 +236,7 @@ pub(crate) fn add_product<F: Float>(out: Out<F>, a: Left<F>, b: &Packed<F>) {
 ///
 /// # Panics
 /// If a slice is too short.
-pub(crate) fn set_product<F: Float>(out: Out<F>, a: Left<F>, b: &Packed<F>) {
+pub(crate) fn set_product<F: KernelFloat>(out: Out<F>, a: Left<F>, b: &Packed<F>) {
     Arch::new().dispatch(Product { out, a, b, start: Start::Zero });
 }
 
@@ -244,18 +244,18 @@ pub(crate) fn set_product<F: Float>(out: Out<F>, a: Left<F>, b: &Packed<F>) {
 ///
 /// # Panics
 /// If a slice is too short.
-pub(crate) fn set_product_and_row<F: Float>(out: Out<F>, a: Left<F>, b: &Packed<F>, row: &[F]) {
+pub(crate) fn set_product_and_row<F: KernelFloat>(out: Out<F>, a: Left<F>, b: &Packed<F>, row: &[F]) {
     Arch::new().dispatch(Product { out, a, b, start: Start::Row(row) });
 }
 
-struct Product<'a, F: Float> {
+struct Product<'a, F: KernelFloat> {
     out: Out<'a, F>,
     a: Left<'a, F>,
     b: &'a Packed<F>,
     start: Start<'a, F>,
 }
 
-impl<F: Float> WithSimd for Product<'_, F> {
+impl<F: KernelFloat> WithSimd for Product<'_, F> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
@@ -268,7 +268,7 @@ impl<F: Float> WithSimd for Product<'_, F> {
     }
 }
 
-impl<F: Float> Product<'_, F> {
+impl<F: KernelFloat> Product<'_, F> {
     #[inline(always)]
     fn run<S: Simd, const NV: usize>(mut self, simd: S) {
         let (depth, width) = (self.b.rows, self.b.width);
@@ -394,7 +394,7 @@ mod tests {
         places.map(|(i, j)| (0..k).map(|p| a[i * k + p] * b[p * n + j]).sum()).collect()
     }
 
-    fn check<F: Float>() {
+    fn check<F: KernelFloat>() {
         let to = |values: &[f64]| values.iter().map(|v| F::from_f64(*v)).collect::<Vec<_>>();
         let from = |values: &[F]| values.iter().map(|v| WithDType::to_f64(*v)).collect::<Vec<_>>();
         let small = [(1, 1, 1), (2, 3, 5), (6, 4, 64), (7, 9, 65), (13, 70, 31), (5, 1, 130), (4, 0, 3)];

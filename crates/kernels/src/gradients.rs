@@ -3,11 +3,11 @@
 use crate::gemm::{add_product, Interleaved, Left, Packed, Shape};
 use crate::weights::{stage, Matrices, Part, Sizes, Weights};
 use crate::workspace::Buffer;
-use crate::{Float, Rule};
+use crate::{KernelFloat, Rule};
 use candle::{Device, Result, Tensor};
 
 /// The gradients of the weights, from one chunk or from all; the matrices lie as those of the way there.
-pub(crate) struct WeightGradients<F: Float> {
+pub(crate) struct WeightGradients<F: KernelFloat> {
     matrices: Matrices<F>,
     bias: Buffer<F>, // (span)
     pub(crate) own: Vec<Vec<F>>,
@@ -24,7 +24,7 @@ pub(crate) struct Block<'a, F> {
     pub(crate) own_dh: &'a [F], // (rows, output), or empty
 }
 
-impl<F: Float> WeightGradients<F> {
+impl<F: KernelFloat> WeightGradients<F> {
     pub(crate) fn zeros(weights: &Weights<F>) -> Self {
         Self {
             matrices: weights.forth.zeros(),

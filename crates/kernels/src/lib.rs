@@ -20,15 +20,15 @@
 //! On the way back, gradients below the smallest normal number count as zero (arithmetic on subnormal numbers is far
 //! slower), unless a recorder watches: then they live on, and are counted.
 //!
-//! Row functions use no branches, so that the compiler vectorises them for the instruction set that is found at run time; [`Float`] says how
+//! Row functions use no branches, so that the compiler vectorises them for the instruction set that is found at run time; [`KernelFloat`] says how
 //! accurate exp and tanh are. They and the matrix products fuse multiplications with additions where the instruction set can, so that the last bits
 //! depend on it.
 
 #![forbid(unsafe_code)]
 
 mod backward;
+mod bptt;
 mod float;
-mod flow;
 mod forward;
 mod frozen;
 mod gemm;
@@ -40,7 +40,7 @@ mod simd;
 mod weights;
 mod workspace;
 
-pub use float::Float;
+pub use float::KernelFloat;
 pub use kernel::Kernel;
 pub use rule::{RowBack, RowForth, Rule};
 pub use rules::{Activation, Gru, GruResetBefore, LayerNormGru, LayerNormLstm, Lstm, Vanilla};

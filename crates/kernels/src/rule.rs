@@ -1,6 +1,6 @@
 //! What a cell brings to the driver: the arithmetic of one row.
 
-use crate::Float;
+use crate::KernelFloat;
 
 /// What happens to one row of the batch in one step, there and back.
 ///
@@ -39,18 +39,18 @@ pub trait Rule: Clone + Send + Sync + 'static {
     const NAME: &'static str;
 
     /// One step of one row.
-    fn forth<F: Float, const FUSED: bool>(&self, row: RowForth<F>);
+    fn forth<F: KernelFloat, const FUSED: bool>(&self, row: RowForth<F>);
 
     /// The derivative of one step of one row.
-    fn back<F: Float, const FUSED: bool>(&self, row: RowBack<F>);
+    fn back<F: KernelFloat, const FUSED: bool>(&self, row: RowBack<F>);
 
     /// The second stage.
     #[inline(always)]
-    fn finish<F: Float, const FUSED: bool>(&self, _row: RowForth<F>) {}
+    fn finish<F: KernelFloat, const FUSED: bool>(&self, _row: RowForth<F>) {}
 
     /// The derivative of the second stage. [`Rule::back`] then gets dL/d(what `forth` wrote) as `dh`.
     #[inline(always)]
-    fn finish_back<F: Float, const FUSED: bool>(&self, _row: RowBack<F>) {}
+    fn finish_back<F: KernelFloat, const FUSED: bool>(&self, _row: RowBack<F>) {}
 }
 
 /// One row on the way there. The `c`s are empty where there is no memory.

@@ -1,7 +1,7 @@
 //! The weights of one call, in the layouts that the products want.
 
 use crate::gemm::{Packed, Shape};
-use crate::{Float, Rule};
+use crate::{KernelFloat, Rule};
 use candle::{bail, Result, Storage, Tensor};
 
 /// The sizes of one call.
@@ -20,7 +20,7 @@ pub(crate) struct Sizes {
 }
 
 /// The matrices of one direction, packed.
-pub(crate) struct Matrices<F: Float> {
+pub(crate) struct Matrices<F: KernelFloat> {
     pub(crate) ih: Packed<F>,
     /// W_hh, of all gates that see the last output.
     pub(crate) hh: Packed<F>,
@@ -28,7 +28,7 @@ pub(crate) struct Matrices<F: Float> {
     pub(crate) second: Option<Packed<F>>,
 }
 
-impl<F: Float> Matrices<F> {
+impl<F: KernelFloat> Matrices<F> {
     /// Zeros in the same shapes.
     pub(crate) fn zeros(&self) -> Self {
         Self { ih: self.ih.zeros(), hh: self.hh.zeros(), second: self.second.as_ref().map(Packed::zeros) }
@@ -36,7 +36,7 @@ impl<F: Float> Matrices<F> {
 }
 
 /// The weights of one call.
-pub(crate) struct Weights<F: Float> {
+pub(crate) struct Weights<F: KernelFloat> {
     pub(crate) sizes: Sizes,
     ih: Vec<F>, // (gates, input), in the rule's order
     hh: Vec<F>, // (gates, output)
@@ -52,7 +52,7 @@ pub(crate) struct Weights<F: Float> {
     two_stages: bool,
 }
 
-impl<F: Float> Weights<F> {
+impl<F: KernelFloat> Weights<F> {
     /// `params` are weight_ih, weight_hh, then bias_ih and bias_hh or none, weight_hr if `projected`, and the rule's own.
     pub(crate) fn of<R: Rule>(params: &[Tensor], projected: bool) -> Result<Self> {
         let [ih, hh, vectors @ ..] = params else {
@@ -157,7 +157,7 @@ impl Part {
     }
 
     /// Gates as the cell has them to gates as a row has them.
-    fn ordered<R: Rule, F: Float>(self, values: Vec<F>) -> Vec<F> {
+    fn ordered<R: Rule, F: KernelFloat>(self, values: Vec<F>) -> Vec<F> {
         match self {
             Self::Input if !R::INPUT_ORDER.is_empty() => {
                 let gate = values.len() / R::GATES;
@@ -168,7 +168,7 @@ impl Part {
     }
 
     /// The inverse of [`Part::ordered`].
-    pub(crate) fn restored<R: Rule, F: Float>(self, values: Vec<F>) -> Vec<F> {
+    pub(crate) fn restored<R: Rule, F: KernelFloat>(self, values: Vec<F>) -> Vec<F> {
         match self {
             Self::Input if !R::INPUT_ORDER.is_empty() => {
                 let gate = values.len() / R::GATES;
@@ -184,12 +184,12 @@ impl Part {
 }
 
 /// The elements of a contiguous tensor on the CPU.
-pub(crate) fn values<F: Float>(tensor: &Tensor) -> Result<Vec<F>> {
+pub(crate) fn values<F: KernelFloat>(tensor: &Tensor) -> Result<Vec<F>> {
     with_values(tensor, <[F]>::to_vec)
 }
 
 /// What `f` makes of the elements of a contiguous tensor on the CPU, without a copy.
-pub(crate) fn with_values<F: Float, T>(tensor: &Tensor, f: impl FnOnce(&[F]) -> T) -> Result<T> {
+pub(crate) fn with_values<F: KernelFloat, T>(tensor: &Tensor, f: impl FnOnce(&[F]) -> T) -> Result<T> {
     let (storage, layout) = tensor.storage_and_layout();
     let (Storage::Cpu(storage), Some((start, end))) = (&*storage, layout.contiguous_offsets()) else {
         bail!("kernel: expected a contiguous tensor on the CPU")

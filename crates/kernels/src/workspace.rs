@@ -3,7 +3,7 @@
 //! A training step needs the same large buffers as the one before. The system hands out large blocks as fresh pages that fault
 //! and are cleared at first touch, every time. So buffers that are given back wait here for the next who asks.
 
-use crate::Float;
+use crate::KernelFloat;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
@@ -58,13 +58,13 @@ pub fn release_memory() {
 
 /// A vector of fixed length whose memory is used again. It begins at a border of cache lines, which vectors that cross them pay for.
 #[derive(Debug)]
-pub(crate) struct Buffer<F: Float> {
+pub(crate) struct Buffer<F: KernelFloat> {
     memory: Vec<F>,
     start: usize,
     len: usize,
 }
 
-impl<F: Float> Buffer<F> {
+impl<F: KernelFloat> Buffer<F> {
     /// `len` elements with anything in them that an earlier user left.
     pub(crate) fn any(len: usize) -> Self {
         let size = len + LINE / size_of::<F>();
@@ -83,7 +83,7 @@ impl<F: Float> Buffer<F> {
     }
 }
 
-impl<F: Float> Drop for Buffer<F> {
+impl<F: KernelFloat> Drop for Buffer<F> {
     fn drop(&mut self) {
         if self.memory.capacity() * size_of::<F>() >= SMALL {
             F::waiting().give(std::mem::take(&mut self.memory));
@@ -91,7 +91,7 @@ impl<F: Float> Drop for Buffer<F> {
     }
 }
 
-impl<F: Float> Deref for Buffer<F> {
+impl<F: KernelFloat> Deref for Buffer<F> {
     type Target = [F];
 
     fn deref(&self) -> &[F] {
@@ -99,7 +99,7 @@ impl<F: Float> Deref for Buffer<F> {
     }
 }
 
-impl<F: Float> DerefMut for Buffer<F> {
+impl<F: KernelFloat> DerefMut for Buffer<F> {
     fn deref_mut(&mut self) -> &mut [F] {
         &mut self.memory[self.start..][..self.len]
     }

@@ -3,7 +3,7 @@
 use crate::profile::quantile;
 use crate::Answer;
 use candle::{bail, DType, Result, Tensor};
-use recurrent_core::{Gate, Observation, Place};
+use recurrent_core::{Activations, Gate, LayerId};
 use serde::{Deserialize, Serialize};
 
 /// Below this a gate is left-saturated (Karpathy, Johnson and Fei-Fei 2015, arXiv:1506.02078).
@@ -16,7 +16,7 @@ pub const RIGHT: f64 = 0.9;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LayerGates {
     /// Which layer, and which direction.
-    pub place: Place,
+    pub layer_id: LayerId,
     /// Its gates, in the order of the cell; does not apply to a cell that names none.
     pub gates: Answer<Vec<GateUse>>,
 }
@@ -86,14 +86,14 @@ pub struct TimeConstants {
 ///
 /// # Errors
 /// If a gate's values have another shape than `(batch, steps, hidden)`, and those of candle.
-pub fn gates(observations: &[Observation]) -> Result<Vec<LayerGates>> {
-    let layer = |seen: &Observation| {
+pub fn gates(observations: &[Activations]) -> Result<Vec<LayerGates>> {
+    let layer = |seen: &Activations| {
         let gates = seen.gates.iter().map(|gate| gate_use(gate, &seen.lengths));
         let gates = match seen.gates.is_empty() {
             true => Answer::DoesNotApply("this cell names no gates".to_string()),
             false => Answer::Found(gates.collect::<Result<_>>()?),
         };
-        Ok(LayerGates { place: seen.place, gates })
+        Ok(LayerGates { layer_id: seen.layer_id, gates })
     };
     observations.iter().map(layer).collect()
 }
@@ -155,8 +155,8 @@ mod tests {
     use super::*;
     use candle::Device;
 
-    fn seen(gates: Vec<Gate>, lengths: &[usize]) -> Observation {
-        Observation { place: Place::layer(2), lengths: lengths.to_vec(), states: Vec::new(), gates }
+    fn seen(gates: Vec<Gate>, lengths: &[usize]) -> Activations {
+        Activations { layer_id: LayerId::layer(2), lengths: lengths.to_vec(), states: Vec::new(), gates }
     }
 
     fn gate(values: &[[[f64; 2]; 3]; 2], keeps: bool) -> Result<Gate> {
@@ -168,7 +168,7 @@ mod tests {
         // The second example has one step; the nines behind it would be right-saturated and move every mean.
         let values = [[[0.05, 0.5], [0.1, 0.9], [0.95, 0.2]], [[0.5, 0.8], [9.0, 9.0], [9.0, 9.0]]];
         let found = gates(&[seen(vec![gate(&values, true)?], &[3, 1])])?;
-        assert_eq!(found[0].place, Place::layer(2));
+        assert_eq!(found[0].layer_id, LayerId::layer(2));
         let found = &found[0].gates.found().expect("it has a gate")[0];
         assert_eq!((found.left, found.right), (1.0 / 8.0, 1.0 / 8.0), "0.1 and 0.9 themselves do not count");
         let close =

@@ -2,7 +2,7 @@
 
 use candle::{bail, DType, Result, Tensor};
 use nalgebra::DMatrix;
-use recurrent_core::{Observation, Place};
+use recurrent_core::{Activations, LayerId};
 use serde::{Deserialize, Serialize};
 
 /// The share of variance that [`Spread::saturation`] holds.
@@ -18,7 +18,7 @@ pub const STILL: f64 = 1e-6;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rank {
     /// Which layer, and which direction.
-    pub place: Place,
+    pub layer_id: LayerId,
     /// Which field of the state.
     pub field: String,
     /// The number of units.
@@ -56,13 +56,13 @@ pub struct Spread {
 ///
 /// # Errors
 /// If a step is 0 or behind the end of all examples, or a state is not finite, and those of candle.
-pub fn rank(observations: &[Observation], steps: &[usize]) -> Result<Vec<Rank>> {
+pub fn rank(observations: &[Activations], steps: &[usize]) -> Result<Vec<Rank>> {
     let fields = observations.iter().flat_map(|seen| seen.states.iter().map(move |field| (seen, field)));
     fields.map(|(seen, (field, states))| of_field(seen, field, states, steps)).collect()
 }
 
-fn of_field(seen: &Observation, field: &str, states: &Tensor, steps: &[usize]) -> Result<Rank> {
-    let what = format!("{field}{}", seen.place.suffix());
+fn of_field(seen: &Activations, field: &str, states: &Tensor, steps: &[usize]) -> Result<Rank> {
+    let what = format!("{field}{}", seen.layer_id.suffix());
     let (_, _, size) = states.dims3()?;
     let states = states.to_dtype(DType::F64)?.to_vec3::<f64>()?;
     let after = |step: usize| {
@@ -79,7 +79,7 @@ fn of_field(seen: &Observation, field: &str, states: &Tensor, steps: &[usize]) -
     }
     let still = still(&all, size);
     Ok(Rank {
-        place: seen.place,
+        layer_id: seen.layer_id,
         field: field.to_string(),
         size,
         pooled: Spread::of(&all, size),
@@ -210,8 +210,8 @@ mod tests {
         // By step, from the carry on. Unit 0 is zero, unit 1 constant, unit 2 changes; the carry and what is behind an end do not count.
         let states =
             [[[9.0, 9., 9.], [0., 3., 1.], [0., 3., 2.]], [[9., 9., 9.], [0., 3., 4.], [8., 8., 8.]]];
-        let seen = Observation {
-            place: Place::default(),
+        let seen = Activations {
+            layer_id: LayerId::default(),
             lengths: vec![2, 1],
             states: vec![("h", Tensor::new(&states, &Device::Cpu)?)],
             gates: Vec::new(),

@@ -4,7 +4,7 @@ use crate::jacobian::median;
 use crate::steps::full;
 use candle::{bail, DType, Result, Tensor};
 use rand::Rng;
-use recurrent_core::{stream, Layer, Pass, Sequence};
+use recurrent_core::{named_rng, ForwardContext, Layer, Sequence};
 use serde::{Deserialize, Serialize};
 
 /// The sensitivity of a layer's output to its weights at one step: the Frobenius norm ‖dh_t/dθ‖, over all weights and by weight.
@@ -86,7 +86,7 @@ fn directions(size: usize, passes: Passes) -> Result<Vec<Vec<f64>>> {
         }
         Passes::Random { count: 0, .. } => bail!("sensitivity passes: expected at least 1, got 0"),
         Passes::Random { count, seed } => {
-            let mut rng = stream(seed, "sensitivity");
+            let mut rng = named_rng(seed, "sensitivity");
             let scale = 1.0 / (count as f64).sqrt();
             let mut sign = || if rng.random::<bool>() { scale } else { -scale };
             Ok((0..count).map(|_| (0..size).map(|_| sign()).collect()).collect())
@@ -101,7 +101,7 @@ fn squared(
     weights: &[(String, Tensor)],
     directions: &[Vec<f64>],
 ) -> Result<Vec<f64>> {
-    let (h, _) = layer.last(xs, None, &Pass::default())?; // (1, output)
+    let (h, _) = layer.last(xs, None, &ForwardContext::default())?; // (1, output)
     let mut sums = vec![0.0; weights.len()];
     for direction in directions {
         let v = Tensor::new(&direction[..], h.device())?.to_dtype(h.dtype())?.unsqueeze(0)?;

@@ -10,8 +10,8 @@ mod form;
 mod gradients;
 mod observe;
 mod padding;
-mod pull_back;
 mod record;
+mod vjp;
 
 use crate::{Result, Subject};
 use anyhow::ensure;
@@ -38,8 +38,8 @@ const CHECKS: [(&str, Check); 22] = [
     ("recorder by differences", record::differences),
     ("windows", flow::windows),
     ("bounds", flow::bounds),
-    ("observer", observe::observer),
-    ("pull back", pull_back::pull_back),
+    ("observer", observe::activations),
+    ("pull back", vjp::vjp),
     ("same bits", bits::same),
     ("half precision", bits::half),
 ];

@@ -3,7 +3,7 @@
 use crate::{Named, Result, Taps};
 use candle::backprop::GradStore;
 use candle::Tensor;
-use recurrent_core::{Recorder, Trace};
+use recurrent_core::{GradientRecorder, GradientTrace};
 
 /// An evaluation before its backward pass.
 pub struct Graph {
@@ -13,7 +13,7 @@ pub struct Graph {
     pub values: Named,
     /// The loss.
     pub loss: Tensor,
-    recorder: Option<Recorder>,
+    recorder: Option<GradientRecorder>,
     taps: Option<Taps>,
 }
 
@@ -27,7 +27,7 @@ pub struct Outcome {
     /// The recorded gradients by place and field, `state_l0.h`; `(batch, steps + 1, size)`.
     pub states: Named,
     /// The records.
-    pub traces: Vec<Trace>,
+    pub traces: Vec<GradientTrace>,
 }
 
 impl Graph {
@@ -35,7 +35,7 @@ impl Graph {
         Self { leaves, values, loss, recorder: None, taps: None }
     }
 
-    pub(crate) fn watched(self, recorder: Option<Recorder>, taps: Option<Taps>) -> Self {
+    pub(crate) fn watched(self, recorder: Option<GradientRecorder>, taps: Option<Taps>) -> Self {
         Self { recorder, taps, ..self }
     }
 
@@ -56,16 +56,16 @@ impl Graph {
         // candle differentiates both sides of a product, so the weights of the loss have gradients too.
         let leaves = self.leaves.iter().filter(|(name, _)| !name.starts_with("loss."));
         let given = |(name, leaf): (&String, &Tensor)| Some((name.clone(), store.get(leaf)?.clone()));
-        let traces = self.recorder.as_ref().map(Recorder::take).unwrap_or_default();
+        let traces = self.recorder.as_ref().map(GradientRecorder::take).unwrap_or_default();
         let mut states = Named::new();
         for trace in &traces {
-            let name = format!("state{}.{}", trace.place.suffix(), trace.field);
+            let name = format!("state{}.{}", trace.layer_id.suffix(), trace.field);
             states.extend(trace.gradients.clone().map(|gradients| (name, gradients)));
         }
         if let Some(taps) = &self.taps {
-            for (place, field) in taps.places() {
-                let name = format!("state{}.{field}", place.suffix());
-                states.insert(name, taps.gradient(&store, place, field)?);
+            for (layer_id, field) in taps.places() {
+                let name = format!("state{}.{field}", layer_id.suffix());
+                states.insert(name, taps.gradient(&store, layer_id, field)?);
             }
         }
         let mut values: Named =

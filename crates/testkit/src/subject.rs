@@ -3,7 +3,7 @@
 use crate::{Steps, Taps};
 use candle::Result;
 use candle_nn::VarBuilder;
-use recurrent_core::{Cell, CellConfig, Layer, Path, Place, Rnn};
+use recurrent_core::{Cell, CellConfig, Execution, Layer, LayerId, Rnn};
 use std::cell;
 
 /// A cell or a wrapper, as the suite sees it: how to build it, and what its documentation says of it.
@@ -86,21 +86,21 @@ impl<'a> Site<'a> {
     /// # Errors
     /// As [`CellConfig::cell`].
     pub fn cell<K: CellConfig>(&self, config: &K) -> Result<Box<dyn Layer>> {
-        self.at(Place { layer: 0, reverse: self.reverse }, self.input, config)
+        self.at(LayerId { layer: 0, reverse: self.reverse }, self.input, config)
     }
 
     /// A cell over time at `place`, of `hidden` units on `input` features.
     ///
     /// # Errors
     /// As [`CellConfig::cell`].
-    pub fn at<K: CellConfig>(&self, place: Place, input: usize, config: &K) -> Result<Box<dyn Layer>> {
-        let rnn = Rnn::at(place, input, self.hidden, config, self.vb.clone())?;
+    pub fn at<K: CellConfig>(&self, layer_id: LayerId, input: usize, config: &K) -> Result<Box<dyn Layer>> {
+        let rnn = Rnn::at_layer(layer_id, input, self.hidden, config, self.vb.clone())?;
         let has_kernel = rnn.cell().kernel().is_some();
         self.kernels.set(self.kernels.get() + usize::from(has_kernel));
         Ok(match self.way {
-            Way::Steps => Box::new(Steps::new(rnn.cell().clone(), place.reverse, self.taps.clone())),
-            Way::Replay => Box::new(rnn.on(Path::Replay)),
-            Way::Kernel if has_kernel => Box::new(rnn.on(Path::Kernel)),
+            Way::Steps => Box::new(Steps::new(rnn.cell().clone(), layer_id.reverse, self.taps.clone())),
+            Way::Replay => Box::new(rnn.with_execution(Execution::Replay)),
+            Way::Kernel if has_kernel => Box::new(rnn.with_execution(Execution::Kernel)),
             Way::Kernel | Way::Auto => Box::new(rnn),
         })
     }

@@ -4,7 +4,7 @@ use crate::named::{flatten, noise, weights, Named};
 use crate::{Graph, Outcome, Result, Site, Subject, Taps, Way};
 use candle::{DType, Device, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
-use recurrent_core::{Carry, Flow, Keep, Layer, Pass, Recorder, Sequence};
+use recurrent_core::{Bptt, Carry, ForwardContext, GradientRecorder, Layer, Record, Sequence};
 
 /// The sizes of an evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,9 +54,9 @@ pub struct Trial<'a> {
     /// Whether this is a training pass, with dropout.
     pub train: bool,
     /// Whether a recorder watches.
-    pub keep: Option<Keep>,
+    pub keep: Option<Record>,
     /// What is done to the gradient of the state.
-    pub flow: Flow,
+    pub flow: Bptt,
 }
 
 impl<'a> Trial<'a> {
@@ -73,7 +73,7 @@ impl<'a> Trial<'a> {
             dtype: DType::F64,
             train: false,
             keep: None,
-            flow: Flow::default(),
+            flow: Bptt::default(),
         }
     }
 
@@ -89,7 +89,7 @@ impl<'a> Trial<'a> {
         let lengths =
             self.lengths.as_ref().map_or_else(String::new, |lengths| format!(", lengths {lengths:?}"));
         let reverse = if self.reverse { ", reversed" } else { "" };
-        let flow = if self.flow == Flow::default() { String::new() } else { format!(", {:?}", self.flow) };
+        let flow = if self.flow == Bptt::default() { String::new() } else { format!(", {:?}", self.flow) };
         format!(
             "{:?} in {:?}{reverse}, (batch, time, input, hidden) = ({batch}, {time}, {input}, {hidden}){lengths}, loss of {:?}{flow}",
             self.way, self.dtype, self.reads
@@ -129,7 +129,7 @@ impl<'a> Trial<'a> {
         let Size { batch, time, input, .. } = self.size;
         let (_, layer) = Self { dtype: DType::F64, ..self.clone() }.fresh()?;
         let xs = noise("xs", &[batch, time, input])?;
-        let (ys, carry) = layer.run(&Sequence::new(xs.clone())?, None, &Pass::default())?;
+        let (ys, carry) = layer.run(&Sequence::new(xs.clone())?, None, &ForwardContext::default())?;
         let mut leaves = Named::from([("xs".to_string(), xs)]);
         for (name, param) in layer.params() {
             let name = format!("param.{name}");
@@ -189,7 +189,7 @@ impl<'a> Trial<'a> {
         }
         // What a carry of this layer looks like, one step of it says.
         let step = leaves["xs"].detach().narrow(1, 0, 1)?;
-        let (_, shape) = self.layer(leaves)?.run(&Sequence::new(step)?, None, &Pass::default())?;
+        let (_, shape) = self.layer(leaves)?.run(&Sequence::new(step)?, None, &ForwardContext::default())?;
         let mut names = flatten(&shape).into_iter().map(|(name, _)| format!("carry.{name}"));
         let mut named = |_: &Tensor| Ok(leaves[&names.next().expect("a name for every tensor")].clone());
         Ok(Some(shape.map(&mut named)?))
@@ -214,7 +214,7 @@ impl<'a> Trial<'a> {
     /// If the subject cannot be built or run.
     pub fn graph(&self, leaves: &Named, tracked: impl Fn(&str) -> bool) -> Result<Graph> {
         let held = self.hold(leaves, tracked)?;
-        let recorder = self.keep.map(Recorder::new);
+        let recorder = self.keep.map(GradientRecorder::new);
         let taps = (self.way == Way::Steps && self.keep.is_some()).then(Taps::default);
         let layer = self.layer_with(&held, taps.clone())?;
         let values = self.forward(layer.as_ref(), &held, recorder.as_ref())?;
@@ -225,18 +225,23 @@ impl<'a> Trial<'a> {
     ///
     /// # Errors
     /// If it cannot be run.
-    pub fn forward(&self, layer: &dyn Layer, leaves: &Named, recorder: Option<&Recorder>) -> Result<Named> {
+    pub fn forward(
+        &self,
+        layer: &dyn Layer,
+        leaves: &Named,
+        recorder: Option<&GradientRecorder>,
+    ) -> Result<Named> {
         let (xs, carry) = (self.sequence(leaves)?, self.carry(leaves)?);
-        let mut pass = if self.train { Pass::train(3, 5) } else { Pass::default() };
-        pass.record = recorder;
-        pass.flow = self.flow;
+        let mut context = if self.train { ForwardContext::train(3, 5) } else { ForwardContext::default() };
+        context.record = recorder;
+        context.bptt = self.flow;
         let (name, value, end) = match self.reads {
             Reads::Last | Reads::LastAndCarry => {
-                let (last, end) = layer.last(&xs, carry.as_ref(), &pass)?;
+                let (last, end) = layer.last(&xs, carry.as_ref(), &context)?;
                 ("last", last, end)
             }
             Reads::Outputs | Reads::Carry | Reads::Both => {
-                let (ys, end) = layer.run(&xs, carry.as_ref(), &pass)?;
+                let (ys, end) = layer.run(&xs, carry.as_ref(), &context)?;
                 ("ys", ys.into_values(), end)
             }
         };

@@ -3,7 +3,7 @@
 use crate::convention::parse;
 use crate::{Convention, Form, Gate, Tensors, Weight};
 use candle::{bail, Result, Tensor};
-use recurrent_core::Place;
+use recurrent_core::LayerId;
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Convention {
@@ -69,7 +69,7 @@ impl Convention {
     }
 
     fn same(&self, name: &str) -> Result<String> {
-        self.fill(name, parse(name).map_or_else(Place::default, |(_, place)| place), "")
+        self.fill(name, parse(name).map_or_else(LayerId::default, |(_, place)| place), "")
     }
 
     /// A gate of theirs by our name, and how many lie before it.
@@ -93,7 +93,7 @@ impl Convention {
     fn absorb<'a>(
         &self,
         weight: &Weight,
-        place: Place,
+        place: LayerId,
         tensor: &'a Tensor,
         ours: &Tensors,
     ) -> Result<std::borrow::Cow<'a, Tensor>> {
@@ -124,7 +124,7 @@ impl Convention {
     }
 
     /// Checks that gates without a tensor there are zero, or go elsewhere.
-    fn only_what_is_there(&self, weight: &Weight, place: Place, name: &str, tensor: &Tensor) -> Result<()> {
+    fn only_what_is_there(&self, weight: &Weight, place: LayerId, name: &str, tensor: &Tensor) -> Result<()> {
         let goes_elsewhere = |gate: &String| {
             let absorbed = self.weights.iter().filter_map(|weight| weight.absorbs.as_ref());
             absorbed

@@ -3,7 +3,7 @@
 use crate::convention::{parse, Piece};
 use crate::{nearest, Convention, Form, Mismatch, Tensors, Weight};
 use candle::{bail, DType, Result, Tensor};
-use recurrent_core::Place;
+use recurrent_core::LayerId;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Where one of our weights comes from.
@@ -66,7 +66,7 @@ impl Convention {
                 (None, Some((base, place))) if self.rest => {
                     Source::Same(self.fill(&format!("{base}{}", place.suffix()), place, "")?)
                 }
-                (None, None) if self.rest => Source::Same(self.fill(name, Place::default(), "")?),
+                (None, None) if self.rest => Source::Same(self.fill(name, LayerId::default(), "")?),
                 _ => {
                     mismatch.missing.push((format!("{name} (which has no name there)"), shape.clone()));
                     continue;
@@ -98,7 +98,7 @@ impl Convention {
     fn prefixes(&self, expected: &[(String, Vec<usize>)]) -> Result<BTreeSet<String>> {
         expected
             .iter()
-            .map(|(name, _)| self.fill("", parse(name).map_or_else(Place::default, |(_, place)| place), ""))
+            .map(|(name, _)| self.fill("", parse(name).map_or_else(LayerId::default, |(_, place)| place), ""))
             .collect()
     }
 

@@ -2,7 +2,7 @@
 
 use crate::convention::parse;
 use crate::{conventions, Convention, Tensors};
-use recurrent_core::Place;
+use recurrent_core::LayerId;
 use std::collections::BTreeSet;
 
 /// How much of a convention must be there to be named: of four tensors, one may be missing and another have a wrong shape.
@@ -70,7 +70,7 @@ fn score(
 }
 
 /// Whether the recurrent matrix has as many blocks of rows as the convention has gates; one without gates takes any.
-fn same_gates(convention: &Convention, bottom: &[(&str, Place, &Vec<usize>)]) -> bool {
+fn same_gates(convention: &Convention, bottom: &[(&str, LayerId, &Vec<usize>)]) -> bool {
     let recurrent = bottom.iter().find(|(base, ..)| *base == "weight_hh");
     let projected = bottom.iter().any(|(base, ..)| *base == "weight_hr");
     match recurrent.map(|(_, _, shape)| shape.as_slice()) {

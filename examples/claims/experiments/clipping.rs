@@ -4,7 +4,7 @@ use crate::lab::{half_more, Arm, How, Lab, Trained, Unconverged};
 use crate::numbers::{median, more, solved};
 use anyhow::Result;
 use recurrent::core::init::{Block, Init};
-use recurrent::{CellSpec, Nonlinearity, Spec, VanillaConfig};
+use recurrent::{CellKind, Nonlinearity, RnnConfig, VanillaConfig};
 use recurrent_harness::tasks;
 use recurrent_harness::treatment::{Change, Clipping};
 
@@ -119,7 +119,7 @@ pub(super) fn exploding() -> Experiment {
 fn run_exploding(lab: &Lab) -> Result<Outcome> {
     let init = Init { recurrent: Block::Identity { scale: 1.02 }, ..plain() };
     let config = VanillaConfig { nonlinearity: Nonlinearity::Relu, init, ..VanillaConfig::default() };
-    let spec = Spec::new(CellSpec::Vanilla(config));
+    let spec = RnnConfig::new(CellKind::Vanilla(config));
     let task = tasks::by_name("adding", Some(if lab.quick { 40 } else { 100 }), None)?;
     let starts = lab.starts(&Arm::new("relu", spec.clone()), task.as_ref(), 64)?;
     let growth = median("decay of dL/dh (negative: growth)", "a step", &by(&starts, |start| start.decay_h));

@@ -3,7 +3,7 @@ use crate::finding::{Claim, Source, Verdict};
 use crate::lab::{Arm, How, Lab, Unconverged};
 use crate::numbers::{median, more, solved};
 use anyhow::Result;
-use recurrent::{CellSpec, Spec, VanillaConfig};
+use recurrent::{CellKind, RnnConfig, VanillaConfig};
 use recurrent_harness::tasks;
 
 pub(super) fn experiment() -> Experiment {
@@ -45,7 +45,7 @@ fn run(lab: &Lab) -> Result<Outcome> {
         Arm::new("tanh-orthogonal", vanilla(orthogonal())),
         Arm::new("lstm", lstm(plain())),
         Arm::new("lstm-chrono", lstm(chrono())),
-        Arm::new("relu-identity", Spec::new(CellSpec::Vanilla(VanillaConfig::irnn(1.0)))),
+        Arm::new("relu-identity", RnnConfig::new(CellKind::Vanilla(VanillaConfig::irnn(1.0)))),
     ];
     let (mut measured, mut decays) = (Vec::new(), Vec::new());
     for arm in &arms {

@@ -4,7 +4,7 @@ use crate::lab::{Arm, How, Lab, Trained, Unconverged};
 use crate::numbers::{median, more, solved};
 use anyhow::Result;
 use recurrent::layernorm::Placement;
-use recurrent::{CellSpec, LayerNormLstmConfig, LayerNormVanillaConfig, Spec};
+use recurrent::{CellKind, LayerNormLstmConfig, LayerNormVanillaConfig, RnnConfig};
 use recurrent_harness::tasks;
 
 const LITERATURE: &[Source] = &[
@@ -22,16 +22,16 @@ const LITERATURE: &[Source] = &[
     ),
 ];
 
-fn normed(gain: f64, placement: Placement) -> Spec {
-    Spec::new(CellSpec::LayerNormLstm(LayerNormLstmConfig {
+fn normed(gain: f64, placement: Placement) -> RnnConfig {
+    RnnConfig::new(CellKind::LayerNormLstm(LayerNormLstmConfig {
         gain,
         placement,
         ..LayerNormLstmConfig::default()
     }))
 }
 
-fn normed_tanh(gain: f64) -> Spec {
-    Spec::new(CellSpec::LayerNormVanilla(LayerNormVanillaConfig {
+fn normed_tanh(gain: f64) -> RnnConfig {
+    RnnConfig::new(CellKind::LayerNormVanilla(LayerNormVanillaConfig {
         gain,
         ..LayerNormVanillaConfig::default()
     }))

@@ -3,7 +3,7 @@ use crate::finding::{Claim, Measured, Source, Verdict};
 use crate::lab::{Arm, How, Lab, Unconverged};
 use crate::numbers::{median, more, solved};
 use anyhow::Result;
-use recurrent::{CellSpec, Connection, Spec};
+use recurrent::{CellKind, Connection, RnnConfig};
 use recurrent_harness::tasks;
 
 const LAYERS: usize = 6;
@@ -23,8 +23,8 @@ const LITERATURE: &[Source] = &[
     ),
 ];
 
-fn deep(connection: Connection) -> Spec {
-    Spec { layers: LAYERS, connection, ..lstm(plain()) }
+fn deep(connection: Connection) -> RnnConfig {
+    RnnConfig { layers: LAYERS, connection, ..lstm(plain()) }
 }
 
 pub(super) fn over_depth() -> Experiment {
@@ -108,7 +108,7 @@ pub(super) fn depth_for_time() -> Experiment {
 
 fn run_depth_for_time(lab: &Lab) -> Result<Outcome> {
     let task = tasks::by_name("adding", Some(if lab.quick { 40 } else { 100 }), None)?;
-    let layers = |layers, connection| Spec { layers, connection, ..lstm(plain()) };
+    let layers = |layers, connection| RnnConfig { layers, connection, ..lstm(plain()) };
     let one = [
         Arm::new("plain", layers(1, Connection::None)),
         Arm::new("residual", layers(1, Connection::Residual)),
@@ -183,7 +183,7 @@ fn run_over_time(lab: &Lab) -> Result<Outcome> {
     let cell = Box::new(vanilla(plain()).cell);
     let arms = [
         Arm::new("tanh", vanilla(plain())),
-        Arm::new("residual", Spec::new(CellSpec::OverTime { cell, alpha: 0.02 })),
+        Arm::new("residual", RnnConfig::new(CellKind::TemporalResidual { cell, alpha: 0.02 })),
     ];
     let decays: Vec<_> = arms
         .iter()

@@ -12,7 +12,7 @@ use crate::treatment::{Change, ClipKind, Readout};
 use crate::usage::mistake;
 use crate::variant::Variant;
 use anyhow::{Context, Result};
-use recurrent_core::{StateClip, Window};
+use recurrent_core::{HiddenGradClip, Truncation};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -75,8 +75,8 @@ struct Asked<'a> {
     lr: f64,
     clip: Option<f64>,
     clip_kind: ClipKind,
-    window: Option<Window>,
-    state_clip: Option<StateClip>,
+    window: Option<Truncation>,
+    state_clip: Option<HiddenGradClip>,
     readout: Readout,
     omega: f64,
     orthogonality: f64,
@@ -216,7 +216,7 @@ impl<'a> Asked<'a> {
             lr: treatment.lr,
             clip: treatment.clip.bound(),
             clip_kind: treatment.clip.kind(),
-            window: treatment.flow.window,
+            window: treatment.flow.truncation,
             state_clip: treatment.flow.clip,
             readout: treatment.readout,
             omega: treatment.omega,

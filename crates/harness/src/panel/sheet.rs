@@ -3,7 +3,7 @@
 use super::Tier;
 use crate::record::MeasureRecord;
 use crate::run::Job;
-use recurrent_core::Place;
+use recurrent_core::LayerId;
 
 /// The lines of one moment.
 pub(super) struct Sheet {
@@ -18,7 +18,7 @@ pub(super) struct Sheet {
 #[derive(Clone, Copy)]
 pub(super) struct About<'a> {
     measure: &'static str,
-    place: Option<Place>,
+    place: Option<LayerId>,
     part: &'a str,
 }
 
@@ -28,7 +28,7 @@ pub(super) fn of_all(measure: &'static str) -> About<'static> {
 }
 
 /// A measure of one layer, in one direction.
-pub(super) fn of(measure: &'static str, place: Place) -> About<'static> {
+pub(super) fn of(measure: &'static str, place: LayerId) -> About<'static> {
     About { measure, place: Some(place), part: "" }
 }
 

@@ -223,7 +223,7 @@ impl Job<'_> {
             "batch": settings.batch,
             "lr": treatment.lr,
             "clip": treatment.clip,
-            "window": treatment.flow.window,
+            "window": treatment.flow.truncation,
             "state_clip": treatment.flow.clip,
             "readout": treatment.readout,
             "omega": treatment.omega,

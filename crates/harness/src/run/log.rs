@@ -77,7 +77,7 @@ impl Gradients {
 /// The profile of the uppermost layer, forward if it has two directions.
 fn top<'a>(profiles: &'a [Profile], part: &str) -> Option<&'a Profile> {
     let of_part = profiles.iter().filter(|profile| profile.part == part);
-    of_part.max_by_key(|profile| (profile.place.layer, !profile.place.reverse))
+    of_part.max_by_key(|profile| (profile.layer_id.layer, !profile.layer_id.reverse))
 }
 
 impl Default for Log {
@@ -165,7 +165,7 @@ impl Log {
             DType::F64 => f64::EPSILON,
             _ => f64::from(f32::EPSILON),
         };
-        self.now = Gradients::of(&profiles, epsilon, job.treatment().flow.window.is_some());
+        self.now = Gradients::of(&profiles, epsilon, job.treatment().flow.truncation.is_some());
         if self.profiles.is_empty() {
             self.start = self.now.clone();
         }
@@ -211,7 +211,7 @@ impl Log {
             lr: treatment.lr,
             clip: treatment.clip.bound(),
             clip_kind: treatment.clip.kind(),
-            window: treatment.flow.window,
+            window: treatment.flow.truncation,
             state_clip: treatment.flow.clip,
             readout: treatment.readout,
             omega: treatment.omega,

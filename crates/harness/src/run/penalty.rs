@@ -4,7 +4,7 @@ use crate::treatment::Treatment;
 use anyhow::{bail, Result};
 use candle::backprop::GradStore;
 use candle::{DType, Device, Tensor};
-use recurrent_core::{Keep, Layer, Observer, Pass, Recorder, Sequence};
+use recurrent_core::{ActivationRecorder, ForwardContext, GradientRecorder, Layer, Record, Sequence};
 use recurrent_measures::omega_penalty;
 use recurrent_train::Params;
 
@@ -12,20 +12,25 @@ use recurrent_train::Params;
 pub(super) struct Penalties<'a> {
     treatment: &'a Treatment,
     layer: &'a dyn Layer,
-    recorder: Recorder,
-    observer: Observer,
+    recorder: GradientRecorder,
+    activations: ActivationRecorder,
 }
 
 impl<'a> Penalties<'a> {
     pub(super) fn new(treatment: &'a Treatment, layer: &'a dyn Layer) -> Self {
-        Self { treatment, layer, recorder: Recorder::new(Keep::Gradients), observer: Observer::default() }
+        Self {
+            treatment,
+            layer,
+            recorder: GradientRecorder::new(Record::Gradients),
+            activations: ActivationRecorder::default(),
+        }
     }
 
     /// The pass over the batch, watched where Ω needs it.
-    pub(super) fn watched<'b>(&'b self, pass: Pass<'b>) -> Pass<'b> {
+    pub(super) fn watched<'b>(&'b self, context: ForwardContext<'b>) -> ForwardContext<'b> {
         match self.treatment.omega > 0.0 {
-            true => pass.record(&self.recorder).observe(&self.observer),
-            false => pass,
+            true => context.record(&self.recorder).activations(&self.activations),
+            false => context,
         }
     }
 
@@ -41,7 +46,7 @@ impl<'a> Penalties<'a> {
     /// weights that the recurrence multiplies by alone.
     pub(super) fn add_omega(&self, xs: &Sequence, params: &Params, grads: &mut GradStore) -> Result<()> {
         if self.treatment.omega > 0.0 {
-            let (traces, seen) = (self.recorder.take(), self.observer.take());
+            let (traces, seen) = (self.recorder.take(), self.activations.take());
             let [seen] = &seen[..] else {
                 bail!("omega: expected one recurrent layer, found {}", seen.len())
             };
@@ -78,8 +83,8 @@ fn one_in_closed_form(layer: &dyn Layer, dtype: DType, device: &Device) -> Resul
         bail!("omega: expected one recurrent layer, found {}", layer.depth());
     }
     let x = Tensor::zeros((1, layer.input_size()), dtype, device)?;
-    let (_, carry) = layer.last(&Sequence::new(x.unsqueeze(1)?)?, None, &Pass::default())?;
-    if layer.pull_back(&x, &carry, &carry)?.is_none() {
+    let (_, carry) = layer.last(&Sequence::new(x.unsqueeze(1)?)?, None, &ForwardContext::default())?;
+    if layer.vjp(&x, &carry, &carry)?.is_none() {
         bail!("omega: expected a layer with a closed form of the way back through a step, found one without");
     }
     Ok(())
@@ -113,9 +118,14 @@ mod tests {
         fn output_size(&self) -> usize {
             2
         }
-        fn run(&self, xs: &Sequence, _: Option<&Carry>, _: &Pass) -> candle::Result<(Sequence, Carry)> {
+        fn run(
+            &self,
+            xs: &Sequence,
+            _: Option<&Carry>,
+            _: &ForwardContext,
+        ) -> candle::Result<(Sequence, Carry)> {
             let h = linear(&linear(&xs.values().squeeze(1)?, &self.0, None)?, &self.1, None)?;
-            Ok((xs.clone(), Carry::Fields(vec![("h", h)])))
+            Ok((xs.clone(), Carry::Cell(vec![("h", h)])))
         }
         fn params(&self) -> Vec<(String, Tensor)> {
             Vec::new()

@@ -9,11 +9,11 @@ use crate::network::Network;
 use crate::panel::Tier;
 use crate::record::{EvalRecord, Generalised, Status, StepRecord};
 use crate::settings::GENERALISED;
-use crate::task::{Batch, BatchDraw, Criterion, Split, Task};
+use crate::task::{Batch, BatchKey, Criterion, Split, Task};
 use crate::treatment::Treatment;
 use anyhow::{Context, Result};
 use candle::{DType, Tensor};
-use recurrent_core::{spectral_radius, Carry, Pass};
+use recurrent_core::{spectral_radius, Carry, ForwardContext};
 use recurrent_train::{
     global_norm, safetensors_bytes, AdamW, AdamWConfig, Clip, GradientWatch, Optimizer, Params,
 };
@@ -71,7 +71,7 @@ impl<'a> Training<'a> {
         if log.done() > 0 && self.job.task.continues(self.draw(log.done() + 1)) {
             // The form of the state is that of any other; its values are the checkpoint's.
             let batch = self.batch(log.done())?;
-            let (_, form) = self.network.forward_from(&batch.xs, None, &Pass::default())?;
+            let (_, form) = self.network.forward_from(&batch.xs, None, &ForwardContext::default())?;
             self.carry = keep::carry(&tensors, &form)?;
         }
         Ok(log)
@@ -152,9 +152,9 @@ impl<'a> Training<'a> {
     }
 
     /// What training step `step`, from 1, is about.
-    fn draw(&self, step: u64) -> BatchDraw {
+    fn draw(&self, step: u64) -> BatchKey {
         let Job { settings, seed, .. } = *self.job;
-        BatchDraw { split: Split::Train, seed, step: step - 1, batch: settings.batch }
+        BatchKey { split: Split::Train, seed, step: step - 1, batch: settings.batch }
     }
 
     fn batch(&self, step: u64) -> Result<Batch> {
@@ -167,9 +167,9 @@ impl<'a> Training<'a> {
         let Job { task, seed, .. } = *self.job;
         let batch = self.batch(step)?;
         let penalties = Penalties::new(&self.treatment, self.network.rnn());
-        let pass = penalties.watched(Pass::train(seed, step - 1).flow(self.treatment.flow));
+        let context = penalties.watched(ForwardContext::train(seed, step - 1).bptt(self.treatment.flow));
         let carry = self.carry.take().filter(|_| task.continues(self.draw(step)));
-        let (outputs, carry) = self.network.forward_from(&batch.xs, carry.as_ref(), &pass)?;
+        let (outputs, carry) = self.network.forward_from(&batch.xs, carry.as_ref(), &context)?;
         if task.continues(self.draw(step + 1)) {
             self.carry = Some(carry.detach());
         }
@@ -221,10 +221,11 @@ impl<'a> Training<'a> {
             if cancel.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            let draw = BatchDraw { split: Split::Held, seed, step, batch: task.held_batch() };
+            let draw = BatchKey { split: Split::Held, seed, step, batch: task.held_batch() };
             let batch = task.batch(draw, settings.dtype, &settings.device)?;
             let before = carry.take().filter(|_| task.continues(draw));
-            let (outputs, after) = network.forward_from(&batch.xs, before.as_ref(), &Pass::default())?;
+            let (outputs, after) =
+                network.forward_from(&batch.xs, before.as_ref(), &ForwardContext::default())?;
             carry = Some(after);
             let judged = task.judge(&outputs, &batch)?;
             losses.extend(values(&judged.losses)?);

@@ -61,7 +61,7 @@ fn normal(rng: &mut impl Rng) -> f64 {
 
 /// How often the interval of `n` normal values around 1 holds it, in 2,000 trials; one standard error is 0.5 %.
 fn coverage(n: usize) -> f64 {
-    let mut rng = stream(1, "coverage");
+    let mut rng = named_rng(1, "coverage");
     let holds = |trial: u64, rng: &mut _| {
         let values: Vec<f64> = (0..n).map(|_| 1.0 + normal(rng)).collect();
         mean_interval(&values, trial).is_some_and(|interval| interval.low <= 1.0 && 1.0 <= interval.high)

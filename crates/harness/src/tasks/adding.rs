@@ -2,7 +2,7 @@
 
 use super::pairs::{self, Pairs, TOLERANCE};
 use super::{checked_length, generator, tensor};
-use crate::task::{Batch, BatchDraw, Criterion, Judged, Reads, Task};
+use crate::task::{Batch, BatchKey, Criterion, Judged, Reads, Task};
 use anyhow::Result;
 use candle::{DType, Device, Tensor};
 use rand::Rng;
@@ -122,7 +122,7 @@ impl Task for Adding {
     }
 
     /// The targets are `(batch, 1)`, in `dtype`.
-    fn batch(&self, draw: BatchDraw, dtype: DType, device: &Device) -> Result<Batch> {
+    fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
         let time = self.length;
         let mut rng = generator(self.name(), time, draw);
         if self.definition == Definition::Hochreiter {

@@ -2,7 +2,7 @@
 
 use super::parts::Parts;
 use super::{checksum, pairs, shown, tensor, LONGEST};
-use crate::task::{Batch, BatchDraw, Criterion, Judged, Reads, Reference, Task};
+use crate::task::{Batch, BatchKey, Criterion, Judged, Reads, Reference, Task};
 use crate::usage::mistake;
 use anyhow::{anyhow, bail, ensure, Result};
 use candle::{DType, Device, Tensor};
@@ -186,7 +186,7 @@ impl Task for Forecast {
     }
 
     /// The targets are `(batch, 1)`, in `dtype`.
-    fn batch(&self, draw: BatchDraw, dtype: DType, device: &Device) -> Result<Batch> {
+    fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
         ensure!(draw.batch > 0, "{NAME} batch: expected at least 1 example, got 0");
         let rows = self.parts.drawn(NAME, draw);
         let xs: Vec<_> = rows.iter().flat_map(|&row| &self.values[row - self.window..row]).copied().collect();

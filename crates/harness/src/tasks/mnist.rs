@@ -3,11 +3,11 @@
 use super::idx::{Images, CLASSES, EDGE, PIXELS};
 use super::parts::Parts;
 use super::{checksum, classes, tensor};
-use crate::task::{Batch, BatchDraw, Criterion, Judged, Reads, Task};
+use crate::task::{Batch, BatchKey, Criterion, Judged, Reads, Task};
 use anyhow::{ensure, Result};
 use candle::{DType, Device, Tensor};
 use rand::seq::SliceRandom;
-use recurrent_core::{stream, Sequence};
+use recurrent_core::{named_rng, Sequence};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -117,7 +117,7 @@ impl Mnist {
         images.labels.extend_from_slice(&test.labels);
         let mut places: Vec<_> = (0..PIXELS).collect();
         if order == Order::Permuted {
-            places.shuffle(&mut stream(0, "mnist-permuted"));
+            places.shuffle(&mut named_rng(0, "mnist-permuted"));
         }
         Self { shown, order, images: Arc::new(images), parts, places }
     }
@@ -150,7 +150,7 @@ impl Task for Mnist {
     }
 
     /// The targets are labels, `(batch)` in u32.
-    fn batch(&self, draw: BatchDraw, dtype: DType, device: &Device) -> Result<Batch> {
+    fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
         ensure!(draw.batch > 0, "{} batch: expected at least 1 example, got 0", self.name());
         let images = self.parts.drawn("mnist", draw);
         let pixels =

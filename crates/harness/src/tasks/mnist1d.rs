@@ -2,13 +2,13 @@
 
 use super::parts::Parts;
 use super::{checked_length, classes, tensor};
-use crate::task::{Batch, BatchDraw, Criterion, Judged, Reads, Split, Task};
+use crate::task::{Batch, BatchKey, Criterion, Judged, Reads, Split, Task};
 use anyhow::{ensure, Result};
 use candle::{DType, Device, Tensor};
 use rand::seq::SliceRandom;
 use rand::Rng;
 use recurrent_core::init::normal;
-use recurrent_core::{stream, Sequence};
+use recurrent_core::{named_rng, Sequence};
 use std::sync::Arc;
 
 /// The number of steps of an example.
@@ -118,7 +118,7 @@ impl Mnist1d {
         }
         let mut order: Vec<_> = (0..STEPS).collect();
         if form == Digits1d::Shuffled {
-            order.shuffle(&mut stream(0, "mnist1d-shuffled"));
+            order.shuffle(&mut named_rng(0, "mnist1d-shuffled"));
         }
         Ok(Self { form, data: Arc::new(generate()), parts: Parts::new(TRAIN, EXAMPLES - TRAIN), order })
     }
@@ -131,15 +131,16 @@ impl Mnist1d {
     }
 
     /// The steps of noise behind the examples of a batch.
-    fn noises(&self, draw: BatchDraw, examples: &[usize]) -> Vec<Vec<f32>> {
+    fn noises(&self, draw: BatchKey, examples: &[usize]) -> Vec<Vec<f32>> {
         let noise = |rng: &mut _| (0..self.noise()).map(|_| normal(rng) as f32).collect();
         match draw.split {
             Split::Train => {
-                let mut rng = stream(draw.seed, &format!("train/mnist1d-padded/noise/{}", draw.step));
+                let mut rng = named_rng(draw.seed, &format!("train/mnist1d-padded/noise/{}", draw.step));
                 examples.iter().map(|_| noise(&mut rng)).collect()
             }
             Split::Held => {
-                let own = |example: &usize| noise(&mut stream(0, &format!("mnist1d-padded/noise/{example}")));
+                let own =
+                    |example: &usize| noise(&mut named_rng(0, &format!("mnist1d-padded/noise/{example}")));
                 examples.iter().map(own).collect()
             }
         }
@@ -157,7 +158,7 @@ fn templates() -> [[f64; TEMPLATE]; CLASSES] {
 
 /// The whole data set.
 fn generate() -> Data {
-    let (mut rng, templates) = (stream(0, "mnist1d"), templates());
+    let (mut rng, templates) = (named_rng(0, "mnist1d"), templates());
     let mut examples: Vec<(Vec<f64>, u8)> = Vec::with_capacity(EXAMPLES);
     for (label, template) in templates.iter().enumerate() {
         for _ in 0..EXAMPLES / CLASSES {
@@ -246,7 +247,7 @@ impl Task for Mnist1d {
     }
 
     /// The targets are labels, `(batch)` in u32.
-    fn batch(&self, draw: BatchDraw, dtype: DType, device: &Device) -> Result<Batch> {
+    fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
         ensure!(draw.batch > 0, "{} batch: expected at least 1 example, got 0", self.name());
         let examples = self.parts.drawn("mnist1d", draw);
         let mut xs = Vec::with_capacity(examples.len() * self.length());

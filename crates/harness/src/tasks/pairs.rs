@@ -1,7 +1,7 @@
 //! The sequences of pairs of Hochreiter and Schmidhuber 1997, "Long Short-Term Memory": sections 5.4 (adding) and 5.5 (multiplication).
 
 use super::tensor;
-use crate::task::{Batch, BatchDraw, Judged};
+use crate::task::{Batch, BatchKey, Judged};
 use anyhow::{ensure, Result};
 use candle::{DType, Device, Tensor, D};
 use rand::Rng;
@@ -41,7 +41,7 @@ impl Pairs {
     /// A batch; `target` is that of X1 and X2. The targets are `(batch, 1)`.
     pub(super) fn batch(
         &self,
-        draw: BatchDraw,
+        draw: BatchKey,
         rng: &mut impl Rng,
         target: impl Fn(f64, f64) -> f64,
         dtype: DType,
@@ -104,7 +104,7 @@ pub(super) mod tests {
         neutral: f64,
         count: usize,
     ) -> Result<Vec<Example>> {
-        let draw = BatchDraw { split: Split::Held, seed: 1, step: 0, batch: count };
+        let draw = BatchKey { split: Split::Held, seed: 1, step: 0, batch: count };
         let batch = task.batch(draw, DType::F64, &Device::Cpu)?;
         let lengths = batch.xs.lengths().expect("its examples differ in length").as_slice().to_vec();
         let (rows, targets) = (batch.xs.values().to_vec3::<f64>()?, batch.targets.to_vec2::<f64>()?);

@@ -1,8 +1,8 @@
 //! The parts of a data set: what is trained on, what is held out, and in which order batches go through them.
 
-use crate::task::{BatchDraw, Split};
+use crate::task::{BatchKey, Split};
 use rand::seq::SliceRandom;
-use recurrent_core::stream;
+use recurrent_core::named_rng;
 
 /// The share of the training examples that a search holds out for validation.
 const VALIDATION: usize = 10;
@@ -34,7 +34,7 @@ impl Parts {
     pub(super) fn validating(&self) -> Option<Self> {
         let count = self.train.len();
         let mut order = self.train.clone();
-        order.shuffle(&mut stream(0, &format!("validation/{count}")));
+        order.shuffle(&mut named_rng(0, &format!("validation/{count}")));
         let mut held = order.split_off(count - (count / VALIDATION).max(1));
         held.sort_unstable();
         order.sort_unstable();
@@ -52,7 +52,7 @@ impl Parts {
     }
 
     /// The examples of a batch of the data set `name`, which is part of the name of a random stream.
-    pub(super) fn drawn(&self, name: &str, draw: BatchDraw) -> Vec<usize> {
+    pub(super) fn drawn(&self, name: &str, draw: BatchKey) -> Vec<usize> {
         match draw.split {
             Split::Train => self.trained(name, draw),
             Split::Held => {
@@ -63,14 +63,14 @@ impl Parts {
         }
     }
 
-    fn trained(&self, name: &str, draw: BatchDraw) -> Vec<usize> {
+    fn trained(&self, name: &str, draw: BatchKey) -> Vec<usize> {
         let count = self.train.len() as u64;
         let start = draw.step * draw.batch as u64;
         let end = start + draw.batch as u64;
         let mut examples = Vec::with_capacity(draw.batch);
         for epoch in start / count..end.div_ceil(count) {
             let mut order = self.train.clone();
-            order.shuffle(&mut stream(draw.seed, &format!("train/{name}/{epoch}")));
+            order.shuffle(&mut named_rng(draw.seed, &format!("train/{name}/{epoch}")));
             let within = |place: u64| (place.saturating_sub(epoch * count)).min(count) as usize;
             examples.extend_from_slice(&order[within(start)..within(end)]);
         }
@@ -83,8 +83,8 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
-    fn draw(split: Split, seed: u64, step: u64, batch: usize) -> BatchDraw {
-        BatchDraw { split, seed, step, batch }
+    fn draw(split: Split, seed: u64, step: u64, batch: usize) -> BatchKey {
+        BatchKey { split, seed, step, batch }
     }
 
     #[test]

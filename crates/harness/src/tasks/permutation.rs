@@ -1,7 +1,7 @@
 //! The random permutation task.
 
 use super::{checked_length, classes, generator};
-use crate::task::{Batch, BatchDraw, Criterion, Judged, Reads, Task};
+use crate::task::{Batch, BatchKey, Criterion, Judged, Reads, Task};
 use anyhow::Result;
 use candle::{DType, Device, Tensor};
 use rand::Rng;
@@ -66,7 +66,7 @@ impl Task for RandomPermutation {
     }
 
     /// The targets are classes, `(batch)` in u32.
-    fn batch(&self, draw: BatchDraw, dtype: DType, device: &Device) -> Result<Batch> {
+    fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
         let mut rng = generator(NAME, self.length, draw);
         let mut sequence = |_| -> Vec<usize> {
             let key = rng.random_range(0..KEYS);

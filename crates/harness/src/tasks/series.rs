@@ -3,7 +3,7 @@
 use super::parts::Parts;
 use super::ts::{self, Series};
 use super::{checksum, classes, tensor};
-use crate::task::{Batch, BatchDraw, Criterion, Judged, Reads, Task};
+use crate::task::{Batch, BatchKey, Criterion, Judged, Reads, Task};
 use anyhow::{ensure, Result};
 use candle::{DType, Device, Tensor};
 use recurrent_core::Sequence;
@@ -108,7 +108,7 @@ impl Task for SeriesClasses {
     }
 
     /// The targets are the numbers of the classes, `(batch)` in u32. The batch has as many steps as its longest series; shorter ones are padded with zeros.
-    fn batch(&self, draw: BatchDraw, dtype: DType, device: &Device) -> Result<Batch> {
+    fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
         ensure!(draw.batch > 0, "{NAME} batch: expected at least 1 example, got 0");
         let series = self.parts.drawn(NAME, draw);
         let lengths: Vec<_> = series.iter().map(|&series| self.steps(series)).collect();
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn values_are_standardised_by_the_training_set_alone() -> Result<()> {
         let task = SeriesClasses::open(&folder(4, 4)?.0)?;
-        let all = BatchDraw { split: crate::task::Split::Train, ..held(1, 0, 4) };
+        let all = BatchKey { split: crate::task::Split::Train, ..held(1, 0, 4) };
         for (draw, standard) in [(all, true), (held(1, 0, 4), false)] {
             let batch = task.batch(draw, DType::F64, &Device::Cpu)?;
             let lengths = batch.xs.lengths().expect("they differ in length").as_slice().to_vec();

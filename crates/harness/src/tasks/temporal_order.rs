@@ -1,7 +1,7 @@
 //! The temporal order task.
 
 use super::{checked_length, classes, generator};
-use crate::task::{Batch, BatchDraw, Criterion, Judged, Reads, Task};
+use crate::task::{Batch, BatchKey, Criterion, Judged, Reads, Task};
 use anyhow::Result;
 use candle::{DType, Device, Tensor};
 use rand::Rng;
@@ -124,7 +124,7 @@ impl Task for TemporalOrder {
     }
 
     /// The targets are classes, `(batch)` in u32. The batch has as many steps as its longest example.
-    fn batch(&self, draw: BatchDraw, dtype: DType, device: &Device) -> Result<Batch> {
+    fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
         let mut rng = generator(self.name(), self.length, draw);
         let (tenth, ranges) = (self.tenth(), self.ranges());
         let mut examples = Vec::with_capacity(draw.batch);

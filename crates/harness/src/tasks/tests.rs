@@ -6,13 +6,13 @@ use crate::usage::exit_code;
 use candle::{Var, D};
 
 /// A draw of eight examples.
-pub(super) fn draw(split: Split) -> BatchDraw {
-    BatchDraw { split, seed: 7, step: 3, batch: 8 }
+pub(super) fn draw(split: Split) -> BatchKey {
+    BatchKey { split, seed: 7, step: 3, batch: 8 }
 }
 
 /// A draw of held-out examples.
-pub(super) fn held(seed: u64, step: u64, batch: usize) -> BatchDraw {
-    BatchDraw { split: Split::Held, seed, step, batch }
+pub(super) fn held(seed: u64, step: u64, batch: usize) -> BatchKey {
+    BatchKey { split: Split::Held, seed, step, batch }
 }
 
 /// Tests what holds for every task.
@@ -28,12 +28,12 @@ pub(super) fn conforms(task: &dyn Task) -> Result<()> {
     wrong_shapes_are_named(task)
 }
 
-fn take(task: &dyn Task, draw: BatchDraw, dtype: DType) -> Result<Batch> {
+fn take(task: &dyn Task, draw: BatchKey, dtype: DType) -> Result<Batch> {
     task.batch(draw, dtype, &Device::Cpu)
 }
 
 /// The values of every example, as text.
-fn examples(task: &dyn Task, draw: BatchDraw) -> Result<Vec<String>> {
+fn examples(task: &dyn Task, draw: BatchKey) -> Result<Vec<String>> {
     let batch = take(task, draw, DType::F64)?;
     let rows = batch.xs.values().flatten_from(1)?.to_vec2::<f64>()?;
     Ok(rows.iter().map(|row| format!("{row:?}")).collect())
@@ -55,10 +55,10 @@ fn draws_are_reproducible_and_apart(task: &dyn Task) -> Result<()> {
         assert_eq!(bits(&one)?, bits(&wide)?, "f32 is f64, rounded");
     }
     let first = examples(task, train)?;
-    assert_ne!(first, examples(task, BatchDraw { seed: 8, ..train })?);
-    assert_ne!(first, examples(task, BatchDraw { step: 4, ..train })?);
+    assert_ne!(first, examples(task, BatchKey { seed: 8, ..train })?);
+    assert_ne!(first, examples(task, BatchKey { step: 4, ..train })?);
     for step in 0..4 {
-        let held = examples(task, BatchDraw { split: Split::Held, step, ..train })?;
+        let held = examples(task, BatchKey { split: Split::Held, step, ..train })?;
         assert!(!held.iter().any(|example| first.contains(example)), "the splits share an example");
     }
     Ok(())
@@ -67,7 +67,7 @@ fn draws_are_reproducible_and_apart(task: &dyn Task) -> Result<()> {
 fn shapes_are_right(task: &dyn Task, dtype: DType) -> Result<()> {
     let mut longest = 0;
     for step in 0..8 {
-        let batch = take(task, BatchDraw { step, ..draw(Split::Train) }, dtype)?;
+        let batch = take(task, BatchKey { step, ..draw(Split::Train) }, dtype)?;
         let (rows, time, feature) = batch.xs.values().dims3()?;
         assert_eq!((rows, feature, batch.xs.values().dtype()), (8, task.input_size(), dtype));
         let lengths = batch.xs.lengths().map_or(vec![time; 8], |lengths| lengths.as_slice().to_vec());

@@ -3,11 +3,11 @@
 use super::classes::{self, one_hot};
 use super::ngram::Ngrams;
 use super::{checked_length, checksum};
-use crate::task::{Batch, BatchDraw, Criterion, Judged, Reads, Reference, Split, Task};
+use crate::task::{Batch, BatchKey, Criterion, Judged, Reads, Reference, Split, Task};
 use anyhow::{anyhow, ensure, Context, Result};
 use candle::{DType, Device, Tensor};
 use rand::Rng;
-use recurrent_core::{stream, Sequence};
+use recurrent_core::{named_rng, Sequence};
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
@@ -131,7 +131,7 @@ impl Text {
 
     /// How a part lies side by side in a batch; the last target lies one behind the last window. Held-out text is read in fewer strands than asked for if it has not
     /// a window for each.
-    fn strands(&self, draw: BatchDraw) -> Strands {
+    fn strands(&self, draw: BatchKey) -> Strands {
         let (part, spare) = match draw.split {
             Split::Train => (&self.train, self.window),
             Split::Held => (&self.held, 1),
@@ -194,7 +194,7 @@ impl Task for Text {
     }
 
     /// The targets are the numbers of characters, `(batch, time)` in u32.
-    fn batch(&self, draw: BatchDraw, dtype: DType, device: &Device) -> Result<Batch> {
+    fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
         let Strands { start, rows, length, windows } = self.strands(draw);
         ensure!(
             rows > 0 && windows > 0,
@@ -204,7 +204,9 @@ impl Task for Text {
         );
         let (epoch, window) = (draw.step / windows, (draw.step % windows) as usize);
         let shift = match draw.split {
-            Split::Train => stream(draw.seed, &format!("train/{NAME}/{epoch}")).random_range(0..self.window),
+            Split::Train => {
+                named_rng(draw.seed, &format!("train/{NAME}/{epoch}")).random_range(0..self.window)
+            }
             Split::Held => 0,
         };
         let start = |row: usize| start + row * length + shift + window * self.window;
@@ -275,7 +277,7 @@ impl Task for Text {
     }
 
     /// All but the first window of an epoch.
-    fn continues(&self, draw: BatchDraw) -> bool {
+    fn continues(&self, draw: BatchKey) -> bool {
         let windows = self.strands(draw).windows;
         windows > 0 && !draw.step.is_multiple_of(windows)
     }

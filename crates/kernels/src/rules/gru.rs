@@ -1,7 +1,7 @@
 //! One row of a GRU, with the reset gate after the matrix product or before it.
 
 use super::{parts, parts_mut};
-use crate::{Float, RowBack, RowForth, Rule};
+use crate::{KernelFloat, RowBack, RowForth, Rule};
 
 /// The GRU's rule. A row is the input part of n, then r and z, and the recurrent part of n; all four are kept, n and the gates with
 /// their final values.
@@ -17,12 +17,12 @@ impl Rule for Gru {
     const NAME: &'static str = "gru kernel";
 
     #[inline(always)]
-    fn forth<F: Float, const FUSED: bool>(&self, row: RowForth<F>) {
+    fn forth<F: KernelFloat, const FUSED: bool>(&self, row: RowForth<F>) {
         gates::<F, FUSED>(row.kept, row.h_before, row.h);
     }
 
     #[inline(always)]
-    fn back<F: Float, const FUSED: bool>(&self, row: RowBack<F>) {
+    fn back<F: KernelFloat, const FUSED: bool>(&self, row: RowBack<F>) {
         gates_back(row.kept, row.h_before, row.dh, row.d, row.dh_before);
     }
 }
@@ -39,7 +39,7 @@ impl Rule for GruResetBefore {
     const NAME: &'static str = "gru kernel (reset before)";
 
     #[inline(always)]
-    fn forth<F: Float, const FUSED: bool>(&self, row: RowForth<F>) {
+    fn forth<F: KernelFloat, const FUSED: bool>(&self, row: RowForth<F>) {
         let size = row.h.len();
         let gates = &mut row.kept[..2 * size];
         gates.iter_mut().for_each(|z| *z = z.sigmoid::<FUSED>());
@@ -50,18 +50,18 @@ impl Rule for GruResetBefore {
     }
 
     #[inline(always)]
-    fn finish<F: Float, const FUSED: bool>(&self, row: RowForth<F>) {
+    fn finish<F: KernelFloat, const FUSED: bool>(&self, row: RowForth<F>) {
         let size = row.h.len();
         let [_, z, n] = parts_mut(row.kept, size);
         let (h_before, h) = (&row.h_before[..size], row.h);
         for j in 0..size {
-            n[j] = Float::tanh::<FUSED>(n[j]);
+            n[j] = KernelFloat::tanh::<FUSED>(n[j]);
             h[j] = n[j] + z[j] * (h_before[j] - n[j]);
         }
     }
 
     #[inline(always)]
-    fn finish_back<F: Float, const FUSED: bool>(&self, row: RowBack<F>) {
+    fn finish_back<F: KernelFloat, const FUSED: bool>(&self, row: RowBack<F>) {
         let size = row.dh.len();
         let ([_, z, n], [_, dz, dn]) = (parts(row.kept, size), parts_mut(row.d, size));
         let (dh, h_before, dh_before) = (row.dh, &row.h_before[..size], &mut row.dh_before[..size]);
@@ -73,7 +73,7 @@ impl Rule for GruResetBefore {
     }
 
     #[inline(always)]
-    fn back<F: Float, const FUSED: bool>(&self, row: RowBack<F>) {
+    fn back<F: KernelFloat, const FUSED: bool>(&self, row: RowBack<F>) {
         let size = row.dh.len();
         let (r, dr) = (&row.kept[..size], &mut row.d[..size]);
         let (reset, seen, d_seen) = (row.dh, &row.seen[..size], &mut row.d_seen[..size]);
@@ -86,12 +86,12 @@ impl Rule for GruResetBefore {
 
 /// The output from a row of pre-activations, which become n, r, z; the recurrent part of n stays.
 #[inline(always)]
-pub(super) fn gates<F: Float, const FUSED: bool>(kept: &mut [F], h_before: &[F], h: &mut [F]) {
+pub(super) fn gates<F: KernelFloat, const FUSED: bool>(kept: &mut [F], h_before: &[F], h: &mut [F]) {
     let size = h.len();
     kept[size..3 * size].iter_mut().for_each(|z| *z = z.sigmoid::<FUSED>());
     let ([n, r, z, b_n], h_before) = (parts_mut(kept, size), &h_before[..size]);
     for j in 0..size {
-        n[j] = Float::tanh::<FUSED>(n[j] + r[j] * b_n[j]);
+        n[j] = KernelFloat::tanh::<FUSED>(n[j] + r[j] * b_n[j]);
     }
     for j in 0..size {
         h[j] = n[j] + z[j] * (h_before[j] - n[j]);
@@ -100,7 +100,13 @@ pub(super) fn gates<F: Float, const FUSED: bool>(kept: &mut [F], h_before: &[F],
 
 /// The gradients of a row's pre-activations, and what reaches h_{t-1} by way of z.
 #[inline(always)]
-pub(super) fn gates_back<F: Float>(kept: &[F], h_before: &[F], dh: &[F], d: &mut [F], dh_before: &mut [F]) {
+pub(super) fn gates_back<F: KernelFloat>(
+    kept: &[F],
+    h_before: &[F],
+    dh: &[F],
+    d: &mut [F],
+    dh_before: &mut [F],
+) {
     let size = dh.len();
     let ([n, r, z, b_n], [dn, dr, dz, db_n]) = (parts(kept, size), parts_mut(d, size));
     let (h_before, dh_before) = (&h_before[..size], &mut dh_before[..size]);

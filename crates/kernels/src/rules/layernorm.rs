@@ -4,7 +4,7 @@
 
 use super::gru::{gates, gates_back};
 use super::lstm::{memory, memory_back};
-use crate::{Float, RowBack, RowForth, Rule};
+use crate::{KernelFloat, RowBack, RowForth, Rule};
 
 /// The layer-normed LSTM's rule, with `eps` added to variances. Own weights: b_ih, b_hh, gain_ih, gain_hh, gain_c, bias_c.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +32,7 @@ impl Rule for LayerNormLstm {
     const NAME: &'static str = "layernorm-lstm kernel";
 
     #[inline(always)]
-    fn forth<F: Float, const FUSED: bool>(&self, row: RowForth<F>) {
+    fn forth<F: KernelFloat, const FUSED: bool>(&self, row: RowForth<F>) {
         let n = row.h.len();
         let normed = keep_normed(row.kept, 4 * n, self.eps);
         let (gates, c_hat) = row.scratch.split_at_mut(4 * n);
@@ -44,12 +44,12 @@ impl Rule for LayerNormLstm {
         c_hat.copy_from_slice(&row.c[..n]);
         normalise(c_hat, self.eps);
         for j in 0..n {
-            h[j] = o[j] * Float::tanh::<FUSED>(c_hat[j] * gain[j] + bias[j]);
+            h[j] = o[j] * KernelFloat::tanh::<FUSED>(c_hat[j] * gain[j] + bias[j]);
         }
     }
 
     #[inline(always)]
-    fn back<F: Float, const FUSED: bool>(&self, row: RowBack<F>) {
+    fn back<F: KernelFloat, const FUSED: bool>(&self, row: RowBack<F>) {
         let n = row.dh.len();
         let normed = Normed::of(row.kept, 4 * n);
         let (gates, c_hat) = row.scratch.split_at_mut(4 * n);
@@ -66,7 +66,7 @@ impl Rule for LayerNormLstm {
             let (d_gain, d_bias, dh) = (&mut d_gain[..n], &mut d_bias[..n], row.dh);
             let (d_hat, d_o) = (&mut row.dc_before[..n], &mut row.d[3 * n..][..n]);
             for j in 0..n {
-                let tanh = Float::tanh::<FUSED>(c_hat[j] * gain[j] + bias[j]);
+                let tanh = KernelFloat::tanh::<FUSED>(c_hat[j] * gain[j] + bias[j]);
                 let dy = dh[j] * o[j] * (F::ONE - tanh * tanh);
                 d_gain[j] += dy * c_hat[j];
                 d_bias[j] += dy;
@@ -96,7 +96,7 @@ impl Rule for LayerNormGru {
     const NAME: &'static str = "layernorm-gru kernel";
 
     #[inline(always)]
-    fn forth<F: Float, const FUSED: bool>(&self, row: RowForth<F>) {
+    fn forth<F: KernelFloat, const FUSED: bool>(&self, row: RowForth<F>) {
         let n = row.h.len();
         let normed = keep_normed(row.kept, 3 * n, self.eps);
         normed.gru_gates(row.own, &mut row.scratch[..4 * n]);
@@ -104,7 +104,7 @@ impl Rule for LayerNormGru {
     }
 
     #[inline(always)]
-    fn back<F: Float, const FUSED: bool>(&self, row: RowBack<F>) {
+    fn back<F: KernelFloat, const FUSED: bool>(&self, row: RowBack<F>) {
         let n = row.dh.len();
         let normed = Normed::of(row.kept, 3 * n);
         let (kept, d) = row.scratch.split_at_mut(4 * n);
@@ -129,13 +129,13 @@ struct Normed<'a, F> {
 
 /// Normalises both parts, of `size` each, in place.
 #[inline(always)]
-fn keep_normed<F: Float>(kept: &mut [F], size: usize, eps: f64) -> Normed<'_, F> {
+fn keep_normed<F: KernelFloat>(kept: &mut [F], size: usize, eps: f64) -> Normed<'_, F> {
     kept[2 * size] = normalise(&mut kept[..size], eps);
     kept[2 * size + 1] = normalise(&mut kept[size..2 * size], eps);
     Normed::of(kept, size)
 }
 
-impl<'a, F: Float> Normed<'a, F> {
+impl<'a, F: KernelFloat> Normed<'a, F> {
     #[inline(always)]
     fn of(kept: &'a [F], size: usize) -> Self {
         let scales = [kept[2 * size], kept[2 * size + 1]];
@@ -191,7 +191,7 @@ impl<'a, F: Float> Normed<'a, F> {
 
 /// (v − mean) / √(variance + eps) in place; returns 1 / √(variance + eps).
 #[inline(always)]
-fn normalise<F: Float>(v: &mut [F], eps: f64) -> F {
+fn normalise<F: KernelFloat>(v: &mut [F], eps: f64) -> F {
     let share = F::ONE / F::from_f64(v.len() as f64);
     let mean = sum(v) * share;
     v.iter_mut().for_each(|v| *v -= mean);
@@ -203,7 +203,7 @@ fn normalise<F: Float>(v: &mut [F], eps: f64) -> F {
 
 /// The gradient before normalisation from that after it, in place: scale (d − mean d − v̂ mean(d v̂)).
 #[inline(always)]
-fn normalise_back<F: Float>(d: &mut [F], normed: &[F], scale: F) {
+fn normalise_back<F: KernelFloat>(d: &mut [F], normed: &[F], scale: F) {
     let share = F::ONE / F::from_f64(d.len() as f64);
     let mean = sum(d) * share;
     let along = dot(d, normed) * share;
@@ -215,7 +215,7 @@ const STRANDS: usize = 16;
 
 /// The sum of all values.
 #[inline(always)]
-fn sum<F: Float>(values: &[F]) -> F {
+fn sum<F: KernelFloat>(values: &[F]) -> F {
     let (chunks, rest) = values.as_chunks::<STRANDS>();
     let mut strands = [F::ZERO; STRANDS];
     for values in chunks {
@@ -231,7 +231,7 @@ fn sum<F: Float>(values: &[F]) -> F {
 
 /// a · b.
 #[inline(always)]
-fn dot<F: Float>(a: &[F], b: &[F]) -> F {
+fn dot<F: KernelFloat>(a: &[F], b: &[F]) -> F {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<STRANDS>(), b.as_chunks::<STRANDS>());
     let mut strands = [F::ZERO; STRANDS];
     for (a, b) in a.iter().zip(b) {
@@ -247,7 +247,7 @@ fn dot<F: Float>(a: &[F], b: &[F]) -> F {
 
 /// The sum of all strands, by halves.
 #[inline(always)]
-fn joined<F: Float>(mut strands: [F; STRANDS]) -> F {
+fn joined<F: KernelFloat>(mut strands: [F; STRANDS]) -> F {
     let mut half = STRANDS / 2;
     while half > 0 {
         let (first, second) = strands.split_at_mut(half);

@@ -1,7 +1,7 @@
 //! One row of an LSTM, also with coupled gates and with peepholes.
 
 use super::{parts, parts_mut};
-use crate::{Float, RowBack, RowForth, Rule};
+use crate::{KernelFloat, RowBack, RowForth, Rule};
 
 /// The LSTM's rule. Kept: i, f, g, o and tanh(c_t).
 ///
@@ -18,7 +18,7 @@ impl<const COUPLED: bool, const PEEPHOLES: bool> Rule for Lstm<COUPLED, PEEPHOLE
     const NAME: &'static str = "lstm kernel";
 
     #[inline(always)]
-    fn forth<F: Float, const FUSED: bool>(&self, row: RowForth<F>) {
+    fn forth<F: KernelFloat, const FUSED: bool>(&self, row: RowForth<F>) {
         let n = row.h.len();
         let (gates, tanh_c) = row.kept.split_at_mut(Self::GATES * n);
         let (inner, o) = gates.split_at_mut((Self::GATES - 1) * n);
@@ -30,7 +30,7 @@ impl<const COUPLED: bool, const PEEPHOLES: bool> Rule for Lstm<COUPLED, PEEPHOLE
             let [f, g] = parts_mut(inner, n);
             for j in 0..n {
                 f[j] = f[j].sigmoid::<FUSED>();
-                g[j] = Float::tanh::<FUSED>(g[j]);
+                g[j] = KernelFloat::tanh::<FUSED>(g[j]);
                 c[j] = f[j] * c_before[j] + (F::ONE - f[j]) * g[j];
             }
         } else {
@@ -42,13 +42,13 @@ impl<const COUPLED: bool, const PEEPHOLES: bool> Rule for Lstm<COUPLED, PEEPHOLE
         let (o, tanh_c, h) = (&mut o[..n], &mut tanh_c[..n], row.h);
         for j in 0..n {
             o[j] = o[j].sigmoid::<FUSED>();
-            tanh_c[j] = Float::tanh::<FUSED>(c[j]);
+            tanh_c[j] = KernelFloat::tanh::<FUSED>(c[j]);
             h[j] = o[j] * tanh_c[j];
         }
     }
 
     #[inline(always)]
-    fn back<F: Float, const FUSED: bool>(&self, row: RowBack<F>) {
+    fn back<F: KernelFloat, const FUSED: bool>(&self, row: RowBack<F>) {
         let n = row.dh.len();
         let (gates, tanh_c) = (&row.kept[..Self::GATES * n], &row.kept[Self::GATES * n..][..n]);
         let (inner, o) = gates.split_at((Self::GATES - 1) * n);
@@ -82,13 +82,13 @@ impl<const COUPLED: bool, const PEEPHOLES: bool> Rule for Lstm<COUPLED, PEEPHOLE
 
 /// z += w ∘ c.
 #[inline(always)]
-fn see<F: Float>(z: &mut [F], w: &[F], c: &[F]) {
+fn see<F: KernelFloat>(z: &mut [F], w: &[F], c: &[F]) {
     z.iter_mut().zip(w).zip(c).for_each(|((z, w), c)| *z += *w * *c);
 }
 
 /// From the gradient of z: adds those of w and c.
 #[inline(always)]
-fn see_back<F: Float>(d: &[F], w: &[F], c: &[F], dw: &mut [F], dc: &mut [F]) {
+fn see_back<F: KernelFloat>(d: &[F], w: &[F], c: &[F], dw: &mut [F], dc: &mut [F]) {
     for ((((d, w), c), dw), dc) in d.iter().zip(w).zip(c).zip(dw).zip(dc) {
         *dw += *d * *c;
         *dc += *d * *w;
@@ -97,10 +97,10 @@ fn see_back<F: Float>(d: &[F], w: &[F], c: &[F], dw: &mut [F], dc: &mut [F]) {
 
 /// Pre-activations to i, f, g in place, and the new memory c = f c' + i g.
 #[inline(always)]
-pub(super) fn memory<F: Float, const FUSED: bool>(gates: &mut [F], c_before: &[F], c: &mut [F]) {
+pub(super) fn memory<F: KernelFloat, const FUSED: bool>(gates: &mut [F], c_before: &[F], c: &mut [F]) {
     let n = c.len();
     gates[..2 * n].iter_mut().for_each(|z| *z = z.sigmoid::<FUSED>());
-    gates[2 * n..3 * n].iter_mut().for_each(|z| *z = Float::tanh::<FUSED>(*z));
+    gates[2 * n..3 * n].iter_mut().for_each(|z| *z = KernelFloat::tanh::<FUSED>(*z));
     let ([i, f, g], c_before) = (parts(gates, n), &c_before[..n]);
     for j in 0..n {
         c[j] = f[j] * c_before[j] + i[j] * g[j];
@@ -110,7 +110,7 @@ pub(super) fn memory<F: Float, const FUSED: bool>(gates: &mut [F], c_before: &[F
 /// The gradients of the pre-activations of i, f, g, and of c', from dL/dc_t, also by way of h_t, which comes in `total` and is replaced
 /// by dL/dc'.
 #[inline(always)]
-pub(super) fn memory_back<F: Float>(gates: &[F], c_before: &[F], d: &mut [F], total: &mut [F]) {
+pub(super) fn memory_back<F: KernelFloat>(gates: &[F], c_before: &[F], d: &mut [F], total: &mut [F]) {
     let n = total.len();
     let ([i, f, g], [di, df, dg]) = (parts(gates, n), parts_mut(d, n));
     let c_before = &c_before[..n];

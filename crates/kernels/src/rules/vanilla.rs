@@ -1,6 +1,6 @@
 //! One row of a vanilla network.
 
-use crate::{Float, RowBack, RowForth, Rule};
+use crate::{KernelFloat, RowBack, RowForth, Rule};
 
 /// The vanilla network's rule. Kept: the pre-activation, which the way back does not need.
 #[derive(Clone, Copy, Debug)]
@@ -22,17 +22,17 @@ impl Rule for Vanilla {
     const NAME: &'static str = "vanilla kernel";
 
     #[inline(always)]
-    fn forth<F: Float, const FUSED: bool>(&self, row: RowForth<F>) {
+    fn forth<F: KernelFloat, const FUSED: bool>(&self, row: RowForth<F>) {
         let pairs = row.h.iter_mut().zip(row.kept.iter());
         match self.0 {
-            Activation::Tanh => pairs.for_each(|(h, a)| *h = Float::tanh::<FUSED>(*a)),
+            Activation::Tanh => pairs.for_each(|(h, a)| *h = KernelFloat::tanh::<FUSED>(*a)),
             // Not `max`, which would turn NaN into 0.
             Activation::Relu => pairs.for_each(|(h, a)| *h = if *a <= F::ZERO { F::ZERO } else { *a }),
         }
     }
 
     #[inline(always)]
-    fn back<F: Float, const FUSED: bool>(&self, row: RowBack<F>) {
+    fn back<F: KernelFloat, const FUSED: bool>(&self, row: RowBack<F>) {
         let triples = row.d.iter_mut().zip(row.dh).zip(row.h);
         match self.0 {
             Activation::Tanh => triples.for_each(|((da, dh), h)| *da = *dh * (F::ONE - *h * *h)),

@@ -3,7 +3,7 @@
 use super::thresholds::{TINY, UNDERFLOWED};
 use crate::depth::pooled;
 use crate::{decay, horizon, Fit, Profile, HORIZON};
-use recurrent_core::{Place, Trace};
+use recurrent_core::{GradientTrace, LayerId};
 
 /// The gradient of one field of one layer's state against the lag: the median over batches of the median over examples.
 #[derive(Clone, Debug)]
@@ -26,7 +26,7 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    pub(super) fn of(trace: &Trace) -> Self {
+    pub(super) fn of(trace: &GradientTrace) -> Self {
         Self { profile: Profile::of(trace), pooled: pooled(trace) }
     }
 }
@@ -124,7 +124,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 /// The courses of one layer, in one direction.
 #[derive(Clone, Debug)]
 pub(super) struct Way {
-    pub(super) place: Place,
+    pub(super) layer_id: LayerId,
     pub(super) courses: Vec<Course>,
 }
 

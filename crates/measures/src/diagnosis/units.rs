@@ -8,7 +8,7 @@ use crate::gates::within;
 use crate::rank::still;
 use crate::{gates, GateUse};
 use candle::Result;
-use recurrent_core::Observation;
+use recurrent_core::Activations;
 
 /// What was seen of one layer's units, over all batches.
 #[derive(Clone, Debug, Default)]
@@ -38,7 +38,7 @@ struct Squashed {
 
 impl Units {
     /// Takes what one batch showed.
-    pub(super) fn take(&mut self, seen: &Observation) -> Result<()> {
+    pub(super) fn take(&mut self, seen: &Activations) -> Result<()> {
         let Some((field, states)) = seen.states.first() else { return Ok(()) };
         let outputs = within(field, &states.narrow(1, 1, states.dim(1)? - 1)?, &seen.lengths)?;
         let rows = seen.gates.iter().map(|gate| within(gate.name, &gate.values, &seen.lengths));
@@ -245,10 +245,10 @@ fn share(of: impl ExactSizeIterator<Item = bool>) -> f64 {
 mod tests {
     use super::*;
     use candle::{Device, Tensor};
-    use recurrent_core::{Gate, Place};
+    use recurrent_core::{Gate, LayerId};
 
     /// Two examples of which the second ends after two of three steps; behind it, and in the carry, stands what must not count.
-    fn seen(states: &[(&'static str, f64)], gates: &[(&'static str, f64)]) -> Result<Observation> {
+    fn seen(states: &[(&'static str, f64)], gates: &[(&'static str, f64)]) -> Result<Activations> {
         let steps = |level: f64, from: usize| {
             let value = |example: usize, t: usize| {
                 match t < from || (example == 1 && t >= from + 2) {
@@ -264,8 +264,8 @@ mod tests {
         let gate = |&(name, level): &(&'static str, f64)| {
             Ok(Gate { name, values: steps(level, 0)?, keeps: name == "f" })
         };
-        Ok(Observation {
-            place: Place::default(),
+        Ok(Activations {
+            layer_id: LayerId::default(),
             lengths: vec![3, 2],
             states: states.iter().map(state).collect::<Result<_>>()?,
             gates: gates.iter().map(gate).collect::<Result<_>>()?,

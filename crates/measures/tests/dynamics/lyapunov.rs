@@ -51,7 +51,7 @@ fn the_henon_map_has_its_published_exponents() -> Result<()> {
     // a = 1.4, b = 0.3: 0.419 and -1.623 nats, dimension 1.258 (Sprott, Chaos and Time-Series Analysis, 2003); the sum is ln 0.3.
     let layer = Rnn::from_cell(Henon);
     let start = Tensor::new(&[[0.1f64, 0.1], [-0.2, 0.3], [0.3, -0.1], [0.5, 0.05]], &Device::Cpu)?;
-    let start = Carry::Fields(vec![("h", start)]);
+    let start = Carry::Cell(vec![("h", start)]);
     let trajectory = Trajectory::new(&layer, &silence(4, 600)?, Some(&start))?;
     let found = lyapunov(&trajectory, 2, 100)?;
     is("first", found.exponents[0], 0.4192, 0.02);

@@ -3,7 +3,7 @@
 use crate::cells::{Elman, Linear};
 use candle::{Device, Tensor};
 use rand::Rng;
-use recurrent_core::{stream, Carry, Layer, Pass, Sequence};
+use recurrent_core::{named_rng, Carry, ForwardContext, Layer, Sequence};
 use recurrent_measures::{memory_capacity, CapacitySettings, Drive};
 use recurrent_testkit::close::says;
 use recurrent_testkit::Result;
@@ -70,12 +70,12 @@ impl Layer for Deaf {
         10
     }
 
-    fn run(&self, xs: &Sequence, _: Option<&Carry>, _: &Pass) -> candle::Result<(Sequence, Carry)> {
+    fn run(&self, xs: &Sequence, _: Option<&Carry>, _: &ForwardContext) -> candle::Result<(Sequence, Carry)> {
         let (batch, time, _) = xs.values().dims3()?;
-        let mut rng = stream(5, "deaf");
+        let mut rng = named_rng(5, "deaf");
         let noise = (0..batch * time * 10).map(|_| rng.random_range(-1f32..1.0));
         let ys = Tensor::from_iter(noise, &Device::Cpu)?.reshape((batch, time, 10))?;
-        Ok((xs.with_values(ys)?, Carry::Fields(Vec::new())))
+        Ok((xs.with_values(ys)?, Carry::Cell(Vec::new())))
     }
 
     fn params(&self) -> Vec<(String, Tensor)> {

@@ -2,7 +2,7 @@
 
 use crate::cells::{sequences, Elman, Linear};
 use candle::{Device, Tensor};
-use recurrent_core::{Layer, Pass, Sequence};
+use recurrent_core::{ForwardContext, Layer, Sequence};
 use recurrent_measures::{sensitivity, Passes};
 use recurrent_testkit::close::says;
 use recurrent_testkit::difference::derivative;
@@ -52,13 +52,13 @@ fn exact_is_that_of_finite_differences_and_random_comes_near() -> Result<()> {
     let u = layer.cell().u.copy()?;
     let mut squares = 0.0;
     for unit in 0..4 {
-        for place in 0..16 {
+        for layer_id in 0..16 {
             let moved = |step: f64| {
                 let mut values = u.flatten_all()?.to_vec1::<f64>()?;
-                values[place] += step;
+                values[layer_id] += step;
                 let u = Tensor::from_vec(values, (4, 4), &Device::Cpu)?;
                 let moved = recurrent_core::Rnn::from_cell(Elman { u, ..layer.cell().clone() });
-                let (last, _) = moved.last(&xs, None, &Pass::default())?;
+                let (last, _) = moved.last(&xs, None, &ForwardContext::default())?;
                 Ok(last.to_vec2::<f64>()?[0][unit])
             };
             squares += derivative(moved)?.powi(2);

@@ -2,7 +2,7 @@
 
 use crate::plain::{close, dot, flat, sum, Case};
 use candle::Result;
-use recurrent_core::{Cell, CellConfig, Flow, Pass};
+use recurrent_core::{Bptt, Cell, CellConfig, ForwardContext};
 use recurrent_gru::GruConfig;
 use recurrent_lstm::LstmConfig;
 use recurrent_measures::{long_range_share, truncation, Objective, Part, Reads};
@@ -94,9 +94,9 @@ fn vanilla() -> Result<()> {
 }
 
 /// The case with the flow or the recorder hidden from its layers, as layers do that do not know of it.
-fn deaf<C: Cell>(case: &Case<C>, hear: fn(Pass) -> Pass) -> String {
+fn deaf<C: Cell>(case: &Case<C>, hear: fn(ForwardContext) -> ForwardContext) -> String {
     let refused = case.objective(|objective| {
-        let loss = |pass: &Pass| (objective.loss)(&hear(*pass));
+        let loss = |context: &ForwardContext| (objective.loss)(&hear(*context));
         let objective = Objective { loss: &loss, ..*objective };
         let (share, bias) = (long_range_share(&objective, &[2]), truncation(&objective, &[2]));
         assert!(bias.is_err(), "both refuse");
@@ -109,9 +109,9 @@ fn deaf<C: Cell>(case: &Case<C>, hear: fn(Pass) -> Pass) -> String {
 fn layers_that_ignore_the_flow_are_refused() -> Result<()> {
     for reads in [Reads::Ends, Reads::Steps] {
         let case = Case::new(&LstmConfig::default(), 2, &RAGGED, reads)?;
-        let error = deaf(&case, |pass| Pass { record: None, ..pass });
+        let error = deaf(&case, |context| ForwardContext { record: None, ..context });
         assert!(error.starts_with("objective: expected the recorder to hear of 2 layers, got []"), "{error}");
-        let error = deaf(&case, |pass| pass.flow(Flow::default()));
+        let error = deaf(&case, |context| context.bptt(Bptt::default()));
         let expected = match reads {
             Reads::Ends => "objective: expected no gradient of h_l0 at lag 2 under Some(Last(2)), got some",
             Reads::Steps => "objective: the gradient of h_l0 is the same with and without Some(Last(2))",

@@ -3,7 +3,7 @@
 use candle::{DType, Device, Result, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent_core::{
-    Bidirectional, Cell, CellConfig, Layer, Pass, Place, Pool, Rnn, Sequence, Stack, State,
+    Bidirectional, Cell, CellConfig, ForwardContext, Layer, LayerId, Pool, Rnn, Sequence, Stack, State,
 };
 use recurrent_measures::{Objective, Reads};
 use std::collections::BTreeMap;
@@ -43,7 +43,7 @@ impl<C: Cell> Case<C> {
         let vb = VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu);
         let cell = |layer: usize| {
             let input = if layer == 0 { INPUT } else { config.output_size(HIDDEN) };
-            config.cell(input, HIDDEN, Some(Place::layer(layer)), vb.clone())
+            config.cell(input, HIDDEN, Some(LayerId::layer(layer)), vb.clone())
         };
         let cells = (0..layers).map(cell).collect::<Result<_>>()?;
         let time = lengths.iter().copied().max().unwrap_or(0);
@@ -56,8 +56,8 @@ impl<C: Cell> Case<C> {
         let mut case = Self::new(config, 1, lengths, Reads::Ends)?;
         let vars = VarMap::new();
         let vb = VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu);
-        let place = Place { layer: 0, reverse: true };
-        let cells = vec![config.cell(INPUT, HIDDEN, Some(place), vb)?];
+        let layer_id = LayerId { layer: 0, reverse: true };
+        let cells = vec![config.cell(INPUT, HIDDEN, Some(layer_id), vb)?];
         case.chains.push(Chain { cells, reverse: true });
         Ok(case)
     }
@@ -83,10 +83,10 @@ impl<C: Cell> Case<C> {
         let mut weights: Vec<_> = self.cells().flat_map(|cell| cell.params()).collect();
         weights.sort_by(|(a, _), (b, _)| a.cmp(b));
         let (layer, xs) = (self.layer()?, Sequence::padded(self.xs.clone(), &self.lengths)?);
-        let loss = |pass: &Pass| match self.reads {
-            Reads::Ends => square(&layer.last(&xs, None, pass)?.0)?.mean_all(),
+        let loss = |context: &ForwardContext| match self.reads {
+            Reads::Ends => square(&layer.last(&xs, None, context)?.0)?.mean_all(),
             Reads::Steps => {
-                let ys = layer.run(&xs, None, pass)?.0;
+                let ys = layer.run(&xs, None, context)?.0;
                 let (batch, time, size) = ys.values().dims3()?;
                 let squares =
                     square(&ys.values().reshape((batch * time, size))?)?.reshape((batch, time, 1))?;

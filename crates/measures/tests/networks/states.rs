@@ -5,8 +5,8 @@ use candle::{DType, Device, Result, Tensor, Var};
 use candle_nn::ops::sigmoid;
 use candle_nn::{VarBuilder, VarMap};
 use recurrent_core::{
-    linear, Cell, Directions, Gate, Hidden, Keep, Layer, Observer, Pass, Place, Recorder, Rnn, Sequence,
-    Stack,
+    linear, ActivationRecorder, Cell, Direction, ForwardContext, Gate, GradientRecorder, HiddenState, Layer,
+    LayerId, Record, Rnn, Sequence, Stack,
 };
 use recurrent_gru::GruConfig;
 use recurrent_lstm::LstmConfig;
@@ -36,7 +36,7 @@ impl Leak {
 }
 
 impl Cell for Leak {
-    type State = Hidden;
+    type State = HiddenState;
 
     fn input_size(&self) -> usize {
         self.size
@@ -54,8 +54,8 @@ impl Cell for Leak {
         Ok(Self { a: params[0].clone(), ..self.clone() })
     }
 
-    fn step(&self, x: &Tensor, s: &Hidden) -> Result<Hidden> {
-        Ok(Hidden { h: (s.h.broadcast_mul(&self.a)? + (x * self.b)?)? })
+    fn step(&self, x: &Tensor, s: &HiddenState) -> Result<HiddenState> {
+        Ok(HiddenState { h: (s.h.broadcast_mul(&self.a)? + (x * self.b)?)? })
     }
 }
 
@@ -64,7 +64,7 @@ impl Cell for Leak {
 struct Keeper(Tensor);
 
 impl Cell for Keeper {
-    type State = Hidden;
+    type State = HiddenState;
 
     fn input_size(&self) -> usize {
         self.0.dims()[1]
@@ -82,12 +82,12 @@ impl Cell for Keeper {
         Ok(Self(params[0].clone()))
     }
 
-    fn step(&self, x: &Tensor, s: &Hidden) -> Result<Hidden> {
+    fn step(&self, x: &Tensor, s: &HiddenState) -> Result<HiddenState> {
         let z = sigmoid(&linear(x, &self.0, None)?)?;
-        Ok(Hidden { h: (x + (z * (&s.h - x)?)?)? })
+        Ok(HiddenState { h: (x + (z * (&s.h - x)?)?)? })
     }
 
-    fn gates(&self, x: &Tensor, _: &Hidden) -> Result<Vec<Gate>> {
+    fn gates(&self, x: &Tensor, _: &HiddenState) -> Result<Vec<Gate>> {
         Ok(vec![Gate { name: "z", values: sigmoid(&linear(x, &self.0, None)?)?, keeps: true }])
     }
 }
@@ -100,7 +100,7 @@ fn without_recurrent_weights_all_comes_along_the_carousel() -> Result<()> {
             Var::from_tensor(&weight)?.set(&weight.zeros_like()?)?;
         }
     }
-    let found = case.objective(|it| carousel(&it.observations()?, &it.traces(Keep::Gradients)?))?;
+    let found = case.objective(|it| carousel(&it.observations()?, &it.traces(Record::Gradients)?))?;
     let found = found[0].carousel.found().expect("an LSTM has one");
     assert_eq!((&found.field[..], &found.gate[..], found.lag[0], found.lag.len()), ("c", "f", 1, 9));
     for (at, lag) in found.lag.iter().enumerate() {
@@ -114,9 +114,9 @@ fn without_recurrent_weights_all_comes_along_the_carousel() -> Result<()> {
 fn the_carousel_is_the_product_of_the_gates() -> Result<()> {
     let case = Case::new(&LstmConfig::forget_bias(1.0), 2, &[6, 6, 3], Reads::Ends)?;
     case.objective(|it| {
-        let (seen, traces) = (it.observations()?, it.traces(Keep::Gradients)?);
+        let (seen, traces) = (it.observations()?, it.traces(Record::Gradients)?);
         for (layer, found) in carousel(&seen, &traces)?.iter().enumerate() {
-            assert_eq!(found.place, Place::layer(layer));
+            assert_eq!(found.layer_id, LayerId::layer(layer));
             let found = found.carousel.found().expect("an LSTM has one");
             let forget = seen[layer].gates[1].values.to_vec3::<f64>()?;
             let trace = &traces[2 * layer + 1];
@@ -152,9 +152,9 @@ fn an_output_that_is_kept_has_its_reference_at_the_end() -> Result<()> {
     let keeper = Keeper(Var::from_tensor(&values(&[INPUT, INPUT], 1.0, 0.0)?)?.into_inner());
     let layer = Rnn::from_cell(keeper);
     let xs = Sequence::padded(values(&[2, 5, INPUT], 1.0, 2.0)?, &[5, 3])?;
-    let loss = |pass: &Pass| layer.last(&xs, None, pass)?.0.sqr()?.mean_all();
+    let loss = |context: &ForwardContext| layer.last(&xs, None, context)?.0.sqr()?.mean_all();
     let it = Objective { loss: &loss, weights: &layer.params(), depth: 1, reads: Reads::Ends };
-    let found = carousel(&it.observations()?, &it.traces(Keep::Gradients)?)?;
+    let found = carousel(&it.observations()?, &it.traces(Record::Gradients)?)?;
     let found = found[0].carousel.found().expect("it names its gate");
     assert_eq!((&found.field[..], &found.gate[..], found.lag[0], found.lag.len()), ("h", "z", 0, 6));
     for at in 0..6 {
@@ -179,17 +179,17 @@ fn an_output_that_is_kept_has_its_reference_at_the_end() -> Result<()> {
 #[test]
 fn a_cell_that_names_no_gate_has_no_carousel() -> Result<()> {
     let case = Case::new(&VanillaConfig::default(), 1, &[4], Reads::Ends)?;
-    let found = case.objective(|it| carousel(&it.observations()?, &it.traces(Keep::Gradients)?))?;
+    let found = case.objective(|it| carousel(&it.observations()?, &it.traces(Record::Gradients)?))?;
     assert!(matches!(found[0].carousel, Answer::DoesNotApply(_)), "{found:?}");
     Ok(())
 }
 
 /// The traces of h' = a h + x over `steps` steps under the loss that adds up the first unit's last value and `second` times the second's.
-fn leaked(a: f64, second: f64, steps: usize, dtype: DType) -> Result<Vec<recurrent_core::Trace>> {
+fn leaked(a: f64, second: f64, steps: usize, dtype: DType) -> Result<Vec<recurrent_core::GradientTrace>> {
     let layer = Rnn::from_cell(Leak::new(a, 1.0, 2, 0, dtype)?);
     let xs = Sequence::new(Tensor::zeros((1, steps, 2), dtype, &Device::Cpu)?)?;
-    let recorder = Recorder::new(Keep::Gradients);
-    let (last, _) = layer.last(&xs, None, &Pass::default().record(&recorder))?;
+    let recorder = GradientRecorder::new(Record::Gradients);
+    let (last, _) = layer.last(&xs, None, &ForwardContext::default().record(&recorder))?;
     let weights = Tensor::new(&[1.0, second], &Device::Cpu)?.to_dtype(dtype)?;
     last.broadcast_mul(&weights)?.sum_all()?.backward()?;
     Ok(recorder.take())
@@ -243,7 +243,7 @@ fn depth_and_time_are_told_apart() -> Result<()> {
     ];
     let stack = Stack::new(layers)?;
     let xs = Sequence::new(Tensor::ones((3, steps, 1), DType::F64, &Device::Cpu)?)?;
-    let loss = |pass: &Pass| stack.last(&xs, None, pass)?.0.mean_all();
+    let loss = |context: &ForwardContext| stack.last(&xs, None, context)?.0.mean_all();
     let it = Objective { loss: &loss, weights: &stack.params(), depth: 2, reads: Reads::Ends };
     let found = depth(&it)?;
     let below = |lag: usize| -> f64 {
@@ -282,9 +282,9 @@ fn depth_and_time_are_told_apart() -> Result<()> {
 fn depth_has_both_directions() -> Result<()> {
     let vars = VarMap::new();
     let vb = VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu);
-    let stack = Stack::of(3, Directions::Both, INPUT, HIDDEN, &GruConfig::default(), vb)?;
+    let stack = Stack::of(3, Direction::Bidirectional, INPUT, HIDDEN, &GruConfig::default(), vb)?;
     let xs = Sequence::new(values(&[3, 12, INPUT], 1.0, 0.0)?)?;
-    let loss = |pass: &Pass| stack.last(&xs, None, pass)?.0.sqr()?.mean_all();
+    let loss = |context: &ForwardContext| stack.last(&xs, None, context)?.0.sqr()?.mean_all();
     let mut weights = stack.params();
     weights.push(("head".to_string(), Var::from_tensor(&values(&[2], 1.0, 0.0)?)?.into_inner()));
     let found = depth(&Objective { loss: &loss, weights: &weights, depth: 3, reads: Reads::Ends })?;
@@ -314,7 +314,7 @@ fn noise_of_batches_is_that_of_their_examples() -> Result<()> {
     for (case, row) in [(&first, 0), (&second, 0), (&second, 1)] {
         let mut alone = Case::new(&LstmConfig::default(), 1, &[5], Reads::Ends)?;
         alone.xs = case.xs.narrow(0, row, 1)?;
-        let traces = alone.objective(|alone| alone.traces(Keep::Gradients))?;
+        let traces = alone.objective(|alone| alone.traces(Record::Gradients))?;
         let gradients = traces[0].gradients.as_ref().expect("kept").to_vec3::<f64>()?;
         rows.push(gradients[0][1].clone());
     }
@@ -343,9 +343,9 @@ fn rank_of_what_a_network_does() -> Result<()> {
     let layer = Rnn::from_cell(Leak::new(0.0, 1.0, 3, 0, DType::F64)?);
     let xs = [[[1.0, 0., 5.], [0.0, 2., 5.]], [[-1.0, 0., 5.], [0.0, -2., 5.]]];
     let xs = Sequence::new(Tensor::new(&xs, &Device::Cpu)?)?;
-    let observer = Observer::default();
-    layer.run(&xs, None, &Pass::default().observe(&observer))?;
-    let found = &rank(&observer.take(), &[1, 2])?[0];
+    let activations = ActivationRecorder::default();
+    layer.run(&xs, None, &ForwardContext::default().activations(&activations))?;
+    let found = &rank(&activations.take(), &[1, 2])?[0];
     // Eigenvalues 2 and 8, and 0 for the unit that stands still at 5.
     near("participation", found.pooled.participation.expect("it varies"), 100.0 / 68.0);
     let entropy = -(0.2f64 * 0.2f64.ln() + 0.8 * 0.8f64.ln());

@@ -6,7 +6,7 @@ use crate::subject::Ends;
 use crate::{close, deviation, Named, Outcome, Reads, Result, Size, Subject, Tolerance, Trial, Way};
 use anyhow::{ensure, Context};
 use candle::{DType, Tensor};
-use recurrent_core::{Pass, Sequence};
+use recurrent_core::{ForwardContext, Sequence};
 
 /// A loop over `step` equals the whole run, outputs, carry and every gradient, for every loss, with and without a carry and lengths,
 /// in training, and at sizes that are odd for a kernel. In f64 to 1e-12 of the norm: some dozen steps leave 1e-15 or so. In f32 both
@@ -125,9 +125,10 @@ pub(super) fn halves(subject: &Subject) -> Result<()> {
             let held = trial.hold(&leaves, |_| true)?;
             let (layer, carry) = (trial.layer(&held)?, trial.carry(&held)?);
             let half = |from, len| Sequence::new(held["xs"].narrow(1, from, len)?);
-            let (first, middle) = layer.run(&half(0, cut)?, carry.as_ref(), &Pass::default())?;
+            let (first, middle) = layer.run(&half(0, cut)?, carry.as_ref(), &ForwardContext::default())?;
             let middle = if detach { middle.detach() } else { middle };
-            let (second, end) = layer.run(&half(cut, time - cut)?, Some(&middle), &Pass::default())?;
+            let (second, end) =
+                layer.run(&half(cut, time - cut)?, Some(&middle), &ForwardContext::default())?;
             let first = if detach { first.values().detach() } else { first.into_values() };
             let end = flatten(&end).into_iter().map(|(name, field)| (format!("end.{name}"), field));
             let ys = Tensor::cat(&[&first, second.values()], 1)?;

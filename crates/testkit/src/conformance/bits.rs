@@ -6,7 +6,7 @@ use crate::named::in_double;
 use crate::{close, Named, Result, Size, Subject, Tolerance, Trial, Way};
 use anyhow::ensure;
 use candle::DType;
-use recurrent_core::Keep;
+use recurrent_core::Record;
 
 /// The same seed gives the same weights, and the same weights the same bits in a training pass, at 1, 2 and 3 threads.
 pub(super) fn same(subject: &Subject) -> Result<()> {
@@ -27,7 +27,7 @@ pub(super) fn same(subject: &Subject) -> Result<()> {
         for way in trial.ways()? {
             for reverse in directions(subject) {
                 let lengths = Some((0..70).map(|row| 1 + (row * 3) % 4).collect());
-                let keep = Some(Keep::Gradients);
+                let keep = Some(Record::Gradients);
                 let trial = Trial {
                     way,
                     dtype,
@@ -56,7 +56,12 @@ pub(super) fn same(subject: &Subject) -> Result<()> {
                         Tolerance::Bits,
                     )?;
                     let sums = |outcome: &crate::Outcome| -> Vec<u64> {
-                        outcome.traces.iter().flat_map(|trace| &trace.sums).map(|sum| sum.to_bits()).collect()
+                        outcome
+                            .traces
+                            .iter()
+                            .flat_map(|trace| &trace.batch_norms)
+                            .map(|sum| sum.to_bits())
+                            .collect()
                     };
                     ensure!(sums(&found) == sums(&expected), "{what}: other sums of the recorded gradients");
                 }

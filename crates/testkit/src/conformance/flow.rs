@@ -7,7 +7,7 @@ use crate::subject::Ends;
 use crate::{deviation, Outcome, Reads, Result, Subject, Tolerance, Trial, Way};
 use anyhow::{ensure, Context};
 use candle::Tensor;
-use recurrent_core::{Flow, Keep, Pass, Sequence, StateClip, Window};
+use recurrent_core::{Bptt, ForwardContext, HiddenGradClip, Record, Sequence, Truncation};
 
 /// The lengths of the windows.
 const STEPS: usize = 3;
@@ -17,8 +17,9 @@ const STEPS: usize = 3;
 /// read, what is recorded is exactly zero behind the last border.
 pub(super) fn windows(subject: &Subject) -> Result<()> {
     for reverse in directions(subject) {
-        for flow in [Flow::truncated(STEPS), Flow::last(STEPS)] {
-            let full = Trial { flow, reverse: *reverse, keep: Some(Keep::Gradients), ..Trial::new(subject) };
+        for flow in [Bptt::truncated(STEPS), Bptt::last(STEPS)] {
+            let full =
+                Trial { flow, reverse: *reverse, keep: Some(Record::Gradients), ..Trial::new(subject) };
             let last = Trial { reads: Reads::Last, ..full.clone().ragged() };
             agree(&full)?;
             agree(&Trial { reads: Reads::Outputs, train: true, ..full.clone().ragged() })?;
@@ -30,7 +31,7 @@ pub(super) fn windows(subject: &Subject) -> Result<()> {
         }
     }
     if subject.ends == Ends::Last {
-        in_chunks(&Trial { flow: Flow::truncated(STEPS), ..Trial::new(subject) })?;
+        in_chunks(&Trial { flow: Bptt::truncated(STEPS), ..Trial::new(subject) })?;
     }
     Ok(())
 }
@@ -39,17 +40,17 @@ pub(super) fn windows(subject: &Subject) -> Result<()> {
 /// that bounds them by hand.
 pub(super) fn bounds(subject: &Subject) -> Result<()> {
     for reverse in directions(subject) {
-        let free = Trial { reverse: *reverse, keep: Some(Keep::Gradients), ..Trial::new(subject) };
+        let free = Trial { reverse: *reverse, keep: Some(Record::Gradients), ..Trial::new(subject) };
         let (value, norm) = typical(&free)?;
-        for clip in [StateClip::Value(0.5 * value), StateClip::Norm(0.7 * norm)] {
-            let bounded = Trial { flow: Flow::clipped(clip), ..free.clone() };
+        for clip in [HiddenGradClip::Value(0.5 * value), HiddenGradClip::Norm(0.7 * norm)] {
+            let bounded = Trial { flow: Bptt::clipped(clip), ..free.clone() };
             agree(&bounded)?;
             agree(&Trial { reads: Reads::Outputs, ..bounded.clone().ragged() })?;
             agree_in_single(&Trial { keep: None, ..bounded.clone().ragged() })?;
             bites(&bounded)?;
-            let window = Some(Window::Last(STEPS));
+            let window = Some(Truncation::Last(STEPS));
             agree(&Trial {
-                flow: Flow { window, clip: Some(clip) },
+                flow: Bptt { truncation: window, clip: Some(clip) },
                 reads: Reads::Outputs,
                 ..free.clone().ragged()
             })?;
@@ -73,7 +74,7 @@ fn typical(trial: &Trial) -> Result<(f64, f64)> {
 fn bites(trial: &Trial) -> Result<()> {
     let leaves = trial.leaves()?;
     let with = Trial { way: Way::Steps, ..trial.clone() }.run(&leaves)?;
-    let without = Trial { way: Way::Steps, flow: Flow::default(), ..trial.clone() }.run(&leaves)?;
+    let without = Trial { way: Way::Steps, flow: Bptt::default(), ..trial.clone() }.run(&leaves)?;
     let change = deviation(&with.grads["xs"], &without.grads["xs"])?;
     ensure!(change > 1e-3, "{}: changes the gradient of xs by no more than {change:e}", trial.name());
     Ok(())
@@ -82,14 +83,14 @@ fn bites(trial: &Trial) -> Result<()> {
 /// The recorded gradients of the topmost layer of a loss that reads the end alone: zero from the last border on, and not before.
 fn exactly_zero(trial: &Trial) -> Result<()> {
     let outcome = trial.run(&trial.leaves()?)?;
-    let top = outcome.traces.iter().map(|trace| trace.place.layer).max();
-    let border = |len: usize| match trial.flow.window {
-        Some(Window::Every(steps)) if len > steps => (len - 1) % steps + 1,
-        Some(Window::Last(steps)) => steps,
+    let top = outcome.traces.iter().map(|trace| trace.layer_id.layer).max();
+    let border = |len: usize| match trial.flow.truncation {
+        Some(Truncation::Every(steps)) if len > steps => (len - 1) % steps + 1,
+        Some(Truncation::Last(steps)) => steps,
         _ => len + 1,
     };
-    for trace in outcome.traces.iter().filter(|trace| Some(trace.place.layer) == top) {
-        let what = format!("{}, {}{}", trial.name(), trace.field, trace.place.suffix());
+    for trace in outcome.traces.iter().filter(|trace| Some(trace.layer_id.layer) == top) {
+        let what = format!("{}, {}{}", trial.name(), trace.field, trace.layer_id.suffix());
         let norm = |row: usize, lag: usize| trace.norms[lag * trace.batch + row];
         for (row, &len) in trace.lengths.iter().enumerate() {
             let behind = (border(len)..=len).map(|lag| (lag, norm(row, lag))).find(|(_, norm)| *norm != 0.0);
@@ -121,7 +122,7 @@ fn chunks(trial: &Trial) -> Result<Outcome> {
     for start in (0..time).step_by(STEPS) {
         let chunk = Sequence::new(held["xs"].narrow(1, start, STEPS.min(time - start))?)?;
         let before = if start == 0 { carry } else { carry.map(|carry| carry.detach()) };
-        let (y, end) = layer.run(&chunk, before.as_ref(), &Pass::default())?;
+        let (y, end) = layer.run(&chunk, before.as_ref(), &ForwardContext::default())?;
         ys.push(y.into_values());
         carry = Some(end);
     }

@@ -7,7 +7,7 @@ use crate::{close, noise, Reads, Result, Size, Subject, Tolerance, Trial};
 use anyhow::ensure;
 use candle::{safetensors, DType, Device, Module, Tensor, D};
 use candle_nn::VarBuilder;
-use recurrent_core::{Carry, Layer, Pass, Sequence};
+use recurrent_core::{Carry, ForwardContext, Layer, Sequence};
 use std::collections::BTreeSet;
 
 /// Outputs, carries and `last` have the shapes that the documentation states, and `last` is where the outputs end.
@@ -31,7 +31,7 @@ pub(super) fn shapes(subject: &Subject) -> Result<()> {
             let values = trial.forward(layer.as_ref(), &leaves, None)?;
             let dims = values["ys"].dims();
             ensure!(dims == [batch, time, output], "{what}: outputs {dims:?}, output_size() is {output}");
-            let (ys, end) = layer.run(&trial.sequence(&leaves)?, None, &Pass::default())?;
+            let (ys, end) = layer.run(&trial.sequence(&leaves)?, None, &ForwardContext::default())?;
             ensure!(
                 ys.lengths().map(|l| l.as_slice()) == trial.lengths.as_deref(),
                 "{what}: the lengths are lost"
@@ -50,7 +50,8 @@ pub(super) fn shapes(subject: &Subject) -> Result<()> {
             run.remove("ys");
             all_close(&format!("{what}, the carry of last"), &last, &run, Tolerance::Bits)?;
             if trial.lengths.is_none() {
-                let ys = layer.run(&trial.sequence(&leaves)?, None, &Pass::default())?.0.into_values();
+                let ys =
+                    layer.run(&trial.sequence(&leaves)?, None, &ForwardContext::default())?.0.into_values();
                 close(&format!("{what}, forward"), &layer.forward(&leaves["xs"])?, &ys, Tolerance::Bits)?;
             }
         }
@@ -136,8 +137,8 @@ pub(super) fn errors(subject: &Subject) -> Result<()> {
         let Size { batch, time, input, .. } = trial.size;
         let refuses = |what: &str, xs: &Tensor, carry: Option<&Carry>, expected: &str| {
             let xs = Sequence::new(xs.clone())?;
-            says(what, layer.run(&xs, carry, &Pass::default()), expected)?;
-            says(&format!("{what}, last"), layer.last(&xs, carry, &Pass::default()), expected)
+            says(what, layer.run(&xs, carry, &ForwardContext::default()), expected)?;
+            says(&format!("{what}, last"), layer.last(&xs, carry, &ForwardContext::default()), expected)
         };
         let xs = leaves["xs"].clone();
         let dims = [batch, time, input + 1];
@@ -175,27 +176,27 @@ fn refused_carries(
     refuses: &dyn Fn(&str, &Carry, &str) -> Result<()>,
 ) -> Result<()> {
     match carry {
-        Carry::Parts(parts) => {
+        Carry::Layers(parts) => {
             let count = parts.len();
             let expected = format!("carry: expected {count} parts, got {}", count - 1);
-            refuses("a part less", &Carry::Parts(parts[1..].to_vec()), &expected)?;
+            refuses("a part less", &Carry::Layers(parts[1..].to_vec()), &expected)?;
             let expected = format!("carry: expected {count} parts, got one layer's fields");
-            refuses("fields for parts", &Carry::Fields(Vec::new()), &expected)?;
+            refuses("fields for parts", &Carry::Cell(Vec::new()), &expected)?;
         }
-        Carry::Fields(fields) => {
+        Carry::Cell(fields) => {
             let names: Vec<_> = fields.iter().map(|(name, _)| *name).collect();
             refuses(
                 "parts for fields",
-                &Carry::Parts(Vec::new()),
+                &Carry::Layers(Vec::new()),
                 "carry: expected one layer's fields, got 0 parts",
             )?;
             let mut renamed = fields.clone();
             renamed[0].0 = "q";
             let found: Vec<_> = renamed.iter().map(|(name, _)| *name).collect();
             let expected = format!("carry: expected the fields {names:?}, got {found:?}");
-            refuses("another field", &Carry::Fields(renamed), &expected)?;
+            refuses("another field", &Carry::Cell(renamed), &expected)?;
             let expected = format!("carry: expected the fields {names:?}, got {:?}", &names[1..]);
-            refuses("a field less", &Carry::Fields(fields[1..].to_vec()), &expected)?;
+            refuses("a field less", &Carry::Cell(fields[1..].to_vec()), &expected)?;
         }
     }
     let (name, size) = first(carry)?;
@@ -211,8 +212,8 @@ fn refused_carries(
 /// The name and the size of the first field of the first layer.
 fn first(carry: &Carry) -> Result<(&'static str, usize)> {
     match carry {
-        Carry::Parts(parts) => first(&parts[0]),
-        Carry::Fields(fields) => Ok((fields[0].0, fields[0].1.dim(1)?)),
+        Carry::Layers(parts) => first(&parts[0]),
+        Carry::Cell(fields) => Ok((fields[0].0, fields[0].1.dim(1)?)),
     }
 }
 

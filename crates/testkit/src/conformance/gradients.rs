@@ -5,7 +5,7 @@ use crate::close::{all_close, values};
 use crate::{close, difference, noise, Named, Reads, Result, Subject, Tolerance, Trial};
 use anyhow::{bail, ensure, Context};
 use candle::Tensor;
-use recurrent_core::{Keep, Pass, Sequence};
+use recurrent_core::{ForwardContext, Record, Sequence};
 
 /// Every parameter has a finite gradient that is not zero: as the subject begins, as a whole; with other weights, each of its
 /// rows. What is declared to be zero must be so.
@@ -15,7 +15,7 @@ pub(super) fn every_parameter(subject: &Subject) -> Result<()> {
         let trial = Trial { way, ..trial.clone() };
         let leaves = trial.leaves()?;
         let (_, layer) = trial.fresh()?;
-        let (ys, _) = layer.run(&trial.sequence(&leaves)?, None, &Pass::default())?;
+        let (ys, _) = layer.run(&trial.sequence(&leaves)?, None, &ForwardContext::default())?;
         let grads = (ys.values() * &leaves["loss.ys"])?.sum_all()?.backward()?;
         for (name, param) in layer.params() {
             let gradient =
@@ -82,7 +82,7 @@ pub(super) fn finite_differences(subject: &Subject) -> Result<()> {
 /// nothing of the first.
 pub(super) fn twice(subject: &Subject) -> Result<()> {
     for way in Trial::new(subject).ways()? {
-        let trial = Trial { way, keep: Some(Keep::Gradients), ..Trial::new(subject).ragged() };
+        let trial = Trial { way, keep: Some(Record::Gradients), ..Trial::new(subject).ragged() };
         let graph = trial.graph(&trial.leaves()?, |_| true)?;
         let (first, second) = (graph.backward()?, graph.backward()?);
         let what = format!("{}, backward for the second time", trial.name());
@@ -150,7 +150,7 @@ pub(super) fn untracked(subject: &Subject) -> Result<()> {
         // A plain sequence as users hand it in, with the weights in a variable map.
         let (_, layer) = trial.fresh()?;
         let xs = noise("xs", leaves["xs"].dims())?;
-        let (ys, _) = layer.run(&Sequence::new(xs.clone())?, None, &Pass::default())?;
+        let (ys, _) = layer.run(&Sequence::new(xs.clone())?, None, &ForwardContext::default())?;
         let grads = ys.values().sqr()?.sum_all()?.backward()?;
         match (grads.get(&xs), subject.stray_gradient) {
             (Some(_), None) => bail!("{}: there is a gradient for plain xs", trial.name()),

@@ -7,12 +7,14 @@ use crate::subject::Ends;
 use crate::{close, Named, Result, Subject, Tolerance, Trial};
 use anyhow::ensure;
 use candle::Tensor;
-use recurrent_core::{Keep, Layer, Observation, Observer, Pass, Recorder, Sequence};
+use recurrent_core::{
+    ActivationRecorder, Activations, ForwardContext, GradientRecorder, Layer, Record, Sequence,
+};
 
 /// What is observed has the places of what is recorded, begins with the carry that goes in and ends with the one that comes out, equals the carry after every
 /// beginning of the sequence and, for a cell, its outputs; gates lie within 0 and 1; every example is observed as if it were alone; and who watches
 /// changes nothing.
-pub(super) fn observer(subject: &Subject) -> Result<()> {
+pub(super) fn activations(subject: &Subject) -> Result<()> {
     for reverse in directions(subject) {
         let full = Trial { reverse: *reverse, ..Trial::new(subject) };
         for trial in [full.clone(), full.ragged()] {
@@ -34,28 +36,32 @@ pub(super) fn observer(subject: &Subject) -> Result<()> {
     Ok(())
 }
 
-fn observe(trial: &Trial, leaves: &Named) -> Result<Vec<Observation>> {
-    let observer = Observer::default();
+fn observe(trial: &Trial, leaves: &Named) -> Result<Vec<Activations>> {
+    let activations = ActivationRecorder::default();
     let (layer, carry) = (trial.layer(leaves)?, trial.carry(leaves)?);
-    layer.run(&trial.sequence(leaves)?, carry.as_ref(), &Pass::default().observe(&observer))?;
-    Ok(observer.take())
+    layer.run(
+        &trial.sequence(leaves)?,
+        carry.as_ref(),
+        &ForwardContext::default().activations(&activations),
+    )?;
+    Ok(activations.take())
 }
 
 /// An observed run gives the same bits as one that is not, and its observations lie between the carries.
-fn watched(what: &str, trial: &Trial, leaves: &Named) -> Result<Vec<Observation>> {
+fn watched(what: &str, trial: &Trial, leaves: &Named) -> Result<Vec<Activations>> {
     let held = trial.hold(leaves, |_| true)?;
-    let (observer, recorder) = (Observer::default(), Recorder::new(Keep::Norms));
+    let (activations, recorder) = (ActivationRecorder::default(), GradientRecorder::new(Record::Norms));
     let (layer, xs, start) = (trial.layer(&held)?, trial.sequence(&held)?, trial.carry(&held)?);
-    let run = |pass: &Pass| layer.run(&xs, start.as_ref(), pass);
-    let (ys, end) = run(&Pass::default().observe(&observer).record(&recorder))?;
-    let (unseen, _) = run(&Pass::default())?;
+    let run = |context: &ForwardContext| layer.run(&xs, start.as_ref(), context);
+    let (ys, end) = run(&ForwardContext::default().activations(&activations).record(&recorder))?;
+    let (unseen, _) = run(&ForwardContext::default())?;
     close(what, ys.values(), unseen.values(), Tolerance::Bits)?;
     ys.values().sqr()?.sum_all()?.backward()?;
-    let seen = observer.take();
-    ensure!(observer.take().is_empty(), "{what}: the same is seen twice");
-    let mut recorded: Vec<_> = recorder.take().iter().map(|trace| trace.place).collect();
+    let seen = activations.take();
+    ensure!(activations.take().is_empty(), "{what}: the same is seen twice");
+    let mut recorded: Vec<_> = recorder.take().iter().map(|trace| trace.layer_id).collect();
     recorded.dedup();
-    let places: Vec<_> = seen.iter().map(|seen| seen.place).collect();
+    let places: Vec<_> = seen.iter().map(|seen| seen.layer_id).collect();
     ensure!(places == recorded, "{what}: expected the places {recorded:?}, got {places:?}");
 
     let states: Vec<_> = seen.iter().flat_map(|seen| &seen.states).collect();
@@ -76,7 +82,7 @@ fn watched(what: &str, trial: &Trial, leaves: &Named) -> Result<Vec<Observation>
     Ok(seen)
 }
 
-fn in_range(what: &str, seen: &[Observation]) -> Result<()> {
+fn in_range(what: &str, seen: &[Activations]) -> Result<()> {
     for (observation, gate) in seen.iter().flat_map(|seen| seen.gates.iter().map(move |gate| (seen, gate))) {
         let dims = gate.values.dims();
         let steps = observation.states[0].1.dim(1)? - 1;
@@ -89,10 +95,10 @@ fn in_range(what: &str, seen: &[Observation]) -> Result<()> {
 }
 
 /// The states and gates of the real steps of `row`, by name.
-fn of_row(seen: &[Observation], row: usize) -> Result<Named> {
+fn of_row(seen: &[Activations], row: usize) -> Result<Named> {
     let mut named = Named::new();
     for observation in seen {
-        let (suffix, len) = (observation.place.suffix(), observation.lengths[row]);
+        let (suffix, len) = (observation.layer_id.suffix(), observation.lengths[row]);
         let cut = |values: &Tensor, steps| values.narrow(0, row, 1)?.narrow(1, 0, steps);
         for (name, states) in &observation.states {
             named.insert(format!("state{suffix}.{name}"), cut(states, len + 1)?);
@@ -104,7 +110,7 @@ fn of_row(seen: &[Observation], row: usize) -> Result<Named> {
     Ok(named)
 }
 
-fn alone(what: &str, trial: &Trial, leaves: &Named, seen: &[Observation]) -> Result<()> {
+fn alone(what: &str, trial: &Trial, leaves: &Named, seen: &[Activations]) -> Result<()> {
     for row in 0..trial.size.batch {
         let (trial, leaves) = single(trial, leaves, row)?;
         let found = of_row(&observe(&trial, &leaves)?, 0)?;
@@ -119,7 +125,7 @@ fn alone(what: &str, trial: &Trial, leaves: &Named, seen: &[Observation]) -> Res
 }
 
 /// The outputs of a cell are the first field of its states, in the order in which it runs.
-fn outputs(what: &str, trial: &Trial, leaves: &Named, seen: &[Observation]) -> Result<()> {
+fn outputs(what: &str, trial: &Trial, leaves: &Named, seen: &[Activations]) -> Result<()> {
     let ys = trial.forward(trial.layer(leaves)?.as_ref(), leaves, None)?["ys"].clone();
     let (_, states) = &seen[0].states[0];
     for (row, &len) in seen[0].lengths.iter().enumerate() {
@@ -134,7 +140,7 @@ fn outputs(what: &str, trial: &Trial, leaves: &Named, seen: &[Observation]) -> R
 }
 
 /// Every layer's states after `t` steps are the carry of a run over the first `t` alone.
-fn beginnings(what: &str, trial: &Trial, leaves: &Named, seen: &[Observation]) -> Result<()> {
+fn beginnings(what: &str, trial: &Trial, leaves: &Named, seen: &[Activations]) -> Result<()> {
     let (layer, carry) = (trial.layer(leaves)?, trial.carry(leaves)?);
     for t in 1..seen[0].states[0].1.dim(1)? {
         let xs = leaves["xs"].narrow(1, 0, t)?;
@@ -144,7 +150,7 @@ fn beginnings(what: &str, trial: &Trial, leaves: &Named, seen: &[Observation]) -
                 Sequence::padded(xs, &lengths.iter().map(|len| t.min(*len)).collect::<Vec<_>>())?
             }
         };
-        let (_, end) = layer.run(&xs, carry.as_ref(), &Pass::default())?;
+        let (_, end) = layer.run(&xs, carry.as_ref(), &ForwardContext::default())?;
         let states = seen.iter().flat_map(|seen| &seen.states);
         for ((_, states), (name, end)) in states.zip(flatten(&end)) {
             let found = states.narrow(1, t, 1)?.squeeze(1)?;

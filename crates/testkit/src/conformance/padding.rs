@@ -5,7 +5,7 @@ use crate::close::{all_close, values};
 use crate::{Named, Reads, Result, Subject, Tolerance, Trial};
 use anyhow::ensure;
 use candle::{DType, Device, Tensor};
-use recurrent_core::Keep;
+use recurrent_core::Record;
 
 /// Padding of NaN, infinity and 1e30, and another weight of the loss there, give the same bits as padding of zeros: outputs,
 /// carry, gradients and records. The outputs and the gradient of the input are zero there.
@@ -15,7 +15,7 @@ pub(super) fn padding(subject: &Subject) -> Result<()> {
             for reverse in directions(subject) {
                 let trial = Trial { dtype, reads, reverse: *reverse, ..Trial::new(subject).ragged() };
                 for way in trial.ways()? {
-                    unchanged(&Trial { way, keep: Some(Keep::Gradients), ..trial.clone() })?;
+                    unchanged(&Trial { way, keep: Some(Record::Gradients), ..trial.clone() })?;
                 }
             }
         }

@@ -6,7 +6,7 @@ use crate::named::flatten;
 use crate::{difference, Named, Reads, Result, Subject, Tolerance, Trial, Way};
 use anyhow::{ensure, Context};
 use candle::{DType, Tensor};
-use recurrent_core::{Carry, Keep, Layer, Pass, Sequence, Trace};
+use recurrent_core::{Carry, ForwardContext, GradientTrace, Layer, Record, Sequence};
 
 /// The recorded gradients of every layer, direction and field equal those of the plain loop, the partial derivatives with the
 /// other fields held fixed; norms and counts are theirs; and who watches changes nothing.
@@ -16,7 +16,7 @@ pub(super) fn recorder(subject: &Subject) -> Result<()> {
             for reverse in directions(subject) {
                 let trial = Trial { dtype, reads, reverse: *reverse, ..Trial::new(subject) };
                 for trial in [trial.clone(), trial.ragged()] {
-                    let recorded = Trial { keep: Some(Keep::Gradients), ..trial.clone() };
+                    let recorded = Trial { keep: Some(Record::Gradients), ..trial.clone() };
                     let leaves = trial.leaves()?;
                     let expected = Trial { way: Way::Steps, ..recorded.clone() }.run(&leaves)?;
                     for way in trial.ways()? {
@@ -30,7 +30,7 @@ pub(super) fn recorder(subject: &Subject) -> Result<()> {
                         let unseen = Trial { way, ..trial.clone() }.run(&leaves)?;
                         all_close(&what, &found.values, &unseen.values, Tolerance::Bits)?;
                         all_close(&what, &found.grads, &unseen.grads, Tolerance::Bits)?;
-                        let norms = Trial { keep: Some(Keep::Norms), ..recorded }.run(&leaves)?;
+                        let norms = Trial { keep: Some(Record::Norms), ..recorded }.run(&leaves)?;
                         same_norms(&what, &norms.traces, &found.traces)?;
                     }
                 }
@@ -41,8 +41,8 @@ pub(super) fn recorder(subject: &Subject) -> Result<()> {
 }
 
 /// The norms and counts of a trace are those of its gradients.
-fn counts(what: &str, trace: &Trace, trial: &Trial) -> Result<()> {
-    let what = format!("{what}, {}{}", trace.field, trace.place.suffix());
+fn counts(what: &str, trace: &GradientTrace, trial: &Trial) -> Result<()> {
+    let what = format!("{what}, {}{}", trace.field, trace.layer_id.suffix());
     let (batch, time) = (trial.size.batch, trial.size.time);
     let lengths = trial.lengths.clone().unwrap_or(vec![time; batch]);
     ensure!(trace.batch == batch && trace.lengths == lengths, "{what}: lengths {:?}", trace.lengths);
@@ -82,7 +82,7 @@ fn counts(what: &str, trace: &Trace, trial: &Trial) -> Result<()> {
         }
         // Rows may cancel, so the sum is exact relative to what went into it.
         let (expected, parts) = (norm(&sum), norms.iter().sum::<f64>());
-        let found = trace.sums[lag];
+        let found = trace.batch_norms[lag];
         ensure!(
             (found - expected).abs() <= 1e-12 * parts,
             "{what}: sum {found:e} at lag {lag}; not {expected:e}"
@@ -103,14 +103,17 @@ fn counts(what: &str, trace: &Trace, trial: &Trial) -> Result<()> {
     Ok(())
 }
 
-fn same_norms(what: &str, found: &[Trace], expected: &[Trace]) -> Result<()> {
+fn same_norms(what: &str, found: &[GradientTrace], expected: &[GradientTrace]) -> Result<()> {
     ensure!(found.len() == expected.len(), "{what}: {} traces, not {}", found.len(), expected.len());
     for (found, expected) in found.iter().zip(expected) {
         ensure!(found.gradients.is_none(), "{what}: gradients are kept, and nobody asked for them");
-        ensure!((found.place, found.field) == (expected.place, expected.field), "{what}: other traces");
+        ensure!((found.layer_id, found.field) == (expected.layer_id, expected.field), "{what}: other traces");
         let bits = |norms: &[f64]| norms.iter().map(|norm| norm.to_bits()).collect::<Vec<_>>();
         ensure!(bits(&found.norms) == bits(&expected.norms), "{what}: other norms without the gradients");
-        ensure!(bits(&found.sums) == bits(&expected.sums), "{what}: other sums without the gradients");
+        ensure!(
+            bits(&found.batch_norms) == bits(&expected.batch_norms),
+            "{what}: other sums without the gradients"
+        );
     }
     Ok(())
 }
@@ -122,7 +125,8 @@ pub(super) fn differences(subject: &Subject) -> Result<()> {
         return Ok(());
     }
     for reverse in directions(subject) {
-        let trial = Trial { reverse: *reverse, keep: Some(Keep::Gradients), ..Trial::new(subject).ragged() };
+        let trial =
+            Trial { reverse: *reverse, keep: Some(Record::Gradients), ..Trial::new(subject).ragged() };
         for way in trial.ways()? {
             let trial = Trial { way, ..trial.clone() };
             let leaves = trial.leaves()?;
@@ -176,7 +180,7 @@ impl<'a> Part<'a> {
         let xs = &leaves["xs"];
         let carry = match step {
             0 => start,
-            _ => layer.run(&Sequence::new(range(xs, 0, step)?)?, Some(&start), &Pass::default())?.1,
+            _ => layer.run(&Sequence::new(range(xs, 0, step)?)?, Some(&start), &ForwardContext::default())?.1,
         };
         let mut weights = Named::new();
         for (name, weight) in leaves.iter().filter(|(name, _)| name.starts_with("loss.end.")) {
@@ -201,7 +205,7 @@ impl<'a> Part<'a> {
             let name = if name == "h" { "h" } else { "c" };
             (name, if name == field { value.clone() } else { old })
         });
-        let carry = Carry::Fields(fields.collect());
+        let carry = Carry::Cell(fields.collect());
         let mut loss = 0.0;
         let mut add = |weight: &Tensor, value: &Tensor| -> Result<()> {
             loss += (weight * value)?.sum_all()?.to_scalar::<f64>()?;
@@ -213,7 +217,7 @@ impl<'a> Part<'a> {
         let end = match &self.rest {
             None => carry,
             Some(rest) => {
-                let (ys, end) = self.layer.run(rest, Some(&carry), &Pass::default())?;
+                let (ys, end) = self.layer.run(rest, Some(&carry), &ForwardContext::default())?;
                 add(&self.weights["loss.ys"], ys.values())?;
                 end
             }

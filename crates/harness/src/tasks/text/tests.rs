@@ -7,7 +7,7 @@ use crate::tasks::tests::{conforms, draw, held};
 
 /// A text of made-up words that never repeats for long.
 fn made(characters: usize) -> String {
-    let mut rng = stream(1, "made");
+    let mut rng = named_rng(1, "made");
     let mut text = String::new();
     while text.len() < characters {
         text.push_str(["the ", "cat ", "sat ", "on ", "a ", "mat.\n"][rng.random_range(0..6)]);
@@ -26,7 +26,7 @@ fn it_conforms() -> Result<()> {
 }
 
 /// The characters of a batch, row by row: inputs and targets.
-fn characters(task: &Text, draw: BatchDraw) -> Result<(Vec<String>, Vec<String>)> {
+fn characters(task: &Text, draw: BatchKey) -> Result<(Vec<String>, Vec<String>)> {
     let batch = task.batch(draw, DType::F32, &Device::Cpu)?;
     let text = |row: &Vec<u32>| row.iter().map(|&symbol| task.symbols()[symbol as usize]).collect::<String>();
     let inputs = batch.xs.values().argmax(2)?.to_vec2::<u32>()?;
@@ -37,10 +37,10 @@ fn characters(task: &Text, draw: BatchDraw) -> Result<(Vec<String>, Vec<String>)
 fn batches_go_on_where_those_before_them_ended() -> Result<()> {
     let text = made(6000);
     let task = Text::new(&text, 10)?;
-    let train = BatchDraw { step: 0, ..draw(Split::Train) };
+    let train = BatchKey { step: 0, ..draw(Split::Train) };
     let windows = (text.len() * 90 / 100 / 8 - 10) as u64 / 10;
     for step in 0..2 * windows {
-        let draw = BatchDraw { step, ..train };
+        let draw = BatchKey { step, ..train };
         assert_eq!(task.continues(draw), step % windows != 0);
         let (inputs, targets) = characters(&task, draw)?;
         for (input, target) in inputs.iter().zip(&targets) {
@@ -48,7 +48,7 @@ fn batches_go_on_where_those_before_them_ended() -> Result<()> {
             assert!(text.contains(&format!("{input}{}", &target[9..])));
         }
         if task.continues(draw) {
-            let (_, before) = characters(&task, BatchDraw { step: step - 1, ..train })?;
+            let (_, before) = characters(&task, BatchKey { step: step - 1, ..train })?;
             assert!(inputs.iter().zip(&before).all(|(input, before)| input[..1] == before[9..]));
         }
     }
@@ -128,7 +128,7 @@ fn what_is_wrong_is_named() -> Result<()> {
     let missing = format!("{:#}", Text::open(Path::new("not/there"), 10).expect_err("must fail"));
     assert!(missing.starts_with("not/there: "), "{missing}");
     let task = Text::new(&made(6000), 10)?;
-    let draw = BatchDraw { batch: 1000, ..draw(Split::Train) };
+    let draw = BatchKey { batch: 1000, ..draw(Split::Train) };
     let error = task.batch(draw, DType::F32, &Device::Cpu).expect_err("must fail").to_string();
     assert_eq!(error, "text batch: expected 1 to 270 strands with a window each, got 1000");
     // Before anything is trained, too.

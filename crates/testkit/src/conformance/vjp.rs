@@ -9,7 +9,7 @@ use recurrent_core::Carry;
 
 /// Where a layer offers it, it equals differentiating the plain loop's step, and finite differences; in candle's graph it depends on weights,
 /// and neither on the input nor on the state.
-pub(super) fn pull_back(subject: &Subject) -> Result<()> {
+pub(super) fn vjp(subject: &Subject) -> Result<()> {
     let usual = Trial::new(subject);
     let trial = Trial { size: Size { time: 1, ..usual.size }, reads: Reads::Carry, ..usual };
     let leaves = trial.leaves()?;
@@ -50,5 +50,5 @@ fn back(trial: &Trial, held: &Named) -> Result<Option<Carry>> {
     let grad =
         carry.map(&mut |_: &Tensor| Ok(held[&names.next().expect("a name for every tensor")].clone()))?;
     let x = held["xs"].squeeze(1)?; // (batch, input)
-    Ok(trial.layer(held)?.pull_back(&x, &carry, &grad)?)
+    Ok(trial.layer(held)?.vjp(&x, &carry, &grad)?)
 }

@@ -1,10 +1,10 @@
 //! From words to switches.
 
 use super::{Normalisation, Switch};
-use crate::layernorm::{Norm, Parts, Placement, Scope};
+use crate::layernorm::{Norm, NormInput, Placement, Scope};
 use crate::Connection;
 use candle::{bail, Result};
-use recurrent_core::init::{Bias, Block, Scheme};
+use recurrent_core::init::{Block, ForgetBias, Scheme};
 
 /// How each remedy is written, what it does, and where it comes from. G is a gate: i, f, g, o of an LSTM; r, z, n of a GRU; h of
 /// a vanilla network. What stands in brackets may be left out.
@@ -73,8 +73,8 @@ pub(super) fn switch(text: &str) -> Result<Option<Switch>> {
         },
         "orthogonal" => Switch::Recurrent(Block::Orthogonal { gain: words.number(Some(1.0))? }),
         "identity" => Switch::Recurrent(Block::Identity { scale: words.number(Some(1.0))? }),
-        "forget-bias" => Switch::Memory(Bias::Sum(words.number(Some(1.0))?)),
-        "chrono" => words.alone(Switch::Memory(Bias::Chrono { longest: 100 }))?,
+        "forget-bias" => Switch::Memory(ForgetBias::Constant(words.number(Some(1.0))?)),
+        "chrono" => words.alone(Switch::Memory(ForgetBias::Chrono { longest: 100 }))?,
         "layernorm" => words.norm(Normalisation::layer())?,
         "layernorm-pytorch" => words.norm(Normalisation::placed(Placement::PyTorchScript))?,
         "layernorm-tfa" => words.norm(Normalisation::placed(Placement::TfAddons))?,
@@ -83,7 +83,7 @@ pub(super) fn switch(text: &str) -> Result<Option<Switch>> {
             words.norm(Normalisation { scope: Scope::PerGate, ..Normalisation::layer() })?
         }
         "layernorm-apart" => {
-            words.norm(Normalisation { parts: Some(Parts::Apart), ..Normalisation::layer() })?
+            words.norm(Normalisation { parts: Some(NormInput::Separate), ..Normalisation::layer() })?
         }
         "rmsnorm" => words.norm(Normalisation { norm: Norm::Rms, ..Normalisation::layer() })?,
         "gain" => Switch::Gain(words.number(None)?),
@@ -91,7 +91,7 @@ pub(super) fn switch(text: &str) -> Result<Option<Switch>> {
         "residual" => words.alone(Switch::Connection(Connection::Residual))?,
         "highway" => Switch::Connection(Connection::Highway { bias: words.number(Some(-1.0))? }),
         "rezero" => words.alone(Switch::Connection(Connection::ReZero))?,
-        "residual-time" => Switch::OverTime(words.number(Some(0.02))?),
+        "residual-time" => Switch::TemporalResidual(words.number(Some(0.02))?),
         "zoneout" => Switch::Zoneout(words.pair()?.map(|(h, c)| (h, c.unwrap_or(0.0)))),
         "variational" => {
             let (input, recurrent) = words.pair()?.unwrap_or((0.25, None));
