@@ -52,7 +52,10 @@ fn main() -> Result<()> {
     let threads: usize =
         std::env::var("RAYON_NUM_THREADS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     std::env::set_var("RAYON_NUM_THREADS", threads.to_string()); // candle reads it too
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads can be started");
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .expect("threads can be started");
     println!(
         "LSTM, {steps} steps, batch {}, {} features, {} units, f32, {threads} thread(s), checkpoint {:?}",
         options.batch, options.input, options.hidden, options.checkpoint
@@ -82,7 +85,11 @@ fn train(options: &Options, steps: usize) -> Result<()> {
         let norm = gradient.sqr()?.sum_all()?.to_scalar::<f32>()?.sqrt();
         assert!(norm.is_finite() && norm > 0.0, "the gradient of {name} has the norm {norm}");
     }
-    println!("forward {:.2} s, backward {:.2} s", forward.as_secs_f64(), (both - forward).as_secs_f64());
+    println!(
+        "forward {:.2} s, backward {:.2} s",
+        forward.as_secs_f64(),
+        (both - forward).as_secs_f64()
+    );
     match (before, peak_resident()) {
         (Some(before), Some(after)) => {
             println!("peak resident memory {after} MiB, {before} MiB of it before the first step (VmHWM)");

@@ -19,10 +19,14 @@ mod subject;
 use candle::{DType, Device, Result, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use divan::{black_box_drop, Bencher};
-use recurrent::{Execution, ForwardContext, GradientRecorder, Layer, LstmConfig, Record, Rnn, Sequence};
+use recurrent::{
+    Execution, ForwardContext, GradientRecorder, Layer, LstmConfig, Record, Rnn, Sequence,
+};
 use std::fmt;
 use std::process::{exit, Command};
-use subject::{gradients, in_pool, inputs, shapes, smoke, stack, Family, Library, Mode, Shape, Subject};
+use subject::{
+    gradients, in_pool, inputs, shapes, smoke, stack, Family, Library, Mode, Shape, Subject,
+};
 
 const FAMILIES: [Family; 4] = [Family::Lstm, Family::Gru, Family::Vanilla, Family::LayerNormLstm];
 const MIDDLING: [Family; 2] = [Family::Lstm, Family::Gru];
@@ -80,7 +84,8 @@ fn cases() -> Vec<Case> {
 }
 
 fn measure(bencher: Bencher, case: &Case, mode: Mode) {
-    let subject = Subject::new(case.library, case.family, case.shape, case.layers, mode).expect("sizes fit");
+    let subject =
+        Subject::new(case.library, case.family, case.shape, case.layers, mode).expect("sizes fit");
     subject.step().expect("runs"); // warm
     bencher.bench_local(|| subject.step().expect("runs"));
 }
@@ -164,7 +169,11 @@ mod steps {
     }
 
     fn lstm(bencher: Bencher, library: Library, layers: usize, steps: usize) {
-        measure(bencher, &Case { library, family: Family::Lstm, layers, shape: shape(steps) }, Mode::Train);
+        measure(
+            bencher,
+            &Case { library, family: Family::Lstm, layers, shape: shape(steps) },
+            Mode::Train,
+        );
     }
 
     #[divan::bench(args = STEPS, sample_count = 10, sample_size = 1)]
@@ -186,7 +195,8 @@ mod steps {
     fn replay_1_layer(bencher: Bencher, steps: usize) {
         let (vars, shape) = (VarMap::new(), shape(steps));
         let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
-        let rnn = Rnn::new(shape.input, shape.hidden, &LstmConfig::default(), vb).expect("sizes fit");
+        let rnn =
+            Rnn::new(shape.input, shape.hidden, &LstmConfig::default(), vb).expect("sizes fit");
         let rnn: Box<dyn Layer> = Box::new(rnn.with_execution(Execution::Replay));
         let xs: Tensor = inputs(shape).expect("plain memory");
         let step = || gradients(candle::Module::forward(&rnn, &xs)?);

@@ -103,18 +103,29 @@ fn main() -> Result<()> {
     train(|vb| lstm(1, chrono(), vb), false)?;
 
     title("1. LSTM, forget bias -3");
-    train(|vb| lstm(1, Init { forget_bias: ForgetBias::Constant(-3.0), ..Init::default() }, vb), false)?;
+    train(
+        |vb| lstm(1, Init { forget_bias: ForgetBias::Constant(-3.0), ..Init::default() }, vb),
+        false,
+    )?;
 
     title("2. Tanh network, recurrent matrix of spectral radius 3");
     let scheme = Scheme::Normal { input: 0.1, recurrent: 3.0 };
-    let large = VanillaConfig { init: Init { scheme, ..Init::default() }, ..VanillaConfig::default() };
+    let large =
+        VanillaConfig { init: Init { scheme, ..Init::default() }, ..VanillaConfig::default() };
     train(|vb| vanilla(large, vb), false)?;
 
     title("3. ReLU network, bias -8");
     let init = Init { bias_by_gate: vec![("h".to_string(), -8.0)], ..Init::default() };
     train(
         |vb| {
-            vanilla(VanillaConfig { nonlinearity: Nonlinearity::Relu, init, ..VanillaConfig::default() }, vb)
+            vanilla(
+                VanillaConfig {
+                    nonlinearity: Nonlinearity::Relu,
+                    init,
+                    ..VanillaConfig::default()
+                },
+                vb,
+            )
         },
         false,
     )?;

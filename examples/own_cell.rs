@@ -20,8 +20,8 @@ use candle_nn::{ops::sigmoid, VarBuilder, VarMap};
 use recurrent::core::init::{Gates, Weights};
 use recurrent::core::{chunk_gates, GateWeights, HiddenState};
 use recurrent::{
-    Cell, CellConfig, Direction, ForwardContext, GradientRecorder, Init, Layer, LayerId, Record, Sequence,
-    Stack,
+    Cell, CellConfig, Direction, ForwardContext, GradientRecorder, Init, Layer, LayerId, Record,
+    Sequence, Stack,
 };
 
 /// The minimal gated unit (Zhou et al. 2016, arXiv:1603.09420v1), with the forget gate after the matrix product:
@@ -72,7 +72,11 @@ impl CellConfig for MinimalConfig {
         vb: VarBuilder,
     ) -> Result<MinimalCell> {
         let gates = Gates { names: &["f", "n"], forget: None, input: None };
-        Ok(MinimalCell(GateWeights::new(&Weights::new(vb, place, &self.0, gates, hidden)?, input, true)?))
+        Ok(MinimalCell(GateWeights::new(
+            &Weights::new(vb, place, &self.0, gates, hidden)?,
+            input,
+            true,
+        )?))
     }
 
     fn param_count(&self, input: usize, hidden: usize) -> usize {
@@ -94,7 +98,10 @@ fn main() -> Result<()> {
     for trace in recorder.take() {
         println!(
             "layer {}: |dL/dh| at lag 0, 10, 100: {:.1e} {:.1e} {:.1e}",
-            trace.layer_id.layer, trace.batch_norms[0], trace.batch_norms[10], trace.batch_norms[100]
+            trace.layer_id.layer,
+            trace.batch_norms[0],
+            trace.batch_norms[10],
+            trace.batch_norms[100]
         );
     }
     Ok(())

@@ -41,7 +41,8 @@ fn main() -> Result<()> {
         None,
         &ForwardContext::default(),
     )?;
-    let difference = (alone.values().get(0)? - ys.values().get(1)?.narrow(0, 0, 2)?)?.abs()?.max_all()?;
+    let difference =
+        (alone.values().get(0)? - ys.values().get(1)?.narrow(0, 0, 2)?)?.abs()?.max_all()?;
     println!(
         "the example of 2 steps, alone against in the batch: differs by {}",
         difference.to_scalar::<f32>()?

@@ -56,7 +56,14 @@ impl Segmenter {
         Ok(Self {
             letters: points.into_iter().filter_map(char::from_u32).zip(0..).collect(),
             embedding: Embedding::new(table.clone(), input),
-            lstm: Stack::of(1, Direction::Bidirectional, input, hidden, &LstmConfig::default(), vb)?,
+            lstm: Stack::of(
+                1,
+                Direction::Bidirectional,
+                input,
+                hidden,
+                &LstmConfig::default(),
+                vb,
+            )?,
             readout: Linear::new(readout, Some(get("time_b")?.clone())),
         })
     }

@@ -97,7 +97,11 @@ fn main() -> anyhow::Result<()> {
     }
     for (index, errors) in all.chunks(500).enumerate().take(8) {
         let mean = errors.iter().sum::<f32>() / errors.len() as f32;
-        println!("readings {:4} to {:4}: off by {mean:.3} on average", 500 * index, 500 * (index + 1));
+        println!(
+            "readings {:4} to {:4}: off by {mean:.3} on average",
+            500 * index,
+            500 * (index + 1)
+        );
     }
 
     // The whole sequence at once, by the layer itself.

@@ -37,7 +37,10 @@ fn batch(rng: &mut impl Rng, device: &Device) -> Result<(Tensor, Tensor)> {
         letters.extend(string);
         classes.push(class);
     }
-    Ok((Tensor::from_vec(letters, (BATCH, TIME), device)?, Tensor::from_vec(classes, BATCH, device)?))
+    Ok((
+        Tensor::from_vec(letters, (BATCH, TIME), device)?,
+        Tensor::from_vec(classes, BATCH, device)?,
+    ))
 }
 
 fn main() -> Result<()> {
@@ -66,7 +69,11 @@ fn main() -> Result<()> {
         let clip = clip_global_norm(&params, &mut grads, 1.0)?;
         adam.step(&grads)?;
         if step % 50 == 49 {
-            let right = log_softmax(&logits, 1)?.argmax(1)?.eq(&classes)?.to_dtype(DType::F32)?.mean_all()?;
+            let right = log_softmax(&logits, 1)?
+                .argmax(1)?
+                .eq(&classes)?
+                .to_dtype(DType::F32)?
+                .mean_all()?;
             let right = right.to_scalar::<f32>()?;
             println!(
                 "step {:3}: loss {loss:.4}, right {right:.2}, gradient norm {:.3}",

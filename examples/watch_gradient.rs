@@ -24,7 +24,9 @@
 use candle::{DType, Device, Module, Result, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent::core::init;
-use recurrent::{Direction, ForwardContext, GradientRecorder, Layer, LstmConfig, Record, Sequence, Stack};
+use recurrent::{
+    Direction, ForwardContext, GradientRecorder, Layer, LstmConfig, Record, Sequence, Stack,
+};
 
 fn main() -> Result<()> {
     let (batch, time) = (16, 100);
@@ -44,8 +46,14 @@ fn main() -> Result<()> {
 
         println!("LSTM, {name}: norm of the batch-mean gradient, by lag");
         for trace in recorder.take() {
-            let norms = [0, 1, 5, 20, 50, 99].map(|lag| format!("{lag}: {:.1e}", trace.batch_norms[lag]));
-            println!("  layer {} dL/d{}   {}", trace.layer_id.layer, trace.field, norms.join("   "));
+            let norms =
+                [0, 1, 5, 20, 50, 99].map(|lag| format!("{lag}: {:.1e}", trace.batch_norms[lag]));
+            println!(
+                "  layer {} dL/d{}   {}",
+                trace.layer_id.layer,
+                trace.field,
+                norms.join("   ")
+            );
         }
     }
     Ok(())

@@ -26,9 +26,10 @@ pub use recurrent_weights::hub;
 
 pub use model::Model;
 pub use recurrent_core::{
-    ActivationRecorder, Activations, Bidirectional, Bptt, Carry, Cell, CellConfig, Direction, Execution,
-    ForwardContext, Gate, GradientRecorder, GradientTrace, HiddenGradClip, InferenceLayer, Init, Layer,
-    LayerId, Pool, Recompute, Record, RecurrentDropout, Rnn, Sequence, Stack, State, Stream, Truncation,
+    ActivationRecorder, Activations, Bidirectional, Bptt, Carry, Cell, CellConfig, Direction,
+    Execution, ForwardContext, Gate, GradientRecorder, GradientTrace, HiddenGradClip,
+    InferenceLayer, Init, Layer, LayerId, Pool, Recompute, Record, RecurrentDropout, Rnn, Sequence,
+    Stack, State, Stream, Truncation,
 };
 pub use recurrent_gru::{Gru, GruCell, GruConfig, Reset};
 pub use recurrent_layernorm::{
@@ -36,7 +37,9 @@ pub use recurrent_layernorm::{
     LayerNormVanillaConfig,
 };
 pub use recurrent_lstm::{Lstm, LstmCell, LstmConfig};
-pub use recurrent_residual::{Residual, ResidualLstm, ResidualLstmConfig, Shortcut, TemporalResidual};
+pub use recurrent_residual::{
+    Residual, ResidualLstm, ResidualLstmConfig, Shortcut, TemporalResidual,
+};
 pub use recurrent_vanilla::{Nonlinearity, Vanilla, VanillaCell, VanillaConfig};
 pub use rnn_config::{CellKind, Connection, RnnConfig};
 

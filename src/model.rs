@@ -185,7 +185,8 @@ impl Model {
     ) -> Result<Self> {
         fits(convention, &spec)?;
         let ours = convention.import(found, &expected(&spec, input, hidden)?)?;
-        let dtype = ours.values().map(Tensor::dtype).find(|dtype| matches!(dtype, DType::F32 | DType::F64));
+        let dtype =
+            ours.values().map(Tensor::dtype).find(|dtype| matches!(dtype, DType::F32 | DType::F64));
         Self::of(spec, input, hidden, dtype.unwrap_or(DType::F32), &ours, device)
     }
 
@@ -229,8 +230,9 @@ impl Model {
         ours: &Tensors,
         device: &Device,
     ) -> Result<Self> {
-        let ours =
-            ours.iter().map(|(name, tensor)| Ok((name.clone(), tensor.to_dtype(dtype)?.to_device(device)?)));
+        let ours = ours
+            .iter()
+            .map(|(name, tensor)| Ok((name.clone(), tensor.to_dtype(dtype)?.to_device(device)?)));
         let ours = ours.collect::<Result<HashMap<_, _>>>()?;
         Self::new(spec, input, hidden, VarBuilder::from_tensors(ours, dtype, device))
     }
@@ -251,9 +253,10 @@ fn expected(spec: &RnnConfig, input: usize, hidden: usize) -> Result<Vec<(String
 /// Both files of a folder, which belong together and hold what the first says.
 fn stored(folder: &Path) -> Result<(Config, Tensors)> {
     let (path, weights) = (folder.join(CONFIG), folder.join(WEIGHTS));
-    let text =
-        std::fs::read_to_string(&path).map_err(|error| Error::msg(format!("{}: {error}", path.display())))?;
-    let config = Config::parse(&text).map_err(|error| Error::msg(format!("{}: {error}", path.display())))?;
+    let text = std::fs::read_to_string(&path)
+        .map_err(|error| Error::msg(format!("{}: {error}", path.display())))?;
+    let config =
+        Config::parse(&text).map_err(|error| Error::msg(format!("{}: {error}", path.display())))?;
     let contents = read(&weights)?;
     if contents.metadata.get("config").is_some_and(|inside| *inside != text) {
         bail!("{}: it is not the one with which {WEIGHTS} beside it was written", path.display())
@@ -263,7 +266,11 @@ fn stored(folder: &Path) -> Result<(Config, Tensors)> {
         check(CONFIG, &expected(&config.spec, config.input, config.hidden)?, &contents.tensors)?;
         match contents.tensors.iter().find(|(_, tensor)| tensor.dtype() != config.dtype) {
             Some((name, tensor)) => {
-                bail!("'{name}': expected {}, found {}", config.dtype.as_str(), tensor.dtype().as_str())
+                bail!(
+                    "'{name}': expected {}, found {}",
+                    config.dtype.as_str(),
+                    tensor.dtype().as_str()
+                )
             }
             None => Ok(()),
         }
@@ -281,7 +288,10 @@ fn fits(convention: &Convention, spec: &RnnConfig) -> Result<()> {
     for (option, expected) in family.into_iter().chain(others) {
         let found = &cell[option];
         if found != expected {
-            bail!("convention {}: its cell has {option} {expected}, got a spec with {found}", convention.name)
+            bail!(
+                "convention {}: its cell has {option} {expected}, got a spec with {found}",
+                convention.name
+            )
         }
     }
     Ok(())

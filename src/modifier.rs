@@ -4,8 +4,9 @@ mod parse;
 
 use crate::layernorm::{Norm, NormInput, Placement, Scope};
 use crate::{
-    CellKind, Connection, GruConfig, LayerNormGruConfig, LayerNormLstmConfig, LayerNormVanillaConfig,
-    LstmConfig, Nonlinearity, RecurrentDropout, Reset, RnnConfig, VanillaConfig,
+    CellKind, Connection, GruConfig, LayerNormGruConfig, LayerNormLstmConfig,
+    LayerNormVanillaConfig, LstmConfig, Nonlinearity, RecurrentDropout, Reset, RnnConfig,
+    VanillaConfig,
 };
 use candle::{bail, DType, Device, Result};
 use candle_nn::VarBuilder;
@@ -104,8 +105,12 @@ impl Modifier {
         match self.switch.clone() {
             Switch::Scheme(scheme) => spec.cell.init_mut().scheme = scheme,
             Switch::Recurrent(block) => spec.cell.init_mut().recurrent = block,
-            Switch::GateScheme(gate, scheme) => put(&mut spec.cell.init_mut().scheme_by_gate, gate, scheme),
-            Switch::GateBlock(gate, block) => put(&mut spec.cell.init_mut().recurrent_by_gate, gate, block),
+            Switch::GateScheme(gate, scheme) => {
+                put(&mut spec.cell.init_mut().scheme_by_gate, gate, scheme)
+            }
+            Switch::GateBlock(gate, block) => {
+                put(&mut spec.cell.init_mut().recurrent_by_gate, gate, block)
+            }
             Switch::Memory(bias) => spec.cell.init_mut().forget_bias = bias,
             Switch::GateBias(gate, bias) => put(&mut spec.cell.init_mut().bias_by_gate, gate, bias),
             Switch::Norm(how) => spec.cell = normed(&spec.cell, how)?,
@@ -119,15 +124,19 @@ impl Modifier {
                 spec.cell = CellKind::TemporalResidual { cell: Box::new(spec.cell), alpha };
             }
             Switch::Zoneout(rates) => {
-                let (h, c) = rates.unwrap_or(if has_memory(&spec.cell) { (0.05, 0.5) } else { (0.1, 0.0) });
+                let (h, c) =
+                    rates.unwrap_or(if has_memory(&spec.cell) { (0.05, 0.5) } else { (0.1, 0.0) });
                 spec.recurrent_dropout =
                     RecurrentDropout { zoneout_h: h, zoneout_c: c, ..spec.recurrent_dropout };
             }
             Switch::Variational(input, recurrent) => {
-                spec.recurrent_dropout = RecurrentDropout { input, recurrent, ..spec.recurrent_dropout };
+                spec.recurrent_dropout =
+                    RecurrentDropout { input, recurrent, ..spec.recurrent_dropout };
             }
             Switch::WeightDrop(weights) => spec.recurrent_dropout.weights = weights,
-            Switch::Dropout(_) if spec.layers < 2 => bail!("it has one layer, and nothing between layers"),
+            Switch::Dropout(_) if spec.layers < 2 => {
+                bail!("it has one layer, and nothing between layers")
+            }
             Switch::Dropout(rate) => spec.dropout = rate,
             Switch::LearnedStart => spec.learned_start = true,
             Switch::Relu => *nonlinearity(&mut spec.cell)? = Nonlinearity::Relu,
@@ -147,9 +156,13 @@ fn normed(cell: &CellKind, how: Normalisation) -> Result<CellKind> {
     let Normalisation { gain, norm, scope, placement, parts } = how;
     let (lstm, vanilla) = (placement.is_some(), parts.is_some());
     Ok(match cell {
-        CellKind::Lstm(LstmConfig { bias: true, proj: None, peepholes: false, coupled: false, init })
-            if !vanilla =>
-        {
+        CellKind::Lstm(LstmConfig {
+            bias: true,
+            proj: None,
+            peepholes: false,
+            coupled: false,
+            init,
+        }) if !vanilla => {
             let (placement, init) = (placement.unwrap_or_default(), init.clone());
             CellKind::LayerNormLstm(LayerNormLstmConfig { gain, placement, norm, scope, init })
         }
@@ -159,7 +172,8 @@ fn normed(cell: &CellKind, how: Normalisation) -> Result<CellKind> {
         CellKind::Vanilla(VanillaConfig { nonlinearity, bias: true, init })
             if !lstm && scope == Scope::Whole =>
         {
-            let (nonlinearity, parts, init) = (*nonlinearity, parts.unwrap_or_default(), init.clone());
+            let (nonlinearity, parts, init) =
+                (*nonlinearity, parts.unwrap_or_default(), init.clone());
             CellKind::LayerNormVanilla(LayerNormVanillaConfig {
                 gain,
                 nonlinearity,

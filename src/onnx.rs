@@ -55,8 +55,13 @@ pub fn export(spec: &RnnConfig, layer: &(impl Layer + ?Sized)) -> Result<Vec<u8>
     }
     let params = layer.params().into_iter().map(|(name, tensor)| Ok((name, floats(&tensor)?)));
     let params = params.collect::<Result<HashMap<_, _>>>()?;
-    let mut writer =
-        Writer { spec, operator: Operator::of(&spec.cell)?, params, graph: Graph::default(), hidden: 0 };
+    let mut writer = Writer {
+        spec,
+        operator: Operator::of(&spec.cell)?,
+        params,
+        graph: Graph::default(),
+        hidden: 0,
+    };
     writer.graph.name = "recurrent".to_string();
     let ys = writer.layers(layer.input_size())?;
     let end = writer.node("Transpose", &[&ys], "ys", vec![Attribute::ints("perm", &[1, 0, 2])]);
@@ -155,7 +160,13 @@ impl Writer<'_> {
     }
 
     /// Adds a node with one output of this name, and gives the name.
-    fn node(&mut self, op: &str, inputs: &[&str], output: &str, attributes: Vec<Attribute>) -> String {
+    fn node(
+        &mut self,
+        op: &str,
+        inputs: &[&str],
+        output: &str,
+        attributes: Vec<Attribute>,
+    ) -> String {
         self.graph.node.push(Node {
             input: inputs.iter().map(ToString::to_string).collect(),
             output: vec![output.to_string()],
@@ -184,8 +195,18 @@ impl Writer<'_> {
         self.graph.input.push(ValueInfo::tensor("xs".to_string(), &axes));
         let shape: Vec<u8> = [0i64, 0, -1].iter().flat_map(|axis| axis.to_le_bytes()).collect();
         let name = "side_by_side".to_string();
-        self.graph.initializer.push(Constant { dims: vec![3], data_type: INT64, name, raw_data: shape });
-        let mut xs = self.node("Transpose", &["xs"], "xs_by_time", vec![Attribute::ints("perm", &[1, 0, 2])]);
+        self.graph.initializer.push(Constant {
+            dims: vec![3],
+            data_type: INT64,
+            name,
+            raw_data: shape,
+        });
+        let mut xs = self.node(
+            "Transpose",
+            &["xs"],
+            "xs_by_time",
+            vec![Attribute::ints("perm", &[1, 0, 2])],
+        );
         for index in 0..self.spec.layers {
             let layer_id = LayerId::layer(index);
             let ys = self.recurrent(&xs, layer_id)?;
@@ -212,7 +233,10 @@ impl Writer<'_> {
         let hh = side_by_side(&|layer_id| self.rows("weight_hh", *layer_id))?;
         let bias = match self.params.contains_key(&name("bias_ih")) {
             true => Some(side_by_side(&|layer_id| {
-                Tensor::cat(&[self.rows("bias_ih", *layer_id)?, self.rows("bias_hh", *layer_id)?], 0)
+                Tensor::cat(
+                    &[self.rows("bias_ih", *layer_id)?, self.rows("bias_hh", *layer_id)?],
+                    0,
+                )
             })?),
             false => None,
         };
@@ -222,12 +246,16 @@ impl Writer<'_> {
                 let one = |(base, sign): &(&str, f64)| {
                     self.param(&format!("{base}{}", layer_id.suffix()))?.affine(*sign, 0.0)
                 };
-                Tensor::cat(&self.operator.peepholes.iter().map(one).collect::<Result<Vec<_>>>()?, 0)
+                Tensor::cat(
+                    &self.operator.peepholes.iter().map(one).collect::<Result<Vec<_>>>()?,
+                    0,
+                )
             })?),
         };
 
         // X, W, R, B, the lengths (none), h, and for LSTMs c and the peepholes; an empty name is none.
-        let mut inputs = vec![xs.to_string(), self.constant(name("W"), &ih)?, self.constant(name("R"), &hh)?];
+        let mut inputs =
+            vec![xs.to_string(), self.constant(name("W"), &ih)?, self.constant(name("R"), &hh)?];
         inputs.push(bias.map_or(Ok(String::new()), |bias| self.constant(name("B"), &bias))?);
         inputs.push(String::new());
         let mut outputs = vec![name("by_direction")];
@@ -258,7 +286,8 @@ impl Writer<'_> {
         });
         // (time, directions, batch, hidden) to (time, batch, directions * hidden)
         let perm = Attribute::ints("perm", &[0, 2, 1, 3]);
-        let apart = self.node("Transpose", &[&name("by_direction")], &name("by_example"), vec![perm]);
+        let apart =
+            self.node("Transpose", &[&name("by_direction")], &name("by_example"), vec![perm]);
         Ok(self.node("Reshape", &[&apart, "side_by_side"], &name("ys"), Vec::new()))
     }
 
@@ -286,7 +315,9 @@ impl Writer<'_> {
                 };
                 Ok(self.node("Add", &[ys, &around], &format!("joined{own}"), Vec::new()))
             }
-            other => bail!("onnx: expected no connection around layers, or residual, got {other:?}"),
+            other => {
+                bail!("onnx: expected no connection around layers, or residual, got {other:?}")
+            }
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The named variants that a comparison starts from.
 
 use crate::{
-    CellKind, Connection, GruConfig, LayerNormGruConfig, LayerNormLstmConfig, LayerNormVanillaConfig,
-    LstmConfig, RecurrentDropout, Reset, ResidualLstmConfig, RnnConfig, VanillaConfig,
+    CellKind, Connection, GruConfig, LayerNormGruConfig, LayerNormLstmConfig,
+    LayerNormVanillaConfig, LstmConfig, RecurrentDropout, Reset, ResidualLstmConfig, RnnConfig,
+    VanillaConfig,
 };
 use recurrent_core::init::{Block, ForgetBias, Init};
 use recurrent_layernorm::{Norm, Placement, Scope};
@@ -26,8 +27,9 @@ pub fn variants() -> Vec<Entry> {
     let chrono = || Init { forget_bias: ForgetBias::Chrono { longest: 100 }, ..Init::default() };
     let vanilla = |init| CellKind::Vanilla(VanillaConfig { init, ..VanillaConfig::default() });
     let lstm = |init| CellKind::Lstm(LstmConfig { init, ..LstmConfig::default() });
-    let layernorm =
-        |gain| CellKind::LayerNormLstm(LayerNormLstmConfig { gain, ..LayerNormLstmConfig::default() });
+    let layernorm = |gain| {
+        CellKind::LayerNormLstm(LayerNormLstmConfig { gain, ..LayerNormLstmConfig::default() })
+    };
     let placed = |placement| {
         CellKind::LayerNormLstm(LayerNormLstmConfig { placement, ..LayerNormLstmConfig::default() })
     };
@@ -40,13 +42,21 @@ pub fn variants() -> Vec<Entry> {
     let more = |name, summary, spec| Entry { name, summary, default: false, spec };
     let one = RnnConfig::new;
     vec![
-        main("vanilla", "tanh network (Elman 1990), PyTorch's initialisation", one(vanilla(Init::default()))),
+        main(
+            "vanilla",
+            "tanh network (Elman 1990), PyTorch's initialisation",
+            one(vanilla(Init::default())),
+        ),
         main(
             "vanilla-orthogonal",
             "tanh network, orthogonal recurrent matrix (Saxe 2014)",
             one(vanilla(orthogonal())),
         ),
-        main("lstm", "LSTM, PyTorch's initialisation: forget bias near 0", one(lstm(Init::default()))),
+        main(
+            "lstm",
+            "LSTM, PyTorch's initialisation: forget bias near 0",
+            one(lstm(Init::default())),
+        ),
         main(
             "lstm-bias1",
             "LSTM, forget bias 1 (Jozefowicz 2015)",
@@ -58,7 +68,11 @@ pub fn variants() -> Vec<Entry> {
             one(lstm(chrono())),
         ),
         main("gru", "GRU, PyTorch's initialisation", one(CellKind::Gru(GruConfig::default()))),
-        main("residual-lstm", "two LSTM layers, residual over depth", residual(lstm(Init::default()))),
+        main(
+            "residual-lstm",
+            "two LSTM layers, residual over depth",
+            residual(lstm(Init::default())),
+        ),
         main(
             "residual-vanilla",
             "tanh network, residual over time with α = 0.02",
@@ -105,7 +119,11 @@ pub fn variants() -> Vec<Entry> {
             "GRU, chrono biases for the task's longest lag",
             one(CellKind::Gru(GruConfig::chrono(100))),
         ),
-        more("layernorm-lstm-gain0.1", "layer-normed LSTM, gain 0.1 (Cooijmans 2016)", one(layernorm(0.1))),
+        more(
+            "layernorm-lstm-gain0.1",
+            "layer-normed LSTM, gain 0.1 (Cooijmans 2016)",
+            one(layernorm(0.1)),
+        ),
         more(
             "layernorm-vanilla",
             "layer-normed tanh network (Ba 2016), gain 1",
@@ -180,7 +198,10 @@ pub fn variants() -> Vec<Entry> {
         more(
             "lstm-weight-drop",
             "LSTM, dropout of 0.5 of the recurrent weights (Merity 2018)",
-            noisy(RecurrentDropout { weights: 0.5, ..RecurrentDropout::default() }, lstm(Init::default())),
+            noisy(
+                RecurrentDropout { weights: 0.5, ..RecurrentDropout::default() },
+                lstm(Init::default()),
+            ),
         ),
         more(
             "gru-zoneout",

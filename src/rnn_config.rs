@@ -4,7 +4,8 @@ use candle::{bail, DType, Device, Result};
 use candle_nn::VarBuilder;
 use recurrent_core::init::{Block, ForgetBias, Init, Scheme};
 use recurrent_core::{
-    Bidirectional, Cell, CellConfig, Direction, Layer, LayerId, Recompute, RecurrentDropout, Rnn, Stack,
+    Bidirectional, Cell, CellConfig, Direction, Layer, LayerId, Recompute, RecurrentDropout, Rnn,
+    Stack,
 };
 use recurrent_gru::GruConfig;
 use recurrent_layernorm::{LayerNormGruConfig, LayerNormLstmConfig, LayerNormVanillaConfig};
@@ -182,11 +183,15 @@ impl RnnConfig {
             Block::Identity { scale } => format!("identity({scale})"),
         };
         let mut words = vec![scheme(init.scheme)];
-        words.extend(init.scheme_by_gate.iter().map(|(gate, own)| format!("{gate} {}", scheme(*own))));
+        words.extend(
+            init.scheme_by_gate.iter().map(|(gate, own)| format!("{gate} {}", scheme(*own))),
+        );
         if init.recurrent != Block::Scheme {
             words.push(format!("{} recurrent", block(init.recurrent)));
         }
-        words.extend(init.recurrent_by_gate.iter().map(|(gate, own)| format!("{gate} {}", block(*own))));
+        words.extend(
+            init.recurrent_by_gate.iter().map(|(gate, own)| format!("{gate} {}", block(*own))),
+        );
         match init.forget_bias {
             ForgetBias::Scheme => {}
             ForgetBias::Constant(sum) => words.push(format!("memory bias {sum}")),
@@ -270,12 +275,22 @@ impl CellKind {
         match self {
             Self::Vanilla(config) => visitor.visit(&TemporalResidual::new(config.clone(), alpha)),
             Self::Lstm(config) => visitor.visit(&TemporalResidual::new(config.clone(), alpha)),
-            Self::LstmHalved(config) => visitor.visit(&TemporalResidual::new(Halved(config.clone()), alpha)),
+            Self::LstmHalved(config) => {
+                visitor.visit(&TemporalResidual::new(Halved(config.clone()), alpha))
+            }
             Self::Gru(config) => visitor.visit(&TemporalResidual::new(config.clone(), alpha)),
-            Self::LayerNormLstm(config) => visitor.visit(&TemporalResidual::new(config.clone(), alpha)),
-            Self::LayerNormGru(config) => visitor.visit(&TemporalResidual::new(config.clone(), alpha)),
-            Self::LayerNormVanilla(config) => visitor.visit(&TemporalResidual::new(config.clone(), alpha)),
-            Self::ResidualLstm(config) => visitor.visit(&TemporalResidual::new(config.clone(), alpha)),
+            Self::LayerNormLstm(config) => {
+                visitor.visit(&TemporalResidual::new(config.clone(), alpha))
+            }
+            Self::LayerNormGru(config) => {
+                visitor.visit(&TemporalResidual::new(config.clone(), alpha))
+            }
+            Self::LayerNormVanilla(config) => {
+                visitor.visit(&TemporalResidual::new(config.clone(), alpha))
+            }
+            Self::ResidualLstm(config) => {
+                visitor.visit(&TemporalResidual::new(config.clone(), alpha))
+            }
             Self::TemporalResidual { .. } => {
                 bail!("spec: a residual over time inside another says nothing new")
             }
@@ -323,7 +338,12 @@ struct Build<'a> {
 }
 
 impl Build<'_> {
-    fn rnn<K: CellConfig>(&self, config: &K, layer_id: LayerId, input: usize) -> Result<Rnn<K::Cell>> {
+    fn rnn<K: CellConfig>(
+        &self,
+        config: &K,
+        layer_id: LayerId,
+        input: usize,
+    ) -> Result<Rnn<K::Cell>> {
         let rnn = Rnn::at_layer(layer_id, input, self.hidden, config, self.vb.clone())?
             .with_recurrent_dropout(self.spec.recurrent_dropout)?
             .with_recompute(self.spec.recompute)?;
@@ -334,7 +354,12 @@ impl Build<'_> {
         }
     }
 
-    fn layer<K: CellConfig>(&self, config: &K, layer_id: LayerId, input: usize) -> Result<Box<dyn Layer>> {
+    fn layer<K: CellConfig>(
+        &self,
+        config: &K,
+        layer_id: LayerId,
+        input: usize,
+    ) -> Result<Box<dyn Layer>> {
         let forward = self.rnn(config, layer_id, input)?;
         let layer: Box<dyn Layer> = match self.spec.direction {
             Direction::Forward => Box::new(forward),

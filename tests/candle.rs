@@ -3,7 +3,9 @@
 use candle::{DType, Device, Module, Result, Tensor, Var};
 use candle_nn::rnn::{gru, lstm, Direction, GRUConfig, LSTMConfig, RNN};
 use candle_nn::{VarBuilder, VarMap};
-use recurrent::{Carry, ForwardContext, Gru, GruConfig, Layer, LayerId, Lstm, LstmConfig, Rnn, Sequence};
+use recurrent::{
+    Carry, ForwardContext, Gru, GruConfig, Layer, LayerId, Lstm, LstmConfig, Rnn, Sequence,
+};
 use recurrent_testkit::{close, noise, Tolerance};
 
 const BATCH: usize = 4;
@@ -52,7 +54,8 @@ fn same(
     xs: &Var,
     tolerance: Tolerance,
 ) -> recurrent_testkit::Result<()> {
-    let (ys, carry) = ours.run(&Sequence::new(xs.as_tensor().clone())?, None, &ForwardContext::default())?;
+    let (ys, carry) =
+        ours.run(&Sequence::new(xs.as_tensor().clone())?, None, &ForwardContext::default())?;
     close(&format!("{what}, outputs"), ys.values(), &theirs.ys, tolerance)?;
     let Carry::Cell(fields) = carry else { panic!("a single layer has fields") };
     for ((name, field), expected) in fields.iter().zip(&theirs.end) {
@@ -73,8 +76,13 @@ fn same(
 fn in_both(
     check: impl Fn(&Var, Tolerance) -> recurrent_testkit::Result<()>,
 ) -> recurrent_testkit::Result<()> {
-    for (dtype, tolerance) in [(DType::F64, Tolerance::Norm(1e-13)), (DType::F32, Tolerance::Max(2e-6))] {
-        check(&Var::from_tensor(&noise("xs", &[BATCH, TIME, INPUT])?.to_dtype(dtype)?)?, tolerance)?;
+    for (dtype, tolerance) in
+        [(DType::F64, Tolerance::Norm(1e-13)), (DType::F32, Tolerance::Max(2e-6))]
+    {
+        check(
+            &Var::from_tensor(&noise("xs", &[BATCH, TIME, INPUT])?.to_dtype(dtype)?)?,
+            tolerance,
+        )?;
     }
     Ok(())
 }
@@ -152,7 +160,8 @@ fn a_saved_model_of_candle_is_read() -> recurrent_testkit::Result<()> {
     vars.save(&path)?;
     let expected = layer.states_to_tensor(&layer.seq(&xs)?)?;
 
-    let vb = VarBuilder::from_buffered_safetensors(std::fs::read(&path)?, DType::F32, &Device::Cpu)?;
+    let vb =
+        VarBuilder::from_buffered_safetensors(std::fs::read(&path)?, DType::F32, &Device::Cpu)?;
     let ours = Lstm::new(INPUT, HIDDEN, &LstmConfig::default(), vb.pp("encoder"))?;
     close("outputs", &ours.forward(&xs)?, &expected, Tolerance::Max(2e-6))
 }

@@ -28,7 +28,8 @@ struct Case {
 
 /// All elements of the gradients, in the order of the names.
 fn flat(params: &Params, grads: &GradStore) -> Result<Vec<f64>> {
-    let of = |var| grads.get(var).expect("every weight has a gradient").flatten_all()?.to_vec1::<f64>();
+    let of =
+        |var| grads.get(var).expect("every weight has a gradient").flatten_all()?.to_vec1::<f64>();
     Ok(params.iter().map(|(_, var)| of(var)).collect::<Result<Vec<_>>>()?.concat())
 }
 
@@ -48,8 +49,11 @@ impl Case {
         let rnn = Rnn::new(3, 7, &config, vb.pp("rnn"))?;
         let readout = linear(11, 7, 1, &vb.pp("readout"))?;
         let wave = |n: usize| (1.7 * n as f64).sin() + 0.3 * (0.9 * n as f64).cos();
-        let xs =
-            Tensor::from_vec((0..5 * STEPS * 3).map(wave).collect::<Vec<_>>(), (5, STEPS, 3), &Device::Cpu)?;
+        let xs = Tensor::from_vec(
+            (0..5 * STEPS * 3).map(wave).collect::<Vec<_>>(),
+            (5, STEPS, 3),
+            &Device::Cpu,
+        )?;
         Ok(Self { rnn, readout, params: Params::from_varmap(&map)?, xs: Sequence::new(xs)? })
     }
 
@@ -64,8 +68,11 @@ impl Case {
         let full = flat(&self.params, &self.gradients(Bptt::default())?)?;
         let share = |lag| {
             let short = flat(&self.params, &self.gradients(Bptt::last(lag))?)?;
-            let long =
-                full.iter().zip(short).zip(factors).map(|((full, short), factor)| (full - short) * factor);
+            let long = full
+                .iter()
+                .zip(short)
+                .zip(factors)
+                .map(|((full, short), factor)| (full - short) * factor);
             Ok(norm(long) / norm(full.iter().zip(factors).map(|(full, factor)| full * factor)))
         };
         LAGS.into_iter().map(share).collect()
@@ -86,18 +93,23 @@ fn the_global_norm_leaves_the_long_range_share_and_the_direction() -> Result<()>
     assert!(shares.is_sorted_by(|near, far| near > far), "{shares:?}");
     assert!(shares[0] > 0.1 && shares[4] > 0.0, "there is a long range to lose: {shares:?}");
 
-    let rules: [(Rule, bool); 3] = [(clip_global_norm, true), (clip_per_tensor, false), (clip_value, false)];
+    let rules: [(Rule, bool); 3] =
+        [(clip_global_norm, true), (clip_per_tensor, false), (clip_value, false)];
     for (index, (rule, keeps)) in rules.into_iter().enumerate() {
         let mut grads = case.gradients(Bptt::default())?;
         let clip = rule(&case.params, &mut grads, 0.01 * norm(full.iter().copied()))?;
         assert!(clip.clipped() && clip.after < clip.before, "{clip:?}");
         let clipped = flat(&case.params, &grads)?;
-        let factors: Vec<_> = clipped.iter().zip(&full).map(|(clipped, full)| clipped / full).collect();
-        let turned =
-            1.0 - dot(&clipped, &full) / (norm(clipped.iter().copied()) * norm(full.iter().copied()));
+        let factors: Vec<_> =
+            clipped.iter().zip(&full).map(|(clipped, full)| clipped / full).collect();
+        let turned = 1.0
+            - dot(&clipped, &full) / (norm(clipped.iter().copied()) * norm(full.iter().copied()));
         let moved = apart(&case.shares(&factors)?, &shares);
-        let bounds =
-            if keeps { turned.abs() < 1e-14 && moved < 1e-14 } else { turned > 1e-4 && moved > 1e-4 };
+        let bounds = if keeps {
+            turned.abs() < 1e-14 && moved < 1e-14
+        } else {
+            turned > 1e-4 && moved > 1e-4
+        };
         assert!(bounds, "rule {index}: 1 - cos {turned}, shares moved by {moved}");
     }
     Ok(())

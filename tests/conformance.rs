@@ -6,9 +6,10 @@ use recurrent::core::init::{Block, ForgetBias, Init, Scheme};
 use recurrent::layernorm::{Norm, NormInput, Placement, Scope};
 use recurrent::registry::variants;
 use recurrent::{
-    Bidirectional, CellConfig, Execution, ForwardContext, GruConfig, Layer, LayerId, LayerNormGruConfig,
-    LayerNormLstmConfig, LayerNormVanillaConfig, Lstm, LstmConfig, Nonlinearity, Reset, Residual,
-    ResidualLstmConfig, Sequence, Shortcut, Stack, TemporalResidual, VanillaConfig,
+    Bidirectional, CellConfig, Execution, ForwardContext, GruConfig, Layer, LayerId,
+    LayerNormGruConfig, LayerNormLstmConfig, LayerNormVanillaConfig, Lstm, LstmConfig,
+    Nonlinearity, Reset, Residual, ResidualLstmConfig, Sequence, Shortcut, Stack, TemporalResidual,
+    VanillaConfig,
 };
 use recurrent_testkit::{conform, Site, Subject};
 
@@ -200,11 +201,14 @@ conform! {
 
 /// A ReZero connection's layer has no gradient while α is zero, as it begins.
 fn begins_as_identity(subject: Subject) -> Subject {
-    ["weight_", "bias_"].into_iter().fold(subject, |subject, prefix| subject.zero_at_start(prefix, "α = 0"))
+    ["weight_", "bias_"]
+        .into_iter()
+        .fold(subject, |subject, prefix| subject.zero_at_start(prefix, "α = 0"))
 }
 
 /// Why there is a gradient for an untracked input.
-const GATES: &str = "candle multiplies the input by 1 − t, and differentiates both sides of a product";
+const GATES: &str =
+    "candle multiplies the input by 1 − t, and differentiates both sides of a product";
 
 /// Why there is a gradient for an untracked input.
 const ADDS: &str = "candle adds the input to the outputs, and differentiates both sides of a sum";
@@ -235,8 +239,14 @@ fn lstm_from(init: Init) -> LstmConfig {
 
 /// Blocks of their own for single gates, and another seed.
 fn blocks() -> Init {
-    let gates = vec![("f".to_string(), Block::Identity { scale: 0.7 }), ("o".to_string(), Block::Scheme)];
-    Init { recurrent: Block::Orthogonal { gain: 0.9 }, recurrent_by_gate: gates, seed: 4, ..Init::default() }
+    let gates =
+        vec![("f".to_string(), Block::Identity { scale: 0.7 }), ("o".to_string(), Block::Scheme)];
+    Init {
+        recurrent: Block::Orthogonal { gain: 0.9 },
+        recurrent_by_gate: gates,
+        seed: 4,
+        ..Init::default()
+    }
 }
 
 fn placed(placement: Placement) -> LayerNormLstmConfig {
@@ -297,12 +307,22 @@ fn forward<K: CellConfig>(
     site.at(layer_id, input, config)
 }
 
-fn both<K: CellConfig>(site: &Site, layer_id: LayerId, input: usize, config: &K) -> Result<Box<dyn Layer>> {
+fn both<K: CellConfig>(
+    site: &Site,
+    layer_id: LayerId,
+    input: usize,
+    config: &K,
+) -> Result<Box<dyn Layer>> {
     let reverse = site.at(LayerId { reverse: true, ..layer_id }, input, config)?;
     Ok(Box::new(Bidirectional::new(site.at(layer_id, input, config)?, reverse)?))
 }
 
-fn around<K: CellConfig>(site: &Site, layer_id: LayerId, input: usize, config: &K) -> Result<Box<dyn Layer>> {
+fn around<K: CellConfig>(
+    site: &Site,
+    layer_id: LayerId,
+    input: usize,
+    config: &K,
+) -> Result<Box<dyn Layer>> {
     join(Shortcut::Additive, forward, site, layer_id, input, config)
 }
 
@@ -333,7 +353,12 @@ fn highway_both<K: CellConfig>(
     join(Shortcut::Highway { bias: 0.5 }, both, site, layer_id, input, config)
 }
 
-fn rezero<K: CellConfig>(site: &Site, layer_id: LayerId, input: usize, config: &K) -> Result<Box<dyn Layer>> {
+fn rezero<K: CellConfig>(
+    site: &Site,
+    layer_id: LayerId,
+    input: usize,
+    config: &K,
+) -> Result<Box<dyn Layer>> {
     join(Shortcut::ReZero, forward, site, layer_id, input, config)
 }
 
@@ -354,20 +379,34 @@ fn join<K: CellConfig>(
     input: usize,
     config: &K,
 ) -> Result<Box<dyn Layer>> {
-    Ok(Box::new(Residual::of(shortcut, make(site, layer_id, input, config)?, layer_id, 0, site.vb.clone())?))
+    Ok(Box::new(Residual::of(
+        shortcut,
+        make(site, layer_id, input, config)?,
+        layer_id,
+        0,
+        site.vb.clone(),
+    )?))
 }
 
 fn bottom<K: CellConfig>(site: &Site, make: Make<K>, config: &K) -> Result<Box<dyn Layer>> {
     make(site, LayerId::default(), site.input, config)
 }
 
-fn stack<K: CellConfig>(site: &Site, layers: usize, make: Make<K>, config: &K) -> Result<Box<dyn Layer>> {
-    Ok(Box::new(Stack::build(layers, site.input, |layer_id, input| make(site, layer_id, input, config))?))
+fn stack<K: CellConfig>(
+    site: &Site,
+    layers: usize,
+    make: Make<K>,
+    config: &K,
+) -> Result<Box<dyn Layer>> {
+    Ok(Box::new(Stack::build(layers, site.input, |layer_id, input| {
+        make(site, layer_id, input, config)
+    })?))
 }
 
 fn dropout(site: &Site) -> Result<Box<dyn Layer>> {
-    let stack =
-        Stack::build(3, site.input, |layer_id, input| site.at(layer_id, input, &LstmConfig::default()))?;
+    let stack = Stack::build(3, site.input, |layer_id, input| {
+        site.at(layer_id, input, &LstmConfig::default())
+    })?;
     Ok(Box::new(stack.with_dropout(0.4)?))
 }
 
@@ -398,14 +437,17 @@ fn connections_begin_as_documented() -> Result<()> {
         let count = layer.params().len();
         Ok(Residual::of(shortcut, layer, layer_id, 7, vb)?.params().split_off(count))
     };
-    let names = |params: &[(String, Tensor)]| params.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    let names = |params: &[(String, Tensor)]| {
+        params.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>()
+    };
     let additive = begin(Shortcut::Additive)?;
     assert_eq!(names(&additive), ["proj.weight_l2_reverse"]);
     let rezero = begin(Shortcut::ReZero)?;
     assert_eq!(names(&rezero), ["proj.weight_l2_reverse", "rezero.alpha_l2_reverse"]);
     assert_eq!(rezero[1].1.to_vec1::<f64>()?, [0.0]);
     let highway = begin(Shortcut::highway())?;
-    let expected = ["proj.weight_l2_reverse", "transform.weight_l2_reverse", "transform.bias_l2_reverse"];
+    let expected =
+        ["proj.weight_l2_reverse", "transform.weight_l2_reverse", "transform.bias_l2_reverse"];
     assert_eq!(names(&highway), expected);
     assert_eq!(highway[2].1.to_vec1::<f64>()?, [-1.0; 5]);
     assert_eq!(begin(Shortcut::Highway { bias: -3.0 })?[2].1.to_vec1::<f64>()?, [-3.0; 5]);

@@ -5,10 +5,11 @@ use candle_nn::{VarBuilder, VarMap};
 use recurrent::core::HiddenState;
 use recurrent::layernorm::Placement;
 use recurrent::{
-    ActivationRecorder, Bptt, Carry, Cell, CellConfig, Execution, ForwardContext, Gate, GradientRecorder,
-    GradientTrace, GruConfig, HiddenGradClip, Layer, LayerId, LayerNormGruConfig, LayerNormLstmConfig,
-    LayerNormVanillaConfig, LstmConfig, Nonlinearity, Record, RecurrentDropout, Reset, Residual,
-    ResidualLstmConfig, Rnn, Sequence, Stack, TemporalResidual, VanillaConfig,
+    ActivationRecorder, Bptt, Carry, Cell, CellConfig, Execution, ForwardContext, Gate,
+    GradientRecorder, GradientTrace, GruConfig, HiddenGradClip, Layer, LayerId, LayerNormGruConfig,
+    LayerNormLstmConfig, LayerNormVanillaConfig, LstmConfig, Nonlinearity, Record,
+    RecurrentDropout, Reset, Residual, ResidualLstmConfig, Rnn, Sequence, Stack, TemporalResidual,
+    VanillaConfig,
 };
 use recurrent_testkit::close::{all_close, says};
 use recurrent_testkit::{close, noise, Named, Tolerance};
@@ -20,8 +21,9 @@ const TIME: usize = 8;
 /// A layer whose weights are all noise, and its variables.
 fn layer<K: CellConfig>(config: &K, path: Execution, dtype: DType) -> Result<Rnn<K::Cell>> {
     let map = VarMap::new();
-    let layer = Rnn::new(INPUT, HIDDEN, config, VarBuilder::from_varmap(&map, dtype, &Device::Cpu))?
-        .with_execution(path);
+    let layer =
+        Rnn::new(INPUT, HIDDEN, config, VarBuilder::from_varmap(&map, dtype, &Device::Cpu))?
+            .with_execution(path);
     for (name, param) in layer.params() {
         Var::from_tensor(&param)?.set(&drawn(&name, param.dims(), dtype)?)?;
     }
@@ -37,11 +39,19 @@ fn ragged(dtype: DType) -> Result<Sequence> {
 }
 
 /// The gradients of a layer's weights and the records, of a loss of the outputs or of where they end.
-fn gradients(layer: &dyn Layer, xs: &Sequence, flow: Bptt, end: bool) -> Result<(Named, Vec<GradientTrace>)> {
+fn gradients(
+    layer: &dyn Layer,
+    xs: &Sequence,
+    flow: Bptt,
+    end: bool,
+) -> Result<(Named, Vec<GradientTrace>)> {
     let recorder = GradientRecorder::new(Record::Gradients);
     let context = ForwardContext::default().bptt(flow).record(&recorder);
-    let ys =
-        if end { layer.last(xs, None, &context)?.0 } else { layer.run(xs, None, &context)?.0.into_values() };
+    let ys = if end {
+        layer.last(xs, None, &context)?.0
+    } else {
+        layer.run(xs, None, &context)?.0.into_values()
+    };
     let grads = (&ys * drawn("loss", ys.dims(), ys.dtype())?)?.sum_all()?.backward()?;
     let gradient = |(name, param): (String, Tensor)| Some((name, grads.get(&param)?.clone()));
     Ok((layer.params().into_iter().filter_map(gradient).collect(), recorder.take()))
@@ -56,7 +66,10 @@ fn everywhere(check: impl Fn(&dyn Layer, &Sequence) -> Result<()>) -> Result<()>
             check(&layer(&LstmConfig::default(), path, dtype)?, &xs)?;
             check(&layer(&GruConfig::default(), path, dtype)?, &xs)?;
             check(&layer(&TemporalResidual::new(LstmConfig::default(), 0.3), path, dtype)?, &xs)?;
-            check(&layer(&LstmConfig { proj: Some(2), ..LstmConfig::default() }, path, dtype)?, &xs)?;
+            check(
+                &layer(&LstmConfig { proj: Some(2), ..LstmConfig::default() }, path, dtype)?,
+                &xs,
+            )?;
         }
     }
     Ok(())
@@ -74,8 +87,13 @@ fn a_truncated_gradient_is_exactly_zero_behind_its_window() -> Result<()> {
                     let lags = (0..=len).map(|lag| trace.norms[lag * trace.batch + row]);
                     let reached: Vec<_> = lags.map(|norm| norm != 0.0).collect();
                     let first = usize::from(trace.field == "c"); // the loss reads h
-                    let expected: Vec<_> = (0..=len).map(|lag| lag >= first && lag < border[row]).collect();
-                    assert_eq!(reached, expected, "{flow:?}, {}, example {row} of {len} steps", trace.field);
+                    let expected: Vec<_> =
+                        (0..=len).map(|lag| lag >= first && lag < border[row]).collect();
+                    assert_eq!(
+                        reached, expected,
+                        "{flow:?}, {}, example {row} of {len} steps",
+                        trace.field
+                    );
                 }
             }
         }
@@ -106,9 +124,11 @@ fn a_window_as_long_as_the_sequence_changes_no_bit() -> Result<()> {
 fn a_bound_that_is_never_met_changes_no_bit() -> Result<()> {
     everywhere(|layer, xs| {
         let (expected, free) = gradients(layer, xs, Bptt::default(), false)?;
-        for clip in
-            [HiddenGradClip::Value(1e6), HiddenGradClip::Norm(1e6), HiddenGradClip::Norm(f64::INFINITY)]
-        {
+        for clip in [
+            HiddenGradClip::Value(1e6),
+            HiddenGradClip::Norm(1e6),
+            HiddenGradClip::Norm(f64::INFINITY),
+        ] {
             let (found, traces) = gradients(layer, xs, Bptt::clipped(clip), false)?;
             all_close("gradient", &found, &expected, Tolerance::Bits).expect("the same bits");
             for (trace, free) in traces.iter().zip(&free) {
@@ -134,8 +154,9 @@ fn a_bound_holds_over_the_range_of_the_dtype() -> Result<()> {
     for (dtype, path, scale, tolerance) in cases {
         let layer = layer(&LstmConfig::default(), path, dtype)?;
         let recorder = GradientRecorder::new(Record::Norms);
-        let context =
-            ForwardContext::default().record(&recorder).bptt(Bptt::clipped(HiddenGradClip::Norm(0.25)));
+        let context = ForwardContext::default()
+            .record(&recorder)
+            .bptt(Bptt::clipped(HiddenGradClip::Norm(0.25)));
         let (last, _) = layer.last(&ragged(dtype)?, None, &context)?;
         (last * scale)?.sum_all()?.backward()?;
         for norm in recorder.take()[0].norms_at(0) {
@@ -161,7 +182,10 @@ fn a_flow_of_nothing_is_refused() -> Result<()> {
         (Bptt::last(0), "flow window: expected at least 1 step, got 0"),
         (Bptt::truncated(0), "flow window: expected at least 1 step, got 0"),
         (Bptt::clipped(HiddenGradClip::Value(0.0)), "flow clip: expected a positive bound, got 0"),
-        (Bptt::clipped(HiddenGradClip::Norm(f64::NAN)), "flow clip: expected a positive bound, got NaN"),
+        (
+            Bptt::clipped(HiddenGradClip::Norm(f64::NAN)),
+            "flow clip: expected a positive bound, got NaN",
+        ),
     ] {
         let run = layer.run(&ragged(DType::F64)?, None, &ForwardContext::default().bptt(flow));
         says("flow", run, expected).expect("refused");
@@ -203,8 +227,11 @@ fn one_step(fields: &[&'static str]) -> Result<(Tensor, Carry, Carry)> {
     let variable = |name: &str, size| -> Result<Tensor> {
         Ok(Var::from_tensor(&drawn(name, &[2, size], DType::F64)?)?.into_inner())
     };
-    let carry = fields.iter().map(|name| Ok((*name, variable(name, HIDDEN)?))).collect::<Result<_>>()?;
-    let grad = fields.iter().map(|name| Ok((*name, drawn(&format!("d{name}"), &[2, HIDDEN], DType::F64)?)));
+    let carry =
+        fields.iter().map(|name| Ok((*name, variable(name, HIDDEN)?))).collect::<Result<_>>()?;
+    let grad = fields
+        .iter()
+        .map(|name| Ok((*name, drawn(&format!("d{name}"), &[2, HIDDEN], DType::F64)?)));
     Ok((variable("x", INPUT)?, Carry::Cell(carry), Carry::Cell(grad.collect::<Result<_>>()?)))
 }
 
@@ -221,7 +248,8 @@ fn the_immediate_derivative_of_a_vanilla_step() -> Result<()> {
 
         let params: Vec<_> = layer.params().into_iter().map(|(_, param)| param.detach()).collect();
         let [w_ih, w_hh, b_ih, b_hh] = &params[..] else { panic!("four weights") };
-        let a = (x.detach().matmul(&w_ih.t()?)? + carry.field("h")?.detach().matmul(&w_hh.t()?)?)?;
+        let a =
+            (x.detach().matmul(&w_ih.t()?)? + carry.field("h")?.detach().matmul(&w_hh.t()?)?)?;
         let a: Vec<Vec<f64>> = a.broadcast_add(b_ih)?.broadcast_add(b_hh)?.to_vec2()?;
         let slope = |a: &f64| match nonlinearity {
             Nonlinearity::Tanh => a.cosh().powi(-2),
@@ -235,8 +263,13 @@ fn the_immediate_derivative_of_a_vanilla_step() -> Result<()> {
         let expected = Tensor::from_vec(expected, (HIDDEN, HIDDEN), &Device::Cpu)?;
         let found = grads.get(&layer.params()[1].1).expect("W_hh has a gradient");
         close("dΩ/dW_hh", found, &expected, Tolerance::Norm(1e-14)).expect("the same");
-        for leaf in [&x, carry.field("h")?, &layer.params()[0].1, &layer.params()[2].1, &layer.params()[3].1]
-        {
+        for leaf in [
+            &x,
+            carry.field("h")?,
+            &layer.params()[0].1,
+            &layer.params()[2].1,
+            &layer.params()[3].1,
+        ] {
             assert!(grads.get(leaf).is_none());
         }
     }
@@ -250,8 +283,9 @@ fn depends<K: CellConfig>(config: &K) -> Result<Option<Vec<String>>> {
     let names = &["h", "c"][..sizes.len()];
     let (x, carry, grad) = one_step(names)?;
     let fit = |carry: Carry| -> Result<Carry> {
-        let field =
-            |(name, size): (&&'static str, &usize)| Ok((*name, carry.field(name)?.narrow(1, 0, *size)?));
+        let field = |(name, size): (&&'static str, &usize)| {
+            Ok((*name, carry.field(name)?.narrow(1, 0, *size)?))
+        };
         Ok(Carry::Cell(names.iter().zip(&sizes).map(field).collect::<Result<_>>()?))
     };
     let Some(back) = layer.vjp(&x, &fit(carry)?, &fit(grad)?)? else { return Ok(None) };
@@ -295,7 +329,10 @@ fn a_closed_form_says_what_does_not_fit() -> Result<()> {
         (lstm.vjp(&wide, &carry, &grad), "pull back x: expected (batch, 3), got [2, 4]"),
         (lstm.vjp(&x, &hidden, &grad), "carry: expected the fields [\"h\", \"c\"], got [\"h\"]"),
         (lstm.vjp(&x, &carry, &hidden), "grad: expected the fields [\"h\", \"c\"], got [\"h\"]"),
-        (lstm.vjp(&x, &carry, &Carry::Layers(vec![])), "grad: expected one layer's fields, got 0 parts"),
+        (
+            lstm.vjp(&x, &carry, &Carry::Layers(vec![])),
+            "grad: expected one layer's fields, got 0 parts",
+        ),
     ] {
         says("pull back", result, expected).expect("refused");
     }
@@ -314,7 +351,10 @@ fn a_closed_form_says_what_does_not_fit() -> Result<()> {
 }
 
 /// The gates of a cell all of whose weights are zero but these biases are σ of the sum of its two, whatever it sees: by name, with which of them keeps.
-fn of_biases<K: CellConfig>(config: &K, gates: &[&'static str]) -> Result<Vec<(&'static str, bool)>> {
+fn of_biases<K: CellConfig>(
+    config: &K,
+    gates: &[&'static str],
+) -> Result<Vec<(&'static str, bool)>> {
     let layer = layer(config, Execution::Auto, DType::F64)?;
     let biases = ["bias_ih_l0", "bias_hh_l0"];
     for (_, param) in layer.params().iter().filter(|(name, _)| !biases.contains(&name.as_str())) {
@@ -330,10 +370,14 @@ fn of_biases<K: CellConfig>(config: &K, gates: &[&'static str]) -> Result<Vec<(&
     let [seen] = &activations.take()[..] else { panic!("one layer") };
     for Gate { name, values, .. } in &seen.gates {
         let row = gates.iter().position(|gate| gate == name).expect("a gate of the cell") * HIDDEN;
-        let expected: Vec<_> = (row..row + HIDDEN).map(|at| 1.0 / (1.0 + (-ih[at] - hh[at]).exp())).collect();
+        let expected: Vec<_> =
+            (row..row + HIDDEN).map(|at| 1.0 / (1.0 + (-ih[at] - hh[at]).exp())).collect();
         for found in values.to_vec3::<f64>()?.concat() {
             for (found, expected) in found.iter().zip(&expected) {
-                assert!((found - expected).abs() < 1e-15, "gate {name}: {found} instead of {expected}");
+                assert!(
+                    (found - expected).abs() < 1e-15,
+                    "gate {name}: {found} instead of {expected}"
+                );
             }
         }
     }
@@ -350,7 +394,10 @@ fn the_gates_of_every_cell() -> Result<()> {
     assert_eq!(of_biases(&ResidualLstmConfig::default(), &lstm)?, kept_by_f);
     assert_eq!(of_biases(&TemporalResidual::new(LstmConfig::default(), 0.3), &lstm)?, kept_by_f);
     assert_eq!(of_biases(&GruConfig::default(), &gru)?, kept_by_z);
-    assert_eq!(of_biases(&GruConfig { reset: Reset::Before, ..GruConfig::default() }, &gru)?, kept_by_z);
+    assert_eq!(
+        of_biases(&GruConfig { reset: Reset::Before, ..GruConfig::default() }, &gru)?,
+        kept_by_z
+    );
     assert_eq!(of_biases(&LayerNormGruConfig::default(), &gru)?, kept_by_z);
     // What is carried is not the gate's share of what was there.
     let none = |gates: [(&'static str, bool); 3]| gates.map(|(name, _)| (name, false));
@@ -367,11 +414,13 @@ fn the_gates_of_every_cell() -> Result<()> {
 
 #[test]
 fn a_coupled_input_gate_is_one_minus_the_forget_gate() -> Result<()> {
-    let layer = layer(&LstmConfig { coupled: true, ..LstmConfig::default() }, Execution::Auto, DType::F64)?;
+    let layer =
+        layer(&LstmConfig { coupled: true, ..LstmConfig::default() }, Execution::Auto, DType::F64)?;
     let activations = ActivationRecorder::default();
     layer.run(&ragged(DType::F64)?, None, &ForwardContext::default().activations(&activations))?;
     let seen = activations.take().remove(0);
-    let [i, f] = ["i", "f"].map(|name| seen.gates.iter().find(|gate| gate.name == name).expect("a gate"));
+    let [i, f] =
+        ["i", "f"].map(|name| seen.gates.iter().find(|gate| gate.name == name).expect("a gate"));
     close("i", &i.values, &f.values.affine(-1.0, 1.0)?, Tolerance::Bits).expect("the same bits");
     Ok(())
 }
@@ -405,7 +454,12 @@ impl Cell for Open {
         self.step_with_recurrent_input(x, &s.h, s)
     }
 
-    fn step_with_recurrent_input(&self, x: &Tensor, seen: &Tensor, _: &HiddenState) -> Result<HiddenState> {
+    fn step_with_recurrent_input(
+        &self,
+        x: &Tensor,
+        seen: &Tensor,
+        _: &HiddenState,
+    ) -> Result<HiddenState> {
         Ok(HiddenState { h: ((seen * 0.9)? + x)? })
     }
 
@@ -428,13 +482,21 @@ fn noise_is_observed() -> Result<()> {
     let after = seen.states[0].1.narrow(1, 1, TIME)?;
     let sees = ((after - xs.values())? / 0.9)?;
     let gate = &seen.gates[0].values;
-    close("gate", gate, &candle_nn::ops::sigmoid(&sees)?, Tolerance::Max(1e-14)).expect("of what is seen");
+    close("gate", gate, &candle_nn::ops::sigmoid(&sees)?, Tolerance::Max(1e-14))
+        .expect("of what is seen");
     let before = candle_nn::ops::sigmoid(&seen.states[0].1.narrow(1, 0, TIME)?)?;
     assert!(close("gate", gate, &before, Tolerance::Max(1e-3)).is_err(), "nothing was dropped");
 
-    let noise = RecurrentDropout { input: 0.2, recurrent: 0.3, zoneout_h: 0.3, zoneout_c: 0.4, weights: 0.2 };
+    let noise = RecurrentDropout {
+        input: 0.2,
+        recurrent: 0.3,
+        zoneout_h: 0.3,
+        zoneout_c: 0.4,
+        weights: 0.2,
+    };
     for path in [Execution::Replay, Execution::Kernel] {
-        let lstm = layer(&LstmConfig::default(), path, DType::F64)?.with_recurrent_dropout(noise)?;
+        let lstm =
+            layer(&LstmConfig::default(), path, DType::F64)?.with_recurrent_dropout(noise)?;
         for context in [ForwardContext::train(1, 1), ForwardContext::default()] {
             let (ys, _) = lstm.run(&xs, None, &context.activations(&activations))?;
             let seen = activations.take().remove(0);

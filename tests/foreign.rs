@@ -5,7 +5,8 @@ use candle::{DType, Device, Module, Tensor};
 use recurrent::registry::variants;
 use recurrent::weights::{conventions, read, Convention, Packed, Tensors};
 use recurrent::{
-    CellKind, Direction, GruConfig, LstmConfig, Model, Nonlinearity, Reset, RnnConfig, VanillaConfig,
+    CellKind, Direction, GruConfig, LstmConfig, Model, Nonlinearity, Reset, RnnConfig,
+    VanillaConfig,
 };
 use recurrent_testkit::{close, Tolerance};
 use std::path::PathBuf;
@@ -80,13 +81,16 @@ fn layers_and_directions_have_names_of_their_own() -> Result<()> {
     let convention = conventions::keras_lstm()
         .under("{layer}/{direction}_lstm/")
         .with_layers(["bidirectional", "bidirectional_1"]);
-    let spec = RnnConfig { layers: 2, direction: Direction::Bidirectional, ..RnnConfig::new(lstm()) };
+    let spec =
+        RnnConfig { layers: 2, direction: Direction::Bidirectional, ..RnnConfig::new(lstm()) };
     check("keras-lstm-bidirectional.npz", &convention, spec)
 }
 
 #[test]
 fn a_buffer_of_cudnn_is_unpacked() -> Result<()> {
-    for (name, gates, cell) in [("cudnn-lstm.npz", 4, lstm()), ("cudnn-gru.npz", 3, gru(Reset::After))] {
+    for (name, gates, cell) in
+        [("cudnn-lstm.npz", 4, lstm()), ("cudnn-gru.npz", 3, gru(Reset::After))]
+    {
         let (theirs, xs, ys) = parts(name)?;
         let packed = Packed {
             gates,
@@ -96,9 +100,11 @@ fn a_buffer_of_cudnn_is_unpacked() -> Result<()> {
             hidden: HIDDEN,
             bias: true,
         };
-        let spec = RnnConfig { layers: 2, direction: Direction::Bidirectional, ..RnnConfig::new(cell) };
+        let spec =
+            RnnConfig { layers: 2, direction: Direction::Bidirectional, ..RnnConfig::new(cell) };
         let ours = packed.unpack(&theirs["flat"])?;
-        let model = Model::from_tensors(&ours, &conventions::pytorch(), spec, (INPUT, HIDDEN), &CPU)?;
+        let model =
+            Model::from_tensors(&ours, &conventions::pytorch(), spec, (INPUT, HIDDEN), &CPU)?;
         close(name, &model.forward(&xs)?, &ys, Tolerance::Max(1e-12))?;
         close(name, &packed.pack(&model.tensors())?, &theirs["flat"], Tolerance::Bits)?;
     }
@@ -139,19 +145,29 @@ fn checkpoints_of_pytorch_compute_the_same() -> Result<()> {
 #[test]
 fn the_equations_of_a_convention_must_be_those_of_the_cell() -> Result<()> {
     let refusal = |convention: Convention, cell: CellKind| {
-        let model =
-            Model::import(path("keras-gru.npz"), &convention, RnnConfig::new(cell), (INPUT, HIDDEN), &CPU);
+        let model = Model::import(
+            path("keras-gru.npz"),
+            &convention,
+            RnnConfig::new(cell),
+            (INPUT, HIDDEN),
+            &CPU,
+        );
         model.map(|_| ()).expect_err("it is refused").to_string()
     };
     let message = refusal(conventions::keras_gru(), gru(Reset::Before));
     assert!(
-        message.contains("convention Keras GRU: its cell has reset \"after\", got a spec with \"before\""),
+        message.contains(
+            "convention Keras GRU: its cell has reset \"after\", got a spec with \"before\""
+        ),
         "{message}"
     );
     let message = refusal(conventions::keras_lstm(), gru(Reset::After));
     assert!(message.contains("its cell has family \"lstm\", got a spec with \"gru\""), "{message}");
     let message = refusal(conventions::pytorch(), gru(Reset::After));
-    assert!(message.contains("keras-gru.npz: weights of PyTorch: missing 'bias_hh_l0' [12]"), "{message}");
+    assert!(
+        message.contains("keras-gru.npz: weights of PyTorch: missing 'bias_hh_l0' [12]"),
+        "{message}"
+    );
     assert!(message.contains("these look like Keras GRU: conventions::keras_gru()"), "{message}");
     Ok(())
 }

@@ -22,9 +22,14 @@ const BATCH: usize = 3;
 const STEPS: usize = 9;
 
 fn layer(name: &str) -> Result<Box<dyn Layer>> {
-    let entry = variants().into_iter().find(|entry| entry.name == name).expect("a variant of the registry");
+    let entry =
+        variants().into_iter().find(|entry| entry.name == name).expect("a variant of the registry");
     let vars = VarMap::new();
-    entry.spec.with_longest_lag(20, 1).build(4, 10, VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu))
+    entry.spec.with_longest_lag(20, 1).build(
+        4,
+        10,
+        VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu),
+    )
 }
 
 /// Inputs by step, and the layer's own outputs by step with the carry after them.
@@ -74,9 +79,13 @@ fn every_variant_streams_as_the_layer_runs() -> Result<()> {
 #[test]
 fn residual_connections_stream_with_projection_and_learned_numbers() -> Result<()> {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    for connection in [Connection::Residual, Connection::Highway { bias: -0.5 }, Connection::ReZero] {
-        let spec =
-            RnnConfig { layers: 3, connection, ..RnnConfig::new(CellKind::Lstm(LstmConfig::default())) };
+    for connection in [Connection::Residual, Connection::Highway { bias: -0.5 }, Connection::ReZero]
+    {
+        let spec = RnnConfig {
+            layers: 3,
+            connection,
+            ..RnnConfig::new(CellKind::Lstm(LstmConfig::default()))
+        };
         let vars = VarMap::new();
         let layer = spec.build(4, 10, VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu))?;
         for (name, var) in vars.data().lock().expect("no other thread").iter() {
@@ -129,7 +138,9 @@ fn a_state_with_other_names_or_shapes_is_refused() -> Result<()> {
     tensors.insert("0.c".to_string(), h.narrow(0, 0, 2)?);
     let error = carry.with_named(&tensors).expect_err("refused").to_string();
     assert!(
-        error.contains("carry: 0.c: expected [3, 10], got [2, 10]; 1.h is missing; h is superfluous"),
+        error.contains(
+            "carry: 0.c: expected [3, 10], got [2, 10]; 1.h is missing; h is superfluous"
+        ),
         "{error}"
     );
     Ok(())
@@ -153,9 +164,16 @@ fn what_runs_from_the_end_cannot_be_frozen() -> Result<()> {
 #[test]
 fn a_step_allocates_nothing() -> Result<()> {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    for name in
-        ["lstm", "gru", "vanilla", "layernorm-lstm", "lstm-2layers", "lstm-proj", "gru-v3", "lstm-zoneout"]
-    {
+    for name in [
+        "lstm",
+        "gru",
+        "vanilla",
+        "layernorm-lstm",
+        "lstm-2layers",
+        "lstm-proj",
+        "gru-v3",
+        "lstm-zoneout",
+    ] {
         let frozen = layer(name)?.to_inference()?;
         let mut stream = frozen.stream(BATCH);
         let (input, output) = stream.sizes();

@@ -5,9 +5,10 @@ use candle_nn::{VarBuilder, VarMap};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use recurrent::{
-    Bptt, Carry, Cell, CellConfig, Execution, ForwardContext, GradientRecorder, GruConfig, HiddenGradClip,
-    Layer, LayerId, LayerNormGruConfig, LayerNormLstmConfig, LstmCell, LstmConfig, Nonlinearity, Recompute,
-    Record, RecurrentDropout, Reset, Rnn, Sequence, State, TemporalResidual, VanillaConfig,
+    Bptt, Carry, Cell, CellConfig, Execution, ForwardContext, GradientRecorder, GruConfig,
+    HiddenGradClip, Layer, LayerId, LayerNormGruConfig, LayerNormLstmConfig, LstmCell, LstmConfig,
+    Nonlinearity, Recompute, Record, RecurrentDropout, Reset, Rnn, Sequence, State,
+    TemporalResidual, VanillaConfig,
 };
 
 /// One random call.
@@ -43,37 +44,39 @@ fn shapes() -> impl Strategy<Value = Shape> {
         prop_oneof![1usize..10, 15usize..18, Just(33)],
     );
     let choices = (any::<bool>(), any::<bool>(), 0..3, any::<bool>(), any::<u64>());
-    (sizes, choices).prop_map(|((batch, time, input, hidden), (ragged, reverse, reads, bias, seed))| {
-        let lengths =
-            (0..batch as u64).map(|row| 1 + ((seed ^ row.wrapping_mul(0x9e37_79b9)) % time as u64) as usize);
-        let lengths = ragged.then(|| lengths.collect());
-        let noise = [None, None, Some(true), Some(false)][(seed >> 7) as usize % 4];
-        let checkpoint =
-            [Recompute::Auto, Recompute::SquareRoot, Recompute::Every(5)][(seed >> 11) as usize % 3];
-        let steps = 1 + (seed >> 19) as usize % (time + 1);
-        let (value, norm) = (HiddenGradClip::Value(0.1), HiddenGradClip::Norm(0.2));
-        let flow = match (seed >> 15) % 8 {
-            0 => Bptt::truncated(steps),
-            1 => Bptt::last(steps),
-            2 => Bptt::clipped(value),
-            3 => Bptt::clipped(norm),
-            4 => Bptt { clip: Some(norm), ..Bptt::truncated(steps) },
-            _ => Bptt::default(),
-        };
-        Shape {
-            batch,
-            time,
-            input,
-            hidden,
-            lengths,
-            reverse,
-            reads: [reads != 0, reads != 1],
-            bias,
-            noise,
-            checkpoint,
-            flow,
-        }
-    })
+    (sizes, choices).prop_map(
+        |((batch, time, input, hidden), (ragged, reverse, reads, bias, seed))| {
+            let lengths = (0..batch as u64)
+                .map(|row| 1 + ((seed ^ row.wrapping_mul(0x9e37_79b9)) % time as u64) as usize);
+            let lengths = ragged.then(|| lengths.collect());
+            let noise = [None, None, Some(true), Some(false)][(seed >> 7) as usize % 4];
+            let checkpoint = [Recompute::Auto, Recompute::SquareRoot, Recompute::Every(5)]
+                [(seed >> 11) as usize % 3];
+            let steps = 1 + (seed >> 19) as usize % (time + 1);
+            let (value, norm) = (HiddenGradClip::Value(0.1), HiddenGradClip::Norm(0.2));
+            let flow = match (seed >> 15) % 8 {
+                0 => Bptt::truncated(steps),
+                1 => Bptt::last(steps),
+                2 => Bptt::clipped(value),
+                3 => Bptt::clipped(norm),
+                4 => Bptt { clip: Some(norm), ..Bptt::truncated(steps) },
+                _ => Bptt::default(),
+            };
+            Shape {
+                batch,
+                time,
+                input,
+                hidden,
+                lengths,
+                reverse,
+                reads: [reads != 0, reads != 1],
+                bias,
+                noise,
+                checkpoint,
+                flow,
+            }
+        },
+    )
 }
 
 /// Outputs, carry, gradients and recorded gradients of one path, on inputs and states that are off by `off`.
@@ -92,13 +95,18 @@ fn run<K: CellConfig>(
         .with_execution(path)
         .with_recompute(shape.checkpoint)?;
     let zoneout_c = if layer.cell().state_sizes().len() == 2 { 0.3 } else { 0.0 };
-    let noise = RecurrentDropout { input: 0.1, recurrent: 0.3, zoneout_h: 0.2, zoneout_c, weights: 0.2 };
+    let noise =
+        RecurrentDropout { input: 0.1, recurrent: 0.3, zoneout_h: 0.2, zoneout_c, weights: 0.2 };
     let layer = if shape.noise.is_some() { layer.with_recurrent_dropout(noise)? } else { layer };
-    let context =
-        if shape.noise == Some(true) { ForwardContext::train(7, 3) } else { ForwardContext::default() };
+    let context = if shape.noise == Some(true) {
+        ForwardContext::train(7, 3)
+    } else {
+        ForwardContext::default()
+    };
     let wave = |dims: &[usize], phase: f64| {
         let count = dims.iter().product::<usize>();
-        let values: Vec<_> = (0..count).map(|i| ((i as f64 + phase) * 1.37 * phase).sin()).collect();
+        let values: Vec<_> =
+            (0..count).map(|i| ((i as f64 + phase) * 1.37 * phase).sin()).collect();
         Tensor::from_vec(values, dims, device)?.to_dtype(dtype)
     };
     let near = |dims: &[usize], phase: f64| -> Result<Tensor> {
@@ -116,10 +124,12 @@ fn run<K: CellConfig>(
     let start = zero.fields().into_iter().enumerate();
     let start = start.map(|(i, field)| Var::from_tensor(&near(field.dims(), 2.3 + i as f64)?));
     let start = start.collect::<Result<Vec<_>>>()?;
-    let fields = names(layer.cell()).iter().copied().zip(start.iter().map(|var| var.as_tensor().clone()));
+    let fields =
+        names(layer.cell()).iter().copied().zip(start.iter().map(|var| var.as_tensor().clone()));
     let carry = Carry::Cell(fields.collect());
     let recorder = GradientRecorder::new(Record::Gradients);
-    let (ys, end) = layer.run(&sequence, Some(&carry), &context.record(&recorder).bptt(shape.flow))?;
+    let (ys, end) =
+        layer.run(&sequence, Some(&carry), &context.record(&recorder).bptt(shape.flow))?;
     let mut found = vec![("ys".to_string(), ys.values().clone())];
     let mut loss = Tensor::zeros((), dtype, device)?;
     if shape.reads[0] {
@@ -135,7 +145,9 @@ fn run<K: CellConfig>(
     let grads = loss.backward()?;
     let mut leaves: Vec<_> = layer.params();
     leaves.push(("xs".to_string(), xs.as_tensor().clone()));
-    leaves.extend(start.iter().enumerate().map(|(i, var)| (format!("start {i}"), var.as_tensor().clone())));
+    leaves.extend(
+        start.iter().enumerate().map(|(i, var)| (format!("start {i}"), var.as_tensor().clone())),
+    );
     for (name, leaf) in leaves {
         found.push((
             format!("gradient of {name}"),
@@ -171,7 +183,10 @@ fn compare<K: CellConfig>(config: &K, shape: &Shape, amplified: f64) -> Result<(
             let (expected, found, other) = (wide(expected)?, wide(found)?, wide(other)?);
             let (error, scale) = (norm(&(found - &expected)?)?, norm(&expected)?.max(floor));
             let tolerance = amplified * rounding * scale + 20.0 * norm(&(expected - other)?)?;
-            assert!(error <= tolerance, "{dtype:?} {name}: differs by {error:e} of {scale:e} with {shape:?}");
+            assert!(
+                error <= tolerance,
+                "{dtype:?} {name}: differs by {error:e} of {scale:e} with {shape:?}"
+            );
         }
     }
     Ok(())
@@ -253,9 +268,13 @@ fn many_blocks_of_steps() -> Result<()> {
         let ys = ys.into_values();
         let flat = |tensor: &Tensor| tensor.flatten_all()?.to_vec1::<f64>();
         let gradient = match ys.track_op() {
-            true => {
-                ys.sqr()?.sum_all()?.backward()?.get(&layer.cell().params()[1].1).map(flat).transpose()?
-            }
+            true => ys
+                .sqr()?
+                .sum_all()?
+                .backward()?
+                .get(&layer.cell().params()[1].1)
+                .map(flat)
+                .transpose()?,
             false => None,
         };
         Ok((flat(&ys)?, gradient.unwrap_or_default()))
@@ -270,7 +289,8 @@ fn many_blocks_of_steps() -> Result<()> {
         );
     }
     let params = layer.cell().params().into_iter().map(|(_, param)| param.detach()).collect();
-    let untracked = Rnn::from_cell(layer.cell().with_params(params)?).with_execution(Execution::Kernel);
+    let untracked =
+        Rnn::from_cell(layer.cell().with_params(params)?).with_execution(Execution::Kernel);
     assert_eq!(run(&untracked)?, (expected.0, Vec::new()));
     Ok(())
 }

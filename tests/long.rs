@@ -5,8 +5,8 @@ use anyhow::{ensure, Result};
 use candle::{DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent::{
-    Bidirectional, CellConfig, Execution, ForwardContext, GradientRecorder, GruConfig, Layer, LayerId,
-    LstmConfig, Recompute, Record, Rnn, Sequence, Stack, TemporalResidual, VanillaConfig,
+    Bidirectional, CellConfig, Execution, ForwardContext, GradientRecorder, GruConfig, Layer,
+    LayerId, LstmConfig, Recompute, Record, Rnn, Sequence, Stack, TemporalResidual, VanillaConfig,
 };
 use std::thread;
 
@@ -30,7 +30,9 @@ fn a_layer_by_kernel() -> Result<()> {
 
 #[test]
 fn a_residual_over_time() -> Result<()> {
-    in_a_small_stack(STEPS, |vb| Ok(Box::new(rnn(&TemporalResidual::<VanillaConfig>::default(), vb)?)))
+    in_a_small_stack(STEPS, |vb| {
+        Ok(Box::new(rnn(&TemporalResidual::<VanillaConfig>::default(), vb)?))
+    })
 }
 
 #[test]
@@ -63,9 +65,15 @@ fn rnn<K: CellConfig>(config: &K, vb: VarBuilder) -> candle::Result<Rnn<K::Cell>
     Rnn::new(SIZE.1, SIZE.2, config, vb)
 }
 
-fn stack<K: CellConfig>(config: &K, path: Execution, vb: VarBuilder) -> candle::Result<Box<dyn Layer>> {
+fn stack<K: CellConfig>(
+    config: &K,
+    path: Execution,
+    vb: VarBuilder,
+) -> candle::Result<Box<dyn Layer>> {
     let layer = |layer_id: LayerId, input| -> candle::Result<Box<dyn Layer>> {
-        Ok(Box::new(Rnn::at_layer(layer_id, input, SIZE.2, config, vb.clone())?.with_execution(path)))
+        Ok(Box::new(
+            Rnn::at_layer(layer_id, input, SIZE.2, config, vb.clone())?.with_execution(path),
+        ))
     };
     Ok(Box::new(Stack::build(3, SIZE.1, layer)?))
 }
@@ -99,7 +107,9 @@ fn train(steps: usize, build: Build) -> Result<()> {
     }
     for trace in recorder.take() {
         ensure!(trace.lags() == steps + 1, "{} lags", trace.lags());
-        ensure!(trace.norms_at(steps / 2).count() == 2 && trace.norms_at(steps / 2 + 1).count() == 1);
+        ensure!(
+            trace.norms_at(steps / 2).count() == 2 && trace.norms_at(steps / 2 + 1).count() == 1
+        );
     }
     drop((grads, loss, ys, end));
     Ok(())

@@ -5,8 +5,8 @@ use anyhow::{bail, ensure, Context};
 use candle::{DType, Tensor};
 use recurrent::{
     Bidirectional, CellConfig, GruConfig, Layer, LayerId, LayerNormGruConfig, LayerNormLstmConfig,
-    LayerNormVanillaConfig, LstmConfig, Nonlinearity, Reset, Residual, ResidualLstmConfig, Shortcut, Stack,
-    TemporalResidual, VanillaConfig,
+    LayerNormVanillaConfig, LstmConfig, Nonlinearity, Reset, Residual, ResidualLstmConfig,
+    Shortcut, Stack, TemporalResidual, VanillaConfig,
 };
 use recurrent_testkit::reference::{cases, load, Case, Reference};
 use recurrent_testkit::{close, Named, Reads, Result, Site, Size, Subject, Tolerance, Trial, Way};
@@ -109,8 +109,10 @@ fn check(case: &str) -> Result<()> {
         for way in [vec![Way::Steps], trial.ways()?].concat() {
             let trial = Trial { way, ..trial.clone() };
             let outcome = trial.run(&leaves)?;
-            let grads =
-                outcome.grads.into_iter().map(|(name, gradient)| (format!("gradient of {name}"), gradient));
+            let grads = outcome
+                .grads
+                .into_iter()
+                .map(|(name, gradient)| (format!("gradient of {name}"), gradient));
             let found: Named = outcome.values.into_iter().chain(grads).collect();
             ensure!(
                 found.keys().eq(expected.keys()),
@@ -119,7 +121,11 @@ fn check(case: &str) -> Result<()> {
                 found.keys()
             );
             for (name, found) in &found {
-                let what = format!("{case}, {}, {name}, against PyTorch {}", trial.name(), reference.torch);
+                let what = format!(
+                    "{case}, {}, {name}, against PyTorch {}",
+                    trial.name(),
+                    reference.torch
+                );
                 close(&what, found, &expected[name], tolerance)?;
             }
         }
@@ -141,12 +147,20 @@ fn sort(reference: &Reference) -> Result<(Named, Named)> {
             Ok(())
         };
         match name.split_once('.') {
-            _ if name == "xs" || name == "loss.ys" => drop(leaves.insert(name.clone(), tensor.clone())),
-            _ if name == "ys" || name == "loss" => drop(expected.insert(name.clone(), tensor.clone())),
+            _ if name == "xs" || name == "loss.ys" => {
+                drop(leaves.insert(name.clone(), tensor.clone()))
+            }
+            _ if name == "ys" || name == "loss" => {
+                drop(expected.insert(name.clone(), tensor.clone()))
+            }
             _ if name == "lengths" => {}
             Some(("param", _)) => drop(leaves.insert(name.clone(), tensor.clone())),
-            Some(("loss", end)) => put(&mut leaves, "loss.end.", &of_state(end, "n").context("a field")?)?,
-            Some(("grad", "xs")) => drop(expected.insert("gradient of xs".to_string(), tensor.clone())),
+            Some(("loss", end)) => {
+                put(&mut leaves, "loss.end.", &of_state(end, "n").context("a field")?)?
+            }
+            Some(("grad", "xs")) => {
+                drop(expected.insert("gradient of xs".to_string(), tensor.clone()))
+            }
             Some(("grad", leaf)) => match of_state(leaf, "0") {
                 Some(field) => put(&mut expected, "gradient of carry.", &field)?,
                 None => drop(expected.insert(format!("gradient of param.{leaf}"), tensor.clone())),
@@ -166,7 +180,8 @@ fn parts(case: &Case, state: &Tensor) -> Result<Vec<(String, Tensor)>> {
     let directions = 1 + usize::from(case.bidirectional);
     let name = |index: usize| {
         let layer = if is_stack(case) { format!("{}.", index / directions) } else { String::new() };
-        let direction = if case.bidirectional { format!("{}.", index % directions) } else { String::new() };
+        let direction =
+            if case.bidirectional { format!("{}.", index % directions) } else { String::new() };
         layer + &direction
     };
     (0..state.dim(0)?).map(|index| Ok((name(index), state.get(index)?.contiguous()?))).collect()
@@ -206,7 +221,9 @@ fn subject(case: &Case) -> Result<Subject> {
         ("residual-time-tanh", None) => {
             layers(case, TemporalResidual::new(VanillaConfig::default(), alpha()?))
         }
-        ("residual-time-lstm", None) => layers(case, TemporalResidual::new(LstmConfig::default(), alpha()?)),
+        ("residual-time-lstm", None) => {
+            layers(case, TemporalResidual::new(LstmConfig::default(), alpha()?))
+        }
         ("residual-depth-lstm" | "highway-depth-lstm" | "rezero-depth-lstm", None) => {
             layers(case, LstmConfig::default())
         }
@@ -241,7 +258,12 @@ fn layers<K: CellConfig>(case: &Case, config: K) -> Subject {
     )
 }
 
-fn one<K: CellConfig>(case: &Case, site: &Site, layer: usize, config: &K) -> candle::Result<Box<dyn Layer>> {
+fn one<K: CellConfig>(
+    case: &Case,
+    site: &Site,
+    layer: usize,
+    config: &K,
+) -> candle::Result<Box<dyn Layer>> {
     let layer_id = LayerId::layer(layer);
     let below = config.output_size(site.hidden) * (1 + usize::from(case.bidirectional));
     let input = if layer == 0 { site.input } else { below };

@@ -114,7 +114,8 @@ fn traces<K: CellConfig>(seed: u64, config: &K) -> Result<Vec<GradientTrace>> {
     let draw = BatchKey { split: Split::Train, seed, step: 0, batch: BATCH };
     let batch = Adding::new(STEPS, Definition::Arjovsky)?.batch(draw, DType::F32, &device)?;
     let recorder = GradientRecorder::new(Record::Norms);
-    let (last, _) = layer.last(&batch.xs, None, &ForwardContext::train(seed, 0).record(&recorder))?;
+    let (last, _) =
+        layer.last(&batch.xs, None, &ForwardContext::train(seed, 0).record(&recorder))?;
     let error = (read_out.forward(&last)? - &batch.targets)?;
     error.sqr()?.mean_all()?.backward()?;
     Ok(recorder.take())
@@ -126,10 +127,17 @@ fn half_life(trace: &GradientTrace) -> Result<f64> {
     Ok(fit.half_life().unwrap_or(f64::INFINITY))
 }
 
-fn within(found: &mut [f64], every: RangeInclusive<f64>, middle: RangeInclusive<f64>) -> Result<()> {
+fn within(
+    found: &mut [f64],
+    every: RangeInclusive<f64>,
+    middle: RangeInclusive<f64>,
+) -> Result<()> {
     found.sort_by(f64::total_cmp);
     let outside: Vec<_> = found.iter().filter(|half_life| !every.contains(half_life)).collect();
-    ensure!(outside.is_empty(), "half-lives of {found:?} steps; {outside:?} lie outside of {every:?}");
+    ensure!(
+        outside.is_empty(),
+        "half-lives of {found:?} steps; {outside:?} lie outside of {every:?}"
+    );
     let median = found[found.len() / 2];
     ensure!(
         middle.contains(&median),
@@ -147,7 +155,8 @@ fn what_falls_fast_underflows_and_is_counted() -> Result<()> {
         traces(seed, &LstmConfig { init, ..LstmConfig::default() })
     };
     for seed in 0..DRAWS {
-        let init = Init { seed, scheme: Scheme::Normal { input: 0.3, recurrent: 0.5 }, ..Init::default() };
+        let init =
+            Init { seed, scheme: Scheme::Normal { input: 0.3, recurrent: 0.5 }, ..Init::default() };
         let tanh = traces(seed, &VanillaConfig { init, ..VanillaConfig::default() })?;
         for traces in [lstm(seed, PYTORCH, -2.0)?, lstm(seed, NORMAL, -2.0)?, tanh] {
             let profile = Profile::of(&traces[0]);
@@ -159,7 +168,10 @@ fn what_falls_fast_underflows_and_is_counted() -> Result<()> {
             ensure!((40..130).contains(&first), "seed {seed}: underflow from lag {first}");
         }
         let zeros = Profile::of(&lstm(seed, PYTORCH, 0.0)?[0]).zeros;
-        ensure!(zeros[..=150].iter().all(|&share| share == 0.0), "seed {seed}: zeros before lag 150");
+        ensure!(
+            zeros[..=150].iter().all(|&share| share == 0.0),
+            "seed {seed}: zeros before lag 150"
+        );
         ensure!(zeros.iter().any(|&share| share > 0.0), "seed {seed}: no zeros at all");
         let slow = Profile::of(&lstm(seed, NORMAL, 0.0)?[0]);
         ensure!(Underflow::of(&slow).lags == 0, "seed {seed}: underflow where there is none");

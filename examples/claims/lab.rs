@@ -4,7 +4,9 @@ use crate::shared::command;
 use anyhow::{bail, Context, Result};
 use candle::{DType, Device, Tensor};
 use rayon::prelude::*;
-use recurrent::{ActivationRecorder, Bptt, ForwardContext, GradientRecorder, Record, RnnConfig, Sequence};
+use recurrent::{
+    ActivationRecorder, Bptt, ForwardContext, GradientRecorder, Record, RnnConfig, Sequence,
+};
 use recurrent_harness::compare::{Comparison, Watch};
 use recurrent_harness::folder::Folder;
 use recurrent_harness::network::Network;
@@ -84,7 +86,11 @@ impl Arm {
         Variant {
             changes: self.changes.clone(),
             ..Variant::new(self.name, move |size: Size, vb| {
-                spec.with_longest_lag(size.longest_lag, size.seed).build(size.input, size.hidden, vb)
+                spec.with_longest_lag(size.longest_lag, size.seed).build(
+                    size.input,
+                    size.hidden,
+                    vb,
+                )
             })
         }
     }
@@ -169,15 +175,22 @@ impl Lab<'_> {
             bail!("interrupted");
         }
         let size = Size { input: task.input_size(), hidden, longest_lag: task.longest_lag(), seed };
-        let (network, params) =
-            Network::trainable(&arm.variant(), size, task, arm.readout(), DType::F64, &Device::Cpu)?;
+        let (network, params) = Network::trainable(
+            &arm.variant(),
+            size,
+            task,
+            arm.readout(),
+            DType::F64,
+            &Device::Cpu,
+        )?;
         let draw = BatchKey { split: Split::Held, seed, step: 0, batch: EXAMPLES };
         Ok(Fresh { network, params, batch: task.batch(draw, DType::F64, &Device::Cpu)? })
     }
 
     fn start(&self, arm: &Arm, task: &dyn Task, hidden: usize, seed: u64) -> Result<Start> {
         let Fresh { network, params, batch } = self.fresh(arm, task, hidden, seed)?;
-        let (recorder, activations) = (GradientRecorder::new(Record::Norms), ActivationRecorder::default());
+        let (recorder, activations) =
+            (GradientRecorder::new(Record::Norms), ActivationRecorder::default());
         let context = ForwardContext::default().record(&recorder).activations(&activations);
         let mut grads = loss(task, &network, &batch, &context)?.backward()?;
         let profiles: Vec<_> = recorder.take().iter().map(Profile::of).collect();
@@ -199,12 +212,16 @@ impl Lab<'_> {
                 .max_by_key(|profile| profile.layer_id.layer)
         };
         let h = top("h").context("a recurrent layer records h")?;
-        let rate =
-            |profile: &Profile| decay(&profile.median, profile.steps).map_or(f64::NAN, |fit| fit.decay);
+        let rate = |profile: &Profile| {
+            decay(&profile.median, profile.steps).map_or(f64::NAN, |fit| fit.decay)
+        };
         let pooled = |layer: usize| {
-            let of_layer =
-                profiles.iter().find(|profile| profile.part == "h" && profile.layer_id.layer == layer);
-            of_layer.map_or(f64::NAN, |profile| profile.median.iter().map(|g| g * g).sum::<f64>().sqrt())
+            let of_layer = profiles
+                .iter()
+                .find(|profile| profile.part == "h" && profile.layer_id.layer == layer);
+            of_layer.map_or(f64::NAN, |profile| {
+                profile.median.iter().map(|g| g * g).sum::<f64>().sqrt()
+            })
         };
         let gates = &seen.first().context("a recurrent layer is seen")?.gates;
         let mean = |values: &Tensor| -> Result<f64> { Ok(values.mean_all()?.to_scalar()?) };
@@ -214,8 +231,12 @@ impl Lab<'_> {
             decay: rate(top("c").unwrap_or(h)),
             far: (h.median[h.steps - 1] / h.median[0]).log10(),
             depth: (pooled(0) / pooled(h.layer_id.layer)).log10(),
-            gates: gates.iter().map(|gate| Ok((gate.name, mean(&gate.values)?))).collect::<Result<_>>()?,
-            slope: keeps.map_or(Ok(f64::NAN), |gate| mean(&(&gate.values - gate.values.sqr()?)?))?,
+            gates: gates
+                .iter()
+                .map(|gate| Ok((gate.name, mean(&gate.values)?)))
+                .collect::<Result<_>>()?,
+            slope: keeps
+                .map_or(Ok(f64::NAN), |gate| mean(&(&gate.values - gate.values.sqr()?)?))?,
             share: norm(&far_part) / norm_before,
             clipped: (norm(&far_after) / norm(&after), 1.0 - cosine(&whole, &after)),
             norm: clip.before,
@@ -246,8 +267,12 @@ impl Lab<'_> {
             ),
             false => Sizing::Params(how.params),
         };
-        let settings =
-            Settings { extent: Extent::Steps(steps), eval_every: (steps / 2).min(100), sizing, ..settings };
+        let settings = Settings {
+            extent: Extent::Steps(steps),
+            eval_every: (steps / 2).min(100),
+            sizing,
+            ..settings
+        };
         let settings = Settings { treatment: settings.treatment.with(&how.changes), ..settings };
         let (seeds, jobs) = (self.seeds, self.jobs);
         let (watch, command) = (Watch::Nothing, command());
@@ -286,7 +311,12 @@ pub(crate) struct How {
     pub(crate) changes: Vec<Change>,
 }
 
-fn loss(task: &dyn Task, network: &Network, batch: &Batch, context: &ForwardContext) -> Result<Tensor> {
+fn loss(
+    task: &dyn Task,
+    network: &Network,
+    batch: &Batch,
+    context: &ForwardContext,
+) -> Result<Tensor> {
     let outputs = network.forward(&batch.xs, context)?;
     Ok(task.judge(&outputs, batch)?.losses.mean_all()?)
 }
@@ -336,14 +366,16 @@ impl Lab<'_> {
             let Fresh { network, params, batch } = self.fresh(arm, task, hidden, seed)?;
             let recorder = GradientRecorder::new(Record::Norms);
             let context = ForwardContext::default().bptt(Bptt::truncated(window)).record(&recorder);
-            let truncated = recurrent_part(&params, &loss(task, &network, &batch, &context)?.backward()?)?;
+            let truncated =
+                recurrent_part(&params, &loss(task, &network, &batch, &context)?.backward()?)?;
             let whole = recurrent_part(
                 &params,
                 &loss(task, &network, &batch, &ForwardContext::default())?.backward()?,
             )?;
             let traces = recorder.take();
-            let norms =
-                traces.iter().flat_map(|trace| (window..trace.lags()).flat_map(|lag| trace.norms_at(lag)));
+            let norms = traces
+                .iter()
+                .flat_map(|trace| (window..trace.lags()).flat_map(|lag| trace.norms_at(lag)));
             Ok(TruncatedGradient {
                 beyond: norms.fold(0.0, f64::max),
                 error: norm(&difference(&truncated, &whole)) / norm(&whole),

@@ -138,7 +138,8 @@ fn measure(experiment: &Experiment, lab: &Lab, args: &Args) -> Result<Option<Fin
         outcome => outcome?,
     };
     let id = experiment.claim.id;
-    let mut command = format!("cargo run --release --example claims -- --only {id} --seeds {}", lab.seeds);
+    let mut command =
+        format!("cargo run --release --example claims -- --only {id} --seeds {}", lab.seeds);
     command += if args.quick {
         " --quick"
     } else if args.full {
@@ -147,9 +148,10 @@ fn measure(experiment: &Experiment, lab: &Lab, args: &Args) -> Result<Option<Fin
         ""
     };
     let (verdict, because) = match (lab.quick, outcome.verdict.word()) {
-        (true, word) => {
-            (Verdict::Open, format!("a trial, by whose numbers it would be “{word}”: {}", outcome.because))
-        }
+        (true, word) => (
+            Verdict::Open,
+            format!("a trial, by whose numbers it would be “{word}”: {}", outcome.because),
+        ),
         (false, _) => (outcome.verdict, outcome.because),
     };
     Ok(Some(Finding {

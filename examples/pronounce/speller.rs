@@ -40,8 +40,10 @@ impl Speller {
     pub(crate) fn load(path: &Path) -> Result<Self> {
         // The file's names, and the ones that the layers look up: those of torch.nn.GRU, whose gate order and reset the file has too.
         let ours = |name: &str| {
-            let name =
-                name.replace("enc_", "encoder.").replace("dec_", "decoder.").replace("fc_", "readout.");
+            let name = name
+                .replace("enc_", "encoder.")
+                .replace("dec_", "decoder.")
+                .replace("fc_", "readout.");
             let name = name.replace(".w_", ".weight_").replace(".b_", ".bias_");
             match name.strip_suffix("h") {
                 Some(_) => format!("{name}_l0"), // weight_ih, bias_hh
@@ -49,7 +51,8 @@ impl Speller {
             }
         };
         let file = recurrent::weights::read(path)?;
-        let tensors = file.tensors.into_iter().map(|(name, tensor)| (ours(&name), tensor)).collect();
+        let tensors =
+            file.tensors.into_iter().map(|(name, tensor)| (ours(&name), tensor)).collect();
         let vb = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
         let names: Vec<_> = PHONEMES.split_whitespace().collect();
         Ok(Self {

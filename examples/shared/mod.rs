@@ -120,8 +120,10 @@ impl Training {
             (false, _) => Ok(task),
             (true, Some(validating)) => Ok(validating),
             (true, None) => {
-                let why =
-                    format!("validate: the task {} is generated and has no test set to spare", self.task);
+                let why = format!(
+                    "validate: the task {} is generated and has no test set to spare",
+                    self.task
+                );
                 Err(Usage::new(why).into())
             }
         }
@@ -135,7 +137,8 @@ impl Training {
         seeds: u64,
         clip: Clipping,
     ) -> Result<Comparison> {
-        let base = if self.quick { Settings::quick(task.as_ref()) } else { Settings::new(task.as_ref()) };
+        let base =
+            if self.quick { Settings::quick(task.as_ref()) } else { Settings::new(task.as_ref()) };
         let treatment = Treatment {
             lr: self.lr.unwrap_or(base.treatment.lr),
             clip: match self.clip {
@@ -146,7 +149,11 @@ impl Training {
             ..base.treatment
         };
         let settings = Settings {
-            extent: self.steps.map(Extent::Steps).or(self.epochs.map(Extent::Epochs)).unwrap_or(base.extent),
+            extent: self
+                .steps
+                .map(Extent::Steps)
+                .or(self.epochs.map(Extent::Epochs))
+                .unwrap_or(base.extent),
             sizing: self
                 .hidden
                 .map(Sizing::Hidden)
@@ -168,7 +175,17 @@ impl Training {
             (false, false) => Watch::Terminal,
         };
         let (seed_offset, command) = (self.seed_offset, command());
-        Ok(Comparison { task, variants, settings, seeds, seed_offset, jobs, interval, watch, command })
+        Ok(Comparison {
+            task,
+            variants,
+            settings,
+            seeds,
+            seed_offset,
+            jobs,
+            interval,
+            watch,
+            command,
+        })
     }
 
     /// The folder to write to.
@@ -256,7 +273,8 @@ pub(crate) fn write(text: &str) -> Result<bool> {
 /// The number of columns to print: what the environment says, else those of the terminal, else 100.
 pub(crate) fn width() -> usize {
     let asked = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-    let terminal = || console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
+    let terminal =
+        || console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
     asked.or_else(terminal).unwrap_or(100)
 }
 
@@ -292,7 +310,8 @@ pub(crate) fn variants(names: &[String], longest_lag: usize) -> Result<Vec<Varia
 
 /// A named variant of the zoo with remedies, for the harness, which knows none of them.
 fn variant(entry: &Entry, remedies: &[&str], longest_lag: usize) -> Result<Variant> {
-    let (mut name, mut spec, mut changes) = (entry.name.to_string(), entry.spec.clone(), Vec::new());
+    let (mut name, mut spec, mut changes) =
+        (entry.name.to_string(), entry.spec.clone(), Vec::new());
     for text in remedies {
         let usage = |error: candle::Error| Usage::new(first_line(&error.to_string()));
         match (Modifier::parse(text).map_err(usage)?, training::parse(text)?) {
@@ -320,5 +339,7 @@ fn unknown(text: &str) -> Usage {
     let names: Vec<&str> =
         modifier::TABLE.iter().chain(training::TABLE).map(|[usage, ..]| name(usage)).collect();
     let nearest = nearest(text.split('=').next().unwrap_or_default(), names).unwrap_or("none");
-    Usage::new(format!("remedy {text}: no such remedy; the nearest is {nearest}, `ablate --list` shows all"))
+    Usage::new(format!(
+        "remedy {text}: no such remedy; the nearest is {nearest}, `ablate --list` shows all"
+    ))
 }

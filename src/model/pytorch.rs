@@ -13,10 +13,15 @@ impl RnnConfig {
     ///
     /// # Errors
     /// If there is no `weight_ih_l0` under `prefix`, `cell` is of another family, or the shapes are those of another.
-    pub fn of_pytorch(mut cell: CellKind, found: &Tensors, prefix: &str) -> Result<(Self, (usize, usize))> {
+    pub fn of_pytorch(
+        mut cell: CellKind,
+        found: &Tensors,
+        prefix: &str,
+    ) -> Result<(Self, (usize, usize))> {
         let get = |name: &str| found.get(&format!("{prefix}{name}"));
         let Some(weight_ih) = get("weight_ih_l0") else {
-            let others: Vec<_> = found.keys().filter_map(|name| name.strip_suffix("weight_ih_l0")).collect();
+            let others: Vec<_> =
+                found.keys().filter_map(|name| name.strip_suffix("weight_ih_l0")).collect();
             bail!("prefix {prefix:?}: expected 'weight_ih_l0' under it, found it under {others:?}")
         };
         let Some(weight_hh) = get("weight_hh_l0") else {
@@ -51,7 +56,8 @@ impl RnnConfig {
             };
             bail!("'{prefix}weight_ih_l0': expected {gates} rows for each of {units} units, found {rows}{whose}")
         }
-        let layers = (0..).take_while(|layer| get(&format!("weight_ih_l{layer}")).is_some()).count();
+        let layers =
+            (0..).take_while(|layer| get(&format!("weight_ih_l{layer}")).is_some()).count();
         let both = get("weight_ih_l0_reverse").is_some();
         let directions = if both { Direction::Bidirectional } else { Direction::Forward };
         Ok((Self { layers, direction: directions, ..Self::new(cell) }, (input, units)))

@@ -22,7 +22,11 @@ type Weights = BTreeMap<String, (Vec<usize>, Vec<u32>)>;
 /// The initial weights.
 fn weights(spec: &RnnConfig) -> Result<Weights> {
     let map = VarMap::new();
-    spec.with_longest_lag(50, 7).build(3, 6, VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu))?;
+    spec.with_longest_lag(50, 7).build(
+        3,
+        6,
+        VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu),
+    )?;
     let vars = map.data().lock().expect("nobody else holds it");
     let bits = |value: Vec<f32>| value.into_iter().map(f32::to_bits).collect();
     let entry = |(name, var): (&String, &candle::Var)| {
@@ -104,9 +108,14 @@ fn gates_begin_on_their_own() -> Result<()> {
     let normed = remedy("layernorm")?.apply("lstm", &spec)?;
     assert_eq!(normed.cell.init(), init);
     let inside = with("residual-vanilla", "rmsnorm=2+relu")?;
-    let CellKind::TemporalResidual { cell, alpha: 0.02 } = inside.cell else { panic!("{inside:?}") };
+    let CellKind::TemporalResidual { cell, alpha: 0.02 } = inside.cell else {
+        panic!("{inside:?}")
+    };
     let CellKind::LayerNormVanilla(config) = *cell else { panic!("{cell:?}") };
-    assert_eq!((config.gain, config.norm, config.nonlinearity), (2.0, Norm::Rms, Nonlinearity::Relu));
+    assert_eq!(
+        (config.gain, config.norm, config.nonlinearity),
+        (2.0, Norm::Rms, Nonlinearity::Relu)
+    );
     Ok(())
 }
 
@@ -203,7 +212,9 @@ fn what_makes_no_sense_is_refused_in_one_line() {
         let found = Modifier::parse(text);
         match text {
             "init" => assert!(found.is_err(), "it needs a value"),
-            _ => assert!(matches!(found, Ok(None)), "{text:?} is no remedy of this kind: {found:?}"),
+            _ => {
+                assert!(matches!(found, Ok(None)), "{text:?} is no remedy of this kind: {found:?}")
+            }
         }
     }
 }

@@ -28,7 +28,8 @@ fn built(example: &str) -> PathBuf {
 /// or an old one.
 fn binary(example: &str) -> Result<PathBuf> {
     let test = std::env::current_exe()?;
-    let profile = test.parent().and_then(Path::parent).context("expected target/PROFILE/deps/TEST")?;
+    let profile =
+        test.parent().and_then(Path::parent).context("expected target/PROFILE/deps/TEST")?;
     let binary = profile.join(format!("examples/{example}{}", std::env::consts::EXE_SUFFIX));
     if !up_to_date(&binary).unwrap_or(false) {
         let name = profile.file_name().and_then(|name| name.to_str()).context("expected a name")?;
@@ -44,7 +45,10 @@ fn binary(example: &str) -> Result<PathBuf> {
         cargo.args(["build", "--quiet", "--example", example, "--profile", name]);
         cargo.arg("--features").arg(features.collect::<Vec<_>>().join(","));
         cargo.arg("--target-dir").arg(profile.parent().context("expected a folder")?);
-        ensure!(cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status()?.success(), "{cargo:?} failed");
+        ensure!(
+            cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status()?.success(),
+            "{cargo:?} failed"
+        );
     }
     Ok(binary)
 }
@@ -138,7 +142,9 @@ pub(crate) fn tree(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
         let path = entry?.path();
         let name = path.file_name().context("expected a name")?.to_string_lossy().into_owned();
         if path.is_dir() {
-            found.extend(tree(&path)?.into_iter().map(|(below, bytes)| (format!("{name}/{below}"), bytes)));
+            found.extend(
+                tree(&path)?.into_iter().map(|(below, bytes)| (format!("{name}/{below}"), bytes)),
+            );
             found.insert(name + "/", Vec::new());
         } else {
             found.insert(name, fs::read(path)?);
@@ -154,9 +160,16 @@ pub(crate) fn timeless(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     for (name, bytes) in &mut found {
         let times: &[&str] = match name.rsplit('/').next() {
             Some("run.json" | "runs.jsonl") => &["seconds", "measure_seconds"],
-            Some("comparison.json") => {
-                &["command", "started", "seconds", "interrupted", "jobs", "machine", "resumed", "notes"]
-            }
+            Some("comparison.json") => &[
+                "command",
+                "started",
+                "seconds",
+                "interrupted",
+                "jobs",
+                "machine",
+                "resumed",
+                "notes",
+            ],
             _ => continue,
         };
         let mut timeless = Vec::new();

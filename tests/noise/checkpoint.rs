@@ -4,8 +4,8 @@ use crate::{everything, NONE};
 use candle::{DType, Device, Var};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent::{
-    CellConfig, Execution, ForwardContext, GradientRecorder, GruConfig, Layer, LayerId, LayerNormLstmConfig,
-    LstmConfig, Recompute, Record, Rnn, Sequence,
+    CellConfig, Execution, ForwardContext, GradientRecorder, GruConfig, Layer, LayerId,
+    LayerNormLstmConfig, LstmConfig, Recompute, Record, Rnn, Sequence,
 };
 use recurrent_testkit::close::all_close;
 use recurrent_testkit::{noise, Named, Result, Tolerance};
@@ -38,8 +38,8 @@ fn run<K: CellConfig>(
         .with_learned_start(layer_id, &vb)?
         .with_recompute(checkpoint)?;
     let recorder = GradientRecorder::new(Record::Gradients);
-    let context =
-        if train { ForwardContext::train(1, 1) } else { ForwardContext::default() }.record(&recorder);
+    let context = if train { ForwardContext::train(1, 1) } else { ForwardContext::default() }
+        .record(&recorder);
     let xs = Var::from_tensor(&noise("xs", &[4, 23, 3])?)?;
     let sequence = Sequence::padded(xs.as_tensor().clone(), &[22, 1, 8, 15])?;
     let (ys, end) = layer.run(&sequence, None, &context)?;
@@ -52,9 +52,9 @@ fn run<K: CellConfig>(
     }
     let grads = loss.backward()?;
     let leaves = layer.params().into_iter().chain([("xs".to_string(), xs.as_tensor().clone())]);
-    all.extend(
-        leaves.map(|(name, leaf)| (format!("gradient of {name}"), grads.get(&leaf).expect("one").clone())),
-    );
+    all.extend(leaves.map(|(name, leaf)| {
+        (format!("gradient of {name}"), grads.get(&leaf).expect("one").clone())
+    }));
     for trace in recorder.take() {
         all.insert(format!("recorded {}", trace.field), trace.gradients.expect("kept"));
     }
@@ -68,7 +68,12 @@ fn agree<K: CellConfig>(config: K, fields: &[&str]) -> Result<()> {
             assert!(expected.contains_key("recorded h"));
             for checkpoint in RULES {
                 let found = run(&config, fields, (path, checkpoint), how)?;
-                all_close(&format!("{path:?} {checkpoint:?}, {how:?}"), &found, &expected, tolerance)?;
+                all_close(
+                    &format!("{path:?} {checkpoint:?}, {how:?}"),
+                    &found,
+                    &expected,
+                    tolerance,
+                )?;
             }
         }
     }

@@ -7,8 +7,8 @@ use candle::{DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent::core::StepKey;
 use recurrent::{
-    Bidirectional, Carry, Execution, ForwardContext, GruConfig, Layer, LayerId, LstmConfig, RecurrentDropout,
-    Rnn, Sequence, Stack,
+    Bidirectional, Carry, Execution, ForwardContext, GruConfig, Layer, LayerId, LstmConfig,
+    RecurrentDropout, Rnn, Sequence, Stack,
 };
 use recurrent_testkit::{close, noise, Result, Tolerance, Way};
 
@@ -25,7 +25,8 @@ fn masks(context: &ForwardContext) -> Result<Vec<(String, Vec<f64>)>> {
     let [h, c] = masks.keep;
     let named = [("input", masks.input), ("seen", masks.seen), ("h", h), ("c", c)];
     let named = named.into_iter().map(|(name, mask)| (name.to_string(), mask));
-    let all = named.chain(masks.weights.into_iter().map(|(name, mask)| (format!("dropped {name}"), mask)));
+    let all = named
+        .chain(masks.weights.into_iter().map(|(name, mask)| (format!("dropped {name}"), mask)));
     all.map(|(name, mask)| Ok((name, mask.flatten_all()?.to_vec1()?))).collect()
 }
 
@@ -73,7 +74,10 @@ fn masks_drop_at_their_rates() -> Result<()> {
                 _ => (rates.weights, 0.0, 1.0 / (1.0 - rates.weights)),
             };
             let count = mask.iter().filter(|&&value| value == dropped).count() as f64;
-            ensure!(mask.iter().all(|&value| value == dropped || value == other), "{name}: {mask:?}");
+            ensure!(
+                mask.iter().all(|&value| value == dropped || value == other),
+                "{name}: {mask:?}"
+            );
             let sum = counts.entry(name).or_default();
             let size = mask.len() as f64;
             *sum = (sum.0 + count - rate * size, sum.1 + rate * (1.0 - rate) * size);
@@ -99,8 +103,10 @@ fn evaluation_has_no_masks() -> Result<()> {
 /// The same bits at any number of threads, twice over.
 #[test]
 fn threads_change_nothing() -> Result<()> {
-    let xs =
-        Sequence::padded(noise("xs", &[70, 9, 3])?, &(0..70).map(|row| 1 + row % 9).collect::<Vec<_>>())?;
+    let xs = Sequence::padded(
+        noise("xs", &[70, 9, 3])?,
+        &(0..70).map(|row| 1 + row % 9).collect::<Vec<_>>(),
+    )?;
     for way in WAYS {
         let path = if way == Way::Kernel { Execution::Kernel } else { Execution::Replay };
         let run = |threads: usize| -> Result<_> {
@@ -114,7 +120,8 @@ fn threads_change_nothing() -> Result<()> {
                 let (ys, _) = lstm.run(&xs, None, &ForwardContext::train(1, 2))?;
                 let grads = (ys.values() * noise("loss", &[70, 9, 9])?)?.sum_all()?.backward()?;
                 let gradient = |(_, param)| grads.get(&param).expect("a gradient").flatten_all();
-                let grads = lstm.params().into_iter().map(gradient).collect::<candle::Result<Vec<_>>>()?;
+                let grads =
+                    lstm.params().into_iter().map(gradient).collect::<candle::Result<Vec<_>>>()?;
                 Ok(Tensor::cat(&[vec![ys.values().flatten_all()?], grads].concat(), 0)?)
             })
         };

@@ -15,11 +15,14 @@ use anyhow::ensure;
 use by_hand::{Loop, Step, Taps, ALPHA};
 use candle::DType;
 use recurrent::{
-    Bidirectional, Cell, CellConfig, Execution, GruConfig, Layer, LayerId, LayerNormLstmConfig, LstmConfig,
-    Record, RecurrentDropout, ResidualLstmConfig, Rnn, Stack, State, TemporalResidual, VanillaConfig,
+    Bidirectional, Cell, CellConfig, Execution, GruConfig, Layer, LayerId, LayerNormLstmConfig,
+    LstmConfig, Record, RecurrentDropout, ResidualLstmConfig, Rnn, Stack, State, TemporalResidual,
+    VanillaConfig,
 };
 use recurrent_testkit::close::all_close;
-use recurrent_testkit::{close, deviation, Named, Reads, Result, Site, Size, Subject, Tolerance, Trial, Way};
+use recurrent_testkit::{
+    close, deviation, Named, Reads, Result, Site, Size, Subject, Tolerance, Trial, Way,
+};
 
 /// The ways of running that know of noise; a kernel is enrolled here. A cell without one runs by replay then.
 const WAYS: [Way; 2] = [Way::Replay, Way::Kernel];
@@ -65,7 +68,9 @@ fn noisy<K: CellConfig>(
             let taps = taps.clone();
             Box::new(Loop { step, noise, layer_id, fields, input, hidden, params, taps })
         }
-        Way::Kernel if rnn.cell().kernel().is_some() => Box::new(rnn.with_execution(Execution::Kernel)),
+        Way::Kernel if rnn.cell().kernel().is_some() => {
+            Box::new(rnn.with_execution(Execution::Kernel))
+        }
         Way::Replay | Way::Kernel => Box::new(rnn.with_execution(Execution::Replay)),
         Way::Auto => Box::new(rnn),
     })
@@ -76,7 +81,9 @@ fn all(trial: &Trial, leaves: &Named, taps: &Taps, fields: usize) -> Result<Name
     let graph = trial.graph(leaves, |_| true)?;
     let outcome = graph.backward()?;
     let mut all = outcome.values;
-    all.extend(outcome.grads.into_iter().map(|(name, gradient)| (format!("gradient of {name}"), gradient)));
+    all.extend(
+        outcome.grads.into_iter().map(|(name, gradient)| (format!("gradient of {name}"), gradient)),
+    );
     if trial.way == Way::Steps {
         let grads = graph.grads()?;
         for (index, field) in ["h", "c"].iter().enumerate().take(fields) {
@@ -91,13 +98,21 @@ fn all(trial: &Trial, leaves: &Named, taps: &Taps, fields: usize) -> Result<Name
 /// Every kind of noise and all of them, in training and evaluation, in both directions, with and without lengths and carry.
 fn against_the_loop<K: CellConfig>(config: K, step: Step) -> Result<()> {
     let fields = <K::Cell as Cell>::State::FIELDS;
-    let kinds = kinds().into_iter().filter(|(_, noise)| noise.zoneout_c == 0.0 || fields.contains(&"c"));
+    let kinds =
+        kinds().into_iter().filter(|(_, noise)| noise.zoneout_c == 0.0 || fields.contains(&"c"));
     for (name, noise) in kinds.chain([("everything", everything(fields)), ("nothing", NONE)]) {
         for reverse in [false, true] {
             let taps = Taps::default();
             let (seen, config) = (taps.clone(), config.clone());
             let build = move |site: &Site| {
-                noisy(site, LayerId { layer: 0, reverse }, site.input, (&config, step), noise, &seen)
+                noisy(
+                    site,
+                    LayerId { layer: 0, reverse },
+                    site.input,
+                    (&config, step),
+                    noise,
+                    &seen,
+                )
             };
             let subject = Subject::layer(build, |_, _| 0);
             let usual = Trial { keep: Some(Record::Gradients), ..Trial::new(&subject) };
@@ -116,11 +131,18 @@ fn against_the_loop<K: CellConfig>(config: K, step: Step) -> Result<()> {
                         let mut leaves = trial.leaves()?;
                         leaves.retain(|name, _| carry || !name.starts_with("carry."));
                         taps.clear();
-                        let expected =
-                            all(&Trial { way: Way::Steps, ..trial.clone() }, &leaves, &taps, fields.len())?;
+                        let expected = all(
+                            &Trial { way: Way::Steps, ..trial.clone() },
+                            &leaves,
+                            &taps,
+                            fields.len(),
+                        )?;
                         for way in WAYS {
                             let trial = Trial { way, ..trial.clone() };
-                            let what = format!("{name}, train {train}, reverse {reverse}, {}", trial.name());
+                            let what = format!(
+                                "{name}, train {train}, reverse {reverse}, {}",
+                                trial.name()
+                            );
                             let found = all(&trial, &leaves, &taps, fields.len())?;
                             all_close(&what, &found, &expected, Tolerance::Norm(1e-12))?;
                         }
@@ -208,11 +230,17 @@ fn noise_is_there_in_training_and_its_expectation_in_evaluation() -> Result<()> 
             };
             let plain = run(NONE, true)?;
             let trained = deviation(&run(noise, true)?, &plain)?;
-            ensure!(trained > 1e-2, "{name}: changes the outputs of a training pass by {trained:e}");
+            ensure!(
+                trained > 1e-2,
+                "{name}: changes the outputs of a training pass by {trained:e}"
+            );
             let evaluated = run(noise, false)?;
             if noise.zoneout_h + noise.zoneout_c > 0.0 {
                 let changed = deviation(&evaluated, &plain)?;
-                ensure!(changed > 1e-2, "{name}: changes the outputs of an evaluation by {changed:e}");
+                ensure!(
+                    changed > 1e-2,
+                    "{name}: changes the outputs of an evaluation by {changed:e}"
+                );
             } else {
                 close(&format!("{name}, in evaluation"), &evaluated, &plain, Tolerance::Bits)?;
             }
@@ -227,14 +255,23 @@ fn the_dtype_changes_no_mask() -> Result<()> {
     for way in WAYS {
         let build = |site: &Site| {
             let cell = (&LstmConfig::default(), by_hand::lstm as Step);
-            noisy(site, LayerId::default(), site.input, cell, everything(&["h", "c"]), &Taps::default())
+            noisy(
+                site,
+                LayerId::default(),
+                site.input,
+                cell,
+                everything(&["h", "c"]),
+                &Taps::default(),
+            )
         };
         let subject = Subject::layer(build, |_, _| 0);
         let single = Trial { way, train: true, dtype: DType::F32, ..Trial::new(&subject).ragged() };
         let leaves = single.leaves()?;
-        let double = leaves.iter().map(|(name, leaf)| Ok((name.clone(), leaf.to_dtype(DType::F64)?)));
+        let double =
+            leaves.iter().map(|(name, leaf)| Ok((name.clone(), leaf.to_dtype(DType::F64)?)));
         let found = single.run(&leaves)?;
-        let expected = Trial { dtype: DType::F64, ..single.clone() }.run(&double.collect::<Result<_>>()?)?;
+        let expected =
+            Trial { dtype: DType::F64, ..single.clone() }.run(&double.collect::<Result<_>>()?)?;
         for (name, expected) in
             expected.values.iter().chain(&expected.grads).filter(|(name, _)| *name != "loss")
         {

@@ -56,13 +56,21 @@ impl Cell for Glass {
         self.step_with_recurrent_input(x, &s.h, s)
     }
 
-    fn step_with_recurrent_input(&self, x: &Tensor, seen: &Tensor, s: &LstmState) -> Result<LstmState> {
+    fn step_with_recurrent_input(
+        &self,
+        x: &Tensor,
+        seen: &Tensor,
+        s: &LstmState,
+    ) -> Result<LstmState> {
         let h = match self.shows {
             Shows::Input => x.clone(),
             Shows::Seen => seen.clone(),
-            Shows::Weight => {
-                self.weights[0].1.flatten_all()?.unsqueeze(0)?.broadcast_as(s.h.shape())?.contiguous()?
-            }
+            Shows::Weight => self.weights[0]
+                .1
+                .flatten_all()?
+                .unsqueeze(0)?
+                .broadcast_as(s.h.shape())?
+                .contiguous()?,
             Shows::CountOfH => (&s.h + 1.0)?,
             Shows::LastC => s.c.clone(),
             Shows::Product => linear(x, &self.weights[0].1, None)?,
@@ -122,7 +130,10 @@ impl Masks {
         Ok(Self {
             input: look(Shows::Input, variational, context, wide, Vec::new())?.squeeze(1)?,
             seen: look(Shows::Seen, variational, context, one_step, Vec::new())?.squeeze(1)?,
-            keep: [kept_h(noise.zoneout_h, context, sizes)?, kept_c(noise.zoneout_c, context, sizes)?],
+            keep: [
+                kept_h(noise.zoneout_h, context, sizes)?,
+                kept_c(noise.zoneout_c, context, sizes)?,
+            ],
             weights: masks,
         })
     }
@@ -130,7 +141,8 @@ impl Masks {
 
 /// Where zoneout keeps h, `(batch, steps, hidden)`: h counts the steps at which it does not.
 pub(crate) fn kept_h(rate: f64, context: &ForwardContext, sizes: Sizes) -> Result<Tensor> {
-    let counts = look(Shows::CountOfH, RecurrentDropout::zoneout(rate, 0.0), context, sizes, Vec::new())?;
+    let counts =
+        look(Shows::CountOfH, RecurrentDropout::zoneout(rate, 0.0), context, sizes, Vec::new())?;
     let before = counts.narrow(1, 0, sizes.steps - 1)?.pad_with_zeros(1, 1, 0)?;
     1.0 - (counts - before)?
 }
@@ -138,7 +150,8 @@ pub(crate) fn kept_h(rate: f64, context: &ForwardContext, sizes: Sizes) -> Resul
 /// Where zoneout keeps c: the count is seen one step later.
 pub(crate) fn kept_c(rate: f64, context: &ForwardContext, sizes: Sizes) -> Result<Tensor> {
     let longer = Sizes { steps: sizes.steps + 1, ..sizes };
-    let counts = look(Shows::LastC, RecurrentDropout::zoneout(0.0, rate), context, longer, Vec::new())?;
+    let counts =
+        look(Shows::LastC, RecurrentDropout::zoneout(0.0, rate), context, longer, Vec::new())?;
     1.0 - (counts.narrow(1, 1, sizes.steps)? - counts.narrow(1, 0, sizes.steps)?)?
 }
 
@@ -153,8 +166,8 @@ fn look(
     let Sizes { batch, steps, input, hidden } = sizes;
     let with_weights = RecurrentDropout { weights: 0.0, ..noise };
     let noise = if weights.is_empty() { with_weights } else { noise };
-    let layer =
-        Rnn::from_cell(Glass { shows, input, size: hidden, weights }).with_recurrent_dropout(noise)?;
+    let layer = Rnn::from_cell(Glass { shows, input, size: hidden, weights })
+        .with_recurrent_dropout(noise)?;
     let ones = |dims: &[usize]| Tensor::ones(dims, DType::F64, &Device::Cpu);
     let c = ones(&[batch, hidden])?.zeros_like()?;
     let h = if shows == Shows::Seen { ones(&[batch, hidden])? } else { c.clone() };

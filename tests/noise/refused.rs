@@ -6,8 +6,8 @@ use candle::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use recurrent::core::{linear, HiddenState};
 use recurrent::{
-    Cell, Execution, ForwardContext, Gru, GruConfig, Layer, Lstm, LstmConfig, Recompute, RecurrentDropout,
-    Rnn, Sequence, State,
+    Cell, Execution, ForwardContext, Gru, GruConfig, Layer, Lstm, LstmConfig, Recompute,
+    RecurrentDropout, Rnn, Sequence, State,
 };
 use recurrent_testkit::close::says;
 use recurrent_testkit::Result;
@@ -49,8 +49,13 @@ fn a_field_that_the_state_does_not_have() -> Result<()> {
 fn weights_that_the_cell_does_not_have() -> Result<()> {
     let weights = vec![("w_l0".to_string(), Tensor::zeros((5, 3), DType::F64, &Device::Cpu)?)];
     let glass = Rnn::from_cell(Glass { shows: Shows::Product, input: 3, size: 5, weights });
-    let expected = "noise weights: expected a weight whose name begins with weight_hh, got [\"w_l0\"]";
-    says("weights", glass.with_recurrent_dropout(RecurrentDropout { weights: 0.5, ..NONE }), expected)
+    let expected =
+        "noise weights: expected a weight whose name begins with weight_hh, got [\"w_l0\"]";
+    says(
+        "weights",
+        glass.with_recurrent_dropout(RecurrentDropout { weights: 0.5, ..NONE }),
+        expected,
+    )
 }
 
 /// y' = tanh(W x) + y, a cell of a user's: it does not say how dropout on the recurrence enters, and its state has no h.

@@ -5,8 +5,8 @@ use candle::{DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent::residual::ResidualLstmConfig;
 use recurrent::{
-    Bidirectional, CellKind, Connection, Direction, ForwardContext, GruConfig, Layer, LayerId, LstmConfig,
-    Recompute, RecurrentDropout, Residual, Rnn, RnnConfig, Sequence, Shortcut, Stack,
+    Bidirectional, CellKind, Connection, Direction, ForwardContext, GruConfig, Layer, LayerId,
+    LstmConfig, Recompute, RecurrentDropout, Residual, Rnn, RnnConfig, Sequence, Shortcut, Stack,
 };
 use recurrent_testkit::close::says;
 use recurrent_testkit::{close, noise, Result, Tolerance};
@@ -39,19 +39,25 @@ fn it_builds_what_it_says() -> Result<()> {
         rnn.with_recurrent_dropout(spec.recurrent_dropout)?.with_learned_start(layer_id, &vb())
     };
     let by_hand = Stack::build(2, 3, |layer_id, input| {
-        let both =
-            Bidirectional::new(one(layer_id, input)?, one(LayerId { reverse: true, ..layer_id }, input)?)?;
+        let both = Bidirectional::new(
+            one(layer_id, input)?,
+            one(LayerId { reverse: true, ..layer_id }, input)?,
+        )?;
         Ok(Box::new(Residual::of(Shortcut::highway(), both, layer_id, 0, vb())?))
     })?
     .with_dropout(0.1)?;
-    let names = |layer: &dyn Layer| layer.params().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    let names =
+        |layer: &dyn Layer| layer.params().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
     assert_eq!(names(layer.as_ref()), names(&by_hand));
     for name in ["h0_l0", "c0_l1_reverse", "transform.bias_l1"] {
         assert!(names(&by_hand).iter().any(|found| found == name), "{name}");
     }
     let count: usize = layer.params().iter().map(|(_, param)| param.elem_count()).sum();
     assert_eq!(spec.param_count(3, 5)?, count);
-    assert_eq!(RnnConfig { learned_start: false, ..spec.clone() }.param_count(3, 5)?, count - 2 * 2 * 2 * 5);
+    assert_eq!(
+        RnnConfig { learned_start: false, ..spec.clone() }.param_count(3, 5)?,
+        count - 2 * 2 * 2 * 5
+    );
 
     let xs = Sequence::padded(noise("xs", &[4, 7, 3])?, &[5, 1, 7, 3])?;
     for context in [ForwardContext::train(1, 1), ForwardContext::default()] {
@@ -63,23 +69,37 @@ fn it_builds_what_it_says() -> Result<()> {
         };
         let (found, expected) = (gradients(layer.as_ref())?, gradients(&by_hand)?);
         close("outputs", &found.0, &expected.0, Tolerance::Bits)?;
-        for ((name, _), (found, expected)) in by_hand.params().iter().zip(found.1.iter().zip(&expected.1)) {
+        for ((name, _), (found, expected)) in
+            by_hand.params().iter().zip(found.1.iter().zip(&expected.1))
+        {
             close(name, found, expected, Tolerance::Bits)?;
         }
     }
     let run = |spec: &RnnConfig, context: &ForwardContext| -> Result<Vec<f64>> {
-        Ok(spec.build(3, 5, vb())?.run(&xs, None, context)?.0.into_values().flatten_all()?.to_vec1()?)
+        Ok(spec
+            .build(3, 5, vb())?
+            .run(&xs, None, context)?
+            .0
+            .into_values()
+            .flatten_all()?
+            .to_vec1()?)
     };
     let plain = RnnConfig { recurrent_dropout: RecurrentDropout::default(), ..spec.clone() };
-    assert_ne!(run(&spec, &ForwardContext::train(1, 1))?, run(&plain, &ForwardContext::train(1, 1))?);
+    assert_ne!(
+        run(&spec, &ForwardContext::train(1, 1))?,
+        run(&plain, &ForwardContext::train(1, 1))?
+    );
     Ok(())
 }
 
 #[test]
 fn it_is_written_and_read() -> Result<()> {
-    for connection in
-        [Connection::None, Connection::Residual, Connection::Highway { bias: -1.0 }, Connection::ReZero]
-    {
+    for connection in [
+        Connection::None,
+        Connection::Residual,
+        Connection::Highway { bias: -1.0 },
+        Connection::ReZero,
+    ] {
         for checkpoint in [Recompute::Auto, Recompute::SquareRoot, Recompute::Every(9)] {
             let spec = RnnConfig { connection, recompute: checkpoint, ..spec() };
             assert_eq!(serde_json::from_str::<RnnConfig>(&serde_json::to_string(&spec)?)?, spec);
@@ -91,10 +111,13 @@ fn it_is_written_and_read() -> Result<()> {
     let old = r#"{"cell": {"family": "gru"}, "layers": 2}"#;
     let expected = RnnConfig { layers: 2, ..RnnConfig::new(CellKind::Gru(GruConfig::default())) };
     assert_eq!(serde_json::from_str::<RnnConfig>(old)?, expected);
-    let some = r#"{"cell": {"family": "lstm"}, "layers": 1, "recurrent_dropout": {"zoneout_c": 0.5}}"#;
+    let some =
+        r#"{"cell": {"family": "lstm"}, "layers": 1, "recurrent_dropout": {"zoneout_c": 0.5}}"#;
     let noise = RecurrentDropout { zoneout_c: 0.5, ..RecurrentDropout::default() };
-    let expected =
-        RnnConfig { recurrent_dropout: noise, ..RnnConfig::new(CellKind::Lstm(LstmConfig::default())) };
+    let expected = RnnConfig {
+        recurrent_dropout: noise,
+        ..RnnConfig::new(CellKind::Lstm(LstmConfig::default()))
+    };
     assert_eq!(serde_json::from_str::<RnnConfig>(some)?, expected);
     Ok(())
 }
@@ -108,7 +131,11 @@ fn its_options_are_shown() {
     assert_eq!(shown("learned_start"), Some("true"));
     assert_eq!(shown("checkpoint.every"), Some("3"));
     assert_eq!(shown("connection.highway.bias"), Some("-2.0"));
-    assert!(spec().init_summary().ends_with("learned start from zero"), "{}", spec().init_summary());
+    assert!(
+        spec().init_summary().ends_with("learned start from zero"),
+        "{}",
+        spec().init_summary()
+    );
     let plain = RnnConfig::new(CellKind::Lstm(LstmConfig::default()));
     assert!(
         !plain.options().keys().any(|name| name.starts_with("recurrent_dropout")),
@@ -120,13 +147,20 @@ fn its_options_are_shown() {
 
 #[test]
 fn wrong_rates_are_refused_when_it_is_built() -> Result<()> {
-    let build = |spec: RnnConfig| spec.build(3, 5, VarBuilder::zeros(DType::F64, &Device::Cpu)).map(drop);
+    let build =
+        |spec: RnnConfig| spec.build(3, 5, VarBuilder::zeros(DType::F64, &Device::Cpu)).map(drop);
     let spec = RnnConfig {
         recurrent_dropout: RecurrentDropout::zoneout(0.0, 0.5),
         ..RnnConfig::new(CellKind::Gru(GruConfig::default()))
     };
     says("a GRU", build(spec), "noise zoneout_c: expected a cell whose state has the field c")?;
-    let spec =
-        RnnConfig { recompute: Recompute::Every(0), ..RnnConfig::new(CellKind::Gru(GruConfig::default())) };
-    says("a checkpoint", build(spec), "checkpoint: expected the state at every 1 or more steps, got 0")
+    let spec = RnnConfig {
+        recompute: Recompute::Every(0),
+        ..RnnConfig::new(CellKind::Gru(GruConfig::default()))
+    };
+    says(
+        "a checkpoint",
+        build(spec),
+        "checkpoint: expected the state at every 1 or more steps, got 0",
+    )
 }

@@ -4,13 +4,18 @@ use crate::everything;
 use candle::{DType, Device, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent::{
-    Carry, Cell, CellConfig, Execution, ForwardContext, GruConfig, Layer, LayerId, LstmConfig, Rnn, Sequence,
+    Carry, Cell, CellConfig, Execution, ForwardContext, GruConfig, Layer, LayerId, LstmConfig, Rnn,
+    Sequence,
 };
 use recurrent_testkit::{close, noise, Result, Tolerance};
 use std::collections::HashMap;
 
 /// A layer over the weights of `map`, and its variables for the start.
-fn learned<K: CellConfig>(config: &K, layer_id: LayerId, map: &VarMap) -> candle::Result<Rnn<K::Cell>> {
+fn learned<K: CellConfig>(
+    config: &K,
+    layer_id: LayerId,
+    map: &VarMap,
+) -> candle::Result<Rnn<K::Cell>> {
     let vb = VarBuilder::from_varmap(map, DType::F64, &Device::Cpu);
     Rnn::at_layer(layer_id, 3, 5, config, vb.clone())?.with_learned_start(layer_id, &vb)
 }
@@ -41,7 +46,8 @@ fn as_a_carry<K: CellConfig>(config: K, names: &[&'static str]) -> Result<()> {
         );
         let cell = layer.cell().params().len();
         let start = layer.params().split_off(cell);
-        let expected: Vec<_> = names.iter().map(|name| format!("{name}0{}", layer_id.suffix())).collect();
+        let expected: Vec<_> =
+            names.iter().map(|name| format!("{name}0{}", layer_id.suffix())).collect();
         assert_eq!(start.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>(), expected);
         for (name, value) in &start {
             assert_eq!(value.to_vec2::<f64>()?, [[0.0; 5]], "{name} begins at zero");
@@ -50,7 +56,8 @@ fn as_a_carry<K: CellConfig>(config: K, names: &[&'static str]) -> Result<()> {
         let loss = |ys: &Sequence, carry: &Carry| -> candle::Result<Tensor> {
             let mut loss = (ys.values() * noise("loss", &[4, 7, 5]).expect("made"))?.sum_all()?;
             for name in names {
-                loss = (loss + (carry.field(name)? * noise(name, &[4, 5]).expect("made"))?.sum_all()?)?;
+                loss = (loss
+                    + (carry.field(name)? * noise(name, &[4, 5]).expect("made"))?.sum_all()?)?;
             }
             Ok(loss)
         };
@@ -58,7 +65,8 @@ fn as_a_carry<K: CellConfig>(config: K, names: &[&'static str]) -> Result<()> {
         let (ys, end) = layer.run(&xs, None, &context)?;
         let grads = loss(&ys, &end)?.backward()?;
 
-        let repeat = |(_, value): &(String, Tensor)| Var::from_tensor(&value.detach().repeat((4, 1))?);
+        let repeat =
+            |(_, value): &(String, Tensor)| Var::from_tensor(&value.detach().repeat((4, 1))?);
         let vars = start.iter().map(repeat).collect::<candle::Result<Vec<_>>>()?;
         let fields = names.iter().copied().zip(vars.iter().map(|var| var.as_tensor().clone()));
         let carry = Carry::Cell(fields.collect());
@@ -72,13 +80,19 @@ fn as_a_carry<K: CellConfig>(config: K, names: &[&'static str]) -> Result<()> {
             assert!(given.get(value).is_none(), "{name} has a gradient where a carry is given");
         }
         for (name, param) in layer.cell().params() {
-            let (found, expected) = (grads.get(&param).expect("one"), given.get(&param).expect("one"));
+            let (found, expected) =
+                (grads.get(&param).expect("one"), given.get(&param).expect("one"));
             close(&name, found, expected, Tolerance::Bits)?;
         }
 
         let zeros = carry.map(&mut |field| field.zeros_like())?;
-        let plain =
-            Rnn::at_layer(layer_id, 3, 5, &config, VarBuilder::from_varmap(&map, DType::F64, &Device::Cpu))?;
+        let plain = Rnn::at_layer(
+            layer_id,
+            3,
+            5,
+            &config,
+            VarBuilder::from_varmap(&map, DType::F64, &Device::Cpu),
+        )?;
         let plain = plain
             .with_recurrent_dropout(if train { everything(names) } else { crate::NONE })?
             .with_execution(path);
@@ -117,13 +131,17 @@ fn it_is_saved_by_name() -> Result<()> {
 
     let mut map = VarMap::new();
     let layer = learned(&LstmConfig::default(), layer_id, &map)?.with_execution(Execution::Replay);
-    assert_ne!(run(&layer)?.flatten_all()?.to_vec1::<f64>()?, expected.flatten_all()?.to_vec1::<f64>()?);
+    assert_ne!(
+        run(&layer)?.flatten_all()?.to_vec1::<f64>()?,
+        expected.flatten_all()?.to_vec1::<f64>()?
+    );
     map.load(&path)?;
     close("loaded into its variables", &run(&layer)?, &expected, Tolerance::Bits)?;
 
     let from = |tensors: HashMap<String, Tensor>| {
         let vb = VarBuilder::from_tensors(tensors, DType::F64, &Device::Cpu);
-        Rnn::at_layer(layer_id, 3, 5, &LstmConfig::default(), vb.clone())?.with_learned_start(layer_id, &vb)
+        Rnn::at_layer(layer_id, 3, 5, &LstmConfig::default(), vb.clone())?
+            .with_learned_start(layer_id, &vb)
     };
     close(
         "out of a file",

@@ -57,7 +57,8 @@ pub struct Gate {
 impl ActivationRecorder {
     /// What has been seen since the last call, by place.
     pub fn take(&self) -> Vec<Activations> {
-        let mut seen = std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut seen =
+            std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner));
         seen.sort_by_key(|observation| observation.layer_id);
         seen
     }

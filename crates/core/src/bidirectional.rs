@@ -31,7 +31,10 @@ impl<F: Layer, R: Layer> Bidirectional<F, R> {
         Ok(Self { forward, reverse })
     }
 
-    fn parts<'a>(&self, carry: Option<&'a Carry>) -> Result<(Option<&'a Carry>, Option<&'a Carry>)> {
+    fn parts<'a>(
+        &self,
+        carry: Option<&'a Carry>,
+    ) -> Result<(Option<&'a Carry>, Option<&'a Carry>)> {
         let Some(carry) = carry else { return Ok((None, None)) };
         let parts = carry.layers(2)?;
         Ok((Some(&parts[0]), Some(&parts[1])))

@@ -93,7 +93,11 @@ mod tests {
     fn borders() {
         let all = |bptt: Bptt, len| (0..12).filter(|&t| bptt.ends(t, len)).collect::<Vec<_>>();
         assert_eq!(all(Bptt::truncated(4), 12), [4, 8]);
-        assert_eq!(all(Bptt::truncated(4), 8), [4], "nothing ends where the example has ended already");
+        assert_eq!(
+            all(Bptt::truncated(4), 8),
+            [4],
+            "nothing ends where the example has ended already"
+        );
         assert_eq!(all(Bptt::last(3), 10), [7]);
         assert_eq!(all(Bptt::last(10), 10), [0], "the initial carry gets nothing");
         assert_eq!((all(Bptt::last(11), 10), all(Bptt::default(), 10)), (vec![], vec![]));

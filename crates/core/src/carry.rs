@@ -88,9 +88,14 @@ impl Carry {
     pub fn map(&self, f: &mut impl FnMut(&Tensor) -> Result<Tensor>) -> Result<Self> {
         Ok(match self {
             Self::Cell(fields) => Self::Cell(
-                fields.iter().map(|(name, tensor)| Ok((*name, f(tensor)?))).collect::<Result<_>>()?,
+                fields
+                    .iter()
+                    .map(|(name, tensor)| Ok((*name, f(tensor)?)))
+                    .collect::<Result<_>>()?,
             ),
-            Self::Layers(parts) => Self::Layers(parts.iter().map(|part| part.map(f)).collect::<Result<_>>()?),
+            Self::Layers(parts) => {
+                Self::Layers(parts.iter().map(|part| part.map(f)).collect::<Result<_>>()?)
+            }
         })
     }
 
@@ -108,7 +113,9 @@ impl Carry {
             }
             Self::Layers(parts) => {
                 let named = |(index, part): (usize, &Self)| {
-                    part.named().into_iter().map(move |(name, tensor)| (format!("{index}.{name}"), tensor))
+                    part.named()
+                        .into_iter()
+                        .map(move |(name, tensor)| (format!("{index}.{name}"), tensor))
                 };
                 parts.iter().enumerate().flat_map(named).collect()
             }
@@ -141,7 +148,11 @@ impl Carry {
             match tensors.get(name) {
                 None => faults.push(format!("{name} is missing")),
                 Some(found) if found.dims() != tensor.dims() => {
-                    faults.push(format!("{name}: expected {:?}, got {:?}", tensor.dims(), found.dims()));
+                    faults.push(format!(
+                        "{name}: expected {:?}, got {:?}",
+                        tensor.dims(),
+                        found.dims()
+                    ));
                 }
                 Some(_) => {}
             }
@@ -171,7 +182,10 @@ impl Carry {
                 }
             },
             Self::Layers(parts) => {
-                bail!("carry: expected one layer's fields, got {} parts; take one with layer(i)", parts.len())
+                bail!(
+                    "carry: expected one layer's fields, got {} parts; take one with layer(i)",
+                    parts.len()
+                )
             }
         }
     }
@@ -183,7 +197,9 @@ impl Carry {
     pub fn layer(&self, index: usize) -> Result<&Carry> {
         match self {
             Self::Layers(parts) if index < parts.len() => Ok(&parts[index]),
-            Self::Layers(parts) => bail!("carry: expected a part below {}, got {index}", parts.len()),
+            Self::Layers(parts) => {
+                bail!("carry: expected a part below {}, got {index}", parts.len())
+            }
             Self::Cell(_) => bail!("carry: expected parts, got one layer's fields"),
         }
     }

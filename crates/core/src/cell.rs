@@ -66,7 +66,12 @@ pub trait Cell: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// If a shape does not fit.
-    fn vjp(&self, _x: &Tensor, _state: &Self::State, _grad: &Self::State) -> Result<Option<Self::State>> {
+    fn vjp(
+        &self,
+        _x: &Tensor,
+        _state: &Self::State,
+        _grad: &Self::State,
+    ) -> Result<Option<Self::State>> {
         Ok(None)
     }
 

@@ -39,8 +39,9 @@ mod tests {
     #[test]
     fn the_draw_decides_the_mask() -> Result<()> {
         let xs = Sequence::new(Tensor::ones((10, 50, 20), DType::F64, &Device::Cpu)?)?;
-        let drop =
-            |context: &ForwardContext| dropout(&xs, 0.25, context)?.values().flatten_all()?.to_vec1::<f64>();
+        let drop = |context: &ForwardContext| {
+            dropout(&xs, 0.25, context)?.values().flatten_all()?.to_vec1::<f64>()
+        };
         let first = drop(&ForwardContext::train(1, 1))?;
         assert_eq!(first, drop(&ForwardContext::train(1, 1))?);
         assert_ne!(first, drop(&ForwardContext::train(1, 2))?);

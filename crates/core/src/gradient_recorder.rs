@@ -35,7 +35,8 @@ impl GradientRecorder {
 
     /// What has been recorded since the last call, by place and then in the order of the state's fields.
     pub fn take(&self) -> Vec<GradientTrace> {
-        let mut traces = std::mem::take(&mut *self.traces.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut traces =
+            std::mem::take(&mut *self.traces.lock().unwrap_or_else(PoisonError::into_inner));
         traces.sort_by_key(|trace| trace.layer_id); // stable: fields stay in their order
         traces
     }
@@ -46,7 +47,10 @@ impl GradientRecorder {
         sizes: &[usize],
         dtype: DType,
     ) -> Vec<GradientAccumulator> {
-        sizes.iter().map(|&size| GradientAccumulator::new(time_index, size, self.record, dtype)).collect()
+        sizes
+            .iter()
+            .map(|&size| GradientAccumulator::new(time_index, size, self.record, dtype))
+            .collect()
     }
 
     pub(crate) fn put(
@@ -55,8 +59,10 @@ impl GradientRecorder {
         fields: &[&'static str],
         accumulators: Vec<GradientAccumulator>,
     ) -> Result<()> {
-        let traces =
-            fields.iter().zip(accumulators).map(|(field, accumulator)| accumulator.trace(layer_id, field));
+        let traces = fields
+            .iter()
+            .zip(accumulators)
+            .map(|(field, accumulator)| accumulator.trace(layer_id, field));
         let traces = traces.collect::<Result<Vec<_>>>()?;
         self.traces.lock().unwrap_or_else(PoisonError::into_inner).extend(traces);
         Ok(())
@@ -106,7 +112,11 @@ impl GradientTrace {
     /// The norms of the examples that have a state at `lag`.
     pub fn norms_at(&self, lag: usize) -> impl Iterator<Item = f64> + '_ {
         let row = &self.norms[lag * self.batch..(lag + 1) * self.batch];
-        row.iter().copied().zip(&self.lengths).filter(move |(_, &len)| lag <= len).map(|(norm, _)| norm)
+        row.iter()
+            .copied()
+            .zip(&self.lengths)
+            .filter(move |(_, &len)| lag <= len)
+            .map(|(norm, _)| norm)
     }
 }
 
@@ -170,7 +180,8 @@ impl GradientAccumulator {
             self.zeros[lag] += gradient.iter().filter(|value| value.is_zero()).count();
             self.subnormals[lag] += gradient.iter().filter(|value| value.is_subnormal()).count();
             self.nans[lag] += gradient.iter().filter(|value| value.to_f64().is_nan()).count();
-            self.infinities[lag] += gradient.iter().filter(|value| value.to_f64().is_infinite()).count();
+            self.infinities[lag] +=
+                gradient.iter().filter(|value| value.to_f64().is_infinite()).count();
         }
         self.elements[lag] += self.size;
         let squares = squares.iter().sum();
@@ -202,8 +213,9 @@ impl GradientAccumulator {
 
     /// Takes over what `other`, empty or filled with other rows of the same run, has collected.
     pub fn merge(&mut self, other: &GradientAccumulator) {
-        let add =
-            |mine: &mut Vec<usize>, others: &[usize]| mine.iter_mut().zip(others).for_each(|(a, b)| *a += b);
+        let add = |mine: &mut Vec<usize>, others: &[usize]| {
+            mine.iter_mut().zip(others).for_each(|(a, b)| *a += b)
+        };
         add(&mut self.zeros, &other.zeros);
         add(&mut self.subnormals, &other.subnormals);
         add(&mut self.nans, &other.nans);
@@ -291,8 +303,12 @@ mod tests {
     #[test]
     fn rows_are_aligned_by_lag_and_counted() -> Result<()> {
         let xs = Sequence::padded(Tensor::zeros((2, 3, 1), DType::F32, &Device::Cpu)?, &[3, 1])?;
-        let mut accumulator =
-            GradientAccumulator::new(&TimeIndex::new(&xs, false)?, 2, Record::Gradients, DType::F32);
+        let mut accumulator = GradientAccumulator::new(
+            &TimeIndex::new(&xs, false)?,
+            2,
+            Record::Gradients,
+            DType::F32,
+        );
         accumulator.put(0, 3, &[3f32, 4.]);
         accumulator.put(0, 0, &[0f32, 1e-40]);
         accumulator.put(1, 1, &[3f32, -4.]);
@@ -300,7 +316,10 @@ mod tests {
         let trace = accumulator.trace(LayerId::default(), "h")?;
         assert_eq!(trace.norms_at(0).collect::<Vec<_>>(), [5., 5.]);
         assert_eq!(trace.batch_norms[0], 6.);
-        assert_eq!((trace.zeros[3], trace.subnormals[3], trace.elements[3], trace.elements[0]), (1, 1, 2, 4));
+        assert_eq!(
+            (trace.zeros[3], trace.subnormals[3], trace.elements[3], trace.elements[0]),
+            (1, 1, 2, 4)
+        );
         assert_eq!(trace.norms_at(3).count(), 1, "the short example has no state at lag 3");
         let gradients = trace.gradients.expect("kept").to_vec3::<f32>()?;
         assert_eq!((gradients[0][3][1], gradients[1][1][1], gradients[1][2][1]), (4., -4., 0.));

@@ -37,9 +37,15 @@ pub trait Stream: Send {
     fn run(&mut self, xs: &[f32], ys: &mut [f32]) -> Result<()> {
         let (input, output) = self.sizes();
         if !xs.len().is_multiple_of(input) || xs.len() / input * output != ys.len() {
-            bail!("stream: expected steps of {input} and {output} values, got {} and {}", xs.len(), ys.len())
+            bail!(
+                "stream: expected steps of {input} and {output} values, got {} and {}",
+                xs.len(),
+                ys.len()
+            )
         }
-        xs.chunks_exact(input).zip(ys.chunks_exact_mut(output)).try_for_each(|(x, y)| self.step(x, y))
+        xs.chunks_exact(input)
+            .zip(ys.chunks_exact_mut(output))
+            .try_for_each(|(x, y)| self.step(x, y))
     }
 
     /// The state after the last step, as the layer's own carry.
@@ -61,7 +67,11 @@ pub trait Stream: Send {
 /// If one has another length.
 pub fn check_step((input, output): (usize, usize), xs: &[f32], ys: &[f32]) -> Result<()> {
     if (xs.len(), ys.len()) != (input, output) {
-        bail!("stream step: expected {input} and {output} values, got {} and {}", xs.len(), ys.len())
+        bail!(
+            "stream step: expected {input} and {output} values, got {} and {}",
+            xs.len(),
+            ys.len()
+        )
     }
     Ok(())
 }
@@ -86,7 +96,9 @@ impl<C: Cell> InferenceLayer for InferenceCell<C> {
     }
 
     fn stream(self: Arc<Self>, batch: usize) -> Box<dyn Stream> {
-        let row = |field: &Tensor| field.repeat((batch, 1)).expect("a row of f32 on the CPU can be repeated");
+        let row = |field: &Tensor| {
+            field.repeat((batch, 1)).expect("a row of f32 on the CPU can be repeated")
+        };
         Box::new(CellStream { state: self.start.iter().map(row).collect(), batch, layer: self })
     }
 }
@@ -180,7 +192,9 @@ impl Stream for StackStream {
     }
 
     fn set_carry(&mut self, carry: &Carry) -> Result<()> {
-        let Carry::Layers(parts) = carry else { bail!("stream carry: expected a part a layer, got fields") };
+        let Carry::Layers(parts) = carry else {
+            bail!("stream carry: expected a part a layer, got fields")
+        };
         if parts.len() != self.layers.len() {
             bail!("stream carry: expected {} parts, got {}", self.layers.len(), parts.len())
         }

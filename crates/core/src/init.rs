@@ -133,8 +133,13 @@ pub(crate) fn orthogonal(rng: &mut impl Rng, rows: usize, columns: usize) -> Vec
         basis.push(vector);
     }
     let places = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
-    let at =
-        |(row, column): (usize, usize)| if rows >= columns { basis[column][row] } else { basis[row][column] };
+    let at = |(row, column): (usize, usize)| {
+        if rows >= columns {
+            basis[column][row]
+        } else {
+            basis[row][column]
+        }
+    };
     places.map(at).collect()
 }
 
@@ -158,11 +163,23 @@ pub fn linear(seed: u64, input: usize, output: usize, vb: &VarBuilder) -> Result
 ///
 /// # Errors
 /// If `vb` has it with another shape.
-pub fn linear_weight(seed: u64, input: usize, output: usize, name: &str, vb: &VarBuilder) -> Result<Tensor> {
+pub fn linear_weight(
+    seed: u64,
+    input: usize,
+    output: usize,
+    name: &str,
+    vb: &VarBuilder,
+) -> Result<Tensor> {
     uniform(seed, input, name, &[output, input], vb)
 }
 
-fn uniform(seed: u64, input: usize, name: &str, shape: &[usize], vb: &VarBuilder) -> Result<Tensor> {
+fn uniform(
+    seed: u64,
+    input: usize,
+    name: &str,
+    shape: &[usize],
+    vb: &VarBuilder,
+) -> Result<Tensor> {
     let bound = 1.0 / (input as f64).sqrt();
     weights::get_or(vb, name, shape, |full| {
         let mut rng = named_rng(seed, full);
@@ -171,7 +188,12 @@ fn uniform(seed: u64, input: usize, name: &str, shape: &[usize], vb: &VarBuilder
 }
 
 /// Values in f64 as a tensor.
-pub(crate) fn tensor(values: Vec<f64>, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
+pub(crate) fn tensor(
+    values: Vec<f64>,
+    shape: &[usize],
+    dtype: DType,
+    device: &Device,
+) -> Result<Tensor> {
     Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)
 }
 

@@ -225,7 +225,9 @@ pub struct StepKey {
 }
 
 /// Where a recurrent layer sits: how far up, and in which direction it runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct LayerId {
     /// The layer, 0 at the bottom.
     pub layer: usize,

@@ -74,7 +74,8 @@ pub use carry::{Carry, HiddenState, LstmState, State};
 pub use cell::{Cell, CellConfig};
 pub use dropout::dropout;
 pub use engine::{
-    Engine, EngineValue, Forward, InputGrads, NeedsGrad, OutputGrads, Saved, SequenceInput, TimeIndex,
+    Engine, EngineValue, Forward, InputGrads, NeedsGrad, OutputGrads, Saved, SequenceInput,
+    TimeIndex,
 };
 pub use files::write_whole;
 pub use gates::{next_param, GateWeights};

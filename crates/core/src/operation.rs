@@ -12,12 +12,13 @@
 //! twice. Two *concurrent* backward passes over one graph would share the slot and are not allowed.
 
 use crate::{
-    Bptt, Engine, EngineValue, GradientRecorder, LayerId, NeedsGrad, OutputGrads, Saved, SequenceInput,
-    StepMasks, TimeIndex,
+    Bptt, Engine, EngineValue, GradientRecorder, LayerId, NeedsGrad, OutputGrads, Saved,
+    SequenceInput, StepMasks, TimeIndex,
 };
 use candle::backend::BackendStorage;
 use candle::{
-    bail, CpuStorage, CudaStorage, CustomOp1, CustomOp3, Layout, MetalStorage, Result, Shape, Storage, Tensor,
+    bail, CpuStorage, CudaStorage, CustomOp1, CustomOp3, Layout, MetalStorage, Result, Shape,
+    Storage, Tensor,
 };
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -37,8 +38,9 @@ pub(crate) struct RnnOpBuilder<'a> {
 impl RnnOpBuilder<'_> {
     /// What an engine is told: everything outside of any graph.
     pub(crate) fn inputs(&self) -> Result<SequenceInput> {
-        let detached =
-            |tensors: &[Tensor]| tensors.iter().map(|t| t.detach().contiguous()).collect::<Result<Vec<_>>>();
+        let detached = |tensors: &[Tensor]| {
+            tensors.iter().map(|t| t.detach().contiguous()).collect::<Result<Vec<_>>>()
+        };
         Ok(SequenceInput {
             xs: self.xs.detach().contiguous()?,
             params: detached(self.params)?,
@@ -73,10 +75,14 @@ impl RnnOpBuilder<'_> {
             slot: slot.clone(),
             record: self.record,
         };
-        let (params, start, end) =
-            (anchor.params.pack(self.params)?, anchor.carry.pack(self.carry)?, anchor.carry.clone());
+        let (params, start, end) = (
+            anchor.params.pack(self.params)?,
+            anchor.carry.pack(self.carry)?,
+            anchor.carry.clone(),
+        );
         let anchor = self.xs.apply_op3(&params, &start, anchor)?;
-        let hand_out = |value| anchor.apply_op1(RnnOutputsOp { value: Precomputed::new(value), slot });
+        let hand_out =
+            |value| anchor.apply_op1(RnnOutputsOp { value: Precomputed::new(value), slot });
         Ok((forward.outputs.map(hand_out).transpose()?, end.unpack(&anchor)?))
     }
 }
@@ -147,16 +153,23 @@ impl CustomOp3 for RnnOp {
         let outputs = self.slot.lock().unwrap_or_else(PoisonError::into_inner).take();
         let output_grads =
             OutputGrads { outputs, carry: self.carry.unpack(&grad_end.detach().contiguous()?)? };
-        let needs = NeedsGrad { xs: xs.track_op(), params: params.track_op(), carry: start.track_op() };
-        let sizes = self.inputs.carry.iter().map(|field| field.dim(1)).collect::<Result<Vec<_>>>()?;
+        let needs =
+            NeedsGrad { xs: xs.track_op(), params: params.track_op(), carry: start.track_op() };
+        let sizes =
+            self.inputs.carry.iter().map(|field| field.dim(1)).collect::<Result<Vec<_>>>()?;
         let dtype = self.inputs.xs.dtype();
         let accumulators = self
             .record
             .as_ref()
             .map(|(recorder, ..)| recorder.accumulators(&self.inputs.time_index, &sizes, dtype));
         let mut accumulators = accumulators.unwrap_or_default();
-        let gradients =
-            self.engine.backward(&self.inputs, &self.saved, &output_grads, needs, &mut accumulators)?;
+        let gradients = self.engine.backward(
+            &self.inputs,
+            &self.saved,
+            &output_grads,
+            needs,
+            &mut accumulators,
+        )?;
         if let Some((recorder, layer_id, fields)) = &self.record {
             recorder.put(*layer_id, fields, accumulators)?;
         }
@@ -189,7 +202,8 @@ impl CustomOp1 for RnnOutputsOp {
     }
 
     fn bwd(&self, anchor: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(grad.detach().contiguous()?);
+        *self.slot.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(grad.detach().contiguous()?);
         Ok(Some(anchor.zeros_like()?))
     }
 }
@@ -223,9 +237,13 @@ impl Precomputed {
 
     fn cuda(&self) -> Result<(CudaStorage, Shape)> {
         match self.take()? {
-            EngineValue::Host(..) => bail!("recurrent: expected a value on the GPU, got host memory"),
+            EngineValue::Host(..) => {
+                bail!("recurrent: expected a value on the GPU, got host memory")
+            }
             EngineValue::Tensor(tensor) => match &*tensor.storage_and_layout().0 {
-                Storage::Cuda(storage) => Ok((storage.try_clone(tensor.layout())?, tensor.shape().clone())),
+                Storage::Cuda(storage) => {
+                    Ok((storage.try_clone(tensor.layout())?, tensor.shape().clone()))
+                }
                 _ => bail!("recurrent: expected a value on a CUDA device"),
             },
         }
@@ -233,9 +251,13 @@ impl Precomputed {
 
     fn metal(&self) -> Result<(MetalStorage, Shape)> {
         match self.take()? {
-            EngineValue::Host(..) => bail!("recurrent: expected a value on the GPU, got host memory"),
+            EngineValue::Host(..) => {
+                bail!("recurrent: expected a value on the GPU, got host memory")
+            }
             EngineValue::Tensor(tensor) => match &*tensor.storage_and_layout().0 {
-                Storage::Metal(storage) => Ok((storage.try_clone(tensor.layout())?, tensor.shape().clone())),
+                Storage::Metal(storage) => {
+                    Ok((storage.try_clone(tensor.layout())?, tensor.shape().clone()))
+                }
                 _ => bail!("recurrent: expected a value on a Metal device"),
             },
         }

@@ -59,7 +59,8 @@ pub fn project_orthogonal(variable: &Tensor, gain: f64) -> Result<()> {
         bail!("orthogonalise gain: expected a finite number, got {gain}")
     }
     let nearest = (polar_factor(variable)? * gain)?;
-    Var::from_tensor(variable)?.set(&nearest.to_dtype(variable.dtype())?.to_device(variable.device())?)
+    Var::from_tensor(variable)?
+        .set(&nearest.to_dtype(variable.dtype())?.to_device(variable.device())?)
 }
 
 #[cfg(test)]
@@ -69,7 +70,12 @@ mod tests {
     use crate::named_rng;
 
     fn random(name: &str, rows: usize, columns: usize) -> Result<Tensor> {
-        tensor(orthogonal(&mut named_rng(1, name), rows, columns), &[rows, columns], DType::F64, &Device::Cpu)
+        tensor(
+            orthogonal(&mut named_rng(1, name), rows, columns),
+            &[rows, columns],
+            DType::F64,
+            &Device::Cpu,
+        )
     }
 
     fn distance(a: &Tensor, b: &Tensor) -> Result<f64> {
@@ -152,9 +158,12 @@ mod tests {
         }
         let error = project_orthogonal(&ones, 1.0).expect_err("must fail").to_string();
         assert!(error.starts_with("orthogonalise: expected a variable"), "{error}");
-        let error =
-            project_orthogonal(Var::from_tensor(&ones)?.as_tensor(), f64::NAN).expect_err("must fail");
-        assert!(error.to_string().starts_with("orthogonalise gain: expected a finite number"), "{error}");
+        let error = project_orthogonal(Var::from_tensor(&ones)?.as_tensor(), f64::NAN)
+            .expect_err("must fail");
+        assert!(
+            error.to_string().starts_with("orthogonalise gain: expected a finite number"),
+            "{error}"
+        );
         Ok(())
     }
 }

@@ -69,8 +69,14 @@ impl RecurrentDropout {
     pub(crate) fn inputs(&self, xs: &Sequence, context: &ForwardContext) -> Result<Sequence> {
         let (Some(key), true) = (context.key, self.input > 0.0) else { return Ok(xs.clone()) };
         let (batch, _, input) = xs.values().dims3()?;
-        let mask =
-            mask(key, "variational input", context.layer_id, self.input, &[batch, 1, input], xs.values())?;
+        let mask = mask(
+            key,
+            "variational input",
+            context.layer_id,
+            self.input,
+            &[batch, 1, input],
+            xs.values(),
+        )?;
         xs.with_values(xs.values().broadcast_mul(&mask)?)
     }
 
@@ -146,7 +152,10 @@ pub struct Zoneout {
 impl Zoneout {
     fn new(rate: f64, step_key: Option<StepKey>, layer_id: LayerId, field: &str) -> Self {
         let key = |step_key: StepKey| {
-            name_key(step_key.seed, &format!("zoneout {field} {} {}", step_key.step, layer_id.suffix()))
+            name_key(
+                step_key.seed,
+                &format!("zoneout {field} {} {}", step_key.step, layer_id.suffix()),
+            )
         };
         Self { rate, key: step_key.map(key) }
     }
@@ -160,7 +169,8 @@ impl Zoneout {
         let start = mix(mix(key.wrapping_add(step as u64)).wrapping_add(row as u64));
         for (unit, k) in k.iter_mut().enumerate() {
             // The unit-th output of a SplitMix64 generator that starts there.
-            let drawn = mix(start.wrapping_add((unit as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15))) >> 32;
+            let drawn =
+                mix(start.wrapping_add((unit as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15))) >> 32;
             *k = if drawn < threshold { one } else { zero };
         }
     }
@@ -182,7 +192,8 @@ mod tests {
 
     #[test]
     fn zoneout_keeps_its_share_and_is_new_at_every_step() {
-        let zoneout = Zoneout::new(0.3, Some(StepKey { seed: 1, step: 2 }), LayerId::default(), "h");
+        let zoneout =
+            Zoneout::new(0.3, Some(StepKey { seed: 1, step: 2 }), LayerId::default(), "h");
         let k = |step, row| {
             let mut k = [0.0; 1000];
             zoneout.fill(step, row, &mut k, |k| k);
@@ -191,7 +202,10 @@ mod tests {
         assert_eq!(k(3, 4), k(3, 4));
         for other in [k(4, 3), k(4, 4), k(3, 5)] {
             let same = k(3, 4).iter().zip(&other).filter(|(a, b)| a == b).count();
-            assert!((450..710).contains(&same), "masks of other steps and rows agree by chance: {same}");
+            assert!(
+                (450..710).contains(&same),
+                "masks of other steps and rows agree by chance: {same}"
+            );
         }
         let kept: f64 = (0..200).map(|step| k(step, 0).iter().sum::<f64>()).sum();
         assert!((kept / 2e5 - 0.3).abs() < 0.005, "{kept}");
@@ -203,7 +217,9 @@ mod tests {
 
     #[test]
     fn rates_are_checked() {
-        assert!(RecurrentDropout { recurrent: 1.0, ..RecurrentDropout::default() }.check(&["h"]).is_err());
+        assert!(RecurrentDropout { recurrent: 1.0, ..RecurrentDropout::default() }
+            .check(&["h"])
+            .is_err());
         assert!(RecurrentDropout::zoneout(0.1, 0.2).check(&["h"]).is_err());
         assert!(RecurrentDropout::zoneout(0.1, 0.2).check(&["h", "c"]).is_ok());
     }

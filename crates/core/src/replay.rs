@@ -2,8 +2,9 @@
 
 use crate::sequence::select;
 use crate::{
-    Activations, Bptt, Cell, Engine, EngineValue, Forward, Gate, GradientAccumulator, HiddenGradClip,
-    InputGrads, LayerId, NeedsGrad, OutputGrads, Saved, SequenceInput, State, StepMasks, TimeIndex,
+    Activations, Bptt, Cell, Engine, EngineValue, Forward, Gate, GradientAccumulator,
+    HiddenGradClip, InputGrads, LayerId, NeedsGrad, OutputGrads, Saved, SequenceInput, State,
+    StepMasks, TimeIndex,
 };
 use candle::{bail, DType, Result, Tensor, Var};
 
@@ -78,7 +79,8 @@ impl<C: Cell> Replay<C> {
         let steps = Steps::new(&inputs.time_index, &inputs.xs)?;
         let xs = steps.by_step(&inputs.xs)?;
         let cell = self.0.with_params(inputs.params.clone())?;
-        let (mut states, mut gates): (Vec<_>, Vec<Vec<Gate>>) = (vec![inputs.carry.clone()], Vec::new());
+        let (mut states, mut gates): (Vec<_>, Vec<Vec<Gate>>) =
+            (vec![inputs.carry.clone()], Vec::new());
         for t in 0..steps.count {
             let (x, before) = (xs.get(t)?, &states[t]);
             let mut seen = before.clone();
@@ -205,8 +207,9 @@ impl<C: Cell> Engine for Replay<C> {
         for (accumulator, grad) in accumulators.iter_mut().zip(&grad_state) {
             accumulator.put_all(0, grad)?;
         }
-        let or_zeros =
-            |(grad, var): (Option<Tensor>, &Var)| grad.map_or_else(|| var.detach().zeros_like(), Ok);
+        let or_zeros = |(grad, var): (Option<Tensor>, &Var)| {
+            grad.map_or_else(|| var.detach().zeros_like(), Ok)
+        };
         grad_xs.reverse();
         Ok(InputGrads {
             xs: needs.xs.then(|| steps.by_example(&grad_xs)).transpose()?,
@@ -244,7 +247,8 @@ impl<'a> Steps<'a> {
         let all_run = time_index.all_run(count - 1);
         let places = (0..count).flat_map(|t| (0..batch).map(move |b| (t, b)));
         let in_order = places.clone().all(|(t, b)| time_index.position(b, t) == t);
-        let rows = places.clone().map(|(t, b)| (b * time_index.time() + time_index.position(b, t)) as u32);
+        let rows =
+            places.clone().map(|(t, b)| (b * time_index.time() + time_index.position(b, t)) as u32);
         let running = places.map(|(t, b)| u8::from(t < time_index.len(b)));
         Ok(Self {
             time_index,
@@ -322,7 +326,8 @@ impl<'a> Steps<'a> {
         if (0..batch).all(|row| goes_on(row) == 1) {
             return Ok(grads);
         }
-        let keep = Tensor::from_iter((0..batch).map(goes_on), grads[0].device())?.reshape((batch, 1))?;
+        let keep =
+            Tensor::from_iter((0..batch).map(goes_on), grads[0].device())?.reshape((batch, 1))?;
         grads.iter().map(|grad| select(&keep, grad, &grad.zeros_like()?)).collect()
     }
 

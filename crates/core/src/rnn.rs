@@ -4,8 +4,8 @@ use crate::inference::InferenceCell;
 use crate::operation::RnnOpBuilder;
 use crate::replay::{check_dtype, square_root, Replay};
 use crate::{
-    layer, Carry, Cell, CellConfig, Engine, ForwardContext, InferenceLayer, Layer, LayerId, RecurrentDropout,
-    Sequence, State, TimeIndex,
+    layer, Carry, Cell, CellConfig, Engine, ForwardContext, InferenceLayer, Layer, LayerId,
+    RecurrentDropout, Sequence, State, TimeIndex,
 };
 use candle::{bail, DType, Device, Module, Result, Tensor};
 use candle_nn::VarBuilder;
@@ -85,7 +85,14 @@ impl<C: Cell> Rnn<C> {
     /// The cell run forward in time.
     pub fn from_cell(cell: C) -> Self {
         let (noise, recompute) = (RecurrentDropout::default(), Recompute::Auto);
-        Self { cell, reverse: false, execution: Execution::Auto, noise, recompute, start: Vec::new() }
+        Self {
+            cell,
+            reverse: false,
+            execution: Execution::Auto,
+            noise,
+            recompute,
+            start: Vec::new(),
+        }
     }
 
     /// The same layer, run from each example's own end to its beginning. Its carry is the state *behind* the end, so a
@@ -109,7 +116,9 @@ impl<C: Cell> Rnn<C> {
         noise.check(C::State::FIELDS)?;
         let names: Vec<_> = self.cell.params().into_iter().map(|(name, _)| name).collect();
         if noise.weights > 0.0 && !names.iter().any(|name| name.starts_with("weight_hh")) {
-            bail!("noise weights: expected a weight whose name begins with weight_hh, got {names:?}")
+            bail!(
+                "noise weights: expected a weight whose name begins with weight_hh, got {names:?}"
+            )
         }
         Ok(Self { noise, ..self })
     }
@@ -120,7 +129,9 @@ impl<C: Cell> Rnn<C> {
     /// If it keeps the state at every 0 steps.
     pub fn with_recompute(self, recompute: Recompute) -> Result<Self> {
         match recompute {
-            Recompute::Every(0) => bail!("checkpoint: expected the state at every 1 or more steps, got 0"),
+            Recompute::Every(0) => {
+                bail!("checkpoint: expected the state at every 1 or more steps, got 0")
+            }
             _ => Ok(Self { recompute, ..self }),
         }
     }
@@ -166,7 +177,9 @@ impl<C: Cell> Rnn<C> {
                 Ok((kernel, "the cell has a kernel here".to_string()))
             }
             (Execution::Auto, Err(why)) => Ok((Arc::new(Replay(self.cell.clone())), why)),
-            (Execution::Replay, _) => Ok((Arc::new(Replay(self.cell.clone())), "asked for".to_string())),
+            (Execution::Replay, _) => {
+                Ok((Arc::new(Replay(self.cell.clone())), "asked for".to_string()))
+            }
             (Execution::Kernel, Err(why)) => bail!("kernel: {why}"),
         }
     }
@@ -188,7 +201,10 @@ impl<C: Cell> Rnn<C> {
         let xs = &self.noise.inputs(xs, context)?;
         let params = self.noise.params(self.cell.params(), context)?;
         if let Some(param) = params.iter().find(|param| param.dtype() != dtype) {
-            bail!("recurrent xs: expected the dtype of the weights, {:?}, got {dtype:?}", param.dtype())
+            bail!(
+                "recurrent xs: expected the dtype of the weights, {:?}, got {dtype:?}",
+                param.dtype()
+            )
         }
         let carry = match carry {
             None if self.start.is_empty() => self.cell.zero_state(batch, dtype, device)?.fields(),
@@ -197,7 +213,8 @@ impl<C: Cell> Rnn<C> {
         };
         let (engine, _) = self.engine(dtype, device)?;
         let time_index = TimeIndex::new(xs, self.reverse)?;
-        let record = context.record.map(|recorder| (recorder.clone(), context.layer_id, C::State::FIELDS));
+        let record =
+            context.record.map(|recorder| (recorder.clone(), context.layer_id, C::State::FIELDS));
         let output = self.output_size();
         let masks = self.noise.step_masks(C::State::FIELDS, context, batch, output, xs.values())?;
         let segment = match self.recompute {
@@ -219,7 +236,9 @@ impl<C: Cell> Rnn<C> {
             record,
         };
         if let Some(activations) = context.activations {
-            activations.put(Replay(self.cell.clone()).record_activations(&run.inputs()?, context.layer_id)?);
+            activations.put(
+                Replay(self.cell.clone()).record_activations(&run.inputs()?, context.layer_id)?,
+            );
         }
         let (outputs, carry) = run.apply(outputs)?;
         Ok(Applied { outputs, carry })
@@ -230,10 +249,18 @@ impl<C: Cell> Rnn<C> {
     }
 
     /// The fields of `carry`, which messages call `what`.
-    fn check_carry(&self, what: &str, carry: &Carry, batch: usize, dtype: DType) -> Result<Vec<Tensor>> {
+    fn check_carry(
+        &self,
+        what: &str,
+        carry: &Carry,
+        batch: usize,
+        dtype: DType,
+    ) -> Result<Vec<Tensor>> {
         let fields = match carry {
             Carry::Cell(fields) => fields,
-            Carry::Layers(parts) => bail!("{what}: expected one layer's fields, got {} parts", parts.len()),
+            Carry::Layers(parts) => {
+                bail!("{what}: expected one layer's fields, got {} parts", parts.len())
+            }
         };
         let names: Vec<_> = fields.iter().map(|(name, _)| *name).collect();
         if names != C::State::FIELDS {
@@ -241,7 +268,10 @@ impl<C: Cell> Rnn<C> {
         }
         for ((name, field), size) in fields.iter().zip(self.cell.state_sizes()) {
             if field.dims() != [batch, size] {
-                bail!("{what} {name}: expected (batch, hidden) = ({batch}, {size}), got {:?}", field.dims())
+                bail!(
+                    "{what} {name}: expected (batch, hidden) = ({batch}, {size}), got {:?}",
+                    field.dims()
+                )
             }
             if field.dtype() != dtype {
                 bail!("{what} {name}: expected the dtype of xs, {dtype:?}, got {:?}", field.dtype())
@@ -298,8 +328,9 @@ impl<C: Cell> Layer for Rnn<C> {
         if self.reverse {
             bail!("freeze: a layer that runs from the end cannot be run a step at a time")
         }
-        let single =
-            |tensor: &Tensor| tensor.detach().to_device(&Device::Cpu)?.to_dtype(DType::F32)?.contiguous();
+        let single = |tensor: &Tensor| {
+            tensor.detach().to_device(&Device::Cpu)?.to_dtype(DType::F32)?.contiguous()
+        };
         let params: Vec<_> =
             self.cell.params().iter().map(|(_, param)| single(param)).collect::<Result<_>>()?;
         let start = match self.start.is_empty() {
@@ -313,11 +344,16 @@ impl<C: Cell> Layer for Rnn<C> {
             self.output_size(),
             &start[0],
         )?;
-        let packed =
-            self.cell.kernel().map(|kernel| kernel.to_inference(&params, &start, &masks)).transpose()?;
+        let packed = self
+            .cell
+            .kernel()
+            .map(|kernel| kernel.to_inference(&params, &start, &masks))
+            .transpose()?;
         match packed.flatten() {
             Some(layer) => Ok(layer),
-            None => Ok(Arc::new(InferenceCell { cell: self.cell.with_params(params)?, start, masks })),
+            None => {
+                Ok(Arc::new(InferenceCell { cell: self.cell.with_params(params)?, start, masks }))
+            }
         }
     }
 
@@ -331,7 +367,8 @@ impl<C: Cell> Layer for Rnn<C> {
             let (expected, dims) = (self.cell.input_size(), x.dims());
             bail!("pull back x: expected (batch, {expected}), got {dims:?}")
         }
-        let state = |what, carry| C::State::from_fields(self.check_carry(what, carry, batch, x.dtype())?);
+        let state =
+            |what, carry| C::State::from_fields(self.check_carry(what, carry, batch, x.dtype())?);
         let before = self.cell.vjp(x, &state("carry", carry)?, &state("grad", grad)?)?;
         Ok(before.map(|before| named::<C>(before.fields())))
     }

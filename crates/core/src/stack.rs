@@ -2,8 +2,8 @@
 
 use crate::inference::InferenceStack;
 use crate::{
-    dropout, layer, Bidirectional, Carry, CellConfig, ForwardContext, InferenceLayer, Layer, LayerId, Rnn,
-    Sequence,
+    dropout, layer, Bidirectional, Carry, CellConfig, ForwardContext, InferenceLayer, Layer,
+    LayerId, Rnn, Sequence,
 };
 use candle::{bail, Module, Result, Tensor};
 use candle_nn::VarBuilder;
@@ -48,8 +48,13 @@ impl Stack {
             if direction == Direction::Forward {
                 return Ok(Box::new(forward));
             }
-            let reverse =
-                Rnn::at_layer(LayerId { reverse: true, ..layer_id }, input, hidden, config, vb.clone())?;
+            let reverse = Rnn::at_layer(
+                LayerId { reverse: true, ..layer_id },
+                input,
+                hidden,
+                config,
+                vb.clone(),
+            )?;
             Ok(Box::new(Bidirectional::new(forward, reverse)?))
         })
     }
@@ -65,7 +70,10 @@ impl Stack {
         for (index, pair) in layers.windows(2).enumerate() {
             let (below, above) = (pair[0].output_size(), pair[1].input_size());
             if below != above {
-                bail!("stack: layer {} expects {above} features, got {below} from the one below", index + 1)
+                bail!(
+                    "stack: layer {} expects {above} features, got {below} from the one below",
+                    index + 1
+                )
             }
         }
         Ok(Self { layers, dropout: 0.0 })
@@ -145,7 +153,8 @@ impl Stack {
             carries.push(carry);
             layer_id = layer_id.offset_layer(layer.depth());
         }
-        let (out, carry) = top(last.as_ref(), &xs, parts.map(|parts| &parts[below.len()]), &layer_id)?;
+        let (out, carry) =
+            top(last.as_ref(), &xs, parts.map(|parts| &parts[below.len()]), &layer_id)?;
         carries.push(carry);
         Ok((out, Carry::Layers(carries)))
     }
@@ -204,7 +213,8 @@ impl Layer for Stack {
     }
 
     fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {
-        let blocks = self.layers.iter().map(|layer| layer.recurrent_blocks()).collect::<Result<Vec<_>>>()?;
+        let blocks =
+            self.layers.iter().map(|layer| layer.recurrent_blocks()).collect::<Result<Vec<_>>>()?;
         Ok(blocks.concat())
     }
 }

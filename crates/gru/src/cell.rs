@@ -3,7 +3,9 @@
 use crate::Reset;
 use candle::{Result, Tensor};
 use candle_nn::ops::sigmoid;
-use recurrent_core::{chunk_gates, sigmoid_slope, Cell, Engine, Gate, GateWeights, GruParts, HiddenState};
+use recurrent_core::{
+    chunk_gates, sigmoid_slope, Cell, Engine, Gate, GateWeights, GruParts, HiddenState,
+};
 use recurrent_kernels::Kernel;
 use std::sync::Arc;
 
@@ -57,7 +59,12 @@ impl Cell for GruCell {
         self.step_with_recurrent_input(x, &s.h, s)
     }
 
-    fn step_with_recurrent_input(&self, x: &Tensor, seen: &Tensor, s: &HiddenState) -> Result<HiddenState> {
+    fn step_with_recurrent_input(
+        &self,
+        x: &Tensor,
+        seen: &Tensor,
+        s: &HiddenState,
+    ) -> Result<HiddenState> {
         Ok(HiddenState { h: self.parts(x, seen)?.output(&s.h)? })
     }
 
@@ -79,12 +86,14 @@ impl Cell for GruCell {
             Reset::After => {
                 let b_n = self.weights.recurrent_of(2, 1, &h)?.detach();
                 let dr = ((&dn * b_n)? * sigmoid_slope(r)?)?;
-                (kept + self.weights.recurrent_back(0, 3, &Tensor::cat(&[dr, dz, (dn * r)?], 1)?)?)?
+                (kept
+                    + self.weights.recurrent_back(0, 3, &Tensor::cat(&[dr, dz, (dn * r)?], 1)?)?)?
             }
             Reset::Before => {
                 let seen = self.weights.recurrent_back(2, 1, &dn)?; // dL/d(r ∘ h)
                 let dr = ((&seen * h)? * sigmoid_slope(r)?)?;
-                ((kept + (seen * r)?)? + self.weights.recurrent_back(0, 2, &Tensor::cat(&[dr, dz], 1)?)?)?
+                ((kept + (seen * r)?)?
+                    + self.weights.recurrent_back(0, 2, &Tensor::cat(&[dr, dz], 1)?)?)?
             }
         };
         Ok(Some(HiddenState { h: before }))

@@ -68,7 +68,11 @@ impl Ablation {
         let settings = &self.comparison.settings;
         for variant in remedies {
             let Some(remedy) = remedy(&base.name, &variant.name) else {
-                mistake!("variant {}: expected a name that begins with {}+", variant.name, base.name)
+                mistake!(
+                    "variant {}: expected a name that begins with {}+",
+                    variant.name,
+                    base.name
+                )
             };
             let (with, without) =
                 (settings.treatment.with(&variant.changes), settings.treatment.with(&base.changes));
@@ -115,7 +119,8 @@ impl Checked {
             true => Records::default(),
             false => self.comparison.check()?.run(folder, cancel)?,
         };
-        let names: Vec<&str> = self.comparison.variants.iter().map(|variant| variant.name.as_str()).collect();
+        let names: Vec<&str> =
+            self.comparison.variants.iter().map(|variant| variant.name.as_str()).collect();
         let effects = effect::all(&names, &records);
         folder.write_lines("ablation.jsonl", &effects)?;
         Ok(Findings { records, effects, tuned })

@@ -97,9 +97,16 @@ impl Network {
     ///
     /// # Errors
     /// As [`Network::new`].
-    pub fn count(variant: &Variant, size: Size, task: &dyn Task, readout: Readout) -> Result<usize> {
-        let network = Self::new(variant, size, task, readout, &VarBuilder::zeros(DType::F32, &Device::Cpu))?;
-        let recurrent: usize = network.rnn.params().iter().map(|(_, weight)| weight.elem_count()).sum();
+    pub fn count(
+        variant: &Variant,
+        size: Size,
+        task: &dyn Task,
+        readout: Readout,
+    ) -> Result<usize> {
+        let network =
+            Self::new(variant, size, task, readout, &VarBuilder::zeros(DType::F32, &Device::Cpu))?;
+        let recurrent: usize =
+            network.rnn.params().iter().map(|(_, weight)| weight.elem_count()).sum();
         let attention = network.attention.as_ref().map_or(0, Attention::count);
         Ok(recurrent + (network.rnn.output_size() + 1) * task.output_size() + attention)
     }

@@ -343,7 +343,10 @@ mod tests {
             subnormals: vec![0.0, 0.5],
         };
         let record = ProfileRecord::of(profile, "v", 7, 25);
-        assert_eq!((record.layer, record.direction.as_str(), record.part.as_str()), (1, "reverse", "c"));
+        assert_eq!(
+            (record.layer, record.direction.as_str(), record.part.as_str()),
+            (1, "reverse", "c")
+        );
         assert_eq!((record.variant.as_str(), record.seed, record.step), ("v", 7, 25));
     }
 }

@@ -86,7 +86,8 @@ pub fn terminal(records: &Records, width: usize) -> String {
 /// If a file cannot be written.
 pub fn write(records: &Records, folder: &Folder) -> Result<()> {
     let comparison = Group::new(records);
-    let about = folder.read("comparison.json").ok().and_then(|text| serde_json::from_slice(&text).ok());
+    let about =
+        folder.read("comparison.json").ok().and_then(|text| serde_json::from_slice(&text).ok());
     write_figures(&figures_of(&comparison), folder)?;
     folder.write("report.html", html::page(&comparison, &about.unwrap_or_default()).as_bytes())
 }
@@ -119,7 +120,11 @@ pub fn sweep(findings: &crate::sweep::Findings, width: usize) -> String {
 ///
 /// # Errors
 /// If a file cannot be written.
-pub fn write_sweep(findings: &crate::sweep::Findings, command: &[String], folder: &Folder) -> Result<()> {
+pub fn write_sweep(
+    findings: &crate::sweep::Findings,
+    command: &[String],
+    folder: &Folder,
+) -> Result<()> {
     write_figures(sweep::figure(findings).as_slice(), folder)?;
     folder.write("sweep.html", sweep::page(findings, command).as_bytes())
 }
@@ -136,5 +141,7 @@ fn figures_of(comparison: &Group) -> Vec<figures::Figure> {
 
 fn write_figures(figures: &[figures::Figure], folder: &Folder) -> Result<()> {
     let plots = folder.inside("plots")?;
-    figures.iter().try_for_each(|one| plots.write(&format!("{}.svg", one.file), one.content().as_bytes()))
+    figures
+        .iter()
+        .try_for_each(|one| plots.write(&format!("{}.svg", one.file), one.content().as_bytes()))
 }

@@ -113,7 +113,8 @@ impl Job<'_> {
                 progress(step, loss);
             }
         };
-        self.train(Keeper::none(), cancel, &mut said).expect("it is not kept, so that nothing can fail to be")
+        self.train(Keeper::none(), cancel, &mut said)
+            .expect("it is not kept, so that nothing can fail to be")
     }
 
     /// As [`Job::run`], in a folder of the run's own: it is saved there under way, goes on from what it finds saved, and ends with the
@@ -135,7 +136,12 @@ impl Job<'_> {
         self.train(Keeper::new(folder, interval), cancel, said)
     }
 
-    fn train(&self, mut keeper: Keeper, cancel: &AtomicBool, said: &mut dyn FnMut(Event)) -> Result<Run> {
+    fn train(
+        &self,
+        mut keeper: Keeper,
+        cancel: &AtomicBool,
+        said: &mut dyn FnMut(Event),
+    ) -> Result<Run> {
         let (mut log, mut weights) = (Log::default(), Vec::new());
         let mut train = || -> Result<Status> {
             let mut training = Training::new(self)?;
@@ -168,7 +174,8 @@ impl Job<'_> {
         let (treatment, device) = (self.treatment(), Device::Cpu);
         let vb = VarBuilder::zeros(DType::F32, &device);
         let network = Network::new(self.variant, self.size(), self.task, treatment.readout, &vb)?;
-        let second = BatchKey { split: Split::Train, seed: self.seed, step: 1, batch: self.settings.batch };
+        let second =
+            BatchKey { split: Split::Train, seed: self.seed, step: 1, batch: self.settings.batch };
         if network.rnn().reversed_size() > 0 && self.task.continues(second) {
             mistake!(
                 "it reads in both directions, and the task {} asks for what comes next",
@@ -232,8 +239,10 @@ impl Run {
         if !folder.path().join("run.json").exists() {
             return Ok(false);
         }
-        let record: RunRecord = serde_json::from_slice(&folder.read("run.json")?)
-            .with_context(|| format!("{}: cannot be read back", folder.path().join("run.json").display()))?;
+        let record: RunRecord =
+            serde_json::from_slice(&folder.read("run.json")?).with_context(|| {
+                format!("{}: cannot be read back", folder.path().join("run.json").display())
+            })?;
         if record.status == Status::Stopped {
             return Ok(false);
         }

@@ -72,10 +72,15 @@ pub fn mean_interval(values: &[f64], seed: u64) -> Option<Interval> {
 /// The means of resamples, sorted.
 fn means(values: &[f64], seed: u64) -> Vec<f64> {
     let n = values.len();
-    let all = u32::try_from(n).ok().and_then(|power| n.checked_pow(power)).filter(|all| *all <= RESAMPLES);
+    let all = u32::try_from(n)
+        .ok()
+        .and_then(|power| n.checked_pow(power))
+        .filter(|all| *all <= RESAMPLES);
     let mut rng = named_rng(seed, "bootstrap");
     let mut means: Vec<f64> = match all {
-        Some(all) => (0..all).map(|resample| digits(resample, n).map(|at| values[at]).sum::<f64>()).collect(),
+        Some(all) => {
+            (0..all).map(|resample| digits(resample, n).map(|at| values[at]).sum::<f64>()).collect()
+        }
         None => {
             let mut drawn = || (0..n).map(|_| values[rng.random_range(0..n)]).sum::<f64>();
             (0..RESAMPLES).map(|_| drawn()).collect()
@@ -120,7 +125,8 @@ pub fn sign_flip(values: &[f64], seed: u64) -> Option<Probability> {
         return Some(Probability { p: count as f64 / (1 << n) as f64, exact: true });
     }
     let mut rng = named_rng(seed, "sign flips");
-    let mut flipped = || values.iter().map(|value| if rng.random() { *value } else { -value }).sum::<f64>();
+    let mut flipped =
+        || values.iter().map(|value| if rng.random() { *value } else { -value }).sum::<f64>();
     let count = (0..RESAMPLES).filter(|_| as_far(flipped())).count();
     // With the sample itself among them, so that it is never zero.
     Some(Probability { p: (count + 1) as f64 / (RESAMPLES + 1) as f64, exact: false })

@@ -72,9 +72,13 @@ type Generated = fn(usize) -> Result<Arc<dyn Task>>;
 
 /// The generated tasks by name.
 const GENERATED: [(&str, Generated); 11] = [
-    (Definition::Arjovsky.name(), |length| Ok(Arc::new(Adding::new(length, Definition::Arjovsky)?))),
+    (Definition::Arjovsky.name(), |length| {
+        Ok(Arc::new(Adding::new(length, Definition::Arjovsky)?))
+    }),
     (Definition::Tcn.name(), |length| Ok(Arc::new(Adding::new(length, Definition::Tcn)?))),
-    (Definition::Hochreiter.name(), |length| Ok(Arc::new(Adding::new(length, Definition::Hochreiter)?))),
+    (Definition::Hochreiter.name(), |length| {
+        Ok(Arc::new(Adding::new(length, Definition::Hochreiter)?))
+    }),
     (multiplication::NAME, |length| Ok(Arc::new(Multiplication::new(length)?))),
     (Copying::Arjovsky.name(), |length| Ok(Arc::new(CopyMemory::new(length, Copying::Arjovsky)?))),
     (Copying::Tcn.name(), |length| Ok(Arc::new(CopyMemory::new(length, Copying::Tcn)?))),
@@ -137,7 +141,9 @@ pub fn open(name: &str, choice: &Choice) -> Result<Arc<dyn Task>> {
         return generated(choice.length.unwrap_or(LENGTH));
     }
     let images = Shown::ALL.into_iter().flat_map(|shown| Order::ALL.map(|order| (shown, order)));
-    if let Some((shown, order)) = images.into_iter().find(|(shown, order)| order.name(*shown) == name) {
+    if let Some((shown, order)) =
+        images.into_iter().find(|(shown, order)| order.name(*shown) == name)
+    {
         no_length(name, choice, order.steps())?;
         return Ok(Arc::new(match choice.data {
             Some(data) => Mnist::open(data, shown, order)?,
@@ -157,15 +163,19 @@ pub fn open(name: &str, choice: &Choice) -> Result<Arc<dyn Task>> {
         "mnist1d-shuffled" => plain(Digits1d::Shuffled)?,
         "mnist1d-padded" => plain(Digits1d::Padded(choice.length.unwrap_or(LENGTH)))?,
         series::NAME => {
-            let data =
-                needed(name, choice, "FILE, a file NAME_TRAIN.ts beside NAME_TEST.ts, or their folder")?;
+            let data = needed(
+                name,
+                choice,
+                "FILE, a file NAME_TRAIN.ts beside NAME_TEST.ts, or their folder",
+            )?;
             let task = SeriesClasses::open(data)?;
             no_length(name, choice, task.length())?;
             Arc::new(task)
         }
         forecast::NAME => {
             let data = needed(name, choice, "FILE, a CSV file")?;
-            let (window, season) = (choice.length.unwrap_or(forecast::WINDOW), choice.season.unwrap_or(1));
+            let (window, season) =
+                (choice.length.unwrap_or(forecast::WINDOW), choice.season.unwrap_or(1));
             Arc::new(Forecast::open(data, choice.column, window, season)?)
         }
         text::NAME => {
@@ -175,7 +185,10 @@ pub fn open(name: &str, choice: &Choice) -> Result<Arc<dyn Task>> {
         _ => {
             let names = names();
             let nearest = nearest(name, names.iter().copied()).expect("there are tasks");
-            mistake!("task {name}: no such task; the nearest is {nearest}, all are {}", names.join(", "))
+            mistake!(
+                "task {name}: no such task; the nearest is {nearest}, all are {}",
+                names.join(", ")
+            )
         }
     })
 }

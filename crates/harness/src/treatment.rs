@@ -156,9 +156,13 @@ impl Treatment {
     /// # Errors
     /// In one line: what of it, what was expected, what was found.
     pub fn validate(&self) -> Result<()> {
-        let state_clip =
-            self.flow.clip.map(|(HiddenGradClip::Value(bound) | HiddenGradClip::Norm(bound))| bound);
-        for (name, rate) in [("lr", Some(self.lr)), ("clip", self.clip.bound()), ("state clip", state_clip)] {
+        let state_clip = self
+            .flow
+            .clip
+            .map(|(HiddenGradClip::Value(bound) | HiddenGradClip::Norm(bound))| bound);
+        for (name, rate) in
+            [("lr", Some(self.lr)), ("clip", self.clip.bound()), ("state clip", state_clip)]
+        {
             if let Some(rate) = rate.filter(|rate| !(rate.is_finite() && *rate > 0.0)) {
                 mistake!("{name}: expected a positive number, got {rate}");
             }

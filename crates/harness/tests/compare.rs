@@ -94,8 +94,13 @@ fn a_comparison_is_written_whole_and_in_order() -> Result<()> {
     }
     let header: Value = serde_json::from_slice(&fs::read(temp.path().join("comparison.json"))?)?;
     assert_eq!(header["command"], serde_json::json!(["compare", "--quick"]));
-    assert_eq!((&header["seeds"], &header["interrupted"]), (&serde_json::json!([7, 8]), &false.into()));
-    assert!(header["seconds"].as_f64() > Some(0.0) && header["machine"]["cores"].as_u64() > Some(0));
+    assert_eq!(
+        (&header["seeds"], &header["interrupted"]),
+        (&serde_json::json!([7, 8]), &false.into())
+    );
+    assert!(
+        header["seconds"].as_f64() > Some(0.0) && header["machine"]["cores"].as_u64() > Some(0)
+    );
     let left: Vec<_> = fs::read_dir(temp.path())?.collect::<std::io::Result<_>>()?;
     assert_eq!(left.len(), 8, "nothing else but the lock: {left:?}");
     Ok(())
@@ -106,7 +111,8 @@ fn the_number_of_jobs_changes_no_bit() -> Result<()> {
     let records = |jobs| -> Result<Records> {
         let temp = tempfile::tempdir()?;
         let comparison = Comparison { jobs, ..two() };
-        let mut records = comparison.check()?.run(&Folder::create(temp.path())?, &AtomicBool::new(false))?;
+        let mut records =
+            comparison.check()?.run(&Folder::create(temp.path())?, &AtomicBool::new(false))?;
         records.runs.iter_mut().for_each(|run| run.seconds = 0.0);
         Ok(records)
     };
@@ -126,7 +132,8 @@ fn a_run_that_fails_does_not_stop_the_others() -> Result<()> {
     });
     let explodes = plain("explodes", |x, h| (x + h)? * 1e20);
     let comparison = Comparison { jobs: 2, ..comparison(vec![panics, explodes, tanh("fine")]) };
-    let records = comparison.check()?.run(&Folder::create(temp.path())?, &AtomicBool::new(false))?;
+    let records =
+        comparison.check()?.run(&Folder::create(temp.path())?, &AtomicBool::new(false))?;
     let failed = |run: &recurrent_harness::record::RunRecord| match &run.status {
         Status::Failed(message) => message.clone(),
         other => format!("{other:?}"),
@@ -154,9 +161,11 @@ fn what_is_finished_is_kept_when_a_comparison_is_cancelled() -> Result<()> {
         let f = |x: &candle::Tensor, h: &candle::Tensor| (x + h)?.tanh();
         Ok(Box::new(Rnn::from_cell(cells::Plain::new(size, vb, f)?)))
     });
-    let comparison = Comparison { jobs: 1, ..comparison(vec![tanh("first"), cancels, tanh("last")]) };
+    let comparison =
+        Comparison { jobs: 1, ..comparison(vec![tanh("first"), cancels, tanh("last")]) };
     let records = comparison.check()?.run(&Folder::create(temp.path())?, &cancel)?;
-    let ends: Vec<_> = records.runs.iter().map(|run| (run.variant.as_str(), run.seed, &run.status)).collect();
+    let ends: Vec<_> =
+        records.runs.iter().map(|run| (run.variant.as_str(), run.seed, &run.status)).collect();
     let expected = [
         ("first", 7, &Status::Finished),
         ("first", 8, &Status::Finished),
@@ -181,8 +190,10 @@ fn sizes_are_the_nearest_to_the_budget() -> Result<()> {
         assert_eq!(solved, (nearest, params(nearest)), "budget {budget}");
     }
     assert_eq!(Sizing::Hidden(9).solve(&variant, task.as_ref(), Readout::Plain)?, (9, params(9)));
-    let error =
-        Sizing::Params(4).solve(&variant, task.as_ref(), Readout::Plain).expect_err("too few").to_string();
+    let error = Sizing::Params(4)
+        .solve(&variant, task.as_ref(), Readout::Plain)
+        .expect_err("too few")
+        .to_string();
     assert_eq!(error, "params: expected at least 5, which t has with one hidden unit, got 4");
     Ok(())
 }

@@ -62,13 +62,20 @@ fn every_treatment_trains_is_recorded_and_gives_the_same_again() {
         let found = changed(&[change]);
         let record = &found.record;
         assert_eq!((&record.status, record.steps), (&Status::Finished, 12), "{change:?}");
-        assert_eq!(found.steps[0].loss, plain.steps[0].loss, "{change:?}: the way there is the same");
+        assert_eq!(
+            found.steps[0].loss, plain.steps[0].loss,
+            "{change:?}: the way there is the same"
+        );
         assert!(found.steps[11].loss != plain.steps[11].loss, "{change:?} changes what is learnt");
         assert_eq!(found, changed(&[change]), "{change:?}: the same bits");
         let of_settings = run(&tanh("t"), Treatment::default().with(&[change]));
         assert_eq!(found, of_settings, "{change:?}: of the settings, or of the variant");
         let line = serde_json::to_value(record).expect("it can be written");
-        assert_eq!(&serde_json::from_value::<RunRecord>(line).expect("and read"), record, "{change:?}");
+        assert_eq!(
+            &serde_json::from_value::<RunRecord>(line).expect("and read"),
+            record,
+            "{change:?}"
+        );
     }
 }
 
@@ -77,9 +84,19 @@ fn attention_trains_from_the_same_start() {
     let plain = changed(&[]);
     for readout in [Readout::Attention, Readout::AttentionDetached] {
         let found = changed(&[Change::Readout(readout)]);
-        assert_eq!((&found.record.status, found.record.steps), (&Status::Finished, 12), "{readout:?}");
-        assert_eq!((found.record.readout, found.record.params), (readout, plain.record.params + 2 * 16 + 4));
-        assert_eq!(found.record.spectral_radius, plain.record.spectral_radius, "the same recurrent weights");
+        assert_eq!(
+            (&found.record.status, found.record.steps),
+            (&Status::Finished, 12),
+            "{readout:?}"
+        );
+        assert_eq!(
+            (found.record.readout, found.record.params),
+            (readout, plain.record.params + 2 * 16 + 4)
+        );
+        assert_eq!(
+            found.record.spectral_radius, plain.record.spectral_radius,
+            "the same recurrent weights"
+        );
         assert_eq!(found, changed(&[Change::Readout(readout)]), "{readout:?}: the same bits");
     }
     let (live, cut) = (
@@ -87,7 +104,10 @@ fn attention_trains_from_the_same_start() {
         changed(&[Change::Readout(Readout::AttentionDetached)]),
     );
     assert_eq!(live.steps[0].loss, cut.steps[0].loss);
-    assert!(live.profiles[0].median[11] > 10.0 * cut.profiles[0].median[11], "a short way to the first step");
+    assert!(
+        live.profiles[0].median[11] > 10.0 * cut.profiles[0].median[11],
+        "a short way to the first step"
+    );
 }
 
 #[test]
@@ -152,27 +172,36 @@ fn profiles_are_those_of_the_gradient_that_trains() {
 /// Trained by the penalty alone, as good as, a matrix becomes orthogonal.
 #[test]
 fn the_penalty_makes_the_recurrent_matrix_orthogonal() -> Result<()> {
-    let change = |weight| [Change::Orthogonality(weight), Change::Lr(0.05), Change::Clip(Clipping::Off)];
+    let change =
+        |weight| [Change::Orthogonality(weight), Change::Lr(0.05), Change::Clip(Clipping::Off)];
     let distance = |weight| -> Result<f64> {
         let (task, variant) = (adding(), Variant { changes: change(weight).to_vec(), ..tanh("t") });
         let settings = Settings { extent: Extent::Steps(60), ..settings(Treatment::default()) };
-        let job = Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
+        let job =
+            Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
         let run = job.run(&false.into(), &mut |_, _| ());
         assert_eq!(run.record.status, Status::Finished);
         Ok(run.profiles.last().expect("the last").median[11] / run.profiles[0].median[11])
     };
     let (with, without) = (distance(100.0)?, distance(0.0)?);
-    assert!(with > 10.0 * without, "the gradient of the first step: {with} and {without} of the start's");
+    assert!(
+        with > 10.0 * without,
+        "the gradient of the first step: {with} and {without} of the start's"
+    );
     Ok(())
 }
 
 #[test]
 fn what_is_not_finite_is_told_as_ever() {
-    let penalties = [Change::Omega(1.0), Change::Orthogonality(1.0), Change::Readout(Readout::Attention)];
+    let penalties =
+        [Change::Omega(1.0), Change::Orthogonality(1.0), Change::Readout(Readout::Attention)];
     for change in penalties {
         let run = changed(&[Change::Lr(1e30), Change::Clip(Clipping::Off), change]);
         let Status::Failed(message) = run.record.status else { panic!("{change:?}: it must fail") };
-        assert!(message.starts_with("step ") && message.contains(": expected"), "{change:?}: {message}");
+        assert!(
+            message.starts_with("step ") && message.contains(": expected"),
+            "{change:?}: {message}"
+        );
         assert!(message.contains("finite"), "{change:?}: {message}");
         assert!(run.record.final_loss.is_nan() && !run.steps.is_empty());
     }
@@ -185,8 +214,16 @@ fn penalties_that_a_layer_has_nothing_for_are_refused() -> Result<()> {
         Ok(Box::new(Cut(Box::new(Rnn::from_cell(cells::Plain::new(size, vb, f)?)))))
     });
     let cases = [
-        (cut, Change::Orthogonality(1.0), "orthogonality: expected a layer that shows its recurrent blocks"),
-        (plain("p", |x, h| x + h), Change::Omega(1.0), "omega: expected a layer with a closed form"),
+        (
+            cut,
+            Change::Orthogonality(1.0),
+            "orthogonality: expected a layer that shows its recurrent blocks",
+        ),
+        (
+            plain("p", |x, h| x + h),
+            Change::Omega(1.0),
+            "omega: expected a layer with a closed form",
+        ),
     ];
     for (variant, change, expected) in cases {
         let variant = Variant { changes: vec![change], ..variant };
@@ -204,7 +241,10 @@ fn penalties_that_a_layer_has_nothing_for_are_refused() -> Result<()> {
 
 #[test]
 fn a_run_that_is_not_meant_fails_with_the_reason() {
-    let treatment = Treatment { flow: Bptt::last(0), readout: Readout::Plain, ..Treatment::default() };
-    let Status::Failed(message) = run(&tanh("t"), treatment).record.status else { panic!("it must fail") };
+    let treatment =
+        Treatment { flow: Bptt::last(0), readout: Readout::Plain, ..Treatment::default() };
+    let Status::Failed(message) = run(&tanh("t"), treatment).record.status else {
+        panic!("it must fail")
+    };
     assert_eq!(message, "window: expected at least 1 step, got 0");
 }

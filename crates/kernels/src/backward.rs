@@ -57,7 +57,8 @@ impl<F: KernelFloat, R: Rule> Chunk<'_, F, R> {
         let block = BLOCK_ROWS.div_ceil(count).min(steps.len());
         let mut work = self.stepper.back_work(count, block);
         let mut xs = Buffer::any(block * count * input);
-        let mut masked = Buffer::any(if self.stepper.mask.is_empty() { 0 } else { block * count * output });
+        let mut masked =
+            Buffer::any(if self.stepper.mask.is_empty() { 0 } else { block * count * output });
         let mut room = Buffer::any(block * count * input.max(hidden).max(output));
         let start = steps.start;
         for first in steps.clone().step_by(block).rev() {
@@ -68,11 +69,12 @@ impl<F: KernelFloat, R: Rule> Chunk<'_, F, R> {
                 self.accumulator(back.accumulators, t + 1, dh, dc);
                 let at = t - start;
                 let h_before = part(&history.h, at, count * output);
-                let seen =
-                    match masked.get_mut((t - first) * count * output..(t - first + 1) * count * output) {
-                        None => h_before,
-                        Some(seen) => self.stepper.masked(h_before, seen),
-                    };
+                let seen = match masked
+                    .get_mut((t - first) * count * output..(t - first + 1) * count * output)
+                {
+                    None => h_before,
+                    Some(seen) => self.stepper.masked(h_before, seen),
+                };
                 let step = Step {
                     kept: part(&history.kept, at, count * width),
                     inner: part(&history.inner, at, count * hidden),
@@ -90,7 +92,8 @@ impl<F: KernelFloat, R: Rule> Chunk<'_, F, R> {
             let rows = (last - first) * count;
             if let Some(grads) = &mut back.grads {
                 self.gather(first..last, &mut xs[..rows * input]);
-                let of = |width: usize| (first - start) * count * width..(last - start) * count * width;
+                let of =
+                    |width: usize| (first - start) * count * width..(last - start) * count * width;
                 grads.add_block::<R>(
                     self.stepper.weights,
                     &Block {
@@ -177,8 +180,11 @@ impl<F: KernelFloat, R: Rule> Chunk<'_, F, R> {
             }
         }
         let recurrent = &work.d[at * count * span..][..count * span];
-        let recurrent =
-            Left::Rows { values: &recurrent[R::RECURRENT_AT * hidden..], rows: count, stride: span };
+        let recurrent = Left::Rows {
+            values: &recurrent[R::RECURRENT_AT * hidden..],
+            rows: count,
+            stride: span,
+        };
         let apart = !work.d_seen.is_empty();
         let out = if apart { &mut work.d_seen } else { &mut work.dh_before };
         add_product(Out::rows(out, output), recurrent, &back.matrices.hh);
@@ -187,7 +193,9 @@ impl<F: KernelFloat, R: Rule> Chunk<'_, F, R> {
             if self.stepper.mask.is_empty() {
                 pairs.for_each(|(dh, d_seen)| *dh += *d_seen);
             } else {
-                pairs.zip(self.stepper.mask).for_each(|((dh, d_seen), mask)| *dh += *d_seen * *mask);
+                pairs
+                    .zip(self.stepper.mask)
+                    .for_each(|((dh, d_seen), mask)| *dh += *d_seen * *mask);
             }
         }
         dh.copy_from_slice(&work.dh_before);
@@ -207,9 +215,17 @@ impl<F: KernelFloat, R: Rule> Chunk<'_, F, R> {
         }
     }
 
-    fn accumulator(&self, accumulators: &mut [GradientAccumulator], step: usize, dh: &[F], dc: &[F]) {
+    fn accumulator(
+        &self,
+        accumulators: &mut [GradientAccumulator],
+        step: usize,
+        dh: &[F],
+        dc: &[F],
+    ) {
         let Sizes { hidden, output, .. } = self.stepper.weights.sizes;
-        for (accumulator, (gradient, size)) in accumulators.iter_mut().zip([(dh, output), (dc, hidden)]) {
+        for (accumulator, (gradient, size)) in
+            accumulators.iter_mut().zip([(dh, output), (dc, hidden)])
+        {
             for (row, gradient) in gradient.chunks_exact(size).enumerate() {
                 accumulator.put(self.rows.start + row, step, gradient);
             }

@@ -82,7 +82,8 @@ impl<F: KernelFloat, R: Rule> Stepper<'_, F, R> {
     /// Room for so many steps of so many rows, from the state `h`, `c`.
     pub(crate) fn history(&self, steps: usize, rows: usize, h: &[F], c: &[F]) -> History<F> {
         let Sizes { hidden, output, kept, .. } = self.weights.sizes;
-        let room = |needed: bool, width: usize| Buffer::any(if needed { steps * rows * width } else { 0 });
+        let room =
+            |needed: bool, width: usize| Buffer::any(if needed { steps * rows * width } else { 0 });
         let [apart_h, apart_c] = self.apart();
         let mut history = History {
             kept: room(true, kept),
@@ -134,16 +135,32 @@ impl<F: KernelFloat, R: Rule> Stepper<'_, F, R> {
         let Sizes { hidden, output, kept: width, gates, .. } = self.weights.sizes;
         let count = rows.len();
         let mut slot = history.slot(at, count, [hidden, output, width]);
-        let seen =
-            if self.mask.is_empty() { slot.h_before } else { self.masked(slot.h_before, &mut work.seen) };
+        let seen = if self.mask.is_empty() {
+            slot.h_before
+        } else {
+            self.masked(slot.h_before, &mut work.seen)
+        };
         let gate = R::RECURRENT_AT * hidden;
         let out = Out::rows(&mut slot.kept[gate..], width);
-        add_product(out, Left::Rows { values: seen, rows: count, stride: output }, &self.weights.forth.hh);
+        add_product(
+            out,
+            Left::Rows { values: seen, rows: count, stride: output },
+            &self.weights.forth.hh,
+        );
         let scratch = (&mut work.row[..], &mut work.zone[..]);
-        let stages =
-            |stages| Rows { stepper: self, t, first: rows.start, count, stages, seen, place: &place };
+        let stages = |stages| Rows {
+            stepper: self,
+            t,
+            first: rows.start,
+            count,
+            stages,
+            seen,
+            place: &place,
+        };
         match &self.weights.forth.second {
-            None => widest(Settling { rows: stages([true, false, true]), slot: &mut slot, scratch, ys }),
+            None => {
+                widest(Settling { rows: stages([true, false, true]), slot: &mut slot, scratch, ys })
+            }
             Some(second) => {
                 widest(Settling {
                     rows: stages([true, false, false]),
@@ -159,7 +176,12 @@ impl<F: KernelFloat, R: Rule> Stepper<'_, F, R> {
                     let own = if slot.own_h.is_empty() { &mut *slot.h } else { &mut *slot.own_h };
                     set_product(Out::rows(own, output), inner, second);
                 }
-                widest(Settling { rows: stages([false, R::TWO_STAGES, true]), slot: &mut slot, scratch, ys });
+                widest(Settling {
+                    rows: stages([false, R::TWO_STAGES, true]),
+                    slot: &mut slot,
+                    scratch,
+                    ys,
+                });
             }
         }
     }
@@ -255,7 +277,11 @@ impl<F: KernelFloat, R: Rule> Chunk<'_, F, R> {
             }
             let rows = (last - first) * count;
             self.gather(first..last, &mut xs[..rows * input]);
-            self.stepper.project(&xs[..rows * input], rows, &mut history.kept[end * count * width..]);
+            self.stepper.project(
+                &xs[..rows * input],
+                rows,
+                &mut history.kept[end * count * width..],
+            );
             for t in first..last {
                 let place = |row| self.place(row, t, output);
                 self.stepper.step(t, self.rows.clone(), &mut history, end, &mut work, ys, place);
@@ -289,7 +315,9 @@ struct Settling<'a, 'b, 'c, F: KernelFloat, R, P> {
     ys: &'a mut [F],
 }
 
-impl<F: KernelFloat, R: Rule, P: Fn(usize) -> Option<Range<usize>>> Pass for Settling<'_, '_, '_, F, R, P> {
+impl<F: KernelFloat, R: Rule, P: Fn(usize) -> Option<Range<usize>>> Pass
+    for Settling<'_, '_, '_, F, R, P>
+{
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
         let Self { rows, slot, scratch: (scratch, zone), ys } = self;

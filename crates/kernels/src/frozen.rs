@@ -20,7 +20,13 @@ pub(crate) struct FrozenKernel<R> {
 impl<R: Rule> FrozenKernel<R> {
     fn stepper(&self) -> Stepper<'_, f32, R> {
         let Self { rule, temporal_residual, zoneout, weights, .. } = self;
-        Stepper { rule, weights, temporal_residual: *temporal_residual, zoneout: *zoneout, mask: &[] }
+        Stepper {
+            rule,
+            weights,
+            temporal_residual: *temporal_residual,
+            zoneout: *zoneout,
+            mask: &[],
+        }
     }
 }
 

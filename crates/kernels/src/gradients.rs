@@ -46,7 +46,12 @@ impl<F: KernelFloat> WeightGradients<F> {
     }
 
     /// Adds those of a block of steps; `room` holds as many elements as its widest left side.
-    pub(crate) fn add_block<R: Rule>(&mut self, weights: &Weights<F>, block: &Block<F>, room: &mut [F]) {
+    pub(crate) fn add_block<R: Rule>(
+        &mut self,
+        weights: &Weights<F>,
+        block: &Block<F>,
+        room: &mut [F],
+    ) {
         let Sizes { input, hidden, output, gates, span, .. } = weights.sizes;
         let Block { rows, d, xs, seen, inner, own_dh } = *block;
         let window = |first: usize, columns: usize| {
@@ -82,7 +87,8 @@ impl<F: KernelFloat> WeightGradients<F> {
     /// As tensors, in the order of the call's weights.
     pub(crate) fn tensors<R: Rule>(self, weights: &Weights<F>) -> Result<Vec<Tensor>> {
         let Sizes { input, hidden, output, gates, .. } = weights.sizes;
-        let matrix = |values: Vec<F>, rows, columns| Tensor::from_vec(values, (rows, columns), &Device::Cpu);
+        let matrix =
+            |values: Vec<F>, rows, columns| Tensor::from_vec(values, (rows, columns), &Device::Cpu);
         let vector = |values: Vec<F>| {
             let len = values.len();
             Tensor::from_vec(values, len, &Device::Cpu)

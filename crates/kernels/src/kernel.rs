@@ -9,8 +9,8 @@ use crate::{KernelFloat, Rule};
 use candle::{bail, DType, Device, Result, Shape, Tensor};
 use rayon::prelude::*;
 use recurrent_core::{
-    Engine, EngineValue, Forward, GradientAccumulator, InferenceLayer, InputGrads, NeedsGrad, OutputGrads,
-    Saved, SequenceInput, StepMasks,
+    Engine, EngineValue, Forward, GradientAccumulator, InferenceLayer, InputGrads, NeedsGrad,
+    OutputGrads, Saved, SequenceInput, StepMasks,
 };
 use std::ops::Range;
 use std::sync::Arc;
@@ -46,9 +46,9 @@ impl<R: Rule> Engine for Kernel<R> {
 
     fn temporal_residual(&self, alpha: f64) -> Option<Arc<dyn Engine>> {
         // A residual inside another says nothing new; the cell's own definition runs it.
-        self.temporal_residual
-            .is_none()
-            .then(|| -> Arc<dyn Engine> { Arc::new(Self { temporal_residual: Some(alpha), ..self.clone() }) })
+        self.temporal_residual.is_none().then(|| -> Arc<dyn Engine> {
+            Arc::new(Self { temporal_residual: Some(alpha), ..self.clone() })
+        })
     }
 
     fn to_inference(
@@ -113,16 +113,23 @@ enum Trail<F: KernelFloat> {
 }
 
 impl<R: Rule> Kernel<R> {
-    fn forth<F: KernelFloat>(&self, call: &SequenceInput, outputs: bool, saved: bool) -> Result<Forward> {
+    fn forth<F: KernelFloat>(
+        &self,
+        call: &SequenceInput,
+        outputs: bool,
+        saved: bool,
+    ) -> Result<Forward> {
         let weights = Weights::<F>::of::<R>(&call.params, self.projected)?;
-        let (batch, time, steps) = (call.time_index.batch(), call.time_index.time(), call.time_index.steps());
+        let (batch, time, steps) =
+            (call.time_index.batch(), call.time_index.time(), call.time_index.steps());
         let Sizes { hidden, output, .. } = weights.sizes;
         let mask = call.masks.recurrent.as_ref().map(values::<F>).transpose()?.unwrap_or_default();
         let (mut h, mut c) = state::<F, R>(&call.carry)?;
         let mut ys = vec![F::ZERO; if outputs { batch * time * output } else { 0 }];
         let segment = call.segment.unwrap_or(steps).min(steps);
         let chunks: Vec<_> = with_values::<F, _>(&call.xs, |xs| {
-            let mut parts = Parts::new([(&mut h, output), (&mut c, hidden), (&mut ys, time * output)]);
+            let mut parts =
+                Parts::new([(&mut h, output), (&mut c, hidden), (&mut ys, time * output)]);
             let work = self.chunks(call, &weights, &mask, xs);
             let work: Vec<_> = work.map(|chunk| (parts.next(chunk.rows.len()), chunk)).collect();
             let run = |([h, c, ys], chunk): (Part<F>, Chunk<F, R>)| {
@@ -132,9 +139,11 @@ impl<R: Rule> Kernel<R> {
                 }
                 let segments = (0..steps).step_by(segment).map(|first| {
                     let steps = first..(first + segment).min(steps);
-                    let start = call.segment.is_some().then(|| Trail::Start(h.to_vec(), c.to_vec()));
+                    let start =
+                        call.segment.is_some().then(|| Trail::Start(h.to_vec(), c.to_vec()));
                     let history = chunk.forth(steps.clone(), h, c, ys, start.is_none());
-                    let kept = start.or(history.map(Trail::History)).expect("one of them was asked for");
+                    let kept =
+                        start.or(history.map(Trail::History)).expect("one of them was asked for");
                     Segment { steps, kept }
                 });
                 segments.collect()
@@ -166,32 +175,44 @@ impl<R: Rule> Kernel<R> {
         let mut dxs = vec![F::ZERO; if needs.xs { batch * time * input } else { 0 }];
         let (matrices, empty) = (weights.back(), accumulators.to_vec());
         let mut go = |xs: &[F], grad_ys: &[F]| -> Vec<_> {
-            let mut parts = Parts::new([(&mut dh, output), (&mut dc, hidden), (&mut dxs, time * input)]);
+            let mut parts =
+                Parts::new([(&mut dh, output), (&mut dc, hidden), (&mut dxs, time * input)]);
             let work = self.chunks(call, weights, mask, xs).zip(chunks);
-            let work: Vec<_> =
-                work.map(|(chunk, segments)| (parts.next(chunk.rows.len()), chunk, segments)).collect();
-            let run = |([dh, dc, dxs], chunk, segments): (Part<F>, Chunk<F, R>, &Vec<Segment<F>>)| {
-                let mut accumulators = empty.clone();
-                let mut grads = needs.params.then(|| WeightGradients::zeros(weights));
-                let width = time * output;
-                let grad_ys =
-                    grad_ys.get(chunk.rows.start * width..chunk.rows.end * width).unwrap_or_default();
-                let (matrices, grads_of) = (&matrices, grads.as_mut());
-                let mut back =
-                    Back { matrices, grad_ys, grads: grads_of, dxs, accumulators: &mut accumulators };
-                for Segment { steps, kept } in segments.iter().rev() {
-                    match kept {
-                        Trail::History(history) => chunk.back(steps.clone(), history, dh, dc, &mut back),
-                        Trail::Start(h, c) => {
-                            let (mut h, mut c) = (h.clone(), c.clone());
-                            let again = chunk.forth(steps.clone(), &mut h, &mut c, &mut [], true);
-                            let history = again.expect("it was asked for");
-                            chunk.back(steps.clone(), &history, dh, dc, &mut back);
+            let work: Vec<_> = work
+                .map(|(chunk, segments)| (parts.next(chunk.rows.len()), chunk, segments))
+                .collect();
+            let run =
+                |([dh, dc, dxs], chunk, segments): (Part<F>, Chunk<F, R>, &Vec<Segment<F>>)| {
+                    let mut accumulators = empty.clone();
+                    let mut grads = needs.params.then(|| WeightGradients::zeros(weights));
+                    let width = time * output;
+                    let grad_ys = grad_ys
+                        .get(chunk.rows.start * width..chunk.rows.end * width)
+                        .unwrap_or_default();
+                    let (matrices, grads_of) = (&matrices, grads.as_mut());
+                    let mut back = Back {
+                        matrices,
+                        grad_ys,
+                        grads: grads_of,
+                        dxs,
+                        accumulators: &mut accumulators,
+                    };
+                    for Segment { steps, kept } in segments.iter().rev() {
+                        match kept {
+                            Trail::History(history) => {
+                                chunk.back(steps.clone(), history, dh, dc, &mut back)
+                            }
+                            Trail::Start(h, c) => {
+                                let (mut h, mut c) = (h.clone(), c.clone());
+                                let again =
+                                    chunk.forth(steps.clone(), &mut h, &mut c, &mut [], true);
+                                let history = again.expect("it was asked for");
+                                chunk.back(steps.clone(), &history, dh, dc, &mut back);
+                            }
                         }
                     }
-                }
-                (grads, accumulators)
-            };
+                    (grads, accumulators)
+                };
             work.into_par_iter().map(run).collect()
         };
         let done = with_values::<F, _>(&call.xs, |xs| match &output_grads.outputs {
@@ -210,7 +231,10 @@ impl<R: Rule> Kernel<R> {
             }
         }
         Ok(InputGrads {
-            xs: needs.xs.then(|| Tensor::from_vec(dxs, (batch, time, input), &Device::Cpu)).transpose()?,
+            xs: needs
+                .xs
+                .then(|| Tensor::from_vec(dxs, (batch, time, input), &Device::Cpu))
+                .transpose()?,
             params: total.map_or(Ok(Vec::new()), |total| total.tensors::<R>(weights))?,
             carry: tensors::<F, R>(dh, dc, batch, [output, hidden])?,
         })
@@ -223,7 +247,8 @@ impl<R: Rule> Kernel<R> {
         mask: &'a [F],
         xs: &'a [F],
     ) -> impl Iterator<Item = Chunk<'a, F, R>> {
-        let (batch, width) = (call.time_index.batch(), call.time_index.time() * weights.sizes.input);
+        let (batch, width) =
+            (call.time_index.batch(), call.time_index.time() * weights.sizes.input);
         let size = chunk_rows(batch);
         (0..batch).step_by(size).map(move |start| {
             let rows = start..(start + size).min(batch);
@@ -235,7 +260,13 @@ impl<R: Rule> Kernel<R> {
                 zoneout: [call.masks.zoneout(0), call.masks.zoneout(1)],
                 mask: mask.get(of(weights.sizes.output)).unwrap_or_default(),
             };
-            Chunk { stepper, time_index: &call.time_index, bptt: call.bptt, xs: &xs[of(width)], rows }
+            Chunk {
+                stepper,
+                time_index: &call.time_index,
+                bptt: call.bptt,
+                xs: &xs[of(width)],
+                rows,
+            }
         })
     }
 }
@@ -272,7 +303,11 @@ fn state<F: KernelFloat, R: Rule>(fields: &[Tensor]) -> Result<(Vec<F>, Vec<F>)>
     match fields {
         [h] if !R::MEMORY => Ok((values(h)?, Vec::new())),
         [h, c] if R::MEMORY => Ok((values(h)?, values(c)?)),
-        other => bail!("{}: expected another number of fields in the state, got {}", R::NAME, other.len()),
+        other => bail!(
+            "{}: expected another number of fields in the state, got {}",
+            R::NAME,
+            other.len()
+        ),
     }
 }
 

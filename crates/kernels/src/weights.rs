@@ -31,7 +31,11 @@ pub(crate) struct Matrices<F: KernelFloat> {
 impl<F: KernelFloat> Matrices<F> {
     /// Zeros in the same shapes.
     pub(crate) fn zeros(&self) -> Self {
-        Self { ih: self.ih.zeros(), hh: self.hh.zeros(), second: self.second.as_ref().map(Packed::zeros) }
+        Self {
+            ih: self.ih.zeros(),
+            hh: self.hh.zeros(),
+            second: self.second.as_ref().map(Packed::zeros),
+        }
     }
 }
 
@@ -70,7 +74,9 @@ impl<F: KernelFloat> Weights<F> {
             )
         }
         let behind = R::OWN + usize::from(projected);
-        let Some(biases @ (0 | 2)) = vectors.len().checked_sub(behind).filter(|n| *n == 0 || R::BIAS) else {
+        let Some(biases @ (0 | 2)) =
+            vectors.len().checked_sub(behind).filter(|n| *n == 0 || R::BIAS)
+        else {
             bail!("{}: expected another number of weights, got {}", R::NAME, params.len())
         };
         let (biases, vectors) = vectors.split_at(biases);
@@ -95,7 +101,8 @@ impl<F: KernelFloat> Weights<F> {
             start.iter_mut().zip(&bias).for_each(|(start, bias)| *start += *bias);
         }
         let (ih, hh) = (Part::Input.ordered::<R, F>(values(ih)?), values::<F>(hh)?);
-        let turned = |values: &[F], rows, columns| Packed::of(values, Shape::rows(rows, columns).t());
+        let turned =
+            |values: &[F], rows, columns| Packed::of(values, Shape::rows(rows, columns).t());
         let (first, last) = hh.split_at(stage(gates, hidden, R::TWO_STAGES) * output);
         let forth = Matrices {
             ih: turned(&ih, gates, input),
@@ -107,7 +114,17 @@ impl<F: KernelFloat> Weights<F> {
             },
         };
         let own = own.iter().map(values).collect::<Result<_>>()?;
-        Ok(Self { sizes, ih, hh, hr, start, bias: !biases.is_empty(), own, forth, two_stages: R::TWO_STAGES })
+        Ok(Self {
+            sizes,
+            ih,
+            hh,
+            hr,
+            start,
+            bias: !biases.is_empty(),
+            own,
+            forth,
+            two_stages: R::TWO_STAGES,
+        })
     }
 
     /// The matrices for the way back.
@@ -161,7 +178,10 @@ impl Part {
         match self {
             Self::Input if !R::INPUT_ORDER.is_empty() => {
                 let gate = values.len() / R::GATES;
-                R::INPUT_ORDER.iter().flat_map(|&from| values[from * gate..][..gate].to_vec()).collect()
+                R::INPUT_ORDER
+                    .iter()
+                    .flat_map(|&from| values[from * gate..][..gate].to_vec())
+                    .collect()
             }
             _ => values,
         }
@@ -189,9 +209,13 @@ pub(crate) fn values<F: KernelFloat>(tensor: &Tensor) -> Result<Vec<F>> {
 }
 
 /// What `f` makes of the elements of a contiguous tensor on the CPU, without a copy.
-pub(crate) fn with_values<F: KernelFloat, T>(tensor: &Tensor, f: impl FnOnce(&[F]) -> T) -> Result<T> {
+pub(crate) fn with_values<F: KernelFloat, T>(
+    tensor: &Tensor,
+    f: impl FnOnce(&[F]) -> T,
+) -> Result<T> {
     let (storage, layout) = tensor.storage_and_layout();
-    let (Storage::Cpu(storage), Some((start, end))) = (&*storage, layout.contiguous_offsets()) else {
+    let (Storage::Cpu(storage), Some((start, end))) = (&*storage, layout.contiguous_offsets())
+    else {
         bail!("kernel: expected a contiguous tensor on the CPU")
     };
     Ok(f(&F::cpu_storage_as_slice(storage)?[start..end]))

@@ -91,7 +91,12 @@ impl Cell for LayerNormGruCell {
         self.step_with_recurrent_input(x, &s.h, s)
     }
 
-    fn step_with_recurrent_input(&self, x: &Tensor, seen: &Tensor, s: &HiddenState) -> Result<HiddenState> {
+    fn step_with_recurrent_input(
+        &self,
+        x: &Tensor,
+        seen: &Tensor,
+        s: &HiddenState,
+    ) -> Result<HiddenState> {
         Ok(HiddenState { h: self.parts(x, seen)?.output(&s.h)? })
     }
 

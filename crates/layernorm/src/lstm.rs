@@ -130,7 +130,12 @@ impl Cell for LayerNormLstmCell {
         self.step_with_recurrent_input(x, &s.h, s)
     }
 
-    fn step_with_recurrent_input(&self, x: &Tensor, seen: &Tensor, s: &LstmState) -> Result<LstmState> {
+    fn step_with_recurrent_input(
+        &self,
+        x: &Tensor,
+        seen: &Tensor,
+        s: &LstmState,
+    ) -> Result<LstmState> {
         let by = self.gates.normed.by;
         let LstmParts { o, c: m, .. } = self.parts(x, seen, s)?;
         let normed = self.c.apply(&m, by)?; // (batch, hidden)

@@ -124,7 +124,12 @@ impl Cell for LayerNormVanillaCell {
         self.step_with_recurrent_input(x, &s.h, s)
     }
 
-    fn step_with_recurrent_input(&self, x: &Tensor, seen: &Tensor, _: &HiddenState) -> Result<HiddenState> {
+    fn step_with_recurrent_input(
+        &self,
+        x: &Tensor,
+        seen: &Tensor,
+        _: &HiddenState,
+    ) -> Result<HiddenState> {
         Ok(HiddenState { h: self.nonlinearity.apply(&self.gates.sum(x, seen)?)? })
     }
 

@@ -3,8 +3,8 @@
 use candle::{Result, Tensor};
 use candle_nn::ops::sigmoid;
 use recurrent_core::{
-    chunk_gates, linear, next_param, sigmoid_slope, tanh_slope, Cell, Engine, Gate, GateWeights, LstmParts,
-    LstmState,
+    chunk_gates, linear, next_param, sigmoid_slope, tanh_slope, Cell, Engine, Gate, GateWeights,
+    LstmParts, LstmState,
 };
 use recurrent_kernels::{self as rules, Kernel, Rule};
 use std::sync::Arc;
@@ -92,7 +92,9 @@ impl Cell for LstmCell {
         let mut params = params.into_iter();
         let weights = self.weights.replaced(&mut params)?;
         let mut next = |own: &Option<(String, Tensor)>| match own {
-            Some((name, _)) => Ok::<_, candle::Error>(Some((name.clone(), next_param(&mut params)?))),
+            Some((name, _)) => {
+                Ok::<_, candle::Error>(Some((name.clone(), next_param(&mut params)?)))
+            }
             None => Ok(None),
         };
         Ok(Self {
@@ -109,7 +111,12 @@ impl Cell for LstmCell {
         self.step_with_recurrent_input(x, &s.h, s)
     }
 
-    fn step_with_recurrent_input(&self, x: &Tensor, seen: &Tensor, s: &LstmState) -> Result<LstmState> {
+    fn step_with_recurrent_input(
+        &self,
+        x: &Tensor,
+        seen: &Tensor,
+        s: &LstmState,
+    ) -> Result<LstmState> {
         let LstmParts { o, c, .. } = self.parts(x, seen, s)?;
         let h = (o * c.tanh()?)?; // (batch, hidden)
         let h = match &self.weight_hr {

@@ -33,7 +33,10 @@ impl LstmConfig {
     /// PyTorch's initialisation, but the forget gate's two biases add up to `sum`: 1 as Jozefowicz, Zaremba and Sutskever
     /// (2015) advise, or more for longer lags.
     pub fn forget_bias(sum: f64) -> Self {
-        Self { init: Init { forget_bias: ForgetBias::Constant(sum), ..Init::default() }, ..Self::default() }
+        Self {
+            init: Init { forget_bias: ForgetBias::Constant(sum), ..Init::default() },
+            ..Self::default()
+        }
     }
 
     /// PyTorch's initialisation with chrono biases for lags up to `longest` steps (Tallec and Ollivier 2018,
@@ -74,13 +77,17 @@ impl CellConfig for LstmConfig {
         }
         let weights = Weights::new(vb, layer_id, &self.init, self.gates(), hidden)?;
         let weights = weights.projected(self.output_size(hidden))?;
-        let peephole = |base: &str| Ok::<_, candle::Error>((weights.name(base), weights.by_unit(base)?));
-        let projection = || Ok::<_, candle::Error>((weights.name("weight_hr"), weights.weight_hr()?));
+        let peephole =
+            |base: &str| Ok::<_, candle::Error>((weights.name(base), weights.by_unit(base)?));
+        let projection =
+            || Ok::<_, candle::Error>((weights.name("weight_hr"), weights.weight_hr()?));
         Ok(LstmCell {
             weights: GateWeights::new(&weights, input, self.bias)?,
             coupled: self.coupled,
             weight_hr: self.proj.map(|_| projection()).transpose()?,
-            weight_ci: (self.peepholes && !self.coupled).then(|| peephole("weight_ci")).transpose()?,
+            weight_ci: (self.peepholes && !self.coupled)
+                .then(|| peephole("weight_ci"))
+                .transpose()?,
             weight_cf: self.peepholes.then(|| peephole("weight_cf")).transpose()?,
             weight_co: self.peepholes.then(|| peephole("weight_co")).transpose()?,
         })

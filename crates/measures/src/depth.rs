@@ -79,7 +79,8 @@ pub fn depth(objective: &Objective) -> Result<DepthProfile> {
 impl DepthProfile {
     fn of(traces: &[GradientTrace], weights: &WeightGradients) -> Self {
         let layers: Vec<_> = traces.iter().map(|trace| LayerDepth::of(trace, weights)).collect();
-        let named = |name: &str| traces.iter().any(|trace| name.ends_with(&trace.layer_id.suffix()));
+        let named =
+            |name: &str| traces.iter().any(|trace| name.ends_with(&trace.layer_id.suffix()));
         Self {
             along_depth: [false, true]
                 .into_iter()

@@ -77,7 +77,8 @@ pub use finding::{Finding, Kind, Measured, Severity, Try};
 pub use parameters::Parameters;
 pub use report::{Measures, Report};
 pub use thresholds::{
-    DEAD, DEPTH, EXPLODED, LOST, MOST, OVERWHELMED, SATURATED, SHUT, STILL, TINY, UNDERFLOWED, VANISHED,
+    DEAD, DEPTH, EXPLODED, LOST, MOST, OVERWHELMED, SATURATED, SHUT, STILL, TINY, UNDERFLOWED,
+    VANISHED,
 };
 
 use along_time::Setting;
@@ -129,7 +130,10 @@ impl Diagnosis {
 
     /// A watch for the next batch.
     pub fn watch(&self) -> Watch {
-        Watch { recorder: GradientRecorder::new(Record::Norms), activations: ActivationRecorder::default() }
+        Watch {
+            recorder: GradientRecorder::new(Record::Norms),
+            activations: ActivationRecorder::default(),
+        }
     }
 
     /// Takes what `watch` saw of one batch, once `loss.backward()` has run. The loss should be a mean over examples.
@@ -194,7 +198,10 @@ impl Diagnosis {
             let fields = self.fields.get(layer_id).into_iter().flatten();
             fields.filter_map(|(_, seen)| Course::of(seen)).collect()
         };
-        places.into_iter().map(|layer_id| Way { layer_id: *layer_id, courses: courses(layer_id) }).collect()
+        places
+            .into_iter()
+            .map(|layer_id| Way { layer_id: *layer_id, courses: courses(layer_id) })
+            .collect()
     }
 
     fn of_layer(&self, way: &Way, source: f64) -> Vec<Finding> {
@@ -218,7 +225,8 @@ impl Diagnosis {
 
     fn measures(&self, way: &Way, ways: &[Way]) -> Vec<Measures> {
         let units = self.units.get(&way.layer_id);
-        let top = ways.iter().rfind(|top| top.layer_id.reverse == way.layer_id.reverse).unwrap_or(way);
+        let top =
+            ways.iter().rfind(|top| top.layer_id.reverse == way.layer_id.reverse).unwrap_or(way);
         let of = |course: &Course| {
             let above = top.courses.iter().find(|above| above.part == course.part);
             Measures {

@@ -44,7 +44,12 @@ pub fn lyapunov(trajectory: &Trajectory, count: usize, warmup: usize) -> Result<
 ///
 /// # Errors
 /// As [`lyapunov`].
-pub fn lyapunov_of(trajectory: &Trajectory, example: usize, count: usize, warmup: usize) -> Result<Lyapunov> {
+pub fn lyapunov_of(
+    trajectory: &Trajectory,
+    example: usize,
+    count: usize,
+    warmup: usize,
+) -> Result<Lyapunov> {
     let (size, steps) = (trajectory.size(), trajectory.steps());
     if !(1..=size).contains(&count) {
         bail!("lyapunov, count: expected from 1 to {size}, got {count}")

@@ -61,7 +61,15 @@ pub enum Drive {
 impl Default for CapacitySettings {
     /// 200 delays, 500 steps of washout, 5,000 to fit and 5,000 to test.
     fn default() -> Self {
-        Self { seed: 0, delays: 200, washout: 500, fit: 5000, test: 5000, ridge: 1e-12, drive: Drive::First }
+        Self {
+            seed: 0,
+            delays: 200,
+            washout: 500,
+            fit: 5000,
+            test: 5000,
+            ridge: 1e-12,
+            drive: Drive::First,
+        }
     }
 }
 
@@ -106,7 +114,9 @@ pub fn memory_capacity(layer: &dyn Layer, settings: &CapacitySettings) -> Result
 
 fn check(layer: &dyn Layer, settings: &CapacitySettings) -> Result<()> {
     if layer.reversed_size() > 0 {
-        bail!("memory capacity: expected a layer that runs forward; measure each direction by itself")
+        bail!(
+            "memory capacity: expected a layer that runs forward; measure each direction by itself"
+        )
     }
     if settings.test < 2 || settings.fit <= layer.output_size() {
         bail!(
@@ -165,7 +175,8 @@ impl ReadOut {
     /// What the read-out fitted to `targets` says of the outputs `test`, up to a constant.
     fn predict(&self, targets: &[f64], test: &DMatrix<f64>) -> DVector<f64> {
         let mean = targets.iter().sum::<f64>() / targets.len() as f64;
-        let targets = DVector::from_iterator(targets.len(), targets.iter().map(|target| target - mean));
+        let targets =
+            DVector::from_iterator(targets.len(), targets.iter().map(|target| target - mean));
         let weights = &self.back * self.fitted.tr_mul(&targets);
         centred(test, &self.means) * weights
     }

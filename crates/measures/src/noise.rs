@@ -89,7 +89,11 @@ pub fn gradient_noise(batches: &[Objective]) -> Result<GradientNoise> {
         let values: Vec<_> = weights.iter().map(|gradients| gradients.0[index].1.clone()).collect();
         (name.clone(), agreement(&values))
     });
-    Ok(GradientNoise { states: state_noise(&traces)?, all: agreement(&flat), weights: by_name.collect() })
+    Ok(GradientNoise {
+        states: state_noise(&traces)?,
+        all: agreement(&flat),
+        weights: by_name.collect(),
+    })
 }
 
 /// The noise of the gradients of the states, from the traces of each batch, with their gradients; see [`StateNoise`].
@@ -98,15 +102,23 @@ pub fn gradient_noise(batches: &[Objective]) -> Result<GradientNoise> {
 /// If there is no batch, their traces are not of the same layers, directions and fields, or have no gradients, and those of candle.
 pub fn state_noise(batches: &[Vec<GradientTrace>]) -> Result<Vec<StateNoise>> {
     let keys = |traces: &Vec<GradientTrace>| traces.iter().map(name).collect::<Vec<_>>();
-    let Some(first) = batches.first() else { bail!("gradient noise: expected at least 1 batch, got none") };
+    let Some(first) = batches.first() else {
+        bail!("gradient noise: expected at least 1 batch, got none")
+    };
     if let Some(other) = batches.iter().map(keys).find(|other| *other != keys(first)) {
-        bail!("gradient noise: expected every batch to have the traces {:?}, got {other:?}", keys(first))
+        bail!(
+            "gradient noise: expected every batch to have the traces {:?}, got {other:?}",
+            keys(first)
+        )
     }
-    (0..first.len()).map(|index| of_field(batches.iter().map(|traces| &traces[index]).collect())).collect()
+    (0..first.len())
+        .map(|index| of_field(batches.iter().map(|traces| &traces[index]).collect()))
+        .collect()
 }
 
 fn of_field(traces: Vec<&GradientTrace>) -> Result<StateNoise> {
-    let gradients = traces.iter().map(|trace| StateGradients::of(trace)).collect::<Result<Vec<_>>>()?;
+    let gradients =
+        traces.iter().map(|trace| StateGradients::of(trace)).collect::<Result<Vec<_>>>()?;
     if let Some(other) = gradients.iter().find(|other| other.size != gradients[0].size) {
         bail!(
             "gradient noise of {}: expected size {}, got {}",
@@ -129,7 +141,8 @@ fn at(batches: &[StateGradients], lag: usize) -> NoiseLag {
         batch.lag(lag).map(|row| row.iter().map(|value| value * examples).collect()).collect()
     };
     let rows: Vec<_> = batches.iter().map(own).collect();
-    let means: Vec<_> = rows.iter().filter(|rows| !rows.is_empty()).map(|rows| mean(rows)).collect();
+    let means: Vec<_> =
+        rows.iter().filter(|rows| !rows.is_empty()).map(|rows| mean(rows)).collect();
     let all = rows.concat();
     NoiseLag {
         examples: all.len(),
@@ -152,7 +165,9 @@ fn snr(rows: &[Vec<f64>]) -> Option<f64> {
         return None;
     }
     let mean = mean(rows);
-    let away = |row: &Vec<f64>| row.iter().zip(&mean).map(|(value, mean)| value - mean).collect::<Vec<_>>();
+    let away = |row: &Vec<f64>| {
+        row.iter().zip(&mean).map(|(value, mean)| value - mean).collect::<Vec<_>>()
+    };
     let deviations: Vec<_> = rows.iter().flat_map(away).collect();
     fraction(norm(&mean), norm(&deviations) / (rows.len() as f64).sqrt())
 }

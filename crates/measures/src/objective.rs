@@ -142,7 +142,11 @@ impl Objective<'_> {
         under: &[GradientTrace],
     ) -> Result<()> {
         if free.len() != under.len() {
-            bail!("objective: expected {} traces under a flow, as without, got {}", free.len(), under.len())
+            bail!(
+                "objective: expected {} traces under a flow, as without, got {}",
+                free.len(),
+                under.len()
+            )
         }
         for (free, under) in free.iter().zip(under) {
             let what = format!("{}{}", under.field, under.layer_id.suffix());
@@ -180,7 +184,8 @@ fn border(flow: Bptt, trace: &GradientTrace) -> bool {
 
 /// Whether two traces have the same norms, not all of them zero.
 fn untouched(free: &GradientTrace, under: &GradientTrace) -> bool {
-    let bits = |trace: &GradientTrace| trace.norms.iter().map(|norm| norm.to_bits()).collect::<Vec<_>>();
+    let bits =
+        |trace: &GradientTrace| trace.norms.iter().map(|norm| norm.to_bits()).collect::<Vec<_>>();
     bits(free) == bits(under) && free.norms.iter().any(|&norm| norm > 0.0)
 }
 

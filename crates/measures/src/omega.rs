@@ -50,7 +50,11 @@ pub fn omega(trajectory: &Trajectory, gradients: &[Tensor]) -> Result<Omega> {
             count += 1;
         }
     }
-    Ok(Omega { paper: paper / batch, code: code / count.max(1) as f64, steps: count as f64 / batch })
+    Ok(Omega {
+        paper: paper / batch,
+        code: code / count.max(1) as f64,
+        steps: count as f64 / batch,
+    })
 }
 
 /// The squared norm of every row.
@@ -69,7 +73,9 @@ pub fn recorded(traces: &[GradientTrace]) -> Result<Vec<Tensor>> {
 }
 
 fn side_by_side(traces: &[GradientTrace]) -> Result<Tensor> {
-    let Some(first) = traces.first() else { bail!("omega, traces: expected those of one layer, got none") };
+    let Some(first) = traces.first() else {
+        bail!("omega, traces: expected those of one layer, got none")
+    };
     if traces.iter().any(|trace| trace.layer_id != first.layer_id) {
         bail!(
             "omega, traces: expected those of one layer, got {} of several; take each layer by itself",
@@ -81,7 +87,9 @@ fn side_by_side(traces: &[GradientTrace]) -> Result<Tensor> {
     }
     let gradient = |trace: &GradientTrace| match &trace.gradients {
         Some(gradients) => Ok(gradients.clone()),
-        None => bail!("omega, traces: expected gradients, got norms alone; record with Record::Gradients"),
+        None => bail!(
+            "omega, traces: expected gradients, got norms alone; record with Record::Gradients"
+        ),
     };
     Tensor::cat(&traces.iter().map(gradient).collect::<Result<Vec<_>>>()?, 2)
 }
@@ -107,7 +115,10 @@ pub fn omega_penalty(
     let gradients = side_by_side(traces)?.to_device(device)?.detach();
     let states: Vec<_> = seen.states.iter().map(|(_, states)| states).collect();
     let states = Tensor::cat(&states, 2)?.detach();
-    if seen.layer_id != traces[0].layer_id || states.dims() != gradients.dims() || states.dim(0)? != batch {
+    if seen.layer_id != traces[0].layer_id
+        || states.dims() != gradients.dims()
+        || states.dim(0)? != batch
+    {
         bail!(
             "omega, observation: expected states {:?} at {:?}, those of the traces, got {:?} at {:?}",
             gradients.dims(),
@@ -120,7 +131,9 @@ pub fn omega_penalty(
     let norms = squares(&gradients.reshape((batch * count, n))?)?;
     let mut rows = Vec::new();
     for (example, &len) in traces[0].lengths.iter().enumerate() {
-        rows.extend((0..len).map(|t| (example, t)).filter(|(b, t)| norms[b * count + t + 1] >= BOUND));
+        rows.extend(
+            (0..len).map(|t| (example, t)).filter(|(b, t)| norms[b * count + t + 1] >= BOUND),
+        );
     }
     if rows.is_empty() {
         return Tensor::zeros((), xs.values().dtype(), device);

@@ -43,7 +43,8 @@ impl Profile {
     pub fn of(trace: &GradientTrace) -> Self {
         let lags = 0..trace.lags();
         let own = |lag| {
-            let mut norms: Vec<_> = trace.norms_at(lag).map(|norm| norm * trace.batch as f64).collect();
+            let mut norms: Vec<_> =
+                trace.norms_at(lag).map(|norm| norm * trace.batch as f64).collect();
             norms.sort_by(f64::total_cmp);
             norms
         };
@@ -128,7 +129,10 @@ pub(crate) mod tests {
         assert_eq!(profile.median, [6.0, 1.5], "three examples: times three");
         assert_eq!((&profile.q25[..], &profile.q75[..]), (&[4.5, 1.125][..], &[7.5, 2.25][..]));
         assert_eq!(profile.mean, [6.0, 1.75], "the mean loss's own, not multiplied");
-        assert_eq!((profile.zeros.clone(), profile.subnormals.clone()), (vec![1.0, 0.25], vec![0.0, 0.5]));
+        assert_eq!(
+            (profile.zeros.clone(), profile.subnormals.clone()),
+            (vec![1.0, 0.25], vec![0.0, 0.5])
+        );
         assert_eq!((profile.steps, profile.reference(), &profile.lag[..]), (1, 1, &[0, 1][..]));
     }
 

@@ -57,7 +57,8 @@ pub struct Spread {
 /// # Errors
 /// If a step is 0 or behind the end of all examples, or a state is not finite, and those of candle.
 pub fn rank(observations: &[Activations], steps: &[usize]) -> Result<Vec<Rank>> {
-    let fields = observations.iter().flat_map(|seen| seen.states.iter().map(move |field| (seen, field)));
+    let fields =
+        observations.iter().flat_map(|seen| seen.states.iter().map(move |field| (seen, field)));
     fields.map(|(seen, (field, states))| of_field(seen, field, states, steps)).collect()
 }
 
@@ -66,7 +67,8 @@ fn of_field(seen: &Activations, field: &str, states: &Tensor, steps: &[usize]) -
     let (_, _, size) = states.dims3()?;
     let states = states.to_dtype(DType::F64)?.to_vec3::<f64>()?;
     let after = |step: usize| {
-        let running = states.iter().zip(&seen.lengths).filter(move |(_, &len)| (1..=len).contains(&step));
+        let running =
+            states.iter().zip(&seen.lengths).filter(move |(_, &len)| (1..=len).contains(&step));
         running.map(move |(states, _)| &states[step])
     };
     let longest = seen.lengths.iter().copied().max().unwrap_or(0);
@@ -83,16 +85,24 @@ fn of_field(seen: &Activations, field: &str, states: &Tensor, steps: &[usize]) -
         field: field.to_string(),
         size,
         pooled: Spread::of(&all, size),
-        steps: steps.iter().map(|&step| (step, Spread::of(&after(step).collect::<Vec<_>>(), size))).collect(),
-        zero: still.iter().copied().filter(|&unit| all.iter().all(|row| row[unit] == 0.0)).collect(),
+        steps: steps
+            .iter()
+            .map(|&step| (step, Spread::of(&after(step).collect::<Vec<_>>(), size)))
+            .collect(),
+        zero: still
+            .iter()
+            .copied()
+            .filter(|&unit| all.iter().all(|row| row[unit] == 0.0))
+            .collect(),
         still,
     })
 }
 
 /// The units that do not change.
 pub(crate) fn still(rows: &[&Vec<f64>], size: usize) -> Vec<usize> {
-    let mean_over =
-        |of: &dyn Fn(&Vec<f64>) -> f64| rows.iter().map(|row| of(row)).sum::<f64>() / rows.len() as f64;
+    let mean_over = |of: &dyn Fn(&Vec<f64>) -> f64| {
+        rows.iter().map(|row| of(row)).sum::<f64>() / rows.len() as f64
+    };
     let square = mean_over(&|row| row.iter().map(|value| value * value).sum::<f64>() / size as f64);
     let variance = |unit: usize| {
         let mean = mean_over(&|row| row[unit]);
@@ -208,8 +218,10 @@ mod tests {
     #[test]
     fn units_that_stand_still_are_found_within_the_lengths() -> Result<()> {
         // By step, from the carry on. Unit 0 is zero, unit 1 constant, unit 2 changes; the carry and what is behind an end do not count.
-        let states =
-            [[[9.0, 9., 9.], [0., 3., 1.], [0., 3., 2.]], [[9., 9., 9.], [0., 3., 4.], [8., 8., 8.]]];
+        let states = [
+            [[9.0, 9., 9.], [0., 3., 1.], [0., 3., 2.]],
+            [[9., 9., 9.], [0., 3., 4.], [8., 8., 8.]],
+        ];
         let seen = Activations {
             layer_id: LayerId::default(),
             lengths: vec![2, 1],

@@ -58,7 +58,8 @@ pub fn sensitivity(
     if let Some(step) = steps.iter().find(|step| !(1..=time).contains(*step)) {
         bail!("sensitivity steps: expected each from 1 to {time}, got {step}")
     }
-    let weights: Vec<_> = layer.params().into_iter().filter(|(_, weight)| weight.is_variable()).collect();
+    let weights: Vec<_> =
+        layer.params().into_iter().filter(|(_, weight)| weight.is_variable()).collect();
     if weights.is_empty() {
         bail!("sensitivity weights: expected variables among the layer's weights, got none")
     }
@@ -69,10 +70,15 @@ pub fn sensitivity(
             squared(layer, &Sequence::new(xs)?, &weights, &directions)
         };
         let squares = (0..batch).map(example).collect::<Result<Vec<_>>>()?; // by example, then by weight
-        let of = |weight: usize| median(squares.iter().map(|squares| squares[weight].sqrt()).collect());
-        let by_weight =
-            weights.iter().enumerate().map(|(index, (name, _))| (name.clone(), of(index))).collect();
-        let norm = median(squares.iter().map(|squares| squares.iter().sum::<f64>().sqrt()).collect());
+        let of =
+            |weight: usize| median(squares.iter().map(|squares| squares[weight].sqrt()).collect());
+        let by_weight = weights
+            .iter()
+            .enumerate()
+            .map(|(index, (name, _))| (name.clone(), of(index)))
+            .collect();
+        let norm =
+            median(squares.iter().map(|squares| squares.iter().sum::<f64>().sqrt()).collect());
         Ok(Sensitivity { step, norm, by_weight })
     };
     steps.iter().map(at).collect()
@@ -81,9 +87,9 @@ pub fn sensitivity(
 /// The directions v in which the output is differentiated, scaled so that the squared norms add up.
 fn directions(size: usize, passes: Passes) -> Result<Vec<Vec<f64>>> {
     match passes {
-        Passes::Exact => {
-            Ok((0..size).map(|unit| (0..size).map(|i| f64::from(u8::from(i == unit))).collect()).collect())
-        }
+        Passes::Exact => Ok((0..size)
+            .map(|unit| (0..size).map(|i| f64::from(u8::from(i == unit))).collect())
+            .collect()),
         Passes::Random { count: 0, .. } => bail!("sensitivity passes: expected at least 1, got 0"),
         Passes::Random { count, seed } => {
             let mut rng = named_rng(seed, "sensitivity");

@@ -73,7 +73,8 @@ pub struct First {
 /// If the traces do not belong together, have no gradients, or are of other dtypes, and those of candle.
 pub fn shadow(single: &[GradientTrace], double: &[GradientTrace]) -> Result<Vec<Shadow>> {
     let pair = |trace: &GradientTrace| {
-        let same = |other: &&GradientTrace| (other.layer_id, other.field) == (trace.layer_id, trace.field);
+        let same =
+            |other: &&GradientTrace| (other.layer_id, other.field) == (trace.layer_id, trace.field);
         match double.iter().find(same) {
             Some(other) => beside(trace, other),
             None => bail!("shadow: expected a trace of {} in f64, got none", name(trace)),

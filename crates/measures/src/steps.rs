@@ -4,8 +4,8 @@ use crate::vector::{flatten, pieces, unflatten, Piece};
 use candle::{bail, DType, Device, Result, Tensor, Var, D};
 use nalgebra::DMatrix;
 use recurrent_core::{
-    ActivationRecorder, Carry, ForwardContext, GradientRecorder, GradientTrace, Layer, LayerId, Record,
-    Sequence,
+    ActivationRecorder, Carry, ForwardContext, GradientRecorder, GradientTrace, Layer, LayerId,
+    Record, Sequence,
 };
 
 /// A layer run step by step over a batch, with the state before each step, so that the derivative of every single step can be asked for.
@@ -56,7 +56,8 @@ impl<'a> Trajectory<'a> {
         let xs = full("trajectory", xs)?.detach();
         let input = |t| xs.narrow(1, t, 1)?.contiguous();
         let inputs = (0..xs.dim(1)?).map(input).collect::<Result<Vec<_>>>()?;
-        let mut states = vec![carry.map_or_else(|| start(layer, &inputs[0]), |carry| Ok(carry.detach()))?];
+        let mut states =
+            vec![carry.map_or_else(|| start(layer, &inputs[0]), |carry| Ok(carry.detach()))?];
         for x in &inputs {
             let after = step(layer, x, &states[states.len() - 1])?;
             states.push(after.detach());
@@ -109,7 +110,10 @@ impl<'a> Trajectory<'a> {
         self.check_step(t)?;
         if grad.dims() != [self.batch(), self.size()] {
             let (batch, size) = (self.batch(), self.size());
-            bail!("pull back, gradient: expected (batch, n) = ({batch}, {size}), got {:?}", grad.dims())
+            bail!(
+                "pull back, gradient: expected (batch, n) = ({batch}, {size}), got {:?}",
+                grad.dims()
+            )
         }
         self.differentiate(&self.inputs[t], &self.states[t], grad)
     }
@@ -162,7 +166,10 @@ impl<'a> Trajectory<'a> {
     /// As [`Trajectory::vjp`].
     pub fn traces(&self, last: &Tensor) -> Result<Vec<GradientTrace>> {
         let gradients = Tensor::stack(&self.gradients(last)?, 1)?; // (batch, steps + 1, n)
-        self.pieces.iter().map(|piece| trace(piece, &gradients.narrow(2, piece.start, piece.size)?)).collect()
+        self.pieces
+            .iter()
+            .map(|piece| trace(piece, &gradients.narrow(2, piece.start, piece.size)?))
+            .collect()
     }
 
     /// [`Trajectory::jacobian`] as a matrix of finite numbers.
@@ -197,7 +204,8 @@ impl<'a> Trajectory<'a> {
 /// The values of sequences of one length.
 pub(crate) fn full<'a>(what: &str, xs: &'a Sequence) -> Result<&'a Tensor> {
     let time = xs.values().dim(1)?;
-    match xs.lengths().and_then(|lengths| lengths.as_slice().iter().find(|&&length| length != time)) {
+    match xs.lengths().and_then(|lengths| lengths.as_slice().iter().find(|&&length| length != time))
+    {
         None => Ok(xs.values()),
         Some(length) => bail!(
             "{what} xs: expected sequences of one length, {time} steps, got one of {length}; \
@@ -217,7 +225,9 @@ fn start(layer: &dyn Layer, x: &Tensor) -> Result<Carry> {
     let (_, after) = layer.run(&Sequence::new(x.clone())?, None, &context)?;
     let mut seen = activations.take().into_iter().flat_map(|observation| observation.states);
     let shown = after.map(&mut |field| match seen.next() {
-        Some((_, states)) if states.dim(D::Minus1)? == field.dim(1)? => states.narrow(1, 0, 1)?.squeeze(1),
+        Some((_, states)) if states.dim(D::Minus1)? == field.dim(1)? => {
+            states.narrow(1, 0, 1)?.squeeze(1)
+        }
         _ => field.zeros_like(),
     })?;
     for start in [after.map(&mut Tensor::zeros_like)?, shown] {
@@ -256,7 +266,9 @@ fn trace(piece: &Piece, gradients: &Tensor) -> Result<GradientTrace> {
     let values = gradients.to_dtype(DType::F64)?.to_device(&Device::Cpu)?.to_vec3::<f64>()?;
     let lags = || (0..states).map(|lag| states - 1 - lag);
     let count = |counted: &dyn Fn(f64) -> bool| {
-        let at = |t: usize| values.iter().flat_map(|row| &row[t]).filter(|value| counted(**value)).count();
+        let at = |t: usize| {
+            values.iter().flat_map(|row| &row[t]).filter(|value| counted(**value)).count()
+        };
         lags().map(at).collect::<Vec<_>>()
     };
     let sum = |t: usize| {

@@ -4,7 +4,9 @@ use crate::inference::InferenceResidual;
 use crate::shortcut::{Join, Shortcut};
 use candle::{Module, Result, Tensor};
 use candle_nn::VarBuilder;
-use recurrent_core::{forward, Carry, ForwardContext, InferenceLayer, Layer, LayerId, Pool, Sequence};
+use recurrent_core::{
+    forward, Carry, ForwardContext, InferenceLayer, Layer, LayerId, Pool, Sequence,
+};
 use std::sync::Arc;
 
 /// A layer with a connection around it, of one of the kinds of [`Shortcut`]; additive, ys = layer(xs) + P xs, unless asked otherwise.
@@ -29,8 +31,15 @@ impl<L: Layer> Residual<L> {
     ///
     /// # Errors
     /// If a weight exists with another shape, or an option of the connection is not a finite number.
-    pub fn of(shortcut: Shortcut, layer: L, layer_id: LayerId, seed: u64, vb: VarBuilder) -> Result<Self> {
-        let join = Join::new(shortcut, layer.input_size(), layer.output_size(), layer_id, seed, &vb)?;
+    pub fn of(
+        shortcut: Shortcut,
+        layer: L,
+        layer_id: LayerId,
+        seed: u64,
+        vb: VarBuilder,
+    ) -> Result<Self> {
+        let join =
+            Join::new(shortcut, layer.input_size(), layer.output_size(), layer_id, seed, &vb)?;
         Ok(Self { layer, join })
     }
 
@@ -86,7 +95,10 @@ impl<L: Layer> Layer for Residual<L> {
     }
 
     fn to_inference(&self) -> Result<Arc<dyn InferenceLayer>> {
-        Ok(Arc::new(InferenceResidual { layer: self.layer.to_inference()?, join: self.join.to_inference()? }))
+        Ok(Arc::new(InferenceResidual {
+            layer: self.layer.to_inference()?,
+            join: self.join.to_inference()?,
+        }))
     }
 
     fn params(&self) -> Vec<(String, Tensor)> {

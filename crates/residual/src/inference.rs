@@ -51,7 +51,9 @@ impl InferenceJoin {
         }
         match &self.kind {
             InferenceKind::Additive => out.iter_mut().zip(y).for_each(|(out, y)| *out += y),
-            InferenceKind::ReZero { alpha } => out.iter_mut().zip(y).for_each(|(out, y)| *out += alpha * y),
+            InferenceKind::ReZero { alpha } => {
+                out.iter_mut().zip(y).for_each(|(out, y)| *out += alpha * y)
+            }
             InferenceKind::Highway { weight, bias } => {
                 gate.copy_from_slice(bias);
                 add_product(weight, x, gate);
@@ -96,8 +98,10 @@ impl Stream for ResidualStream {
         check_step(self.sizes(), xs, ys)?;
         self.layer.step(xs, &mut self.inner)?;
         let (input, output) = (self.frozen.input_size(), self.frozen.output_size());
-        let rows =
-            xs.chunks_exact(input).zip(self.inner.chunks_exact(output)).zip(ys.chunks_exact_mut(output));
+        let rows = xs
+            .chunks_exact(input)
+            .zip(self.inner.chunks_exact(output))
+            .zip(ys.chunks_exact_mut(output));
         rows.for_each(|((x, y), out)| self.frozen.join.join(x, y, out, &mut self.gate));
         Ok(())
     }

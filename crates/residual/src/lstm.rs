@@ -4,8 +4,8 @@ use candle::{Result, Tensor};
 use candle_nn::VarBuilder;
 use recurrent_core::init::{self, Gates, Init, Weights};
 use recurrent_core::{
-    linear, next_param, sigmoid_slope, tanh_slope, Cell, CellConfig, Gate, GateWeights, LayerId, LstmParts,
-    LstmState,
+    linear, next_param, sigmoid_slope, tanh_slope, Cell, CellConfig, Gate, GateWeights, LayerId,
+    LstmParts, LstmState,
 };
 use serde::{Deserialize, Serialize};
 
@@ -98,7 +98,8 @@ impl ResidualLstmCell {
     /// W_p tanh(c) + W_h x, `(batch, hidden)`: what the output gate lets out.
     fn shown(&self, x: &Tensor, tanh_c: &Tensor) -> Result<Tensor> {
         let m = linear(tanh_c, &self.projection, None)?;
-        let around = self.shortcut.as_ref().map_or(Ok(x.clone()), |weight| linear(x, weight, None))?;
+        let around =
+            self.shortcut.as_ref().map_or(Ok(x.clone()), |weight| linear(x, weight, None))?;
         m + around
     }
 }
@@ -134,7 +135,12 @@ impl Cell for ResidualLstmCell {
         self.step_with_recurrent_input(x, &s.h, s)
     }
 
-    fn step_with_recurrent_input(&self, x: &Tensor, seen: &Tensor, s: &LstmState) -> Result<LstmState> {
+    fn step_with_recurrent_input(
+        &self,
+        x: &Tensor,
+        seen: &Tensor,
+        s: &LstmState,
+    ) -> Result<LstmState> {
         let LstmParts { o, c, .. } = self.parts(x, seen, s)?;
         let h = (o * self.shown(x, &c.tanh()?)?)?;
         Ok(LstmState { h, c })

@@ -88,8 +88,9 @@ impl Join {
             names.push(format!("{under}.{name}"));
             name
         };
-        let mut matrix =
-            |under: &str| init::linear_weight(seed, input, output, &name(under, "weight"), &vb.pp(under));
+        let mut matrix = |under: &str| {
+            init::linear_weight(seed, input, output, &name(under, "weight"), &vb.pp(under))
+        };
         let projection = if input == output { None } else { Some(matrix("proj")?) };
         let kind = match shortcut {
             Shortcut::Additive => Kind::Additive,
@@ -104,7 +105,8 @@ impl Join {
             }
             Shortcut::ReZero => {
                 let under = "rezero";
-                let alpha = vb.pp(under).get_with_hints(1, &name(under, "alpha"), Init::Const(0.0))?;
+                let alpha =
+                    vb.pp(under).get_with_hints(1, &name(under, "alpha"), Init::Const(0.0))?;
                 Kind::ReZero { alpha }
             }
         };
@@ -136,7 +138,10 @@ impl Join {
             }
             Kind::ReZero { alpha } => InferenceKind::ReZero { alpha: flat(alpha)?[0] },
         };
-        Ok(InferenceJoin { projection: self.projection.as_ref().map(transposed).transpose()?, kind })
+        Ok(InferenceJoin {
+            projection: self.projection.as_ref().map(transposed).transpose()?,
+            kind,
+        })
     }
 
     pub(crate) fn params(&self) -> Vec<(String, Tensor)> {

@@ -43,7 +43,10 @@ impl<K: CellConfig> CellConfig for TemporalResidual<K> {
         if !self.alpha.is_finite() {
             bail!("residual over time, alpha: expected a finite number, got {}", self.alpha)
         }
-        Ok(TemporalResidualCell { cell: self.cell.cell(input, hidden, layer_id, vb)?, alpha: self.alpha })
+        Ok(TemporalResidualCell {
+            cell: self.cell.cell(input, hidden, layer_id, vb)?,
+            alpha: self.alpha,
+        })
     }
 
     fn output_size(&self, hidden: usize) -> usize {
@@ -96,7 +99,12 @@ impl<C: Cell> Cell for TemporalResidualCell<C> {
         self.around(s, self.cell.step(x, s)?)
     }
 
-    fn step_with_recurrent_input(&self, x: &Tensor, seen: &Tensor, s: &Self::State) -> Result<Self::State> {
+    fn step_with_recurrent_input(
+        &self,
+        x: &Tensor,
+        seen: &Tensor,
+        s: &Self::State,
+    ) -> Result<Self::State> {
         self.around(s, self.cell.step_with_recurrent_input(x, seen, s)?)
     }
 
@@ -117,7 +125,9 @@ impl<C: Cell> Cell for TemporalResidualCell<C> {
         let mut inside = grad.fields();
         let around = inside[0].clone();
         inside[0] = (&around * self.alpha)?;
-        let Some(before) = self.cell.vjp(x, s, &State::from_fields(inside)?)? else { return Ok(None) };
+        let Some(before) = self.cell.vjp(x, s, &State::from_fields(inside)?)? else {
+            return Ok(None);
+        };
         let mut before = before.fields();
         before[0] = (&before[0] + around)?;
         Ok(Some(State::from_fields(before)?))

@@ -104,7 +104,8 @@ fn describe(a: &[f64], b: &[f64], dims: &[usize]) -> String {
     let worst = (0..a.len()).max_by(|&left, &right| gap(left).total_cmp(&gap(right))).unwrap_or(0);
     let differing = (0..a.len()).filter(|&at| a[at].to_bits() != b[at].to_bits()).count();
     let mut rest = worst;
-    let mut layer_id = dims.iter().rev().map(|size| (rest % size, rest /= size).0).collect::<Vec<_>>();
+    let mut layer_id =
+        dims.iter().rev().map(|size| (rest % size, rest /= size).0).collect::<Vec<_>>();
     layer_id.reverse();
     format!(
         "{differing} of {} differ, most at {layer_id:?}: expected {:e}, got {:e}; the difference is {:.1e} of the norm",
@@ -139,13 +140,17 @@ mod tests {
         }
         let zero = tensor([0.0; 4]);
         assert!(close("t", &zero, &zero, Tolerance::Norm(0.0)).is_ok());
-        assert!(close("t", &b, &zero, Tolerance::Norm(1e9)).is_err(), "nothing is close to zero, relatively");
+        assert!(
+            close("t", &b, &zero, Tolerance::Norm(1e9)).is_err(),
+            "nothing is close to zero, relatively"
+        );
     }
 
     #[test]
     fn the_message_names_the_place() {
         let (a, b) = (tensor([1.0, 2.0, 3.5, 4.0]), tensor([1.0, 2.0, 3.0, 4.0]));
-        let error = close("dL/dxs", &a, &b, Tolerance::Norm(1e-3)).expect_err("must fail").to_string();
+        let error =
+            close("dL/dxs", &a, &b, Tolerance::Norm(1e-3)).expect_err("must fail").to_string();
         assert_eq!(
             error,
             "dL/dxs: 1 of 4 differ, most at [1, 0]: expected 3e0, got 3.5e0; the difference is 9.1e-2 of the norm, \

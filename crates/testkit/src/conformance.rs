@@ -61,13 +61,22 @@ macro_rules! conform {
 /// If one fails: with every check that failed, and what differed by how much.
 pub fn check(name: &str, subject: &Subject) -> Result<()> {
     let faults = faults(subject);
-    let list: Vec<_> = faults.iter().map(|(check, fault)| format!("\n  {check}: {fault}")).collect();
-    ensure!(faults.is_empty(), "{name}: {} of {} checks failed{}", faults.len(), CHECKS.len(), list.concat());
+    let list: Vec<_> =
+        faults.iter().map(|(check, fault)| format!("\n  {check}: {fault}")).collect();
+    ensure!(
+        faults.is_empty(),
+        "{name}: {} of {} checks failed{}",
+        faults.len(),
+        CHECKS.len(),
+        list.concat()
+    );
     Ok(())
 }
 
 /// The checks that a subject fails, and how.
 pub fn faults(subject: &Subject) -> Vec<(&'static str, String)> {
-    let fault = |(name, check): &(&'static str, Check)| Some((*name, format!("{:#}", check(subject).err()?)));
+    let fault = |(name, check): &(&'static str, Check)| {
+        Some((*name, format!("{:#}", check(subject).err()?)))
+    };
     CHECKS.iter().filter_map(fault).collect()
 }

@@ -77,7 +77,9 @@ mod tests {
         let x = Tensor::new(&[[0.5, -1.0, 2.0], [0.1, 0.3, 1.0]], &Device::Cpu)?;
         let gradient = ((x.sqr()? * &x)? * 4.0)?;
         check("x", &x, &gradient, 3, loss)?;
-        let error = check("x", &x, &(&gradient * (1.0 + 1e-5))?, 0, loss).expect_err("must fail").to_string();
+        let error = check("x", &x, &(&gradient * (1.0 + 1e-5))?, 0, loss)
+            .expect_err("must fail")
+            .to_string();
         assert!(error.starts_with("x, along a random direction: the gradient says"), "{error}");
         let mut one = values(&gradient)?;
         one[3] += 1e-4; // one coordinate alone

@@ -44,7 +44,9 @@ impl CustomOp1 for Bounded {
         let (dims, dtype) = (gradient.dims(), gradient.dtype());
         let mut values: Vec<f64> = gradient.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
         match self.0 {
-            HiddenGradClip::Value(bound) => values.iter_mut().for_each(|v| *v = v.max(-bound).min(bound)),
+            HiddenGradClip::Value(bound) => {
+                values.iter_mut().for_each(|v| *v = v.max(-bound).min(bound))
+            }
             HiddenGradClip::Norm(bound) => {
                 let norm = values.iter().map(|v| v * v).sum::<f64>().sqrt();
                 if norm > bound {

@@ -16,7 +16,8 @@ pub type Named = BTreeMap<String, Tensor>;
 pub fn noise(name: &str, dims: &[usize]) -> Result<Tensor> {
     let mut rng = named_rng(11, name);
     let bound = 3f64.sqrt();
-    let values: Vec<f64> = (0..dims.iter().product()).map(|_| rng.random_range(-bound..bound)).collect();
+    let values: Vec<f64> =
+        (0..dims.iter().product()).map(|_| rng.random_range(-bound..bound)).collect();
     Ok(Tensor::from_vec(values, dims, &Device::Cpu)?)
 }
 
@@ -27,18 +28,23 @@ pub(crate) fn in_double(named: &Named) -> Result<Named> {
 
 /// The weights among `leaves`, by the names that a subject looks up.
 pub(crate) fn weights(leaves: &Named) -> HashMap<String, Tensor> {
-    let weight =
-        |(name, value): (&String, &Tensor)| Some((name.strip_prefix("param.")?.to_string(), value.clone()));
+    let weight = |(name, value): (&String, &Tensor)| {
+        Some((name.strip_prefix("param.")?.to_string(), value.clone()))
+    };
     leaves.iter().filter_map(weight).collect()
 }
 
 /// The tensors of a carry by name: `h`, `0.h`, `1.0.c`.
 pub(crate) fn flatten(carry: &Carry) -> Vec<(String, Tensor)> {
     match carry {
-        Carry::Cell(fields) => fields.iter().map(|(name, field)| (name.to_string(), field.clone())).collect(),
+        Carry::Cell(fields) => {
+            fields.iter().map(|(name, field)| (name.to_string(), field.clone())).collect()
+        }
         Carry::Layers(parts) => {
             let named = |(index, part)| {
-                flatten(part).into_iter().map(move |(name, field)| (format!("{index}.{name}"), field))
+                flatten(part)
+                    .into_iter()
+                    .map(move |(name, field)| (format!("{index}.{name}"), field))
             };
             parts.iter().enumerate().flat_map(named).collect()
         }

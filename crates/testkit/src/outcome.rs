@@ -55,7 +55,8 @@ impl Graph {
         let store = self.grads()?;
         // candle differentiates both sides of a product, so the weights of the loss have gradients too.
         let leaves = self.leaves.iter().filter(|(name, _)| !name.starts_with("loss."));
-        let given = |(name, leaf): (&String, &Tensor)| Some((name.clone(), store.get(leaf)?.clone()));
+        let given =
+            |(name, leaf): (&String, &Tensor)| Some((name.clone(), store.get(leaf)?.clone()));
         let traces = self.recorder.as_ref().map(GradientRecorder::take).unwrap_or_default();
         let mut states = Named::new();
         for trace in &traces {

@@ -98,10 +98,12 @@ pub fn load(file: &str) -> Result<Reference> {
     let path = folder().join(format!("{file}.safetensors"));
     let context = || format!("{}", path.display());
     let bytes = std::fs::read(&path).with_context(context)?;
-    let (length, rest) = bytes.split_first_chunk::<8>().context("8 bytes of length").with_context(context)?;
+    let (length, rest) =
+        bytes.split_first_chunk::<8>().context("8 bytes of length").with_context(context)?;
     let length = usize::try_from(u64::from_le_bytes(*length))?;
     let header = rest.get(..length).context("the header is cut off").with_context(context)?;
-    let Metadata { case, torch } = serde_json::from_slice::<Header>(header).with_context(context)?.metadata;
+    let Metadata { case, torch } =
+        serde_json::from_slice::<Header>(header).with_context(context)?.metadata;
     let case: Case = serde_json::from_str(&case).with_context(context)?;
     let expected = format!("{}-{}", case.name, case.dtype);
     ensure!(expected == file, "{}: the file says that it is {expected}", path.display());

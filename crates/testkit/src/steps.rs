@@ -37,7 +37,13 @@ impl<C: Cell> Steps<C> {
         Self { cell, reverse, taps }
     }
 
-    fn tapped(&self, state: &C::State, layer_id: LayerId, row: usize, step: usize) -> CandleResult<C::State> {
+    fn tapped(
+        &self,
+        state: &C::State,
+        layer_id: LayerId,
+        row: usize,
+        step: usize,
+    ) -> CandleResult<C::State> {
         let Some(Taps(taps)) = &self.taps else { return Ok(state.clone()) };
         let mut fields = state.fields();
         for (name, field) in C::State::FIELDS.iter().zip(&mut fields) {
@@ -91,14 +97,18 @@ impl<C: Cell> Layer for Steps<C> {
     ) -> CandleResult<(Sequence, Carry)> {
         let batch = xs.values().dim(0)?;
         let fields = match carry {
-            None => self.cell.zero_state(batch, xs.values().dtype(), xs.values().device())?.fields(),
-            Some(carry) => {
-                C::State::FIELDS.iter().map(|name| carry.field(name).cloned()).collect::<CandleResult<_>>()?
+            None => {
+                self.cell.zero_state(batch, xs.values().dtype(), xs.values().device())?.fields()
             }
+            Some(carry) => C::State::FIELDS
+                .iter()
+                .map(|name| carry.field(name).cloned())
+                .collect::<CandleResult<_>>()?,
         };
         let (mut ys, mut ends) = (Vec::new(), vec![Vec::new(); fields.len()]);
         for row in 0..batch {
-            let start = fields.iter().map(|field| field.narrow(0, row, 1)).collect::<CandleResult<_>>()?;
+            let start =
+                fields.iter().map(|field| field.narrow(0, row, 1)).collect::<CandleResult<_>>()?;
             let (y, end) = self.example(xs, row, &C::State::from_fields(start)?, context)?;
             ys.push(y);
             ends.iter_mut().zip(end.fields()).for_each(|(ends, field)| ends.push(field));
@@ -134,9 +144,15 @@ impl Taps {
     }
 
     /// The gradient at one field of the state of one layer, `(batch, steps + 1, size)`: zero behind an example's end.
-    pub(crate) fn gradient(&self, grads: &GradStore, layer_id: LayerId, field: &str) -> Result<Tensor> {
+    pub(crate) fn gradient(
+        &self,
+        grads: &GradStore,
+        layer_id: LayerId,
+        field: &str,
+    ) -> Result<Tensor> {
         let taps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let taps: Vec<_> = taps.iter().filter(|tap| (tap.layer_id, tap.field) == (layer_id, field)).collect();
+        let taps: Vec<_> =
+            taps.iter().filter(|tap| (tap.layer_id, tap.field) == (layer_id, field)).collect();
         let rows = taps.iter().map(|tap| tap.row + 1).max().context("no such tap")?;
         let states = taps.iter().map(|tap| tap.step + 1).max().context("no such tap")?;
         let zero = taps[0].zero.zeros_like()?.detach();

@@ -93,12 +93,19 @@ impl<'a> Site<'a> {
     ///
     /// # Errors
     /// As [`CellConfig::cell`].
-    pub fn at<K: CellConfig>(&self, layer_id: LayerId, input: usize, config: &K) -> Result<Box<dyn Layer>> {
+    pub fn at<K: CellConfig>(
+        &self,
+        layer_id: LayerId,
+        input: usize,
+        config: &K,
+    ) -> Result<Box<dyn Layer>> {
         let rnn = Rnn::at_layer(layer_id, input, self.hidden, config, self.vb.clone())?;
         let has_kernel = rnn.cell().kernel().is_some();
         self.kernels.set(self.kernels.get() + usize::from(has_kernel));
         Ok(match self.way {
-            Way::Steps => Box::new(Steps::new(rnn.cell().clone(), layer_id.reverse, self.taps.clone())),
+            Way::Steps => {
+                Box::new(Steps::new(rnn.cell().clone(), layer_id.reverse, self.taps.clone()))
+            }
             Way::Replay => Box::new(rnn.with_execution(Execution::Replay)),
             Way::Kernel if has_kernel => Box::new(rnn.with_execution(Execution::Kernel)),
             Way::Kernel | Way::Auto => Box::new(rnn),
@@ -119,7 +126,9 @@ impl Subject {
     ) -> Self {
         let counted = config.clone();
         Self {
-            counted: Some(Box::new(move |input, hidden| counted(hidden).param_count(input, hidden))),
+            counted: Some(Box::new(move |input, hidden| {
+                counted(hidden).param_count(input, hidden)
+            })),
             ..Self::layer(move |site| site.cell(&config(site.hidden)), documented)
         }
     }

@@ -86,10 +86,13 @@ impl<'a> Trial<'a> {
     /// A name for messages.
     pub fn name(&self) -> String {
         let Size { batch, time, input, hidden } = self.size;
-        let lengths =
-            self.lengths.as_ref().map_or_else(String::new, |lengths| format!(", lengths {lengths:?}"));
+        let lengths = self
+            .lengths
+            .as_ref()
+            .map_or_else(String::new, |lengths| format!(", lengths {lengths:?}"));
         let reverse = if self.reverse { ", reversed" } else { "" };
-        let flow = if self.flow == Bptt::default() { String::new() } else { format!(", {:?}", self.flow) };
+        let flow =
+            if self.flow == Bptt::default() { String::new() } else { format!(", {:?}", self.flow) };
         format!(
             "{:?} in {:?}{reverse}, (batch, time, input, hidden) = ({batch}, {time}, {input}, {hidden}){lengths}, loss of {:?}{flow}",
             self.way, self.dtype, self.reads
@@ -101,7 +104,8 @@ impl<'a> Trial<'a> {
     /// # Errors
     /// If it cannot be built.
     pub fn ways(&self) -> Result<Vec<Way>> {
-        let site = self.site(Way::Auto, VarBuilder::from_varmap(&VarMap::new(), DType::F64, &Device::Cpu));
+        let site =
+            self.site(Way::Auto, VarBuilder::from_varmap(&VarMap::new(), DType::F64, &Device::Cpu));
         self.subject.build(&site)?;
         Ok(if site.kernels() == 0 { vec![Way::Replay] } else { vec![Way::Replay, Way::Kernel] })
     }
@@ -129,7 +133,8 @@ impl<'a> Trial<'a> {
         let Size { batch, time, input, .. } = self.size;
         let (_, layer) = Self { dtype: DType::F64, ..self.clone() }.fresh()?;
         let xs = noise("xs", &[batch, time, input])?;
-        let (ys, carry) = layer.run(&Sequence::new(xs.clone())?, None, &ForwardContext::default())?;
+        let (ys, carry) =
+            layer.run(&Sequence::new(xs.clone())?, None, &ForwardContext::default())?;
         let mut leaves = Named::from([("xs".to_string(), xs)]);
         for (name, param) in layer.params() {
             let name = format!("param.{name}");
@@ -189,9 +194,11 @@ impl<'a> Trial<'a> {
         }
         // What a carry of this layer looks like, one step of it says.
         let step = leaves["xs"].detach().narrow(1, 0, 1)?;
-        let (_, shape) = self.layer(leaves)?.run(&Sequence::new(step)?, None, &ForwardContext::default())?;
+        let (_, shape) =
+            self.layer(leaves)?.run(&Sequence::new(step)?, None, &ForwardContext::default())?;
         let mut names = flatten(&shape).into_iter().map(|(name, _)| format!("carry.{name}"));
-        let mut named = |_: &Tensor| Ok(leaves[&names.next().expect("a name for every tensor")].clone());
+        let mut named =
+            |_: &Tensor| Ok(leaves[&names.next().expect("a name for every tensor")].clone());
         Ok(Some(shape.map(&mut named)?))
     }
 
@@ -202,7 +209,8 @@ impl<'a> Trial<'a> {
     pub fn hold(&self, leaves: &Named, tracked: impl Fn(&str) -> bool) -> Result<Named> {
         let hold = |(name, value): (&String, &Tensor)| {
             let variable = !name.starts_with("loss.") && tracked(name);
-            let value = if variable { Var::from_tensor(value)?.into_inner() } else { value.clone() };
+            let value =
+                if variable { Var::from_tensor(value)?.into_inner() } else { value.clone() };
             Ok((name.clone(), value))
         };
         leaves.iter().map(hold).collect()
@@ -232,7 +240,8 @@ impl<'a> Trial<'a> {
         recorder: Option<&GradientRecorder>,
     ) -> Result<Named> {
         let (xs, carry) = (self.sequence(leaves)?, self.carry(leaves)?);
-        let mut context = if self.train { ForwardContext::train(3, 5) } else { ForwardContext::default() };
+        let mut context =
+            if self.train { ForwardContext::train(3, 5) } else { ForwardContext::default() };
         context.record = recorder;
         context.bptt = self.flow;
         let (name, value, end) = match self.reads {

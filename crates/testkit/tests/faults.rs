@@ -3,8 +3,8 @@
 use candle::{bail, Result, Tensor, Var, D};
 use candle_nn::VarBuilder;
 use recurrent_core::{
-    init, linear, tanh_slope, Bptt, Carry, Cell, CellConfig, ForwardContext, Gate, HiddenGradClip, Layer,
-    LayerId, LstmState, Sequence, Truncation,
+    init, linear, tanh_slope, Bptt, Carry, Cell, CellConfig, ForwardContext, Gate, HiddenGradClip,
+    Layer, LayerId, LstmState, Sequence, Truncation,
 };
 use recurrent_testkit::conformance::faults;
 use recurrent_testkit::{Subject, Way};
@@ -54,7 +54,9 @@ impl Cell for Leaky {
         let leak = s.c.ones_like()?.affine(0.7, 0.0)?;
         let values = match self.fault {
             Fault::GatesTooWide => (leak * 2.0)?,
-            Fault::GatesMix => leak.broadcast_mul(&s.c.mean_keepdim(0)?.sqr()?.affine(-0.1, 1.0)?)?,
+            Fault::GatesMix => {
+                leak.broadcast_mul(&s.c.mean_keepdim(0)?.sqr()?.affine(-0.1, 1.0)?)?
+            }
             _ => leak,
         };
         Ok(vec![Gate { name: "leak", values, keeps: true }])
@@ -81,11 +83,23 @@ struct LeakyConfig(Fault);
 impl CellConfig for LeakyConfig {
     type Cell = Leaky;
 
-    fn cell(&self, input: usize, hidden: usize, layer_id: Option<LayerId>, vb: VarBuilder) -> Result<Leaky> {
-        let names = ["w", "u"]
-            .map(|base| format!("{base}{}", layer_id.map_or_else(String::new, |layer_id| layer_id.suffix())));
+    fn cell(
+        &self,
+        input: usize,
+        hidden: usize,
+        layer_id: Option<LayerId>,
+        vb: VarBuilder,
+    ) -> Result<Leaky> {
+        let names = ["w", "u"].map(|base| {
+            format!("{base}{}", layer_id.map_or_else(String::new, |layer_id| layer_id.suffix()))
+        });
         let w = init::linear_weight(0, input, hidden, &names[0], &vb)?;
-        Ok(Leaky { w, u: init::linear_weight(0, hidden, hidden, &names[1], &vb)?, names, fault: self.0 })
+        Ok(Leaky {
+            w,
+            u: init::linear_weight(0, hidden, hidden, &names[1], &vb)?,
+            names,
+            fault: self.0,
+        })
     }
 
     fn param_count(&self, input: usize, hidden: usize) -> usize {
@@ -152,7 +166,9 @@ impl Faulty {
             Fault::IgnoresLengths => Sequence::new(xs.values().clone()),
             Fault::CutsInput => xs.with_values(xs.values().detach()),
             Fault::TracksAlways => xs.with_values(Var::from_tensor(xs.values())?.into_inner()),
-            Fault::OwnErrors if xs.values().dim(D::Minus1)? != self.input_size() => bail!("wrong size"),
+            Fault::OwnErrors if xs.values().dim(D::Minus1)? != self.input_size() => {
+                bail!("wrong size")
+            }
             _ => Ok(xs.clone()),
         }
     }
@@ -168,10 +184,11 @@ impl Faulty {
             Fault::ObservesNothing => ForwardContext { activations: None, ..*context },
             Fault::NoWindow => context.bptt(Bptt { truncation: None, ..context.bptt }),
             Fault::NoBound => context.bptt(Bptt { clip: None, ..context.bptt }),
-            Fault::WindowOff => {
-                context.bptt(Bptt { truncation: context.bptt.truncation.map(longer), ..context.bptt })
+            Fault::WindowOff => context
+                .bptt(Bptt { truncation: context.bptt.truncation.map(longer), ..context.bptt }),
+            Fault::BoundOff => {
+                context.bptt(Bptt { clip: context.bptt.clip.map(wider), ..context.bptt })
             }
-            Fault::BoundOff => context.bptt(Bptt { clip: context.bptt.clip.map(wider), ..context.bptt }),
             _ => *context,
         }
     }
@@ -247,12 +264,14 @@ impl Layer for Faulty {
 }
 
 fn subject(fault: Fault) -> Subject {
-    Subject::cell(LeakyConfig(fault), |input, hidden| hidden * (input + hidden)).around(move |site, layer| {
-        if site.way() == Way::Steps {
-            return layer; // the definition has no fault
-        }
-        Box::new(Faulty { layer, fault, calls: AtomicU32::new(0) })
-    })
+    Subject::cell(LeakyConfig(fault), |input, hidden| hidden * (input + hidden)).around(
+        move |site, layer| {
+            if site.way() == Way::Steps {
+                return layer; // the definition has no fault
+            }
+            Box::new(Faulty { layer, fault, calls: AtomicU32::new(0) })
+        },
+    )
 }
 
 /// A test for each fault, with the checks that must find it.
@@ -304,7 +323,8 @@ fn nothing_is_found_where_nothing_is_wrong() {
 
 #[test]
 fn a_count_that_is_not_the_documented_one_is_found() {
-    let subject = Subject::cell(LeakyConfig(Fault::None), |input, hidden| hidden * (input + hidden) + 1);
+    let subject =
+        Subject::cell(LeakyConfig(Fault::None), |input, hidden| hidden * (input + hidden) + 1);
     let faults = faults(&subject);
     assert_eq!(faults.len(), 1, "{faults:?}");
     assert_eq!(faults[0].1, "at input 3, hidden 5: 40 weights, documented are 41");

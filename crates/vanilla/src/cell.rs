@@ -73,7 +73,12 @@ impl Cell for VanillaCell {
         self.step_with_recurrent_input(x, &s.h, s)
     }
 
-    fn step_with_recurrent_input(&self, x: &Tensor, seen: &Tensor, _: &HiddenState) -> Result<HiddenState> {
+    fn step_with_recurrent_input(
+        &self,
+        x: &Tensor,
+        seen: &Tensor,
+        _: &HiddenState,
+    ) -> Result<HiddenState> {
         let a = (self.weights.input(x)? + self.weights.recurrent(seen)?)?; // (batch, hidden)
         Ok(HiddenState { h: self.nonlinearity.apply(&a)? })
     }

@@ -128,7 +128,9 @@ impl Convention {
                 bail!("convention {name}: '{}' is listed twice", weight.ours)
             }
             let apart = weight.absorbs.iter().flat_map(|absorbed| &absorbed.apart);
-            if let Some(gate) = weight.only.iter().chain(apart).find(|gate| !self.ours.contains(gate)) {
+            if let Some(gate) =
+                weight.only.iter().chain(apart).find(|gate| !self.ours.contains(gate))
+            {
                 bail!("convention {name}, '{}': there is no gate {gate:?}", weight.ours)
             }
             if weight.row.is_some() && (weight.by_gate() || weight.transposed) {
@@ -147,7 +149,10 @@ impl Convention {
 
     /// Whether another weight of theirs holds this one of ours in itself.
     pub(crate) fn absorbed(&self, base: &str) -> bool {
-        self.weights.iter().filter_map(|weight| weight.absorbs.as_ref()).any(|absorbed| absorbed.ours == base)
+        self.weights
+            .iter()
+            .filter_map(|weight| weight.absorbs.as_ref())
+            .any(|absorbed| absorbed.ours == base)
     }
 
     /// A template at a place.
@@ -164,13 +169,23 @@ impl Convention {
         };
         let direction = &self.directions[usize::from(place.reverse)];
         let full = format!("{}{template}", self.prefix);
-        Ok(full.replace("{layer}", &layer).replace("{direction}", direction).replace("{gate}", gate))
+        Ok(full
+            .replace("{layer}", &layer)
+            .replace("{direction}", direction)
+            .replace("{gate}", gate))
     }
 
     /// What tensors of theirs are `weight` at `place`, where ours has the shape `shape`: name, shape, and our gate if it is that of one alone.
-    pub(crate) fn pieces(&self, weight: &Weight, place: LayerId, shape: &[usize]) -> Result<Vec<Piece>> {
+    pub(crate) fn pieces(
+        &self,
+        weight: &Weight,
+        place: LayerId,
+        shape: &[usize],
+    ) -> Result<Vec<Piece>> {
         let gates = self.gates.len().max(1);
-        if weight.form == Form::Gates && shape.first().is_none_or(|rows| !rows.is_multiple_of(gates)) {
+        if weight.form == Form::Gates
+            && shape.first().is_none_or(|rows| !rows.is_multiple_of(gates))
+        {
             bail!(
                 "convention {}: expected '{}' to have rows for {gates} gates, got {shape:?}",
                 self.name,

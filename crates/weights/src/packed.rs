@@ -82,7 +82,10 @@ impl Packed {
         let parts = self.parts();
         check("packed weights", &parts, weights)?;
         Tensor::cat(
-            &parts.iter().map(|(name, _)| weights[name].flatten_all()).collect::<Result<Vec<_>>>()?,
+            &parts
+                .iter()
+                .map(|(name, _)| weights[name].flatten_all())
+                .collect::<Result<Vec<_>>>()?,
             0,
         )
     }

@@ -45,8 +45,12 @@ pub(super) fn over_depth() -> Experiment {
 
 fn run_over_depth(lab: &Lab) -> Result<Outcome> {
     let task = tasks::by_name("adding", Some(if lab.quick { 20 } else { 50 }), None)?;
-    let arms = [Arm::new("plain", deep(Connection::None)), Arm::new("residual", deep(Connection::Residual))];
-    let starts: Vec<_> = arms.iter().map(|arm| lab.starts(arm, task.as_ref(), 32)).collect::<Result<_>>()?;
+    let arms = [
+        Arm::new("plain", deep(Connection::None)),
+        Arm::new("residual", deep(Connection::Residual)),
+    ];
+    let starts: Vec<_> =
+        arms.iter().map(|arm| lab.starts(arm, task.as_ref(), 32)).collect::<Result<_>>()?;
     let depth: Vec<_> = starts.iter().map(|starts| by(starts, |start| start.depth)).collect();
     let change = more("log10 of bottom over top, residual minus plain", "", &depth[1], &depth[0]);
     let how = How { params: 10_000, same_units: true, steps: 1000, changes: Vec::new() };
@@ -123,8 +127,12 @@ fn run_depth_for_time(lab: &Lab) -> Result<Outcome> {
         .iter()
         .map(|arm| Ok(by(&lab.starts(arm, task.as_ref(), 64)?, |start| start.decay_h)))
         .collect::<Result<_>>()?;
-    let slower =
-        more("decay of dL/dh in the top layer, residual minus plain", "a step", &decays[1], &decays[0]);
+    let slower = more(
+        "decay of dL/dh in the top layer, residual minus plain",
+        "a step",
+        &decays[1],
+        &decays[0],
+    );
     let how = How { params: 5000, same_units: true, steps: 1500, changes: Vec::new() };
     let trained = lab.train("residual-depth-time", "adding", 50, &how, &arms)?;
     let learns = trained[1].solves_more_than(&trained[0]);

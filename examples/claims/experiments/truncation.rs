@@ -33,20 +33,26 @@ fn run(lab: &Lab) -> Result<Outcome> {
     let length = if lab.quick { 30 } else { 50 };
     let task = tasks::by_name("adding", Some(length), None)?;
     let whole = Arm::new("whole", lstm(chrono()));
-    let window =
-        |name, steps| Arm::with(name, &lstm(chrono()), &[Change::Truncation(Some(Truncation::Every(steps)))]);
+    let window = |name, steps| {
+        Arm::with(name, &lstm(chrono()), &[Change::Truncation(Some(Truncation::Every(steps)))])
+    };
     let mut measured = Vec::new();
     let mut beyond = 0.0f64;
     for steps in [5, 10, 25] {
         let biases = lab.truncations(&whole, task.as_ref(), 64, steps)?;
         beyond = biases.iter().map(|bias| bias.beyond).fold(beyond, f64::max);
-        let of = |value: fn(&TruncatedGradient) -> f64| biases.iter().map(value).collect::<Vec<_>>();
+        let of =
+            |value: fn(&TruncatedGradient) -> f64| biases.iter().map(value).collect::<Vec<_>>();
         measured.push(median(
             format!("error of dL/dW, window {steps}"),
             "of its norm",
             &of(|bias| bias.error),
         ));
-        measured.push(median(format!("cosine with dL/dW, window {steps}"), "", &of(|bias| bias.cosine)));
+        measured.push(median(
+            format!("cosine with dL/dW, window {steps}"),
+            "",
+            &of(|bias| bias.cosine),
+        ));
     }
     measured.push(median("largest norm of dL/dh beyond a window", "", &[beyond]));
     let arms = [whole, window("window-5", 5), window("window-10", 10), window("window-25", 25)];

@@ -43,8 +43,10 @@ impl<'a> Weights<'a> {
         hidden: usize,
     ) -> Result<Self> {
         let named = init.recurrent_by_gate.iter().map(|(name, _)| ("recurrent_by_gate", name));
-        let named = named.chain(init.scheme_by_gate.iter().map(|(name, _)| ("scheme_by_gate", name)));
-        let mut named = named.chain(init.bias_by_gate.iter().map(|(name, _)| ("bias_by_gate", name)));
+        let named =
+            named.chain(init.scheme_by_gate.iter().map(|(name, _)| ("scheme_by_gate", name)));
+        let mut named =
+            named.chain(init.bias_by_gate.iter().map(|(name, _)| ("bias_by_gate", name)));
         if let Some((field, name)) = named.find(|(_, name)| !gates.names.contains(&name.as_str())) {
             bail!("init {field}: expected one of {:?}, got {name:?}", gates.names)
         }
@@ -136,10 +138,14 @@ impl<'a> Weights<'a> {
                     Block::Orthogonal { gain } => {
                         let mut rng = named_rng(self.init.seed, &format!("{name} {gate}"));
                         let drawn = orthogonal(&mut rng, hidden, output);
-                        block.iter_mut().zip(drawn).for_each(|(value, drawn)| *value = gain * drawn);
+                        block
+                            .iter_mut()
+                            .zip(drawn)
+                            .for_each(|(value, drawn)| *value = gain * drawn);
                     }
                     Block::Identity { scale } => {
-                        let diagonal = |at: usize| if at.is_multiple_of(hidden + 1) { scale } else { 0.0 };
+                        let diagonal =
+                            |at: usize| if at.is_multiple_of(hidden + 1) { scale } else { 0.0 };
                         block.iter_mut().enumerate().for_each(|(at, value)| *value = diagonal(at));
                     }
                 }
@@ -156,7 +162,8 @@ impl<'a> Weights<'a> {
     pub fn weight_hr(&self) -> Result<Tensor> {
         let (hidden, output) = (self.hidden, self.output);
         self.get("weight_hr", &[output, hidden], |name| {
-            let (mut rng, count, wide) = (named_rng(self.init.seed, name), output * hidden, hidden as f64);
+            let (mut rng, count, wide) =
+                (named_rng(self.init.seed, name), output * hidden, hidden as f64);
             match self.init.scheme {
                 Scheme::PyTorch => uniform(&mut rng, count, 1.0 / wide.sqrt()),
                 Scheme::Keras => uniform(&mut rng, count, (6.0 / (hidden + output) as f64).sqrt()),
@@ -173,9 +180,11 @@ impl<'a> Weights<'a> {
     /// If it exists with another shape.
     pub fn by_unit(&self, base: &str) -> Result<Tensor> {
         self.get(base, &[self.hidden], |name| match self.init.scheme {
-            Scheme::PyTorch => {
-                uniform(&mut named_rng(self.init.seed, name), self.hidden, 1.0 / (self.hidden as f64).sqrt())
-            }
+            Scheme::PyTorch => uniform(
+                &mut named_rng(self.init.seed, name),
+                self.hidden,
+                1.0 / (self.hidden as f64).sqrt(),
+            ),
             Scheme::Keras | Scheme::Candle | Scheme::Normal { .. } => vec![0.0; self.hidden],
         })
     }
@@ -242,9 +251,9 @@ impl<'a> Weights<'a> {
         self.get(base, &[rows], |name| {
             let mut values = self.gate_by_gate(name, 1, |rng, scheme| match scheme {
                 Scheme::PyTorch => uniform(rng, rows, 1.0 / (hidden as f64).sqrt()),
-                Scheme::Keras => {
-                    (0..rows).map(|row| if holds && self.forgets(row / hidden) { 1.0 } else { 0.0 }).collect()
-                }
+                Scheme::Keras => (0..rows)
+                    .map(|row| if holds && self.forgets(row / hidden) { 1.0 } else { 0.0 })
+                    .collect(),
                 Scheme::Candle | Scheme::Normal { .. } => vec![0.0; rows],
             });
             let mut put = |gate: usize, sums: &[f64]| {
@@ -264,7 +273,10 @@ impl<'a> Weights<'a> {
                     }
                 }
             }
-            self.init.bias_by_gate.iter().for_each(|(gate, sum)| put(self.gate(gate), &vec![*sum; hidden]));
+            self.init
+                .bias_by_gate
+                .iter()
+                .for_each(|(gate, sum)| put(self.gate(gate), &vec![*sum; hidden]));
             values
         })
     }
@@ -274,7 +286,12 @@ impl<'a> Weights<'a> {
         self.gates.forget == Some(gate) && self.gates.names[gate] == "f"
     }
 
-    fn get(&self, base: &str, shape: &[usize], draw: impl FnOnce(&str) -> Vec<f64>) -> Result<Tensor> {
+    fn get(
+        &self,
+        base: &str,
+        shape: &[usize],
+        draw: impl FnOnce(&str) -> Vec<f64>,
+    ) -> Result<Tensor> {
         get_or(&self.vb, &self.name(base), shape, draw)
     }
 }
@@ -302,7 +319,12 @@ pub(super) fn get_or(
     if !exists && found.is_variable() {
         let prefix = vb.prefix();
         let full = if prefix.is_empty() { name.to_string() } else { format!("{prefix}.{name}") };
-        Var::from_tensor(&found)?.set(&tensor(draw(&full), shape, found.dtype(), found.device())?)?;
+        Var::from_tensor(&found)?.set(&tensor(
+            draw(&full),
+            shape,
+            found.dtype(),
+            found.device(),
+        )?)?;
     }
     Ok(found)
 }

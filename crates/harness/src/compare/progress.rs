@@ -93,13 +93,17 @@ impl Progress {
         self.board().found(ended);
         let runs = self.board().runs;
         match &self.show {
-            _ if ended == runs => self.note(&format!("all {runs} runs had ended before, none is repeated")),
+            _ if ended == runs => {
+                self.note(&format!("all {runs} runs had ended before, none is repeated"))
+            }
             Show::Nothing => {}
             Show::Bars { total, .. } => {
                 self.count(total);
                 total.reset_eta();
             }
-            _ => self.note(&format!("{ended} of {runs} runs had ended before, and are not repeated")),
+            _ => {
+                self.note(&format!("{ended} of {runs} runs had ended before, and are not repeated"))
+            }
         }
     }
 
@@ -175,7 +179,9 @@ impl Bar<'_> {
         let line = match (event, &progress.show) {
             (Event::Spoilt(line), _) => Some(line.to_owned()),
             (_, Show::Nothing) => None,
-            (Event::Resumed(steps), _) => Some(format!("{} goes on after step {}", name(), steps.len())),
+            (Event::Resumed(steps), _) => {
+                Some(format!("{} goes on after step {}", name(), steps.len()))
+            }
             (_, Show::Lines) => board.news(self.lane, SILENCE),
             _ => None,
         };
@@ -236,12 +242,18 @@ pub(super) fn sentence(run: &RunRecord) -> String {
         (Status::Stopped, _) => format!("stopped after {} of {} steps", run.steps, run.max_steps),
         (Status::Finished, Some(step)) => format!("solved at step {step}"),
         (Status::Finished, None) => match run.accuracy {
-            Some(accuracy) => format!("accuracy {:.2} % after {} steps", 100.0 * accuracy, run.steps),
+            Some(accuracy) => {
+                format!("accuracy {:.2} % after {} steps", 100.0 * accuracy, run.steps)
+            }
             None if run.criterion.is_none() => format!("ended after {} steps", run.steps),
             None => format!("not solved in {} steps", run.steps),
         },
     };
-    let loss = if run.final_loss.is_nan() { String::new() } else { format!(", loss {:.4}", run.final_loss) };
+    let loss = if run.final_loss.is_nan() {
+        String::new()
+    } else {
+        format!(", loss {:.4}", run.final_loss)
+    };
     let half_life = match (run.half_life_h_init, run.half_life_h_final) {
         (None, None) => String::new(),
         (before, after) => {

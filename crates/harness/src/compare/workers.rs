@@ -64,7 +64,10 @@ pub(super) fn run(
             let mut said = |event: Event| {
                 bar.told(event);
                 if let Event::Spoilt(line) = event {
-                    notes.lock().expect("a worker does not panic while it holds it").push(line.to_string());
+                    notes
+                        .lock()
+                        .expect("a worker does not panic while it holds it")
+                        .push(line.to_string());
                 }
             };
             let run = caught(&job, || job.run_in(&own, interval, cancel, &mut said))?;
@@ -84,7 +87,8 @@ pub(super) fn run(
     thread::scope(|scope| {
         let jobs = checked.comparison.jobs.min(queue.len());
         let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(worker)).collect();
-        let ends = workers.into_iter().map(|worker| worker.join().expect("what runs in it is caught"));
+        let ends =
+            workers.into_iter().map(|worker| worker.join().expect("what runs in it is caught"));
         ends.collect::<Vec<_>>().into_iter().collect::<Result<()>>()
     })?;
     Ok(notes.into_inner().expect("a worker does not panic while it holds it"))
@@ -93,8 +97,10 @@ pub(super) fn run(
 /// One run; a panic in it, which only a layer of somebody's own should bring about, fails this run alone.
 fn caught(job: &Job, run: impl FnOnce() -> Result<Run>) -> Result<Run> {
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
-        let text =
-            panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        let text = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or(panic.downcast_ref::<&str>().copied());
         Ok(job.stillborn(format!("it panicked: {}", text.unwrap_or("no message"))))
     })
 }

@@ -7,10 +7,12 @@ use crate::run::Job;
 use crate::task::{Batch, BatchKey, Reads, Split};
 use anyhow::Result;
 use candle::DType;
-use recurrent_core::{Activations, ForwardContext, GradientRecorder, GradientTrace, Layer, LayerId, Record};
+use recurrent_core::{
+    Activations, ForwardContext, GradientRecorder, GradientTrace, Layer, LayerId, Record,
+};
 use recurrent_measures::{
-    block_spectra, carousel, depth, gates, gradient_noise, long_range_share, omega, rank, recorded, shadow,
-    truncation, Answer, Objective, Trajectory,
+    block_spectra, carousel, depth, gates, gradient_noise, long_range_share, omega, rank, recorded,
+    shadow, truncation, Answer, Objective, Trajectory,
 };
 
 /// Held-out examples, those of the profiles.
@@ -19,7 +21,12 @@ const EXAMPLES: usize = 32;
 /// Training batches whose gradients are compared: the first four of the run.
 const BATCHES: u64 = 4;
 
-pub(super) fn measure(job: &Job, network: &Network, double: &Double, sheet: &mut Sheet) -> Result<()> {
+pub(super) fn measure(
+    job: &Job,
+    network: &Network,
+    double: &Double,
+    sheet: &mut Sheet,
+) -> Result<()> {
     let held = batch(job, Split::Held, 0, EXAMPLES)?;
     let on_held = |context: &ForwardContext| loss(job, &double.network, &held, context);
     let objective = objective(job, double, &on_held);
@@ -94,8 +101,9 @@ fn carousels(seen: &[Activations], traces: &[GradientTrace], sheet: &mut Sheet) 
             }
         };
         let about = |measure| of(measure, layer.layer_id).part(&found.field);
-        let by_lag =
-            |values: &[f64]| found.lag.iter().copied().zip(values.iter().copied()).collect::<Vec<_>>();
+        let by_lag = |values: &[f64]| {
+            found.lag.iter().copied().zip(values.iter().copied()).collect::<Vec<_>>()
+        };
         sheet.curve(about("carousel-log-product"), "lag", by_lag(&found.log_product));
         sheet.curve(about("carousel"), "lag", by_lag(&found.alone));
         sheet.curve(about("carousel-measured"), "lag", by_lag(&found.measured));
@@ -117,15 +125,24 @@ fn ranks(seen: &[Activations], sheet: &mut Sheet) -> Result<()> {
 }
 
 /// Ω, of a single forward layer over sequences of one length.
-fn kept_norms(double: &Double, held: &Batch, traces: &[GradientTrace], sheet: &mut Sheet) -> Result<()> {
+fn kept_norms(
+    double: &Double,
+    held: &Batch,
+    traces: &[GradientTrace],
+    sheet: &mut Sheet,
+) -> Result<()> {
     let layer = double.network.rnn();
     let one_place = traces.iter().all(|trace| trace.layer_id == LayerId::default());
     let even = traces.iter().all(|trace| trace.lengths.iter().all(|&len| len + 1 == trace.lags()));
     if !one_place || !even || layer.reversed_size() > 0 {
-        sheet.none(of_all("omega-paper"), "it is defined for one forward layer over sequences of one length");
+        sheet.none(
+            of_all("omega-paper"),
+            "it is defined for one forward layer over sequences of one length",
+        );
         return Ok(());
     }
-    let trajectory = Trajectory::new(layer, &held.xs, None)?.by(recurrent_measures::Derivative::Either);
+    let trajectory =
+        Trajectory::new(layer, &held.xs, None)?.by(recurrent_measures::Derivative::Either);
     let found = omega(&trajectory, &recorded(traces)?)?;
     sheet.one(of_all("omega-paper"), found.paper);
     sheet.one(of_all("omega-code"), found.code);
@@ -148,7 +165,12 @@ fn shares(job: &Job, objective: &Objective, sheet: &mut Sheet) -> Result<()> {
 }
 
 /// What f32 loses: the gradients of training's own dtype beside those in f64.
-fn shadows(job: &Job, network: &Network, double: &[GradientTrace], sheet: &mut Sheet) -> Result<()> {
+fn shadows(
+    job: &Job,
+    network: &Network,
+    double: &[GradientTrace],
+    sheet: &mut Sheet,
+) -> Result<()> {
     let settings = job.settings;
     if settings.dtype != DType::F32 {
         sheet.none(of_all("lost-to-underflow"), "the network trains in f64");
@@ -162,7 +184,8 @@ fn shadows(job: &Job, network: &Network, double: &[GradientTrace], sheet: &mut S
         let about = |measure| of(measure, field.layer_id).part(&field.field);
         let lags = || field.lags.iter().enumerate();
         let share = |count: usize, elements: usize| count as f64 / elements.max(1) as f64;
-        let lost = lags().map(|(lag, one)| (lag, share(one.lost_zeros + one.lost_subnormals, one.elements)));
+        let lost = lags()
+            .map(|(lag, one)| (lag, share(one.lost_zeros + one.lost_subnormals, one.elements)));
         sheet.curve(about("lost-to-underflow"), "lag", lost);
         let unfit = lags().map(|(lag, one)| (lag, share(one.nans + one.infinities, one.elements)));
         sheet.curve(about("not-finite"), "lag", unfit);
@@ -194,8 +217,9 @@ fn along_depth(objective: &Objective, sheet: &mut Sheet) -> Result<()> {
 }
 
 fn noise(job: &Job, double: &Double, sheet: &mut Sheet) -> Result<()> {
-    let batches =
-        (0..BATCHES).map(|step| batch(job, Split::Train, step, EXAMPLES)).collect::<Result<Vec<_>>>()?;
+    let batches = (0..BATCHES)
+        .map(|step| batch(job, Split::Train, step, EXAMPLES))
+        .collect::<Result<Vec<_>>>()?;
     let losses: Vec<_> = batches
         .iter()
         .map(|batch| move |context: &ForwardContext| loss(job, &double.network, batch, context))
@@ -205,7 +229,11 @@ fn noise(job: &Job, double: &Double, sheet: &mut Sheet) -> Result<()> {
     for field in &found.states {
         let about = |measure| of(measure, field.layer_id).part(&field.field);
         let lags = || field.lags.iter().enumerate();
-        sheet.curve(about("gradient-snr"), "lag", lags().filter_map(|(lag, one)| Some((lag, one.snr?))));
+        sheet.curve(
+            about("gradient-snr"),
+            "lag",
+            lags().filter_map(|(lag, one)| Some((lag, one.snr?))),
+        );
         let agreement = lags().filter_map(|(lag, one)| Some((lag, one.agreement?)));
         sheet.curve(about("gradient-agreement"), "lag", agreement);
     }

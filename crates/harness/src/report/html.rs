@@ -104,9 +104,15 @@ pub(super) fn document(title: &str, body: &str) -> String {
 }
 
 /// The head of a page other than a comparison's: a question, a title, the command, and what must be known before the numbers.
-pub(super) fn header(question: &str, title: &str, command: &[String], cautions: &[String]) -> String {
+pub(super) fn header(
+    question: &str,
+    title: &str,
+    command: &[String],
+    cautions: &[String],
+) -> String {
     let (question, title) = (escape(question), escape(title));
-    let mut text = format!("<header>\n<p class=\"kicker\">recurrent · {question}</p>\n<h1>{title}</h1>\n");
+    let mut text =
+        format!("<header>\n<p class=\"kicker\">recurrent · {question}</p>\n<h1>{title}</h1>\n");
     text += &preface(command, cautions);
     text + "</header>\n"
 }
@@ -115,7 +121,8 @@ pub(super) fn header(question: &str, title: &str, command: &[String], cautions: 
 fn preface(command: &[String], cautions: &[String]) -> String {
     let mut text = String::new();
     if !command.is_empty() {
-        text += &format!("<pre class=\"command\"><code>{}</code></pre>\n", escape(&command.join(" ")));
+        text +=
+            &format!("<pre class=\"command\"><code>{}</code></pre>\n", escape(&command.join(" ")));
     }
     if !cautions.is_empty() {
         text += "<ul class=\"cautions\">\n";
@@ -129,7 +136,8 @@ fn preface(command: &[String], cautions: &[String]) -> String {
 
 /// Title, facts, the command, and what must be known before the numbers.
 fn head(comparison: &Group, about: &About) -> String {
-    let mut text = String::from("<header>\n<p class=\"kicker\">recurrent · do the gradients survive?</p>\n");
+    let mut text =
+        String::from("<header>\n<p class=\"kicker\">recurrent · do the gradients survive?</p>\n");
     text += &format!(
         "<h1>{}</h1>\n",
         escape(&if comparison.runs.is_empty() { "No runs".to_owned() } else { comparison.task() })
@@ -157,12 +165,19 @@ fn facts(comparison: &Group, about: &About) -> Vec<(&'static str, String)> {
     let mut facts = vec![
         (
             "Compared",
-            format!("{} × {}", count(comparison.variants.len(), "variant"), count(seeds.len(), "seed")),
+            format!(
+                "{} × {}",
+                count(comparison.variants.len(), "variant"),
+                count(seeds.len(), "seed")
+            ),
         ),
         ("Seeds", listed),
         (
             "Baseline",
-            format!("{} (best answer blind to the input)", one(&|run| significant(run.baseline, 4))),
+            format!(
+                "{} (best answer blind to the input)",
+                one(&|run| significant(run.baseline, 4))
+            ),
         ),
         ("Longest lag", format!("{} steps", one(&|run| run.longest_lag().to_string()))),
     ];
@@ -194,11 +209,14 @@ fn facts(comparison: &Group, about: &About) -> Vec<(&'static str, String)> {
     );
     facts.push((
         "Device",
-        about.jobs.map_or(device.clone(), |jobs| format!("{device}, {} at once", count(jobs, "run"))),
+        about
+            .jobs
+            .map_or(device.clone(), |jobs| format!("{device}, {} at once", count(jobs, "run"))),
     ));
     facts.push(("Version", format!("recurrent {}", one(&|run| run.version.clone()))));
     if !about.started.is_empty() {
-        let took = about.seconds.map(|time| format!(", took {} s", seconds(time))).unwrap_or_default();
+        let took =
+            about.seconds.map(|time| format!(", took {} s", seconds(time))).unwrap_or_default();
         facts.push(("Started", format!("{}{took}", about.started)));
     }
     facts
@@ -207,14 +225,19 @@ fn facts(comparison: &Group, about: &About) -> Vec<(&'static str, String)> {
 /// The table.
 fn summary(comparison: &Group) -> String {
     let columns = columns(comparison);
-    let heads = columns.iter().map(|column| (column.heading, column.paired(), column.meaning.as_str()));
+    let heads =
+        columns.iter().map(|column| (column.heading, column.paired(), column.meaning.as_str()));
     let mut text = format!(
         "<section id=\"{}\">\n<div class=\"scroll\" tabindex=\"0\">\n<table class=\"summary\">\n{}<tbody>\n",
         comparison.id("table"),
         heading("variant", heads)
     );
     for (row, variant) in comparison.variants.iter().enumerate() {
-        let link = format!("<a href=\"#{}\">{}</a>", variant_id(comparison, variant), escape(variant.name));
+        let link = format!(
+            "<a href=\"#{}\">{}</a>",
+            variant_id(comparison, variant),
+            escape(variant.name)
+        );
         text += &format!(
             "<tr data-variant=\"{0}\"><th scope=\"row\">{1}{link}</th>",
             variant.index,
@@ -241,15 +264,22 @@ fn summary(comparison: &Group) -> String {
 
 /// The head of a table: the name of the first column, then those of the others, whether each has a part for the start and
 /// one for after training, and what it means.
-pub(super) fn heading<'a>(first: &str, columns: impl Iterator<Item = (&'a str, bool, &'a str)>) -> String {
+pub(super) fn heading<'a>(
+    first: &str,
+    columns: impl Iterator<Item = (&'a str, bool, &'a str)>,
+) -> String {
     let (mut upper, mut lower) =
         (format!("<tr><th rowspan=\"2\" scope=\"col\">{}</th>", escape(first)), String::new());
     for (name, paired, meaning) in columns {
-        let title =
-            if meaning.is_empty() { String::new() } else { format!(" title=\"{}\"", escape(meaning)) };
+        let title = if meaning.is_empty() {
+            String::new()
+        } else {
+            format!(" title=\"{}\"", escape(meaning))
+        };
         let name = escape(name);
         if paired {
-            upper += &format!("<th colspan=\"2\" scope=\"colgroup\" class=\"pair\"{title}>{name}</th>");
+            upper +=
+                &format!("<th colspan=\"2\" scope=\"colgroup\" class=\"pair\"{title}>{name}</th>");
             lower += "<th scope=\"col\" class=\"first\">start</th><th scope=\"col\">trained</th>";
         } else {
             upper += &format!("<th rowspan=\"2\" scope=\"col\"{title}>{name}</th>");
@@ -292,8 +322,11 @@ fn meanings(columns: &[Column]) -> String {
          <div><dt>in small print</dt><dd>The range over seeds; the number above it is the median.</dd></div>\n",
     );
     for column in columns {
-        text +=
-            &format!("<div><dt>{}</dt><dd>{}</dd></div>\n", escape(column.heading), escape(&column.meaning));
+        text += &format!(
+            "<div><dt>{}</dt><dd>{}</dd></div>\n",
+            escape(column.heading),
+            escape(&column.meaning)
+        );
     }
     text + "</dl>\n</details>\n"
 }

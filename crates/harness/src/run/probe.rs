@@ -21,9 +21,15 @@ impl Probe {
 
     /// The profiles of every layer, direction and part of the state, by an ordinary backward pass of the task's loss, with the flow of
     /// the training passes: what is shown is the gradient that the network is trained by.
-    pub(super) fn profiles(&self, task: &dyn Task, network: &Network, flow: Bptt) -> Result<Vec<Profile>> {
+    pub(super) fn profiles(
+        &self,
+        task: &dyn Task,
+        network: &Network,
+        flow: Bptt,
+    ) -> Result<Vec<Profile>> {
         let recorder = GradientRecorder::new(Record::Norms);
-        let outputs = network.forward(&self.0.xs, &ForwardContext::default().bptt(flow).record(&recorder))?;
+        let outputs =
+            network.forward(&self.0.xs, &ForwardContext::default().bptt(flow).record(&recorder))?;
         task.judge(&outputs, &self.0)?.losses.mean_all()?.backward()?;
         Ok(recorder.take().iter().map(Profile::of).collect())
     }

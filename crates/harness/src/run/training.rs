@@ -46,7 +46,8 @@ impl<'a> Training<'a> {
             &settings.device,
         )?;
         penalty::check(&treatment, network.rnn(), settings.dtype, &settings.device)?;
-        let optimizer = AdamW::new(&params, AdamWConfig { lr: treatment.lr, ..AdamWConfig::default() })?;
+        let optimizer =
+            AdamW::new(&params, AdamWConfig { lr: treatment.lr, ..AdamWConfig::default() })?;
         let (watch, probe) = (GradientWatch::new(&params), Probe::new(job)?);
         Ok(Self { job, treatment, network, params, optimizer, watch, probe, carry: None })
     }
@@ -71,7 +72,8 @@ impl<'a> Training<'a> {
         if log.done() > 0 && self.job.task.continues(self.draw(log.done() + 1)) {
             // The form of the state is that of any other; its values are the checkpoint's.
             let batch = self.batch(log.done())?;
-            let (_, form) = self.network.forward_from(&batch.xs, None, &ForwardContext::default())?;
+            let (_, form) =
+                self.network.forward_from(&batch.xs, None, &ForwardContext::default())?;
             self.carry = keep::carry(&tensors, &form)?;
         }
         Ok(log)
@@ -147,7 +149,8 @@ impl<'a> Training<'a> {
     }
 
     fn present<'b>(&'b self, log: &'b Log) -> Present<'b> {
-        let (job, params, optimizer, watch) = (self.job, &self.params, &self.optimizer, self.watch.state());
+        let (job, params, optimizer, watch) =
+            (self.job, &self.params, &self.optimizer, self.watch.state());
         Present { job, params, optimizer, watch, log, carry: self.carry.as_ref() }
     }
 
@@ -167,7 +170,8 @@ impl<'a> Training<'a> {
         let Job { task, seed, .. } = *self.job;
         let batch = self.batch(step)?;
         let penalties = Penalties::new(&self.treatment, self.network.rnn());
-        let context = penalties.watched(ForwardContext::train(seed, step - 1).bptt(self.treatment.flow));
+        let context =
+            penalties.watched(ForwardContext::train(seed, step - 1).bptt(self.treatment.flow));
         let carry = self.carry.take().filter(|_| task.continues(self.draw(step)));
         let (outputs, carry) = self.network.forward_from(&batch.xs, carry.as_ref(), &context)?;
         if task.continues(self.draw(step + 1)) {
@@ -181,7 +185,11 @@ impl<'a> Training<'a> {
         match self.watch.check(step, loss, &grads) {
             Ok(warnings) => log.warnings.extend(warnings.iter().map(ToString::to_string)),
             Err(fault) => {
-                let clip = Clip { before: global_norm(&self.params, &grads)?, after: f64::NAN, scale: 1.0 };
+                let clip = Clip {
+                    before: global_norm(&self.params, &grads)?,
+                    after: f64::NAN,
+                    scale: 1.0,
+                };
                 log.steps.push(record(clip, self.optimizer.lr()));
                 return Err(fault.into());
             }
@@ -199,7 +207,13 @@ impl<'a> Training<'a> {
         let Some((loss, accuracy)) = self.held_out(task, log.evals.len() as u64, cancel)? else {
             return Ok(false);
         };
-        log.evals.push(EvalRecord { variant: variant.name.clone(), seed, step: log.done(), loss, accuracy });
+        log.evals.push(EvalRecord {
+            variant: variant.name.clone(),
+            seed,
+            step: log.done(),
+            loss,
+            accuracy,
+        });
         log.solved = task.criterion().and_then(|criterion| solved(&log.evals, criterion));
         Ok(true)
     }
@@ -212,7 +226,8 @@ impl<'a> Training<'a> {
         cancel: &AtomicBool,
     ) -> Result<Option<(f64, Option<f64>)>> {
         let Job { variant, settings, seed, .. } = *self.job;
-        let network = Network::frozen(variant, self.job.size(), task, self.treatment.readout, &self.params)?;
+        let network =
+            Network::frozen(variant, self.job.size(), task, self.treatment.readout, &self.params)?;
         let batches = settings.held_out(task).div_ceil(task.held_batch()) as u64;
         // Of a generated task batch 0 is the probe's. A data set begins anew behind its end.
         let first = if task.examples().is_none() { 1 + number * batches } else { 0 };

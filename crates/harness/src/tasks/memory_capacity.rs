@@ -78,7 +78,9 @@ impl Task for MemoryCapacity {
         let mut rng = generator(NAME, self.steps, draw);
         let values: Vec<f32> =
             (0..draw.batch * self.steps).map(|_| 2.0 * rng.random::<f32>() - 1.0).collect();
-        let past = |steps: &[f32]| steps.iter().rev().skip(1).take(self.delays).copied().collect::<Vec<_>>();
+        let past = |steps: &[f32]| {
+            steps.iter().rev().skip(1).take(self.delays).copied().collect::<Vec<_>>()
+        };
         let targets = values.chunks_exact(self.steps).flat_map(past).collect();
         let xs = tensor(values, (draw.batch, self.steps, 1), dtype, device)?;
         Ok(Batch {

@@ -91,13 +91,18 @@ mod tests {
     fn an_epoch_shows_each_example_once_in_an_order_of_its_own() {
         let parts = Parts::new(10, 2);
         let examples = |batch, seed, steps: u64| -> Vec<_> {
-            (0..steps).flat_map(|step| parts.drawn("x", draw(Split::Train, seed, step, batch))).collect()
+            (0..steps)
+                .flat_map(|step| parts.drawn("x", draw(Split::Train, seed, step, batch)))
+                .collect()
         };
         let four = examples(4, 1, 10); // 40 examples: four epochs, whose ends fall into batches
         assert_eq!(four.len(), 40);
         let epochs: Vec<_> = four.chunks(10).collect();
         for epoch in &epochs {
-            assert!(epoch.iter().copied().collect::<BTreeSet<_>>().into_iter().eq(0..10), "{epoch:?}");
+            assert!(
+                epoch.iter().copied().collect::<BTreeSet<_>>().into_iter().eq(0..10),
+                "{epoch:?}"
+            );
         }
         assert!(epochs[0] != epochs[1] && epochs[1] != epochs[2]);
         assert_eq!(four, examples(20, 1, 2), "a batch may be longer than an epoch");
@@ -121,7 +126,11 @@ mod tests {
         assert_eq!((validating.train.len(), validating.held.len()), (52, 5));
         let both: BTreeSet<_> = validating.train.iter().chain(&validating.held).copied().collect();
         assert!(both.into_iter().eq(0..57), "each training example once, none of the test set");
-        assert_eq!(parts.validating().map(|parts| parts.held), Some(validating.held), "always the same");
+        assert_eq!(
+            parts.validating().map(|parts| parts.held),
+            Some(validating.held),
+            "always the same"
+        );
         assert!(Parts::new(1, 20).validating().is_none());
     }
 }

@@ -115,8 +115,13 @@ mod tests {
     fn the_first_symbol_is_asked_for_and_never_comes_again() -> Result<()> {
         let batch = RandomPermutation::new(30)?.batch(held(1, 0, 300), DType::F32, &Device::Cpu)?;
         let mut seen = [false; SYMBOLS];
-        for (symbols, key) in
-            batch.xs.values().argmax(2)?.to_vec2::<u32>()?.iter().zip(batch.targets.to_vec1::<u32>()?)
+        for (symbols, key) in batch
+            .xs
+            .values()
+            .argmax(2)?
+            .to_vec2::<u32>()?
+            .iter()
+            .zip(batch.targets.to_vec1::<u32>()?)
         {
             assert!(symbols[0] == key && key < 2 && symbols[1..].iter().all(|&symbol| symbol >= 2));
             symbols.iter().for_each(|&symbol| seen[symbol as usize] = true);

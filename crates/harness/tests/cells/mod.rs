@@ -4,7 +4,9 @@
 use anyhow::Result;
 use candle::{DType, Device, Tensor};
 use recurrent_core::init::{Gates, Weights};
-use recurrent_core::{linear, Carry, Cell, ForwardContext, HiddenState, Init, Layer, Rnn, Sequence};
+use recurrent_core::{
+    linear, Carry, Cell, ForwardContext, HiddenState, Init, Layer, Rnn, Sequence,
+};
 use recurrent_harness::task::{Batch, BatchKey, Criterion, Judged, Reads, Task};
 use recurrent_harness::variant::{Size, Variant};
 use std::sync::Arc;
@@ -55,7 +57,12 @@ impl Cell for Plain {
         Ok(HiddenState { h: (self.f)(&linear(x, &self.w, None)?, &linear(&s.h, &self.u, None)?)? })
     }
 
-    fn vjp(&self, x: &Tensor, s: &HiddenState, grad: &HiddenState) -> candle::Result<Option<HiddenState>> {
+    fn vjp(
+        &self,
+        x: &Tensor,
+        s: &HiddenState,
+        grad: &HiddenState,
+    ) -> candle::Result<Option<HiddenState>> {
         let Some(slope) = self.slope else { return Ok(None) };
         let slope = slope(&self.step(x, s)?.h)?.detach();
         Ok(Some(HiddenState { h: (&grad.h * slope)?.matmul(&self.u)? }))
@@ -117,7 +124,12 @@ pub(crate) struct Changed {
 
 impl Changed {
     pub(crate) fn new(task: Arc<dyn Task>) -> Self {
-        Self { criterion: task.criterion(), examples: task.examples(), held_out: task.held_out(), task }
+        Self {
+            criterion: task.criterion(),
+            examples: task.examples(),
+            held_out: task.held_out(),
+            task,
+        }
     }
 }
 

@@ -24,7 +24,10 @@ impl<const COUPLED: bool, const PEEPHOLES: bool> Rule for Lstm<COUPLED, PEEPHOLE
         let (inner, o) = gates.split_at_mut((Self::GATES - 1) * n);
         let (c_before, c) = (&row.c_before[..n], &mut row.c[..n]);
         if PEEPHOLES {
-            inner.chunks_exact_mut(n).zip(&row.own[..Self::OWN - 1]).for_each(|(z, w)| see(z, w, c_before));
+            inner
+                .chunks_exact_mut(n)
+                .zip(&row.own[..Self::OWN - 1])
+                .for_each(|(z, w)| see(z, w, c_before));
         }
         if COUPLED {
             let [f, g] = parts_mut(inner, n);
@@ -74,7 +77,10 @@ impl<const COUPLED: bool, const PEEPHOLES: bool> Rule for Lstm<COUPLED, PEEPHOLE
         }
         if PEEPHOLES {
             let own = row.own[..Self::OWN - 1].iter().zip(&mut row.d_own[..Self::OWN - 1]);
-            d_inner.chunks_exact(n).zip(own).for_each(|(d, (w, dw))| see_back(d, w, c_before, dw, total));
+            d_inner
+                .chunks_exact(n)
+                .zip(own)
+                .for_each(|(d, (w, dw))| see_back(d, w, c_before, dw, total));
         }
         row.dh_before.fill(F::ZERO);
     }
@@ -97,7 +103,11 @@ fn see_back<F: KernelFloat>(d: &[F], w: &[F], c: &[F], dw: &mut [F], dc: &mut [F
 
 /// Pre-activations to i, f, g in place, and the new memory c = f c' + i g.
 #[inline(always)]
-pub(super) fn memory<F: KernelFloat, const FUSED: bool>(gates: &mut [F], c_before: &[F], c: &mut [F]) {
+pub(super) fn memory<F: KernelFloat, const FUSED: bool>(
+    gates: &mut [F],
+    c_before: &[F],
+    c: &mut [F],
+) {
     let n = c.len();
     gates[..2 * n].iter_mut().for_each(|z| *z = z.sigmoid::<FUSED>());
     gates[2 * n..3 * n].iter_mut().for_each(|z| *z = KernelFloat::tanh::<FUSED>(*z));
@@ -110,7 +120,12 @@ pub(super) fn memory<F: KernelFloat, const FUSED: bool>(gates: &mut [F], c_befor
 /// The gradients of the pre-activations of i, f, g, and of c', from dL/dc_t, also by way of h_t, which comes in `total` and is replaced
 /// by dL/dc'.
 #[inline(always)]
-pub(super) fn memory_back<F: KernelFloat>(gates: &[F], c_before: &[F], d: &mut [F], total: &mut [F]) {
+pub(super) fn memory_back<F: KernelFloat>(
+    gates: &[F],
+    c_before: &[F],
+    d: &mut [F],
+    total: &mut [F],
+) {
     let n = total.len();
     let ([i, f, g], [di, df, dg]) = (parts(gates, n), parts_mut(d, n));
     let c_before = &c_before[..n];

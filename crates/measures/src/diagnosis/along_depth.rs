@@ -13,8 +13,10 @@ pub(super) fn findings(ways: &[&Way]) -> Vec<Finding> {
     let ratio = |way: &&Way| (way.strength() / source, way.layer_id);
     let ratios: Vec<_> =
         below.iter().map(ratio).filter(|(ratio, _)| ratio.is_finite() && *ratio > 0.0).collect();
-    let least = ratios.iter().min_by(|a, b| a.0.total_cmp(&b.0)).filter(|(ratio, _)| *ratio < DEPTH);
-    let most = ratios.iter().max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(ratio, _)| *ratio > 1.0 / DEPTH);
+    let least =
+        ratios.iter().min_by(|a, b| a.0.total_cmp(&b.0)).filter(|(ratio, _)| *ratio < DEPTH);
+    let most =
+        ratios.iter().max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(ratio, _)| *ratio > 1.0 / DEPTH);
 
     let a_layer = |ratio: f64, layer: usize| ratio.powf(1.0 / (top.layer_id.layer - layer) as f64);
     let vanishes = least.map(|&(ratio, layer_id)| {

@@ -76,8 +76,9 @@ impl fmt::Display for Report {
             finding.write(f)?;
             match self.findings[..index].iter().find(|above| above.tries == finding.tries) {
                 Some(above) => {
-                    let layer_id =
-                        above.layer_id.map_or(String::new(), |layer_id| format!(" for {}", words(layer_id)));
+                    let layer_id = above
+                        .layer_id
+                        .map_or(String::new(), |layer_id| format!(" for {}", words(layer_id)));
                     writeln!(f, "         try what stands above{layer_id}")?;
                 }
                 None => finding.write_tries(f)?,
@@ -99,12 +100,15 @@ impl Report {
         for measures in &self.layers {
             let half_life = match measures.decay {
                 Some(decay) if decay > 0.0 => short(std::f64::consts::LN_2 / decay),
-                Some(decay) if decay < 0.0 => format!("×2 in {}", short(-std::f64::consts::LN_2 / decay)),
+                Some(decay) if decay < 0.0 => {
+                    format!("×2 in {}", short(-std::f64::consts::LN_2 / decay))
+                }
                 Some(_) => "none".to_string(),
                 None => "–".to_string(),
             };
             let layer_id = measures.layer_id.unwrap_or_default();
-            let gates = measures.gates.iter().map(|(name, mean)| format!("{name} {}", short(*mean)));
+            let gates =
+                measures.gates.iter().map(|(name, mean)| format!("{name} {}", short(*mean)));
             let cells = [
                 format!(
                     "{}{} dL/d{}",
@@ -127,13 +131,15 @@ impl Report {
 
 fn line(cells: &[String; 7]) -> String {
     let [name, half_life, left, horizon, strength, dead, gates] = cells;
-    let line = format!("{name:<17}{half_life:>11}{left:>13}{horizon:>9}{strength:>14}{dead:>7}  {gates}");
+    let line =
+        format!("{name:<17}{half_life:>11}{left:>13}{horizon:>9}{strength:>14}{dead:>7}  {gates}");
     line.trim_end().to_string()
 }
 
 impl Finding {
     fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let layer_id = self.layer_id.map_or(String::new(), |layer_id| format!("{}: ", words(layer_id)));
+        let layer_id =
+            self.layer_id.map_or(String::new(), |layer_id| format!("{}: ", words(layer_id)));
         let gate = self.gate.as_ref().map_or(String::new(), |gate| format!(" ({gate})"));
         writeln!(f, "{:<8} {layer_id}{}{gate}", self.severity, self.kind)?;
         f.write_str(&wrapped(&self.why, 9, 9, COLUMNS))
@@ -141,8 +147,10 @@ impl Finding {
 
     fn write_tries(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.tries.iter().try_for_each(|attempt| {
-            let evidence =
-                attempt.evidence.as_ref().map_or(String::new(), |evidence| format!(" [{evidence}]"));
+            let evidence = attempt
+                .evidence
+                .as_ref()
+                .map_or(String::new(), |evidence| format!(" [{evidence}]"));
             let text = format!("try {:<15} {}{evidence}", attempt.remedy, attempt.does);
             f.write_str(&wrapped(&text, 9, 29, COLUMNS))
         })

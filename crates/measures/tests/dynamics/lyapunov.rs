@@ -26,7 +26,12 @@ fn exponents_of_a_linear_network_are_the_logarithms_of_its_moduli() -> Result<()
     is("sum", found.sum().expect("all are known"), (0.81f64 * 0.7 * 0.4).ln(), 1e-12);
     is("dimension", found.kaplan_yorke().expect("it shrinks"), 0.0, 0.0);
     let rate = found.condition_rate().expect("all are known");
-    is("condition", found.log10_condition(100).expect("all"), rate * 100.0 / std::f64::consts::LN_10, 1e-12);
+    is(
+        "condition",
+        found.log10_condition(100).expect("all"),
+        rate * 100.0 / std::f64::consts::LN_10,
+        1e-12,
+    );
     assert_eq!((found.size, found.steps), (4, 500));
     let two = lyapunov(&trajectory, 2, 100)?;
     assert_eq!((two.sum(), two.condition_rate()), (None, None));

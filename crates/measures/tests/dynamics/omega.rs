@@ -3,8 +3,8 @@
 use crate::cells::{layer, sequences, silence, Elman, Linear};
 use candle::{DType, Device, Tensor};
 use recurrent_core::{
-    ActivationRecorder, Activations, ForwardContext, GradientRecorder, GradientTrace, Layer, Record,
-    Sequence, Stack,
+    ActivationRecorder, Activations, ForwardContext, GradientRecorder, GradientTrace, Layer,
+    Record, Sequence, Stack,
 };
 use recurrent_layernorm::LayerNormVanillaConfig;
 use recurrent_lstm::LstmConfig;
@@ -14,21 +14,32 @@ use recurrent_testkit::difference::derivative;
 use recurrent_testkit::{noise, Result};
 
 fn is(what: &str, found: f64, expected: f64, tolerance: f64) {
-    assert!((found - expected).abs() <= tolerance * expected.abs(), "{what}: {found}, expected {expected}");
+    assert!(
+        (found - expected).abs() <= tolerance * expected.abs(),
+        "{what}: {found}, expected {expected}"
+    );
 }
 
 /// What recorder and observer see under a loss that reads all outputs.
 fn context(layer: &dyn Layer, xs: &Sequence) -> Result<(Vec<GradientTrace>, Activations)> {
-    let (recorder, activations) = (GradientRecorder::new(Record::Gradients), ActivationRecorder::default());
-    let (ys, _) =
-        layer.run(xs, None, &ForwardContext::default().record(&recorder).activations(&activations))?;
+    let (recorder, activations) =
+        (GradientRecorder::new(Record::Gradients), ActivationRecorder::default());
+    let (ys, _) = layer.run(
+        xs,
+        None,
+        &ForwardContext::default().record(&recorder).activations(&activations),
+    )?;
     let weight = noise("loss", ys.values().dims())?;
     (ys.values() * weight)?.sum_all()?.backward()?;
     Ok((recorder.take(), activations.take().remove(0)))
 }
 
 /// For every real step: the norm of g_{t+1}, and that of (g_{t+1} ∘ (1 − h²_{t+1})) U by plain loops over numbers.
-fn by_hand(u: &[Vec<f64>], traces: &[GradientTrace], seen: &Activations) -> Result<Vec<(f64, f64)>> {
+fn by_hand(
+    u: &[Vec<f64>],
+    traces: &[GradientTrace],
+    seen: &Activations,
+) -> Result<Vec<(f64, f64)>> {
     let g = traces[0].gradients.as_ref().expect("kept").to_vec3::<f64>()?;
     let h = seen.states[0].1.to_vec3::<f64>()?;
     let mut norms = Vec::new();
@@ -63,7 +74,8 @@ fn both_forms_are_their_formulas() -> Result<()> {
 
 #[test]
 fn an_orthogonal_network_has_none_and_a_scaled_one_that_of_its_scale() -> Result<()> {
-    let turned = |gain: f64| Linear::layer(&[vec![0.6 * gain, -0.8 * gain], vec![0.8 * gain, 0.6 * gain]]);
+    let turned =
+        |gain: f64| Linear::layer(&[vec![0.6 * gain, -0.8 * gain], vec![0.8 * gain, 0.6 * gain]]);
     for (gain, paper, code) in [(1.0, 0.0, 0.0), (2.0, 5.0, 9.0), (0.5, 1.25, 0.5625)] {
         let layer = turned(gain)?;
         let trajectory = Trajectory::new(&layer, &silence(2, 5)?, None)?;

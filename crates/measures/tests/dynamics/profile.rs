@@ -23,7 +23,9 @@ fn same(found: &GradientTrace, expected: &GradientTrace, tolerance: Tolerance) -
     assert_eq!((found.field, &found.lengths), (expected.field, &expected.lengths));
     let both = [found, expected].map(|trace| trace.gradients.clone().expect("kept"));
     close("gradients", &both[0], &both[1], tolerance)?;
-    for (found, expected) in [(&found.norms, &expected.norms), (&found.batch_norms, &expected.batch_norms)] {
+    for (found, expected) in
+        [(&found.norms, &expected.norms), (&found.batch_norms, &expected.batch_norms)]
+    {
         let tensor = |values: &Vec<f64>| Tensor::new(&values[..], &Device::Cpu);
         close("norms", &tensor(found)?, &tensor(expected)?, tolerance)?;
     }
@@ -61,7 +63,10 @@ fn the_top_of_a_stack_too() -> Result<()> {
     let traces = Trajectory::new(&stack, &xs, None)?.traces(&last)?;
     let recorded = seen(&stack, &xs, &weight)?;
     same(&traces[1], &recorded[1], Tolerance::Norm(1e-13))?;
-    assert_eq!((traces[0].layer_id, traces[1].layer_id), (recorded[0].layer_id, recorded[1].layer_id));
+    assert_eq!(
+        (traces[0].layer_id, traces[1].layer_id),
+        (recorded[0].layer_id, recorded[1].layer_id)
+    );
     // Below, the state's own way back begins a step earlier: with the last state of the top held fixed, nothing reads that of the bottom.
     assert_eq!((traces[0].norms[0], recorded[0].norms[0] > 0.0), (0.0, true));
     Ok(())
@@ -78,7 +83,8 @@ fn underflow_in_single_precision_is_the_recorders() -> Result<()> {
     let traces = Trajectory::new(&layer, &xs, None)?.traces(&last)?;
     let recorded = seen(&layer, &xs, &weight)?;
     for (found, expected) in traces.iter().zip(&recorded) {
-        let (found, expected) = [found, expected].map(|trace| Underflow::of(&Profile::of(trace))).into();
+        let (found, expected) =
+            [found, expected].map(|trace| Underflow::of(&Profile::of(trace))).into();
         assert!(found == expected && found.lags > 10, "{found:?}, expected {expected:?}");
     }
     Ok(())

@@ -20,7 +20,8 @@ fn against_differences<K: CellConfig>(name: &str, config: &K) -> Result<()> {
     let trajectory = Trajectory::new(&layer, &xs, None)?;
     // From zeros, layer norm bends too much for differences.
     for (t, example) in [(2, 1), (4, 2)] {
-        let state = trajectory.states()[t].map(&mut |field| field.narrow(0, example, 1)?.contiguous())?;
+        let state =
+            trajectory.states()[t].map(&mut |field| field.narrow(0, example, 1)?.contiguous())?;
         let x = xs.values().narrow(0, example, 1)?.narrow(1, t, 1)?;
         let found = trajectory.jacobian(t, example)?.to_vec2::<f64>()?;
         near(name, &found, &differences(&layer, &x, &state)?, 1e-9);
@@ -58,13 +59,19 @@ fn closed_form_autograd_and_rows_of_the_jacobian_agree() -> Result<()> {
     let elman = Elman::layer(2, 5, 1.2)?;
     for layer in [&lstm as &dyn Layer, &elman] {
         let xs = sequences(3, 5, 2)?;
-        let by = |derivative| Ok::<_, candle::Error>(Trajectory::new(layer, &xs, None)?.by(derivative));
+        let by =
+            |derivative| Ok::<_, candle::Error>(Trajectory::new(layer, &xs, None)?.by(derivative));
         let (auto, closed) = (by(Derivative::Autograd)?, by(Derivative::ClosedForm)?);
         let grad = noise("grad", &[3, auto.size()])?;
         for t in [0, 3] {
             let back = auto.vjp(t, &grad)?;
             close("closed form", &closed.vjp(t, &grad)?, &back, Tolerance::Norm(1e-13))?;
-            close("jacobian", &closed.jacobian(t, 1)?, &auto.jacobian(t, 1)?, Tolerance::Norm(1e-13))?;
+            close(
+                "jacobian",
+                &closed.jacobian(t, 1)?,
+                &auto.jacobian(t, 1)?,
+                Tolerance::Norm(1e-13),
+            )?;
             let row = grad.narrow(0, 1, 1)?.matmul(&auto.jacobian(t, 1)?)?;
             close("g J", &row, &back.narrow(0, 1, 1)?.contiguous()?, Tolerance::Norm(1e-13))?;
         }
@@ -88,8 +95,8 @@ fn a_layer_without_closed_form_says_so_and_falls_back_where_either_will_do() -> 
 fn a_learned_start_is_found() -> Result<()> {
     let vars = VarMap::new();
     let vb = VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu);
-    let layer =
-        Rnn::new(2, 4, &LstmConfig::default(), vb.clone())?.with_learned_start(LayerId::default(), &vb)?;
+    let layer = Rnn::new(2, 4, &LstmConfig::default(), vb.clone())?
+        .with_learned_start(LayerId::default(), &vb)?;
     for (name, var) in vars.data().lock().expect("no thread has panicked").iter() {
         if name.starts_with("h0") || name.starts_with("c0") {
             Var::set(var, &noise(name, &[1, 4])?)?;
@@ -109,7 +116,11 @@ fn what_cannot_be_run_step_by_step_is_refused() -> Result<()> {
     let equal = Sequence::padded(xs.values().clone(), &[2, 2, 2])?;
     let trajectory = Trajectory::new(&one, &equal, None)?;
     let grad = Tensor::zeros((3, 5), DType::F64, &Device::Cpu)?;
-    says("shape", trajectory.vjp(0, &grad), "pull back, gradient: expected (batch, n) = (3, 4), got [3, 5]")?;
+    says(
+        "shape",
+        trajectory.vjp(0, &grad),
+        "pull back, gradient: expected (batch, n) = (3, 4), got [3, 5]",
+    )?;
     says("step", trajectory.jacobian(2, 0), "step: expected one below 2, got 2")?;
     says("example", trajectory.jacobian(1, 3), "jacobian, example: expected one below 3, got 3")?;
     let reverse = layer(&GruConfig::default(), 2, 4)?.reversed();
@@ -123,8 +134,8 @@ fn what_cannot_be_run_step_by_step_is_refused() -> Result<()> {
 
 #[test]
 fn zoneout_has_no_closed_form_and_is_in_the_jacobian() -> Result<()> {
-    let layer =
-        layer(&LstmConfig::default(), 2, 4)?.with_recurrent_dropout(RecurrentDropout::zoneout(0.2, 0.3))?;
+    let layer = layer(&LstmConfig::default(), 2, 4)?
+        .with_recurrent_dropout(RecurrentDropout::zoneout(0.2, 0.3))?;
     let xs = sequences(3, 4, 2)?;
     let trajectory = Trajectory::new(&layer, &xs, None)?;
     let state = trajectory.states()[2].map(&mut |field| field.narrow(0, 1, 1)?.contiguous())?;

@@ -6,7 +6,9 @@ use candle_nn::{VarBuilder, VarMap};
 use recurrent_core::{Direction, ForwardContext, Layer, LayerId, Rnn, Sequence, Stack};
 use recurrent_gru::GruConfig;
 use recurrent_lstm::LstmConfig;
-use recurrent_measures::{lyapunov, memory_capacity, omega, temporal_jacobian, CapacitySettings, Trajectory};
+use recurrent_measures::{
+    lyapunov, memory_capacity, omega, temporal_jacobian, CapacitySettings, Trajectory,
+};
 use recurrent_residual::{Residual, TemporalResidual};
 use recurrent_testkit::{close, noise, Result, Tolerance};
 use recurrent_vanilla::VanillaConfig;
@@ -72,8 +74,13 @@ fn a_residual_over_time_adds_to_the_identity() -> Result<()> {
 
 #[test]
 fn a_residual_over_depth_lets_the_input_of_the_step_be_read() -> Result<()> {
-    let settings =
-        CapacitySettings { delays: 20, washout: 50, fit: 500, test: 500, ..CapacitySettings::default() };
+    let settings = CapacitySettings {
+        delays: 20,
+        washout: 50,
+        fit: 500,
+        test: 500,
+        ..CapacitySettings::default()
+    };
     let inner = layer(&VanillaConfig::default(), 6, 6)?;
     let vb = VarBuilder::zeros(DType::F64, &Device::Cpu);
     let outer = Residual::new(inner, LayerId::default(), 0, vb)?;

@@ -3,7 +3,9 @@
 use candle::{DType, Device, Module, Result, Tensor};
 use candle_nn::{AdamW, Linear, Optimizer, ParamsAdamW, VarBuilder, VarMap};
 use rand::Rng;
-use recurrent_core::{init, named_rng, CellConfig, Direction, ForwardContext, Layer, Sequence, Stack};
+use recurrent_core::{
+    init, named_rng, CellConfig, Direction, ForwardContext, Layer, Sequence, Stack,
+};
 use recurrent_measures::diagnosis::{Diagnosis, Report};
 
 pub(crate) const BATCH: usize = 16;
@@ -16,7 +18,10 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    pub(crate) fn new(seed: u64, build: impl FnOnce(VarBuilder) -> Result<Box<dyn Layer>>) -> Result<Self> {
+    pub(crate) fn new(
+        seed: u64,
+        build: impl FnOnce(VarBuilder) -> Result<Box<dyn Layer>>,
+    ) -> Result<Self> {
         let vars = VarMap::new();
         let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
         let layer = build(vb.pp("rnn"))?;
@@ -24,8 +29,15 @@ impl Network {
         Ok(Self { vars, layer, readout })
     }
 
-    pub(crate) fn of<K: CellConfig>(layers: usize, config: &K, hidden: usize, seed: u64) -> Result<Self> {
-        Self::new(seed, |vb| Ok(Box::new(Stack::of(layers, Direction::Forward, 2, hidden, config, vb)?)))
+    pub(crate) fn of<K: CellConfig>(
+        layers: usize,
+        config: &K,
+        hidden: usize,
+        seed: u64,
+    ) -> Result<Self> {
+        Self::new(seed, |vb| {
+            Ok(Box::new(Stack::of(layers, Direction::Forward, 2, hidden, config, vb)?))
+        })
     }
 
     pub(crate) fn vb(&self) -> VarBuilder<'static> {
@@ -42,7 +54,11 @@ impl Network {
         let params = ParamsAdamW { lr: 3e-3, weight_decay: 0.0, ..ParamsAdamW::default() };
         let mut adam = AdamW::new(self.vars.all_vars(), params)?; // in any order: each is updated by itself
         (0..steps).try_for_each(|step| {
-            adam.backward_step(&self.loss(time, 1000 * (seed + 1) + step, &ForwardContext::default())?)
+            adam.backward_step(&self.loss(
+                time,
+                1000 * (seed + 1) + step,
+                &ForwardContext::default(),
+            )?)
         })
     }
 

@@ -3,7 +3,8 @@
 use candle::{DType, Device, Result, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent_core::{
-    Bidirectional, Cell, CellConfig, ForwardContext, Layer, LayerId, Pool, Rnn, Sequence, Stack, State,
+    Bidirectional, Cell, CellConfig, ForwardContext, Layer, LayerId, Pool, Rnn, Sequence, Stack,
+    State,
 };
 use recurrent_measures::{Objective, Reads};
 use std::collections::BTreeMap;
@@ -48,7 +49,12 @@ impl<C: Cell> Case<C> {
         let cells = (0..layers).map(cell).collect::<Result<_>>()?;
         let time = lengths.iter().copied().max().unwrap_or(0);
         let xs = values(&[lengths.len(), time, INPUT], 1.5, 0.0)?;
-        Ok(Self { chains: vec![Chain { cells, reverse: false }], xs, lengths: lengths.to_vec(), reads })
+        Ok(Self {
+            chains: vec![Chain { cells, reverse: false }],
+            xs,
+            lengths: lengths.to_vec(),
+            reads,
+        })
     }
 
     /// With a second direction beside the first, of one layer.
@@ -70,7 +76,9 @@ impl<C: Cell> Case<C> {
         let rnn = |cell: &C| Rnn::from_cell(cell.clone());
         let forward = &self.chains[0].cells;
         Ok(match self.chains.get(1) {
-            Some(back) => Box::new(Bidirectional::new(rnn(&forward[0]), rnn(&back.cells[0]).reversed())?),
+            Some(back) => {
+                Box::new(Bidirectional::new(rnn(&forward[0]), rnn(&back.cells[0]).reversed())?)
+            }
             None => {
                 let layers = forward.iter().map(|cell| Box::new(rnn(cell)) as Box<dyn Layer>);
                 Box::new(Stack::new(layers.collect())?)
@@ -88,8 +96,8 @@ impl<C: Cell> Case<C> {
             Reads::Steps => {
                 let ys = layer.run(&xs, None, context)?.0;
                 let (batch, time, size) = ys.values().dims3()?;
-                let squares =
-                    square(&ys.values().reshape((batch * time, size))?)?.reshape((batch, time, 1))?;
+                let squares = square(&ys.values().reshape((batch * time, size))?)?
+                    .reshape((batch, time, 1))?;
                 xs.with_values(squares)?.pool(Pool::Mean)?.mean_all()
             }
         };
@@ -154,7 +162,9 @@ impl<C: Cell> Case<C> {
                         copies.push((name, len - 1 - t, copy));
                     }
                     if window.is_some_and(|window| t > 0 && t % window == 0) {
-                        *state = C::State::from_fields(state.fields().iter().map(Tensor::detach).collect())?;
+                        *state = C::State::from_fields(
+                            state.fields().iter().map(Tensor::detach).collect(),
+                        )?;
                     }
                     *state = cell.with_params(own)?.step(&x, state)?;
                     x = state.fields()[0].clone();
@@ -197,5 +207,8 @@ pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
 
 pub(crate) fn close(what: &str, found: Option<f64>, expected: f64) {
     let found = found.expect("there is such a number");
-    assert!((found - expected).abs() <= 1e-10 * expected.abs().max(1.0), "{what}: {found}, not {expected}");
+    assert!(
+        (found - expected).abs() <= 1e-10 * expected.abs().max(1.0),
+        "{what}: {found}, not {expected}"
+    );
 }

@@ -3,7 +3,9 @@
 use crate::close::all_close;
 use crate::named::{flatten, in_double};
 use crate::subject::Ends;
-use crate::{close, deviation, Named, Outcome, Reads, Result, Size, Subject, Tolerance, Trial, Way};
+use crate::{
+    close, deviation, Named, Outcome, Reads, Result, Size, Subject, Tolerance, Trial, Way,
+};
 use anyhow::{ensure, Context};
 use candle::{DType, Tensor};
 use recurrent_core::{ForwardContext, Sequence};
@@ -125,7 +127,8 @@ pub(super) fn halves(subject: &Subject) -> Result<()> {
             let held = trial.hold(&leaves, |_| true)?;
             let (layer, carry) = (trial.layer(&held)?, trial.carry(&held)?);
             let half = |from, len| Sequence::new(held["xs"].narrow(1, from, len)?);
-            let (first, middle) = layer.run(&half(0, cut)?, carry.as_ref(), &ForwardContext::default())?;
+            let (first, middle) =
+                layer.run(&half(0, cut)?, carry.as_ref(), &ForwardContext::default())?;
             let middle = if detach { middle.detach() } else { middle };
             let (second, end) =
                 layer.run(&half(cut, time - cut)?, Some(&middle), &ForwardContext::default())?;
@@ -138,11 +141,18 @@ pub(super) fn halves(subject: &Subject) -> Result<()> {
         let halves = in_halves(false)?;
         let what = format!("{}, in halves", trial.name());
         all_close(&what, &halves.values, &whole.values, Tolerance::Norm(1e-12))?;
-        all_close(&format!("{what}, gradient"), &halves.grads, &whole.grads, Tolerance::Norm(1e-12))?;
+        all_close(
+            &format!("{what}, gradient"),
+            &halves.grads,
+            &whole.grads,
+            Tolerance::Norm(1e-12),
+        )?;
 
         let detached = in_halves(true)?;
-        let first =
-            detached.grads.get("xs").with_context(|| format!("{what}, detached: xs has no gradient"))?;
+        let first = detached
+            .grads
+            .get("xs")
+            .with_context(|| format!("{what}, detached: xs has no gradient"))?;
         let first = first.narrow(1, 0, cut)?;
         close(&format!("{what}, detached"), &first, &first.zeros_like()?, Tolerance::Norm(0.0))?;
         let carry = detached.grads.keys().find(|name| name.starts_with("carry."));
@@ -158,13 +168,17 @@ pub(super) fn rows(subject: &Subject) -> Result<()> {
             let trial = Trial { way, ..trial.clone() };
             let leaves = trial.leaves()?;
             let whole = trial.run(&leaves)?;
-            let alone =
-                (0..trial.size.batch).map(|row| alone(&trial, &leaves, row)).collect::<Result<Vec<_>>>()?;
+            let alone = (0..trial.size.batch)
+                .map(|row| alone(&trial, &leaves, row))
+                .collect::<Result<Vec<_>>>()?;
             let what = format!("{}, row by row", trial.name());
             let join = |pick: fn(&Outcome) -> &Named| -> Result<Named> {
                 let joined = |name: &String| {
                     let row = |row| {
-                        pick(row).get(name).cloned().with_context(|| format!("{what}: a row has no {name}"))
+                        pick(row)
+                            .get(name)
+                            .cloned()
+                            .with_context(|| format!("{what}: a row has no {name}"))
                     };
                     let rows = alone.iter().map(row).collect::<Result<Vec<_>>>()?;
                     let joined = if name == "loss" || name.starts_with("param.") {
@@ -190,10 +204,17 @@ fn alone(trial: &Trial, leaves: &Named, row: usize) -> Result<Outcome> {
 }
 
 /// The evaluation of example `row` alone, and what goes into it.
-pub(super) fn single<'a>(trial: &Trial<'a>, leaves: &Named, row: usize) -> Result<(Trial<'a>, Named)> {
+pub(super) fn single<'a>(
+    trial: &Trial<'a>,
+    leaves: &Named,
+    row: usize,
+) -> Result<(Trial<'a>, Named)> {
     let cut = |(name, leaf): (&String, &Tensor)| {
         let shared = name.starts_with("param.");
-        Ok((name.clone(), if shared { leaf.clone() } else { leaf.narrow(0, row, 1)?.contiguous()? }))
+        Ok((
+            name.clone(),
+            if shared { leaf.clone() } else { leaf.narrow(0, row, 1)?.contiguous()? },
+        ))
     };
     let lengths = trial.lengths.as_ref().map(|lengths| vec![lengths[row]]);
     let alone = Trial { size: Size { batch: 1, ..trial.size }, lengths, ..trial.clone() };
@@ -215,7 +236,10 @@ pub(super) fn reversed(subject: &Subject) -> Result<()> {
             let turn = |named: &Named| -> Result<Named> {
                 let turned = |(name, value): (&String, &Tensor)| {
                     let param = name.strip_prefix("param.");
-                    let other = ahead.iter().zip(&back).find(|((ahead, _), _)| Some(ahead.as_str()) == param);
+                    let other = ahead
+                        .iter()
+                        .zip(&back)
+                        .find(|((ahead, _), _)| Some(ahead.as_str()) == param);
                     let name = other.map_or(name.clone(), |(_, (back, _))| format!("param.{back}"));
                     let over_time = ["xs", "ys", "loss.ys"].contains(&name.as_str());
                     Ok((name, if over_time { flip(&forward, value)? } else { value.clone() }))

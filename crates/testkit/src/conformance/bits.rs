@@ -48,7 +48,12 @@ pub(super) fn same(subject: &Subject) -> Result<()> {
                     let found = run(threads)?;
                     let what = format!("{}, {threads} threads against 1", trial.name());
                     all_close(&what, &found.values, &expected.values, Tolerance::Bits)?;
-                    all_close(&format!("{what}, gradient"), &found.grads, &expected.grads, Tolerance::Bits)?;
+                    all_close(
+                        &format!("{what}, gradient"),
+                        &found.grads,
+                        &expected.grads,
+                        Tolerance::Bits,
+                    )?;
                     all_close(
                         &format!("{what}, recorded"),
                         &found.states,
@@ -63,7 +68,10 @@ pub(super) fn same(subject: &Subject) -> Result<()> {
                             .map(|sum| sum.to_bits())
                             .collect()
                     };
-                    ensure!(sums(&found) == sums(&expected), "{what}: other sums of the recorded gradients");
+                    ensure!(
+                        sums(&found) == sums(&expected),
+                        "{what}: other sums of the recorded gradients"
+                    );
                 }
             }
         }
@@ -77,7 +85,8 @@ pub(super) fn half(subject: &Subject) -> Result<()> {
     for dtype in [DType::F16, DType::BF16] {
         let trial = Trial { way: Way::Auto, dtype, ..Trial::new(subject).ragged() };
         let leaves = trial.leaves()?;
-        let mut expected = Trial { dtype: DType::F64, ..trial.clone() }.run(&in_double(&leaves)?)?;
+        let mut expected =
+            Trial { dtype: DType::F64, ..trial.clone() }.run(&in_double(&leaves)?)?;
         expected.values.remove("loss");
         let mut found = trial.run(&leaves)?;
         found.values.remove("loss"); // a sum in which rounding errors add up and values cancel
@@ -94,7 +103,12 @@ pub(super) fn half(subject: &Subject) -> Result<()> {
                 trial.name()
             );
         }
-        all_close(&trial.name(), &in_double(&found.values)?, &expected.values, Tolerance::Norm(0.05))?;
+        all_close(
+            &trial.name(),
+            &in_double(&found.values)?,
+            &expected.values,
+            Tolerance::Norm(0.05),
+        )?;
         let what = format!("{}, gradient", trial.name());
         all_close(&what, &in_double(&found.grads)?, &expected.grads, Tolerance::Norm(0.25))?;
     }

@@ -18,8 +18,12 @@ const STEPS: usize = 3;
 pub(super) fn windows(subject: &Subject) -> Result<()> {
     for reverse in directions(subject) {
         for flow in [Bptt::truncated(STEPS), Bptt::last(STEPS)] {
-            let full =
-                Trial { flow, reverse: *reverse, keep: Some(Record::Gradients), ..Trial::new(subject) };
+            let full = Trial {
+                flow,
+                reverse: *reverse,
+                keep: Some(Record::Gradients),
+                ..Trial::new(subject)
+            };
             let last = Trial { reads: Reads::Last, ..full.clone().ragged() };
             agree(&full)?;
             agree(&Trial { reads: Reads::Outputs, train: true, ..full.clone().ragged() })?;
@@ -40,7 +44,8 @@ pub(super) fn windows(subject: &Subject) -> Result<()> {
 /// that bounds them by hand.
 pub(super) fn bounds(subject: &Subject) -> Result<()> {
     for reverse in directions(subject) {
-        let free = Trial { reverse: *reverse, keep: Some(Record::Gradients), ..Trial::new(subject) };
+        let free =
+            Trial { reverse: *reverse, keep: Some(Record::Gradients), ..Trial::new(subject) };
         let (value, norm) = typical(&free)?;
         for clip in [HiddenGradClip::Value(0.5 * value), HiddenGradClip::Norm(0.7 * norm)] {
             let bounded = Trial { flow: Bptt::clipped(clip), ..free.clone() };
@@ -76,7 +81,11 @@ fn bites(trial: &Trial) -> Result<()> {
     let with = Trial { way: Way::Steps, ..trial.clone() }.run(&leaves)?;
     let without = Trial { way: Way::Steps, flow: Bptt::default(), ..trial.clone() }.run(&leaves)?;
     let change = deviation(&with.grads["xs"], &without.grads["xs"])?;
-    ensure!(change > 1e-3, "{}: changes the gradient of xs by no more than {change:e}", trial.name());
+    ensure!(
+        change > 1e-3,
+        "{}: changes the gradient of xs by no more than {change:e}",
+        trial.name()
+    );
     Ok(())
 }
 
@@ -93,8 +102,12 @@ fn exactly_zero(trial: &Trial) -> Result<()> {
         let what = format!("{}, {}{}", trial.name(), trace.field, trace.layer_id.suffix());
         let norm = |row: usize, lag: usize| trace.norms[lag * trace.batch + row];
         for (row, &len) in trace.lengths.iter().enumerate() {
-            let behind = (border(len)..=len).map(|lag| (lag, norm(row, lag))).find(|(_, norm)| *norm != 0.0);
-            ensure!(behind.is_none(), "{what}: (lag, norm) = {behind:?} of example {row}, behind the border");
+            let behind =
+                (border(len)..=len).map(|lag| (lag, norm(row, lag))).find(|(_, norm)| *norm != 0.0);
+            ensure!(
+                behind.is_none(),
+                "{what}: (lag, norm) = {behind:?} of example {row}, behind the border"
+            );
         }
         let alive = trace.field != "h" || trace.norms.iter().any(|norm| *norm > 0.0);
         ensure!(alive, "{what}: all norms are zero");
@@ -110,7 +123,12 @@ fn in_chunks(trial: &Trial) -> Result<()> {
         let (whole, chunks) = (trial.run(&leaves)?, chunks(&trial)?);
         let what = format!("{}, in chunks", trial.name());
         all_close(&what, &whole.values, &chunks.values, Tolerance::Norm(1e-12))?;
-        all_close(&format!("{what}, gradient"), &whole.grads, &chunks.grads, Tolerance::Norm(1e-12))?;
+        all_close(
+            &format!("{what}, gradient"),
+            &whole.grads,
+            &chunks.grads,
+            Tolerance::Norm(1e-12),
+        )?;
     }
     Ok(())
 }

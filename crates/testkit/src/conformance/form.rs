@@ -30,8 +30,12 @@ pub(super) fn shapes(subject: &Subject) -> Result<()> {
             ensure!(input == size.input, "{what}: input_size() is {input}");
             let values = trial.forward(layer.as_ref(), &leaves, None)?;
             let dims = values["ys"].dims();
-            ensure!(dims == [batch, time, output], "{what}: outputs {dims:?}, output_size() is {output}");
-            let (ys, end) = layer.run(&trial.sequence(&leaves)?, None, &ForwardContext::default())?;
+            ensure!(
+                dims == [batch, time, output],
+                "{what}: outputs {dims:?}, output_size() is {output}"
+            );
+            let (ys, end) =
+                layer.run(&trial.sequence(&leaves)?, None, &ForwardContext::default())?;
             ensure!(
                 ys.lengths().map(|l| l.as_slice()) == trial.lengths.as_deref(),
                 "{what}: the lengths are lost"
@@ -45,14 +49,26 @@ pub(super) fn shapes(subject: &Subject) -> Result<()> {
             let found = last.remove("last").expect("it was asked for");
             // The same numbers, though a projection may be multiplied in another order.
             let tolerance = Tolerance::Norm(1e-13);
-            close(&format!("{what}, last"), &found, &ends(subject, &trial, &values["ys"])?, tolerance)?;
+            close(
+                &format!("{what}, last"),
+                &found,
+                &ends(subject, &trial, &values["ys"])?,
+                tolerance,
+            )?;
             let mut run = values.clone();
             run.remove("ys");
             all_close(&format!("{what}, the carry of last"), &last, &run, Tolerance::Bits)?;
             if trial.lengths.is_none() {
-                let ys =
-                    layer.run(&trial.sequence(&leaves)?, None, &ForwardContext::default())?.0.into_values();
-                close(&format!("{what}, forward"), &layer.forward(&leaves["xs"])?, &ys, Tolerance::Bits)?;
+                let ys = layer
+                    .run(&trial.sequence(&leaves)?, None, &ForwardContext::default())?
+                    .0
+                    .into_values();
+                close(
+                    &format!("{what}, forward"),
+                    &layer.forward(&leaves["xs"])?,
+                    &ys,
+                    Tolerance::Bits,
+                )?;
             }
         }
     }
@@ -69,7 +85,8 @@ fn ends(subject: &Subject, trial: &Trial, ys: &Tensor) -> Result<Tensor> {
             Ends::Last => at(len - 1),
             Ends::Both => {
                 let half = output / 2;
-                let (ahead, back) = (at(len - 1)?.narrow(1, 0, half)?, at(0)?.narrow(1, half, half)?);
+                let (ahead, back) =
+                    (at(len - 1)?.narrow(1, 0, half)?, at(0)?.narrow(1, half, half)?);
                 Tensor::cat(&[ahead, back], D::Minus1)
             }
         }
@@ -88,8 +105,10 @@ pub(super) fn views(subject: &Subject) -> Result<()> {
             1 => Tensor::stack(&[value, value], 1)?.narrow(1, 0, 1)?.squeeze(1),
             _ => value.transpose(0, 1)?.contiguous()?.transpose(0, 1),
         };
-        let views =
-            leaves.iter().map(|(name, value)| Ok((name.clone(), view(value)?))).collect::<Result<_>>()?;
+        let views = leaves
+            .iter()
+            .map(|(name, value)| Ok((name.clone(), view(value)?)))
+            .collect::<Result<_>>()?;
         ensure!(!trial.sequence(&views)?.values().is_contiguous(), "the views are contiguous");
         // Not through `run`: a variable is always contiguous.
         let found = trial.graph(&views, |_| false)?.values;
@@ -110,7 +129,8 @@ pub(super) fn count(subject: &Subject) -> Result<()> {
         let params = layer.params();
         let names: BTreeSet<_> = params.iter().map(|(name, _)| name.clone()).collect();
         ensure!(names.len() == params.len(), "params() repeats a name: {names:?}");
-        let made: BTreeSet<_> = vars.data().lock().expect("no test panics with it").keys().cloned().collect();
+        let made: BTreeSet<_> =
+            vars.data().lock().expect("no test panics with it").keys().cloned().collect();
         ensure!(names == made, "params() names {names:?}, the variable map {made:?}");
         ensure!(
             params.iter().all(|(_, param)| param.is_variable()),
@@ -121,7 +141,10 @@ pub(super) fn count(subject: &Subject) -> Result<()> {
         let at = format!("at input {input}, hidden {hidden}");
         ensure!(found == documented, "{at}: {found} weights, documented are {documented}");
         if let Some(counted) = subject.counted.as_ref().map(|count| count(input, hidden)) {
-            ensure!(counted == documented, "{at}: param_count is {counted}, documented are {documented}");
+            ensure!(
+                counted == documented,
+                "{at}: param_count is {counted}, documented are {documented}"
+            );
         }
     }
     Ok(())
@@ -138,7 +161,11 @@ pub(super) fn errors(subject: &Subject) -> Result<()> {
         let refuses = |what: &str, xs: &Tensor, carry: Option<&Carry>, expected: &str| {
             let xs = Sequence::new(xs.clone())?;
             says(what, layer.run(&xs, carry, &ForwardContext::default()), expected)?;
-            says(&format!("{what}, last"), layer.last(&xs, carry, &ForwardContext::default()), expected)
+            says(
+                &format!("{what}, last"),
+                layer.last(&xs, carry, &ForwardContext::default()),
+                expected,
+            )
         };
         let xs = leaves["xs"].clone();
         let dims = [batch, time, input + 1];
@@ -148,8 +175,10 @@ pub(super) fn errors(subject: &Subject) -> Result<()> {
         refuses("another dtype", &xs.to_dtype(DType::F32)?, None, expected)?;
         let expected = "recurrent xs: expected a float dtype, got U32";
         refuses("integers", &Tensor::zeros(xs.dims(), DType::U32, &Device::Cpu)?, None, expected)?;
-        let expected =
-            format!("sequence: expected (batch, time, feature), none of them 0, got {:?}", [time, input]);
+        let expected = format!(
+            "sequence: expected (batch, time, feature), none of them 0, got {:?}",
+            [time, input]
+        );
         says("one example", layer.forward(&noise("xs", &[time, input])?), &expected)?;
         for (lengths, expected) in [
             (
@@ -165,7 +194,9 @@ pub(super) fn errors(subject: &Subject) -> Result<()> {
             says("wrong lengths", Sequence::padded(xs.clone(), &lengths), &expected)?;
         }
         let carry = trial.carry(&leaves)?.expect("the leaves have one");
-        refused_carries(&carry, batch, &|what, carry, expected| refuses(what, &xs, Some(carry), expected))?;
+        refused_carries(&carry, batch, &|what, carry, expected| {
+            refuses(what, &xs, Some(carry), expected)
+        })?;
     }
     Ok(())
 }
@@ -201,8 +232,10 @@ fn refused_carries(
     }
     let (name, size) = first(carry)?;
     let one_more = |field: &Tensor| Tensor::cat(&[field, &field.narrow(0, 0, 1)?], 0);
-    let expected =
-        format!("carry {name}: expected (batch, hidden) = ({batch}, {size}), got {:?}", [batch + 1, size]);
+    let expected = format!(
+        "carry {name}: expected (batch, hidden) = ({batch}, {size}), got {:?}",
+        [batch + 1, size]
+    );
     refuses("a carry of another batch", &carry.map(&mut { one_more })?, &expected)?;
     let single = |field: &Tensor| field.to_dtype(DType::F32);
     let expected = format!("carry {name}: expected the dtype of xs, F64, got F32");
@@ -234,13 +267,23 @@ pub(super) fn saved(subject: &Subject) -> Result<()> {
         let (mut vars, layer) = trial.fresh()?;
         vars.load(&path)?;
         let found = trial.forward(layer.as_ref(), &leaves, None)?;
-        all_close(&format!("{dtype:?} loaded into its variables"), &found, &expected, Tolerance::Bits)?;
+        all_close(
+            &format!("{dtype:?} loaded into its variables"),
+            &found,
+            &expected,
+            Tolerance::Bits,
+        )?;
         let path = folder.path().join(format!("{dtype:?}-variables.safetensors"));
         vars.save(&path)?;
         let (mut vars, layer) = trial.fresh()?;
         vars.load(&path)?;
         let found = trial.forward(layer.as_ref(), &leaves, None)?;
-        all_close(&format!("{dtype:?} out of its variables and back"), &found, &expected, Tolerance::Bits)?;
+        all_close(
+            &format!("{dtype:?} out of its variables and back"),
+            &found,
+            &expected,
+            Tolerance::Bits,
+        )?;
     }
     Ok(())
 }

@@ -18,8 +18,9 @@ pub(super) fn every_parameter(subject: &Subject) -> Result<()> {
         let (ys, _) = layer.run(&trial.sequence(&leaves)?, None, &ForwardContext::default())?;
         let grads = (ys.values() * &leaves["loss.ys"])?.sum_all()?.backward()?;
         for (name, param) in layer.params() {
-            let gradient =
-                grads.get(&param).with_context(|| format!("{name} has no gradient at the start"))?;
+            let gradient = grads
+                .get(&param)
+                .with_context(|| format!("{name} has no gradient at the start"))?;
             let silent = subject.zero_starts.iter().find(|(prefix, _)| name.starts_with(prefix));
             match silent {
                 None => alive(subject, &name, gradient, "at the start")?,
@@ -43,7 +44,10 @@ pub(super) fn every_parameter(subject: &Subject) -> Result<()> {
 
 fn alive(subject: &Subject, name: &str, gradient: &Tensor, when: &str) -> Result<()> {
     let gradient = values(gradient)?;
-    ensure!(gradient.iter().all(|value| value.is_finite()), "the gradient of {name} is not finite {when}");
+    ensure!(
+        gradient.iter().all(|value| value.is_finite()),
+        "the gradient of {name} is not finite {when}"
+    );
     let zero = gradient.iter().all(|&value| value == 0.0);
     match subject.zero_gradients.iter().find(|(declared, _)| *declared == name) {
         None => ensure!(!zero, "the gradient of {name} is zero {when}"),
@@ -64,8 +68,10 @@ pub(super) fn finite_differences(subject: &Subject) -> Result<()> {
                 let outcome = trial.run(&leaves)?;
                 for (name, leaf) in leaves.iter().filter(|(name, _)| !name.starts_with("loss.")) {
                     let what = format!("{}, {name}", trial.name());
-                    let gradient =
-                        outcome.grads.get(name).with_context(|| format!("{what} has no gradient"))?;
+                    let gradient = outcome
+                        .grads
+                        .get(name)
+                        .with_context(|| format!("{what} has no gradient"))?;
                     difference::check(&what, leaf, gradient, 2, |value| {
                         let mut leaves = leaves.clone();
                         leaves.insert(name.clone(), value.clone());
@@ -117,9 +123,17 @@ pub(super) fn untracked(subject: &Subject) -> Result<()> {
                     let missing = || format!("{what}: {name} has no gradient");
                     let (found, expected) =
                         (found.with_context(missing)?, all.grads.get(name).with_context(missing)?);
-                    close(&format!("{what}, gradient, {name}"), found, expected, Tolerance::Norm(1e-14))?;
+                    close(
+                        &format!("{what}, gradient, {name}"),
+                        found,
+                        expected,
+                        Tolerance::Norm(1e-14),
+                    )?;
                 } else if name == "xs" && subject.stray_gradient.is_none() {
-                    ensure!(found.is_none(), "{what}: there is a gradient for xs, which nobody tracks");
+                    ensure!(
+                        found.is_none(),
+                        "{what}: there is a gradient for xs, which nobody tracks"
+                    );
                 }
             }
             Ok(())
@@ -127,7 +141,11 @@ pub(super) fn untracked(subject: &Subject) -> Result<()> {
         part("xs untracked", &|name| name != "xs")?;
         part("weights and carry frozen", &|name| name == "xs")?;
         part("the carry alone tracked", &|name| name.starts_with("carry."))?;
-        let one = all.grads.keys().find(|name| name.starts_with("param.")).context("there is a weight")?;
+        let one = all
+            .grads
+            .keys()
+            .find(|name| name.starts_with("param."))
+            .context("there is a weight")?;
         part("one weight tracked", &|name| name == one)?;
 
         let frozen = trial.graph(&leaves, |name| name == "xs")?.backward()?;
@@ -145,7 +163,12 @@ pub(super) fn untracked(subject: &Subject) -> Result<()> {
         let detached: Named = none.values.clone();
         let mut expected = all.values.clone();
         expected.remove("loss");
-        all_close(&format!("{}, nothing tracked", trial.name()), &detached, &expected, Tolerance::Bits)?;
+        all_close(
+            &format!("{}, nothing tracked", trial.name()),
+            &detached,
+            &expected,
+            Tolerance::Bits,
+        )?;
 
         // A plain sequence as users hand it in, with the weights in a variable map.
         let (_, layer) = trial.fresh()?;

@@ -50,7 +50,8 @@ fn observe(trial: &Trial, leaves: &Named) -> Result<Vec<Activations>> {
 /// An observed run gives the same bits as one that is not, and its observations lie between the carries.
 fn watched(what: &str, trial: &Trial, leaves: &Named) -> Result<Vec<Activations>> {
     let held = trial.hold(leaves, |_| true)?;
-    let (activations, recorder) = (ActivationRecorder::default(), GradientRecorder::new(Record::Norms));
+    let (activations, recorder) =
+        (ActivationRecorder::default(), GradientRecorder::new(Record::Norms));
     let (layer, xs, start) = (trial.layer(&held)?, trial.sequence(&held)?, trial.carry(&held)?);
     let run = |context: &ForwardContext| layer.run(&xs, start.as_ref(), context);
     let (ys, end) = run(&ForwardContext::default().activations(&activations).record(&recorder))?;
@@ -83,7 +84,9 @@ fn watched(what: &str, trial: &Trial, leaves: &Named) -> Result<Vec<Activations>
 }
 
 fn in_range(what: &str, seen: &[Activations]) -> Result<()> {
-    for (observation, gate) in seen.iter().flat_map(|seen| seen.gates.iter().map(move |gate| (seen, gate))) {
+    for (observation, gate) in
+        seen.iter().flat_map(|seen| seen.gates.iter().map(move |gate| (seen, gate)))
+    {
         let dims = gate.values.dims();
         let steps = observation.states[0].1.dim(1)? - 1;
         let expected = [observation.lengths.len(), steps, dims[2]];
@@ -154,7 +157,12 @@ fn beginnings(what: &str, trial: &Trial, leaves: &Named, seen: &[Activations]) -
         let states = seen.iter().flat_map(|seen| &seen.states);
         for ((_, states), (name, end)) in states.zip(flatten(&end)) {
             let found = states.narrow(1, t, 1)?.squeeze(1)?;
-            close(&format!("{what}, {name} after {t} steps"), &found, &end, Tolerance::Norm(1e-12))?;
+            close(
+                &format!("{what}, {name} after {t} steps"),
+                &found,
+                &end,
+                Tolerance::Norm(1e-12),
+            )?;
         }
     }
     Ok(())

@@ -13,7 +13,8 @@ pub(super) fn padding(subject: &Subject) -> Result<()> {
     for dtype in [DType::F64, DType::F32] {
         for reads in [Reads::Both, Reads::Last] {
             for reverse in directions(subject) {
-                let trial = Trial { dtype, reads, reverse: *reverse, ..Trial::new(subject).ragged() };
+                let trial =
+                    Trial { dtype, reads, reverse: *reverse, ..Trial::new(subject).ragged() };
                 for way in trial.ways()? {
                     unchanged(&Trial { way, keep: Some(Record::Gradients), ..trial.clone() })?;
                 }
@@ -28,7 +29,10 @@ fn unchanged(trial: &Trial) -> Result<()> {
     let filled = |fill: f64| -> Result<Named> {
         let mut leaves = leaves.clone();
         leaves.insert("xs".to_string(), filled(trial, &leaves["xs"], fill)?);
-        leaves.insert("loss.ys".to_string(), filled(trial, &leaves["loss.ys"], fill.clamp(-1e3, 1e3))?);
+        leaves.insert(
+            "loss.ys".to_string(),
+            filled(trial, &leaves["loss.ys"], fill.clamp(-1e3, 1e3))?,
+        );
         Ok(leaves)
     };
     let expected = trial.run(&filled(0.0)?)?;
@@ -37,7 +41,11 @@ fn unchanged(trial: &Trial) -> Result<()> {
     {
         let Some(values) = values else { continue };
         let sum = padding_of(trial, values)?.iter().map(|value| value.abs()).sum::<f64>();
-        ensure!(sum == 0.0, "{}: the {what} are not zero in the padding; their sum is {sum:e}", trial.name());
+        ensure!(
+            sum == 0.0,
+            "{}: the {what} are not zero in the padding; their sum is {sum:e}",
+            trial.name()
+        );
     }
     for fill in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e30] {
         let mut leaves = filled(fill)?;
@@ -74,9 +82,11 @@ fn padding_of(trial: &Trial, tensor: &Tensor) -> Result<Vec<f64>> {
 
 fn filled(trial: &Trial, tensor: &Tensor, fill: f64) -> Result<Tensor> {
     let is_padding = is_padding(trial, tensor)?;
-    let filled = values(tensor)?
-        .into_iter()
-        .zip(is_padding)
-        .map(|(value, padding)| if padding { fill } else { value });
-    Ok(Tensor::from_vec(filled.collect::<Vec<_>>(), tensor.dims(), &Device::Cpu)?.to_dtype(tensor.dtype())?)
+    let filled =
+        values(tensor)?
+            .into_iter()
+            .zip(is_padding)
+            .map(|(value, padding)| if padding { fill } else { value });
+    Ok(Tensor::from_vec(filled.collect::<Vec<_>>(), tensor.dims(), &Device::Cpu)?
+        .to_dtype(tensor.dtype())?)
 }

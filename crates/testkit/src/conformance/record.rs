@@ -11,7 +11,9 @@ use recurrent_core::{Carry, ForwardContext, GradientTrace, Layer, Record, Sequen
 /// The recorded gradients of every layer, direction and field equal those of the plain loop, the partial derivatives with the
 /// other fields held fixed; norms and counts are theirs; and who watches changes nothing.
 pub(super) fn recorder(subject: &Subject) -> Result<()> {
-    for (dtype, tolerance) in [(DType::F64, Tolerance::Norm(1e-12)), (DType::F32, Tolerance::Max(2e-5))] {
+    for (dtype, tolerance) in
+        [(DType::F64, Tolerance::Norm(1e-12)), (DType::F32, Tolerance::Max(2e-5))]
+    {
         for reads in [Reads::Both, Reads::Last] {
             for reverse in directions(subject) {
                 let trial = Trial { dtype, reads, reverse: *reverse, ..Trial::new(subject) };
@@ -45,7 +47,11 @@ fn counts(what: &str, trace: &GradientTrace, trial: &Trial) -> Result<()> {
     let what = format!("{what}, {}{}", trace.field, trace.layer_id.suffix());
     let (batch, time) = (trial.size.batch, trial.size.time);
     let lengths = trial.lengths.clone().unwrap_or(vec![time; batch]);
-    ensure!(trace.batch == batch && trace.lengths == lengths, "{what}: lengths {:?}", trace.lengths);
+    ensure!(
+        trace.batch == batch && trace.lengths == lengths,
+        "{what}: lengths {:?}",
+        trace.lengths
+    );
     let gradients = trace.gradients.as_ref().context("the gradients are kept")?;
     ensure!(gradients.dtype() == trial.dtype, "{what}: gradients in {:?}", gradients.dtype());
     let (_, states, size) = gradients.dims3()?;
@@ -87,29 +93,47 @@ fn counts(what: &str, trace: &GradientTrace, trial: &Trial) -> Result<()> {
             (found - expected).abs() <= 1e-12 * parts,
             "{what}: sum {found:e} at lag {lag}; not {expected:e}"
         );
-        let found = (trace.zeros[lag], trace.elements[lag], trace.norms_at(lag).collect::<Vec<_>>());
+        let found =
+            (trace.zeros[lag], trace.elements[lag], trace.norms_at(lag).collect::<Vec<_>>());
         ensure!(
             found == (zeros, elements, norms),
             "{what}: zeros, elements and norms at lag {lag}: {found:?}"
         );
         let odd = (trace.subnormals[lag], trace.nans[lag], trace.infinities[lag]);
-        ensure!(odd == (0, 0, 0), "{what}: subnormals, not a number, infinite at lag {lag}: {odd:?}");
+        ensure!(
+            odd == (0, 0, 0),
+            "{what}: subnormals, not a number, infinite at lag {lag}: {odd:?}"
+        );
     }
-    let behind =
-        (0..batch).flat_map(|example| (lengths[example] + 1..states).map(move |step| (example, step)));
+    let behind = (0..batch)
+        .flat_map(|example| (lengths[example] + 1..states).map(move |step| (example, step)));
     for (example, step) in behind {
-        ensure!(norm(row(example, step)) == 0.0, "{what}: a gradient behind the end of example {example}");
+        ensure!(
+            norm(row(example, step)) == 0.0,
+            "{what}: a gradient behind the end of example {example}"
+        );
     }
     Ok(())
 }
 
 fn same_norms(what: &str, found: &[GradientTrace], expected: &[GradientTrace]) -> Result<()> {
-    ensure!(found.len() == expected.len(), "{what}: {} traces, not {}", found.len(), expected.len());
+    ensure!(
+        found.len() == expected.len(),
+        "{what}: {} traces, not {}",
+        found.len(),
+        expected.len()
+    );
     for (found, expected) in found.iter().zip(expected) {
         ensure!(found.gradients.is_none(), "{what}: gradients are kept, and nobody asked for them");
-        ensure!((found.layer_id, found.field) == (expected.layer_id, expected.field), "{what}: other traces");
+        ensure!(
+            (found.layer_id, found.field) == (expected.layer_id, expected.field),
+            "{what}: other traces"
+        );
         let bits = |norms: &[f64]| norms.iter().map(|norm| norm.to_bits()).collect::<Vec<_>>();
-        ensure!(bits(&found.norms) == bits(&expected.norms), "{what}: other norms without the gradients");
+        ensure!(
+            bits(&found.norms) == bits(&expected.norms),
+            "{what}: other norms without the gradients"
+        );
         ensure!(
             bits(&found.batch_norms) == bits(&expected.batch_norms),
             "{what}: other sums without the gradients"
@@ -125,24 +149,36 @@ pub(super) fn differences(subject: &Subject) -> Result<()> {
         return Ok(());
     }
     for reverse in directions(subject) {
-        let trial =
-            Trial { reverse: *reverse, keep: Some(Record::Gradients), ..Trial::new(subject).ragged() };
+        let trial = Trial {
+            reverse: *reverse,
+            keep: Some(Record::Gradients),
+            ..Trial::new(subject).ragged()
+        };
         for way in trial.ways()? {
             let trial = Trial { way, ..trial.clone() };
             let leaves = trial.leaves()?;
             let layer = trial.layer(&leaves)?;
             let traces = trial.run(&leaves)?.traces;
             let fields = leaves.keys().filter(|name| name.starts_with("carry.")).count();
-            ensure!(traces.len() == fields, "{}: {} traces of {fields} fields", trial.name(), traces.len());
+            ensure!(
+                traces.len() == fields,
+                "{}: {} traces of {fields} fields",
+                trial.name(),
+                traces.len()
+            );
             for trace in traces {
                 let gradients = trace.gradients.as_ref().context("the gradients are kept")?;
                 for (row, &len) in trace.lengths.iter().enumerate() {
                     for step in 0..=len {
                         let part = Part::new(&trial, &leaves, layer.as_ref(), row, step, len)?;
                         let at = part.carry.field(trace.field)?;
-                        let gradient = gradients.narrow(0, row, 1)?.narrow(1, step, 1)?.squeeze(1)?;
-                        let what = format!("{}, dL/d{} of row {row} at {step}", trial.name(), trace.field);
-                        difference::check(&what, at, &gradient, 0, |value| part.loss(trace.field, value))?;
+                        let gradient =
+                            gradients.narrow(0, row, 1)?.narrow(1, step, 1)?.squeeze(1)?;
+                        let what =
+                            format!("{}, dL/d{} of row {row} at {step}", trial.name(), trace.field);
+                        difference::check(&what, at, &gradient, 0, |value| {
+                            part.loss(trace.field, value)
+                        })?;
                     }
                 }
             }
@@ -180,7 +216,15 @@ impl<'a> Part<'a> {
         let xs = &leaves["xs"];
         let carry = match step {
             0 => start,
-            _ => layer.run(&Sequence::new(range(xs, 0, step)?)?, Some(&start), &ForwardContext::default())?.1,
+            _ => {
+                layer
+                    .run(
+                        &Sequence::new(range(xs, 0, step)?)?,
+                        Some(&start),
+                        &ForwardContext::default(),
+                    )?
+                    .1
+            }
         };
         let mut weights = Named::new();
         for (name, weight) in leaves.iter().filter(|(name, _)| name.starts_with("loss.end.")) {
@@ -194,7 +238,12 @@ impl<'a> Part<'a> {
         };
         let own = match step {
             0 => None,
-            _ => Some(leaves["loss.ys"].narrow(0, row, 1)?.narrow(1, position(step - 1), 1)?.squeeze(1)?),
+            _ => Some(
+                leaves["loss.ys"]
+                    .narrow(0, row, 1)?
+                    .narrow(1, position(step - 1), 1)?
+                    .squeeze(1)?,
+            ),
         };
         Ok(Self { layer, carry, rest, weights, own })
     }

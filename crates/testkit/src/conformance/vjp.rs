@@ -15,14 +15,20 @@ pub(super) fn vjp(subject: &Subject) -> Result<()> {
     let leaves = trial.leaves()?;
     let held = trial.hold(&leaves, |_| true)?;
     let Some(found) = back(&trial, &held)? else { return Ok(()) };
-    let named =
-        |carry: &Carry| flatten(carry).into_iter().map(|(name, field)| (format!("carry.{name}"), field));
+    let named = |carry: &Carry| {
+        flatten(carry).into_iter().map(|(name, field)| (format!("carry.{name}"), field))
+    };
     let found: Named = named(&found).collect();
 
     let steps = Trial { way: Way::Steps, ..trial.clone() };
     let mut expected = steps.run(&leaves)?.grads;
     expected.retain(|name, _| name.starts_with("carry."));
-    all_close("pull back, against differentiating a step", &found, &expected, Tolerance::Norm(1e-12))?;
+    all_close(
+        "pull back, against differentiating a step",
+        &found,
+        &expected,
+        Tolerance::Norm(1e-12),
+    )?;
     for (name, gradient) in &found {
         difference::check(&format!("pull back, {name}"), &leaves[name], gradient, 2, |value| {
             let mut leaves = leaves.clone();
@@ -33,7 +39,8 @@ pub(super) fn vjp(subject: &Subject) -> Result<()> {
 
     let mut sum = Tensor::zeros((), trial.dtype, leaves["xs"].device())?;
     for (name, gradient) in &found {
-        sum = (sum + (gradient * noise(&format!("pull back {name}"), gradient.dims())?)?.sum_all()?)?;
+        sum = (sum
+            + (gradient * noise(&format!("pull back {name}"), gradient.dims())?)?.sum_all()?)?;
     }
     let store = sum.backward()?;
     let mut reached =
@@ -47,8 +54,8 @@ pub(super) fn vjp(subject: &Subject) -> Result<()> {
 fn back(trial: &Trial, held: &Named) -> Result<Option<Carry>> {
     let carry = trial.carry(held)?.expect("the leaves have one");
     let mut names = flatten(&carry).into_iter().map(|(name, _)| format!("loss.end.{name}"));
-    let grad =
-        carry.map(&mut |_: &Tensor| Ok(held[&names.next().expect("a name for every tensor")].clone()))?;
+    let grad = carry
+        .map(&mut |_: &Tensor| Ok(held[&names.next().expect("a name for every tensor")].clone()))?;
     let x = held["xs"].squeeze(1)?; // (batch, input)
     Ok(trial.layer(held)?.vjp(&x, &carry, &grad)?)
 }

@@ -28,7 +28,9 @@ fn it_conforms() -> Result<()> {
 /// The characters of a batch, row by row: inputs and targets.
 fn characters(task: &Text, draw: BatchKey) -> Result<(Vec<String>, Vec<String>)> {
     let batch = task.batch(draw, DType::F32, &Device::Cpu)?;
-    let text = |row: &Vec<u32>| row.iter().map(|&symbol| task.symbols()[symbol as usize]).collect::<String>();
+    let text = |row: &Vec<u32>| {
+        row.iter().map(|&symbol| task.symbols()[symbol as usize]).collect::<String>()
+    };
     let inputs = batch.xs.values().argmax(2)?.to_vec2::<u32>()?;
     Ok((inputs.iter().map(text).collect(), batch.targets.to_vec2()?.iter().map(text).collect()))
 }
@@ -117,12 +119,17 @@ fn what_is_wrong_is_named() -> Result<()> {
         Ok(error.replace(&path.display().to_string(), "FILE"))
     };
     let short = |found: usize| {
-        format!("FILE: expected a text of at least 2200 characters for windows of 10, found {found}")
+        format!(
+            "FILE: expected a text of at least 2200 characters for windows of 10, found {found}"
+        )
     };
     assert_eq!(error(b"", 10)?, short(0));
     assert_eq!(error(b"one line", 10)?, short(8));
     assert_eq!(error("ä".repeat(2199).as_bytes(), 10)?, short(2199));
-    assert_eq!(error(&[b'a'; 3000], 10)?, "FILE: expected at least 2 different characters, found 1");
+    assert_eq!(
+        error(&[b'a'; 3000], 10)?,
+        "FILE: expected at least 2 different characters, found 1"
+    );
     assert_eq!(error(b"abc\xff", 10)?, "FILE: expected UTF-8, found another byte at offset 3");
     assert_eq!(error(b"abc", 1)?, "FILE: text length: expected 2 to 10000000, got 1");
     let missing = format!("{:#}", Text::open(Path::new("not/there"), 10).expect_err("must fail"));
