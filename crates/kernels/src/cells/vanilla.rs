@@ -1,8 +1,8 @@
 //! One row of a vanilla network.
 
-use crate::{KernelFloat, RowBack, RowForth, Rule};
+use crate::{BackwardRow, CellKernel, ForwardRow, KernelFloat};
 
-/// The vanilla network's rule. Kept: the pre-activation, which the way back does not need.
+/// The vanilla network. Saves the pre-activation, which the backward pass does not need.
 #[derive(Clone, Copy, Debug)]
 pub struct Vanilla(pub Activation);
 
@@ -15,15 +15,15 @@ pub enum Activation {
     Relu,
 }
 
-impl Rule for Vanilla {
+impl CellKernel for Vanilla {
     const GATES: usize = 1;
-    const KEPT: usize = 1;
-    const MEMORY: bool = false;
+    const SAVED: usize = 1;
+    const CELL_STATE: bool = false;
     const NAME: &'static str = "vanilla kernel";
 
     #[inline(always)]
-    fn forth<F: KernelFloat, const FUSED: bool>(&self, row: RowForth<F>) {
-        let pairs = row.h.iter_mut().zip(row.kept.iter());
+    fn forward<F: KernelFloat, const FUSED: bool>(&self, row: ForwardRow<F>) {
+        let pairs = row.h.iter_mut().zip(row.saved.iter());
         match self.0 {
             Activation::Tanh => pairs.for_each(|(h, a)| *h = KernelFloat::tanh::<FUSED>(*a)),
             // Not `max`, which would turn NaN into 0.
@@ -34,7 +34,7 @@ impl Rule for Vanilla {
     }
 
     #[inline(always)]
-    fn back<F: KernelFloat, const FUSED: bool>(&self, row: RowBack<F>) {
+    fn backward<F: KernelFloat, const FUSED: bool>(&self, row: BackwardRow<F>) {
         let triples = row.d.iter_mut().zip(row.dh).zip(row.h);
         match self.0 {
             Activation::Tanh => triples.for_each(|((da, dh), h)| *da = *dh * (F::ONE - *h * *h)),
