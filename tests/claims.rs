@@ -1,4 +1,5 @@
-//! The rules of `examples/claims` on made-up numbers: every verdict of each can come out, and nothing else decides one.
+//! The rules of `examples/claims` on made-up numbers: every verdict of each can come out, and
+//! nothing else decides one.
 //!
 //! The example's own modules, since cargo builds an example either as a program or as a test.
 

@@ -1,4 +1,5 @@
-//! Facts about the gradient of the state, about gates and about closed forms that hold exactly, or by a formula on paper.
+//! Facts about the gradient of the state, about gates and about closed forms that hold exactly, or
+//! by a formula on paper.
 
 use candle::{DType, Device, Result, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
@@ -11,8 +12,8 @@ use recurrent::{
     RecurrentDropout, Reset, Residual, ResidualLstmConfig, Rnn, Sequence, Stack, TemporalResidual,
     VanillaConfig,
 };
-use recurrent_testkit::close::{all_close, says};
-use recurrent_testkit::{close, noise, Named, Tolerance};
+use recurrent_testkit::close::{all_close, expect_error};
+use recurrent_testkit::{close, noise, TensorMap, Tolerance};
 
 const INPUT: usize = 3;
 const HIDDEN: usize = 5;
@@ -38,13 +39,14 @@ fn ragged(dtype: DType) -> Result<Sequence> {
     Sequence::padded(drawn("xs", &[3, TIME, INPUT], dtype)?, &[5, TIME, 1])
 }
 
-/// The gradients of a layer's weights and the records, of a loss of the outputs or of where they end.
+/// The gradients of a layer's weights and the records, of a loss of the outputs or of where they
+/// end.
 fn gradients(
     layer: &dyn Layer,
     xs: &Sequence,
     flow: Bptt,
     end: bool,
-) -> Result<(Named, Vec<GradientTrace>)> {
+) -> Result<(TensorMap, Vec<GradientTrace>)> {
     let recorder = GradientRecorder::new(Record::Gradients);
     let context = ForwardContext::default().bptt(flow).record(&recorder);
     let ys = if end {
@@ -188,13 +190,14 @@ fn a_flow_of_nothing_is_refused() -> Result<()> {
         ),
     ] {
         let run = layer.run(&ragged(DType::F64)?, None, &ForwardContext::default().bptt(flow));
-        says("flow", run, expected).expect("refused");
+        expect_error("flow", run, expected).expect("refused");
     }
     Ok(())
 }
 
-/// It gives the gradient another way around the layer, not through time: with the same inputs, weights and gradients of the outputs, every dL/dh_t and
-/// dL/dc_t and the closed form of a step are the same bits.
+/// It gives the gradient another way around the layer, not through time: with the same inputs,
+/// weights and gradients of the outputs, every dL/dh_t and dL/dc_t and the closed form of a step
+/// are the same bits.
 #[test]
 fn a_residual_over_depth_leaves_the_way_through_time_as_it_is() -> Result<()> {
     for path in [Execution::Replay, Execution::Kernel] {
@@ -235,7 +238,8 @@ fn one_step(fields: &[&'static str]) -> Result<(Tensor, Carry, Carry)> {
     Ok((variable("x", INPUT)?, Carry::Cell(carry), Carry::Cell(grad.collect::<Result<_>>()?)))
 }
 
-/// Σ v ∘ W_hhᵀ(dh' ∘ φ') with states and slopes held fixed has the gradient (dh' ∘ φ')ᵀ v with respect to W_hh, and none with respect to anything else.
+/// Σ v ∘ W_hhᵀ(dh' ∘ φ') with states and slopes held fixed has the gradient (dh' ∘ φ')ᵀ v with
+/// respect to W_hh, and none with respect to anything else.
 #[test]
 fn the_immediate_derivative_of_a_vanilla_step() -> Result<()> {
     for nonlinearity in [Nonlinearity::Tanh, Nonlinearity::Relu] {
@@ -334,7 +338,7 @@ fn a_closed_form_says_what_does_not_fit() -> Result<()> {
             "grad: expected one layer's fields, got 0 parts",
         ),
     ] {
-        says("pull back", result, expected).expect("refused");
+        expect_error("pull back", result, expected).expect("refused");
     }
     let two = Stack::new(vec![
         Box::new(layer(&VanillaConfig::default(), Execution::Auto, DType::F64)?),
@@ -350,7 +354,8 @@ fn a_closed_form_says_what_does_not_fit() -> Result<()> {
     Ok(())
 }
 
-/// The gates of a cell all of whose weights are zero but these biases are σ of the sum of its two, whatever it sees: by name, with which of them keeps.
+/// The gates of a cell all of whose weights are zero but these biases are σ of the sum of its two,
+/// whatever it sees: by name, with which of them keeps.
 fn of_biases<K: CellConfig>(
     config: &K,
     gates: &[&'static str],
@@ -468,7 +473,8 @@ impl Cell for Open {
     }
 }
 
-/// With dropout on the recurrence an observed gate is that of what the recurrent matrices see, and with noise of all kinds the states are the outputs.
+/// With dropout on the recurrence an observed gate is that of what the recurrent matrices see, and
+/// with noise of all kinds the states are the outputs.
 #[test]
 fn noise_is_observed() -> Result<()> {
     let weights = vec![("w".to_string(), Tensor::zeros(1, DType::F64, &Device::Cpu)?)];

@@ -8,7 +8,8 @@ use recurrent::{Carry, ForwardContext, Layer, LayerId, RecurrentDropout, Sequenc
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-/// A step: weights by name without the place, x_t, what the recurrent matrices see of h_{t-1}, and the state.
+/// A step: weights by name without the place, x_t, what the recurrent matrices see of h_{t-1}, and
+/// the state.
 pub(crate) type Step = fn(&Weights, &Tensor, &Tensor, &[Tensor]) -> Result<Vec<Tensor>>;
 
 type Weights = BTreeMap<String, Tensor>;
@@ -121,7 +122,8 @@ impl Taps {
         tapped.collect()
     }
 
-    /// The gradient of one field of the state, `(batch, steps + 1, hidden)`: zero behind an example's end.
+    /// The gradient of one field of the state, `(batch, steps + 1, hidden)`: zero behind an
+    /// example's end.
     pub(crate) fn gradient(&self, grads: &GradStore, field: usize) -> Result<Tensor> {
         let taps = self.0.lock().expect("no test panics with it");
         let batch = taps.keys().map(|(_, row, _)| row + 1).max().expect("there are taps");

@@ -8,10 +8,11 @@ use recurrent::{
     LayerNormLstmConfig, LstmConfig, Recompute, Record, Rnn, Sequence,
 };
 use recurrent_testkit::close::all_close;
-use recurrent_testkit::{noise, Named, Result, Tolerance};
+use recurrent_testkit::{noise, Result, TensorMap, Tolerance};
 
-/// The paths whose checkpoints are compared, each with how close its rules must be to each other. Replay adds the gradients of the
-/// weights step by step from the last to the first, whatever it keeps: the same bits.
+/// The paths whose checkpoints are compared, each with how close its rules must be to each other.
+/// Replay adds the gradients of the weights step by step from the last to the first, whatever it
+/// keeps: the same bits.
 const PATHS: [(Execution, Tolerance); 2] =
     [(Execution::Replay, Tolerance::Bits), (Execution::Kernel, Tolerance::Norm(1e-14))];
 
@@ -29,7 +30,7 @@ fn run<K: CellConfig>(
     fields: &[&str],
     (path, checkpoint): (Execution, Recompute),
     (reverse, train): (bool, bool),
-) -> Result<Named> {
+) -> Result<TensorMap> {
     let (map, layer_id) = (VarMap::new(), LayerId { layer: 0, reverse });
     let vb = VarBuilder::from_varmap(&map, DType::F64, &Device::Cpu);
     let layer = Rnn::at_layer(layer_id, 3, 5, config, vb.clone())?
@@ -44,7 +45,7 @@ fn run<K: CellConfig>(
     let sequence = Sequence::padded(xs.as_tensor().clone(), &[22, 1, 8, 15])?;
     let (ys, end) = layer.run(&sequence, None, &context)?;
     let mut loss = (ys.values() * noise("loss", &[4, 23, 5])?)?.sum_all()?;
-    let mut all = Named::from([("ys".to_string(), ys.values().detach())]);
+    let mut all = TensorMap::from([("ys".to_string(), ys.values().detach())]);
     for field in fields {
         let value = end.field(field)?;
         loss = (loss + (value * noise(field, &[4, 5])?)?.sum_all()?)?;

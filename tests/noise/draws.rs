@@ -1,7 +1,7 @@
 //! What masks depend on, and how often they drop.
 
 use crate::masks::{kept_h, Glass, Masks, Shows, Sizes};
-use crate::{everything, WAYS};
+use crate::{everything, IMPLEMENTATIONS};
 use anyhow::ensure;
 use candle::{DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
@@ -10,7 +10,7 @@ use recurrent::{
     Bidirectional, Carry, Execution, ForwardContext, GruConfig, Layer, LayerId, LstmConfig,
     RecurrentDropout, Rnn, Sequence, Stack,
 };
-use recurrent_testkit::{close, noise, Result, Tolerance, Way};
+use recurrent_testkit::{close, noise, Implementation, Result, Tolerance};
 
 const SIZES: Sizes = Sizes { batch: 6, steps: 8, input: 7, hidden: 9 };
 
@@ -59,7 +59,8 @@ fn masks_depend_on_seed_step_and_place_alone() -> Result<()> {
     Ok(())
 }
 
-/// Masks are zeros and 1 / (1 − rate), zoneout's zeros and ones, each at its rate: within 5 standard deviations over 200 draws.
+/// Masks are zeros and 1 / (1 − rate), zoneout's zeros and ones, each at its rate: within 5
+/// standard deviations over 200 draws.
 #[test]
 fn masks_drop_at_their_rates() -> Result<()> {
     let rates = everything(&["h", "c"]);
@@ -107,8 +108,12 @@ fn threads_change_nothing() -> Result<()> {
         noise("xs", &[70, 9, 3])?,
         &(0..70).map(|row| 1 + row % 9).collect::<Vec<_>>(),
     )?;
-    for way in WAYS {
-        let path = if way == Way::Kernel { Execution::Kernel } else { Execution::Replay };
+    for implementation in IMPLEMENTATIONS {
+        let path = if implementation == Implementation::Kernel {
+            Execution::Kernel
+        } else {
+            Execution::Replay
+        };
         let run = |threads: usize| -> Result<_> {
             let vars = VarMap::new();
             let vb = VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu);
@@ -127,7 +132,12 @@ fn threads_change_nothing() -> Result<()> {
         };
         let one = run(1)?;
         for threads in [1, 3] {
-            close(&format!("{way:?}, {threads} threads"), &run(threads)?, &one, Tolerance::Bits)?;
+            close(
+                &format!("{implementation:?}, {threads} threads"),
+                &run(threads)?,
+                &one,
+                Tolerance::Bits,
+            )?;
         }
     }
     Ok(())
@@ -162,8 +172,9 @@ fn a_stack_has_masks_of_its_own_in_every_layer() -> Result<()> {
     Ok(())
 }
 
-/// Over one linear step, what evaluation gives is what training gives on average: within 5 standard deviations of the mean of 4000
-/// draws for each of 54 units, and all together as far off as chance says (their mean square in deviations is 1 ± 0.6, a χ² of 54).
+/// Over one linear step, what evaluation gives is what training gives on average: within 5 standard
+/// deviations of the mean of 4000 draws for each of 54 units, and all together as far off as chance
+/// says (their mean square in deviations is 1 ± 0.6, a χ² of 54).
 #[test]
 fn evaluation_is_the_expectation_of_zoneout_over_a_linear_step() -> Result<()> {
     let (rate, draws) = (0.3, 4000u64);
@@ -183,8 +194,8 @@ fn evaluation_is_the_expectation_of_zoneout_over_a_linear_step() -> Result<()> {
     let mean = (sum / draws as f64)?;
     let evaluated = step(&layer, &ForwardContext::default())?;
     let jump = (step(&plain, &ForwardContext::default())? - &h)?; // a draw is h, or with probability 1 - rate h + jump
-    let deviation = (jump.abs()? * (rate * (1.0 - rate) / draws as f64).sqrt())?;
-    let off = ((mean - evaluated)? / deviation)?;
+    let relative_error = (jump.abs()? * (rate * (1.0 - rate) / draws as f64).sqrt())?;
+    let off = ((mean - evaluated)? / relative_error)?;
     let largest = off.abs()?.max_all()?.to_scalar::<f64>()?;
     ensure!(largest < 5.0, "{largest} standard deviations off");
     let square = off.sqr()?.mean_all()?.to_scalar::<f64>()?;

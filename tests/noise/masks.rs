@@ -98,7 +98,8 @@ pub(crate) struct Masks {
 }
 
 impl Masks {
-    /// The masks of `pass`; in evaluation, what the definition says: nothing is dropped, and zoneout keeps the rate.
+    /// The masks of `pass`; in evaluation, what the definition says: nothing is dropped, and
+    /// zoneout keeps the rate.
     pub(crate) fn of(
         noise: RecurrentDropout,
         context: &ForwardContext,

@@ -8,7 +8,7 @@ use recurrent::{
     Bidirectional, CellKind, Connection, Direction, ForwardContext, GruConfig, Layer, LayerId,
     LstmConfig, Recompute, RecurrentDropout, Residual, Rnn, RnnConfig, Sequence, Shortcut, Stack,
 };
-use recurrent_testkit::close::says;
+use recurrent_testkit::close::expect_error;
 use recurrent_testkit::{close, noise, Result, Tolerance};
 
 /// A cell that runs by replay everywhere.
@@ -153,12 +153,16 @@ fn wrong_rates_are_refused_when_it_is_built() -> Result<()> {
         recurrent_dropout: RecurrentDropout::zoneout(0.0, 0.5),
         ..RnnConfig::new(CellKind::Gru(GruConfig::default()))
     };
-    says("a GRU", build(spec), "noise zoneout_c: expected a cell whose state has the field c")?;
+    expect_error(
+        "a GRU",
+        build(spec),
+        "noise zoneout_c: expected a cell whose state has the field c",
+    )?;
     let spec = RnnConfig {
         recompute: Recompute::Every(0),
         ..RnnConfig::new(CellKind::Gru(GruConfig::default()))
     };
-    says(
+    expect_error(
         "a checkpoint",
         build(spec),
         "checkpoint: expected the state at every 1 or more steps, got 0",

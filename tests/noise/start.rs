@@ -24,8 +24,9 @@ fn sequence() -> Result<Sequence> {
     Ok(Sequence::padded(noise("xs", &[4, 7, 3])?, &[5, 1, 7, 3])?)
 }
 
-/// Its gradient is the sum over the batch of that of a carry with the same values, in evaluation and training, by every path and in
-/// both directions; a carry that is given takes its place, and then it has no gradient.
+/// Its gradient is the sum over the batch of that of a carry with the same values, in evaluation
+/// and training, by every path and in both directions; a carry that is given takes its place, and
+/// then it has no gradient.
 fn as_a_carry<K: CellConfig>(config: K, names: &[&'static str]) -> Result<()> {
     for (reverse, path, train) in [
         (false, Execution::Replay, false),
@@ -109,7 +110,8 @@ fn a_learned_start_is_a_carry_for_every_example() -> Result<()> {
     as_a_carry(GruConfig::default(), &["h"])
 }
 
-/// Saved and loaded by name, through a variable map and through tensors; one of another shape is refused.
+/// Saved and loaded by name, through a variable map and through tensors; one of another shape is
+/// refused.
 #[test]
 fn it_is_saved_by_name() -> Result<()> {
     let layer_id = LayerId { layer: 1, reverse: true };

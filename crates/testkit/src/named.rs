@@ -6,10 +6,10 @@ use rand::Rng;
 use recurrent_core::{named_rng, Carry};
 use std::collections::{BTreeMap, HashMap};
 
-/// Tensors by name, in the order of their names.
-pub type Named = BTreeMap<String, Tensor>;
+/// Tensors by name, sorted.
+pub type TensorMap = BTreeMap<String, Tensor>;
 
-/// Values of mean 0 and variance 1 that belong to `name`, in f64.
+/// Random values of mean 0 and variance 1, in f64, determined by `name`.
 ///
 /// # Errors
 /// Those of candle.
@@ -21,13 +21,13 @@ pub fn noise(name: &str, dims: &[usize]) -> Result<Tensor> {
     Ok(Tensor::from_vec(values, dims, &Device::Cpu)?)
 }
 
-/// The same values in f64, which holds those of every other float exactly.
-pub(crate) fn in_double(named: &Named) -> Result<Named> {
+/// The same values in f64, which is exact.
+pub(crate) fn to_f64(named: &TensorMap) -> Result<TensorMap> {
     named.iter().map(|(name, value)| Ok((name.clone(), value.to_dtype(DType::F64)?))).collect()
 }
 
-/// The weights among `leaves`, by the names that a subject looks up.
-pub(crate) fn weights(leaves: &Named) -> HashMap<String, Tensor> {
+/// The weights in `leaves`, by the names under which a case looks them up.
+pub(crate) fn weights(leaves: &TensorMap) -> HashMap<String, Tensor> {
     let weight = |(name, value): (&String, &Tensor)| {
         Some((name.strip_prefix("param.")?.to_string(), value.clone()))
     };

@@ -1,34 +1,37 @@
-//! The observer: its states against outputs, carries and the runs of beginnings, its gates against their range and single examples.
+//! The activation recorder: its states against outputs, carries and runs over prefixes; its gates
+//! against their range and single examples.
 
 use super::agreement::{directions, single};
+use crate::case::Ends;
 use crate::close::{all_close, values};
 use crate::named::flatten;
-use crate::subject::Ends;
-use crate::{close, Named, Result, Subject, Tolerance, Trial};
+use crate::{close, Case, Evaluation, Result, TensorMap, Tolerance};
 use anyhow::ensure;
 use candle::Tensor;
 use recurrent_core::{
     ActivationRecorder, Activations, ForwardContext, GradientRecorder, Layer, Record, Sequence,
 };
 
-/// What is observed has the places of what is recorded, begins with the carry that goes in and ends with the one that comes out, equals the carry after every
-/// beginning of the sequence and, for a cell, its outputs; gates lie within 0 and 1; every example is observed as if it were alone; and who watches
-/// changes nothing.
-pub(super) fn activations(subject: &Subject) -> Result<()> {
-    for reverse in directions(subject) {
-        let full = Trial { reverse: *reverse, ..Trial::new(subject) };
-        for trial in [full.clone(), full.ragged()] {
-            for way in trial.ways()? {
-                let trial = Trial { way, ..trial.clone() };
-                let (what, leaves) = (format!("{}, observed", trial.name()), trial.leaves()?);
-                let seen = watched(&what, &trial, &leaves)?;
+/// Recorded activations have the same layers as recorded gradients. They begin with the initial
+/// carry and end with the final one; they equal the carry after every prefix of the sequence and,
+/// for a cell, its outputs. Gates lie within 0 and 1. Every example is recorded as if it ran alone,
+/// and recording changes no bit of the run.
+pub(super) fn activations(case: &Case) -> Result<()> {
+    for reverse in directions(case) {
+        let full = Evaluation { reverse: *reverse, ..Evaluation::new(case) };
+        for evaluation in [full.clone(), full.ragged()] {
+            for implementation in evaluation.implementations()? {
+                let evaluation = Evaluation { implementation, ..evaluation.clone() };
+                let (what, leaves) =
+                    (format!("{}, observed", evaluation.name()), evaluation.leaves()?);
+                let seen = with_recorder(&what, &evaluation, &leaves)?;
                 in_range(&what, &seen)?;
-                alone(&what, &trial, &leaves, &seen)?;
-                if subject.is_cell() {
-                    outputs(&what, &trial, &leaves, &seen)?;
+                alone(&what, &evaluation, &leaves, &seen)?;
+                if case.is_cell() {
+                    outputs(&what, &evaluation, &leaves, &seen)?;
                 }
-                if subject.ends == Ends::Last && !reverse {
-                    beginnings(&what, &trial, &leaves, &seen)?;
+                if case.ends == Ends::Last && !reverse {
+                    beginnings(&what, &evaluation, &leaves, &seen)?;
                 }
             }
         }
@@ -36,23 +39,29 @@ pub(super) fn activations(subject: &Subject) -> Result<()> {
     Ok(())
 }
 
-fn observe(trial: &Trial, leaves: &Named) -> Result<Vec<Activations>> {
+fn observe(evaluation: &Evaluation, leaves: &TensorMap) -> Result<Vec<Activations>> {
     let activations = ActivationRecorder::default();
-    let (layer, carry) = (trial.layer(leaves)?, trial.carry(leaves)?);
+    let (layer, carry) = (evaluation.layer(leaves)?, evaluation.carry(leaves)?);
     layer.run(
-        &trial.sequence(leaves)?,
+        &evaluation.sequence(leaves)?,
         carry.as_ref(),
         &ForwardContext::default().activations(&activations),
     )?;
     Ok(activations.take())
 }
 
-/// An observed run gives the same bits as one that is not, and its observations lie between the carries.
-fn watched(what: &str, trial: &Trial, leaves: &Named) -> Result<Vec<Activations>> {
-    let held = trial.hold(leaves, |_| true)?;
+/// A recorded run gives the same bits as one that is not recorded, and its states lie between the
+/// carries.
+fn with_recorder(
+    what: &str,
+    evaluation: &Evaluation,
+    leaves: &TensorMap,
+) -> Result<Vec<Activations>> {
+    let held = evaluation.hold(leaves, |_| true)?;
     let (activations, recorder) =
         (ActivationRecorder::default(), GradientRecorder::new(Record::Norms));
-    let (layer, xs, start) = (trial.layer(&held)?, trial.sequence(&held)?, trial.carry(&held)?);
+    let (layer, xs, start) =
+        (evaluation.layer(&held)?, evaluation.sequence(&held)?, evaluation.carry(&held)?);
     let run = |context: &ForwardContext| layer.run(&xs, start.as_ref(), context);
     let (ys, end) = run(&ForwardContext::default().activations(&activations).record(&recorder))?;
     let (unseen, _) = run(&ForwardContext::default())?;
@@ -97,9 +106,9 @@ fn in_range(what: &str, seen: &[Activations]) -> Result<()> {
     Ok(())
 }
 
-/// The states and gates of the real steps of `row`, by name.
-fn of_row(seen: &[Activations], row: usize) -> Result<Named> {
-    let mut named = Named::new();
+/// The states and gates of the real steps of example `row`, by name.
+fn of_row(seen: &[Activations], row: usize) -> Result<TensorMap> {
+    let mut named = TensorMap::new();
     for observation in seen {
         let (suffix, len) = (observation.layer_id.suffix(), observation.lengths[row]);
         let cut = |values: &Tensor, steps| values.narrow(0, row, 1)?.narrow(1, 0, steps);
@@ -113,10 +122,15 @@ fn of_row(seen: &[Activations], row: usize) -> Result<Named> {
     Ok(named)
 }
 
-fn alone(what: &str, trial: &Trial, leaves: &Named, seen: &[Activations]) -> Result<()> {
-    for row in 0..trial.size.batch {
-        let (trial, leaves) = single(trial, leaves, row)?;
-        let found = of_row(&observe(&trial, &leaves)?, 0)?;
+fn alone(
+    what: &str,
+    evaluation: &Evaluation,
+    leaves: &TensorMap,
+    seen: &[Activations],
+) -> Result<()> {
+    for row in 0..evaluation.size.batch {
+        let (evaluation, leaves) = single(evaluation, leaves, row)?;
+        let found = of_row(&observe(&evaluation, &leaves)?, 0)?;
         all_close(
             &format!("{what}, example {row} alone"),
             &of_row(seen, row)?,
@@ -128,12 +142,17 @@ fn alone(what: &str, trial: &Trial, leaves: &Named, seen: &[Activations]) -> Res
 }
 
 /// The outputs of a cell are the first field of its states, in the order in which it runs.
-fn outputs(what: &str, trial: &Trial, leaves: &Named, seen: &[Activations]) -> Result<()> {
-    let ys = trial.forward(trial.layer(leaves)?.as_ref(), leaves, None)?["ys"].clone();
+fn outputs(
+    what: &str,
+    evaluation: &Evaluation,
+    leaves: &TensorMap,
+    seen: &[Activations],
+) -> Result<()> {
+    let ys = evaluation.forward(evaluation.layer(leaves)?.as_ref(), leaves, None)?["ys"].clone();
     let (_, states) = &seen[0].states[0];
     for (row, &len) in seen[0].lengths.iter().enumerate() {
         for step in 0..len {
-            let position = if trial.reverse { len - 1 - step } else { step };
+            let position = if evaluation.reverse { len - 1 - step } else { step };
             let at = |values: &Tensor, step| values.narrow(0, row, 1)?.narrow(1, step, 1);
             let what = format!("{what}, example {row}, step {step}");
             close(&what, &at(states, step + 1)?, &at(&ys, position)?, Tolerance::Norm(1e-12))?;
@@ -142,12 +161,17 @@ fn outputs(what: &str, trial: &Trial, leaves: &Named, seen: &[Activations]) -> R
     Ok(())
 }
 
-/// Every layer's states after `t` steps are the carry of a run over the first `t` alone.
-fn beginnings(what: &str, trial: &Trial, leaves: &Named, seen: &[Activations]) -> Result<()> {
-    let (layer, carry) = (trial.layer(leaves)?, trial.carry(leaves)?);
+/// Every layer's states after `t` steps are the carry of a run over the first `t` steps alone.
+fn beginnings(
+    what: &str,
+    evaluation: &Evaluation,
+    leaves: &TensorMap,
+    seen: &[Activations],
+) -> Result<()> {
+    let (layer, carry) = (evaluation.layer(leaves)?, evaluation.carry(leaves)?);
     for t in 1..seen[0].states[0].1.dim(1)? {
         let xs = leaves["xs"].narrow(1, 0, t)?;
-        let xs = match &trial.lengths {
+        let xs = match &evaluation.lengths {
             None => Sequence::new(xs)?,
             Some(lengths) => {
                 Sequence::padded(xs, &lengths.iter().map(|len| t.min(*len)).collect::<Vec<_>>())?

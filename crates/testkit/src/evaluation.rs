@@ -1,14 +1,14 @@
-//! One evaluation of a subject: how it is built, and what goes in.
+//! One evaluation of a case: its implementation and its inputs.
 
-use crate::named::{flatten, noise, weights, Named};
-use crate::{Graph, Outcome, Result, Site, Subject, Taps, Way};
+use crate::named::{flatten, noise, weights, TensorMap};
+use crate::{BuildContext, Case, EvaluationOutput, GradientTaps, Graph, Implementation, Result};
 use candle::{DType, Device, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent_core::{Bptt, Carry, ForwardContext, GradientRecorder, Layer, Record, Sequence};
 
 /// The sizes of an evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size {
+pub struct Dims {
     /// The number of examples.
     pub batch: usize,
     /// The number of steps.
@@ -19,57 +19,59 @@ pub struct Size {
     pub hidden: usize,
 }
 
-/// What the loss of an evaluation reads, each multiplied by the leaf `loss.*` of its name, and summed.
+/// What enters the loss of an evaluation: each value is multiplied by the leaf `loss.*` of its
+/// name, and all are summed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reads {
+pub enum LossInputs {
     /// The outputs alone.
     Outputs,
     /// The final carry alone.
     Carry,
     /// The outputs and the final carry.
     Both,
-    /// What [`Layer::last`] gives, alone.
+    /// The result of [`Layer::last`] alone.
     Last,
-    /// What [`Layer::last`] gives, and its carry.
+    /// The result of [`Layer::last`], and its carry.
     LastAndCarry,
 }
 
-/// One evaluation of a subject.
+/// One evaluation of a case.
 #[derive(Clone)]
-pub struct Trial<'a> {
-    /// The subject.
-    pub subject: &'a Subject,
-    /// By what its cells are run.
-    pub way: Way,
+pub struct Evaluation<'a> {
+    /// The case.
+    pub case: &'a Case,
+    /// What runs its cells.
+    pub implementation: Implementation,
     /// The sizes.
-    pub size: Size,
-    /// The length of each example, where they differ.
+    pub size: Dims,
+    /// The length of each example, if they differ.
     pub lengths: Option<Vec<usize>>,
     /// Whether a cell runs from the end to the beginning.
     pub reverse: bool,
-    /// What the loss reads.
-    pub reads: Reads,
+    /// What enters the loss.
+    pub loss_inputs: LossInputs,
     /// The dtype of everything.
     pub dtype: DType,
-    /// Whether this is a training pass, with dropout.
+    /// Whether to train, with dropout.
     pub train: bool,
-    /// Whether a recorder watches.
+    /// What the gradient recorder records, if there is one.
     pub keep: Option<Record>,
-    /// What is done to the gradient of the state.
+    /// Truncated BPTT and clipping of the hidden gradient.
     pub flow: Bptt,
 }
 
-impl<'a> Trial<'a> {
-    /// The usual evaluation: small, in f64, by replay, without lengths, reading everything.
-    pub fn new(subject: &'a Subject) -> Self {
-        let size = Size { batch: 4, time: 7, input: if subject.square { 5 } else { 3 }, hidden: 5 };
+impl<'a> Evaluation<'a> {
+    /// The default evaluation: small, in f64, by replay, without lengths, with outputs and carry in
+    /// the loss.
+    pub fn new(case: &'a Case) -> Self {
+        let size = Dims { batch: 4, time: 7, input: if case.square { 5 } else { 3 }, hidden: 5 };
         Self {
-            subject,
-            way: Way::Replay,
+            case,
+            implementation: Implementation::Replay,
             size,
             lengths: None,
             reverse: false,
-            reads: Reads::Both,
+            loss_inputs: LossInputs::Both,
             dtype: DType::F64,
             train: false,
             keep: None,
@@ -77,7 +79,7 @@ impl<'a> Trial<'a> {
         }
     }
 
-    /// The same with the lengths that are usual here. No example fills the last step, and one has a single step.
+    /// Sets the suite's usual lengths. No example fills the last step, and one has a single step.
     #[must_use]
     pub fn ragged(self) -> Self {
         Self { lengths: Some(vec![5, 1, 6, 3]), ..self }
@@ -85,7 +87,7 @@ impl<'a> Trial<'a> {
 
     /// A name for messages.
     pub fn name(&self) -> String {
-        let Size { batch, time, input, hidden } = self.size;
+        let Dims { batch, time, input, hidden } = self.size;
         let lengths = self
             .lengths
             .as_ref()
@@ -94,27 +96,35 @@ impl<'a> Trial<'a> {
         let flow =
             if self.flow == Bptt::default() { String::new() } else { format!(", {:?}", self.flow) };
         format!(
-            "{:?} in {:?}{reverse}, (batch, time, input, hidden) = ({batch}, {time}, {input}, {hidden}){lengths}, loss of {:?}{flow}",
-            self.way, self.dtype, self.reads
+            "{:?} in {:?}{reverse}, (batch, time, input, hidden) = \
+             ({batch}, {time}, {input}, {hidden}){lengths}, loss of {:?}{flow}",
+            self.implementation, self.dtype, self.loss_inputs
         )
     }
 
-    /// By what the subject's cells can be run, besides the definition.
+    /// The implementations of the case, besides the reference.
     ///
     /// # Errors
-    /// If it cannot be built.
-    pub fn ways(&self) -> Result<Vec<Way>> {
-        let site =
-            self.site(Way::Auto, VarBuilder::from_varmap(&VarMap::new(), DType::F64, &Device::Cpu));
-        self.subject.build(&site)?;
-        Ok(if site.kernels() == 0 { vec![Way::Replay] } else { vec![Way::Replay, Way::Kernel] })
+    /// If the case cannot be built.
+    pub fn implementations(&self) -> Result<Vec<Implementation>> {
+        let build = self.build(
+            Implementation::Auto,
+            VarBuilder::from_varmap(&VarMap::new(), DType::F64, &Device::Cpu),
+        );
+        self.case.build(&build)?;
+        Ok(if build.kernels() == 0 {
+            vec![Implementation::Replay]
+        } else {
+            vec![Implementation::Replay, Implementation::Kernel]
+        })
     }
 
-    fn site<'b>(&self, way: Way, vb: VarBuilder<'b>) -> Site<'b> {
-        Site::new(way, self.size.input, self.size.hidden, vb).reversed(self.reverse)
+    fn build<'b>(&self, implementation: Implementation, vb: VarBuilder<'b>) -> BuildContext<'b> {
+        BuildContext::new(implementation, self.size.input, self.size.hidden, vb)
+            .reversed(self.reverse)
     }
 
-    /// The subject with the weights with which it begins, in a variable map.
+    /// The case with its initial weights, in a variable map.
     ///
     /// # Errors
     /// If it cannot be built.
@@ -124,18 +134,19 @@ impl<'a> Trial<'a> {
         Ok((vars, layer))
     }
 
-    /// What goes in: `xs`, `carry.*`, `param.*` and `loss.*`. The weights are those with which the subject begins, and noise,
-    /// so that nothing is zero or one by construction. Everything is drawn in f64 by its name, and rounded to the dtype.
+    /// The inputs: `xs`, `carry.*`, `param.*` and `loss.*`. The weights are the initial ones plus
+    /// noise, so that no value is zero or one by construction. Everything is drawn in f64 by its
+    /// name, and rounded to the dtype.
     ///
     /// # Errors
-    /// If the subject cannot be built or run.
-    pub fn leaves(&self) -> Result<Named> {
-        let Size { batch, time, input, .. } = self.size;
+    /// If the case cannot be built or run.
+    pub fn leaves(&self) -> Result<TensorMap> {
+        let Dims { batch, time, input, .. } = self.size;
         let (_, layer) = Self { dtype: DType::F64, ..self.clone() }.fresh()?;
         let xs = noise("xs", &[batch, time, input])?;
         let (ys, carry) =
             layer.run(&Sequence::new(xs.clone())?, None, &ForwardContext::default())?;
-        let mut leaves = Named::from([("xs".to_string(), xs)]);
+        let mut leaves = TensorMap::from([("xs".to_string(), xs)]);
         for (name, param) in layer.params() {
             let name = format!("param.{name}");
             leaves.insert(name.clone(), (param.detach() + (noise(&name, param.dims())? * 0.3)?)?);
@@ -151,32 +162,32 @@ impl<'a> Trial<'a> {
         leaves.into_iter().map(|(name, value)| Ok((name, value.to_dtype(self.dtype)?))).collect()
     }
 
-    /// The layer with the weights among `leaves`.
+    /// The layer with the weights in `leaves`.
     ///
     /// # Errors
     /// If it cannot be built with them.
-    pub fn layer(&self, leaves: &Named) -> Result<Box<dyn Layer>> {
+    pub fn layer(&self, leaves: &TensorMap) -> Result<Box<dyn Layer>> {
         self.layer_with(leaves, None)
     }
 
-    fn layer_with(&self, leaves: &Named, taps: Option<Taps>) -> Result<Box<dyn Layer>> {
+    fn layer_with(&self, leaves: &TensorMap, taps: Option<GradientTaps>) -> Result<Box<dyn Layer>> {
         let vb = VarBuilder::from_tensors(weights(leaves), self.dtype, &Device::Cpu);
-        Ok(self.subject.build(&self.site(self.way, vb).tapped(taps))?)
+        Ok(self.case.build(&self.build(self.implementation, vb).tapped(taps))?)
     }
 
-    /// The subject on weights of the caller's.
+    /// The layer with weights from the caller.
     ///
     /// # Errors
     /// If it cannot be built with them.
     pub fn layer_on(&self, vb: VarBuilder) -> Result<Box<dyn Layer>> {
-        Ok(self.subject.build(&self.site(self.way, vb))?)
+        Ok(self.case.build(&self.build(self.implementation, vb))?)
     }
 
-    /// The sequence among `leaves`.
+    /// The sequence in `leaves`.
     ///
     /// # Errors
     /// If the lengths do not fit.
-    pub fn sequence(&self, leaves: &Named) -> Result<Sequence> {
+    pub fn sequence(&self, leaves: &TensorMap) -> Result<Sequence> {
         let xs = leaves["xs"].clone();
         Ok(self
             .lengths
@@ -184,15 +195,15 @@ impl<'a> Trial<'a> {
             .map_or_else(|| Sequence::new(xs.clone()), |len| Sequence::padded(xs.clone(), len))?)
     }
 
-    /// The initial carry among `leaves`; `None` if there is none.
+    /// The initial carry in `leaves`, if there is one.
     ///
     /// # Errors
     /// If it does not fit.
-    pub fn carry(&self, leaves: &Named) -> Result<Option<Carry>> {
+    pub fn carry(&self, leaves: &TensorMap) -> Result<Option<Carry>> {
         if !leaves.keys().any(|name| name.starts_with("carry.")) {
             return Ok(None);
         }
-        // What a carry of this layer looks like, one step of it says.
+        // A run over one step gives a carry of the right structure.
         let step = leaves["xs"].detach().narrow(1, 0, 1)?;
         let (_, shape) =
             self.layer(leaves)?.run(&Sequence::new(step)?, None, &ForwardContext::default())?;
@@ -202,11 +213,11 @@ impl<'a> Trial<'a> {
         Ok(Some(shape.map(&mut named)?))
     }
 
-    /// The leaves, those of them as variables that `tracked` says.
+    /// The leaves, as variables where `tracked` holds.
     ///
     /// # Errors
     /// Those of candle.
-    pub fn hold(&self, leaves: &Named, tracked: impl Fn(&str) -> bool) -> Result<Named> {
+    pub fn hold(&self, leaves: &TensorMap, tracked: impl Fn(&str) -> bool) -> Result<TensorMap> {
         let hold = |(name, value): (&String, &Tensor)| {
             let variable = !name.starts_with("loss.") && tracked(name);
             let value =
@@ -216,40 +227,41 @@ impl<'a> Trial<'a> {
         leaves.iter().map(hold).collect()
     }
 
-    /// Runs forward, with those of the leaves as variables that `tracked` says.
+    /// Runs forward, with the leaves as variables where `tracked` holds.
     ///
     /// # Errors
-    /// If the subject cannot be built or run.
-    pub fn graph(&self, leaves: &Named, tracked: impl Fn(&str) -> bool) -> Result<Graph> {
+    /// If the case cannot be built or run.
+    pub fn graph(&self, leaves: &TensorMap, tracked: impl Fn(&str) -> bool) -> Result<Graph> {
         let held = self.hold(leaves, tracked)?;
         let recorder = self.keep.map(GradientRecorder::new);
-        let taps = (self.way == Way::Steps && self.keep.is_some()).then(Taps::default);
+        let taps = (self.implementation == Implementation::StepLoop && self.keep.is_some())
+            .then(GradientTaps::default);
         let layer = self.layer_with(&held, taps.clone())?;
         let values = self.forward(layer.as_ref(), &held, recorder.as_ref())?;
-        Ok(self.weigh(held, values)?.watched(recorder, taps))
+        Ok(self.weigh(held, values)?.with_recorder(recorder, taps))
     }
 
-    /// Runs `layer` forward over `leaves`: `ys` or `last`, and `end.*`.
+    /// Runs `layer` forward over `leaves`; returns `ys` or `last`, and `end.*`.
     ///
     /// # Errors
     /// If it cannot be run.
     pub fn forward(
         &self,
         layer: &dyn Layer,
-        leaves: &Named,
+        leaves: &TensorMap,
         recorder: Option<&GradientRecorder>,
-    ) -> Result<Named> {
+    ) -> Result<TensorMap> {
         let (xs, carry) = (self.sequence(leaves)?, self.carry(leaves)?);
         let mut context =
             if self.train { ForwardContext::train(3, 5) } else { ForwardContext::default() };
         context.record = recorder;
         context.bptt = self.flow;
-        let (name, value, end) = match self.reads {
-            Reads::Last | Reads::LastAndCarry => {
+        let (name, value, end) = match self.loss_inputs {
+            LossInputs::Last | LossInputs::LastAndCarry => {
                 let (last, end) = layer.last(&xs, carry.as_ref(), &context)?;
                 ("last", last, end)
             }
-            Reads::Outputs | Reads::Carry | Reads::Both => {
+            LossInputs::Outputs | LossInputs::Carry | LossInputs::Both => {
                 let (ys, end) = layer.run(&xs, carry.as_ref(), &context)?;
                 ("ys", ys.into_values(), end)
             }
@@ -258,15 +270,15 @@ impl<'a> Trial<'a> {
         Ok(end.chain([(name.to_string(), value)]).collect())
     }
 
-    /// The loss of these values, as the evaluation reads them.
+    /// The loss of these values.
     ///
     /// # Errors
     /// If a value has another shape than its weight.
-    pub fn weigh(&self, leaves: Named, values: Named) -> Result<Graph> {
-        let read = |name: &str| match self.reads {
-            Reads::Outputs | Reads::Last => !name.starts_with("end."),
-            Reads::Carry => name.starts_with("end."),
-            Reads::Both | Reads::LastAndCarry => true,
+    pub fn weigh(&self, leaves: TensorMap, values: TensorMap) -> Result<Graph> {
+        let read = |name: &str| match self.loss_inputs {
+            LossInputs::Outputs | LossInputs::Last => !name.starts_with("end."),
+            LossInputs::Carry => name.starts_with("end."),
+            LossInputs::Both | LossInputs::LastAndCarry => true,
         };
         let mut loss = Tensor::zeros((), self.dtype, &Device::Cpu)?;
         for (name, value) in values.iter().filter(|(name, _)| read(name)) {
@@ -278,16 +290,16 @@ impl<'a> Trial<'a> {
     /// Runs forward and backward, with every leaf a variable.
     ///
     /// # Errors
-    /// If the subject cannot be built or run.
-    pub fn run(&self, leaves: &Named) -> Result<Outcome> {
+    /// If the case cannot be built or run.
+    pub fn run(&self, leaves: &TensorMap) -> Result<EvaluationOutput> {
         self.graph(leaves, |_| true)?.backward()
     }
 
-    /// The loss alone, in f64.
+    /// The loss, in f64.
     ///
     /// # Errors
-    /// If the subject cannot be built or run.
-    pub fn loss(&self, leaves: &Named) -> Result<f64> {
+    /// If the case cannot be built or run.
+    pub fn loss(&self, leaves: &TensorMap) -> Result<f64> {
         Ok(self.graph(leaves, |_| false)?.loss.to_dtype(DType::F64)?.to_scalar()?)
     }
 }

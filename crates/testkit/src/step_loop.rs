@@ -1,6 +1,6 @@
-//! The definition that everything else is held against: a plain loop over `step`, one example at a time.
+//! The reference of every comparison: a plain loop over `step`, one example at a time.
 
-use crate::flow::{bounded, windowed};
+use crate::truncation::{clipped, truncated};
 use crate::Result;
 use anyhow::Context;
 use candle::backprop::GradStore;
@@ -10,20 +10,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// A cell run over time by a plain loop over its `step`, in candle's own graph.
 ///
-/// Every example runs alone and for as long as it is, so that there are no masks, no padding and no route to get wrong. Slow, and
-/// its depth grows with the number of steps.
-pub struct Steps<C> {
+/// Every example runs alone and for exactly its length, so there are no masks, no padding and no
+/// index to get wrong. It is slow, and its graph is as deep as the number of steps.
+pub struct StepLoop<C> {
     cell: C,
     reverse: bool,
-    taps: Option<Taps>,
+    taps: Option<GradientTaps>,
 }
 
-/// Zeros added to every carried state, whose gradients are those of the states: dL/dh_t, and dL/dc_t with h_t held fixed.
+/// Zeros added to every carried state. Their gradients are those of the states: dL/dh_t, and
+/// dL/dc_t with h_t held fixed.
 #[derive(Clone, Debug, Default)]
-pub struct Taps(Arc<Mutex<Vec<Tap>>>);
+pub struct GradientTaps(Arc<Mutex<Vec<GradientTap>>>);
 
 #[derive(Clone, Debug)]
-struct Tap {
+struct GradientTap {
     layer_id: LayerId,
     field: &'static str,
     row: usize,
@@ -31,9 +32,9 @@ struct Tap {
     zero: Var,
 }
 
-impl<C: Cell> Steps<C> {
+impl<C: Cell> StepLoop<C> {
     /// The loop, forward or from the end to the beginning, with a tap on every state if `taps`.
-    pub fn new(cell: C, reverse: bool, taps: Option<Taps>) -> Self {
+    pub fn new(cell: C, reverse: bool, taps: Option<GradientTaps>) -> Self {
         Self { cell, reverse, taps }
     }
 
@@ -44,12 +45,12 @@ impl<C: Cell> Steps<C> {
         row: usize,
         step: usize,
     ) -> CandleResult<C::State> {
-        let Some(Taps(taps)) = &self.taps else { return Ok(state.clone()) };
+        let Some(GradientTaps(taps)) = &self.taps else { return Ok(state.clone()) };
         let mut fields = state.fields();
         for (name, field) in C::State::FIELDS.iter().zip(&mut fields) {
             let zero = Var::from_tensor(&field.detach().zeros_like()?)?;
             *field = (&*field + zero.as_tensor())?;
-            let tap = Tap { layer_id, field: name, row, step, zero };
+            let tap = GradientTap { layer_id, field: name, row, step, zero };
             taps.lock().unwrap_or_else(PoisonError::into_inner).push(tap);
         }
         C::State::from_fields(fields)
@@ -69,9 +70,9 @@ impl<C: Cell> Steps<C> {
         let mut ys = vec![None; time];
         for step in 0..len {
             let position = if self.reverse { len - 1 - step } else { step };
-            let x = xs.values().narrow(0, row, 1)?.narrow(1, position, 1)?.squeeze(1)?; // (1, input)
-            let after = self.cell.step(&x, &windowed(context.bptt, step, len, state)?)?;
-            state = bounded(context.bptt, self.tapped(&after, context.layer_id, row, step + 1)?)?;
+            let x = xs.values().narrow(0, row, 1)?.narrow(1, position, 1)?.squeeze(1)?;
+            let after = self.cell.step(&x, &truncated(context.bptt, step, len, state)?)?;
+            state = clipped(context.bptt, self.tapped(&after, context.layer_id, row, step + 1)?)?;
             ys[position] = Some(state.fields().swap_remove(0));
         }
         let zero = state.fields()[0].detach().zeros_like()?;
@@ -80,7 +81,7 @@ impl<C: Cell> Steps<C> {
     }
 }
 
-impl<C: Cell> Layer for Steps<C> {
+impl<C: Cell> Layer for StepLoop<C> {
     fn input_size(&self) -> usize {
         self.cell.input_size()
     }
@@ -133,8 +134,8 @@ impl<C: Cell> Layer for Steps<C> {
     }
 }
 
-impl Taps {
-    /// The places that were tapped, and the fields at each.
+impl GradientTaps {
+    /// The tapped layers, and the fields of each.
     pub(crate) fn places(&self) -> Vec<(LayerId, &'static str)> {
         let taps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut places: Vec<_> = taps.iter().map(|tap| (tap.layer_id, tap.field)).collect();
@@ -143,7 +144,8 @@ impl Taps {
         places
     }
 
-    /// The gradient at one field of the state of one layer, `(batch, steps + 1, size)`: zero behind an example's end.
+    /// The gradient of one field of the state of one layer, `(batch, steps + 1, size)`; zero after
+    /// an example's end.
     pub(crate) fn gradient(
         &self,
         grads: &GradStore,

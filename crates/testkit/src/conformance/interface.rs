@@ -1,19 +1,19 @@
 //! Shapes, names, counts, errors, and weights on disk.
 
-use crate::close::{all_close, says};
+use crate::case::Ends;
+use crate::close::{all_close, expect_error};
 use crate::named::{flatten, weights};
-use crate::subject::Ends;
-use crate::{close, noise, Reads, Result, Size, Subject, Tolerance, Trial};
+use crate::{close, noise, Case, Dims, Evaluation, LossInputs, Result, Tolerance};
 use anyhow::ensure;
 use candle::{safetensors, DType, Device, Module, Tensor, D};
 use candle_nn::VarBuilder;
 use recurrent_core::{Carry, ForwardContext, Layer, Sequence};
 use std::collections::BTreeSet;
 
-/// Outputs, carries and `last` have the shapes that the documentation states, and `last` is where the outputs end.
-pub(super) fn shapes(subject: &Subject) -> Result<()> {
-    let trial = Trial::new(subject);
-    for way in trial.ways()? {
+/// Outputs, carries and `last` have the documented shapes, and `last` is the end of the outputs.
+pub(super) fn shapes(case: &Case) -> Result<()> {
+    let evaluation = Evaluation::new(case);
+    for implementation in evaluation.implementations()? {
         for (batch, time, lengths) in [
             (4, 7, Some(vec![5, 1, 6, 3])),
             (4, 7, Some(vec![2, 7, 4, 7])),
@@ -22,45 +22,46 @@ pub(super) fn shapes(subject: &Subject) -> Result<()> {
             (1, 3, None),
             (1, 1, None),
         ] {
-            let size = Size { batch, time, ..trial.size };
-            let trial = Trial { way, size, lengths, ..trial.clone() };
-            let leaves = trial.leaves()?;
-            let layer = trial.layer(&leaves)?;
-            let (input, output, what) = (layer.input_size(), layer.output_size(), trial.name());
+            let size = Dims { batch, time, ..evaluation.size };
+            let evaluation = Evaluation { implementation, size, lengths, ..evaluation.clone() };
+            let leaves = evaluation.leaves()?;
+            let layer = evaluation.layer(&leaves)?;
+            let (input, output, what) =
+                (layer.input_size(), layer.output_size(), evaluation.name());
             ensure!(input == size.input, "{what}: input_size() is {input}");
-            let values = trial.forward(layer.as_ref(), &leaves, None)?;
+            let values = evaluation.forward(layer.as_ref(), &leaves, None)?;
             let dims = values["ys"].dims();
             ensure!(
                 dims == [batch, time, output],
                 "{what}: outputs {dims:?}, output_size() is {output}"
             );
             let (ys, end) =
-                layer.run(&trial.sequence(&leaves)?, None, &ForwardContext::default())?;
+                layer.run(&evaluation.sequence(&leaves)?, None, &ForwardContext::default())?;
             ensure!(
-                ys.lengths().map(|l| l.as_slice()) == trial.lengths.as_deref(),
+                ys.lengths().map(|l| l.as_slice()) == evaluation.lengths.as_deref(),
                 "{what}: the lengths are lost"
             );
             for (name, field) in flatten(&end) {
                 let dims = field.dims();
                 ensure!(dims.len() == 2 && dims[0] == batch, "{what}: carry {name} {dims:?}");
             }
-            let trial = Trial { reads: Reads::Last, ..trial };
-            let mut last = trial.forward(layer.as_ref(), &leaves, None)?;
+            let evaluation = Evaluation { loss_inputs: LossInputs::Last, ..evaluation };
+            let mut last = evaluation.forward(layer.as_ref(), &leaves, None)?;
             let found = last.remove("last").expect("it was asked for");
-            // The same numbers, though a projection may be multiplied in another order.
+            // Not the same bits: a projection may be multiplied in another order.
             let tolerance = Tolerance::Norm(1e-13);
             close(
                 &format!("{what}, last"),
                 &found,
-                &ends(subject, &trial, &values["ys"])?,
+                &ends(case, &evaluation, &values["ys"])?,
                 tolerance,
             )?;
             let mut run = values.clone();
             run.remove("ys");
             all_close(&format!("{what}, the carry of last"), &last, &run, Tolerance::Bits)?;
-            if trial.lengths.is_none() {
+            if evaluation.lengths.is_none() {
                 let ys = layer
-                    .run(&trial.sequence(&leaves)?, None, &ForwardContext::default())?
+                    .run(&evaluation.sequence(&leaves)?, None, &ForwardContext::default())?
                     .0
                     .into_values();
                 close(
@@ -75,13 +76,13 @@ pub(super) fn shapes(subject: &Subject) -> Result<()> {
     Ok(())
 }
 
-/// Where the outputs `ys` end, `(batch, output)`.
-fn ends(subject: &Subject, trial: &Trial, ys: &Tensor) -> Result<Tensor> {
+/// The end of the outputs `ys`, `(batch, output)`.
+fn ends(case: &Case, evaluation: &Evaluation, ys: &Tensor) -> Result<Tensor> {
     let (_, time, output) = ys.dims3()?;
     let row = |row: usize| {
-        let len = trial.lengths.as_ref().map_or(time, |lengths| lengths[row]);
+        let len = evaluation.lengths.as_ref().map_or(time, |lengths| lengths[row]);
         let at = |position| ys.narrow(0, row, 1)?.narrow(1, position, 1)?.squeeze(1);
-        match subject.ends {
+        match case.ends {
             Ends::Last => at(len - 1),
             Ends::Both => {
                 let half = output / 2;
@@ -91,15 +92,15 @@ fn ends(subject: &Subject, trial: &Trial, ys: &Tensor) -> Result<Tensor> {
             }
         }
     };
-    Ok(Tensor::cat(&(0..trial.size.batch).map(row).collect::<candle::Result<Vec<_>>>()?, 0)?)
+    Ok(Tensor::cat(&(0..evaluation.size.batch).map(row).collect::<candle::Result<Vec<_>>>()?, 0)?)
 }
 
-/// Inputs, weights and carries that are not contiguous in memory give the same, a cell's the same bits.
-pub(super) fn views(subject: &Subject) -> Result<()> {
-    let trial = Trial::new(subject).ragged();
-    for way in trial.ways()? {
-        let trial = Trial { way, ..trial.clone() };
-        let leaves = trial.leaves()?;
+/// Non-contiguous inputs, weights and carries give the same values, for a cell the same bits.
+pub(super) fn views(case: &Case) -> Result<()> {
+    let evaluation = Evaluation::new(case).ragged();
+    for implementation in evaluation.implementations()? {
+        let evaluation = Evaluation { implementation, ..evaluation.clone() };
+        let leaves = evaluation.leaves()?;
         let view = |value: &Tensor| match value.rank() {
             0 => Ok(value.clone()),
             1 => Tensor::stack(&[value, value], 1)?.narrow(1, 0, 1)?.squeeze(1),
@@ -109,23 +110,29 @@ pub(super) fn views(subject: &Subject) -> Result<()> {
             .iter()
             .map(|(name, value)| Ok((name.clone(), view(value)?)))
             .collect::<Result<_>>()?;
-        ensure!(!trial.sequence(&views)?.values().is_contiguous(), "the views are contiguous");
+        ensure!(!evaluation.sequence(&views)?.values().is_contiguous(), "the views are contiguous");
         // Not through `run`: a variable is always contiguous.
-        let found = trial.graph(&views, |_| false)?.values;
-        // What a wrapper multiplies itself, candle adds up in another order then.
-        let tolerance = if subject.is_cell() { Tolerance::Bits } else { Tolerance::Norm(1e-14) };
-        all_close(&trial.name(), &found, &trial.graph(&leaves, |_| false)?.values, tolerance)?;
+        let found = evaluation.graph(&views, |_| false)?.values;
+        // candle sums the wrapper's own products in another order then.
+        let tolerance = if case.is_cell() { Tolerance::Bits } else { Tolerance::Norm(1e-14) };
+        all_close(
+            &evaluation.name(),
+            &found,
+            &evaluation.graph(&leaves, |_| false)?.values,
+            tolerance,
+        )?;
     }
     Ok(())
 }
 
-/// The number of weights is the documented one, and `params` names each variable once, as a variable map does.
-pub(super) fn count(subject: &Subject) -> Result<()> {
-    let trial = Trial::new(subject);
-    let small = trial.size;
-    for (input, hidden) in [(small.input, small.hidden), (if subject.square { 8 } else { 6 }, 8)] {
-        let trial = Trial { size: Size { input, hidden, ..small }, ..trial.clone() };
-        let (vars, layer) = trial.fresh()?;
+/// The number of weights is the documented one, and `params` lists every variable of the variable
+/// map once.
+pub(super) fn count(case: &Case) -> Result<()> {
+    let evaluation = Evaluation::new(case);
+    let small = evaluation.size;
+    for (input, hidden) in [(small.input, small.hidden), (if case.square { 8 } else { 6 }, 8)] {
+        let evaluation = Evaluation { size: Dims { input, hidden, ..small }, ..evaluation.clone() };
+        let (vars, layer) = evaluation.fresh()?;
         let params = layer.params();
         let names: BTreeSet<_> = params.iter().map(|(name, _)| name.clone()).collect();
         ensure!(names.len() == params.len(), "params() repeats a name: {names:?}");
@@ -137,10 +144,10 @@ pub(super) fn count(subject: &Subject) -> Result<()> {
             "a weight is not the variable map's own"
         );
         let found: usize = params.iter().map(|(_, param)| param.elem_count()).sum();
-        let documented = (subject.documented)(input, hidden);
+        let documented = (case.documented)(input, hidden);
         let at = format!("at input {input}, hidden {hidden}");
         ensure!(found == documented, "{at}: {found} weights, documented are {documented}");
-        if let Some(counted) = subject.counted.as_ref().map(|count| count(input, hidden)) {
+        if let Some(counted) = case.counted.as_ref().map(|count| count(input, hidden)) {
             ensure!(
                 counted == documented,
                 "{at}: param_count is {counted}, documented are {documented}"
@@ -150,22 +157,19 @@ pub(super) fn count(subject: &Subject) -> Result<()> {
     Ok(())
 }
 
-/// What does not fit is refused, with the argument, the expected and the found.
-pub(super) fn errors(subject: &Subject) -> Result<()> {
-    let trial = Trial::new(subject);
-    for way in trial.ways()? {
-        let trial = Trial { way, ..trial.clone() };
-        let leaves = trial.leaves()?;
-        let layer = trial.layer(&leaves)?;
-        let Size { batch, time, input, .. } = trial.size;
+/// Wrong arguments are refused, with the argument's name, the expected and the actual value.
+pub(super) fn errors(case: &Case) -> Result<()> {
+    let evaluation = Evaluation::new(case);
+    for implementation in evaluation.implementations()? {
+        let evaluation = Evaluation { implementation, ..evaluation.clone() };
+        let leaves = evaluation.leaves()?;
+        let layer = evaluation.layer(&leaves)?;
+        let Dims { batch, time, input, .. } = evaluation.size;
         let refuses = |what: &str, xs: &Tensor, carry: Option<&Carry>, expected: &str| {
             let xs = Sequence::new(xs.clone())?;
-            says(what, layer.run(&xs, carry, &ForwardContext::default()), expected)?;
-            says(
-                &format!("{what}, last"),
-                layer.last(&xs, carry, &ForwardContext::default()),
-                expected,
-            )
+            expect_error(what, layer.run(&xs, carry, &ForwardContext::default()), expected)?;
+            let last = layer.last(&xs, carry, &ForwardContext::default());
+            expect_error(&format!("{what}, last"), last, expected)
         };
         let xs = leaves["xs"].clone();
         let dims = [batch, time, input + 1];
@@ -179,7 +183,7 @@ pub(super) fn errors(subject: &Subject) -> Result<()> {
             "sequence: expected (batch, time, feature), none of them 0, got {:?}",
             [time, input]
         );
-        says("one example", layer.forward(&noise("xs", &[time, input])?), &expected)?;
+        expect_error("one example", layer.forward(&noise("xs", &[time, input])?), &expected)?;
         for (lengths, expected) in [
             (
                 vec![1; batch + 1],
@@ -191,9 +195,9 @@ pub(super) fn errors(subject: &Subject) -> Result<()> {
                 format!("sequence lengths: expected each from 1 to {time}, got {}", time + 1),
             ),
         ] {
-            says("wrong lengths", Sequence::padded(xs.clone(), &lengths), &expected)?;
+            expect_error("wrong lengths", Sequence::padded(xs.clone(), &lengths), &expected)?;
         }
-        let carry = trial.carry(&leaves)?.expect("the leaves have one");
+        let carry = evaluation.carry(&leaves)?.expect("the leaves have one");
         refused_carries(&carry, batch, &|what, carry, expected| {
             refuses(what, &xs, Some(carry), expected)
         })?;
@@ -242,7 +246,7 @@ fn refused_carries(
     refuses("a carry of another dtype", &carry.map(&mut { single })?, &expected)
 }
 
-/// The name and the size of the first field of the first layer.
+/// The name and size of the first field of the first layer.
 fn first(carry: &Carry) -> Result<(&'static str, usize)> {
     match carry {
         Carry::Layers(parts) => first(&parts[0]),
@@ -250,23 +254,24 @@ fn first(carry: &Carry) -> Result<(&'static str, usize)> {
     }
 }
 
-/// Weights that went through a safetensors file give the same bits, by candle's tensors and by its variable maps.
-pub(super) fn saved(subject: &Subject) -> Result<()> {
+/// Weights that went through a safetensors file give the same bits, by candle's tensors and by its
+/// variable maps.
+pub(super) fn files(case: &Case) -> Result<()> {
     let folder = tempfile::tempdir()?;
     for dtype in [DType::F64, DType::F32] {
-        let trial = Trial { dtype, ..Trial::new(subject) }.ragged();
-        let leaves = trial.leaves()?;
-        let expected = trial.forward(trial.layer(&leaves)?.as_ref(), &leaves, None)?;
+        let evaluation = Evaluation { dtype, ..Evaluation::new(case) }.ragged();
+        let leaves = evaluation.leaves()?;
+        let expected = evaluation.forward(evaluation.layer(&leaves)?.as_ref(), &leaves, None)?;
 
         let path = folder.path().join(format!("{dtype:?}.safetensors"));
         safetensors::save(&weights(&leaves), &path)?;
         let vb = VarBuilder::from_buffered_safetensors(std::fs::read(&path)?, dtype, &Device::Cpu)?;
-        let found = trial.forward(trial.layer_on(vb)?.as_ref(), &leaves, None)?;
+        let found = evaluation.forward(evaluation.layer_on(vb)?.as_ref(), &leaves, None)?;
         all_close(&format!("{dtype:?} out of a file"), &found, &expected, Tolerance::Bits)?;
 
-        let (mut vars, layer) = trial.fresh()?;
+        let (mut vars, layer) = evaluation.fresh()?;
         vars.load(&path)?;
-        let found = trial.forward(layer.as_ref(), &leaves, None)?;
+        let found = evaluation.forward(layer.as_ref(), &leaves, None)?;
         all_close(
             &format!("{dtype:?} loaded into its variables"),
             &found,
@@ -275,9 +280,9 @@ pub(super) fn saved(subject: &Subject) -> Result<()> {
         )?;
         let path = folder.path().join(format!("{dtype:?}-variables.safetensors"));
         vars.save(&path)?;
-        let (mut vars, layer) = trial.fresh()?;
+        let (mut vars, layer) = evaluation.fresh()?;
         vars.load(&path)?;
-        let found = trial.forward(layer.as_ref(), &leaves, None)?;
+        let found = evaluation.forward(layer.as_ref(), &leaves, None)?;
         all_close(
             &format!("{dtype:?} out of its variables and back"),
             &found,
