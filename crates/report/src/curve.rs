@@ -1,7 +1,7 @@
 //! Curves over seeds: the median at every place, with the range as a band.
 
-use super::group::Variant;
-use super::numbers::{Reading, Spread};
+use super::group::VariantRuns;
+use super::numbers::{ProfileScale, Spread};
 use crate::record::{ProfileRecord, StepRecord};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,10 @@ impl Curve {
     /// What is not finite is left out, and so is c at lag 0: the loss reads h, hence dL/dc there is zero by
     /// definition, which is no underflow. The initial carry, one lag beyond the first step, is left out too: no weight
     /// made it, and a normaliser that meets its zeros blows its gradient up.
-    pub(super) fn of_profiles(profiles: &[&ProfileRecord], Reading { precision, length }: Reading) -> Self {
+    pub(super) fn of_profiles(
+        profiles: &[&ProfileRecord],
+        ProfileScale { precision, length }: ProfileScale,
+    ) -> Self {
         let mut places: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
         for profile in profiles {
             for (&lag, &norm) in profile.lag.iter().zip(&profile.median) {
@@ -67,7 +70,7 @@ impl Curve {
 }
 
 /// The held-out losses of a variant over training.
-pub(super) fn held_out(variant: &Variant) -> Curve {
+pub(super) fn held_out(variant: &VariantRuns) -> Curve {
     let seeds: Vec<_> = variant
         .evals
         .values()
@@ -79,7 +82,7 @@ pub(super) fn held_out(variant: &Variant) -> Curve {
 }
 
 /// The held-out accuracies, where the task has them.
-pub(super) fn accuracy(variant: &Variant) -> Curve {
+pub(super) fn accuracy(variant: &VariantRuns) -> Curve {
     let seeds: Vec<_> = variant
         .evals
         .values()
@@ -94,7 +97,7 @@ pub(super) fn interval(steps: u64) -> u64 {
 }
 
 /// The training losses, averaged over intervals of `width` steps and put at the last step of each.
-pub(super) fn training(variant: &Variant, width: u64) -> Curve {
+pub(super) fn training(variant: &VariantRuns, width: u64) -> Curve {
     let seeds: Vec<_> = variant.steps.values().map(|steps| training_of(steps, width)).collect();
     Curve::over_training(&seeds)
 }
@@ -113,7 +116,7 @@ pub(super) fn training_of(steps: &[&StepRecord], width: u64) -> Vec<(u64, f64)> 
 
 /// Profiles over training: for each training step at which some were taken, the curve over lags, and at the end that
 /// of the last profiles. A run that has ended before a step keeps its last profile there.
-pub(super) fn history(profiles: &[&ProfileRecord], reading: Reading) -> Vec<(String, Curve)> {
+pub(super) fn history(profiles: &[&ProfileRecord], scale: ProfileScale) -> Vec<(String, Curve)> {
     let mut seeds: BTreeMap<u64, BTreeMap<u64, &ProfileRecord>> = BTreeMap::new();
     for profile in profiles {
         seeds.entry(profile.seed).or_default().insert(profile.step, profile);
@@ -122,7 +125,7 @@ pub(super) fn history(profiles: &[&ProfileRecord], reading: Reading) -> Vec<(Str
     let steps: BTreeSet<u64> = profiles.iter().filter(on_the_way).map(|profile| profile.step).collect();
     let until = |step: u64| {
         let latest = seeds.values().filter_map(|seed| seed.range(..=step).next_back());
-        Curve::of_profiles(&latest.map(|(_, profile)| *profile).collect::<Vec<_>>(), reading)
+        Curve::of_profiles(&latest.map(|(_, profile)| *profile).collect::<Vec<_>>(), scale)
     };
     let mut moments: Vec<(String, Curve)> =
         steps.iter().map(|&step| (step.to_string(), until(step))).collect();
@@ -135,13 +138,15 @@ pub(super) fn history(profiles: &[&ProfileRecord], reading: Reading) -> Vec<(Str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::group::{at, Comparison};
+    use crate::group::{at, Group};
     use crate::numbers::Precision;
     use crate::sample;
-    use crate::trend::When;
+    use crate::trend::Phase;
 
-    const F32: Reading =
-        Reading { precision: Precision { epsilon: 1.2e-7, tiny: 1.2e-38, below: "below 1e-38" }, length: 4 };
+    const F32: ProfileScale = ProfileScale {
+        precision: Precision { epsilon: 1.2e-7, tiny: 1.2e-38, below: "below 1e-38" },
+        length: 4,
+    };
 
     fn profile(part: &str, seed: u64, step: u64, median: &[f64]) -> ProfileRecord {
         let mut profile = sample::profile("lstm", part, seed, step, 1.0);
@@ -203,7 +208,7 @@ mod tests {
     #[test]
     fn training_losses_are_averaged() {
         let records = sample::records();
-        let comparison = Comparison::new(&records);
+        let comparison = Group::new(&records);
         let lstm = &comparison.variants[1];
         assert_eq!(interval(2000), 20);
         assert_eq!([interval(0), interval(99), interval(101)], [1, 1, 2]);
@@ -213,6 +218,6 @@ mod tests {
         assert!(curve.0[0].1.low <= first && first <= curve.0[0].1.high);
         assert!(!held_out(lstm).0.is_empty());
         assert!(accuracy(lstm).0.is_empty(), "the adding problem has no accuracy");
-        assert_eq!(at(&lstm.top_profiles("h"), When::Init).len(), 3);
+        assert_eq!(at(&lstm.top_profiles("h"), Phase::Init).len(), 3);
     }
 }

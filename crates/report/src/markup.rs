@@ -2,17 +2,17 @@
 
 use super::escape::escape;
 use super::figures::Figure;
-use super::group::{Comparison, Variant};
+use super::group::{Group, VariantRuns};
 use super::palette;
 use super::svg::{Svg, STYLE};
 
 /// A section that begins.
-pub(super) fn section(comparison: &Comparison, name: &str) -> String {
+pub(super) fn section(comparison: &Group, name: &str) -> String {
     format!("<section id=\"{}\">\n", comparison.id(name))
 }
 
 /// The place of a variant in the page.
-pub(super) fn variant_id(comparison: &Comparison, variant: &Variant) -> String {
+pub(super) fn variant_id(comparison: &Group, variant: &VariantRuns) -> String {
     comparison.id(&format!("variant-{}", variant.index + 1))
 }
 

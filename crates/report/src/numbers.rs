@@ -108,7 +108,7 @@ impl Precision {
 
 /// How profiles are read.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reading {
+pub(super) struct ProfileScale {
     /// Which norms have underflowed.
     pub(super) precision: Precision,
     /// The length of the sequences.
