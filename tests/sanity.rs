@@ -28,9 +28,9 @@ use recurrent::{
     CellConfig, ForwardContext, GradientRecorder, GradientTrace, Layer, LstmConfig, Record, Rnn,
     VanillaConfig,
 };
-use recurrent_harness::task::{BatchKey, Split, Task};
-use recurrent_harness::tasks::{Adding, Definition};
 use recurrent_measures::{decay, Profile, Underflow};
+use recurrent_tasks::task::{BatchKey, Split, Task};
+use recurrent_tasks::{Adding, Definition};
 use std::ops::RangeInclusive;
 
 const STEPS: usize = 200;

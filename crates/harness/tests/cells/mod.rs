@@ -7,8 +7,8 @@ use recurrent_core::init::{Gates, Weights};
 use recurrent_core::{
     linear, Carry, Cell, ForwardContext, HiddenState, Init, Layer, Rnn, Sequence,
 };
-use recurrent_harness::task::{Batch, BatchKey, Criterion, Judged, Reads, Task};
 use recurrent_harness::variant::{Size, Variant};
+use recurrent_tasks::task::{Batch, BatchKey, Criterion, Judged, Reads, Task};
 use std::sync::Arc;
 
 /// h' = f(W x, U h).
