@@ -56,7 +56,7 @@ fn variant(entry: &Entry, remedies: &[&str], longest_lag: usize) -> Result<Varia
         }
         name = format!("{name}+{text}");
     }
-    let spec = spec.with_longest_lag(longest_lag, 0);
+    let spec = spec.with_longest_lag(longest_lag);
     Ok(Variant {
         summary: [&[entry.summary], remedies].concat().join(" + "),
         name,
@@ -64,7 +64,7 @@ fn variant(entry: &Entry, remedies: &[&str], longest_lag: usize) -> Result<Varia
         options: spec.options(),
         changes,
         build: Arc::new(move |size, vb| {
-            spec.with_longest_lag(size.longest_lag, size.seed).build(size.input, size.hidden, vb)
+            spec.with_longest_lag(size.longest_lag).build(size.input, size.hidden, vb)
         }),
     })
 }

@@ -37,7 +37,6 @@ impl Job<'_> {
             input: self.task.input_size(),
             hidden: self.hidden,
             longest_lag: self.task.longest_lag(),
-            seed: self.seed,
         }
     }
 }

@@ -21,7 +21,7 @@ pub struct Variant {
     pub options: BTreeMap<String, String>,
     /// What is done otherwise to its gradient than to those of the others in its comparison.
     pub changes: Vec<Change>,
-    /// Makes the recurrent layers. The same size and seed make the same weights, all of them out of the given builder.
+    /// Makes the recurrent layers. Its weights come from the given builder, which brings the seed: see [`recurrent_core::init::seeded`].
     pub build: Build,
 }
 
@@ -34,8 +34,6 @@ pub struct Size {
     pub hidden: usize,
     /// The longest lag of the task, for initialisations that take it.
     pub longest_lag: usize,
-    /// The seed of the weights.
-    pub seed: u64,
 }
 
 /// Makes the recurrent layers at a size.

@@ -43,6 +43,7 @@ impl<'a> Training<'a> {
             job.size(),
             job.task,
             treatment.readout,
+            job.seed,
             settings.dtype,
             &settings.device,
         )?;
