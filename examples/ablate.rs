@@ -15,14 +15,16 @@ mod shared;
 use anyhow::Result;
 use clap::Parser;
 use recurrent_harness::ablation::Ablation;
-use recurrent_harness::treatment::Clipping;
+use recurrent_harness::config::Clipping;
 use recurrent_harness::{interrupt, report};
+use serde::{Deserialize, Serialize};
 use shared::export::Export;
+use shared::resume;
 use shared::{command, list, print, variants, Training};
 use std::process::ExitCode;
 
 /// Trains a recurrent network with and without each of several remedies, and reports what each of them does.
-#[derive(Parser)]
+#[derive(Parser, Serialize, Deserialize)]
 #[command(version)]
 struct Args {
     /// The base, with remedies that all share if wanted: lstm+chrono
@@ -58,7 +60,7 @@ fn main() -> ExitCode {
 
 fn ablate(args: Args) -> Result<ExitCode> {
     let args = match &args.training.resume {
-        Some(folder) => shared::resume::options::<Args>(folder)?,
+        Some(folder) => resume::options::<Args>("ablate", folder)?,
         None => args,
     };
     if args.list {
@@ -71,7 +73,8 @@ fn ablate(args: Args) -> Result<ExitCode> {
     let names: Vec<_> =
         base.chain(args.remedies.iter().map(|remedy| format!("{}+{remedy}", args.variant))).collect();
     let variants = variants(&names, task.longest_lag())?;
-    let comparison = args.training.comparison(task, variants, args.seeds, Clipping::Off)?;
+    let request = resume::request("ablate", &args)?;
+    let comparison = args.training.comparison(task, variants, args.seeds, Clipping::Off, request)?;
     let ablation = Ablation { comparison, rates: args.lrs, tuning_seeds: args.tuning_seeds };
     let checked = ablation.check()?;
     let cancel = interrupt::flag()?;

@@ -17,14 +17,16 @@ mod shared;
 use anyhow::Result;
 use clap::Parser;
 use recurrent::registry;
-use recurrent_harness::treatment::Treatment;
+use recurrent_harness::config::TrainingConfig;
 use recurrent_harness::{interrupt, report};
+use serde::{Deserialize, Serialize};
 use shared::export::Export;
+use shared::resume;
 use shared::{list, print, variants, Training};
 use std::process::ExitCode;
 
 /// Trains recurrent networks side by side and reports whether their gradients survive.
-#[derive(Parser)]
+#[derive(Parser, Serialize, Deserialize)]
 #[command(version)]
 struct Args {
     /// Length of a generated task in steps [default: 100, with --quick 30]
@@ -50,8 +52,8 @@ fn main() -> ExitCode {
 }
 
 fn compare(args: Args) -> Result<ExitCode> {
-    let args = match &args.training.resume {
-        Some(folder) => shared::resume::options::<Args>(folder)?,
+    let mut args = match &args.training.resume {
+        Some(folder) => resume::options::<Args>("compare", folder)?,
         None => args,
     };
     if args.list {
@@ -62,10 +64,13 @@ fn compare(args: Args) -> Result<ExitCode> {
     let task = args.training.task(args.length)?;
     let default = || registry::variants().into_iter().filter(|entry| entry.default);
     let default = default().map(|entry| entry.name.to_string()).collect();
-    let names = if args.variants.is_empty() { default } else { args.variants };
-    let variants = variants(&names, task.longest_lag())?;
-    let seeds = args.seeds.unwrap_or(if args.training.quick { 1 } else { 3 });
-    let comparison = args.training.comparison(task, variants, seeds, Treatment::default().clip)?;
+    if args.variants.is_empty() {
+        args.variants = default;
+    }
+    let variants = variants(&args.variants, task.longest_lag())?;
+    let seeds = *args.seeds.get_or_insert(if args.training.quick { 1 } else { 3 });
+    let (clip, request) = (TrainingConfig::default().clip, resume::request("compare", &args)?);
+    let comparison = args.training.comparison(task, variants, seeds, clip, request)?;
     let checked = comparison.check()?;
     let cancel = interrupt::flag()?;
     let folder = args.training.folder()?;

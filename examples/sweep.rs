@@ -13,14 +13,16 @@ mod shared;
 
 use anyhow::Result;
 use clap::Parser;
+use recurrent_harness::config::TrainingConfig;
 use recurrent_harness::sweep::Sweep;
-use recurrent_harness::treatment::Treatment;
 use recurrent_harness::{interrupt, report};
+use serde::{Deserialize, Serialize};
+use shared::resume;
 use shared::{command, list, print, variants, Training};
 use std::process::ExitCode;
 
 /// Trains recurrent networks on a task of rising length, and reports the longest that each of them solves.
-#[derive(Parser)]
+#[derive(Parser, Serialize, Deserialize)]
 #[command(version)]
 struct Args {
     /// Names with commas between them, with remedies if wanted: lstm+chrono+clip=0.5
@@ -47,24 +49,27 @@ fn main() -> ExitCode {
 }
 
 fn sweep(args: Args) -> Result<ExitCode> {
-    let args = match &args.training.resume {
-        Some(folder) => shared::resume::options::<Args>(folder)?,
+    let mut args = match &args.training.resume {
+        Some(folder) => resume::options::<Args>("sweep", folder)?,
         None => args,
     };
     if args.list {
         list(false)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let (training, quick) = (&args.training, args.training.quick);
-    let default = || if quick { vec![10, 20] } else { vec![25, 50, 100, 200] };
-    let lengths = if args.lengths.is_empty() { default() } else { args.lengths };
-    let seeds = args.seeds.unwrap_or(if quick { 1 } else { 5 });
+    let quick = args.training.quick;
+    if args.lengths.is_empty() {
+        args.lengths = if quick { vec![10, 20] } else { vec![25, 50, 100, 200] };
+    }
+    let seeds = *args.seeds.get_or_insert(if quick { 1 } else { 5 });
+    let request = resume::request("sweep", &args)?;
+    let training = &args.training;
     let comparison = |length: &usize| {
         let task = training.task(Some(*length))?;
         let variants = variants(&args.variants, task.longest_lag())?;
-        training.comparison(task, variants, seeds, Treatment::default().clip)
+        training.comparison(task, variants, seeds, TrainingConfig::default().clip, request.clone())
     };
-    let comparisons = lengths.iter().map(comparison).collect::<Result<_>>()?;
+    let comparisons = args.lengths.iter().map(comparison).collect::<Result<_>>()?;
     let sweep = Sweep { comparisons, probability: args.probability };
     sweep.check()?;
     let cancel = interrupt::flag()?;

@@ -29,6 +29,7 @@ use recurrent_harness::compare::cores;
 use recurrent_harness::folder::Folder;
 use recurrent_harness::interrupt;
 use recurrent_harness::usage::{nearest, Usage};
+use serde::{Deserialize, Serialize};
 use shared::print;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,7 +37,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// Puts what articles say about vanishing gradients to the test.
-#[derive(Parser)]
+#[derive(Parser, Serialize, Deserialize)]
 #[command(version)]
 struct Args {
     /// Names of claims with commas between them [default: all]
@@ -60,7 +61,7 @@ struct Args {
     /// Folder to write to, new or empty [default: runs/claims-<time>]
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     out: Option<PathBuf>,
-    /// Go on with what a folder holds, by the command that it names: no training run that has ended is repeated
+    /// Resume what a folder holds, with its options: no training run that has ended is repeated
     #[arg(long, value_name = "DIR")]
     resume: Option<PathBuf>,
 }
@@ -73,8 +74,8 @@ fn main() -> ExitCode {
 }
 
 fn claims(args: Args) -> Result<ExitCode> {
-    let args = match &args.resume {
-        Some(folder) => shared::resume::options::<Args>(&folder.join(RUNS))?,
+    let mut args = match &args.resume {
+        Some(folder) => shared::resume::options::<Args>("claims", &folder.join(RUNS))?,
         None => args,
     };
     let all = experiments::all();
@@ -85,7 +86,7 @@ fn claims(args: Args) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let chosen = choose(&all, &args.only)?;
-    let seeds = args.seeds.unwrap_or(match (args.full, args.quick) {
+    let seeds = *args.seeds.get_or_insert(match (args.full, args.quick) {
         (true, _) => 20,
         (_, true) => 3,
         _ => 5,
@@ -104,7 +105,9 @@ fn claims(args: Args) -> Result<ExitCode> {
         (None, Some(path)) => Folder::create(path)?,
         (None, None) => Folder::create_default("claims")?,
     };
+    let request = shared::resume::request("claims", &args)?;
     let lab = Lab {
+        request,
         seeds,
         jobs,
         quick: args.quick,

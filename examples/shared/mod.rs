@@ -10,17 +10,16 @@ use clap::{Args, Parser};
 use recurrent::registry::{self, Entry};
 use recurrent::remedy::{self, Remedy};
 use recurrent_harness::compare::{cores, Comparison, Watch};
+use recurrent_harness::config::{Budget, Clipping, Level, TrainingConfig, Width};
 use recurrent_harness::folder::Folder;
-use recurrent_harness::panel::Tier;
-use recurrent_harness::record::{RunRecord, Status};
+use recurrent_harness::record::{number, RunRecord, Status};
 use recurrent_harness::run::Interval;
-use recurrent_harness::settings::{Extent, Settings};
-use recurrent_harness::size::Sizing;
 use recurrent_harness::task::Task;
-use recurrent_harness::treatment::{Clipping, Treatment};
 use recurrent_harness::usage::{exit_code, nearest, Usage};
 use recurrent_harness::variant::{self, Variant};
 use recurrent_harness::{device, interrupt, remedy as training, tasks};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::io::{stdout, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -28,7 +27,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 /// What is learnt, and how.
-#[derive(Args)]
+#[derive(Args, Serialize, Deserialize)]
 pub(crate) struct Training {
     /// adding, copy, temporal-order, mnist-rows ...; a name that is none shows all
     #[arg(long, default_value = "adding")]
@@ -56,6 +55,7 @@ pub(crate) struct Training {
     lr: Option<f64>,
     /// Bound of the global gradient norm, inf for none [default: 1; of ablate none]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[serde(with = "number::option")]
     clip: Option<f64>,
     /// f32 or f64
     #[arg(long, default_value = "f32")]
@@ -87,7 +87,7 @@ pub(crate) struct Training {
     /// Folder to write to, new or empty [default: runs/<task>-<time>]
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     out: Option<PathBuf>,
-    /// Go on with what a folder holds, by the command that it names: what was interrupted or killed ends with the same records
+    /// Resume what a folder holds, with its options: what was interrupted or killed ends with the same records
     #[arg(long, value_name = "DIR")]
     pub(crate) resume: Option<PathBuf>,
     /// Training steps after which a run is saved, to go on from there [default: what is done in ten seconds]
@@ -134,33 +134,31 @@ impl Training {
         variants: Vec<Variant>,
         seeds: u64,
         clip: Clipping,
+        request: Value,
     ) -> Result<Comparison> {
-        let base = if self.quick { Settings::quick(task.as_ref()) } else { Settings::new(task.as_ref()) };
-        let treatment = Treatment {
-            lr: self.lr.unwrap_or(base.treatment.lr),
+        let base = match self.quick {
+            true => TrainingConfig::quick(task.as_ref()),
+            false => TrainingConfig::new(task.as_ref()),
+        };
+        let (steps, epochs) = (self.steps.map(Budget::Steps), self.epochs.map(Budget::Epochs));
+        let (hidden, params) = (self.hidden.map(Width::Hidden), self.params.map(Width::Params));
+        let training = TrainingConfig {
+            budget: steps.or(epochs).unwrap_or(base.budget),
+            width: hidden.or(params).unwrap_or(base.width),
+            batch: self.batch.unwrap_or(base.batch),
+            lr: self.lr.unwrap_or(base.lr),
             clip: match self.clip {
                 None => clip,
                 Some(f64::INFINITY) => Clipping::Off,
                 Some(bound) => Clipping::GlobalNorm(bound),
             },
-            ..base.treatment
-        };
-        let settings = Settings {
-            extent: self.steps.map(Extent::Steps).or(self.epochs.map(Extent::Epochs)).unwrap_or(base.extent),
-            sizing: self
-                .hidden
-                .map(Sizing::Hidden)
-                .or(self.params.map(Sizing::Params))
-                .unwrap_or(base.sizing),
-            batch: self.batch.unwrap_or(base.batch),
-            treatment,
-            measures: Tier::by_name(&self.measures)?,
+            measures: Level::by_name(&self.measures)?,
             generalise: self.generalise,
             dtype: device::dtype(&self.dtype)?,
-            device: device::by_name(&self.device)?,
+            device: device::name(&device::by_name(&self.device)?),
             ..base
         };
-        let jobs = self.jobs.unwrap_or(if settings.device.is_cpu() { cores() } else { 1 });
+        let jobs = self.jobs.unwrap_or(if training.device == "cpu" { cores() } else { 1 });
         let interval = self.checkpoint_every.map_or(Interval::default(), Interval::Steps);
         let watch = match (self.quiet, self.plain) {
             (true, _) => Watch::Nothing,
@@ -168,7 +166,18 @@ impl Training {
             (false, false) => Watch::Terminal,
         };
         let (seed_offset, command) = (self.seed_offset, command());
-        Ok(Comparison { task, variants, settings, seeds, seed_offset, jobs, interval, watch, command })
+        Ok(Comparison {
+            task,
+            variants,
+            training,
+            seeds,
+            seed_offset,
+            jobs,
+            interval,
+            watch,
+            command,
+            request,
+        })
     }
 
     /// The folder to write to.
@@ -292,12 +301,12 @@ pub(crate) fn variants(names: &[String], longest_lag: usize) -> Result<Vec<Varia
 
 /// A named variant of the zoo with remedies, for the harness, which knows none of them.
 fn variant(entry: &Entry, remedies: &[&str], longest_lag: usize) -> Result<Variant> {
-    let (mut name, mut spec, mut changes) = (entry.name.to_string(), entry.spec.clone(), Vec::new());
+    let (mut name, mut spec, mut overrides) = (entry.name.to_string(), entry.spec.clone(), Vec::new());
     for text in remedies {
         let usage = |error: candle::Error| Usage::new(first_line(&error.to_string()));
         match (Remedy::parse(text).map_err(usage)?, training::parse(text)?) {
             (Some(remedy), _) => spec = remedy.apply(&name, &spec).map_err(usage)?,
-            (None, Some(change)) => changes.push(change),
+            (None, Some(one)) => overrides.push(one),
             (None, None) => return Err(unknown(text).into()),
         }
         name = format!("{name}+{text}");
@@ -308,7 +317,7 @@ fn variant(entry: &Entry, remedies: &[&str], longest_lag: usize) -> Result<Varia
         name,
         init: spec.init_words(),
         options: spec.options(),
-        changes,
+        overrides,
         build: Arc::new(move |size, vb| {
             spec.suited(size.longest_lag, size.seed).build(size.input, size.hidden, vb)
         }),

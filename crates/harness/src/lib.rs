@@ -3,6 +3,7 @@
 
 pub mod ablation;
 pub mod compare;
+pub mod config;
 pub mod device;
 mod difference;
 pub mod export;
@@ -14,12 +15,10 @@ pub mod record;
 pub mod remedy;
 pub mod report;
 pub mod run;
-pub mod settings;
 pub mod size;
 pub mod statistics;
 pub mod sweep;
 pub mod task;
 pub mod tasks;
-pub mod treatment;
 pub mod usage;
 pub mod variant;

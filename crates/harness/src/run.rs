@@ -6,12 +6,13 @@ pub(crate) mod penalty;
 mod probe;
 mod training;
 
+use crate::config::{ModelConfig, RunConfig, TrainingConfig};
+use crate::device;
 use crate::folder::Folder;
 use crate::network::Network;
-use crate::record::{EvalRecord, MeasureRecord, ProfileRecord, RunRecord, Status, StepRecord};
-use crate::settings::Settings;
+use crate::record::{check_schema, EvalRecord, MeasureRecord, ProfileRecord, RunRecord, Status, StepRecord};
+use crate::size::solve;
 use crate::task::{BatchDraw, Split, Task};
-use crate::treatment::Treatment;
 use crate::usage::{line, mistake};
 use crate::variant::{Size, Variant};
 use anyhow::{Context, Result};
@@ -19,24 +20,23 @@ use candle::{DType, Device};
 use candle_nn::VarBuilder;
 use keep::{Keeper, NotKept};
 use log::Log;
+use serde_json::Value;
 use std::sync::atomic::AtomicBool;
 use training::Training;
 
 pub use keep::Interval;
 
-/// What is to be run.
-#[derive(Clone, Copy)]
+/// One run before it starts: its configuration, and what that opens.
+#[derive(Clone)]
 pub struct Job<'a> {
     /// The network.
     pub variant: &'a Variant,
-    /// What it is to learn.
+    /// What it learns.
     pub task: &'a dyn Task,
-    /// How it is trained.
-    pub settings: &'a Settings,
-    /// The number of hidden units of each layer.
-    pub hidden: usize,
-    /// The seed of weights and data.
-    pub seed: u64,
+    /// What is asked for.
+    pub config: RunConfig,
+    /// The device that the configuration names.
+    pub device: Device,
 }
 
 /// A run that has ended: what its folder holds.
@@ -80,7 +80,48 @@ pub enum Event<'a> {
 /// The number of evaluations in a row that must meet a task's criterion.
 pub const IN_A_ROW: usize = 3;
 
-impl Job<'_> {
+impl<'a> Job<'a> {
+    /// The run of a variant on a task: finds its width, applies its overrides, and opens the device.
+    ///
+    /// # Errors
+    /// If the variant cannot be built at that width, or the device is not there.
+    pub fn new(
+        variant: &'a Variant,
+        task: &'a dyn Task,
+        training: &TrainingConfig,
+        seed: u64,
+    ) -> Result<Self> {
+        let training = training.with(&variant.overrides);
+        let (hidden, params) = solve(training.width, variant, task, training.readout)?;
+        let model = ModelConfig {
+            variant: variant.name.clone(),
+            summary: variant.summary.clone(),
+            init: variant.init.clone(),
+            options: variant.options.clone(),
+            hidden,
+            layers: 0,
+            params,
+        };
+        let version = env!("CARGO_PKG_VERSION").to_string();
+        let device = device::by_name(&training.device)?;
+        let config = RunConfig { version, task: task.config(), model, training, seed };
+        let mut job = Self { variant, task, config, device };
+        job.config.model.layers = job.untrained()?.rnn().depth();
+        Ok(job)
+    }
+
+    /// The same run with another seed.
+    #[must_use]
+    pub fn with_seed(&self, seed: u64) -> Self {
+        Self { config: RunConfig { seed, ..self.config.clone() }, ..self.clone() }
+    }
+
+    /// The network with weights of zero.
+    fn untrained(&self) -> candle::Result<Network> {
+        let vb = VarBuilder::zeros(DType::F32, &Device::Cpu);
+        Network::new(self.variant, self.size(), self.task, self.config.training.readout, &vb)
+    }
+
     /// Trains the network, until the task is solved, the steps are used up, something fails, or `cancel` is set.
     ///
     /// - Every training step takes a fresh batch. The gradients are watched: a parameter without gradient, one whose
@@ -96,14 +137,14 @@ impl Job<'_> {
     /// records, bit by bit, but for the seconds.
     ///
     /// ```
-    /// # use recurrent_harness::{run::Job, settings::{Extent, Settings}, tasks, variant::Variant};
+    /// # use recurrent_harness::{config::{Budget, TrainingConfig}, run::Job, tasks, variant::Variant};
     /// # fn trained(variant: &Variant) -> anyhow::Result<()> {
     /// let task = tasks::by_name("adding", Some(50), None)?;
-    /// let settings = Settings { extent: Extent::Steps(500), ..Settings::new(task.as_ref()) };
-    /// let (hidden, _) = settings.sizing.solve(variant, task.as_ref(), settings.treatment.readout)?;
-    /// let job = Job { variant, task: task.as_ref(), settings: &settings, hidden, seed: 0 };
+    /// let training = TrainingConfig::new(task.as_ref());
+    /// let training = TrainingConfig { budget: Budget::Steps(500), ..training };
+    /// let job = Job::new(variant, task.as_ref(), &training, 0)?;
     /// let run = job.run(&false.into(), &mut |step, loss| assert!(step > 0 && loss > 0.0));
-    /// assert_eq!(run.steps.len() as u64, run.record.steps);
+    /// assert_eq!(run.steps.len() as u64, run.record.outcome.steps);
     /// # Ok(())
     /// # }
     /// ```
@@ -158,38 +199,31 @@ impl Job<'_> {
         Ok(log.close(self, status, weights))
     }
 
-    /// What is done to the gradient: that of the settings, with the changes of the variant.
-    pub fn treatment(&self) -> Treatment {
-        self.settings.treatment.with(&self.variant.changes)
-    }
-
-    /// Refuses a treatment that does not suit the layers of the variant.
+    /// Refuses training that does not suit the layers of the variant.
     pub(crate) fn check(&self) -> Result<()> {
-        let (treatment, device) = (self.treatment(), Device::Cpu);
-        let vb = VarBuilder::zeros(DType::F32, &device);
-        let network = Network::new(self.variant, self.size(), self.task, treatment.readout, &vb)?;
-        let second = BatchDraw { split: Split::Train, seed: self.seed, step: 1, batch: self.settings.batch };
+        let (network, RunConfig { training, seed, .. }) = (self.untrained()?, &self.config);
+        let second = BatchDraw { split: Split::Train, seed: *seed, step: 1, batch: training.batch };
         if network.rnn().reversed_size() > 0 && self.task.continues(second) {
             mistake!(
                 "it reads in both directions, and the task {} asks for what comes next",
                 self.task.name()
             );
         }
-        penalty::check(&treatment, network.rnn(), DType::F32, &device)
+        penalty::check(training, network.rnn(), DType::F32, &Device::Cpu)
     }
 
     /// The name of the folder of the run.
     pub(crate) fn folder(&self) -> String {
-        self.variant.folder(self.seed)
+        self.variant.folder(self.config.seed)
     }
 
     /// What the variant is built for.
     pub fn size(&self) -> Size {
         Size {
             input: self.task.input_size(),
-            hidden: self.hidden,
+            hidden: self.config.model.hidden,
             longest_lag: self.task.longest_lag(),
-            seed: self.seed,
+            seed: self.config.seed,
         }
     }
 
@@ -232,8 +266,11 @@ impl Run {
         if !folder.path().join("run.json").exists() {
             return Ok(false);
         }
-        let record: RunRecord = serde_json::from_slice(&folder.read("run.json")?)
-            .with_context(|| format!("{}: cannot be read back", folder.path().join("run.json").display()))?;
+        let path = folder.path().join("run.json");
+        let unreadable = || format!("{}: cannot be read back", path.display());
+        let stored: Value = serde_json::from_slice(&folder.read("run.json")?).with_context(unreadable)?;
+        check_schema(&path, &stored)?;
+        let record: RunRecord = serde_json::from_value(stored).with_context(unreadable)?;
         if record.status == Status::Stopped {
             return Ok(false);
         }

@@ -6,16 +6,12 @@ use anyhow::Result;
 use candle::{DType, Tensor};
 use cells::{plain, tanh, Changed, Cut};
 use recurrent_core::{Pass, Rnn};
+use recurrent_harness::config::{Budget, Clipping, Level, Readout, TrainingConfig, Width};
 use recurrent_harness::network::Network;
-use recurrent_harness::panel::Tier;
-use recurrent_harness::record::Status;
+use recurrent_harness::record::{StateGradients, Status};
 use recurrent_harness::run::{Job, Run};
-use recurrent_harness::settings::{Extent, Settings};
-use recurrent_harness::size::Sizing;
 use recurrent_harness::task::{BatchDraw, Criterion, Split, Task};
 use recurrent_harness::tasks;
-use recurrent_harness::treatment::Readout;
-use recurrent_harness::treatment::{Clipping, Treatment};
 use recurrent_harness::variant::{Size, Variant};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
@@ -24,19 +20,19 @@ fn adding(length: usize) -> Arc<dyn Task> {
     tasks::by_name("adding", Some(length), None).expect("long enough")
 }
 
-fn settings(task: &dyn Task, steps: u64) -> Settings {
-    Settings {
-        extent: Extent::Steps(steps),
-        sizing: Sizing::Hidden(4),
+fn settings(task: &dyn Task, steps: u64) -> TrainingConfig {
+    TrainingConfig {
+        budget: Budget::Steps(steps),
+        width: Width::Hidden(4),
         eval_every: 5,
-        held_out: 100,
+        held_out: Some(100),
         batch: 8,
-        ..Settings::new(task)
+        ..TrainingConfig::new(task)
     }
 }
 
-fn run(variant: &Variant, task: &dyn Task, settings: &Settings) -> Run {
-    let job = Job { variant, task, settings, hidden: 4, seed: 3 };
+fn run(variant: &Variant, task: &dyn Task, settings: &TrainingConfig) -> Run {
+    let job = Job::new(variant, task, settings, 3).expect("it can be built");
     job.run(&false.into(), &mut |_, _| ())
 }
 
@@ -71,15 +67,17 @@ fn everything_is_recorded() {
     assert!(clipped.clone().count() > 0, "or the next line tests nothing");
     assert!(clipped.clone().all(|step| (step.grad_norm_clipped - 1.0).abs() < 1e-6));
     assert!(record.half_life_h_init.is_some() && record.grad_ratio_final.is_some());
-    assert_eq!((record.half_life_c_init, record.fits.len()), (None, 2), "this state has no c");
+    assert_eq!(record.gradients.init.c, StateGradients::default(), "this state has no c");
+    assert!(record.gradients.init.h.fit.is_some() && record.gradients.trained.h.fit.is_some());
 }
 
 /// A linear network of one unit has the Jacobian u at every step.
 #[test]
-fn all_measures_of_a_linear_network_are_functions_of_its_weight() {
+fn all_measures_of_a_linear_network_are_functions_of_its_weight() -> Result<()> {
     let (task, variant) = (adding(40), plain("linear", |x, h| x + h));
-    let settings = Settings { dtype: DType::F64, measures: Tier::Dynamics, ..settings(task.as_ref(), 2) };
-    let job = Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 1, seed: 1 };
+    let settings =
+        TrainingConfig { dtype: DType::F64, measures: Level::Dynamics, ..settings(task.as_ref(), 2) };
+    let job = Job::new(&variant, task.as_ref(), &settings, 1)?;
     let run = job.run(&false.into(), &mut |_, _| ());
     assert_eq!(run.record.status, Status::Finished);
     let u = run.record.spectral_radius["h"];
@@ -117,29 +115,24 @@ fn all_measures_of_a_linear_network_are_functions_of_its_weight() {
     assert_eq!(tiers, ["dynamics", "gradients"]);
     let again = job.run(&false.into(), &mut |_, _| ());
     assert_eq!(again.measures, run.measures, "the same bits");
+    Ok(())
 }
 
 /// A linear network of one unit: dL/dh_{T-k} = u^k dL/dh_T, and dL/dh_T = 2 (y - target) v for each example's own loss.
 #[test]
 fn the_profile_of_a_linear_network_is_a_power_of_its_weight() -> Result<()> {
     let (task, variant) = (adding(40), plain("linear", |x, h| x + h));
-    let settings = Settings { dtype: DType::F64, ..settings(task.as_ref(), 1) };
-    let job = Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 1, seed: 1 };
+    let settings = TrainingConfig { dtype: DType::F64, ..settings(task.as_ref(), 1) };
+    let job = Job::new(&variant, task.as_ref(), &settings, 1)?;
     let run = job.run(&true.into(), &mut |_, _| ());
     assert_eq!((&run.record.status, run.record.steps), (&Status::Stopped, 0));
 
-    let (network, params) = Network::trainable(
-        &variant,
-        job.size(),
-        task.as_ref(),
-        Readout::Plain,
-        DType::F64,
-        &settings.device,
-    )?;
+    let (network, params) =
+        Network::trainable(&variant, job.size(), task.as_ref(), Readout::Plain, DType::F64, &job.device)?;
     let number = |name: &str| params.get(name).expect("there is one").flatten_all()?.to_vec1::<f64>();
     let (u, v) = (number("rnn.weight_hh")?[0].abs(), number("readout.weight")?[0].abs());
     let draw = BatchDraw { split: Split::Held, seed: 1, step: 0, batch: 32 };
-    let batch = task.batch(draw, DType::F64, &settings.device)?;
+    let batch = task.batch(draw, DType::F64, &job.device)?;
     let errors = (network.forward(&batch.xs, &Pass::default())? - &batch.targets)?.abs()?;
     let mut errors = errors.flatten_all()?.to_vec1::<f64>()?;
     errors.sort_by(f64::total_cmp);
@@ -153,7 +146,7 @@ fn the_profile_of_a_linear_network_is_a_power_of_its_weight() -> Result<()> {
     assert!((run.record.spectral_radius["h"] / u - 1.0).abs() < 1e-6);
     let half_life = run.record.half_life_h_init.expect("it decays");
     assert!((half_life * -u.log2() - 1.0).abs() < 1e-9, "{half_life} of {u}");
-    let fit = &run.record.fits["h_init"];
+    let fit = run.record.gradients.init.h.fit.expect("enough points");
     assert!((fit.r2 - 1.0).abs() < 1e-12 && fit.points == 21, "lags 10 to 30: {fit:?}");
     assert!((run.record.grad_ratio_init.expect("it decays") / u.powi(39) - 1.0).abs() < 1e-10);
     let horizon = (1e-3f64.ln() / u.ln()).floor() as usize;
@@ -177,7 +170,7 @@ fn a_run_ends_when_it_is_solved() {
 #[test]
 fn a_data_set_is_evaluated_after_every_epoch() {
     let task = Changed { criterion: None, examples: Some(20), ..Changed::new(adding(5)) };
-    let settings = Settings { extent: Extent::Epochs(3), ..settings(&task, 0) };
+    let settings = TrainingConfig { budget: Budget::Epochs(3), ..settings(&task, 0) };
     let run = run(&tanh("t"), &task, &settings);
     // 60 examples in batches of 8; the first epoch ends within step 3, the second with step 5, the third within step 8.
     assert_eq!(run.evals.iter().map(|eval| eval.step).collect::<Vec<_>>(), [3, 5, 8]);
@@ -187,10 +180,7 @@ fn a_data_set_is_evaluated_after_every_epoch() {
 #[test]
 fn a_loss_that_is_not_finite_fails_the_run_with_its_step() {
     let task = adding(5);
-    let settings = Settings {
-        treatment: Treatment { lr: 1e30, clip: Clipping::Off, ..Treatment::default() },
-        ..settings(task.as_ref(), 10)
-    };
+    let settings = TrainingConfig { lr: 1e30, clip: Clipping::Off, ..settings(task.as_ref(), 10) };
     let run = run(&tanh("t"), task.as_ref(), &settings);
     let expected = "step 2: expected a finite loss, found inf";
     assert_eq!(run.record.status, Status::Failed(expected.to_string()));
@@ -246,7 +236,7 @@ fn a_gradient_that_is_zero_from_the_start_fails_the_run_after_ten_steps() {
 fn a_run_that_is_cancelled_keeps_its_steps() {
     let (task, variant, cancel) = (adding(5), tanh("t"), AtomicBool::new(false));
     let settings = settings(task.as_ref(), 1000);
-    let job = Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
+    let job = Job::new(&variant, task.as_ref(), &settings, 3)?;
     let run = job.run(&cancel, &mut |step, _| cancel.store(step == 7, Ordering::Relaxed));
     assert_eq!((&run.record.status, run.record.steps, run.steps.len()), (&Status::Stopped, 7, 7));
     assert_eq!(run.record.final_loss, run.evals[0].loss, "the last evaluation");
@@ -302,8 +292,8 @@ fn longer_sequences_are_evaluated_if_that_is_asked_for() -> Result<()> {
     let task = tasks::by_name("adding", Some(6), None)?;
     let variant = tanh("t");
     for generalise in [false, true] {
-        let settings = Settings { generalise, ..settings(task.as_ref(), 3) };
-        let job = Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
+        let settings = TrainingConfig { generalise, ..settings(task.as_ref(), 3) };
+        let job = Job::new(&variant, task.as_ref(), &settings, 3)?;
         let run = job.run(&false.into(), &mut |_, _| ());
         let lengths: Vec<_> = run.record.generalisation.iter().map(|longer| longer.length).collect();
         assert_eq!(lengths, if generalise { vec![12, 24] } else { vec![] });

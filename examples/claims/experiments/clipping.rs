@@ -5,8 +5,8 @@ use crate::numbers::{median, more, solved};
 use anyhow::Result;
 use recurrent::core::init::{Block, Init};
 use recurrent::{CellSpec, Nonlinearity, Spec, VanillaConfig};
+use recurrent_harness::config::{Clipping, Override};
 use recurrent_harness::tasks;
-use recurrent_harness::treatment::{Change, Clipping};
 
 pub(super) fn vanishing() -> Experiment {
     Experiment {
@@ -49,13 +49,13 @@ fn run_vanishing(lab: &Lab) -> Result<Outcome> {
     let turned = by(&starts, |start| start.clipped.1.abs());
     let verdict_change = median("change of that share", "of itself", &change);
     let verdict_turned = median("one minus the cosine between both updates", "", &turned);
-    let clip = |name, clip| Arm::with(name, &vanilla(plain()), &[Change::Clip(clip)]);
+    let clip = |name, clip| Arm::with(name, &vanilla(plain()), &[Override::Clip(clip)]);
     let arms = [
         clip("not-clipped", Clipping::Off),
         clip("clip-1", Clipping::GlobalNorm(1.0)),
         clip("clip-0.1", Clipping::GlobalNorm(0.1)),
     ];
-    let how = How { params: 5000, same_units: true, steps: 1500, changes: Vec::new() };
+    let how = How { params: 5000, same_units: true, steps: 1500, overrides: Vec::new() };
     let trained = lab.train("clipping-vanishing", "adding", 50, &how, &arms)?;
     let losses = more(
         "ln of the final loss, clipped at 0.1 minus not clipped",
@@ -124,10 +124,10 @@ fn run_exploding(lab: &Lab) -> Result<Outcome> {
     let starts = lab.starts(&Arm::new("relu", spec.clone()), task.as_ref(), 64)?;
     let growth = median("decay of dL/dh (negative: growth)", "a step", &by(&starts, |start| start.decay_h));
     let arms = [
-        Arm::with("not-clipped", &spec, &[Change::Clip(Clipping::Off)]),
-        Arm::with("clip-1", &spec, &[Change::Clip(Clipping::GlobalNorm(1.0))]),
+        Arm::with("not-clipped", &spec, &[Override::Clip(Clipping::Off)]),
+        Arm::with("clip-1", &spec, &[Override::Clip(Clipping::GlobalNorm(1.0))]),
     ];
-    let how = How { params: 5000, same_units: true, steps: 1500, changes: Vec::new() };
+    let how = How { params: 5000, same_units: true, steps: 1500, overrides: Vec::new() };
     let trained = lab.train("clipping-exploding", "adding", 50, &how, &arms)?;
     let losses = more(
         "ln of the final loss, clipped minus not clipped",
@@ -152,8 +152,8 @@ fn run_exploding(lab: &Lab) -> Result<Outcome> {
         because += ". What is true nearby: where gradients explode, clipping so helps indirectly to learn a long lag, since the network that \
                     carries its gradient that far can be trained at all";
     }
-    let norms = |arm: &Trained| by(&arm.runs, |run| run.grad_norm.unwrap_or(f64::NAN));
-    let clipped = |arm: &Trained| by(&arm.runs, |run| run.clipped_fraction);
+    let norms = |arm: &Trained| by(&arm.runs, |run| run.clipping.norm_before.unwrap_or(f64::NAN));
+    let clipped = |arm: &Trained| by(&arm.runs, |run| run.clipping.fraction);
     let mut measured = vec![
         growth,
         median("mean norm of dL/dW in training, not clipped", "", &norms(&trained[0])),

@@ -4,8 +4,8 @@ use crate::lab::{half_more, Arm, How, Lab, Truncation, Unconverged};
 use crate::numbers::{median, more, solved};
 use anyhow::Result;
 use recurrent::Window;
+use recurrent_harness::config::Override;
 use recurrent_harness::tasks;
-use recurrent_harness::treatment::Change;
 
 pub(super) fn experiment() -> Experiment {
     Experiment {
@@ -34,7 +34,7 @@ fn run(lab: &Lab) -> Result<Outcome> {
     let task = tasks::by_name("adding", Some(length), None)?;
     let whole = Arm::new("whole", lstm(chrono()));
     let window =
-        |name, steps| Arm::with(name, &lstm(chrono()), &[Change::Window(Some(Window::Every(steps)))]);
+        |name, steps| Arm::with(name, &lstm(chrono()), &[Override::Truncation(Some(Window::Every(steps)))]);
     let mut measured = Vec::new();
     let mut beyond = 0.0f64;
     for steps in [5, 10, 25] {
@@ -50,7 +50,7 @@ fn run(lab: &Lab) -> Result<Outcome> {
     }
     measured.push(median("largest norm of dL/dh beyond a window", "", &[beyond]));
     let arms = [whole, window("window-5", 5), window("window-10", 10), window("window-25", 25)];
-    let how = How { params: 5000, same_units: true, steps: 1000, changes: Vec::new() };
+    let how = How { params: 5000, same_units: true, steps: 1000, overrides: Vec::new() };
     let trained = lab.train("truncated-bptt", "adding", 50, &how, &arms)?;
     let losses = more(
         "ln of the final loss, window 10 minus whole",

@@ -248,8 +248,8 @@ fn state(run: &RunRecord) -> &'static str {
     match run.status {
         Status::Failed(_) => "failed",
         Status::Stopped => "stopped",
-        Status::Finished if run.steps_to_solve.is_some() => "solved",
-        Status::Finished if run.criterion.is_some() => "not solved",
+        Status::Finished if run.outcome.steps_to_solve.is_some() => "solved",
+        Status::Finished if run.config.task.criterion.is_some() => "not solved",
         Status::Finished => "ended",
     }
 }

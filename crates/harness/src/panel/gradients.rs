@@ -149,13 +149,13 @@ fn shares(job: &Job, objective: &Objective, sheet: &mut Sheet) -> Result<()> {
 
 /// What f32 loses: the gradients of training's own dtype beside those in f64.
 fn shadows(job: &Job, network: &Network, double: &[Trace], sheet: &mut Sheet) -> Result<()> {
-    let settings = job.settings;
-    if settings.dtype != DType::F32 {
+    let dtype = job.config.training.dtype;
+    if dtype != DType::F32 {
         sheet.none(of_all("lost-to-underflow"), "the network trains in f64");
         return Ok(());
     }
-    let draw = BatchDraw { split: Split::Held, seed: job.seed, step: 0, batch: EXAMPLES };
-    let held = job.task.batch(draw, settings.dtype, &settings.device)?;
+    let draw = BatchDraw { split: Split::Held, seed: job.config.seed, step: 0, batch: EXAMPLES };
+    let held = job.task.batch(draw, dtype, &job.device)?;
     let recorder = Recorder::new(Keep::Gradients);
     loss(job, network, &held, &Pass::default().record(&recorder))?.backward()?;
     for field in shadow(&recorder.take(), double)? {

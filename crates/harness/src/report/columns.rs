@@ -68,11 +68,11 @@ impl Column {
 pub(super) fn columns(comparison: &Comparison) -> Vec<Column> {
     let all = comparison.variants.as_slice();
     let precision = comparison.precision();
-    let length = comparison.runs.iter().map(|run| run.length).max().unwrap_or(0);
+    let length = comparison.runs.iter().map(|run| run.config.task.length).max().unwrap_or(0);
     let any = |is: fn(&RunRecord) -> bool| comparison.runs.iter().any(is);
     let mut columns = vec![
         Column::new("params", "The number of weights, read-out included.").each(all, |v| {
-            Value::of(v.spread(|run| Some(run.params as f64)), |params| format!("{params:.0}"))
+            Value::of(v.spread(|run| Some(run.config.model.params as f64)), |params| format!("{params:.0}"))
         }),
         Column::new("hidden", "Hidden units of a layer; with several layers, their number comes first.")
             .each(all, |variant| Value::plain(hidden(variant.first()))),
@@ -87,13 +87,13 @@ pub(super) fn columns(comparison: &Comparison) -> Vec<Column> {
     let meaning = "Held-out loss at the end: median and range over the seeds that did not fail.";
     columns.push(
         Column::new("final loss", meaning)
-            .each(all, |v| Value::of(v.sound_spread(|run| Some(run.final_loss)), loss)),
+            .each(all, |v| Value::of(v.sound_spread(|run| Some(run.outcome.final_loss)), loss)),
     );
-    if any(|run| run.accuracy.is_some()) {
+    if any(|run| run.outcome.accuracy.is_some()) {
         let meaning = "Held-out accuracy at the end: median and range over the seeds that did not fail.";
         columns.push(
             Column::new("accuracy", meaning)
-                .each(all, |v| Value::of(v.sound_spread(|run| run.accuracy), percent)),
+                .each(all, |v| Value::of(v.sound_spread(|run| run.outcome.accuracy), percent)),
         );
     }
     columns.extend(generalised(all));
@@ -104,7 +104,7 @@ pub(super) fn columns(comparison: &Comparison) -> Vec<Column> {
         )
         .both(all, |variant, when| half_life(variant, "h", when, length)),
     );
-    if any(|run| fit(run, "c", When::Init).is_some() || run.half_life_c_init.is_some()) {
+    if any(|run| fit(run, "c", When::Init).is_some() || run.gradients.init.c.half_life.is_some()) {
         let meaning = "The same for dL/dc, the partial derivative with h held fixed.";
         columns.push(
             Column::new("half-life c", meaning)
@@ -118,8 +118,8 @@ pub(super) fn columns(comparison: &Comparison) -> Vec<Column> {
         )
         .both(all, |variant, when| {
             let horizon = |run: &RunRecord| match when {
-                When::Init => run.horizon_init,
-                When::Final => run.horizon_final,
+                When::Init => run.gradients.init.h.horizon,
+                When::Final => run.gradients.trained.h.horizon,
             };
             Value::of(variant.spread(|run| horizon(run).map(|lag| lag as f64)), |lag| format!("{lag:.0}"))
         }),
@@ -131,16 +131,16 @@ pub(super) fn columns(comparison: &Comparison) -> Vec<Column> {
         )
         .both(all, |variant, when| ratio(variant, when, precision)),
     );
-    columns.push(
-        Column::new("seconds", "Wall time of a run, in seconds.")
-            .each(all, |v| Value { range: None, ..Value::of(v.spread(|run| Some(run.seconds)), seconds) }),
-    );
+    columns.push(Column::new("seconds", "Wall time of a run, in seconds.").each(all, |v| Value {
+        range: None,
+        ..Value::of(v.spread(|run| Some(run.outcome.seconds)), seconds)
+    }));
     columns
 }
 
 /// What the trained networks do on longer sequences, where that was asked for: the accuracy, or the loss where the task has none.
 fn generalised(all: &[Variant]) -> Vec<Column> {
-    let longer = |run: &RunRecord, place: usize| run.generalisation.get(place).cloned();
+    let longer = |run: &RunRecord, place: usize| run.outcome.generalisation.get(place).cloned();
     let headings = ["at twice T", "at 4 times T"].into_iter().enumerate();
     let column = |(place, heading)| {
         let runs = || all.iter().flat_map(|variant| &variant.runs).filter_map(|run| longer(run, place));
@@ -158,10 +158,10 @@ fn generalised(all: &[Variant]) -> Vec<Column> {
 
 /// `64`, or `2×64` with two layers.
 pub(super) fn hidden(run: &RunRecord) -> String {
-    if run.layers > 1 {
-        format!("{}×{}", run.layers, run.hidden)
+    if run.config.model.layers > 1 {
+        format!("{}×{}", run.config.model.layers, run.config.model.hidden)
     } else {
-        run.hidden.to_string()
+        run.config.model.hidden.to_string()
     }
 }
 
@@ -176,18 +176,18 @@ fn steps_to_solve(variant: &Variant) -> Value {
         return Value::none();
     }
     let unsolved =
-        || variant.runs.iter().filter(|run| !run.solved && !matches!(run.status, Status::Failed(_)));
+        || variant.runs.iter().filter(|run| !run.outcome.solved && !matches!(run.status, Status::Failed(_)));
     if variant.solved() == 0 {
-        let Some(done) = Spread::of(unsolved().map(|run| run.steps as f64)) else {
+        let Some(done) = Spread::of(unsolved().map(|run| run.outcome.steps as f64)) else {
             return Value::plain("failed");
         };
         let whole = |steps: f64| format!("{steps:.0}");
         let done = done.range(whole).unwrap_or_else(|| done.median(whole));
         return Value::plain(format!("not solved in {done} steps"));
     }
-    let least = unsolved().map(|run| run.steps).min().unwrap_or(0);
+    let least = unsolved().map(|run| run.outcome.steps).min().unwrap_or(0);
     let text = |steps: f64| if steps.is_finite() { format!("{steps:.0}") } else { format!(">{least}") };
-    let steps = |run: &&RunRecord| run.steps_to_solve.map_or(f64::INFINITY, |steps| steps as f64);
+    let steps = |run: &&RunRecord| run.outcome.steps_to_solve.map_or(f64::INFINITY, |steps| steps as f64);
     Value::of(Spread::of(variant.sound().map(|run| steps(&run))), text)
 }
 
@@ -213,8 +213,8 @@ fn half_life(variant: &Variant, part: &str, when: When, length: usize) -> Value 
 
 fn ratio(variant: &Variant, when: When, precision: Precision) -> Value {
     let ratio = |run: &RunRecord| match when {
-        When::Init => run.grad_ratio_init,
-        When::Final => run.grad_ratio_final,
+        When::Init => run.gradients.init.h.ratio,
+        When::Final => run.gradients.trained.h.ratio,
     };
     let finite = variant.spread(|run| ratio(run).filter(|ratio| ratio.is_finite()));
     Value::of(finite, |ratio| precision.ratio(ratio))
@@ -265,17 +265,17 @@ mod tests {
         assert!(!columns(&Comparison::new(&records)).iter().any(|column| column.heading == "at twice T"));
         for run in &mut records.runs {
             let found = |times: usize| Generalised {
-                length: times * run.length,
-                loss: 0.01 * (times as u64 + run.seed) as f64,
+                length: times * run.config.task.length,
+                loss: 0.01 * (times as u64 + run.config.seed) as f64,
                 accuracy: None,
-                baseline: run.baseline,
+                baseline: run.config.task.baseline,
             };
-            run.generalisation = vec![found(2), found(4)];
+            run.outcome.generalisation = vec![found(2), found(4)];
         }
         let shown = columns(&Comparison::new(&records));
         assert_eq!(cell(&shown, "at twice T", 0).0, value("0.0400", Some("0.0300–0.0500")));
         assert_eq!(cell(&shown, "at 4 times T", 0).0, value("0.0600", Some("0.0500–0.0700")));
-        records.runs.iter_mut().for_each(|run| run.generalisation[1].accuracy = Some(0.5));
+        records.runs.iter_mut().for_each(|run| run.outcome.generalisation[1].accuracy = Some(0.5));
         let shown = columns(&Comparison::new(&records));
         assert_eq!(cell(&shown, "at 4 times T", 0).0, value("50 %", None));
         let meaning =
@@ -286,10 +286,11 @@ mod tests {
     #[test]
     fn odd_runs() {
         let mut records = sample::records();
-        records.runs[0].half_life_h_init = None;
-        records.runs[0].fits.clear();
+        records.runs[0].gradients.init.h.half_life = None;
+        records.runs[0].gradients.init.h.fit = None;
+        records.runs[0].gradients.trained.h.fit = None;
         records.runs.drain(1..3); // one seed of vanilla is left, without a fit
-        records.runs[0].grad_ratio_init = Some(0.0);
+        records.runs[0].gradients.init.h.ratio = Some(0.0);
         let columns = columns(&Comparison::new(&records));
         assert_eq!(cell(&columns, "half-life h", 0).0, value("too few points", None));
         assert_eq!(cell(&columns, "first/last", 0).0, value("underflow", None));

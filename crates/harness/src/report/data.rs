@@ -71,19 +71,19 @@ pub(super) fn json(comparison: &Comparison) -> String {
         .filter(|&lag| lag < reading.length)
         .collect();
     let lags: Vec<usize> = all.iter().copied().step_by(all.len().div_ceil(LAGS).max(1)).collect();
-    let width = interval(comparison.runs.iter().map(|run| run.steps).max().unwrap_or(0));
+    let width = interval(comparison.runs.iter().map(|run| run.outcome.steps).max().unwrap_or(0));
     let profiles = |run: &RunRecord, variant: &Variant, part: &str| {
-        let top = variant.top_profiles(part).into_iter().filter(|profile| profile.seed == run.seed);
+        let top = variant.top_profiles(part).into_iter().filter(|profile| profile.seed == run.config.seed);
         let (steps, norms) = top
             .map(|profile| (profile.step, norms(profile, &lags, reading.precision.tiny)))
             .unzip::<_, _, Vec<_>, Vec<_>>();
         Profiles { steps, norms }
     };
     let run = |variant: &Variant<'_>, run: &RunRecord| {
-        let evals = variant.evals.get(&run.seed).map_or(&[][..], Vec::as_slice);
-        let steps = variant.steps.get(&run.seed).map_or(&[][..], Vec::as_slice);
+        let evals = variant.evals.get(&run.config.seed).map_or(&[][..], Vec::as_slice);
+        let steps = variant.steps.get(&run.config.seed).map_or(&[][..], Vec::as_slice);
         RunData {
-            seed: run.seed.to_string(),
+            seed: run.config.seed.to_string(),
             profiles: parts(comparison)
                 .into_iter()
                 .filter(|part| variant.parts().contains(part))
@@ -103,7 +103,7 @@ pub(super) fn json(comparison: &Comparison) -> String {
     let data = Data {
         parts: parts(comparison),
         lags: lags.clone(),
-        baseline: comparison.runs.first().map_or(0.0, |run| run.baseline),
+        baseline: comparison.runs.first().map_or(0.0, |run| run.config.task.baseline),
         training: format!("Training loss, mean of {width} steps"),
         variants: variants.collect(),
     };
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn nothing_in_it_ends_the_script() {
         let mut records = sample::records();
-        records.runs[0].variant = "</script><!--&".to_owned();
+        records.runs[0].config.model.variant = "</script><!--&".to_owned();
         let text = json(&Comparison::new(&records));
         assert!(!text.contains(['<', '>', '&']), "{text}");
         let data: Value = serde_json::from_str(&text).expect("it parses");
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn long_sequences_are_thinned() {
         let mut records = sample::records();
-        records.runs.iter_mut().for_each(|run| run.length = 5000);
+        records.runs.iter_mut().for_each(|run| run.config.task.length = 5000);
         for profile in &mut records.profiles {
             profile.lag = (0..=5000).collect();
             profile.median = vec![0.5; 5001];

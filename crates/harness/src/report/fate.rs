@@ -57,8 +57,9 @@ impl<'a> Outcome<'a> {
         let parts: Vec<_> =
             variant.parts().into_iter().map(|part| at(&variant.top_profiles(part), When::Init)).collect();
         let of = |run: &'a RunRecord| {
-            let own =
-                parts.iter().filter_map(|profiles| profiles.iter().find(|profile| profile.seed == run.seed));
+            let own = parts
+                .iter()
+                .filter_map(|profiles| profiles.iter().find(|profile| profile.seed == run.config.seed));
             Self::new(run, &own.copied().collect::<Vec<_>>())
         };
         variant.runs.iter().copied().map(of).collect()
@@ -73,13 +74,13 @@ impl<'a> Outcome<'a> {
         let fate = fates.into_iter().reduce(further).unwrap_or(Fate::Unknown);
         let left =
             |part: &str| profiles.iter().find(|profile| profile.part == part).and_then(|own| left(run, own));
-        Self { run, fate, measured, h: left("h").or(run.grad_ratio_init), c: left("c") }
+        Self { run, fate, measured, h: left("h").or(run.gradients.init.h.ratio), c: left("c") }
     }
 }
 
 /// The fate that the profile of one part shows; `None` if it is empty.
 fn measured(run: &RunRecord, profile: &ProfileRecord) -> Option<Fate> {
-    let precision = Precision::of(&run.dtype);
+    let precision = Precision::of(run.config.training.dtype.as_str());
     let (start, end) = span(run, &profile.part);
     let norms = || {
         let all = profile.lag.iter().copied().zip(profile.median.iter().copied());
@@ -108,14 +109,18 @@ fn left(run: &RunRecord, profile: &ProfileRecord) -> Option<f64> {
 /// The first and the last lag of a part: dL/dc at lag 0 is zero by definition, and the lag of the first step is T − 1,
 /// beyond which lies the initial carry.
 fn span(run: &RunRecord, part: &str) -> (usize, usize) {
-    (usize::from(part != "h"), run.length.saturating_sub(1))
+    (usize::from(part != "h"), run.config.task.length.saturating_sub(1))
 }
 
 /// The fate that the fitted line of one part foretells.
 fn foretold(run: &RunRecord, part: &str) -> Option<Fate> {
     let rate = rate(run, part, When::Init)?;
-    let end = run.length.saturating_sub(1) as f64;
-    let reach = if rate > 0.0 { -Precision::of(&run.dtype).epsilon.ln() / rate } else { f64::INFINITY };
+    let end = run.config.task.length.saturating_sub(1) as f64;
+    let reach = if rate > 0.0 {
+        -Precision::of(run.config.training.dtype.as_str()).epsilon.ln() / rate
+    } else {
+        f64::INFINITY
+    };
     if reach < end {
         return Some(Fate::Vanishes { reach: reach as usize, underflow: None });
     }
@@ -124,8 +129,8 @@ fn foretold(run: &RunRecord, part: &str) -> Option<Fate> {
 
 /// The fate of a part of which `share` arrives at the first step.
 fn arrives(run: &RunRecord, part: &str, share: f64) -> Fate {
-    match rate(run, part, When::Init).map(|rate| Trend::of(rate, run.length)) {
-        Some(Trend::Doubles(time)) if time <= run.length as f64 => Fate::Grows,
+    match rate(run, part, When::Init).map(|rate| Trend::of(rate, run.config.task.length)) {
+        Some(Trend::Doubles(time)) if time <= run.config.task.length as f64 => Fate::Grows,
         _ if share >= KEPT => Fate::Keeps,
         _ => Fate::Fades,
     }
@@ -186,7 +191,7 @@ mod tests {
         assert_eq!(Outcome::new(&run, &[&profile]).fate, Fate::NotFinite { lag: 7 });
         profile.median.fill(0.0);
         assert_eq!(Outcome::new(&run, &[&profile]).fate, Fate::Vanishes { reach: 0, underflow: Some(0) });
-        let bare = RunRecord { half_life_h_init: None, fits: Default::default(), ..run };
+        let bare = RunRecord { gradients: Default::default(), ..run };
         assert_eq!(Outcome::new(&bare, &[]).fate, Fate::Unknown);
     }
 

@@ -15,7 +15,7 @@ pub(super) fn sentence(outcomes: &[Outcome]) -> String {
         }
     }
     let of = outcomes.len();
-    let layer = outcomes.iter().any(|outcome| outcome.run.layers > 1);
+    let layer = outcomes.iter().any(|outcome| outcome.run.config.model.layers > 1);
     let gradient = if layer { "the gradient of the top layer" } else { "the gradient" };
     match groups.as_slice() {
         [] => "No run has ended.".to_owned(),
@@ -39,9 +39,9 @@ fn alike(one: Fate, other: Fate) -> bool {
 /// What a group of runs with like fates have in common.
 fn phrase(group: &[Outcome]) -> String {
     let run = group[0].run;
-    let (length, end) = (run.length, run.length.saturating_sub(1));
+    let (length, end) = (run.config.task.length, run.config.task.length.saturating_sub(1));
     let arrived = || group.iter().filter(|outcome| !matches!(outcome.fate, Fate::Vanishes { .. }));
-    let precision = Precision::of(&run.dtype);
+    let precision = Precision::of(run.config.training.dtype.as_str());
     let left = |share: Option<Spread>| share.map(|share| share.text(|ratio| precision.ratio(ratio)));
     let h = left(Spread::of(arrived().filter_map(|outcome| outcome.h)));
     let c = left(Spread::of(arrived().filter_map(|outcome| outcome.c)));
@@ -69,11 +69,11 @@ fn phrase(group: &[Outcome]) -> String {
 /// The phrase of runs whose gradients decay, some of them perhaps to nothing.
 fn decays(group: &[Outcome], share: &str, fit: &str) -> String {
     let run = group[0].run;
-    let precision = Precision::of(&run.dtype);
+    let precision = Precision::of(run.config.training.dtype.as_str());
     let vanishing: Vec<Outcome> =
         group.iter().copied().filter(|outcome| matches!(outcome.fate, Fate::Vanishes { .. })).collect();
     if vanishing.is_empty() {
-        return format!("reaches all {} steps, but fades ({fit}){share}", run.length);
+        return format!("reaches all {} steps, but fades ({fit}){share}", run.config.task.length);
     }
     let mut text = match halving(group) {
         Some(times) => {
@@ -96,7 +96,7 @@ fn decays(group: &[Outcome], share: &str, fit: &str) -> String {
         "nothing further back than {} steps reaches the weights in {} (less than its epsilon is left, {} of the norm at \
          the end)",
         lags(&vanishing, reach),
-        run.dtype,
+        run.config.training.dtype.as_str(),
         significant(precision.epsilon, 2)
     );
     let underflow = |fate| if let Fate::Vanishes { underflow, .. } = fate { underflow } else { None };
@@ -112,7 +112,7 @@ fn rates(group: &[Outcome], part: &str) -> Vec<f64> {
 
 /// The half-lives of h, if all of the rates are decays.
 fn halving(group: &[Outcome]) -> Option<Spread> {
-    let time = |rate: f64| match Trend::of(rate, group[0].run.length) {
+    let time = |rate: f64| match Trend::of(rate, group[0].run.config.task.length) {
         Trend::Halves(time) => Some(time),
         _ => None,
     };
@@ -121,7 +121,7 @@ fn halving(group: &[Outcome]) -> Option<Spread> {
 
 /// The fits of h, and of c where there are any.
 fn fits(group: &[Outcome]) -> Option<String> {
-    let length = group[0].run.length;
+    let length = group[0].run.config.task.length;
     match (describe(&rates(group, "h"), length), typical(group, "c")) {
         (Some(h), Some(c)) => Some(format!("h {h}; c {c}")),
         (Some(fit), None) => Some(fit),
@@ -132,7 +132,7 @@ fn fits(group: &[Outcome]) -> Option<String> {
 
 /// The fit of a part in the median over runs.
 fn typical(group: &[Outcome], part: &str) -> Option<String> {
-    describe(&[Spread::of(rates(group, part))?.mid], group[0].run.length)
+    describe(&[Spread::of(rates(group, part))?.mid], group[0].run.config.task.length)
 }
 
 /// A lag, or `40 to 48`.

@@ -42,8 +42,8 @@ impl<'a> Comparison<'a> {
         let mut variants: Vec<Variant<'a>> = Vec::new();
         let mut places: BTreeMap<&str, usize> = BTreeMap::new();
         for run in &records.runs {
-            let place = *places.entry(&run.variant).or_insert_with(|| {
-                variants.push(Variant::new(&run.variant, variants.len()));
+            let place = *places.entry(&run.config.model.variant).or_insert_with(|| {
+                variants.push(Variant::new(&run.config.model.variant, variants.len()));
                 variants.len() - 1
             });
             variants[place].runs.push(run);
@@ -82,7 +82,7 @@ impl<'a> Comparison<'a> {
 
     /// The seeds, in order, each once.
     pub(super) fn seeds(&self) -> Vec<u64> {
-        let mut seeds: Vec<u64> = self.runs.iter().map(|run| run.seed).collect();
+        let mut seeds: Vec<u64> = self.runs.iter().map(|run| run.config.seed).collect();
         seeds.sort_unstable();
         seeds.dedup();
         seeds
@@ -101,7 +101,7 @@ impl<'a> Comparison<'a> {
 
     /// `adding, T = 100`.
     pub(super) fn task(&self) -> String {
-        let task = self.distinct(|run| format!("{}, T = {}", run.task, run.length));
+        let task = self.distinct(|run| format!("{}, T = {}", run.config.task.name, run.config.task.length));
         if self.among.is_empty() {
             task
         } else {
@@ -111,12 +111,12 @@ impl<'a> Comparison<'a> {
 
     /// The precision of the gradients.
     pub(super) fn precision(&self) -> Precision {
-        Precision::of(self.runs.first().map_or("f32", |run| run.dtype.as_str()))
+        Precision::of(self.runs.first().map_or("f32", |run| run.config.training.dtype.as_str()))
     }
 
     /// How its profiles are read.
     pub(super) fn reading(&self) -> Reading {
-        let length = self.runs.iter().map(|run| run.length).max().unwrap_or(0);
+        let length = self.runs.iter().map(|run| run.config.task.length).max().unwrap_or(0);
         Reading { precision: self.precision(), length }
     }
 
@@ -131,7 +131,9 @@ impl<'a> Comparison<'a> {
             .runs
             .iter()
             .filter_map(|run| match &run.status {
-                Status::Failed(why) => Some(format!("{} (seed {}): {why}", run.variant, run.seed)),
+                Status::Failed(why) => {
+                    Some(format!("{} (seed {}): {why}", run.config.model.variant, run.config.seed))
+                }
                 _ => None,
             })
             .collect();
@@ -148,7 +150,13 @@ impl<'a> Comparison<'a> {
             .iter()
             .filter(|run| run.status == Status::Stopped)
             .map(|run| {
-                format!("{} (seed {}) after {} of {} steps", run.variant, run.seed, run.steps, run.max_steps)
+                format!(
+                    "{} (seed {}) after {} of {} steps",
+                    run.config.model.variant,
+                    run.config.seed,
+                    run.outcome.steps,
+                    run.config.max_steps()
+                )
             })
             .collect();
         if !stopped.is_empty() {
@@ -188,7 +196,7 @@ impl<'a> Variant<'a> {
     }
 
     fn sort(&mut self) {
-        self.runs.sort_by_key(|run| run.seed);
+        self.runs.sort_by_key(|run| run.config.seed);
         self.steps.values_mut().for_each(|steps| steps.sort_by_key(|step| step.step));
         self.evals.values_mut().for_each(|evals| evals.sort_by_key(|eval| eval.step));
         self.profiles.sort_by_key(|profile| (profile.step, profile.seed));
@@ -206,7 +214,7 @@ impl<'a> Variant<'a> {
 
     /// The number of runs that solved the task.
     pub(super) fn solved(&self) -> usize {
-        self.runs.iter().filter(|run| run.solved).count()
+        self.runs.iter().filter(|run| run.outcome.solved).count()
     }
 
     /// Median and range of a number over all runs; those without it are left out.
@@ -277,7 +285,10 @@ mod tests {
         let names: Vec<_> = comparison.variants.iter().map(|variant| variant.name).collect();
         assert_eq!(names, ["broken & <b>", "residual-lstm", "lstm-chrono", "lstm", "vanilla"]);
         assert_eq!(comparison.seeds(), [1, 2, 3]);
-        assert_eq!(comparison.variants[3].runs.iter().map(|run| run.seed).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(
+            comparison.variants[3].runs.iter().map(|run| run.config.seed).collect::<Vec<_>>(),
+            [1, 2, 3]
+        );
         assert_eq!(comparison.variants[1].layers(), [(1, "forward"), (0, "forward")], "the top layer first");
         assert_eq!(comparison.variants[1].parts(), ["h", "c"]);
         assert!(comparison.variants[1].top_profiles("h").iter().all(|profile| profile.layer == 1));
@@ -297,7 +308,7 @@ mod tests {
         assert!(!said.contains("anecdote"), "{said}");
 
         let mut one = sample::records();
-        one.runs.retain(|run| run.seed == 1);
+        one.runs.retain(|run| run.config.seed == 1);
         assert!(Comparison::new(&one).cautions().join("").contains("anecdote"));
         one.runs.push(sample::run("lstm", 2));
         let said = Comparison::new(&one).cautions().join("");

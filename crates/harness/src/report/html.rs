@@ -8,7 +8,7 @@ use super::measures;
 use super::numbers::{count, seconds, significant};
 use super::section::variant as about_variant;
 use super::table;
-use crate::treatment::ClipKind;
+use crate::config::{Clipping, OPTIMIZER};
 
 use super::verdict::criterion;
 use serde::Deserialize;
@@ -26,8 +26,6 @@ pub(super) struct About {
     pub(super) seconds: Option<f64>,
     /// The number of runs side by side.
     pub(super) jobs: Option<usize>,
-    /// The optimiser and its options.
-    pub(super) optimizer: String,
     /// Whether it was stopped before its end.
     pub(super) interrupted: bool,
     /// Where it ran.
@@ -155,13 +153,11 @@ fn facts(comparison: &Comparison, about: &About) -> Vec<(&'static str, String)> 
     } else {
         listed.join(", ")
     };
-    let clip = |run: &crate::record::RunRecord| {
-        let of = match run.clip_kind {
-            ClipKind::Off | ClipKind::GlobalNorm => "",
-            ClipKind::PerTensor => " tensor by tensor",
-            ClipKind::Value => " element by element",
-        };
-        run.clip.map_or("not clipped".to_owned(), |clip| format!("clipped{of} at {clip}"))
+    let clip = |run: &crate::record::RunRecord| match run.config.training.clip {
+        Clipping::Off => "not clipped".to_owned(),
+        Clipping::GlobalNorm(bound) => format!("clipped at {bound}"),
+        Clipping::PerTensor(bound) => format!("clipped tensor by tensor at {bound}"),
+        Clipping::Value(bound) => format!("clipped element by element at {bound}"),
     };
     let mut facts = vec![
         (
@@ -171,9 +167,12 @@ fn facts(comparison: &Comparison, about: &About) -> Vec<(&'static str, String)> 
         ("Seeds", listed),
         (
             "Baseline",
-            format!("{} (best answer blind to the input)", one(&|run| significant(run.baseline, 4))),
+            format!(
+                "{} (best answer blind to the input)",
+                one(&|run| significant(run.config.task.baseline, 4))
+            ),
         ),
-        ("Longest lag", format!("{} steps", one(&|run| run.longest_lag.to_string()))),
+        ("Longest lag", format!("{} steps", one(&|run| run.config.task.longest_lag.to_string()))),
     ];
     if let Some(reference) = table::reference(comparison) {
         facts.push(("Beside it", format!("{reference} (a simple method that looks at the input)")));
@@ -185,27 +184,25 @@ fn facts(comparison: &Comparison, about: &About) -> Vec<(&'static str, String)> 
         "Training",
         format!(
             "at most {} steps of {} sequences, learning rate {}, {}",
-            one(&|run| run.max_steps.to_string()),
-            one(&|run| run.batch.to_string()),
-            one(&|run| run.lr.to_string()),
+            one(&|run| run.config.max_steps().to_string()),
+            one(&|run| run.config.training.batch.to_string()),
+            one(&|run| run.config.training.lr.to_string()),
             one(&clip)
         ),
     ));
-    if !about.optimizer.is_empty() {
-        facts.push(("Optimiser", about.optimizer.clone()));
-    }
-    let threads = |run: &crate::record::RunRecord| count(run.threads, "thread");
+    facts.push(("Optimiser", OPTIMIZER.to_owned()));
+    let threads = |run: &crate::record::RunRecord| count(run.outcome.threads, "thread");
     let device = format!(
         "{}, {}, {} a run",
-        one(&|run| run.device.clone()),
-        one(&|run| run.dtype.clone()),
+        one(&|run| run.config.training.device.clone()),
+        one(&|run| run.config.training.dtype.as_str().to_owned()),
         one(&threads)
     );
     facts.push((
         "Device",
         about.jobs.map_or(device.clone(), |jobs| format!("{device}, {} at once", count(jobs, "run"))),
     ));
-    facts.push(("Version", format!("recurrent {}", one(&|run| run.version.clone()))));
+    facts.push(("Version", format!("recurrent {}", one(&|run| run.config.version.clone()))));
     if !about.started.is_empty() {
         let took = about.seconds.map(|time| format!(", took {} s", seconds(time))).unwrap_or_default();
         facts.push(("Started", format!("{}{took}", about.started)));
@@ -407,7 +404,7 @@ fn notes(comparison: &Comparison) -> String {
             "An underflow is a norm {}, the smallest normal number of {}: smaller ones lose their digits and then \
              vanish.",
             precision.below,
-            comparison.distinct(|run| run.dtype.clone())
+            comparison.distinct(|run| run.config.training.dtype.as_str().to_owned())
         ),
         format!(
             "Verdicts follow rules: a gradient is said to be lost where its norm is less than {} (the dtype's epsilon) of \

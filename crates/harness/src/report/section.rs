@@ -20,7 +20,7 @@ pub(super) fn variant(comparison: &Comparison, variant: &Variant, maps: &[HeatMa
         variant.index,
         swatch(variant.index),
         escape(variant.name),
-        escape(&run.summary)
+        escape(&run.config.model.summary)
     );
     let mut said = sentences(variant).into_iter();
     let first = escape(&said.next().unwrap_or_default());
@@ -65,9 +65,9 @@ fn short(title: &str) -> String {
 fn facts(variant: &Variant) -> Vec<(String, String)> {
     let run = variant.first();
     let mut facts = vec![
-        ("Parameters".to_owned(), run.params.to_string()),
+        ("Parameters".to_owned(), run.config.model.params.to_string()),
         ("Hidden units".to_owned(), hidden(run)),
-        ("Initialisation".to_owned(), run.init.clone()),
+        ("Initialisation".to_owned(), run.config.model.init.clone()),
     ];
     let radii: Vec<String> = run
         .spectral_radius
@@ -81,7 +81,8 @@ fn facts(variant: &Variant) -> Vec<(String, String)> {
     if !radii.is_empty() {
         facts.push(("Spectral radius at the start".to_owned(), radii.join(", ")));
     }
-    let options: Vec<String> = run.options.iter().map(|(name, value)| format!("{name} {value}")).collect();
+    let options: Vec<String> =
+        run.config.model.options.iter().map(|(name, value)| format!("{name} {value}")).collect();
     if !options.is_empty() {
         facts.push(("Options".to_owned(), options.join(" · ")));
     }
@@ -93,8 +94,8 @@ fn warnings(variant: &Variant) -> String {
     for run in &variant.runs {
         for warning in &run.warnings {
             match all.iter_mut().find(|(text, _)| text == warning) {
-                Some((_, seeds)) => seeds.push(run.seed),
-                None => all.push((warning, vec![run.seed])),
+                Some((_, seeds)) => seeds.push(run.config.seed),
+                None => all.push((warning, vec![run.config.seed])),
             }
         }
     }
@@ -111,9 +112,11 @@ fn warnings(variant: &Variant) -> String {
 
 /// One row a run.
 fn runs(variant: &Variant) -> String {
-    let has_c =
-        variant.runs.iter().any(|run| fit(run, "c", When::Init).is_some() || run.half_life_c_init.is_some());
-    let accuracy = variant.runs.iter().any(|run| run.accuracy.is_some());
+    let has_c = variant
+        .runs
+        .iter()
+        .any(|run| fit(run, "c", When::Init).is_some() || run.gradients.init.c.half_life.is_some());
+    let accuracy = variant.runs.iter().any(|run| run.outcome.accuracy.is_some());
     let solvable = variant.runs.iter().any(|run| has_criterion(run));
     let mut heads = vec![("ended", 1)];
     heads.extend(solvable.then_some(("solved at step", 1)));
@@ -133,14 +136,14 @@ fn runs(variant: &Variant) -> String {
         heading("seed", heads.iter().map(|&(name, columns)| (name, columns == 2, "")))
     );
     for run in &variant.runs {
-        let precision = Precision::of(&run.dtype);
+        let precision = Precision::of(run.config.training.dtype.as_str());
         let mut cells = vec![ended(run)];
         if solvable {
             cells.push((solved(run), None));
         }
-        cells.push((loss(run.final_loss), None));
+        cells.push((loss(run.outcome.final_loss), None));
         if accuracy {
-            cells.push((run.accuracy.map_or("–".to_owned(), percent), None));
+            cells.push((run.outcome.accuracy.map_or("–".to_owned(), percent), None));
         }
         cells.extend(When::BOTH.map(|when| half_life(run, "h", when)));
         if has_c {
@@ -149,11 +152,15 @@ fn runs(variant: &Variant) -> String {
         let lag = |horizon: Option<usize>| horizon.map_or("–".to_owned(), |lag| lag.to_string());
         let ratio = |ratio: Option<f64>| ratio.map_or("–".to_owned(), |ratio| precision.ratio(ratio));
         let plain = |text: String| (text, None);
-        cells.extend([lag(run.horizon_init), lag(run.horizon_final)].map(plain));
-        cells.extend([ratio(run.grad_ratio_init), ratio(run.grad_ratio_final)].map(plain));
-        cells.extend([underflow(run), plain(percent(run.clipped_fraction)), plain(seconds(run.seconds))]);
+        cells.extend([lag(run.gradients.init.h.horizon), lag(run.gradients.trained.h.horizon)].map(plain));
+        cells.extend([ratio(run.gradients.init.h.ratio), ratio(run.gradients.trained.h.ratio)].map(plain));
+        cells.extend([
+            underflow(run),
+            plain(percent(run.clipping.fraction)),
+            plain(seconds(run.outcome.seconds)),
+        ]);
         let cells: String = cells.iter().map(table_cell).collect();
-        text += &format!("<tr data-seed=\"{0}\"><th scope=\"row\">{0}</th>{cells}</tr>\n", run.seed);
+        text += &format!("<tr data-seed=\"{0}\"><th scope=\"row\">{0}</th>{cells}</tr>\n", run.config.seed);
     }
     text + "</tbody>\n</table>\n</div>\n"
 }
@@ -169,26 +176,28 @@ fn table_cell((text, small): &Cell) -> String {
 }
 
 fn ended(run: &RunRecord) -> Cell {
-    let after = count(run.steps as usize, "step");
+    let after = count(run.outcome.steps as usize, "step");
     match &run.status {
         Status::Finished => ("finished".to_owned(), Some(after)),
-        Status::Stopped => ("stopped".to_owned(), Some(format!("{} of {} steps", run.steps, run.max_steps))),
+        Status::Stopped => {
+            ("stopped".to_owned(), Some(format!("{} of {} steps", run.outcome.steps, run.config.max_steps())))
+        }
         Status::Failed(why) => (format!("failed: {why}"), Some(after)),
     }
 }
 
 fn solved(run: &RunRecord) -> String {
-    match run.steps_to_solve {
+    match run.outcome.steps_to_solve {
         Some(step) => step.to_string(),
-        None if has_criterion(run) => format!("not in {}", run.steps),
+        None if has_criterion(run) => format!("not in {}", run.outcome.steps),
         None => "–".to_owned(),
     }
 }
 
 /// Half-life, and what stands behind it: R², the lags used, and those that were left out.
 fn half_life(run: &RunRecord, part: &str, when: When) -> Cell {
-    let text =
-        rate(run, part, when).map_or("too few points".to_owned(), |rate| Trend::of(rate, run.length).long());
+    let text = rate(run, part, when)
+        .map_or("too few points".to_owned(), |rate| Trend::of(rate, run.config.task.length).long());
     let fit = fit(run, part, when).map(|fit| {
         let left_out =
             if fit.underflowed > 0 { format!(", {} too small", fit.underflowed) } else { String::new() };
@@ -198,8 +207,11 @@ fn half_life(run: &RunRecord, part: &str, when: When) -> Cell {
 }
 
 fn underflow(run: &RunRecord) -> Cell {
-    if run.underflow_lags == 0 {
+    if run.gradients.init.h.underflow.lags == 0 {
         return ("none".to_owned(), None);
     }
-    (run.underflow_lags.to_string(), run.underflow_from.map(|from| format!("from lag {from} on")))
+    (
+        run.gradients.init.h.underflow.lags.to_string(),
+        run.gradients.init.h.underflow.first.map(|from| format!("from lag {from} on")),
+    )
 }

@@ -1,7 +1,7 @@
 //! What the fitted line says of a profile: it halves, it doubles, or neither.
 
 use super::numbers::{steps, Spread};
-use crate::record::RunRecord;
+use crate::record::{RunRecord, StateGradients};
 use recurrent_measures::Fit;
 use std::f64::consts::LN_2;
 
@@ -41,21 +41,27 @@ impl When {
     }
 }
 
-/// The fit of a part of the state (`h`, `c`), if the run has one.
+/// What a run says of the gradient of a part of the state, `h` or `c`.
+pub(super) fn gradients<'a>(run: &'a RunRecord, part: &str, when: When) -> Option<&'a StateGradients> {
+    let phase = match when {
+        When::Init => &run.gradients.init,
+        When::Final => &run.gradients.trained,
+    };
+    match part {
+        "h" => Some(&phase.h),
+        "c" => Some(&phase.c),
+        _ => None,
+    }
+}
+
+/// The fit of a part of the state, if the run has one.
 pub(super) fn fit<'a>(run: &'a RunRecord, part: &str, when: When) -> Option<&'a Fit> {
-    run.fits.get(&format!("{part}_{}", when.key()))
+    gradients(run, part, when)?.fit.as_ref()
 }
 
 /// ρ, the fitted decay a step; `None` if there were too few points. The recorded half-life comes first.
 pub(super) fn rate(run: &RunRecord, part: &str, when: When) -> Option<f64> {
-    let half_life = match (part, when) {
-        ("h", When::Init) => run.half_life_h_init,
-        ("h", When::Final) => run.half_life_h_final,
-        ("c", When::Init) => run.half_life_c_init,
-        ("c", When::Final) => run.half_life_c_final,
-        _ => None,
-    };
-    match half_life {
+    match gradients(run, part, when).and_then(|found| found.half_life) {
         Some(half_life) if half_life > 0.0 => Some(LN_2 / half_life),
         _ => fit(run, part, when)
             .filter(|fit| fit.points >= FEWEST_POINTS && fit.decay.is_finite())
@@ -166,12 +172,12 @@ mod tests {
     fn the_fit_answers_where_no_half_life_stands() {
         let mut run = sample::run("lstm", 1);
         assert_eq!(rate(&run, "h", When::Init), Some(LN_2 / 2.2));
-        run.half_life_h_init = None;
-        run.fits.insert("h_init".to_owned(), Fit { decay: -0.02, r2: 0.9, points: 80, underflowed: 0 });
+        run.gradients.init.h.half_life = None;
+        run.gradients.init.h.fit = Some(Fit { decay: -0.02, r2: 0.9, points: 80, underflowed: 0 });
         assert_eq!(rate(&run, "h", When::Init), Some(-0.02));
-        run.fits.insert("h_init".to_owned(), Fit { decay: -0.02, r2: 0.9, points: 2, underflowed: 60 });
+        run.gradients.init.h.fit = Some(Fit { decay: -0.02, r2: 0.9, points: 2, underflowed: 60 });
         assert_eq!(rate(&run, "h", When::Init), None, "two points are no fit");
-        run.fits.clear();
+        run.gradients.init.h.fit = None;
         assert_eq!(rate(&run, "h", When::Init), None);
     }
 }

@@ -1,6 +1,6 @@
 //! What is added to the loss for the sake of the gradient.
 
-use crate::treatment::Treatment;
+use crate::config::TrainingConfig;
 use anyhow::{bail, Result};
 use candle::backprop::GradStore;
 use candle::{DType, Device, Tensor};
@@ -8,22 +8,22 @@ use recurrent_core::{Keep, Layer, Observer, Pass, Recorder, Sequence};
 use recurrent_measures::omega_penalty;
 use recurrent_train::Params;
 
-/// The penalties of a treatment, at one training step.
+/// The penalties in the loss at one training step.
 pub(super) struct Penalties<'a> {
-    treatment: &'a Treatment,
+    training: &'a TrainingConfig,
     layer: &'a dyn Layer,
     recorder: Recorder,
     observer: Observer,
 }
 
 impl<'a> Penalties<'a> {
-    pub(super) fn new(treatment: &'a Treatment, layer: &'a dyn Layer) -> Self {
-        Self { treatment, layer, recorder: Recorder::new(Keep::Gradients), observer: Observer::default() }
+    pub(super) fn new(training: &'a TrainingConfig, layer: &'a dyn Layer) -> Self {
+        Self { training, layer, recorder: Recorder::new(Keep::Gradients), observer: Observer::default() }
     }
 
     /// The pass over the batch, watched where Ω needs it.
     pub(super) fn watched<'b>(&'b self, pass: Pass<'b>) -> Pass<'b> {
-        match self.treatment.omega > 0.0 {
+        match self.training.omega > 0.0 {
             true => pass.record(&self.recorder).observe(&self.observer),
             false => pass,
         }
@@ -31,8 +31,8 @@ impl<'a> Penalties<'a> {
 
     /// The loss with what can be added to it before the way back.
     pub(super) fn with_loss(&self, loss: &Tensor) -> candle::Result<Tensor> {
-        match self.treatment.orthogonality > 0.0 {
-            true => loss + (orthogonality(self.layer)? * self.treatment.orthogonality)?,
+        match self.training.orthogonality > 0.0 {
+            true => loss + (orthogonality(self.layer)? * self.training.orthogonality)?,
             false => Ok(loss.clone()),
         }
     }
@@ -40,13 +40,13 @@ impl<'a> Penalties<'a> {
     /// Adds the gradient of Ω, which is a function of what came back through time, to that of the loss: as in the authors' program, of the
     /// weights that the recurrence multiplies by alone.
     pub(super) fn add_omega(&self, xs: &Sequence, params: &Params, grads: &mut GradStore) -> Result<()> {
-        if self.treatment.omega > 0.0 {
+        if self.training.omega > 0.0 {
             let (traces, seen) = (self.recorder.take(), self.observer.take());
             let [seen] = &seen[..] else {
                 bail!("omega: expected one recurrent layer, found {}", seen.len())
             };
             let omega = omega_penalty(self.layer, xs, &traces, seen)?;
-            let own = (omega * self.treatment.omega)?.backward()?;
+            let own = (omega * self.training.omega)?.backward()?;
             for (_, var) in params.iter() {
                 if let Some(own) = own.get(var) {
                     let sum = grads.get(var).map_or(Ok(own.clone()), |grad| grad + own)?;
@@ -62,11 +62,16 @@ impl<'a> Penalties<'a> {
 ///
 /// # Errors
 /// In one line.
-pub(crate) fn check(treatment: &Treatment, layer: &dyn Layer, dtype: DType, device: &Device) -> Result<()> {
-    if treatment.omega > 0.0 {
+pub(crate) fn check(
+    training: &TrainingConfig,
+    layer: &dyn Layer,
+    dtype: DType,
+    device: &Device,
+) -> Result<()> {
+    if training.omega > 0.0 {
         one_in_closed_form(layer, dtype, device)?;
     }
-    if treatment.orthogonality > 0.0 && layer.recurrent_blocks()?.is_empty() {
+    if training.orthogonality > 0.0 && layer.recurrent_blocks()?.is_empty() {
         bail!("orthogonality: expected a layer that shows its recurrent blocks, found one that shows none");
     }
     Ok(())
@@ -137,7 +142,7 @@ mod tests {
         let of_b = grads.get(&b).expect("in the graph").abs()?.max_all()?.to_scalar::<f64>()?;
         assert!(of_b < 1e-14, "{of_b}");
         let error = check(
-            &Treatment { omega: 1.0, ..Treatment::default() },
+            &TrainingConfig { omega: 1.0, ..TrainingConfig::default() },
             &Blocks(a.as_tensor().clone(), b.as_tensor().clone()),
             DType::F64,
             &Device::Cpu,

@@ -1,7 +1,7 @@
 //! Batches that go on, bits, parts of a text, and what is refused.
 
 use super::*;
-use crate::settings::Settings;
+use crate::config::TrainingConfig;
 use crate::tasks::idx::tests::Folder;
 use crate::tasks::tests::{conforms, draw, held};
 
@@ -132,8 +132,8 @@ fn what_is_wrong_is_named() -> Result<()> {
     let error = task.batch(draw, DType::F32, &Device::Cpu).expect_err("must fail").to_string();
     assert_eq!(error, "text batch: expected 1 to 270 strands with a window each, got 1000");
     // Before anything is trained, too.
-    let settings = Settings { batch: 1000, ..Settings::new(&task) };
-    assert_eq!(settings.validate(&task).expect_err("must fail").to_string(), error);
-    Settings { batch: 270, ..settings }.validate(&task)?;
+    let training = TrainingConfig { batch: 1000, ..TrainingConfig::new(&task) };
+    assert_eq!(training.validate(&task).expect_err("must fail").to_string(), error);
+    TrainingConfig { batch: 270, ..training }.validate(&task)?;
     Ok(())
 }
