@@ -1,8 +1,8 @@
 //! What the fitted line says of a profile: it halves, it doubles, or neither.
 
 use super::numbers::{steps, Spread};
-use crate::record::{RunRecord, StateGradients};
-use recurrent_measures::Fit;
+use super::run::RunView;
+use crate::record::RunRecord;
 use std::f64::consts::LN_2;
 
 /// Fewer lags than this say nothing of a slope.
@@ -13,14 +13,14 @@ pub(super) const FLAT_LENGTHS: f64 = 10.0;
 
 /// Which of the four fits of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum When {
+pub(super) enum Phase {
     /// Before the first update.
     Init,
     /// After the last one.
     Final,
 }
 
-impl When {
+impl Phase {
     /// Both, in the order of time.
     pub(super) const BOTH: [Self; 2] = [Self::Init, Self::Final];
 
@@ -41,29 +41,12 @@ impl When {
     }
 }
 
-/// What a run says of the gradient of a part of the state, `h` or `c`.
-pub(super) fn gradients<'a>(run: &'a RunRecord, part: &str, when: When) -> Option<&'a StateGradients> {
-    let phase = match when {
-        When::Init => &run.gradients.init,
-        When::Final => &run.gradients.trained,
-    };
-    match part {
-        "h" => Some(&phase.h),
-        "c" => Some(&phase.c),
-        _ => None,
-    }
-}
-
-/// The fit of a part of the state, if the run has one.
-pub(super) fn fit<'a>(run: &'a RunRecord, part: &str, when: When) -> Option<&'a Fit> {
-    gradients(run, part, when)?.fit.as_ref()
-}
-
 /// ρ, the fitted decay a step; `None` if there were too few points. The recorded half-life comes first.
-pub(super) fn rate(run: &RunRecord, part: &str, when: When) -> Option<f64> {
-    match gradients(run, part, when).and_then(|found| found.half_life) {
+pub(super) fn rate(run: &RunRecord, part: &str, phase: Phase) -> Option<f64> {
+    match run.half_life(part, phase) {
         Some(half_life) if half_life > 0.0 => Some(LN_2 / half_life),
-        _ => fit(run, part, when)
+        _ => run
+            .fit(part, phase)
             .filter(|fit| fit.points >= FEWEST_POINTS && fit.decay.is_finite())
             .map(|fit| fit.decay),
     }
@@ -138,6 +121,7 @@ pub(super) fn describe(rates: &[f64], length: usize) -> Option<String> {
 mod tests {
     use super::*;
     use crate::report::sample;
+    use recurrent_measures::Fit;
 
     #[test]
     fn borders() {
@@ -171,13 +155,13 @@ mod tests {
     #[test]
     fn the_fit_answers_where_no_half_life_stands() {
         let mut run = sample::run("lstm", 1);
-        assert_eq!(rate(&run, "h", When::Init), Some(LN_2 / 2.2));
+        assert_eq!(rate(&run, "h", Phase::Init), Some(LN_2 / 2.2));
         run.gradients.init.h.half_life = None;
         run.gradients.init.h.fit = Some(Fit { decay: -0.02, r2: 0.9, points: 80, underflowed: 0 });
-        assert_eq!(rate(&run, "h", When::Init), Some(-0.02));
+        assert_eq!(rate(&run, "h", Phase::Init), Some(-0.02));
         run.gradients.init.h.fit = Some(Fit { decay: -0.02, r2: 0.9, points: 2, underflowed: 60 });
-        assert_eq!(rate(&run, "h", When::Init), None, "two points are no fit");
+        assert_eq!(rate(&run, "h", Phase::Init), None, "two points are no fit");
         run.gradients.init.h.fit = None;
-        assert_eq!(rate(&run, "h", When::Init), None);
+        assert_eq!(rate(&run, "h", Phase::Init), None);
     }
 }
