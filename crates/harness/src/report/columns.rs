@@ -130,10 +130,10 @@ pub(super) fn columns(comparison: &Group) -> Vec<Column> {
         )
         .both(all, |variant, phase| ratio(variant, phase, precision)),
     );
-    columns.push(
-        Column::new("seconds", "Wall time of a run, in seconds.")
-            .each(all, |v| Value { range: None, ..Value::of(v.spread(|run| Some(run.outcome.seconds)), seconds) }),
-    );
+    columns.push(Column::new("seconds", "Wall time of a run, in seconds.").each(all, |v| Value {
+        range: None,
+        ..Value::of(v.spread(|run| Some(run.outcome.seconds)), seconds)
+    }));
     columns
 }
 

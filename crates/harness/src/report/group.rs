@@ -132,7 +132,9 @@ impl<'a> Group<'a> {
             .runs
             .iter()
             .filter_map(|run| match &run.status {
-                Status::Failed(why) => Some(format!("{} (seed {}): {why}", run.config.model.variant, run.seed())),
+                Status::Failed(why) => {
+                    Some(format!("{} (seed {}): {why}", run.config.model.variant, run.seed()))
+                }
                 _ => None,
             })
             .collect();
@@ -284,7 +286,10 @@ mod tests {
         let names: Vec<_> = comparison.variants.iter().map(|variant| variant.name).collect();
         assert_eq!(names, ["broken & <b>", "residual-lstm", "lstm-chrono", "lstm", "vanilla"]);
         assert_eq!(comparison.seeds(), [1, 2, 3]);
-        assert_eq!(comparison.variants[3].runs.iter().map(|run| run.config.seed).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(
+            comparison.variants[3].runs.iter().map(|run| run.config.seed).collect::<Vec<_>>(),
+            [1, 2, 3]
+        );
         assert_eq!(comparison.variants[1].layers(), [(1, "forward"), (0, "forward")], "the top layer first");
         assert_eq!(comparison.variants[1].parts(), ["h", "c"]);
         assert!(comparison.variants[1].top_profiles("h").iter().all(|profile| profile.layer == 1));

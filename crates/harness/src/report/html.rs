@@ -161,7 +161,10 @@ fn facts(comparison: &Group, about: &About) -> Vec<(&'static str, String)> {
         ("Seeds", listed),
         (
             "Baseline",
-            format!("{} (best answer blind to the input)", one(&|run| significant(run.config.task.baseline, 4))),
+            format!(
+                "{} (best answer blind to the input)",
+                one(&|run| significant(run.config.task.baseline, 4))
+            ),
         ),
         ("Longest lag", format!("{} steps", one(&|run| run.longest_lag().to_string()))),
     ];

@@ -45,7 +45,8 @@ pub(super) fn table(variant: &VariantRuns) -> String {
 /// What the measures took, a network; `None` if no more than profiles was asked for.
 pub(super) fn cost(comparison: &Group) -> Option<String> {
     let spent = |level: Level| {
-        let seconds = comparison.runs.iter().filter_map(|run| run.outcome.measure_seconds.get(level.name()).copied());
+        let seconds =
+            comparison.runs.iter().filter_map(|run| run.outcome.measure_seconds.get(level.name()).copied());
         let spread = Spread::of(seconds)?;
         Some(format!("{} {} s", level.name(), spread.text(|seconds| significant(seconds, 2))))
     };

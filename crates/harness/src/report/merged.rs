@@ -133,7 +133,9 @@ fn grouped(sources: &[Source]) -> Vec<MergedGroup> {
 }
 
 fn group(sources: &[Source], same: &Same) -> Records {
-    let within = |source| -> BTreeSet<String> { same.runs(source).map(|run| run.config.model.variant.clone()).collect() };
+    let within = |source| -> BTreeSet<String> {
+        same.runs(source).map(|run| run.config.model.variant.clone()).collect()
+    };
     let trained = |source| -> BTreeSet<String> {
         let runs = same.runs(source);
         runs.map(|run| format!("{} {} {} {}", run.max_steps(), run.batch(), run.lr(), run.dtype())).collect()

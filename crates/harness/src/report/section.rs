@@ -82,7 +82,8 @@ fn facts(variant: &VariantRuns) -> Vec<(String, String)> {
     if !radii.is_empty() {
         facts.push(("Spectral radius at the start".to_owned(), radii.join(", ")));
     }
-    let options: Vec<String> = run.config.model.options.iter().map(|(name, value)| format!("{name} {value}")).collect();
+    let options: Vec<String> =
+        run.config.model.options.iter().map(|(name, value)| format!("{name} {value}")).collect();
     if !options.is_empty() {
         facts.push(("Options".to_owned(), options.join(" · ")));
     }
@@ -154,7 +155,11 @@ fn runs(variant: &VariantRuns) -> String {
         let plain = |text: String| (text, None);
         cells.extend([lag(run.horizon(Phase::Init)), lag(run.horizon(Phase::Final))].map(plain));
         cells.extend([ratio(run.grad_ratio(Phase::Init)), ratio(run.grad_ratio(Phase::Final))].map(plain));
-        cells.extend([underflow(run), plain(percent(run.clipped_fraction())), plain(seconds(run.outcome.seconds))]);
+        cells.extend([
+            underflow(run),
+            plain(percent(run.clipped_fraction())),
+            plain(seconds(run.outcome.seconds)),
+        ]);
         let cells: String = cells.iter().map(table_cell).collect();
         text += &format!("<tr data-seed=\"{0}\"><th scope=\"row\">{0}</th>{cells}</tr>\n", run.seed());
     }

@@ -145,7 +145,8 @@ fn task(variant: &VariantRuns) -> Option<String> {
             "On held-out examples: {accuracy}loss {losses} after {done} steps (baseline {baseline})."
         ));
     }
-    let steps = Spread::of(runs.iter().filter_map(|run| run.outcome.steps_to_solve).map(|steps| steps as f64));
+    let steps =
+        Spread::of(runs.iter().filter_map(|run| run.outcome.steps_to_solve).map(|steps| steps as f64));
     let in_steps = steps.map(|steps| steps.text(|steps| format!("{steps:.0}"))).unwrap_or_default();
     let rest: Vec<&RunRecord> = runs.iter().copied().filter(|run| !run.outcome.solved).collect();
     let (of, solved) = (runs.len(), runs.len() - rest.len());
@@ -351,7 +352,10 @@ mod tests {
         let mut records = sample::compare(&[sample::TEN[0]]);
         (records.runs[0].status, records.runs[0].outcome.final_loss) = (Status::Stopped, f64::NAN);
         assert!(said(&records, "vanilla").contains("and stayed at the baseline"));
-        records.runs.iter_mut().for_each(|run| (run.status, run.outcome.final_loss) = (Status::Stopped, f64::NAN));
+        records
+            .runs
+            .iter_mut()
+            .for_each(|run| (run.status, run.outcome.final_loss) = (Status::Stopped, f64::NAN));
         let text = said(&records, "vanilla");
         assert!(text.contains("It was stopped before its first evaluation."), "{text}");
         assert!(!text.contains("solve"), "{text}");
@@ -362,7 +366,8 @@ mod tests {
         let mut records = sample::compare(&[sample::TEN[4]]);
         for (run, accuracy) in records.runs.iter_mut().zip([0.95, 0.961, 0.97]) {
             (run.config.task.name, run.config.task.criterion) = ("mnist-rows".to_owned(), None);
-            (run.outcome.solved, run.outcome.steps_to_solve, run.outcome.accuracy) = (false, None, Some(accuracy));
+            (run.outcome.solved, run.outcome.steps_to_solve, run.outcome.accuracy) =
+                (false, None, Some(accuracy));
         }
         let text = said(&records, "lstm-chrono");
         assert!(text.contains("On held-out examples: accuracy 96.1 % (95–97 %) and loss"), "{text}");
