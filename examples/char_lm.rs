@@ -14,8 +14,6 @@
 //! babbles.
 
 #[allow(dead_code)] // of what the programs share, this needs little
-mod shared;
-
 use anyhow::{ensure, Context, Result};
 use candle::{DType, Device, IndexOp, Tensor};
 use candle_nn::VarBuilder;
@@ -23,13 +21,13 @@ use clap::Parser;
 use rand::Rng;
 use recurrent::core::{stream, Carry};
 use recurrent::{weights, Pass, Sequence};
-use recurrent_harness::config::{Budget, Readout, TrainingConfig, Width};
 use recurrent_harness::network::Network;
-use recurrent_harness::record::RunRecord;
-use recurrent_harness::run::Job;
-use recurrent_harness::task::Task;
-use recurrent_harness::tasks::Text;
-use recurrent_harness::usage::Usage;
+use recurrent_harness::run::{self, Job};
+use recurrent_records::config::{Budget, Readout, TrainingConfig, Width};
+use recurrent_records::record::RunRecord;
+use recurrent_tasks::task::Task;
+use recurrent_tasks::usage::Usage;
+use recurrent_tasks::Text;
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -62,7 +60,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    shared::main(write)
+    recurrent_cli::program(write)
 }
 
 fn write(args: Args) -> Result<ExitCode> {
@@ -92,19 +90,19 @@ fn write(args: Args) -> Result<ExitCode> {
     };
 
     let mut rng = stream(args.seed, "sample");
-    shared::write(&prompt.iter().map(|&symbol| symbols[symbol]).collect::<String>())?;
+    recurrent_cli::write(&prompt.iter().map(|&symbol| symbols[symbol]).collect::<String>())?;
     let (mut logits, mut carry) = (Vec::new(), None);
     for &symbol in &prompt {
         (logits, carry) = read(&network, symbol, carry, symbols.len())?;
     }
     for _ in 0..args.length {
         let symbol = drawn(&logits, args.temperature, rng.random());
-        if !shared::write(&symbols[symbol].to_string())? {
+        if !recurrent_cli::write(&symbols[symbol].to_string())? {
             break;
         }
         (logits, carry) = read(&network, symbol, carry, symbols.len())?;
     }
-    shared::print("")?;
+    recurrent_cli::print("")?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -139,12 +137,12 @@ fn of_run(folder: &Path, run: &RunRecord, text: &Text) -> Result<Network> {
 
 /// A GRU, new and trained.
 fn trained(text: &Text, epochs: u64, seed: u64) -> Result<Network> {
-    let variant = &shared::variants(&["gru".to_string()], text.longest_lag())?[0];
+    let variant = &recurrent_cli::variants(&["gru".to_string()], text.longest_lag())?[0];
     let training = TrainingConfig { budget: Budget::Epochs(epochs), ..TrainingConfig::new(text) };
     training.validate(text)?;
     let job = Job::new(variant, text, &training, seed)?;
     let steps = job.config.max_steps();
-    let run = job.run(&false.into(), &mut |step, loss| {
+    let run = run::run(&job, &false.into(), &mut |step, loss| {
         if step % 100 == 0 || step == steps {
             eprintln!("step {step} of {steps}: {loss:.2} bits");
         }
@@ -154,7 +152,7 @@ fn trained(text: &Text, epochs: u64, seed: u64) -> Result<Network> {
 }
 
 fn network(name: &str, hidden: usize, text: &Text, tensors: HashMap<String, Tensor>) -> Result<Network> {
-    let variant = &shared::variants(&[name.to_string()], text.longest_lag())?[0];
+    let variant = &recurrent_cli::variants(&[name.to_string()], text.longest_lag())?[0];
     let dtype = tensors.get("readout.bias").map_or(DType::F32, Tensor::dtype);
     let training = TrainingConfig { width: Width::Hidden(hidden), ..TrainingConfig::new(text) };
     let size = Job::new(variant, text, &training, 0)?.size();

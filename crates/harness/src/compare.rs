@@ -1,31 +1,24 @@
 //! A comparison: variants × seeds on one task.
 
-#[cfg_attr(not(feature = "live"), allow(dead_code))] // what the screen alone shows
-mod board;
-#[cfg(feature = "live")]
-pub(crate) mod live;
 mod manifest;
-mod merge;
-mod progress;
 mod workers;
 
 use crate::config::TrainingConfig;
 use crate::folder::Folder;
-use crate::record::Records;
-use crate::run::{Interval, Job};
+use crate::merge;
+use crate::record::{Records, RunRecord};
+use crate::run::{self, Event, Interval, Job};
 use crate::task::Task;
 use crate::usage::{line, mistake, Usage};
 use crate::variant::Variant;
 use anyhow::Result;
 use manifest::Manifest;
-use progress::Progress;
 use serde_json::Value;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Instant;
 
 pub use manifest::stored_request;
-pub use progress::Watch;
 
 /// More are taken for a slip of the pen: every run that has not begun takes its place in memory, every job a thread.
 const MOST_SEEDS: u64 = 1_000_000;
@@ -48,12 +41,51 @@ pub struct Comparison {
     pub jobs: usize,
     /// How often runs under way are saved, so that the comparison can go on if it is killed.
     pub interval: Interval,
-    /// What is shown while it runs.
-    pub watch: Watch,
     /// The command that asked for it, for the reader of the results; empty if there was none.
     pub command: Vec<String>,
     /// What a program needs to ask for it again: written beside the results, and read by that program alone.
     pub request: Value,
+}
+
+/// What happens in a comparison. Runs tell of it from threads of their own; each of these is a worker, with a number from 0 on.
+#[derive(Clone, Copy)]
+pub enum ComparisonEvent<'a> {
+    /// It begins.
+    Begins {
+        /// The task.
+        task: &'a dyn Task,
+        /// The number of runs.
+        runs: u64,
+        /// The training steps of each.
+        steps: u64,
+        /// The number of runs that had ended before, and are not repeated.
+        ended: u64,
+    },
+    /// A worker begins a run.
+    RunBegins {
+        /// The worker.
+        worker: usize,
+        /// The variant's name.
+        variant: &'a str,
+        /// The seed.
+        seed: u64,
+    },
+    /// Something happens in the run of a worker.
+    Run {
+        /// The worker.
+        worker: usize,
+        /// What happens.
+        event: Event<'a>,
+    },
+    /// The run of a worker has ended, and is written.
+    RunEnded {
+        /// The worker.
+        worker: usize,
+        /// How it ended.
+        run: &'a RunRecord,
+    },
+    /// It has ended: nothing runs any more.
+    Ended,
 }
 
 /// A comparison that can be run: everything in it has been checked.
@@ -73,10 +105,9 @@ impl Comparison {
     /// settings.
     pub fn new(task: Arc<dyn Task>, variants: Vec<Variant>) -> Self {
         let training = TrainingConfig::new(task.as_ref());
-        let (seeds, seed_offset, jobs, interval, watch) =
-            (3, 0, cores(), Interval::default(), Watch::default());
+        let (seeds, seed_offset, jobs, interval) = (3, 0, cores(), Interval::default());
         let (command, request) = (Vec::new(), Value::Null);
-        Self { task, variants, training, seeds, seed_offset, jobs, interval, watch, command, request }
+        Self { task, variants, training, seeds, seed_offset, jobs, interval, command, request }
     }
 
     /// Looks at everything before anything is written or trained, and finds the size of every variant.
@@ -119,7 +150,7 @@ impl Comparison {
         let jobs: Vec<_> = self.variants.iter().map(job).collect::<Result<_>>()?;
         for job in &jobs {
             let name = &job.variant.name;
-            job.check().map_err(|error| Usage::new(format!("variant {name}: {}", line(&error))))?;
+            run::check(job).map_err(|error| Usage::new(format!("variant {name}: {}", line(&error))))?;
         }
         Ok(Plan { comparison: self, jobs })
     }
@@ -138,29 +169,32 @@ impl Plan<'_> {
     /// A run that fails is recorded as failed, and the others go on. Once `cancel` is set, the runs under way end after
     /// their present step and are kept, no other begins, and the merged files are written.
     ///
+    /// `said` hears of everything that happens, from several threads; `&|_| {}` listens to nothing.
+    ///
     /// In a folder that this comparison has written to before, it goes on: runs that have ended stay as they are, those that were killed or
     /// stopped go on from their last checkpoint, and everything ends with the bits of a comparison that was never interrupted, but for times.
     ///
     /// # Errors
     /// A [`Usage`] error that names what is different, if the folder holds another comparison, or one of another version; another, if
     /// something cannot be written. What runs find is no error.
-    pub fn run(&self, folder: &Folder, cancel: &AtomicBool) -> Result<Records> {
+    pub fn run(
+        &self,
+        folder: &Folder,
+        cancel: &AtomicBool,
+        said: &(dyn Fn(ComparisonEvent) + Sync),
+    ) -> Result<Records> {
         let start = Instant::now();
         let mut manifest = Manifest::new(self, folder)?;
-        let progress = Progress::new(
-            self.comparison.watch,
-            self.comparison.task.as_ref(),
-            self.jobs.len() as u64 * self.comparison.seeds,
-            self.comparison.training.steps(self.comparison.task.examples()),
-        );
         let mut done = workers::ended(self, folder)?;
-        progress.found(done.len() as u64);
+        let task = self.comparison.task.as_ref();
+        let (runs, steps) = (self.places().count() as u64, self.comparison.training.steps(task.examples()));
+        said(ComparisonEvent::Begins { task, runs, steps, ended: done.len() as u64 });
         let whole = done.len() == self.places().count();
         if !whole {
             manifest.begin(folder)?;
-            let ran = progress.during(cancel, || workers::run(self, folder, cancel, &progress, &mut done));
-            manifest.notes.extend(ran?);
+            manifest.notes.extend(workers::run(self, folder, cancel, said, &mut done)?);
         }
+        said(ComparisonEvent::Ended);
         if !whole || !manifest.ended() {
             manifest.end(folder, start.elapsed().as_secs_f64(), cancel.load(Ordering::Relaxed))?;
         }

@@ -15,9 +15,9 @@ mod gradients;
 mod sheet;
 
 use crate::config::Level;
+use crate::job::Job;
 use crate::network::Network;
 use crate::record::MeasureRecord;
-use crate::run::Job;
 use crate::task::{Batch, BatchDraw, Split};
 use anyhow::Result;
 use candle::{DType, Device, Tensor, Var};

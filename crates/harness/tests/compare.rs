@@ -5,15 +5,15 @@ mod cells;
 use anyhow::Result;
 use cells::{plain, tanh};
 use recurrent_core::{Flow, Rnn, StateClip, Window};
-use recurrent_harness::compare::{Comparison, Watch};
-use recurrent_harness::config::{Budget, Clipping, Override, Readout, TrainingConfig, Width};
-use recurrent_harness::folder::Folder;
-use recurrent_harness::record::{Records, Status};
+use recurrent_harness::compare::Comparison;
+use recurrent_records::config::{Budget, Clipping, Override, Readout, TrainingConfig, Width};
 use recurrent_harness::size::solve;
-use recurrent_harness::task::Task;
-use recurrent_harness::tasks;
-use recurrent_harness::usage::exit_code;
 use recurrent_harness::variant::Variant;
+use recurrent_records::folder::Folder;
+use recurrent_records::record::{Records, Status};
+use recurrent_tasks as tasks;
+use recurrent_tasks::task::Task;
+use recurrent_tasks::usage::exit_code;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -33,7 +33,6 @@ fn comparison(variants: Vec<Variant>) -> Comparison {
     Comparison {
         seeds: 2,
         seed_offset: 7,
-        watch: Watch::Nothing,
         training: settings,
         ..Comparison::new(task, variants)
     }
@@ -53,7 +52,7 @@ fn a_comparison_is_written_whole_and_in_order() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let folder = Folder::create(temp.path())?;
     let comparison = Comparison { command: vec!["compare".into(), "--quick".into()], ..two() };
-    let records = comparison.check()?.run(&folder, &AtomicBool::new(false))?;
+    let records = comparison.check()?.run(&folder, &AtomicBool::new(false), &|_| {})?;
 
     let order = [("zebra", 7), ("zebra", 8), ("ape", 7), ("ape", 8)];
     let runs = lines(temp.path(), "runs.jsonl")?;
@@ -105,7 +104,7 @@ fn the_number_of_jobs_changes_no_bit() -> Result<()> {
     let records = |jobs| -> Result<Records> {
         let temp = tempfile::tempdir()?;
         let comparison = Comparison { jobs, ..two() };
-        let mut records = comparison.check()?.run(&Folder::create(temp.path())?, &AtomicBool::new(false))?;
+        let mut records = comparison.check()?.run(&Folder::create(temp.path())?, &AtomicBool::new(false), &|_| {})?;
         records.runs.iter_mut().for_each(|run| run.outcome.seconds = 0.0);
         Ok(records)
     };
@@ -125,8 +124,8 @@ fn a_run_that_fails_does_not_stop_the_others() -> Result<()> {
     });
     let explodes = plain("explodes", |x, h| (x + h)? * 1e20);
     let comparison = Comparison { jobs: 2, ..comparison(vec![panics, explodes, tanh("fine")]) };
-    let records = comparison.check()?.run(&Folder::create(temp.path())?, &AtomicBool::new(false))?;
-    let failed = |run: &recurrent_harness::record::RunRecord| match &run.status {
+    let records = comparison.check()?.run(&Folder::create(temp.path())?, &AtomicBool::new(false), &|_| {})?;
+    let failed = |run: &recurrent_records::record::RunRecord| match &run.status {
         Status::Failed(message) => message.clone(),
         other => format!("{other:?}"),
     };
@@ -154,7 +153,7 @@ fn what_is_finished_is_kept_when_a_comparison_is_cancelled() -> Result<()> {
         Ok(Box::new(Rnn::from_cell(cells::Plain::new(size, vb, f)?)))
     });
     let comparison = Comparison { jobs: 1, ..comparison(vec![tanh("first"), cancels, tanh("last")]) };
-    let records = comparison.check()?.run(&Folder::create(temp.path())?, &cancel)?;
+    let records = comparison.check()?.run(&Folder::create(temp.path())?, &cancel, &|_| {})?;
     let ends: Vec<_> = records
         .runs
         .iter()

@@ -8,11 +8,11 @@ use cells::{plain, tanh, Changed, Cut};
 use recurrent_core::{Pass, Rnn};
 use recurrent_harness::config::{Budget, Clipping, Level, Readout, TrainingConfig, Width};
 use recurrent_harness::network::Network;
-use recurrent_harness::record::{StateGradients, Status};
-use recurrent_harness::run::{Job, Run};
-use recurrent_harness::task::{BatchDraw, Criterion, Split, Task};
-use recurrent_harness::tasks;
+use recurrent_harness::run::{self, Job, Run};
+use recurrent_records::record::{StateGradients, Status};
 use recurrent_harness::variant::{Size, Variant};
+use recurrent_tasks as tasks;
+use recurrent_tasks::task::{BatchDraw, Criterion, Split, Task};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ fn settings(task: &dyn Task, steps: u64) -> TrainingConfig {
 
 fn run(variant: &Variant, task: &dyn Task, settings: &TrainingConfig) -> Run {
     let job = Job::new(variant, task, settings, 3).expect("it can be built");
-    job.run(&false.into(), &mut |_, _| ())
+    run::run(&job, &false.into(), &mut |_, _| ())
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn all_measures_of_a_linear_network_are_functions_of_its_weight() -> Result<()> 
     let settings =
         TrainingConfig { dtype: DType::F64, measures: Level::Dynamics, ..settings(task.as_ref(), 2) };
     let job = Job::new(&variant, task.as_ref(), &settings, 1)?;
-    let run = job.run(&false.into(), &mut |_, _| ());
+    let run = run::run(&job, &false.into(), &mut |_, _| ());
     assert_eq!(run.record.status, Status::Finished);
     let u = run.record.spectral_radius["h"];
     let line = |measure: &str| {
@@ -113,7 +113,7 @@ fn all_measures_of_a_linear_network_are_functions_of_its_weight() -> Result<()> 
     );
     let tiers: Vec<_> = run.record.outcome.measure_seconds.keys().map(String::as_str).collect();
     assert_eq!(tiers, ["dynamics", "gradients"]);
-    let again = job.run(&false.into(), &mut |_, _| ());
+    let again = run::run(&job, &false.into(), &mut |_, _| ());
     assert_eq!(again.measures, run.measures, "the same bits");
     Ok(())
 }
@@ -124,7 +124,7 @@ fn the_profile_of_a_linear_network_is_a_power_of_its_weight() -> Result<()> {
     let (task, variant) = (adding(40), plain("linear", |x, h| x + h));
     let settings = TrainingConfig { dtype: DType::F64, ..settings(task.as_ref(), 1) };
     let job = Job::new(&variant, task.as_ref(), &settings, 1)?;
-    let run = job.run(&true.into(), &mut |_, _| ());
+    let run = run::run(&job, &true.into(), &mut |_, _| ());
     assert_eq!((&run.record.status, run.record.outcome.steps), (&Status::Stopped, 0));
 
     let (network, params) =
@@ -237,7 +237,7 @@ fn a_run_that_is_cancelled_keeps_its_steps() -> Result<()> {
     let (task, variant, cancel) = (adding(5), tanh("t"), AtomicBool::new(false));
     let settings = settings(task.as_ref(), 1000);
     let job = Job::new(&variant, task.as_ref(), &settings, 3)?;
-    let run = job.run(&cancel, &mut |step, _| cancel.store(step == 7, Ordering::Relaxed));
+    let run = run::run(&job, &cancel, &mut |step, _| cancel.store(step == 7, Ordering::Relaxed));
     assert_eq!((&run.record.status, run.record.outcome.steps, run.steps.len()), (&Status::Stopped, 7, 7));
     assert_eq!(run.record.outcome.final_loss, run.evals[0].loss, "the last evaluation");
     assert_eq!(run.profiles.last().map(|profile| (profile.step, profile.last)), Some((7, true)));
@@ -295,7 +295,7 @@ fn longer_sequences_are_evaluated_if_that_is_asked_for() -> Result<()> {
     for generalise in [false, true] {
         let settings = TrainingConfig { generalise, ..settings(task.as_ref(), 3) };
         let job = Job::new(&variant, task.as_ref(), &settings, 3)?;
-        let run = job.run(&false.into(), &mut |_, _| ());
+        let run = run::run(&job, &false.into(), &mut |_, _| ());
         let lengths: Vec<_> = run.record.outcome.generalisation.iter().map(|longer| longer.length).collect();
         assert_eq!(lengths, if generalise { vec![12, 24] } else { vec![] });
         assert!(run

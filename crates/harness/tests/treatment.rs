@@ -6,13 +6,13 @@ use anyhow::Result;
 use cells::{plain, tanh, Cut};
 use recurrent_core::{Rnn, StateClip, Window};
 use recurrent_harness::compare::Comparison;
-use recurrent_harness::config::{Budget, Clipping, Override, Readout, TrainingConfig, Width};
-use recurrent_harness::record::{RunRecord, Status};
-use recurrent_harness::run::{Job, Run};
-use recurrent_harness::task::Task;
-use recurrent_harness::tasks;
-use recurrent_harness::usage::exit_code;
+use recurrent_harness::run::{self, Job, Run};
+use recurrent_records::config::{Budget, Clipping, Override, Readout, TrainingConfig, Width};
 use recurrent_harness::variant::Variant;
+use recurrent_records::record::{RunRecord, Status};
+use recurrent_tasks as tasks;
+use recurrent_tasks::task::Task;
+use recurrent_tasks::usage::exit_code;
 use std::sync::Arc;
 
 fn adding() -> Arc<dyn Task> {
@@ -34,7 +34,7 @@ fn settings() -> TrainingConfig {
 fn run(variant: &Variant, training: &TrainingConfig) -> Run {
     let task = adding();
     let job = Job::new(variant, task.as_ref(), training, 3).expect("it can be built");
-    let mut run = job.run(&false.into(), &mut |_, _| ());
+    let mut run = run::run(&job, &false.into(), &mut |_, _| ());
     run.record.outcome.seconds = 0.0;
     run
 }
@@ -155,7 +155,7 @@ fn the_penalty_makes_the_recurrent_matrix_orthogonal() -> Result<()> {
         let (task, variant) = (adding(), Variant { overrides: change(weight).to_vec(), ..tanh("t") });
         let settings = TrainingConfig { budget: Budget::Steps(60), ..settings() };
         let job = Job::new(&variant, task.as_ref(), &settings, 3)?;
-        let run = job.run(&false.into(), &mut |_, _| ());
+        let run = run::run(&job, &false.into(), &mut |_, _| ());
         assert_eq!(run.record.status, Status::Finished);
         Ok(run.profiles.last().expect("the last").median[11] / run.profiles[0].median[11])
     };

@@ -1,20 +1,20 @@
 //! The loop over training steps.
 
+use super::clip::clip;
 use super::keep::{self, Found, Keeper, NotKept, Present};
-use super::log::Log;
+use super::log::{step_record, Log};
 use super::penalty::{self, Penalties};
 use super::probe::{scheduled, Probe};
 use super::{failed, Event, Job, IN_A_ROW};
-use crate::config::{Clipping, Level, TrainingConfig, GENERALISATION_FACTORS};
+use crate::config::{Level, TrainingConfig, GENERALISATION_FACTORS};
 use crate::network::Network;
-use crate::record::{EvalRecord, Generalised, Status, StepRecord};
+use crate::record::{EvalRecord, Generalised, Status};
 use crate::task::{Batch, BatchDraw, Criterion, Split, Task};
 use anyhow::{Context, Result};
-use candle::backprop::GradStore;
 use candle::{DType, Tensor};
 use recurrent_core::{spectral_radius, Carry, Pass};
 use recurrent_train::{
-    clip_global_norm, clip_per_tensor, clip_value, global_norm, safetensors_bytes, AdamW, AdamWConfig, Clip,
+    global_norm, safetensors_bytes, AdamW, AdamWConfig, Clip,
     GradientWatch, Optimizer, Params,
 };
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -172,7 +172,7 @@ impl<'a> Training<'a> {
         let mut grads = penalties.with_loss(&loss)?.backward()?;
         penalties.add_omega(&batch.xs, &self.params, &mut grads)?;
         let loss = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
-        let record = |clip: Clip, lr| StepRecord::of(self.job, step, loss, lr, clip);
+        let record = |clip: Clip, lr| step_record(self.job, step, loss, lr, clip);
         match self.watch.check(step, loss, &grads) {
             Ok(warnings) => log.warnings.extend(warnings.iter().map(ToString::to_string)),
             Err(fault) => {
@@ -262,16 +262,6 @@ impl<'a> Training<'a> {
         }
         said(log.profiled(before));
         Ok(())
-    }
-}
-
-/// Bounds the gradient of the weights.
-fn clip(clipping: Clipping, params: &Params, grads: &mut GradStore) -> candle::Result<Clip> {
-    match clipping {
-        Clipping::Off => clip_global_norm(params, grads, f64::INFINITY),
-        Clipping::GlobalNorm(bound) => clip_global_norm(params, grads, bound),
-        Clipping::PerTensor(bound) => clip_per_tensor(params, grads, bound),
-        Clipping::Value(bound) => clip_value(params, grads, bound),
     }
 }
 
