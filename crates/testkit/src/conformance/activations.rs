@@ -1,32 +1,35 @@
-//! The observer: its states against outputs, carries and the runs of beginnings, its gates against their range and single examples.
+//! The activation recorder: its states against outputs, carries and runs over prefixes; its gates
+//! against their range and single examples.
 
 use super::agreement::{directions, single};
+use crate::case::Ends;
 use crate::close::{all_close, values};
 use crate::named::flatten;
-use crate::subject::Ends;
-use crate::{close, Named, Result, Subject, Tolerance, Trial};
+use crate::{close, Case, Evaluation, Result, TensorMap, Tolerance};
 use anyhow::ensure;
 use candle::Tensor;
 use recurrent_core::{Keep, Layer, Observation, Observer, Pass, Recorder, Sequence};
 
-/// What is observed has the places of what is recorded, begins with the carry that goes in and ends with the one that comes out, equals the carry after every
-/// beginning of the sequence and, for a cell, its outputs; gates lie within 0 and 1; every example is observed as if it were alone; and who watches
-/// changes nothing.
-pub(super) fn observer(subject: &Subject) -> Result<()> {
-    for reverse in directions(subject) {
-        let full = Trial { reverse: *reverse, ..Trial::new(subject) };
-        for trial in [full.clone(), full.ragged()] {
-            for way in trial.ways()? {
-                let trial = Trial { way, ..trial.clone() };
-                let (what, leaves) = (format!("{}, observed", trial.name()), trial.leaves()?);
-                let seen = watched(&what, &trial, &leaves)?;
+/// Recorded activations have the same layers as recorded gradients. They begin with the initial
+/// carry and end with the final one; they equal the carry after every prefix of the sequence and,
+/// for a cell, its outputs. Gates lie within 0 and 1. Every example is recorded as if it ran alone,
+/// and recording changes no bit of the run.
+pub(super) fn activations(case: &Case) -> Result<()> {
+    for reverse in directions(case) {
+        let full = Evaluation { reverse: *reverse, ..Evaluation::new(case) };
+        for evaluation in [full.clone(), full.ragged()] {
+            for implementation in evaluation.implementations()? {
+                let evaluation = Evaluation { implementation, ..evaluation.clone() };
+                let (what, leaves) =
+                    (format!("{}, observed", evaluation.name()), evaluation.leaves()?);
+                let seen = with_recorder(&what, &evaluation, &leaves)?;
                 in_range(&what, &seen)?;
-                alone(&what, &trial, &leaves, &seen)?;
-                if subject.is_cell() {
-                    outputs(&what, &trial, &leaves, &seen)?;
+                alone(&what, &evaluation, &leaves, &seen)?;
+                if case.is_cell() {
+                    outputs(&what, &evaluation, &leaves, &seen)?;
                 }
-                if subject.ends == Ends::Last && !reverse {
-                    beginnings(&what, &trial, &leaves, &seen)?;
+                if case.ends == Ends::Last && !reverse {
+                    beginnings(&what, &evaluation, &leaves, &seen)?;
                 }
             }
         }
@@ -34,18 +37,28 @@ pub(super) fn observer(subject: &Subject) -> Result<()> {
     Ok(())
 }
 
-fn observe(trial: &Trial, leaves: &Named) -> Result<Vec<Observation>> {
+fn observe(evaluation: &Evaluation, leaves: &TensorMap) -> Result<Vec<Observation>> {
     let observer = Observer::default();
-    let (layer, carry) = (trial.layer(leaves)?, trial.carry(leaves)?);
-    layer.run(&trial.sequence(leaves)?, carry.as_ref(), &Pass::default().observe(&observer))?;
+    let (layer, carry) = (evaluation.layer(leaves)?, evaluation.carry(leaves)?);
+    layer.run(
+        &evaluation.sequence(leaves)?,
+        carry.as_ref(),
+        &Pass::default().observe(&observer),
+    )?;
     Ok(observer.take())
 }
 
-/// An observed run gives the same bits as one that is not, and its observations lie between the carries.
-fn watched(what: &str, trial: &Trial, leaves: &Named) -> Result<Vec<Observation>> {
-    let held = trial.hold(leaves, |_| true)?;
+/// A recorded run gives the same bits as one that is not recorded, and its states lie between the
+/// carries.
+fn with_recorder(
+    what: &str,
+    evaluation: &Evaluation,
+    leaves: &TensorMap,
+) -> Result<Vec<Observation>> {
+    let held = evaluation.hold(leaves, |_| true)?;
     let (observer, recorder) = (Observer::default(), Recorder::new(Keep::Norms));
-    let (layer, xs, start) = (trial.layer(&held)?, trial.sequence(&held)?, trial.carry(&held)?);
+    let (layer, xs, start) =
+        (evaluation.layer(&held)?, evaluation.sequence(&held)?, evaluation.carry(&held)?);
     let run = |pass: &Pass| layer.run(&xs, start.as_ref(), pass);
     let (ys, end) = run(&Pass::default().observe(&observer).record(&recorder))?;
     let (unseen, _) = run(&Pass::default())?;
@@ -77,7 +90,9 @@ fn watched(what: &str, trial: &Trial, leaves: &Named) -> Result<Vec<Observation>
 }
 
 fn in_range(what: &str, seen: &[Observation]) -> Result<()> {
-    for (observation, gate) in seen.iter().flat_map(|seen| seen.gates.iter().map(move |gate| (seen, gate))) {
+    for (observation, gate) in
+        seen.iter().flat_map(|seen| seen.gates.iter().map(move |gate| (seen, gate)))
+    {
         let dims = gate.values.dims();
         let steps = observation.states[0].1.dim(1)? - 1;
         let expected = [observation.lengths.len(), steps, dims[2]];
@@ -88,9 +103,9 @@ fn in_range(what: &str, seen: &[Observation]) -> Result<()> {
     Ok(())
 }
 
-/// The states and gates of the real steps of `row`, by name.
-fn of_row(seen: &[Observation], row: usize) -> Result<Named> {
-    let mut named = Named::new();
+/// The states and gates of the real steps of example `row`, by name.
+fn of_row(seen: &[Observation], row: usize) -> Result<TensorMap> {
+    let mut named = TensorMap::new();
     for observation in seen {
         let (suffix, len) = (observation.place.suffix(), observation.lengths[row]);
         let cut = |values: &Tensor, steps| values.narrow(0, row, 1)?.narrow(1, 0, steps);
@@ -104,10 +119,15 @@ fn of_row(seen: &[Observation], row: usize) -> Result<Named> {
     Ok(named)
 }
 
-fn alone(what: &str, trial: &Trial, leaves: &Named, seen: &[Observation]) -> Result<()> {
-    for row in 0..trial.size.batch {
-        let (trial, leaves) = single(trial, leaves, row)?;
-        let found = of_row(&observe(&trial, &leaves)?, 0)?;
+fn alone(
+    what: &str,
+    evaluation: &Evaluation,
+    leaves: &TensorMap,
+    seen: &[Observation],
+) -> Result<()> {
+    for row in 0..evaluation.size.batch {
+        let (evaluation, leaves) = single(evaluation, leaves, row)?;
+        let found = of_row(&observe(&evaluation, &leaves)?, 0)?;
         all_close(
             &format!("{what}, example {row} alone"),
             &of_row(seen, row)?,
@@ -119,12 +139,17 @@ fn alone(what: &str, trial: &Trial, leaves: &Named, seen: &[Observation]) -> Res
 }
 
 /// The outputs of a cell are the first field of its states, in the order in which it runs.
-fn outputs(what: &str, trial: &Trial, leaves: &Named, seen: &[Observation]) -> Result<()> {
-    let ys = trial.forward(trial.layer(leaves)?.as_ref(), leaves, None)?["ys"].clone();
+fn outputs(
+    what: &str,
+    evaluation: &Evaluation,
+    leaves: &TensorMap,
+    seen: &[Observation],
+) -> Result<()> {
+    let ys = evaluation.forward(evaluation.layer(leaves)?.as_ref(), leaves, None)?["ys"].clone();
     let (_, states) = &seen[0].states[0];
     for (row, &len) in seen[0].lengths.iter().enumerate() {
         for step in 0..len {
-            let position = if trial.reverse { len - 1 - step } else { step };
+            let position = if evaluation.reverse { len - 1 - step } else { step };
             let at = |values: &Tensor, step| values.narrow(0, row, 1)?.narrow(1, step, 1);
             let what = format!("{what}, example {row}, step {step}");
             close(&what, &at(states, step + 1)?, &at(&ys, position)?, Tolerance::Norm(1e-12))?;
@@ -133,12 +158,17 @@ fn outputs(what: &str, trial: &Trial, leaves: &Named, seen: &[Observation]) -> R
     Ok(())
 }
 
-/// Every layer's states after `t` steps are the carry of a run over the first `t` alone.
-fn beginnings(what: &str, trial: &Trial, leaves: &Named, seen: &[Observation]) -> Result<()> {
-    let (layer, carry) = (trial.layer(leaves)?, trial.carry(leaves)?);
+/// Every layer's states after `t` steps are the carry of a run over the first `t` steps alone.
+fn beginnings(
+    what: &str,
+    evaluation: &Evaluation,
+    leaves: &TensorMap,
+    seen: &[Observation],
+) -> Result<()> {
+    let (layer, carry) = (evaluation.layer(leaves)?, evaluation.carry(leaves)?);
     for t in 1..seen[0].states[0].1.dim(1)? {
         let xs = leaves["xs"].narrow(1, 0, t)?;
-        let xs = match &trial.lengths {
+        let xs = match &evaluation.lengths {
             None => Sequence::new(xs)?,
             Some(lengths) => {
                 Sequence::padded(xs, &lengths.iter().map(|len| t.min(*len)).collect::<Vec<_>>())?
@@ -148,7 +178,12 @@ fn beginnings(what: &str, trial: &Trial, leaves: &Named, seen: &[Observation]) -
         let states = seen.iter().flat_map(|seen| &seen.states);
         for ((_, states), (name, end)) in states.zip(flatten(&end)) {
             let found = states.narrow(1, t, 1)?.squeeze(1)?;
-            close(&format!("{what}, {name} after {t} steps"), &found, &end, Tolerance::Norm(1e-12))?;
+            close(
+                &format!("{what}, {name} after {t} steps"),
+                &found,
+                &end,
+                Tolerance::Norm(1e-12),
+            )?;
         }
     }
     Ok(())

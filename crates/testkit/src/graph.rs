@@ -1,45 +1,49 @@
-//! What comes out of an evaluation, and every gradient.
+//! The results of an evaluation, with every gradient.
 
-use crate::{Named, Result, Taps};
+use crate::{GradientTaps, Result, TensorMap};
 use candle::backprop::GradStore;
 use candle::Tensor;
 use recurrent_core::{Recorder, Trace};
 
 /// An evaluation before its backward pass.
 pub struct Graph {
-    /// What went in, as it went in.
-    pub leaves: Named,
-    /// What came out: `ys` or `last`, and `end.*`.
-    pub values: Named,
+    /// The inputs, tracked or not.
+    pub leaves: TensorMap,
+    /// The results: `ys` or `last`, and `end.*`.
+    pub values: TensorMap,
     /// The loss.
     pub loss: Tensor,
     recorder: Option<Recorder>,
-    taps: Option<Taps>,
+    taps: Option<GradientTaps>,
 }
 
-/// All that an evaluation gives.
+/// The results of an evaluation.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct EvaluationOutput {
     /// `ys` or `last`, `end.*`, and the `loss`.
-    pub values: Named,
-    /// The gradients of those leaves that have one.
-    pub grads: Named,
-    /// The recorded gradients by place and field, `state_l0.h`; `(batch, steps + 1, size)`.
-    pub states: Named,
-    /// The records.
+    pub values: TensorMap,
+    /// The gradients of the leaves that have one.
+    pub grads: TensorMap,
+    /// The recorded gradients by layer and field, `state_l0.h`; `(batch, steps + 1, size)`.
+    pub states: TensorMap,
+    /// The traces of the recorder.
     pub traces: Vec<Trace>,
 }
 
 impl Graph {
-    pub(crate) fn new(leaves: Named, values: Named, loss: Tensor) -> Self {
+    pub(crate) fn new(leaves: TensorMap, values: TensorMap, loss: Tensor) -> Self {
         Self { leaves, values, loss, recorder: None, taps: None }
     }
 
-    pub(crate) fn watched(self, recorder: Option<Recorder>, taps: Option<Taps>) -> Self {
+    pub(crate) fn with_recorder(
+        self,
+        recorder: Option<Recorder>,
+        taps: Option<GradientTaps>,
+    ) -> Self {
         Self { recorder, taps, ..self }
     }
 
-    /// The gradients, by candle's own names.
+    /// The gradients as candle returns them.
     ///
     /// # Errors
     /// Those of candle.
@@ -51,13 +55,15 @@ impl Graph {
     ///
     /// # Errors
     /// Those of candle.
-    pub fn backward(&self) -> Result<Outcome> {
+    pub fn backward(&self) -> Result<EvaluationOutput> {
         let store = self.grads()?;
-        // candle differentiates both sides of a product, so the weights of the loss have gradients too.
+        // candle differentiates both sides of a product, so the weights of the loss have gradients
+        // too.
         let leaves = self.leaves.iter().filter(|(name, _)| !name.starts_with("loss."));
-        let given = |(name, leaf): (&String, &Tensor)| Some((name.clone(), store.get(leaf)?.clone()));
+        let given =
+            |(name, leaf): (&String, &Tensor)| Some((name.clone(), store.get(leaf)?.clone()));
         let traces = self.recorder.as_ref().map(Recorder::take).unwrap_or_default();
-        let mut states = Named::new();
+        let mut states = TensorMap::new();
         for trace in &traces {
             let name = format!("state{}.{}", trace.place.suffix(), trace.field);
             states.extend(trace.gradients.clone().map(|gradients| (name, gradients)));
@@ -68,9 +74,9 @@ impl Graph {
                 states.insert(name, taps.gradient(&store, place, field)?);
             }
         }
-        let mut values: Named =
+        let mut values: TensorMap =
             self.values.iter().map(|(name, value)| (name.clone(), value.detach())).collect();
         values.insert("loss".to_string(), self.loss.detach());
-        Ok(Outcome { values, grads: leaves.filter_map(given).collect(), states, traces })
+        Ok(EvaluationOutput { values, grads: leaves.filter_map(given).collect(), states, traces })
     }
 }

@@ -1,6 +1,6 @@
-//! The definition that everything else is held against: a plain loop over `step`, one example at a time.
+//! The reference of every comparison: a plain loop over `step`, one example at a time.
 
-use crate::flow::{bounded, windowed};
+use crate::truncation::{clipped, truncated};
 use crate::Result;
 use anyhow::Context;
 use candle::backprop::GradStore;
@@ -10,20 +10,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// A cell run over time by a plain loop over its `step`, in candle's own graph.
 ///
-/// Every example runs alone and for as long as it is, so that there are no masks, no padding and no route to get wrong. Slow, and
-/// its depth grows with the number of steps.
-pub struct Steps<C> {
+/// Every example runs alone and for exactly its length, so there are no masks, no padding and no
+/// index to get wrong. It is slow, and its graph is as deep as the number of steps.
+pub struct StepLoop<C> {
     cell: C,
     reverse: bool,
-    taps: Option<Taps>,
+    taps: Option<GradientTaps>,
 }
 
-/// Zeros added to every carried state, whose gradients are those of the states: dL/dh_t, and dL/dc_t with h_t held fixed.
+/// Zeros added to every carried state. Their gradients are those of the states: dL/dh_t, and
+/// dL/dc_t with h_t held fixed.
 #[derive(Clone, Debug, Default)]
-pub struct Taps(Arc<Mutex<Vec<Tap>>>);
+pub struct GradientTaps(Arc<Mutex<Vec<GradientTap>>>);
 
 #[derive(Clone, Debug)]
-struct Tap {
+struct GradientTap {
     place: Place,
     field: &'static str,
     row: usize,
@@ -31,19 +32,25 @@ struct Tap {
     zero: Var,
 }
 
-impl<C: Cell> Steps<C> {
+impl<C: Cell> StepLoop<C> {
     /// The loop, forward or from the end to the beginning, with a tap on every state if `taps`.
-    pub fn new(cell: C, reverse: bool, taps: Option<Taps>) -> Self {
+    pub fn new(cell: C, reverse: bool, taps: Option<GradientTaps>) -> Self {
         Self { cell, reverse, taps }
     }
 
-    fn tapped(&self, state: &C::State, place: Place, row: usize, step: usize) -> CandleResult<C::State> {
-        let Some(Taps(taps)) = &self.taps else { return Ok(state.clone()) };
+    fn tapped(
+        &self,
+        state: &C::State,
+        place: Place,
+        row: usize,
+        step: usize,
+    ) -> CandleResult<C::State> {
+        let Some(GradientTaps(taps)) = &self.taps else { return Ok(state.clone()) };
         let mut fields = state.fields();
         for (name, field) in C::State::FIELDS.iter().zip(&mut fields) {
             let zero = Var::from_tensor(&field.detach().zeros_like()?)?;
             *field = (&*field + zero.as_tensor())?;
-            let tap = Tap { place, field: name, row, step, zero };
+            let tap = GradientTap { place, field: name, row, step, zero };
             taps.lock().unwrap_or_else(PoisonError::into_inner).push(tap);
         }
         C::State::from_fields(fields)
@@ -63,9 +70,9 @@ impl<C: Cell> Steps<C> {
         let mut ys = vec![None; time];
         for step in 0..len {
             let position = if self.reverse { len - 1 - step } else { step };
-            let x = xs.values().narrow(0, row, 1)?.narrow(1, position, 1)?.squeeze(1)?; // (1, input)
-            let after = self.cell.step(&x, &windowed(pass.flow, step, len, state)?)?;
-            state = bounded(pass.flow, self.tapped(&after, pass.place, row, step + 1)?)?;
+            let x = xs.values().narrow(0, row, 1)?.narrow(1, position, 1)?.squeeze(1)?;
+            let after = self.cell.step(&x, &truncated(pass.flow, step, len, state)?)?;
+            state = clipped(pass.flow, self.tapped(&after, pass.place, row, step + 1)?)?;
             ys[position] = Some(state.fields().swap_remove(0));
         }
         let zero = state.fields()[0].detach().zeros_like()?;
@@ -74,7 +81,7 @@ impl<C: Cell> Steps<C> {
     }
 }
 
-impl<C: Cell> Layer for Steps<C> {
+impl<C: Cell> Layer for StepLoop<C> {
     fn input_size(&self) -> usize {
         self.cell.input_size()
     }
@@ -83,17 +90,26 @@ impl<C: Cell> Layer for Steps<C> {
         self.cell.state_sizes()[0]
     }
 
-    fn run(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> CandleResult<(Sequence, Carry)> {
+    fn run(
+        &self,
+        xs: &Sequence,
+        carry: Option<&Carry>,
+        pass: &Pass,
+    ) -> CandleResult<(Sequence, Carry)> {
         let batch = xs.values().dim(0)?;
         let fields = match carry {
-            None => self.cell.zero_state(batch, xs.values().dtype(), xs.values().device())?.fields(),
-            Some(carry) => {
-                C::State::FIELDS.iter().map(|name| carry.field(name).cloned()).collect::<CandleResult<_>>()?
+            None => {
+                self.cell.zero_state(batch, xs.values().dtype(), xs.values().device())?.fields()
             }
+            Some(carry) => C::State::FIELDS
+                .iter()
+                .map(|name| carry.field(name).cloned())
+                .collect::<CandleResult<_>>()?,
         };
         let (mut ys, mut ends) = (Vec::new(), vec![Vec::new(); fields.len()]);
         for row in 0..batch {
-            let start = fields.iter().map(|field| field.narrow(0, row, 1)).collect::<CandleResult<_>>()?;
+            let start =
+                fields.iter().map(|field| field.narrow(0, row, 1)).collect::<CandleResult<_>>()?;
             let (y, end) = self.example(xs, row, &C::State::from_fields(start)?, pass)?;
             ys.push(y);
             ends.iter_mut().zip(end.fields()).for_each(|(ends, field)| ends.push(field));
@@ -103,7 +119,12 @@ impl<C: Cell> Layer for Steps<C> {
         Ok((xs.with_values(Tensor::cat(&ys, 0)?)?, Carry::Fields(carry)))
     }
 
-    fn last(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> CandleResult<(Tensor, Carry)> {
+    fn last(
+        &self,
+        xs: &Sequence,
+        carry: Option<&Carry>,
+        pass: &Pass,
+    ) -> CandleResult<(Tensor, Carry)> {
         let (_, carry) = self.run(xs, carry, pass)?;
         Ok((carry.field(C::State::FIELDS[0])?.clone(), carry))
     }
@@ -113,8 +134,8 @@ impl<C: Cell> Layer for Steps<C> {
     }
 }
 
-impl Taps {
-    /// The places that were tapped, and the fields at each.
+impl GradientTaps {
+    /// The tapped layers, and the fields of each.
     pub(crate) fn places(&self) -> Vec<(Place, &'static str)> {
         let taps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut places: Vec<_> = taps.iter().map(|tap| (tap.place, tap.field)).collect();
@@ -123,10 +144,12 @@ impl Taps {
         places
     }
 
-    /// The gradient at one field of the state of one layer, `(batch, steps + 1, size)`: zero behind an example's end.
+    /// The gradient of one field of the state of one layer, `(batch, steps + 1, size)`; zero after
+    /// an example's end.
     pub(crate) fn gradient(&self, grads: &GradStore, place: Place, field: &str) -> Result<Tensor> {
         let taps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let taps: Vec<_> = taps.iter().filter(|tap| (tap.place, tap.field) == (place, field)).collect();
+        let taps: Vec<_> =
+            taps.iter().filter(|tap| (tap.place, tap.field) == (place, field)).collect();
         let rows = taps.iter().map(|tap| tap.row + 1).max().context("no such tap")?;
         let states = taps.iter().map(|tap| tap.step + 1).max().context("no such tap")?;
         let zero = taps[0].zero.zeros_like()?.detach();

@@ -6,12 +6,12 @@ use crate::Result;
 use anyhow::ensure;
 use candle::{DType, Tensor};
 
-/// The step of a difference. Of fourth order its own error is about h⁴/30 times the fifth derivative, 1e-17 of it, and that of
-/// rounding about 1e-16/h times the loss: 1e-12 of it.
+/// The step of a difference. Of fourth order, its truncation error is about h⁴/30 times the fifth
+/// derivative, 1e-17 of it; its rounding error is about 1e-16/h times the loss, 1e-12 of it.
 const STEP: f64 = 1e-4;
 
-/// How far a difference may be off, relative to the typical derivative in a random direction. The error of the difference
-/// itself is some 1e-10; what exceeds 1e-6 is a wrong gradient.
+/// The largest error of a gradient, relative to the typical derivative in a random direction. The
+/// difference itself is off by some 1e-10; more than 1e-6 is a wrong gradient.
 pub const TOLERANCE: f64 = 1e-6;
 
 /// The derivative of `f` at 0, by central differences of fourth order.
@@ -23,11 +23,12 @@ pub fn derivative(mut f: impl FnMut(f64) -> Result<f64>) -> Result<f64> {
     Ok((8.0 * difference(STEP)? - difference(2.0 * STEP)?) / (12.0 * STEP))
 }
 
-/// Checks `gradient`, of a loss at `at`, in f64: in a random direction, and in `coordinates` of its elements.
+/// Checks `gradient`, of a loss at `at`, in f64: in a random direction, and in `coordinates` of its
+/// elements.
 ///
 /// # Errors
-/// If one is off by more than [`TOLERANCE`] of itself plus the root mean square of the elements of `gradient`, which is
-/// the typical derivative in a direction of norm 1; those of `loss`.
+/// Those of `loss`; or if a derivative is off by more than [`TOLERANCE`] of itself plus the root
+/// mean square of `gradient`, which is the typical derivative in a direction of norm 1.
 pub fn check(
     what: &str,
     at: &Tensor,
@@ -55,8 +56,8 @@ pub fn check(
         let error = (found - expected).abs() / (expected.abs() + typical);
         ensure!(
             error <= TOLERANCE,
-            "{what}, along {name}: the gradient says {expected:e}, differences say {found:e}; off by {error:.1e}, \
-             allowed: {TOLERANCE:e}"
+            "{what}, along {name}: the gradient says {expected:e}, differences say {found:e}; \
+             off by {error:.1e}, allowed: {TOLERANCE:e}"
         );
     }
     Ok(())
@@ -67,7 +68,7 @@ mod tests {
     use super::*;
     use candle::Device;
 
-    /// The sum of x⁴ over elements, whose gradient is 4x³.
+    /// The sum of x⁴ over all elements. Its gradient is 4x³.
     fn loss(x: &Tensor) -> Result<f64> {
         Ok(x.sqr()?.sqr()?.sum_all()?.to_scalar()?)
     }
@@ -77,10 +78,12 @@ mod tests {
         let x = Tensor::new(&[[0.5, -1.0, 2.0], [0.1, 0.3, 1.0]], &Device::Cpu)?;
         let gradient = ((x.sqr()? * &x)? * 4.0)?;
         check("x", &x, &gradient, 3, loss)?;
-        let error = check("x", &x, &(&gradient * (1.0 + 1e-5))?, 0, loss).expect_err("must fail").to_string();
+        let error = check("x", &x, &(&gradient * (1.0 + 1e-5))?, 0, loss)
+            .expect_err("must fail")
+            .to_string();
         assert!(error.starts_with("x, along a random direction: the gradient says"), "{error}");
         let mut one = values(&gradient)?;
-        one[3] += 1e-4; // one coordinate alone
+        one[3] += 1e-4; // one coordinate only
         let one = Tensor::from_vec(one, (2, 3), &Device::Cpu)?;
         let error = check("x", &x, &one, 6, loss).expect_err("must fail").to_string();
         assert!(error.contains("random direction") || error.contains("element 3 of 6"), "{error}");

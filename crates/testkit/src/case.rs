@@ -1,13 +1,13 @@
-//! What the suite is run on: a cell with its options, or a wrapper around layers.
+//! What the suite runs on: a cell with its options, or a wrapper around layers.
 
-use crate::{Steps, Taps};
+use crate::{GradientTaps, StepLoop};
 use candle::Result;
 use candle_nn::VarBuilder;
 use recurrent_core::{Cell, CellConfig, Layer, Path, Place, Rnn};
 use std::cell;
 
-/// A cell or a wrapper, as the suite sees it: how to build it, and what its documentation says of it.
-pub struct Subject {
+/// A cell or a wrapper under test: how to build it, and the facts of its documentation to check.
+pub struct Case {
     pub(crate) build: Box<Build>,
     pub(crate) documented: fn(usize, usize) -> usize,
     pub(crate) counted: Option<Box<Counted>>,
@@ -18,10 +18,10 @@ pub struct Subject {
     pub(crate) stray_gradient: Option<&'static str>,
 }
 
-type Build = dyn Fn(&Site) -> Result<Box<dyn Layer>> + Send + Sync;
+type Build = dyn Fn(&BuildContext) -> Result<Box<dyn Layer>> + Send + Sync;
 type Counted = dyn Fn(usize, usize) -> usize + Send + Sync;
 
-/// Where the output lies after which a layer ends.
+/// Where the outputs end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ends {
     /// At each example's last step.
@@ -30,21 +30,21 @@ pub(crate) enum Ends {
     Both,
 }
 
-/// By what a subject's cells are run over time.
+/// What runs a case's cells over time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// A plain loop over `step`, the definition: [`Steps`].
-    Steps,
+pub enum Implementation {
+    /// A plain loop over `step`, the reference: [`StepLoop`].
+    StepLoop,
     /// The replay of `step`.
     Replay,
-    /// The kernel, of those cells that have one.
+    /// The kernel, for cells that have one.
     Kernel,
-    /// As the library chooses.
+    /// The library's own choice.
     Auto,
 }
 
-/// Where a subject is built: sizes, weights, and the way in which its cells are run.
-pub struct Site<'a> {
+/// The arguments of a case's builder: sizes, weights, and what runs its cells.
+pub struct BuildContext<'a> {
     /// The number of input features.
     pub input: usize,
     /// The number of units.
@@ -52,23 +52,36 @@ pub struct Site<'a> {
     /// The weights.
     pub vb: VarBuilder<'a>,
     pub(crate) reverse: bool,
-    way: Way,
-    taps: Option<Taps>,
+    implementation: Implementation,
+    taps: Option<GradientTaps>,
     kernels: cell::Cell<usize>,
 }
 
-impl<'a> Site<'a> {
-    /// A place to build at, of these sizes.
-    pub fn new(way: Way, input: usize, hidden: usize, vb: VarBuilder<'a>) -> Self {
-        Self { input, hidden, vb, reverse: false, way, taps: None, kernels: cell::Cell::new(0) }
+impl<'a> BuildContext<'a> {
+    /// A context with these sizes.
+    pub fn new(
+        implementation: Implementation,
+        input: usize,
+        hidden: usize,
+        vb: VarBuilder<'a>,
+    ) -> Self {
+        Self {
+            input,
+            hidden,
+            vb,
+            reverse: false,
+            implementation,
+            taps: None,
+            kernels: cell::Cell::new(0),
+        }
     }
 
-    /// By what cells are run here.
-    pub fn way(&self) -> Way {
-        self.way
+    /// What runs the cells.
+    pub fn implementation(&self) -> Implementation {
+        self.implementation
     }
 
-    pub(crate) fn tapped(self, taps: Option<Taps>) -> Self {
+    pub(crate) fn tapped(self, taps: Option<GradientTaps>) -> Self {
         Self { taps, ..self }
     }
 
@@ -76,12 +89,12 @@ impl<'a> Site<'a> {
         Self { reverse, ..self }
     }
 
-    /// How many of the cells built here have a kernel.
+    /// The number of cells built so far that have a kernel.
     pub(crate) fn kernels(&self) -> usize {
         self.kernels.get()
     }
 
-    /// A cell over time at the bottom, the whole of a subject that is a cell.
+    /// A cell over time as the bottom layer: the whole of a case that is a cell.
     ///
     /// # Errors
     /// As [`CellConfig::cell`].
@@ -89,25 +102,33 @@ impl<'a> Site<'a> {
         self.at(Place { layer: 0, reverse: self.reverse }, self.input, config)
     }
 
-    /// A cell over time at `place`, of `hidden` units on `input` features.
+    /// A cell over time as the layer `place`, of `hidden` units on `input` features.
     ///
     /// # Errors
     /// As [`CellConfig::cell`].
-    pub fn at<K: CellConfig>(&self, place: Place, input: usize, config: &K) -> Result<Box<dyn Layer>> {
+    pub fn at<K: CellConfig>(
+        &self,
+        place: Place,
+        input: usize,
+        config: &K,
+    ) -> Result<Box<dyn Layer>> {
         let rnn = Rnn::at(place, input, self.hidden, config, self.vb.clone())?;
         let has_kernel = rnn.cell().kernel().is_some();
         self.kernels.set(self.kernels.get() + usize::from(has_kernel));
-        Ok(match self.way {
-            Way::Steps => Box::new(Steps::new(rnn.cell().clone(), place.reverse, self.taps.clone())),
-            Way::Replay => Box::new(rnn.on(Path::Replay)),
-            Way::Kernel if has_kernel => Box::new(rnn.on(Path::Kernel)),
-            Way::Kernel | Way::Auto => Box::new(rnn),
+        Ok(match self.implementation {
+            Implementation::StepLoop => {
+                Box::new(StepLoop::new(rnn.cell().clone(), place.reverse, self.taps.clone()))
+            }
+            Implementation::Replay => Box::new(rnn.on(Path::Replay)),
+            Implementation::Kernel if has_kernel => Box::new(rnn.on(Path::Kernel)),
+            Implementation::Kernel | Implementation::Auto => Box::new(rnn),
         })
     }
 }
 
-impl Subject {
-    /// A cell with its options. `documented` is the number of weights at (input, hidden) that its documentation states.
+impl Case {
+    /// A cell with its options. `documented` is the documented number of weights at (input,
+    /// hidden).
     pub fn cell<K: CellConfig>(config: K, documented: fn(usize, usize) -> usize) -> Self {
         Self::sized_cell(move |_| config.clone(), documented)
     }
@@ -119,14 +140,16 @@ impl Subject {
     ) -> Self {
         let counted = config.clone();
         Self {
-            counted: Some(Box::new(move |input, hidden| counted(hidden).param_count(input, hidden))),
-            ..Self::layer(move |site| site.cell(&config(site.hidden)), documented)
+            counted: Some(Box::new(move |input, hidden| {
+                counted(hidden).param_count(input, hidden)
+            })),
+            ..Self::layer(move |build| build.cell(&config(build.hidden)), documented)
         }
     }
 
-    /// A wrapper around layers, built out of cells from its [`Site`] and with the site's weights.
+    /// A wrapper around layers that it builds from cells of its [`BuildContext`].
     pub fn layer(
-        build: impl Fn(&Site) -> Result<Box<dyn Layer>> + Send + Sync + 'static,
+        build: impl Fn(&BuildContext) -> Result<Box<dyn Layer>> + Send + Sync + 'static,
         documented: fn(usize, usize) -> usize,
     ) -> Self {
         Self {
@@ -141,56 +164,57 @@ impl Subject {
         }
     }
 
-    /// The same with something around it, such as a fault that the suite must find.
+    /// Wraps every layer, for example with a fault that the suite must find.
     #[must_use]
     pub fn around(
         self,
-        wrap: impl Fn(&Site, Box<dyn Layer>) -> Box<dyn Layer> + Send + Sync + 'static,
+        wrap: impl Fn(&BuildContext, Box<dyn Layer>) -> Box<dyn Layer> + Send + Sync + 'static,
     ) -> Self {
         let build = self.build;
-        Self { build: Box::new(move |site| Ok(wrap(site, build(site)?))), ..self }
+        Self { build: Box::new(move |context| Ok(wrap(context, build(context)?))), ..self }
     }
 
-    /// The same, at sizes where there are as many input features as units.
+    /// Uses sizes with as many input features as units.
     #[must_use]
     pub fn square(self) -> Self {
         Self { square: true, ..self }
     }
 
-    /// The same, declared to run its topmost layer in both directions: the second half of its output ends at the first step.
+    /// Declares that the topmost layer runs in both directions: the second half of its output ends
+    /// at the first step.
     #[must_use]
     pub fn both_directions(self) -> Self {
         Self { ends: Ends::Both, ..self }
     }
 
-    /// The same, declared to give the weight `name` a gradient of exactly zero, for a reason.
+    /// Declares that the weight `name` has a gradient of exactly zero, for a reason.
     #[must_use]
     pub fn zero_gradient(mut self, name: &'static str, reason: &'static str) -> Self {
         self.zero_gradients.push((name, reason));
         self
     }
 
-    /// The same, declared to give every weight whose name begins with `prefix` a gradient of exactly zero as it begins, and only then,
-    /// for a reason.
+    /// Declares that every weight whose name begins with `prefix` has a gradient of exactly zero at
+    /// initialisation, and only then, for a reason.
     #[must_use]
     pub fn zero_at_start(mut self, prefix: &'static str, reason: &'static str) -> Self {
         self.zero_starts.push((prefix, reason));
         self
     }
 
-    /// The same, declared to leave a gradient for an input that nobody tracks, for a reason.
+    /// Declares that an untracked input gets a gradient, for a reason.
     #[must_use]
     pub fn stray_gradient(self, reason: &'static str) -> Self {
         Self { stray_gradient: Some(reason), ..self }
     }
 
-    /// Whether this is a cell, rather than a wrapper.
+    /// Whether this is a cell, not a wrapper.
     pub(crate) fn is_cell(&self) -> bool {
         self.counted.is_some()
     }
 
-    /// Builds it.
-    pub(crate) fn build(&self, site: &Site) -> Result<Box<dyn Layer>> {
-        (self.build)(site)
+    /// Builds the layer.
+    pub(crate) fn build(&self, build: &BuildContext) -> Result<Box<dyn Layer>> {
+        (self.build)(build)
     }
 }

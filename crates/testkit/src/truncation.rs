@@ -1,11 +1,11 @@
-//! What a pass does to the gradient of the state, done by hand in the plain loop.
+//! Truncated BPTT and clipping of the hidden gradient, by hand in the plain loop.
 
 use candle::backend::BackendStorage;
 use candle::{bail, CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
 use recurrent_core::{Flow, State, StateClip, Window};
 
-/// The state before step `t` of `len`, without a graph where a window begins.
-pub(crate) fn windowed<S: State>(flow: Flow, t: usize, len: usize, state: S) -> Result<S> {
+/// The state before step `t` of `len`, detached where a window begins.
+pub(crate) fn truncated<S: State>(flow: Flow, t: usize, len: usize, state: S) -> Result<S> {
     let begins = match flow.window {
         None => false,
         Some(Window::Every(steps)) => t != 0 && t.is_multiple_of(steps),
@@ -17,26 +17,26 @@ pub(crate) fn windowed<S: State>(flow: Flow, t: usize, len: usize, state: S) -> 
     }
 }
 
-/// The state after a step, the gradient of whose output is bounded.
-pub(crate) fn bounded<S: State>(flow: Flow, state: S) -> Result<S> {
+/// The state after a step, with its output's gradient clipped.
+pub(crate) fn clipped<S: State>(flow: Flow, state: S) -> Result<S> {
     let Some(clip) = flow.clip else { return Ok(state) };
     let mut fields = state.fields();
-    fields[0] = fields[0].apply_op1(Bounded(clip))?;
+    fields[0] = fields[0].apply_op1(HiddenGradClipOp(clip))?;
     S::from_fields(fields)
 }
 
-/// The identity on one example, `(1, size)`, whose gradient is bounded.
-struct Bounded(StateClip);
+/// The identity on one example, `(1, size)`, with its gradient clipped.
+struct HiddenGradClipOp(StateClip);
 
-impl CustomOp1 for Bounded {
+impl CustomOp1 for HiddenGradClipOp {
     fn name(&self) -> &'static str {
-        "bounded"
+        "clipped"
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         match layout.is_contiguous() {
             true => Ok((storage.try_clone(layout)?, layout.shape().clone())),
-            false => bail!("bounded: expected a contiguous state"),
+            false => bail!("clipped: expected a contiguous state"),
         }
     }
 
@@ -44,7 +44,9 @@ impl CustomOp1 for Bounded {
         let (dims, dtype) = (gradient.dims(), gradient.dtype());
         let mut values: Vec<f64> = gradient.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
         match self.0 {
-            StateClip::Value(bound) => values.iter_mut().for_each(|v| *v = v.max(-bound).min(bound)),
+            StateClip::Value(bound) => {
+                values.iter_mut().for_each(|v| *v = v.max(-bound).min(bound))
+            }
             StateClip::Norm(bound) => {
                 let norm = values.iter().map(|v| v * v).sum::<f64>().sqrt();
                 if norm > bound {
