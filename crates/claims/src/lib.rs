@@ -106,7 +106,7 @@ impl Checked {
             command: command.clone(),
             request: request.clone(),
         };
-        let about = page::About { seeds, quick, full };
+        let about = page::About { seeds: self.seeds, quick, full };
         let mut findings = Vec::new();
         for (index, experiment) in self.chosen.iter().enumerate() {
             let Some(finding) = measure(experiment, &lab)? else { break };

@@ -9,7 +9,6 @@ mod training;
 
 use crate::config::RunConfig;
 use crate::folder::Folder;
-use crate::network::Network;
 use crate::record::{check_schema, EvalRecord, MeasureRecord, ProfileRecord, RunRecord, Status, StepRecord};
 use crate::task::{BatchDraw, Split};
 use crate::usage::{line, mistake};
@@ -37,7 +36,7 @@ pub struct Run {
     pub profiles: Vec<ProfileRecord>,
     /// `measures.jsonl`.
     pub measures: Vec<MeasureRecord>,
-    /// `weights.safetensors`: the weights at the end, under the names that [`Network`] gives them; empty if the run failed before it
+    /// `weights.safetensors`: the weights at the end, under the names that [`Network`](crate::network::Network) gives them; empty if the run failed before it
     /// had any.
     pub weights: Vec<u8>,
 }

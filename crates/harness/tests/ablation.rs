@@ -7,8 +7,8 @@ use cells::tanh;
 use recurrent_harness::ablation::{Ablation, Findings, Measure};
 use recurrent_harness::compare::Comparison;
 use recurrent_harness::sweep::Sweep;
-use recurrent_records::config::{Budget, Clipping, Override, TrainingConfig, Width};
 use recurrent_harness::variant::Variant;
+use recurrent_records::config::{Budget, Clipping, Override, TrainingConfig, Width};
 use recurrent_records::folder::Folder;
 use recurrent_records::record::Records;
 use recurrent_report as report;
@@ -28,12 +28,7 @@ fn comparison(length: usize, variants: Vec<Variant>) -> Comparison {
         batch: 8,
         ..TrainingConfig::new(task.as_ref())
     };
-    Comparison {
-        seeds: 3,
-        seed_offset: 7,
-        training: settings,
-        ..Comparison::new(task, variants)
-    }
+    Comparison { seeds: 3, seed_offset: 7, training: settings, ..Comparison::new(task, variants) }
 }
 
 fn changed(name: &str, change: Override) -> Variant {

@@ -4,11 +4,11 @@ mod cells;
 
 use anyhow::Result;
 use cells::{plain, tanh};
-use recurrent_core::{Flow, Rnn, StateClip, Window};
+use recurrent_core::{Rnn, StateClip, Window};
 use recurrent_harness::compare::Comparison;
-use recurrent_records::config::{Budget, Clipping, Override, Readout, TrainingConfig, Width};
 use recurrent_harness::size::solve;
 use recurrent_harness::variant::Variant;
+use recurrent_records::config::{Budget, Clipping, Override, Readout, TrainingConfig, Width};
 use recurrent_records::folder::Folder;
 use recurrent_records::record::{Records, Status};
 use recurrent_tasks as tasks;
@@ -30,12 +30,7 @@ fn comparison(variants: Vec<Variant>) -> Comparison {
         batch: 8,
         ..TrainingConfig::new(task.as_ref())
     };
-    Comparison {
-        seeds: 2,
-        seed_offset: 7,
-        training: settings,
-        ..Comparison::new(task, variants)
-    }
+    Comparison { seeds: 2, seed_offset: 7, training: settings, ..Comparison::new(task, variants) }
 }
 
 fn two() -> Comparison {
@@ -104,7 +99,8 @@ fn the_number_of_jobs_changes_no_bit() -> Result<()> {
     let records = |jobs| -> Result<Records> {
         let temp = tempfile::tempdir()?;
         let comparison = Comparison { jobs, ..two() };
-        let mut records = comparison.check()?.run(&Folder::create(temp.path())?, &AtomicBool::new(false), &|_| {})?;
+        let mut records =
+            comparison.check()?.run(&Folder::create(temp.path())?, &AtomicBool::new(false), &|_| {})?;
         records.runs.iter_mut().for_each(|run| run.outcome.seconds = 0.0);
         Ok(records)
     };

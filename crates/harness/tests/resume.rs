@@ -6,8 +6,8 @@ use anyhow::Result;
 use cells::{plain, tanh, Changed};
 use recurrent_harness::compare::Comparison;
 use recurrent_harness::run::{self, Event, Interval, Job, Run};
-use recurrent_records::config::{Budget, Level, Override, TrainingConfig, Width};
 use recurrent_harness::variant::Variant;
+use recurrent_records::config::{Budget, Level, Override, TrainingConfig, Width};
 use recurrent_records::folder::Folder;
 use recurrent_records::record::{Records, Status};
 use recurrent_tasks::task::{BatchDraw, Criterion, Split, Task};
@@ -32,8 +32,8 @@ fn settings(task: &dyn Task, steps: u64) -> TrainingConfig {
 
 /// A run without its seconds, and what is bits in it as text, in which NaN is equal to itself.
 fn timeless(mut run: Run) -> (String, Vec<u8>) {
-    run.record.seconds = 0.0;
-    run.record.measure_seconds.values_mut().for_each(|seconds| *seconds = 0.0);
+    run.record.outcome.seconds = 0.0;
+    run.record.outcome.measure_seconds.values_mut().for_each(|seconds| *seconds = 0.0);
     let weights = std::mem::take(&mut run.weights);
     (format!("{run:?}"), weights)
 }
@@ -63,7 +63,7 @@ fn at_every_step(job: &Job) -> Result<Run> {
     for step in 0..last {
         let folder = Folder::create(&temp.path().join(format!("{step}")))?;
         let (_, stopped) = part(job, &folder, NEVER, step)?;
-        assert_eq!((&stopped.record.status, stopped.record.steps), (&Status::Stopped, step));
+        assert_eq!((&stopped.record.status, stopped.record.outcome.steps), (&Status::Stopped, step));
         assert!(!Run::has_ended(&folder)?);
         let (notes, run) = part(job, &folder, NEVER, u64::MAX)?;
         assert_eq!(
@@ -99,7 +99,7 @@ fn a_run_that_is_solved_or_fails_does_so_at_the_same_step() -> Result<()> {
     let variant = tanh("t");
     let job = Job::new(&variant, &easy, &settings, 3)?;
     let run = at_every_step(&job)?;
-    assert_eq!((run.record.steps, run.record.steps_to_solve), (9, Some(3)));
+    assert_eq!((run.record.outcome.steps, run.record.outcome.steps_to_solve), (9, Some(3)));
 
     // No gradient reaches its weights, which is a fault once it was so in the first ten steps, all parts counted.
     let dead = plain("dead", |x, h| ((x + h)? - 1e3)?.relu());
@@ -132,7 +132,7 @@ fn the_state_of_a_text_is_carried_from_window_to_window_and_over_a_stop() -> Res
     let variant = tanh("t");
     let job = Job::new(&variant, task.as_ref(), &settings, 3)?;
     let run = at_every_step(&job)?;
-    assert_eq!(run.record.reference, task.reference());
+    assert_eq!(run.record.config.task.reference, task.reference());
 
     // Without the carry the first window is the same, and the second is not.
     let forgetful = Changed::new(Arc::clone(&task));
@@ -201,13 +201,7 @@ fn the_checkpoint_of_another_run_is_refused_by_what_is_different() -> Result<()>
 fn comparison(variants: Vec<Variant>) -> Comparison {
     let task = tasks::by_name("adding", Some(5), None).expect("long enough");
     let settings = settings(task.as_ref(), 20);
-    Comparison {
-        seeds: 2,
-        seed_offset: 7,
-        training: settings,
-        jobs: 2,
-        ..Comparison::new(task, variants)
-    }
+    Comparison { seeds: 2, seed_offset: 7, training: settings, jobs: 2, ..Comparison::new(task, variants) }
 }
 
 fn two() -> Comparison {
@@ -215,7 +209,7 @@ fn two() -> Comparison {
 }
 
 fn without_times(mut records: Records) -> Records {
-    records.runs.iter_mut().for_each(|run| run.seconds = 0.0);
+    records.runs.iter_mut().for_each(|run| run.outcome.seconds = 0.0);
     records
 }
 
@@ -240,7 +234,11 @@ fn a_comparison_goes_on_and_repeats_nothing_that_has_ended() -> Result<()> {
     };
     let one = Comparison { jobs: 1, ..comparison(vec![tanh("zebra"), cancels]) };
     let first = one.check()?.run(&folder, &cancel, &|_| {})?;
-    let ends: Vec<_> = first.runs.iter().map(|run| (run.variant.as_str(), run.seed, run.steps)).collect();
+    let ends: Vec<_> = first
+        .runs
+        .iter()
+        .map(|run| (run.config.model.variant.as_str(), run.config.seed, run.outcome.steps))
+        .collect();
     assert_eq!(ends, [("zebra", 7, 20), ("zebra", 8, 20), ("ape", 7, 20), ("ape", 8, 0)]);
     let before = ["zebra-7", "zebra-8", "ape-7"].map(|name| folder.read(&format!("runs/{name}/run.json")));
     let before = before.into_iter().collect::<Result<Vec<_>>>()?;

@@ -6,11 +6,11 @@ use anyhow::Result;
 use candle::{DType, Tensor};
 use cells::{plain, tanh, Changed, Cut};
 use recurrent_core::{Pass, Rnn};
-use recurrent_harness::config::{Budget, Clipping, Level, Readout, TrainingConfig, Width};
 use recurrent_harness::network::Network;
 use recurrent_harness::run::{self, Job, Run};
-use recurrent_records::record::{StateGradients, Status};
 use recurrent_harness::variant::{Size, Variant};
+use recurrent_records::config::{Budget, Clipping, Level, Readout, TrainingConfig, Width};
+use recurrent_records::record::{StateGradients, Status};
 use recurrent_tasks as tasks;
 use recurrent_tasks::task::{BatchDraw, Criterion, Split, Task};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,10 +45,26 @@ fn everything_is_recorded() {
     let weights = candle::safetensors::load_buffer(&weights, &candle::Device::Cpu).expect("a whole file");
     let count: usize = weights.values().map(Tensor::elem_count).sum();
     assert_eq!((count, weights["rnn.weight_hh"].dims()), (record.config.model.params, &[4, 4][..]));
-    assert_eq!((&record.status, record.outcome.steps, record.config.max_steps()), (&Status::Finished, 12, 12));
-    assert_eq!((record.config.model.hidden, record.config.model.layers, record.config.model.params), (4, 1, 4 * 2 + 4 * 4 + 4 + 1));
-    assert_eq!((record.config.task.name.as_str(), record.config.task.length, record.config.task.longest_lag), ("adding", 5, 4));
-    assert_eq!((record.config.training.dtype.as_str(), record.config.training.device.as_str(), record.outcome.threads), ("f32", "cpu", 1));
+    assert_eq!(
+        (&record.status, record.outcome.steps, record.config.max_steps()),
+        (&Status::Finished, 12, 12)
+    );
+    assert_eq!(
+        (record.config.model.hidden, record.config.model.layers, record.config.model.params),
+        (4, 1, 4 * 2 + 4 * 4 + 4 + 1)
+    );
+    assert_eq!(
+        (record.config.task.name.as_str(), record.config.task.length, record.config.task.longest_lag),
+        ("adding", 5, 4)
+    );
+    assert_eq!(
+        (
+            record.config.training.dtype.as_str(),
+            record.config.training.device.as_str(),
+            record.outcome.threads
+        ),
+        ("f32", "cpu", 1)
+    );
     assert_eq!((record.outcome.solved, record.outcome.steps_to_solve), (false, None));
     assert!(record.spectral_radius["h"] > 0.0 && record.outcome.seconds > 0.0);
     assert_eq!(steps.iter().map(|step| step.step).collect::<Vec<_>>(), (1..=12).collect::<Vec<_>>());
@@ -158,7 +174,10 @@ fn the_profile_of_a_linear_network_is_a_power_of_its_weight() -> Result<()> {
 fn a_run_ends_when_it_is_solved() {
     let task = Changed { criterion: Some(Criterion::LossBelow(1e9)), ..Changed::new(adding(5)) };
     let run = run(&tanh("t"), &task, &settings(&task, 1000));
-    assert_eq!((&run.record.status, run.record.outcome.steps, run.record.config.max_steps()), (&Status::Finished, 15, 1000));
+    assert_eq!(
+        (&run.record.status, run.record.outcome.steps, run.record.config.max_steps()),
+        (&Status::Finished, 15, 1000)
+    );
     assert_eq!(
         (run.record.outcome.solved, run.record.outcome.steps_to_solve),
         (true, Some(5)),
@@ -300,7 +319,8 @@ fn longer_sequences_are_evaluated_if_that_is_asked_for() -> Result<()> {
         assert_eq!(lengths, if generalise { vec![12, 24] } else { vec![] });
         assert!(run
             .record
-            .outcome.generalisation
+            .outcome
+            .generalisation
             .iter()
             .all(|longer| longer.loss > 0.0 && longer.accuracy.is_none()));
     }

@@ -3,8 +3,8 @@
 use super::escape::escape;
 use super::group::{Group, VariantRuns};
 use super::numbers::{count, significant, Spread};
-use recurrent_records::config::Level;
 use crate::record::MeasureRecord;
+use recurrent_records::config::Level;
 
 /// How many points of a curve a table has room for.
 const POINTS: usize = 7;

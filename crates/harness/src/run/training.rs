@@ -14,8 +14,7 @@ use anyhow::{Context, Result};
 use candle::{DType, Tensor};
 use recurrent_core::{spectral_radius, Carry, Pass};
 use recurrent_train::{
-    global_norm, safetensors_bytes, AdamW, AdamWConfig, Clip,
-    GradientWatch, Optimizer, Params,
+    global_norm, safetensors_bytes, AdamW, AdamWConfig, Clip, GradientWatch, Optimizer, Params,
 };
 use std::sync::atomic::{AtomicBool, Ordering};
 
