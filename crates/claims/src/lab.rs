@@ -3,7 +3,9 @@
 use anyhow::{bail, Context, Result};
 use candle::{DType, Device, Tensor};
 use rayon::prelude::*;
-use recurrent::{Flow, Keep, Observer, Pass, Recorder, Sequence, Spec};
+use recurrent::{
+    ActivationRecorder, Bptt, ForwardContext, GradientRecorder, Record, RnnConfig, Sequence,
+};
 use recurrent_harness::compare::Comparison;
 use recurrent_harness::network::Network;
 use recurrent_harness::size::solve;
@@ -13,7 +15,7 @@ use recurrent_records::config::{Budget, Override, Readout, TrainingConfig, Width
 use recurrent_records::folder::Folder;
 use recurrent_records::record::{RunRecord, Status};
 use recurrent_tasks as tasks;
-use recurrent_tasks::task::{Batch, BatchDraw, Split, Task};
+use recurrent_tasks::task::{Batch, BatchKey, Split, Task};
 use recurrent_train::{clip_global_norm, global_norm, Params};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,7 +44,7 @@ pub(crate) struct Lab<'a> {
 #[derive(Clone)]
 pub(crate) struct Arm {
     pub(crate) name: &'static str,
-    pub(crate) spec: Spec,
+    pub(crate) spec: RnnConfig,
     pub(crate) overrides: Vec<Override>,
 }
 
@@ -69,11 +71,11 @@ pub(crate) struct Start {
 }
 
 impl Arm {
-    pub(crate) fn new(name: &'static str, spec: Spec) -> Self {
+    pub(crate) fn new(name: &'static str, spec: RnnConfig) -> Self {
         Self { name, spec, overrides: Vec::new() }
     }
 
-    pub(crate) fn with(name: &'static str, spec: &Spec, overrides: &[Override]) -> Self {
+    pub(crate) fn with(name: &'static str, spec: &RnnConfig, overrides: &[Override]) -> Self {
         Self { name, spec: spec.clone(), overrides: overrides.to_vec() }
     }
 
@@ -86,7 +88,11 @@ impl Arm {
         Variant {
             overrides: self.overrides.clone(),
             ..Variant::new(self.name, move |size: Size, vb| {
-                spec.suited(size.longest_lag, size.seed).build(size.input, size.hidden, vb)
+                spec.with_longest_lag(size.longest_lag, size.seed).build(
+                    size.input,
+                    size.hidden,
+                    vb,
+                )
             })
         }
     }
@@ -174,21 +180,28 @@ impl Lab<'_> {
             bail!("interrupted");
         }
         let size = Size { input: task.input_size(), hidden, longest_lag: task.longest_lag(), seed };
-        let (network, params) =
-            Network::trainable(&arm.variant(), size, task, arm.readout(), DType::F64, &Device::Cpu)?;
-        let draw = BatchDraw { split: Split::Held, seed, step: 0, batch: EXAMPLES };
+        let (network, params) = Network::trainable(
+            &arm.variant(),
+            size,
+            task,
+            arm.readout(),
+            DType::F64,
+            &Device::Cpu,
+        )?;
+        let draw = BatchKey { split: Split::Held, seed, step: 0, batch: EXAMPLES };
         Ok(Fresh { network, params, batch: task.batch(draw, DType::F64, &Device::Cpu)? })
     }
 
     fn start(&self, arm: &Arm, task: &dyn Task, hidden: usize, seed: u64) -> Result<Start> {
         let Fresh { network, params, batch } = self.fresh(arm, task, hidden, seed)?;
-        let (recorder, observer) = (Recorder::new(Keep::Norms), Observer::default());
-        let pass = Pass::default().record(&recorder).observe(&observer);
-        let mut grads = loss(task, &network, &batch, &pass)?.backward()?;
+        let (recorder, activations) =
+            (GradientRecorder::new(Record::Norms), ActivationRecorder::default());
+        let context = ForwardContext::default().record(&recorder).activations(&activations);
+        let mut grads = loss(task, &network, &batch, &context)?.backward()?;
         let profiles: Vec<_> = recorder.take().iter().map(Profile::of).collect();
-        let seen = observer.take();
+        let seen = activations.take();
         let whole = recurrent_part(&params, &grads)?;
-        let border = Pass::default().flow(Flow::last(task.length() / 2));
+        let border = ForwardContext::default().flow(Bptt::last(task.length() / 2));
         let near = recurrent_part(&params, &loss(task, &network, &batch, &border)?.backward()?)?;
         let far_part = difference(&whole, &near);
         let norm_before = norm(&whole);
@@ -198,15 +211,21 @@ impl Lab<'_> {
         let near_after: Vec<_> = near.iter().map(|value| value * clip.scale).collect();
         let far_after = difference(&after, &near_after);
         let top = |part: &str| {
-            profiles.iter().filter(|profile| profile.part == part).max_by_key(|profile| profile.place.layer)
+            profiles
+                .iter()
+                .filter(|profile| profile.part == part)
+                .max_by_key(|profile| profile.place.layer)
         };
         let h = top("h").context("a recurrent layer records h")?;
-        let rate =
-            |profile: &Profile| decay(&profile.median, profile.steps).map_or(f64::NAN, |fit| fit.decay);
+        let rate = |profile: &Profile| {
+            decay(&profile.median, profile.steps).map_or(f64::NAN, |fit| fit.decay)
+        };
         let pooled = |layer: usize| {
             let of_layer =
                 profiles.iter().find(|profile| profile.part == "h" && profile.place.layer == layer);
-            of_layer.map_or(f64::NAN, |profile| profile.median.iter().map(|g| g * g).sum::<f64>().sqrt())
+            of_layer.map_or(f64::NAN, |profile| {
+                profile.median.iter().map(|g| g * g).sum::<f64>().sqrt()
+            })
         };
         let gates = &seen.first().context("a recurrent layer is seen")?.gates;
         let mean = |values: &Tensor| -> Result<f64> { Ok(values.mean_all()?.to_scalar()?) };
@@ -216,8 +235,12 @@ impl Lab<'_> {
             decay: rate(top("c").unwrap_or(h)),
             far: (h.median[h.steps - 1] / h.median[0]).log10(),
             depth: (pooled(0) / pooled(h.place.layer)).log10(),
-            gates: gates.iter().map(|gate| Ok((gate.name, mean(&gate.values)?))).collect::<Result<_>>()?,
-            slope: keeps.map_or(Ok(f64::NAN), |gate| mean(&(&gate.values - gate.values.sqr()?)?))?,
+            gates: gates
+                .iter()
+                .map(|gate| Ok((gate.name, mean(&gate.values)?)))
+                .collect::<Result<_>>()?,
+            slope: keeps
+                .map_or(Ok(f64::NAN), |gate| mean(&(&gate.values - gate.values.sqr()?)?))?,
             share: norm(&far_part) / norm_before,
             clipped: (norm(&far_after) / norm(&after), 1.0 - cosine(&whole, &after)),
             norm: clip.before,
@@ -269,7 +292,12 @@ impl Lab<'_> {
         }
         let of = |arm: &Arm| Trained {
             name: arm.name,
-            runs: records.runs.iter().filter(|run| run.config.model.variant == arm.name).cloned().collect(),
+            runs: records
+                .runs
+                .iter()
+                .filter(|run| run.config.model.variant == arm.name)
+                .cloned()
+                .collect(),
         };
         Ok(arms.iter().map(of).collect())
     }
@@ -290,8 +318,13 @@ pub(crate) struct How {
     pub(crate) overrides: Vec<Override>,
 }
 
-fn loss(task: &dyn Task, network: &Network, batch: &Batch, pass: &Pass) -> Result<Tensor> {
-    let outputs = network.forward(&batch.xs, pass)?;
+fn loss(
+    task: &dyn Task,
+    network: &Network,
+    batch: &Batch,
+    context: &ForwardContext,
+) -> Result<Tensor> {
+    let outputs = network.forward(&batch.xs, context)?;
     Ok(task.judge(&outputs, batch)?.losses.mean_all()?)
 }
 
@@ -318,7 +351,7 @@ fn cosine(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// What truncation does to a network's gradient, with one seed.
-pub(crate) struct Truncation {
+pub(crate) struct TruncatedGradient {
     /// The largest norm of dL/dh at a lag of the window or more.
     pub(crate) beyond: f64,
     /// The norm of the error of dL/dW over the norm of dL/dW.
@@ -335,18 +368,22 @@ impl Lab<'_> {
         task: &dyn Task,
         hidden: usize,
         window: usize,
-    ) -> Result<Vec<Truncation>> {
+    ) -> Result<Vec<TruncatedGradient>> {
         self.by_seed(|seed| {
             let Fresh { network, params, batch } = self.fresh(arm, task, hidden, seed)?;
-            let recorder = Recorder::new(Keep::Norms);
-            let pass = Pass::default().flow(Flow::truncated(window)).record(&recorder);
-            let truncated = recurrent_part(&params, &loss(task, &network, &batch, &pass)?.backward()?)?;
-            let whole =
-                recurrent_part(&params, &loss(task, &network, &batch, &Pass::default())?.backward()?)?;
+            let recorder = GradientRecorder::new(Record::Norms);
+            let context = ForwardContext::default().flow(Bptt::truncated(window)).record(&recorder);
+            let truncated =
+                recurrent_part(&params, &loss(task, &network, &batch, &context)?.backward()?)?;
+            let whole = recurrent_part(
+                &params,
+                &loss(task, &network, &batch, &ForwardContext::default())?.backward()?,
+            )?;
             let traces = recorder.take();
-            let norms =
-                traces.iter().flat_map(|trace| (window..trace.lags()).flat_map(|lag| trace.norms_at(lag)));
-            Ok(Truncation {
+            let norms = traces
+                .iter()
+                .flat_map(|trace| (window..trace.lags()).flat_map(|lag| trace.norms_at(lag)));
+            Ok(TruncatedGradient {
                 beyond: norms.fold(0.0, f64::max),
                 error: norm(&difference(&truncated, &whole)) / norm(&whole),
                 cosine: cosine(&truncated, &whole),

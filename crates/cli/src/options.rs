@@ -112,8 +112,10 @@ impl Training {
             (false, _) => Ok(task),
             (true, Some(validating)) => Ok(validating),
             (true, None) => {
-                let why =
-                    format!("validate: the task {} is generated and has no test set to spare", self.task);
+                let why = format!(
+                    "validate: the task {} is generated and has no test set to spare",
+                    self.task
+                );
                 Err(Usage::new(why).into())
             }
         }
@@ -154,7 +156,17 @@ impl Training {
         let jobs = self.jobs.unwrap_or(if training.device == "cpu" { cores() } else { 1 });
         let interval = self.checkpoint_every.map_or(Interval::default(), Interval::Steps);
         let (seed_offset, command) = (self.seed_offset, invocation.command());
-        Ok(Comparison { task, variants, training, seeds, seed_offset, jobs, interval, command, request })
+        Ok(Comparison {
+            task,
+            variants,
+            training,
+            seeds,
+            seed_offset,
+            jobs,
+            interval,
+            command,
+            request,
+        })
     }
 
     /// What shows how it goes.

@@ -14,8 +14,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Options that say how a program runs, not what it computes. They may differ when it is resumed.
-const RUNTIME: [&str; 10] =
-    ["checkpoint_every", "csv", "jobs", "list", "out", "parquet", "plain", "quiet", "resume", "tensorboard"];
+const RUNTIME: [&str; 10] = [
+    "checkpoint_every",
+    "csv",
+    "jobs",
+    "list",
+    "out",
+    "parquet",
+    "plain",
+    "quiet",
+    "resume",
+    "tensorboard",
+];
 
 /// The options that a folder was started with. Runtime options that are given now take their place; others
 /// may only repeat what is there.
@@ -29,7 +39,8 @@ where
 {
     let shown = folder.display();
     let mut stored = stored_request(&first(folder)?)?;
-    let (program, found) = (&invocation.name, stored["program"].as_str().unwrap_or("nothing known"));
+    let (program, found) =
+        (&invocation.name, stored["program"].as_str().unwrap_or("nothing known"));
     if found != program {
         let line = format!("resume {shown}: expected what {program} began, found {found}");
         return Err(Usage::new(line).into());
@@ -49,7 +60,8 @@ where
         let (name, conflicts) = (argument.get_long().unwrap_or(id), !RUNTIME.contains(&id));
         // An option that was left to its default may still ask for the same: the comparison finds out.
         if conflicts && !options[id].is_null() {
-            let line = format!("resume {shown}: --{name}: {} there, {} asked for", options[id], now[id]);
+            let line =
+                format!("resume {shown}: --{name}: {} there, {} asked for", options[id], now[id]);
             return Err(Usage::new(line).into());
         }
         let others = command.get_arg_conflicts_with(argument).into_iter().filter(|_| conflicts);
@@ -76,7 +88,8 @@ fn usage(error: clap::Error) -> anyhow::Error {
 /// The folder itself, or the first inside it, that holds a comparison.
 fn first(folder: &Path) -> Result<PathBuf> {
     let shown = folder.display();
-    let entries = fs::read_dir(folder).map_err(|_| Usage::new(format!("resume {shown}: no such folder")))?;
+    let entries =
+        fs::read_dir(folder).map_err(|_| Usage::new(format!("resume {shown}: no such folder")))?;
     let mut inside: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     inside.sort();
     inside.insert(0, folder.to_path_buf());

@@ -53,10 +53,18 @@ impl Ablation {
         let training = &self.comparison.training;
         for variant in remedies {
             let Some(remedy) = remedy(&base.name, &variant.name) else {
-                mistake!("variant {}: expected a name that begins with {}+", variant.name, base.name)
+                mistake!(
+                    "variant {}: expected a name that begins with {}+",
+                    variant.name,
+                    base.name
+                )
             };
-            let (with, without) = (training.with(&variant.overrides), training.with(&base.overrides));
-            if !variant.overrides.is_empty() && variant.overrides != base.overrides && with == without {
+            let (with, without) =
+                (training.with(&variant.overrides), training.with(&base.overrides));
+            if !variant.overrides.is_empty()
+                && variant.overrides != base.overrides
+                && with == without
+            {
                 mistake!("remedy {remedy} on {}: it changes nothing there", base.name);
             }
         }
@@ -99,7 +107,8 @@ impl Checked {
             true => Records::default(),
             false => self.comparison.check()?.run(folder, cancel, said)?,
         };
-        let names: Vec<&str> = self.comparison.variants.iter().map(|variant| variant.name.as_str()).collect();
+        let names: Vec<&str> =
+            self.comparison.variants.iter().map(|variant| variant.name.as_str()).collect();
         let effects = effects::all(&names, &records);
         folder.write_lines("ablation.jsonl", &effects)?;
         Ok(Findings { records, effects, tuned })

@@ -119,7 +119,8 @@ impl Comparison {
         if self.interval == Interval::Steps(0) {
             mistake!("checkpoint-every: expected at least 1 step, got 0");
         }
-        for (name, count, most) in [("seeds", self.seeds, MOST_SEEDS), ("jobs", self.jobs as u64, MOST_JOBS)]
+        for (name, count, most) in
+            [("seeds", self.seeds, MOST_SEEDS), ("jobs", self.jobs as u64, MOST_JOBS)]
         {
             if !(1..=most).contains(&count) {
                 mistake!("{name}: expected 1 to {most}, got {count}");
@@ -135,12 +136,17 @@ impl Comparison {
             mistake!("variants: expected at least one, got none");
         }
         for (index, Variant { name, overrides, .. }) in self.variants.iter().enumerate() {
-            let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '+' | '=' | ':');
+            let fits = |c: char| {
+                c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '+' | '=' | ':')
+            };
             if name.is_empty() || name.starts_with('.') || !name.chars().all(fits) {
                 mistake!("variant {name:?}: expected a name of letters, digits and -_.+=: to name a folder");
             }
             let folder = |variant: &Variant| variant.folder(0);
-            if self.variants[..index].iter().any(|other| folder(other) == folder(&self.variants[index])) {
+            if self.variants[..index]
+                .iter()
+                .any(|other| folder(other) == folder(&self.variants[index]))
+            {
                 mistake!("variant {name}: expected once, got twice");
             }
             let valid = self.training.with(overrides).validate_gradient();
@@ -150,7 +156,8 @@ impl Comparison {
         let jobs: Vec<_> = self.variants.iter().map(job).collect::<Result<_>>()?;
         for job in &jobs {
             let name = &job.variant.name;
-            run::check(job).map_err(|error| Usage::new(format!("variant {name}: {}", line(&error))))?;
+            run::check(job)
+                .map_err(|error| Usage::new(format!("variant {name}: {}", line(&error))))?;
         }
         Ok(Plan { comparison: self, jobs })
     }
@@ -187,7 +194,8 @@ impl Plan<'_> {
         let mut manifest = Manifest::new(self, folder)?;
         let mut done = workers::ended(self, folder)?;
         let task = self.comparison.task.as_ref();
-        let (runs, steps) = (self.places().count() as u64, self.comparison.training.steps(task.examples()));
+        let (runs, steps) =
+            (self.places().count() as u64, self.comparison.training.steps(task.examples()));
         said(ComparisonEvent::Begins { task, runs, steps, ended: done.len() as u64 });
         let whole = done.len() == self.places().count();
         if !whole {
@@ -199,7 +207,8 @@ impl Plan<'_> {
             manifest.end(folder, start.elapsed().as_secs_f64(), cancel.load(Ordering::Relaxed))?;
         }
         let order = self.comparison.variants.iter().enumerate();
-        let order = order.flat_map(|(index, _)| self.comparison.seeds().map(move |seed| (index, seed)));
+        let order =
+            order.flat_map(|(index, _)| self.comparison.seeds().map(move |seed| (index, seed)));
         let finished: Vec<_> = order.filter_map(|place| done.get(&place)).collect();
         merge::merge(folder, &finished)
     }

@@ -13,5 +13,7 @@ pub mod size;
 pub mod sweep;
 pub mod variant;
 
-use recurrent_records::{config, difference, effects, folder, merge, record, solve_rates, statistics};
+use recurrent_records::{
+    config, difference, effects, folder, merge, record, solve_rates, statistics,
+};
 use recurrent_tasks::{task, usage};

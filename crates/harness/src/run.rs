@@ -9,8 +9,10 @@ mod training;
 
 use crate::config::RunConfig;
 use crate::folder::Folder;
-use crate::record::{check_schema, EvalRecord, MeasureRecord, ProfileRecord, RunRecord, Status, StepRecord};
-use crate::task::{BatchDraw, Split};
+use crate::record::{
+    check_schema, EvalRecord, MeasureRecord, ProfileRecord, RunRecord, Status, StepRecord,
+};
+use crate::task::{BatchKey, Split};
 use crate::usage::{line, mistake};
 use anyhow::{Context, Result};
 use candle::{DType, Device};
@@ -97,7 +99,8 @@ pub fn run(job: &Job, cancel: &AtomicBool, progress: &mut dyn FnMut(u64, f64)) -
             progress(step, loss);
         }
     };
-    train(job, Keeper::none(), cancel, &mut said).expect("it is not kept, so that nothing can fail to be")
+    train(job, Keeper::none(), cancel, &mut said)
+        .expect("it is not kept, so that nothing can fail to be")
 }
 
 /// As [`run()`], in a folder of the run's own: it is saved there under way, goes on from what it finds saved, and ends with the
@@ -119,7 +122,12 @@ pub fn run_in(
     train(job, Keeper::new(folder, interval), cancel, said)
 }
 
-fn train(job: &Job, mut keeper: Keeper, cancel: &AtomicBool, said: &mut dyn FnMut(Event)) -> Result<Run> {
+fn train(
+    job: &Job,
+    mut keeper: Keeper,
+    cancel: &AtomicBool,
+    said: &mut dyn FnMut(Event),
+) -> Result<Run> {
     let (mut log, mut weights) = (Log::default(), Vec::new());
     let mut ended = || -> Result<Status> {
         let mut training = Training::new(job)?;
@@ -145,9 +153,12 @@ fn train(job: &Job, mut keeper: Keeper, cancel: &AtomicBool, said: &mut dyn FnMu
 /// Refuses a treatment that does not suit the layers of the variant.
 pub(crate) fn check(job: &Job) -> Result<()> {
     let (network, RunConfig { training, seed, .. }) = (job.untrained()?, &job.config);
-    let second = BatchDraw { split: Split::Train, seed: *seed, step: 1, batch: training.batch };
+    let second = BatchKey { split: Split::Train, seed: *seed, step: 1, batch: training.batch };
     if network.rnn().reversed_size() > 0 && job.task.continues(second) {
-        mistake!("it reads in both directions, and the task {} asks for what comes next", job.task.name());
+        mistake!(
+            "it reads in both directions, and the task {} asks for what comes next",
+            job.task.name()
+        );
     }
     penalty::check(training, network.rnn(), DType::F32, &Device::Cpu)
 }
@@ -192,7 +203,8 @@ impl Run {
         }
         let path = folder.path().join("run.json");
         let unreadable = || format!("{}: cannot be read back", path.display());
-        let stored: Value = serde_json::from_slice(&folder.read("run.json")?).with_context(unreadable)?;
+        let stored: Value =
+            serde_json::from_slice(&folder.read("run.json")?).with_context(unreadable)?;
         check_schema(&path, &stored)?;
         let record: RunRecord = serde_json::from_value(stored).with_context(unreadable)?;
         if record.status == Status::Stopped {

@@ -18,10 +18,16 @@ const WIDEST: usize = 8192;
 ///
 /// # Errors
 /// If the variant cannot be built, is larger than asked for even with one unit, or smaller with 8,192.
-pub fn solve(width: Width, variant: &Variant, task: &dyn Task, readout: Readout) -> Result<(usize, usize)> {
+pub fn solve(
+    width: Width,
+    variant: &Variant,
+    task: &dyn Task,
+    readout: Readout,
+) -> Result<(usize, usize)> {
     let name = &variant.name;
     let count = |hidden| {
-        let size = Size { input: task.input_size(), hidden, longest_lag: task.longest_lag(), seed: 0 };
+        let size =
+            Size { input: task.input_size(), hidden, longest_lag: task.longest_lag(), seed: 0 };
         let units = if hidden == 1 { "unit" } else { "units" };
         Network::count(variant, size, task, readout).map_err(|error| {
             Usage::new(format!("variant {name} with {hidden} hidden {units}: {}", line(&error)))

@@ -4,7 +4,7 @@ mod cells;
 
 use anyhow::Result;
 use cells::{plain, tanh};
-use recurrent_core::{Rnn, StateClip, Window};
+use recurrent_core::{HiddenGradClip, Rnn, Truncation};
 use recurrent_harness::compare::Comparison;
 use recurrent_harness::size::solve;
 use recurrent_harness::variant::Variant;
@@ -87,8 +87,13 @@ fn a_comparison_is_written_whole_and_in_order() -> Result<()> {
     }
     let header: Value = serde_json::from_slice(&fs::read(temp.path().join("comparison.json"))?)?;
     assert_eq!(header["command"], serde_json::json!(["compare", "--quick"]));
-    assert_eq!((&header["seeds"], &header["interrupted"]), (&serde_json::json!([7, 8]), &false.into()));
-    assert!(header["seconds"].as_f64() > Some(0.0) && header["machine"]["cores"].as_u64() > Some(0));
+    assert_eq!(
+        (&header["seeds"], &header["interrupted"]),
+        (&serde_json::json!([7, 8]), &false.into())
+    );
+    assert!(
+        header["seconds"].as_f64() > Some(0.0) && header["machine"]["cores"].as_u64() > Some(0)
+    );
     let left: Vec<_> = fs::read_dir(temp.path())?.collect::<std::io::Result<_>>()?;
     assert_eq!(left.len(), 8, "nothing else but the lock: {left:?}");
     Ok(())
@@ -99,8 +104,11 @@ fn the_number_of_jobs_changes_no_bit() -> Result<()> {
     let records = |jobs| -> Result<Records> {
         let temp = tempfile::tempdir()?;
         let comparison = Comparison { jobs, ..two() };
-        let mut records =
-            comparison.check()?.run(&Folder::create(temp.path())?, &AtomicBool::new(false), &|_| {})?;
+        let mut records = comparison.check()?.run(
+            &Folder::create(temp.path())?,
+            &AtomicBool::new(false),
+            &|_| {},
+        )?;
         records.runs.iter_mut().for_each(|run| run.outcome.seconds = 0.0);
         Ok(records)
     };
@@ -120,7 +128,8 @@ fn a_run_that_fails_does_not_stop_the_others() -> Result<()> {
     });
     let explodes = plain("explodes", |x, h| (x + h)? * 1e20);
     let comparison = Comparison { jobs: 2, ..comparison(vec![panics, explodes, tanh("fine")]) };
-    let records = comparison.check()?.run(&Folder::create(temp.path())?, &AtomicBool::new(false), &|_| {})?;
+    let records =
+        comparison.check()?.run(&Folder::create(temp.path())?, &AtomicBool::new(false), &|_| {})?;
     let failed = |run: &recurrent_records::record::RunRecord| match &run.status {
         Status::Failed(message) => message.clone(),
         other => format!("{other:?}"),
@@ -148,7 +157,8 @@ fn what_is_finished_is_kept_when_a_comparison_is_cancelled() -> Result<()> {
         let f = |x: &candle::Tensor, h: &candle::Tensor| (x + h)?.tanh();
         Ok(Box::new(Rnn::from_cell(cells::Plain::new(size, vb, f)?)))
     });
-    let comparison = Comparison { jobs: 1, ..comparison(vec![tanh("first"), cancels, tanh("last")]) };
+    let comparison =
+        Comparison { jobs: 1, ..comparison(vec![tanh("first"), cancels, tanh("last")]) };
     let records = comparison.check()?.run(&Folder::create(temp.path())?, &cancel, &|_| {})?;
     let ends: Vec<_> = records
         .runs
@@ -179,8 +189,9 @@ fn sizes_are_the_nearest_to_the_budget() -> Result<()> {
         assert_eq!(solved, (nearest, params(nearest)), "budget {budget}");
     }
     assert_eq!(solve(Width::Hidden(9), &variant, task.as_ref(), Readout::Plain)?, (9, params(9)));
-    let error =
-        solve(Width::Params(4), &variant, task.as_ref(), Readout::Plain).expect_err("too few").to_string();
+    let error = solve(Width::Params(4), &variant, task.as_ref(), Readout::Plain)
+        .expect_err("too few")
+        .to_string();
     assert_eq!(error, "params: expected at least 5, which t has with one hidden unit, got 4");
     Ok(())
 }
@@ -206,9 +217,9 @@ fn mistakes_are_found_before_anything_is_written() {
         (|c| c.training.lr = 0.0, "lr: expected a positive number, got 0"),
         (|c| c.training.clip = Clipping::GlobalNorm(-0.5), "clip: expected a positive number, got -0.5"),
         (|c| c.training.clip = Clipping::Value(f64::INFINITY), "clip: expected a positive number, got inf"),
-        (|c| c.training.truncation = Some(Window::Every(0)), "truncation: expected at least 1 step, got 0"),
+        (|c| c.training.truncation = Some(Truncation::Every(0)), "truncation: expected at least 1 step, got 0"),
         (
-            |c| c.training.hidden_grad_clip = Some(StateClip::Norm(0.0)),
+            |c| c.training.hidden_grad_clip = Some(HiddenGradClip::Norm(0.0)),
             "state clip: expected a positive number, got 0",
         ),
         (|c| c.training.omega = -1.0, "omega: expected a number of at least 0, got -1"),
@@ -222,7 +233,7 @@ fn mistakes_are_found_before_anything_is_written() {
             "variant zebra: clip: expected a positive number, got -2",
         ),
         (
-            |c| c.variants[0].overrides = vec![Override::Truncation(Some(Window::Last(0)))],
+            |c| c.variants[0].overrides = vec![Override::Truncation(Some(Truncation::Last(0)))],
             "variant zebra: window: expected at least 1 step, got 0",
         ),
         (|c| c.training.batch = 0, "batch: expected at least 1, got 0"),

@@ -5,14 +5,14 @@ mod cells;
 use anyhow::Result;
 use candle::{DType, Tensor};
 use cells::{plain, tanh, Changed, Cut};
-use recurrent_core::{Pass, Rnn};
+use recurrent_core::{ForwardContext, Rnn};
 use recurrent_harness::network::Network;
 use recurrent_harness::run::{self, Job, Run};
 use recurrent_harness::variant::{Size, Variant};
 use recurrent_records::config::{Budget, Clipping, Level, Readout, TrainingConfig, Width};
 use recurrent_records::record::{StateGradients, Status};
 use recurrent_tasks as tasks;
-use recurrent_tasks::task::{BatchDraw, Criterion, Split, Task};
+use recurrent_tasks::task::{BatchKey, Criterion, Split, Task};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
@@ -41,8 +41,12 @@ fn everything_is_recorded() {
     let task = adding(5);
     let Run { record, steps, evals, profiles, measures, weights } =
         run(&tanh("t"), task.as_ref(), &settings(task.as_ref(), 12));
-    assert!(measures.is_empty() && record.outcome.measure_seconds.is_empty(), "they were not asked for");
-    let weights = candle::safetensors::load_buffer(&weights, &candle::Device::Cpu).expect("a whole file");
+    assert!(
+        measures.is_empty() && record.outcome.measure_seconds.is_empty(),
+        "they were not asked for"
+    );
+    let weights =
+        candle::safetensors::load_buffer(&weights, &candle::Device::Cpu).expect("a whole file");
     let count: usize = weights.values().map(Tensor::elem_count).sum();
     assert_eq!((count, weights["rnn.weight_hh"].dims()), (record.config.model.params, &[4, 4][..]));
     assert_eq!(
@@ -54,7 +58,11 @@ fn everything_is_recorded() {
         (4, 1, 4 * 2 + 4 * 4 + 4 + 1)
     );
     assert_eq!(
-        (record.config.task.name.as_str(), record.config.task.length, record.config.task.longest_lag),
+        (
+            record.config.task.name.as_str(),
+            record.config.task.length,
+            record.config.task.longest_lag
+        ),
         ("adding", 5, 4)
     );
     assert_eq!(
@@ -67,7 +75,10 @@ fn everything_is_recorded() {
     );
     assert_eq!((record.outcome.solved, record.outcome.steps_to_solve), (false, None));
     assert!(record.spectral_radius["h"] > 0.0 && record.outcome.seconds > 0.0);
-    assert_eq!(steps.iter().map(|step| step.step).collect::<Vec<_>>(), (1..=12).collect::<Vec<_>>());
+    assert_eq!(
+        steps.iter().map(|step| step.step).collect::<Vec<_>>(),
+        (1..=12).collect::<Vec<_>>()
+    );
     assert_eq!(
         evals.iter().map(|eval| eval.step).collect::<Vec<_>>(),
         [5, 10, 12],
@@ -82,7 +93,9 @@ fn everything_is_recorded() {
     assert!((record.clipping.fraction - clipped.clone().count() as f64 / 12.0).abs() < 1e-12);
     assert!(clipped.clone().count() > 0, "or the next line tests nothing");
     assert!(clipped.clone().all(|step| (step.grad_norm_clipped - 1.0).abs() < 1e-6));
-    assert!(record.gradients.init.h.half_life.is_some() && record.gradients.trained.h.ratio.is_some());
+    assert!(
+        record.gradients.init.h.half_life.is_some() && record.gradients.trained.h.ratio.is_some()
+    );
     assert_eq!(record.gradients.init.c, StateGradients::default(), "this state has no c");
     assert!(record.gradients.init.h.fit.is_some() && record.gradients.trained.h.fit.is_some());
 }
@@ -91,8 +104,11 @@ fn everything_is_recorded() {
 #[test]
 fn all_measures_of_a_linear_network_are_functions_of_its_weight() -> Result<()> {
     let (task, variant) = (adding(40), plain("linear", |x, h| x + h));
-    let settings =
-        TrainingConfig { dtype: DType::F64, measures: Level::Dynamics, ..settings(task.as_ref(), 2) };
+    let settings = TrainingConfig {
+        dtype: DType::F64,
+        measures: Level::Dynamics,
+        ..settings(task.as_ref(), 2)
+    };
     let job = Job::new(&variant, task.as_ref(), &settings, 1)?;
     let run = run::run(&job, &false.into(), &mut |_, _| ());
     assert_eq!(run.record.status, Status::Finished);
@@ -143,13 +159,21 @@ fn the_profile_of_a_linear_network_is_a_power_of_its_weight() -> Result<()> {
     let run = run::run(&job, &true.into(), &mut |_, _| ());
     assert_eq!((&run.record.status, run.record.outcome.steps), (&Status::Stopped, 0));
 
-    let (network, params) =
-        Network::trainable(&variant, job.size(), task.as_ref(), Readout::Plain, DType::F64, &job.device)?;
-    let number = |name: &str| params.get(name).expect("there is one").flatten_all()?.to_vec1::<f64>();
+    let (network, params) = Network::trainable(
+        &variant,
+        job.size(),
+        task.as_ref(),
+        Readout::Plain,
+        DType::F64,
+        &job.device,
+    )?;
+    let number =
+        |name: &str| params.get(name).expect("there is one").flatten_all()?.to_vec1::<f64>();
     let (u, v) = (number("rnn.weight_hh")?[0].abs(), number("readout.weight")?[0].abs());
-    let draw = BatchDraw { split: Split::Held, seed: 1, step: 0, batch: 32 };
+    let draw = BatchKey { split: Split::Held, seed: 1, step: 0, batch: 32 };
     let batch = task.batch(draw, DType::F64, &job.device)?;
-    let errors = (network.forward(&batch.xs, &Pass::default())? - &batch.targets)?.abs()?;
+    let errors =
+        (network.forward(&batch.xs, &ForwardContext::default())? - &batch.targets)?.abs()?;
     let mut errors = errors.flatten_all()?.to_vec1::<f64>()?;
     errors.sort_by(f64::total_cmp);
     let median = v * (errors[15] + errors[16]); // twice the mean of the two in the middle
@@ -164,7 +188,9 @@ fn the_profile_of_a_linear_network_is_a_power_of_its_weight() -> Result<()> {
     assert!((half_life * -u.log2() - 1.0).abs() < 1e-9, "{half_life} of {u}");
     let fit = run.record.gradients.init.h.fit.expect("enough points");
     assert!((fit.r2 - 1.0).abs() < 1e-12 && fit.points == 21, "lags 10 to 30: {fit:?}");
-    assert!((run.record.gradients.init.h.ratio.expect("it decays") / u.powi(39) - 1.0).abs() < 1e-10);
+    assert!(
+        (run.record.gradients.init.h.ratio.expect("it decays") / u.powi(39) - 1.0).abs() < 1e-10
+    );
     let horizon = (1e-3f64.ln() / u.ln()).floor() as usize;
     assert_eq!(run.record.gradients.init.h.horizon, Some(horizon.min(39)), "{u}");
     Ok(())
@@ -203,7 +229,11 @@ fn a_loss_that_is_not_finite_fails_the_run_with_its_step() {
     let run = run(&tanh("t"), task.as_ref(), &settings);
     let expected = "step 2: expected a finite loss, found inf";
     assert_eq!(run.record.status, Status::Failed(expected.to_string()));
-    assert_eq!((run.record.outcome.steps, run.steps.len()), (1, 2), "one was done, the second is recorded");
+    assert_eq!(
+        (run.record.outcome.steps, run.steps.len()),
+        (1, 2),
+        "one was done, the second is recorded"
+    );
     assert_eq!(run.steps[1].loss, f64::INFINITY);
     assert!(run.steps[1].grad_norm_clipped.is_nan() && run.record.outcome.final_loss.is_nan());
     let text = serde_json::to_string(&run.steps[1]).expect("it can be written");
@@ -215,7 +245,8 @@ fn a_gradient_that_is_not_a_number_fails_the_run_with_its_name() {
     // The root has an infinite slope at zero, and infinity minus infinity is no number.
     let root = plain("root", |x, h| (x + h)?.tanh()? + (x - x)?.sqrt()?);
     let task = adding(5);
-    let Status::Failed(message) = run(&root, task.as_ref(), &settings(task.as_ref(), 10)).record.status
+    let Status::Failed(message) =
+        run(&root, task.as_ref(), &settings(task.as_ref(), 10)).record.status
     else {
         panic!("it must fail")
     };
@@ -237,14 +268,19 @@ fn a_parameter_without_gradient_fails_the_run_with_its_name() {
         message.contains("'rnn.weight_hh', 'rnn.weight_ih'") && !message.contains("readout"),
         "{message}"
     );
-    assert_eq!((run.record.outcome.steps, run.profiles.len()), (0, 0), "no gradient reaches a state");
+    assert_eq!(
+        (run.record.outcome.steps, run.profiles.len()),
+        (0, 0),
+        "no gradient reaches a state"
+    );
 }
 
 #[test]
 fn a_gradient_that_is_zero_from_the_start_fails_the_run_after_ten_steps() {
     let forgetful = plain("forgetful", |x, h| x.tanh()? + (h * 0.0)?);
     let task = adding(5);
-    let Status::Failed(message) = run(&forgetful, task.as_ref(), &settings(task.as_ref(), 20)).record.status
+    let Status::Failed(message) =
+        run(&forgetful, task.as_ref(), &settings(task.as_ref(), 20)).record.status
     else {
         panic!("it must fail")
     };
@@ -257,7 +293,10 @@ fn a_run_that_is_cancelled_keeps_its_steps() -> Result<()> {
     let settings = settings(task.as_ref(), 1000);
     let job = Job::new(&variant, task.as_ref(), &settings, 3)?;
     let run = run::run(&job, &cancel, &mut |step, _| cancel.store(step == 7, Ordering::Relaxed));
-    assert_eq!((&run.record.status, run.record.outcome.steps, run.steps.len()), (&Status::Stopped, 7, 7));
+    assert_eq!(
+        (&run.record.status, run.record.outcome.steps, run.steps.len()),
+        (&Status::Stopped, 7, 7)
+    );
     assert_eq!(run.record.outcome.final_loss, run.evals[0].loss, "the last evaluation");
     assert_eq!(run.profiles.last().map(|profile| (profile.step, profile.last)), Some((7, true)));
     Ok(())
@@ -275,14 +314,15 @@ fn lengths_are_honoured() -> Result<()> {
         DType::F64,
         &candle::Device::Cpu,
     )?;
-    let draw = BatchDraw { split: Split::Train, seed: 0, step: 0, batch: 6 };
+    let draw = BatchKey { split: Split::Train, seed: 0, step: 0, batch: 6 };
     let batch = task.batch(draw, DType::F64, &candle::Device::Cpu)?;
     let lengths = batch.xs.lengths().expect("they differ").as_slice().to_vec();
     assert!(lengths.iter().any(|length| *length != lengths[0]), "{lengths:?}");
-    let outputs = network.forward(&batch.xs, &Pass::default())?;
+    let outputs = network.forward(&batch.xs, &ForwardContext::default())?;
     for (row, length) in lengths.into_iter().enumerate() {
         let alone = batch.xs.values().narrow(0, row, 1)?.narrow(1, 0, length)?;
-        let alone = network.forward(&recurrent_core::Sequence::new(alone)?, &Pass::default())?;
+        let alone =
+            network.forward(&recurrent_core::Sequence::new(alone)?, &ForwardContext::default())?;
         let apart = (outputs.narrow(0, row, 1)? - alone)?.abs()?.max_all()?.to_scalar::<f64>()?;
         assert!(apart < 1e-14, "row {row}: {apart}");
     }
@@ -297,13 +337,18 @@ fn what_is_frozen_computes_the_same_outside_of_the_graph() -> Result<()> {
     let (network, params) =
         Network::trainable(&variant, size, task.as_ref(), Readout::Plain, DType::F32, &device)?;
     let frozen = Network::frozen(&variant, size, task.as_ref(), Readout::Plain, &params)?;
-    let draw = BatchDraw { split: Split::Train, seed: 0, step: 0, batch: 6 };
+    let draw = BatchKey { split: Split::Train, seed: 0, step: 0, batch: 6 };
     let batch = task.batch(draw, DType::F32, &device)?;
-    let (alive, frozen) =
-        (network.forward(&batch.xs, &Pass::default())?, frozen.forward(&batch.xs, &Pass::default())?);
+    let (alive, frozen) = (
+        network.forward(&batch.xs, &ForwardContext::default())?,
+        frozen.forward(&batch.xs, &ForwardContext::default())?,
+    );
     assert_eq!(alive.to_vec3::<f32>()?, frozen.to_vec3::<f32>()?);
     assert!(alive.track_op() && !frozen.track_op());
-    assert_eq!(params.element_count(), Network::count(&variant, size, task.as_ref(), Readout::Plain)?);
+    assert_eq!(
+        params.element_count(),
+        Network::count(&variant, size, task.as_ref(), Readout::Plain)?
+    );
     Ok(())
 }
 
@@ -315,7 +360,8 @@ fn longer_sequences_are_evaluated_if_that_is_asked_for() -> Result<()> {
         let settings = TrainingConfig { generalise, ..settings(task.as_ref(), 3) };
         let job = Job::new(&variant, task.as_ref(), &settings, 3)?;
         let run = run::run(&job, &false.into(), &mut |_, _| ());
-        let lengths: Vec<_> = run.record.outcome.generalisation.iter().map(|longer| longer.length).collect();
+        let lengths: Vec<_> =
+            run.record.outcome.generalisation.iter().map(|longer| longer.length).collect();
         assert_eq!(lengths, if generalise { vec![12, 24] } else { vec![] });
         assert!(run
             .record

@@ -4,7 +4,7 @@ mod cells;
 
 use anyhow::Result;
 use cells::{plain, tanh, Cut};
-use recurrent_core::{Rnn, StateClip, Window};
+use recurrent_core::{HiddenGradClip, Rnn, Truncation};
 use recurrent_harness::compare::Comparison;
 use recurrent_harness::run::{self, Job, Run};
 use recurrent_harness::variant::Variant;
@@ -50,10 +50,10 @@ fn every_treatment_trains_is_recorded_and_gives_the_same_again() {
         Override::Lr(1e-3),
         Override::Clip(Clipping::PerTensor(0.1)),
         Override::Clip(Clipping::Value(0.01)),
-        Override::Truncation(Some(Window::Every(3))),
-        Override::Truncation(Some(Window::Last(2))),
-        Override::HiddenGradClip(Some(StateClip::Value(1e-4))),
-        Override::HiddenGradClip(Some(StateClip::Norm(1e-4))),
+        Override::Truncation(Some(Truncation::Every(3))),
+        Override::Truncation(Some(Truncation::Last(2))),
+        Override::HiddenGradClip(Some(HiddenGradClip::Value(1e-4))),
+        Override::HiddenGradClip(Some(HiddenGradClip::Norm(1e-4))),
         Override::Omega(0.5),
         Override::Orthogonality(0.1),
     ];
@@ -61,13 +61,20 @@ fn every_treatment_trains_is_recorded_and_gives_the_same_again() {
         let found = changed(&[change]);
         let record = &found.record;
         assert_eq!((&record.status, record.outcome.steps), (&Status::Finished, 12), "{change:?}");
-        assert_eq!(found.steps[0].loss, plain.steps[0].loss, "{change:?}: the way there is the same");
+        assert_eq!(
+            found.steps[0].loss, plain.steps[0].loss,
+            "{change:?}: the way there is the same"
+        );
         assert!(found.steps[11].loss != plain.steps[11].loss, "{change:?} changes what is learnt");
         assert_eq!(found, changed(&[change]), "{change:?}: the same bits");
         let of_settings = run(&tanh("t"), &settings().with(&[change]));
         assert_eq!(found, of_settings, "{change:?}: of the settings, or of the variant");
         let line = serde_json::to_value(record).expect("it can be written");
-        assert_eq!(&serde_json::from_value::<RunRecord>(line).expect("and read"), record, "{change:?}");
+        assert_eq!(
+            &serde_json::from_value::<RunRecord>(line).expect("and read"),
+            record,
+            "{change:?}"
+        );
     }
 }
 
@@ -85,7 +92,10 @@ fn attention_trains_from_the_same_start() {
             (found.record.config.training.readout, found.record.config.model.params),
             (readout, plain.record.config.model.params + 2 * 16 + 4)
         );
-        assert_eq!(found.record.spectral_radius, plain.record.spectral_radius, "the same recurrent weights");
+        assert_eq!(
+            found.record.spectral_radius, plain.record.spectral_radius,
+            "the same recurrent weights"
+        );
         assert_eq!(found, changed(&[Override::Readout(readout)]), "{readout:?}: the same bits");
     }
     let (live, cut) = (
@@ -93,7 +103,10 @@ fn attention_trains_from_the_same_start() {
         changed(&[Override::Readout(Readout::AttentionDetached)]),
     );
     assert_eq!(live.steps[0].loss, cut.steps[0].loss);
-    assert!(live.profiles[0].median[11] > 10.0 * cut.profiles[0].median[11], "a short way to the first step");
+    assert!(
+        live.profiles[0].median[11] > 10.0 * cut.profiles[0].median[11],
+        "a short way to the first step"
+    );
 }
 
 #[test]
@@ -101,14 +114,17 @@ fn records_say_what_was_done() {
     let record = changed(&[
         Override::Lr(1e-3),
         Override::Clip(Clipping::Value(0.5)),
-        Override::Truncation(Some(Window::Every(3))),
-        Override::HiddenGradClip(Some(StateClip::Norm(0.25))),
+        Override::Truncation(Some(Truncation::Every(3))),
+        Override::HiddenGradClip(Some(HiddenGradClip::Norm(0.25))),
     ])
     .record;
-    assert_eq!((record.config.training.lr, record.config.training.clip), (1e-3, Clipping::Value(0.5)));
+    assert_eq!(
+        (record.config.training.lr, record.config.training.clip),
+        (1e-3, Clipping::Value(0.5))
+    );
     assert_eq!(
         (record.config.training.truncation, record.config.training.hidden_grad_clip),
-        (Some(Window::Every(3)), Some(StateClip::Norm(0.25)))
+        (Some(Truncation::Every(3)), Some(HiddenGradClip::Norm(0.25)))
     );
     let line = serde_json::to_value(&record).expect("it can be written");
     let training = &line["config"]["training"];
@@ -125,7 +141,7 @@ fn records_say_what_was_done() {
 #[test]
 fn profiles_are_those_of_the_gradient_that_trains() {
     let full = changed(&[]);
-    let window = changed(&[Override::Truncation(Some(Window::Last(5)))]);
+    let window = changed(&[Override::Truncation(Some(Truncation::Last(5)))]);
     let (before, after) = (&full.profiles[0], &window.profiles[0]);
     assert_eq!(after.median[..5], before.median[..5]);
     assert_eq!(after.median[5..], [0.0; 8], "lags 5 to 12");
@@ -141,7 +157,7 @@ fn profiles_are_those_of_the_gradient_that_trains() {
     assert!(points == Some(9) && fit.decay.is_finite());
 
     // 32 examples: the loss is a mean, so what an example's own gradient has at most is 32 times the bound.
-    let clipped = changed(&[Override::HiddenGradClip(Some(StateClip::Norm(1e-4)))]);
+    let clipped = changed(&[Override::HiddenGradClip(Some(HiddenGradClip::Norm(1e-4)))]);
     let most = clipped.profiles[0].median.iter().fold(0.0, |most: f64, norm| most.max(*norm));
     assert!((most / 32e-4 - 1.0).abs() < 1e-6 && full.profiles[0].median[0] > 32e-4, "{most}");
 }
@@ -149,10 +165,12 @@ fn profiles_are_those_of_the_gradient_that_trains() {
 /// Trained by the penalty alone, as good as, a matrix becomes orthogonal.
 #[test]
 fn the_penalty_makes_the_recurrent_matrix_orthogonal() -> Result<()> {
-    let change =
-        |weight| [Override::Orthogonality(weight), Override::Lr(0.05), Override::Clip(Clipping::Off)];
+    let change = |weight| {
+        [Override::Orthogonality(weight), Override::Lr(0.05), Override::Clip(Clipping::Off)]
+    };
     let distance = |weight| -> Result<f64> {
-        let (task, variant) = (adding(), Variant { overrides: change(weight).to_vec(), ..tanh("t") });
+        let (task, variant) =
+            (adding(), Variant { overrides: change(weight).to_vec(), ..tanh("t") });
         let settings = TrainingConfig { budget: Budget::Steps(60), ..settings() };
         let job = Job::new(&variant, task.as_ref(), &settings, 3)?;
         let run = run::run(&job, &false.into(), &mut |_, _| ());
@@ -160,7 +178,10 @@ fn the_penalty_makes_the_recurrent_matrix_orthogonal() -> Result<()> {
         Ok(run.profiles.last().expect("the last").median[11] / run.profiles[0].median[11])
     };
     let (with, without) = (distance(100.0)?, distance(0.0)?);
-    assert!(with > 10.0 * without, "the gradient of the first step: {with} and {without} of the start's");
+    assert!(
+        with > 10.0 * without,
+        "the gradient of the first step: {with} and {without} of the start's"
+    );
     Ok(())
 }
 
@@ -171,7 +192,10 @@ fn what_is_not_finite_is_told_as_ever() {
     for change in penalties {
         let run = changed(&[Override::Lr(1e30), Override::Clip(Clipping::Off), change]);
         let Status::Failed(message) = run.record.status else { panic!("{change:?}: it must fail") };
-        assert!(message.starts_with("step ") && message.contains(": expected"), "{change:?}: {message}");
+        assert!(
+            message.starts_with("step ") && message.contains(": expected"),
+            "{change:?}: {message}"
+        );
         assert!(message.contains("finite"), "{change:?}: {message}");
         assert!(run.record.outcome.final_loss.is_nan() && !run.steps.is_empty());
     }
@@ -189,7 +213,11 @@ fn penalties_that_a_layer_has_nothing_for_are_refused() -> Result<()> {
             Override::Orthogonality(1.0),
             "orthogonality: expected a layer that shows its recurrent blocks",
         ),
-        (plain("p", |x, h| x + h), Override::Omega(1.0), "omega: expected a layer with a closed form"),
+        (
+            plain("p", |x, h| x + h),
+            Override::Omega(1.0),
+            "omega: expected a layer with a closed form",
+        ),
     ];
     for (variant, change, expected) in cases {
         let variant = Variant { overrides: vec![change], ..variant };
@@ -207,7 +235,9 @@ fn penalties_that_a_layer_has_nothing_for_are_refused() -> Result<()> {
 
 #[test]
 fn a_run_that_is_not_meant_fails_with_the_reason() {
-    let training = TrainingConfig { truncation: Some(Window::Last(0)), ..settings() };
-    let Status::Failed(message) = run(&tanh("t"), &training).record.status else { panic!("it must fail") };
+    let training = TrainingConfig { truncation: Some(Truncation::Last(0)), ..settings() };
+    let Status::Failed(message) = run(&tanh("t"), &training).record.status else {
+        panic!("it must fail")
+    };
     assert_eq!(message, "truncation: expected at least 1 step, got 0");
 }

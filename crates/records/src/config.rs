@@ -10,11 +10,11 @@
 //! To add an option of training: add a field to [`TrainingConfig`], use it where it acts, and add it to
 //! the command line. Records, comparison on resume, exports and the report follow from the field.
 
-use crate::task::{BatchDraw, Split, Task, TaskConfig};
+use crate::task::{BatchKey, Split, Task, TaskConfig};
 use crate::usage::{line, mistake, Usage};
 use anyhow::Result;
 use candle::{DType, Device};
-use recurrent_core::{Flow, StateClip, Window};
+use recurrent_core::{Bptt, HiddenGradClip, Truncation};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -76,9 +76,9 @@ pub struct TrainingConfig {
     pub clip: Clipping,
     /// Where the gradient of the states ends in the backward pass, in training and in profiles.
     /// Default: nowhere.
-    pub truncation: Option<Window>,
+    pub truncation: Option<Truncation>,
     /// How dL/dh_t is bounded in the backward pass, in training and in profiles. Default: not at all.
-    pub hidden_grad_clip: Option<StateClip>,
+    pub hidden_grad_clip: Option<HiddenGradClip>,
     /// How the answer is read from the recurrent layers. Default: by a linear map.
     pub readout: Readout,
     /// The weight of Pascanu's Ω in the loss. Default: 0, which leaves it out.
@@ -174,9 +174,9 @@ pub enum Override {
     /// The bound of the gradient of the weights.
     Clip(Clipping),
     /// The truncation of the backward pass.
-    Truncation(Option<Window>),
+    Truncation(Option<Truncation>),
     /// The bound of dL/dh_t.
-    HiddenGradClip(Option<StateClip>),
+    HiddenGradClip(Option<HiddenGradClip>),
     /// The read-out.
     Readout(Readout),
     /// The weight of Ω.
@@ -221,7 +221,9 @@ impl TrainingConfig {
     pub fn new(task: &dyn Task) -> Self {
         match task.examples() {
             None => Self::default(),
-            Some(_) => Self { budget: Budget::Epochs(2), width: Width::Params(10_000), ..Self::default() },
+            Some(_) => {
+                Self { budget: Budget::Epochs(2), width: Width::Params(10_000), ..Self::default() }
+            }
         }
     }
 
@@ -258,8 +260,8 @@ impl TrainingConfig {
     }
 
     /// What the backward pass through time does to the gradient of the states.
-    pub fn flow(&self) -> Flow {
-        Flow { window: self.truncation, clip: self.hidden_grad_clip }
+    pub fn flow(&self) -> Bptt {
+        Bptt { window: self.truncation, clip: self.hidden_grad_clip }
     }
 
     /// The largest number of training steps, for a task with a number of training examples.
@@ -298,7 +300,10 @@ impl TrainingConfig {
             Budget::Steps(0) => mistake!("steps: expected at least 1, got 0"),
             Budget::Epochs(0) => mistake!("epochs: expected at least 1, got 0"),
             Budget::Epochs(_) if task.examples().is_none() => {
-                mistake!("epochs: the task {} is generated and has no epochs; give steps", task.name())
+                mistake!(
+                    "epochs: the task {} is generated and has no epochs; give steps",
+                    task.name()
+                )
             }
             Budget::Steps(_) | Budget::Epochs(_) => {}
         }
@@ -313,12 +318,16 @@ impl TrainingConfig {
         let most = LARGEST_BATCH / task.length().max(1);
         if self.batch > most {
             let length = task.length();
-            mistake!("batch: expected at most {most} examples of {length} steps, got {}", self.batch);
+            mistake!(
+                "batch: expected at most {most} examples of {length} steps, got {}",
+                self.batch
+            );
         }
         if task.examples().is_some() {
             // A data set knows best itself how large a batch it can give.
-            let first = BatchDraw { split: Split::Train, seed: 0, step: 0, batch: self.batch };
-            task.batch(first, DType::F32, &Device::Cpu).map_err(|error| Usage::new(line(&error)))?;
+            let first = BatchKey { split: Split::Train, seed: 0, step: 0, batch: self.batch };
+            task.batch(first, DType::F32, &Device::Cpu)
+                .map_err(|error| Usage::new(line(&error)))?;
         }
         if self.generalise && task.longer(2).is_none() {
             mistake!("generalise: the task {} has no longer sequences", task.name());
@@ -338,14 +347,17 @@ impl TrainingConfig {
     /// # Errors
     /// As there.
     pub fn validate_gradient(&self) -> Result<()> {
-        let of_states = self.hidden_grad_clip.map(|(StateClip::Value(bound) | StateClip::Norm(bound))| bound);
-        let positive = [("lr", Some(self.lr)), ("clip", self.clip.bound()), ("state clip", of_states)];
+        let of_states = self
+            .hidden_grad_clip
+            .map(|(HiddenGradClip::Value(bound) | HiddenGradClip::Norm(bound))| bound);
+        let positive =
+            [("lr", Some(self.lr)), ("clip", self.clip.bound()), ("state clip", of_states)];
         for (name, value) in positive {
             if let Some(value) = value.filter(|value| !(value.is_finite() && *value > 0.0)) {
                 mistake!("{name}: expected a positive number, got {value}");
             }
         }
-        if let Some(Window::Every(0) | Window::Last(0)) = self.truncation {
+        if let Some(Truncation::Every(0) | Truncation::Last(0)) = self.truncation {
             mistake!("truncation: expected at least 1 step, got 0");
         }
         for (name, weight) in [("omega", self.omega), ("orthogonality", self.orthogonality)] {
@@ -398,11 +410,16 @@ mod dtype {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(dtype: &DType, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        dtype: &DType,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(dtype.as_str())
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DType, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<DType, D::Error> {
         let name = String::deserialize(deserializer)?;
         name.parse().map_err(|_| D::Error::custom(format!("expected a dtype, found {name}")))
     }

@@ -26,7 +26,9 @@ fn compare(name: &str, there: Option<&Value>, asked: Option<&Value>, found: &mut
             }
         }
         (there, asked) if there == asked => {}
-        (there, asked) => found.push(format!("{name}: {} there, {} asked for", shown(there), shown(asked))),
+        (there, asked) => {
+            found.push(format!("{name}: {} there, {} asked for", shown(there), shown(asked)))
+        }
     }
 }
 

@@ -15,5 +15,7 @@ pub mod sample;
 pub mod solve_rates;
 pub mod statistics;
 
-pub use record::{EvalRecord, MeasureRecord, ProfileRecord, Records, RunRecord, Status, StepRecord};
+pub use record::{
+    EvalRecord, MeasureRecord, ProfileRecord, Records, RunRecord, Status, StepRecord,
+};
 use recurrent_tasks::{task, usage};

@@ -309,12 +309,12 @@ impl ProfileRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use recurrent_core::Place;
+    use recurrent_core::LayerId;
 
     #[test]
     fn a_profile_says_where_it_was_taken() {
         let profile = Profile {
-            place: Place { layer: 1, reverse: true },
+            place: LayerId { layer: 1, reverse: true },
             part: "c",
             steps: 1,
             lag: vec![0, 1],
@@ -326,7 +326,10 @@ mod tests {
             subnormals: vec![0.0, 0.5],
         };
         let record = ProfileRecord::of(profile, "v", 7, 25);
-        assert_eq!((record.layer, record.direction.as_str(), record.part.as_str()), (1, "reverse", "c"));
+        assert_eq!(
+            (record.layer, record.direction.as_str(), record.part.as_str()),
+            (1, "reverse", "c")
+        );
         assert_eq!((record.variant.as_str(), record.seed, record.step), ("v", 7, 25));
     }
 }

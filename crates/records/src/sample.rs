@@ -2,8 +2,8 @@
 
 use crate::config::{Budget, ModelConfig, RunConfig, TrainingConfig};
 use crate::record::{
-    ClippingSummary, EvalRecord, GradientSummary, Outcome, PhaseGradients, ProfileRecord, Records, RunRecord,
-    StateGradients, Status, StepRecord, SCHEMA,
+    ClippingSummary, EvalRecord, GradientSummary, Outcome, PhaseGradients, ProfileRecord, Records,
+    RunRecord, StateGradients, Status, StepRecord, SCHEMA,
 };
 use crate::task::{Criterion, TaskConfig};
 use recurrent_measures::Fit;
@@ -106,8 +106,9 @@ fn of_seed(half_life: f64, seed: u64) -> f64 {
 fn add(records: &mut Records, plan: &Plan, seed: u64) {
     let solve = plan.solve[seed as usize - 1];
     let end = solve.map_or(MAX_STEPS, |step| step + 100);
-    let rate =
-        |done: f64| LN_2 / of_seed(plan.init, seed) * (1.0 - done) + LN_2 / of_seed(plan.last, seed) * done;
+    let rate = |done: f64| {
+        LN_2 / of_seed(plan.init, seed) * (1.0 - done) + LN_2 / of_seed(plan.last, seed) * done
+    };
     let loss = |step: u64| match solve {
         Some(solve) => {
             let from = 0.6 * solve as f64;
@@ -130,7 +131,8 @@ fn add(records: &mut Records, plan: &Plan, seed: u64) {
         });
     }
     for step in (0..=end).step_by(50) {
-        let (variant, loss) = (plan.name.to_owned(), loss(step) * (1.0 + 0.1 * (wobble(step * 31) - 1.0)));
+        let (variant, loss) =
+            (plan.name.to_owned(), loss(step) * (1.0 + 0.1 * (wobble(step * 31) - 1.0)));
         records.evals.push(EvalRecord { variant, seed, step, loss, accuracy: None });
     }
     let mut moments: Vec<u64> = (0..end).step_by(100).collect();
@@ -143,7 +145,9 @@ fn add(records: &mut Records, plan: &Plan, seed: u64) {
             for part in if plan.cell { vec!["h", "c"] } else { vec!["h"] } {
                 let mut profile = profile(plan.name, part, seed, step, half_life);
                 (profile.layer, profile.last) = (layer, step == end);
-                for list in [&mut profile.median, &mut profile.q25, &mut profile.q75, &mut profile.mean] {
+                for list in
+                    [&mut profile.median, &mut profile.q25, &mut profile.q75, &mut profile.mean]
+                {
                     list.iter_mut().for_each(|norm| *norm = f64::from((*norm * scale) as f32));
                 }
                 records.profiles.push(profile);

@@ -60,8 +60,11 @@ fn lines(column: &Column) -> Vec<String> {
         Some(range) if !column.paired() => format!("{} ({range})", value.text),
         _ => value.text.clone(),
     };
-    let pairs: Vec<(String, Option<String>)> =
-        column.values.iter().map(|(before, after)| (text(before), after.as_ref().map(text))).collect();
+    let pairs: Vec<(String, Option<String>)> = column
+        .values
+        .iter()
+        .map(|(before, after)| (text(before), after.as_ref().map(text)))
+        .collect();
     let before = pairs.iter().map(|pair| width(&pair.0)).max().unwrap_or(0);
     let after = pairs.iter().filter_map(|pair| pair.1.as_deref().map(width)).max().unwrap_or(0);
     let cell = |pair: &(String, Option<String>)| match &pair.1 {
@@ -194,7 +197,8 @@ mod tests {
     fn a_simple_method_stands_beside_the_baseline() {
         let mut records = sample::records();
         for run in &mut records.runs {
-            run.config.task.reference = Some(Reference { name: "5-gram".to_owned(), loss: 2.312_34 });
+            run.config.task.reference =
+                Some(Reference { name: "5-gram".to_owned(), loss: 2.312_34 });
         }
         let text = headline(&Group::new(&records));
         assert!(text.starts_with("adding, T = 100 · baseline 0.1667 · 5-gram 2.312 · "), "{text}");

@@ -110,10 +110,20 @@ pub(super) fn describe(rates: &[f64], length: usize) -> Option<String> {
         (Trend::Halves(long), Trend::Halves(brief)) => (steps(brief), steps(long)),
         (Trend::Doubles(fast), Trend::Doubles(slow)) => (steps(fast), steps(slow)),
         (Trend::Flat, Trend::Flat) => return Some(words(mid)),
-        _ => return Some(format!("{}, from {} to {} over seeds", words(mid), words(high), words(low))),
+        _ => {
+            return Some(format!(
+                "{}, from {} to {} over seeds",
+                words(mid),
+                words(high),
+                words(low)
+            ))
+        }
     };
-    let range =
-        if range.0 == range.1 { String::new() } else { format!(", {}–{} over seeds", range.0, range.1) };
+    let range = if range.0 == range.1 {
+        String::new()
+    } else {
+        format!(", {}–{} over seeds", range.0, range.1)
+    };
     Some(format!("{}{range}", words(mid)))
 }
 

@@ -3,7 +3,7 @@ use crate::finding::{Claim, Source, Verdict};
 use crate::lab::{half_more, Arm, How, Lab, Truncation, Unconverged};
 use crate::numbers::{median, more, solved};
 use anyhow::Result;
-use recurrent::Window;
+use recurrent::Truncation;
 use recurrent_records::config::Override;
 use recurrent_tasks as tasks;
 
@@ -33,8 +33,9 @@ fn run(lab: &Lab) -> Result<Outcome> {
     let length = if lab.quick { 30 } else { 50 };
     let task = tasks::by_name("adding", Some(length), None)?;
     let whole = Arm::new("whole", lstm(chrono()));
-    let window =
-        |name, steps| Arm::with(name, &lstm(chrono()), &[Override::Truncation(Some(Window::Every(steps)))]);
+    let window = |name, steps| {
+        Arm::with(name, &lstm(chrono()), &[Override::Truncation(Some(Truncation::Every(steps)))])
+    };
     let mut measured = Vec::new();
     let mut beyond = 0.0f64;
     for steps in [5, 10, 25] {
@@ -46,7 +47,11 @@ fn run(lab: &Lab) -> Result<Outcome> {
             "of its norm",
             &of(|bias| bias.error),
         ));
-        measured.push(median(format!("cosine with dL/dW, window {steps}"), "", &of(|bias| bias.cosine)));
+        measured.push(median(
+            format!("cosine with dL/dW, window {steps}"),
+            "",
+            &of(|bias| bias.cosine),
+        ));
     }
     measured.push(median("largest norm of dL/dh beyond a window", "", &[beyond]));
     let arms = [whole, window("window-5", 5), window("window-10", 10), window("window-25", 25)];

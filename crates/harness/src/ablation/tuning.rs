@@ -64,7 +64,8 @@ fn of(variant: &Variant, rates: &[f64], runs: &[RunRecord]) -> Vec<Tuned> {
     let mut tried: Vec<Tuned> = Vec::with_capacity(rates.len());
     for &lr in rates {
         let name = with(variant, lr).name;
-        let of_rate: Vec<&RunRecord> = runs.iter().filter(|run| run.config.model.variant == name).collect();
+        let of_rate: Vec<&RunRecord> =
+            runs.iter().filter(|run| run.config.model.variant == name).collect();
         let losses: Vec<f64> = of_rate.iter().map(loss).collect();
         tried.push(Tuned {
             variant: variant.name.clone(),
@@ -77,8 +78,11 @@ fn of(variant: &Variant, rates: &[f64], runs: &[RunRecord]) -> Vec<Tuned> {
         });
     }
     let place = |tuned: &Tuned| tuned.median_loss.unwrap_or(f64::INFINITY);
-    let best =
-        tried.iter().enumerate().min_by(|a, b| place(a.1).total_cmp(&place(b.1))).map(|(index, _)| index);
+    let best = tried
+        .iter()
+        .enumerate()
+        .min_by(|a, b| place(a.1).total_cmp(&place(b.1)))
+        .map(|(index, _)| index);
     if let Some(best) = best {
         tried[best].taken = true;
     }
@@ -88,7 +92,8 @@ fn of(variant: &Variant, rates: &[f64], runs: &[RunRecord]) -> Vec<Tuned> {
 /// Gives every variant the rate that was taken.
 pub(super) fn switch(variants: &mut [Variant], tuned: &[Tuned]) {
     for variant in variants {
-        if let Some(taken) = tuned.iter().find(|tuned| tuned.taken && tuned.variant == variant.name) {
+        if let Some(taken) = tuned.iter().find(|tuned| tuned.taken && tuned.variant == variant.name)
+        {
             variant.overrides.push(Override::Lr(taken.lr));
         }
     }

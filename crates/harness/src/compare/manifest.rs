@@ -88,8 +88,8 @@ struct VariantConfig {
 pub fn stored_request(folder: &Path) -> Result<Value> {
     let path = folder.join(FILE);
     let bytes = fs::read(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
-    let mut stored: Value =
-        serde_json::from_slice(&bytes).with_context(|| format!("{}: cannot be read back", path.display()))?;
+    let mut stored: Value = serde_json::from_slice(&bytes)
+        .with_context(|| format!("{}: cannot be read back", path.display()))?;
     check_schema(&path, &stored)?;
     Ok(stored["request"].take())
 }
@@ -122,7 +122,11 @@ impl Manifest {
         check_schema(&path, &stored)?;
         let apart = differences(&stored["config"], &serde_json::to_value(&config)?);
         if !apart.is_empty() {
-            mistake!("{}: it holds another comparison: {}", folder.path().display(), apart.join("; "));
+            mistake!(
+                "{}: it holds another comparison: {}",
+                folder.path().display(),
+                apart.join("; ")
+            );
         }
         let mut manifest: Self = serde_json::from_value(stored).with_context(unreadable)?;
         manifest.session.resumed.push(Resumed { started, machine });

@@ -92,14 +92,20 @@ impl Keeper {
     }
 
     /// The last checkpoint, if there is one; `said` hears of those that were passed over.
-    pub(super) fn found(&mut self, job: &Job, said: &mut dyn FnMut(Event)) -> Result<Option<Found>> {
+    pub(super) fn found(
+        &mut self,
+        job: &Job,
+        said: &mut dyn FnMut(Event),
+    ) -> Result<Option<Found>> {
         let Some(checkpoints) = &self.checkpoints else { return Ok(None) };
         let found = checkpoints.latest::<Rest>().context(NotKept)?;
         found.spoilt.iter().for_each(|line| said(Event::Spoilt(line)));
         let Some(checkpoint) = found.checkpoint else {
             if !found.spoilt.is_empty() {
                 let (name, seed) = (&job.variant.name, job.config.seed);
-                said(Event::Spoilt(&format!("{name} seed {seed} begins anew: no checkpoint of it is whole")));
+                said(Event::Spoilt(&format!(
+                    "{name} seed {seed} begins anew: no checkpoint of it is whole"
+                )));
             }
             return Ok(None);
         };
@@ -118,7 +124,11 @@ impl Keeper {
         log.take_columns(job, &tensors).context(NotKept)?;
         said(Event::Resumed(&log.steps));
         (self.step, self.last) = (step, Instant::now());
-        Ok(Some(Found { checkpoint: Checkpoint { step, weights, optimizer, tensors, rest: () }, watch, log }))
+        Ok(Some(Found {
+            checkpoint: Checkpoint { step, weights, optimizer, tensors, rest: () },
+            watch,
+            log,
+        }))
     }
 
     /// Saves the run if it is time.
@@ -138,8 +148,12 @@ impl Keeper {
     pub(super) fn now(&mut self, run: &Present) -> Result<()> {
         let Some(checkpoints) = &self.checkpoints else { return Ok(()) };
         let start = Instant::now();
-        let rest =
-            RestOf { config: &run.job.config, watch: run.watch, log: run.log, seconds: run.log.elapsed() };
+        let rest = RestOf {
+            config: &run.job.config,
+            watch: run.watch,
+            log: run.log,
+            seconds: run.log.elapsed(),
+        };
         let checkpoint = Checkpoint::of(run.log.done(), run.params, run.optimizer, rest);
         let saved = checkpoint.and_then(|checkpoint| {
             let mut tensors = run.log.columns()?;

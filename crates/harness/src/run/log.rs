@@ -3,8 +3,8 @@
 use super::{Event, Job, Run};
 use crate::panel::Panel;
 use crate::record::{
-    ClippingSummary, EvalRecord, Generalised, GradientSummary, Outcome, PhaseGradients, ProfileRecord,
-    RunRecord, StateGradients, Status, StepRecord, SCHEMA,
+    ClippingSummary, EvalRecord, Generalised, GradientSummary, Outcome, PhaseGradients,
+    ProfileRecord, RunRecord, StateGradients, Status, StepRecord, SCHEMA,
 };
 use anyhow::{Context, Result};
 use candle::{DType, Device, Tensor};
@@ -63,7 +63,9 @@ fn state_gradients(profile: &Profile, epsilon: f64, truncated: bool) -> StateGra
         horizon_epsilon: horizon(epsilon),
         ratio: ratio(&profile.median, profile.steps, profile.reference()),
         underflow: match truncated {
-            true => Underflow::of(&Profile { zeros: vec![0.0; profile.zeros.len()], ..profile.clone() }),
+            true => {
+                Underflow::of(&Profile { zeros: vec![0.0; profile.zeros.len()], ..profile.clone() })
+            }
             false => Underflow::of(profile),
         },
     }
@@ -117,7 +119,9 @@ impl Log {
     pub(super) fn take_columns(&mut self, job: &Job, tensors: &State) -> Result<()> {
         let column = |name: &str| -> Result<Vec<f64>> {
             let column = tensors.get(&format!("log.{name}"));
-            Ok(column.with_context(|| format!("expected a tensor log.{name}, found none"))?.to_vec1()?)
+            Ok(column
+                .with_context(|| format!("expected a tensor log.{name}, found none"))?
+                .to_vec1()?)
         };
         let [loss, lr, before, after, scale] = COLUMNS.map(column);
         let (loss, lr, before, after, scale) = (loss?, lr?, before?, after?, scale?);
@@ -162,10 +166,12 @@ impl Log {
         if self.profiles.is_empty() {
             self.start = self.now.clone();
         }
-        let underflow = profiles.iter().any(|profile| profile.subnormals.iter().any(|share| *share > 0.0));
+        let underflow =
+            profiles.iter().any(|profile| profile.subnormals.iter().any(|share| *share > 0.0));
         let (name, seed, step) = (&job.variant.name, job.config.seed, self.done());
-        self.profiles
-            .extend(profiles.into_iter().map(|profile| ProfileRecord::of(profile, name, seed, step)));
+        self.profiles.extend(
+            profiles.into_iter().map(|profile| ProfileRecord::of(profile, name, seed, step)),
+        );
         underflow
     }
 

@@ -79,15 +79,18 @@ pub fn all(variants: &[&str], records: &Records) -> Vec<Effect> {
     };
     let Some((base, others)) = variants.split_first() else { return Vec::new() };
     let without = of(base);
-    let effects = others.iter().filter_map(|other| Some((remedy(base, other)?, of(other)))).flat_map(
-        |(remedy, with)| {
+    let effects = others
+        .iter()
+        .filter_map(|other| Some((remedy(base, other)?, of(other))))
+        .flat_map(|(remedy, with)| {
             let without = &without;
             Measure::ALL
                 .into_iter()
-                .filter_map(move |measure| Arms { without, with: &with }.effect(base, remedy, measure))
+                .filter_map(move |measure| {
+                    Arms { without, with: &with }.effect(base, remedy, measure)
+                })
                 .collect::<Vec<_>>()
-        },
-    );
+        });
     effects.collect()
 }
 

@@ -87,7 +87,11 @@ impl Measure {
             Self::DecayFinal => rate(trained),
             Self::HorizonFinal => lags(trained.h.horizon),
             Self::StepsToSolve => {
-                let steps = run.outcome.steps_to_solve.filter(|_| !failed).unwrap_or(run.config.max_steps());
+                let steps = run
+                    .outcome
+                    .steps_to_solve
+                    .filter(|_| !failed)
+                    .unwrap_or(run.config.max_steps());
                 run.config.task.criterion.map(|_| steps as f64)
             }
             Self::FinalLoss if failed => Some(worst),

@@ -203,16 +203,22 @@ mod tests {
     fn tables_have_the_records() {
         let mut records = sample::records();
         records.runs[0].config.model.init = "a, \"b\"".to_owned();
-        records.runs[0].config.task.reference = Some(Reference { name: "5-gram".to_owned(), loss: 1.5 });
+        records.runs[0].config.task.reference =
+            Some(Reference { name: "5-gram".to_owned(), loss: 1.5 });
         let longer = |length, loss| Generalised { length, loss, accuracy: None, baseline: 0.5 };
-        records.runs[0].outcome.generalisation = vec![longer(200, 0.25), longer(400, f64::INFINITY)];
+        records.runs[0].outcome.generalisation =
+            vec![longer(200, 0.25), longer(400, f64::INFINITY)];
         records.steps[0].loss = f64::NAN;
         records.steps[1].loss = f64::INFINITY;
         let all = all(&records);
         for table in &all {
             if let Some((_, first)) = table.columns.first() {
                 let rows = first.len();
-                assert!(table.columns.iter().all(|(_, column)| column.len() == rows), "{}", table.name);
+                assert!(
+                    table.columns.iter().all(|(_, column)| column.len() == rows),
+                    "{}",
+                    table.name
+                );
                 assert_eq!(table.csv().lines().count(), rows + 1, "{}", table.name);
             }
         }
@@ -220,7 +226,8 @@ mod tests {
         assert_eq!(cells(&all[0], "config.task.reference.name")[..2], ["5-gram", ""]);
         assert_eq!(cells(&all[0], "config.task.reference.loss")[..2], ["1.5", ""]);
         assert_eq!(cells(&all[0], "config.training.clip.global-norm")[0], "1.0");
-        let half_life = records.runs[0].gradients.init.h.half_life.map(|steps| format!("{steps:?}"));
+        let half_life =
+            records.runs[0].gradients.init.h.half_life.map(|steps| format!("{steps:?}"));
         assert_eq!(cells(&all[0], "gradients.init.h.half_life")[0], half_life.unwrap_or_default());
         let mut lines: Vec<Vec<String>> = Vec::new();
         for name in ["variant", "seed", "length", "loss", "baseline"] {

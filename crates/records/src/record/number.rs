@@ -39,7 +39,9 @@ pub mod option {
     ///
     /// # Errors
     /// If it is neither a number, nor null, nor one of the three names.
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<f64>, D::Error> {
         Ok(Option::<Number>::deserialize(deserializer)?.map(|number| number.0))
     }
 }
@@ -156,7 +158,9 @@ mod tests {
             assert!(same(read.one, one) && same(read.named["hh"], one), "{text}");
             assert!(read.many.iter().zip(values).all(|(read, value)| same(*read, value)), "{text}");
         }
-        assert!(serde_json::from_str::<Line>(r#"{"one": "nought", "many": [], "named": {}}"#).is_err());
+        assert!(
+            serde_json::from_str::<Line>(r#"{"one": "nought", "many": [], "named": {}}"#).is_err()
+        );
         assert!(serde_json::from_str::<Line>(r#"{"one": null, "many": [], "named": {}}"#).is_err());
         Ok(())
     }
