@@ -144,7 +144,7 @@ mod frozen {
         let vars = VarMap::new();
         let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
         let layer = stack(family, Shape::new(1, 1, 16, hidden), 1, vb).expect("sizes fit");
-        let mut stream = layer.to_inference().expect("a kernel").start(1);
+        let mut stream = layer.to_inference().expect("a kernel").stream(1);
         let (x, mut y) = ([0.5; 16], vec![0.0; hidden]);
         bencher.bench_local(|| stream.step(&x, &mut y).expect("sizes fit"));
     }

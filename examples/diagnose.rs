@@ -115,7 +115,7 @@ fn main() -> Result<()> {
     train(|vb| vanilla(large, vb), false)?;
 
     title("3. ReLU network, bias -8");
-    let init = Init { biases: vec![("h".to_string(), -8.0)], ..Init::default() };
+    let init = Init { bias_by_gate: vec![("h".to_string(), -8.0)], ..Init::default() };
     train(
         |vb| {
             vanilla(
@@ -134,5 +134,5 @@ fn main() -> Result<()> {
     train(|vb| lstm(1, chrono(), vb), true)?;
 
     title("5. Two layers of LSTM, input gates with a bias of -8");
-    train(|vb| lstm(2, Init { biases: vec![("i".to_string(), -8.0)], ..chrono() }, vb), false)
+    train(|vb| lstm(2, Init { bias_by_gate: vec![("i".to_string(), -8.0)], ..chrono() }, vb), false)
 }

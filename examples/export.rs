@@ -51,7 +51,7 @@ fn main() -> Result<()> {
         bail!("expected a variant of the registry, got {}", args.variant)
     };
     let directions = if args.bidirectional { Direction::Bidirectional } else { Direction::Forward };
-    let spec = RnnConfig { directions, ..entry.spec.with_longest_lag(20, 1) };
+    let spec = RnnConfig { direction: directions, ..entry.spec.with_longest_lag(20, 1) };
     let layer = spec.build(
         args.input,
         args.hidden,

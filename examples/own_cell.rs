@@ -98,7 +98,10 @@ fn main() -> Result<()> {
     for trace in recorder.take() {
         println!(
             "layer {}: |dL/dh| at lag 0, 10, 100: {:.1e} {:.1e} {:.1e}",
-            trace.place.layer, trace.batch_norms[0], trace.batch_norms[10], trace.batch_norms[100]
+            trace.layer_id.layer,
+            trace.batch_norms[0],
+            trace.batch_norms[10],
+            trace.batch_norms[100]
         );
     }
     Ok(())

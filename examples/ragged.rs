@@ -33,7 +33,7 @@ fn main() -> Result<()> {
     let (ys, carry) = gru.run(&xs, None, &ForwardContext::default())?;
     println!("outputs {:?}", ys.values().dims());
     println!("last    {:?}, mean {:?}", ys.pool(Pool::Last)?.dims(), ys.pool(Pool::Mean)?.dims());
-    println!("carry of layer 1, forward: {:?}", carry.part(1)?.part(0)?.field("h")?.dims());
+    println!("carry of layer 1, forward: {:?}", carry.layer(1)?.layer(0)?.field("h")?.dims());
 
     // What the padding holds changes nothing: an example alone gives the same.
     let (alone, _) = gru.run(

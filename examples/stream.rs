@@ -46,7 +46,7 @@ fn reading(t: usize, phase: f32) -> f32 {
 
 /// A new stream, at the state in the file if there is one.
 fn resume(frozen: &Arc<dyn InferenceLayer>, path: &Path) -> Result<Box<dyn Stream>> {
-    let mut stream = frozen.clone().start(1);
+    let mut stream = frozen.clone().stream(1);
     if path.exists() {
         let carry = stream.carry()?.with_named(&weights::read(path)?.tensors)?;
         stream.set_carry(&carry)?;

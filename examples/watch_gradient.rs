@@ -48,7 +48,12 @@ fn main() -> Result<()> {
         for trace in recorder.take() {
             let norms =
                 [0, 1, 5, 20, 50, 99].map(|lag| format!("{lag}: {:.1e}", trace.batch_norms[lag]));
-            println!("  layer {} dL/d{}   {}", trace.place.layer, trace.field, norms.join("   "));
+            println!(
+                "  layer {} dL/d{}   {}",
+                trace.layer_id.layer,
+                trace.field,
+                norms.join("   ")
+            );
         }
     }
     Ok(())

@@ -106,11 +106,13 @@ impl Modifier {
             Switch::Scheme(scheme) => spec.cell.init_mut().scheme = scheme,
             Switch::Recurrent(block) => spec.cell.init_mut().recurrent = block,
             Switch::GateScheme(gate, scheme) => {
-                put(&mut spec.cell.init_mut().schemes, gate, scheme)
+                put(&mut spec.cell.init_mut().scheme_by_gate, gate, scheme)
             }
-            Switch::GateBlock(gate, block) => put(&mut spec.cell.init_mut().gates, gate, block),
-            Switch::Memory(bias) => spec.cell.init_mut().memory = bias,
-            Switch::GateBias(gate, bias) => put(&mut spec.cell.init_mut().biases, gate, bias),
+            Switch::GateBlock(gate, block) => {
+                put(&mut spec.cell.init_mut().recurrent_by_gate, gate, block)
+            }
+            Switch::Memory(bias) => spec.cell.init_mut().forget_bias = bias,
+            Switch::GateBias(gate, bias) => put(&mut spec.cell.init_mut().bias_by_gate, gate, bias),
             Switch::Norm(how) => spec.cell = normed(&spec.cell, how)?,
             Switch::Gain(gain) => *self::gain(&mut spec.cell)? = gain,
             Switch::Layers(layers) => spec.layers = layers,
@@ -124,12 +126,14 @@ impl Modifier {
             Switch::Zoneout(rates) => {
                 let (h, c) =
                     rates.unwrap_or(if has_memory(&spec.cell) { (0.05, 0.5) } else { (0.1, 0.0) });
-                spec.noise = RecurrentDropout { zoneout_h: h, zoneout_c: c, ..spec.noise };
+                spec.recurrent_dropout =
+                    RecurrentDropout { zoneout_h: h, zoneout_c: c, ..spec.recurrent_dropout };
             }
             Switch::Variational(input, recurrent) => {
-                spec.noise = RecurrentDropout { input, recurrent, ..spec.noise };
+                spec.recurrent_dropout =
+                    RecurrentDropout { input, recurrent, ..spec.recurrent_dropout };
             }
-            Switch::WeightDrop(weights) => spec.noise.weights = weights,
+            Switch::WeightDrop(weights) => spec.recurrent_dropout.weights = weights,
             Switch::Dropout(_) if spec.layers < 2 => {
                 bail!("it has one layer, and nothing between layers")
             }
@@ -173,7 +177,7 @@ fn normed(cell: &CellKind, how: Normalisation) -> Result<CellKind> {
             CellKind::LayerNormVanilla(LayerNormVanillaConfig {
                 gain,
                 nonlinearity,
-                parts,
+                norm_input: parts,
                 norm,
                 init,
             })

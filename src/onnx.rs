@@ -46,7 +46,7 @@ const OPERATOR_SET: i64 = 14; // the last change of LSTM, GRU and RNN before bfl
 /// If ONNX has no operator for the cell, or something in `spec` changes what is evaluated and cannot be written; if `layer` has not the
 /// weights that `spec` says.
 pub fn export(spec: &RnnConfig, layer: &(impl Layer + ?Sized)) -> Result<Vec<u8>> {
-    let noise = spec.noise;
+    let noise = spec.recurrent_dropout;
     if noise.zoneout_h > 0.0 || noise.zoneout_c > 0.0 {
         bail!("onnx: zoneout mixes states in evaluation too, which no ONNX operator does")
     }
@@ -217,7 +217,7 @@ impl Writer<'_> {
 
     /// One layer in its directions: (time, batch, input) to (time, batch, directions * hidden).
     fn recurrent(&mut self, xs: &str, layer_id: LayerId) -> Result<String> {
-        let (directions, direction) = match self.spec.directions {
+        let (directions, direction) = match self.spec.direction {
             Direction::Forward => (vec![layer_id], "forward"),
             Direction::Bidirectional => {
                 (vec![layer_id, LayerId { reverse: true, ..layer_id }], "bidirectional")

@@ -37,7 +37,7 @@ pub fn variants() -> Vec<Entry> {
     let two_layers = |cell| RnnConfig { layers: 2, ..RnnConfig::new(cell) };
     let connected = |connection, cell| RnnConfig { connection, ..two_layers(cell) };
     let residual = |cell| connected(Connection::Residual, cell);
-    let noisy = |noise, cell| RnnConfig { noise, ..RnnConfig::new(cell) };
+    let noisy = |noise, cell| RnnConfig { recurrent_dropout: noise, ..RnnConfig::new(cell) };
     let main = |name, summary, spec| Entry { name, summary, default: true, spec };
     let more = |name, summary, spec| Entry { name, summary, default: false, spec };
     let one = RnnConfig::new;

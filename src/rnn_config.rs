@@ -53,7 +53,7 @@ pub struct RnnConfig {
     pub learned_start: bool,
     /// What every layer keeps for the way back.
     #[serde(default)]
-    pub checkpoint: Recompute,
+    pub recompute: Recompute,
 }
 
 /// A cell of the zoo, with its options.
@@ -146,7 +146,7 @@ impl RnnConfig {
         let mut spec = self.clone();
         let init = spec.cell.init_mut();
         init.seed = seed;
-        if let ForgetBias::Chrono { longest } = &mut init.memory {
+        if let ForgetBias::Chrono { longest } = &mut init.forget_bias {
             *longest = longest_lag;
         }
         spec
@@ -183,17 +183,21 @@ impl RnnConfig {
             Block::Identity { scale } => format!("identity({scale})"),
         };
         let mut words = vec![scheme(init.scheme)];
-        words.extend(init.schemes.iter().map(|(gate, own)| format!("{gate} {}", scheme(*own))));
+        words.extend(
+            init.scheme_by_gate.iter().map(|(gate, own)| format!("{gate} {}", scheme(*own))),
+        );
         if init.recurrent != Block::Scheme {
             words.push(format!("{} recurrent", block(init.recurrent)));
         }
-        words.extend(init.gates.iter().map(|(gate, own)| format!("{gate} {}", block(*own))));
-        match init.memory {
+        words.extend(
+            init.recurrent_by_gate.iter().map(|(gate, own)| format!("{gate} {}", block(*own))),
+        );
+        match init.forget_bias {
             ForgetBias::Scheme => {}
             ForgetBias::Constant(sum) => words.push(format!("memory bias {sum}")),
             ForgetBias::Chrono { longest } => words.push(format!("chrono({longest})")),
         }
-        words.extend(init.biases.iter().map(|(gate, sum)| format!("{gate} bias {sum}")));
+        words.extend(init.bias_by_gate.iter().map(|(gate, sum)| format!("{gate} bias {sum}")));
         if self.learned_start {
             words.push("learned start from zero".to_string());
         }
@@ -206,7 +210,7 @@ impl RnnConfig {
         let mut options = BTreeMap::new();
         flatten("", &value, &mut options);
         options.retain(|name, _| name != "cell.init.seed" && !name.ends_with(".init.seed"));
-        options.retain(|name, rate| !(name.starts_with("noise.") && rate == "0.0"));
+        options.retain(|name, rate| !(name.starts_with("recurrent_dropout.") && rate == "0.0"));
         options
     }
 }
@@ -341,8 +345,8 @@ impl Build<'_> {
         input: usize,
     ) -> Result<Rnn<K::Cell>> {
         let rnn = Rnn::at_layer(layer_id, input, self.hidden, config, self.vb.clone())?
-            .with_recurrent_dropout(self.spec.noise)?
-            .with_recompute(self.spec.checkpoint)?;
+            .with_recurrent_dropout(self.spec.recurrent_dropout)?
+            .with_recompute(self.spec.recompute)?;
         if self.spec.learned_start {
             rnn.with_learned_start(layer_id, &self.vb)
         } else {
@@ -357,7 +361,7 @@ impl Build<'_> {
         input: usize,
     ) -> Result<Box<dyn Layer>> {
         let forward = self.rnn(config, layer_id, input)?;
-        let layer: Box<dyn Layer> = match self.spec.directions {
+        let layer: Box<dyn Layer> = match self.spec.direction {
             Direction::Forward => Box::new(forward),
             Direction::Bidirectional => {
                 let reverse = self.rnn(config, LayerId { reverse: true, ..layer_id }, input)?;
@@ -391,7 +395,7 @@ impl Visit for Count<'_> {
     type Out = usize;
 
     fn visit<K: CellConfig>(&self, config: &K) -> Result<usize> {
-        let directions = match self.spec.directions {
+        let directions = match self.spec.direction {
             Direction::Forward => 1,
             Direction::Bidirectional => 2,
         };

@@ -59,7 +59,7 @@ impl Case {
     }
 
     fn gradients(&self, flow: Bptt) -> Result<GradStore> {
-        let (h, _) = self.rnn.last(&self.xs, None, &ForwardContext::default().flow(flow))?;
+        let (h, _) = self.rnn.last(&self.xs, None, &ForwardContext::default().bptt(flow))?;
         let answer = candle::Module::forward(&self.readout, &h)?;
         ((answer - 2.0)? * 5.0)?.sqr()?.mean_all()?.backward()
     }

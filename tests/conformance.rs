@@ -145,7 +145,7 @@ conform! {
         |i, h| per_gate(1, 3, i, h)
     );
     layernorm_vanilla_apart: Case::cell(
-        LayerNormVanillaConfig { parts: NormInput::Separate, ..LayerNormVanillaConfig::default() },
+        LayerNormVanillaConfig { norm_input: NormInput::Separate, ..LayerNormVanillaConfig::default() },
         |i, h| per_gate(1, 4, i, h)
     );
     rmsnorm_vanilla: Case::cell(
@@ -303,7 +303,12 @@ fn lstm_from(init: Init) -> LstmConfig {
 fn blocks() -> Init {
     let gates =
         vec![("f".to_string(), Block::Identity { scale: 0.7 }), ("o".to_string(), Block::Scheme)];
-    Init { recurrent: Block::Orthogonal { gain: 0.9 }, gates, seed: 4, ..Init::default() }
+    Init {
+        recurrent: Block::Orthogonal { gain: 0.9 },
+        recurrent_by_gate: gates,
+        seed: 4,
+        ..Init::default()
+    }
 }
 
 fn placed(placement: Placement) -> LayerNormLstmConfig {
@@ -314,8 +319,8 @@ fn placed(placement: Placement) -> LayerNormLstmConfig {
 fn by_gate() -> Init {
     let schemes = vec![("f".to_string(), Scheme::Keras), ("o".to_string(), Scheme::Candle)];
     Init {
-        schemes,
-        biases: vec![("i".to_string(), -1.0), ("f".to_string(), 2.0)],
+        scheme_by_gate: schemes,
+        bias_by_gate: vec![("i".to_string(), -1.0), ("f".to_string(), 2.0)],
         ..Init::default()
     }
 }

@@ -55,7 +55,7 @@ fn models_are_saved_for_pytorch() -> Result<()> {
         {
             let (name, cell) = cell;
             let name = format!("{name}-{layers}-{directions:?}-{}", dtype.as_str()).to_lowercase();
-            let spec = RnnConfig { layers, direction, ..RnnConfig::new(cell) };
+            let spec = RnnConfig { layers, direction: directions, ..RnnConfig::new(cell) };
             let vars = VarMap::new();
             let model =
                 Model::new(spec, 5, 6, VarBuilder::from_varmap(&vars, dtype, &Device::Cpu))?;

@@ -48,7 +48,7 @@ fn gradients(
     end: bool,
 ) -> Result<(TensorMap, Vec<GradientTrace>)> {
     let recorder = GradientRecorder::new(Record::Gradients);
-    let context = ForwardContext::default().flow(flow).record(&recorder);
+    let context = ForwardContext::default().bptt(flow).record(&recorder);
     let ys = if end {
         layer.last(xs, None, &context)?.0
     } else {
@@ -158,7 +158,7 @@ fn a_bound_holds_over_the_range_of_the_dtype() -> Result<()> {
         let recorder = GradientRecorder::new(Record::Norms);
         let context = ForwardContext::default()
             .record(&recorder)
-            .flow(Bptt::clipped(HiddenGradClip::Norm(0.25)));
+            .bptt(Bptt::clipped(HiddenGradClip::Norm(0.25)));
         let (last, _) = layer.last(&ragged(dtype)?, None, &context)?;
         (last * scale)?.sum_all()?.backward()?;
         for norm in recorder.take()[0].norms_at(0) {
@@ -166,7 +166,7 @@ fn a_bound_holds_over_the_range_of_the_dtype() -> Result<()> {
         }
         let context = ForwardContext::default()
             .record(&recorder)
-            .flow(Bptt::clipped(HiddenGradClip::Norm(2.0 / scale)));
+            .bptt(Bptt::clipped(HiddenGradClip::Norm(2.0 / scale)));
         let (last, _) = layer.last(&ragged(dtype)?, None, &context)?;
         (last * scale.recip())?.sum_all()?.backward()?; // the norm of h's gradient is √5 / scale
         for norm in recorder.take()[0].norms_at(0) {
@@ -189,7 +189,7 @@ fn a_flow_of_nothing_is_refused() -> Result<()> {
             "flow clip: expected a positive bound, got NaN",
         ),
     ] {
-        let run = layer.run(&ragged(DType::F64)?, None, &ForwardContext::default().flow(flow));
+        let run = layer.run(&ragged(DType::F64)?, None, &ForwardContext::default().bptt(flow));
         expect_error("flow", run, expected).expect("refused");
     }
     Ok(())

@@ -60,12 +60,12 @@ fn every_variant_streams_as_the_layer_runs() -> Result<()> {
         let (xs, ys, carry) = expected(layer.as_ref())?;
         let frozen = layer.to_inference()?;
         let (input, output) = (BATCH * 4, ys.len() / STEPS);
-        let mut stream = frozen.clone().start(BATCH);
+        let mut stream = frozen.clone().stream(BATCH);
         assert_eq!(stream.sizes(), (input, output), "{}", entry.name);
         let mut found = vec![0.0; ys.len()];
         stream.run(&xs[..2 * input], &mut found[..2 * output])?;
         let half = stream.carry()?;
-        let mut other = frozen.start(BATCH);
+        let mut other = frozen.stream(BATCH);
         other.set_carry(&half)?;
         for t in 2..STEPS {
             other.step(&xs[t * input..][..input], &mut found[t * output..][..output])?;
@@ -175,7 +175,7 @@ fn a_step_allocates_nothing() -> Result<()> {
         "lstm-zoneout",
     ] {
         let frozen = layer(name)?.to_inference()?;
-        let mut stream = frozen.start(BATCH);
+        let mut stream = frozen.stream(BATCH);
         let (input, output) = stream.sizes();
         let (xs, mut ys) = (vec![0.5; STEPS * input], vec![0.0; STEPS * output]);
         stream.run(&xs, &mut ys)?;
@@ -210,7 +210,7 @@ fn threads_share_a_snapshot() -> Result<()> {
         for _ in 0..3 {
             scope.spawn(|| {
                 let mut found = vec![0.0; ys.len()];
-                frozen.clone().start(BATCH).run(&xs, &mut found).expect("runs");
+                frozen.clone().stream(BATCH).run(&xs, &mut found).expect("runs");
                 close(&found, &ys, "gru");
             });
         }

@@ -132,7 +132,7 @@ fn run<K: CellConfig>(
     let carry = Carry::Cell(fields.collect());
     let recorder = GradientRecorder::new(Record::Gradients);
     let (ys, end) =
-        layer.run(&sequence, Some(&carry), &context.record(&recorder).flow(shape.flow))?;
+        layer.run(&sequence, Some(&carry), &context.record(&recorder).bptt(shape.flow))?;
     let mut found = vec![("ys".to_string(), ys.values().clone())];
     let mut loss = Tensor::zeros((), dtype, device)?;
     if shape.reads[0] {
@@ -158,7 +158,7 @@ fn run<K: CellConfig>(
         ));
     }
     for trace in recorder.take() {
-        let sums = Tensor::from_vec(trace.sums.clone(), trace.lags(), device)?;
+        let sums = Tensor::from_vec(trace.batch_norms.clone(), trace.lags(), device)?;
         found.push((format!("recorded sums of {}", trace.field), sums));
         found.push((format!("recorded {}", trace.field), trace.gradients.expect("kept")));
     }

@@ -175,7 +175,7 @@ fn modules_of_pytorch_are_read_by_their_shapes() -> Result<()> {
         let directions =
             if case.bidirectional { Direction::Bidirectional } else { Direction::Forward };
         assert_eq!(
-            (model.spec().layers, model.spec().directions),
+            (model.spec().layers, model.spec().direction),
             (case.layers, directions),
             "{name}"
         );

@@ -110,7 +110,7 @@ fn what_does_not_fit_is_refused() -> Result<()> {
         expected,
     )?;
     let gates = vec![("i".to_string(), Block::Scheme)];
-    let init = Init { gates, ..Init::default() };
+    let init = Init { recurrent_by_gate: gates, ..Init::default() };
     let expected = "init gates: expected one of [\"f\", \"g\", \"o\"], got \"i\"";
     expect_error("no input gate", cell(&LstmConfig { coupled: true, init, ..lstm() }), expected)
 }
@@ -210,8 +210,8 @@ fn a_vanilla_network_trains_on_orthogonal_matrices() -> Result<()> {
 fn specs_say_what_differs_by_gate() {
     let init = Init {
         forget_bias: ForgetBias::Constant(1.0),
-        schemes: vec![("g".to_string(), recurrent::core::init::Scheme::Keras)],
-        biases: vec![("o".to_string(), -1.0)],
+        scheme_by_gate: vec![("g".to_string(), recurrent::core::init::Scheme::Keras)],
+        bias_by_gate: vec![("o".to_string(), -1.0)],
         ..Init::default()
     };
     let spec = RnnConfig::new(CellKind::Lstm(LstmConfig { init, peepholes: true, ..lstm() }));

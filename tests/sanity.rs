@@ -79,7 +79,7 @@ fn lstm(
     middle: RangeInclusive<f64>,
 ) -> Result<()> {
     let config = |seed| LstmConfig {
-        init: Init { seed, scheme, memory, ..Init::default() },
+        init: Init { seed, scheme, forget_bias: memory, ..Init::default() },
         ..LstmConfig::default()
     };
     let mut found = Vec::new();

@@ -60,6 +60,6 @@ impl RnnConfig {
             (0..).take_while(|layer| get(&format!("weight_ih_l{layer}")).is_some()).count();
         let both = get("weight_ih_l0_reverse").is_some();
         let directions = if both { Direction::Bidirectional } else { Direction::Forward };
-        Ok((Self { layers, directions, ..Self::new(cell) }, (input, units)))
+        Ok((Self { layers, direction: directions, ..Self::new(cell) }, (input, units)))
     }
 }

@@ -100,11 +100,11 @@ fn what_a_remedy_leaves_alone_begins_with_the_same_bits() -> Result<()> {
 fn gates_begin_on_their_own() -> Result<()> {
     let spec = with("lstm", "init.g=identity:0.5+init.o=keras+bias.i=-2")?;
     let init = spec.cell.init();
-    assert_eq!(init.gates, [("g".to_string(), Block::Identity { scale: 0.5 })]);
-    assert_eq!(init.schemes, [("o".to_string(), Scheme::Keras)]);
-    assert_eq!(init.biases, [("i".to_string(), -2.0)]);
+    assert_eq!(init.recurrent_by_gate, [("g".to_string(), Block::Identity { scale: 0.5 })]);
+    assert_eq!(init.scheme_by_gate, [("o".to_string(), Scheme::Keras)]);
+    assert_eq!(init.bias_by_gate, [("i".to_string(), -2.0)]);
     let again = remedy("bias.i=1")?.apply("lstm", &spec)?;
-    assert_eq!(again.cell.init().biases, [("i".to_string(), 1.0)], "the last word holds");
+    assert_eq!(again.cell.init().bias_by_gate, [("i".to_string(), 1.0)], "the last word holds");
     let normed = remedy("layernorm")?.apply("lstm", &spec)?;
     assert_eq!(normed.cell.init(), init);
     let inside = with("residual-vanilla", "rmsnorm=2+relu")?;

@@ -31,7 +31,7 @@ fn masks(context: &ForwardContext) -> Result<Vec<(String, Vec<f64>)>> {
 }
 
 fn at(seed: u64, step: u64, layer_id: LayerId) -> ForwardContext<'static> {
-    ForwardContext { draw: Some(StepKey { seed, step }), layer_id, ..ForwardContext::default() }
+    ForwardContext { key: Some(StepKey { seed, step }), layer_id, ..ForwardContext::default() }
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn a_stack_has_masks_of_its_own_in_every_layer() -> Result<()> {
         layer.run(&ones, None, context)?.0.into_values().flatten_all()?.to_vec1::<f64>()
     };
     let context = ForwardContext::train(1, 1);
-    let (low, high) = (seen(&glass()?, &context)?, seen(&glass()?, &context.above(1))?);
+    let (low, high) = (seen(&glass()?, &context)?, seen(&glass()?, &context.offset_layer(1))?);
     assert_ne!(low, high);
     let product: Vec<f64> = low.iter().zip(&high).map(|(low, high)| low * high).collect();
     assert_eq!(seen(&Stack::new(vec![glass()?, glass()?])?, &context)?, product);

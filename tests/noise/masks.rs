@@ -108,7 +108,7 @@ impl Masks {
     ) -> Result<Self> {
         let Sizes { batch, steps, input, hidden } = sizes;
         let full = |value: f64, dims: &[usize]| Tensor::full(value, dims, &Device::Cpu);
-        if context.draw.is_none() {
+        if context.key.is_none() {
             let keep = |rate| full(rate, &[batch, steps, hidden]);
             return Ok(Self {
                 input: full(1.0, &[batch, input])?,

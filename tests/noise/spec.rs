@@ -18,7 +18,7 @@ fn spec() -> RnnConfig {
         direction: Direction::Bidirectional,
         connection: Connection::Highway { bias: -2.0 },
         dropout: 0.1,
-        noise: everything(&["h", "c"]),
+        recurrent_dropout: everything(&["h", "c"]),
         learned_start: true,
         recompute: Recompute::Every(3),
         ..RnnConfig::new(CellKind::ResidualLstm(ResidualLstmConfig::default()))
@@ -36,7 +36,7 @@ fn it_builds_what_it_says() -> Result<()> {
     }
     let one = |layer_id, input| {
         let rnn = Rnn::at_layer(layer_id, input, 5, &ResidualLstmConfig::default(), vb())?;
-        rnn.with_recurrent_dropout(spec.noise)?.with_learned_start(layer_id, &vb())
+        rnn.with_recurrent_dropout(spec.recurrent_dropout)?.with_learned_start(layer_id, &vb())
     };
     let by_hand = Stack::build(2, 3, |layer_id, input| {
         let both = Bidirectional::new(
@@ -84,7 +84,7 @@ fn it_builds_what_it_says() -> Result<()> {
             .flatten_all()?
             .to_vec1()?)
     };
-    let plain = RnnConfig { noise: RecurrentDropout::default(), ..spec.clone() };
+    let plain = RnnConfig { recurrent_dropout: RecurrentDropout::default(), ..spec.clone() };
     assert_ne!(
         run(&spec, &ForwardContext::train(1, 1))?,
         run(&plain, &ForwardContext::train(1, 1))?
@@ -101,7 +101,7 @@ fn it_is_written_and_read() -> Result<()> {
         Connection::ReZero,
     ] {
         for checkpoint in [Recompute::Auto, Recompute::SquareRoot, Recompute::Every(9)] {
-            let spec = RnnConfig { connection, checkpoint, ..spec() };
+            let spec = RnnConfig { connection, recompute: checkpoint, ..spec() };
             assert_eq!(serde_json::from_str::<RnnConfig>(&serde_json::to_string(&spec)?)?, spec);
         }
     }
@@ -111,9 +111,13 @@ fn it_is_written_and_read() -> Result<()> {
     let old = r#"{"cell": {"family": "gru"}, "layers": 2}"#;
     let expected = RnnConfig { layers: 2, ..RnnConfig::new(CellKind::Gru(GruConfig::default())) };
     assert_eq!(serde_json::from_str::<RnnConfig>(old)?, expected);
-    let some = r#"{"cell": {"family": "lstm"}, "layers": 1, "noise": {"zoneout_c": 0.5}}"#;
+    let some =
+        r#"{"cell": {"family": "lstm"}, "layers": 1, "recurrent_dropout": {"zoneout_c": 0.5}}"#;
     let noise = RecurrentDropout { zoneout_c: 0.5, ..RecurrentDropout::default() };
-    let expected = RnnConfig { noise, ..RnnConfig::new(CellKind::Lstm(LstmConfig::default())) };
+    let expected = RnnConfig {
+        recurrent_dropout: noise,
+        ..RnnConfig::new(CellKind::Lstm(LstmConfig::default()))
+    };
     assert_eq!(serde_json::from_str::<RnnConfig>(some)?, expected);
     Ok(())
 }
@@ -133,7 +137,11 @@ fn its_options_are_shown() {
         spec().init_summary()
     );
     let plain = RnnConfig::new(CellKind::Lstm(LstmConfig::default()));
-    assert!(!plain.options().keys().any(|name| name.starts_with("noise")), "{:?}", plain.options());
+    assert!(
+        !plain.options().keys().any(|name| name.starts_with("recurrent_dropout")),
+        "{:?}",
+        plain.options()
+    );
     assert!(!plain.init_summary().contains("learned"), "{}", plain.init_summary());
 }
 
@@ -142,7 +150,7 @@ fn wrong_rates_are_refused_when_it_is_built() -> Result<()> {
     let build =
         |spec: RnnConfig| spec.build(3, 5, VarBuilder::zeros(DType::F64, &Device::Cpu)).map(drop);
     let spec = RnnConfig {
-        noise: RecurrentDropout::zoneout(0.0, 0.5),
+        recurrent_dropout: RecurrentDropout::zoneout(0.0, 0.5),
         ..RnnConfig::new(CellKind::Gru(GruConfig::default()))
     };
     expect_error(

@@ -201,7 +201,7 @@ impl Lab<'_> {
         let profiles: Vec<_> = recorder.take().iter().map(Profile::of).collect();
         let seen = activations.take();
         let whole = recurrent_part(&params, &grads)?;
-        let border = ForwardContext::default().flow(Bptt::last(task.length() / 2));
+        let border = ForwardContext::default().bptt(Bptt::last(task.length() / 2));
         let near = recurrent_part(&params, &loss(task, &network, &batch, &border)?.backward()?)?;
         let far_part = difference(&whole, &near);
         let norm_before = norm(&whole);
@@ -214,15 +214,16 @@ impl Lab<'_> {
             profiles
                 .iter()
                 .filter(|profile| profile.part == part)
-                .max_by_key(|profile| profile.place.layer)
+                .max_by_key(|profile| profile.layer_id.layer)
         };
         let h = top("h").context("a recurrent layer records h")?;
         let rate = |profile: &Profile| {
             decay(&profile.median, profile.steps).map_or(f64::NAN, |fit| fit.decay)
         };
         let pooled = |layer: usize| {
-            let of_layer =
-                profiles.iter().find(|profile| profile.part == "h" && profile.place.layer == layer);
+            let of_layer = profiles
+                .iter()
+                .find(|profile| profile.part == "h" && profile.layer_id.layer == layer);
             of_layer.map_or(f64::NAN, |profile| {
                 profile.median.iter().map(|g| g * g).sum::<f64>().sqrt()
             })
@@ -234,7 +235,7 @@ impl Lab<'_> {
             decay_h: rate(h),
             decay: rate(top("c").unwrap_or(h)),
             far: (h.median[h.steps - 1] / h.median[0]).log10(),
-            depth: (pooled(0) / pooled(h.place.layer)).log10(),
+            depth: (pooled(0) / pooled(h.layer_id.layer)).log10(),
             gates: gates
                 .iter()
                 .map(|gate| Ok((gate.name, mean(&gate.values)?)))
@@ -372,7 +373,7 @@ impl Lab<'_> {
         self.by_seed(|seed| {
             let Fresh { network, params, batch } = self.fresh(arm, task, hidden, seed)?;
             let recorder = GradientRecorder::new(Record::Norms);
-            let context = ForwardContext::default().flow(Bptt::truncated(window)).record(&recorder);
+            let context = ForwardContext::default().bptt(Bptt::truncated(window)).record(&recorder);
             let truncated =
                 recurrent_part(&params, &loss(task, &network, &batch, &context)?.backward()?)?;
             let whole = recurrent_part(

@@ -12,9 +12,10 @@ pub(crate) fn digits(folder: &Path, name: &str) -> Result<PathBuf> {
     for (split, count) in [("train", 640), ("t10k", 120)] {
         let header =
             |words: &[u32]| words.iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<_>>();
-        let ink = |image: u32, place: u32| if place % 28 / 2 == image % 10 { 255 } else { 0 };
-        let pixels =
-            (0..count).flat_map(|image| (0..784).map(move |place| ink(image, place))).collect();
+        let ink = |image: u32, layer_id: u32| if layer_id % 28 / 2 == image % 10 { 255 } else { 0 };
+        let pixels = (0..count)
+            .flat_map(|image| (0..784).map(move |layer_id| ink(image, layer_id)))
+            .collect();
         let labels = (0..count).map(|image| (image % 10) as u8).collect();
         let images = [header(&[0x0803, count, 28, 28]), pixels].concat();
         fs::write(folder.join(format!("{split}-images-idx3-ubyte")), images)?;

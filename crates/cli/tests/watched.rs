@@ -19,8 +19,8 @@ fn lines_carry_the_metrics() -> Result<()> {
     let ended = compare(temp.path(), ARGS)?;
     assert_eq!(ended.code, Some(0), "{}", ended.err);
     let lines: Vec<&str> = ended.err.lines().collect();
-    for (line, (place, name)) in lines.iter().zip([("[1/2]", "vanilla"), ("[2/2]", "gru")]) {
-        let start = format!("{place} {name} seed 0: not solved in 20 steps, loss ");
+    for (line, (layer_id, name)) in lines.iter().zip([("[1/2]", "vanilla"), ("[2/2]", "gru")]) {
+        let start = format!("{layer_id} {name} seed 0: not solved in 20 steps, loss ");
         let rest = line.strip_prefix(&start).with_context(|| format!("{start}: {line}"))?;
         let (loss, rest) =
             rest.split_once(", half-life of h ").with_context(|| line.to_string())?;

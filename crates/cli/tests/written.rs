@@ -41,7 +41,8 @@ fn of(line: &Value) -> (&str, u64) {
 #[test]
 fn a_comparison_prints_a_table_and_verdicts() -> Result<()> {
     let (_temp, text) = tiny("")?;
-    let place = |words: &str| text.find(words).with_context(|| format!("no {words:?} in {text}"));
+    let layer_id =
+        |words: &str| text.find(words).with_context(|| format!("no {words:?} in {text}"));
     let order = [
         "variant ",
         "\nvanilla ",
@@ -50,10 +51,10 @@ fn a_comparison_prints_a_table_and_verdicts() -> Result<()> {
         "\nvanilla: ",
         "\nlstm-chrono: ",
     ];
-    let places: Vec<_> = order.into_iter().map(place).collect::<Result<_>>()?;
+    let places: Vec<_> = order.into_iter().map(layer_id).collect::<Result<_>>()?;
     assert!(places.is_sorted(), "table, plot, verdicts: {places:?} in {text}");
     assert!(
-        (places[1]..places[3]).contains(&place("not solved in 20 steps")?),
+        (places[1]..places[3]).contains(&layer_id("not solved in 20 steps")?),
         "in the table: {text}"
     );
     assert_eq!(text.lines().last(), Some("records and report: out/report.html"));

@@ -36,7 +36,7 @@ impl<F: Layer, R: Layer> Bidirectional<F, R> {
         carry: Option<&'a Carry>,
     ) -> Result<(Option<&'a Carry>, Option<&'a Carry>)> {
         let Some(carry) = carry else { return Ok((None, None)) };
-        let parts = carry.parts(2)?;
+        let parts = carry.layers(2)?;
         Ok((Some(&parts[0]), Some(&parts[1])))
     }
 }

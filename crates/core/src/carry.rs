@@ -75,9 +75,9 @@ fn exactly<const N: usize>(fields: Vec<Tensor>) -> Result<[Tensor; N]> {
 #[derive(Clone, Debug)]
 pub enum Carry {
     /// The fields of one cell's state by name, each `(batch, size)`.
-    Fields(Vec<(&'static str, Tensor)>),
+    Cell(Vec<(&'static str, Tensor)>),
     /// The carries of the layers of a stack, bottom first, or of two directions, forward first.
-    Parts(Vec<Carry>),
+    Layers(Vec<Carry>),
 }
 
 impl Carry {
@@ -134,7 +134,7 @@ impl Carry {
     /// candle::safetensors::save(&carry.named().into_iter().collect(), &path)?;
     /// let again = zeros.with_named(&candle::safetensors::load(&path, &Device::Cpu)?.into_iter().collect())?;
     /// # std::fs::remove_file(&path)?;
-    /// # assert_eq!(again.part(0)?.field("h")?.to_vec2::<f32>()?, [[1.0; 3]; 2]);
+    /// # assert_eq!(again.layer(0)?.field("h")?.to_vec2::<f32>()?, [[1.0; 3]; 2]);
     /// # Ok(())
     /// # }
     /// ```
@@ -183,7 +183,7 @@ impl Carry {
             },
             Self::Layers(parts) => {
                 bail!(
-                    "carry: expected one layer's fields, got {} parts; take one with part(i)",
+                    "carry: expected one layer's fields, got {} parts; take one with layer(i)",
                     parts.len()
                 )
             }
@@ -194,7 +194,7 @@ impl Carry {
     ///
     /// # Errors
     /// If this is a single layer's carry, or it has fewer parts.
-    pub fn part(&self, index: usize) -> Result<&Carry> {
+    pub fn layer(&self, index: usize) -> Result<&Carry> {
         match self {
             Self::Layers(parts) if index < parts.len() => Ok(&parts[index]),
             Self::Layers(parts) => {
@@ -208,7 +208,7 @@ impl Carry {
     ///
     /// # Errors
     /// If this is a single layer's carry, or it has another number of parts.
-    pub fn parts(&self, count: usize) -> Result<&[Carry]> {
+    pub fn layers(&self, count: usize) -> Result<&[Carry]> {
         match self {
             Self::Layers(parts) if parts.len() == count => Ok(parts),
             Self::Layers(parts) => bail!("carry: expected {count} parts, got {}", parts.len()),

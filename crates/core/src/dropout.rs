@@ -10,21 +10,21 @@ use rand::Rng;
 /// # Errors
 /// Those of candle.
 pub fn dropout(xs: &Sequence, p: f64, context: &ForwardContext) -> Result<Sequence> {
-    let (Some(draw), true) = (context.draw, p > 0.0) else { return Ok(xs.clone()) };
+    let (Some(key), true) = (context.key, p > 0.0) else { return Ok(xs.clone()) };
     let values = xs.values();
-    xs.with_values((values * mask(draw, "dropout", context.layer_id, p, values.dims(), values)?)?)
+    xs.with_values((values * mask(key, "dropout", context.layer_id, p, values.dims(), values)?)?)
 }
 
 /// Zeros with probability `p` and else `1 / (1 - p)`, with the device and dtype of `like`.
 pub(crate) fn mask(
-    draw: StepKey,
+    key: StepKey,
     kind: &str,
     layer_id: LayerId,
     p: f64,
     dims: &[usize],
     like: &Tensor,
 ) -> Result<Tensor> {
-    let mut rng = named_rng(draw.seed, &format!("{kind} {} {}", draw.step, layer_id.suffix()));
+    let mut rng = named_rng(key.seed, &format!("{kind} {} {}", key.step, layer_id.suffix()));
     let scale = 1.0 / (1.0 - p);
     let mask: Vec<_> =
         (0..dims.iter().product()).map(|_| if rng.random_bool(p) { 0.0 } else { scale }).collect();
@@ -45,7 +45,7 @@ mod tests {
         let first = drop(&ForwardContext::train(1, 1))?;
         assert_eq!(first, drop(&ForwardContext::train(1, 1))?);
         assert_ne!(first, drop(&ForwardContext::train(1, 2))?);
-        assert_ne!(first, drop(&ForwardContext::train(1, 1).above(1))?);
+        assert_ne!(first, drop(&ForwardContext::train(1, 1).offset_layer(1))?);
         assert!(
             drop(&ForwardContext::default())?.iter().all(|&value| value == 1.0),
             "evaluation drops nothing"

@@ -28,7 +28,7 @@ pub trait Engine: Send + Sync {
         &self,
         _params: &[Tensor],
         _start: &[Tensor],
-        _noise: &StepMasks,
+        _masks: &StepMasks,
     ) -> Result<Option<Arc<dyn InferenceLayer>>> {
         Ok(None)
     }
@@ -66,7 +66,7 @@ pub struct SequenceInput {
     /// Which step reads what.
     pub time_index: TimeIndex,
     /// What is added at every step.
-    pub noise: StepMasks,
+    pub masks: StepMasks,
     /// If given, only the states at the starts of segments of so many steps are kept for the way back, and the rest is computed
     /// again; else an engine keeps what suits it.
     pub segment: Option<usize>,

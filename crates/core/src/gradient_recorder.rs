@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Clones share what they record.
 #[derive(Clone, Debug)]
 pub struct GradientRecorder {
-    keep: Record,
+    record: Record,
     traces: Arc<Mutex<Vec<GradientTrace>>>,
 }
 
@@ -29,8 +29,8 @@ pub enum Record {
 
 impl GradientRecorder {
     /// A recorder that keeps as much as `keep` says.
-    pub fn new(keep: Record) -> Self {
-        Self { keep, traces: Arc::default() }
+    pub fn new(record: Record) -> Self {
+        Self { record, traces: Arc::default() }
     }
 
     /// What has been recorded since the last call, by place and then in the order of the state's fields.
@@ -49,7 +49,7 @@ impl GradientRecorder {
     ) -> Vec<GradientAccumulator> {
         sizes
             .iter()
-            .map(|&size| GradientAccumulator::new(time_index, size, self.keep, dtype))
+            .map(|&size| GradientAccumulator::new(time_index, size, self.record, dtype))
             .collect()
     }
 
@@ -87,7 +87,7 @@ pub struct GradientTrace {
     /// If the loss is a mean over examples, multiply by their number for the norm of the example's own gradient.
     pub norms: Vec<f64>,
     /// The norm of the sum of the rows, by lag: if the loss is a mean over examples, that of the mean gradient.
-    pub sums: Vec<f64>,
+    pub batch_norms: Vec<f64>,
     /// How many elements are exactly zero, by lag.
     pub zeros: Vec<usize>,
     /// How many elements are subnormal, by lag.
@@ -106,7 +106,7 @@ pub struct GradientTrace {
 impl GradientTrace {
     /// The number of lags: that of the longest example's states.
     pub fn lags(&self) -> usize {
-        self.sums.len()
+        self.batch_norms.len()
     }
 
     /// The norms of the examples that have a state at `lag`.
@@ -137,7 +137,7 @@ pub struct GradientAccumulator {
 }
 
 impl GradientAccumulator {
-    fn new(time_index: &TimeIndex, size: usize, keep: Record, dtype: DType) -> Self {
+    fn new(time_index: &TimeIndex, size: usize, record: Record, dtype: DType) -> Self {
         let (lags, batch) = (time_index.steps() + 1, time_index.batch());
         Self {
             time_index: time_index.clone(),
@@ -150,7 +150,7 @@ impl GradientAccumulator {
             nans: vec![0; lags],
             infinities: vec![0; lags],
             elements: vec![0; lags],
-            gradients: (keep == Record::Gradients).then(|| vec![0.0; batch * lags * size]),
+            gradients: (record == Record::Gradients).then(|| vec![0.0; batch * lags * size]),
         }
     }
 
@@ -244,7 +244,7 @@ impl GradientAccumulator {
             batch,
             lengths: (0..batch).map(|row| self.time_index.len(row)).collect(),
             norms: self.norms,
-            sums: self.sums.chunks(self.size).map(norm).collect(),
+            batch_norms: self.sums.chunks(self.size).map(norm).collect(),
             zeros: self.zeros,
             subnormals: self.subnormals,
             nans: self.nans,

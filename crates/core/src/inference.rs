@@ -83,7 +83,7 @@ pub(crate) struct InferenceCell<C> {
     /// The state before the first step, each field `(1, size)`.
     pub(crate) start: Vec<Tensor>,
     /// The evaluation's noise.
-    pub(crate) noise: StepMasks,
+    pub(crate) masks: StepMasks,
 }
 
 impl<C: Cell> InferenceLayer for InferenceCell<C> {
@@ -99,27 +99,27 @@ impl<C: Cell> InferenceLayer for InferenceCell<C> {
         let row = |field: &Tensor| {
             field.repeat((batch, 1)).expect("a row of f32 on the CPU can be repeated")
         };
-        Box::new(CellStream { state: self.start.iter().map(row).collect(), batch, frozen: self })
+        Box::new(CellStream { state: self.start.iter().map(row).collect(), batch, layer: self })
     }
 }
 
 struct CellStream<C> {
     state: Vec<Tensor>, // each field (batch, size)
     batch: usize,
-    frozen: Arc<InferenceCell<C>>,
+    layer: Arc<InferenceCell<C>>,
 }
 
 impl<C: Cell> Stream for CellStream<C> {
     fn sizes(&self) -> (usize, usize) {
-        (self.batch * self.frozen.input_size(), self.batch * self.frozen.output_size())
+        (self.batch * self.layer.input_size(), self.batch * self.layer.output_size())
     }
 
     fn step(&mut self, xs: &[f32], ys: &mut [f32]) -> Result<()> {
         check_step(self.sizes(), xs, ys)?;
-        let InferenceCell { cell, noise, .. } = &*self.frozen;
+        let InferenceCell { cell, masks, .. } = &*self.layer;
         let x = Tensor::from_slice(xs, (self.batch, cell.input_size()), &Device::Cpu)?;
         // In evaluation zoneout is its expectation, the same at every step.
-        self.state = noisy_step(cell, noise, 0, &x, &self.state)?;
+        self.state = noisy_step(cell, masks, 0, &x, &self.state)?;
         ys.copy_from_slice(&self.state[0].flatten_all()?.to_vec1()?);
         Ok(())
     }
@@ -158,7 +158,7 @@ impl InferenceLayer for InferenceStack {
     }
 
     fn stream(self: Arc<Self>, batch: usize) -> Box<dyn Stream> {
-        let layers: Vec<_> = self.0.iter().map(|layer| layer.clone().start(batch)).collect();
+        let layers: Vec<_> = self.0.iter().map(|layer| layer.clone().stream(batch)).collect();
         let between = layers.iter().map(|layer| vec![0.0; layer.sizes().1]).collect();
         Box::new(StackStream { layers, between })
     }

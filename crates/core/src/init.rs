@@ -32,15 +32,15 @@ pub struct Init {
     /// The recurrent block of every gate.
     pub recurrent: Block,
     /// The recurrent blocks of single gates, by the gate's name, before `recurrent`.
-    pub gates: Vec<(String, Block)>,
+    pub recurrent_by_gate: Vec<(String, Block)>,
     /// The schemes of single gates, by the gate's name, before `scheme`: the gate's rows begin as they would if that scheme
     /// held for all gates.
-    pub schemes: Vec<(String, Scheme)>,
+    pub scheme_by_gate: Vec<(String, Scheme)>,
     /// The bias of the gate that keeps the old state: f of an LSTM, z of a GRU.
-    pub memory: ForgetBias,
+    pub forget_bias: ForgetBias,
     /// The biases of single gates, by the gate's name, before `memory`: each the sum of the gate's two biases, b_ih that sum
     /// and b_hh zero.
-    pub biases: Vec<(String, f64)>,
+    pub bias_by_gate: Vec<(String, f64)>,
 }
 
 /// A distribution for every weight of a cell. `I` is the number of inputs, `H` that of hidden units, `G` that of gates. Where the
@@ -97,7 +97,7 @@ pub enum ForgetBias {
     Scheme,
     /// The sum of the gate's two biases: b_ih is `sum` and b_hh zero (Gers, Schmidhuber and Cummins 2000; Jozefowicz,
     /// Zaremba and Sutskever 2015).
-    Sum(f64),
+    Constant(f64),
     /// b ~ ln U(1, `longest` − 1), and −b for an LSTM's input gate if it has one, with b_hh zero for both: time constants spread up
     /// to the longest lag (Tallec and Ollivier 2018, arXiv:1804.11188v1, eq. 16).
     Chrono {

@@ -165,7 +165,7 @@ pub fn forward(layer: &(impl Layer + ?Sized), xs: &Tensor) -> Result<Tensor> {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ForwardContext<'a> {
     /// The random draw of a training step; `None` evaluates, without dropout.
-    pub draw: Option<StepKey>,
+    pub key: Option<StepKey>,
     /// Who receives the gradients with respect to the states during the backward pass.
     pub record: Option<&'a GradientRecorder>,
     /// Who sees the states and the gates during the forward pass.
@@ -179,7 +179,7 @@ pub struct ForwardContext<'a> {
 impl<'a> ForwardContext<'a> {
     /// A training step: masks are drawn from `(seed, step)` and the place of the layer.
     pub fn train(seed: u64, step: u64) -> Self {
-        Self { draw: Some(StepKey { seed, step }), ..Self::default() }
+        Self { key: Some(StepKey { seed, step }), ..Self::default() }
     }
 
     /// The same pass, watched by `recorder`.
@@ -202,8 +202,8 @@ impl<'a> ForwardContext<'a> {
 
     /// The same pass for the layer `above` places further up.
     #[must_use]
-    pub fn above(mut self, above: usize) -> Self {
-        self.layer_id.layer += above;
+    pub fn offset_layer(mut self, layers: usize) -> Self {
+        self.layer_id.layer += layers;
         self
     }
 

@@ -29,7 +29,7 @@ pub(crate) struct RnnOpBuilder<'a> {
     pub(crate) params: &'a [Tensor],
     pub(crate) carry: &'a [Tensor],
     pub(crate) time_index: TimeIndex,
-    pub(crate) noise: StepMasks,
+    pub(crate) masks: StepMasks,
     pub(crate) segment: Option<usize>,
     pub(crate) bptt: Bptt,
     pub(crate) record: Option<(GradientRecorder, LayerId, &'static [&'static str])>,
@@ -46,7 +46,7 @@ impl RnnOpBuilder<'_> {
             params: detached(self.params)?,
             carry: detached(self.carry)?,
             time_index: self.time_index.clone(),
-            noise: self.noise.clone(),
+            masks: self.masks.clone(),
             segment: self.segment,
             bptt: self.bptt,
         })

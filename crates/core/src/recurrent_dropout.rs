@@ -67,10 +67,10 @@ impl RecurrentDropout {
 
     /// The input as the cell sees it.
     pub(crate) fn inputs(&self, xs: &Sequence, context: &ForwardContext) -> Result<Sequence> {
-        let (Some(draw), true) = (context.draw, self.input > 0.0) else { return Ok(xs.clone()) };
+        let (Some(key), true) = (context.key, self.input > 0.0) else { return Ok(xs.clone()) };
         let (batch, _, input) = xs.values().dims3()?;
         let mask = mask(
-            draw,
+            key,
             "variational input",
             context.layer_id,
             self.input,
@@ -86,10 +86,10 @@ impl RecurrentDropout {
         params: Vec<(String, Tensor)>,
         context: &ForwardContext,
     ) -> Result<Vec<Tensor>> {
-        let dropped = |(name, param): (String, Tensor)| match context.draw {
-            Some(draw) if self.weights > 0.0 && name.starts_with("weight_hh") => {
+        let dropped = |(name, param): (String, Tensor)| match context.key {
+            Some(key) if self.weights > 0.0 && name.starts_with("weight_hh") => {
                 let kind = format!("weight drop {name}"); // two matrices of one cell have masks of their own
-                &param * mask(draw, &kind, context.layer_id, self.weights, param.dims(), &param)?
+                &param * mask(key, &kind, context.layer_id, self.weights, param.dims(), &param)?
             }
             _ => Ok(param),
         };
@@ -105,10 +105,10 @@ impl RecurrentDropout {
         output: usize,
         like: &Tensor,
     ) -> Result<StepMasks> {
-        let seen = match context.draw {
-            Some(draw) if self.recurrent > 0.0 => {
+        let recurrent = match context.key {
+            Some(key) if self.recurrent > 0.0 => {
                 let name = "variational recurrent";
-                Some(mask(draw, name, context.layer_id, self.recurrent, &[batch, output], like)?)
+                Some(mask(key, name, context.layer_id, self.recurrent, &[batch, output], like)?)
             }
             _ => None,
         };
@@ -118,9 +118,9 @@ impl RecurrentDropout {
                 "c" => self.zoneout_c,
                 _ => 0.0,
             };
-            (rate > 0.0).then(|| Zoneout::new(rate, context.draw, context.layer_id, field))
+            (rate > 0.0).then(|| Zoneout::new(rate, context.key, context.layer_id, field))
         };
-        Ok(StepMasks { seen, zoneout: fields.iter().map(zoneout).collect() })
+        Ok(StepMasks { recurrent, zoneout: fields.iter().map(zoneout).collect() })
     }
 }
 
@@ -128,7 +128,7 @@ impl RecurrentDropout {
 #[derive(Clone, Debug, Default)]
 pub struct StepMasks {
     /// What the last output is multiplied by where it enters the recurrent matrices, `(batch, output)`.
-    pub seen: Option<Tensor>,
+    pub recurrent: Option<Tensor>,
     /// How much of each field of the state stays as it was; may be shorter than the fields.
     pub zoneout: Vec<Option<Zoneout>>,
 }
@@ -150,11 +150,14 @@ pub struct Zoneout {
 }
 
 impl Zoneout {
-    fn new(rate: f64, draw: Option<StepKey>, layer_id: LayerId, field: &str) -> Self {
-        let key = |draw: StepKey| {
-            name_key(draw.seed, &format!("zoneout {field} {} {}", draw.step, layer_id.suffix()))
+    fn new(rate: f64, step_key: Option<StepKey>, layer_id: LayerId, field: &str) -> Self {
+        let key = |step_key: StepKey| {
+            name_key(
+                step_key.seed,
+                &format!("zoneout {field} {} {}", step_key.step, layer_id.suffix()),
+            )
         };
-        Self { rate, key: draw.map(key) }
+        Self { rate, key: step_key.map(key) }
     }
 
     /// k of every unit of example `row` at step `step`, the first step run being 0: 0 or 1 in training, the rate in evaluation.

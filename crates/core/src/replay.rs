@@ -32,19 +32,19 @@ struct Tape {
 /// Step `t` of a cell, with its noise.
 pub(crate) fn noisy_step<C: Cell>(
     cell: &C,
-    noise: &StepMasks,
+    masks: &StepMasks,
     t: usize,
     x: &Tensor,
     before: &[Tensor],
 ) -> Result<Vec<Tensor>> {
     let state = C::State::from_fields(before.to_vec())?;
-    let mut after = match &noise.seen {
+    let mut after = match &masks.recurrent {
         None => cell.step(x, &state)?,
         Some(mask) => cell.step_with_recurrent_input(x, &(&before[0] * mask)?, &state)?,
     }
     .fields();
     for (index, (after, before)) in after.iter_mut().zip(before).enumerate() {
-        let Some(zoneout) = noise.zoneout(index) else { continue };
+        let Some(zoneout) = masks.zoneout(index) else { continue };
         let (batch, size) = before.dims2()?;
         let keep = zoneout.at(t, batch, size, before)?;
         *after = ((before * &keep)? + (&*after * keep.affine(-1.0, 1.0)?)?)?;
@@ -63,7 +63,7 @@ impl<C: Cell> Replay<C> {
         x: &Tensor,
         before: &[Tensor],
     ) -> Result<Vec<Tensor>> {
-        let after = noisy_step(cell, &inputs.noise, t, x, before)?;
+        let after = noisy_step(cell, &inputs.masks, t, x, before)?;
         let Some(running) = steps.running(t)? else { return Ok(after) };
         after.iter().zip(before).map(|(after, before)| select(&running, after, before)).collect()
     }
@@ -84,7 +84,7 @@ impl<C: Cell> Replay<C> {
         for t in 0..steps.count {
             let (x, before) = (xs.get(t)?, &states[t]);
             let mut seen = before.clone();
-            if let Some(mask) = &inputs.noise.seen {
+            if let Some(mask) = &inputs.masks.recurrent {
                 seen[0] = (&seen[0] * mask)?;
             }
             gates.push(cell.gates(&x, &C::State::from_fields(seen)?)?);

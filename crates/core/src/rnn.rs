@@ -71,7 +71,7 @@ impl<C: Cell> Rnn<C> {
     ///
     /// # Errors
     /// As [`CellConfig::cell`].
-    pub fn at<K: CellConfig<Cell = C>>(
+    pub fn at_layer<K: CellConfig<Cell = C>>(
         layer_id: LayerId,
         input: usize,
         hidden: usize,
@@ -104,7 +104,7 @@ impl<C: Cell> Rnn<C> {
 
     /// The same layer on the given path.
     #[must_use]
-    pub fn on(self, execution: Execution) -> Self {
+    pub fn with_execution(self, execution: Execution) -> Self {
         Self { execution, ..self }
     }
 
@@ -216,7 +216,7 @@ impl<C: Cell> Rnn<C> {
         let record =
             context.record.map(|recorder| (recorder.clone(), context.layer_id, C::State::FIELDS));
         let output = self.output_size();
-        let noise = self.noise.step_masks(C::State::FIELDS, context, batch, output, xs.values())?;
+        let masks = self.noise.step_masks(C::State::FIELDS, context, batch, output, xs.values())?;
         let segment = match self.recompute {
             Recompute::Auto => None,
             Recompute::SquareRoot => Some(square_root(time_index.steps())),
@@ -230,14 +230,15 @@ impl<C: Cell> Rnn<C> {
             params: &params,
             carry: &carry,
             time_index,
-            noise,
+            masks,
             segment,
             bptt,
             record,
         };
         if let Some(activations) = context.activations {
-            activations
-                .put(Replay(self.cell.clone()).activations(&run.inputs()?, context.layer_id)?);
+            activations.put(
+                Replay(self.cell.clone()).record_activations(&run.inputs()?, context.layer_id)?,
+            );
         }
         let (outputs, carry) = run.apply(outputs)?;
         Ok(Applied { outputs, carry })
@@ -336,7 +337,7 @@ impl<C: Cell> Layer for Rnn<C> {
             true => self.cell.zero_state(1, DType::F32, &Device::Cpu)?.fields(),
             false => self.start.iter().map(|(_, value)| single(value)).collect::<Result<_>>()?,
         };
-        let noise = self.noise.step_masks(
+        let masks = self.noise.step_masks(
             C::State::FIELDS,
             &ForwardContext::default(),
             1,
@@ -346,12 +347,12 @@ impl<C: Cell> Layer for Rnn<C> {
         let packed = self
             .cell
             .kernel()
-            .map(|kernel| kernel.to_inference(&params, &start, &noise))
+            .map(|kernel| kernel.to_inference(&params, &start, &masks))
             .transpose()?;
         match packed.flatten() {
-            Some(frozen) => Ok(frozen),
+            Some(layer) => Ok(layer),
             None => {
-                Ok(Arc::new(InferenceCell { cell: self.cell.with_params(params)?, start, noise }))
+                Ok(Arc::new(InferenceCell { cell: self.cell.with_params(params)?, start, masks }))
             }
         }
     }

@@ -26,7 +26,7 @@ pub enum Direction {
     #[default]
     Forward,
     /// Forward and in reverse, side by side.
-    Both,
+    Bidirectional,
 }
 
 impl Stack {
@@ -45,7 +45,7 @@ impl Stack {
     ) -> Result<Self> {
         Self::build(layers, input, |layer_id, input| {
             let forward = Rnn::at_layer(layer_id, input, hidden, config, vb.clone())?;
-            if directions == Direction::Forward {
+            if direction == Direction::Forward {
                 return Ok(Box::new(forward));
             }
             let reverse = Rnn::at_layer(
@@ -144,14 +144,14 @@ impl Stack {
         context: &ForwardContext,
         top: impl Fn(&dyn Layer, &Sequence, Option<&Carry>, &ForwardContext) -> Result<(T, Carry)>,
     ) -> Result<(T, Carry)> {
-        let parts = carry.map(|carry| carry.parts(self.layers.len())).transpose()?;
+        let parts = carry.map(|carry| carry.layers(self.layers.len())).transpose()?;
         let (last, below) = self.layers.split_last().expect("a stack has a layer");
         let (mut xs, mut carries, mut layer_id) = (xs.clone(), Vec::new(), *context);
         for (index, layer) in below.iter().enumerate() {
             let (ys, carry) = layer.run(&xs, parts.map(|parts| &parts[index]), &layer_id)?;
             xs = dropout(&ys, self.dropout, &layer_id)?;
             carries.push(carry);
-            layer_id = layer_id.above(layer.depth());
+            layer_id = layer_id.offset_layer(layer.depth());
         }
         let (out, carry) =
             top(last.as_ref(), &xs, parts.map(|parts| &parts[below.len()]), &layer_id)?;
@@ -208,7 +208,7 @@ impl Layer for Stack {
     /// That of the layer, if there is only one.
     fn vjp(&self, x: &Tensor, carry: &Carry, grad: &Carry) -> Result<Option<Carry>> {
         let [layer] = &self.layers[..] else { return Ok(None) };
-        let before = layer.vjp(x, &carry.parts(1)?[0], &grad.parts(1)?[0])?;
+        let before = layer.vjp(x, &carry.layers(1)?[0], &grad.layers(1)?[0])?;
         Ok(before.map(|before| Carry::Layers(vec![before])))
     }
 

@@ -20,7 +20,7 @@ impl<F: KernelFloat, K: CellKernel> Chunk<'_, F, K> {
 
     /// Sets the gradient of the state before step `t` to zero where backpropagation is truncated.
     pub(crate) fn truncate(&self, t: usize, dh: &mut [F], dc: &mut [F]) {
-        if self.bptt.window.is_none() {
+        if self.bptt.truncation.is_none() {
             return;
         }
         let Sizes { hidden, output: h, .. } = self.stepper.weights.sizes;

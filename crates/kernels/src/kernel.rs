@@ -57,37 +57,41 @@ impl<K: CellKernel> Engine for Kernel<K> {
         &self,
         params: &[Tensor],
         start: &[Tensor],
-        noise: &StepMasks,
+        masks: &StepMasks,
     ) -> Result<Option<Arc<dyn InferenceLayer>>> {
         let (h, c) = state::<f32, K>(start)?;
         Ok(Some(Arc::new(InferenceKernel {
             cell: self.cell.clone(),
             temporal_residual: self.temporal_residual.map(|alpha| alpha as f32),
-            zoneout: [noise.zoneout(0), noise.zoneout(1)],
+            zoneout: [masks.zoneout(0), masks.zoneout(1)],
             weights: PackedWeights::new::<K>(params, self.projected)?,
             start: [h, c],
         })))
     }
 
-    fn forward(&self, call: &SequenceInput, outputs: bool, saved: bool) -> Result<Forward> {
-        match call.xs.dtype() {
-            DType::F32 => self.run_forward::<f32>(call, outputs, saved),
-            DType::F64 => self.run_forward::<f64>(call, outputs, saved),
+    fn forward(&self, inputs: &SequenceInput, outputs: bool, saved: bool) -> Result<Forward> {
+        match inputs.xs.dtype() {
+            DType::F32 => self.run_forward::<f32>(inputs, outputs, saved),
+            DType::F64 => self.run_forward::<f64>(inputs, outputs, saved),
             other => bail!("{}: expected f32 or f64, got {other:?}", K::NAME),
         }
     }
 
     fn backward(
         &self,
-        call: &SequenceInput,
+        inputs: &SequenceInput,
         saved: &Saved,
         output_grads: &OutputGrads,
         needs: NeedsGrad,
         accumulators: &mut [GradientAccumulator],
     ) -> Result<InputGrads> {
-        match call.xs.dtype() {
-            DType::F32 => self.run_backward::<f32>(call, saved, output_grads, needs, accumulators),
-            DType::F64 => self.run_backward::<f64>(call, saved, output_grads, needs, accumulators),
+        match inputs.xs.dtype() {
+            DType::F32 => {
+                self.run_backward::<f32>(inputs, saved, output_grads, needs, accumulators)
+            }
+            DType::F64 => {
+                self.run_backward::<f64>(inputs, saved, output_grads, needs, accumulators)
+            }
             other => bail!("{}: expected f32 or f64, got {other:?}", K::NAME),
         }
     }
@@ -117,22 +121,23 @@ enum SavedSegment<F: KernelFloat> {
 impl<K: CellKernel> Kernel<K> {
     fn run_forward<F: KernelFloat>(
         &self,
-        call: &SequenceInput,
+        inputs: &SequenceInput,
         outputs: bool,
         saved: bool,
     ) -> Result<Forward> {
-        let weights = PackedWeights::<F>::new::<K>(&call.params, self.projected)?;
+        let weights = PackedWeights::<F>::new::<K>(&inputs.params, self.projected)?;
         let (batch, time, steps) =
-            (call.time_index.batch(), call.time_index.time(), call.time_index.steps());
+            (inputs.time_index.batch(), inputs.time_index.time(), inputs.time_index.steps());
         let Sizes { hidden, output, .. } = weights.sizes;
-        let mask = call.noise.seen.as_ref().map(values::<F>).transpose()?.unwrap_or_default();
-        let (mut h, mut c) = state::<F, K>(&call.carry)?;
+        let mask =
+            inputs.masks.recurrent.as_ref().map(values::<F>).transpose()?.unwrap_or_default();
+        let (mut h, mut c) = state::<F, K>(&inputs.carry)?;
         let mut ys = vec![F::ZERO; if outputs { batch * time * output } else { 0 }];
-        let segment = call.segment.unwrap_or(steps).min(steps);
-        let chunks: Vec<_> = with_values::<F, _>(&call.xs, |xs| {
+        let segment = inputs.segment.unwrap_or(steps).min(steps);
+        let chunks: Vec<_> = with_values::<F, _>(&inputs.xs, |xs| {
             let mut parts =
                 ChunkSplitter::new([(&mut h, output), (&mut c, hidden), (&mut ys, time * output)]);
-            let work = self.chunks(call, &weights, &mask, xs);
+            let work = self.chunks(inputs, &weights, &mask, xs);
             let work: Vec<_> = work.map(|chunk| (parts.next(chunk.rows.len()), chunk)).collect();
             let run = |([h, c, ys], chunk): (ChunkSlices<F>, Chunk<F, K>)| {
                 if !saved {
@@ -141,8 +146,10 @@ impl<K: CellKernel> Kernel<K> {
                 }
                 let segments = (0..steps).step_by(segment).map(|first| {
                     let steps = first..(first + segment).min(steps);
-                    let start =
-                        call.segment.is_some().then(|| SavedSegment::Start(h.to_vec(), c.to_vec()));
+                    let start = inputs
+                        .segment
+                        .is_some()
+                        .then(|| SavedSegment::Start(h.to_vec(), c.to_vec()));
                     let tape = chunk.forward(steps.clone(), h, c, ys, start.is_none());
                     let saved =
                         start.or(tape.map(SavedSegment::Tape)).expect("one of them was asked for");
@@ -162,7 +169,7 @@ impl<K: CellKernel> Kernel<K> {
 
     fn run_backward<F: KernelFloat>(
         &self,
-        call: &SequenceInput,
+        inputs: &SequenceInput,
         saved: &Saved,
         output_grads: &OutputGrads,
         needs: NeedsGrad,
@@ -171,7 +178,7 @@ impl<K: CellKernel> Kernel<K> {
         let Some(SavedRun { weights, mask, chunks }) = saved.downcast_ref::<SavedRun<F>>() else {
             bail!("{}: the reserve is that of another engine", K::NAME)
         };
-        let (batch, time) = (call.time_index.batch(), call.time_index.time());
+        let (batch, time) = (inputs.time_index.batch(), inputs.time_index.time());
         let Sizes { input, hidden, output, .. } = weights.sizes;
         let (mut dh, mut dc) = state::<F, K>(&output_grads.carry)?;
         let mut dxs = vec![F::ZERO; if needs.xs { batch * time * input } else { 0 }];
@@ -182,7 +189,7 @@ impl<K: CellKernel> Kernel<K> {
                 (&mut dc, hidden),
                 (&mut dxs, time * input),
             ]);
-            let work = self.chunks(call, weights, mask, xs).zip(chunks);
+            let work = self.chunks(inputs, weights, mask, xs).zip(chunks);
             let work: Vec<_> = work
                 .map(|(chunk, segments)| (parts.next(chunk.rows.len()), chunk, segments))
                 .collect();
@@ -223,7 +230,7 @@ impl<K: CellKernel> Kernel<K> {
             };
             work.into_par_iter().map(run).collect()
         };
-        let done = with_values::<F, _>(&call.xs, |xs| match &output_grads.outputs {
+        let done = with_values::<F, _>(&inputs.xs, |xs| match &output_grads.outputs {
             Some(grad_ys) => with_values::<F, _>(grad_ys, |grad_ys| run_chunks(xs, grad_ys)),
             None => Ok(run_chunks(xs, &[])),
         })??;
@@ -250,13 +257,13 @@ impl<K: CellKernel> Kernel<K> {
 
     fn chunks<'a, F: KernelFloat>(
         &'a self,
-        call: &'a SequenceInput,
+        inputs: &'a SequenceInput,
         weights: &'a PackedWeights<F>,
         mask: &'a [F],
         xs: &'a [F],
     ) -> impl Iterator<Item = Chunk<'a, F, K>> {
         let (batch, width) =
-            (call.time_index.batch(), call.time_index.time() * weights.sizes.input);
+            (inputs.time_index.batch(), inputs.time_index.time() * weights.sizes.input);
         let size = chunk_rows(batch);
         (0..batch).step_by(size).map(move |start| {
             let rows = start..(start + size).min(batch);
@@ -265,13 +272,13 @@ impl<K: CellKernel> Kernel<K> {
                 cell: &self.cell,
                 weights,
                 temporal_residual: self.temporal_residual.map(F::from_f64),
-                zoneout: [call.noise.zoneout(0), call.noise.zoneout(1)],
+                zoneout: [inputs.masks.zoneout(0), inputs.masks.zoneout(1)],
                 mask: mask.get(of(weights.sizes.output)).unwrap_or_default(),
             };
             Chunk {
                 stepper,
-                time_index: &call.time_index,
-                bptt: call.bptt,
+                time_index: &inputs.time_index,
+                bptt: inputs.bptt,
                 xs: &xs[of(width)],
                 rows,
             }

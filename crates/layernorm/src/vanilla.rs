@@ -18,7 +18,7 @@ pub struct LayerNormVanillaConfig {
     /// φ.
     pub nonlinearity: Nonlinearity,
     /// Whether the input and the recurrent part are normalised together.
-    pub parts: NormInput,
+    pub norm_input: NormInput,
     /// By what is normalised.
     pub norm: Norm,
     /// How the other weights begin.
@@ -38,7 +38,7 @@ pub enum NormInput {
     /// Gradient: what W_hh is multiplied by on the way back is J / s with s the deviation of the *sum*. A large input makes s large, and
     /// what the past can still say small.
     #[default]
-    Together,
+    Sum,
     /// Each on its own, as that paper's LSTM and GRU have it.
     ///
     /// ```text
@@ -46,7 +46,7 @@ pub enum NormInput {
     /// ```
     ///
     /// Gradient: s is the deviation of W_hh h_{t-1} alone, so that the scale of W_hh divides out and the input's does not enter.
-    Apart,
+    Separate,
 }
 
 impl Default for LayerNormVanillaConfig {
@@ -54,7 +54,7 @@ impl Default for LayerNormVanillaConfig {
         Self {
             gain: 1.0,
             nonlinearity: Nonlinearity::default(),
-            parts: NormInput::default(),
+            norm_input: NormInput::default(),
             norm: Norm::default(),
             init: Init::default(),
         }
@@ -63,7 +63,7 @@ impl Default for LayerNormVanillaConfig {
 
 impl LayerNormVanillaConfig {
     fn what(&self) -> What {
-        match self.parts {
+        match self.norm_input {
             NormInput::Sum => What::Together,
             NormInput::Separate => What::Apart,
         }

@@ -58,7 +58,7 @@
 //!   the last steps alone for the diagnosis.
 //! - Norms say that a gradient arrives, not that it says the right thing. A network without a finding may still not learn.
 //! - Two networks whose passes have the same places, such as an encoder and a decoder, are taken for one: give the second
-//!   `watch.pass().above(depth of the first)`.
+//!   `watch.context().offset_layer(depth of the first)`.
 //! - Gates are seen of cells that name them: [`recurrent_core::Cell::gates`].
 
 mod along_depth;

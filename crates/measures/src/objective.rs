@@ -71,7 +71,7 @@ impl Objective<'_> {
     /// Runs forward and back under `flow`.
     pub(crate) fn backward(&self, flow: Bptt, keep: Record) -> Result<Backward> {
         let recorder = GradientRecorder::new(keep);
-        let loss = (self.loss)(&ForwardContext::default().flow(flow).record(&recorder))?;
+        let loss = (self.loss)(&ForwardContext::default().bptt(flow).record(&recorder))?;
         if loss.elem_count() != 1 {
             bail!("objective loss: expected a scalar, got {:?}", loss.dims())
         }
@@ -155,14 +155,14 @@ impl Objective<'_> {
                     bail!(
                         "objective: expected no gradient of {what} at lag {lag} under {:?}, got some: either a layer does not do what \
                          `Pass::flow` says, or something reads more than the ends, such as a layer in reverse on top of another",
-                        flow.window
+                        flow.truncation
                     )
                 }
             } else if border(flow, under) && untouched(free, under) {
                 bail!(
                     "objective: the gradient of {what} is the same with and without {:?}: either a layer does not do what `Pass::flow` \
                      says, or nothing that this dtype can tell passes there",
-                    flow.window
+                    flow.truncation
                 )
             }
         }

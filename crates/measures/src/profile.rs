@@ -62,7 +62,7 @@ impl Profile {
             median: quartiles.iter().map(|quartiles| quartiles[1]).collect(),
             q25: quartiles.iter().map(|quartiles| quartiles[0]).collect(),
             q75: quartiles.iter().map(|quartiles| quartiles[2]).collect(),
-            mean: trace.sums.clone(),
+            mean: trace.batch_norms.clone(),
             zeros: share(&trace.zeros),
             subnormals: share(&trace.subnormals),
         }
@@ -99,7 +99,7 @@ pub(crate) mod tests {
             batch,
             lengths: vec![rows.len() - 1; batch],
             norms: rows.concat(),
-            sums: rows.iter().map(|row| row.iter().sum()).collect(),
+            batch_norms: rows.iter().map(|row| row.iter().sum()).collect(),
             zeros: vec![0; rows.len()],
             subnormals: vec![0; rows.len()],
             nans: vec![0; rows.len()],

@@ -281,7 +281,7 @@ fn trace(piece: &Piece, gradients: &Tensor) -> Result<GradientTrace> {
         batch,
         lengths: vec![states - 1; batch],
         norms: lags().flat_map(|t| values.iter().map(move |row| norm(&row[t]))).collect(),
-        sums: lags().map(sum).collect(),
+        batch_norms: lags().map(sum).collect(),
         zeros: count(&|value| value == 0.0),
         subnormals: count(&|value| value != 0.0 && value.abs() < smallest),
         nans: count(&|value| value.is_nan()),

@@ -105,7 +105,7 @@ mod tests {
             pieces(&carry)?.iter().map(|p| (p.layer, p.field, p.start, p.size)).collect();
         assert_eq!(found, [(0, "h", 0, 3), (0, "c", 3, 2), (1, "h", 5, 1)]);
         let again = unflatten(&vector, &carry)?;
-        assert_eq!(again.part(0)?.field("c")?.to_vec2::<f64>()?, [[10., 11.], [12., 13.]]);
+        assert_eq!(again.layer(0)?.field("c")?.to_vec2::<f64>()?, [[10., 11.], [12., 13.]]);
         assert_eq!(flatten(&again)?.to_vec2::<f64>()?, vector.to_vec2::<f64>()?);
         let error = unflatten(&vector.narrow(1, 0, 4)?, &carry).expect_err("must fail").to_string();
         assert!(error.starts_with("state vector: expected (batch, 6), got [2, 4]"), "{error}");

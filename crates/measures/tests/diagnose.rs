@@ -22,7 +22,10 @@ fn init(seed: u64) -> Init {
 
 fn lstm(seed: u64, memory: ForgetBias, biases: &[(&str, f64)]) -> LstmConfig {
     let biases = biases.iter().map(|(gate, bias)| (gate.to_string(), *bias)).collect();
-    LstmConfig { init: Init { memory, biases, ..init(seed) }, ..LstmConfig::default() }
+    LstmConfig {
+        init: Init { forget_bias: memory, bias_by_gate: biases, ..init(seed) },
+        ..LstmConfig::default()
+    }
 }
 
 fn chrono(seed: u64, longest: usize) -> LstmConfig {
@@ -182,7 +185,7 @@ fn the_growth_is_that_of_the_spectral_radius() -> Result<()> {
 #[test]
 fn relu_units_below_zero_are_dead() -> Result<()> {
     for seed in 0..SEEDS {
-        let init = Init { biases: vec![("h".to_string(), -8.0)], ..init(seed) };
+        let init = Init { bias_by_gate: vec![("h".to_string(), -8.0)], ..init(seed) };
         let config =
             VanillaConfig { nonlinearity: Nonlinearity::Relu, init, ..VanillaConfig::default() };
         let report = Network::of(1, &config, 24, seed)?.diagnose(20, 19, seed)?;
@@ -231,7 +234,7 @@ fn a_detached_lower_layer_is_found() -> Result<()> {
         let watch = diagnosis.watch();
         let (ys, _) = network.layer.run(&xs, None, &watch.context())?;
         let cut = ys.with_values(ys.values().detach())?;
-        let (last, _) = upper.last(&cut, None, &watch.context().above(1))?;
+        let (last, _) = upper.last(&cut, None, &watch.context().offset_layer(1))?;
         let loss = network.readout.forward(&last)?.sqr()?.mean_all()?;
         diagnosis.take(watch, &loss, &loss.backward()?, &network.vars)?;
         let found =
@@ -307,7 +310,7 @@ fn truncation_and_short_sequences_are_told_from_vanishing() -> Result<()> {
     let network = Network::of(1, &chrono(0, 50), 24, 0)?;
     let mut diagnosis = Diagnosis::new(60);
     let watch = diagnosis.watch();
-    let context = watch.during(ForwardContext::train(0, 1).flow(Bptt::truncated(20)));
+    let context = watch.during(ForwardContext::train(0, 1).bptt(Bptt::truncated(20)));
     let loss = network.loss(50, 1, &context)?;
     diagnosis.take(watch, &loss, &loss.backward()?, &network.vars)?;
     let report = diagnosis.report();

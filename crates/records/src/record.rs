@@ -292,8 +292,8 @@ impl ProfileRecord {
             seed,
             step,
             last: false,
-            layer: profile.place.layer,
-            direction: if profile.place.reverse { "reverse" } else { "forward" }.to_string(),
+            layer: profile.layer_id.layer,
+            direction: if profile.layer_id.reverse { "reverse" } else { "forward" }.to_string(),
             part: profile.part.to_string(),
             lag: profile.lag,
             median: profile.median,
@@ -314,7 +314,7 @@ mod tests {
     #[test]
     fn a_profile_says_where_it_was_taken() {
         let profile = Profile {
-            place: LayerId { layer: 1, reverse: true },
+            layer_id: LayerId { layer: 1, reverse: true },
             part: "c",
             steps: 1,
             lag: vec![0, 1],

@@ -76,7 +76,7 @@ impl InferenceLayer for InferenceResidual {
     }
 
     fn stream(self: Arc<Self>, batch: usize) -> Box<dyn Stream> {
-        let layer = self.layer.clone().start(batch);
+        let layer = self.layer.clone().stream(batch);
         let (inner, gate) = (vec![0.0; layer.sizes().1], vec![0.0; self.output_size()]);
         Box::new(ResidualStream { layer, inner, gate, frozen: self })
     }

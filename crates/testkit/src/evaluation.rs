@@ -255,7 +255,7 @@ impl<'a> Evaluation<'a> {
         let mut context =
             if self.train { ForwardContext::train(3, 5) } else { ForwardContext::default() };
         context.record = recorder;
-        context.flow = self.flow;
+        context.bptt = self.flow;
         let (name, value, end) = match self.loss_inputs {
             LossInputs::Last | LossInputs::LastAndCarry => {
                 let (last, end) = layer.last(&xs, carry.as_ref(), &context)?;

@@ -71,8 +71,8 @@ impl<C: Cell> StepLoop<C> {
         for step in 0..len {
             let position = if self.reverse { len - 1 - step } else { step };
             let x = xs.values().narrow(0, row, 1)?.narrow(1, position, 1)?.squeeze(1)?;
-            let after = self.cell.step(&x, &truncated(context.flow, step, len, state)?)?;
-            state = clipped(context.flow, self.tapped(&after, context.layer_id, row, step + 1)?)?;
+            let after = self.cell.step(&x, &truncated(context.bptt, step, len, state)?)?;
+            state = clipped(context.bptt, self.tapped(&after, context.layer_id, row, step + 1)?)?;
             ys[position] = Some(state.fields().swap_remove(0));
         }
         let zero = state.fields()[0].detach().zeros_like()?;

@@ -6,7 +6,7 @@ use recurrent_core::{Bptt, HiddenGradClip, State, Truncation};
 
 /// The state before step `t` of `len`, detached where a window begins.
 pub(crate) fn truncated<S: State>(flow: Bptt, t: usize, len: usize, state: S) -> Result<S> {
-    let begins = match flow.window {
+    let begins = match flow.truncation {
         None => false,
         Some(Truncation::Every(steps)) => t != 0 && t.is_multiple_of(steps),
         Some(Truncation::Last(steps)) => len - t == steps,

@@ -179,16 +179,15 @@ impl Faulty {
 
     fn context<'a>(&self, context: &ForwardContext<'a>) -> ForwardContext<'a> {
         match self.fault {
-            Fault::RecordsElsewhere => context.above(1),
+            Fault::RecordsElsewhere => context.offset_layer(1),
             Fault::RecordsNothing => ForwardContext { record: None, ..*context },
-            Fault::ObservesNothing => ForwardContext { observe: None, ..*context },
-            Fault::NoWindow => context.flow(Bptt { window: None, ..context.flow }),
-            Fault::NoBound => context.flow(Bptt { clip: None, ..context.flow }),
-            Fault::WindowOff => {
-                context.flow(Bptt { window: context.flow.window.map(longer), ..context.flow })
-            }
+            Fault::ObservesNothing => ForwardContext { activations: None, ..*context },
+            Fault::NoWindow => context.bptt(Bptt { truncation: None, ..context.bptt }),
+            Fault::NoBound => context.bptt(Bptt { clip: None, ..context.bptt }),
+            Fault::WindowOff => context
+                .bptt(Bptt { truncation: context.bptt.truncation.map(longer), ..context.bptt }),
             Fault::BoundOff => {
-                context.flow(Bptt { clip: context.flow.clip.map(wider), ..context.flow })
+                context.bptt(Bptt { clip: context.bptt.clip.map(wider), ..context.bptt })
             }
             _ => *context,
         }

@@ -34,7 +34,7 @@ impl Packed {
     /// Our names and shapes, in the order of the buffer.
     fn parts(&self) -> Vec<(String, Vec<usize>)> {
         let reverses: &[bool] =
-            if self.directions == Direction::Bidirectional { &[false, true] } else { &[false] };
+            if self.direction == Direction::Bidirectional { &[false, true] } else { &[false] };
         let place = |layer| reverses.iter().map(move |&reverse| LayerId { layer, reverse });
         let places: Vec<_> = (0..self.layers).flat_map(place).collect();
         let rows = self.gates * self.hidden;

@@ -1,6 +1,6 @@
 use super::{chrono, lstm, scores, Experiment, Outcome};
 use crate::finding::{Claim, Source, Verdict};
-use crate::lab::{half_more, Arm, How, Lab, Truncation, Unconverged};
+use crate::lab::{half_more, Arm, How, Lab, TruncatedGradient, Unconverged};
 use crate::numbers::{median, more, solved};
 use anyhow::Result;
 use recurrent::Truncation;
@@ -41,7 +41,8 @@ fn run(lab: &Lab) -> Result<Outcome> {
     for steps in [5, 10, 25] {
         let biases = lab.truncations(&whole, task.as_ref(), 64, steps)?;
         beyond = biases.iter().map(|bias| bias.beyond).fold(beyond, f64::max);
-        let of = |value: fn(&Truncation) -> f64| biases.iter().map(value).collect::<Vec<_>>();
+        let of =
+            |value: fn(&TruncatedGradient) -> f64| biases.iter().map(value).collect::<Vec<_>>();
         measured.push(median(
             format!("error of dL/dW, window {steps}"),
             "of its norm",

@@ -69,7 +69,11 @@ fn keras_is_orthogonal_as_a_whole_and_remembers() -> Result<()> {
 fn blocks_by_gate() -> Result<()> {
     let gates = vec![("g".to_string(), Block::Identity { scale: 0.9 })];
     with(
-        &Init { recurrent: Block::Orthogonal { gain: 1.1 }, gates, ..Init::default() },
+        &Init {
+            recurrent: Block::Orthogonal { gain: 1.1 },
+            recurrent_by_gate: gates,
+            ..Init::default()
+        },
         LSTM,
         |w| {
             let hh = w.weight_hh()?;
@@ -105,7 +109,12 @@ fn chrono_spreads_the_time_constants() -> Result<()> {
 fn schemes_and_biases_by_gate() -> Result<()> {
     let schemes = vec![("f".to_string(), Scheme::Keras), ("o".to_string(), Scheme::Candle)];
     let biases = vec![("i".to_string(), -2.5), ("o".to_string(), 0.0)];
-    let mixed = Init { schemes, biases, forget_bias: ForgetBias::Scheme, ..Init::seeded(3) };
+    let mixed = Init {
+        scheme_by_gate: schemes,
+        bias_by_gate: biases,
+        forget_bias: ForgetBias::Scheme,
+        ..Init::seeded(3)
+    };
     let all = |scheme| Init { scheme, ..Init::seeded(3) };
     let draw = |init: &Init| {
         with(init, LSTM, |w| Ok([w.weight_ih(4)?, w.weight_hh()?, w.bias_ih()?, w.bias_hh()?]))
@@ -137,7 +146,11 @@ fn schemes_and_biases_by_gate() -> Result<()> {
 #[test]
 fn a_bias_by_gate_goes_before_that_of_the_memory() -> Result<()> {
     let biases = vec![("i".to_string(), 0.5), ("f".to_string(), 4.0)];
-    let init = Init { forget_bias: ForgetBias::Chrono { longest: 50 }, biases, ..Init::default() };
+    let init = Init {
+        forget_bias: ForgetBias::Chrono { longest: 50 },
+        bias_by_gate: biases,
+        ..Init::default()
+    };
     with(&init, LSTM, |w| {
         assert_eq!(w.bias_ih()?.narrow(0, 0, 12)?.to_vec1::<f64>()?, [[0.5; 6], [4.0; 6]].concat());
         assert_eq!(largest(&w.bias_hh()?.narrow(0, 0, 12)?)?, 0.0);
@@ -176,7 +189,7 @@ fn a_projected_output_has_blocks_that_are_not_square() -> Result<()> {
         Ok(())
     })?;
     let gates = vec![("g".to_string(), Block::Identity { scale: 1.0 })];
-    with(&Init { gates, ..Init::default() }, LSTM, |w| {
+    with(&Init { recurrent_by_gate: gates, ..Init::default() }, LSTM, |w| {
         assert_eq!(w.weight_hh()?.dims(), [24, 6]);
         let error = w.projected(4).map(drop).expect_err("not square").to_string();
         let expected = "init: expected a square block of gate \"g\" for the identity, got (6, 4)";
@@ -221,18 +234,21 @@ fn what_a_cell_does_not_have_is_an_error() {
         Err(error) => error.to_string(),
     };
     let gates = vec![("f".to_string(), Block::Scheme)];
-    assert!(error(&Init { gates, ..Init::default() })
-        .starts_with("init gates: expected one of [\"h\"], got \"f\""));
+    assert!(error(&Init { recurrent_by_gate: gates, ..Init::default() })
+        .starts_with("init recurrent_by_gate: expected one of [\"h\"], got \"f\""));
     let biases = vec![("f".to_string(), 1.0)];
-    assert!(error(&Init { biases, ..Init::default() })
-        .starts_with("init biases: expected one of [\"h\"], got \"f\""));
+    assert!(error(&Init { bias_by_gate: biases, ..Init::default() })
+        .starts_with("init bias_by_gate: expected one of [\"h\"], got \"f\""));
     let schemes = vec![("i".to_string(), Scheme::Keras)];
-    assert!(error(&Init { schemes, ..Init::default() })
-        .starts_with("init schemes: expected one of [\"h\"], got \"i\""));
+    assert!(error(&Init { scheme_by_gate: schemes, ..Init::default() })
+        .starts_with("init scheme_by_gate: expected one of [\"h\"], got \"i\""));
     let biases = vec![("h".to_string(), 1.0)];
-    let none =
-        with(&Init { biases, ..Init::default() }, VANILLA, |w| w.no_bias()).expect_err("has none");
-    assert!(none.to_string().starts_with("init biases: this cell has no bias to set"), "{none}");
+    let none = with(&Init { bias_by_gate: biases, ..Init::default() }, VANILLA, |w| w.no_bias())
+        .expect_err("has none");
+    assert!(
+        none.to_string().starts_with("init bias_by_gate: this cell has no bias to set"),
+        "{none}"
+    );
     assert!(error(&Init { forget_bias: ForgetBias::Constant(1.), ..Init::default() })
-        .starts_with("init memory: this cell has no gate"));
+        .starts_with("init forget_bias: this cell has no gate"));
 }

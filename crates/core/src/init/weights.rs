@@ -13,7 +13,7 @@ pub struct Gates {
     /// Their names, as in the paper.
     pub names: &'static [&'static str],
     /// Which of them keeps the old state.
-    pub memory: Option<usize>,
+    pub forget: Option<usize>,
     /// Which of them lets the new in, where it is another.
     pub input: Option<usize>,
 }
@@ -42,19 +42,21 @@ impl<'a> Weights<'a> {
         gates: Gates,
         hidden: usize,
     ) -> Result<Self> {
-        let named = init.gates.iter().map(|(name, _)| ("gates", name));
-        let named = named.chain(init.schemes.iter().map(|(name, _)| ("schemes", name)));
-        let mut named = named.chain(init.biases.iter().map(|(name, _)| ("biases", name)));
+        let named = init.recurrent_by_gate.iter().map(|(name, _)| ("recurrent_by_gate", name));
+        let named =
+            named.chain(init.scheme_by_gate.iter().map(|(name, _)| ("scheme_by_gate", name)));
+        let mut named =
+            named.chain(init.bias_by_gate.iter().map(|(name, _)| ("bias_by_gate", name)));
         if let Some((field, name)) = named.find(|(_, name)| !gates.names.contains(&name.as_str())) {
             bail!("init {field}: expected one of {:?}, got {name:?}", gates.names)
         }
-        match init.memory {
+        match init.forget_bias {
             ForgetBias::Scheme => {}
-            _ if gates.memory.is_none() => {
-                bail!("init memory: this cell has no gate that keeps the old state")
+            _ if gates.forget.is_none() => {
+                bail!("init forget_bias: this cell has no gate that keeps the old state")
             }
             ForgetBias::Chrono { longest } if longest <= 2 => {
-                bail!("init memory: expected a longest lag above 2 for chrono, got {longest}")
+                bail!("init forget_bias: expected a longest lag above 2 for chrono, got {longest}")
             }
             ForgetBias::Chrono { .. } | ForgetBias::Constant(_) => {}
         }
@@ -92,10 +94,10 @@ impl<'a> Weights<'a> {
     /// # Errors
     /// If the initialisation sets one.
     pub fn no_bias(&self) -> Result<()> {
-        match (self.init.memory, self.init.biases.is_empty()) {
+        match (self.init.forget_bias, self.init.bias_by_gate.is_empty()) {
             (ForgetBias::Scheme, true) => Ok(()),
-            (ForgetBias::Scheme, false) => bail!("init biases: this cell has no bias to set"),
-            _ => bail!("init memory: this cell has no bias to set"),
+            (ForgetBias::Scheme, false) => bail!("init bias_by_gate: this cell has no bias to set"),
+            _ => bail!("init forget_bias: this cell has no bias to set"),
         }
     }
 
@@ -222,7 +224,7 @@ impl<'a> Weights<'a> {
 
     /// How a gate's recurrent block begins.
     fn block(&self, gate: &str) -> Block {
-        let own = self.init.gates.iter().find(|(own, _)| own == gate);
+        let own = self.init.recurrent_by_gate.iter().find(|(own, _)| own == gate);
         own.map_or(self.init.recurrent, |(_, block)| *block)
     }
 
@@ -235,7 +237,7 @@ impl<'a> Weights<'a> {
     ) -> Vec<f64> {
         let all = |scheme| draw(&mut named_rng(self.init.seed, name), scheme);
         let mut values = all(self.init.scheme);
-        for (gate, scheme) in &self.init.schemes {
+        for (gate, scheme) in &self.init.scheme_by_gate {
             let start = self.gate(gate) * self.hidden * columns;
             let rows = start..start + self.hidden * columns;
             values[rows.clone()].copy_from_slice(&all(*scheme)[rows]);
@@ -258,7 +260,7 @@ impl<'a> Weights<'a> {
                 let rows = values[gate * hidden..].iter_mut().zip(sums);
                 rows.for_each(|(value, sum)| *value = if holds { *sum } else { 0.0 });
             };
-            match (self.gates.memory, self.init.memory) {
+            match (self.gates.forget, self.init.forget_bias) {
                 (None, _) | (_, ForgetBias::Scheme) => {}
                 (Some(gate), ForgetBias::Constant(sum)) => put(gate, &vec![sum; hidden]),
                 (Some(gate), ForgetBias::Chrono { longest }) => {
@@ -272,7 +274,7 @@ impl<'a> Weights<'a> {
                 }
             }
             self.init
-                .biases
+                .bias_by_gate
                 .iter()
                 .for_each(|(gate, sum)| put(self.gate(gate), &vec![*sum; hidden]));
             values
@@ -281,7 +283,7 @@ impl<'a> Weights<'a> {
 
     /// Whether this is the forget gate of an LSTM.
     fn forgets(&self, gate: usize) -> bool {
-        self.gates.memory == Some(gate) && self.gates.names[gate] == "f"
+        self.gates.forget == Some(gate) && self.gates.names[gate] == "f"
     }
 
     fn get(

@@ -72,12 +72,12 @@ fn gate_use(seen: &[Activations], sheet: &mut Sheet) -> Result<()> {
         let found = match layer.gates {
             Answer::Found(found) => found,
             Answer::DoesNotApply(why) => {
-                sheet.none(of("gate-mean", layer.place), &why);
+                sheet.none(of("gate-mean", layer.layer_id), &why);
                 continue;
             }
         };
         for gate in found {
-            let about = |measure| of(measure, layer.place).part(&gate.name);
+            let about = |measure| of(measure, layer.layer_id).part(&gate.name);
             sheet.one(about("gate-mean"), gate.mean);
             sheet.one(about("gate-shut"), gate.left);
             sheet.one(about("gate-open"), gate.right);
@@ -96,11 +96,11 @@ fn carousels(seen: &[Activations], traces: &[GradientTrace], sheet: &mut Sheet) 
         let found = match layer.carousel {
             Answer::Found(found) => found,
             Answer::DoesNotApply(why) => {
-                sheet.none(of("carousel", layer.place), &why);
+                sheet.none(of("carousel", layer.layer_id), &why);
                 continue;
             }
         };
-        let about = |measure| of(measure, layer.place).part(&found.field);
+        let about = |measure| of(measure, layer.layer_id).part(&found.field);
         let by_lag = |values: &[f64]| {
             found.lag.iter().copied().zip(values.iter().copied()).collect::<Vec<_>>()
         };
@@ -114,7 +114,7 @@ fn carousels(seen: &[Activations], traces: &[GradientTrace], sheet: &mut Sheet) 
 
 fn ranks(seen: &[Activations], sheet: &mut Sheet) -> Result<()> {
     for field in rank(seen, &[])? {
-        let about = |measure| of(measure, field.place).part(&field.field);
+        let about = |measure| of(measure, field.layer_id).part(&field.field);
         let why = "the state does not vary";
         sheet.maybe(about("effective-rank"), field.pooled.participation, why);
         sheet.maybe(about("effective-rank-entropy"), field.pooled.entropy, why);
@@ -132,7 +132,7 @@ fn kept_norms(
     sheet: &mut Sheet,
 ) -> Result<()> {
     let layer = double.network.rnn();
-    let one_place = traces.iter().all(|trace| trace.place == LayerId::default());
+    let one_place = traces.iter().all(|trace| trace.layer_id == LayerId::default());
     let even = traces.iter().all(|trace| trace.lengths.iter().all(|&len| len + 1 == trace.lags()));
     if !one_place || !even || layer.reversed_size() > 0 {
         sheet.none(
@@ -181,7 +181,7 @@ fn shadows(
     let recorder = GradientRecorder::new(Record::Gradients);
     loss(job, network, &held, &ForwardContext::default().record(&recorder))?.backward()?;
     for field in shadow(&recorder.take(), double)? {
-        let about = |measure| of(measure, field.place).part(&field.field);
+        let about = |measure| of(measure, field.layer_id).part(&field.field);
         let lags = || field.lags.iter().enumerate();
         let share = |count: usize, elements: usize| count as f64 / elements.max(1) as f64;
         let lost = lags()
@@ -199,7 +199,7 @@ fn shadows(
 fn along_depth(objective: &Objective, sheet: &mut Sheet) -> Result<()> {
     let found = depth(objective)?;
     for layer in &found.layers {
-        let about = |measure| of(measure, layer.place).part(&layer.field);
+        let about = |measure| of(measure, layer.layer_id).part(&layer.field);
         sheet.one(about("gradient-at-end"), layer.end);
         sheet.one(about("gradient-pooled"), layer.pooled);
         let decay = layer.decay.map(|fit| fit.decay);
@@ -227,7 +227,7 @@ fn noise(job: &Job, double: &Double, sheet: &mut Sheet) -> Result<()> {
     let objectives: Vec<_> = losses.iter().map(|loss| objective(job, double, loss)).collect();
     let found = gradient_noise(&objectives)?;
     for field in &found.states {
-        let about = |measure| of(measure, field.place).part(&field.field);
+        let about = |measure| of(measure, field.layer_id).part(&field.field);
         let lags = || field.lags.iter().enumerate();
         sheet.curve(
             about("gradient-snr"),

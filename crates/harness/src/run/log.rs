@@ -74,7 +74,7 @@ fn state_gradients(profile: &Profile, epsilon: f64, truncated: bool) -> StateGra
 /// The profile of the uppermost layer, forward if it has two directions.
 fn top<'a>(profiles: &'a [Profile], part: &str) -> Option<&'a Profile> {
     let of_part = profiles.iter().filter(|profile| profile.part == part);
-    of_part.max_by_key(|profile| (profile.place.layer, !profile.place.reverse))
+    of_part.max_by_key(|profile| (profile.layer_id.layer, !profile.layer_id.reverse))
 }
 
 impl Default for Log {
@@ -162,7 +162,11 @@ impl Log {
             DType::F64 => f64::EPSILON,
             _ => f64::from(f32::EPSILON),
         };
+<<<<<<< HEAD
         self.now = gradients(&profiles, epsilon, training.truncation.is_some());
+=======
+        self.now = Gradients::of(&profiles, epsilon, job.treatment().flow.truncation.is_some());
+>>>>>>> main
         if self.profiles.is_empty() {
             self.start = self.now.clone();
         }
@@ -188,7 +192,37 @@ impl Log {
             norm_after: Some(clip.after),
         });
         let evaluated = self.evals.last().filter(|_| !matches!(status, Status::Failed(_)));
+<<<<<<< HEAD
         let outcome = Outcome {
+=======
+        let record = RunRecord {
+            variant: variant.name.clone(),
+            summary: variant.summary.clone(),
+            options: variant.options.clone(),
+            task: task.name().to_string(),
+            data: task.checksum(),
+            length: task.length(),
+            longest_lag: task.longest_lag(),
+            seed,
+            params: self.params,
+            hidden,
+            layers: self.layers,
+            init: variant.init.clone(),
+            spectral_radius: self.spectral_radius.clone(),
+            dtype: settings.dtype.as_str().to_string(),
+            device: device::name(&settings.device),
+            threads: 1,
+            version: env!("CARGO_PKG_VERSION").to_string(),
+            batch: settings.batch,
+            lr: treatment.lr,
+            clip: treatment.clip.bound(),
+            clip_kind: treatment.clip.kind(),
+            window: treatment.flow.truncation,
+            state_clip: treatment.flow.clip,
+            readout: treatment.readout,
+            omega: treatment.omega,
+            orthogonality: treatment.orthogonality,
+>>>>>>> main
             steps: self.done(),
             solved: self.solved.is_some(),
             steps_to_solve: self.solved,

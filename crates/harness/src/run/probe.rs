@@ -29,7 +29,7 @@ impl Probe {
     ) -> Result<Vec<Profile>> {
         let recorder = GradientRecorder::new(Record::Norms);
         let outputs =
-            network.forward(&self.0.xs, &ForwardContext::default().flow(flow).record(&recorder))?;
+            network.forward(&self.0.xs, &ForwardContext::default().bptt(flow).record(&recorder))?;
         task.judge(&outputs, &self.0)?.losses.mean_all()?.backward()?;
         Ok(recorder.take().iter().map(Profile::of).collect())
     }

@@ -171,7 +171,11 @@ impl<'a> Training<'a> {
         let batch = self.batch(step)?;
         let penalties = Penalties::new(training, self.network.rnn());
         let context =
+<<<<<<< HEAD
             penalties.watched(ForwardContext::train(seed, step - 1).flow(training.flow()));
+=======
+            penalties.watched(ForwardContext::train(seed, step - 1).bptt(self.treatment.flow));
+>>>>>>> main
         let carry = self.carry.take().filter(|_| task.continues(self.draw(step)));
         let (outputs, carry) = self.network.forward_from(&batch.xs, carry.as_ref(), &context)?;
         if task.continues(self.draw(step + 1)) {

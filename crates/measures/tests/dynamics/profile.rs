@@ -23,7 +23,9 @@ fn same(found: &GradientTrace, expected: &GradientTrace, tolerance: Tolerance) -
     assert_eq!((found.field, &found.lengths), (expected.field, &expected.lengths));
     let both = [found, expected].map(|trace| trace.gradients.clone().expect("kept"));
     close("gradients", &both[0], &both[1], tolerance)?;
-    for (found, expected) in [(&found.norms, &expected.norms), (&found.sums, &expected.sums)] {
+    for (found, expected) in
+        [(&found.norms, &expected.norms), (&found.batch_norms, &expected.batch_norms)]
+    {
         let tensor = |values: &Vec<f64>| Tensor::new(&values[..], &Device::Cpu);
         close("norms", &tensor(found)?, &tensor(expected)?, tolerance)?;
     }

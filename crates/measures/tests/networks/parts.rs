@@ -117,7 +117,7 @@ fn layers_that_ignore_the_flow_are_refused() -> Result<()> {
             error.starts_with("objective: expected the recorder to hear of 2 layers, got []"),
             "{error}"
         );
-        let error = deaf(&case, |context| context.flow(Bptt::default()));
+        let error = deaf(&case, |context| context.bptt(Bptt::default()));
         let expected = match reads {
             Reads::Ends => {
                 "objective: expected no gradient of h_l0 at lag 2 under Some(Last(2)), got some"

@@ -65,7 +65,7 @@ pub(super) fn same(case: &Case) -> Result<()> {
                         output
                             .traces
                             .iter()
-                            .flat_map(|trace| &trace.sums)
+                            .flat_map(|trace| &trace.batch_norms)
                             .map(|sum| sum.to_bits())
                             .collect()
                     };

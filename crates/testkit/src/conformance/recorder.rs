@@ -145,7 +145,7 @@ fn same_norms(what: &str, found: &[GradientTrace], expected: &[GradientTrace]) -
             "{what}: other norms without the gradients"
         );
         ensure!(
-            bits(&found.sums) == bits(&expected.sums),
+            bits(&found.batch_norms) == bits(&expected.batch_norms),
             "{what}: other sums without the gradients"
         );
     }

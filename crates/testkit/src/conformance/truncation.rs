@@ -67,7 +67,7 @@ pub(super) fn clip(case: &Case) -> Result<()> {
             bites(&clipped)?;
             let window = Some(Truncation::Last(STEPS));
             agree(&Evaluation {
-                flow: Bptt { window, clip: Some(clip) },
+                flow: Bptt { truncation: window, clip: Some(clip) },
                 loss_inputs: LossInputs::Outputs,
                 ..free.clone().ragged()
             })?;
@@ -113,7 +113,7 @@ fn bites(evaluation: &Evaluation) -> Result<()> {
 fn exactly_zero(evaluation: &Evaluation) -> Result<()> {
     let output = evaluation.run(&evaluation.leaves()?)?;
     let top = output.traces.iter().map(|trace| trace.layer_id.layer).max();
-    let border = |len: usize| match evaluation.flow.window {
+    let border = |len: usize| match evaluation.flow.truncation {
         Some(Truncation::Every(steps)) if len > steps => (len - 1) % steps + 1,
         Some(Truncation::Last(steps)) => steps,
         _ => len + 1,
