@@ -260,8 +260,8 @@ impl TrainingConfig {
     }
 
     /// What the backward pass through time does to the gradient of the states.
-    pub fn flow(&self) -> Bptt {
-        Bptt { window: self.truncation, clip: self.hidden_grad_clip }
+    pub fn bptt(&self) -> Bptt {
+        Bptt { truncation: self.truncation, clip: self.hidden_grad_clip }
     }
 
     /// The largest number of training steps, for a task with a number of training examples.

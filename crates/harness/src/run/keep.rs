@@ -217,39 +217,6 @@ struct RestOf<'a> {
     seconds: f64,
 }
 
-<<<<<<< HEAD
-=======
-/// Everything that the bits of the run depend on.
-fn configuration(job: &Job) -> Value {
-    let (settings, treatment) = (job.settings, job.treatment());
-    json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "variant": job.variant.name,
-        "options": job.variant.options,
-        "hidden": job.hidden,
-        "seed": job.seed,
-        "task": job.task.name(),
-        "length": job.task.length(),
-        "examples": job.task.examples(),
-        "steps": settings.steps(job.task),
-        "batch": settings.batch,
-        "lr": treatment.lr,
-        "clip": treatment.clip,
-        "window": treatment.flow.truncation,
-        "state_clip": treatment.flow.clip,
-        "readout": treatment.readout,
-        "omega": treatment.omega,
-        "orthogonality": treatment.orthogonality,
-        "eval_every": settings.eval_every,
-        "held_out": settings.held_out(job.task),
-        "measures": settings.measures,
-        "generalise": settings.generalise,
-        "baseline": job.task.baseline(),
-        "dtype": settings.dtype.as_str(),
-    })
-}
-
->>>>>>> main
 fn of(folder: &Folder) -> Checkpoints {
     Checkpoints::new(folder.path().join(FOLDER))
 }

@@ -162,11 +162,7 @@ impl Log {
             DType::F64 => f64::EPSILON,
             _ => f64::from(f32::EPSILON),
         };
-<<<<<<< HEAD
         self.now = gradients(&profiles, epsilon, training.truncation.is_some());
-=======
-        self.now = Gradients::of(&profiles, epsilon, job.treatment().flow.truncation.is_some());
->>>>>>> main
         if self.profiles.is_empty() {
             self.start = self.now.clone();
         }
@@ -192,37 +188,7 @@ impl Log {
             norm_after: Some(clip.after),
         });
         let evaluated = self.evals.last().filter(|_| !matches!(status, Status::Failed(_)));
-<<<<<<< HEAD
         let outcome = Outcome {
-=======
-        let record = RunRecord {
-            variant: variant.name.clone(),
-            summary: variant.summary.clone(),
-            options: variant.options.clone(),
-            task: task.name().to_string(),
-            data: task.checksum(),
-            length: task.length(),
-            longest_lag: task.longest_lag(),
-            seed,
-            params: self.params,
-            hidden,
-            layers: self.layers,
-            init: variant.init.clone(),
-            spectral_radius: self.spectral_radius.clone(),
-            dtype: settings.dtype.as_str().to_string(),
-            device: device::name(&settings.device),
-            threads: 1,
-            version: env!("CARGO_PKG_VERSION").to_string(),
-            batch: settings.batch,
-            lr: treatment.lr,
-            clip: treatment.clip.bound(),
-            clip_kind: treatment.clip.kind(),
-            window: treatment.flow.truncation,
-            state_clip: treatment.flow.clip,
-            readout: treatment.readout,
-            omega: treatment.omega,
-            orthogonality: treatment.orthogonality,
->>>>>>> main
             steps: self.done(),
             solved: self.solved.is_some(),
             steps_to_solve: self.solved,

@@ -171,11 +171,7 @@ impl<'a> Training<'a> {
         let batch = self.batch(step)?;
         let penalties = Penalties::new(training, self.network.rnn());
         let context =
-<<<<<<< HEAD
-            penalties.watched(ForwardContext::train(seed, step - 1).flow(training.flow()));
-=======
-            penalties.watched(ForwardContext::train(seed, step - 1).bptt(self.treatment.flow));
->>>>>>> main
+            penalties.watched(ForwardContext::train(seed, step - 1).bptt(training.bptt()));
         let carry = self.carry.take().filter(|_| task.continues(self.draw(step)));
         let (outputs, carry) = self.network.forward_from(&batch.xs, carry.as_ref(), &context)?;
         if task.continues(self.draw(step + 1)) {
@@ -280,7 +276,7 @@ impl<'a> Training<'a> {
     }
 
     fn profile(&mut self, log: &mut Log, said: &mut dyn FnMut(Event)) -> Result<()> {
-        let profiles = self.probe.profiles(self.job.task, &self.network, self.config().flow())?;
+        let profiles = self.probe.profiles(self.job.task, &self.network, self.config().bptt())?;
         let before = log.profiles.len();
         if log.profile(self.job, profiles) {
             self.watch.report_underflow();
