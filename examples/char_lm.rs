@@ -26,7 +26,7 @@ use recurrent_harness::run::{self, Job};
 use recurrent_records::config::{Budget, Readout, TrainingConfig, Width};
 use recurrent_records::record::RunRecord;
 use recurrent_tasks::task::Task;
-use recurrent_tasks::usage::Usage;
+use recurrent_tasks::usage::ConfigError;
 use recurrent_tasks::Text;
 use std::collections::HashMap;
 use std::fs;
@@ -66,7 +66,7 @@ fn main() -> ExitCode {
 fn write(args: Args) -> Result<ExitCode> {
     if !(args.temperature > 0.0 && args.temperature.is_finite()) {
         let why = format!("temperature: expected a positive number, got {}", args.temperature);
-        return Err(Usage::new(why).into());
+        return Err(ConfigError::new(why).into());
     }
     let run = args.run.as_deref().map(record).transpose()?;
     let text = Text::open(&args.data, run.as_ref().map_or(100, |run| run.config.task.length))?;
@@ -75,11 +75,11 @@ fn write(args: Args) -> Result<ExitCode> {
     let number = |c: char| {
         symbols
             .binary_search(&c)
-            .map_err(|_| Usage::new(format!("prompt: {c:?} is not in the text")))
+            .map_err(|_| ConfigError::new(format!("prompt: {c:?} is not in the text")))
     };
     let prompt: Vec<usize> = prompt.chars().map(number).collect::<Result<_, _>>()?;
     if prompt.is_empty() {
-        return Err(Usage::new("prompt: expected at least 1 character, got none").into());
+        return Err(ConfigError::new("prompt: expected at least 1 character, got none").into());
     }
     let network = match (&args.run, &run) {
         (Some(folder), Some(run)) => {

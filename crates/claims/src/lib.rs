@@ -17,7 +17,7 @@ use finding::{Finding, Verdict};
 use lab::Lab;
 use recurrent_harness::compare::cores;
 use recurrent_records::folder::Folder;
-use recurrent_tasks::usage::{nearest, Usage};
+use recurrent_tasks::usage::{nearest, ConfigError};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -63,7 +63,7 @@ impl Options {
     /// Looks at everything before anything is written or trained.
     ///
     /// # Errors
-    /// A [`Usage`] error in one line.
+    /// A [`ConfigError`] error in one line.
     pub fn check(self) -> Result<Checked> {
         let chosen = choose(experiments::all(), &self.only)?;
         let seeds = self.seeds.unwrap_or(match (self.full, self.quick) {
@@ -74,11 +74,11 @@ impl Options {
         if !(3..=1000).contains(&seeds) {
             let line =
                 format!("seeds: expected 3 to 1000, since an interval needs some, got {seeds}");
-            return Err(Usage::new(line).into());
+            return Err(ConfigError::new(line).into());
         }
         let jobs = self.jobs.unwrap_or_else(cores);
         if !(1..=1024).contains(&jobs) {
-            return Err(Usage::new(format!("jobs: expected 1 to 1024, got {jobs}")).into());
+            return Err(ConfigError::new(format!("jobs: expected 1 to 1024, got {jobs}")).into());
         }
         Ok(Checked { chosen, seeds, jobs, options: self })
     }
@@ -174,12 +174,12 @@ fn choose(mut all: Vec<Experiment>, names: &[String]) -> Result<Vec<Experiment>>
             continue;
         }
         if known.contains(&name.as_str()) {
-            return Err(Usage::new(format!("claim {name}: expected once, got twice")).into());
+            return Err(ConfigError::new(format!("claim {name}: expected once, got twice")).into());
         }
         let nearest = nearest(name, known).unwrap_or("none");
         let line =
             format!("claim {name}: no such claim; the nearest is {nearest}, --list shows all");
-        return Err(Usage::new(line).into());
+        return Err(ConfigError::new(line).into());
     }
     Ok(chosen)
 }

@@ -12,7 +12,7 @@ use recurrent_records::config::{Budget, Clipping, Level, TrainingConfig, Width};
 use recurrent_records::folder::Folder;
 use recurrent_records::record::number;
 use recurrent_tasks::task::Task;
-use recurrent_tasks::usage::Usage;
+use recurrent_tasks::usage::ConfigError;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::PathBuf;
@@ -116,7 +116,7 @@ impl Training {
                     "validate: the task {} is generated and has no test set to spare",
                     self.task
                 );
-                Err(Usage::new(why).into())
+                Err(ConfigError::new(why).into())
             }
         }
     }

@@ -14,8 +14,8 @@ use crate::effects::{self, remedy};
 use crate::folder::Folder;
 use crate::record::Records;
 use crate::size::solve;
-use crate::usage::mistake;
-use anyhow::Result;
+use crate::usage::bail_config;
+use crate::error::Result;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A paired ablation.
@@ -41,19 +41,19 @@ impl Ablation {
     /// Looks at everything before anything is written or trained.
     ///
     /// # Errors
-    /// A [`Usage`](crate::usage::Usage) error in one line: as [`Comparison::check`]; if there is no remedy, if one changes nothing, or if a rate is
+    /// A [`ConfigError`](crate::usage::ConfigError) error in one line: as [`Comparison::check`]; if there is no remedy, if one changes nothing, or if a rate is
     /// none, stands there twice or is changed by a remedy.
     pub fn check(&self) -> Result<Checked> {
         let Some((base, remedies)) = self.comparison.variants.split_first() else {
-            mistake!("variant: expected one, got none")
+            bail_config!("variant: expected one, got none")
         };
         if remedies.is_empty() {
-            mistake!("remedies: expected at least one, got none");
+            bail_config!("remedies: expected at least one, got none");
         }
         let training = &self.comparison.training;
         for variant in remedies {
             let Some(remedy) = remedy(&base.name, &variant.name) else {
-                mistake!(
+                bail_config!(
                     "variant {}: expected a name that begins with {}+",
                     variant.name,
                     base.name
@@ -65,7 +65,7 @@ impl Ablation {
                 && variant.overrides != base.overrides
                 && with == without
             {
-                mistake!("remedy {remedy} on {}: it changes nothing there", base.name);
+                bail_config!("remedy {remedy} on {}: it changes nothing there", base.name);
             }
         }
         let readout = training.with(&base.overrides).readout;

@@ -9,9 +9,9 @@ use crate::merge;
 use crate::record::{Records, RunRecord};
 use crate::run::{self, Event, Interval, Job};
 use crate::task::Task;
-use crate::usage::{line, mistake, Usage};
+use crate::usage::{line, bail_config, ConfigError};
 use crate::variant::Variant;
-use anyhow::Result;
+use crate::error::Result;
 use manifest::Manifest;
 use serde_json::Value;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -113,51 +113,51 @@ impl Comparison {
     /// Looks at everything before anything is written or trained, and finds the size of every variant.
     ///
     /// # Errors
-    /// A [`Usage`] error in one line.
+    /// A [`ConfigError`] error in one line.
     pub fn check(&self) -> Result<Plan<'_>> {
         self.training.validate(self.task.as_ref())?;
         if self.interval == Interval::Steps(0) {
-            mistake!("checkpoint-every: expected at least 1 step, got 0");
+            bail_config!("checkpoint-every: expected at least 1 step, got 0");
         }
         for (name, count, most) in
             [("seeds", self.seeds, MOST_SEEDS), ("jobs", self.jobs as u64, MOST_JOBS)]
         {
             if !(1..=most).contains(&count) {
-                mistake!("{name}: expected 1 to {most}, got {count}");
+                bail_config!("{name}: expected 1 to {most}, got {count}");
             }
         }
         if self.seed_offset.checked_add(self.seeds).is_none() {
-            mistake!(
+            bail_config!(
                 "seed-offset: expected less than 2^64 minus the number of seeds, got {}",
                 self.seed_offset
             );
         }
         if self.variants.is_empty() {
-            mistake!("variants: expected at least one, got none");
+            bail_config!("variants: expected at least one, got none");
         }
         for (index, Variant { name, overrides, .. }) in self.variants.iter().enumerate() {
             let fits = |c: char| {
                 c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '+' | '=' | ':')
             };
             if name.is_empty() || name.starts_with('.') || !name.chars().all(fits) {
-                mistake!("variant {name:?}: expected a name of letters, digits and -_.+=: to name a folder");
+                bail_config!("variant {name:?}: expected a name of letters, digits and -_.+=: to name a folder");
             }
             let folder = |variant: &Variant| variant.folder(0);
             if self.variants[..index]
                 .iter()
                 .any(|other| folder(other) == folder(&self.variants[index]))
             {
-                mistake!("variant {name}: expected once, got twice");
+                bail_config!("variant {name}: expected once, got twice");
             }
             let valid = self.training.with(overrides).validate_gradient();
-            valid.map_err(|error| Usage::new(format!("variant {name}: {}", line(&error))))?;
+            valid.map_err(|error| ConfigError::new(format!("variant {name}: {}", line(&error))))?;
         }
         let job = |variant| Job::new(variant, self.task.as_ref(), &self.training, 0);
         let jobs: Vec<_> = self.variants.iter().map(job).collect::<Result<_>>()?;
         for job in &jobs {
             let name = &job.variant.name;
             run::check(job)
-                .map_err(|error| Usage::new(format!("variant {name}: {}", line(&error))))?;
+                .map_err(|error| ConfigError::new(format!("variant {name}: {}", line(&error))))?;
         }
         Ok(Plan { comparison: self, jobs })
     }
@@ -182,7 +182,7 @@ impl Plan<'_> {
     /// stopped go on from their last checkpoint, and everything ends with the bits of a comparison that was never interrupted, but for times.
     ///
     /// # Errors
-    /// A [`Usage`] error that names what is different, if the folder holds another comparison, or one of another version; another, if
+    /// A [`ConfigError`] error that names what is different, if the folder holds another comparison, or one of another version; another, if
     /// something cannot be written. What runs find is no error.
     pub fn run(
         &self,

@@ -1,7 +1,7 @@
 //! Devices and dtypes by name.
 
-use crate::usage::mistake;
-use anyhow::{Context, Result};
+use crate::usage::bail_config;
+use crate::error::{Error, Result};
 use candle::{utils, DType, Device, DeviceLocation};
 
 /// The device called `cpu`, `cuda`, `cuda:N` or `metal`.
@@ -17,20 +17,20 @@ pub fn by_name(name: &str) -> Result<Device> {
         ("cpu", None) => Ok(Device::Cpu),
         ("cuda", number) => {
             let Ok(number) = number.unwrap_or("0").parse::<usize>() else {
-                mistake!("device {name}: expected cuda or cuda:N with a number N");
+                bail_config!("device {name}: expected cuda or cuda:N with a number N");
             };
             if !utils::cuda_is_available() {
-                mistake!("device {name}: this build has no CUDA: build with --features cuda");
+                bail_config!("device {name}: this build has no CUDA: build with --features cuda");
             }
-            Device::new_cuda(number).with_context(|| format!("device cuda:{number} is not there"))
+            Device::new_cuda(number).map_err(|source| Error::Device { device: format!("device cuda:{number}"), source })
         }
         ("metal", None) if utils::metal_is_available() => {
-            Device::new_metal(0).with_context(|| format!("device {name} is not there"))
+            Device::new_metal(0).map_err(|source| Error::Device { device: format!("device {name}"), source })
         }
         ("metal", None) => {
-            mistake!("device {name}: this build has no Metal: build with --features metal")
+            bail_config!("device {name}: this build has no Metal: build with --features metal")
         }
-        _ => mistake!("device {name}: no such device; there are cpu, cuda, cuda:N and metal"),
+        _ => bail_config!("device {name}: no such device; there are cpu, cuda, cuda:N and metal"),
     }
 }
 
@@ -51,7 +51,7 @@ pub fn dtype(name: &str) -> Result<DType> {
     match name {
         "f32" => Ok(DType::F32),
         "f64" => Ok(DType::F64),
-        _ => mistake!("dtype {name}: expected f32 or f64"),
+        _ => bail_config!("dtype {name}: expected f32 or f64"),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::network::Network;
 use crate::size::solve;
 use crate::task::Task;
 use crate::variant::{Size, Variant};
-use anyhow::Result;
+use crate::error::Result;
 use candle::{DType, Device};
 use candle_nn::VarBuilder;
 

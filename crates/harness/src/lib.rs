@@ -4,6 +4,7 @@
 pub mod ablation;
 pub mod compare;
 pub mod device;
+pub mod error;
 pub mod job;
 pub mod network;
 pub mod panel;
@@ -12,6 +13,8 @@ pub mod run;
 pub mod size;
 pub mod sweep;
 pub mod variant;
+
+pub use error::{Error, Result};
 
 use recurrent_records::{
     config, difference, effects, folder, merge, record, solve_rates, statistics,

@@ -19,7 +19,7 @@ use crate::job::Job;
 use crate::network::Network;
 use crate::record::MeasureRecord;
 use crate::task::{Batch, BatchKey, Split};
-use anyhow::Result;
+use crate::error::Result;
 use candle::{DType, Device, Tensor, Var};
 use candle_nn::VarBuilder;
 use recurrent_core::ForwardContext;

@@ -10,15 +10,14 @@ mod training;
 use crate::config::RunConfig;
 use crate::folder::Folder;
 use crate::record::{
-    check_schema, EvalRecord, MeasureRecord, ProfileRecord, RunRecord, Status, StepRecord,
+    read_stored, EvalRecord, MeasureRecord, ProfileRecord, RunRecord, Status, StepRecord,
 };
 use crate::task::{BatchKey, Split};
-use crate::usage::{line, mistake};
-use anyhow::{Context, Result};
+use crate::usage::{line, bail_config};
+use crate::error::{Error, Result};
 use candle::{DType, Device};
-use keep::{Keeper, NotKept};
+use keep::Keeper;
 use log::Log;
-use serde_json::Value;
 use std::sync::atomic::AtomicBool;
 use training::Training;
 
@@ -84,7 +83,7 @@ pub const IN_A_ROW: usize = 3;
 /// # use recurrent_harness::{run::{self, Job}, variant::Variant};
 /// # use recurrent_records::config::{Budget, TrainingConfig};
 /// # use recurrent_tasks as tasks;
-/// # fn trained(variant: &Variant) -> anyhow::Result<()> {
+/// # fn trained(variant: &Variant) -> Result<(), Box<dyn std::error::Error>> {
 /// let task = tasks::by_name("adding", Some(50), None)?;
 /// let training = TrainingConfig { budget: Budget::Steps(500), ..TrainingConfig::default() };
 /// let job = Job::new(variant, task.as_ref(), &training, 0)?;
@@ -144,7 +143,7 @@ fn train(
         Ok(status)
     };
     let status = match ended() {
-        Err(error) if error.is::<NotKept>() => return Err(error),
+        Err(error @ Error::Checkpoint(_)) => return Err(error),
         ended => ended.unwrap_or_else(|error| failed(&error)),
     };
     Ok(log.close(job, status, weights))
@@ -155,7 +154,7 @@ pub(crate) fn check(job: &Job) -> Result<()> {
     let (network, RunConfig { training, seed, .. }) = (job.untrained()?, &job.config);
     let second = BatchKey { split: Split::Train, seed: *seed, step: 1, batch: training.batch };
     if network.rnn().reversed_size() > 0 && job.task.continues(second) {
-        mistake!(
+        bail_config!(
             "it reads in both directions, and the task {} asks for what comes next",
             job.task.name()
         );
@@ -168,7 +167,7 @@ pub(crate) fn stillborn(job: &Job, message: String) -> Run {
     Log::default().close(job, Status::Failed(message), Vec::new())
 }
 
-fn failed(error: &anyhow::Error) -> Status {
+fn failed(error: &Error) -> Status {
     Status::Failed(line(error))
 }
 
@@ -201,12 +200,7 @@ impl Run {
         if !folder.path().join("run.json").exists() {
             return Ok(false);
         }
-        let path = folder.path().join("run.json");
-        let unreadable = || format!("{}: cannot be read back", path.display());
-        let stored: Value =
-            serde_json::from_slice(&folder.read("run.json")?).with_context(unreadable)?;
-        check_schema(&path, &stored)?;
-        let record: RunRecord = serde_json::from_value(stored).with_context(unreadable)?;
+        let record: RunRecord = read_stored(&folder.path().join("run.json"))?;
         if record.status == Status::Stopped {
             return Ok(false);
         }

@@ -6,9 +6,12 @@ use crate::compare::{Comparison, ComparisonEvent};
 use crate::folder::Folder;
 use crate::record::{Records, RunRecord};
 use crate::solve_rates::findings;
-use crate::usage::mistake;
-use anyhow::Result;
+use crate::usage::bail_config;
+use crate::error::{Error, Result};
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What a caller may fail with.
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Comparisons of the same variants on a task of rising length.
 #[derive(Clone)]
@@ -23,14 +26,14 @@ impl Sweep {
     /// Looks at everything before anything is written or trained.
     ///
     /// # Errors
-    /// A [`Usage`](crate::usage::Usage) error in one line: as [`Comparison::check`]; if lengths do not rise, if the task cannot be solved, or if the
+    /// A [`ConfigError`](crate::usage::ConfigError) error in one line: as [`Comparison::check`]; if lengths do not rise, if the task cannot be solved, or if the
     /// probability is none.
     pub fn check(&self) -> Result<()> {
         if self.comparisons.is_empty() {
-            mistake!("lengths: expected at least one, got none");
+            bail_config!("lengths: expected at least one, got none");
         }
         if !(self.probability > 0.0 && self.probability <= 1.0) {
-            mistake!(
+            bail_config!(
                 "probability: expected a number above 0 and up to 1, got {}",
                 self.probability
             );
@@ -38,11 +41,11 @@ impl Sweep {
         let lengths: Vec<usize> =
             self.comparisons.iter().map(|comparison| comparison.task.length()).collect();
         if let Some(pair) = lengths.windows(2).find(|pair| pair[0] >= pair[1]) {
-            mistake!("lengths: expected rising numbers, got {} behind {}", pair[1], pair[0]);
+            bail_config!("lengths: expected rising numbers, got {} behind {}", pair[1], pair[0]);
         }
         for comparison in &self.comparisons {
             if comparison.task.criterion().is_none() {
-                mistake!("task {}: it has no point at which it is solved", comparison.task.name());
+                bail_config!("task {}: it has no point at which it is solved", comparison.task.name());
             }
             comparison.check()?;
         }
@@ -62,7 +65,7 @@ impl Sweep {
         folder: &Folder,
         cancel: &AtomicBool,
         said: &(dyn Fn(ComparisonEvent) + Sync),
-        finished: &mut dyn FnMut(&Records, &Folder) -> Result<()>,
+        finished: &mut dyn FnMut(&Records, &Folder) -> Result<(), BoxError>,
     ) -> Result<Findings> {
         self.check()?;
         let mut all: Vec<RunRecord> = Vec::new();
@@ -72,7 +75,7 @@ impl Sweep {
             }
             let own = folder.inside(&format!("length-{}", comparison.task.length()))?;
             let records: Records = comparison.check()?.run(&own, cancel, said)?;
-            finished(&records, &own)?;
+            finished(&records, &own).map_err(Error::Caller)?;
             all.extend(records.runs);
         }
         let names = self.comparisons.iter().flat_map(|comparison| &comparison.variants);

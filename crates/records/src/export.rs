@@ -11,7 +11,7 @@ mod tensorboard;
 
 use crate::folder::Folder;
 use crate::record::Records;
-use anyhow::Result;
+use crate::error::Result;
 
 /// Writes `runs.csv`, `steps.csv`, `evals.csv`, `generalisation.csv`, `profiles.csv` and `measures.csv`. What is not there is empty; what is not finite is `NaN`, `inf` or `-inf`.
 ///

@@ -1,7 +1,7 @@
 //! Where a comparison writes.
 
-use crate::usage::mistake;
-use anyhow::{bail, Context, Result};
+use crate::usage::bail_config;
+use crate::error::{Context, Result};
 use recurrent_core::write_whole;
 use serde::Serialize;
 use std::ffi::OsString;
@@ -32,7 +32,7 @@ impl Folder {
     pub fn create(path: &Path) -> Result<Self> {
         let shown = path.display();
         if path.as_os_str().is_empty() {
-            mistake!("out: expected a folder, found an empty path"); // which would be the present folder
+            bail_config!("out: expected a folder, found an empty path"); // which would be the present folder
         }
         match fs::read_dir(path) {
             Ok(entries) => {
@@ -46,10 +46,10 @@ impl Folder {
                     if locked {
                         Self::take(path, "out")?; // if that program is still there, it is what matters
                     }
-                    mistake!("out {shown}: the folder is not empty, and nothing is overwritten");
+                    bail_config!("out {shown}: the folder is not empty, and nothing is overwritten");
                 }
             }
-            Err(_) if path.is_file() => mistake!("out {shown}: expected a folder, found a file"),
+            Err(_) if path.is_file() => bail_config!("out {shown}: expected a folder, found a file"),
             Err(_) => make(path).with_context(|| format!("out {shown}: cannot be made"))?,
         }
         Self::take(path, "out")
@@ -61,7 +61,7 @@ impl Folder {
     /// If there is none, or it cannot be written, or is taken by another program.
     pub fn reopen(path: &Path) -> Result<Self> {
         if !path.is_dir() {
-            mistake!("resume {}: expected a folder, found none", path.display());
+            bail_config!("resume {}: expected a folder, found none", path.display());
         }
         Self::take(path, "resume")
     }
@@ -77,10 +77,10 @@ impl Folder {
                 Ok(Self { path: path.to_path_buf(), _lock: Arc::new(file) })
             }
             Err(TryLockError::WouldBlock) => {
-                mistake!("{what} {shown}: another program is writing to this folder")
+                bail_config!("{what} {shown}: another program is writing to this folder")
             }
             Err(TryLockError::Error(error)) => {
-                Err(error).with_context(|| format!("{what} {shown}: cannot be locked"))
+                Err::<Self, _>(error).with_context(|| format!("{what} {shown}: cannot be locked"))
             }
         }
     }
@@ -103,7 +103,7 @@ impl Folder {
                 return Self::create(Path::new(&path));
             }
         }
-        bail!("out {name}: it exists, a thousand times over")
+        bail_config!("out {name}: it exists, a thousand times over")
     }
 
     /// The path.
@@ -138,7 +138,7 @@ impl Folder {
     pub fn write_lines<T: Serialize>(&self, name: &str, records: &[T]) -> Result<()> {
         let mut lines = Vec::new();
         for record in records {
-            serde_json::to_writer(&mut lines, record)?;
+            serde_json::to_writer(&mut lines, record).with_context(|| name.to_string())?;
             lines.push(b'\n');
         }
         self.write(name, &lines)
@@ -199,7 +199,6 @@ pub fn utc(time: SystemTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::usage::exit_code;
     use std::time::Duration;
 
     #[test]
@@ -218,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_made_and_then_not_taken_again() -> Result<()> {
+    fn a_folder_is_made_and_then_not_taken_again() -> Result<(), Box<dyn std::error::Error>> {
         let temp = tempfile::tempdir()?;
         let path = temp.path().join("a/b");
         let folder = Folder::create(&path)?;
@@ -227,7 +226,7 @@ mod tests {
             error.to_string().ends_with("a/b: another program is writing to this folder"),
             "{error}"
         );
-        assert_eq!(exit_code(&error), 2);
+        assert!(error.is_config());
         let inside = folder.inside("c")?;
         drop(folder);
         Folder::reopen(&path).expect_err("a folder inside is still in use");
@@ -249,21 +248,21 @@ mod tests {
             error.to_string().ends_with("a/b: the folder is not empty, and nothing is overwritten"),
             "{error}"
         );
-        assert_eq!(exit_code(&error), 2);
+        assert!(error.is_config());
         Ok(())
     }
 
     #[test]
-    fn what_cannot_be_a_folder_is_refused() -> Result<()> {
+    fn what_cannot_be_a_folder_is_refused() -> Result<(), Box<dyn std::error::Error>> {
         let temp = tempfile::tempdir()?;
         let file = temp.path().join("file");
         fs::write(&file, "x")?;
         let error = Folder::create(&file).expect_err("a file");
         assert!(error.to_string().ends_with("file: expected a folder, found a file"), "{error}");
-        assert_eq!(exit_code(&Folder::create(Path::new("")).expect_err("no path")), 2);
+        assert!(Folder::create(Path::new("")).expect_err("no path").is_config());
         let error = Folder::create(&file.join("below")).expect_err("below a file");
         assert!(error.to_string().ends_with("file/below: cannot be made"), "{error}");
-        assert_eq!(exit_code(&error), 1);
+        assert!(!error.is_config());
         // The last name is longer than file systems take.
         Folder::create(&temp.path().join("new/folder").join("x".repeat(300)))
             .expect_err("too long");

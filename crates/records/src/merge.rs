@@ -4,7 +4,7 @@
 
 use crate::folder::Folder;
 use crate::record::Records;
-use anyhow::{Context, Result};
+use crate::error::{Context, Result};
 use serde::de::DeserializeOwned;
 
 /// Writes the merged files out of the runs' folders, in their order, byte by byte as they stand there; and reads them.

@@ -9,7 +9,7 @@ use super::run::RunView;
 use super::{figures_of, table, verdict, wrap, write_figures};
 use crate::folder::Folder;
 use crate::record::{Records, RunRecord};
-use crate::usage::mistake;
+use crate::usage::bail_config;
 use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -29,7 +29,7 @@ pub struct Source {
 /// Reads what comparisons, ablations and sweeps have written; a sweep is one comparison a length.
 ///
 /// # Errors
-/// A [`Usage`](crate::usage::Usage) error if a folder holds something else, or is named twice.
+/// A [`ConfigError`](crate::usage::ConfigError) error if a folder holds something else, or is named twice.
 pub fn sources(folders: &[PathBuf]) -> Result<Vec<Source>> {
     let mut paths = Vec::new();
     for folder in folders {
@@ -41,7 +41,7 @@ pub fn sources(folders: &[PathBuf]) -> Result<Vec<Source>> {
     let mut known = BTreeSet::new();
     for path in &paths {
         if !known.insert(fs::canonicalize(path).unwrap_or_else(|_| path.clone())) {
-            mistake!("{}: expected once, found twice", path.display());
+            bail_config!("{}: expected once, found twice", path.display());
         }
     }
     let read = |(path, label): (PathBuf, String)| {
@@ -49,7 +49,7 @@ pub fn sources(folders: &[PathBuf]) -> Result<Vec<Source>> {
             Ok(text) => match serde_json::from_slice(&text) {
                 Ok(about) => about,
                 Err(error) => {
-                    mistake!("{}: cannot be read: {error}", path.join("comparison.json").display())
+                    bail_config!("{}: cannot be read: {error}", path.join("comparison.json").display())
                 }
             },
             Err(_) => About::default(), // it says nothing that the records do not, but where and when

@@ -2,7 +2,7 @@
 
 use super::tensor;
 use crate::task::{Batch, Judged};
-use anyhow::{ensure, Result};
+use crate::error::{ensure, Result};
 use candle::{DType, Device, Tensor, D};
 
 /// `(batch, time, symbols)`: one where the symbol of the step is, zero elsewhere, and in the padding behind the end of

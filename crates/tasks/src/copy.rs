@@ -2,7 +2,7 @@
 
 use super::{checked_length, classes, generator};
 use crate::task::{Batch, BatchKey, Criterion, Judged, Reads, Task};
-use anyhow::Result;
+use crate::error::Result;
 use candle::{DType, Device, Tensor};
 use rand::Rng;
 use recurrent_core::Sequence;

@@ -4,7 +4,7 @@ use super::idx::{Images, CLASSES, EDGE, PIXELS};
 use super::parts::Parts;
 use super::{checksum, classes, tensor};
 use crate::task::{Batch, BatchKey, Criterion, Judged, Reads, Task};
-use anyhow::{ensure, Result};
+use crate::error::{ensure, Result};
 use candle::{DType, Device, Tensor};
 use rand::seq::SliceRandom;
 use recurrent_core::{named_rng, Sequence};

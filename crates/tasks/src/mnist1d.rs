@@ -3,7 +3,7 @@
 use super::parts::Parts;
 use super::{checked_length, classes, tensor};
 use crate::task::{Batch, BatchKey, Criterion, Judged, Reads, Split, Task};
-use anyhow::{ensure, Result};
+use crate::error::{ensure, Result};
 use candle::{DType, Device, Tensor};
 use rand::seq::SliceRandom;
 use rand::Rng;

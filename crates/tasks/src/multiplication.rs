@@ -3,7 +3,7 @@
 use super::pairs::{self, Pairs, TOLERANCE};
 use super::{checked_length, generator};
 use crate::task::{Batch, BatchKey, Criterion, Judged, Reads, Task};
-use anyhow::Result;
+use crate::error::Result;
 use candle::{DType, Device, Tensor};
 use std::sync::Arc;
 

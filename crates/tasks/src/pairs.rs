@@ -2,7 +2,7 @@
 
 use super::tensor;
 use crate::task::{Batch, BatchKey, Judged};
-use anyhow::{ensure, Result};
+use crate::error::{ensure, Result};
 use candle::{DType, Device, Tensor, D};
 use rand::Rng;
 use recurrent_core::Sequence;

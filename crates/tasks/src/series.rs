@@ -4,7 +4,7 @@ use super::parts::Parts;
 use super::ts::{self, Series};
 use super::{checksum, classes, tensor};
 use crate::task::{Batch, BatchKey, Criterion, Judged, Reads, Task};
-use anyhow::{ensure, Result};
+use crate::error::{ensure, Result};
 use candle::{DType, Device, Tensor};
 use recurrent_core::Sequence;
 use std::path::Path;

@@ -5,7 +5,7 @@ use super::{batch, lags, loss, Double};
 use crate::job::Job;
 use crate::network::Network;
 use crate::task::{Batch, BatchKey, Reads, Split};
-use anyhow::Result;
+use crate::error::Result;
 use candle::DType;
 use recurrent_core::{
     Activations, ForwardContext, GradientRecorder, GradientTrace, Layer, LayerId, Record,

@@ -5,7 +5,7 @@ use super::{Event, Job};
 use crate::config::RunConfig;
 use crate::difference::differences;
 use crate::folder::Folder;
-use anyhow::{Context, Result};
+use crate::error::{Error, Kept, Result};
 use candle::Tensor;
 use recurrent_core::Carry;
 use recurrent_train::{Checkpoint, Checkpoints, Optimizer, Params, State, WatchState};
@@ -32,16 +32,6 @@ impl Default for Interval {
     /// Ten seconds: that much is lost at most when the power fails, and a run of a few seconds never waits for the disk.
     fn default() -> Self {
         Self::Time(Duration::from_secs(10))
-    }
-}
-
-/// What is said of an error that is the disk's, not the run's.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct NotKept;
-
-impl std::fmt::Display for NotKept {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the run cannot be kept")
     }
 }
 
@@ -98,7 +88,7 @@ impl Keeper {
         said: &mut dyn FnMut(Event),
     ) -> Result<Option<Found>> {
         let Some(checkpoints) = &self.checkpoints else { return Ok(None) };
-        let found = checkpoints.latest::<Rest>().context(NotKept)?;
+        let found = checkpoints.latest::<Rest>().kept()?;
         found.spoilt.iter().for_each(|line| said(Event::Spoilt(line)));
         let Some(checkpoint) = found.checkpoint else {
             if !found.spoilt.is_empty() {
@@ -113,15 +103,12 @@ impl Keeper {
         let Rest { config, watch, mut log, seconds } = rest;
         let apart = differences(&config, &serde_json::to_value(&job.config)?);
         if !apart.is_empty() {
-            let apart = anyhow::anyhow!(
-                "{}: it is of another run: {}",
-                checkpoints.folder().display(),
-                apart.join("; ")
-            );
-            return Err(apart.context(NotKept));
+            let folder = checkpoints.folder().display();
+            let line = format!("{folder}: it is of another run: {}", apart.join("; "));
+            return Err(Error::OtherRun(line)).kept();
         }
         log.seconds = seconds;
-        log.take_columns(job, &tensors).context(NotKept)?;
+        log.take_columns(job, &tensors).kept()?;
         said(Event::Resumed(&log.steps));
         (self.step, self.last) = (step, Instant::now());
         Ok(Some(Found {
@@ -162,7 +149,7 @@ impl Keeper {
             }
             checkpoints.save(&Checkpoint { tensors, ..checkpoint })
         });
-        saved.context(NotKept)?;
+        saved.kept()?;
         (self.last, self.cost, self.step) = (Instant::now(), start.elapsed(), run.log.done());
         Ok(())
     }
@@ -205,7 +192,7 @@ pub(super) fn carry(tensors: &State, form: &Carry) -> Result<Option<Carry>> {
             _ => candle::bail!("expected a tensor {name} of shape {:?}", part.dims()),
         }
     });
-    Ok(Some(carry.context(NotKept)?))
+    Ok(Some(carry.kept()?))
 }
 
 /// As [`Rest`], for writing.

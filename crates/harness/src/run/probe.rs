@@ -3,7 +3,7 @@
 use super::Job;
 use crate::network::Network;
 use crate::task::{Batch, BatchKey, Split, Task};
-use anyhow::Result;
+use crate::error::Result;
 use recurrent_core::{Bptt, ForwardContext, GradientRecorder, Record};
 use recurrent_measures::Profile;
 

@@ -1,7 +1,7 @@
 //! The loop over training steps.
 
 use super::clip::clip;
-use super::keep::{self, Found, Keeper, NotKept, Present};
+use super::keep::{self, Found, Keeper, Present};
 use super::log::{step_record, Log};
 use super::penalty::{self, Penalties};
 use super::probe::{scheduled, Probe};
@@ -10,7 +10,7 @@ use crate::config::{Level, TrainingConfig, GENERALISATION_FACTORS};
 use crate::network::Network;
 use crate::record::{EvalRecord, Generalised, Status};
 use crate::task::{Batch, BatchKey, Criterion, Split, Task};
-use anyhow::{Context, Result};
+use crate::error::{Error, Kept, Result};
 use candle::{DType, Tensor};
 use recurrent_core::{spectral_radius, Carry, ForwardContext};
 use recurrent_train::{
@@ -63,9 +63,9 @@ impl<'a> Training<'a> {
     /// Goes back to where a checkpoint was taken, and gives what had been found until then.
     pub(super) fn restore(&mut self, found: Found) -> Result<Log> {
         let Found { checkpoint, watch, log } = found;
-        checkpoint.restore(&self.params, &mut self.optimizer).context(NotKept)?;
+        checkpoint.restore(&self.params, &mut self.optimizer).kept()?;
         let tensors = checkpoint.tensors;
-        self.watch.load_state(watch).context(NotKept)?;
+        self.watch.load_state(watch).kept()?;
         if log.done() > 0 && self.job.task.continues(self.draw(log.done() + 1)) {
             // The form of the state is that of any other; its values are the checkpoint's.
             let batch = self.batch(log.done())?;
@@ -90,7 +90,7 @@ impl<'a> Training<'a> {
         said: &mut dyn FnMut(Event),
     ) -> Result<Status> {
         let status = match self.advance(log, keeper, cancel, said) {
-            Err(error) if error.is::<NotKept>() => return Err(error),
+            Err(error @ Error::Checkpoint(_)) => return Err(error),
             ended => ended.unwrap_or_else(|error| failed(&error)),
         };
         let profiled = log.profiles.last().is_some_and(|profile| profile.step == log.done());
