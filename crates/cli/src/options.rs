@@ -180,10 +180,11 @@ impl Training {
 
     /// The folder to write to.
     pub(crate) fn folder(&self) -> Result<Folder> {
-        match (&self.resume, &self.out) {
+        let folder = match (&self.resume, &self.out) {
             (Some(path), _) => Folder::reopen(path),
             (None, Some(path)) => Folder::create(path),
             (None, None) => Folder::create_default(&self.task),
-        }
+        };
+        Ok(folder?)
     }
 }

@@ -39,7 +39,7 @@ pub fn variants(names: &[String], longest_lag: usize) -> Result<Vec<Variant>> {
         let entry = entries.iter().find(|entry| entry.name == base);
         known.extend(entry.map(|entry| variant(entry, &remedies, longest_lag)).transpose()?);
     }
-    variant::choose(&known, names)
+    Ok(variant::choose(&known, names)?)
 }
 
 /// A named variant of the zoo with remedies, for the harness, which knows none of them.

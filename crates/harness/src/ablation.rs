@@ -11,11 +11,11 @@ pub use crate::effects::{Effect, Findings, Measure, Tuned, Verdict, PAIRS, SIGNI
 use crate::compare::{Comparison, ComparisonEvent};
 use crate::config::Width;
 use crate::effects::{self, remedy};
+use crate::error::Result;
 use crate::folder::Folder;
 use crate::record::Records;
 use crate::size::solve;
 use crate::usage::bail_config;
-use crate::error::Result;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A paired ablation.

@@ -4,14 +4,14 @@ mod manifest;
 mod workers;
 
 use crate::config::TrainingConfig;
+use crate::error::Result;
 use crate::folder::Folder;
 use crate::merge;
 use crate::record::{Records, RunRecord};
 use crate::run::{self, Event, Interval, Job};
 use crate::task::Task;
-use crate::usage::{line, bail_config, ConfigError};
+use crate::usage::{bail_config, line, ConfigError};
 use crate::variant::Variant;
-use crate::error::Result;
 use manifest::Manifest;
 use serde_json::Value;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -210,7 +210,7 @@ impl Plan<'_> {
         let order =
             order.flat_map(|(index, _)| self.comparison.seeds().map(move |seed| (index, seed)));
         let finished: Vec<_> = order.filter_map(|place| done.get(&place)).collect();
-        merge::merge(folder, &finished)
+        Ok(merge::merge(folder, &finished)?)
     }
 
     /// Every run, in the order in which they begin: the index of its variant, and its seed.

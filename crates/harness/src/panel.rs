@@ -15,11 +15,12 @@ mod gradients;
 mod sheet;
 
 use crate::config::Level;
+use crate::error::Result;
 use crate::job::Job;
 use crate::network::Network;
 use crate::record::MeasureRecord;
 use crate::task::{Batch, BatchKey, Split};
-use crate::error::Result;
+use crate::usage::line;
 use candle::{DType, Device, Tensor, Var};
 use candle_nn::VarBuilder;
 use recurrent_core::ForwardContext;
@@ -88,11 +89,11 @@ impl Double {
 
 /// Batch `step` of the job in f64 on the CPU.
 fn batch(job: &Job, split: Split, step: u64, count: usize) -> Result<Batch> {
-    job.task.batch(
+    Ok(job.task.batch(
         BatchKey { split, seed: job.config.seed, step, batch: count },
         DType::F64,
         &Device::Cpu,
-    )
+    )?)
 }
 
 /// The mean loss of a network on a batch, under a pass.
@@ -103,10 +104,8 @@ fn loss(
     context: &ForwardContext,
 ) -> candle::Result<Tensor> {
     let outputs = network.forward(&batch.xs, context)?;
-    let judged = job
-        .task
-        .judge(&outputs, batch)
-        .map_err(|error| candle::Error::msg(format!("{error:#}")))?;
+    let judged =
+        job.task.judge(&outputs, batch).map_err(|error| candle::Error::msg(line(&error)))?;
     judged.losses.mean_all()
 }
 

@@ -1,8 +1,8 @@
 //! Remedies against vanishing and exploding gradients that change how a network is trained or read: switches on any variant.
 
 use crate::config::{Clipping, Override, Readout};
-use crate::usage::bail_config;
 use crate::error::Result;
+use crate::usage::{bail_config, ConfigError};
 use recurrent_core::{HiddenGradClip, Truncation};
 
 /// How each remedy is written, what it does, and where it comes from. What stands in brackets may be left out.
@@ -59,7 +59,7 @@ pub fn parse(text: &str) -> Result<Option<Override>> {
     let rate = || positive(name, value);
     let steps = || count(name, value);
     let alone = |change| match value {
-        None => Ok(change),
+        None => Result::<_, ConfigError>::Ok(change),
         Some(value) => bail_config!("remedy {name}: expected no value, got {value:?}"),
     };
     Ok(Some(match name {
@@ -101,6 +101,7 @@ fn count(name: &str, value: Option<&str>) -> Result<usize> {
 mod tests {
     use super::*;
     use crate::config::TrainingConfig;
+    use anyhow::Result;
     use recurrent_tasks as tasks;
 
     #[test]
@@ -144,7 +145,7 @@ mod tests {
         ] {
             let error = parse(text).expect_err(text);
             assert_eq!(
-                (error.to_string().as_str(), crate::usage::exit_code(&error)),
+                (error.to_string().as_str(), 1 + u8::from(error.is_config())),
                 (expected, 2)
             );
         }

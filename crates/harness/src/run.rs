@@ -8,13 +8,13 @@ mod probe;
 mod training;
 
 use crate::config::RunConfig;
+use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::record::{
     read_stored, EvalRecord, MeasureRecord, ProfileRecord, RunRecord, Status, StepRecord,
 };
 use crate::task::{BatchKey, Split};
-use crate::usage::{line, bail_config};
-use crate::error::{Error, Result};
+use crate::usage::{bail_config, line};
 use candle::{DType, Device};
 use keep::Keeper;
 use log::Log;

@@ -1,11 +1,11 @@
 //! How wide each variant of a comparison is.
 
 use crate::config::{Readout, Width};
+use crate::error::Result;
 use crate::network::Network;
 use crate::task::Task;
-use crate::usage::{line, bail_config, ConfigError};
+use crate::usage::{bail_config, line, ConfigError};
 use crate::variant::{Size, Variant};
-use crate::error::Result;
 
 /// Wider networks are refused as a slip: they would need gigabytes. It also ends the search where the
 /// number of weights does not grow.
@@ -30,7 +30,10 @@ pub fn solve(
             Size { input: task.input_size(), hidden, longest_lag: task.longest_lag(), seed: 0 };
         let units = if hidden == 1 { "unit" } else { "units" };
         Network::count(variant, size, task, readout).map_err(|error| {
-            ConfigError::new(format!("variant {name} with {hidden} hidden {units}: {}", line(&error)))
+            ConfigError::new(format!(
+                "variant {name} with {hidden} hidden {units}: {}",
+                line(&error)
+            ))
         })
     };
     let params = match width {

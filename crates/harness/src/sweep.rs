@@ -3,11 +3,11 @@
 pub use crate::solve_rates::{Findings, MaximumLength, SolveRate};
 
 use crate::compare::{Comparison, ComparisonEvent};
+use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::record::{Records, RunRecord};
 use crate::solve_rates::findings;
 use crate::usage::bail_config;
-use crate::error::{Error, Result};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What a caller may fail with.
@@ -45,7 +45,10 @@ impl Sweep {
         }
         for comparison in &self.comparisons {
             if comparison.task.criterion().is_none() {
-                bail_config!("task {}: it has no point at which it is solved", comparison.task.name());
+                bail_config!(
+                    "task {}: it has no point at which it is solved",
+                    comparison.task.name()
+                );
             }
             comparison.check()?;
         }

@@ -1,8 +1,8 @@
 //! A named network in a comparison.
 
 use crate::config::Override;
-use crate::usage::{bail_config, nearest};
 use crate::error::Result;
+use crate::usage::{bail_config, nearest};
 use candle_nn::VarBuilder;
 use recurrent_core::Layer;
 use std::collections::BTreeMap;
@@ -79,7 +79,9 @@ pub fn choose<S: AsRef<str>>(known: &[Variant], names: &[S]) -> Result<Vec<Varia
         let Some(variant) = known.iter().find(|variant| variant.name == name) else {
             let nearest =
                 nearest(name, known.iter().map(|variant| variant.name.as_str())).unwrap_or("none");
-            bail_config!("variant {name}: no such variant; the nearest is {nearest}, --list shows all");
+            bail_config!(
+                "variant {name}: no such variant; the nearest is {nearest}, --list shows all"
+            );
         };
         if chosen.iter().any(|other| other.name == name) {
             bail_config!("variant {name}: expected once, got twice");
@@ -92,6 +94,7 @@ pub fn choose<S: AsRef<str>>(known: &[Variant], names: &[S]) -> Result<Vec<Varia
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anyhow::Result;
 
     #[test]
     fn variants_are_chosen_by_name() -> Result<()> {
@@ -117,7 +120,7 @@ mod tests {
         ] {
             let error = choose(&known, names).err().expect("must fail");
             assert_eq!(
-                (error.to_string().as_str(), crate::usage::exit_code(&error)),
+                (error.to_string().as_str(), 1 + u8::from(error.is_config())),
                 (expected, 2)
             );
         }

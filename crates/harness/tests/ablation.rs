@@ -13,7 +13,6 @@ use recurrent_records::folder::Folder;
 use recurrent_records::record::Records;
 use recurrent_report as report;
 use recurrent_tasks as tasks;
-use recurrent_tasks::usage::exit_code;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -148,7 +147,7 @@ fn what_cannot_be_meant_is_refused() {
         let mut ablation = ablation();
         edit(&mut ablation);
         let error = ablation.check().err().expect(expected);
-        assert_eq!((error.to_string().as_str(), exit_code(&error)), (expected, 2));
+        assert_eq!((error.to_string().as_str(), 1 + u8::from(error.is_config())), (expected, 2));
     }
 }
 
@@ -162,7 +161,7 @@ fn a_sweep_runs_every_length_and_keeps_what_is_finished() -> Result<()> {
     };
     let temp = tempfile::tempdir()?;
     let folder = Folder::create(&temp.path().join("all"))?;
-    let mut finished = |records: &Records, folder: &Folder| report::write(records, folder);
+    let mut finished = |records: &Records, folder: &Folder| Ok(report::write(records, folder)?);
     let findings = sweep.run(&folder, &AtomicBool::new(false), &|_| {}, &mut finished)?;
     report::write_sweep(&findings, &[], &folder)?;
     let order: Vec<_> =
@@ -191,7 +190,7 @@ fn a_sweep_runs_every_length_and_keeps_what_is_finished() -> Result<()> {
         let comparisons =
             lengths.iter().map(|length| comparison(*length, vec![tanh("one")])).collect();
         let error = Sweep { comparisons, probability }.check().expect_err(expected);
-        assert_eq!((error.to_string().as_str(), exit_code(&error)), (expected, 2));
+        assert_eq!((error.to_string().as_str(), 1 + u8::from(error.is_config())), (expected, 2));
     };
     refused(0.5, &[], "lengths: expected at least one, got none");
     refused(0.5, &[6, 4], "lengths: expected rising numbers, got 4 behind 6");

@@ -13,7 +13,6 @@ use recurrent_records::folder::Folder;
 use recurrent_records::record::{Records, Status};
 use recurrent_tasks as tasks;
 use recurrent_tasks::task::Task;
-use recurrent_tasks::usage::exit_code;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -255,7 +254,7 @@ fn mistakes_are_found_before_anything_is_written() {
         edit(&mut comparison);
         let error = comparison.check().err().expect("must be refused");
         assert!(error.to_string().starts_with(expected), "{error}, expected {expected}");
-        assert_eq!(exit_code(&error), 2, "{error}");
+        assert_eq!(1 + u8::from(error.is_config()), 2, "{error}");
         assert_eq!(error.to_string().lines().count(), 1, "{error}");
     }
 }

@@ -11,7 +11,6 @@ use recurrent_records::config::{Budget, Level, Override, TrainingConfig, Width};
 use recurrent_records::folder::Folder;
 use recurrent_records::record::{Records, Status};
 use recurrent_tasks::task::{BatchKey, Criterion, Split, Task};
-use recurrent_tasks::usage::exit_code;
 use recurrent_tasks::{self as tasks, Text};
 use std::fs;
 use std::path::PathBuf;
@@ -265,13 +264,13 @@ fn a_comparison_goes_on_and_repeats_nothing_that_has_ended() -> Result<()> {
     assert_eq!(ends, [("zebra", 7, 20), ("zebra", 8, 20), ("ape", 7, 20), ("ape", 8, 0)]);
     let before =
         ["zebra-7", "zebra-8", "ape-7"].map(|name| folder.read(&format!("runs/{name}/run.json")));
-    let before = before.into_iter().collect::<Result<Vec<_>>>()?;
+    let before = before.into_iter().collect::<Result<Vec<_>, _>>()?;
 
     let records = two().check()?.run(&folder, &AtomicBool::new(false), &|_| {})?;
     assert_eq!(without_times(records), expected);
     let after =
         ["zebra-7", "zebra-8", "ape-7"].map(|name| folder.read(&format!("runs/{name}/run.json")));
-    assert_eq!(after.into_iter().collect::<Result<Vec<_>>>()?, before, "not even their seconds");
+    assert_eq!(after.into_iter().collect::<Result<Vec<_>, _>>()?, before, "not even their seconds");
     for name in ["steps.jsonl", "evals.jsonl", "profiles.jsonl", "runs/ape-8/weights.safetensors"] {
         assert_eq!(folder.read(name)?, straight.read(name)?, "{name}");
     }
@@ -318,7 +317,7 @@ fn another_comparison_in_the_folder_is_refused_by_what_is_different() -> Result<
             other.check()?.run(&folder, &AtomicBool::new(false), &|_| {}).expect_err(expected);
         let expected =
             format!("{}: it holds another comparison: {expected}", temp.path().display());
-        assert_eq!((error.to_string(), exit_code(&error)), (expected, 2));
+        assert_eq!((error.to_string(), 1 + u8::from(error.is_config())), (expected, 2));
         assert_eq!(folder.read("comparison.json")?, before);
     }
     Ok(())
@@ -347,7 +346,7 @@ fn where_checkpoints_cannot_be_written_the_comparison_ends_with_an_error_and_goe
         line.contains("the run cannot be kept: checkpoint") && line.contains("zebra-8/checkpoints"),
         "{line}"
     );
-    assert_eq!(exit_code(&error), 1);
+    assert_eq!(1 + u8::from(error.is_config()), 1);
     fs::remove_file(in_the_way)?;
     let records = saving.check()?.run(&folder, &AtomicBool::new(false), &|_| {})?;
     assert_eq!(without_times(records), without_times(expected));

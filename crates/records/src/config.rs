@@ -10,9 +10,9 @@
 //! To add an option of training: add a field to [`TrainingConfig`], use it where it acts, and add it to
 //! the command line. Records, comparison on resume, exports and the report follow from the field.
 
-use crate::task::{BatchKey, Split, Task, TaskConfig};
-use crate::usage::{line, bail_config, ConfigError};
 use crate::error::Result;
+use crate::task::{BatchKey, Split, Task, TaskConfig};
+use crate::usage::{bail_config, line, ConfigError};
 use candle::{DType, Device};
 use recurrent_core::{Bptt, HiddenGradClip, Truncation};
 use serde::{Deserialize, Serialize};

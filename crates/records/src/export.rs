@@ -9,9 +9,9 @@ mod parquet;
 mod table;
 mod tensorboard;
 
+use crate::error::Result;
 use crate::folder::Folder;
 use crate::record::Records;
-use crate::error::Result;
 
 /// Writes `runs.csv`, `steps.csv`, `evals.csv`, `generalisation.csv`, `profiles.csv` and `measures.csv`. What is not there is empty; what is not finite is `NaN`, `inf` or `-inf`.
 ///

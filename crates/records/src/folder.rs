@@ -1,7 +1,7 @@
 //! Where a comparison writes.
 
-use crate::usage::bail_config;
 use crate::error::{Context, Result};
+use crate::usage::bail_config;
 use recurrent_core::write_whole;
 use serde::Serialize;
 use std::ffi::OsString;
@@ -46,10 +46,14 @@ impl Folder {
                     if locked {
                         Self::take(path, "out")?; // if that program is still there, it is what matters
                     }
-                    bail_config!("out {shown}: the folder is not empty, and nothing is overwritten");
+                    bail_config!(
+                        "out {shown}: the folder is not empty, and nothing is overwritten"
+                    );
                 }
             }
-            Err(_) if path.is_file() => bail_config!("out {shown}: expected a folder, found a file"),
+            Err(_) if path.is_file() => {
+                bail_config!("out {shown}: expected a folder, found a file")
+            }
             Err(_) => make(path).with_context(|| format!("out {shown}: cannot be made"))?,
         }
         Self::take(path, "out")

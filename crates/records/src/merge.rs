@@ -2,9 +2,9 @@
 
 //! The files of a comparison, made of those of its runs.
 
+use crate::error::{Context, Result};
 use crate::folder::Folder;
 use crate::record::Records;
-use crate::error::{Context, Result};
 use serde::de::DeserializeOwned;
 
 /// Writes the merged files out of the runs' folders, in their order, byte by byte as they stand there; and reads them.

@@ -7,8 +7,8 @@ pub mod number;
 mod read;
 
 use crate::config::{Level, RunConfig};
-use crate::usage::bail_config;
 use crate::error::{Context, Result};
+use crate::usage::bail_config;
 use recurrent_measures::{Fit, Profile, Underflow};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};

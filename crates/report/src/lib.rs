@@ -33,12 +33,12 @@ mod text_plot;
 mod trend;
 mod verdict;
 
-use anyhow::Result;
 use folder::Folder;
 use group::Group;
 use record::Records;
 #[cfg(test)]
 use recurrent_records::sample;
+use recurrent_records::Result;
 use recurrent_records::{config, effects, folder, record, solve_rates};
 use recurrent_tasks::{task, usage};
 

@@ -10,7 +10,7 @@ use super::{figures_of, table, verdict, wrap, write_figures};
 use crate::folder::Folder;
 use crate::record::{Records, RunRecord};
 use crate::usage::bail_config;
-use anyhow::Result;
+use recurrent_records::Result;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -49,7 +49,10 @@ pub fn sources(folders: &[PathBuf]) -> Result<Vec<Source>> {
             Ok(text) => match serde_json::from_slice(&text) {
                 Ok(about) => about,
                 Err(error) => {
-                    bail_config!("{}: cannot be read: {error}", path.join("comparison.json").display())
+                    bail_config!(
+                        "{}: cannot be read: {error}",
+                        path.join("comparison.json").display()
+                    )
                 }
             },
             Err(_) => About::default(), // it says nothing that the records do not, but where and when
@@ -286,7 +289,7 @@ mod tests {
     use super::*;
     use crate::record::ProfileRecord;
     use crate::sample;
-    use crate::usage::exit_code;
+    use anyhow::Result;
 
     fn write(records: &Records, folder: &Path) -> Result<()> {
         let folder = Folder::create(folder)?;
@@ -294,10 +297,10 @@ mod tests {
         folder.write_lines("steps.jsonl", &records.steps)?;
         folder.write_lines("evals.jsonl", &records.evals)?;
         folder.write_lines("profiles.jsonl", &records.profiles)?;
-        folder.write(
+        Ok(folder.write(
             "comparison.json",
             br#"{"machine": {"cores": 4, "os": "linux", "arch": "riscv64"}}"#,
-        )
+        )?)
     }
 
     /// The records of one variant.
@@ -407,7 +410,7 @@ mod tests {
         let refused = |path: &Path| match sources(&[path.to_path_buf()]) {
             Ok(_) => panic!("{} was taken", path.display()),
             Err(error) => {
-                assert_eq!(exit_code(&error), 2);
+                assert_eq!(1 + u8::from(error.is_config()), 2);
                 error.to_string()
             }
         };

@@ -2,9 +2,9 @@
 
 use super::parts::Parts;
 use super::{checksum, pairs, shown, tensor, LONGEST};
+use crate::error::{bail, ensure, Error, Result};
 use crate::task::{Batch, BatchKey, Criterion, Judged, Reads, Reference, Task, TaskConfig};
 use crate::usage::bail_config;
-use crate::error::{bail, ensure, Error, Result};
 use candle::{DType, Device, Tensor};
 use recurrent_core::Sequence;
 use std::ops::Range;
@@ -77,7 +77,10 @@ fn read(path: &Path, column: Option<&str>) -> Result<Vec<f64>> {
     let shown = path.display();
     let bytes = std::fs::read(path).map_err(|error| Error::data(format!("{shown}: {error}")))?;
     let text = std::str::from_utf8(&bytes).map_err(|error| {
-        Error::data(format!("{shown}: expected UTF-8, found another byte at offset {}", error.valid_up_to()))
+        Error::data(format!(
+            "{shown}: expected UTF-8, found another byte at offset {}",
+            error.valid_up_to()
+        ))
     })?;
     let mut records = records(text.trim_start_matches('\u{feff}')).into_iter();
     let Some((_, names)) = records.next() else {
@@ -96,12 +99,18 @@ fn read(path: &Path, column: Option<&str>) -> Result<Vec<f64>> {
         }
         (None, 1 | 2) => names.len() - 1,
         (None, _) => {
-            bail_config!("{NAME} column: expected --column with one of {}, got none", names.join(", "))
+            bail_config!(
+                "{NAME} column: expected --column with one of {}, got none",
+                names.join(", ")
+            )
         }
         (Some(column), _) => match names.iter().position(|name| *name == column) {
             Some(index) => index,
             None => {
-                bail_config!("{NAME} column {column}: no such column; there are {}", names.join(", "))
+                bail_config!(
+                    "{NAME} column {column}: no such column; there are {}",
+                    names.join(", ")
+                )
             }
         },
     };
@@ -277,7 +286,7 @@ mod tests {
     use super::super::idx::tests::Folder;
     use super::super::tests::{conforms, held};
     use super::*;
-    use crate::usage::exit_code;
+    use anyhow::Result;
     use std::fs;
 
     fn written(text: &str) -> Result<Folder> {
@@ -366,7 +375,7 @@ mod tests {
             let folder = written(text)?;
             let error = Forecast::open(&folder.0.join("made.csv"), column, window, 1)
                 .expect_err("must fail");
-            assert_eq!(exit_code(&error), code, "{error:#}");
+            assert_eq!(1 + u8::from(error.is_config()), code, "{error:#}");
             Ok(format!("{error:#}").replace(&folder.0.display().to_string(), "DIR"))
         };
         for (text, column, window, code, expected) in [

@@ -44,7 +44,8 @@ pub(super) fn images(hub: &Hub, source: &Source) -> Result<[Images; 2]> {
 /// The images of a parquet file with a column `image`, whose field `bytes` is a PNG, and a column `label`.
 fn read(path: &Path) -> Result<Images> {
     let failed = |error| Error::data(format!("{}: {error}", path.display()));
-    let file = File::open(path).map_err(|error| Error::data(format!("{}: {error}", path.display())))?;
+    let file =
+        File::open(path).map_err(|error| Error::data(format!("{}: {error}", path.display())))?;
     let reader = SerializedFileReader::new(file).map_err(failed)?;
     let (mut pixels, mut labels) = (Vec::new(), Vec::new());
     for (number, row) in reader.get_row_iter(None).map_err(failed)?.enumerate() {
@@ -100,6 +101,7 @@ fn decode(image: &[u8]) -> Result<[u8; PIXELS]> {
 mod tests {
     use super::super::idx::tests::Folder;
     use super::*;
+    use anyhow::Result;
     use parquet::basic::Compression;
     use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
     use parquet::file::properties::WriterProperties;

@@ -67,7 +67,8 @@ impl Images {
     fn pair(folder: &Path, images: &str, labels: &str) -> Result<Self> {
         let (images, labels) = (find(folder, images)?, find(folder, labels)?);
         let (pixels, values) = (read(&images, &[EDGE, EDGE])?, read(&labels, &[])?);
-        Self::new(pixels, values).map_err(|error| Error::data(format!("{}: {error}", labels.display())))
+        Self::new(pixels, values)
+            .map_err(|error| Error::data(format!("{}: {error}", labels.display())))
     }
 }
 
@@ -111,7 +112,10 @@ fn read(path: &Path, item: &[usize]) -> Result<Vec<u8>> {
         format!("{}: expected {expected} bytes{unpacked}, found {found}", path.display())
     };
     let damaged = |expected: u64, found: u64, error: std::io::Error| {
-        Error::data(format!("{} before the file is cut short or damaged ({error})", truncated(expected, found)))
+        Error::data(format!(
+            "{} before the file is cut short or damaged ({error})",
+            truncated(expected, found)
+        ))
     };
     let ended = bytes.by_ref().take(length).read_to_end(&mut header);
     ended.map_err(|error| damaged(length, header.len() as u64, error))?;
@@ -156,6 +160,7 @@ fn read(path: &Path, item: &[usize]) -> Result<Vec<u8>> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use anyhow::Result;
     use std::fs;
     use std::io::Write;
     use std::sync::atomic::{AtomicUsize, Ordering};

@@ -52,8 +52,8 @@ mod ts;
 pub mod usage;
 
 pub use adding::{Adding, Definition};
-pub use error::{Error, Result};
 pub use copy::{CopyMemory, Copying};
+pub use error::{Error, Result};
 pub use forecast::Forecast;
 pub use idx::Images;
 pub use memory_capacity::MemoryCapacity;

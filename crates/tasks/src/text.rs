@@ -3,8 +3,8 @@
 use super::classes::{self, one_hot};
 use super::ngram::Ngrams;
 use super::{checked_length, checksum};
-use crate::task::{Batch, BatchKey, Criterion, Judged, Reads, Reference, Split, Task};
 use crate::error::{ensure, Error, Result};
+use crate::task::{Batch, BatchKey, Criterion, Judged, Reads, Reference, Split, Task};
 use candle::{DType, Device, Tensor};
 use rand::Rng;
 use recurrent_core::{named_rng, Sequence};

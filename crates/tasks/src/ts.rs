@@ -38,7 +38,8 @@ const TRAIN: &str = "_TRAIN.ts";
 fn in_folder(folder: &Path) -> Result<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(|error| Error::io(folder, error))? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
+        let entry = entry.map_err(|error| Error::io(folder, error))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
         if name.ends_with(TRAIN) {
             found.push(name);
         }
@@ -235,6 +236,7 @@ fn values(index: usize, part: &str) -> Result<Vec<f32>> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use anyhow::Result;
 
     /// A header of two dimensions and classes `a` and `b`; the series begin in line 5.
     pub(crate) const HEADER: &str =

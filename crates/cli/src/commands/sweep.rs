@@ -72,7 +72,7 @@ pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
     let cancel = interrupt::flag(progress::interrupted)?;
     let folder = training.folder()?;
     let progress = training.progress();
-    let mut finished = |records: &Records, folder: &Folder| report::write(records, folder);
+    let mut finished = |records: &Records, folder: &Folder| Ok(report::write(records, folder)?);
     let findings = progress.during(&cancel, || {
         sweep.run(&folder, &cancel, &|event| progress.on_event(event), &mut finished)
     })?;

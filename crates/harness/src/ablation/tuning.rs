@@ -3,11 +3,11 @@
 use super::{Ablation, Tuned};
 use crate::compare::Comparison;
 use crate::config::Override;
+use crate::error::Result;
 use crate::record::{Records, RunRecord, Status};
 use crate::statistics::median;
 use crate::usage::bail_config;
 use crate::variant::Variant;
-use crate::error::Result;
 
 impl Ablation {
     /// The comparison of the learning rates, of a data set on a part of its training set that is held out.

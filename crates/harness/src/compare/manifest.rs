@@ -3,11 +3,11 @@
 use super::{cores, Comparison, Plan};
 use crate::config::{ModelConfig, Override, TrainingConfig};
 use crate::difference::differences;
+use crate::error::Result;
 use crate::folder::{utc, Folder};
 use crate::record::{read_stored, SCHEMA};
 use crate::task::TaskConfig;
 use crate::usage::bail_config;
-use crate::error::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::Path;

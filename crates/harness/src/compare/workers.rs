@@ -1,9 +1,9 @@
 //! Runs side by side, each on one thread.
 
 use super::{ComparisonEvent, Plan};
+use crate::error::Result;
 use crate::folder::Folder;
 use crate::run::{self, Event, Job, Run};
-use crate::error::Result;
 use rayon::ThreadPoolBuilder;
 use std::collections::BTreeMap;
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -81,8 +81,7 @@ pub(super) fn run(
     };
     let worker = |number: usize| {
         let pool = ThreadPoolBuilder::new().num_threads(1).stack_size(STACK).build();
-        let ended = pool.map_err(Into::into)
-            .and_then(|pool| pool.install(|| work(number)));
+        let ended = pool.map_err(Into::into).and_then(|pool| pool.install(|| work(number)));
         // What cannot be written now will not be written for the others either.
         broken.fetch_or(ended.is_err(), Ordering::Relaxed);
         ended

@@ -2,9 +2,9 @@
 
 use super::sheet::{of_all, Sheet};
 use super::{batch, lags, Double};
+use crate::error::Result;
 use crate::job::Job;
 use crate::task::Split;
-use crate::error::Result;
 use recurrent_core::{Layer, Sequence};
 use recurrent_measures::{
     lyapunov, memory_capacity, sensitivity, temporal_jacobian, CapacitySettings, Derivative,

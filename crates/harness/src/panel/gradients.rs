@@ -2,10 +2,10 @@
 
 use super::sheet::{of, of_all, Sheet};
 use super::{batch, lags, loss, Double};
+use crate::error::Result;
 use crate::job::Job;
 use crate::network::Network;
 use crate::task::{Batch, BatchKey, Reads, Split};
-use crate::error::Result;
 use candle::DType;
 use recurrent_core::{
     Activations, ForwardContext, GradientRecorder, GradientTrace, Layer, LayerId, Record,

@@ -1,12 +1,12 @@
 //! What a run has to say when it ends.
 
 use super::{Event, Job, Run};
+use crate::error::Result;
 use crate::panel::Panel;
 use crate::record::{
     ClippingSummary, EvalRecord, Generalised, GradientSummary, Outcome, PhaseGradients,
     ProfileRecord, RunRecord, StateGradients, Status, StepRecord, SCHEMA,
 };
-use crate::error::Result;
 use candle::{DType, Device, Tensor};
 use recurrent_measures::{decay, horizon, ratio, Profile, Underflow, HORIZON};
 use recurrent_train::{Clip, ClipStatistics, State};
@@ -120,7 +120,9 @@ impl Log {
         let column = |name: &str| -> Result<Vec<f64>> {
             let column = tensors.get(&format!("log.{name}"));
             Ok(column
-                .ok_or_else(|| candle::Error::msg(format!("expected a tensor log.{name}, found none")))?
+                .ok_or_else(|| {
+                    candle::Error::msg(format!("expected a tensor log.{name}, found none"))
+                })?
                 .to_vec1()?)
         };
         let [loss, lr, before, after, scale] = COLUMNS.map(column);

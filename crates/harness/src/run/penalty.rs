@@ -55,7 +55,10 @@ impl<'a> Penalties<'a> {
         if self.training.omega > 0.0 {
             let (traces, seen) = (self.recorder.take(), self.activations.take());
             let [seen] = &seen[..] else {
-                return Err(Error::Layer(format!("omega: expected one recurrent layer, found {}", seen.len())));
+                return Err(Error::Layer(format!(
+                    "omega: expected one recurrent layer, found {}",
+                    seen.len()
+                )));
             };
             let omega = omega_penalty(self.layer, xs, &traces, seen)?;
             let own = (omega * self.training.omega)?.backward()?;
@@ -92,7 +95,10 @@ pub(crate) fn check(
 /// Ω takes one layer that has a closed form of the way back through a step.
 fn one_in_closed_form(layer: &dyn Layer, dtype: DType, device: &Device) -> Result<()> {
     if layer.depth() != 1 {
-        return Err(Error::Layer(format!("omega: expected one recurrent layer, found {}", layer.depth())));
+        return Err(Error::Layer(format!(
+            "omega: expected one recurrent layer, found {}",
+            layer.depth()
+        )));
     }
     let x = Tensor::zeros((1, layer.input_size()), dtype, device)?;
     let (_, carry) =
@@ -118,6 +124,7 @@ fn orthogonality(layer: &dyn Layer) -> candle::Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anyhow::Result;
     use candle::Var;
     use recurrent_core::{linear, Carry};
 

@@ -7,10 +7,10 @@ use super::penalty::{self, Penalties};
 use super::probe::{scheduled, Probe};
 use super::{failed, Event, Job, IN_A_ROW};
 use crate::config::{Level, TrainingConfig, GENERALISATION_FACTORS};
+use crate::error::{Error, Kept, Result};
 use crate::network::Network;
 use crate::record::{EvalRecord, Generalised, Status};
 use crate::task::{Batch, BatchKey, Criterion, Split, Task};
-use crate::error::{Error, Kept, Result};
 use candle::{DType, Tensor};
 use recurrent_core::{spectral_radius, Carry, ForwardContext};
 use recurrent_train::{
@@ -158,7 +158,7 @@ impl<'a> Training<'a> {
     }
 
     fn batch(&self, step: u64) -> Result<Batch> {
-        self.job.task.batch(self.draw(step), self.config().dtype, &self.job.device)
+        Ok(self.job.task.batch(self.draw(step), self.config().dtype, &self.job.device)?)
     }
 
     fn config(&self) -> &'a TrainingConfig {

@@ -1,7 +1,7 @@
 //! Cells, variants and tasks for tests: the harness depends on no family.
 #![allow(dead_code)] // every test file takes some of them
 
-use anyhow::Result;
+use recurrent_tasks::Result;
 use candle::{DType, Device, Tensor};
 use recurrent_core::init::{Gates, Weights};
 use recurrent_core::{

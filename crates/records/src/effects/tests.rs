@@ -1,7 +1,7 @@
 use super::*;
 use crate::record::{Outcome, RunRecord, Status};
 use crate::sample;
-use crate::error::Result;
+use anyhow::Result;
 use std::collections::BTreeMap;
 
 /// A run of a variant with these steps to solve (of 2,000), loss, and rate of decay and horizon before and after.

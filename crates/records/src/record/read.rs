@@ -1,8 +1,8 @@
 //! Records as a comparison's folder holds them.
 
 use super::{check_schema, Records, RunRecord};
-use crate::usage::bail_config;
 use crate::error::Result;
+use crate::usage::bail_config;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -118,7 +118,9 @@ fn lines<T: DeserializeOwned>(folder: &Path, name: &str) -> Result<Vec<T>> {
                 let (place, line, column) = (path.display(), index + 1, error.column());
                 let (error, at) = (error.to_string(), format!(" at line 1 column {column}"));
                 let what = error.strip_suffix(&at).unwrap_or(&error);
-                bail_config!("{place}, line {line}, column {column}: expected a record, found {what}")
+                bail_config!(
+                    "{place}, line {line}, column {column}: expected a record, found {what}"
+                )
             }
         }
     }
