@@ -180,7 +180,7 @@ impl Lab<'_> {
         let (recorder, observer) = (Recorder::new(Keep::Norms), Observer::default());
         let pass = Pass::default().record(&recorder).observe(&observer);
         let mut grads = loss(task, &network, &batch, &pass)?.backward()?;
-        let profiles: Vec<_> = recorder.take().iter().map(Profile::of).collect();
+        let profiles: Vec<_> = recorder.take().iter().map(Profile::from_trace).collect();
         let seen = observer.take();
         let whole = recurrent_part(&params, &grads)?;
         let border = Pass::default().flow(Flow::last(task.length() / 2));

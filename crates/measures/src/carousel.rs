@@ -1,10 +1,10 @@
 //! What comes back along the kept state alone, against all that comes back.
 
-use crate::direction::norm;
 use crate::gates::within;
-use crate::gradients::{name, StateGradients};
 use crate::profile::quantile;
-use crate::Answer;
+use crate::state_gradients::{name, StateGradients};
+use crate::vector::norm;
+use crate::Applicable;
 use candle::{bail, Result, Tensor};
 use recurrent_core::{Gate, Observation, Place, Trace};
 use serde::{Deserialize, Serialize};
@@ -53,7 +53,7 @@ pub struct LayerCarousel {
     /// Which layer, and which direction.
     pub place: Place,
     /// Its carousel; does not apply to a cell that names no gate that keeps its state.
-    pub carousel: Answer<Carousel>,
+    pub carousel: Applicable<Carousel>,
 }
 
 impl Carousel {
@@ -63,7 +63,7 @@ impl Carousel {
     }
 }
 
-/// The carousel of every layer and direction, from what was observed and what was recorded, with its gradients, of the same batch.
+/// The carousel of every layer and direction, from what was observed and what was gradients_from_traces, with its gradients, of the same batch.
 ///
 /// The field that a gate keeps is the last of the state that is as wide as the gate: c of an LSTM, h of a GRU.
 ///
@@ -75,15 +75,15 @@ pub fn carousel(observations: &[Observation], traces: &[Trace]) -> Result<Vec<La
     observations.iter().map(layer).collect()
 }
 
-fn of_layer(seen: &Observation, traces: &[Trace]) -> Result<Answer<Carousel>> {
+fn of_layer(seen: &Observation, traces: &[Trace]) -> Result<Applicable<Carousel>> {
     let Some(gate) = seen.gates.iter().find(|gate| gate.keeps) else {
-        return Ok(Answer::DoesNotApply("this cell names no gate that keeps its state".to_string()));
+        return Ok(Applicable::NotApplicable("this cell names no gate that keeps its state".to_string()));
     };
     let (_, _, width) = gate.values.dims3()?;
     let as_wide = |(_, states): &&(&'static str, Tensor)| states.dims().last() == Some(&width);
     let Some((field, _)) = seen.states.iter().rfind(as_wide) else {
         let why = format!("no field of the state is as wide as the gate {}", gate.name);
-        return Ok(Answer::DoesNotApply(why));
+        return Ok(Applicable::NotApplicable(why));
     };
     let Some(trace) = traces.iter().find(|trace| (trace.place, trace.field) == (seen.place, *field)) else {
         bail!("carousel: expected a trace of {field}{}, got none", seen.place.suffix())
@@ -92,7 +92,7 @@ fn of_layer(seen: &Observation, traces: &[Trace]) -> Result<Answer<Carousel>> {
         bail!("carousel: expected {} of {:?} steps, got {:?}", name(trace), seen.lengths, trace.lengths)
     }
     let reference = usize::from(seen.states.first().is_some_and(|(output, _)| output != field));
-    along(gate, trace, reference).map(Answer::Found)
+    along(gate, trace, reference).map(Applicable::Value)
 }
 
 /// The carousel that `gate` makes of the field of `trace`.
@@ -103,7 +103,7 @@ fn along(gate: &Gate, trace: &Trace, reference: usize) -> Result<Carousel> {
     let mut runs = Vec::new();
     for (row, &len) in trace.lengths.iter().enumerate() {
         let (own, others) = rest.split_at(len);
-        runs.extend(Run::new(&gradients, row, reference, own));
+        runs.extend(ExampleCarousel::new(&gradients, row, reference, own));
         rest = others;
     }
     let mut found = Carousel {
@@ -119,8 +119,8 @@ fn along(gate: &Gate, trace: &Trace, reference: usize) -> Result<Carousel> {
         runs.retain(|run| run.len() >= lag);
         let logs = runs.iter().map(|run| run.logs.iter().sum::<f64>()).sum::<f64>();
         found.log_product.push(logs / (runs.len() * gradients.size) as f64);
-        let median = |of: &dyn Fn(&Run, &[f64]) -> f64| {
-            let own = |run: &Run| gradients.at(run.row, lag).map(|gradient| of(run, gradient));
+        let median = |of: &dyn Fn(&ExampleCarousel, &[f64]) -> f64| {
+            let own = |run: &ExampleCarousel| gradients.at(run.row, lag).map(|gradient| of(run, gradient));
             let mut norms: Vec<_> =
                 runs.iter().filter_map(own).map(|norm| norm * trace.batch as f64).collect();
             norms.sort_by(f64::total_cmp);
@@ -135,14 +135,14 @@ fn along(gate: &Gate, trace: &Trace, reference: usize) -> Result<Carousel> {
 }
 
 /// One example on its way back along the carousel.
-struct Run<'a> {
+struct ExampleCarousel<'a> {
     row: usize,
     factors: &'a [Vec<f64>], // by step
     alone: Vec<f64>,
     logs: Vec<f64>,
 }
 
-impl<'a> Run<'a> {
+impl<'a> ExampleCarousel<'a> {
     /// At the reference lag; `None` if the example is shorter.
     fn new(
         gradients: &StateGradients,

@@ -1,7 +1,7 @@
 //! From our names and layouts to theirs.
 
 use crate::convention::parse;
-use crate::{Convention, Form, Gate, Tensors, Weight};
+use crate::{Convention, GateMapping, RowLayout, Tensors, WeightMapping};
 use candle::{bail, Result, Tensor};
 use recurrent_core::Place;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +21,7 @@ impl Convention {
             let Some((weight, place)) = weight else {
                 match parsed {
                     Some((base, place)) if self.absorbed(base) => {
-                        let holds = |weight: &&Weight| {
+                        let holds = |weight: &&WeightMapping| {
                             weight.absorbs.as_ref().is_some_and(|absorbed| absorbed.ours == base)
                         };
                         let into = self.weights.iter().find(holds).expect("`absorbed` has found it");
@@ -42,7 +42,7 @@ impl Convention {
             for piece in self.pieces(weight, place, tensor.dims())? {
                 let mut made = match &piece.gate {
                     Some(gate) => self.block(tensor, gate)?,
-                    None if weight.form == Form::Gates && !self.gates.is_empty() => {
+                    None if weight.form == RowLayout::Gates && !self.gates.is_empty() => {
                         let blocks = self.gates.iter().map(|gate| self.block(tensor, &gate.ours));
                         Tensor::cat(&blocks.collect::<Result<Vec<_>>>()?, 0)?
                     }
@@ -73,7 +73,7 @@ impl Convention {
     }
 
     /// A gate of theirs by our name, and how many lie before it.
-    pub(crate) fn their_gate(&self, ours: &str) -> (usize, &Gate) {
+    pub(crate) fn their_gate(&self, ours: &str) -> (usize, &GateMapping) {
         let mut gates = self.gates.iter().enumerate();
         gates.find(|(_, gate)| gate.ours == ours).expect("`validate` compares the gates")
     }
@@ -92,7 +92,7 @@ impl Convention {
     /// `tensor`, with what theirs holds besides added.
     fn absorb<'a>(
         &self,
-        weight: &Weight,
+        weight: &WeightMapping,
         place: Place,
         tensor: &'a Tensor,
         ours: &Tensors,
@@ -124,7 +124,13 @@ impl Convention {
     }
 
     /// Checks that gates without a tensor there are zero, or go elsewhere.
-    fn only_what_is_there(&self, weight: &Weight, place: Place, name: &str, tensor: &Tensor) -> Result<()> {
+    fn only_what_is_there(
+        &self,
+        weight: &WeightMapping,
+        place: Place,
+        name: &str,
+        tensor: &Tensor,
+    ) -> Result<()> {
         let goes_elsewhere = |gate: &String| {
             let absorbed = self.weights.iter().filter_map(|weight| weight.absorbs.as_ref());
             absorbed

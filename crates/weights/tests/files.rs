@@ -2,7 +2,7 @@
 
 use candle::{DType, Device, Result, Tensor};
 use recurrent_core::Directions;
-use recurrent_weights::{conventions, read, write, Convention, Packed, Tensors};
+use recurrent_weights::{conventions, read, write, Convention, PackedWeights, Tensors};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -239,7 +239,7 @@ fn a_convention_that_contradicts_itself_or_has_no_room_is_refused() {
 #[test]
 fn a_packed_buffer_goes_out_and_back() -> Result<()> {
     let packed =
-        Packed { gates: 3, layers: 2, directions: Directions::Both, input: 3, hidden: 2, bias: true };
+        PackedWeights { gates: 3, layers: 2, directions: Directions::Both, input: 3, hidden: 2, bias: true };
     let count = 2 * 6 * (3 + 2) + 2 * 6 * (4 + 2) + 4 * 2 * 6;
     let buffer = counting(&[count]);
     let tensors = packed.unpack(&buffer)?;

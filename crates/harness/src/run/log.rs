@@ -7,7 +7,7 @@ use crate::record::{EvalRecord, Generalised, ProfileRecord, RunRecord, Status, S
 use anyhow::{Context, Result};
 use candle::{DType, Device, Tensor};
 use recurrent_measures::{decay, horizon, ratio, Fit, Profile, Underflow, HORIZON};
-use recurrent_train::{Clip, ClipStatistics, State};
+use recurrent_train::{Clip, ClipStatistics, StateDict};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -67,8 +67,8 @@ impl Gradients {
             horizon: horizon(HORIZON),
             horizon_epsilon: horizon(epsilon),
             underflow: match windowed {
-                true => Underflow::of(&Profile { zeros: vec![0.0; h.zeros.len()], ..h.clone() }),
-                false => Underflow::of(h),
+                true => Underflow::from_profile(&Profile { zeros: vec![0.0; h.zeros.len()], ..h.clone() }),
+                false => Underflow::from_profile(h),
             },
         }
     }
@@ -107,7 +107,7 @@ const COLUMNS: [&str; 5] = ["loss", "lr", "before", "after", "scale"];
 
 impl Log {
     /// Steps and clips as columns of numbers, which are smaller than records and lose no bit.
-    pub(super) fn columns(&self) -> candle::Result<State> {
+    pub(super) fn columns(&self) -> candle::Result<StateDict> {
         let mut columns = COLUMNS.map(|_| Vec::with_capacity(self.clips.len()));
         for (step, clip) in self.steps.iter().zip(&self.clips) {
             let row = [step.loss, step.lr, clip.before, clip.after, clip.scale];
@@ -121,7 +121,7 @@ impl Log {
     }
 
     /// Steps and clips of a checkpoint's columns.
-    pub(super) fn take_columns(&mut self, job: &Job, tensors: &State) -> Result<()> {
+    pub(super) fn take_columns(&mut self, job: &Job, tensors: &StateDict) -> Result<()> {
         let column = |name: &str| -> Result<Vec<f64>> {
             let column = tensors.get(&format!("log.{name}"));
             Ok(column.with_context(|| format!("expected a tensor log.{name}, found none"))?.to_vec1()?)
@@ -187,7 +187,7 @@ impl Log {
         let start = &self.start;
         let fits = [("h_init", start.h), ("h_final", end.h), ("c_init", start.c), ("c_final", end.c)];
         let half_life = |fit: Option<Fit>| fit.and_then(|fit| fit.half_life());
-        let clip = ClipStatistics::of(&self.clips);
+        let clip = ClipStatistics::from_steps(&self.clips);
         let evaluated = self.evals.last().filter(|_| !matches!(status, Status::Failed(_)));
         let record = RunRecord {
             variant: variant.name.clone(),

@@ -25,7 +25,7 @@ impl Probe {
         let recorder = Recorder::new(Keep::Norms);
         let outputs = network.forward(&self.0.xs, &Pass::default().flow(flow).record(&recorder))?;
         task.judge(&outputs, &self.0)?.losses.mean_all()?.backward()?;
-        Ok(recorder.take().iter().map(Profile::of).collect())
+        Ok(recorder.take().iter().map(Profile::from_trace).collect())
     }
 }
 

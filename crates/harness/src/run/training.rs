@@ -47,7 +47,7 @@ impl<'a> Training<'a> {
         )?;
         penalty::check(&treatment, network.rnn(), settings.dtype, &settings.device)?;
         let optimizer = AdamW::new(&params, AdamWConfig { lr: treatment.lr, ..AdamWConfig::default() })?;
-        let (watch, probe) = (GradientWatch::new(&params), Probe::new(job)?);
+        let (watch, probe) = (GradientWatch::new(&params)?, Probe::new(job)?);
         Ok(Self { job, treatment, network, params, optimizer, watch, probe, carry: None })
     }
 

@@ -1,16 +1,16 @@
 //! What becomes of the gradient on its way down through the layers.
 
-use super::course::Way;
-use super::finding::{words, Finding, Kind, Severity};
-use super::numbers::number;
-use super::remedies;
+use super::curve::LayerGradients;
+use super::finding::{words, Finding, FindingKind, Severity};
+use super::suggestions::Advice;
 use super::thresholds::{DEPTH, LOST};
+use crate::text::number;
 
 /// The findings of all layers that run in one direction, bottom first: at most one of each kind, at the layer where it is worst.
-pub(super) fn findings(ways: &[&Way]) -> Vec<Finding> {
+pub(super) fn findings(ways: &[&LayerGradients]) -> Vec<Finding> {
     let Some((top, below)) = ways.split_last() else { return Vec::new() };
     let source = top.strength();
-    let ratio = |way: &&Way| (way.strength() / source, way.place);
+    let ratio = |way: &&LayerGradients| (way.strength() / source, way.place);
     let ratios: Vec<_> =
         below.iter().map(ratio).filter(|(ratio, _)| ratio.is_finite() && *ratio > 0.0).collect();
     let least = ratios.iter().min_by(|a, b| a.0.total_cmp(&b.0)).filter(|(ratio, _)| *ratio < DEPTH);
@@ -27,11 +27,11 @@ pub(super) fn findings(ways: &[&Way]) -> Vec<Finding> {
             number(a_layer(ratio, place.layer))
         );
         let severity = if ratio < LOST { Severity::Severe } else { Severity::Warning };
-        Finding::new(Kind::VanishesAlongDepth, severity, why)
+        Finding::new(FindingKind::VanishesAlongDepth, severity, why)
             .at(place)
             .measured("ratio to the top layer", ratio, "1")
             .measured("factor a layer", a_layer(ratio, place.layer), "1")
-            .tries(remedies::vanishes_along_depth())
+            .advice(Advice::VanishesAlongDepth)
     });
     let explodes = most.map(|&(ratio, place)| {
         let why = format!(
@@ -42,11 +42,11 @@ pub(super) fn findings(ways: &[&Way]) -> Vec<Finding> {
             words(top.place),
             number(a_layer(ratio, place.layer))
         );
-        Finding::new(Kind::ExplodesAlongDepth, Severity::Warning, why)
+        Finding::new(FindingKind::ExplodesAlongDepth, Severity::Warning, why)
             .at(place)
             .measured("ratio to the top layer", ratio, "1")
             .measured("factor a layer", a_layer(ratio, place.layer), "1")
-            .tries(remedies::explodes_along_depth())
+            .advice(Advice::ExplodesAlongDepth)
     });
     vanishes.into_iter().chain(explodes).collect()
 }

@@ -6,7 +6,7 @@ use candle_nn::{VarBuilder, VarMap};
 use recurrent_core::{Directions, Layer, Pass, Place, Rnn, Sequence, Stack};
 use recurrent_gru::GruConfig;
 use recurrent_lstm::LstmConfig;
-use recurrent_measures::{lyapunov, memory_capacity, omega, temporal_jacobian, CapacitySettings, Trajectory};
+use recurrent_measures::{lyapunov, memory_capacity, omega, temporal_jacobian, CapacityConfig, Trajectory};
 use recurrent_residual::{OverTime, Residual};
 use recurrent_testkit::{close, noise, Result, Tolerance};
 use recurrent_vanilla::VanillaConfig;
@@ -73,7 +73,7 @@ fn a_residual_over_time_adds_to_the_identity() -> Result<()> {
 #[test]
 fn a_residual_over_depth_lets_the_input_of_the_step_be_read() -> Result<()> {
     let settings =
-        CapacitySettings { delays: 20, washout: 50, fit: 500, test: 500, ..CapacitySettings::default() };
+        CapacityConfig { delays: 20, washout: 50, fit: 500, test: 500, ..CapacityConfig::default() };
     let inner = layer(&VanillaConfig::default(), 6, 6)?;
     let vb = VarBuilder::zeros(DType::F64, &Device::Cpu);
     let outer = Residual::new(inner, Place::default(), 0, vb)?;

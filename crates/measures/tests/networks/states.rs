@@ -11,7 +11,7 @@ use recurrent_core::{
 use recurrent_gru::GruConfig;
 use recurrent_lstm::LstmConfig;
 use recurrent_measures::{
-    carousel, depth, gates, gradient_noise, rank, shadow, Answer, Objective, Profile, Reads,
+    carousel, depth, gates, gradient_noise, rank, shadow, Applicable, LossReads, Objective, Profile,
 };
 use recurrent_vanilla::VanillaConfig;
 
@@ -94,14 +94,14 @@ impl Cell for Keeper {
 
 #[test]
 fn without_recurrent_weights_all_comes_along_the_carousel() -> Result<()> {
-    let case = Case::new(&LstmConfig::forget_bias(1.0), 1, &[9, 4, 7], Reads::Ends)?;
+    let case = Case::new(&LstmConfig::forget_bias(1.0), 1, &[9, 4, 7], LossReads::Ends)?;
     for (name, weight) in case.chains[0].cells[0].params() {
         if name.starts_with("weight_hh") {
             Var::from_tensor(&weight)?.set(&weight.zeros_like()?)?;
         }
     }
     let found = case.objective(|it| carousel(&it.observations()?, &it.traces(Keep::Gradients)?))?;
-    let found = found[0].carousel.found().expect("an LSTM has one");
+    let found = found[0].carousel.value().expect("an LSTM has one");
     assert_eq!((&found.field[..], &found.gate[..], found.lag[0], found.lag.len()), ("c", "f", 1, 9));
     for (at, lag) in found.lag.iter().enumerate() {
         near(&format!("lag {lag}"), found.alone[at], found.measured[at]);
@@ -112,15 +112,15 @@ fn without_recurrent_weights_all_comes_along_the_carousel() -> Result<()> {
 
 #[test]
 fn the_carousel_is_the_product_of_the_gates() -> Result<()> {
-    let case = Case::new(&LstmConfig::forget_bias(1.0), 2, &[6, 6, 3], Reads::Ends)?;
+    let case = Case::new(&LstmConfig::forget_bias(1.0), 2, &[6, 6, 3], LossReads::Ends)?;
     case.objective(|it| {
         let (seen, traces) = (it.observations()?, it.traces(Keep::Gradients)?);
         for (layer, found) in carousel(&seen, &traces)?.iter().enumerate() {
             assert_eq!(found.place, Place::layer(layer));
-            let found = found.carousel.found().expect("an LSTM has one");
+            let found = found.carousel.value().expect("an LSTM has one");
             let forget = seen[layer].gates[1].values.to_vec3::<f64>()?;
             let trace = &traces[2 * layer + 1];
-            for (measured, median) in found.measured.iter().zip(&Profile::of(trace).median[1..]) {
+            for (measured, median) in found.measured.iter().zip(&Profile::from_trace(trace).median[1..]) {
                 near("measured", *measured, *median);
             }
             let gradients = trace.gradients.as_ref().expect("kept").to_vec3::<f64>()?;
@@ -153,16 +153,16 @@ fn an_output_that_is_kept_has_its_reference_at_the_end() -> Result<()> {
     let layer = Rnn::from_cell(keeper);
     let xs = Sequence::padded(values(&[2, 5, INPUT], 1.0, 2.0)?, &[5, 3])?;
     let loss = |pass: &Pass| layer.last(&xs, None, pass)?.0.sqr()?.mean_all();
-    let it = Objective { loss: &loss, weights: &layer.params(), depth: 1, reads: Reads::Ends };
+    let it = Objective { loss: &loss, weights: &layer.params(), depth: 1, reads: LossReads::Ends };
     let found = carousel(&it.observations()?, &it.traces(Keep::Gradients)?)?;
-    let found = found[0].carousel.found().expect("it names its gate");
+    let found = found[0].carousel.value().expect("it names its gate");
     assert_eq!((&found.field[..], &found.gate[..], found.lag[0], found.lag.len()), ("h", "z", 0, 6));
     for at in 0..6 {
         near("alone", found.alone[at], found.measured[at]);
         assert!(found.rest[at] <= 1e-13 * found.measured[at]);
     }
     let open = gates(&it.observations()?)?;
-    let z = &open[0].gates.found().expect("it names its gate")[0];
+    let z = &open[0].gates.value().expect("it names its gate")[0];
     let rows = xs.values().to_vec3::<f64>()?;
     let means = (0..INPUT).map(|unit| {
         let w =
@@ -178,9 +178,9 @@ fn an_output_that_is_kept_has_its_reference_at_the_end() -> Result<()> {
 
 #[test]
 fn a_cell_that_names_no_gate_has_no_carousel() -> Result<()> {
-    let case = Case::new(&VanillaConfig::default(), 1, &[4], Reads::Ends)?;
+    let case = Case::new(&VanillaConfig::default(), 1, &[4], LossReads::Ends)?;
     let found = case.objective(|it| carousel(&it.observations()?, &it.traces(Keep::Gradients)?))?;
-    assert!(matches!(found[0].carousel, Answer::DoesNotApply(_)), "{found:?}");
+    assert!(matches!(found[0].carousel, Applicable::NotApplicable(_)), "{found:?}");
     Ok(())
 }
 
@@ -244,7 +244,7 @@ fn depth_and_time_are_told_apart() -> Result<()> {
     let stack = Stack::new(layers)?;
     let xs = Sequence::new(Tensor::ones((3, steps, 1), DType::F64, &Device::Cpu)?)?;
     let loss = |pass: &Pass| stack.last(&xs, None, pass)?.0.mean_all();
-    let it = Objective { loss: &loss, weights: &stack.params(), depth: 2, reads: Reads::Ends };
+    let it = Objective { loss: &loss, weights: &stack.params(), depth: 2, reads: LossReads::Ends };
     let found = depth(&it)?;
     let below = |lag: usize| -> f64 {
         gain * (0..=lag).map(|j| top.powi(j as i32) * bottom.powi((lag - j) as i32)).sum::<f64>()
@@ -287,7 +287,7 @@ fn depth_has_both_directions() -> Result<()> {
     let loss = |pass: &Pass| stack.last(&xs, None, pass)?.0.sqr()?.mean_all();
     let mut weights = stack.params();
     weights.push(("head".to_string(), Var::from_tensor(&values(&[2], 1.0, 0.0)?)?.into_inner()));
-    let found = depth(&Objective { loss: &loss, weights: &weights, depth: 3, reads: Reads::Ends })?;
+    let found = depth(&Objective { loss: &loss, weights: &weights, depth: 3, reads: LossReads::Ends })?;
     let along: Vec<_> = found.along_depth.iter().map(|along| (along.reverse, along.layers)).collect();
     assert_eq!((found.layers.len(), along, found.other_weights), (6, vec![(false, 2), (true, 2)], 0.0));
     let (bottom, top) = (found.layers[1].pooled, found.layers[5].pooled);
@@ -298,8 +298,8 @@ fn depth_has_both_directions() -> Result<()> {
 
 #[test]
 fn noise_of_batches_is_that_of_their_examples() -> Result<()> {
-    let first = Case::new(&LstmConfig::default(), 1, &[5, 3], Reads::Ends)?;
-    let mut second = Case::new(&LstmConfig::default(), 1, &[5, 5], Reads::Ends)?;
+    let first = Case::new(&LstmConfig::default(), 1, &[5, 3], LossReads::Ends)?;
+    let mut second = Case::new(&LstmConfig::default(), 1, &[5, 5], LossReads::Ends)?;
     second.xs = values(&[2, 5, INPUT], 1.5, 40.0)?;
     let found = first.objective(|first| second.objective(|second| gradient_noise(&[*first, *second])))?;
     let gradients = [&first, &second].map(|case| {
@@ -312,7 +312,7 @@ fn noise_of_batches_is_that_of_their_examples() -> Result<()> {
     // Each example by itself, at lag 4, which the short one does not have.
     let mut rows = Vec::new();
     for (case, row) in [(&first, 0), (&second, 0), (&second, 1)] {
-        let mut alone = Case::new(&LstmConfig::default(), 1, &[5], Reads::Ends)?;
+        let mut alone = Case::new(&LstmConfig::default(), 1, &[5], LossReads::Ends)?;
         alone.xs = case.xs.narrow(0, row, 1)?;
         let traces = alone.objective(|alone| alone.traces(Keep::Gradients))?;
         let gradients = traces[0].gradients.as_ref().expect("kept").to_vec3::<f64>()?;
