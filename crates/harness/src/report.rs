@@ -5,7 +5,6 @@ mod chart;
 mod columns;
 mod curve;
 mod data;
-mod fate;
 mod figures;
 mod forest;
 mod gradient;
@@ -17,6 +16,8 @@ mod measures;
 mod merged;
 pub(crate) mod numbers;
 pub(crate) mod palette;
+mod run;
+mod run_verdict;
 #[cfg(test)]
 pub(crate) mod sample;
 mod scale;
@@ -33,7 +34,7 @@ mod verdict;
 use crate::folder::Folder;
 use crate::record::Records;
 use anyhow::Result;
-use group::Comparison;
+use group::Group;
 
 pub use html::escape;
 pub use merged::{groups, merged, sources, write_merged, Source};
@@ -47,22 +48,22 @@ pub fn page(title: &str, body: &str) -> String {
 
 /// The table for a terminal `width` columns wide: one row a variant, in as many blocks as the width needs.
 pub fn table(records: &Records, width: usize) -> String {
-    table::terminal(&Comparison::new(records), width)
+    table::terminal(&Group::new(records), width)
 }
 
 /// What the numbers say of each variant, in plain words, by stated rules: name and verdict, in order.
 pub fn verdicts(records: &Records) -> Vec<(String, String)> {
-    verdict::all(&Comparison::new(records))
+    verdict::all(&Group::new(records))
 }
 
 /// The gradient profiles of h at initialisation as a plot for a terminal, `width` columns wide and `height` rows high.
 pub fn text_plot(records: &Records, width: usize, height: usize) -> String {
-    text_plot::plot(&Comparison::new(records), width, height)
+    text_plot::plot(&Group::new(records), width, height)
 }
 
 /// Everything for a terminal `width` columns wide: the table, the plot, and the verdicts, broken into lines.
 pub fn terminal(records: &Records, width: usize) -> String {
-    let comparison = Comparison::new(records);
+    let comparison = Group::new(records);
     let mut text = table::terminal(&comparison, width);
     if comparison.runs.is_empty() {
         return text;
@@ -84,7 +85,7 @@ pub fn terminal(records: &Records, width: usize) -> String {
 /// # Errors
 /// If a file cannot be written.
 pub fn write(records: &Records, folder: &Folder) -> Result<()> {
-    let comparison = Comparison::new(records);
+    let comparison = Group::new(records);
     let about = folder.read("comparison.json").ok().and_then(|text| serde_json::from_slice(&text).ok());
     write_figures(&figures_of(&comparison), folder)?;
     folder.write("report.html", html::page(&comparison, &about.unwrap_or_default()).as_bytes())
@@ -124,7 +125,7 @@ pub fn write_sweep(findings: &crate::sweep::Findings, command: &[String], folder
 }
 
 /// All plots of a comparison.
-fn figures_of(comparison: &Comparison) -> Vec<figures::Figure> {
+fn figures_of(comparison: &Group) -> Vec<figures::Figure> {
     let (_, maps) = figures::heat_maps(comparison);
     let mut all = figures::profiles(comparison);
     all.extend(figures::learning(comparison));

@@ -1,8 +1,9 @@
 //! The columns of a comparison, for the table in a terminal and the one on the page.
 
-use super::group::{Comparison, Variant};
+use super::group::{Group, VariantRuns};
 use super::numbers::{loss, percent, seconds, steps, Precision, Spread};
-use super::trend::{fit, rate, Trend, When};
+use super::run::RunView;
+use super::trend::{rate, Phase, Trend};
 use super::verdict::has_criterion;
 use crate::record::{RunRecord, Status};
 
@@ -47,13 +48,14 @@ impl Column {
         Self { heading, meaning: meaning.to_owned(), values: Vec::new() }
     }
 
-    fn each<'a>(mut self, all: &[Variant<'a>], value: impl Fn(&Variant<'a>) -> Value) -> Self {
+    fn each<'a>(mut self, all: &[VariantRuns<'a>], value: impl Fn(&VariantRuns<'a>) -> Value) -> Self {
         self.values = all.iter().map(|variant| (value(variant), None)).collect();
         self
     }
 
-    fn both<'a>(mut self, all: &[Variant<'a>], value: impl Fn(&Variant<'a>, When) -> Value) -> Self {
-        let pair = |variant: &Variant<'a>| (value(variant, When::Init), Some(value(variant, When::Final)));
+    fn both<'a>(mut self, all: &[VariantRuns<'a>], value: impl Fn(&VariantRuns<'a>, Phase) -> Value) -> Self {
+        let pair =
+            |variant: &VariantRuns<'a>| (value(variant, Phase::Init), Some(value(variant, Phase::Final)));
         self.values = all.iter().map(pair).collect();
         self
     }
@@ -65,10 +67,10 @@ impl Column {
 }
 
 /// The columns after the variant's name. Those that no run can fill are left out.
-pub(super) fn columns(comparison: &Comparison) -> Vec<Column> {
+pub(super) fn columns(comparison: &Group) -> Vec<Column> {
     let all = comparison.variants.as_slice();
     let precision = comparison.precision();
-    let length = comparison.runs.iter().map(|run| run.length).max().unwrap_or(0);
+    let length = comparison.runs.iter().map(|run| run.length()).max().unwrap_or(0);
     let any = |is: fn(&RunRecord) -> bool| comparison.runs.iter().any(is);
     let mut columns = vec![
         Column::new("params", "The number of weights, read-out included.").each(all, |v| {
@@ -102,13 +104,13 @@ pub(super) fn columns(comparison: &Comparison) -> Vec<Column> {
             "half-life h",
             "Lags over which dL/dh halves, by a fit, top layer, in steps; “none” is no decay, “×2 in N” growth.",
         )
-        .both(all, |variant, when| half_life(variant, "h", when, length)),
+        .both(all, |variant, phase| half_life(variant, "h", phase, length)),
     );
-    if any(|run| fit(run, "c", When::Init).is_some() || run.half_life_c_init.is_some()) {
+    if any(|run| run.fit("c", Phase::Init).is_some() || run.half_life("c", Phase::Init).is_some()) {
         let meaning = "The same for dL/dc, the partial derivative with h held fixed.";
         columns.push(
             Column::new("half-life c", meaning)
-                .both(all, |variant, when| half_life(variant, "c", when, length)),
+                .both(all, |variant, phase| half_life(variant, "c", phase, length)),
         );
     }
     columns.push(
@@ -116,12 +118,9 @@ pub(super) fn columns(comparison: &Comparison) -> Vec<Column> {
             "horizon",
             "The last lag at which dL/dh is at least a thousandth of that at lag 0, in steps.",
         )
-        .both(all, |variant, when| {
-            let horizon = |run: &RunRecord| match when {
-                When::Init => run.horizon_init,
-                When::Final => run.horizon_final,
-            };
-            Value::of(variant.spread(|run| horizon(run).map(|lag| lag as f64)), |lag| format!("{lag:.0}"))
+        .both(all, |variant, phase| {
+            let horizon = variant.spread(|run| run.horizon(phase).map(|lag| lag as f64));
+            Value::of(horizon, |lag| format!("{lag:.0}"))
         }),
     );
     columns.push(
@@ -129,7 +128,7 @@ pub(super) fn columns(comparison: &Comparison) -> Vec<Column> {
             "first/last",
             "First/last ratio: the norm of dL/dh at the first step over that at the last step.",
         )
-        .both(all, |variant, when| ratio(variant, when, precision)),
+        .both(all, |variant, phase| ratio(variant, phase, precision)),
     );
     columns.push(
         Column::new("seconds", "Wall time of a run, in seconds.")
@@ -139,7 +138,7 @@ pub(super) fn columns(comparison: &Comparison) -> Vec<Column> {
 }
 
 /// What the trained networks do on longer sequences, where that was asked for: the accuracy, or the loss where the task has none.
-fn generalised(all: &[Variant]) -> Vec<Column> {
+fn generalised(all: &[VariantRuns]) -> Vec<Column> {
     let longer = |run: &RunRecord, place: usize| run.generalisation.get(place).cloned();
     let headings = ["at twice T", "at 4 times T"].into_iter().enumerate();
     let column = |(place, heading)| {
@@ -158,20 +157,20 @@ fn generalised(all: &[Variant]) -> Vec<Column> {
 
 /// `64`, or `2×64` with two layers.
 pub(super) fn hidden(run: &RunRecord) -> String {
-    if run.layers > 1 {
-        format!("{}×{}", run.layers, run.hidden)
+    if run.layers() > 1 {
+        format!("{}×{}", run.layers(), run.hidden())
     } else {
-        run.hidden.to_string()
+        run.hidden().to_string()
     }
 }
 
-fn solved(variant: &Variant) -> Value {
+fn solved(variant: &VariantRuns) -> Value {
     let failed = variant.runs.len() - variant.sound().count();
     let range = (failed > 0).then(|| format!("{failed} failed"));
     Value { text: format!("{}/{}", variant.solved(), variant.runs.len()), range }
 }
 
-fn steps_to_solve(variant: &Variant) -> Value {
+fn steps_to_solve(variant: &VariantRuns) -> Value {
     if !variant.runs.iter().any(|run| has_criterion(run)) {
         return Value::none();
     }
@@ -191,13 +190,13 @@ fn steps_to_solve(variant: &Variant) -> Value {
     Value::of(Spread::of(variant.sound().map(|run| steps(&run))), text)
 }
 
-fn half_life(variant: &Variant, part: &str, when: When, length: usize) -> Value {
+fn half_life(variant: &VariantRuns, part: &str, phase: Phase, length: usize) -> Value {
     let has =
-        |run: &&RunRecord| part == "h" || rate(run, part, when).is_some() || fit(run, part, when).is_some();
+        |run: &&RunRecord| part == "h" || rate(run, part, phase).is_some() || run.fit(part, phase).is_some();
     if !variant.runs.iter().any(has) {
         return Value::none();
     }
-    let rates = variant.runs.iter().filter_map(|run| rate(run, part, when));
+    let rates = variant.runs.iter().filter_map(|run| rate(run, part, phase));
     let Some(Spread { low, mid, high }) = Spread::of(rates) else {
         return Value::plain("too few points");
     };
@@ -211,12 +210,8 @@ fn half_life(variant: &Variant, part: &str, when: When, length: usize) -> Value 
     Value { text: short(mid), range: (short(low) != short(high)).then_some(range) }
 }
 
-fn ratio(variant: &Variant, when: When, precision: Precision) -> Value {
-    let ratio = |run: &RunRecord| match when {
-        When::Init => run.grad_ratio_init,
-        When::Final => run.grad_ratio_final,
-    };
-    let finite = variant.spread(|run| ratio(run).filter(|ratio| ratio.is_finite()));
+fn ratio(variant: &VariantRuns, phase: Phase, precision: Precision) -> Value {
+    let finite = variant.spread(|run| run.grad_ratio(phase).filter(|ratio| ratio.is_finite()));
     Value::of(finite, |ratio| precision.ratio(ratio))
 }
 
@@ -237,7 +232,7 @@ mod tests {
     #[test]
     fn numbers() {
         let records = sample::compare(&sample::TEN);
-        let columns = columns(&Comparison::new(&records));
+        let columns = columns(&Group::new(&records));
         assert!(columns.iter().all(|column| column.values.len() == 10));
         let [vanilla, lstm, residual, over_time, layernorm] = [0, 2, 6, 7, 8];
         assert_eq!(cell(&columns, "params", lstm).0, value("4801", None));
@@ -262,7 +257,7 @@ mod tests {
     #[test]
     fn longer_sequences() {
         let mut records = sample::records();
-        assert!(!columns(&Comparison::new(&records)).iter().any(|column| column.heading == "at twice T"));
+        assert!(!columns(&Group::new(&records)).iter().any(|column| column.heading == "at twice T"));
         for run in &mut records.runs {
             let found = |times: usize| Generalised {
                 length: times * run.length,
@@ -272,11 +267,11 @@ mod tests {
             };
             run.generalisation = vec![found(2), found(4)];
         }
-        let shown = columns(&Comparison::new(&records));
+        let shown = columns(&Group::new(&records));
         assert_eq!(cell(&shown, "at twice T", 0).0, value("0.0400", Some("0.0300–0.0500")));
         assert_eq!(cell(&shown, "at 4 times T", 0).0, value("0.0600", Some("0.0500–0.0700")));
         records.runs.iter_mut().for_each(|run| run.generalisation[1].accuracy = Some(0.5));
-        let shown = columns(&Comparison::new(&records));
+        let shown = columns(&Group::new(&records));
         assert_eq!(cell(&shown, "at 4 times T", 0).0, value("50 %", None));
         let meaning =
             &shown.iter().find(|column| column.heading == "at 4 times T").expect("a column").meaning;
@@ -290,7 +285,7 @@ mod tests {
         records.runs[0].fits.clear();
         records.runs.drain(1..3); // one seed of vanilla is left, without a fit
         records.runs[0].grad_ratio_init = Some(0.0);
-        let columns = columns(&Comparison::new(&records));
+        let columns = columns(&Group::new(&records));
         assert_eq!(cell(&columns, "half-life h", 0).0, value("too few points", None));
         assert_eq!(cell(&columns, "first/last", 0).0, value("underflow", None));
         assert_eq!(cell(&columns, "solved", 4).0, value("0/3", Some("1 failed")));

@@ -1,6 +1,6 @@
 //! Curves over seeds: the median at every place, with the range as a band.
 
-use super::group::Variant;
+use super::group::VariantRuns;
 use super::numbers::{Precision, Spread};
 use crate::record::{ProfileRecord, StepRecord};
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +10,7 @@ const INTERVALS: u64 = 100;
 
 /// How profiles are read.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reading {
+pub(super) struct ProfileScale {
     /// Which norms have underflowed.
     pub(super) precision: Precision,
     /// The length of the sequences.
@@ -27,7 +27,10 @@ impl Curve {
     /// What is not finite is left out, and so is c at lag 0: the loss reads h, hence dL/dc there is zero by
     /// definition, which is no underflow. The initial carry, one lag beyond the first step, is left out too: no weight
     /// made it, and a normaliser that meets its zeros blows its gradient up.
-    pub(super) fn of_profiles(profiles: &[&ProfileRecord], Reading { precision, length }: Reading) -> Self {
+    pub(super) fn of_profiles(
+        profiles: &[&ProfileRecord],
+        ProfileScale { precision, length }: ProfileScale,
+    ) -> Self {
         let mut places: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
         for profile in profiles {
             for (&lag, &norm) in profile.lag.iter().zip(&profile.median) {
@@ -76,7 +79,7 @@ impl Curve {
 }
 
 /// The held-out losses of a variant over training.
-pub(super) fn held_out(variant: &Variant) -> Curve {
+pub(super) fn held_out(variant: &VariantRuns) -> Curve {
     let seeds: Vec<_> = variant
         .evals
         .values()
@@ -88,7 +91,7 @@ pub(super) fn held_out(variant: &Variant) -> Curve {
 }
 
 /// The held-out accuracies, where the task has them.
-pub(super) fn accuracy(variant: &Variant) -> Curve {
+pub(super) fn accuracy(variant: &VariantRuns) -> Curve {
     let seeds: Vec<_> = variant
         .evals
         .values()
@@ -103,7 +106,7 @@ pub(super) fn interval(steps: u64) -> u64 {
 }
 
 /// The training losses, averaged over intervals of `width` steps and put at the last step of each.
-pub(super) fn training(variant: &Variant, width: u64) -> Curve {
+pub(super) fn training(variant: &VariantRuns, width: u64) -> Curve {
     let seeds: Vec<_> = variant.steps.values().map(|steps| training_of(steps, width)).collect();
     Curve::over_training(&seeds)
 }
@@ -122,7 +125,7 @@ pub(super) fn training_of(steps: &[&StepRecord], width: u64) -> Vec<(u64, f64)> 
 
 /// Profiles over training: for each training step at which some were taken, the curve over lags, and at the end that
 /// of the last profiles. A run that has ended before a step keeps its last profile there.
-pub(super) fn history(profiles: &[&ProfileRecord], reading: Reading) -> Vec<(String, Curve)> {
+pub(super) fn history(profiles: &[&ProfileRecord], scale: ProfileScale) -> Vec<(String, Curve)> {
     let mut seeds: BTreeMap<u64, BTreeMap<u64, &ProfileRecord>> = BTreeMap::new();
     for profile in profiles {
         seeds.entry(profile.seed).or_default().insert(profile.step, profile);
@@ -131,7 +134,7 @@ pub(super) fn history(profiles: &[&ProfileRecord], reading: Reading) -> Vec<(Str
     let steps: BTreeSet<u64> = profiles.iter().filter(on_the_way).map(|profile| profile.step).collect();
     let until = |step: u64| {
         let latest = seeds.values().filter_map(|seed| seed.range(..=step).next_back());
-        Curve::of_profiles(&latest.map(|(_, profile)| *profile).collect::<Vec<_>>(), reading)
+        Curve::of_profiles(&latest.map(|(_, profile)| *profile).collect::<Vec<_>>(), scale)
     };
     let mut moments: Vec<(String, Curve)> =
         steps.iter().map(|&step| (step.to_string(), until(step))).collect();
@@ -144,12 +147,14 @@ pub(super) fn history(profiles: &[&ProfileRecord], reading: Reading) -> Vec<(Str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::group::{at, Comparison};
+    use crate::report::group::{at, Group};
     use crate::report::sample;
-    use crate::report::trend::When;
+    use crate::report::trend::Phase;
 
-    const F32: Reading =
-        Reading { precision: Precision { epsilon: 1.2e-7, tiny: 1.2e-38, below: "below 1e-38" }, length: 4 };
+    const F32: ProfileScale = ProfileScale {
+        precision: Precision { epsilon: 1.2e-7, tiny: 1.2e-38, below: "below 1e-38" },
+        length: 4,
+    };
 
     fn profile(part: &str, seed: u64, step: u64, median: &[f64]) -> ProfileRecord {
         let mut profile = sample::profile("lstm", part, seed, step, 1.0);
@@ -211,7 +216,7 @@ mod tests {
     #[test]
     fn training_losses_are_averaged() {
         let records = sample::records();
-        let comparison = Comparison::new(&records);
+        let comparison = Group::new(&records);
         let lstm = &comparison.variants[1];
         assert_eq!(interval(2000), 20);
         assert_eq!([interval(0), interval(99), interval(101)], [1, 1, 2]);
@@ -221,6 +226,6 @@ mod tests {
         assert!(curve.0[0].1.low <= first && first <= curve.0[0].1.high);
         assert!(!held_out(lstm).0.is_empty());
         assert!(accuracy(lstm).0.is_empty(), "the adding problem has no accuracy");
-        assert_eq!(at(&lstm.top_profiles("h"), When::Init).len(), 3);
+        assert_eq!(at(&lstm.top_profiles("h"), Phase::Init).len(), 3);
     }
 }

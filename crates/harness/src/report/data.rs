@@ -2,8 +2,9 @@
 
 use super::curve::{interval, training_of};
 use super::figures::parts;
-use super::group::{Comparison, Variant};
+use super::group::{Group, VariantRuns};
 use super::palette;
+use super::run::RunView;
 use crate::record::{ProfileRecord, RunRecord};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -61,29 +62,29 @@ struct Series {
 }
 
 /// The data as JSON that may stand within a `script` element: no character of it means anything to HTML.
-pub(super) fn json(comparison: &Comparison) -> String {
-    let reading = comparison.reading();
+pub(super) fn json(comparison: &Group) -> String {
+    let scale = comparison.profile_scale();
     let all: BTreeSet<usize> = comparison
         .variants
         .iter()
         .flat_map(|variant| variant.top_profiles("h"))
         .flat_map(|profile| profile.lag.iter().copied())
-        .filter(|&lag| lag < reading.length)
+        .filter(|&lag| lag < scale.length)
         .collect();
     let lags: Vec<usize> = all.iter().copied().step_by(all.len().div_ceil(LAGS).max(1)).collect();
     let width = interval(comparison.runs.iter().map(|run| run.steps).max().unwrap_or(0));
-    let profiles = |run: &RunRecord, variant: &Variant, part: &str| {
-        let top = variant.top_profiles(part).into_iter().filter(|profile| profile.seed == run.seed);
+    let profiles = |run: &RunRecord, variant: &VariantRuns, part: &str| {
+        let top = variant.top_profiles(part).into_iter().filter(|profile| profile.seed == run.seed());
         let (steps, norms) = top
-            .map(|profile| (profile.step, norms(profile, &lags, reading.precision.tiny)))
+            .map(|profile| (profile.step, norms(profile, &lags, scale.precision.tiny)))
             .unzip::<_, _, Vec<_>, Vec<_>>();
         Profiles { steps, norms }
     };
-    let run = |variant: &Variant<'_>, run: &RunRecord| {
-        let evals = variant.evals.get(&run.seed).map_or(&[][..], Vec::as_slice);
-        let steps = variant.steps.get(&run.seed).map_or(&[][..], Vec::as_slice);
+    let run = |variant: &VariantRuns<'_>, run: &RunRecord| {
+        let evals = variant.evals.get(&run.seed()).map_or(&[][..], Vec::as_slice);
+        let steps = variant.steps.get(&run.seed()).map_or(&[][..], Vec::as_slice);
         RunData {
-            seed: run.seed.to_string(),
+            seed: run.seed().to_string(),
             profiles: parts(comparison)
                 .into_iter()
                 .filter(|part| variant.parts().contains(part))
@@ -145,7 +146,7 @@ mod tests {
     #[test]
     fn the_data_are_those_of_the_records() {
         let records = sample::records();
-        let comparison = Comparison::new(&records);
+        let comparison = Group::new(&records);
         let data: Value = serde_json::from_str(&json(&comparison)).expect("it parses");
         assert_eq!(data["lags"].as_array().map(Vec::len), Some(100), "without the initial carry");
         let close = |value: &Value, exact: f64| {
@@ -187,7 +188,7 @@ mod tests {
     fn nothing_in_it_ends_the_script() {
         let mut records = sample::records();
         records.runs[0].variant = "</script><!--&".to_owned();
-        let text = json(&Comparison::new(&records));
+        let text = json(&Group::new(&records));
         assert!(!text.contains(['<', '>', '&']), "{text}");
         let data: Value = serde_json::from_str(&text).expect("it parses");
         assert_eq!(data["variants"][0]["name"], "</script><!--&");
@@ -201,7 +202,7 @@ mod tests {
             profile.lag = (0..=5000).collect();
             profile.median = vec![0.5; 5001];
         }
-        let data: Value = serde_json::from_str(&json(&Comparison::new(&records))).expect("it parses");
+        let data: Value = serde_json::from_str(&json(&Group::new(&records))).expect("it parses");
         let lags = data["lags"].as_array().expect("lags");
         assert!((300..=LAGS).contains(&lags.len()), "{}", lags.len());
         assert_eq!(data["variants"][0]["runs"][0]["profiles"]["h"]["norms"][0][7], 0.5);

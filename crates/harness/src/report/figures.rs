@@ -2,11 +2,11 @@
 
 use super::chart::{Axis, Chart, Line};
 use super::curve::{accuracy, held_out, history, interval, training, Curve};
-use super::group::{at, Comparison, Variant};
+use super::group::{at, Group, VariantRuns};
 use super::heat::{self, Range};
 use super::numbers::significant;
 use super::svg::Svg;
-use super::trend::When;
+use super::trend::Phase;
 
 /// A plot.
 pub(super) struct Figure {
@@ -34,9 +34,9 @@ impl Figure {
 }
 
 /// The parts of the state that any variant has a profile of, `h` first.
-pub(super) fn parts<'a>(comparison: &Comparison<'a>) -> Vec<&'a str> {
+pub(super) fn parts<'a>(comparison: &Group<'a>) -> Vec<&'a str> {
     let mut parts: Vec<&str> = Vec::new();
-    for part in comparison.variants.iter().flat_map(Variant::parts) {
+    for part in comparison.variants.iter().flat_map(VariantRuns::parts) {
         if !parts.contains(&part) {
             parts.push(part);
         }
@@ -45,27 +45,27 @@ pub(super) fn parts<'a>(comparison: &Comparison<'a>) -> Vec<&'a str> {
 }
 
 /// Gradient norm against lag, of every variant: a plot for each part of the state, at initialisation and after training.
-pub(super) fn profiles(comparison: &Comparison) -> Vec<Figure> {
-    let reading = comparison.reading();
+pub(super) fn profiles(comparison: &Group) -> Vec<Figure> {
+    let scale = comparison.profile_scale();
     let mut all = Vec::new();
     for part in parts(comparison) {
-        for when in When::BOTH {
-            let curve = |v: &Variant| Curve::of_profiles(&at(&v.top_profiles(part), when), reading);
+        for phase in Phase::BOTH {
+            let curve = |v: &VariantRuns| Curve::of_profiles(&at(&v.top_profiles(part), phase), scale);
             let lines: Vec<Line> =
                 comparison.variants.iter().map(|v| Line::new(v.name, v.index, curve(v))).collect();
-            let title = format!("Gradient of {part} {}", when.title());
+            let title = format!("Gradient of {part} {}", phase.title());
             let chart = norms(&title, part, drawn(lines));
-            all.extend(Figure::chart(&comparison.id(&format!("profiles-{part}-{}", when.key())), chart));
+            all.extend(Figure::chart(&comparison.id(&format!("profiles-{part}-{}", phase.key())), chart));
         }
     }
     all
 }
 
 /// Held-out loss, training loss, and accuracy where there is one, of every variant over training.
-pub(super) fn learning(comparison: &Comparison) -> Vec<Figure> {
+pub(super) fn learning(comparison: &Group) -> Vec<Figure> {
     let steps = comparison.runs.iter().map(|run| run.steps).max().unwrap_or(0);
     let width = interval(steps);
-    let each = |curve: &dyn Fn(&Variant) -> Curve| {
+    let each = |curve: &dyn Fn(&VariantRuns) -> Curve| {
         drawn(comparison.variants.iter().map(|v| Line::new(v.name, v.index, curve(v))).collect())
     };
     let losses = |title: &str, file: &str, mut lines: Vec<Line>| {
@@ -90,16 +90,16 @@ pub(super) fn learning(comparison: &Comparison) -> Vec<Figure> {
 }
 
 /// Gradient norm against lag of every layer of one variant, at initialisation and after training, by part of the state.
-pub(super) fn layers(comparison: &Comparison, variant: &Variant) -> Vec<Figure> {
-    let reading = comparison.reading();
+pub(super) fn layers(comparison: &Group, variant: &VariantRuns) -> Vec<Figure> {
+    let scale = comparison.profile_scale();
     let all = variant.layers();
     let mut figures = Vec::new();
     for part in variant.parts() {
         let mut lines = Vec::new();
         for (place, &layer) in all.iter().enumerate() {
-            for (dash, when) in [(0, When::Final), (1, When::Init)] {
-                let curve = Curve::of_profiles(&at(&variant.profiles_of(part, layer), when), reading);
-                let moment = if when == When::Init { "start" } else { "trained" };
+            for (dash, phase) in [(0, Phase::Final), (1, Phase::Init)] {
+                let curve = Curve::of_profiles(&at(&variant.profiles_of(part, layer), phase), scale);
+                let moment = if phase == Phase::Init { "start" } else { "trained" };
                 let name = if all.len() > 1 {
                     format!("{}, {moment}", layer_name(layer, &all))
                 } else {
@@ -127,14 +127,14 @@ pub(super) struct HeatMap {
 }
 
 /// The heat maps of all variants, layers and parts, in the same colours, and their range.
-pub(super) fn heat_maps(comparison: &Comparison) -> (Option<Range>, Vec<HeatMap>) {
-    let reading = comparison.reading();
+pub(super) fn heat_maps(comparison: &Group) -> (Option<Range>, Vec<HeatMap>) {
+    let scale = comparison.profile_scale();
     let mut histories = Vec::new();
     for variant in &comparison.variants {
         let all = variant.layers();
         for part in variant.parts() {
             for &layer in &all {
-                let moments = history(&variant.profiles_of(part, layer), reading);
+                let moments = history(&variant.profiles_of(part, layer), scale);
                 let main = part == "h" && Some(&layer) == all.first();
                 let place =
                     if all.len() > 1 { format!(", {}", layer_name(layer, &all)) } else { String::new() };
@@ -157,7 +157,7 @@ pub(super) fn heat_maps(comparison: &Comparison) -> (Option<Range>, Vec<HeatMap>
     let curves = histories.iter().flat_map(|(_, _, _, _, moments)| moments.iter().map(|(_, curve)| curve));
     let Some(range) = Range::of(curves) else { return (None, Vec::new()) };
     let draw =
-        |(variant, main, title, file, moments): (&Variant, bool, String, String, Vec<heat::Moment>)| {
+        |(variant, main, title, file, moments): (&VariantRuns, bool, String, String, Vec<heat::Moment>)| {
             let inline = heat::draw(&file, &title, &moments, range, false)?;
             let alone = heat::draw(&file, &title, &moments, range, true)?;
             Some(HeatMap { variant: variant.index, main, figure: Figure { file, title, inline, alone } })
@@ -185,7 +185,7 @@ fn layer_name((layer, direction): (usize, &str), all: &[(usize, &str)]) -> Strin
 
 /// A variant's name in file names and ids: what is not a letter, digit, dot or dash becomes a dash, and then its place
 /// is added, lest two fall together.
-pub(super) fn file_name(variant: &Variant) -> String {
+pub(super) fn file_name(variant: &VariantRuns) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
     if !variant.name.is_empty() && variant.name.chars().all(plain) {
         return variant.name.to_owned();

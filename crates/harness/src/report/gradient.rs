@@ -1,21 +1,22 @@
 //! What becomes of a gradient, in words.
 
-use super::fate::{Fate, Outcome};
-use super::numbers::{significant, steps, Precision, Spread};
-use super::trend::{describe, rate, Trend, When};
+use super::numbers::{significant, steps, Spread};
+use super::run::RunView;
+use super::run_verdict::{GradientVerdict, RunVerdict};
+use super::trend::{describe, rate, Phase, Trend};
 use std::mem::discriminant;
 
 /// The first sentence of a verdict: what becomes of the gradient at initialisation, over all seeds.
-pub(super) fn sentence(outcomes: &[Outcome]) -> String {
-    let mut groups: Vec<Vec<Outcome>> = Vec::new();
-    for &outcome in outcomes {
-        match groups.iter_mut().find(|group| alike(group[0].fate, outcome.fate)) {
-            Some(group) => group.push(outcome),
-            None => groups.push(vec![outcome]),
+pub(super) fn sentence(verdicts: &[RunVerdict]) -> String {
+    let mut groups: Vec<Vec<RunVerdict>> = Vec::new();
+    for &verdict in verdicts {
+        match groups.iter_mut().find(|group| alike(group[0].gradient, verdict.gradient)) {
+            Some(group) => group.push(verdict),
+            None => groups.push(vec![verdict]),
         }
     }
-    let of = outcomes.len();
-    let layer = outcomes.iter().any(|outcome| outcome.run.layers > 1);
+    let of = verdicts.len();
+    let layer = verdicts.iter().any(|verdict| verdict.run.layers() > 1);
     let gradient = if layer { "the gradient of the top layer" } else { "the gradient" };
     match groups.as_slice() {
         [] => "No run has ended.".to_owned(),
@@ -30,21 +31,22 @@ pub(super) fn sentence(outcomes: &[Outcome]) -> String {
     }
 }
 
-/// Whether two fates are told in one phrase. To vanish and to fade differ by where the sequence happens to end.
-fn alike(one: Fate, other: Fate) -> bool {
-    let decays = |fate| matches!(fate, Fate::Vanishes { .. } | Fate::Fades);
+/// Whether two verdicts are told in one phrase. To vanish and to fade differ by where the sequence happens to end.
+fn alike(one: GradientVerdict, other: GradientVerdict) -> bool {
+    let decays = |verdict| matches!(verdict, GradientVerdict::Vanishes { .. } | GradientVerdict::Fades);
     discriminant(&one) == discriminant(&other) || decays(one) && decays(other)
 }
 
-/// What a group of runs with like fates have in common.
-fn phrase(group: &[Outcome]) -> String {
+/// What a group of runs with like verdicts have in common.
+fn phrase(group: &[RunVerdict]) -> String {
     let run = group[0].run;
-    let (length, end) = (run.length, run.length.saturating_sub(1));
-    let arrived = || group.iter().filter(|outcome| !matches!(outcome.fate, Fate::Vanishes { .. }));
-    let precision = Precision::of(&run.dtype);
+    let (length, end) = (run.length(), run.last_lag());
+    let arrived =
+        || group.iter().filter(|verdict| !matches!(verdict.gradient, GradientVerdict::Vanishes { .. }));
+    let precision = run.precision();
     let left = |share: Option<Spread>| share.map(|share| share.text(|ratio| precision.ratio(ratio)));
-    let h = left(Spread::of(arrived().filter_map(|outcome| outcome.h)));
-    let c = left(Spread::of(arrived().filter_map(|outcome| outcome.c)));
+    let h = left(Spread::of(arrived().filter_map(|verdict| verdict.h)));
+    let c = left(Spread::of(arrived().filter_map(|verdict| verdict.c)));
     let share = |times: &str| match (&h, &c) {
         (Some(h), Some(c)) => {
             format!(": at lag {end}, dL/dh is {h} {times} that at lag 0, and dL/dc {c} {times} that at lag 1")
@@ -54,26 +56,30 @@ fn phrase(group: &[Outcome]) -> String {
         (None, None) => String::new(),
     };
     let fit = fits(group).unwrap_or_else(|| "too few points to fit".to_owned());
-    match group[0].fate {
-        Fate::Unknown => "is unknown: no profile was recorded".to_owned(),
-        Fate::NotFinite { .. } => {
-            let lag = |fate| if let Fate::NotFinite { lag } = fate { Some(lag) } else { None };
+    match group[0].gradient {
+        GradientVerdict::Unknown => "is unknown: no profile was recorded".to_owned(),
+        GradientVerdict::NotFinite { .. } => {
+            let lag =
+                |verdict| if let GradientVerdict::NotFinite { lag } = verdict { Some(lag) } else { None };
             format!("is not finite from lag {} on", lags(group, lag))
         }
-        Fate::Vanishes { .. } | Fate::Fades => decays(group, &share("of"), &fit),
-        Fate::Keeps => format!("is kept over all {length} steps ({fit}){}", share("of")),
-        Fate::Grows => format!("grows ({fit}){}", share("times")),
+        GradientVerdict::Vanishes { .. } | GradientVerdict::Fades => decays(group, &share("of"), &fit),
+        GradientVerdict::Keeps => format!("is kept over all {length} steps ({fit}){}", share("of")),
+        GradientVerdict::Grows => format!("grows ({fit}){}", share("times")),
     }
 }
 
 /// The phrase of runs whose gradients decay, some of them perhaps to nothing.
-fn decays(group: &[Outcome], share: &str, fit: &str) -> String {
+fn decays(group: &[RunVerdict], share: &str, fit: &str) -> String {
     let run = group[0].run;
-    let precision = Precision::of(&run.dtype);
-    let vanishing: Vec<Outcome> =
-        group.iter().copied().filter(|outcome| matches!(outcome.fate, Fate::Vanishes { .. })).collect();
+    let precision = run.precision();
+    let vanishing: Vec<RunVerdict> = group
+        .iter()
+        .copied()
+        .filter(|verdict| matches!(verdict.gradient, GradientVerdict::Vanishes { .. }))
+        .collect();
     if vanishing.is_empty() {
-        return format!("reaches all {} steps, but fades ({fit}){share}", run.length);
+        return format!("reaches all {} steps, but fades ({fit}){share}", run.length());
     }
     let mut text = match halving(group) {
         Some(times) => {
@@ -85,8 +91,9 @@ fn decays(group: &[Outcome], share: &str, fit: &str) -> String {
         }
         None => format!("vanishes ({fit}): "),
     };
-    let reach = |fate| if let Fate::Vanishes { reach, .. } = fate { Some(reach) } else { None };
-    if !vanishing.iter().all(|outcome| outcome.measured) {
+    let reach =
+        |verdict| if let GradientVerdict::Vanishes { reach, .. } = verdict { Some(reach) } else { None };
+    if !vanishing.iter().all(|verdict| verdict.measured) {
         text += "by the fit, ";
     }
     if vanishing.len() < group.len() {
@@ -96,23 +103,24 @@ fn decays(group: &[Outcome], share: &str, fit: &str) -> String {
         "nothing further back than {} steps reaches the weights in {} (less than its epsilon is left, {} of the norm at \
          the end)",
         lags(&vanishing, reach),
-        run.dtype,
+        run.dtype(),
         significant(precision.epsilon, 2)
     );
-    let underflow = |fate| if let Fate::Vanishes { underflow, .. } = fate { underflow } else { None };
-    if vanishing.iter().any(|outcome| underflow(outcome.fate).is_some()) {
+    let underflow =
+        |verdict| if let GradientVerdict::Vanishes { underflow, .. } = verdict { underflow } else { None };
+    if vanishing.iter().any(|verdict| underflow(verdict.gradient).is_some()) {
         text += &format!("; from lag {} on it underflows ({})", lags(&vanishing, underflow), precision.below);
     }
     text
 }
 
-fn rates(group: &[Outcome], part: &str) -> Vec<f64> {
-    group.iter().filter_map(|outcome| rate(outcome.run, part, When::Init)).collect()
+fn rates(group: &[RunVerdict], part: &str) -> Vec<f64> {
+    group.iter().filter_map(|verdict| rate(verdict.run, part, Phase::Init)).collect()
 }
 
 /// The half-lives of h, if all of the rates are decays.
-fn halving(group: &[Outcome]) -> Option<Spread> {
-    let time = |rate: f64| match Trend::of(rate, group[0].run.length) {
+fn halving(group: &[RunVerdict]) -> Option<Spread> {
+    let time = |rate: f64| match Trend::of(rate, group[0].run.length()) {
         Trend::Halves(time) => Some(time),
         _ => None,
     };
@@ -120,8 +128,8 @@ fn halving(group: &[Outcome]) -> Option<Spread> {
 }
 
 /// The fits of h, and of c where there are any.
-fn fits(group: &[Outcome]) -> Option<String> {
-    let length = group[0].run.length;
+fn fits(group: &[RunVerdict]) -> Option<String> {
+    let length = group[0].run.length();
     match (describe(&rates(group, "h"), length), typical(group, "c")) {
         (Some(h), Some(c)) => Some(format!("h {h}; c {c}")),
         (Some(fit), None) => Some(fit),
@@ -131,13 +139,13 @@ fn fits(group: &[Outcome]) -> Option<String> {
 }
 
 /// The fit of a part in the median over runs.
-fn typical(group: &[Outcome], part: &str) -> Option<String> {
-    describe(&[Spread::of(rates(group, part))?.mid], group[0].run.length)
+fn typical(group: &[RunVerdict], part: &str) -> Option<String> {
+    describe(&[Spread::of(rates(group, part))?.mid], group[0].run.length())
 }
 
 /// A lag, or `40 to 48`.
-fn lags(group: &[Outcome], lag: impl Fn(Fate) -> Option<usize>) -> String {
-    let found: Vec<usize> = group.iter().filter_map(|outcome| lag(outcome.fate)).collect();
+fn lags(group: &[RunVerdict], lag: impl Fn(GradientVerdict) -> Option<usize>) -> String {
+    let found: Vec<usize> = group.iter().filter_map(|verdict| lag(verdict.gradient)).collect();
     match (found.iter().min(), found.iter().max()) {
         (Some(low), Some(high)) if low < high => format!("{low} to {high}"),
         (Some(low), _) => low.to_string(),
@@ -154,7 +162,7 @@ mod tests {
     fn sentences() {
         let say = |half_life: f64| {
             let (run, profile) = exact("h", half_life);
-            sentence(&[Outcome::new(&run, &[&profile])])
+            sentence(&[RunVerdict::new(&run, &[&profile])])
         };
         assert_eq!(
             say(2.2),
@@ -177,7 +185,7 @@ mod tests {
     fn seeds_that_disagree_are_said_to() {
         let say = |half_lives: &[f64]| {
             let made: Vec<_> = half_lives.iter().map(|&half_life| exact("h", half_life)).collect();
-            sentence(&made.iter().map(|(run, profile)| Outcome::new(run, &[profile])).collect::<Vec<_>>())
+            sentence(&made.iter().map(|(run, profile)| RunVerdict::new(run, &[profile])).collect::<Vec<_>>())
         };
         let said = say(&[89.0, 70.0, -34.0]);
         assert!(said.contains("the seeds disagree"), "{said}");
@@ -193,12 +201,12 @@ mod tests {
     #[test]
     fn both_parts_of_a_state_are_told() {
         let ((run, h), (_, c)) = (exact("h", 2.0), exact("c", 80.0));
-        let said = sentence(&[Outcome::new(&run, &[&h, &c])]);
+        let said = sentence(&[RunVerdict::new(&run, &[&h, &c])]);
         assert!(
             said.ends_with("dL/dh is 1.3e-15 of that at lag 0, and dL/dc 0.43 of that at lag 1."),
             "{said}"
         );
-        let said = sentence(&[Outcome::new(&run, &[])]);
+        let said = sentence(&[RunVerdict::new(&run, &[])]);
         assert!(
             said.contains("halves every 2.0 steps: by the fit, nothing further back than 46 steps"),
             "{said}"

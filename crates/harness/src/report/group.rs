@@ -1,15 +1,16 @@
 //! Records put in order: by variant, then by seed.
 
-use super::curve::Reading;
+use super::curve::ProfileScale;
 use super::numbers::{count, Precision, Spread};
-use super::trend::When;
+use super::run::RunView;
+use super::trend::Phase;
 use crate::record::{EvalRecord, MeasureRecord, ProfileRecord, Records, RunRecord, Status, StepRecord};
 use std::collections::BTreeMap;
 
 /// A comparison, grouped.
-pub(super) struct Comparison<'a> {
+pub(super) struct Group<'a> {
     /// The variants, in the order of their first run.
-    pub(super) variants: Vec<Variant<'a>>,
+    pub(super) variants: Vec<VariantRuns<'a>>,
     /// All runs, in the order of the records.
     pub(super) runs: &'a [RunRecord],
     /// What the names of its files and places in a page begin with; empty if it has the page to itself.
@@ -19,7 +20,7 @@ pub(super) struct Comparison<'a> {
 }
 
 /// All that is known of a variant.
-pub(super) struct Variant<'a> {
+pub(super) struct VariantRuns<'a> {
     /// Its name.
     pub(super) name: &'a str,
     /// Its place in the comparison, from 0: it decides on colour and dash.
@@ -36,14 +37,14 @@ pub(super) struct Variant<'a> {
     pub(super) measures: Vec<&'a MeasureRecord>,
 }
 
-impl<'a> Comparison<'a> {
+impl<'a> Group<'a> {
     /// Groups records. Those of a run without a line in `runs` are left out.
     pub(super) fn new(records: &'a Records) -> Self {
-        let mut variants: Vec<Variant<'a>> = Vec::new();
+        let mut variants: Vec<VariantRuns<'a>> = Vec::new();
         let mut places: BTreeMap<&str, usize> = BTreeMap::new();
         for run in &records.runs {
             let place = *places.entry(&run.variant).or_insert_with(|| {
-                variants.push(Variant::new(&run.variant, variants.len()));
+                variants.push(VariantRuns::new(&run.variant, variants.len()));
                 variants.len() - 1
             });
             variants[place].runs.push(run);
@@ -82,7 +83,7 @@ impl<'a> Comparison<'a> {
 
     /// The seeds, in order, each once.
     pub(super) fn seeds(&self) -> Vec<u64> {
-        let mut seeds: Vec<u64> = self.runs.iter().map(|run| run.seed).collect();
+        let mut seeds: Vec<u64> = self.runs.iter().map(|run| run.seed()).collect();
         seeds.sort_unstable();
         seeds.dedup();
         seeds
@@ -101,7 +102,7 @@ impl<'a> Comparison<'a> {
 
     /// `adding, T = 100`.
     pub(super) fn task(&self) -> String {
-        let task = self.distinct(|run| format!("{}, T = {}", run.task, run.length));
+        let task = self.distinct(|run| format!("{}, T = {}", run.task(), run.length()));
         if self.among.is_empty() {
             task
         } else {
@@ -111,13 +112,13 @@ impl<'a> Comparison<'a> {
 
     /// The precision of the gradients.
     pub(super) fn precision(&self) -> Precision {
-        Precision::of(self.runs.first().map_or("f32", |run| run.dtype.as_str()))
+        Precision::of(self.runs.first().map_or("f32", |run| run.dtype()))
     }
 
     /// How its profiles are read.
-    pub(super) fn reading(&self) -> Reading {
-        let length = self.runs.iter().map(|run| run.length).max().unwrap_or(0);
-        Reading { precision: self.precision(), length }
+    pub(super) fn profile_scale(&self) -> ProfileScale {
+        let length = self.runs.iter().map(|run| run.length()).max().unwrap_or(0);
+        ProfileScale { precision: self.precision(), length }
     }
 
     /// What a reader must know before the numbers: failed and interrupted runs, a single seed.
@@ -131,7 +132,7 @@ impl<'a> Comparison<'a> {
             .runs
             .iter()
             .filter_map(|run| match &run.status {
-                Status::Failed(why) => Some(format!("{} (seed {}): {why}", run.variant, run.seed)),
+                Status::Failed(why) => Some(format!("{} (seed {}): {why}", run.variant, run.seed())),
                 _ => None,
             })
             .collect();
@@ -148,7 +149,13 @@ impl<'a> Comparison<'a> {
             .iter()
             .filter(|run| run.status == Status::Stopped)
             .map(|run| {
-                format!("{} (seed {}) after {} of {} steps", run.variant, run.seed, run.steps, run.max_steps)
+                format!(
+                    "{} (seed {}) after {} of {} steps",
+                    run.variant,
+                    run.seed(),
+                    run.steps,
+                    run.max_steps()
+                )
             })
             .collect();
         if !stopped.is_empty() {
@@ -181,14 +188,14 @@ impl<'a> Comparison<'a> {
     }
 }
 
-impl<'a> Variant<'a> {
+impl<'a> VariantRuns<'a> {
     fn new(name: &'a str, index: usize) -> Self {
         let (steps, evals) = (BTreeMap::new(), BTreeMap::new());
         Self { name, index, runs: Vec::new(), steps, evals, profiles: Vec::new(), measures: Vec::new() }
     }
 
     fn sort(&mut self) {
-        self.runs.sort_by_key(|run| run.seed);
+        self.runs.sort_by_key(|run| run.seed());
         self.steps.values_mut().for_each(|steps| steps.sort_by_key(|step| step.step));
         self.evals.values_mut().for_each(|evals| evals.sort_by_key(|eval| eval.step));
         self.profiles.sort_by_key(|profile| (profile.step, profile.seed));
@@ -255,10 +262,10 @@ impl<'a> Variant<'a> {
 }
 
 /// Those at initialisation, or the last of each run.
-pub(super) fn at<'a>(profiles: &[&'a ProfileRecord], when: When) -> Vec<&'a ProfileRecord> {
-    let wanted = |profile: &&&ProfileRecord| match when {
-        When::Init => profile.step == 0,
-        When::Final => profile.last,
+pub(super) fn at<'a>(profiles: &[&'a ProfileRecord], phase: Phase) -> Vec<&'a ProfileRecord> {
+    let wanted = |profile: &&&ProfileRecord| match phase {
+        Phase::Init => profile.step == 0,
+        Phase::Final => profile.last,
     };
     profiles.iter().filter(wanted).copied().collect()
 }
@@ -273,7 +280,7 @@ mod tests {
         let mut records = sample::records();
         records.runs.reverse();
         records.steps.push(StepRecord { variant: "of no run".to_owned(), ..records.steps[0].clone() });
-        let comparison = Comparison::new(&records);
+        let comparison = Group::new(&records);
         let names: Vec<_> = comparison.variants.iter().map(|variant| variant.name).collect();
         assert_eq!(names, ["broken & <b>", "residual-lstm", "lstm-chrono", "lstm", "vanilla"]);
         assert_eq!(comparison.seeds(), [1, 2, 3]);
@@ -287,7 +294,7 @@ mod tests {
     #[test]
     fn cautions() {
         let records = sample::records();
-        let said = Comparison::new(&records).cautions().join("\n");
+        let said = Group::new(&records).cautions().join("\n");
         assert!(said.contains("1 run failed and is left out"), "{said}");
         assert!(said.contains("broken & <b> (seed 3): the loss is not a number at step 40"), "{said}");
         assert!(
@@ -298,10 +305,10 @@ mod tests {
 
         let mut one = sample::records();
         one.runs.retain(|run| run.seed == 1);
-        assert!(Comparison::new(&one).cautions().join("").contains("anecdote"));
+        assert!(Group::new(&one).cautions().join("").contains("anecdote"));
         one.runs.push(sample::run("lstm", 2));
-        let said = Comparison::new(&one).cautions().join("");
+        let said = Group::new(&one).cautions().join("");
         assert!(said.contains("fewer runs than others: vanilla (1 of 2)"), "{said}");
-        assert!(Comparison::new(&Records::default()).cautions()[0].contains("nothing to compare"));
+        assert!(Group::new(&Records::default()).cautions()[0].contains("nothing to compare"));
     }
 }

@@ -2,14 +2,13 @@
 
 use super::columns::{columns, Column, Value};
 use super::figures::{self, Figure};
-use super::group::Comparison;
+use super::group::Group;
 use super::heat;
 use super::measures;
 use super::numbers::{count, seconds, significant};
+use super::run::RunView;
 use super::section::variant as about_variant;
 use super::table;
-use crate::treatment::ClipKind;
-
 use super::verdict::criterion;
 use serde::Deserialize;
 use std::fmt::Write;
@@ -20,7 +19,7 @@ use std::fmt::Write;
 pub(super) struct About {
     /// The command that asked for the comparison, word by word.
     pub(super) command: Vec<String>,
-    /// When it started.
+    /// Phase it started.
     pub(super) started: String,
     /// How long it took, in seconds.
     pub(super) seconds: Option<f64>,
@@ -54,19 +53,19 @@ impl Machine {
 }
 
 /// The whole page: one file that needs no other.
-pub(super) fn page(comparison: &Comparison, about: &About) -> String {
+pub(super) fn page(comparison: &Group, about: &About) -> String {
     document(&comparison.task(), &body(comparison, about))
 }
 
 /// What the page says of a comparison.
-pub(super) fn body(comparison: &Comparison, about: &About) -> String {
+pub(super) fn body(comparison: &Group, about: &About) -> String {
     let mut body = head(comparison, about);
     if !comparison.runs.is_empty() {
         body += &summary(comparison);
         body += &explorer(comparison);
         body += &plots(comparison);
         body += &section(comparison, "variants");
-        body += "<h2>Variant by variant</h2>\n";
+        body += "<h2>VariantRuns by variant</h2>\n";
         let (_, maps) = figures::heat_maps(comparison);
         for variant in &comparison.variants {
             body += &about_variant(comparison, variant, &maps);
@@ -78,12 +77,12 @@ pub(super) fn body(comparison: &Comparison, about: &About) -> String {
 }
 
 /// A section that begins.
-fn section(comparison: &Comparison, name: &str) -> String {
+fn section(comparison: &Group, name: &str) -> String {
     format!("<section id=\"{}\">\n", comparison.id(name))
 }
 
 /// The place of a variant in the page.
-pub(super) fn variant_id(comparison: &Comparison, variant: &super::group::Variant) -> String {
+pub(super) fn variant_id(comparison: &Group, variant: &super::group::VariantRuns) -> String {
     comparison.id(&format!("variant-{}", variant.index + 1))
 }
 
@@ -129,7 +128,7 @@ fn preface(command: &[String], cautions: &[String]) -> String {
 }
 
 /// Title, facts, the command, and what must be known before the numbers.
-fn head(comparison: &Comparison, about: &About) -> String {
+fn head(comparison: &Group, about: &About) -> String {
     let mut text = String::from("<header>\n<p class=\"kicker\">recurrent · do the gradients survive?</p>\n");
     text += &format!(
         "<h1>{}</h1>\n",
@@ -146,7 +145,7 @@ fn head(comparison: &Comparison, about: &About) -> String {
     text + "</header>\n"
 }
 
-fn facts(comparison: &Comparison, about: &About) -> Vec<(&'static str, String)> {
+fn facts(comparison: &Group, about: &About) -> Vec<(&'static str, String)> {
     let one = |value: &dyn Fn(&crate::record::RunRecord) -> String| comparison.distinct(value);
     let seeds = comparison.seeds();
     let listed: Vec<String> = seeds.iter().map(u64::to_string).collect();
@@ -154,14 +153,6 @@ fn facts(comparison: &Comparison, about: &About) -> Vec<(&'static str, String)> 
         format!("{} to {}", listed[0], listed[listed.len() - 1])
     } else {
         listed.join(", ")
-    };
-    let clip = |run: &crate::record::RunRecord| {
-        let of = match run.clip_kind {
-            ClipKind::Off | ClipKind::GlobalNorm => "",
-            ClipKind::PerTensor => " tensor by tensor",
-            ClipKind::Value => " element by element",
-        };
-        run.clip.map_or("not clipped".to_owned(), |clip| format!("clipped{of} at {clip}"))
     };
     let mut facts = vec![
         (
@@ -173,7 +164,7 @@ fn facts(comparison: &Comparison, about: &About) -> Vec<(&'static str, String)> 
             "Baseline",
             format!("{} (best answer blind to the input)", one(&|run| significant(run.baseline, 4))),
         ),
-        ("Longest lag", format!("{} steps", one(&|run| run.longest_lag.to_string()))),
+        ("Longest lag", format!("{} steps", one(&|run| run.longest_lag().to_string()))),
     ];
     if let Some(reference) = table::reference(comparison) {
         facts.push(("Beside it", format!("{reference} (a simple method that looks at the input)")));
@@ -185,10 +176,10 @@ fn facts(comparison: &Comparison, about: &About) -> Vec<(&'static str, String)> 
         "Training",
         format!(
             "at most {} steps of {} sequences, learning rate {}, {}",
-            one(&|run| run.max_steps.to_string()),
-            one(&|run| run.batch.to_string()),
-            one(&|run| run.lr.to_string()),
-            one(&clip)
+            one(&|run| run.max_steps().to_string()),
+            one(&|run| run.batch().to_string()),
+            one(&|run| run.lr().to_string()),
+            one(&|run| run.clip())
         ),
     ));
     if !about.optimizer.is_empty() {
@@ -197,8 +188,8 @@ fn facts(comparison: &Comparison, about: &About) -> Vec<(&'static str, String)> 
     let threads = |run: &crate::record::RunRecord| count(run.threads, "thread");
     let device = format!(
         "{}, {}, {} a run",
-        one(&|run| run.device.clone()),
-        one(&|run| run.dtype.clone()),
+        one(&|run| run.device().to_owned()),
+        one(&|run| run.dtype().to_owned()),
         one(&threads)
     );
     facts.push((
@@ -214,7 +205,7 @@ fn facts(comparison: &Comparison, about: &About) -> Vec<(&'static str, String)> 
 }
 
 /// The table.
-fn summary(comparison: &Comparison) -> String {
+fn summary(comparison: &Group) -> String {
     let columns = columns(comparison);
     let heads = columns.iter().map(|column| (column.heading, column.paired(), column.meaning.as_str()));
     let mut text = format!(
@@ -268,7 +259,7 @@ pub(super) fn heading<'a>(first: &str, columns: impl Iterator<Item = (&'a str, b
 }
 
 /// The class of a cell that says how many seeds solved the task.
-fn solved(variant: &super::group::Variant) -> &'static str {
+fn solved(variant: &super::group::VariantRuns) -> &'static str {
     match variant.solved() {
         0 => "none",
         solved if solved == variant.runs.len() => "all",
@@ -308,7 +299,7 @@ fn meanings(columns: &[Column]) -> String {
 }
 
 /// What the script makes of the records. Without it the section stays hidden, and all that follows says the same.
-fn explorer(comparison: &Comparison) -> String {
+fn explorer(comparison: &Group) -> String {
     format!(
         "<section class=\"explore\" id=\"{}\" hidden>\n<h2>Explore</h2>\n<p>Switch variants and seeds on and off, here and in all \
          that follows; move over a plot, or press an arrow key in it, to read values. The heads of the tables sort.</p>\n\
@@ -319,7 +310,7 @@ fn explorer(comparison: &Comparison) -> String {
 }
 
 /// The plots of all variants.
-fn plots(comparison: &Comparison) -> String {
+fn plots(comparison: &Group) -> String {
     let mut text = String::new();
     let profiles = figures::profiles(comparison);
     if !profiles.is_empty() {
@@ -388,7 +379,7 @@ pub(super) fn swatch(index: usize) -> String {
 }
 
 /// How the numbers were found.
-fn notes(comparison: &Comparison) -> String {
+fn notes(comparison: &Group) -> String {
     let precision = comparison.precision();
     let mut text = section(comparison, "notes");
     text += "<h2>How the numbers were found</h2>\n<ul>\n";
@@ -407,7 +398,7 @@ fn notes(comparison: &Comparison) -> String {
             "An underflow is a norm {}, the smallest normal number of {}: smaller ones lose their digits and then \
              vanish.",
             precision.below,
-            comparison.distinct(|run| run.dtype.clone())
+            comparison.distinct(|run| run.dtype().to_owned())
         ),
         format!(
             "Verdicts follow rules: a gradient is said to be lost where its norm is less than {} (the dtype's epsilon) of \

@@ -1,6 +1,6 @@
 //! The measures of a variant beyond its profiles, as a table, and what they cost.
 
-use super::group::{Comparison, Variant};
+use super::group::{Group, VariantRuns};
 use super::html::escape;
 use super::numbers::{count, significant, Spread};
 use crate::panel::Tier;
@@ -17,7 +17,7 @@ struct Row<'a> {
 }
 
 /// The table of a variant; nothing if no more than profiles was asked for.
-pub(super) fn table(variant: &Variant) -> String {
+pub(super) fn table(variant: &VariantRuns) -> String {
     if variant.measures.is_empty() {
         return String::new();
     }
@@ -43,7 +43,7 @@ pub(super) fn table(variant: &Variant) -> String {
 }
 
 /// What the measures took, a network; `None` if no more than profiles was asked for.
-pub(super) fn cost(comparison: &Comparison) -> Option<String> {
+pub(super) fn cost(comparison: &Group) -> Option<String> {
     let spent = |tier: Tier| {
         let seconds = comparison.runs.iter().filter_map(|run| run.measure_seconds.get(tier.name()).copied());
         let spread = Spread::of(seconds)?;

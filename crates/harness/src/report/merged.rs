@@ -1,8 +1,9 @@
 //! One report on several comparisons: of other machines, days, variants, tasks.
 
-use super::group::Comparison;
+use super::group::Group;
 use super::html::{self, escape, About};
 use super::numbers::{count, seconds};
+use super::run::RunView;
 use super::{figures_of, table, verdict, wrap, write_figures};
 use crate::folder::Folder;
 use crate::record::{Records, RunRecord};
@@ -87,7 +88,7 @@ pub fn groups(sources: &[Source]) -> Vec<Records> {
 }
 
 /// What can stand in one table.
-struct Group {
+struct MergedGroup {
     records: Records,
     /// What tells it from another group of the same task and length: the labels of its sources; empty if there is none.
     among: String,
@@ -104,7 +105,7 @@ struct Same<'a> {
 
 impl<'a> Same<'a> {
     fn of(run: &'a RunRecord) -> Self {
-        let (task, length, data) = (run.task.as_str(), run.length, run.data.as_deref());
+        let (task, length, data) = (run.task(), run.length(), run.data());
         Self { task, length, data, baseline: run.baseline.to_bits() }
     }
 
@@ -114,7 +115,7 @@ impl<'a> Same<'a> {
     }
 }
 
-fn grouped(sources: &[Source]) -> Vec<Group> {
+fn grouped(sources: &[Source]) -> Vec<MergedGroup> {
     let mut all: Vec<Same> = Vec::new();
     for run in sources.iter().flat_map(|source| &source.records.runs) {
         if !all.contains(&Same::of(run)) {
@@ -126,7 +127,7 @@ fn grouped(sources: &[Source]) -> Vec<Group> {
         let inside = sources.iter().filter(|source| same.runs(source).next().is_some());
         let labels: Vec<&str> = inside.map(|source| source.label.as_str()).collect();
         let among = if alike > 1 { labels.join(", ") } else { String::new() };
-        Group { records: group(sources, same), among }
+        MergedGroup { records: group(sources, same), among }
     };
     all.iter().map(of).collect()
 }
@@ -135,7 +136,7 @@ fn group(sources: &[Source], same: &Same) -> Records {
     let within = |source| -> BTreeSet<String> { same.runs(source).map(|run| run.variant.clone()).collect() };
     let trained = |source| -> BTreeSet<String> {
         let runs = same.runs(source);
-        runs.map(|run| format!("{} {} {} {}", run.max_steps, run.batch, run.lr, run.dtype)).collect()
+        runs.map(|run| format!("{} {} {} {}", run.max_steps(), run.batch(), run.lr(), run.dtype())).collect()
     };
     let mut in_how_many: BTreeMap<String, usize> = BTreeMap::new();
     for variant in sources.iter().flat_map(within) {
@@ -172,7 +173,7 @@ fn group(sources: &[Source], same: &Same) -> Records {
 pub fn merged(sources: &[Source], width: usize) -> String {
     let mut text = String::new();
     for group in grouped(sources) {
-        let comparison = Comparison { among: group.among, ..Comparison::new(&group.records) };
+        let comparison = Group { among: group.among, ..Group::new(&group.records) };
         text += &format!("{}\n{}\n", comparison.task(), table::terminal(&comparison, width));
         for (name, verdict) in verdict::all(&comparison) {
             text += &wrap(&format!("{name}: {verdict}"), width, "  ");
@@ -188,12 +189,12 @@ pub fn merged(sources: &[Source], width: usize) -> String {
 /// If a file cannot be written.
 pub fn write_merged(sources: &[Source], command: &[String], folder: &Folder) -> Result<()> {
     let groups = grouped(sources);
-    let comparisons: Vec<Comparison> = groups
+    let comparisons: Vec<Group> = groups
         .iter()
         .enumerate()
         .map(|(place, group)| {
             let prefix = if groups.len() > 1 { format!("{}-", place + 1) } else { String::new() };
-            Comparison { prefix, among: group.among.clone(), ..Comparison::new(&group.records) }
+            Group { prefix, among: group.among.clone(), ..Group::new(&group.records) }
         })
         .collect();
     for comparison in &comparisons {
@@ -203,7 +204,7 @@ pub fn write_merged(sources: &[Source], command: &[String], folder: &Folder) -> 
 }
 
 /// The page: what was merged, then group by group.
-fn page(sources: &[Source], comparisons: &[Comparison], command: &[String]) -> String {
+fn page(sources: &[Source], comparisons: &[Group], command: &[String]) -> String {
     let title = format!("{} on {}", count(sources.len(), "comparison"), count(comparisons.len(), "task"));
     let mut body = html::header("several comparisons in one report", &title, command, &[]);
     body += &folders(sources);
@@ -234,7 +235,7 @@ fn folders(sources: &[Source]) -> String {
         html::heading("folder", heads.iter().map(|&head| (head, false, "")))
     );
     for source in sources {
-        let comparison = Comparison::new(&source.records);
+        let comparison = Group::new(&source.records);
         let about = &source.about;
         let runs = match about.interrupted {
             true => format!("{}, interrupted", comparison.runs.len()),
@@ -248,7 +249,7 @@ fn folders(sources: &[Source]) -> String {
             about.seconds.map_or("–".to_owned(), |time| format!("{} s", seconds(time))),
             format!(
                 "{}{}",
-                comparison.distinct(|run| format!("{} {}", run.device, run.dtype)),
+                comparison.distinct(|run| format!("{} {}", run.device(), run.dtype())),
                 about.machine.words()
             ),
             comparison.distinct(|run| run.version.clone()),
@@ -299,7 +300,7 @@ mod tests {
         let sources = sources(&paths)?;
         let groups = groups(&sources);
         let names = |records: &Records| -> Vec<String> {
-            Comparison::new(records).variants.iter().map(|variant| variant.name.to_owned()).collect()
+            Group::new(records).variants.iter().map(|variant| variant.name.to_owned()).collect()
         };
         assert_eq!(
             groups.iter().map(names).collect::<Vec<_>>(),
@@ -335,12 +336,12 @@ mod tests {
         }
         let groups = groups(&sources);
         assert_eq!(groups.len(), 2);
-        let names: Vec<_> = Comparison::new(&groups[0]).variants.iter().map(|v| v.name.to_owned()).collect();
+        let names: Vec<_> = Group::new(&groups[0]).variants.iter().map(|v| v.name.to_owned()).collect();
         let expected =
             ["vanilla", "lstm · mon/run", "lstm · tue/run", "lstm-chrono", "residual-lstm", "broken & <b>"];
         assert_eq!(names, expected);
         assert_eq!(groups[1].runs.len(), other.runs.len());
-        let twice = Comparison::new(&groups[0]);
+        let twice = Group::new(&groups[0]);
         assert_eq!(twice.variants[1].profiles.len(), twice.variants[2].profiles.len());
 
         let out = Folder::create(&temp.path().join("out"))?;

@@ -2,17 +2,18 @@
 
 use super::columns::hidden;
 use super::figures::{layers, Figure, HeatMap};
-use super::group::{Comparison, Variant};
+use super::group::{Group, VariantRuns};
 use super::html::{escape, figure, heading, swatch, variant_id};
 use super::measures;
-use super::numbers::{count, loss, percent, seconds, significant, Precision, Spread};
+use super::numbers::{count, loss, percent, seconds, significant, Spread};
+use super::run::RunView;
 
-use super::trend::{fit, rate, Trend, When};
+use super::trend::{rate, Phase, Trend};
 use super::verdict::{has_criterion, sentences};
 use crate::record::{RunRecord, Status};
 
 /// The section of a variant: verdict, facts, plots, runs.
-pub(super) fn variant(comparison: &Comparison, variant: &Variant, maps: &[HeatMap]) -> String {
+pub(super) fn variant(comparison: &Group, variant: &VariantRuns, maps: &[HeatMap]) -> String {
     let run = variant.first();
     let mut text = format!(
         "<section class=\"variant\" id=\"{}\" data-variant=\"{}\">\n<h3>{}{}</h3>\n<p class=\"about\">{}</p>\n",
@@ -62,7 +63,7 @@ fn short(title: &str) -> String {
     characters.next().map_or(String::new(), |first| first.to_uppercase().chain(characters).collect())
 }
 
-fn facts(variant: &Variant) -> Vec<(String, String)> {
+fn facts(variant: &VariantRuns) -> Vec<(String, String)> {
     let run = variant.first();
     let mut facts = vec![
         ("Parameters".to_owned(), run.params.to_string()),
@@ -88,13 +89,13 @@ fn facts(variant: &Variant) -> Vec<(String, String)> {
     facts
 }
 
-fn warnings(variant: &Variant) -> String {
+fn warnings(variant: &VariantRuns) -> String {
     let mut all: Vec<(&str, Vec<u64>)> = Vec::new();
     for run in &variant.runs {
         for warning in &run.warnings {
             match all.iter_mut().find(|(text, _)| text == warning) {
-                Some((_, seeds)) => seeds.push(run.seed),
-                None => all.push((warning, vec![run.seed])),
+                Some((_, seeds)) => seeds.push(run.seed()),
+                None => all.push((warning, vec![run.seed()])),
             }
         }
     }
@@ -110,9 +111,11 @@ fn warnings(variant: &Variant) -> String {
 }
 
 /// One row a run.
-fn runs(variant: &Variant) -> String {
-    let has_c =
-        variant.runs.iter().any(|run| fit(run, "c", When::Init).is_some() || run.half_life_c_init.is_some());
+fn runs(variant: &VariantRuns) -> String {
+    let has_c = variant
+        .runs
+        .iter()
+        .any(|run| run.fit("c", Phase::Init).is_some() || run.half_life("c", Phase::Init).is_some());
     let accuracy = variant.runs.iter().any(|run| run.accuracy.is_some());
     let solvable = variant.runs.iter().any(|run| has_criterion(run));
     let mut heads = vec![("ended", 1)];
@@ -133,7 +136,7 @@ fn runs(variant: &Variant) -> String {
         heading("seed", heads.iter().map(|&(name, columns)| (name, columns == 2, "")))
     );
     for run in &variant.runs {
-        let precision = Precision::of(&run.dtype);
+        let precision = run.precision();
         let mut cells = vec![ended(run)];
         if solvable {
             cells.push((solved(run), None));
@@ -142,18 +145,18 @@ fn runs(variant: &Variant) -> String {
         if accuracy {
             cells.push((run.accuracy.map_or("–".to_owned(), percent), None));
         }
-        cells.extend(When::BOTH.map(|when| half_life(run, "h", when)));
+        cells.extend(Phase::BOTH.map(|phase| half_life(run, "h", phase)));
         if has_c {
-            cells.extend(When::BOTH.map(|when| half_life(run, "c", when)));
+            cells.extend(Phase::BOTH.map(|phase| half_life(run, "c", phase)));
         }
         let lag = |horizon: Option<usize>| horizon.map_or("–".to_owned(), |lag| lag.to_string());
         let ratio = |ratio: Option<f64>| ratio.map_or("–".to_owned(), |ratio| precision.ratio(ratio));
         let plain = |text: String| (text, None);
-        cells.extend([lag(run.horizon_init), lag(run.horizon_final)].map(plain));
-        cells.extend([ratio(run.grad_ratio_init), ratio(run.grad_ratio_final)].map(plain));
-        cells.extend([underflow(run), plain(percent(run.clipped_fraction)), plain(seconds(run.seconds))]);
+        cells.extend([lag(run.horizon(Phase::Init)), lag(run.horizon(Phase::Final))].map(plain));
+        cells.extend([ratio(run.grad_ratio(Phase::Init)), ratio(run.grad_ratio(Phase::Final))].map(plain));
+        cells.extend([underflow(run), plain(percent(run.clipped_fraction())), plain(seconds(run.seconds))]);
         let cells: String = cells.iter().map(table_cell).collect();
-        text += &format!("<tr data-seed=\"{0}\"><th scope=\"row\">{0}</th>{cells}</tr>\n", run.seed);
+        text += &format!("<tr data-seed=\"{0}\"><th scope=\"row\">{0}</th>{cells}</tr>\n", run.seed());
     }
     text + "</tbody>\n</table>\n</div>\n"
 }
@@ -172,7 +175,9 @@ fn ended(run: &RunRecord) -> Cell {
     let after = count(run.steps as usize, "step");
     match &run.status {
         Status::Finished => ("finished".to_owned(), Some(after)),
-        Status::Stopped => ("stopped".to_owned(), Some(format!("{} of {} steps", run.steps, run.max_steps))),
+        Status::Stopped => {
+            ("stopped".to_owned(), Some(format!("{} of {} steps", run.steps, run.max_steps())))
+        }
         Status::Failed(why) => (format!("failed: {why}"), Some(after)),
     }
 }
@@ -186,10 +191,10 @@ fn solved(run: &RunRecord) -> String {
 }
 
 /// Half-life, and what stands behind it: R², the lags used, and those that were left out.
-fn half_life(run: &RunRecord, part: &str, when: When) -> Cell {
-    let text =
-        rate(run, part, when).map_or("too few points".to_owned(), |rate| Trend::of(rate, run.length).long());
-    let fit = fit(run, part, when).map(|fit| {
+fn half_life(run: &RunRecord, part: &str, phase: Phase) -> Cell {
+    let text = rate(run, part, phase)
+        .map_or("too few points".to_owned(), |rate| Trend::of(rate, run.length()).long());
+    let fit = run.fit(part, phase).map(|fit| {
         let left_out =
             if fit.underflowed > 0 { format!(", {} too small", fit.underflowed) } else { String::new() };
         format!("R² {:.2}, {}{left_out}", fit.r2, count(fit.points, "lag"))
@@ -198,8 +203,8 @@ fn half_life(run: &RunRecord, part: &str, when: When) -> Cell {
 }
 
 fn underflow(run: &RunRecord) -> Cell {
-    if run.underflow_lags == 0 {
-        return ("none".to_owned(), None);
+    match run.underflow() {
+        (0, _) => ("none".to_owned(), None),
+        (lags, from) => (lags.to_string(), from.map(|from| format!("from lag {from} on"))),
     }
-    (run.underflow_lags.to_string(), run.underflow_from.map(|from| format!("from lag {from} on")))
 }

@@ -1,12 +1,13 @@
 //! The table in a terminal.
 
 use super::columns::{columns, Column, Value, NONE};
-use super::group::Comparison;
+use super::group::Group;
 use super::numbers::{count, significant};
+use super::run::RunView;
 use crate::record::RunRecord;
 
 /// The table for a terminal of `columns` columns: one row a variant, in as many blocks as the width needs.
-pub(super) fn terminal(comparison: &Comparison, columns_wide: usize) -> String {
+pub(super) fn terminal(comparison: &Group, columns_wide: usize) -> String {
     let mut text = wrap(&headline(comparison), columns_wide, "");
     let names: Vec<String> = std::iter::once("variant")
         .chain(comparison.variants.iter().map(|v| v.name))
@@ -75,7 +76,7 @@ fn lines(column: &Column) -> Vec<String> {
 }
 
 /// The task, baseline and machine, in a line.
-pub(super) fn headline(comparison: &Comparison) -> String {
+pub(super) fn headline(comparison: &Group) -> String {
     if comparison.runs.is_empty() {
         return "no runs".to_owned();
     }
@@ -87,13 +88,13 @@ pub(super) fn headline(comparison: &Comparison) -> String {
         reference(comparison).map_or(String::new(), |reference| format!(" · {reference}")),
         count(comparison.variants.len(), "variant"),
         count(seeds.len(), "seed"),
-        comparison.distinct(|run| run.dtype.clone()),
-        comparison.distinct(|run| run.device.clone()),
+        comparison.distinct(|run| run.dtype().to_owned()),
+        comparison.distinct(|run| run.device().to_owned()),
     )
 }
 
 /// What a simple method that looks at the input reaches, where the task has one: `5-gram 2.312`.
-pub(super) fn reference(comparison: &Comparison) -> Option<String> {
+pub(super) fn reference(comparison: &Group) -> Option<String> {
     comparison.runs.iter().find_map(|run| run.reference.as_ref())?;
     let shown = |run: &RunRecord| match &run.reference {
         Some(reference) => format!("{} {}", reference.name, significant(reference.loss, 4)),
@@ -171,7 +172,7 @@ mod tests {
     fn any_width_holds_every_row_and_column() {
         let mut records = sample::compare(&sample::TEN);
         records.runs.iter_mut().for_each(|run| run.accuracy = Some(0.9));
-        let comparison = Comparison::new(&records);
+        let comparison = Group::new(&records);
         for columns_wide in [60, 80, 100, 120, 200] {
             let text = terminal(&comparison, columns_wide);
             let longest = text.lines().map(width).max().unwrap_or(0);
@@ -195,13 +196,13 @@ mod tests {
         for run in &mut records.runs {
             run.reference = Some(Reference { name: "5-gram".to_owned(), loss: 2.312_34 });
         }
-        let text = headline(&Comparison::new(&records));
+        let text = headline(&Group::new(&records));
         assert!(text.starts_with("adding, T = 100 · baseline 0.1667 · 5-gram 2.312 · "), "{text}");
     }
 
     #[test]
     fn nothing_to_show() {
-        let text = terminal(&Comparison::new(&Records::default()), 80);
+        let text = terminal(&Group::new(&Records::default()), 80);
         assert!(text.contains("No run has ended"), "{text}");
     }
 

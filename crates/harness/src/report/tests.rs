@@ -1,7 +1,7 @@
 //! The report as a whole: well-formed, finite, escaped, and whole on disk.
 
 use super::figures;
-use super::group::Comparison;
+use super::group::Group;
 use super::html::{page, About};
 use super::sample;
 use crate::folder::Folder;
@@ -98,7 +98,7 @@ fn about() -> About {
 #[test]
 fn the_page_is_well_formed_and_needs_nothing() {
     for records in [sample::compare(&sample::TEN), sample::records(), Records::default()] {
-        let page = page(&Comparison::new(&records), &about());
+        let page = page(&Group::new(&records), &about());
         let all = elements(&page);
         let ids: Vec<&str> = all
             .iter()
@@ -139,13 +139,13 @@ fn the_page_is_well_formed_and_needs_nothing() {
 #[test]
 fn the_page_of_ten_variants_is_small() {
     let records = sample::compare(&sample::TEN);
-    let page = page(&Comparison::new(&records), &about());
+    let page = page(&Group::new(&records), &about());
     assert!(page.len() < 3_000_000, "{} bytes", page.len());
 }
 
 #[test]
 fn what_others_wrote_is_escaped() {
-    let page = page(&Comparison::new(&sample::records()), &about());
+    let page = page(&Group::new(&sample::records()), &about());
     let scripts: Vec<_> =
         page.match_indices("<script").map(|(at, _)| page[at..].lines().next().unwrap_or_default()).collect();
     assert!(scripts[0].starts_with("<script type=\"application/json\">{"), "{scripts:?}");
@@ -164,7 +164,7 @@ fn the_page_says_what_the_numbers_say() {
     records.runs[1].underflow_from = Some(88);
     records.runs[2].clip_kind = crate::treatment::ClipKind::Value;
     records.runs[3].warnings = vec!["bias_hh_l0: its gradient was zero".to_owned()];
-    let page = page(&Comparison::new(&records), &about());
+    let page = page(&Group::new(&records), &about());
     for text in [
         "clipped element by element at 1",
         "<td class=\"none\">0/3</td>",
@@ -231,10 +231,10 @@ fn a_comparison_without_training_or_profiles_is_shown_too() {
     let mut records = sample::compare(&sample::TEN[..3]);
     (records.steps, records.evals) = (Vec::new(), Vec::new());
     records.profiles.retain(|profile| profile.step == 0);
-    elements(&page(&Comparison::new(&records), &About::default()));
-    assert!(figures::learning(&Comparison::new(&records)).is_empty());
+    elements(&page(&Group::new(&records), &About::default()));
+    assert!(figures::learning(&Group::new(&records)).is_empty());
     records.profiles.clear();
-    let text = page(&Comparison::new(&records), &About::default());
+    let text = page(&Group::new(&records), &About::default());
     elements(&text);
     assert!(!text.contains("id=\"profiles\"") && !text.contains("id=\"heat\""));
     assert!(text.contains("id=\"table\""));
@@ -246,7 +246,7 @@ fn an_accuracy_has_a_plot() {
     for eval in &mut records.evals {
         eval.accuracy = Some(eval.step as f64 / 2500.0);
     }
-    let all = figures::learning(&Comparison::new(&records));
+    let all = figures::learning(&Group::new(&records));
     let plot = all.iter().find(|figure| figure.file == "accuracy").expect("a plot").content();
     assert!(plot.contains(">20 %<") && plot.contains(">100 %<"), "{plot}");
 }
@@ -261,7 +261,7 @@ fn gradients_that_are_not_finite_break_nothing() {
     records.runs[3].grad_ratio_init = Some(f64::INFINITY);
     records.evals[0].loss = f64::NAN;
     records.steps[0].loss = f64::INFINITY;
-    let comparison = Comparison::new(&records);
+    let comparison = Group::new(&records);
     let text = page(&comparison, &About::default());
     coordinates(&text);
     assert!(text.contains("the gradient is not finite from lag 10 on"), "said in the verdict");

@@ -1,10 +1,10 @@
 //! The profiles in a terminal: lines of braille dots, a letter for each variant.
 
 use super::curve::Curve;
-use super::group::{at, Comparison};
+use super::group::{at, Group};
 use super::scale::{decades, plain, ticks, Scale};
 use super::table::{width, wrap};
-use super::trend::When;
+use super::trend::Phase;
 
 /// Columns left of the plot: the widest label is `underflow`.
 const LEFT: usize = 10;
@@ -65,12 +65,12 @@ impl Canvas {
 }
 
 /// Draws the profiles of h at initialisation, top layer, median over seeds, `columns` wide and `rows` high.
-pub(super) fn plot(comparison: &Comparison, columns: usize, rows: usize) -> String {
-    let reading = comparison.reading();
+pub(super) fn plot(comparison: &Group, columns: usize, rows: usize) -> String {
+    let scale = comparison.profile_scale();
     let curves: Vec<(usize, &str, Curve)> = comparison
         .variants
         .iter()
-        .map(|v| (v.index, v.name, Curve::of_profiles(&at(&v.top_profiles("h"), When::Init), reading)))
+        .map(|v| (v.index, v.name, Curve::of_profiles(&at(&v.top_profiles("h"), Phase::Init), scale)))
         .filter(|(_, _, curve)| !curve.0.is_empty())
         .collect();
     let Some(mids) = bounds(&curves) else {
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn ten_variants_in_eighty_columns() {
         let records = sample::compare(&sample::TEN);
-        let text = plot(&Comparison::new(&records), 80, 24);
+        let text = plot(&Group::new(&records), 80, 24);
         assert!(text.lines().all(|line| width(line) <= 80), "{text}");
         assert!(text.lines().count() <= 24, "{text}");
         for (index, plan) in sample::TEN.iter().enumerate() {
@@ -233,10 +233,10 @@ mod tests {
     #[test]
     fn narrow_or_empty() {
         let records = sample::compare(&sample::TEN);
-        let text = plot(&Comparison::new(&records), 40, 12);
+        let text = plot(&Group::new(&records), 40, 12);
         assert!(text.lines().all(|line| width(line) <= 60), "{text}");
         assert!(text.contains("j layernorm-gru"), "{text}");
-        assert!(plot(&Comparison::new(&Records::default()), 80, 20).contains("No gradient profile"));
+        assert!(plot(&Group::new(&Records::default()), 80, 20).contains("No gradient profile"));
     }
 
     #[test]

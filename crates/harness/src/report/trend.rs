@@ -1,8 +1,8 @@
 //! What the fitted line says of a profile: it halves, it doubles, or neither.
 
 use super::numbers::{steps, Spread};
+use super::run::RunView;
 use crate::record::RunRecord;
-use recurrent_measures::Fit;
 use std::f64::consts::LN_2;
 
 /// Fewer lags than this say nothing of a slope.
@@ -13,14 +13,14 @@ pub(super) const FLAT_LENGTHS: f64 = 10.0;
 
 /// Which of the four fits of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum When {
+pub(super) enum Phase {
     /// Before the first update.
     Init,
     /// After the last one.
     Final,
 }
 
-impl When {
+impl Phase {
     /// Both, in the order of time.
     pub(super) const BOTH: [Self; 2] = [Self::Init, Self::Final];
 
@@ -41,23 +41,12 @@ impl When {
     }
 }
 
-/// The fit of a part of the state (`h`, `c`), if the run has one.
-pub(super) fn fit<'a>(run: &'a RunRecord, part: &str, when: When) -> Option<&'a Fit> {
-    run.fits.get(&format!("{part}_{}", when.key()))
-}
-
 /// ρ, the fitted decay a step; `None` if there were too few points. The recorded half-life comes first.
-pub(super) fn rate(run: &RunRecord, part: &str, when: When) -> Option<f64> {
-    let half_life = match (part, when) {
-        ("h", When::Init) => run.half_life_h_init,
-        ("h", When::Final) => run.half_life_h_final,
-        ("c", When::Init) => run.half_life_c_init,
-        ("c", When::Final) => run.half_life_c_final,
-        _ => None,
-    };
-    match half_life {
+pub(super) fn rate(run: &RunRecord, part: &str, phase: Phase) -> Option<f64> {
+    match run.half_life(part, phase) {
         Some(half_life) if half_life > 0.0 => Some(LN_2 / half_life),
-        _ => fit(run, part, when)
+        _ => run
+            .fit(part, phase)
             .filter(|fit| fit.points >= FEWEST_POINTS && fit.decay.is_finite())
             .map(|fit| fit.decay),
     }
@@ -132,6 +121,7 @@ pub(super) fn describe(rates: &[f64], length: usize) -> Option<String> {
 mod tests {
     use super::*;
     use crate::report::sample;
+    use recurrent_measures::Fit;
 
     #[test]
     fn borders() {
@@ -165,13 +155,13 @@ mod tests {
     #[test]
     fn the_fit_answers_where_no_half_life_stands() {
         let mut run = sample::run("lstm", 1);
-        assert_eq!(rate(&run, "h", When::Init), Some(LN_2 / 2.2));
+        assert_eq!(rate(&run, "h", Phase::Init), Some(LN_2 / 2.2));
         run.half_life_h_init = None;
         run.fits.insert("h_init".to_owned(), Fit { decay: -0.02, r2: 0.9, points: 80, underflowed: 0 });
-        assert_eq!(rate(&run, "h", When::Init), Some(-0.02));
+        assert_eq!(rate(&run, "h", Phase::Init), Some(-0.02));
         run.fits.insert("h_init".to_owned(), Fit { decay: -0.02, r2: 0.9, points: 2, underflowed: 60 });
-        assert_eq!(rate(&run, "h", When::Init), None, "two points are no fit");
+        assert_eq!(rate(&run, "h", Phase::Init), None, "two points are no fit");
         run.fits.clear();
-        assert_eq!(rate(&run, "h", When::Init), None);
+        assert_eq!(rate(&run, "h", Phase::Init), None);
     }
 }

@@ -1,11 +1,12 @@
 //! A variant in plain words, computed from its numbers by stated rules.
 
-use super::fate::Outcome;
 use super::gradient::sentence;
-use super::group::{Comparison, Variant};
+use super::group::{Group, VariantRuns};
 use super::numbers::{count, loss, percent, significant, Spread};
+use super::run::RunView;
+use super::run_verdict::RunVerdict;
 use super::scale::plain;
-use super::trend::{describe, rate, When};
+use super::trend::{describe, rate, Phase};
 use crate::record::{RunRecord, Status};
 use crate::task::Criterion;
 
@@ -23,8 +24,8 @@ const ABOVE_BASELINE: f64 = 1.1;
 
 /// The sentences of the verdict: the gradient at initialisation, what training made of it, the task, how the two
 /// hang together, and what went wrong.
-pub(super) fn sentences(variant: &Variant) -> Vec<String> {
-    let mut all = vec![sentence(&Outcome::all(variant))];
+pub(super) fn sentences(variant: &VariantRuns) -> Vec<String> {
+    let mut all = vec![sentence(&RunVerdict::all(variant))];
     all.extend(training(variant));
     all.extend(task(variant));
     all.extend(link(variant));
@@ -33,8 +34,8 @@ pub(super) fn sentences(variant: &Variant) -> Vec<String> {
 }
 
 /// All verdicts, in the order of the comparison.
-pub(super) fn all(comparison: &Comparison) -> Vec<(String, String)> {
-    let of = |variant: &Variant| (variant.name.to_owned(), sentences(variant).join(" "));
+pub(super) fn all(comparison: &Group) -> Vec<(String, String)> {
+    let of = |variant: &VariantRuns| (variant.name.to_owned(), sentences(variant).join(" "));
     comparison.variants.iter().map(of).collect()
 }
 
@@ -60,23 +61,23 @@ fn change(before: f64, after: f64, length: usize) -> Change {
     }
 }
 
-fn training(variant: &Variant) -> Option<String> {
-    let length = variant.first().length;
+fn training(variant: &VariantRuns) -> Option<String> {
+    let length = variant.first().length();
     let trained = || variant.sound().filter(|run| run.steps > 0);
     let pairs: Vec<(f64, f64)> = trained()
-        .filter_map(|run| Some((rate(run, "h", When::Init)?, rate(run, "h", When::Final)?)))
+        .filter_map(|run| Some((rate(run, "h", Phase::Init)?, rate(run, "h", Phase::Final)?)))
         .collect();
-    let after: Vec<f64> = trained().filter_map(|run| rate(run, "h", When::Final)).collect();
+    let after: Vec<f64> = trained().filter_map(|run| rate(run, "h", Phase::Final)).collect();
     let Some(now) = describe(&after, length) else {
         return trained()
-            .any(|run| run.horizon_final.is_some())
+            .any(|run| run.horizon(Phase::Final).is_some())
             .then(|| "After training too few lags hold a gradient to fit a half-life.".to_owned());
     };
     let horizon = |value: fn(&RunRecord) -> Option<usize>| {
         Spread::of(trained().filter_map(value).map(|lag| lag as f64))
             .map(|spread| format!("{:.0}", spread.mid))
     };
-    let horizons = match (horizon(|run| run.horizon_init), horizon(|run| run.horizon_final)) {
+    let horizons = match (horizon(|run| run.horizon(Phase::Init)), horizon(|run| run.horizon(Phase::Final))) {
         (Some(before), Some(after)) if before == after => format!("; horizon {after}, as before"),
         (Some(before), Some(after)) => format!("; horizon {before} before, {after} after"),
         _ => String::new(),
@@ -117,11 +118,11 @@ fn at_baseline(run: &RunRecord) -> bool {
 }
 
 /// The sound runs that came as far as their first evaluation.
-fn evaluated<'a>(variant: &'a Variant) -> Vec<&'a RunRecord> {
+fn evaluated<'a>(variant: &'a VariantRuns) -> Vec<&'a RunRecord> {
     variant.sound().filter(|run| run.status != Status::Stopped || !run.final_loss.is_nan()).collect()
 }
 
-fn task(variant: &Variant) -> Option<String> {
+fn task(variant: &VariantRuns) -> Option<String> {
     let runs = evaluated(variant);
     let Some(first) = runs.first() else {
         let any = variant.sound().next().is_some();
@@ -169,12 +170,12 @@ fn task(variant: &Variant) -> Option<String> {
         let seeds = if of == 1 { " (one seed: an anecdote)" } else { "" };
         format!("It did not solve the task in {done} steps{seeds} and {where_to}.")
     } else {
-        let allowed = first.max_steps;
+        let allowed = first.max_steps();
         format!("It solved the task with {solved} of {of} seeds, in {in_steps} steps; in {allowed} steps the rest {where_to}.")
     })
 }
 
-/// When the task of a run counts as solved, in words; `None` where there is no such point.
+/// Phase the task of a run counts as solved, in words; `None` where there is no such point.
 pub(super) fn criterion(run: &RunRecord) -> Option<String> {
     let words = match run.criterion? {
         Criterion::LossBelow(bound) => format!("a held-out loss below {}", plain(bound)),
@@ -189,20 +190,20 @@ pub(super) fn has_criterion(run: &RunRecord) -> bool {
 }
 
 /// Where horizon and outcome go together, or plainly do not.
-fn link(variant: &Variant) -> Option<String> {
+fn link(variant: &VariantRuns) -> Option<String> {
     let runs = evaluated(variant);
     let first = *runs.first()?;
     if !has_criterion(first) {
         return None;
     }
-    let lag = first.longest_lag.min(first.length.saturating_sub(1));
-    let horizons = runs.iter().map(|run| run.horizon_init).collect::<Option<Vec<usize>>>()?;
+    let lag = first.longest_lag().min(first.last_lag());
+    let horizons = runs.iter().map(|run| run.horizon(Phase::Init)).collect::<Option<Vec<usize>>>()?;
     let spread = Spread::of(horizons.iter().map(|&lag| lag as f64))?.text(|lag| format!("{lag:.0}"));
     let short = horizons.iter().all(|&horizon| horizon < lag);
     let long = horizons.iter().all(|&horizon| horizon >= lag);
     let none = runs.iter().all(|run| !run.solved);
     let all = runs.iter().all(|run| run.solved);
-    let trained = runs.iter().all(|run| run.horizon_final.is_some_and(|horizon| horizon >= lag));
+    let trained = runs.iter().all(|run| run.horizon(Phase::Final).is_some_and(|horizon| horizon >= lag));
     Some(if none && short {
         let and = if runs.iter().all(|run| at_baseline(run)) {
             "did not leave the baseline"
@@ -222,18 +223,20 @@ fn link(variant: &Variant) -> Option<String> {
     })
 }
 
-fn trouble(variant: &Variant) -> Vec<String> {
+fn trouble(variant: &VariantRuns) -> Vec<String> {
     let mut all = Vec::new();
     for run in &variant.runs {
         match &run.status {
             Status::Finished => {}
             Status::Stopped => all.push(format!(
                 "The run of seed {} was stopped after {} of {} steps.",
-                run.seed, run.steps, run.max_steps
+                run.seed(),
+                run.steps,
+                run.max_steps()
             )),
             Status::Failed(why) => all.push(format!(
                 "The run of seed {} failed after {}: {why}.",
-                run.seed,
+                run.seed(),
                 count(run.steps as usize, "step")
             )),
         }
@@ -249,7 +252,7 @@ mod tests {
     use std::f64::consts::LN_2;
 
     fn said(records: &Records, name: &str) -> String {
-        let verdicts = all(&Comparison::new(records));
+        let verdicts = all(&Group::new(records));
         verdicts.into_iter().find(|(variant, _)| variant == name).map(|(_, text)| text).expect("a verdict")
     }
 

@@ -1,30 +1,30 @@
-//! What a pass does to the gradient of the state on its way back, for one chunk of rows; nothing unless it asks for it.
+//! Truncated BPTT and clipping of dL/dh_t, for one chunk of rows.
 
 use crate::forward::Chunk;
 use crate::weights::Sizes;
-use crate::{Float, Rule};
+use crate::{CellKernel, KernelFloat};
 use recurrent_core::{Element, StateClip};
 
-impl<F: Float, R: Rule> Chunk<'_, F, R> {
-    /// Bounds dL/dh after step `t`, of the examples that run there.
-    pub(crate) fn bound(&self, t: usize, dh: &mut [F]) {
+impl<F: KernelFloat, K: CellKernel> Chunk<'_, F, K> {
+    /// Clips dL/dh after step `t`, of the examples that run there.
+    pub(crate) fn clip_hidden_grad(&self, t: usize, dh: &mut [F]) {
         let Some(clip) = self.flow.clip else { return };
         let rows = dh.chunks_exact_mut(self.stepper.weights.sizes.output).zip(self.rows.clone());
         for (dh, _) in rows.filter(|(_, example)| t < self.route.len(*example)) {
             match clip {
-                StateClip::Value(bound) => by_value(dh, F::from_f64(bound)),
-                StateClip::Norm(bound) => by_norm(dh, bound),
+                StateClip::Value(bound) => clip_by_value(dh, F::from_f64(bound)),
+                StateClip::Norm(bound) => clip_by_norm(dh, bound),
             }
         }
     }
 
-    /// Ends the gradient of the state before step `t` where the flow has a border.
-    pub(crate) fn end(&self, t: usize, dh: &mut [F], dc: &mut [F]) {
+    /// Sets the gradient of the state before step `t` to zero where backpropagation is truncated.
+    pub(crate) fn truncate(&self, t: usize, dh: &mut [F], dc: &mut [F]) {
         if self.flow.window.is_none() {
             return;
         }
         let Sizes { hidden, output: h, .. } = self.stepper.weights.sizes;
-        let c = if R::MEMORY { hidden } else { 0 };
+        let c = if K::CELL_STATE { hidden } else { 0 };
         for (row, example) in self.rows.clone().enumerate() {
             if self.flow.ends(t, self.route.len(example)) {
                 dh[row * h..][..h].fill(F::ZERO);
@@ -34,8 +34,8 @@ impl<F: Float, R: Rule> Chunk<'_, F, R> {
     }
 }
 
-/// Every element within ± `bound`; a NaN stays.
-fn by_value<F: Float>(dh: &mut [F], bound: F) {
+/// Clips every element to ± `bound`; a NaN stays.
+fn clip_by_value<F: KernelFloat>(dh: &mut [F], bound: F) {
     for dh in dh {
         if dh.magnitude() > bound {
             *dh = bound.with_sign(*dh);
@@ -43,9 +43,9 @@ fn by_value<F: Float>(dh: &mut [F], bound: F) {
     }
 }
 
-/// The norm at most `bound`.
-fn by_norm<F: Float>(dh: &mut [F], bound: f64) {
-    // The norm is largest · root, so that no square is infinite or zero.
+/// Clips the norm to `bound`.
+fn clip_by_norm<F: KernelFloat>(dh: &mut [F], bound: f64) {
+    // The norm is computed as largest · root, so that no square overflows or underflows.
     let largest = dh.iter().map(|dh| Element::to_f64(*dh).abs()).fold(0.0, f64::max);
     if largest == 0.0 {
         return;

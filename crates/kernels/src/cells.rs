@@ -1,4 +1,4 @@
-//! The rules of the zoo's cells.
+//! The kernels of the zoo's cells.
 
 mod gru;
 mod layernorm;
@@ -10,13 +10,14 @@ pub use layernorm::{LayerNormGru, LayerNormLstm};
 pub use lstm::Lstm;
 pub use vanilla::{Activation, Vanilla};
 
-/// `N` parts of a row, of `n` values each. Lengths that the compiler knows to be equal let it leave out the checks, and so vectorise.
+/// `N` parts of a row, of `n` values each. Equal lengths that the compiler knows spare the bounds
+/// checks, so that loops vectorise.
 #[inline(always)]
 fn parts<F, const N: usize>(row: &[F], n: usize) -> [&[F]; N] {
     std::array::from_fn(|part| &row[part * n..][..n])
 }
 
-/// [`parts`], to be written.
+/// [`parts`], mutable.
 #[inline(always)]
 fn parts_mut<F, const N: usize>(mut row: &mut [F], n: usize) -> [&mut [F]; N] {
     std::array::from_fn(|_| {

@@ -1,8 +1,8 @@
 //! One row of a vanilla network.
 
-use crate::{Float, RowBack, RowForth, Rule};
+use crate::{BackwardRow, CellKernel, ForwardRow, KernelFloat};
 
-/// The vanilla network's rule. Kept: the pre-activation, which the way back does not need.
+/// The vanilla network. Saves the pre-activation, which the backward pass does not need.
 #[derive(Clone, Copy, Debug)]
 pub struct Vanilla(pub Activation);
 
@@ -15,24 +15,26 @@ pub enum Activation {
     Relu,
 }
 
-impl Rule for Vanilla {
+impl CellKernel for Vanilla {
     const GATES: usize = 1;
-    const KEPT: usize = 1;
-    const MEMORY: bool = false;
+    const SAVED: usize = 1;
+    const CELL_STATE: bool = false;
     const NAME: &'static str = "vanilla kernel";
 
     #[inline(always)]
-    fn forth<F: Float, const FUSED: bool>(&self, row: RowForth<F>) {
-        let pairs = row.h.iter_mut().zip(row.kept.iter());
+    fn forward<F: KernelFloat, const FUSED: bool>(&self, row: ForwardRow<F>) {
+        let pairs = row.h.iter_mut().zip(row.saved.iter());
         match self.0 {
-            Activation::Tanh => pairs.for_each(|(h, a)| *h = Float::tanh::<FUSED>(*a)),
+            Activation::Tanh => pairs.for_each(|(h, a)| *h = KernelFloat::tanh::<FUSED>(*a)),
             // Not `max`, which would turn NaN into 0.
-            Activation::Relu => pairs.for_each(|(h, a)| *h = if *a <= F::ZERO { F::ZERO } else { *a }),
+            Activation::Relu => {
+                pairs.for_each(|(h, a)| *h = if *a <= F::ZERO { F::ZERO } else { *a })
+            }
         }
     }
 
     #[inline(always)]
-    fn back<F: Float, const FUSED: bool>(&self, row: RowBack<F>) {
+    fn backward<F: KernelFloat, const FUSED: bool>(&self, row: BackwardRow<F>) {
         let triples = row.d.iter_mut().zip(row.dh).zip(row.h);
         match self.0 {
             Activation::Tanh => triples.for_each(|((da, dh), h)| *da = *dh * (F::ONE - *h * *h)),
