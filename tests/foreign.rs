@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use candle::{DType, Device, Module, Tensor};
 use recurrent::registry::variants;
-use recurrent::weights::{conventions, read, Convention, Packed, Tensors};
+use recurrent::weights::{conventions, read, Convention, PackedWeights, Tensors};
 use recurrent::{
     CellSpec, Directions, GruConfig, LstmConfig, Model, Nonlinearity, Reset, Spec, VanillaConfig,
 };
@@ -88,7 +88,7 @@ fn layers_and_directions_have_names_of_their_own() -> Result<()> {
 fn a_buffer_of_cudnn_is_unpacked() -> Result<()> {
     for (name, gates, cell) in [("cudnn-lstm.npz", 4, lstm()), ("cudnn-gru.npz", 3, gru(Reset::After))] {
         let (theirs, xs, ys) = parts(name)?;
-        let packed = Packed {
+        let packed = PackedWeights {
             gates,
             layers: 2,
             directions: Directions::Both,

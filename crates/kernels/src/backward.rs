@@ -71,14 +71,11 @@ impl<F: KernelFloat, K: CellKernel> Chunk<'_, F, K> {
                 self.record(args.probes, t + 1, dh, dc);
                 let at = t - start;
                 let h_before = step_slice(&tape.h, at, count * output);
-                let recurrent_input = match masked
-                    .get_mut((t - first) * count * output..(t - first + 1) * count * output)
-                {
-                    None => h_before,
-                    Some(recurrent_input) => {
-                        self.stepper.mask_recurrent_input(h_before, recurrent_input)
-                    }
-                };
+                let recurrent_input =
+                    match masked.get_mut((t - first) * count * output..(t - first + 1) * count * output) {
+                        None => h_before,
+                        Some(recurrent_input) => self.stepper.mask_recurrent_input(h_before, recurrent_input),
+                    };
                 let step = SavedStep {
                     saved: step_slice(&tape.saved, at, count * width),
                     inner: step_slice(&tape.inner, at, count * hidden),
@@ -96,8 +93,7 @@ impl<F: KernelFloat, K: CellKernel> Chunk<'_, F, K> {
             let rows = (last - first) * count;
             if let Some(grads) = &mut args.grads {
                 self.gather(first..last, &mut xs[..rows * input]);
-                let of =
-                    |width: usize| (first - start) * count * width..(last - start) * count * width;
+                let of = |width: usize| (first - start) * count * width..(last - start) * count * width;
                 grads.add_block::<K>(
                     self.stepper.weights,
                     &BackwardBlock {
@@ -171,16 +167,9 @@ impl<F: KernelFloat, K: CellKernel> Chunk<'_, F, K> {
             row: &mut work.row,
         };
         match &args.matrices.second {
-            None => {
-                dispatch(BackwardStages { stages: [true, false, true], rows: &mut rows, dh, dc })
-            }
+            None => dispatch(BackwardStages { stages: [true, false, true], rows: &mut rows, dh, dc }),
             Some(second) => {
-                dispatch(BackwardStages {
-                    stages: [true, K::TWO_STAGES, false],
-                    rows: &mut rows,
-                    dh,
-                    dc,
-                });
+                dispatch(BackwardStages { stages: [true, K::TWO_STAGES, false], rows: &mut rows, dh, dc });
                 let left = if K::TWO_STAGES {
                     Lhs::Rows { values: &rows.d[gates - hidden..], rows: count, stride: span }
                 } else {
@@ -191,11 +180,8 @@ impl<F: KernelFloat, K: CellKernel> Chunk<'_, F, K> {
             }
         }
         let recurrent = &work.d[at * count * span..][..count * span];
-        let recurrent = Lhs::Rows {
-            values: &recurrent[K::RECURRENT_OFFSET * hidden..],
-            rows: count,
-            stride: span,
-        };
+        let recurrent =
+            Lhs::Rows { values: &recurrent[K::RECURRENT_OFFSET * hidden..], rows: count, stride: span };
         let separate = !work.d_recurrent_input.is_empty();
         let out = if separate { &mut work.d_recurrent_input } else { &mut work.dh_before };
         add_product(Output::rows(out, output), recurrent, &args.matrices.hh);
@@ -255,8 +241,7 @@ impl<F: KernelFloat, K: CellKernel> Stepper<'_, F, K> {
         let Sizes { hidden, output, span, .. } = self.weights.sizes;
         let projected = self.weights.projected();
         let [raw_h_differs, raw_c_differs] = self.raw_state_differs();
-        let room =
-            |needed: bool, width: usize| Buffer::recycled(if needed { rows * width } else { 0 });
+        let room = |needed: bool, width: usize| Buffer::recycled(if needed { rows * width } else { 0 });
         BackwardScratch {
             d: Buffer::recycled(block * rows * span),
             raw_dh: room(projected || raw_h_differs, output * if projected { block } else { 1 }),
@@ -388,8 +373,7 @@ impl<F: KernelFloat, K: CellKernel> SimdLoop for BackwardStages<'_, '_, '_, F, K
             }
             let raw_dh = if raw_h_differs || projected { &r.raw_dh[of(output)] } else { &*dh };
             let raw_dc = if raw_c_differs { &r.raw_dc[of(hidden)] } else { &*dc };
-            let (saved, recurrent_input) =
-                (&step.saved[of(width)], &step.recurrent_input[of(output)]);
+            let (saved, recurrent_input) = (&step.saved[of(width)], &step.recurrent_input[of(output)]);
             let (h_before, c_before) = (&step.h_before[of(output)], &step.c_before[of(c_size)]);
             let h = match (projected, raw_h_differs) {
                 (true, _) => &step.inner[of(hidden)],

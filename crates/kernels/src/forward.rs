@@ -71,11 +71,7 @@ impl<F: KernelFloat, K: CellKernel> Stepper<'_, F, K> {
     }
 
     /// The input of the recurrent matrices, `(rows, output)`: `h`, masked by dropout.
-    pub(crate) fn mask_recurrent_input<'a>(
-        &self,
-        h: &[F],
-        recurrent_input: &'a mut [F],
-    ) -> &'a [F] {
+    pub(crate) fn mask_recurrent_input<'a>(&self, h: &[F], recurrent_input: &'a mut [F]) -> &'a [F] {
         let pairs = h.iter().zip(self.mask);
         recurrent_input
             .iter_mut()
@@ -91,9 +87,8 @@ impl<F: KernelFloat, K: CellKernel> Stepper<'_, F, K> {
     /// A tape for `steps` steps of `rows` rows, starting from the state `h`, `c`.
     pub(crate) fn tape(&self, steps: usize, rows: usize, h: &[F], c: &[F]) -> Tape<F> {
         let Sizes { hidden, output, saved, .. } = self.weights.sizes;
-        let room = |needed: bool, width: usize| {
-            Buffer::recycled(if needed { steps * rows * width } else { 0 })
-        };
+        let room =
+            |needed: bool, width: usize| Buffer::recycled(if needed { steps * rows * width } else { 0 });
         let [raw_h_differs, raw_c_differs] = self.raw_state_differs();
         let mut tape = Tape {
             saved: room(true, saved),
@@ -186,11 +181,8 @@ impl<F: KernelFloat, K: CellKernel> Stepper<'_, F, K> {
                     let last = Output::rows(&mut step_tape.saved[gates - hidden..], width);
                     add_product(last, inner, second);
                 } else {
-                    let raw = if step_tape.raw_h.is_empty() {
-                        &mut *step_tape.h
-                    } else {
-                        &mut *step_tape.raw_h
-                    };
+                    let raw =
+                        if step_tape.raw_h.is_empty() { &mut *step_tape.h } else { &mut *step_tape.raw_h };
                     set_product(Output::rows(raw, output), inner, second);
                 }
                 dispatch(ForwardStages {
@@ -205,12 +197,7 @@ impl<F: KernelFloat, K: CellKernel> Stepper<'_, F, K> {
 }
 
 impl<F: KernelFloat> Tape<F> {
-    fn step_mut(
-        &mut self,
-        at: usize,
-        rows: usize,
-        [hidden, output, width]: [usize; 3],
-    ) -> TapeStep<'_, F> {
+    fn step_mut(&mut self, at: usize, rows: usize, [hidden, output, width]: [usize; 3]) -> TapeStep<'_, F> {
         fn part<F>(values: &mut [F], at: usize, size: usize) -> &mut [F] {
             match values.is_empty() {
                 true => values,
@@ -371,11 +358,7 @@ impl<F: KernelFloat, K: CellKernel, P: Fn(usize) -> Option<Range<usize>>> SimdLo
                     (false, true) => &mut step_tape.raw_h[row * output..][..output],
                     (false, false) => &mut *h,
                 };
-                let c = if raw_c_differs {
-                    &mut step_tape.raw_c[row * hidden..][..hidden]
-                } else {
-                    &mut *c
-                };
+                let c = if raw_c_differs { &mut step_tape.raw_c[row * hidden..][..hidden] } else { &mut *c };
                 let scratch = &mut *scratch;
                 stepper.cell.forward::<F, FUSED>(ForwardRow {
                     saved: &mut *saved,
@@ -389,11 +372,7 @@ impl<F: KernelFloat, K: CellKernel, P: Fn(usize) -> Option<Range<usize>>> SimdLo
                 });
             }
             if finish {
-                let h = if raw_h_differs {
-                    &mut step_tape.raw_h[row * output..][..output]
-                } else {
-                    &mut *h
-                };
+                let h = if raw_h_differs { &mut step_tape.raw_h[row * output..][..output] } else { &mut *h };
                 let (c, scratch) = (&mut [][..], &mut *scratch);
                 stepper.cell.finish::<F, FUSED>(ForwardRow {
                     saved,

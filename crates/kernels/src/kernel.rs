@@ -47,9 +47,9 @@ impl<K: CellKernel> Engine for Kernel<K> {
 
     fn over_time(&self, alpha: f64) -> Option<Arc<dyn Engine>> {
         // Only one temporal residual: a second one is left to replay of the cell's `step`.
-        self.over_time.is_none().then(|| -> Arc<dyn Engine> {
-            Arc::new(Self { over_time: Some(alpha), ..self.clone() })
-        })
+        self.over_time
+            .is_none()
+            .then(|| -> Arc<dyn Engine> { Arc::new(Self { over_time: Some(alpha), ..self.clone() }) })
     }
 
     fn freeze(
@@ -114,12 +114,7 @@ enum SavedSegment<F: KernelFloat> {
 }
 
 impl<K: CellKernel> Kernel<K> {
-    fn run_forward<F: KernelFloat>(
-        &self,
-        call: &Call,
-        outputs: bool,
-        reserve: bool,
-    ) -> Result<Forward> {
+    fn run_forward<F: KernelFloat>(&self, call: &Call, outputs: bool, reserve: bool) -> Result<Forward> {
         let weights = PackedWeights::<F>::new::<K>(&call.params, self.projected)?;
         let (batch, time, steps) = (call.route.batch(), call.route.time(), call.route.steps());
         let Sizes { hidden, output, .. } = weights.sizes;
@@ -139,11 +134,9 @@ impl<K: CellKernel> Kernel<K> {
                 }
                 let segments = (0..steps).step_by(segment).map(|first| {
                     let steps = first..(first + segment).min(steps);
-                    let start =
-                        call.segment.is_some().then(|| SavedSegment::Start(h.to_vec(), c.to_vec()));
+                    let start = call.segment.is_some().then(|| SavedSegment::Start(h.to_vec(), c.to_vec()));
                     let tape = chunk.forward(steps.clone(), h, c, ys, start.is_none());
-                    let saved =
-                        start.or(tape.map(SavedSegment::Tape)).expect("one of them was asked for");
+                    let saved = start.or(tape.map(SavedSegment::Tape)).expect("one of them was asked for");
                     Segment { steps, saved }
                 });
                 segments.collect()
@@ -175,38 +168,25 @@ impl<K: CellKernel> Kernel<K> {
         let mut dxs = vec![F::ZERO; if wants.xs { batch * time * input } else { 0 }];
         let (matrices, empty) = (weights.backward_matrices(), probes.to_vec());
         let mut run_chunks = |xs: &[F], grad_ys: &[F]| -> Vec<_> {
-            let mut parts = ChunkSplitter::new([
-                (&mut dh, output),
-                (&mut dc, hidden),
-                (&mut dxs, time * input),
-            ]);
+            let mut parts =
+                ChunkSplitter::new([(&mut dh, output), (&mut dc, hidden), (&mut dxs, time * input)]);
             let work = self.chunks(call, weights, mask, xs).zip(chunks);
-            let work: Vec<_> = work
-                .map(|(chunk, segments)| (parts.next(chunk.rows.len()), chunk, segments))
-                .collect();
-            let run = |([dh, dc, dxs], chunk, segments): (
-                ChunkSlices<F>,
-                Chunk<F, K>,
-                &Vec<Segment<F>>,
-            )| {
+            let work: Vec<_> =
+                work.map(|(chunk, segments)| (parts.next(chunk.rows.len()), chunk, segments)).collect();
+            let run = |([dh, dc, dxs], chunk, segments): (ChunkSlices<F>, Chunk<F, K>, &Vec<Segment<F>>)| {
                 let mut probes = empty.clone();
                 let mut grads = wants.params.then(|| WeightGradients::zeros(weights));
                 let width = time * output;
-                let grad_ys = grad_ys
-                    .get(chunk.rows.start * width..chunk.rows.end * width)
-                    .unwrap_or_default();
+                let grad_ys =
+                    grad_ys.get(chunk.rows.start * width..chunk.rows.end * width).unwrap_or_default();
                 let (matrices, grads_of) = (&matrices, grads.as_mut());
-                let mut args =
-                    BackwardArgs { matrices, grad_ys, grads: grads_of, dxs, probes: &mut probes };
+                let mut args = BackwardArgs { matrices, grad_ys, grads: grads_of, dxs, probes: &mut probes };
                 for Segment { steps, saved } in segments.iter().rev() {
                     match saved {
-                        SavedSegment::Tape(tape) => {
-                            chunk.backward(steps.clone(), tape, dh, dc, &mut args)
-                        }
+                        SavedSegment::Tape(tape) => chunk.backward(steps.clone(), tape, dh, dc, &mut args),
                         SavedSegment::Start(h, c) => {
                             let (mut h, mut c) = (h.clone(), c.clone());
-                            let recomputed =
-                                chunk.forward(steps.clone(), &mut h, &mut c, &mut [], true);
+                            let recomputed = chunk.forward(steps.clone(), &mut h, &mut c, &mut [], true);
                             let tape = recomputed.expect("it was asked for");
                             chunk.backward(steps.clone(), &tape, dh, dc, &mut args);
                         }
@@ -229,10 +209,7 @@ impl<K: CellKernel> Kernel<K> {
             }
         }
         Ok(Gradients {
-            xs: wants
-                .xs
-                .then(|| Tensor::from_vec(dxs, (batch, time, input), &Device::Cpu))
-                .transpose()?,
+            xs: wants.xs.then(|| Tensor::from_vec(dxs, (batch, time, input), &Device::Cpu)).transpose()?,
             params: total.map_or(Ok(Vec::new()), |total| total.tensors::<K>(weights))?,
             carry: state_tensors::<F, K>(dh, dc, batch, [output, hidden])?,
         })
@@ -295,11 +272,7 @@ fn state<F: KernelFloat, K: CellKernel>(fields: &[Tensor]) -> Result<(Vec<F>, Ve
     match fields {
         [h] if !K::CELL_STATE => Ok((values(h)?, Vec::new())),
         [h, c] if K::CELL_STATE => Ok((values(h)?, values(c)?)),
-        other => bail!(
-            "{}: expected another number of fields in the state, got {}",
-            K::NAME,
-            other.len()
-        ),
+        other => bail!("{}: expected another number of fields in the state, got {}", K::NAME, other.len()),
     }
 }
 

@@ -6,7 +6,7 @@ use recurrent_core::{
     chunk_gates, linear, next_param, sigmoid_slope, tanh_slope, Cell, Engine, Gate, GateWeights, LstmParts,
     Memory,
 };
-use recurrent_kernels::{self as kernels, Kernel, CellKernel};
+use recurrent_kernels::{self as kernels, CellKernel, Kernel};
 use std::sync::Arc;
 
 /// One step of an LSTM; see the [crate] for equations and weights.
