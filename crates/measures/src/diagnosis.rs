@@ -21,7 +21,7 @@
 //!     let xs = (0..8 * 50 * 2).map(|i| ((i + batch) as f32 * 0.7).sin());
 //!     let xs = Tensor::from_iter(xs, &Device::Cpu)?.reshape((8, 50, 2))?; // (batch, time, input)
 //!     let recorder = diagnosis.recorder();
-//!     let (last, _) = lstm.last(&Sequence::new(xs)?, None, &recorder.pass())?;
+//!     let (last, _) = lstm.last(&Sequence::new(xs)?, None, &recorder.context())?;
 //!     let loss = readout.forward(&last)?.sqr()?.mean_all()?;
 //!     diagnosis.add_batch(recorder, &loss, &loss.backward()?, &vars)?;
 //! }
@@ -76,7 +76,8 @@ pub use parameters::NamedTensors;
 pub use report::{DiagnosisReport, LayerMeasures};
 pub use suggestions::all_suggestions;
 pub use thresholds::{
-    DEAD, DEPTH, EXPLODED, LOST, MOST, OVERWHELMED, SATURATED, SHUT, STILL, TINY, UNDERFLOWED, VANISHED,
+    DEAD, DEPTH, EXPLODED, LOST, MOST, OVERWHELMED, SATURATED, SHUT, STILL, TINY, UNDERFLOWED,
+    VANISHED,
 };
 
 use along_time::LayerContext;
@@ -84,7 +85,7 @@ use candle::backprop::GradStore;
 use candle::{bail, Result, Tensor};
 use curve::{BatchProfile, GradientCurve, LayerGradients};
 use parameters::{values, ParameterGradients};
-use recurrent_core::{Keep, Observer, Pass, Place, Recorder};
+use recurrent_core::{ActivationRecorder, ForwardContext, GradientRecorder, LayerId, Record};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use suggestions::{Advice, Recurrence};
@@ -95,27 +96,27 @@ use units::UnitActivity;
 pub struct Diagnosis {
     needed: usize,
     batches: usize,
-    fields: BTreeMap<Place, Vec<(&'static str, Vec<BatchProfile>)>>,
-    units: BTreeMap<Place, UnitActivity>,
+    fields: BTreeMap<LayerId, Vec<(&'static str, Vec<BatchProfile>)>>,
+    units: BTreeMap<LayerId, UnitActivity>,
     gradients: ParameterGradients,
 }
 
 /// Watches one batch on its way through the network and back.
 #[derive(Debug)]
 pub struct BatchRecorder {
-    recorder: Recorder,
-    observer: Observer,
+    recorder: GradientRecorder,
+    activations: ActivationRecorder,
 }
 
 impl BatchRecorder {
     /// The pass for the forward call: an evaluation, as in `layer.run(&xs, None, &recorder.pass())`.
-    pub fn pass(&self) -> Pass<'_> {
-        self.attach(Pass::default())
+    pub fn context(&self) -> ForwardContext<'_> {
+        self.attach(ForwardContext::default())
     }
 
     /// A pass of one's own, such as a training step's, watched.
-    pub fn attach<'a>(&'a self, pass: Pass<'a>) -> Pass<'a> {
-        pass.record(&self.recorder).observe(&self.observer)
+    pub fn attach<'a>(&'a self, context: ForwardContext<'a>) -> ForwardContext<'a> {
+        context.record(&self.recorder).activations(&self.activations)
     }
 }
 
@@ -128,7 +129,10 @@ impl Diagnosis {
 
     /// A watch for the next batch.
     pub fn recorder(&self) -> BatchRecorder {
-        BatchRecorder { recorder: Recorder::new(Keep::Norms), observer: Observer::default() }
+        BatchRecorder {
+            recorder: GradientRecorder::new(Record::Norms),
+            activations: ActivationRecorder::default(),
+        }
     }
 
     /// Takes what `watch` saw of one batch, once `loss.backward()` has run. The loss should be a mean over examples.
@@ -146,15 +150,15 @@ impl Diagnosis {
             [loss] => loss,
             ref many => bail!("diagnosis loss: expected one number, got {}", many.len()),
         };
-        let seen = recorder.observer.take();
+        let seen = recorder.activations.take();
         if seen.is_empty() {
             bail!("diagnosis watch: expected recurrent layers run with its pass, got none")
         }
         for seen in &seen {
-            self.units.entry(seen.place).or_default().take(seen)?;
+            self.units.entry(seen.layer_id).or_default().take(seen)?;
         }
         for trace in recorder.recorder.take() {
-            let fields = self.fields.entry(trace.place).or_default();
+            let fields = self.fields.entry(trace.layer_id).or_default();
             match fields.iter_mut().find(|(field, _)| *field == trace.field) {
                 Some((_, seen)) => seen.push(BatchProfile::of(&trace)),
                 None => fields.push((trace.field, vec![BatchProfile::of(&trace)])),
@@ -172,16 +176,16 @@ impl Diagnosis {
         let ways = self.ways();
         let mut findings = self.gradients.findings();
         for way in &ways {
-            findings.extend(self.of_layer(way, source(&ways, way.place)));
+            findings.extend(self.of_layer(way, source(&ways, way.layer_id)));
         }
         for reverse in [false, true] {
             let one: Vec<_> =
-                ways.iter().filter(|way| way.place.reverse == reverse && reached(way)).collect();
+                ways.iter().filter(|way| way.layer_id.reverse == reverse && reached(way)).collect();
             findings.extend(along_depth::findings(&one));
         }
         let steps = ways.iter().flat_map(|way| &way.courses).map(GradientCurve::steps).max();
         findings.extend(steps.and_then(|steps| along_time::short(steps, self.needed)));
-        findings.sort_by_key(|finding| (Reverse(finding.severity), finding.kind, finding.place));
+        findings.sort_by_key(|finding| (Reverse(finding.severity), finding.kind, finding.layer_id));
         let layers = ways.iter().flat_map(|way| self.measures(way, &ways)).collect();
         DiagnosisReport { needed: self.needed, batches: self.batches, findings, layers }
     }
@@ -189,15 +193,18 @@ impl Diagnosis {
     /// All layers that ran, bottom first, also those without a gradient.
     fn ways(&self) -> Vec<LayerGradients> {
         let places: BTreeSet<_> = self.units.keys().chain(self.fields.keys()).collect();
-        let courses = |place| {
-            let fields = self.fields.get(place).into_iter().flatten();
+        let courses = |layer_id| {
+            let fields = self.fields.get(layer_id).into_iter().flatten();
             fields.filter_map(|(_, seen)| GradientCurve::of(seen)).collect()
         };
-        places.into_iter().map(|place| LayerGradients { place: *place, courses: courses(place) }).collect()
+        places
+            .into_iter()
+            .map(|layer_id| LayerGradients { layer_id: *layer_id, courses: courses(layer_id) })
+            .collect()
     }
 
     fn of_layer(&self, way: &LayerGradients, source: f64) -> Vec<Finding> {
-        let units = self.units.get(&way.place);
+        let units = self.units.get(&way.layer_id);
         let setting = LayerContext {
             needed: self.needed,
             memory: units.map_or(Recurrence::Plain, UnitActivity::memory),
@@ -210,18 +217,20 @@ impl Diagnosis {
             false if self.gradients.opening() => Vec::new(),
             false => vec![unreached()],
         };
-        let vanishes = along_time.iter().any(|finding| finding.kind == FindingKind::VanishesAlongTime);
+        let vanishes =
+            along_time.iter().any(|finding| finding.kind == FindingKind::VanishesAlongTime);
         let units = units.map_or(Vec::new(), |units| units.findings(vanishes));
-        along_time.into_iter().chain(units).map(|finding| finding.at(way.place)).collect()
+        along_time.into_iter().chain(units).map(|finding| finding.at(way.layer_id)).collect()
     }
 
     fn measures(&self, way: &LayerGradients, ways: &[LayerGradients]) -> Vec<LayerMeasures> {
-        let units = self.units.get(&way.place);
-        let top = ways.iter().rfind(|top| top.place.reverse == way.place.reverse).unwrap_or(way);
+        let units = self.units.get(&way.layer_id);
+        let top =
+            ways.iter().rfind(|top| top.layer_id.reverse == way.layer_id.reverse).unwrap_or(way);
         let of = |course: &GradientCurve| {
             let above = top.courses.iter().find(|above| above.part == course.part);
             LayerMeasures {
-                place: Some(way.place),
+                layer_id: Some(way.layer_id),
                 part: course.part.to_string(),
                 decay: course.fit().map(|fit| fit.decay),
                 horizon: course.horizon(),
@@ -241,8 +250,8 @@ fn reached(way: &LayerGradients) -> bool {
 }
 
 /// The norm of the gradient where the loss reads: that of the output of the top layer that runs in the direction of `place`.
-fn source(ways: &[LayerGradients], place: Place) -> f64 {
-    let top = ways.iter().rfind(|way| way.place.reverse == place.reverse);
+fn source(ways: &[LayerGradients], layer_id: LayerId) -> f64 {
+    let top = ways.iter().rfind(|way| way.layer_id.reverse == layer_id.reverse);
     top.and_then(|way| way.courses.first()).map_or(0.0, GradientCurve::start)
 }
 

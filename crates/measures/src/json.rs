@@ -41,7 +41,7 @@ pub mod number {
         Number(*value).serialize(serializer)
     }
 
-    /// Reads a number or one of the three names.
+    /// LossReads a number or one of the three names.
     ///
     /// # Errors
     /// If it is anything else.
@@ -62,7 +62,7 @@ pub mod list {
         serializer.collect_seq(values.iter().map(|value| Number(*value)))
     }
 
-    /// Reads a list of numbers, as [`number::deserialize`] does each of them.
+    /// LossReads a list of numbers, as [`number::deserialize`] does each of them.
     ///
     /// # Errors
     /// If one of them is anything else.
@@ -88,7 +88,7 @@ pub mod map {
         serializer.collect_map(values.iter().map(|(name, value)| (name, Number(*value))))
     }
 
-    /// Reads a map of numbers, as [`number::deserialize`] does each of them.
+    /// LossReads a map of numbers, as [`number::deserialize`] does each of them.
     ///
     /// # Errors
     /// If one of them is anything else.

@@ -4,7 +4,7 @@ use crate::Trajectory;
 use candle::{bail, Result};
 use nalgebra::DMatrix;
 use rand::Rng;
-use recurrent_core::stream;
+use recurrent_core::named_rng;
 use serde::{Deserialize, Serialize};
 
 /// The Lyapunov spectrum of a layer along a trajectory, in nats a step, the largest exponent first.
@@ -57,7 +57,7 @@ pub fn lyapunov_of_example(
     if warmup >= steps {
         bail!("lyapunov, warm-up: expected less than the {steps} steps, got {warmup}")
     }
-    let mut rng = stream(0, "lyapunov");
+    let mut rng = named_rng(0, "lyapunov");
     let mut q = DMatrix::from_fn(size, count, |_, _| rng.random_range(-1.0..1.0)).qr().q();
     let mut sums = vec![0.0; count];
     for t in 0..steps {

@@ -28,7 +28,10 @@ mod tests {
 
     #[test]
     fn medians_of_odd_and_even_counts() {
-        assert_eq!((median(&[3.0, 1.0, 2.0]), median_high(&[3.0, 1.0, 2.0])), (Some(2.0), Some(2.0)));
+        assert_eq!(
+            (median(&[3.0, 1.0, 2.0]), median_high(&[3.0, 1.0, 2.0])),
+            (Some(2.0), Some(2.0))
+        );
         let even = [4.0, 1.0, 3.0, 2.0];
         assert_eq!((median(&even), median_high(&even)), (Some(2.5), Some(3.0)));
         assert_eq!((median(&[]), median_high(&[])), (None, None));

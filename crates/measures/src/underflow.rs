@@ -19,8 +19,9 @@ impl Underflow {
     /// The underflow of a profile, by its shares of zeros and of subnormals.
     pub fn from_profile(profile: &Profile) -> Self {
         let shares = profile.zeros.iter().zip(&profile.subnormals).zip(&profile.lag);
-        let mut hit =
-            shares.filter(|((zeros, subnormals), _)| **zeros + **subnormals > 0.0).map(|(_, &lag)| lag);
+        let mut hit = shares
+            .filter(|((zeros, subnormals), _)| **zeros + **subnormals > 0.0)
+            .map(|(_, &lag)| lag);
         let first = hit.next();
         Self { lags: usize::from(first.is_some()) + hit.count(), first }
     }
@@ -34,7 +35,10 @@ mod tests {
     #[test]
     fn lags_with_a_zero_or_a_subnormal_are_counted() {
         let mut trace = trace("h", &vec![vec![1.0, 1.0]; 6]);
-        assert_eq!(Underflow::from_profile(&Profile::from_trace(&trace)), Underflow { lags: 0, first: None });
+        assert_eq!(
+            Underflow::from_profile(&Profile::from_trace(&trace)),
+            Underflow { lags: 0, first: None }
+        );
         trace.subnormals = vec![0, 0, 0, 1, 8, 0];
         trace.zeros = vec![0, 0, 0, 0, 0, 8];
         assert_eq!(

@@ -4,8 +4,10 @@ mod network;
 
 use candle::{DType, Device, Module, Result, Tensor};
 use network::{adding, Network};
-use recurrent_core::init::{Bias, Block, Init, Scheme};
-use recurrent_core::{Bidirectional, Directions, Flow, Layer, Pass, Place, Rnn, Sequence, Stack};
+use recurrent_core::init::{Block, ForgetBias, Init, Scheme};
+use recurrent_core::{
+    Bidirectional, Bptt, Direction, ForwardContext, Layer, LayerId, Rnn, Sequence, Stack,
+};
 use recurrent_gru::GruConfig;
 use recurrent_lstm::LstmConfig;
 use recurrent_measures::diagnosis::{Diagnosis, DiagnosisReport, Finding, FindingKind, Severity};
@@ -18,13 +20,16 @@ fn init(seed: u64) -> Init {
     Init { seed, ..Init::default() }
 }
 
-fn lstm(seed: u64, memory: Bias, biases: &[(&str, f64)]) -> LstmConfig {
+fn lstm(seed: u64, memory: ForgetBias, biases: &[(&str, f64)]) -> LstmConfig {
     let biases = biases.iter().map(|(gate, bias)| (gate.to_string(), *bias)).collect();
-    LstmConfig { init: Init { memory, biases, ..init(seed) }, ..LstmConfig::default() }
+    LstmConfig {
+        init: Init { forget_bias: memory, bias_by_gate: biases, ..init(seed) },
+        ..LstmConfig::default()
+    }
 }
 
 fn chrono(seed: u64, longest: usize) -> LstmConfig {
-    lstm(seed, Bias::Chrono { longest }, &[])
+    lstm(seed, ForgetBias::Chrono { longest }, &[])
 }
 
 fn orthogonal(seed: u64, gain: f64) -> VanillaConfig {
@@ -35,7 +40,11 @@ fn orthogonal(seed: u64, gain: f64) -> VanillaConfig {
 }
 
 fn found(report: &DiagnosisReport) -> Vec<(FindingKind, Option<usize>)> {
-    report.findings.iter().map(|finding| (finding.kind, finding.place.map(|place| place.layer))).collect()
+    report
+        .findings
+        .iter()
+        .map(|finding| (finding.kind, finding.layer_id.map(|layer_id| layer_id.layer)))
+        .collect()
 }
 
 /// The finding of this kind; all of `kinds`, each at its layer, are found, and nothing else but what `follows`.
@@ -48,9 +57,12 @@ fn finds(
     for kind in kinds {
         assert!(found.contains(kind), "{kind:?} is missing: {report}");
     }
-    let expected = |one: &(FindingKind, Option<usize>)| kinds.contains(one) || follows.contains(&one.0);
+    let expected =
+        |one: &(FindingKind, Option<usize>)| kinds.contains(one) || follows.contains(&one.0);
     assert!(found.iter().all(expected), "more than {kinds:?}: {report}");
-    let named = |kind: FindingKind| report.findings.iter().find(move |finding| finding.kind == kind).cloned();
+    let named = |kind: FindingKind| {
+        report.findings.iter().find(move |finding| finding.kind == kind).cloned()
+    };
     kinds.iter().filter_map(|(kind, _)| named(*kind)).collect()
 }
 
@@ -60,16 +72,18 @@ fn healthy(network: Network, time: usize, seed: u64) -> Result<()> {
         network.train(time, seed, steps)?;
         let report = network.diagnose(time, time - 1, seed)?;
         assert!(report.findings.is_empty(), "seed {seed}, after {steps} steps: {report}");
-        assert!(report
-            .to_string()
-            .starts_with(&format!("No finding in 3 batches; the data needs lags up to {}.", time - 1)));
+        assert!(report.to_string().starts_with(&format!(
+            "No finding in 3 batches; the data needs lags up to {}.",
+            time - 1
+        )));
     }
     Ok(())
 }
 
 #[test]
 fn a_healthy_lstm_has_no_finding() -> Result<()> {
-    (0..SEEDS).try_for_each(|seed| healthy(Network::of(1, &chrono(seed, 100), 24, seed)?, 100, seed))
+    (0..SEEDS)
+        .try_for_each(|seed| healthy(Network::of(1, &chrono(seed, 100), 24, seed)?, 100, seed))
 }
 
 #[test]
@@ -82,8 +96,16 @@ fn healthy_networks_of_other_kinds_have_no_finding() -> Result<()> {
         )?;
         healthy(Network::of(1, &orthogonal(seed, 1.0), 24, seed)?, 10, seed)?;
         healthy(Network::of(2, &chrono(seed, 50), 24, seed)?, 50, seed)?;
-        healthy(Network::of(1, &LstmConfig { coupled: true, ..chrono(seed, 50) }, 24, seed)?, 50, seed)?;
-        healthy(Network::of(1, &LstmConfig { proj: Some(12), ..chrono(seed, 50) }, 24, seed)?, 50, seed)?;
+        healthy(
+            Network::of(1, &LstmConfig { coupled: true, ..chrono(seed, 50) }, 24, seed)?,
+            50,
+            seed,
+        )?;
+        healthy(
+            Network::of(1, &LstmConfig { proj: Some(12), ..chrono(seed, 50) }, 24, seed)?,
+            50,
+            seed,
+        )?;
     }
     Ok(())
 }
@@ -95,9 +117,10 @@ fn shortcuts_are_healthy() -> Result<()> {
         [(0, Shortcut::ReZero), (1, Shortcut::Additive), (2, Shortcut::Highway { bias: -1.0 })]
     {
         let network = Network::new(seed, |vb| {
-            let layer = |place, input| {
-                let inner = Rnn::at(place, input, 24, &chrono(seed, 50), vb.clone())?;
-                Ok(Box::new(Residual::of(shortcut, inner, place, seed, vb.clone())?) as Box<dyn Layer>)
+            let layer = |layer_id, input| {
+                let inner = Rnn::at_layer(layer_id, input, 24, &chrono(seed, 50), vb.clone())?;
+                Ok(Box::new(Residual::of(shortcut, inner, layer_id, seed, vb.clone())?)
+                    as Box<dyn Layer>)
             };
             Ok(Box::new(Stack::build(3, 2, layer)?))
         })?;
@@ -109,10 +132,15 @@ fn shortcuts_are_healthy() -> Result<()> {
 #[test]
 fn a_low_forget_bias_makes_the_gradient_vanish() -> Result<()> {
     for seed in 0..SEEDS {
-        let report = Network::of(1, &lstm(seed, Bias::Sum(-3.0), &[]), 24, seed)?.diagnose(100, 99, seed)?;
-        let expected = [(FindingKind::VanishesAlongTime, Some(0)), (FindingKind::ShutGate, Some(0))];
+        let report = Network::of(1, &lstm(seed, ForgetBias::Constant(-3.0), &[]), 24, seed)?
+            .diagnose(100, 99, seed)?;
+        let expected =
+            [(FindingKind::VanishesAlongTime, Some(0)), (FindingKind::ShutGate, Some(0))];
         let found = finds(&report, &expected, &[FindingKind::Underflows]);
-        assert_eq!((found[0].severity, found[0].value("needed lag")), (Severity::Severe, Some(99.0)));
+        assert_eq!(
+            (found[0].severity, found[0].value("needed lag")),
+            (Severity::Severe, Some(99.0))
+        );
         assert!(found[0].value("half-life").is_some_and(|steps| steps < 1.0), "{report}");
         assert!(found[0].suggestions.iter().any(|suggestion| suggestion.name == "chrono"));
         assert_eq!(found[1].gate.as_deref(), Some("f"));
@@ -123,7 +151,7 @@ fn a_low_forget_bias_makes_the_gradient_vanish() -> Result<()> {
 /// The same network, whose data needs no more than what it keeps.
 #[test]
 fn what_vanishes_beyond_the_lags_that_are_needed_is_no_finding() -> Result<()> {
-    let network = Network::of(1, &lstm(0, Bias::Sum(-3.0), &[]), 24, 0)?;
+    let network = Network::of(1, &lstm(0, ForgetBias::Constant(-3.0), &[]), 24, 0)?;
     assert_eq!(found(&network.diagnose(100, 2, 0)?), []);
     Ok(())
 }
@@ -132,7 +160,8 @@ fn what_vanishes_beyond_the_lags_that_are_needed_is_no_finding() -> Result<()> {
 fn a_large_recurrent_matrix_makes_the_gradient_explode() -> Result<()> {
     for seed in 0..SEEDS {
         let scheme = Scheme::Normal { input: 0.1, recurrent: 2.0 };
-        let config = VanillaConfig { init: Init { scheme, ..init(seed) }, ..VanillaConfig::default() };
+        let config =
+            VanillaConfig { init: Init { scheme, ..init(seed) }, ..VanillaConfig::default() };
         let report = Network::of(1, &config, 64, seed)?.diagnose(100, 99, seed)?;
         let found = finds(&report, &[(FindingKind::ExplodesAlongTime, Some(0))], &[]);
         assert!(found[0].value("growth").is_some_and(|growth| growth > 1e3));
@@ -152,7 +181,8 @@ fn the_growth_is_that_of_the_spectral_radius() -> Result<()> {
         };
         let config = VanillaConfig { init, ..VanillaConfig::default() };
         let report = Network::of(1, &config, 24, seed)?.diagnose(30, 29, seed)?;
-        let found = finds(&report, &[(FindingKind::ExplodesAlongTime, Some(0))], &[FindingKind::DeadUnits]);
+        let found =
+            finds(&report, &[(FindingKind::ExplodesAlongTime, Some(0))], &[FindingKind::DeadUnits]);
         let growth = found[0].value("growth").expect("measured");
         assert!((growth / 1.5f64.powi(30) - 1.0).abs() < 1e-3, "{growth}");
         assert_eq!((found[0].severity, found[0].value("lag")), (Severity::Warning, Some(30.0)));
@@ -163,12 +193,19 @@ fn the_growth_is_that_of_the_spectral_radius() -> Result<()> {
 #[test]
 fn relu_units_below_zero_are_dead() -> Result<()> {
     for seed in 0..SEEDS {
-        let init = Init { biases: vec![("h".to_string(), -8.0)], ..init(seed) };
-        let config = VanillaConfig { nonlinearity: Nonlinearity::Relu, init, ..VanillaConfig::default() };
+        let init = Init { bias_by_gate: vec![("h".to_string(), -8.0)], ..init(seed) };
+        let config =
+            VanillaConfig { nonlinearity: Nonlinearity::Relu, init, ..VanillaConfig::default() };
         let report = Network::of(1, &config, 24, seed)?.diagnose(20, 19, seed)?;
-        let found =
-            finds(&report, &[(FindingKind::DeadUnits, Some(0)), (FindingKind::ZeroGradient, None)], &[]);
-        assert_eq!((found[0].severity, found[0].value("share of units")), (Severity::Severe, Some(1.0)));
+        let found = finds(
+            &report,
+            &[(FindingKind::DeadUnits, Some(0)), (FindingKind::ZeroGradient, None)],
+            &[],
+        );
+        assert_eq!(
+            (found[0].severity, found[0].value("share of units")),
+            (Severity::Severe, Some(1.0))
+        );
     }
     Ok(())
 }
@@ -182,8 +219,9 @@ fn the_layer_norm_that_cuts_the_graph_is_found() -> Result<()> {
         let mut diagnosis = Diagnosis::new(19);
         let (xs, targets) = adding(20, seed)?;
         let recorder = diagnosis.recorder();
-        let (last, _) = network.layer.last(&xs, None, &recorder.pass())?;
-        let loss = (network.readout.forward(&norm.forward(&last)?)? - targets)?.sqr()?.mean_all()?;
+        let (last, _) = network.layer.last(&xs, None, &recorder.context())?;
+        let loss =
+            (network.readout.forward(&norm.forward(&last)?)? - targets)?.sqr()?.mean_all()?;
         diagnosis.add_batch(recorder, &loss, &loss.backward()?, &network.vars)?;
         let expected = [
             (FindingKind::CutGraph, None),
@@ -192,7 +230,10 @@ fn the_layer_norm_that_cuts_the_graph_is_found() -> Result<()> {
         ];
         let found = finds(&diagnosis.report(), &expected, &[]);
         assert_eq!(found[0].parameters.len(), 2 + 2 * 4);
-        assert!(found[0].parameters.iter().all(|name| name.starts_with("norm.") || name.starts_with("rnn.")));
+        assert!(found[0]
+            .parameters
+            .iter()
+            .all(|name| name.starts_with("norm.") || name.starts_with("rnn.")));
     }
     Ok(())
 }
@@ -201,13 +242,14 @@ fn the_layer_norm_that_cuts_the_graph_is_found() -> Result<()> {
 fn a_detached_lower_layer_is_found() -> Result<()> {
     for seed in 0..SEEDS {
         let network = Network::of(1, &chrono(seed, 20), 24, seed)?;
-        let upper = Rnn::at(Place::layer(1), 24, 24, &chrono(seed, 20), network.vb().pp("rnn"))?;
+        let upper =
+            Rnn::at_layer(LayerId::layer(1), 24, 24, &chrono(seed, 20), network.vb().pp("rnn"))?;
         let mut diagnosis = Diagnosis::new(19);
         let (xs, _) = adding(20, seed)?;
         let recorder = diagnosis.recorder();
-        let (ys, _) = network.layer.run(&xs, None, &recorder.pass())?;
+        let (ys, _) = network.layer.run(&xs, None, &recorder.context())?;
         let cut = ys.with_values(ys.values().detach())?;
-        let (last, _) = upper.last(&cut, None, &recorder.pass().above(1))?;
+        let (last, _) = upper.last(&cut, None, &recorder.context().offset_layer(1))?;
         let loss = network.readout.forward(&last)?.sqr()?.mean_all()?;
         diagnosis.add_batch(recorder, &loss, &loss.backward()?, &network.vars)?;
         let found = finds(
@@ -215,7 +257,10 @@ fn a_detached_lower_layer_is_found() -> Result<()> {
             &[(FindingKind::CutGraph, None), (FindingKind::Unreached, Some(0))],
             &[],
         );
-        assert!(found[0].parameters.iter().all(|name| name.starts_with("rnn.") && name.ends_with("_l0")));
+        assert!(found[0]
+            .parameters
+            .iter()
+            .all(|name| name.starts_with("rnn.") && name.ends_with("_l0")));
         assert_eq!(found[0].parameters.len(), 4);
     }
     Ok(())
@@ -225,8 +270,10 @@ fn a_detached_lower_layer_is_found() -> Result<()> {
 fn shut_gates_are_found_by_name() -> Result<()> {
     for seed in 0..SEEDS {
         for gate in ["i", "o"] {
-            let network = Network::of(1, &lstm(seed, Bias::Sum(4.0), &[(gate, -8.0)]), 24, seed)?;
-            let found = finds(&network.diagnose(50, 49, seed)?, &[(FindingKind::ShutGate, Some(0))], &[]);
+            let network =
+                Network::of(1, &lstm(seed, ForgetBias::Constant(4.0), &[(gate, -8.0)]), 24, seed)?;
+            let found =
+                finds(&network.diagnose(50, 49, seed)?, &[(FindingKind::ShutGate, Some(0))], &[]);
             assert_eq!(found[0].gate.as_deref(), Some(gate));
         }
     }
@@ -236,10 +283,15 @@ fn shut_gates_are_found_by_name() -> Result<()> {
 #[test]
 fn a_deep_stack_starves_its_bottom() -> Result<()> {
     for seed in 0..SEEDS {
-        let network = Network::of(9, &lstm(seed, Bias::Sum(1.0), &[]), 24, seed)?;
-        let found =
-            finds(&network.diagnose(10, 5, seed)?, &[(FindingKind::VanishesAlongDepth, Some(0))], &[]);
-        assert!(found[0].value("factor a layer").is_some_and(|factor| (0.1..0.5).contains(&factor)));
+        let network = Network::of(9, &lstm(seed, ForgetBias::Constant(1.0), &[]), 24, seed)?;
+        let found = finds(
+            &network.diagnose(10, 5, seed)?,
+            &[(FindingKind::VanishesAlongDepth, Some(0))],
+            &[],
+        );
+        assert!(found[0]
+            .value("factor a layer")
+            .is_some_and(|factor| (0.1..0.5).contains(&factor)));
         assert_eq!(found[0].suggestions[0].name, "residual");
     }
     Ok(())
@@ -249,7 +301,8 @@ fn a_deep_stack_starves_its_bottom() -> Result<()> {
 fn a_gradient_that_leaves_the_range_of_f32_is_found() -> Result<()> {
     for seed in 0..SEEDS {
         let scheme = Scheme::Normal { input: 0.3, recurrent: 0.3 };
-        let config = VanillaConfig { init: Init { scheme, ..init(seed) }, ..VanillaConfig::default() };
+        let config =
+            VanillaConfig { init: Init { scheme, ..init(seed) }, ..VanillaConfig::default() };
         let report = Network::of(1, &config, 24, seed)?.diagnose(100, 99, seed)?;
         let found = finds(
             &report,
@@ -267,9 +320,11 @@ fn a_gradient_that_leaves_the_range_of_f32_is_found() -> Result<()> {
 fn large_inputs_saturate_the_state() -> Result<()> {
     for seed in 0..SEEDS {
         let scheme = Scheme::Normal { input: 50.0, recurrent: 1.0 };
-        let config = VanillaConfig { init: Init { scheme, ..init(seed) }, ..VanillaConfig::default() };
+        let config =
+            VanillaConfig { init: Init { scheme, ..init(seed) }, ..VanillaConfig::default() };
         let report = Network::of(1, &config, 24, seed)?.diagnose(20, 5, seed)?;
-        let expected = [(FindingKind::SaturatedState, Some(0)), (FindingKind::VanishesAlongTime, Some(0))];
+        let expected =
+            [(FindingKind::SaturatedState, Some(0)), (FindingKind::VanishesAlongTime, Some(0))];
         let found = finds(&report, &expected, &[FindingKind::DeadUnits]);
         assert!(found[0].value("share of values").is_some_and(|share| share > 0.7));
     }
@@ -281,14 +336,20 @@ fn truncation_and_short_sequences_are_told_from_vanishing() -> Result<()> {
     let network = Network::of(1, &chrono(0, 50), 24, 0)?;
     let mut diagnosis = Diagnosis::new(60);
     let recorder = diagnosis.recorder();
-    let pass = recorder.attach(Pass::train(0, 1).flow(Flow::truncated(20)));
-    let loss = network.loss(50, 1, &pass)?;
+    let context = recorder.attach(ForwardContext::train(0, 1).bptt(Bptt::truncated(20)));
+    let loss = network.loss(50, 1, &context)?;
     diagnosis.add_batch(recorder, &loss, &loss.backward()?, &network.vars)?;
     let report = diagnosis.report();
-    let found =
-        finds(&report, &[(FindingKind::EndsAlongTime, Some(0)), (FindingKind::ShortSequences, None)], &[]);
+    let found = finds(
+        &report,
+        &[(FindingKind::EndsAlongTime, Some(0)), (FindingKind::ShortSequences, None)],
+        &[],
+    );
     assert_eq!(found[0].value("last lag"), Some(9.0), "50 steps: windows of 20, 20, 10. {report}");
-    assert_eq!((found[1].severity, found[1].value("longest sequence")), (Severity::Note, Some(50.0)));
+    assert_eq!(
+        (found[1].severity, found[1].value("longest sequence")),
+        (Severity::Note, Some(50.0))
+    );
     Ok(())
 }
 
@@ -302,13 +363,14 @@ fn what_is_not_finite_is_found_and_nothing_concluded_from_it() -> Result<()> {
         let recorder = diagnosis.recorder();
         let loss = network
             .readout
-            .forward(&network.layer.last(&xs, None, &recorder.pass())?.0)?
+            .forward(&network.layer.last(&xs, None, &recorder.context())?.0)?
             .sqr()?
             .mean_all()?;
         diagnosis.add_batch(recorder, &loss, &loss.backward()?, &network.vars)?;
     }
     let report = diagnosis.report();
-    let found = finds(&report, &[(FindingKind::NotFinite, None), (FindingKind::NotFinite, Some(0))], &[]);
+    let found =
+        finds(&report, &[(FindingKind::NotFinite, None), (FindingKind::NotFinite, Some(0))], &[]);
     assert_eq!((found[0].value("first batch"), found[0].parameters.len()), (Some(1.0), 6));
 
     // All of it survives a way through JSON, which has no NaN.
@@ -316,8 +378,9 @@ fn what_is_not_finite_is_found_and_nothing_concluded_from_it() -> Result<()> {
     let read: Vec<Finding> =
         lines.lines().map(|line| serde_json::from_str(line).expect("a finding")).collect();
     assert!(read[0].value("loss").is_some_and(f64::is_nan));
-    let rest =
-        |finding: &Finding| (finding.kind, finding.place, finding.why.clone(), finding.suggestions.clone());
+    let rest = |finding: &Finding| {
+        (finding.kind, finding.layer_id, finding.why.clone(), finding.suggestions.clone())
+    };
     assert_eq!(
         read.iter().map(rest).collect::<Vec<_>>(),
         report.findings.iter().map(rest).collect::<Vec<_>>()
@@ -328,25 +391,36 @@ fn what_is_not_finite_is_found_and_nothing_concluded_from_it() -> Result<()> {
 #[test]
 fn both_directions_are_judged_each_in_its_own_time() -> Result<()> {
     let network = Network::new(0, |vb| {
-        let forward = Rnn::new(2, 16, &lstm(0, Bias::Sum(-3.0), &[]), vb.clone())?;
-        let reverse = Rnn::at(Place { layer: 0, reverse: true }, 2, 16, &chrono(0, 50), vb)?;
+        let forward = Rnn::new(2, 16, &lstm(0, ForgetBias::Constant(-3.0), &[]), vb.clone())?;
+        let reverse =
+            Rnn::at_layer(LayerId { layer: 0, reverse: true }, 2, 16, &chrono(0, 50), vb)?;
         Ok(Box::new(Bidirectional::new(forward, reverse)?))
     })?;
     let report = network.diagnose(50, 49, 0)?;
-    let vanishes = report.findings.iter().filter(|finding| finding.kind == FindingKind::VanishesAlongTime);
-    assert_eq!(vanishes.map(|finding| finding.place).collect::<Vec<_>>(), [Some(Place::default())]);
-    assert!(report.findings.iter().all(|finding| finding.place == Some(Place::default())), "{report}");
+    let vanishes =
+        report.findings.iter().filter(|finding| finding.kind == FindingKind::VanishesAlongTime);
+    assert_eq!(
+        vanishes.map(|finding| finding.layer_id).collect::<Vec<_>>(),
+        [Some(LayerId::default())]
+    );
+    assert!(
+        report.findings.iter().all(|finding| finding.layer_id == Some(LayerId::default())),
+        "{report}"
+    );
     assert_eq!(report.layers.len(), 4);
     Ok(())
 }
 
 #[test]
 fn the_report_is_sorted_narrow_and_the_same_every_time() -> Result<()> {
-    let network = Network::of(3, &lstm(0, Bias::Sum(-3.0), &[("i", -8.0)]), 24, 0)?;
+    let network = Network::of(3, &lstm(0, ForgetBias::Constant(-3.0), &[("i", -8.0)]), 24, 0)?;
     let report = network.diagnose(100, 120, 0)?;
     let severities: Vec<_> = report.findings.iter().map(|finding| finding.severity).collect();
     assert!(severities.is_sorted_by(|a, b| a >= b) && severities.len() > 5);
-    assert_eq!(report.findings.last().map(|finding| finding.kind), Some(FindingKind::ShortSequences));
+    assert_eq!(
+        report.findings.last().map(|finding| finding.kind),
+        Some(FindingKind::ShortSequences)
+    );
     let text = report.to_string();
     assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
     assert!(text.contains("docs/claims.md#forget-gate") && text.contains("NOT for this"));
@@ -358,8 +432,13 @@ fn the_report_is_sorted_narrow_and_the_same_every_time() -> Result<()> {
 fn what_cannot_be_diagnosed_is_refused() -> Result<()> {
     let network = Network::of(1, &chrono(0, 20), 8, 0)?;
     let mut diagnosis = Diagnosis::new(19);
-    let unwatched = network.loss(20, 0, &Pass::default())?;
-    let error = diagnosis.add_batch(diagnosis.recorder(), &unwatched, &unwatched.backward()?, &network.vars);
+    let unwatched = network.loss(20, 0, &ForwardContext::default())?;
+    let error = diagnosis.add_batch(
+        diagnosis.recorder(),
+        &unwatched,
+        &unwatched.backward()?,
+        &network.vars,
+    );
     let error = error.expect_err("nothing ran with the watch's pass").to_string();
     assert!(
         error.contains("diagnosis watch: expected recurrent layers run with its pass, got none"),
@@ -367,7 +446,7 @@ fn what_cannot_be_diagnosed_is_refused() -> Result<()> {
     );
 
     let recorder = diagnosis.recorder();
-    let (last, _) = network.layer.last(&adding(20, 0)?.0, None, &recorder.pass())?;
+    let (last, _) = network.layer.last(&adding(20, 0)?.0, None, &recorder.context())?;
     let error = diagnosis
         .add_batch(recorder, &last, &last.backward()?, &network.vars)
         .expect_err("many numbers")
@@ -381,7 +460,7 @@ fn what_cannot_be_diagnosed_is_refused() -> Result<()> {
     for way in 0..2 {
         let mut diagnosis = Diagnosis::new(19);
         let recorder = diagnosis.recorder();
-        let loss = network.loss(20, 0, &recorder.pass())?;
+        let loss = network.loss(20, 0, &recorder.context())?;
         let extra = Tensor::zeros(2, DType::F32, &Device::Cpu)?;
         let named = vec![("extra".to_string(), extra)];
         match way {
@@ -389,7 +468,12 @@ fn what_cannot_be_diagnosed_is_refused() -> Result<()> {
             _ => diagnosis.add_batch(recorder, &loss, &loss.backward()?, &named)?,
         }
         grads.push(
-            diagnosis.report().findings.iter().map(|finding| finding.parameters.clone()).collect::<Vec<_>>(),
+            diagnosis
+                .report()
+                .findings
+                .iter()
+                .map(|finding| finding.parameters.clone())
+                .collect::<Vec<_>>(),
         );
     }
     assert_eq!(grads, [vec![], vec![vec!["extra".to_string()]]]);
@@ -400,13 +484,13 @@ fn what_cannot_be_diagnosed_is_refused() -> Result<()> {
 fn stacks_with_lengths_are_read_to_each_examples_end() -> Result<()> {
     let vars = candle_nn::VarMap::new();
     let vb = candle_nn::VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
-    let stack = Stack::of(2, Directions::Forward, 2, 16, &chrono(0, 30), vb)?;
+    let stack = Stack::of(2, Direction::Forward, 2, 16, &chrono(0, 30), vb)?;
     let (xs, _) = adding(30, 0)?;
     let lengths: Vec<usize> = (15..31).collect();
     let xs = Sequence::padded(xs.into_values(), &lengths)?;
     let mut diagnosis = Diagnosis::new(29);
     let recorder = diagnosis.recorder();
-    let loss = stack.last(&xs, None, &recorder.pass())?.0.sqr()?.mean_all()?;
+    let loss = stack.last(&xs, None, &recorder.context())?.0.sqr()?.mean_all()?;
     diagnosis.add_batch(recorder, &loss, &loss.backward()?, &vars)?;
     assert_eq!(found(&diagnosis.report()), []);
     Ok(())

@@ -188,13 +188,17 @@ mod tests {
             (AdamWConfig { eps: f64::INFINITY, ..good }, "eps"),
             (AdamWConfig { weight_decay: -0.1, ..good }, "weight_decay"),
         ] {
-            let message = AdamW::new(&params, bad).err().map(|error| error.to_string()).unwrap_or_default();
+            let message =
+                AdamW::new(&params, bad).err().map(|error| error.to_string()).unwrap_or_default();
             assert!(message.contains(&format!("adamw {field}: expected")), "{bad:?}: {message}");
         }
         let empty = params.select(|_| false);
         let message = AdamW::new(&empty, good).err().map(|error| error.to_string());
         let message = message.unwrap_or_default();
-        assert!(message.contains("expected a parameter to train, found no parameters"), "{message}");
+        assert!(
+            message.contains("expected a parameter to train, found no parameters"),
+            "{message}"
+        );
         let frozen = ParamGroups::new(&params).with(ParamGroup::frozen(), |_| true)?;
         let message = AdamW::new(frozen, good).err().map(|error| error.to_string());
         let message = message.unwrap_or_default();

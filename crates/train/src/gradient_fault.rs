@@ -46,7 +46,9 @@ pub enum GradientFault {
 impl fmt::Display for GradientFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Loss { step, loss } => write!(f, "step {step}: expected a finite loss, found {loss}"),
+            Self::Loss { step, loss } => {
+                write!(f, "step {step}: expected a finite loss, found {loss}")
+            }
             Self::Absent { step, names } => write!(
                 f,
                 "step {step}: expected a gradient for every parameter, found none for {}; the loss \
@@ -152,9 +154,13 @@ mod tests {
     #[test]
     fn long_lists_of_names_are_shortened() {
         let names: Vec<String> = (0..44).map(|index| format!("w{index}")).collect();
-        let message = |names: &[String]| GradientFault::Absent { step: 3, names: names.to_vec() }.to_string();
+        let message =
+            |names: &[String]| GradientFault::Absent { step: 3, names: names.to_vec() }.to_string();
         let (few, many) = (message(&names[..6]), message(&names));
-        assert!(few.contains("found none for 'w0', 'w1', 'w2', 'w3', 'w4', 'w5'; the loss"), "{few}");
+        assert!(
+            few.contains("found none for 'w0', 'w1', 'w2', 'w3', 'w4', 'w5'; the loss"),
+            "{few}"
+        );
         assert!(many.contains("'w5' and 38 more (44 in all); the loss"), "{many}");
         let found = names.iter().map(|name| (name.clone(), 1, 0)).collect();
         let message = GradientFault::NotFinite { step: 3, found }.to_string();

@@ -104,8 +104,12 @@ impl<R: UpdateRule> SlotOptimizer<R> {
                     "{name} params: expected a parameter to train, found no parameters; build the \
                      layers before the optimiser"
                 ),
-                1 => bail!("{name} groups: expected a parameter to train, found 1 frozen parameter"),
-                all => bail!("{name} groups: expected a parameter to train, found {all} frozen parameters"),
+                1 => {
+                    bail!("{name} groups: expected a parameter to train, found 1 frozen parameter")
+                }
+                all => bail!(
+                    "{name} groups: expected a parameter to train, found {all} frozen parameters"
+                ),
             }
         }
         let (trainable, lr) = (Params::new(trainable)?, config.lr());
@@ -167,12 +171,18 @@ impl<R: UpdateRule> Optimizer for SlotOptimizer<R> {
     }
 
     fn load_state(&mut self, state: &StateDict) -> Result<()> {
-        let mut expected =
-            vec![("lr".to_string(), DType::F64, ().into()), ("steps".to_string(), DType::I64, ().into())];
+        let mut expected = vec![
+            ("lr".to_string(), DType::F64, ().into()),
+            ("steps".to_string(), DType::I64, ().into()),
+        ];
         for slot in &self.slots {
             expected.push((format!("{}.step", slot.name), DType::I64, ().into()));
             for (label, buffer) in self.rule.buffers().iter().zip(&slot.buffers) {
-                expected.push((format!("{}.{label}", slot.name), buffer.dtype(), buffer.shape().clone()));
+                expected.push((
+                    format!("{}.{label}", slot.name),
+                    buffer.dtype(),
+                    buffer.shape().clone(),
+                ));
             }
         }
         state_dict::check(&format!("{} state", R::NAME), expected, state)?;
@@ -204,8 +214,9 @@ impl<R: UpdateRule> Optimizer for SlotOptimizer<R> {
 /// Checks that a gradient has the shape, dtype and device of its parameter.
 fn check_gradient(what: &str, slot: &Slot, grad: &Tensor) -> Result<()> {
     let var = &slot.var;
-    let fits =
-        grad.shape() == var.shape() && grad.dtype() == var.dtype() && grad.device().same_device(var.device());
+    let fits = grad.shape() == var.shape()
+        && grad.dtype() == var.dtype()
+        && grad.device().same_device(var.device());
     if !fits {
         bail!(
             "{what} gradient of '{}': expected {} {:?} on {:?}, found {} {:?} on {:?}",
@@ -229,12 +240,20 @@ pub(crate) mod tests {
     /// Updates in place and by tensor operations must agree to rounding.
     pub(crate) fn paths_agree(rule: &impl UpdateRule, lr: f64) -> Result<()> {
         for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::F64, 1e-13)] {
-            let start = Tensor::arange(-7f64, 8.0, &Device::Cpu)?.reshape((3, 5))?.to_dtype(dtype)?;
+            let start =
+                Tensor::arange(-7f64, 8.0, &Device::Cpu)?.reshape((3, 5))?.to_dtype(dtype)?;
             let slot = || {
                 let var = Var::from_tensor(&start)?;
                 let buffer = || Tensor::zeros(var.shape(), dtype, &Device::Cpu);
-                let buffers = rule.buffers().iter().map(|_| buffer()).collect::<Result<Vec<_>>>()?;
-                Result::Ok(Slot { name: String::new(), var, group: ParamGroup::default(), step: 0, buffers })
+                let buffers =
+                    rule.buffers().iter().map(|_| buffer()).collect::<Result<Vec<_>>>()?;
+                Result::Ok(Slot {
+                    name: String::new(),
+                    var,
+                    group: ParamGroup::default(),
+                    step: 0,
+                    buffers,
+                })
             };
             let (mut left, mut right) = (slot()?, slot()?);
             for step in 1..=20 {

@@ -104,7 +104,12 @@ impl fmt::Display for RepositoryKind {
 ///
 /// # Errors
 /// As [`Repository::file`].
-pub fn from_hub(kind: RepositoryKind, id: &str, revision: Option<&str>, file: &str) -> Result<PathBuf> {
+pub fn from_hub(
+    kind: RepositoryKind,
+    id: &str,
+    revision: Option<&str>,
+    file: &str,
+) -> Result<PathBuf> {
     let repository = Hub::default().repository(kind, id)?;
     match revision {
         Some(revision) => repository.revision(revision)?.file(file),
@@ -158,7 +163,9 @@ impl Hub {
             offline: self.offline,
             endpoint: client.endpoint().to_owned(),
             cache: client.cache_dir().join(format!("{kind}s--{owner}--{name}")),
-            remote: HFClientSync::from_inner(client).map_err(failed)?.repository(repo_type, owner, name),
+            remote: HFClientSync::from_inner(client)
+                .map_err(failed)?
+                .repository(repo_type, owner, name),
         })
     }
 }

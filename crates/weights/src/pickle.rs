@@ -42,7 +42,7 @@ enum PickleValue {
     List(Vec<Id>),
     Dict(Vec<(Id, Id)>),
     Name(String),
-    Storage(StorageRef),
+    StorageRef(StorageRef),
     TensorView(TensorView),
 }
 
@@ -75,7 +75,8 @@ impl TensorWalk<'_> {
                 "expected at most {DEEPEST} levels, and {MOST_VISITS} values and bytes of names, found more"
             )
         }
-        let under = |key: &str| if name.is_empty() { key.to_string() } else { format!("{name}.{key}") };
+        let under =
+            |key: &str| if name.is_empty() { key.to_string() } else { format!("{name}.{key}") };
         match &self.values[id] {
             PickleValue::TensorView(view) => self.found.push((name.to_string(), view.clone())),
             PickleValue::List(items) => {
@@ -357,26 +358,36 @@ impl<'a> Unpickler<'a> {
         let Some(class) = class.strip_prefix("torch.").filter(|_| kind == "storage") else {
             bail!("expected a storage of torch, found {kind:?} of class {class}")
         };
-        let storage =
-            StorageRef { key: key.clone(), dtype: dtype::of_storage(class)?, count: self.size(count)? };
-        self.push(PickleValue::Storage(storage));
+        let storage = StorageRef {
+            key: key.clone(),
+            dtype: dtype::of_storage(class)?,
+            count: self.size(count)?,
+        };
+        self.push(PickleValue::StorageRef(storage));
         Ok(())
     }
 
     /// A name with its arguments: those that stand for a tensor or an empty dictionary.
     fn call(&mut self) -> Result<()> {
         let pair = self.pop_many::<2>()?;
-        let PickleValue::Name(callee) = &self.values[pair[0]] else { bail!("expected a name to call") };
+        let PickleValue::Name(callee) = &self.values[pair[0]] else {
+            bail!("expected a name to call")
+        };
         let arguments = self.items(pair[1])?;
         match (callee.as_str(), arguments) {
             ("collections.OrderedDict", []) => self.push(PickleValue::Dict(Vec::new())),
             ("torch._utils._rebuild_tensor_v2", &[storage, offset, shape, strides, ..]) => {
-                let PickleValue::Storage(storage) = &self.values[storage] else {
+                let PickleValue::StorageRef(storage) = &self.values[storage] else {
                     bail!("expected a storage for a tensor")
                 };
-                let (offset, shape, strides) = (self.size(offset)?, self.sizes(shape)?, self.sizes(strides)?);
+                let (offset, shape, strides) =
+                    (self.size(offset)?, self.sizes(shape)?, self.sizes(strides)?);
                 if shape.len() != strides.len() {
-                    bail!("expected as many strides as axes, {}, found {}", shape.len(), strides.len())
+                    bail!(
+                        "expected as many strides as axes, {}, found {}",
+                        shape.len(),
+                        strides.len()
+                    )
                 }
                 let view = TensorView { storage: storage.clone(), offset, shape, strides };
                 self.push(PickleValue::TensorView(view));
@@ -390,7 +401,10 @@ impl<'a> Unpickler<'a> {
                 self.stack.push(shape);
             }
             (callee, arguments) => {
-                bail!("{callee} with {} arguments: nothing that a state dict needs", arguments.len())
+                bail!(
+                    "{callee} with {} arguments: nothing that a state dict needs",
+                    arguments.len()
+                )
             }
         }
         Ok(())

@@ -27,7 +27,9 @@ pub(crate) fn read(archive: &mut Archive, folder: &str) -> Result<Tensors> {
     let mut tensors = Tensors::new();
     for (key, views) in by_storage {
         let member = format!("{folder}data/{key}");
-        let Some(numbers) = archive.member(&member)? else { bail!("'{member}': it is not in the archive") };
+        let Some(numbers) = archive.member(&member)? else {
+            bail!("'{member}': it is not in the archive")
+        };
         for (name, view) in views {
             let tensor = tensor(&view, &numbers, &name, &mut archive.budget)?;
             tensors.insert(name, tensor);
@@ -37,7 +39,12 @@ pub(crate) fn read(archive: &mut Archive, folder: &str) -> Result<Tensors> {
 }
 
 /// The numbers that a view shows, in order.
-fn tensor(view: &TensorView, numbers: &[u8], name: &str, budget: &mut UnpackBudget) -> Result<Tensor> {
+fn tensor(
+    view: &TensorView,
+    numbers: &[u8],
+    name: &str,
+    budget: &mut UnpackBudget,
+) -> Result<Tensor> {
     let TensorView { storage, offset, shape, strides } = view;
     let item = storage.dtype.size_in_bytes();
     if storage.count.checked_mul(item) != Some(numbers.len()) {

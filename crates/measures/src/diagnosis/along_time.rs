@@ -62,8 +62,13 @@ fn explodes(way: &LayerGradients, setting: LayerContext) -> Option<Finding> {
          and one step of the optimiser can throw them anywhere.",
         number(growth)
     );
-    let finding = Finding::new(FindingKind::ExplodesAlongTime, severity, why).measured("growth", growth, "1");
-    Some(finding.measured("lag", lag as f64, "steps").advice(Advice::explodes_along_time(setting.memory)))
+    let finding =
+        Finding::new(FindingKind::ExplodesAlongTime, severity, why).measured("growth", growth, "1");
+    Some(
+        finding
+            .measured("lag", lag as f64, "steps")
+            .advice(Advice::explodes_along_time(setting.memory)),
+    )
 }
 
 fn ends(course: &GradientCurve, end: usize, reach: usize) -> Finding {
@@ -85,11 +90,13 @@ fn vanishes(course: &GradientCurve, reach: usize, memory: Recurrence) -> Option<
     let half_life = course.fit().and_then(|fit| fit.half_life());
     let severity = if share < LOST { Severity::Severe } else { Severity::Warning };
     let horizon = course.horizon()?;
-    let speed =
-        half_life.map_or(String::new(), |steps| format!("It halves every {}. ", quantity(steps, "step")));
+    let speed = half_life
+        .map_or(String::new(), |steps| format!("It halves every {}. ", quantity(steps, "step")));
     let left = match share {
         0.0 => "so that what happens there is not learned",
-        share if share < LOST => "which no longer changes a sum in f32: what happens there is not learned",
+        share if share < LOST => {
+            "which no longer changes a sum in f32: what happens there is not learned"
+        }
         _ => "so that what happens there is learned that much more slowly",
     };
     let why = format!(

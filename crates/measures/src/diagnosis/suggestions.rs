@@ -268,8 +268,12 @@ mod tests {
             assert!(!advice.suggestions().is_empty(), "{advice:?}");
         }
         let all = all_suggestions();
-        let evidence: Vec<_> = all.iter().filter_map(|suggestion| suggestion.evidence.as_ref()).collect();
-        assert!(evidence.iter().all(|evidence| evidence.starts_with("docs/claims.md#")), "{evidence:?}");
+        let evidence: Vec<_> =
+            all.iter().filter_map(|suggestion| suggestion.evidence.as_ref()).collect();
+        assert!(
+            evidence.iter().all(|evidence| evidence.starts_with("docs/claims.md#")),
+            "{evidence:?}"
+        );
         assert!(evidence.len() > 15, "{}", evidence.len());
     }
 }
