@@ -5,9 +5,9 @@
 //! cargo bench --bench long -- --checkpoint auto                keeps everything
 //! ```
 //!
-//! One train step of an LSTM in f32 whose loss reads only the final state. Prints times, and the most memory that was ever resident,
-//! which the system knows only of a whole process; so this is a process of its own. One thread, unless `RAYON_NUM_THREADS` says
-//! otherwise.
+//! One train step of an LSTM in f32 whose loss reads only the final state. Prints times, and the
+//! most memory that was ever resident, which the system knows only of a whole process; so this is a
+//! process of its own. One thread, unless `RAYON_NUM_THREADS` says otherwise.
 
 use candle::{DType, Device, Result, Tensor};
 use candle_nn::{VarBuilder, VarMap};

@@ -1,14 +1,16 @@
-//! How much memory does a train step take, and how much of it is kept between the way there and the way back?
+//! How much memory does a train step take, and how much of it is kept between the way there and the
+//! way back?
 //!
 //! ```text
 //! cargo bench --bench memory                 every family and shape, about half a minute
 //! cargo bench --bench memory -- gru          the families whose name begins so
 //! ```
 //!
-//! One layer, f32, one thread. `kept` is what is allocated when the forward pass has returned, beyond the weights and the input: the
-//! outputs, and what the backward pass needs; as a number of f32 values a step, example and unit. `peak` is the most that was
-//! allocated at once during a train step (forward, mean of squares of the outputs, gradients of all weights), beyond the same. Both
-//! are counted by the allocator, not by the system, and come out the same at every run.
+//! One layer, f32, one thread. `kept` is what is allocated when the forward pass has returned,
+//! beyond the weights and the input: the outputs, and what the backward pass needs; as a number of
+//! f32 values a step, example and unit. `peak` is the most that was allocated at once during a
+//! train step (forward, mean of squares of the outputs, gradients of all weights), beyond the same.
+//! Both are counted by the allocator, not by the system, and come out the same at every run.
 
 mod subject;
 

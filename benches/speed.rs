@@ -1,5 +1,6 @@
-//! How long do a forward pass and a train step take, against candle-nn; is the time linear in the number of steps; what does a recorder
-//! cost; how many microseconds does a step of a frozen layer take?
+//! How long do a forward pass and a train step take, against candle-nn; is the time linear in the
+//! number of steps; what does a recorder cost; how many microseconds does a step of a frozen layer
+//! take?
 //!
 //! ```text
 //! cargo bench --bench speed                                    everything, with one thread and with two
@@ -7,10 +8,11 @@
 //! RAYON_NUM_THREADS=4 cargo bench --bench speed -- steps       with four threads
 //! ```
 //!
-//! A case is named by its family, its layers, and `TIMExBATCHxINPUTxHIDDEN`. `forward` runs with weights that are no variables, so that
-//! nothing is kept; `train` takes the mean of squares of all outputs and its gradients with respect to all weights, the input
-//! untracked; both drop what they made within the time. Each number of threads has a process of its own: candle decides once a process
-//! how many its element-wise operations use.
+//! A case is named by its family, its layers, and `TIMExBATCHxINPUTxHIDDEN`. `forward` runs with
+//! weights that are no variables, so that nothing is kept; `train` takes the mean of squares of all
+//! outputs and its gradients with respect to all weights, the input untracked; both drop what they
+//! made within the time. Each number of threads has a process of its own: candle decides once a
+//! process how many its element-wise operations use.
 //!
 //! A case takes a second, or one sample: everything takes six minutes or so on two cores.
 
@@ -153,7 +155,8 @@ mod frozen {
     }
 }
 
-/// The train step of an LSTM over more and more steps: by kernel, by replay of the cell's step, and of candle-nn.
+/// The train step of an LSTM over more and more steps: by kernel, by replay of the cell's step, and
+/// of candle-nn.
 mod steps {
     use super::*;
 

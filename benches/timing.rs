@@ -1,4 +1,5 @@
-//! Answers the questions of `benches/pytorch.py`, which measures this workspace, candle-nn and PyTorch by turns:
+//! Answers the questions of `benches/pytorch.py`, which measures this workspace, candle-nn and
+//! PyTorch by turns:
 //!
 //! ```text
 //! LIBRARY FAMILY MODE TIME BATCH INPUT HIDDEN LAYERS SECONDS       on standard input, a line a question
@@ -6,8 +7,9 @@
 //! error MESSAGE
 //! ```
 //!
-//! It says `ready` first, and what it is. Runs go on until the seconds have passed, at least one, after one that does not count.
-//! `RAYON_NUM_THREADS` says how many threads there are, or it is one.
+//! It says `ready` first, and what it is. Runs go on until the seconds have passed, at least one,
+//! after one that does not count. `RAYON_NUM_THREADS` says how many threads there are, or it is
+//! one.
 
 mod subject;
 

@@ -1,4 +1,5 @@
-//! For those who come from candle-nn: the weights of its LSTM and GRU, under its names, give the same here.
+//! For those who come from candle-nn: the weights of its LSTM and GRU, under its names, give the
+//! same here.
 
 use candle::{DType, Device, Module, Result, Tensor, Var};
 use candle_nn::rnn::{gru, lstm, Direction, GRUConfig, LSTMConfig, RNN};
@@ -34,7 +35,8 @@ fn their_gru(vars: &VarMap, config: GRUConfig, dtype: DType, xs: &Tensor) -> Res
     Ok(Theirs { ys, end: vec![states[TIME - 1].h.clone()] })
 }
 
-/// Gives every variable values of its own, so that no bias is zero; candle draws the weights without a seed.
+/// Gives every variable values of its own, so that no bias is zero; candle draws the weights
+/// without a seed.
 fn scatter(vars: &VarMap) -> Result<()> {
     for (name, var) in vars.data().lock().expect("no test panics with it").iter() {
         let values = noise(name, var.dims()).map_err(candle::Error::wrap)?;
@@ -103,7 +105,8 @@ fn lstm_of_candle_without_bias_and_higher_up() -> recurrent_testkit::Result<()> 
     })
 }
 
-/// candle's `Direction::Backward` takes the weights of the reversed direction and runs forward all the same.
+/// candle's `Direction::Backward` takes the weights of the reversed direction and runs forward all
+/// the same.
 #[test]
 fn lstm_of_candle_with_the_names_of_the_reversed_direction() -> recurrent_testkit::Result<()> {
     in_both(|xs, tolerance| {

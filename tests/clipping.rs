@@ -6,8 +6,9 @@
 //! S(τ) = ‖part of dL/dW from lags >= τ‖ / ‖dL/dW‖
 //! ```
 //!
-//! The part from lags below τ is what a backward pass under `Flow::last(τ)` gives. The parts of a clipped gradient are those of the
-//! gradient, element by element times the factor by which the clip changed that element.
+//! The part from lags below τ is what a backward pass under `Flow::last(τ)` gives. The parts of a
+//! clipped gradient are those of the gradient, element by element times the factor by which the
+//! clip changed that element.
 
 use candle::backprop::GradStore;
 use candle::{DType, Device, Result, Tensor};

@@ -1,4 +1,5 @@
-//! The diagnosis of one's own network takes at most ten added lines, and the README shows those of the example.
+//! The diagnosis of one's own network takes at most ten added lines, and the README shows those of
+//! the example.
 
 const EXAMPLE: &str = include_str!("../examples/diagnose.rs");
 const README: &str = include_str!("../README.md");

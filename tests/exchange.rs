@@ -1,4 +1,5 @@
-//! Saves models for `tests/data/check_saved.py`, which loads them in PyTorch and compares what it computes with what is written here.
+//! Saves models for `tests/data/check_saved.py`, which loads them in PyTorch and compares what it
+//! computes with what is written here.
 
 use anyhow::Result;
 use candle::{DType, Device, Tensor};
@@ -26,7 +27,8 @@ fn cells() -> Vec<(String, CellSpec)> {
     cells.map(|(name, cell)| (name.to_string(), cell)).to_vec()
 }
 
-/// The last states of all layers and directions, `(layers * directions, batch, size)`, as PyTorch has them.
+/// The last states of all layers and directions, `(layers * directions, batch, size)`, as PyTorch
+/// has them.
 fn states(carry: &Carry, field: &str, all: &mut Vec<Tensor>) {
     match carry {
         Carry::Parts(parts) => parts.iter().for_each(|part| states(part, field, all)),

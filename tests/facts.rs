@@ -1,4 +1,5 @@
-//! Facts about the gradient of the state, about gates and about closed forms that hold exactly, or by a formula on paper.
+//! Facts about the gradient of the state, about gates and about closed forms that hold exactly, or
+//! by a formula on paper.
 
 use candle::{DType, Device, Result, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
@@ -9,8 +10,8 @@ use recurrent::{
     LayerNormVanillaConfig, LstmConfig, Noise, Nonlinearity, Observer, OverTime, Pass, Path, Place, Recorder,
     Reset, Residual, ResidualLstmConfig, Rnn, Sequence, Stack, StateClip, Trace, VanillaConfig,
 };
-use recurrent_testkit::close::{all_close, says};
-use recurrent_testkit::{close, noise, Named, Tolerance};
+use recurrent_testkit::close::{all_close, expect_error};
+use recurrent_testkit::{close, noise, TensorMap, Tolerance};
 
 const INPUT: usize = 3;
 const HIDDEN: usize = 5;
@@ -34,8 +35,9 @@ fn ragged(dtype: DType) -> Result<Sequence> {
     Sequence::padded(drawn("xs", &[3, TIME, INPUT], dtype)?, &[5, TIME, 1])
 }
 
-/// The gradients of a layer's weights and the records, of a loss of the outputs or of where they end.
-fn gradients(layer: &dyn Layer, xs: &Sequence, flow: Flow, end: bool) -> Result<(Named, Vec<Trace>)> {
+/// The gradients of a layer's weights and the records, of a loss of the outputs or of where they
+/// end.
+fn gradients(layer: &dyn Layer, xs: &Sequence, flow: Flow, end: bool) -> Result<(TensorMap, Vec<Trace>)> {
     let recorder = Recorder::new(Keep::Gradients);
     let pass = Pass::default().flow(flow).record(&recorder);
     let ys = if end { layer.last(xs, None, &pass)?.0 } else { layer.run(xs, None, &pass)?.0.into_values() };
@@ -156,13 +158,14 @@ fn a_flow_of_nothing_is_refused() -> Result<()> {
         (Flow::clipped(StateClip::Norm(f64::NAN)), "flow clip: expected a positive bound, got NaN"),
     ] {
         let run = layer.run(&ragged(DType::F64)?, None, &Pass::default().flow(flow));
-        says("flow", run, expected).expect("refused");
+        expect_error("flow", run, expected).expect("refused");
     }
     Ok(())
 }
 
-/// It gives the gradient another way around the layer, not through time: with the same inputs, weights and gradients of the outputs, every dL/dh_t and
-/// dL/dc_t and the closed form of a step are the same bits.
+/// It gives the gradient another way around the layer, not through time: with the same inputs,
+/// weights and gradients of the outputs, every dL/dh_t and dL/dc_t and the closed form of a step
+/// are the same bits.
 #[test]
 fn a_residual_over_depth_leaves_the_way_through_time_as_it_is() -> Result<()> {
     for path in [Path::Replay, Path::Kernel] {
@@ -200,7 +203,8 @@ fn one_step(fields: &[&'static str]) -> Result<(Tensor, Carry, Carry)> {
     Ok((variable("x", INPUT)?, Carry::Fields(carry), Carry::Fields(grad.collect::<Result<_>>()?)))
 }
 
-/// Σ v ∘ W_hhᵀ(dh' ∘ φ') with states and slopes held fixed has the gradient (dh' ∘ φ')ᵀ v with respect to W_hh, and none with respect to anything else.
+/// Σ v ∘ W_hhᵀ(dh' ∘ φ') with states and slopes held fixed has the gradient (dh' ∘ φ')ᵀ v with
+/// respect to W_hh, and none with respect to anything else.
 #[test]
 fn the_immediate_derivative_of_a_vanilla_step() -> Result<()> {
     for nonlinearity in [Nonlinearity::Tanh, Nonlinearity::Relu] {
@@ -289,7 +293,7 @@ fn a_closed_form_says_what_does_not_fit() -> Result<()> {
         (lstm.pull_back(&x, &carry, &hidden), "grad: expected the fields [\"h\", \"c\"], got [\"h\"]"),
         (lstm.pull_back(&x, &carry, &Carry::Parts(vec![])), "grad: expected one layer's fields, got 0 parts"),
     ] {
-        says("pull back", result, expected).expect("refused");
+        expect_error("pull back", result, expected).expect("refused");
     }
     let two = Stack::new(vec![
         Box::new(layer(&VanillaConfig::default(), Path::Auto, DType::F64)?),
@@ -305,7 +309,8 @@ fn a_closed_form_says_what_does_not_fit() -> Result<()> {
     Ok(())
 }
 
-/// The gates of a cell all of whose weights are zero but these biases are σ of the sum of its two, whatever it sees: by name, with which of them keeps.
+/// The gates of a cell all of whose weights are zero but these biases are σ of the sum of its two,
+/// whatever it sees: by name, with which of them keeps.
 fn of_biases<K: CellConfig>(config: &K, gates: &[&'static str]) -> Result<Vec<(&'static str, bool)>> {
     let layer = layer(config, Path::Auto, DType::F64)?;
     let biases = ["bias_ih_l0", "bias_hh_l0"];
@@ -406,7 +411,8 @@ impl Cell for Open {
     }
 }
 
-/// With dropout on the recurrence an observed gate is that of what the recurrent matrices see, and with noise of all kinds the states are the outputs.
+/// With dropout on the recurrence an observed gate is that of what the recurrent matrices see, and
+/// with noise of all kinds the states are the outputs.
 #[test]
 fn noise_is_observed() -> Result<()> {
     let weights = vec![("w".to_string(), Tensor::zeros(1, DType::F64, &Device::Cpu)?)];

@@ -1,4 +1,5 @@
-//! Weights of other libraries give what their networks compute: files that `tests/data/conventions.py` writes with NumPy loops and `torch.save`.
+//! Weights of other libraries give what their networks compute: files that
+//! `tests/data/conventions.py` writes with NumPy loops and `torch.save`.
 
 use anyhow::{Context, Result};
 use candle::{DType, Device, Module, Tensor};

@@ -1,5 +1,5 @@
-//! Snapshots for inference: the same numbers as the layer's, a step and a chunk at a time, from its carry or one in a file, on several
-//! threads, and without allocations.
+//! Snapshots for inference: the same numbers as the layer's, a step and a chunk at a time, from its
+//! carry or one in a file, on several threads, and without allocations.
 
 use candle::{DType, Device, Result, Tensor};
 use candle_nn::{VarBuilder, VarMap};

@@ -1,4 +1,5 @@
-//! Every kernel against the replay of its cell's `step`: outputs, carry, all gradients and the recorder, over random shapes.
+//! Every kernel against the replay of its cell's `step`: outputs, carry, all gradients and the
+//! recorder, over random shapes.
 
 use candle::{DType, Device, Result, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
@@ -27,7 +28,8 @@ struct Shape {
 }
 
 impl Shape {
-    /// At most 12 steps: a layer-normed network of few units is often chaotic, and over more steps there is nothing to compare.
+    /// At most 12 steps: a layer-normed network of few units is often chaotic, and over more steps
+    /// there is nothing to compare.
     fn short(mut self) -> Self {
         self.time = self.time.min(12);
         self.lengths.iter_mut().flatten().for_each(|length| *length = (*length).min(self.time));
@@ -76,7 +78,8 @@ fn shapes() -> impl Strategy<Value = Shape> {
     })
 }
 
-/// Outputs, carry, gradients and recorded gradients of one path, on inputs and states that are off by `off`.
+/// Outputs, carry, gradients and recorded gradients of one path, on inputs and states that are off
+/// by `off`.
 fn run<K: CellConfig>(
     config: &K,
     shape: &Shape,
@@ -148,13 +151,14 @@ fn run<K: CellConfig>(
     Ok(found)
 }
 
-/// Layer norm divides by deviations that may be small, and some random networks are chaotic: both amplify rounding. So, beside the
-/// rounding of sums of some thousand terms, paths may differ by as much as rounding does to the replay itself: in f32 as it differs
-/// from f64, in f64 as it answers to inputs and states that are off by 2^-52.
+/// Layer norm divides by deviations that may be small, and some random networks are chaotic: both
+/// amplify rounding. So, beside the rounding of sums of some thousand terms, paths may differ by as
+/// much as rounding does to the replay itself: in f32 as it differs from f64, in f64 as it answers
+/// to inputs and states that are off by 2^-52.
 ///
-/// `amplified`: layer norm's gradient is a difference of nearly equal numbers divided by a deviation of √eps = 0.003 and more. Where
-/// they are equal, as with one unit, its rounding is all there is, so that errors count relative to norms of at least `FLOOR` times
-/// as much.
+/// `amplified`: layer norm's gradient is a difference of nearly equal numbers divided by a
+/// deviation of √eps = 0.003 and more. Where they are equal, as with one unit, its rounding is all
+/// there is, so that errors count relative to norms of at least `FLOOR` times as much.
 fn compare<K: CellConfig>(config: &K, shape: &Shape, amplified: f64) -> Result<()> {
     let norm = |t: &Tensor| t.sqr()?.sum_all()?.sqrt()?.to_scalar::<f64>();
     let wide = |t: &Tensor| t.to_dtype(DType::F64);
@@ -178,7 +182,8 @@ fn compare<K: CellConfig>(config: &K, shape: &Shape, amplified: f64) -> Result<(
 /// The smallest norm to which an error is related.
 const FLOOR: f64 = 1e-3;
 
-/// The same cases at every run, so that a test never fails by chance; `PROPTEST_RNG_SEED` and `PROPTEST_CASES` ask for others.
+/// The same cases at every run, so that a test never fails by chance; `PROPTEST_RNG_SEED` and
+/// `PROPTEST_CASES` ask for others.
 fn cases() -> ProptestConfig {
     let mut config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
     if std::env::var_os("PROPTEST_CASES").is_none() {

@@ -1,5 +1,5 @@
-//! 100,000 steps forward, backward and drop (20,000 by replay, which takes its time), in a thread with a 2 MiB stack, where a plain loop
-//! aborts the process at a few thousand.
+//! 100,000 steps forward, backward and drop (20,000 by replay, which takes its time), in a thread
+//! with a 2 MiB stack, where a plain loop aborts the process at a few thousand.
 
 use anyhow::{ensure, Result};
 use candle::{DType, Device, Tensor};

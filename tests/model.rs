@@ -1,4 +1,5 @@
-//! Models in and out of files: what is saved is what is loaded, and what does not fit is refused with a message that says why.
+//! Models in and out of files: what is saved is what is loaded, and what does not fit is refused
+//! with a message that says why.
 
 use anyhow::{Context, Result};
 use candle::{DType, Device, Module, Tensor};
@@ -8,7 +9,7 @@ use recurrent::weights::{conventions, read, write, Tensors};
 use recurrent::{
     CellSpec, Directions, GruConfig, LstmConfig, Model, Nonlinearity, Reset, Spec, VanillaConfig,
 };
-use recurrent_testkit::reference::{cases, load, Case};
+use recurrent_testkit::reference::{cases, load, ReferenceCase};
 use recurrent_testkit::{close, noise, Tolerance};
 use std::path::Path;
 
@@ -132,7 +133,7 @@ fn files_that_do_not_belong_together_are_refused() -> Result<()> {
 }
 
 /// The modules of PyTorch among the reference files: their weights lie under `param.` there.
-fn of_reference(case: &Case) -> Option<CellSpec> {
+fn of_reference(case: &ReferenceCase) -> Option<CellSpec> {
     Some(match (case.family.as_str(), case.nonlinearity.as_deref()) {
         ("vanilla", Some("tanh")) => CellSpec::Vanilla(VanillaConfig::default()),
         ("vanilla", _) => {
@@ -215,7 +216,8 @@ fn a_model_goes_through_every_convention_and_back() -> Result<()> {
                 assert!(message.contains("its cell has"), "{message}");
                 continue;
             }
-            // Where there is one bias, or one fewer, what the second holds must be somewhere: once it has been there, it stays.
+            // Where there is one bias, or one fewer, what the second holds must be somewhere: once
+            // it has been there, it stays.
             if convention.weights.iter().any(|weight| weight.absorbs.is_some()) {
                 for (name, tensor) in &mut there {
                     if name.starts_with("bias_hh") {

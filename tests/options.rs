@@ -9,7 +9,7 @@ use recurrent::{
     Cell, CellConfig, CellSpec, Gru, GruConfig, Layer, Lstm, LstmConfig, Pass, Reset, Sequence, Spec,
     Vanilla, VanillaConfig,
 };
-use recurrent_testkit::close::says;
+use recurrent_testkit::close::expect_error;
 use recurrent_testkit::{close, noise, Result, Tolerance};
 
 fn cell<K: CellConfig>(config: &K) -> candle::Result<K::Cell> {
@@ -95,15 +95,15 @@ fn the_names_of_all_options_together() -> Result<()> {
 fn what_does_not_fit_is_refused() -> Result<()> {
     for proj in [0, 6, 7] {
         let expected = format!("lstm proj: expected at least 1 and fewer than hidden, 6, got {proj}");
-        says("proj", cell(&LstmConfig { proj: Some(proj), ..lstm() }), &expected)?;
+        expect_error("proj", cell(&LstmConfig { proj: Some(proj), ..lstm() }), &expected)?;
     }
     let identity = Init { recurrent: Block::Identity { scale: 1.0 }, ..Init::default() };
     let expected = "init: expected a square block of gate \"i\" for the identity, got (6, 4)";
-    says("identity", cell(&LstmConfig { proj: Some(4), init: identity, ..lstm() }), expected)?;
+    expect_error("identity", cell(&LstmConfig { proj: Some(4), init: identity, ..lstm() }), expected)?;
     let gates = vec![("i".to_string(), Block::Scheme)];
     let init = Init { gates, ..Init::default() };
     let expected = "init gates: expected one of [\"f\", \"g\", \"o\"], got \"i\"";
-    says("no input gate", cell(&LstmConfig { coupled: true, init, ..lstm() }), expected)
+    expect_error("no input gate", cell(&LstmConfig { coupled: true, init, ..lstm() }), expected)
 }
 
 #[test]

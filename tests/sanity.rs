@@ -1,10 +1,11 @@
-//! Half-lives of the gradient at initialisation that are known from elsewhere: an LSTM by its forget bias, and a tanh network by its
-//! spectral radius.
+//! Half-lives of the gradient at initialisation that are known from elsewhere: an LSTM by its
+//! forget bias, and a tanh network by its spectral radius.
 //!
-//! H = 64, B = 32, T = 200, the adding problem, MSE at the last step, f32. A half-life is fitted to the median over examples of the
-//! norm of dL/dc_{T-k} (partial, h held fixed), of dL/dh_{T-k} for the tanh network, at the lags 10 to 190 above 1e-30. The ranges
-//! hold for each of seven draws; growth is written as an infinite half-life. Where draws differ by whole factors their median has a
-//! range of its own.
+//! H = 64, B = 32, T = 200, the adding problem, MSE at the last step, f32. A half-life is fitted to
+//! the median over examples of the norm of dL/dc_{T-k} (partial, h held fixed), of dL/dh_{T-k} for
+//! the tanh network, at the lags 10 to 190 above 1e-30. The ranges hold for each of seven draws;
+//! growth is written as an infinite half-life. Where draws differ by whole factors their median has
+//! a range of its own.
 //!
 //! The values to compare with come from three draws of another program:
 //!
@@ -24,9 +25,9 @@ use candle::{DType, Device, Module};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent::core::init::{linear, Bias, Init, Scheme};
 use recurrent::{CellConfig, Keep, Layer, LstmConfig, Pass, Recorder, Rnn, Trace, VanillaConfig};
-use recurrent_harness::task::{BatchDraw, Split, Task};
-use recurrent_harness::tasks::{Adding, Definition};
 use recurrent_measures::{decay, Profile, Underflow};
+use recurrent_tasks::task::{BatchDraw, Split, Task};
+use recurrent_tasks::{Adding, Definition};
 use std::ops::RangeInclusive;
 
 const STEPS: usize = 200;
@@ -75,7 +76,8 @@ fn lstm(scheme: Scheme, memory: Bias, every: RangeInclusive<f64>, middle: RangeI
     for seed in 0..DRAWS {
         let traces = traces(seed, &config(seed))?;
         let c = traces.iter().find(|trace| trace.field == "c").context("c is recorded")?;
-        // The loss reads h_T alone, so with h held fixed c_T changes nothing. The total derivative is not zero there.
+        // The loss reads h_T alone, so with h held fixed c_T changes nothing. The total derivative
+        // is not zero there.
         ensure!(c.norms_at(0).all(|norm| norm == 0.0), "dL/dc_T is not the partial derivative");
         ensure!(c.norms_at(1).all(|norm| norm > 0.0), "dL/dc at lag 1 is zero");
         found.push(half_life(c)?);
@@ -128,8 +130,9 @@ fn within(found: &mut [f64], every: RangeInclusive<f64>, middle: RangeInclusive<
     Ok(())
 }
 
-/// Every draw's gradient of h is exactly zero in f32 at lag 199 where it halves faster than every 1.3 steps; where it halves
-/// every 1.5, single elements are, and every 2.3 it still lies ten decades above the smallest numbers.
+/// Every draw's gradient of h is exactly zero in f32 at lag 199 where it halves faster than every
+/// 1.3 steps; where it halves every 1.5, single elements are, and every 2.3 it still lies ten
+/// decades above the smallest numbers.
 #[test]
 fn what_falls_fast_underflows_and_is_counted() -> Result<()> {
     let lstm = |seed, scheme, sum| {

@@ -1,4 +1,5 @@
-//! What the benchmarks measure: layers of one family at one size, of this workspace and of candle-nn, in f32 on the CPU.
+//! What the benchmarks measure: layers of one family at one size, of this workspace and of
+//! candle-nn, in f32 on the CPU.
 
 use candle::backprop::GradStore;
 use candle::{bail, DType, Device, Module, Result, Tensor};
@@ -29,8 +30,8 @@ impl fmt::Display for Shape {
     }
 }
 
-/// The shapes of every table: a middling one, MNIST by pixels, a large batch, a single long sequence, and wide layers. In a smoke run
-/// they have three steps each.
+/// The shapes of every table: a middling one, MNIST by pixels, a large batch, a single long
+/// sequence, and wide layers. In a smoke run they have three steps each.
 pub(crate) fn shapes() -> [Shape; 5] {
     let full = [
         Shape::new(100, 32, 64, 128),
@@ -75,7 +76,8 @@ impl fmt::Display for Family {
 pub(crate) enum Mode {
     /// The outputs alone, from weights that are no variables: nothing is kept for a way back.
     Forward,
-    /// The outputs, the mean of their squares, and the gradients of all weights; the input is not tracked.
+    /// The outputs, the mean of their squares, and the gradients of all weights; the input is not
+    /// tracked.
     Train,
 }
 
@@ -96,8 +98,9 @@ impl Subject {
     /// Layers of `family` on top of each other.
     ///
     /// # Errors
-    /// If the library has none: candle-nn has LSTM and GRU, and no layers on top of each other. (Built by hand from a stacked sequence
-    /// these take quadratic time, since candle's gradient of a slice is as large as the whole.)
+    /// If the library has none: candle-nn has LSTM and GRU, and no layers on top of each other.
+    /// (Built by hand from a stacked sequence these take quadratic time, since candle's gradient of
+    /// a slice is as large as the whole.)
     pub(crate) fn new(
         library: Library,
         family: Family,
@@ -175,10 +178,11 @@ fn composed(rnn: &impl RNN, xs: &Tensor) -> Result<Tensor> {
     rnn.states_to_tensor(&rnn.seq(xs)?)
 }
 
-/// Runs `work` in a pool of as many threads as `RAYON_NUM_THREADS` says, or one: kernels and candle's matrix products run where they are
-/// called. candle reads the variable for itself, and decides once a process how many threads its element-wise operations have; so a
-/// process measures with one number of threads. The stacks are large because candle recurses along the graph: in 2 MiB, candle-nn's
-/// LSTM overflows at some thousand steps.
+/// Runs `work` in a pool of as many threads as `RAYON_NUM_THREADS` says, or one: kernels and
+/// candle's matrix products run where they are called. candle reads the variable for itself, and
+/// decides once a process how many threads its element-wise operations have; so a process measures
+/// with one number of threads. The stacks are large because candle recurses along the graph: in 2
+/// MiB, candle-nn's LSTM overflows at some thousand steps.
 pub(crate) fn in_pool<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let threads = std::env::var("RAYON_NUM_THREADS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     std::env::set_var("RAYON_NUM_THREADS", threads.to_string());

@@ -8,7 +8,8 @@ use recurrent::{Carry, Layer, Noise, Pass, Place, Sequence};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-/// A step: weights by name without the place, x_t, what the recurrent matrices see of h_{t-1}, and the state.
+/// A step: weights by name without the place, x_t, what the recurrent matrices see of h_{t-1}, and
+/// the state.
 pub(crate) type Step = fn(&Weights, &Tensor, &Tensor, &[Tensor]) -> Result<Vec<Tensor>>;
 
 type Weights = BTreeMap<String, Tensor>;
@@ -50,7 +51,12 @@ fn normed(v: &Tensor, gain: &Tensor, bias: &Tensor) -> Result<Tensor> {
     centred.broadcast_div(&(variance + 1e-5)?.sqrt()?)?.broadcast_mul(gain)?.broadcast_add(bias)
 }
 
-pub(crate) fn layernorm_lstm(p: &Weights, x: &Tensor, seen: &Tensor, s: &[Tensor]) -> Result<Vec<Tensor>> {
+pub(crate) fn layernorm_lstm(
+    p: &Weights,
+    x: &Tensor,
+    seen: &Tensor,
+    s: &[Tensor],
+) -> Result<Vec<Tensor>> {
     let a = normed(&x.matmul(&p["weight_ih"].t()?)?, &p["gain_ih"], &p["bias_ih"])?;
     let b = normed(&seen.matmul(&p["weight_hh"].t()?)?, &p["gain_hh"], &p["bias_hh"])?;
     let (c, o) = memory(&(a + b)?, &s[1])?;
@@ -59,13 +65,23 @@ pub(crate) fn layernorm_lstm(p: &Weights, x: &Tensor, seen: &Tensor, s: &[Tensor
 
 pub(crate) const ALPHA: f64 = 0.3;
 
-pub(crate) fn lstm_over_time(p: &Weights, x: &Tensor, seen: &Tensor, s: &[Tensor]) -> Result<Vec<Tensor>> {
+pub(crate) fn lstm_over_time(
+    p: &Weights,
+    x: &Tensor,
+    seen: &Tensor,
+    s: &[Tensor],
+) -> Result<Vec<Tensor>> {
     let mut after = lstm(p, x, seen, s)?;
     after[0] = (&s[0] + (&after[0] * ALPHA)?)?;
     Ok(after)
 }
 
-pub(crate) fn kim_residual_lstm(p: &Weights, x: &Tensor, seen: &Tensor, s: &[Tensor]) -> Result<Vec<Tensor>> {
+pub(crate) fn kim_residual_lstm(
+    p: &Weights,
+    x: &Tensor,
+    seen: &Tensor,
+    s: &[Tensor],
+) -> Result<Vec<Tensor>> {
     let (a, b) = gates(p, x, seen)?;
     let (c, o) = memory(&(a + b)?, &s[1])?;
     let m = c.tanh()?.matmul(&p["weight_projection"].t()?)?;
@@ -106,7 +122,8 @@ impl Taps {
         tapped.collect()
     }
 
-    /// The gradient of one field of the state, `(batch, steps + 1, hidden)`: zero behind an example's end.
+    /// The gradient of one field of the state, `(batch, steps + 1, hidden)`: zero behind an
+    /// example's end.
     pub(crate) fn gradient(&self, grads: &GradStore, field: usize) -> Result<Tensor> {
         let taps = self.0.lock().expect("no test panics with it");
         let batch = taps.keys().map(|(_, row, _)| row + 1).max().expect("there are taps");
@@ -125,7 +142,8 @@ impl Loop {
     fn weights(&self, masks: &Masks) -> Result<Weights> {
         let weight = |(name, weight): &(String, Tensor)| {
             let base = name.strip_suffix(&self.place.suffix()).expect("a name ends with its place");
-            let dropped = masks.weights.get(name).map_or_else(|| Ok(weight.clone()), |mask| weight * mask)?;
+            let dropped =
+                masks.weights.get(name).map_or_else(|| Ok(weight.clone()), |mask| weight * mask)?;
             Ok((base.to_string(), dropped))
         };
         self.params.iter().map(weight).collect()

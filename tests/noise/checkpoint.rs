@@ -4,14 +4,15 @@ use crate::{everything, NONE};
 use candle::{DType, Device, Var};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent::{
-    CellConfig, Checkpoint, GruConfig, Keep, Layer, LayerNormLstmConfig, LstmConfig, Pass, Path, Place,
-    Recorder, Rnn, Sequence,
+    CellConfig, Checkpoint, GruConfig, Keep, Layer, LayerNormLstmConfig, LstmConfig, Pass, Path,
+    Place, Recorder, Rnn, Sequence,
 };
 use recurrent_testkit::close::all_close;
-use recurrent_testkit::{noise, Named, Result, Tolerance};
+use recurrent_testkit::{noise, Result, TensorMap, Tolerance};
 
-/// The paths whose checkpoints are compared, each with how close its rules must be to each other. Replay adds the gradients of the
-/// weights step by step from the last to the first, whatever it keeps: the same bits.
+/// The paths whose checkpoints are compared, each with how close its rules must be to each other.
+/// Replay adds the gradients of the weights step by step from the last to the first, whatever it
+/// keeps: the same bits.
 const PATHS: [(Path, Tolerance); 2] =
     [(Path::Replay, Tolerance::Bits), (Path::Kernel, Tolerance::Norm(1e-14))];
 
@@ -29,7 +30,7 @@ fn run<K: CellConfig>(
     fields: &[&str],
     (path, checkpoint): (Path, Checkpoint),
     (reverse, train): (bool, bool),
-) -> Result<Named> {
+) -> Result<TensorMap> {
     let (map, place) = (VarMap::new(), Place { layer: 0, reverse });
     let vb = VarBuilder::from_varmap(&map, DType::F64, &Device::Cpu);
     let layer = Rnn::at(place, 3, 5, config, vb.clone())?
@@ -43,7 +44,7 @@ fn run<K: CellConfig>(
     let sequence = Sequence::padded(xs.as_tensor().clone(), &[22, 1, 8, 15])?;
     let (ys, end) = layer.run(&sequence, None, &pass)?;
     let mut loss = (ys.values() * noise("loss", &[4, 23, 5])?)?.sum_all()?;
-    let mut all = Named::from([("ys".to_string(), ys.values().detach())]);
+    let mut all = TensorMap::from([("ys".to_string(), ys.values().detach())]);
     for field in fields {
         let value = end.field(field)?;
         loss = (loss + (value * noise(field, &[4, 5])?)?.sum_all()?)?;
@@ -51,9 +52,9 @@ fn run<K: CellConfig>(
     }
     let grads = loss.backward()?;
     let leaves = layer.params().into_iter().chain([("xs".to_string(), xs.as_tensor().clone())]);
-    all.extend(
-        leaves.map(|(name, leaf)| (format!("gradient of {name}"), grads.get(&leaf).expect("one").clone())),
-    );
+    all.extend(leaves.map(|(name, leaf)| {
+        (format!("gradient of {name}"), grads.get(&leaf).expect("one").clone())
+    }));
     for trace in recorder.take() {
         all.insert(format!("recorded {}", trace.field), trace.gradients.expect("kept"));
     }
@@ -67,7 +68,12 @@ fn agree<K: CellConfig>(config: K, fields: &[&str]) -> Result<()> {
             assert!(expected.contains_key("recorded h"));
             for checkpoint in RULES {
                 let found = run(&config, fields, (path, checkpoint), how)?;
-                all_close(&format!("{path:?} {checkpoint:?}, {how:?}"), &found, &expected, tolerance)?;
+                all_close(
+                    &format!("{path:?} {checkpoint:?}, {how:?}"),
+                    &found,
+                    &expected,
+                    tolerance,
+                )?;
             }
         }
     }

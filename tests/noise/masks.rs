@@ -60,9 +60,12 @@ impl Cell for Glass {
         let h = match self.shows {
             Shows::Input => x.clone(),
             Shows::Seen => seen.clone(),
-            Shows::Weight => {
-                self.weights[0].1.flatten_all()?.unsqueeze(0)?.broadcast_as(s.h.shape())?.contiguous()?
-            }
+            Shows::Weight => self.weights[0]
+                .1
+                .flatten_all()?
+                .unsqueeze(0)?
+                .broadcast_as(s.h.shape())?
+                .contiguous()?,
             Shows::CountOfH => (&s.h + 1.0)?,
             Shows::LastC => s.c.clone(),
             Shows::Product => linear(x, &self.weights[0].1, None)?,
@@ -90,8 +93,14 @@ pub(crate) struct Masks {
 }
 
 impl Masks {
-    /// The masks of `pass`; in evaluation, what the definition says: nothing is dropped, and zoneout keeps the rate.
-    pub(crate) fn of(noise: Noise, pass: &Pass, sizes: Sizes, weights: &[(String, Tensor)]) -> Result<Self> {
+    /// The masks of `pass`; in evaluation, what the definition says: nothing is dropped, and
+    /// zoneout keeps the rate.
+    pub(crate) fn of(
+        noise: Noise,
+        pass: &Pass,
+        sizes: Sizes,
+        weights: &[(String, Tensor)],
+    ) -> Result<Self> {
         let Sizes { batch, steps, input, hidden } = sizes;
         let full = |value: f64, dims: &[usize]| Tensor::full(value, dims, &Device::Cpu);
         if pass.draw.is_none() {

@@ -5,10 +5,10 @@ use candle::{DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent::residual::ResidualLstmConfig;
 use recurrent::{
-    Bidirectional, CellSpec, Checkpoint, Connection, Directions, GruConfig, Layer, LstmConfig, Noise, Pass,
-    Place, Residual, Rnn, Sequence, Shortcut, Spec, Stack,
+    Bidirectional, CellSpec, Checkpoint, Connection, Directions, GruConfig, Layer, LstmConfig,
+    Noise, Pass, Place, Residual, Rnn, Sequence, Shortcut, Spec, Stack,
 };
-use recurrent_testkit::close::says;
+use recurrent_testkit::close::expect_error;
 use recurrent_testkit::{close, noise, Result, Tolerance};
 
 /// A cell that runs by replay everywhere.
@@ -39,18 +39,23 @@ fn it_builds_what_it_says() -> Result<()> {
         rnn.with_noise(spec.noise)?.with_learned_start(place, &vb())
     };
     let by_hand = Stack::build(2, 3, |place, input| {
-        let both = Bidirectional::new(one(place, input)?, one(Place { reverse: true, ..place }, input)?)?;
+        let both =
+            Bidirectional::new(one(place, input)?, one(Place { reverse: true, ..place }, input)?)?;
         Ok(Box::new(Residual::of(Shortcut::highway(), both, place, 0, vb())?))
     })?
     .with_dropout(0.1)?;
-    let names = |layer: &dyn Layer| layer.params().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    let names =
+        |layer: &dyn Layer| layer.params().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
     assert_eq!(names(layer.as_ref()), names(&by_hand));
     for name in ["h0_l0", "c0_l1_reverse", "transform.bias_l1"] {
         assert!(names(&by_hand).iter().any(|found| found == name), "{name}");
     }
     let count: usize = layer.params().iter().map(|(_, param)| param.elem_count()).sum();
     assert_eq!(spec.param_count(3, 5)?, count);
-    assert_eq!(Spec { learned_start: false, ..spec.clone() }.param_count(3, 5)?, count - 2 * 2 * 2 * 5);
+    assert_eq!(
+        Spec { learned_start: false, ..spec.clone() }.param_count(3, 5)?,
+        count - 2 * 2 * 2 * 5
+    );
 
     let xs = Sequence::padded(noise("xs", &[4, 7, 3])?, &[5, 1, 7, 3])?;
     for pass in [Pass::train(1, 1), Pass::default()] {
@@ -62,12 +67,20 @@ fn it_builds_what_it_says() -> Result<()> {
         };
         let (found, expected) = (gradients(layer.as_ref())?, gradients(&by_hand)?);
         close("outputs", &found.0, &expected.0, Tolerance::Bits)?;
-        for ((name, _), (found, expected)) in by_hand.params().iter().zip(found.1.iter().zip(&expected.1)) {
+        for ((name, _), (found, expected)) in
+            by_hand.params().iter().zip(found.1.iter().zip(&expected.1))
+        {
             close(name, found, expected, Tolerance::Bits)?;
         }
     }
     let run = |spec: &Spec, pass: &Pass| -> Result<Vec<f64>> {
-        Ok(spec.build(3, 5, vb())?.run(&xs, None, pass)?.0.into_values().flatten_all()?.to_vec1()?)
+        Ok(spec
+            .build(3, 5, vb())?
+            .run(&xs, None, pass)?
+            .0
+            .into_values()
+            .flatten_all()?
+            .to_vec1()?)
     };
     let plain = Spec { noise: Noise::default(), ..spec.clone() };
     assert_ne!(run(&spec, &Pass::train(1, 1))?, run(&plain, &Pass::train(1, 1))?);
@@ -76,9 +89,12 @@ fn it_builds_what_it_says() -> Result<()> {
 
 #[test]
 fn it_is_written_and_read() -> Result<()> {
-    for connection in
-        [Connection::None, Connection::Residual, Connection::Highway { bias: -1.0 }, Connection::ReZero]
-    {
+    for connection in [
+        Connection::None,
+        Connection::Residual,
+        Connection::Highway { bias: -1.0 },
+        Connection::ReZero,
+    ] {
         for checkpoint in [Checkpoint::Auto, Checkpoint::SquareRoot, Checkpoint::Every(9)] {
             let spec = Spec { connection, checkpoint, ..spec() };
             assert_eq!(serde_json::from_str::<Spec>(&serde_json::to_string(&spec)?)?, spec);
@@ -114,9 +130,16 @@ fn its_options_are_shown() {
 
 #[test]
 fn wrong_rates_are_refused_when_it_is_built() -> Result<()> {
-    let build = |spec: Spec| spec.build(3, 5, VarBuilder::zeros(DType::F64, &Device::Cpu)).map(drop);
-    let spec = Spec { noise: Noise::zoneout(0.0, 0.5), ..Spec::new(CellSpec::Gru(GruConfig::default())) };
-    says("a GRU", build(spec), "noise zoneout_c: expected a cell whose state has the field c")?;
-    let spec = Spec { checkpoint: Checkpoint::Every(0), ..Spec::new(CellSpec::Gru(GruConfig::default())) };
-    says("a checkpoint", build(spec), "checkpoint: expected the state at every 1 or more steps, got 0")
+    let build =
+        |spec: Spec| spec.build(3, 5, VarBuilder::zeros(DType::F64, &Device::Cpu)).map(drop);
+    let spec =
+        Spec { noise: Noise::zoneout(0.0, 0.5), ..Spec::new(CellSpec::Gru(GruConfig::default())) };
+    expect_error("a GRU", build(spec), "noise zoneout_c: expected a cell whose state has the field c")?;
+    let spec =
+        Spec { checkpoint: Checkpoint::Every(0), ..Spec::new(CellSpec::Gru(GruConfig::default())) };
+    expect_error(
+        "a checkpoint",
+        build(spec),
+        "checkpoint: expected the state at every 1 or more steps, got 0",
+    )
 }

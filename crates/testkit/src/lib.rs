@@ -1,10 +1,11 @@
-//! What recurrent's own tests are made of: a conformance suite for cells and wrappers, finite differences, the reference
-//! files, and comparisons that say what differs and by how much.
+//! The tools of recurrent's own tests: a conformance suite for cells and wrappers, finite
+//! differences, the reference files, and comparisons whose errors show what differs and by how
+//! much.
 //!
-//! A cell is enrolled by one line:
+//! One line adds a cell to the suite:
 //!
 //! ```
-//! use recurrent_testkit::{conform, Subject};
+//! use recurrent_testkit::{conform, Case};
 //! # use candle::{Result, Tensor};
 //! # use candle_nn::VarBuilder;
 //! # use recurrent_core::{init, linear, Cell, CellConfig, Hidden, Place};
@@ -26,8 +27,11 @@
 //! # #[derive(Clone)] struct ElmanConfig;
 //! # impl CellConfig for ElmanConfig {
 //! #     type Cell = Elman;
-//! #     fn cell(&self, input: usize, hidden: usize, place: Option<Place>, vb: VarBuilder) -> Result<Elman> {
-//! #         let names = ["w", "u"].map(|base| format!("{base}{}", place.map_or_else(String::new, |p| p.suffix())));
+//! #     fn cell(
+//! #         &self, input: usize, hidden: usize, place: Option<Place>, vb: VarBuilder,
+//! #     ) -> Result<Elman> {
+//! #         let suffix = place.map_or_else(String::new, |place| place.suffix());
+//! #         let names = ["w", "u"].map(|base| format!("{base}{suffix}"));
 //! #         let w = init::linear_weight(0, input, hidden, &names[0], &vb)?;
 //! #         Ok(Elman { w, u: init::linear_weight(0, hidden, hidden, &names[1], &vb)?, names })
 //! #     }
@@ -35,30 +39,30 @@
 //! # }
 //!
 //! conform! {
-//!     elman: Subject::cell(ElmanConfig, |input, hidden| hidden * (input + hidden));
+//!     elman: Case::cell(ElmanConfig, |input, hidden| hidden * (input + hidden));
 //! }
 //! # fn main() -> recurrent_testkit::Result<()> {
-//! # recurrent_testkit::conformance::check("elman", &Subject::cell(ElmanConfig, |i, h| h * (i + h)))
+//! # recurrent_testkit::conformance::check("elman", &Case::cell(ElmanConfig, |i, h| h * (i + h)))
 //! # }
 //! ```
 
 #![forbid(unsafe_code)]
 
+mod case;
 pub mod close;
 pub mod conformance;
-pub mod difference;
-mod flow;
+mod evaluation;
+pub mod finite_difference;
+mod graph;
 mod named;
-mod outcome;
 pub mod reference;
-mod steps;
-mod subject;
-mod trial;
+mod step_loop;
+mod truncation;
 
 pub use anyhow::Result;
-pub use close::{close, deviation, Tolerance};
-pub use named::{noise, Named};
-pub use outcome::{Graph, Outcome};
-pub use steps::{Steps, Taps};
-pub use subject::{Site, Subject, Way};
-pub use trial::{Reads, Size, Trial};
+pub use case::{BuildContext, Case, Implementation};
+pub use close::{close, relative_error, Tolerance};
+pub use evaluation::{Dims, Evaluation, LossInputs};
+pub use graph::{EvaluationOutput, Graph};
+pub use named::{noise, TensorMap};
+pub use step_loop::{GradientTaps, StepLoop};

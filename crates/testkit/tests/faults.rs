@@ -1,16 +1,16 @@
-//! The suite finds faults that are planted, by the check that is there for them.
+//! The suite finds planted faults, by the check that is meant for them.
 
 use candle::{bail, Result, Tensor, Var, D};
 use candle_nn::VarBuilder;
 use recurrent_core::{
-    init, linear, tanh_slope, Carry, Cell, CellConfig, Flow, Gate, Layer, Memory, Pass, Place, Sequence,
-    StateClip, Window,
+    init, linear, tanh_slope, Carry, Cell, CellConfig, Flow, Gate, Layer, Memory, Pass, Place,
+    Sequence, StateClip, Window,
 };
 use recurrent_testkit::conformance::faults;
-use recurrent_testkit::{Subject, Way};
+use recurrent_testkit::{Case, Implementation};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// c' = 0.7 c + tanh(W x + U h), h' = tanh c': two fields, no more than it takes.
+/// c' = 0.7 c + tanh(W x + U h), h' = tanh c': the smallest cell with two fields.
 #[derive(Clone)]
 struct Leaky {
     w: Tensor,
@@ -54,7 +54,9 @@ impl Cell for Leaky {
         let leak = s.c.ones_like()?.affine(0.7, 0.0)?;
         let values = match self.fault {
             Fault::GatesTooWide => (leak * 2.0)?,
-            Fault::GatesMix => leak.broadcast_mul(&s.c.mean_keepdim(0)?.sqr()?.affine(-0.1, 1.0)?)?,
+            Fault::GatesMix => {
+                leak.broadcast_mul(&s.c.mean_keepdim(0)?.sqr()?.affine(-0.1, 1.0)?)?
+            }
             _ => leak,
         };
         Ok(vec![Gate { name: "leak", values, keeps: true }])
@@ -81,11 +83,23 @@ struct LeakyConfig(Fault);
 impl CellConfig for LeakyConfig {
     type Cell = Leaky;
 
-    fn cell(&self, input: usize, hidden: usize, place: Option<Place>, vb: VarBuilder) -> Result<Leaky> {
-        let names = ["w", "u"]
-            .map(|base| format!("{base}{}", place.map_or_else(String::new, |place| place.suffix())));
+    fn cell(
+        &self,
+        input: usize,
+        hidden: usize,
+        place: Option<Place>,
+        vb: VarBuilder,
+    ) -> Result<Leaky> {
+        let names = ["w", "u"].map(|base| {
+            format!("{base}{}", place.map_or_else(String::new, |place| place.suffix()))
+        });
         let w = init::linear_weight(0, input, hidden, &names[0], &vb)?;
-        Ok(Leaky { w, u: init::linear_weight(0, hidden, hidden, &names[1], &vb)?, names, fault: self.0 })
+        Ok(Leaky {
+            w,
+            u: init::linear_weight(0, hidden, hidden, &names[1], &vb)?,
+            names,
+            fault: self.0,
+        })
     }
 
     fn param_count(&self, input: usize, hidden: usize) -> usize {
@@ -124,7 +138,7 @@ enum Fault {
     PullsBackNoWeight,
 }
 
-/// A step more.
+/// One step longer.
 fn longer(window: Window) -> Window {
     match window {
         Window::Every(steps) => Window::Every(steps + 1),
@@ -152,7 +166,9 @@ impl Faulty {
             Fault::IgnoresLengths => Sequence::new(xs.values().clone()),
             Fault::CutsInput => xs.with_values(xs.values().detach()),
             Fault::TracksAlways => xs.with_values(Var::from_tensor(xs.values())?.into_inner()),
-            Fault::OwnErrors if xs.values().dim(D::Minus1)? != self.input_size() => bail!("wrong size"),
+            Fault::OwnErrors if xs.values().dim(D::Minus1)? != self.input_size() => {
+                bail!("wrong size")
+            }
             _ => Ok(xs.clone()),
         }
     }
@@ -168,13 +184,15 @@ impl Faulty {
             Fault::ObservesNothing => Pass { observe: None, ..*pass },
             Fault::NoWindow => pass.flow(Flow { window: None, ..pass.flow }),
             Fault::NoBound => pass.flow(Flow { clip: None, ..pass.flow }),
-            Fault::WindowOff => pass.flow(Flow { window: pass.flow.window.map(longer), ..pass.flow }),
+            Fault::WindowOff => {
+                pass.flow(Flow { window: pass.flow.window.map(longer), ..pass.flow })
+            }
             Fault::BoundOff => pass.flow(Flow { clip: pass.flow.clip.map(wider), ..pass.flow }),
             _ => *pass,
         }
     }
 
-    /// What becomes of outputs, or of where they end; `xs` are the inputs.
+    /// The faulty outputs, or the faulty end of the outputs; `xs` are the inputs.
     fn ys(&self, ys: &Tensor, xs: &Sequence) -> Result<Tensor> {
         let calls = self.calls.fetch_add(1, Ordering::Relaxed);
         let scaled = |by: f64| ys * (1.0 + by);
@@ -182,7 +200,7 @@ impl Faulty {
             Fault::OutputsOff => scaled(1e-9),
             Fault::GradientOff => scaled(1e-5)? - (ys.detach() * 1e-5)?,
             Fault::CutsWeight => {
-                // Another weight takes its place in the graph, of the same value.
+                // Another weight of the same value takes its place in the graph.
                 let (_, weight) = self.params().swap_remove(0);
                 let nothing = (weight.detach().sum_all()? - weight.sum_all()?)?;
                 ys.broadcast_add(&(nothing * 1e-3)?)
@@ -234,23 +252,26 @@ impl Layer for Faulty {
     }
 }
 
-fn subject(fault: Fault) -> Subject {
-    Subject::cell(LeakyConfig(fault), |input, hidden| hidden * (input + hidden)).around(move |site, layer| {
-        if site.way() == Way::Steps {
-            return layer; // the definition has no fault
-        }
-        Box::new(Faulty { layer, fault, calls: AtomicU32::new(0) })
-    })
+fn case(fault: Fault) -> Case {
+    Case::cell(LeakyConfig(fault), |input, hidden| hidden * (input + hidden)).around(
+        move |build, layer| {
+            if build.implementation() == Implementation::StepLoop {
+                return layer; // the reference has no fault
+            }
+            Box::new(Faulty { layer, fault, calls: AtomicU32::new(0) })
+        },
+    )
 }
 
-/// A test for each fault, with the checks that must find it.
+/// One test a fault, with the checks that must find it.
 macro_rules! found {
     ($($name:ident: $fault:ident by $($check:literal),+;)*) => {$(
         #[test]
         fn $name() {
-            let faults = faults(&subject(Fault::$fault));
+            let faults = faults(&case(Fault::$fault));
             for check in [$($check),+] {
-                assert!(faults.iter().any(|(name, _)| *name == check), "{check} passes; those that fail: {faults:#?}");
+                let found = faults.iter().any(|(name, _)| *name == check);
+                assert!(found, "{check} passes; those that fail: {faults:#?}");
             }
         }
     )*};
@@ -273,27 +294,27 @@ found! {
     an_error_of_its_own: OwnErrors by "errors";
     a_name_that_is_repeated: RepeatsNames by "count";
     a_graph_that_nobody_asked_for: TracksAlways by "untracked";
-    a_window_that_is_left_out: NoWindow by "windows";
-    a_window_that_is_off_by_a_step: WindowOff by "windows";
-    a_bound_that_is_left_out: NoBound by "bounds";
-    a_bound_that_is_off: BoundOff by "bounds";
-    a_layer_that_is_not_observed: ObservesNothing by "observer";
-    gates_above_one: GatesTooWide by "observer";
-    gates_that_mix_examples: GatesMix by "observer";
-    a_closed_form_that_is_off: PullsBackOff by "pull back";
-    a_closed_form_that_depends_on_the_state: PullsBackState by "pull back";
-    a_closed_form_without_weights: PullsBackNoWeight by "pull back";
+    a_window_that_is_left_out: NoWindow by "truncation";
+    a_window_that_is_off_by_a_step: WindowOff by "truncation";
+    a_bound_that_is_left_out: NoBound by "hidden gradient clip";
+    a_bound_that_is_off: BoundOff by "hidden gradient clip";
+    a_layer_that_is_not_observed: ObservesNothing by "activations";
+    gates_above_one: GatesTooWide by "activations";
+    gates_that_mix_examples: GatesMix by "activations";
+    a_closed_form_that_is_off: PullsBackOff by "vjp";
+    a_closed_form_that_depends_on_the_state: PullsBackState by "vjp";
+    a_closed_form_without_weights: PullsBackNoWeight by "vjp";
 }
 
 #[test]
 fn nothing_is_found_where_nothing_is_wrong() {
-    assert_eq!(faults(&subject(Fault::None)), Vec::new());
+    assert_eq!(faults(&case(Fault::None)), Vec::new());
 }
 
 #[test]
 fn a_count_that_is_not_the_documented_one_is_found() {
-    let subject = Subject::cell(LeakyConfig(Fault::None), |input, hidden| hidden * (input + hidden) + 1);
-    let faults = faults(&subject);
+    let case = Case::cell(LeakyConfig(Fault::None), |input, hidden| hidden * (input + hidden) + 1);
+    let faults = faults(&case);
     assert_eq!(faults.len(), 1, "{faults:?}");
     assert_eq!(faults[0].1, "at input 3, hidden 5: 40 weights, documented are 41");
 }
@@ -301,8 +322,8 @@ fn a_count_that_is_not_the_documented_one_is_found() {
 #[test]
 fn a_declared_zero_must_be_one() {
     let name = "w_l0";
-    let subject = subject(Fault::None).zero_gradient(name, "of no reason");
-    let faults = faults(&subject);
+    let case = case(Fault::None).zero_gradient(name, "of no reason");
+    let faults = faults(&case);
     assert_eq!(faults.len(), 1, "{faults:?}");
     assert!(faults[0]
         .1
@@ -311,8 +332,8 @@ fn a_declared_zero_must_be_one() {
 
 #[test]
 fn a_zero_declared_for_the_start_must_be_one() {
-    let subject = subject(Fault::None).zero_at_start("w_", "of no reason");
-    let faults = faults(&subject);
+    let case = case(Fault::None).zero_at_start("w_", "of no reason");
+    let faults = faults(&case);
     assert_eq!(faults.len(), 1, "{faults:?}");
     let expected = "the gradient of w_l0 is not zero at the start, as declared: of no reason";
     assert!(faults[0].1.starts_with(expected), "{faults:?}");

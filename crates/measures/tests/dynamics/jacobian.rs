@@ -6,7 +6,7 @@ use nalgebra::DMatrix;
 use recurrent_core::{Nonlinearity, Rnn, Sequence};
 use recurrent_lstm::LstmConfig;
 use recurrent_measures::{temporal_jacobian, temporal_jacobian_of, Trajectory};
-use recurrent_testkit::close::says;
+use recurrent_testkit::close::expect_error;
 use recurrent_testkit::Result;
 use recurrent_vanilla::VanillaConfig;
 
@@ -122,9 +122,9 @@ fn lags_that_do_not_exist_are_refused() -> Result<()> {
     let trajectory = Trajectory::new(&layer, &silence(1, 4)?, None)?;
     for lags in [&[0, 1][..], &[2, 2], &[4]] {
         let found = temporal_jacobian(&trajectory, 3, lags);
-        says("lags", found, "temporal jacobian, lags: expected ascending numbers from 1 to 3, got [")?;
+        expect_error("lags", found, "temporal jacobian, lags: expected ascending numbers from 1 to 3, got [")?;
     }
-    says(
+    expect_error(
         "end",
         temporal_jacobian(&trajectory, 5, &[1]),
         "temporal jacobian, end: expected at most 4 steps, got 5",

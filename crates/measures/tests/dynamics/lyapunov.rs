@@ -5,7 +5,7 @@ use candle::{Device, Tensor};
 use recurrent_core::{Carry, Rnn};
 use recurrent_lstm::LstmConfig;
 use recurrent_measures::{lyapunov, temporal_jacobian_of, Derivative, Trajectory};
-use recurrent_testkit::close::says;
+use recurrent_testkit::close::expect_error;
 use recurrent_testkit::Result;
 
 fn is(what: &str, found: f64, expected: f64, tolerance: f64) {
@@ -88,8 +88,8 @@ fn directions_that_are_lost_have_minus_infinity() -> Result<()> {
     is("first", found.largest(), 0.5f64.ln(), 1e-12);
     assert_eq!(found.exponents[1], f64::NEG_INFINITY);
     assert_eq!(found.kaplan_yorke(), Some(0.0));
-    says("count", lyapunov(&trajectory, 3, 2), "lyapunov, count: expected from 1 to 2, got 3")?;
-    says(
+    expect_error("count", lyapunov(&trajectory, 3, 2), "lyapunov, count: expected from 1 to 2, got 3")?;
+    expect_error(
         "warm-up",
         lyapunov(&trajectory, 2, 20),
         "lyapunov, warm-up: expected less than the 20 steps, got 20",

@@ -5,7 +5,7 @@ use candle::{Device, Tensor};
 use rand::Rng;
 use recurrent_core::{stream, Carry, Layer, Pass, Sequence};
 use recurrent_measures::{memory_capacity, CapacitySettings, Drive};
-use recurrent_testkit::close::says;
+use recurrent_testkit::close::expect_error;
 use recurrent_testkit::Result;
 
 fn settings(delays: usize) -> CapacitySettings {
@@ -90,5 +90,5 @@ fn what_does_not_hear_remembers_nothing() -> Result<()> {
         assert!(found.total().abs() <= 0.02, "{}", found.total());
     }
     let few = CapacitySettings { fit: 10, ..settings(5) };
-    says("few", memory_capacity(&Deaf, &few), "memory capacity, steps: expected more than 10 to fit")
+    expect_error("few", memory_capacity(&Deaf, &few), "memory capacity, steps: expected more than 10 to fit")
 }

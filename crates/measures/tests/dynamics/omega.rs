@@ -6,8 +6,8 @@ use recurrent_core::{Keep, Layer, Observation, Observer, Pass, Recorder, Sequenc
 use recurrent_layernorm::LayerNormVanillaConfig;
 use recurrent_lstm::LstmConfig;
 use recurrent_measures::{omega, omega_penalty, recorded, Omega, Trajectory};
-use recurrent_testkit::close::says;
-use recurrent_testkit::difference::derivative;
+use recurrent_testkit::close::expect_error;
+use recurrent_testkit::finite_difference::derivative;
 use recurrent_testkit::{noise, Result};
 
 fn is(what: &str, found: f64, expected: f64, tolerance: f64) {
@@ -139,7 +139,7 @@ fn no_gradient_no_penalty_and_what_cannot_be_penalised_is_refused() -> Result<()
         states: vec![("h", Tensor::zeros((3, 4, 5), DType::F64, &Device::Cpu)?)],
         ..seen.clone()
     };
-    says(
+    expect_error(
         "other",
         omega_penalty(&elman, &xs, &traces, &other),
         "omega, observation: expected states [3, 5, 5]",
@@ -148,14 +148,14 @@ fn no_gradient_no_penalty_and_what_cannot_be_penalised_is_refused() -> Result<()
     traces[0].gradients = Some(zeros);
     assert_eq!(omega_penalty(&elman, &xs, &traces, &seen)?.to_scalar::<f64>()?, 0.0);
     traces[0].gradients = None;
-    says(
+    expect_error(
         "norms",
         omega_penalty(&elman, &xs, &traces, &seen),
         "omega, traces: expected gradients, got norms alone",
     )?;
     let normed = layer(&LayerNormVanillaConfig::default(), 2, 5)?;
     let (traces, seen) = pass(&normed, &xs)?;
-    says(
+    expect_error(
         "no closed form",
         omega_penalty(&normed, &xs, &traces, &seen),
         "omega: this layer has no closed form",

@@ -4,8 +4,8 @@ use crate::cells::{sequences, Elman, Linear};
 use candle::{Device, Tensor};
 use recurrent_core::{Layer, Pass, Sequence};
 use recurrent_measures::{sensitivity, Passes};
-use recurrent_testkit::close::says;
-use recurrent_testkit::difference::derivative;
+use recurrent_testkit::close::expect_error;
+use recurrent_testkit::finite_difference::derivative;
 use recurrent_testkit::Result;
 
 #[test]
@@ -86,12 +86,12 @@ fn the_median_is_that_over_examples_and_what_has_no_answer_is_refused() -> Resul
     let mut each = [own(0)?, own(1)?, own(2)?];
     each.sort_by(f64::total_cmp);
     assert_eq!(found, each[1]);
-    says(
+    expect_error(
         "step",
         sensitivity(&layer, &xs, &[6], Passes::Exact),
         "sensitivity steps: expected each from 1 to 5, got 6",
     )?;
     let frozen = Elman { w: layer.cell().w.detach(), u: layer.cell().u.detach() };
     let frozen = recurrent_core::Rnn::from_cell(frozen);
-    says("frozen", sensitivity(&frozen, &xs, &[5], Passes::Exact), "sensitivity weights: expected variables")
+    expect_error("frozen", sensitivity(&frozen, &xs, &[5], Passes::Exact), "sensitivity weights: expected variables")
 }

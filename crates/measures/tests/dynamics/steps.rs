@@ -9,7 +9,7 @@ use recurrent_layernorm::{LayerNormLstmConfig, LayerNormVanillaConfig};
 use recurrent_lstm::LstmConfig;
 use recurrent_measures::{flatten, Derivative, Trajectory};
 use recurrent_residual::OverTime;
-use recurrent_testkit::close::says;
+use recurrent_testkit::close::expect_error;
 use recurrent_testkit::{close, noise, Result, Tolerance};
 use recurrent_vanilla::VanillaConfig;
 
@@ -76,7 +76,7 @@ fn a_layer_without_closed_form_says_so_and_falls_back_where_either_will_do() -> 
     let (layer, xs) = (layer(&config, 2, 4)?, sequences(3, 2, 2)?);
     let grad = noise("grad", &[3, 4])?;
     let closed = Trajectory::new(&layer, &xs, None)?.by(Derivative::ClosedForm);
-    says("closed form", closed.pull_back(0, &grad), "pull back: this layer has no closed form")?;
+    expect_error("closed form", closed.pull_back(0, &grad), "pull back: this layer has no closed form")?;
     let auto = closed.by(Derivative::Autograd).pull_back(0, &grad)?;
     let either = Trajectory::new(&layer, &xs, None)?.by(Derivative::Either).pull_back(0, &grad)?;
     close("either", &either, &auto, Tolerance::Bits)
@@ -103,20 +103,20 @@ fn what_cannot_be_run_step_by_step_is_refused() -> Result<()> {
     let (one, xs) = (layer(&GruConfig::default(), 2, 4)?, sequences(3, 2, 2)?);
     let ragged = Sequence::padded(xs.values().clone(), &[2, 1, 2])?;
     let short = "trajectory xs: expected sequences of one length, 2 steps, got one of 1";
-    says("lengths", Trajectory::new(&one, &ragged, None), short)?;
+    expect_error("lengths", Trajectory::new(&one, &ragged, None), short)?;
     let equal = Sequence::padded(xs.values().clone(), &[2, 2, 2])?;
     let trajectory = Trajectory::new(&one, &equal, None)?;
     let grad = Tensor::zeros((3, 5), DType::F64, &Device::Cpu)?;
-    says(
+    expect_error(
         "shape",
         trajectory.pull_back(0, &grad),
         "pull back, gradient: expected (batch, n) = (3, 4), got [3, 5]",
     )?;
-    says("step", trajectory.jacobian(2, 0), "step: expected one below 2, got 2")?;
-    says("example", trajectory.jacobian(1, 3), "jacobian, example: expected one below 3, got 3")?;
+    expect_error("step", trajectory.jacobian(2, 0), "step: expected one below 2, got 2")?;
+    expect_error("example", trajectory.jacobian(1, 3), "jacobian, example: expected one below 3, got 3")?;
     let reverse = layer(&GruConfig::default(), 2, 4)?.reversed();
     let both = Bidirectional::new(one, reverse)?;
-    says(
+    expect_error(
         "both",
         Trajectory::new(&both, &xs, None),
         "trajectory layer: expected one that runs forward, got 4 of 8",
@@ -134,7 +134,7 @@ fn zoneout_has_no_closed_form_and_is_in_the_jacobian() -> Result<()> {
     near("autograd", &trajectory.jacobian(2, 1)?.to_vec2::<f64>()?, &expected, 1e-9);
     let either = trajectory.by(Derivative::Either);
     near("either", &either.jacobian(2, 1)?.to_vec2::<f64>()?, &expected, 1e-9);
-    says(
+    expect_error(
         "closed form",
         either.by(Derivative::ClosedForm).jacobian(2, 1),
         "pull back: this layer has no closed form",
