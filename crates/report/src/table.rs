@@ -60,8 +60,11 @@ fn lines(column: &Column) -> Vec<String> {
         Some(range) if !column.paired() => format!("{} ({range})", value.text),
         _ => value.text.clone(),
     };
-    let pairs: Vec<(String, Option<String>)> =
-        column.values.iter().map(|(before, after)| (text(before), after.as_ref().map(text))).collect();
+    let pairs: Vec<(String, Option<String>)> = column
+        .values
+        .iter()
+        .map(|(before, after)| (text(before), after.as_ref().map(text)))
+        .collect();
     let before = pairs.iter().map(|pair| width(&pair.0)).max().unwrap_or(0);
     let after = pairs.iter().filter_map(|pair| pair.1.as_deref().map(width)).max().unwrap_or(0);
     let cell = |pair: &(String, Option<String>)| match &pair.1 {

@@ -70,10 +70,13 @@ fn coordinates(markup: &str) {
     for (name, attributes) in elements(markup) {
         for (attribute, value) in attributes {
             let numbers = || {
-                let parts = value.split(|c: char| !(c.is_ascii_digit() || ".-+eEna".contains(c) || c == 'i'));
+                let parts = value
+                    .split(|c: char| !(c.is_ascii_digit() || ".-+eEna".contains(c) || c == 'i'));
                 let parts: Vec<f64> = parts
                     .filter(|part| part.chars().any(|c| c.is_ascii_digit()))
-                    .map(|part| part.parse().unwrap_or_else(|_| panic!("{attribute}={value:?} of {name}")))
+                    .map(|part| {
+                        part.parse().unwrap_or_else(|_| panic!("{attribute}={value:?} of {name}"))
+                    })
                     .collect();
                 parts
             };
@@ -92,7 +95,12 @@ fn coordinates(markup: &str) {
 
 fn about() -> About {
     let command = ["compare", "--out", "<a> & \"b\""].map(str::to_owned).to_vec();
-    About { command, started: "2025-01-31T14:22:33Z".to_owned(), seconds: Some(61.0), ..About::default() }
+    About {
+        command,
+        started: "2025-01-31T14:22:33Z".to_owned(),
+        seconds: Some(61.0),
+        ..About::default()
+    }
 }
 
 #[test]
@@ -146,12 +154,17 @@ fn the_page_of_ten_variants_is_small() {
 #[test]
 fn what_others_wrote_is_escaped() {
     let page = page(&Group::new(&sample::records()), &about());
-    let scripts: Vec<_> =
-        page.match_indices("<script").map(|(at, _)| page[at..].lines().next().unwrap_or_default()).collect();
+    let scripts: Vec<_> = page
+        .match_indices("<script")
+        .map(|(at, _)| page[at..].lines().next().unwrap_or_default())
+        .collect();
     assert!(scripts[0].starts_with("<script type=\"application/json\">{"), "{scripts:?}");
     assert_eq!(scripts[1..], ["<script>"], "the data and the program, no other");
     assert!(!page.contains("<b>"));
-    assert!(page.contains("broken &amp; &lt;b&gt;") && page.contains("&lt;script&gt;alert(&#39;no&#39;)"));
+    assert!(
+        page.contains("broken &amp; &lt;b&gt;")
+            && page.contains("&lt;script&gt;alert(&#39;no&#39;)")
+    );
     assert!(page.contains("compare --out &lt;a&gt; &amp; &quot;b&quot;"));
 }
 
@@ -201,7 +214,10 @@ fn plots_are_files_of_their_own() -> Result<()> {
     for entry in std::fs::read_dir(folder.path().join("plots"))? {
         let path = entry?.path();
         let text = std::fs::read_to_string(&path)?;
-        assert!(text.contains("prefers-color-scheme: dark") && text.contains("class=\"paper\""), "{path:?}");
+        assert!(
+            text.contains("prefers-color-scheme: dark") && text.contains("class=\"paper\""),
+            "{path:?}"
+        );
         assert!(!text.contains("NaN") && !text.contains("inf\""), "{path:?}");
         coordinates(&text);
         names.insert(path.file_name().expect("a file").to_string_lossy().into_owned());
