@@ -64,7 +64,7 @@ fn claims_are_printed_and_written() -> Result<()> {
     );
     let runs = lines(&out.join("runs/clipping-exploding/runs.jsonl"))?;
     assert_eq!(runs.len(), 2 * 3, "every run is on record");
-    let solved = |run: &&Value| run["solved"] == true;
+    let solved = |run: &&Value| run["outcome"]["solved"] == true;
     assert_eq!(runs.iter().filter(solved).count(), 0);
     Ok(())
 }
