@@ -16,7 +16,7 @@ use experiments::Experiment;
 use finding::{Finding, Verdict};
 use lab::Lab;
 use recurrent_harness::compare::cores;
-use recurrent_records::folder::Folder;
+use recurrent_records::dir::OutputDir;
 use recurrent_tasks::usage::{nearest, ConfigError};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -41,7 +41,7 @@ pub struct Options {
 }
 
 /// Claims that can be put to the test: everything that was asked for has been looked at.
-pub struct Checked {
+pub struct ClaimsPlan {
     chosen: Vec<Experiment>,
     seeds: u64,
     jobs: usize,
@@ -64,7 +64,7 @@ impl Options {
     ///
     /// # Errors
     /// A [`ConfigError`] error in one line.
-    pub fn check(self) -> Result<Checked> {
+    pub fn check(self) -> Result<ClaimsPlan> {
         let chosen = choose(experiments::all(), &self.only)?;
         let seeds = self.seeds.unwrap_or(match (self.full, self.quick) {
             (true, _) => 20,
@@ -80,11 +80,11 @@ impl Options {
         if !(1..=1024).contains(&jobs) {
             return Err(ConfigError::new(format!("jobs: expected 1 to 1024, got {jobs}")).into());
         }
-        Ok(Checked { chosen, seeds, jobs, options: self })
+        Ok(ClaimsPlan { chosen, seeds, jobs, options: self })
     }
 }
 
-impl Checked {
+impl ClaimsPlan {
     /// Measures one claim after the other, and writes `claims.jsonl`, `claims.html` and `claims.md`, with the records of every training run in
     /// the folder [`RUNS`]. `said` gets lines on each, at most `width` columns wide, and at the end all verdicts.
     ///
@@ -94,7 +94,7 @@ impl Checked {
     /// That of `said`; if something cannot be run or written.
     pub fn run(
         &self,
-        folder: &Folder,
+        folder: &OutputDir,
         cancel: &AtomicBool,
         width: usize,
         said: &mut dyn FnMut(&str) -> Result<()>,

@@ -9,7 +9,7 @@ use recurrent_harness::device;
 use recurrent_harness::run::Interval;
 use recurrent_harness::variant::Variant;
 use recurrent_records::config::{Budget, Clipping, Level, TrainingConfig, Width};
-use recurrent_records::folder::Folder;
+use recurrent_records::dir::OutputDir;
 use recurrent_records::record::number;
 use recurrent_tasks::task::Task;
 use recurrent_tasks::usage::ConfigError;
@@ -179,11 +179,11 @@ impl Training {
     }
 
     /// The folder to write to.
-    pub(crate) fn folder(&self) -> Result<Folder> {
+    pub(crate) fn folder(&self) -> Result<OutputDir> {
         let folder = match (&self.resume, &self.out) {
-            (Some(path), _) => Folder::reopen(path),
-            (None, Some(path)) => Folder::create(path),
-            (None, None) => Folder::create_default(&self.task),
+            (Some(path), _) => OutputDir::reopen(path),
+            (None, Some(path)) => OutputDir::create(path),
+            (None, None) => OutputDir::create_default(&self.task),
         };
         Ok(folder?)
     }

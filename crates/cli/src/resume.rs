@@ -88,13 +88,14 @@ fn usage(error: clap::Error) -> anyhow::Error {
 /// The folder itself, or the first inside it, that holds a comparison.
 fn first(folder: &Path) -> Result<PathBuf> {
     let shown = folder.display();
-    let entries =
-        fs::read_dir(folder).map_err(|_| ConfigError::new(format!("resume {shown}: no such folder")))?;
+    let entries = fs::read_dir(folder)
+        .map_err(|_| ConfigError::new(format!("resume {shown}: no such folder")))?;
     let mut inside: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     inside.sort();
     inside.insert(0, folder.to_path_buf());
     let holds = |folder: &PathBuf| folder.join("comparison.json").is_file();
     inside.into_iter().find(holds).ok_or_else(|| {
-        ConfigError::new(format!("resume {shown}: expected comparison.json in it, found none")).into()
+        ConfigError::new(format!("resume {shown}: expected comparison.json in it, found none"))
+            .into()
     })
 }

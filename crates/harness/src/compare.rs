@@ -4,8 +4,8 @@ mod manifest;
 mod workers;
 
 use crate::config::TrainingConfig;
+use crate::dir::OutputDir;
 use crate::error::Result;
-use crate::folder::Folder;
 use crate::merge;
 use crate::record::{Records, RunRecord};
 use crate::run::{self, Event, Interval, Job};
@@ -176,7 +176,7 @@ impl Plan<'_> {
     /// A run that fails is recorded as failed, and the others go on. Once `cancel` is set, the runs under way end after
     /// their present step and are kept, no other begins, and the merged files are written.
     ///
-    /// `said` hears of everything that happens, from several threads; `&|_| {}` listens to nothing.
+    /// `on_event` hears of everything that happens, from several threads; `&|_| {}` listens to nothing.
     ///
     /// In a folder that this comparison has written to before, it goes on: runs that have ended stay as they are, those that were killed or
     /// stopped go on from their last checkpoint, and everything ends with the bits of a comparison that was never interrupted, but for times.
@@ -186,9 +186,9 @@ impl Plan<'_> {
     /// something cannot be written. What runs find is no error.
     pub fn run(
         &self,
-        folder: &Folder,
+        folder: &OutputDir,
         cancel: &AtomicBool,
-        said: &(dyn Fn(ComparisonEvent) + Sync),
+        on_event: &(dyn Fn(ComparisonEvent) + Sync),
     ) -> Result<Records> {
         let start = Instant::now();
         let mut manifest = Manifest::new(self, folder)?;
@@ -196,13 +196,13 @@ impl Plan<'_> {
         let task = self.comparison.task.as_ref();
         let (runs, steps) =
             (self.places().count() as u64, self.comparison.training.steps(task.examples()));
-        said(ComparisonEvent::Begins { task, runs, steps, ended: done.len() as u64 });
+        on_event(ComparisonEvent::Begins { task, runs, steps, ended: done.len() as u64 });
         let whole = done.len() == self.places().count();
         if !whole {
             manifest.begin(folder)?;
-            manifest.notes.extend(workers::run(self, folder, cancel, said, &mut done)?);
+            manifest.notes.extend(workers::run(self, folder, cancel, on_event, &mut done)?);
         }
-        said(ComparisonEvent::Ended);
+        on_event(ComparisonEvent::Ended);
         if !whole || !manifest.ended() {
             manifest.end(folder, start.elapsed().as_secs_f64(), cancel.load(Ordering::Relaxed))?;
         }

@@ -6,8 +6,8 @@ pub mod compare;
 pub mod device;
 pub mod error;
 pub mod job;
+pub mod measure;
 pub mod network;
-pub mod panel;
 pub mod remedy;
 pub mod run;
 pub mod size;
@@ -16,7 +16,5 @@ pub mod variant;
 
 pub use error::{Error, Result};
 
-use recurrent_records::{
-    config, difference, effects, folder, merge, record, solve_rates, statistics,
-};
+use recurrent_records::{config, difference, dir, effects, merge, record, solve_rates, statistics};
 use recurrent_tasks::{task, usage};

@@ -1,28 +1,28 @@
 //! One run: one variant, one task, one seed.
 
+mod checkpoint;
 mod clip;
-mod keep;
 mod log;
 pub(crate) mod penalty;
 mod probe;
 mod training;
 
 use crate::config::RunConfig;
+use crate::dir::OutputDir;
 use crate::error::{Error, Result};
-use crate::folder::Folder;
 use crate::record::{
     read_stored, EvalRecord, MeasureRecord, ProfileRecord, RunRecord, Status, StepRecord,
 };
 use crate::task::{BatchKey, Split};
 use crate::usage::{bail_config, line};
 use candle::{DType, Device};
-use keep::Keeper;
+use checkpoint::CheckpointWriter;
 use log::Log;
 use std::sync::atomic::AtomicBool;
 use training::Training;
 
 pub use crate::job::Job;
-pub use keep::Interval;
+pub use checkpoint::Interval;
 
 /// A run that has ended: what its folder holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,7 +46,7 @@ pub struct Run {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Event<'a> {
     /// A checkpoint was found spoilt, and one before it is taken, or none: a line that says which, and what is wrong with it.
-    Spoilt(&'a str),
+    Damaged(&'a str),
     /// It goes on from a checkpoint, after these steps.
     Resumed(&'a [StepRecord]),
     /// A training step is done: its number and its loss.
@@ -93,12 +93,12 @@ pub const IN_A_ROW: usize = 3;
 /// # }
 /// ```
 pub fn run(job: &Job, cancel: &AtomicBool, progress: &mut dyn FnMut(u64, f64)) -> Run {
-    let mut said = |event: Event| {
+    let mut on_event = |event: Event| {
         if let Event::Step(step, loss) = event {
             progress(step, loss);
         }
     };
-    train(job, Keeper::none(), cancel, &mut said)
+    train(job, CheckpointWriter::none(), cancel, &mut on_event)
         .expect("it is not kept, so that nothing can fail to be")
 }
 
@@ -113,32 +113,32 @@ pub fn run(job: &Job, cancel: &AtomicBool, progress: &mut dyn FnMut(u64, f64)) -
 /// good checkpoint is then as it was.
 pub fn run_in(
     job: &Job,
-    folder: &Folder,
+    folder: &OutputDir,
     interval: Interval,
     cancel: &AtomicBool,
-    said: &mut dyn FnMut(Event),
+    on_event: &mut dyn FnMut(Event),
 ) -> Result<Run> {
-    train(job, Keeper::new(folder, interval), cancel, said)
+    train(job, CheckpointWriter::new(folder, interval), cancel, on_event)
 }
 
 fn train(
     job: &Job,
-    mut keeper: Keeper,
+    mut checkpoints: CheckpointWriter,
     cancel: &AtomicBool,
-    said: &mut dyn FnMut(Event),
+    on_event: &mut dyn FnMut(Event),
 ) -> Result<Run> {
     let (mut log, mut weights) = (Log::default(), Vec::new());
     let mut ended = || -> Result<Status> {
         let mut training = Training::new(job)?;
-        match keeper.found(job, said)? {
-            None => training.begin(&mut log, said)?,
+        match checkpoints.found(job, on_event)? {
+            None => training.begin(&mut log, on_event)?,
             Some(found) => {
                 log = training.restore(found)?;
-                said(log.profiled(0));
-                log.evaluated().into_iter().for_each(&mut *said);
+                on_event(log.profiled(0));
+                log.evaluated().into_iter().for_each(&mut *on_event);
             }
         }
-        let status = training.finish(&mut log, &mut keeper, cancel, said)?;
+        let status = training.finish(&mut log, &mut checkpoints, cancel, on_event)?;
         weights = training.weights()?;
         Ok(status)
     };
@@ -163,7 +163,7 @@ pub(crate) fn check(job: &Job) -> Result<()> {
 }
 
 /// The record of a run that ended before it began.
-pub(crate) fn stillborn(job: &Job, message: String) -> Run {
+pub(crate) fn failed_at_start(job: &Job, message: String) -> Run {
     Log::default().close(job, Status::Failed(message), Vec::new())
 }
 
@@ -177,7 +177,7 @@ impl Run {
     ///
     /// # Errors
     /// If they cannot be written.
-    pub fn write(&self, folder: &Folder) -> Result<()> {
+    pub fn write(&self, folder: &OutputDir) -> Result<()> {
         if !self.weights.is_empty() {
             folder.write("weights.safetensors", &self.weights)?;
         }
@@ -187,7 +187,7 @@ impl Run {
         folder.write_lines("measures.jsonl", &self.measures)?;
         folder.write_lines("run.json", std::slice::from_ref(&self.record))?;
         if self.record.status != Status::Stopped {
-            keep::clear(folder)?;
+            checkpoint::clear(folder)?;
         }
         Ok(())
     }
@@ -196,7 +196,7 @@ impl Run {
     ///
     /// # Errors
     /// If its `run.json` is there and cannot be read.
-    pub fn has_ended(folder: &Folder) -> Result<bool> {
+    pub fn has_ended(folder: &OutputDir) -> Result<bool> {
         if !folder.path().join("run.json").exists() {
             return Ok(false);
         }
@@ -205,7 +205,7 @@ impl Run {
             return Ok(false);
         }
         // It may have been killed before it could remove them.
-        keep::clear(folder)?;
+        checkpoint::clear(folder)?;
         Ok(true)
     }
 }

@@ -3,8 +3,8 @@
 pub use crate::solve_rates::{Findings, MaximumLength, SolveRate};
 
 use crate::compare::{Comparison, ComparisonEvent};
+use crate::dir::OutputDir;
 use crate::error::{Error, Result};
-use crate::folder::Folder;
 use crate::record::{Records, RunRecord};
 use crate::solve_rates::findings;
 use crate::usage::bail_config;
@@ -56,7 +56,7 @@ impl Sweep {
     }
 
     /// Runs the comparisons from the shortest to the longest, each in a folder of its own, `length-25`; and writes `sweep.jsonl` and
-    /// `maximum.jsonl`. `said` hears of everything that happens, and `finished` gets the records of a length and their folder when it is done, to
+    /// `maximum.jsonl`. `on_event` hears of everything that happens, and `finished` gets the records of a length and their folder when it is done, to
     /// write a report for instance.
     ///
     /// Once `cancel` is set, what is finished is kept, and lengths that have not begun are left out.
@@ -65,10 +65,10 @@ impl Sweep {
     /// As [`Sweep::check`], that of `finished`, and if something cannot be written.
     pub fn run(
         &self,
-        folder: &Folder,
+        folder: &OutputDir,
         cancel: &AtomicBool,
-        said: &(dyn Fn(ComparisonEvent) + Sync),
-        finished: &mut dyn FnMut(&Records, &Folder) -> Result<(), BoxError>,
+        on_event: &(dyn Fn(ComparisonEvent) + Sync),
+        finished: &mut dyn FnMut(&Records, &OutputDir) -> Result<(), BoxError>,
     ) -> Result<Findings> {
         self.check()?;
         let mut all: Vec<RunRecord> = Vec::new();
@@ -77,7 +77,7 @@ impl Sweep {
                 break;
             }
             let own = folder.inside(&format!("length-{}", comparison.task.length()))?;
-            let records: Records = comparison.check()?.run(&own, cancel, said)?;
+            let records: Records = comparison.check()?.run(&own, cancel, on_event)?;
             finished(&records, &own).map_err(Error::Caller)?;
             all.extend(records.runs);
         }

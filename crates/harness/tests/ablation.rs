@@ -9,7 +9,7 @@ use recurrent_harness::compare::Comparison;
 use recurrent_harness::sweep::Sweep;
 use recurrent_harness::variant::Variant;
 use recurrent_records::config::{Budget, Clipping, Override, TrainingConfig, Width};
-use recurrent_records::folder::Folder;
+use recurrent_records::dir::OutputDir;
 use recurrent_records::record::Records;
 use recurrent_report as report;
 use recurrent_tasks as tasks;
@@ -42,7 +42,7 @@ fn ablation() -> Ablation {
 }
 
 fn run(path: &Path) -> Result<Findings> {
-    let folder = Folder::create(path)?;
+    let folder = OutputDir::create(path)?;
     let findings = ablation().check()?.run(&folder, &AtomicBool::new(false), &|_| {})?;
     report::write_ablation(&findings, &["ablate".to_string()], &folder)?;
     Ok(findings)
@@ -160,8 +160,8 @@ fn a_sweep_runs_every_length_and_keeps_what_is_finished() -> Result<()> {
         probability: 0.5,
     };
     let temp = tempfile::tempdir()?;
-    let folder = Folder::create(&temp.path().join("all"))?;
-    let mut finished = |records: &Records, folder: &Folder| Ok(report::write(records, folder)?);
+    let folder = OutputDir::create(&temp.path().join("all"))?;
+    let mut finished = |records: &Records, folder: &OutputDir| Ok(report::write(records, folder)?);
     let findings = sweep.run(&folder, &AtomicBool::new(false), &|_| {}, &mut finished)?;
     report::write_sweep(&findings, &[], &folder)?;
     let order: Vec<_> =
@@ -181,7 +181,7 @@ fn a_sweep_runs_every_length_and_keeps_what_is_finished() -> Result<()> {
     let text = report::sweep(&findings, 100);
     assert!(text.contains("T = 4") && text.contains("one: not even T = 4 was solved"), "{text}");
 
-    let folder = Folder::create(&temp.path().join("none"))?;
+    let folder = OutputDir::create(&temp.path().join("none"))?;
     let none = sweep.run(&folder, &AtomicBool::new(true), &|_| {}, &mut finished)?;
     report::write_sweep(&none, &[], &folder)?;
     assert!(none.rates.is_empty() && report::sweep(&none, 100).contains("no run has ended"));

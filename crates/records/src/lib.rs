@@ -5,10 +5,10 @@
 
 pub mod config;
 pub mod difference;
+pub mod dir;
 pub mod effects;
 pub mod error;
 pub mod export;
-pub mod folder;
 pub mod merge;
 pub mod record;
 #[doc(hidden)]

@@ -7,7 +7,7 @@ use super::markup;
 use super::numbers::{count, seconds};
 use super::run::RunView;
 use super::{figures_of, table, verdict, wrap, write_figures};
-use crate::folder::Folder;
+use crate::dir::OutputDir;
 use crate::record::{Records, RunRecord};
 use crate::usage::bail_config;
 use recurrent_records::Result;
@@ -209,7 +209,7 @@ pub fn merged(sources: &[Source], width: usize) -> String {
 ///
 /// # Errors
 /// If a file cannot be written.
-pub fn write_merged(sources: &[Source], command: &[String], folder: &Folder) -> Result<()> {
+pub fn write_merged(sources: &[Source], command: &[String], folder: &OutputDir) -> Result<()> {
     let groups = grouped(sources);
     let comparisons: Vec<Group> = groups
         .iter()
@@ -292,7 +292,7 @@ mod tests {
     use anyhow::Result;
 
     fn write(records: &Records, folder: &Path) -> Result<()> {
-        let folder = Folder::create(folder)?;
+        let folder = OutputDir::create(folder)?;
         folder.write_lines("runs.jsonl", &records.runs)?;
         folder.write_lines("steps.jsonl", &records.steps)?;
         folder.write_lines("evals.jsonl", &records.evals)?;
@@ -387,7 +387,7 @@ mod tests {
         let twice = Group::new(&groups[0]);
         assert_eq!(twice.variants[1].profiles.len(), twice.variants[2].profiles.len());
 
-        let out = Folder::create(&temp.path().join("out"))?;
+        let out = OutputDir::create(&temp.path().join("out"))?;
         write_merged(&sources, &["report".to_owned()], &out)?;
         let page = String::from_utf8(out.read("report.html")?)?;
         crate::tests::elements(&page);

@@ -3,8 +3,8 @@
 use super::{cores, Comparison, Plan};
 use crate::config::{ModelConfig, Override, TrainingConfig};
 use crate::difference::differences;
+use crate::dir::{utc, OutputDir};
 use crate::error::Result;
-use crate::folder::{utc, Folder};
 use crate::record::{read_stored, SCHEMA};
 use crate::task::TaskConfig;
 use crate::usage::bail_config;
@@ -94,7 +94,7 @@ impl Manifest {
     ///
     /// # Errors
     /// A [`ConfigError`](crate::usage::ConfigError) error if the folder holds another comparison.
-    pub(super) fn new(plan: &Plan, folder: &Folder) -> Result<Self> {
+    pub(super) fn new(plan: &Plan, folder: &OutputDir) -> Result<Self> {
         let config = ComparisonConfig::of(plan);
         let (started, machine) = (utc(SystemTime::now()), Machine::this());
         let path = folder.path().join(FILE);
@@ -127,7 +127,7 @@ impl Manifest {
     }
 
     /// Writes it as the session begins.
-    pub(super) fn begin(&self, folder: &Folder) -> Result<()> {
+    pub(super) fn begin(&self, folder: &OutputDir) -> Result<()> {
         let text = [serde_json::to_vec_pretty(self)?, vec![b'\n']].concat();
         Ok(folder.write(FILE, &text)?)
     }
@@ -138,7 +138,12 @@ impl Manifest {
     }
 
     /// Writes that the present session has ended, `seconds` after it began.
-    pub(super) fn end(&mut self, folder: &Folder, seconds: f64, interrupted: bool) -> Result<()> {
+    pub(super) fn end(
+        &mut self,
+        folder: &OutputDir,
+        seconds: f64,
+        interrupted: bool,
+    ) -> Result<()> {
         self.session.seconds = Some(self.session.seconds.unwrap_or(0.0) + seconds);
         self.session.interrupted = interrupted;
         self.begin(folder)

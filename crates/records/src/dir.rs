@@ -18,13 +18,13 @@ const LOCK: &str = ".lock";
 ///
 /// Files appear whole or not at all: they are written beside under another name, synced and renamed.
 #[derive(Clone, Debug)]
-pub struct Folder {
+pub struct OutputDir {
     path: PathBuf,
     /// That of the folder, or of one that it lies in.
     _lock: Arc<File>,
 }
 
-impl Folder {
+impl OutputDir {
     /// Takes `path`, which is made if it does not exist. Nothing that is there is ever overwritten.
     ///
     /// # Errors
@@ -138,7 +138,7 @@ impl Folder {
     /// Writes a JSON object a line.
     ///
     /// # Errors
-    /// As [`Folder::write`].
+    /// As [`OutputDir::write`].
     pub fn write_lines<T: Serialize>(&self, name: &str, records: &[T]) -> Result<()> {
         let mut lines = Vec::new();
         for record in records {
@@ -224,8 +224,8 @@ mod tests {
     fn a_folder_is_made_and_then_not_taken_again() -> Result<(), Box<dyn std::error::Error>> {
         let temp = tempfile::tempdir()?;
         let path = temp.path().join("a/b");
-        let folder = Folder::create(&path)?;
-        let error = Folder::create(&path).expect_err("taken");
+        let folder = OutputDir::create(&path)?;
+        let error = OutputDir::create(&path).expect_err("taken");
         assert!(
             error.to_string().ends_with("a/b: another program is writing to this folder"),
             "{error}"
@@ -233,21 +233,21 @@ mod tests {
         assert!(error.is_config());
         let inside = folder.inside("c")?;
         drop(folder);
-        Folder::reopen(&path).expect_err("a folder inside is still in use");
+        OutputDir::reopen(&path).expect_err("a folder inside is still in use");
         fs::remove_dir(inside.path())?;
         drop(inside);
-        let folder = Folder::create(&path)?; // nothing but the lock is there
+        let folder = OutputDir::create(&path)?; // nothing but the lock is there
         folder.write("x.json", b"first")?;
         folder.write("x.json", b"second")?;
         assert_eq!((folder.read("x.json")?, fs::read_dir(&path)?.count()), (b"second".to_vec(), 2));
-        let error = Folder::create(&path).expect_err("taken");
+        let error = OutputDir::create(&path).expect_err("taken");
         assert!(
             error.to_string().ends_with("a/b: another program is writing to this folder"),
             "{error}"
         );
         drop(folder);
-        assert_eq!(Folder::reopen(&path)?.read("x.json")?, b"second");
-        let error = Folder::create(&path).expect_err("not empty");
+        assert_eq!(OutputDir::reopen(&path)?.read("x.json")?, b"second");
+        let error = OutputDir::create(&path).expect_err("not empty");
         assert!(
             error.to_string().ends_with("a/b: the folder is not empty, and nothing is overwritten"),
             "{error}"
@@ -261,14 +261,14 @@ mod tests {
         let temp = tempfile::tempdir()?;
         let file = temp.path().join("file");
         fs::write(&file, "x")?;
-        let error = Folder::create(&file).expect_err("a file");
+        let error = OutputDir::create(&file).expect_err("a file");
         assert!(error.to_string().ends_with("file: expected a folder, found a file"), "{error}");
-        assert!(Folder::create(Path::new("")).expect_err("no path").is_config());
-        let error = Folder::create(&file.join("below")).expect_err("below a file");
+        assert!(OutputDir::create(Path::new("")).expect_err("no path").is_config());
+        let error = OutputDir::create(&file.join("below")).expect_err("below a file");
         assert!(error.to_string().ends_with("file/below: cannot be made"), "{error}");
         assert!(!error.is_config());
         // The last name is longer than file systems take.
-        Folder::create(&temp.path().join("new/folder").join("x".repeat(300)))
+        OutputDir::create(&temp.path().join("new/folder").join("x".repeat(300)))
             .expect_err("too long");
         assert_eq!(fs::read_dir(temp.path())?.count(), 1, "only the file is there");
         Ok(())
