@@ -1,7 +1,7 @@
 //! The trained network of g2p-en in `examples/pronounce`, where its file is given:
 //!
 //! ```text
-//! RECURRENT_G2P=g2p_en/checkpoint20.npz cargo test --release --test pronounce
+//! RECURRENT_G2P=g2p_en/checkpoint20.npz cargo test --release --test tests pronounce
 //! ```
 
 #[path = "../examples/pronounce/speller.rs"]

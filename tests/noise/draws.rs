@@ -1,7 +1,7 @@
 //! What masks depend on, and how often they drop.
 
-use crate::masks::{kept_h, Glass, Masks, Shows, Sizes};
-use crate::{everything, IMPLEMENTATIONS};
+use super::masks::{kept_h, Glass, Masks, Shows, Sizes};
+use super::{everything, IMPLEMENTATIONS};
 use anyhow::ensure;
 use candle::{DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};

@@ -1,6 +1,6 @@
 //! The learned initial state.
 
-use crate::everything;
+use super::everything;
 use candle::{DType, Device, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent::{
@@ -34,7 +34,7 @@ fn as_a_carry<K: CellConfig>(config: K, names: &[&'static str]) -> Result<()> {
         let layer = learned(&config, place, &map)?.with_noise(if train {
             everything(names)
         } else {
-            crate::NONE
+            super::NONE
         })?;
         let (layer, pass) =
             (layer.on(path), if train { Pass::train(1, 1) } else { Pass::default() });
@@ -82,7 +82,7 @@ fn as_a_carry<K: CellConfig>(config: K, names: &[&'static str]) -> Result<()> {
         let zeros = carry.map(&mut |field| field.zeros_like())?;
         let plain =
             Rnn::at(place, 3, 5, &config, VarBuilder::from_varmap(&map, DType::F64, &Device::Cpu))?;
-        let plain = plain.with_noise(if train { everything(names) } else { crate::NONE })?.on(path);
+        let plain = plain.with_noise(if train { everything(names) } else { super::NONE })?.on(path);
         let (expected, _) = plain.run(&xs, None, &pass)?;
         let (found, _) = layer.run(&xs, Some(&zeros), &pass)?;
         close("with a carry of zeros", found.values(), expected.values(), Tolerance::Bits)?;

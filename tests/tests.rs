@@ -1,0 +1,19 @@
+//! The facade's integration tests in one binary, since every binary links candle once more.
+//!
+//! Two have a process of their own: `frozen`, which counts the allocations of the whole process, and
+//! `long`, where a stack overflow would abort it.
+
+mod clipping;
+mod conformance;
+mod diagnose;
+mod exchange;
+mod facts;
+mod foreign;
+mod from_candle_nn;
+mod kernel;
+mod model;
+mod noise;
+mod options;
+mod pronounce;
+mod pytorch;
+mod sanity;
