@@ -1,9 +1,10 @@
 //! How do layers of this library run in another runtime?
 //!
-//! Writes a named variant as an ONNX model, and beside it what it computes here, so that the two can be compared.
+//! Writes a variant of the registry as an ONNX model, and its inputs and outputs in a second file.
 //!
 //! ```text
-//! cargo run --release --features onnx --example export -- --variant lstm-peephole --bidirectional lstm.onnx
+//! cargo run --release --features onnx --example export -- \
+//!     --variant lstm-peephole --bidirectional lstm.onnx
 //! ```
 //!
 //! Prints, within a second:
@@ -13,13 +14,15 @@
 //! lstm.safetensors: 6 tensors
 //! ```
 //!
-//! `tests/data/check_onnx.py` does so for every variant and runs the models in onnxruntime.
+//! `tests/data/check_onnx.py` exports every variant and runs the models in onnxruntime.
 
 use anyhow::{bail, Result};
 use candle::{safetensors, DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use clap::Parser;
-use recurrent::{core::write_whole, onnx, registry, Carry, Directions, Layer, Pass, Sequence, Spec};
+use recurrent::{
+    core::write_whole, onnx, registry, Carry, Directions, Layer, Pass, Sequence, Spec,
+};
 use std::collections::HashMap;
 use std::path::PathBuf;
 
@@ -43,8 +46,10 @@ struct Args {
 }
 
 fn main() -> Result<()> {
+    sigpipe::reset(); // ends quietly if its output is cut off, as by `head`
     let args = Args::parse();
-    let Some(entry) = registry::variants().into_iter().find(|entry| entry.name == args.variant) else {
+    let Some(entry) = registry::variants().into_iter().find(|entry| entry.name == args.variant)
+    else {
         bail!("expected a variant of the registry, got {}", args.variant)
     };
     let directions = if args.bidirectional { Directions::Both } else { Directions::Forward };
@@ -58,9 +63,10 @@ fn main() -> Result<()> {
     write_whole(&args.out, &model)?;
     println!("{}: {} bytes", args.out.display(), model.len());
 
-    // What the layers compute from some state, which the model takes and gives as (directions, batch, hidden).
+    // A run from some state, which the model has as (directions, batch, hidden).
     let wave = |shape: (usize, usize, usize), speed: f64| -> Result<Tensor> {
-        let values = (0..shape.0 * shape.1 * shape.2).map(|i| (i as f64 * speed).sin() as f32).collect();
+        let values =
+            (0..shape.0 * shape.1 * shape.2).map(|i| (i as f64 * speed).sin() as f32).collect();
         Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
     };
     let xs = wave((2, 7, args.input), 0.7)?; // (batch, time, input)
@@ -76,8 +82,10 @@ fn main() -> Result<()> {
                 Carry::Parts(directions) => directions,
             };
             for field in ["h", "c"] {
-                let Ok(parts) =
-                    directions.iter().map(|one| one.field(field)).collect::<candle::Result<Vec<_>>>()
+                let Ok(parts) = directions
+                    .iter()
+                    .map(|one| one.field(field))
+                    .collect::<candle::Result<Vec<_>>>()
                 else {
                     continue;
                 };

@@ -1,6 +1,7 @@
 //! How does a cell of my own become a layer?
 //!
-//! Write one step. The loop over time, stacking, lengths, truncated backpropagation and the recorder come with it.
+//! Write one step. The library adds the loop over time, stacking, lengths, truncated
+//! backpropagation and the gradient recorder.
 //!
 //! ```text
 //! cargo run --release --example own_cell
@@ -17,11 +18,15 @@
 
 use candle::{DType, Device, Result, Tensor};
 use candle_nn::{ops::sigmoid, VarBuilder, VarMap};
+use clap::Parser;
 use recurrent::core::init::{Gates, Weights};
 use recurrent::core::{chunk_gates, GateWeights, Hidden};
-use recurrent::{Cell, CellConfig, Directions, Init, Keep, Layer, Pass, Place, Recorder, Sequence, Stack};
+use recurrent::{
+    Cell, CellConfig, Directions, Init, Keep, Layer, Pass, Place, Recorder, Sequence, Stack,
+};
 
-/// The minimal gated unit (Zhou et al. 2016, arXiv:1603.09420v1), with the forget gate after the matrix product:
+/// The minimal gated unit (Zhou et al. 2016, arXiv:1603.09420v1), with the forget gate after the
+/// matrix product:
 /// f = σ(a_f + b_f), n = tanh(a_n + f ∘ b_n), h' = (1 − f) ∘ h + f ∘ n.
 #[derive(Clone)]
 struct MinimalCell(GateWeights);
@@ -54,16 +59,26 @@ impl Cell for MinimalCell {
     }
 }
 
-/// Its options: none but how the weights begin.
+/// Its only option: the initial weights.
 #[derive(Clone, Default)]
 struct MinimalConfig(Init);
 
 impl CellConfig for MinimalConfig {
     type Cell = MinimalCell;
 
-    fn cell(&self, input: usize, hidden: usize, place: Option<Place>, vb: VarBuilder) -> Result<MinimalCell> {
+    fn cell(
+        &self,
+        input: usize,
+        hidden: usize,
+        place: Option<Place>,
+        vb: VarBuilder,
+    ) -> Result<MinimalCell> {
         let gates = Gates { names: &["f", "n"], memory: None, input: None };
-        Ok(MinimalCell(GateWeights::new(&Weights::new(vb, place, &self.0, gates, hidden)?, input, true)?))
+        Ok(MinimalCell(GateWeights::new(
+            &Weights::new(vb, place, &self.0, gates, hidden)?,
+            input,
+            true,
+        )?))
     }
 
     fn param_count(&self, input: usize, hidden: usize) -> usize {
@@ -71,7 +86,13 @@ impl CellConfig for MinimalConfig {
     }
 }
 
+/// Stacks a cell that this program defines, and prints its gradients.
+#[derive(Parser)]
+struct Options {}
+
 fn main() -> Result<()> {
+    sigpipe::reset(); // ends quietly if its output is cut off, as by `head`
+    Options::parse();
     let vars = VarMap::new();
     let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
     let stack = Stack::of(3, Directions::Forward, 2, 16, &MinimalConfig::default(), vb)?;
