@@ -1,7 +1,7 @@
 //! Why does my network not learn?
 //!
 //! A usual candle program, with an LSTM of this repository instead of candle_nn's (it loads the
-//! same weights), and the ten lines that diagnose it, marked with a plus. Then the same for five
+//! same weights), and the ten lines that diagnose it. Then the same for five
 //! networks that are broken on purpose.
 //!
 //! ```text
@@ -46,8 +46,8 @@ fn batch(step: u64) -> Result<(Tensor, Tensor)> {
     Ok((xs, Tensor::from_vec(sums, (BATCH, 1), &Device::Cpu)?))
 }
 
-/// Trains for some steps, and says what is wrong. `norm` puts candle_nn's LayerNorm behind the
-/// recurrent layers.
+/// Trains for some steps and prints the diagnosis. `norm` adds candle_nn's LayerNorm after the
+/// recurrent layers. A line with `// +` is added to a usual program, one with `// -` replaced.
 fn train(build: impl FnOnce(VarBuilder) -> Result<Box<dyn Layer>>, norm: bool) -> Result<()> {
     let vars = VarMap::new();
     let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
@@ -56,15 +56,18 @@ fn train(build: impl FnOnce(VarBuilder) -> Result<Box<dyn Layer>>, norm: bool) -
     let readout = init::linear(0, HIDDEN, 1, &vb.pp("readout"))?;
     let mut adam = AdamW::new(vars.all_vars(), ParamsAdamW { lr: 1e-3, ..ParamsAdamW::default() })?;
 
-    let mut diagnosis = Diagnosis::new(LAG); // + how far back the data's answers lie
+    let mut diagnosis = Diagnosis::new(LAG); // +
     for step in 0..5 {
         let (xs, targets) = batch(step)?;
         let watch = diagnosis.watch(); // +
         let xs = Sequence::new(xs)?; // +
-        let (last, _) = rnn.last(&xs, None, &watch.pass())?; // + was rnn.forward(&xs)
-        let last = norm.as_ref().map_or(Ok(last.clone()), |norm| norm.forward(&last))?;
+        // - let ys = rnn.forward(&xs)?;
+        // - let last = ys.narrow(1, LAG - 1, 1)?.squeeze(1)?;
+        let (last, _) = rnn.last(&xs, None, &watch.pass())?; // +
+        let last = norm.as_ref().map_or(Ok(last.clone()), |norm| norm.forward(&last))?; // other
         let loss = (readout.forward(&last)? - targets)?.sqr()?.mean_all()?;
-        let grads = loss.backward()?; // + was adam.backward_step(&loss)
+        // - adam.backward_step(&loss)?;
+        let grads = loss.backward()?; // +
         adam.step(&grads)?; // +
         diagnosis.take(watch, &loss, &grads, &vars)?; // +
     }

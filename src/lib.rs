@@ -1,4 +1,7 @@
-#![doc = include_str!("../README.md")]
+//! Recurrent networks for [candle](https://github.com/huggingface/candle): all families of the workspace, built in code or from
+//! data, saved and loaded. [`Lstm`], [`Gru`], [`Vanilla`] and their kin are layers; [`Stack`] puts them on top of each other.
+//!
+//! The [guide](https://github.com/recurrent-rs/recurrent/blob/main/docs/guide/getting-started.md) begins with a program.
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "accelerate")]
@@ -43,10 +46,6 @@ pub use spec::{CellSpec, Connection, Spec};
 /// The pages under `docs/`, whose code is compiled and run.
 #[cfg(doctest)]
 mod pages {
-    #[doc = include_str!("../docs/from-pytorch.md")]
-    mod from_pytorch {}
-    #[doc = include_str!("../docs/from-candle-nn.md")]
-    mod from_candle_nn {}
     #[cfg(feature = "hub")]
     #[doc = include_str!("../docs/hub.md")]
     mod hub {}
