@@ -21,7 +21,7 @@ use candle::{safetensors, DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use clap::Parser;
 use recurrent::{
-    core::write_whole, onnx, registry, Carry, Directions, Layer, Pass, Sequence, Spec,
+    core::write_whole, onnx, registry, Carry, Direction, ForwardContext, Layer, RnnConfig, Sequence,
 };
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -52,8 +52,8 @@ fn main() -> Result<()> {
     else {
         bail!("expected a variant of the registry, got {}", args.variant)
     };
-    let directions = if args.bidirectional { Directions::Both } else { Directions::Forward };
-    let spec = Spec { directions, ..entry.spec.suited(20, 1) };
+    let directions = if args.bidirectional { Direction::Bidirectional } else { Direction::Forward };
+    let spec = RnnConfig { directions, ..entry.spec.with_longest_lag(20, 1) };
     let layer = spec.build(
         args.input,
         args.hidden,
@@ -70,16 +70,20 @@ fn main() -> Result<()> {
         Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
     };
     let xs = wave((2, 7, args.input), 0.7)?; // (batch, time, input)
-    let (_, somewhere) =
-        layer.run(&Sequence::new(wave((2, 4, args.input), 0.9)?)?, None, &Pass::default())?;
-    let (ys, carry) = layer.run(&Sequence::new(xs.clone())?, Some(&somewhere), &Pass::default())?;
+    let (_, somewhere) = layer.run(
+        &Sequence::new(wave((2, 4, args.input), 0.9)?)?,
+        None,
+        &ForwardContext::default(),
+    )?;
+    let (ys, carry) =
+        layer.run(&Sequence::new(xs.clone())?, Some(&somewhere), &ForwardContext::default())?;
     let mut tensors = HashMap::from([("xs".to_string(), xs), ("ys".to_string(), ys.into_values())]);
     for (carry, side) in [(somewhere, "0"), (carry, "n")] {
-        let Carry::Parts(layers) = carry else { bail!("expected a part a layer") };
+        let Carry::Layers(layers) = carry else { bail!("expected a part a layer") };
         for (index, layer) in layers.iter().enumerate() {
             let directions = match layer {
-                Carry::Fields(_) => std::slice::from_ref(layer),
-                Carry::Parts(directions) => directions,
+                Carry::Cell(_) => std::slice::from_ref(layer),
+                Carry::Layers(directions) => directions,
             };
             for field in ["h", "c"] {
                 let Ok(parts) = directions

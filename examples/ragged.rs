@@ -17,7 +17,7 @@
 use candle::{DType, Device, Result, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use clap::Parser;
-use recurrent::{Directions, GruConfig, Layer, Pass, Pool, Sequence, Stack};
+use recurrent::{Direction, ForwardContext, GruConfig, Layer, Pool, Sequence, Stack};
 
 /// Runs three sequences of different lengths in one batch.
 #[derive(Parser)]
@@ -29,7 +29,7 @@ fn main() -> Result<()> {
     let device = Device::Cpu;
     let vars = VarMap::new();
     let vb = VarBuilder::from_varmap(&vars, DType::F32, &device);
-    let gru = Stack::of(2, Directions::Both, 3, 4, &GruConfig::default(), vb)?;
+    let gru = Stack::of(2, Direction::Bidirectional, 3, 4, &GruConfig::default(), vb)?;
 
     // Three sequences (time, feature) of 5, 2 and 7 steps, padded to one batch.
     let examples = [5, 2, 7].map(|time| Tensor::ones((time, 3), DType::F32, &device));
@@ -37,14 +37,14 @@ fn main() -> Result<()> {
     println!("inputs  {:?}, lengths {:?}", xs.values().dims(), xs.lengths().map(|l| l.as_slice()));
 
     // The reversed direction starts at each example's own end; outputs after it are zero.
-    let (ys, carry) = gru.run(&xs, None, &Pass::default())?;
+    let (ys, carry) = gru.run(&xs, None, &ForwardContext::default())?;
     println!("outputs {:?}", ys.values().dims());
     println!("last    {:?}, mean {:?}", ys.pool(Pool::Last)?.dims(), ys.pool(Pool::Mean)?.dims());
-    println!("carry of layer 1, forward: {:?}", carry.part(1)?.part(0)?.field("h")?.dims());
+    println!("carry of layer 1, forward: {:?}", carry.layer(1)?.layer(0)?.field("h")?.dims());
 
     // Padding changes nothing: an example alone has the same outputs.
     let alone = Sequence::collate(&[Tensor::ones((2, 3), DType::F32, &device)?])?;
-    let (alone, _) = gru.run(&alone, None, &Pass::default())?;
+    let (alone, _) = gru.run(&alone, None, &ForwardContext::default())?;
     let in_batch = ys.values().get(1)?.narrow(0, 0, 2)?;
     let difference = (alone.values().get(0)? - in_batch)?.abs()?.max_all()?.to_scalar::<f32>()?;
     println!(

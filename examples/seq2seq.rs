@@ -26,7 +26,7 @@ use candle_nn::{loss::cross_entropy, Embedding, Linear, VarBuilder, VarMap};
 use clap::Parser;
 use rand::{Rng, SeedableRng};
 use recurrent::core::init;
-use recurrent::{Carry, Layer, Lstm, LstmConfig, Pass, Sequence};
+use recurrent::{Carry, ForwardContext, Layer, Lstm, LstmConfig, Sequence};
 use recurrent_train::{clip_global_norm, AdamW, AdamWConfig, Optimizer, Params};
 
 const MONTHS: &str =
@@ -71,17 +71,22 @@ impl Translator {
     }
 
     /// The encoder's carry after the last letter of each text; lengths may differ.
-    fn read(&self, texts: &[String], pass: &Pass) -> Result<Carry> {
+    fn read(&self, texts: &[String], context: &ForwardContext) -> Result<Carry> {
         let table = |text: &String| {
             Tensor::new(text.bytes().map(u32::from).collect::<Vec<_>>(), &Device::Cpu)
         };
         let rows: Vec<_> =
             texts.iter().map(|text| self.letters.forward(&table(text)?)).collect::<Result<_>>()?;
-        Ok(self.encoder.last(&Sequence::collate(&rows)?, None, pass)?.1)
+        Ok(self.encoder.last(&Sequence::collate(&rows)?, None, context)?.1)
     }
 
     /// The decoder reads the true letters before each one that it has to write.
-    fn loss(&self, texts: &[String], targets: &[String], pass: &Pass) -> Result<Tensor> {
+    fn loss(
+        &self,
+        texts: &[String],
+        targets: &[String],
+        context: &ForwardContext,
+    ) -> Result<Tensor> {
         let framed = |text: &String| {
             [&[EDGE][..], &text.bytes().map(u32::from).collect::<Vec<_>>(), &[EDGE]].concat()
         };
@@ -90,20 +95,20 @@ impl Translator {
         let steps = framed.dim(1)? - 1;
         let xs = self.letters.forward(&framed.narrow(1, 0, steps)?)?; // (batch, time, feature)
         let (hs, _) =
-            self.decoder.run(&Sequence::new(xs)?, Some(&self.read(texts, pass)?), pass)?;
+            self.decoder.run(&Sequence::new(xs)?, Some(&self.read(texts, context)?), context)?;
         let logits = self.readout.forward(&hs.values().flatten_to(1)?)?; // (batch * time, letters)
         cross_entropy(&logits, &framed.narrow(1, 1, steps)?.flatten_all()?)
     }
 
     /// Writes the likeliest letter at every step, which the next step reads.
     fn write(&self, texts: &[String]) -> Result<Vec<String>> {
-        let mut carry = self.read(texts, &Pass::default())?;
+        let mut carry = self.read(texts, &ForwardContext::default())?;
         let (mut last, mut written) = (vec![EDGE; texts.len()], vec![Vec::new(); texts.len()]);
         for _ in 0..12 {
             let x = self.letters.forward(&Tensor::new(&last[..], &Device::Cpu)?)?;
             let x = x.unsqueeze(1)?; // (batch, 1, feature)
             let (h, after) =
-                self.decoder.run(&Sequence::new(x)?, Some(&carry), &Pass::default())?;
+                self.decoder.run(&Sequence::new(x)?, Some(&carry), &ForwardContext::default())?;
             carry = after;
             last = self.readout.forward(&h.values().squeeze(1)?)?.argmax(D::Minus1)?.to_vec1()?;
             written
@@ -134,7 +139,7 @@ fn main() -> Result<()> {
     for step in 1..=1200 {
         let (texts_now, targets) =
             (0..64).map(|_| date(&mut rng, false)).unzip::<_, _, Vec<_>, Vec<_>>();
-        let loss = translator.loss(&texts_now, &targets, &Pass::train(0, step))?;
+        let loss = translator.loss(&texts_now, &targets, &ForwardContext::train(0, step))?;
         let mut grads = loss.backward()?;
         clip_global_norm(&params, &mut grads, 1.0)?;
         adam.step(&grads)?;

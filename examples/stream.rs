@@ -30,7 +30,7 @@ use candle_nn::{VarBuilder, VarMap};
 use clap::Parser;
 use rand::{Rng, SeedableRng};
 use recurrent::core::init;
-use recurrent::{weights, Frozen, Gru, GruConfig, Layer, Pass, Sequence, Stream};
+use recurrent::{weights, ForwardContext, Gru, GruConfig, InferenceLayer, Layer, Sequence, Stream};
 use recurrent_train::{AdamW, AdamWConfig, Optimizer, Params};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -48,8 +48,8 @@ fn reading(t: usize, phase: f32) -> f32 {
 }
 
 /// A new stream, with the state in the file if it exists.
-fn resume(frozen: &Arc<dyn Frozen>, path: &Path) -> Result<Box<dyn Stream>> {
-    let mut stream = frozen.clone().start(1);
+fn resume(network: &Arc<dyn InferenceLayer>, path: &Path) -> Result<Box<dyn Stream>> {
+    let mut stream = network.clone().stream(1);
     if path.exists() {
         let carry = stream.carry()?.with_named(&weights::read(path)?.tensors)?;
         stream.set_carry(&carry)?;
@@ -76,18 +76,18 @@ fn main() -> anyhow::Result<()> {
         let values = phases.iter().flat_map(|phase| (0..=60).map(|t| reading(t, *phase))).collect();
         let values = Tensor::from_vec(values, (16, 61, 1), &Device::Cpu)?; // (batch, time, feature)
         let xs = Sequence::new(values.narrow(1, 0, 60)?)?;
-        let (hs, _) = gru.run(&xs, None, &Pass::train(0, step))?;
+        let (hs, _) = gru.run(&xs, None, &ForwardContext::train(0, step))?;
         let loss = (readout.forward(hs.values())? - values.narrow(1, 1, 60)?)?.sqr()?.mean_all()?;
         adam.step(&loss.backward()?)?;
     }
 
     // A snapshot for inference: slices in, slices out, no tensors.
-    let frozen = gru.freeze()?;
+    let network = gru.to_inference()?;
     let weight: Vec<f32> = readout.weight().flatten_all()?.to_vec1()?;
     let bias = readout.bias().expect("it has one").to_vec1::<f32>()?[0];
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("state.safetensors");
-    let mut stream = resume(&frozen, &path)?;
+    let mut stream = resume(&network, &path)?;
     let (mut t, mut all) = (0, Vec::new());
     while t < 4000 {
         let count = rng.random_range(1..=50); // readings of this packet
@@ -100,7 +100,7 @@ fn main() -> anyhow::Result<()> {
         }
         weights::write(&path, &stream.carry()?.named().into_iter().collect(), &BTreeMap::new())?;
         if t < 2000 && t + count >= 2000 {
-            stream = resume(&frozen, &path)?; // the file has the whole state
+            stream = resume(&network, &path)?; // the file has the whole state
             println!("restarted after reading {}", t + count);
         }
         t += count;
@@ -113,7 +113,7 @@ fn main() -> anyhow::Result<()> {
 
     // The whole sequence at once, by the layer.
     let xs = Tensor::from_vec((0..t).map(|t| reading(t, 0.0)).collect(), (1, t, 1), &Device::Cpu)?;
-    let last = gru.last(&Sequence::new(xs)?, None, &Pass::default())?.0;
+    let last = gru.last(&Sequence::new(xs)?, None, &ForwardContext::default())?.0;
     let streamed = stream.carry()?.field("h")?.clone();
     let difference = (last - streamed)?.abs()?.max_all()?.to_scalar::<f32>()?;
     println!("state after {t} readings, streamed and at once: the difference is {difference:.0e}");

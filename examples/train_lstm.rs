@@ -22,7 +22,7 @@ use candle_nn::{loss::cross_entropy, ops::log_softmax, Embedding, VarBuilder, Va
 use clap::Parser;
 use rand::{Rng, SeedableRng};
 use recurrent::core::init;
-use recurrent::{Layer, Lstm, LstmConfig, Pass, Sequence};
+use recurrent::{ForwardContext, Layer, Lstm, LstmConfig, Sequence};
 use recurrent_train::{clip_global_norm, AdamW, AdamWConfig, GradientWatch, Optimizer, Params};
 
 const TIME: usize = 40;
@@ -67,7 +67,7 @@ fn main() -> Result<()> {
     for step in 0..300 {
         let (letters, classes) = batch(&mut rng, &device)?;
         let xs = Sequence::new(embedding.forward(&letters)?)?; // (batch, time, feature)
-        let (last, _) = lstm.last(&xs, None, &Pass::train(0, step))?; // (batch, hidden)
+        let (last, _) = lstm.last(&xs, None, &ForwardContext::train(0, step))?; // (batch, hidden)
         let logits = readout.forward(&last)?;
         let loss = cross_entropy(&logits, &classes)?;
 

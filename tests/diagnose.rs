@@ -44,7 +44,8 @@ fn ten_lines_at_most_and_those_of_the_documents() -> Result<()> {
     for page in ["README.md", "docs/guide/diagnose.md"] {
         let path = format!("{ROOT}/{page}");
         let text = fs::read_to_string(&path)?;
-        let (before, rest) = text.split_once("```diff\n").with_context(|| format!("{page}: no diff"))?;
+        let (before, rest) =
+            text.split_once("```diff\n").with_context(|| format!("{page}: no diff"))?;
         let (found, after) = rest.split_once("```").context("the block has no end")?;
         if env::var_os("RECURRENT_WRITE_DOCS").is_some() {
             fs::write(&path, format!("{before}```diff\n{expected}```{after}"))?;

@@ -1,7 +1,7 @@
 //! The facade's integration tests in one binary, since every binary links candle once more.
 //!
-//! Two have a process of their own: `frozen`, which counts the allocations of the whole process, and
-//! `long`, where a stack overflow would abort it.
+//! Two tests have a process of their own: `frozen`, which counts the allocations of its process,
+//! and `long`, where a stack overflow would abort it.
 
 mod clipping;
 mod conformance;
@@ -14,6 +14,7 @@ mod kernel;
 mod model;
 mod noise;
 mod options;
+mod programs;
 mod pronounce;
 mod pytorch;
 mod sanity;

@@ -2,7 +2,7 @@
 
 use candle::{DType, Device, Module, Result, Tensor, D};
 use candle_nn::{Embedding, Linear, VarBuilder};
-use recurrent::{Gru, GruConfig, Layer, Pass, Sequence};
+use recurrent::{ForwardContext, Gru, GruConfig, Layer, Sequence};
 use std::path::Path;
 
 /// In the order of the read-out. The first four are not phonemes: padding, unknown, start and end.
@@ -77,13 +77,13 @@ impl Speller {
         let letters: Vec<u32> = word.chars().map(letter).chain([2]).collect();
         let letters = Tensor::new(letters, &Device::Cpu)?.unsqueeze(0)?; // (1, time)
         let xs = Sequence::new(self.letters.forward(&letters)?)?;
-        let (_, mut carry) = self.encoder.last(&xs, None, &Pass::default())?;
+        let (_, mut carry) = self.encoder.last(&xs, None, &ForwardContext::default())?;
 
         let (mut phonemes, mut last) = (Vec::new(), START);
         while phonemes.len() < LONGEST {
             let x = self.phonemes.forward(&Tensor::new(&[[last]], &Device::Cpu)?)?; // (1, 1, 256)
             let (h, after) =
-                self.decoder.last(&Sequence::new(x)?, Some(&carry), &Pass::default())?;
+                self.decoder.last(&Sequence::new(x)?, Some(&carry), &ForwardContext::default())?;
             carry = after;
             last = self.readout.forward(&h)?.argmax(D::Minus1)?.to_vec1()?[0];
             if last == END {

@@ -5,15 +5,17 @@ mod cells;
 use anyhow::Result;
 use cells::tanh;
 use recurrent_harness::ablation::{Ablation, Findings, Measure};
-use recurrent_harness::compare::{Comparison, Watch};
-use recurrent_harness::folder::Folder;
+use recurrent_harness::compare::Comparison;
 use recurrent_harness::settings::{Extent, Settings};
 use recurrent_harness::size::Sizing;
 use recurrent_harness::sweep::Sweep;
-use recurrent_harness::treatment::{Change, Clipping};
-use recurrent_harness::usage::exit_code;
 use recurrent_harness::variant::Variant;
-use recurrent_harness::{report, tasks};
+use recurrent_records::folder::Folder;
+use recurrent_records::record::Records;
+use recurrent_records::treatment::{Change, Clipping};
+use recurrent_report as report;
+use recurrent_tasks as tasks;
+use recurrent_tasks::usage::exit_code;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -28,13 +30,7 @@ fn comparison(length: usize, variants: Vec<Variant>) -> Comparison {
         batch: 8,
         ..Settings::new(task.as_ref())
     };
-    Comparison {
-        seeds: 3,
-        seed_offset: 7,
-        watch: Watch::Nothing,
-        settings,
-        ..Comparison::new(task, variants)
-    }
+    Comparison { seeds: 3, seed_offset: 7, settings, ..Comparison::new(task, variants) }
 }
 
 fn changed(name: &str, change: Change) -> Variant {
@@ -50,7 +46,7 @@ fn ablation() -> Ablation {
 
 fn run(path: &Path) -> Result<Findings> {
     let folder = Folder::create(path)?;
-    let findings = ablation().check()?.run(&folder, &AtomicBool::new(false))?;
+    let findings = ablation().check()?.run(&folder, &AtomicBool::new(false), &|_| {})?;
     report::write_ablation(&findings, &["ablate".to_string()], &folder)?;
     Ok(findings)
 }
@@ -65,7 +61,10 @@ fn an_ablation_is_paired_written_and_repeated() -> Result<()> {
     // Nothing differs before training, and batches are the same: so does the first loss.
     let first = |variant: &str| -> Vec<f64> {
         let steps = findings.records.steps.iter();
-        steps.filter(|step| step.variant == variant && step.step == 1).map(|step| step.loss).collect()
+        steps
+            .filter(|step| step.variant == variant && step.step == 1)
+            .map(|step| step.loss)
+            .collect()
     };
     assert_eq!((first("tanh").len(), first("tanh")), (3, first("tanh+no-clip")));
     let of = |remedy: &str, measure| {
@@ -84,8 +83,11 @@ fn an_ablation_is_paired_written_and_repeated() -> Result<()> {
     for pair in findings.tuned.chunks(2) {
         let best = usize::from(pair[1].median_loss < pair[0].median_loss);
         assert!(pair[best].taken && !pair[1 - best].taken, "{pair:?}");
-        let taken = |run: &&recurrent_harness::record::RunRecord| run.variant == pair[0].variant;
-        assert!(findings.records.runs.iter().filter(taken).all(|run| run.lr == pair[best].lr), "{pair:?}");
+        let taken = |run: &&recurrent_records::record::RunRecord| run.variant == pair[0].variant;
+        assert!(
+            findings.records.runs.iter().filter(taken).all(|run| run.lr == pair[best].lr),
+            "{pair:?}"
+        );
     }
 
     let again = run(&temp.path().join("two"))?;
@@ -99,8 +101,12 @@ fn an_ablation_is_paired_written_and_repeated() -> Result<()> {
     }
     let page = fs::read_to_string(temp.path().join("one/ablation.html"))?;
     assert!(page.starts_with("<!doctype html>") && page.trim_end().ends_with("</html>"));
-    let (content, _) = page.rsplit_once("<script>").expect("the program of the page is behind its content");
-    assert!(!content.contains("NaN") && !content.contains(">inf"), "no number is printed that is none");
+    let (content, _) =
+        page.rsplit_once("<script>").expect("the program of the page is behind its content");
+    assert!(
+        !content.contains("NaN") && !content.contains(">inf"),
+        "no number is printed that is none"
+    );
     Ok(())
 }
 
@@ -115,7 +121,10 @@ fn what_cannot_be_meant_is_refused() {
             "variant ape: expected a name that begins with tanh+",
         ),
         (
-            |a| a.comparison.variants[1] = changed("tanh+clip", Change::Clip(Clipping::GlobalNorm(1.0))),
+            |a| {
+                a.comparison.variants[1] =
+                    changed("tanh+clip", Change::Clip(Clipping::GlobalNorm(1.0)))
+            },
             "remedy clip on tanh: it changes nothing there",
         ),
         (|a| a.rates = vec![0.1, 0.0], "lrs: expected positive numbers, got 0"),
@@ -137,12 +146,15 @@ fn what_cannot_be_meant_is_refused() {
 #[test]
 fn a_sweep_runs_every_length_and_keeps_what_is_finished() -> Result<()> {
     let sweep = Sweep {
-        comparisons: [4, 6].map(|length| comparison(length, vec![tanh("one"), tanh("two")])).to_vec(),
+        comparisons: [4, 6]
+            .map(|length| comparison(length, vec![tanh("one"), tanh("two")]))
+            .to_vec(),
         probability: 0.5,
     };
     let temp = tempfile::tempdir()?;
     let folder = Folder::create(&temp.path().join("all"))?;
-    let findings = sweep.run(&folder, &AtomicBool::new(false))?;
+    let mut finished = |records: &Records, folder: &Folder| report::write(records, folder);
+    let findings = sweep.run(&folder, &AtomicBool::new(false), &|_| {}, &mut finished)?;
     report::write_sweep(&findings, &[], &folder)?;
     let order: Vec<_> =
         findings.rates.iter().map(|rate| (rate.variant.as_str(), rate.length, rate.runs)).collect();
@@ -162,12 +174,13 @@ fn a_sweep_runs_every_length_and_keeps_what_is_finished() -> Result<()> {
     assert!(text.contains("T = 4") && text.contains("one: not even T = 4 was solved"), "{text}");
 
     let folder = Folder::create(&temp.path().join("none"))?;
-    let none = sweep.run(&folder, &AtomicBool::new(true))?;
+    let none = sweep.run(&folder, &AtomicBool::new(true), &|_| {}, &mut finished)?;
     report::write_sweep(&none, &[], &folder)?;
     assert!(none.rates.is_empty() && report::sweep(&none, 100).contains("no run has ended"));
 
     let refused = |probability, lengths: &[usize], expected: &str| {
-        let comparisons = lengths.iter().map(|length| comparison(*length, vec![tanh("one")])).collect();
+        let comparisons =
+            lengths.iter().map(|length| comparison(*length, vec![tanh("one")])).collect();
         let error = Sweep { comparisons, probability }.check().expect_err(expected);
         assert_eq!((error.to_string().as_str(), exit_code(&error)), (expected, 2));
     };

@@ -1,0 +1,273 @@
+//! Comparisons that are killed, at random moments and by a full disk, and go on with `--resume`.
+
+use crate::interrupted::{interrupt, start};
+use crate::program::{command, compare, timeless, Ended};
+use anyhow::{Context, Result};
+use std::fs;
+use std::io::{stderr, BufRead, BufReader, Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// Three networks, six runs of 40 steps with all that is kept under way, saved after every step.
+const SHORT: &str =
+    "--length 6 --variants vanilla,lstm+clip=0.1,gru+attention --seeds 2 --steps 40 --hidden 3 --jobs 2 \
+                     --checkpoint-every 1 --quiet";
+
+/// A line that is seen even where what passing tests print is not.
+fn say(line: &str) -> Result<()> {
+    Ok(writeln!(stderr(), "{line}")?)
+}
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    /// Uniform in [0, 1).
+    fn next(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+/// What kills met.
+#[derive(Debug, Default)]
+struct Kills {
+    all: u64,
+    /// While it wrote a file, whose beginning lay beside.
+    writing: u64,
+    /// With a checkpoint to go on from.
+    saved: u64,
+    /// Before there was anything.
+    early: u64,
+}
+
+/// Whether a file below the folder has such a name.
+fn has(folder: &Path, name: fn(&str) -> bool) -> Result<bool> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let named = path.file_name().and_then(|name| name.to_str()).is_some_and(name);
+        if named || path.is_dir() && has(&path, name)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Starts or goes on, kills it after a while, and gives whether it had ended before.
+fn killed(folder: &Path, out: &str, after: Duration, kills: &mut Kills) -> Result<bool> {
+    let begun = folder.join(out).join("comparison.json").exists();
+    let mut command = command(
+        "",
+        folder,
+        &if begun { format!("--resume {out}") } else { format!("{SHORT} --out {out}") },
+    );
+    let mut child =
+        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn()?;
+    // This is no wait for something to happen: the moment is what is tried.
+    std::thread::sleep(after);
+    child.kill()?;
+    let output = child.wait_with_output()?;
+    if output.status.signal() != Some(9) {
+        assert!(
+            output.status.success(),
+            "{}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        return Ok(true);
+    }
+    kills.all += 1;
+    if folder.join(out).is_dir() {
+        kills.writing += u64::from(has(&folder.join(out), |name| name.ends_with(".part"))?);
+        kills.saved += u64::from(has(&folder.join(out), |name| name.starts_with("step-"))?);
+        kills.early += u64::from(!folder.join(out).join("comparison.json").exists());
+    }
+    Ok(false)
+}
+
+/// 50 kills, or as many as the environment's `RECURRENT_KILLS` asks for, with delays by `RECURRENT_KILL_SEED`.
+#[test]
+fn a_comparison_that_is_killed_at_random_moments_ends_with_the_same_bits() -> Result<()> {
+    let number = |name: &str, default: u64| -> Result<u64> {
+        std::env::var(name)
+            .map_or(Ok(default), |text| text.parse().with_context(|| name.to_string()))
+    };
+    let (wanted, seed) = (number("RECURRENT_KILLS", 50)?, number("RECURRENT_KILL_SEED", 0)?);
+    let temp = tempfile::tempdir()?;
+    let folder = temp.path();
+    let begin = Instant::now();
+    compare(folder, &format!("{SHORT} --out straight"))?.well();
+    let whole = begin.elapsed();
+    let expected = timeless(&folder.join("straight"))?;
+
+    let (mut random, mut kills, mut rounds) = (Random(seed), Kills::default(), 0);
+    while kills.all < wanted {
+        rounds += 1;
+        let out = format!("out-{rounds}");
+        let mut ended = false;
+        while !ended && kills.all < wanted {
+            ended = killed(folder, &out, whole.mul_f64(0.6 * random.next()), &mut kills)?;
+        }
+        if !ended && folder.join(&out).join("comparison.json").exists() {
+            let end = compare(folder, &format!("--resume {out}"))?;
+            assert_eq!(end.code, Some(0), "{}", end.err);
+        } else if !ended {
+            compare(folder, &format!("{SHORT} --out {out}"))?.well();
+        }
+        let found = timeless(&folder.join(&out))?;
+        assert!(found.keys().eq(expected.keys()), "{out}: {:?}", found.keys());
+        for (name, content) in &expected {
+            assert!(
+                found[name] == *content,
+                "{out}/{name} has other bits after {kills:?}, seed {seed}"
+            );
+        }
+    }
+    let Kills { all, writing, saved, early } = kills;
+    say(&format!(
+        "{all} kills of {rounds} comparisons: {writing} while a file was being written, {saved} with a checkpoint to go on \
+         from, {early} before anything was; all ended with the same bits. Whole: {:.2} s",
+        whole.as_secs_f64()
+    ))?;
+    assert!(saved > 0, "or nothing was tried");
+    Ok(())
+}
+
+#[test]
+fn a_comparison_that_was_interrupted_goes_on() -> Result<()> {
+    let temp = tempfile::tempdir()?;
+    let folder = temp.path();
+    let args = "--length 8 --variants vanilla,gru --seeds 6 --steps 300 --hidden 4 --jobs 2";
+    compare(folder, &format!("{args} --quiet --out straight"))?.well();
+    let mut child = start(folder, &format!("{args} --out out"), command)?;
+    let mut progress = BufReader::new(child.stderr.take().context("it is piped")?);
+    let mut rest = String::new();
+    progress.read_line(&mut rest)?;
+    interrupt(&child)?;
+    progress.read_to_string(&mut rest)?;
+    assert_eq!(child.wait_with_output()?.status.code(), Some(130), "{rest}");
+
+    let end = compare(folder, "--resume out")?;
+    assert_eq!(end.code, Some(0), "{}", end.err);
+    assert!(end.err.contains("of 12 runs had ended before, and are not repeated\n"), "{}", end.err);
+    assert!(end.err.contains(" goes on after step "), "{}", end.err);
+    assert_eq!(end.err.matches("\n[12/12] ").count(), 1, "{}", end.err);
+    assert!(timeless(&folder.join("out"))? == timeless(&folder.join("straight"))?);
+    Ok(())
+}
+
+#[test]
+fn a_second_program_on_the_folder_is_refused_until_the_first_is_gone() -> Result<()> {
+    let temp = tempfile::tempdir()?;
+    let args =
+        "--length 8 --variants vanilla --seeds 1 --steps 1000000000 --lr 1e-9 --quiet --out out";
+    let mut child = command("", temp.path(), args).spawn()?;
+    let limit = Instant::now() + Duration::from_secs(120);
+    while !temp.path().join("out/comparison.json").exists() {
+        let ended = child.try_wait()?;
+        assert!(ended.is_none() && Instant::now() < limit, "it does not begin: {ended:?}");
+        std::thread::yield_now();
+    }
+    for (args, option) in [("--resume out", "resume"), ("--out out", "out")] {
+        let refused = compare(temp.path(), args)?;
+        let line = format!("error: {option} out: another program is writing to this folder\n");
+        assert_eq!((refused.code, refused.err), (Some(2), line));
+    }
+    child.kill()?;
+    child.wait()?;
+    let free = compare(temp.path(), "--resume out --lr 0.5")?;
+    assert_eq!(
+        free.err,
+        "error: out: it holds another comparison: lr: 1e-9 there, 0.5 asked for\n"
+    );
+    Ok(())
+}
+
+/// What a program that found no room has left goes on elsewhere, and ends as if nothing had happened.
+fn goes_on(folder: &Path, args: &str) -> Result<()> {
+    assert!(
+        has(&folder.join("out"), |name| name.starts_with("step-"))?,
+        "the last good checkpoint is there"
+    );
+    assert!(!has(&folder.join("out"), |name| name.ends_with(".part"))?, "nothing lies beside");
+    let end = compare(folder, "--resume out")?;
+    assert_eq!(end.code, Some(0), "{}", end.err);
+    compare(folder, &format!("{args} --out straight"))?.well();
+    assert!(timeless(&folder.join("out"))? == timeless(&folder.join("straight"))?);
+    Ok(())
+}
+
+/// One run whose checkpoints grow beyond 64 KiB.
+const GROWS: &str =
+    "--length 6 --variants vanilla --seeds 1 --steps 1500 --hidden 3 --checkpoint-every 50 --jobs 1 --quiet";
+
+/// Files may not grow beyond a limit: what the system says to a program that does not die of it is what a full disk says, in other words.
+#[test]
+fn where_files_may_not_grow_the_error_is_clear_and_the_last_checkpoint_stays() -> Result<()> {
+    let temp = tempfile::tempdir()?;
+    let script = temp.path().join("limited");
+    fs::write(&script, "trap '' XFSZ\nulimit -f 100\nexec \"$@\"\n")?; // in blocks of 512 bytes
+    let before = format!("sh {}", script.display());
+    let ended = Ended::of(&mut command(&before, temp.path(), &format!("{GROWS} --out out")))?;
+    assert_eq!(ended.code, Some(1), "{}", ended.err);
+    let begins =
+        "error: the run cannot be kept: checkpoint out/runs/vanilla-0/checkpoints/step-0000";
+    assert!(
+        ended.err.starts_with(begins) && ended.err.contains("cannot be written: "),
+        "{}",
+        ended.err
+    );
+    assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);
+    goes_on(temp.path(), GROWS)
+}
+
+/// A file system of 160 KiB of its own, then one that is read-only, where this system lets the tests mount one.
+#[test]
+fn on_a_full_disk_and_a_read_only_one_the_error_is_clear_and_the_last_checkpoint_stays(
+) -> Result<()> {
+    const NAME: &str =
+        "on_a_full_disk_and_a_read_only_one_the_error_is_clear_and_the_last_checkpoint_stays";
+    let temp = tempfile::tempdir()?;
+    let folder = temp.path();
+    fs::create_dir(folder.join("disk"))?;
+    let unshare = ["unshare", "--user", "--map-root-user", "--mount", "sh"];
+    let mounts = |script: &str| {
+        let mut command = Command::new(unshare[0]);
+        command.args(&unshare[1..]).args(["-c", script]).current_dir(folder);
+        command.output().is_ok_and(|output| output.status.success())
+    };
+    if !mounts("mount -t tmpfs -o size=160k none disk") {
+        return say(&format!(
+            "{NAME}: NOT RUN, this system lets nobody mount a file system of their own"
+        ));
+    }
+    let script = folder.join("full");
+    let lines = "mount -t tmpfs -o size=160k none disk || exit 99\n\
+                 (cd disk && \"$@\")\ncode=$?\n\
+                 cp -r disk/out out\n\
+                 mount -o remount,ro disk || exit 98\n\
+                 (cd disk && \"$1\" --resume out) 2> read-only\necho $? >> read-only\n\
+                 exit $code\n";
+    fs::write(&script, lines)?;
+    let before = format!("{} {}", unshare.join(" "), script.display());
+    let ended = Ended::of(&mut command(&before, folder, &format!("{GROWS} --out out")))?;
+    assert_eq!(ended.code, Some(1), "{}", ended.err);
+    assert!(
+        ended.err.starts_with("error: ") && ended.err.contains("cannot be written: No space left"),
+        "{}",
+        ended.err
+    );
+    assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);
+    let read_only = fs::read_to_string(folder.join("read-only"))?;
+    assert!(
+        read_only.starts_with("error: resume out: cannot be written: Read-only file system"),
+        "{read_only}"
+    );
+    assert!(read_only.ends_with(")\n1\n"), "{read_only}");
+    goes_on(folder, GROWS)
+}

@@ -1,0 +1,106 @@
+//! What `--resume` takes, refuses and leaves as it is.
+
+use crate::program::{ablate, compare, sweep, timeless, tree, Ended};
+use anyhow::Result;
+use std::fs;
+
+const ARGS: &str = "--length 8 --variants vanilla,gru --seeds 2 --steps 20 --quiet";
+
+#[test]
+fn a_finished_comparison_is_not_repeated_and_its_report_is_written_anew() -> Result<()> {
+    let temp = tempfile::tempdir()?;
+    let printed = compare(temp.path(), &format!("{ARGS} --out out"))?.well();
+    let before = tree(&temp.path().join("out"))?;
+    fs::remove_file(temp.path().join("out/report.html"))?;
+    fs::remove_file(temp.path().join("out/steps.jsonl"))?;
+    // The same command once more, and none at all.
+    for args in [format!("{ARGS} --resume out"), "--resume out".to_string()] {
+        let Ended { code, out, err } = compare(temp.path(), &args)?;
+        assert_eq!(
+            (code, err.as_str()),
+            (Some(0), "all 4 runs had ended before, none is repeated\n")
+        );
+        assert_eq!(out, printed);
+        assert!(tree(&temp.path().join("out"))? == before, "times and all");
+    }
+    // A run that is gone is trained again.
+    fs::remove_dir_all(temp.path().join("out/runs/gru-1"))?;
+    compare(temp.path(), "--resume out --jobs 1")?.well();
+    compare(temp.path(), &format!("{ARGS} --out straight"))?.well();
+    assert!(timeless(&temp.path().join("out"))? == timeless(&temp.path().join("straight"))?);
+    Ok(())
+}
+
+#[test]
+fn options_that_contradict_are_refused_by_name() -> Result<()> {
+    let temp = tempfile::tempdir()?;
+    compare(temp.path(), &format!("{ARGS} --out out"))?.well();
+    fs::create_dir(temp.path().join("empty"))?;
+    let before = tree(temp.path())?;
+    for (args, expected) in [
+        (
+            "--resume out --lr 0.1",
+            "out: it holds another comparison: lr: 0.005 there, 0.1 asked for",
+        ),
+        (
+            "--resume out --seeds 3",
+            "out: it holds another comparison: seeds: [0, 1] there, [0, 1, 2] asked for",
+        ),
+        (
+            "--resume out --variants gru --task copy",
+            "out: it holds another comparison: task.baseline: ",
+        ),
+        (
+            "--resume out --variants gru",
+            "out: it holds another comparison: variants: [vanilla, gru] there, [gru] asked for",
+        ),
+        (
+            "--resume out --epochs 2",
+            "the argument '--steps <N>' cannot be used with '--epochs <N>'",
+        ),
+        (
+            "--resume out --out new",
+            "the argument '--resume <DIR>' cannot be used with '--out <DIR>'",
+        ),
+        ("--resume empty", "resume empty: expected comparison.json in it, found none"),
+        ("--resume nowhere", "resume nowhere: no such folder"),
+        ("--checkpoint-every 0", "checkpoint-every: expected at least 1 step, got 0"),
+    ] {
+        let Ended { code, out, err } = compare(temp.path(), args)?;
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{args}: {err}");
+        assert!(
+            err.starts_with(&format!("error: {expected}")) && err.lines().count() == 1,
+            "{args}: {err}"
+        );
+    }
+    let refused = sweep(temp.path(), "--resume out")?;
+    assert_eq!(
+        (refused.code, refused.err.as_str()),
+        (Some(2), "error: resume out: expected what sweep began, found compare\n")
+    );
+    assert!(tree(temp.path())? == before);
+    Ok(())
+}
+
+#[test]
+fn sweeps_and_ablations_go_on_too() -> Result<()> {
+    let temp = tempfile::tempdir()?;
+    let folder = temp.path();
+    let args = "--variants vanilla --lengths 5,8 --seeds 2 --steps 20 --quiet";
+    sweep(folder, &format!("{args} --out straight"))?.well();
+    sweep(folder, &format!("{args} --out out"))?.well();
+    fs::remove_dir_all(folder.join("out/length-8"))?;
+    fs::remove_file(folder.join("out/length-5/runs/vanilla-1/run.json"))?;
+    fs::remove_file(folder.join("out/sweep.jsonl"))?;
+    assert_eq!(sweep(folder, "--resume out")?.code, Some(0));
+    assert!(timeless(&folder.join("out"))? == timeless(&folder.join("straight"))?);
+
+    let args = "--variant lstm --remedies chrono --lrs 0.01,0.002 --tuning-seeds 1 --length 6 --seeds 2 --steps 20 --quiet";
+    ablate(folder, &format!("{args} --out straight-ablation"))?.well();
+    ablate(folder, &format!("{args} --out ablation"))?.well();
+    fs::remove_file(folder.join("ablation/comparison.json"))?;
+    fs::remove_dir_all(folder.join("ablation/runs"))?;
+    assert_eq!(ablate(folder, "--resume ablation")?.code, Some(0));
+    assert!(timeless(&folder.join("ablation"))? == timeless(&folder.join("straight-ablation"))?);
+    Ok(())
+}

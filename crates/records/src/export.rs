@@ -1,0 +1,56 @@
+//! Records for other programs: tables as CSV or Parquet, and event files for TensorBoard.
+//!
+//! A table is what a notebook wants: one row a run, a step, an evaluation, a longer sequence, a lag of a profile, a value of a measure. Names and units are those of
+//! [`record`](crate::record). `docs/notebooks.md` reads them.
+
+mod events;
+#[cfg(feature = "parquet")]
+mod parquet;
+mod table;
+mod tensorboard;
+
+use crate::folder::Folder;
+use crate::record::Records;
+use anyhow::Result;
+
+/// Writes `runs.csv`, `steps.csv`, `evals.csv`, `generalisation.csv`, `profiles.csv` and `measures.csv`. What is not there is empty; what is not finite is `NaN`, `inf` or `-inf`.
+///
+/// # Errors
+/// If a file cannot be written.
+pub fn csv(records: &Records, folder: &Folder) -> Result<()> {
+    let tables = table::all(records);
+    tables
+        .iter()
+        .try_for_each(|table| folder.write(&format!("{}.csv", table.name), table.csv().as_bytes()))
+}
+
+/// Writes the same tables as `*.parquet`.
+///
+/// # Errors
+/// If a file cannot be written.
+#[cfg(feature = "parquet")]
+pub fn parquet(records: &Records, folder: &Folder) -> Result<()> {
+    let tables = table::all(records);
+    tables.iter().try_for_each(|table| {
+        folder.write(&format!("{}.parquet", table.name), &parquet::file(table)?)
+    })
+}
+
+/// Writes `tensorboard/<variant>-<seed>/events.out.tfevents.*`: losses, accuracy, gradient norms and learning rate over training steps; the profiles over
+/// training as histograms, with a bucket a lag; and the profiles at the start and at the end as scalars whose step is the lag. `began` is the
+/// time of the first event in seconds since 1970; the others follow by the run's own clock.
+///
+/// # Errors
+/// If a file cannot be written.
+pub fn tensorboard(records: &Records, folder: &Folder, began: f64) -> Result<()> {
+    let all = folder.inside("tensorboard")?;
+    for run in &records.runs {
+        let name = format!("{}-{}", run.variant.replace(['/', '\\', ':'], "_"), run.seed);
+        let own = all.inside(&name)?;
+        own.write(
+            &format!("events.out.tfevents.{:010}.recurrent", began as u64),
+            &tensorboard::file(records, run, began),
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,118 @@
+//! Records as a comparison's folder holds them.
+
+use super::Records;
+use crate::usage::mistake;
+use anyhow::Result;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+impl Records {
+    /// Reads the files of a comparison that has ended, or was interrupted. `measures.jsonl` may be missing: versions before 0.1.0 wrote none.
+    ///
+    /// # Errors
+    /// A [`Usage`](crate::usage::Usage) error that names the folder, or the file and the line, and says what was expected.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let shown = folder.display();
+        if !folder.is_dir() {
+            let found = if folder.exists() { "a file" } else { "nothing" };
+            mistake!("{shown}: expected a folder that a comparison has written, found {found}");
+        }
+        if !folder.join("runs.jsonl").is_file() {
+            let why = match (
+                folder.join("sweep.jsonl").is_file(),
+                folder.join("comparison.json").is_file(),
+            ) {
+                (true, _) => "that of a sweep; its folders length-* hold comparisons",
+                (_, true) => {
+                    "a comparison that did not come to its end; its program goes on with --resume"
+                }
+                _ => "no runs.jsonl",
+            };
+            mistake!("{shown}: expected a folder that a comparison has written, found {why}");
+        }
+        let records = Self {
+            runs: lines(folder, "runs.jsonl")?,
+            steps: lines(folder, "steps.jsonl")?,
+            evals: lines(folder, "evals.jsonl")?,
+            profiles: lines(folder, "profiles.jsonl")?,
+            measures: if folder.join("measures.jsonl").exists() {
+                lines(folder, "measures.jsonl")?
+            } else {
+                Vec::new()
+            },
+        };
+        if records.runs.is_empty() {
+            mistake!("{shown}: expected runs, found an empty runs.jsonl");
+        }
+        records.are_whole(folder)?;
+        Ok(records)
+    }
+
+    /// Refuses runs that are there twice, and lines of runs that are not there.
+    fn are_whole(&self, folder: &Path) -> Result<()> {
+        let mut runs = BTreeSet::new();
+        for (index, run) in self.runs.iter().enumerate() {
+            if !runs.insert((run.variant.as_str(), run.seed)) {
+                let (path, line) = (folder.join("runs.jsonl"), index + 1);
+                mistake!(
+                    "{}, run {line}: {} with seed {} is there twice",
+                    path.display(),
+                    run.variant,
+                    run.seed
+                );
+            }
+        }
+        let steps = self.steps.iter().map(|line| ("steps.jsonl", &line.variant, line.seed));
+        let evals = self.evals.iter().map(|line| ("evals.jsonl", &line.variant, line.seed));
+        let profiles =
+            self.profiles.iter().map(|line| ("profiles.jsonl", &line.variant, line.seed));
+        let measures =
+            self.measures.iter().map(|line| ("measures.jsonl", &line.variant, line.seed));
+        let mut lines = steps.chain(evals).chain(profiles).chain(measures);
+        if let Some((name, variant, seed)) =
+            lines.find(|(_, variant, seed)| !runs.contains(&(variant.as_str(), *seed)))
+        {
+            let path = folder.join(name);
+            mistake!(
+                "{}: has lines of {variant} with seed {seed}, a run that runs.jsonl lacks",
+                path.display()
+            );
+        }
+        Ok(())
+    }
+}
+
+fn lines<T: DeserializeOwned>(folder: &Path, name: &str) -> Result<Vec<T>> {
+    let path = folder.join(name);
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            mistake!("{}: expected a file of a comparison, found nothing", path.display())
+        }
+        Err(error) => mistake!("{}: cannot be read: {error}", path.display()),
+    };
+    let text = match std::str::from_utf8(&bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            let line =
+                1 + bytes[..error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count();
+            mistake!("{}, line {line}: expected UTF-8, found another byte", path.display())
+        }
+    };
+    let mut records = Vec::new();
+    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.is_empty()) {
+        match serde_json::from_str(line) {
+            Ok(record) => records.push(record),
+            Err(error) => {
+                let (place, line, column) = (path.display(), index + 1, error.column());
+                let (error, at) = (error.to_string(), format!(" at line 1 column {column}"));
+                let what = error.strip_suffix(&at).unwrap_or(&error);
+                mistake!("{place}, line {line}, column {column}: expected a record, found {what}")
+            }
+        }
+    }
+    Ok(records)
+}

@@ -1,0 +1,288 @@
+//! The copy memory task.
+
+use super::{checked_length, classes, generator};
+use crate::task::{Batch, BatchKey, Criterion, Judged, Reads, Task};
+use anyhow::Result;
+use candle::{DType, Device, Tensor};
+use rand::Rng;
+use recurrent_core::Sequence;
+use std::sync::Arc;
+
+/// The number of symbols to remember.
+const SLOTS: usize = 10;
+/// The number of symbols there are to choose from: 0 to 7.
+const ALPHABET: usize = 8;
+const BLANK: usize = ALPHABET;
+const DELIMITER: usize = ALPHABET + 1;
+
+/// The copy memory task, after Hochreiter and Schmidhuber 1997: remember ten symbols over T steps and write them down in order.
+///
+/// The inputs are one-hot over 10: eight symbols, the blank (8) and the delimiter (9). Steps count from 0; with a gap of g:
+///
+/// | steps | input | target |
+/// |---|---|---|
+/// | 0 to 9 | a symbol each, drawn with replacement | blank |
+/// | 10 to g + 8 | g - 1 blanks | blank |
+/// | g + 9 | the delimiter | blank |
+/// | g + 10 to g + 19 | 10 blanks, or the delimiter again | the symbols, in order |
+///
+/// The gap between the last symbol and the first slot is thus g steps, the delimiter being one of them. The variants:
+///
+/// | | gap | input at the slots | classes of the output |
+/// |---|---|---|---|
+/// | [`Arjovsky`](Copying::Arjovsky) | T | blanks | 9, since a delimiter is never asked for |
+/// | [`Tcn`](Copying::Tcn) | T | delimiters | 10 |
+/// | [`Variable`](Copying::Variable) | 1 to T, drawn for each example | blanks | 9 |
+///
+/// The loss is the cross entropy in nats, averaged over all g + 20 steps. Knowing the time but not the symbols, the best answer is
+/// blank and then all eight symbols alike: 10 ln 8 / (g + 20), on average over the gaps that occur. As this mean hides the slots among the blanks,
+/// the accuracy is the share of the ten slots that are right; by guessing it is 1/8.
+///
+/// Examples are drawn fresh, while Arjovsky et al. draw 100,000 once and Bai et al. 10,000.
+#[derive(Clone, Copy, Debug)]
+pub struct CopyMemory {
+    gap: usize,
+    copying: Copying,
+}
+
+/// Whose copy memory task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copying {
+    /// Arjovsky, Shah and Bengio 2016 (arXiv:1511.06464).
+    Arjovsky,
+    /// Bai, Kolter and Koltun 2018 (arXiv:1803.01271), and their program.
+    Tcn,
+    /// The variable copy task of Tallec and Ollivier 2018 (arXiv:1804.11188), after Henaff, Szlam and LeCun 2016 (arXiv:1602.06662): the network cannot count its way
+    /// to the slots, but has to wait for the delimiter.
+    Variable,
+}
+
+impl Copying {
+    #[cfg(test)]
+    pub(super) const ALL: [Self; 3] = [Self::Arjovsky, Self::Tcn, Self::Variable];
+
+    /// The name of the task of this variant.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Arjovsky => "copy",
+            Self::Tcn => "copy-tcn",
+            Self::Variable => "copy-variable",
+        }
+    }
+}
+
+impl CopyMemory {
+    /// Copy memory with a gap of `gap` steps, the T of the papers: its sequences have `gap + 20` steps, of the variable variant at most.
+    ///
+    /// # Errors
+    /// If `gap` is not 1 to 10,000,000.
+    pub fn new(gap: usize, copying: Copying) -> Result<Self> {
+        Ok(Self { gap: checked_length(copying.name(), gap, 1)?, copying })
+    }
+
+    /// The gap of one example.
+    fn gap(&self, rng: &mut impl Rng) -> usize {
+        match self.copying {
+            Copying::Arjovsky | Copying::Tcn => self.gap,
+            Copying::Variable => rng.random_range(1..=self.gap),
+        }
+    }
+}
+
+impl Task for CopyMemory {
+    fn name(&self) -> &'static str {
+        self.copying.name()
+    }
+
+    /// T + 20: all steps, not the T of the paper, which is the gap.
+    fn length(&self) -> usize {
+        self.gap + 2 * SLOTS
+    }
+
+    /// T + 10: that of every symbol, from the step that shows it to the step that asks for it.
+    fn longest_lag(&self) -> usize {
+        self.gap + SLOTS
+    }
+
+    fn input_size(&self) -> usize {
+        ALPHABET + 2
+    }
+
+    fn output_size(&self) -> usize {
+        match self.copying {
+            Copying::Arjovsky | Copying::Variable => ALPHABET + 1,
+            Copying::Tcn => ALPHABET + 2,
+        }
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Every
+    }
+
+    /// The targets are classes, `(batch, time)` in u32. The batch has as many steps as its longest example.
+    fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
+        let mut rng = generator(self.name(), self.gap, draw);
+        let mut examples = Vec::with_capacity(draw.batch);
+        for _ in 0..draw.batch {
+            let gap = self.gap(&mut rng);
+            let mut input = vec![BLANK; gap + 2 * SLOTS];
+            input[..SLOTS].fill_with(|| rng.random_range(0..ALPHABET));
+            let last = if self.copying == Copying::Tcn { gap + 2 * SLOTS } else { gap + SLOTS };
+            input[gap + SLOTS - 1..last].fill(DELIMITER);
+            examples.push(input);
+        }
+        let lengths: Vec<_> = examples.iter().map(Vec::len).collect();
+        let time = lengths.iter().copied().max().unwrap_or(0);
+        let mut targets = vec![BLANK as u32; draw.batch * time];
+        for ((target, input), length) in targets.chunks_exact_mut(time).zip(&examples).zip(&lengths)
+        {
+            let slots = &mut target[length - SLOTS..*length];
+            slots.iter_mut().zip(input).for_each(|(slot, &symbol)| *slot = symbol as u32);
+        }
+        let xs = classes::one_hot(&examples, self.input_size(), dtype, device)?;
+        let xs = match self.copying {
+            Copying::Arjovsky | Copying::Tcn => Sequence::new(xs)?,
+            Copying::Variable => Sequence::padded(xs, &lengths)?,
+        };
+        Ok(Batch { xs, targets: Tensor::from_vec(targets, (draw.batch, time), device)? })
+    }
+
+    /// The cross entropy over all steps, and the share of right slots.
+    fn judge(&self, outputs: &Tensor, batch: &Batch) -> Result<Judged> {
+        classes::judge(self.name(), outputs, batch, self.output_size(), SLOTS)
+    }
+
+    /// 10 ln 8 / (T + 20), or its mean over the gaps.
+    fn baseline(&self) -> f64 {
+        let nats = |gap: usize| (SLOTS as f64) * (ALPHABET as f64).ln() / (gap + 2 * SLOTS) as f64;
+        match self.copying {
+            Copying::Arjovsky | Copying::Tcn => nats(self.gap),
+            Copying::Variable => (1..=self.gap).map(nats).sum::<f64>() / self.gap as f64,
+        }
+    }
+
+    fn criterion(&self) -> Option<Criterion> {
+        Some(Criterion::AccuracyAtLeast(0.99))
+    }
+
+    fn longer(&self, factor: usize) -> Option<Arc<dyn Task>> {
+        Some(Arc::new(Self::new(self.gap.checked_mul(factor)?, self.copying).ok()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{baseline_is_that_of_the_best_constant, conforms, held};
+    use super::*;
+
+    #[test]
+    fn it_conforms() -> Result<()> {
+        for copying in Copying::ALL {
+            conforms(&CopyMemory::new(4, copying)?)?;
+        }
+        for copying in [Copying::Arjovsky, Copying::Tcn] {
+            baseline_is_that_of_the_best_constant(&CopyMemory::new(3, copying)?, 0.001)?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn the_slots_ask_for_the_symbols_in_order() -> Result<()> {
+        for (gap, copying, after) in [
+            (1, Copying::Arjovsky, 8),
+            (2, Copying::Arjovsky, 8),
+            (7, Copying::Arjovsky, 8),
+            (3, Copying::Tcn, 9),
+        ] {
+            let task = CopyMemory::new(gap, copying)?;
+            let batch = task.batch(held(1, 0, 50), DType::F64, &Device::Cpu)?;
+            assert_eq!(batch.xs.values().dims(), [50, gap + 20, 10]);
+            assert!(batch
+                .xs
+                .values()
+                .sum(2)?
+                .flatten_all()?
+                .to_vec1::<f64>()?
+                .iter()
+                .all(|&sum| sum == 1.0));
+            let inputs = batch.xs.values().argmax(2)?.to_vec2::<u32>()?;
+            for (input, target) in inputs.iter().zip(batch.targets.to_vec2::<u32>()?) {
+                assert!(input[..10].iter().all(|&symbol| symbol < 8));
+                assert!(input[10..gap + 9].iter().all(|&symbol| symbol == 8), "{input:?}");
+                assert_eq!(input[gap + 9], 9);
+                assert_eq!(input[gap + 10..], [after; 10]);
+                assert!(target[..gap + 10].iter().all(|&class| class == 8), "{target:?}");
+                assert_eq!(target[task.longest_lag()..], input[..10], "each after the longest lag");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn gaps_vary_from_one_to_the_longest() -> Result<()> {
+        let task = CopyMemory::new(6, Copying::Variable)?;
+        let batch = task.batch(held(1, 0, 400), DType::F64, &Device::Cpu)?;
+        let lengths = batch.xs.lengths().expect("its examples differ in length").as_slice();
+        let (rows, targets) =
+            (batch.xs.values().to_vec3::<f64>()?, batch.targets.to_vec2::<u32>()?);
+        let mut gaps = std::collections::BTreeSet::new();
+        for ((row, target), &length) in rows.iter().zip(targets).zip(lengths) {
+            let symbol = |step: &Vec<f64>| step.iter().position(|&value| value == 1.0);
+            let symbols: Vec<_> = row.iter().map(symbol).collect();
+            assert_eq!(symbols.iter().position(|symbol| *symbol == Some(9)), Some(length - 11));
+            assert!(symbols[length..].iter().all(Option::is_none), "zeros in the padding");
+            let asked: Vec<_> =
+                target[length - 10..length].iter().map(|&class| Some(class as usize)).collect();
+            assert_eq!(asked, symbols[..10]);
+            gaps.insert(length - 20);
+        }
+        assert!(gaps.into_iter().eq(1..=6));
+        // The best answer that knows the delimiter: blank, then all symbols alike.
+        let eighth = |step: usize, length: usize, class: usize| match (step + 10 < length, class) {
+            (true, 8) | (false, 0..8) => 0.0,
+            _ => -1e3,
+        };
+        let answer: Vec<f64> = lengths
+            .iter()
+            .flat_map(|&length| {
+                (0..26).flat_map(move |step| (0..9).map(move |class| eighth(step, length, class)))
+            })
+            .collect();
+        let answer = Tensor::from_vec(answer, (400, 26, 9), &Device::Cpu)?;
+        let found = task.judge(&answer, &batch)?.losses.mean_all()?.to_scalar::<f64>()?;
+        assert!((found - task.baseline()).abs() < 0.01, "{found} against {}", task.baseline());
+        Ok(())
+    }
+
+    #[test]
+    fn accuracy_is_that_of_the_slots() -> Result<()> {
+        let task = CopyMemory::new(5, Copying::Arjovsky)?;
+        let batch = task.batch(held(1, 0, 40), DType::F64, &Device::Cpu)?;
+        // Always blank is right at 15 of 25 steps, and at no slot.
+        let blank = (Tensor::new(&[0u32, 0, 0, 0, 0, 0, 0, 0, 9], &Device::Cpu)?
+            .to_dtype(DType::F64)?)
+        .broadcast_as((40, 25, 9))?;
+        let judged = task.judge(&blank, &batch)?;
+        assert_eq!(judged.right, Some(vec![0.0; 40]));
+        // Symbol 0 everywhere: right at the slots that hold it.
+        let zero = Tensor::new(&[9f64, 0., 0., 0., 0., 0., 0., 0., 0.], &Device::Cpu)?;
+        let right = task
+            .judge(&zero.broadcast_as((40, 25, 9))?, &batch)?
+            .right
+            .expect("it has an accuracy");
+        let zeros =
+            |target: &Vec<u32>| target.iter().filter(|&&class| class == 0).count() as f64 / 10.0;
+        assert_eq!(right, batch.targets.to_vec2()?.iter().map(zeros).collect::<Vec<_>>());
+        Ok(())
+    }
+
+    #[test]
+    fn baselines_are_those_of_the_literature() -> Result<()> {
+        for (gap, nats) in [(50, 0.2971), (200, 0.0945), (1000, 0.0204)] {
+            assert!((CopyMemory::new(gap, Copying::Arjovsky)?.baseline() - nats).abs() < 5e-5);
+        }
+        let error = CopyMemory::new(0, Copying::Arjovsky).expect_err("must fail").to_string();
+        assert_eq!(error, "copy length: expected 1 to 10000000, got 0");
+        Ok(())
+    }
+}

@@ -1,0 +1,158 @@
+//! The memory capacity task.
+
+use super::{checked_length, generator, pairs, tensor};
+use crate::task::{Batch, BatchKey, Criterion, Judged, Reads, Task};
+use anyhow::Result;
+use candle::{DType, Device, Tensor};
+use rand::Rng;
+use recurrent_core::Sequence;
+use std::sync::Arc;
+
+pub(super) const NAME: &str = "memory-capacity";
+
+/// That of U\[-1, 1).
+const VARIANCE: f64 = 1.0 / 3.0;
+
+/// The memory capacity task of Jaeger 2001 ("Short term memory in echo state networks", GMD report 152), for networks that are trained: of T independent values
+/// from U\[-1, 1), one a step, all but the last are asked for at the end, each by an output of its own.
+///
+/// ```text
+/// target_k = u_{T-k}, k = 1 .. T - 1        loss = mean over k of (output_k - target_k)² / var(u)
+/// capacity >= (T - 1)(1 - loss)             capacity <= N, the number of units of the top layer
+/// ```
+///
+/// Jaeger's capacity is the sum over k of the squared correlation of target and output, which a squared error of `e` var(u) bounds from below by 1 - e; so the loss
+/// tells how many of the past values the network keeps. The bound by N holds for every network whose read-out is linear, trained or not, for the values are
+/// independent of each other. The best answer that does not look at the input is 0, with loss 1. The task has no criterion: Jaeger names none, and a capacity is a
+/// quantity, not a goal.
+///
+/// Deviations: Jaeger's values are from U\[-0.5, 0.5\], and only his read-out is learnt; he asks at every step of one long sequence, where the state has forgotten
+/// its start. [`Task::longer`] asks for the same T - 1 values after more steps, which is nearer to that. What a linear regression reads off a network as it is, trained on whatever task, is
+/// `recurrent_measures::memory_capacity`.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryCapacity {
+    delays: usize,
+    steps: usize,
+}
+
+impl MemoryCapacity {
+    /// Memory capacity over `length` steps, the T above.
+    ///
+    /// # Errors
+    /// If `length` is not 2 to 10,000,000.
+    pub fn new(length: usize) -> Result<Self> {
+        let steps = checked_length(NAME, length, 2)?;
+        Ok(Self { delays: steps - 1, steps })
+    }
+}
+
+impl Task for MemoryCapacity {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn length(&self) -> usize {
+        self.steps
+    }
+
+    /// T - 1: from the oldest value that is asked for to the last step.
+    fn longest_lag(&self) -> usize {
+        self.delays
+    }
+
+    fn input_size(&self) -> usize {
+        1
+    }
+
+    /// One a delay.
+    fn output_size(&self) -> usize {
+        self.delays
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Last
+    }
+
+    /// The targets are `(batch, T - 1)`, in `dtype`, by delay from 1.
+    fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
+        let mut rng = generator(NAME, self.steps, draw);
+        let values: Vec<f32> =
+            (0..draw.batch * self.steps).map(|_| 2.0 * rng.random::<f32>() - 1.0).collect();
+        let past = |steps: &[f32]| {
+            steps.iter().rev().skip(1).take(self.delays).copied().collect::<Vec<_>>()
+        };
+        let targets = values.chunks_exact(self.steps).flat_map(past).collect();
+        let xs = tensor(values, (draw.batch, self.steps, 1), dtype, device)?;
+        Ok(Batch {
+            xs: Sequence::new(xs)?,
+            targets: tensor::<f32>(targets, (draw.batch, self.delays), dtype, device)?,
+        })
+    }
+
+    /// The squared error over the variance of a value, the mean over delays.
+    fn judge(&self, outputs: &Tensor, batch: &Batch) -> Result<Judged> {
+        let judged = pairs::judge(NAME, outputs, batch, None)?;
+        Ok(Judged { losses: (judged.losses / VARIANCE)?, ..judged })
+    }
+
+    /// 1.
+    fn baseline(&self) -> f64 {
+        1.0
+    }
+
+    /// None.
+    fn criterion(&self) -> Option<Criterion> {
+        None
+    }
+
+    /// The same T - 1 values after `factor` T steps.
+    fn longer(&self, factor: usize) -> Option<Arc<dyn Task>> {
+        let steps = checked_length(NAME, self.steps.checked_mul(factor)?, 2).ok()?;
+        Some(Arc::new(Self { steps, ..*self }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{baseline_is_that_of_the_best_constant, conforms, held};
+    use super::*;
+
+    #[test]
+    fn it_conforms() -> Result<()> {
+        conforms(&MemoryCapacity::new(13)?)?;
+        baseline_is_that_of_the_best_constant(&MemoryCapacity::new(5)?, 0.02)
+    }
+
+    #[test]
+    fn the_values_before_the_last_are_asked_for_from_the_last_on() -> Result<()> {
+        let task = MemoryCapacity::new(6)?;
+        let longer = task.longer(3).expect("it is generated");
+        for (task, steps) in [(&task as &dyn Task, 6), (longer.as_ref(), 18)] {
+            let batch = task.batch(held(1, 0, 50), DType::F64, &Device::Cpu)?;
+            let values = batch.xs.values().squeeze(2)?.to_vec2::<f64>()?;
+            for (values, targets) in values.iter().zip(batch.targets.to_vec2::<f64>()?) {
+                assert!(values.len() == steps && values.iter().all(|u| (-1.0..1.0).contains(u)));
+                let expected: Vec<_> = (1..=5).map(|delay| values[steps - 1 - delay]).collect();
+                assert_eq!(targets, expected);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn the_loss_tells_how_many_are_kept() -> Result<()> {
+        // Of ten values the last three, and zeros for the others: a loss of 7 / 10.
+        let task = MemoryCapacity::new(11)?;
+        let batch = task.batch(held(1, 0, 4000), DType::F64, &Device::Cpu)?;
+        let kept = batch.targets.narrow(1, 0, 3)?.pad_with_zeros(1, 0, 7)?;
+        let loss = task.judge(&kept, &batch)?.losses.mean_all()?.to_scalar::<f64>()?;
+        assert!((10.0 * (1.0 - loss) - 3.0).abs() < 0.1, "{loss}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_length_without_a_past_is_refused() {
+        let error = MemoryCapacity::new(1).expect_err("must fail").to_string();
+        assert_eq!(error, "memory-capacity length: expected 2 to 10000000, got 1");
+    }
+}

@@ -1,0 +1,120 @@
+//! The multiplication problem.
+
+use super::pairs::{self, Pairs, TOLERANCE};
+use super::{checked_length, generator};
+use crate::task::{Batch, BatchKey, Criterion, Judged, Reads, Task};
+use anyhow::Result;
+use candle::{DType, Device, Tensor};
+use std::sync::Arc;
+
+pub(super) const NAME: &str = "multiplication";
+
+/// The multiplication problem: experiment 5 of Hochreiter and Schmidhuber 1997, "Long Short-Term Memory", section 5.5. Two of T to T + T/10 values
+/// are marked, and their product is asked for after the last step.
+///
+/// Values are from U\[0, 1) (the paper: 0 to 1), and marks those of [their adding problem](super::Adding): one of the first ten pairs, another of the first T/2, and -1 at the first
+/// and at the last pair. A first pair that is one of the two has the value 1.
+///
+/// The loss is the squared error, and an answer is right within 0.04. The best answer that does not look at the input is the mean
+/// product, with its variance as expected loss: 7/144 = 0.0486 where no first pair is marked. Of the two criteria of the paper this is the
+/// stricter: fewer than 13 of 2,000 sequences are not right, so that more than 99.35 % are. The paper's network took 1,273,000 sequences for that at T = 100, and
+/// 482,000 for the looser, fewer than 140 of 2,000.
+///
+/// Pascanu, Mikolov and Bengio 2013 (arXiv:1211.5063) mark one of the first tenth and one of the next four tenths, and nothing at the ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Multiplication {
+    length: usize,
+}
+
+impl Multiplication {
+    /// The multiplication problem over at least `length` steps, the T of the paper.
+    ///
+    /// # Errors
+    /// If `length` is not 20 to 10,000,000.
+    pub fn new(length: usize) -> Result<Self> {
+        Ok(Self { length: checked_length(NAME, length, pairs::SHORTEST)? })
+    }
+}
+
+impl Task for Multiplication {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    /// T + T/10: the longest sequences.
+    fn length(&self) -> usize {
+        Pairs::longest(self.length)
+    }
+
+    /// From the first step to the last of the longest sequences.
+    fn longest_lag(&self) -> usize {
+        self.length() - 1
+    }
+
+    fn input_size(&self) -> usize {
+        2
+    }
+
+    fn output_size(&self) -> usize {
+        1
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Last
+    }
+
+    /// The targets are `(batch, 1)`, in `dtype`.
+    fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
+        let pairs = Pairs { length: self.length, least: 0.0, neutral: 1.0 };
+        pairs.batch(draw, &mut generator(NAME, self.length, draw), |x1, x2| x1 * x2, dtype, device)
+    }
+
+    /// The squared error, and whether it is right, within 0.04.
+    fn judge(&self, outputs: &Tensor, batch: &Batch) -> Result<Judged> {
+        pairs::judge(NAME, outputs, batch, Some(TOLERANCE))
+    }
+
+    /// The variance of the product, about 7/144.
+    fn baseline(&self) -> f64 {
+        let one = Pairs::first_marked(self.length); // where one factor is 1
+        let mean = one / 2.0 + (1.0 - one) / 4.0;
+        one / 3.0 + (1.0 - one) / 9.0 - mean * mean
+    }
+
+    fn criterion(&self) -> Option<Criterion> {
+        Some(Criterion::AccuracyAtLeast(1.0 - 13.0 / 2000.0))
+    }
+
+    fn longer(&self, factor: usize) -> Option<Arc<dyn Task>> {
+        Some(Arc::new(Self::new(self.length.checked_mul(factor)?).ok()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{baseline_is_that_of_the_best_constant, conforms};
+    use super::*;
+
+    #[test]
+    fn it_conforms() -> Result<()> {
+        conforms(&Multiplication::new(23)?)?;
+        baseline_is_that_of_the_best_constant(&Multiplication::new(20)?, 0.002)
+    }
+
+    #[test]
+    fn the_target_is_the_product_of_the_marked_values() -> Result<()> {
+        for (pairs, [first, second], target) in
+            pairs::tests::examples(&Multiplication::new(40)?, 40, 1.0, 2000)?
+        {
+            assert!(pairs.iter().all(|pair| (0.0..=1.0).contains(&pair[0])));
+            assert!((target - pairs[first][0] * pairs[second][0]).abs() < 1e-12);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_length_without_ten_pairs_in_its_half_is_refused() {
+        let error = Multiplication::new(19).expect_err("must fail").to_string();
+        assert_eq!(error, "multiplication length: expected 20 to 10000000, got 19");
+    }
+}

@@ -1,0 +1,138 @@
+//! The random permutation task.
+
+use super::{checked_length, classes, generator};
+use crate::task::{Batch, BatchKey, Criterion, Judged, Reads, Task};
+use anyhow::Result;
+use candle::{DType, Device, Tensor};
+use rand::Rng;
+use recurrent_core::Sequence;
+use std::sync::Arc;
+
+pub(super) const NAME: &str = "random-permutation";
+
+/// The number of symbols.
+const SYMBOLS: usize = 100;
+/// The first symbol is one of so many, and none of these comes again.
+const KEYS: usize = 2;
+
+/// The random permutation task of Martens and Sutskever 2011 (after Hochreiter and Schmidhuber 1997, experiment 2b), as in the program of Pascanu, Mikolov and
+/// Bengio 2013 (arXiv:1211.5063): a sequence of 100 kinds of symbols, one-hot, whose first symbol, 0 or 1, comes again behind its end.
+///
+/// Step 0 shows the key, 0 or 1; steps 1 to T - 1 each a symbol from 2 to 99, drawn with replacement. Asked for after the last step is the next symbol,
+/// which is the key: of all that a network could predict of the sequence, the only thing that is predictable. The loss is the cross
+/// entropy over 100 classes in nats; by guessing between 0 and 1 it is ln 2, accuracy 1/2. Solved at 99 % right.
+///
+/// Martens and Sutskever ask for the next symbol at every step; Pascanu et al., and this task, at the last alone. It is the one task of theirs that a
+/// clipped gradient with their regulariser did not solve in every run: the key is one input among T that all look alike.
+#[derive(Clone, Copy, Debug)]
+pub struct RandomPermutation {
+    length: usize,
+}
+
+impl RandomPermutation {
+    /// Random permutation over `length` steps, the T above.
+    ///
+    /// # Errors
+    /// If `length` is not 2 to 10,000,000.
+    pub fn new(length: usize) -> Result<Self> {
+        Ok(Self { length: checked_length(NAME, length, 2)? })
+    }
+}
+
+impl Task for RandomPermutation {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn length(&self) -> usize {
+        self.length
+    }
+
+    /// T - 1: from the first step to the last.
+    fn longest_lag(&self) -> usize {
+        self.length - 1
+    }
+
+    fn input_size(&self) -> usize {
+        SYMBOLS
+    }
+
+    fn output_size(&self) -> usize {
+        SYMBOLS
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Last
+    }
+
+    /// The targets are classes, `(batch)` in u32.
+    fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
+        let mut rng = generator(NAME, self.length, draw);
+        let mut sequence = |_| -> Vec<usize> {
+            let key = rng.random_range(0..KEYS);
+            let others = (1..self.length).map(|_| rng.random_range(KEYS..SYMBOLS));
+            std::iter::once(key).chain(others).collect()
+        };
+        let examples: Vec<_> = (0..draw.batch).map(&mut sequence).collect();
+        let keys: Vec<_> = examples.iter().map(|symbols| symbols[0] as u32).collect();
+        Ok(Batch {
+            xs: Sequence::new(classes::one_hot(&examples, SYMBOLS, dtype, device)?)?,
+            targets: Tensor::from_vec(keys, draw.batch, device)?,
+        })
+    }
+
+    /// The cross entropy, and whether the symbol is right.
+    fn judge(&self, outputs: &Tensor, batch: &Batch) -> Result<Judged> {
+        classes::judge(NAME, outputs, batch, SYMBOLS, 1)
+    }
+
+    /// ln 2.
+    fn baseline(&self) -> f64 {
+        (KEYS as f64).ln()
+    }
+
+    fn criterion(&self) -> Option<Criterion> {
+        Some(Criterion::AccuracyAtLeast(0.99))
+    }
+
+    fn longer(&self, factor: usize) -> Option<Arc<dyn Task>> {
+        Some(Arc::new(Self::new(self.length.checked_mul(factor)?).ok()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{baseline_is_that_of_the_best_constant, conforms, held};
+    use super::*;
+
+    #[test]
+    fn it_conforms() -> Result<()> {
+        conforms(&RandomPermutation::new(13)?)?;
+        baseline_is_that_of_the_best_constant(&RandomPermutation::new(5)?, 0.002)
+    }
+
+    #[test]
+    fn the_first_symbol_is_asked_for_and_never_comes_again() -> Result<()> {
+        let batch = RandomPermutation::new(30)?.batch(held(1, 0, 300), DType::F32, &Device::Cpu)?;
+        let mut seen = [false; SYMBOLS];
+        for (symbols, key) in batch
+            .xs
+            .values()
+            .argmax(2)?
+            .to_vec2::<u32>()?
+            .iter()
+            .zip(batch.targets.to_vec1::<u32>()?)
+        {
+            assert!(symbols[0] == key && key < 2 && symbols[1..].iter().all(|&symbol| symbol >= 2));
+            symbols.iter().for_each(|&symbol| seen[symbol as usize] = true);
+        }
+        assert!(seen.iter().all(|&seen| seen), "all symbols occur");
+        Ok(())
+    }
+
+    #[test]
+    fn a_length_without_a_lag_is_refused() {
+        let error = RandomPermutation::new(1).expect_err("must fail").to_string();
+        assert_eq!(error, "random-permutation length: expected 2 to 10000000, got 1");
+    }
+}
