@@ -59,17 +59,18 @@ fn train(build: impl FnOnce(VarBuilder) -> Result<Box<dyn Layer>>, norm: bool) -
     let mut diagnosis = Diagnosis::new(LAG); // +
     for step in 0..5 {
         let (xs, targets) = batch(step)?;
-        let watch = diagnosis.watch(); // +
+        let recorder = diagnosis.recorder(); // +
         let xs = Sequence::new(xs)?; // +
-                                     // - let ys = rnn.forward(&xs)?;
-                                     // - let last = ys.narrow(1, LAG - 1, 1)?.squeeze(1)?;
-        let (last, _) = rnn.last(&xs, None, &watch.context())?; // +
+
+        // - let ys = rnn.forward(&xs)?;
+        // - let last = ys.narrow(1, LAG - 1, 1)?.squeeze(1)?;
+        let (last, _) = rnn.last(&xs, None, &recorder.context())?; // +
         let last = norm.as_ref().map_or(Ok(last.clone()), |norm| norm.forward(&last))?; // other
         let loss = (readout.forward(&last)? - targets)?.sqr()?.mean_all()?;
         // - adam.backward_step(&loss)?;
         let grads = loss.backward()?; // +
         adam.step(&grads)?; // +
-        diagnosis.take(watch, &loss, &grads, &vars)?; // +
+        diagnosis.add_batch(recorder, &loss, &grads, &vars)?; // +
     }
     println!("{}", diagnosis.report()); // +
     Ok(())

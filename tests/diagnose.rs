@@ -1,5 +1,5 @@
 //! The diagnosis of a network takes at most ten added lines, and the documents show those of
-//! `examples/diagnose.rs`.
+//! `examples/diagnose.rs`. Its suggestions point to sections that exist.
 //!
 //! After a change of the example, this writes the documents:
 //!
@@ -8,6 +8,7 @@
 //! ```
 
 use anyhow::{ensure, Context, Result};
+use recurrent_measures::diagnosis::all_suggestions;
 use std::{env, fs};
 
 const EXAMPLE: &str = include_str!("../examples/diagnose.rs");
@@ -20,7 +21,7 @@ fn difference() -> String {
     let body = EXAMPLE.lines().skip_while(|line| !line.contains("Diagnosis::new("));
     let last = |line: &&str| !line.contains("println!");
     let count = body.clone().take_while(last).count() + 1;
-    let body = body.take(count).filter(|line| !line.ends_with("// other"));
+    let body = body.take(count).filter(|line| !line.ends_with("// other") && !line.is_empty());
     let mark = |line: &str| {
         let line = line.strip_prefix("    ").unwrap_or(line);
         if let Some(line) = line.strip_suffix(" // +") {
@@ -54,4 +55,16 @@ fn ten_lines_at_most_and_those_of_the_documents() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A suggestion whose effect was measured names a section of the claims.
+#[test]
+fn suggestions_point_to_sections_of_the_claims() {
+    let document = include_str!("../docs/claims.md");
+    for suggestion in all_suggestions() {
+        let Some(evidence) = suggestion.evidence else { continue };
+        let section = evidence.strip_prefix("docs/claims.md#").expect("a section of the claims");
+        let anchor = format!("<a id=\"{section}\"></a>");
+        assert!(document.contains(&anchor), "{}: no section {section}", suggestion.name);
+    }
 }
