@@ -25,7 +25,7 @@ use recurrent::{weights, ForwardContext, Sequence};
 use recurrent_harness::network::Network;
 use recurrent_harness::run::{self, Job};
 use recurrent_records::config::{Budget, Readout, TrainingConfig, Width};
-use recurrent_records::folder::Folder;
+use recurrent_records::dir::OutputDir;
 use recurrent_records::record::RunRecord;
 use recurrent_tasks::task::Task;
 use recurrent_tasks::usage::ConfigError;
@@ -172,7 +172,7 @@ fn train(args: &Args, text: &Text) -> Result<Network> {
         eprintln!("held-out text: {:.2} bits a character", eval.loss);
     }
     if let Some(folder) = &args.save {
-        run.write(&Folder::create(folder)?)?;
+        run.write(&OutputDir::create(folder)?)?;
         eprintln!("saved for --run {}", folder.display());
     }
     let tensors = weights::read_bytes(&run.weights)?.tensors;
