@@ -196,7 +196,10 @@ conform! {
     )
     .seed(3);
     layernorm_vanilla_apart: Case::cell(
-        LayerNormVanillaConfig { norm_input: NormInput::Separate, ..LayerNormVanillaConfig::default() },
+        LayerNormVanillaConfig {
+            norm_input: NormInput::Separate,
+            ..LayerNormVanillaConfig::default()
+        },
         |i, h| per_gate(1, 4, i, h)
     );
     rmsnorm_vanilla: Case::cell(

@@ -2,14 +2,15 @@
 
 use anyhow::Result;
 use clap::Args;
+use recurrent_records::dir::OutputDir;
 use recurrent_records::export;
-use recurrent_records::folder::Folder;
 use recurrent_records::record::Records;
-use recurrent_tasks::usage::Usage;
+use recurrent_tasks::usage::ConfigError;
+use serde::{Deserialize, Serialize};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What is written for other programs too.
-#[derive(Args)]
+#[derive(Args, Serialize, Deserialize)]
 pub(crate) struct Export {
     /// Write event files for TensorBoard too
     #[arg(long)]
@@ -27,7 +28,8 @@ impl Export {
     pub(crate) fn check(&self) -> Result<()> {
         match self.parquet && !cfg!(feature = "parquet") {
             true => {
-                Err(Usage::new("parquet: expected a program built with --features parquet").into())
+                Err(ConfigError::new("parquet: expected a program built with --features parquet")
+                    .into())
             }
             false => Ok(()),
         }
@@ -39,14 +41,14 @@ impl Export {
     }
 
     /// Writes what was asked for.
-    pub(crate) fn write(&self, records: &Records, folder: &Folder) -> Result<()> {
+    pub(crate) fn write(&self, records: &Records, folder: &OutputDir) -> Result<()> {
         if !self.any() {
             return Ok(());
         }
         if self.tensorboard {
             let now =
                 SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
-            let longest = records.runs.iter().map(|run| run.seconds).fold(0.0, f64::max);
+            let longest = records.runs.iter().map(|run| run.outcome.seconds).fold(0.0, f64::max);
             export::tensorboard(records, folder, (now - longest).floor())?;
         }
         if self.csv {

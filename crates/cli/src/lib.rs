@@ -23,11 +23,13 @@ mod progress;
 mod resume;
 mod variants;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use output::first_line;
 use recurrent_records::record::{RunRecord, Status};
-use recurrent_tasks::usage::exit_code;
+use recurrent_tasks::usage::ConfigError;
+use serde::Serialize;
+use serde_json::{json, Value};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -61,7 +63,13 @@ struct Invocation {
 }
 
 impl Invocation {
-    /// The command in words, for the record.
+    /// The options as `comparison.json` keeps them, so that the program can be resumed by them.
+    fn request<A: Serialize>(&self, options: &A) -> Result<Value> {
+        let options = serde_json::to_value(options).context("the options cannot be written")?;
+        Ok(json!({ "program": self.name, "options": options }))
+    }
+
+    /// The command in words, for the reader of the record.
     fn command(&self) -> Vec<String> {
         let words = self.words.iter().map(|word| PathBuf::from(word).display().to_string());
         ["recurrent".to_string(), self.name.clone()].into_iter().chain(words).collect()
@@ -121,6 +129,21 @@ fn ended_with(ended: Result<ExitCode>) -> ExitCode {
         eprintln!("error: {}", first_line(&format!("{error:#}")));
         ExitCode::from(exit_code(&error))
     })
+}
+
+/// The exit code of a program that ends with this error: 2 for a mistake of the user, 1 for everything else.
+fn exit_code(error: &anyhow::Error) -> u8 {
+    let config = |cause: &(dyn std::error::Error + 'static)| {
+        cause.is::<ConfigError>()
+            || cause.downcast_ref::<recurrent_tasks::Error>().is_some_and(|it| it.is_config())
+            || cause.downcast_ref::<recurrent_records::Error>().is_some_and(|it| it.is_config())
+            || cause.downcast_ref::<recurrent_harness::Error>().is_some_and(|it| it.is_config())
+    };
+    if error.chain().any(config) {
+        2
+    } else {
+        1
+    }
 }
 
 /// The first paragraphs of a mistake in the options, up to the usage: what is wrong, and a tip.

@@ -3,19 +3,20 @@
 
 #![forbid(unsafe_code)]
 
+pub mod config;
 pub mod difference;
+pub mod dir;
 pub mod effects;
+pub mod error;
 pub mod export;
-pub mod folder;
 pub mod merge;
 pub mod record;
 #[doc(hidden)]
 pub mod sample;
 pub mod solve_rates;
 pub mod statistics;
-pub mod tier;
-pub mod treatment;
 
+pub use error::{Error, Result};
 pub use record::{
     EvalRecord, MeasureRecord, ProfileRecord, Records, RunRecord, Status, StepRecord,
 };

@@ -7,10 +7,10 @@ use super::markup;
 use super::numbers::{count, seconds};
 use super::run::RunView;
 use super::{figures_of, table, verdict, wrap, write_figures};
-use crate::folder::Folder;
+use crate::dir::OutputDir;
 use crate::record::{Records, RunRecord};
-use crate::usage::mistake;
-use anyhow::Result;
+use crate::usage::bail_config;
+use recurrent_records::Result;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ pub struct Source {
 /// Reads what comparisons, ablations and sweeps have written; a sweep is one comparison a length.
 ///
 /// # Errors
-/// A [`Usage`](crate::usage::Usage) error if a folder holds something else, or is named twice.
+/// A [`ConfigError`](crate::usage::ConfigError) error if a folder holds something else, or is named twice.
 pub fn sources(folders: &[PathBuf]) -> Result<Vec<Source>> {
     let mut paths = Vec::new();
     for folder in folders {
@@ -41,7 +41,7 @@ pub fn sources(folders: &[PathBuf]) -> Result<Vec<Source>> {
     let mut known = BTreeSet::new();
     for path in &paths {
         if !known.insert(fs::canonicalize(path).unwrap_or_else(|_| path.clone())) {
-            mistake!("{}: expected once, found twice", path.display());
+            bail_config!("{}: expected once, found twice", path.display());
         }
     }
     let read = |(path, label): (PathBuf, String)| {
@@ -49,7 +49,10 @@ pub fn sources(folders: &[PathBuf]) -> Result<Vec<Source>> {
             Ok(text) => match serde_json::from_slice(&text) {
                 Ok(about) => about,
                 Err(error) => {
-                    mistake!("{}: cannot be read: {error}", path.join("comparison.json").display())
+                    bail_config!(
+                        "{}: cannot be read: {error}",
+                        path.join("comparison.json").display()
+                    )
                 }
             },
             Err(_) => About::default(), // it says nothing that the records do not, but where and when
@@ -112,7 +115,7 @@ struct Same<'a> {
 impl<'a> Same<'a> {
     fn of(run: &'a RunRecord) -> Self {
         let (task, length, data) = (run.task(), run.length(), run.data());
-        Self { task, length, data, baseline: run.baseline.to_bits() }
+        Self { task, length, data, baseline: run.config.task.baseline.to_bits() }
     }
 
     /// The runs of a source that belong here.
@@ -142,8 +145,9 @@ fn grouped(sources: &[Source]) -> Vec<MergedGroup> {
 }
 
 fn group(sources: &[Source], same: &Same) -> Records {
-    let within =
-        |source| -> BTreeSet<String> { same.runs(source).map(|run| run.variant.clone()).collect() };
+    let within = |source| -> BTreeSet<String> {
+        same.runs(source).map(|run| run.config.model.variant.clone()).collect()
+    };
     let trained = |source| -> BTreeSet<String> {
         let runs = same.runs(source);
         runs.map(|run| format!("{} {} {} {}", run.max_steps(), run.batch(), run.lr(), run.dtype()))
@@ -168,15 +172,22 @@ fn group(sources: &[Source], same: &Same) -> Records {
             )*};
         }
         for run in same.runs(source) {
-            if !order.contains(&run.variant) {
-                order.push(run.variant.clone());
+            if !order.contains(&run.config.model.variant) {
+                order.push(run.config.model.variant.clone());
             }
         }
-        take!(runs, steps, evals, profiles, measures);
+        take!(steps, evals, profiles, measures);
+        for run in source.records.runs.iter().filter(|run| own.contains(&run.config.model.variant))
+        {
+            let mut run = run.clone();
+            run.config.model.variant = named(&run.config.model.variant);
+            all.runs.push(run);
+        }
     }
     // The same variant of several sources side by side, in the order of the sources.
     let base = |name: &str| name.split_once(" · ").map_or(name, |(base, _)| base).to_owned();
-    all.runs.sort_by_key(|run| order.iter().position(|name| *name == base(&run.variant)));
+    all.runs
+        .sort_by_key(|run| order.iter().position(|name| *name == base(&run.config.model.variant)));
     all
 }
 
@@ -198,7 +209,7 @@ pub fn merged(sources: &[Source], width: usize) -> String {
 ///
 /// # Errors
 /// If a file cannot be written.
-pub fn write_merged(sources: &[Source], command: &[String], folder: &Folder) -> Result<()> {
+pub fn write_merged(sources: &[Source], command: &[String], folder: &OutputDir) -> Result<()> {
     let groups = grouped(sources);
     let comparisons: Vec<Group> = groups
         .iter()
@@ -264,7 +275,7 @@ fn folders(sources: &[Source]) -> String {
                 comparison.distinct(|run| format!("{} {}", run.device(), run.dtype())),
                 about.machine.words()
             ),
-            comparison.distinct(|run| run.version.clone()),
+            comparison.distinct(|run| run.config.version.clone()),
         ];
         let cells: String = cells.iter().map(|cell| format!("<td>{}</td>", escape(cell))).collect();
         let (label, hint) = (escape(&source.label), escape(&about.command.join(" ")));
@@ -278,24 +289,24 @@ mod tests {
     use super::*;
     use crate::record::ProfileRecord;
     use crate::sample;
-    use crate::usage::exit_code;
+    use anyhow::Result;
 
     fn write(records: &Records, folder: &Path) -> Result<()> {
-        let folder = Folder::create(folder)?;
+        let folder = OutputDir::create(folder)?;
         folder.write_lines("runs.jsonl", &records.runs)?;
         folder.write_lines("steps.jsonl", &records.steps)?;
         folder.write_lines("evals.jsonl", &records.evals)?;
         folder.write_lines("profiles.jsonl", &records.profiles)?;
-        folder.write(
+        Ok(folder.write(
             "comparison.json",
             br#"{"machine": {"cores": 4, "os": "linux", "arch": "riscv64"}}"#,
-        )
+        )?)
     }
 
     /// The records of one variant.
     fn only(variant: &str) -> Records {
         let mut all = sample::records();
-        all.runs.retain(|run| run.variant == variant);
+        all.runs.retain(|run| run.config.model.variant == variant);
         all.steps.retain(|step| step.variant == variant);
         all.evals.retain(|eval| eval.variant == variant);
         all.profiles.retain(|profile| profile.variant == variant);
@@ -307,8 +318,11 @@ mod tests {
         let temp = tempfile::tempdir()?;
         let paths = ["mon", "tue", "wed"].map(|name| temp.path().join(name));
         let (mut other_data, mut other_batch) = (only("lstm"), only("vanilla"));
-        other_data.runs.iter_mut().for_each(|run| run.data = Some("0123abcd".to_owned()));
-        other_batch.runs.iter_mut().for_each(|run| run.batch += 1);
+        other_data
+            .runs
+            .iter_mut()
+            .for_each(|run| run.config.task.data = Some("0123abcd".to_owned()));
+        other_batch.runs.iter_mut().for_each(|run| run.config.training.batch += 1);
         for (records, path) in [&only("lstm"), &other_data, &other_batch].into_iter().zip(&paths) {
             write(records, path)?;
         }
@@ -335,7 +349,7 @@ mod tests {
         let all = sample::records();
         let part = only("lstm");
         let mut other = all.clone();
-        other.runs.iter_mut().for_each(|run| run.task = "copy".to_owned());
+        other.runs.iter_mut().for_each(|run| run.config.task.name = "copy".to_owned());
         for (records, path) in [&all, &part, &other].into_iter().zip(&paths) {
             write(records, path)?;
         }
@@ -373,7 +387,7 @@ mod tests {
         let twice = Group::new(&groups[0]);
         assert_eq!(twice.variants[1].profiles.len(), twice.variants[2].profiles.len());
 
-        let out = Folder::create(&temp.path().join("out"))?;
+        let out = OutputDir::create(&temp.path().join("out"))?;
         write_merged(&sources, &["report".to_owned()], &out)?;
         let page = String::from_utf8(out.read("report.html")?)?;
         crate::tests::elements(&page);
@@ -396,7 +410,7 @@ mod tests {
         let refused = |path: &Path| match sources(&[path.to_path_buf()]) {
             Ok(_) => panic!("{} was taken", path.display()),
             Err(error) => {
-                assert_eq!(exit_code(&error), 2);
+                assert_eq!(1 + u8::from(error.is_config()), 2);
                 error.to_string()
             }
         };

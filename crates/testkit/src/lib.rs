@@ -15,7 +15,8 @@
 //! #     fn input_size(&self) -> usize { self.w.dims()[1] }
 //! #     fn state_sizes(&self) -> Vec<usize> { vec![self.u.dims()[1]] }
 //! #     fn step(&self, x: &Tensor, s: &HiddenState) -> Result<HiddenState> {
-//! #         Ok(HiddenState { h: (linear(x, &self.w, None)? + linear(&s.h, &self.u, None)?)?.tanh()? })
+//! #         let z = (linear(x, &self.w, None)? + linear(&s.h, &self.u, None)?)?;
+//! #         Ok(HiddenState { h: z.tanh()? })
 //! #     }
 //! # }
 //! # #[derive(Clone)] struct ElmanConfig;

@@ -1,9 +1,9 @@
 //! The gradient profiles of a run: on which examples, and when.
 
 use super::Job;
+use crate::error::Result;
 use crate::network::Network;
 use crate::task::{Batch, BatchKey, Split, Task};
-use anyhow::Result;
 use recurrent_core::{Bptt, ForwardContext, GradientRecorder, Record};
 use recurrent_measures::Profile;
 
@@ -15,8 +15,8 @@ pub(super) struct Probe(Batch);
 
 impl Probe {
     pub(super) fn new(job: &Job) -> Result<Self> {
-        let draw = BatchKey { split: Split::Held, seed: job.seed, step: 0, batch: EXAMPLES };
-        Ok(Self(job.task.batch(draw, job.settings.dtype, &job.settings.device)?))
+        let draw = BatchKey { split: Split::Held, seed: job.config.seed, step: 0, batch: EXAMPLES };
+        Ok(Self(job.task.batch(draw, job.config.training.dtype, &job.device)?))
     }
 
     /// The profiles of every layer, direction and part of the state, by an ordinary backward pass of the task's loss, with the flow of
@@ -31,7 +31,7 @@ impl Probe {
         let outputs =
             network.forward(&self.0.xs, &ForwardContext::default().bptt(flow).record(&recorder))?;
         task.judge(&outputs, &self.0)?.losses.mean_all()?.backward()?;
-        Ok(recorder.take().iter().map(Profile::of).collect())
+        Ok(recorder.take().iter().map(Profile::from_trace).collect())
     }
 }
 

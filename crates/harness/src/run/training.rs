@@ -1,29 +1,27 @@
 //! The loop over training steps.
 
+use super::checkpoint::{self, CheckpointWriter, Restored, Snapshot};
 use super::clip::clip;
-use super::keep::{self, Found, Keeper, NotKept, Present};
 use super::log::{step_record, Log};
 use super::penalty::{self, Penalties};
 use super::probe::{scheduled, Probe};
 use super::{failed, Event, Job, IN_A_ROW};
+use crate::config::{Level, TrainingConfig, GENERALISATION_FACTORS};
+use crate::error::{Error, Kept, Result};
 use crate::network::Network;
 use crate::record::{EvalRecord, Generalised, Status};
-use crate::settings::GENERALISED;
 use crate::task::{Batch, BatchKey, Criterion, Split, Task};
-use crate::tier::Tier;
-use crate::treatment::Treatment;
-use anyhow::{Context, Result};
 use candle::{DType, Tensor};
 use recurrent_core::{spectral_radius, Carry, ForwardContext};
 use recurrent_train::{
     global_norm, safetensors_bytes, AdamW, AdamWConfig, Clip, GradientWatch, Optimizer, Params,
+    Schedule,
 };
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A network on its way.
 pub(super) struct Training<'a> {
     job: &'a Job<'a>,
-    treatment: Treatment,
     network: Network,
     params: Params,
     optimizer: AdamW,
@@ -36,47 +34,46 @@ pub(super) struct Training<'a> {
 impl<'a> Training<'a> {
     /// A network at its start.
     pub(super) fn new(job: &'a Job) -> Result<Self> {
-        let (settings, treatment) = (job.settings, job.treatment());
-        treatment.validate()?;
+        let (training, device) = (&job.config.training, &job.device);
+        training.validate_gradient()?;
         let (network, params) = Network::trainable(
             job.variant,
             job.size(),
             job.task,
-            treatment.readout,
-            job.seed,
-            settings.dtype,
-            &settings.device,
+            training.readout,
+            job.config.seed,
+            training.dtype,
+            device,
         )?;
-        penalty::check(&treatment, network.rnn(), settings.dtype, &settings.device)?;
+        penalty::check(training, network.rnn(), training.dtype, device)?;
         let optimizer =
-            AdamW::new(&params, AdamWConfig { lr: treatment.lr, ..AdamWConfig::default() })?;
-        let (watch, probe) = (GradientWatch::new(&params), Probe::new(job)?);
-        Ok(Self { job, treatment, network, params, optimizer, watch, probe, carry: None })
+            AdamW::new(&params, AdamWConfig { lr: training.lr, ..AdamWConfig::default() })?;
+        let (watch, probe) = (GradientWatch::new(&params)?, Probe::new(job)?);
+        Ok(Self { job, network, params, optimizer, watch, probe, carry: None })
     }
 
     /// Looks at the network at its start: the first profile of its gradient, and what else is asked for.
-    pub(super) fn begin(&mut self, log: &mut Log, said: &mut dyn FnMut(Event)) -> Result<()> {
+    pub(super) fn begin(&mut self, log: &mut Log, on_event: &mut dyn FnMut(Event)) -> Result<()> {
         let rnn = self.network.rnn();
-        (log.params, log.layers) = (self.params.element_count(), rnn.depth());
         for (name, block) in rnn.recurrent_blocks()? {
             log.spectral_radius.insert(name, spectral_radius(&block)?);
         }
-        self.profile(log, said)?;
+        self.profile(log, on_event)?;
         self.measure(log)
     }
 
     /// Goes back to where a checkpoint was taken, and gives what had been found until then.
-    pub(super) fn restore(&mut self, found: Found) -> Result<Log> {
-        let Found { checkpoint, watch, log } = found;
-        checkpoint.restore(&self.params, &mut self.optimizer).context(NotKept)?;
+    pub(super) fn restore(&mut self, found: Restored) -> Result<Log> {
+        let Restored { checkpoint, watch, log } = found;
+        checkpoint.restore(&self.params, &mut self.optimizer).kept()?;
         let tensors = checkpoint.tensors;
-        self.watch.load_state(watch).context(NotKept)?;
+        self.watch.load_state(watch).kept()?;
         if log.done() > 0 && self.job.task.continues(self.draw(log.done() + 1)) {
             // The form of the state is that of any other; its values are the checkpoint's.
             let batch = self.batch(log.done())?;
             let (_, form) =
                 self.network.forward_from(&batch.xs, None, &ForwardContext::default())?;
-            self.carry = keep::carry(&tensors, &form)?;
+            self.carry = checkpoint::carry(&tensors, &form)?;
         }
         Ok(log)
     }
@@ -90,17 +87,17 @@ impl<'a> Training<'a> {
     pub(super) fn finish(
         &mut self,
         log: &mut Log,
-        keeper: &mut Keeper,
+        checkpoints: &mut CheckpointWriter,
         cancel: &AtomicBool,
-        said: &mut dyn FnMut(Event),
+        on_event: &mut dyn FnMut(Event),
     ) -> Result<Status> {
-        let status = match self.advance(log, keeper, cancel, said) {
-            Err(error) if error.is::<NotKept>() => return Err(error),
+        let status = match self.advance(log, checkpoints, cancel, on_event) {
+            Err(error @ Error::Checkpoint(_)) => return Err(error),
             ended => ended.unwrap_or_else(|error| failed(&error)),
         };
         let profiled = log.profiles.last().is_some_and(|profile| profile.step == log.done());
         if !profiled {
-            let last = self.profile(log, said);
+            let last = self.profile(log, on_event);
             // What made the run fail may well make its profile fail; it is the first that is to be told.
             if !matches!(status, Status::Failed(_)) {
                 last?;
@@ -116,64 +113,71 @@ impl<'a> Training<'a> {
     fn advance(
         &mut self,
         log: &mut Log,
-        keeper: &mut Keeper,
+        checkpoints: &mut CheckpointWriter,
         cancel: &AtomicBool,
-        said: &mut dyn FnMut(Event),
+        on_event: &mut dyn FnMut(Event),
     ) -> Result<Status> {
-        let (settings, task) = (self.job.settings, self.job.task);
-        let steps = settings.steps(task);
+        let (training, steps) = (self.config(), self.job.config.max_steps());
+        let examples = self.job.task.examples();
         // Where the run stands is read off the log alone, so that one that goes on takes the same way.
         loop {
             let done = log.done();
-            let evaluates = done > 0 && (settings.evaluates(task, done) || done == steps);
+            let evaluates = done > 0 && (training.evaluates(examples, done) || done == steps);
             let evaluated = log.evals.last().is_some_and(|eval| eval.step == done);
             if evaluates && !evaluated {
                 if !self.evaluate(log, cancel)? {
-                    keeper.now(&self.present(log))?;
+                    checkpoints.now(&self.snapshot(log))?;
                     return Ok(Status::Stopped);
                 }
-                log.evaluated().into_iter().for_each(&mut *said);
+                log.evaluated().into_iter().for_each(&mut *on_event);
             }
             if log.solved.is_some() || done == steps {
                 return Ok(Status::Finished);
             }
             if cancel.load(Ordering::Relaxed) {
-                keeper.now(&self.present(log))?;
+                checkpoints.now(&self.snapshot(log))?;
                 return Ok(Status::Stopped);
             }
-            keeper.when_due(&self.present(log))?;
+            checkpoints.when_due(&self.snapshot(log))?;
             let loss = self.step(log, done + 1)?;
-            said(Event::Step(done + 1, loss));
+            on_event(Event::Step(done + 1, loss));
             if scheduled(done + 1, steps) {
-                self.profile(log, said)?;
+                self.profile(log, on_event)?;
             }
         }
     }
 
-    fn present<'b>(&'b self, log: &'b Log) -> Present<'b> {
+    fn snapshot<'b>(&'b self, log: &'b Log) -> Snapshot<'b> {
         let (job, params, optimizer, watch) =
             (self.job, &self.params, &self.optimizer, self.watch.state());
-        Present { job, params, optimizer, watch, log, carry: self.carry.as_ref() }
+        Snapshot { job, params, optimizer, watch, log, carry: self.carry.as_ref() }
     }
 
     /// What training step `step`, from 1, is about.
     fn draw(&self, step: u64) -> BatchKey {
-        let Job { settings, seed, .. } = *self.job;
-        BatchKey { split: Split::Train, seed, step: step - 1, batch: settings.batch }
+        let (seed, batch) = (self.job.config.seed, self.config().batch);
+        BatchKey { split: Split::Train, seed, step: step - 1, batch }
     }
 
     fn batch(&self, step: u64) -> Result<Batch> {
-        let Job { task, settings, .. } = *self.job;
-        task.batch(self.draw(step), settings.dtype, &settings.device)
+        Ok(self.job.task.batch(self.draw(step), self.config().dtype, &self.job.device)?)
+    }
+
+    fn config(&self) -> &'a TrainingConfig {
+        &self.job.config.training
     }
 
     /// One step; gives its loss.
     fn step(&mut self, log: &mut Log, step: u64) -> Result<f64> {
-        let Job { task, seed, .. } = *self.job;
+        let (task, training, seed) = (self.job.task, self.config(), self.job.config.seed);
+        if training.warmup > 0 {
+            let factor = Schedule::warmup(training.warmup)?.factor(step - 1);
+            self.optimizer.set_lr(training.lr * factor)?;
+        }
         let batch = self.batch(step)?;
-        let penalties = Penalties::new(&self.treatment, self.network.rnn());
+        let penalties = Penalties::new(training, self.network.rnn());
         let context =
-            penalties.watched(ForwardContext::train(seed, step - 1).bptt(self.treatment.flow));
+            penalties.watched(ForwardContext::train(seed, step - 1).bptt(training.bptt()));
         let carry = self.carry.take().filter(|_| task.continues(self.draw(step)));
         let (outputs, carry) = self.network.forward_from(&batch.xs, carry.as_ref(), &context)?;
         if task.continues(self.draw(step + 1)) {
@@ -196,7 +200,7 @@ impl<'a> Training<'a> {
                 return Err(fault.into());
             }
         }
-        let clip = clip(self.treatment.clip, &self.params, &mut grads)?;
+        let clip = clip(training.clip, &self.params, &mut grads)?;
         self.optimizer.step(&grads)?;
         log.steps.push(record(clip, self.optimizer.lr()));
         log.clips.push(clip);
@@ -205,7 +209,8 @@ impl<'a> Training<'a> {
 
     /// Evaluates on fresh held-out examples, or on the whole held-out set, and gives whether it was not interrupted.
     fn evaluate(&mut self, log: &mut Log, cancel: &AtomicBool) -> Result<bool> {
-        let Job { variant, task, seed, .. } = *self.job;
+        let Job { variant, task, ref config, .. } = *self.job;
+        let seed = config.seed;
         let Some((loss, accuracy)) = self.held_out(task, log.evals.len() as u64, cancel)? else {
             return Ok(false);
         };
@@ -227,10 +232,11 @@ impl<'a> Training<'a> {
         number: u64,
         cancel: &AtomicBool,
     ) -> Result<Option<(f64, Option<f64>)>> {
-        let Job { variant, settings, seed, .. } = *self.job;
+        let (training, seed) = (self.config(), self.job.config.seed);
+        let size = self.job.size();
         let network =
-            Network::frozen(variant, self.job.size(), task, self.treatment.readout, &self.params)?;
-        let batches = settings.held_out(task).div_ceil(task.held_batch()) as u64;
+            Network::frozen(self.job.variant, size, task, training.readout, &self.params)?;
+        let batches = training.held_out(task).div_ceil(task.held_batch()) as u64;
         // Of a generated task batch 0 is the probe's. A data set begins anew behind its end.
         let first = if task.examples().is_none() { 1 + number * batches } else { 0 };
         let (mut losses, mut right, mut carry) = (Vec::new(), None, None);
@@ -239,7 +245,7 @@ impl<'a> Training<'a> {
                 return Ok(None);
             }
             let draw = BatchKey { split: Split::Held, seed, step, batch: task.held_batch() };
-            let batch = task.batch(draw, settings.dtype, &settings.device)?;
+            let batch = task.batch(draw, training.dtype, &self.job.device)?;
             let before = carry.take().filter(|_| task.continues(draw));
             let (outputs, after) =
                 network.forward_from(&batch.xs, before.as_ref(), &ForwardContext::default())?;
@@ -256,7 +262,7 @@ impl<'a> Training<'a> {
 
     /// Evaluates on longer sequences, if that is asked for.
     fn generalise(&self, log: &mut Log, cancel: &AtomicBool) -> Result<()> {
-        let factors = GENERALISED.iter().filter(|_| self.job.settings.generalise);
+        let factors = GENERALISATION_FACTORS.iter().filter(|_| self.config().generalise);
         for task in factors.filter_map(|&factor| self.job.task.longer(factor)) {
             if let Some((loss, accuracy)) = self.held_out(task.as_ref(), 0, cancel)? {
                 let (length, baseline) = (task.length(), task.baseline());
@@ -268,20 +274,20 @@ impl<'a> Training<'a> {
 
     /// Takes what is asked for beyond profiles.
     fn measure(&self, log: &mut Log) -> Result<()> {
-        if self.job.settings.measures > Tier::Profiles {
+        if self.config().measures > Level::Profiles {
             let step = log.done();
-            log.panel.take(self.job, &self.network, &self.params, step)?;
+            log.measures.take(self.job, &self.network, &self.params, step)?;
         }
         Ok(())
     }
 
-    fn profile(&mut self, log: &mut Log, said: &mut dyn FnMut(Event)) -> Result<()> {
-        let profiles = self.probe.profiles(self.job.task, &self.network, self.treatment.flow)?;
+    fn profile(&mut self, log: &mut Log, on_event: &mut dyn FnMut(Event)) -> Result<()> {
+        let profiles = self.probe.profiles(self.job.task, &self.network, self.config().bptt())?;
         let before = log.profiles.len();
         if log.profile(self.job, profiles) {
             self.watch.report_underflow();
         }
-        said(log.profiled(before));
+        on_event(log.profiled(before));
         Ok(())
     }
 }
