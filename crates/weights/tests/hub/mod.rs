@@ -1,6 +1,5 @@
 //! The hub's client against a server on the loopback that speaks its protocol, and against caches that are filled beforehand. Nothing
 //! is asked of any other host.
-#![cfg(feature = "hub")]
 
 mod server;
 
