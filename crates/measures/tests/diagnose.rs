@@ -1,9 +1,7 @@
 //! Networks broken in one way each, and healthy ones, over seeds: what is broken is found, at its place, and nothing else.
 
-mod network;
-
+use crate::network::{adding, Network};
 use candle::{DType, Device, Module, Result, Tensor};
-use network::{adding, Network};
 use recurrent_core::init::{Block, ForgetBias, Init, Scheme};
 use recurrent_core::{
     Bidirectional, Bptt, Direction, ForwardContext, Layer, LayerId, Rnn, Sequence, Stack,
@@ -419,9 +417,12 @@ fn what_cannot_be_diagnosed_is_refused() -> Result<()> {
         &unwatched.backward()?,
         &network.vars,
     );
-    let error = error.expect_err("nothing ran with the watch's pass").to_string();
+    let error = error.expect_err("nothing ran with the recorder's context").to_string();
     assert!(
-        error.contains("diagnosis watch: expected recurrent layers run with its pass, got none"),
+        error.contains(
+            "diagnosis recorder: expected recurrent layers that ran with its context, \
+                       got none"
+        ),
         "{error}"
     );
 

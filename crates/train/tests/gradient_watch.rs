@@ -1,4 +1,4 @@
-//! What the watch finds in real models.
+//! The watch on real models, and on gradients set by hand.
 
 use candle::backprop::GradStore;
 use candle::{DType, Device, Module, Result, Tensor, Var};

@@ -1,5 +1,3 @@
-//! The measures of the dynamics against closed forms, finite differences and known systems.
-
 mod cells;
 mod jacobian;
 mod lyapunov;
