@@ -21,6 +21,7 @@ use clap::Parser;
 use rand::Rng;
 use recurrent::core::{named_rng, Carry};
 use recurrent::{weights, ForwardContext, Sequence};
+use recurrent_cli::Variants;
 use recurrent_harness::network::Network;
 use recurrent_harness::run::{self, Job};
 use recurrent_harness::settings::{Extent, Settings};
@@ -141,7 +142,7 @@ fn of_run(folder: &Path, run: &RunRecord, text: &Text) -> Result<Network> {
 
 /// A GRU, new and trained.
 fn trained(text: &Text, epochs: u64, seed: u64) -> Result<Network> {
-    let variant = &recurrent_cli::variants(&["gru".to_string()], text.longest_lag())?[0];
+    let variant = &Variants::registry().choose(&["gru".to_string()], text.longest_lag())?[0];
     let settings = Settings { extent: Extent::Epochs(epochs), ..Settings::new(text) };
     settings.validate(text)?;
     let (hidden, _) = settings.sizing.solve(variant, text, settings.treatment.readout)?;
@@ -162,7 +163,7 @@ fn network(
     text: &Text,
     tensors: HashMap<String, Tensor>,
 ) -> Result<Network> {
-    let variant = &recurrent_cli::variants(&[name.to_string()], text.longest_lag())?[0];
+    let variant = &Variants::registry().choose(&[name.to_string()], text.longest_lag())?[0];
     let dtype = tensors.get("readout.bias").map_or(DType::F32, Tensor::dtype);
     let settings = Settings::new(text);
     let size = Job { variant, task: text, settings: &settings, hidden, seed: 0 }.size();

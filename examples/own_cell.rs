@@ -4,9 +4,10 @@
 //!
 //! ```text
 //! cargo run --release --example own_cell
+//! cargo run --release --example own_cell -- compare --variants mgu,mgu+clip=0.5,gru   # beside the zoo
 //! ```
 //!
-//! Prints, within some seconds:
+//! The first prints, within some seconds:
 //!
 //! ```text
 //! 12 of 12 parameters have a gradient
@@ -21,8 +22,10 @@ use recurrent::core::init::{Gates, Weights};
 use recurrent::core::{chunk_gates, GateWeights, HiddenState};
 use recurrent::{
     Cell, CellConfig, Direction, ForwardContext, GradientRecorder, Init, Layer, LayerId, Record,
-    Sequence, Stack,
+    Rnn, Sequence, Stack,
 };
+use recurrent_cli::{main_with, Variants};
+use std::process::ExitCode;
 
 /// The minimal gated unit (Zhou et al. 2016, arXiv:1603.09420v1), with the forget gate after the matrix product:
 /// f = σ(a_f + b_f), n = tanh(a_n + f ∘ b_n), h' = (1 − f) ∘ h + f ∘ n.
@@ -84,7 +87,24 @@ impl CellConfig for MinimalConfig {
     }
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    if std::env::args().len() > 1 {
+        let summary = "minimal gated unit (Zhou 2016)";
+        return main_with(Variants::registry().and("mgu", summary, |size, vb| {
+            let config = MinimalConfig(Init::seeded(size.seed));
+            Ok(Box::new(Rnn::new(size.input, size.hidden, &config, vb)?))
+        }));
+    }
+    match show() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn show() -> Result<()> {
     let vars = VarMap::new();
     let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
     let stack = Stack::of(3, Direction::Forward, 2, 16, &MinimalConfig::default(), vb)?;

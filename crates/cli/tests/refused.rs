@@ -26,8 +26,8 @@ names
 
 files of data
 2 --task mnist-rows => task mnist-rows: it needs --data DIR, a folder with train-images-idx3-ubyte, ...
-1 --task mnist-rows --data nowhere => images: expected a folder, found none at nowhere
-1 --task mnist-rows --data file => images: expected a folder, found none at file
+1 --task mnist-rows --data nowhere => data: expected a folder of IDX files, found none at nowhere
+1 --task mnist-rows --data file => data: expected a folder of IDX files, found none at file
 1 --task mnist-rows --data empty => empty: expected train-images-idx3-ubyte or train-images.idx3-ubyte, ...
 1 --task mnist-pixels --data missing => missing: expected train-labels-idx1-ubyte or train-labels.idx1-ubyte, ...
 1 --task mnist-rows --data cut => cut/t10k-images-idx3-ubyte: expected 94096 bytes, found 50000: its header says 120 items
@@ -88,7 +88,7 @@ the output folder
 1 --out file/below => out file/below: cannot be made: ...
 2 --out '' => a value is required for '--out <DIR>' but none was supplied; ...
 2 --out empty --seeds 0 => seeds: expected 1 to 1000000, got 0
-1 --out empty --task mnist-rows --data nowhere => images: expected a folder, found none at nowhere
+1 --out empty --task mnist-rows --data nowhere => data: expected a folder of IDX files, found none at nowhere
 ";
 
 /// Asserts that a command line is refused as a line of [`CASES`] says: nothing on the standard output, that line and no

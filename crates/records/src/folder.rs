@@ -46,7 +46,14 @@ impl Folder {
                     if locked {
                         Self::take(path, "out")?; // if that program is still there, it is what matters
                     }
-                    mistake!("out {shown}: the folder is not empty, and nothing is overwritten");
+                    let begun = |name: &OsString| name == "comparison.json";
+                    let hint = match names.iter().any(begun) {
+                        true => "; --resume continues the comparison in it",
+                        false => "",
+                    };
+                    mistake!(
+                        "out {shown}: the folder is not empty, and nothing is overwritten{hint}"
+                    );
                 }
             }
             Err(_) if path.is_file() => mistake!("out {shown}: expected a folder, found a file"),

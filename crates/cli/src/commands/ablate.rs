@@ -10,10 +10,10 @@
 //! stated rule, and writes all records, `ablation.jsonl` and `ablation.html` to a new folder below `runs/`. The base is trained without any clipping
 //! unless --clip says so, since that is one of the remedies. Exit codes and Ctrl-C are those of `compare`.
 
+use crate::commands::list;
 use crate::export::Export;
 use crate::options::Training;
 use crate::output::{print, width};
-use crate::variants::{list, variants};
 use crate::{ended, interrupt, progress, resume, Invocation};
 use anyhow::Result;
 use clap::Parser;
@@ -62,8 +62,7 @@ pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
         None => args,
     };
     if args.list {
-        list(true)?;
-        return Ok(ExitCode::SUCCESS);
+        return list::modifiers();
     }
     args.export.check()?;
     let task = args.training.task(args.length)?;
@@ -71,7 +70,7 @@ pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
     let names: Vec<_> = base
         .chain(args.remedies.iter().map(|remedy| format!("{}+{remedy}", args.variant)))
         .collect();
-    let variants = variants(&names, task.longest_lag())?;
+    let variants = invocation.variants.choose(&names, task.longest_lag())?;
     let comparison =
         args.training.comparison(task, variants, args.seeds, Clipping::Off, invocation)?;
     let ablation = Ablation { comparison, rates: args.lrs, tuning_seeds: args.tuning_seeds };

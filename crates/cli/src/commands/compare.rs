@@ -12,14 +12,13 @@
 //! in the options, 1 for a failure, 130 after Ctrl-C, which keeps what is finished and still writes the report. What is left goes on
 //! with `--resume`, and ends with the same records as if nothing had happened.
 
+use crate::commands::list;
 use crate::export::Export;
 use crate::options::Training;
 use crate::output::{print, width};
-use crate::variants::{list, variants};
 use crate::{ended, interrupt, progress, resume, Invocation};
 use anyhow::Result;
 use clap::Parser;
-use recurrent::registry;
 use recurrent_records::treatment::Treatment;
 use recurrent_report as report;
 use std::process::ExitCode;
@@ -51,15 +50,15 @@ pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
         None => args,
     };
     if args.list {
-        list(false)?;
-        return Ok(ExitCode::SUCCESS);
+        return list::variants(invocation);
     }
     args.export.check()?;
     let task = args.training.task(args.length)?;
-    let default = || registry::variants().into_iter().filter(|entry| entry.default);
-    let default = default().map(|entry| entry.name.to_string()).collect();
-    let names = if args.variants.is_empty() { default } else { args.variants };
-    let variants = variants(&names, task.longest_lag())?;
+    let names = match args.variants.is_empty() {
+        true => invocation.variants.defaults(),
+        false => args.variants,
+    };
+    let variants = invocation.variants.choose(&names, task.longest_lag())?;
     let seeds = args.seeds.unwrap_or(if args.training.quick { 1 } else { 3 });
     let comparison =
         args.training.comparison(task, variants, seeds, Treatment::default().clip, invocation)?;

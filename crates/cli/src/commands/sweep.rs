@@ -9,9 +9,9 @@
 //! of runs that --probability says. It writes a comparison for every length, `sweep.jsonl`, `maximum.jsonl` and `sweep.html` to a new folder
 //! below `runs/`. Exit codes and Ctrl-C are those of `compare`.
 
+use crate::commands::list;
 use crate::options::Training;
 use crate::output::{print, width};
-use crate::variants::{list, variants};
 use crate::{ended, interrupt, progress, resume, Invocation};
 use anyhow::Result;
 use clap::Parser;
@@ -50,8 +50,7 @@ pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
         None => args,
     };
     if args.list {
-        list(false)?;
-        return Ok(ExitCode::SUCCESS);
+        return list::variants(invocation);
     }
     let (training, quick) = (&args.training, args.training.quick);
     let default = || if quick { vec![10, 20] } else { vec![25, 50, 100, 200] };
@@ -59,7 +58,7 @@ pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
     let seeds = args.seeds.unwrap_or(if quick { 1 } else { 5 });
     let comparison = |length: &usize| {
         let task = training.task(Some(*length))?;
-        let variants = variants(&args.variants, task.longest_lag())?;
+        let variants = invocation.variants.choose(&args.variants, task.longest_lag())?;
         training.comparison(task, variants, seeds, Treatment::default().clip, invocation)
     };
     let comparisons = lengths.iter().map(comparison).collect::<Result<_>>()?;
