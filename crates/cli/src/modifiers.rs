@@ -4,7 +4,7 @@ use crate::output::first_line;
 use anyhow::Result;
 use recurrent::modifier;
 use recurrent_harness::remedy as training;
-use recurrent_records::treatment::Change;
+use recurrent_records::config::Override;
 use recurrent_tasks::usage::{nearest, Usage};
 
 /// What a modifier changes.
@@ -12,7 +12,7 @@ pub(crate) enum Modifier {
     /// The network.
     Network(modifier::Modifier),
     /// How it is trained or read.
-    Training(Change),
+    Training(Override),
 }
 
 /// The modifier that a text names.
@@ -21,7 +21,7 @@ pub(crate) fn parse(text: &str) -> Result<Modifier> {
         return Ok(Modifier::Network(network));
     }
     match training::parse(text)? {
-        Some(change) => Ok(Modifier::Training(change)),
+        Some(one) => Ok(Modifier::Training(one)),
         None => Err(unknown(text).into()),
     }
 }

@@ -92,14 +92,14 @@ pub fn from_entry(entry: &Entry, longest_lag: usize) -> Variant {
 }
 
 fn modified(entry: &Entry, modifiers: &[&str], longest_lag: usize) -> Result<Variant> {
-    let (mut name, mut spec, mut changes) =
+    let (mut name, mut spec, mut overrides) =
         (entry.name.to_string(), entry.spec.clone(), Vec::new());
     for text in modifiers {
         match modifiers::parse(text)? {
             Modifier::Network(modifier) => {
                 spec = modifier.apply(&name, &spec).map_err(modifiers::usage)?;
             }
-            Modifier::Training(change) => changes.push(change),
+            Modifier::Training(one) => overrides.push(one),
         }
         name = format!("{name}+{text}");
     }
@@ -109,7 +109,7 @@ fn modified(entry: &Entry, modifiers: &[&str], longest_lag: usize) -> Result<Var
         name,
         init: spec.init_summary(),
         options: spec.options(),
-        changes,
+        overrides,
         build: Arc::new(move |size, vb| {
             spec.with_longest_lag(size.longest_lag, size.seed).build(size.input, size.hidden, vb)
         }),
@@ -121,7 +121,7 @@ fn own_modified(mut variant: Variant, modifiers: &[&str]) -> Result<Variant> {
     for text in modifiers {
         let name = &variant.name;
         match modifiers::parse(text)? {
-            Modifier::Training(change) => variant.changes.push(change),
+            Modifier::Training(one) => variant.overrides.push(one),
             Modifier::Network(_) => {
                 let why = "it changes layers that are described as data, and this variant is code";
                 return Err(Usage::new(format!("remedy {text} on {name}: {why}")).into());

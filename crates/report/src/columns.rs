@@ -86,7 +86,9 @@ pub(super) fn columns(comparison: &Group) -> Vec<Column> {
     let any = |is: fn(&RunRecord) -> bool| comparison.runs.iter().any(is);
     let mut columns = vec![
         Column::new("params", "The number of weights, read-out included.").each(all, |v| {
-            Value::of(v.spread(|run| Some(run.params as f64)), |params| format!("{params:.0}"))
+            Value::of(v.spread(|run| Some(run.config.model.params as f64)), |params| {
+                format!("{params:.0}")
+            })
         }),
         Column::new(
             "hidden",
@@ -106,14 +108,14 @@ pub(super) fn columns(comparison: &Group) -> Vec<Column> {
     let meaning = "Held-out loss at the end: median and range over the seeds that did not fail.";
     columns.push(
         Column::new("final loss", meaning)
-            .each(all, |v| Value::of(v.sound_spread(|run| Some(run.final_loss)), loss)),
+            .each(all, |v| Value::of(v.sound_spread(|run| Some(run.outcome.final_loss)), loss)),
     );
-    if any(|run| run.accuracy.is_some()) {
+    if any(|run| run.outcome.accuracy.is_some()) {
         let meaning =
             "Held-out accuracy at the end: median and range over the seeds that did not fail.";
         columns.push(
             Column::new("accuracy", meaning)
-                .each(all, |v| Value::of(v.sound_spread(|run| run.accuracy), percent)),
+                .each(all, |v| Value::of(v.sound_spread(|run| run.outcome.accuracy), percent)),
         );
     }
     columns.extend(generalised(all));
@@ -150,14 +152,14 @@ pub(super) fn columns(comparison: &Group) -> Vec<Column> {
     );
     columns.push(Column::new("seconds", "Wall time of a run, in seconds.").each(all, |v| Value {
         range: None,
-        ..Value::of(v.spread(|run| Some(run.seconds)), seconds)
+        ..Value::of(v.spread(|run| Some(run.outcome.seconds)), seconds)
     }));
     columns
 }
 
 /// What the trained networks do on longer sequences, where that was asked for: the accuracy, or the loss where the task has none.
 fn generalised(all: &[VariantRuns]) -> Vec<Column> {
-    let longer = |run: &RunRecord, place: usize| run.generalisation.get(place).cloned();
+    let longer = |run: &RunRecord, place: usize| run.outcome.generalisation.get(place).cloned();
     let headings = ["at twice T", "at 4 times T"].into_iter().enumerate();
     let column = |(place, heading)| {
         let runs =
@@ -195,20 +197,24 @@ fn steps_to_solve(variant: &VariantRuns) -> Value {
         return Value::none();
     }
     let unsolved = || {
-        variant.runs.iter().filter(|run| !run.solved && !matches!(run.status, Status::Failed(_)))
+        variant
+            .runs
+            .iter()
+            .filter(|run| !run.outcome.solved && !matches!(run.status, Status::Failed(_)))
     };
     if variant.solved() == 0 {
-        let Some(done) = Spread::of(unsolved().map(|run| run.steps as f64)) else {
+        let Some(done) = Spread::of(unsolved().map(|run| run.outcome.steps as f64)) else {
             return Value::plain("failed");
         };
         let whole = |steps: f64| format!("{steps:.0}");
         let done = done.range(whole).unwrap_or_else(|| done.median(whole));
         return Value::plain(format!("not solved in {done} steps"));
     }
-    let least = unsolved().map(|run| run.steps).min().unwrap_or(0);
+    let least = unsolved().map(|run| run.outcome.steps).min().unwrap_or(0);
     let text =
         |steps: f64| if steps.is_finite() { format!("{steps:.0}") } else { format!(">{least}") };
-    let steps = |run: &&RunRecord| run.steps_to_solve.map_or(f64::INFINITY, |steps| steps as f64);
+    let steps =
+        |run: &&RunRecord| run.outcome.steps_to_solve.map_or(f64::INFINITY, |steps| steps as f64);
     Value::of(Spread::of(variant.sound().map(|run| steps(&run))), text)
 }
 
@@ -291,17 +297,17 @@ mod tests {
             .any(|column| column.heading == "at twice T"));
         for run in &mut records.runs {
             let found = |times: usize| Generalised {
-                length: times * run.length,
-                loss: 0.01 * (times as u64 + run.seed) as f64,
+                length: times * run.config.task.length,
+                loss: 0.01 * (times as u64 + run.config.seed) as f64,
                 accuracy: None,
-                baseline: run.baseline,
+                baseline: run.config.task.baseline,
             };
-            run.generalisation = vec![found(2), found(4)];
+            run.outcome.generalisation = vec![found(2), found(4)];
         }
         let shown = columns(&Group::new(&records));
         assert_eq!(cell(&shown, "at twice T", 0).0, value("0.0400", Some("0.0300–0.0500")));
         assert_eq!(cell(&shown, "at 4 times T", 0).0, value("0.0600", Some("0.0500–0.0700")));
-        records.runs.iter_mut().for_each(|run| run.generalisation[1].accuracy = Some(0.5));
+        records.runs.iter_mut().for_each(|run| run.outcome.generalisation[1].accuracy = Some(0.5));
         let shown = columns(&Group::new(&records));
         assert_eq!(cell(&shown, "at 4 times T", 0).0, value("50 %", None));
         let meaning = &shown
@@ -318,10 +324,11 @@ mod tests {
     #[test]
     fn odd_runs() {
         let mut records = sample::records();
-        records.runs[0].half_life_h_init = None;
-        records.runs[0].fits.clear();
+        records.runs[0].gradients.init.h.half_life = None;
+        records.runs[0].gradients.init.h.fit = None;
+        records.runs[0].gradients.trained.h.fit = None;
         records.runs.drain(1..3); // one seed of vanilla is left, without a fit
-        records.runs[0].grad_ratio_init = Some(0.0);
+        records.runs[0].gradients.init.h.ratio = Some(0.0);
         let columns = columns(&Group::new(&records));
         assert_eq!(cell(&columns, "half-life h", 0).0, value("too few points", None));
         assert_eq!(cell(&columns, "first/last", 0).0, value("underflow", None));

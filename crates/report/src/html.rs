@@ -12,6 +12,7 @@ use super::run::RunView;
 use super::section::variant as about_variant;
 use super::table;
 use super::verdict::criterion;
+use crate::config::OPTIMIZER;
 use serde::Deserialize;
 use std::fmt::Write;
 
@@ -27,8 +28,6 @@ pub(super) struct About {
     pub(super) seconds: Option<f64>,
     /// The number of runs side by side.
     pub(super) jobs: Option<usize>,
-    /// The optimiser and its options.
-    pub(super) optimizer: String,
     /// Whether it was stopped before its end.
     pub(super) interrupted: bool,
     /// Where it ran.
@@ -120,7 +119,7 @@ fn facts(comparison: &Group, about: &About) -> Vec<(&'static str, String)> {
             "Baseline",
             format!(
                 "{} (best answer blind to the input)",
-                one(&|run| significant(run.baseline, 4))
+                one(&|run| significant(run.config.task.baseline, 4))
             ),
         ),
         ("Longest lag", format!("{} steps", one(&|run| run.longest_lag().to_string()))),
@@ -141,10 +140,8 @@ fn facts(comparison: &Group, about: &About) -> Vec<(&'static str, String)> {
             one(&|run| run.clip())
         ),
     ));
-    if !about.optimizer.is_empty() {
-        facts.push(("Optimiser", about.optimizer.clone()));
-    }
-    let threads = |run: &crate::record::RunRecord| count(run.threads, "thread");
+    facts.push(("Optimiser", OPTIMIZER.to_owned()));
+    let threads = |run: &crate::record::RunRecord| count(run.outcome.threads, "thread");
     let device = format!(
         "{}, {}, {} a run",
         one(&|run| run.device().to_owned()),
@@ -157,7 +154,7 @@ fn facts(comparison: &Group, about: &About) -> Vec<(&'static str, String)> {
             .jobs
             .map_or(device.clone(), |jobs| format!("{device}, {} at once", count(jobs, "run"))),
     ));
-    facts.push(("Version", format!("recurrent {}", one(&|run| run.version.clone()))));
+    facts.push(("Version", format!("recurrent {}", one(&|run| run.config.version.clone()))));
     if !about.started.is_empty() {
         let took =
             about.seconds.map(|time| format!(", took {} s", seconds(time))).unwrap_or_default();

@@ -4,7 +4,7 @@ use super::escape::escape;
 use super::group::{Group, VariantRuns};
 use super::numbers::{count, significant, Spread};
 use crate::record::MeasureRecord;
-use crate::tier::Tier;
+use recurrent_records::config::Level;
 
 /// How many points of a curve a table has room for.
 const POINTS: usize = 7;
@@ -44,18 +44,21 @@ pub(super) fn table(variant: &VariantRuns) -> String {
 
 /// What the measures took, a network; `None` if no more than profiles was asked for.
 pub(super) fn cost(comparison: &Group) -> Option<String> {
-    let spent = |tier: Tier| {
-        let seconds =
-            comparison.runs.iter().filter_map(|run| run.measure_seconds.get(tier.name()).copied());
+    let spent = |level: Level| {
+        let seconds = comparison
+            .runs
+            .iter()
+            .filter_map(|run| run.outcome.measure_seconds.get(level.name()).copied());
         let spread = Spread::of(seconds)?;
-        Some(format!("{} {} s", tier.name(), spread.text(|seconds| significant(seconds, 2))))
+        Some(format!("{} {} s", level.name(), spread.text(|seconds| significant(seconds, 2))))
     };
-    let tiers: Vec<_> = Tier::ALL.into_iter().filter_map(spent).collect();
-    let all: f64 = comparison.runs.iter().flat_map(|run| run.measure_seconds.values()).sum();
-    (!tiers.is_empty()).then(|| {
+    let levels: Vec<_> = Level::ALL.into_iter().filter_map(spent).collect();
+    let all: f64 =
+        comparison.runs.iter().flat_map(|run| run.outcome.measure_seconds.values()).sum();
+    (!levels.is_empty()).then(|| {
         format!(
             "Measures before and after training took, a run: {}; {} s for {}.",
-            tiers.join(", "),
+            levels.join(", "),
             significant(all, 2),
             count(comparison.runs.len(), "run")
         )
@@ -129,7 +132,7 @@ mod tests {
             variant: "a".to_owned(),
             seed,
             step,
-            tier: Tier::Gradients,
+            level: Level::Gradients,
             measure: "share".to_owned(),
             layer: Some(0),
             direction: Some("forward".to_owned()),

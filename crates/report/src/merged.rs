@@ -112,7 +112,7 @@ struct Same<'a> {
 impl<'a> Same<'a> {
     fn of(run: &'a RunRecord) -> Self {
         let (task, length, data) = (run.task(), run.length(), run.data());
-        Self { task, length, data, baseline: run.baseline.to_bits() }
+        Self { task, length, data, baseline: run.config.task.baseline.to_bits() }
     }
 
     /// The runs of a source that belong here.
@@ -142,8 +142,9 @@ fn grouped(sources: &[Source]) -> Vec<MergedGroup> {
 }
 
 fn group(sources: &[Source], same: &Same) -> Records {
-    let within =
-        |source| -> BTreeSet<String> { same.runs(source).map(|run| run.variant.clone()).collect() };
+    let within = |source| -> BTreeSet<String> {
+        same.runs(source).map(|run| run.config.model.variant.clone()).collect()
+    };
     let trained = |source| -> BTreeSet<String> {
         let runs = same.runs(source);
         runs.map(|run| format!("{} {} {} {}", run.max_steps(), run.batch(), run.lr(), run.dtype()))
@@ -168,15 +169,22 @@ fn group(sources: &[Source], same: &Same) -> Records {
             )*};
         }
         for run in same.runs(source) {
-            if !order.contains(&run.variant) {
-                order.push(run.variant.clone());
+            if !order.contains(&run.config.model.variant) {
+                order.push(run.config.model.variant.clone());
             }
         }
-        take!(runs, steps, evals, profiles, measures);
+        take!(steps, evals, profiles, measures);
+        for run in source.records.runs.iter().filter(|run| own.contains(&run.config.model.variant))
+        {
+            let mut run = run.clone();
+            run.config.model.variant = named(&run.config.model.variant);
+            all.runs.push(run);
+        }
     }
     // The same variant of several sources side by side, in the order of the sources.
     let base = |name: &str| name.split_once(" · ").map_or(name, |(base, _)| base).to_owned();
-    all.runs.sort_by_key(|run| order.iter().position(|name| *name == base(&run.variant)));
+    all.runs
+        .sort_by_key(|run| order.iter().position(|name| *name == base(&run.config.model.variant)));
     all
 }
 
@@ -264,7 +272,7 @@ fn folders(sources: &[Source]) -> String {
                 comparison.distinct(|run| format!("{} {}", run.device(), run.dtype())),
                 about.machine.words()
             ),
-            comparison.distinct(|run| run.version.clone()),
+            comparison.distinct(|run| run.config.version.clone()),
         ];
         let cells: String = cells.iter().map(|cell| format!("<td>{}</td>", escape(cell))).collect();
         let (label, hint) = (escape(&source.label), escape(&about.command.join(" ")));
@@ -295,7 +303,7 @@ mod tests {
     /// The records of one variant.
     fn only(variant: &str) -> Records {
         let mut all = sample::records();
-        all.runs.retain(|run| run.variant == variant);
+        all.runs.retain(|run| run.config.model.variant == variant);
         all.steps.retain(|step| step.variant == variant);
         all.evals.retain(|eval| eval.variant == variant);
         all.profiles.retain(|profile| profile.variant == variant);
@@ -307,8 +315,11 @@ mod tests {
         let temp = tempfile::tempdir()?;
         let paths = ["mon", "tue", "wed"].map(|name| temp.path().join(name));
         let (mut other_data, mut other_batch) = (only("lstm"), only("vanilla"));
-        other_data.runs.iter_mut().for_each(|run| run.data = Some("0123abcd".to_owned()));
-        other_batch.runs.iter_mut().for_each(|run| run.batch += 1);
+        other_data
+            .runs
+            .iter_mut()
+            .for_each(|run| run.config.task.data = Some("0123abcd".to_owned()));
+        other_batch.runs.iter_mut().for_each(|run| run.config.training.batch += 1);
         for (records, path) in [&only("lstm"), &other_data, &other_batch].into_iter().zip(&paths) {
             write(records, path)?;
         }
@@ -335,7 +346,7 @@ mod tests {
         let all = sample::records();
         let part = only("lstm");
         let mut other = all.clone();
-        other.runs.iter_mut().for_each(|run| run.task = "copy".to_owned());
+        other.runs.iter_mut().for_each(|run| run.config.task.name = "copy".to_owned());
         for (records, path) in [&all, &part, &other].into_iter().zip(&paths) {
             write(records, path)?;
         }

@@ -22,7 +22,7 @@ pub(super) fn variant(comparison: &Group, variant: &VariantRuns, maps: &[HeatMap
         variant.index,
         swatch(variant.index),
         escape(variant.name),
-        escape(&run.summary)
+        escape(&run.config.model.summary)
     );
     let mut said = sentences(variant).into_iter();
     let first = escape(&said.next().unwrap_or_default());
@@ -71,9 +71,9 @@ fn short(title: &str) -> String {
 fn facts(variant: &VariantRuns) -> Vec<(String, String)> {
     let run = variant.first();
     let mut facts = vec![
-        ("Parameters".to_owned(), run.params.to_string()),
+        ("Parameters".to_owned(), run.config.model.params.to_string()),
         ("Hidden units".to_owned(), hidden(run)),
-        ("Initialisation".to_owned(), run.init.clone()),
+        ("Initialisation".to_owned(), run.config.model.init.clone()),
     ];
     let radii: Vec<String> = run
         .spectral_radius
@@ -89,7 +89,7 @@ fn facts(variant: &VariantRuns) -> Vec<(String, String)> {
         facts.push(("Spectral radius at the start".to_owned(), radii.join(", ")));
     }
     let options: Vec<String> =
-        run.options.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        run.config.model.options.iter().map(|(name, value)| format!("{name} {value}")).collect();
     if !options.is_empty() {
         facts.push(("Options".to_owned(), options.join(" · ")));
     }
@@ -122,7 +122,7 @@ fn runs(variant: &VariantRuns) -> String {
     let has_c = variant.runs.iter().any(|run| {
         run.fit("c", Phase::Init).is_some() || run.half_life("c", Phase::Init).is_some()
     });
-    let accuracy = variant.runs.iter().any(|run| run.accuracy.is_some());
+    let accuracy = variant.runs.iter().any(|run| run.outcome.accuracy.is_some());
     let solvable = variant.runs.iter().any(|run| has_criterion(run));
     let mut heads = vec![("ended", 1)];
     heads.extend(solvable.then_some(("solved at step", 1)));
@@ -147,9 +147,9 @@ fn runs(variant: &VariantRuns) -> String {
         if solvable {
             cells.push((solved(run), None));
         }
-        cells.push((loss(run.final_loss), None));
+        cells.push((loss(run.outcome.final_loss), None));
         if accuracy {
-            cells.push((run.accuracy.map_or("–".to_owned(), percent), None));
+            cells.push((run.outcome.accuracy.map_or("–".to_owned(), percent), None));
         }
         cells.extend(Phase::BOTH.map(|phase| half_life(run, "h", phase)));
         if has_c {
@@ -166,7 +166,7 @@ fn runs(variant: &VariantRuns) -> String {
         cells.extend([
             underflow(run),
             plain(percent(run.clipped_fraction())),
-            plain(seconds(run.seconds)),
+            plain(seconds(run.outcome.seconds)),
         ]);
         let cells: String = cells.iter().map(table_cell).collect();
         text +=
@@ -187,20 +187,21 @@ fn table_cell((text, small): &Cell) -> String {
 }
 
 fn ended(run: &RunRecord) -> Cell {
-    let after = count(run.steps as usize, "step");
+    let after = count(run.outcome.steps as usize, "step");
     match &run.status {
         Status::Finished => ("finished".to_owned(), Some(after)),
-        Status::Stopped => {
-            ("stopped".to_owned(), Some(format!("{} of {} steps", run.steps, run.max_steps())))
-        }
+        Status::Stopped => (
+            "stopped".to_owned(),
+            Some(format!("{} of {} steps", run.outcome.steps, run.max_steps())),
+        ),
         Status::Failed(why) => (format!("failed: {why}"), Some(after)),
     }
 }
 
 fn solved(run: &RunRecord) -> String {
-    match run.steps_to_solve {
+    match run.outcome.steps_to_solve {
         Some(step) => step.to_string(),
-        None if has_criterion(run) => format!("not in {}", run.steps),
+        None if has_criterion(run) => format!("not in {}", run.outcome.steps),
         None => "–".to_owned(),
     }
 }

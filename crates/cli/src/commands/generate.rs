@@ -23,13 +23,10 @@ pub(crate) fn completions(args: Completions) -> Result<ExitCode> {
 /// The page of the program and those of its subcommands, one behind the other.
 pub(crate) fn man() -> Result<ExitCode> {
     let mut text = Vec::new();
-    let program = Program::command();
-    let mut pages = vec![program.clone()];
-    for subcommand in program.get_subcommands() {
-        let name = format!("recurrent-{}", subcommand.get_name());
-        pages.push(subcommand.clone().name(name.clone()).bin_name(name));
-    }
-    for page in pages {
+    let mut program = Program::command();
+    program.build();
+    let subcommands = program.get_subcommands().cloned();
+    for page in std::iter::once(program.clone()).chain(subcommands) {
         clap_mangen::Man::new(page).render(&mut text)?;
     }
     print(text)
