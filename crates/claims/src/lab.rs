@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use recurrent::{
     ActivationRecorder, Bptt, ForwardContext, GradientRecorder, Record, RnnConfig, Sequence,
 };
-use recurrent_harness::compare::Comparison;
+use recurrent_harness::compare::{Comparison, ComparisonEvent};
 use recurrent_harness::network::Network;
 use recurrent_harness::size::solve;
 use recurrent_harness::variant::{Size, Variant};
@@ -38,6 +38,8 @@ pub(crate) struct Lab<'a> {
     pub(crate) cancel: &'a AtomicBool,
     /// The command that asked for the claims.
     pub(crate) command: Vec<String>,
+    /// Who hears of the training.
+    pub(crate) on_event: &'a (dyn Fn(ComparisonEvent) + Sync),
 }
 
 /// One network of an experiment.
@@ -287,7 +289,8 @@ impl Lab<'_> {
             request,
             ..Comparison::new(Arc::clone(&task), variants)
         };
-        let records = comparison.check()?.run(&self.folder.inside(id)?, self.cancel, &|_| {})?;
+        let records =
+            comparison.check()?.run(&self.folder.inside(id)?, self.cancel, self.on_event)?;
         if self.cancel.load(Ordering::Relaxed) {
             bail!("interrupted");
         }

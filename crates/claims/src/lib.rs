@@ -15,7 +15,7 @@ use anyhow::Result;
 use experiments::Experiment;
 use finding::{Finding, Verdict};
 use lab::Lab;
-use recurrent_harness::compare::cores;
+use recurrent_harness::compare::{cores, ComparisonEvent};
 use recurrent_records::folder::Folder;
 use recurrent_tasks::usage::{nearest, Usage};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,6 +46,16 @@ pub struct Checked {
     seeds: u64,
     jobs: usize,
     options: Options,
+}
+
+/// Who hears of claims while they are put to the test.
+pub struct Observer<'a> {
+    /// Called when a claim begins: its number, the number of claims, and its name.
+    pub on_claim: &'a dyn Fn(usize, usize, &str),
+    /// Called with all that happens in the comparisons that are trained.
+    pub on_event: &'a (dyn Fn(ComparisonEvent) + Sync),
+    /// Called with lines on a claim that is finished.
+    pub print: &'a mut dyn FnMut(&str) -> Result<()>,
 }
 
 /// The folder of all training runs, in that of the claims.
@@ -86,18 +96,18 @@ impl Options {
 
 impl Checked {
     /// Measures one claim after the other, and writes `claims.jsonl`, `claims.html` and `claims.md`, with the records of every training run in
-    /// the folder [`RUNS`]. `said` gets lines on each, at most `width` columns wide, and at the end all verdicts.
+    /// the folder [`RUNS`]. The observer gets lines on each, at most `width` columns wide, and at the end all verdicts.
     ///
     /// Once `cancel` is set, the claims that are finished are kept. Training runs that the folder holds already are not repeated.
     ///
     /// # Errors
-    /// That of `said`; if something cannot be run or written.
+    /// That of the observer; if something cannot be run or written.
     pub fn run(
         &self,
         folder: &Folder,
         cancel: &AtomicBool,
         width: usize,
-        said: &mut dyn FnMut(&str) -> Result<()>,
+        observer: Observer,
     ) -> Result<()> {
         let Options { quick, full, ref command, ref request, .. } = self.options;
         let lab = Lab {
@@ -109,18 +119,21 @@ impl Checked {
             cancel,
             command: command.clone(),
             request: request.clone(),
+            on_event: observer.on_event,
         };
-        let about = page::About { seeds: self.seeds, quick, full };
+        let about =
+            page::About { seeds: self.seeds, quick, full, only: self.options.only.join(",") };
         let mut findings = Vec::new();
         for (index, experiment) in self.chosen.iter().enumerate() {
+            (observer.on_claim)(index + 1, self.chosen.len(), experiment.claim.id);
             let Some(finding) = measure(experiment, &lab)? else { break };
-            said(&page::terminal(index + 1, self.chosen.len(), &finding, width))?;
+            (observer.print)(&page::terminal(index + 1, self.chosen.len(), &finding, width))?;
             findings.push(finding);
             folder.write_lines("claims.jsonl", &findings)?;
             folder.write("claims.html", page::html(&findings, &about).as_bytes())?;
             folder.write("claims.md", page::markdown(&findings, &about).as_bytes())?;
         }
-        said(&page::summary(&findings))
+        (observer.print)(&page::summary(&findings))
     }
 }
 

@@ -8,6 +8,8 @@ pub(crate) struct About {
     pub(crate) seeds: u64,
     pub(crate) quick: bool,
     pub(crate) full: bool,
+    /// The claims that were asked for, with commas between them; empty for all.
+    pub(crate) only: String,
 }
 
 impl About {
@@ -35,7 +37,9 @@ impl About {
         } else {
             ""
         };
-        format!("cargo run --release --example claims -- --seeds {}{form}", self.seeds)
+        let only =
+            if self.only.is_empty() { String::new() } else { format!(" --only {}", self.only) };
+        format!("cargo run --release --example claims -- --seeds {}{form}{only}", self.seeds)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Records for other programs.
 
+use crate::options::RUNNING;
 use anyhow::Result;
 use clap::Args;
 use recurrent_records::export;
@@ -13,13 +14,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 #[derive(Args, Serialize, Deserialize)]
 pub(crate) struct Export {
     /// Write event files for TensorBoard too
-    #[arg(long)]
+    #[arg(long, help_heading = RUNNING)]
     tensorboard: bool,
     /// Write all records as CSV too
-    #[arg(long)]
+    #[arg(long, help_heading = RUNNING)]
     csv: bool,
     /// Write all records as Parquet too; needs cargo's --features parquet
-    #[arg(long)]
+    #[arg(long, help_heading = RUNNING)]
     parquet: bool,
 }
 

@@ -12,7 +12,7 @@
 
 use crate::commands::list;
 use crate::export::Export;
-use crate::options::Training;
+use crate::options::{Training, NETWORKS, TASK, TRAINING};
 use crate::output::{print, width};
 use crate::{ended, interrupt, progress, resume, Invocation};
 use anyhow::Result;
@@ -23,33 +23,37 @@ use recurrent_report as report;
 use serde::{Deserialize, Serialize};
 use std::process::ExitCode;
 
+/// Clipping is one of the modifiers here, so nothing is clipped by default.
+const CLIP: &str = "Bound of the global gradient norm [default: none, unlike compare]";
+
 /// Trains a recurrent network with and without each of several remedies, and reports what each of them does.
 #[derive(Parser, Serialize, Deserialize)]
+#[command(mut_arg("clip", |clip| clip.help(CLIP)))]
 pub(crate) struct Args {
     /// The base, with remedies that all share if wanted: lstm+chrono
-    #[arg(long, default_value = "lstm")]
+    #[arg(long, default_value = "lstm", help_heading = NETWORKS)]
     variant: String,
     /// Remedies with commas between them, each switched on alone; two together with a plus: clip,chrono+layernorm
     #[arg(
         long,
         value_delimiter = ',',
         default_value = "clip,forget-bias=1,chrono,layernorm,residual"
-    )]
+    , help_heading = NETWORKS)]
     remedies: Vec<String>,
     /// List all remedies, and end
-    #[arg(long)]
+    #[arg(long, help_heading = NETWORKS)]
     list: bool,
     /// Length of a generated task in steps [default: 100, with --quick 30]
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", help_heading = TASK)]
     length: Option<usize>,
     /// Runs of the base and of each remedy, with seeds of their own; fewer than 5 give no verdict
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = 5, help_heading = TRAINING)]
     seeds: u64,
     /// Learning rates with commas between them: base and remedies each take their best, tried with other seeds
-    #[arg(long, value_name = "X", value_delimiter = ',', allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", value_delimiter = ',', allow_negative_numbers = true, help_heading = TRAINING)]
     lrs: Vec<f64>,
     /// Seeds with which --lrs are tried
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = 3, help_heading = TRAINING)]
     tuning_seeds: u64,
     #[command(flatten)]
     training: Training,

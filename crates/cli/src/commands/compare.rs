@@ -14,7 +14,7 @@
 
 use crate::commands::list;
 use crate::export::Export;
-use crate::options::Training;
+use crate::options::{Training, NETWORKS, TASK, TRAINING};
 use crate::output::{print, width};
 use crate::{ended, interrupt, progress, resume, Invocation};
 use anyhow::Result;
@@ -28,16 +28,16 @@ use std::process::ExitCode;
 #[derive(Parser, Serialize, Deserialize)]
 pub(crate) struct Args {
     /// Length of a generated task in steps [default: 100, with --quick 30]
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", help_heading = TASK)]
     length: Option<usize>,
     /// Names with commas between them, with remedies if wanted: lstm+chrono+clip=0.5 [default: those marked in --list]
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', help_heading = NETWORKS)]
     variants: Vec<String>,
     /// List all variants, and end
-    #[arg(long)]
+    #[arg(long, help_heading = NETWORKS)]
     list: bool,
     /// Runs of each variant, with seeds of their own [default: 3, with --quick 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = TRAINING)]
     seeds: Option<u64>,
     #[command(flatten)]
     training: Training,

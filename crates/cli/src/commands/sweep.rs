@@ -10,7 +10,8 @@
 //! below `runs/`. Exit codes and Ctrl-C are those of `compare`.
 
 use crate::commands::list;
-use crate::options::Training;
+use crate::export::Export;
+use crate::options::{Training, NETWORKS, TASK, TRAINING};
 use crate::output::{print, width};
 use crate::{ended, interrupt, progress, resume, Invocation};
 use anyhow::Result;
@@ -27,22 +28,24 @@ use std::process::ExitCode;
 #[derive(Parser, Serialize, Deserialize)]
 pub(crate) struct Args {
     /// Names with commas between them, with remedies if wanted: lstm+chrono+clip=0.5
-    #[arg(long, value_delimiter = ',', default_value = "vanilla,lstm,lstm-chrono,gru")]
+    #[arg(long, value_delimiter = ',', default_value = "vanilla,lstm,lstm-chrono,gru", help_heading = NETWORKS)]
     variants: Vec<String>,
     /// List all variants, and end
-    #[arg(long)]
+    #[arg(long, help_heading = NETWORKS)]
     list: bool,
     /// Lengths of a generated task in steps, rising, with commas between them [default: 25,50,100,200, with --quick 10,20]
-    #[arg(long, value_name = "T", value_delimiter = ',')]
+    #[arg(long, value_name = "T", value_delimiter = ',', help_heading = TASK)]
     lengths: Vec<usize>,
     /// The share of runs that has to solve the task
-    #[arg(long, value_name = "P", default_value_t = 0.8, allow_negative_numbers = true)]
+    #[arg(long, value_name = "P", default_value_t = 0.8, allow_negative_numbers = true, help_heading = TASK)]
     probability: f64,
     /// Runs of each variant at each length, with seeds of their own [default: 5, with --quick 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = TRAINING)]
     seeds: Option<u64>,
     #[command(flatten)]
     training: Training,
+    #[command(flatten)]
+    export: Export,
 }
 
 pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
@@ -53,6 +56,7 @@ pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
     if args.list {
         return list::variants(invocation);
     }
+    args.export.check()?;
     let quick = args.training.quick;
     if args.lengths.is_empty() {
         args.lengths = if quick { vec![10, 20] } else { vec![25, 50, 100, 200] };
@@ -70,8 +74,11 @@ pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
     sweep.check()?;
     let cancel = interrupt::flag(progress::interrupted)?;
     let folder = training.folder()?;
-    let progress = training.progress();
-    let mut finished = |records: &Records, folder: &Folder| report::write(records, folder);
+    let progress = training.progress().with_length();
+    let mut finished = |records: &Records, folder: &Folder| {
+        report::write(records, folder)?;
+        args.export.write(records, folder)
+    };
     let findings = progress.during(&cancel, || {
         sweep.run(&folder, &cancel, &|event| progress.on_event(event), &mut finished)
     })?;

@@ -5,7 +5,7 @@
 
 mod view;
 
-use super::board::Board;
+use super::state::ComparisonState;
 use crate::interrupt::INTERRUPTED;
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 use std::time::Duration;
-use view::Look;
+use view::ViewState;
 
 /// The time between two pictures, and the longest that the end of a comparison waits for the screen.
 const FRAME: Duration = Duration::from_millis(200);
@@ -30,19 +30,23 @@ const FRAME: Duration = Duration::from_millis(200);
 const BEGIN: Duration = Duration::from_millis(20);
 
 /// Whether the terminal is ours at the moment.
-static OURS: AtomicBool = AtomicBool::new(false);
+static IS_OURS: AtomicBool = AtomicBool::new(false);
 
 /// Held by who writes to it, so that nobody draws on a terminal that was given back.
-static PEN: Mutex<()> = Mutex::new(());
+static WRITER: Mutex<()> = Mutex::new(());
 
 /// What panics had to say while it was ours.
 static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// Does the work, and shows the board until it is done.
-pub(super) fn during<T>(board: &Mutex<Board>, cancel: &AtomicBool, work: impl FnOnce() -> T) -> T {
+/// Does the work, and shows the state until it is done.
+pub(super) fn during<T>(
+    state: &Mutex<ComparisonState>,
+    cancel: &AtomicBool,
+    work: impl FnOnce() -> T,
+) -> T {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
-        let shown = scope.spawn(|| show(board, cancel, &over));
+        let shown = scope.spawn(|| show(state, cancel, &over));
         let end = End(&over);
         let done = work();
         drop(end);
@@ -62,8 +66,8 @@ impl Drop for End<'_> {
 }
 
 /// Draws until it is over, and takes keys.
-fn show(board: &Mutex<Board>, cancel: &AtomicBool, over: &AtomicBool) -> io::Result<()> {
-    while !lock(board).runs_anything() {
+fn show(state: &Mutex<ComparisonState>, cancel: &AtomicBool, over: &AtomicBool) -> io::Result<()> {
+    while !lock(state).is_running() {
         if over.load(Ordering::SeqCst) {
             return Ok(());
         }
@@ -71,10 +75,10 @@ fn show(board: &Mutex<Board>, cancel: &AtomicBool, over: &AtomicBool) -> io::Res
     }
     let _screen = Screen::enter()?;
     let mut terminal = Terminal::new(CrosstermBackend::new(stderr()))?;
-    let mut look = Look::new();
+    let mut view = ViewState::new();
     loop {
-        look.stopping = cancel.load(Ordering::SeqCst);
-        draw(&mut terminal, board, &look)?;
+        view.stopping = cancel.load(Ordering::SeqCst);
+        draw(&mut terminal, state, &view)?;
         if over.load(Ordering::SeqCst) {
             return Ok(());
         }
@@ -82,35 +86,40 @@ fn show(board: &Mutex<Board>, cancel: &AtomicBool, over: &AtomicBool) -> io::Res
             continue;
         }
         let Event::Key(key) = event::read()? else { continue }; // a new size is seen as the next picture is drawn
-        if key.kind == KeyEventKind::Press && pressed(key, board, cancel, &mut look) {
+        if key.kind == KeyEventKind::Press && pressed(key, state, cancel, &mut view) {
             suspend()?;
             terminal.clear()?;
         }
     }
 }
 
-/// One picture. While it goes to the terminal, which may be slow, the runs need not wait for the board.
+/// One picture. While it goes to the terminal, which may be slow, the runs need not wait for the state.
 fn draw(
     terminal: &mut Terminal<CrosstermBackend<Stderr>>,
-    board: &Mutex<Board>,
-    look: &Look,
+    state: &Mutex<ComparisonState>,
+    view: &ViewState,
 ) -> io::Result<()> {
-    let _pen = lock(&PEN);
+    let _pen = lock(&WRITER);
     if shown() {
-        terminal.draw(|frame| view::draw(frame, &lock(board), look))?;
+        terminal.draw(|frame| view::draw(frame, &lock(state), view))?;
     }
     Ok(())
 }
 
 /// A key, for in raw mode Ctrl-C and Ctrl-Z are keys like others; gives whether the program is to be suspended.
-fn pressed(key: KeyEvent, board: &Mutex<Board>, cancel: &AtomicBool, look: &mut Look) -> bool {
+fn pressed(
+    key: KeyEvent,
+    state: &Mutex<ComparisonState>,
+    cancel: &AtomicBool,
+    view: &mut ViewState,
+) -> bool {
     let control = key.modifiers.contains(KeyModifiers::CONTROL);
     match key.code {
         KeyCode::Char('c') if control => interrupt(cancel),
         KeyCode::Char('z') if control => return true,
         KeyCode::Char('q') => cancel.store(true, Ordering::SeqCst),
-        KeyCode::Tab | KeyCode::Right | KeyCode::Down => look.step(&lock(board), 1),
-        KeyCode::BackTab | KeyCode::Left | KeyCode::Up => look.step(&lock(board), -1),
+        KeyCode::Tab | KeyCode::Right | KeyCode::Down => view.step(&lock(state), 1),
+        KeyCode::BackTab | KeyCode::Left | KeyCode::Up => view.step(&lock(state), -1),
         _ => {}
     }
     false
@@ -126,7 +135,7 @@ fn interrupt(cancel: &AtomicBool) {
 
 /// Whether there is a screen at the moment.
 pub(super) fn shown() -> bool {
-    OURS.load(Ordering::SeqCst)
+    IS_OURS.load(Ordering::SeqCst)
 }
 
 /// A signal has come; gives whether there is a screen. A program that is to end at once gives the terminal back first.
@@ -161,21 +170,21 @@ impl Drop for Screen {
 
 /// Makes the terminal ours.
 fn take() -> io::Result<()> {
-    let _pen = lock(&PEN);
+    let _pen = lock(&WRITER);
     enable_raw_mode()?;
-    OURS.store(true, Ordering::SeqCst);
+    IS_OURS.store(true, Ordering::SeqCst);
     execute!(stderr(), EnterAlternateScreen, cursor::Hide).inspect_err(|_| give_back())
 }
 
 /// Gives the terminal back, if it is ours.
 fn leave() {
-    let _pen = lock(&PEN);
+    let _pen = lock(&WRITER);
     give_back();
 }
 
 /// The same by who holds the pen. Then says what panics had to say.
 fn give_back() {
-    if OURS.swap(false, Ordering::SeqCst) {
+    if IS_OURS.swap(false, Ordering::SeqCst) {
         // If the terminal is gone, nothing is to be given back.
         let _ = execute!(stderr(), LeaveAlternateScreen, cursor::Show);
         let _ = disable_raw_mode();
@@ -183,7 +192,7 @@ fn give_back() {
     }
 }
 
-/// A panic while the terminal is ours is told when it no longer is: it may be that of one run, and the others go on. A program that
+/// A panic while the terminal is ours is on_event when it no longer is: it may be that of one run, and the others go on. A program that
 /// does not unwind has no later.
 fn panicked(what: &PanicHookInfo, usual: &dyn Fn(&PanicHookInfo)) {
     if cfg!(panic = "abort") {

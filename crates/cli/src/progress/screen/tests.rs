@@ -31,7 +31,11 @@ fn on_a_terminal() -> Result<()> {
         exit(1); // it hangs
     });
     let cancel = interrupt::flag(interrupted)?;
-    let board = Mutex::new(Board::new(tasks::by_name("adding", Some(100), None)?.as_ref(), 4, 10));
+    let state = Mutex::new(ComparisonState::new(
+        tasks::by_name("adding", Some(100), None)?.as_ref(),
+        4,
+        10,
+    ));
     let waits = |until: &dyn Fn() -> bool| {
         while !until() {
             thread::yield_now();
@@ -39,7 +43,7 @@ fn on_a_terminal() -> Result<()> {
     };
     let stopped = || cancel.load(Ordering::SeqCst);
     assert!(foreground());
-    during(&board, &cancel, || {
+    during(&state, &cancel, || {
         waits(&shown);
         match case.as_str() {
             "end" => {}
@@ -91,7 +95,7 @@ impl Session {
             );
             return Ok(None);
         }
-        let tests = "sh -c 'echo pid=$$; exec \"$0\" --exact progress::live::tests::on_a_terminal --nocapture' \"$RECURRENT_TESTS\"";
+        let tests = "sh -c 'echo pid=$$; exec \"$0\" --exact progress::screen::tests::on_a_terminal --nocapture' \"$RECURRENT_TESTS\"";
         let run = format!("stty rows 24 cols 80; stty -a; {tests}; echo code=$?; stty -a");
         let mut command = Command::new("script");
         command.args(["-q", "-e", "-c", &run, "/dev/null"]);
