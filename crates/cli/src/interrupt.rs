@@ -8,13 +8,15 @@ use std::sync::Arc;
 /// The exit code of a program that was interrupted: 128 and SIGINT's number, as of a shell's.
 pub const INTERRUPTED: u8 = 130;
 
-/// A flag that the first Ctrl-C sets, or another request to terminate; a second one ends the program at once.
+/// A flag that the first Ctrl-C sets, or another request to terminate; a second one ends the
+/// program at once.
 ///
-/// Who starts a program with one of these signals ignored, as `nohup` does and a script that puts it in the background,
-/// means it to go on: all signals are then left as they are, and nothing sets the flag. The same holds if the program
-/// has a handler already.
+/// Who starts a program with one of these signals ignored, as `nohup` does and a script that puts
+/// it in the background, means it to go on: all signals are then left as they are, and nothing sets
+/// the flag. The same holds if the program has a handler already.
 ///
-/// `on_signal` is called at every signal, with whether it is a second one; it gives whether it has said so itself, in which case no line is written.
+/// `on_signal` is called at every signal, with whether it is a second one; it gives whether it has
+/// said so itself, in which case no line is written.
 ///
 /// # Errors
 /// If the system refuses the handler.

@@ -1,4 +1,5 @@
-//! The program `recurrent`: which recurrent networks keep their gradient alive over a long lag, and which of them learn the task?
+//! The program `recurrent`: which recurrent networks keep their gradient alive over a long lag, and
+//! which of them learn the task?
 //!
 //! ```text
 //! recurrent compare              # the adding problem over 100 steps, ten variants, three seeds
@@ -10,7 +11,8 @@
 //! recurrent list                 # all variants, or all remedies
 //! ```
 //!
-//! The exit code is 2 for a mistake in the options, 1 for a failure, 130 after Ctrl-C, which keeps what is finished.
+//! The exit code is 2 for a mistake in the options, 1 for a failure, 130 after Ctrl-C, which keeps
+//! what is finished.
 
 #![forbid(unsafe_code)]
 
@@ -107,8 +109,8 @@ pub fn main_with(variants: Variants) -> ExitCode {
     run(std::env::args_os().skip(1).collect(), variants)
 }
 
-/// Runs a subcommand with the words of the command line: `compare --quick` for the words `--quick` of
-/// a program named `compare`.
+/// Runs a subcommand with the words of the command line: `compare --quick` for the words `--quick`
+/// of a program named `compare`.
 pub fn subcommand(name: &str) -> ExitCode {
     let words = [name.into()].into_iter().chain(std::env::args_os().skip(1)).collect();
     run(words, Variants::registry())
@@ -182,7 +184,8 @@ fn one_line(error: &clap::Error) -> String {
     text.strip_prefix("error: ").unwrap_or(&text).to_string()
 }
 
-/// How a program ends that was not refused: as interrupted, with failed runs, or well. What was interrupted is in `folder`, and goes on from there.
+/// How a program ends that was not refused: as interrupted, with failed runs, or well. What was
+/// interrupted is in `folder`, and goes on from there.
 pub(crate) fn ended<'a>(
     cancel: &AtomicBool,
     folder: &Path,

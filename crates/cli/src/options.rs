@@ -42,7 +42,8 @@ pub(crate) struct Training {
     /// Hidden units of every layer, instead of --params
     #[arg(long, value_name = "N", help_heading = NETWORKS)]
     hidden: Option<usize>,
-    /// Weights of every network: its hidden units are chosen to come near [default: 5000, of a data set 10000, with --quick 2000]
+    /// Weights of every network: its hidden units are chosen to come near [default: 5000, of a data
+    /// set 10000, with --quick 2000]
     #[arg(long, value_name = "N", conflicts_with = "hidden", help_heading = NETWORKS)]
     params: Option<usize>,
     /// Examples a batch [default: 32]
@@ -85,10 +86,12 @@ pub(crate) struct Training {
     /// Folder to write to, new or empty [default: runs/<task>-<time>]
     #[arg(long, value_name = "DIR", conflicts_with = "resume", help_heading = RUNNING)]
     out: Option<PathBuf>,
-    /// Resume what a folder holds, with its options: what was interrupted or killed ends with the same records
+    /// Resume what a folder holds, with its options: what was interrupted or killed ends with the
+    /// same records
     #[arg(long, value_name = "DIR", help_heading = RUNNING)]
     pub(crate) resume: Option<PathBuf>,
-    /// Training steps after which a run is saved, to go on from there [default: what is done in ten seconds]
+    /// Training steps after which a run is saved, to go on from there [default: what is done in ten
+    /// seconds]
     #[arg(long, value_name = "N", help_heading = RUNNING)]
     checkpoint_every: Option<u64>,
     /// A trial within half a minute, in which nothing is learnt

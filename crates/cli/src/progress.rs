@@ -73,7 +73,8 @@ impl Progress {
         Self { with_length: true, ..self }
     }
 
-    /// Does the work, and shows it until it is done. `cancel` is set if somebody asks for an end with a key.
+    /// Does the work, and shows it until it is done. `cancel` is set if somebody asks for an end
+    /// with a key.
     #[cfg_attr(not(feature = "live"), allow(unused_variables))] // bars have no keys
     pub(crate) fn during<T>(&self, cancel: &AtomicBool, work: impl FnOnce() -> T) -> T {
         match &self.show {
@@ -264,7 +265,8 @@ impl Show {
     }
 }
 
-/// A signal has come; gives whether there is a screen, which says so. A program that is to end at once gives the terminal back first.
+/// A signal has come; gives whether there is a screen, which says so. A program that is to end at
+/// once gives the terminal back first.
 #[cfg_attr(not(feature = "live"), allow(unused_variables))]
 pub(crate) fn interrupted(at_once: bool) -> bool {
     #[cfg(feature = "live")]

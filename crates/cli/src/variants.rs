@@ -12,7 +12,8 @@ use std::sync::Arc;
 /// The variants that the program knows.
 ///
 /// A user's own variants have all that those of the zoo have: options, `--resume`, the modifiers of
-/// training (`mgu+clip=0.5`), exports and the report. [`main_with`](crate::main_with) has an example.
+/// training (`mgu+clip=0.5`), exports and the report. [`main_with`](crate::main_with) has an
+/// example.
 #[derive(Clone, Default)]
 pub struct Variants {
     entries: Vec<Entry>,

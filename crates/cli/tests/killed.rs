@@ -90,7 +90,8 @@ fn killed(folder: &Path, out: &str, after: Duration, kills: &mut Kills) -> Resul
     Ok(false)
 }
 
-/// 50 kills, or as many as the environment's `RECURRENT_KILLS` asks for, with delays by `RECURRENT_KILL_SEED`.
+/// 50 kills, or as many as the environment's `RECURRENT_KILLS` asks for, with delays by
+/// `RECURRENT_KILL_SEED`.
 #[test]
 fn a_comparison_that_is_killed_at_random_moments_ends_with_the_same_bits() -> Result<()> {
     let number = |name: &str, default: u64| -> Result<u64> {
@@ -188,7 +189,8 @@ fn a_second_program_on_the_folder_is_refused_until_the_first_is_gone() -> Result
     Ok(())
 }
 
-/// What a program that found no room has left goes on elsewhere, and ends as if nothing had happened.
+/// What a program that found no room has left goes on elsewhere, and ends as if nothing had
+/// happened.
 fn goes_on(folder: &Path, args: &str) -> Result<()> {
     assert!(
         has(&folder.join("out"), |name| name.starts_with("step-"))?,
@@ -206,7 +208,8 @@ fn goes_on(folder: &Path, args: &str) -> Result<()> {
 const GROWS: &str =
     "--length 6 --variants vanilla --seeds 1 --steps 1500 --hidden 3 --checkpoint-every 50 --jobs 1 --quiet";
 
-/// Files may not grow beyond a limit: what the system says to a program that does not die of it is what a full disk says, in other words.
+/// Files may not grow beyond a limit: what the system says to a program that does not die of it is
+/// what a full disk says, in other words.
 #[test]
 fn where_files_may_not_grow_the_error_is_clear_and_the_last_checkpoint_stays() -> Result<()> {
     let temp = tempfile::tempdir()?;
@@ -226,7 +229,8 @@ fn where_files_may_not_grow_the_error_is_clear_and_the_last_checkpoint_stays() -
     goes_on(temp.path(), GROWS)
 }
 
-/// A file system of 160 KiB of its own, then one that is read-only, where this system lets the tests mount one.
+/// A file system of 160 KiB of its own, then one that is read-only, where this system lets the
+/// tests mount one.
 #[test]
 fn on_a_full_disk_and_a_read_only_one_the_error_is_clear_and_the_last_checkpoint_stays(
 ) -> Result<()> {

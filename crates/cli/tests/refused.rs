@@ -6,7 +6,8 @@ use anyhow::{Context, Result};
 use std::fs::{self, File};
 use std::path::Path;
 
-/// Exit code, options => the line, after `error: `; one that ends with ... goes on. The folders are those of the test.
+/// Exit code, options => the line, after `error: `; one that ends with ... goes on. The folders are
+/// those of the test.
 const CASES: &str = "
 names
 2 --task ading => task ading: no such task; the nearest is adding, all are adding, adding-tcn, ...
@@ -91,8 +92,8 @@ the output folder
 1 --out empty --task mnist-rows --data nowhere => data: expected a folder of IDX files, found none at nowhere
 ";
 
-/// Asserts that a command line is refused as a line of [`CASES`] says: nothing on the standard output, that line and no
-/// other on the standard error, every file and folder as it was.
+/// Asserts that a command line is refused as a line of [`CASES`] says: nothing on the standard
+/// output, that line and no other on the standard error, every file and folder as it was.
 fn refused(folder: &Path, case: &str) -> Result<()> {
     let (asked, line) = case.split_once(" => ").with_context(|| case.to_string())?;
     let (code, args) = asked.split_once(' ').with_context(|| case.to_string())?;

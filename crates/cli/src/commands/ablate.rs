@@ -1,4 +1,5 @@
-//! Which remedy helps? One variant with and without each of several remedies, on the same seeds, data and initial weights.
+//! Which remedy helps? One variant with and without each of several remedies, on the same seeds,
+//! data and initial weights.
 //!
 //! ```text
 //! recurrent ablate --variant lstm --remedies clip,forget-bias=1,chrono,layernorm,residual
@@ -6,9 +7,11 @@
 //! recurrent ablate --help
 //! ```
 //!
-//! It prints the effect of every remedy on half-life, horizon, steps to solve and final loss, each with a confidence interval and a verdict by a
-//! stated rule, and writes all records, `ablation.jsonl` and `ablation.html` to a new folder below `runs/`. The base is trained without any clipping
-//! unless --clip says so, since that is one of the remedies. Exit codes and Ctrl-C are those of `compare`.
+//! It prints the effect of every remedy on half-life, horizon, steps to solve and final loss, each
+//! with a confidence interval and a verdict by a stated rule, and writes all records,
+//! `ablation.jsonl` and `ablation.html` to a new folder below `runs/`. The base is trained without
+//! any clipping unless --clip says so, since that is one of the remedies. Exit codes and Ctrl-C are
+//! those of `compare`.
 
 use crate::commands::list;
 use crate::export::Export;
@@ -26,14 +29,16 @@ use std::process::ExitCode;
 /// Clipping is one of the modifiers here, so nothing is clipped by default.
 const CLIP: &str = "Bound of the global gradient norm [default: none, unlike compare]";
 
-/// Trains a recurrent network with and without each of several remedies, and reports what each of them does.
+/// Trains a recurrent network with and without each of several remedies, and reports what each of
+/// them does.
 #[derive(Parser, Serialize, Deserialize)]
 #[command(mut_arg("clip", |clip| clip.help(CLIP)))]
 pub(crate) struct Args {
     /// The base, with remedies that all share if wanted: lstm+chrono
     #[arg(long, default_value = "lstm", help_heading = NETWORKS)]
     variant: String,
-    /// Remedies with commas between them, each switched on alone; two together with a plus: clip,chrono+layernorm
+    /// Remedies with commas between them, each switched on alone; two together with a plus:
+    /// clip,chrono+layernorm
     #[arg(
         long,
         value_delimiter = ',',
@@ -49,7 +54,8 @@ pub(crate) struct Args {
     /// Runs of the base and of each remedy, with seeds of their own; fewer than 5 give no verdict
     #[arg(long, value_name = "N", default_value_t = 5, help_heading = TRAINING)]
     seeds: u64,
-    /// Learning rates with commas between them: base and remedies each take their best, tried with other seeds
+    /// Learning rates with commas between them: base and remedies each take their best, tried with
+    /// other seeds
     #[arg(long, value_name = "X", value_delimiter = ',', allow_negative_numbers = true, help_heading = TRAINING)]
     lrs: Vec<f64>,
     /// Seeds with which --lrs are tried

@@ -7,9 +7,11 @@
 //! recurrent claims --help
 //! ```
 //!
-//! Takes each claim, states what would be measured if it were true, measures it, and lets a rule that stands beside the claim make
-//! the verdict of the numbers. Prints and writes `claims.jsonl`, `claims.html` and `claims.md` to a new folder below `runs/`, with the records of
-//! every training run. The exit code is 2 for a mistake in the options, 1 for a failure, 130 after Ctrl-C, which keeps the claims that are finished.
+//! Takes each claim, states what would be measured if it were true, measures it, and lets a rule
+//! that stands beside the claim make the verdict of the numbers. Prints and writes `claims.jsonl`,
+//! `claims.html` and `claims.md` to a new folder below `runs/`, with the records of every training
+//! run. The exit code is 2 for a mistake in the options, 1 for a failure, 130 after Ctrl-C, which
+//! keeps the claims that are finished.
 
 use crate::output::{print, width};
 use crate::progress::{self, Progress, ProgressMode};

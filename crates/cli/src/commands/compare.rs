@@ -1,4 +1,5 @@
-//! Which recurrent networks keep their gradient alive over a long lag, and which of them learn the task?
+//! Which recurrent networks keep their gradient alive over a long lag, and which of them learn the
+//! task?
 //!
 //! ```text
 //! recurrent compare              # the adding problem over 100 steps, ten variants, three seeds
@@ -7,10 +8,11 @@
 //! recurrent compare --help
 //! ```
 //!
-//! It prints a table, a plot of the gradient norms against the lag, and a verdict on every variant, and writes all records
-//! and `report.html` to a new folder below `runs/`. It ends within 8 minutes on two cores. The exit code is 2 for a mistake
-//! in the options, 1 for a failure, 130 after Ctrl-C, which keeps what is finished and still writes the report. What is left goes on
-//! with `--resume`, and ends with the same records as if nothing had happened.
+//! It prints a table, a plot of the gradient norms against the lag, and a verdict on every variant,
+//! and writes all records and `report.html` to a new folder below `runs/`. It ends within 8 minutes
+//! on two cores. The exit code is 2 for a mistake in the options, 1 for a failure, 130 after
+//! Ctrl-C, which keeps what is finished and still writes the report. What is left goes on with
+//! `--resume`, and ends with the same records as if nothing had happened.
 
 use crate::commands::list;
 use crate::export::Export;
@@ -30,7 +32,8 @@ pub(crate) struct Args {
     /// Length of a generated task in steps [default: 100, with --quick 30]
     #[arg(long, value_name = "T", help_heading = TASK)]
     length: Option<usize>,
-    /// Names with commas between them, with remedies if wanted: lstm+chrono+clip=0.5 [default: those marked in --list]
+    /// Names with commas between them, with remedies if wanted: lstm+chrono+clip=0.5 [default:
+    /// those marked in --list]
     #[arg(long, value_delimiter = ',', help_heading = NETWORKS)]
     variants: Vec<String>,
     /// List all variants, and end

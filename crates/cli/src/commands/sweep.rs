@@ -1,12 +1,14 @@
-//! How long may a lag be? The share of runs that solve a task, over its length, and the longest that each variant bridges.
+//! How long may a lag be? The share of runs that solve a task, over its length, and the longest
+//! that each variant bridges.
 //!
 //! ```text
 //! recurrent sweep --variants lstm,lstm+chrono,gru --lengths 25,50,100,200 --seeds 5
 //! recurrent sweep --help
 //! ```
 //!
-//! It prints a table and the maximum dependency length of every variant: the longest task such that it and all shorter ones are solved by the share
-//! of runs that --probability says. It writes a comparison for every length, `sweep.jsonl`, `maximum.jsonl` and `sweep.html` to a new folder
+//! It prints a table and the maximum dependency length of every variant: the longest task such that
+//! it and all shorter ones are solved by the share of runs that --probability says. It writes a
+//! comparison for every length, `sweep.jsonl`, `maximum.jsonl` and `sweep.html` to a new folder
 //! below `runs/`. Exit codes and Ctrl-C are those of `compare`.
 
 use crate::commands::list;
@@ -24,7 +26,8 @@ use recurrent_report as report;
 use serde::{Deserialize, Serialize};
 use std::process::ExitCode;
 
-/// Trains recurrent networks on a task of rising length, and reports the longest that each of them solves.
+/// Trains recurrent networks on a task of rising length, and reports the longest that each of them
+/// solves.
 #[derive(Parser, Serialize, Deserialize)]
 pub(crate) struct Args {
     /// Names with commas between them, with remedies if wanted: lstm+chrono+clip=0.5
@@ -33,7 +36,8 @@ pub(crate) struct Args {
     /// List all variants, and end
     #[arg(long, help_heading = NETWORKS)]
     list: bool,
-    /// Lengths of a generated task in steps, rising, with commas between them [default: 25,50,100,200, with --quick 10,20]
+    /// Lengths of a generated task in steps, rising, with commas between them [default:
+    /// 25,50,100,200, with --quick 10,20]
     #[arg(long, value_name = "T", value_delimiter = ',', help_heading = TASK)]
     lengths: Vec<usize>,
     /// The share of runs that has to solve the task

@@ -1,7 +1,9 @@
-//! The screen of a comparison that runs in a terminal: `q` or Ctrl-C stops it after the present step, Tab and arrows choose a run.
+//! The screen of a comparison that runs in a terminal: `q` or Ctrl-C stops it after the present
+//! step, Tab and arrows choose a run.
 //!
-//! The terminal is given back however the comparison ends: well, by an error, a panic, a second Ctrl-C or another signal that
-//! [`interrupt::flag`](crate::interrupt::flag()) handles, and while it is suspended with Ctrl-Z.
+//! The terminal is given back however the comparison ends: well, by an error, a panic, a second
+//! Ctrl-C or another signal that [`interrupt::flag`](crate::interrupt::flag()) handles, and while
+//! it is suspended with Ctrl-Z.
 
 mod view;
 
@@ -23,7 +25,8 @@ use std::thread;
 use std::time::Duration;
 use view::ViewState;
 
-/// The time between two pictures, and the longest that the end of a comparison waits for the screen.
+/// The time between two pictures, and the longest that the end of a comparison waits for the
+/// screen.
 const FRAME: Duration = Duration::from_millis(200);
 
 /// How often it looks whether something has begun.
@@ -93,7 +96,8 @@ fn show(state: &Mutex<ComparisonState>, cancel: &AtomicBool, over: &AtomicBool) 
     }
 }
 
-/// One picture. While it goes to the terminal, which may be slow, the runs need not wait for the state.
+/// One picture. While it goes to the terminal, which may be slow, the runs need not wait for the
+/// state.
 fn draw(
     terminal: &mut Terminal<CrosstermBackend<Stderr>>,
     state: &Mutex<ComparisonState>,
@@ -106,7 +110,8 @@ fn draw(
     Ok(())
 }
 
-/// A key, for in raw mode Ctrl-C and Ctrl-Z are keys like others; gives whether the program is to be suspended.
+/// A key, for in raw mode Ctrl-C and Ctrl-Z are keys like others; gives whether the program is to
+/// be suspended.
 fn pressed(
     key: KeyEvent,
     state: &Mutex<ComparisonState>,
@@ -138,7 +143,8 @@ pub(super) fn shown() -> bool {
     IS_OURS.load(Ordering::SeqCst)
 }
 
-/// A signal has come; gives whether there is a screen. A program that is to end at once gives the terminal back first.
+/// A signal has come; gives whether there is a screen. A program that is to end at once gives the
+/// terminal back first.
 pub(super) fn interrupted(at_once: bool) -> bool {
     let shown = shown();
     if at_once {
@@ -192,8 +198,8 @@ fn give_back() {
     }
 }
 
-/// A panic while the terminal is ours is on_event when it no longer is: it may be that of one run, and the others go on. A program that
-/// does not unwind has no later.
+/// A panic while the terminal is ours is on_event when it no longer is: it may be that of one run,
+/// and the others go on. A program that does not unwind has no later.
 fn panicked(what: &PanicHookInfo, usual: &dyn Fn(&PanicHookInfo)) {
     if cfg!(panic = "abort") {
         give_back();
@@ -210,7 +216,8 @@ fn panicked(what: &PanicHookInfo, usual: &dyn Fn(&PanicHookInfo)) {
     lock(&PANICS).push(format!("{what}{trace}"));
 }
 
-/// Whether this program may have the terminal: one in the background that changes how it works is stopped by the system.
+/// Whether this program may have the terminal: one in the background that changes how it works is
+/// stopped by the system.
 #[cfg(unix)]
 pub(super) fn foreground() -> bool {
     rustix::termios::tcgetpgrp(stderr()).is_ok_and(|group| group == rustix::process::getpgrp())
@@ -221,7 +228,8 @@ pub(super) fn foreground() -> bool {
     true
 }
 
-/// Ctrl-Z: the whole program sleeps until the shell wakes it. If that is in the background, the screen ends and lines take its place.
+/// Ctrl-Z: the whole program sleeps until the shell wakes it. If that is in the background, the
+/// screen ends and lines take its place.
 #[cfg(unix)]
 fn suspend() -> io::Result<()> {
     use rustix::process::{getpgrp, kill_process_group, Signal};

@@ -1,4 +1,5 @@
-//! What is known of a comparison while it runs. Lines, bars and the screen show it; the runs only tell what happens.
+//! What is known of a comparison while it runs. Lines, bars and the screen show it; the runs only
+//! tell what happens.
 
 use recurrent_harness::run::Event;
 use recurrent_records::record::{ProfileRecord, RunRecord, Status};
@@ -7,7 +8,8 @@ use recurrent_tasks::task::Task;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-/// Means of training losses that are kept of a run, an even number; when there are as many, they become those of twice as many steps.
+/// Means of training losses that are kept of a run, an even number; when there are as many, they
+/// become those of twice as many steps.
 const LOSSES: usize = 256;
 
 /// Runs that have ended and can still be looked at.
@@ -77,8 +79,8 @@ impl ComparisonState {
         Self::of(String::new(), 0, 0)
     }
 
-    /// A comparison begins; the lines that were shown before stay. `waiting` are the variants of the
-    /// runs to come.
+    /// A comparison begins; the lines that were shown before stay. `waiting` are the variants of
+    /// the runs to come.
     pub(super) fn renew(
         &mut self,
         task: &dyn Task,
@@ -199,7 +201,8 @@ impl ComparisonState {
         }
     }
 
-    /// The time that is left. A variant of which no step is done is taken to be as fast as the others.
+    /// The time that is left. A variant of which no step is done is taken to be as fast as the
+    /// others.
     fn remaining(&self) -> Option<Duration> {
         let mut paces = self.paces.clone();
         let running: Vec<_> = self.workers.iter().flatten().collect();

@@ -1,4 +1,5 @@
-//! The screen on a terminal, that of `script` of util-linux: however it ends, the terminal is as it was.
+//! The screen on a terminal, that of `script` of util-linux: however it ends, the terminal is as it
+//! was.
 
 use super::*;
 use crate::interrupt;
@@ -65,7 +66,8 @@ fn on_a_terminal() -> Result<()> {
     exit(if stopped() { 130 } else { 0 });
 }
 
-/// Whether SIGHUP, SIGINT or SIGTERM was ignored when this process began; on Linux, elsewhere it is taken that none was.
+/// Whether SIGHUP, SIGINT or SIGTERM was ignored when this process began; on Linux, elsewhere it is
+/// taken that none was.
 fn ignored() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -139,7 +141,8 @@ impl Session {
         Ok(())
     }
 
-    /// Waits for the end, with this exit code; gives what was said once the terminal was given back.
+    /// Waits for the end, with this exit code; gives what was said once the terminal was given
+    /// back.
     fn end(mut self, code: i32) -> Result<String> {
         while self.read()? {}
         drop(self.input);

@@ -12,12 +12,14 @@ use ratatui::widgets::{Axis, Block, Chart, Dataset, Gauge, GraphType, Row, Table
 use ratatui::Frame;
 use recurrent_report::numbers;
 
-/// Decades of a norm below the largest that are shown; a curve ends where it lies deeper, and the map has its lowest colour there.
+/// Decades of a norm below the largest that are shown; a curve ends where it lies deeper, and the
+/// map has its lowest colour there.
 const DECADES: f64 = 16.0;
 
 /// How the person before the screen looks at it.
 pub(super) struct ViewState {
-    /// The number of the run that is shown large; the first in the table if there is none, or not any more.
+    /// The number of the run that is shown large; the first in the table if there is none, or not
+    /// any more.
     chosen: Option<u64>,
     /// Whether an end was asked for.
     pub(super) stopping: bool,
@@ -47,7 +49,8 @@ impl ViewState {
     }
 }
 
-/// One picture. A low screen has the table alone; with more room come the curves, the map, and the last thing that there was to say.
+/// One picture. A low screen has the table alone; with more room come the curves, the map, and the
+/// last thing that there was to say.
 pub(super) fn draw(frame: &mut Frame, state: &ComparisonState, view: &ViewState) {
     let (runs_shown, area) = (state.runs_shown(), frame.area());
     let chosen = runs_shown.get(view.place(&runs_shown));
@@ -55,7 +58,8 @@ pub(super) fn draw(frame: &mut Frame, state: &ComparisonState, view: &ViewState)
     let rows = 1 + runs_shown.len().clamp(1, usize::from((area.height / 4).max(2))) as u16;
     let rest = area.height.saturating_sub(3 + rows + said);
     let rest = if rest < 5 { 0 } else { rest };
-    // The map has two fifths of the room at most, and no more than two lines a profile and its title.
+    // The map has two fifths of the room at most, and no more than two lines a profile and its
+    // title.
     let profiles = chosen.map_or(0, |run_state| run_state.profiles.len()) as u16;
     let map = if rest < 10 { 0 } else { (2 * rest / 5).min(1 + 2 * profiles.max(1)) };
     let parts = [
@@ -130,7 +134,8 @@ fn runs(frame: &mut Frame, area: Rect, runs_shown: &[&RunState], chosen: usize, 
     frame.render_widget(table, area);
 }
 
-/// The training loss over steps, and the last profile of h, as far as there is room; both on logarithmic axes.
+/// The training loss over steps, and the last profile of h, as far as there is room; both on
+/// logarithmic axes.
 fn curves(frame: &mut Frame, area: Rect, run_state: &RunState, colours: Colours) {
     let wide = Layout::horizontal([Constraint::Fill(1); 2]).areas(area);
     let [left, right] = match (area.width >= 60, area.height >= 12) {

@@ -63,7 +63,8 @@ impl Colours {
     }
 }
 
-/// The norms of all profiles by lag, the first profile on top; if there are more than lines, some of them, the last among these.
+/// The norms of all profiles by lag, the first profile on top; if there are more than lines, some
+/// of them, the last among these.
 pub(super) fn map(frame: &mut Frame, area: Rect, run_state: &RunState, colours: Colours) {
     let logs = |norms: &[f64]| norms.iter().map(|norm| norm.log10()).collect();
     let rows: Vec<(u64, Vec<f64>)> =
