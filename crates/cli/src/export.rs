@@ -1,4 +1,4 @@
-//! Records for other programs.
+//! Exports of the records.
 
 use crate::options::RUNNING;
 use anyhow::Result;
@@ -10,7 +10,7 @@ use recurrent_tasks::usage::Usage;
 use serde::{Deserialize, Serialize};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// What is written for other programs too.
+/// Exports of the records for other programs.
 #[derive(Args, Serialize, Deserialize)]
 pub(crate) struct Export {
     /// Write event files for TensorBoard too
@@ -25,7 +25,7 @@ pub(crate) struct Export {
 }
 
 impl Export {
-    /// Refuses what this program was not built for, before anything runs.
+    /// Refuses an export that this program was not built with, before anything runs.
     pub(crate) fn check(&self) -> Result<()> {
         match self.parquet && !cfg!(feature = "parquet") {
             true => {
@@ -35,12 +35,12 @@ impl Export {
         }
     }
 
-    /// Whether anything was asked for.
+    /// Whether an export is asked for.
     pub(crate) fn any(&self) -> bool {
         self.tensorboard || self.csv || self.parquet
     }
 
-    /// Writes what was asked for.
+    /// Writes the exports.
     pub(crate) fn write(&self, records: &Records, folder: &Folder) -> Result<()> {
         if !self.any() {
             return Ok(());

@@ -146,9 +146,8 @@ fn run(words: Vec<OsString>, variants: Variants) -> ExitCode {
     ended_with(ended)
 }
 
-/// Says how many threads there are, once. Else candle counts the processor's cores before every
-/// matrix product, by reading /proc/cpuinfo, which takes longer than a product of a small network.
-/// Results do not depend on the number.
+/// Sets the number of threads once. Otherwise candle reads /proc/cpuinfo before every matrix
+/// product, which takes longer than the product of a small network. Results do not depend on it.
 fn settle_threads() {
     const THREADS: &str = "RAYON_NUM_THREADS";
     if std::env::var_os(THREADS).is_none() {
@@ -184,8 +183,8 @@ fn one_line(error: &clap::Error) -> String {
     text.strip_prefix("error: ").unwrap_or(&text).to_string()
 }
 
-/// How a program ends that was not refused: as interrupted, with failed runs, or well. What was
-/// interrupted is in `folder`, and goes on from there.
+/// The exit code of a program that has run: interrupted, with failed runs, or well. An interrupted
+/// program can be resumed from `folder`.
 pub(crate) fn ended<'a>(
     cancel: &AtomicBool,
     folder: &Path,

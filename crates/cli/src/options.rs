@@ -24,7 +24,7 @@ pub(crate) const NETWORKS: &str = "Networks";
 pub(crate) const TRAINING: &str = "Training";
 pub(crate) const RUNNING: &str = "Running and output";
 
-/// What is learnt, and how.
+/// The task, the networks and their training, and where results go.
 #[derive(Args, Serialize, Deserialize)]
 pub(crate) struct Training {
     /// adding, copy, temporal-order, mnist-rows ...; a name that is none shows all
@@ -106,7 +106,7 @@ pub(crate) struct Training {
 }
 
 impl Training {
-    /// The task, of that length if it is generated; shorter than usual for a trial.
+    /// The task, with that length if it is generated; a trial has a shorter one.
     pub(crate) fn task(&self, length: Option<usize>) -> Result<Arc<dyn Task>> {
         let small_images = ["mnist", "fashion"].iter().any(|name| self.task.contains(name));
         let short = self.quick && self.data.is_none() && !small_images;
@@ -130,7 +130,7 @@ impl Training {
         }
     }
 
-    /// What is asked for, nothing of it started. `clip` holds where --clip does not say otherwise.
+    /// The comparison that the options describe. `clip` is the default of --clip.
     pub(crate) fn comparison(
         &self,
         task: Arc<dyn Task>,
@@ -178,7 +178,7 @@ impl Training {
         })
     }
 
-    /// What shows how it goes.
+    /// The progress, as the options say.
     pub(crate) fn progress(&self) -> Progress {
         Progress::new(match (self.quiet, self.plain) {
             (true, _) => ProgressMode::Nothing,

@@ -1,4 +1,4 @@
-//! What is shown while it runs, on the standard error.
+//! The progress of comparisons, on the standard error.
 
 #[cfg(feature = "live")]
 mod screen;
@@ -18,24 +18,24 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// What is shown of comparisons while it runs, on the standard error.
+/// How the progress of a comparison is shown on the standard error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum ProgressMode {
     /// Nothing but warnings.
     Nothing,
-    /// A line for every run that has ended, and once a minute one for every run on its way.
+    /// A line for every run that ends, and once a minute for every run under way.
     Lines,
-    /// On a terminal bars, elsewhere nothing.
+    /// Bars on a terminal, nothing elsewhere.
     Bars,
-    /// On a terminal bars, or a screen with the feature `live`; elsewhere lines.
+    /// Bars on a terminal, or a screen with the feature `live`; lines elsewhere.
     #[default]
     Terminal,
 }
 
-/// A run that takes longer than this says where it is, and again after the same time.
+/// The time between two lines on a run under way.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// What is shown, and what there is to show.
+/// Shows the progress of comparisons.
 pub(crate) struct Progress {
     show: Show,
     /// Whether lines name the length of the task.
@@ -56,7 +56,7 @@ enum Show {
 }
 
 impl Progress {
-    /// That of comparisons which have not begun.
+    /// Progress before the first comparison has begun.
     pub(crate) fn new(watch: ProgressMode) -> Self {
         let show = match watch {
             ProgressMode::Nothing => Show::Nothing,
@@ -68,13 +68,12 @@ impl Progress {
         Self { show, with_length: false, state: Mutex::new(ComparisonState::idle()) }
     }
 
-    /// The same for comparisons on several lengths.
+    /// The same, with the length of the task in every line.
     pub(crate) fn with_length(self) -> Self {
         Self { with_length: true, ..self }
     }
 
-    /// Does the work, and shows it until it is done. `cancel` is set if somebody asks for an end
-    /// with a key.
+    /// Does the work, and shows its progress. A key on the screen sets `cancel`.
     #[cfg_attr(not(feature = "live"), allow(unused_variables))] // bars have no keys
     pub(crate) fn during<T>(&self, cancel: &AtomicBool, work: impl FnOnce() -> T) -> T {
         match &self.show {
@@ -82,21 +81,21 @@ impl Progress {
             Show::Bars { all, .. } => {
                 let done = work();
                 self.clear();
-                // A terminal that is gone is no reason to lose what was found.
+                // A closed terminal must not lose the results.
                 let _ = all.clear();
                 done
             }
             #[cfg(feature = "live")]
             Show::Screen => {
                 let done = screen::during(&self.state, cancel, work);
-                // What the screen has shown of runs that ended stays, as it does with bars.
+                // The lines on runs that have ended stay, as they do with bars.
                 self.state().lines.iter().for_each(|line| drop(writeln!(stderr(), "{line}")));
                 done
             }
         }
     }
 
-    /// Something has happened in a comparison.
+    /// Takes an event of a comparison.
     pub(crate) fn on_event(&self, event: ComparisonEvent) {
         match event {
             ComparisonEvent::Begins { task, steps, ended, waiting } => {
@@ -111,7 +110,7 @@ impl Progress {
         }
     }
 
-    /// A comparison begins, of whose runs so many have ended before, and are not repeated.
+    /// A comparison begins; `ended` of its runs had ended before, and are not repeated.
     fn begin(&self, task: &dyn Task, steps: u64, ended: u64, waiting: &[&str]) {
         let runs = ended + waiting.len() as u64;
         {
@@ -134,27 +133,27 @@ impl Progress {
         }
     }
 
-    /// Takes the bars away.
+    /// Removes the bars.
     fn clear(&self) {
         if let Show::Bars { bars, .. } = &self.show {
             lock(bars).drain(..).rev().for_each(|bar| bar.finish_and_clear());
         }
     }
 
-    /// A line that is shown where progress is.
+    /// Shows a line unless progress is off.
     pub(crate) fn remark(&self, line: &str) {
         if !matches!(self.show, Show::Nothing) {
             self.note(line);
         }
     }
 
-    /// A line that is shown even where no progress is.
+    /// Shows a line, even if progress is off.
     fn note(&self, line: &str) {
-        // On a terminal it is broken between words.
+        // On a terminal, a long line is broken between words.
         let columns = Term::stderr().size_checked().map(|(_, columns)| usize::from(columns));
         let line = columns.map_or(line.to_owned(), |columns| wrap(line, columns, "    "));
         let line = line.trim_end();
-        // Nobody reads it if this fails, and the run goes on.
+        // If this fails, nobody reads it, and the run continues.
         match &self.show {
             Show::Bars { all, .. } => drop(all.println(line)),
             #[cfg(feature = "live")]
@@ -193,7 +192,7 @@ impl Progress {
         self.state().begin(worker, variant, seed);
     }
 
-    /// Something has happened in it.
+    /// Takes an event of the run of a worker.
     fn on_run_event(&self, worker: usize, event: Event) {
         let mut state = self.state();
         state.on_event(worker, event);
@@ -251,7 +250,7 @@ impl Progress {
 }
 
 impl Show {
-    /// What suits the terminal that the standard error is.
+    /// The screen if it can have the terminal, else bars.
     fn on_terminal() -> Self {
         #[cfg(feature = "live")]
         if screen::foreground() {
@@ -265,8 +264,8 @@ impl Show {
     }
 }
 
-/// A signal has come; gives whether there is a screen, which says so. A program that is to end at
-/// once gives the terminal back first.
+/// Handles a signal; gives whether a screen is open, which says so. If the program ends at once, the
+/// screen restores the terminal first.
 #[cfg_attr(not(feature = "live"), allow(unused_variables))]
 pub(crate) fn interrupted(at_once: bool) -> bool {
     #[cfg(feature = "live")]

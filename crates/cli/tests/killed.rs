@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 /// Three networks, six runs of 40 steps with all that is kept under way, saved after every step.
 const SHORT: &str =
-    "--length 6 --variants vanilla,lstm+clip=0.1,gru+attention --seeds 2 --steps 40 --hidden 3 --jobs 2 \
-                     --checkpoint-every 1 --quiet";
+    "--length 6 --variants vanilla,lstm+clip=0.1,gru+attention --seeds 2 --steps 40 --hidden 3 \
+     --jobs 2 --checkpoint-every 1 --quiet";
 
 /// A line that is seen even where what passing tests print is not.
 fn say(line: &str) -> Result<()> {
@@ -131,8 +131,9 @@ fn a_comparison_that_is_killed_at_random_moments_ends_with_the_same_bits() -> Re
     }
     let Kills { all, writing, saved, early } = kills;
     say(&format!(
-        "{all} kills of {rounds} comparisons: {writing} while a file was being written, {saved} with a checkpoint to go on \
-         from, {early} before anything was; all ended with the same bits. Whole: {:.2} s",
+        "{all} kills of {rounds} comparisons: {writing} while a file was being written, {saved} \
+         with a checkpoint to go on from, {early} before anything was; all ended with the same \
+         bits. Whole: {:.2} s",
         whole.as_secs_f64()
     ))?;
     assert!(saved > 0, "or nothing was tried");
@@ -206,7 +207,8 @@ fn goes_on(folder: &Path, args: &str) -> Result<()> {
 
 /// One run whose checkpoints grow beyond 64 KiB.
 const GROWS: &str =
-    "--length 6 --variants vanilla --seeds 1 --steps 1500 --hidden 3 --checkpoint-every 50 --jobs 1 --quiet";
+    "--length 6 --variants vanilla --seeds 1 --steps 1500 --hidden 3 --checkpoint-every 50 --jobs \
+     1 --quiet";
 
 /// Files may not grow beyond a limit: what the system says to a program that does not die of it is
 /// what a full disk says, in other words.

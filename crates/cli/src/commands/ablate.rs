@@ -56,7 +56,8 @@ pub(crate) struct Args {
     seeds: u64,
     /// Learning rates with commas between them: base and remedies each take their best, tried with
     /// other seeds
-    #[arg(long, value_name = "X", value_delimiter = ',', allow_negative_numbers = true, help_heading = TRAINING)]
+    #[arg(long, value_name = "X", value_delimiter = ',', help_heading = TRAINING)]
+    #[arg(allow_negative_numbers = true)]
     lrs: Vec<f64>,
     /// Seeds with which --lrs are tried
     #[arg(long, value_name = "N", default_value_t = 3, help_heading = TRAINING)]

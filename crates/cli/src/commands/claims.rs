@@ -18,7 +18,7 @@ use crate::progress::{self, Progress, ProgressMode};
 use crate::{interrupt, resume, Invocation};
 use anyhow::Result;
 use clap::Parser;
-use recurrent_claims::{Observer, Options, RUNS};
+use recurrent_claims::{ClaimObserver, ClaimOptions, RUNS};
 use recurrent_harness::compare::ComparisonEvent;
 use recurrent_records::folder::Folder;
 use serde::{Deserialize, Serialize};
@@ -82,7 +82,7 @@ pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
         (false, true) => ProgressMode::Lines,
         (false, false) => ProgressMode::Bars,
     };
-    let checked = Options { only, seeds, full, quick, jobs, command, request }.check()?;
+    let checked = ClaimOptions { only, seeds, full, quick, jobs, command, request }.check()?;
     let cancel = interrupt::flag(progress::interrupted)?;
     let folder = match (&args.resume, &args.out) {
         (Some(path), _) => Folder::reopen(path)?,
@@ -95,7 +95,8 @@ pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
             progress.remark(&format!("claim {number} of {of}: {name}"));
         };
         let on_event = |event: ComparisonEvent| progress.on_event(event);
-        let observer = Observer { on_claim: &on_claim, on_event: &on_event, print: &mut print };
+        let observer =
+            ClaimObserver { on_claim: &on_claim, on_event: &on_event, print: &mut print };
         checked.run(&folder, &cancel, width(), observer)
     })?;
     print(&format!("records and report: {}", folder.path().join("claims.html").display()))?;

@@ -41,7 +41,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "T", value_delimiter = ',', help_heading = TASK)]
     lengths: Vec<usize>,
     /// The share of runs that has to solve the task
-    #[arg(long, value_name = "P", default_value_t = 0.8, allow_negative_numbers = true, help_heading = TASK)]
+    #[arg(long, value_name = "P", default_value_t = 0.8, help_heading = TASK)]
+    #[arg(allow_negative_numbers = true)]
     probability: f64,
     /// Runs of each variant at each length, with seeds of their own [default: 5, with --quick 1]
     #[arg(long, value_name = "N", help_heading = TRAINING)]

@@ -8,14 +8,14 @@ use recurrent_tasks::task::Task;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-/// Means of training losses that are kept of a run, an even number; when there are as many, they
-/// become those of twice as many steps.
+/// The number of mean losses that are kept of a run, an even number. When it is reached, each pair
+/// becomes one mean over twice as many steps.
 const LOSSES: usize = 256;
 
-/// Runs that have ended and can still be looked at.
+/// The number of ended runs that the screen can still show.
 const PAST: usize = 32;
 
-/// All runs: those on their way, and those that have ended.
+/// The runs of a comparison: those under way, and those that have ended.
 pub(super) struct ComparisonState {
     /// The task, in words.
     pub(super) task: String,
@@ -24,39 +24,39 @@ pub(super) struct ComparisonState {
     pub(super) steps: u64,
     pub(super) ended: u64,
     pub(super) start: Instant,
-    /// What stands before the name of a run: the length, where there are comparisons of several.
+    /// Stands before the name of a run: the length, in a sweep.
     prefix: String,
     /// The variants of the runs that have not begun.
     waiting: Vec<String>,
-    /// How fast the runs of each variant went that have ended.
+    /// The pace of each variant, of its ended runs.
     paces: BTreeMap<String, Pace>,
     /// The number of runs that have begun since the start.
     begun: u64,
-    /// A place for each worker; empty while it has no run.
+    /// The run of each worker; `None` while it has no run.
     workers: Vec<Option<RunState>>,
     /// The runs that ended last, the latest first.
     past: VecDeque<RunState>,
-    /// What there was to say, in the first place how the runs ended.
+    /// Lines to print below the screen, most of them on how runs ended.
     pub(super) lines: Vec<String>,
 }
 
-/// A run as it is watched.
+/// A run that is watched.
 pub(super) struct RunState {
     /// Its place among the runs that have begun since the start.
     pub(super) number: u64,
     pub(super) variant: String,
     pub(super) seed: u64,
-    /// How it goes, or how it ended, in a word or two.
+    /// Its status, in a word or two.
     pub(super) status: &'static str,
     pub(super) step: u64,
     /// When it began, and the number of steps that had been done before.
     begun: Instant,
     resumed: u64,
     pub(super) loss: f64,
-    /// Means of the loss over so many steps each, and the last of these.
+    /// Mean losses over `over` steps each, with the last of these steps.
     pub(super) losses: Vec<(u64, f64)>,
     over: u64,
-    /// The sum of the losses since, and their number.
+    /// The sum of the losses since the last mean, and their number.
     sum: (f64, u64),
     /// The last held-out loss, and the accuracy where there is one.
     pub(super) held_out: Option<f64>,
@@ -65,7 +65,7 @@ pub(super) struct RunState {
     pub(super) half_life: Option<f64>,
     /// The profiles of h in the top layer: step, and norm by lag.
     pub(super) profiles: Vec<(u64, Vec<f64>)>,
-    /// When a line on it was written last.
+    /// The time of the last line about it.
     last_line: Instant,
 }
 
@@ -74,7 +74,7 @@ impl ComparisonState {
         Self::of(format!("{}, T = {}", task.name(), task.length()), runs, steps)
     }
 
-    /// While nothing has begun.
+    /// The state before a comparison has begun.
     pub(super) fn idle() -> Self {
         Self::of(String::new(), 0, 0)
     }
@@ -117,7 +117,7 @@ impl ComparisonState {
         self.ended < self.runs
     }
 
-    /// So many runs have ended before.
+    /// Counts runs that had ended before.
     pub(super) fn found(&mut self, ended: u64) {
         self.ended = ended;
     }
@@ -134,14 +134,14 @@ impl ComparisonState {
         self.begun += 1;
     }
 
-    /// Something has happened in the run of this place.
+    /// Takes an event of the run of a worker.
     pub(super) fn on_event(&mut self, worker: usize, event: Event) {
         if let Some(Some(run_state)) = self.workers.get_mut(worker) {
             run_state.on_event(event);
         }
     }
 
-    /// A line on the run of this place, if there was none for so long.
+    /// A line on the run of a worker, if the last is older than `silence`.
     pub(super) fn news(&mut self, worker: usize, silence: Duration) -> Option<String> {
         let run_state = self.workers.get_mut(worker)?.as_mut()?;
         if run_state.last_line.elapsed() < silence {
@@ -152,7 +152,7 @@ impl ComparisonState {
         Some(format!("  {}{line}, {}", self.prefix, self.left()))
     }
 
-    /// The run of this place has ended; gives its line, numbered.
+    /// The run of a worker has ended; gives its line, numbered.
     pub(super) fn end(&mut self, worker: usize, run: &RunRecord) -> String {
         if let Some(run_state) = self.workers.get_mut(worker).and_then(Option::take) {
             self.paces.entry(run_state.variant.clone()).or_default().add(&run_state);
@@ -168,17 +168,17 @@ impl ComparisonState {
         }
     }
 
-    /// The runs on their way, then those that have ended, the latest first.
+    /// The runs under way, then those that have ended, the latest first.
     pub(super) fn runs_shown(&self) -> Vec<&RunState> {
         self.workers.iter().flatten().chain(&self.past).collect()
     }
 
-    /// The run of this place.
+    /// The run of a worker.
     pub(super) fn run_state(&self, worker: usize) -> Option<&RunState> {
         self.workers.get(worker)?.as_ref()
     }
 
-    /// The number of steps that are done, of all runs. A run that has ended has done all of its.
+    /// The number of steps done, of all runs. A run that has ended counts with all of its steps.
     pub(super) fn steps_done(&self) -> u64 {
         let under_way: u64 = self.workers.iter().flatten().map(|run_state| run_state.step).sum();
         self.ended.saturating_mul(self.steps).saturating_add(under_way)
@@ -230,19 +230,19 @@ impl ComparisonState {
     }
 }
 
-/// How fast runs go.
+/// How long steps take, and how many steps a run takes.
 #[derive(Clone, Debug, Default)]
 struct Pace {
     seconds: f64,
-    /// The steps that took them.
+    /// The number of steps in that time.
     steps: u64,
-    /// The runs that have ended, and the steps of these.
+    /// The number of runs that have ended, and of their steps.
     runs: u64,
     run_steps: u64,
 }
 
 impl Pace {
-    /// Counts what a run has done.
+    /// Counts the steps of a run so far.
     fn measure(&mut self, run: &RunState) {
         self.seconds += run.begun.elapsed().as_secs_f64();
         self.steps += run.step - run.resumed;
@@ -405,7 +405,7 @@ pub(super) fn clock(time: Duration) -> String {
     }
 }
 
-/// That of h in the top layer, forward if it has two directions.
+/// The profile of h in the top layer; of the forward direction, if there are two.
 fn top(profiles: &[ProfileRecord]) -> Option<&ProfileRecord> {
     let of_h = profiles.iter().filter(|profile| profile.part == "h");
     of_h.max_by_key(|profile| (profile.layer, profile.direction == "forward"))

@@ -93,11 +93,13 @@ impl Session {
         }
         if ignored() {
             eprintln!(
-                "{case}: NOT RUN, signals are ignored here, as by nohup, and the program leaves them so"
+                "{case}: NOT RUN, signals are ignored here, as by nohup, and the program leaves \
+                 them so"
             );
             return Ok(None);
         }
-        let tests = "sh -c 'echo pid=$$; exec \"$0\" --exact progress::screen::tests::on_a_terminal --nocapture' \"$RECURRENT_TESTS\"";
+        let tests = "sh -c 'echo pid=$$; exec \"$0\" --exact \
+            progress::screen::tests::on_a_terminal --nocapture' \"$RECURRENT_TESTS\"";
         let run = format!("stty rows 24 cols 80; stty -a; {tests}; echo code=$?; stty -a");
         let mut command = Command::new("script");
         command.args(["-q", "-e", "-c", &run, "/dev/null"]);

@@ -16,12 +16,11 @@ use recurrent_report::numbers;
 /// map has its lowest colour there.
 const DECADES: f64 = 16.0;
 
-/// How the person before the screen looks at it.
+/// What the user has chosen to see.
 pub(super) struct ViewState {
-    /// The number of the run that is shown large; the first in the table if there is none, or not
-    /// any more.
+    /// The number of the run shown in detail; by default the first in the table.
     chosen: Option<u64>,
-    /// Whether an end was asked for.
+    /// Whether the comparison is being stopped.
     pub(super) stopping: bool,
     colours: Colours,
 }
@@ -32,7 +31,7 @@ impl ViewState {
         Self { chosen: None, stopping: false, colours: Colours::of_terminal() }
     }
 
-    /// Goes on to the next run, or to the one before, round and round.
+    /// Chooses the next run or the previous one, in a circle.
     pub(super) fn step(&mut self, state: &ComparisonState, by: isize) {
         let runs_shown = state.runs_shown();
         let place = self
@@ -49,8 +48,7 @@ impl ViewState {
     }
 }
 
-/// One picture. A low screen has the table alone; with more room come the curves, the map, and the
-/// last thing that there was to say.
+/// Draws a frame: the table; with more room also the curves, the map and the last line.
 pub(super) fn draw(frame: &mut Frame, state: &ComparisonState, view: &ViewState) {
     let (runs_shown, area) = (state.runs_shown(), frame.area());
     let chosen = runs_shown.get(view.place(&runs_shown));
@@ -125,7 +123,7 @@ fn runs(frame: &mut Frame, area: Rect, runs_shown: &[&RunState], chosen: usize, 
     let widths: Vec<Constraint> = widths.collect();
     let row =
         |cells: [String; 8]| Row::new(cells.into_iter().take(widths.len()).collect::<Vec<_>>());
-    // What is chosen is in sight, and as much of what stands above it as there is room for.
+    // The chosen row is visible, with as many rows above it as fit.
     let from = chosen.saturating_sub(usize::from(area.height.saturating_sub(2)));
     let table =
         Table::new(runs_shown.iter().enumerate().skip(from).map(cells).map(row), widths.clone())
