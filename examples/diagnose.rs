@@ -71,14 +71,14 @@ fn train(build: impl FnOnce(VarBuilder) -> Result<Box<dyn Layer>>, norm: bool) -
     let mut diagnosis = Diagnosis::new(LAG); // + how far back the data's answers lie
     for step in 0..5 {
         let (xs, targets) = batch(step)?;
-        let watch = diagnosis.watch(); // +
+        let recorder = diagnosis.recorder(); // +
         let xs = Sequence::new(xs)?; // +
-        let (last, _) = rnn.last(&xs, None, &watch.context())?; // + was rnn.forward(&xs)
+        let (last, _) = rnn.last(&xs, None, &recorder.context())?; // + was rnn.forward(&xs)
         let last = norm.as_ref().map_or(Ok(last.clone()), |norm| norm.forward(&last))?;
         let loss = (readout.forward(&last)? - targets)?.sqr()?.mean_all()?;
         let grads = loss.backward()?; // + was adam.backward_step(&loss)
         adam.step(&grads)?; // +
-        diagnosis.take(watch, &loss, &grads, &vars)?; // +
+        diagnosis.add_batch(recorder, &loss, &grads, &vars)?; // +
     }
     println!("{}", diagnosis.report()); // +
     Ok(())

@@ -54,7 +54,7 @@ fn main() -> Result<()> {
 
     let params = Params::from_varmap(&vars)?;
     let mut adam = AdamW::new(&params, AdamWConfig { lr: 5e-3, ..AdamWConfig::default() })?;
-    let mut watch = GradientWatch::new(&params); // stops at a NaN, or a parameter without gradient
+    let mut watch = GradientWatch::new(&params)?; // stops at a NaN, or a parameter without gradient
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
     for step in 0..300 {
         let (letters, classes) = batch(&mut rng, &device)?;

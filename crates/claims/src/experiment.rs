@@ -208,7 +208,7 @@ impl Experiment<'_> {
             (GradientRecorder::new(Record::Norms), ActivationRecorder::default());
         let context = ForwardContext::default().record(&recorder).activations(&activations);
         let mut grads = loss(task, &network, &batch, &context)?.backward()?;
-        let profiles: Vec<_> = recorder.take().iter().map(Profile::of).collect();
+        let profiles: Vec<_> = recorder.take().iter().map(Profile::from_trace).collect();
         let seen = activations.take();
         let whole = recurrent_part(&params, &grads)?;
         let border = ForwardContext::default().bptt(Bptt::last(task.length() / 2));

@@ -7,8 +7,8 @@ use crate::task::Split;
 use anyhow::Result;
 use recurrent_core::{Layer, Sequence};
 use recurrent_measures::{
-    lyapunov, memory_capacity, sensitivity, temporal_jacobian, CapacitySettings, Derivative,
-    Passes, Trajectory,
+    lyapunov, memory_capacity, sensitivity, temporal_jacobian, CapacityConfig, Derivative,
+    SensitivityMethod, Trajectory,
 };
 
 /// Examples whose Jacobians are taken.
@@ -24,12 +24,17 @@ pub(super) fn measure(job: &Job, double: &Double, sheet: &mut Sheet) -> Result<(
         return Ok(());
     }
     let xs = even(&batch(job, Split::Held, 0, EXAMPLES)?.xs)?;
-    let trajectory = Trajectory::new(layer, &xs, None)?.by(Derivative::Either);
+    let trajectory = Trajectory::new(layer, &xs, None)?.with_derivative(Derivative::Either);
     let steps = trajectory.steps();
     jacobians(&trajectory, steps, sheet)?;
     exponents(&trajectory, steps, sheet)?;
     let at: Vec<_> = [steps.div_ceil(4), steps.div_ceil(2), steps].into_iter().collect();
-    let grown = sensitivity(layer, &xs, &at, Passes::Random { count: 8, seed: job.config.seed })?;
+    let grown = sensitivity(
+        layer,
+        &xs,
+        &at,
+        SensitivityMethod::Random { count: 8, seed: job.config.seed },
+    )?;
     sheet.curve(of_all("sensitivity"), "step", grown.iter().map(|one| (one.step, one.norm)));
     capacity(job, layer, sheet)
 }
@@ -74,13 +79,13 @@ fn exponents(trajectory: &Trajectory, steps: usize, sheet: &mut Sheet) -> Result
 
 fn capacity(job: &Job, layer: &dyn Layer, sheet: &mut Sheet) -> Result<()> {
     let delays = job.task.length().clamp(1, 100);
-    let settings = CapacitySettings {
+    let settings = CapacityConfig {
         seed: job.config.seed,
         delays,
         washout: 2 * delays,
         fit: 2000,
         test: 2000,
-        ..CapacitySettings::default()
+        ..CapacityConfig::default()
     };
     let found = memory_capacity(layer, &settings)?;
     sheet.one(of_all("memory-capacity"), found.total());

@@ -11,8 +11,8 @@ use recurrent_core::{
     Activations, ForwardContext, GradientRecorder, GradientTrace, Layer, LayerId, Record,
 };
 use recurrent_measures::{
-    block_spectra, carousel, depth, gates, gradient_noise, long_range_share, omega, rank, recorded,
-    shadow, truncation, Answer, Objective, Trajectory,
+    block_spectra, carousel, depth, gates, gradient_noise, gradients_from_traces, long_range_share,
+    omega, rank, shadow, truncation, Applicable, Objective, Trajectory,
 };
 
 /// Held-out examples, those of the profiles.
@@ -48,8 +48,8 @@ fn objective<'a>(
     loss: &'a dyn Fn(&ForwardContext) -> candle::Result<candle::Tensor>,
 ) -> Objective<'a> {
     let reads = match job.task.reads() {
-        Reads::Last => recurrent_measures::Reads::Ends,
-        Reads::Every => recurrent_measures::Reads::Steps,
+        Reads::Last => recurrent_measures::LossReads::Ends,
+        Reads::Every => recurrent_measures::LossReads::Steps,
     };
     Objective { loss, weights: &double.weights, depth: double.network.rnn().depth(), reads }
 }
@@ -70,8 +70,8 @@ fn spectra(layer: &dyn Layer, sheet: &mut Sheet) -> Result<()> {
 fn gate_use(seen: &[Activations], sheet: &mut Sheet) -> Result<()> {
     for layer in gates(seen)? {
         let found = match layer.gates {
-            Answer::Found(found) => found,
-            Answer::DoesNotApply(why) => {
+            Applicable::Value(found) => found,
+            Applicable::NotApplicable(why) => {
                 sheet.none(of("gate-mean", layer.layer_id), &why);
                 continue;
             }
@@ -82,7 +82,7 @@ fn gate_use(seen: &[Activations], sheet: &mut Sheet) -> Result<()> {
             sheet.one(about("gate-shut"), gate.left);
             sheet.one(about("gate-open"), gate.right);
             sheet.one(about("gate-slope"), gate.slope);
-            if let Some(memory) = &gate.memory {
+            if let Some(memory) = &gate.retention {
                 sheet.one(about("time-constant"), memory.linear.median);
                 sheet.one(about("time-constant-exponential"), memory.exponential.median);
             }
@@ -94,8 +94,8 @@ fn gate_use(seen: &[Activations], sheet: &mut Sheet) -> Result<()> {
 fn carousels(seen: &[Activations], traces: &[GradientTrace], sheet: &mut Sheet) -> Result<()> {
     for layer in carousel(seen, traces)? {
         let found = match layer.carousel {
-            Answer::Found(found) => found,
-            Answer::DoesNotApply(why) => {
+            Applicable::Value(found) => found,
+            Applicable::NotApplicable(why) => {
                 sheet.none(of("carousel", layer.layer_id), &why);
                 continue;
             }
@@ -141,9 +141,9 @@ fn kept_norms(
         );
         return Ok(());
     }
-    let trajectory =
-        Trajectory::new(layer, &held.xs, None)?.by(recurrent_measures::Derivative::Either);
-    let found = omega(&trajectory, &recorded(traces)?)?;
+    let trajectory = Trajectory::new(layer, &held.xs, None)?
+        .with_derivative(recurrent_measures::Derivative::Either);
+    let found = omega(&trajectory, &gradients_from_traces(traces)?)?;
     sheet.one(of_all("omega-paper"), found.paper);
     sheet.one(of_all("omega-code"), found.code);
     Ok(())

@@ -8,7 +8,7 @@ use crate::folder::Folder;
 use anyhow::{Context, Result};
 use candle::Tensor;
 use recurrent_core::Carry;
-use recurrent_train::{Checkpoint, Checkpoints, Optimizer, Params, State, WatchState};
+use recurrent_train::{Checkpoint, Checkpoints, GradientWatchState, Optimizer, Params, StateDict};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::time::{Duration, Instant};
@@ -61,7 +61,7 @@ pub(super) struct Keeper {
 #[derive(Serialize, Deserialize)]
 struct Rest {
     config: Value,
-    watch: WatchState,
+    watch: GradientWatchState,
     log: Log,
     /// The wall time of the run so far.
     seconds: f64,
@@ -70,7 +70,7 @@ struct Rest {
 /// A run as it was.
 pub(super) struct Found {
     pub(super) checkpoint: Checkpoint<()>,
-    pub(super) watch: WatchState,
+    pub(super) watch: GradientWatchState,
     pub(super) log: Log,
 }
 
@@ -99,9 +99,9 @@ impl Keeper {
     ) -> Result<Option<Found>> {
         let Some(checkpoints) = &self.checkpoints else { return Ok(None) };
         let found = checkpoints.latest::<Rest>().context(NotKept)?;
-        found.spoilt.iter().for_each(|line| said(Event::Spoilt(line)));
+        found.damaged.iter().for_each(|line| said(Event::Spoilt(line)));
         let Some(checkpoint) = found.checkpoint else {
-            if !found.spoilt.is_empty() {
+            if !found.damaged.is_empty() {
                 let (name, seed) = (&job.variant.name, job.config.seed);
                 said(Event::Spoilt(&format!(
                     "{name} seed {seed} begins anew: no checkpoint of it is whole"
@@ -154,7 +154,7 @@ impl Keeper {
             log: run.log,
             seconds: run.log.elapsed(),
         };
-        let checkpoint = Checkpoint::of(run.log.done(), run.params, run.optimizer, rest);
+        let checkpoint = Checkpoint::new(run.log.done(), run.params, run.optimizer, rest);
         let saved = checkpoint.and_then(|checkpoint| {
             let mut tensors = run.log.columns()?;
             for (index, part) in parts(run.carry)?.into_iter().enumerate() {
@@ -173,7 +173,7 @@ pub(super) struct Present<'a> {
     pub(super) job: &'a Job<'a>,
     pub(super) params: &'a Params,
     pub(super) optimizer: &'a dyn Optimizer,
-    pub(super) watch: &'a WatchState,
+    pub(super) watch: &'a GradientWatchState,
     pub(super) log: &'a Log,
     /// The state at the end of the last batch, where the next goes on from it.
     pub(super) carry: Option<&'a Carry>,
@@ -192,7 +192,7 @@ fn parts(carry: Option<&Carry>) -> candle::Result<Vec<Tensor>> {
 }
 
 /// The carry that a checkpoint holds, in the form of another; `None` if it holds none.
-pub(super) fn carry(tensors: &State, form: &Carry) -> Result<Option<Carry>> {
+pub(super) fn carry(tensors: &StateDict, form: &Carry) -> Result<Option<Carry>> {
     if !tensors.contains_key("carry.0") {
         return Ok(None);
     }
@@ -212,7 +212,7 @@ pub(super) fn carry(tensors: &State, form: &Carry) -> Result<Option<Carry>> {
 #[derive(Serialize)]
 struct RestOf<'a> {
     config: &'a RunConfig,
-    watch: &'a WatchState,
+    watch: &'a GradientWatchState,
     log: &'a Log,
     seconds: f64,
 }

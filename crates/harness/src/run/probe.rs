@@ -31,7 +31,7 @@ impl Probe {
         let outputs =
             network.forward(&self.0.xs, &ForwardContext::default().bptt(flow).record(&recorder))?;
         task.judge(&outputs, &self.0)?.losses.mean_all()?.backward()?;
-        Ok(recorder.take().iter().map(Profile::of).collect())
+        Ok(recorder.take().iter().map(Profile::from_trace).collect())
     }
 }
 

@@ -46,7 +46,7 @@ impl<'a> Training<'a> {
         penalty::check(training, network.rnn(), training.dtype, device)?;
         let optimizer =
             AdamW::new(&params, AdamWConfig { lr: training.lr, ..AdamWConfig::default() })?;
-        let (watch, probe) = (GradientWatch::new(&params), Probe::new(job)?);
+        let (watch, probe) = (GradientWatch::new(&params)?, Probe::new(job)?);
         Ok(Self { job, network, params, optimizer, watch, probe, carry: None })
     }
 
