@@ -1,6 +1,7 @@
 //! How does a cell of my own become a layer?
 //!
-//! Write one step. The loop over time, stacking, lengths, truncated backpropagation and the recorder come with it.
+//! Write one step. The library adds the loop over time, stacking, lengths, truncated
+//! backpropagation and the gradient recorder.
 //!
 //! ```text
 //! cargo run --release --example own_cell
@@ -18,6 +19,7 @@
 
 use candle::{DType, Device, Result, Tensor};
 use candle_nn::{ops::sigmoid, VarBuilder, VarMap};
+use clap::Parser;
 use recurrent::core::init::{Gates, Weights};
 use recurrent::core::{chunk_gates, GateWeights, HiddenState};
 use recurrent::{
@@ -27,7 +29,8 @@ use recurrent::{
 use recurrent_cli::{main_with, Variants};
 use std::process::ExitCode;
 
-/// The minimal gated unit (Zhou et al. 2016, arXiv:1603.09420v1), with the forget gate after the matrix product:
+/// The minimal gated unit (Zhou et al. 2016, arXiv:1603.09420v1), with the forget gate after the
+/// matrix product:
 /// f = σ(a_f + b_f), n = tanh(a_n + f ∘ b_n), h' = (1 − f) ∘ h + f ∘ n.
 #[derive(Clone)]
 struct MinimalCell(GateWeights);
@@ -60,7 +63,7 @@ impl Cell for MinimalCell {
     }
 }
 
-/// Its options: none but how the weights begin.
+/// Its only option: the initial weights.
 #[derive(Clone, Default)]
 struct MinimalConfig(Init);
 
@@ -87,14 +90,21 @@ impl CellConfig for MinimalConfig {
     }
 }
 
+/// Stacks a cell that this program defines, and prints its gradients; or takes the cell to
+/// `compare`, `ablate` or `sweep`.
+#[derive(Parser)]
+struct Options {}
+
 fn main() -> ExitCode {
-    if std::env::args().len() > 1 {
+    sigpipe::reset(); // ends quietly if its output is cut off, as by `head`
+    if std::env::args().nth(1).is_some_and(|word| !word.starts_with('-')) {
         let summary = "minimal gated unit (Zhou 2016)";
         return main_with(Variants::registry().and("mgu", summary, |size, vb| {
             let config = MinimalConfig(Init::seeded(size.seed));
             Ok(Box::new(Rnn::new(size.input, size.hidden, &config, vb)?))
         }));
     }
+    Options::parse();
     match show() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -59,7 +59,8 @@ rows! {
     pytorch_bias_3: lstm(PYTORCH, ForgetBias::Constant(3.0), 45.0..=GROWS, GROWS..=GROWS);
     pytorch_bias_5: lstm(PYTORCH, ForgetBias::Constant(5.0), GROWS..=GROWS, GROWS..=GROWS);
     pytorch_bias_7: lstm(PYTORCH, ForgetBias::Constant(7.0), GROWS..=GROWS, GROWS..=GROWS);
-    pytorch_chrono: lstm(PYTORCH, ForgetBias::Chrono { longest: STEPS }, 75.0..=120.0, 85.0..=105.0);
+    pytorch_chrono:
+        lstm(PYTORCH, ForgetBias::Chrono { longest: STEPS }, 75.0..=120.0, 85.0..=105.0);
     normal_bias_minus_2: lstm(NORMAL, ForgetBias::Constant(-2.0), 0.55..=0.8, 0.6..=0.75);
     normal_bias_0: lstm(NORMAL, ForgetBias::Constant(0.0), 1.9..=3.0, 2.1..=2.9);
     normal_bias_1: lstm(NORMAL, ForgetBias::Constant(1.0), 6.5..=35.0, 7.0..=23.0);

@@ -16,8 +16,8 @@ use experiment::Experiment;
 use experiments::ClaimTest;
 use finding::{ClaimVerdict, Finding};
 use recurrent_harness::compare::{cores, ComparisonEvent};
-use recurrent_records::folder::Folder;
-use recurrent_tasks::usage::{nearest, Usage};
+use recurrent_records::dir::OutputDir;
+use recurrent_tasks::usage::{nearest, ConfigError};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -74,7 +74,7 @@ impl ClaimOptions {
     /// Checks the options before anything is written or trained.
     ///
     /// # Errors
-    /// A [`Usage`] error in one line.
+    /// A [`ConfigError`] error in one line.
     pub fn check(self) -> Result<ClaimPlan> {
         let chosen = choose(experiments::all(), &self.only)?;
         let seeds = self.seeds.unwrap_or(match (self.full, self.quick) {
@@ -85,11 +85,11 @@ impl ClaimOptions {
         if !(3..=1000).contains(&seeds) {
             let line =
                 format!("seeds: expected 3 to 1000, since an interval needs some, got {seeds}");
-            return Err(Usage::new(line).into());
+            return Err(ConfigError::new(line).into());
         }
         let jobs = self.jobs.unwrap_or_else(cores);
         if !(1..=1024).contains(&jobs) {
-            return Err(Usage::new(format!("jobs: expected 1 to 1024, got {jobs}")).into());
+            return Err(ConfigError::new(format!("jobs: expected 1 to 1024, got {jobs}")).into());
         }
         Ok(ClaimPlan { chosen, seeds, jobs, options: self })
     }
@@ -107,7 +107,7 @@ impl ClaimPlan {
     /// That of the observer; if something cannot be run or written.
     pub fn run(
         &self,
-        folder: &Folder,
+        folder: &OutputDir,
         cancel: &AtomicBool,
         width: usize,
         observer: ClaimObserver,
@@ -190,12 +190,12 @@ fn choose(mut all: Vec<ClaimTest>, names: &[String]) -> Result<Vec<ClaimTest>> {
             continue;
         }
         if known.contains(&name.as_str()) {
-            return Err(Usage::new(format!("claim {name}: expected once, got twice")).into());
+            return Err(ConfigError::new(format!("claim {name}: expected once, got twice")).into());
         }
         let nearest = nearest(name, known).unwrap_or("none");
         let line =
             format!("claim {name}: no such claim; the nearest is {nearest}, --list shows all");
-        return Err(Usage::new(line).into());
+        return Err(ConfigError::new(line).into());
     }
     Ok(chosen)
 }

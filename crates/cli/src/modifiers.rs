@@ -5,7 +5,7 @@ use anyhow::Result;
 use recurrent::modifier;
 use recurrent_harness::remedy as training;
 use recurrent_records::config::Override;
-use recurrent_tasks::usage::{nearest, Usage};
+use recurrent_tasks::usage::{nearest, ConfigError};
 
 /// What a modifier changes.
 pub(crate) enum Modifier {
@@ -36,16 +36,16 @@ pub(crate) fn lines() -> Vec<String> {
 }
 
 /// An error of the zoo as a mistake of the user.
-pub(crate) fn usage(error: candle::Error) -> Usage {
-    Usage::new(first_line(&error.to_string()))
+pub(crate) fn usage(error: candle::Error) -> ConfigError {
+    ConfigError::new(first_line(&error.to_string()))
 }
 
-fn unknown(text: &str) -> Usage {
+fn unknown(text: &str) -> ConfigError {
     let name = |usage: &&'static str| usage.split(['=', '[']).next().unwrap_or_default();
     let names: Vec<&str> =
         modifier::TABLE.iter().chain(training::TABLE).map(|[usage, ..]| name(usage)).collect();
     let nearest = nearest(text.split('=').next().unwrap_or_default(), names).unwrap_or("none");
-    Usage::new(format!(
+    ConfigError::new(format!(
         "remedy {text}: no such remedy; the nearest is {nearest}, `ablate --list` shows all"
     ))
 }

@@ -198,7 +198,7 @@ impl Progress {
         state.on_event(worker, event);
         let name = || state.run_state(worker).map_or(String::new(), |run_state| run_state.name());
         let line = match (event, &self.show) {
-            (Event::Spoilt(line), _) => Some(line.to_owned()),
+            (Event::Damaged(line), _) => Some(line.to_owned()),
             (_, Show::Nothing) => None,
             (Event::Resumed(steps), _) => {
                 Some(format!("{} goes on after step {}", name(), steps.len()))

@@ -6,7 +6,7 @@ use candle_nn::VarBuilder;
 use recurrent::registry::{self, Entry};
 use recurrent::Layer;
 use recurrent_harness::variant::{self, Size, Variant};
-use recurrent_tasks::usage::Usage;
+use recurrent_tasks::usage::ConfigError;
 use std::sync::Arc;
 
 /// The variants that the program knows.
@@ -52,7 +52,7 @@ impl Variants {
     /// `lstm+chrono+clip=0.5`.
     ///
     /// # Errors
-    /// A [`Usage`] error that names the nearest there is, if there is no such variant or modifier.
+    /// A [`ConfigError`] error that names the nearest there is, if there is no such variant or modifier.
     pub fn choose(&self, names: &[String], longest_lag: usize) -> Result<Vec<Variant>> {
         let entries = self.entries.iter().map(|entry| from_entry(entry, longest_lag));
         let mut known: Vec<_> = entries.chain(self.own.iter().cloned()).collect();
@@ -65,7 +65,7 @@ impl Variants {
                 None => own_modified(base, &modifiers)?,
             });
         }
-        variant::choose(&known, names)
+        Ok(variant::choose(&known, names)?)
     }
 
     /// The names that `compare` takes by default.
@@ -125,7 +125,7 @@ fn own_modified(mut variant: Variant, modifiers: &[&str]) -> Result<Variant> {
             Modifier::Training(one) => variant.overrides.push(one),
             Modifier::Network(_) => {
                 let why = "it changes layers that are described as data, and this variant is code";
-                return Err(Usage::new(format!("remedy {text} on {name}: {why}")).into());
+                return Err(ConfigError::new(format!("remedy {text} on {name}: {why}")).into());
             }
         }
         variant.name = format!("{name}+{text}");

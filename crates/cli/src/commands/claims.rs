@@ -20,7 +20,7 @@ use anyhow::Result;
 use clap::Parser;
 use recurrent_claims::{ClaimObserver, ClaimOptions, RUNS};
 use recurrent_harness::compare::ComparisonEvent;
-use recurrent_records::folder::Folder;
+use recurrent_records::dir::OutputDir;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -85,9 +85,9 @@ pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
     let checked = ClaimOptions { only, seeds, full, quick, jobs, command, request }.check()?;
     let cancel = interrupt::flag(progress::interrupted)?;
     let folder = match (&args.resume, &args.out) {
-        (Some(path), _) => Folder::reopen(path)?,
-        (None, Some(path)) => Folder::create(path)?,
-        (None, None) => Folder::create_default("claims")?,
+        (Some(path), _) => OutputDir::reopen(path)?,
+        (None, Some(path)) => OutputDir::create(path)?,
+        (None, None) => OutputDir::create_default("claims")?,
     };
     let progress = Progress::new(mode);
     progress.during(&cancel, || {

@@ -20,7 +20,7 @@ use anyhow::Result;
 use clap::Parser;
 use recurrent_harness::sweep::Sweep;
 use recurrent_records::config::TrainingConfig;
-use recurrent_records::folder::Folder;
+use recurrent_records::dir::OutputDir;
 use recurrent_records::record::Records;
 use recurrent_report as report;
 use serde::{Deserialize, Serialize};
@@ -80,9 +80,9 @@ pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
     let cancel = interrupt::flag(progress::interrupted)?;
     let folder = training.folder()?;
     let progress = training.progress().with_length();
-    let mut finished = |records: &Records, folder: &Folder| {
+    let mut finished = |records: &Records, folder: &OutputDir| {
         report::write(records, folder)?;
-        args.export.write(records, folder)
+        args.export.write(records, folder).map_err(Into::into)
     };
     let findings = progress.during(&cancel, || {
         sweep.run(&folder, &cancel, &|event| progress.on_event(event), &mut finished)

@@ -295,7 +295,7 @@ impl RunState {
 
     fn on_event(&mut self, event: Event) {
         match event {
-            Event::Spoilt(_) => {}
+            Event::Damaged(_) => {}
             Event::Resumed(steps) => {
                 self.resumed = steps.len() as u64;
                 steps.iter().for_each(|step| self.trained(step.step, step.loss))
