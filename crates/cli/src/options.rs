@@ -52,6 +52,9 @@ pub(crate) struct Training {
     /// Learning rate of AdamW [default: 0.005]
     #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = TRAINING)]
     lr: Option<f64>,
+    /// First training steps, over which the learning rate rises linearly [default: 0]
+    #[arg(long, value_name = "N", help_heading = TRAINING)]
+    warmup: Option<u64>,
     /// Bound of the global gradient norm, inf for none [default: 1]
     #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = TRAINING)]
     #[serde(with = "number::option")]
@@ -151,6 +154,7 @@ impl Training {
             width: hidden.or(params).unwrap_or(base.width),
             batch: self.batch.unwrap_or(base.batch),
             lr: self.lr.unwrap_or(base.lr),
+            warmup: self.warmup.unwrap_or(base.warmup),
             clip: match self.clip {
                 None => clip,
                 Some(f64::INFINITY) => Clipping::Off,
