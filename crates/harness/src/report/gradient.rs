@@ -3,7 +3,8 @@
 use super::numbers::{significant, steps, Spread};
 use super::run::RunView;
 use super::run_verdict::{GradientVerdict, RunVerdict};
-use super::trend::{describe, rate, Phase, Trend};
+use super::trend::{describe, describe_rates, poor_fits, rate, Phase, Trend};
+use crate::record::RunRecord;
 use std::mem::discriminant;
 
 /// The first sentence of a verdict: what becomes of the gradient at initialisation, over all seeds.
@@ -85,7 +86,8 @@ fn decays(group: &[RunVerdict], share: &str, fit: &str) -> String {
         Some(times) => {
             let range = times.range(steps).map(|range| format!("{range} over seeds"));
             let c = typical(group, "c").map(|fit| format!("c {fit}"));
-            let more: Vec<String> = range.into_iter().chain(c).collect();
+            let warning = poor_fits(&runs(group), "h", Phase::Init);
+            let more: Vec<String> = range.into_iter().chain(c).chain(warning).collect();
             let more = if more.is_empty() { String::new() } else { format!(" ({})", more.join("; ")) };
             format!("halves every {} steps{more}: ", steps(times.mid))
         }
@@ -114,6 +116,10 @@ fn decays(group: &[RunVerdict], share: &str, fit: &str) -> String {
     text
 }
 
+fn runs<'a>(group: &[RunVerdict<'a>]) -> Vec<&'a RunRecord> {
+    group.iter().map(|verdict| verdict.run).collect()
+}
+
 fn rates(group: &[RunVerdict], part: &str) -> Vec<f64> {
     group.iter().filter_map(|verdict| rate(verdict.run, part, Phase::Init)).collect()
 }
@@ -129,8 +135,7 @@ fn halving(group: &[RunVerdict]) -> Option<Spread> {
 
 /// The fits of h, and of c where there are any.
 fn fits(group: &[RunVerdict]) -> Option<String> {
-    let length = group[0].run.length();
-    match (describe(&rates(group, "h"), length), typical(group, "c")) {
+    match (describe(&runs(group), "h", Phase::Init), typical(group, "c")) {
         (Some(h), Some(c)) => Some(format!("h {h}; c {c}")),
         (Some(fit), None) => Some(fit),
         (None, Some(c)) => Some(format!("h too few points to fit; c {c}")),
@@ -140,7 +145,7 @@ fn fits(group: &[RunVerdict]) -> Option<String> {
 
 /// The fit of a part in the median over runs.
 fn typical(group: &[RunVerdict], part: &str) -> Option<String> {
-    describe(&[Spread::of(rates(group, part))?.mid], group[0].run.length())
+    describe_rates(&[Spread::of(rates(group, part))?.mid], group[0].run.length())
 }
 
 /// A lag, or `40 to 48`.

@@ -19,7 +19,7 @@ use std::fmt::Write;
 pub(super) struct About {
     /// The command that asked for the comparison, word by word.
     pub(super) command: Vec<String>,
-    /// Phase it started.
+    /// When it started.
     pub(super) started: String,
     /// How long it took, in seconds.
     pub(super) seconds: Option<f64>,
@@ -65,7 +65,7 @@ pub(super) fn body(comparison: &Group, about: &About) -> String {
         body += &explorer(comparison);
         body += &plots(comparison);
         body += &section(comparison, "variants");
-        body += "<h2>VariantRuns by variant</h2>\n";
+        body += "<h2>Variant by variant</h2>\n";
         let (_, maps) = figures::heat_maps(comparison);
         for variant in &comparison.variants {
             body += &about_variant(comparison, variant, &maps);

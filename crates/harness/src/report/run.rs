@@ -154,3 +154,9 @@ impl RunView for RunRecord {
         self.clipped_fraction
     }
 }
+
+/// Changes how well the line fits the profile of h.
+#[cfg(test)]
+pub(super) fn set_r2(run: &mut RunRecord, phase: Phase, r2: f64) {
+    run.fits.get_mut(&format!("h_{}", phase.key())).expect("a fit").r2 = r2;
+}

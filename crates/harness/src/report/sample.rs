@@ -22,7 +22,7 @@ pub(crate) struct Plan {
     pub(crate) cell: bool,
     pub(crate) init: f64,
     pub(crate) last: f64,
-    /// Phase the task is solved, by seed 1, 2, 3.
+    /// When the task is solved, by seed 1, 2, 3.
     pub(crate) solve: [Option<u64>; 3],
 }
 

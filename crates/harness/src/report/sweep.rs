@@ -1,5 +1,6 @@
 //! A sweep over lengths as a person reads it: a table, a plot, a page.
 
+use super::columns::NOT_MEASURED;
 use super::chart::{Axis, Chart, Line};
 use super::curve::Curve;
 use super::figures::Figure;
@@ -15,7 +16,7 @@ pub(super) fn terminal(findings: &Findings, columns: usize) -> String {
     };
     let mut text = wrap(&headline(first, findings), columns, "");
     text.push('\n');
-    text += &aligned(&rows(findings));
+    text += &aligned(&rows(findings), columns);
     text.push('\n');
     for maximum in &findings.maxima {
         text += &wrap(&format!("{}: {}", maximum.variant, words(maximum, findings)), columns, "  ");
@@ -54,21 +55,33 @@ fn rows(findings: &Findings) -> Vec<Vec<String>> {
         let cell = |length: &usize| {
             let rate =
                 findings.rates.iter().find(|rate| rate.variant == maximum.variant && rate.length == *length);
-            rate.map_or("–".to_owned(), |rate| format!("{}/{}", rate.solved, rate.runs))
+            match rate.filter(|rate| rate.runs > 0) {
+                Some(rate) => format!("{}/{}", rate.solved, rate.runs),
+                None => NOT_MEASURED.to_owned(),
+            }
         };
         let mut row = vec![maximum.variant.clone()];
         row.extend(lengths.iter().map(cell));
-        row.push(longest(maximum));
+        row.push(longest(maximum, findings));
         row
     };
     std::iter::once(head).chain(findings.maxima.iter().map(row)).collect()
 }
 
-fn longest(maximum: &MaximumLength) -> String {
+/// Whether any run of a variant at a length has ended.
+fn measured(variant: &str, length: usize, findings: &Findings) -> bool {
+    let of = |rate: &&SolveRate| rate.variant == variant && rate.length == length;
+    findings.rates.iter().find(of).is_some_and(|rate| rate.runs > 0)
+}
+
+fn longest(maximum: &MaximumLength, findings: &Findings) -> String {
+    let known = |length: usize| measured(&maximum.variant, length, findings);
     match (maximum.length, maximum.unsolved) {
-        (None, _) => "none".to_owned(),
-        (Some(length), Some(_)) => length.to_string(),
-        (Some(length), None) => format!("{length} or more"),
+        (None, None) => NOT_MEASURED.to_owned(),
+        (None, Some(shortest)) if !known(shortest) => NOT_MEASURED.to_owned(),
+        (None, Some(shortest)) => format!("below {shortest}"),
+        (Some(length), Some(next)) if known(next) => length.to_string(),
+        (Some(length), _) => format!("{length} or more"),
     }
 }
 
@@ -89,9 +102,15 @@ fn words(maximum: &MaximumLength, findings: &Findings) -> String {
     };
     match (maximum.length, maximum.unsolved) {
         (None, None) => "no run has ended.".to_owned(),
+        (None, Some(shortest)) if !measured(&maximum.variant, shortest, findings) => {
+            format!("T = {shortest} was not measured.")
+        }
         (None, Some(shortest)) => format!("not even T = {shortest} was solved{}.", at(shortest)),
         (Some(length), None) => {
             format!("maximum dependency length {length} or more{}: every length was solved.", at(length))
+        }
+        (Some(length), Some(next)) if !measured(&maximum.variant, next, findings) => {
+            format!("maximum dependency length {length} or more{}; T = {next} was not measured.", at(length))
         }
         (Some(length), Some(next)) => {
             format!(

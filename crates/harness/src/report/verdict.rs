@@ -17,10 +17,13 @@ const CHANGED: f64 = 1.5;
 const CHANGED_FAR: f64 = 2.0;
 
 /// A final loss of more than this share of the baseline has not left it.
-const AT_BASELINE: f64 = 0.9;
+pub(super) const AT_BASELINE: f64 = 0.9;
 
-/// One of more than this is worse than the baseline.
+/// A loss above this many baselines is worse than the baseline.
 const ABOVE_BASELINE: f64 = 1.1;
+
+/// A run whose final loss is above this many baselines has diverged.
+pub(super) const DIVERGED: f64 = 10.0;
 
 /// The sentences of the verdict: the gradient at initialisation, what training made of it, the task, how the two
 /// hang together, and what went wrong.
@@ -67,8 +70,8 @@ fn training(variant: &VariantRuns) -> Option<String> {
     let pairs: Vec<(f64, f64)> = trained()
         .filter_map(|run| Some((rate(run, "h", Phase::Init)?, rate(run, "h", Phase::Final)?)))
         .collect();
-    let after: Vec<f64> = trained().filter_map(|run| rate(run, "h", Phase::Final)).collect();
-    let Some(now) = describe(&after, length) else {
+    let runs: Vec<&RunRecord> = trained().collect();
+    let Some(now) = describe(&runs, "h", Phase::Final) else {
         return trained()
             .any(|run| run.horizon(Phase::Final).is_some())
             .then(|| "After training too few lags hold a gradient to fit a half-life.".to_owned());
@@ -112,9 +115,14 @@ fn training(variant: &VariantRuns) -> Option<String> {
     Some(format!("{what} ({now}{horizons})."))
 }
 
+/// Whether the loss of a run grew far beyond the baseline.
+pub(super) fn diverged(run: &RunRecord) -> bool {
+    run.baseline > 0.0 && run.final_loss > DIVERGED * run.baseline
+}
+
 /// Whether the loss of a run has not left the baseline.
 fn at_baseline(run: &RunRecord) -> bool {
-    run.final_loss > AT_BASELINE * run.baseline
+    run.final_loss > AT_BASELINE * run.baseline && !diverged(run)
 }
 
 /// The sound runs that came as far as their first evaluation.
@@ -154,10 +162,12 @@ fn task(variant: &VariantRuns) -> Option<String> {
             if of == 1 { "(one seed: an anecdote)".to_owned() } else { format!("with all {of} seeds") };
         return Some(format!("It solved the task {seeds} in {in_steps} steps."));
     }
+    let lost: Vec<&RunRecord> = rest.iter().copied().filter(|run| diverged(run)).collect();
     let stuck = rest.iter().filter(|run| at_baseline(run)).count();
     let above = rest.iter().any(|run| run.final_loss > ABOVE_BASELINE * run.baseline);
     let losses = measured(&rest);
     let where_to = match (stuck == rest.len(), stuck) {
+        _ if !lost.is_empty() => divergence(&lost, rest.len()),
         (true, _) if above => format!("did not get below the baseline (loss {losses}, baseline {baseline})"),
         (true, _) => format!("stayed at the baseline (loss {losses}, baseline {baseline})"),
         (false, 0) => format!("left the baseline without solving it (loss {losses}, baseline {baseline})"),
@@ -175,7 +185,20 @@ fn task(variant: &VariantRuns) -> Option<String> {
     })
 }
 
-/// Phase the task of a run counts as solved, in words; `None` where there is no such point.
+/// What to say of the runs `lost` of `of`, whose loss grew far beyond the baseline.
+fn divergence(lost: &[&RunRecord], of: usize) -> String {
+    let seeds = if lost.len() < of { format!(" with {} of {of}", lost.len()) } else { String::new() };
+    let losses = Spread::of(lost.iter().map(|run| run.final_loss).filter(|loss| loss.is_finite()));
+    let losses = losses.map_or("not finite".to_owned(), |spread| spread.text(loss));
+    let run = lost[0];
+    format!(
+        "diverged{seeds} (loss {losses}, baseline {}): try a learning rate below {}, or a tighter clip",
+        significant(run.baseline, 4),
+        run.lr()
+    )
+}
+
+/// When the task of a run counts as solved, in words; `None` where there is no such point.
 pub(super) fn criterion(run: &RunRecord) -> Option<String> {
     let words = match run.criterion? {
         Criterion::LossBelow(bound) => format!("a held-out loss below {}", plain(bound)),
@@ -195,6 +218,9 @@ fn link(variant: &VariantRuns) -> Option<String> {
     let first = *runs.first()?;
     if !has_criterion(first) {
         return None;
+    }
+    if runs.iter().any(|run| diverged(run)) {
+        return None; // the horizon does not explain a divergence
     }
     let lag = first.longest_lag().min(first.last_lag());
     let horizons = runs.iter().map(|run| run.horizon(Phase::Init)).collect::<Option<Vec<usize>>>()?;
@@ -249,6 +275,8 @@ mod tests {
     use super::*;
     use crate::record::Records;
     use crate::report::sample;
+    use crate::report::trend::POOR_FIT;
+    use crate::report::run::set_r2;
     use std::f64::consts::LN_2;
 
     fn said(records: &Records, name: &str) -> String {
@@ -334,6 +362,39 @@ mod tests {
             .contains("and did not get below the baseline (loss 0.150 (0.150–0.185)"));
         records.runs.iter_mut().for_each(|run| run.final_loss = 0.05);
         assert!(said(&records, "vanilla").contains("and left the baseline without solving it (loss 0.0500"));
+    }
+
+    #[test]
+    fn a_divergence_is_not_explained_by_the_horizon() {
+        let mut records = sample::compare(&[sample::TEN[0]]);
+        records.runs[0].final_loss = 10.1 * records.runs[0].baseline;
+        let text = said(&records, "vanilla");
+        assert!(
+            text.contains("and diverged with 1 of 3 (loss 1.68, baseline 0.1667): try a learning rate below 0.005"),
+            "{text}"
+        );
+        assert!(!text.contains("Its horizon"), "{text}");
+        records.runs.iter_mut().for_each(|run| run.final_loss = 4.67e17);
+        let text = said(&records, "vanilla");
+        assert!(text.contains("and diverged (loss 4.67e17, baseline 0.1667)"), "{text}");
+        records.runs.iter_mut().for_each(|run| run.final_loss = 9.9 * run.baseline);
+        assert!(said(&records, "vanilla").contains("and did not get below the baseline"));
+    }
+
+    #[test]
+    fn a_bad_fit_is_said() {
+        let mut records = sample::compare(&[sample::TEN[2]]);
+        let set = |records: &mut Records, run: usize, r2: f64| set_r2(&mut records.runs[run], Phase::Final, r2);
+        set(&mut records, 0, 0.05);
+        let text = said(&records, "lstm");
+        assert!(
+            text.contains("(half-life 31, 28–34 over seeds; the line fits badly: R² 0.05; horizon 21 before"),
+            "{text}"
+        );
+        set(&mut records, 1, 0.21);
+        assert!(said(&records, "lstm").contains("the line fits badly: R² 0.05–0.21;"));
+        set(&mut records, 2, POOR_FIT);
+        assert!(said(&records, "lstm").contains("the line fits badly: R² 0.05–0.21;"));
     }
 
     #[test]

@@ -99,13 +99,13 @@ fn table(measure: Measure, effects: &[&Effect], solvable: bool) -> String {
         escape(&format!("{}.", capital(direction(measure))))
     );
     for effect in effects {
-        let value = |value: Option<f64>| value.map_or("–".to_owned(), |value| median(effect, value));
+        let value = |value: Option<f64>| value.map_or(NO_PAIR.to_owned(), |value| median(effect, value));
         let mut cells = vec![
             value(effect.base_median),
             value(effect.remedy_median),
-            effect.effect.map_or("–".to_owned(), |size| shown(measure, size)),
+            effect.effect.map_or(NO_PAIR.to_owned(), |size| shown(measure, size)),
             interval(effect),
-            effect.p.map_or("–".to_owned(), |p| significant(p, 2)),
+            p(effect),
             effect.pairs.to_string(),
         ];
         if solvable {
