@@ -1,5 +1,6 @@
 //! Heat maps: lag against training step, the colour is the gradient norm.
 
+use super::csv::{self, Csv};
 use super::curve::Curve;
 use super::palette::{heat, LEVELS};
 use super::scale::{decades, plain, ticks, Scale};
@@ -44,19 +45,16 @@ impl Range {
 /// One column of a heat map: what stands under it, and the curve over lags.
 pub(super) type Moment = (String, Curve);
 
-/// Draws the heat map of one part of one variant. `id` must be unique in a page. With a title and a scale of colours if
-/// it stands alone. `None` if there is nothing to draw.
-pub(super) fn draw(id: &str, title: &str, moments: &[Moment], range: Range, alone: bool) -> Option<Svg> {
+/// Draws the heat map of one part of one variant, and the scale of colours that stands beside it in a
+/// file of its own. `id` must be unique in a page. `None` if there is nothing to draw.
+pub(super) fn draw(id: &str, moments: &[Moment], range: Range) -> Option<(Svg, Svg)> {
     let lags = moments.iter().flat_map(|(_, curve)| curve.0.iter().map(|(lag, _)| *lag));
     let last = lags.max_by(f64::total_cmp)?;
-    let top = if alone { 50.0 } else { 22.0 };
+    let top = 22.0;
     let (left, right, bottom) = (30.0, 220.0, top + 112.0);
     let across = Scale::new((0.0, moments.len() as f64), (left, right));
     let up = Scale::new((-0.5, last + 0.5), (bottom, top));
-    let mut svg = Svg::new(right + if alone { 110.0 } else { 8.0 }, bottom + 32.0);
-    if alone {
-        svg.text("title", (10.0, 19.0), Anchor::Start, title);
-    }
+    let mut svg = Svg::new(right + 8.0, bottom + 32.0);
     svg.text("axis-title", (8.0, top - 9.0), Anchor::Start, "lag in steps");
     pattern(&mut svg, id);
     svg.rect("lost", (left, top), (right - left, bottom - top));
@@ -104,10 +102,20 @@ pub(super) fn draw(id: &str, title: &str, moments: &[Moment], range: Range, alon
         }
     }
     svg.text("axis-title", ((left + right) / 2.0, bottom + 28.0), Anchor::Middle, "training step");
-    if alone {
-        bar(&mut svg, id, range, (right + 24.0, top, bottom));
+    let mut scale = Svg::new(102.0, bottom + 32.0);
+    bar(&mut scale, id, range, (16.0, top, bottom));
+    Some((svg, scale))
+}
+
+/// The numbers of a heat map as CSV. An underflow is zero.
+pub(super) fn csv(moments: &[Moment]) -> String {
+    let mut csv = Csv::new(&["step", "lag", "norm"]);
+    for (name, curve) in moments {
+        for (lag, spread) in &curve.0 {
+            csv.row(&[name.clone(), plain(*lag), csv::number(10f64.powf(spread.mid))]);
+        }
     }
-    Some(svg)
+    csv.text()
 }
 
 /// A vertical scale of colours, and the colour of an underflow below it.
@@ -233,12 +241,14 @@ mod tests {
         let moments =
             [("0".to_owned(), curve(&[-1.0, f64::NEG_INFINITY])), ("end".to_owned(), curve(&[-1.0, -2.0]))];
         let range = Range::of(moments.iter().map(|(_, curve)| curve)).expect("finite values");
-        let file = draw("heat-x", "the title", &moments, range, true).expect("a map").file("label");
+        let (map, scale) = draw("heat-x", &moments, range).expect("a map");
+        let file = map.file("the title", Some(&scale));
         assert_eq!(file.matches(r##"class="underflow" d="##).count(), 1, "{file}");
         assert!(file.contains(r##"fill="url(#heat-x)" d="##) && file.contains(">underflow<"), "{file}");
         assert!(file.contains(">end<") && file.contains("the title"), "{file}");
         assert!(!file.contains("NaN") && !file.contains("inf"), "{file}");
-        assert!(draw("x", "", &[], range, false).is_none());
+        assert!(draw("x", &[], range).is_none());
+        assert_eq!(csv(&moments), "step,lag,norm\n0,0,0.1\n0,1,0\nend,0,0.1\nend,1,0.01\n");
         assert!(legend("l", range).inline("scale").contains("underflow"));
     }
 }
