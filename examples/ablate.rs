@@ -1,85 +1,9 @@
 //! Which remedy helps? One variant with and without each of several remedies, on the same seeds, data and initial weights.
 //!
-//! ```text
-//! cargo run --release --example ablate -- --variant lstm --remedies clip,forget-bias=1,chrono,layernorm,residual
-//! cargo run --release --example ablate -- --list     # all remedies
-//! cargo run --release --example ablate -- --help
-//! ```
-//!
-//! It prints the effect of every remedy on half-life, horizon, steps to solve and final loss, each with a confidence interval and a verdict by a
-//! stated rule, and writes all records, `ablation.jsonl` and `ablation.html` to a new folder below `runs/`. The base is trained without any clipping
-//! unless --clip says so, since that is one of the remedies. Exit codes and Ctrl-C are those of `compare`.
+//! The same as `recurrent ablate`, see `crates/cli`: `cargo run --release --example ablate -- --help`.
 
-mod shared;
-
-use anyhow::Result;
-use clap::Parser;
-use recurrent_harness::ablation::Ablation;
-use recurrent_harness::treatment::Clipping;
-use recurrent_harness::{interrupt, report};
-use shared::export::Export;
-use shared::{command, list, print, variants, Training};
 use std::process::ExitCode;
 
-/// Trains a recurrent network with and without each of several remedies, and reports what each of them does.
-#[derive(Parser)]
-#[command(version)]
-struct Args {
-    /// The base, with remedies that all share if wanted: lstm+chrono
-    #[arg(long, default_value = "lstm")]
-    variant: String,
-    /// Remedies with commas between them, each switched on alone; two together with a plus: clip,chrono+layernorm
-    #[arg(long, value_delimiter = ',', default_value = "clip,forget-bias=1,chrono,layernorm,residual")]
-    remedies: Vec<String>,
-    /// List all remedies, and end
-    #[arg(long)]
-    list: bool,
-    /// Length of a generated task in steps [default: 100, with --quick 30]
-    #[arg(long, value_name = "T")]
-    length: Option<usize>,
-    /// Runs of the base and of each remedy, with seeds of their own; fewer than 5 give no verdict
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    seeds: u64,
-    /// Learning rates with commas between them: base and remedies each take their best, tried with other seeds
-    #[arg(long, value_name = "X", value_delimiter = ',', allow_negative_numbers = true)]
-    lrs: Vec<f64>,
-    /// Seeds with which --lrs are tried
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    tuning_seeds: u64,
-    #[command(flatten)]
-    training: Training,
-    #[command(flatten)]
-    export: Export,
-}
-
 fn main() -> ExitCode {
-    shared::main(ablate)
-}
-
-fn ablate(args: Args) -> Result<ExitCode> {
-    let args = match &args.training.resume {
-        Some(folder) => shared::resume::options::<Args>(folder)?,
-        None => args,
-    };
-    if args.list {
-        list(true)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    args.export.check()?;
-    let task = args.training.task(args.length)?;
-    let base = std::iter::once(args.variant.clone());
-    let names: Vec<_> =
-        base.chain(args.remedies.iter().map(|remedy| format!("{}+{remedy}", args.variant))).collect();
-    let variants = variants(&names, task.longest_lag())?;
-    let comparison = args.training.comparison(task, variants, args.seeds, Clipping::Off)?;
-    let ablation = Ablation { comparison, rates: args.lrs, tuning_seeds: args.tuning_seeds };
-    let checked = ablation.check()?;
-    let cancel = interrupt::flag()?;
-    let folder = args.training.folder()?;
-    let findings = checked.run(&folder, &cancel)?;
-    report::write_ablation(&findings, &command(), &folder)?;
-    args.export.write(&findings.records, &folder)?;
-    print(report::ablation(&findings, shared::width()).trim_end())?;
-    print(&format!("\nrecords and report: {}", folder.path().join("ablation.html").display()))?;
-    Ok(shared::ended(&cancel, folder.path(), findings.records.runs.iter()))
+    recurrent_cli::subcommand("ablate")
 }

@@ -14,8 +14,6 @@
 //! babbles.
 
 #[allow(dead_code)] // of what the programs share, this needs little
-mod shared;
-
 use anyhow::{ensure, Context, Result};
 use candle::{DType, Device, IndexOp, Tensor};
 use candle_nn::VarBuilder;
@@ -24,13 +22,13 @@ use rand::Rng;
 use recurrent::core::{stream, Carry};
 use recurrent::{weights, Pass, Sequence};
 use recurrent_harness::network::Network;
-use recurrent_harness::record::RunRecord;
-use recurrent_harness::run::Job;
+use recurrent_harness::run::{self, Job};
 use recurrent_harness::settings::{Extent, Settings};
-use recurrent_harness::task::Task;
-use recurrent_harness::tasks::Text;
-use recurrent_harness::treatment::Readout;
-use recurrent_harness::usage::Usage;
+use recurrent_records::record::RunRecord;
+use recurrent_records::treatment::Readout;
+use recurrent_tasks::task::Task;
+use recurrent_tasks::usage::Usage;
+use recurrent_tasks::Text;
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -63,7 +61,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    shared::main(write)
+    recurrent_cli::program(write)
 }
 
 fn write(args: Args) -> Result<ExitCode> {
@@ -93,19 +91,19 @@ fn write(args: Args) -> Result<ExitCode> {
     };
 
     let mut rng = stream(args.seed, "sample");
-    shared::write(&prompt.iter().map(|&symbol| symbols[symbol]).collect::<String>())?;
+    recurrent_cli::write(&prompt.iter().map(|&symbol| symbols[symbol]).collect::<String>())?;
     let (mut logits, mut carry) = (Vec::new(), None);
     for &symbol in &prompt {
         (logits, carry) = read(&network, symbol, carry, symbols.len())?;
     }
     for _ in 0..args.length {
         let symbol = drawn(&logits, args.temperature, rng.random());
-        if !shared::write(&symbols[symbol].to_string())? {
+        if !recurrent_cli::write(&symbols[symbol].to_string())? {
             break;
         }
         (logits, carry) = read(&network, symbol, carry, symbols.len())?;
     }
-    shared::print("")?;
+    recurrent_cli::print("")?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -136,12 +134,12 @@ fn of_run(folder: &Path, run: &RunRecord, text: &Text) -> Result<Network> {
 
 /// A GRU, new and trained.
 fn trained(text: &Text, epochs: u64, seed: u64) -> Result<Network> {
-    let variant = &shared::variants(&["gru".to_string()], text.longest_lag())?[0];
+    let variant = &recurrent_cli::variants(&["gru".to_string()], text.longest_lag())?[0];
     let settings = Settings { extent: Extent::Epochs(epochs), ..Settings::new(text) };
     settings.validate(text)?;
     let (hidden, _) = settings.sizing.solve(variant, text, settings.treatment.readout)?;
     let (job, steps) = (Job { variant, task: text, settings: &settings, hidden, seed }, settings.steps(text));
-    let run = job.run(&false.into(), &mut |step, loss| {
+    let run = run::run(&job, &false.into(), &mut |step, loss| {
         if step % 100 == 0 || step == steps {
             eprintln!("step {step} of {steps}: {loss:.2} bits");
         }
@@ -151,7 +149,7 @@ fn trained(text: &Text, epochs: u64, seed: u64) -> Result<Network> {
 }
 
 fn network(name: &str, hidden: usize, text: &Text, tensors: HashMap<String, Tensor>) -> Result<Network> {
-    let variant = &shared::variants(&[name.to_string()], text.longest_lag())?[0];
+    let variant = &recurrent_cli::variants(&[name.to_string()], text.longest_lag())?[0];
     let dtype = tensors.get("readout.bias").map_or(DType::F32, Tensor::dtype);
     let settings = Settings::new(text);
     let size = Job { variant, task: text, settings: &settings, hidden, seed: 0 }.size();

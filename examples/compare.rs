@@ -1,78 +1,9 @@
 //! Which recurrent networks keep their gradient alive over a long lag, and which of them learn the task?
 //!
-//! ```text
-//! cargo run --release --example compare              # the adding problem over 100 steps, ten variants, three seeds
-//! cargo run --release --example compare -- --quick   # does everything run? within half a minute
-//! cargo run --release --example compare -- --resume runs/adding-20250131-142233   # goes on where it was killed or interrupted
-//! cargo run --release --example compare -- --help
-//! ```
-//!
-//! It prints a table, a plot of the gradient norms against the lag, and a verdict on every variant, and writes all records
-//! and `report.html` to a new folder below `runs/`. It ends within 8 minutes on two cores. The exit code is 2 for a mistake
-//! in the options, 1 for a failure, 130 after Ctrl-C, which keeps what is finished and still writes the report. What is left goes on
-//! with `--resume`, and ends with the same records as if nothing had happened.
+//! The same as `recurrent compare`, see `crates/cli`: `cargo run --release --example compare -- --help`.
 
-mod shared;
-
-use anyhow::Result;
-use clap::Parser;
-use recurrent::registry;
-use recurrent_harness::treatment::Treatment;
-use recurrent_harness::{interrupt, report};
-use shared::export::Export;
-use shared::{list, print, variants, Training};
 use std::process::ExitCode;
 
-/// Trains recurrent networks side by side and reports whether their gradients survive.
-#[derive(Parser)]
-#[command(version)]
-struct Args {
-    /// Length of a generated task in steps [default: 100, with --quick 30]
-    #[arg(long, value_name = "T")]
-    length: Option<usize>,
-    /// Names with commas between them, with remedies if wanted: lstm+chrono+clip=0.5 [default: those marked in --list]
-    #[arg(long, value_delimiter = ',')]
-    variants: Vec<String>,
-    /// List all variants, and end
-    #[arg(long)]
-    list: bool,
-    /// Runs of each variant, with seeds of their own [default: 3, with --quick 1]
-    #[arg(long, value_name = "N")]
-    seeds: Option<u64>,
-    #[command(flatten)]
-    training: Training,
-    #[command(flatten)]
-    export: Export,
-}
-
 fn main() -> ExitCode {
-    shared::main(compare)
-}
-
-fn compare(args: Args) -> Result<ExitCode> {
-    let args = match &args.training.resume {
-        Some(folder) => shared::resume::options::<Args>(folder)?,
-        None => args,
-    };
-    if args.list {
-        list(false)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    args.export.check()?;
-    let task = args.training.task(args.length)?;
-    let default = || registry::variants().into_iter().filter(|entry| entry.default);
-    let default = default().map(|entry| entry.name.to_string()).collect();
-    let names = if args.variants.is_empty() { default } else { args.variants };
-    let variants = variants(&names, task.longest_lag())?;
-    let seeds = args.seeds.unwrap_or(if args.training.quick { 1 } else { 3 });
-    let comparison = args.training.comparison(task, variants, seeds, Treatment::default().clip)?;
-    let checked = comparison.check()?;
-    let cancel = interrupt::flag()?;
-    let folder = args.training.folder()?;
-    let records = checked.run(&folder, &cancel)?;
-    report::write(&records, &folder)?;
-    args.export.write(&records, &folder)?;
-    print(report::terminal(&records, shared::width()).trim_end())?;
-    print(&format!("\nrecords and report: {}", folder.path().join("report.html").display()))?;
-    Ok(shared::ended(&cancel, folder.path(), records.runs.iter()))
+    recurrent_cli::subcommand("compare")
 }

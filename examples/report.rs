@@ -1,56 +1,9 @@
 //! One report on several comparisons: what different machines, days, variants and tasks have given.
 //!
-//! ```text
-//! cargo run --release --example report -- runs/adding-20250131-142233 runs/adding-20250201-091500 --out runs/both
-//! cargo run --release --example report -- --help
-//! ```
-//!
-//! It takes folders that `compare`, `ablate` and `sweep` have written, prints the tables and verdicts of each task, and writes `report.html` and its
-//! plots to a new folder, and with --csv, --parquet or --tensorboard the records of each folder for other programs. A variant that several folders have is named after its folder too. The exit code is 2 for a folder that holds
-//! something else.
+//! The same as `recurrent report`, see `crates/cli`: `cargo run --release --example report -- --help`.
 
-#[expect(dead_code, reason = "nothing is trained here")]
-mod shared;
-
-use anyhow::Result;
-use clap::Parser;
-use recurrent_harness::folder::Folder;
-use recurrent_harness::report;
-use shared::export::Export;
-use shared::{command, print};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Merges what several comparisons have written into one report.
-#[derive(Parser)]
-#[command(version)]
-struct Args {
-    /// Folders that compare, ablate or sweep have written
-    #[arg(required = true, value_name = "DIR")]
-    folders: Vec<PathBuf>,
-    /// Folder to write to, new or empty [default: runs/report-<time>]
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-    #[command(flatten)]
-    export: Export,
-}
-
 fn main() -> ExitCode {
-    shared::main(merge)
-}
-
-fn merge(args: Args) -> Result<ExitCode> {
-    args.export.check()?;
-    let sources = report::sources(&args.folders)?;
-    let folder = match &args.out {
-        Some(path) => Folder::create(path)?,
-        None => Folder::create_default("report")?,
-    };
-    report::write_merged(&sources, &command(), &folder)?;
-    for source in sources.iter().filter(|_| args.export.any()) {
-        args.export.write(&source.records, &folder.inside(&source.label.replace('/', "-"))?)?;
-    }
-    print(report::merged(&sources, shared::width()).trim_end())?;
-    print(&format!("\nreport: {}", folder.path().join("report.html").display()))?;
-    Ok(ExitCode::SUCCESS)
+    recurrent_cli::subcommand("report")
 }

@@ -24,9 +24,9 @@ use candle::{DType, Device, Module};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent::core::init::{linear, Bias, Init, Scheme};
 use recurrent::{CellConfig, Keep, Layer, LstmConfig, Pass, Recorder, Rnn, Trace, VanillaConfig};
-use recurrent_harness::task::{BatchDraw, Split, Task};
-use recurrent_harness::tasks::{Adding, Definition};
 use recurrent_measures::{decay, Profile, Underflow};
+use recurrent_tasks::task::{BatchDraw, Split, Task};
+use recurrent_tasks::{Adding, Definition};
 use std::ops::RangeInclusive;
 
 const STEPS: usize = 200;

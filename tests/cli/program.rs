@@ -1,24 +1,15 @@
-//! The program, and what it leaves when it ends.
+//! The examples as programs.
 
 use anyhow::{ensure, Context, Result};
-use serde_json::Value;
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 use std::time::SystemTime;
 
-/// The features of this build.
-pub(crate) const CUDA: bool = cfg!(feature = "cuda");
-pub(crate) const METAL: bool = cfg!(feature = "metal");
-
 static COMPARE: LazyLock<PathBuf> = LazyLock::new(|| built("compare"));
-static ABLATE: LazyLock<PathBuf> = LazyLock::new(|| built("ablate"));
 static CHAR_LM: LazyLock<PathBuf> = LazyLock::new(|| built("char_lm"));
-static CLAIMS: LazyLock<PathBuf> = LazyLock::new(|| built("claims"));
 static DIAGNOSE: LazyLock<PathBuf> = LazyLock::new(|| built("diagnose"));
-static SWEEP: LazyLock<PathBuf> = LazyLock::new(|| built("sweep"));
 
 fn built(example: &str) -> PathBuf {
     binary(example).expect("the example is there, or can be built")
@@ -34,10 +25,10 @@ fn binary(example: &str) -> Result<PathBuf> {
         let name = profile.file_name().and_then(|name| name.to_str()).context("expected a name")?;
         let name = if name == "debug" { "dev" } else { name };
         let features = [
-            ("cuda", CUDA),
+            ("cuda", cfg!(feature = "cuda")),
             ("cudnn", cfg!(feature = "cudnn")),
             ("live", cfg!(feature = "live")),
-            ("metal", METAL),
+            ("metal", cfg!(feature = "metal")),
         ];
         let features = features.iter().filter_map(|(name, on)| on.then_some(*name));
         let mut cargo = Command::new(env!("CARGO"));
@@ -80,107 +71,25 @@ impl Ended {
     }
 }
 
-/// The command `before compare args` in a folder, where `''` is an empty argument. A panic or an error with a backtrace
-/// would show it.
-pub(crate) fn command(before: &str, folder: &Path, args: &str) -> Command {
-    command_of(&COMPARE, before, folder, args)
-}
-
-fn command_of(binary: &Path, before: &str, folder: &Path, args: &str) -> Command {
-    let mut words = before.split_whitespace().map(PathBuf::from).collect::<Vec<_>>();
-    words.push(binary.to_path_buf());
+fn command(binary: &Path, folder: &Path, args: &str) -> Command {
     let args = args.split_whitespace().map(|arg| if arg == "''" { "" } else { arg });
-    let mut command = Command::new(&words[0]);
-    command.args(&words[1..]).args(args).current_dir(folder).stdin(Stdio::null());
+    let mut command = Command::new(binary);
+    command.args(args).current_dir(folder).stdin(Stdio::null());
     command.env("RUST_BACKTRACE", "1").env_remove("COLUMNS");
     command
 }
 
 /// Runs `compare args` in a folder.
 pub(crate) fn compare(folder: &Path, args: &str) -> Result<Ended> {
-    Ended::of(&mut command("", folder, args))
-}
-
-/// Runs `ablate args` in a folder.
-pub(crate) fn ablate(folder: &Path, args: &str) -> Result<Ended> {
-    Ended::of(&mut command_of(&ABLATE, "", folder, args))
+    Ended::of(&mut command(&COMPARE, folder, args))
 }
 
 /// Runs `char_lm args` in a folder.
 pub(crate) fn char_lm(folder: &Path, args: &str) -> Result<Ended> {
-    Ended::of(&mut command_of(&CHAR_LM, "", folder, args))
-}
-
-/// The command `before claims args` in a folder.
-pub(crate) fn claims_command(before: &str, folder: &Path, args: &str) -> Command {
-    command_of(&CLAIMS, before, folder, args)
-}
-
-/// Runs `claims args` in a folder.
-pub(crate) fn claims(folder: &Path, args: &str) -> Result<Ended> {
-    Ended::of(&mut claims_command("", folder, args))
+    Ended::of(&mut command(&CHAR_LM, folder, args))
 }
 
 /// Runs `diagnose`.
 pub(crate) fn diagnose() -> Result<Ended> {
-    Ended::of(&mut command_of(&DIAGNOSE, "", Path::new("."), ""))
-}
-
-/// Runs `sweep args` in a folder.
-pub(crate) fn sweep(folder: &Path, args: &str) -> Result<Ended> {
-    Ended::of(&mut command_of(&SWEEP, "", folder, args))
-}
-
-/// Every file below a folder by its name, with what it holds, and every folder, whose name ends with a slash.
-pub(crate) fn tree(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
-    let mut found = BTreeMap::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        let name = path.file_name().context("expected a name")?.to_string_lossy().into_owned();
-        if path.is_dir() {
-            found.extend(tree(&path)?.into_iter().map(|(below, bytes)| (format!("{name}/{below}"), bytes)));
-            found.insert(name + "/", Vec::new());
-        } else {
-            found.insert(name, fs::read(path)?);
-        }
-    }
-    Ok(found)
-}
-
-/// As [`tree`], without what tells of times or of parts: reports, `seconds`, how a comparison went.
-pub(crate) fn timeless(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
-    let mut found = tree(folder)?;
-    found.retain(|name, _| !name.ends_with(".html"));
-    for (name, bytes) in &mut found {
-        let times: &[&str] = match name.rsplit('/').next() {
-            Some("run.json" | "runs.jsonl") => &["seconds", "measure_seconds"],
-            Some("comparison.json") => {
-                &["command", "started", "seconds", "interrupted", "jobs", "machine", "resumed", "notes"]
-            }
-            _ => continue,
-        };
-        let mut timeless = Vec::new();
-        let values = serde_json::Deserializer::from_slice(bytes).into_iter::<Value>();
-        for value in values {
-            let mut value = value.with_context(|| name.clone())?;
-            let fields = value.as_object_mut().with_context(|| name.clone())?;
-            times.iter().for_each(|time| drop(fields.remove(*time)));
-            timeless.extend(serde_json::to_vec(&value)?);
-            timeless.push(b'\n');
-        }
-        *bytes = timeless;
-    }
-    Ok(found)
-}
-
-/// The JSON values of a file, one a line.
-pub(crate) fn lines(path: &Path) -> Result<Vec<Value>> {
-    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    let values = text.lines().map(serde_json::from_str).collect::<serde_json::Result<_>>();
-    values.with_context(|| path.display().to_string())
-}
-
-/// The JSON value of a file.
-pub(crate) fn value(path: &Path) -> Result<Value> {
-    serde_json::from_slice(&fs::read(path)?).with_context(|| path.display().to_string())
+    Ended::of(&mut command(&DIAGNOSE, Path::new("."), ""))
 }

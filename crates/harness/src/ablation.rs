@@ -4,17 +4,12 @@
 //! weights wherever a weight of that name and shape exists in both. So runs of one seed are a pair, and what is compared is their
 //! difference: see [`Measure`] for what is measured, [`Effect`] for what becomes of the pairs, [`Verdict`] for the rule of the verdicts.
 
-mod effect;
-mod measure;
 mod tuning;
-mod verdict;
 
-pub use effect::Effect;
-pub use measure::Measure;
-pub use tuning::Tuned;
-pub use verdict::{Verdict, PAIRS, SIGNIFICANT};
+pub use crate::effects::{Effect, Findings, Measure, Tuned, Verdict, PAIRS, SIGNIFICANT};
 
-use crate::compare::Comparison;
+use crate::compare::{Comparison, ComparisonEvent};
+use crate::effects::{self, remedy};
 use crate::folder::Folder;
 use crate::record::Records;
 use crate::size::Sizing;
@@ -32,17 +27,6 @@ pub struct Ablation {
     pub rates: Vec<f64>,
     /// The number of seeds with which the rates are tried. They follow those of the comparison, and are not among them.
     pub tuning_seeds: u64,
-}
-
-/// What an ablation has found.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Findings {
-    /// The records of the comparison.
-    pub records: Records,
-    /// A line for every remedy and measure: `ablation.jsonl`.
-    pub effects: Vec<Effect>,
-    /// A line for every variant and learning rate that was tried: `tuning.jsonl`.
-    pub tuned: Vec<Tuned>,
 }
 
 /// An ablation that can be run: everything in it has been looked at.
@@ -86,23 +70,23 @@ impl Ablation {
     }
 }
 
-/// The remedy of a variant, as its name says.
-fn remedy<'a>(base: &str, variant: &'a str) -> Option<&'a str> {
-    variant.strip_prefix(base)?.strip_prefix('+').filter(|remedy| !remedy.is_empty())
-}
-
 impl Checked {
     /// Runs it, and writes what a comparison writes, `ablation.jsonl`, and with several learning rates `tuning.jsonl` beside the folder
     /// `tuning`, which holds the comparison of these.
     ///
-    /// Once `cancel` is set, what is finished is kept, and effects are those of the pairs that there are.
+    /// Once `cancel` is set, what is finished is kept, and effects are those of the pairs that there are. `said` hears of everything that happens.
     ///
     /// # Errors
     /// If something cannot be written.
-    pub fn run(mut self, folder: &Folder, cancel: &AtomicBool) -> Result<Findings> {
+    pub fn run(
+        mut self,
+        folder: &Folder,
+        cancel: &AtomicBool,
+        said: &(dyn Fn(ComparisonEvent) + Sync),
+    ) -> Result<Findings> {
         let mut tuned = Vec::new();
         if let Some(tuning) = &self.tuning {
-            let records = tuning.check()?.run(&folder.inside("tuning")?, cancel)?;
+            let records = tuning.check()?.run(&folder.inside("tuning")?, cancel, said)?;
             if !cancel.load(Ordering::Relaxed) {
                 tuned = tuning::take(&self.comparison.variants, &self.rates, &records);
                 tuning::switch(&mut self.comparison.variants, &tuned);
@@ -113,14 +97,11 @@ impl Checked {
         let records = match tuning {
             // It was interrupted: what would run with the best rates is not known yet.
             true => Records::default(),
-            false => self.comparison.check()?.run(folder, cancel)?,
+            false => self.comparison.check()?.run(folder, cancel, said)?,
         };
         let names: Vec<&str> = self.comparison.variants.iter().map(|variant| variant.name.as_str()).collect();
-        let effects = effect::all(&names, &records);
+        let effects = effects::all(&names, &records);
         folder.write_lines("ablation.jsonl", &effects)?;
         Ok(Findings { records, effects, tuned })
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,29 +1,21 @@
 //! A comparison: variants × seeds on one task.
 
-#[cfg_attr(not(feature = "live"), allow(dead_code))] // what the screen alone shows
-mod board;
 mod header;
-#[cfg(feature = "live")]
-pub(crate) mod live;
-mod merge;
-mod progress;
 mod workers;
 
 use crate::folder::Folder;
-use crate::record::Records;
-use crate::run::{Interval, Job};
+use crate::merge;
+use crate::record::{Records, RunRecord};
+use crate::run::{self, Event, Interval, Job};
 use crate::settings::Settings;
 use crate::task::Task;
 use crate::usage::{line, mistake, Usage};
 use crate::variant::Variant;
 use anyhow::Result;
 use header::Header;
-use progress::Progress;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Instant;
-
-pub use progress::Watch;
 
 /// More are taken for a slip of the pen: every run that has not begun takes its place in memory, every job a thread.
 const MOST_SEEDS: u64 = 1_000_000;
@@ -46,10 +38,49 @@ pub struct Comparison {
     pub jobs: usize,
     /// How often runs under way are saved, so that the comparison can go on if it is killed.
     pub interval: Interval,
-    /// What is shown while it runs.
-    pub watch: Watch,
     /// The command that asked for it, to be written beside the results; empty if there was none.
     pub command: Vec<String>,
+}
+
+/// What happens in a comparison. Runs tell of it from threads of their own; each of these is a worker, with a number from 0 on.
+#[derive(Clone, Copy)]
+pub enum ComparisonEvent<'a> {
+    /// It begins.
+    Begins {
+        /// The task.
+        task: &'a dyn Task,
+        /// The number of runs.
+        runs: u64,
+        /// The training steps of each.
+        steps: u64,
+        /// The number of runs that had ended before, and are not repeated.
+        ended: u64,
+    },
+    /// A worker begins a run.
+    RunBegins {
+        /// The worker.
+        worker: usize,
+        /// The variant's name.
+        variant: &'a str,
+        /// The seed.
+        seed: u64,
+    },
+    /// Something happens in the run of a worker.
+    Run {
+        /// The worker.
+        worker: usize,
+        /// What happens.
+        event: Event<'a>,
+    },
+    /// The run of a worker has ended, and is written.
+    RunEnded {
+        /// The worker.
+        worker: usize,
+        /// How it ended.
+        run: &'a RunRecord,
+    },
+    /// It has ended: nothing runs any more.
+    Ended,
 }
 
 /// A comparison that can be run: everything in it has been looked at.
@@ -69,9 +100,8 @@ impl Comparison {
     /// settings.
     pub fn new(task: Arc<dyn Task>, variants: Vec<Variant>) -> Self {
         let settings = Settings::new(task.as_ref());
-        let (seeds, seed_offset, jobs, interval, watch) =
-            (3, 0, cores(), Interval::default(), Watch::default());
-        Self { task, variants, settings, seeds, seed_offset, jobs, interval, watch, command: Vec::new() }
+        let (seeds, seed_offset, jobs, interval) = (3, 0, cores(), Interval::default());
+        Self { task, variants, settings, seeds, seed_offset, jobs, interval, command: Vec::new() }
     }
 
     /// Looks at everything before anything is written or trained, and finds the size of every variant.
@@ -117,7 +147,8 @@ impl Comparison {
         let sizes: Vec<_> = self.variants.iter().map(size).collect::<Result<_>>()?;
         for (variant, &(hidden, _)) in self.variants.iter().zip(&sizes) {
             let job = Job { variant, task: self.task.as_ref(), settings: &self.settings, hidden, seed: 0 };
-            job.check().map_err(|error| Usage::new(format!("variant {}: {}", variant.name, line(&error))))?;
+            run::check(&job)
+                .map_err(|error| Usage::new(format!("variant {}: {}", variant.name, line(&error))))?;
         }
         Ok(Checked { comparison: self, sizes })
     }
@@ -136,29 +167,32 @@ impl Checked<'_> {
     /// A run that fails is recorded as failed, and the others go on. Once `cancel` is set, the runs under way end after
     /// their present step and are kept, no other begins, and the merged files are written.
     ///
+    /// `said` hears of everything that happens, from several threads; `&|_| {}` listens to nothing.
+    ///
     /// In a folder that this comparison has written to before, it goes on: runs that have ended stay as they are, those that were killed or
     /// stopped go on from their last checkpoint, and everything ends with the bits of a comparison that was never interrupted, but for times.
     ///
     /// # Errors
     /// A [`Usage`] error that names what is different, if the folder holds another comparison, or one of another version; another, if
     /// something cannot be written. What runs find is no error.
-    pub fn run(&self, folder: &Folder, cancel: &AtomicBool) -> Result<Records> {
+    pub fn run(
+        &self,
+        folder: &Folder,
+        cancel: &AtomicBool,
+        said: &(dyn Fn(ComparisonEvent) + Sync),
+    ) -> Result<Records> {
         let start = Instant::now();
         let mut header = Header::new(self, folder)?;
-        let progress = Progress::new(
-            self.comparison.watch,
-            self.comparison.task.as_ref(),
-            self.sizes.len() as u64 * self.comparison.seeds,
-            self.comparison.settings.steps(self.comparison.task.as_ref()),
-        );
         let mut done = workers::ended(self, folder)?;
-        progress.found(done.len() as u64);
+        let task = self.comparison.task.as_ref();
+        let (runs, steps) = (self.places().count() as u64, self.comparison.settings.steps(task));
+        said(ComparisonEvent::Begins { task, runs, steps, ended: done.len() as u64 });
         let whole = done.len() == self.places().count();
         if !whole {
             header.begin(folder)?;
-            let ran = progress.during(cancel, || workers::run(self, folder, cancel, &progress, &mut done));
-            header.notes.extend(ran?);
+            header.notes.extend(workers::run(self, folder, cancel, said, &mut done)?);
         }
+        said(ComparisonEvent::Ended);
         if !whole || !header.ended() {
             header.end(folder, start.elapsed().as_secs_f64(), cancel.load(Ordering::Relaxed))?;
         }

@@ -4,22 +4,17 @@
 pub mod ablation;
 pub mod compare;
 pub mod device;
-mod difference;
-pub mod export;
-pub mod folder;
-pub mod interrupt;
+pub mod job;
 pub mod network;
 pub mod panel;
-pub mod record;
 pub mod remedy;
-pub mod report;
 pub mod run;
 pub mod settings;
 pub mod size;
-pub mod statistics;
 pub mod sweep;
-pub mod task;
-pub mod tasks;
-pub mod treatment;
-pub mod usage;
 pub mod variant;
+
+use recurrent_records::{
+    difference, effects, folder, merge, record, solve_rates, statistics, tier, treatment,
+};
+use recurrent_tasks::{task, usage};

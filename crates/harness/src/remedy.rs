@@ -38,7 +38,7 @@ pub const TABLE: &[[&str; 3]] = &[
 ///
 /// ```
 /// use recurrent_harness::remedy::parse;
-/// use recurrent_harness::treatment::{Change, Clipping};
+/// use recurrent_records::treatment::{Change, Clipping};
 ///
 /// # fn main() -> anyhow::Result<()> {
 /// assert_eq!(parse("clip=0.5")?, Some(Change::Clip(Clipping::GlobalNorm(0.5))));
@@ -96,7 +96,7 @@ fn count(name: &str, value: Option<&str>) -> Result<usize> {
 mod tests {
     use super::*;
     use crate::settings::Settings;
-    use crate::tasks;
+    use recurrent_tasks as tasks;
 
     #[test]
     fn every_row_of_the_table_is_a_remedy() -> Result<()> {

@@ -1,5 +1,6 @@
 //! One run: one variant, one task, one seed.
 
+mod clip;
 mod keep;
 mod log;
 pub(crate) mod penalty;
@@ -9,11 +10,8 @@ mod training;
 use crate::folder::Folder;
 use crate::network::Network;
 use crate::record::{EvalRecord, MeasureRecord, ProfileRecord, RunRecord, Status, StepRecord};
-use crate::settings::Settings;
-use crate::task::{BatchDraw, Split, Task};
-use crate::treatment::Treatment;
+use crate::task::{BatchDraw, Split};
 use crate::usage::{line, mistake};
-use crate::variant::{Size, Variant};
 use anyhow::{Context, Result};
 use candle::{DType, Device};
 use candle_nn::VarBuilder;
@@ -22,22 +20,8 @@ use log::Log;
 use std::sync::atomic::AtomicBool;
 use training::Training;
 
+pub use crate::job::Job;
 pub use keep::Interval;
-
-/// What is to be run.
-#[derive(Clone, Copy)]
-pub struct Job<'a> {
-    /// The network.
-    pub variant: &'a Variant,
-    /// What it is to learn.
-    pub task: &'a dyn Task,
-    /// How it is trained.
-    pub settings: &'a Settings,
-    /// The number of hidden units of each layer.
-    pub hidden: usize,
-    /// The seed of weights and data.
-    pub seed: u64,
-}
 
 /// A run that has ended: what its folder holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,123 +64,98 @@ pub enum Event<'a> {
 /// The number of evaluations in a row that must meet a task's criterion.
 pub const IN_A_ROW: usize = 3;
 
-impl Job<'_> {
-    /// Trains the network, until the task is solved, the steps are used up, something fails, or `cancel` is set.
-    ///
-    /// - Every training step takes a fresh batch. The gradients are watched: a parameter without gradient, one whose
-    ///   gradient is exactly zero in all of the first steps without an underflow on record, NaN and infinity end the
-    ///   run, which is then recorded as failed.
-    /// - Evaluations take fresh held-out examples each time, or the whole held-out set. Where the task has a criterion,
-    ///   the run ends with the third evaluation in a row that meets it, and is solved since the first of these.
-    /// - Gradient profiles are recorded at the start, at the end, and after 25, 50, 100, 200, ... steps (in short runs
-    ///   from an earlier step on), always on the same 32 held-out examples, which are never evaluated on for a generated
-    ///   task.
-    ///
-    /// `progress` is called after every training step with its number and its loss. The same job gives the same
-    /// records, bit by bit, but for the seconds.
-    ///
-    /// ```
-    /// # use recurrent_harness::{run::Job, settings::{Extent, Settings}, tasks, variant::Variant};
-    /// # fn trained(variant: &Variant) -> anyhow::Result<()> {
-    /// let task = tasks::by_name("adding", Some(50), None)?;
-    /// let settings = Settings { extent: Extent::Steps(500), ..Settings::new(task.as_ref()) };
-    /// let (hidden, _) = settings.sizing.solve(variant, task.as_ref(), settings.treatment.readout)?;
-    /// let job = Job { variant, task: task.as_ref(), settings: &settings, hidden, seed: 0 };
-    /// let run = job.run(&false.into(), &mut |step, loss| assert!(step > 0 && loss > 0.0));
-    /// assert_eq!(run.steps.len() as u64, run.record.steps);
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn run(&self, cancel: &AtomicBool, progress: &mut dyn FnMut(u64, f64)) -> Run {
-        let mut said = |event: Event| {
-            if let Event::Step(step, loss) = event {
-                progress(step, loss);
-            }
-        };
-        self.train(Keeper::none(), cancel, &mut said).expect("it is not kept, so that nothing can fail to be")
-    }
-
-    /// As [`Job::run`], in a folder of the run's own: it is saved there under way, goes on from what it finds saved, and ends with the
-    /// bits of a run that was never interrupted, in weights and records, but for the seconds.
-    ///
-    /// A run that was stopped leaves a checkpoint of its last step. One that was killed goes on from its last checkpoint, or from the
-    /// one before if that is spoilt, or begins anew if there is none.
-    ///
-    /// # Errors
-    /// If a checkpoint cannot be written, or is of another run: with another seed, another rate, another version of this crate. The last
-    /// good checkpoint is then as it was.
-    pub fn run_in(
-        &self,
-        folder: &Folder,
-        interval: Interval,
-        cancel: &AtomicBool,
-        said: &mut dyn FnMut(Event),
-    ) -> Result<Run> {
-        self.train(Keeper::new(folder, interval), cancel, said)
-    }
-
-    fn train(&self, mut keeper: Keeper, cancel: &AtomicBool, said: &mut dyn FnMut(Event)) -> Result<Run> {
-        let (mut log, mut weights) = (Log::default(), Vec::new());
-        let mut train = || -> Result<Status> {
-            let mut training = Training::new(self)?;
-            match keeper.found(self, said)? {
-                None => training.begin(&mut log, said)?,
-                Some(found) => {
-                    log = training.restore(found)?;
-                    said(log.profiled(0));
-                    log.evaluated().into_iter().for_each(&mut *said);
-                }
-            }
-            let status = training.finish(&mut log, &mut keeper, cancel, said)?;
-            weights = training.weights()?;
-            Ok(status)
-        };
-        let status = match train() {
-            Err(error) if error.is::<NotKept>() => return Err(error),
-            ended => ended.unwrap_or_else(|error| failed(&error)),
-        };
-        Ok(log.close(self, status, weights))
-    }
-
-    /// What is done to the gradient: that of the settings, with the changes of the variant.
-    pub fn treatment(&self) -> Treatment {
-        self.settings.treatment.with(&self.variant.changes)
-    }
-
-    /// Refuses a treatment that does not suit the layers of the variant.
-    pub(crate) fn check(&self) -> Result<()> {
-        let (treatment, device) = (self.treatment(), Device::Cpu);
-        let vb = VarBuilder::zeros(DType::F32, &device);
-        let network = Network::new(self.variant, self.size(), self.task, treatment.readout, &vb)?;
-        let second = BatchDraw { split: Split::Train, seed: self.seed, step: 1, batch: self.settings.batch };
-        if network.rnn().reversed_size() > 0 && self.task.continues(second) {
-            mistake!(
-                "it reads in both directions, and the task {} asks for what comes next",
-                self.task.name()
-            );
+/// Trains the network, until the task is solved, the steps are used up, something fails, or `cancel` is set.
+///
+/// - Every training step takes a fresh batch. The gradients are watched: a parameter without gradient, one whose
+///   gradient is exactly zero in all of the first steps without an underflow on record, NaN and infinity end the
+///   run, which is then recorded as failed.
+/// - Evaluations take fresh held-out examples each time, or the whole held-out set. Where the task has a criterion,
+///   the run ends with the third evaluation in a row that meets it, and is solved since the first of these.
+/// - Gradient profiles are recorded at the start, at the end, and after 25, 50, 100, 200, ... steps (in short runs
+///   from an earlier step on), always on the same 32 held-out examples, which are never evaluated on for a generated
+///   task.
+///
+/// `progress` is called after every training step with its number and its loss. The same job gives the same
+/// records, bit by bit, but for the seconds.
+///
+/// ```
+/// # use recurrent_harness::{run::{self, Job}, settings::{Extent, Settings}, tasks, variant::Variant};
+/// # fn trained(variant: &Variant) -> anyhow::Result<()> {
+/// let task = tasks::by_name("adding", Some(50), None)?;
+/// let settings = Settings { extent: Extent::Steps(500), ..Settings::new(task.as_ref()) };
+/// let (hidden, _) = settings.sizing.solve(variant, task.as_ref(), settings.treatment.readout)?;
+/// let job = Job { variant, task: task.as_ref(), settings: &settings, hidden, seed: 0 };
+/// let run = run::run(&job, &false.into(), &mut |step, loss| assert!(step > 0 && loss > 0.0));
+/// assert_eq!(run.steps.len() as u64, run.record.steps);
+/// # Ok(())
+/// # }
+/// ```
+pub fn run(job: &Job, cancel: &AtomicBool, progress: &mut dyn FnMut(u64, f64)) -> Run {
+    let mut said = |event: Event| {
+        if let Event::Step(step, loss) = event {
+            progress(step, loss);
         }
-        penalty::check(&treatment, network.rnn(), DType::F32, &device)
-    }
+    };
+    train(job, Keeper::none(), cancel, &mut said).expect("it is not kept, so that nothing can fail to be")
+}
 
-    /// The name of the folder of the run.
-    pub(crate) fn folder(&self) -> String {
-        self.variant.folder(self.seed)
-    }
+/// As [`run()`], in a folder of the run's own: it is saved there under way, goes on from what it finds saved, and ends with the
+/// bits of a run that was never interrupted, in weights and records, but for the seconds.
+///
+/// A run that was stopped leaves a checkpoint of its last step. One that was killed goes on from its last checkpoint, or from the
+/// one before if that is spoilt, or begins anew if there is none.
+///
+/// # Errors
+/// If a checkpoint cannot be written, or is of another run: with another seed, another rate, another version of this crate. The last
+/// good checkpoint is then as it was.
+pub fn run_in(
+    job: &Job,
+    folder: &Folder,
+    interval: Interval,
+    cancel: &AtomicBool,
+    said: &mut dyn FnMut(Event),
+) -> Result<Run> {
+    train(job, Keeper::new(folder, interval), cancel, said)
+}
 
-    /// What the variant is built for.
-    pub fn size(&self) -> Size {
-        Size {
-            input: self.task.input_size(),
-            hidden: self.hidden,
-            longest_lag: self.task.longest_lag(),
-            seed: self.seed,
+fn train(job: &Job, mut keeper: Keeper, cancel: &AtomicBool, said: &mut dyn FnMut(Event)) -> Result<Run> {
+    let (mut log, mut weights) = (Log::default(), Vec::new());
+    let mut ended = || -> Result<Status> {
+        let mut training = Training::new(job)?;
+        match keeper.found(job, said)? {
+            None => training.begin(&mut log, said)?,
+            Some(found) => {
+                log = training.restore(found)?;
+                said(log.profiled(0));
+                log.evaluated().into_iter().for_each(&mut *said);
+            }
         }
-    }
+        let status = training.finish(&mut log, &mut keeper, cancel, said)?;
+        weights = training.weights()?;
+        Ok(status)
+    };
+    let status = match ended() {
+        Err(error) if error.is::<NotKept>() => return Err(error),
+        ended => ended.unwrap_or_else(|error| failed(&error)),
+    };
+    Ok(log.close(job, status, weights))
+}
 
-    /// The record of a run that ended before it began.
-    pub(crate) fn stillborn(&self, message: String) -> Run {
-        Log::default().close(self, Status::Failed(message), Vec::new())
+/// Refuses a treatment that does not suit the layers of the variant.
+pub(crate) fn check(job: &Job) -> Result<()> {
+    let (treatment, device) = (job.treatment(), Device::Cpu);
+    let vb = VarBuilder::zeros(DType::F32, &device);
+    let network = Network::new(job.variant, job.size(), job.task, treatment.readout, &vb)?;
+    let second = BatchDraw { split: Split::Train, seed: job.seed, step: 1, batch: job.settings.batch };
+    if network.rnn().reversed_size() > 0 && job.task.continues(second) {
+        mistake!("it reads in both directions, and the task {} asks for what comes next", job.task.name());
     }
+    penalty::check(&treatment, network.rnn(), DType::F32, &device)
+}
+
+/// The record of a run that ended before it began.
+pub(crate) fn stillborn(job: &Job, message: String) -> Run {
+    Log::default().close(job, Status::Failed(message), Vec::new())
 }
 
 fn failed(error: &anyhow::Error) -> Status {

@@ -1,8 +1,8 @@
 //! How the runs of a comparison are trained.
 
-use crate::panel::Tier;
 use crate::size::Sizing;
 use crate::task::{BatchDraw, Split, Task};
+use crate::tier::Tier;
 use crate::treatment::Treatment;
 use crate::usage::{line, mistake, Usage};
 use anyhow::Result;
@@ -149,5 +149,21 @@ impl Settings {
             other => mistake!("dtype {}: expected f32 or f64", other.as_str()),
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use recurrent_tasks::Text;
+
+    #[test]
+    fn what_a_data_set_refuses_is_found_before_anything_is_trained() -> Result<()> {
+        let letter = |place: u32| char::from(b'a' + (place * place % 23) as u8);
+        let task = Text::new(&(0..6000).map(letter).collect::<String>(), 10)?;
+        let settings = Settings { batch: 1000, ..Settings::new(&task) };
+        let error = settings.validate(&task).expect_err("must fail").to_string();
+        assert_eq!(error, "text batch: expected 1 to 270 strands with a window each, got 1000");
+        Settings { batch: 270, ..settings }.validate(&task)
     }
 }

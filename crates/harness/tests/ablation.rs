@@ -5,15 +5,17 @@ mod cells;
 use anyhow::Result;
 use cells::tanh;
 use recurrent_harness::ablation::{Ablation, Findings, Measure};
-use recurrent_harness::compare::{Comparison, Watch};
-use recurrent_harness::folder::Folder;
+use recurrent_harness::compare::Comparison;
 use recurrent_harness::settings::{Extent, Settings};
 use recurrent_harness::size::Sizing;
 use recurrent_harness::sweep::Sweep;
-use recurrent_harness::treatment::{Change, Clipping};
-use recurrent_harness::usage::exit_code;
 use recurrent_harness::variant::Variant;
-use recurrent_harness::{report, tasks};
+use recurrent_records::folder::Folder;
+use recurrent_records::record::Records;
+use recurrent_records::treatment::{Change, Clipping};
+use recurrent_report as report;
+use recurrent_tasks as tasks;
+use recurrent_tasks::usage::exit_code;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -28,13 +30,7 @@ fn comparison(length: usize, variants: Vec<Variant>) -> Comparison {
         batch: 8,
         ..Settings::new(task.as_ref())
     };
-    Comparison {
-        seeds: 3,
-        seed_offset: 7,
-        watch: Watch::Nothing,
-        settings,
-        ..Comparison::new(task, variants)
-    }
+    Comparison { seeds: 3, seed_offset: 7, settings, ..Comparison::new(task, variants) }
 }
 
 fn changed(name: &str, change: Change) -> Variant {
@@ -50,7 +46,7 @@ fn ablation() -> Ablation {
 
 fn run(path: &Path) -> Result<Findings> {
     let folder = Folder::create(path)?;
-    let findings = ablation().check()?.run(&folder, &AtomicBool::new(false))?;
+    let findings = ablation().check()?.run(&folder, &AtomicBool::new(false), &|_| {})?;
     report::write_ablation(&findings, &["ablate".to_string()], &folder)?;
     Ok(findings)
 }
@@ -84,7 +80,7 @@ fn an_ablation_is_paired_written_and_repeated() -> Result<()> {
     for pair in findings.tuned.chunks(2) {
         let best = usize::from(pair[1].median_loss < pair[0].median_loss);
         assert!(pair[best].taken && !pair[1 - best].taken, "{pair:?}");
-        let taken = |run: &&recurrent_harness::record::RunRecord| run.variant == pair[0].variant;
+        let taken = |run: &&recurrent_records::record::RunRecord| run.variant == pair[0].variant;
         assert!(findings.records.runs.iter().filter(taken).all(|run| run.lr == pair[best].lr), "{pair:?}");
     }
 
@@ -142,7 +138,8 @@ fn a_sweep_runs_every_length_and_keeps_what_is_finished() -> Result<()> {
     };
     let temp = tempfile::tempdir()?;
     let folder = Folder::create(&temp.path().join("all"))?;
-    let findings = sweep.run(&folder, &AtomicBool::new(false))?;
+    let mut finished = |records: &Records, folder: &Folder| report::write(records, folder);
+    let findings = sweep.run(&folder, &AtomicBool::new(false), &|_| {}, &mut finished)?;
     report::write_sweep(&findings, &[], &folder)?;
     let order: Vec<_> =
         findings.rates.iter().map(|rate| (rate.variant.as_str(), rate.length, rate.runs)).collect();
@@ -162,7 +159,7 @@ fn a_sweep_runs_every_length_and_keeps_what_is_finished() -> Result<()> {
     assert!(text.contains("T = 4") && text.contains("one: not even T = 4 was solved"), "{text}");
 
     let folder = Folder::create(&temp.path().join("none"))?;
-    let none = sweep.run(&folder, &AtomicBool::new(true))?;
+    let none = sweep.run(&folder, &AtomicBool::new(true), &|_| {}, &mut finished)?;
     report::write_sweep(&none, &[], &folder)?;
     assert!(none.rates.is_empty() && report::sweep(&none, 100).contains("no run has ended"));
 

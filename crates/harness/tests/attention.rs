@@ -7,10 +7,10 @@ use candle::{DType, Device, Tensor};
 use cells::{plain, tanh};
 use recurrent_core::{Keep, Pass, Recorder, Sequence};
 use recurrent_harness::network::Network;
-use recurrent_harness::task::{BatchDraw, Reads, Split, Task};
-use recurrent_harness::tasks;
-use recurrent_harness::treatment::Readout;
 use recurrent_harness::variant::{Size, Variant};
+use recurrent_records::treatment::Readout;
+use recurrent_tasks as tasks;
+use recurrent_tasks::task::{BatchDraw, Reads, Split, Task};
 use recurrent_train::Params;
 use std::sync::Arc;
 

@@ -5,16 +5,16 @@ mod cells;
 use anyhow::Result;
 use cells::{plain, tanh};
 use recurrent_core::{Flow, Rnn, StateClip, Window};
-use recurrent_harness::compare::{Comparison, Watch};
-use recurrent_harness::folder::Folder;
-use recurrent_harness::record::{Records, Status};
+use recurrent_harness::compare::Comparison;
 use recurrent_harness::settings::{Extent, Settings};
 use recurrent_harness::size::Sizing;
-use recurrent_harness::task::Task;
-use recurrent_harness::tasks;
-use recurrent_harness::treatment::{Change, Clipping, Readout};
-use recurrent_harness::usage::exit_code;
 use recurrent_harness::variant::Variant;
+use recurrent_records::folder::Folder;
+use recurrent_records::record::{Records, Status};
+use recurrent_records::treatment::{Change, Clipping, Readout};
+use recurrent_tasks as tasks;
+use recurrent_tasks::task::Task;
+use recurrent_tasks::usage::exit_code;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -31,13 +31,7 @@ fn comparison(variants: Vec<Variant>) -> Comparison {
         batch: 8,
         ..Settings::new(task.as_ref())
     };
-    Comparison {
-        seeds: 2,
-        seed_offset: 7,
-        watch: Watch::Nothing,
-        settings,
-        ..Comparison::new(task, variants)
-    }
+    Comparison { seeds: 2, seed_offset: 7, settings, ..Comparison::new(task, variants) }
 }
 
 fn two() -> Comparison {
@@ -54,7 +48,7 @@ fn a_comparison_is_written_whole_and_in_order() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let folder = Folder::create(temp.path())?;
     let comparison = Comparison { command: vec!["compare".into(), "--quick".into()], ..two() };
-    let records = comparison.check()?.run(&folder, &AtomicBool::new(false))?;
+    let records = comparison.check()?.run(&folder, &AtomicBool::new(false), &|_| {})?;
 
     let order = [("zebra", 7), ("zebra", 8), ("ape", 7), ("ape", 8)];
     let runs = lines(temp.path(), "runs.jsonl")?;
@@ -106,7 +100,8 @@ fn the_number_of_jobs_changes_no_bit() -> Result<()> {
     let records = |jobs| -> Result<Records> {
         let temp = tempfile::tempdir()?;
         let comparison = Comparison { jobs, ..two() };
-        let mut records = comparison.check()?.run(&Folder::create(temp.path())?, &AtomicBool::new(false))?;
+        let mut records =
+            comparison.check()?.run(&Folder::create(temp.path())?, &AtomicBool::new(false), &|_| {})?;
         records.runs.iter_mut().for_each(|run| run.seconds = 0.0);
         Ok(records)
     };
@@ -126,8 +121,8 @@ fn a_run_that_fails_does_not_stop_the_others() -> Result<()> {
     });
     let explodes = plain("explodes", |x, h| (x + h)? * 1e20);
     let comparison = Comparison { jobs: 2, ..comparison(vec![panics, explodes, tanh("fine")]) };
-    let records = comparison.check()?.run(&Folder::create(temp.path())?, &AtomicBool::new(false))?;
-    let failed = |run: &recurrent_harness::record::RunRecord| match &run.status {
+    let records = comparison.check()?.run(&Folder::create(temp.path())?, &AtomicBool::new(false), &|_| {})?;
+    let failed = |run: &recurrent_records::record::RunRecord| match &run.status {
         Status::Failed(message) => message.clone(),
         other => format!("{other:?}"),
     };
@@ -155,7 +150,7 @@ fn what_is_finished_is_kept_when_a_comparison_is_cancelled() -> Result<()> {
         Ok(Box::new(Rnn::from_cell(cells::Plain::new(size, vb, f)?)))
     });
     let comparison = Comparison { jobs: 1, ..comparison(vec![tanh("first"), cancels, tanh("last")]) };
-    let records = comparison.check()?.run(&Folder::create(temp.path())?, &cancel)?;
+    let records = comparison.check()?.run(&Folder::create(temp.path())?, &cancel, &|_| {})?;
     let ends: Vec<_> = records.runs.iter().map(|run| (run.variant.as_str(), run.seed, &run.status)).collect();
     let expected = [
         ("first", 7, &Status::Finished),

@@ -4,18 +4,18 @@ mod cells;
 
 use anyhow::Result;
 use cells::{plain, tanh, Changed};
-use recurrent_harness::compare::{Comparison, Watch};
-use recurrent_harness::folder::Folder;
-use recurrent_harness::panel::Tier;
-use recurrent_harness::record::{Records, Status};
-use recurrent_harness::run::{Event, Interval, Job, Run};
+use recurrent_harness::compare::Comparison;
+use recurrent_harness::run::{self, Event, Interval, Job, Run};
 use recurrent_harness::settings::{Extent, Settings};
 use recurrent_harness::size::Sizing;
-use recurrent_harness::task::{BatchDraw, Criterion, Split, Task};
-use recurrent_harness::tasks::{self, Text};
-use recurrent_harness::treatment::Change;
-use recurrent_harness::usage::exit_code;
 use recurrent_harness::variant::Variant;
+use recurrent_records::folder::Folder;
+use recurrent_records::record::{Records, Status};
+use recurrent_records::tier::Tier;
+use recurrent_records::treatment::Change;
+use recurrent_tasks::task::{BatchDraw, Criterion, Split, Task};
+use recurrent_tasks::usage::exit_code;
+use recurrent_tasks::{self as tasks, Text};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,7 +44,7 @@ fn timeless(mut run: Run) -> (String, Vec<u8>) {
 /// What was said besides steps, and the run: stopped after step `stop`, if it gets so far.
 fn part(job: &Job, folder: &Folder, interval: Interval, stop: u64) -> Result<(Vec<String>, Run)> {
     let (cancel, mut notes) = (AtomicBool::new(stop == 0), Vec::new());
-    let run = job.run_in(folder, interval, &cancel, &mut |event| match event {
+    let run = run::run_in(job, folder, interval, &cancel, &mut |event| match event {
         Event::Step(step, _) => cancel.store(step == stop, Ordering::Relaxed),
         Event::Resumed(steps) => notes.push(format!("resumed {}", steps.len())),
         Event::Spoilt(line) => notes.push(line.to_string()),
@@ -58,7 +58,7 @@ const NEVER: Interval = Interval::Time(Duration::MAX);
 
 /// Stops a run after every one of its steps in turn, and lets it go on, in two parts and in as many as it has steps.
 fn at_every_step(job: &Job) -> Result<Run> {
-    let straight = job.run(&false.into(), &mut |_, _| ());
+    let straight = run::run(&job, &false.into(), &mut |_, _| ());
     let expected = timeless(straight.clone());
     let temp = tempfile::tempdir()?;
     let all = Folder::create(&temp.path().join("all"))?;
@@ -139,7 +139,7 @@ fn the_state_of_a_text_is_carried_from_window_to_window_and_over_a_stop() -> Res
 
     // Without the carry the first window is the same, and the second is not.
     let forgetful = Changed::new(Arc::clone(&task));
-    let forgetful = Job { task: &forgetful, ..job }.run(&false.into(), &mut |_, _| ());
+    let forgetful = run::run(&Job { task: &forgetful, ..job }, &false.into(), &mut |_, _| ());
     assert_eq!(run.steps[0].loss, forgetful.steps[0].loss);
     assert_ne!(run.steps[1].loss, forgetful.steps[1].loss);
     Ok(())
@@ -157,7 +157,7 @@ fn a_spoilt_checkpoint_is_passed_over_and_said() -> Result<()> {
     let task = tasks::by_name("adding", Some(6), None)?;
     let (settings, variant) = (settings(task.as_ref(), 12), tanh("t"));
     let job = Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
-    let expected = timeless(job.run(&false.into(), &mut |_, _| ()));
+    let expected = timeless(run::run(&job, &false.into(), &mut |_, _| ()));
     for spoilt in 0..=2 {
         let temp = tempfile::tempdir()?;
         let folder = Folder::create(temp.path())?;
@@ -202,14 +202,7 @@ fn the_checkpoint_of_another_run_is_refused_by_what_is_different() -> Result<()>
 fn comparison(variants: Vec<Variant>) -> Comparison {
     let task = tasks::by_name("adding", Some(5), None).expect("long enough");
     let settings = settings(task.as_ref(), 20);
-    Comparison {
-        seeds: 2,
-        seed_offset: 7,
-        watch: Watch::Nothing,
-        settings,
-        jobs: 2,
-        ..Comparison::new(task, variants)
-    }
+    Comparison { seeds: 2, seed_offset: 7, settings, jobs: 2, ..Comparison::new(task, variants) }
 }
 
 fn two() -> Comparison {
@@ -225,7 +218,7 @@ fn without_times(mut records: Records) -> Records {
 fn a_comparison_goes_on_and_repeats_nothing_that_has_ended() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let straight = Folder::create(&temp.path().join("straight"))?;
-    let expected = without_times(two().check()?.run(&straight, &AtomicBool::new(false))?);
+    let expected = without_times(two().check()?.run(&straight, &AtomicBool::new(false), &|_| {})?);
 
     let folder = Folder::create(&temp.path().join("parts"))?;
     // It cancels as it is built for its second run; both are the same network.
@@ -241,13 +234,13 @@ fn a_comparison_goes_on_and_repeats_nothing_that_has_ended() -> Result<()> {
         ..cancels
     };
     let one = Comparison { jobs: 1, ..comparison(vec![tanh("zebra"), cancels]) };
-    let first = one.check()?.run(&folder, &cancel)?;
+    let first = one.check()?.run(&folder, &cancel, &|_| {})?;
     let ends: Vec<_> = first.runs.iter().map(|run| (run.variant.as_str(), run.seed, run.steps)).collect();
     assert_eq!(ends, [("zebra", 7, 20), ("zebra", 8, 20), ("ape", 7, 20), ("ape", 8, 0)]);
     let before = ["zebra-7", "zebra-8", "ape-7"].map(|name| folder.read(&format!("runs/{name}/run.json")));
     let before = before.into_iter().collect::<Result<Vec<_>>>()?;
 
-    let records = two().check()?.run(&folder, &AtomicBool::new(false))?;
+    let records = two().check()?.run(&folder, &AtomicBool::new(false), &|_| {})?;
     assert_eq!(without_times(records), expected);
     let after = ["zebra-7", "zebra-8", "ape-7"].map(|name| folder.read(&format!("runs/{name}/run.json")));
     assert_eq!(after.into_iter().collect::<Result<Vec<_>>>()?, before, "not even their seconds");
@@ -261,7 +254,7 @@ fn a_comparison_goes_on_and_repeats_nothing_that_has_ended() -> Result<()> {
     assert_eq!((&ended["interrupted"], ended["resumed"].as_array().map(Vec::len)), (&false.into(), Some(1)));
 
     // Nothing is left to do.
-    let records = two().check()?.run(&folder, &AtomicBool::new(false))?;
+    let records = two().check()?.run(&folder, &AtomicBool::new(false), &|_| {})?;
     assert_eq!((without_times(records), header(&folder)?), (expected, ended));
     Ok(())
 }
@@ -270,7 +263,7 @@ fn a_comparison_goes_on_and_repeats_nothing_that_has_ended() -> Result<()> {
 fn another_comparison_in_the_folder_is_refused_by_what_is_different() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let folder = Folder::create(temp.path())?;
-    two().check()?.run(&folder, &AtomicBool::new(true))?; // cancelled before its first run
+    two().check()?.run(&folder, &AtomicBool::new(true), &|_| {})?; // cancelled before its first run
     type Edit = fn(&mut Comparison);
     let cases: [(Edit, &str); 6] = [
         (|c| c.settings.treatment.lr = 0.1, "lr: 0.005 there, 0.1 asked for"),
@@ -287,7 +280,7 @@ fn another_comparison_in_the_folder_is_refused_by_what_is_different() -> Result<
     for (edit, expected) in cases {
         let mut other = two();
         edit(&mut other);
-        let error = other.check()?.run(&folder, &AtomicBool::new(false)).expect_err(expected);
+        let error = other.check()?.run(&folder, &AtomicBool::new(false), &|_| {}).expect_err(expected);
         let expected = format!("{}: it holds another comparison: {expected}", temp.path().display());
         assert_eq!((error.to_string(), exit_code(&error)), (expected, 2));
         assert_eq!(folder.read("comparison.json")?, before);
@@ -299,13 +292,17 @@ fn another_comparison_in_the_folder_is_refused_by_what_is_different() -> Result<
 #[test]
 fn where_checkpoints_cannot_be_written_the_comparison_ends_with_an_error_and_goes_on_later() -> Result<()> {
     let temp = tempfile::tempdir()?;
-    let expected =
-        two().check()?.run(&Folder::create(&temp.path().join("straight"))?, &AtomicBool::new(false))?;
+    let expected = two().check()?.run(
+        &Folder::create(&temp.path().join("straight"))?,
+        &AtomicBool::new(false),
+        &|_| {},
+    )?;
     let folder = Folder::create(&temp.path().join("out"))?;
     let in_the_way = folder.inside("runs/zebra-8")?.path().join("checkpoints");
     fs::write(&in_the_way, "in the way")?;
     let saving = Comparison { interval: Interval::Steps(4), jobs: 1, ..two() };
-    let error = saving.check()?.run(&folder, &AtomicBool::new(false)).expect_err("a file is in the way");
+    let error =
+        saving.check()?.run(&folder, &AtomicBool::new(false), &|_| {}).expect_err("a file is in the way");
     let line = format!("{error:#}");
     assert!(
         line.contains("the run cannot be kept: checkpoint") && line.contains("zebra-8/checkpoints"),
@@ -313,7 +310,7 @@ fn where_checkpoints_cannot_be_written_the_comparison_ends_with_an_error_and_goe
     );
     assert_eq!(exit_code(&error), 1);
     fs::remove_file(in_the_way)?;
-    let records = saving.check()?.run(&folder, &AtomicBool::new(false))?;
+    let records = saving.check()?.run(&folder, &AtomicBool::new(false), &|_| {})?;
     assert_eq!(without_times(records), without_times(expected));
     Ok(())
 }

@@ -7,16 +7,16 @@ use candle::{DType, Tensor};
 use cells::{plain, tanh, Changed, Cut};
 use recurrent_core::{Pass, Rnn};
 use recurrent_harness::network::Network;
-use recurrent_harness::panel::Tier;
-use recurrent_harness::record::Status;
-use recurrent_harness::run::{Job, Run};
+use recurrent_harness::run::{self, Job, Run};
 use recurrent_harness::settings::{Extent, Settings};
 use recurrent_harness::size::Sizing;
-use recurrent_harness::task::{BatchDraw, Criterion, Split, Task};
-use recurrent_harness::tasks;
-use recurrent_harness::treatment::Readout;
-use recurrent_harness::treatment::{Clipping, Treatment};
 use recurrent_harness::variant::{Size, Variant};
+use recurrent_records::record::Status;
+use recurrent_records::tier::Tier;
+use recurrent_records::treatment::Readout;
+use recurrent_records::treatment::{Clipping, Treatment};
+use recurrent_tasks as tasks;
+use recurrent_tasks::task::{BatchDraw, Criterion, Split, Task};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ fn settings(task: &dyn Task, steps: u64) -> Settings {
 
 fn run(variant: &Variant, task: &dyn Task, settings: &Settings) -> Run {
     let job = Job { variant, task, settings, hidden: 4, seed: 3 };
-    job.run(&false.into(), &mut |_, _| ())
+    run::run(&job, &false.into(), &mut |_, _| ())
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn all_measures_of_a_linear_network_are_functions_of_its_weight() {
     let (task, variant) = (adding(40), plain("linear", |x, h| x + h));
     let settings = Settings { dtype: DType::F64, measures: Tier::Dynamics, ..settings(task.as_ref(), 2) };
     let job = Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 1, seed: 1 };
-    let run = job.run(&false.into(), &mut |_, _| ());
+    let run = run::run(&job, &false.into(), &mut |_, _| ());
     assert_eq!(run.record.status, Status::Finished);
     let u = run.record.spectral_radius["h"];
     let line = |measure: &str| {
@@ -115,7 +115,7 @@ fn all_measures_of_a_linear_network_are_functions_of_its_weight() {
     );
     let tiers: Vec<_> = run.record.measure_seconds.keys().map(String::as_str).collect();
     assert_eq!(tiers, ["dynamics", "gradients"]);
-    let again = job.run(&false.into(), &mut |_, _| ());
+    let again = run::run(&job, &false.into(), &mut |_, _| ());
     assert_eq!(again.measures, run.measures, "the same bits");
 }
 
@@ -125,7 +125,7 @@ fn the_profile_of_a_linear_network_is_a_power_of_its_weight() -> Result<()> {
     let (task, variant) = (adding(40), plain("linear", |x, h| x + h));
     let settings = Settings { dtype: DType::F64, ..settings(task.as_ref(), 1) };
     let job = Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 1, seed: 1 };
-    let run = job.run(&true.into(), &mut |_, _| ());
+    let run = run::run(&job, &true.into(), &mut |_, _| ());
     assert_eq!((&run.record.status, run.record.steps), (&Status::Stopped, 0));
 
     let (network, params) = Network::trainable(
@@ -247,7 +247,7 @@ fn a_run_that_is_cancelled_keeps_its_steps() {
     let (task, variant, cancel) = (adding(5), tanh("t"), AtomicBool::new(false));
     let settings = settings(task.as_ref(), 1000);
     let job = Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
-    let run = job.run(&cancel, &mut |step, _| cancel.store(step == 7, Ordering::Relaxed));
+    let run = run::run(&job, &cancel, &mut |step, _| cancel.store(step == 7, Ordering::Relaxed));
     assert_eq!((&run.record.status, run.record.steps, run.steps.len()), (&Status::Stopped, 7, 7));
     assert_eq!(run.record.final_loss, run.evals[0].loss, "the last evaluation");
     assert_eq!(run.profiles.last().map(|profile| (profile.step, profile.last)), Some((7, true)));
@@ -304,7 +304,7 @@ fn longer_sequences_are_evaluated_if_that_is_asked_for() -> Result<()> {
     for generalise in [false, true] {
         let settings = Settings { generalise, ..settings(task.as_ref(), 3) };
         let job = Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
-        let run = job.run(&false.into(), &mut |_, _| ());
+        let run = run::run(&job, &false.into(), &mut |_, _| ());
         let lengths: Vec<_> = run.record.generalisation.iter().map(|longer| longer.length).collect();
         assert_eq!(lengths, if generalise { vec![12, 24] } else { vec![] });
         assert!(run

@@ -6,14 +6,14 @@ use anyhow::Result;
 use cells::{plain, tanh, Cut};
 use recurrent_core::{Flow, Rnn, StateClip, Window};
 use recurrent_harness::compare::Comparison;
-use recurrent_harness::record::{RunRecord, Status};
-use recurrent_harness::run::{Job, Run};
+use recurrent_harness::run::{self, Job, Run};
 use recurrent_harness::settings::{Extent, Settings};
-use recurrent_harness::task::Task;
-use recurrent_harness::tasks;
-use recurrent_harness::treatment::{Change, ClipKind, Clipping, Readout, Treatment};
-use recurrent_harness::usage::exit_code;
 use recurrent_harness::variant::Variant;
+use recurrent_records::record::{RunRecord, Status};
+use recurrent_records::treatment::{Change, ClipKind, Clipping, Readout, Treatment};
+use recurrent_tasks as tasks;
+use recurrent_tasks::task::Task;
+use recurrent_tasks::usage::exit_code;
 use std::sync::Arc;
 
 fn adding() -> Arc<dyn Task> {
@@ -35,7 +35,7 @@ fn settings(treatment: Treatment) -> Settings {
 fn run(variant: &Variant, treatment: Treatment) -> Run {
     let (task, settings) = (adding(), settings(treatment));
     let job = Job { variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
-    let mut run = job.run(&false.into(), &mut |_, _| ());
+    let mut run = run::run(&job, &false.into(), &mut |_, _| ());
     run.record.seconds = 0.0;
     run
 }
@@ -154,7 +154,7 @@ fn the_penalty_makes_the_recurrent_matrix_orthogonal() -> Result<()> {
         let (task, variant) = (adding(), Variant { changes: change(weight).to_vec(), ..tanh("t") });
         let settings = Settings { extent: Extent::Steps(60), ..settings(Treatment::default()) };
         let job = Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
-        let run = job.run(&false.into(), &mut |_, _| ());
+        let run = run::run(&job, &false.into(), &mut |_, _| ());
         assert_eq!(run.record.status, Status::Finished);
         Ok(run.profiles.last().expect("the last").median[11] / run.profiles[0].median[11])
     };

@@ -1,21 +1,22 @@
 //! The two element types, with exp and tanh that vectorise.
 
-use crate::simd::Lanes;
-use crate::workspace::Waiting;
+use crate::buffer::BufferPool;
+use crate::simd::SimdFloat;
 use candle::WithDType;
 use recurrent_core::Element;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
 /// f32 or f64, with the functions that gates need.
 ///
-/// `exp` takes the Taylor polynomial of e^r − 1 on |r| ≤ ln 2 / 2, after r = y − n ln 2 in two parts (Cody and Waite 1980), scaled by
-/// 2^n. The truncated terms are below 6e-9 relative in f32 (degree 7) and 1e-17 in f64 (degree 13), so rounding dominates:
-/// against exact values, `sigmoid` and `tanh` are within 4 units in the last place, relative, also near 0 and in the tails (tested).
-/// With `FUSED`, multiplications are fused with additions, for processors that have an instruction for it; elsewhere that would be slow.
-pub trait Float:
+/// `exp` is the Taylor polynomial of e^r − 1 on |r| ≤ ln 2 / 2, after r = y − n ln 2 in two parts
+/// (Cody and Waite 1980), scaled by 2^n. The truncated terms are below 6e-9 relative in f32 (degree
+/// 7) and 1e-17 in f64 (degree 13), so rounding dominates: against exact values, `sigmoid` and
+/// `tanh` are within 4 units in the last place, relative, also near 0 and in the tails (tested).
+/// `FUSED` uses fused multiply-add, for processors that have the instruction; it is slow elsewhere.
+pub trait KernelFloat:
     WithDType
     + Element
-    + Lanes
+    + SimdFloat
     + Default
     + PartialOrd
     + Add<Output = Self>
@@ -34,13 +35,14 @@ pub trait Float:
     /// The smallest positive normal number.
     const SMALLEST: Self;
 
-    /// The buffers that wait to be used again.
-    fn waiting() -> &'static Waiting<Self>;
+    /// The pool of unused buffers.
+    fn pool() -> &'static BufferPool<Self>;
 
     /// √x.
     fn root(self) -> Self;
 
-    /// e^y, and e^y − 1 within rounding also near 0. Where e^y would leave the range of normal numbers, y counts as the last that does not.
+    /// e^y, and e^y − 1 within rounding also near 0. y is clamped to the range where e^y is a
+    /// normal number.
     fn exp<const FUSED: bool>(self) -> (Self, Self);
 
     /// |x|.
@@ -68,14 +70,14 @@ pub trait Float:
 macro_rules! float {
     ($float:ty, mantissa $mantissa:literal, bias $bias:literal, limit $limit:literal,
      ln2 $high:literal $low:literal, factorials [$($factor:literal),*]) => {
-        impl Float for $float {
+        impl KernelFloat for $float {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
             const SMALLEST: Self = <$float>::MIN_POSITIVE;
 
-            fn waiting() -> &'static Waiting<Self> {
-                static WAITING: Waiting<$float> = Waiting::none();
-                &WAITING
+            fn pool() -> &'static BufferPool<Self> {
+                static POOL: BufferPool<$float> = BufferPool::new();
+                &POOL
             }
 
             #[inline(always)]
@@ -95,7 +97,8 @@ macro_rules! float {
 
             #[inline(always)]
             fn exp<const FUSED: bool>(self) -> (Self, Self) {
-                // y = r + n ln 2, |r| ≤ ln 2 / 2. Adding 1.5 * 2^mantissa rounds to an integer, which the low bits then hold.
+                // y = r + n ln 2, |r| ≤ ln 2 / 2. Adding 1.5 * 2^mantissa rounds to an integer,
+                // which the low bits then hold.
                 const ROUND: $float = (3u64 << ($mantissa - 1)) as $float;
                 let y = if self < -$limit { -$limit } else { self }; // keeps NaN
                 let y = if y > $limit { $limit } else { y };
@@ -124,16 +127,17 @@ macro_rules! float {
 }
 
 mod single {
-    use super::{Float, Waiting};
+    use super::{BufferPool, KernelFloat};
     float!(f32, mantissa 23, bias 127, limit 87.0, ln2 0.693_359_4 -2.121_944_4e-4,
         factorials [5040.0, 720.0, 120.0, 24.0, 6.0, 2.0, 1.0]);
 }
 
 mod double {
-    use super::{Float, Waiting};
-    float!(f64, mantissa 52, bias 1023, limit 708.0, ln2 0.693_147_180_369_123_8 1.908_214_929_270_587_7e-10,
-        factorials [6_227_020_800.0, 479_001_600.0, 39_916_800.0, 3_628_800.0, 362_880.0, 40_320.0, 5040.0, 720.0, 120.0,
-            24.0, 6.0, 2.0, 1.0]);
+    use super::{BufferPool, KernelFloat};
+    float!(f64, mantissa 52, bias 1023, limit 708.0,
+        ln2 0.693_147_180_369_123_8 1.908_214_929_270_587_7e-10,
+        factorials [6_227_020_800.0, 479_001_600.0, 39_916_800.0, 3_628_800.0, 362_880.0, 40_320.0,
+            5040.0, 720.0, 120.0, 24.0, 6.0, 2.0, 1.0]);
 }
 
 #[cfg(test)]
@@ -147,10 +151,10 @@ mod tests {
         wide.chain(small.clone()).chain(small.map(|x| -x)).chain([0.0, -0.0, 90.0, -80.0, 1e9, -1e9])
     }
 
-    /// Fused and not: name, argument as given, value.
-    fn values<F: Float>(x: F) -> [(&'static str, F); 4] {
+    /// Name and value of each function at `x`, fused and not.
+    fn values<F: KernelFloat>(x: F) -> [(&'static str, F); 4] {
         let (fused, plain) = (x.sigmoid::<true>(), x.sigmoid::<false>());
-        let (fused_tanh, plain_tanh) = (Float::tanh::<true>(x), Float::tanh::<false>(x));
+        let (fused_tanh, plain_tanh) = (KernelFloat::tanh::<true>(x), KernelFloat::tanh::<false>(x));
         [("fused sigmoid", fused), ("sigmoid", plain), ("fused tanh", fused_tanh), ("tanh", plain_tanh)]
     }
 
@@ -180,7 +184,7 @@ mod tests {
         }
     }
 
-    fn extremes<F: Float + std::fmt::Debug>(far: impl Iterator<Item = F>, nan: F) {
+    fn extremes<F: KernelFloat + std::fmt::Debug>(far: impl Iterator<Item = F>, nan: F) {
         for x in far {
             for ((name, above), (_, below)) in values(x).into_iter().zip(values(-x)) {
                 assert_eq!(above, F::ONE, "{name}({x})");

@@ -1,172 +1,203 @@
-//! The way there, for one chunk of rows.
+//! The forward pass of one chunk of rows.
 
-use crate::gemm::{add_product, set_product, set_product_and_row, Left, Out};
-use crate::simd::{widest, Pass};
-use crate::weights::{Sizes, Weights};
-use crate::workspace::Buffer;
-use crate::{Float, RowForth, Rule};
+use crate::buffer::Buffer;
+use crate::gemm::{add_product, set_product, set_product_and_row, Lhs, Output};
+use crate::simd::{dispatch, SimdLoop};
+use crate::weights::{PackedWeights, Sizes};
+use crate::{CellKernel, ForwardRow, KernelFloat};
 use recurrent_core::{Flow, Route, Zoneout};
 use std::hint::black_box;
 use std::ops::Range;
 
-/// About how many rows (examples times steps) are projected at once: so few that the steps find them in the second cache.
+/// The approximate number of rows (examples times steps) that are projected at once: few enough to
+/// stay in the second-level cache until their steps run.
 const BLOCK_ROWS: usize = 64;
 
-/// What makes a step: the rule, its weights, and what is around it.
-pub(crate) struct Stepper<'a, F: Float, R> {
-    pub(crate) rule: &'a R,
-    pub(crate) weights: &'a Weights<F>,
-    /// α of h_t = h_{t-1} + α rule(x_t, h_{t-1}), if the rule has such a connection around it.
+/// Runs one step: the cell, its weights, and what the driver adds.
+pub(crate) struct Stepper<'a, F: KernelFloat, K> {
+    pub(crate) cell: &'a K,
+    pub(crate) weights: &'a PackedWeights<F>,
+    /// α of h_t = h_{t-1} + α cell(x_t, h_{t-1}), if the cell has a temporal residual.
     pub(crate) over_time: Option<F>,
     /// The zoneout of h and of c.
     pub(crate) zoneout: [Option<Zoneout>; 2],
-    /// What the last output is multiplied by where it enters the recurrent matrices, `(rows, output)`, or empty.
+    /// Factors of the last output where it enters the recurrent matrices, `(rows, output)`, or
+    /// empty.
     pub(crate) mask: &'a [F],
 }
 
-/// One chunk's input and output.
-pub(crate) struct Chunk<'a, F: Float, R> {
-    pub(crate) stepper: Stepper<'a, F, R>,
+/// A chunk of examples.
+pub(crate) struct Chunk<'a, F: KernelFloat, K> {
+    pub(crate) stepper: Stepper<'a, F, K>,
     pub(crate) route: &'a Route,
     pub(crate) flow: Flow,
     pub(crate) rows: Range<usize>,
     pub(crate) xs: &'a [F], // (rows, time, input), of these rows
 }
 
-/// A history of some steps, by step: what the way back needs.
-pub(crate) struct History<F: Float> {
-    pub(crate) kept: Buffer<F>,  // (steps, rows, kept)
+/// A record of some steps, for the backward pass.
+pub(crate) struct Tape<F: KernelFloat> {
+    pub(crate) saved: Buffer<F>, // (steps, rows, saved)
     pub(crate) h: Buffer<F>,     // (steps + 1, rows, output); step 0 is the state before them
-    pub(crate) c: Buffer<F>,     // the same of c, or empty
-    pub(crate) inner: Buffer<F>, // (steps, rows, hidden): what goes into the second product, or empty
-    pub(crate) own_h: Buffer<F>, // (steps, rows, output): the rule's outputs where the state is another, or empty
-    pub(crate) own_c: Buffer<F>, // (steps, rows, hidden): the same of c
+    pub(crate) c: Buffer<F>,     // the same for c, or empty
+    pub(crate) inner: Buffer<F>, // (steps, rows, hidden): left side of the second product, or empty
+    pub(crate) raw_h: Buffer<F>, // (steps, rows, output): the cell's output if it is not h
+    pub(crate) raw_c: Buffer<F>, // (steps, rows, hidden): the same for c
 }
 
-/// One step's part of a history.
-struct Slot<'a, F> {
-    kept: &'a mut [F],
+/// One step of a tape.
+struct TapeStep<'a, F> {
+    saved: &'a mut [F],
     inner: &'a mut [F],
-    own_h: &'a mut [F],
-    own_c: &'a mut [F],
+    raw_h: &'a mut [F],
+    raw_c: &'a mut [F],
     h_before: &'a [F],
     c_before: &'a [F],
     h: &'a mut [F],
     c: &'a mut [F],
 }
 
-/// Memory that a step works in.
-pub(crate) struct Work<F: Float> {
-    seen: Buffer<F>,
+/// Scratch memory of a step.
+pub(crate) struct ForwardScratch<F: KernelFloat> {
+    recurrent_input: Buffer<F>,
     row: Buffer<F>,
     zone: Buffer<F>,
 }
 
-impl<F: Float, R: Rule> Stepper<'_, F, R> {
-    /// Whether the state is another than what the rule writes: of h, and of c.
-    pub(crate) fn apart(&self) -> [bool; 2] {
+impl<F: KernelFloat, K: CellKernel> Stepper<'_, F, K> {
+    /// Whether h, and c, differ from what the cell writes.
+    pub(crate) fn raw_state_differs(&self) -> [bool; 2] {
         [self.over_time.is_some() || self.zoneout[0].is_some(), self.zoneout[1].is_some()]
     }
 
-    /// What the recurrent matrices see of `h`, `(rows, output)`, where dropout hides a part.
-    pub(crate) fn masked<'a>(&self, h: &[F], seen: &'a mut [F]) -> &'a [F] {
+    /// The input of the recurrent matrices, `(rows, output)`: `h`, masked by dropout.
+    pub(crate) fn mask_recurrent_input<'a>(&self, h: &[F], recurrent_input: &'a mut [F]) -> &'a [F] {
         let pairs = h.iter().zip(self.mask);
-        seen.iter_mut().zip(pairs).for_each(|(seen, (h, mask))| *seen = *h * *mask);
-        seen
+        recurrent_input
+            .iter_mut()
+            .zip(pairs)
+            .for_each(|(recurrent_input, (h, mask))| *recurrent_input = *h * *mask);
+        recurrent_input
     }
 
-    fn second(&self) -> bool {
-        R::TWO_STAGES || self.weights.projected()
+    fn has_second_product(&self) -> bool {
+        K::TWO_STAGES || self.weights.projected()
     }
 
-    /// Room for so many steps of so many rows, from the state `h`, `c`.
-    pub(crate) fn history(&self, steps: usize, rows: usize, h: &[F], c: &[F]) -> History<F> {
-        let Sizes { hidden, output, kept, .. } = self.weights.sizes;
-        let room = |needed: bool, width: usize| Buffer::any(if needed { steps * rows * width } else { 0 });
-        let [apart_h, apart_c] = self.apart();
-        let mut history = History {
-            kept: room(true, kept),
-            h: Buffer::any((steps + 1) * rows * output),
-            c: Buffer::any(if R::MEMORY { (steps + 1) * rows * hidden } else { 0 }),
-            inner: room(self.second(), hidden),
-            own_h: room(apart_h, output),
-            own_c: room(apart_c, hidden),
+    /// A tape for `steps` steps of `rows` rows, starting from the state `h`, `c`.
+    pub(crate) fn tape(&self, steps: usize, rows: usize, h: &[F], c: &[F]) -> Tape<F> {
+        let Sizes { hidden, output, saved, .. } = self.weights.sizes;
+        let room =
+            |needed: bool, width: usize| Buffer::recycled(if needed { steps * rows * width } else { 0 });
+        let [raw_h_differs, raw_c_differs] = self.raw_state_differs();
+        let mut tape = Tape {
+            saved: room(true, saved),
+            h: Buffer::recycled((steps + 1) * rows * output),
+            c: Buffer::recycled(if K::CELL_STATE { (steps + 1) * rows * hidden } else { 0 }),
+            inner: room(self.has_second_product(), hidden),
+            raw_h: room(raw_h_differs, output),
+            raw_c: room(raw_c_differs, hidden),
         };
-        history.h[..h.len()].copy_from_slice(h);
-        history.c[..c.len()].copy_from_slice(c);
-        history
+        tape.h[..h.len()].copy_from_slice(h);
+        tape.c[..c.len()].copy_from_slice(c);
+        tape
     }
 
-    pub(crate) fn work(&self, rows: usize) -> Work<F> {
+    pub(crate) fn work(&self, rows: usize) -> ForwardScratch<F> {
         let Sizes { hidden, output, .. } = self.weights.sizes;
-        Work {
-            seen: Buffer::any(if self.mask.is_empty() { 0 } else { rows * output }),
-            row: Buffer::any(R::SCRATCH * hidden),
-            zone: Buffer::any(hidden.max(output)),
+        ForwardScratch {
+            recurrent_input: Buffer::recycled(if self.mask.is_empty() { 0 } else { rows * output }),
+            row: Buffer::recycled(K::SCRATCH * hidden),
+            zone: Buffer::recycled(hidden.max(output)),
         }
     }
 
-    /// The input part of the pre-activations of `rows` rows of `xs`, with the biases, into rows of `kept`.
-    pub(crate) fn project(&self, xs: &[F], rows: usize, kept: &mut [F]) {
-        let Sizes { input, kept: width, span, gates, .. } = self.weights.sizes;
-        let kept = &mut kept[..rows * width];
+    /// Writes W_ih x + b of `rows` rows of `xs` into rows of `saved`.
+    pub(crate) fn project(&self, xs: &[F], rows: usize, saved: &mut [F]) {
+        let Sizes { input, saved: width, span, gates, .. } = self.weights.sizes;
+        let saved = &mut saved[..rows * width];
         let (start, behind) = self.weights.start.split_at(gates);
         if !behind.is_empty() {
-            kept.chunks_exact_mut(width).for_each(|row| row[gates..span].copy_from_slice(behind));
+            saved.chunks_exact_mut(width).for_each(|row| row[gates..span].copy_from_slice(behind));
         }
-        let xs = Left::Rows { values: xs, rows, stride: input };
-        set_product_and_row(Out::rows(kept, width), xs, &self.weights.forth.ih, start);
+        let xs = Lhs::Rows { values: xs, rows, stride: input };
+        set_product_and_row(Output::rows(saved, width), xs, &self.weights.forward.ih, start);
     }
 
-    /// Step `t` of `rows` rows, projected before, from and to slot `at` of the history. `place` says where a row's output goes in `ys`; nowhere if its
-    /// example has ended.
+    /// Runs step `t` of `rows` rows, which are projected already, from and to step `at` of the
+    /// tape. `range` is where a row's output goes in `ys`; `None` if its example has ended.
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn step(
         &self,
         t: usize,
         rows: Range<usize>,
-        history: &mut History<F>,
+        tape: &mut Tape<F>,
         at: usize,
-        work: &mut Work<F>,
+        work: &mut ForwardScratch<F>,
         ys: &mut [F],
-        place: impl Fn(usize) -> Option<Range<usize>>,
+        range: impl Fn(usize) -> Option<Range<usize>>,
     ) {
-        let Sizes { hidden, output, kept: width, gates, .. } = self.weights.sizes;
+        let Sizes { hidden, output, saved: width, gates, .. } = self.weights.sizes;
         let count = rows.len();
-        let mut slot = history.slot(at, count, [hidden, output, width]);
-        let seen =
-            if self.mask.is_empty() { slot.h_before } else { self.masked(slot.h_before, &mut work.seen) };
-        let gate = R::RECURRENT_AT * hidden;
-        let out = Out::rows(&mut slot.kept[gate..], width);
-        add_product(out, Left::Rows { values: seen, rows: count, stride: output }, &self.weights.forth.hh);
+        let mut step_tape = tape.step_mut(at, count, [hidden, output, width]);
+        let recurrent_input = if self.mask.is_empty() {
+            step_tape.h_before
+        } else {
+            self.mask_recurrent_input(step_tape.h_before, &mut work.recurrent_input)
+        };
+        let gate = K::RECURRENT_OFFSET * hidden;
+        let out = Output::rows(&mut step_tape.saved[gate..], width);
+        add_product(
+            out,
+            Lhs::Rows { values: recurrent_input, rows: count, stride: output },
+            &self.weights.forward.hh,
+        );
         let scratch = (&mut work.row[..], &mut work.zone[..]);
-        let stages =
-            |stages| Rows { stepper: self, t, first: rows.start, count, stages, seen, place: &place };
-        match &self.weights.forth.second {
-            None => widest(Settling { rows: stages([true, false, true]), slot: &mut slot, scratch, ys }),
+        let stages = |stages| StageRows {
+            stepper: self,
+            t,
+            first: rows.start,
+            count,
+            stages,
+            recurrent_input,
+            range: &range,
+        };
+        match &self.weights.forward.second {
+            None => dispatch(ForwardStages {
+                rows: stages([true, false, true]),
+                step_tape: &mut step_tape,
+                scratch,
+                ys,
+            }),
             Some(second) => {
-                widest(Settling {
+                dispatch(ForwardStages {
                     rows: stages([true, false, false]),
-                    slot: &mut slot,
+                    step_tape: &mut step_tape,
                     scratch: (&mut *scratch.0, &mut *scratch.1),
                     ys: &mut [],
                 });
-                let inner = Left::Rows { values: &*slot.inner, rows: count, stride: hidden };
-                if R::TWO_STAGES {
-                    let last = Out::rows(&mut slot.kept[gates - hidden..], width);
+                let inner = Lhs::Rows { values: &*step_tape.inner, rows: count, stride: hidden };
+                if K::TWO_STAGES {
+                    let last = Output::rows(&mut step_tape.saved[gates - hidden..], width);
                     add_product(last, inner, second);
                 } else {
-                    let own = if slot.own_h.is_empty() { &mut *slot.h } else { &mut *slot.own_h };
-                    set_product(Out::rows(own, output), inner, second);
+                    let raw =
+                        if step_tape.raw_h.is_empty() { &mut *step_tape.h } else { &mut *step_tape.raw_h };
+                    set_product(Output::rows(raw, output), inner, second);
                 }
-                widest(Settling { rows: stages([false, R::TWO_STAGES, true]), slot: &mut slot, scratch, ys });
+                dispatch(ForwardStages {
+                    rows: stages([false, K::TWO_STAGES, true]),
+                    step_tape: &mut step_tape,
+                    scratch,
+                    ys,
+                });
             }
         }
     }
 }
 
-impl<F: Float> History<F> {
-    fn slot(&mut self, at: usize, rows: usize, [hidden, output, width]: [usize; 3]) -> Slot<'_, F> {
+impl<F: KernelFloat> Tape<F> {
+    fn step_mut(&mut self, at: usize, rows: usize, [hidden, output, width]: [usize; 3]) -> TapeStep<'_, F> {
         fn part<F>(values: &mut [F], at: usize, size: usize) -> &mut [F] {
             match values.is_empty() {
                 true => values,
@@ -184,11 +215,11 @@ impl<F: Float> History<F> {
         }
         let (h_before, h) = around(&mut self.h, at, rows * output);
         let (c_before, c) = around(&mut self.c, at, rows * hidden);
-        Slot {
-            kept: part(&mut self.kept, at, rows * width),
+        TapeStep {
+            saved: part(&mut self.saved, at, rows * width),
             inner: part(&mut self.inner, at, rows * hidden),
-            own_h: part(&mut self.own_h, at, rows * output),
-            own_c: part(&mut self.own_c, at, rows * hidden),
+            raw_h: part(&mut self.raw_h, at, rows * output),
+            raw_c: part(&mut self.raw_c, at, rows * hidden),
             h_before,
             c_before,
             h,
@@ -196,8 +227,8 @@ impl<F: Float> History<F> {
         }
     }
 
-    /// Moves the state behind the last of `steps` steps to the front.
-    pub(crate) fn turn(&mut self, steps: usize, h: usize, c: usize) {
+    /// Moves the state after `steps` steps to the front.
+    pub(crate) fn keep_last_state(&mut self, steps: usize, h: usize, c: usize) {
         self.h.copy_within(steps * h..(steps + 1) * h, 0);
         if !self.c.is_empty() {
             self.c.copy_within(steps * c..(steps + 1) * c, 0);
@@ -205,166 +236,171 @@ impl<F: Float> History<F> {
     }
 }
 
-impl<F: Float, R: Rule> Chunk<'_, F, R> {
-    /// Where row `row` reads or writes at step `t` among values `(rows, time, width)`; nowhere once its example has ended.
+impl<F: KernelFloat, K: CellKernel> Chunk<'_, F, K> {
+    /// Where row `row` reads or writes at step `t` among values `(rows, time, width)`; `None` once
+    /// its example has ended.
     #[inline(always)]
-    pub(crate) fn place(&self, row: usize, t: usize, width: usize) -> Option<Range<usize>> {
+    pub(crate) fn row_range(&self, row: usize, t: usize, width: usize) -> Option<Range<usize>> {
         let example = self.rows.start + row;
         let at = (row * self.route.time() + self.route.position(example, t)) * width;
         (t < self.route.len(example)).then(|| at..at + width)
     }
 
-    /// The inputs of `steps`, `(steps, rows, input)`; zero where an example has ended.
+    /// Gathers the inputs of `steps`, `(steps, rows, input)`; zero where an example has ended.
     pub(crate) fn gather(&self, steps: Range<usize>, out: &mut [F]) {
         let width = self.stepper.weights.sizes.input;
         let mut out = out.chunks_exact_mut(width);
         for t in steps {
             for row in 0..self.rows.len() {
                 let out = out.next().expect("room for every step and row");
-                match self.place(row, t, width) {
-                    Some(place) => out.copy_from_slice(&self.xs[place]),
+                match self.row_range(row, t, width) {
+                    Some(range) => out.copy_from_slice(&self.xs[range]),
                     None => out.fill(F::ZERO),
                 }
             }
         }
     }
 
-    /// Runs `steps`, from and to the state `h`, `c`; writes outputs `(rows, time, output)` unless `ys` is empty; gives what the way back
-    /// needs if `keep`.
-    pub(crate) fn forth(
+    /// Runs `steps`, from and to the state `h`, `c`. Writes the outputs `(rows, time, output)`
+    /// unless `ys` is empty; returns the tape if `save`.
+    pub(crate) fn forward(
         &self,
         steps: Range<usize>,
         h: &mut [F],
         c: &mut [F],
         ys: &mut [F],
-        keep: bool,
-    ) -> Option<History<F>> {
-        let Sizes { input, output, kept: width, .. } = self.stepper.weights.sizes;
+        save: bool,
+    ) -> Option<Tape<F>> {
+        let Sizes { input, output, saved: width, .. } = self.stepper.weights.sizes;
         let count = self.rows.len();
         let block = BLOCK_ROWS.div_ceil(count).min(steps.len());
-        let slots = if keep { steps.len() } else { block };
-        let mut history = self.stepper.history(slots, count, h, c);
+        let steps_saved = if save { steps.len() } else { block };
+        let mut tape = self.stepper.tape(steps_saved, count, h, c);
         let mut work = self.stepper.work(count);
-        let mut xs = Buffer::any(block * count * input);
+        let mut xs = Buffer::recycled(block * count * input);
         let mut end = 0;
         for first in steps.clone().step_by(block) {
             let last = (first + block).min(steps.end);
-            if !keep && end > 0 {
-                history.turn(end, h.len(), c.len());
+            if !save && end > 0 {
+                tape.keep_last_state(end, h.len(), c.len());
                 end = 0;
             }
             let rows = (last - first) * count;
             self.gather(first..last, &mut xs[..rows * input]);
-            self.stepper.project(&xs[..rows * input], rows, &mut history.kept[end * count * width..]);
+            self.stepper.project(&xs[..rows * input], rows, &mut tape.saved[end * count * width..]);
             for t in first..last {
-                let place = |row| self.place(row, t, output);
-                self.stepper.step(t, self.rows.clone(), &mut history, end, &mut work, ys, place);
+                let range = |row| self.row_range(row, t, output);
+                self.stepper.step(t, self.rows.clone(), &mut tape, end, &mut work, ys, range);
                 end += 1;
             }
         }
-        h.copy_from_slice(&history.h[end * h.len()..][..h.len()]);
-        c.copy_from_slice(&history.c[end * c.len()..][..c.len()]);
-        keep.then_some(history)
+        h.copy_from_slice(&tape.h[end * h.len()..][..h.len()]);
+        c.copy_from_slice(&tape.c[end * c.len()..][..c.len()]);
+        save.then_some(tape)
     }
 }
 
-/// The rows of one step.
-struct Rows<'a, 'b, F: Float, R, P> {
-    stepper: &'a Stepper<'b, F, R>,
+/// The rows of one step, and which stages to run.
+struct StageRows<'a, 'b, F: KernelFloat, K, P> {
+    stepper: &'a Stepper<'b, F, K>,
     t: usize,
     /// The example of the first row.
     first: usize,
     count: usize,
-    /// Whether `forth`, `finish` and what is around the rule are to be done.
+    /// Whether to run `forward`, `finish`, and what the driver adds to the cell.
     stages: [bool; 3],
-    seen: &'a [F],
-    place: &'a P,
+    recurrent_input: &'a [F],
+    range: &'a P,
 }
 
-/// One step of all rows.
-struct Settling<'a, 'b, 'c, F: Float, R, P> {
-    rows: Rows<'a, 'b, F, R, P>,
-    slot: &'a mut Slot<'c, F>,
+/// The stages of one step, over all rows.
+struct ForwardStages<'a, 'b, 'c, F: KernelFloat, K, P> {
+    rows: StageRows<'a, 'b, F, K, P>,
+    step_tape: &'a mut TapeStep<'c, F>,
     scratch: (&'a mut [F], &'a mut [F]),
     ys: &'a mut [F],
 }
 
-impl<F: Float, R: Rule, P: Fn(usize) -> Option<Range<usize>>> Pass for Settling<'_, '_, '_, F, R, P> {
+impl<F: KernelFloat, K: CellKernel, P: Fn(usize) -> Option<Range<usize>>> SimdLoop
+    for ForwardStages<'_, '_, '_, F, K, P>
+{
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
-        let Self { rows, slot, scratch: (scratch, zone), ys } = self;
+        let Self { rows, step_tape, scratch: (scratch, zone), ys } = self;
         let stepper = rows.stepper;
-        let Sizes { hidden, output, kept: width, .. } = stepper.weights.sizes;
-        let memory = if R::MEMORY { hidden } else { 0 };
-        let [forth, finish, settle] = rows.stages;
-        let ([apart_h, apart_c], second) = (stepper.apart(), stepper.second());
+        let Sizes { hidden, output, saved: width, .. } = stepper.weights.sizes;
+        let c_size = if K::CELL_STATE { hidden } else { 0 };
+        let [forward, finish, store] = rows.stages;
+        let ([raw_h_differs, raw_c_differs], second) =
+            (stepper.raw_state_differs(), stepper.has_second_product());
         for row in 0..rows.count {
-            let place = (rows.place)(row);
-            let h_before = &slot.h_before[row * output..][..output];
-            let c_before = &slot.c_before[row * memory..][..memory];
-            let h = &mut slot.h[row * output..][..output];
-            let c = &mut slot.c[row * memory..][..memory];
-            let Some(place) = place else {
+            let range = (rows.range)(row);
+            let h_before = &step_tape.h_before[row * output..][..output];
+            let c_before = &step_tape.c_before[row * c_size..][..c_size];
+            let h = &mut step_tape.h[row * output..][..output];
+            let c = &mut step_tape.c[row * c_size..][..c_size];
+            let Some(range) = range else {
                 h.copy_from_slice(h_before);
                 c.copy_from_slice(c_before);
-                if second && forth {
-                    slot.inner[row * hidden..][..hidden].fill(F::ZERO);
+                if second && forward {
+                    step_tape.inner[row * hidden..][..hidden].fill(F::ZERO);
                 }
                 continue;
             };
-            // The parts of a row that is not known to be one of many are soon seen to lie apart; those of all rows lie between each other.
-            let kept = black_box(&mut slot.kept[row * width..][..width]);
-            let seen = &rows.seen[row * output..][..output];
-            let own = &stepper.weights.own[..];
-            if forth {
-                let h = match (second, apart_h) {
-                    (true, _) => &mut slot.inner[row * hidden..][..hidden],
-                    (false, true) => &mut slot.own_h[row * output..][..output],
+            // `black_box`: the optimiser must not know that this row is one of many. Then it sees
+            // that the parts of the row do not overlap, which the parts of all rows do.
+            let saved = black_box(&mut step_tape.saved[row * width..][..width]);
+            let recurrent_input = &rows.recurrent_input[row * output..][..output];
+            let extra = &stepper.weights.extra[..];
+            if forward {
+                let h = match (second, raw_h_differs) {
+                    (true, _) => &mut step_tape.inner[row * hidden..][..hidden],
+                    (false, true) => &mut step_tape.raw_h[row * output..][..output],
                     (false, false) => &mut *h,
                 };
-                let c = if apart_c { &mut slot.own_c[row * hidden..][..hidden] } else { &mut *c };
+                let c = if raw_c_differs { &mut step_tape.raw_c[row * hidden..][..hidden] } else { &mut *c };
                 let scratch = &mut *scratch;
-                stepper.rule.forth::<F, FUSED>(RowForth {
-                    kept: &mut *kept,
-                    seen,
+                stepper.cell.forward::<F, FUSED>(ForwardRow {
+                    saved: &mut *saved,
+                    recurrent_input,
                     h_before,
                     c_before,
                     h,
                     c,
-                    own,
+                    extra,
                     scratch,
                 });
             }
             if finish {
-                let h = if apart_h { &mut slot.own_h[row * output..][..output] } else { &mut *h };
+                let h = if raw_h_differs { &mut step_tape.raw_h[row * output..][..output] } else { &mut *h };
                 let (c, scratch) = (&mut [][..], &mut *scratch);
-                stepper.rule.finish::<F, FUSED>(RowForth {
-                    kept,
-                    seen,
+                stepper.cell.finish::<F, FUSED>(ForwardRow {
+                    saved,
+                    recurrent_input,
                     h_before,
                     c_before,
                     h,
                     c,
-                    own,
+                    extra,
                     scratch,
                 });
             }
-            if !settle {
+            if !store {
                 continue;
             }
-            if apart_h {
-                h.copy_from_slice(&slot.own_h[row * output..][..output]);
+            if raw_h_differs {
+                h.copy_from_slice(&step_tape.raw_h[row * output..][..output]);
                 if let Some(alpha) = stepper.over_time {
                     h.iter_mut().zip(h_before).for_each(|(h, before)| *h = *before + alpha * *h);
                 }
                 zone_out(stepper.zoneout[0], rows.t, rows.first + row, zone, h, h_before);
             }
-            if apart_c {
-                c.copy_from_slice(&slot.own_c[row * hidden..][..hidden]);
+            if raw_c_differs {
+                c.copy_from_slice(&step_tape.raw_c[row * hidden..][..hidden]);
                 zone_out(stepper.zoneout[1], rows.t, rows.first + row, zone, c, c_before);
             }
             if !ys.is_empty() {
-                ys[place].copy_from_slice(h);
+                ys[range].copy_from_slice(h);
             }
         }
     }
@@ -372,7 +408,7 @@ impl<F: Float, R: Rule, P: Fn(usize) -> Option<Range<usize>>> Pass for Settling<
 
 /// new = k ∘ before + (1 − k) ∘ new.
 #[inline(always)]
-fn zone_out<F: Float>(
+fn zone_out<F: KernelFloat>(
     zoneout: Option<Zoneout>,
     t: usize,
     example: usize,

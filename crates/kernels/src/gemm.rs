@@ -1,24 +1,34 @@
-//! Matrix products on slices, with the right side packed once for many of them.
+//! Matrix products on slices, with the right side packed once for many products.
 //!
-//! `gemm`, which candle uses, packs at every call; at the sizes of a step that costs up to half of the time. A [`Packed`] right side
-//! lies in panels as wide as a tile; the left side is read in place where its rows lie behind each other, or in interleaved rows
-//! ([`Interleaved`]) where it is transposed. A long sum is taken in parts, so that the part of a panel stays in the first cache for all
-//! rows, and goes on where the last part ended: every element of a product is one sum in the order of k, whatever the shape of the rest.
-//! So rows may be cut into any batches without a change of bits.
+//! `gemm`, which candle uses, packs its right side at every call. At (32 x 512) · (512 x 2048) that
+//! halves its speed: 62 against 118 GFLOP/s on one core with AVX-512; at smaller or squarer shapes
+//! both reach 126 to 168. Here the right side is packed once a call and a tile's sums stay in
+//! registers: 75 to 94 of about 97 GFLOP/s on one core with AVX2, at the sizes of a step; 111 to
+//! 115 on one with AVX-512, where PyTorch reaches 84 to 103.
+//!
+//! A [`Packed`] right side lies in panels as wide as a tile. The left side is read in place if its
+//! rows are contiguous, or from interleaved rows ([`Interleaved`]) if it is transposed. A long sum
+//! is computed in parts, so that one part of a panel stays in the first-level cache for all rows;
+//! the next part continues the same sums. Every element of a product is one sum in the order of k,
+//! whatever the shape, so the cut into batches changes no bit.
+//!
+//! A tile's accumulators are indexed with constants only; with a variable index LLVM spills all of
+//! them to memory.
 
-use crate::workspace::Buffer;
-use crate::Float;
+use crate::buffer::Buffer;
+use crate::KernelFloat;
 use pulp::{Arch, Simd, WithSimd};
 use std::ops::Range;
 
 /// Most rows of a tile.
 const TILE: usize = 6;
 
-/// How many bytes of a panel one part of a sum reads, for each vector of a tile's row: with short vectors half of a first cache of 32 KiB; with the longest
-/// two thirds of one of 48 KiB, or all of one of 32 KiB, which showed no loss.
+/// The bytes of a panel that one part of a sum reads, per vector of a tile's row. With short
+/// vectors this is half of a first-level cache of 32 KiB; with the longest, two thirds of one of 48
+/// KiB, or all of one of 32 KiB, which measured no slower.
 const PART: usize = 1 << 13;
 
-/// Vectors of a row of a tile: with 32 registers 6 x 4 sums, with 16 registers 6 x 2.
+/// Vectors in a row of a tile: 6 x 4 sums with 32 registers, 6 x 2 with 16.
 #[inline(always)]
 fn tile_vectors<S: Simd>() -> usize {
     if S::REGISTER_COUNT >= 32 {
@@ -28,24 +38,24 @@ fn tile_vectors<S: Simd>() -> usize {
     }
 }
 
-/// Rows in tiles as even as possible: a tile of one or two rows would take as long as one of four.
+/// Rows in tiles as even as possible, since a tile of one or two rows takes as long as one of four.
 #[derive(Clone, Copy)]
 struct Tiles {
     count: usize,
-    /// Rows of every tile; the first `longer` have one more.
+    /// Rows of every tile; the first `longer` tiles have one more.
     rows: usize,
     longer: usize,
 }
 
 impl Tiles {
     #[inline(always)]
-    fn of(rows: usize) -> Self {
+    fn new(rows: usize) -> Self {
         let count = rows.div_ceil(TILE);
         let even = rows / count.max(1);
         Self { count, rows: even, longer: rows - even * count }
     }
 
-    /// The rows of each.
+    /// The rows of each tile.
     #[inline(always)]
     fn iter(self) -> impl Iterator<Item = Range<usize>> {
         let border = move |tile: usize| tile * self.rows + tile.min(self.longer);
@@ -53,22 +63,22 @@ impl Tiles {
     }
 }
 
-/// A matrix in a slice: where each row and each column begins.
+/// The layout of a matrix in a slice.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Shape {
+pub(crate) struct MatrixLayout {
     pub(crate) rows: usize,
     pub(crate) columns: usize,
     pub(crate) row_stride: usize,
     pub(crate) column_stride: usize,
 }
 
-impl Shape {
-    /// Rows behind each other, without gaps.
+impl MatrixLayout {
+    /// Row-major, without gaps.
     pub(crate) fn rows(rows: usize, columns: usize) -> Self {
         Self { rows, columns, row_stride: columns, column_stride: 1 }
     }
 
-    /// The transposed matrix in the same memory.
+    /// The transposed matrix, in the same memory.
     pub(crate) fn t(self) -> Self {
         Self {
             rows: self.columns,
@@ -79,20 +89,20 @@ impl Shape {
     }
 }
 
-/// A matrix as a right side, or to add products to: panels of as many columns as a tile is wide, each with its rows behind each other;
-/// zeros fill the last.
-pub(crate) struct Packed<F: Float> {
+/// A matrix as a right side, or to add products to: row-major panels as wide as a tile. The last
+/// panel is padded with zeros.
+pub(crate) struct Packed<F: KernelFloat> {
     panels: Buffer<F>,
     rows: usize,
     columns: usize,
     width: usize,
 }
 
-impl<F: Float> Packed<F> {
-    /// Anything, with zeros in the last panel if it is not full.
-    fn any(rows: usize, columns: usize) -> Self {
-        let width = Arch::new().dispatch(Width::<F>(std::marker::PhantomData));
-        let mut panels = Buffer::any(columns.div_ceil(width) * width * rows);
+impl<F: KernelFloat> Packed<F> {
+    /// Arbitrary content; zeros in the last panel if it is not full.
+    fn recycled(rows: usize, columns: usize) -> Self {
+        let width = Arch::new().dispatch(PanelWidth::<F>(std::marker::PhantomData));
+        let mut panels = Buffer::recycled(columns.div_ceil(width) * width * rows);
         panels[columns / width * width * rows..].fill(F::ZERO);
         Self { panels, rows, columns, width }
     }
@@ -102,10 +112,10 @@ impl<F: Float> Packed<F> {
         Self { panels: Buffer::filled(self.panels.len(), F::ZERO), ..*self }
     }
 
-    /// The matrix in `values`.
-    pub(crate) fn of(values: &[F], shape: Shape) -> Self {
-        let Shape { rows, columns, row_stride, column_stride } = shape;
-        let mut packed = Self::any(rows, columns);
+    /// Packs the matrix in `values`.
+    pub(crate) fn pack(values: &[F], shape: MatrixLayout) -> Self {
+        let MatrixLayout { rows, columns, row_stride, column_stride } = shape;
+        let mut packed = Self::recycled(rows, columns);
         let width = packed.width;
         for (panel, out) in packed.panels.chunks_exact_mut((rows * width).max(1)).enumerate() {
             let (first, last) = (panel * width, columns.min((panel + 1) * width));
@@ -129,8 +139,8 @@ impl<F: Float> Packed<F> {
         self.panels.iter_mut().zip(&*other.panels).for_each(|(mine, other)| *mine += *other);
     }
 
-    /// The transpose, row by row.
-    pub(crate) fn turned(&self) -> Vec<F> {
+    /// The transpose, row-major.
+    pub(crate) fn transposed(&self) -> Vec<F> {
         let Self { rows, columns, width, .. } = *self;
         let mut out = vec![F::ZERO; rows * columns];
         for (column, out) in out.chunks_exact_mut(rows.max(1)).enumerate() {
@@ -140,15 +150,15 @@ impl<F: Float> Packed<F> {
         out
     }
 
-    /// To add products to.
-    pub(crate) fn out(&mut self) -> Out<'_, F> {
-        Out { values: &mut self.panels, stride: self.width, panel: self.rows * self.width }
+    /// The matrix as an output.
+    pub(crate) fn out(&mut self) -> Output<'_, F> {
+        Output { values: &mut self.panels, stride: self.width, panel: self.rows * self.width }
     }
 }
 
-struct Width<F>(std::marker::PhantomData<F>);
+struct PanelWidth<F>(std::marker::PhantomData<F>);
 
-impl<F: Float> WithSimd for Width<F> {
+impl<F: KernelFloat> WithSimd for PanelWidth<F> {
     type Output = usize;
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> usize {
@@ -156,19 +166,20 @@ impl<F: Float> WithSimd for Width<F> {
     }
 }
 
-/// The transpose of a matrix as a left side: its columns in groups of a tile's rows, each group row by row.
+/// The transpose of a matrix as a left side: its columns in groups of a tile's rows, each group
+/// row-major.
 pub(crate) struct Interleaved<'a, F> {
     values: &'a [F],
     rows: usize,
     depth: usize,
 }
 
-impl<'a, F: Float> Interleaved<'a, F> {
-    /// The transpose of `values`, `(depth, rows)`, laid out in `room`.
-    pub(crate) fn of(values: &[F], rows: usize, room: &'a mut [F]) -> Self {
+impl<'a, F: KernelFloat> Interleaved<'a, F> {
+    /// Interleaves the transpose of `values`, `(depth, rows)`, in `room`.
+    pub(crate) fn new(values: &[F], rows: usize, room: &'a mut [F]) -> Self {
         let depth = values.len() / rows.max(1);
         let room = &mut room[..values.len()];
-        for tile in Tiles::of(rows).iter() {
+        for tile in Tiles::new(rows).iter() {
             let out = &mut room[tile.start * depth..tile.end * depth];
             match tile.len() {
                 TILE => interleave::<F, TILE>(values, rows, tile.start, out),
@@ -183,43 +194,43 @@ impl<'a, F: Float> Interleaved<'a, F> {
     }
 }
 
-/// `N` columns from `first` on, behind each other for each row of `values`.
-fn interleave<F: Float, const N: usize>(values: &[F], width: usize, first: usize, out: &mut [F]) {
+/// Copies `N` columns from `first` on, for each row of `values`.
+fn interleave<F: KernelFloat, const N: usize>(values: &[F], width: usize, first: usize, out: &mut [F]) {
     for (out, row) in out.as_chunks_mut::<N>().0.iter_mut().zip(values.chunks_exact(width)) {
         *out = *row[first..].first_chunk().expect("a tile's rows");
     }
 }
 
-/// A left side.
+/// The left side of a product.
 #[derive(Clone, Copy)]
-pub(crate) enum Left<'a, F> {
-    /// As many rows of the product's depth, each so many elements behind the last.
+pub(crate) enum Lhs<'a, F> {
+    /// Rows as long as the product is deep, `stride` elements apart.
     Rows { values: &'a [F], rows: usize, stride: usize },
-    /// A transpose.
+    /// A transposed matrix.
     Interleaved(&'a Interleaved<'a, F>),
 }
 
-/// A product's result.
-pub(crate) struct Out<'a, F> {
+/// The output of a product.
+pub(crate) struct Output<'a, F> {
     values: &'a mut [F],
-    /// From one row to the next.
+    /// The distance between rows.
     stride: usize,
-    /// From one panel's first column to the next one's, or 0: panels lie side by side.
+    /// The distance between the first columns of panels, or 0: panels lie side by side.
     panel: usize,
 }
 
-impl<'a, F> Out<'a, F> {
-    /// Rows `stride` apart, the first at the slice's start.
+impl<'a, F> Output<'a, F> {
+    /// Rows `stride` apart, from the start of the slice.
     pub(crate) fn rows(values: &'a mut [F], stride: usize) -> Self {
         Self { values, stride, panel: 0 }
     }
 }
 
-/// What a product is added to.
+/// The initial value of the sums.
 #[derive(Clone, Copy)]
-enum Start<'a, F> {
+enum InitialSum<'a, F> {
     Zero,
-    Out,
+    Output,
     /// The same row for all.
     Row(&'a [F]),
 }
@@ -228,34 +239,34 @@ enum Start<'a, F> {
 ///
 /// # Panics
 /// If a slice is too short.
-pub(crate) fn add_product<F: Float>(out: Out<F>, a: Left<F>, b: &Packed<F>) {
-    Arch::new().dispatch(Product { out, a, b, start: Start::Out });
+pub(crate) fn add_product<F: KernelFloat>(out: Output<F>, a: Lhs<F>, b: &Packed<F>) {
+    Arch::new().dispatch(Product { out, a, b, initial: InitialSum::Output });
 }
 
 /// out = a · b.
 ///
 /// # Panics
 /// If a slice is too short.
-pub(crate) fn set_product<F: Float>(out: Out<F>, a: Left<F>, b: &Packed<F>) {
-    Arch::new().dispatch(Product { out, a, b, start: Start::Zero });
+pub(crate) fn set_product<F: KernelFloat>(out: Output<F>, a: Lhs<F>, b: &Packed<F>) {
+    Arch::new().dispatch(Product { out, a, b, initial: InitialSum::Zero });
 }
 
 /// out = row + a · b, the same row for all.
 ///
 /// # Panics
 /// If a slice is too short.
-pub(crate) fn set_product_and_row<F: Float>(out: Out<F>, a: Left<F>, b: &Packed<F>, row: &[F]) {
-    Arch::new().dispatch(Product { out, a, b, start: Start::Row(row) });
+pub(crate) fn set_product_and_row<F: KernelFloat>(out: Output<F>, a: Lhs<F>, b: &Packed<F>, row: &[F]) {
+    Arch::new().dispatch(Product { out, a, b, initial: InitialSum::Row(row) });
 }
 
-struct Product<'a, F: Float> {
-    out: Out<'a, F>,
-    a: Left<'a, F>,
+struct Product<'a, F: KernelFloat> {
+    out: Output<'a, F>,
+    a: Lhs<'a, F>,
     b: &'a Packed<F>,
-    start: Start<'a, F>,
+    initial: InitialSum<'a, F>,
 }
 
-impl<F: Float> WithSimd for Product<'_, F> {
+impl<F: KernelFloat> WithSimd for Product<'_, F> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
@@ -268,22 +279,22 @@ impl<F: Float> WithSimd for Product<'_, F> {
     }
 }
 
-impl<F: Float> Product<'_, F> {
+impl<F: KernelFloat> Product<'_, F> {
     #[inline(always)]
     fn run<S: Simd, const NV: usize>(mut self, simd: S) {
         let (depth, width) = (self.b.rows, self.b.width);
         let rows = match self.a {
-            Left::Rows { values, rows, stride } => {
+            Lhs::Rows { values, rows, stride } => {
                 assert!(rows == 0 || (rows - 1) * stride + depth <= values.len(), "left side of a product");
                 rows
             }
-            Left::Interleaved(a) => {
+            Lhs::Interleaved(a) => {
                 assert!(a.depth == depth, "depth of a product");
                 a.rows
             }
         };
         let part = NV * PART / (width * size_of::<F>());
-        let tiles = Tiles::of(rows);
+        let tiles = Tiles::new(rows);
         for first in (0..depth.max(1)).step_by(part) {
             let part = first..depth.min(first + part);
             for panel in 0..self.b.columns.div_ceil(width) {
@@ -299,11 +310,11 @@ impl<F: Float> Product<'_, F> {
                     }
                 }
             }
-            self.start = Start::Out;
+            self.initial = InitialSum::Output;
         }
     }
 
-    /// One part of the sums of rows `first..first + MR` in one panel's columns.
+    /// Computes one part of the sums of rows `first..first + MR` in one panel's columns.
     #[inline(always)]
     fn tile<S: Simd, const NV: usize, const MR: usize>(
         &mut self,
@@ -322,15 +333,15 @@ impl<F: Float> Product<'_, F> {
         let b = &F::vectors::<S>(b).as_chunks::<NV>().0[..len];
         let mut sums = [[F::splat(simd, F::ZERO); NV]; MR];
         for row in 0..MR {
-            let from = match self.start {
-                Start::Zero => break,
-                Start::Out => &out[row * self.out.stride..],
-                Start::Row(start) => &start[columns.start..],
+            let from = match self.initial {
+                InitialSum::Zero => break,
+                InitialSum::Output => &out[row * self.out.stride..],
+                InitialSum::Row(start) => &start[columns.start..],
             };
             if full {
                 sums[row] = F::vectors::<S>(&from[..width]).as_chunks().0[0];
             } else {
-                // Not into the sums themselves, which would then lie in memory for good.
+                // Not in `sums` itself, which would then stay in memory instead of registers.
                 let mut edge = [F::splat(simd, F::ZERO); NV];
                 for (sum, from) in edge.iter_mut().zip(from[..columns.len()].chunks(lanes)) {
                     *sum = F::load(simd, from);
@@ -339,8 +350,9 @@ impl<F: Float> Product<'_, F> {
             }
         }
         match self.a {
-            Left::Rows { values, stride, .. } => {
-                // Pointers that the optimiser takes for unrelated: it would find each from the others, at every turn of the loop.
+            Lhs::Rows { values, stride, .. } => {
+                // `black_box`: the optimiser must take these pointers for unrelated. Otherwise it
+                // computes each from the others in every turn of the loop.
                 let a: [_; MR] = std::array::from_fn(|row| {
                     &std::hint::black_box(&values[(first + row) * stride + part.start..])[..len]
                 });
@@ -353,7 +365,7 @@ impl<F: Float> Product<'_, F> {
                     }
                 }
             }
-            Left::Interleaved(a) => {
+            Lhs::Interleaved(a) => {
                 let a = &a.values[first * depth..][part.start * MR..part.end * MR];
                 for (a, b) in a.as_chunks::<MR>().0.iter().zip(b) {
                     for row in 0..MR {
@@ -384,7 +396,7 @@ mod tests {
     use super::*;
     use candle::WithDType;
 
-    /// A matrix of small integers, so that every order of sums gives the same.
+    /// A matrix of small integers: sums in any order are exact.
     fn matrix(rows: usize, columns: usize, seed: usize) -> Vec<f64> {
         (0..rows * columns).map(|i| ((i * 7 + seed) % 11) as f64 - 5.0).collect()
     }
@@ -394,7 +406,7 @@ mod tests {
         places.map(|(i, j)| (0..k).map(|p| a[i * k + p] * b[p * n + j]).sum()).collect()
     }
 
-    fn check<F: Float>() {
+    fn check<F: KernelFloat>() {
         let to = |values: &[f64]| values.iter().map(|v| F::from_f64(*v)).collect::<Vec<_>>();
         let from = |values: &[F]| values.iter().map(|v| WithDType::to_f64(*v)).collect::<Vec<_>>();
         let small = [(1, 1, 1), (2, 3, 5), (6, 4, 64), (7, 9, 65), (13, 70, 31), (5, 1, 130), (4, 0, 3)];
@@ -406,29 +418,29 @@ mod tests {
                 (0..columns).flat_map(|j| (0..rows).map(move |i| values[i * columns + j])).collect()
             };
             let (fa, fb) = (to(&a), to(&b));
-            let packed = Packed::of(&fb, Shape::rows(k, n));
+            let packed = Packed::pack(&fb, MatrixLayout::rows(k, n));
             let mut out = vec![F::from_f64(9.0); m * n];
-            set_product(Out::rows(&mut out, n), Left::Rows { values: &fa, rows: m, stride: k }, &packed);
+            set_product(Output::rows(&mut out, n), Lhs::Rows { values: &fa, rows: m, stride: k }, &packed);
             assert_eq!(from(&out), product, "set {m} {k} {n}");
 
             let row: Vec<_> = (0..n).map(|column| F::from_f64(column as f64)).collect();
-            let left = Left::Rows { values: &fa, rows: m, stride: k };
-            set_product_and_row(Out::rows(&mut out, n), left, &packed, &row);
+            let left = Lhs::Rows { values: &fa, rows: m, stride: k };
+            set_product_and_row(Output::rows(&mut out, n), left, &packed, &row);
             let wanted: Vec<_> = product.iter().enumerate().map(|(at, v)| v + (at % n) as f64).collect();
             assert_eq!(from(&out), wanted, "set, and a row, {m} {k} {n}");
 
-            let mut sum = Packed::of(&out, Shape::rows(m, n)).zeros();
+            let mut sum = Packed::pack(&out, MatrixLayout::rows(m, n)).zeros();
             add_product(sum.out(), left, &packed);
             add_product(sum.out(), left, &packed);
             let twice: Vec<_> = product.iter().map(|v| v + v).collect();
-            assert_eq!(from(&sum.turned()), transposed(&twice, m, n), "in panels {m} {k} {n}");
+            assert_eq!(from(&sum.transposed()), transposed(&twice, m, n), "in panels {m} {k} {n}");
 
-            let packed = Packed::of(&to(&transposed(&b, k, n)), Shape::rows(n, k).t());
+            let packed = Packed::pack(&to(&transposed(&b, k, n)), MatrixLayout::rows(n, k).t());
             let mut room = vec![F::ZERO; m * k];
             let left = to(&transposed(&a, m, k));
-            let left = Interleaved { depth: k, rows: m, ..Interleaved::of(&left, m, &mut room) };
+            let left = Interleaved { depth: k, rows: m, ..Interleaved::new(&left, m, &mut room) };
             let mut out = vec![F::ONE; m * (n + 3)];
-            add_product(Out::rows(&mut out, n + 3), Left::Interleaved(&left), &packed);
+            add_product(Output::rows(&mut out, n + 3), Lhs::Interleaved(&left), &packed);
             for (row, found) in from(&out).chunks(n + 3).enumerate() {
                 let wanted: Vec<_> = product[row * n..][..n].iter().map(|v| v + 1.0).collect();
                 assert_eq!(found[..n], wanted, "add {m} {k} {n}");
@@ -450,10 +462,10 @@ mod tests {
     #[test]
     #[should_panic(expected = "left side of a product")]
     fn a_slice_that_is_too_short_is_refused() {
-        let packed = Packed::of(&[1f32; 4], Shape::rows(2, 2));
+        let packed = Packed::pack(&[1f32; 4], MatrixLayout::rows(2, 2));
         set_product(
-            Out::rows(&mut [0f32; 4], 2),
-            Left::Rows { values: &[1.0; 3], rows: 2, stride: 2 },
+            Output::rows(&mut [0f32; 4], 2),
+            Lhs::Rows { values: &[1.0; 3], rows: 2, stride: 2 },
             &packed,
         );
     }

@@ -1,11 +1,11 @@
-//! A rule as an engine: chunks of rows, over threads.
+//! The driver: runs a [`CellKernel`] as an engine, in chunks of rows over threads.
 
-use crate::backward::Back;
-use crate::forward::{Chunk, History, Stepper};
-use crate::frozen::FrozenKernel;
+use crate::backward::BackwardArgs;
+use crate::forward::{Chunk, Stepper, Tape};
 use crate::gradients::WeightGradients;
-use crate::weights::{values, with_values, Sizes, Weights};
-use crate::{Float, Rule};
+use crate::inference::InferenceKernel;
+use crate::weights::{values, with_values, PackedWeights, Sizes};
+use crate::{CellKernel, KernelFloat};
 use candle::{bail, DType, Device, Result, Shape, Tensor};
 use rayon::prelude::*;
 use recurrent_core::{
@@ -14,37 +14,39 @@ use recurrent_core::{
 use std::ops::Range;
 use std::sync::Arc;
 
-/// A [`Rule`] run over whole sequences on the CPU, in f32 and f64.
+/// A [`CellKernel`] run over whole sequences on the CPU, in f32 and f64.
 ///
-/// Its weights are `weight_ih`, `weight_hh`, then `bias_ih` and `bias_hh` or none, `weight_hr` if the output is [projected](Kernel::projected), and the
-/// rule's own vectors, in this order. Chunks of examples run in parallel in the current rayon pool.
+/// Its weights are, in this order: `weight_ih`, `weight_hh`, optionally `bias_ih` and `bias_hh`,
+/// `weight_hr` if the output is [projected](Kernel::projected), and the cell's extra vectors.
+/// Chunks of examples run in parallel in the current rayon pool.
 #[derive(Clone, Debug)]
-pub struct Kernel<R> {
-    rule: R,
+pub struct Kernel<K> {
+    cell: K,
     over_time: Option<f64>,
     projected: bool,
 }
 
-impl<R: Rule> Kernel<R> {
-    /// The rule, run over sequences.
-    pub fn new(rule: R) -> Self {
-        Self { rule, over_time: None, projected: false }
+impl<K: CellKernel> Kernel<K> {
+    /// Wraps a cell kernel.
+    pub fn new(cell: K) -> Self {
+        Self { cell, over_time: None, projected: false }
     }
 
-    /// The same with a projection behind the rule: h_t = W_hr (what the rule gives), with `weight_hr` `(output, hidden)`.
+    /// Adds a projection of the output: h_t = W_hr (output of the cell), with `weight_hr` `(output,
+    /// hidden)`.
     #[must_use]
     pub fn projected(self) -> Self {
         Self { projected: true, ..self }
     }
 }
 
-impl<R: Rule> Engine for Kernel<R> {
+impl<K: CellKernel> Engine for Kernel<K> {
     fn name(&self) -> &'static str {
-        R::NAME
+        K::NAME
     }
 
     fn over_time(&self, alpha: f64) -> Option<Arc<dyn Engine>> {
-        // A residual inside another says nothing new; the cell's own definition runs it.
+        // Only one temporal residual: a second one is left to replay of the cell's `step`.
         self.over_time
             .is_none()
             .then(|| -> Arc<dyn Engine> { Arc::new(Self { over_time: Some(alpha), ..self.clone() }) })
@@ -56,21 +58,21 @@ impl<R: Rule> Engine for Kernel<R> {
         start: &[Tensor],
         noise: &StepNoise,
     ) -> Result<Option<Arc<dyn Frozen>>> {
-        let (h, c) = state::<f32, R>(start)?;
-        Ok(Some(Arc::new(FrozenKernel {
-            rule: self.rule.clone(),
+        let (h, c) = state::<f32, K>(start)?;
+        Ok(Some(Arc::new(InferenceKernel {
+            cell: self.cell.clone(),
             over_time: self.over_time.map(|alpha| alpha as f32),
             zoneout: [noise.zoneout(0), noise.zoneout(1)],
-            weights: Weights::of::<R>(params, self.projected)?,
+            weights: PackedWeights::new::<K>(params, self.projected)?,
             start: [h, c],
         })))
     }
 
     fn forward(&self, call: &Call, outputs: bool, reserve: bool) -> Result<Forward> {
         match call.xs.dtype() {
-            DType::F32 => self.forth::<f32>(call, outputs, reserve),
-            DType::F64 => self.forth::<f64>(call, outputs, reserve),
-            other => bail!("{}: expected f32 or f64, got {other:?}", R::NAME),
+            DType::F32 => self.run_forward::<f32>(call, outputs, reserve),
+            DType::F64 => self.run_forward::<f64>(call, outputs, reserve),
+            other => bail!("{}: expected f32 or f64, got {other:?}", K::NAME),
         }
     }
 
@@ -83,58 +85,59 @@ impl<R: Rule> Engine for Kernel<R> {
         probes: &mut [Probe],
     ) -> Result<Gradients> {
         match call.xs.dtype() {
-            DType::F32 => self.back::<f32>(call, reserve, upstream, wants, probes),
-            DType::F64 => self.back::<f64>(call, reserve, upstream, wants, probes),
-            other => bail!("{}: expected f32 or f64, got {other:?}", R::NAME),
+            DType::F32 => self.run_backward::<f32>(call, reserve, upstream, wants, probes),
+            DType::F64 => self.run_backward::<f64>(call, reserve, upstream, wants, probes),
+            other => bail!("{}: expected f32 or f64, got {other:?}", K::NAME),
         }
     }
 }
 
-/// What is kept between the ways.
-struct Kept<F: Float> {
-    weights: Weights<F>,
+/// What the forward pass saves for the backward pass.
+struct SavedRun<F: KernelFloat> {
+    weights: PackedWeights<F>,
     mask: Vec<F>,
     chunks: Vec<Vec<Segment<F>>>,
 }
 
-/// Steps of a chunk, and what is kept of them.
-struct Segment<F: Float> {
+/// A range of steps of a chunk, and what is saved of them.
+struct Segment<F: KernelFloat> {
     steps: Range<usize>,
-    kept: Trail<F>,
+    saved: SavedSegment<F>,
 }
 
-/// What is kept of a segment.
-enum Trail<F: Float> {
-    /// All that the way back needs.
-    History(History<F>),
-    /// The state at its start, from which the rest is computed again.
+/// What is saved of a segment.
+enum SavedSegment<F: KernelFloat> {
+    /// All that the backward pass needs.
+    Tape(Tape<F>),
+    /// The state at its start, from which the rest is recomputed.
     Start(Vec<F>, Vec<F>),
 }
 
-impl<R: Rule> Kernel<R> {
-    fn forth<F: Float>(&self, call: &Call, outputs: bool, reserve: bool) -> Result<Forward> {
-        let weights = Weights::<F>::of::<R>(&call.params, self.projected)?;
+impl<K: CellKernel> Kernel<K> {
+    fn run_forward<F: KernelFloat>(&self, call: &Call, outputs: bool, reserve: bool) -> Result<Forward> {
+        let weights = PackedWeights::<F>::new::<K>(&call.params, self.projected)?;
         let (batch, time, steps) = (call.route.batch(), call.route.time(), call.route.steps());
         let Sizes { hidden, output, .. } = weights.sizes;
         let mask = call.noise.seen.as_ref().map(values::<F>).transpose()?.unwrap_or_default();
-        let (mut h, mut c) = state::<F, R>(&call.carry)?;
+        let (mut h, mut c) = state::<F, K>(&call.carry)?;
         let mut ys = vec![F::ZERO; if outputs { batch * time * output } else { 0 }];
         let segment = call.segment.unwrap_or(steps).min(steps);
         let chunks: Vec<_> = with_values::<F, _>(&call.xs, |xs| {
-            let mut parts = Parts::new([(&mut h, output), (&mut c, hidden), (&mut ys, time * output)]);
+            let mut parts =
+                ChunkSplitter::new([(&mut h, output), (&mut c, hidden), (&mut ys, time * output)]);
             let work = self.chunks(call, &weights, &mask, xs);
             let work: Vec<_> = work.map(|chunk| (parts.next(chunk.rows.len()), chunk)).collect();
-            let run = |([h, c, ys], chunk): (Part<F>, Chunk<F, R>)| {
+            let run = |([h, c, ys], chunk): (ChunkSlices<F>, Chunk<F, K>)| {
                 if !reserve {
-                    chunk.forth(0..steps, h, c, ys, false);
+                    chunk.forward(0..steps, h, c, ys, false);
                     return Vec::new();
                 }
                 let segments = (0..steps).step_by(segment).map(|first| {
                     let steps = first..(first + segment).min(steps);
-                    let start = call.segment.is_some().then(|| Trail::Start(h.to_vec(), c.to_vec()));
-                    let history = chunk.forth(steps.clone(), h, c, ys, start.is_none());
-                    let kept = start.or(history.map(Trail::History)).expect("one of them was asked for");
-                    Segment { steps, kept }
+                    let start = call.segment.is_some().then(|| SavedSegment::Start(h.to_vec(), c.to_vec()));
+                    let tape = chunk.forward(steps.clone(), h, c, ys, start.is_none());
+                    let saved = start.or(tape.map(SavedSegment::Tape)).expect("one of them was asked for");
+                    Segment { steps, saved }
                 });
                 segments.collect()
             };
@@ -143,12 +146,12 @@ impl<R: Rule> Kernel<R> {
         let shape = Shape::from((batch, time, output));
         Ok(Forward {
             outputs: outputs.then(|| Value::Host(F::to_cpu_storage_owned(ys), shape)),
-            carry: tensors::<F, R>(h, c, batch, [output, hidden])?,
-            reserve: reserve.then(|| -> Reserve { Box::new(Kept { weights, mask, chunks }) }),
+            carry: state_tensors::<F, K>(h, c, batch, [output, hidden])?,
+            reserve: reserve.then(|| -> Reserve { Box::new(SavedRun { weights, mask, chunks }) }),
         })
     }
 
-    fn back<F: Float>(
+    fn run_backward<F: KernelFloat>(
         &self,
         call: &Call,
         reserve: &Reserve,
@@ -156,35 +159,36 @@ impl<R: Rule> Kernel<R> {
         wants: Wants,
         probes: &mut [Probe],
     ) -> Result<Gradients> {
-        let Some(Kept { weights, mask, chunks }) = reserve.downcast_ref::<Kept<F>>() else {
-            bail!("{}: the reserve is that of another engine", R::NAME)
+        let Some(SavedRun { weights, mask, chunks }) = reserve.downcast_ref::<SavedRun<F>>() else {
+            bail!("{}: the reserve is that of another engine", K::NAME)
         };
         let (batch, time) = (call.route.batch(), call.route.time());
         let Sizes { input, hidden, output, .. } = weights.sizes;
-        let (mut dh, mut dc) = state::<F, R>(&upstream.carry)?;
+        let (mut dh, mut dc) = state::<F, K>(&upstream.carry)?;
         let mut dxs = vec![F::ZERO; if wants.xs { batch * time * input } else { 0 }];
-        let (matrices, empty) = (weights.back(), probes.to_vec());
-        let mut go = |xs: &[F], grad_ys: &[F]| -> Vec<_> {
-            let mut parts = Parts::new([(&mut dh, output), (&mut dc, hidden), (&mut dxs, time * input)]);
+        let (matrices, empty) = (weights.backward_matrices(), probes.to_vec());
+        let mut run_chunks = |xs: &[F], grad_ys: &[F]| -> Vec<_> {
+            let mut parts =
+                ChunkSplitter::new([(&mut dh, output), (&mut dc, hidden), (&mut dxs, time * input)]);
             let work = self.chunks(call, weights, mask, xs).zip(chunks);
             let work: Vec<_> =
                 work.map(|(chunk, segments)| (parts.next(chunk.rows.len()), chunk, segments)).collect();
-            let run = |([dh, dc, dxs], chunk, segments): (Part<F>, Chunk<F, R>, &Vec<Segment<F>>)| {
+            let run = |([dh, dc, dxs], chunk, segments): (ChunkSlices<F>, Chunk<F, K>, &Vec<Segment<F>>)| {
                 let mut probes = empty.clone();
                 let mut grads = wants.params.then(|| WeightGradients::zeros(weights));
                 let width = time * output;
                 let grad_ys =
                     grad_ys.get(chunk.rows.start * width..chunk.rows.end * width).unwrap_or_default();
                 let (matrices, grads_of) = (&matrices, grads.as_mut());
-                let mut back = Back { matrices, grad_ys, grads: grads_of, dxs, probes: &mut probes };
-                for Segment { steps, kept } in segments.iter().rev() {
-                    match kept {
-                        Trail::History(history) => chunk.back(steps.clone(), history, dh, dc, &mut back),
-                        Trail::Start(h, c) => {
+                let mut args = BackwardArgs { matrices, grad_ys, grads: grads_of, dxs, probes: &mut probes };
+                for Segment { steps, saved } in segments.iter().rev() {
+                    match saved {
+                        SavedSegment::Tape(tape) => chunk.backward(steps.clone(), tape, dh, dc, &mut args),
+                        SavedSegment::Start(h, c) => {
                             let (mut h, mut c) = (h.clone(), c.clone());
-                            let again = chunk.forth(steps.clone(), &mut h, &mut c, &mut [], true);
-                            let history = again.expect("it was asked for");
-                            chunk.back(steps.clone(), &history, dh, dc, &mut back);
+                            let recomputed = chunk.forward(steps.clone(), &mut h, &mut c, &mut [], true);
+                            let tape = recomputed.expect("it was asked for");
+                            chunk.backward(steps.clone(), &tape, dh, dc, &mut args);
                         }
                     }
                 }
@@ -193,8 +197,8 @@ impl<R: Rule> Kernel<R> {
             work.into_par_iter().map(run).collect()
         };
         let done = with_values::<F, _>(&call.xs, |xs| match &upstream.outputs {
-            Some(grad_ys) => with_values::<F, _>(grad_ys, |grad_ys| go(xs, grad_ys)),
-            None => Ok(go(xs, &[])),
+            Some(grad_ys) => with_values::<F, _>(grad_ys, |grad_ys| run_chunks(xs, grad_ys)),
+            None => Ok(run_chunks(xs, &[])),
         })??;
         let mut total: Option<WeightGradients<F>> = None;
         for (grads, chunk_probes) in done {
@@ -206,25 +210,25 @@ impl<R: Rule> Kernel<R> {
         }
         Ok(Gradients {
             xs: wants.xs.then(|| Tensor::from_vec(dxs, (batch, time, input), &Device::Cpu)).transpose()?,
-            params: total.map_or(Ok(Vec::new()), |total| total.tensors::<R>(weights))?,
-            carry: tensors::<F, R>(dh, dc, batch, [output, hidden])?,
+            params: total.map_or(Ok(Vec::new()), |total| total.tensors::<K>(weights))?,
+            carry: state_tensors::<F, K>(dh, dc, batch, [output, hidden])?,
         })
     }
 
-    fn chunks<'a, F: Float>(
+    fn chunks<'a, F: KernelFloat>(
         &'a self,
         call: &'a Call,
-        weights: &'a Weights<F>,
+        weights: &'a PackedWeights<F>,
         mask: &'a [F],
         xs: &'a [F],
-    ) -> impl Iterator<Item = Chunk<'a, F, R>> {
+    ) -> impl Iterator<Item = Chunk<'a, F, K>> {
         let (batch, width) = (call.route.batch(), call.route.time() * weights.sizes.input);
         let size = chunk_rows(batch);
         (0..batch).step_by(size).map(move |start| {
             let rows = start..(start + size).min(batch);
             let of = |width: usize| rows.start * width..rows.end * width;
             let stepper = Stepper {
-                rule: &self.rule,
+                cell: &self.cell,
                 weights,
                 over_time: self.over_time.map(F::from_f64),
                 zoneout: [call.noise.zoneout(0), call.noise.zoneout(1)],
@@ -235,24 +239,25 @@ impl<R: Rule> Kernel<R> {
     }
 }
 
-/// How many examples run together. It does not depend on the number of threads, and so neither do the bits of the result.
+/// The number of examples that run together. It does not depend on the number of threads, so the
+/// bits of the result do not either.
 fn chunk_rows(batch: usize) -> usize {
     batch.div_ceil(2).clamp(16, 64)
 }
 
-/// One chunk's rows of h, of c, and of the values beside them.
-type Part<'a, F> = [&'a mut [F]; 3];
+/// One chunk's rows of h, of c, and of the values that go with them.
+type ChunkSlices<'a, F> = [&'a mut [F]; 3];
 
-/// Cuts the state and the values beside it into the rows of chunks: slices with their width.
-struct Parts<'a, F>([(&'a mut [F], usize); 3]);
+/// Splits h, c and the values that go with them into the rows of chunks; each slice has its width.
+struct ChunkSplitter<'a, F>([(&'a mut [F], usize); 3]);
 
-impl<'a, F> Parts<'a, F> {
+impl<'a, F> ChunkSplitter<'a, F> {
     fn new(parts: [(&'a mut Vec<F>, usize); 3]) -> Self {
         Self(parts.map(|(values, width)| (&mut values[..], width)))
     }
 
-    /// The next `rows` rows of each; nothing of an empty one.
-    fn next(&mut self, rows: usize) -> Part<'a, F> {
+    /// The next `rows` rows of each slice; an empty slice stays empty.
+    fn next(&mut self, rows: usize) -> ChunkSlices<'a, F> {
         self.0.each_mut().map(|(values, width)| {
             let count = (rows * *width).min(values.len());
             let (first, rest) = std::mem::take(values).split_at_mut(count);
@@ -262,17 +267,22 @@ impl<'a, F> Parts<'a, F> {
     }
 }
 
-/// The fields of the state as slices of their own.
-fn state<F: Float, R: Rule>(fields: &[Tensor]) -> Result<(Vec<F>, Vec<F>)> {
+/// The fields of the state as vectors: h, and c or an empty vector.
+fn state<F: KernelFloat, K: CellKernel>(fields: &[Tensor]) -> Result<(Vec<F>, Vec<F>)> {
     match fields {
-        [h] if !R::MEMORY => Ok((values(h)?, Vec::new())),
-        [h, c] if R::MEMORY => Ok((values(h)?, values(c)?)),
-        other => bail!("{}: expected another number of fields in the state, got {}", R::NAME, other.len()),
+        [h] if !K::CELL_STATE => Ok((values(h)?, Vec::new())),
+        [h, c] if K::CELL_STATE => Ok((values(h)?, values(c)?)),
+        other => bail!("{}: expected another number of fields in the state, got {}", K::NAME, other.len()),
     }
 }
 
-fn tensors<F: Float, R: Rule>(h: Vec<F>, c: Vec<F>, batch: usize, sizes: [usize; 2]) -> Result<Vec<Tensor>> {
-    let fields = if R::MEMORY { vec![h, c] } else { vec![h] };
+fn state_tensors<F: KernelFloat, K: CellKernel>(
+    h: Vec<F>,
+    c: Vec<F>,
+    batch: usize,
+    sizes: [usize; 2],
+) -> Result<Vec<Tensor>> {
+    let fields = if K::CELL_STATE { vec![h, c] } else { vec![h] };
     let tensor = |(values, size)| Tensor::from_vec(values, (batch, size), &Device::Cpu);
     fields.into_iter().zip(sizes).map(tensor).collect()
 }

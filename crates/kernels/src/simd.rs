@@ -1,17 +1,18 @@
-//! Vectors of the instruction set that is found at run time, by [`pulp`].
+//! Vectors of the instruction set found at run time, by [`pulp`].
 
 use pulp::{Arch, Scalar, Simd, WithSimd};
 use std::any::TypeId;
 
-/// Runs `pass` compiled for the widest vectors of this processor: its loops over slices vectorise. It must be `#[inline(always)]`.
+/// Runs `pass`, compiled for the widest vectors of this processor: its loops over slices vectorise.
+/// `run` must be `#[inline(always)]`.
 #[inline]
-pub(crate) fn widest<P: Pass>(pass: P) {
+pub(crate) fn dispatch<P: SimdLoop>(pass: P) {
     struct Op<P>(P);
-    impl<P: Pass> WithSimd for Op<P> {
+    impl<P: SimdLoop> WithSimd for Op<P> {
         type Output = ();
         #[inline(always)]
         fn with_simd<S: Simd>(self, _: S) {
-            // WebAssembly has vectors, and no such instruction.
+            // WebAssembly has vectors but no fused multiply-add.
             if TypeId::of::<S>() == TypeId::of::<Scalar>() || cfg!(target_family = "wasm") {
                 self.0.run::<false>();
             } else {
@@ -22,18 +23,18 @@ pub(crate) fn widest<P: Pass>(pass: P) {
     Arch::new().dispatch(Op(pass));
 }
 
-/// Work whose inner loops vectorise.
-pub(crate) trait Pass {
-    /// Does it; `#[inline(always)]`. `FUSED`: the instruction set has a fused multiply-add.
+/// A loop over slices that vectorises.
+pub(crate) trait SimdLoop {
+    /// Runs the loop; `#[inline(always)]`. `FUSED`: the instruction set has a fused multiply-add.
     fn run<const FUSED: bool>(self);
 }
 
 /// Vectors of an element type.
-pub trait Lanes: Copy + 'static {
-    /// As many elements as fit the vectors of `S`.
+pub trait SimdFloat: Copy + 'static {
+    /// A vector of the instruction set `S`.
     type Vector<S: Simd>: Copy;
 
-    /// How many.
+    /// The number of elements of a vector.
     fn lanes<S: Simd>() -> usize {
         size_of::<Self::Vector<S>>() / size_of::<Self>()
     }
@@ -44,7 +45,7 @@ pub trait Lanes: Copy + 'static {
     /// a + b.
     fn sum<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
 
-    /// a · b + c, rounded once where the instruction set can do that.
+    /// a · b + c, rounded once if the instruction set has a fused multiply-add.
     fn product_sum<S: Simd>(
         simd: S,
         a: Self::Vector<S>,
@@ -55,19 +56,20 @@ pub trait Lanes: Copy + 'static {
     /// The whole vectors in `values`.
     fn vectors<S: Simd>(values: &[Self]) -> &[Self::Vector<S>];
 
-    /// The whole vectors in `values`, to be written.
+    /// The whole vectors in `values`, mutable.
     fn vectors_mut<S: Simd>(values: &mut [Self]) -> &mut [Self::Vector<S>];
 
-    /// `values`, at most a vector, and zeros.
+    /// Loads `values`, at most a vector, and fills up with zeros.
     fn load<S: Simd>(simd: S, values: &[Self]) -> Self::Vector<S>;
 
-    /// As many lanes as `values` has room for.
+    /// Stores as many lanes as `values` has room for.
     fn store<S: Simd>(simd: S, values: &mut [Self], vector: Self::Vector<S>);
 }
 
 macro_rules! lanes {
-    ($float:ty, $vector:ident, $splat:ident, $add:ident, $fma:ident, $as_simd:ident, $as_mut_simd:ident, $load:ident, $store:ident) => {
-        impl Lanes for $float {
+    ($float:ty, $vector:ident, $splat:ident, $add:ident, $fma:ident, $as_simd:ident,
+     $as_mut_simd:ident, $load:ident, $store:ident) => {
+        impl SimdFloat for $float {
             type Vector<S: Simd> = S::$vector;
 
             #[inline(always)]

@@ -6,7 +6,7 @@ use recurrent_core::{
     chunk_gates, linear, next_param, sigmoid_slope, tanh_slope, Cell, Engine, Gate, GateWeights, LstmParts,
     Memory,
 };
-use recurrent_kernels::{self as rules, Kernel, Rule};
+use recurrent_kernels::{self as kernels, CellKernel, Kernel};
 use std::sync::Arc;
 
 /// One step of an LSTM; see the [crate] for equations and weights.
@@ -26,8 +26,8 @@ impl LstmCell {
         [&self.weight_hr, &self.weight_ci, &self.weight_cf, &self.weight_co]
     }
 
-    fn engine<R: Rule>(&self, rule: R) -> Arc<dyn Engine> {
-        let kernel = Kernel::new(rule);
+    fn engine<K: CellKernel>(&self, cell: K) -> Arc<dyn Engine> {
+        let kernel = Kernel::new(cell);
         Arc::new(if self.weight_hr.is_some() { kernel.projected() } else { kernel })
     }
 
@@ -161,10 +161,10 @@ impl Cell for LstmCell {
 
     fn kernel(&self) -> Option<Arc<dyn Engine>> {
         Some(match (self.coupled, self.weight_co.is_some()) {
-            (false, false) => self.engine(rules::Lstm::<false, false>),
-            (false, true) => self.engine(rules::Lstm::<false, true>),
-            (true, false) => self.engine(rules::Lstm::<true, false>),
-            (true, true) => self.engine(rules::Lstm::<true, true>),
+            (false, false) => self.engine(kernels::Lstm::<false, false>),
+            (false, true) => self.engine(kernels::Lstm::<false, true>),
+            (true, false) => self.engine(kernels::Lstm::<true, false>),
+            (true, true) => self.engine(kernels::Lstm::<true, true>),
         })
     }
 }

@@ -1,6 +1,6 @@
 //! A learning rate of its own for every variant, where a comparison at one rate would be unfair.
 
-use super::Ablation;
+use super::{Ablation, Tuned};
 use crate::compare::Comparison;
 use crate::record::{Records, RunRecord, Status};
 use crate::statistics::median;
@@ -8,26 +8,6 @@ use crate::treatment::Change;
 use crate::usage::mistake;
 use crate::variant::Variant;
 use anyhow::Result;
-use serde::{Deserialize, Serialize};
-
-/// A learning rate that was tried: one line of `tuning.jsonl`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Tuned {
-    /// The variant.
-    pub variant: String,
-    /// The rate.
-    pub lr: f64,
-    /// The seeds with which it was tried, none of which is among those of the comparison.
-    pub seeds: Vec<u64>,
-    /// The runs that solved the task.
-    pub solved: usize,
-    /// The runs that failed, which count with an infinite loss.
-    pub failed: usize,
-    /// The median of the held-out losses at the end; null if it is infinite.
-    pub median_loss: Option<f64>,
-    /// Whether the variant was then trained with it: of the rates with the lowest median, the first.
-    pub taken: bool,
-}
 
 impl Ablation {
     /// The comparison of the learning rates, of a data set on a part of its training set that is held out.

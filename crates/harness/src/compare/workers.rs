@@ -1,9 +1,8 @@
 //! Runs side by side, each on one thread.
 
-use super::progress::Progress;
-use super::Checked;
+use super::{Checked, ComparisonEvent};
 use crate::folder::Folder;
-use crate::run::{Event, Job, Run};
+use crate::run::{self, Event, Job, Run};
 use anyhow::{Context, Result};
 use rayon::ThreadPoolBuilder;
 use std::collections::BTreeMap;
@@ -45,45 +44,45 @@ pub(super) fn run(
     checked: &Checked,
     folder: &Folder,
     cancel: &AtomicBool,
-    progress: &Progress,
+    said: &(dyn Fn(ComparisonEvent) + Sync),
     done: &mut Done,
 ) -> Result<Vec<String>> {
     let interval = checked.comparison.interval;
     let queue: Vec<_> = checked.places().filter(|place| !done.contains_key(place)).collect();
     let (next, done, notes) = (AtomicUsize::new(0), Mutex::new(done), Mutex::new(Vec::new()));
     let broken = AtomicBool::new(false);
-    let work = || -> Result<()> {
-        let bar = progress.bar();
+    let work = |worker: usize| -> Result<()> {
         while let Some(&place) = queue.get(next.fetch_add(1, Ordering::Relaxed)) {
             if cancel.load(Ordering::Relaxed) || broken.load(Ordering::Relaxed) {
                 break;
             }
             let job = checked.job(place);
             let own = folder.inside(&format!("runs/{}", job.folder()))?;
-            bar.start(&job.variant.name, job.seed);
-            let mut said = |event: Event| {
-                bar.told(event);
+            said(ComparisonEvent::RunBegins { worker, variant: &job.variant.name, seed: job.seed });
+            let mut told = |event: Event| {
+                said(ComparisonEvent::Run { worker, event });
                 if let Event::Spoilt(line) = event {
                     notes.lock().expect("a worker does not panic while it holds it").push(line.to_string());
                 }
             };
-            let run = caught(&job, || job.run_in(&own, interval, cancel, &mut said))?;
+            let run = caught(&job, || run::run_in(&job, &own, interval, cancel, &mut told))?;
             run.write(&own)?;
-            bar.done(&run.record);
+            said(ComparisonEvent::RunEnded { worker, run: &run.record });
             done.lock().expect("a worker does not panic while it holds it").insert(place, own);
         }
         Ok(())
     };
-    let worker = || {
+    let worker = |number: usize| {
         let pool = ThreadPoolBuilder::new().num_threads(1).stack_size(STACK).build();
-        let ended = pool.context("worker: no thread to run on").and_then(|pool| pool.install(work));
+        let ended =
+            pool.context("worker: no thread to run on").and_then(|pool| pool.install(|| work(number)));
         // What cannot be written now will not be written for the others either.
         broken.fetch_or(ended.is_err(), Ordering::Relaxed);
         ended
     };
     thread::scope(|scope| {
         let jobs = checked.comparison.jobs.min(queue.len());
-        let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(worker)).collect();
+        let workers: Vec<_> = (0..jobs).map(|number| scope.spawn(move || worker(number))).collect();
         let ends = workers.into_iter().map(|worker| worker.join().expect("what runs in it is caught"));
         ends.collect::<Vec<_>>().into_iter().collect::<Result<()>>()
     })?;
@@ -95,6 +94,6 @@ fn caught(job: &Job, run: impl FnOnce() -> Result<Run>) -> Result<Run> {
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         let text =
             panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-        Ok(job.stillborn(format!("it panicked: {}", text.unwrap_or("no message"))))
+        Ok(run::stillborn(job, format!("it panicked: {}", text.unwrap_or("no message"))))
     })
 }

@@ -2,7 +2,7 @@
 
 use super::sheet::{of_all, Sheet};
 use super::{batch, lags, Double};
-use crate::run::Job;
+use crate::job::Job;
 use crate::task::Split;
 use anyhow::Result;
 use recurrent_core::{Layer, Sequence};

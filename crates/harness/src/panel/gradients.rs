@@ -2,8 +2,8 @@
 
 use super::sheet::{of, of_all, Sheet};
 use super::{batch, lags, loss, Double};
+use crate::job::Job;
 use crate::network::Network;
-use crate::run::Job;
 use crate::task::{Batch, BatchDraw, Reads, Split};
 use anyhow::Result;
 use candle::DType;

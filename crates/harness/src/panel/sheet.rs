@@ -1,8 +1,8 @@
 //! Lines of `measures.jsonl` as they come.
 
-use super::Tier;
+use crate::job::Job;
 use crate::record::MeasureRecord;
-use crate::run::Job;
+use crate::tier::Tier;
 use recurrent_core::Place;
 
 /// The lines of one moment.

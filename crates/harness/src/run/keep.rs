@@ -104,7 +104,7 @@ impl Keeper {
         };
         let Checkpoint { step, weights, optimizer, tensors, rest } = checkpoint;
         let Rest { configuration, watch, mut log, seconds } = rest;
-        let apart = differences(&configuration, &job.configuration());
+        let apart = differences(&configuration, &self::configuration(job));
         if !apart.is_empty() {
             let apart = anyhow::anyhow!(
                 "{}: it is of another run: {}",
@@ -138,7 +138,7 @@ impl Keeper {
         let Some(checkpoints) = &self.checkpoints else { return Ok(()) };
         let start = Instant::now();
         let rest = RestOf {
-            configuration: run.job.configuration(),
+            configuration: configuration(run.job),
             watch: run.watch,
             log: run.log,
             seconds: run.log.elapsed(),
@@ -206,36 +206,34 @@ struct RestOf<'a> {
     seconds: f64,
 }
 
-impl Job<'_> {
-    /// Everything that the bits of the run depend on.
-    fn configuration(&self) -> Value {
-        let (settings, treatment) = (self.settings, self.treatment());
-        json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "variant": self.variant.name,
-            "options": self.variant.options,
-            "hidden": self.hidden,
-            "seed": self.seed,
-            "task": self.task.name(),
-            "length": self.task.length(),
-            "examples": self.task.examples(),
-            "steps": settings.steps(self.task),
-            "batch": settings.batch,
-            "lr": treatment.lr,
-            "clip": treatment.clip,
-            "window": treatment.flow.window,
-            "state_clip": treatment.flow.clip,
-            "readout": treatment.readout,
-            "omega": treatment.omega,
-            "orthogonality": treatment.orthogonality,
-            "eval_every": settings.eval_every,
-            "held_out": settings.held_out(self.task),
-            "measures": settings.measures,
-            "generalise": settings.generalise,
-            "baseline": self.task.baseline(),
-            "dtype": settings.dtype.as_str(),
-        })
-    }
+/// Everything that the bits of the run depend on.
+fn configuration(job: &Job) -> Value {
+    let (settings, treatment) = (job.settings, job.treatment());
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "variant": job.variant.name,
+        "options": job.variant.options,
+        "hidden": job.hidden,
+        "seed": job.seed,
+        "task": job.task.name(),
+        "length": job.task.length(),
+        "examples": job.task.examples(),
+        "steps": settings.steps(job.task),
+        "batch": settings.batch,
+        "lr": treatment.lr,
+        "clip": treatment.clip,
+        "window": treatment.flow.window,
+        "state_clip": treatment.flow.clip,
+        "readout": treatment.readout,
+        "omega": treatment.omega,
+        "orthogonality": treatment.orthogonality,
+        "eval_every": settings.eval_every,
+        "held_out": settings.held_out(job.task),
+        "measures": settings.measures,
+        "generalise": settings.generalise,
+        "baseline": job.task.baseline(),
+        "dtype": settings.dtype.as_str(),
+    })
 }
 
 fn of(folder: &Folder) -> Checkpoints {

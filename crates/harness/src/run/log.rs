@@ -131,7 +131,7 @@ impl Log {
         let rows = loss.into_iter().zip(lr).zip(before.into_iter().zip(after).zip(scale)).zip(1..);
         for (((loss, lr), ((before, after), scale)), step) in rows {
             let clip = Clip { before, after, scale };
-            self.steps.push(StepRecord::of(job, step, loss, lr, clip));
+            self.steps.push(step_record(job, step, loss, lr, clip));
             self.clips.push(clip);
         }
         Ok(())
@@ -259,17 +259,15 @@ impl Log {
     }
 }
 
-impl StepRecord {
-    /// A step of a job.
-    pub(super) fn of(job: &Job, step: u64, loss: f64, lr: f64, clip: Clip) -> Self {
-        Self {
-            variant: job.variant.name.clone(),
-            seed: job.seed,
-            step,
-            loss,
-            lr,
-            grad_norm: clip.before,
-            grad_norm_clipped: clip.after,
-        }
+/// A step of a job.
+pub(super) fn step_record(job: &Job, step: u64, loss: f64, lr: f64, clip: Clip) -> StepRecord {
+    StepRecord {
+        variant: job.variant.name.clone(),
+        seed: job.seed,
+        step,
+        loss,
+        lr,
+        grad_norm: clip.before,
+        grad_norm_clipped: clip.after,
     }
 }

@@ -1,15 +1,16 @@
 //! The loop over training steps.
 
+use super::clip::clip;
 use super::keep::{self, Found, Keeper, NotKept, Present};
-use super::log::Log;
+use super::log::{step_record, Log};
 use super::penalty::{self, Penalties};
 use super::probe::{scheduled, Probe};
 use super::{failed, Event, Job, IN_A_ROW};
 use crate::network::Network;
-use crate::panel::Tier;
-use crate::record::{EvalRecord, Generalised, Status, StepRecord};
+use crate::record::{EvalRecord, Generalised, Status};
 use crate::settings::GENERALISED;
 use crate::task::{Batch, BatchDraw, Criterion, Split, Task};
+use crate::tier::Tier;
 use crate::treatment::Treatment;
 use anyhow::{Context, Result};
 use candle::{DType, Tensor};
@@ -177,7 +178,7 @@ impl<'a> Training<'a> {
         let mut grads = penalties.with_loss(&loss)?.backward()?;
         penalties.add_omega(&batch.xs, &self.params, &mut grads)?;
         let loss = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
-        let record = |clip: Clip, lr| StepRecord::of(self.job, step, loss, lr, clip);
+        let record = |clip: Clip, lr| step_record(self.job, step, loss, lr, clip);
         match self.watch.check(step, loss, &grads) {
             Ok(warnings) => log.warnings.extend(warnings.iter().map(ToString::to_string)),
             Err(fault) => {
@@ -186,7 +187,7 @@ impl<'a> Training<'a> {
                 return Err(fault.into());
             }
         }
-        let clip = self.treatment.clip.apply(&self.params, &mut grads)?;
+        let clip = clip(self.treatment.clip, &self.params, &mut grads)?;
         self.optimizer.step(&grads)?;
         log.steps.push(record(clip, self.optimizer.lr()));
         log.clips.push(clip);

@@ -5,8 +5,8 @@ use anyhow::Result;
 use candle::{DType, Device, Tensor};
 use recurrent_core::init::{Gates, Weights};
 use recurrent_core::{linear, Carry, Cell, Hidden, Init, Layer, Pass, Rnn, Sequence};
-use recurrent_harness::task::{Batch, BatchDraw, Criterion, Judged, Reads, Task};
 use recurrent_harness::variant::{Size, Variant};
+use recurrent_tasks::task::{Batch, BatchDraw, Criterion, Judged, Reads, Task};
 use std::sync::Arc;
 
 /// h' = f(W x, U h).

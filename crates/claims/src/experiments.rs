@@ -1,0 +1,96 @@
+//! The experiments, one file a claim or two, in the order in which they are run.
+
+mod attention;
+mod clipping;
+mod forget_gate;
+mod gates;
+mod initialisation;
+mod layer_norm;
+mod norm;
+mod residual;
+mod truncation;
+
+#[cfg(test)]
+mod tests;
+
+use crate::finding::{Claim, Measured, Verdict};
+use crate::lab::{Lab, Trained, Unconverged};
+use anyhow::Result;
+use recurrent::core::init::{Bias, Block, Init};
+use recurrent::{CellSpec, GruConfig, LstmConfig, Spec, VanillaConfig};
+
+/// A claim, and how it is put to the test.
+pub(crate) struct Experiment {
+    pub(crate) claim: Claim,
+    pub(crate) run: fn(&Lab) -> Result<Outcome>,
+}
+
+/// What an experiment measured, and what the claim's rule says of it.
+pub(crate) struct Outcome {
+    pub(crate) measured: Vec<Measured>,
+    pub(crate) verdict: Verdict,
+    /// Why, in words and numbers; of a verdict under a condition, the condition first.
+    pub(crate) because: String,
+    pub(crate) runs: Unconverged,
+}
+
+/// All of them.
+pub(crate) fn all() -> Vec<Experiment> {
+    vec![
+        forget_gate::experiment(),
+        clipping::vanishing(),
+        clipping::exploding(),
+        initialisation::experiment(),
+        gates::experiment(),
+        residual::over_depth(),
+        residual::depth_for_time(),
+        residual::over_time(),
+        layer_norm::placement(),
+        layer_norm::gain(),
+        truncation::experiment(),
+        attention::experiment(),
+        norm::experiment(),
+    ]
+}
+
+fn vanilla(init: Init) -> Spec {
+    Spec::new(CellSpec::Vanilla(VanillaConfig { init, ..VanillaConfig::default() }))
+}
+
+fn lstm(init: Init) -> Spec {
+    Spec::new(CellSpec::Lstm(LstmConfig { init, ..LstmConfig::default() }))
+}
+
+fn gru(init: Init) -> Spec {
+    Spec::new(CellSpec::Gru(GruConfig { init, ..GruConfig::default() }))
+}
+
+fn plain() -> Init {
+    Init::default()
+}
+
+fn chrono() -> Init {
+    Init { memory: Bias::Chrono { longest: 100 }, ..plain() } // the task sets the lag
+}
+
+fn bias(sum: f64) -> Init {
+    Init { memory: Bias::Sum(sum), ..plain() }
+}
+
+fn orthogonal() -> Init {
+    Init { recurrent: Block::Orthogonal { gain: 1.0 }, ..plain() }
+}
+
+/// `3 of 5 seeds`.
+fn of_seeds(trained: &Trained) -> String {
+    format!("{} {} of {}", trained.name, trained.solved(), trained.runs.len())
+}
+
+/// What every arm solved, in words.
+fn scores(trained: &[Trained]) -> String {
+    trained.iter().map(of_seeds).collect::<Vec<_>>().join(", ")
+}
+
+fn by<T>(values: &[T], of: impl Fn(&T) -> f64) -> Vec<f64> {
+    values.iter().map(of).collect()
+}

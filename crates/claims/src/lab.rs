@@ -1,0 +1,370 @@
+//! Where experiments are run: networks at their start, and networks in training, over the same seeds and data.
+
+use anyhow::{bail, Context, Result};
+use candle::{DType, Device, Tensor};
+use rayon::prelude::*;
+use recurrent::{Flow, Keep, Observer, Pass, Recorder, Sequence, Spec};
+use recurrent_harness::compare::Comparison;
+use recurrent_harness::network::Network;
+use recurrent_harness::settings::{Extent, Settings};
+use recurrent_harness::size::Sizing;
+use recurrent_harness::variant::{Size, Variant};
+use recurrent_measures::{decay, Profile, Trajectory};
+use recurrent_records::folder::Folder;
+use recurrent_records::record::{RunRecord, Status};
+use recurrent_records::treatment::{Change, Readout, Treatment};
+use recurrent_tasks as tasks;
+use recurrent_tasks::task::{Batch, BatchDraw, Split, Task};
+use recurrent_train::{clip_global_norm, global_norm, Params};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+
+/// Examples of the batch on which gradients are measured.
+const EXAMPLES: usize = 32;
+
+/// What all experiments share.
+pub(crate) struct Lab<'a> {
+    pub(crate) seeds: u64,
+    pub(crate) jobs: usize,
+    /// Short sequences and a few steps of training, which decide nothing.
+    pub(crate) quick: bool,
+    /// Training on sequences of twice the length, for twice as many steps.
+    pub(crate) full: bool,
+    pub(crate) folder: Folder,
+    pub(crate) cancel: &'a AtomicBool,
+    /// The command that asked for the claims.
+    pub(crate) command: Vec<String>,
+}
+
+/// One network of an experiment.
+#[derive(Clone)]
+pub(crate) struct Arm {
+    pub(crate) name: &'static str,
+    pub(crate) spec: Spec,
+    pub(crate) changes: Vec<Change>,
+}
+
+/// A network at its start, with one seed, in f64: what its gradient is like on a batch of held-out examples.
+pub(crate) struct Start {
+    /// The decay of dL/dh a step, top layer; negative where it grows.
+    pub(crate) decay_h: f64,
+    /// The same of dL/dc; of dL/dh where the state has no c.
+    pub(crate) decay: f64,
+    /// log10 of the norm of dL/dh at the first step over that at the last, top layer.
+    pub(crate) far: f64,
+    /// log10 of the norm of dL/dh of the bottom layer over that of the top, all steps together.
+    pub(crate) depth: f64,
+    /// The mean of every gate of the bottom layer.
+    pub(crate) gates: BTreeMap<&'static str, f64>,
+    /// The mean of f (1 − f) of the gate that keeps, by which its own weights learn.
+    pub(crate) slope: f64,
+    /// The share of dL/dW that comes from the first half of the sequence.
+    pub(crate) share: f64,
+    /// The same after clipping dL/dW to a tenth of its norm, and one minus the cosine between before and after.
+    pub(crate) clipped: (f64, f64),
+    /// The global norm of dL/dW.
+    pub(crate) norm: f64,
+}
+
+impl Arm {
+    pub(crate) fn new(name: &'static str, spec: Spec) -> Self {
+        Self { name, spec, changes: Vec::new() }
+    }
+
+    pub(crate) fn with(name: &'static str, spec: &Spec, changes: &[Change]) -> Self {
+        Self { name, spec: spec.clone(), changes: changes.to_vec() }
+    }
+
+    fn readout(&self) -> Readout {
+        Treatment::default().with(&self.changes).readout
+    }
+
+    fn variant(&self) -> Variant {
+        let spec = self.spec.clone();
+        Variant {
+            changes: self.changes.clone(),
+            ..Variant::new(self.name, move |size: Size, vb| {
+                spec.suited(size.longest_lag, size.seed).build(size.input, size.hidden, vb)
+            })
+        }
+    }
+}
+
+/// Runs that are in the numbers although they did not converge.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Unconverged {
+    /// Ended without having solved their task.
+    pub(crate) unsolved: usize,
+    /// Those of them that failed, with a NaN for instance.
+    pub(crate) failed: usize,
+}
+
+impl Unconverged {
+    pub(crate) fn of(trained: &[Trained]) -> Self {
+        let unsolved = trained.iter().map(|arm| arm.runs.len() - arm.solved()).sum();
+        Self { unsolved, failed: trained.iter().map(Trained::failed).sum() }
+    }
+}
+
+/// The runs of one arm, by seed.
+pub(crate) struct Trained {
+    pub(crate) name: &'static str,
+    pub(crate) runs: Vec<RunRecord>,
+}
+
+impl Trained {
+    pub(crate) fn solved(&self) -> usize {
+        self.runs.iter().filter(|run| run.solved).count()
+    }
+
+    pub(crate) fn failed(&self) -> usize {
+        self.runs.iter().filter(|run| matches!(run.status, Status::Failed(_))).count()
+    }
+
+    /// At least half of the seeds more were solved than by the other.
+    pub(crate) fn solves_more_than(&self, other: &Self) -> bool {
+        half_more(self.solved(), other.solved(), self.runs.len())
+    }
+
+    /// The training steps until the task was solved; all that were allowed where it was not.
+    pub(crate) fn steps(&self) -> Vec<f64> {
+        self.runs.iter().map(|run| run.steps_to_solve.unwrap_or(run.max_steps) as f64).collect()
+    }
+
+    /// ln of the held-out loss over the baseline; that of a run that failed counts as 0, as if it had learnt nothing.
+    pub(crate) fn log_losses(&self) -> Vec<f64> {
+        let log = |run: &RunRecord| match run.final_loss {
+            loss if loss.is_finite() && loss > 0.0 => (loss / run.baseline).ln(),
+            _ => 0.0,
+        };
+        self.runs.iter().map(log).collect()
+    }
+}
+
+/// Whether `solved` exceeds `others` by at least half of the seeds.
+pub(crate) fn half_more(solved: usize, others: usize, seeds: usize) -> bool {
+    2 * solved >= 2 * others + seeds
+}
+
+impl Lab<'_> {
+    /// The seeds.
+    pub(crate) fn all(&self) -> std::ops::Range<u64> {
+        0..self.seeds
+    }
+
+    /// What `one` gives of every seed, in their order, several side by side.
+    fn by_seed<T: Send>(&self, one: impl Fn(u64) -> Result<T> + Sync) -> Result<Vec<T>> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.jobs).build()?;
+        pool.install(|| self.all().into_par_iter().map(&one).collect())
+    }
+
+    /// The networks at their start, by seed.
+    pub(crate) fn starts(&self, arm: &Arm, task: &dyn Task, hidden: usize) -> Result<Vec<Start>> {
+        self.by_seed(|seed| self.start(arm, task, hidden, seed))
+    }
+
+    /// A network at its start, and what it is measured on.
+    fn fresh(&self, arm: &Arm, task: &dyn Task, hidden: usize, seed: u64) -> Result<Fresh> {
+        if self.cancel.load(Ordering::Relaxed) {
+            bail!("interrupted");
+        }
+        let size = Size { input: task.input_size(), hidden, longest_lag: task.longest_lag(), seed };
+        let (network, params) =
+            Network::trainable(&arm.variant(), size, task, arm.readout(), DType::F64, &Device::Cpu)?;
+        let draw = BatchDraw { split: Split::Held, seed, step: 0, batch: EXAMPLES };
+        Ok(Fresh { network, params, batch: task.batch(draw, DType::F64, &Device::Cpu)? })
+    }
+
+    fn start(&self, arm: &Arm, task: &dyn Task, hidden: usize, seed: u64) -> Result<Start> {
+        let Fresh { network, params, batch } = self.fresh(arm, task, hidden, seed)?;
+        let (recorder, observer) = (Recorder::new(Keep::Norms), Observer::default());
+        let pass = Pass::default().record(&recorder).observe(&observer);
+        let mut grads = loss(task, &network, &batch, &pass)?.backward()?;
+        let profiles: Vec<_> = recorder.take().iter().map(Profile::of).collect();
+        let seen = observer.take();
+        let whole = recurrent_part(&params, &grads)?;
+        let border = Pass::default().flow(Flow::last(task.length() / 2));
+        let near = recurrent_part(&params, &loss(task, &network, &batch, &border)?.backward()?)?;
+        let far_part = difference(&whole, &near);
+        let norm_before = norm(&whole);
+        let bound = 0.1 * global_norm(&params, &grads)?;
+        let clip = clip_global_norm(&params, &mut grads, bound)?;
+        let after = recurrent_part(&params, &grads)?;
+        let near_after: Vec<_> = near.iter().map(|value| value * clip.scale).collect();
+        let far_after = difference(&after, &near_after);
+        let top = |part: &str| {
+            profiles.iter().filter(|profile| profile.part == part).max_by_key(|profile| profile.place.layer)
+        };
+        let h = top("h").context("a recurrent layer records h")?;
+        let rate =
+            |profile: &Profile| decay(&profile.median, profile.steps).map_or(f64::NAN, |fit| fit.decay);
+        let pooled = |layer: usize| {
+            let of_layer =
+                profiles.iter().find(|profile| profile.part == "h" && profile.place.layer == layer);
+            of_layer.map_or(f64::NAN, |profile| profile.median.iter().map(|g| g * g).sum::<f64>().sqrt())
+        };
+        let gates = &seen.first().context("a recurrent layer is seen")?.gates;
+        let mean = |values: &Tensor| -> Result<f64> { Ok(values.mean_all()?.to_scalar()?) };
+        let keeps = gates.iter().find(|gate| gate.keeps);
+        Ok(Start {
+            decay_h: rate(h),
+            decay: rate(top("c").unwrap_or(h)),
+            far: (h.median[h.steps - 1] / h.median[0]).log10(),
+            depth: (pooled(0) / pooled(h.place.layer)).log10(),
+            gates: gates.iter().map(|gate| Ok((gate.name, mean(&gate.values)?))).collect::<Result<_>>()?,
+            slope: keeps.map_or(Ok(f64::NAN), |gate| mean(&(&gate.values - gate.values.sqr()?)?))?,
+            share: norm(&far_part) / norm_before,
+            clipped: (norm(&far_after) / norm(&after), 1.0 - cosine(&whole, &after)),
+            norm: clip.before,
+        })
+    }
+
+    /// Trains every arm with every seed on the task, all with as many hidden units as the first has at `params` weights, or each at
+    /// `params` weights, for so many steps at most.
+    pub(crate) fn train(
+        &self,
+        id: &str,
+        task: &str,
+        length: usize,
+        how: &How,
+        arms: &[Arm],
+    ) -> Result<Vec<Trained>> {
+        let (length, steps) = match (self.quick, self.full) {
+            (true, _) => (length.min(30), how.steps.min(60)),
+            (_, true) => (2 * length, 2 * how.steps),
+            _ => (length, how.steps),
+        };
+        let task = tasks::by_name(task, Some(length), None)?;
+        let settings = Settings::new(task.as_ref());
+        let variants: Vec<_> = arms.iter().map(Arm::variant).collect();
+        let sizing = match how.same_units {
+            true => Sizing::Hidden(
+                Sizing::Params(how.params).solve(&variants[0], task.as_ref(), arms[0].readout())?.0,
+            ),
+            false => Sizing::Params(how.params),
+        };
+        let settings =
+            Settings { extent: Extent::Steps(steps), eval_every: (steps / 2).min(100), sizing, ..settings };
+        let settings = Settings { treatment: settings.treatment.with(&how.changes), ..settings };
+        let (seeds, jobs) = (self.seeds, self.jobs);
+        let command = self.command.clone();
+        let comparison =
+            Comparison { settings, seeds, jobs, command, ..Comparison::new(Arc::clone(&task), variants) };
+        let records = comparison.check()?.run(&self.folder.inside(id)?, self.cancel, &|_| {})?;
+        if self.cancel.load(Ordering::Relaxed) {
+            bail!("interrupted");
+        }
+        let of = |arm: &Arm| Trained {
+            name: arm.name,
+            runs: records.runs.iter().filter(|run| run.variant == arm.name).cloned().collect(),
+        };
+        Ok(arms.iter().map(of).collect())
+    }
+}
+
+struct Fresh {
+    network: Network,
+    params: Params,
+    batch: Batch,
+}
+
+/// How an experiment trains.
+pub(crate) struct How {
+    pub(crate) params: usize,
+    /// All arms with the hidden units of the first, rather than each with as many weights.
+    pub(crate) same_units: bool,
+    pub(crate) steps: u64,
+    pub(crate) changes: Vec<Change>,
+}
+
+fn loss(task: &dyn Task, network: &Network, batch: &Batch, pass: &Pass) -> Result<Tensor> {
+    let outputs = network.forward(&batch.xs, pass)?;
+    Ok(task.judge(&outputs, batch)?.losses.mean_all()?)
+}
+
+/// The gradient of the recurrent layers' weights as one vector, in the order of their names.
+fn recurrent_part(params: &Params, grads: &candle::backprop::GradStore) -> Result<Vec<f64>> {
+    let mut all = Vec::new();
+    for (name, var) in params.with_prefix("rnn").iter() {
+        let grad = grads.get(var).with_context(|| format!("{name} has no gradient"))?;
+        all.extend(grad.flatten_all()?.to_vec1::<f64>()?);
+    }
+    Ok(all)
+}
+
+fn norm(values: &[f64]) -> f64 {
+    values.iter().map(|value| value * value).sum::<f64>().sqrt()
+}
+
+fn difference(a: &[f64], b: &[f64]) -> Vec<f64> {
+    a.iter().zip(b).map(|(a, b)| a - b).collect()
+}
+
+fn cosine(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>() / (norm(a) * norm(b))
+}
+
+/// What truncation does to a network's gradient, with one seed.
+pub(crate) struct Truncation {
+    /// The largest norm of dL/dh at a lag of the window or more.
+    pub(crate) beyond: f64,
+    /// The norm of the error of dL/dW over the norm of dL/dW.
+    pub(crate) error: f64,
+    /// The cosine between the truncated dL/dW and the whole one.
+    pub(crate) cosine: f64,
+}
+
+impl Lab<'_> {
+    /// What windows of so many steps do to the gradient of networks at their start, by seed.
+    pub(crate) fn truncations(
+        &self,
+        arm: &Arm,
+        task: &dyn Task,
+        hidden: usize,
+        window: usize,
+    ) -> Result<Vec<Truncation>> {
+        self.by_seed(|seed| {
+            let Fresh { network, params, batch } = self.fresh(arm, task, hidden, seed)?;
+            let recorder = Recorder::new(Keep::Norms);
+            let pass = Pass::default().flow(Flow::truncated(window)).record(&recorder);
+            let truncated = recurrent_part(&params, &loss(task, &network, &batch, &pass)?.backward()?)?;
+            let whole =
+                recurrent_part(&params, &loss(task, &network, &batch, &Pass::default())?.backward()?)?;
+            let traces = recorder.take();
+            let norms =
+                traces.iter().flat_map(|trace| (window..trace.lags()).flat_map(|lag| trace.norms_at(lag)));
+            Ok(Truncation {
+                beyond: norms.fold(0.0, f64::max),
+                error: norm(&difference(&truncated, &whole)) / norm(&whole),
+                cosine: cosine(&truncated, &whole),
+            })
+        })
+    }
+
+    /// The largest difference between the elements of two networks' Jacobians of the state over the last `steps` steps, for one example's inputs, by
+    /// seed.
+    pub(crate) fn jacobians_apart(
+        &self,
+        arms: &[Arm; 2],
+        task: &dyn Task,
+        hidden: usize,
+        steps: usize,
+    ) -> Result<Vec<f64>> {
+        let product = |arm: &Arm, seed| -> Result<Tensor> {
+            let Fresh { network, batch, .. } = self.fresh(arm, task, hidden, seed)?;
+            let one = Sequence::new(batch.xs.values().narrow(0, 0, 1)?)?;
+            let trajectory = Trajectory::new(network.rnn(), &one, None)?;
+            let end = trajectory.steps();
+            let mut product = trajectory.jacobian(end - 1, 0)?;
+            for t in (end.saturating_sub(steps)..end - 1).rev() {
+                product = product.matmul(&trajectory.jacobian(t, 0)?)?;
+            }
+            Ok(product)
+        };
+        self.by_seed(|seed| {
+            let difference = (product(&arms[0], seed)? - product(&arms[1], seed)?)?;
+            Ok(difference.abs()?.max_all()?.to_scalar::<f64>()?)
+        })
+    }
+}

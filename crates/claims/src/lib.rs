@@ -1,0 +1,186 @@
+//! What is true of what articles say about vanishing gradients?
+//!
+//! Takes each claim, states what would be measured if it were true, measures it, and lets a rule that stands beside the claim make
+//! the verdict of the numbers.
+
+#![forbid(unsafe_code)]
+
+mod experiments;
+mod finding;
+mod lab;
+mod numbers;
+mod page;
+
+use anyhow::Result;
+use experiments::Experiment;
+use finding::{Finding, Verdict};
+use lab::Lab;
+use recurrent_harness::compare::cores;
+use recurrent_records::folder::Folder;
+use recurrent_tasks::usage::{nearest, Usage};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// Which claims are put to the test, and how.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The names of claims; all if there are none.
+    pub only: Vec<String>,
+    /// The number of seeds, by default 5, in the full form 20, in a trial 3.
+    pub seeds: Option<u64>,
+    /// More seeds, and training on sequences of twice the length for twice as many steps.
+    pub full: bool,
+    /// A trial that shows that everything runs, and decides nothing.
+    pub quick: bool,
+    /// The number of runs side by side, by default that of the cores.
+    pub jobs: Option<usize>,
+    /// The command that asked for it, to be written beside the results; empty if there was none.
+    pub command: Vec<String>,
+}
+
+/// Claims that can be put to the test: everything that was asked for has been looked at.
+pub struct Checked {
+    chosen: Vec<Experiment>,
+    seeds: u64,
+    jobs: usize,
+    options: Options,
+}
+
+/// The folder of all training runs, in that of the claims.
+pub const RUNS: &str = "runs";
+
+/// All claims: the name of each, and what articles say.
+pub fn list() -> Vec<(&'static str, &'static str)> {
+    experiments::all().iter().map(|experiment| (experiment.claim.id, experiment.claim.claim)).collect()
+}
+
+impl Options {
+    /// Looks at everything before anything is written or trained.
+    ///
+    /// # Errors
+    /// A [`Usage`] error in one line.
+    pub fn check(self) -> Result<Checked> {
+        let chosen = choose(experiments::all(), &self.only)?;
+        let seeds = self.seeds.unwrap_or(match (self.full, self.quick) {
+            (true, _) => 20,
+            (_, true) => 3,
+            _ => 5,
+        });
+        if !(3..=1000).contains(&seeds) {
+            let line = format!("seeds: expected 3 to 1000, since an interval needs some, got {seeds}");
+            return Err(Usage::new(line).into());
+        }
+        let jobs = self.jobs.unwrap_or_else(cores);
+        if !(1..=1024).contains(&jobs) {
+            return Err(Usage::new(format!("jobs: expected 1 to 1024, got {jobs}")).into());
+        }
+        Ok(Checked { chosen, seeds, jobs, options: self })
+    }
+}
+
+impl Checked {
+    /// Measures one claim after the other, and writes `claims.jsonl`, `claims.html` and `claims.md`, with the records of every training run in
+    /// the folder [`RUNS`]. `said` gets lines on each, at most `width` columns wide, and at the end all verdicts.
+    ///
+    /// Once `cancel` is set, the claims that are finished are kept. Training runs that the folder holds already are not repeated.
+    ///
+    /// # Errors
+    /// That of `said`; if something cannot be run or written.
+    pub fn run(
+        &self,
+        folder: &Folder,
+        cancel: &AtomicBool,
+        width: usize,
+        said: &mut dyn FnMut(&str) -> Result<()>,
+    ) -> Result<()> {
+        let Options { quick, full, ref command, .. } = self.options;
+        let (seeds, jobs, command) = (self.seeds, self.jobs, command.clone());
+        let lab = Lab { seeds, jobs, quick, full, folder: folder.inside(RUNS)?, cancel, command };
+        let command = self.command();
+        let about = page::About { seeds, quick, full, command };
+        let mut findings = Vec::new();
+        for (index, experiment) in self.chosen.iter().enumerate() {
+            let Some(finding) = measure(experiment, &lab)? else { break };
+            said(&page::terminal(index + 1, self.chosen.len(), &finding, width))?;
+            findings.push(finding);
+            folder.write_lines("claims.jsonl", &findings)?;
+            folder.write("claims.html", page::html(&findings, &about).as_bytes())?;
+            folder.write("claims.md", page::markdown(&findings, &about).as_bytes())?;
+        }
+        said(&page::summary(&findings))
+    }
+
+    /// The command that was typed, or one that asks for the same.
+    fn command(&self) -> String {
+        let Options { only, quick, full, command, .. } = &self.options;
+        if !command.is_empty() {
+            return command.join(" ");
+        }
+        let mut words = format!("recurrent claims --seeds {}", self.seeds);
+        if !only.is_empty() {
+            words += &format!(" --only {}", only.join(","));
+        }
+        match (quick, full) {
+            (true, _) => words + " --quick",
+            (_, true) => words + " --full",
+            _ => words,
+        }
+    }
+}
+
+/// One claim; nothing if it was interrupted.
+fn measure(experiment: &Experiment, lab: &Lab) -> Result<Option<Finding>> {
+    let start = Instant::now();
+    let outcome = match (experiment.run)(lab) {
+        Err(_) if lab.cancel.load(Ordering::Relaxed) => return Ok(None),
+        outcome => outcome?,
+    };
+    let id = experiment.claim.id;
+    let mut command = format!("cargo run --release --example claims -- --only {id} --seeds {}", lab.seeds);
+    command += if lab.quick {
+        " --quick"
+    } else if lab.full {
+        " --full"
+    } else {
+        ""
+    };
+    let (verdict, because) = match (lab.quick, outcome.verdict.word()) {
+        (true, word) => {
+            (Verdict::Open, format!("a trial, by whose numbers it would be “{word}”: {}", outcome.because))
+        }
+        (false, _) => (outcome.verdict, outcome.because),
+    };
+    Ok(Some(Finding {
+        claim: experiment.claim.clone(),
+        command,
+        seeds: lab.all().collect(),
+        measured: outcome.measured,
+        verdict,
+        because,
+        unsolved: outcome.runs.unsolved,
+        failed: outcome.runs.failed,
+        seconds: start.elapsed().as_secs_f64(),
+        version: env!("CARGO_PKG_VERSION"),
+    }))
+}
+
+fn choose(mut all: Vec<Experiment>, names: &[String]) -> Result<Vec<Experiment>> {
+    if names.is_empty() {
+        return Ok(all);
+    }
+    let known: Vec<_> = all.iter().map(|experiment| experiment.claim.id).collect();
+    let mut chosen = Vec::new();
+    for name in names {
+        if let Some(place) = all.iter().position(|experiment| experiment.claim.id == name) {
+            chosen.push(all.remove(place));
+            continue;
+        }
+        if known.contains(&name.as_str()) {
+            return Err(Usage::new(format!("claim {name}: expected once, got twice")).into());
+        }
+        let nearest = nearest(name, known).unwrap_or("none");
+        let line = format!("claim {name}: no such claim; the nearest is {nearest}, --list shows all");
+        return Err(Usage::new(line).into());
+    }
+    Ok(chosen)
+}

@@ -1,0 +1,8 @@
+//! The subcommands.
+
+pub(crate) mod ablate;
+pub(crate) mod claims;
+pub(crate) mod compare;
+pub(crate) mod list;
+pub(crate) mod report;
+pub(crate) mod sweep;

@@ -1,0 +1,79 @@
+//! What is true of what articles say about vanishing gradients?
+//!
+//! ```text
+//! recurrent claims                       # every claim, five seeds
+//! recurrent claims --only forget-gate # one of them
+//! recurrent claims --full             # twenty seeds, and longer lags
+//! recurrent claims --help
+//! ```
+//!
+//! Takes each claim, states what would be measured if it were true, measures it, and lets a rule that stands beside the claim make
+//! the verdict of the numbers. Prints and writes `claims.jsonl`, `claims.html` and `claims.md` to a new folder below `runs/`, with the records of
+//! every training run. The exit code is 2 for a mistake in the options, 1 for a failure, 130 after Ctrl-C, which keeps the claims that are finished.
+
+use crate::output::{print, width};
+use crate::{interrupt, progress, resume, Invocation};
+use anyhow::Result;
+use clap::Parser;
+use recurrent_claims::{Options, RUNS};
+use recurrent_records::folder::Folder;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+
+/// Puts what articles say about vanishing gradients to the test.
+#[derive(Parser)]
+pub(crate) struct Args {
+    /// Names of claims with commas between them [default: all]
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    only: Vec<String>,
+    /// List all claims, and end
+    #[arg(long)]
+    list: bool,
+    /// Seeds [default: 5, with --full 20, with --quick 3]
+    #[arg(long, value_name = "N")]
+    seeds: Option<u64>,
+    /// More seeds, and training on sequences of twice the length for twice as many steps
+    #[arg(long, conflicts_with = "quick")]
+    full: bool,
+    /// A trial that shows that everything runs, and decides nothing
+    #[arg(long)]
+    quick: bool,
+    /// Runs side by side, each on one thread [default: the number of cores]
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
+    /// Folder to write to, new or empty [default: runs/claims-<time>]
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    out: Option<PathBuf>,
+    /// Go on with what a folder holds, by the command that it names: no training run that has ended is repeated
+    #[arg(long, value_name = "DIR")]
+    resume: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
+    let args = match &args.resume {
+        Some(folder) => resume::options::<Args>(&folder.join(RUNS), invocation)?,
+        None => args,
+    };
+    if args.list {
+        for (name, claim) in recurrent_claims::list() {
+            print(&format!("{name:<22} {claim}"))?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Args { only, seeds, full, quick, jobs, .. } = args;
+    let command = invocation.command();
+    let checked = Options { only, seeds, full, quick, jobs, command }.check()?;
+    let cancel = interrupt::flag(progress::interrupted)?;
+    let folder = match (&args.resume, &args.out) {
+        (Some(path), _) => Folder::reopen(path)?,
+        (None, Some(path)) => Folder::create(path)?,
+        (None, None) => Folder::create_default("claims")?,
+    };
+    checked.run(&folder, &cancel, width(), &mut print)?;
+    print(&format!("records and report: {}", folder.path().join("claims.html").display()))?;
+    if cancel.load(Ordering::Relaxed) {
+        return Ok(ExitCode::from(interrupt::INTERRUPTED));
+    }
+    Ok(ExitCode::SUCCESS)
+}

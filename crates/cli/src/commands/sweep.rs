@@ -1,0 +1,78 @@
+//! How long may a lag be? The share of runs that solve a task, over its length, and the longest that each variant bridges.
+//!
+//! ```text
+//! recurrent sweep --variants lstm,lstm+chrono,gru --lengths 25,50,100,200 --seeds 5
+//! recurrent sweep --help
+//! ```
+//!
+//! It prints a table and the maximum dependency length of every variant: the longest task such that it and all shorter ones are solved by the share
+//! of runs that --probability says. It writes a comparison for every length, `sweep.jsonl`, `maximum.jsonl` and `sweep.html` to a new folder
+//! below `runs/`. Exit codes and Ctrl-C are those of `compare`.
+
+use crate::options::Training;
+use crate::output::{print, width};
+use crate::variants::{list, variants};
+use crate::{ended, interrupt, progress, resume, Invocation};
+use anyhow::Result;
+use clap::Parser;
+use recurrent_harness::sweep::Sweep;
+use recurrent_records::folder::Folder;
+use recurrent_records::record::Records;
+use recurrent_records::treatment::Treatment;
+use recurrent_report as report;
+use std::process::ExitCode;
+
+/// Trains recurrent networks on a task of rising length, and reports the longest that each of them solves.
+#[derive(Parser)]
+pub(crate) struct Args {
+    /// Names with commas between them, with remedies if wanted: lstm+chrono+clip=0.5
+    #[arg(long, value_delimiter = ',', default_value = "vanilla,lstm,lstm-chrono,gru")]
+    variants: Vec<String>,
+    /// List all variants, and end
+    #[arg(long)]
+    list: bool,
+    /// Lengths of a generated task in steps, rising, with commas between them [default: 25,50,100,200, with --quick 10,20]
+    #[arg(long, value_name = "T", value_delimiter = ',')]
+    lengths: Vec<usize>,
+    /// The share of runs that has to solve the task
+    #[arg(long, value_name = "P", default_value_t = 0.8, allow_negative_numbers = true)]
+    probability: f64,
+    /// Runs of each variant at each length, with seeds of their own [default: 5, with --quick 1]
+    #[arg(long, value_name = "N")]
+    seeds: Option<u64>,
+    #[command(flatten)]
+    training: Training,
+}
+
+pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
+    let args = match &args.training.resume {
+        Some(folder) => resume::options::<Args>(folder, invocation)?,
+        None => args,
+    };
+    if args.list {
+        list(false)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (training, quick) = (&args.training, args.training.quick);
+    let default = || if quick { vec![10, 20] } else { vec![25, 50, 100, 200] };
+    let lengths = if args.lengths.is_empty() { default() } else { args.lengths };
+    let seeds = args.seeds.unwrap_or(if quick { 1 } else { 5 });
+    let comparison = |length: &usize| {
+        let task = training.task(Some(*length))?;
+        let variants = variants(&args.variants, task.longest_lag())?;
+        training.comparison(task, variants, seeds, Treatment::default().clip, invocation)
+    };
+    let comparisons = lengths.iter().map(comparison).collect::<Result<_>>()?;
+    let sweep = Sweep { comparisons, probability: args.probability };
+    sweep.check()?;
+    let cancel = interrupt::flag(progress::interrupted)?;
+    let folder = training.folder()?;
+    let progress = training.progress();
+    let mut finished = |records: &Records, folder: &Folder| report::write(records, folder);
+    let findings = progress
+        .during(&cancel, || sweep.run(&folder, &cancel, &|event| progress.on_event(event), &mut finished))?;
+    report::write_sweep(&findings, &invocation.command(), &folder)?;
+    print(report::sweep(&findings, width()).trim_end())?;
+    print(&format!("\nrecords and report: {}", folder.path().join("sweep.html").display()))?;
+    Ok(ended(&cancel, folder.path(), findings.runs.iter()))
+}

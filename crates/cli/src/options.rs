@@ -1,0 +1,178 @@
+//! The options that `compare`, `ablate` and `sweep` share.
+
+use crate::progress::{Progress, Watch};
+use crate::Invocation;
+use anyhow::Result;
+use clap::Args;
+use recurrent_harness::compare::{cores, Comparison};
+use recurrent_harness::device;
+use recurrent_harness::run::Interval;
+use recurrent_harness::settings::{Extent, Settings};
+use recurrent_harness::size::Sizing;
+use recurrent_harness::variant::Variant;
+use recurrent_records::folder::Folder;
+use recurrent_records::tier::Tier;
+use recurrent_records::treatment::{Clipping, Treatment};
+use recurrent_tasks::task::Task;
+use recurrent_tasks::usage::Usage;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What is learnt, and how.
+#[derive(Args)]
+pub(crate) struct Training {
+    /// adding, copy, temporal-order, mnist-rows ...; a name that is none shows all
+    #[arg(long, default_value = "adding")]
+    pub(crate) task: String,
+    /// The first seed
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed_offset: u64,
+    /// Training steps at most [default: 3000 of a generated task]
+    #[arg(long, value_name = "N")]
+    steps: Option<u64>,
+    /// Times through a data set [default: 2]
+    #[arg(long, value_name = "N", conflicts_with = "steps")]
+    epochs: Option<u64>,
+    /// Hidden units of every layer, instead of --params
+    #[arg(long, value_name = "N")]
+    hidden: Option<usize>,
+    /// Weights of every network: its hidden units are chosen to come near [default: 5000, of a data set 10000, with --quick 2000]
+    #[arg(long, value_name = "N", conflicts_with = "hidden")]
+    params: Option<usize>,
+    /// Examples a batch [default: 32]
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
+    /// Learning rate of AdamW [default: 0.005]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    lr: Option<f64>,
+    /// Bound of the global gradient norm, inf for none [default: 1; of ablate none]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    clip: Option<f64>,
+    /// f32 or f64
+    #[arg(long, default_value = "f32")]
+    dtype: String,
+    /// cpu, cuda, cuda:N or metal
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// Runs side by side, each on one thread [default: the number of cores, 1 on a GPU]
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
+    /// How much is measured before and after training: profiles, gradients or dynamics
+    #[arg(long, value_name = "TIER", default_value = "profiles")]
+    measures: String,
+    /// Folder or file with the data of a task that reads some: IDX files, a .ts or CSV file, a text
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+    /// Column of a CSV file to forecast [default: the last of two]
+    #[arg(long, value_name = "NAME")]
+    column: Option<String>,
+    /// Season of the naive forecast to compare with, in rows [default: 1]
+    #[arg(long, value_name = "N")]
+    season: Option<usize>,
+    /// Hold out a part of the training data instead of the test set: for a search
+    #[arg(long)]
+    validate: bool,
+    /// Evaluate the trained networks on sequences of 2 and 4 times the length, too
+    #[arg(long)]
+    generalise: bool,
+    /// Folder to write to, new or empty [default: runs/<task>-<time>]
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    out: Option<PathBuf>,
+    /// Go on with what a folder holds, by the command that it names: what was interrupted or killed ends with the same records
+    #[arg(long, value_name = "DIR")]
+    pub(crate) resume: Option<PathBuf>,
+    /// Training steps after which a run is saved, to go on from there [default: what is done in ten seconds]
+    #[arg(long, value_name = "N")]
+    checkpoint_every: Option<u64>,
+    /// A trial within half a minute, in which nothing is learnt
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Show progress in lines, also on a terminal
+    #[arg(long)]
+    plain: bool,
+    /// Show no progress
+    #[arg(long)]
+    quiet: bool,
+}
+
+impl Training {
+    /// The task, of that length if it is generated; shorter than usual for a trial.
+    pub(crate) fn task(&self, length: Option<usize>) -> Result<Arc<dyn Task>> {
+        let small_images = ["mnist", "fashion"].iter().any(|name| self.task.contains(name));
+        let short = self.quick && self.data.is_none() && !small_images;
+        let choice = recurrent_tasks::Choice {
+            length: length.or(short.then_some(30)),
+            data: self.data.as_deref(),
+            column: self.column.as_deref(),
+            season: self.season,
+        };
+        let task = recurrent_tasks::open(&self.task, &choice)?;
+        match (self.validate, task.validating()) {
+            (false, _) => Ok(task),
+            (true, Some(validating)) => Ok(validating),
+            (true, None) => {
+                let why =
+                    format!("validate: the task {} is generated and has no test set to spare", self.task);
+                Err(Usage::new(why).into())
+            }
+        }
+    }
+
+    /// What is asked for, nothing of it started. `clip` holds where --clip does not say otherwise.
+    pub(crate) fn comparison(
+        &self,
+        task: Arc<dyn Task>,
+        variants: Vec<Variant>,
+        seeds: u64,
+        clip: Clipping,
+        invocation: &Invocation,
+    ) -> Result<Comparison> {
+        let base = if self.quick { Settings::quick(task.as_ref()) } else { Settings::new(task.as_ref()) };
+        let treatment = Treatment {
+            lr: self.lr.unwrap_or(base.treatment.lr),
+            clip: match self.clip {
+                None => clip,
+                Some(f64::INFINITY) => Clipping::Off,
+                Some(bound) => Clipping::GlobalNorm(bound),
+            },
+            ..base.treatment
+        };
+        let settings = Settings {
+            extent: self.steps.map(Extent::Steps).or(self.epochs.map(Extent::Epochs)).unwrap_or(base.extent),
+            sizing: self
+                .hidden
+                .map(Sizing::Hidden)
+                .or(self.params.map(Sizing::Params))
+                .unwrap_or(base.sizing),
+            batch: self.batch.unwrap_or(base.batch),
+            treatment,
+            measures: Tier::by_name(&self.measures)?,
+            generalise: self.generalise,
+            dtype: device::dtype(&self.dtype)?,
+            device: device::by_name(&self.device)?,
+            ..base
+        };
+        let jobs = self.jobs.unwrap_or(if settings.device.is_cpu() { cores() } else { 1 });
+        let interval = self.checkpoint_every.map_or(Interval::default(), Interval::Steps);
+        let (seed_offset, command) = (self.seed_offset, invocation.command());
+        Ok(Comparison { task, variants, settings, seeds, seed_offset, jobs, interval, command })
+    }
+
+    /// What shows how it goes.
+    pub(crate) fn progress(&self) -> Progress {
+        Progress::new(match (self.quiet, self.plain) {
+            (true, _) => Watch::Nothing,
+            (false, true) => Watch::Lines,
+            (false, false) => Watch::Terminal,
+        })
+    }
+
+    /// The folder to write to.
+    pub(crate) fn folder(&self) -> Result<Folder> {
+        match (&self.resume, &self.out) {
+            (Some(path), _) => Folder::reopen(path),
+            (None, Some(path)) => Folder::create(path),
+            (None, None) => Folder::create_default(&self.task),
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! What the program prints.
+
+use anyhow::{Context, Result};
+use std::io::{stdout, ErrorKind, Write};
+
+/// Prints lines. Somebody who has closed the pipe has read enough, and what was written stays.
+///
+/// # Errors
+/// If the standard output cannot be written, as on a full disk.
+pub fn print(lines: &str) -> Result<()> {
+    write(&format!("{lines}\n")).map(drop)
+}
+
+/// Prints a part of a line, at once; gives whether there still is a reader.
+///
+/// # Errors
+/// As [`print()`].
+pub fn write(text: &str) -> Result<bool> {
+    let mut out = stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        ended => ended.map(|()| true).context("the standard output cannot be written"),
+    }
+}
+
+/// The number of columns to print: what the environment says, else those of the terminal, else 100.
+pub(crate) fn width() -> usize {
+    let asked = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let terminal = || console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
+    asked.or_else(terminal).unwrap_or(100)
+}
+
+/// The first line of an error; candle appends a backtrace where the environment asks for one.
+pub(crate) fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}

@@ -1,0 +1,133 @@
+//! The program, and what it leaves when it ends.
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The features of this build.
+pub(crate) const CUDA: bool = cfg!(feature = "cuda");
+pub(crate) const METAL: bool = cfg!(feature = "metal");
+
+/// The program.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_recurrent");
+
+/// The exit code of a program that has ended, if no signal ended it, and what it printed.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Ended {
+    /// Waits for the end.
+    pub(crate) fn of(command: &mut Command) -> Result<Self> {
+        let output = command.output().with_context(|| format!("{command:?}"))?;
+        let (out, err) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
+        Ok(Self { code: output.status.code(), out, err })
+    }
+
+    /// Asserts that all went well, without a word on the standard error, and gives the standard output.
+    pub(crate) fn well(self) -> String {
+        assert_eq!((self.code, self.err.as_str()), (Some(0), ""), "{}", self.out);
+        self.out
+    }
+}
+
+/// The command `before recurrent compare args` in a folder, where `''` is an empty argument. A panic or an error with a backtrace
+/// would show it.
+pub(crate) fn command(before: &str, folder: &Path, args: &str) -> Command {
+    command_of("compare", before, folder, args)
+}
+
+fn command_of(name: &str, before: &str, folder: &Path, args: &str) -> Command {
+    let mut words = before.split_whitespace().map(PathBuf::from).collect::<Vec<_>>();
+    words.extend([PROGRAM.into(), name.into()]);
+    let args = args.split_whitespace().map(|arg| if arg == "''" { "" } else { arg });
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).args(args).current_dir(folder).stdin(Stdio::null());
+    command.env("RUST_BACKTRACE", "1").env_remove("COLUMNS");
+    command
+}
+
+/// Runs `compare args` in a folder.
+pub(crate) fn compare(folder: &Path, args: &str) -> Result<Ended> {
+    Ended::of(&mut command("", folder, args))
+}
+
+/// Runs `ablate args` in a folder.
+pub(crate) fn ablate(folder: &Path, args: &str) -> Result<Ended> {
+    Ended::of(&mut command_of("ablate", "", folder, args))
+}
+
+/// The command `before recurrent claims args` in a folder.
+pub(crate) fn claims_command(before: &str, folder: &Path, args: &str) -> Command {
+    command_of("claims", before, folder, args)
+}
+
+/// Runs `claims args` in a folder.
+pub(crate) fn claims(folder: &Path, args: &str) -> Result<Ended> {
+    Ended::of(&mut claims_command("", folder, args))
+}
+
+/// Runs `sweep args` in a folder.
+pub(crate) fn sweep(folder: &Path, args: &str) -> Result<Ended> {
+    Ended::of(&mut command_of("sweep", "", folder, args))
+}
+
+/// Every file below a folder by its name, with what it holds, and every folder, whose name ends with a slash.
+pub(crate) fn tree(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().context("expected a name")?.to_string_lossy().into_owned();
+        if path.is_dir() {
+            found.extend(tree(&path)?.into_iter().map(|(below, bytes)| (format!("{name}/{below}"), bytes)));
+            found.insert(name + "/", Vec::new());
+        } else {
+            found.insert(name, fs::read(path)?);
+        }
+    }
+    Ok(found)
+}
+
+/// As [`tree`], without what tells of times or of parts: reports, `seconds`, how a comparison went.
+pub(crate) fn timeless(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
+    let mut found = tree(folder)?;
+    found.retain(|name, _| !name.ends_with(".html"));
+    for (name, bytes) in &mut found {
+        let times: &[&str] = match name.rsplit('/').next() {
+            Some("run.json" | "runs.jsonl") => &["seconds", "measure_seconds"],
+            Some("comparison.json") => {
+                &["command", "started", "seconds", "interrupted", "jobs", "machine", "resumed", "notes"]
+            }
+            _ => continue,
+        };
+        let mut timeless = Vec::new();
+        let values = serde_json::Deserializer::from_slice(bytes).into_iter::<Value>();
+        for value in values {
+            let mut value = value.with_context(|| name.clone())?;
+            let fields = value.as_object_mut().with_context(|| name.clone())?;
+            times.iter().for_each(|time| drop(fields.remove(*time)));
+            timeless.extend(serde_json::to_vec(&value)?);
+            timeless.push(b'\n');
+        }
+        *bytes = timeless;
+    }
+    Ok(found)
+}
+
+/// The JSON values of a file, one a line.
+pub(crate) fn lines(path: &Path) -> Result<Vec<Value>> {
+    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let values = text.lines().map(serde_json::from_str).collect::<serde_json::Result<_>>();
+    values.with_context(|| path.display().to_string())
+}
+
+/// The JSON value of a file.
+pub(crate) fn value(path: &Path) -> Result<Value> {
+    serde_json::from_slice(&fs::read(path)?).with_context(|| path.display().to_string())
+}

@@ -1,0 +1,180 @@
+//! The effect of a remedy on a measure.
+
+use super::{remedy, Measure, Verdict};
+use crate::record::{Records, RunRecord, Status};
+use crate::statistics::{mean, mean_interval, median, sign_flip, LEVEL};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The effect of a remedy on a measure: one line of `ablation.jsonl`.
+///
+/// Runs of base and remedy with the same seed are a pair, and what counts is the difference of the two, remedy minus base: of |ρ| for half-lives, of the
+/// logarithm for the loss. `null` means that there is no such number.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Effect {
+    /// The task's name.
+    pub task: String,
+    /// The length of its sequences, in steps.
+    pub length: usize,
+    /// The variant without the remedy.
+    pub base: String,
+    /// The remedy, as it was written.
+    pub remedy: String,
+    /// What is measured.
+    pub measure: Measure,
+    /// The unit of the medians and the effect.
+    pub unit: String,
+    /// Whether a negative effect is the better one.
+    pub lower_is_better: bool,
+    /// The median of the base over the pairs; of half-lives that of ρ, with its sign.
+    pub base_median: Option<f64>,
+    /// The same with the remedy.
+    pub remedy_median: Option<f64>,
+    /// ln 2 / ρ of the base's median, in steps; null without decay.
+    pub base_half_life: Option<f64>,
+    /// The same with the remedy.
+    pub remedy_half_life: Option<f64>,
+    /// The mean difference.
+    pub effect: Option<f64>,
+    /// The lower end of its confidence interval ([`mean_interval`]); null of fewer than three pairs.
+    pub low: Option<f64>,
+    /// The upper end.
+    pub high: Option<f64>,
+    /// The confidence level of the interval.
+    pub level: f64,
+    /// The two-sided p-value of the sign flips ([`sign_flip`]).
+    pub p: Option<f64>,
+    /// Whether all sign flips were counted.
+    pub p_exact: Option<bool>,
+    /// The difference that matters.
+    pub margin: f64,
+    /// The number of pairs.
+    pub pairs: usize,
+    /// The seeds of pairs without a number to compare: a run failed, was interrupted, or its gradient left too few points for a fit.
+    pub left_out: Vec<u64>,
+    /// The number of runs of the base.
+    pub base_runs: usize,
+    /// The number of runs with the remedy.
+    pub remedy_runs: usize,
+    /// The runs of the base that solved the task.
+    pub base_solved: usize,
+    /// The runs with the remedy that solved it.
+    pub remedy_solved: usize,
+    /// The runs of the base that failed.
+    pub base_failed: usize,
+    /// The runs with the remedy that failed.
+    pub remedy_failed: usize,
+    /// The learning rate of the base.
+    pub base_lr: f64,
+    /// The learning rate with the remedy.
+    pub remedy_lr: f64,
+    /// What can be said.
+    pub verdict: Verdict,
+}
+
+/// Every measure of every remedy; the first of `variants` is the base. Those that no run has are left out.
+pub fn all(variants: &[&str], records: &Records) -> Vec<Effect> {
+    let of =
+        |name: &str| -> Vec<&RunRecord> { records.runs.iter().filter(|run| run.variant == name).collect() };
+    let Some((base, others)) = variants.split_first() else { return Vec::new() };
+    let without = of(base);
+    let effects = others.iter().filter_map(|other| Some((remedy(base, other)?, of(other)))).flat_map(
+        |(remedy, with)| {
+            let without = &without;
+            Measure::ALL
+                .into_iter()
+                .filter_map(move |measure| Arms { without, with: &with }.effect(base, remedy, measure))
+                .collect::<Vec<_>>()
+        },
+    );
+    effects.collect()
+}
+
+/// The runs without a remedy and those with it.
+struct Arms<'a> {
+    without: &'a [&'a RunRecord],
+    with: &'a [&'a RunRecord],
+}
+
+impl Arms<'_> {
+    fn effect(&self, base: &str, remedy: &str, measure: Measure) -> Option<Effect> {
+        let (first, other) = (self.without.first()?, self.with.first()?);
+        if measure == Measure::StepsToSolve && first.criterion.is_none() {
+            return None;
+        }
+        let worst = self.worst();
+        let value = |run: &RunRecord| measure.value(run, worst);
+        let by_seed: BTreeMap<u64, &RunRecord> = self.with.iter().map(|run| (run.seed, *run)).collect();
+        let (mut left_out, mut before, mut after) = (Vec::new(), Vec::new(), Vec::new());
+        for run in self.without {
+            let Some(other) = by_seed.get(&run.seed) else { continue };
+            match (value(run), value(other)) {
+                (Some(one), Some(two)) => {
+                    before.push(one);
+                    after.push(two);
+                }
+                _ => left_out.push(run.seed),
+            }
+        }
+        let pairs = before.iter().zip(&after);
+        let differences: Vec<f64> =
+            pairs.map(|(before, after)| measure.scale(*after) - measure.scale(*before)).collect();
+        // The seed is always the same, so that two effects with the same differences have the same interval.
+        let (interval, flips) = (mean_interval(&differences, 0), sign_flip(&differences, 0));
+        let (base_median, remedy_median) = (median(&before), median(&after));
+        let half_life = |rate: Option<f64>| match measure {
+            Measure::DecayInit | Measure::DecayFinal => {
+                rate.filter(|rate| *rate > 0.0).map(|rate| std::f64::consts::LN_2 / rate)
+            }
+            _ => None,
+        };
+        let mut effect = Effect {
+            task: first.task.clone(),
+            length: first.length,
+            base: base.to_string(),
+            remedy: remedy.to_string(),
+            measure,
+            unit: measure.unit().to_string(),
+            lower_is_better: measure.lower_is_better(),
+            base_half_life: half_life(base_median),
+            remedy_half_life: half_life(remedy_median),
+            base_median,
+            remedy_median,
+            effect: mean(&differences),
+            low: interval.map(|interval| interval.low),
+            high: interval.map(|interval| interval.high),
+            level: LEVEL,
+            p: flips.map(|flips| flips.p),
+            p_exact: flips.map(|flips| flips.exact),
+            margin: measure.margin(first),
+            pairs: differences.len(),
+            left_out,
+            base_runs: self.without.len(),
+            remedy_runs: self.with.len(),
+            base_solved: solved(self.without),
+            remedy_solved: solved(self.with),
+            base_failed: failed(self.without),
+            remedy_failed: failed(self.with),
+            base_lr: first.lr,
+            remedy_lr: other.lr,
+            verdict: Verdict::NotEnoughEvidence,
+        };
+        effect.verdict = Verdict::of(&effect);
+        Some(effect)
+    }
+
+    /// The loss of a run that failed: the largest of both variants, or the baseline if that is larger.
+    fn worst(&self) -> f64 {
+        let runs = self.without.iter().chain(self.with);
+        let losses = runs.flat_map(|run| [run.final_loss, run.baseline]).filter(|loss| loss.is_finite());
+        losses.fold(f64::NEG_INFINITY, f64::max)
+    }
+}
+
+fn solved(runs: &[&RunRecord]) -> usize {
+    runs.iter().filter(|run| run.solved).count()
+}
+
+fn failed(runs: &[&RunRecord]) -> usize {
+    runs.iter().filter(|run| matches!(run.status, Status::Failed(_))).count()
+}

@@ -1,0 +1,20 @@
+//! What runs of recurrent networks leave behind: records and the folders that hold them, statistics, effects of remedies, and tables for other
+//! programs. Nothing is trained here, and nothing is drawn.
+
+#![forbid(unsafe_code)]
+
+pub mod difference;
+pub mod effects;
+pub mod export;
+pub mod folder;
+pub mod merge;
+pub mod record;
+#[doc(hidden)]
+pub mod sample;
+pub mod solve_rates;
+pub mod statistics;
+pub mod tier;
+pub mod treatment;
+
+pub use record::{EvalRecord, MeasureRecord, ProfileRecord, Records, RunRecord, Status, StepRecord};
+use recurrent_tasks::{task, usage};

@@ -1,0 +1,33 @@
+//! The files of a comparison, out of those of its runs.
+
+//! The files of a comparison, made of those of its runs.
+
+use crate::folder::Folder;
+use crate::record::Records;
+use anyhow::{Context, Result};
+use serde::de::DeserializeOwned;
+
+/// Writes the merged files out of the runs' folders, in their order, byte by byte as they stand there; and reads them.
+///
+/// # Errors
+/// If a file cannot be read or written.
+pub fn merge(folder: &Folder, runs: &[&Folder]) -> Result<Records> {
+    Ok(Records {
+        runs: merged(folder, runs, "run.json", "runs.jsonl")?,
+        steps: merged(folder, runs, "steps.jsonl", "steps.jsonl")?,
+        evals: merged(folder, runs, "evals.jsonl", "evals.jsonl")?,
+        profiles: merged(folder, runs, "profiles.jsonl", "profiles.jsonl")?,
+        measures: merged(folder, runs, "measures.jsonl", "measures.jsonl")?,
+    })
+}
+
+fn merged<T: DeserializeOwned>(folder: &Folder, runs: &[&Folder], from: &str, to: &str) -> Result<Vec<T>> {
+    let mut lines = Vec::new();
+    for run in runs {
+        lines.extend(run.read(from)?);
+    }
+    folder.write(to, &lines)?;
+    let records =
+        lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(serde_json::from_slice);
+    records.collect::<serde_json::Result<_>>().with_context(|| format!("{to}: cannot be read back"))
+}

@@ -1,0 +1,309 @@
+//! Effects of remedies as a person reads them: tables and words.
+
+pub(super) mod page;
+
+use super::numbers::{count, loss, significant, steps};
+use super::table::{aligned, wrap};
+use super::trend::Trend;
+use crate::effects::{Effect, Findings, Measure, Verdict, PAIRS, SIGNIFICANT};
+
+/// Stands where no pair of runs has the number.
+pub(super) const NO_PAIR: &str = "not measured";
+
+/// Stands where there are too few pairs for an interval or a test.
+pub(super) const TOO_FEW: &str = "too few pairs";
+
+/// Everything for a terminal `columns` columns wide.
+pub(super) fn terminal(findings: &Findings, columns: usize) -> String {
+    let Some(first) = findings.effects.first() else {
+        return "no run has ended: there is nothing to compare\n".to_owned();
+    };
+    let mut text = wrap(&headline(first, findings), columns, "");
+    for (measure, effects) in by_measure(findings) {
+        text.push('\n');
+        text += &wrap(&format!("{} ({})", measure.title(), direction(measure)), columns, "  ");
+        let head = ["remedy", "without", "with", "effect", "95 % interval", "p", "pairs", "verdict"];
+        let mut rows = vec![head.map(str::to_owned).to_vec()];
+        rows.extend(effects.iter().map(|effect| row(effect)));
+        text += &aligned(&rows, columns);
+    }
+    text.push('\n');
+    for remedy in remedies(findings) {
+        text += &wrap(&format!("{remedy}: {}", words(&of(findings, remedy))), columns, "  ");
+    }
+    text += &format!("\n{}", wrap(&rule(findings), columns, ""));
+    for caution in cautions(findings) {
+        text += &wrap(&format!("! {caution}"), columns, "  ");
+    }
+    text
+}
+
+/// What came out: how many remedies help, and which hurt.
+pub(super) fn conclusion(findings: &Findings) -> Vec<String> {
+    let any = |remedy: &str, verdict| of(findings, remedy).iter().any(|effect| effect.verdict == verdict);
+    let with = |verdict| -> Vec<&str> {
+        remedies(findings).into_iter().filter(|remedy| any(remedy, verdict)).collect()
+    };
+    let (helps, hurts) = (with(Verdict::Helps), with(Verdict::Hurts));
+    let Some(first) = findings.effects.first() else { return Vec::new() };
+    let number = count(remedies(findings).len(), "remedy").replace("remedys", "remedies");
+    let list = |names: &[&str]| match names {
+        [] => String::new(),
+        names => format!(" ({})", names.join(", ")),
+    };
+    let verb =
+        |names: &[&str], verb: &str| if names.len() == 1 { format!("{verb}s") } else { verb.to_owned() };
+    vec![format!(
+        "Of {number} for {}, {} {} on at least one measure{}, and {} {} on at least one{}.",
+        first.base,
+        helps.len(),
+        verb(&helps, "help"),
+        list(&helps),
+        hurts.len(),
+        verb(&hurts, "hurt"),
+        list(&hurts),
+    )]
+}
+
+/// What is compared, in a line.
+pub(super) fn headline(first: &Effect, findings: &Findings) -> String {
+    let remedies = remedies(findings).len();
+    let noun = if remedies == 1 { "remedy" } else { "remedies" };
+    let runs = count(first.base_runs, "run");
+    format!(
+        "{}, T = {} · {} with each of {remedies} {noun} · {runs} each",
+        first.task, first.length, first.base
+    )
+}
+
+/// The cells of an effect.
+fn row(effect: &Effect) -> Vec<String> {
+    let value = |value: Option<f64>| value.map_or(NO_PAIR.to_owned(), |value| median(effect, value));
+    vec![
+        effect.remedy.clone(),
+        value(effect.base_median),
+        value(effect.remedy_median),
+        effect.effect.map_or(NO_PAIR.to_owned(), |value| shown(effect.measure, value)),
+        interval(effect),
+        p(effect),
+        effect.pairs.to_string(),
+        effect.verdict.words().to_owned(),
+    ]
+}
+
+/// The interval of an effect.
+pub(super) fn interval(effect: &Effect) -> String {
+    match (effect.low, effect.high) {
+        (Some(low), Some(high)) => {
+            format!("{} … {}", shown(effect.measure, low), shown(effect.measure, high))
+        }
+        _ if effect.effect.is_none() => NO_PAIR.to_owned(),
+        _ => TOO_FEW.to_owned(),
+    }
+}
+
+/// The probability of such an effect by chance.
+pub(super) fn p(effect: &Effect) -> String {
+    match effect.p {
+        Some(p) => significant(p, 2),
+        None if effect.effect.is_none() => NO_PAIR.to_owned(),
+        None => TOO_FEW.to_owned(),
+    }
+}
+
+/// A median, as a half-life where it is a rate.
+pub(super) fn median(effect: &Effect, value: f64) -> String {
+    match effect.measure {
+        Measure::DecayInit | Measure::DecayFinal => Trend::of(value, effect.length).short(),
+        Measure::HorizonInit | Measure::HorizonFinal | Measure::StepsToSolve => format!("{value:.0}"),
+        Measure::FinalLoss => loss(value),
+    }
+}
+
+/// An effect, as a factor where it is a logarithm.
+pub(super) fn shown(measure: Measure, value: f64) -> String {
+    match measure {
+        Measure::FinalLoss => format!("×{}", significant(value.exp(), 2)),
+        _ if value == 0.0 => "0".to_owned(),
+        Measure::DecayInit | Measure::DecayFinal => signed(value, significant(value.abs(), 2)),
+        Measure::HorizonInit | Measure::HorizonFinal | Measure::StepsToSolve => {
+            signed(value, steps(value.abs()))
+        }
+    }
+}
+
+fn signed(value: f64, text: String) -> String {
+    format!("{}{text}", if value < 0.0 { '−' } else { '+' })
+}
+
+/// What an effect is, and which is the better one.
+pub(super) fn direction(measure: Measure) -> &'static str {
+    match measure {
+        Measure::DecayInit | Measure::DecayFinal => {
+            "medians are half-lives in steps; the effect is on |ρ|, the rate at which ln |dL/dh| \
+             changes a step; less is better: the gradient is kept longer"
+        }
+        Measure::HorizonInit | Measure::HorizonFinal => "steps, more is better",
+        Measure::StepsToSolve => "training steps within the budget, less is better",
+        Measure::FinalLoss => "effect as a factor, less is better",
+    }
+}
+
+/// The remedies, in order.
+pub(super) fn remedies(findings: &Findings) -> Vec<&str> {
+    let mut remedies: Vec<&str> = Vec::new();
+    for effect in &findings.effects {
+        if !remedies.contains(&effect.remedy.as_str()) {
+            remedies.push(&effect.remedy);
+        }
+    }
+    remedies
+}
+
+/// Whether the task is one that can be solved.
+pub(super) fn solvable(findings: &Findings) -> bool {
+    findings.effects.iter().any(|effect| effect.measure == Measure::StepsToSolve)
+}
+
+/// The effects of a remedy.
+pub(super) fn of<'a>(findings: &'a Findings, remedy: &str) -> Vec<&'a Effect> {
+    findings.effects.iter().filter(|effect| effect.remedy == remedy).collect()
+}
+
+/// The measures that there are, each with the effects of all remedies.
+pub(super) fn by_measure(findings: &Findings) -> Vec<(Measure, Vec<&Effect>)> {
+    let of = |measure| -> Vec<&Effect> {
+        findings.effects.iter().filter(|effect| effect.measure == measure).collect()
+    };
+    let all = Measure::ALL.into_iter().map(|measure| (measure, of(measure)));
+    all.filter(|(_, effects)| !effects.is_empty()).collect()
+}
+
+/// What is to be said of a remedy, of whose effects there is at least one.
+pub(super) fn words(effects: &[&Effect]) -> String {
+    let verdicts = [Verdict::Helps, Verdict::Hurts, Verdict::NoEffectShown, Verdict::NotEnoughEvidence];
+    let named = |effect: &&&Effect| {
+        let title = effect.measure.title();
+        match (effect.verdict, effect.base_median, effect.remedy_median) {
+            (Verdict::Helps | Verdict::Hurts, Some(before), Some(after)) => {
+                format!("{title} ({} → {})", median(effect, before), median(effect, after))
+            }
+            _ => title.to_owned(),
+        }
+    };
+    let mut parts: Vec<String> = Vec::new();
+    for verdict in verdicts {
+        let of: Vec<String> =
+            effects.iter().filter(|effect| effect.verdict == verdict).map(|effect| named(&effect)).collect();
+        if !of.is_empty() {
+            let joint = match verdict {
+                Verdict::Helps | Verdict::Hurts => "",
+                Verdict::NoEffectShown | Verdict::NotEnoughEvidence => "on ",
+            };
+            parts.push(format!("{} {joint}{}", verdict.words(), of.join(", ")));
+        }
+    }
+    let Some(first) = effects.first() else { return String::new() };
+    let mut text = parts.join("; ") + ".";
+    if effects.iter().any(|effect| effect.measure == Measure::StepsToSolve) {
+        let Effect { base_solved, base_runs, remedy_solved, remedy_runs, .. } = first;
+        let converged = |solved: &usize, runs: &usize| match solved {
+            0 => format!("0 of {}", count(*runs, "run")),
+            solved => format!("{solved} of {}", count(*runs, "run")),
+        };
+        text += &format!(
+            " Solved: {} without it, {} with it.",
+            converged(base_solved, base_runs),
+            converged(remedy_solved, remedy_runs)
+        );
+    }
+    if first.remedy_failed > 0 {
+        text += &format!(" {} with it failed.", count(first.remedy_failed, "run"));
+    }
+    if first.base_lr != first.remedy_lr {
+        text += &format!(" Learning rate {} without it, {} with it.", first.base_lr, first.remedy_lr);
+    }
+    text
+}
+
+/// How the verdicts are found.
+pub(super) fn rule(findings: &Findings) -> String {
+    let [margin, unsolved, counts] = match solvable(findings) {
+        true => [
+            "a tenth of the steps allowed, ",
+            ", and on steps to solve where nobody solved the task",
+            "A run that did not solve the task counts with all its steps, one that failed",
+        ],
+        false => ["", "", "A run that failed counts"],
+    };
+    format!(
+        "Runs of one seed are a pair; effects are mean differences, with it minus without it. Helps or hurts: the interval lies on one side of no \
+         effect, p (sign flips) is at most {SIGNIFICANT}, and the effect is at least the margin: a factor of 2 in the gradient over the whole \
+         sequence, a tenth of the sequence, {margin}a quarter of the loss. No effect shown: the interval lies within the margin. \
+         Else, with fewer than {PAIRS} pairs{unsolved}: not enough evidence. {counts} with the largest loss. Nothing is corrected for the number of comparisons."
+    )
+}
+
+/// What must be known before the numbers.
+pub(super) fn cautions(findings: &Findings) -> Vec<String> {
+    let mut cautions = Vec::new();
+    let Some(first) = findings.effects.first() else { return cautions };
+    if first.base_failed > 0 {
+        cautions.push(format!("{} of {} failed.", count(first.base_failed, "run"), first.base));
+    }
+    if first.base_solved == 0 && solvable(findings) {
+        cautions.push(format!("{} did not solve the task with any seed.", first.base));
+    }
+    for remedy in remedies(findings) {
+        let effects = of(findings, remedy);
+        let left_out = |effect: &&Effect| {
+            let seeds: Vec<String> = effect.left_out.iter().map(u64::to_string).collect();
+            (!seeds.is_empty()).then(|| format!("{} (seed {})", effect.measure.title(), seeds.join(", ")))
+        };
+        let left_out: Vec<String> = effects.iter().filter_map(left_out).collect();
+        if !left_out.is_empty() {
+            cautions
+                .push(format!("{remedy}: pairs without a number are left out of {}.", left_out.join("; ")));
+        }
+        if effects.iter().any(|effect| effect.base_runs != effect.remedy_runs) {
+            cautions.push(format!("{remedy}: it has not as many runs as {}.", first.base));
+        }
+    }
+    cautions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Records, RunRecord, Status};
+    use crate::sample;
+    use recurrent_records::effects::all;
+
+    #[test]
+    fn what_failed_and_what_is_left_out_is_said() {
+        let mut records = Records::default();
+        for name in ["lstm", "lstm+chrono"] {
+            let run = |seed| RunRecord { variant: name.to_owned(), seed, ..sample::run("lstm", 1) };
+            records.runs.extend((0..5).map(run));
+        }
+        for run in records.runs.iter_mut().filter(|run| run.variant != "lstm" && (1..4).contains(&run.seed)) {
+            match run.seed {
+                1 => {
+                    run.status = Status::Failed("NaN".to_owned());
+                    (run.final_loss, run.solved, run.steps_to_solve) = (f64::NAN, false, None);
+                    run.horizon_final = None;
+                }
+                2 => run.status = Status::Stopped,
+                _ => run.fits.clear(),
+            }
+        }
+        let effects = all(&["lstm", "lstm+chrono"], &records);
+        let text = terminal(&Findings { records, effects, tuned: Vec::new() }, 400);
+        assert!(text.contains("1 run with it failed."), "{text}");
+        assert!(
+            text.contains("left out of") && text.contains("half-life after training (seed 1, 2, 3)"),
+            "{text}"
+        );
+        assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
+    }
+}
