@@ -1,14 +1,16 @@
-//! How much memory does a train step take, and how much of it is kept between the way there and the way back?
+//! How much memory does a train step take, and how much of it is kept between the way there and the
+//! way back?
 //!
 //! ```text
 //! cargo bench --bench memory                 every family and shape, about half a minute
 //! cargo bench --bench memory -- gru          the families whose name begins so
 //! ```
 //!
-//! One layer, f32, one thread. `kept` is what is allocated when the forward pass has returned, beyond the weights and the input: the
-//! outputs, and what the backward pass needs; as a number of f32 values a step, example and unit. `peak` is the most that was
-//! allocated at once during a train step (forward, mean of squares of the outputs, gradients of all weights), beyond the same. Both
-//! are counted by the allocator, not by the system, and come out the same at every run.
+//! One layer, f32, one thread. `kept` is what is allocated when the forward pass has returned,
+//! beyond the weights and the input: the outputs, and what the backward pass needs; as a number of
+//! f32 values a step, example and unit. `peak` is the most that was allocated at once during a
+//! train step (forward, mean of squares of the outputs, gradients of all weights), beyond the same.
+//! Both are counted by the allocator, not by the system, and come out the same at every run.
 
 mod subject;
 
@@ -51,11 +53,15 @@ fn table(begin: &str) -> Result<()> {
         "{:15} {:>16} | {:>10} {:>10} | {:>10} {:>10}",
         "family", "input x hidden", "kept", "peak", "kept", "peak"
     );
-    for family in Family::value_variants().iter().filter(|family| family.to_string().starts_with(begin)) {
+    for family in
+        Family::value_variants().iter().filter(|family| family.to_string().starts_with(begin))
+    {
         for shape in shapes() {
             let ours = columns(shape, measure(Library::Recurrent, *family, shape)?);
             let candle = match family {
-                Family::Lstm | Family::Gru => columns(shape, measure(Library::CandleNn, *family, shape)?),
+                Family::Lstm | Family::Gru => {
+                    columns(shape, measure(Library::CandleNn, *family, shape)?)
+                }
                 Family::Vanilla | Family::LayerNormLstm => format!("{:>10} {:>10}", "–", "–"), // it has none
             };
             println!("{:15} {:>16} | {ours} | {candle}", family.to_string(), shape.to_string());
@@ -65,7 +71,8 @@ fn table(begin: &str) -> Result<()> {
 }
 
 fn columns(shape: Shape, used: Use) -> String {
-    let values = (used.kept / size_of::<f32>()) as f64 / (shape.time * shape.batch * shape.hidden) as f64;
+    let values =
+        (used.kept / size_of::<f32>()) as f64 / (shape.time * shape.batch * shape.hidden) as f64;
     format!("{values:>10.1} {:>10.1}", used.peak as f64 / f64::from(1 << 20))
 }
 

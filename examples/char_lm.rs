@@ -19,8 +19,8 @@ use candle::{DType, Device, IndexOp, Tensor};
 use candle_nn::VarBuilder;
 use clap::Parser;
 use rand::Rng;
-use recurrent::core::{stream, Carry};
-use recurrent::{weights, Pass, Sequence};
+use recurrent::core::{named_rng, Carry};
+use recurrent::{weights, ForwardContext, Sequence};
 use recurrent_harness::network::Network;
 use recurrent_harness::run::{self, Job};
 use recurrent_harness::settings::{Extent, Settings};
@@ -74,7 +74,9 @@ fn write(args: Args) -> Result<ExitCode> {
     let symbols = text.symbols();
     let prompt = args.prompt.unwrap_or_else(|| symbols[0].to_string());
     let number = |c: char| {
-        symbols.binary_search(&c).map_err(|_| Usage::new(format!("prompt: {c:?} is not in the text")))
+        symbols
+            .binary_search(&c)
+            .map_err(|_| Usage::new(format!("prompt: {c:?} is not in the text")))
     };
     let prompt: Vec<usize> = prompt.chars().map(number).collect::<Result<_, _>>()?;
     if prompt.is_empty() {
@@ -90,7 +92,7 @@ fn write(args: Args) -> Result<ExitCode> {
         _ => trained(&text, args.epochs, args.seed)?,
     };
 
-    let mut rng = stream(args.seed, "sample");
+    let mut rng = named_rng(args.seed, "sample");
     recurrent_cli::write(&prompt.iter().map(|&symbol| symbols[symbol]).collect::<String>())?;
     let (mut logits, mut carry) = (Vec::new(), None);
     for &symbol in &prompt {
@@ -112,10 +114,14 @@ fn record(folder: &Path) -> Result<RunRecord> {
     let path = folder.join("run.json");
     let shown = path.display();
     let json = fs::read(&path).with_context(|| shown.to_string())?;
-    let run: RunRecord = serde_json::from_slice(&json).with_context(|| format!("{shown}: cannot be read"))?;
+    let run: RunRecord =
+        serde_json::from_slice(&json).with_context(|| format!("{shown}: cannot be read"))?;
     ensure!(run.task == "text", "{shown}: expected a run of the task text, found {}", run.task);
     let plain = run.readout == Readout::Plain;
-    ensure!(plain, "{shown}: expected a plain read-out, found attention, which sees a window at once");
+    ensure!(
+        plain,
+        "{shown}: expected a plain read-out, found attention, which sees a window at once"
+    );
     Ok(run)
 }
 
@@ -123,7 +129,8 @@ fn record(folder: &Path) -> Result<RunRecord> {
 fn of_run(folder: &Path, run: &RunRecord, text: &Text) -> Result<Network> {
     let path = folder.join("weights.safetensors");
     let tensors = weights::read(&path)?.tensors;
-    let (known, found) = (tensors.get("readout.bias").map_or(0, Tensor::elem_count), text.symbols().len());
+    let (known, found) =
+        (tensors.get("readout.bias").map_or(0, Tensor::elem_count), text.symbols().len());
     let shown = path.display();
     ensure!(
         known == found,
@@ -138,7 +145,8 @@ fn trained(text: &Text, epochs: u64, seed: u64) -> Result<Network> {
     let settings = Settings { extent: Extent::Epochs(epochs), ..Settings::new(text) };
     settings.validate(text)?;
     let (hidden, _) = settings.sizing.solve(variant, text, settings.treatment.readout)?;
-    let (job, steps) = (Job { variant, task: text, settings: &settings, hidden, seed }, settings.steps(text));
+    let (job, steps) =
+        (Job { variant, task: text, settings: &settings, hidden, seed }, settings.steps(text));
     let run = run::run(&job, &false.into(), &mut |step, loss| {
         if step % 100 == 0 || step == steps {
             eprintln!("step {step} of {steps}: {loss:.2} bits");
@@ -148,7 +156,12 @@ fn trained(text: &Text, epochs: u64, seed: u64) -> Result<Network> {
     network(&variant.name, hidden, text, tensors.into_iter().collect())
 }
 
-fn network(name: &str, hidden: usize, text: &Text, tensors: HashMap<String, Tensor>) -> Result<Network> {
+fn network(
+    name: &str,
+    hidden: usize,
+    text: &Text,
+    tensors: HashMap<String, Tensor>,
+) -> Result<Network> {
     let variant = &recurrent_cli::variants(&[name.to_string()], text.longest_lag())?[0];
     let dtype = tensors.get("readout.bias").map_or(DType::F32, Tensor::dtype);
     let settings = Settings::new(text);
@@ -168,14 +181,16 @@ fn read(
     one[symbol] = 1.0;
     let dtype = network.rnn().params()[0].1.dtype();
     let xs = Tensor::from_vec(one, (1, 1, symbols), &Device::Cpu)?.to_dtype(dtype)?; // (batch, time, input)
-    let (logits, carry) = network.forward_from(&Sequence::new(xs)?, carry.as_ref(), &Pass::default())?;
+    let (logits, carry) =
+        network.forward_from(&Sequence::new(xs)?, carry.as_ref(), &ForwardContext::default())?;
     Ok((logits.i((0, 0))?.to_dtype(DType::F64)?.to_vec1()?, Some(carry)))
 }
 
 /// The symbol at the share `at`, 0 to 1, of the distribution softmax(logits / temperature).
 fn drawn(logits: &[f64], temperature: f64, at: f64) -> usize {
     let most = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let weights: Vec<f64> = logits.iter().map(|logit| ((logit - most) / temperature).exp()).collect();
+    let weights: Vec<f64> =
+        logits.iter().map(|logit| ((logit - most) / temperature).exp()).collect();
     let mut left = at * weights.iter().sum::<f64>();
     let passed = weights.iter().position(|weight| {
         left -= weight;

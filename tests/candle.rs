@@ -1,9 +1,12 @@
-//! For those who come from candle-nn: the weights of its LSTM and GRU, under its names, give the same here.
+//! For those who come from candle-nn: the weights of its LSTM and GRU, under its names, give the
+//! same here.
 
 use candle::{DType, Device, Module, Result, Tensor, Var};
 use candle_nn::rnn::{gru, lstm, Direction, GRUConfig, LSTMConfig, RNN};
 use candle_nn::{VarBuilder, VarMap};
-use recurrent::{Carry, Gru, GruConfig, Layer, Lstm, LstmConfig, Pass, Place, Rnn, Sequence};
+use recurrent::{
+    Carry, ForwardContext, Gru, GruConfig, Layer, LayerId, Lstm, LstmConfig, Rnn, Sequence,
+};
 use recurrent_testkit::{close, noise, Tolerance};
 
 const BATCH: usize = 4;
@@ -34,7 +37,8 @@ fn their_gru(vars: &VarMap, config: GRUConfig, dtype: DType, xs: &Tensor) -> Res
     Ok(Theirs { ys, end: vec![states[TIME - 1].h.clone()] })
 }
 
-/// Gives every variable values of its own, so that no bias is zero; candle draws the weights without a seed.
+/// Gives every variable values of its own, so that no bias is zero; candle draws the weights
+/// without a seed.
 fn scatter(vars: &VarMap) -> Result<()> {
     for (name, var) in vars.data().lock().expect("no test panics with it").iter() {
         let values = noise(name, var.dims()).map_err(candle::Error::wrap)?;
@@ -52,9 +56,10 @@ fn same(
     xs: &Var,
     tolerance: Tolerance,
 ) -> recurrent_testkit::Result<()> {
-    let (ys, carry) = ours.run(&Sequence::new(xs.as_tensor().clone())?, None, &Pass::default())?;
+    let (ys, carry) =
+        ours.run(&Sequence::new(xs.as_tensor().clone())?, None, &ForwardContext::default())?;
     close(&format!("{what}, outputs"), ys.values(), &theirs.ys, tolerance)?;
-    let Carry::Fields(fields) = carry else { panic!("a single layer has fields") };
+    let Carry::Cell(fields) = carry else { panic!("a single layer has fields") };
     for ((name, field), expected) in fields.iter().zip(&theirs.end) {
         close(&format!("{what}, {name} at the end"), field, expected, tolerance)?;
     }
@@ -73,8 +78,13 @@ fn same(
 fn in_both(
     check: impl Fn(&Var, Tolerance) -> recurrent_testkit::Result<()>,
 ) -> recurrent_testkit::Result<()> {
-    for (dtype, tolerance) in [(DType::F64, Tolerance::Norm(1e-13)), (DType::F32, Tolerance::Max(2e-6))] {
-        check(&Var::from_tensor(&noise("xs", &[BATCH, TIME, INPUT])?.to_dtype(dtype)?)?, tolerance)?;
+    for (dtype, tolerance) in
+        [(DType::F64, Tolerance::Norm(1e-13)), (DType::F32, Tolerance::Max(2e-6))]
+    {
+        check(
+            &Var::from_tensor(&noise("xs", &[BATCH, TIME, INPUT])?.to_dtype(dtype)?)?,
+            tolerance,
+        )?;
     }
     Ok(())
 }
@@ -98,12 +108,13 @@ fn lstm_of_candle_without_bias_and_higher_up() -> recurrent_testkit::Result<()> 
         let theirs = their_lstm(&vars, config, xs.dtype(), xs)?;
         let vb = VarBuilder::from_varmap(&vars, xs.dtype(), &Device::Cpu);
         let config = LstmConfig { bias: false, ..LstmConfig::default() };
-        let ours = Rnn::at(Place::layer(2), INPUT, HIDDEN, &config, vb)?;
+        let ours = Rnn::at_layer(LayerId::layer(2), INPUT, HIDDEN, &config, vb)?;
         same("lstm without bias", &vars, &ours, &theirs, xs, tolerance)
     })
 }
 
-/// candle's `Direction::Backward` takes the weights of the reversed direction and runs forward all the same.
+/// candle's `Direction::Backward` takes the weights of the reversed direction and runs forward all
+/// the same.
 #[test]
 fn lstm_of_candle_with_the_names_of_the_reversed_direction() -> recurrent_testkit::Result<()> {
     in_both(|xs, tolerance| {
@@ -111,8 +122,8 @@ fn lstm_of_candle_with_the_names_of_the_reversed_direction() -> recurrent_testki
         let config = LSTMConfig { direction: Direction::Backward, ..LSTMConfig::default() };
         let theirs = their_lstm(&vars, config, xs.dtype(), xs)?;
         let vb = VarBuilder::from_varmap(&vars, xs.dtype(), &Device::Cpu);
-        let place = Place { reverse: true, ..Place::default() };
-        let ours = Rnn::at(place, INPUT, HIDDEN, &LstmConfig::default(), vb)?.reversed();
+        let layer_id = LayerId { reverse: true, ..LayerId::default() };
+        let ours = Rnn::at_layer(layer_id, INPUT, HIDDEN, &LstmConfig::default(), vb)?.reversed();
         same("lstm named reverse", &vars, &ours, &theirs, xs, tolerance)
     })
 }
@@ -152,7 +163,8 @@ fn a_saved_model_of_candle_is_read() -> recurrent_testkit::Result<()> {
     vars.save(&path)?;
     let expected = layer.states_to_tensor(&layer.seq(&xs)?)?;
 
-    let vb = VarBuilder::from_buffered_safetensors(std::fs::read(&path)?, DType::F32, &Device::Cpu)?;
+    let vb =
+        VarBuilder::from_buffered_safetensors(std::fs::read(&path)?, DType::F32, &Device::Cpu)?;
     let ours = Lstm::new(INPUT, HIDDEN, &LstmConfig::default(), vb.pp("encoder"))?;
     close("outputs", &ours.forward(&xs)?, &expected, Tolerance::Max(2e-6))
 }

@@ -2,15 +2,16 @@
 
 use candle::{DType, Device, Result, Tensor};
 use candle_nn::{VarBuilder, VarMap};
-use recurrent::core::init::{Bias, Block, Init, Scheme};
-use recurrent::layernorm::{Norm, Parts, Placement, Scope};
+use recurrent::core::init::{Block, ForgetBias, Init, Scheme};
+use recurrent::layernorm::{Norm, NormInput, Placement, Scope};
 use recurrent::registry::variants;
 use recurrent::{
-    Bidirectional, CellConfig, GruConfig, Layer, LayerNormGruConfig, LayerNormLstmConfig,
-    LayerNormVanillaConfig, Lstm, LstmConfig, Nonlinearity, OverTime, Pass, Path, Place, Reset, Residual,
-    ResidualLstmConfig, Sequence, Shortcut, Stack, VanillaConfig,
+    Bidirectional, CellConfig, Execution, ForwardContext, GruConfig, Layer, LayerId,
+    LayerNormGruConfig, LayerNormLstmConfig, LayerNormVanillaConfig, Lstm, LstmConfig,
+    Nonlinearity, Reset, Residual, ResidualLstmConfig, Sequence, Shortcut, Stack, TemporalResidual,
+    VanillaConfig,
 };
-use recurrent_testkit::{conform, Site, Subject};
+use recurrent_testkit::{conform, BuildContext, Case};
 
 // How many weights the documentation states, for `input` features and `hidden` units.
 
@@ -30,7 +31,8 @@ fn four(i: usize, h: usize) -> usize {
     per_gate(4, 2, i, h)
 }
 
-/// An LSTM with a bias whose output has `r` values, without the weights of its own that options bring.
+/// An LSTM with a bias whose output has `r` values, without the weights of its own that options
+/// bring.
 fn projected(gates: usize, i: usize, h: usize, r: usize) -> usize {
     gates * h * (i + r + 2) + r * h
 }
@@ -49,162 +51,226 @@ fn normed_four(i: usize, h: usize) -> usize {
 
 // The cells, each with its options.
 conform! {
-    vanilla: Subject::cell(VanillaConfig::default(), one);
-    vanilla_relu: Subject::cell(relu(), one);
-    vanilla_without_bias: Subject::cell(VanillaConfig { bias: false, ..relu() }, |i, h| per_gate(1, 0, i, h));
-    vanilla_orthogonal: Subject::cell(VanillaConfig { init: orthogonal(), ..VanillaConfig::default() }, one);
-    irnn: Subject::cell(VanillaConfig::irnn(1.0), one);
-    lstm: Subject::cell(LstmConfig::default(), four);
-    lstm_without_bias: Subject::cell(LstmConfig { bias: false, ..LstmConfig::default() }, |i, h| per_gate(4, 0, i, h));
-    lstm_forget_bias: Subject::cell(LstmConfig::forget_bias(1.0), four);
-    lstm_chrono: Subject::cell(LstmConfig::chrono(20), four);
-    lstm_keras: Subject::cell(lstm_from(Init { scheme: Scheme::Keras, ..Init::default() }), four);
-    lstm_candle: Subject::cell(lstm_from(Init { scheme: Scheme::Candle, ..Init::default() }), four);
-    lstm_blocks: Subject::cell(lstm_from(blocks()), four);
-    lstm_by_gate: Subject::cell(lstm_from(by_gate()), four);
-    lstm_peepholes: Subject::cell(peepholes(), |i, h| four(i, h) + 3 * h);
-    lstm_peepholes_keras: Subject::cell(LstmConfig { init: keras(), ..peepholes() }, |i, h| four(i, h) + 3 * h);
-    lstm_coupled: Subject::cell(coupled(), three);
-    lstm_coupled_without_bias: Subject::cell(LstmConfig { bias: false, ..coupled() }, |i, h| per_gate(3, 0, i, h));
-    lstm_coupled_chrono: Subject::cell(LstmConfig { coupled: true, ..LstmConfig::chrono(20) }, three);
-    lstm_coupled_peepholes: Subject::cell(LstmConfig { coupled: true, ..peepholes() }, |i, h| three(i, h) + 2 * h);
-    lstm_projected: Subject::sized_cell(|h| halved(h, LstmConfig::default()), |i, h| projected(4, i, h, h / 2));
-    lstm_projected_keras: Subject::sized_cell(|h| halved(h, lstm_from(keras())), |i, h| projected(4, i, h, h / 2));
-    lstm_projected_peepholes: Subject::sized_cell(|h| halved(h, peepholes()), |i, h| projected(4, i, h, h / 2) + 3 * h);
-    lstm_projected_coupled: Subject::sized_cell(|h| halved(h, coupled()), |i, h| projected(3, i, h, h / 2));
-    lstm_with_all_options: Subject::sized_cell(
+    vanilla: Case::cell(VanillaConfig::default(), one);
+    vanilla_relu: Case::cell(relu(), one);
+    vanilla_without_bias:
+        Case::cell(VanillaConfig { bias: false, ..relu() }, |i, h| per_gate(1, 0, i, h));
+    vanilla_orthogonal:
+        Case::cell(VanillaConfig { init: orthogonal(), ..VanillaConfig::default() }, one);
+    irnn: Case::cell(VanillaConfig::irnn(1.0), one);
+    lstm: Case::cell(LstmConfig::default(), four);
+    lstm_without_bias: Case::cell(
+        LstmConfig { bias: false, ..LstmConfig::default() },
+        |i, h| per_gate(4, 0, i, h),
+    );
+    lstm_forget_bias: Case::cell(LstmConfig::forget_bias(1.0), four);
+    lstm_chrono: Case::cell(LstmConfig::chrono(20), four);
+    lstm_keras: Case::cell(lstm_from(Init { scheme: Scheme::Keras, ..Init::default() }), four);
+    lstm_candle: Case::cell(lstm_from(Init { scheme: Scheme::Candle, ..Init::default() }), four);
+    lstm_blocks: Case::cell(lstm_from(blocks()), four);
+    lstm_by_gate: Case::cell(lstm_from(by_gate()), four);
+    lstm_peepholes: Case::cell(peepholes(), |i, h| four(i, h) + 3 * h);
+    lstm_peepholes_keras:
+        Case::cell(LstmConfig { init: keras(), ..peepholes() }, |i, h| four(i, h) + 3 * h);
+    lstm_coupled: Case::cell(coupled(), three);
+    lstm_coupled_without_bias:
+        Case::cell(LstmConfig { bias: false, ..coupled() }, |i, h| per_gate(3, 0, i, h));
+    lstm_coupled_chrono: Case::cell(LstmConfig { coupled: true, ..LstmConfig::chrono(20) }, three);
+    lstm_coupled_peepholes:
+        Case::cell(LstmConfig { coupled: true, ..peepholes() }, |i, h| three(i, h) + 2 * h);
+    lstm_projected:
+        Case::sized_cell(|h| halved(h, LstmConfig::default()), |i, h| projected(4, i, h, h / 2));
+    lstm_projected_keras:
+        Case::sized_cell(|h| halved(h, lstm_from(keras())), |i, h| projected(4, i, h, h / 2));
+    lstm_projected_peepholes:
+        Case::sized_cell(|h| halved(h, peepholes()), |i, h| projected(4, i, h, h / 2) + 3 * h);
+    lstm_projected_coupled:
+        Case::sized_cell(|h| halved(h, coupled()), |i, h| projected(3, i, h, h / 2));
+    lstm_with_all_options: Case::sized_cell(
         |h| halved(h, LstmConfig { coupled: true, init: orthogonal(), ..peepholes() }),
         |i, h| projected(3, i, h, h / 2) + 2 * h
     );
-    gru: Subject::cell(GruConfig::default(), three);
-    gru_without_bias: Subject::cell(GruConfig { bias: false, ..GruConfig::default() }, |i, h| per_gate(3, 0, i, h));
-    gru_chrono: Subject::cell(GruConfig::chrono(20), three);
-    gru_memory_bias: Subject::cell(GruConfig { init: memory(2.0), ..GruConfig::default() }, three);
-    gru_reset_before: Subject::cell(reset_before(), three);
-    gru_reset_before_without_bias: Subject::cell(GruConfig { bias: false, ..reset_before() }, |i, h| per_gate(3, 0, i, h));
-    layernorm_lstm: Subject::cell(LayerNormLstmConfig::default(), normed_four);
-    layernorm_lstm_small_gain: Subject::cell(
+    gru: Case::cell(GruConfig::default(), three);
+    gru_without_bias:
+        Case::cell(GruConfig { bias: false, ..GruConfig::default() }, |i, h| per_gate(3, 0, i, h));
+    gru_chrono: Case::cell(GruConfig::chrono(20), three);
+    gru_memory_bias: Case::cell(GruConfig { init: memory(2.0), ..GruConfig::default() }, three);
+    gru_reset_before: Case::cell(reset_before(), three);
+    gru_reset_before_without_bias:
+        Case::cell(GruConfig { bias: false, ..reset_before() }, |i, h| per_gate(3, 0, i, h));
+    layernorm_lstm: Case::cell(LayerNormLstmConfig::default(), normed_four);
+    layernorm_lstm_small_gain: Case::cell(
         LayerNormLstmConfig { gain: 0.1, init: memory(1.0), ..LayerNormLstmConfig::default() },
         normed_four
     );
-    layernorm_lstm_of_pytorch: Subject::cell(placed(Placement::PyTorchScript), normed_four);
-    layernorm_lstm_of_tensorflow_addons: Subject::cell(placed(Placement::TfAddons), |i, h| per_gate(4, 5, i, h) + 2 * h);
-    layernorm_lstm_of_burn: Subject::cell(placed(Placement::Burn), |i, h| per_gate(4, 4, i, h) + 4 * h);
-    layernorm_lstm_per_gate: Subject::cell(
+    layernorm_lstm_of_pytorch: Case::cell(placed(Placement::PyTorchScript), normed_four);
+    layernorm_lstm_of_tensorflow_addons:
+        Case::cell(placed(Placement::TfAddons), |i, h| per_gate(4, 5, i, h) + 2 * h);
+    layernorm_lstm_of_burn:
+        Case::cell(placed(Placement::Burn), |i, h| per_gate(4, 4, i, h) + 4 * h);
+    layernorm_lstm_per_gate: Case::cell(
         LayerNormLstmConfig { scope: Scope::PerGate, ..LayerNormLstmConfig::default() },
         normed_four
     );
-    rmsnorm_lstm: Subject::cell(LayerNormLstmConfig { norm: Norm::Rms, ..LayerNormLstmConfig::default() }, normed_four);
-    rmsnorm_lstm_of_burn_per_gate: Subject::cell(
+    rmsnorm_lstm: Case::cell(
+        LayerNormLstmConfig { norm: Norm::Rms, ..LayerNormLstmConfig::default() },
+        normed_four,
+    );
+    rmsnorm_lstm_of_burn_per_gate: Case::cell(
         LayerNormLstmConfig { norm: Norm::Rms, scope: Scope::PerGate, ..placed(Placement::Burn) },
         |i, h| per_gate(4, 4, i, h) + 4 * h
     );
-    layernorm_gru: Subject::cell(LayerNormGruConfig::default(), normed_three);
-    layernorm_gru_small_gain: Subject::cell(
+    layernorm_gru: Case::cell(LayerNormGruConfig::default(), normed_three);
+    layernorm_gru_small_gain: Case::cell(
         LayerNormGruConfig { gain: 0.1, init: memory(1.0), ..LayerNormGruConfig::default() },
         normed_three
     );
-    layernorm_gru_per_gate: Subject::cell(
+    layernorm_gru_per_gate: Case::cell(
         LayerNormGruConfig { scope: Scope::PerGate, ..LayerNormGruConfig::default() },
         normed_three
     );
-    rmsnorm_gru: Subject::cell(LayerNormGruConfig { norm: Norm::Rms, ..LayerNormGruConfig::default() }, normed_three);
-    layernorm_vanilla: Subject::cell(LayerNormVanillaConfig::default(), |i, h| per_gate(1, 3, i, h));
-    layernorm_vanilla_relu: Subject::cell(
-        // Weights with which no unit comes so near to ReLU's kink that finite differences step across it.
-        LayerNormVanillaConfig { nonlinearity: Nonlinearity::Relu, init: Init::seeded(3), ..LayerNormVanillaConfig::default() },
+    rmsnorm_gru: Case::cell(
+        LayerNormGruConfig { norm: Norm::Rms, ..LayerNormGruConfig::default() },
+        normed_three,
+    );
+    layernorm_vanilla: Case::cell(LayerNormVanillaConfig::default(), |i, h| per_gate(1, 3, i, h));
+    layernorm_vanilla_relu: Case::cell(
+        // Weights with which no unit comes so near to ReLU's kink that finite differences step
+        // across it.
+        LayerNormVanillaConfig {
+            nonlinearity: Nonlinearity::Relu,
+            init: Init::seeded(3),
+            ..LayerNormVanillaConfig::default()
+        },
         |i, h| per_gate(1, 3, i, h)
     );
-    layernorm_vanilla_apart: Subject::cell(
-        LayerNormVanillaConfig { parts: Parts::Apart, ..LayerNormVanillaConfig::default() },
+    layernorm_vanilla_apart: Case::cell(
+        LayerNormVanillaConfig { norm_input: NormInput::Separate, ..LayerNormVanillaConfig::default() },
         |i, h| per_gate(1, 4, i, h)
     );
-    rmsnorm_vanilla: Subject::cell(
+    rmsnorm_vanilla: Case::cell(
         LayerNormVanillaConfig { norm: Norm::Rms, ..LayerNormVanillaConfig::default() },
         |i, h| per_gate(1, 3, i, h)
     );
-    vanilla_over_time: Subject::cell(OverTime::<VanillaConfig>::default(), one);
-    lstm_over_time: Subject::cell(OverTime::new(LstmConfig::default(), 0.3), four);
-    gru_over_time: Subject::cell(OverTime::new(GruConfig::default(), 0.3), three);
-    kim_residual_lstm: Subject::cell(ResidualLstmConfig::default(), |i, h| kim(2, i, h) + i * h);
-    kim_residual_lstm_square: Subject::cell(ResidualLstmConfig::default(), |i, h| kim(2, i, h)).square();
-    kim_residual_lstm_without_bias: Subject::cell(kim_without_bias(), |i, h| kim(0, i, h) + i * h);
-    kim_residual_lstm_over_time: Subject::cell(OverTime::new(kim_forget_bias(), 0.3), |i, h| kim(2, i, h) + i * h);
-    layernorm_lstm_over_time: Subject::cell(OverTime::new(LayerNormLstmConfig::default(), 0.3), normed_four);
-    lstm_projected_over_time: Subject::sized_cell(
-        |h| OverTime::new(halved(h, LstmConfig::default()), 0.3),
+    vanilla_over_time: Case::cell(TemporalResidual::<VanillaConfig>::default(), one);
+    lstm_over_time: Case::cell(TemporalResidual::new(LstmConfig::default(), 0.3), four);
+    gru_over_time: Case::cell(TemporalResidual::new(GruConfig::default(), 0.3), three);
+    kim_residual_lstm: Case::cell(ResidualLstmConfig::default(), |i, h| kim(2, i, h) + i * h);
+    kim_residual_lstm_square:
+        Case::cell(ResidualLstmConfig::default(), |i, h| kim(2, i, h)).square();
+    kim_residual_lstm_without_bias: Case::cell(kim_without_bias(), |i, h| kim(0, i, h) + i * h);
+    kim_residual_lstm_over_time:
+        Case::cell(TemporalResidual::new(kim_forget_bias(), 0.3), |i, h| kim(2, i, h) + i * h);
+    layernorm_lstm_over_time:
+        Case::cell(TemporalResidual::new(LayerNormLstmConfig::default(), 0.3), normed_four);
+    lstm_projected_over_time: Case::sized_cell(
+        |h| TemporalResidual::new(halved(h, LstmConfig::default()), 0.3),
         |i, h| projected(4, i, h, h / 2)
     );
-    gru_reset_before_over_time: Subject::cell(OverTime::new(reset_before(), 0.3), three);
+    gru_reset_before_over_time: Case::cell(TemporalResidual::new(reset_before(), 0.3), three);
 }
 
 // The wrappers.
 conform! {
-    stack_of_1_gru: Subject::layer(|site| stack(site, 1, forward, &gru_config()), three);
-    stack_of_3_lstm: Subject::layer(|site| stack(site, 3, forward, &lstm_config()), |i, h| four(i, h) + 2 * four(h, h));
-    stack_of_3_gru: Subject::layer(|site| stack(site, 3, forward, &gru_config()), |i, h| three(i, h) + 2 * three(h, h));
-    stack_of_3_over_time: Subject::layer(|site| stack(site, 3, forward, &over_time()), |i, h| one(i, h) + 2 * one(h, h));
-    stack_with_dropout: Subject::layer(dropout, |i, h| four(i, h) + 2 * four(h, h));
-    bidirectional_lstm: Subject::layer(|site| bottom(site, both, &lstm_config()), |i, h| 2 * four(i, h)).both_directions();
-    bidirectional_gru: Subject::layer(|site| bottom(site, both, &gru_config()), |i, h| 2 * three(i, h)).both_directions();
-    bidirectional_stack: Subject::layer(|site| stack(site, 2, both, &lstm_config()), |i, h| 2 * four(i, h) + 2 * four(2 * h, h))
+    stack_of_1_gru: Case::layer(|build| stack(build, 1, forward, &gru_config()), three);
+    stack_of_3_lstm: Case::layer(
+        |build| stack(build, 3, forward, &lstm_config()),
+        |i, h| four(i, h) + 2 * four(h, h));
+    stack_of_3_gru: Case::layer(
+        |build| stack(build, 3, forward, &gru_config()),
+        |i, h| three(i, h) + 2 * three(h, h));
+    stack_of_3_over_time: Case::layer(
+        |build| stack(build, 3, forward, &over_time()),
+        |i, h| one(i, h) + 2 * one(h, h));
+    stack_with_dropout: Case::layer(dropout, |i, h| four(i, h) + 2 * four(h, h));
+    bidirectional_lstm: Case::layer(
+        |build| bottom(build, both, &lstm_config()),
+        |i, h| 2 * four(i, h)).both_directions();
+    bidirectional_gru: Case::layer(
+        |build| bottom(build, both, &gru_config()),
+        |i, h| 2 * three(i, h)).both_directions();
+    bidirectional_stack: Case::layer(
+        |build| stack(build, 2, both, &lstm_config()),
+        |i, h| 2 * four(i, h) + 2 * four(2 * h, h))
         .both_directions();
-    stack_of_2_projected: Subject::layer(
-        |site| stack(site, 2, forward, &halved(site.hidden, LstmConfig::default())),
+    stack_of_2_projected: Case::layer(
+        |build| stack(build, 2, forward, &halved(build.hidden, LstmConfig::default())),
         |i, h| projected(4, i, h, h / 2) + projected(4, h / 2, h, h / 2)
     );
-    bidirectional_projected: Subject::layer(
-        |site| bottom(site, both, &halved(site.hidden, peepholes())),
+    bidirectional_projected: Case::layer(
+        |build| bottom(build, both, &halved(build.hidden, peepholes())),
         |i, h| 2 * (projected(4, i, h, h / 2) + 3 * h)
     )
     .both_directions();
-    bidirectional_stack_projected: Subject::layer(
-        |site| stack(site, 2, both, &halved(site.hidden, LstmConfig::default())),
+    bidirectional_stack_projected: Case::layer(
+        |build| stack(build, 2, both, &halved(build.hidden, LstmConfig::default())),
         |i, h| 2 * (projected(4, i, h, h / 2) + projected(4, 2 * (h / 2), h, h / 2))
     )
     .both_directions();
-    bidirectional_gru_reset_before: Subject::layer(|site| bottom(site, both, &reset_before()), |i, h| 2 * three(i, h))
+    bidirectional_gru_reset_before:
+        Case::layer(|build| bottom(build, both, &reset_before()), |i, h| 2 * three(i, h))
         .both_directions();
-    residual_projected: Subject::layer(
-        |site| bottom(site, around, &halved(site.hidden, LstmConfig::default())),
+    residual_projected: Case::layer(
+        |build| bottom(build, around, &halved(build.hidden, LstmConfig::default())),
         |i, h| projected(4, i, h, h / 2) + i * (h / 2)
     );
-    residual: Subject::layer(|site| bottom(site, around, &lstm_config()), |_, h| four(h, h)).square().stray_gradient(ADDS);
-    residual_with_projection: Subject::layer(|site| bottom(site, around, &lstm_config()), |i, h| four(i, h) + i * h);
-    residual_stack: Subject::layer(|site| stack(site, 2, around, &lstm_config()), |i, h| four(i, h) + i * h + four(h, h));
-    residual_bidirectional: Subject::layer(|site| bottom(site, around_both, &lstm_config()), |i, h| 2 * four(i, h) + 2 * i * h)
+    residual: Case::layer(
+        |build| bottom(build, around, &lstm_config()),
+        |_, h| four(h, h)).square().stray_gradient(ADDS);
+    residual_with_projection:
+        Case::layer(|build| bottom(build, around, &lstm_config()), |i, h| four(i, h) + i * h);
+    residual_stack: Case::layer(
+        |build| stack(build, 2, around, &lstm_config()),
+        |i, h| four(i, h) + i * h + four(h, h));
+    residual_bidirectional: Case::layer(
+        |build| bottom(build, around_both, &lstm_config()),
+        |i, h| 2 * four(i, h) + 2 * i * h)
         .both_directions();
-    residual_highway: Subject::layer(|site| bottom(site, highway, &lstm_config()), |_, h| four(h, h) + h * (h + 1)).square().stray_gradient(GATES);
-    residual_highway_with_projection: Subject::layer(|site| bottom(site, highway, &gru_config()), |i, h| three(i, h) + i * h + h * (i + 1));
-    residual_highway_stack: Subject::layer(|site| stack(site, 2, highway, &lstm_config()), |i, h| {
+    residual_highway: Case::layer(
+        |build| bottom(build, highway, &lstm_config()),
+        |_, h| four(h, h) + h * (h + 1)).square().stray_gradient(GATES);
+    residual_highway_with_projection: Case::layer(
+        |build| bottom(build, highway, &gru_config()),
+        |i, h| three(i, h) + i * h + h * (i + 1));
+    residual_highway_stack: Case::layer(|build| stack(build, 2, highway, &lstm_config()), |i, h| {
         four(i, h) + i * h + h * (i + 1) + four(h, h) + h * (h + 1)
     });
-    residual_highway_bidirectional: Subject::layer(|site| bottom(site, highway_both, &lstm_config()), |i, h| {
+    residual_highway_bidirectional:
+        Case::layer(|build| bottom(build, highway_both, &lstm_config()), |i, h| {
         2 * four(i, h) + 2 * h * i + 2 * h * (i + 1)
     })
     .both_directions();
-    residual_rezero: begins_as_identity(Subject::layer(|site| bottom(site, rezero, &lstm_config()), |_, h| four(h, h) + 1))
+    residual_rezero: begins_as_identity(Case::layer(
+        |build| bottom(build, rezero, &lstm_config()),
+        |_, h| four(h, h) + 1))
         .square()
         .stray_gradient(ADDS);
     residual_rezero_with_projection: begins_as_identity(
-        Subject::layer(|site| bottom(site, rezero, &gru_config()), |i, h| three(i, h) + i * h + 1)
+        Case::layer(|build| bottom(build, rezero, &gru_config()), |i, h| three(i, h) + i * h + 1)
     );
     residual_rezero_stack: begins_as_identity(
-        Subject::layer(|site| stack(site, 2, rezero, &lstm_config()), |i, h| four(i, h) + i * h + 1 + four(h, h) + 1)
+        Case::layer(
+            |build| stack(build, 2, rezero, &lstm_config()),
+            |i, h| four(i, h) + i * h + 1 + four(h, h) + 1,
+        )
     );
     residual_rezero_bidirectional: begins_as_identity(
-        Subject::layer(|site| bottom(site, rezero_both, &lstm_config()), |i, h| 2 * four(i, h) + 2 * h * i + 1)
+        Case::layer(
+            |build| bottom(build, rezero_both, &lstm_config()),
+            |i, h| 2 * four(i, h) + 2 * h * i + 1,
+        )
     )
     .both_directions();
 }
 
 /// A ReZero connection's layer has no gradient while α is zero, as it begins.
-fn begins_as_identity(subject: Subject) -> Subject {
-    ["weight_", "bias_"].into_iter().fold(subject, |subject, prefix| subject.zero_at_start(prefix, "α = 0"))
+fn begins_as_identity(case: Case) -> Case {
+    ["weight_", "bias_"].into_iter().fold(case, |case, prefix| case.zero_at_start(prefix, "α = 0"))
 }
 
 /// Why there is a gradient for an untracked input.
-const GATES: &str = "candle multiplies the input by 1 − t, and differentiates both sides of a product";
+const GATES: &str =
+    "candle multiplies the input by 1 − t, and differentiates both sides of a product";
 
 /// Why there is a gradient for an untracked input.
 const ADDS: &str = "candle adds the input to the outputs, and differentiates both sides of a sum";
@@ -217,8 +283,8 @@ fn gru_config() -> GruConfig {
     GruConfig::default()
 }
 
-fn over_time() -> OverTime<VanillaConfig> {
-    OverTime::default()
+fn over_time() -> TemporalResidual<VanillaConfig> {
+    TemporalResidual::default()
 }
 
 fn kim_without_bias() -> ResidualLstmConfig {
@@ -235,8 +301,14 @@ fn lstm_from(init: Init) -> LstmConfig {
 
 /// Blocks of their own for single gates, and another seed.
 fn blocks() -> Init {
-    let gates = vec![("f".to_string(), Block::Identity { scale: 0.7 }), ("o".to_string(), Block::Scheme)];
-    Init { recurrent: Block::Orthogonal { gain: 0.9 }, gates, seed: 4, ..Init::default() }
+    let gates =
+        vec![("f".to_string(), Block::Identity { scale: 0.7 }), ("o".to_string(), Block::Scheme)];
+    Init {
+        recurrent: Block::Orthogonal { gain: 0.9 },
+        recurrent_by_gate: gates,
+        seed: 4,
+        ..Init::default()
+    }
 }
 
 fn placed(placement: Placement) -> LayerNormLstmConfig {
@@ -246,7 +318,11 @@ fn placed(placement: Placement) -> LayerNormLstmConfig {
 /// A scheme and a bias of its own for single gates.
 fn by_gate() -> Init {
     let schemes = vec![("f".to_string(), Scheme::Keras), ("o".to_string(), Scheme::Candle)];
-    Init { schemes, biases: vec![("i".to_string(), -1.0), ("f".to_string(), 2.0)], ..Init::default() }
+    Init {
+        scheme_by_gate: schemes,
+        bias_by_gate: vec![("i".to_string(), -1.0), ("f".to_string(), 2.0)],
+        ..Init::default()
+    }
 }
 
 fn keras() -> Init {
@@ -279,70 +355,124 @@ fn orthogonal() -> Init {
 }
 
 fn memory(sum: f64) -> Init {
-    Init { memory: Bias::Sum(sum), ..Init::default() }
+    Init { forget_bias: ForgetBias::Constant(sum), ..Init::default() }
 }
 
-type Make<K> = fn(&Site, Place, usize, &K) -> Result<Box<dyn Layer>>;
+type Make<K> = fn(&BuildContext, LayerId, usize, &K) -> Result<Box<dyn Layer>>;
 
-fn forward<K: CellConfig>(site: &Site, place: Place, input: usize, config: &K) -> Result<Box<dyn Layer>> {
-    site.at(place, input, config)
-}
-
-fn both<K: CellConfig>(site: &Site, place: Place, input: usize, config: &K) -> Result<Box<dyn Layer>> {
-    let reverse = site.at(Place { reverse: true, ..place }, input, config)?;
-    Ok(Box::new(Bidirectional::new(site.at(place, input, config)?, reverse)?))
-}
-
-fn around<K: CellConfig>(site: &Site, place: Place, input: usize, config: &K) -> Result<Box<dyn Layer>> {
-    join(Shortcut::Additive, forward, site, place, input, config)
-}
-
-fn around_both<K: CellConfig>(site: &Site, place: Place, input: usize, config: &K) -> Result<Box<dyn Layer>> {
-    join(Shortcut::Additive, both, site, place, input, config)
-}
-
-fn highway<K: CellConfig>(site: &Site, place: Place, input: usize, config: &K) -> Result<Box<dyn Layer>> {
-    join(Shortcut::highway(), forward, site, place, input, config)
-}
-
-fn highway_both<K: CellConfig>(
-    site: &Site,
-    place: Place,
+fn forward<K: CellConfig>(
+    build: &BuildContext,
+    layer_id: LayerId,
     input: usize,
     config: &K,
 ) -> Result<Box<dyn Layer>> {
-    join(Shortcut::Highway { bias: 0.5 }, both, site, place, input, config)
+    build.at(layer_id, input, config)
 }
 
-fn rezero<K: CellConfig>(site: &Site, place: Place, input: usize, config: &K) -> Result<Box<dyn Layer>> {
-    join(Shortcut::ReZero, forward, site, place, input, config)
+fn both<K: CellConfig>(
+    build: &BuildContext,
+    layer_id: LayerId,
+    input: usize,
+    config: &K,
+) -> Result<Box<dyn Layer>> {
+    let reverse = build.at(LayerId { reverse: true, ..layer_id }, input, config)?;
+    Ok(Box::new(Bidirectional::new(build.at(layer_id, input, config)?, reverse)?))
 }
 
-fn rezero_both<K: CellConfig>(site: &Site, place: Place, input: usize, config: &K) -> Result<Box<dyn Layer>> {
-    join(Shortcut::ReZero, both, site, place, input, config)
+fn around<K: CellConfig>(
+    build: &BuildContext,
+    layer_id: LayerId,
+    input: usize,
+    config: &K,
+) -> Result<Box<dyn Layer>> {
+    join(Shortcut::Additive, forward, build, layer_id, input, config)
+}
+
+fn around_both<K: CellConfig>(
+    build: &BuildContext,
+    layer_id: LayerId,
+    input: usize,
+    config: &K,
+) -> Result<Box<dyn Layer>> {
+    join(Shortcut::Additive, both, build, layer_id, input, config)
+}
+
+fn highway<K: CellConfig>(
+    build: &BuildContext,
+    layer_id: LayerId,
+    input: usize,
+    config: &K,
+) -> Result<Box<dyn Layer>> {
+    join(Shortcut::highway(), forward, build, layer_id, input, config)
+}
+
+fn highway_both<K: CellConfig>(
+    build: &BuildContext,
+    layer_id: LayerId,
+    input: usize,
+    config: &K,
+) -> Result<Box<dyn Layer>> {
+    join(Shortcut::Highway { bias: 0.5 }, both, build, layer_id, input, config)
+}
+
+fn rezero<K: CellConfig>(
+    build: &BuildContext,
+    layer_id: LayerId,
+    input: usize,
+    config: &K,
+) -> Result<Box<dyn Layer>> {
+    join(Shortcut::ReZero, forward, build, layer_id, input, config)
+}
+
+fn rezero_both<K: CellConfig>(
+    build: &BuildContext,
+    layer_id: LayerId,
+    input: usize,
+    config: &K,
+) -> Result<Box<dyn Layer>> {
+    join(Shortcut::ReZero, both, build, layer_id, input, config)
 }
 
 fn join<K: CellConfig>(
     shortcut: Shortcut,
     make: Make<K>,
-    site: &Site,
-    place: Place,
+    build: &BuildContext,
+    layer_id: LayerId,
     input: usize,
     config: &K,
 ) -> Result<Box<dyn Layer>> {
-    Ok(Box::new(Residual::of(shortcut, make(site, place, input, config)?, place, 0, site.vb.clone())?))
+    Ok(Box::new(Residual::of(
+        shortcut,
+        make(build, layer_id, input, config)?,
+        layer_id,
+        0,
+        build.vb.clone(),
+    )?))
 }
 
-fn bottom<K: CellConfig>(site: &Site, make: Make<K>, config: &K) -> Result<Box<dyn Layer>> {
-    make(site, Place::default(), site.input, config)
+fn bottom<K: CellConfig>(
+    build: &BuildContext,
+    make: Make<K>,
+    config: &K,
+) -> Result<Box<dyn Layer>> {
+    make(build, LayerId::default(), build.input, config)
 }
 
-fn stack<K: CellConfig>(site: &Site, layers: usize, make: Make<K>, config: &K) -> Result<Box<dyn Layer>> {
-    Ok(Box::new(Stack::build(layers, site.input, |place, input| make(site, place, input, config))?))
+fn stack<K: CellConfig>(
+    build: &BuildContext,
+    layers: usize,
+    make: Make<K>,
+    config: &K,
+) -> Result<Box<dyn Layer>> {
+    Ok(Box::new(Stack::build(layers, build.input, |layer_id, input| {
+        make(build, layer_id, input, config)
+    })?))
 }
 
-fn dropout(site: &Site) -> Result<Box<dyn Layer>> {
-    let stack = Stack::build(3, site.input, |place, input| site.at(place, input, &LstmConfig::default()))?;
+fn dropout(build: &BuildContext) -> Result<Box<dyn Layer>> {
+    let stack = Stack::build(3, build.input, |layer_id, input| {
+        build.at(layer_id, input, &LstmConfig::default())
+    })?;
     Ok(Box::new(stack.with_dropout(0.4)?))
 }
 
@@ -350,37 +480,41 @@ fn dropout(site: &Site) -> Result<Box<dyn Layer>> {
 fn every_variant_of_the_registry_has_the_weights_that_it_counts() -> Result<()> {
     for entry in variants() {
         let vars = VarMap::new();
-        let spec = entry.spec.suited(20, 1);
+        let spec = entry.spec.with_longest_lag(20, 1);
         let layer = spec.build(3, 5, VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu))?;
         let output = if entry.name == "lstm-proj" { 2 } else { 5 };
         let found: usize = layer.params().iter().map(|(_, param)| param.elem_count()).sum();
         assert_eq!(found, spec.param_count(3, 5)?, "{}", entry.name);
         let xs = Sequence::padded(Tensor::ones((2, 7, 3), DType::F64, &Device::Cpu)?, &[7, 2])?;
-        let (ys, _) = layer.run(&xs, None, &Pass::train(1, 1))?;
+        let (ys, _) = layer.run(&xs, None, &ForwardContext::train(1, 1))?;
         assert_eq!(ys.values().dims(), [2, 7, output], "{}", entry.name);
     }
     Ok(())
 }
 
-/// The weights of a connection begin as its documentation says, with the place in their names, whatever was made before them.
+/// The weights of a connection begin as its documentation says, with the place in their names,
+/// whatever was made before them.
 #[test]
 fn connections_begin_as_documented() -> Result<()> {
-    let place = Place { layer: 2, reverse: true };
+    let layer_id = LayerId { layer: 2, reverse: true };
     let begin = |shortcut| -> Result<_> {
         let vars = VarMap::new();
         let vb = VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu);
         let layer = Lstm::new(3, 5, &LstmConfig::default(), vb.clone())?;
         let count = layer.params().len();
-        Ok(Residual::of(shortcut, layer, place, 7, vb)?.params().split_off(count))
+        Ok(Residual::of(shortcut, layer, layer_id, 7, vb)?.params().split_off(count))
     };
-    let names = |params: &[(String, Tensor)]| params.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    let names = |params: &[(String, Tensor)]| {
+        params.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>()
+    };
     let additive = begin(Shortcut::Additive)?;
     assert_eq!(names(&additive), ["proj.weight_l2_reverse"]);
     let rezero = begin(Shortcut::ReZero)?;
     assert_eq!(names(&rezero), ["proj.weight_l2_reverse", "rezero.alpha_l2_reverse"]);
     assert_eq!(rezero[1].1.to_vec1::<f64>()?, [0.0]);
     let highway = begin(Shortcut::highway())?;
-    let expected = ["proj.weight_l2_reverse", "transform.weight_l2_reverse", "transform.bias_l2_reverse"];
+    let expected =
+        ["proj.weight_l2_reverse", "transform.weight_l2_reverse", "transform.bias_l2_reverse"];
     assert_eq!(names(&highway), expected);
     assert_eq!(highway[2].1.to_vec1::<f64>()?, [-1.0; 5]);
     assert_eq!(begin(Shortcut::Highway { bias: -3.0 })?[2].1.to_vec1::<f64>()?, [-3.0; 5]);
@@ -390,17 +524,17 @@ fn connections_begin_as_documented() -> Result<()> {
     assert!(values(&highway[1].1)?.iter().all(|value| value.abs() <= 1.0 / 3f64.sqrt()));
     let error = begin(Shortcut::Highway { bias: f64::NAN });
     let expected = "highway bias: expected a finite number, got NaN";
-    recurrent_testkit::close::says("NaN", error, expected).expect("refused");
+    recurrent_testkit::close::expect_error("NaN", error, expected).expect("refused");
     Ok(())
 }
 
 #[test]
 fn a_kernel_that_is_not_there_is_refused() -> Result<()> {
     let vb = VarBuilder::zeros(DType::BF16, &Device::Cpu);
-    let layer = Lstm::new(3, 5, &LstmConfig::default(), vb)?.on(Path::Kernel);
+    let layer = Lstm::new(3, 5, &LstmConfig::default(), vb)?.with_execution(Execution::Kernel);
     let xs = Tensor::zeros((2, 7, 3), DType::BF16, &Device::Cpu)?;
-    let error = layer.run(&Sequence::new(xs)?, None, &Pass::default()).map(drop);
-    recurrent_testkit::close::says("bf16", error, "kernel: ").expect("refused");
+    let error = layer.run(&Sequence::new(xs)?, None, &ForwardContext::default()).map(drop);
+    recurrent_testkit::close::expect_error("bf16", error, "kernel: ").expect("refused");
     assert!(layer.explain(DType::BF16, &Device::Cpu).starts_with("kernel: "));
     Ok(())
 }

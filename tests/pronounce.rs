@@ -11,7 +11,8 @@ use speller::Speller;
 use std::env;
 use std::path::Path;
 
-/// As the package's own `G2p.predict` spells them; `tests/data/check_pronounce.py` compares whole lists.
+/// As the package's own `G2p.predict` spells them; `tests/data/check_pronounce.py` compares whole
+/// lists.
 const WORDS: [(&str, &str); 8] = [
     ("recurrent", "R IH0 K ER1 AH0 N T"),
     ("vanishing", "V AE1 N IH0 SH IH0 NG"),

@@ -1,15 +1,18 @@
-//! Every reference file of `tests/data`: outputs, final states, the loss and all gradients, against PyTorch, by the loop over `step`, by
-//! replay and by kernel.
+//! Every reference file of `tests/data`: outputs, final states, the loss and all gradients, against
+//! PyTorch, by the loop over `step`, by replay and by kernel.
 
 use anyhow::{bail, ensure, Context};
 use candle::{DType, Tensor};
 use recurrent::{
-    Bidirectional, CellConfig, GruConfig, Layer, LayerNormGruConfig, LayerNormLstmConfig,
-    LayerNormVanillaConfig, LstmConfig, Nonlinearity, OverTime, Place, Reset, Residual, ResidualLstmConfig,
-    Shortcut, Stack, VanillaConfig,
+    Bidirectional, CellConfig, GruConfig, Layer, LayerId, LayerNormGruConfig, LayerNormLstmConfig,
+    LayerNormVanillaConfig, LstmConfig, Nonlinearity, Reset, Residual, ResidualLstmConfig,
+    Shortcut, Stack, TemporalResidual, VanillaConfig,
 };
-use recurrent_testkit::reference::{cases, load, Case, Reference};
-use recurrent_testkit::{close, Named, Reads, Result, Site, Size, Subject, Tolerance, Trial, Way};
+use recurrent_testkit::reference::{cases, load, Reference, ReferenceCase};
+use recurrent_testkit::{
+    close, BuildContext, Case, Dims, Evaluation, Implementation, LossInputs, Result, TensorMap,
+    Tolerance,
+};
 use serde::de::DeserializeOwned;
 
 /// A test for each case, in both dtypes, and their list.
@@ -93,33 +96,41 @@ fn every_reference_file_has_its_test() -> Result<()> {
 }
 
 /// f64 to 1e-13 of each tensor's norm, f32 to 2e-5 of its largest element, or of 1.
-fn check(case: &str) -> Result<()> {
+fn check(file: &str) -> Result<()> {
     for (dtype, tolerance) in [("f64", Tolerance::Norm(1e-13)), ("f32", Tolerance::Max(2e-5))] {
-        let reference = load(&format!("{case}-{dtype}"))?;
-        let subject = subject(&reference.case)?;
-        let Case { batch, time, input, hidden, ref lengths, .. } = reference.case;
-        let trial = Trial {
-            size: Size { batch, time, input, hidden },
+        let reference = load(&format!("{file}-{dtype}"))?;
+        let case = build_case(&reference.case)?;
+        let ReferenceCase { batch, time, input, hidden, ref lengths, .. } = reference.case;
+        let evaluation = Evaluation {
+            size: Dims { batch, time, input, hidden },
             lengths: lengths.clone(),
-            reads: Reads::Both,
+            loss_inputs: LossInputs::Both,
             dtype: if dtype == "f32" { DType::F32 } else { DType::F64 },
-            ..Trial::new(&subject)
+            ..Evaluation::new(&case)
         };
         let (leaves, expected) = sort(&reference)?;
-        for way in [vec![Way::Steps], trial.ways()?].concat() {
-            let trial = Trial { way, ..trial.clone() };
-            let outcome = trial.run(&leaves)?;
-            let grads =
-                outcome.grads.into_iter().map(|(name, gradient)| (format!("gradient of {name}"), gradient));
-            let found: Named = outcome.values.into_iter().chain(grads).collect();
+        for implementation in
+            [vec![Implementation::StepLoop], evaluation.implementations()?].concat()
+        {
+            let evaluation = Evaluation { implementation, ..evaluation.clone() };
+            let output = evaluation.run(&leaves)?;
+            let grads = output
+                .grads
+                .into_iter()
+                .map(|(name, gradient)| (format!("gradient of {name}"), gradient));
+            let found: TensorMap = output.values.into_iter().chain(grads).collect();
             ensure!(
                 found.keys().eq(expected.keys()),
-                "{case}: expected {:?}, got {:?}",
+                "{file}: expected {:?}, got {:?}",
                 expected.keys(),
                 found.keys()
             );
             for (name, found) in &found {
-                let what = format!("{case}, {}, {name}, against PyTorch {}", trial.name(), reference.torch);
+                let what = format!(
+                    "{file}, {}, {name}, against PyTorch {}",
+                    evaluation.name(),
+                    reference.torch
+                );
                 close(&what, found, &expected[name], tolerance)?;
             }
         }
@@ -127,26 +138,34 @@ fn check(case: &str) -> Result<()> {
     Ok(())
 }
 
-/// What goes in, and what must come out, by the names of a trial.
-fn sort(reference: &Reference) -> Result<(Named, Named)> {
-    let (mut leaves, mut expected) = (Named::new(), Named::new());
+/// What goes in, and what must come out, by the names of a evaluation.
+fn sort(reference: &Reference) -> Result<(TensorMap, TensorMap)> {
+    let (mut leaves, mut expected) = (TensorMap::new(), TensorMap::new());
     for (name, tensor) in &reference.tensors {
         let of_state = |name: &str, end: &str| {
             name.strip_suffix(end).filter(|field| ["h", "c"].contains(field)).map(str::to_string)
         };
-        let put = |named: &mut Named, prefix: &str, field: &str| -> Result<()> {
+        let put = |named: &mut TensorMap, prefix: &str, field: &str| -> Result<()> {
             for (part, tensor) in parts(&reference.case, tensor)? {
                 named.insert(format!("{prefix}{part}{field}"), tensor);
             }
             Ok(())
         };
         match name.split_once('.') {
-            _ if name == "xs" || name == "loss.ys" => drop(leaves.insert(name.clone(), tensor.clone())),
-            _ if name == "ys" || name == "loss" => drop(expected.insert(name.clone(), tensor.clone())),
+            _ if name == "xs" || name == "loss.ys" => {
+                drop(leaves.insert(name.clone(), tensor.clone()))
+            }
+            _ if name == "ys" || name == "loss" => {
+                drop(expected.insert(name.clone(), tensor.clone()))
+            }
             _ if name == "lengths" => {}
             Some(("param", _)) => drop(leaves.insert(name.clone(), tensor.clone())),
-            Some(("loss", end)) => put(&mut leaves, "loss.end.", &of_state(end, "n").context("a field")?)?,
-            Some(("grad", "xs")) => drop(expected.insert("gradient of xs".to_string(), tensor.clone())),
+            Some(("loss", end)) => {
+                put(&mut leaves, "loss.end.", &of_state(end, "n").context("a field")?)?
+            }
+            Some(("grad", "xs")) => {
+                drop(expected.insert("gradient of xs".to_string(), tensor.clone()))
+            }
             Some(("grad", leaf)) => match of_state(leaf, "0") {
                 Some(field) => put(&mut expected, "gradient of carry.", &field)?,
                 None => drop(expected.insert(format!("gradient of param.{leaf}"), tensor.clone())),
@@ -161,23 +180,25 @@ fn sort(reference: &Reference) -> Result<(Named, Named)> {
     Ok((leaves, expected))
 }
 
-/// A state `(layers * directions, batch, hidden)` cut into the parts of a carry: `0.1.` is the reversed direction at the bottom.
-fn parts(case: &Case, state: &Tensor) -> Result<Vec<(String, Tensor)>> {
+/// A state `(layers * directions, batch, hidden)` cut into the parts of a carry: `0.1.` is the
+/// reversed direction at the bottom.
+fn parts(case: &ReferenceCase, state: &Tensor) -> Result<Vec<(String, Tensor)>> {
     let directions = 1 + usize::from(case.bidirectional);
     let name = |index: usize| {
         let layer = if is_stack(case) { format!("{}.", index / directions) } else { String::new() };
-        let direction = if case.bidirectional { format!("{}.", index % directions) } else { String::new() };
+        let direction =
+            if case.bidirectional { format!("{}.", index % directions) } else { String::new() };
         layer + &direction
     };
     (0..state.dim(0)?).map(|index| Ok((name(index), state.get(index)?.contiguous()?))).collect()
 }
 
-fn is_stack(case: &Case) -> bool {
+fn is_stack(case: &ReferenceCase) -> bool {
     case.layers > 1
 }
 
 /// The layers that a case is about.
-fn subject(case: &Case) -> Result<Subject> {
+fn build_case(case: &ReferenceCase) -> Result<Case> {
     let alpha = || case.options["alpha"].as_f64().context("alpha");
     let bias = case.bias;
     let proj = case.options["proj"].as_u64().map(|proj| proj as usize);
@@ -203,13 +224,17 @@ fn subject(case: &Case) -> Result<Subject> {
             let options = options::<LayerNormVanillaConfig>(case)?;
             layers(case, LayerNormVanillaConfig { nonlinearity: nonlinearity(name)?, ..options })
         }
-        ("residual-time-tanh", None) => layers(case, OverTime::new(VanillaConfig::default(), alpha()?)),
-        ("residual-time-lstm", None) => layers(case, OverTime::new(LstmConfig::default(), alpha()?)),
+        ("residual-time-tanh", None) => {
+            layers(case, TemporalResidual::new(VanillaConfig::default(), alpha()?))
+        }
+        ("residual-time-lstm", None) => {
+            layers(case, TemporalResidual::new(LstmConfig::default(), alpha()?))
+        }
         ("residual-depth-lstm" | "highway-depth-lstm" | "rezero-depth-lstm", None) => {
             layers(case, LstmConfig::default())
         }
         ("kim-residual-lstm", None) => layers(case, ResidualLstmConfig::default()),
-        other => bail!("nothing is known of {other:?}"),
+        other => bail!("unknown family or nonlinearity {other:?}"),
     })
 }
 
@@ -217,21 +242,22 @@ fn nonlinearity(name: &str) -> Result<Nonlinearity> {
     Ok(match name {
         "tanh" => Nonlinearity::Tanh,
         "relu" => Nonlinearity::Relu,
-        other => bail!("nothing is known of {other}"),
+        other => bail!("unknown nonlinearity {other}"),
     })
 }
 
-/// The options of a case as a configuration, which knows `placement`, `scope`, `norm` and `parts` by these names.
-fn options<K: DeserializeOwned>(case: &Case) -> Result<K> {
+/// The options of a case as a configuration, which knows `placement`, `scope`, `norm` and `parts`
+/// by these names.
+fn options<K: DeserializeOwned>(case: &ReferenceCase) -> Result<K> {
     Ok(serde_json::from_value(case.options.clone())?)
 }
 
-fn layers<K: CellConfig>(case: &Case, config: K) -> Subject {
+fn layers<K: CellConfig>(case: &ReferenceCase, config: K) -> Case {
     let case = case.clone();
-    Subject::layer(
-        move |site| {
+    Case::layer(
+        move |build| {
             let mut stack = (0..case.layers)
-                .map(|layer| one(&case, site, layer, &config))
+                .map(|layer| one(&case, build, layer, &config))
                 .collect::<candle::Result<Vec<_>>>()?;
             Ok(if is_stack(&case) { Box::new(Stack::new(stack)?) } else { stack.remove(0) })
         },
@@ -239,13 +265,18 @@ fn layers<K: CellConfig>(case: &Case, config: K) -> Subject {
     )
 }
 
-fn one<K: CellConfig>(case: &Case, site: &Site, layer: usize, config: &K) -> candle::Result<Box<dyn Layer>> {
-    let place = Place::layer(layer);
-    let below = config.output_size(site.hidden) * (1 + usize::from(case.bidirectional));
-    let input = if layer == 0 { site.input } else { below };
-    let forward = site.at(place, input, config)?;
+fn one<K: CellConfig>(
+    case: &ReferenceCase,
+    build: &BuildContext,
+    layer: usize,
+    config: &K,
+) -> candle::Result<Box<dyn Layer>> {
+    let layer_id = LayerId::layer(layer);
+    let below = config.output_size(build.hidden) * (1 + usize::from(case.bidirectional));
+    let input = if layer == 0 { build.input } else { below };
+    let forward = build.at(layer_id, input, config)?;
     if case.bidirectional {
-        let reverse = site.at(Place { reverse: true, ..place }, input, config)?;
+        let reverse = build.at(LayerId { reverse: true, ..layer_id }, input, config)?;
         return Ok(Box::new(Bidirectional::new(forward, reverse)?));
     }
     let shortcut = match case.family.as_str() {
@@ -254,5 +285,5 @@ fn one<K: CellConfig>(case: &Case, site: &Site, layer: usize, config: &K) -> can
         "rezero-depth-lstm" => Shortcut::ReZero,
         _ => return Ok(forward),
     };
-    Ok(Box::new(Residual::of(shortcut, forward, place, 0, site.vb.clone())?))
+    Ok(Box::new(Residual::of(shortcut, forward, layer_id, 0, build.vb.clone())?))
 }

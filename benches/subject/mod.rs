@@ -1,11 +1,14 @@
-//! What the benchmarks measure: layers of one family at one size, of this workspace and of candle-nn, in f32 on the CPU.
+//! What the benchmarks measure: layers of one family at one size, of this workspace and of
+//! candle-nn, in f32 on the CPU.
 
 use candle::backprop::GradStore;
 use candle::{bail, DType, Device, Module, Result, Tensor};
 use candle_nn::rnn::{gru, lstm, GRUConfig, LSTMConfig, GRU, LSTM, RNN};
 use candle_nn::{VarBuilder, VarMap};
 use clap::ValueEnum;
-use recurrent::{CellSpec, GruConfig, Layer, LayerNormLstmConfig, LstmConfig, Spec, VanillaConfig};
+use recurrent::{
+    CellKind, GruConfig, Layer, LayerNormLstmConfig, LstmConfig, RnnConfig, VanillaConfig,
+};
 use std::fmt;
 
 /// The number of steps, of examples, of input features and of units.
@@ -29,8 +32,8 @@ impl fmt::Display for Shape {
     }
 }
 
-/// The shapes of every table: a middling one, MNIST by pixels, a large batch, a single long sequence, and wide layers. In a smoke run
-/// they have three steps each.
+/// The shapes of every table: a middling one, MNIST by pixels, a large batch, a single long
+/// sequence, and wide layers. In a smoke run they have three steps each.
 pub(crate) fn shapes() -> [Shape; 5] {
     let full = [
         Shape::new(100, 32, 64, 128),
@@ -75,7 +78,8 @@ impl fmt::Display for Family {
 pub(crate) enum Mode {
     /// The outputs alone, from weights that are no variables: nothing is kept for a way back.
     Forward,
-    /// The outputs, the mean of their squares, and the gradients of all weights; the input is not tracked.
+    /// The outputs, the mean of their squares, and the gradients of all weights; the input is not
+    /// tracked.
     Train,
 }
 
@@ -96,8 +100,9 @@ impl Subject {
     /// Layers of `family` on top of each other.
     ///
     /// # Errors
-    /// If the library has none: candle-nn has LSTM and GRU, and no layers on top of each other. (Built by hand from a stacked sequence
-    /// these take quadratic time, since candle's gradient of a slice is as large as the whole.)
+    /// If the library has none: candle-nn has LSTM and GRU, and no layers on top of each other.
+    /// (Built by hand from a stacked sequence these take quadratic time, since candle's gradient of
+    /// a slice is as large as the whole.)
     pub(crate) fn new(
         library: Library,
         family: Family,
@@ -110,7 +115,8 @@ impl Subject {
         let mut net = Net::new(library, family, shape, layers, drawn)?;
         if mode == Mode::Forward {
             let vars = vars.data().lock().expect("nobody panicked with it");
-            let constants = vars.iter().map(|(name, var)| (name.clone(), var.as_tensor().detach())).collect();
+            let constants =
+                vars.iter().map(|(name, var)| (name.clone(), var.as_tensor().detach())).collect();
             let constants = VarBuilder::from_tensors(constants, DType::F32, &Device::Cpu);
             net = Net::new(library, family, shape, layers, constants)?;
         }
@@ -137,27 +143,44 @@ impl Subject {
 }
 
 impl Net {
-    fn new(library: Library, family: Family, shape: Shape, layers: usize, vb: VarBuilder) -> Result<Self> {
+    fn new(
+        library: Library,
+        family: Family,
+        shape: Shape,
+        layers: usize,
+        vb: VarBuilder,
+    ) -> Result<Self> {
         let Shape { input, hidden, .. } = shape;
         Ok(match (library, family) {
             (Library::Recurrent, _) => Self::Recurrent(stack(family, shape, layers, vb)?),
-            (Library::CandleNn, _) if layers > 1 => bail!("candle-nn has no layers on top of each other"),
-            (Library::CandleNn, Family::Lstm) => Self::Lstm(lstm(input, hidden, LSTMConfig::default(), vb)?),
-            (Library::CandleNn, Family::Gru) => Self::Gru(gru(input, hidden, GRUConfig::default(), vb)?),
+            (Library::CandleNn, _) if layers > 1 => {
+                bail!("candle-nn has no layers on top of each other")
+            }
+            (Library::CandleNn, Family::Lstm) => {
+                Self::Lstm(lstm(input, hidden, LSTMConfig::default(), vb)?)
+            }
+            (Library::CandleNn, Family::Gru) => {
+                Self::Gru(gru(input, hidden, GRUConfig::default(), vb)?)
+            }
             (Library::CandleNn, _) => bail!("candle-nn has no {family}"),
         })
     }
 }
 
 /// Layers of this workspace, with its defaults.
-pub(crate) fn stack(family: Family, shape: Shape, layers: usize, vb: VarBuilder) -> Result<Box<dyn Layer>> {
+pub(crate) fn stack(
+    family: Family,
+    shape: Shape,
+    layers: usize,
+    vb: VarBuilder,
+) -> Result<Box<dyn Layer>> {
     let cell = match family {
-        Family::Lstm => CellSpec::Lstm(LstmConfig::default()),
-        Family::Gru => CellSpec::Gru(GruConfig::default()),
-        Family::Vanilla => CellSpec::Vanilla(VanillaConfig::default()),
-        Family::LayerNormLstm => CellSpec::LayerNormLstm(LayerNormLstmConfig::default()),
+        Family::Lstm => CellKind::Lstm(LstmConfig::default()),
+        Family::Gru => CellKind::Gru(GruConfig::default()),
+        Family::Vanilla => CellKind::Vanilla(VanillaConfig::default()),
+        Family::LayerNormLstm => CellKind::LayerNormLstm(LayerNormLstmConfig::default()),
     };
-    Spec { layers, ..Spec::new(cell) }.build(shape.input, shape.hidden, vb)
+    RnnConfig { layers, ..RnnConfig::new(cell) }.build(shape.input, shape.hidden, vb)
 }
 
 /// A sequence `(batch, time, input)` of numbers of about unit size.
@@ -175,12 +198,14 @@ fn composed(rnn: &impl RNN, xs: &Tensor) -> Result<Tensor> {
     rnn.states_to_tensor(&rnn.seq(xs)?)
 }
 
-/// Runs `work` in a pool of as many threads as `RAYON_NUM_THREADS` says, or one: kernels and candle's matrix products run where they are
-/// called. candle reads the variable for itself, and decides once a process how many threads its element-wise operations have; so a
-/// process measures with one number of threads. The stacks are large because candle recurses along the graph: in 2 MiB, candle-nn's
-/// LSTM overflows at some thousand steps.
+/// Runs `work` in a pool of as many threads as `RAYON_NUM_THREADS` says, or one: kernels and
+/// candle's matrix products run where they are called. candle reads the variable for itself, and
+/// decides once a process how many threads its element-wise operations have; so a process measures
+/// with one number of threads. The stacks are large because candle recurses along the graph: in 2
+/// MiB, candle-nn's LSTM overflows at some thousand steps.
 pub(crate) fn in_pool<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    let threads = std::env::var("RAYON_NUM_THREADS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    let threads =
+        std::env::var("RAYON_NUM_THREADS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     std::env::set_var("RAYON_NUM_THREADS", threads.to_string());
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).stack_size(1 << 30).build();
     pool.expect("threads can be started").install(work)

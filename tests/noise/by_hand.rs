@@ -4,11 +4,12 @@ use crate::masks::{Masks, Sizes};
 use candle::backprop::GradStore;
 use candle::{Result, Tensor, Var, D};
 use candle_nn::ops::sigmoid;
-use recurrent::{Carry, Layer, Noise, Pass, Place, Sequence};
+use recurrent::{Carry, ForwardContext, Layer, LayerId, RecurrentDropout, Sequence};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-/// A step: weights by name without the place, x_t, what the recurrent matrices see of h_{t-1}, and the state.
+/// A step: weights by name without the place, x_t, what the recurrent matrices see of h_{t-1}, and
+/// the state.
 pub(crate) type Step = fn(&Weights, &Tensor, &Tensor, &[Tensor]) -> Result<Vec<Tensor>>;
 
 type Weights = BTreeMap<String, Tensor>;
@@ -50,7 +51,12 @@ fn normed(v: &Tensor, gain: &Tensor, bias: &Tensor) -> Result<Tensor> {
     centred.broadcast_div(&(variance + 1e-5)?.sqrt()?)?.broadcast_mul(gain)?.broadcast_add(bias)
 }
 
-pub(crate) fn layernorm_lstm(p: &Weights, x: &Tensor, seen: &Tensor, s: &[Tensor]) -> Result<Vec<Tensor>> {
+pub(crate) fn layernorm_lstm(
+    p: &Weights,
+    x: &Tensor,
+    seen: &Tensor,
+    s: &[Tensor],
+) -> Result<Vec<Tensor>> {
     let a = normed(&x.matmul(&p["weight_ih"].t()?)?, &p["gain_ih"], &p["bias_ih"])?;
     let b = normed(&seen.matmul(&p["weight_hh"].t()?)?, &p["gain_hh"], &p["bias_hh"])?;
     let (c, o) = memory(&(a + b)?, &s[1])?;
@@ -59,13 +65,23 @@ pub(crate) fn layernorm_lstm(p: &Weights, x: &Tensor, seen: &Tensor, s: &[Tensor
 
 pub(crate) const ALPHA: f64 = 0.3;
 
-pub(crate) fn lstm_over_time(p: &Weights, x: &Tensor, seen: &Tensor, s: &[Tensor]) -> Result<Vec<Tensor>> {
+pub(crate) fn lstm_over_time(
+    p: &Weights,
+    x: &Tensor,
+    seen: &Tensor,
+    s: &[Tensor],
+) -> Result<Vec<Tensor>> {
     let mut after = lstm(p, x, seen, s)?;
     after[0] = (&s[0] + (&after[0] * ALPHA)?)?;
     Ok(after)
 }
 
-pub(crate) fn kim_residual_lstm(p: &Weights, x: &Tensor, seen: &Tensor, s: &[Tensor]) -> Result<Vec<Tensor>> {
+pub(crate) fn kim_residual_lstm(
+    p: &Weights,
+    x: &Tensor,
+    seen: &Tensor,
+    s: &[Tensor],
+) -> Result<Vec<Tensor>> {
     let (a, b) = gates(p, x, seen)?;
     let (c, o) = memory(&(a + b)?, &s[1])?;
     let m = c.tanh()?.matmul(&p["weight_projection"].t()?)?;
@@ -75,8 +91,8 @@ pub(crate) fn kim_residual_lstm(p: &Weights, x: &Tensor, seen: &Tensor, s: &[Ten
 /// A cell with noise, run over time by a plain loop in candle's own graph.
 pub(crate) struct Loop {
     pub(crate) step: Step,
-    pub(crate) noise: Noise,
-    pub(crate) place: Place,
+    pub(crate) noise: RecurrentDropout,
+    pub(crate) layer_id: LayerId,
     pub(crate) fields: &'static [&'static str],
     pub(crate) input: usize,
     pub(crate) hidden: usize,
@@ -106,7 +122,8 @@ impl Taps {
         tapped.collect()
     }
 
-    /// The gradient of one field of the state, `(batch, steps + 1, hidden)`: zero behind an example's end.
+    /// The gradient of one field of the state, `(batch, steps + 1, hidden)`: zero behind an
+    /// example's end.
     pub(crate) fn gradient(&self, grads: &GradStore, field: usize) -> Result<Tensor> {
         let taps = self.0.lock().expect("no test panics with it");
         let batch = taps.keys().map(|(_, row, _)| row + 1).max().expect("there are taps");
@@ -124,8 +141,10 @@ impl Taps {
 impl Loop {
     fn weights(&self, masks: &Masks) -> Result<Weights> {
         let weight = |(name, weight): &(String, Tensor)| {
-            let base = name.strip_suffix(&self.place.suffix()).expect("a name ends with its place");
-            let dropped = masks.weights.get(name).map_or_else(|| Ok(weight.clone()), |mask| weight * mask)?;
+            let base =
+                name.strip_suffix(&self.layer_id.suffix()).expect("a name ends with its place");
+            let dropped =
+                masks.weights.get(name).map_or_else(|| Ok(weight.clone()), |mask| weight * mask)?;
             Ok((base.to_string(), dropped))
         };
         self.params.iter().map(weight).collect()
@@ -147,7 +166,7 @@ impl Loop {
         let mut state = self.taps.tap(start, row, 0)?;
         let mut ys = vec![state[0].detach().zeros_like()?; time];
         for step in 0..len {
-            let position = if self.place.reverse { len - 1 - step } else { step };
+            let position = if self.layer_id.reverse { len - 1 - step } else { step };
             let x = of_row(xs.values())?.narrow(1, position, 1)?.squeeze(1)?; // (1, input)
             let x = (x * of_row(&masks.input)?)?;
             let seen = (&state[0] * of_row(&masks.seen)?)?;
@@ -173,17 +192,22 @@ impl Layer for Loop {
     }
 
     fn reversed_size(&self) -> usize {
-        if self.place.reverse {
+        if self.layer_id.reverse {
             self.hidden
         } else {
             0
         }
     }
 
-    fn run(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Sequence, Carry)> {
+    fn run(
+        &self,
+        xs: &Sequence,
+        carry: Option<&Carry>,
+        context: &ForwardContext,
+    ) -> Result<(Sequence, Carry)> {
         let (batch, steps, input) = xs.values().dims3()?;
         let sizes = Sizes { batch, steps, input, hidden: self.hidden };
-        let masks = Masks::of(self.noise, pass, sizes, &self.params)?;
+        let masks = Masks::of(self.noise, context, sizes, &self.params)?;
         let start = self.fields.iter().map(|field| match carry {
             Some(carry) => carry.field(field).cloned(),
             None => masks.seen.zeros_like(),
@@ -195,11 +219,16 @@ impl Layer for Loop {
             let rows: Vec<_> = ends.iter().map(|end| &end[index]).collect();
             Ok((*field, Tensor::cat(&rows, 0)?))
         });
-        Ok((xs.with_values(Tensor::stack(&ys, 0)?)?, Carry::Fields(end.collect::<Result<_>>()?)))
+        Ok((xs.with_values(Tensor::stack(&ys, 0)?)?, Carry::Cell(end.collect::<Result<_>>()?)))
     }
 
-    fn last(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Tensor, Carry)> {
-        let (_, carry) = self.run(xs, carry, pass)?;
+    fn last(
+        &self,
+        xs: &Sequence,
+        carry: Option<&Carry>,
+        context: &ForwardContext,
+    ) -> Result<(Tensor, Carry)> {
+        let (_, carry) = self.run(xs, carry, context)?;
         Ok((carry.field(self.fields[0])?.clone(), carry))
     }
 

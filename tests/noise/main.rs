@@ -1,7 +1,7 @@
 //! Noise over time, the learned initial state and checkpoints.
 //!
-//! Noise is held against a loop written by hand, whose masks are read off cells that show them: outputs, carry, the gradients of
-//! everything and of every state, to 1e-12 of the norm in f64.
+//! Noise is held against a loop written by hand, whose masks are read off cells that show them:
+//! outputs, carry, the gradients of everything and of every state, to 1e-12 of the norm in f64.
 
 mod by_hand;
 mod checkpoint;
@@ -15,32 +15,38 @@ use anyhow::ensure;
 use by_hand::{Loop, Step, Taps, ALPHA};
 use candle::DType;
 use recurrent::{
-    Bidirectional, Cell, CellConfig, GruConfig, Keep, Layer, LayerNormLstmConfig, LstmConfig, Noise,
-    OverTime, Path, Place, ResidualLstmConfig, Rnn, Stack, State, VanillaConfig,
+    Bidirectional, Cell, CellConfig, Execution, GruConfig, Layer, LayerId, LayerNormLstmConfig,
+    LstmConfig, Record, RecurrentDropout, ResidualLstmConfig, Rnn, Stack, State, TemporalResidual,
+    VanillaConfig,
 };
 use recurrent_testkit::close::all_close;
-use recurrent_testkit::{close, deviation, Named, Reads, Result, Site, Size, Subject, Tolerance, Trial, Way};
+use recurrent_testkit::{
+    close, relative_error, BuildContext, Case, Dims, Evaluation, Implementation, LossInputs,
+    Result, TensorMap, Tolerance,
+};
 
-/// The ways of running that know of noise; a kernel is enrolled here. A cell without one runs by replay then.
-const WAYS: [Way; 2] = [Way::Replay, Way::Kernel];
+/// The implementations of running that know of noise; a kernel is enrolled here. A cell without one
+/// runs by replay then.
+const IMPLEMENTATIONS: [Implementation; 2] = [Implementation::Replay, Implementation::Kernel];
 
-const NONE: Noise = Noise { input: 0.0, recurrent: 0.0, zoneout_h: 0.0, zoneout_c: 0.0, weights: 0.0 };
+const NONE: RecurrentDropout =
+    RecurrentDropout { input: 0.0, recurrent: 0.0, zoneout_h: 0.0, zoneout_c: 0.0, weights: 0.0 };
 
 /// Every kind of noise by itself.
-fn kinds() -> Vec<(&'static str, Noise)> {
+fn kinds() -> Vec<(&'static str, RecurrentDropout)> {
     vec![
-        ("zoneout of h", Noise { zoneout_h: 0.3, ..NONE }),
-        ("zoneout of c", Noise { zoneout_c: 0.4, ..NONE }),
-        ("input", Noise { input: 0.35, ..NONE }),
-        ("recurrent", Noise { recurrent: 0.25, ..NONE }),
-        ("weights", Noise { weights: 0.5, ..NONE }),
+        ("zoneout of h", RecurrentDropout { zoneout_h: 0.3, ..NONE }),
+        ("zoneout of c", RecurrentDropout { zoneout_c: 0.4, ..NONE }),
+        ("input", RecurrentDropout { input: 0.35, ..NONE }),
+        ("recurrent", RecurrentDropout { recurrent: 0.25, ..NONE }),
+        ("weights", RecurrentDropout { weights: 0.5, ..NONE }),
     ]
 }
 
 /// All kinds that a cell with these fields can have.
-fn everything(fields: &[&str]) -> Noise {
+fn everything(fields: &[&str]) -> RecurrentDropout {
     let zoneout_c = if fields.contains(&"c") { 0.4 } else { 0.0 };
-    Noise { input: 0.35, recurrent: 0.25, zoneout_h: 0.3, zoneout_c, weights: 0.5 }
+    RecurrentDropout { input: 0.35, recurrent: 0.25, zoneout_h: 0.3, zoneout_c, weights: 0.5 }
 }
 
 fn fields<C: Cell>(_: &C) -> &'static [&'static str] {
@@ -49,77 +55,115 @@ fn fields<C: Cell>(_: &C) -> &'static [&'static str] {
 
 /// A cell with noise at `place`, by the library or by hand.
 fn noisy<K: CellConfig>(
-    site: &Site,
-    place: Place,
+    build: &BuildContext,
+    layer_id: LayerId,
     input: usize,
     (config, step): (&K, Step),
-    noise: Noise,
+    noise: RecurrentDropout,
     taps: &Taps,
 ) -> candle::Result<Box<dyn Layer>> {
-    let rnn = Rnn::at(place, input, site.hidden, config, site.vb.clone())?.with_noise(noise)?;
-    let (params, fields, hidden) = (rnn.params(), fields(rnn.cell()), site.hidden);
-    Ok(match site.way() {
-        Way::Steps => {
+    let rnn = Rnn::at_layer(layer_id, input, build.hidden, config, build.vb.clone())?
+        .with_recurrent_dropout(noise)?;
+    let (params, fields, hidden) = (rnn.params(), fields(rnn.cell()), build.hidden);
+    Ok(match build.implementation() {
+        Implementation::StepLoop => {
             let taps = taps.clone();
-            Box::new(Loop { step, noise, place, fields, input, hidden, params, taps })
+            Box::new(Loop { step, noise, layer_id, fields, input, hidden, params, taps })
         }
-        Way::Kernel if rnn.cell().kernel().is_some() => Box::new(rnn.on(Path::Kernel)),
-        Way::Replay | Way::Kernel => Box::new(rnn.on(Path::Replay)),
-        Way::Auto => Box::new(rnn),
+        Implementation::Kernel if rnn.cell().kernel().is_some() => {
+            Box::new(rnn.with_execution(Execution::Kernel))
+        }
+        Implementation::Replay | Implementation::Kernel => {
+            Box::new(rnn.with_execution(Execution::Replay))
+        }
+        Implementation::Auto => Box::new(rnn),
     })
 }
 
 /// Values, gradients, and with a record the gradients of all states.
-fn all(trial: &Trial, leaves: &Named, taps: &Taps, fields: usize) -> Result<Named> {
-    let graph = trial.graph(leaves, |_| true)?;
-    let outcome = graph.backward()?;
-    let mut all = outcome.values;
-    all.extend(outcome.grads.into_iter().map(|(name, gradient)| (format!("gradient of {name}"), gradient)));
-    if trial.way == Way::Steps {
+fn all(
+    evaluation: &Evaluation,
+    leaves: &TensorMap,
+    taps: &Taps,
+    fields: usize,
+) -> Result<TensorMap> {
+    let graph = evaluation.graph(leaves, |_| true)?;
+    let output = graph.backward()?;
+    let mut all = output.values;
+    all.extend(
+        output.grads.into_iter().map(|(name, gradient)| (format!("gradient of {name}"), gradient)),
+    );
+    if evaluation.implementation == Implementation::StepLoop {
         let grads = graph.grads()?;
         for (index, field) in ["h", "c"].iter().enumerate().take(fields) {
             all.insert(format!("state_l0.{field}"), taps.gradient(&grads, index)?);
         }
     } else {
-        all.extend(outcome.states);
+        all.extend(output.states);
     }
     Ok(all)
 }
 
-/// Every kind of noise and all of them, in training and evaluation, in both directions, with and without lengths and carry.
+/// Every kind of noise and all of them, in training and evaluation, in both directions, with and
+/// without lengths and carry.
 fn against_the_loop<K: CellConfig>(config: K, step: Step) -> Result<()> {
     let fields = <K::Cell as Cell>::State::FIELDS;
-    let kinds = kinds().into_iter().filter(|(_, noise)| noise.zoneout_c == 0.0 || fields.contains(&"c"));
+    let kinds =
+        kinds().into_iter().filter(|(_, noise)| noise.zoneout_c == 0.0 || fields.contains(&"c"));
     for (name, noise) in kinds.chain([("everything", everything(fields)), ("nothing", NONE)]) {
         for reverse in [false, true] {
             let taps = Taps::default();
             let (seen, config) = (taps.clone(), config.clone());
-            let build = move |site: &Site| {
-                noisy(site, Place { layer: 0, reverse }, site.input, (&config, step), noise, &seen)
+            let build = move |build: &BuildContext| {
+                noisy(
+                    build,
+                    LayerId { layer: 0, reverse },
+                    build.input,
+                    (&config, step),
+                    noise,
+                    &seen,
+                )
             };
-            let subject = Subject::layer(build, |_, _| 0);
-            let usual = Trial { keep: Some(Keep::Gradients), ..Trial::new(&subject) };
-            let many = Size { batch: 35, time: 9, input: 2, hidden: 9 };
+            let case = Case::layer(build, |_, _| 0);
+            let usual = Evaluation { keep: Some(Record::Gradients), ..Evaluation::new(&case) };
+            let many = Dims { batch: 35, time: 9, input: 2, hidden: 9 };
             let lengths = (0..35).map(|row| 1 + (row * 5) % 9).collect();
-            let mut trials = vec![usual.clone(), usual.clone().ragged()];
+            let mut evaluations = vec![usual.clone(), usual.clone().ragged()];
             if name == "everything" {
-                trials.push(Trial { size: many, lengths: Some(lengths), ..usual.clone() });
-                trials.push(Trial { reads: Reads::LastAndCarry, ..usual.clone().ragged() });
-                trials.push(Trial { reads: Reads::Last, ..usual.clone() });
+                evaluations.push(Evaluation {
+                    size: many,
+                    lengths: Some(lengths),
+                    ..usual.clone()
+                });
+                evaluations.push(Evaluation {
+                    loss_inputs: LossInputs::LastAndCarry,
+                    ..usual.clone().ragged()
+                });
+                evaluations.push(Evaluation { loss_inputs: LossInputs::Last, ..usual.clone() });
             }
-            for trial in trials {
+            for evaluation in evaluations {
                 for train in [true, false] {
                     for carry in [true, false] {
-                        let trial = Trial { train, ..trial.clone() };
-                        let mut leaves = trial.leaves()?;
+                        let evaluation = Evaluation { train, ..evaluation.clone() };
+                        let mut leaves = evaluation.leaves()?;
                         leaves.retain(|name, _| carry || !name.starts_with("carry."));
                         taps.clear();
-                        let expected =
-                            all(&Trial { way: Way::Steps, ..trial.clone() }, &leaves, &taps, fields.len())?;
-                        for way in WAYS {
-                            let trial = Trial { way, ..trial.clone() };
-                            let what = format!("{name}, train {train}, reverse {reverse}, {}", trial.name());
-                            let found = all(&trial, &leaves, &taps, fields.len())?;
+                        let expected = all(
+                            &Evaluation {
+                                implementation: Implementation::StepLoop,
+                                ..evaluation.clone()
+                            },
+                            &leaves,
+                            &taps,
+                            fields.len(),
+                        )?;
+                        for implementation in IMPLEMENTATIONS {
+                            let evaluation = Evaluation { implementation, ..evaluation.clone() };
+                            let what = format!(
+                                "{name}, train {train}, reverse {reverse}, {}",
+                                evaluation.name()
+                            );
+                            let found = all(&evaluation, &leaves, &taps, fields.len())?;
                             all_close(&what, &found, &expected, Tolerance::Norm(1e-12))?;
                         }
                     }
@@ -152,7 +196,7 @@ fn layernorm_lstm() -> Result<()> {
 
 #[test]
 fn lstm_over_time() -> Result<()> {
-    against_the_loop(OverTime::new(LstmConfig::default(), ALPHA), by_hand::lstm_over_time)
+    against_the_loop(TemporalResidual::new(LstmConfig::default(), ALPHA), by_hand::lstm_over_time)
 }
 
 #[test]
@@ -163,54 +207,67 @@ fn kim_residual_lstm() -> Result<()> {
 /// A stack of two layers in both directions hands every layer its place.
 #[test]
 fn every_layer_of_a_stack() -> Result<()> {
-    let build = |site: &Site| -> candle::Result<Box<dyn Layer>> {
-        let one = |place, input| {
+    let build = |build: &BuildContext| -> candle::Result<Box<dyn Layer>> {
+        let one = |layer_id, input| {
             let cell = (&LstmConfig::default(), by_hand::lstm as Step);
-            noisy(site, place, input, cell, everything(&["h", "c"]), &Taps::default())
+            noisy(build, layer_id, input, cell, everything(&["h", "c"]), &Taps::default())
         };
-        let stack = Stack::build(2, site.input, |place, input| {
-            let reverse = one(Place { reverse: true, ..place }, input)?;
-            Ok(Box::new(Bidirectional::new(one(place, input)?, reverse)?))
+        let stack = Stack::build(2, build.input, |layer_id, input| {
+            let reverse = one(LayerId { reverse: true, ..layer_id }, input)?;
+            Ok(Box::new(Bidirectional::new(one(layer_id, input)?, reverse)?))
         })?;
         Ok(Box::new(stack.with_dropout(0.2)?))
     };
-    let subject = Subject::layer(build, |_, _| 0);
+    let case = Case::layer(build, |_, _| 0);
     for train in [true, false] {
-        let trial = Trial { train, ..Trial::new(&subject).ragged() };
-        let leaves = trial.leaves()?;
-        let run = |way| -> Result<Named> {
-            let outcome = Trial { way, ..trial.clone() }.run(&leaves)?;
-            Ok(outcome.values.into_iter().chain(outcome.grads).collect())
+        let evaluation = Evaluation { train, ..Evaluation::new(&case).ragged() };
+        let leaves = evaluation.leaves()?;
+        let run = |implementation| -> Result<TensorMap> {
+            let output = Evaluation { implementation, ..evaluation.clone() }.run(&leaves)?;
+            Ok(output.values.into_iter().chain(output.grads).collect())
         };
-        let expected = run(Way::Steps)?;
-        for way in WAYS {
-            all_close(&trial.name(), &run(way)?, &expected, Tolerance::Norm(1e-12))?;
+        let expected = run(Implementation::StepLoop)?;
+        for implementation in IMPLEMENTATIONS {
+            all_close(
+                &evaluation.name(),
+                &run(implementation)?,
+                &expected,
+                Tolerance::Norm(1e-12),
+            )?;
         }
     }
     Ok(())
 }
 
-/// Every kind changes what a training pass gives; in evaluation zoneout alone does, and the others leave every bit.
+/// Every kind changes what a training pass gives; in evaluation zoneout alone does, and the others
+/// leave every bit.
 #[test]
 fn noise_is_there_in_training_and_its_expectation_in_evaluation() -> Result<()> {
-    for way in WAYS {
+    for implementation in IMPLEMENTATIONS {
         for (name, noise) in kinds() {
             let run = |noise, train| -> Result<_> {
-                let build = move |site: &Site| {
+                let build = move |build: &BuildContext| {
                     let cell = (&LstmConfig::default(), by_hand::lstm as Step);
-                    noisy(site, Place::default(), site.input, cell, noise, &Taps::default())
+                    noisy(build, LayerId::default(), build.input, cell, noise, &Taps::default())
                 };
-                let subject = Subject::layer(build, |_, _| 0);
-                let trial = Trial { way, train, ..Trial::new(&subject).ragged() };
-                Ok(trial.run(&trial.leaves()?)?.values["ys"].clone())
+                let case = Case::layer(build, |_, _| 0);
+                let evaluation =
+                    Evaluation { implementation, train, ..Evaluation::new(&case).ragged() };
+                Ok(evaluation.run(&evaluation.leaves()?)?.values["ys"].clone())
             };
             let plain = run(NONE, true)?;
-            let trained = deviation(&run(noise, true)?, &plain)?;
-            ensure!(trained > 1e-2, "{name}: changes the outputs of a training pass by {trained:e}");
+            let trained = relative_error(&run(noise, true)?, &plain)?;
+            ensure!(
+                trained > 1e-2,
+                "{name}: changes the outputs of a training pass by {trained:e}"
+            );
             let evaluated = run(noise, false)?;
             if noise.zoneout_h + noise.zoneout_c > 0.0 {
-                let changed = deviation(&evaluated, &plain)?;
-                ensure!(changed > 1e-2, "{name}: changes the outputs of an evaluation by {changed:e}");
+                let changed = relative_error(&evaluated, &plain)?;
+                ensure!(
+                    changed > 1e-2,
+                    "{name}: changes the outputs of an evaluation by {changed:e}"
+                );
             } else {
                 close(&format!("{name}, in evaluation"), &evaluated, &plain, Tolerance::Bits)?;
             }
@@ -222,17 +279,31 @@ fn noise_is_there_in_training_and_its_expectation_in_evaluation() -> Result<()> 
 /// f32 stays near f64 with the same masks: they do not depend on the dtype.
 #[test]
 fn the_dtype_changes_no_mask() -> Result<()> {
-    for way in WAYS {
-        let build = |site: &Site| {
+    for implementation in IMPLEMENTATIONS {
+        let build = |build: &BuildContext| {
             let cell = (&LstmConfig::default(), by_hand::lstm as Step);
-            noisy(site, Place::default(), site.input, cell, everything(&["h", "c"]), &Taps::default())
+            noisy(
+                build,
+                LayerId::default(),
+                build.input,
+                cell,
+                everything(&["h", "c"]),
+                &Taps::default(),
+            )
         };
-        let subject = Subject::layer(build, |_, _| 0);
-        let single = Trial { way, train: true, dtype: DType::F32, ..Trial::new(&subject).ragged() };
+        let case = Case::layer(build, |_, _| 0);
+        let single = Evaluation {
+            implementation,
+            train: true,
+            dtype: DType::F32,
+            ..Evaluation::new(&case).ragged()
+        };
         let leaves = single.leaves()?;
-        let double = leaves.iter().map(|(name, leaf)| Ok((name.clone(), leaf.to_dtype(DType::F64)?)));
+        let double =
+            leaves.iter().map(|(name, leaf)| Ok((name.clone(), leaf.to_dtype(DType::F64)?)));
         let found = single.run(&leaves)?;
-        let expected = Trial { dtype: DType::F64, ..single.clone() }.run(&double.collect::<Result<_>>()?)?;
+        let expected = Evaluation { dtype: DType::F64, ..single.clone() }
+            .run(&double.collect::<Result<_>>()?)?;
         for (name, expected) in
             expected.values.iter().chain(&expected.grads).filter(|(name, _)| *name != "loss")
         {

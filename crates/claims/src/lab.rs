@@ -3,7 +3,9 @@
 use anyhow::{bail, Context, Result};
 use candle::{DType, Device, Tensor};
 use rayon::prelude::*;
-use recurrent::{Flow, Keep, Observer, Pass, Recorder, Sequence, Spec};
+use recurrent::{
+    ActivationRecorder, Bptt, ForwardContext, GradientRecorder, Record, RnnConfig, Sequence,
+};
 use recurrent_harness::compare::Comparison;
 use recurrent_harness::network::Network;
 use recurrent_harness::settings::{Extent, Settings};
@@ -14,7 +16,7 @@ use recurrent_records::folder::Folder;
 use recurrent_records::record::{RunRecord, Status};
 use recurrent_records::treatment::{Change, Readout, Treatment};
 use recurrent_tasks as tasks;
-use recurrent_tasks::task::{Batch, BatchDraw, Split, Task};
+use recurrent_tasks::task::{Batch, BatchKey, Split, Task};
 use recurrent_train::{clip_global_norm, global_norm, Params};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,7 +43,7 @@ pub(crate) struct Lab<'a> {
 #[derive(Clone)]
 pub(crate) struct Arm {
     pub(crate) name: &'static str,
-    pub(crate) spec: Spec,
+    pub(crate) spec: RnnConfig,
     pub(crate) changes: Vec<Change>,
 }
 
@@ -68,11 +70,11 @@ pub(crate) struct Start {
 }
 
 impl Arm {
-    pub(crate) fn new(name: &'static str, spec: Spec) -> Self {
+    pub(crate) fn new(name: &'static str, spec: RnnConfig) -> Self {
         Self { name, spec, changes: Vec::new() }
     }
 
-    pub(crate) fn with(name: &'static str, spec: &Spec, changes: &[Change]) -> Self {
+    pub(crate) fn with(name: &'static str, spec: &RnnConfig, changes: &[Change]) -> Self {
         Self { name, spec: spec.clone(), changes: changes.to_vec() }
     }
 
@@ -85,7 +87,11 @@ impl Arm {
         Variant {
             changes: self.changes.clone(),
             ..Variant::new(self.name, move |size: Size, vb| {
-                spec.suited(size.longest_lag, size.seed).build(size.input, size.hidden, vb)
+                spec.with_longest_lag(size.longest_lag, size.seed).build(
+                    size.input,
+                    size.hidden,
+                    vb,
+                )
             })
         }
     }
@@ -170,21 +176,28 @@ impl Lab<'_> {
             bail!("interrupted");
         }
         let size = Size { input: task.input_size(), hidden, longest_lag: task.longest_lag(), seed };
-        let (network, params) =
-            Network::trainable(&arm.variant(), size, task, arm.readout(), DType::F64, &Device::Cpu)?;
-        let draw = BatchDraw { split: Split::Held, seed, step: 0, batch: EXAMPLES };
+        let (network, params) = Network::trainable(
+            &arm.variant(),
+            size,
+            task,
+            arm.readout(),
+            DType::F64,
+            &Device::Cpu,
+        )?;
+        let draw = BatchKey { split: Split::Held, seed, step: 0, batch: EXAMPLES };
         Ok(Fresh { network, params, batch: task.batch(draw, DType::F64, &Device::Cpu)? })
     }
 
     fn start(&self, arm: &Arm, task: &dyn Task, hidden: usize, seed: u64) -> Result<Start> {
         let Fresh { network, params, batch } = self.fresh(arm, task, hidden, seed)?;
-        let (recorder, observer) = (Recorder::new(Keep::Norms), Observer::default());
-        let pass = Pass::default().record(&recorder).observe(&observer);
-        let mut grads = loss(task, &network, &batch, &pass)?.backward()?;
+        let (recorder, activations) =
+            (GradientRecorder::new(Record::Norms), ActivationRecorder::default());
+        let context = ForwardContext::default().record(&recorder).activations(&activations);
+        let mut grads = loss(task, &network, &batch, &context)?.backward()?;
         let profiles: Vec<_> = recorder.take().iter().map(Profile::of).collect();
-        let seen = observer.take();
+        let seen = activations.take();
         let whole = recurrent_part(&params, &grads)?;
-        let border = Pass::default().flow(Flow::last(task.length() / 2));
+        let border = ForwardContext::default().bptt(Bptt::last(task.length() / 2));
         let near = recurrent_part(&params, &loss(task, &network, &batch, &border)?.backward()?)?;
         let far_part = difference(&whole, &near);
         let norm_before = norm(&whole);
@@ -194,15 +207,22 @@ impl Lab<'_> {
         let near_after: Vec<_> = near.iter().map(|value| value * clip.scale).collect();
         let far_after = difference(&after, &near_after);
         let top = |part: &str| {
-            profiles.iter().filter(|profile| profile.part == part).max_by_key(|profile| profile.place.layer)
+            profiles
+                .iter()
+                .filter(|profile| profile.part == part)
+                .max_by_key(|profile| profile.layer_id.layer)
         };
         let h = top("h").context("a recurrent layer records h")?;
-        let rate =
-            |profile: &Profile| decay(&profile.median, profile.steps).map_or(f64::NAN, |fit| fit.decay);
+        let rate = |profile: &Profile| {
+            decay(&profile.median, profile.steps).map_or(f64::NAN, |fit| fit.decay)
+        };
         let pooled = |layer: usize| {
-            let of_layer =
-                profiles.iter().find(|profile| profile.part == "h" && profile.place.layer == layer);
-            of_layer.map_or(f64::NAN, |profile| profile.median.iter().map(|g| g * g).sum::<f64>().sqrt())
+            let of_layer = profiles
+                .iter()
+                .find(|profile| profile.part == "h" && profile.layer_id.layer == layer);
+            of_layer.map_or(f64::NAN, |profile| {
+                profile.median.iter().map(|g| g * g).sum::<f64>().sqrt()
+            })
         };
         let gates = &seen.first().context("a recurrent layer is seen")?.gates;
         let mean = |values: &Tensor| -> Result<f64> { Ok(values.mean_all()?.to_scalar()?) };
@@ -211,9 +231,13 @@ impl Lab<'_> {
             decay_h: rate(h),
             decay: rate(top("c").unwrap_or(h)),
             far: (h.median[h.steps - 1] / h.median[0]).log10(),
-            depth: (pooled(0) / pooled(h.place.layer)).log10(),
-            gates: gates.iter().map(|gate| Ok((gate.name, mean(&gate.values)?))).collect::<Result<_>>()?,
-            slope: keeps.map_or(Ok(f64::NAN), |gate| mean(&(&gate.values - gate.values.sqr()?)?))?,
+            depth: (pooled(0) / pooled(h.layer_id.layer)).log10(),
+            gates: gates
+                .iter()
+                .map(|gate| Ok((gate.name, mean(&gate.values)?)))
+                .collect::<Result<_>>()?,
+            slope: keeps
+                .map_or(Ok(f64::NAN), |gate| mean(&(&gate.values - gate.values.sqr()?)?))?,
             share: norm(&far_part) / norm_before,
             clipped: (norm(&far_after) / norm(&after), 1.0 - cosine(&whole, &after)),
             norm: clip.before,
@@ -244,13 +268,22 @@ impl Lab<'_> {
             ),
             false => Sizing::Params(how.params),
         };
-        let settings =
-            Settings { extent: Extent::Steps(steps), eval_every: (steps / 2).min(100), sizing, ..settings };
+        let settings = Settings {
+            extent: Extent::Steps(steps),
+            eval_every: (steps / 2).min(100),
+            sizing,
+            ..settings
+        };
         let settings = Settings { treatment: settings.treatment.with(&how.changes), ..settings };
         let (seeds, jobs) = (self.seeds, self.jobs);
         let command = self.command.clone();
-        let comparison =
-            Comparison { settings, seeds, jobs, command, ..Comparison::new(Arc::clone(&task), variants) };
+        let comparison = Comparison {
+            settings,
+            seeds,
+            jobs,
+            command,
+            ..Comparison::new(Arc::clone(&task), variants)
+        };
         let records = comparison.check()?.run(&self.folder.inside(id)?, self.cancel, &|_| {})?;
         if self.cancel.load(Ordering::Relaxed) {
             bail!("interrupted");
@@ -278,8 +311,13 @@ pub(crate) struct How {
     pub(crate) changes: Vec<Change>,
 }
 
-fn loss(task: &dyn Task, network: &Network, batch: &Batch, pass: &Pass) -> Result<Tensor> {
-    let outputs = network.forward(&batch.xs, pass)?;
+fn loss(
+    task: &dyn Task,
+    network: &Network,
+    batch: &Batch,
+    context: &ForwardContext,
+) -> Result<Tensor> {
+    let outputs = network.forward(&batch.xs, context)?;
     Ok(task.judge(&outputs, batch)?.losses.mean_all()?)
 }
 
@@ -306,7 +344,7 @@ fn cosine(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// What truncation does to a network's gradient, with one seed.
-pub(crate) struct Truncation {
+pub(crate) struct TruncatedGradient {
     /// The largest norm of dL/dh at a lag of the window or more.
     pub(crate) beyond: f64,
     /// The norm of the error of dL/dW over the norm of dL/dW.
@@ -323,18 +361,22 @@ impl Lab<'_> {
         task: &dyn Task,
         hidden: usize,
         window: usize,
-    ) -> Result<Vec<Truncation>> {
+    ) -> Result<Vec<TruncatedGradient>> {
         self.by_seed(|seed| {
             let Fresh { network, params, batch } = self.fresh(arm, task, hidden, seed)?;
-            let recorder = Recorder::new(Keep::Norms);
-            let pass = Pass::default().flow(Flow::truncated(window)).record(&recorder);
-            let truncated = recurrent_part(&params, &loss(task, &network, &batch, &pass)?.backward()?)?;
-            let whole =
-                recurrent_part(&params, &loss(task, &network, &batch, &Pass::default())?.backward()?)?;
+            let recorder = GradientRecorder::new(Record::Norms);
+            let context = ForwardContext::default().bptt(Bptt::truncated(window)).record(&recorder);
+            let truncated =
+                recurrent_part(&params, &loss(task, &network, &batch, &context)?.backward()?)?;
+            let whole = recurrent_part(
+                &params,
+                &loss(task, &network, &batch, &ForwardContext::default())?.backward()?,
+            )?;
             let traces = recorder.take();
-            let norms =
-                traces.iter().flat_map(|trace| (window..trace.lags()).flat_map(|lag| trace.norms_at(lag)));
-            Ok(Truncation {
+            let norms = traces
+                .iter()
+                .flat_map(|trace| (window..trace.lags()).flat_map(|lag| trace.norms_at(lag)));
+            Ok(TruncatedGradient {
                 beyond: norms.fold(0.0, f64::max),
                 error: norm(&difference(&truncated, &whole)) / norm(&whole),
                 cosine: cosine(&truncated, &whole),

@@ -51,7 +51,10 @@ pub const RUNS: &str = "runs";
 
 /// All claims: the name of each, and what articles say.
 pub fn list() -> Vec<(&'static str, &'static str)> {
-    experiments::all().iter().map(|experiment| (experiment.claim.id, experiment.claim.claim)).collect()
+    experiments::all()
+        .iter()
+        .map(|experiment| (experiment.claim.id, experiment.claim.claim))
+        .collect()
 }
 
 impl Options {
@@ -67,7 +70,8 @@ impl Options {
             _ => 5,
         });
         if !(3..=1000).contains(&seeds) {
-            let line = format!("seeds: expected 3 to 1000, since an interval needs some, got {seeds}");
+            let line =
+                format!("seeds: expected 3 to 1000, since an interval needs some, got {seeds}");
             return Err(Usage::new(line).into());
         }
         let jobs = self.jobs.unwrap_or_else(cores);
@@ -136,7 +140,8 @@ fn measure(experiment: &Experiment, lab: &Lab) -> Result<Option<Finding>> {
         outcome => outcome?,
     };
     let id = experiment.claim.id;
-    let mut command = format!("cargo run --release --example claims -- --only {id} --seeds {}", lab.seeds);
+    let mut command =
+        format!("cargo run --release --example claims -- --only {id} --seeds {}", lab.seeds);
     command += if lab.quick {
         " --quick"
     } else if lab.full {
@@ -145,9 +150,10 @@ fn measure(experiment: &Experiment, lab: &Lab) -> Result<Option<Finding>> {
         ""
     };
     let (verdict, because) = match (lab.quick, outcome.verdict.word()) {
-        (true, word) => {
-            (Verdict::Open, format!("a trial, by whose numbers it would be “{word}”: {}", outcome.because))
-        }
+        (true, word) => (
+            Verdict::Open,
+            format!("a trial, by whose numbers it would be “{word}”: {}", outcome.because),
+        ),
         (false, _) => (outcome.verdict, outcome.because),
     };
     Ok(Some(Finding {
@@ -179,7 +185,8 @@ fn choose(mut all: Vec<Experiment>, names: &[String]) -> Result<Vec<Experiment>>
             return Err(Usage::new(format!("claim {name}: expected once, got twice")).into());
         }
         let nearest = nearest(name, known).unwrap_or("none");
-        let line = format!("claim {name}: no such claim; the nearest is {nearest}, --list shows all");
+        let line =
+            format!("claim {name}: no such claim; the nearest is {nearest}, --list shows all");
         return Err(Usage::new(line).into());
     }
     Ok(chosen)

@@ -41,9 +41,17 @@ pub(crate) fn terminal(number: usize, of: usize, finding: &Finding, columns: usi
     let mut line =
         |line: String| text += &format!("    {}", wrap(&line, columns.saturating_sub(4), "      "));
     line(format!("{}: {because}", verdict.word().to_uppercase()));
-    finding.measured.iter().for_each(|measured| line(format!("· {}: {}", measured.what, numbers(measured))));
+    finding
+        .measured
+        .iter()
+        .for_each(|measured| line(format!("· {}: {}", measured.what, numbers(measured))));
     claim.literature.iter().for_each(|source| line(format!("literature: {}", cited(source))));
-    text + &format!("    {:.0} s, {} seeds{}\n", finding.seconds, finding.seeds.len(), unconverged(finding))
+    text + &format!(
+        "    {:.0} s, {} seeds{}\n",
+        finding.seconds,
+        finding.seeds.len(),
+        unconverged(finding)
+    )
 }
 
 /// All verdicts, a line each.
@@ -61,18 +69,27 @@ fn numbers(measured: &Measured) -> String {
     if measured.seeds < 2 || measured.low == measured.high {
         return format!("{}{unit}", number(measured.value));
     }
-    format!("{}{unit} ({} to {})", number(measured.value), number(measured.low), number(measured.high))
+    format!(
+        "{}{unit} ({} to {})",
+        number(measured.value),
+        number(measured.low),
+        number(measured.high)
+    )
 }
 
 /// What was not reached, and is in the numbers all the same.
 fn unconverged(finding: &Finding) -> String {
     let unsolved = match finding.unsolved {
         0 => String::new(),
-        runs => format!("; {runs} training runs ended unsolved, and are in the numbers as they ended"),
+        runs => {
+            format!("; {runs} training runs ended unsolved, and are in the numbers as they ended")
+        }
     };
     match finding.failed {
         0 => unsolved,
-        failed => format!("{unsolved}, {failed} of them by a failure, as if they had learnt nothing"),
+        failed => {
+            format!("{unsolved}, {failed} of them by a failure, as if they had learnt nothing")
+        }
     }
 }
 
@@ -187,7 +204,12 @@ fn section(finding: &Finding) -> Section<'_> {
         literature: claim.literature.iter().map(literature).collect(),
         rows: finding.measured.iter().map(row).collect(),
         command: &finding.command,
-        facts: format!("{:.0} s, {} seeds{}.", finding.seconds, finding.seeds.len(), unconverged(finding)),
+        facts: format!(
+            "{:.0} s, {} seeds{}.",
+            finding.seconds,
+            finding.seeds.len(),
+            unconverged(finding)
+        ),
     }
 }
 
@@ -228,9 +250,11 @@ pub(crate) fn markdown(findings: &[Finding], about: &About) -> String {
         let Finding { claim, verdict, because, .. } = finding;
         text += &format!("\n<a id=\"{}\"></a>\n\n## {}\n\n", claim.id, claim.claim);
         text += &format!("**{}**: {because}.\n\n", verdict.word());
-        for (name, value) in
-            [("Prediction", claim.prediction), ("Experiment", claim.experiment), ("Rule", claim.rule)]
-        {
+        for (name, value) in [
+            ("Prediction", claim.prediction),
+            ("Experiment", claim.experiment),
+            ("Rule", claim.rule),
+        ] {
             text += &format!("- {name}: {value}\n");
         }
         for source in claim.literature {
@@ -248,7 +272,12 @@ pub(crate) fn markdown(findings: &[Finding], about: &About) -> String {
                 measured.unit
             );
         }
-        text += &format!("\n`{}`: {} seeds{}.\n", finding.command, finding.seeds.len(), unconverged(finding));
+        text += &format!(
+            "\n`{}`: {} seeds{}.\n",
+            finding.command,
+            finding.seeds.len(),
+            unconverged(finding)
+        );
     }
     text
 }

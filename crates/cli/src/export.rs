@@ -26,7 +26,9 @@ impl Export {
     /// Refuses what this program was not built for, before anything runs.
     pub(crate) fn check(&self) -> Result<()> {
         match self.parquet && !cfg!(feature = "parquet") {
-            true => Err(Usage::new("parquet: expected a program built with --features parquet").into()),
+            true => {
+                Err(Usage::new("parquet: expected a program built with --features parquet").into())
+            }
             false => Ok(()),
         }
     }
@@ -42,7 +44,8 @@ impl Export {
             return Ok(());
         }
         if self.tensorboard {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
+            let now =
+                SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
             let longest = records.runs.iter().map(|run| run.seconds).fold(0.0, f64::max);
             export::tensorboard(records, folder, (now - longest).floor())?;
         }

@@ -111,8 +111,10 @@ impl Training {
             (false, _) => Ok(task),
             (true, Some(validating)) => Ok(validating),
             (true, None) => {
-                let why =
-                    format!("validate: the task {} is generated and has no test set to spare", self.task);
+                let why = format!(
+                    "validate: the task {} is generated and has no test set to spare",
+                    self.task
+                );
                 Err(Usage::new(why).into())
             }
         }
@@ -127,7 +129,8 @@ impl Training {
         clip: Clipping,
         invocation: &Invocation,
     ) -> Result<Comparison> {
-        let base = if self.quick { Settings::quick(task.as_ref()) } else { Settings::new(task.as_ref()) };
+        let base =
+            if self.quick { Settings::quick(task.as_ref()) } else { Settings::new(task.as_ref()) };
         let treatment = Treatment {
             lr: self.lr.unwrap_or(base.treatment.lr),
             clip: match self.clip {
@@ -138,7 +141,11 @@ impl Training {
             ..base.treatment
         };
         let settings = Settings {
-            extent: self.steps.map(Extent::Steps).or(self.epochs.map(Extent::Epochs)).unwrap_or(base.extent),
+            extent: self
+                .steps
+                .map(Extent::Steps)
+                .or(self.epochs.map(Extent::Epochs))
+                .unwrap_or(base.extent),
             sizing: self
                 .hidden
                 .map(Sizing::Hidden)

@@ -12,11 +12,15 @@ use std::path::{Path, PathBuf};
 
 /// The options of the command that a folder's `comparison.json` names, with those that were given now in their place. Whether these ask for
 /// something else, the comparison finds out.
-pub(crate) fn options<A: Parser + CommandFactory>(folder: &Path, invocation: &Invocation) -> Result<A> {
+pub(crate) fn options<A: Parser + CommandFactory>(
+    folder: &Path,
+    invocation: &Invocation,
+) -> Result<A> {
     let there = matches::<A>(&command(folder, invocation)?)
         .with_context(|| format!("resume {}: its command cannot be read", folder.display()))?;
     let now = matches::<A>(&invocation.words)?;
-    let given = |matches: &ArgMatches, id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    let given =
+        |matches: &ArgMatches, id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
     let mut words = vec![OsString::from("resume")];
     for arg in A::command().get_arguments() {
         let (id, Some(long)) = (arg.get_id().as_str(), arg.get_long()) else { continue };
@@ -50,14 +54,18 @@ fn usage(error: clap::Error) -> anyhow::Error {
 /// The options of the command by which a folder came about: of the comparison in it, or of one of those in folders inside.
 fn command(folder: &Path, invocation: &Invocation) -> Result<Vec<OsString>> {
     let shown = folder.display();
-    let entries = fs::read_dir(folder).map_err(|_| Usage::new(format!("resume {shown}: no such folder")))?;
+    let entries =
+        fs::read_dir(folder).map_err(|_| Usage::new(format!("resume {shown}: no such folder")))?;
     let mut inside: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     inside.sort();
     let mut headers = std::iter::once(folder).chain(inside.iter().map(PathBuf::as_path));
-    let Some(path) =
-        headers.find_map(|folder| Some(folder.join("comparison.json")).filter(|path| path.is_file()))
+    let Some(path) = headers
+        .find_map(|folder| Some(folder.join("comparison.json")).filter(|path| path.is_file()))
     else {
-        return Err(Usage::new(format!("resume {shown}: expected comparison.json in it, found none")).into());
+        return Err(Usage::new(format!(
+            "resume {shown}: expected comparison.json in it, found none"
+        ))
+        .into());
     };
     let header: Value = serde_json::from_slice(&fs::read(&path)?)
         .with_context(|| format!("{}: cannot be read back", path.display()))?;

@@ -85,7 +85,9 @@ pub(crate) fn tree(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
         let path = entry?.path();
         let name = path.file_name().context("expected a name")?.to_string_lossy().into_owned();
         if path.is_dir() {
-            found.extend(tree(&path)?.into_iter().map(|(below, bytes)| (format!("{name}/{below}"), bytes)));
+            found.extend(
+                tree(&path)?.into_iter().map(|(below, bytes)| (format!("{name}/{below}"), bytes)),
+            );
             found.insert(name + "/", Vec::new());
         } else {
             found.insert(name, fs::read(path)?);
@@ -101,9 +103,16 @@ pub(crate) fn timeless(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     for (name, bytes) in &mut found {
         let times: &[&str] = match name.rsplit('/').next() {
             Some("run.json" | "runs.jsonl") => &["seconds", "measure_seconds"],
-            Some("comparison.json") => {
-                &["command", "started", "seconds", "interrupted", "jobs", "machine", "resumed", "notes"]
-            }
+            Some("comparison.json") => &[
+                "command",
+                "started",
+                "seconds",
+                "interrupted",
+                "jobs",
+                "machine",
+                "resumed",
+                "notes",
+            ],
             _ => continue,
         };
         let mut timeless = Vec::new();

@@ -17,7 +17,8 @@ fn tiny(more: &str) -> Result<(TempDir, String)> {
     Ok((temp, text))
 }
 
-const RUNS: [(&str, u64); 4] = [("vanilla", 0), ("vanilla", 1), ("lstm-chrono", 0), ("lstm-chrono", 1)];
+const RUNS: [(&str, u64); 4] =
+    [("vanilla", 0), ("vanilla", 1), ("lstm-chrono", 0), ("lstm-chrono", 1)];
 
 /// What every line of `runs.jsonl` has at least.
 const FIELDS: &str =
@@ -33,11 +34,22 @@ fn of(line: &Value) -> (&str, u64) {
 #[test]
 fn a_comparison_prints_a_table_and_verdicts() -> Result<()> {
     let (_temp, text) = tiny("")?;
-    let place = |words: &str| text.find(words).with_context(|| format!("no {words:?} in {text}"));
-    let order = ["variant ", "\nvanilla ", "\nlstm-chrono ", "against lag", "\nvanilla: ", "\nlstm-chrono: "];
-    let places: Vec<_> = order.into_iter().map(place).collect::<Result<_>>()?;
+    let layer_id =
+        |words: &str| text.find(words).with_context(|| format!("no {words:?} in {text}"));
+    let order = [
+        "variant ",
+        "\nvanilla ",
+        "\nlstm-chrono ",
+        "against lag",
+        "\nvanilla: ",
+        "\nlstm-chrono: ",
+    ];
+    let places: Vec<_> = order.into_iter().map(layer_id).collect::<Result<_>>()?;
     assert!(places.is_sorted(), "table, plot, verdicts: {places:?} in {text}");
-    assert!((places[1]..places[3]).contains(&place("not solved in 20 steps")?), "in the table: {text}");
+    assert!(
+        (places[1]..places[3]).contains(&layer_id("not solved in 20 steps")?),
+        "in the table: {text}"
+    );
     assert_eq!(text.lines().last(), Some("records and report: out/report.html"));
     Ok(())
 }
@@ -47,10 +59,14 @@ fn a_comparison_writes_its_records() -> Result<()> {
     let (temp, _) = tiny("")?;
     let out = temp.path().join("out");
     let files = tree(&out)?;
-    let top: BTreeSet<_> = files.keys().filter_map(|name| name.split_inclusive('/').next()).collect();
+    let top: BTreeSet<_> =
+        files.keys().filter_map(|name| name.split_inclusive('/').next()).collect();
     let expected =
         ".lock comparison.json evals.jsonl measures.jsonl plots/ profiles.jsonl report.html runs.jsonl runs/ steps.jsonl";
-    assert!(top.iter().eq(expected.split(' ').collect::<Vec<_>>().iter()), "{top:?}, expected {expected}");
+    assert!(
+        top.iter().eq(expected.split(' ').collect::<Vec<_>>().iter()),
+        "{top:?}, expected {expected}"
+    );
     for (variant, seed) in RUNS {
         for name in [
             "",
@@ -86,7 +102,8 @@ fn a_comparison_writes_its_records() -> Result<()> {
         let all = lines(&out.join(format!("{name}.jsonl")))?;
         let found = RUNS.map(|run| all.iter().filter(|line| of(line) == run).count());
         assert_eq!((found, all.len()), (counts, counts.iter().sum()), "{name}");
-        let whole = |field| all.iter().all(|line| line["step"].is_u64() && line.get(field).is_some());
+        let whole =
+            |field| all.iter().all(|line| line["step"].is_u64() && line.get(field).is_some());
         assert!(fields.split(' ').all(whole), "{name}: {fields} in every line");
     }
     Ok(())
@@ -99,12 +116,17 @@ fn a_comparison_writes_a_report_that_stands_alone() -> Result<()> {
     let report = std::str::from_utf8(&files["report.html"])?.trim().to_lowercase();
     assert!(report.starts_with("<!doctype html>") && report.ends_with("</html>"));
     for outside in ["src=", "<link", "@import", "url(", "http"] {
-        let inside =
-            |(at, _)| ["url(#", "http://www.w3.org/"].iter().any(|name| report[at..].starts_with(name));
-        assert!(report.match_indices(outside).all(inside), "the report needs something else: {outside}");
+        let inside = |(at, _)| {
+            ["url(#", "http://www.w3.org/"].iter().any(|name| report[at..].starts_with(name))
+        };
+        assert!(
+            report.match_indices(outside).all(inside),
+            "the report needs something else: {outside}"
+        );
     }
     assert!(report.matches("<svg").count() >= 5, "the plots are in it");
-    for kind in ["profiles-h-init", "profiles-h-final", "loss-", "heat-vanilla", "heat-lstm-chrono"] {
+    for kind in ["profiles-h-init", "profiles-h-final", "loss-", "heat-vanilla", "heat-lstm-chrono"]
+    {
         let start = format!("plots/{kind}");
         let plots: Vec<_> = files.iter().filter(|(name, _)| name.starts_with(&start)).collect();
         assert!(!plots.is_empty(), "no plot {kind} in {:?}", files.keys());
@@ -127,8 +149,12 @@ fn timeless(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
         if name.ends_with("report.html") {
             // Its tables show times; its plots do not.
             let plots = std::str::from_utf8(bytes)?.split("<svg").skip(1);
-            *bytes = plots.filter_map(|plot| plot.split("</svg>").next()).collect::<String>().into();
-        } else if ["runs.jsonl", "run.json", "comparison.json"].iter().any(|end| name.ends_with(end)) {
+            *bytes =
+                plots.filter_map(|plot| plot.split("</svg>").next()).collect::<String>().into();
+        } else if ["runs.jsonl", "run.json", "comparison.json"]
+            .iter()
+            .any(|end| name.ends_with(end))
+        {
             let values = serde_json::Deserializer::from_slice(bytes).into_iter::<Value>();
             let mut values = values.collect::<serde_json::Result<Vec<_>>>()?;
             for object in values.iter_mut().filter_map(Value::as_object_mut) {
@@ -144,7 +170,8 @@ fn timeless(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
 fn the_same_command_gives_the_same_files_with_any_number_of_jobs() -> Result<()> {
     let files = |jobs| -> Result<_> {
         let (temp, text) = tiny(&format!("--jobs {jobs}"))?;
-        let verdicts = text.find("\nvanilla: ").with_context(|| format!("no verdicts in {text}"))?;
+        let verdicts =
+            text.find("\nvanilla: ").with_context(|| format!("no verdicts in {text}"))?;
         let mut files = timeless(&temp.path().join("out"))?;
         files.insert("verdicts".to_string(), text[verdicts..].into());
         Ok(files)
@@ -166,7 +193,9 @@ fn the_same_command_gives_the_same_files_with_any_number_of_jobs() -> Result<()>
 fn variants_have_remedies_behind_their_names() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let name = "lstm+zoneout=0.1:0.2+clip=0.5";
-    let args = format!("--length 8 --variants lstm,{name} --hidden 5 --seeds 1 --steps 20 --quiet --out out");
+    let args = format!(
+        "--length 8 --variants lstm,{name} --hidden 5 --seeds 1 --steps 20 --quiet --out out"
+    );
     let text = compare(temp.path(), &args)?.well();
     assert!(text.contains(&format!("\n{name}: ")), "{text}");
     let runs = lines(&temp.path().join("out/runs.jsonl"))?;
@@ -192,15 +221,23 @@ fn the_default_folder_is_a_new_one_each_time() -> Result<()> {
     let temp = tempfile::tempdir()?;
     for count in 1..=2 {
         let text = compare(temp.path(), "--quick --variants vanilla --quiet")?.well();
-        let written = text.lines().last().and_then(|line| line.strip_prefix("records and report: "));
+        let written =
+            text.lines().last().and_then(|line| line.strip_prefix("records and report: "));
         let written = temp.path().join(written.context("the last line says where")?);
-        assert!(written.starts_with(temp.path().join("runs")) && written.is_file(), "{}", written.display());
+        assert!(
+            written.starts_with(temp.path().join("runs")) && written.is_file(),
+            "{}",
+            written.display()
+        );
         for folder in fs::read_dir(temp.path().join("runs"))? {
             assert!(folder?.file_name().to_string_lossy().starts_with("adding-"));
         }
         assert_eq!(fs::read_dir(temp.path().join("runs"))?.count(), count);
         let runs = lines(&written.with_file_name("runs.jsonl"))?;
-        assert_eq!((runs.len(), &runs[0]["length"], &runs[0]["steps"]), (1, &30.into(), &200.into()));
+        assert_eq!(
+            (runs.len(), &runs[0]["length"], &runs[0]["steps"]),
+            (1, &30.into(), &200.into())
+        );
     }
     Ok(())
 }

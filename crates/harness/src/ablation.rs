@@ -52,7 +52,11 @@ impl Ablation {
         let settings = &self.comparison.settings;
         for variant in remedies {
             let Some(remedy) = remedy(&base.name, &variant.name) else {
-                mistake!("variant {}: expected a name that begins with {}+", variant.name, base.name)
+                mistake!(
+                    "variant {}: expected a name that begins with {}+",
+                    variant.name,
+                    base.name
+                )
             };
             let (with, without) =
                 (settings.treatment.with(&variant.changes), settings.treatment.with(&base.changes));
@@ -99,7 +103,8 @@ impl Checked {
             true => Records::default(),
             false => self.comparison.check()?.run(folder, cancel, said)?,
         };
-        let names: Vec<&str> = self.comparison.variants.iter().map(|variant| variant.name.as_str()).collect();
+        let names: Vec<&str> =
+            self.comparison.variants.iter().map(|variant| variant.name.as_str()).collect();
         let effects = effects::all(&names, &records);
         folder.write_lines("ablation.jsonl", &effects)?;
         Ok(Findings { records, effects, tuned })

@@ -113,7 +113,8 @@ impl Comparison {
         if self.interval == Interval::Steps(0) {
             mistake!("checkpoint-every: expected at least 1 step, got 0");
         }
-        for (name, count, most) in [("seeds", self.seeds, MOST_SEEDS), ("jobs", self.jobs as u64, MOST_JOBS)]
+        for (name, count, most) in
+            [("seeds", self.seeds, MOST_SEEDS), ("jobs", self.jobs as u64, MOST_JOBS)]
         {
             if !(1..=most).contains(&count) {
                 mistake!("{name}: expected 1 to {most}, got {count}");
@@ -129,16 +130,23 @@ impl Comparison {
             mistake!("variants: expected at least one, got none");
         }
         for (index, Variant { name, changes, .. }) in self.variants.iter().enumerate() {
-            let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '+' | '=' | ':');
+            let fits = |c: char| {
+                c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '+' | '=' | ':')
+            };
             if name.is_empty() || name.starts_with('.') || !name.chars().all(fits) {
                 mistake!("variant {name:?}: expected a name of letters, digits and -_.+=: to name a folder");
             }
             let folder = |variant: &Variant| variant.folder(0);
-            if self.variants[..index].iter().any(|other| folder(other) == folder(&self.variants[index])) {
+            if self.variants[..index]
+                .iter()
+                .any(|other| folder(other) == folder(&self.variants[index]))
+            {
                 mistake!("variant {name}: expected once, got twice");
             }
             let treatment = self.settings.treatment.with(changes);
-            treatment.validate().map_err(|error| Usage::new(format!("variant {name}: {}", line(&error))))?;
+            treatment
+                .validate()
+                .map_err(|error| Usage::new(format!("variant {name}: {}", line(&error))))?;
         }
         let size = |variant: &Variant| {
             let readout = self.settings.treatment.with(&variant.changes).readout;
@@ -146,9 +154,16 @@ impl Comparison {
         };
         let sizes: Vec<_> = self.variants.iter().map(size).collect::<Result<_>>()?;
         for (variant, &(hidden, _)) in self.variants.iter().zip(&sizes) {
-            let job = Job { variant, task: self.task.as_ref(), settings: &self.settings, hidden, seed: 0 };
-            run::check(&job)
-                .map_err(|error| Usage::new(format!("variant {}: {}", variant.name, line(&error))))?;
+            let job = Job {
+                variant,
+                task: self.task.as_ref(),
+                settings: &self.settings,
+                hidden,
+                seed: 0,
+            };
+            run::check(&job).map_err(|error| {
+                Usage::new(format!("variant {}: {}", variant.name, line(&error)))
+            })?;
         }
         Ok(Checked { comparison: self, sizes })
     }
@@ -197,7 +212,8 @@ impl Checked<'_> {
             header.end(folder, start.elapsed().as_secs_f64(), cancel.load(Ordering::Relaxed))?;
         }
         let order = self.comparison.variants.iter().enumerate();
-        let order = order.flat_map(|(index, _)| self.comparison.seeds().map(move |seed| (index, seed)));
+        let order =
+            order.flat_map(|(index, _)| self.comparison.seeds().map(move |seed| (index, seed)));
         let finished: Vec<_> = order.filter_map(|place| done.get(&place)).collect();
         merge::merge(folder, &finished)
     }
@@ -211,6 +227,12 @@ impl Checked<'_> {
     /// One of them.
     fn job(&self, (index, seed): (usize, u64)) -> Job<'_> {
         let Comparison { task, variants, settings, .. } = self.comparison;
-        Job { variant: &variants[index], task: task.as_ref(), settings, hidden: self.sizes[index].0, seed }
+        Job {
+            variant: &variants[index],
+            task: task.as_ref(),
+            settings,
+            hidden: self.sizes[index].0,
+            seed,
+        }
     }
 }

@@ -17,12 +17,12 @@ mod sheet;
 use crate::job::Job;
 use crate::network::Network;
 use crate::record::MeasureRecord;
-use crate::task::{Batch, BatchDraw, Split};
+use crate::task::{Batch, BatchKey, Split};
 use crate::tier::Tier;
 use anyhow::Result;
 use candle::{DType, Device, Tensor, Var};
 use candle_nn::VarBuilder;
-use recurrent_core::Pass;
+use recurrent_core::ForwardContext;
 use recurrent_train::Params;
 use serde::{Deserialize, Serialize};
 use sheet::Sheet;
@@ -46,7 +46,13 @@ struct Double {
 
 impl Panel {
     /// Takes the measures of the job's tier after `step` training steps.
-    pub(crate) fn take(&mut self, job: &Job, network: &Network, params: &Params, step: u64) -> Result<()> {
+    pub(crate) fn take(
+        &mut self,
+        job: &Job,
+        network: &Network,
+        params: &Params,
+        step: u64,
+    ) -> Result<()> {
         let double = Double::new(job, params)?;
         let mut sheet = Sheet::new(job, step);
         for tier in Tier::ALL.into_iter().filter(|tier| *tier <= job.settings.measures) {
@@ -57,7 +63,8 @@ impl Panel {
                 Tier::Gradients => gradients::measure(job, network, &double, &mut sheet)?,
                 Tier::Dynamics => dynamics::measure(job, &double, &mut sheet)?,
             }
-            *self.seconds.entry(tier.name().to_string()).or_default() += start.elapsed().as_secs_f64();
+            *self.seconds.entry(tier.name().to_string()).or_default() +=
+                start.elapsed().as_secs_f64();
         }
         self.lines.append(&mut sheet.lines);
         Ok(())
@@ -72,7 +79,8 @@ impl Double {
         };
         let all = params.iter().map(double).collect::<Result<Vec<_>>>()?;
         let vb = VarBuilder::from_tensors(all.iter().cloned().collect(), DType::F64, &Device::Cpu);
-        let network = Network::new(job.variant, job.size(), job.task, job.treatment().readout, &vb)?;
+        let network =
+            Network::new(job.variant, job.size(), job.task, job.treatment().readout, &vb)?;
         let weights = all.into_iter().filter(|(name, _)| name.starts_with("rnn")).collect();
         Ok(Self { network, weights })
     }
@@ -80,21 +88,31 @@ impl Double {
 
 /// Batch `step` of the job in f64 on the CPU.
 fn batch(job: &Job, split: Split, step: u64, count: usize) -> Result<Batch> {
-    job.task.batch(BatchDraw { split, seed: job.seed, step, batch: count }, DType::F64, &Device::Cpu)
+    job.task.batch(BatchKey { split, seed: job.seed, step, batch: count }, DType::F64, &Device::Cpu)
 }
 
 /// The mean loss of a network on a batch, under a pass.
-fn loss(job: &Job, network: &Network, batch: &Batch, pass: &Pass) -> candle::Result<Tensor> {
-    let outputs = network.forward(&batch.xs, pass)?;
-    let judged = job.task.judge(&outputs, batch).map_err(|error| candle::Error::msg(format!("{error:#}")))?;
+fn loss(
+    job: &Job,
+    network: &Network,
+    batch: &Batch,
+    context: &ForwardContext,
+) -> candle::Result<Tensor> {
+    let outputs = network.forward(&batch.xs, context)?;
+    let judged = job
+        .task
+        .judge(&outputs, batch)
+        .map_err(|error| candle::Error::msg(format!("{error:#}")))?;
     judged.losses.mean_all()
 }
 
 /// Lags up to `most`: 1, 2, 5, 10, 20, 50 and so on, and `most` itself.
 fn lags(most: usize) -> Vec<usize> {
     let decades = (0..).map(|power| 10usize.pow(power));
-    let mut lags: Vec<_> =
-        decades.flat_map(|ten| [1, 2, 5].map(|digit| digit * ten)).take_while(|&lag| lag < most).collect();
+    let mut lags: Vec<_> = decades
+        .flat_map(|ten| [1, 2, 5].map(|digit| digit * ten))
+        .take_while(|&lag| lag < most)
+        .collect();
     lags.push(most.max(1));
     lags
 }

@@ -3,7 +3,7 @@
 use crate::treatment::{Change, Clipping, Readout};
 use crate::usage::mistake;
 use anyhow::Result;
-use recurrent_core::{StateClip, Window};
+use recurrent_core::{HiddenGradClip, Truncation};
 
 /// How each remedy is written, what it does, and where it comes from. What stands in brackets may be left out.
 pub const TABLE: &[[&str; 3]] = &[
@@ -23,7 +23,11 @@ pub const TABLE: &[[&str; 3]] = &[
     ["clip-state-norm=NORM", "each example's dL/dh_t bounded by its norm, on the way back", ""],
     ["tbptt=K", "the gradient ends at the borders of windows of K steps", "Williams and Peng 1990"],
     ["tbptt-last=K", "the gradient goes K steps back from the end", ""],
-    ["attention", "the read-out sees an attention over all outputs", "Bahdanau 2014, arXiv:1409.0473"],
+    [
+        "attention",
+        "the read-out sees an attention over all outputs",
+        "Bahdanau 2014, arXiv:1409.0473",
+    ],
     ["attention-detached", "the same, with no gradient through what it attends to", ""],
     [
         "omega=WEIGHT",
@@ -50,7 +54,8 @@ pub const TABLE: &[[&str; 3]] = &[
 /// # Errors
 /// A [`Usage`](crate::usage::Usage) error if the value is missing or is not a positive number.
 pub fn parse(text: &str) -> Result<Option<Change>> {
-    let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
+    let (name, value) =
+        text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
     let rate = || positive(name, value);
     let steps = || count(name, value);
     let alone = |change| match value {
@@ -63,10 +68,10 @@ pub fn parse(text: &str) -> Result<Option<Change>> {
         "clip-tensor" => Change::Clip(Clipping::PerTensor(rate()?)),
         "clip-value" => Change::Clip(Clipping::Value(rate()?)),
         "no-clip" => alone(Change::Clip(Clipping::Off))?,
-        "clip-state" => Change::StateClip(Some(StateClip::Value(rate()?))),
-        "clip-state-norm" => Change::StateClip(Some(StateClip::Norm(rate()?))),
-        "tbptt" => Change::Window(Some(Window::Every(steps()?))),
-        "tbptt-last" => Change::Window(Some(Window::Last(steps()?))),
+        "clip-state" => Change::HiddenGradClip(Some(HiddenGradClip::Value(rate()?))),
+        "clip-state-norm" => Change::HiddenGradClip(Some(HiddenGradClip::Norm(rate()?))),
+        "tbptt" => Change::Truncation(Some(Truncation::Every(steps()?))),
+        "tbptt-last" => Change::Truncation(Some(Truncation::Last(steps()?))),
         "attention" => alone(Change::Readout(Readout::Attention))?,
         "attention-detached" => alone(Change::Readout(Readout::AttentionDetached))?,
         "omega" => Change::Omega(rate()?),
@@ -103,14 +108,17 @@ mod tests {
         let mut changes = Vec::new();
         for [usage, ..] in TABLE {
             let name = usage.split(['=', '[']).next().unwrap_or_default();
-            let text =
-                if usage.ends_with(|c: char| c.is_uppercase()) { format!("{name}=3") } else { name.into() };
+            let text = if usage.ends_with(|c: char| c.is_uppercase()) {
+                format!("{name}=3")
+            } else {
+                name.into()
+            };
             let change = parse(&text)?.unwrap_or_else(|| panic!("{text} is none"));
             assert!(!changes.contains(&change), "{text} does what another does: {change:?}");
             changes.push(change);
         }
         assert_eq!(parse("clip")?, Some(Change::Clip(Clipping::GlobalNorm(1.0))));
-        assert_eq!(parse("tbptt=20")?, Some(Change::Window(Some(Window::Every(20)))));
+        assert_eq!(parse("tbptt=20")?, Some(Change::Truncation(Some(Truncation::Every(20)))));
         assert_eq!([parse("chrono")?, parse("")?, parse("Clip")?], [None; 3]);
         let task = tasks::by_name("adding", Some(9), None)?;
         let before = Settings::new(task.as_ref()).treatment;
@@ -135,7 +143,10 @@ mod tests {
             ("no-clip=1", "remedy no-clip: expected no value, got \"1\""),
         ] {
             let error = parse(text).expect_err(text);
-            assert_eq!((error.to_string().as_str(), crate::usage::exit_code(&error)), (expected, 2));
+            assert_eq!(
+                (error.to_string().as_str(), crate::usage::exit_code(&error)),
+                (expected, 2)
+            );
         }
     }
 }

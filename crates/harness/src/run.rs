@@ -10,7 +10,7 @@ mod training;
 use crate::folder::Folder;
 use crate::network::Network;
 use crate::record::{EvalRecord, MeasureRecord, ProfileRecord, RunRecord, Status, StepRecord};
-use crate::task::{BatchDraw, Split};
+use crate::task::{BatchKey, Split};
 use crate::usage::{line, mistake};
 use anyhow::{Context, Result};
 use candle::{DType, Device};
@@ -96,7 +96,8 @@ pub fn run(job: &Job, cancel: &AtomicBool, progress: &mut dyn FnMut(u64, f64)) -
             progress(step, loss);
         }
     };
-    train(job, Keeper::none(), cancel, &mut said).expect("it is not kept, so that nothing can fail to be")
+    train(job, Keeper::none(), cancel, &mut said)
+        .expect("it is not kept, so that nothing can fail to be")
 }
 
 /// As [`run()`], in a folder of the run's own: it is saved there under way, goes on from what it finds saved, and ends with the
@@ -118,7 +119,12 @@ pub fn run_in(
     train(job, Keeper::new(folder, interval), cancel, said)
 }
 
-fn train(job: &Job, mut keeper: Keeper, cancel: &AtomicBool, said: &mut dyn FnMut(Event)) -> Result<Run> {
+fn train(
+    job: &Job,
+    mut keeper: Keeper,
+    cancel: &AtomicBool,
+    said: &mut dyn FnMut(Event),
+) -> Result<Run> {
     let (mut log, mut weights) = (Log::default(), Vec::new());
     let mut ended = || -> Result<Status> {
         let mut training = Training::new(job)?;
@@ -146,9 +152,13 @@ pub(crate) fn check(job: &Job) -> Result<()> {
     let (treatment, device) = (job.treatment(), Device::Cpu);
     let vb = VarBuilder::zeros(DType::F32, &device);
     let network = Network::new(job.variant, job.size(), job.task, treatment.readout, &vb)?;
-    let second = BatchDraw { split: Split::Train, seed: job.seed, step: 1, batch: job.settings.batch };
+    let second =
+        BatchKey { split: Split::Train, seed: job.seed, step: 1, batch: job.settings.batch };
     if network.rnn().reversed_size() > 0 && job.task.continues(second) {
-        mistake!("it reads in both directions, and the task {} asks for what comes next", job.task.name());
+        mistake!(
+            "it reads in both directions, and the task {} asks for what comes next",
+            job.task.name()
+        );
     }
     penalty::check(&treatment, network.rnn(), DType::F32, &device)
 }
@@ -191,8 +201,10 @@ impl Run {
         if !folder.path().join("run.json").exists() {
             return Ok(false);
         }
-        let record: RunRecord = serde_json::from_slice(&folder.read("run.json")?)
-            .with_context(|| format!("{}: cannot be read back", folder.path().join("run.json").display()))?;
+        let record: RunRecord =
+            serde_json::from_slice(&folder.read("run.json")?).with_context(|| {
+                format!("{}: cannot be read back", folder.path().join("run.json").display())
+            })?;
         if record.status == Status::Stopped {
             return Ok(false);
         }

@@ -1,7 +1,7 @@
 //! How the runs of a comparison are trained.
 
 use crate::size::Sizing;
-use crate::task::{BatchDraw, Split, Task};
+use crate::task::{BatchKey, Split, Task};
 use crate::tier::Tier;
 use crate::treatment::Treatment;
 use crate::usage::{line, mistake, Usage};
@@ -77,7 +77,13 @@ impl Settings {
     pub fn quick(task: &dyn Task) -> Self {
         let steps = (6000 / task.length().max(1) as u64).clamp(10, 200);
         let sizing = Sizing::Params(2000);
-        Self { extent: Extent::Steps(steps), sizing, eval_every: steps / 2, held_out: 200, ..Self::new(task) }
+        Self {
+            extent: Extent::Steps(steps),
+            sizing,
+            eval_every: steps / 2,
+            held_out: 200,
+            ..Self::new(task)
+        }
     }
 
     /// The number of training steps.
@@ -116,7 +122,10 @@ impl Settings {
             Extent::Steps(0) => mistake!("steps: expected at least 1, got 0"),
             Extent::Epochs(0) => mistake!("epochs: expected at least 1, got 0"),
             Extent::Epochs(_) if task.examples().is_none() => {
-                mistake!("epochs: the task {} is generated and has no epochs; give steps", task.name())
+                mistake!(
+                    "epochs: the task {} is generated and has no epochs; give steps",
+                    task.name()
+                )
             }
             Extent::Steps(_) | Extent::Epochs(_) => {}
         }
@@ -131,12 +140,16 @@ impl Settings {
         let most = LARGEST / task.length().max(1);
         if self.batch > most {
             let length = task.length();
-            mistake!("batch: expected at most {most} examples of {length} steps, got {}", self.batch);
+            mistake!(
+                "batch: expected at most {most} examples of {length} steps, got {}",
+                self.batch
+            );
         }
         if task.examples().is_some() {
             // Whether a data set has as many at once it knows best itself.
-            let first = BatchDraw { split: Split::Train, seed: 0, step: 0, batch: self.batch };
-            task.batch(first, DType::F32, &Device::Cpu).map_err(|error| Usage::new(line(&error)))?;
+            let first = BatchKey { split: Split::Train, seed: 0, step: 0, batch: self.batch };
+            task.batch(first, DType::F32, &Device::Cpu)
+                .map_err(|error| Usage::new(line(&error)))?;
         }
         if self.generalise && task.longer(2).is_none() {
             mistake!("generalise: the task {} has no longer sequences", task.name());

@@ -28,10 +28,16 @@ impl Sizing {
     ///
     /// # Errors
     /// If the variant cannot be built, is larger than the budget even with one unit, or not so large with 8,192.
-    pub fn solve(self, variant: &Variant, task: &dyn Task, readout: Readout) -> Result<(usize, usize)> {
+    pub fn solve(
+        self,
+        variant: &Variant,
+        task: &dyn Task,
+        readout: Readout,
+    ) -> Result<(usize, usize)> {
         let name = &variant.name;
         let count = |hidden| {
-            let size = Size { input: task.input_size(), hidden, longest_lag: task.longest_lag(), seed: 0 };
+            let size =
+                Size { input: task.input_size(), hidden, longest_lag: task.longest_lag(), seed: 0 };
             let units = if hidden == 1 { "unit" } else { "units" };
             Network::count(variant, size, task, readout).map_err(|error| {
                 Usage::new(format!("variant {name} with {hidden} hidden {units}: {}", line(&error)))

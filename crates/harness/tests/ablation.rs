@@ -61,7 +61,10 @@ fn an_ablation_is_paired_written_and_repeated() -> Result<()> {
     // Nothing differs before training, and batches are the same: so does the first loss.
     let first = |variant: &str| -> Vec<f64> {
         let steps = findings.records.steps.iter();
-        steps.filter(|step| step.variant == variant && step.step == 1).map(|step| step.loss).collect()
+        steps
+            .filter(|step| step.variant == variant && step.step == 1)
+            .map(|step| step.loss)
+            .collect()
     };
     assert_eq!((first("tanh").len(), first("tanh")), (3, first("tanh+no-clip")));
     let of = |remedy: &str, measure| {
@@ -81,7 +84,10 @@ fn an_ablation_is_paired_written_and_repeated() -> Result<()> {
         let best = usize::from(pair[1].median_loss < pair[0].median_loss);
         assert!(pair[best].taken && !pair[1 - best].taken, "{pair:?}");
         let taken = |run: &&recurrent_records::record::RunRecord| run.variant == pair[0].variant;
-        assert!(findings.records.runs.iter().filter(taken).all(|run| run.lr == pair[best].lr), "{pair:?}");
+        assert!(
+            findings.records.runs.iter().filter(taken).all(|run| run.lr == pair[best].lr),
+            "{pair:?}"
+        );
     }
 
     let again = run(&temp.path().join("two"))?;
@@ -95,8 +101,12 @@ fn an_ablation_is_paired_written_and_repeated() -> Result<()> {
     }
     let page = fs::read_to_string(temp.path().join("one/ablation.html"))?;
     assert!(page.starts_with("<!doctype html>") && page.trim_end().ends_with("</html>"));
-    let (content, _) = page.rsplit_once("<script>").expect("the program of the page is behind its content");
-    assert!(!content.contains("NaN") && !content.contains(">inf"), "no number is printed that is none");
+    let (content, _) =
+        page.rsplit_once("<script>").expect("the program of the page is behind its content");
+    assert!(
+        !content.contains("NaN") && !content.contains(">inf"),
+        "no number is printed that is none"
+    );
     Ok(())
 }
 
@@ -111,7 +121,10 @@ fn what_cannot_be_meant_is_refused() {
             "variant ape: expected a name that begins with tanh+",
         ),
         (
-            |a| a.comparison.variants[1] = changed("tanh+clip", Change::Clip(Clipping::GlobalNorm(1.0))),
+            |a| {
+                a.comparison.variants[1] =
+                    changed("tanh+clip", Change::Clip(Clipping::GlobalNorm(1.0)))
+            },
             "remedy clip on tanh: it changes nothing there",
         ),
         (|a| a.rates = vec![0.1, 0.0], "lrs: expected positive numbers, got 0"),
@@ -133,7 +146,9 @@ fn what_cannot_be_meant_is_refused() {
 #[test]
 fn a_sweep_runs_every_length_and_keeps_what_is_finished() -> Result<()> {
     let sweep = Sweep {
-        comparisons: [4, 6].map(|length| comparison(length, vec![tanh("one"), tanh("two")])).to_vec(),
+        comparisons: [4, 6]
+            .map(|length| comparison(length, vec![tanh("one"), tanh("two")]))
+            .to_vec(),
         probability: 0.5,
     };
     let temp = tempfile::tempdir()?;
@@ -164,7 +179,8 @@ fn a_sweep_runs_every_length_and_keeps_what_is_finished() -> Result<()> {
     assert!(none.rates.is_empty() && report::sweep(&none, 100).contains("no run has ended"));
 
     let refused = |probability, lengths: &[usize], expected: &str| {
-        let comparisons = lengths.iter().map(|length| comparison(*length, vec![tanh("one")])).collect();
+        let comparisons =
+            lengths.iter().map(|length| comparison(*length, vec![tanh("one")])).collect();
         let error = Sweep { comparisons, probability }.check().expect_err(expected);
         assert_eq!((error.to_string().as_str(), exit_code(&error)), (expected, 2));
     };

@@ -4,7 +4,7 @@ mod cells;
 
 use anyhow::Result;
 use cells::{plain, tanh};
-use recurrent_core::{Flow, Rnn, StateClip, Window};
+use recurrent_core::{Bptt, HiddenGradClip, Rnn, Truncation};
 use recurrent_harness::compare::Comparison;
 use recurrent_harness::settings::{Extent, Settings};
 use recurrent_harness::size::Sizing;
@@ -88,8 +88,13 @@ fn a_comparison_is_written_whole_and_in_order() -> Result<()> {
     }
     let header: Value = serde_json::from_slice(&fs::read(temp.path().join("comparison.json"))?)?;
     assert_eq!(header["command"], serde_json::json!(["compare", "--quick"]));
-    assert_eq!((&header["seeds"], &header["interrupted"]), (&serde_json::json!([7, 8]), &false.into()));
-    assert!(header["seconds"].as_f64() > Some(0.0) && header["machine"]["cores"].as_u64() > Some(0));
+    assert_eq!(
+        (&header["seeds"], &header["interrupted"]),
+        (&serde_json::json!([7, 8]), &false.into())
+    );
+    assert!(
+        header["seconds"].as_f64() > Some(0.0) && header["machine"]["cores"].as_u64() > Some(0)
+    );
     let left: Vec<_> = fs::read_dir(temp.path())?.collect::<std::io::Result<_>>()?;
     assert_eq!(left.len(), 8, "nothing else but the lock: {left:?}");
     Ok(())
@@ -100,8 +105,11 @@ fn the_number_of_jobs_changes_no_bit() -> Result<()> {
     let records = |jobs| -> Result<Records> {
         let temp = tempfile::tempdir()?;
         let comparison = Comparison { jobs, ..two() };
-        let mut records =
-            comparison.check()?.run(&Folder::create(temp.path())?, &AtomicBool::new(false), &|_| {})?;
+        let mut records = comparison.check()?.run(
+            &Folder::create(temp.path())?,
+            &AtomicBool::new(false),
+            &|_| {},
+        )?;
         records.runs.iter_mut().for_each(|run| run.seconds = 0.0);
         Ok(records)
     };
@@ -121,7 +129,8 @@ fn a_run_that_fails_does_not_stop_the_others() -> Result<()> {
     });
     let explodes = plain("explodes", |x, h| (x + h)? * 1e20);
     let comparison = Comparison { jobs: 2, ..comparison(vec![panics, explodes, tanh("fine")]) };
-    let records = comparison.check()?.run(&Folder::create(temp.path())?, &AtomicBool::new(false), &|_| {})?;
+    let records =
+        comparison.check()?.run(&Folder::create(temp.path())?, &AtomicBool::new(false), &|_| {})?;
     let failed = |run: &recurrent_records::record::RunRecord| match &run.status {
         Status::Failed(message) => message.clone(),
         other => format!("{other:?}"),
@@ -149,9 +158,11 @@ fn what_is_finished_is_kept_when_a_comparison_is_cancelled() -> Result<()> {
         let f = |x: &candle::Tensor, h: &candle::Tensor| (x + h)?.tanh();
         Ok(Box::new(Rnn::from_cell(cells::Plain::new(size, vb, f)?)))
     });
-    let comparison = Comparison { jobs: 1, ..comparison(vec![tanh("first"), cancels, tanh("last")]) };
+    let comparison =
+        Comparison { jobs: 1, ..comparison(vec![tanh("first"), cancels, tanh("last")]) };
     let records = comparison.check()?.run(&Folder::create(temp.path())?, &cancel, &|_| {})?;
-    let ends: Vec<_> = records.runs.iter().map(|run| (run.variant.as_str(), run.seed, &run.status)).collect();
+    let ends: Vec<_> =
+        records.runs.iter().map(|run| (run.variant.as_str(), run.seed, &run.status)).collect();
     let expected = [
         ("first", 7, &Status::Finished),
         ("first", 8, &Status::Finished),
@@ -176,8 +187,10 @@ fn sizes_are_the_nearest_to_the_budget() -> Result<()> {
         assert_eq!(solved, (nearest, params(nearest)), "budget {budget}");
     }
     assert_eq!(Sizing::Hidden(9).solve(&variant, task.as_ref(), Readout::Plain)?, (9, params(9)));
-    let error =
-        Sizing::Params(4).solve(&variant, task.as_ref(), Readout::Plain).expect_err("too few").to_string();
+    let error = Sizing::Params(4)
+        .solve(&variant, task.as_ref(), Readout::Plain)
+        .expect_err("too few")
+        .to_string();
     assert_eq!(error, "params: expected at least 5, which t has with one hidden unit, got 4");
     Ok(())
 }
@@ -209,9 +222,9 @@ fn mistakes_are_found_before_anything_is_written() {
             |c| c.settings.treatment.clip = Clipping::Value(f64::INFINITY),
             "clip: expected a positive number, got inf",
         ),
-        (|c| c.settings.treatment.flow = Flow::truncated(0), "window: expected at least 1 step, got 0"),
+        (|c| c.settings.treatment.flow = Bptt::truncated(0), "window: expected at least 1 step, got 0"),
         (
-            |c| c.settings.treatment.flow = Flow::clipped(StateClip::Norm(0.0)),
+            |c| c.settings.treatment.flow = Bptt::clipped(HiddenGradClip::Norm(0.0)),
             "state clip: expected a positive number, got 0",
         ),
         (|c| c.settings.treatment.omega = -1.0, "omega: expected a number of at least 0, got -1"),
@@ -228,7 +241,7 @@ fn mistakes_are_found_before_anything_is_written() {
             "variant zebra: clip: expected a positive number, got -2",
         ),
         (
-            |c| c.variants[0].changes = vec![Change::Window(Some(Window::Last(0)))],
+            |c| c.variants[0].changes = vec![Change::Truncation(Some(Truncation::Last(0)))],
             "variant zebra: window: expected at least 1 step, got 0",
         ),
         (|c| c.settings.batch = 0, "batch: expected at least 1, got 0"),

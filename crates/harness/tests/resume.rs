@@ -13,7 +13,7 @@ use recurrent_records::folder::Folder;
 use recurrent_records::record::{Records, Status};
 use recurrent_records::tier::Tier;
 use recurrent_records::treatment::Change;
-use recurrent_tasks::task::{BatchDraw, Criterion, Split, Task};
+use recurrent_tasks::task::{BatchKey, Criterion, Split, Task};
 use recurrent_tasks::usage::exit_code;
 use recurrent_tasks::{self as tasks, Text};
 use std::fs;
@@ -88,16 +88,21 @@ fn a_run_that_is_stopped_at_any_step_goes_on_with_the_same_bits() -> Result<()> 
     let task = tasks::by_name("adding", Some(6), None)?;
     let settings = Settings { measures: Tier::Gradients, ..settings(task.as_ref(), 10) };
     let variant = tanh("t");
-    let job = Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
+    let job =
+        Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
     let run = at_every_step(&job)?;
-    assert_eq!((run.record.status, run.evals.len(), run.measures.is_empty()), (Status::Finished, 4, false));
+    assert_eq!(
+        (run.record.status, run.evals.len(), run.measures.is_empty()),
+        (Status::Finished, 4, false)
+    );
     Ok(())
 }
 
 #[test]
 fn a_run_that_is_solved_or_fails_does_so_at_the_same_step() -> Result<()> {
     let task = tasks::by_name("adding", Some(6), None)?;
-    let easy = Changed { criterion: Some(Criterion::LossBelow(1e3)), ..Changed::new(Arc::clone(&task)) };
+    let easy =
+        Changed { criterion: Some(Criterion::LossBelow(1e3)), ..Changed::new(Arc::clone(&task)) };
     let settings = settings(task.as_ref(), 30);
     let variant = tanh("t");
     let job = Job { variant: &variant, task: &easy, settings: &settings, hidden: 4, seed: 3 };
@@ -116,7 +121,8 @@ fn a_run_that_is_solved_or_fails_does_so_at_the_same_step() -> Result<()> {
     assert!(!run.record.warnings.is_empty());
 
     let explodes = plain("explodes", |x, h| (x + h)? * 1e20);
-    let job = Job { variant: &explodes, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
+    let job =
+        Job { variant: &explodes, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
     let run = at_every_step(&job)?;
     assert!(matches!(run.record.status, Status::Failed(_)) && !run.weights.is_empty());
     Ok(())
@@ -129,11 +135,12 @@ fn the_state_of_a_text_is_carried_from_window_to_window_and_over_a_stop() -> Res
     let text: String = (0..900).map(|word: usize| words[word * word % 7 % 6]).collect();
     let task: Arc<dyn Task> = Arc::new(Text::new(&text, 5)?);
     let settings = Settings { batch: text.len() * 9 / 10 / 21, ..settings(task.as_ref(), 8) };
-    let draw = |step| BatchDraw { split: Split::Train, seed: 3, step, batch: settings.batch };
+    let draw = |step| BatchKey { split: Split::Train, seed: 3, step, batch: settings.batch };
     let goes_on: Vec<_> = (0..8).map(|step| task.continues(draw(step))).collect();
     assert_eq!(goes_on, [false, true, true, false, true, true, false, true]);
     let variant = tanh("t");
-    let job = Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
+    let job =
+        Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
     let run = at_every_step(&job)?;
     assert_eq!(run.record.reference, task.reference());
 
@@ -156,7 +163,8 @@ fn checkpoints(folder: &Folder) -> Result<Vec<PathBuf>> {
 fn a_spoilt_checkpoint_is_passed_over_and_said() -> Result<()> {
     let task = tasks::by_name("adding", Some(6), None)?;
     let (settings, variant) = (settings(task.as_ref(), 12), tanh("t"));
-    let job = Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
+    let job =
+        Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
     let expected = timeless(run::run(&job, &false.into(), &mut |_, _| ()));
     for spoilt in 0..=2 {
         let temp = tempfile::tempdir()?;
@@ -172,9 +180,17 @@ fn a_spoilt_checkpoint_is_passed_over_and_said() -> Result<()> {
         }
         let (notes, run) = part(&job, &folder, Interval::Steps(2), u64::MAX)?;
         assert_eq!(timeless(run), expected, "{notes:?}");
-        let last = ["resumed 7", "resumed 6", "t seed 3 begins anew: no checkpoint of it is whole"][spoilt];
-        assert_eq!((notes.len(), notes.last().map(String::as_str)), (spoilt + 1, Some(last)), "{notes:?}");
-        assert!(notes[..spoilt].iter().all(|note| note.contains("its checksum is wrong: ")), "{notes:?}");
+        let last = ["resumed 7", "resumed 6", "t seed 3 begins anew: no checkpoint of it is whole"]
+            [spoilt];
+        assert_eq!(
+            (notes.len(), notes.last().map(String::as_str)),
+            (spoilt + 1, Some(last)),
+            "{notes:?}"
+        );
+        assert!(
+            notes[..spoilt].iter().all(|note| note.contains("its checksum is wrong: ")),
+            "{notes:?}"
+        );
     }
     Ok(())
 }
@@ -183,7 +199,8 @@ fn a_spoilt_checkpoint_is_passed_over_and_said() -> Result<()> {
 fn the_checkpoint_of_another_run_is_refused_by_what_is_different() -> Result<()> {
     let task = tasks::by_name("adding", Some(6), None)?;
     let (settings, variant) = (settings(task.as_ref(), 12), tanh("t"));
-    let job = Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
+    let job =
+        Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
     let temp = tempfile::tempdir()?;
     let folder = Folder::create(temp.path())?;
     part(&job, &folder, NEVER, 5)?;
@@ -192,7 +209,9 @@ fn the_checkpoint_of_another_run_is_refused_by_what_is_different() -> Result<()>
     let error = part(&other, &folder, NEVER, u64::MAX).expect_err("of another run");
     let line = format!("{error:#}");
     assert!(
-        line.ends_with("it is of another run: lr: 0.005 there, 0.25 asked for; seed: 3 there, 4 asked for"),
+        line.ends_with(
+            "it is of another run: lr: 0.005 there, 0.25 asked for; seed: 3 there, 4 asked for"
+        ),
         "{line}"
     );
     part(&job, &folder, NEVER, u64::MAX)?;
@@ -218,7 +237,8 @@ fn without_times(mut records: Records) -> Records {
 fn a_comparison_goes_on_and_repeats_nothing_that_has_ended() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let straight = Folder::create(&temp.path().join("straight"))?;
-    let expected = without_times(two().check()?.run(&straight, &AtomicBool::new(false), &|_| {})?);
+    let expected =
+        without_times(two().check()?.run(&straight, &AtomicBool::new(false), &|_| {})?);
 
     let folder = Folder::create(&temp.path().join("parts"))?;
     // It cancels as it is built for its second run; both are the same network.
@@ -235,14 +255,17 @@ fn a_comparison_goes_on_and_repeats_nothing_that_has_ended() -> Result<()> {
     };
     let one = Comparison { jobs: 1, ..comparison(vec![tanh("zebra"), cancels]) };
     let first = one.check()?.run(&folder, &cancel, &|_| {})?;
-    let ends: Vec<_> = first.runs.iter().map(|run| (run.variant.as_str(), run.seed, run.steps)).collect();
+    let ends: Vec<_> =
+        first.runs.iter().map(|run| (run.variant.as_str(), run.seed, run.steps)).collect();
     assert_eq!(ends, [("zebra", 7, 20), ("zebra", 8, 20), ("ape", 7, 20), ("ape", 8, 0)]);
-    let before = ["zebra-7", "zebra-8", "ape-7"].map(|name| folder.read(&format!("runs/{name}/run.json")));
+    let before =
+        ["zebra-7", "zebra-8", "ape-7"].map(|name| folder.read(&format!("runs/{name}/run.json")));
     let before = before.into_iter().collect::<Result<Vec<_>>>()?;
 
     let records = two().check()?.run(&folder, &AtomicBool::new(false), &|_| {})?;
     assert_eq!(without_times(records), expected);
-    let after = ["zebra-7", "zebra-8", "ape-7"].map(|name| folder.read(&format!("runs/{name}/run.json")));
+    let after =
+        ["zebra-7", "zebra-8", "ape-7"].map(|name| folder.read(&format!("runs/{name}/run.json")));
     assert_eq!(after.into_iter().collect::<Result<Vec<_>>>()?, before, "not even their seconds");
     for name in ["steps.jsonl", "evals.jsonl", "profiles.jsonl", "runs/ape-8/weights.safetensors"] {
         assert_eq!(folder.read(name)?, straight.read(name)?, "{name}");
@@ -251,7 +274,10 @@ fn a_comparison_goes_on_and_repeats_nothing_that_has_ended() -> Result<()> {
         Ok(serde_json::from_slice(&folder.read("comparison.json")?)?)
     };
     let ended = header(&folder)?;
-    assert_eq!((&ended["interrupted"], ended["resumed"].as_array().map(Vec::len)), (&false.into(), Some(1)));
+    assert_eq!(
+        (&ended["interrupted"], ended["resumed"].as_array().map(Vec::len)),
+        (&false.into(), Some(1))
+    );
 
     // Nothing is left to do.
     let records = two().check()?.run(&folder, &AtomicBool::new(false), &|_| {})?;
@@ -280,8 +306,10 @@ fn another_comparison_in_the_folder_is_refused_by_what_is_different() -> Result<
     for (edit, expected) in cases {
         let mut other = two();
         edit(&mut other);
-        let error = other.check()?.run(&folder, &AtomicBool::new(false), &|_| {}).expect_err(expected);
-        let expected = format!("{}: it holds another comparison: {expected}", temp.path().display());
+        let error =
+            other.check()?.run(&folder, &AtomicBool::new(false), &|_| {}).expect_err(expected);
+        let expected =
+            format!("{}: it holds another comparison: {expected}", temp.path().display());
         assert_eq!((error.to_string(), exit_code(&error)), (expected, 2));
         assert_eq!(folder.read("comparison.json")?, before);
     }
@@ -290,7 +318,8 @@ fn another_comparison_in_the_folder_is_refused_by_what_is_different() -> Result<
 
 /// A file where a folder of checkpoints is to be stops everybody, whatever their permissions.
 #[test]
-fn where_checkpoints_cannot_be_written_the_comparison_ends_with_an_error_and_goes_on_later() -> Result<()> {
+fn where_checkpoints_cannot_be_written_the_comparison_ends_with_an_error_and_goes_on_later(
+) -> Result<()> {
     let temp = tempfile::tempdir()?;
     let expected = two().check()?.run(
         &Folder::create(&temp.path().join("straight"))?,
@@ -301,8 +330,10 @@ fn where_checkpoints_cannot_be_written_the_comparison_ends_with_an_error_and_goe
     let in_the_way = folder.inside("runs/zebra-8")?.path().join("checkpoints");
     fs::write(&in_the_way, "in the way")?;
     let saving = Comparison { interval: Interval::Steps(4), jobs: 1, ..two() };
-    let error =
-        saving.check()?.run(&folder, &AtomicBool::new(false), &|_| {}).expect_err("a file is in the way");
+    let error = saving
+        .check()?
+        .run(&folder, &AtomicBool::new(false), &|_| {})
+        .expect_err("a file is in the way");
     let line = format!("{error:#}");
     assert!(
         line.contains("the run cannot be kept: checkpoint") && line.contains("zebra-8/checkpoints"),

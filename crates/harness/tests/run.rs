@@ -5,7 +5,7 @@ mod cells;
 use anyhow::Result;
 use candle::{DType, Tensor};
 use cells::{plain, tanh, Changed, Cut};
-use recurrent_core::{Pass, Rnn};
+use recurrent_core::{ForwardContext, Rnn};
 use recurrent_harness::network::Network;
 use recurrent_harness::run::{self, Job, Run};
 use recurrent_harness::settings::{Extent, Settings};
@@ -16,7 +16,7 @@ use recurrent_records::tier::Tier;
 use recurrent_records::treatment::Readout;
 use recurrent_records::treatment::{Clipping, Treatment};
 use recurrent_tasks as tasks;
-use recurrent_tasks::task::{BatchDraw, Criterion, Split, Task};
+use recurrent_tasks::task::{BatchKey, Criterion, Split, Task};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
@@ -46,7 +46,8 @@ fn everything_is_recorded() {
     let Run { record, steps, evals, profiles, measures, weights } =
         run(&tanh("t"), task.as_ref(), &settings(task.as_ref(), 12));
     assert!(measures.is_empty() && record.measure_seconds.is_empty(), "they were not asked for");
-    let weights = candle::safetensors::load_buffer(&weights, &candle::Device::Cpu).expect("a whole file");
+    let weights =
+        candle::safetensors::load_buffer(&weights, &candle::Device::Cpu).expect("a whole file");
     let count: usize = weights.values().map(Tensor::elem_count).sum();
     assert_eq!((count, weights["rnn.weight_hh"].dims()), (record.params, &[4, 4][..]));
     assert_eq!((&record.status, record.steps, record.max_steps), (&Status::Finished, 12, 12));
@@ -55,7 +56,10 @@ fn everything_is_recorded() {
     assert_eq!((record.dtype.as_str(), record.device.as_str(), record.threads), ("f32", "cpu", 1));
     assert_eq!((record.solved, record.steps_to_solve), (false, None));
     assert!(record.spectral_radius["h"] > 0.0 && record.seconds > 0.0);
-    assert_eq!(steps.iter().map(|step| step.step).collect::<Vec<_>>(), (1..=12).collect::<Vec<_>>());
+    assert_eq!(
+        steps.iter().map(|step| step.step).collect::<Vec<_>>(),
+        (1..=12).collect::<Vec<_>>()
+    );
     assert_eq!(
         evals.iter().map(|eval| eval.step).collect::<Vec<_>>(),
         [5, 10, 12],
@@ -78,8 +82,10 @@ fn everything_is_recorded() {
 #[test]
 fn all_measures_of_a_linear_network_are_functions_of_its_weight() {
     let (task, variant) = (adding(40), plain("linear", |x, h| x + h));
-    let settings = Settings { dtype: DType::F64, measures: Tier::Dynamics, ..settings(task.as_ref(), 2) };
-    let job = Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 1, seed: 1 };
+    let settings =
+        Settings { dtype: DType::F64, measures: Tier::Dynamics, ..settings(task.as_ref(), 2) };
+    let job =
+        Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 1, seed: 1 };
     let run = run::run(&job, &false.into(), &mut |_, _| ());
     assert_eq!(run.record.status, Status::Finished);
     let u = run.record.spectral_radius["h"];
@@ -124,7 +130,8 @@ fn all_measures_of_a_linear_network_are_functions_of_its_weight() {
 fn the_profile_of_a_linear_network_is_a_power_of_its_weight() -> Result<()> {
     let (task, variant) = (adding(40), plain("linear", |x, h| x + h));
     let settings = Settings { dtype: DType::F64, ..settings(task.as_ref(), 1) };
-    let job = Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 1, seed: 1 };
+    let job =
+        Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 1, seed: 1 };
     let run = run::run(&job, &true.into(), &mut |_, _| ());
     assert_eq!((&run.record.status, run.record.steps), (&Status::Stopped, 0));
 
@@ -136,11 +143,13 @@ fn the_profile_of_a_linear_network_is_a_power_of_its_weight() -> Result<()> {
         DType::F64,
         &settings.device,
     )?;
-    let number = |name: &str| params.get(name).expect("there is one").flatten_all()?.to_vec1::<f64>();
+    let number =
+        |name: &str| params.get(name).expect("there is one").flatten_all()?.to_vec1::<f64>();
     let (u, v) = (number("rnn.weight_hh")?[0].abs(), number("readout.weight")?[0].abs());
-    let draw = BatchDraw { split: Split::Held, seed: 1, step: 0, batch: 32 };
+    let draw = BatchKey { split: Split::Held, seed: 1, step: 0, batch: 32 };
     let batch = task.batch(draw, DType::F64, &settings.device)?;
-    let errors = (network.forward(&batch.xs, &Pass::default())? - &batch.targets)?.abs()?;
+    let errors =
+        (network.forward(&batch.xs, &ForwardContext::default())? - &batch.targets)?.abs()?;
     let mut errors = errors.flatten_all()?.to_vec1::<f64>()?;
     errors.sort_by(f64::total_cmp);
     let median = v * (errors[15] + errors[16]); // twice the mean of the two in the middle
@@ -165,7 +174,10 @@ fn the_profile_of_a_linear_network_is_a_power_of_its_weight() -> Result<()> {
 fn a_run_ends_when_it_is_solved() {
     let task = Changed { criterion: Some(Criterion::LossBelow(1e9)), ..Changed::new(adding(5)) };
     let run = run(&tanh("t"), &task, &settings(&task, 1000));
-    assert_eq!((&run.record.status, run.record.steps, run.record.max_steps), (&Status::Finished, 15, 1000));
+    assert_eq!(
+        (&run.record.status, run.record.steps, run.record.max_steps),
+        (&Status::Finished, 15, 1000)
+    );
     assert_eq!(
         (run.record.solved, run.record.steps_to_solve),
         (true, Some(5)),
@@ -206,7 +218,8 @@ fn a_gradient_that_is_not_a_number_fails_the_run_with_its_name() {
     // The root has an infinite slope at zero, and infinity minus infinity is no number.
     let root = plain("root", |x, h| (x + h)?.tanh()? + (x - x)?.sqrt()?);
     let task = adding(5);
-    let Status::Failed(message) = run(&root, task.as_ref(), &settings(task.as_ref(), 10)).record.status
+    let Status::Failed(message) =
+        run(&root, task.as_ref(), &settings(task.as_ref(), 10)).record.status
     else {
         panic!("it must fail")
     };
@@ -235,7 +248,8 @@ fn a_parameter_without_gradient_fails_the_run_with_its_name() {
 fn a_gradient_that_is_zero_from_the_start_fails_the_run_after_ten_steps() {
     let forgetful = plain("forgetful", |x, h| x.tanh()? + (h * 0.0)?);
     let task = adding(5);
-    let Status::Failed(message) = run(&forgetful, task.as_ref(), &settings(task.as_ref(), 20)).record.status
+    let Status::Failed(message) =
+        run(&forgetful, task.as_ref(), &settings(task.as_ref(), 20)).record.status
     else {
         panic!("it must fail")
     };
@@ -246,7 +260,8 @@ fn a_gradient_that_is_zero_from_the_start_fails_the_run_after_ten_steps() {
 fn a_run_that_is_cancelled_keeps_its_steps() {
     let (task, variant, cancel) = (adding(5), tanh("t"), AtomicBool::new(false));
     let settings = settings(task.as_ref(), 1000);
-    let job = Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
+    let job =
+        Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
     let run = run::run(&job, &cancel, &mut |step, _| cancel.store(step == 7, Ordering::Relaxed));
     assert_eq!((&run.record.status, run.record.steps, run.steps.len()), (&Status::Stopped, 7, 7));
     assert_eq!(run.record.final_loss, run.evals[0].loss, "the last evaluation");
@@ -265,14 +280,15 @@ fn lengths_are_honoured() -> Result<()> {
         DType::F64,
         &candle::Device::Cpu,
     )?;
-    let draw = BatchDraw { split: Split::Train, seed: 0, step: 0, batch: 6 };
+    let draw = BatchKey { split: Split::Train, seed: 0, step: 0, batch: 6 };
     let batch = task.batch(draw, DType::F64, &candle::Device::Cpu)?;
     let lengths = batch.xs.lengths().expect("they differ").as_slice().to_vec();
     assert!(lengths.iter().any(|length| *length != lengths[0]), "{lengths:?}");
-    let outputs = network.forward(&batch.xs, &Pass::default())?;
+    let outputs = network.forward(&batch.xs, &ForwardContext::default())?;
     for (row, length) in lengths.into_iter().enumerate() {
         let alone = batch.xs.values().narrow(0, row, 1)?.narrow(1, 0, length)?;
-        let alone = network.forward(&recurrent_core::Sequence::new(alone)?, &Pass::default())?;
+        let alone =
+            network.forward(&recurrent_core::Sequence::new(alone)?, &ForwardContext::default())?;
         let apart = (outputs.narrow(0, row, 1)? - alone)?.abs()?.max_all()?.to_scalar::<f64>()?;
         assert!(apart < 1e-14, "row {row}: {apart}");
     }
@@ -287,13 +303,18 @@ fn what_is_frozen_computes_the_same_outside_of_the_graph() -> Result<()> {
     let (network, params) =
         Network::trainable(&variant, size, task.as_ref(), Readout::Plain, DType::F32, &device)?;
     let frozen = Network::frozen(&variant, size, task.as_ref(), Readout::Plain, &params)?;
-    let draw = BatchDraw { split: Split::Train, seed: 0, step: 0, batch: 6 };
+    let draw = BatchKey { split: Split::Train, seed: 0, step: 0, batch: 6 };
     let batch = task.batch(draw, DType::F32, &device)?;
-    let (alive, frozen) =
-        (network.forward(&batch.xs, &Pass::default())?, frozen.forward(&batch.xs, &Pass::default())?);
+    let (alive, frozen) = (
+        network.forward(&batch.xs, &ForwardContext::default())?,
+        frozen.forward(&batch.xs, &ForwardContext::default())?,
+    );
     assert_eq!(alive.to_vec3::<f32>()?, frozen.to_vec3::<f32>()?);
     assert!(alive.track_op() && !frozen.track_op());
-    assert_eq!(params.element_count(), Network::count(&variant, size, task.as_ref(), Readout::Plain)?);
+    assert_eq!(
+        params.element_count(),
+        Network::count(&variant, size, task.as_ref(), Readout::Plain)?
+    );
     Ok(())
 }
 
@@ -303,9 +324,11 @@ fn longer_sequences_are_evaluated_if_that_is_asked_for() -> Result<()> {
     let variant = tanh("t");
     for generalise in [false, true] {
         let settings = Settings { generalise, ..settings(task.as_ref(), 3) };
-        let job = Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
+        let job =
+            Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
         let run = run::run(&job, &false.into(), &mut |_, _| ());
-        let lengths: Vec<_> = run.record.generalisation.iter().map(|longer| longer.length).collect();
+        let lengths: Vec<_> =
+            run.record.generalisation.iter().map(|longer| longer.length).collect();
         assert_eq!(lengths, if generalise { vec![12, 24] } else { vec![] });
         assert!(run
             .record

@@ -4,7 +4,7 @@ mod cells;
 
 use anyhow::Result;
 use cells::{plain, tanh, Cut};
-use recurrent_core::{Flow, Rnn, StateClip, Window};
+use recurrent_core::{Bptt, HiddenGradClip, Rnn, Truncation};
 use recurrent_harness::compare::Comparison;
 use recurrent_harness::run::{self, Job, Run};
 use recurrent_harness::settings::{Extent, Settings};
@@ -51,10 +51,10 @@ fn every_treatment_trains_is_recorded_and_gives_the_same_again() {
         Change::Lr(1e-3),
         Change::Clip(Clipping::PerTensor(0.1)),
         Change::Clip(Clipping::Value(0.01)),
-        Change::Window(Some(Window::Every(3))),
-        Change::Window(Some(Window::Last(2))),
-        Change::StateClip(Some(StateClip::Value(1e-4))),
-        Change::StateClip(Some(StateClip::Norm(1e-4))),
+        Change::Truncation(Some(Truncation::Every(3))),
+        Change::Truncation(Some(Truncation::Last(2))),
+        Change::HiddenGradClip(Some(HiddenGradClip::Value(1e-4))),
+        Change::HiddenGradClip(Some(HiddenGradClip::Norm(1e-4))),
         Change::Omega(0.5),
         Change::Orthogonality(0.1),
     ];
@@ -62,13 +62,20 @@ fn every_treatment_trains_is_recorded_and_gives_the_same_again() {
         let found = changed(&[change]);
         let record = &found.record;
         assert_eq!((&record.status, record.steps), (&Status::Finished, 12), "{change:?}");
-        assert_eq!(found.steps[0].loss, plain.steps[0].loss, "{change:?}: the way there is the same");
+        assert_eq!(
+            found.steps[0].loss, plain.steps[0].loss,
+            "{change:?}: the way there is the same"
+        );
         assert!(found.steps[11].loss != plain.steps[11].loss, "{change:?} changes what is learnt");
         assert_eq!(found, changed(&[change]), "{change:?}: the same bits");
         let of_settings = run(&tanh("t"), Treatment::default().with(&[change]));
         assert_eq!(found, of_settings, "{change:?}: of the settings, or of the variant");
         let line = serde_json::to_value(record).expect("it can be written");
-        assert_eq!(&serde_json::from_value::<RunRecord>(line).expect("and read"), record, "{change:?}");
+        assert_eq!(
+            &serde_json::from_value::<RunRecord>(line).expect("and read"),
+            record,
+            "{change:?}"
+        );
     }
 }
 
@@ -77,9 +84,19 @@ fn attention_trains_from_the_same_start() {
     let plain = changed(&[]);
     for readout in [Readout::Attention, Readout::AttentionDetached] {
         let found = changed(&[Change::Readout(readout)]);
-        assert_eq!((&found.record.status, found.record.steps), (&Status::Finished, 12), "{readout:?}");
-        assert_eq!((found.record.readout, found.record.params), (readout, plain.record.params + 2 * 16 + 4));
-        assert_eq!(found.record.spectral_radius, plain.record.spectral_radius, "the same recurrent weights");
+        assert_eq!(
+            (&found.record.status, found.record.steps),
+            (&Status::Finished, 12),
+            "{readout:?}"
+        );
+        assert_eq!(
+            (found.record.readout, found.record.params),
+            (readout, plain.record.params + 2 * 16 + 4)
+        );
+        assert_eq!(
+            found.record.spectral_radius, plain.record.spectral_radius,
+            "the same recurrent weights"
+        );
         assert_eq!(found, changed(&[Change::Readout(readout)]), "{readout:?}: the same bits");
     }
     let (live, cut) = (
@@ -87,7 +104,10 @@ fn attention_trains_from_the_same_start() {
         changed(&[Change::Readout(Readout::AttentionDetached)]),
     );
     assert_eq!(live.steps[0].loss, cut.steps[0].loss);
-    assert!(live.profiles[0].median[11] > 10.0 * cut.profiles[0].median[11], "a short way to the first step");
+    assert!(
+        live.profiles[0].median[11] > 10.0 * cut.profiles[0].median[11],
+        "a short way to the first step"
+    );
 }
 
 #[test]
@@ -95,12 +115,15 @@ fn records_say_what_was_done() {
     let record = changed(&[
         Change::Lr(1e-3),
         Change::Clip(Clipping::Value(0.5)),
-        Change::Window(Some(Window::Every(3))),
-        Change::StateClip(Some(StateClip::Norm(0.25))),
+        Change::Truncation(Some(Truncation::Every(3))),
+        Change::HiddenGradClip(Some(HiddenGradClip::Norm(0.25))),
     ])
     .record;
     assert_eq!((record.lr, record.clip, record.clip_kind), (1e-3, Some(0.5), ClipKind::Value));
-    assert_eq!((record.window, record.state_clip), (Some(Window::Every(3)), Some(StateClip::Norm(0.25))));
+    assert_eq!(
+        (record.window, record.state_clip),
+        (Some(Truncation::Every(3)), Some(HiddenGradClip::Norm(0.25)))
+    );
     let line = serde_json::to_value(&record).expect("it can be written");
     assert_eq!((&line["clip"], &line["clip_kind"]), (&0.5.into(), &"value".into()));
     assert_eq!(line["window"], serde_json::json!({"every": 3}));
@@ -126,7 +149,7 @@ fn files_written_before_there_were_treatments_are_read() {
 #[test]
 fn profiles_are_those_of_the_gradient_that_trains() {
     let full = changed(&[]);
-    let window = changed(&[Change::Window(Some(Window::Last(5)))]);
+    let window = changed(&[Change::Truncation(Some(Truncation::Last(5)))]);
     let (before, after) = (&full.profiles[0], &window.profiles[0]);
     assert_eq!(after.median[..5], before.median[..5]);
     assert_eq!(after.median[5..], [0.0; 8], "lags 5 to 12");
@@ -141,7 +164,7 @@ fn profiles_are_those_of_the_gradient_that_trains() {
     assert!(full.record.fits["h_init"].points == 9 && fit.decay.is_finite());
 
     // 32 examples: the loss is a mean, so what an example's own gradient has at most is 32 times the bound.
-    let clipped = changed(&[Change::StateClip(Some(StateClip::Norm(1e-4)))]);
+    let clipped = changed(&[Change::HiddenGradClip(Some(HiddenGradClip::Norm(1e-4)))]);
     let most = clipped.profiles[0].median.iter().fold(0.0, |most: f64, norm| most.max(*norm));
     assert!((most / 32e-4 - 1.0).abs() < 1e-6 && full.profiles[0].median[0] > 32e-4, "{most}");
 }
@@ -149,27 +172,36 @@ fn profiles_are_those_of_the_gradient_that_trains() {
 /// Trained by the penalty alone, as good as, a matrix becomes orthogonal.
 #[test]
 fn the_penalty_makes_the_recurrent_matrix_orthogonal() -> Result<()> {
-    let change = |weight| [Change::Orthogonality(weight), Change::Lr(0.05), Change::Clip(Clipping::Off)];
+    let change =
+        |weight| [Change::Orthogonality(weight), Change::Lr(0.05), Change::Clip(Clipping::Off)];
     let distance = |weight| -> Result<f64> {
         let (task, variant) = (adding(), Variant { changes: change(weight).to_vec(), ..tanh("t") });
         let settings = Settings { extent: Extent::Steps(60), ..settings(Treatment::default()) };
-        let job = Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
+        let job =
+            Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
         let run = run::run(&job, &false.into(), &mut |_, _| ());
         assert_eq!(run.record.status, Status::Finished);
         Ok(run.profiles.last().expect("the last").median[11] / run.profiles[0].median[11])
     };
     let (with, without) = (distance(100.0)?, distance(0.0)?);
-    assert!(with > 10.0 * without, "the gradient of the first step: {with} and {without} of the start's");
+    assert!(
+        with > 10.0 * without,
+        "the gradient of the first step: {with} and {without} of the start's"
+    );
     Ok(())
 }
 
 #[test]
 fn what_is_not_finite_is_told_as_ever() {
-    let penalties = [Change::Omega(1.0), Change::Orthogonality(1.0), Change::Readout(Readout::Attention)];
+    let penalties =
+        [Change::Omega(1.0), Change::Orthogonality(1.0), Change::Readout(Readout::Attention)];
     for change in penalties {
         let run = changed(&[Change::Lr(1e30), Change::Clip(Clipping::Off), change]);
         let Status::Failed(message) = run.record.status else { panic!("{change:?}: it must fail") };
-        assert!(message.starts_with("step ") && message.contains(": expected"), "{change:?}: {message}");
+        assert!(
+            message.starts_with("step ") && message.contains(": expected"),
+            "{change:?}: {message}"
+        );
         assert!(message.contains("finite"), "{change:?}: {message}");
         assert!(run.record.final_loss.is_nan() && !run.steps.is_empty());
     }
@@ -182,8 +214,16 @@ fn penalties_that_a_layer_has_nothing_for_are_refused() -> Result<()> {
         Ok(Box::new(Cut(Box::new(Rnn::from_cell(cells::Plain::new(size, vb, f)?)))))
     });
     let cases = [
-        (cut, Change::Orthogonality(1.0), "orthogonality: expected a layer that shows its recurrent blocks"),
-        (plain("p", |x, h| x + h), Change::Omega(1.0), "omega: expected a layer with a closed form"),
+        (
+            cut,
+            Change::Orthogonality(1.0),
+            "orthogonality: expected a layer that shows its recurrent blocks",
+        ),
+        (
+            plain("p", |x, h| x + h),
+            Change::Omega(1.0),
+            "omega: expected a layer with a closed form",
+        ),
     ];
     for (variant, change, expected) in cases {
         let variant = Variant { changes: vec![change], ..variant };
@@ -201,7 +241,10 @@ fn penalties_that_a_layer_has_nothing_for_are_refused() -> Result<()> {
 
 #[test]
 fn a_run_that_is_not_meant_fails_with_the_reason() {
-    let treatment = Treatment { flow: Flow::last(0), readout: Readout::Plain, ..Treatment::default() };
-    let Status::Failed(message) = run(&tanh("t"), treatment).record.status else { panic!("it must fail") };
+    let treatment =
+        Treatment { flow: Bptt::last(0), readout: Readout::Plain, ..Treatment::default() };
+    let Status::Failed(message) = run(&tanh("t"), treatment).record.status else {
+        panic!("it must fail")
+    };
     assert_eq!(message, "window: expected at least 1 step, got 0");
 }

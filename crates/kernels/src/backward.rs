@@ -7,7 +7,7 @@ use crate::gradients::{BackwardBlock, WeightGradients};
 use crate::simd::{dispatch, SimdLoop};
 use crate::weights::{Matrices, Sizes};
 use crate::{BackwardRow, CellKernel, KernelFloat};
-use recurrent_core::{Probe, Zoneout};
+use recurrent_core::{GradientAccumulator, Zoneout};
 use std::hint::black_box;
 use std::ops::Range;
 
@@ -25,7 +25,7 @@ pub(crate) struct BackwardArgs<'a, F: KernelFloat> {
     /// Where the gradient of the inputs is written, `(rows, time, input)`, or empty.
     pub(crate) dxs: &'a mut [F],
     /// One accumulator a field of the state, or empty.
-    pub(crate) probes: &'a mut [Probe],
+    pub(crate) accumulators: &'a mut [GradientAccumulator],
 }
 
 /// Scratch c_size of the backward pass through one segment.
@@ -68,14 +68,17 @@ impl<F: KernelFloat, K: CellKernel> Chunk<'_, F, K> {
             for t in (first..last).rev() {
                 self.add_outputs(args.grad_ys, t, dh);
                 self.clip_hidden_grad(t, dh);
-                self.record(args.probes, t + 1, dh, dc);
+                self.record(args.accumulators, t + 1, dh, dc);
                 let at = t - start;
                 let h_before = step_slice(&tape.h, at, count * output);
-                let recurrent_input =
-                    match masked.get_mut((t - first) * count * output..(t - first + 1) * count * output) {
-                        None => h_before,
-                        Some(recurrent_input) => self.stepper.mask_recurrent_input(h_before, recurrent_input),
-                    };
+                let recurrent_input = match masked
+                    .get_mut((t - first) * count * output..(t - first + 1) * count * output)
+                {
+                    None => h_before,
+                    Some(recurrent_input) => {
+                        self.stepper.mask_recurrent_input(h_before, recurrent_input)
+                    }
+                };
                 let step = SavedStep {
                     saved: step_slice(&tape.saved, at, count * width),
                     inner: step_slice(&tape.inner, at, count * hidden),
@@ -93,7 +96,8 @@ impl<F: KernelFloat, K: CellKernel> Chunk<'_, F, K> {
             let rows = (last - first) * count;
             if let Some(grads) = &mut args.grads {
                 self.gather(first..last, &mut xs[..rows * input]);
-                let of = |width: usize| (first - start) * count * width..(last - start) * count * width;
+                let of =
+                    |width: usize| (first - start) * count * width..(last - start) * count * width;
                 grads.add_block::<K>(
                     self.stepper.weights,
                     &BackwardBlock {
@@ -124,7 +128,7 @@ impl<F: KernelFloat, K: CellKernel> Chunk<'_, F, K> {
             }
         }
         if start == 0 {
-            self.record(args.probes, 0, dh, dc);
+            self.record(args.accumulators, 0, dh, dc);
         }
     }
 
@@ -141,7 +145,7 @@ impl<F: KernelFloat, K: CellKernel> Chunk<'_, F, K> {
         args: &BackwardArgs<F>,
     ) {
         let Sizes { hidden, output, span, gates, .. } = self.stepper.weights.sizes;
-        let (count, recorded) = (self.rows.len(), !args.probes.is_empty());
+        let (count, recorded) = (self.rows.len(), !args.accumulators.is_empty());
         let projected = self.stepper.weights.projected();
         let d = &mut work.d[at * count * span..][..count * span];
         let raw_dh = match (projected, work.raw_dh.is_empty()) {
@@ -167,9 +171,16 @@ impl<F: KernelFloat, K: CellKernel> Chunk<'_, F, K> {
             row: &mut work.row,
         };
         match &args.matrices.second {
-            None => dispatch(BackwardStages { stages: [true, false, true], rows: &mut rows, dh, dc }),
+            None => {
+                dispatch(BackwardStages { stages: [true, false, true], rows: &mut rows, dh, dc })
+            }
             Some(second) => {
-                dispatch(BackwardStages { stages: [true, K::TWO_STAGES, false], rows: &mut rows, dh, dc });
+                dispatch(BackwardStages {
+                    stages: [true, K::TWO_STAGES, false],
+                    rows: &mut rows,
+                    dh,
+                    dc,
+                });
                 let left = if K::TWO_STAGES {
                     Lhs::Rows { values: &rows.d[gates - hidden..], rows: count, stride: span }
                 } else {
@@ -180,8 +191,11 @@ impl<F: KernelFloat, K: CellKernel> Chunk<'_, F, K> {
             }
         }
         let recurrent = &work.d[at * count * span..][..count * span];
-        let recurrent =
-            Lhs::Rows { values: &recurrent[K::RECURRENT_OFFSET * hidden..], rows: count, stride: span };
+        let recurrent = Lhs::Rows {
+            values: &recurrent[K::RECURRENT_OFFSET * hidden..],
+            rows: count,
+            stride: span,
+        };
         let separate = !work.d_recurrent_input.is_empty();
         let out = if separate { &mut work.d_recurrent_input } else { &mut work.dh_before };
         add_product(Output::rows(out, output), recurrent, &args.matrices.hh);
@@ -212,11 +226,13 @@ impl<F: KernelFloat, K: CellKernel> Chunk<'_, F, K> {
         }
     }
 
-    fn record(&self, probes: &mut [Probe], step: usize, dh: &[F], dc: &[F]) {
+    fn record(&self, accumulators: &mut [GradientAccumulator], step: usize, dh: &[F], dc: &[F]) {
         let Sizes { hidden, output, .. } = self.stepper.weights.sizes;
-        for (probe, (gradient, size)) in probes.iter_mut().zip([(dh, output), (dc, hidden)]) {
+        for (accumulator, (gradient, size)) in
+            accumulators.iter_mut().zip([(dh, output), (dc, hidden)])
+        {
             for (row, gradient) in gradient.chunks_exact(size).enumerate() {
-                probe.put(self.rows.start + row, step, gradient);
+                accumulator.put(self.rows.start + row, step, gradient);
             }
         }
     }
@@ -241,7 +257,8 @@ impl<F: KernelFloat, K: CellKernel> Stepper<'_, F, K> {
         let Sizes { hidden, output, span, .. } = self.weights.sizes;
         let projected = self.weights.projected();
         let [raw_h_differs, raw_c_differs] = self.raw_state_differs();
-        let room = |needed: bool, width: usize| Buffer::recycled(if needed { rows * width } else { 0 });
+        let room =
+            |needed: bool, width: usize| Buffer::recycled(if needed { rows * width } else { 0 });
         BackwardScratch {
             d: Buffer::recycled(block * rows * span),
             raw_dh: room(projected || raw_h_differs, output * if projected { block } else { 1 }),
@@ -338,7 +355,7 @@ impl<F: KernelFloat, K: CellKernel> SimdLoop for BackwardStages<'_, '_, '_, F, K
                 d_recurrent_input.fill(F::ZERO);
             }
             let example = r.chunk.rows.start + row;
-            if r.t >= r.chunk.route.len(example) {
+            if r.t >= r.chunk.time_index.len(example) {
                 if around {
                     d.fill(F::ZERO);
                     dh_before.copy_from_slice(dh);
@@ -357,7 +374,7 @@ impl<F: KernelFloat, K: CellKernel> SimdLoop for BackwardStages<'_, '_, '_, F, K
                 if raw_h_differs {
                     let (raw, direct) = (&mut r.raw_dh[of(output)], &mut r.direct_h[of(output)]);
                     zone_out_backward(stepper.zoneout[0], (r.t, example), zone, dh, raw, direct);
-                    if let Some(alpha) = stepper.over_time {
+                    if let Some(alpha) = stepper.temporal_residual {
                         for (raw, direct) in raw.iter_mut().zip(direct) {
                             *direct += *raw;
                             *raw = alpha * *raw;
@@ -373,7 +390,8 @@ impl<F: KernelFloat, K: CellKernel> SimdLoop for BackwardStages<'_, '_, '_, F, K
             }
             let raw_dh = if raw_h_differs || projected { &r.raw_dh[of(output)] } else { &*dh };
             let raw_dc = if raw_c_differs { &r.raw_dc[of(hidden)] } else { &*dc };
-            let (saved, recurrent_input) = (&step.saved[of(width)], &step.recurrent_input[of(output)]);
+            let (saved, recurrent_input) =
+                (&step.saved[of(width)], &step.recurrent_input[of(output)]);
             let (h_before, c_before) = (&step.h_before[of(output)], &step.c_before[of(c_size)]);
             let h = match (projected, raw_h_differs) {
                 (true, _) => &step.inner[of(hidden)],

@@ -3,7 +3,7 @@
 use crate::buffer::BufferPool;
 use crate::simd::SimdFloat;
 use candle::WithDType;
-use recurrent_core::Element;
+use recurrent_core::Float;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
 /// f32 or f64, with the functions that gates need.
@@ -15,7 +15,7 @@ use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 /// `FUSED` uses fused multiply-add, for processors that have the instruction; it is slow elsewhere.
 pub trait KernelFloat:
     WithDType
-    + Element
+    + Float
     + SimdFloat
     + Default
     + PartialOrd
@@ -148,14 +148,22 @@ mod tests {
     fn arguments() -> impl Iterator<Item = f64> {
         let wide = (0..40_000).map(|i| i as f64 * 1e-3 - 20.0);
         let small = (-300..20).map(|e| 1.37 * 10f64.powi(e.max(-37)) / 7.0);
-        wide.chain(small.clone()).chain(small.map(|x| -x)).chain([0.0, -0.0, 90.0, -80.0, 1e9, -1e9])
+        wide.chain(small.clone())
+            .chain(small.map(|x| -x))
+            .chain([0.0, -0.0, 90.0, -80.0, 1e9, -1e9])
     }
 
     /// Name and value of each function at `x`, fused and not.
     fn values<F: KernelFloat>(x: F) -> [(&'static str, F); 4] {
         let (fused, plain) = (x.sigmoid::<true>(), x.sigmoid::<false>());
-        let (fused_tanh, plain_tanh) = (KernelFloat::tanh::<true>(x), KernelFloat::tanh::<false>(x));
-        [("fused sigmoid", fused), ("sigmoid", plain), ("fused tanh", fused_tanh), ("tanh", plain_tanh)]
+        let (fused_tanh, plain_tanh) =
+            (KernelFloat::tanh::<true>(x), KernelFloat::tanh::<false>(x));
+        [
+            ("fused sigmoid", fused),
+            ("sigmoid", plain),
+            ("fused tanh", fused_tanh),
+            ("tanh", plain_tanh),
+        ]
     }
 
     #[test]
@@ -165,7 +173,8 @@ mod tests {
             let sigmoid = if x < -80.0 { continue } else { 1.0 / (1.0 + (-exact).exp()) };
             for (name, found) in values(x) {
                 let exact = if name.ends_with("tanh") { exact.tanh() } else { sigmoid };
-                let error = (f64::from(found) - exact).abs() / exact.abs().max(f64::from(f32::MIN_POSITIVE));
+                let error = (f64::from(found) - exact).abs()
+                    / exact.abs().max(f64::from(f32::MIN_POSITIVE));
                 let most = 4.0 * f64::from(f32::EPSILON);
                 assert!(error <= most, "{name}({x}) = {found}, exactly {exact}: {error:e}");
             }
@@ -179,7 +188,10 @@ mod tests {
             for (name, found) in values(x) {
                 let exact = if name.ends_with("tanh") { f64::tanh(x) } else { sigmoid };
                 let error = (found - exact).abs() / exact.abs().max(f64::MIN_POSITIVE);
-                assert!(error <= 4.0 * f64::EPSILON, "{name}({x}) = {found}, exactly {exact}: {error:e}");
+                assert!(
+                    error <= 4.0 * f64::EPSILON,
+                    "{name}({x}) = {found}, exactly {exact}: {error:e}"
+                );
             }
         }
     }
@@ -190,7 +202,11 @@ mod tests {
                 assert_eq!(above, F::ONE, "{name}({x})");
                 match name.ends_with("tanh") {
                     true => assert_eq!(below, -F::ONE, "{name}({})", -x),
-                    false => assert!((F::ZERO..F::SMALLEST + F::SMALLEST).contains(&below), "{name}({})", -x),
+                    false => assert!(
+                        (F::ZERO..F::SMALLEST + F::SMALLEST).contains(&below),
+                        "{name}({})",
+                        -x
+                    ),
                 }
             }
         }

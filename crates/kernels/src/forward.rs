@@ -5,7 +5,7 @@ use crate::gemm::{add_product, set_product, set_product_and_row, Lhs, Output};
 use crate::simd::{dispatch, SimdLoop};
 use crate::weights::{PackedWeights, Sizes};
 use crate::{CellKernel, ForwardRow, KernelFloat};
-use recurrent_core::{Flow, Route, Zoneout};
+use recurrent_core::{Bptt, TimeIndex, Zoneout};
 use std::hint::black_box;
 use std::ops::Range;
 
@@ -18,7 +18,7 @@ pub(crate) struct Stepper<'a, F: KernelFloat, K> {
     pub(crate) cell: &'a K,
     pub(crate) weights: &'a PackedWeights<F>,
     /// α of h_t = h_{t-1} + α cell(x_t, h_{t-1}), if the cell has a temporal residual.
-    pub(crate) over_time: Option<F>,
+    pub(crate) temporal_residual: Option<F>,
     /// The zoneout of h and of c.
     pub(crate) zoneout: [Option<Zoneout>; 2],
     /// Factors of the last output where it enters the recurrent matrices, `(rows, output)`, or
@@ -29,8 +29,8 @@ pub(crate) struct Stepper<'a, F: KernelFloat, K> {
 /// A chunk of examples.
 pub(crate) struct Chunk<'a, F: KernelFloat, K> {
     pub(crate) stepper: Stepper<'a, F, K>,
-    pub(crate) route: &'a Route,
-    pub(crate) flow: Flow,
+    pub(crate) time_index: &'a TimeIndex,
+    pub(crate) bptt: Bptt,
     pub(crate) rows: Range<usize>,
     pub(crate) xs: &'a [F], // (rows, time, input), of these rows
 }
@@ -67,11 +67,15 @@ pub(crate) struct ForwardScratch<F: KernelFloat> {
 impl<F: KernelFloat, K: CellKernel> Stepper<'_, F, K> {
     /// Whether h, and c, differ from what the cell writes.
     pub(crate) fn raw_state_differs(&self) -> [bool; 2] {
-        [self.over_time.is_some() || self.zoneout[0].is_some(), self.zoneout[1].is_some()]
+        [self.temporal_residual.is_some() || self.zoneout[0].is_some(), self.zoneout[1].is_some()]
     }
 
     /// The input of the recurrent matrices, `(rows, output)`: `h`, masked by dropout.
-    pub(crate) fn mask_recurrent_input<'a>(&self, h: &[F], recurrent_input: &'a mut [F]) -> &'a [F] {
+    pub(crate) fn mask_recurrent_input<'a>(
+        &self,
+        h: &[F],
+        recurrent_input: &'a mut [F],
+    ) -> &'a [F] {
         let pairs = h.iter().zip(self.mask);
         recurrent_input
             .iter_mut()
@@ -87,8 +91,9 @@ impl<F: KernelFloat, K: CellKernel> Stepper<'_, F, K> {
     /// A tape for `steps` steps of `rows` rows, starting from the state `h`, `c`.
     pub(crate) fn tape(&self, steps: usize, rows: usize, h: &[F], c: &[F]) -> Tape<F> {
         let Sizes { hidden, output, saved, .. } = self.weights.sizes;
-        let room =
-            |needed: bool, width: usize| Buffer::recycled(if needed { steps * rows * width } else { 0 });
+        let room = |needed: bool, width: usize| {
+            Buffer::recycled(if needed { steps * rows * width } else { 0 })
+        };
         let [raw_h_differs, raw_c_differs] = self.raw_state_differs();
         let mut tape = Tape {
             saved: room(true, saved),
@@ -181,8 +186,11 @@ impl<F: KernelFloat, K: CellKernel> Stepper<'_, F, K> {
                     let last = Output::rows(&mut step_tape.saved[gates - hidden..], width);
                     add_product(last, inner, second);
                 } else {
-                    let raw =
-                        if step_tape.raw_h.is_empty() { &mut *step_tape.h } else { &mut *step_tape.raw_h };
+                    let raw = if step_tape.raw_h.is_empty() {
+                        &mut *step_tape.h
+                    } else {
+                        &mut *step_tape.raw_h
+                    };
                     set_product(Output::rows(raw, output), inner, second);
                 }
                 dispatch(ForwardStages {
@@ -197,7 +205,12 @@ impl<F: KernelFloat, K: CellKernel> Stepper<'_, F, K> {
 }
 
 impl<F: KernelFloat> Tape<F> {
-    fn step_mut(&mut self, at: usize, rows: usize, [hidden, output, width]: [usize; 3]) -> TapeStep<'_, F> {
+    fn step_mut(
+        &mut self,
+        at: usize,
+        rows: usize,
+        [hidden, output, width]: [usize; 3],
+    ) -> TapeStep<'_, F> {
         fn part<F>(values: &mut [F], at: usize, size: usize) -> &mut [F] {
             match values.is_empty() {
                 true => values,
@@ -242,8 +255,8 @@ impl<F: KernelFloat, K: CellKernel> Chunk<'_, F, K> {
     #[inline(always)]
     pub(crate) fn row_range(&self, row: usize, t: usize, width: usize) -> Option<Range<usize>> {
         let example = self.rows.start + row;
-        let at = (row * self.route.time() + self.route.position(example, t)) * width;
-        (t < self.route.len(example)).then(|| at..at + width)
+        let at = (row * self.time_index.time() + self.time_index.position(example, t)) * width;
+        (t < self.time_index.len(example)).then(|| at..at + width)
     }
 
     /// Gathers the inputs of `steps`, `(steps, rows, input)`; zero where an example has ended.
@@ -358,7 +371,11 @@ impl<F: KernelFloat, K: CellKernel, P: Fn(usize) -> Option<Range<usize>>> SimdLo
                     (false, true) => &mut step_tape.raw_h[row * output..][..output],
                     (false, false) => &mut *h,
                 };
-                let c = if raw_c_differs { &mut step_tape.raw_c[row * hidden..][..hidden] } else { &mut *c };
+                let c = if raw_c_differs {
+                    &mut step_tape.raw_c[row * hidden..][..hidden]
+                } else {
+                    &mut *c
+                };
                 let scratch = &mut *scratch;
                 stepper.cell.forward::<F, FUSED>(ForwardRow {
                     saved: &mut *saved,
@@ -372,7 +389,11 @@ impl<F: KernelFloat, K: CellKernel, P: Fn(usize) -> Option<Range<usize>>> SimdLo
                 });
             }
             if finish {
-                let h = if raw_h_differs { &mut step_tape.raw_h[row * output..][..output] } else { &mut *h };
+                let h = if raw_h_differs {
+                    &mut step_tape.raw_h[row * output..][..output]
+                } else {
+                    &mut *h
+                };
                 let (c, scratch) = (&mut [][..], &mut *scratch);
                 stepper.cell.finish::<F, FUSED>(ForwardRow {
                     saved,
@@ -390,7 +411,7 @@ impl<F: KernelFloat, K: CellKernel, P: Fn(usize) -> Option<Range<usize>>> SimdLo
             }
             if raw_h_differs {
                 h.copy_from_slice(&step_tape.raw_h[row * output..][..output]);
-                if let Some(alpha) = stepper.over_time {
+                if let Some(alpha) = stepper.temporal_residual {
                     h.iter_mut().zip(h_before).for_each(|(h, before)| *h = *before + alpha * *h);
                 }
                 zone_out(stepper.zoneout[0], rows.t, rows.first + row, zone, h, h_before);

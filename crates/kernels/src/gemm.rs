@@ -195,7 +195,12 @@ impl<'a, F: KernelFloat> Interleaved<'a, F> {
 }
 
 /// Copies `N` columns from `first` on, for each row of `values`.
-fn interleave<F: KernelFloat, const N: usize>(values: &[F], width: usize, first: usize, out: &mut [F]) {
+fn interleave<F: KernelFloat, const N: usize>(
+    values: &[F],
+    width: usize,
+    first: usize,
+    out: &mut [F],
+) {
     for (out, row) in out.as_chunks_mut::<N>().0.iter_mut().zip(values.chunks_exact(width)) {
         *out = *row[first..].first_chunk().expect("a tile's rows");
     }
@@ -255,7 +260,12 @@ pub(crate) fn set_product<F: KernelFloat>(out: Output<F>, a: Lhs<F>, b: &Packed<
 ///
 /// # Panics
 /// If a slice is too short.
-pub(crate) fn set_product_and_row<F: KernelFloat>(out: Output<F>, a: Lhs<F>, b: &Packed<F>, row: &[F]) {
+pub(crate) fn set_product_and_row<F: KernelFloat>(
+    out: Output<F>,
+    a: Lhs<F>,
+    b: &Packed<F>,
+    row: &[F],
+) {
     Arch::new().dispatch(Product { out, a, b, initial: InitialSum::Row(row) });
 }
 
@@ -270,7 +280,10 @@ impl<F: KernelFloat> WithSimd for Product<'_, F> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        assert!(self.b.width == tile_vectors::<S>() * F::lanes::<S>(), "panels of another instruction set");
+        assert!(
+            self.b.width == tile_vectors::<S>() * F::lanes::<S>(),
+            "panels of another instruction set"
+        );
         if tile_vectors::<S>() == 4 {
             self.run::<S, 4>(simd);
         } else {
@@ -285,7 +298,10 @@ impl<F: KernelFloat> Product<'_, F> {
         let (depth, width) = (self.b.rows, self.b.width);
         let rows = match self.a {
             Lhs::Rows { values, rows, stride } => {
-                assert!(rows == 0 || (rows - 1) * stride + depth <= values.len(), "left side of a product");
+                assert!(
+                    rows == 0 || (rows - 1) * stride + depth <= values.len(),
+                    "left side of a product"
+                );
                 rows
             }
             Lhs::Interleaved(a) => {
@@ -326,7 +342,8 @@ impl<F: KernelFloat> Product<'_, F> {
         let (lanes, width) = (F::lanes::<S>(), NV * F::lanes::<S>());
         let columns = panel * width..(*columns).min((panel + 1) * width);
         let full = columns.len() == width || self.out.panel > 0;
-        let at = first * self.out.stride + panel * if self.out.panel > 0 { self.out.panel } else { width };
+        let at = first * self.out.stride
+            + panel * if self.out.panel > 0 { self.out.panel } else { width };
         let out = &mut self.out.values[at..];
         let len = part.len();
         let b = &panels[panel * depth * width..][part.start * width..part.end * width];
@@ -409,7 +426,8 @@ mod tests {
     fn check<F: KernelFloat>() {
         let to = |values: &[f64]| values.iter().map(|v| F::from_f64(*v)).collect::<Vec<_>>();
         let from = |values: &[F]| values.iter().map(|v| WithDType::to_f64(*v)).collect::<Vec<_>>();
-        let small = [(1, 1, 1), (2, 3, 5), (6, 4, 64), (7, 9, 65), (13, 70, 31), (5, 1, 130), (4, 0, 3)];
+        let small =
+            [(1, 1, 1), (2, 3, 5), (6, 4, 64), (7, 9, 65), (13, 70, 31), (5, 1, 130), (4, 0, 3)];
         let in_parts = [(1, 1100, 9), (8, 1025, 33), (16, 600, 64)];
         for (m, k, n) in small.into_iter().chain(in_parts) {
             let (a, b) = (matrix(m, k, 1), matrix(k, n, 2));
@@ -420,13 +438,18 @@ mod tests {
             let (fa, fb) = (to(&a), to(&b));
             let packed = Packed::pack(&fb, MatrixLayout::rows(k, n));
             let mut out = vec![F::from_f64(9.0); m * n];
-            set_product(Output::rows(&mut out, n), Lhs::Rows { values: &fa, rows: m, stride: k }, &packed);
+            set_product(
+                Output::rows(&mut out, n),
+                Lhs::Rows { values: &fa, rows: m, stride: k },
+                &packed,
+            );
             assert_eq!(from(&out), product, "set {m} {k} {n}");
 
             let row: Vec<_> = (0..n).map(|column| F::from_f64(column as f64)).collect();
             let left = Lhs::Rows { values: &fa, rows: m, stride: k };
             set_product_and_row(Output::rows(&mut out, n), left, &packed, &row);
-            let wanted: Vec<_> = product.iter().enumerate().map(|(at, v)| v + (at % n) as f64).collect();
+            let wanted: Vec<_> =
+                product.iter().enumerate().map(|(at, v)| v + (at % n) as f64).collect();
             assert_eq!(from(&out), wanted, "set, and a row, {m} {k} {n}");
 
             let mut sum = Packed::pack(&out, MatrixLayout::rows(m, n)).zeros();

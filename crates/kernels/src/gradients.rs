@@ -62,8 +62,8 @@ impl<F: KernelFloat> WeightGradients<F> {
         };
         let first = first_stage_rows(gates, hidden, K::TWO_STAGES);
         let input_part = window(0, gates);
-        let recurrent_part =
-            (K::RECURRENT_OFFSET > 0 || K::TWO_STAGES).then(|| window(K::RECURRENT_OFFSET * hidden, first));
+        let recurrent_part = (K::RECURRENT_OFFSET > 0 || K::TWO_STAGES)
+            .then(|| window(K::RECURRENT_OFFSET * hidden, first));
         let recurrent_part = recurrent_part.as_ref().unwrap_or(&input_part);
         let mut add = |sum: &mut Packed<F>, left: &[F], width: usize, right: &Packed<F>| {
             let left = Interleaved::new(left, width, room);
@@ -89,7 +89,8 @@ impl<F: KernelFloat> WeightGradients<F> {
     /// The gradients as tensors, in the order of the call's weights.
     pub(crate) fn tensors<K: CellKernel>(self, weights: &PackedWeights<F>) -> Result<Vec<Tensor>> {
         let Sizes { input, hidden, output, gates, .. } = weights.sizes;
-        let matrix = |values: Vec<F>, rows, columns| Tensor::from_vec(values, (rows, columns), &Device::Cpu);
+        let matrix =
+            |values: Vec<F>, rows, columns| Tensor::from_vec(values, (rows, columns), &Device::Cpu);
         let vector = |values: Vec<F>| {
             let len = values.len();
             Tensor::from_vec(values, len, &Device::Cpu)

@@ -31,7 +31,11 @@ pub(crate) struct Matrices<F: KernelFloat> {
 impl<F: KernelFloat> Matrices<F> {
     /// Zeros in the same shapes.
     pub(crate) fn zeros(&self) -> Self {
-        Self { ih: self.ih.zeros(), hh: self.hh.zeros(), second: self.second.as_ref().map(Packed::zeros) }
+        Self {
+            ih: self.ih.zeros(),
+            hh: self.hh.zeros(),
+            second: self.second.as_ref().map(Packed::zeros),
+        }
     }
 }
 
@@ -71,7 +75,9 @@ impl<F: KernelFloat> PackedWeights<F> {
             )
         }
         let behind = K::EXTRA_WEIGHTS + usize::from(projected);
-        let Some(biases @ (0 | 2)) = vectors.len().checked_sub(behind).filter(|n| *n == 0 || K::BIAS) else {
+        let Some(biases @ (0 | 2)) =
+            vectors.len().checked_sub(behind).filter(|n| *n == 0 || K::BIAS)
+        else {
             bail!("{}: expected another number of weights, got {}", K::NAME, params.len())
         };
         let (biases, vectors) = vectors.split_at(biases);
@@ -96,8 +102,9 @@ impl<F: KernelFloat> PackedWeights<F> {
             start.iter_mut().zip(&bias).for_each(|(start, bias)| *start += *bias);
         }
         let (ih, hh) = (GatePart::Input.ordered::<K, F>(values(ih)?), values::<F>(hh)?);
-        let transposed =
-            |values: &[F], rows, columns| Packed::pack(values, MatrixLayout::rows(rows, columns).t());
+        let transposed = |values: &[F], rows, columns| {
+            Packed::pack(values, MatrixLayout::rows(rows, columns).t())
+        };
         let (first, last) = hh.split_at(first_stage_rows(gates, hidden, K::TWO_STAGES) * output);
         let forward = Matrices {
             ih: transposed(&ih, gates, input),
@@ -125,8 +132,10 @@ impl<F: KernelFloat> PackedWeights<F> {
     /// The matrices of the backward pass.
     pub(crate) fn backward_matrices(&self) -> Matrices<F> {
         let Sizes { input, hidden, output, gates, .. } = self.sizes;
-        let packed = |values: &[F], rows, columns| Packed::pack(values, MatrixLayout::rows(rows, columns));
-        let (first, last) = self.hh.split_at(first_stage_rows(gates, hidden, self.two_stages) * output);
+        let packed =
+            |values: &[F], rows, columns| Packed::pack(values, MatrixLayout::rows(rows, columns));
+        let (first, last) =
+            self.hh.split_at(first_stage_rows(gates, hidden, self.two_stages) * output);
         Matrices {
             ih: packed(&self.ih, gates, input),
             hh: packed(first, first.len() / output, output),
@@ -173,7 +182,10 @@ impl GatePart {
         match self {
             Self::Input if !K::INPUT_ORDER.is_empty() => {
                 let gate = values.len() / K::GATES;
-                K::INPUT_ORDER.iter().flat_map(|&from| values[from * gate..][..gate].to_vec()).collect()
+                K::INPUT_ORDER
+                    .iter()
+                    .flat_map(|&from| values[from * gate..][..gate].to_vec())
+                    .collect()
             }
             _ => values,
         }
@@ -201,9 +213,13 @@ pub(crate) fn values<F: KernelFloat>(tensor: &Tensor) -> Result<Vec<F>> {
 }
 
 /// Applies `f` to the elements of a contiguous tensor on the CPU, without a copy.
-pub(crate) fn with_values<F: KernelFloat, T>(tensor: &Tensor, f: impl FnOnce(&[F]) -> T) -> Result<T> {
+pub(crate) fn with_values<F: KernelFloat, T>(
+    tensor: &Tensor,
+    f: impl FnOnce(&[F]) -> T,
+) -> Result<T> {
     let (storage, layout) = tensor.storage_and_layout();
-    let (Storage::Cpu(storage), Some((start, end))) = (&*storage, layout.contiguous_offsets()) else {
+    let (Storage::Cpu(storage), Some((start, end))) = (&*storage, layout.contiguous_offsets())
+    else {
         bail!("kernel: expected a contiguous tensor on the CPU")
     };
     Ok(f(&F::cpu_storage_as_slice(storage)?[start..end]))

@@ -26,7 +26,9 @@ fn compare(name: &str, there: Option<&Value>, asked: Option<&Value>, found: &mut
             }
         }
         (there, asked) if there == asked => {}
-        (there, asked) => found.push(format!("{name}: {} there, {} asked for", shown(there), shown(asked))),
+        (there, asked) => {
+            found.push(format!("{name}: {} there, {} asked for", shown(there), shown(asked)))
+        }
     }
 }
 
@@ -35,7 +37,8 @@ fn shown(value: Option<&Value>) -> String {
     match value {
         None => "nothing".to_string(),
         Some(Value::Array(values)) => {
-            let shown: Vec<_> = values.iter().map(|value| shown(value.get("name").or(Some(value)))).collect();
+            let shown: Vec<_> =
+                values.iter().map(|value| shown(value.get("name").or(Some(value)))).collect();
             format!("[{}]", shown.join(", "))
         }
         Some(Value::String(text)) => text.clone(),

@@ -19,7 +19,9 @@ use anyhow::Result;
 /// If a file cannot be written.
 pub fn csv(records: &Records, folder: &Folder) -> Result<()> {
     let tables = table::all(records);
-    tables.iter().try_for_each(|table| folder.write(&format!("{}.csv", table.name), table.csv().as_bytes()))
+    tables
+        .iter()
+        .try_for_each(|table| folder.write(&format!("{}.csv", table.name), table.csv().as_bytes()))
 }
 
 /// Writes the same tables as `*.parquet`.
@@ -29,9 +31,9 @@ pub fn csv(records: &Records, folder: &Folder) -> Result<()> {
 #[cfg(feature = "parquet")]
 pub fn parquet(records: &Records, folder: &Folder) -> Result<()> {
     let tables = table::all(records);
-    tables
-        .iter()
-        .try_for_each(|table| folder.write(&format!("{}.parquet", table.name), &parquet::file(table)?))
+    tables.iter().try_for_each(|table| {
+        folder.write(&format!("{}.parquet", table.name), &parquet::file(table)?)
+    })
 }
 
 /// Writes `tensorboard/<variant>-<seed>/events.out.tfevents.*`: losses, accuracy, gradient norms and learning rate over training steps; the profiles over

@@ -16,5 +16,7 @@ pub mod statistics;
 pub mod tier;
 pub mod treatment;
 
-pub use record::{EvalRecord, MeasureRecord, ProfileRecord, Records, RunRecord, Status, StepRecord};
+pub use record::{
+    EvalRecord, MeasureRecord, ProfileRecord, Records, RunRecord, Status, StepRecord,
+};
 use recurrent_tasks::{task, usage};

@@ -9,7 +9,7 @@ mod read;
 use crate::task::{Criterion, Reference};
 use crate::tier::Tier;
 use crate::treatment::{ClipKind, Readout};
-use recurrent_core::{StateClip, Window};
+use recurrent_core::{HiddenGradClip, Truncation};
 use recurrent_measures::{Fit, Profile};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -80,10 +80,10 @@ pub struct RunRecord {
     /// Where the gradient of the states ended on its way back, in training and in profiles: `{"every": steps}` or `{"last": steps}`;
     /// null if nowhere.
     #[serde(default)]
-    pub window: Option<Window>,
+    pub window: Option<Truncation>,
     /// How dL/dh_t was bounded on the way back, in training and in profiles: `{"value": bound}` or `{"norm": bound}`; null if not.
     #[serde(default)]
-    pub state_clip: Option<StateClip>,
+    pub state_clip: Option<HiddenGradClip>,
     /// How the network was read: `plain`, `attention`, `attention-detached`.
     #[serde(default)]
     pub readout: Readout,
@@ -309,8 +309,8 @@ impl ProfileRecord {
             seed,
             step,
             last: false,
-            layer: profile.place.layer,
-            direction: if profile.place.reverse { "reverse" } else { "forward" }.to_string(),
+            layer: profile.layer_id.layer,
+            direction: if profile.layer_id.reverse { "reverse" } else { "forward" }.to_string(),
             part: profile.part.to_string(),
             lag: profile.lag,
             median: profile.median,
@@ -326,12 +326,12 @@ impl ProfileRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use recurrent_core::Place;
+    use recurrent_core::LayerId;
 
     #[test]
     fn a_profile_says_where_it_was_taken() {
         let profile = Profile {
-            place: Place { layer: 1, reverse: true },
+            layer_id: LayerId { layer: 1, reverse: true },
             part: "c",
             steps: 1,
             lag: vec![0, 1],
@@ -343,7 +343,10 @@ mod tests {
             subnormals: vec![0.0, 0.5],
         };
         let record = ProfileRecord::of(profile, "v", 7, 25);
-        assert_eq!((record.layer, record.direction.as_str(), record.part.as_str()), (1, "reverse", "c"));
+        assert_eq!(
+            (record.layer, record.direction.as_str(), record.part.as_str()),
+            (1, "reverse", "c")
+        );
         assert_eq!((record.variant.as_str(), record.seed, record.step), ("v", 7, 25));
     }
 }

@@ -103,8 +103,9 @@ fn of_seed(half_life: f64, seed: u64) -> f64 {
 fn add(records: &mut Records, plan: &Plan, seed: u64) {
     let solve = plan.solve[seed as usize - 1];
     let end = solve.map_or(MAX_STEPS, |step| step + 100);
-    let rate =
-        |done: f64| LN_2 / of_seed(plan.init, seed) * (1.0 - done) + LN_2 / of_seed(plan.last, seed) * done;
+    let rate = |done: f64| {
+        LN_2 / of_seed(plan.init, seed) * (1.0 - done) + LN_2 / of_seed(plan.last, seed) * done
+    };
     let loss = |step: u64| match solve {
         Some(solve) => {
             let from = 0.6 * solve as f64;
@@ -127,7 +128,8 @@ fn add(records: &mut Records, plan: &Plan, seed: u64) {
         });
     }
     for step in (0..=end).step_by(50) {
-        let (variant, loss) = (plan.name.to_owned(), loss(step) * (1.0 + 0.1 * (wobble(step * 31) - 1.0)));
+        let (variant, loss) =
+            (plan.name.to_owned(), loss(step) * (1.0 + 0.1 * (wobble(step * 31) - 1.0)));
         records.evals.push(EvalRecord { variant, seed, step, loss, accuracy: None });
     }
     let mut moments: Vec<u64> = (0..end).step_by(100).collect();
@@ -140,7 +142,9 @@ fn add(records: &mut Records, plan: &Plan, seed: u64) {
             for part in if plan.cell { vec!["h", "c"] } else { vec!["h"] } {
                 let mut profile = profile(plan.name, part, seed, step, half_life);
                 (profile.layer, profile.last) = (layer, step == end);
-                for list in [&mut profile.median, &mut profile.q25, &mut profile.q75, &mut profile.mean] {
+                for list in
+                    [&mut profile.median, &mut profile.q25, &mut profile.q75, &mut profile.mean]
+                {
                     list.iter_mut().for_each(|norm| *norm = f64::from((*norm * scale) as f32));
                 }
                 records.profiles.push(profile);
@@ -160,7 +164,8 @@ fn summary(plan: &Plan, seed: u64, end: u64, rates: [f64; 2], final_loss: f64) -
         Some(lag.min(LENGTH - 1))
     };
     let fit = |decay: f64| Fit { decay, r2: 0.98, points: 81, underflowed: 0 };
-    let mut fits = BTreeMap::from([("h_init".to_owned(), fit(before)), ("h_final".to_owned(), fit(after))]);
+    let mut fits =
+        BTreeMap::from([("h_init".to_owned(), fit(before)), ("h_final".to_owned(), fit(after))]);
     if plan.cell {
         fits.extend([("c_init".to_owned(), fit(before)), ("c_final".to_owned(), fit(after))]);
     }

@@ -90,12 +90,14 @@ pub fn findings(variants: &[&str], runs: Vec<RunRecord>, probability: f64) -> Fi
 
 fn rate(runs: &[&RunRecord]) -> Option<SolveRate> {
     let first = runs.first()?;
-    let counted: Vec<&RunRecord> = runs.iter().copied().filter(|run| run.status != Status::Stopped).collect();
+    let counted: Vec<&RunRecord> =
+        runs.iter().copied().filter(|run| run.status != Status::Stopped).collect();
     let failed = |run: &&&RunRecord| matches!(run.status, Status::Failed(_));
     let solved = counted.iter().filter(|run| run.solved).count();
     let interval = wilson(solved, counted.len());
     let steps = |run: &&RunRecord| run.steps_to_solve.map_or(f64::INFINITY, |steps| steps as f64);
-    let losses: Vec<f64> = counted.iter().map(|run| run.final_loss).filter(|loss| loss.is_finite()).collect();
+    let losses: Vec<f64> =
+        counted.iter().map(|run| run.final_loss).filter(|loss| loss.is_finite()).collect();
     Some(SolveRate {
         variant: first.variant.clone(),
         task: first.task.clone(),
@@ -162,14 +164,26 @@ mod tests {
         let of = |probability| findings(&["lstm"], runs.clone(), probability);
         let found = of(0.8);
         assert_eq!(
-            found.rates.iter().map(|rate| (rate.length, rate.solved, rate.runs)).collect::<Vec<_>>(),
+            found
+                .rates
+                .iter()
+                .map(|rate| (rate.length, rate.solved, rate.runs))
+                .collect::<Vec<_>>(),
             [(25, 5, 5), (50, 4, 5), (100, 3, 5), (200, 5, 5)]
         );
-        assert_eq!((found.maxima[0].length, found.maxima[0].unsolved), (Some(50), Some(100)), "200 is luck");
+        assert_eq!(
+            (found.maxima[0].length, found.maxima[0].unsolved),
+            (Some(50), Some(100)),
+            "200 is luck"
+        );
         assert_eq!((found.maxima[0].solved, found.maxima[0].runs), (4, 5));
         assert_eq!((of(0.6).maxima[0].length, of(0.6).maxima[0].unsolved), (Some(200), None));
         assert_eq!(of(1.0).maxima[0].length, Some(25));
-        assert_eq!(found.rates[2].steps_to_solve, Some(300.0), "of 100, 200, 300 and two without end");
+        assert_eq!(
+            found.rates[2].steps_to_solve,
+            Some(300.0),
+            "of 100, 200, 300 and two without end"
+        );
         assert!((found.rates[0].low - 0.5655).abs() < 1e-4 && found.rates[0].high == 1.0);
         let none = findings(&["lstm"], self::runs(&[(25, 0, 3)]), 0.5);
         assert_eq!((none.maxima[0].length, none.maxima[0].unsolved), (None, Some(25)));

@@ -2,7 +2,7 @@
 
 use crate::usage::mistake;
 use anyhow::Result;
-use recurrent_core::{Flow, StateClip, Window};
+use recurrent_core::{Bptt, HiddenGradClip, Truncation};
 use serde::{Deserialize, Serialize};
 
 /// What is done to the gradient while a network trains, and by which way it comes: all that can be switched on any network.
@@ -13,7 +13,7 @@ pub struct Treatment {
     /// How the gradient of the weights is bounded, after the way back.
     pub clip: Clipping,
     /// What happens to the gradient of the states on the way back: truncation, and bounds on dL/dh_t.
-    pub flow: Flow,
+    pub flow: Bptt,
     /// How the network is read.
     pub readout: Readout,
     /// The weight of Pascanu's Ω in the loss; 0 for none.
@@ -73,9 +73,9 @@ pub enum Change {
     /// Other clipping.
     Clip(Clipping),
     /// Other truncation.
-    Window(Option<Window>),
+    Truncation(Option<Truncation>),
     /// Another bound on dL/dh_t.
-    StateClip(Option<StateClip>),
+    HiddenGradClip(Option<HiddenGradClip>),
     /// Another read-out.
     Readout(Readout),
     /// Another weight of Ω.
@@ -90,7 +90,7 @@ impl Default for Treatment {
         Self {
             lr: 5e-3,
             clip: Clipping::GlobalNorm(1.0),
-            flow: Flow::default(),
+            flow: Bptt::default(),
             readout: Readout::Plain,
             omega: 0.0,
             orthogonality: 0.0,
@@ -126,8 +126,8 @@ impl Treatment {
             match *change {
                 Change::Lr(lr) => self.lr = lr,
                 Change::Clip(clip) => self.clip = clip,
-                Change::Window(window) => self.flow.window = window,
-                Change::StateClip(clip) => self.flow.clip = clip,
+                Change::Truncation(window) => self.flow.truncation = window,
+                Change::HiddenGradClip(clip) => self.flow.clip = clip,
                 Change::Readout(readout) => self.readout = readout,
                 Change::Omega(omega) => self.omega = omega,
                 Change::Orthogonality(orthogonality) => self.orthogonality = orthogonality,
@@ -141,13 +141,18 @@ impl Treatment {
     /// # Errors
     /// In one line: what of it, what was expected, what was found.
     pub fn validate(&self) -> Result<()> {
-        let state_clip = self.flow.clip.map(|(StateClip::Value(bound) | StateClip::Norm(bound))| bound);
-        for (name, rate) in [("lr", Some(self.lr)), ("clip", self.clip.bound()), ("state clip", state_clip)] {
+        let state_clip = self
+            .flow
+            .clip
+            .map(|(HiddenGradClip::Value(bound) | HiddenGradClip::Norm(bound))| bound);
+        for (name, rate) in
+            [("lr", Some(self.lr)), ("clip", self.clip.bound()), ("state clip", state_clip)]
+        {
             if let Some(rate) = rate.filter(|rate| !(rate.is_finite() && *rate > 0.0)) {
                 mistake!("{name}: expected a positive number, got {rate}");
             }
         }
-        if let Some(Window::Every(0) | Window::Last(0)) = self.flow.window {
+        if let Some(Truncation::Every(0) | Truncation::Last(0)) = self.flow.truncation {
             mistake!("window: expected at least 1 step, got 0");
         }
         for (name, weight) in [("omega", self.omega), ("orthogonality", self.orthogonality)] {

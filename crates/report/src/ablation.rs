@@ -22,7 +22,8 @@ pub(super) fn terminal(findings: &Findings, columns: usize) -> String {
     for (measure, effects) in by_measure(findings) {
         text.push('\n');
         text += &wrap(&format!("{} ({})", measure.title(), direction(measure)), columns, "  ");
-        let head = ["remedy", "without", "with", "effect", "95 % interval", "p", "pairs", "verdict"];
+        let head =
+            ["remedy", "without", "with", "effect", "95 % interval", "p", "pairs", "verdict"];
         let mut rows = vec![head.map(str::to_owned).to_vec()];
         rows.extend(effects.iter().map(|effect| row(effect)));
         text += &aligned(&rows, columns);
@@ -40,7 +41,8 @@ pub(super) fn terminal(findings: &Findings, columns: usize) -> String {
 
 /// What came out: how many remedies help, and which hurt.
 pub(super) fn conclusion(findings: &Findings) -> Vec<String> {
-    let any = |remedy: &str, verdict| of(findings, remedy).iter().any(|effect| effect.verdict == verdict);
+    let any =
+        |remedy: &str, verdict| of(findings, remedy).iter().any(|effect| effect.verdict == verdict);
     let with = |verdict| -> Vec<&str> {
         remedies(findings).into_iter().filter(|remedy| any(remedy, verdict)).collect()
     };
@@ -51,8 +53,13 @@ pub(super) fn conclusion(findings: &Findings) -> Vec<String> {
         [] => String::new(),
         names => format!(" ({})", names.join(", ")),
     };
-    let verb =
-        |names: &[&str], verb: &str| if names.len() == 1 { format!("{verb}s") } else { verb.to_owned() };
+    let verb = |names: &[&str], verb: &str| {
+        if names.len() == 1 {
+            format!("{verb}s")
+        } else {
+            verb.to_owned()
+        }
+    };
     vec![format!(
         "Of {number} for {}, {} {} on at least one measure{}, and {} {} on at least one{}.",
         first.base,
@@ -78,7 +85,8 @@ pub(super) fn headline(first: &Effect, findings: &Findings) -> String {
 
 /// The cells of an effect.
 fn row(effect: &Effect) -> Vec<String> {
-    let value = |value: Option<f64>| value.map_or(NO_PAIR.to_owned(), |value| median(effect, value));
+    let value =
+        |value: Option<f64>| value.map_or(NO_PAIR.to_owned(), |value| median(effect, value));
     vec![
         effect.remedy.clone(),
         value(effect.base_median),
@@ -115,7 +123,9 @@ pub(super) fn p(effect: &Effect) -> String {
 pub(super) fn median(effect: &Effect, value: f64) -> String {
     match effect.measure {
         Measure::DecayInit | Measure::DecayFinal => Trend::of(value, effect.length).short(),
-        Measure::HorizonInit | Measure::HorizonFinal | Measure::StepsToSolve => format!("{value:.0}"),
+        Measure::HorizonInit | Measure::HorizonFinal | Measure::StepsToSolve => {
+            format!("{value:.0}")
+        }
         Measure::FinalLoss => loss(value),
     }
 }
@@ -181,7 +191,8 @@ pub(super) fn by_measure(findings: &Findings) -> Vec<(Measure, Vec<&Effect>)> {
 
 /// What is to be said of a remedy, of whose effects there is at least one.
 pub(super) fn words(effects: &[&Effect]) -> String {
-    let verdicts = [Verdict::Helps, Verdict::Hurts, Verdict::NoEffectShown, Verdict::NotEnoughEvidence];
+    let verdicts =
+        [Verdict::Helps, Verdict::Hurts, Verdict::NoEffectShown, Verdict::NotEnoughEvidence];
     let named = |effect: &&&Effect| {
         let title = effect.measure.title();
         match (effect.verdict, effect.base_median, effect.remedy_median) {
@@ -193,8 +204,11 @@ pub(super) fn words(effects: &[&Effect]) -> String {
     };
     let mut parts: Vec<String> = Vec::new();
     for verdict in verdicts {
-        let of: Vec<String> =
-            effects.iter().filter(|effect| effect.verdict == verdict).map(|effect| named(&effect)).collect();
+        let of: Vec<String> = effects
+            .iter()
+            .filter(|effect| effect.verdict == verdict)
+            .map(|effect| named(&effect))
+            .collect();
         if !of.is_empty() {
             let joint = match verdict {
                 Verdict::Helps | Verdict::Hurts => "",
@@ -221,7 +235,8 @@ pub(super) fn words(effects: &[&Effect]) -> String {
         text += &format!(" {} with it failed.", count(first.remedy_failed, "run"));
     }
     if first.base_lr != first.remedy_lr {
-        text += &format!(" Learning rate {} without it, {} with it.", first.base_lr, first.remedy_lr);
+        text +=
+            &format!(" Learning rate {} without it, {} with it.", first.base_lr, first.remedy_lr);
     }
     text
 }
@@ -258,12 +273,15 @@ pub(super) fn cautions(findings: &Findings) -> Vec<String> {
         let effects = of(findings, remedy);
         let left_out = |effect: &&Effect| {
             let seeds: Vec<String> = effect.left_out.iter().map(u64::to_string).collect();
-            (!seeds.is_empty()).then(|| format!("{} (seed {})", effect.measure.title(), seeds.join(", ")))
+            (!seeds.is_empty())
+                .then(|| format!("{} (seed {})", effect.measure.title(), seeds.join(", ")))
         };
         let left_out: Vec<String> = effects.iter().filter_map(left_out).collect();
         if !left_out.is_empty() {
-            cautions
-                .push(format!("{remedy}: pairs without a number are left out of {}.", left_out.join("; ")));
+            cautions.push(format!(
+                "{remedy}: pairs without a number are left out of {}.",
+                left_out.join("; ")
+            ));
         }
         if effects.iter().any(|effect| effect.base_runs != effect.remedy_runs) {
             cautions.push(format!("{remedy}: it has not as many runs as {}.", first.base));
@@ -286,7 +304,11 @@ mod tests {
             let run = |seed| RunRecord { variant: name.to_owned(), seed, ..sample::run("lstm", 1) };
             records.runs.extend((0..5).map(run));
         }
-        for run in records.runs.iter_mut().filter(|run| run.variant != "lstm" && (1..4).contains(&run.seed)) {
+        for run in records
+            .runs
+            .iter_mut()
+            .filter(|run| run.variant != "lstm" && (1..4).contains(&run.seed))
+        {
             match run.seed {
                 1 => {
                     run.status = Status::Failed("NaN".to_owned());
@@ -301,7 +323,8 @@ mod tests {
         let text = terminal(&Findings { records, effects, tuned: Vec::new() }, 400);
         assert!(text.contains("1 run with it failed."), "{text}");
         assert!(
-            text.contains("left out of") && text.contains("half-life after training (seed 1, 2, 3)"),
+            text.contains("left out of")
+                && text.contains("half-life after training (seed 1, 2, 3)"),
             "{text}"
         );
         assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");

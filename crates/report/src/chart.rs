@@ -65,7 +65,13 @@ impl Line {
     /// A curve in the colour and dash of place `index`.
     pub(super) fn new(label: &str, index: usize, curve: Curve) -> Self {
         let class = format!("line {}", palette::line(index));
-        Self { label: label.to_owned(), class, fill: palette::fill(index), variant: Some(index), curve }
+        Self {
+            label: label.to_owned(),
+            class,
+            fill: palette::fill(index),
+            variant: Some(index),
+            curve,
+        }
     }
 
     /// A level line, such as a baseline.
@@ -128,7 +134,8 @@ impl Chart<'_> {
         let mut ends = Vec::new();
         for (lane, line) in self.lines.iter().enumerate() {
             let lane = (lane as f64 + 0.5) / self.lines.len() as f64;
-            let points = thin(line.curve.0.iter().map(|(x, spread)| frame.place((*x, spread.mid), lane)));
+            let points =
+                thin(line.curve.0.iter().map(|(x, spread)| frame.place((*x, spread.mid), lane)));
             let Some(&end) = points.last() else { continue };
             line.open(&mut svg);
             svg.path(&line.class, &points);
@@ -156,7 +163,8 @@ impl Chart<'_> {
                     Axis::Norm | Axis::Loss => 10f64.powf(value),
                     Axis::Share => value,
                 };
-                let [mid, low, high] = [spread.mid, spread.low, spread.high].map(|at| number(value(at)));
+                let [mid, low, high] =
+                    [spread.mid, spread.low, spread.high].map(|at| number(value(at)));
                 csv.row(&[line.label.clone(), plain(*x), mid, low, high]);
             }
         }
@@ -164,7 +172,8 @@ impl Chart<'_> {
     }
 
     fn frame(&self) -> Option<Frame> {
-        let bounds: Vec<(f64, f64)> = self.lines.iter().filter_map(|line| line.curve.bounds()).collect();
+        let bounds: Vec<(f64, f64)> =
+            self.lines.iter().filter_map(|line| line.curve.bounds()).collect();
         let low = bounds.iter().map(|bounds| bounds.0).min_by(f64::total_cmp)?;
         let high = bounds.iter().map(|bounds| bounds.1).max_by(f64::total_cmp)?;
         let places = || self.lines.iter().flat_map(|line| line.curve.0.iter().map(|(x, _)| *x));
@@ -179,7 +188,8 @@ impl Chart<'_> {
             }
             Axis::Share => (0.0, 1.0),
         };
-        let lost = self.lines.iter().any(|line| line.curve.0.iter().any(|(_, spread)| spread.mid < up.0));
+        let lost =
+            self.lines.iter().any(|line| line.curve.0.iter().any(|(_, spread)| spread.mid < up.0));
         let top = 24.0;
         let (left, right) = (62.0, 332.0);
         let bottom = top + (self.lines.len() as f64 * LABEL).max(196.0);
@@ -204,8 +214,11 @@ impl Chart<'_> {
         if deep > bottom {
             svg.rect("lost", (left, bottom), (right - left, deep - bottom));
             // Where finite values lie deeper than the axis, "below" is true of the underflows too.
-            let deeper =
-                self.lines.iter().filter_map(|line| line.curve.bounds()).any(|(low, _)| low < bounds.0);
+            let deeper = self
+                .lines
+                .iter()
+                .filter_map(|line| line.curve.bounds())
+                .any(|(low, _)| low < bounds.0);
             let what = match self.axis {
                 _ if deeper => "below",
                 Axis::Norm => "underflow",
@@ -234,7 +247,9 @@ impl Chart<'_> {
         }
         let values = if span > 0.6 {
             let powers = bounds.0.floor() as i32..=bounds.1.ceil() as i32;
-            powers.flat_map(|power| [1.0, 2.0, 5.0].map(|times| times * 10f64.powi(power))).collect()
+            powers
+                .flat_map(|power| [1.0, 2.0, 5.0].map(|times| times * 10f64.powi(power)))
+                .collect()
         } else {
             ticks((10f64.powf(bounds.0), 10f64.powf(bounds.1)), 5)
         };
@@ -311,7 +326,14 @@ mod tests {
     }
 
     fn chart(lines: Vec<Line>) -> Chart<'static> {
-        Chart { title: "title", along: "lag in steps", key: "lag", up: "norm", axis: Axis::Norm, lines }
+        Chart {
+            title: "title",
+            along: "lag in steps",
+            key: "lag",
+            up: "norm",
+            axis: Axis::Norm,
+            lines,
+        }
     }
 
     #[test]
@@ -353,7 +375,8 @@ mod tests {
 
     #[test]
     fn thinning_keeps_the_shape() {
-        let points = thin((0..1000).map(|x| (f64::from(x) * 0.1, if x == 500 { 9.0 } else { 0.0 })));
+        let points =
+            thin((0..1000).map(|x| (f64::from(x) * 0.1, if x == 500 { 9.0 } else { 0.0 })));
         assert!(points.len() < 150 && points.contains(&(50.0, 9.0)), "{}", points.len());
         assert_eq!(points.last(), Some(&(99.9, 0.0)));
     }

@@ -70,12 +70,20 @@ impl Column {
         Self { heading, meaning: meaning.into(), values: Vec::new() }
     }
 
-    fn each<'a>(mut self, all: &[VariantRuns<'a>], value: impl Fn(&VariantRuns<'a>) -> Value) -> Self {
+    fn each<'a>(
+        mut self,
+        all: &[VariantRuns<'a>],
+        value: impl Fn(&VariantRuns<'a>) -> Value,
+    ) -> Self {
         self.values = all.iter().map(|variant| (value(variant), None)).collect();
         self
     }
 
-    fn both<'a>(mut self, all: &[VariantRuns<'a>], value: impl Fn(&VariantRuns<'a>, Phase) -> Value) -> Self {
+    fn both<'a>(
+        mut self,
+        all: &[VariantRuns<'a>],
+        value: impl Fn(&VariantRuns<'a>, Phase) -> Value,
+    ) -> Self {
         let pair = |variant| (value(variant, Phase::Init), Some(value(variant, Phase::Final)));
         self.values = all.iter().map(pair).collect();
         self
@@ -91,12 +99,18 @@ impl Column {
 pub(super) fn columns(group: &Group) -> Vec<Column> {
     let all = group.variants.as_slice();
     let mut columns = vec![
-        Column::new("params", "The number of trainable weights, read-out included.").each(all, |variant| {
-            let params = variant.spread(|run| Some(run.params as f64));
-            Value::of(params, |params| format!("{params:.0}"))
-        }),
-        Column::new("hidden", "Hidden units of a layer. 2×64 means two layers on top of each other.")
-            .each(all, |variant| Value::plain(hidden(variant.first()))),
+        Column::new("params", "The number of trainable weights, read-out included.").each(
+            all,
+            |variant| {
+                let params = variant.spread(|run| Some(run.params as f64));
+                Value::of(params, |params| format!("{params:.0}"))
+            },
+        ),
+        Column::new(
+            "hidden",
+            "Hidden units of a layer. 2×64 means two layers on top of each other.",
+        )
+        .each(all, |variant| Value::plain(hidden(variant.first()))),
     ];
     columns.extend(outcome(group));
     columns.extend(generalised(all));
@@ -120,7 +134,8 @@ fn outcome(group: &Group) -> Vec<Column> {
         let meaning =
             "How many seeds solved the task, of all. A seed fixes the initial weights and the data.";
         columns.push(Column::new("solved", meaning).each(all, solved));
-        let meaning = "Training steps until the task was solved. A seed that did not solve it counts \
+        let meaning =
+            "Training steps until the task was solved. A seed that did not solve it counts \
                        as more than all its steps (“>”).";
         columns.push(Column::new("steps to solve", meaning).each(all, steps_to_solve));
     }
@@ -134,10 +149,12 @@ fn outcome(group: &Group) -> Vec<Column> {
         "Loss on held-out examples (not used for training) at the last evaluation, without the \
          runs that failed.{stop}"
     );
-    let final_loss = |variant: &VariantRuns| Value::sound(variant, |run| Some(run.final_loss), loss);
+    let final_loss =
+        |variant: &VariantRuns| Value::sound(variant, |run| Some(run.final_loss), loss);
     columns.push(Column::new("final loss", meaning).each(all, final_loss));
     if group.runs.iter().any(|run| run.accuracy.is_some()) {
-        let meaning = "Share of right answers on held-out examples at the last evaluation, without \
+        let meaning =
+            "Share of right answers on held-out examples at the last evaluation, without \
                        the runs that failed.";
         let accuracy = |variant: &VariantRuns| Value::sound(variant, |run| run.accuracy, percent);
         columns.push(Column::new("accuracy", meaning).each(all, accuracy));
@@ -153,15 +170,17 @@ fn gradient(group: &Group) -> Vec<Column> {
     let half_life = |part: &'static str| {
         move |variant: &VariantRuns, phase: Phase| half_life(variant, part, phase, length)
     };
-    let has_c =
-        |run: &RunRecord| run.fit("c", Phase::Init).is_some() || run.half_life("c", Phase::Init).is_some();
+    let has_c = |run: &RunRecord| {
+        run.fit("c", Phase::Init).is_some() || run.half_life("c", Phase::Init).is_some()
+    };
     let meaning = "Steps back in time over which dL/dh, the gradient of the loss with respect to \
                    the hidden state, halves (ln 2/ρ of a fitted exponential, top layer). Short: \
                    the network can hardly learn from distant inputs. “×2 in N” means that it \
                    doubles every N steps instead.";
     let mut columns = vec![Column::new("half-life h", meaning).both(all, half_life("h"))];
     if group.runs.iter().any(has_c) {
-        let meaning = "The same for dL/dc, the gradient with respect to the cell state of an LSTM, \
+        let meaning =
+            "The same for dL/dc, the gradient with respect to the cell state of an LSTM, \
                        with h held fixed.";
         columns.push(Column::new("half-life c", meaning).both(all, half_life("c")));
     }
@@ -173,7 +192,8 @@ fn gradient(group: &Group) -> Vec<Column> {
     let meaning = "Size of dL/dh at the first step of the sequence, divided by that at the last: \
                    how much of the gradient arrives.";
     columns.push(
-        Column::new("first/last", meaning).both(all, |variant, phase| ratio(variant, phase, precision)),
+        Column::new("first/last", meaning)
+            .both(all, |variant, phase| ratio(variant, phase, precision)),
     );
     columns
 }
@@ -184,11 +204,13 @@ fn generalised(all: &[VariantRuns]) -> Vec<Column> {
     let longer = |run: &RunRecord, place: usize| run.generalisation.get(place).cloned();
     let headings = ["at twice T", "at 4 times T"].into_iter().enumerate();
     let column = |(place, heading)| {
-        let runs = || all.iter().flat_map(|variant| &variant.runs).filter_map(|run| longer(run, place));
+        let runs =
+            || all.iter().flat_map(|variant| &variant.runs).filter_map(|run| longer(run, place));
         let length = runs().next()?.length;
         let right = runs().any(|found| found.accuracy.is_some());
         let what = if right { "accuracy" } else { "loss" };
-        let meaning = format!("Held-out {what} of the trained network on sequences of up to {length} steps.");
+        let meaning =
+            format!("Held-out {what} of the trained network on sequences of up to {length} steps.");
         Some(Column::new(heading, meaning).each(all, |variant| match right {
             true => Value::sound(variant, |run| longer(run, place)?.accuracy, percent),
             false => Value::sound(variant, |run| Some(longer(run, place)?.loss), loss),
@@ -216,8 +238,9 @@ fn steps_to_solve(variant: &VariantRuns) -> Value {
     if !variant.runs.iter().any(|run| has_criterion(run)) {
         return Value::plain(INAPPLICABLE);
     }
-    let unsolved =
-        || variant.runs.iter().filter(|run| !run.solved && !matches!(run.status, Status::Failed(_)));
+    let unsolved = || {
+        variant.runs.iter().filter(|run| !run.solved && !matches!(run.status, Status::Failed(_)))
+    };
     if variant.solved() == 0 {
         let Some(done) = Spread::of(unsolved().map(|run| run.steps as f64)) else {
             return Value::plain("failed");
@@ -227,14 +250,16 @@ fn steps_to_solve(variant: &VariantRuns) -> Value {
         return Value::plain(format!("not solved in {done} steps"));
     }
     let least = unsolved().map(|run| run.steps).min().unwrap_or(0);
-    let text = |steps: f64| if steps.is_finite() { format!("{steps:.0}") } else { format!(">{least}") };
+    let text =
+        |steps: f64| if steps.is_finite() { format!("{steps:.0}") } else { format!(">{least}") };
     let steps = |run: &&RunRecord| run.steps_to_solve.map_or(f64::INFINITY, |steps| steps as f64);
     Value::of(Spread::of(variant.sound().map(|run| steps(&run))), text)
 }
 
 fn half_life(variant: &VariantRuns, part: &str, phase: Phase, length: usize) -> Value {
-    let has =
-        |run: &&RunRecord| part == "h" || rate(run, part, phase).is_some() || run.fit(part, phase).is_some();
+    let has = |run: &&RunRecord| {
+        part == "h" || rate(run, part, phase).is_some() || run.fit(part, phase).is_some()
+    };
     if !variant.runs.iter().any(has) {
         return Value::plain(INAPPLICABLE);
     }
@@ -283,10 +308,16 @@ mod tests {
         assert_eq!(cell(&columns, "hidden", residual).0, value("2×32", None));
         assert_eq!(cell(&columns, "solved", lstm).0, value("3/3", None));
         assert_eq!(cell(&columns, "steps to solve", lstm).0, value("1450", Some("1400–1700")));
-        assert_eq!(cell(&columns, "steps to solve", vanilla).0, value("not solved in 2000 steps", None));
+        assert_eq!(
+            cell(&columns, "steps to solve", vanilla).0,
+            value("not solved in 2000 steps", None)
+        );
         assert_eq!(cell(&columns, "solved", residual).0, value("2/3", None));
         assert_eq!(cell(&columns, "steps to solve", residual).0, value("1600", Some("1500–>2000")));
-        assert_eq!(cell(&columns, "steps to solve", layernorm).0, value(">2000", Some("1900–>2000")));
+        assert_eq!(
+            cell(&columns, "steps to solve", layernorm).0,
+            value(">2000", Some("1900–>2000"))
+        );
         let (before, after) = cell(&columns, "half-life h", lstm);
         assert_eq!(before, &value("2.2", Some("2.0–2.4")));
         assert_eq!(after.as_ref(), Some(&value("31", Some("28–34"))));
@@ -301,7 +332,9 @@ mod tests {
     #[test]
     fn longer_sequences() {
         let mut records = sample::records();
-        assert!(!columns(&Group::new(&records)).iter().any(|column| column.heading == "at twice T"));
+        assert!(!columns(&Group::new(&records))
+            .iter()
+            .any(|column| column.heading == "at twice T"));
         for run in &mut records.runs {
             let found = |times: usize| Generalised {
                 length: times * run.length,
@@ -317,9 +350,15 @@ mod tests {
         records.runs.iter_mut().for_each(|run| run.generalisation[1].accuracy = Some(0.5));
         let shown = columns(&Group::new(&records));
         assert_eq!(cell(&shown, "at 4 times T", 0).0, value("50 %", None));
-        let meaning =
-            &shown.iter().find(|column| column.heading == "at 4 times T").expect("a column").meaning;
-        assert_eq!(meaning, "Held-out accuracy of the trained network on sequences of up to 400 steps.");
+        let meaning = &shown
+            .iter()
+            .find(|column| column.heading == "at 4 times T")
+            .expect("a column")
+            .meaning;
+        assert_eq!(
+            meaning,
+            "Held-out accuracy of the trained network on sequences of up to 400 steps."
+        );
     }
 
     #[test]
@@ -328,7 +367,10 @@ mod tests {
         set_r2(&mut records.runs[1], Phase::Final, 0.49);
         let marked = columns(&Group::new(&records));
         let (before, after) = cell(&marked, "half-life h", 0);
-        assert_eq!((before.marked(), after.as_ref().map(Value::marked)), ("2.2".into(), Some("31*".into())));
+        assert_eq!(
+            (before.marked(), after.as_ref().map(Value::marked)),
+            ("2.2".into(), Some("31*".into()))
+        );
     }
 
     #[test]
@@ -356,7 +398,10 @@ mod tests {
         assert_eq!(cell(&columns, "half-life h", 0).0, value("too few points", None));
         assert_eq!(cell(&columns, "first/last", 0).0, value("underflow", None));
         assert_eq!(cell(&columns, "solved", 4).0, value("0/3", Some("1 failed")));
-        assert_eq!(cell(&columns, "steps to solve", 4).0, value("not solved in 310–2000 steps", None));
+        assert_eq!(
+            cell(&columns, "steps to solve", 4).0,
+            value("not solved in 310–2000 steps", None)
+        );
         assert_eq!(cell(&columns, "final loss", 4).0.text, "0.167", "without the run that failed");
     }
 }

@@ -64,7 +64,10 @@ fn median_steps<'r>(variant: &VariantRuns<'r>) -> Option<(&'r str, f64)> {
 }
 
 /// The variants of which the numbers of solved and of all runs are as wanted.
-fn part<'a, 'r>(group: &'a Group<'r>, wanted: fn(usize, usize) -> bool) -> Vec<&'a VariantRuns<'r>> {
+fn part<'a, 'r>(
+    group: &'a Group<'r>,
+    wanted: fn(usize, usize) -> bool,
+) -> Vec<&'a VariantRuns<'r>> {
     let is = |variant: &&VariantRuns| wanted(variant.solved(), variant.runs.len());
     group.variants.iter().filter(is).collect()
 }
@@ -75,8 +78,11 @@ fn ranking(group: &Group) -> Option<String> {
     let median = |variant: &VariantRuns| {
         variant.sound_spread(|run| if accuracy { run.accuracy } else { Some(run.final_loss) })
     };
-    let mut known: Vec<(&str, Spread)> =
-        group.variants.iter().filter_map(|variant| Some((variant.name, median(variant)?))).collect();
+    let mut known: Vec<(&str, Spread)> = group
+        .variants
+        .iter()
+        .filter_map(|variant| Some((variant.name, median(variant)?)))
+        .collect();
     known.sort_by(|a, b| a.1.mid.total_cmp(&b.1.mid));
     if accuracy {
         known.reverse();
@@ -98,7 +104,9 @@ fn ranking(group: &Group) -> Option<String> {
 fn reach(group: &Group, solvable: bool) -> Option<String> {
     let lag = group.runs.iter().map(|run| run.longest_lag().min(run.last_lag())).max()?;
     let horizon = |variant: &VariantRuns| {
-        Some(variant.spread(|run| run.horizon(Phase::Init).map(|lag| lag as f64))?.mid >= lag as f64)
+        Some(
+            variant.spread(|run| run.horizon(Phase::Init).map(|lag| lag as f64))?.mid >= lag as f64,
+        )
     };
     let known: Vec<(bool, &VariantRuns)> =
         group.variants.iter().filter_map(|variant| Some((horizon(variant)?, variant))).collect();
@@ -106,7 +114,8 @@ fn reach(group: &Group, solvable: bool) -> Option<String> {
         known.iter().filter(|(one, _)| *one == reaches).map(|(_, variant)| *variant).collect()
     };
     let (short, long) = (part(false), part(true));
-    let solved = |part: &[&VariantRuns]| part.iter().filter(|one| one.solved() == one.runs.len()).count();
+    let solved =
+        |part: &[&VariantRuns]| part.iter().filter(|one| one.solved() == one.runs.len()).count();
     let over = format!("the longest lag, {lag} steps");
     let before = "Before training the gradient";
     let networks = |part: &[&VariantRuns]| count(part.len(), "network");

@@ -51,7 +51,9 @@ pub(super) fn url(csv: &str) -> String {
     let mut url = String::from("data:text/csv;charset=utf-8,");
     for byte in csv.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b',' | b'.' | b'-' | b'_' => url.push(byte as char),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b',' | b'.' | b'-' | b'_' => {
+                url.push(byte as char)
+            }
             other => url += &format!("%{other:02X}"),
         }
     }

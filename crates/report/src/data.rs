@@ -74,7 +74,8 @@ pub(super) fn json(group: &Group) -> String {
     let lags: Vec<usize> = all.iter().copied().step_by(all.len().div_ceil(LAGS).max(1)).collect();
     let width = interval(group.runs.iter().map(|run| run.steps).max().unwrap_or(0));
     let profiles = |run: &RunRecord, variant: &VariantRuns, part: &str| {
-        let top = variant.top_profiles(part).into_iter().filter(|profile| profile.seed == run.seed());
+        let top =
+            variant.top_profiles(part).into_iter().filter(|profile| profile.seed == run.seed());
         let (steps, norms) = top
             .map(|profile| (profile.step, norms(profile, &lags, scale.precision.tiny)))
             .unzip::<_, _, Vec<_>, Vec<_>>();
@@ -156,9 +157,14 @@ mod tests {
         let mut compared = 0;
         for variant in data["variants"].as_array().expect("variants") {
             for run in variant["runs"].as_array().expect("runs") {
-                let of = |name: &str, seed: u64| variant["name"] == *name && run["seed"] == *seed.to_string();
-                let evals: Vec<_> =
-                    records.evals.iter().filter(|e| of(&e.variant, e.seed) && e.loss.is_finite()).collect();
+                let of = |name: &str, seed: u64| {
+                    variant["name"] == *name && run["seed"] == *seed.to_string()
+                };
+                let evals: Vec<_> = records
+                    .evals
+                    .iter()
+                    .filter(|e| of(&e.variant, e.seed) && e.loss.is_finite())
+                    .collect();
                 let values = run["held_out"]["values"].as_array().expect("losses");
                 assert_eq!(values.len(), evals.len());
                 values.iter().zip(&evals).for_each(|(value, eval)| close(value, eval.loss));
@@ -169,10 +175,16 @@ mod tests {
                         let top = top.expect("a variant of that name").top_profiles(part);
                         let record = top.iter().find(|p| of(&p.variant, p.seed) && *step == p.step);
                         let record = record.expect("a profile of that step");
-                        for (lag, norm) in norms[place].as_array().expect("norms").iter().enumerate() {
+                        for (lag, norm) in
+                            norms[place].as_array().expect("norms").iter().enumerate()
+                        {
                             match record.median[lag] {
-                                zero if zero == 0.0 && part == "c" && lag == 0 => assert!(norm.is_null()),
-                                small if small < f64::from(f32::MIN_POSITIVE) => assert_eq!(*norm, 0.0),
+                                zero if zero == 0.0 && part == "c" && lag == 0 => {
+                                    assert!(norm.is_null())
+                                }
+                                small if small < f64::from(f32::MIN_POSITIVE) => {
+                                    assert_eq!(*norm, 0.0)
+                                }
                                 exact => close(norm, exact),
                             }
                             compared += 1;

@@ -131,7 +131,8 @@ pub(super) fn profiles(group: &Group) -> Vec<Figure> {
     let mut all = Vec::new();
     for part in parts(group) {
         for phase in Phase::BOTH {
-            let curve = |v: &VariantRuns| Curve::of_profiles(&at(&v.top_profiles(part), phase), scale);
+            let curve =
+                |v: &VariantRuns| Curve::of_profiles(&at(&v.top_profiles(part), phase), scale);
             let lines: Vec<Line> =
                 group.variants.iter().map(|v| Line::new(v.name, v.index, curve(v))).collect();
             let title = format!("Gradient of {part} {}", phase.title());
@@ -162,7 +163,14 @@ pub(super) fn learning(group: &Group) -> Vec<Figure> {
             let name = format!("baseline {}", significant(run.baseline, 4));
             lines.push(Line::level(name, run.baseline.log10(), (from, to)));
         }
-        let chart = Chart { title, along: "training step", key: "step", up: "loss", axis: Axis::Loss, lines };
+        let chart = Chart {
+            title,
+            along: "training step",
+            key: "step",
+            up: "loss",
+            axis: Axis::Loss,
+            lines,
+        };
         Figure::chart(&group.id(file), series(file), &chart)
     };
     let held_out = losses("Held-out loss", "loss-held-out", each(&|v| held_out(v).map(f64::log10)));
@@ -170,8 +178,14 @@ pub(super) fn learning(group: &Group) -> Vec<Figure> {
     let trained = losses(&title, "loss-training", each(&|v| training(v, width).map(f64::log10)));
     let lines = each(&accuracy);
     let title = "Held-out accuracy";
-    let chart =
-        Chart { title, along: "training step", key: "step", up: "accuracy", axis: Axis::Share, lines };
+    let chart = Chart {
+        title,
+        along: "training step",
+        key: "step",
+        up: "accuracy",
+        axis: Axis::Share,
+        lines,
+    };
     let accuracy = Figure::chart(&group.id("accuracy"), series("accuracy"), &chart);
     held_out.into_iter().chain(trained).chain(accuracy).collect()
 }
@@ -190,7 +204,8 @@ pub(super) fn layers(group: &Group, variant: &VariantRuns) -> Vec<Figure> {
         let mut lines = Vec::new();
         for (place, &layer) in all.iter().enumerate() {
             for (dash, phase) in [(0, Phase::Final), (1, Phase::Init)] {
-                let curve = Curve::of_profiles(&at(&variant.profiles_of(part, layer), phase), scale);
+                let curve =
+                    Curve::of_profiles(&at(&variant.profiles_of(part, layer), phase), scale);
                 let moment = if phase == Phase::Init { "start" } else { "trained" };
                 let name = if all.len() > 1 {
                     format!("{}, {moment}", layer_name(layer, &all))
@@ -238,8 +253,11 @@ pub(super) fn heat_maps(group: &Group) -> (Option<Range>, Vec<HeatMap>) {
                 let moments = history(&variant.profiles_of(part, layer), scale);
                 let top = Some(&layer) == all.first();
                 let main = part == "h" && top;
-                let place =
-                    if all.len() > 1 { format!(", {}", layer_name(layer, &all)) } else { String::new() };
+                let place = if all.len() > 1 {
+                    format!(", {}", layer_name(layer, &all))
+                } else {
+                    String::new()
+                };
                 let file = format!(
                     "{}heat-{}-{part}{}",
                     group.prefix,
@@ -265,7 +283,8 @@ pub(super) fn heat_maps(group: &Group) -> (Option<Range>, Vec<HeatMap>) {
             }
         }
     }
-    let curves = histories.iter().flat_map(|(_, _, _, _, moments)| moments.iter().map(|(_, curve)| curve));
+    let curves =
+        histories.iter().flat_map(|(_, _, _, _, moments)| moments.iter().map(|(_, curve)| curve));
     let Some(range) = Range::of(curves) else { return (None, Vec::new()) };
     type History<'a> = (&'a VariantRuns<'a>, (bool, Source), String, String, Vec<heat::Moment>);
     let draw = |(variant, (main, source), title, file, moments): History| {

@@ -35,7 +35,8 @@ fn csv(effects: &[&Effect]) -> String {
 }
 
 fn draw(measure: Measure, effects: &[&Effect]) -> Option<Svg> {
-    let known = effects.iter().filter_map(|effect| Some((effect.low?, effect.high?, effect.margin)));
+    let known =
+        effects.iter().filter_map(|effect| Some((effect.low?, effect.high?, effect.margin)));
     let (mut low, mut high): (f64, f64) = (0.0, 0.0);
     let mut any = false;
     for (from, to, margin) in known {
@@ -51,7 +52,8 @@ fn draw(measure: Measure, effects: &[&Effect]) -> Option<Svg> {
     let across = Scale::new((low - spread, high + spread), (left, right));
     let mut svg = Svg::new(right + 140.0, bottom + 36.0);
     let better = if measure.lower_is_better() { "← better" } else { "better →" };
-    let (at, anchor) = if measure.lower_is_better() { (left, Anchor::Start) } else { (right, Anchor::End) };
+    let (at, anchor) =
+        if measure.lower_is_better() { (left, Anchor::Start) } else { (right, Anchor::End) };
     svg.text("axis-title", (at, top - 10.0), anchor, better);
     svg.open(r#"class="axes""#);
     for mark in marks(measure, across.values()) {
@@ -89,8 +91,8 @@ fn marks(measure: Measure, bounds: (f64, f64)) -> Vec<f64> {
     }
     let inside = |mark: &f64| (bounds.0..=bounds.1).contains(mark);
     let decades = |times: &'static [f64]| {
-        let all =
-            (-12..12).flat_map(move |power| times.iter().map(move |times| (times * 10f64.powi(power)).ln()));
+        let all = (-12..12)
+            .flat_map(move |power| times.iter().map(move |times| (times * 10f64.powi(power)).ln()));
         all.filter(inside).collect::<Vec<f64>>()
     };
     let fine = decades(&[1.0, 2.0, 5.0]);

@@ -26,8 +26,9 @@ impl Range {
         let mids = curves
             .flat_map(|curve| curve.0.iter().map(|(_, spread)| spread.mid))
             .filter(|mid| mid.is_finite());
-        let (low, high) =
-            mids.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), mid| (low.min(mid), high.max(mid)));
+        let (low, high) = mids.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), mid| {
+            (low.min(mid), high.max(mid))
+        });
         if low > high {
             return None;
         }
@@ -151,7 +152,12 @@ pub(super) fn legend(id: &str, range: Range) -> Svg {
     let (left, right) = (22.0, 290.0); // room for half a label
     let mut svg = Svg::new(420.0, 52.0);
     pattern(&mut svg, id);
-    svg.text("axis-title", (left, 12.0), Anchor::Start, "gradient norm, by the same colours in all maps");
+    svg.text(
+        "axis-title",
+        (left, 12.0),
+        Anchor::Start,
+        "gradient norm, by the same colours in all maps",
+    );
     let scale = Scale::new((range.low, range.high), (left, right));
     let wide = (right - left) / LEVELS as f64;
     svg.open(r#"class="cells""#);
@@ -229,22 +235,29 @@ mod tests {
     #[test]
     fn lags_of_one_colour_are_one_stretch() {
         let range = Range { low: -40.0, high: 0.0, clipped: false };
-        let found = stretches(&curve(&[-0.1, -0.2, -1.5, f64::NEG_INFINITY, f64::NEG_INFINITY]), range);
+        let found =
+            stretches(&curve(&[-0.1, -0.2, -1.5, f64::NEG_INFINITY, f64::NEG_INFINITY]), range);
         let levels = [((0.0, 1.0), Some(39)), ((2.0, 2.0), Some(38)), ((3.0, 4.0), None)];
         assert_eq!(found, levels);
-        let gap = Curve(vec![curve(&[-1.0]).0[0], (5.0, Spread { low: -1.0, mid: -1.0, high: -1.0 })]);
+        let gap =
+            Curve(vec![curve(&[-1.0]).0[0], (5.0, Spread { low: -1.0, mid: -1.0, high: -1.0 })]);
         assert_eq!(stretches(&gap, range).len(), 2, "a gap is left open");
     }
 
     #[test]
     fn an_underflow_has_a_colour_of_its_own() {
-        let moments =
-            [("0".to_owned(), curve(&[-1.0, f64::NEG_INFINITY])), ("end".to_owned(), curve(&[-1.0, -2.0]))];
+        let moments = [
+            ("0".to_owned(), curve(&[-1.0, f64::NEG_INFINITY])),
+            ("end".to_owned(), curve(&[-1.0, -2.0])),
+        ];
         let range = Range::of(moments.iter().map(|(_, curve)| curve)).expect("finite values");
         let (map, scale) = draw("heat-x", &moments, range).expect("a map");
         let file = map.file("the title", Some(&scale));
         assert_eq!(file.matches(r##"class="underflow" d="##).count(), 1, "{file}");
-        assert!(file.contains(r##"fill="url(#heat-x)" d="##) && file.contains(">underflow<"), "{file}");
+        assert!(
+            file.contains(r##"fill="url(#heat-x)" d="##) && file.contains(">underflow<"),
+            "{file}"
+        );
         assert!(file.contains(">end<") && file.contains("the title"), "{file}");
         assert!(!file.contains("NaN") && !file.contains("inf"), "{file}");
         assert!(draw("x", &[], range).is_none());

@@ -107,7 +107,11 @@ pub fn ablation(findings: &effects::Findings, width: usize) -> String {
 ///
 /// # Errors
 /// As [`write()`].
-pub fn write_ablation(findings: &effects::Findings, command: &[String], folder: &Folder) -> Result<()> {
+pub fn write_ablation(
+    findings: &effects::Findings,
+    command: &[String],
+    folder: &Folder,
+) -> Result<()> {
     write(&findings.records, folder)?;
     let figures = ablation::page::figures(findings);
     write_figures(&figures, folder)?;
@@ -126,7 +130,11 @@ pub fn sweep(findings: &solve_rates::Findings, width: usize) -> String {
 ///
 /// # Errors
 /// If a file cannot be written.
-pub fn write_sweep(findings: &solve_rates::Findings, command: &[String], folder: &Folder) -> Result<()> {
+pub fn write_sweep(
+    findings: &solve_rates::Findings,
+    command: &[String],
+    folder: &Folder,
+) -> Result<()> {
     let figure = sweep::figure(findings);
     write_figures(&figure, folder)?;
     folder.write("sweep.html", sweep::page(findings, figure.as_ref(), command).as_bytes())

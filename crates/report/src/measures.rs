@@ -44,7 +44,8 @@ pub(super) fn table(variant: &VariantRuns) -> Option<Table> {
 /// The time that the measures took; `None` if nothing but profiles was asked for.
 pub(super) fn cost(group: &Group) -> Option<String> {
     let spent = |tier: Tier| {
-        let seconds = group.runs.iter().filter_map(|run| run.measure_seconds.get(tier.name()).copied());
+        let seconds =
+            group.runs.iter().filter_map(|run| run.measure_seconds.get(tier.name()).copied());
         let spread = Spread::of(seconds)?;
         Some(format!("{} {} s", tier.name(), spread.text(|seconds| significant(seconds, 2))))
     };
@@ -90,7 +91,9 @@ fn value(lines: &[&MeasureRecord]) -> String {
         return spread.map_or("not a number".to_owned(), |spread| spread.text(number));
     }
     let point = |&at: &usize| {
-        let of = |line: &&MeasureRecord| Some(line.values[line.at.iter().position(|&other| other == at)?]);
+        let of = |line: &&MeasureRecord| {
+            Some(line.values[line.at.iter().position(|&other| other == at)?])
+        };
         Some(format!("{at}: {}", Spread::of(lines.iter().filter_map(of))?.median(number)))
     };
     let points: Vec<_> = chosen(&first.at).iter().filter_map(point).collect();
@@ -114,7 +117,13 @@ fn chosen(at: &[usize]) -> Vec<usize> {
 mod tests {
     use super::*;
 
-    fn line(step: u64, seed: u64, at: &[usize], values: &[f64], note: Option<&str>) -> MeasureRecord {
+    fn line(
+        step: u64,
+        seed: u64,
+        at: &[usize],
+        values: &[f64],
+        note: Option<&str>,
+    ) -> MeasureRecord {
         MeasureRecord {
             variant: "a".to_owned(),
             seed,
@@ -149,7 +158,10 @@ mod tests {
 
     #[test]
     fn curves_are_shown_by_some_points() {
-        let (a, b) = (line(0, 0, &[1, 10], &[0.5, 0.25], None), line(0, 1, &[1, 10], &[0.7, f64::NAN], None));
+        let (a, b) = (
+            line(0, 0, &[1, 10], &[0.5, 0.25], None),
+            line(0, 1, &[1, 10], &[0.7, f64::NAN], None),
+        );
         assert_eq!(value(&[&a, &b]), "by lag: 1: 0.600 · 10: 0.250");
         let at: Vec<_> = (0..=100).collect();
         assert_eq!(chosen(&at), [0, 2, 5, 10, 22, 46, 100]);

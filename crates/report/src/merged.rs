@@ -59,7 +59,8 @@ fn lengths(folder: &Path) -> Vec<PathBuf> {
     if folder.join("runs.jsonl").exists() {
         return Vec::new();
     }
-    let length = |path: &PathBuf| path.file_name()?.to_str()?.strip_prefix("length-")?.parse::<usize>().ok();
+    let length =
+        |path: &PathBuf| path.file_name()?.to_str()?.strip_prefix("length-")?.parse::<usize>().ok();
     let inside = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut all: Vec<_> = inside.filter_map(|path| Some((length(&path)?, path))).collect();
     all.sort();
@@ -75,7 +76,8 @@ fn labels(paths: &[PathBuf]) -> Vec<String> {
     };
     let most = 64; // deeper than that, they are left alike
     let ends = |parts: usize| paths.iter().map(|path| end(path, parts)).collect::<Vec<_>>();
-    let differ = |labels: &Vec<String>| labels.iter().collect::<BTreeSet<_>>().len() == labels.len();
+    let differ =
+        |labels: &Vec<String>| labels.iter().collect::<BTreeSet<_>>().len() == labels.len();
     (1..most).map(ends).find(differ).unwrap_or_else(|| ends(most))
 }
 
@@ -121,7 +123,10 @@ fn grouped(sources: &[Source]) -> Vec<MergedGroup> {
         }
     }
     let of = |same: &Same| {
-        let alike = all.iter().filter(|other| (other.task, other.length) == (same.task, same.length)).count();
+        let alike = all
+            .iter()
+            .filter(|other| (other.task, other.length) == (same.task, same.length))
+            .count();
         let inside = sources.iter().filter(|source| same.runs(source).next().is_some());
         let labels: Vec<&str> = inside.map(|source| source.label.as_str()).collect();
         let among = if alike > 1 { labels.join(", ") } else { String::new() };
@@ -131,10 +136,12 @@ fn grouped(sources: &[Source]) -> Vec<MergedGroup> {
 }
 
 fn group(sources: &[Source], same: &Same) -> Records {
-    let within = |source| -> BTreeSet<String> { same.runs(source).map(|run| run.variant.clone()).collect() };
+    let within =
+        |source| -> BTreeSet<String> { same.runs(source).map(|run| run.variant.clone()).collect() };
     let trained = |source| -> BTreeSet<String> {
         let runs = same.runs(source);
-        runs.map(|run| format!("{} {} {} {}", run.max_steps(), run.batch(), run.lr(), run.dtype())).collect()
+        runs.map(|run| format!("{} {} {} {}", run.max_steps(), run.batch(), run.lr(), run.dtype()))
+            .collect()
     };
     let mut in_how_many: BTreeMap<String, usize> = BTreeMap::new();
     for variant in sources.iter().flat_map(within) {
@@ -212,10 +219,9 @@ fn page(sources: &[Source], groups: &[(Group, Figures)], command: &[String]) -> 
     let comparisons = count(sources.len(), "comparison");
     let title = format!("{comparisons} on {}", count(groups.len(), "task"));
     let task = |(group, _): &(Group, Figures)| Link::new(&group.prefix, "task", &group.task());
-    let views = groups
-        .iter()
-        .enumerate()
-        .map(|(place, (group, figures))| ComparisonView::new(group, figures, &About::default(), place == 0));
+    let views = groups.iter().enumerate().map(|(place, (group, figures))| {
+        ComparisonView::new(group, figures, &About::default(), place == 0)
+    });
     let merged = MergedPage {
         head: Head {
             question: "several comparisons in one report",
@@ -258,7 +264,8 @@ fn folders(sources: &[Source]) -> Table {
         let cells = cells.map(|cell| Cell::new(cell).with_class("")).into();
         Row { name: source.label.clone(), hint: about.command.join(" "), cells, ..Row::default() }
     };
-    let heads = ["task", "variants", "runs", "learning rate", "started", "took", "machine", "version"];
+    let heads =
+        ["task", "variants", "runs", "learning rate", "started", "took", "machine", "version"];
     Table {
         class: "runs",
         caption: "the folders that were merged".to_owned(),
@@ -281,7 +288,10 @@ mod tests {
         folder.write_lines("steps.jsonl", &records.steps)?;
         folder.write_lines("evals.jsonl", &records.evals)?;
         folder.write_lines("profiles.jsonl", &records.profiles)?;
-        folder.write("comparison.json", br#"{"machine": {"cores": 4, "os": "linux", "arch": "riscv64"}}"#)
+        folder.write(
+            "comparison.json",
+            br#"{"machine": {"cores": 4, "os": "linux", "arch": "riscv64"}}"#,
+        )
     }
 
     /// The records of one variant.
@@ -332,20 +342,34 @@ mod tests {
             write(records, path)?;
         }
         let sources = sources(&paths)?;
-        assert_eq!(sources.iter().map(|s| s.label.as_str()).collect::<Vec<_>>()[..2], ["mon/run", "tue/run"]);
+        assert_eq!(
+            sources.iter().map(|s| s.label.as_str()).collect::<Vec<_>>()[..2],
+            ["mon/run", "tue/run"]
+        );
         let read = &sources[0].records;
         assert_eq!((read.runs.len(), read.steps.len()), (all.runs.len(), all.steps.len()));
         assert_eq!((read.evals.len(), read.profiles.len()), (all.evals.len(), all.profiles.len()));
         for (read, written) in read.profiles.iter().zip(&all.profiles) {
-            let name = |profile: &ProfileRecord| (profile.variant.clone(), profile.seed, profile.step);
+            let name =
+                |profile: &ProfileRecord| (profile.variant.clone(), profile.seed, profile.step);
             assert_eq!((name(read), &read.lag), (name(written), &written.lag));
-            assert_eq!(read.median, written.median, "what is read back is what was written, to the last bit");
+            assert_eq!(
+                read.median, written.median,
+                "what is read back is what was written, to the last bit"
+            );
         }
         let groups = groups(&sources);
         assert_eq!(groups.len(), 2);
-        let names: Vec<_> = Group::new(&groups[0]).variants.iter().map(|v| v.name.to_owned()).collect();
-        let expected =
-            ["vanilla", "lstm · mon/run", "lstm · tue/run", "lstm-chrono", "residual-lstm", "broken & <b>"];
+        let names: Vec<_> =
+            Group::new(&groups[0]).variants.iter().map(|v| v.name.to_owned()).collect();
+        let expected = [
+            "vanilla",
+            "lstm · mon/run",
+            "lstm · tue/run",
+            "lstm-chrono",
+            "residual-lstm",
+            "broken & <b>",
+        ];
         assert_eq!(names, expected);
         assert_eq!(groups[1].runs.len(), other.runs.len());
         let twice = Group::new(&groups[0]);
@@ -355,9 +379,12 @@ mod tests {
         write_merged(&sources, &["report".to_owned()], &out)?;
         let page = String::from_utf8(out.read("report.html")?)?;
         crate::tests::elements(&page);
-        for words in
-            ["3 comparisons on 2 tasks", "lstm · tue/run", "4 cores, linux riscv64", "id=\"2-profiles\""]
-        {
+        for words in [
+            "3 comparisons on 2 tasks",
+            "lstm · tue/run",
+            "4 cores, linux riscv64",
+            "id=\"2-profiles\"",
+        ] {
             assert!(page.contains(words), "{words}");
         }
         assert!(out.path().join("plots/2-profiles-h-init.svg").exists());
@@ -392,8 +419,9 @@ mod tests {
         let runs = fs::read_to_string(good.join("runs.jsonl"))?;
         let (first, others) = runs.split_once('\n').expect("several runs");
         fs::write(good.join("runs.jsonl"), others)?;
-        assert!(refused(&good)
-            .ends_with("steps.jsonl: has lines of vanilla with seed 1, a run that runs.jsonl lacks"));
+        assert!(refused(&good).ends_with(
+            "steps.jsonl: has lines of vanilla with seed 1, a run that runs.jsonl lacks"
+        ));
         fs::write(good.join("runs.jsonl"), format!("{runs}{first}\n"))?;
         assert!(refused(&good).ends_with(": vanilla with seed 1 is there twice"));
         fs::write(good.join("runs.jsonl"), [runs.as_bytes(), b"\xff\n"].concat())?;
@@ -405,7 +433,9 @@ mod tests {
         fs::write(good.join("runs.jsonl"), "")?;
         assert!(refused(&good).ends_with("expected runs, found an empty runs.jsonl"));
         fs::remove_file(good.join("runs.jsonl"))?;
-        assert!(refused(&good).ends_with("did not come to its end; its program goes on with --resume"));
+        assert!(
+            refused(&good).ends_with("did not come to its end; its program goes on with --resume")
+        );
         Ok(())
     }
 }

@@ -266,19 +266,27 @@ mod tests {
         let small = |text: &str| Cell::new("1").with_small(Some(text)).small.expect("small print");
         assert_eq!(small("2.0–2.4"), ("2.0–2.4".to_owned(), String::new()));
         assert_eq!(small("1.0e-14–3.0e-14"), ("1.0e-14–".to_owned(), "3.0e-14".to_owned()));
-        assert_eq!(small("half-life 3 … no decay"), ("half-life 3 …".to_owned(), "no decay".to_owned()));
+        assert_eq!(
+            small("half-life 3 … no decay"),
+            ("half-life 3 …".to_owned(), "no decay".to_owned())
+        );
     }
 
     #[test]
     fn headings_of_pairs_name_their_group() {
         let table = Table {
             first: "variant",
-            heads: vec![TableHead::plain("params"), TableHead::pair("horizon"), TableHead::plain("seconds")],
+            heads: vec![
+                TableHead::plain("params"),
+                TableHead::pair("horizon"),
+                TableHead::plain("seconds"),
+            ],
             rows: vec![Row { name: "a".into(), cells: vec![Cell::new("1"); 4], ..Row::default() }],
             ..Table::default()
         };
         let text = render(&table);
-        let second = text.lines().find(|line| line.contains("scope=\"col\"")).expect("a row of headings");
+        let second =
+            text.lines().find(|line| line.contains("scope=\"col\"")).expect("a row of headings");
         let order: Vec<usize> =
             ["variant", "params", "horizon, </span>start", "horizon, </span>trained", "seconds"]
                 .iter()

@@ -40,7 +40,9 @@ impl Svg {
     /// A rectangle.
     pub(super) fn rect(&mut self, class: &str, (x, y): (f64, f64), (wide, high): (f64, f64)) {
         let [x, y, wide, high] = [x, y, wide, high].map(number);
-        self.raw(&format!(r#"<rect class="{class}" x="{x}" y="{y}" width="{wide}" height="{high}"/>"#));
+        self.raw(&format!(
+            r#"<rect class="{class}" x="{x}" y="{y}" width="{wide}" height="{high}"/>"#
+        ));
     }
 
     /// A line through points; fewer than two draw nothing.
@@ -76,7 +78,9 @@ impl Svg {
             Anchor::End => "end",
         };
         let [x, y] = [x, y].map(number);
-        self.raw(&format!(r#"<text class="{class}" x="{x}" y="{y}" text-anchor="{anchor}">{markup}</text>"#));
+        self.raw(&format!(
+            r#"<text class="{class}" x="{x}" y="{y}" text-anchor="{anchor}">{markup}</text>"#
+        ));
     }
 
     /// Opens a group.
@@ -108,7 +112,8 @@ impl Svg {
     /// stands to its right.
     pub(super) fn file(&self, title: &str, beside: Option<&Self>) -> String {
         const TITLE: f64 = 26.0;
-        let mut all = Self::new(self.wide + beside.map_or(0.0, |other| other.wide), self.high + TITLE);
+        let mut all =
+            Self::new(self.wide + beside.map_or(0.0, |other| other.wide), self.high + TITLE);
         all.text("title", (10.0, 19.0), Anchor::Start, title);
         for (x, part) in [(0.0, Some(self)), (self.wide, beside)] {
             let Some(part) = part else { continue };
@@ -119,7 +124,8 @@ impl Svg {
         let style = format!(
             "<style>\n{PLOT_STYLE}</style>\n<rect class=\"paper\" width=\"100%\" height=\"100%\"/>\n"
         );
-        let size = format!(r#" width="{}" height="{}""#, number(2.0 * all.wide), number(2.0 * all.high));
+        let size =
+            format!(r#" width="{}" height="{}""#, number(2.0 * all.wide), number(2.0 * all.high));
         format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{}", all.element(&size, title, &style))
     }
 
@@ -193,7 +199,10 @@ mod tests {
         assert!(!text.contains("gone"), "a point is no line");
         assert!(text.contains("a &lt; b &amp; &quot;c&quot;"), "{text}");
         assert!(text.contains(r#"10<tspan class="power" dy="-4">−20</tspan>"#), "{text}");
-        assert!(text.contains(r#"aria-label="what &amp; why""#) && !text.contains("<style>"), "{text}");
+        assert!(
+            text.contains(r#"aria-label="what &amp; why""#) && !text.contains("<style>"),
+            "{text}"
+        );
         let file = svg.file("label", Some(&Svg::new(20.0, 10.0)));
         assert!(file.starts_with("<?xml") && file.contains("prefers-color-scheme: dark"), "{file}");
         assert!(file.contains(r#"width="240" height="152""#), "{file}");
@@ -201,6 +210,9 @@ mod tests {
 
     #[test]
     fn coordinates() {
-        assert_eq!([number(1.0), number(-0.04), number(2.46), number(f64::NAN)], ["1", "0", "2.5", "0"]);
+        assert_eq!(
+            [number(1.0), number(-0.04), number(2.46), number(f64::NAN)],
+            ["1", "0", "2.5", "0"]
+        );
     }
 }

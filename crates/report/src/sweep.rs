@@ -58,8 +58,10 @@ fn rows(findings: &Findings) -> Vec<Vec<String>> {
     head.push("longest".to_owned());
     let row = |maximum: &MaximumLength| {
         let cell = |length: &usize| {
-            let rate =
-                findings.rates.iter().find(|rate| rate.variant == maximum.variant && rate.length == *length);
+            let rate = findings
+                .rates
+                .iter()
+                .find(|rate| rate.variant == maximum.variant && rate.length == *length);
             match rate.filter(|rate| rate.runs > 0) {
                 Some(rate) => format!("{}/{}", rate.solved, rate.runs),
                 None => NOT_MEASURED.to_owned(),
@@ -93,8 +95,10 @@ fn longest(maximum: &MaximumLength, findings: &Findings) -> String {
 /// What is to be said of a variant.
 fn words(maximum: &MaximumLength, findings: &Findings) -> String {
     let at = |length: usize| {
-        let rate =
-            findings.rates.iter().find(|rate| rate.variant == maximum.variant && rate.length == length);
+        let rate = findings
+            .rates
+            .iter()
+            .find(|rate| rate.variant == maximum.variant && rate.length == length);
         rate.map_or(String::new(), |rate| {
             format!(
                 " ({} of {}, 95 % interval {}–{})",
@@ -112,10 +116,16 @@ fn words(maximum: &MaximumLength, findings: &Findings) -> String {
         }
         (None, Some(shortest)) => format!("not even T = {shortest} was solved{}.", at(shortest)),
         (Some(length), None) => {
-            format!("maximum dependency length {length} or more{}: every length was solved.", at(length))
+            format!(
+                "maximum dependency length {length} or more{}: every length was solved.",
+                at(length)
+            )
         }
         (Some(length), Some(next)) if !measured(&maximum.variant, next, findings) => {
-            format!("maximum dependency length {length} or more{}; T = {next} was not measured.", at(length))
+            format!(
+                "maximum dependency length {length} or more{}; T = {next} was not measured.",
+                at(length)
+            )
         }
         (Some(length), Some(next)) => {
             format!(
@@ -143,8 +153,10 @@ fn cautions(findings: &Findings) -> Vec<String> {
     }
     let again = |maximum: &&MaximumLength| {
         maximum.unsolved.is_some_and(|unsolved| {
-            let later = |rate: &SolveRate| rate.variant == maximum.variant && rate.length > unsolved;
-            let enough = |rate: &SolveRate| rate.rate.is_some_and(|share| share >= maximum.probability);
+            let later =
+                |rate: &SolveRate| rate.variant == maximum.variant && rate.length > unsolved;
+            let enough =
+                |rate: &SolveRate| rate.rate.is_some_and(|share| share >= maximum.probability);
             findings.rates.iter().any(|rate| later(rate) && enough(rate))
         })
     };
@@ -232,12 +244,17 @@ pub(super) fn page(findings: &Findings, figure: Option<&Figure>, command: &[Stri
 fn conclusion(findings: &Findings) -> Vec<String> {
     let mut known: Vec<&MaximumLength> = findings.maxima.iter().collect();
     known.sort_by_key(|maximum| std::cmp::Reverse((maximum.length, maximum.unsolved.is_none())));
-    let text = |maximum: &MaximumLength| format!("{}: {}", maximum.variant, longest(maximum, findings));
+    let text =
+        |maximum: &MaximumLength| format!("{}: {}", maximum.variant, longest(maximum, findings));
     match known.as_slice() {
         [] => Vec::new(),
         [only] => vec![format!("Longest length that was solved by {}.", text(only))],
         [best, .., worst] => {
-            vec![format!("Longest length that was solved: most by {}, least by {}.", text(best), text(worst))]
+            vec![format!(
+                "Longest length that was solved: most by {}, least by {}.",
+                text(best),
+                text(worst)
+            )]
         }
     }
 }
@@ -280,7 +297,11 @@ fn table(findings: &Findings) -> Table {
     let row = |cells: Vec<String>| {
         let mut cells = cells.into_iter();
         let name = cells.next().unwrap_or_default();
-        Row { name, cells: cells.map(|cell| Cell::new(cell).with_class("")).collect(), ..Row::default() }
+        Row {
+            name,
+            cells: cells.map(|cell| Cell::new(cell).with_class("")).collect(),
+            ..Row::default()
+        }
     };
     Table {
         class: "summary",

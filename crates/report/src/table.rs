@@ -53,7 +53,9 @@ pub(super) fn terminal(comparison: &Group, columns_wide: usize) -> String {
                 first/last: its size at the first step over that at the last.";
     text += &wrap(note, columns_wide, "");
     let shown = || columns.iter().flat_map(|column| &column.values);
-    if shown().any(|(before, after)| before.poor_fit || after.as_ref().is_some_and(|value| value.poor_fit)) {
+    if shown().any(|(before, after)| {
+        before.poor_fit || after.as_ref().is_some_and(|value| value.poor_fit)
+    }) {
         text += &wrap(&format!("{MARK} {}", poor_fit_note()), columns_wide, "  ");
     }
     for caution in comparison.cautions() {
@@ -78,8 +80,11 @@ fn lines(column: &Column) -> Vec<String> {
         Some(range) if !column.paired() => format!("{} ({range})", value.marked()),
         _ => value.marked(),
     };
-    let pairs: Vec<(String, Option<String>)> =
-        column.values.iter().map(|(before, after)| (text(before), after.as_ref().map(text))).collect();
+    let pairs: Vec<(String, Option<String>)> = column
+        .values
+        .iter()
+        .map(|(before, after)| (text(before), after.as_ref().map(text)))
+        .collect();
     let before = pairs.iter().map(|pair| width(&pair.0)).max().unwrap_or(0);
     let after = pairs.iter().filter_map(|pair| pair.1.as_deref().map(width)).max().unwrap_or(0);
     let cell = |pair: &(String, Option<String>)| match &pair.1 {
@@ -127,8 +132,9 @@ pub(super) fn reference(comparison: &Group) -> Option<String> {
 pub(super) fn aligned(rows: &[Vec<String>], most: usize) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let cells = |column: usize| rows.iter().filter_map(move |row| row.get(column));
-    let widest: Vec<usize> =
-        (0..columns).map(|column| cells(column).map(|cell| width(cell)).max().unwrap_or(0)).collect();
+    let widest: Vec<usize> = (0..columns)
+        .map(|column| cells(column).map(|cell| width(cell)).max().unwrap_or(0))
+        .collect();
     let mut blocks: Vec<(usize, Vec<usize>)> = Vec::new();
     for column in 1..columns {
         let needs = GAP + widest[column];
@@ -241,7 +247,8 @@ mod tests {
 
     #[test]
     fn a_wide_table_is_split_into_blocks() {
-        let rows = [["a", "first", "second"], ["row", "1", "2"]].map(|row| row.map(str::to_owned).to_vec());
+        let rows = [["a", "first", "second"], ["row", "1", "2"]]
+            .map(|row| row.map(str::to_owned).to_vec());
         assert_eq!(aligned(&rows, 80), "a    first  second\n──────────────────\nrow      1  2\n");
         assert_eq!(
             aligned(&rows, 12),

@@ -12,7 +12,11 @@ const fn term(name: &'static str, meaning: &'static str) -> Term {
     Term { name, meaning, source: None }
 }
 
-const fn cited(name: &'static str, meaning: &'static str, source: (&'static str, &'static str)) -> Term {
+const fn cited(
+    name: &'static str,
+    meaning: &'static str,
+    source: (&'static str, &'static str),
+) -> Term {
     Term { name, meaning, source: Some(source) }
 }
 

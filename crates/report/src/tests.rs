@@ -32,7 +32,8 @@ pub(super) fn elements(markup: &str) -> Vec<(String, Vec<(String, String)>)> {
         assert!(style || !text.contains('>'), "a bare > in {text:?}");
         for (at, _) in text.match_indices('&') {
             let entity = text[at..].split_inclusive(';').next().unwrap_or_default();
-            let known = ["&amp;", "&lt;", "&gt;", "&quot;", "&#34;", "&#38;", "&#39;", "&#60;", "&#62;"];
+            let known =
+                ["&amp;", "&lt;", "&gt;", "&quot;", "&#34;", "&#38;", "&#39;", "&#60;", "&#62;"];
             assert!(known.contains(&entity), "{entity:?}");
         }
         let to = from + rest[from..].find('>').expect("a tag ends");
@@ -73,10 +74,13 @@ fn coordinates(markup: &str) {
     for (name, attributes) in elements(markup) {
         for (attribute, value) in attributes {
             let numbers = || {
-                let parts = value.split(|c: char| !(c.is_ascii_digit() || ".-+eEna".contains(c) || c == 'i'));
+                let parts = value
+                    .split(|c: char| !(c.is_ascii_digit() || ".-+eEna".contains(c) || c == 'i'));
                 let parts: Vec<f64> = parts
                     .filter(|part| part.chars().any(|c| c.is_ascii_digit()))
-                    .map(|part| part.parse().unwrap_or_else(|_| panic!("{attribute}={value:?} of {name}")))
+                    .map(|part| {
+                        part.parse().unwrap_or_else(|_| panic!("{attribute}={value:?} of {name}"))
+                    })
                     .collect();
                 parts
             };
@@ -95,7 +99,12 @@ fn coordinates(markup: &str) {
 
 fn about() -> About {
     let command = ["compare", "--out", "<a> & \"b\""].map(str::to_owned).to_vec();
-    About { command, started: "2025-01-31T14:22:33Z".to_owned(), seconds: Some(61.0), ..About::default() }
+    About {
+        command,
+        started: "2025-01-31T14:22:33Z".to_owned(),
+        seconds: Some(61.0),
+        ..About::default()
+    }
 }
 
 fn page(group: &Group, about: &About) -> String {
@@ -161,13 +170,16 @@ fn the_page_of_ten_variants_is_small() {
 #[test]
 fn what_others_wrote_is_escaped() {
     let page = page(&Group::new(&sample::records()), &about());
-    let scripts: Vec<_> =
-        page.match_indices("<script").map(|(at, _)| page[at..].lines().next().unwrap_or_default()).collect();
+    let scripts: Vec<_> = page
+        .match_indices("<script")
+        .map(|(at, _)| page[at..].lines().next().unwrap_or_default())
+        .collect();
     assert!(scripts[0].starts_with("<script type=\"application/json\">{"), "{scripts:?}");
     assert_eq!(scripts[1..], ["<script>"], "the data and the program, no other");
     assert!(!page.contains("<b>"));
     assert!(
-        page.contains("broken &#38; &#60;b&#62;") && page.contains("&#60;script&#62;alert(&#39;no&#39;)")
+        page.contains("broken &#38; &#60;b&#62;")
+            && page.contains("&#60;script&#62;alert(&#39;no&#39;)")
     );
     assert!(page.contains("compare --out &#60;a&#62; &#38; &#34;b&#34;"));
 }
@@ -218,7 +230,10 @@ fn plots_are_files_of_their_own() -> Result<()> {
     for entry in std::fs::read_dir(folder.path().join("plots"))? {
         let path = entry?.path();
         let text = std::fs::read_to_string(&path)?;
-        assert!(text.contains("prefers-color-scheme: dark") && text.contains("class=\"paper\""), "{path:?}");
+        assert!(
+            text.contains("prefers-color-scheme: dark") && text.contains("class=\"paper\""),
+            "{path:?}"
+        );
         assert!(!text.contains("NaN") && !text.contains("inf\""), "{path:?}");
         coordinates(&text);
         names.insert(path.file_name().expect("a file").to_string_lossy().into_owned());

@@ -80,15 +80,20 @@ fn training(variant: &VariantRuns) -> Option<String> {
         Spread::of(trained().filter_map(value).map(|lag| lag as f64))
             .map(|spread| format!("{:.0}", spread.mid))
     };
-    let horizons = match (horizon(|run| run.horizon(Phase::Init)), horizon(|run| run.horizon(Phase::Final))) {
-        (Some(before), Some(after)) if before == after => format!("; horizon {after}, as before"),
-        (Some(before), Some(after)) => format!("; horizon {before} before, {after} after"),
-        _ => String::new(),
-    };
-    let changes: Vec<Change> = pairs.iter().map(|&(before, after)| change(before, after, length)).collect();
+    let horizons =
+        match (horizon(|run| run.horizon(Phase::Init)), horizon(|run| run.horizon(Phase::Final))) {
+            (Some(before), Some(after)) if before == after => {
+                format!("; horizon {after}, as before")
+            }
+            (Some(before), Some(after)) => format!("; horizon {before} before, {after} after"),
+            _ => String::new(),
+        };
+    let changes: Vec<Change> =
+        pairs.iter().map(|&(before, after)| change(before, after, length)).collect();
     let all = |wanted: Change| changes.iter().all(|&change| change == wanted);
-    let signs =
-        |before: f64, after: f64| pairs.iter().all(|pair| pair.0 * before > 0.0 && pair.1 * after > 0.0);
+    let signs = |before: f64, after: f64| {
+        pairs.iter().all(|pair| pair.0 * before > 0.0 && pair.1 * after > 0.0)
+    };
     let what = if changes.is_empty() {
         "After training the gradient of h has this course"
     } else if all(Change::Same) {
@@ -127,7 +132,10 @@ fn at_baseline(run: &RunRecord) -> bool {
 
 /// The sound runs that came as far as their first evaluation.
 fn evaluated<'a>(variant: &'a VariantRuns) -> Vec<&'a RunRecord> {
-    variant.sound().filter(|run| run.status != Status::Stopped || !run.final_loss.is_nan()).collect()
+    variant
+        .sound()
+        .filter(|run| run.status != Status::Stopped || !run.final_loss.is_nan())
+        .collect()
 }
 
 fn task(variant: &VariantRuns) -> Option<String> {
@@ -138,7 +146,8 @@ fn task(variant: &VariantRuns) -> Option<String> {
     };
     let done = Spread::of(runs.iter().map(|run| run.steps as f64))?;
     let whole = |steps: f64| format!("{steps:.0}");
-    let done = done.range(whole).map_or_else(|| done.median(whole), |range| range.replace('–', " to "));
+    let done =
+        done.range(whole).map_or_else(|| done.median(whole), |range| range.replace('–', " to "));
     let measured = |runs: &[&RunRecord]| {
         let losses = runs.iter().map(|run| run.final_loss).filter(|loss| loss.is_finite());
         Spread::of(losses).map_or("not finite".to_owned(), |spread| spread.text(loss))
@@ -146,20 +155,25 @@ fn task(variant: &VariantRuns) -> Option<String> {
     let baseline = significant(first.baseline, 4);
     if !has_criterion(first) {
         let accuracy = Spread::of(runs.iter().filter_map(|run| run.accuracy));
-        let accuracy =
-            accuracy.map(|spread| format!("accuracy {} and ", spread.text(percent))).unwrap_or_default();
+        let accuracy = accuracy
+            .map(|spread| format!("accuracy {} and ", spread.text(percent)))
+            .unwrap_or_default();
         let losses = measured(&runs);
         return Some(format!(
             "On held-out examples: {accuracy}loss {losses} after {done} steps (baseline {baseline})."
         ));
     }
-    let steps = Spread::of(runs.iter().filter_map(|run| run.steps_to_solve).map(|steps| steps as f64));
+    let steps =
+        Spread::of(runs.iter().filter_map(|run| run.steps_to_solve).map(|steps| steps as f64));
     let in_steps = steps.map(|steps| steps.text(|steps| format!("{steps:.0}"))).unwrap_or_default();
     let rest: Vec<&RunRecord> = runs.iter().copied().filter(|run| !run.solved).collect();
     let (of, solved) = (runs.len(), runs.len() - rest.len());
     if rest.is_empty() {
-        let seeds =
-            if of == 1 { "(one seed: an anecdote)".to_owned() } else { format!("with all {of} seeds") };
+        let seeds = if of == 1 {
+            "(one seed: an anecdote)".to_owned()
+        } else {
+            format!("with all {of} seeds")
+        };
         return Some(format!("It solved the task {seeds} in {in_steps} steps."));
     }
     let lost: Vec<&RunRecord> = rest.iter().copied().filter(|run| diverged(run)).collect();
@@ -187,7 +201,8 @@ fn task(variant: &VariantRuns) -> Option<String> {
 
 /// What to say of the runs `lost` of `of`, whose loss grew far beyond the baseline.
 fn divergence(lost: &[&RunRecord], of: usize) -> String {
-    let seeds = if lost.len() < of { format!(" with {} of {of}", lost.len()) } else { String::new() };
+    let seeds =
+        if lost.len() < of { format!(" with {} of {of}", lost.len()) } else { String::new() };
     let losses = Spread::of(lost.iter().map(|run| run.final_loss).filter(|loss| loss.is_finite()));
     let losses = losses.map_or("not finite".to_owned(), |spread| spread.text(loss));
     let run = lost[0];
@@ -202,7 +217,9 @@ fn divergence(lost: &[&RunRecord], of: usize) -> String {
 pub(super) fn criterion(run: &RunRecord) -> Option<String> {
     let words = match run.criterion? {
         Criterion::LossBelow(bound) => format!("a held-out loss below {}", plain(bound)),
-        Criterion::AccuracyAtLeast(bound) => format!("a held-out accuracy of at least {}", percent(bound)),
+        Criterion::AccuracyAtLeast(bound) => {
+            format!("a held-out accuracy of at least {}", percent(bound))
+        }
     };
     Some(format!("{words} in three evaluations in a row"))
 }
@@ -223,13 +240,16 @@ fn link(variant: &VariantRuns) -> Option<String> {
         return None; // the horizon does not explain a divergence
     }
     let lag = first.longest_lag().min(first.last_lag());
-    let horizons = runs.iter().map(|run| run.horizon(Phase::Init)).collect::<Option<Vec<usize>>>()?;
-    let spread = Spread::of(horizons.iter().map(|&lag| lag as f64))?.text(|lag| format!("{lag:.0}"));
+    let horizons =
+        runs.iter().map(|run| run.horizon(Phase::Init)).collect::<Option<Vec<usize>>>()?;
+    let spread =
+        Spread::of(horizons.iter().map(|&lag| lag as f64))?.text(|lag| format!("{lag:.0}"));
     let short = horizons.iter().all(|&horizon| horizon < lag);
     let long = horizons.iter().all(|&horizon| horizon >= lag);
     let none = runs.iter().all(|run| !run.solved);
     let all = runs.iter().all(|run| run.solved);
-    let trained = runs.iter().all(|run| run.horizon(Phase::Final).is_some_and(|horizon| horizon >= lag));
+    let trained =
+        runs.iter().all(|run| run.horizon(Phase::Final).is_some_and(|horizon| horizon >= lag));
     Some(if none && short {
         let and = if runs.iter().all(|run| at_baseline(run)) {
             "did not leave the baseline"
@@ -281,7 +301,11 @@ mod tests {
 
     fn said(records: &Records, name: &str) -> String {
         let verdicts = all(&Group::new(records));
-        verdicts.into_iter().find(|(variant, _)| variant == name).map(|(_, text)| text).expect("a verdict")
+        verdicts
+            .into_iter()
+            .find(|(variant, _)| variant == name)
+            .map(|(_, text)| text)
+            .expect("a verdict")
     }
 
     #[test]
@@ -303,7 +327,10 @@ mod tests {
             ),
             "{lstm}"
         );
-        assert!(lstm.contains("It solved the task with all 3 seeds in 1450 (1400–1700) steps."), "{lstm}");
+        assert!(
+            lstm.contains("It solved the task with all 3 seeds in 1450 (1400–1700) steps."),
+            "{lstm}"
+        );
         assert!(lstm.contains("21 (19–24) steps, is shorter than the task's longest lag, 99, and yet it solved the task; after training it spans it."), "{lstm}");
         let vanilla = said(&records, "vanilla");
         assert!(vanilla.contains("7 (7–8) steps, is shorter than the task's longest lag, 99, and it did not leave the baseline."), "{vanilla}");
@@ -312,16 +339,24 @@ mod tests {
         let grows = said(&records, "residual-vanilla");
         assert!(grows.contains("grows (doubling every 34 steps, 31–37 over seeds)"), "{grows}");
         assert!(grows.contains("Training turned the growth into a decay (half-life 70"), "{grows}");
-        assert!(grows.contains("Its horizon at initialisation spans the task's longest lag, 99."), "{grows}");
+        assert!(
+            grows.contains("Its horizon at initialisation spans the task's longest lag, 99."),
+            "{grows}"
+        );
     }
 
     #[test]
     fn failures_are_said() {
         let text = said(&sample::records(), "broken & <b>");
-        assert!(text.contains("It did not solve the task in 310 to 2000 steps and stayed"), "{text}");
+        assert!(
+            text.contains("It did not solve the task in 310 to 2000 steps and stayed"),
+            "{text}"
+        );
         assert!(text.contains("The run of seed 2 was stopped after 310 of 2000 steps."), "{text}");
         assert!(
-            text.contains("The run of seed 3 failed after 40 steps: the loss is not a number at step 40."),
+            text.contains(
+                "The run of seed 3 failed after 40 steps: the loss is not a number at step 40."
+            ),
             "{text}"
         );
         assert!(!text.contains("NaN"), "{text}");
@@ -361,7 +396,8 @@ mod tests {
         assert!(said(&records, "vanilla")
             .contains("and did not get below the baseline (loss 0.150 (0.150–0.185)"));
         records.runs.iter_mut().for_each(|run| run.final_loss = 0.05);
-        assert!(said(&records, "vanilla").contains("and left the baseline without solving it (loss 0.0500"));
+        assert!(said(&records, "vanilla")
+            .contains("and left the baseline without solving it (loss 0.0500"));
     }
 
     #[test]
@@ -386,12 +422,15 @@ mod tests {
     #[test]
     fn a_bad_fit_is_said() {
         let mut records = sample::compare(&[sample::TEN[2]]);
-        let set =
-            |records: &mut Records, run: usize, r2: f64| set_r2(&mut records.runs[run], Phase::Final, r2);
+        let set = |records: &mut Records, run: usize, r2: f64| {
+            set_r2(&mut records.runs[run], Phase::Final, r2)
+        };
         set(&mut records, 0, 0.05);
         let text = said(&records, "lstm");
         assert!(
-            text.contains("(half-life 31, 28–34 over seeds; the line fits badly: R² 0.05; horizon 21 before"),
+            text.contains(
+                "(half-life 31, 28–34 over seeds; the line fits badly: R² 0.05; horizon 21 before"
+            ),
             "{text}"
         );
         set(&mut records, 1, 0.21);
@@ -406,7 +445,10 @@ mod tests {
         records.runs.retain(|run| run.seed == 1);
         assert!(said(&records, "vanilla").contains("in 2000 steps (one seed: an anecdote)"));
         let text = said(&records, "lstm-chrono");
-        assert!(text.contains("It solved the task (one seed: an anecdote) in 500 steps."), "{text}");
+        assert!(
+            text.contains("It solved the task (one seed: an anecdote) in 500 steps."),
+            "{text}"
+        );
         assert!(!text.contains("over 1 seed"), "{text}");
     }
 
@@ -415,7 +457,10 @@ mod tests {
         let mut records = sample::compare(&[sample::TEN[0]]);
         (records.runs[0].status, records.runs[0].final_loss) = (Status::Stopped, f64::NAN);
         assert!(said(&records, "vanilla").contains("and stayed at the baseline"));
-        records.runs.iter_mut().for_each(|run| (run.status, run.final_loss) = (Status::Stopped, f64::NAN));
+        records
+            .runs
+            .iter_mut()
+            .for_each(|run| (run.status, run.final_loss) = (Status::Stopped, f64::NAN));
         let text = said(&records, "vanilla");
         assert!(text.contains("It was stopped before its first evaluation."), "{text}");
         assert!(!text.contains("solve"), "{text}");
@@ -429,7 +474,10 @@ mod tests {
             (run.solved, run.steps_to_solve, run.accuracy) = (false, None, Some(accuracy));
         }
         let text = said(&records, "lstm-chrono");
-        assert!(text.contains("On held-out examples: accuracy 96.1 % (95–97 %) and loss"), "{text}");
+        assert!(
+            text.contains("On held-out examples: accuracy 96.1 % (95–97 %) and loss"),
+            "{text}"
+        );
         assert!(!text.contains("solve"), "{text}");
     }
 }

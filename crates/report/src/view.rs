@@ -9,7 +9,9 @@ use super::group::{Group, VariantRuns};
 use super::heat;
 use super::measures;
 use super::numbers::{count, loss, percent, seconds, significant};
-use super::page::{render, swatch, Cell, Facts, FigureView, Head, Link, Row, Table, TableHead, Terms};
+use super::page::{
+    render, swatch, Cell, Facts, FigureView, Head, Link, Row, Table, TableHead, Terms,
+};
 use super::run::RunView;
 use super::table;
 use super::trend::{poor_fit, rate, Phase, Trend, POOR_FIT};
@@ -117,7 +119,9 @@ impl ComparisonView {
             (true, "variants", "Variant by variant"),
             (true, "notes", "How the numbers were found"),
         ];
-        all.extend(sections.iter().filter(|one| one.0).map(|&(_, target, name)| link(target, name)));
+        all.extend(
+            sections.iter().filter(|one| one.0).map(|&(_, target, name)| link(target, name)),
+        );
         all.push(Link::new("", "terms", "Terms"));
         all
     }
@@ -317,7 +321,8 @@ fn variant_facts(variant: &VariantRuns) -> Facts {
     if !radii.is_empty() {
         facts.push("Spectral radius at the start", radii.join(", "));
     }
-    let options: Vec<String> = run.options.iter().map(|(name, value)| format!("{name} {value}")).collect();
+    let options: Vec<String> =
+        run.options.iter().map(|(name, value)| format!("{name} {value}")).collect();
     if !options.is_empty() {
         facts.push("Options", options.join(" · "));
     }
@@ -341,7 +346,9 @@ fn warnings(variant: &VariantRuns) -> Vec<String> {
 /// One row a run.
 fn runs(variant: &VariantRuns) -> Table {
     let any = |is: &dyn Fn(&RunRecord) -> bool| variant.runs.iter().any(|run| is(run));
-    let has_c = any(&|run| run.fit("c", Phase::Init).is_some() || run.half_life("c", Phase::Init).is_some());
+    let has_c = any(&|run| {
+        run.fit("c", Phase::Init).is_some() || run.half_life("c", Phase::Init).is_some()
+    });
     let accuracy = any(&|run| run.accuracy.is_some());
     let solvable = any(&has_criterion);
     let plain = |name| Some(TableHead::plain(name));
@@ -364,16 +371,19 @@ fn runs(variant: &VariantRuns) -> Table {
         let missing = || "not measured".to_owned();
         let mut cells = vec![ended(run)];
         cells.extend(solvable.then(|| Cell::new(solved(run))));
-        cells.push(Cell::new(if run.final_loss.is_nan() { missing() } else { loss(run.final_loss) }));
+        cells.push(Cell::new(if run.final_loss.is_nan() {
+            missing()
+        } else {
+            loss(run.final_loss)
+        }));
         cells.extend(accuracy.then(|| Cell::new(run.accuracy.map_or_else(missing, percent))));
         cells.extend(Phase::BOTH.map(|phase| half_life(run, "h", phase)));
         if has_c {
             cells.extend(Phase::BOTH.map(|phase| half_life(run, "c", phase)));
         }
-        cells.extend(
-            Phase::BOTH
-                .map(|phase| Cell::new(run.horizon(phase).map_or_else(missing, |lag| lag.to_string()))),
-        );
+        cells.extend(Phase::BOTH.map(|phase| {
+            Cell::new(run.horizon(phase).map_or_else(missing, |lag| lag.to_string()))
+        }));
         cells.extend(Phase::BOTH.map(|phase| {
             Cell::new(run.grad_ratio(phase).map_or_else(missing, |ratio| precision.ratio(ratio)))
         }));
@@ -417,8 +427,11 @@ fn half_life(run: &RunRecord, part: &str, phase: Phase) -> Cell {
     let text = rate(run, part, phase)
         .map_or("too few points".to_owned(), |rate| Trend::of(rate, run.length()).long());
     let fit = run.fit(part, phase).map(|fit| {
-        let left_out =
-            if fit.underflowed > 0 { format!(", {} too small", fit.underflowed) } else { String::new() };
+        let left_out = if fit.underflowed > 0 {
+            format!(", {} too small", fit.underflowed)
+        } else {
+            String::new()
+        };
         format!("R² {:.2}, {}{left_out}", fit.r2, count(fit.points, "lag"))
     });
     let cell = Cell { small: fit.map(|fit| (fit, String::new())), ..Cell::new(text) };

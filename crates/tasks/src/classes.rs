@@ -35,7 +35,11 @@ pub(super) fn judge(
 ) -> Result<Judged> {
     let targets = &batch.targets;
     let expected = [targets.dims(), &[classes]].concat();
-    ensure!(outputs.dims() == expected, "{task} outputs: expected {expected:?}, got {:?}", outputs.dims());
+    ensure!(
+        outputs.dims() == expected,
+        "{task} outputs: expected {expected:?}, got {:?}",
+        outputs.dims()
+    );
     let log_p = candle_nn::ops::log_softmax(outputs, D::Minus1)?;
     let losses = log_p.gather(&targets.unsqueeze(D::Minus1)?, D::Minus1)?.neg()?;
     let losses = losses.flatten_from(1)?; // (batch, steps)
@@ -45,7 +49,8 @@ pub(super) fn judge(
     // The argmax of NaN is some class; only a number equals itself.
     let right = (right * losses.detach().eq(&losses.detach())?)?;
     let right = right.to_device(&Device::Cpu)?.to_vec2::<u8>()?;
-    let lengths = batch.xs.lengths().filter(|_| targets.rank() == 2).map(|lengths| lengths.as_slice());
+    let lengths =
+        batch.xs.lengths().filter(|_| targets.rank() == 2).map(|lengths| lengths.as_slice());
     let ends = lengths.map_or_else(|| vec![steps; rows], <[usize]>::to_vec);
     let count = |(row, &end): (&Vec<u8>, &usize)| {
         f64::from(row[end - graded..end].iter().map(|&right| u32::from(right)).sum::<u32>())
@@ -69,7 +74,12 @@ pub(super) fn entropy(labels: impl Iterator<Item = usize>, classes: usize) -> f6
     let mut counts = vec![0usize; classes];
     labels.for_each(|label| counts[label] += 1);
     let all = counts.iter().sum::<usize>() as f64;
-    counts.iter().filter(|&&count| count > 0).map(|&count| count as f64 / all).map(|p| -p * p.ln()).sum()
+    counts
+        .iter()
+        .filter(|&&count| count > 0)
+        .map(|&count| count as f64 / all)
+        .map(|p| -p * p.ln())
+        .sum()
 }
 
 #[cfg(test)]
@@ -83,7 +93,8 @@ mod tests {
         let targets = [[1u32, 0], [2, 2]];
         let outputs = Tensor::new(&logits, &Device::Cpu)?;
         let batch = |lengths: &[usize]| -> Result<Batch> {
-            let xs = Sequence::padded(Tensor::zeros((2, 2, 1), DType::F64, &Device::Cpu)?, lengths)?;
+            let xs =
+                Sequence::padded(Tensor::zeros((2, 2, 1), DType::F64, &Device::Cpu)?, lengths)?;
             Ok(Batch { xs, targets: Tensor::new(&targets, &Device::Cpu)? })
         };
         let judged = judge("x", &outputs, &batch(&[2, 2])?, 3, 1)?;
@@ -91,7 +102,8 @@ mod tests {
             logits.iter().map(|z| z.exp()).sum::<f64>().ln() - logits[class as usize]
         };
         for (row, loss) in judged.losses.to_vec1::<f64>()?.into_iter().enumerate() {
-            let expected = (0..2).map(|step| nats(logits[row][step], targets[row][step])).sum::<f64>() / 2.0;
+            let expected =
+                (0..2).map(|step| nats(logits[row][step], targets[row][step])).sum::<f64>() / 2.0;
             assert!((loss - expected).abs() < 1e-14, "{loss} {expected}");
         }
         assert_eq!(judged.right, Some(vec![1.0, 0.0]), "the last step alone is graded");
@@ -105,7 +117,8 @@ mod tests {
 
     #[test]
     fn one_hot_leaves_the_padding_zero() -> Result<()> {
-        let found = one_hot(&[vec![1], vec![0, 2]], 3, DType::F32, &Device::Cpu)?.to_vec3::<f32>()?;
+        let found =
+            one_hot(&[vec![1], vec![0, 2]], 3, DType::F32, &Device::Cpu)?.to_vec3::<f32>()?;
         assert_eq!(found, [[[0., 1., 0.], [0., 0., 0.]], [[1., 0., 0.], [0., 0., 1.]]]);
         Ok(())
     }

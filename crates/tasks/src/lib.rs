@@ -63,7 +63,7 @@ pub use series::SeriesClasses;
 pub use temporal_order::{Relevant, TemporalOrder};
 pub use text::Text;
 
-use crate::task::{BatchDraw, Split, Task};
+use crate::task::{BatchKey, Split, Task};
 use crate::usage::{mistake, nearest};
 use anyhow::Result;
 use candle::{DType, Device, Shape, Tensor, WithDType};
@@ -76,9 +76,13 @@ type Generated = fn(usize) -> Result<Arc<dyn Task>>;
 
 /// The generated tasks by name.
 const GENERATED: [(&str, Generated); 11] = [
-    (Definition::Arjovsky.name(), |length| Ok(Arc::new(Adding::new(length, Definition::Arjovsky)?))),
+    (Definition::Arjovsky.name(), |length| {
+        Ok(Arc::new(Adding::new(length, Definition::Arjovsky)?))
+    }),
     (Definition::Tcn.name(), |length| Ok(Arc::new(Adding::new(length, Definition::Tcn)?))),
-    (Definition::Hochreiter.name(), |length| Ok(Arc::new(Adding::new(length, Definition::Hochreiter)?))),
+    (Definition::Hochreiter.name(), |length| {
+        Ok(Arc::new(Adding::new(length, Definition::Hochreiter)?))
+    }),
     (multiplication::NAME, |length| Ok(Arc::new(Multiplication::new(length)?))),
     (Copying::Arjovsky.name(), |length| Ok(Arc::new(CopyMemory::new(length, Copying::Arjovsky)?))),
     (Copying::Tcn.name(), |length| Ok(Arc::new(CopyMemory::new(length, Copying::Tcn)?))),
@@ -141,7 +145,9 @@ pub fn open(name: &str, choice: &Choice) -> Result<Arc<dyn Task>> {
         return generated(choice.length.unwrap_or(LENGTH));
     }
     let images = Shown::ALL.into_iter().flat_map(|shown| Order::ALL.map(|order| (shown, order)));
-    if let Some((shown, order)) = images.into_iter().find(|(shown, order)| order.name(*shown) == name) {
+    if let Some((shown, order)) =
+        images.into_iter().find(|(shown, order)| order.name(*shown) == name)
+    {
         no_length(name, choice, order.steps())?;
         return Ok(Arc::new(match choice.data {
             Some(data) => Mnist::open(data, shown, order)?,
@@ -161,15 +167,19 @@ pub fn open(name: &str, choice: &Choice) -> Result<Arc<dyn Task>> {
         "mnist1d-shuffled" => plain(Digits1d::Shuffled)?,
         "mnist1d-padded" => plain(Digits1d::Padded(choice.length.unwrap_or(LENGTH)))?,
         series::NAME => {
-            let data =
-                needed(name, choice, "FILE, a file NAME_TRAIN.ts beside NAME_TEST.ts, or their folder")?;
+            let data = needed(
+                name,
+                choice,
+                "FILE, a file NAME_TRAIN.ts beside NAME_TEST.ts, or their folder",
+            )?;
             let task = SeriesClasses::open(data)?;
             no_length(name, choice, task.length())?;
             Arc::new(task)
         }
         forecast::NAME => {
             let data = needed(name, choice, "FILE, a CSV file")?;
-            let (window, season) = (choice.length.unwrap_or(forecast::WINDOW), choice.season.unwrap_or(1));
+            let (window, season) =
+                (choice.length.unwrap_or(forecast::WINDOW), choice.season.unwrap_or(1));
             Arc::new(Forecast::open(data, choice.column, window, season)?)
         }
         text::NAME => {
@@ -179,7 +189,10 @@ pub fn open(name: &str, choice: &Choice) -> Result<Arc<dyn Task>> {
         _ => {
             let names = names();
             let nearest = nearest(name, names.iter().copied()).expect("there are tasks");
-            mistake!("task {name}: no such task; the nearest is {nearest}, all are {}", names.join(", "))
+            mistake!(
+                "task {name}: no such task; the nearest is {nearest}, all are {}",
+                names.join(", ")
+            )
         }
     })
 }
@@ -227,12 +240,12 @@ fn checked_length(task: &str, length: usize, least: usize) -> Result<usize> {
 }
 
 /// The random stream of one batch of a generated task; `length` is its T or L.
-fn generator(task: &str, length: usize, draw: BatchDraw) -> ChaCha8Rng {
+fn generator(task: &str, length: usize, draw: BatchKey) -> ChaCha8Rng {
     let split = match draw.split {
         Split::Train => "train",
         Split::Held => "held",
     };
-    recurrent_core::stream(draw.seed, &format!("{split}/{task}/{length}/{}", draw.step))
+    recurrent_core::named_rng(draw.seed, &format!("{split}/{task}/{length}/{}", draw.step))
 }
 
 /// The CRC-32 of what a data set is made of, part by part.

@@ -1,7 +1,7 @@
 //! The memory capacity task.
 
 use super::{checked_length, generator, pairs, tensor};
-use crate::task::{Batch, BatchDraw, Criterion, Judged, Reads, Task};
+use crate::task::{Batch, BatchKey, Criterion, Judged, Reads, Task};
 use anyhow::Result;
 use candle::{DType, Device, Tensor};
 use rand::Rng;
@@ -74,11 +74,13 @@ impl Task for MemoryCapacity {
     }
 
     /// The targets are `(batch, T - 1)`, in `dtype`, by delay from 1.
-    fn batch(&self, draw: BatchDraw, dtype: DType, device: &Device) -> Result<Batch> {
+    fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
         let mut rng = generator(NAME, self.steps, draw);
         let values: Vec<f32> =
             (0..draw.batch * self.steps).map(|_| 2.0 * rng.random::<f32>() - 1.0).collect();
-        let past = |steps: &[f32]| steps.iter().rev().skip(1).take(self.delays).copied().collect::<Vec<_>>();
+        let past = |steps: &[f32]| {
+            steps.iter().rev().skip(1).take(self.delays).copied().collect::<Vec<_>>()
+        };
         let targets = values.chunks_exact(self.steps).flat_map(past).collect();
         let xs = tensor(values, (draw.batch, self.steps, 1), dtype, device)?;
         Ok(Batch {

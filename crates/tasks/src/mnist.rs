@@ -3,11 +3,11 @@
 use super::idx::{Images, CLASSES, EDGE, PIXELS};
 use super::parts::Parts;
 use super::{checksum, classes, tensor};
-use crate::task::{Batch, BatchDraw, Criterion, Judged, Reads, Task};
+use crate::task::{Batch, BatchKey, Criterion, Judged, Reads, Task};
 use anyhow::{ensure, Result};
 use candle::{DType, Device, Tensor};
 use rand::seq::SliceRandom;
-use recurrent_core::{stream, Sequence};
+use recurrent_core::{named_rng, Sequence};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -117,7 +117,7 @@ impl Mnist {
         images.labels.extend_from_slice(&test.labels);
         let mut places: Vec<_> = (0..PIXELS).collect();
         if order == Order::Permuted {
-            places.shuffle(&mut stream(0, "mnist-permuted"));
+            places.shuffle(&mut named_rng(0, "mnist-permuted"));
         }
         Self { shown, order, images: Arc::new(images), parts, places }
     }
@@ -150,15 +150,21 @@ impl Task for Mnist {
     }
 
     /// The targets are labels, `(batch)` in u32.
-    fn batch(&self, draw: BatchDraw, dtype: DType, device: &Device) -> Result<Batch> {
+    fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
         ensure!(draw.batch > 0, "{} batch: expected at least 1 example, got 0", self.name());
         let images = self.parts.drawn("mnist", draw);
-        let pixels =
-            |&image: &usize| self.places.iter().map(move |place| self.images.pixels[image * PIXELS + place]);
-        let xs: Vec<_> = images.iter().flat_map(pixels).map(|pixel| f64::from(pixel) / 255.0).collect();
+        let pixels = |&image: &usize| {
+            self.places.iter().map(move |place| self.images.pixels[image * PIXELS + place])
+        };
+        let xs: Vec<_> =
+            images.iter().flat_map(pixels).map(|pixel| f64::from(pixel) / 255.0).collect();
         let xs = tensor(xs, (images.len(), self.length(), self.input_size()), dtype, device)?;
-        let targets: Vec<_> = images.iter().map(|&image| u32::from(self.images.labels[image])).collect();
-        Ok(Batch { xs: Sequence::new(xs)?, targets: Tensor::from_vec(targets, images.len(), device)? })
+        let targets: Vec<_> =
+            images.iter().map(|&image| u32::from(self.images.labels[image])).collect();
+        Ok(Batch {
+            xs: Sequence::new(xs)?,
+            targets: Tensor::from_vec(targets, images.len(), device)?,
+        })
     }
 
     /// The cross entropy, and whether the label is right.
@@ -225,14 +231,18 @@ mod tests {
     fn every_order_shows_every_pixel_with_its_label() -> Result<()> {
         let folder = Folder::mnist(11, 7)?;
         let test = Images::read(&folder.0)?[1].clone();
-        for (order, shape) in
-            [(Order::Rows, [7, 28, 28]), (Order::Pixels, [7, 784, 1]), (Order::Permuted, [7, 784, 1])]
-        {
+        for (order, shape) in [
+            (Order::Rows, [7, 28, 28]),
+            (Order::Pixels, [7, 784, 1]),
+            (Order::Permuted, [7, 784, 1]),
+        ] {
             let task = Mnist::open(&folder.0, Shown::Digits, order)?;
             let batch = task.batch(held(3, 0, 7), DType::F64, &Device::Cpu)?;
             assert_eq!(batch.xs.values().dims(), shape);
             let rows = batch.xs.values().reshape((7, 784))?.to_vec2::<f64>()?;
-            for (image, (row, label)) in rows.into_iter().zip(batch.targets.to_vec1::<u32>()?).enumerate() {
+            for (image, (row, label)) in
+                rows.into_iter().zip(batch.targets.to_vec1::<u32>()?).enumerate()
+            {
                 let pixels = test.pixels[image * 784..(image + 1) * 784].iter();
                 let pixels: Vec<_> = pixels.map(|&pixel| f64::from(pixel) / 255.0).collect();
                 assert_eq!(label, u32::from(test.labels[image]));
@@ -240,7 +250,10 @@ mod tests {
                 match order {
                     Order::Permuted => {
                         assert_ne!(row, pixels);
-                        assert_eq!(row, task.places.iter().map(|&place| pixels[place]).collect::<Vec<_>>());
+                        assert_eq!(
+                            row,
+                            task.places.iter().map(|&place| pixels[place]).collect::<Vec<_>>()
+                        );
                     }
                     Order::Rows | Order::Pixels => assert_eq!(row, pixels),
                 }
@@ -253,7 +266,10 @@ mod tests {
     fn the_permutation_never_changes() -> Result<()> {
         let places = Mnist::open(&Folder::mnist(1, 1)?.0, Shown::Digits, Order::Permuted)?.places;
         assert_eq!(places[..6], [302, 230, 705, 64, 181, 717], "saved runs depend on it");
-        assert!(places.into_iter().collect::<BTreeSet<_>>().into_iter().eq(0..784), "each pixel once");
+        assert!(
+            places.into_iter().collect::<BTreeSet<_>>().into_iter().eq(0..784),
+            "each pixel once"
+        );
         Ok(())
     }
 
@@ -264,13 +280,20 @@ mod tests {
         let validating = task.validating().expect("there are enough images");
         assert_eq!((validating.held_out(), validating.examples()), (2, Some(18)));
         let batch = validating.batch(held(1, 0, 2), DType::F32, &Device::Cpu)?;
-        let expected: Vec<_> =
-            task.parts.validating().expect("as above").held().iter().map(|image| image % 10).collect();
+        let expected: Vec<_> = task
+            .parts
+            .validating()
+            .expect("as above")
+            .held()
+            .iter()
+            .map(|image| image % 10)
+            .collect();
         assert_eq!(
             batch.targets.to_vec1::<u32>()?,
             expected.iter().map(|&label| label as u32).collect::<Vec<_>>()
         );
-        let error = task.batch(held(1, 0, 0), DType::F32, &Device::Cpu).expect_err("must fail").to_string();
+        let error =
+            task.batch(held(1, 0, 0), DType::F32, &Device::Cpu).expect_err("must fail").to_string();
         assert_eq!(error, "mnist-rows batch: expected at least 1 example, got 0");
         Ok(())
     }

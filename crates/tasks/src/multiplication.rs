@@ -2,7 +2,7 @@
 
 use super::pairs::{self, Pairs, TOLERANCE};
 use super::{checked_length, generator};
-use crate::task::{Batch, BatchDraw, Criterion, Judged, Reads, Task};
+use crate::task::{Batch, BatchKey, Criterion, Judged, Reads, Task};
 use anyhow::Result;
 use candle::{DType, Device, Tensor};
 use std::sync::Arc;
@@ -64,7 +64,7 @@ impl Task for Multiplication {
     }
 
     /// The targets are `(batch, 1)`, in `dtype`.
-    fn batch(&self, draw: BatchDraw, dtype: DType, device: &Device) -> Result<Batch> {
+    fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
         let pairs = Pairs { length: self.length, least: 0.0, neutral: 1.0 };
         pairs.batch(draw, &mut generator(NAME, self.length, draw), |x1, x2| x1 * x2, dtype, device)
     }

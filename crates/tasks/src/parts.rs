@@ -1,8 +1,8 @@
 //! The parts of a data set: what is trained on, what is held out, and in which order batches go through them.
 
-use crate::task::{BatchDraw, Split};
+use crate::task::{BatchKey, Split};
 use rand::seq::SliceRandom;
-use recurrent_core::stream;
+use recurrent_core::named_rng;
 
 /// The share of the training examples that a search holds out for validation.
 const VALIDATION: usize = 10;
@@ -34,7 +34,7 @@ impl Parts {
     pub(super) fn validating(&self) -> Option<Self> {
         let count = self.train.len();
         let mut order = self.train.clone();
-        order.shuffle(&mut stream(0, &format!("validation/{count}")));
+        order.shuffle(&mut named_rng(0, &format!("validation/{count}")));
         let mut held = order.split_off(count - (count / VALIDATION).max(1));
         held.sort_unstable();
         order.sort_unstable();
@@ -52,7 +52,7 @@ impl Parts {
     }
 
     /// The examples of a batch of the data set `name`, which is part of the name of a random stream.
-    pub(super) fn drawn(&self, name: &str, draw: BatchDraw) -> Vec<usize> {
+    pub(super) fn drawn(&self, name: &str, draw: BatchKey) -> Vec<usize> {
         match draw.split {
             Split::Train => self.trained(name, draw),
             Split::Held => {
@@ -63,14 +63,14 @@ impl Parts {
         }
     }
 
-    fn trained(&self, name: &str, draw: BatchDraw) -> Vec<usize> {
+    fn trained(&self, name: &str, draw: BatchKey) -> Vec<usize> {
         let count = self.train.len() as u64;
         let start = draw.step * draw.batch as u64;
         let end = start + draw.batch as u64;
         let mut examples = Vec::with_capacity(draw.batch);
         for epoch in start / count..end.div_ceil(count) {
             let mut order = self.train.clone();
-            order.shuffle(&mut stream(draw.seed, &format!("train/{name}/{epoch}")));
+            order.shuffle(&mut named_rng(draw.seed, &format!("train/{name}/{epoch}")));
             let within = |place: u64| (place.saturating_sub(epoch * count)).min(count) as usize;
             examples.extend_from_slice(&order[within(start)..within(end)]);
         }
@@ -83,21 +83,26 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
-    fn draw(split: Split, seed: u64, step: u64, batch: usize) -> BatchDraw {
-        BatchDraw { split, seed, step, batch }
+    fn draw(split: Split, seed: u64, step: u64, batch: usize) -> BatchKey {
+        BatchKey { split, seed, step, batch }
     }
 
     #[test]
     fn an_epoch_shows_each_example_once_in_an_order_of_its_own() {
         let parts = Parts::new(10, 2);
         let examples = |batch, seed, steps: u64| -> Vec<_> {
-            (0..steps).flat_map(|step| parts.drawn("x", draw(Split::Train, seed, step, batch))).collect()
+            (0..steps)
+                .flat_map(|step| parts.drawn("x", draw(Split::Train, seed, step, batch)))
+                .collect()
         };
         let four = examples(4, 1, 10); // 40 examples: four epochs, whose ends fall into batches
         assert_eq!(four.len(), 40);
         let epochs: Vec<_> = four.chunks(10).collect();
         for epoch in &epochs {
-            assert!(epoch.iter().copied().collect::<BTreeSet<_>>().into_iter().eq(0..10), "{epoch:?}");
+            assert!(
+                epoch.iter().copied().collect::<BTreeSet<_>>().into_iter().eq(0..10),
+                "{epoch:?}"
+            );
         }
         assert!(epochs[0] != epochs[1] && epochs[1] != epochs[2]);
         assert_eq!(four, examples(20, 1, 2), "a batch may be longer than an epoch");
@@ -121,7 +126,11 @@ mod tests {
         assert_eq!((validating.train.len(), validating.held.len()), (52, 5));
         let both: BTreeSet<_> = validating.train.iter().chain(&validating.held).copied().collect();
         assert!(both.into_iter().eq(0..57), "each training example once, none of the test set");
-        assert_eq!(parts.validating().map(|parts| parts.held), Some(validating.held), "always the same");
+        assert_eq!(
+            parts.validating().map(|parts| parts.held),
+            Some(validating.held),
+            "always the same"
+        );
         assert!(Parts::new(1, 20).validating().is_none());
     }
 }

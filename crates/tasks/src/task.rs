@@ -32,7 +32,7 @@ pub trait Task: Send + Sync {
     ///
     /// # Errors
     /// Those of candle.
-    fn batch(&self, draw: BatchDraw, dtype: DType, device: &Device) -> Result<Batch>;
+    fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch>;
 
     /// The loss of every example, `(batch)`, and whether each is right where the task has an accuracy. `outputs` is
     /// `(batch, output)` or `(batch, time, output)`, as [`Task::reads`] says. The training loss is the mean.
@@ -75,7 +75,7 @@ pub trait Task: Send + Sync {
     }
 
     /// Whether the sequences of a batch go on where those of the batch before it, `step - 1`, ended: the network then takes over its state, without its gradient.
-    fn continues(&self, draw: BatchDraw) -> bool {
+    fn continues(&self, draw: BatchKey) -> bool {
         let _ = draw;
         false
     }
@@ -103,7 +103,7 @@ pub enum Reads {
 
 /// Which batch is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BatchDraw {
+pub struct BatchKey {
     /// Training or validation.
     pub split: Split,
     /// The seed of the run.

@@ -1,7 +1,7 @@
 //! The temporal order task.
 
 use super::{checked_length, classes, generator};
-use crate::task::{Batch, BatchDraw, Criterion, Judged, Reads, Task};
+use crate::task::{Batch, BatchKey, Criterion, Judged, Reads, Task};
 use anyhow::Result;
 use candle::{DType, Device, Tensor};
 use rand::Rng;
@@ -124,7 +124,7 @@ impl Task for TemporalOrder {
     }
 
     /// The targets are classes, `(batch)` in u32. The batch has as many steps as its longest example.
-    fn batch(&self, draw: BatchDraw, dtype: DType, device: &Device) -> Result<Batch> {
+    fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
         let mut rng = generator(self.name(), self.length, draw);
         let (tenth, ranges) = (self.tenth(), self.ranges());
         let mut examples = Vec::with_capacity(draw.batch);
@@ -186,11 +186,15 @@ mod tests {
     /// The real symbols of each example, and its class.
     fn examples(task: &TemporalOrder, count: usize) -> Result<Vec<(String, u32)>> {
         let batch = task.batch(held(1, 0, count), DType::F32, &Device::Cpu)?;
-        let lengths = batch.xs.lengths().expect("its examples differ in length").as_slice().to_vec();
+        let lengths =
+            batch.xs.lengths().expect("its examples differ in length").as_slice().to_vec();
         let letters = ["E", "B", "a", "b", "c", "d", "X", "Y"];
         let rows = batch.xs.values().to_vec3::<f32>()?;
         let text = |(steps, length): (&Vec<Vec<f32>>, usize)| {
-            assert!(steps[length..].iter().flatten().all(|&value| value == 0.0), "zeros in the padding");
+            assert!(
+                steps[length..].iter().flatten().all(|&value| value == 0.0),
+                "zeros in the padding"
+            );
             let symbol = |step: &Vec<f32>| {
                 assert_eq!(step.iter().sum::<f32>(), 1.0);
                 letters[step.iter().position(|&value| value == 1.0).expect("it is one-hot")]
@@ -230,9 +234,11 @@ mod tests {
             (three, 100, 10, vec![10, 33, 66]),
         ] {
             let task = TemporalOrder::new(length, relevant)?;
-            let (mut lengths, mut seen, mut lag) = (BTreeSet::new(), vec![BTreeSet::new(); ranges.len()], 0);
+            let (mut lengths, mut seen, mut lag) =
+                (BTreeSet::new(), vec![BTreeSet::new(); ranges.len()], 0);
             for (symbols, _) in examples(&task, 1000)? {
-                let places: Vec<_> = symbols.match_indices(['X', 'Y']).map(|(step, _)| step).collect();
+                let places: Vec<_> =
+                    symbols.match_indices(['X', 'Y']).map(|(step, _)| step).collect();
                 lengths.insert(symbols.len());
                 for (seen, place) in seen.iter_mut().zip(places.iter()) {
                     seen.insert(*place);

@@ -1,24 +1,27 @@
-//! Comparisons that say what differs, where, and by how much.
+//! Comparisons whose errors show what differs, where, and by how much.
 
-use crate::{Named, Result};
+use crate::{Result, TensorMap};
 use anyhow::{bail, ensure};
 use candle::{DType, Tensor};
 
 /// How close two tensors must be.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Tolerance {
-    /// The same bits. A zero of the other sign is another value.
+    /// The same bits. Zeros of different sign differ.
     Bits,
-    /// The norm of the difference is at most this much of the norm of what is expected.
+    /// The norm of the difference is at most this factor of the norm of the expected tensor.
     Norm(f64),
-    /// No element differs by more than this times the largest element that is expected, or times 1 if all are smaller.
+    /// No element differs by more than this factor of the largest expected element, or of 1 if all
+    /// are smaller.
     Max(f64),
 }
 
-/// Checks that `found` is `expected`, within `tolerance`. A NaN is never close, unless the same bits are asked for.
+/// Checks that `found` is `expected`, within `tolerance`. NaN is never close, except under
+/// [`Tolerance::Bits`].
 ///
 /// # Errors
-/// If the shapes or dtypes differ, or the values differ by more: with the place of the largest difference, and its size.
+/// If shapes or dtypes differ, or values differ by more; the message has the largest difference and
+/// its index.
 pub fn close(what: &str, found: &Tensor, expected: &Tensor, tolerance: Tolerance) -> Result<()> {
     let (dims, wanted) = (found.dims(), expected.dims());
     ensure!(dims == wanted, "{what}: expected the shape {wanted:?}, got {dims:?}");
@@ -37,12 +40,17 @@ pub fn close(what: &str, found: &Tensor, expected: &Tensor, tolerance: Tolerance
     Ok(())
 }
 
-/// [`close`] for every tensor of two collections, which must have the same names.
+/// Applies [`close`] to every tensor of two collections with the same names.
 ///
 /// # Errors
-/// As [`close`]; if a name is missing on one side.
-pub fn all_close(what: &str, found: &Named, expected: &Named, tolerance: Tolerance) -> Result<()> {
-    let names = |named: &Named| named.keys().cloned().collect::<Vec<_>>();
+/// As [`close`], or if a name is missing on one side.
+pub fn all_close(
+    what: &str,
+    found: &TensorMap,
+    expected: &TensorMap,
+    tolerance: Tolerance,
+) -> Result<()> {
+    let names = |named: &TensorMap| named.keys().cloned().collect::<Vec<_>>();
     let (has, wanted) = (names(found), names(expected));
     ensure!(has == wanted, "{what}: expected {wanted:?}, got {has:?}");
     let mut pairs = found.iter().zip(expected.values());
@@ -51,27 +59,32 @@ pub fn all_close(what: &str, found: &Named, expected: &Named, tolerance: Toleran
     })
 }
 
-/// The norm of the difference, relative to the norm of `expected`; 0 if they are equal, even if both are zero.
+/// The norm of the difference, relative to the norm of `expected`; 0 if the tensors are equal, even
+/// to zero.
 ///
 /// # Errors
 /// Those of candle.
-pub fn deviation(found: &Tensor, expected: &Tensor) -> Result<f64> {
+pub fn relative_error(found: &Tensor, expected: &Tensor) -> Result<f64> {
     Ok(relative(&values(found)?, &values(expected)?))
 }
 
-/// Checks that an error begins with `expected`.
+/// Checks that the result is an error whose first line is `expected`.
 ///
 /// # Errors
-/// If there is no error, or it says something else.
-pub fn says<T>(what: &str, result: candle::Result<T>, expected: &str) -> Result<()> {
+/// If it is not an error, or another one.
+pub fn expect_error<T>(what: &str, result: candle::Result<T>, expected: &str) -> Result<()> {
     let Err(error) = result else { bail!("{what}: expected the error {expected:?}, got none") };
-    let text = error.to_string();
-    let found = text.lines().next().unwrap_or_default(); // candle may add a backtrace
-    ensure!(found.starts_with(expected), "{what}: expected the error {expected:?}, got {found:?}");
+    let found = first_line(error);
+    ensure!(found == expected, "{what}: expected the error {expected:?}, got {found:?}");
     Ok(())
 }
 
-/// The values of any float tensor in f64, which holds each of them exactly.
+/// The first line of an error's message; candle may append a backtrace.
+pub fn first_line(error: impl std::fmt::Display) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_string()
+}
+
+/// The values of a float tensor as f64, which is exact.
 pub(crate) fn values(tensor: &Tensor) -> Result<Vec<f64>> {
     Ok(tensor.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?)
 }
@@ -93,9 +106,9 @@ fn relative(a: &[f64], b: &[f64]) -> f64 {
     }
 }
 
-/// Where they differ most, and by how much.
+/// The number of differences, and the largest with its index.
 fn describe(a: &[f64], b: &[f64], dims: &[usize]) -> String {
-    // A NaN against a number is the largest difference of all; so is another sign of zero, where nothing else differs.
+    // A NaN against a number is the largest difference; zeros of different sign are the smallest.
     let gap = |at: usize| match (a[at] - b[at]).abs() {
         gap if gap.is_nan() && a[at].to_bits() != b[at].to_bits() => f64::INFINITY,
         gap if gap == 0.0 && a[at].to_bits() != b[at].to_bits() => f64::MIN_POSITIVE,
@@ -104,10 +117,12 @@ fn describe(a: &[f64], b: &[f64], dims: &[usize]) -> String {
     let worst = (0..a.len()).max_by(|&left, &right| gap(left).total_cmp(&gap(right))).unwrap_or(0);
     let differing = (0..a.len()).filter(|&at| a[at].to_bits() != b[at].to_bits()).count();
     let mut rest = worst;
-    let mut place = dims.iter().rev().map(|size| (rest % size, rest /= size).0).collect::<Vec<_>>();
-    place.reverse();
+    let mut layer_id =
+        dims.iter().rev().map(|size| (rest % size, rest /= size).0).collect::<Vec<_>>();
+    layer_id.reverse();
     format!(
-        "{differing} of {} differ, most at {place:?}: expected {:e}, got {:e}; the difference is {:.1e} of the norm",
+        "{differing} of {} differ, most at {layer_id:?}: expected {:e}, got {:e}; \
+         the difference is {:.1e} of the norm",
         a.len(),
         b[worst],
         a[worst],
@@ -139,17 +154,21 @@ mod tests {
         }
         let zero = tensor([0.0; 4]);
         assert!(close("t", &zero, &zero, Tolerance::Norm(0.0)).is_ok());
-        assert!(close("t", &b, &zero, Tolerance::Norm(1e9)).is_err(), "nothing is close to zero, relatively");
+        assert!(
+            close("t", &b, &zero, Tolerance::Norm(1e9)).is_err(),
+            "nothing is close to zero, relatively"
+        );
     }
 
     #[test]
     fn the_message_names_the_place() {
         let (a, b) = (tensor([1.0, 2.0, 3.5, 4.0]), tensor([1.0, 2.0, 3.0, 4.0]));
-        let error = close("dL/dxs", &a, &b, Tolerance::Norm(1e-3)).expect_err("must fail").to_string();
+        let error =
+            close("dL/dxs", &a, &b, Tolerance::Norm(1e-3)).expect_err("must fail").to_string();
         assert_eq!(
             error,
-            "dL/dxs: 1 of 4 differ, most at [1, 0]: expected 3e0, got 3.5e0; the difference is 9.1e-2 of the norm, \
-             allowed: Norm(0.001)"
+            "dL/dxs: 1 of 4 differ, most at [1, 0]: expected 3e0, got 3.5e0; \
+             the difference is 9.1e-2 of the norm, allowed: Norm(0.001)"
         );
     }
 }

@@ -1,30 +1,31 @@
 //! The suite that every cell and every wrapper passes.
 //!
-//! What everything is compared with is [`crate::Steps`], a plain loop over a cell's `step` in candle's own graph, one example at
-//! a time. Unless a check says otherwise it is in f64 and runs by replay and, where the cells have one, by the kernel.
+//! The reference is [`crate::StepLoop`], a plain loop over a cell's `step` in candle's own graph,
+//! one example at a time. Unless a check says otherwise, it runs in f64, by replay and, if the
+//! cells have one, by the kernel.
 
+mod activations;
 mod agreement;
 mod bits;
-mod flow;
-mod form;
 mod gradients;
-mod observe;
+mod interface;
 mod padding;
-mod pull_back;
-mod record;
+mod recorder;
+mod truncation;
+mod vjp;
 
-use crate::{Result, Subject};
+use crate::{Case, Result};
 use anyhow::ensure;
 
-type Check = fn(&Subject) -> Result<()>;
+type Check = fn(&Case) -> Result<()>;
 
 /// The checks by name.
 const CHECKS: [(&str, Check); 22] = [
-    ("shapes", form::shapes),
-    ("views", form::views),
-    ("count", form::count),
-    ("errors", form::errors),
-    ("saved", form::saved),
+    ("shapes", interface::shapes),
+    ("views", interface::views),
+    ("count", interface::count),
+    ("errors", interface::errors),
+    ("files", interface::files),
     ("steps", agreement::steps),
     ("halves", agreement::halves),
     ("rows", agreement::rows),
@@ -34,40 +35,48 @@ const CHECKS: [(&str, Check); 22] = [
     ("finite differences", gradients::finite_differences),
     ("backward twice", gradients::twice),
     ("untracked", gradients::untracked),
-    ("recorder", record::recorder),
-    ("recorder by differences", record::differences),
-    ("windows", flow::windows),
-    ("bounds", flow::bounds),
-    ("observer", observe::observer),
-    ("pull back", pull_back::pull_back),
+    ("recorder", recorder::recorder),
+    ("recorder by differences", recorder::differences),
+    ("truncation", truncation::truncation),
+    ("hidden gradient clip", truncation::clip),
+    ("activations", activations::activations),
+    ("vjp", vjp::vjp),
     ("same bits", bits::same),
     ("half precision", bits::half),
 ];
 
-/// Enrols subjects in the suite, a test each: `name: subject;`.
+/// Adds cases to the suite, one test each: `name: case;`.
 #[macro_export]
 macro_rules! conform {
-    ($($name:ident: $subject:expr;)*) => {$(
+    ($($name:ident: $case:expr;)*) => {$(
         #[test]
         fn $name() -> $crate::Result<()> {
-            $crate::conformance::check(stringify!($name), &$subject)
+            $crate::conformance::check(stringify!($name), &$case)
         }
     )*};
 }
 
-/// Runs all checks on a subject.
+/// Runs all checks on a case.
 ///
 /// # Errors
-/// If one fails: with every check that failed, and what differed by how much.
-pub fn check(name: &str, subject: &Subject) -> Result<()> {
-    let faults = faults(subject);
-    let list: Vec<_> = faults.iter().map(|(check, fault)| format!("\n  {check}: {fault}")).collect();
-    ensure!(faults.is_empty(), "{name}: {} of {} checks failed{}", faults.len(), CHECKS.len(), list.concat());
+/// If a check fails; the message lists every failed check and its difference.
+pub fn check(name: &str, case: &Case) -> Result<()> {
+    let faults = faults(case);
+    let list: Vec<_> =
+        faults.iter().map(|(check, fault)| format!("\n  {check}: {fault}")).collect();
+    ensure!(
+        faults.is_empty(),
+        "{name}: {} of {} checks failed{}",
+        faults.len(),
+        CHECKS.len(),
+        list.concat()
+    );
     Ok(())
 }
 
-/// The checks that a subject fails, and how.
-pub fn faults(subject: &Subject) -> Vec<(&'static str, String)> {
-    let fault = |(name, check): &(&'static str, Check)| Some((*name, format!("{:#}", check(subject).err()?)));
+/// The failed checks of a case, with their messages.
+pub fn faults(case: &Case) -> Vec<(&'static str, String)> {
+    let fault =
+        |(name, check): &(&'static str, Check)| Some((*name, format!("{:#}", check(case).err()?)));
     CHECKS.iter().filter_map(fault).collect()
 }

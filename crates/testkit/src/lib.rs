@@ -1,16 +1,17 @@
-//! What recurrent's own tests are made of: a conformance suite for cells and wrappers, finite differences, the reference
-//! files, and comparisons that say what differs and by how much.
+//! The tools of recurrent's own tests: a conformance suite for cells and wrappers, finite
+//! differences, the reference files, and comparisons whose errors show what differs and by how
+//! much.
 //!
-//! A cell is enrolled by one line:
+//! One line adds a cell to the suite:
 //!
 //! ```
-//! use recurrent_testkit::{conform, Subject};
+//! use recurrent_testkit::{conform, Case};
 //! # use candle::{Result, Tensor};
 //! # use candle_nn::VarBuilder;
-//! # use recurrent_core::{init, linear, Cell, CellConfig, Hidden, Place};
+//! # use recurrent_core::{init, linear, Cell, CellConfig, HiddenState, LayerId};
 //! # #[derive(Clone)] struct Elman { w: Tensor, u: Tensor, names: [String; 2] }
 //! # impl Cell for Elman {
-//! #     type State = Hidden;
+//! #     type State = HiddenState;
 //! #     fn input_size(&self) -> usize { self.w.dims()[1] }
 //! #     fn state_sizes(&self) -> Vec<usize> { vec![self.u.dims()[1]] }
 //! #     fn params(&self) -> Vec<(String, Tensor)> {
@@ -19,15 +20,18 @@
 //! #     fn with_params(&self, p: Vec<Tensor>) -> Result<Self> {
 //! #         Ok(Self { w: p[0].clone(), u: p[1].clone(), names: self.names.clone() })
 //! #     }
-//! #     fn step(&self, x: &Tensor, s: &Hidden) -> Result<Hidden> {
-//! #         Ok(Hidden { h: (linear(x, &self.w, None)? + linear(&s.h, &self.u, None)?)?.tanh()? })
+//! #     fn step(&self, x: &Tensor, s: &HiddenState) -> Result<HiddenState> {
+//! #         Ok(HiddenState { h: (linear(x, &self.w, None)? + linear(&s.h, &self.u, None)?)?.tanh()? })
 //! #     }
 //! # }
 //! # #[derive(Clone)] struct ElmanConfig;
 //! # impl CellConfig for ElmanConfig {
 //! #     type Cell = Elman;
-//! #     fn cell(&self, input: usize, hidden: usize, place: Option<Place>, vb: VarBuilder) -> Result<Elman> {
-//! #         let names = ["w", "u"].map(|base| format!("{base}{}", place.map_or_else(String::new, |p| p.suffix())));
+//! #     fn cell(
+//! #         &self, input: usize, hidden: usize, layer_id: Option<LayerId>, vb: VarBuilder,
+//! #     ) -> Result<Elman> {
+//! #         let suffix = layer_id.map_or_else(String::new, |layer_id| layer_id.suffix());
+//! #         let names = ["w", "u"].map(|base| format!("{base}{suffix}"));
 //! #         let w = init::linear_weight(0, input, hidden, &names[0], &vb)?;
 //! #         Ok(Elman { w, u: init::linear_weight(0, hidden, hidden, &names[1], &vb)?, names })
 //! #     }
@@ -35,30 +39,30 @@
 //! # }
 //!
 //! conform! {
-//!     elman: Subject::cell(ElmanConfig, |input, hidden| hidden * (input + hidden));
+//!     elman: Case::cell(ElmanConfig, |input, hidden| hidden * (input + hidden));
 //! }
 //! # fn main() -> recurrent_testkit::Result<()> {
-//! # recurrent_testkit::conformance::check("elman", &Subject::cell(ElmanConfig, |i, h| h * (i + h)))
+//! # recurrent_testkit::conformance::check("elman", &Case::cell(ElmanConfig, |i, h| h * (i + h)))
 //! # }
 //! ```
 
 #![forbid(unsafe_code)]
 
+mod case;
 pub mod close;
 pub mod conformance;
-pub mod difference;
-mod flow;
+mod evaluation;
+pub mod finite_difference;
+mod graph;
 mod named;
-mod outcome;
 pub mod reference;
-mod steps;
-mod subject;
-mod trial;
+mod step_loop;
+mod truncation;
 
 pub use anyhow::Result;
-pub use close::{close, deviation, Tolerance};
-pub use named::{noise, Named};
-pub use outcome::{Graph, Outcome};
-pub use steps::{Steps, Taps};
-pub use subject::{Site, Subject, Way};
-pub use trial::{Reads, Size, Trial};
+pub use case::{BuildContext, Case, Implementation};
+pub use close::{close, relative_error, Tolerance};
+pub use evaluation::{Dims, Evaluation, LossInputs};
+pub use graph::{EvaluationOutput, Graph};
+pub use named::{noise, TensorMap};
+pub use step_loop::{GradientTaps, StepLoop};

@@ -3,44 +3,48 @@
 use crate::Result;
 use candle::{DType, Device, Tensor};
 use rand::Rng;
-use recurrent_core::{stream, Carry};
+use recurrent_core::{named_rng, Carry};
 use std::collections::{BTreeMap, HashMap};
 
-/// Tensors by name, in the order of their names.
-pub type Named = BTreeMap<String, Tensor>;
+/// Tensors by name, sorted.
+pub type TensorMap = BTreeMap<String, Tensor>;
 
-/// Values of mean 0 and variance 1 that belong to `name`, in f64.
+/// Random values of mean 0 and variance 1, in f64, determined by `name`.
 ///
 /// # Errors
 /// Those of candle.
 pub fn noise(name: &str, dims: &[usize]) -> Result<Tensor> {
-    let mut rng = stream(11, name);
+    let mut rng = named_rng(11, name);
     let bound = 3f64.sqrt();
-    let values: Vec<f64> = (0..dims.iter().product()).map(|_| rng.random_range(-bound..bound)).collect();
+    let values: Vec<f64> =
+        (0..dims.iter().product()).map(|_| rng.random_range(-bound..bound)).collect();
     Ok(Tensor::from_vec(values, dims, &Device::Cpu)?)
 }
 
-/// The same values in f64, which holds those of every other float exactly.
-pub(crate) fn in_double(named: &Named) -> Result<Named> {
+/// The same values in f64, which is exact.
+pub(crate) fn to_f64(named: &TensorMap) -> Result<TensorMap> {
     named.iter().map(|(name, value)| Ok((name.clone(), value.to_dtype(DType::F64)?))).collect()
 }
 
-/// The weights among `leaves`, by the names that a subject looks up.
-pub(crate) fn weights(leaves: &Named) -> HashMap<String, Tensor> {
-    let weight =
-        |(name, value): (&String, &Tensor)| Some((name.strip_prefix("param.")?.to_string(), value.clone()));
+/// The weights in `leaves`, by the names under which a case looks them up.
+pub(crate) fn weights(leaves: &TensorMap) -> HashMap<String, Tensor> {
+    let weight = |(name, value): (&String, &Tensor)| {
+        Some((name.strip_prefix("param.")?.to_string(), value.clone()))
+    };
     leaves.iter().filter_map(weight).collect()
 }
 
 /// The tensors of a carry by name: `h`, `0.h`, `1.0.c`.
 pub(crate) fn flatten(carry: &Carry) -> Vec<(String, Tensor)> {
     match carry {
-        Carry::Fields(fields) => {
+        Carry::Cell(fields) => {
             fields.iter().map(|(name, field)| (name.to_string(), field.clone())).collect()
         }
-        Carry::Parts(parts) => {
+        Carry::Layers(parts) => {
             let named = |(index, part)| {
-                flatten(part).into_iter().map(move |(name, field)| (format!("{index}.{name}"), field))
+                flatten(part)
+                    .into_iter()
+                    .map(move |(name, field)| (format!("{index}.{name}"), field))
             };
             parts.iter().enumerate().flat_map(named).collect()
         }

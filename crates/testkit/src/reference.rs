@@ -1,32 +1,34 @@
 //! The reference files that `tests/data/generate.py` writes with PyTorch.
 
-use crate::{Named, Result};
+use crate::{Result, TensorMap};
 use anyhow::{ensure, Context};
 use candle::{safetensors, Device};
 use serde::Deserialize;
 use std::path::PathBuf;
 
-/// One reference file: a case in one dtype. The generator's head says what its tensors are.
+/// One reference file: a case in one dtype. The generator's header describes its tensors.
 #[derive(Clone, Debug)]
 pub struct Reference {
-    /// The name of the file, without its ending: `lstm-1layer-f32`.
+    /// The file's name without its extension: `lstm-1layer-f32`.
     pub file: String,
-    /// What was computed.
-    pub case: Case,
+    /// The case that was computed.
+    pub case: ReferenceCase,
     /// The version of PyTorch that computed it.
     pub torch: String,
-    /// The tensors by name: `xs`, `h0`, `param.weight_ih_l0`, `ys`, `hn`, `loss.ys`, `loss`, `grad.xs`.
-    pub tensors: Named,
+    /// The tensors by name: `xs`, `h0`, `param.weight_ih_l0`, `ys`, `hn`, `loss.ys`, `loss`,
+    /// `grad.xs`, ...
+    pub tensors: TensorMap,
 }
 
-/// What a reference file is about.
+/// The case of a reference file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Case {
+pub struct ReferenceCase {
     /// The name of the case: `lstm-1layer`.
     pub name: String,
-    /// `vanilla`, `lstm`, `gru`, `layernorm-lstm`, `layernorm-gru`, `layernorm-vanilla`, `residual-time-tanh`, `residual-time-lstm`,
-    /// `residual-depth-lstm`, `highway-depth-lstm`, `rezero-depth-lstm`, `kim-residual-lstm`, `lstm-peephole`, `lstm-coupled`,
+    /// `vanilla`, `lstm`, `gru`, `layernorm-lstm`, `layernorm-gru`, `layernorm-vanilla`,
+    /// `residual-time-tanh`, `residual-time-lstm`, `residual-depth-lstm`, `highway-depth-lstm`,
+    /// `rezero-depth-lstm`, `kim-residual-lstm`, `lstm-peephole`, `lstm-coupled`,
     /// `lstm-coupled-peephole-proj` or `gru-reset-before`.
     pub family: String,
     /// `tanh` or `relu`, for a vanilla network, normalised or not.
@@ -45,9 +47,9 @@ pub struct Case {
     pub input: usize,
     /// The number of units, in each direction.
     pub hidden: usize,
-    /// The length of each example, where they differ.
+    /// The length of each example, if they differ.
     pub lengths: Option<Vec<usize>>,
-    /// Whether the state begins elsewhere than at zero.
+    /// Whether the initial state is other than zero.
     pub initial_state: bool,
     /// `f32` or `f64`.
     pub dtype: String,
@@ -73,10 +75,10 @@ fn folder() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data"))
 }
 
-/// The names of all reference files, without their ending, sorted.
+/// The names of all reference files, without extension, sorted.
 ///
 /// # Errors
-/// If the folder cannot be read, or holds none.
+/// If the folder cannot be read, or is empty.
 pub fn cases() -> Result<Vec<String>> {
     let folder = folder();
     let entries = std::fs::read_dir(&folder).with_context(|| format!("{}", folder.display()))?;
@@ -90,19 +92,21 @@ pub fn cases() -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The reference file of that name.
+/// Reads the reference file of that name.
 ///
 /// # Errors
-/// If it does not exist, or is not what the generator writes.
+/// If it does not exist, or does not have the generator's format.
 pub fn load(file: &str) -> Result<Reference> {
     let path = folder().join(format!("{file}.safetensors"));
     let context = || format!("{}", path.display());
     let bytes = std::fs::read(&path).with_context(context)?;
-    let (length, rest) = bytes.split_first_chunk::<8>().context("8 bytes of length").with_context(context)?;
+    let (length, rest) =
+        bytes.split_first_chunk::<8>().context("8 bytes of length").with_context(context)?;
     let length = usize::try_from(u64::from_le_bytes(*length))?;
     let header = rest.get(..length).context("the header is cut off").with_context(context)?;
-    let Metadata { case, torch } = serde_json::from_slice::<Header>(header).with_context(context)?.metadata;
-    let case: Case = serde_json::from_str(&case).with_context(context)?;
+    let Metadata { case, torch } =
+        serde_json::from_slice::<Header>(header).with_context(context)?.metadata;
+    let case: ReferenceCase = serde_json::from_str(&case).with_context(context)?;
     let expected = format!("{}-{}", case.name, case.dtype);
     ensure!(expected == file, "{}: the file says that it is {expected}", path.display());
     let tensors = safetensors::load_buffer(&bytes, &Device::Cpu)?.into_iter().collect();
@@ -117,7 +121,7 @@ mod tests {
     fn files_are_read_with_what_they_say_of_themselves() -> Result<()> {
         assert!(cases()?.iter().any(|case| case == "lstm-1layer-lengths-f64"));
         let reference = load("lstm-1layer-lengths-f64")?;
-        let Case { batch, time, input, hidden, .. } = reference.case;
+        let ReferenceCase { batch, time, input, hidden, .. } = reference.case;
         assert_eq!(reference.tensors["xs"].dims(), [batch, time, input]);
         assert_eq!(reference.tensors["grad.weight_hh_l0"].dims(), [4 * hidden, hidden]);
         let lengths: Vec<_> =

@@ -1,16 +1,16 @@
-//! The suite finds faults that are planted, by the check that is there for them.
+//! The suite finds planted faults, by the check that is meant for them.
 
 use candle::{bail, Result, Tensor, Var, D};
 use candle_nn::VarBuilder;
 use recurrent_core::{
-    init, linear, tanh_slope, Carry, Cell, CellConfig, Flow, Gate, Layer, Memory, Pass, Place, Sequence,
-    StateClip, Window,
+    init, linear, tanh_slope, Bptt, Carry, Cell, CellConfig, ForwardContext, Gate, HiddenGradClip,
+    Layer, LayerId, LstmState, Sequence, Truncation,
 };
 use recurrent_testkit::conformance::faults;
-use recurrent_testkit::{Subject, Way};
+use recurrent_testkit::{Case, Implementation};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// c' = 0.7 c + tanh(W x + U h), h' = tanh c': two fields, no more than it takes.
+/// c' = 0.7 c + tanh(W x + U h), h' = tanh c': the smallest cell with two fields.
 #[derive(Clone)]
 struct Leaky {
     w: Tensor,
@@ -21,13 +21,13 @@ struct Leaky {
 
 impl Leaky {
     /// tanh(W x + U h).
-    fn entering(&self, x: &Tensor, s: &Memory) -> Result<Tensor> {
+    fn entering(&self, x: &Tensor, s: &LstmState) -> Result<Tensor> {
         (linear(x, &self.w, None)? + linear(&s.h, &self.u, None)?)?.tanh()
     }
 }
 
 impl Cell for Leaky {
-    type State = Memory;
+    type State = LstmState;
 
     fn input_size(&self) -> usize {
         self.w.dims()[1]
@@ -45,23 +45,25 @@ impl Cell for Leaky {
         Ok(Self { w: params[0].clone(), u: params[1].clone(), ..self.clone() })
     }
 
-    fn step(&self, x: &Tensor, s: &Memory) -> Result<Memory> {
+    fn step(&self, x: &Tensor, s: &LstmState) -> Result<LstmState> {
         let c = ((&s.c * 0.7)? + self.entering(x, s)?)?;
-        Ok(Memory { h: c.tanh()?, c })
+        Ok(LstmState { h: c.tanh()?, c })
     }
 
-    fn gates(&self, _: &Tensor, s: &Memory) -> Result<Vec<Gate>> {
+    fn gates(&self, _: &Tensor, s: &LstmState) -> Result<Vec<Gate>> {
         let leak = s.c.ones_like()?.affine(0.7, 0.0)?;
         let values = match self.fault {
             Fault::GatesTooWide => (leak * 2.0)?,
-            Fault::GatesMix => leak.broadcast_mul(&s.c.mean_keepdim(0)?.sqr()?.affine(-0.1, 1.0)?)?,
+            Fault::GatesMix => {
+                leak.broadcast_mul(&s.c.mean_keepdim(0)?.sqr()?.affine(-0.1, 1.0)?)?
+            }
             _ => leak,
         };
         Ok(vec![Gate { name: "leak", values, keeps: true }])
     }
 
     /// δc = dc' + dh' ∘ (1 − tanh²c'), dc = 0.7 δc, dh = Uᵀ (δc ∘ (1 − tanh²(W x + U h))).
-    fn pull_back(&self, x: &Tensor, s: &Memory, grad: &Memory) -> Result<Option<Memory>> {
+    fn vjp(&self, x: &Tensor, s: &LstmState, grad: &LstmState) -> Result<Option<LstmState>> {
         let (h, new) = (self.step(x, s)?.h.detach(), self.entering(x, s)?.detach());
         let dc = (&grad.c + (&grad.h * tanh_slope(&h)?)?)?;
         let dh = (&dc * tanh_slope(&new)?)?.matmul(&self.u)?;
@@ -71,7 +73,7 @@ impl Cell for Leaky {
             Fault::PullsBackNoWeight => dh.detach(),
             _ => dh,
         };
-        Ok(Some(Memory { h: dh, c: (dc * 0.7)? }))
+        Ok(Some(LstmState { h: dh, c: (dc * 0.7)? }))
     }
 }
 
@@ -81,11 +83,23 @@ struct LeakyConfig(Fault);
 impl CellConfig for LeakyConfig {
     type Cell = Leaky;
 
-    fn cell(&self, input: usize, hidden: usize, place: Option<Place>, vb: VarBuilder) -> Result<Leaky> {
-        let names = ["w", "u"]
-            .map(|base| format!("{base}{}", place.map_or_else(String::new, |place| place.suffix())));
+    fn cell(
+        &self,
+        input: usize,
+        hidden: usize,
+        layer_id: Option<LayerId>,
+        vb: VarBuilder,
+    ) -> Result<Leaky> {
+        let names = ["w", "u"].map(|base| {
+            format!("{base}{}", layer_id.map_or_else(String::new, |layer_id| layer_id.suffix()))
+        });
         let w = init::linear_weight(0, input, hidden, &names[0], &vb)?;
-        Ok(Leaky { w, u: init::linear_weight(0, hidden, hidden, &names[1], &vb)?, names, fault: self.0 })
+        Ok(Leaky {
+            w,
+            u: init::linear_weight(0, hidden, hidden, &names[1], &vb)?,
+            names,
+            fault: self.0,
+        })
     }
 
     fn param_count(&self, input: usize, hidden: usize) -> usize {
@@ -124,18 +138,18 @@ enum Fault {
     PullsBackNoWeight,
 }
 
-/// A step more.
-fn longer(window: Window) -> Window {
+/// One step longer.
+fn longer(window: Truncation) -> Truncation {
     match window {
-        Window::Every(steps) => Window::Every(steps + 1),
-        Window::Last(steps) => Window::Last(steps + 1),
+        Truncation::Every(steps) => Truncation::Every(steps + 1),
+        Truncation::Last(steps) => Truncation::Last(steps + 1),
     }
 }
 
-fn wider(clip: StateClip) -> StateClip {
+fn wider(clip: HiddenGradClip) -> HiddenGradClip {
     match clip {
-        StateClip::Value(bound) => StateClip::Value(bound * (1.0 + 1e-6)),
-        StateClip::Norm(bound) => StateClip::Norm(bound * (1.0 + 1e-6)),
+        HiddenGradClip::Value(bound) => HiddenGradClip::Value(bound * (1.0 + 1e-6)),
+        HiddenGradClip::Norm(bound) => HiddenGradClip::Norm(bound * (1.0 + 1e-6)),
     }
 }
 
@@ -152,7 +166,9 @@ impl Faulty {
             Fault::IgnoresLengths => Sequence::new(xs.values().clone()),
             Fault::CutsInput => xs.with_values(xs.values().detach()),
             Fault::TracksAlways => xs.with_values(Var::from_tensor(xs.values())?.into_inner()),
-            Fault::OwnErrors if xs.values().dim(D::Minus1)? != self.input_size() => bail!("wrong size"),
+            Fault::OwnErrors if xs.values().dim(D::Minus1)? != self.input_size() => {
+                bail!("wrong size")
+            }
             _ => Ok(xs.clone()),
         }
     }
@@ -161,20 +177,23 @@ impl Faulty {
         carry.filter(|_| self.fault != Fault::ForgetsCarry)
     }
 
-    fn pass<'a>(&self, pass: &Pass<'a>) -> Pass<'a> {
+    fn context<'a>(&self, context: &ForwardContext<'a>) -> ForwardContext<'a> {
         match self.fault {
-            Fault::RecordsElsewhere => pass.above(1),
-            Fault::RecordsNothing => Pass { record: None, ..*pass },
-            Fault::ObservesNothing => Pass { observe: None, ..*pass },
-            Fault::NoWindow => pass.flow(Flow { window: None, ..pass.flow }),
-            Fault::NoBound => pass.flow(Flow { clip: None, ..pass.flow }),
-            Fault::WindowOff => pass.flow(Flow { window: pass.flow.window.map(longer), ..pass.flow }),
-            Fault::BoundOff => pass.flow(Flow { clip: pass.flow.clip.map(wider), ..pass.flow }),
-            _ => *pass,
+            Fault::RecordsElsewhere => context.offset_layer(1),
+            Fault::RecordsNothing => ForwardContext { record: None, ..*context },
+            Fault::ObservesNothing => ForwardContext { activations: None, ..*context },
+            Fault::NoWindow => context.bptt(Bptt { truncation: None, ..context.bptt }),
+            Fault::NoBound => context.bptt(Bptt { clip: None, ..context.bptt }),
+            Fault::WindowOff => context
+                .bptt(Bptt { truncation: context.bptt.truncation.map(longer), ..context.bptt }),
+            Fault::BoundOff => {
+                context.bptt(Bptt { clip: context.bptt.clip.map(wider), ..context.bptt })
+            }
+            _ => *context,
         }
     }
 
-    /// What becomes of outputs, or of where they end; `xs` are the inputs.
+    /// The faulty outputs, or the faulty end of the outputs; `xs` are the inputs.
     fn ys(&self, ys: &Tensor, xs: &Sequence) -> Result<Tensor> {
         let calls = self.calls.fetch_add(1, Ordering::Relaxed);
         let scaled = |by: f64| ys * (1.0 + by);
@@ -182,7 +201,7 @@ impl Faulty {
             Fault::OutputsOff => scaled(1e-9),
             Fault::GradientOff => scaled(1e-5)? - (ys.detach() * 1e-5)?,
             Fault::CutsWeight => {
-                // Another weight takes its place in the graph, of the same value.
+                // Another weight of the same value takes its place in the graph.
                 let (_, weight) = self.params().swap_remove(0);
                 let nothing = (weight.detach().sum_all()? - weight.sum_all()?)?;
                 ys.broadcast_add(&(nothing * 1e-3)?)
@@ -205,19 +224,29 @@ impl Layer for Faulty {
         self.layer.output_size()
     }
 
-    fn run(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Sequence, Carry)> {
+    fn run(
+        &self,
+        xs: &Sequence,
+        carry: Option<&Carry>,
+        context: &ForwardContext,
+    ) -> Result<(Sequence, Carry)> {
         let inside = self.xs(xs)?;
-        let (ys, end) = self.layer.run(&inside, self.carry(carry), &self.pass(pass))?;
+        let (ys, end) = self.layer.run(&inside, self.carry(carry), &self.context(context))?;
         Ok((xs.with_values(self.ys(ys.values(), xs)?)?, end))
     }
 
-    fn last(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Tensor, Carry)> {
+    fn last(
+        &self,
+        xs: &Sequence,
+        carry: Option<&Carry>,
+        context: &ForwardContext,
+    ) -> Result<(Tensor, Carry)> {
         let inside = self.xs(xs)?;
         if self.fault == Fault::LastIsFirst {
-            let (ys, end) = self.run(xs, carry, pass)?;
+            let (ys, end) = self.run(xs, carry, context)?;
             return Ok((ys.values().narrow(1, 0, 1)?.squeeze(1)?, end));
         }
-        let (last, end) = self.layer.last(&inside, self.carry(carry), &self.pass(pass))?;
+        let (last, end) = self.layer.last(&inside, self.carry(carry), &self.context(context))?;
         Ok((self.ys(&last, xs)?, end))
     }
 
@@ -229,28 +258,31 @@ impl Layer for Faulty {
         params
     }
 
-    fn pull_back(&self, x: &Tensor, carry: &Carry, grad: &Carry) -> Result<Option<Carry>> {
-        self.layer.pull_back(x, carry, grad)
+    fn vjp(&self, x: &Tensor, carry: &Carry, grad: &Carry) -> Result<Option<Carry>> {
+        self.layer.vjp(x, carry, grad)
     }
 }
 
-fn subject(fault: Fault) -> Subject {
-    Subject::cell(LeakyConfig(fault), |input, hidden| hidden * (input + hidden)).around(move |site, layer| {
-        if site.way() == Way::Steps {
-            return layer; // the definition has no fault
-        }
-        Box::new(Faulty { layer, fault, calls: AtomicU32::new(0) })
-    })
+fn case(fault: Fault) -> Case {
+    Case::cell(LeakyConfig(fault), |input, hidden| hidden * (input + hidden)).around(
+        move |build, layer| {
+            if build.implementation() == Implementation::StepLoop {
+                return layer; // the reference has no fault
+            }
+            Box::new(Faulty { layer, fault, calls: AtomicU32::new(0) })
+        },
+    )
 }
 
-/// A test for each fault, with the checks that must find it.
+/// One test a fault, with the checks that must find it.
 macro_rules! found {
     ($($name:ident: $fault:ident by $($check:literal),+;)*) => {$(
         #[test]
         fn $name() {
-            let faults = faults(&subject(Fault::$fault));
+            let faults = faults(&case(Fault::$fault));
             for check in [$($check),+] {
-                assert!(faults.iter().any(|(name, _)| *name == check), "{check} passes; those that fail: {faults:#?}");
+                let found = faults.iter().any(|(name, _)| *name == check);
+                assert!(found, "{check} passes; those that fail: {faults:#?}");
             }
         }
     )*};
@@ -273,27 +305,27 @@ found! {
     an_error_of_its_own: OwnErrors by "errors";
     a_name_that_is_repeated: RepeatsNames by "count";
     a_graph_that_nobody_asked_for: TracksAlways by "untracked";
-    a_window_that_is_left_out: NoWindow by "windows";
-    a_window_that_is_off_by_a_step: WindowOff by "windows";
-    a_bound_that_is_left_out: NoBound by "bounds";
-    a_bound_that_is_off: BoundOff by "bounds";
-    a_layer_that_is_not_observed: ObservesNothing by "observer";
-    gates_above_one: GatesTooWide by "observer";
-    gates_that_mix_examples: GatesMix by "observer";
-    a_closed_form_that_is_off: PullsBackOff by "pull back";
-    a_closed_form_that_depends_on_the_state: PullsBackState by "pull back";
-    a_closed_form_without_weights: PullsBackNoWeight by "pull back";
+    a_window_that_is_left_out: NoWindow by "truncation";
+    a_window_that_is_off_by_a_step: WindowOff by "truncation";
+    a_bound_that_is_left_out: NoBound by "hidden gradient clip";
+    a_bound_that_is_off: BoundOff by "hidden gradient clip";
+    a_layer_that_is_not_observed: ObservesNothing by "activations";
+    gates_above_one: GatesTooWide by "activations";
+    gates_that_mix_examples: GatesMix by "activations";
+    a_closed_form_that_is_off: PullsBackOff by "vjp";
+    a_closed_form_that_depends_on_the_state: PullsBackState by "vjp";
+    a_closed_form_without_weights: PullsBackNoWeight by "vjp";
 }
 
 #[test]
 fn nothing_is_found_where_nothing_is_wrong() {
-    assert_eq!(faults(&subject(Fault::None)), Vec::new());
+    assert_eq!(faults(&case(Fault::None)), Vec::new());
 }
 
 #[test]
 fn a_count_that_is_not_the_documented_one_is_found() {
-    let subject = Subject::cell(LeakyConfig(Fault::None), |input, hidden| hidden * (input + hidden) + 1);
-    let faults = faults(&subject);
+    let case = Case::cell(LeakyConfig(Fault::None), |input, hidden| hidden * (input + hidden) + 1);
+    let faults = faults(&case);
     assert_eq!(faults.len(), 1, "{faults:?}");
     assert_eq!(faults[0].1, "at input 3, hidden 5: 40 weights, documented are 41");
 }
@@ -301,8 +333,8 @@ fn a_count_that_is_not_the_documented_one_is_found() {
 #[test]
 fn a_declared_zero_must_be_one() {
     let name = "w_l0";
-    let subject = subject(Fault::None).zero_gradient(name, "of no reason");
-    let faults = faults(&subject);
+    let case = case(Fault::None).zero_gradient(name, "of no reason");
+    let faults = faults(&case);
     assert_eq!(faults.len(), 1, "{faults:?}");
     assert!(faults[0]
         .1
@@ -311,8 +343,8 @@ fn a_declared_zero_must_be_one() {
 
 #[test]
 fn a_zero_declared_for_the_start_must_be_one() {
-    let subject = subject(Fault::None).zero_at_start("w_", "of no reason");
-    let faults = faults(&subject);
+    let case = case(Fault::None).zero_at_start("w_", "of no reason");
+    let faults = faults(&case);
     assert_eq!(faults.len(), 1, "{faults:?}");
     let expected = "the gradient of w_l0 is not zero at the start, as declared: of no reason";
     assert!(faults[0].1.starts_with(expected), "{faults:?}");

@@ -46,7 +46,11 @@ fn run(lab: &Lab) -> Result<Outcome> {
     let (mut measured, mut far) = (Vec::new(), Vec::new());
     for arm in &arms {
         let values = by(&lab.starts(arm, task.as_ref(), 64)?, |start| start.far);
-        measured.push(median(format!("log10 of dL/dh, first over last step, {}", arm.name), "", &values));
+        measured.push(median(
+            format!("log10 of dL/dh, first over last step, {}", arm.name),
+            "",
+            &values,
+        ));
         far.push(values);
     }
     let attached = more("the same, attention minus plain", "", &far[1], &far[0]);

@@ -33,8 +33,11 @@ pub(super) fn experiment() -> Experiment {
 
 fn run(lab: &Lab) -> Result<Outcome> {
     let task = tasks::by_name("adding", Some(if lab.quick { 40 } else { 100 }), None)?;
-    let arms =
-        [Arm::new("tanh", vanilla(plain())), Arm::new("lstm", lstm(plain())), Arm::new("gru", gru(plain()))];
+    let arms = [
+        Arm::new("tanh", vanilla(plain())),
+        Arm::new("lstm", lstm(plain())),
+        Arm::new("gru", gru(plain())),
+    ];
     let (mut measured, mut decays) = (Vec::new(), Vec::new());
     for arm in &arms {
         let decay = by(&lab.starts(arm, task.as_ref(), 64)?, |start| start.decay);

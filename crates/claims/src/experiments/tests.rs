@@ -30,7 +30,9 @@ fn forget_gate() {
     use super::forget_gate::rule;
     assert_eq!(rule(&below(), &below()), Refuted);
     assert_eq!(rule(&above(), &above()), Supported);
-    for (open, shut) in [(below(), around()), (around(), below()), (below(), above()), (above(), around())] {
+    for (open, shut) in
+        [(below(), around()), (around(), below()), (below(), above()), (above(), around())]
+    {
         assert_eq!(rule(&open, &shut), Open);
     }
 }
@@ -43,7 +45,11 @@ fn clipping_against_vanishing() {
     assert_eq!(rule(&exact, &parallel, [1, 0]), Refuted, "fewer solved with clipping");
     assert_eq!(rule(&exact, &parallel, [0, 1]), Open, "one of three more");
     assert_eq!(rule(&exact, &parallel, [0, 2]), Supported, "two of three more");
-    assert_eq!(rule(&[0.2, 0.3, 0.11], &[0.1; 3], [0, 0]), Supported, "the share grows at every seed");
+    assert_eq!(
+        rule(&[0.2, 0.3, 0.11], &[0.1; 3], [0, 0]),
+        Supported,
+        "the share grows at every seed"
+    );
     assert_eq!(rule(&[0.2, 0.3, 0.0], &[0.1; 3], [0, 0]), Open, "it grows at two of three");
     assert_eq!(rule(&[-0.2, 0.0, 0.0], &parallel, [0, 0]), Open, "it shrinks at one");
     assert_eq!(rule(&exact, &[1e-15, 1e-6, 0.0], [0, 0]), Open, "the update is turned");
@@ -69,7 +75,11 @@ fn initialisation() {
     for other in [bad, (true, false), (false, true)] {
         assert_eq!((rule([good, other]), rule([other, good])), (TrueOnlyIf, TrueOnlyIf));
     }
-    assert_eq!(rule([bad, (true, false)]), Open, "a slower decay, of which no gain in learning was shown");
+    assert_eq!(
+        rule([bad, (true, false)]),
+        Open,
+        "a slower decay, of which no gain in learning was shown"
+    );
     assert_eq!(rule([bad, bad]), Refuted);
     assert_eq!(rule([bad, (false, true)]), Refuted, "learnt better, but not by a slower decay");
 }
@@ -147,7 +157,8 @@ fn the_norm_of_the_weights_gradient() {
     assert_eq!(rule(9.0, &around()), Open);
 
     // (norm, share) of three networks at two seeds: at both, the second has the smaller norm and 50 or 20 times the share of the first.
-    let points = [vec![(2.0, 0.01), (1.0, 0.5), (3.0, 0.9)], vec![(2.0, 0.02), (1.5, 0.4), (0.1, 0.9)]];
+    let points =
+        [vec![(2.0, 0.01), (1.0, 0.5), (3.0, 0.9)], vec![(2.0, 0.02), (1.5, 0.4), (0.1, 0.9)]];
     let found = contrary(&points);
     assert_eq!((found.small, found.large), (1, 0));
     assert!((found.times - 20.0).abs() < 1e-12, "{}", found.times);
@@ -172,9 +183,21 @@ fn claims_are_complete() {
     let ids: BTreeSet<_> = all.iter().map(|experiment| experiment.claim.id).collect();
     assert_eq!(ids.len(), all.len());
     for Experiment { claim, .. } in &all {
-        assert!(claim.id.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "{}", claim.id);
-        assert!(claim.rule.contains("upported if") && claim.rule.contains("efuted if"), "{}", claim.rule);
-        assert!(!claim.literature.is_empty() && claim.prediction.len() > 30 && claim.experiment.len() > 30);
+        assert!(
+            claim.id.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'),
+            "{}",
+            claim.id
+        );
+        assert!(
+            claim.rule.contains("upported if") && claim.rule.contains("efuted if"),
+            "{}",
+            claim.rule
+        );
+        assert!(
+            !claim.literature.is_empty()
+                && claim.prediction.len() > 30
+                && claim.experiment.len() > 30
+        );
         for text in [claim.claim, claim.prediction, claim.experiment, claim.rule] {
             assert!(text.ends_with('.') && !text.contains("  "), "{text}");
         }
@@ -216,6 +239,10 @@ fn runs_that_did_not_converge_are_in_the_numbers() {
     assert_eq!((share.value, share.seeds), (1.0 / 3.0, 3));
     assert_eq!(arm.log_losses(), [0.01f64.ln(), 2f64.ln(), 0.0]);
     assert!(!arm.solves_more_than(&arm));
-    assert_eq!(steps_to_solve(&arm).high, 8.0, "those of a run that was not solved are all that it had");
+    assert_eq!(
+        steps_to_solve(&arm).high,
+        8.0,
+        "those of a run that was not solved are all that it had"
+    );
     assert_eq!(Unconverged::of(&[arm]), Unconverged { unsolved: 2, failed: 1 });
 }

@@ -67,8 +67,8 @@ pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
     let cancel = interrupt::flag(progress::interrupted)?;
     let folder = args.training.folder()?;
     let progress = args.training.progress();
-    let records =
-        progress.during(&cancel, || checked.run(&folder, &cancel, &|event| progress.on_event(event)))?;
+    let records = progress
+        .during(&cancel, || checked.run(&folder, &cancel, &|event| progress.on_event(event)))?;
     report::write(&records, &folder)?;
     args.export.write(&records, &folder)?;
     print(report::terminal(&records, width()).trim_end())?;

@@ -69,8 +69,9 @@ pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
     let folder = training.folder()?;
     let progress = training.progress();
     let mut finished = |records: &Records, folder: &Folder| report::write(records, folder);
-    let findings = progress
-        .during(&cancel, || sweep.run(&folder, &cancel, &|event| progress.on_event(event), &mut finished))?;
+    let findings = progress.during(&cancel, || {
+        sweep.run(&folder, &cancel, &|event| progress.on_event(event), &mut finished)
+    })?;
     report::write_sweep(&findings, &invocation.command(), &folder)?;
     print(report::sweep(&findings, width()).trim_end())?;
     print(&format!("\nrecords and report: {}", folder.path().join("sweep.html").display()))?;

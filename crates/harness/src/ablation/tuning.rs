@@ -20,8 +20,9 @@ impl Ablation {
                 mistake!("lrs: expected each rate once, got {rate} twice");
             }
         }
-        let sets_rate =
-            |variant: &&Variant| variant.changes.iter().any(|change| matches!(change, Change::Lr(_)));
+        let sets_rate = |variant: &&Variant| {
+            variant.changes.iter().any(|change| matches!(change, Change::Lr(_)))
+        };
         if let Some(variant) = comparison.variants.iter().find(sets_rate) {
             mistake!("lrs: {} sets its learning rate itself", variant.name);
         }
@@ -77,8 +78,11 @@ fn of(variant: &Variant, rates: &[f64], runs: &[RunRecord]) -> Vec<Tuned> {
         });
     }
     let place = |tuned: &Tuned| tuned.median_loss.unwrap_or(f64::INFINITY);
-    let best =
-        tried.iter().enumerate().min_by(|a, b| place(a.1).total_cmp(&place(b.1))).map(|(index, _)| index);
+    let best = tried
+        .iter()
+        .enumerate()
+        .min_by(|a, b| place(a.1).total_cmp(&place(b.1)))
+        .map(|(index, _)| index);
     if let Some(best) = best {
         tried[best].taken = true;
     }
@@ -88,7 +92,8 @@ fn of(variant: &Variant, rates: &[f64], runs: &[RunRecord]) -> Vec<Tuned> {
 /// Gives every variant the rate that was taken.
 pub(super) fn switch(variants: &mut [Variant], tuned: &[Tuned]) {
     for variant in variants {
-        if let Some(taken) = tuned.iter().find(|tuned| tuned.taken && tuned.variant == variant.name) {
+        if let Some(taken) = tuned.iter().find(|tuned| tuned.taken && tuned.variant == variant.name)
+        {
             variant.changes.push(Change::Lr(taken.lr));
         }
     }

@@ -12,7 +12,7 @@ use crate::treatment::{Change, ClipKind, Readout};
 use crate::usage::mistake;
 use crate::variant::Variant;
 use anyhow::{Context, Result};
-use recurrent_core::{StateClip, Window};
+use recurrent_core::{HiddenGradClip, Truncation};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -75,8 +75,8 @@ struct Asked<'a> {
     lr: f64,
     clip: Option<f64>,
     clip_kind: ClipKind,
-    window: Option<Window>,
-    state_clip: Option<StateClip>,
+    window: Option<Truncation>,
+    state_clip: Option<HiddenGradClip>,
     readout: Readout,
     omega: f64,
     orthogonality: f64,
@@ -123,8 +123,15 @@ impl<'a> Header<'a> {
         if !path.exists() {
             let Comparison { command, jobs, .. } = checked.comparison;
             let (command, resumed) = (command.clone(), Vec::new());
-            let part =
-                Part { command, started, seconds: None, interrupted: false, jobs: *jobs, machine, resumed };
+            let part = Part {
+                command,
+                started,
+                seconds: None,
+                interrupted: false,
+                jobs: *jobs,
+                machine,
+                resumed,
+            };
             return Ok(Self { part, notes: Vec::new(), asked });
         }
         let bytes = folder.read(FILE)?;
@@ -133,13 +140,25 @@ impl<'a> Header<'a> {
         // By the same way through text on both sides, where the last digit of a number may change.
         let asked_for: Value = serde_json::from_slice(&serde_json::to_vec(&asked)?)?;
         if let Some(there) = there.as_object_mut() {
-            let of_part =
-                ["command", "started", "seconds", "interrupted", "jobs", "machine", "resumed", "notes"];
+            let of_part = [
+                "command",
+                "started",
+                "seconds",
+                "interrupted",
+                "jobs",
+                "machine",
+                "resumed",
+                "notes",
+            ];
             of_part.iter().for_each(|key| drop(there.remove(*key)));
         }
         let apart = differences(&there, &asked_for);
         if !apart.is_empty() {
-            mistake!("{}: it holds another comparison: {}", folder.path().display(), apart.join("; "));
+            mistake!(
+                "{}: it holds another comparison: {}",
+                folder.path().display(),
+                apart.join("; ")
+            );
         }
         let mut part: Part = read(&bytes, folder)?;
         part.resumed.push(Resumed { started, machine });
@@ -166,7 +185,8 @@ impl<'a> Header<'a> {
 
 fn read<T: for<'a> Deserialize<'a>>(bytes: &[u8], folder: &Folder) -> Result<T> {
     let path = folder.path().join(FILE);
-    serde_json::from_slice(bytes).with_context(|| format!("{}: cannot be read back", path.display()))
+    serde_json::from_slice(bytes)
+        .with_context(|| format!("{}: cannot be read back", path.display()))
 }
 
 impl Machine {
@@ -216,7 +236,7 @@ impl<'a> Asked<'a> {
             lr: treatment.lr,
             clip: treatment.clip.bound(),
             clip_kind: treatment.clip.kind(),
-            window: treatment.flow.window,
+            window: treatment.flow.truncation,
             state_clip: treatment.flow.clip,
             readout: treatment.readout,
             omega: treatment.omega,
@@ -233,6 +253,8 @@ impl<'a> Asked<'a> {
 fn words(criterion: Criterion) -> String {
     match criterion {
         Criterion::LossBelow(bound) => format!("loss < {bound} in three evaluations in a row"),
-        Criterion::AccuracyAtLeast(bound) => format!("accuracy >= {bound} in three evaluations in a row"),
+        Criterion::AccuracyAtLeast(bound) => {
+            format!("accuracy >= {bound} in three evaluations in a row")
+        }
     }
 }

@@ -62,7 +62,10 @@ pub(super) fn run(
             let mut told = |event: Event| {
                 said(ComparisonEvent::Run { worker, event });
                 if let Event::Spoilt(line) = event {
-                    notes.lock().expect("a worker does not panic while it holds it").push(line.to_string());
+                    notes
+                        .lock()
+                        .expect("a worker does not panic while it holds it")
+                        .push(line.to_string());
                 }
             };
             let run = caught(&job, || run::run_in(&job, &own, interval, cancel, &mut told))?;
@@ -74,8 +77,9 @@ pub(super) fn run(
     };
     let worker = |number: usize| {
         let pool = ThreadPoolBuilder::new().num_threads(1).stack_size(STACK).build();
-        let ended =
-            pool.context("worker: no thread to run on").and_then(|pool| pool.install(|| work(number)));
+        let ended = pool
+            .context("worker: no thread to run on")
+            .and_then(|pool| pool.install(|| work(number)));
         // What cannot be written now will not be written for the others either.
         broken.fetch_or(ended.is_err(), Ordering::Relaxed);
         ended
@@ -83,7 +87,8 @@ pub(super) fn run(
     thread::scope(|scope| {
         let jobs = checked.comparison.jobs.min(queue.len());
         let workers: Vec<_> = (0..jobs).map(|number| scope.spawn(move || worker(number))).collect();
-        let ends = workers.into_iter().map(|worker| worker.join().expect("what runs in it is caught"));
+        let ends =
+            workers.into_iter().map(|worker| worker.join().expect("what runs in it is caught"));
         ends.collect::<Vec<_>>().into_iter().collect::<Result<()>>()
     })?;
     Ok(notes.into_inner().expect("a worker does not panic while it holds it"))
@@ -92,8 +97,10 @@ pub(super) fn run(
 /// One run; a panic in it, which only a layer of somebody's own should bring about, fails this run alone.
 fn caught(job: &Job, run: impl FnOnce() -> Result<Run>) -> Result<Run> {
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
-        let text =
-            panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        let text = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or(panic.downcast_ref::<&str>().copied());
         Ok(run::stillborn(job, format!("it panicked: {}", text.unwrap_or("no message"))))
     })
 }

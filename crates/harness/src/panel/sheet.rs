@@ -3,7 +3,7 @@
 use crate::job::Job;
 use crate::record::MeasureRecord;
 use crate::tier::Tier;
-use recurrent_core::Place;
+use recurrent_core::LayerId;
 
 /// The lines of one moment.
 pub(super) struct Sheet {
@@ -18,7 +18,7 @@ pub(super) struct Sheet {
 #[derive(Clone, Copy)]
 pub(super) struct About<'a> {
     measure: &'static str,
-    place: Option<Place>,
+    place: Option<LayerId>,
     part: &'a str,
 }
 
@@ -28,7 +28,7 @@ pub(super) fn of_all(measure: &'static str) -> About<'static> {
 }
 
 /// A measure of one layer, in one direction.
-pub(super) fn of(measure: &'static str, place: Place) -> About<'static> {
+pub(super) fn of(measure: &'static str, place: LayerId) -> About<'static> {
     About { measure, place: Some(place), part: "" }
 }
 
@@ -59,7 +59,12 @@ impl Sheet {
     }
 
     /// A number for every place on an axis: a lag, a window.
-    pub(super) fn curve(&mut self, about: About, axis: &str, points: impl IntoIterator<Item = (usize, f64)>) {
+    pub(super) fn curve(
+        &mut self,
+        about: About,
+        axis: &str,
+        points: impl IntoIterator<Item = (usize, f64)>,
+    ) {
         let (at, values) = points.into_iter().unzip();
         self.line(about, axis, at, values, None);
     }
@@ -69,7 +74,14 @@ impl Sheet {
         self.line(about, "", Vec::new(), Vec::new(), Some(why.to_string()));
     }
 
-    fn line(&mut self, about: About, axis: &str, at: Vec<usize>, values: Vec<f64>, note: Option<String>) {
+    fn line(
+        &mut self,
+        about: About,
+        axis: &str,
+        at: Vec<usize>,
+        values: Vec<f64>,
+        note: Option<String>,
+    ) {
         self.lines.push(MeasureRecord {
             variant: self.variant.clone(),
             seed: self.seed,
@@ -77,7 +89,9 @@ impl Sheet {
             tier: self.tier,
             measure: about.measure.to_string(),
             layer: about.place.map(|place| place.layer),
-            direction: about.place.map(|place| if place.reverse { "reverse" } else { "forward" }.to_string()),
+            direction: about
+                .place
+                .map(|place| if place.reverse { "reverse" } else { "forward" }.to_string()),
             part: about.part.to_string(),
             axis: axis.to_string(),
             at,

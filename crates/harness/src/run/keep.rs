@@ -91,14 +91,20 @@ impl Keeper {
     }
 
     /// The last checkpoint, if there is one; `said` hears of those that were passed over.
-    pub(super) fn found(&mut self, job: &Job, said: &mut dyn FnMut(Event)) -> Result<Option<Found>> {
+    pub(super) fn found(
+        &mut self,
+        job: &Job,
+        said: &mut dyn FnMut(Event),
+    ) -> Result<Option<Found>> {
         let Some(checkpoints) = &self.checkpoints else { return Ok(None) };
         let found = checkpoints.latest::<Rest>().context(NotKept)?;
         found.spoilt.iter().for_each(|line| said(Event::Spoilt(line)));
         let Some(checkpoint) = found.checkpoint else {
             if !found.spoilt.is_empty() {
                 let (name, seed) = (&job.variant.name, job.seed);
-                said(Event::Spoilt(&format!("{name} seed {seed} begins anew: no checkpoint of it is whole")));
+                said(Event::Spoilt(&format!(
+                    "{name} seed {seed} begins anew: no checkpoint of it is whole"
+                )));
             }
             return Ok(None);
         };
@@ -117,7 +123,11 @@ impl Keeper {
         log.take_columns(job, &tensors).context(NotKept)?;
         said(Event::Resumed(&log.steps));
         (self.step, self.last) = (step, Instant::now());
-        Ok(Some(Found { checkpoint: Checkpoint { step, weights, optimizer, tensors, rest: () }, watch, log }))
+        Ok(Some(Found {
+            checkpoint: Checkpoint { step, weights, optimizer, tensors, rest: () },
+            watch,
+            log,
+        }))
     }
 
     /// Saves the run if it is time.
@@ -222,7 +232,7 @@ fn configuration(job: &Job) -> Value {
         "batch": settings.batch,
         "lr": treatment.lr,
         "clip": treatment.clip,
-        "window": treatment.flow.window,
+        "window": treatment.flow.truncation,
         "state_clip": treatment.flow.clip,
         "readout": treatment.readout,
         "omega": treatment.omega,

@@ -77,7 +77,7 @@ impl Gradients {
 /// The profile of the uppermost layer, forward if it has two directions.
 fn top<'a>(profiles: &'a [Profile], part: &str) -> Option<&'a Profile> {
     let of_part = profiles.iter().filter(|profile| profile.part == part);
-    of_part.max_by_key(|profile| (profile.place.layer, !profile.place.reverse))
+    of_part.max_by_key(|profile| (profile.layer_id.layer, !profile.layer_id.reverse))
 }
 
 impl Default for Log {
@@ -124,7 +124,9 @@ impl Log {
     pub(super) fn take_columns(&mut self, job: &Job, tensors: &State) -> Result<()> {
         let column = |name: &str| -> Result<Vec<f64>> {
             let column = tensors.get(&format!("log.{name}"));
-            Ok(column.with_context(|| format!("expected a tensor log.{name}, found none"))?.to_vec1()?)
+            Ok(column
+                .with_context(|| format!("expected a tensor log.{name}, found none"))?
+                .to_vec1()?)
         };
         let [loss, lr, before, after, scale] = COLUMNS.map(column);
         let (loss, lr, before, after, scale) = (loss?, lr?, before?, after?, scale?);
@@ -165,14 +167,16 @@ impl Log {
             DType::F64 => f64::EPSILON,
             _ => f64::from(f32::EPSILON),
         };
-        self.now = Gradients::of(&profiles, epsilon, job.treatment().flow.window.is_some());
+        self.now = Gradients::of(&profiles, epsilon, job.treatment().flow.truncation.is_some());
         if self.profiles.is_empty() {
             self.start = self.now.clone();
         }
-        let underflow = profiles.iter().any(|profile| profile.subnormals.iter().any(|share| *share > 0.0));
+        let underflow =
+            profiles.iter().any(|profile| profile.subnormals.iter().any(|share| *share > 0.0));
         let (name, step) = (&job.variant.name, self.done());
-        self.profiles
-            .extend(profiles.into_iter().map(|profile| ProfileRecord::of(profile, name, job.seed, step)));
+        self.profiles.extend(
+            profiles.into_iter().map(|profile| ProfileRecord::of(profile, name, job.seed, step)),
+        );
         underflow
     }
 
@@ -185,7 +189,8 @@ impl Log {
         self.profiles.iter_mut().for_each(|profile| profile.last = Some(profile.step) == last);
         let end = if last > Some(0) { self.now.clone() } else { Gradients::default() };
         let start = &self.start;
-        let fits = [("h_init", start.h), ("h_final", end.h), ("c_init", start.c), ("c_final", end.c)];
+        let fits =
+            [("h_init", start.h), ("h_final", end.h), ("c_init", start.c), ("c_final", end.c)];
         let half_life = |fit: Option<Fit>| fit.and_then(|fit| fit.half_life());
         let clip = ClipStatistics::of(&self.clips);
         let evaluated = self.evals.last().filter(|_| !matches!(status, Status::Failed(_)));
@@ -211,7 +216,7 @@ impl Log {
             lr: treatment.lr,
             clip: treatment.clip.bound(),
             clip_kind: treatment.clip.kind(),
-            window: treatment.flow.window,
+            window: treatment.flow.truncation,
             state_clip: treatment.flow.clip,
             readout: treatment.readout,
             omega: treatment.omega,
@@ -228,7 +233,10 @@ impl Log {
             half_life_h_final: half_life(end.h),
             half_life_c_init: half_life(start.c),
             half_life_c_final: half_life(end.c),
-            fits: fits.into_iter().filter_map(|(name, fit)| Some((name.to_string(), fit?))).collect(),
+            fits: fits
+                .into_iter()
+                .filter_map(|(name, fit)| Some((name.to_string(), fit?)))
+                .collect(),
             horizon_init: start.horizon,
             horizon_final: end.horizon,
             horizon_epsilon_init: start.horizon_epsilon,

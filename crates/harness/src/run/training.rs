@@ -9,12 +9,12 @@ use super::{failed, Event, Job, IN_A_ROW};
 use crate::network::Network;
 use crate::record::{EvalRecord, Generalised, Status};
 use crate::settings::GENERALISED;
-use crate::task::{Batch, BatchDraw, Criterion, Split, Task};
+use crate::task::{Batch, BatchKey, Criterion, Split, Task};
 use crate::tier::Tier;
 use crate::treatment::Treatment;
 use anyhow::{Context, Result};
 use candle::{DType, Tensor};
-use recurrent_core::{spectral_radius, Carry, Pass};
+use recurrent_core::{spectral_radius, Carry, ForwardContext};
 use recurrent_train::{
     global_norm, safetensors_bytes, AdamW, AdamWConfig, Clip, GradientWatch, Optimizer, Params,
 };
@@ -47,7 +47,8 @@ impl<'a> Training<'a> {
             &settings.device,
         )?;
         penalty::check(&treatment, network.rnn(), settings.dtype, &settings.device)?;
-        let optimizer = AdamW::new(&params, AdamWConfig { lr: treatment.lr, ..AdamWConfig::default() })?;
+        let optimizer =
+            AdamW::new(&params, AdamWConfig { lr: treatment.lr, ..AdamWConfig::default() })?;
         let (watch, probe) = (GradientWatch::new(&params), Probe::new(job)?);
         Ok(Self { job, treatment, network, params, optimizer, watch, probe, carry: None })
     }
@@ -72,7 +73,8 @@ impl<'a> Training<'a> {
         if log.done() > 0 && self.job.task.continues(self.draw(log.done() + 1)) {
             // The form of the state is that of any other; its values are the checkpoint's.
             let batch = self.batch(log.done())?;
-            let (_, form) = self.network.forward_from(&batch.xs, None, &Pass::default())?;
+            let (_, form) =
+                self.network.forward_from(&batch.xs, None, &ForwardContext::default())?;
             self.carry = keep::carry(&tensors, &form)?;
         }
         Ok(log)
@@ -148,14 +150,15 @@ impl<'a> Training<'a> {
     }
 
     fn present<'b>(&'b self, log: &'b Log) -> Present<'b> {
-        let (job, params, optimizer, watch) = (self.job, &self.params, &self.optimizer, self.watch.state());
+        let (job, params, optimizer, watch) =
+            (self.job, &self.params, &self.optimizer, self.watch.state());
         Present { job, params, optimizer, watch, log, carry: self.carry.as_ref() }
     }
 
     /// What training step `step`, from 1, is about.
-    fn draw(&self, step: u64) -> BatchDraw {
+    fn draw(&self, step: u64) -> BatchKey {
         let Job { settings, seed, .. } = *self.job;
-        BatchDraw { split: Split::Train, seed, step: step - 1, batch: settings.batch }
+        BatchKey { split: Split::Train, seed, step: step - 1, batch: settings.batch }
     }
 
     fn batch(&self, step: u64) -> Result<Batch> {
@@ -168,9 +171,10 @@ impl<'a> Training<'a> {
         let Job { task, seed, .. } = *self.job;
         let batch = self.batch(step)?;
         let penalties = Penalties::new(&self.treatment, self.network.rnn());
-        let pass = penalties.watched(Pass::train(seed, step - 1).flow(self.treatment.flow));
+        let context =
+            penalties.watched(ForwardContext::train(seed, step - 1).bptt(self.treatment.flow));
         let carry = self.carry.take().filter(|_| task.continues(self.draw(step)));
-        let (outputs, carry) = self.network.forward_from(&batch.xs, carry.as_ref(), &pass)?;
+        let (outputs, carry) = self.network.forward_from(&batch.xs, carry.as_ref(), &context)?;
         if task.continues(self.draw(step + 1)) {
             self.carry = Some(carry.detach());
         }
@@ -182,7 +186,11 @@ impl<'a> Training<'a> {
         match self.watch.check(step, loss, &grads) {
             Ok(warnings) => log.warnings.extend(warnings.iter().map(ToString::to_string)),
             Err(fault) => {
-                let clip = Clip { before: global_norm(&self.params, &grads)?, after: f64::NAN, scale: 1.0 };
+                let clip = Clip {
+                    before: global_norm(&self.params, &grads)?,
+                    after: f64::NAN,
+                    scale: 1.0,
+                };
                 log.steps.push(record(clip, self.optimizer.lr()));
                 return Err(fault.into());
             }
@@ -200,7 +208,13 @@ impl<'a> Training<'a> {
         let Some((loss, accuracy)) = self.held_out(task, log.evals.len() as u64, cancel)? else {
             return Ok(false);
         };
-        log.evals.push(EvalRecord { variant: variant.name.clone(), seed, step: log.done(), loss, accuracy });
+        log.evals.push(EvalRecord {
+            variant: variant.name.clone(),
+            seed,
+            step: log.done(),
+            loss,
+            accuracy,
+        });
         log.solved = task.criterion().and_then(|criterion| solved(&log.evals, criterion));
         Ok(true)
     }
@@ -213,7 +227,8 @@ impl<'a> Training<'a> {
         cancel: &AtomicBool,
     ) -> Result<Option<(f64, Option<f64>)>> {
         let Job { variant, settings, seed, .. } = *self.job;
-        let network = Network::frozen(variant, self.job.size(), task, self.treatment.readout, &self.params)?;
+        let network =
+            Network::frozen(variant, self.job.size(), task, self.treatment.readout, &self.params)?;
         let batches = settings.held_out(task).div_ceil(task.held_batch()) as u64;
         // Of a generated task batch 0 is the probe's. A data set begins anew behind its end.
         let first = if task.examples().is_none() { 1 + number * batches } else { 0 };
@@ -222,10 +237,11 @@ impl<'a> Training<'a> {
             if cancel.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            let draw = BatchDraw { split: Split::Held, seed, step, batch: task.held_batch() };
+            let draw = BatchKey { split: Split::Held, seed, step, batch: task.held_batch() };
             let batch = task.batch(draw, settings.dtype, &settings.device)?;
             let before = carry.take().filter(|_| task.continues(draw));
-            let (outputs, after) = network.forward_from(&batch.xs, before.as_ref(), &Pass::default())?;
+            let (outputs, after) =
+                network.forward_from(&batch.xs, before.as_ref(), &ForwardContext::default())?;
             carry = Some(after);
             let judged = task.judge(&outputs, &batch)?;
             losses.extend(values(&judged.losses)?);

@@ -87,7 +87,11 @@ impl CellKernel for GruResetBefore {
 
 /// Computes h from a row of pre-activations, which become n, r, z; the recurrent part of n stays.
 #[inline(always)]
-pub(super) fn gates<F: KernelFloat, const FUSED: bool>(saved: &mut [F], h_before: &[F], h: &mut [F]) {
+pub(super) fn gates<F: KernelFloat, const FUSED: bool>(
+    saved: &mut [F],
+    h_before: &[F],
+    h: &mut [F],
+) {
     let size = h.len();
     saved[size..3 * size].iter_mut().for_each(|z| *z = z.sigmoid::<FUSED>());
     let ([n, r, z, b_n], h_before) = (parts_mut(saved, size), &h_before[..size]);

@@ -176,7 +176,13 @@ impl<'a, F: KernelFloat> Normed<'a, F> {
     /// Given the gradients of both parts after gain and bias, computes those before normalisation,
     /// in place; adds the gradients of gains and biases.
     #[inline(always)]
-    fn backward(&self, extra: &[Vec<F>], d_extra: &mut [Vec<F>], d_input: &mut [F], d_recurrent: &mut [F]) {
+    fn backward(
+        &self,
+        extra: &[Vec<F>],
+        d_extra: &mut [Vec<F>],
+        d_input: &mut [F],
+        d_recurrent: &mut [F],
+    ) {
         let parts = [(self.input, d_input), (self.recurrent, d_recurrent)];
         for (part, (normed, d)) in parts.into_iter().enumerate() {
             let size = normed.len();

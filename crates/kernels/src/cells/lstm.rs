@@ -82,8 +82,9 @@ impl<const COUPLED: bool, const PEEPHOLES: bool> CellKernel for Lstm<COUPLED, PE
             cell_state_backward(inner, c_before, d_inner, total);
         }
         if PEEPHOLES {
-            let extra =
-                row.extra[..Self::EXTRA_WEIGHTS - 1].iter().zip(&mut row.d_extra[..Self::EXTRA_WEIGHTS - 1]);
+            let extra = row.extra[..Self::EXTRA_WEIGHTS - 1]
+                .iter()
+                .zip(&mut row.d_extra[..Self::EXTRA_WEIGHTS - 1]);
             d_inner
                 .chunks_exact(n)
                 .zip(extra)
@@ -110,7 +111,11 @@ fn peephole_backward<F: KernelFloat>(d: &[F], w: &[F], c: &[F], dw: &mut [F], dc
 
 /// Computes i, f, g from their pre-activations, in place, and c = f c' + i g.
 #[inline(always)]
-pub(super) fn cell_state<F: KernelFloat, const FUSED: bool>(gates: &mut [F], c_before: &[F], c: &mut [F]) {
+pub(super) fn cell_state<F: KernelFloat, const FUSED: bool>(
+    gates: &mut [F],
+    c_before: &[F],
+    c: &mut [F],
+) {
     let n = c.len();
     gates[..2 * n].iter_mut().for_each(|z| *z = z.sigmoid::<FUSED>());
     gates[2 * n..3 * n].iter_mut().for_each(|z| *z = KernelFloat::tanh::<FUSED>(*z));
@@ -123,7 +128,12 @@ pub(super) fn cell_state<F: KernelFloat, const FUSED: bool>(gates: &mut [F], c_b
 /// Computes the gradients of the pre-activations of i, f, g. `total` is dL/dc_t, including the path
 /// through h_t, and becomes dL/dc_{t-1}.
 #[inline(always)]
-pub(super) fn cell_state_backward<F: KernelFloat>(gates: &[F], c_before: &[F], d: &mut [F], total: &mut [F]) {
+pub(super) fn cell_state_backward<F: KernelFloat>(
+    gates: &[F],
+    c_before: &[F],
+    d: &mut [F],
+    total: &mut [F],
+) {
     let n = total.len();
     let ([i, f, g], [di, df, dg]) = (parts(gates, n), parts_mut(d, n));
     let c_before = &c_before[..n];

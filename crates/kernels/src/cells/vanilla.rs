@@ -27,7 +27,9 @@ impl CellKernel for Vanilla {
         match self.0 {
             Activation::Tanh => pairs.for_each(|(h, a)| *h = KernelFloat::tanh::<FUSED>(*a)),
             // Not `max`, which would turn NaN into 0.
-            Activation::Relu => pairs.for_each(|(h, a)| *h = if *a <= F::ZERO { F::ZERO } else { *a }),
+            Activation::Relu => {
+                pairs.for_each(|(h, a)| *h = if *a <= F::ZERO { F::ZERO } else { *a })
+            }
         }
     }
 

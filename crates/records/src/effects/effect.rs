@@ -74,19 +74,23 @@ pub struct Effect {
 
 /// Every measure of every remedy; the first of `variants` is the base. Those that no run has are left out.
 pub fn all(variants: &[&str], records: &Records) -> Vec<Effect> {
-    let of =
-        |name: &str| -> Vec<&RunRecord> { records.runs.iter().filter(|run| run.variant == name).collect() };
+    let of = |name: &str| -> Vec<&RunRecord> {
+        records.runs.iter().filter(|run| run.variant == name).collect()
+    };
     let Some((base, others)) = variants.split_first() else { return Vec::new() };
     let without = of(base);
-    let effects = others.iter().filter_map(|other| Some((remedy(base, other)?, of(other)))).flat_map(
-        |(remedy, with)| {
+    let effects = others
+        .iter()
+        .filter_map(|other| Some((remedy(base, other)?, of(other))))
+        .flat_map(|(remedy, with)| {
             let without = &without;
             Measure::ALL
                 .into_iter()
-                .filter_map(move |measure| Arms { without, with: &with }.effect(base, remedy, measure))
+                .filter_map(move |measure| {
+                    Arms { without, with: &with }.effect(base, remedy, measure)
+                })
                 .collect::<Vec<_>>()
-        },
-    );
+        });
     effects.collect()
 }
 
@@ -104,7 +108,8 @@ impl Arms<'_> {
         }
         let worst = self.worst();
         let value = |run: &RunRecord| measure.value(run, worst);
-        let by_seed: BTreeMap<u64, &RunRecord> = self.with.iter().map(|run| (run.seed, *run)).collect();
+        let by_seed: BTreeMap<u64, &RunRecord> =
+            self.with.iter().map(|run| (run.seed, *run)).collect();
         let (mut left_out, mut before, mut after) = (Vec::new(), Vec::new(), Vec::new());
         for run in self.without {
             let Some(other) = by_seed.get(&run.seed) else { continue };
@@ -166,7 +171,8 @@ impl Arms<'_> {
     /// The loss of a run that failed: the largest of both variants, or the baseline if that is larger.
     fn worst(&self) -> f64 {
         let runs = self.without.iter().chain(self.with);
-        let losses = runs.flat_map(|run| [run.final_loss, run.baseline]).filter(|loss| loss.is_finite());
+        let losses =
+            runs.flat_map(|run| [run.final_loss, run.baseline]).filter(|loss| loss.is_finite());
         losses.fold(f64::NEG_INFINITY, f64::max)
     }
 }

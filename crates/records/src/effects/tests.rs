@@ -5,7 +5,14 @@ use anyhow::Result;
 use std::collections::BTreeMap;
 
 /// A run of a variant with these steps to solve (of 2,000), loss, and rate of decay and horizon before and after.
-fn run(variant: &str, seed: u64, steps: Option<u64>, loss: f64, rate: f64, horizon: usize) -> RunRecord {
+fn run(
+    variant: &str,
+    seed: u64,
+    steps: Option<u64>,
+    loss: f64,
+    rate: f64,
+    horizon: usize,
+) -> RunRecord {
     let fit = recurrent_measures::Fit { decay: rate, r2: 1.0, points: 50, underflowed: 0 };
     RunRecord {
         variant: variant.to_string(),
@@ -50,7 +57,10 @@ fn differences_are_paired() {
     let decay = &effects["half-life at initialisation"];
     assert!((decay.effect.expect("five pairs") + 0.3).abs() < 1e-12, "|-0.1| - |0.4|");
     assert_eq!((decay.base_median, decay.remedy_median), (Some(0.4), Some(-0.1)));
-    assert_eq!((decay.base_half_life, decay.remedy_half_life), (Some(std::f64::consts::LN_2 / 0.4), None));
+    assert_eq!(
+        (decay.base_half_life, decay.remedy_half_life),
+        (Some(std::f64::consts::LN_2 / 0.4), None)
+    );
     let loss = &effects["final loss"];
     assert!((loss.effect.expect("five pairs") - 0.5_f64.ln()).abs() < 1e-12);
     assert_eq!(effects["horizon after training"].effect, Some(80.0));
@@ -89,7 +99,8 @@ fn a_verdict_takes_five_pairs_an_interval_and_a_margin() {
         with(&|run| run.final_loss = if run.seed == 0 { 0.3 } else { 0.05 }),
         Verdict::NotEnoughEvidence
     );
-    let noisy = |run: &mut RunRecord| run.final_loss = [0.08, 0.12, 0.1, 0.13, 0.09][run.seed as usize];
+    let noisy =
+        |run: &mut RunRecord| run.final_loss = [0.08, 0.12, 0.1, 0.13, 0.09][run.seed as usize];
     assert_eq!(with(&noisy), Verdict::NotEnoughEvidence, "it may be a third as well as nothing");
 }
 
@@ -132,7 +143,10 @@ fn failed_runs_count_as_the_worst_and_interrupted_ones_are_left_out() {
     let expected = (3.0 * 0.5_f64.ln() + worst) / 4.0;
     assert!((loss.effect.expect("four pairs") - expected).abs() < 1e-12, "{loss:?}");
     let steps = &effects["steps to solve"];
-    assert_eq!((steps.pairs, steps.effect), (4, Some((-400.0 + (2000.0 - 1010.0) - 370.0 - 360.0) / 4.0)));
+    assert_eq!(
+        (steps.pairs, steps.effect),
+        (4, Some((-400.0 + (2000.0 - 1010.0) - 370.0 - 360.0) / 4.0))
+    );
     assert_eq!(effects["horizon after training"].left_out, [1, 2]);
     assert_eq!(effects["half-life at initialisation"].left_out, [3]);
     assert_eq!(effects["half-life after training"].left_out, [1, 2, 3]);

@@ -22,16 +22,21 @@ pub(super) fn file(table: &Table) -> Result<Vec<u8>> {
         let field = Type::primitive_type_builder(name, physical).with_converted_type(converted);
         Ok(Arc::new(field.with_repetition(Repetition::OPTIONAL).build()?))
     });
-    let schema = Type::group_type_builder(table.name).with_fields(fields.collect::<Result<_>>()?).build()?;
+    let schema =
+        Type::group_type_builder(table.name).with_fields(fields.collect::<Result<_>>()?).build()?;
     let mut bytes = Vec::new();
-    let mut writer =
-        SerializedFileWriter::new(&mut bytes, Arc::new(schema), Arc::new(WriterProperties::default()))?;
+    let mut writer = SerializedFileWriter::new(
+        &mut bytes,
+        Arc::new(schema),
+        Arc::new(WriterProperties::default()),
+    )?;
     let mut group = writer.next_row_group()?;
     for (_, column) in &table.columns {
         let Some(mut open) = group.next_column()? else { break };
         match (open.untyped(), column) {
             (ColumnWriter::ByteArrayColumnWriter(writer), Column::Text(values)) => {
-                let (levels, values) = known(values, |text: &String| ByteArray::from(text.as_str()));
+                let (levels, values) =
+                    known(values, |text: &String| ByteArray::from(text.as_str()));
                 writer.write_batch(&values, Some(&levels), None)?;
             }
             (ColumnWriter::Int64ColumnWriter(writer), Column::Whole(values)) => {

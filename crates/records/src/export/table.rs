@@ -191,8 +191,10 @@ fn evals(rows: &[EvalRecord]) -> Table {
 }
 
 fn generalisation(runs: &[RunRecord]) -> Table {
-    let rows: Vec<(&RunRecord, &Generalised)> =
-        runs.iter().flat_map(|run| run.generalisation.iter().map(move |longer| (run, longer))).collect();
+    let rows: Vec<(&RunRecord, &Generalised)> = runs
+        .iter()
+        .flat_map(|run| run.generalisation.iter().map(move |longer| (run, longer)))
+        .collect();
     let columns = vec![
         ("variant", Column::text(&rows, |(run, _)| &run.variant)),
         ("seed", Column::whole(&rows, |(run, _)| Some(run.seed))),
@@ -205,8 +207,10 @@ fn generalisation(runs: &[RunRecord]) -> Table {
 }
 
 fn profiles(records: &[ProfileRecord]) -> Table {
-    let rows: Vec<(&ProfileRecord, usize)> =
-        records.iter().flat_map(|record| (0..record.lag.len()).map(move |at| (record, at))).collect();
+    let rows: Vec<(&ProfileRecord, usize)> = records
+        .iter()
+        .flat_map(|record| (0..record.lag.len()).map(move |at| (record, at)))
+        .collect();
     let norm = |values: fn(&ProfileRecord) -> &Vec<f64>| {
         Column::real(&rows, |(record, at)| values(record).get(*at).copied())
     };
@@ -241,7 +245,10 @@ fn measures(records: &[MeasureRecord]) -> Table {
         ("tier", Column::text(&rows, |(record, _)| word(&record.tier))),
         ("measure", Column::text(&rows, |(record, _)| &record.measure)),
         ("layer", Column::whole(&rows, |(record, _)| record.layer.map(|layer| layer as u64))),
-        ("direction", Column::Text(rows.iter().map(|(record, _)| record.direction.clone()).collect())),
+        (
+            "direction",
+            Column::Text(rows.iter().map(|(record, _)| record.direction.clone()).collect()),
+        ),
         ("part", Column::text(&rows, |(record, _)| &record.part)),
         ("axis", Column::text(&rows, |(record, _)| &record.axis)),
         ("at", Column::whole(&rows, |(record, at)| record.at.get(*at).map(|place| *place as u64))),
@@ -283,7 +290,8 @@ mod tests {
         assert_eq!(lines[0], "variant,seed,step,loss,lr,grad_norm,grad_norm_clipped");
         assert!(lines[1].starts_with("vanilla,1,1,NaN,0.005,"), "{}", lines[1]);
         assert!(lines[2].starts_with("vanilla,1,2,inf,"), "{}", lines[2]);
-        let third: f64 = lines[3].split(',').nth(3).and_then(|loss| loss.parse().ok()).expect("a loss");
+        let third: f64 =
+            lines[3].split(',').nth(3).and_then(|loss| loss.parse().ok()).expect("a loss");
         assert_eq!(third.to_bits(), records.steps[2].loss.to_bits(), "no digit is lost");
         assert_eq!(
             all[4].columns[0].1.len(),

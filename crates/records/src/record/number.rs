@@ -117,7 +117,9 @@ mod tests {
             assert!(same(read.one, one) && same(read.named["hh"], one), "{text}");
             assert!(read.many.iter().zip(values).all(|(read, value)| same(*read, value)), "{text}");
         }
-        assert!(serde_json::from_str::<Line>(r#"{"one": "nought", "many": [], "named": {}}"#).is_err());
+        assert!(
+            serde_json::from_str::<Line>(r#"{"one": "nought", "many": [], "named": {}}"#).is_err()
+        );
         assert!(serde_json::from_str::<Line>(r#"{"one": null, "many": [], "named": {}}"#).is_err());
         Ok(())
     }

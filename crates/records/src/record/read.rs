@@ -21,9 +21,14 @@ impl Records {
             mistake!("{shown}: expected a folder that a comparison has written, found {found}");
         }
         if !folder.join("runs.jsonl").is_file() {
-            let why = match (folder.join("sweep.jsonl").is_file(), folder.join("comparison.json").is_file()) {
+            let why = match (
+                folder.join("sweep.jsonl").is_file(),
+                folder.join("comparison.json").is_file(),
+            ) {
                 (true, _) => "that of a sweep; its folders length-* hold comparisons",
-                (_, true) => "a comparison that did not come to its end; its program goes on with --resume",
+                (_, true) => {
+                    "a comparison that did not come to its end; its program goes on with --resume"
+                }
                 _ => "no runs.jsonl",
             };
             mistake!("{shown}: expected a folder that a comparison has written, found {why}");
@@ -62,8 +67,10 @@ impl Records {
         }
         let steps = self.steps.iter().map(|line| ("steps.jsonl", &line.variant, line.seed));
         let evals = self.evals.iter().map(|line| ("evals.jsonl", &line.variant, line.seed));
-        let profiles = self.profiles.iter().map(|line| ("profiles.jsonl", &line.variant, line.seed));
-        let measures = self.measures.iter().map(|line| ("measures.jsonl", &line.variant, line.seed));
+        let profiles =
+            self.profiles.iter().map(|line| ("profiles.jsonl", &line.variant, line.seed));
+        let measures =
+            self.measures.iter().map(|line| ("measures.jsonl", &line.variant, line.seed));
         let mut lines = steps.chain(evals).chain(profiles).chain(measures);
         if let Some((name, variant, seed)) =
             lines.find(|(_, variant, seed)| !runs.contains(&(variant.as_str(), *seed)))
@@ -90,7 +97,8 @@ fn lines<T: DeserializeOwned>(folder: &Path, name: &str) -> Result<Vec<T>> {
     let text = match std::str::from_utf8(&bytes) {
         Ok(text) => text,
         Err(error) => {
-            let line = 1 + bytes[..error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count();
+            let line =
+                1 + bytes[..error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count();
             mistake!("{}, line {line}: expected UTF-8, found another byte", path.display())
         }
     };

@@ -1,8 +1,8 @@
 //! The page of an ablation.
 
 use super::{
-    by_measure, cautions, conclusion, direction, headline, interval, median, of, p, remedies, rule, shown,
-    solvable, words, NO_PAIR,
+    by_measure, cautions, conclusion, direction, headline, interval, median, of, p, remedies, rule,
+    shown, solvable, words, NO_PAIR,
 };
 use crate::about::About;
 use crate::columns::INAPPLICABLE;
@@ -44,7 +44,12 @@ pub(crate) fn figures(findings: &Findings) -> Vec<Figure> {
 }
 
 /// The whole page, with its plots.
-pub(crate) fn page(findings: &Findings, figures: &[Figure], about: &About, command: &[String]) -> String {
+pub(crate) fn page(
+    findings: &Findings,
+    figures: &[Figure],
+    about: &About,
+    command: &[String],
+) -> String {
     let question = "does it help?";
     let command = command.join(" ");
     let Some(first) = findings.effects.first() else {
@@ -54,7 +59,9 @@ pub(crate) fn page(findings: &Findings, figures: &[Figure], about: &About, comma
     };
     let section = |(target, name): (&str, &str)| Link::new("", target, name);
     let mut contents: Vec<Link> =
-        [("verdicts", "Verdicts"), ("effects", "Effects"), ("numbers", "Numbers")].map(section).into();
+        [("verdicts", "Verdicts"), ("effects", "Effects"), ("numbers", "Numbers")]
+            .map(section)
+            .into();
     if !findings.tuned.is_empty() {
         contents.push(section(("tuning", "Learning rates")));
     }
@@ -92,7 +99,8 @@ pub(crate) fn page(findings: &Findings, figures: &[Figure], about: &About, comma
 
 /// A verdict for each remedy and measure.
 fn verdicts(findings: &Findings) -> Table {
-    let measures: Vec<Measure> = by_measure(findings).into_iter().map(|(measure, _)| measure).collect();
+    let measures: Vec<Measure> =
+        by_measure(findings).into_iter().map(|(measure, _)| measure).collect();
     let row = |remedy: &str| {
         let effects = of(findings, remedy);
         let cell = |measure: &Measure| {
@@ -132,7 +140,8 @@ fn table(measure: Measure, effects: &[&Effect], solvable: bool) -> Table {
         heads.extend(["solved without", "solved with"]);
     }
     let row = |effect: &&Effect| {
-        let value = |value: Option<f64>| value.map_or(NO_PAIR.to_owned(), |value| median(effect, value));
+        let value =
+            |value: Option<f64>| value.map_or(NO_PAIR.to_owned(), |value| median(effect, value));
         let mut cells = vec![
             value(effect.base_median),
             value(effect.remedy_median),

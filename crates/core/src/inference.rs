@@ -1,0 +1,203 @@
+//! Inference on slices: a snapshot of a layer's weights, and a state that advances step by step.
+
+use crate::replay::noisy_step;
+use crate::{Carry, Cell, State, StepMasks};
+use candle::{bail, Device, Result, Tensor};
+use std::sync::Arc;
+
+/// An inference-only snapshot of a layer, in f32, with weights packed for the processor at hand; see [`crate::Layer::to_inference`].
+///
+/// It does not follow later changes of the weights. Threads may share it; each starts streams of its own.
+pub trait InferenceLayer: Send + Sync {
+    /// The number of features of the input.
+    fn input_size(&self) -> usize;
+
+    /// The number of features of the output.
+    fn output_size(&self) -> usize;
+
+    /// A stream of `batch` sequences side by side, at their beginning.
+    fn stream(self: Arc<Self>, batch: usize) -> Box<dyn Stream>;
+}
+
+/// Sequences that run side by side, a step or a chunk at a time. Nothing is allocated while they do, if the cell has a kernel.
+pub trait Stream: Send {
+    /// The numbers of values of a step's input and output: batch times features.
+    fn sizes(&self) -> (usize, usize);
+
+    /// One step: `xs` is `(batch, input)`, `ys` becomes `(batch, output)`.
+    ///
+    /// # Errors
+    /// If a slice has another length.
+    fn step(&mut self, xs: &[f32], ys: &mut [f32]) -> Result<()>;
+
+    /// A chunk of steps: `xs` is `(steps, batch, input)`, `ys` becomes `(steps, batch, output)`.
+    ///
+    /// # Errors
+    /// If the slices do not hold the same whole number of steps.
+    fn run(&mut self, xs: &[f32], ys: &mut [f32]) -> Result<()> {
+        let (input, output) = self.sizes();
+        if !xs.len().is_multiple_of(input) || xs.len() / input * output != ys.len() {
+            bail!(
+                "stream: expected steps of {input} and {output} values, got {} and {}",
+                xs.len(),
+                ys.len()
+            )
+        }
+        xs.chunks_exact(input)
+            .zip(ys.chunks_exact_mut(output))
+            .try_for_each(|(x, y)| self.step(x, y))
+    }
+
+    /// The state after the last step, as the layer's own carry.
+    ///
+    /// # Errors
+    /// Those of candle.
+    fn carry(&self) -> Result<Carry>;
+
+    /// Goes on from `carry`, in f32.
+    ///
+    /// # Errors
+    /// If it is not that of such a layer and batch.
+    fn set_carry(&mut self, carry: &Carry) -> Result<()>;
+}
+
+/// Checks the slices of one step.
+///
+/// # Errors
+/// If one has another length.
+pub fn check_step((input, output): (usize, usize), xs: &[f32], ys: &[f32]) -> Result<()> {
+    if (xs.len(), ys.len()) != (input, output) {
+        bail!(
+            "stream step: expected {input} and {output} values, got {} and {}",
+            xs.len(),
+            ys.len()
+        )
+    }
+    Ok(())
+}
+
+/// A cell that has no kernel, a step at a time by its own definition.
+pub(crate) struct InferenceCell<C> {
+    /// The cell, with weights in f32 on the CPU.
+    pub(crate) cell: C,
+    /// The state before the first step, each field `(1, size)`.
+    pub(crate) start: Vec<Tensor>,
+    /// The evaluation's noise.
+    pub(crate) masks: StepMasks,
+}
+
+impl<C: Cell> InferenceLayer for InferenceCell<C> {
+    fn input_size(&self) -> usize {
+        self.cell.input_size()
+    }
+
+    fn output_size(&self) -> usize {
+        self.cell.state_sizes()[0]
+    }
+
+    fn stream(self: Arc<Self>, batch: usize) -> Box<dyn Stream> {
+        let row = |field: &Tensor| {
+            field.repeat((batch, 1)).expect("a row of f32 on the CPU can be repeated")
+        };
+        Box::new(CellStream { state: self.start.iter().map(row).collect(), batch, layer: self })
+    }
+}
+
+struct CellStream<C> {
+    state: Vec<Tensor>, // each field (batch, size)
+    batch: usize,
+    layer: Arc<InferenceCell<C>>,
+}
+
+impl<C: Cell> Stream for CellStream<C> {
+    fn sizes(&self) -> (usize, usize) {
+        (self.batch * self.layer.input_size(), self.batch * self.layer.output_size())
+    }
+
+    fn step(&mut self, xs: &[f32], ys: &mut [f32]) -> Result<()> {
+        check_step(self.sizes(), xs, ys)?;
+        let InferenceCell { cell, masks, .. } = &*self.layer;
+        let x = Tensor::from_slice(xs, (self.batch, cell.input_size()), &Device::Cpu)?;
+        // In evaluation zoneout is its expectation, the same at every step.
+        self.state = noisy_step(cell, masks, 0, &x, &self.state)?;
+        ys.copy_from_slice(&self.state[0].flatten_all()?.to_vec1()?);
+        Ok(())
+    }
+
+    fn carry(&self) -> Result<Carry> {
+        Ok(Carry::Cell(C::State::FIELDS.iter().copied().zip(self.state.clone()).collect()))
+    }
+
+    fn set_carry(&mut self, carry: &Carry) -> Result<()> {
+        let mut state = Vec::new();
+        for (name, own) in C::State::FIELDS.iter().zip(&self.state) {
+            let field = carry.field(name)?;
+            if field.dims() != own.dims() {
+                bail!("stream carry {name}: expected {:?}, got {:?}", own.dims(), field.dims())
+            }
+            if field.dtype() != own.dtype() {
+                bail!("stream carry {name}: expected {:?}, got {:?}", own.dtype(), field.dtype())
+            }
+            state.push(field.detach().to_device(&Device::Cpu)?);
+        }
+        self.state = state;
+        Ok(())
+    }
+}
+
+/// Snapshots on top of each other.
+pub(crate) struct InferenceStack(pub(crate) Vec<Arc<dyn InferenceLayer>>);
+
+impl InferenceLayer for InferenceStack {
+    fn input_size(&self) -> usize {
+        self.0.first().map_or(0, |layer| layer.input_size())
+    }
+
+    fn output_size(&self) -> usize {
+        self.0.last().map_or(0, |layer| layer.output_size())
+    }
+
+    fn stream(self: Arc<Self>, batch: usize) -> Box<dyn Stream> {
+        let layers: Vec<_> = self.0.iter().map(|layer| layer.clone().stream(batch)).collect();
+        let between = layers.iter().map(|layer| vec![0.0; layer.sizes().1]).collect();
+        Box::new(StackStream { layers, between })
+    }
+}
+
+struct StackStream {
+    layers: Vec<Box<dyn Stream>>,
+    between: Vec<Vec<f32>>, // each layer's output
+}
+
+impl Stream for StackStream {
+    fn sizes(&self) -> (usize, usize) {
+        let ends = self.layers.first().zip(self.layers.last());
+        ends.map_or((0, 0), |(first, last)| (first.sizes().0, last.sizes().1))
+    }
+
+    fn step(&mut self, xs: &[f32], ys: &mut [f32]) -> Result<()> {
+        check_step(self.sizes(), xs, ys)?;
+        for index in 0..self.layers.len() {
+            let (below, above) = self.between.split_at_mut(index);
+            self.layers[index].step(below.last().map_or(xs, |below| below), &mut above[0])?;
+        }
+        if let Some(top) = self.between.last() {
+            ys.copy_from_slice(top);
+        }
+        Ok(())
+    }
+
+    fn carry(&self) -> Result<Carry> {
+        Ok(Carry::Layers(self.layers.iter().map(|layer| layer.carry()).collect::<Result<_>>()?))
+    }
+
+    fn set_carry(&mut self, carry: &Carry) -> Result<()> {
+        let Carry::Layers(parts) = carry else {
+            bail!("stream carry: expected a part a layer, got fields")
+        };
+        if parts.len() != self.layers.len() {
+            bail!("stream carry: expected {} parts, got {}", self.layers.len(), parts.len())
+        }
+        self.layers.iter_mut().zip(parts).try_for_each(|(layer, part)| layer.set_carry(part))
+    }
+}

@@ -1,0 +1,74 @@
+//! The vector-Jacobian product of one step in closed form.
+
+use crate::close::all_close;
+use crate::named::flatten;
+use crate::{
+    finite_difference, noise, Case, Dims, Evaluation, Implementation, LossInputs, Result,
+    TensorMap, Tolerance,
+};
+use anyhow::ensure;
+use candle::Tensor;
+use recurrent_core::Carry;
+
+/// The closed form equals differentiating the plain loop's step, and finite differences. In
+/// candle's graph it depends on the weights, but not on the input or the state.
+pub(super) fn vjp(case: &Case) -> Result<()> {
+    let usual = Evaluation::new(case);
+    let evaluation = Evaluation {
+        size: Dims { time: 1, ..usual.size },
+        loss_inputs: LossInputs::Carry,
+        ..usual
+    };
+    let leaves = evaluation.leaves()?;
+    let held = evaluation.hold(&leaves, |_| true)?;
+    let Some(found) = back(&evaluation, &held)? else { return Ok(()) };
+    let named = |carry: &Carry| {
+        flatten(carry).into_iter().map(|(name, field)| (format!("carry.{name}"), field))
+    };
+    let found: TensorMap = named(&found).collect();
+
+    let steps = Evaluation { implementation: Implementation::StepLoop, ..evaluation.clone() };
+    let mut expected = steps.run(&leaves)?.grads;
+    expected.retain(|name, _| name.starts_with("carry."));
+    all_close(
+        "pull back, against differentiating a step",
+        &found,
+        &expected,
+        Tolerance::Norm(1e-12),
+    )?;
+    for (name, gradient) in &found {
+        finite_difference::check(
+            &format!("pull back, {name}"),
+            &leaves[name],
+            gradient,
+            2,
+            |value| {
+                let mut leaves = leaves.clone();
+                leaves.insert(name.clone(), value.clone());
+                steps.loss(&leaves)
+            },
+        )?;
+    }
+
+    let mut sum = Tensor::zeros((), evaluation.dtype, leaves["xs"].device())?;
+    for (name, gradient) in &found {
+        sum = (sum
+            + (gradient * noise(&format!("pull back {name}"), gradient.dims())?)?.sum_all()?)?;
+    }
+    let store = sum.backward()?;
+    let mut reached =
+        held.iter().filter(|(_, leaf)| store.get(leaf).is_some()).map(|(name, _)| name).peekable();
+    ensure!(reached.peek().is_some(), "pull back: it depends on no weight");
+    let other = reached.find(|name| *name == "xs" || name.starts_with("carry."));
+    ensure!(other.is_none(), "pull back: it depends on {other:?}, which counts as a constant");
+    Ok(())
+}
+
+fn back(evaluation: &Evaluation, held: &TensorMap) -> Result<Option<Carry>> {
+    let carry = evaluation.carry(held)?.expect("the leaves have one");
+    let mut names = flatten(&carry).into_iter().map(|(name, _)| format!("loss.end.{name}"));
+    let grad = carry
+        .map(&mut |_: &Tensor| Ok(held[&names.next().expect("a name for every tensor")].clone()))?;
+    let x = held["xs"].squeeze(1)?; // (batch, input)
+    Ok(evaluation.layer(held)?.vjp(&x, &carry, &grad)?)
+}

@@ -1,0 +1,220 @@
+use super::*;
+use crate::registry::variants;
+use candle_nn::VarMap;
+use std::collections::BTreeMap;
+
+fn spec(name: &str) -> RnnConfig {
+    variants().into_iter().find(|entry| entry.name == name).expect("the registry has it").spec
+}
+
+fn remedy(text: &str) -> Result<Modifier> {
+    Modifier::parse(text)?.ok_or_else(|| candle::Error::Msg(format!("{text} is none")))
+}
+
+/// The variant with remedies, `+` between them.
+fn with(name: &str, remedies: &str) -> Result<RnnConfig> {
+    remedies.split('+').try_fold(spec(name), |spec, text| remedy(text)?.apply(name, &spec))
+}
+
+/// Shape and bits of every weight, by name.
+type Weights = BTreeMap<String, (Vec<usize>, Vec<u32>)>;
+
+/// The initial weights.
+fn weights(spec: &RnnConfig) -> Result<Weights> {
+    let map = VarMap::new();
+    spec.with_longest_lag(50, 7).build(
+        3,
+        6,
+        VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu),
+    )?;
+    let vars = map.data().lock().expect("nobody else holds it");
+    let bits = |value: Vec<f32>| value.into_iter().map(f32::to_bits).collect();
+    let entry = |(name, var): (&String, &candle::Var)| {
+        Ok((name.clone(), (var.dims().to_vec(), bits(var.flatten_all()?.to_vec1()?))))
+    };
+    vars.iter().map(entry).collect()
+}
+
+#[test]
+fn remedies_are_the_registrys_variants_of_the_same_kind() -> Result<()> {
+    for (name, remedies, like) in [
+        ("lstm", "forget-bias", "lstm-bias1"),
+        ("lstm", "chrono", "lstm-chrono"),
+        ("gru", "chrono", "gru-chrono"),
+        ("vanilla", "orthogonal", "vanilla-orthogonal"),
+        ("lstm", "layernorm", "layernorm-lstm"),
+        ("lstm", "layernorm=0.1", "layernorm-lstm-gain0.1"),
+        ("layernorm-lstm", "gain=0.1", "layernorm-lstm-gain0.1"),
+        ("gru", "layernorm", "layernorm-gru"),
+        ("vanilla", "layernorm", "layernorm-vanilla"),
+        ("lstm", "layernorm-pytorch", "layernorm-lstm-pytorch"),
+        ("lstm", "layernorm-tfa", "layernorm-lstm-tfa"),
+        ("lstm", "layernorm-burn", "layernorm-lstm-burn"),
+        ("lstm", "rmsnorm", "rmsnorm-lstm"),
+        ("lstm", "layernorm-per-gate", "layernorm-lstm-per-gate"),
+        ("lstm", "layers=2", "lstm-2layers"),
+        ("lstm", "layers=2+residual", "residual-lstm"),
+        ("lstm", "layers=2+residual+chrono", "residual-lstm-chrono"),
+        ("lstm", "highway+layers=2", "highway-lstm"),
+        ("lstm", "rezero+layers=2", "rezero-lstm"),
+        ("lstm", "residual-time", "residual-time-lstm"),
+        ("vanilla", "residual-time=0.02", "residual-vanilla"),
+        ("lstm", "zoneout", "lstm-zoneout"),
+        ("gru", "zoneout", "gru-zoneout"),
+        ("lstm", "variational", "lstm-variational"),
+        ("lstm", "weight-drop", "lstm-weight-drop"),
+    ] {
+        assert_eq!(with(name, remedies)?, spec(like), "{name} with {remedies}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_a_remedy_leaves_alone_begins_with_the_same_bits() -> Result<()> {
+    for (name, remedies) in [
+        ("lstm", "forget-bias=3"),
+        ("lstm", "layernorm"),
+        ("lstm", "residual"),
+        ("lstm", "layers=2"),
+        ("lstm", "residual-time"),
+        ("lstm", "zoneout"),
+        ("lstm", "learned-start"),
+        ("gru", "layernorm-per-gate"),
+        ("gru", "orthogonal"),
+        ("vanilla", "layernorm-apart+highway"),
+    ] {
+        let (base, other) = (weights(&spec(name))?, weights(&with(name, remedies)?)?);
+        for (weight, value) in &base {
+            let changed = match remedies {
+                "forget-bias=3" => weight.starts_with("bias_"),
+                "orthogonal" => weight.starts_with("weight_hh"),
+                _ => false,
+            };
+            assert_eq!(other[weight] != *value, changed, "{weight} of {name} with {remedies}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn gates_begin_on_their_own() -> Result<()> {
+    let spec = with("lstm", "init.g=identity:0.5+init.o=keras+bias.i=-2")?;
+    let init = spec.cell.init();
+    assert_eq!(init.recurrent_by_gate, [("g".to_string(), Block::Identity { scale: 0.5 })]);
+    assert_eq!(init.scheme_by_gate, [("o".to_string(), Scheme::Keras)]);
+    assert_eq!(init.bias_by_gate, [("i".to_string(), -2.0)]);
+    let again = remedy("bias.i=1")?.apply("lstm", &spec)?;
+    assert_eq!(again.cell.init().bias_by_gate, [("i".to_string(), 1.0)], "the last word holds");
+    let normed = remedy("layernorm")?.apply("lstm", &spec)?;
+    assert_eq!(normed.cell.init(), init);
+    let inside = with("residual-vanilla", "rmsnorm=2+relu")?;
+    let CellKind::TemporalResidual { cell, alpha: 0.02 } = inside.cell else {
+        panic!("{inside:?}")
+    };
+    let CellKind::LayerNormVanilla(config) = *cell else { panic!("{cell:?}") };
+    assert_eq!(
+        (config.gain, config.norm, config.nonlinearity),
+        (2.0, Norm::Rms, Nonlinearity::Relu)
+    );
+    Ok(())
+}
+
+#[test]
+fn every_row_of_the_table_is_a_remedy_that_builds() -> Result<()> {
+    let value = |usage: &str| -> Vec<String> {
+        let usage = usage.replace("G=", if usage.contains("init") { "f=" } else { "i=" });
+        let (name, kind) = usage.split_once(['=', '[']).unwrap_or((&usage, ""));
+        let of = |value: &str| format!("{name}={value}");
+        match kind.trim_matches(|c| "=[]".contains(c)) {
+            "" => vec![name.to_string()],
+            "SCHEME" => ["keras", "candle"].map(of).to_vec(),
+            "BLOCK" => ["orthogonal", "orthogonal:0.9", "identity:0.5"].map(of).to_vec(),
+            "SCHEME or BLOCK" => ["keras", "identity"].map(of).to_vec(),
+            "H[:C" | "X[:H" => vec![of("0.1"), of("0.1:0.2"), name.to_string()],
+            "N" => vec![of("2")],
+            _ => vec![of("0.3")],
+        }
+    };
+    let mut count = 0;
+    for [usage, what, _] in TABLE {
+        assert!(what.len() > 10, "{usage}");
+        for text in value(usage) {
+            let takes = |entry: &crate::registry::Entry| {
+                remedy(&text).and_then(|remedy| remedy.apply(entry.name, &entry.spec)).is_ok()
+            };
+            assert!(variants().iter().any(takes), "{text} fits no variant");
+            count += 1;
+        }
+    }
+    assert!(count >= TABLE.len(), "{count}");
+    Ok(())
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_in_one_line() {
+    for (name, text, expected) in [
+        (
+            "vanilla",
+            "chrono",
+            "remedy chrono on vanilla: init memory: this cell has no gate that keeps the old state",
+        ),
+        (
+            "vanilla",
+            "forget-bias=1",
+            "remedy forget-bias=1 on vanilla: init memory: this cell has no gate that keeps the old state",
+        ),
+        ("layernorm-gru", "layernorm", "remedy layernorm on layernorm-gru: its cell is normed already"),
+        ("lstm", "gain=2", "remedy gain=2 on lstm: its cell is not normed, and has no gain"),
+        (
+            "gru",
+            "layernorm-burn",
+            "remedy layernorm-burn on gru: there is no such cell normed in this way",
+        ),
+        (
+            "lstm-peephole",
+            "layernorm",
+            "remedy layernorm on lstm-peephole: there is no such cell normed in this way",
+        ),
+        (
+            "gru",
+            "zoneout=0.1:0.5",
+            "remedy zoneout=0.1:0.5 on gru: noise zoneout_c: expected a cell whose state has the field c, got [\"h\"]",
+        ),
+        ("lstm", "zoneout=2", "remedy zoneout=2 on lstm: noise zoneout_h: expected a rate in [0, 1), got 2"),
+        ("lstm-chrono", "chrono", "remedy chrono on lstm-chrono: it changes nothing there"),
+        ("lstm", "layers=1", "remedy layers=1 on lstm: it changes nothing there"),
+        ("lstm", "dropout=0.5", "remedy dropout=0.5 on lstm: it has one layer, and nothing between layers"),
+        (
+            "residual-lstm",
+            "highway",
+            "remedy highway on residual-lstm: its layers have a connection over depth already",
+        ),
+        ("gru", "relu", "remedy relu on gru: its cell is no vanilla network"),
+        (
+            "gru",
+            "bias.f=1",
+            "remedy bias.f=1 on gru: init biases: expected one of [\"r\", \"z\", \"n\"], got \"f\"",
+        ),
+        ("lstm", "chrono=5", "remedy chrono: expected no value, got \"5\""),
+        ("lstm", "gain", "remedy gain: expected a value, gain=X"),
+        ("lstm", "orthogonal=inf", "remedy orthogonal: expected a number, got \"inf\""),
+        ("lstm", "layers=0", "remedy layers: expected 1 to 1000, got \"0\""),
+        (
+            "lstm",
+            "init=xavier",
+            "remedy init: expected pytorch, keras, candle, orthogonal[:GAIN] or identity[:SCALE], got \"xavier\"",
+        ),
+    ] {
+        let error = with(name, text).expect_err("must fail").to_string();
+        assert_eq!(error.lines().next(), Some(expected));
+    }
+    for text in ["clip", "chorno", "", "init", "inits.f=keras", "bias"] {
+        let found = Modifier::parse(text);
+        match text {
+            "init" => assert!(found.is_err(), "it needs a value"),
+            _ => {
+                assert!(matches!(found, Ok(None)), "{text:?} is no remedy of this kind: {found:?}")
+            }
+        }
+    }
+}
