@@ -8,13 +8,12 @@ use recurrent::{
 };
 use recurrent_harness::compare::Comparison;
 use recurrent_harness::network::Network;
-use recurrent_harness::settings::{Extent, Settings};
-use recurrent_harness::size::Sizing;
+use recurrent_harness::size::solve;
 use recurrent_harness::variant::{Size, Variant};
 use recurrent_measures::{decay, Profile, Trajectory};
+use recurrent_records::config::{Budget, Override, Readout, TrainingConfig, Width};
 use recurrent_records::folder::Folder;
 use recurrent_records::record::{RunRecord, Status};
-use recurrent_records::treatment::{Change, Readout, Treatment};
 use recurrent_tasks as tasks;
 use recurrent_tasks::task::{Batch, BatchKey, Split, Task};
 use recurrent_train::{clip_global_norm, global_norm, Params};
@@ -27,6 +26,8 @@ const EXAMPLES: usize = 32;
 
 /// What all experiments share.
 pub(crate) struct Lab<'a> {
+    /// The options of the program, which it resumes by.
+    pub(crate) request: serde_json::Value,
     pub(crate) seeds: u64,
     pub(crate) jobs: usize,
     /// Short sequences and a few steps of training, which decide nothing.
@@ -44,7 +45,7 @@ pub(crate) struct Lab<'a> {
 pub(crate) struct Arm {
     pub(crate) name: &'static str,
     pub(crate) spec: RnnConfig,
-    pub(crate) changes: Vec<Change>,
+    pub(crate) overrides: Vec<Override>,
 }
 
 /// A network at its start, with one seed, in f64: what its gradient is like on a batch of held-out examples.
@@ -71,21 +72,21 @@ pub(crate) struct Start {
 
 impl Arm {
     pub(crate) fn new(name: &'static str, spec: RnnConfig) -> Self {
-        Self { name, spec, changes: Vec::new() }
+        Self { name, spec, overrides: Vec::new() }
     }
 
-    pub(crate) fn with(name: &'static str, spec: &RnnConfig, changes: &[Change]) -> Self {
-        Self { name, spec: spec.clone(), changes: changes.to_vec() }
+    pub(crate) fn with(name: &'static str, spec: &RnnConfig, overrides: &[Override]) -> Self {
+        Self { name, spec: spec.clone(), overrides: overrides.to_vec() }
     }
 
     fn readout(&self) -> Readout {
-        Treatment::default().with(&self.changes).readout
+        TrainingConfig::default().with(&self.overrides).readout
     }
 
     fn variant(&self) -> Variant {
         let spec = self.spec.clone();
         Variant {
-            changes: self.changes.clone(),
+            overrides: self.overrides.clone(),
             ..Variant::new(self.name, move |size: Size, vb| {
                 spec.with_longest_lag(size.longest_lag, size.seed).build(
                     size.input,
@@ -121,7 +122,7 @@ pub(crate) struct Trained {
 
 impl Trained {
     pub(crate) fn solved(&self) -> usize {
-        self.runs.iter().filter(|run| run.solved).count()
+        self.runs.iter().filter(|run| run.outcome.solved).count()
     }
 
     pub(crate) fn failed(&self) -> usize {
@@ -135,13 +136,16 @@ impl Trained {
 
     /// The training steps until the task was solved; all that were allowed where it was not.
     pub(crate) fn steps(&self) -> Vec<f64> {
-        self.runs.iter().map(|run| run.steps_to_solve.unwrap_or(run.max_steps) as f64).collect()
+        self.runs
+            .iter()
+            .map(|run| run.outcome.steps_to_solve.unwrap_or(run.config.max_steps()) as f64)
+            .collect()
     }
 
     /// ln of the held-out loss over the baseline; that of a run that failed counts as 0, as if it had learnt nothing.
     pub(crate) fn log_losses(&self) -> Vec<f64> {
-        let log = |run: &RunRecord| match run.final_loss {
-            loss if loss.is_finite() && loss > 0.0 => (loss / run.baseline).ln(),
+        let log = |run: &RunRecord| match run.outcome.final_loss {
+            loss if loss.is_finite() && loss > 0.0 => (loss / run.config.task.baseline).ln(),
             _ => 0.0,
         };
         self.runs.iter().map(log).collect()
@@ -260,28 +264,27 @@ impl Lab<'_> {
             _ => (length, how.steps),
         };
         let task = tasks::by_name(task, Some(length), None)?;
-        let settings = Settings::new(task.as_ref());
         let variants: Vec<_> = arms.iter().map(Arm::variant).collect();
-        let sizing = match how.same_units {
-            true => Sizing::Hidden(
-                Sizing::Params(how.params).solve(&variants[0], task.as_ref(), arms[0].readout())?.0,
-            ),
-            false => Sizing::Params(how.params),
+        let params = Width::Params(how.params);
+        let width = match how.same_units {
+            true => Width::Hidden(solve(params, &variants[0], task.as_ref(), arms[0].readout())?.0),
+            false => params,
         };
-        let settings = Settings {
-            extent: Extent::Steps(steps),
+        let training = TrainingConfig {
+            budget: Budget::Steps(steps),
             eval_every: (steps / 2).min(100),
-            sizing,
-            ..settings
+            width,
+            ..TrainingConfig::new(task.as_ref())
         };
-        let settings = Settings { treatment: settings.treatment.with(&how.changes), ..settings };
+        let training = training.with(&how.overrides);
         let (seeds, jobs) = (self.seeds, self.jobs);
-        let command = self.command.clone();
+        let (command, request) = (self.command.clone(), self.request.clone());
         let comparison = Comparison {
-            settings,
+            training,
             seeds,
             jobs,
             command,
+            request,
             ..Comparison::new(Arc::clone(&task), variants)
         };
         let records = comparison.check()?.run(&self.folder.inside(id)?, self.cancel, &|_| {})?;
@@ -290,7 +293,12 @@ impl Lab<'_> {
         }
         let of = |arm: &Arm| Trained {
             name: arm.name,
-            runs: records.runs.iter().filter(|run| run.variant == arm.name).cloned().collect(),
+            runs: records
+                .runs
+                .iter()
+                .filter(|run| run.config.model.variant == arm.name)
+                .cloned()
+                .collect(),
         };
         Ok(arms.iter().map(of).collect())
     }
@@ -308,7 +316,7 @@ pub(crate) struct How {
     /// All arms with the hidden units of the first, rather than each with as many weights.
     pub(crate) same_units: bool,
     pub(crate) steps: u64,
-    pub(crate) changes: Vec<Change>,
+    pub(crate) overrides: Vec<Override>,
 }
 
 fn loss(

@@ -36,6 +36,8 @@ pub struct Options {
     pub jobs: Option<usize>,
     /// The command that asked for it, to be written beside the results; empty if there was none.
     pub command: Vec<String>,
+    /// What a program needs to ask for it again, as in [`Comparison`](recurrent_harness::compare::Comparison).
+    pub request: serde_json::Value,
 }
 
 /// Claims that can be put to the test: everything that was asked for has been looked at.
@@ -97,11 +99,18 @@ impl Checked {
         width: usize,
         said: &mut dyn FnMut(&str) -> Result<()>,
     ) -> Result<()> {
-        let Options { quick, full, ref command, .. } = self.options;
-        let (seeds, jobs, command) = (self.seeds, self.jobs, command.clone());
-        let lab = Lab { seeds, jobs, quick, full, folder: folder.inside(RUNS)?, cancel, command };
-        let command = self.command();
-        let about = page::About { seeds, quick, full, command };
+        let Options { quick, full, ref command, ref request, .. } = self.options;
+        let lab = Lab {
+            seeds: self.seeds,
+            jobs: self.jobs,
+            quick,
+            full,
+            folder: folder.inside(RUNS)?,
+            cancel,
+            command: command.clone(),
+            request: request.clone(),
+        };
+        let about = page::About { seeds: self.seeds, quick, full, command: self.command() };
         let mut findings = Vec::new();
         for (index, experiment) in self.chosen.iter().enumerate() {
             let Some(finding) = measure(experiment, &lab)? else { break };

@@ -44,14 +44,14 @@ pub fn variants(names: &[String], longest_lag: usize) -> Result<Vec<Variant>> {
 
 /// A named variant of the zoo with remedies, for the harness, which knows none of them.
 fn variant(entry: &Entry, remedies: &[&str], longest_lag: usize) -> Result<Variant> {
-    let (mut name, mut spec, mut changes) =
+    let (mut name, mut spec, mut overrides) =
         (entry.name.to_string(), entry.spec.clone(), Vec::new());
     for text in remedies {
         let usage =
             |error: candle::Error| Usage::new(crate::output::first_line(&error.to_string()));
         match (Modifier::parse(text).map_err(usage)?, training::parse(text)?) {
             (Some(remedy), _) => spec = remedy.apply(&name, &spec).map_err(usage)?,
-            (None, Some(change)) => changes.push(change),
+            (None, Some(one)) => overrides.push(one),
             (None, None) => return Err(unknown(text).into()),
         }
         name = format!("{name}+{text}");
@@ -62,7 +62,7 @@ fn variant(entry: &Entry, remedies: &[&str], longest_lag: usize) -> Result<Varia
         name,
         init: spec.init_summary(),
         options: spec.options(),
-        changes,
+        overrides,
         build: Arc::new(move |size, vb| {
             spec.with_longest_lag(size.longest_lag, size.seed).build(size.input, size.hidden, vb)
         }),

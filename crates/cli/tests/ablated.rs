@@ -57,9 +57,16 @@ fn an_ablation_prints_and_writes_effects() -> Result<()> {
         "20 steps solve nothing"
     );
     for run in lines(&out.join("runs.jsonl"))? {
-        let clip =
-            if run["variant"] == "lstm+clip=0.1" { 0.1.into() } else { serde_json::Value::Null };
-        assert_eq!((&run["clip"], &run["hidden"]), (&clip, &4.into()), "{run}");
+        let config = &run["config"];
+        let clip = match config["model"]["variant"] == "lstm+clip=0.1" {
+            true => serde_json::json!({ "global-norm": 0.1 }),
+            false => "off".into(),
+        };
+        assert_eq!(
+            (&config["training"]["clip"], &config["model"]["hidden"]),
+            (&clip, &4.into()),
+            "{run}"
+        );
     }
     let page = fs::read_to_string(out.join("ablation.html"))?;
     assert!(

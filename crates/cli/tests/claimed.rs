@@ -64,14 +64,14 @@ fn claims_are_printed_and_written() -> Result<()> {
     );
     let runs = lines(&out.join("runs/clipping-exploding/runs.jsonl"))?;
     assert_eq!(runs.len(), 2 * 3, "every run is on record");
-    let solved = |run: &&Value| run["solved"] == true;
+    let solved = |run: &&Value| run["outcome"]["solved"] == true;
     assert_eq!(runs.iter().filter(solved).count(), 0);
     Ok(())
 }
 
-/// Asserts that a line of `claims.jsonl` has the fields of its documentation, in crates/harness/README.md, and no other.
+/// Asserts that a line of `claims.jsonl` has the fields of its documentation, in crates/claims/README.md, and no other.
 fn documented(finding: &Value) -> Result<()> {
-    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../harness/README.md");
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../claims/README.md");
     let readme = fs::read_to_string(readme)?;
     let (_, section) =
         readme.split_once("## `claims.jsonl`").context("a section on claims.jsonl")?;

@@ -47,11 +47,14 @@ fn digits_are_read_from_files_and_learnt_by_rows() -> Result<()> {
     let runs = lines(&temp.path().join("out/runs.jsonl"))?;
     assert_eq!(runs.len(), 2);
     for run in runs {
+        let (config, outcome) = (&run["config"], &run["outcome"]);
         assert_eq!(
-            (&run["length"], &run["steps"], &run["hidden"]),
-            (&28.into(), &80.into(), &16.into())
+            (&config["task"]["length"], &config["model"]["hidden"]),
+            (&28.into(), &16.into())
         );
-        let (accuracy, baseline) = (run["accuracy"].as_f64(), run["baseline"].as_f64());
+        assert_eq!(outcome["steps"], 80);
+        let (accuracy, baseline) =
+            (outcome["accuracy"].as_f64(), config["task"]["baseline"].as_f64());
         assert!(
             accuracy >= Some(0.9) && accuracy <= Some(1.0),
             "the columns give the digit away: {run}"

@@ -68,7 +68,7 @@ fn an_interruption_keeps_what_is_finished() -> Result<()> {
     assert_eq!((runs.len(), folders), (ended, ended), "{rest}");
     let with = |status: &str| runs.iter().filter(|run| run["status"] == status).count();
     assert!(with("finished") > 0 && with("finished") + with("stopped") == runs.len(), "{runs:?}");
-    let steps = runs.iter().filter_map(|run| run["steps"].as_u64()).sum::<u64>();
+    let steps = runs.iter().filter_map(|run| run["outcome"]["steps"].as_u64()).sum::<u64>();
     assert_eq!(lines(&temp.path().join("out/steps.jsonl"))?.len() as u64, steps);
     Ok(())
 }

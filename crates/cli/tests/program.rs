@@ -105,6 +105,7 @@ pub(crate) fn timeless(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
             Some("run.json" | "runs.jsonl") => &["seconds", "measure_seconds"],
             Some("comparison.json") => &[
                 "command",
+                "request",
                 "started",
                 "seconds",
                 "interrupted",
@@ -119,14 +120,21 @@ pub(crate) fn timeless(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
         let values = serde_json::Deserializer::from_slice(bytes).into_iter::<Value>();
         for value in values {
             let mut value = value.with_context(|| name.clone())?;
-            let fields = value.as_object_mut().with_context(|| name.clone())?;
-            times.iter().for_each(|time| drop(fields.remove(*time)));
+            without(&mut value, times);
             timeless.extend(serde_json::to_vec(&value)?);
             timeless.push(b'\n');
         }
         *bytes = timeless;
     }
     Ok(found)
+}
+
+/// Removes fields of these names, wherever they stand.
+pub(crate) fn without(value: &mut Value, fields: &[&str]) {
+    if let Some(object) = value.as_object_mut() {
+        object.retain(|name, _| !fields.contains(&name.as_str()));
+        object.values_mut().for_each(|value| without(value, fields));
+    }
 }
 
 /// The JSON values of a file, one a line.

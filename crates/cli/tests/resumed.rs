@@ -40,24 +40,18 @@ fn options_that_contradict_are_refused_by_name() -> Result<()> {
     for (args, expected) in [
         (
             "--resume out --lr 0.1",
-            "out: it holds another comparison: lr: 0.005 there, 0.1 asked for",
+            "out: it holds another comparison: training.lr: 0.005 there, 0.1 asked for",
         ),
+        ("--resume out --seeds 3", "resume out: --seeds: 2 there, 3 asked for"),
         (
-            "--resume out --seeds 3",
-            "out: it holds another comparison: seeds: [0, 1] there, [0, 1, 2] asked for",
-        ),
-        (
-            "--resume out --variants gru --task copy",
-            "out: it holds another comparison: task.baseline: ",
+            "--resume out --seeds 2 --task copy",
+            "resume out: --task: \"adding\" there, \"copy\" asked for",
         ),
         (
             "--resume out --variants gru",
-            "out: it holds another comparison: variants: [vanilla, gru] there, [gru] asked for",
+            "resume out: --variants: [\"vanilla\",\"gru\"] there, [\"gru\"] asked for",
         ),
-        (
-            "--resume out --epochs 2",
-            "the argument '--steps <N>' cannot be used with '--epochs <N>'",
-        ),
+        ("--resume out --epochs 2", "resume out: --epochs 2: there is --steps 20"),
         (
             "--resume out --out new",
             "the argument '--resume <DIR>' cannot be used with '--out <DIR>'",

@@ -45,10 +45,13 @@ fn a_sweep_prints_and_writes_solve_rates() -> Result<()> {
     );
     for length in [4, 8] {
         let runs = lines(&out.join(format!("length-{length}/runs.jsonl")))?;
-        assert!(runs.len() == 4 && runs.iter().all(|run| run["length"] == length), "{runs:?}");
+        assert!(
+            runs.len() == 4 && runs.iter().all(|run| run["config"]["task"]["length"] == length),
+            "{runs:?}"
+        );
         assert!(out.join(format!("length-{length}/report.html")).is_file());
     }
-    let chrono = lines(&out.join("length-8/runs.jsonl"))?[2]["init"].clone();
+    let chrono = lines(&out.join("length-8/runs.jsonl"))?[2]["config"]["model"]["init"].clone();
     assert_eq!(chrono, "PyTorch, chrono(7)", "the lag is that of each length");
     assert!(fs::read_to_string(out.join("sweep.html"))?.contains("<svg"));
     Ok(())

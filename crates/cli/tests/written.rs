@@ -1,6 +1,6 @@
 //! What a comparison prints and writes, and that it is the same each time.
 
-use crate::program::{compare, lines, tree};
+use crate::program::{compare, lines, tree, without};
 use anyhow::{Context, Result};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,14 +21,21 @@ const RUNS: [(&str, u64); 4] =
     [("vanilla", 0), ("vanilla", 1), ("lstm-chrono", 0), ("lstm-chrono", 1)];
 
 /// What every line of `runs.jsonl` has at least.
-const FIELDS: &str =
-    "variant task length seed params hidden layers init dtype device threads version steps solved steps_to_solve \
-     final_loss accuracy baseline half_life_h_init half_life_h_final half_life_c_init half_life_c_final \
-     underflow_lags grad_ratio_init grad_ratio_final clipped_fraction seconds";
+const FIELDS: [&str; 8] = [
+    "/schema",
+    "/config/ version seed",
+    "/config/task/ name length baseline criterion longest_lag",
+    "/config/model/ variant summary init options hidden layers params",
+    "/config/training/ budget width batch lr clip dtype device",
+    "/outcome/ steps solved steps_to_solve final_loss accuracy seconds threads",
+    "/gradients/init/h/ half_life fit horizon horizon_epsilon ratio underflow",
+    "/clipping/ fraction scale norm_before norm_after",
+];
 
 /// The run that a line is of.
 fn of(line: &Value) -> (&str, u64) {
-    (line["variant"].as_str().unwrap_or_default(), line["seed"].as_u64().unwrap_or(u64::MAX))
+    let run = line.get("config").map_or((line, line), |config| (&config["model"], config));
+    (run.0["variant"].as_str().unwrap_or_default(), run.1["seed"].as_u64().unwrap_or(u64::MAX))
 }
 
 #[test]
@@ -85,10 +92,17 @@ fn a_comparison_writes_its_records() -> Result<()> {
     let runs = lines(&out.join("runs.jsonl"))?;
     assert_eq!(runs.iter().map(of).collect::<Vec<_>>(), RUNS);
     for run in &runs {
-        for field in FIELDS.split(' ') {
-            assert!(run.get(field).is_some(), "{field} is missing in {run}");
+        for fields in FIELDS {
+            let (group, names) = fields.split_once(' ').unwrap_or((fields, ""));
+            for name in names.split(' ') {
+                assert!(
+                    run.pointer(&format!("{group}{name}")).is_some(),
+                    "{group}{name}: missing in {run}"
+                );
+            }
         }
-        let (length, steps, solved) = (&run["length"], &run["steps"], &run["solved"]);
+        let (length, outcome) = (&run["config"]["task"]["length"], &run["outcome"]);
+        let (steps, solved) = (&outcome["steps"], &outcome["solved"]);
         assert_eq!((length, steps, solved), (&8.into(), &20.into(), &false.into()));
         assert!(run["final_loss"].as_f64() > Some(0.0) && run["steps_to_solve"].is_null(), "{run}");
         assert!(run["params"].as_u64().is_some_and(|params| params.abs_diff(5000) < 150), "{run}");
@@ -140,7 +154,7 @@ fn a_comparison_writes_a_report_that_stands_alone() -> Result<()> {
 }
 
 /// The fields that depend on the clock, on the command and on the number of runs side by side.
-const TIMES: [&str; 4] = ["seconds", "started", "command", "jobs"];
+const TIMES: [&str; 5] = ["seconds", "started", "command", "request", "jobs"];
 
 /// The files of a comparison without these.
 fn timeless(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
@@ -157,8 +171,8 @@ fn timeless(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
         {
             let values = serde_json::Deserializer::from_slice(bytes).into_iter::<Value>();
             let mut values = values.collect::<serde_json::Result<Vec<_>>>()?;
-            for object in values.iter_mut().filter_map(Value::as_object_mut) {
-                object.retain(|field, _| !TIMES.contains(&field.as_str()));
+            for value in &mut values {
+                without(value, &TIMES);
             }
             *bytes = serde_json::to_vec(&values)?;
         }
@@ -200,11 +214,18 @@ fn variants_have_remedies_behind_their_names() -> Result<()> {
     assert!(text.contains(&format!("\n{name}: ")), "{text}");
     let runs = lines(&temp.path().join("out/runs.jsonl"))?;
     assert_eq!(
-        (&runs[1]["variant"], &runs[1]["clip"], &runs[0]["clip"]),
+        (
+            &runs[1]["config"]["model"]["variant"],
+            &runs[1]["config"]["training"]["clip"]["global-norm"],
+            &runs[0]["config"]["training"]["clip"]["global-norm"]
+        ),
         (&name.into(), &0.5.into(), &1.0.into())
     );
     assert_eq!(
-        (&runs[1]["options"]["noise.zoneout_c"], &runs[0]["options"]["noise.zoneout_c"]),
+        (
+            &runs[1]["config"]["model"]["options"]["noise.zoneout_c"],
+            &runs[0]["config"]["model"]["options"]["noise.zoneout_c"]
+        ),
         (&"0.2".into(), &Value::Null)
     );
     assert_eq!(
@@ -235,7 +256,7 @@ fn the_default_folder_is_a_new_one_each_time() -> Result<()> {
         assert_eq!(fs::read_dir(temp.path().join("runs"))?.count(), count);
         let runs = lines(&written.with_file_name("runs.jsonl"))?;
         assert_eq!(
-            (runs.len(), &runs[0]["length"], &runs[0]["steps"]),
+            (runs.len(), &runs[0]["config"]["task"]["length"], &runs[0]["outcome"]["steps"]),
             (1, &30.into(), &200.into())
         );
     }

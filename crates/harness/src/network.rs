@@ -2,8 +2,8 @@
 
 mod attention;
 
+use crate::config::Readout;
 use crate::task::{Reads, Task};
-use crate::treatment::Readout;
 use crate::variant::{Size, Variant};
 use attention::Attention;
 use candle::{DType, Device, Module, Result, Tensor};

@@ -1,6 +1,6 @@
 //! Remedies against vanishing and exploding gradients that change how a network is trained or read: switches on any variant.
 
-use crate::treatment::{Change, Clipping, Readout};
+use crate::config::{Clipping, Override, Readout};
 use crate::usage::mistake;
 use anyhow::Result;
 use recurrent_core::{HiddenGradClip, Truncation};
@@ -42,10 +42,10 @@ pub const TABLE: &[[&str; 3]] = &[
 ///
 /// ```
 /// use recurrent_harness::remedy::parse;
-/// use recurrent_records::treatment::{Change, Clipping};
+/// use recurrent_records::config::{Clipping, Override};
 ///
 /// # fn main() -> anyhow::Result<()> {
-/// assert_eq!(parse("clip=0.5")?, Some(Change::Clip(Clipping::GlobalNorm(0.5))));
+/// assert_eq!(parse("clip=0.5")?, Some(Override::Clip(Clipping::GlobalNorm(0.5))));
 /// assert_eq!(parse("chrono")?, None); // changes the network, which is not the harness's business
 /// # Ok(())
 /// # }
@@ -53,7 +53,7 @@ pub const TABLE: &[[&str; 3]] = &[
 ///
 /// # Errors
 /// A [`Usage`](crate::usage::Usage) error if the value is missing or is not a positive number.
-pub fn parse(text: &str) -> Result<Option<Change>> {
+pub fn parse(text: &str) -> Result<Option<Override>> {
     let (name, value) =
         text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
     let rate = || positive(name, value);
@@ -63,20 +63,20 @@ pub fn parse(text: &str) -> Result<Option<Change>> {
         Some(value) => mistake!("remedy {name}: expected no value, got {value:?}"),
     };
     Ok(Some(match name {
-        "clip" if value.is_none() => Change::Clip(Clipping::GlobalNorm(1.0)),
-        "clip" => Change::Clip(Clipping::GlobalNorm(rate()?)),
-        "clip-tensor" => Change::Clip(Clipping::PerTensor(rate()?)),
-        "clip-value" => Change::Clip(Clipping::Value(rate()?)),
-        "no-clip" => alone(Change::Clip(Clipping::Off))?,
-        "clip-state" => Change::HiddenGradClip(Some(HiddenGradClip::Value(rate()?))),
-        "clip-state-norm" => Change::HiddenGradClip(Some(HiddenGradClip::Norm(rate()?))),
-        "tbptt" => Change::Truncation(Some(Truncation::Every(steps()?))),
-        "tbptt-last" => Change::Truncation(Some(Truncation::Last(steps()?))),
-        "attention" => alone(Change::Readout(Readout::Attention))?,
-        "attention-detached" => alone(Change::Readout(Readout::AttentionDetached))?,
-        "omega" => Change::Omega(rate()?),
-        "orthogonality" => Change::Orthogonality(rate()?),
-        "lr" => Change::Lr(rate()?),
+        "clip" if value.is_none() => Override::Clip(Clipping::GlobalNorm(1.0)),
+        "clip" => Override::Clip(Clipping::GlobalNorm(rate()?)),
+        "clip-tensor" => Override::Clip(Clipping::PerTensor(rate()?)),
+        "clip-value" => Override::Clip(Clipping::Value(rate()?)),
+        "no-clip" => alone(Override::Clip(Clipping::Off))?,
+        "clip-state" => Override::HiddenGradClip(Some(HiddenGradClip::Value(rate()?))),
+        "clip-state-norm" => Override::HiddenGradClip(Some(HiddenGradClip::Norm(rate()?))),
+        "tbptt" => Override::Truncation(Some(Truncation::Every(steps()?))),
+        "tbptt-last" => Override::Truncation(Some(Truncation::Last(steps()?))),
+        "attention" => alone(Override::Readout(Readout::Attention))?,
+        "attention-detached" => alone(Override::Readout(Readout::AttentionDetached))?,
+        "omega" => Override::Omega(rate()?),
+        "orthogonality" => Override::Orthogonality(rate()?),
+        "lr" => Override::Lr(rate()?),
         _ => return Ok(None),
     }))
 }
@@ -100,7 +100,7 @@ fn count(name: &str, value: Option<&str>) -> Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::Settings;
+    use crate::config::TrainingConfig;
     use recurrent_tasks as tasks;
 
     #[test]
@@ -117,11 +117,11 @@ mod tests {
             assert!(!changes.contains(&change), "{text} does what another does: {change:?}");
             changes.push(change);
         }
-        assert_eq!(parse("clip")?, Some(Change::Clip(Clipping::GlobalNorm(1.0))));
-        assert_eq!(parse("tbptt=20")?, Some(Change::Truncation(Some(Truncation::Every(20)))));
+        assert_eq!(parse("clip")?, Some(Override::Clip(Clipping::GlobalNorm(1.0))));
+        assert_eq!(parse("tbptt=20")?, Some(Override::Truncation(Some(Truncation::Every(20)))));
         assert_eq!([parse("chrono")?, parse("")?, parse("Clip")?], [None; 3]);
         let task = tasks::by_name("adding", Some(9), None)?;
-        let before = Settings::new(task.as_ref()).treatment;
+        let before = TrainingConfig::new(task.as_ref());
         let all = before.with(&changes);
         assert_eq!((all.lr, all.omega, all.orthogonality), (3.0, 3.0, 3.0));
         assert_eq!(

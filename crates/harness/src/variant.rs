@@ -1,6 +1,6 @@
 //! A named network in a comparison.
 
-use crate::treatment::Change;
+use crate::config::Override;
 use crate::usage::{mistake, nearest};
 use anyhow::Result;
 use candle_nn::VarBuilder;
@@ -19,8 +19,8 @@ pub struct Variant {
     pub init: String,
     /// Its options, for the report.
     pub options: BTreeMap<String, String>,
-    /// What is done otherwise to its gradient than to those of the others in its comparison.
-    pub changes: Vec<Change>,
+    /// The training options that it changes for itself.
+    pub overrides: Vec<Override>,
     /// Makes the recurrent layers. The same size and seed make the same weights, all of them out of the given builder.
     pub build: Build,
 }
@@ -52,7 +52,7 @@ impl Variant {
             summary: String::new(),
             init: String::new(),
             options: BTreeMap::new(),
-            changes: Vec::new(),
+            overrides: Vec::new(),
             build: Arc::new(build),
         }
     }

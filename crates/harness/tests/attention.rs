@@ -8,7 +8,7 @@ use cells::{plain, tanh};
 use recurrent_core::{ForwardContext, GradientRecorder, Record, Sequence};
 use recurrent_harness::network::Network;
 use recurrent_harness::variant::{Size, Variant};
-use recurrent_records::treatment::Readout;
+use recurrent_records::config::Readout;
 use recurrent_tasks as tasks;
 use recurrent_tasks::task::{BatchKey, Reads, Split, Task};
 use recurrent_train::Params;

@@ -6,13 +6,10 @@ use anyhow::Result;
 use cells::{plain, tanh, Changed};
 use recurrent_harness::compare::Comparison;
 use recurrent_harness::run::{self, Event, Interval, Job, Run};
-use recurrent_harness::settings::{Extent, Settings};
-use recurrent_harness::size::Sizing;
 use recurrent_harness::variant::Variant;
+use recurrent_records::config::{Budget, Level, Override, TrainingConfig, Width};
 use recurrent_records::folder::Folder;
 use recurrent_records::record::{Records, Status};
-use recurrent_records::tier::Tier;
-use recurrent_records::treatment::Change;
 use recurrent_tasks::task::{BatchKey, Criterion, Split, Task};
 use recurrent_tasks::usage::exit_code;
 use recurrent_tasks::{self as tasks, Text};
@@ -22,21 +19,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
-fn settings(task: &dyn Task, steps: u64) -> Settings {
-    Settings {
-        extent: Extent::Steps(steps),
-        sizing: Sizing::Hidden(4),
+fn settings(task: &dyn Task, steps: u64) -> TrainingConfig {
+    TrainingConfig {
+        budget: Budget::Steps(steps),
+        width: Width::Hidden(4),
         eval_every: 3,
-        held_out: 100,
+        held_out: Some(100),
         batch: 8,
-        ..Settings::new(task)
+        ..TrainingConfig::new(task)
     }
 }
 
 /// A run without its seconds, and what is bits in it as text, in which NaN is equal to itself.
 fn timeless(mut run: Run) -> (String, Vec<u8>) {
-    run.record.seconds = 0.0;
-    run.record.measure_seconds.values_mut().for_each(|seconds| *seconds = 0.0);
+    run.record.outcome.seconds = 0.0;
+    run.record.outcome.measure_seconds.values_mut().for_each(|seconds| *seconds = 0.0);
     let weights = std::mem::take(&mut run.weights);
     (format!("{run:?}"), weights)
 }
@@ -66,7 +63,10 @@ fn at_every_step(job: &Job) -> Result<Run> {
     for step in 0..last {
         let folder = Folder::create(&temp.path().join(format!("{step}")))?;
         let (_, stopped) = part(job, &folder, NEVER, step)?;
-        assert_eq!((&stopped.record.status, stopped.record.steps), (&Status::Stopped, step));
+        assert_eq!(
+            (&stopped.record.status, stopped.record.outcome.steps),
+            (&Status::Stopped, step)
+        );
         assert!(!Run::has_ended(&folder)?);
         let (notes, run) = part(job, &folder, NEVER, u64::MAX)?;
         assert_eq!(
@@ -86,10 +86,9 @@ fn at_every_step(job: &Job) -> Result<Run> {
 #[test]
 fn a_run_that_is_stopped_at_any_step_goes_on_with_the_same_bits() -> Result<()> {
     let task = tasks::by_name("adding", Some(6), None)?;
-    let settings = Settings { measures: Tier::Gradients, ..settings(task.as_ref(), 10) };
+    let settings = TrainingConfig { measures: Level::Gradients, ..settings(task.as_ref(), 10) };
     let variant = tanh("t");
-    let job =
-        Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
+    let job = Job::new(&variant, task.as_ref(), &settings, 3)?;
     let run = at_every_step(&job)?;
     assert_eq!(
         (run.record.status, run.evals.len(), run.measures.is_empty()),
@@ -105,13 +104,13 @@ fn a_run_that_is_solved_or_fails_does_so_at_the_same_step() -> Result<()> {
         Changed { criterion: Some(Criterion::LossBelow(1e3)), ..Changed::new(Arc::clone(&task)) };
     let settings = settings(task.as_ref(), 30);
     let variant = tanh("t");
-    let job = Job { variant: &variant, task: &easy, settings: &settings, hidden: 4, seed: 3 };
+    let job = Job::new(&variant, &easy, &settings, 3)?;
     let run = at_every_step(&job)?;
-    assert_eq!((run.record.steps, run.record.steps_to_solve), (9, Some(3)));
+    assert_eq!((run.record.outcome.steps, run.record.outcome.steps_to_solve), (9, Some(3)));
 
     // No gradient reaches its weights, which is a fault once it was so in the first ten steps, all parts counted.
     let dead = plain("dead", |x, h| ((x + h)? - 1e3)?.relu());
-    let job = Job { variant: &dead, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
+    let job = Job::new(&dead, task.as_ref(), &settings, 3)?;
     let run = at_every_step(&job)?;
     assert!(
         matches!(&run.record.status, Status::Failed(line) if line.starts_with("step 10: ")),
@@ -121,8 +120,7 @@ fn a_run_that_is_solved_or_fails_does_so_at_the_same_step() -> Result<()> {
     assert!(!run.record.warnings.is_empty());
 
     let explodes = plain("explodes", |x, h| (x + h)? * 1e20);
-    let job =
-        Job { variant: &explodes, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
+    let job = Job::new(&explodes, task.as_ref(), &settings, 3)?;
     let run = at_every_step(&job)?;
     assert!(matches!(run.record.status, Status::Failed(_)) && !run.weights.is_empty());
     Ok(())
@@ -134,19 +132,19 @@ fn the_state_of_a_text_is_carried_from_window_to_window_and_over_a_stop() -> Res
     let words = ["on", " the", " mat", " sat", " a", " cat.\n"];
     let text: String = (0..900).map(|word: usize| words[word * word % 7 % 6]).collect();
     let task: Arc<dyn Task> = Arc::new(Text::new(&text, 5)?);
-    let settings = Settings { batch: text.len() * 9 / 10 / 21, ..settings(task.as_ref(), 8) };
+    let settings = TrainingConfig { batch: text.len() * 9 / 10 / 21, ..settings(task.as_ref(), 8) };
     let draw = |step| BatchKey { split: Split::Train, seed: 3, step, batch: settings.batch };
     let goes_on: Vec<_> = (0..8).map(|step| task.continues(draw(step))).collect();
     assert_eq!(goes_on, [false, true, true, false, true, true, false, true]);
     let variant = tanh("t");
-    let job =
-        Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
+    let job = Job::new(&variant, task.as_ref(), &settings, 3)?;
     let run = at_every_step(&job)?;
-    assert_eq!(run.record.reference, task.reference());
+    assert_eq!(run.record.config.task.reference, task.reference());
 
     // Without the carry the first window is the same, and the second is not.
     let forgetful = Changed::new(Arc::clone(&task));
-    let forgetful = run::run(&Job { task: &forgetful, ..job }, &false.into(), &mut |_, _| ());
+    let forgetful =
+        run::run(&Job { task: &forgetful, ..job.clone() }, &false.into(), &mut |_, _| ());
     assert_eq!(run.steps[0].loss, forgetful.steps[0].loss);
     assert_ne!(run.steps[1].loss, forgetful.steps[1].loss);
     Ok(())
@@ -163,8 +161,7 @@ fn checkpoints(folder: &Folder) -> Result<Vec<PathBuf>> {
 fn a_spoilt_checkpoint_is_passed_over_and_said() -> Result<()> {
     let task = tasks::by_name("adding", Some(6), None)?;
     let (settings, variant) = (settings(task.as_ref(), 12), tanh("t"));
-    let job =
-        Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
+    let job = Job::new(&variant, task.as_ref(), &settings, 3)?;
     let expected = timeless(run::run(&job, &false.into(), &mut |_, _| ()));
     for spoilt in 0..=2 {
         let temp = tempfile::tempdir()?;
@@ -199,18 +196,17 @@ fn a_spoilt_checkpoint_is_passed_over_and_said() -> Result<()> {
 fn the_checkpoint_of_another_run_is_refused_by_what_is_different() -> Result<()> {
     let task = tasks::by_name("adding", Some(6), None)?;
     let (settings, variant) = (settings(task.as_ref(), 12), tanh("t"));
-    let job =
-        Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
+    let job = Job::new(&variant, task.as_ref(), &settings, 3)?;
     let temp = tempfile::tempdir()?;
     let folder = Folder::create(temp.path())?;
     part(&job, &folder, NEVER, 5)?;
-    let other = Variant { changes: vec![Change::Lr(0.25)], ..variant.clone() };
-    let other = Job { variant: &other, seed: 4, ..job };
+    let other = Variant { overrides: vec![Override::Lr(0.25)], ..variant.clone() };
+    let other = Job::new(&other, task.as_ref(), &settings, 4)?;
     let error = part(&other, &folder, NEVER, u64::MAX).expect_err("of another run");
     let line = format!("{error:#}");
     assert!(
         line.ends_with(
-            "it is of another run: lr: 0.005 there, 0.25 asked for; seed: 3 there, 4 asked for"
+            "it is of another run: seed: 3 there, 4 asked for; training.lr: 0.005 there, 0.25 asked for"
         ),
         "{line}"
     );
@@ -221,7 +217,13 @@ fn the_checkpoint_of_another_run_is_refused_by_what_is_different() -> Result<()>
 fn comparison(variants: Vec<Variant>) -> Comparison {
     let task = tasks::by_name("adding", Some(5), None).expect("long enough");
     let settings = settings(task.as_ref(), 20);
-    Comparison { seeds: 2, seed_offset: 7, settings, jobs: 2, ..Comparison::new(task, variants) }
+    Comparison {
+        seeds: 2,
+        seed_offset: 7,
+        training: settings,
+        jobs: 2,
+        ..Comparison::new(task, variants)
+    }
 }
 
 fn two() -> Comparison {
@@ -229,7 +231,7 @@ fn two() -> Comparison {
 }
 
 fn without_times(mut records: Records) -> Records {
-    records.runs.iter_mut().for_each(|run| run.seconds = 0.0);
+    records.runs.iter_mut().for_each(|run| run.outcome.seconds = 0.0);
     records
 }
 
@@ -255,8 +257,11 @@ fn a_comparison_goes_on_and_repeats_nothing_that_has_ended() -> Result<()> {
     };
     let one = Comparison { jobs: 1, ..comparison(vec![tanh("zebra"), cancels]) };
     let first = one.check()?.run(&folder, &cancel, &|_| {})?;
-    let ends: Vec<_> =
-        first.runs.iter().map(|run| (run.variant.as_str(), run.seed, run.steps)).collect();
+    let ends: Vec<_> = first
+        .runs
+        .iter()
+        .map(|run| (run.config.model.variant.as_str(), run.config.seed, run.outcome.steps))
+        .collect();
     assert_eq!(ends, [("zebra", 7, 20), ("zebra", 8, 20), ("ape", 7, 20), ("ape", 8, 0)]);
     let before =
         ["zebra-7", "zebra-8", "ape-7"].map(|name| folder.read(&format!("runs/{name}/run.json")));
@@ -292,14 +297,17 @@ fn another_comparison_in_the_folder_is_refused_by_what_is_different() -> Result<
     two().check()?.run(&folder, &AtomicBool::new(true), &|_| {})?; // cancelled before its first run
     type Edit = fn(&mut Comparison);
     let cases: [(Edit, &str); 6] = [
-        (|c| c.settings.treatment.lr = 0.1, "lr: 0.005 there, 0.1 asked for"),
+        (|c| c.training.lr = 0.1, "training.lr: 0.005 there, 0.1 asked for"),
         (|c| c.seeds = 3, "seeds: [7, 8] there, [7, 8, 9] asked for"),
-        (|c| c.settings.eval_every = 4, "eval_every: 3 there, 4 asked for"),
-        (|c| c.settings.measures = Tier::Dynamics, "measures: profiles there, dynamics asked for"),
+        (|c| c.training.eval_every = 4, "training.eval_every: 3 there, 4 asked for"),
+        (
+            |c| c.training.measures = Level::Dynamics,
+            "training.measures: profiles there, dynamics asked for",
+        ),
         (|c| c.variants.truncate(1), "variants: [zebra, ape] there, [zebra] asked for"),
         (
-            |c| (c.settings.batch, c.settings.extent) = (9, Extent::Steps(21)),
-            "batch: 8 there, 9 asked for; steps: 20 there, 21 asked for",
+            |c| (c.training.batch, c.training.budget) = (9, Budget::Steps(21)),
+            "training.batch: 8 there, 9 asked for; training.budget.steps: 20 there, 21 asked for",
         ),
     ];
     let before = folder.read("comparison.json")?;

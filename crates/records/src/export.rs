@@ -45,7 +45,11 @@ pub fn parquet(records: &Records, folder: &Folder) -> Result<()> {
 pub fn tensorboard(records: &Records, folder: &Folder, began: f64) -> Result<()> {
     let all = folder.inside("tensorboard")?;
     for run in &records.runs {
-        let name = format!("{}-{}", run.variant.replace(['/', '\\', ':'], "_"), run.seed);
+        let name = format!(
+            "{}-{}",
+            run.config.model.variant.replace(['/', '\\', ':'], "_"),
+            run.config.seed
+        );
         let own = all.inside(&name)?;
         own.write(
             &format!("events.out.tfevents.{:010}.recurrent", began as u64),

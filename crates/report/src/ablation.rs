@@ -293,7 +293,7 @@ pub(super) fn cautions(findings: &Findings) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Records, RunRecord, Status};
+    use crate::record::{Records, Status};
     use crate::sample;
     use recurrent_records::effects::all;
 
@@ -301,22 +301,27 @@ mod tests {
     fn what_failed_and_what_is_left_out_is_said() {
         let mut records = Records::default();
         for name in ["lstm", "lstm+chrono"] {
-            let run = |seed| RunRecord { variant: name.to_owned(), seed, ..sample::run("lstm", 1) };
+            let run = |seed| {
+                let mut run = sample::run("lstm", 1);
+                (run.config.model.variant, run.config.seed) = (name.to_owned(), seed);
+                run
+            };
             records.runs.extend((0..5).map(run));
         }
         for run in records
             .runs
             .iter_mut()
-            .filter(|run| run.variant != "lstm" && (1..4).contains(&run.seed))
+            .filter(|run| run.config.model.variant != "lstm" && (1..4).contains(&run.config.seed))
         {
-            match run.seed {
+            match run.config.seed {
                 1 => {
                     run.status = Status::Failed("NaN".to_owned());
-                    (run.final_loss, run.solved, run.steps_to_solve) = (f64::NAN, false, None);
-                    run.horizon_final = None;
+                    (run.outcome.final_loss, run.outcome.solved, run.outcome.steps_to_solve) =
+                        (f64::NAN, false, None);
+                    run.gradients.trained.h.horizon = None;
                 }
                 2 => run.status = Status::Stopped,
-                _ => run.fits.clear(),
+                _ => (run.gradients.init.h.fit, run.gradients.trained.h.fit) = (None, None),
             }
         }
         let effects = all(&["lstm", "lstm+chrono"], &records);

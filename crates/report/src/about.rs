@@ -18,8 +18,6 @@ pub(super) struct About {
     pub(super) seconds: Option<f64>,
     /// The number of runs side by side.
     pub(super) jobs: Option<usize>,
-    /// The optimiser and its options.
-    pub(super) optimizer: String,
     /// Whether it was stopped before its end.
     pub(super) interrupted: bool,
     /// Where it ran.

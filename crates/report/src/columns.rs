@@ -102,7 +102,7 @@ pub(super) fn columns(group: &Group) -> Vec<Column> {
         Column::new("params", "The number of trainable weights, read-out included.").each(
             all,
             |variant| {
-                let params = variant.spread(|run| Some(run.params as f64));
+                let params = variant.spread(|run| Some(run.config.model.params as f64));
                 Value::of(params, |params| format!("{params:.0}"))
             },
         ),
@@ -118,7 +118,7 @@ pub(super) fn columns(group: &Group) -> Vec<Column> {
     columns.push(Column::new("seconds", "Wall time of a run in seconds, median over seeds.").each(
         all,
         |variant| {
-            let time = Value::of(variant.spread(|run| Some(run.seconds)), seconds);
+            let time = Value::of(variant.spread(|run| Some(run.outcome.seconds)), seconds);
             Value { range: None, ..time }
         },
     ));
@@ -150,13 +150,14 @@ fn outcome(group: &Group) -> Vec<Column> {
          runs that failed.{stop}"
     );
     let final_loss =
-        |variant: &VariantRuns| Value::sound(variant, |run| Some(run.final_loss), loss);
+        |variant: &VariantRuns| Value::sound(variant, |run| Some(run.outcome.final_loss), loss);
     columns.push(Column::new("final loss", meaning).each(all, final_loss));
-    if group.runs.iter().any(|run| run.accuracy.is_some()) {
+    if group.runs.iter().any(|run| run.outcome.accuracy.is_some()) {
         let meaning =
             "Share of right answers on held-out examples at the last evaluation, without \
                        the runs that failed.";
-        let accuracy = |variant: &VariantRuns| Value::sound(variant, |run| run.accuracy, percent);
+        let accuracy =
+            |variant: &VariantRuns| Value::sound(variant, |run| run.outcome.accuracy, percent);
         columns.push(Column::new("accuracy", meaning).each(all, accuracy));
     }
     columns
@@ -201,7 +202,7 @@ fn gradient(group: &Group) -> Vec<Column> {
 /// What the trained networks reach on longer sequences, if that was measured: the accuracy, or the
 /// loss if the task has no accuracy.
 fn generalised(all: &[VariantRuns]) -> Vec<Column> {
-    let longer = |run: &RunRecord, place: usize| run.generalisation.get(place).cloned();
+    let longer = |run: &RunRecord, place: usize| run.outcome.generalisation.get(place).cloned();
     let headings = ["at twice T", "at 4 times T"].into_iter().enumerate();
     let column = |(place, heading)| {
         let runs =
@@ -239,20 +240,24 @@ fn steps_to_solve(variant: &VariantRuns) -> Value {
         return Value::plain(INAPPLICABLE);
     }
     let unsolved = || {
-        variant.runs.iter().filter(|run| !run.solved && !matches!(run.status, Status::Failed(_)))
+        variant
+            .runs
+            .iter()
+            .filter(|run| !run.outcome.solved && !matches!(run.status, Status::Failed(_)))
     };
     if variant.solved() == 0 {
-        let Some(done) = Spread::of(unsolved().map(|run| run.steps as f64)) else {
+        let Some(done) = Spread::of(unsolved().map(|run| run.outcome.steps as f64)) else {
             return Value::plain("failed");
         };
         let whole = |steps: f64| format!("{steps:.0}");
         let done = done.range(whole).unwrap_or_else(|| done.median(whole));
         return Value::plain(format!("not solved in {done} steps"));
     }
-    let least = unsolved().map(|run| run.steps).min().unwrap_or(0);
+    let least = unsolved().map(|run| run.outcome.steps).min().unwrap_or(0);
     let text =
         |steps: f64| if steps.is_finite() { format!("{steps:.0}") } else { format!(">{least}") };
-    let steps = |run: &&RunRecord| run.steps_to_solve.map_or(f64::INFINITY, |steps| steps as f64);
+    let steps =
+        |run: &&RunRecord| run.outcome.steps_to_solve.map_or(f64::INFINITY, |steps| steps as f64);
     Value::of(Spread::of(variant.sound().map(|run| steps(&run))), text)
 }
 
@@ -337,17 +342,17 @@ mod tests {
             .any(|column| column.heading == "at twice T"));
         for run in &mut records.runs {
             let found = |times: usize| Generalised {
-                length: times * run.length,
-                loss: 0.01 * (times as u64 + run.seed) as f64,
+                length: times * run.config.task.length,
+                loss: 0.01 * (times as u64 + run.config.seed) as f64,
                 accuracy: None,
-                baseline: run.baseline,
+                baseline: run.config.task.baseline,
             };
-            run.generalisation = vec![found(2), found(4)];
+            run.outcome.generalisation = vec![found(2), found(4)];
         }
         let shown = columns(&Group::new(&records));
         assert_eq!(cell(&shown, "at twice T", 0).0, value("0.0400", Some("0.0300–0.0500")));
         assert_eq!(cell(&shown, "at 4 times T", 0).0, value("0.0600", Some("0.0500–0.0700")));
-        records.runs.iter_mut().for_each(|run| run.generalisation[1].accuracy = Some(0.5));
+        records.runs.iter_mut().for_each(|run| run.outcome.generalisation[1].accuracy = Some(0.5));
         let shown = columns(&Group::new(&records));
         assert_eq!(cell(&shown, "at 4 times T", 0).0, value("50 %", None));
         let meaning = &shown
@@ -380,7 +385,7 @@ mod tests {
             run.status = Status::Failed("no gradient".to_owned());
         }
         records.runs[5].status = Status::Stopped;
-        records.runs[5].final_loss = f64::NAN;
+        records.runs[5].outcome.final_loss = f64::NAN;
         let columns = columns(&Group::new(&records));
         assert_eq!(cell(&columns, "final loss", 0).0, value("failed", None));
         assert_eq!(cell(&columns, "final loss", 1).0, value("not measured", None));
@@ -390,10 +395,11 @@ mod tests {
     #[test]
     fn odd_runs() {
         let mut records = sample::records();
-        records.runs[0].half_life_h_init = None;
-        records.runs[0].fits.clear();
+        records.runs[0].gradients.init.h.half_life = None;
+        records.runs[0].gradients.init.h.fit = None;
+        records.runs[0].gradients.trained.h.fit = None;
         records.runs.drain(1..3); // one seed of vanilla is left, without a fit
-        records.runs[0].grad_ratio_init = Some(0.0);
+        records.runs[0].gradients.init.h.ratio = Some(0.0);
         let columns = columns(&Group::new(&records));
         assert_eq!(cell(&columns, "half-life h", 0).0, value("too few points", None));
         assert_eq!(cell(&columns, "first/last", 0).0, value("underflow", None));

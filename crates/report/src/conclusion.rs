@@ -59,7 +59,7 @@ fn solved(group: &Group) -> Vec<String> {
 
 /// The name of a variant, and the median of its steps until the task was solved.
 fn median_steps<'r>(variant: &VariantRuns<'r>) -> Option<(&'r str, f64)> {
-    let steps = variant.spread(|run| run.steps_to_solve.map(|steps| steps as f64))?;
+    let steps = variant.spread(|run| run.outcome.steps_to_solve.map(|steps| steps as f64))?;
     Some((variant.name, steps.mid))
 }
 
@@ -74,9 +74,15 @@ fn part<'a, 'r>(
 
 /// The best and the worst network of a task without a bound.
 fn ranking(group: &Group) -> Option<String> {
-    let accuracy = group.runs.iter().any(|run| run.accuracy.is_some());
+    let accuracy = group.runs.iter().any(|run| run.outcome.accuracy.is_some());
     let median = |variant: &VariantRuns| {
-        variant.sound_spread(|run| if accuracy { run.accuracy } else { Some(run.final_loss) })
+        variant.sound_spread(|run| {
+            if accuracy {
+                run.outcome.accuracy
+            } else {
+                Some(run.outcome.final_loss)
+            }
+        })
     };
     let mut known: Vec<(&str, Spread)> = group
         .variants
@@ -186,7 +192,7 @@ mod tests {
             ]
         );
         records = sample::compare(&[sample::TEN[0], sample::TEN[4]]);
-        records.runs.retain(|run| run.seed == 1);
+        records.runs.retain(|run| run.config.seed == 1);
         assert_eq!(
             said(&records)[0],
             "1 of 2 networks solved adding at T = 100 (one seed: an anecdote); vanilla did not."
@@ -197,12 +203,12 @@ mod tests {
     #[test]
     fn a_task_without_a_bound() {
         let mut records = sample::compare(&[sample::TEN[2], sample::TEN[4]]);
-        records.runs.iter_mut().for_each(|run| run.criterion = None);
+        records.runs.iter_mut().for_each(|run| run.config.task.criterion = None);
         let losses = said(&records);
         assert!(losses[0].starts_with("Best on held-out examples is lstm"), "{losses:?}");
         assert!(losses[0].contains(": loss "), "{losses:?}");
         for (place, run) in records.runs.iter_mut().enumerate() {
-            run.accuracy = Some(if place < 3 { 0.9 } else { 0.95 });
+            run.outcome.accuracy = Some(if place < 3 { 0.9 } else { 0.95 });
         }
         assert_eq!(
             said(&records)[0],

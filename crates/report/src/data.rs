@@ -72,7 +72,7 @@ pub(super) fn json(group: &Group) -> String {
         .filter(|&lag| lag < scale.length)
         .collect();
     let lags: Vec<usize> = all.iter().copied().step_by(all.len().div_ceil(LAGS).max(1)).collect();
-    let width = interval(group.runs.iter().map(|run| run.steps).max().unwrap_or(0));
+    let width = interval(group.runs.iter().map(|run| run.outcome.steps).max().unwrap_or(0));
     let profiles = |run: &RunRecord, variant: &VariantRuns, part: &str| {
         let top =
             variant.top_profiles(part).into_iter().filter(|profile| profile.seed == run.seed());
@@ -105,7 +105,7 @@ pub(super) fn json(group: &Group) -> String {
     let data = Data {
         parts: parts(group),
         lags: lags.clone(),
-        baseline: group.runs.first().map_or(0.0, |run| run.baseline),
+        baseline: group.runs.first().map_or(0.0, |run| run.config.task.baseline),
         training: format!("Training loss, mean of {width} steps"),
         variants: variants.collect(),
     };
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn nothing_in_it_ends_the_script() {
         let mut records = sample::records();
-        records.runs[0].variant = "</script><!--&".to_owned();
+        records.runs[0].config.model.variant = "</script><!--&".to_owned();
         let text = json(&Group::new(&records));
         assert!(!text.contains(['<', '>', '&']), "{text}");
         let data: Value = serde_json::from_str(&text).expect("it parses");
@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn long_sequences_are_thinned() {
         let mut records = sample::records();
-        records.runs.iter_mut().for_each(|run| run.length = 5000);
+        records.runs.iter_mut().for_each(|run| run.config.task.length = 5000);
         for profile in &mut records.profiles {
             profile.lag = (0..=5000).collect();
             profile.median = vec![0.5; 5001];

@@ -151,7 +151,7 @@ pub(super) fn profiles(group: &Group) -> Vec<Figure> {
 
 /// Held-out loss, training loss, and accuracy where there is one, of every variant over training.
 pub(super) fn learning(group: &Group) -> Vec<Figure> {
-    let steps = group.runs.iter().map(|run| run.steps).max().unwrap_or(0);
+    let steps = group.runs.iter().map(|run| run.outcome.steps).max().unwrap_or(0);
     let width = interval(steps);
     let each = |curve: &dyn Fn(&VariantRuns) -> Curve| {
         drawn(group.variants.iter().map(|v| Line::new(v.name, v.index, curve(v))).collect())
@@ -159,9 +159,9 @@ pub(super) fn learning(group: &Group) -> Vec<Figure> {
     let losses = |title: &str, file: &str, mut lines: Vec<Line>| {
         let places = || lines.iter().flat_map(|line| line.curve.0.iter().map(|(step, _)| *step));
         let (from, to) = (places().min_by(f64::total_cmp)?, places().max_by(f64::total_cmp)?);
-        if let Some(run) = group.runs.first().filter(|run| run.baseline > 0.0) {
-            let name = format!("baseline {}", significant(run.baseline, 4));
-            lines.push(Line::level(name, run.baseline.log10(), (from, to)));
+        if let Some(run) = group.runs.first().filter(|run| run.config.task.baseline > 0.0) {
+            let name = format!("baseline {}", significant(run.config.task.baseline, 4));
+            lines.push(Line::level(name, run.config.task.baseline.log10(), (from, to)));
         }
         let chart = Chart {
             title,

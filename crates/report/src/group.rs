@@ -44,8 +44,8 @@ impl<'a> Group<'a> {
         let mut variants: Vec<VariantRuns<'a>> = Vec::new();
         let mut places: BTreeMap<&str, usize> = BTreeMap::new();
         for run in &records.runs {
-            let place = *places.entry(&run.variant).or_insert_with(|| {
-                variants.push(VariantRuns::new(&run.variant, variants.len()));
+            let place = *places.entry(&run.config.model.variant).or_insert_with(|| {
+                variants.push(VariantRuns::new(&run.config.model.variant, variants.len()));
                 variants.len() - 1
             });
             variants[place].runs.push(run);
@@ -134,7 +134,7 @@ impl<'a> Group<'a> {
             .iter()
             .filter_map(|run| match &run.status {
                 Status::Failed(why) => {
-                    Some(format!("{} (seed {}): {why}", run.variant, run.seed()))
+                    Some(format!("{} (seed {}): {why}", run.config.model.variant, run.seed()))
                 }
                 _ => None,
             })
@@ -154,9 +154,9 @@ impl<'a> Group<'a> {
             .map(|run| {
                 format!(
                     "{} (seed {}) after {} of {} steps",
-                    run.variant,
+                    run.config.model.variant,
                     run.seed(),
-                    run.steps,
+                    run.outcome.steps,
                     run.max_steps()
                 )
             })
@@ -226,7 +226,7 @@ impl<'a> VariantRuns<'a> {
 
     /// The number of runs that solved the task.
     pub(super) fn solved(&self) -> usize {
-        self.runs.iter().filter(|run| run.solved).count()
+        self.runs.iter().filter(|run| run.outcome.solved).count()
     }
 
     /// Median and range of a number over all runs; those without it are left out.
@@ -304,7 +304,7 @@ mod tests {
         assert_eq!(names, ["broken & <b>", "residual-lstm", "lstm-chrono", "lstm", "vanilla"]);
         assert_eq!(comparison.seeds(), [1, 2, 3]);
         assert_eq!(
-            comparison.variants[3].runs.iter().map(|run| run.seed).collect::<Vec<_>>(),
+            comparison.variants[3].runs.iter().map(|run| run.config.seed).collect::<Vec<_>>(),
             [1, 2, 3]
         );
         assert_eq!(
@@ -335,7 +335,7 @@ mod tests {
         assert!(!said.contains("anecdote"), "{said}");
 
         let mut one = sample::records();
-        one.runs.retain(|run| run.seed == 1);
+        one.runs.retain(|run| run.config.seed == 1);
         assert!(Group::new(&one).cautions().join("").contains("anecdote"));
         one.runs.push(sample::run("lstm", 2));
         let said = Group::new(&one).cautions().join("");

@@ -43,7 +43,7 @@ use group::Group;
 use record::Records;
 #[cfg(test)]
 use recurrent_records::sample;
-use recurrent_records::{effects, folder, record, solve_rates, tier, treatment};
+use recurrent_records::{config, effects, folder, record, solve_rates};
 use recurrent_tasks::{task, usage};
 
 pub use merged::{groups, merged, sources, write_merged, Source};

@@ -5,7 +5,7 @@ use super::group::{Group, VariantRuns};
 use super::numbers::{count, significant, Spread};
 use super::page::{self, Cell, Table, TableHead};
 use crate::record::MeasureRecord;
-use crate::tier::Tier;
+use recurrent_records::config::Level;
 
 /// A table has room for this many points of a curve.
 const POINTS: usize = 7;
@@ -43,18 +43,20 @@ pub(super) fn table(variant: &VariantRuns) -> Option<Table> {
 
 /// The time that the measures took; `None` if nothing but profiles was asked for.
 pub(super) fn cost(group: &Group) -> Option<String> {
-    let spent = |tier: Tier| {
-        let seconds =
-            group.runs.iter().filter_map(|run| run.measure_seconds.get(tier.name()).copied());
+    let spent = |level: Level| {
+        let seconds = group
+            .runs
+            .iter()
+            .filter_map(|run| run.outcome.measure_seconds.get(level.name()).copied());
         let spread = Spread::of(seconds)?;
-        Some(format!("{} {} s", tier.name(), spread.text(|seconds| significant(seconds, 2))))
+        Some(format!("{} {} s", level.name(), spread.text(|seconds| significant(seconds, 2))))
     };
-    let tiers: Vec<_> = Tier::ALL.into_iter().filter_map(spent).collect();
-    let all: f64 = group.runs.iter().flat_map(|run| run.measure_seconds.values()).sum();
-    (!tiers.is_empty()).then(|| {
+    let levels: Vec<_> = Level::ALL.into_iter().filter_map(spent).collect();
+    let all: f64 = group.runs.iter().flat_map(|run| run.outcome.measure_seconds.values()).sum();
+    (!levels.is_empty()).then(|| {
         format!(
             "Measures before and after training took, a run: {}; {} s for {}.",
-            tiers.join(", "),
+            levels.join(", "),
             significant(all, 2),
             count(group.runs.len(), "run")
         )
@@ -128,7 +130,7 @@ mod tests {
             variant: "a".to_owned(),
             seed,
             step,
-            tier: Tier::Gradients,
+            level: Level::Gradients,
             measure: "share".to_owned(),
             layer: Some(0),
             direction: Some("forward".to_owned()),

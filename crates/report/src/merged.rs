@@ -106,7 +106,7 @@ struct Same<'a> {
 impl<'a> Same<'a> {
     fn of(run: &'a RunRecord) -> Self {
         let (task, length, data) = (run.task(), run.length(), run.data());
-        Self { task, length, data, baseline: run.baseline.to_bits() }
+        Self { task, length, data, baseline: run.config.task.baseline.to_bits() }
     }
 
     /// The runs of a source that belong here.
@@ -136,8 +136,9 @@ fn grouped(sources: &[Source]) -> Vec<MergedGroup> {
 }
 
 fn group(sources: &[Source], same: &Same) -> Records {
-    let within =
-        |source| -> BTreeSet<String> { same.runs(source).map(|run| run.variant.clone()).collect() };
+    let within = |source| -> BTreeSet<String> {
+        same.runs(source).map(|run| run.config.model.variant.clone()).collect()
+    };
     let trained = |source| -> BTreeSet<String> {
         let runs = same.runs(source);
         runs.map(|run| format!("{} {} {} {}", run.max_steps(), run.batch(), run.lr(), run.dtype()))
@@ -162,15 +163,22 @@ fn group(sources: &[Source], same: &Same) -> Records {
             )*};
         }
         for run in same.runs(source) {
-            if !order.contains(&run.variant) {
-                order.push(run.variant.clone());
+            if !order.contains(&run.config.model.variant) {
+                order.push(run.config.model.variant.clone());
             }
         }
-        take!(runs, steps, evals, profiles, measures);
+        take!(steps, evals, profiles, measures);
+        for run in source.records.runs.iter().filter(|run| own.contains(&run.config.model.variant))
+        {
+            let mut run = run.clone();
+            run.config.model.variant = named(&run.config.model.variant);
+            all.runs.push(run);
+        }
     }
     // The same variant of several sources side by side, in the order of the sources.
     let base = |name: &str| name.split_once(" · ").map_or(name, |(base, _)| base).to_owned();
-    all.runs.sort_by_key(|run| order.iter().position(|name| *name == base(&run.variant)));
+    all.runs
+        .sort_by_key(|run| order.iter().position(|name| *name == base(&run.config.model.variant)));
     all
 }
 
@@ -259,7 +267,7 @@ fn folders(sources: &[Source]) -> Table {
             if about.started.is_empty() { unknown() } else { about.started.clone() },
             about.seconds.map_or_else(unknown, |time| format!("{} s", seconds(time))),
             format!("{device}{separator}{machine}"),
-            group.distinct(|run| run.version.clone()),
+            group.distinct(|run| run.config.version.clone()),
         ];
         let cells = cells.map(|cell| Cell::new(cell).with_class("")).into();
         Row { name: source.label.clone(), hint: about.command.join(" "), cells, ..Row::default() }
@@ -297,7 +305,7 @@ mod tests {
     /// The records of one variant.
     fn only(variant: &str) -> Records {
         let mut all = sample::records();
-        all.runs.retain(|run| run.variant == variant);
+        all.runs.retain(|run| run.config.model.variant == variant);
         all.steps.retain(|step| step.variant == variant);
         all.evals.retain(|eval| eval.variant == variant);
         all.profiles.retain(|profile| profile.variant == variant);
@@ -309,8 +317,11 @@ mod tests {
         let temp = tempfile::tempdir()?;
         let paths = ["mon", "tue", "wed"].map(|name| temp.path().join(name));
         let (mut other_data, mut other_batch) = (only("lstm"), only("vanilla"));
-        other_data.runs.iter_mut().for_each(|run| run.data = Some("0123abcd".to_owned()));
-        other_batch.runs.iter_mut().for_each(|run| run.batch += 1);
+        other_data
+            .runs
+            .iter_mut()
+            .for_each(|run| run.config.task.data = Some("0123abcd".to_owned()));
+        other_batch.runs.iter_mut().for_each(|run| run.config.training.batch += 1);
         for (records, path) in [&only("lstm"), &other_data, &other_batch].into_iter().zip(&paths) {
             write(records, path)?;
         }
@@ -337,7 +348,7 @@ mod tests {
         let all = sample::records();
         let part = only("lstm");
         let mut other = all.clone();
-        other.runs.iter_mut().for_each(|run| run.task = "copy".to_owned());
+        other.runs.iter_mut().for_each(|run| run.config.task.name = "copy".to_owned());
         for (records, path) in [&all, &part, &other].into_iter().zip(&paths) {
             write(records, path)?;
         }

@@ -212,7 +212,7 @@ mod tests {
             RunVerdict::new(&run, &[&profile]).gradient,
             GradientVerdict::Vanishes { reach: 0, underflow: Some(0) }
         );
-        let bare = RunRecord { half_life_h_init: None, fits: Default::default(), ..run };
+        let bare = RunRecord { gradients: Default::default(), ..run };
         assert_eq!(RunVerdict::new(&bare, &[]).gradient, GradientVerdict::Unknown);
     }
 

@@ -287,7 +287,7 @@ fn facts(findings: &Findings) -> Facts {
         ),
     );
     facts.push("Device", names(&|run| format!("{}, {}", run.device(), run.dtype())));
-    facts.push("Version", format!("recurrent {}", names(&|run| run.version.clone())));
+    facts.push("Version", format!("recurrent {}", names(&|run| run.config.version.clone())));
     facts
 }
 

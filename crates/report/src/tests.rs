@@ -187,11 +187,12 @@ fn what_others_wrote_is_escaped() {
 #[test]
 fn the_page_says_what_the_numbers_say() {
     let mut records = sample::records();
-    records.runs[0].fits.clear();
-    records.runs[0].half_life_h_init = None;
-    records.runs[1].underflow_lags = 12;
-    records.runs[1].underflow_from = Some(88);
-    records.runs[2].clip_kind = crate::treatment::ClipKind::Value;
+    records.runs[0].gradients.init.h.fit = None;
+    records.runs[0].gradients.trained.h.fit = None;
+    records.runs[0].gradients.init.h.half_life = None;
+    records.runs[1].gradients.init.h.underflow.lags = 12;
+    records.runs[1].gradients.init.h.underflow.first = Some(88);
+    records.runs[2].config.training.clip = crate::config::Clipping::Value(1.0);
     records.runs[3].warnings = vec!["bias_hh_l0: its gradient was zero".to_owned()];
     let page = page(&Group::new(&records), &about());
     for text in [
@@ -290,7 +291,7 @@ fn gradients_that_are_not_finite_break_nothing() {
         profile.median[20..].fill(f64::INFINITY);
         profile.median[10] = f64::NAN;
     }
-    records.runs[3].grad_ratio_init = Some(f64::INFINITY);
+    records.runs[3].gradients.init.h.ratio = Some(f64::INFINITY);
     records.evals[0].loss = f64::NAN;
     records.steps[0].loss = f64::INFINITY;
     let comparison = Group::new(&records);

@@ -66,7 +66,7 @@ fn change(before: f64, after: f64, length: usize) -> Change {
 
 fn training(variant: &VariantRuns) -> Option<String> {
     let length = variant.first().length();
-    let trained = || variant.sound().filter(|run| run.steps > 0);
+    let trained = || variant.sound().filter(|run| run.outcome.steps > 0);
     let pairs: Vec<(f64, f64)> = trained()
         .filter_map(|run| Some((rate(run, "h", Phase::Init)?, rate(run, "h", Phase::Final)?)))
         .collect();
@@ -122,19 +122,19 @@ fn training(variant: &VariantRuns) -> Option<String> {
 
 /// Whether the loss of a run grew far beyond the baseline.
 pub(super) fn diverged(run: &RunRecord) -> bool {
-    run.baseline > 0.0 && run.final_loss > DIVERGED * run.baseline
+    run.config.task.baseline > 0.0 && run.outcome.final_loss > DIVERGED * run.config.task.baseline
 }
 
 /// Whether the loss of a run has not left the baseline.
 fn at_baseline(run: &RunRecord) -> bool {
-    run.final_loss > AT_BASELINE * run.baseline && !diverged(run)
+    run.outcome.final_loss > AT_BASELINE * run.config.task.baseline && !diverged(run)
 }
 
 /// The sound runs that came as far as their first evaluation.
 fn evaluated<'a>(variant: &'a VariantRuns) -> Vec<&'a RunRecord> {
     variant
         .sound()
-        .filter(|run| run.status != Status::Stopped || !run.final_loss.is_nan())
+        .filter(|run| run.status != Status::Stopped || !run.outcome.final_loss.is_nan())
         .collect()
 }
 
@@ -144,17 +144,17 @@ fn task(variant: &VariantRuns) -> Option<String> {
         let any = variant.sound().next().is_some();
         return any.then(|| "It was stopped before its first evaluation.".to_owned());
     };
-    let done = Spread::of(runs.iter().map(|run| run.steps as f64))?;
+    let done = Spread::of(runs.iter().map(|run| run.outcome.steps as f64))?;
     let whole = |steps: f64| format!("{steps:.0}");
     let done =
         done.range(whole).map_or_else(|| done.median(whole), |range| range.replace('–', " to "));
     let measured = |runs: &[&RunRecord]| {
-        let losses = runs.iter().map(|run| run.final_loss).filter(|loss| loss.is_finite());
+        let losses = runs.iter().map(|run| run.outcome.final_loss).filter(|loss| loss.is_finite());
         Spread::of(losses).map_or("not finite".to_owned(), |spread| spread.text(loss))
     };
-    let baseline = significant(first.baseline, 4);
+    let baseline = significant(first.config.task.baseline, 4);
     if !has_criterion(first) {
-        let accuracy = Spread::of(runs.iter().filter_map(|run| run.accuracy));
+        let accuracy = Spread::of(runs.iter().filter_map(|run| run.outcome.accuracy));
         let accuracy = accuracy
             .map(|spread| format!("accuracy {} and ", spread.text(percent)))
             .unwrap_or_default();
@@ -163,10 +163,11 @@ fn task(variant: &VariantRuns) -> Option<String> {
             "On held-out examples: {accuracy}loss {losses} after {done} steps (baseline {baseline})."
         ));
     }
-    let steps =
-        Spread::of(runs.iter().filter_map(|run| run.steps_to_solve).map(|steps| steps as f64));
+    let steps = Spread::of(
+        runs.iter().filter_map(|run| run.outcome.steps_to_solve).map(|steps| steps as f64),
+    );
     let in_steps = steps.map(|steps| steps.text(|steps| format!("{steps:.0}"))).unwrap_or_default();
-    let rest: Vec<&RunRecord> = runs.iter().copied().filter(|run| !run.solved).collect();
+    let rest: Vec<&RunRecord> = runs.iter().copied().filter(|run| !run.outcome.solved).collect();
     let (of, solved) = (runs.len(), runs.len() - rest.len());
     if rest.is_empty() {
         let seeds = if of == 1 {
@@ -178,7 +179,8 @@ fn task(variant: &VariantRuns) -> Option<String> {
     }
     let lost: Vec<&RunRecord> = rest.iter().copied().filter(|run| diverged(run)).collect();
     let stuck = rest.iter().filter(|run| at_baseline(run)).count();
-    let above = rest.iter().any(|run| run.final_loss > ABOVE_BASELINE * run.baseline);
+    let above =
+        rest.iter().any(|run| run.outcome.final_loss > ABOVE_BASELINE * run.config.task.baseline);
     let losses = measured(&rest);
     let where_to = match (stuck == rest.len(), stuck) {
         _ if !lost.is_empty() => divergence(&lost, rest.len()),
@@ -203,19 +205,20 @@ fn task(variant: &VariantRuns) -> Option<String> {
 fn divergence(lost: &[&RunRecord], of: usize) -> String {
     let seeds =
         if lost.len() < of { format!(" with {} of {of}", lost.len()) } else { String::new() };
-    let losses = Spread::of(lost.iter().map(|run| run.final_loss).filter(|loss| loss.is_finite()));
+    let losses =
+        Spread::of(lost.iter().map(|run| run.outcome.final_loss).filter(|loss| loss.is_finite()));
     let losses = losses.map_or("not finite".to_owned(), |spread| spread.text(loss));
     let run = lost[0];
     format!(
         "diverged{seeds} (loss {losses}, baseline {}): try a learning rate below {}, or a tighter clip",
-        significant(run.baseline, 4),
+        significant(run.config.task.baseline, 4),
         run.lr()
     )
 }
 
 /// When the task of a run counts as solved, in words; `None` where there is no such point.
 pub(super) fn criterion(run: &RunRecord) -> Option<String> {
-    let words = match run.criterion? {
+    let words = match run.config.task.criterion? {
         Criterion::LossBelow(bound) => format!("a held-out loss below {}", plain(bound)),
         Criterion::AccuracyAtLeast(bound) => {
             format!("a held-out accuracy of at least {}", percent(bound))
@@ -246,8 +249,8 @@ fn link(variant: &VariantRuns) -> Option<String> {
         Spread::of(horizons.iter().map(|&lag| lag as f64))?.text(|lag| format!("{lag:.0}"));
     let short = horizons.iter().all(|&horizon| horizon < lag);
     let long = horizons.iter().all(|&horizon| horizon >= lag);
-    let none = runs.iter().all(|run| !run.solved);
-    let all = runs.iter().all(|run| run.solved);
+    let none = runs.iter().all(|run| !run.outcome.solved);
+    let all = runs.iter().all(|run| run.outcome.solved);
     let trained =
         runs.iter().all(|run| run.horizon(Phase::Final).is_some_and(|horizon| horizon >= lag));
     Some(if none && short {
@@ -277,13 +280,13 @@ fn trouble(variant: &VariantRuns) -> Vec<String> {
             Status::Stopped => all.push(format!(
                 "The run of seed {} was stopped after {} of {} steps.",
                 run.seed(),
-                run.steps,
+                run.outcome.steps,
                 run.max_steps()
             )),
             Status::Failed(why) => all.push(format!(
                 "The run of seed {} failed after {}: {why}.",
                 run.seed(),
-                count(run.steps as usize, "step")
+                count(run.outcome.steps as usize, "step")
             )),
         }
     }
@@ -374,11 +377,11 @@ mod tests {
         assert!(of(100.0, -100.0) == Change::Weaker, "from decay to growth");
         let mut records = sample::compare(&[sample::TEN[2]]);
         for (run, half_life) in records.runs.iter_mut().zip([2.2, 9.0, 9.0]) {
-            run.half_life_h_final = Some(half_life);
+            run.gradients.trained.h.half_life = Some(half_life);
         }
         assert!(said(&records, "lstm")
             .contains("Training weakened the decay with some seeds (half-life 9.0, 2.2–9.0"));
-        records.runs[1].half_life_h_final = Some(0.5);
+        records.runs[1].gradients.trained.h.half_life = Some(0.5);
         assert!(said(&records, "lstm")
             .contains("What training did to that differs from seed to seed (half-life 2.2"));
     }
@@ -386,16 +389,19 @@ mod tests {
     #[test]
     fn at_and_off_the_baseline() {
         let mut records = sample::compare(&[sample::TEN[0]]);
-        records.runs.iter_mut().for_each(|run| run.final_loss = 0.901 * run.baseline);
+        records
+            .runs
+            .iter_mut()
+            .for_each(|run| run.outcome.final_loss = 0.901 * run.config.task.baseline);
         assert!(said(&records, "vanilla").contains("and stayed at the baseline"));
-        records.runs[0].final_loss = 0.899 * records.runs[0].baseline;
+        records.runs[0].outcome.final_loss = 0.899 * records.runs[0].config.task.baseline;
         let text = said(&records, "vanilla");
         assert!(text.contains("did not get below the baseline with 2 of 3 (loss"), "{text}");
         assert!(text.contains("and it did not solve the task."), "{text}");
-        records.runs[0].final_loss = 1.11 * records.runs[0].baseline;
+        records.runs[0].outcome.final_loss = 1.11 * records.runs[0].config.task.baseline;
         assert!(said(&records, "vanilla")
             .contains("and did not get below the baseline (loss 0.150 (0.150–0.185)"));
-        records.runs.iter_mut().for_each(|run| run.final_loss = 0.05);
+        records.runs.iter_mut().for_each(|run| run.outcome.final_loss = 0.05);
         assert!(said(&records, "vanilla")
             .contains("and left the baseline without solving it (loss 0.0500"));
     }
@@ -403,7 +409,7 @@ mod tests {
     #[test]
     fn a_divergence_is_not_explained_by_the_horizon() {
         let mut records = sample::compare(&[sample::TEN[0]]);
-        records.runs[0].final_loss = 10.1 * records.runs[0].baseline;
+        records.runs[0].outcome.final_loss = 10.1 * records.runs[0].config.task.baseline;
         let text = said(&records, "vanilla");
         assert!(
             text.contains(
@@ -412,10 +418,13 @@ mod tests {
             "{text}"
         );
         assert!(!text.contains("Its horizon"), "{text}");
-        records.runs.iter_mut().for_each(|run| run.final_loss = 4.67e17);
+        records.runs.iter_mut().for_each(|run| run.outcome.final_loss = 4.67e17);
         let text = said(&records, "vanilla");
         assert!(text.contains("and diverged (loss 4.67e17, baseline 0.1667)"), "{text}");
-        records.runs.iter_mut().for_each(|run| run.final_loss = 9.9 * run.baseline);
+        records
+            .runs
+            .iter_mut()
+            .for_each(|run| run.outcome.final_loss = 9.9 * run.config.task.baseline);
         assert!(said(&records, "vanilla").contains("and did not get below the baseline"));
     }
 
@@ -442,7 +451,7 @@ mod tests {
     #[test]
     fn a_single_seed_is_an_anecdote() {
         let mut records = sample::compare(&[sample::TEN[0], sample::TEN[4]]);
-        records.runs.retain(|run| run.seed == 1);
+        records.runs.retain(|run| run.config.seed == 1);
         assert!(said(&records, "vanilla").contains("in 2000 steps (one seed: an anecdote)"));
         let text = said(&records, "lstm-chrono");
         assert!(
@@ -455,12 +464,12 @@ mod tests {
     #[test]
     fn what_was_not_evaluated_is_not_judged() {
         let mut records = sample::compare(&[sample::TEN[0]]);
-        (records.runs[0].status, records.runs[0].final_loss) = (Status::Stopped, f64::NAN);
+        (records.runs[0].status, records.runs[0].outcome.final_loss) = (Status::Stopped, f64::NAN);
         assert!(said(&records, "vanilla").contains("and stayed at the baseline"));
         records
             .runs
             .iter_mut()
-            .for_each(|run| (run.status, run.final_loss) = (Status::Stopped, f64::NAN));
+            .for_each(|run| (run.status, run.outcome.final_loss) = (Status::Stopped, f64::NAN));
         let text = said(&records, "vanilla");
         assert!(text.contains("It was stopped before its first evaluation."), "{text}");
         assert!(!text.contains("solve"), "{text}");
@@ -470,8 +479,9 @@ mod tests {
     fn real_data_has_no_solved() {
         let mut records = sample::compare(&[sample::TEN[4]]);
         for (run, accuracy) in records.runs.iter_mut().zip([0.95, 0.961, 0.97]) {
-            (run.task, run.criterion) = ("mnist-rows".to_owned(), None);
-            (run.solved, run.steps_to_solve, run.accuracy) = (false, None, Some(accuracy));
+            (run.config.task.name, run.config.task.criterion) = ("mnist-rows".to_owned(), None);
+            (run.outcome.solved, run.outcome.steps_to_solve, run.outcome.accuracy) =
+                (false, None, Some(accuracy));
         }
         let text = said(&records, "lstm-chrono");
         assert!(

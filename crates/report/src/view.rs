@@ -16,6 +16,7 @@ use super::run::RunView;
 use super::table;
 use super::trend::{poor_fit, rate, Phase, Trend, POOR_FIT};
 use super::verdict::{criterion, has_criterion, sentences};
+use crate::config::OPTIMIZER;
 use crate::record::{RunRecord, Status};
 use askama::Template;
 
@@ -162,7 +163,7 @@ pub(super) fn facts(group: &Group, about: &About) -> Facts {
     facts.explain("Seeds", listed, "a seed fixes the initial weights and the data");
     facts.explain(
         "Baseline",
-        one(&|run| significant(run.baseline, 4)),
+        one(&|run| significant(run.config.task.baseline, 4)),
         "loss of the best answer that ignores the input",
     );
     facts.explain(
@@ -187,14 +188,12 @@ pub(super) fn facts(group: &Group, about: &About) -> Facts {
         ),
         "clipped: a larger gradient is scaled down to the bound",
     );
-    if !about.optimizer.is_empty() {
-        facts.push("Optimiser", about.optimizer.clone());
-    }
+    facts.push("Optimiser", OPTIMIZER);
     let device = format!(
         "{}, {}, {} a run",
         one(&|run| run.device().to_owned()),
         one(&|run| run.dtype().to_owned()),
-        one(&|run| count(run.threads, "thread"))
+        one(&|run| count(run.outcome.threads, "thread"))
     );
     let at_once = about.jobs.map(|jobs| format!(", {} at once", count(jobs, "run")));
     facts.push("Device", format!("{device}{}", at_once.unwrap_or_default()));
@@ -202,7 +201,7 @@ pub(super) fn facts(group: &Group, about: &About) -> Facts {
     if !machine.is_empty() {
         facts.push("Machine", machine);
     }
-    facts.push("Version", format!("recurrent {}", one(&|run| run.version.clone())));
+    facts.push("Version", format!("recurrent {}", one(&|run| run.config.version.clone())));
     if !about.started.is_empty() {
         let took = about.seconds.map(|time| format!(", took {} s", seconds(time)));
         facts.push("Started", format!("{}{}", about.started, took.unwrap_or_default()));
@@ -283,7 +282,7 @@ fn variant(group: &Group, variant: &VariantRuns, figures: &Figures) -> VariantVi
         index: variant.index,
         swatch: swatch(variant.index),
         name: variant.name.to_owned(),
-        summary: variant.first().summary.clone(),
+        summary: variant.first().config.model.summary.clone(),
         headline,
         verdict,
         warnings: warnings(variant),
@@ -310,9 +309,9 @@ pub(super) fn capital(text: &str) -> String {
 fn variant_facts(variant: &VariantRuns) -> Facts {
     let run = variant.first();
     let mut facts = Facts::default();
-    facts.push("Parameters", run.params.to_string());
+    facts.push("Parameters", run.config.model.params.to_string());
     facts.push("Hidden units", hidden(run));
-    facts.push("Initialisation", run.init.clone());
+    facts.push("Initialisation", run.config.model.init.clone());
     let radius = |name: &String| {
         let radii = variant.spread(|run| run.spectral_radius.get(name).copied())?;
         Some(format!("{name} {}", radii.text(|radius| significant(radius, 2))))
@@ -322,7 +321,7 @@ fn variant_facts(variant: &VariantRuns) -> Facts {
         facts.push("Spectral radius at the start", radii.join(", "));
     }
     let options: Vec<String> =
-        run.options.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        run.config.model.options.iter().map(|(name, value)| format!("{name} {value}")).collect();
     if !options.is_empty() {
         facts.push("Options", options.join(" · "));
     }
@@ -349,7 +348,7 @@ fn runs(variant: &VariantRuns) -> Table {
     let has_c = any(&|run| {
         run.fit("c", Phase::Init).is_some() || run.half_life("c", Phase::Init).is_some()
     });
-    let accuracy = any(&|run| run.accuracy.is_some());
+    let accuracy = any(&|run| run.outcome.accuracy.is_some());
     let solvable = any(&has_criterion);
     let plain = |name| Some(TableHead::plain(name));
     let pair = |name| Some(TableHead::pair(name));
@@ -371,12 +370,14 @@ fn runs(variant: &VariantRuns) -> Table {
         let missing = || "not measured".to_owned();
         let mut cells = vec![ended(run)];
         cells.extend(solvable.then(|| Cell::new(solved(run))));
-        cells.push(Cell::new(if run.final_loss.is_nan() {
+        cells.push(Cell::new(if run.outcome.final_loss.is_nan() {
             missing()
         } else {
-            loss(run.final_loss)
+            loss(run.outcome.final_loss)
         }));
-        cells.extend(accuracy.then(|| Cell::new(run.accuracy.map_or_else(missing, percent))));
+        cells.extend(
+            accuracy.then(|| Cell::new(run.outcome.accuracy.map_or_else(missing, percent))),
+        );
         cells.extend(Phase::BOTH.map(|phase| half_life(run, "h", phase)));
         if has_c {
             cells.extend(Phase::BOTH.map(|phase| half_life(run, "c", phase)));
@@ -389,7 +390,7 @@ fn runs(variant: &VariantRuns) -> Table {
         }));
         cells.push(underflow(run));
         cells.push(Cell::new(percent(run.clipped_fraction())));
-        cells.push(Cell::new(seconds(run.seconds)));
+        cells.push(Cell::new(seconds(run.outcome.seconds)));
         let seed = run.seed();
         Row { name: seed.to_string(), seed: Some(seed), cells, ..Row::default() }
     };
@@ -403,11 +404,11 @@ fn runs(variant: &VariantRuns) -> Table {
 }
 
 fn ended(run: &RunRecord) -> Cell {
-    let after = count(run.steps as usize, "step");
+    let after = count(run.outcome.steps as usize, "step");
     match &run.status {
         Status::Finished => Cell::new("finished").with_small(Some(&after)),
         Status::Stopped => {
-            let small = format!("{} of {} steps", run.steps, run.max_steps());
+            let small = format!("{} of {} steps", run.outcome.steps, run.max_steps());
             Cell::new("stopped").with_small(Some(&small))
         }
         Status::Failed(why) => Cell::new(format!("failed: {why}")).with_small(Some(&after)),
@@ -415,9 +416,9 @@ fn ended(run: &RunRecord) -> Cell {
 }
 
 fn solved(run: &RunRecord) -> String {
-    match run.steps_to_solve {
+    match run.outcome.steps_to_solve {
         Some(step) => step.to_string(),
-        None if has_criterion(run) => format!("not in {}", run.steps),
+        None if has_criterion(run) => format!("not in {}", run.outcome.steps),
         None => super::columns::INAPPLICABLE.to_owned(),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::parts::Parts;
 use super::{checksum, pairs, shown, tensor, LONGEST};
-use crate::task::{Batch, BatchKey, Criterion, Judged, Reads, Reference, Task};
+use crate::task::{Batch, BatchKey, Criterion, Judged, Reads, Reference, Task, TaskConfig};
 use crate::usage::mistake;
 use anyhow::{anyhow, bail, ensure, Result};
 use candle::{DType, Device, Tensor};
@@ -29,6 +29,7 @@ pub(super) const WINDOW: usize = 48;
 pub struct Forecast {
     window: usize,
     season: usize,
+    column: Option<String>,
     values: Arc<[f64]>,
     validation: Range<usize>,
     parts: Parts,
@@ -64,9 +65,10 @@ impl Forecast {
             deviation.is_finite(),
             "{path}: expected values whose variance is finite, found larger ones"
         );
-        let parts = Parts::of((window..first).collect(), (second..rows).collect());
+        let parts = Parts::of((window..first).collect(), (second..rows).collect(), false);
         let values = values.iter().map(|x| (x - mean) / deviation).collect();
-        Ok(Self { window, season, values, validation: first..second, parts })
+        let column = column.map(str::to_string);
+        Ok(Self { window, season, column, values, validation: first..second, parts })
     }
 }
 
@@ -171,6 +173,14 @@ fn records(text: &str) -> Vec<(u64, Vec<String>)> {
 }
 
 impl Task for Forecast {
+    fn config(&self) -> TaskConfig {
+        TaskConfig {
+            column: self.column.clone(),
+            season: Some(self.season),
+            ..TaskConfig::of(self)
+        }
+    }
+
     fn name(&self) -> &'static str {
         NAME
     }
@@ -238,8 +248,12 @@ impl Task for Forecast {
         self.parts.held().len()
     }
 
+    fn is_validation(&self) -> bool {
+        self.parts.is_validation()
+    }
+
     fn validating(&self) -> Option<Arc<dyn Task>> {
-        let parts = Parts::of(self.parts.train().to_vec(), self.validation.clone().collect());
+        let parts = Parts::of(self.parts.train().to_vec(), self.validation.clone().collect(), true);
         Some(Arc::new(Self { parts, ..self.clone() }))
     }
 

@@ -200,6 +200,10 @@ impl Task for Mnist {
     }
 
     /// A tenth of the training images, always the same, held out instead of the test set.
+    fn is_validation(&self) -> bool {
+        self.parts.is_validation()
+    }
+
     fn validating(&self) -> Option<Arc<dyn Task>> {
         Some(Arc::new(Self { parts: self.parts.validating()?, ..self.clone() }))
     }

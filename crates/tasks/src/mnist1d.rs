@@ -302,6 +302,10 @@ impl Task for Mnist1d {
         self.parts.held().len()
     }
 
+    fn is_validation(&self) -> bool {
+        self.parts.is_validation()
+    }
+
     fn validating(&self) -> Option<Arc<dyn Task>> {
         Some(Arc::new(Self { parts: self.parts.validating()?, ..self.clone() }))
     }

@@ -17,17 +17,22 @@ const VALIDATION: usize = 10;
 pub(super) struct Parts {
     train: Vec<usize>,
     held: Vec<usize>,
+    validation: bool,
 }
 
 impl Parts {
     /// Training examples first, those of the test set behind them.
     pub(super) fn new(train: usize, test: usize) -> Self {
-        Self { train: (0..train).collect(), held: (train..train + test).collect() }
+        Self {
+            train: (0..train).collect(),
+            held: (train..train + test).collect(),
+            validation: false,
+        }
     }
 
-    /// These examples.
-    pub(super) fn of(train: Vec<usize>, held: Vec<usize>) -> Self {
-        Self { train, held }
+    /// These examples. `validation` says whether those held out are a part of the training set.
+    pub(super) fn of(train: Vec<usize>, held: Vec<usize>, validation: bool) -> Self {
+        Self { train, held, validation }
     }
 
     /// A tenth of the training examples is held out instead of the test set, at least one, always the same; `None` if there is but one.
@@ -38,7 +43,12 @@ impl Parts {
         let mut held = order.split_off(count - (count / VALIDATION).max(1));
         held.sort_unstable();
         order.sort_unstable();
-        (!order.is_empty()).then_some(Self { train: order, held })
+        (!order.is_empty()).then_some(Self { train: order, held, validation: true })
+    }
+
+    /// Whether a part of the training set is held out instead of the test set.
+    pub(super) fn is_validation(&self) -> bool {
+        self.validation
     }
 
     /// The training examples.

@@ -80,6 +80,16 @@ pub trait Task: Send + Sync {
         false
     }
 
+    /// Whether a part of the training examples is held out instead of the test set: whether [`Task::validating`] gave it.
+    fn is_validation(&self) -> bool {
+        false
+    }
+
+    /// What records say of the task.
+    fn config(&self) -> TaskConfig {
+        TaskConfig::of(self)
+    }
+
     /// What a simple method that does look at the input reaches on the held-out examples, where there is one to compare with.
     fn reference(&self) -> Option<Reference> {
         None
@@ -89,6 +99,56 @@ pub trait Task: Send + Sync {
     fn longer(&self, factor: usize) -> Option<Arc<dyn Task>> {
         let _ = factor;
         None
+    }
+}
+
+/// A task as records have it: the options that open it, and what is then known of it. The path of its data is not part
+/// of it, their checksum is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TaskConfig {
+    /// The name, as on the command line: `adding`.
+    pub name: String,
+    /// The length of its sequences, in steps; the longest, if they differ.
+    pub length: usize,
+    /// The column of a CSV file that is forecast; null for other tasks.
+    pub column: Option<String>,
+    /// The season of the naive forecast to compare with, in rows; null for other tasks.
+    pub season: Option<usize>,
+    /// Whether a part of the training data is held out instead of the test set. Default: no.
+    pub validation: bool,
+    /// A checksum of the data; null if they are generated.
+    pub data: Option<String>,
+    /// The longest lag over which information must be kept, in steps.
+    pub longest_lag: usize,
+    /// The number of training examples; null if they are generated.
+    pub examples: Option<usize>,
+    /// The number of held-out examples.
+    pub held_out: usize,
+    /// The expected loss of the best answer that does not depend on the input.
+    pub baseline: f64,
+    /// When the task counts as solved, in three evaluations in a row; null where there is no such point.
+    pub criterion: Option<Criterion>,
+    /// What a simple method that looks at the input reaches; null where there is none.
+    pub reference: Option<Reference>,
+}
+
+impl TaskConfig {
+    /// What every task says of itself.
+    pub fn of<T: Task + ?Sized>(task: &T) -> Self {
+        Self {
+            name: task.name().to_string(),
+            length: task.length(),
+            column: None,
+            season: None,
+            validation: task.is_validation(),
+            data: task.checksum(),
+            longest_lag: task.longest_lag(),
+            examples: task.examples(),
+            held_out: task.held_out(),
+            baseline: task.baseline(),
+            criterion: task.criterion(),
+            reference: task.reference(),
+        }
     }
 }
 

@@ -275,6 +275,10 @@ impl Task for Text {
         STRANDS
     }
 
+    fn is_validation(&self) -> bool {
+        self.held.start < self.validation.start
+    }
+
     fn validating(&self) -> Option<Arc<dyn Task>> {
         let mut task = self.clone();
         std::mem::swap(&mut task.held, &mut task.validation);

@@ -5,7 +5,7 @@ use crate::numbers::{median, more, solved};
 use anyhow::Result;
 use recurrent::core::init::{Block, Init};
 use recurrent::{CellKind, Nonlinearity, RnnConfig, VanillaConfig};
-use recurrent_records::treatment::{Change, Clipping};
+use recurrent_records::config::{Clipping, Override};
 use recurrent_tasks as tasks;
 
 pub(super) fn vanishing() -> Experiment {
@@ -53,13 +53,13 @@ fn run_vanishing(lab: &Lab) -> Result<Outcome> {
     let turned = by(&starts, |start| start.clipped.1.abs());
     let verdict_change = median("change of that share", "of itself", &change);
     let verdict_turned = median("one minus the cosine between both updates", "", &turned);
-    let clip = |name, clip| Arm::with(name, &vanilla(plain()), &[Change::Clip(clip)]);
+    let clip = |name, clip| Arm::with(name, &vanilla(plain()), &[Override::Clip(clip)]);
     let arms = [
         clip("not-clipped", Clipping::Off),
         clip("clip-1", Clipping::GlobalNorm(1.0)),
         clip("clip-0.1", Clipping::GlobalNorm(0.1)),
     ];
-    let how = How { params: 5000, same_units: true, steps: 1500, changes: Vec::new() };
+    let how = How { params: 5000, same_units: true, steps: 1500, overrides: Vec::new() };
     let trained = lab.train("clipping-vanishing", "adding", 50, &how, &arms)?;
     let losses = more(
         "ln of the final loss, clipped at 0.1 minus not clipped",
@@ -132,10 +132,10 @@ fn run_exploding(lab: &Lab) -> Result<Outcome> {
     let growth =
         median("decay of dL/dh (negative: growth)", "a step", &by(&starts, |start| start.decay_h));
     let arms = [
-        Arm::with("not-clipped", &spec, &[Change::Clip(Clipping::Off)]),
-        Arm::with("clip-1", &spec, &[Change::Clip(Clipping::GlobalNorm(1.0))]),
+        Arm::with("not-clipped", &spec, &[Override::Clip(Clipping::Off)]),
+        Arm::with("clip-1", &spec, &[Override::Clip(Clipping::GlobalNorm(1.0))]),
     ];
-    let how = How { params: 5000, same_units: true, steps: 1500, changes: Vec::new() };
+    let how = How { params: 5000, same_units: true, steps: 1500, overrides: Vec::new() };
     let trained = lab.train("clipping-exploding", "adding", 50, &how, &arms)?;
     let losses = more(
         "ln of the final loss, clipped minus not clipped",
@@ -160,8 +160,8 @@ fn run_exploding(lab: &Lab) -> Result<Outcome> {
         because += ". What is true nearby: where gradients explode, clipping so helps indirectly to learn a long lag, since the network that \
                     carries its gradient that far can be trained at all";
     }
-    let norms = |arm: &Trained| by(&arm.runs, |run| run.grad_norm.unwrap_or(f64::NAN));
-    let clipped = |arm: &Trained| by(&arm.runs, |run| run.clipped_fraction);
+    let norms = |arm: &Trained| by(&arm.runs, |run| run.clipping.norm_before.unwrap_or(f64::NAN));
+    let clipped = |arm: &Trained| by(&arm.runs, |run| run.clipping.fraction);
     let mut measured = vec![
         growth,
         median("mean norm of dL/dW in training, not clipped", "", &norms(&trained[0])),

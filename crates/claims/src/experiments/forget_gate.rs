@@ -65,7 +65,7 @@ fn run(lab: &Lab) -> Result<Outcome> {
     }
     let open = more("decay of dL/dc, bias 5 minus bias 0", "a step", &decays[4], &decays[1]);
     let shut = more("decay of dL/dc, bias 0 minus bias -2", "a step", &decays[1], &decays[0]);
-    let how = How { params: 5000, same_units: true, steps: 2000, changes: Vec::new() };
+    let how = How { params: 5000, same_units: true, steps: 2000, overrides: Vec::new() };
     let arms = [
         Arm::new("bias-0", lstm(bias(0.0))),
         Arm::new("bias-1", lstm(bias(1.0))),

@@ -44,7 +44,7 @@ fn run(lab: &Lab) -> Result<Outcome> {
         measured.push(median(format!("decay of the gradient, {}", arm.name), "a step", &decay));
         decays.push(decay);
     }
-    let how = How { params: 5000, same_units: false, steps: 2000, changes: Vec::new() };
+    let how = How { params: 5000, same_units: false, steps: 2000, overrides: Vec::new() };
     let trained = lab.train("gates", "adding", 50, &how, &arms)?;
     let learns = [1, 2].map(|gated: usize| trained[gated].solves_more_than(&trained[0]));
     let mut slower = Vec::new();
@@ -69,8 +69,11 @@ fn run(lab: &Lab) -> Result<Outcome> {
         _ => numbers,
     };
     for arm in &trained {
-        let part = if arm.name == "lstm" { "c_final" } else { "h_final" };
-        let decay = by(&arm.runs, |run| run.fits.get(part).map_or(f64::NAN, |fit| fit.decay));
+        let decay = by(&arm.runs, |run| {
+            let trained = &run.gradients.trained;
+            let state = if arm.name == "lstm" { &trained.c } else { &trained.h };
+            state.fit.map_or(f64::NAN, |fit| fit.decay)
+        });
         measured.push(median(
             format!("decay of the gradient after training, {}", arm.name),
             "a step",

@@ -53,7 +53,7 @@ fn run(lab: &Lab) -> Result<Outcome> {
         measured.push(median(format!("decay of the gradient, {}", arm.name), "a step", &decay));
         decays.push(decay);
     }
-    let how = How { params: 5000, same_units: false, steps: 1500, changes: Vec::new() };
+    let how = How { params: 5000, same_units: false, steps: 1500, overrides: Vec::new() };
     let trained = lab.train("initialisation", "adding", 50, &how, &arms)?;
     let mut helped = Vec::new();
     for (without, with) in [(0, 1), (2, 3)] {

@@ -104,7 +104,7 @@ fn run_placement(lab: &Lab) -> Result<Outcome> {
         Arm::new("burn", normed(1.0, Placement::Burn)),
     ];
     let (mut measured, slower) = decays(lab, &arms)?;
-    let how = How { params: 5000, same_units: false, steps: 200, changes: Vec::new() };
+    let how = How { params: 5000, same_units: false, steps: 200, overrides: Vec::new() };
     let trained = lab.train("layer-norm", "adding", 30, &how, &arms)?;
     let losses: Vec<_> = trained.iter().map(Trained::log_losses).collect();
     let losses = against("ln of the loss", "", &arms, &losses);

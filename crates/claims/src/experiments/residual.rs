@@ -53,7 +53,7 @@ fn run_over_depth(lab: &Lab) -> Result<Outcome> {
         arms.iter().map(|arm| lab.starts(arm, task.as_ref(), 32)).collect::<Result<_>>()?;
     let depth: Vec<_> = starts.iter().map(|starts| by(starts, |start| start.depth)).collect();
     let change = more("log10 of bottom over top, residual minus plain", "", &depth[1], &depth[0]);
-    let how = How { params: 10_000, same_units: true, steps: 1000, changes: Vec::new() };
+    let how = How { params: 10_000, same_units: true, steps: 1000, overrides: Vec::new() };
     let trained = lab.train("residual-depth", "adding", 50, &how, &arms)?;
     let losses = more(
         "ln of the final loss, residual minus plain",
@@ -133,7 +133,7 @@ fn run_depth_for_time(lab: &Lab) -> Result<Outcome> {
         &decays[1],
         &decays[0],
     );
-    let how = How { params: 5000, same_units: true, steps: 1500, changes: Vec::new() };
+    let how = How { params: 5000, same_units: true, steps: 1500, overrides: Vec::new() };
     let trained = lab.train("residual-depth-time", "adding", 50, &how, &arms)?;
     let learns = trained[1].solves_more_than(&trained[0]);
     let numbers = format!(
@@ -198,7 +198,7 @@ fn run_over_time(lab: &Lab) -> Result<Outcome> {
         .map(|arm| Ok(by(&lab.starts(arm, task.as_ref(), 64)?, |start| start.decay_h)))
         .collect::<Result<_>>()?;
     let slower = more("decay of dL/dh, residual minus plain", "a step", &decays[1], &decays[0]);
-    let how = How { params: 5000, same_units: false, steps: 1500, changes: Vec::new() };
+    let how = How { params: 5000, same_units: false, steps: 1500, overrides: Vec::new() };
     let trained = lab.train("residual-time", "adding", 50, &how, &arms)?;
     let losses = more(
         "ln of the final loss, residual minus plain",

@@ -4,7 +4,8 @@ use super::*;
 use crate::finding::Verdict::{Open, Refuted, Supported, TrueOnlyIf};
 use crate::lab::half_more;
 use crate::numbers::{more, solved, steps_to_solve};
-use recurrent_records::record::RunRecord;
+use recurrent_records::config::Budget;
+use recurrent_records::record::{Outcome, RunRecord, Status};
 use std::collections::BTreeSet;
 
 /// A number of which only its interval matters.
@@ -214,25 +215,27 @@ fn pairs_are_subtracted() {
 }
 
 /// A run of which only this matters.
-fn run(status: serde_json::Value, solved: bool, final_loss: serde_json::Value) -> RunRecord {
-    let run = serde_json::json!({
-        "variant": "arm", "summary": "", "options": {}, "task": "adding", "length": 4, "longest_lag": 3, "seed": 0, "params": 9, "hidden": 1,
-        "layers": 1, "init": "", "spectral_radius": {}, "dtype": "f32", "device": "cpu", "threads": 1, "version": "", "batch": 1, "lr": 0.1,
-        "clip": null, "status": status, "steps": 1, "max_steps": 8, "solved": solved, "steps_to_solve": solved.then_some(3), "final_loss": final_loss,
-        "accuracy": null, "baseline": 0.5, "criterion": null, "half_life_h_init": null, "half_life_h_final": null, "half_life_c_init": null,
-        "half_life_c_final": null, "fits": {}, "horizon_init": null, "horizon_final": null, "underflow_lags": 0, "grad_ratio_init": null,
-        "grad_ratio_final": null, "clipped_fraction": 0.0, "warnings": [], "seconds": 1.0
-    });
-    serde_json::from_value(run).expect("a run")
+fn run(status: Status, solved: bool, final_loss: f64) -> RunRecord {
+    let mut run = RunRecord { status, ..RunRecord::default() };
+    run.config.task.baseline = 0.5;
+    run.config.training.budget = Budget::Steps(8);
+    run.outcome = Outcome {
+        steps: 1,
+        solved,
+        steps_to_solve: solved.then_some(3),
+        final_loss,
+        ..run.outcome
+    };
+    run
 }
 
 #[test]
 fn runs_that_did_not_converge_are_in_the_numbers() {
-    let failed = serde_json::json!({ "failed": "a NaN" });
+    let failed = Status::Failed("a NaN".to_string());
     let runs = vec![
-        run("finished".into(), true, 0.005.into()),
-        run("finished".into(), false, 1.0.into()),
-        run(failed, false, "NaN".into()),
+        run(Status::Finished, true, 0.005),
+        run(Status::Finished, false, 1.0),
+        run(failed, false, f64::NAN),
     ];
     let arm = Trained { name: "arm", runs };
     let share = solved(&arm);

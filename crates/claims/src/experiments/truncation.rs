@@ -4,7 +4,7 @@ use crate::lab::{half_more, Arm, How, Lab, TruncatedGradient, Unconverged};
 use crate::numbers::{median, more, solved};
 use anyhow::Result;
 use recurrent::Truncation;
-use recurrent_records::treatment::Change;
+use recurrent_records::config::Override;
 use recurrent_tasks as tasks;
 
 pub(super) fn experiment() -> Experiment {
@@ -34,7 +34,7 @@ fn run(lab: &Lab) -> Result<Outcome> {
     let task = tasks::by_name("adding", Some(length), None)?;
     let whole = Arm::new("whole", lstm(chrono()));
     let window = |name, steps| {
-        Arm::with(name, &lstm(chrono()), &[Change::Truncation(Some(Truncation::Every(steps)))])
+        Arm::with(name, &lstm(chrono()), &[Override::Truncation(Some(Truncation::Every(steps)))])
     };
     let mut measured = Vec::new();
     let mut beyond = 0.0f64;
@@ -56,7 +56,7 @@ fn run(lab: &Lab) -> Result<Outcome> {
     }
     measured.push(median("largest norm of dL/dh beyond a window", "", &[beyond]));
     let arms = [whole, window("window-5", 5), window("window-10", 10), window("window-25", 25)];
-    let how = How { params: 5000, same_units: true, steps: 1000, changes: Vec::new() };
+    let how = How { params: 5000, same_units: true, steps: 1000, overrides: Vec::new() };
     let trained = lab.train("truncated-bptt", "adding", 50, &how, &arms)?;
     let losses = more(
         "ln of the final loss, window 10 minus whole",

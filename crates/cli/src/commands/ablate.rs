@@ -18,12 +18,13 @@ use crate::{ended, interrupt, progress, resume, Invocation};
 use anyhow::Result;
 use clap::Parser;
 use recurrent_harness::ablation::Ablation;
-use recurrent_records::treatment::Clipping;
+use recurrent_records::config::Clipping;
 use recurrent_report as report;
+use serde::{Deserialize, Serialize};
 use std::process::ExitCode;
 
 /// Trains a recurrent network with and without each of several remedies, and reports what each of them does.
-#[derive(Parser)]
+#[derive(Parser, Serialize, Deserialize)]
 pub(crate) struct Args {
     /// The base, with remedies that all share if wanted: lstm+chrono
     #[arg(long, default_value = "lstm")]
@@ -72,8 +73,9 @@ pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
         .chain(args.remedies.iter().map(|remedy| format!("{}+{remedy}", args.variant)))
         .collect();
     let variants = variants(&names, task.longest_lag())?;
+    let (clip, request) = (Clipping::Off, invocation.request(&args)?);
     let comparison =
-        args.training.comparison(task, variants, args.seeds, Clipping::Off, invocation)?;
+        args.training.comparison(task, variants, args.seeds, clip, invocation, request)?;
     let ablation = Ablation { comparison, rates: args.lrs, tuning_seeds: args.tuning_seeds };
     let checked = ablation.check()?;
     let cancel = interrupt::flag(progress::interrupted)?;

@@ -266,31 +266,38 @@ impl Track {
 
 /// One line on how a run ended.
 pub(super) fn sentence(run: &RunRecord) -> String {
-    let end = match (&run.status, run.steps_to_solve) {
+    let end = match (&run.status, run.outcome.steps_to_solve) {
         (Status::Failed(message), _) => format!("failed: {message}"),
-        (Status::Stopped, _) => format!("stopped after {} of {} steps", run.steps, run.max_steps),
+        (Status::Stopped, _) => {
+            format!("stopped after {} of {} steps", run.outcome.steps, run.config.max_steps())
+        }
         (Status::Finished, Some(step)) => format!("solved at step {step}"),
-        (Status::Finished, None) => match run.accuracy {
+        (Status::Finished, None) => match run.outcome.accuracy {
             Some(accuracy) => {
-                format!("accuracy {:.2} % after {} steps", 100.0 * accuracy, run.steps)
+                format!("accuracy {:.2} % after {} steps", 100.0 * accuracy, run.outcome.steps)
             }
-            None if run.criterion.is_none() => format!("ended after {} steps", run.steps),
-            None => format!("not solved in {} steps", run.steps),
+            None if run.config.task.criterion.is_none() => {
+                format!("ended after {} steps", run.outcome.steps)
+            }
+            None => format!("not solved in {} steps", run.outcome.steps),
         },
     };
-    let loss = if run.final_loss.is_nan() {
+    let loss = if run.outcome.final_loss.is_nan() {
         String::new()
     } else {
-        format!(", loss {:.4}", run.final_loss)
+        format!(", loss {:.4}", run.outcome.final_loss)
     };
-    let half_life = match (run.half_life_h_init, run.half_life_h_final) {
+    let half_life = match (run.gradients.init.h.half_life, run.gradients.trained.h.half_life) {
         (None, None) => String::new(),
         (before, after) => {
             let words = |half_life: Option<f64>| half_life.map_or("–".to_owned(), numbers::steps);
             format!(", half-life of h {} → {}", words(before), words(after))
         }
     };
-    format!("{} seed {}: {end}{loss}{half_life}, {:.1} s", run.variant, run.seed, run.seconds)
+    format!(
+        "{} seed {}: {end}{loss}{half_life}, {:.1} s",
+        run.config.model.variant, run.config.seed, run.outcome.seconds
+    )
 }
 
 /// How a run ended, in a word or two.
@@ -298,8 +305,8 @@ fn state(run: &RunRecord) -> &'static str {
     match run.status {
         Status::Failed(_) => "failed",
         Status::Stopped => "stopped",
-        Status::Finished if run.steps_to_solve.is_some() => "solved",
-        Status::Finished if run.criterion.is_some() => "not solved",
+        Status::Finished if run.outcome.steps_to_solve.is_some() => "solved",
+        Status::Finished if run.config.task.criterion.is_some() => "not solved",
         Status::Finished => "ended",
     }
 }

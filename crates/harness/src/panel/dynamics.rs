@@ -29,7 +29,7 @@ pub(super) fn measure(job: &Job, double: &Double, sheet: &mut Sheet) -> Result<(
     jacobians(&trajectory, steps, sheet)?;
     exponents(&trajectory, steps, sheet)?;
     let at: Vec<_> = [steps.div_ceil(4), steps.div_ceil(2), steps].into_iter().collect();
-    let grown = sensitivity(layer, &xs, &at, Passes::Random { count: 8, seed: job.seed })?;
+    let grown = sensitivity(layer, &xs, &at, Passes::Random { count: 8, seed: job.config.seed })?;
     sheet.curve(of_all("sensitivity"), "step", grown.iter().map(|one| (one.step, one.norm)));
     capacity(job, layer, sheet)
 }
@@ -75,7 +75,7 @@ fn exponents(trajectory: &Trajectory, steps: usize, sheet: &mut Sheet) -> Result
 fn capacity(job: &Job, layer: &dyn Layer, sheet: &mut Sheet) -> Result<()> {
     let delays = job.task.length().clamp(1, 100);
     let settings = CapacitySettings {
-        seed: job.seed,
+        seed: job.config.seed,
         delays,
         washout: 2 * delays,
         fit: 2000,

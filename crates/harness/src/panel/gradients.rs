@@ -171,13 +171,13 @@ fn shadows(
     double: &[GradientTrace],
     sheet: &mut Sheet,
 ) -> Result<()> {
-    let settings = job.settings;
-    if settings.dtype != DType::F32 {
+    let dtype = job.config.training.dtype;
+    if dtype != DType::F32 {
         sheet.none(of_all("lost-to-underflow"), "the network trains in f64");
         return Ok(());
     }
-    let draw = BatchKey { split: Split::Held, seed: job.seed, step: 0, batch: EXAMPLES };
-    let held = job.task.batch(draw, settings.dtype, &settings.device)?;
+    let draw = BatchKey { split: Split::Held, seed: job.config.seed, step: 0, batch: EXAMPLES };
+    let held = job.task.batch(draw, dtype, &job.device)?;
     let recorder = GradientRecorder::new(Record::Gradients);
     loss(job, network, &held, &ForwardContext::default().record(&recorder))?.backward()?;
     for field in shadow(&recorder.take(), double)? {

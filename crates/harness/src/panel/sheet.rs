@@ -1,13 +1,13 @@
 //! Lines of `measures.jsonl` as they come.
 
+use crate::config::Level;
 use crate::job::Job;
 use crate::record::MeasureRecord;
-use crate::tier::Tier;
 use recurrent_core::LayerId;
 
 /// The lines of one moment.
 pub(super) struct Sheet {
-    pub(super) tier: Tier,
+    pub(super) level: Level,
     pub(super) lines: Vec<MeasureRecord>,
     variant: String,
     seed: u64,
@@ -41,8 +41,8 @@ impl<'a> About<'a> {
 
 impl Sheet {
     pub(super) fn new(job: &Job, step: u64) -> Self {
-        let (variant, seed) = (job.variant.name.clone(), job.seed);
-        Self { tier: Tier::default(), lines: Vec::new(), variant, seed, step }
+        let (variant, seed) = (job.variant.name.clone(), job.config.seed);
+        Self { level: Level::default(), lines: Vec::new(), variant, seed, step }
     }
 
     /// A single number.
@@ -86,7 +86,7 @@ impl Sheet {
             variant: self.variant.clone(),
             seed: self.seed,
             step: self.step,
-            tier: self.tier,
+            level: self.level,
             measure: about.measure.to_string(),
             layer: about.place.map(|place| place.layer),
             direction: about

@@ -1,6 +1,6 @@
 //! What bounds the gradient of the weights.
 
-use crate::treatment::Clipping;
+use crate::config::Clipping;
 use candle::backprop::GradStore;
 use recurrent_train::{clip_global_norm, clip_per_tensor, clip_value, Clip, Params};
 

@@ -1,6 +1,6 @@
 //! What is added to the loss for the sake of the gradient.
 
-use crate::treatment::Treatment;
+use crate::config::TrainingConfig;
 use anyhow::{bail, Result};
 use candle::backprop::GradStore;
 use candle::{DType, Device, Tensor};
@@ -10,18 +10,18 @@ use recurrent_core::{
 use recurrent_measures::omega_penalty;
 use recurrent_train::Params;
 
-/// The penalties of a treatment, at one training step.
+/// The penalties in the loss at one training step.
 pub(super) struct Penalties<'a> {
-    treatment: &'a Treatment,
+    training: &'a TrainingConfig,
     layer: &'a dyn Layer,
     recorder: GradientRecorder,
     activations: ActivationRecorder,
 }
 
 impl<'a> Penalties<'a> {
-    pub(super) fn new(treatment: &'a Treatment, layer: &'a dyn Layer) -> Self {
+    pub(super) fn new(training: &'a TrainingConfig, layer: &'a dyn Layer) -> Self {
         Self {
-            treatment,
+            training,
             layer,
             recorder: GradientRecorder::new(Record::Gradients),
             activations: ActivationRecorder::default(),
@@ -30,7 +30,7 @@ impl<'a> Penalties<'a> {
 
     /// The pass over the batch, watched where Ω needs it.
     pub(super) fn watched<'b>(&'b self, context: ForwardContext<'b>) -> ForwardContext<'b> {
-        match self.treatment.omega > 0.0 {
+        match self.training.omega > 0.0 {
             true => context.record(&self.recorder).activations(&self.activations),
             false => context,
         }
@@ -38,8 +38,8 @@ impl<'a> Penalties<'a> {
 
     /// The loss with what can be added to it before the way back.
     pub(super) fn with_loss(&self, loss: &Tensor) -> candle::Result<Tensor> {
-        match self.treatment.orthogonality > 0.0 {
-            true => loss + (orthogonality(self.layer)? * self.treatment.orthogonality)?,
+        match self.training.orthogonality > 0.0 {
+            true => loss + (orthogonality(self.layer)? * self.training.orthogonality)?,
             false => Ok(loss.clone()),
         }
     }
@@ -52,13 +52,13 @@ impl<'a> Penalties<'a> {
         params: &Params,
         grads: &mut GradStore,
     ) -> Result<()> {
-        if self.treatment.omega > 0.0 {
+        if self.training.omega > 0.0 {
             let (traces, seen) = (self.recorder.take(), self.activations.take());
             let [seen] = &seen[..] else {
                 bail!("omega: expected one recurrent layer, found {}", seen.len())
             };
             let omega = omega_penalty(self.layer, xs, &traces, seen)?;
-            let own = (omega * self.treatment.omega)?.backward()?;
+            let own = (omega * self.training.omega)?.backward()?;
             for (_, var) in params.iter() {
                 if let Some(own) = own.get(var) {
                     let sum = grads.get(var).map_or(Ok(own.clone()), |grad| grad + own)?;
@@ -75,15 +75,15 @@ impl<'a> Penalties<'a> {
 /// # Errors
 /// In one line.
 pub(crate) fn check(
-    treatment: &Treatment,
+    training: &TrainingConfig,
     layer: &dyn Layer,
     dtype: DType,
     device: &Device,
 ) -> Result<()> {
-    if treatment.omega > 0.0 {
+    if training.omega > 0.0 {
         one_in_closed_form(layer, dtype, device)?;
     }
-    if treatment.orthogonality > 0.0 && layer.recurrent_blocks()?.is_empty() {
+    if training.orthogonality > 0.0 && layer.recurrent_blocks()?.is_empty() {
         bail!("orthogonality: expected a layer that shows its recurrent blocks, found one that shows none");
     }
     Ok(())
@@ -163,7 +163,7 @@ mod tests {
         let of_b = grads.get(&b).expect("in the graph").abs()?.max_all()?.to_scalar::<f64>()?;
         assert!(of_b < 1e-14, "{of_b}");
         let error = check(
-            &Treatment { omega: 1.0, ..Treatment::default() },
+            &TrainingConfig { omega: 1.0, ..TrainingConfig::default() },
             &Blocks(a.as_tensor().clone(), b.as_tensor().clone()),
             DType::F64,
             &Device::Cpu,

@@ -15,8 +15,8 @@ pub(super) struct Probe(Batch);
 
 impl Probe {
     pub(super) fn new(job: &Job) -> Result<Self> {
-        let draw = BatchKey { split: Split::Held, seed: job.seed, step: 0, batch: EXAMPLES };
-        Ok(Self(job.task.batch(draw, job.settings.dtype, &job.settings.device)?))
+        let draw = BatchKey { split: Split::Held, seed: job.config.seed, step: 0, batch: EXAMPLES };
+        Ok(Self(job.task.batch(draw, job.config.training.dtype, &job.device)?))
     }
 
     /// The profiles of every layer, direction and part of the state, by an ordinary backward pass of the task's loss, with the flow of

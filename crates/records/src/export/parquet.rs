@@ -87,14 +87,21 @@ mod tests {
             let rows: Vec<_> = reader.get_row_iter(None)?.collect::<Result<_>>()?;
             assert_eq!(rows.len(), table.columns[0].1.len(), "{}", table.name);
             if table.name == "runs" {
-                assert_eq!(rows[0].get_string(0)?, &records.runs[0].variant);
-                assert_eq!(rows[0].get_ulong(1)?, u64::MAX);
                 let place = |name: &str| {
-                    table.columns.iter().position(|(known, _)| *known == name).expect("a column")
+                    table.columns.iter().position(|(known, _)| known == name).expect("a column")
                 };
-                assert!(rows[0].get_double(place("final_loss"))?.is_nan());
-                assert!(rows[0].get_double(place("accuracy")).is_err(), "null");
-                assert_eq!(rows[3].get_double(place("baseline"))?, records.runs[3].baseline);
+                let (variant, seed) = (place("variant"), place("seed"));
+                assert_eq!(rows[0].get_string(variant)?, &records.runs[0].config.model.variant);
+                assert_eq!(rows[0].get_ulong(seed)?, u64::MAX);
+                assert!(rows[0].get_double(place("outcome.final_loss"))?.is_nan());
+                assert!(
+                    rows[14].get_double(place("gradients.trained.h.half_life")).is_err(),
+                    "null"
+                );
+                assert_eq!(
+                    rows[3].get_double(place("config.task.baseline"))?,
+                    records.runs[3].baseline
+                );
             }
         }
         Ok(())

@@ -5,9 +5,11 @@ use crate::record::{ProfileRecord, Records, RunRecord};
 
 /// The event file of a run that began at `began`, in seconds since 1970.
 pub(super) fn file(records: &Records, run: &RunRecord, began: f64) -> Vec<u8> {
-    let time = |step: u64| began + run.seconds * step as f64 / run.steps.max(1) as f64;
+    let time =
+        |step: u64| began + run.outcome.seconds * step as f64 / run.outcome.steps.max(1) as f64;
     let mut events = Events::new(began);
-    let own = |variant: &str, seed: u64| variant == run.variant && seed == run.seed;
+    let own =
+        |variant: &str, seed: u64| variant == run.config.model.variant && seed == run.config.seed;
     for step in records.steps.iter().filter(|step| own(&step.variant, step.seed)) {
         let scalars = [
             ("training/loss", step.loss),
@@ -31,7 +33,7 @@ pub(super) fn file(records: &Records, run: &RunRecord, began: f64) -> Vec<u8> {
             profile.lag.iter().copied().zip(profile.median.iter().copied()).collect();
         let finite: Vec<_> = finite
             .into_iter()
-            .filter(|(lag, norm)| *lag < run.length && norm.is_finite())
+            .filter(|(lag, norm)| *lag < run.config.task.length && norm.is_finite())
             .collect();
         let (bounds, norms): (Vec<f64>, Vec<f64>) =
             finite.iter().map(|&(lag, norm)| (lag as f64 + 0.5, norm)).unzip();
@@ -85,7 +87,9 @@ mod tests {
         let records = sample::records();
         let run = &records.runs[0];
         let bytes = file(&records, run, 1.7e9);
-        let own = |variant: &str, seed: u64| variant == run.variant && seed == run.seed;
+        let own = |variant: &str, seed: u64| {
+            variant == run.config.model.variant && seed == run.config.seed
+        };
         let steps = records.steps.iter().filter(|step| own(&step.variant, step.seed)).count();
         let evals = records.evals.iter().filter(|eval| own(&eval.variant, eval.seed)).count();
         let profiles: Vec<_> =

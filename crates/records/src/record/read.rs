@@ -1,16 +1,20 @@
 //! Records as a comparison's folder holds them.
 
-use super::Records;
+use super::{check_schema, Records, RunRecord};
 use crate::usage::mistake;
 use anyhow::Result;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
+/// The file of the runs.
+const RUNS: &str = "runs.jsonl";
+
 impl Records {
-    /// Reads the files of a comparison that has ended, or was interrupted. `measures.jsonl` may be missing: versions before 0.1.0 wrote none.
+    /// Reads the files of a comparison that has ended, or was interrupted.
     ///
     /// # Errors
     /// A [`Usage`](crate::usage::Usage) error that names the folder, or the file and the line, and says what was expected.
@@ -34,15 +38,11 @@ impl Records {
             mistake!("{shown}: expected a folder that a comparison has written, found {why}");
         }
         let records = Self {
-            runs: lines(folder, "runs.jsonl")?,
+            runs: runs(folder)?,
             steps: lines(folder, "steps.jsonl")?,
             evals: lines(folder, "evals.jsonl")?,
             profiles: lines(folder, "profiles.jsonl")?,
-            measures: if folder.join("measures.jsonl").exists() {
-                lines(folder, "measures.jsonl")?
-            } else {
-                Vec::new()
-            },
+            measures: lines(folder, "measures.jsonl")?,
         };
         if records.runs.is_empty() {
             mistake!("{shown}: expected runs, found an empty runs.jsonl");
@@ -55,13 +55,13 @@ impl Records {
     fn are_whole(&self, folder: &Path) -> Result<()> {
         let mut runs = BTreeSet::new();
         for (index, run) in self.runs.iter().enumerate() {
-            if !runs.insert((run.variant.as_str(), run.seed)) {
+            if !runs.insert((run.config.model.variant.as_str(), run.config.seed)) {
                 let (path, line) = (folder.join("runs.jsonl"), index + 1);
                 mistake!(
                     "{}, run {line}: {} with seed {} is there twice",
                     path.display(),
-                    run.variant,
-                    run.seed
+                    run.config.model.variant,
+                    run.config.seed
                 );
             }
         }
@@ -83,6 +83,14 @@ impl Records {
         }
         Ok(())
     }
+}
+
+/// The runs, all of this version of the format.
+fn runs(folder: &Path) -> Result<Vec<RunRecord>> {
+    for stored in lines::<Value>(folder, RUNS)? {
+        check_schema(&folder.join(RUNS), &stored)?;
+    }
+    lines(folder, RUNS)
 }
 
 fn lines<T: DeserializeOwned>(folder: &Path, name: &str) -> Result<Vec<T>> {
