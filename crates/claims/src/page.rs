@@ -17,19 +17,23 @@ impl About {
     fn words(&self) -> String {
         let seeds = self.seeds;
         let form = match (self.quick, self.full) {
-            (true, _) => " This was a trial with short sequences and a few steps: it decides nothing.",
+            (true, _) => {
+                " This was a trial with short sequences and a few steps: it decides \
+                nothing."
+            }
             (_, true) => {
-                " This was the full form: trained at twice the length that is named, for twice as many \
-                 steps."
+                " This was the full form: trained at twice the length that is named, for twice as \
+                 many steps."
             }
             _ => "",
         };
         format!(
-            "Each claim is put so that it can fail, and measured with {seeds} seeds. The rule beside it \
-             makes the verdict out of the numbers; no verdict is written by hand. Networks that are \
-             compared share seeds, data, and the initial value of every weight that both have. T is the \
-             number of steps of a sequence. ρ is the decay rate of the gradient: going one step back in \
-             time multiplies it by e to the power −ρ, so it halves every ln 2/ρ steps.{form}"
+            "Each claim is put so that it can fail, and measured with {seeds} seeds. The rule \
+             beside it makes the verdict out of the numbers; no verdict is written by hand. \
+             Networks that are compared share seeds, data, and the initial value of every weight \
+             that both have. T is the number of steps of a sequence. ρ is the decay rate of the \
+             gradient: going one step back in time multiplies it by e to the power −ρ, so it \
+             halves every ln 2/ρ steps.{form}"
         )
     }
 }
@@ -239,7 +243,8 @@ fn url(paper: &str) -> &'static str {
 /// The document.
 pub(crate) fn markdown(findings: &[Finding], about: &About) -> String {
     let mut text = format!(
-        "<!-- written by: cargo run --release --example claims -->\n\n# Claims about vanishing gradients, measured\n\n{}\n\n```sh\n{}\n```\n\n| claim | verdict |\n|---|---|\n",
+        "<!-- written by: cargo run --release --example claims -->\n\n# Claims about vanishing \
+         gradients, measured\n\n{}\n\n```sh\n{}\n```\n\n| claim | verdict |\n|---|---|\n",
         about.words(),
         about.command
     );

@@ -252,10 +252,13 @@ pub(super) fn rule(findings: &Findings) -> String {
         false => ["", "", "A run that failed counts"],
     };
     format!(
-        "Runs of one seed are a pair; effects are mean differences, with it minus without it. Helps or hurts: the interval lies on one side of no \
-         effect, p (sign flips) is at most {SIGNIFICANT}, and the effect is at least the margin: a factor of 2 in the gradient over the whole \
-         sequence, a tenth of the sequence, {margin}a quarter of the loss. No effect shown: the interval lies within the margin. \
-         Else, with fewer than {PAIRS} pairs{unsolved}: not enough evidence. {counts} with the largest loss. Nothing is corrected for the number of comparisons."
+        "Runs of one seed are a pair; effects are mean differences, with it minus without it. \
+         Helps or hurts: the interval lies on one side of no effect, p (sign flips) is at most \
+         {SIGNIFICANT}, and the effect is at least the margin: a factor of 2 in the gradient over \
+         the whole sequence, a tenth of the sequence, {margin}a quarter of the loss. No effect \
+         shown: the interval lies within the margin. Else, with fewer than {PAIRS} \
+         pairs{unsolved}: not enough evidence. {counts} with the largest loss. Nothing is \
+         corrected for the number of comparisons."
     )
 }
 

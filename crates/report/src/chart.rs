@@ -268,7 +268,8 @@ fn round(value: f64) -> String {
 }
 
 impl Frame {
-    /// The place of a value; too deep ones go to a lane of the strip, 0 at its upper edge and 1 at its lower.
+    /// The place of a value; too deep ones go to a lane of the strip, 0 at its upper edge and 1 at
+    /// its lower.
     fn place(&self, (x, value): (f64, f64), lane: f64) -> (f64, f64) {
         let y = if value < self.down.values().0 {
             self.bottom + lane * (self.deep - self.bottom)
@@ -296,7 +297,8 @@ fn thin(points: impl Iterator<Item = (f64, f64)>) -> Vec<(f64, f64)> {
     kept
 }
 
-/// Writes the labels to the right of the plot, each as near as may be to the end of its line, none over another.
+/// Writes the labels to the right of the plot, each as near as may be to the end of its line, none
+/// over another.
 fn label(svg: &mut Svg, frame: &Frame, mut ends: Vec<((f64, f64), &Line)>) {
     ends.sort_by(|a, b| a.0 .1.total_cmp(&b.0 .1));
     let wanted: Vec<f64> = ends.iter().map(|(end, _)| end.1).collect();

@@ -131,8 +131,7 @@ fn outcome(group: &Group) -> Vec<Column> {
     let solvable = group.runs.iter().any(has_criterion);
     let mut columns = Vec::new();
     if solvable {
-        let meaning =
-            "How many seeds solved the task, of all. A seed fixes the initial weights and the data.";
+        let meaning = "How many seeds solved the task, of all. A seed fixes weights and data.";
         columns.push(Column::new("solved", meaning).each(all, solved));
         let meaning =
             "Training steps until the task was solved. A seed that did not solve it counts \

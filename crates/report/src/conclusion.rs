@@ -7,11 +7,12 @@ use super::trend::Phase;
 use super::verdict::has_criterion;
 
 /// The rule, for the notes of the page.
-pub(super) const RULE: &str = "The sentences at the top follow a rule: how many networks solved the \
-     task with every seed, with some, and with no seed; the fewest and the most median steps among the \
-     networks that solved it with every seed; and how many networks solved it with every seed among \
-     those whose median horizon at initialisation is shorter than the longest lag, and among the \
-     others. On a task without a bound: the best and the worst median on held-out examples.";
+pub(super) const RULE: &str = "The sentences at the top follow a rule: how many networks solved \
+    the task with every seed, with some, and with no seed; the fewest and the most median steps \
+    among the networks that solved it with every seed; and how many networks solved it with every \
+    seed among those whose median horizon at initialisation is shorter than the longest lag, and \
+    among the others. On a task without a bound: the best and the worst median on held-out \
+    examples.";
 
 /// This many names are listed; more are counted.
 const NAMES: usize = 3;
@@ -175,8 +176,9 @@ mod tests {
                 "6 of 10 networks solved adding at T = 100 with every seed; residual-lstm and \
                  layernorm-lstm with some seeds; vanilla and vanilla-orthogonal did not with any.",
                 "lstm-chrono was the fastest of these, in 500 steps; lstm took 1450.",
-                "Before training the gradient of 7 networks did not reach back over the longest lag, 99 \
-                 steps: 4 of them solved the task with every seed, as did 2 of the 3 whose gradient did.",
+                "Before training the gradient of 7 networks did not reach back over the longest \
+                 lag, 99 steps: 4 of them solved the task with every seed, as did 2 of the 3 whose \
+                 gradient did.",
             ]
         );
     }

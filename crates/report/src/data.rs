@@ -1,4 +1,5 @@
-//! What the script of the page draws from: the records, to four digits, thinned to what can be seen.
+//! What the script of the page draws from: the records, to four digits, thinned to what can be
+//! seen.
 
 use super::curve::{interval, training_of};
 use super::figures::parts;
@@ -51,7 +52,8 @@ struct RunData<'a> {
 #[derive(Serialize)]
 struct Profiles {
     steps: Vec<u64>,
-    /// By step, then by lag. What has underflowed is 0, and what the loss does not read by definition is null.
+    /// By step, then by lag. What has underflowed is 0, and what the loss does not read by
+    /// definition is null.
     norms: Vec<Vec<Option<f64>>>,
 }
 
@@ -61,7 +63,8 @@ struct Series {
     values: Vec<f64>,
 }
 
-/// The data as JSON that may stand within a `script` element: no character of it means anything to HTML.
+/// The data as JSON that may stand within a `script` element: no character of it means anything to
+/// HTML.
 pub(super) fn json(group: &Group) -> String {
     let scale = group.profile_scale();
     let all: BTreeSet<usize> = group

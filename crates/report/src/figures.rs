@@ -125,7 +125,8 @@ pub(super) fn parts<'a>(group: &Group<'a>) -> Vec<&'a str> {
     parts
 }
 
-/// Gradient norm against lag, of every variant: a plot for each part of the state, at initialisation and after training.
+/// Gradient norm against lag, of every variant: a plot for each part of the state, at
+/// initialisation and after training.
 pub(super) fn profiles(group: &Group) -> Vec<Figure> {
     let scale = group.profile_scale();
     let mut all = Vec::new();
@@ -195,7 +196,8 @@ fn series(name: &str) -> Source {
     Source::Script(vec![("data-csv", "series".to_owned()), ("data-series", name.to_owned())])
 }
 
-/// Gradient norm against lag of every layer of one variant, at initialisation and after training, by part of the state.
+/// Gradient norm against lag of every layer of one variant, at initialisation and after training,
+/// by part of the state.
 pub(super) fn layers(group: &Group, variant: &VariantRuns) -> Vec<Figure> {
     let scale = group.profile_scale();
     let all = variant.layers();
@@ -315,8 +317,8 @@ fn layer_name((layer, direction): (usize, &str), all: &[(usize, &str)]) -> Strin
     format!("layer {}{}", layer + 1, if both { format!(" {direction}") } else { String::new() })
 }
 
-/// A variant's name in file names and ids: what is not a letter, digit, dot or dash becomes a dash, and then its place
-/// is added, lest two fall together.
+/// A variant's name in file names and ids: what is not a letter, digit, dot or dash becomes a dash,
+/// and then its place is added, lest two fall together.
 pub(super) fn file_name(variant: &VariantRuns) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
     if !variant.name.is_empty() && variant.name.chars().all(plain) {

@@ -32,7 +32,8 @@ pub(super) fn sentence(verdicts: &[RunVerdict]) -> String {
     }
 }
 
-/// Whether two verdicts are told in one phrase. To vanish and to fade differ by where the sequence happens to end.
+/// Whether two verdicts are told in one phrase. To vanish and to fade differ by where the sequence
+/// happens to end.
 fn alike(one: GradientVerdict, other: GradientVerdict) -> bool {
     let decays =
         |verdict| matches!(verdict, GradientVerdict::Vanishes { .. } | GradientVerdict::Fades);
@@ -53,7 +54,10 @@ fn phrase(group: &[RunVerdict]) -> String {
     let c = left(Spread::of(arrived().filter_map(|verdict| verdict.c)));
     let share = |times: &str| match (&h, &c) {
         (Some(h), Some(c)) => {
-            format!(": at lag {end}, dL/dh is {h} {times} that at lag 0, and dL/dc {c} {times} that at lag 1")
+            format!(
+                ": at lag {end}, dL/dh is {h} {times} that at lag 0, and dL/dc {c} {times} \
+                that at lag 1"
+            )
         }
         (Some(h), None) => format!(": at lag {end}, dL/dh is {h} {times} that at lag 0"),
         (None, Some(c)) => format!(": at lag {end}, dL/dc is {c} {times} that at lag 1"),
@@ -118,8 +122,8 @@ fn decays(group: &[RunVerdict], share: &str, fit: &str) -> String {
         text += &format!("with {} of {} seeds ", vanishing.len(), group.len());
     }
     text += &format!(
-        "nothing further back than {} steps reaches the weights in {} (less than its epsilon is left, {} of the norm at \
-         the end)",
+        "nothing further back than {} steps reaches the weights in {} (less than its epsilon is \
+         left, {} of the norm at the end)",
         lags(&vanishing, reach),
         run.dtype(),
         significant(precision.epsilon, 2)
@@ -196,8 +200,9 @@ mod tests {
         };
         assert_eq!(
             say(2.2),
-            "At initialisation the gradient halves every 2.2 steps: nothing further back than 50 steps reaches the \
-             weights in f32 (less than its epsilon is left, 1.2e-7 of the norm at the end)."
+            "At initialisation the gradient halves every 2.2 steps: nothing further back than 50 \
+             steps reaches the weights in f32 (less than its epsilon is left, 1.2e-7 of the norm \
+             at the end)."
         );
         assert!(
             say(0.5).ends_with("; from lag 64 on it underflows (below 1e-38)."),
@@ -206,12 +211,13 @@ mod tests {
         );
         assert_eq!(
             say(89.0),
-            "At initialisation the gradient is kept over all 100 steps (half-life 89): at lag 99, dL/dh is 0.46 of that \
-             at lag 0."
+            "At initialisation the gradient is kept over all 100 steps (half-life 89): at lag 99, \
+             dL/dh is 0.46 of that at lag 0."
         );
         assert_eq!(
             say(-34.0),
-            "At initialisation the gradient grows (doubling every 34 steps): at lag 99, dL/dh is 7.5 times that at lag 0."
+            "At initialisation the gradient grows (doubling every 34 steps): at lag 99, dL/dh is \
+             7.5 times that at lag 0."
         );
     }
 
@@ -236,7 +242,13 @@ mod tests {
         );
         assert!(said.contains("with 1 of 3 it grows (doubling every 34 steps):"), "{said}");
         let said = say(&[4.0, 4.5, 5.0]);
-        assert!(said.contains("halves every 4.5 steps (4.0–5.0 over seeds): with 1 of 3 seeds nothing further back than 92 steps"), "{said}");
+        assert!(
+            said.contains(
+                "halves every 4.5 steps (4.0–5.0 over seeds): with 1 of 3 seeds \
+            nothing further back than 92 steps"
+            ),
+            "{said}"
+        );
     }
 
     #[test]

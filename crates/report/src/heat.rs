@@ -46,8 +46,8 @@ impl Range {
 /// One column of a heat map: what stands under it, and the curve over lags.
 pub(super) type Moment = (String, Curve);
 
-/// Draws the heat map of one part of one variant, and the scale of colours that stands beside it in a
-/// file of its own. `id` must be unique in a page. `None` if there is nothing to draw.
+/// Draws the heat map of one part of one variant, and the scale of colours that stands beside it in
+/// a file of its own. `id` must be unique in a page. `None` if there is nothing to draw.
 pub(super) fn draw(id: &str, moments: &[Moment], range: Range) -> Option<(Svg, Svg)> {
     let lags = moments.iter().flat_map(|(_, curve)| curve.0.iter().map(|(lag, _)| *lag));
     let last = lags.max_by(f64::total_cmp)?;
@@ -60,7 +60,8 @@ pub(super) fn draw(id: &str, moments: &[Moment], range: Range) -> Option<(Svg, S
     pattern(&mut svg, id);
     svg.rect("lost", (left, top), (right - left, bottom - top));
     svg.open(r#"class="cells""#);
-    let mut cells: BTreeMap<Option<usize>, String> = BTreeMap::new(); // by level; no level is an underflow
+    // By level; an underflow has no level.
+    let mut cells: BTreeMap<Option<usize>, String> = BTreeMap::new();
     for (column, (_, curve)) in moments.iter().enumerate() {
         let (from, to) = (across.at(column as f64), across.at(column as f64 + 1.0));
         for (lags, level) in stretches(curve, range) {
@@ -189,12 +190,15 @@ pub(super) fn legend(id: &str, range: Range) -> Svg {
 
 /// The hatching of an underflow.
 fn pattern(svg: &mut Svg, id: &str) {
+    let size = r#"width="5" height="5" patternUnits="userSpaceOnUse""#;
+    let line = r#"<line class="hatch" x1="0" y1="0" x2="0" y2="5"/>"#;
     svg.raw(&format!(
-        r#"<defs><pattern id="{id}" width="5" height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><line class="hatch" x1="0" y1="0" x2="0" y2="5"/></pattern></defs>"#
+        r#"<defs><pattern id="{id}" {size} patternTransform="rotate(45)">{line}</pattern></defs>"#
     ));
 }
 
-/// Stretches of lags of one colour: first and last lag, and the level, which an underflow does not have.
+/// Stretches of lags of one colour: first and last lag, and the level, which an underflow does not
+/// have.
 fn stretches(curve: &Curve, range: Range) -> Vec<((f64, f64), Option<usize>)> {
     let mut all: Vec<((f64, f64), Option<usize>)> = Vec::new();
     for (lag, spread) in &curve.0 {

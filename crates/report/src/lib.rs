@@ -1,4 +1,5 @@
-//! What a person sees of a comparison: a table and a plot in the terminal, a verdict in plain words, a page with plots.
+//! What a person sees of a comparison: a table and a plot in the terminal, a verdict in plain
+//! words, a page with plots.
 
 #![forbid(unsafe_code)]
 
@@ -51,17 +52,20 @@ pub use numbers::significant;
 pub use page::page;
 pub use table::wrap;
 
-/// The table for a terminal `width` columns wide: one row a variant, in as many blocks as the width needs.
+/// The table for a terminal `width` columns wide: one row a variant, in as many blocks as the width
+/// needs.
 pub fn table(records: &Records, width: usize) -> String {
     table::terminal(&Group::new(records), width)
 }
 
-/// What the numbers say of each variant, in plain words, by stated rules: name and verdict, in order.
+/// What the numbers say of each variant, in plain words, by stated rules: name and verdict, in
+/// order.
 pub fn verdicts(records: &Records) -> Vec<(String, String)> {
     verdict::all(&Group::new(records))
 }
 
-/// The gradient profiles of h at initialisation as a plot for a terminal, `width` columns wide and `height` rows high.
+/// The gradient profiles of h at initialisation as a plot for a terminal, `width` columns wide and
+/// `height` rows high.
 pub fn text_plot(records: &Records, width: usize, height: usize) -> String {
     text_plot::plot(&Group::new(records), width, height)
 }

@@ -81,8 +81,9 @@ fn labels(paths: &[PathBuf]) -> Vec<String> {
     (1..most).map(ends).find(differ).unwrap_or_else(|| ends(most))
 }
 
-/// The sources by task, length and data, in the order of the first of each. A variant that several of a group have is named after its source too, and so
-/// are all of a group whose sources trained in different ways.
+/// The sources by task, length and data, in the order of the first of each. A variant that several
+/// of a group have is named after its source too, and so are all of a group whose sources trained
+/// in different ways.
 pub fn groups(sources: &[Source]) -> Vec<Records> {
     grouped(sources).into_iter().map(|group| group.records).collect()
 }
@@ -90,11 +91,13 @@ pub fn groups(sources: &[Source]) -> Vec<Records> {
 /// What can stand in one table.
 struct MergedGroup {
     records: Records,
-    /// What tells it from another group of the same task and length: the labels of its sources; empty if there is none.
+    /// What tells it from another group of the same task and length: the labels of its sources;
+    /// empty if there is none.
     among: String,
 }
 
-/// What runs of one group have in common: task, length, data, and the baseline, which tells a validation part from a test set.
+/// What runs of one group have in common: task, length, data, and the baseline, which tells a
+/// validation part from a test set.
 #[derive(PartialEq)]
 struct Same<'a> {
     task: &'a str,
@@ -158,8 +161,12 @@ fn group(sources: &[Source], same: &Same) -> Records {
         };
         macro_rules! take {
             ($($lines:ident),*) => {$(
-                let lines = source.records.$lines.iter().filter(|line| own.contains(&line.variant)).cloned();
-                all.$lines.extend(lines.map(|mut line| { line.variant = named(&line.variant); line }));
+                let lines = source.records.$lines.iter();
+                for line in lines.filter(|line| own.contains(&line.variant)) {
+                    let mut line = line.clone();
+                    line.variant = named(&line.variant);
+                    all.$lines.push(line);
+                }
             )*};
         }
         for run in same.runs(source) {

@@ -93,7 +93,8 @@ impl Svg {
         self.raw("</g>");
     }
 
-    /// The drawing as part of a page, which brings the style. `label` is read to those who do not see it.
+    /// The drawing as part of a page, which brings the style. `label` is read to those who do not
+    /// see it.
     pub(super) fn inline(&self, label: &str) -> String {
         self.element("", label, "")
     }
@@ -122,7 +123,8 @@ impl Svg {
             all.close();
         }
         let style = format!(
-            "<style>\n{PLOT_STYLE}</style>\n<rect class=\"paper\" width=\"100%\" height=\"100%\"/>\n"
+            "<style>\n{PLOT_STYLE}</style>\n<rect class=\"paper\" width=\"100%\" \
+             height=\"100%\"/>\n"
         );
         let size =
             format!(r#" width="{}" height="{}""#, number(2.0 * all.wide), number(2.0 * all.high));
@@ -133,8 +135,8 @@ impl Svg {
         let [wide, high] = [self.wide, self.high].map(number);
         let label = escape(label);
         format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"plot\" viewBox=\"0 0 {wide} {high}\"{size} role=\"img\" \
-             aria-label=\"{label}\">\n{style}{}</svg>\n",
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"plot\" viewBox=\"0 0 {wide} \
+             {high}\"{size} role=\"img\" aria-label=\"{label}\">\n{style}{}</svg>\n",
             self.body
         )
     }

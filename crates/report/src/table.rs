@@ -10,7 +10,8 @@ use crate::record::RunRecord;
 /// The spaces between two columns.
 const GAP: usize = 2;
 
-/// The table for a terminal of `columns` columns: one row a variant, in as many blocks as the width needs.
+/// The table for a terminal of `columns` columns: one row a variant, in as many blocks as the width
+/// needs.
 pub(super) fn terminal(comparison: &Group, columns_wide: usize) -> String {
     let mut text = wrap(&headline(comparison), columns_wide, "");
     let names: Vec<String> = std::iter::once("variant")
@@ -47,10 +48,10 @@ pub(super) fn terminal(comparison: &Group, columns_wide: usize) -> String {
         }
     }
     text.push('\n');
-    let note = "median (range) over seeds; “before → after” training. Half-life: steps back over which dL/dh, \
-                the gradient of the loss with respect to the hidden state, halves; “×2 in N”: it doubles every N \
-                steps. Horizon: how many steps back it has a thousandth of its size at the last step. \
-                first/last: its size at the first step over that at the last.";
+    let note = "median (range) over seeds; “before → after” training. Half-life: steps back over \
+        which dL/dh, the gradient of the loss with respect to the hidden state, halves; “×2 in N”: \
+        it doubles every N steps. Horizon: how many steps back it has a thousandth of its size at \
+        the last step. first/last: its size at the first step over that at the last.";
     text += &wrap(note, columns_wide, "");
     let shown = || columns.iter().flat_map(|column| &column.values);
     if shown().any(|(before, after)| {
@@ -67,14 +68,15 @@ pub(super) fn terminal(comparison: &Group, columns_wide: usize) -> String {
 /// What the mark of a half-life says.
 pub(super) fn poor_fit_note() -> String {
     format!(
-        "the fitted line explains less than {} of the variance (R² < {POOR_FIT}) with at least one seed: the \
-         profile is no exponential there, often just level, so the number says little. See the plots.",
+        "the fitted line explains less than {} of the variance (R² < {POOR_FIT}) with at least one \
+         seed: the profile is no exponential there, often just level, so the number says little. \
+         See the plots.",
         percent(POOR_FIT)
     )
 }
 
-/// The cells of a column as a terminal shows them, aligned, the heading first. Where there are two values a variant,
-/// there is no room for ranges.
+/// The cells of a column as a terminal shows them, aligned, the heading first. Where there are two
+/// values a variant, there is no room for ranges.
 fn lines(column: &Column) -> Vec<String> {
     let text = |value: &Value| match &value.range {
         Some(range) if !column.paired() => format!("{} ({range})", value.marked()),

@@ -14,8 +14,8 @@ use std::collections::BTreeSet;
 /// Elements of HTML that have no end.
 const VOID: [&str; 5] = ["meta", "br", "!doctype", "?xml", "link"];
 
-/// The start tags of markup with their attributes, after a check that every element is closed in order, and that no
-/// bare `<`, `>` or `&` stands in text.
+/// The start tags of markup with their attributes, after a check that every element is closed in
+/// order, and that no bare `<`, `>` or `&` stands in text.
 pub(super) fn elements(markup: &str) -> Vec<(String, Vec<(String, String)>)> {
     let (mut all, mut open): (Vec<(String, _)>, Vec<String>) = (Vec::new(), Vec::new());
     let mut rest = markup;

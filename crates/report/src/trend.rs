@@ -11,7 +11,8 @@ pub(super) const FEWEST_POINTS: usize = 3;
 /// Beyond this many lengths of the sequence, a half-life or doubling time counts as no decay.
 pub(super) const FLAT_LENGTHS: f64 = 10.0;
 
-/// A line that explains less than this share of the variance (R²) fits badly: its half-life is marked.
+/// A line that explains less than this share of the variance (R²) fits badly: its half-life is
+/// marked.
 pub(super) const POOR_FIT: f64 = 0.5;
 
 /// A moment of a run.
@@ -44,7 +45,8 @@ impl Phase {
     }
 }
 
-/// ρ, the fitted decay a step; `None` if there were too few points. The recorded half-life comes first.
+/// ρ, the fitted decay a step; `None` if there were too few points. The recorded half-life comes
+/// first.
 pub(super) fn rate(run: &RunRecord, part: &str, phase: Phase) -> Option<f64> {
     match run.half_life(part, phase) {
         Some(half_life) if half_life > 0.0 => Some(LN_2 / half_life),
@@ -106,8 +108,8 @@ impl Trend {
 }
 
 /// Half-life or doubling time of a part of the state over some runs, with a warning where the line
-/// fits badly: `half-life 2.2, 2.0–2.5 over seeds`, `doubling every 34 steps`, `no decay`. `None` if
-/// no run has a rate.
+/// fits badly: `half-life 2.2, 2.0–2.5 over seeds`, `doubling every 34 steps`, `no decay`. `None`
+/// if no run has a rate.
 pub(super) fn describe(runs: &[&RunRecord], part: &str, phase: Phase) -> Option<String> {
     let rates: Vec<f64> = runs.iter().filter_map(|run| rate(run, part, phase)).collect();
     let text = describe_rates(&rates, runs.first()?.length())?;

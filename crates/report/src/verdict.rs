@@ -10,10 +10,12 @@ use super::trend::{describe, rate, Phase};
 use crate::record::{RunRecord, Status};
 use crate::task::Criterion;
 
-/// A half-life has changed if it is this many times longer or shorter, or if it is growth on one side only ...
+/// A half-life has changed if it is this many times longer or shorter, or if it is growth on one
+/// side only ...
 const CHANGED: f64 = 1.5;
 
-/// ... and if the gradient at the far end of the sequence has thereby changed by at least this factor.
+/// ... and if the gradient at the far end of the sequence has thereby changed by at least this
+/// factor.
 const CHANGED_FAR: f64 = 2.0;
 
 /// A final loss of more than this share of the baseline has not left it.
@@ -25,8 +27,8 @@ const ABOVE_BASELINE: f64 = 1.1;
 /// A run whose final loss is above this many baselines has diverged.
 pub(super) const DIVERGED: f64 = 10.0;
 
-/// The sentences of the verdict: the gradient at initialisation, what training made of it, the task, how the two
-/// hang together, and what went wrong.
+/// The sentences of the verdict: the gradient at initialisation, what training made of it, the
+/// task, how the two hang together, and what went wrong.
 pub(super) fn sentences(variant: &VariantRuns) -> Vec<String> {
     let mut all = vec![sentence(&RunVerdict::all(variant))];
     all.extend(training(variant));
@@ -160,7 +162,8 @@ fn task(variant: &VariantRuns) -> Option<String> {
             .unwrap_or_default();
         let losses = measured(&runs);
         return Some(format!(
-            "On held-out examples: {accuracy}loss {losses} after {done} steps (baseline {baseline})."
+            "On held-out examples: {accuracy}loss {losses} after {done} steps (baseline \
+             {baseline})."
         ));
     }
     let steps = Spread::of(
@@ -184,11 +187,18 @@ fn task(variant: &VariantRuns) -> Option<String> {
     let losses = measured(&rest);
     let where_to = match (stuck == rest.len(), stuck) {
         _ if !lost.is_empty() => divergence(&lost, rest.len()),
-        (true, _) if above => format!("did not get below the baseline (loss {losses}, baseline {baseline})"),
+        (true, _) if above => format!(
+            "did not get below the baseline (loss {losses}, baseline \
+            {baseline})"
+        ),
         (true, _) => format!("stayed at the baseline (loss {losses}, baseline {baseline})"),
-        (false, 0) => format!("left the baseline without solving it (loss {losses}, baseline {baseline})"),
+        (false, 0) => format!(
+            "left the baseline without solving it (loss {losses}, baseline \
+            {baseline})"
+        ),
         _ => format!(
-            "did not get below the baseline with {stuck} of {} (loss {losses}, baseline {baseline})",
+            "did not get below the baseline with {stuck} of {} (loss {losses}, baseline \
+             {baseline})",
             rest.len()
         ),
     };
@@ -197,7 +207,10 @@ fn task(variant: &VariantRuns) -> Option<String> {
         format!("It did not solve the task in {done} steps{seeds} and {where_to}.")
     } else {
         let allowed = first.max_steps();
-        format!("It solved the task with {solved} of {of} seeds, in {in_steps} steps; in {allowed} steps the rest {where_to}.")
+        format!(
+            "It solved the task with {solved} of {of} seeds, in {in_steps} steps; in {allowed} \
+            steps the rest {where_to}."
+        )
     })
 }
 
@@ -210,7 +223,8 @@ fn divergence(lost: &[&RunRecord], of: usize) -> String {
     let losses = losses.map_or("not finite".to_owned(), |spread| spread.text(loss));
     let run = lost[0];
     format!(
-        "diverged{seeds} (loss {losses}, baseline {}): try a learning rate below {}, or a tighter clip",
+        "diverged{seeds} (loss {losses}, baseline {}): try a learning rate below {}, or a tighter \
+         clip",
         significant(run.config.task.baseline, 4),
         run.lr()
     )
@@ -259,14 +273,23 @@ fn link(variant: &VariantRuns) -> Option<String> {
         } else {
             "did not solve the task"
         };
-        format!("Its horizon at initialisation, {spread} steps, is shorter than the task's longest lag, {lag}, and it {and}.")
+        format!(
+            "Its horizon at initialisation, {spread} steps, is shorter than the task's longest \
+            lag, {lag}, and it {and}."
+        )
     } else if none && long {
-        format!("Its horizon at initialisation spans the task's longest lag, {lag}: that alone was not enough here.")
+        format!(
+            "Its horizon at initialisation spans the task's longest lag, {lag}: that alone was \
+            not enough here."
+        )
     } else if all && long {
         format!("Its horizon at initialisation spans the task's longest lag, {lag}.")
     } else if all && short {
         let after = if trained { "; after training it spans it" } else { "" };
-        format!("Its horizon at initialisation, {spread} steps, is shorter than the task's longest lag, {lag}, and yet it solved the task{after}.")
+        format!(
+            "Its horizon at initialisation, {spread} steps, is shorter than the task's longest \
+            lag, {lag}, and yet it solved the task{after}."
+        )
     } else {
         return None;
     })
@@ -316,17 +339,25 @@ mod tests {
         let records = sample::compare(&sample::TEN);
         assert_eq!(
             said(&records, "vanilla-orthogonal"),
-            "At initialisation the gradient reaches all 100 steps, but fades (half-life 12, 11–13 over seeds): at lag 99, \
-             dL/dh is 0.0029 (0.0017–0.0049) of that at lag 0. Training left that about as it was (half-life 9.0, 8.1–9.9 \
-             over seeds; horizon 99 before, 89 after). It did not solve the task in 2000 steps and stayed at the baseline \
-             (loss 0.167, baseline 0.1667). Its horizon at initialisation spans the task's longest lag, 99: that alone \
-             was not enough here."
+            "At initialisation the gradient reaches all 100 steps, but fades (half-life 12, 11–13 \
+             over seeds): at lag 99, dL/dh is 0.0029 (0.0017–0.0049) of that at lag 0. Training \
+             left that about as it was (half-life 9.0, 8.1–9.9 over seeds; horizon 99 before, 89 \
+             after). It did not solve the task in 2000 steps and stayed at the baseline (loss \
+             0.167, baseline 0.1667). Its horizon at initialisation spans the task's longest lag, \
+             99: that alone was not enough here."
         );
         let lstm = said(&records, "lstm");
-        assert!(lstm.contains("halves every 2.2 steps (2.0–2.4 over seeds; c half-life 2.2): nothing further back than 46 to 56 steps"), "{lstm}");
         assert!(
             lstm.contains(
-                "Training weakened the decay (half-life 31, 28–34 over seeds; horizon 21 before, 99 after)."
+                "halves every 2.2 steps (2.0–2.4 over seeds; c half-life 2.2): \
+            nothing further back than 46 to 56 steps"
+            ),
+            "{lstm}"
+        );
+        assert!(
+            lstm.contains(
+                "Training weakened the decay (half-life 31, 28–34 over seeds; horizon 21 before, \
+                 99 after)."
             ),
             "{lstm}"
         );
@@ -334,11 +365,29 @@ mod tests {
             lstm.contains("It solved the task with all 3 seeds in 1450 (1400–1700) steps."),
             "{lstm}"
         );
-        assert!(lstm.contains("21 (19–24) steps, is shorter than the task's longest lag, 99, and yet it solved the task; after training it spans it."), "{lstm}");
+        assert!(
+            lstm.contains(
+                "21 (19–24) steps, is shorter than the task's longest lag, 99, and \
+            yet it solved the task; after training it spans it."
+            ),
+            "{lstm}"
+        );
         let vanilla = said(&records, "vanilla");
-        assert!(vanilla.contains("7 (7–8) steps, is shorter than the task's longest lag, 99, and it did not leave the baseline."), "{vanilla}");
+        assert!(
+            vanilla.contains(
+                "7 (7–8) steps, is shorter than the task's longest lag, 99, and \
+            it did not leave the baseline."
+            ),
+            "{vanilla}"
+        );
         let some = said(&records, "residual-lstm");
-        assert!(some.contains("It solved the task with 2 of 3 seeds, in 1550 (1500–1600) steps; in 2000 steps the rest stayed at the baseline"), "{some}");
+        assert!(
+            some.contains(
+                "It solved the task with 2 of 3 seeds, in 1550 (1500–1600) steps; in \
+            2000 steps the rest stayed at the baseline"
+            ),
+            "{some}"
+        );
         let grows = said(&records, "residual-vanilla");
         assert!(grows.contains("grows (doubling every 34 steps, 31–37 over seeds)"), "{grows}");
         assert!(grows.contains("Training turned the growth into a decay (half-life 70"), "{grows}");
@@ -413,7 +462,8 @@ mod tests {
         let text = said(&records, "vanilla");
         assert!(
             text.contains(
-                "and diverged with 1 of 3 (loss 1.68, baseline 0.1667): try a learning rate below 0.005"
+                "and diverged with 1 of 3 (loss 1.68, baseline 0.1667): try a learning rate below \
+                 0.005"
             ),
             "{text}"
         );

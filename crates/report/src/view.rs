@@ -453,16 +453,16 @@ fn underflow(run: &RunRecord) -> Cell {
 fn notes(group: &Group) -> Vec<String> {
     let precision = group.precision();
     let mut notes = vec![
-        "Lag k is k steps before the end of the sequence. dL/dc is the partial derivative with h held \
-         fixed. It is zero at lag 0 by definition; its curve begins at lag 1."
+        "Lag k is k steps before the end of the sequence. dL/dc is the partial derivative with h \
+         held fixed. It is zero at lag 0 by definition; its curve begins at lag 1."
             .to_owned(),
-        "Lags end at the first step. The initial state lies one lag further: profiles.jsonl has it, \
-         the plots do not."
+        "Lags end at the first step. The initial state lies one lag further: profiles.jsonl has \
+         it, the plots do not."
             .to_owned(),
-        "A norm is that of one example's own gradient, in the median over held-out examples.".to_owned(),
+        "A norm is that of one example's own gradient, median over held-out examples.".to_owned(),
         "The half-life is ln 2/ρ of the line ln g(k) = a − ρk, fitted to the lags of a window that \
-         leaves out both ends and all norms below 1e-30. “No decay” is a half-life or doubling time of \
-         more than ten lengths of the sequence."
+         leaves out both ends and all norms below 1e-30. “No decay” is a half-life or doubling \
+         time of more than ten lengths of the sequence."
             .to_owned(),
         format!(
             "An underflow is a norm {}, the smallest normal number of {}: smaller ones lose their \
@@ -471,11 +471,12 @@ fn notes(group: &Group) -> Vec<String> {
             group.distinct(|run| run.dtype().to_owned())
         ),
         format!(
-            "Verdicts follow rules. A gradient is lost if its norm is less than {} (the epsilon of the \
-             number format) of that at lag 0; it is kept if at least a tenth arrives at the first step; \
-             it grows if it doubles within the sequence. Training has changed a half-life if it is 1.5 \
-             times longer or shorter and the far end has thereby changed by a factor of 2. A loss above \
-             0.9 of the baseline has not left it; a loss above ten baselines has diverged.",
+            "Verdicts follow rules. A gradient is lost if its norm is less than {} (the epsilon of \
+             the number format) of that at lag 0; it is kept if at least a tenth arrives at the \
+             first step; it grows if it doubles within the sequence. Training has changed a \
+             half-life if it is 1.5 times longer or shorter and the far end has thereby changed by \
+             a factor of 2. A loss above 0.9 of the baseline has not left it; a loss above ten \
+             baselines has diverged.",
             significant(precision.epsilon, 2)
         ),
         conclusion::RULE.to_owned(),

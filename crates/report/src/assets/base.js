@@ -73,7 +73,8 @@ const named = (moment) =>
  */
 function views(data) {
   const norms = data.parts.map((part) => ({
-    key: part, title: `Gradient of ${part}`, along: "lag in steps", up: `‖dL/d${part}‖`, kind: "norm",
+    key: part, title: `Gradient of ${part}`, along: "lag in steps", up: `‖dL/d${part}‖`,
+    kind: "norm",
     curve: (variant, wanted, moment) => data.lags.map((lag, at) => {
       const logs = variant.runs.filter(wanted).map((run) => {
         const profile = run.profiles[part];

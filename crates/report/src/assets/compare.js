@@ -36,13 +36,15 @@ function compare(section, { data, all, group, prefix }) {
       const line = (name, dash, moment) =>
         ({ name, line: `c${place} ${dash}`, fill, curve: view.curve(variant, every, moment) });
       return view.kind !== "norm" ? [line(variant.name, "d0", Infinity)]
-        : [line(`${variant.name}, start`, "d2", 0), line(`${variant.name}, trained`, "d0", Infinity)];
+        : [line(`${variant.name}, start`, "d2", 0),
+          line(`${variant.name}, trained`, "d0", Infinity)];
     });
   }
 
   /** Their cells of the table of results, a row for each of its columns. */
   function table() {
-    const results = group.querySelector("table.summary"), heads = [...results.tHead.rows].at(-1).cells;
+    const results = group.querySelector("table.summary");
+    const heads = [...results.tHead.rows].at(-1).cells;
     const own = state.pair.map((index) =>
       results.tBodies[0].querySelector(`tr[data-variant="${index}"]`).cells);
     const copy = (cell) => {
@@ -51,7 +53,8 @@ function compare(section, { data, all, group, prefix }) {
       return made;
     };
     const body = [...heads].map((head, at) => at === 0 ? null
-      : el("tr", {}, el("th", { scope: "row" }, head.textContent), ...own.map((cells) => copy(cells[at]))));
+      : el("tr", {}, el("th", { scope: "row" }, head.textContent),
+        ...own.map((cells) => copy(cells[at]))));
     const names = own.map((cells, place) => el("th", { scope: "col" },
       swatch(`c${place} d0`), cells[0].textContent));
     return el("table", { class: "pair" },

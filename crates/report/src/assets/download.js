@@ -2,7 +2,8 @@
 const quoted = (text) => /[",\n]/.test(text) ? `"${String(text).replaceAll('"', '""')}"` : text;
 
 /** A table as CSV. */
-const csv = (head, rows) => [head, ...rows].map((row) => row.map(quoted).join(",")).join("\n") + "\n";
+const csv = (head, rows) =>
+  [head, ...rows].map((row) => `${row.map(quoted).join(",")}\n`).join("");
 
 /** A number to six digits, as every program reads it. */
 const plain = (value) => Number.isFinite(value) ? String(Number(value.toPrecision(6))) : "";

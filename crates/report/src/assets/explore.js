@@ -35,7 +35,8 @@ function explore(section) {
   };
   const keep = (set, item) => (on) => set[on ? "add" : "delete"](item);
   const list = el("ul", { class: "readings" }, ...readings.map(({ variant, index, value }) =>
-    el("li", {}, box(variant.name, true, keep(chosen.variants, index), [swatch(variant.line)]), value)));
+    el("li", {},
+      box(variant.name, true, keep(chosen.variants, index), [swatch(variant.line)]), value)));
   const every = (on) => () => {
     chosen.variants = on ? new Set(data.variants.keys()) : new Set();
     changed();
@@ -43,7 +44,8 @@ function explore(section) {
   const select = el("select",
     { onchange: (event) => { state.view = all[event.target.value]; state.at = null; changed(); } },
     ...all.map((view, index) => el("option", { value: index }, view.title)));
-  const slider = el("input", { type: "range", min: 0, max: Math.max(moments.length - 1, 0), value: 0,
+  const slider = el("input", {
+    type: "range", min: 0, max: Math.max(moments.length - 1, 0), value: 0,
     oninput: (event) => { state.moment = Number(event.target.value); changed(); } });
   const play = el("button", { type: "button", onclick: () => {
     const stop = () => { clearInterval(state.timer); state.timer = null; };
@@ -94,7 +96,8 @@ function explore(section) {
     seeds.filter((seed) => !chosen.seeds.has(seed)).forEach((seed) => put("without-seed", seed));
   };
   const restore = (options) => {
-    const get = (name) => options.get(prefix + name), getAll = (name) => options.getAll(prefix + name);
+    const get = (name) => options.get(prefix + name);
+    const getAll = (name) => options.getAll(prefix + name);
     state.view = all.find((view) => view.key === get("show")) ?? all[0];
     const step = get("step") ?? "the start";
     const place = moments.findIndex((moment) => named(moment).replace("step ", "") === step);

@@ -11,7 +11,8 @@ function heat({ data, wanted, group }) {
     const tell = (aloud) => {
       const moment = columns[at.column];
       const values = spread(variant.runs.filter(wanted).map(({ profiles }) => {
-        const profile = profiles[part], norm = profile?.norms[until(profile.steps, moment)]?.[at.lag];
+        const profile = profiles[part];
+        const norm = profile?.norms[until(profile.steps, moment)]?.[at.lag];
         return norm === null || norm === undefined ? null : Math.log10(norm);
       }));
       const value = !values ? "not measured"

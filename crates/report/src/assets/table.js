@@ -26,7 +26,8 @@ function sortable(table) {
       announce(next === "none" ? "order of the comparison"
         : `sorted by ${head.textContent}, ${next}`);
     };
-    const button = el("button", { type: "button", class: "sort", onclick: sort }, ...head.childNodes);
+    const attributes = { type: "button", class: "sort", onclick: sort };
+    const button = el("button", attributes, ...head.childNodes);
     head.replaceChildren(button);
     head.ariaSort = "none";
   });
