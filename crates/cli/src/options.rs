@@ -9,10 +9,10 @@ use recurrent_harness::device;
 use recurrent_harness::run::Interval;
 use recurrent_harness::variant::Variant;
 use recurrent_records::config::{Budget, Clipping, Level, TrainingConfig, Width};
-use recurrent_records::folder::Folder;
+use recurrent_records::dir::OutputDir;
 use recurrent_records::record::number;
 use recurrent_tasks::task::Task;
-use recurrent_tasks::usage::Usage;
+use recurrent_tasks::usage::ConfigError;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::PathBuf;
@@ -45,6 +45,9 @@ pub(crate) struct Training {
     /// Learning rate of AdamW [default: 0.005]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     lr: Option<f64>,
+    /// First training steps, over which the learning rate rises linearly [default: 0]
+    #[arg(long, value_name = "N")]
+    warmup: Option<u64>,
     /// Bound of the global gradient norm, inf for none [default: 1; of ablate none]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     #[serde(with = "number::option")]
@@ -116,7 +119,7 @@ impl Training {
                     "validate: the task {} is generated and has no test set to spare",
                     self.task
                 );
-                Err(Usage::new(why).into())
+                Err(ConfigError::new(why).into())
             }
         }
     }
@@ -142,6 +145,7 @@ impl Training {
             width: hidden.or(params).unwrap_or(base.width),
             batch: self.batch.unwrap_or(base.batch),
             lr: self.lr.unwrap_or(base.lr),
+            warmup: self.warmup.unwrap_or(base.warmup),
             clip: match self.clip {
                 None => clip,
                 Some(f64::INFINITY) => Clipping::Off,
@@ -179,11 +183,12 @@ impl Training {
     }
 
     /// The folder to write to.
-    pub(crate) fn folder(&self) -> Result<Folder> {
-        match (&self.resume, &self.out) {
-            (Some(path), _) => Folder::reopen(path),
-            (None, Some(path)) => Folder::create(path),
-            (None, None) => Folder::create_default(&self.task),
-        }
+    pub(crate) fn folder(&self) -> Result<OutputDir> {
+        let folder = match (&self.resume, &self.out) {
+            (Some(path), _) => OutputDir::reopen(path),
+            (None, Some(path)) => OutputDir::create(path),
+            (None, None) => OutputDir::create_default(&self.task),
+        };
+        Ok(folder?)
     }
 }

@@ -1,8 +1,8 @@
 //! What the folder of a comparison knows besides its records.
 
 use super::numbers::count;
-use crate::usage::mistake;
-use anyhow::Result;
+use crate::usage::bail_config;
+use recurrent_records::Result;
 use serde::Deserialize;
 use std::path::Path;
 
@@ -43,7 +43,7 @@ impl About {
         match std::fs::read(&path) {
             Ok(text) => match serde_json::from_slice(&text) {
                 Ok(about) => Ok(about),
-                Err(error) => mistake!("{}: cannot be read: {error}", path.display()),
+                Err(error) => bail_config!("{}: cannot be read: {error}", path.display()),
             },
             Err(_) => Ok(Self::default()),
         }

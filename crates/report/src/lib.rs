@@ -37,14 +37,14 @@ mod verdict;
 mod view;
 
 use about::About;
-use anyhow::Result;
+use dir::OutputDir;
 use figures::{Figure, Figures};
-use folder::Folder;
 use group::Group;
 use record::Records;
 #[cfg(test)]
 use recurrent_records::sample;
-use recurrent_records::{config, effects, folder, record, solve_rates};
+use recurrent_records::Result;
+use recurrent_records::{config, dir, effects, record, solve_rates};
 use recurrent_tasks::{task, usage};
 
 pub use merged::{groups, merged, sources, write_merged, Source};
@@ -94,7 +94,7 @@ pub fn terminal(records: &Records, width: usize) -> String {
 ///
 /// # Errors
 /// If `comparison.json` is damaged, or a file cannot be written.
-pub fn write(records: &Records, folder: &Folder) -> Result<()> {
+pub fn write(records: &Records, folder: &OutputDir) -> Result<()> {
     let group = Group::new(records);
     let figures = Figures::new(&group);
     let about = About::read(folder.path())?;
@@ -114,7 +114,7 @@ pub fn ablation(findings: &effects::Findings, width: usize) -> String {
 pub fn write_ablation(
     findings: &effects::Findings,
     command: &[String],
-    folder: &Folder,
+    folder: &OutputDir,
 ) -> Result<()> {
     write(&findings.records, folder)?;
     let figures = ablation::page::figures(findings);
@@ -137,7 +137,7 @@ pub fn sweep(findings: &solve_rates::Findings, width: usize) -> String {
 pub fn write_sweep(
     findings: &solve_rates::Findings,
     command: &[String],
-    folder: &Folder,
+    folder: &OutputDir,
 ) -> Result<()> {
     let figure = sweep::figure(findings);
     write_figures(&figure, folder)?;
@@ -145,7 +145,7 @@ pub fn write_sweep(
 }
 
 /// Writes each plot and its numbers below `plots`.
-fn write_figures<'a>(figures: impl IntoIterator<Item = &'a Figure>, folder: &Folder) -> Result<()> {
+fn write_figures<'a>(figures: impl IntoIterator<Item = &'a Figure>, folder: &OutputDir) -> Result<()> {
     let plots = folder.inside("plots")?;
     figures.into_iter().try_for_each(|figure| {
         plots.write(&format!("{}.svg", figure.file), figure.content().as_bytes())?;

@@ -2,12 +2,13 @@
 
 use super::thresholds::{TINY, UNDERFLOWED};
 use crate::depth::pooled;
+use crate::statistics::median_high;
 use crate::{decay, horizon, Fit, Profile, HORIZON};
 use recurrent_core::{GradientTrace, LayerId};
 
 /// The gradient of one field of one layer's state against the lag: the median over batches of the median over examples.
 #[derive(Clone, Debug)]
-pub(super) struct Course {
+pub(super) struct GradientCurve {
     pub(super) part: &'static str,
     norms: Vec<f64>,
     /// The share of elements that are zero or subnormal, by lag.
@@ -20,26 +21,28 @@ pub(super) struct Course {
 
 /// What one batch showed of one field of one layer's state.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
+pub(super) struct BatchProfile {
     profile: Profile,
     pooled: f64,
 }
 
-impl Seen {
+impl BatchProfile {
     pub(super) fn of(trace: &GradientTrace) -> Self {
-        Self { profile: Profile::of(trace), pooled: pooled(trace) }
+        Self { profile: Profile::from_trace(trace), pooled: pooled(trace) }
     }
 }
 
-impl Course {
+impl GradientCurve {
     /// Of what all batches showed; `None` if there is none.
-    pub(super) fn of(seen: &[Seen]) -> Option<Self> {
+    pub(super) fn of(seen: &[BatchProfile]) -> Option<Self> {
         let profiles: Vec<_> = seen.iter().map(|seen| &seen.profile).collect();
         let one = *profiles.first()?;
-        let strength = median(seen.iter().map(|seen| seen.pooled).collect());
+        let strengths: Vec<_> = seen.iter().map(|seen| seen.pooled).collect();
+        let strength = median_high(&strengths)?;
         let lags = profiles.iter().map(|profile| profile.lag.len()).max()?;
         let at = |lag: usize, read: fn(&Profile) -> &Vec<f64>| {
-            median(profiles.iter().filter_map(|profile| read(profile).get(lag).copied()).collect())
+            let batches = profiles.iter().filter_map(|profile| read(profile).get(lag).copied());
+            median_high(&batches.collect::<Vec<_>>()).unwrap_or(f64::NAN)
         };
         let norms: Vec<_> = (0..lags).map(|lag| at(lag, |profile| &profile.median)).collect();
         let lowest = (0..lags)
@@ -117,22 +120,16 @@ impl Course {
     }
 }
 
-/// The median; of two in the middle the larger.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
 /// The courses of one layer, in one direction.
 #[derive(Clone, Debug)]
-pub(super) struct Way {
+pub(super) struct LayerGradients {
     pub(super) layer_id: LayerId,
-    pub(super) courses: Vec<Course>,
+    pub(super) courses: Vec<GradientCurve>,
 }
 
-impl Way {
+impl LayerGradients {
     /// The course of the field that carries the gradient: the memory c where there is one, and else the output h.
-    pub(super) fn carrier(&self) -> Option<&Course> {
+    pub(super) fn carrier(&self) -> Option<&GradientCurve> {
         self.courses.iter().find(|course| course.part != "h").or(self.courses.first())
     }
 
@@ -152,10 +149,12 @@ mod tests {
     use super::*;
     use crate::profile::tests::trace;
 
-    fn course(part: &'static str, norms: &[f64]) -> Course {
-        let seen =
-            Seen::of(&trace(part, &norms.iter().map(|&norm| vec![norm]).collect::<Vec<_>>()));
-        Course::of(&[seen]).expect("a profile")
+    fn course(part: &'static str, norms: &[f64]) -> GradientCurve {
+        let seen = BatchProfile::of(&trace(
+            part,
+            &norms.iter().map(|&norm| vec![norm]).collect::<Vec<_>>(),
+        ));
+        GradientCurve::of(&[seen]).expect("a profile")
     }
 
     #[test]
@@ -178,11 +177,11 @@ mod tests {
 
     #[test]
     fn the_median_is_over_batches() {
-        let of = |norm: f64| Seen::of(&trace("h", &[vec![norm], vec![norm / 2.0]]));
-        let course = Course::of(&[of(1.0), of(9.0), of(3.0)]).expect("three");
+        let of = |norm: f64| BatchProfile::of(&trace("h", &[vec![norm], vec![norm / 2.0]]));
+        let course = GradientCurve::of(&[of(1.0), of(9.0), of(3.0)]).expect("three");
         assert_eq!((course.start(), course.share(1)), (3.0, Some(0.5)));
-        assert!(Course::of(&[]).is_none());
-        let broken = Course::of(&[of(1.0), of(f64::NAN)]).expect("two");
+        assert!(GradientCurve::of(&[]).is_none());
+        let broken = GradientCurve::of(&[of(1.0), of(f64::NAN)]).expect("two");
         assert_eq!(broken.broken, Some(0));
     }
 
@@ -200,7 +199,7 @@ mod tests {
         for lag in 38..60 {
             (fading.subnormals[lag], fading.zeros[lag]) = if lag < 46 { (4, 0) } else { (0, 4) };
         }
-        let fading = Course::of(&[Seen::of(&fading)]).expect("a profile");
+        let fading = GradientCurve::of(&[BatchProfile::of(&fading)]).expect("a profile");
         assert_eq!(
             (fading.end(59), fading.underflow(59), fading.underflow(37)),
             (None, Some(38), None)

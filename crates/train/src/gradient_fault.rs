@@ -46,25 +46,27 @@ pub enum GradientFault {
 impl fmt::Display for GradientFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Loss { step, loss } => write!(f, "step {step}: expected a finite loss, found {loss}"),
+            Self::Loss { step, loss } => {
+                write!(f, "step {step}: expected a finite loss, found {loss}")
+            }
             Self::Absent { step, names } => write!(
                 f,
-                "step {step}: expected a gradient for every parameter, found none for {}; the loss does not depend \
-                 on them, or an operation without a backward pass cuts the graph",
-                quoted(names)
+                "step {step}: expected a gradient for every parameter, found none for {}; the loss \
+                 does not depend on them, or an operation without a backward pass cuts the graph",
+                listed(names)
             ),
             Self::NotFinite { step, found } => {
                 let count = |(name, nan, infinite): &(String, usize, usize)| {
                     format!("'{name}' ({nan} NaN, {infinite} infinite)")
                 };
-                let found: Vec<String> = found.iter().map(count).collect();
-                write!(f, "step {step}: expected finite gradients, found {}", found.join(", "))
+                let found = shortened(found, count);
+                write!(f, "step {step}: expected finite gradients, found {found}")
             }
             Self::Dead { step, watched, names } => write!(
                 f,
-                "step {step}: expected gradients other than zero, found exactly zero in all of the first {watched} \
-                 steps for {}",
-                quoted(names)
+                "step {step}: expected gradients other than zero, found exactly zero in all of the \
+                 first {watched} steps for {}",
+                listed(names)
             ),
             Self::Unreadable(error) => write!(f, "gradient: {error}"),
         }
@@ -129,6 +131,39 @@ impl fmt::Display for ZeroGradient {
     }
 }
 
-fn quoted(names: &[String]) -> String {
-    names.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ")
+/// How many names a message shows.
+const SHOWN: usize = 6;
+
+/// The names, in quotes; after the first six the number of the others.
+fn listed(names: &[String]) -> String {
+    shortened(names, |name| format!("'{name}'"))
+}
+
+fn shortened<T>(items: &[T], show: impl Fn(&T) -> String) -> String {
+    let shown = items.iter().take(SHOWN).map(show).collect::<Vec<_>>().join(", ");
+    match items.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more ({} in all)", items.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lists_of_names_are_shortened() {
+        let names: Vec<String> = (0..44).map(|index| format!("w{index}")).collect();
+        let message =
+            |names: &[String]| GradientFault::Absent { step: 3, names: names.to_vec() }.to_string();
+        let (few, many) = (message(&names[..6]), message(&names));
+        assert!(
+            few.contains("found none for 'w0', 'w1', 'w2', 'w3', 'w4', 'w5'; the loss"),
+            "{few}"
+        );
+        assert!(many.contains("'w5' and 38 more (44 in all); the loss"), "{many}");
+        let found = names.iter().map(|name| (name.clone(), 1, 0)).collect();
+        let message = GradientFault::NotFinite { step: 3, found }.to_string();
+        assert!(message.ends_with("'w5' (1 NaN, 0 infinite) and 38 more (44 in all)"), "{message}");
+    }
 }

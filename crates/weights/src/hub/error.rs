@@ -6,11 +6,11 @@ use hf_hub::repository::RepoTreeEntry;
 use hf_hub::HFError;
 
 /// Puts errors of the client library into words.
-pub(super) struct Trouble<'a> {
+pub(super) struct HubError<'a> {
     pub(super) repository: &'a Repository,
 }
 
-impl Trouble<'_> {
+impl HubError<'_> {
     /// Why a file could not be had. If the hub says that something is not there, it is asked once more for what is there.
     pub(super) fn with_file(&self, file: &str, error: HFError) -> Error {
         let Repository { offline, cache, remote, revision, .. } = self.repository;

@@ -4,20 +4,21 @@ use serde::{Deserialize, Serialize};
 
 /// What a measure found, or why it does not apply to this network: not the same as having found nothing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Answer<T> {
+pub enum Applicable<T> {
     /// What was found.
-    Found(T),
+    #[serde(rename = "found")]
+    Value(T),
     /// Why there is no such measure here, in a sentence.
-    DoesNotApply(String),
+    #[serde(rename = "does-not-apply")]
+    NotApplicable(String),
 }
 
-impl<T> Answer<T> {
+impl<T> Applicable<T> {
     /// What was found, if the measure applies.
-    pub fn found(&self) -> Option<&T> {
+    pub fn value(&self) -> Option<&T> {
         match self {
-            Self::Found(found) => Some(found),
-            Self::DoesNotApply(_) => None,
+            Self::Value(value) => Some(value),
+            Self::NotApplicable(_) => None,
         }
     }
 }

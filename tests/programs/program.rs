@@ -15,8 +15,8 @@ fn built(example: &str) -> PathBuf {
     binary(example).expect("the example is there, or can be built")
 }
 
-/// `cargo test` builds the examples too, into a folder beside that of the tests; `cargo test --test cli` does not, and leaves none there
-/// or an old one.
+/// The program of an example. `cargo test` builds the examples too, into a folder beside that of
+/// the tests; `cargo test --test tests` does not, and leaves none or an old one there.
 fn binary(example: &str) -> Result<PathBuf> {
     let test = std::env::current_exe()?;
     let profile =
@@ -68,7 +68,8 @@ impl Ended {
         Ok(Self { code: output.status.code(), out, err })
     }
 
-    /// Asserts that all went well, without a word on the standard error, and gives the standard output.
+    /// Asserts that all went well, without a word on the standard error, and gives the standard
+    /// output.
     pub(crate) fn well(self) -> String {
         assert_eq!((self.code, self.err.as_str()), (Some(0), ""), "{}", self.out);
         self.out

@@ -6,8 +6,8 @@ use candle::backprop::GradStore;
 use candle::{bail, Result, WithDType};
 use serde::{Deserialize, Serialize};
 
-use crate::fault::{GradientFault, ZeroCause, ZeroGradient};
-use crate::norm::{read, tensor_norm, Reading};
+use crate::gradient_fault::{GradientFault, ZeroCause, ZeroGradient};
+use crate::norms::{read, tensor_norm, Reading};
 use crate::params::Params;
 
 /// Watches the gradients of a model, step by step, between the backward pass and clipping.
@@ -37,7 +37,7 @@ use crate::params::Params;
 /// let params = Params::new([("used".to_string(), used.clone()), ("unused".to_string(), unused)])?;
 ///
 /// let loss = used.sqr()?.sum_all()?;
-/// let mut watch = GradientWatch::new(&params);
+/// let mut watch = GradientWatch::new(&params)?;
 /// let fault = watch.check(0, 5.0, &loss.backward()?).expect_err("one parameter has no gradient");
 /// assert!(fault.to_string().contains("found none for 'unused'"));
 /// # Ok(())
@@ -48,14 +48,14 @@ pub struct GradientWatch {
     params: Params,
     zero_steps: u64,
     allowed: BTreeMap<String, String>,
-    state: WatchState,
+    state: GradientWatchState,
 }
 
 /// What a [`GradientWatch`] remembers; save it with a checkpoint so that a resumed run stops and warns at the same
 /// steps as an uninterrupted one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct WatchState {
+pub struct GradientWatchState {
     /// Number of checks that passed.
     pub checked: u64,
     /// Whether underflow was reported.
@@ -68,13 +68,23 @@ pub struct WatchState {
 
 impl GradientWatch {
     /// Watches all of `params`, with 10 first steps.
-    pub fn new(params: &Params) -> Self {
-        Self {
+    ///
+    /// # Errors
+    ///
+    /// If `params` is empty: there would be nothing to check.
+    pub fn new(params: &Params) -> Result<Self> {
+        if params.is_empty() {
+            bail!(
+                "gradient watch params: expected parameters to watch, found no parameters; build \
+                 the layers before the watch"
+            );
+        }
+        Ok(Self {
             params: params.clone(),
             zero_steps: 10,
             allowed: BTreeMap::new(),
-            state: WatchState::default(),
-        }
+            state: GradientWatchState::default(),
+        })
     }
 
     /// Sets the number of first steps in all of which a dead gradient must be zero.
@@ -192,7 +202,7 @@ impl GradientWatch {
     }
 
     /// What the watch remembers, to be saved.
-    pub fn state(&self) -> &WatchState {
+    pub fn state(&self) -> &GradientWatchState {
         &self.state
     }
 
@@ -201,7 +211,7 @@ impl GradientWatch {
     /// # Errors
     ///
     /// If the state names a parameter that is not watched.
-    pub fn load_state(&mut self, state: WatchState) -> Result<()> {
+    pub fn load_state(&mut self, state: GradientWatchState) -> Result<()> {
         let unknown =
             state.alive.iter().chain(&state.zero).filter(|name| self.params.get(name).is_none());
         let unknown: BTreeSet<&str> = unknown.map(String::as_str).collect();

@@ -1,6 +1,6 @@
 //! A layer run step by step, and the derivative of every step.
 
-use crate::vector::{flatten, pieces, unflatten, Piece};
+use crate::state_vector::{flatten, pieces, unflatten, StateSlice};
 use candle::{bail, DType, Device, Result, Tensor, Var, D};
 use nalgebra::DMatrix;
 use recurrent_core::{
@@ -20,7 +20,7 @@ pub struct Trajectory<'a> {
     layer: &'a dyn Layer,
     inputs: Vec<Tensor>, // (batch, 1, input), by step
     states: Vec<Carry>,  // one more than steps
-    pieces: Vec<Piece>,
+    pieces: Vec<StateSlice>,
     derivative: Derivative,
 }
 
@@ -68,7 +68,7 @@ impl<'a> Trajectory<'a> {
 
     /// The same trajectory, whose steps are differentiated in this way.
     #[must_use]
-    pub fn by(self, derivative: Derivative) -> Self {
+    pub fn with_derivative(self, derivative: Derivative) -> Self {
         Self { derivative, ..self }
     }
 
@@ -88,7 +88,7 @@ impl<'a> Trajectory<'a> {
     }
 
     /// What lies where in the state vector.
-    pub fn pieces(&self) -> &[Piece] {
+    pub fn pieces(&self) -> &[StateSlice] {
         &self.pieces
     }
 
@@ -157,7 +157,7 @@ impl<'a> Trajectory<'a> {
     }
 
     /// What a recorder would have seen of a layer that does not record: the traces of [`Trajectory::gradients`], one a piece of the state.
-    /// [`crate::Profile::of`] makes profiles of them.
+    /// [`crate::Profile::from_trace`] makes profiles of them.
     ///
     /// The place of a trace is the layer's number in the carry. A loss that is a mean over examples has a `last` of 1/batch of each example's own
     /// gradient.
@@ -257,7 +257,7 @@ fn autograd(layer: &dyn Layer, x: &Tensor, state: &Carry, grad: &Tensor) -> Resu
 }
 
 /// The trace of `gradients`, `(batch, steps + 1, size)`, of full sequences.
-fn trace(piece: &Piece, gradients: &Tensor) -> Result<GradientTrace> {
+fn trace(piece: &StateSlice, gradients: &Tensor) -> Result<GradientTrace> {
     let (batch, states, size) = gradients.dims3()?;
     let smallest = match gradients.dtype() {
         DType::F64 => f64::MIN_POSITIVE,

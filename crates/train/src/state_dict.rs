@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use candle::{bail, DType, Device, Result, Shape, Tensor};
 
 /// Named tensors, as `candle::safetensors::save` takes them and `candle::safetensors::load` returns them.
-pub type State = HashMap<String, Tensor>;
+pub type StateDict = HashMap<String, Tensor>;
 
 /// A copy with its own storage, outside any graph: what is saved must not change with the next step.
 pub(crate) fn copy(tensor: &Tensor) -> Result<Tensor> {
@@ -38,7 +38,7 @@ pub(crate) fn read_counter(name: &str, tensor: &Tensor) -> Result<u64> {
 pub(crate) fn check(
     what: &str,
     expected: impl IntoIterator<Item = (String, DType, Shape)>,
-    state: &State,
+    state: &StateDict,
 ) -> Result<()> {
     let expected: BTreeMap<String, (DType, Shape)> =
         expected.into_iter().map(|(name, dtype, shape)| (name, (dtype, shape))).collect();
@@ -85,7 +85,7 @@ mod tests {
         let expected =
             ["a", "b", "c", "d"].map(|name| (name.to_string(), DType::F32, Shape::from((2, 3))));
         let zeros = |shape: (usize, usize), dtype| Tensor::zeros(shape, dtype, &Device::Cpu);
-        let state = State::from([
+        let state = StateDict::from([
             ("b".to_string(), zeros((3, 2), DType::F32)?),
             ("c".to_string(), zeros((2, 3), DType::F64)?),
             ("d".to_string(), zeros((2, 3), DType::F32)?),

@@ -1,6 +1,6 @@
-//! Text that a trained network writes.
+//! The example `char_lm`: text from a trained network.
 
-use crate::program::{char_lm, compare};
+use super::program::{char_lm, compare};
 use anyhow::Result;
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,12 +9,8 @@ use std::path::Path;
 /// A text of words in an order that does not repeat.
 fn book(path: &Path) -> Result<()> {
     let words = ["the", "train", "ran", "past", "seven", "towers"];
-    let word =
-        |layer_id: u64| words[(layer_id * layer_id * 7 + layer_id / 5) as usize % words.len()];
-    Ok(fs::write(
-        path,
-        (0..6000).map(|layer_id| format!("{} ", word(layer_id))).collect::<String>(),
-    )?)
+    let word = |index: u64| words[(index * index * 7 + index / 5) as usize % words.len()];
+    Ok(fs::write(path, (0..6000).map(|index| format!("{} ", word(index))).collect::<String>())?)
 }
 
 #[test]
@@ -23,7 +19,8 @@ fn a_run_goes_on_with_a_text_by_temperature_and_seed() -> Result<()> {
     book(&temp.path().join("book"))?;
     let trained = compare(
         temp.path(),
-        "--task text --data book --length 20 --variants gru --seeds 1 --epochs 2 --hidden 24 --quiet --out out",
+        "--task text --data book --length 20 --variants gru --seeds 1 --epochs 2 --hidden 24 \
+         --quiet --out out",
     )?;
     assert_eq!(trained.code, Some(0), "{}", trained.err);
     let write = |more: &str| -> Result<String> {
@@ -53,7 +50,7 @@ fn a_run_goes_on_with_a_text_by_temperature_and_seed() -> Result<()> {
     fs::write(other, text.chars().rev().collect::<String>())?;
     let ended = char_lm(temp.path(), "--data other --run out/runs/gru-0")?;
     let expected =
-        "error: other: expected the text that out/runs/gru-0 has learnt from, found another\n";
+        "error: other: expected the text that out/runs/gru-0 was trained on, found another\n";
     assert_eq!((ended.code, ended.err.as_str()), (Some(1), expected));
     let ended = compare(temp.path(), "--resume out --data other")?;
     let expected = "error: out: it holds another comparison: task.";
@@ -67,9 +64,16 @@ fn it_trains_by_itself_and_refuses_what_does_not_fit() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let folder = temp.path();
     book(&folder.join("book"))?;
-    let ended = char_lm(folder, "--data book --epochs 1 --length 50")?;
+    let ended = char_lm(folder, "--data book --epochs 1 --length 50 --save gru")?;
     assert_eq!((ended.code, ended.out.chars().count()), (Some(0), 52), "{}", ended.err);
-    assert!(ended.err.lines().all(|line| line.starts_with("step ")), "{}", ended.err);
+    let lines: Vec<_> = ended.err.lines().collect();
+    let [first, steps @ .., held_out, saved] = &lines[..] else { panic!("{lines:?}") };
+    assert!(first.starts_with("training a GRU of "), "{first}");
+    assert!(steps.iter().all(|line| line.starts_with("step ")), "{steps:?}");
+    assert!(held_out.starts_with("held-out text: "), "{held_out}");
+    assert_eq!(*saved, "saved for --run gru");
+    let again = char_lm(folder, "--data book --length 50 --run gru")?.well();
+    assert_eq!(again, ended.out);
 
     let run = "--task adding --length 10 --variants gru --seeds 1 --steps 2 --quiet --out adding";
     compare(folder, run)?;

@@ -1,10 +1,10 @@
-//! The example `diagnose`: a healthy network without a finding, and five that are broken on purpose, each found.
+//! The example `diagnose`: a healthy network without a finding, and five broken ones with theirs.
 
-use crate::program::diagnose;
+use super::program::diagnose;
 use anyhow::Result;
 
 #[test]
-fn five_broken_networks_are_told_from_a_healthy_one() -> Result<()> {
+fn each_of_five_broken_networks_has_its_findings() -> Result<()> {
     let text = diagnose()?.well();
     let reports: Vec<_> = text.split("── ").skip(1).collect();
     let expected: [(&str, &[&str]); 6] = [
