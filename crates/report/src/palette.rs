@@ -1,12 +1,14 @@
 //! Colours and dashes. Nothing is said by colour alone.
 
-/// The number of colours of lines: those of Okabe and Ito 2008 but yellow, which is lost on white. `plot.css` holds them.
+/// The number of colours of lines: those of Okabe and Ito 2008 but yellow, which is lost on white.
+/// `plot.css` holds them.
 const COLOURS: usize = 7;
 
 /// The number of dash patterns, the first of which is solid.
 const DASHES: usize = 4;
 
-/// The classes of the line of a variant: neighbours differ in colour and in dash, and 28 variants in one of both.
+/// The classes of the line of a variant: neighbours differ in colour and in dash, and 28 variants
+/// in one of both.
 pub(super) fn line(index: usize) -> String {
     styled(index, index)
 }
