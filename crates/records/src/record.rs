@@ -3,13 +3,12 @@
 //! A number that is not finite is written as a string, `"NaN"`, `"Infinity"` or `"-Infinity"`, since JSON has none of
 //! them: the loss of the step that made a run fail, for instance. `null` always means that there is no such number.
 
-pub mod number;
 mod read;
 
 use crate::config::{Level, RunConfig};
 use crate::error::{Context, Result};
 use crate::usage::bail_config;
-use recurrent_measures::{Fit, Profile, Underflow};
+use recurrent_measures::{json, Fit, Profile, Underflow};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -85,7 +84,7 @@ pub struct RunRecord {
     /// What clipping did to the gradient of the weights.
     pub clipping: ClippingSummary,
     /// The spectral radius of every recurrent block at initialisation, by name.
-    #[serde(with = "number::map")]
+    #[serde(with = "json::map")]
     pub spectral_radius: BTreeMap<String, f64>,
     /// The warnings of the gradient watch.
     pub warnings: Vec<String>,
@@ -101,7 +100,7 @@ pub struct Outcome {
     /// The step of the first of the evaluations in a row that met it; null if not solved.
     pub steps_to_solve: Option<u64>,
     /// The held-out loss at the last evaluation; NaN if the run failed, or ended before there was one.
-    #[serde(with = "number")]
+    #[serde(with = "json::number")]
     pub final_loss: f64,
     /// The held-out accuracy there, 0 to 1; null where the task has none.
     pub accuracy: Option<f64>,
@@ -171,7 +170,7 @@ pub struct Generalised {
     /// The length of the sequences, in steps; the longest, if they differ.
     pub length: usize,
     /// The mean loss.
-    #[serde(with = "number")]
+    #[serde(with = "json::number")]
     pub loss: f64,
     /// The accuracy, 0 to 1, where the task has one.
     pub accuracy: Option<f64>,
@@ -202,15 +201,15 @@ pub struct StepRecord {
     /// The step, from 1.
     pub step: u64,
     /// The training loss of the batch before the update, without penalties.
-    #[serde(with = "number")]
+    #[serde(with = "json::number")]
     pub loss: f64,
     /// The learning rate.
     pub lr: f64,
     /// The global gradient norm before the clip.
-    #[serde(with = "number")]
+    #[serde(with = "json::number")]
     pub grad_norm: f64,
     /// The global gradient norm after the clip; NaN at the step at which a run failed, which was not clipped.
-    #[serde(with = "number")]
+    #[serde(with = "json::number")]
     pub grad_norm_clipped: f64,
 }
 
@@ -224,7 +223,7 @@ pub struct EvalRecord {
     /// The number of training steps done.
     pub step: u64,
     /// The mean loss.
-    #[serde(with = "number")]
+    #[serde(with = "json::number")]
     pub loss: f64,
     /// The accuracy, 0 to 1, where the task has one.
     pub accuracy: Option<f64>,
@@ -254,7 +253,7 @@ pub struct MeasureRecord {
     /// The places of the values on that axis; empty for a single number.
     pub at: Vec<usize>,
     /// The values, one a place.
-    #[serde(with = "number::list")]
+    #[serde(with = "json::list")]
     pub values: Vec<f64>,
     /// Why there is no value; null where there is.
     pub note: Option<String>,
@@ -281,16 +280,16 @@ pub struct ProfileRecord {
     /// The lags, in steps from the end of the sequence.
     pub lag: Vec<usize>,
     /// The median over examples of the norm of the example's own gradient.
-    #[serde(with = "number::list")]
+    #[serde(with = "json::list")]
     pub median: Vec<f64>,
     /// The lower quartile.
-    #[serde(with = "number::list")]
+    #[serde(with = "json::list")]
     pub q25: Vec<f64>,
     /// The upper quartile.
-    #[serde(with = "number::list")]
+    #[serde(with = "json::list")]
     pub q75: Vec<f64>,
     /// The norm of the batch-mean gradient.
-    #[serde(with = "number::list")]
+    #[serde(with = "json::list")]
     pub mean: Vec<f64>,
     /// The share of elements that are exactly zero.
     pub zeros: Vec<f64>,

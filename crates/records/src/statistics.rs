@@ -1,5 +1,7 @@
 //! Statistics of a few paired differences: what a handful of seeds can say, and what it cannot.
 
+pub use recurrent_measures::statistics::median;
+
 use rand::Rng;
 use recurrent_core::named_rng;
 
@@ -36,15 +38,6 @@ pub struct Probability {
 /// The mean; `None` of no values.
 pub fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
-}
-
-/// The median, of an even number the mean of the two in the middle; `None` of no values.
-pub fn median(values: &[f64]) -> Option<f64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let upper = *sorted.get(sorted.len() / 2)?;
-    let lower = sorted[(sorted.len() - 1) / 2];
-    Some(if lower == upper { upper } else { lower + (upper - lower) / 2.0 })
 }
 
 /// A confidence interval of the mean by the bootstrap; `None` of fewer than three values.

@@ -3,8 +3,7 @@
 //! A frame is: the length of the record as 8 bytes, little-endian; the masked CRC-32C of these; the record; its masked CRC-32C
 //! (`tensorflow/core/lib/io/record_writer.h`).
 
-/// The reflected polynomial of CRC-32C (Castagnoli; RFC 3720, appendix B.4).
-const CASTAGNOLI: u32 = 0x82f6_3b78;
+use crc32c::crc32c;
 
 /// An event file that grows.
 pub(super) struct Events(Vec<u8>);
@@ -120,18 +119,6 @@ impl Message {
 /// A checksum as it stands in files, so that one of data that hold checksums is no special case.
 fn masked(crc: u32) -> u32 {
     crc.rotate_right(15).wrapping_add(0xa282_ead8)
-}
-
-fn crc32c(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            if crc & 1 == 1 {
-                crc >> 1 ^ CASTAGNOLI
-            } else {
-                crc >> 1
-            }
-        })
-    })
 }
 
 #[cfg(test)]
