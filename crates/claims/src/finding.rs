@@ -24,7 +24,8 @@ pub(crate) struct Claim {
 pub(crate) struct Source {
     pub(crate) paper: &'static str,
     pub(crate) says: &'static str,
-    /// Whether the text was read for this; otherwise it is told from memory, and should be looked up before it is quoted.
+    /// Whether the text was read for this; otherwise it is told from memory, and should be looked
+    /// up before it is quoted.
     pub(crate) read: bool,
 }
 
@@ -49,7 +50,8 @@ pub(crate) struct Measured {
     pub(crate) low: f64,
     #[serde(serialize_with = "number")]
     pub(crate) high: f64,
-    /// What the value and the interval are: a median and a range, a mean difference and its bootstrap interval.
+    /// What the value and the interval are: a median and a range, a mean difference and its
+    /// bootstrap interval.
     pub(crate) kind: &'static str,
     /// The number of seeds.
     pub(crate) seeds: usize,
@@ -82,7 +84,8 @@ pub(crate) struct Finding {
     pub(crate) because: String,
     /// Runs that ended without having solved their task, and are in the numbers all the same.
     pub(crate) unsolved: usize,
-    /// Those of them that failed, with a NaN for instance; their loss counts as if nothing was learnt.
+    /// Those of them that failed, with a NaN for instance; their loss counts as if nothing was
+    /// learnt.
     pub(crate) failed: usize,
     pub(crate) seconds: f64,
     pub(crate) version: &'static str,

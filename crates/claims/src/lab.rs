@@ -1,4 +1,5 @@
-//! Where experiments are run: networks at their start, and networks in training, over the same seeds and data.
+//! Where experiments are run: networks at their start, and networks in training, over the same
+//! seeds and data.
 
 use anyhow::{bail, Context, Result};
 use candle::{DType, Device, Tensor};
@@ -48,7 +49,8 @@ pub(crate) struct Arm {
     pub(crate) overrides: Vec<Override>,
 }
 
-/// A network at its start, with one seed, in f64: what its gradient is like on a batch of held-out examples.
+/// A network at its start, with one seed, in f64: what its gradient is like on a batch of held-out
+/// examples.
 pub(crate) struct Start {
     /// The decay of dL/dh a step, top layer; negative where it grows.
     pub(crate) decay_h: f64,
@@ -64,7 +66,8 @@ pub(crate) struct Start {
     pub(crate) slope: f64,
     /// The share of dL/dW that comes from the first half of the sequence.
     pub(crate) share: f64,
-    /// The same after clipping dL/dW to a tenth of its norm, and one minus the cosine between before and after.
+    /// The same after clipping dL/dW to a tenth of its norm, and one minus the cosine between
+    /// before and after.
     pub(crate) clipped: (f64, f64),
     /// The global norm of dL/dW.
     pub(crate) norm: f64,
@@ -142,7 +145,8 @@ impl Trained {
             .collect()
     }
 
-    /// ln of the held-out loss over the baseline; that of a run that failed counts as 0, as if it had learnt nothing.
+    /// ln of the held-out loss over the baseline; that of a run that failed counts as 0, as if it
+    /// had learnt nothing.
     pub(crate) fn log_losses(&self) -> Vec<f64> {
         let log = |run: &RunRecord| match run.outcome.final_loss {
             loss if loss.is_finite() && loss > 0.0 => (loss / run.config.task.baseline).ln(),
@@ -248,8 +252,8 @@ impl Lab<'_> {
         })
     }
 
-    /// Trains every arm with every seed on the task, all with as many hidden units as the first has at `params` weights, or each at
-    /// `params` weights, for so many steps at most.
+    /// Trains every arm with every seed on the task, all with as many hidden units as the first has
+    /// at `params` weights, or each at `params` weights, for so many steps at most.
     pub(crate) fn train(
         &self,
         id: &str,
@@ -392,8 +396,8 @@ impl Lab<'_> {
         })
     }
 
-    /// The largest difference between the elements of two networks' Jacobians of the state over the last `steps` steps, for one example's inputs, by
-    /// seed.
+    /// The largest difference between the elements of two networks' Jacobians of the state over the
+    /// last `steps` steps, for one example's inputs, by seed.
     pub(crate) fn jacobians_apart(
         &self,
         arms: &[Arm; 2],

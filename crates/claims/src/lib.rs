@@ -1,7 +1,7 @@
 //! What is true of what articles say about vanishing gradients?
 //!
-//! Takes each claim, states what would be measured if it were true, measures it, and lets a rule that stands beside the claim make
-//! the verdict of the numbers.
+//! Takes each claim, states what would be measured if it were true, measures it, and lets a rule
+//! that stands beside the claim make the verdict of the numbers.
 
 #![forbid(unsafe_code)]
 
@@ -36,7 +36,8 @@ pub struct Options {
     pub jobs: Option<usize>,
     /// The command that asked for it, to be written beside the results; empty if there was none.
     pub command: Vec<String>,
-    /// What a program needs to ask for it again, as in [`Comparison`](recurrent_harness::compare::Comparison).
+    /// What a program needs to ask for it again, as in
+    /// [`Comparison`](recurrent_harness::compare::Comparison).
     pub request: serde_json::Value,
 }
 
@@ -85,10 +86,12 @@ impl Options {
 }
 
 impl ClaimsPlan {
-    /// Measures one claim after the other, and writes `claims.jsonl`, `claims.html` and `claims.md`, with the records of every training run in
-    /// the folder [`RUNS`]. `said` gets lines on each, at most `width` columns wide, and at the end all verdicts.
+    /// Measures one claim after the other, and writes `claims.jsonl`, `claims.html` and
+    /// `claims.md`, with the records of every training run in the folder [`RUNS`].
+    /// `said` gets lines on each, at most `width` columns wide, and at the end all verdicts.
     ///
-    /// Once `cancel` is set, the claims that are finished are kept. Training runs that the folder holds already are not repeated.
+    /// Once `cancel` is set, the claims that are finished are kept. Training runs that the folder
+    /// holds already are not repeated.
     ///
     /// # Errors
     /// That of `said`; if something cannot be run or written.

@@ -11,12 +11,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// The file whose lock shows that a folder is taken. The lock dies with the program, whatever ends it; the file stays, empty.
+/// The file whose lock shows that a folder is taken. The lock dies with the program, whatever ends
+/// it; the file stays, empty.
 const LOCK: &str = ".lock";
 
-/// A folder that can be written and that no other program writes to: it was empty when it was taken, or holds what is to go on.
+/// A folder that can be written and that no other program writes to: it was empty when it was
+/// taken, or holds what is to go on.
 ///
-/// Files appear whole or not at all: they are written beside under another name, synced and renamed.
+/// Files appear whole or not at all: they are written beside under another name, synced and
+/// renamed.
 #[derive(Clone, Debug)]
 pub struct OutputDir {
     path: PathBuf,
@@ -28,11 +31,13 @@ impl OutputDir {
     /// Takes `path`, which is made if it does not exist. Nothing that is there is ever overwritten.
     ///
     /// # Errors
-    /// If it is not a folder, or not empty, or cannot be written, or is taken by another program; then nothing has been made.
+    /// If it is not a folder, or not empty, or cannot be written, or is taken by another program;
+    /// then nothing has been made.
     pub fn create(path: &Path) -> Result<Self> {
         let shown = path.display();
         if path.as_os_str().is_empty() {
-            bail_config!("out: expected a folder, found an empty path"); // which would be the present folder
+            // Which would be the present folder.
+            bail_config!("out: expected a folder, found an empty path");
         }
         match fs::read_dir(path) {
             Ok(entries) => {
@@ -44,7 +49,8 @@ impl OutputDir {
                 };
                 if !names.iter().all(left) {
                     if locked {
-                        Self::take(path, "out")?; // if that program is still there, it is what matters
+                        // If that program is still there, it is what matters.
+                        Self::take(path, "out")?;
                     }
                     bail_config!(
                         "out {shown}: the folder is not empty, and nothing is overwritten"
@@ -89,8 +95,9 @@ impl OutputDir {
         }
     }
 
-    /// Takes `runs/<task>-<time>`, where the time is that of the start in UTC: `runs/adding-20250131-142233`. A number
-    /// is added if that is taken.
+    /// Takes
+    /// `runs/<task>-<time>`, where the time is that of the start in UTC: `runs/adding-20250131-142233`.
+    /// A number is added if that is taken.
     ///
     /// # Errors
     /// If it cannot be written.

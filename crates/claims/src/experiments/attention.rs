@@ -79,7 +79,8 @@ fn run(lab: &Lab) -> Result<Outcome> {
     Ok(Outcome { measured, verdict, because, runs: Unconverged::of(&trained) })
 }
 
-/// By how much log10 of dL/dh at the first step over that at the last rises with attention, and with its path detached.
+/// By how much log10 of dL/dh at the first step over that at the last rises with attention, and
+/// with its path detached.
 pub(super) fn rule(attached: &Measured, detached: &Measured) -> Verdict {
     match (attached.above(1.0), detached.above(1.0)) {
         (true, true) => Verdict::Supported,

@@ -83,7 +83,8 @@ fn run_vanishing(lab: &Lab) -> Result<Outcome> {
     Ok(Outcome { measured, verdict, because, runs: Unconverged::of(&trained) })
 }
 
-/// By seed, the change of the share by its own size and one minus the cosine; the seeds solved without clipping and with the better bound.
+/// By seed, the change of the share by its own size and one minus the cosine; the seeds solved
+/// without clipping and with the better bound.
 pub(super) fn rule_vanishing(change: &[f64], turned: &[f64], solved: [usize; 2]) -> Verdict {
     let [without, with] = solved;
     let exact = change.iter().all(|change| change.abs() < 1e-6)
@@ -173,7 +174,8 @@ fn run_exploding(lab: &Lab) -> Result<Outcome> {
     Ok(Outcome { measured, verdict, because, runs: Unconverged::of(&trained) })
 }
 
-/// The decay of dL/dh, negative if it grows; ln of the loss with clipping minus without; whether clipping solves half of the seeds more.
+/// The decay of dL/dh, negative if it grows; ln of the loss with clipping minus without; whether
+/// clipping solves half of the seeds more.
 pub(super) fn rule_exploding(growth: &Measured, losses: &Measured, more_solved: bool) -> Verdict {
     match growth.below(0.0) {
         true if more_solved || losses.below(0.0) => Verdict::Supported,

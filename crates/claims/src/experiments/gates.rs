@@ -84,7 +84,8 @@ fn run(lab: &Lab) -> Result<Outcome> {
     Ok(Outcome { measured, verdict, because, runs: Unconverged::of(&trained) })
 }
 
-/// Of LSTM and GRU: whether their gradient decays more slowly than that of the tanh network, and whether they learn what it does not.
+/// Of LSTM and GRU: whether their gradient decays more slowly than that of the tanh network, and
+/// whether they learn what it does not.
 pub(super) fn rule(slower: &[bool], learns: [bool; 2]) -> Verdict {
     match learns {
         [true, true] if slower.iter().all(|slower| *slower) => Verdict::Supported,

@@ -37,7 +37,8 @@ fn normed_tanh(gain: f64) -> RnnConfig {
     }))
 }
 
-/// The decay of the gradient at the start: by arm, and by how much those from the second on differ from the first.
+/// The decay of the gradient at the start: by arm, and by how much those from the second on differ
+/// from the first.
 fn decays(lab: &Lab, arms: &[Arm]) -> Result<(Vec<Measured>, Vec<Measured>)> {
     let task = tasks::by_name("adding", Some(if lab.quick { 40 } else { 100 }), None)?;
     let of = |arm| Ok(by(&lab.starts(arm, task.as_ref(), 64)?, |start| start.decay));

@@ -74,7 +74,8 @@ fn run(lab: &Lab) -> Result<Outcome> {
     Ok(Outcome { measured, verdict, because, runs: Unconverged::default() })
 }
 
-/// The largest share over share, at every seed, of a pair of which the first has the smaller norm; and the mean rank correlation.
+/// The largest share over share, at every seed, of a pair of which the first has the smaller norm;
+/// and the mean rank correlation.
 pub(super) fn rule(times: f64, rank: &Measured) -> Verdict {
     if times >= 10.0 {
         Verdict::Refuted
@@ -87,7 +88,8 @@ pub(super) fn rule(times: f64, rank: &Measured) -> Verdict {
 
 /// The pair of networks that contradicts the claim most.
 pub(super) struct Contrary {
-    /// How many times the share of `large` that of `small` is, at least, over the seeds; 0 if no pair has its norms in one order at every seed.
+    /// How many times the share of `large` that of `small` is, at least, over the seeds; 0 if no
+    /// pair has its norms in one order at every seed.
     pub(super) times: f64,
     pub(super) small: usize,
     pub(super) large: usize,

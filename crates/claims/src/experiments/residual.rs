@@ -159,7 +159,8 @@ fn run_depth_for_time(lab: &Lab) -> Result<Outcome> {
     Ok(Outcome { measured, verdict, because, runs: Unconverged::of(&trained) })
 }
 
-/// How far the Jacobians are apart, by how much the decay a step changes, and whether half of the seeds more are solved.
+/// How far the Jacobians are apart, by how much the decay a step changes, and whether half of the
+/// seeds more are solved.
 pub(super) fn rule_depth_for_time(apart: f64, slower: &Measured, learns: bool) -> Verdict {
     match (slower.below(-0.02), learns) {
         (true, true) => Verdict::Supported,

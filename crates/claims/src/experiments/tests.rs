@@ -1,4 +1,5 @@
-//! Every rule on numbers made up so that each of its verdicts occurs, and nothing else decides a verdict.
+//! Every rule on numbers made up so that each of its verdicts occurs, and nothing else decides a
+//! verdict.
 
 use super::*;
 use crate::finding::Verdict::{Open, Refuted, Supported, TrueOnlyIf};
@@ -157,7 +158,8 @@ fn the_norm_of_the_weights_gradient() {
     assert_eq!(rule(9.0, &above()), Supported);
     assert_eq!(rule(9.0, &around()), Open);
 
-    // (norm, share) of three networks at two seeds: at both, the second has the smaller norm and 50 or 20 times the share of the first.
+    // (norm, share) of three networks at two seeds: at both, the second has the smaller norm and 50
+    // or 20 times the share of the first.
     let points =
         [vec![(2.0, 0.01), (1.0, 0.5), (3.0, 0.9)], vec![(2.0, 0.02), (1.5, 0.4), (0.1, 0.9)]];
     let found = contrary(&points);
@@ -177,7 +179,8 @@ fn half_of_the_seeds_more() {
     assert!(!half_more(2, 0, 5) && !half_more(5, 3, 5) && !half_more(0, 0, 1));
 }
 
-/// Every rule was asked about all of its verdicts above; here, that all claims can be told apart and say all that they must.
+/// Every rule was asked about all of its verdicts above; here, that all claims can be told apart
+/// and say all that they must.
 #[test]
 fn claims_are_complete() {
     let all = all();

@@ -76,7 +76,8 @@ fn run(lab: &Lab) -> Result<Outcome> {
     Ok(Outcome { measured, verdict, because, runs: Unconverged::of(&trained) })
 }
 
-/// The largest gradient beyond a window; how many of the seeds the whole sequence solves, and windows of 10 steps.
+/// The largest gradient beyond a window; how many of the seeds the whole sequence solves, and
+/// windows of 10 steps.
 pub(super) fn rule(beyond: f64, [whole, window]: [usize; 2], seeds: usize) -> Verdict {
     if beyond == 0.0 && half_more(whole, window, seeds) {
         Verdict::Refuted
