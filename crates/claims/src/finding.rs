@@ -16,12 +16,12 @@ pub(crate) struct Claim {
     /// The rule that makes the verdict out of the measured numbers.
     pub(crate) rule: &'static str,
     /// What others measured.
-    pub(crate) literature: &'static [Source],
+    pub(crate) literature: &'static [Citation],
 }
 
 /// What others say or measured, and where it stands.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Source {
+pub(crate) struct Citation {
     pub(crate) paper: &'static str,
     pub(crate) says: &'static str,
     /// Whether the text was read for this; otherwise it is told from memory, and should be looked
@@ -29,7 +29,7 @@ pub(crate) struct Source {
     pub(crate) read: bool,
 }
 
-impl Source {
+impl Citation {
     pub(crate) const fn read(paper: &'static str, says: &'static str) -> Self {
         Self { paper, says, read: true }
     }
@@ -60,7 +60,7 @@ pub(crate) struct Measured {
 /// What a claim's rule makes of the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Verdict {
+pub(crate) enum ClaimVerdict {
     Supported,
     Refuted,
     /// True under the condition with which the reason begins.
@@ -79,7 +79,7 @@ pub(crate) struct Finding {
     pub(crate) seeds: Vec<u64>,
     pub(crate) measured: Vec<Measured>,
     /// What the rule makes of the numbers; of a trial always `open`.
-    pub(crate) verdict: Verdict,
+    pub(crate) verdict: ClaimVerdict,
     /// Why, in words and numbers.
     pub(crate) because: String,
     /// Runs that ended without having solved their task, and are in the numbers all the same.
@@ -91,7 +91,7 @@ pub(crate) struct Finding {
     pub(crate) version: &'static str,
 }
 
-impl Verdict {
+impl ClaimVerdict {
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Supported => "supported",
