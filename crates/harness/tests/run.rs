@@ -167,7 +167,7 @@ fn the_profile_of_a_linear_network_is_a_power_of_its_weight() -> Result<()> {
         job.size(),
         task.as_ref(),
         Readout::Plain,
-        job.seed,
+        job.config.seed,
         DType::F64,
         &job.device,
     )?;
