@@ -57,6 +57,7 @@ fn rows(findings: &Findings) -> Vec<Vec<String>> {
                 .rates
                 .iter()
                 .find(|rate| rate.variant == maximum.variant && rate.length == *length);
+            let rate = rate.filter(|rate| rate.runs > 0);
             rate.map_or("–".to_owned(), |rate| format!("{}/{}", rate.solved, rate.runs))
         };
         let mut row = vec![maximum.variant.clone()];
@@ -230,4 +231,31 @@ pub(super) fn page(findings: &Findings, command: &[String]) -> String {
         body += &format!("<li><a href=\"length-{length}/report.html\">T = {length}</a></li>\n");
     }
     document(&format!("{} by length", first.task), &(body + "</ul>\n</section>\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{RunRecord, Status};
+    use crate::sample;
+    use recurrent_records::solve_rates::findings;
+
+    #[test]
+    fn a_length_that_was_not_measured_is_not_called_unsolved() {
+        let run = |length: usize, status: Status| {
+            let mut run = RunRecord { status, ..sample::run("lstm", 1) };
+            run.config.task.length = length;
+            run
+        };
+        let solved = run(25, Status::Finished);
+        let stopped = run(50, Status::Stopped);
+        let all = findings(&["lstm"], vec![solved, stopped.clone()], 0.5);
+        let text = terminal(&all, 100);
+        assert!(text.contains("no run at T = 50 has ended") && !text.contains("0 of 0"), "{text}");
+        let text = terminal(&findings(&["lstm"], vec![stopped], 0.5), 100);
+        assert!(
+            text.contains("no run at T = 50 has ended") && !text.contains("not even"),
+            "{text}"
+        );
+    }
 }
