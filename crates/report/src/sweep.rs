@@ -343,3 +343,30 @@ fn table(findings: &Findings) -> Table {
         rows: rows.map(row).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{RunRecord, Status};
+    use crate::sample;
+    use recurrent_records::solve_rates::findings;
+
+    #[test]
+    fn a_length_that_was_not_measured_is_not_called_unsolved() {
+        let run = |length: usize, status: Status| {
+            let mut run = RunRecord { status, ..sample::run("lstm", 1) };
+            run.config.task.length = length;
+            run
+        };
+        let solved = run(25, Status::Finished);
+        let stopped = run(50, Status::Stopped);
+        let all = findings(&["lstm"], vec![solved, stopped.clone()], 0.5);
+        let text = terminal(&all, 100);
+        assert!(text.contains("T = 50 was not measured") && !text.contains("0 of 0"), "{text}");
+        let text = terminal(&findings(&["lstm"], vec![stopped], 0.5), 100);
+        assert!(
+            text.contains("T = 50 was not measured") && !text.contains("not even"),
+            "{text}"
+        );
+    }
+}
