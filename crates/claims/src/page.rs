@@ -1,19 +1,19 @@
 //! What a person sees of the claims: lines in a terminal, a page, and a document.
 
-use crate::finding::{Finding, Measured, Source, Verdict};
+use crate::finding::{Citation, ClaimVerdict, Finding, Measured};
 use askama::Template;
 use recurrent_report::{page, significant, wrap};
 
 /// What holds for all claims of a page.
-pub(crate) struct About {
+pub(crate) struct PageInfo {
     pub(crate) seeds: u64,
     pub(crate) quick: bool,
     pub(crate) full: bool,
-    /// The command that measures these claims.
-    pub(crate) command: String,
+    /// The claims that were asked for, with commas between them; empty for all.
+    pub(crate) only: String,
 }
 
-impl About {
+impl PageInfo {
     fn words(&self) -> String {
         let seeds = self.seeds;
         let form = match (self.quick, self.full) {
@@ -35,6 +35,19 @@ impl About {
              gradient: going one step back in time multiplies it by e to the power −ρ, so it \
              halves every ln 2/ρ steps.{form}"
         )
+    }
+
+    fn command(&self) -> String {
+        let form = if self.quick {
+            " --quick"
+        } else if self.full {
+            " --full"
+        } else {
+            ""
+        };
+        let only =
+            if self.only.is_empty() { String::new() } else { format!(" --only {}", self.only) };
+        format!("cargo run --release --example claims -- --seeds {}{form}{only}", self.seeds)
     }
 }
 
@@ -98,7 +111,7 @@ fn unconverged(finding: &Finding) -> String {
 }
 
 /// A caution where nobody looked the source up.
-fn from_memory(source: &Source) -> &'static str {
+fn from_memory(source: &Citation) -> &'static str {
     if source.read {
         ""
     } else {
@@ -106,18 +119,18 @@ fn from_memory(source: &Source) -> &'static str {
     }
 }
 
-fn cited(source: &Source) -> String {
-    let Source { paper, says, .. } = source;
+fn cited(source: &Citation) -> String {
+    let Citation { paper, says, .. } = source;
     format!("{paper}: {says}{}", from_memory(source))
 }
 
 /// The mark that the report's tables have for all, some and none of the runs.
-fn mark(verdict: Verdict) -> &'static str {
+fn mark(verdict: ClaimVerdict) -> &'static str {
     match verdict {
-        Verdict::Supported => "all",
-        Verdict::TrueOnlyIf => "some",
-        Verdict::Refuted => "none",
-        Verdict::Open => "open",
+        ClaimVerdict::Supported => "all",
+        ClaimVerdict::TrueOnlyIf => "some",
+        ClaimVerdict::Refuted => "none",
+        ClaimVerdict::Open => "open",
     }
 }
 
@@ -128,7 +141,7 @@ const STYLE: &str = include_str!("page.css");
 #[template(path = "claims.html")]
 struct Page<'a> {
     conclusion: String,
-    command: &'a str,
+    command: String,
     words: String,
     sections: Vec<Section<'a>>,
 }
@@ -163,10 +176,10 @@ struct Row<'a> {
 }
 
 /// The page.
-pub(crate) fn html(findings: &[Finding], about: &About) -> String {
+pub(crate) fn html(findings: &[Finding], about: &PageInfo) -> String {
     let template = Page {
         conclusion: conclusion(findings),
-        command: &about.command,
+        command: about.command(),
         words: about.words(),
         sections: findings.iter().map(section).collect(),
     };
@@ -176,11 +189,16 @@ pub(crate) fn html(findings: &[Finding], about: &About) -> String {
 
 /// How many claims got each verdict.
 fn conclusion(findings: &[Finding]) -> String {
-    let all = [Verdict::Supported, Verdict::TrueOnlyIf, Verdict::Refuted, Verdict::Open];
-    let part = |verdict: Verdict| {
+    let all = [
+        ClaimVerdict::Supported,
+        ClaimVerdict::TrueOnlyIf,
+        ClaimVerdict::Refuted,
+        ClaimVerdict::Open,
+    ];
+    let part = |verdict: ClaimVerdict| {
         let number = findings.iter().filter(|finding| finding.verdict == verdict).count();
         let word = match verdict {
-            Verdict::TrueOnlyIf => "true under a condition",
+            ClaimVerdict::TrueOnlyIf => "true under a condition",
             verdict => verdict.word(),
         };
         (number > 0).then(|| format!("{number} {word}"))
@@ -191,7 +209,7 @@ fn conclusion(findings: &[Finding]) -> String {
 
 fn section(finding: &Finding) -> Section<'_> {
     let Finding { claim, verdict, because, .. } = finding;
-    let literature = |source: &Source| Literature {
+    let literature = |source: &Citation| Literature {
         paper: source.paper,
         url: url(source.paper),
         says: format!("{}{}", source.says, from_memory(source)),
@@ -241,12 +259,12 @@ fn url(paper: &str) -> &'static str {
 }
 
 /// The document.
-pub(crate) fn markdown(findings: &[Finding], about: &About) -> String {
+pub(crate) fn markdown(findings: &[Finding], about: &PageInfo) -> String {
     let mut text = format!(
         "<!-- written by: cargo run --release --example claims -->\n\n# Claims about vanishing \
          gradients, measured\n\n{}\n\n```sh\n{}\n```\n\n| claim | verdict |\n|---|---|\n",
         about.words(),
-        about.command
+        about.command()
     );
     for Finding { claim, verdict, .. } in findings {
         text += &format!("| [{}](#{}) | {} |\n", claim.claim, claim.id, verdict.word());
