@@ -124,7 +124,8 @@ impl ClaimPlan {
             request: request.clone(),
             on_event: observer.on_event,
         };
-        let about = page::PageInfo { seeds: self.seeds, quick, full, command: self.command() };
+        let about =
+            page::PageInfo { seeds: self.seeds, quick, full, only: self.options.only.join(",") };
         let mut findings = Vec::new();
         for (index, test) in self.chosen.iter().enumerate() {
             (observer.on_claim)(index + 1, self.chosen.len(), test.claim.id);
@@ -136,23 +137,6 @@ impl ClaimPlan {
             folder.write("claims.md", page::markdown(&findings, &about).as_bytes())?;
         }
         (observer.print)(&page::summary(&findings))
-    }
-
-    /// The command that was typed, or one that asks for the same.
-    fn command(&self) -> String {
-        let Options { only, quick, full, command, .. } = &self.options;
-        if !command.is_empty() {
-            return command.join(" ");
-        }
-        let mut words = format!("recurrent claims --seeds {}", self.seeds);
-        if !only.is_empty() {
-            words += &format!(" --only {}", only.join(","));
-        }
-        match (quick, full) {
-            (true, _) => words + " --quick",
-            (_, true) => words + " --full",
-            _ => words,
-        }
     }
 }
 

@@ -9,8 +9,8 @@ pub(crate) struct PageInfo {
     pub(crate) seeds: u64,
     pub(crate) quick: bool,
     pub(crate) full: bool,
-    /// The command that measures these claims.
-    pub(crate) command: String,
+    /// The claims that were asked for, with commas between them; empty for all.
+    pub(crate) only: String,
 }
 
 impl PageInfo {
@@ -35,6 +35,19 @@ impl PageInfo {
              gradient: going one step back in time multiplies it by e to the power −ρ, so it \
              halves every ln 2/ρ steps.{form}"
         )
+    }
+
+    fn command(&self) -> String {
+        let form = if self.quick {
+            " --quick"
+        } else if self.full {
+            " --full"
+        } else {
+            ""
+        };
+        let only =
+            if self.only.is_empty() { String::new() } else { format!(" --only {}", self.only) };
+        format!("cargo run --release --example claims -- --seeds {}{form}{only}", self.seeds)
     }
 }
 
@@ -128,7 +141,7 @@ const STYLE: &str = include_str!("page.css");
 #[template(path = "claims.html")]
 struct Page<'a> {
     conclusion: String,
-    command: &'a str,
+    command: String,
     words: String,
     sections: Vec<Section<'a>>,
 }
@@ -166,7 +179,7 @@ struct Row<'a> {
 pub(crate) fn html(findings: &[Finding], about: &PageInfo) -> String {
     let template = Page {
         conclusion: conclusion(findings),
-        command: &about.command,
+        command: about.command(),
         words: about.words(),
         sections: findings.iter().map(section).collect(),
     };
@@ -251,7 +264,7 @@ pub(crate) fn markdown(findings: &[Finding], about: &PageInfo) -> String {
         "<!-- written by: cargo run --release --example claims -->\n\n# Claims about vanishing \
          gradients, measured\n\n{}\n\n```sh\n{}\n```\n\n| claim | verdict |\n|---|---|\n",
         about.words(),
-        about.command
+        about.command()
     );
     for Finding { claim, verdict, .. } in findings {
         text += &format!("| [{}](#{}) | {} |\n", claim.claim, claim.id, verdict.word());

@@ -303,6 +303,7 @@ mod tests {
         folder.write_lines("steps.jsonl", &records.steps)?;
         folder.write_lines("evals.jsonl", &records.evals)?;
         folder.write_lines("profiles.jsonl", &records.profiles)?;
+        folder.write_lines("measures.jsonl", &records.measures)?;
         Ok(folder.write(
             "comparison.json",
             br#"{"machine": {"cores": 4, "os": "linux", "arch": "riscv64"}}"#,

@@ -65,7 +65,7 @@ mod tests {
     fn lines_differ() {
         let lines: BTreeSet<_> = (0..28).map(line).collect();
         assert_eq!(lines.len(), 28);
-        let style = super::super::svg::STYLE;
+        let style = crate::page::PLOT_STYLE;
         for class in (0..COLOURS).flat_map(|colour| [format!(".c{colour}"), format!(".f{colour}")])
         {
             assert!(style.contains(&class), "{class}");

@@ -110,38 +110,6 @@ fn words(maximum: &MaximumLength, findings: &Findings) -> String {
         })
     };
     match (maximum.length, maximum.unsolved) {
-        (None, None) => NOT_MEASURED.to_owned(),
-        (None, Some(shortest)) if !known(shortest) => NOT_MEASURED.to_owned(),
-        (None, Some(shortest)) => format!("below {shortest}"),
-        (Some(length), Some(next)) if known(next) => length.to_string(),
-        (Some(length), _) => format!("{length} or more"),
-    }
-}
-
-/// What is to be said of a variant.
-fn words(maximum: &MaximumLength, findings: &Findings) -> String {
-    let at = |length: usize| {
-        let rate = findings
-            .rates
-            .iter()
-            .find(|rate| rate.variant == maximum.variant && rate.length == length);
-        rate.map_or(String::new(), |rate| {
-            format!(
-                " ({} of {}, 95 % interval {}–{})",
-                rate.solved,
-                rate.runs,
-                percent(rate.low),
-                percent(rate.high)
-            )
-        })
-    };
-    let unmeasured = |length| {
-        findings
-            .rates
-            .iter()
-            .any(|rate| rate.variant == maximum.variant && rate.length == length && rate.runs == 0)
-    };
-    match (maximum.length, maximum.unsolved) {
         (None, None) => "no run has ended.".to_owned(),
         (None, Some(shortest)) if !measured(&maximum.variant, shortest, findings) => {
             format!("T = {shortest} was not measured.")
