@@ -25,10 +25,10 @@ use recurrent::{weights, ForwardContext, Sequence};
 use recurrent_harness::network::Network;
 use recurrent_harness::run::{self, Job};
 use recurrent_records::config::{Budget, Readout, TrainingConfig, Width};
-use recurrent_records::folder::Folder;
+use recurrent_records::dir::OutputDir;
 use recurrent_records::record::RunRecord;
 use recurrent_tasks::task::Task;
-use recurrent_tasks::usage::Usage;
+use recurrent_tasks::usage::ConfigError;
 use recurrent_tasks::Text;
 use std::collections::HashMap;
 use std::fs;
@@ -71,7 +71,7 @@ fn main() -> ExitCode {
 fn write(args: Args) -> Result<ExitCode> {
     if !(args.temperature > 0.0 && args.temperature.is_finite()) {
         let why = format!("temperature: expected a positive number, got {}", args.temperature);
-        return Err(Usage::new(why).into());
+        return Err(ConfigError::new(why).into());
     }
     let run = args.run.as_deref().map(record).transpose()?;
     let text = Text::open(&args.data, run.as_ref().map_or(100, |run| run.config.task.length))?;
@@ -80,11 +80,11 @@ fn write(args: Args) -> Result<ExitCode> {
     let number = |c: char| {
         symbols
             .binary_search(&c)
-            .map_err(|_| Usage::new(format!("prompt: {c:?} is not in the text")))
+            .map_err(|_| ConfigError::new(format!("prompt: {c:?} is not in the text")))
     };
     let prompt: Vec<usize> = prompt.chars().map(number).collect::<Result<_, _>>()?;
     if prompt.is_empty() {
-        return Err(Usage::new("prompt: expected at least 1 character, got none").into());
+        return Err(ConfigError::new("prompt: expected at least 1 character, got none").into());
     }
     let network = match (&args.run, &run) {
         (Some(folder), Some(run)) => {
@@ -172,7 +172,7 @@ fn train(args: &Args, text: &Text) -> Result<Network> {
         eprintln!("held-out text: {:.2} bits a character", eval.loss);
     }
     if let Some(folder) = &args.save {
-        run.write(&Folder::create(folder)?)?;
+        run.write(&OutputDir::create(folder)?)?;
         eprintln!("saved for --run {}", folder.display());
     }
     let tensors = weights::read_bytes(&run.weights)?.tensors;

@@ -12,7 +12,7 @@ use recurrent_harness::size::solve;
 use recurrent_harness::variant::{Size, Variant};
 use recurrent_measures::{decay, Profile, Trajectory};
 use recurrent_records::config::{Budget, Override, Readout, TrainingConfig, Width};
-use recurrent_records::folder::Folder;
+use recurrent_records::dir::OutputDir;
 use recurrent_records::record::{RunRecord, Status};
 use recurrent_tasks as tasks;
 use recurrent_tasks::task::{Batch, BatchKey, Split, Task};
@@ -34,7 +34,7 @@ pub(crate) struct Lab<'a> {
     pub(crate) quick: bool,
     /// Training on sequences of twice the length, for twice as many steps.
     pub(crate) full: bool,
-    pub(crate) folder: Folder,
+    pub(crate) folder: OutputDir,
     pub(crate) cancel: &'a AtomicBool,
     /// The command that asked for the claims.
     pub(crate) command: Vec<String>,

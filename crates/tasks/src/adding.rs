@@ -2,8 +2,8 @@
 
 use super::pairs::{self, Pairs, TOLERANCE};
 use super::{checked_length, generator, tensor};
+use crate::error::Result;
 use crate::task::{Batch, BatchKey, Criterion, Judged, Reads, Task};
-use anyhow::Result;
 use candle::{DType, Device, Tensor};
 use rand::Rng;
 use recurrent_core::Sequence;
@@ -178,6 +178,7 @@ impl Task for Adding {
 mod tests {
     use super::super::tests::{baseline_is_that_of_the_best_constant, conforms, held};
     use super::*;
+    use anyhow::Result;
 
     #[test]
     fn it_conforms() -> Result<()> {

@@ -1,8 +1,8 @@
 //! What the tasks over symbols and classes share.
 
 use super::tensor;
+use crate::error::{ensure, Result};
 use crate::task::{Batch, Judged};
-use anyhow::{ensure, Result};
 use candle::{DType, Device, Tensor, D};
 
 /// `(batch, time, symbols)`: one where the symbol of the step is, zero elsewhere, and in the padding behind the end of
@@ -85,6 +85,7 @@ pub(super) fn entropy(labels: impl Iterator<Item = usize>, classes: usize) -> f6
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anyhow::Result;
     use recurrent_core::Sequence;
 
     #[test]

@@ -2,9 +2,9 @@
 
 use super::parts::Parts;
 use super::{checksum, pairs, shown, tensor, LONGEST};
+use crate::error::{bail, ensure, Error, Result};
 use crate::task::{Batch, BatchKey, Criterion, Judged, Reads, Reference, Task, TaskConfig};
-use crate::usage::mistake;
-use anyhow::{anyhow, bail, ensure, Result};
+use crate::usage::bail_config;
 use candle::{DType, Device, Tensor};
 use recurrent_core::Sequence;
 use std::ops::Range;
@@ -40,12 +40,12 @@ impl Forecast {
     /// if none is named. `window` is T, `season` that of the naive forecast, both in rows.
     ///
     /// # Errors
-    /// A [`Usage`](crate::usage::Usage) error if window or season are not 1 to 10,000,000, or there is no such column, or two. Others if the file cannot be read, with its line: if a value is missing or
+    /// A [`ConfigError`](crate::usage::ConfigError) error if window or season are not 1 to 10,000,000, or there is no such column, or two. Others if the file cannot be read, with its line: if a value is missing or
     /// is no finite number, or a row has another number of fields; if there are too few rows, or all values to train on are alike.
     pub fn open(data: &Path, column: Option<&str>, window: usize, season: usize) -> Result<Self> {
         for (name, count) in [("length", window), ("season", season)] {
             if !(1..=LONGEST).contains(&count) {
-                mistake!("{NAME} {name}: expected 1 to {LONGEST}, got {count}");
+                bail_config!("{NAME} {name}: expected 1 to {LONGEST}, got {count}");
             }
         }
         let values = read(data, column)?;
@@ -75,9 +75,12 @@ impl Forecast {
 /// The values of a column.
 fn read(path: &Path, column: Option<&str>) -> Result<Vec<f64>> {
     let shown = path.display();
-    let bytes = std::fs::read(path).map_err(|error| anyhow!("{shown}: {error}"))?;
+    let bytes = std::fs::read(path).map_err(|error| Error::data(format!("{shown}: {error}")))?;
     let text = std::str::from_utf8(&bytes).map_err(|error| {
-        anyhow!("{shown}: expected UTF-8, found another byte at offset {}", error.valid_up_to())
+        Error::data(format!(
+            "{shown}: expected UTF-8, found another byte at offset {}",
+            error.valid_up_to()
+        ))
     })?;
     let mut records = records(text.trim_start_matches('\u{feff}')).into_iter();
     let Some((_, names)) = records.next() else {
@@ -92,16 +95,22 @@ fn read(path: &Path, column: Option<&str>) -> Result<Vec<f64>> {
     let named = |column: &str| names.iter().filter(|name| *name == column).count();
     let index = match (column, names.len()) {
         (Some(column), _) if named(column) > 1 => {
-            mistake!("{NAME} column {column}: there are {} columns of this name", named(column))
+            bail_config!("{NAME} column {column}: there are {} columns of this name", named(column))
         }
         (None, 1 | 2) => names.len() - 1,
         (None, _) => {
-            mistake!("{NAME} column: expected --column with one of {}, got none", names.join(", "))
+            bail_config!(
+                "{NAME} column: expected --column with one of {}, got none",
+                names.join(", ")
+            )
         }
         (Some(column), _) => match names.iter().position(|name| *name == column) {
             Some(index) => index,
             None => {
-                mistake!("{NAME} column {column}: no such column; there are {}", names.join(", "))
+                bail_config!(
+                    "{NAME} column {column}: no such column; there are {}",
+                    names.join(", ")
+                )
             }
         },
     };
@@ -277,7 +286,7 @@ mod tests {
     use super::super::idx::tests::Folder;
     use super::super::tests::{conforms, held};
     use super::*;
-    use crate::usage::exit_code;
+    use anyhow::Result;
     use std::fs;
 
     fn written(text: &str) -> Result<Folder> {
@@ -366,7 +375,7 @@ mod tests {
             let folder = written(text)?;
             let error = Forecast::open(&folder.0.join("made.csv"), column, window, 1)
                 .expect_err("must fail");
-            assert_eq!(exit_code(&error), code, "{error:#}");
+            assert_eq!(1 + u8::from(error.is_config()), code, "{error:#}");
             Ok(format!("{error:#}").replace(&folder.0.display().to_string(), "DIR"))
         };
         for (text, column, window, code, expected) in [

@@ -2,7 +2,7 @@
 
 use super::idx::{Images, CLASSES, EDGE, PIXELS};
 use super::Shown;
-use anyhow::{anyhow, bail, ensure, Context, Result};
+use crate::error::{bail, ensure, Error, Result};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
 use recurrent_weights::hub::Hub;
@@ -43,8 +43,9 @@ pub(super) fn images(hub: &Hub, source: &Source) -> Result<[Images; 2]> {
 
 /// The images of a parquet file with a column `image`, whose field `bytes` is a PNG, and a column `label`.
 fn read(path: &Path) -> Result<Images> {
-    let failed = |error| anyhow!("{}: {error}", path.display());
-    let file = File::open(path).map_err(|error| anyhow!("{}: {error}", path.display()))?;
+    let failed = |error| Error::data(format!("{}: {error}", path.display()));
+    let file =
+        File::open(path).map_err(|error| Error::data(format!("{}: {error}", path.display())))?;
     let reader = SerializedFileReader::new(file).map_err(failed)?;
     let (mut pixels, mut labels) = (Vec::new(), Vec::new());
     for (number, row) in reader.get_row_iter(None).map_err(failed)?.enumerate() {
@@ -57,7 +58,7 @@ fn read(path: &Path) -> Result<Images> {
         else {
             bail!("{}: expected a label of 0 to {}, found {label}", place(), CLASSES - 1)
         };
-        pixels.extend(decode(image).with_context(place)?);
+        pixels.extend(decode(image).map_err(|error| error.within(place()))?);
         labels.push(label);
     }
     ensure!(!labels.is_empty(), "{}: expected at least 1 image, found 0", path.display());
@@ -100,6 +101,7 @@ fn decode(image: &[u8]) -> Result<[u8; PIXELS]> {
 mod tests {
     use super::super::idx::tests::Folder;
     use super::*;
+    use anyhow::Result;
     use parquet::basic::Compression;
     use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
     use parquet::file::properties::WriterProperties;

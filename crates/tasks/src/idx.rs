@@ -3,7 +3,7 @@
 //! Big-endian u32: a magic number (two zero bytes, 8 for unsigned bytes, the number of axes), the size of each axis;
 //! then the bytes. Files may be packed with gzip.
 
-use anyhow::{anyhow, bail, ensure, Result};
+use crate::error::{bail, ensure, Error, Result};
 use flate2::read::MultiGzDecoder;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek};
@@ -67,7 +67,8 @@ impl Images {
     fn pair(folder: &Path, images: &str, labels: &str) -> Result<Self> {
         let (images, labels) = (find(folder, images)?, find(folder, labels)?);
         let (pixels, values) = (read(&images, &[EDGE, EDGE])?, read(&labels, &[])?);
-        Self::new(pixels, values).map_err(|error| anyhow!("{}: {error}", labels.display()))
+        Self::new(pixels, values)
+            .map_err(|error| Error::data(format!("{}: {error}", labels.display())))
     }
 }
 
@@ -90,7 +91,7 @@ fn find(folder: &Path, name: &str) -> Result<PathBuf> {
 /// The bytes of an IDX file whose items have the shape `item`; how many there are, the file says itself. What the header says is
 /// checked against the file's size before anything is allocated; of a packed file it is checked while it is unpacked.
 fn read(path: &Path, item: &[usize]) -> Result<Vec<u8>> {
-    let failed = |error| anyhow!("{}: {error}", path.display());
+    let failed = |error| Error::data(format!("{}: {error}", path.display()));
     let mut file = BufReader::new(File::open(path).map_err(failed)?);
     let mut start = Vec::new();
     file.by_ref().take(2).read_to_end(&mut start).map_err(failed)?;
@@ -111,7 +112,10 @@ fn read(path: &Path, item: &[usize]) -> Result<Vec<u8>> {
         format!("{}: expected {expected} bytes{unpacked}, found {found}", path.display())
     };
     let damaged = |expected: u64, found: u64, error: std::io::Error| {
-        anyhow!("{} before the file is cut short or damaged ({error})", truncated(expected, found))
+        Error::data(format!(
+            "{} before the file is cut short or damaged ({error})",
+            truncated(expected, found)
+        ))
     };
     let ended = bytes.by_ref().take(length).read_to_end(&mut header);
     ended.map_err(|error| damaged(length, header.len() as u64, error))?;
@@ -156,6 +160,7 @@ fn read(path: &Path, item: &[usize]) -> Result<Vec<u8>> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use anyhow::Result;
     use std::fs;
     use std::io::Write;
     use std::sync::atomic::{AtomicUsize, Ordering};

@@ -29,6 +29,7 @@
 mod adding;
 mod classes;
 mod copy;
+pub mod error;
 mod forecast;
 #[cfg(feature = "hub")]
 mod hub;
@@ -52,6 +53,7 @@ pub mod usage;
 
 pub use adding::{Adding, Definition};
 pub use copy::{CopyMemory, Copying};
+pub use error::{Error, Result};
 pub use forecast::Forecast;
 pub use idx::Images;
 pub use memory_capacity::MemoryCapacity;
@@ -64,8 +66,7 @@ pub use temporal_order::{Relevant, TemporalOrder};
 pub use text::Text;
 
 use crate::task::{BatchKey, Split, Task};
-use crate::usage::{mistake, nearest};
-use anyhow::Result;
+use crate::usage::{bail_config, nearest};
 use candle::{DType, Device, Shape, Tensor, WithDType};
 use rand_chacha::ChaCha8Rng;
 use std::path::Path;
@@ -131,11 +132,11 @@ pub fn by_name(name: &str, length: Option<usize>, data: Option<&Path>) -> Result
 /// The task called `name`.
 ///
 /// # Errors
-/// A [`Usage`](crate::usage::Usage) error if there is no such task, with the nearest that there is; if the length does
+/// A [`ConfigError`](crate::usage::ConfigError) error if there is no such task, with the nearest that there is; if the length does
 /// not suit it; if `data` or another choice is missing where it is needed or given where it is not. Another if the files cannot be read.
 pub fn open(name: &str, choice: &Choice) -> Result<Arc<dyn Task>> {
     if name != forecast::NAME && (choice.column.is_some() || choice.season.is_some()) {
-        mistake!(
+        bail_config!(
             "task {name}: column and season are those of {}; leave --column and --season out",
             forecast::NAME
         );
@@ -189,7 +190,7 @@ pub fn open(name: &str, choice: &Choice) -> Result<Arc<dyn Task>> {
         _ => {
             let names = names();
             let nearest = nearest(name, names.iter().copied()).expect("there are tasks");
-            mistake!(
+            bail_config!(
                 "task {name}: no such task; the nearest is {nearest}, all are {}",
                 names.join(", ")
             )
@@ -199,14 +200,14 @@ pub fn open(name: &str, choice: &Choice) -> Result<Arc<dyn Task>> {
 
 fn no_data(name: &str, choice: &Choice) -> Result<()> {
     if choice.data.is_some() {
-        mistake!("task {name}: it is generated and reads no files; leave --data out");
+        bail_config!("task {name}: it is generated and reads no files; leave --data out");
     }
     Ok(())
 }
 
 fn no_length(name: &str, choice: &Choice, length: usize) -> Result<()> {
     if choice.length.is_some() {
-        mistake!("task {name}: its length is fixed at {length}; leave --length out");
+        bail_config!("task {name}: its length is fixed at {length}; leave --length out");
     }
     Ok(())
 }
@@ -214,7 +215,7 @@ fn no_length(name: &str, choice: &Choice, length: usize) -> Result<()> {
 fn needed<'a>(name: &str, choice: &Choice<'a>, what: &str) -> Result<&'a Path> {
     match choice.data {
         Some(data) => Ok(data),
-        None => mistake!("task {name}: it needs --data {what}"),
+        None => bail_config!("task {name}: it needs --data {what}"),
     }
 }
 
@@ -228,13 +229,13 @@ fn without_data(_: &str, shown: Shown, order: Order) -> Result<Mnist> {
 #[cfg(not(feature = "hub"))]
 fn without_data(name: &str, _: Shown, _: Order) -> Result<Mnist> {
     let files = idx::FILES.join(", ");
-    mistake!("task {name}: it needs --data DIR, a folder with {files}; or --features hub, with which it is fetched");
+    bail_config!("task {name}: it needs --data DIR, a folder with {files}; or --features hub, with which it is fetched");
 }
 
 /// The T or L of a generated task, if it is in range.
 fn checked_length(task: &str, length: usize, least: usize) -> Result<usize> {
     if !(least..=LONGEST).contains(&length) {
-        mistake!("{task} length: expected {least} to {LONGEST}, got {length}");
+        bail_config!("{task} length: expected {least} to {LONGEST}, got {length}");
     }
     Ok(length)
 }

@@ -3,8 +3,8 @@
 use super::idx::{Images, CLASSES, EDGE, PIXELS};
 use super::parts::Parts;
 use super::{checksum, classes, tensor};
+use crate::error::{ensure, Result};
 use crate::task::{Batch, BatchKey, Criterion, Judged, Reads, Task};
-use anyhow::{ensure, Result};
 use candle::{DType, Device, Tensor};
 use rand::seq::SliceRandom;
 use recurrent_core::{named_rng, Sequence};
@@ -214,6 +214,7 @@ mod tests {
     use super::super::idx::tests::Folder;
     use super::super::tests::{baseline_is_that_of_the_best_constant, conforms, held};
     use super::*;
+    use anyhow::Result;
     use std::collections::BTreeSet;
 
     #[test]

@@ -2,8 +2,8 @@
 
 use super::parts::Parts;
 use super::{checked_length, classes, tensor};
+use crate::error::{ensure, Result};
 use crate::task::{Batch, BatchKey, Criterion, Judged, Reads, Split, Task};
-use anyhow::{ensure, Result};
 use candle::{DType, Device, Tensor};
 use rand::seq::SliceRandom;
 use rand::Rng;
@@ -315,6 +315,7 @@ impl Task for Mnist1d {
 mod tests {
     use super::super::tests::{baseline_is_that_of_the_best_constant, conforms, held};
     use super::*;
+    use anyhow::Result;
 
     #[test]
     fn it_conforms() -> Result<()> {

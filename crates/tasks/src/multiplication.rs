@@ -2,8 +2,8 @@
 
 use super::pairs::{self, Pairs, TOLERANCE};
 use super::{checked_length, generator};
+use crate::error::Result;
 use crate::task::{Batch, BatchKey, Criterion, Judged, Reads, Task};
-use anyhow::Result;
 use candle::{DType, Device, Tensor};
 use std::sync::Arc;
 
@@ -94,6 +94,7 @@ impl Task for Multiplication {
 mod tests {
     use super::super::tests::{baseline_is_that_of_the_best_constant, conforms};
     use super::*;
+    use anyhow::Result;
 
     #[test]
     fn it_conforms() -> Result<()> {

@@ -1,8 +1,8 @@
 //! The sequences of pairs of Hochreiter and Schmidhuber 1997, "Long Short-Term Memory": sections 5.4 (adding) and 5.5 (multiplication).
 
 use super::tensor;
+use crate::error::{ensure, Result};
 use crate::task::{Batch, BatchKey, Judged};
-use anyhow::{ensure, Result};
 use candle::{DType, Device, Tensor, D};
 use rand::Rng;
 use recurrent_core::Sequence;
@@ -102,6 +102,7 @@ pub(super) fn judge(
 pub(super) mod tests {
     use super::*;
     use crate::task::{Split, Task};
+    use anyhow::Result;
     use std::collections::BTreeSet;
 
     /// The pairs, marked places and target of each of `count` examples.

@@ -1,8 +1,8 @@
 //! The random permutation task.
 
 use super::{checked_length, classes, generator};
+use crate::error::Result;
 use crate::task::{Batch, BatchKey, Criterion, Judged, Reads, Task};
-use anyhow::Result;
 use candle::{DType, Device, Tensor};
 use rand::Rng;
 use recurrent_core::Sequence;
@@ -104,6 +104,7 @@ impl Task for RandomPermutation {
 mod tests {
     use super::super::tests::{baseline_is_that_of_the_best_constant, conforms, held};
     use super::*;
+    use anyhow::Result;
 
     #[test]
     fn it_conforms() -> Result<()> {

@@ -3,8 +3,8 @@
 use super::parts::Parts;
 use super::ts::{self, Series};
 use super::{checksum, classes, tensor};
+use crate::error::{ensure, Result};
 use crate::task::{Batch, BatchKey, Criterion, Judged, Reads, Task};
-use anyhow::{ensure, Result};
 use candle::{DType, Device, Tensor};
 use recurrent_core::Sequence;
 use std::path::Path;
@@ -186,6 +186,7 @@ mod tests {
     use super::super::tests::{baseline_is_that_of_the_best_constant, conforms, held};
     use super::super::ts::tests::HEADER;
     use super::*;
+    use anyhow::Result;
     use std::fs;
 
     /// A folder with a made-up data set of `train` and `test` series of 3 to 6 steps.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::task::{Batch, Judged, Reads};
-use crate::usage::exit_code;
+use anyhow::Result;
 use candle::{Var, D};
 
 /// A draw of eight examples.
@@ -29,7 +29,7 @@ pub(super) fn conforms(task: &dyn Task) -> Result<()> {
 }
 
 fn take(task: &dyn Task, draw: BatchKey, dtype: DType) -> Result<Batch> {
-    task.batch(draw, dtype, &Device::Cpu)
+    Ok(task.batch(draw, dtype, &Device::Cpu)?)
 }
 
 /// The values of every example, as text.
@@ -257,7 +257,7 @@ fn what_does_not_suit_a_task_is_refused() {
     {
         Ok(task) => panic!("{name} opened {}", task.name()),
         Err(error) => {
-            assert_eq!(exit_code(&error), 2, "{error:#}");
+            assert_eq!(1 + u8::from(error.is_config()), 2, "{error:#}");
             format!("{error:#}") // with all its causes
         }
     };
@@ -283,7 +283,7 @@ fn what_does_not_suit_a_task_is_refused() {
     assert_eq!(error("forecast", None, None), "task forecast: it needs --data FILE, a CSV file");
     let season =
         open("text", &Choice { season: Some(7), ..Choice::default() }).err().expect("must fail");
-    assert_eq!(exit_code(&season), 2);
+    assert_eq!(1 + u8::from(season.is_config()), 2);
     assert_eq!(
         season.to_string(),
         "task text: column and season are those of forecast; leave --column and --season out"
@@ -305,7 +305,7 @@ fn what_does_not_suit_a_task_is_refused() {
     assert_eq!(error("adding", Some(1), None), "adding length: expected 2 to 10000000, got 1");
     let unread =
         by_name("mnist-rows", None, Some(Path::new("not/there"))).err().expect("must fail");
-    assert_eq!(exit_code(&unread), 1, "{unread:#}");
+    assert_eq!(1 + u8::from(unread.is_config()), 1, "{unread:#}");
 }
 
 #[test]

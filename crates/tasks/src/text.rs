@@ -3,8 +3,8 @@
 use super::classes::{self, one_hot};
 use super::ngram::Ngrams;
 use super::{checked_length, checksum};
+use crate::error::{ensure, Error, Result};
 use crate::task::{Batch, BatchKey, Criterion, Judged, Reads, Reference, Split, Task};
-use anyhow::{anyhow, ensure, Context, Result};
 use candle::{DType, Device, Tensor};
 use rand::Rng;
 use recurrent_core::{named_rng, Sequence};
@@ -64,17 +64,17 @@ impl Text {
     /// Reads the file `data`; `window` is T.
     ///
     /// # Errors
-    /// A [`Usage`](crate::usage::Usage) error if the window has not at least 2 characters. Others if the file cannot be read, is not UTF-8, or too short.
+    /// A [`ConfigError`](crate::usage::ConfigError) error if the window has not at least 2 characters. Others if the file cannot be read, is not UTF-8, or too short.
     pub fn open(data: &Path, window: usize) -> Result<Self> {
         let (path, bytes) =
-            (data.display(), std::fs::read(data).with_context(|| data.display().to_string())?);
+            (data.display(), std::fs::read(data).map_err(|error| Error::io(data, error))?);
         let text = String::from_utf8(bytes).map_err(|error| {
-            anyhow!(
+            Error::data(format!(
                 "{path}: expected UTF-8, found another byte at offset {}",
                 error.utf8_error().valid_up_to()
-            )
+            ))
         })?;
-        Self::new(&text, window).map_err(|error| error.context(path.to_string()))
+        Self::new(&text, window).map_err(|error| error.within(&path))
     }
 
     /// The task of a text.

@@ -1,7 +1,7 @@
 //! Files of the UEA and UCR archives of time series, `.ts`.
 
 use super::shown;
-use anyhow::{bail, ensure, Context, Result};
+use crate::error::{bail, ensure, Error, Result};
 use std::path::{Path, PathBuf};
 
 /// Series and their labels, from one file.
@@ -37,8 +37,9 @@ const TRAIN: &str = "_TRAIN.ts";
 
 fn in_folder(folder: &Path) -> Result<PathBuf> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
+    for entry in std::fs::read_dir(folder).map_err(|error| Error::io(folder, error))? {
+        let entry = entry.map_err(|error| Error::io(folder, error))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
         if name.ends_with(TRAIN) {
             found.push(name);
         }
@@ -128,13 +129,13 @@ impl Header {
 /// With the file and the line: if the header is none, lacks its classes, or asks for what is not supported (time stamps, missing values, regression); if a
 /// series has another number of dimensions, dimensions of different lengths, a value that is no finite number, a label that the header does not have.
 pub(super) fn read(path: &Path) -> Result<Series> {
-    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+    let bytes = std::fs::read(path).map_err(|error| Error::io(path, error))?;
     let text = std::str::from_utf8(&bytes).map_err(|error| {
-        anyhow::anyhow!(
+        Error::data(format!(
             "{}: expected UTF-8, found another byte at offset {}",
             path.display(),
             error.valid_up_to()
-        )
+        ))
     })?;
     parse(text, &path.display().to_string())
 }
@@ -152,7 +153,7 @@ fn parse(text: &str, path: &str) -> Result<Series> {
             "{path}:{number}: expected the header's @data before any series, found {:?}",
             shown(line)
         );
-        if header.take(line).map_err(|error| anyhow::anyhow!("{path}:{number}: {error}"))? {
+        if header.take(line).map_err(|error| Error::data(format!("{path}:{number}: {error}")))? {
             break;
         }
     }
@@ -168,7 +169,7 @@ fn parse(text: &str, path: &str) -> Result<Series> {
     for (number, line) in lines {
         series
             .take(line, header.length)
-            .map_err(|error| anyhow::anyhow!("{path}:{number}: {error}"))?;
+            .map_err(|error| Error::data(format!("{path}:{number}: {error}")))?;
     }
     ensure!(
         !series.values.is_empty(),
@@ -235,6 +236,7 @@ fn values(index: usize, part: &str) -> Result<Vec<f32>> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use anyhow::Result;
 
     /// A header of two dimensions and classes `a` and `b`; the series begin in line 5.
     pub(crate) const HEADER: &str =

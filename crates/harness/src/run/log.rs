@@ -1,12 +1,12 @@
 //! What a run has to say when it ends.
 
 use super::{Event, Job, Run};
-use crate::panel::Panel;
+use crate::error::Result;
+use crate::measure::MeasureLog;
 use crate::record::{
     ClippingSummary, EvalRecord, Generalised, GradientSummary, Outcome, PhaseGradients,
     ProfileRecord, RunRecord, StateGradients, Status, StepRecord, SCHEMA,
 };
-use anyhow::{Context, Result};
 use candle::{DType, Device, Tensor};
 use recurrent_measures::{decay, horizon, ratio, Profile, Underflow, HORIZON};
 use recurrent_train::{Clip, ClipStatistics, StateDict};
@@ -25,7 +25,7 @@ pub(super) struct Log {
     pub(super) clips: Vec<Clip>,
     pub(super) evals: Vec<EvalRecord>,
     pub(super) profiles: Vec<ProfileRecord>,
-    pub(super) panel: Panel,
+    pub(super) measures: MeasureLog,
     pub(super) warnings: Vec<String>,
     /// The step since which the task is solved.
     pub(super) solved: Option<u64>,
@@ -86,7 +86,7 @@ impl Default for Log {
             clips: Vec::new(),
             evals: Vec::new(),
             profiles: Vec::new(),
-            panel: Panel::default(),
+            measures: MeasureLog::default(),
             warnings: Vec::new(),
             solved: None,
             generalisation: Vec::new(),
@@ -121,7 +121,9 @@ impl Log {
         let column = |name: &str| -> Result<Vec<f64>> {
             let column = tensors.get(&format!("log.{name}"));
             Ok(column
-                .with_context(|| format!("expected a tensor log.{name}, found none"))?
+                .ok_or_else(|| {
+                    candle::Error::msg(format!("expected a tensor log.{name}, found none"))
+                })?
                 .to_vec1()?)
         };
         let [loss, lr, before, after, scale] = COLUMNS.map(column);
@@ -198,7 +200,7 @@ impl Log {
             generalisation: self.generalisation,
             threads: 1,
             seconds,
-            measure_seconds: self.panel.seconds,
+            measure_seconds: self.measures.seconds,
         };
         let record = RunRecord {
             schema: SCHEMA,
@@ -215,7 +217,7 @@ impl Log {
             steps: self.steps,
             evals: self.evals,
             profiles: self.profiles,
-            measures: self.panel.lines,
+            measures: self.measures.lines,
             weights,
         }
     }

@@ -1,9 +1,9 @@
 //! The gradient profiles of a run: on which examples, and when.
 
 use super::Job;
+use crate::error::Result;
 use crate::network::Network;
 use crate::task::{Batch, BatchKey, Split, Task};
-use anyhow::Result;
 use recurrent_core::{Bptt, ForwardContext, GradientRecorder, Record};
 use recurrent_measures::Profile;
 

@@ -3,6 +3,7 @@
 use super::*;
 use crate::idx::tests::Folder;
 use crate::tests::{conforms, draw, held};
+use anyhow::Result;
 
 /// A text of made-up words that never repeats for long.
 fn made(characters: usize) -> String {

@@ -1,7 +1,7 @@
 //! Where a comparison writes.
 
-use crate::usage::mistake;
-use anyhow::{bail, Context, Result};
+use crate::error::{Context, Result};
+use crate::usage::bail_config;
 use recurrent_core::write_whole;
 use serde::Serialize;
 use std::ffi::OsString;
@@ -18,13 +18,13 @@ const LOCK: &str = ".lock";
 ///
 /// Files appear whole or not at all: they are written beside under another name, synced and renamed.
 #[derive(Clone, Debug)]
-pub struct Folder {
+pub struct OutputDir {
     path: PathBuf,
     /// That of the folder, or of one that it lies in.
     _lock: Arc<File>,
 }
 
-impl Folder {
+impl OutputDir {
     /// Takes `path`, which is made if it does not exist. Nothing that is there is ever overwritten.
     ///
     /// # Errors
@@ -32,7 +32,7 @@ impl Folder {
     pub fn create(path: &Path) -> Result<Self> {
         let shown = path.display();
         if path.as_os_str().is_empty() {
-            mistake!("out: expected a folder, found an empty path"); // which would be the present folder
+            bail_config!("out: expected a folder, found an empty path"); // which would be the present folder
         }
         match fs::read_dir(path) {
             Ok(entries) => {
@@ -46,10 +46,14 @@ impl Folder {
                     if locked {
                         Self::take(path, "out")?; // if that program is still there, it is what matters
                     }
-                    mistake!("out {shown}: the folder is not empty, and nothing is overwritten");
+                    bail_config!(
+                        "out {shown}: the folder is not empty, and nothing is overwritten"
+                    );
                 }
             }
-            Err(_) if path.is_file() => mistake!("out {shown}: expected a folder, found a file"),
+            Err(_) if path.is_file() => {
+                bail_config!("out {shown}: expected a folder, found a file")
+            }
             Err(_) => make(path).with_context(|| format!("out {shown}: cannot be made"))?,
         }
         Self::take(path, "out")
@@ -61,7 +65,7 @@ impl Folder {
     /// If there is none, or it cannot be written, or is taken by another program.
     pub fn reopen(path: &Path) -> Result<Self> {
         if !path.is_dir() {
-            mistake!("resume {}: expected a folder, found none", path.display());
+            bail_config!("resume {}: expected a folder, found none", path.display());
         }
         Self::take(path, "resume")
     }
@@ -77,10 +81,10 @@ impl Folder {
                 Ok(Self { path: path.to_path_buf(), _lock: Arc::new(file) })
             }
             Err(TryLockError::WouldBlock) => {
-                mistake!("{what} {shown}: another program is writing to this folder")
+                bail_config!("{what} {shown}: another program is writing to this folder")
             }
             Err(TryLockError::Error(error)) => {
-                Err(error).with_context(|| format!("{what} {shown}: cannot be locked"))
+                Err::<Self, _>(error).with_context(|| format!("{what} {shown}: cannot be locked"))
             }
         }
     }
@@ -103,7 +107,7 @@ impl Folder {
                 return Self::create(Path::new(&path));
             }
         }
-        bail!("out {name}: it exists, a thousand times over")
+        bail_config!("out {name}: it exists, a thousand times over")
     }
 
     /// The path.
@@ -134,11 +138,11 @@ impl Folder {
     /// Writes a JSON object a line.
     ///
     /// # Errors
-    /// As [`Folder::write`].
+    /// As [`OutputDir::write`].
     pub fn write_lines<T: Serialize>(&self, name: &str, records: &[T]) -> Result<()> {
         let mut lines = Vec::new();
         for record in records {
-            serde_json::to_writer(&mut lines, record)?;
+            serde_json::to_writer(&mut lines, record).with_context(|| name.to_string())?;
             lines.push(b'\n');
         }
         self.write(name, &lines)
@@ -199,7 +203,6 @@ pub fn utc(time: SystemTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::usage::exit_code;
     use std::time::Duration;
 
     #[test]
@@ -218,54 +221,54 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_made_and_then_not_taken_again() -> Result<()> {
+    fn a_folder_is_made_and_then_not_taken_again() -> Result<(), Box<dyn std::error::Error>> {
         let temp = tempfile::tempdir()?;
         let path = temp.path().join("a/b");
-        let folder = Folder::create(&path)?;
-        let error = Folder::create(&path).expect_err("taken");
+        let folder = OutputDir::create(&path)?;
+        let error = OutputDir::create(&path).expect_err("taken");
         assert!(
             error.to_string().ends_with("a/b: another program is writing to this folder"),
             "{error}"
         );
-        assert_eq!(exit_code(&error), 2);
+        assert!(error.is_config());
         let inside = folder.inside("c")?;
         drop(folder);
-        Folder::reopen(&path).expect_err("a folder inside is still in use");
+        OutputDir::reopen(&path).expect_err("a folder inside is still in use");
         fs::remove_dir(inside.path())?;
         drop(inside);
-        let folder = Folder::create(&path)?; // nothing but the lock is there
+        let folder = OutputDir::create(&path)?; // nothing but the lock is there
         folder.write("x.json", b"first")?;
         folder.write("x.json", b"second")?;
         assert_eq!((folder.read("x.json")?, fs::read_dir(&path)?.count()), (b"second".to_vec(), 2));
-        let error = Folder::create(&path).expect_err("taken");
+        let error = OutputDir::create(&path).expect_err("taken");
         assert!(
             error.to_string().ends_with("a/b: another program is writing to this folder"),
             "{error}"
         );
         drop(folder);
-        assert_eq!(Folder::reopen(&path)?.read("x.json")?, b"second");
-        let error = Folder::create(&path).expect_err("not empty");
+        assert_eq!(OutputDir::reopen(&path)?.read("x.json")?, b"second");
+        let error = OutputDir::create(&path).expect_err("not empty");
         assert!(
             error.to_string().ends_with("a/b: the folder is not empty, and nothing is overwritten"),
             "{error}"
         );
-        assert_eq!(exit_code(&error), 2);
+        assert!(error.is_config());
         Ok(())
     }
 
     #[test]
-    fn what_cannot_be_a_folder_is_refused() -> Result<()> {
+    fn what_cannot_be_a_folder_is_refused() -> Result<(), Box<dyn std::error::Error>> {
         let temp = tempfile::tempdir()?;
         let file = temp.path().join("file");
         fs::write(&file, "x")?;
-        let error = Folder::create(&file).expect_err("a file");
+        let error = OutputDir::create(&file).expect_err("a file");
         assert!(error.to_string().ends_with("file: expected a folder, found a file"), "{error}");
-        assert_eq!(exit_code(&Folder::create(Path::new("")).expect_err("no path")), 2);
-        let error = Folder::create(&file.join("below")).expect_err("below a file");
+        assert!(OutputDir::create(Path::new("")).expect_err("no path").is_config());
+        let error = OutputDir::create(&file.join("below")).expect_err("below a file");
         assert!(error.to_string().ends_with("file/below: cannot be made"), "{error}");
-        assert_eq!(exit_code(&error), 1);
+        assert!(!error.is_config());
         // The last name is longer than file systems take.
-        Folder::create(&temp.path().join("new/folder").join("x".repeat(300)))
+        OutputDir::create(&temp.path().join("new/folder").join("x".repeat(300)))
             .expect_err("too long");
         assert_eq!(fs::read_dir(temp.path())?.count(), 1, "only the file is there");
         Ok(())

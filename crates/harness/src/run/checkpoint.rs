@@ -4,8 +4,8 @@ use super::log::Log;
 use super::{Event, Job};
 use crate::config::RunConfig;
 use crate::difference::differences;
-use crate::folder::Folder;
-use anyhow::{Context, Result};
+use crate::dir::OutputDir;
+use crate::error::{Error, Kept, Result};
 use candle::Tensor;
 use recurrent_core::Carry;
 use recurrent_train::{Checkpoint, Checkpoints, GradientWatchState, Optimizer, Params, StateDict};
@@ -35,18 +35,8 @@ impl Default for Interval {
     }
 }
 
-/// What is said of an error that is the disk's, not the run's.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct NotKept;
-
-impl std::fmt::Display for NotKept {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the run cannot be kept")
-    }
-}
-
 /// Where a run under way is saved, if anywhere.
-pub(super) struct Keeper {
+pub(super) struct CheckpointWriter {
     checkpoints: Option<Checkpoints>,
     interval: Interval,
     /// When the run was last saved, or began, and after how many steps.
@@ -59,7 +49,7 @@ pub(super) struct Keeper {
 /// What a checkpoint holds besides weights, optimiser and the columns of the log. Data and masks are a function of seed and step, so
 /// that there is no state of random numbers, and no position but the step.
 #[derive(Serialize, Deserialize)]
-struct Rest {
+struct Extra {
     config: Value,
     watch: GradientWatchState,
     log: Log,
@@ -68,13 +58,13 @@ struct Rest {
 }
 
 /// A run as it was.
-pub(super) struct Found {
+pub(super) struct Restored {
     pub(super) checkpoint: Checkpoint<()>,
     pub(super) watch: GradientWatchState,
     pub(super) log: Log,
 }
 
-impl Keeper {
+impl CheckpointWriter {
     /// Saves nothing.
     pub(super) fn none() -> Self {
         Self {
@@ -87,44 +77,41 @@ impl Keeper {
     }
 
     /// Saves into the folder of the run.
-    pub(super) fn new(folder: &Folder, interval: Interval) -> Self {
+    pub(super) fn new(folder: &OutputDir, interval: Interval) -> Self {
         Self { checkpoints: Some(of(folder)), interval, ..Self::none() }
     }
 
-    /// The last checkpoint, if there is one; `said` hears of those that were passed over.
+    /// The last checkpoint, if there is one; `on_event` hears of those that were passed over.
     pub(super) fn found(
         &mut self,
         job: &Job,
-        said: &mut dyn FnMut(Event),
-    ) -> Result<Option<Found>> {
+        on_event: &mut dyn FnMut(Event),
+    ) -> Result<Option<Restored>> {
         let Some(checkpoints) = &self.checkpoints else { return Ok(None) };
-        let found = checkpoints.latest::<Rest>().context(NotKept)?;
-        found.damaged.iter().for_each(|line| said(Event::Spoilt(line)));
+        let found = checkpoints.latest::<Extra>().kept()?;
+        found.damaged.iter().for_each(|line| on_event(Event::Damaged(line)));
         let Some(checkpoint) = found.checkpoint else {
             if !found.damaged.is_empty() {
                 let (name, seed) = (&job.variant.name, job.config.seed);
-                said(Event::Spoilt(&format!(
+                on_event(Event::Damaged(&format!(
                     "{name} seed {seed} begins anew: no checkpoint of it is whole"
                 )));
             }
             return Ok(None);
         };
         let Checkpoint { step, weights, optimizer, tensors, rest } = checkpoint;
-        let Rest { config, watch, mut log, seconds } = rest;
+        let Extra { config, watch, mut log, seconds } = rest;
         let apart = differences(&config, &serde_json::to_value(&job.config)?);
         if !apart.is_empty() {
-            let apart = anyhow::anyhow!(
-                "{}: it is of another run: {}",
-                checkpoints.folder().display(),
-                apart.join("; ")
-            );
-            return Err(apart.context(NotKept));
+            let folder = checkpoints.folder().display();
+            let line = format!("{folder}: it is of another run: {}", apart.join("; "));
+            return Err(Error::OtherRun(line)).kept();
         }
         log.seconds = seconds;
-        log.take_columns(job, &tensors).context(NotKept)?;
-        said(Event::Resumed(&log.steps));
+        log.take_columns(job, &tensors).kept()?;
+        on_event(Event::Resumed(&log.steps));
         (self.step, self.last) = (step, Instant::now());
-        Ok(Some(Found {
+        Ok(Some(Restored {
             checkpoint: Checkpoint { step, weights, optimizer, tensors, rest: () },
             watch,
             log,
@@ -132,7 +119,7 @@ impl Keeper {
     }
 
     /// Saves the run if it is time.
-    pub(super) fn when_due(&mut self, run: &Present) -> Result<()> {
+    pub(super) fn when_due(&mut self, run: &Snapshot) -> Result<()> {
         let due = self.step < run.log.done()
             && match self.interval {
                 Interval::Steps(steps) => run.log.done() - self.step >= steps,
@@ -145,10 +132,10 @@ impl Keeper {
     }
 
     /// Saves the run.
-    pub(super) fn now(&mut self, run: &Present) -> Result<()> {
+    pub(super) fn now(&mut self, run: &Snapshot) -> Result<()> {
         let Some(checkpoints) = &self.checkpoints else { return Ok(()) };
         let start = Instant::now();
-        let rest = RestOf {
+        let rest = ExtraRef {
             config: &run.job.config,
             watch: run.watch,
             log: run.log,
@@ -162,14 +149,14 @@ impl Keeper {
             }
             checkpoints.save(&Checkpoint { tensors, ..checkpoint })
         });
-        saved.context(NotKept)?;
+        saved.kept()?;
         (self.last, self.cost, self.step) = (Instant::now(), start.elapsed(), run.log.done());
         Ok(())
     }
 }
 
 /// A run at the end of a step.
-pub(super) struct Present<'a> {
+pub(super) struct Snapshot<'a> {
     pub(super) job: &'a Job<'a>,
     pub(super) params: &'a Params,
     pub(super) optimizer: &'a dyn Optimizer,
@@ -205,23 +192,23 @@ pub(super) fn carry(tensors: &StateDict, form: &Carry) -> Result<Option<Carry>> 
             _ => candle::bail!("expected a tensor {name} of shape {:?}", part.dims()),
         }
     });
-    Ok(Some(carry.context(NotKept)?))
+    Ok(Some(carry.kept()?))
 }
 
-/// As [`Rest`], for writing.
+/// As [`Extra`], for writing.
 #[derive(Serialize)]
-struct RestOf<'a> {
+struct ExtraRef<'a> {
     config: &'a RunConfig,
     watch: &'a GradientWatchState,
     log: &'a Log,
     seconds: f64,
 }
 
-fn of(folder: &Folder) -> Checkpoints {
+fn of(folder: &OutputDir) -> Checkpoints {
     Checkpoints::new(folder.path().join(FOLDER))
 }
 
 /// Removes the checkpoints of a run that has ended: what it found is on record.
-pub(super) fn clear(folder: &Folder) -> Result<()> {
+pub(super) fn clear(folder: &OutputDir) -> Result<()> {
     Ok(of(folder).clear()?)
 }

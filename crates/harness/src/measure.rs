@@ -12,39 +12,40 @@
 
 mod dynamics;
 mod gradients;
-mod sheet;
+mod writer;
 
 use crate::config::Level;
+use crate::error::Result;
 use crate::job::Job;
 use crate::network::Network;
 use crate::record::MeasureRecord;
 use crate::task::{Batch, BatchKey, Split};
-use anyhow::Result;
+use crate::usage::line;
 use candle::{DType, Device, Tensor, Var};
 use candle_nn::VarBuilder;
 use recurrent_core::ForwardContext;
 use recurrent_train::Params;
 use serde::{Deserialize, Serialize};
-use sheet::Sheet;
 use std::collections::BTreeMap;
 use std::time::Instant;
+use writer::MeasureWriter;
 
 /// What was measured, and how long it took.
 #[derive(Default, Serialize, Deserialize)]
-pub(crate) struct Panel {
+pub(crate) struct MeasureLog {
     pub(crate) lines: Vec<MeasureRecord>,
     /// Seconds by level.
     pub(crate) seconds: BTreeMap<String, f64>,
 }
 
 /// The network over its present weights in f64, on the CPU, whatever it trains in.
-struct Double {
+struct F64Copy {
     network: Network,
     /// The weights of the recurrent layers, variables.
     weights: Vec<(String, Tensor)>,
 }
 
-impl Panel {
+impl MeasureLog {
     /// Takes the measures of the job's level after `step` training steps.
     pub(crate) fn take(
         &mut self,
@@ -53,31 +54,31 @@ impl Panel {
         params: &Params,
         step: u64,
     ) -> Result<()> {
-        let double = Double::new(job, params)?;
-        let mut sheet = Sheet::new(job, step);
+        let copy = F64Copy::new(job, params)?;
+        let mut writer = MeasureWriter::new(job, step);
         for level in Level::ALL.into_iter().filter(|level| *level <= job.config.training.measures) {
             let start = Instant::now();
-            sheet.level = level;
+            writer.level = level;
             match level {
                 Level::Profiles => continue,
-                Level::Gradients => gradients::measure(job, network, &double, &mut sheet)?,
-                Level::Dynamics => dynamics::measure(job, &double, &mut sheet)?,
+                Level::Gradients => gradients::measure(job, network, &copy, &mut writer)?,
+                Level::Dynamics => dynamics::measure(job, &copy, &mut writer)?,
             }
             *self.seconds.entry(level.name().to_string()).or_default() +=
                 start.elapsed().as_secs_f64();
         }
-        self.lines.append(&mut sheet.lines);
+        self.lines.append(&mut writer.lines);
         Ok(())
     }
 }
 
-impl Double {
+impl F64Copy {
     fn new(job: &Job, params: &Params) -> Result<Self> {
-        let double = |(name, var): (&str, &Var)| -> Result<(String, Tensor)> {
+        let copy = |(name, var): (&str, &Var)| -> Result<(String, Tensor)> {
             let value = var.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
             Ok((name.to_string(), Var::from_tensor(&value)?.into_inner()))
         };
-        let all = params.iter().map(double).collect::<Result<Vec<_>>>()?;
+        let all = params.iter().map(copy).collect::<Result<Vec<_>>>()?;
         let vb = VarBuilder::from_tensors(all.iter().cloned().collect(), DType::F64, &Device::Cpu);
         let network =
             Network::new(job.variant, job.size(), job.task, job.config.training.readout, &vb)?;
@@ -88,11 +89,11 @@ impl Double {
 
 /// Batch `step` of the job in f64 on the CPU.
 fn batch(job: &Job, split: Split, step: u64, count: usize) -> Result<Batch> {
-    job.task.batch(
+    Ok(job.task.batch(
         BatchKey { split, seed: job.config.seed, step, batch: count },
         DType::F64,
         &Device::Cpu,
-    )
+    )?)
 }
 
 /// The mean loss of a network on a batch, under a pass.
@@ -103,10 +104,8 @@ fn loss(
     context: &ForwardContext,
 ) -> candle::Result<Tensor> {
     let outputs = network.forward(&batch.xs, context)?;
-    let judged = job
-        .task
-        .judge(&outputs, batch)
-        .map_err(|error| candle::Error::msg(format!("{error:#}")))?;
+    let judged =
+        job.task.judge(&outputs, batch).map_err(|error| candle::Error::msg(line(&error)))?;
     judged.losses.mean_all()
 }
 
