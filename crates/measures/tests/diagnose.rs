@@ -1,9 +1,7 @@
 //! Networks broken in one way each, and healthy ones, over seeds: what is broken is found, at its place, and nothing else.
 
-mod network;
-
+use crate::network::{adding, Network};
 use candle::{DType, Device, Module, Result, Tensor};
-use network::{adding, Network};
 use recurrent_core::init::{Block, ForgetBias, Init, Scheme};
 use recurrent_core::{
     Bidirectional, Bptt, Direction, ForwardContext, Layer, LayerId, Rnn, Sequence, Stack,

@@ -1,6 +1,6 @@
 //! The temporal Jacobian.
 
-use crate::cells::{differences, layer, sequences, sheared, silence, Linear};
+use super::cells::{differences, layer, sequences, sheared, silence, Linear};
 use candle::{DType, Tensor};
 use nalgebra::DMatrix;
 use recurrent_core::{Nonlinearity, Rnn, Sequence};

@@ -1,6 +1,6 @@
 //! Lyapunov exponents of known systems.
 
-use crate::cells::{layer, sequences, sheared, silence, Henon, Linear};
+use super::cells::{layer, sequences, sheared, silence, Henon, Linear};
 use candle::{Device, Tensor};
 use recurrent_core::{Carry, Rnn};
 use recurrent_lstm::LstmConfig;

@@ -1,6 +1,6 @@
 //! Memory capacity of known systems.
 
-use crate::cells::{Elman, Linear};
+use super::cells::{Elman, Linear};
 use candle::{Device, Tensor};
 use rand::Rng;
 use recurrent_core::{named_rng, Carry, ForwardContext, Layer, Sequence};

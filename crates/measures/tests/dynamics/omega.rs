@@ -1,6 +1,6 @@
 //! Ω against its formula, written out.
 
-use crate::cells::{layer, sequences, silence, Elman, Linear};
+use super::cells::{layer, sequences, silence, Elman, Linear};
 use candle::{DType, Device, Tensor};
 use recurrent_core::{
     ActivationRecorder, Activations, ForwardContext, GradientRecorder, GradientTrace, Layer,

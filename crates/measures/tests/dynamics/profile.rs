@@ -1,6 +1,6 @@
 //! The profile of a layer that does not record.
 
-use crate::cells::{layer, sequences, Elman};
+use super::cells::{layer, sequences, Elman};
 use candle::{DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent_core::{

@@ -1,6 +1,6 @@
 //! The sensitivity of the output to the weights.
 
-use crate::cells::{sequences, Elman, Linear};
+use super::cells::{sequences, Elman, Linear};
 use candle::{Device, Tensor};
 use recurrent_core::{ForwardContext, Layer, Sequence};
 use recurrent_measures::{sensitivity, SensitivityMethod};

@@ -1,6 +1,6 @@
 //! Wrappers around layers.
 
-use crate::cells::{differences, layer, near, sequences};
+use super::cells::{differences, layer, near, sequences};
 use candle::{DType, Device};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent_core::{Direction, ForwardContext, Layer, LayerId, Rnn, Sequence, Stack};

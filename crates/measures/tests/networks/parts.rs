@@ -1,6 +1,6 @@
 //! Long-range share and truncation bias against (dL/dW)_k one by one, from a loop with a copy of the weights for every lag.
 
-use crate::plain::{close, dot, flat, sum, Case};
+use super::plain::{close, dot, flat, sum, Case};
 use candle::Result;
 use recurrent_core::{Bptt, Cell, CellConfig, ForwardContext};
 use recurrent_gru::GruConfig;
