@@ -45,6 +45,9 @@ pub(crate) struct Training {
     /// Learning rate of AdamW [default: 0.005]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     lr: Option<f64>,
+    /// First training steps, over which the learning rate rises linearly [default: 0]
+    #[arg(long, value_name = "N")]
+    warmup: Option<u64>,
     /// Bound of the global gradient norm, inf for none [default: 1; of ablate none]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     #[serde(with = "number::option")]
@@ -142,6 +145,7 @@ impl Training {
             width: hidden.or(params).unwrap_or(base.width),
             batch: self.batch.unwrap_or(base.batch),
             lr: self.lr.unwrap_or(base.lr),
+            warmup: self.warmup.unwrap_or(base.warmup),
             clip: match self.clip {
                 None => clip,
                 Some(f64::INFINITY) => Clipping::Off,
