@@ -1,14 +1,13 @@
 //! What clipping can do about vanishing gradients, and what it cannot.
 //!
-//! The gradient of a weight is the sum of what comes to it from every lag. Its long-range share is
+//! The gradient of a weight is a sum over lags. Its long-range share is
 //!
 //! ```text
 //! S(τ) = ‖part of dL/dW from lags >= τ‖ / ‖dL/dW‖
 //! ```
 //!
-//! The part from lags below τ is what a backward pass under `Bptt::last(τ)` gives. The parts of a
-//! clipped gradient are those of the gradient, element by element times the factor by which the
-//! clip changed that element.
+//! A backward pass under `Bptt::last(τ)` gives the part from lags below τ. A clip multiplies each
+//! element of the gradient by some factor, and each part's element by the same factor.
 
 use candle::backprop::GradStore;
 use candle::{DType, Device, Result, Tensor};
@@ -27,7 +26,7 @@ struct Case {
     xs: Sequence,
 }
 
-/// All elements of the gradients, in the order of the names.
+/// All elements of the gradients, sorted by name.
 fn flat(params: &Params, grads: &GradStore) -> Result<Vec<f64>> {
     let of =
         |var| grads.get(var).expect("every weight has a gradient").flatten_all()?.to_vec1::<f64>();
@@ -79,7 +78,7 @@ impl Case {
     }
 }
 
-/// How far the greatest of the differences between equal places is.
+/// The largest difference between corresponding elements.
 fn apart(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
 }
@@ -115,7 +114,7 @@ fn the_global_norm_leaves_the_long_range_share_and_the_direction() -> Result<()>
     Ok(())
 }
 
-/// What bounds the gradient on its way back, on the other hand, changes both.
+/// A bound on dL/dh_t within the backward pass, on the other hand, changes both.
 #[test]
 fn a_bound_on_the_way_back_changes_the_direction() -> Result<()> {
     let case = Case::new()?;

@@ -1,4 +1,4 @@
-//! The conformance suite over every cell with its options, and over every wrapper: a line each.
+//! The conformance suite over every cell with its options, and over every wrapper: one line each.
 
 use candle::{DType, Device, Result, Tensor};
 use candle_nn::{VarBuilder, VarMap};
@@ -14,7 +14,7 @@ use recurrent::{
 };
 use recurrent_testkit::{conform, BuildContext, Case};
 
-// How many weights the documentation states, for `input` features and `hidden` units.
+// The documented numbers of weights, for `input` features and `hidden` units.
 
 fn per_gate(gates: usize, biases: usize, input: usize, hidden: usize) -> usize {
     gates * hidden * (input + hidden + biases)
@@ -32,8 +32,7 @@ fn four(i: usize, h: usize) -> usize {
     per_gate(4, 2, i, h)
 }
 
-/// An LSTM with a bias whose output has `r` values, without the weights of its own that options
-/// bring.
+/// An LSTM with biases and `r` outputs, without the weights that further options add.
 fn projected(gates: usize, i: usize, h: usize, r: usize) -> usize {
     gates * h * (i + r + 2) + r * h
 }
@@ -186,7 +185,7 @@ conform! {
     );
     layernorm_vanilla: Case::cell(LayerNormVanillaConfig::default(), |i, h| per_gate(1, 3, i, h));
     layernorm_vanilla_relu: Case::cell(
-        // Weights with which no unit comes so near to ReLU's kink that finite differences step
+        // With these weights no unit comes so near to ReLU's kink that finite differences step
         // across it.
         LayerNormVanillaConfig {
             nonlinearity: Nonlinearity::Relu,
@@ -317,16 +316,16 @@ conform! {
     .both_directions();
 }
 
-/// A ReZero connection's layer has no gradient while α is zero, as it begins.
+/// A ReZero connection's layer has no gradient at initialisation, where α is zero.
 fn begins_as_identity(case: Case) -> Case {
     ["weight_", "bias_"].into_iter().fold(case, |case, prefix| case.zero_at_start(prefix, "α = 0"))
 }
 
-/// Why there is a gradient for an untracked input.
+/// The reason for the gradient of an untracked input.
 const GATES: &str =
     "candle multiplies the input by 1 − t, and differentiates both sides of a product";
 
-/// Why there is a gradient for an untracked input.
+/// The reason for the gradient of an untracked input.
 const ADDS: &str = "candle adds the input to the outputs, and differentiates both sides of a sum";
 
 fn lstm_config() -> LstmConfig {
@@ -353,7 +352,7 @@ fn lstm_from(init: Init) -> LstmConfig {
     LstmConfig { init, ..LstmConfig::default() }
 }
 
-/// Blocks of their own for single gates, and another seed.
+/// Recurrent blocks for single gates, and another seed.
 fn blocks() -> Init {
     let gates =
         vec![("f".to_string(), Block::Identity { scale: 0.7 }), ("o".to_string(), Block::Scheme)];
@@ -364,7 +363,7 @@ fn placed(placement: Placement) -> LayerNormLstmConfig {
     LayerNormLstmConfig { placement, ..LayerNormLstmConfig::default() }
 }
 
-/// A scheme and a bias of its own for single gates.
+/// A scheme and a bias for single gates.
 fn by_gate() -> Init {
     let schemes = vec![("f".to_string(), Scheme::Keras), ("o".to_string(), Scheme::Candle)];
     Init {
@@ -540,8 +539,8 @@ fn every_variant_of_the_registry_has_the_weights_that_it_counts() -> Result<()> 
     Ok(())
 }
 
-/// The weights of a connection begin as its documentation says, with the place in their names,
-/// whatever was made before them.
+/// The weights of a connection are initialised as documented, with the layer in their names, in any
+/// order of construction.
 #[test]
 fn connections_begin_as_documented() -> Result<()> {
     let layer_id = LayerId { layer: 2, reverse: true };

@@ -1,4 +1,4 @@
-//! The options of the plain families: what they mean, and what they refuse.
+//! The options of the plain families: their meaning and their limits.
 
 use candle::{DType, Device, Tensor};
 use candle_nn::ops::sigmoid;
@@ -71,7 +71,7 @@ fn a_projected_lstm_shows_square_blocks() -> Result<()> {
     assert_eq!(blocks.len(), 4);
     for (gate, (_, block)) in blocks.iter().enumerate() {
         assert_eq!(block.dims(), [6, 6]);
-        let small = hr.matmul(&hh.narrow(0, gate * 6, 6)?)?; // W_hr W_hh, the way from h to h
+        let small = hr.matmul(&hh.narrow(0, gate * 6, 6)?)?; // W_hr W_hh, from h to h
         let (found, expected) = (spectral_radius(block)?, spectral_radius(&small)?);
         assert!((found - expected).abs() < 1e-6 * expected, "{found} and {expected}");
     }

@@ -1,10 +1,8 @@
 //! Attention over the outputs, as a read-out.
 
-mod cells;
-
+use crate::cells::{plain, tanh};
 use anyhow::Result;
 use candle::{DType, Device, Tensor};
-use cells::{plain, tanh};
 use recurrent_core::{ForwardContext, GradientRecorder, Record, Sequence};
 use recurrent_harness::network::Network;
 use recurrent_harness::variant::{Size, Variant};

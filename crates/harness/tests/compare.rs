@@ -1,9 +1,7 @@
 //! A whole comparison, read back from its folder.
 
-mod cells;
-
+use crate::cells::{plain, tanh};
 use anyhow::Result;
-use cells::{plain, tanh};
 use recurrent_core::{init, HiddenGradClip, Rnn, Truncation};
 use recurrent_harness::compare::Comparison;
 use recurrent_harness::size::solve;
@@ -122,7 +120,7 @@ fn a_run_that_fails_does_not_stop_the_others() -> Result<()> {
     let panics = Variant::new("panics", |size, vb| {
         assert!(init::seed(&vb) == 0, "seed {} is not for me", init::seed(&vb));
         let f = |x: &candle::Tensor, h: &candle::Tensor| (x + h)?.tanh();
-        Ok(Box::new(Rnn::from_cell(cells::Plain::new(size, vb, f)?)))
+        Ok(Box::new(Rnn::from_cell(crate::cells::Plain::new(size, vb, f)?)))
     });
     let explodes = plain("explodes", |x, h| (x + h)? * 1e20);
     let comparison = Comparison { jobs: 2, ..comparison(vec![panics, explodes, tanh("fine")]) };
@@ -156,7 +154,7 @@ fn what_is_finished_is_kept_when_a_comparison_is_cancelled() -> Result<()> {
     let cancels = Variant::new("cancels", move |size, vb| {
         set.fetch_or(init::seed(&vb) == 8, Ordering::Relaxed);
         let f = |x: &candle::Tensor, h: &candle::Tensor| (x + h)?.tanh();
-        Ok(Box::new(Rnn::from_cell(cells::Plain::new(size, vb, f)?)))
+        Ok(Box::new(Rnn::from_cell(crate::cells::Plain::new(size, vb, f)?)))
     });
     let comparison =
         Comparison { jobs: 1, ..comparison(vec![tanh("first"), cancels, tanh("last")]) };

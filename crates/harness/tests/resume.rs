@@ -1,9 +1,7 @@
 //! Runs and comparisons that are interrupted and go on end with the bits of those that were not.
 
-mod cells;
-
+use crate::cells::{plain, tanh, Changed};
 use anyhow::Result;
-use cells::{plain, tanh, Changed};
 use recurrent_core::init;
 use recurrent_harness::compare::Comparison;
 use recurrent_harness::run::{self, Event, Interval, Job, Run};

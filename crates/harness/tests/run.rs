@@ -1,10 +1,8 @@
 //! One run: how it ends, and what it records.
 
-mod cells;
-
+use crate::cells::{plain, tanh, Changed, Cut};
 use anyhow::Result;
 use candle::{DType, Tensor};
-use cells::{plain, tanh, Changed, Cut};
 use recurrent_core::{ForwardContext, Rnn};
 use recurrent_harness::network::Network;
 use recurrent_harness::run::{self, Job, Run};
@@ -263,7 +261,7 @@ fn a_gradient_that_is_not_a_number_fails_the_run_with_its_name() {
 fn a_parameter_without_gradient_fails_the_run_with_its_name() {
     let cut = Variant::new("cut", |size, vb| {
         let f = |x: &Tensor, h: &Tensor| (x + h)?.tanh();
-        Ok(Box::new(Cut(Box::new(Rnn::from_cell(cells::Plain::new(size, vb, f)?)))))
+        Ok(Box::new(Cut(Box::new(Rnn::from_cell(crate::cells::Plain::new(size, vb, f)?)))))
     });
     let task = adding(5);
     let run = run(&cut, task.as_ref(), &settings(task.as_ref(), 10));

@@ -323,9 +323,8 @@ fn a_declared_zero_must_be_one() {
     let case = case(Fault::None).zero_gradient(name, "of no reason");
     let faults = faults(&case);
     assert_eq!(faults.len(), 1, "{faults:?}");
-    assert!(faults[0]
-        .1
-        .starts_with("the gradient of w_l0 is not zero at the start, as declared: of no reason"));
+    let expected = "the gradient of w_l0 is not zero at the start, as declared: of no reason";
+    assert_eq!(faults[0].1, expected);
 }
 
 #[test]
@@ -334,5 +333,5 @@ fn a_zero_declared_for_the_start_must_be_one() {
     let faults = faults(&case);
     assert_eq!(faults.len(), 1, "{faults:?}");
     let expected = "the gradient of w_l0 is not zero at the start, as declared: of no reason";
-    assert!(faults[0].1.starts_with(expected), "{faults:?}");
+    assert_eq!(faults[0].1, expected);
 }

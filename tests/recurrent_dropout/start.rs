@@ -10,7 +10,7 @@ use recurrent::{
 use recurrent_testkit::{close, noise, Result, Tolerance};
 use std::collections::HashMap;
 
-/// A layer over the weights of `map`, and its variables for the start.
+/// A layer with the weights of `map`, and its variables of the initial state.
 fn learned<K: CellConfig>(
     config: &K,
     layer_id: LayerId,
@@ -24,9 +24,9 @@ fn sequence() -> Result<Sequence> {
     Ok(Sequence::padded(noise("xs", &[4, 7, 3])?, &[5, 1, 7, 3])?)
 }
 
-/// Its gradient is the sum over the batch of that of a carry with the same values, in evaluation
-/// and training, by every path and in both directions; a carry that is given takes its place, and
-/// then it has no gradient.
+/// The gradient of the initial state is the sum over the batch of that of a carry with the same
+/// values, in evaluation and training, in every implementation and both directions. A given carry
+/// replaces it; then it has no gradient.
 fn as_a_carry<K: CellConfig>(config: K, names: &[&'static str]) -> Result<()> {
     for (reverse, path, train) in [
         (false, Execution::Replay, false),
@@ -110,7 +110,7 @@ fn a_learned_start_is_a_carry_for_every_example() -> Result<()> {
     as_a_carry(GruConfig::default(), &["h"])
 }
 
-/// Saved and loaded by name, through a variable map and through tensors; one of another shape is
+/// It is saved and loaded by name, through a variable map and through tensors; another shape is
 /// refused.
 #[test]
 fn it_is_saved_by_name() -> Result<()> {

@@ -1,4 +1,4 @@
-//! What is kept for the way back changes no gradient.
+//! Recomputation changes no gradient.
 
 use super::{everything, NONE};
 use candle::{DType, Device, Var};
@@ -10,9 +10,9 @@ use recurrent::{
 use recurrent_testkit::close::all_close;
 use recurrent_testkit::{noise, Result, TensorMap, Tolerance};
 
-/// The paths whose checkpoints are compared, each with how close its rules must be to each other.
-/// Replay adds the gradients of the weights step by step from the last to the first, whatever it
-/// keeps: the same bits.
+/// The implementations whose recomputation rules are compared, with the tolerance. Replay adds the
+/// gradients of the weights step by step from the last to the first under every rule: the same
+/// bits.
 const PATHS: [(Execution, Tolerance); 2] =
     [(Execution::Replay, Tolerance::Bits), (Execution::Kernel, Tolerance::Norm(1e-14))];
 

@@ -1,4 +1,4 @@
-//! What masks depend on, and how often they drop.
+//! The arguments of masks, and their rates.
 
 use super::masks::{kept_h, Glass, Masks, Shows, Sizes};
 use super::{everything, IMPLEMENTATIONS};
@@ -19,7 +19,7 @@ fn weights() -> candle::Result<Vec<(String, Tensor)>> {
     ["weight_hh_l0", "weight_hh_l1", "weight_ih_l0"].into_iter().map(ones).collect()
 }
 
-/// All masks of a pass by name.
+/// All masks of a training run by name.
 fn masks(context: &ForwardContext) -> Result<Vec<(String, Vec<f64>)>> {
     let masks = Masks::of(everything(&["h", "c"]), context, SIZES, &weights()?)?;
     let [h, c] = masks.keep;
@@ -50,7 +50,7 @@ fn masks_depend_on_seed_step_and_place_alone() -> Result<()> {
             ensure!(*mask != other, "another {what} leaves the mask of {name}");
         }
     }
-    // No two masks of one pass are the same, not even those of matrices of one shape.
+    // No two masks of a run are equal, not even those of matrices of one shape.
     for (index, (name, mask)) in first.iter().enumerate() {
         for (other, second) in &first[..index] {
             ensure!(mask != second, "{name} and {other} have one mask");
@@ -84,7 +84,7 @@ fn masks_drop_at_their_rates() -> Result<()> {
             *sum = (sum.0 + count - rate * size, sum.1 + rate * (1.0 - rate) * size);
         }
     }
-    assert_eq!(counts.len(), 6, "{:?}", counts.keys()); // weight_ih is not dropped
+    assert_eq!(counts.len(), 6, "{:?}", counts.keys()); // weight_ih has no dropout
     for (name, (excess, variance)) in counts {
         let deviations = excess / variance.sqrt();
         ensure!(deviations.abs() < 5.0, "{name}: {deviations} standard deviations from its rate");
@@ -92,7 +92,7 @@ fn masks_drop_at_their_rates() -> Result<()> {
     Ok(())
 }
 
-/// In evaluation nothing is dropped, and zoneout keeps exactly its rate.
+/// In evaluation nothing is dropped, and zoneout uses its rate exactly.
 #[test]
 fn evaluation_has_no_masks() -> Result<()> {
     let rate = kept_h(0.25, &ForwardContext::default(), SIZES)?.flatten_all()?.to_vec1::<f64>()?;
@@ -101,7 +101,7 @@ fn evaluation_has_no_masks() -> Result<()> {
     Ok(())
 }
 
-/// The same bits at any number of threads, twice over.
+/// The same bits at any number of threads, twice.
 #[test]
 fn threads_change_nothing() -> Result<()> {
     let xs = Sequence::padded(
@@ -143,7 +143,7 @@ fn threads_change_nothing() -> Result<()> {
     Ok(())
 }
 
-/// The layers of a stack and the two directions draw masks of their own.
+/// The layers of a stack and the two directions have different masks.
 #[test]
 fn a_stack_has_masks_of_its_own_in_every_layer() -> Result<()> {
     let glass = || -> candle::Result<Box<dyn Layer>> {
@@ -172,9 +172,9 @@ fn a_stack_has_masks_of_its_own_in_every_layer() -> Result<()> {
     Ok(())
 }
 
-/// Over one linear step, what evaluation gives is what training gives on average: within 5 standard
-/// deviations of the mean of 4000 draws for each of 54 units, and all together as far off as chance
-/// says (their mean square in deviations is 1 ± 0.6, a χ² of 54).
+/// Over one linear step, evaluation gives the mean of training: within 5 standard deviations of the
+/// mean of 4000 draws for each of 54 units, and the mean square over all units is that of chance (1
+/// ± 0.6 in deviations, a χ² of 54).
 #[test]
 fn evaluation_is_the_expectation_of_zoneout_over_a_linear_step() -> Result<()> {
     let (rate, draws) = (0.3, 4000u64);
@@ -193,7 +193,7 @@ fn evaluation_is_the_expectation_of_zoneout_over_a_linear_step() -> Result<()> {
     }
     let mean = (sum / draws as f64)?;
     let evaluated = step(&layer, &ForwardContext::default())?;
-    // a draw is h, or h + jump
+    // A draw is h, or with probability 1 − rate h + jump.
     let jump = (step(&plain, &ForwardContext::default())? - &h)?;
     let relative_error = (jump.abs()? * (rate * (1.0 - rate) / draws as f64).sqrt())?;
     let off = ((mean - evaluated)? / relative_error)?;
@@ -204,7 +204,7 @@ fn evaluation_is_the_expectation_of_zoneout_over_a_linear_step() -> Result<()> {
     Ok(())
 }
 
-/// A cell without c takes zoneout of h, and one pass's zoneout is not another's.
+/// A cell without c accepts zoneout of h, and masks differ between runs.
 #[test]
 fn zoneout_of_a_gru_is_new_in_every_pass() -> Result<()> {
     let vars = VarMap::new();

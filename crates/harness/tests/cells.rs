@@ -1,5 +1,4 @@
 //! Cells, variants and tasks for tests: the harness depends on no family.
-#![allow(dead_code)] // every test file takes some of them
 
 use candle::{DType, Device, Tensor};
 use recurrent_core::init::{Gates, Weights};

@@ -1,5 +1,5 @@
-//! Snapshots for inference: the same numbers as the layer's, a step and a chunk at a time, from its
-//! carry or one in a file, on several threads, and without allocations.
+//! Snapshots for inference compute the layer's values: by steps and by chunks, from its carry or
+//! one in a file, on several threads, without allocations.
 
 use candle::{DType, Device, Result, Tensor};
 use candle_nn::{VarBuilder, VarMap};
@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
-/// Tests of this file run one after the other: what one allocates, another would count.
+/// Serialises the tests of this file: allocations of one would be counted by another.
 static ALONE: Mutex<()> = Mutex::new(());
 
 const BATCH: usize = 3;
@@ -58,14 +58,14 @@ fn every_variant_streams_as_the_layer_runs() -> Result<()> {
     for entry in variants() {
         let layer = layer(entry.name)?;
         let (xs, ys, carry) = expected(layer.as_ref())?;
-        let frozen = layer.to_inference()?;
+        let snapshot = layer.to_inference()?;
         let (input, output) = (BATCH * 4, ys.len() / STEPS);
-        let mut stream = frozen.clone().stream(BATCH);
+        let mut stream = snapshot.clone().stream(BATCH);
         assert_eq!(stream.sizes(), (input, output), "{}", entry.name);
         let mut found = vec![0.0; ys.len()];
         stream.run(&xs[..2 * input], &mut found[..2 * output])?;
         let half = stream.carry()?;
-        let mut other = frozen.stream(BATCH);
+        let mut other = snapshot.stream(BATCH);
         other.set_carry(&half)?;
         for t in 2..STEPS {
             other.step(&xs[t * input..][..input], &mut found[t * output..][..output])?;
@@ -90,7 +90,7 @@ fn residual_connections_stream_with_projection_and_learned_numbers() -> Result<(
         let layer = spec.build(4, 10, VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu))?;
         for (name, var) in vars.data().lock().expect("no other thread").iter() {
             if name.contains("alpha") {
-                // at 0 the layer would have no effect
+                // At 0 the layer would have no effect.
                 var.set(&Tensor::full(0.7f32, 1, &Device::Cpu)?)?;
             }
         }
@@ -148,7 +148,7 @@ fn a_state_with_other_names_or_shapes_is_refused() -> Result<()> {
 }
 
 #[test]
-fn what_runs_from_the_end_cannot_be_frozen() -> Result<()> {
+fn layers_that_run_from_the_end_have_no_snapshot() -> Result<()> {
     let vb = || VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu);
     let spec = RnnConfig {
         direction: Direction::Bidirectional,
@@ -175,8 +175,8 @@ fn a_step_allocates_nothing() -> Result<()> {
         "gru-v3",
         "lstm-zoneout",
     ] {
-        let frozen = layer(name)?.to_inference()?;
-        let mut stream = frozen.stream(BATCH);
+        let snapshot = layer(name)?.to_inference()?;
+        let mut stream = snapshot.stream(BATCH);
         let (input, output) = stream.sizes();
         let (xs, mut ys) = (vec![0.5; STEPS * input], vec![0.0; STEPS * output]);
         stream.run(&xs, &mut ys)?;
@@ -206,12 +206,12 @@ fn threads_share_a_snapshot() -> Result<()> {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let layer = layer("gru")?;
     let (xs, ys, _) = expected(layer.as_ref())?;
-    let frozen: Arc<dyn InferenceLayer> = layer.to_inference()?;
+    let snapshot: Arc<dyn InferenceLayer> = layer.to_inference()?;
     std::thread::scope(|scope| {
         for _ in 0..3 {
             scope.spawn(|| {
                 let mut found = vec![0.0; ys.len()];
-                frozen.clone().stream(BATCH).run(&xs, &mut found).expect("runs");
+                snapshot.clone().stream(BATCH).run(&xs, &mut found).expect("runs");
                 close(&found, &ys, "gru");
             });
         }

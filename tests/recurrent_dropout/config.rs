@@ -1,4 +1,4 @@
-//! Noise, learned start and checkpoint in a description that can be written down.
+//! Noise, learned initial state and recomputation in a serialised configuration.
 
 use super::everything;
 use candle::{DType, Device, Tensor};
@@ -11,7 +11,7 @@ use recurrent::{
 use recurrent_testkit::close::expect_error;
 use recurrent_testkit::{close, noise, Result, Tolerance};
 
-/// A cell that runs by replay everywhere.
+/// A cell that always runs by replay.
 fn spec() -> RnnConfig {
     RnnConfig {
         layers: 2,
@@ -25,7 +25,7 @@ fn spec() -> RnnConfig {
     }
 }
 
-/// A spec builds what is built by hand, with the same weights, noise and all.
+/// A configuration builds the same layers as code: weights, noise and all.
 #[test]
 fn it_builds_what_it_says() -> Result<()> {
     let (map, spec) = (VarMap::new(), spec());

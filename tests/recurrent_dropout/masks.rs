@@ -1,4 +1,4 @@
-//! The masks of a training pass, read off cells that show them.
+//! The masks of a training run, from cells that show them.
 
 use candle::{DType, Device, Result, Tensor};
 use recurrent::core::linear;
@@ -6,7 +6,7 @@ use recurrent::core::{LstmState, Parameters};
 use recurrent::{Carry, Cell, Execution, ForwardContext, Layer, RecurrentDropout, Rnn, Sequence};
 use std::collections::BTreeMap;
 
-/// A cell through which one kind of noise is seen.
+/// A cell that shows one kind of noise.
 #[derive(Clone)]
 pub(crate) struct Glass {
     pub(crate) shows: Shows,
@@ -15,16 +15,16 @@ pub(crate) struct Glass {
     pub(crate) weights: Vec<(String, Tensor)>,
 }
 
-/// What the output of a [`Glass`] is. Its c counts the steps.
+/// The output of a [`Glass`]. Its c counts the steps.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Shows {
     /// x_t.
     Input,
-    /// What the recurrent matrices would see.
+    /// The recurrent input.
     Seen,
     /// The first weight, flat, for every example.
     Weight,
-    /// h_{t-1} + 1: stays where zoneout keeps h, and else counts.
+    /// h_{t-1} + 1: a count that zoneout of h stops.
     CountOfH,
     /// c_{t-1}.
     LastC,
@@ -90,7 +90,7 @@ pub(crate) struct Sizes {
     pub(crate) hidden: usize,
 }
 
-/// All factors of one pass. `keep` has a tensor `(batch, steps, hidden)` for h and one for c.
+/// All factors of one run. `keep` has a tensor `(batch, steps, hidden)` for h and one for c.
 #[derive(Clone)]
 pub(crate) struct Masks {
     pub(crate) input: Tensor, // (batch, input)
@@ -100,8 +100,7 @@ pub(crate) struct Masks {
 }
 
 impl Masks {
-    /// The masks of `pass`; in evaluation, what the definition says: nothing is dropped, and
-    /// zoneout keeps the rate.
+    /// The masks of a run. In evaluation nothing is dropped, and zoneout uses its rate.
     pub(crate) fn of(
         noise: RecurrentDropout,
         context: &ForwardContext,
@@ -142,7 +141,7 @@ impl Masks {
     }
 }
 
-/// Where zoneout keeps h, `(batch, steps, hidden)`: h counts the steps at which it does not.
+/// The steps at which zoneout keeps h, `(batch, steps, hidden)`: h counts the others.
 pub(crate) fn kept_h(rate: f64, context: &ForwardContext, sizes: Sizes) -> Result<Tensor> {
     let counts =
         look(Shows::CountOfH, RecurrentDropout::zoneout(rate, 0.0), context, sizes, Vec::new())?;
@@ -150,7 +149,7 @@ pub(crate) fn kept_h(rate: f64, context: &ForwardContext, sizes: Sizes) -> Resul
     1.0 - (counts - before)?
 }
 
-/// Where zoneout keeps c: the count is seen one step later.
+/// The steps at which zoneout keeps c: its count shows one step later.
 pub(crate) fn kept_c(rate: f64, context: &ForwardContext, sizes: Sizes) -> Result<Tensor> {
     let longer = Sizes { steps: sizes.steps + 1, ..sizes };
     let counts =
@@ -158,7 +157,7 @@ pub(crate) fn kept_c(rate: f64, context: &ForwardContext, sizes: Sizes) -> Resul
     1.0 - (counts.narrow(1, 1, sizes.steps)? - counts.narrow(1, 0, sizes.steps)?)?
 }
 
-/// The outputs of a [`Glass`], run forward over ones.
+/// The outputs of a [`Glass`] on ones.
 fn look(
     shows: Shows,
     noise: RecurrentDropout,

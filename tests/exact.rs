@@ -1,5 +1,5 @@
-//! Facts about the gradient of the state, about gates and about closed forms that hold exactly, or
-//! by a formula on paper.
+//! Exact facts about the gradient of the state, about gates and about vector-Jacobian products in
+//! closed form.
 
 use candle::{DType, Device, Result, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
@@ -19,7 +19,7 @@ const INPUT: usize = 3;
 const HIDDEN: usize = 5;
 const TIME: usize = 8;
 
-/// A layer whose weights are all noise, and its variables.
+/// A layer with random weights, and its variables.
 fn layer<K: CellConfig>(config: &K, path: Execution, dtype: DType) -> Result<Rnn<K::Cell>> {
     let map = VarMap::new();
     let layer =
@@ -39,8 +39,7 @@ fn ragged(dtype: DType) -> Result<Sequence> {
     Sequence::padded(drawn("xs", &[3, TIME, INPUT], dtype)?, &[5, TIME, 1])
 }
 
-/// The gradients of a layer's weights and the records, of a loss of the outputs or of where they
-/// end.
+/// The gradients of a layer's weights and the traces, for a loss of the outputs or of their end.
 fn gradients(
     layer: &dyn Layer,
     xs: &Sequence,
@@ -144,7 +143,7 @@ fn a_bound_that_is_never_met_changes_no_bit() -> Result<()> {
     })
 }
 
-/// Gradients whose squares are infinite, or zero, are bounded as others are.
+/// Gradients whose squares overflow or underflow are clipped like others.
 #[test]
 fn a_bound_holds_over_the_range_of_the_dtype() -> Result<()> {
     let cases = [
@@ -196,9 +195,9 @@ fn a_flow_of_nothing_is_refused() -> Result<()> {
     Ok(())
 }
 
-/// It gives the gradient another way around the layer, not through time: with the same inputs,
-/// weights and gradients of the outputs, every dL/dh_t and dL/dc_t and the closed form of a step
-/// are the same bits.
+/// A residual over depth gives the gradient a path around the layer, not through time: with equal
+/// inputs, weights and gradients of the outputs, every dL/dh_t and dL/dc_t and the vjp of a step
+/// have the same bits.
 #[test]
 fn a_residual_over_depth_leaves_the_way_through_time_as_it_is() -> Result<()> {
     for path in [Execution::Replay, Execution::Kernel] {
@@ -226,7 +225,7 @@ fn a_residual_over_depth_leaves_the_way_through_time_as_it_is() -> Result<()> {
     Ok(())
 }
 
-/// An input, a state and a gradient for one step, all of them variables but the gradient.
+/// An input, a state and a gradient for one step; the first two are variables.
 fn one_step(fields: &[&'static str]) -> Result<(Tensor, Carry, Carry)> {
     let variable = |name: &str, size| -> Result<Tensor> {
         Ok(Var::from_tensor(&drawn(name, &[2, size], DType::F64)?)?.into_inner())
@@ -239,8 +238,8 @@ fn one_step(fields: &[&'static str]) -> Result<(Tensor, Carry, Carry)> {
     Ok((variable("x", INPUT)?, Carry::Cell(carry), Carry::Cell(grad.collect::<Result<_>>()?)))
 }
 
-/// Σ v ∘ W_hhᵀ(dh' ∘ φ') with states and slopes held fixed has the gradient (dh' ∘ φ')ᵀ v with
-/// respect to W_hh, and none with respect to anything else.
+/// Σ v ∘ W_hhᵀ(dh' ∘ φ'), with states and slopes held fixed, has the gradient (dh' ∘ φ')ᵀ v with
+/// respect to W_hh, and no other gradient.
 #[test]
 fn the_immediate_derivative_of_a_vanilla_step() -> Result<()> {
     for nonlinearity in [Nonlinearity::Tanh, Nonlinearity::Relu] {
@@ -281,7 +280,7 @@ fn the_immediate_derivative_of_a_vanilla_step() -> Result<()> {
     Ok(())
 }
 
-/// The weights on which a cell's closed form depends; `None` if it offers none.
+/// The weights on which a cell's vjp depends; `None` if it has no closed form.
 fn depends<K: CellConfig>(config: &K) -> Result<Option<Vec<String>>> {
     let layer = layer(config, Execution::Auto, DType::F64)?;
     let sizes = layer.cell().state_sizes();
@@ -355,8 +354,8 @@ fn a_closed_form_says_what_does_not_fit() -> Result<()> {
     Ok(())
 }
 
-/// The gates of a cell all of whose weights are zero but these biases are σ of the sum of its two,
-/// whatever it sees: by name, with which of them keeps.
+/// In a cell whose only non-zero weights are these biases, each gate is σ of the sum of its two
+/// biases, at any input. By name, with `keeps`.
 fn of_biases<K: CellConfig>(
     config: &K,
     gates: &[&'static str],
@@ -405,7 +404,7 @@ fn the_gates_of_every_cell() -> Result<()> {
         kept_by_z
     );
     assert_eq!(of_biases(&LayerNormGruConfig::default(), &gru)?, kept_by_z);
-    // What is carried is not the gate's share of what was there.
+    // The gate is not the share of the old state that stays.
     let none = |gates: [(&'static str, bool); 3]| gates.map(|(name, _)| (name, false));
     for placement in [Placement::PyTorchScript, Placement::TfAddons, Placement::Burn] {
         let config = LayerNormLstmConfig { placement, ..LayerNormLstmConfig::default() };
@@ -431,7 +430,7 @@ fn a_coupled_input_gate_is_one_minus_the_forget_gate() -> Result<()> {
     Ok(())
 }
 
-/// y' = 0.9 seen + x, with the gate σ(y): shows what the recurrence sees.
+/// y' = 0.9 s + x with the gate σ(y), where s is the recurrent input: the gate shows s.
 #[derive(Clone, Params)]
 struct Open {
     w: Tensor,
@@ -466,8 +465,8 @@ impl Cell for Open {
     }
 }
 
-/// With dropout on the recurrence an observed gate is that of what the recurrent matrices see, and
-/// with noise of all kinds the states are the outputs.
+/// With recurrent dropout, the recorded gates are those of the masked recurrent input, and with
+/// every kind of noise the recorded states are the outputs.
 #[test]
 fn noise_is_observed() -> Result<()> {
     let w = Tensor::zeros(1, DType::F64, &Device::Cpu)?;

@@ -1,4 +1,4 @@
-//! What cannot be is refused, with what is expected.
+//! Impossible options are refused, with the expected value.
 
 use super::masks::{Glass, Shows};
 use super::NONE;
@@ -62,8 +62,8 @@ fn weights_that_the_cell_does_not_have() -> Result<()> {
     )
 }
 
-/// y' = tanh(W x) + y, a cell of a user's: it does not say how dropout on the recurrence enters,
-/// and its state has no h.
+/// y' = tanh(W x) + y, a user's cell: it does not define the effect of recurrent dropout, and its
+/// state has no h.
 #[derive(Clone, Params)]
 struct Own {
     w: Tensor,
@@ -109,7 +109,7 @@ fn dropout_on_a_recurrence_that_the_cell_does_not_show() -> Result<()> {
     let xs = Sequence::new(Tensor::ones((4, 6, 3), DType::F64, &Device::Cpu)?)?;
     let expected = "noise recurrent: this cell does not implement `step_seeing`";
     expect_error("training", layer.run(&xs, None, &ForwardContext::train(1, 1)), expected)?;
-    layer.run(&xs, None, &ForwardContext::default())?; // there is none in evaluation
+    layer.run(&xs, None, &ForwardContext::default())?; // no noise in evaluation
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! Cells written down once more, and the loop that runs them with noise, one example at a time.
+//! Cells written a second time, and a loop that runs them with noise, one example at a time.
 
 use super::masks::{Masks, Sizes};
 use candle::backprop::GradStore;
@@ -8,8 +8,8 @@ use recurrent::{Carry, ForwardContext, Layer, LayerId, RecurrentDropout, Sequenc
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-/// A step: weights by name without the place, x_t, what the recurrent matrices see of h_{t-1}, and
-/// the state.
+/// A step: weights by name without the layer, x_t, the recurrent input (masked h_{t-1}), and the
+/// state.
 pub(crate) type Step = fn(&Weights, &Tensor, &Tensor, &[Tensor]) -> Result<Vec<Tensor>>;
 
 type Weights = BTreeMap<String, Tensor>;
@@ -100,14 +100,14 @@ pub(crate) struct Loop {
     pub(crate) taps: Taps,
 }
 
-/// Zeros added to every carried state, whose gradients are those of the states.
+/// Zeros added to every carried state. Their gradients are those of the states.
 #[derive(Clone, Default)]
 pub(crate) struct Taps(Arc<Mutex<BTreeMap<Tap, Var>>>);
 
 type Tap = (usize, usize, usize); // field, row, step
 
 impl Taps {
-    /// Forgets what an earlier run tapped.
+    /// Removes the taps of an earlier run.
     pub(crate) fn clear(&self) {
         self.0.lock().expect("no test panics with it").clear();
     }
@@ -122,7 +122,7 @@ impl Taps {
         tapped.collect()
     }
 
-    /// The gradient of one field of the state, `(batch, steps + 1, hidden)`: zero behind an
+    /// The gradient of one field of the state, `(batch, steps + 1, hidden)`; zero after an
     /// example's end.
     pub(crate) fn gradient(&self, grads: &GradStore, field: usize) -> Result<Tensor> {
         let taps = self.0.lock().expect("no test panics with it");

@@ -1,14 +1,14 @@
-//! Noise over time, the learned initial state and checkpoints.
+//! Recurrent dropout, the learned initial state and recomputation.
 //!
-//! Noise is held against a loop written by hand, whose masks are read off cells that show them:
-//! outputs, carry, the gradients of everything and of every state, to 1e-12 of the norm in f64.
+//! The reference is a loop by hand, whose masks come from cells that show them: outputs, carry, the
+//! gradients of everything and of every state agree to 1e-12 of the norm in f64.
 
 mod by_hand;
-mod checkpoint;
+mod config;
 mod draws;
 mod masks;
+mod recompute;
 mod refused;
-mod spec;
 mod start;
 
 use anyhow::ensure;
@@ -25,8 +25,7 @@ use recurrent_testkit::{
     Result, TensorMap, Tolerance,
 };
 
-/// The implementations of running that know of noise; a kernel is enrolled here. A cell without one
-/// runs by replay then.
+/// The implementations with noise. A cell without a kernel runs by replay.
 const IMPLEMENTATIONS: [Implementation; 2] = [Implementation::Replay, Implementation::Kernel];
 
 const NONE: RecurrentDropout =
@@ -43,7 +42,7 @@ fn kinds() -> Vec<(&'static str, RecurrentDropout)> {
     ]
 }
 
-/// All kinds that a cell with these fields can have.
+/// All kinds of noise for a cell with these fields.
 fn everything(fields: &[&str]) -> RecurrentDropout {
     let zoneout_c = if fields.contains(&"c") { 0.4 } else { 0.0 };
     RecurrentDropout { input: 0.35, recurrent: 0.25, zoneout_h: 0.3, zoneout_c, weights: 0.5 }
@@ -53,7 +52,7 @@ fn fields<C: Cell>(_: &C) -> &'static [&'static str] {
     C::State::FIELDS
 }
 
-/// A cell with noise at `place`, by the library or by hand.
+/// A cell with noise as layer `layer_id`, by the library or by hand.
 fn noisy<K: CellConfig>(
     build: &BuildContext,
     layer_id: LayerId,
@@ -80,7 +79,7 @@ fn noisy<K: CellConfig>(
     })
 }
 
-/// Values, gradients, and with a record the gradients of all states.
+/// Values, gradients, and with a recorder the gradients of all states.
 fn all(
     evaluation: &Evaluation,
     leaves: &TensorMap,
@@ -104,7 +103,7 @@ fn all(
     Ok(all)
 }
 
-/// Every kind of noise and all of them, in training and evaluation, in both directions, with and
+/// Every kind of noise and all together, in training and evaluation, in both directions, with and
 /// without lengths and carry.
 fn against_the_loop<K: CellConfig>(config: K, step: Step) -> Result<()> {
     let fields = <K::Cell as Cell>::State::FIELDS;
@@ -204,7 +203,7 @@ fn kim_residual_lstm() -> Result<()> {
     against_the_loop(ResidualLstmConfig::default(), by_hand::kim_residual_lstm)
 }
 
-/// A stack of two layers in both directions hands every layer its place.
+/// A stack of two layers in both directions passes each layer its id.
 #[test]
 fn every_layer_of_a_stack() -> Result<()> {
     let build = |build: &BuildContext| -> candle::Result<Box<dyn Layer>> {
@@ -239,8 +238,8 @@ fn every_layer_of_a_stack() -> Result<()> {
     Ok(())
 }
 
-/// Every kind changes what a training pass gives; in evaluation zoneout alone does, and the others
-/// leave every bit.
+/// Every kind changes the values in training. In evaluation only zoneout does; the others change no
+/// bit.
 #[test]
 fn noise_is_there_in_training_and_its_expectation_in_evaluation() -> Result<()> {
     for implementation in IMPLEMENTATIONS {
@@ -276,7 +275,7 @@ fn noise_is_there_in_training_and_its_expectation_in_evaluation() -> Result<()> 
     Ok(())
 }
 
-/// f32 stays near f64 with the same masks: they do not depend on the dtype.
+/// f32 stays near f64 with the same masks, which do not depend on the dtype.
 #[test]
 fn the_dtype_changes_no_mask() -> Result<()> {
     for implementation in IMPLEMENTATIONS {
