@@ -332,9 +332,6 @@ mod tests {
         let text = terminal(&all, 100);
         assert!(text.contains("T = 50 was not measured") && !text.contains("0 of 0"), "{text}");
         let text = terminal(&findings(&["lstm"], vec![stopped], 0.5), 100);
-        assert!(
-            text.contains("T = 50 was not measured") && !text.contains("not even"),
-            "{text}"
-        );
+        assert!(text.contains("T = 50 was not measured") && !text.contains("not even"), "{text}");
     }
 }
