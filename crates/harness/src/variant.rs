@@ -22,7 +22,7 @@ pub struct Variant {
     pub options: BTreeMap<String, String>,
     /// The training options that it changes for itself.
     pub overrides: Vec<Override>,
-    /// Makes the recurrent layers. Its weights come from the given builder, which brings the seed:
+    /// Makes the recurrent layers. All weights come from the given builder, which brings the seed:
     /// [`recurrent_core::init::seeded`].
     pub build: Build,
 }
