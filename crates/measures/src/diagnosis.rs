@@ -36,7 +36,7 @@
 //! | finding | rule | threshold | try |
 //! |---|---|---|---|
 //! | [`NotFinite`](FindingKind::NotFinite) | NaN or infinity in the loss, a gradient, dL/ds_t | any | clip, a smaller learning rate |
-//! | [`CutGraph`](FindingKind::CutGraph) | a parameter without a gradient in every batch | any | what has a backward pass |
+//! | [`CutGraph`](FindingKind::CutGraph) | a parameter without a gradient in every batch | any | operations with a backward pass |
 //! | [`Unreached`](FindingKind::Unreached) | a layer ran, and dL/ds_t is absent or zero at every step | any | as for a cut graph |
 //! | [`ExplodesAlongTime`](FindingKind::ExplodesAlongTime) | largest g(k) over g at the loss | [`EXPLODED`] | clip, orthogonal |
 //! | [`VanishesAlongTime`](FindingKind::VanishesAlongTime) | g at the needed lag over g at the end, of c where there is one | [`VANISHED`], [`LOST`] | chrono; gates, orthogonal, residual-time |

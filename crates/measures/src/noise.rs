@@ -22,7 +22,8 @@ pub struct GradientNoise {
 /// The noise of the gradient of one field of one layer's state, lag by lag.
 ///
 /// ```text
-/// SNR(k) = ‖m_k‖ / sqrt(mean_e ‖g_e,k − m_k‖²)      g_e,k = dL_e/ds_{T-k} of example e,  m_k = mean_e g_e,k
+/// g_e,k = dL_e/ds_{T-k} of example e,  m_k = mean_e g_e,k
+/// SNR(k) = ‖m_k‖ / sqrt(mean_e ‖g_e,k − m_k‖²)
 /// agreement(k) = mean over pairs of batches of cos(m_k of one, m_k of the other)
 /// ```
 ///

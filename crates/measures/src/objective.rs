@@ -25,7 +25,8 @@ use serde::{Deserialize, Serialize};
 /// let mut weights = lstm.params();
 /// weights.sort_by(|(a, _), (b, _)| a.cmp(b));
 ///
-/// let objective = Objective { loss: &loss, weights: &weights, depth: lstm.depth(), reads: LossReads::Ends };
+/// let (depth, reads) = (lstm.depth(), LossReads::Ends);
+/// let objective = Objective { loss: &loss, weights: &weights, depth, reads };
 /// for share in long_range_share(&objective, &[1, 10, 40])?.shares {
 ///     println!("made {} steps before the end or more: {:?}", share.lag, share.all.share);
 /// }
@@ -151,7 +152,7 @@ impl Objective<'_> {
     ) -> Result<()> {
         if free.len() != under.len() {
             bail!(
-                "objective: expected {} traces under a flow, as without, got {}",
+                "objective: expected {} traces under truncation, as without, got {}",
                 free.len(),
                 under.len()
             )
@@ -162,15 +163,16 @@ impl Objective<'_> {
                 if let Some(lag) = (0..under.lags()).find(|&lag| leaks(flow, under, lag)) {
                     bail!(
                         "objective: expected no gradient of {what} at lag {lag} under {:?}, got \
-                        some: either a layer does not do what `Pass::flow` says, or something reads more than the ends, such as a layer in reverse on top of another",
+                         some: either a layer ignores `ForwardContext::bptt`, or something reads \
+                         more than the ends, such as a reverse layer on top of another",
                         flow.truncation
                     )
                 }
             } else if border(flow, under) && untouched(free, under) {
                 bail!(
                     "objective: the gradient of {what} is the same with and without {:?}: either a \
-                    layer does not do what `Pass::flow` says, or nothing that this dtype can tell \
-                    passes there",
+                     layer ignores `ForwardContext::bptt`, or no gradient that this dtype resolves \
+                     passes the border",
                     flow.truncation
                 )
             }

@@ -151,7 +151,8 @@ fn holding(spectrum: &[f64], held: f64) -> usize {
 /// are set to zero.
 fn spectrum(rows: &[&Vec<f64>], size: usize) -> Vec<f64> {
     let mut x = DMatrix::from_fn(rows.len(), size, |row, unit| rows[row][unit]);
-    let rounding = x.amax() * f64::EPSILON * rows.len() as f64; // a constant column deviates from its mean by this much
+    // A constant column deviates from its mean by this much.
+    let rounding = x.amax() * f64::EPSILON * rows.len() as f64;
     for mut column in x.column_iter_mut() {
         let mean = column.mean();
         column.add_scalar_mut(-mean);

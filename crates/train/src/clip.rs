@@ -93,7 +93,8 @@ pub fn clip_global_norm(params: &Params, grads: &mut GradStore, max_norm: f64) -
 /// # fn main() -> candle::Result<()> {
 /// let (a, b) = (Var::new(&[3f32, 4.0], &Device::Cpu)?, Var::new(&[1f32], &Device::Cpu)?);
 /// let params = Params::new([("a".to_string(), a.clone()), ("b".to_string(), b.clone())])?;
-/// let mut grads = (a.sqr()?.sum_all()? + b.sqr()?.sum_all()?)?.backward()?; // 2a, of norm 10, and 2b, of norm 2
+/// // 2a, of norm 10, and 2b, of norm 2
+/// let mut grads = (a.sqr()?.sum_all()? + b.sqr()?.sum_all()?)?.backward()?;
 /// let clip = clip_per_tensor(&params, &mut grads, 5.0)?;
 /// assert_eq!((clip.before, clip.after), (104f64.sqrt(), 29f64.sqrt()));
 /// assert_eq!(grads.get(&a).expect("it has a gradient").to_vec1::<f32>()?, [3.0, 4.0]);

@@ -33,11 +33,13 @@ pub fn global_norm(params: &Params, grads: &GradStore) -> Result<f64> {
 /// let a = Var::new(&[1.5f32, 2.0], &Device::Cpu)?;
 /// let b = Var::new(&[6.0f32], &Device::Cpu)?;
 /// let c = Var::new(&[0.0f32], &Device::Cpu)?;
-/// let params = Params::new([("a", &a), ("b", &b), ("c", &c)].map(|(name, var)| (name.to_string(), var.clone())))?;
+/// let named = [("a", &a), ("b", &b), ("c", &c)];
+/// let params = Params::new(named.map(|(name, var)| (name.to_string(), var.clone())))?;
 ///
 /// let grads = (a.sqr()?.sum_all()? + b.sqr()?.sum_all()?)?.backward()?; // 2a and 2b
 /// let norms = tensor_norms(&params, &grads)?;
-/// assert_eq!(norms, [("a".to_string(), Some(5.0)), ("b".to_string(), Some(12.0)), ("c".to_string(), None)]);
+/// let values = norms.iter().map(|(name, norm)| (name.as_str(), *norm)).collect::<Vec<_>>();
+/// assert_eq!(values, [("a", Some(5.0)), ("b", Some(12.0)), ("c", None)]);
 /// assert_eq!(global_norm(&params, &grads)?, 13.0);
 /// # Ok(())
 /// # }

@@ -21,7 +21,8 @@ use crate::state_dict::StateDict;
 /// optimizer.step(&w.sqr()?.sum_all()?.backward()?)?;
 /// assert_eq!(w.to_vec1::<f32>()?, [0.0, 0.0]);
 ///
-/// let path = std::env::temp_dir().join(format!("recurrent-train-doc-{}.safetensors", std::process::id()));
+/// let name = format!("recurrent-train-doc-{}.safetensors", std::process::id());
+/// let path = std::env::temp_dir().join(name);
 /// candle::safetensors::save(&optimizer.state()?, &path)?;
 /// let mut resumed = Sgd::new(&params, SgdConfig::default())?;
 /// resumed.load_state(&candle::safetensors::load(&path, &Device::Cpu)?)?;

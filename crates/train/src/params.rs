@@ -30,7 +30,8 @@ use crate::state_dict::{self, StateDict};
 /// candle_nn::linear(5, 3, vb.pp("hidden"))?;
 ///
 /// let params = Params::from_varmap(&map)?;
-/// assert_eq!(params.names().collect::<Vec<_>>(), ["hidden.bias", "hidden.weight", "out.bias", "out.weight"]);
+/// let names: Vec<_> = params.names().collect();
+/// assert_eq!(names, ["hidden.bias", "hidden.weight", "out.bias", "out.weight"]);
 /// assert_eq!(params.element_count(), 3 + 15 + 2 + 6);
 /// assert_eq!(params.with_prefix("out.").element_count(), 2 + 6);
 /// assert_eq!(params.select(|name| name.ends_with("bias")).len(), 2);
