@@ -92,7 +92,7 @@ fn main() -> ExitCode {
     if std::env::args().nth(1).is_some_and(|word| !word.starts_with('-')) {
         let summary = "minimal gated unit (Zhou 2016)";
         return main_with(Variants::registry().and("mgu", summary, |size, vb| {
-            let config = MinimalConfig(Init::seeded(size.seed));
+            let config = MinimalConfig::default();
             Ok(Box::new(Rnn::new(size.input, size.hidden, &config, vb)?))
         }));
     }
