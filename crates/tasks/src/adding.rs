@@ -9,7 +9,8 @@ use rand::Rng;
 use recurrent_core::Sequence;
 use std::sync::Arc;
 
-/// The adding problem: among T random values two are marked, and their sum is asked for after the last step.
+/// The adding problem: among T random values two are marked, and their sum is asked for after the
+/// last step.
 ///
 /// Three definitions go by that name, and losses compare only within one of them:
 ///
@@ -22,14 +23,17 @@ use std::sync::Arc;
 /// | baseline | 1/6 | 1/6 | about 1/24 |
 /// | solved at | MSE < 0.01 | MSE < 0.01 | no answer off by 0.04 or more |
 ///
-/// The inputs are (value, mark), a mark being one at the two steps and zero elsewhere; Hochreiter and Schmidhuber have -1 at the first and
-/// at the last. The loss is the squared error. The best answer that does not look at the input is the mean of the targets, with the variance of the sum as
-/// its expected loss.
+/// The inputs are (value, mark), a mark being one at the two steps and zero elsewhere; Hochreiter
+/// and Schmidhuber have -1 at the first and at the last. The loss is the squared error. The best
+/// answer that does not look at the input is the mean of the targets, with the variance of the sum
+/// as its expected loss.
 ///
-/// Deviations: where T is odd, Arjovsky's second half has one step more than the first, while the authors' program never marks
-/// the last step. Values are multiples of 2^-24 (2^-23), hence the same in f32 and f64. Examples are drawn fresh, while Arjovsky et al. draw 100,000 once
-/// and Bai et al. 50,000. That of the two later definitions an MSE below 0.01 is the usual sign of success is the custom of later papers
-/// (Rusch et al. 2022, arXiv:2110.04744, among them); Bai et al. name none.
+/// Deviations: where T is odd, Arjovsky's second half has one step more than the first, while the
+/// authors' program never marks the last step. Values are multiples of 2^-24 (2^-23), hence the
+/// same in f32 and f64. Examples are drawn fresh, while Arjovsky et al. draw 100,000 once and Bai
+/// et al. 50,000. That of the two later definitions an MSE below 0.01 is the usual sign of success
+/// is the custom of later papers (Rusch et al. 2022, arXiv:2110.04744, among them); Bai et al. name
+/// none.
 #[derive(Clone, Copy, Debug)]
 pub struct Adding {
     length: usize,
@@ -43,8 +47,9 @@ pub enum Definition {
     Arjovsky,
     /// Bai, Kolter and Koltun 2018 (arXiv:1803.01271), and their program.
     Tcn,
-    /// Hochreiter and Schmidhuber 1997, "Long Short-Term Memory", section 5.4. A first pair that is one of the two has the value 0. They stop when the 2,000 most
-    /// recent sequences were all right; here that is three times 1,000 held-out ones.
+    /// Hochreiter and Schmidhuber 1997, "Long Short-Term Memory", section 5.4. A first pair that is
+    /// one of the two has the value 0. They stop when the 2,000 most recent sequences were all
+    /// right; here that is three times 1,000 held-out ones.
     Hochreiter,
 }
 
@@ -73,7 +78,8 @@ impl Adding {
     /// The adding problem over `length` steps, the T of the papers.
     ///
     /// # Errors
-    /// If `length` is not 2 to 10,000,000; with the definition of Hochreiter and Schmidhuber 20 at least.
+    /// If `length` is not 2 to 10,000,000; with the definition of Hochreiter and Schmidhuber 20 at
+    /// least.
     pub fn new(length: usize, definition: Definition) -> Result<Self> {
         Ok(Self {
             length: checked_length(definition.name(), length, definition.shortest())?,
@@ -107,7 +113,8 @@ impl Task for Adding {
         }
     }
 
-    /// From the first step to the last: the first value may be marked, and the answer comes after the last step.
+    /// From the first step to the last: the first value may be marked, and the answer comes after
+    /// the last step.
     fn longest_lag(&self) -> usize {
         self.length() - 1
     }
@@ -148,7 +155,8 @@ impl Task for Adding {
         })
     }
 
-    /// The squared error; with the definition of Hochreiter and Schmidhuber also whether it is right, within 0.04.
+    /// The squared error; with the definition of Hochreiter and Schmidhuber also whether it is
+    /// right, within 0.04.
     fn judge(&self, outputs: &Tensor, batch: &Batch) -> Result<Judged> {
         let tolerance = (self.definition == Definition::Hochreiter).then_some(TOLERANCE);
         pairs::judge(self.name(), outputs, batch, tolerance)

@@ -5,8 +5,8 @@ use crate::error::{ensure, Result};
 use crate::task::{Batch, Judged};
 use candle::{DType, Device, Tensor, D};
 
-/// `(batch, time, symbols)`: one where the symbol of the step is, zero elsewhere, and in the padding behind the end of
-/// the shorter examples.
+/// `(batch, time, symbols)`: one where the symbol of the step is, zero elsewhere, and in the
+/// padding behind the end of the shorter examples.
 pub(super) fn one_hot(
     examples: &[Vec<usize>],
     symbols: usize,
@@ -23,9 +23,10 @@ pub(super) fn one_hot(
     Ok(tensor(values, (examples.len(), time, symbols), dtype, device)?)
 }
 
-/// Cross entropy in nats, and the share of right answers: `outputs` are logits `(batch, classes)` or
-/// `(batch, time, classes)`, the targets classes in u32. The loss of an example is the mean over all of its steps, the
-/// accuracy that over the last `graded` of them; padding counts for nothing. An answer that is not a number is wrong.
+/// Cross entropy in nats, and the share of right answers: `outputs` are logits `(batch,
+/// classes)` or `(batch, time,
+/// classes)`, the targets classes in u32. The loss of an example is the mean over all of its steps, the accuracy that over the last `graded`
+/// of them; padding counts for nothing. An answer that is not a number is wrong.
 pub(super) fn judge(
     task: &str,
     outputs: &Tensor,
@@ -69,7 +70,8 @@ pub(super) fn judge(
     Ok(Judged { losses, right: Some(right) })
 }
 
-/// The entropy of labels below `classes` in nats: the expected loss of the best answer that does not look at the input.
+/// The entropy of labels below `classes` in nats: the expected loss of the best answer that does
+/// not look at the input.
 pub(super) fn entropy(labels: impl Iterator<Item = usize>, classes: usize) -> f64 {
     let mut counts = vec![0usize; classes];
     labels.for_each(|label| counts[label] += 1);

@@ -15,9 +15,11 @@ const ALPHABET: usize = 8;
 const BLANK: usize = ALPHABET;
 const DELIMITER: usize = ALPHABET + 1;
 
-/// The copy memory task, after Hochreiter and Schmidhuber 1997: remember ten symbols over T steps and write them down in order.
+/// The copy memory task, after Hochreiter and Schmidhuber 1997: remember ten symbols over T steps
+/// and write them down in order.
 ///
-/// The inputs are one-hot over 10: eight symbols, the blank (8) and the delimiter (9). Steps count from 0; with a gap of g:
+/// The inputs are one-hot over 10: eight symbols, the blank (8) and the delimiter (9). Steps count
+/// from 0; with a gap of g:
 ///
 /// | steps | input | target |
 /// |---|---|---|
@@ -26,7 +28,8 @@ const DELIMITER: usize = ALPHABET + 1;
 /// | g + 9 | the delimiter | blank |
 /// | g + 10 to g + 19 | 10 blanks, or the delimiter again | the symbols, in order |
 ///
-/// The gap between the last symbol and the first slot is thus g steps, the delimiter being one of them. The variants:
+/// The gap between the last symbol and the first slot is thus g steps, the delimiter being one of
+/// them. The variants:
 ///
 /// | | gap | input at the slots | classes of the output |
 /// |---|---|---|---|
@@ -34,9 +37,10 @@ const DELIMITER: usize = ALPHABET + 1;
 /// | [`Tcn`](Copying::Tcn) | T | delimiters | 10 |
 /// | [`Variable`](Copying::Variable) | 1 to T, drawn for each example | blanks | 9 |
 ///
-/// The loss is the cross entropy in nats, averaged over all g + 20 steps. Knowing the time but not the symbols, the best answer is
-/// blank and then all eight symbols alike: 10 ln 8 / (g + 20), on average over the gaps that occur. As this mean hides the slots among the blanks,
-/// the accuracy is the share of the ten slots that are right; by guessing it is 1/8.
+/// The loss is the cross entropy in nats, averaged over all g + 20 steps. Knowing the time but not
+/// the symbols, the best answer is blank and then all eight symbols alike: 10 ln 8 / (g + 20), on
+/// average over the gaps that occur. As this mean hides the slots among the blanks, the accuracy is
+/// the share of the ten slots that are right; by guessing it is 1/8.
 ///
 /// Examples are drawn fresh, while Arjovsky et al. draw 100,000 once and Bai et al. 10,000.
 #[derive(Clone, Copy, Debug)]
@@ -52,8 +56,9 @@ pub enum Copying {
     Arjovsky,
     /// Bai, Kolter and Koltun 2018 (arXiv:1803.01271), and their program.
     Tcn,
-    /// The variable copy task of Tallec and Ollivier 2018 (arXiv:1804.11188), after Henaff, Szlam and LeCun 2016 (arXiv:1602.06662): the network cannot count its way
-    /// to the slots, but has to wait for the delimiter.
+    /// The variable copy task of Tallec and Ollivier 2018 (arXiv:1804.11188), after Henaff, Szlam
+    /// and LeCun 2016 (arXiv:1602.06662): the network cannot count its way to the slots, but has to
+    /// wait for the delimiter.
     Variable,
 }
 
@@ -72,7 +77,8 @@ impl Copying {
 }
 
 impl CopyMemory {
-    /// Copy memory with a gap of `gap` steps, the T of the papers: its sequences have `gap + 20` steps, of the variable variant at most.
+    /// Copy memory with a gap of `gap` steps, the T of the papers: its sequences have `gap + 20`
+    /// steps, of the variable variant at most.
     ///
     /// # Errors
     /// If `gap` is not 1 to 10,000,000.
@@ -119,7 +125,8 @@ impl Task for CopyMemory {
         Reads::Every
     }
 
-    /// The targets are classes, `(batch, time)` in u32. The batch has as many steps as its longest example.
+    /// The targets are classes, `(batch, time)` in u32. The batch has as many steps as its longest
+    /// example.
     fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
         let mut rng = generator(self.name(), self.gap, draw);
         let mut examples = Vec::with_capacity(draw.batch);

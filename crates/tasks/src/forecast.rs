@@ -16,15 +16,18 @@ pub(super) const NAME: &str = "forecast";
 /// The window if none is given.
 pub(super) const WINDOW: usize = 48;
 
-/// One-step-ahead forecasting of a column of a CSV file whose rows are in the order of time: from the last T values to the next.
+/// One-step-ahead forecasting of a column of a CSV file whose rows are in the order of time: from
+/// the last T values to the next.
 ///
-/// The values are standardised by mean and deviation of the first 70 % of the rows. The network is trained to forecast each of these (but the first T); the last
-/// 15 % are held out, and the 15 % between are what [`Task::validating`] holds out instead. A window may reach back before the part that its target lies in,
-/// as it would in use.
+/// The values are standardised by mean and deviation of the first 70 % of the rows. The network is
+/// trained to forecast each of these (but the first T); the last 15 % are held out, and the 15 %
+/// between are what [`Task::validating`] holds out instead. A window may reach back before the part
+/// that its target lies in, as it would in use.
 ///
-/// The loss is the squared error in units of that variance. The best answer that does not look at the input is the mean of the first 70 %.
-/// The [reference](Task::reference) is the seasonal naive forecast (Hyndman and Athanasopoulos 2021, section 5.2), the value one season before, on the same rows; with a season of 1 it is the
-/// last value.
+/// The loss is the squared error in units of that variance. The best answer that does not look at
+/// the input is the mean of the first 70 %. The [reference](Task::reference) is the seasonal naive
+/// forecast (Hyndman and Athanasopoulos 2021, section 5.2), the value one season before, on the
+/// same rows; with a season of 1 it is the last value.
 #[derive(Clone, Debug)]
 pub struct Forecast {
     window: usize,
@@ -36,12 +39,15 @@ pub struct Forecast {
 }
 
 impl Forecast {
-    /// Reads the column called `column` of the CSV file `data`, whose first row has the names; of a file with one or two columns it is the last
-    /// if none is named. `window` is T, `season` that of the naive forecast, both in rows.
+    /// Reads the column called `column` of the CSV file `data`, whose first row has the names; of a
+    /// file with one or two columns it is the last if none is named. `window` is T, `season` that
+    /// of the naive forecast, both in rows.
     ///
     /// # Errors
-    /// A [`ConfigError`](crate::usage::ConfigError) error if window or season are not 1 to 10,000,000, or there is no such column, or two. Others if the file cannot be read, with its line: if a value is missing or
-    /// is no finite number, or a row has another number of fields; if there are too few rows, or all values to train on are alike.
+    /// A [`ConfigError`](crate::usage::ConfigError) error if window or season are not 1 to
+    /// 10,000,000, or there is no such column, or two. Others if the file cannot be read, with its
+    /// line: if a value is missing or is no finite number, or a row has another number of fields;
+    /// if there are too few rows, or all values to train on are alike.
     pub fn open(data: &Path, column: Option<&str>, window: usize, season: usize) -> Result<Self> {
         for (name, count) in [("length", window), ("season", season)] {
             if !(1..=LONGEST).contains(&count) {
@@ -51,7 +57,11 @@ impl Forecast {
         let values = read(data, column)?;
         let (rows, fewest) = (values.len(), 10 + 2 * window.max(season));
         let path = data.display();
-        ensure!(rows >= fewest, "{path}: expected at least {fewest} rows for windows of {window} and a season of {season}, found {rows}");
+        ensure!(
+            rows >= fewest,
+            "{path}: expected at least {fewest} rows for windows of {window} \
+         and a season of {season}, found {rows}"
+        );
         let (first, second) = (rows * 70 / 100, rows * 85 / 100);
         let mean = values[..first].iter().sum::<f64>() / first as f64;
         let deviation =
@@ -125,7 +135,10 @@ fn read(path: &Path, column: Option<&str>) -> Result<Vec<f64>> {
         match field.parse::<f64>() {
             Ok(value) if value.is_finite() => values.push(value),
             _ if ["", "na", "nan", "null"].contains(&field.to_lowercase().as_str()) => {
-                bail!("{shown}:{line}: column {name}: expected a number, found a missing value ({field:?})")
+                bail!(
+                    "{shown}:{line}: column {name}: expected a number, found a missing value \
+                 ({field:?})"
+                )
             }
             _ => bail!(
                 "{shown}:{line}: column {name}: expected a finite number, found {:?}",
@@ -146,7 +159,8 @@ fn cut(text: &str) -> String {
     }
 }
 
-/// The records of a CSV file (RFC 4180, any end of line), each with the number of the line in which it begins; empty lines are none.
+/// The records of a CSV file (RFC 4180, any end of line), each with the number of the line in which
+/// it begins; empty lines are none.
 fn records(text: &str) -> Vec<(u64, Vec<String>)> {
     let (mut reader, mut rest, mut records) =
         (csv_core::Reader::new(), text.as_bytes(), Vec::new());
@@ -384,7 +398,8 @@ mod tests {
                 None,
                 5,
                 1,
-                "DIR/made.csv: expected a first row with the names of the columns, found an empty file",
+                "DIR/made.csv: expected a first row with the names of the columns, found an \
+                 empty file",
             ),
             (
                 "a,b,c\n1,2,3\n",
@@ -393,7 +408,13 @@ mod tests {
                 2,
                 "forecast column: expected --column with one of a, b, c, got none",
             ),
-            ("a,b,c\n1,2,3\n", Some("d"), 5, 2, "forecast column d: no such column; there are a, b, c"),
+            (
+                "a,b,c\n1,2,3\n",
+                Some("d"),
+                5,
+                2,
+                "forecast column d: no such column; there are a, b, c",
+            ),
             (
                 "a,b,c\n1,2,3\n1,,3\n",
                 Some("b"),
@@ -434,17 +455,31 @@ mod tests {
                 None,
                 5,
                 1,
-                "DIR/made.csv: expected at least 20 rows for windows of 5 and a season of 1, found 2",
+                "DIR/made.csv: expected at least 20 rows for windows of 5 and a season of 1, \
+                 found 2",
             ),
             (
                 "1,2\n3,4\n",
                 None,
                 5,
                 1,
-                "DIR/made.csv: expected a first row with the names of the columns, found numbers: 1,2",
+                "DIR/made.csv: expected a first row with the names of the columns, found \
+                 numbers: 1,2",
             ),
-            ("a,a,b\n1,2,3\n", Some("a"), 5, 2, "forecast column a: there are 2 columns of this name"),
-            ("a\n\"1\n2\n", None, 5, 1, "DIR/made.csv:2: column a: expected a finite number, found \"1 …\""),
+            (
+                "a,a,b\n1,2,3\n",
+                Some("a"),
+                5,
+                2,
+                "forecast column a: there are 2 columns of this name",
+            ),
+            (
+                "a\n\"1\n2\n",
+                None,
+                5,
+                1,
+                "DIR/made.csv:2: column a: expected a finite number, found \"1 …\"",
+            ),
             (
                 &format!("a\n{}", "1e308\n-1e308\n".repeat(20)),
                 None,

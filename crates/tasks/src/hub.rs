@@ -1,4 +1,5 @@
-//! MNIST and Fashion-MNIST from the Hugging Face Hub: two parquet files, whose rows are an image as PNG and its label.
+//! MNIST and Fashion-MNIST from the Hugging Face Hub: two parquet files, whose rows are an image as
+//! PNG and its label.
 
 use super::idx::{Images, CLASSES, EDGE, PIXELS};
 use super::Shown;
@@ -41,7 +42,8 @@ pub(super) fn images(hub: &Hub, source: &Source) -> Result<[Images; 2]> {
     Ok([split("train")?, split("test")?])
 }
 
-/// The images of a parquet file with a column `image`, whose field `bytes` is a PNG, and a column `label`.
+/// The images of a parquet file with a column `image`, whose field `bytes` is a PNG, and a column
+/// `label`.
 fn read(path: &Path) -> Result<Images> {
     let failed = |error| Error::data(format!("{}: {error}", path.display()));
     let file =
@@ -85,7 +87,8 @@ fn columns(row: &Row) -> (Option<&[u8]>, Option<i64>) {
     (image, label)
 }
 
-/// The pixels of a PNG of 28 by 28 grey values of 8 bits. Its header is checked before anything is unpacked.
+/// The pixels of a PNG of 28 by 28 grey values of 8 bits. Its header is checked before anything is
+/// unpacked.
 fn decode(image: &[u8]) -> Result<[u8; PIXELS]> {
     let mut reader = png::Decoder::new(Cursor::new(image)).read_info()?;
     let info = reader.info();
@@ -142,7 +145,8 @@ mod tests {
             .collect()
     }
 
-    /// As the data sets on the hub are written: nested, with columns that may be absent, packed with snappy.
+    /// As the data sets on the hub are written: nested, with columns that may be absent, packed
+    /// with snappy.
     fn write(path: &Path, label: &str, images: &[Vec<u8>], labels: &[i64]) -> Result<()> {
         let schema = format!(
             "message schema {{ optional group image {{ optional binary bytes; optional binary path (UTF8); }} \
@@ -158,7 +162,8 @@ mod tests {
         column.typed::<ByteArrayType>().write_batch(&images, Some(&vec![2; images.len()]), None)?;
         column.close()?;
         let mut column = rows.next_column()?.expect("image.path");
-        column.typed::<ByteArrayType>().write_batch(&[], Some(&vec![1; images.len()]), None)?; // none
+        // None.
+        column.typed::<ByteArrayType>().write_batch(&[], Some(&vec![1; images.len()]), None)?;
         column.close()?;
         let mut column = rows.next_column()?.expect("label");
         column.typed::<Int64Type>().write_batch(labels, Some(&vec![1; labels.len()]), None)?;
@@ -202,7 +207,8 @@ mod tests {
         let (hub, _cache) = offline()?;
         let error = format!("{:#}", images(&hub, &MNIST).expect_err("must fail"));
         let expected =
-            "hub dataset ylecun/mnist at main: mnist/train-00000-of-00001.parquet is not in the cache at ";
+            "hub dataset ylecun/mnist at main: mnist/train-00000-of-00001.parquet is not in the \
+             cache at ";
         assert!(error.starts_with(expected) && error.contains("HF_HUB_OFFLINE"), "{error}");
         Ok(())
     }

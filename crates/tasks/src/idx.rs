@@ -1,7 +1,8 @@
-//! Images and their labels in the IDX format of LeCun, Cortes and Burges, as MNIST and Fashion-MNIST have them.
+//! Images and their labels in the IDX format of LeCun, Cortes and Burges, as MNIST and
+//! Fashion-MNIST have them.
 //!
-//! Big-endian u32: a magic number (two zero bytes, 8 for unsigned bytes, the number of axes), the size of each axis;
-//! then the bytes. Files may be packed with gzip.
+//! Big-endian u32: a magic number (two zero bytes, 8 for unsigned bytes, the number of axes), the
+//! size of each axis; then the bytes. Files may be packed with gzip.
 
 use crate::error::{bail, ensure, Error, Result};
 use flate2::read::MultiGzDecoder;
@@ -32,10 +33,12 @@ pub struct Images {
 }
 
 impl Images {
-    /// Images out of their pixels, 784 an image, row by row, 0 for paper and 255 for ink; and of their labels, 0 to 9, one an image.
+    /// Images out of their pixels, 784 an image, row by row, 0 for paper and 255 for ink; and of
+    /// their labels, 0 to 9, one an image.
     ///
     /// # Errors
-    /// If there is no image, if pixels are missing or left over, if there is not one label an image, or one is not 0 to 9.
+    /// If there is no image, if pixels are missing or left over, if there is not one label an
+    /// image, or one is not 0 to 9.
     pub fn new(pixels: Vec<u8>, labels: Vec<u8>) -> Result<Self> {
         let (count, rest) = (pixels.len() / PIXELS, pixels.len() % PIXELS);
         ensure!(
@@ -92,8 +95,9 @@ fn find(folder: &Path, name: &str) -> Result<PathBuf> {
     }
 }
 
-/// The bytes of an IDX file whose items have the shape `item`; how many there are, the file says itself. What the header says is
-/// checked against the file's size before anything is allocated; of a packed file it is checked while it is unpacked.
+/// The bytes of an IDX file whose items have the shape `item`; how many there are, the file says
+/// itself. What the header says is checked against the file's size before anything is allocated; of
+/// a packed file it is checked while it is unpacked.
 fn read(path: &Path, item: &[usize]) -> Result<Vec<u8>> {
     let failed = |error| Error::data(format!("{}: {error}", path.display()));
     let mut file = BufReader::new(File::open(path).map_err(failed)?);
@@ -182,8 +186,8 @@ pub(super) mod tests {
             Ok(Self(path))
         }
 
-        /// A folder with a tiny MNIST: label i % 10 for image i, whose pixel p is (i + p) % 256 in the training
-        /// images and (i + 2 p) % 256 in the test images.
+        /// A folder with a tiny MNIST: label i % 10 for image i, whose pixel p is (i + p) % 256 in
+        /// the training images and (i + 2 p) % 256 in the test images.
         pub(crate) fn mnist(train: usize, test: usize) -> Result<Self> {
             let folder = Self::new()?;
             for (files, stride, count) in [(&FILES[..2], 1, train), (&FILES[2..], 2, test)] {
@@ -205,7 +209,8 @@ pub(super) mod tests {
         }
 
         fn error(&self) -> String {
-            let error = format!("{:#}", Images::read(&self.0).expect_err("must fail")); // with all its causes
+            // With all its causes.
+            let error = format!("{:#}", Images::read(&self.0).expect_err("must fail"));
             error.replace(&self.0.display().to_string(), "DIR")
         }
     }
@@ -235,7 +240,8 @@ pub(super) mod tests {
         fs::remove_file(folder.0.join(FILES[1]))?;
         assert_eq!(
             folder.error(),
-            "DIR: expected train-labels-idx1-ubyte or train-labels.idx1-ubyte, or one of them with .gz, found none"
+            "DIR: expected train-labels-idx1-ubyte or train-labels.idx1-ubyte, or one of them \
+             with .gz, found none"
         );
         fs::remove_dir_all(&folder.0)?;
         assert_eq!(folder.error(), "data: expected a folder of IDX files, found none at DIR");

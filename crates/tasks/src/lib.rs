@@ -21,8 +21,9 @@
 //! | `forecast` | T values of a column of a CSV file | the next | - |
 //! | `text` | T characters of a text, the state carried on | the next, at each | - |
 //!
-//! A generated batch has a random stream of its own, opened by the run's seed and the split, the task, the length and
-//! the number of the batch: training and evaluation share no draw, and no batch depends on which came before it.
+//! A generated batch has a random stream of its own, opened by the run's seed and the split, the
+//! task, the length and the number of the batch: training and evaluation share no draw, and no
+//! batch depends on which came before it.
 
 #![forbid(unsafe_code)]
 
@@ -110,10 +111,12 @@ const LONGEST: usize = 10_000_000;
 /// What is said of a task beside its name.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Choice<'a> {
-    /// The T or L of a generated task, by default 100; the number of steps of noise of `mnist1d-padded`, 100; the window of `forecast`, 48, and of `text`, 100. The
-    /// other tasks have a length of their own.
+    /// The T or L of a generated task, by default 100; the number of steps of noise of
+    /// `mnist1d-padded`, 100; the window of `forecast`, 48, and of `text`, 100. The other tasks
+    /// have a length of their own.
     pub length: Option<usize>,
-    /// The file or folder that a task of real data reads. With the feature `hub`, MNIST and Fashion-MNIST come from the Hugging Face Hub if there is none.
+    /// The file or folder that a task of real data reads. With the feature `hub`, MNIST and
+    /// Fashion-MNIST come from the Hugging Face Hub if there is none.
     pub data: Option<&'a Path>,
     /// The column of `forecast`.
     pub column: Option<&'a str>,
@@ -132,8 +135,9 @@ pub fn by_name(name: &str, length: Option<usize>, data: Option<&Path>) -> Result
 /// The task called `name`.
 ///
 /// # Errors
-/// A [`ConfigError`](crate::usage::ConfigError) error if there is no such task, with the nearest that there is; if the length does
-/// not suit it; if `data` or another choice is missing where it is needed or given where it is not. Another if the files cannot be read.
+/// A [`ConfigError`](crate::usage::ConfigError) error if there is no such task, with the nearest
+/// that there is; if the length does not suit it; if `data` or another choice is missing where it
+/// is needed or given where it is not. Another if the files cannot be read.
 pub fn open(name: &str, choice: &Choice) -> Result<Arc<dyn Task>> {
     if name != forecast::NAME && (choice.column.is_some() || choice.season.is_some()) {
         bail_config!(
@@ -229,7 +233,10 @@ fn without_data(_: &str, shown: Shown, order: Order) -> Result<Mnist> {
 #[cfg(not(feature = "hub"))]
 fn without_data(name: &str, _: Shown, _: Order) -> Result<Mnist> {
     let files = idx::FILES.join(", ");
-    bail_config!("task {name}: it needs --data DIR, a folder with {files}; or --features hub, with which it is fetched");
+    bail_config!(
+        "task {name}: it needs --data DIR, a folder with {files}; or --features hub, \
+     with which it is fetched"
+    );
 }
 
 /// The T or L of a generated task, if it is in range.

@@ -13,22 +13,25 @@ pub(super) const NAME: &str = "memory-capacity";
 /// That of U\[-1, 1).
 const VARIANCE: f64 = 1.0 / 3.0;
 
-/// The memory capacity task of Jaeger 2001 ("Short term memory in echo state networks", GMD report 152), for networks that are trained: of T independent values
-/// from U\[-1, 1), one a step, all but the last are asked for at the end, each by an output of its own.
+/// The memory capacity task of Jaeger 2001 ("Short term memory in echo state networks", GMD report
+/// 152), for networks that are trained: of T independent values from U\[-1, 1), one a step, all but
+/// the last are asked for at the end, each by an output of its own.
 ///
 /// ```text
 /// target_k = u_{T-k}, k = 1 .. T - 1        loss = mean over k of (output_k - target_k)² / var(u)
 /// capacity >= (T - 1)(1 - loss)             capacity <= N, the number of units of the top layer
 /// ```
 ///
-/// Jaeger's capacity is the sum over k of the squared correlation of target and output, which a squared error of `e` var(u) bounds from below by 1 - e; so the loss
-/// tells how many of the past values the network keeps. The bound by N holds for every network whose read-out is linear, trained or not, for the values are
-/// independent of each other. The best answer that does not look at the input is 0, with loss 1. The task has no criterion: Jaeger names none, and a capacity is a
-/// quantity, not a goal.
+/// Jaeger's capacity is the sum over k of the squared correlation of target and output, which a
+/// squared error of `e` var(u) bounds from below by 1 - e; so the loss tells how many of the past
+/// values the network keeps. The bound by N holds for every network whose read-out is linear,
+/// trained or not, for the values are independent of each other. The best answer that does not look
+/// at the input is 0, with loss 1. The task has no criterion: Jaeger names none, and a capacity is
+/// a quantity, not a goal.
 ///
-/// Deviations: Jaeger's values are from U\[-0.5, 0.5\], and only his read-out is learnt; he asks at every step of one long sequence, where the state has forgotten
-/// its start. [`Task::longer`] asks for the same T - 1 values after more steps, which is nearer to that. What a linear regression reads off a network as it is, trained on whatever task, is
-/// `recurrent_measures::memory_capacity`.
+/// Deviations: Jaeger's values are from U\[-0.5, 0.5\], and only his read-out is learnt; he asks at
+/// every step of one long sequence, where the state has forgotten its start.
+/// [`Task::longer`] asks for the same T - 1 values after more steps, which is nearer to that. What a linear regression reads off a network as it is, trained on whatever task, is `recurrent_measures::memory_capacity`.
 #[derive(Clone, Copy, Debug)]
 pub struct MemoryCapacity {
     delays: usize,

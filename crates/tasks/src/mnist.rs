@@ -11,21 +11,25 @@ use recurrent_core::{named_rng, Sequence};
 use std::path::Path;
 use std::sync::Arc;
 
-/// MNIST (LeCun, Cortes and Burges) or Fashion-MNIST (Xiao, Rasul and Vollgraf 2017, arXiv:1708.07747), an image as a sequence: what it shows is asked for after the last step. By rows;
-/// by pixels, as in Le, Jaitly and Hinton 2015 (arXiv:1504.00941); or by pixels in an order that is random, but the
-/// same for all images.
+/// MNIST (LeCun, Cortes and Burges) or Fashion-MNIST (Xiao, Rasul and Vollgraf 2017,
+/// arXiv:1708.07747), an image as a sequence: what it shows is asked for after the last step. By
+/// rows; by pixels, as in Le, Jaitly and Hinton 2015 (arXiv:1504.00941); or by pixels in an order
+/// that is random, but the same for all images.
 ///
-/// Pixels are scaled to \[0, 1\], without any other normalisation. The loss is the cross entropy in nats.
+/// Pixels are scaled to \[0, 1\], without any other normalisation. The loss is the cross entropy in
+/// nats.
 ///
-/// **The held-out images are the 10,000 of the test set**, whatever the seed: the published numbers are test
-/// accuracies, and to be compared with them. The task has no criterion, so that no decision rests on the test set
-/// here; who picks an epoch or a learning rate by it reports a number that is too good, and should do so on the task that
-/// [`Task::validating`] gives. All 60,000 other images are trained on.
+/// **The held-out images are the 10,000 of the test set**, whatever the seed: the published numbers
+/// are test accuracies, and to be compared with them. The task has no criterion, so that no
+/// decision rests on the test set here; who picks an epoch or a learning rate by it reports a
+/// number that is too good, and should do so on the task that [`Task::validating`] gives. All
+/// 60,000 other images are trained on.
 ///
-/// An epoch goes through the training images once, in an order of its own, drawn from the seed and its number. A batch
-/// that the epoch has not enough images left for is filled up from the next. Held-out batches go through the test
-/// set in its own order, and begin anew behind its end; the last one is smaller if the size of a batch does not divide
-/// that of the set, so that [`Task::held_out`] examples are seen exactly once.
+/// An epoch goes through the training images once, in an order of its own, drawn from the seed and
+/// its number. A batch that the epoch has not enough images left for is filled up from the next.
+/// Held-out batches go through the test set in its own order, and begin anew behind its end; the
+/// last one is smaller if the size of a batch does not divide that of the set, so that
+/// [`Task::held_out`] examples are seen exactly once.
 #[derive(Clone, Debug)]
 pub struct Mnist {
     shown: Shown,
@@ -57,8 +61,9 @@ pub enum Order {
     Rows,
     /// By pixels: 784 steps of 1.
     Pixels,
-    /// By pixels, in a fixed random order. The papers share none, so this is one of our own: the numbers 0 to 783,
-    /// shuffled with the stream `mnist-permuted` of seed 0. Step t shows the pixel that the t-th of them names.
+    /// By pixels, in a fixed random order. The papers share none, so this is one of our own: the
+    /// numbers 0 to 783, shuffled with the stream `mnist-permuted` of seed 0. Step t shows the
+    /// pixel that the t-th of them names.
     Permuted,
 }
 
@@ -88,21 +93,25 @@ impl Order {
 
 impl Mnist {
     /// Reads the images from the folder `data` with the four IDX files: `train-images-idx3-ubyte`,
-    /// `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte`, or with a dot before `idx`, packed with gzip (`.gz`) or not.
+    /// `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and
+    /// `t10k-labels-idx1-ubyte`, or with a dot before `idx`, packed with gzip (`.gz`) or not.
     /// Subsets will do, of any number of images.
     ///
     /// # Errors
-    /// If a file is missing or cannot be read; is not of the IDX format, or shorter or longer than its header says;
-    /// holds images that are not 28 by 28, or labels that are not 0 to 9, or not one an image.
+    /// If a file is missing or cannot be read; is not of the IDX format, or shorter or longer than
+    /// its header says; holds images that are not 28 by 28, or labels that are not 0 to 9, or not
+    /// one an image.
     pub fn open(data: &Path, shown: Shown, order: Order) -> Result<Self> {
         let [train, test] = Images::read(data)?;
         Ok(Self::new(train, &test, shown, order))
     }
 
-    /// Reads the images from the data set `ylecun/mnist` or `zalando-datasets/fashion_mnist` of the hub, which is fetched once.
+    /// Reads the images from the data set `ylecun/mnist` or `zalando-datasets/fashion_mnist` of the
+    /// hub, which is fetched once.
     ///
     /// # Errors
-    /// If it cannot be had, see [`Repository::file`](recurrent_weights::hub::Repository::file), or is not what was expected.
+    /// If it cannot be had, see [`Repository::file`](recurrent_weights::hub::Repository::file), or
+    /// is not what was expected.
     #[cfg(feature = "hub")]
     pub fn from_hub(hub: &recurrent_weights::hub::Hub, shown: Shown, order: Order) -> Result<Self> {
         let [train, test] = super::hub::images(hub, super::hub::source(shown))?;

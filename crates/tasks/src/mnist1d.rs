@@ -27,7 +27,8 @@ const STRETCHED: usize = TEMPLATE + PADDING[1];
 const SCALE: f64 = 0.4;
 /// Shifts are below this.
 const SHIFT: usize = 48;
-/// The deviation of the noise beside the digit, before it is smoothed, and that of the noise everywhere.
+/// The deviation of the noise beside the digit, before it is smoothed, and that of the noise
+/// everywhere.
 const SMOOTHED_NOISE: f64 = 0.25;
 const NOISE: f64 = 0.02;
 /// The largest difference that shearing makes between the ends, twice.
@@ -50,23 +51,31 @@ const DIGITS: [[f64; TEMPLATE]; CLASSES] = [
     [5., 4., 3.5, 3.5, 4., 5., 5., 5., 5., 4.7, 4.3, 5.],
 ];
 
-/// MNIST-1D of Greydanus and Kobak 2024 (arXiv:2011.14439, ICML 2024): ten shapes, each padded, stretched, scaled, shifted, sheared and drowned in noise,
-/// of 40 steps with one value each. Which it is, is asked for after the last step. Generated from the published definition; nothing is downloaded.
+/// MNIST-1D of Greydanus and Kobak 2024 (arXiv:2011.14439, ICML 2024): ten shapes, each padded,
+/// stretched, scaled, shifted, sheared and drowned in noise, of 40 steps with one value each. Which
+/// it is, is asked for after the last step. Generated from the published definition; nothing is
+/// downloaded.
 ///
-/// An example is a template of 12 values, whitened and moved to begin with zero; 36 to 60 zeros behind it; stretched to 72 values, linearly; times 0.8 to
-/// 1.2; rotated by up to 47 values; noise of deviation 0.25 smoothed by a Gaussian of deviation 2 where the digit is not, and noise of deviation 0.02
-/// everywhere; sheared by up to ±0.375 between the ends; reduced to 40 values, linearly. There are 500 a class, shuffled, and standardised all together:
-/// 4,000 to train on and 1,000 to test with.
+/// An example is a template of 12 values, whitened and moved to begin with zero; 36 to 60 zeros
+/// behind it; stretched to 72 values, linearly; times 0.8 to 1.2; rotated by up to 47 values; noise
+/// of deviation 0.25 smoothed by a Gaussian of deviation 2 where the digit is not, and noise of
+/// deviation 0.02 everywhere; sheared by up to ±0.375 between the ends; reduced to 40 values,
+/// linearly. There are 500 a class, shuffled, and standardised all together: 4,000 to train on and
+/// 1,000 to test with.
 ///
-/// The loss is the cross entropy in nats. Published test accuracies: logistic regression 32 %, MLP 68 %, GRU 91 %, CNN 94 %, people 96 %; with
-/// the steps [shuffled](Digits1d::Shuffled) GRU 57 %. Of the [noise-padded](Digits1d::Padded) form none is published; it is the cheap form of the noise-padded
-/// CIFAR-10 of Chang, Chen, Haber and Chi 2019 (arXiv:1902.09689).
+/// The loss is the cross entropy in nats. Published test accuracies: logistic regression 32 %, MLP
+/// 68 %, GRU 91 %, CNN 94 %, people 96 %; with the steps [shuffled](Digits1d::Shuffled) GRU 57 %.
+/// Of the [noise-padded](Digits1d::Padded) form none is published; it is the cheap form of the
+/// noise-padded CIFAR-10 of Chang, Chen, Haber and Chi 2019 (arXiv:1902.09689).
 ///
-/// The held-out examples are the test set, and there is no criterion; [`Task::validating`] holds out a tenth of the training set instead.
+/// The held-out examples are the test set, and there is no criterion; [`Task::validating`] holds
+/// out a tenth of the training set instead.
 ///
-/// The published GRU has 6 units in each of both directions, and a read-out of its outputs at all 40 steps, flattened (the authors' program); here the outputs at the ends are read.
+/// The published GRU has 6 units in each of both directions, and a read-out of its outputs at all
+/// 40 steps, flattened (the authors' program); here the outputs at the ends are read.
 ///
-/// Deviation: the random numbers are our own (stream `mnist1d` of seed 0), so that the examples are others than the authors', of the same distribution.
+/// Deviation: the random numbers are our own (stream `mnist1d` of seed 0), so that the examples are
+/// others than the authors', of the same distribution.
 #[derive(Clone, Debug)]
 pub struct Mnist1d {
     form: Digits1d,
@@ -83,7 +92,8 @@ pub enum Digits1d {
     Plain,
     /// Its steps in a random order, the same for all.
     Shuffled,
-    /// With this many steps of noise of deviation 1 behind it, drawn anew in training and fixed for every held-out example.
+    /// With this many steps of noise of deviation 1 behind it, drawn anew in training and fixed for
+    /// every held-out example.
     Padded(usize),
 }
 
@@ -353,13 +363,15 @@ mod tests {
         );
     }
 
-    // Of ten data sets that the authors' definition gives in numpy (seeds 42 and 0 to 8): mean and standard deviation.
+    // Of ten data sets that the authors' definition gives in numpy (seeds 42 and 0 to 8): mean and
+    // standard deviation.
     const SKEWNESS: (f64, f64) = (-0.0739, 0.0111);
     const KURTOSIS: (f64, f64) = (4.3685, 0.0265);
     const WITHIN: (f64, f64) = (0.9133, 0.0017);
     const LARGEST: (f64, f64) = (0.7679, 0.0307);
 
-    /// The mean, over all steps, of the variance within a class; and the largest deviation of a class's mean at any step.
+    /// The mean, over all steps, of the variance within a class; and the largest deviation of a
+    /// class's mean at any step.
     fn spread(data: &Data) -> (f64, f64) {
         let (mut within, mut largest) = (0.0, 0f64);
         for label in 0..CLASSES as u8 {

@@ -9,18 +9,22 @@ use std::sync::Arc;
 
 pub(super) const NAME: &str = "multiplication";
 
-/// The multiplication problem: experiment 5 of Hochreiter and Schmidhuber 1997, "Long Short-Term Memory", section 5.5. Two of T to T + T/10 values
-/// are marked, and their product is asked for after the last step.
+/// The multiplication problem: experiment 5 of Hochreiter and Schmidhuber 1997, "Long Short-Term
+/// Memory", section 5.5. Two of T to T + T/10 values are marked, and their product is asked for
+/// after the last step.
 ///
-/// Values are from U\[0, 1) (the paper: 0 to 1), and marks those of [their adding problem](super::Adding): one of the first ten pairs, another of the first T/2, and -1 at the first
-/// and at the last pair. A first pair that is one of the two has the value 1.
+/// Values are from U\[0, 1) (the paper: 0 to 1), and marks those of [their adding
+/// problem](super::Adding): one of the first ten pairs, another of the first T/2, and -1 at the
+/// first and at the last pair. A first pair that is one of the two has the value 1.
 ///
-/// The loss is the squared error, and an answer is right within 0.04. The best answer that does not look at the input is the mean
-/// product, with its variance as expected loss: 7/144 = 0.0486 where no first pair is marked. Of the two criteria of the paper this is the
-/// stricter: fewer than 13 of 2,000 sequences are not right, so that more than 99.35 % are. The paper's network took 1,273,000 sequences for that at T = 100, and
-/// 482,000 for the looser, fewer than 140 of 2,000.
+/// The loss is the squared error, and an answer is right within 0.04. The best answer that does not
+/// look at the input is the mean product, with its variance as expected loss: 7/144 = 0.0486 where
+/// no first pair is marked. Of the two criteria of the paper this is the stricter: fewer than 13 of
+/// 2,000 sequences are not right, so that more than 99.35 % are. The paper's network took 1,273,000
+/// sequences for that at T = 100, and 482,000 for the looser, fewer than 140 of 2,000.
 ///
-/// Pascanu, Mikolov and Bengio 2013 (arXiv:1211.5063) mark one of the first tenth and one of the next four tenths, and nothing at the ends.
+/// Pascanu, Mikolov and Bengio 2013 (arXiv:1211.5063) mark one of the first tenth and one of the
+/// next four tenths, and nothing at the ends.
 #[derive(Clone, Copy, Debug)]
 pub struct Multiplication {
     length: usize,

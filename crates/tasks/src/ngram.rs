@@ -5,13 +5,15 @@ use std::collections::HashMap;
 /// The longest that is tried: five symbols before the one that is predicted.
 const LONGEST: usize = 6;
 
-/// Interpolated n-grams of all orders up to [`LONGEST`], by Witten and Bell 1991 (their method C; Chen and Goodman 1999 write it as here):
+/// Interpolated n-grams of all orders up to [`LONGEST`], by Witten and Bell 1991 (their method C;
+/// Chen and Goodman 1999 write it as here):
 ///
 /// ```text
 /// p_n(c | context) = (count(context c) + t(context) p_{n-1}(c | context without its first)) / (count(context) + t(context))
 /// ```
 ///
-/// t(context) is the number of different symbols that follow it, and p_0 is uniform. A context that was not seen leaves all to the shorter.
+/// t(context) is the number of different symbols that follow it, and p_0 is uniform. A context that
+/// was not seen leaves all to the shorter.
 pub(super) struct Ngrams {
     symbols: usize,
     /// By order less one: how often a gram and its last symbol occur.
@@ -43,7 +45,8 @@ impl Ngrams {
         ngrams
     }
 
-    /// The mean of -log2 p of the symbols of `text` at `places`, by order from 1 on: each is predicted from those before it.
+    /// The mean of -log2 p of the symbols of `text` at `places`, by order from 1 on: each is
+    /// predicted from those before it.
     pub(super) fn bits(&self, text: &[u32], places: impl Iterator<Item = usize>) -> [f64; LONGEST] {
         let (mut bits, mut count) = ([0.0; LONGEST], 0usize);
         for place in places {

@@ -1,4 +1,5 @@
-//! The sequences of pairs of Hochreiter and Schmidhuber 1997, "Long Short-Term Memory": sections 5.4 (adding) and 5.5 (multiplication).
+//! The sequences of pairs of Hochreiter and Schmidhuber 1997, "Long Short-Term Memory": sections
+//! 5.4 (adding) and 5.5 (multiplication).
 
 use super::tensor;
 use crate::error::{ensure, Result};
@@ -16,9 +17,10 @@ const FIRST: usize = 10;
 /// The shortest T: the first ten pairs are then its first half.
 pub(super) const SHORTEST: usize = 2 * FIRST;
 
-/// Sequences of (value, mark), of T to T + T/10 pairs. One of the first ten pairs is marked; then another of the first T/2; their values are X1
-/// and X2. The mark of the first and of the last pair is -1, of the two 1, of all others 0. If the first pair is one of the two, its
-/// mark stays -1 and its value becomes `neutral`.
+/// Sequences of (value, mark), of T to T + T/10 pairs. One of the first ten pairs is marked; then
+/// another of the first T/2; their values are X1 and X2. The mark of the first and of the last pair
+/// is -1, of the two 1, of all others 0. If the first pair is one of the two, its mark stays -1 and
+/// its value becomes `neutral`.
 pub(super) struct Pairs {
     pub(super) length: usize,
     /// Values lie between this and 1.
@@ -80,7 +82,8 @@ impl Pairs {
     }
 }
 
-/// The squared error of each example, the mean over its outputs `(batch, output)`, and whether it lies within `tolerance`, if there is one.
+/// The squared error of each example, the mean over its outputs `(batch, output)`, and whether it
+/// lies within `tolerance`, if there is one.
 pub(super) fn judge(
     task: &str,
     outputs: &Tensor,

@@ -1,4 +1,5 @@
-//! The parts of a data set: what is trained on, what is held out, and in which order batches go through them.
+//! The parts of a data set: what is trained on, what is held out, and in which order batches go
+//! through them.
 
 use crate::task::{BatchKey, Split};
 use rand::seq::SliceRandom;
@@ -9,10 +10,11 @@ const VALIDATION: usize = 10;
 
 /// Which examples of a data set are trained on, and which are held out, by number.
 ///
-/// An epoch goes through the training examples once, in an order of its own, drawn from the seed and its number. A batch
-/// that the epoch has not enough examples left for is filled up from the next. Held-out batches go through the held-out examples
-/// in their own order, and begin anew behind their end; the last one is smaller if the size of a batch does not divide
-/// that of the set, so that each is seen exactly once.
+/// An epoch goes through the training examples once, in an order of its own, drawn from the seed
+/// and its number. A batch that the epoch has not enough examples left for is filled up from the
+/// next. Held-out batches go through the held-out examples in their own order, and begin anew
+/// behind their end; the last one is smaller if the size of a batch does not divide that of the
+/// set, so that each is seen exactly once.
 #[derive(Clone, Debug)]
 pub(super) struct Parts {
     train: Vec<usize>,
@@ -35,7 +37,8 @@ impl Parts {
         Self { train, held, validation }
     }
 
-    /// A tenth of the training examples is held out instead of the test set, at least one, always the same; `None` if there is but one.
+    /// A tenth of the training examples is held out instead of the test set, at least one, always
+    /// the same; `None` if there is but one.
     pub(super) fn validating(&self) -> Option<Self> {
         let count = self.train.len();
         let mut order = self.train.clone();
@@ -61,7 +64,8 @@ impl Parts {
         &self.held
     }
 
-    /// The examples of a batch of the data set `name`, which is part of the name of a random stream.
+    /// The examples of a batch of the data set `name`, which is part of the name of a random
+    /// stream.
     pub(super) fn drawn(&self, name: &str, draw: BatchKey) -> Vec<usize> {
         match draw.split {
             Split::Train => self.trained(name, draw),

@@ -15,15 +15,20 @@ const SYMBOLS: usize = 100;
 /// The first symbol is one of so many, and none of these comes again.
 const KEYS: usize = 2;
 
-/// The random permutation task of Martens and Sutskever 2011 (after Hochreiter and Schmidhuber 1997, experiment 2b), as in the program of Pascanu, Mikolov and
-/// Bengio 2013 (arXiv:1211.5063): a sequence of 100 kinds of symbols, one-hot, whose first symbol, 0 or 1, comes again behind its end.
+/// The random permutation task of Martens and Sutskever 2011 (after Hochreiter and Schmidhuber
+/// 1997, experiment 2b), as in the program of Pascanu, Mikolov and Bengio 2013 (arXiv:1211.5063): a
+/// sequence of 100 kinds of symbols, one-hot, whose first symbol, 0 or 1, comes again behind its
+/// end.
 ///
-/// Step 0 shows the key, 0 or 1; steps 1 to T - 1 each a symbol from 2 to 99, drawn with replacement. Asked for after the last step is the next symbol,
-/// which is the key: of all that a network could predict of the sequence, the only thing that is predictable. The loss is the cross
-/// entropy over 100 classes in nats; by guessing between 0 and 1 it is ln 2, accuracy 1/2. Solved at 99 % right.
+/// Step 0 shows the key, 0 or 1; steps 1 to T - 1 each a symbol from 2 to 99, drawn with
+/// replacement. Asked for after the last step is the next symbol, which is the key: of all that a
+/// network could predict of the sequence, the only thing that is predictable. The loss is the cross
+/// entropy over 100 classes in nats; by guessing between 0 and 1 it is ln 2, accuracy 1/2. Solved
+/// at 99 % right.
 ///
-/// Martens and Sutskever ask for the next symbol at every step; Pascanu et al., and this task, at the last alone. It is the one task of theirs that a
-/// clipped gradient with their regulariser did not solve in every run: the key is one input among T that all look alike.
+/// Martens and Sutskever ask for the next symbol at every step; Pascanu et al., and this task, at
+/// the last alone. It is the one task of theirs that a clipped gradient with their regulariser did
+/// not solve in every run: the key is one input among T that all look alike.
 #[derive(Clone, Copy, Debug)]
 pub struct RandomPermutation {
     length: usize,

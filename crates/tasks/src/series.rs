@@ -12,15 +12,20 @@ use std::sync::Arc;
 
 pub(super) const NAME: &str = "series";
 
-/// Time series, one or several values a step and of equal or unequal lengths, to be told apart; the class is asked for after the last step. The data sets are those of the UEA archive
-/// (Bagnall et al. 2018, arXiv:1811.00075) and of the UCR archive (Dau et al. 2018, arXiv:1810.07758), in their `.ts` files.
+/// Time series, one or several values a step and of equal or unequal lengths, to be told apart; the
+/// class is asked for after the last step. The data sets are those of the UEA archive (Bagnall et
+/// al. 2018, arXiv:1811.00075) and of the UCR archive (Dau et al. 2018, arXiv:1810.07758), in their
+/// `.ts` files.
 ///
-/// Every dimension is standardised by its mean and deviation over all steps of the training set; one that is constant there is only moved. The loss is the cross
-/// entropy in nats. The held-out examples are the archive's test set, and there is no criterion; [`Task::validating`] holds out a tenth of the training set
-/// instead, as the search for a learning rate does.
+/// Every dimension is standardised by its mean and deviation over all steps of the training set;
+/// one that is constant there is only moved. The loss is the cross entropy in nats. The held-out
+/// examples are the archive's test set, and there is no criterion; [`Task::validating`] holds out a
+/// tenth of the training set instead, as the search for a learning rate does.
 ///
-/// Kudo, Toyama and Shimbo 1999 ("Multidimensional curve classification using passing-through regions", Pattern Recognition Letters 20, 1103), who recorded JapaneseVowels
-/// (270 and 370 series of 7 to 29 steps with 12 values, 9 speakers), report 94.1 % right, and 96.2 % with a hidden Markov model (both as quoted in a later list of data sets).
+/// Kudo, Toyama and Shimbo 1999 ("Multidimensional curve classification using passing-through
+/// regions", Pattern Recognition Letters 20, 1103), who recorded JapaneseVowels (270 and 370 series
+/// of 7 to 29 steps with 12 values, 9 speakers), report 94.1 % right, and 96.2 % with a hidden
+/// Markov model (both as quoted in a later list of data sets).
 #[derive(Clone, Debug)]
 pub struct SeriesClasses {
     data: Arc<Series>,
@@ -28,7 +33,8 @@ pub struct SeriesClasses {
 }
 
 impl SeriesClasses {
-    /// Reads a data set: `data` is its file `NAME_TRAIN.ts`, beside which `NAME_TEST.ts` lies, or their folder.
+    /// Reads a data set: `data` is its file `NAME_TRAIN.ts`, beside which `NAME_TEST.ts` lies, or
+    /// their folder.
     ///
     /// # Errors
     /// If a file is missing or wrong, with its line; if the two do not fit together.
@@ -116,7 +122,8 @@ impl Task for SeriesClasses {
         Reads::Last
     }
 
-    /// The targets are the numbers of the classes, `(batch)` in u32. The batch has as many steps as its longest series; shorter ones are padded with zeros.
+    /// The targets are the numbers of the classes, `(batch)` in u32. The batch has as many steps as
+    /// its longest series; shorter ones are padded with zeros.
     fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
         ensure!(draw.batch > 0, "{NAME} batch: expected at least 1 example, got 0");
         let series = self.parts.drawn(NAME, draw);

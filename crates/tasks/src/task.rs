@@ -1,4 +1,5 @@
-//! A task: a seeded source of sequences and targets, its loss, its analytic baseline, and when it counts as solved.
+//! A task: a seeded source of sequences and targets, its loss, its analytic baseline, and when it
+//! counts as solved.
 
 use crate::error::Result;
 use candle::{DType, Device, Tensor};
@@ -16,7 +17,8 @@ pub trait Task: Send + Sync {
     /// The length of its sequences, in steps; the longest, if they differ.
     fn length(&self) -> usize;
 
-    /// The longest lag in steps over which information must be kept; chrono initialisation takes it.
+    /// The longest lag in steps over which information must be kept; chrono initialisation takes
+    /// it.
     fn longest_lag(&self) -> usize;
 
     /// The number of features of an input.
@@ -28,14 +30,17 @@ pub trait Task: Send + Sync {
     /// Which outputs the loss reads.
     fn reads(&self) -> Reads;
 
-    /// Batch `step` of `batch` examples. For a data set, steps beyond an epoch go on with the next, shuffled anew.
+    /// Batch `step` of `batch` examples. For a data set, steps beyond an epoch go on with the next,
+    /// shuffled anew.
     ///
     /// # Errors
     /// Those of candle.
     fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch>;
 
-    /// The loss of every example, `(batch)`, and whether each is right where the task has an accuracy. `outputs` is
-    /// `(batch, output)` or `(batch, time, output)`, as [`Task::reads`] says. The training loss is the mean.
+    /// The loss of every example,
+    /// `(batch)`, and whether each is right where the task has an accuracy. `outputs` is
+    /// `(batch, output)` or `(batch, time, output)`, as [`Task::reads`] says. The training loss is
+    /// the mean.
     ///
     /// # Errors
     /// Those of candle.
@@ -47,18 +52,21 @@ pub trait Task: Send + Sync {
     /// When the task counts as solved; `None` where no such point exists, as for real data.
     fn criterion(&self) -> Option<Criterion>;
 
-    /// A checksum of the data of others that it is made of, all parts of it, to tell one file from another; `None` for a generated task.
+    /// A checksum of the data of others that it is made of, all parts of it, to tell one file from
+    /// another; `None` for a generated task.
     fn checksum(&self) -> Option<String> {
         None
     }
 
-    /// The number of training examples of a data set; `None` for a generated task, which never ends.
+    /// The number of training examples of a data set; `None` for a generated task, which never
+    /// ends.
     fn examples(&self) -> Option<usize> {
         None
     }
 
-    /// The number of held-out examples on which the network is evaluated: 1,000 fresh ones for a generated task, the
-    /// whole test set of a data set. A multiple of [`Task::held_batch`], or the last batch is smaller.
+    /// The number of held-out examples on which the network is evaluated: 1,000 fresh ones for a
+    /// generated task, the whole test set of a data set. A multiple of [`Task::held_batch`], or the
+    /// last batch is smaller.
     fn held_out(&self) -> usize {
         1000
     }
@@ -68,19 +76,22 @@ pub trait Task: Send + Sync {
         100
     }
 
-    /// The task on which a search is made: a part of the training examples is held out in place of the test set, which has no say in a choice then. `None` for
-    /// a generated task, whose held-out examples are fresh ones for every seed.
+    /// The task on which a search is made: a part of the training examples is held out in place of
+    /// the test set, which has no say in a choice then. `None` for a generated task, whose held-out
+    /// examples are fresh ones for every seed.
     fn validating(&self) -> Option<Arc<dyn Task>> {
         None
     }
 
-    /// Whether the sequences of a batch go on where those of the batch before it, `step - 1`, ended: the network then takes over its state, without its gradient.
+    /// Whether the sequences of a batch go on where those of the batch before it, `step - 1`,
+    /// ended: the network then takes over its state, without its gradient.
     fn continues(&self, draw: BatchKey) -> bool {
         let _ = draw;
         false
     }
 
-    /// Whether a part of the training examples is held out instead of the test set: whether [`Task::validating`] gave it.
+    /// Whether a part of the training examples is held out instead of the test set: whether
+    /// [`Task::validating`] gave it.
     fn is_validation(&self) -> bool {
         false
     }
@@ -90,20 +101,23 @@ pub trait Task: Send + Sync {
         TaskConfig::of(self)
     }
 
-    /// What a simple method that does look at the input reaches on the held-out examples, where there is one to compare with.
+    /// What a simple method that does look at the input reaches on the held-out examples, where
+    /// there is one to compare with.
     fn reference(&self) -> Option<Reference> {
         None
     }
 
-    /// The same task with `factor` times its length, to see whether what was learnt holds there; `None` where there is no such task.
+    /// The same task with
+    /// `factor` times its length, to see whether what was learnt holds there; `None` where there is
+    /// no such task.
     fn longer(&self, factor: usize) -> Option<Arc<dyn Task>> {
         let _ = factor;
         None
     }
 }
 
-/// A task as records have it: the options that open it, and what is then known of it. The path of its data is not part
-/// of it, their checksum is.
+/// A task as records have it: the options that open it, and what is then known of it. The path of
+/// its data is not part of it, their checksum is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TaskConfig {
     /// The name, as on the command line: `adding`.
@@ -126,7 +140,8 @@ pub struct TaskConfig {
     pub held_out: usize,
     /// The expected loss of the best answer that does not depend on the input.
     pub baseline: f64,
-    /// When the task counts as solved, in three evaluations in a row; null where there is no such point.
+    /// When the task counts as solved, in three evaluations in a row; null where there is no such
+    /// point.
     pub criterion: Option<Criterion>,
     /// What a simple method that looks at the input reaches; null where there is none.
     pub reference: Option<Reference>,

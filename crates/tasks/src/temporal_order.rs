@@ -15,13 +15,15 @@ const TRIGGER: usize = 1;
 const DISTRACTORS: std::ops::Range<usize> = 2..6;
 const X: usize = 6;
 
-/// Temporal order: tasks 6a and 6b of Hochreiter and Schmidhuber 1997, "Long Short-Term Memory", section 5.6, at any length.
+/// Temporal order: tasks 6a and 6b of Hochreiter and Schmidhuber 1997, "Long Short-Term Memory",
+/// section 5.6, at any length.
 ///
-/// A sequence of symbols, one-hot over 8, starts with E, ends with the trigger B and otherwise consists of the
-/// distractors a, b, c, d, save for two (6a) or three (6b) steps that hold X or Y. Which, in which order, is the class
-/// asked for after the trigger: XX is 0 (Q in the paper), XY 1 (R), YX 2 (S), YY 3 (U); of three XXX is 0, XXY 1, and so on to YYY, 7. The paper's 100
-/// steps are generalised to L as Pascanu, Mikolov and Bengio 2013 (arXiv:1211.5063, and their program) do; steps count
-/// from 0:
+/// A sequence of symbols, one-hot over 8, starts with E, ends with the trigger B and otherwise
+/// consists of the distractors a, b, c, d, save for two (6a) or three (6b) steps that hold X or Y.
+/// Which, in which order, is the class asked for after the trigger: XX is 0 (Q in the paper), XY 1
+/// (R), YX 2 (S), YY 3 (U); of three XXX is 0, XXY 1, and so on to YYY, 7. The paper's 100 steps
+/// are generalised to L as Pascanu, Mikolov and Bengio 2013 (arXiv:1211.5063, and their program)
+/// do; steps count from 0:
 ///
 /// | drawn uniformly | from | at L = 100 | in the paper |
 /// |---|---|---|---|
@@ -31,13 +33,13 @@ const X: usize = 6;
 /// | t2 of three | L/3 up to, not including, L/3 + L/10 | 33 to 42 | "between 33 and 43" |
 /// | t3 | 2L/3 up to, not including, 2L/3 + L/10 | 66 to 75 | "between 66 and 76" |
 ///
-/// (Fractions of L rounded down.) As in the paper the examples of a batch differ in length; the shorter are padded with
-/// zeros behind their end, and [`Batch::xs`] knows their lengths. Pascanu et al. have a fixed length instead, and
-/// neither E nor B.
+/// (Fractions of L rounded down.) As in the paper the examples of a batch differ in length; the
+/// shorter are padded with zeros behind their end, and [`Batch::xs`] knows their lengths. Pascanu
+/// et al. have a fixed length instead, and neither E nor B.
 ///
-/// Deviations: the loss is the cross entropy in nats, where the paper has squared errors of sigmoids; an answer
-/// is right if its class has the highest output, where the paper asks for all outputs within 0.3. By guessing: ln 4 and
-/// accuracy 1/4, or ln 8 and 1/8.
+/// Deviations: the loss is the cross entropy in nats, where the paper has squared errors of
+/// sigmoids; an answer is right if its class has the highest output, where the paper asks for all
+/// outputs within 0.3. By guessing: ln 4 and accuracy 1/4, or ln 8 and 1/8.
 #[derive(Clone, Copy, Debug)]
 pub struct TemporalOrder {
     length: usize,
@@ -123,7 +125,8 @@ impl Task for TemporalOrder {
         Reads::Last
     }
 
-    /// The targets are classes, `(batch)` in u32. The batch has as many steps as its longest example.
+    /// The targets are classes, `(batch)` in u32. The batch has as many steps as its longest
+    /// example.
     fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
         let mut rng = generator(self.name(), self.length, draw);
         let (tenth, ranges) = (self.tenth(), self.ranges());
@@ -134,7 +137,8 @@ impl Task for TemporalOrder {
             let last = symbols.len() - 1;
             symbols[1..last].fill_with(|| rng.random_range(DISTRACTORS));
             symbols[last] = TRIGGER;
-            let relevant: Vec<usize> = ranges.iter().map(|_| rng.random_range(0..2)).collect(); // 0 is X, 1 is Y
+            // 0 is X, 1 is Y.
+            let relevant: Vec<usize> = ranges.iter().map(|_| rng.random_range(0..2)).collect();
             for (start, symbol) in ranges.iter().zip(&relevant) {
                 symbols[start + rng.random_range(0..tenth)] = X + symbol;
             }

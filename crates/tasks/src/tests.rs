@@ -172,8 +172,9 @@ fn wrong_shapes_are_named(task: &dyn Task) -> Result<()> {
     Ok(())
 }
 
-/// Tests the baseline: the loss of the best answer that is the same for all examples, found from 4,000 of them, is the
-/// analytic one within `tolerance`; and answers that are a bit different are worse.
+/// Tests the baseline: the loss of the best answer that is the same for all examples, found from
+/// 4,000 of them, is the analytic one within `tolerance`; and answers that are a bit different are
+/// worse.
 pub(super) fn baseline_is_that_of_the_best_constant(task: &dyn Task, tolerance: f64) -> Result<()> {
     let count = task.examples().map_or(4000, |_| task.held_out());
     let batch = take(task, held(5, 0, count), DType::F64)?;
@@ -182,7 +183,8 @@ pub(super) fn baseline_is_that_of_the_best_constant(task: &dyn Task, tolerance: 
         _ => batch.targets.clone(),
     };
     let shape = truth.shape().clone();
-    let mean = truth.mean_keepdim(0)?; // the mean target, or the frequency of each class at each step
+    // The mean target, or the frequency of each class at each step.
+    let mean = truth.mean_keepdim(0)?;
     let best = match batch.targets.dtype() {
         DType::U32 => (mean + 1e-30)?.log()?,
         _ => mean,

@@ -26,20 +26,26 @@ const STRANDS: usize = 10;
 
 /// Character-level language modelling: at every character of a text, the next is asked for.
 ///
-/// The symbols are all characters that occur anywhere in the file, one-hot. The first 90 % of the text are trained on, the last 5 % are held out, and the 5 %
-/// between are what [`Task::validating`] holds out instead (the split of text8 in Bai, Kolter and Koltun 2018, arXiv:1803.01271).
+/// The symbols are all characters that occur anywhere in the file, one-hot. The first 90 % of the
+/// text are trained on, the last 5 % are held out, and the 5 % between are what
+/// [`Task::validating`] holds out instead (the split of text8 in Bai, Kolter and Koltun 2018,
+/// arXiv:1803.01271).
 ///
-/// A part is cut into strands, as many as a batch has examples, which lie side by side; a batch is the next window of T characters of each of them. A network's
-/// state is carried from window to window, see [`Task::continues`], and begins anew with an epoch. So every character is predicted from all that came before
-/// it in its strand, while gradients end at the border of a window. In training an epoch begins at one of the first T characters, drawn from
-/// seed and epoch. Held-out text is read in ten strands; characters behind the last whole window of a strand are left out.
+/// A part is cut into strands, as many as a batch has examples, which lie side by side; a batch is
+/// the next window of T characters of each of them. A network's state is carried from window to
+/// window, see [`Task::continues`], and begins anew with an epoch. So every character is predicted
+/// from all that came before it in its strand, while gradients end at the border of a window. In
+/// training an epoch begins at one of the first T characters, drawn from seed and epoch. Held-out
+/// text is read in ten strands; characters behind the last whole window of a strand are left out.
 ///
-/// The loss is the cross entropy in **bits per character**, the accuracy the share of characters that are guessed. The baseline is that of the frequencies of characters in
-/// the training part. The [reference](Task::reference) is an interpolated n-gram model (Witten and Bell 1991) of the same training part on the same held-out
-/// characters, whose order, 1 to 6, is that with the fewest bits on the validation part.
+/// The loss is the cross entropy in **bits per character**, the accuracy the share of characters
+/// that are guessed. The baseline is that of the frequencies of characters in the training part.
+/// The [reference](Task::reference) is an interpolated n-gram model (Witten and Bell 1991) of the
+/// same training part on the same held-out characters, whose order, 1 to 6, is that with the fewest
+/// bits on the validation part.
 ///
-/// Of a Project Gutenberg file only what lies between the lines that begin with `*** START OF` and `*** END OF` is taken; of all others, everything. A byte order mark is
-/// left out.
+/// Of a Project Gutenberg file only what lies between the lines that begin with `*** START OF` and
+/// `*** END OF` is taken; of all others, everything. A byte order mark is left out.
 #[derive(Clone, Debug)]
 pub struct Text {
     window: usize,
@@ -52,7 +58,8 @@ pub struct Text {
     references: [Reference; 2],
 }
 
-/// How a part of the text lies side by side: so many strands of so many characters, each of so many windows, from a place on.
+/// How a part of the text lies side by side: so many strands of so many characters, each of so many
+/// windows, from a place on.
 struct Strands {
     start: usize,
     rows: usize,
@@ -64,7 +71,8 @@ impl Text {
     /// Reads the file `data`; `window` is T.
     ///
     /// # Errors
-    /// A [`ConfigError`](crate::usage::ConfigError) error if the window has not at least 2 characters. Others if the file cannot be read, is not UTF-8, or too short.
+    /// A [`ConfigError`](crate::usage::ConfigError) error if the window has not at least 2
+    /// characters. Others if the file cannot be read, is not UTF-8, or too short.
     pub fn open(data: &Path, window: usize) -> Result<Self> {
         let (path, bytes) =
             (data.display(), std::fs::read(data).map_err(|error| Error::io(data, error))?);
@@ -89,7 +97,8 @@ impl Text {
         let number =
             |c: char| symbols.binary_search(&c).expect("it was collected from the text") as u32;
         let text: Vec<u32> = text.chars().map(number).collect();
-        let fewest = FEWEST.max(20 * STRANDS * (window + 1)); // a window in each strand of the last twentieth
+        // A window in each strand of the last twentieth.
+        let fewest = FEWEST.max(20 * STRANDS * (window + 1));
         ensure!(
             text.len() >= fewest,
             "expected a text of at least {fewest} characters for windows of {window}, found {}",
@@ -110,7 +119,8 @@ impl Text {
         Ok(task)
     }
 
-    /// The n-gram model whose order is best on the validation part: on the held-out part, and on the validation part.
+    /// The n-gram model whose order is best on the validation part: on the held-out part, and on
+    /// the validation part.
     fn ngrams(&self) -> [Reference; 2] {
         let ngrams = Ngrams::new(&self.text[self.train.clone()], self.symbols.len());
         let on = |part: &Range<usize>| ngrams.bits(&self.text, self.asked(part));
@@ -132,8 +142,8 @@ impl Text {
         part.len() / strands
     }
 
-    /// How a part lies side by side in a batch; the last target lies one behind the last window. Held-out text is read in fewer strands than asked for if it has not
-    /// a window for each.
+    /// How a part lies side by side in a batch; the last target lies one behind the last window.
+    /// Held-out text is read in fewer strands than asked for if it has not a window for each.
     fn strands(&self, draw: BatchKey) -> Strands {
         let (part, spare) = match draw.split {
             Split::Train => (&self.train, self.window),
@@ -237,7 +247,8 @@ impl Task for Text {
         Ok(Judged { losses: (judged.losses / std::f64::consts::LN_2)?, ..judged })
     }
 
-    /// In bits: that of the frequencies in the training part, those never seen there counted as seen once.
+    /// In bits: that of the frequencies in the training part, those never seen there counted as
+    /// seen once.
     fn baseline(&self) -> f64 {
         let mut counts = vec![0usize; self.symbols.len()];
         self.text[self.train.clone()].iter().for_each(|&symbol| counts[symbol as usize] += 1);

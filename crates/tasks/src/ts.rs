@@ -17,8 +17,8 @@ pub(super) struct Series {
     pub(super) labels: Vec<usize>,
 }
 
-/// The two files of a data set: `data` is that of the training set, `NAME_TRAIN.ts`, or a folder in which it lies; with several of them that which is named as
-/// the folder is.
+/// The two files of a data set: `data` is that of the training set, `NAME_TRAIN.ts`, or a folder in
+/// which it lies; with several of them that which is named as the folder is.
 pub(super) fn files(data: &Path) -> Result<[PathBuf; 2]> {
     let train = if data.is_dir() { in_folder(data)? } else { data.to_path_buf() };
     let name =
@@ -126,8 +126,10 @@ impl Header {
 /// Reads a file. Empty lines and those that begin with `#` say nothing.
 ///
 /// # Errors
-/// With the file and the line: if the header is none, lacks its classes, or asks for what is not supported (time stamps, missing values, regression); if a
-/// series has another number of dimensions, dimensions of different lengths, a value that is no finite number, a label that the header does not have.
+/// With the file and the line: if the header is none, lacks its classes, or asks for what is not
+/// supported (time stamps, missing values, regression); if a series has another number of
+/// dimensions, dimensions of different lengths, a value that is no finite number, a label that the
+/// header does not have.
 pub(super) fn read(path: &Path) -> Result<Series> {
     let bytes = std::fs::read(path).map_err(|error| Error::io(path, error))?;
     let text = std::str::from_utf8(&bytes).map_err(|error| {
@@ -267,17 +269,30 @@ pub(super) mod tests {
                 "x.ts:1: expected the header's @data before any series, found \"one line of text\"",
             ),
             ("@relation x", "x.ts:1: expected a line of the header of a .ts file, found @relation"),
-            ("\n@timeStamps true", "x.ts:2: expected series without time stamps, found @timeStamps true"),
-            ("@missing true", "x.ts:1: expected series without missing values, found @missing true"),
-            ("@targetlabel true", "x.ts:1: expected classes, found @targetLabel true, which is regression"),
+            (
+                "\n@timeStamps true",
+                "x.ts:2: expected series without time stamps, found @timeStamps true",
+            ),
+            (
+                "@missing true",
+                "x.ts:1: expected series without missing values, found @missing true",
+            ),
+            (
+                "@targetlabel true",
+                "x.ts:1: expected classes, found @targetLabel true, which is regression",
+            ),
             ("@dimensions many", "x.ts:1: expected @dimensions and a number, found \"many\""),
             (
                 "@classLabel false",
-                "x.ts:1: expected @classLabel true and at least two classes, found \"@classLabel false\"",
+                "x.ts:1: expected @classLabel true and at least two classes, found \"@classLabel \
+                 false\"",
             ),
             ("@classLabel true a b a", "x.ts:1: expected classes that differ, found a twice"),
             ("@problemName x\n@data", "x.ts: expected @classLabel in the header, found none"),
-            ("@classLabel true a b\n@data\n", "x.ts: expected at least 1 series behind @data, found none"),
+            (
+                "@classLabel true a b\n@data\n",
+                "x.ts: expected at least 1 series behind @data, found none",
+            ),
             (
                 "@classLabel true a b\n@seriesLength 3\n@data\n1,2:a",
                 "x.ts:4: dimension 1: expected 3 values, found 2",
