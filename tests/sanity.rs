@@ -27,7 +27,7 @@ use recurrent::core::init::{linear, Bias, Init, Scheme};
 use recurrent::{CellConfig, Keep, Layer, LstmConfig, Pass, Recorder, Rnn, Trace, VanillaConfig};
 use recurrent_measures::{decay, Profile, Underflow};
 use recurrent_tasks::task::{BatchDraw, Split, Task};
-use recurrent_tasks::{Adding, Definition};
+use recurrent_tasks::{Adding, AddingVariant};
 use std::ops::RangeInclusive;
 
 const STEPS: usize = 200;
@@ -104,7 +104,7 @@ fn traces<K: CellConfig>(seed: u64, config: &K) -> Result<Vec<Trace>> {
     let layer = Rnn::new(2, HIDDEN, config, vb.pp("layer"))?;
     let read_out = linear(seed, HIDDEN, 1, &vb.pp("read_out"))?;
     let draw = BatchDraw { split: Split::Train, seed, step: 0, batch: BATCH };
-    let batch = Adding::new(STEPS, Definition::Arjovsky)?.batch(draw, DType::F32, &device)?;
+    let batch = Adding::new(STEPS, AddingVariant::Arjovsky)?.batch(draw, DType::F32, &device)?;
     let recorder = Recorder::new(Keep::Norms);
     let (last, _) = layer.last(&batch.xs, None, &Pass::train(seed, 0).record(&recorder))?;
     let error = (read_out.forward(&last)? - &batch.targets)?;

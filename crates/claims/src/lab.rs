@@ -172,7 +172,7 @@ impl Lab<'_> {
         let size = Size { input: task.input_size(), hidden, longest_lag: task.longest_lag(), seed };
         let (network, params) =
             Network::trainable(&arm.variant(), size, task, arm.readout(), DType::F64, &Device::Cpu)?;
-        let draw = BatchDraw { split: Split::Held, seed, step: 0, batch: EXAMPLES };
+        let draw = BatchDraw { split: Split::Test, seed, step: 0, batch: EXAMPLES };
         Ok(Fresh { network, params, batch: task.batch(draw, DType::F64, &Device::Cpu)? })
     }
 
@@ -280,7 +280,7 @@ pub(crate) struct How {
 
 fn loss(task: &dyn Task, network: &Network, batch: &Batch, pass: &Pass) -> Result<Tensor> {
     let outputs = network.forward(&batch.xs, pass)?;
-    Ok(task.judge(&outputs, batch)?.losses.mean_all()?)
+    Ok(task.evaluate(&outputs, batch)?.losses.mean_all()?)
 }
 
 /// The gradient of the recurrent layers' weights as one vector, in the order of their names.

@@ -2,7 +2,7 @@
 
 mod attention;
 
-use crate::task::{Reads, Task};
+use crate::task::{LossTarget, Task};
 use crate::treatment::Readout;
 use crate::variant::{Size, Variant};
 use attention::Attention;
@@ -29,7 +29,7 @@ pub struct Network {
     rnn: Box<dyn Layer>,
     readout: Linear,
     attention: Option<Attention>,
-    reads: Reads,
+    reads: LossTarget,
 }
 
 impl Network {
@@ -53,7 +53,7 @@ impl Network {
             Readout::AttentionDetached => Some(attention(true)?),
         };
         let readout = init::linear(size.seed, hidden, output, &vb)?;
-        Ok(Self { rnn, readout, attention, reads: task.reads() })
+        Ok(Self { rnn, readout, attention, reads: task.loss_target() })
     }
 
     /// The network with new weights that can be trained, and these.
@@ -118,14 +118,14 @@ impl Network {
     /// # Errors
     /// If the shapes do not fit.
     pub fn forward_from(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Tensor, Carry)> {
-        if self.attention.is_none() && self.reads == Reads::Last {
+        if self.attention.is_none() && self.reads == LossTarget::Last {
             let (last, carry) = self.rnn.last(xs, carry, pass)?;
             return Ok((self.readout.forward(&last)?, carry));
         }
         let (ys, carry) = self.rnn.run(xs, carry, pass)?;
         let h = match self.reads {
-            Reads::Last => ys.ends(self.rnn.reversed_size())?,
-            Reads::Every => ys.values().clone(),
+            LossTarget::Last => ys.ends(self.rnn.reversed_size())?,
+            LossTarget::Every => ys.values().clone(),
         };
         let outputs = self.readout.forward(&h)?;
         let outputs = match &self.attention {

@@ -86,7 +86,8 @@ fn batch(job: &Job, split: Split, step: u64, count: usize) -> Result<Batch> {
 /// The mean loss of a network on a batch, under a pass.
 fn loss(job: &Job, network: &Network, batch: &Batch, pass: &Pass) -> candle::Result<Tensor> {
     let outputs = network.forward(&batch.xs, pass)?;
-    let judged = job.task.judge(&outputs, batch).map_err(|error| candle::Error::msg(format!("{error:#}")))?;
+    let judged =
+        job.task.evaluate(&outputs, batch).map_err(|error| candle::Error::msg(format!("{error:#}")))?;
     judged.losses.mean_all()
 }
 

@@ -147,7 +147,7 @@ pub(crate) fn check(job: &Job) -> Result<()> {
     let vb = VarBuilder::zeros(DType::F32, &device);
     let network = Network::new(job.variant, job.size(), job.task, treatment.readout, &vb)?;
     let second = BatchDraw { split: Split::Train, seed: job.seed, step: 1, batch: job.settings.batch };
-    if network.rnn().reversed_size() > 0 && job.task.continues(second) {
+    if network.rnn().reversed_size() > 0 && job.task.is_stateful(second) {
         mistake!("it reads in both directions, and the task {} asks for what comes next", job.task.name());
     }
     penalty::check(&treatment, network.rnn(), DType::F32, &device)

@@ -138,7 +138,7 @@ impl Settings {
             let first = BatchDraw { split: Split::Train, seed: 0, step: 0, batch: self.batch };
             task.batch(first, DType::F32, &Device::Cpu).map_err(|error| Usage::new(line(&error)))?;
         }
-        if self.generalise && task.longer(2).is_none() {
+        if self.generalise && task.scaled(2).is_none() {
             mistake!("generalise: the task {} has no longer sequences", task.name());
         }
         self.treatment.validate()?;

@@ -10,7 +10,7 @@ use recurrent_harness::network::Network;
 use recurrent_harness::variant::{Size, Variant};
 use recurrent_records::treatment::Readout;
 use recurrent_tasks as tasks;
-use recurrent_tasks::task::{BatchDraw, Reads, Split, Task};
+use recurrent_tasks::task::{BatchDraw, LossTarget, Split, Task};
 use recurrent_train::Params;
 use std::sync::Arc;
 
@@ -49,16 +49,16 @@ fn it_is_that_of_plain_loops() -> Result<()> {
         let (batch, time, _) = xs.values().dims3()?;
         let hs = network.rnn().run(&xs, None, &Pass::default())?.0.values().to_vec3::<f64>()?;
         let found = network.forward(&xs, &Pass::default())?;
-        let found = match task.reads() {
-            Reads::Last => found.unsqueeze(1)?,
-            Reads::Every => found,
+        let found = match task.loss_target() {
+            LossTarget::Last => found.unsqueeze(1)?,
+            LossTarget::Every => found,
         };
         let found = found.to_vec3::<f64>()?;
         for example in 0..batch {
             let length = xs.lengths().map_or(time, |lengths| lengths.as_slice()[example]);
-            let reads = match task.reads() {
-                Reads::Last => length - 1..length,
-                Reads::Every => 0..length,
+            let reads = match task.loss_target() {
+                LossTarget::Last => length - 1..length,
+                LossTarget::Every => 0..length,
             };
             for (index, t) in reads.enumerate() {
                 let (h, q) = (&hs[example], times(&query, &hs[example][t]));

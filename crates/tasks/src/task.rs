@@ -26,7 +26,7 @@ pub trait Task: Send + Sync {
     fn output_size(&self) -> usize;
 
     /// Which outputs the loss reads.
-    fn reads(&self) -> Reads;
+    fn loss_target(&self) -> LossTarget;
 
     /// Batch `step` of `batch` examples. For a data set, steps beyond an epoch go on with the next, shuffled anew.
     ///
@@ -35,11 +35,11 @@ pub trait Task: Send + Sync {
     fn batch(&self, draw: BatchDraw, dtype: DType, device: &Device) -> Result<Batch>;
 
     /// The loss of every example, `(batch)`, and whether each is right where the task has an accuracy. `outputs` is
-    /// `(batch, output)` or `(batch, time, output)`, as [`Task::reads`] says. The training loss is the mean.
+    /// `(batch, output)` or `(batch, time, output)`, as [`Task::loss_target`] says. The training loss is the mean.
     ///
     /// # Errors
     /// Those of candle.
-    fn judge(&self, outputs: &Tensor, batch: &Batch) -> Result<Judged>;
+    fn evaluate(&self, outputs: &Tensor, batch: &Batch) -> Result<Metrics>;
 
     /// The expected loss of the best answer that does not depend on the input.
     fn baseline(&self) -> f64;
@@ -58,24 +58,24 @@ pub trait Task: Send + Sync {
     }
 
     /// The number of held-out examples on which the network is evaluated: 1,000 fresh ones for a generated task, the
-    /// whole test set of a data set. A multiple of [`Task::held_batch`], or the last batch is smaller.
+    /// whole test set of a data set. A multiple of [`Task::eval_batch`], or the last batch is smaller.
     fn held_out(&self) -> usize {
         1000
     }
 
     /// The number of held-out examples that are evaluated at once.
-    fn held_batch(&self) -> usize {
+    fn eval_batch(&self) -> usize {
         100
     }
 
     /// The task on which a search is made: a part of the training examples is held out in place of the test set, which has no say in a choice then. `None` for
     /// a generated task, whose held-out examples are fresh ones for every seed.
-    fn validating(&self) -> Option<Arc<dyn Task>> {
+    fn validation_split(&self) -> Option<Arc<dyn Task>> {
         None
     }
 
     /// Whether the sequences of a batch go on where those of the batch before it, `step - 1`, ended: the network then takes over its state, without its gradient.
-    fn continues(&self, draw: BatchDraw) -> bool {
+    fn is_stateful(&self, draw: BatchDraw) -> bool {
         let _ = draw;
         false
     }
@@ -86,7 +86,7 @@ pub trait Task: Send + Sync {
     }
 
     /// The same task with `factor` times its length, to see whether what was learnt holds there; `None` where there is no such task.
-    fn longer(&self, factor: usize) -> Option<Arc<dyn Task>> {
+    fn scaled(&self, factor: usize) -> Option<Arc<dyn Task>> {
         let _ = factor;
         None
     }
@@ -94,7 +94,7 @@ pub trait Task: Send + Sync {
 
 /// Which outputs the loss of a task reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reads {
+pub enum LossTarget {
     /// The output after the last step.
     Last,
     /// The outputs of all steps.
@@ -120,7 +120,7 @@ pub enum Split {
     /// To learn from.
     Train,
     /// To evaluate on.
-    Held,
+    Test,
 }
 
 /// Inputs and what is wanted for them.
@@ -134,11 +134,11 @@ pub struct Batch {
 
 /// How good the outputs for a batch are.
 #[derive(Clone, Debug)]
-pub struct Judged {
+pub struct Metrics {
     /// The loss of each example, `(batch)`, in the graph of the outputs.
     pub losses: Tensor,
     /// The share of right answers of each example, where the task has an accuracy.
-    pub right: Option<Vec<f64>>,
+    pub correct: Option<Vec<f64>>,
 }
 
 /// What a simple method reaches.

@@ -1,9 +1,12 @@
 //! What holds for every task, and the choice by name.
 
-use super::*;
-use crate::task::{Batch, Judged, Reads};
+use crate::files::idx;
+use crate::open::{by_name, names, open, TaskOptions, GENERATED};
+use crate::task::{Batch, BatchDraw, LossTarget, Metrics, Split, Task};
 use crate::usage::exit_code;
-use candle::{Var, D};
+use anyhow::Result;
+use candle::{DType, Device, Tensor, Var, D};
+use std::path::Path;
 
 /// A draw of eight examples.
 pub(super) fn draw(split: Split) -> BatchDraw {
@@ -12,7 +15,7 @@ pub(super) fn draw(split: Split) -> BatchDraw {
 
 /// A draw of held-out examples.
 pub(super) fn held(seed: u64, step: u64, batch: usize) -> BatchDraw {
-    BatchDraw { split: Split::Held, seed, step, batch }
+    BatchDraw { split: Split::Test, seed, step, batch }
 }
 
 /// Tests what holds for every task.
@@ -41,7 +44,7 @@ fn examples(task: &dyn Task, draw: BatchDraw) -> Result<Vec<String>> {
 
 fn draws_are_reproducible_and_apart(task: &dyn Task) -> Result<()> {
     let train = draw(Split::Train);
-    for draw in [train, draw(Split::Held)] {
+    for draw in [train, draw(Split::Test)] {
         let (one, two) = (take(task, draw, DType::F32)?, take(task, draw, DType::F32)?);
         let bits = |batch: &Batch| -> Result<_> {
             let (xs, targets) = (batch.xs.values().flatten_all()?, batch.targets.flatten_all()?);
@@ -58,7 +61,7 @@ fn draws_are_reproducible_and_apart(task: &dyn Task) -> Result<()> {
     assert_ne!(first, examples(task, BatchDraw { seed: 8, ..train })?);
     assert_ne!(first, examples(task, BatchDraw { step: 4, ..train })?);
     for step in 0..4 {
-        let held = examples(task, BatchDraw { split: Split::Held, step, ..train })?;
+        let held = examples(task, BatchDraw { split: Split::Test, step, ..train })?;
         assert!(!held.iter().any(|example| first.contains(example)), "the splits share an example");
     }
     Ok(())
@@ -95,19 +98,19 @@ fn perfect(task: &dyn Task, batch: &Batch, dtype: DType) -> Result<Tensor> {
     }
 }
 
-fn losses(judged: &Judged) -> Result<Vec<f64>> {
+fn losses(judged: &Metrics) -> Result<Vec<f64>> {
     Ok(judged.losses.to_dtype(DType::F64)?.to_vec1()?)
 }
 
 fn perfect_outputs_have_no_loss(task: &dyn Task, dtype: DType) -> Result<()> {
-    let batch = take(task, draw(Split::Held), dtype)?;
+    let batch = take(task, draw(Split::Test), dtype)?;
     let outputs = perfect(task, &batch, dtype)?;
-    let judged = task.judge(&outputs, &batch)?;
+    let judged = task.evaluate(&outputs, &batch)?;
     let rows = batch.xs.values().dim(0)?;
     assert_eq!((outputs.dims()[0], outputs.dim(D::Minus1)?), (rows, task.output_size()));
-    assert_eq!(outputs.rank() == 3, task.reads() == Reads::Every);
+    assert_eq!(outputs.rank() == 3, task.loss_target() == LossTarget::Every);
     assert_eq!((losses(&judged)?, judged.losses.dtype()), (vec![0.0; rows], dtype));
-    if let Some(right) = judged.right {
+    if let Some(right) = judged.correct {
         assert_eq!(right, vec![1.0; rows]);
         // All classes moved by one, or all values: none is right.
         let outputs = match task.output_size() {
@@ -117,7 +120,7 @@ fn perfect_outputs_have_no_loss(task: &dyn Task, dtype: DType) -> Result<()> {
                 D::Minus1,
             )?,
         };
-        assert_eq!(task.judge(&outputs, &batch)?.right, Some(vec![0.0; rows]));
+        assert_eq!(task.evaluate(&outputs, &batch)?.correct, Some(vec![0.0; rows]));
     }
     Ok(())
 }
@@ -131,8 +134,9 @@ fn losses_are_differentiable(task: &dyn Task, dtype: DType) -> Result<()> {
             .reshape(shape)?
             .to_dtype(dtype)?),
     )?;
-    let loss = |outputs: &Tensor| -> Result<f64> { Ok(losses(&task.judge(outputs, &batch)?)?.iter().sum()) };
-    let grads = task.judge(&outputs, &batch)?.losses.sum_all()?.backward()?;
+    let loss =
+        |outputs: &Tensor| -> Result<f64> { Ok(losses(&task.evaluate(outputs, &batch)?)?.iter().sum()) };
+    let grads = task.evaluate(&outputs, &batch)?.losses.sum_all()?.backward()?;
     let grad = grads.get(&outputs).expect("the outputs are in the graph");
     // Against the difference along the gradient itself: its square of the norm, a step.
     let step = 1e-3;
@@ -146,9 +150,9 @@ fn losses_are_differentiable(task: &dyn Task, dtype: DType) -> Result<()> {
 
 fn a_number_that_is_none_is_never_right(task: &dyn Task) -> Result<()> {
     let batch = take(task, draw(Split::Train), DType::F32)?;
-    let judged = task.judge(&(perfect(task, &batch, DType::F32)? * f64::NAN)?, &batch)?;
+    let judged = task.evaluate(&(perfect(task, &batch, DType::F32)? * f64::NAN)?, &batch)?;
     assert!(losses(&judged)?.iter().all(|loss| loss.is_nan()));
-    assert!(judged.right.is_none_or(|right| right == [0.0; 8]));
+    assert!(judged.correct.is_none_or(|right| right == [0.0; 8]));
     Ok(())
 }
 
@@ -156,7 +160,7 @@ fn wrong_shapes_are_named(task: &dyn Task) -> Result<()> {
     let batch = take(task, draw(Split::Train), DType::F32)?;
     let outputs = perfect(task, &batch, DType::F32)?;
     let wide = Tensor::cat(&[&outputs, &outputs], D::Minus1)?;
-    let error = task.judge(&wide, &batch).expect_err("must fail").to_string();
+    let error = task.evaluate(&wide, &batch).expect_err("must fail").to_string();
     assert_eq!(
         error,
         format!("{} outputs: expected {:?}, got {:?}", task.name(), outputs.dims(), wide.dims())
@@ -180,7 +184,7 @@ pub(super) fn baseline_is_that_of_the_best_constant(task: &dyn Task, tolerance: 
         _ => mean,
     };
     let loss = |answer: &Tensor| -> Result<f64> {
-        Ok(task.judge(&answer.broadcast_as(&shape)?, &batch)?.losses.mean_all()?.to_scalar()?)
+        Ok(task.evaluate(&answer.broadcast_as(&shape)?, &batch)?.losses.mean_all()?.to_scalar()?)
     };
     let (found, expected) = (loss(&best)?, task.baseline());
     assert!((found - expected).abs() < tolerance, "{found} against {expected}");
@@ -217,8 +221,12 @@ fn every_name_opens_its_task() -> Result<()> {
         let task = by_name(name, None, Some(&path))?;
         assert_eq!((task.name(), task.length()), (name, length));
     }
-    let columns =
-        Choice { data: Some(&folder.0.join("x.csv")), column: Some("a"), season: Some(7), length: Some(5) };
+    let columns = TaskOptions {
+        data: Some(&folder.0.join("x.csv")),
+        column: Some("a"),
+        season: Some(7),
+        length: Some(5),
+    };
     assert_eq!(open("forecast", &columns)?.length(), 5);
     for (name, length, found) in [
         ("adding", None, 100),
@@ -266,7 +274,8 @@ fn what_does_not_suit_a_task_is_refused() {
     );
     assert_eq!(error("text", None, None), "task text: it needs --data FILE, a text");
     assert_eq!(error("forecast", None, None), "task forecast: it needs --data FILE, a CSV file");
-    let season = open("text", &Choice { season: Some(7), ..Choice::default() }).err().expect("must fail");
+    let season =
+        open("text", &TaskOptions { season: Some(7), ..TaskOptions::default() }).err().expect("must fail");
     assert_eq!(exit_code(&season), 2);
     assert_eq!(
         season.to_string(),
@@ -295,11 +304,11 @@ fn what_does_not_suit_a_task_is_refused() {
 fn a_longer_task_has_the_same_inputs_and_outputs() -> Result<()> {
     for (name, _) in GENERATED {
         let task = by_name(name, Some(20), None)?;
-        let longer = task.longer(4).expect("it is generated");
+        let longer = task.scaled(4).expect("it is generated");
         let sizes = |task: &dyn Task| (task.name(), task.input_size(), task.output_size(), task.criterion());
         assert_eq!(sizes(longer.as_ref()), sizes(task.as_ref()));
         assert_eq!(longer.length(), by_name(name, Some(80), None)?.length());
-        assert!(task.longer(usize::MAX).is_none());
+        assert!(task.scaled(usize::MAX).is_none());
     }
     Ok(())
 }

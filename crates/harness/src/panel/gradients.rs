@@ -4,7 +4,7 @@ use super::sheet::{of, of_all, Sheet};
 use super::{batch, lags, loss, Double};
 use crate::job::Job;
 use crate::network::Network;
-use crate::task::{Batch, BatchDraw, Reads, Split};
+use crate::task::{Batch, BatchDraw, LossTarget, Split};
 use anyhow::Result;
 use candle::DType;
 use recurrent_core::{Keep, Layer, Observation, Pass, Place, Recorder, Trace};
@@ -20,7 +20,7 @@ const EXAMPLES: usize = 32;
 const BATCHES: u64 = 4;
 
 pub(super) fn measure(job: &Job, network: &Network, double: &Double, sheet: &mut Sheet) -> Result<()> {
-    let held = batch(job, Split::Held, 0, EXAMPLES)?;
+    let held = batch(job, Split::Test, 0, EXAMPLES)?;
     let on_held = |pass: &Pass| loss(job, &double.network, &held, pass);
     let objective = objective(job, double, &on_held);
     let (seen, traces) = (objective.observations()?, objective.traces(Keep::Gradients)?);
@@ -40,9 +40,9 @@ fn objective<'a>(
     double: &'a Double,
     loss: &'a dyn Fn(&Pass) -> candle::Result<candle::Tensor>,
 ) -> Objective<'a> {
-    let reads = match job.task.reads() {
-        Reads::Last => recurrent_measures::Reads::Ends,
-        Reads::Every => recurrent_measures::Reads::Steps,
+    let reads = match job.task.loss_target() {
+        LossTarget::Last => recurrent_measures::Reads::Ends,
+        LossTarget::Every => recurrent_measures::Reads::Steps,
     };
     Objective { loss, weights: &double.weights, depth: double.network.rnn().depth(), reads }
 }
@@ -154,7 +154,7 @@ fn shadows(job: &Job, network: &Network, double: &[Trace], sheet: &mut Sheet) ->
         sheet.none(of_all("lost-to-underflow"), "the network trains in f64");
         return Ok(());
     }
-    let draw = BatchDraw { split: Split::Held, seed: job.seed, step: 0, batch: EXAMPLES };
+    let draw = BatchDraw { split: Split::Test, seed: job.seed, step: 0, batch: EXAMPLES };
     let held = job.task.batch(draw, settings.dtype, &settings.device)?;
     let recorder = Recorder::new(Keep::Gradients);
     loss(job, network, &held, &Pass::default().record(&recorder))?.backward()?;

@@ -15,7 +15,7 @@ pub(super) struct Probe(Batch);
 
 impl Probe {
     pub(super) fn new(job: &Job) -> Result<Self> {
-        let draw = BatchDraw { split: Split::Held, seed: job.seed, step: 0, batch: EXAMPLES };
+        let draw = BatchDraw { split: Split::Test, seed: job.seed, step: 0, batch: EXAMPLES };
         Ok(Self(job.task.batch(draw, job.settings.dtype, &job.settings.device)?))
     }
 
@@ -24,7 +24,7 @@ impl Probe {
     pub(super) fn profiles(&self, task: &dyn Task, network: &Network, flow: Flow) -> Result<Vec<Profile>> {
         let recorder = Recorder::new(Keep::Norms);
         let outputs = network.forward(&self.0.xs, &Pass::default().flow(flow).record(&recorder))?;
-        task.judge(&outputs, &self.0)?.losses.mean_all()?.backward()?;
+        task.evaluate(&outputs, &self.0)?.losses.mean_all()?.backward()?;
         Ok(recorder.take().iter().map(Profile::of).collect())
     }
 }

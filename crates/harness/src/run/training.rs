@@ -69,7 +69,7 @@ impl<'a> Training<'a> {
         checkpoint.restore(&self.params, &mut self.optimizer).context(NotKept)?;
         let tensors = checkpoint.tensors;
         self.watch.load_state(watch).context(NotKept)?;
-        if log.done() > 0 && self.job.task.continues(self.draw(log.done() + 1)) {
+        if log.done() > 0 && self.job.task.is_stateful(self.draw(log.done() + 1)) {
             // The form of the state is that of any other; its values are the checkpoint's.
             let batch = self.batch(log.done())?;
             let (_, form) = self.network.forward_from(&batch.xs, None, &Pass::default())?;
@@ -169,12 +169,12 @@ impl<'a> Training<'a> {
         let batch = self.batch(step)?;
         let penalties = Penalties::new(&self.treatment, self.network.rnn());
         let pass = penalties.watched(Pass::train(seed, step - 1).flow(self.treatment.flow));
-        let carry = self.carry.take().filter(|_| task.continues(self.draw(step)));
+        let carry = self.carry.take().filter(|_| task.is_stateful(self.draw(step)));
         let (outputs, carry) = self.network.forward_from(&batch.xs, carry.as_ref(), &pass)?;
-        if task.continues(self.draw(step + 1)) {
+        if task.is_stateful(self.draw(step + 1)) {
             self.carry = Some(carry.detach());
         }
-        let loss = task.judge(&outputs, &batch)?.losses.mean_all()?;
+        let loss = task.evaluate(&outputs, &batch)?.losses.mean_all()?;
         let mut grads = penalties.with_loss(&loss)?.backward()?;
         penalties.add_omega(&batch.xs, &self.params, &mut grads)?;
         let loss = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
@@ -214,7 +214,7 @@ impl<'a> Training<'a> {
     ) -> Result<Option<(f64, Option<f64>)>> {
         let Job { variant, settings, seed, .. } = *self.job;
         let network = Network::frozen(variant, self.job.size(), task, self.treatment.readout, &self.params)?;
-        let batches = settings.held_out(task).div_ceil(task.held_batch()) as u64;
+        let batches = settings.held_out(task).div_ceil(task.eval_batch()) as u64;
         // Of a generated task batch 0 is the probe's. A data set begins anew behind its end.
         let first = if task.examples().is_none() { 1 + number * batches } else { 0 };
         let (mut losses, mut right, mut carry) = (Vec::new(), None, None);
@@ -222,14 +222,14 @@ impl<'a> Training<'a> {
             if cancel.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            let draw = BatchDraw { split: Split::Held, seed, step, batch: task.held_batch() };
+            let draw = BatchDraw { split: Split::Test, seed, step, batch: task.eval_batch() };
             let batch = task.batch(draw, settings.dtype, &settings.device)?;
-            let before = carry.take().filter(|_| task.continues(draw));
+            let before = carry.take().filter(|_| task.is_stateful(draw));
             let (outputs, after) = network.forward_from(&batch.xs, before.as_ref(), &Pass::default())?;
             carry = Some(after);
-            let judged = task.judge(&outputs, &batch)?;
+            let judged = task.evaluate(&outputs, &batch)?;
             losses.extend(values(&judged.losses)?);
-            if let Some(judged) = judged.right {
+            if let Some(judged) = judged.correct {
                 right.get_or_insert_with(Vec::new).extend(judged);
             }
         }
@@ -240,7 +240,7 @@ impl<'a> Training<'a> {
     /// Evaluates on longer sequences, if that is asked for.
     fn generalise(&self, log: &mut Log, cancel: &AtomicBool) -> Result<()> {
         let factors = GENERALISED.iter().filter(|_| self.job.settings.generalise);
-        for task in factors.filter_map(|&factor| self.job.task.longer(factor)) {
+        for task in factors.filter_map(|&factor| self.job.task.scaled(factor)) {
             if let Some((loss, accuracy)) = self.held_out(task.as_ref(), 0, cancel)? {
                 let (length, baseline) = (task.length(), task.baseline());
                 log.generalisation.push(Generalised { length, loss, accuracy, baseline });

@@ -6,7 +6,7 @@ use candle::{DType, Device, Tensor};
 use recurrent_core::init::{Gates, Weights};
 use recurrent_core::{linear, Carry, Cell, Hidden, Init, Layer, Pass, Rnn, Sequence};
 use recurrent_harness::variant::{Size, Variant};
-use recurrent_tasks::task::{Batch, BatchDraw, Criterion, Judged, Reads, Task};
+use recurrent_tasks::task::{Batch, BatchDraw, Criterion, LossTarget, Metrics, Task};
 use std::sync::Arc;
 
 /// h' = f(W x, U h).
@@ -137,16 +137,16 @@ impl Task for Changed {
         self.task.output_size()
     }
 
-    fn reads(&self) -> Reads {
-        self.task.reads()
+    fn loss_target(&self) -> LossTarget {
+        self.task.loss_target()
     }
 
     fn batch(&self, draw: BatchDraw, dtype: DType, device: &Device) -> Result<Batch> {
         self.task.batch(draw, dtype, device)
     }
 
-    fn judge(&self, outputs: &Tensor, batch: &Batch) -> Result<Judged> {
-        self.task.judge(outputs, batch)
+    fn evaluate(&self, outputs: &Tensor, batch: &Batch) -> Result<Metrics> {
+        self.task.evaluate(outputs, batch)
     }
 
     fn baseline(&self) -> f64 {

@@ -1,10 +1,11 @@
 //! Character-level language modelling of any text.
 
-use super::classes::{self, one_hot};
+use super::input::{checksum, read_text};
 use super::ngram::Ngrams;
-use super::{checked_length, checksum};
-use crate::task::{Batch, BatchDraw, Criterion, Judged, Reads, Reference, Split, Task};
-use anyhow::{anyhow, ensure, Context, Result};
+use crate::draw::{check_length, one_hot};
+use crate::loss;
+use crate::task::{Batch, BatchDraw, Criterion, LossTarget, Metrics, Reference, Split, Task};
+use anyhow::{ensure, Result};
 use candle::{DType, Device, Tensor};
 use rand::Rng;
 use recurrent_core::{stream, Sequence};
@@ -13,10 +14,10 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-pub(super) const NAME: &str = "text";
+pub(crate) const NAME: &str = "text";
 
 /// The window if none is given.
-pub(super) const WINDOW: usize = 100;
+pub(crate) const WINDOW: usize = 100;
 
 /// Shorter texts are no texts.
 const FEWEST: usize = 1000;
@@ -27,10 +28,10 @@ const STRANDS: usize = 10;
 /// Character-level language modelling: at every character of a text, the next is asked for.
 ///
 /// The symbols are all characters that occur anywhere in the file, one-hot. The first 90 % of the text are trained on, the last 5 % are held out, and the 5 %
-/// between are what [`Task::validating`] holds out instead (the split of text8 in Bai, Kolter and Koltun 2018, arXiv:1803.01271).
+/// between are what [`Task::validation_split`] holds out instead (the split of text8 in Bai, Kolter and Koltun 2018, arXiv:1803.01271).
 ///
 /// A part is cut into strands, as many as a batch has examples, which lie side by side; a batch is the next window of T characters of each of them. A network's
-/// state is carried from window to window, see [`Task::continues`], and begins anew with an epoch. So every character is predicted from all that came before
+/// state is carried from window to window, see [`Task::is_stateful`], and begins anew with an epoch. So every character is predicted from all that came before
 /// it in its strand, while gradients end at the border of a window. In training an epoch begins at one of the first T characters, drawn from
 /// seed and epoch. Held-out text is read in ten strands; characters behind the last whole window of a strand are left out.
 ///
@@ -61,20 +62,13 @@ struct Strands {
 }
 
 impl Text {
-    /// Reads the file `data`; `window` is T.
+    /// LossTarget the file `data`; `window` is T.
     ///
     /// # Errors
     /// A [`Usage`](crate::usage::Usage) error if the window has not at least 2 characters. Others if the file cannot be read, is not UTF-8, or too short.
     pub fn open(data: &Path, window: usize) -> Result<Self> {
-        let (path, bytes) =
-            (data.display(), std::fs::read(data).with_context(|| data.display().to_string())?);
-        let text = String::from_utf8(bytes).map_err(|error| {
-            anyhow!(
-                "{path}: expected UTF-8, found another byte at offset {}",
-                error.utf8_error().valid_up_to()
-            )
-        })?;
-        Self::new(&text, window).map_err(|error| error.context(path.to_string()))
+        let text = read_text(data)?;
+        Self::new(&text, window).map_err(|error| error.context(data.display().to_string()))
     }
 
     /// The task of a text.
@@ -82,7 +76,7 @@ impl Text {
     /// # Errors
     /// As [`Text::open`].
     pub fn new(text: &str, window: usize) -> Result<Self> {
-        checked_length(NAME, window, 2)?;
+        check_length(NAME, window, 2)?;
         let text = body(text.trim_start_matches('\u{feff}'));
         let symbols: BTreeSet<char> = text.chars().collect();
         let symbols: Vec<char> = symbols.into_iter().collect();
@@ -134,11 +128,11 @@ impl Text {
     fn strands(&self, draw: BatchDraw) -> Strands {
         let (part, spare) = match draw.split {
             Split::Train => (&self.train, self.window),
-            Split::Held => (&self.held, 1),
+            Split::Test => (&self.held, 1),
         };
         let rows = match draw.split {
             Split::Train => draw.batch,
-            Split::Held => draw.batch.min(part.len() / (self.window + 1)),
+            Split::Test => draw.batch.min(part.len() / (self.window + 1)),
         };
         let length = Self::strand(part, rows.max(1));
         let windows = (length.saturating_sub(spare) / self.window) as u64;
@@ -189,8 +183,8 @@ impl Task for Text {
         self.symbols.len()
     }
 
-    fn reads(&self) -> Reads {
-        Reads::Every
+    fn loss_target(&self) -> LossTarget {
+        LossTarget::Every
     }
 
     /// The targets are the numbers of characters, `(batch, time)` in u32.
@@ -205,7 +199,7 @@ impl Task for Text {
         let (epoch, window) = (draw.step / windows, (draw.step % windows) as usize);
         let shift = match draw.split {
             Split::Train => stream(draw.seed, &format!("train/{NAME}/{epoch}")).random_range(0..self.window),
-            Split::Held => 0,
+            Split::Test => 0,
         };
         let start = |row: usize| start + row * length + shift + window * self.window;
         let examples: Vec<Vec<usize>> = (0..rows)
@@ -226,9 +220,9 @@ impl Task for Text {
     }
 
     /// The cross entropy in bits, and the share of characters that are right.
-    fn judge(&self, outputs: &Tensor, batch: &Batch) -> Result<Judged> {
-        let judged = classes::judge(NAME, outputs, batch, self.symbols.len(), self.window)?;
-        Ok(Judged { losses: (judged.losses / std::f64::consts::LN_2)?, ..judged })
+    fn evaluate(&self, outputs: &Tensor, batch: &Batch) -> Result<Metrics> {
+        let judged = loss::cross_entropy(NAME, outputs, batch, self.symbols.len(), self.window)?;
+        Ok(Metrics { losses: (judged.losses / std::f64::consts::LN_2)?, ..judged })
     }
 
     /// In bits: that of the frequencies in the training part, those never seen there counted as seen once.
@@ -263,11 +257,11 @@ impl Task for Text {
     }
 
     /// One window of each strand.
-    fn held_batch(&self) -> usize {
+    fn eval_batch(&self) -> usize {
         STRANDS
     }
 
-    fn validating(&self) -> Option<Arc<dyn Task>> {
+    fn validation_split(&self) -> Option<Arc<dyn Task>> {
         let mut task = self.clone();
         std::mem::swap(&mut task.held, &mut task.validation);
         task.references.reverse();
@@ -275,7 +269,7 @@ impl Task for Text {
     }
 
     /// All but the first window of an epoch.
-    fn continues(&self, draw: BatchDraw) -> bool {
+    fn is_stateful(&self, draw: BatchDraw) -> bool {
         let windows = self.strands(draw).windows;
         windows > 0 && !draw.step.is_multiple_of(windows)
     }

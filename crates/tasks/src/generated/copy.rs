@@ -1,7 +1,8 @@
 //! The copy memory task.
 
-use super::{checked_length, classes, generator};
-use crate::task::{Batch, BatchDraw, Criterion, Judged, Reads, Task};
+use crate::draw::{batch_rng, check_length, one_hot};
+use crate::loss;
+use crate::task::{Batch, BatchDraw, Criterion, LossTarget, Metrics, Task};
 use anyhow::Result;
 use candle::{DType, Device, Tensor};
 use rand::Rng;
@@ -30,9 +31,9 @@ const DELIMITER: usize = ALPHABET + 1;
 ///
 /// | | gap | input at the slots | classes of the output |
 /// |---|---|---|---|
-/// | [`Arjovsky`](Copying::Arjovsky) | T | blanks | 9, since a delimiter is never asked for |
-/// | [`Tcn`](Copying::Tcn) | T | delimiters | 10 |
-/// | [`Variable`](Copying::Variable) | 1 to T, drawn for each example | blanks | 9 |
+/// | [`Arjovsky`](CopyVariant::Arjovsky) | T | blanks | 9, since a delimiter is never asked for |
+/// | [`Tcn`](CopyVariant::Tcn) | T | delimiters | 10 |
+/// | [`Variable`](CopyVariant::Variable) | 1 to T, drawn for each example | blanks | 9 |
 ///
 /// The loss is the cross entropy in nats, averaged over all g + 20 steps. Knowing the time but not the symbols, the best answer is
 /// blank and then all eight symbols alike: 10 ln 8 / (g + 20), on average over the gaps that occur. As this mean hides the slots among the blanks,
@@ -42,12 +43,12 @@ const DELIMITER: usize = ALPHABET + 1;
 #[derive(Clone, Copy, Debug)]
 pub struct CopyMemory {
     gap: usize,
-    copying: Copying,
+    copying: CopyVariant,
 }
 
 /// Whose copy memory task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Copying {
+pub enum CopyVariant {
     /// Arjovsky, Shah and Bengio 2016 (arXiv:1511.06464).
     Arjovsky,
     /// Bai, Kolter and Koltun 2018 (arXiv:1803.01271), and their program.
@@ -57,9 +58,9 @@ pub enum Copying {
     Variable,
 }
 
-impl Copying {
+impl CopyVariant {
     #[cfg(test)]
-    pub(super) const ALL: [Self; 3] = [Self::Arjovsky, Self::Tcn, Self::Variable];
+    pub(crate) const ALL: [Self; 3] = [Self::Arjovsky, Self::Tcn, Self::Variable];
 
     /// The name of the task of this variant.
     pub const fn name(self) -> &'static str {
@@ -76,15 +77,15 @@ impl CopyMemory {
     ///
     /// # Errors
     /// If `gap` is not 1 to 10,000,000.
-    pub fn new(gap: usize, copying: Copying) -> Result<Self> {
-        Ok(Self { gap: checked_length(copying.name(), gap, 1)?, copying })
+    pub fn new(gap: usize, copying: CopyVariant) -> Result<Self> {
+        Ok(Self { gap: check_length(copying.name(), gap, 1)?, copying })
     }
 
     /// The gap of one example.
     fn gap(&self, rng: &mut impl Rng) -> usize {
         match self.copying {
-            Copying::Arjovsky | Copying::Tcn => self.gap,
-            Copying::Variable => rng.random_range(1..=self.gap),
+            CopyVariant::Arjovsky | CopyVariant::Tcn => self.gap,
+            CopyVariant::Variable => rng.random_range(1..=self.gap),
         }
     }
 }
@@ -110,24 +111,24 @@ impl Task for CopyMemory {
 
     fn output_size(&self) -> usize {
         match self.copying {
-            Copying::Arjovsky | Copying::Variable => ALPHABET + 1,
-            Copying::Tcn => ALPHABET + 2,
+            CopyVariant::Arjovsky | CopyVariant::Variable => ALPHABET + 1,
+            CopyVariant::Tcn => ALPHABET + 2,
         }
     }
 
-    fn reads(&self) -> Reads {
-        Reads::Every
+    fn loss_target(&self) -> LossTarget {
+        LossTarget::Every
     }
 
     /// The targets are classes, `(batch, time)` in u32. The batch has as many steps as its longest example.
     fn batch(&self, draw: BatchDraw, dtype: DType, device: &Device) -> Result<Batch> {
-        let mut rng = generator(self.name(), self.gap, draw);
+        let mut rng = batch_rng(self.name(), self.gap, draw);
         let mut examples = Vec::with_capacity(draw.batch);
         for _ in 0..draw.batch {
             let gap = self.gap(&mut rng);
             let mut input = vec![BLANK; gap + 2 * SLOTS];
             input[..SLOTS].fill_with(|| rng.random_range(0..ALPHABET));
-            let last = if self.copying == Copying::Tcn { gap + 2 * SLOTS } else { gap + SLOTS };
+            let last = if self.copying == CopyVariant::Tcn { gap + 2 * SLOTS } else { gap + SLOTS };
             input[gap + SLOTS - 1..last].fill(DELIMITER);
             examples.push(input);
         }
@@ -138,25 +139,25 @@ impl Task for CopyMemory {
             let slots = &mut target[length - SLOTS..*length];
             slots.iter_mut().zip(input).for_each(|(slot, &symbol)| *slot = symbol as u32);
         }
-        let xs = classes::one_hot(&examples, self.input_size(), dtype, device)?;
+        let xs = one_hot(&examples, self.input_size(), dtype, device)?;
         let xs = match self.copying {
-            Copying::Arjovsky | Copying::Tcn => Sequence::new(xs)?,
-            Copying::Variable => Sequence::padded(xs, &lengths)?,
+            CopyVariant::Arjovsky | CopyVariant::Tcn => Sequence::new(xs)?,
+            CopyVariant::Variable => Sequence::padded(xs, &lengths)?,
         };
         Ok(Batch { xs, targets: Tensor::from_vec(targets, (draw.batch, time), device)? })
     }
 
     /// The cross entropy over all steps, and the share of right slots.
-    fn judge(&self, outputs: &Tensor, batch: &Batch) -> Result<Judged> {
-        classes::judge(self.name(), outputs, batch, self.output_size(), SLOTS)
+    fn evaluate(&self, outputs: &Tensor, batch: &Batch) -> Result<Metrics> {
+        loss::cross_entropy(self.name(), outputs, batch, self.output_size(), SLOTS)
     }
 
     /// 10 ln 8 / (T + 20), or its mean over the gaps.
     fn baseline(&self) -> f64 {
         let nats = |gap: usize| (SLOTS as f64) * (ALPHABET as f64).ln() / (gap + 2 * SLOTS) as f64;
         match self.copying {
-            Copying::Arjovsky | Copying::Tcn => nats(self.gap),
-            Copying::Variable => (1..=self.gap).map(nats).sum::<f64>() / self.gap as f64,
+            CopyVariant::Arjovsky | CopyVariant::Tcn => nats(self.gap),
+            CopyVariant::Variable => (1..=self.gap).map(nats).sum::<f64>() / self.gap as f64,
         }
     }
 
@@ -164,22 +165,22 @@ impl Task for CopyMemory {
         Some(Criterion::AccuracyAtLeast(0.99))
     }
 
-    fn longer(&self, factor: usize) -> Option<Arc<dyn Task>> {
+    fn scaled(&self, factor: usize) -> Option<Arc<dyn Task>> {
         Some(Arc::new(Self::new(self.gap.checked_mul(factor)?, self.copying).ok()?))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{baseline_is_that_of_the_best_constant, conforms, held};
     use super::*;
+    use crate::tests::{baseline_is_that_of_the_best_constant, conforms, held};
 
     #[test]
     fn it_conforms() -> Result<()> {
-        for copying in Copying::ALL {
+        for copying in CopyVariant::ALL {
             conforms(&CopyMemory::new(4, copying)?)?;
         }
-        for copying in [Copying::Arjovsky, Copying::Tcn] {
+        for copying in [CopyVariant::Arjovsky, CopyVariant::Tcn] {
             baseline_is_that_of_the_best_constant(&CopyMemory::new(3, copying)?, 0.001)?;
         }
         Ok(())
@@ -188,10 +189,10 @@ mod tests {
     #[test]
     fn the_slots_ask_for_the_symbols_in_order() -> Result<()> {
         for (gap, copying, after) in [
-            (1, Copying::Arjovsky, 8),
-            (2, Copying::Arjovsky, 8),
-            (7, Copying::Arjovsky, 8),
-            (3, Copying::Tcn, 9),
+            (1, CopyVariant::Arjovsky, 8),
+            (2, CopyVariant::Arjovsky, 8),
+            (7, CopyVariant::Arjovsky, 8),
+            (3, CopyVariant::Tcn, 9),
         ] {
             let task = CopyMemory::new(gap, copying)?;
             let batch = task.batch(held(1, 0, 50), DType::F64, &Device::Cpu)?;
@@ -212,7 +213,7 @@ mod tests {
 
     #[test]
     fn gaps_vary_from_one_to_the_longest() -> Result<()> {
-        let task = CopyMemory::new(6, Copying::Variable)?;
+        let task = CopyMemory::new(6, CopyVariant::Variable)?;
         let batch = task.batch(held(1, 0, 400), DType::F64, &Device::Cpu)?;
         let lengths = batch.xs.lengths().expect("its examples differ in length").as_slice();
         let (rows, targets) = (batch.xs.values().to_vec3::<f64>()?, batch.targets.to_vec2::<u32>()?);
@@ -240,23 +241,24 @@ mod tests {
             })
             .collect();
         let answer = Tensor::from_vec(answer, (400, 26, 9), &Device::Cpu)?;
-        let found = task.judge(&answer, &batch)?.losses.mean_all()?.to_scalar::<f64>()?;
+        let found = task.evaluate(&answer, &batch)?.losses.mean_all()?.to_scalar::<f64>()?;
         assert!((found - task.baseline()).abs() < 0.01, "{found} against {}", task.baseline());
         Ok(())
     }
 
     #[test]
     fn accuracy_is_that_of_the_slots() -> Result<()> {
-        let task = CopyMemory::new(5, Copying::Arjovsky)?;
+        let task = CopyMemory::new(5, CopyVariant::Arjovsky)?;
         let batch = task.batch(held(1, 0, 40), DType::F64, &Device::Cpu)?;
         // Always blank is right at 15 of 25 steps, and at no slot.
         let blank = (Tensor::new(&[0u32, 0, 0, 0, 0, 0, 0, 0, 9], &Device::Cpu)?.to_dtype(DType::F64)?)
             .broadcast_as((40, 25, 9))?;
-        let judged = task.judge(&blank, &batch)?;
-        assert_eq!(judged.right, Some(vec![0.0; 40]));
+        let judged = task.evaluate(&blank, &batch)?;
+        assert_eq!(judged.correct, Some(vec![0.0; 40]));
         // Symbol 0 everywhere: right at the slots that hold it.
         let zero = Tensor::new(&[9f64, 0., 0., 0., 0., 0., 0., 0., 0.], &Device::Cpu)?;
-        let right = task.judge(&zero.broadcast_as((40, 25, 9))?, &batch)?.right.expect("it has an accuracy");
+        let right =
+            task.evaluate(&zero.broadcast_as((40, 25, 9))?, &batch)?.correct.expect("it has an accuracy");
         let zeros = |target: &Vec<u32>| target.iter().filter(|&&class| class == 0).count() as f64 / 10.0;
         assert_eq!(right, batch.targets.to_vec2()?.iter().map(zeros).collect::<Vec<_>>());
         Ok(())
@@ -265,9 +267,9 @@ mod tests {
     #[test]
     fn baselines_are_those_of_the_literature() -> Result<()> {
         for (gap, nats) in [(50, 0.2971), (200, 0.0945), (1000, 0.0204)] {
-            assert!((CopyMemory::new(gap, Copying::Arjovsky)?.baseline() - nats).abs() < 5e-5);
+            assert!((CopyMemory::new(gap, CopyVariant::Arjovsky)?.baseline() - nats).abs() < 5e-5);
         }
-        let error = CopyMemory::new(0, Copying::Arjovsky).expect_err("must fail").to_string();
+        let error = CopyMemory::new(0, CopyVariant::Arjovsky).expect_err("must fail").to_string();
         assert_eq!(error, "copy length: expected 1 to 10000000, got 0");
         Ok(())
     }

@@ -1,13 +1,14 @@
 //! The multiplication problem.
 
 use super::pairs::{self, Pairs, TOLERANCE};
-use super::{checked_length, generator};
-use crate::task::{Batch, BatchDraw, Criterion, Judged, Reads, Task};
+use crate::draw::{batch_rng, check_length};
+use crate::loss;
+use crate::task::{Batch, BatchDraw, Criterion, LossTarget, Metrics, Task};
 use anyhow::Result;
 use candle::{DType, Device, Tensor};
 use std::sync::Arc;
 
-pub(super) const NAME: &str = "multiplication";
+pub(crate) const NAME: &str = "multiplication";
 
 /// The multiplication problem: experiment 5 of Hochreiter and Schmidhuber 1997, "Long Short-Term Memory", section 5.5. Two of T to T + T/10 values
 /// are marked, and their product is asked for after the last step.
@@ -32,7 +33,7 @@ impl Multiplication {
     /// # Errors
     /// If `length` is not 20 to 10,000,000.
     pub fn new(length: usize) -> Result<Self> {
-        Ok(Self { length: checked_length(NAME, length, pairs::SHORTEST)? })
+        Ok(Self { length: check_length(NAME, length, pairs::SHORTEST)? })
     }
 }
 
@@ -59,19 +60,19 @@ impl Task for Multiplication {
         1
     }
 
-    fn reads(&self) -> Reads {
-        Reads::Last
+    fn loss_target(&self) -> LossTarget {
+        LossTarget::Last
     }
 
     /// The targets are `(batch, 1)`, in `dtype`.
     fn batch(&self, draw: BatchDraw, dtype: DType, device: &Device) -> Result<Batch> {
         let pairs = Pairs { length: self.length, least: 0.0, neutral: 1.0 };
-        pairs.batch(draw, &mut generator(NAME, self.length, draw), |x1, x2| x1 * x2, dtype, device)
+        pairs.batch(draw, &mut batch_rng(NAME, self.length, draw), |x1, x2| x1 * x2, dtype, device)
     }
 
     /// The squared error, and whether it is right, within 0.04.
-    fn judge(&self, outputs: &Tensor, batch: &Batch) -> Result<Judged> {
-        pairs::judge(NAME, outputs, batch, Some(TOLERANCE))
+    fn evaluate(&self, outputs: &Tensor, batch: &Batch) -> Result<Metrics> {
+        loss::squared_error(NAME, outputs, batch, Some(TOLERANCE))
     }
 
     /// The variance of the product, about 7/144.
@@ -85,15 +86,15 @@ impl Task for Multiplication {
         Some(Criterion::AccuracyAtLeast(1.0 - 13.0 / 2000.0))
     }
 
-    fn longer(&self, factor: usize) -> Option<Arc<dyn Task>> {
+    fn scaled(&self, factor: usize) -> Option<Arc<dyn Task>> {
         Some(Arc::new(Self::new(self.length.checked_mul(factor)?).ok()?))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{baseline_is_that_of_the_best_constant, conforms};
     use super::*;
+    use crate::tests::{baseline_is_that_of_the_best_constant, conforms};
 
     #[test]
     fn it_conforms() -> Result<()> {

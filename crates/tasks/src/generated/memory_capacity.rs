@@ -1,14 +1,15 @@
 //! The memory capacity task.
 
-use super::{checked_length, generator, pairs, tensor};
-use crate::task::{Batch, BatchDraw, Criterion, Judged, Reads, Task};
+use crate::draw::{batch_rng, check_length, tensor};
+use crate::loss;
+use crate::task::{Batch, BatchDraw, Criterion, LossTarget, Metrics, Task};
 use anyhow::Result;
 use candle::{DType, Device, Tensor};
 use rand::Rng;
 use recurrent_core::Sequence;
 use std::sync::Arc;
 
-pub(super) const NAME: &str = "memory-capacity";
+pub(crate) const NAME: &str = "memory-capacity";
 
 /// That of U\[-1, 1).
 const VARIANCE: f64 = 1.0 / 3.0;
@@ -27,7 +28,7 @@ const VARIANCE: f64 = 1.0 / 3.0;
 /// quantity, not a goal.
 ///
 /// Deviations: Jaeger's values are from U\[-0.5, 0.5\], and only his read-out is learnt; he asks at every step of one long sequence, where the state has forgotten
-/// its start. [`Task::longer`] asks for the same T - 1 values after more steps, which is nearer to that. What a linear regression reads off a network as it is, trained on whatever task, is
+/// its start. [`Task::scaled`] asks for the same T - 1 values after more steps, which is nearer to that. What a linear regression reads off a network as it is, trained on whatever task, is
 /// `recurrent_measures::memory_capacity`.
 #[derive(Clone, Copy, Debug)]
 pub struct MemoryCapacity {
@@ -41,7 +42,7 @@ impl MemoryCapacity {
     /// # Errors
     /// If `length` is not 2 to 10,000,000.
     pub fn new(length: usize) -> Result<Self> {
-        let steps = checked_length(NAME, length, 2)?;
+        let steps = check_length(NAME, length, 2)?;
         Ok(Self { delays: steps - 1, steps })
     }
 }
@@ -69,13 +70,13 @@ impl Task for MemoryCapacity {
         self.delays
     }
 
-    fn reads(&self) -> Reads {
-        Reads::Last
+    fn loss_target(&self) -> LossTarget {
+        LossTarget::Last
     }
 
     /// The targets are `(batch, T - 1)`, in `dtype`, by delay from 1.
     fn batch(&self, draw: BatchDraw, dtype: DType, device: &Device) -> Result<Batch> {
-        let mut rng = generator(NAME, self.steps, draw);
+        let mut rng = batch_rng(NAME, self.steps, draw);
         let values: Vec<f32> =
             (0..draw.batch * self.steps).map(|_| 2.0 * rng.random::<f32>() - 1.0).collect();
         let past = |steps: &[f32]| steps.iter().rev().skip(1).take(self.delays).copied().collect::<Vec<_>>();
@@ -88,9 +89,9 @@ impl Task for MemoryCapacity {
     }
 
     /// The squared error over the variance of a value, the mean over delays.
-    fn judge(&self, outputs: &Tensor, batch: &Batch) -> Result<Judged> {
-        let judged = pairs::judge(NAME, outputs, batch, None)?;
-        Ok(Judged { losses: (judged.losses / VARIANCE)?, ..judged })
+    fn evaluate(&self, outputs: &Tensor, batch: &Batch) -> Result<Metrics> {
+        let judged = loss::squared_error(NAME, outputs, batch, None)?;
+        Ok(Metrics { losses: (judged.losses / VARIANCE)?, ..judged })
     }
 
     /// 1.
@@ -104,16 +105,16 @@ impl Task for MemoryCapacity {
     }
 
     /// The same T - 1 values after `factor` T steps.
-    fn longer(&self, factor: usize) -> Option<Arc<dyn Task>> {
-        let steps = checked_length(NAME, self.steps.checked_mul(factor)?, 2).ok()?;
+    fn scaled(&self, factor: usize) -> Option<Arc<dyn Task>> {
+        let steps = check_length(NAME, self.steps.checked_mul(factor)?, 2).ok()?;
         Some(Arc::new(Self { steps, ..*self }))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{baseline_is_that_of_the_best_constant, conforms, held};
     use super::*;
+    use crate::tests::{baseline_is_that_of_the_best_constant, conforms, held};
 
     #[test]
     fn it_conforms() -> Result<()> {
@@ -124,7 +125,7 @@ mod tests {
     #[test]
     fn the_values_before_the_last_are_asked_for_from_the_last_on() -> Result<()> {
         let task = MemoryCapacity::new(6)?;
-        let longer = task.longer(3).expect("it is generated");
+        let longer = task.scaled(3).expect("it is generated");
         for (task, steps) in [(&task as &dyn Task, 6), (longer.as_ref(), 18)] {
             let batch = task.batch(held(1, 0, 50), DType::F64, &Device::Cpu)?;
             let values = batch.xs.values().squeeze(2)?.to_vec2::<f64>()?;
@@ -143,7 +144,7 @@ mod tests {
         let task = MemoryCapacity::new(11)?;
         let batch = task.batch(held(1, 0, 4000), DType::F64, &Device::Cpu)?;
         let kept = batch.targets.narrow(1, 0, 3)?.pad_with_zeros(1, 0, 7)?;
-        let loss = task.judge(&kept, &batch)?.losses.mean_all()?.to_scalar::<f64>()?;
+        let loss = task.evaluate(&kept, &batch)?.losses.mean_all()?.to_scalar::<f64>()?;
         assert!((10.0 * (1.0 - loss) - 3.0).abs() < 0.1, "{loss}");
         Ok(())
     }

@@ -1,22 +1,24 @@
 //! Classification of time series of the UEA and UCR archives.
 
-use super::parts::Parts;
+use super::input::checksum;
 use super::ts::{self, Series};
-use super::{checksum, classes, tensor};
-use crate::task::{Batch, BatchDraw, Criterion, Judged, Reads, Task};
+use crate::draw::tensor;
+use crate::loss;
+use crate::splits::Splits;
+use crate::task::{Batch, BatchDraw, Criterion, LossTarget, Metrics, Task};
 use anyhow::{ensure, Result};
 use candle::{DType, Device, Tensor};
 use recurrent_core::Sequence;
 use std::path::Path;
 use std::sync::Arc;
 
-pub(super) const NAME: &str = "series";
+pub(crate) const NAME: &str = "series";
 
 /// Time series, one or several values a step and of equal or unequal lengths, to be told apart; the class is asked for after the last step. The data sets are those of the UEA archive
 /// (Bagnall et al. 2018, arXiv:1811.00075) and of the UCR archive (Dau et al. 2018, arXiv:1810.07758), in their `.ts` files.
 ///
 /// Every dimension is standardised by its mean and deviation over all steps of the training set; one that is constant there is only moved. The loss is the cross
-/// entropy in nats. The held-out examples are the archive's test set, and there is no criterion; [`Task::validating`] holds out a tenth of the training set
+/// entropy in nats. The held-out examples are the archive's test set, and there is no criterion; [`Task::validation_split`] holds out a tenth of the training set
 /// instead, as the search for a learning rate does.
 ///
 /// Kudo, Toyama and Shimbo 1999 ("Multidimensional curve classification using passing-through regions", Pattern Recognition Letters 20, 1103), who recorded JapaneseVowels
@@ -24,11 +26,11 @@ pub(super) const NAME: &str = "series";
 #[derive(Clone, Debug)]
 pub struct SeriesClasses {
     data: Arc<Series>,
-    parts: Parts,
+    splits: Splits,
 }
 
 impl SeriesClasses {
-    /// Reads a data set: `data` is its file `NAME_TRAIN.ts`, beside which `NAME_TEST.ts` lies, or their folder.
+    /// LossTarget a data set: `data` is its file `NAME_TRAIN.ts`, beside which `NAME_TEST.ts` lies, or their folder.
     ///
     /// # Errors
     /// If a file is missing or wrong, with its line; if the two do not fit together.
@@ -48,11 +50,11 @@ impl SeriesClasses {
         );
         let steps = series.values.iter().map(Vec::len).max().unwrap_or(0) / series.dimensions;
         ensure!(steps > 1, "{}: expected series of at least 2 steps, found 1", train_path.display());
-        let parts = Parts::new(series.labels.len(), test.labels.len());
+        let splits = Splits::new(series.labels.len(), test.labels.len());
         series.values.extend(test.values);
         series.labels.extend(test.labels);
-        standardise(&mut series, parts.train().len());
-        Ok(Self { data: Arc::new(series), parts })
+        standardise(&mut series, splits.train().len());
+        Ok(Self { data: Arc::new(series), splits })
     }
 
     fn steps(&self, series: usize) -> usize {
@@ -103,14 +105,14 @@ impl Task for SeriesClasses {
         self.data.classes.len()
     }
 
-    fn reads(&self) -> Reads {
-        Reads::Last
+    fn loss_target(&self) -> LossTarget {
+        LossTarget::Last
     }
 
     /// The targets are the numbers of the classes, `(batch)` in u32. The batch has as many steps as its longest series; shorter ones are padded with zeros.
     fn batch(&self, draw: BatchDraw, dtype: DType, device: &Device) -> Result<Batch> {
         ensure!(draw.batch > 0, "{NAME} batch: expected at least 1 example, got 0");
-        let series = self.parts.drawn(NAME, draw);
+        let series = self.splits.batch(NAME, draw);
         let lengths: Vec<_> = series.iter().map(|&series| self.steps(series)).collect();
         let time = lengths.iter().copied().max().unwrap_or(0);
         let mut xs = Vec::with_capacity(series.len() * time * self.input_size());
@@ -128,14 +130,14 @@ impl Task for SeriesClasses {
     }
 
     /// The cross entropy, and whether the class is right.
-    fn judge(&self, outputs: &Tensor, batch: &Batch) -> Result<Judged> {
-        classes::judge(NAME, outputs, batch, self.output_size(), 1)
+    fn evaluate(&self, outputs: &Tensor, batch: &Batch) -> Result<Metrics> {
+        loss::cross_entropy(NAME, outputs, batch, self.output_size(), 1)
     }
 
     /// The entropy of the classes of the held-out series in nats.
     fn baseline(&self) -> f64 {
-        let labels = self.parts.held().iter().map(|&series| self.data.labels[series]);
-        classes::entropy(labels, self.output_size())
+        let labels = self.splits.test().iter().map(|&series| self.data.labels[series]);
+        loss::entropy(labels, self.output_size())
     }
 
     /// None.
@@ -153,24 +155,24 @@ impl Task for SeriesClasses {
     }
 
     fn examples(&self) -> Option<usize> {
-        Some(self.parts.train().len())
+        Some(self.splits.train().len())
     }
 
     fn held_out(&self) -> usize {
-        self.parts.held().len()
+        self.splits.test().len()
     }
 
-    fn validating(&self) -> Option<Arc<dyn Task>> {
-        Some(Arc::new(Self { parts: self.parts.validating()?, ..self.clone() }))
+    fn validation_split(&self) -> Option<Arc<dyn Task>> {
+        Some(Arc::new(Self { splits: self.splits.validation_split()?, ..self.clone() }))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::idx::tests::Folder;
-    use super::super::tests::{baseline_is_that_of_the_best_constant, conforms, held};
-    use super::super::ts::tests::HEADER;
     use super::*;
+    use crate::files::idx::tests::Folder;
+    use crate::files::ts::tests::HEADER;
+    use crate::tests::{baseline_is_that_of_the_best_constant, conforms, held};
     use std::fs;
 
     /// A folder with a made-up data set of `train` and `test` series of 3 to 6 steps.
@@ -197,7 +199,7 @@ mod tests {
         conforms(&task)?;
         baseline_is_that_of_the_best_constant(&task, 1e-12)?;
         assert_eq!((task.length(), task.examples(), task.held_out()), (6, Some(40), 20));
-        let validating = task.validating().expect("there are enough series");
+        let validating = task.validation_split().expect("there are enough series");
         assert_eq!((validating.examples(), validating.held_out()), (Some(36), 4));
         Ok(())
     }

@@ -1,38 +1,22 @@
-//! What the tasks over symbols and classes share.
+//! Losses and accuracies of a batch: cross entropy and squared error.
 
-use super::tensor;
-use crate::task::{Batch, Judged};
+use crate::draw::tensor;
+use crate::task::{Batch, Metrics};
 use anyhow::{ensure, Result};
 use candle::{DType, Device, Tensor, D};
 
-/// `(batch, time, symbols)`: one where the symbol of the step is, zero elsewhere, and in the padding behind the end of
-/// the shorter examples.
-pub(super) fn one_hot(
-    examples: &[Vec<usize>],
-    symbols: usize,
-    dtype: DType,
-    device: &Device,
-) -> Result<Tensor> {
-    let time = examples.iter().map(Vec::len).max().unwrap_or(0);
-    let mut values = vec![0f32; examples.len() * time * symbols];
-    for (row, example) in examples.iter().enumerate() {
-        for (step, symbol) in example.iter().enumerate() {
-            values[(row * time + step) * symbols + symbol] = 1.0;
-        }
-    }
-    Ok(tensor(values, (examples.len(), time, symbols), dtype, device)?)
-}
-
-/// Cross entropy in nats, and the share of right answers: `outputs` are logits `(batch, classes)` or
-/// `(batch, time, classes)`, the targets classes in u32. The loss of an example is the mean over all of its steps, the
-/// accuracy that over the last `graded` of them; padding counts for nothing. An answer that is not a number is wrong.
-pub(super) fn judge(
+/// Cross entropy in nats and accuracy of logits `(batch, classes)` or `(batch, time, classes)`.
+///
+/// The targets are classes in u32. The loss of an example is the mean over all its steps; its
+/// accuracy is the share of correct answers among its last `graded` steps. Padding is ignored. An
+/// answer that contains NaN is wrong.
+pub(crate) fn cross_entropy(
     task: &str,
     outputs: &Tensor,
     batch: &Batch,
     classes: usize,
     graded: usize,
-) -> Result<Judged> {
+) -> Result<Metrics> {
     let targets = &batch.targets;
     let expected = [targets.dims(), &[classes]].concat();
     ensure!(outputs.dims() == expected, "{task} outputs: expected {expected:?}, got {:?}", outputs.dims());
@@ -61,15 +45,32 @@ pub(super) fn judge(
             ((&losses * mask)?.sum(1)? / tensor(lengths, rows, dtype, device)?)?
         }
     };
-    Ok(Judged { losses, right: Some(right) })
+    Ok(Metrics { losses, correct: Some(right) })
 }
 
-/// The entropy of labels below `classes` in nats: the expected loss of the best answer that does not look at the input.
-pub(super) fn entropy(labels: impl Iterator<Item = usize>, classes: usize) -> f64 {
+/// The entropy of labels below `classes`, in nats: the expected loss of the best constant answer.
+pub(crate) fn entropy(labels: impl Iterator<Item = usize>, classes: usize) -> f64 {
     let mut counts = vec![0usize; classes];
     labels.for_each(|label| counts[label] += 1);
     let all = counts.iter().sum::<usize>() as f64;
     counts.iter().filter(|&&count| count > 0).map(|&count| count as f64 / all).map(|p| -p * p.ln()).sum()
+}
+
+/// The squared error of each example, averaged over its outputs `(batch, output)`. With a
+/// `tolerance`, an answer is correct if it is less than that away from its target.
+pub(crate) fn squared_error(
+    task: &str,
+    outputs: &Tensor,
+    batch: &Batch,
+    tolerance: Option<f64>,
+) -> Result<Metrics> {
+    let (expected, found) = (batch.targets.dims(), outputs.dims());
+    ensure!(found == expected, "{task} outputs: expected {expected:?}, got {found:?}");
+    let losses = (outputs - &batch.targets)?.sqr()?.mean(D::Minus1)?;
+    let Some(tolerance) = tolerance else { return Ok(Metrics { losses, correct: None }) };
+    let squares = losses.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+    let right = squares.iter().map(|square| f64::from(u8::from(square.sqrt() < tolerance))).collect();
+    Ok(Metrics { losses, correct: Some(right) })
 }
 
 #[cfg(test)]
@@ -86,7 +87,7 @@ mod tests {
             let xs = Sequence::padded(Tensor::zeros((2, 2, 1), DType::F64, &Device::Cpu)?, lengths)?;
             Ok(Batch { xs, targets: Tensor::new(&targets, &Device::Cpu)? })
         };
-        let judged = judge("x", &outputs, &batch(&[2, 2])?, 3, 1)?;
+        let judged = cross_entropy("x", &outputs, &batch(&[2, 2])?, 3, 1)?;
         let nats = |logits: [f64; 3], class: u32| {
             logits.iter().map(|z| z.exp()).sum::<f64>().ln() - logits[class as usize]
         };
@@ -94,19 +95,25 @@ mod tests {
             let expected = (0..2).map(|step| nats(logits[row][step], targets[row][step])).sum::<f64>() / 2.0;
             assert!((loss - expected).abs() < 1e-14, "{loss} {expected}");
         }
-        assert_eq!(judged.right, Some(vec![1.0, 0.0]), "the last step alone is graded");
-        let judged = judge("x", &outputs, &batch(&[1, 2])?, 3, 1)?;
+        assert_eq!(judged.correct, Some(vec![1.0, 0.0]), "the last step alone is graded");
+        let judged = cross_entropy("x", &outputs, &batch(&[1, 2])?, 3, 1)?;
         let expected = nats(logits[0][0], targets[0][0]);
         let found = judged.losses.to_vec1::<f64>()?;
         assert!((found[0] - expected).abs() < 1e-14, "the padding of the first does not count");
-        assert_eq!(judged.right, Some(vec![0.0, 0.0]), "its last step is its first");
+        assert_eq!(judged.correct, Some(vec![0.0, 0.0]), "its last step is its first");
         Ok(())
     }
 
     #[test]
-    fn one_hot_leaves_the_padding_zero() -> Result<()> {
-        let found = one_hot(&[vec![1], vec![0, 2]], 3, DType::F32, &Device::Cpu)?.to_vec3::<f32>()?;
-        assert_eq!(found, [[[0., 1., 0.], [0., 0., 0.]], [[1., 0., 0.], [0., 0., 1.]]]);
+    fn what_lies_within_the_tolerance_is_right() -> Result<()> {
+        let batch = Batch {
+            xs: Sequence::new(Tensor::zeros((4, 1, 1), DType::F64, &Device::Cpu)?)?,
+            targets: Tensor::new(&[[0.5], [0.5], [0.5], [0.5]], &Device::Cpu)?,
+        };
+        let outputs = Tensor::new(&[[0.539], [0.461], [0.541], [f64::NAN]], &Device::Cpu)?;
+        let judged = squared_error("x", &outputs, &batch, Some(0.04))?;
+        assert_eq!(judged.correct, Some(vec![1.0, 1.0, 0.0, 0.0]));
+        assert_eq!(squared_error("x", &outputs, &batch, None)?.correct, None);
         Ok(())
     }
 }

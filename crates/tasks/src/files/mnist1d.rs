@@ -1,8 +1,9 @@
 //! MNIST-1D, and the same with noise behind it.
 
-use super::parts::Parts;
-use super::{checked_length, classes, tensor};
-use crate::task::{Batch, BatchDraw, Criterion, Judged, Reads, Split, Task};
+use crate::draw::{check_length, tensor};
+use crate::loss;
+use crate::splits::Splits;
+use crate::task::{Batch, BatchDraw, Criterion, LossTarget, Metrics, Split, Task};
 use anyhow::{ensure, Result};
 use candle::{DType, Device, Tensor};
 use rand::seq::SliceRandom;
@@ -59,26 +60,26 @@ const DIGITS: [[f64; TEMPLATE]; CLASSES] = [
 /// 4,000 to train on and 1,000 to test with.
 ///
 /// The loss is the cross entropy in nats. Published test accuracies: logistic regression 32 %, MLP 68 %, GRU 91 %, CNN 94 %, people 96 %; with
-/// the steps [shuffled](Digits1d::Shuffled) GRU 57 %. Of the [noise-padded](Digits1d::Padded) form none is published; it is the cheap form of the noise-padded
+/// the steps [shuffled](Mnist1dVariant::Shuffled) GRU 57 %. Of the [noise-padded](Mnist1dVariant::Padded) form none is published; it is the cheap form of the noise-padded
 /// CIFAR-10 of Chang, Chen, Haber and Chi 2019 (arXiv:1902.09689).
 ///
-/// The held-out examples are the test set, and there is no criterion; [`Task::validating`] holds out a tenth of the training set instead.
+/// The held-out examples are the test set, and there is no criterion; [`Task::validation_split`] holds out a tenth of the training set instead.
 ///
 /// The published GRU has 6 units in each of both directions, and a read-out of its outputs at all 40 steps, flattened (the authors' program); here the outputs at the ends are read.
 ///
 /// Deviation: the random numbers are our own (stream `mnist1d` of seed 0), so that the examples are others than the authors', of the same distribution.
 #[derive(Clone, Debug)]
 pub struct Mnist1d {
-    form: Digits1d,
+    form: Mnist1dVariant,
     data: Arc<Data>,
-    parts: Parts,
+    splits: Splits,
     /// The step of the original at each step.
     order: Vec<usize>,
 }
 
 /// How an example is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Digits1d {
+pub enum Mnist1dVariant {
     /// As it is.
     Plain,
     /// Its steps in a random order, the same for all.
@@ -87,8 +88,8 @@ pub enum Digits1d {
     Padded(usize),
 }
 
-impl Digits1d {
-    pub(super) const NAMES: [&str; 3] = [Self::Plain.name(), Self::Shuffled.name(), Self::Padded(0).name()];
+impl Mnist1dVariant {
+    pub(crate) const NAMES: [&str; 3] = [Self::Plain.name(), Self::Shuffled.name(), Self::Padded(0).name()];
 
     /// The name of the task of this form.
     pub const fn name(self) -> &'static str {
@@ -112,21 +113,21 @@ impl Mnist1d {
     ///
     /// # Errors
     /// If the number of steps of noise is not 1 to 10,000,000.
-    pub fn new(form: Digits1d) -> Result<Self> {
-        if let Digits1d::Padded(noise) = form {
-            checked_length(form.name(), noise, 1)?;
+    pub fn new(form: Mnist1dVariant) -> Result<Self> {
+        if let Mnist1dVariant::Padded(noise) = form {
+            check_length(form.name(), noise, 1)?;
         }
         let mut order: Vec<_> = (0..STEPS).collect();
-        if form == Digits1d::Shuffled {
+        if form == Mnist1dVariant::Shuffled {
             order.shuffle(&mut stream(0, "mnist1d-shuffled"));
         }
-        Ok(Self { form, data: Arc::new(generate()), parts: Parts::new(TRAIN, EXAMPLES - TRAIN), order })
+        Ok(Self { form, data: Arc::new(generate()), splits: Splits::new(TRAIN, EXAMPLES - TRAIN), order })
     }
 
     fn noise(&self) -> usize {
         match self.form {
-            Digits1d::Plain | Digits1d::Shuffled => 0,
-            Digits1d::Padded(noise) => noise,
+            Mnist1dVariant::Plain | Mnist1dVariant::Shuffled => 0,
+            Mnist1dVariant::Padded(noise) => noise,
         }
     }
 
@@ -138,7 +139,7 @@ impl Mnist1d {
                 let mut rng = stream(draw.seed, &format!("train/mnist1d-padded/noise/{}", draw.step));
                 examples.iter().map(|_| noise(&mut rng)).collect()
             }
-            Split::Held => {
+            Split::Test => {
                 let own = |example: &usize| noise(&mut stream(0, &format!("mnist1d-padded/noise/{example}")));
                 examples.iter().map(own).collect()
             }
@@ -241,14 +242,14 @@ impl Task for Mnist1d {
         CLASSES
     }
 
-    fn reads(&self) -> Reads {
-        Reads::Last
+    fn loss_target(&self) -> LossTarget {
+        LossTarget::Last
     }
 
     /// The targets are labels, `(batch)` in u32.
     fn batch(&self, draw: BatchDraw, dtype: DType, device: &Device) -> Result<Batch> {
         ensure!(draw.batch > 0, "{} batch: expected at least 1 example, got 0", self.name());
-        let examples = self.parts.drawn("mnist1d", draw);
+        let examples = self.splits.batch("mnist1d", draw);
         let mut xs = Vec::with_capacity(examples.len() * self.length());
         for (example, noise) in examples.iter().zip(self.noises(draw, &examples)) {
             xs.extend(self.order.iter().map(|step| self.data.values[example * STEPS + step]));
@@ -262,14 +263,14 @@ impl Task for Mnist1d {
     }
 
     /// The cross entropy, and whether the label is right.
-    fn judge(&self, outputs: &Tensor, batch: &Batch) -> Result<Judged> {
-        classes::judge(self.name(), outputs, batch, CLASSES, 1)
+    fn evaluate(&self, outputs: &Tensor, batch: &Batch) -> Result<Metrics> {
+        loss::cross_entropy(self.name(), outputs, batch, CLASSES, 1)
     }
 
     /// The entropy of the labels of the held-out examples in nats, about ln 10.
     fn baseline(&self) -> f64 {
-        classes::entropy(
-            self.parts.held().iter().map(|&example| usize::from(self.data.labels[example])),
+        loss::entropy(
+            self.splits.test().iter().map(|&example| usize::from(self.data.labels[example])),
             CLASSES,
         )
     }
@@ -281,35 +282,35 @@ impl Task for Mnist1d {
 
     /// 4,000.
     fn examples(&self) -> Option<usize> {
-        Some(self.parts.train().len())
+        Some(self.splits.train().len())
     }
 
     /// 1,000, the test set.
     fn held_out(&self) -> usize {
-        self.parts.held().len()
+        self.splits.test().len()
     }
 
-    fn validating(&self) -> Option<Arc<dyn Task>> {
-        Some(Arc::new(Self { parts: self.parts.validating()?, ..self.clone() }))
+    fn validation_split(&self) -> Option<Arc<dyn Task>> {
+        Some(Arc::new(Self { splits: self.splits.validation_split()?, ..self.clone() }))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{baseline_is_that_of_the_best_constant, conforms, held};
     use super::*;
+    use crate::tests::{baseline_is_that_of_the_best_constant, conforms, held};
 
     #[test]
     fn it_conforms() -> Result<()> {
-        for form in [Digits1d::Plain, Digits1d::Shuffled, Digits1d::Padded(5)] {
+        for form in [Mnist1dVariant::Plain, Mnist1dVariant::Shuffled, Mnist1dVariant::Padded(5)] {
             let task = Mnist1d::new(form)?;
             conforms(&task)?;
             baseline_is_that_of_the_best_constant(&task, 1e-12)?;
             assert_eq!((task.examples(), task.held_out()), (Some(4000), 1000));
-            let validating = task.validating().expect("there are enough examples");
+            let validating = task.validation_split().expect("there are enough examples");
             assert_eq!((validating.examples(), validating.held_out()), (Some(3600), 400));
         }
-        let error = Mnist1d::new(Digits1d::Padded(0)).expect_err("must fail").to_string();
+        let error = Mnist1d::new(Mnist1dVariant::Padded(0)).expect_err("must fail").to_string();
         assert_eq!(error, "mnist1d-padded length: expected 1 to 10000000, got 0");
         Ok(())
     }
@@ -373,7 +374,8 @@ mod tests {
 
     #[test]
     fn noise_lies_behind_and_is_fixed_where_it_is_held_out() -> Result<()> {
-        let (plain, padded) = (Mnist1d::new(Digits1d::Plain)?, Mnist1d::new(Digits1d::Padded(30))?);
+        let (plain, padded) =
+            (Mnist1d::new(Mnist1dVariant::Plain)?, Mnist1d::new(Mnist1dVariant::Padded(30))?);
         let values = |task: &Mnist1d, draw| -> Result<Vec<Vec<f32>>> {
             Ok(task.batch(draw, DType::F32, &Device::Cpu)?.xs.values().squeeze(2)?.to_vec2()?)
         };

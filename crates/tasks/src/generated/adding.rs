@@ -1,8 +1,9 @@
 //! The adding problem.
 
 use super::pairs::{self, Pairs, TOLERANCE};
-use super::{checked_length, generator, tensor};
-use crate::task::{Batch, BatchDraw, Criterion, Judged, Reads, Task};
+use crate::draw::{batch_rng, check_length, tensor};
+use crate::loss;
+use crate::task::{Batch, BatchDraw, Criterion, LossTarget, Metrics, Task};
 use anyhow::Result;
 use candle::{DType, Device, Tensor};
 use rand::Rng;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 ///
 /// Three definitions go by that name, and losses compare only within one of them:
 ///
-/// | | [`Arjovsky`](Definition::Arjovsky) | [`Tcn`](Definition::Tcn) | [`Hochreiter`](Definition::Hochreiter) |
+/// | | [`Arjovsky`](AddingVariant::Arjovsky) | [`Tcn`](AddingVariant::Tcn) | [`Hochreiter`](AddingVariant::Hochreiter) |
 /// |---|---|---|---|
 /// | values | U\[0, 1) | U\[0, 1) | U\[-1, 1) |
 /// | marks | one in each half, 0 to T/2 - 1 and T/2 to T - 1 | two anywhere | one in the first ten pairs, another in the first T/2 |
@@ -33,12 +34,12 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug)]
 pub struct Adding {
     length: usize,
-    definition: Definition,
+    definition: AddingVariant,
 }
 
 /// Whose adding problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Definition {
+pub enum AddingVariant {
     /// Arjovsky, Shah and Bengio 2016 (arXiv:1511.06464).
     Arjovsky,
     /// Bai, Kolter and Koltun 2018 (arXiv:1803.01271), and their program.
@@ -48,9 +49,9 @@ pub enum Definition {
     Hochreiter,
 }
 
-impl Definition {
+impl AddingVariant {
     #[cfg(test)]
-    pub(super) const ALL: [Self; 3] = [Self::Arjovsky, Self::Tcn, Self::Hochreiter];
+    pub(crate) const ALL: [Self; 3] = [Self::Arjovsky, Self::Tcn, Self::Hochreiter];
 
     /// The name of the task of this definition.
     pub const fn name(self) -> &'static str {
@@ -74,16 +75,16 @@ impl Adding {
     ///
     /// # Errors
     /// If `length` is not 2 to 10,000,000; with the definition of Hochreiter and Schmidhuber 20 at least.
-    pub fn new(length: usize, definition: Definition) -> Result<Self> {
-        Ok(Self { length: checked_length(definition.name(), length, definition.shortest())?, definition })
+    pub fn new(length: usize, definition: AddingVariant) -> Result<Self> {
+        Ok(Self { length: check_length(definition.name(), length, definition.shortest())?, definition })
     }
 
     /// The two steps that are marked.
     fn marked(&self, rng: &mut impl Rng) -> [usize; 2] {
         let (time, half) = (self.length, self.length / 2);
         match self.definition {
-            Definition::Arjovsky => [rng.random_range(0..half), rng.random_range(half..time)],
-            Definition::Tcn | Definition::Hochreiter => {
+            AddingVariant::Arjovsky => [rng.random_range(0..half), rng.random_range(half..time)],
+            AddingVariant::Tcn | AddingVariant::Hochreiter => {
                 let (first, second) = (rng.random_range(0..time), rng.random_range(0..time - 1));
                 [first, second + usize::from(second >= first)]
             }
@@ -99,8 +100,8 @@ impl Task for Adding {
     /// T, or T + T/10: the longest sequences.
     fn length(&self) -> usize {
         match self.definition {
-            Definition::Arjovsky | Definition::Tcn => self.length,
-            Definition::Hochreiter => Pairs::longest(self.length),
+            AddingVariant::Arjovsky | AddingVariant::Tcn => self.length,
+            AddingVariant::Hochreiter => Pairs::longest(self.length),
         }
     }
 
@@ -117,15 +118,15 @@ impl Task for Adding {
         1
     }
 
-    fn reads(&self) -> Reads {
-        Reads::Last
+    fn loss_target(&self) -> LossTarget {
+        LossTarget::Last
     }
 
     /// The targets are `(batch, 1)`, in `dtype`.
     fn batch(&self, draw: BatchDraw, dtype: DType, device: &Device) -> Result<Batch> {
         let time = self.length;
-        let mut rng = generator(self.name(), time, draw);
-        if self.definition == Definition::Hochreiter {
+        let mut rng = batch_rng(self.name(), time, draw);
+        if self.definition == AddingVariant::Hochreiter {
             let pairs = Pairs { length: time, least: -1.0, neutral: 0.0 };
             return pairs.batch(draw, &mut rng, |x1, x2| 0.5 + (x1 + x2) / 4.0, dtype, device);
         }
@@ -143,39 +144,39 @@ impl Task for Adding {
     }
 
     /// The squared error; with the definition of Hochreiter and Schmidhuber also whether it is right, within 0.04.
-    fn judge(&self, outputs: &Tensor, batch: &Batch) -> Result<Judged> {
-        let tolerance = (self.definition == Definition::Hochreiter).then_some(TOLERANCE);
-        pairs::judge(self.name(), outputs, batch, tolerance)
+    fn evaluate(&self, outputs: &Tensor, batch: &Batch) -> Result<Metrics> {
+        let tolerance = (self.definition == AddingVariant::Hochreiter).then_some(TOLERANCE);
+        loss::squared_error(self.name(), outputs, batch, tolerance)
     }
 
     /// 1/6; of Hochreiter and Schmidhuber 1/24 where no first pair is marked, else 1/48.
     fn baseline(&self) -> f64 {
         match self.definition {
-            Definition::Arjovsky | Definition::Tcn => 1.0 / 6.0,
-            Definition::Hochreiter => (2.0 - Pairs::first_marked(self.length)) / 48.0,
+            AddingVariant::Arjovsky | AddingVariant::Tcn => 1.0 / 6.0,
+            AddingVariant::Hochreiter => (2.0 - Pairs::first_marked(self.length)) / 48.0,
         }
     }
 
     fn criterion(&self) -> Option<Criterion> {
         Some(match self.definition {
-            Definition::Arjovsky | Definition::Tcn => Criterion::LossBelow(0.01),
-            Definition::Hochreiter => Criterion::AccuracyAtLeast(1.0),
+            AddingVariant::Arjovsky | AddingVariant::Tcn => Criterion::LossBelow(0.01),
+            AddingVariant::Hochreiter => Criterion::AccuracyAtLeast(1.0),
         })
     }
 
-    fn longer(&self, factor: usize) -> Option<Arc<dyn Task>> {
+    fn scaled(&self, factor: usize) -> Option<Arc<dyn Task>> {
         Some(Arc::new(Self::new(self.length.checked_mul(factor)?, self.definition).ok()?))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{baseline_is_that_of_the_best_constant, conforms, held};
     use super::*;
+    use crate::tests::{baseline_is_that_of_the_best_constant, conforms, held};
 
     #[test]
     fn it_conforms() -> Result<()> {
-        for definition in Definition::ALL {
+        for definition in AddingVariant::ALL {
             conforms(&Adding::new(23, definition)?)?;
             baseline_is_that_of_the_best_constant(&Adding::new(20, definition)?, 0.003)?;
         }
@@ -185,8 +186,11 @@ mod tests {
     #[test]
     fn one_value_of_each_half_is_marked_and_their_sum_is_the_target() -> Result<()> {
         for time in [2, 3, 9, 10] {
-            let batch =
-                Adding::new(time, Definition::Arjovsky)?.batch(held(1, 0, 600), DType::F64, &Device::Cpu)?;
+            let batch = Adding::new(time, AddingVariant::Arjovsky)?.batch(
+                held(1, 0, 600),
+                DType::F64,
+                &Device::Cpu,
+            )?;
             let targets = batch.targets.to_vec2::<f64>()?;
             let mut marked = vec![false; time];
             for (steps, target) in batch.xs.values().to_vec3::<f64>()?.iter().zip(targets) {
@@ -207,7 +211,7 @@ mod tests {
 
     #[test]
     fn two_values_anywhere_are_marked_and_their_sum_is_the_target() -> Result<()> {
-        let batch = Adding::new(4, Definition::Tcn)?.batch(held(1, 0, 600), DType::F64, &Device::Cpu)?;
+        let batch = Adding::new(4, AddingVariant::Tcn)?.batch(held(1, 0, 600), DType::F64, &Device::Cpu)?;
         let mut seen = std::collections::BTreeSet::new();
         for (steps, target) in batch.xs.values().to_vec3::<f64>()?.iter().zip(batch.targets.to_vec2::<f64>()?)
         {
@@ -222,7 +226,7 @@ mod tests {
 
     #[test]
     fn pairs_are_those_of_hochreiter_and_schmidhuber() -> Result<()> {
-        let task = Adding::new(40, Definition::Hochreiter)?;
+        let task = Adding::new(40, AddingVariant::Hochreiter)?;
         for (pairs, [first, second], target) in pairs::tests::examples(&task, 40, 0.0, 2000)? {
             assert!(pairs.iter().all(|pair| (-1.0..1.0).contains(&pair[0])));
             assert!((target - (0.5 + (pairs[first][0] + pairs[second][0]) / 4.0)).abs() < 1e-12);
@@ -232,10 +236,10 @@ mod tests {
 
     #[test]
     fn the_loss_is_the_squared_error() -> Result<()> {
-        let task = Adding::new(5, Definition::Arjovsky)?;
+        let task = Adding::new(5, AddingVariant::Arjovsky)?;
         let batch = task.batch(held(1, 0, 3), DType::F64, &Device::Cpu)?;
         let errors = Tensor::new(&[[0.5], [-2.0], [0.0]], &Device::Cpu)?;
-        let losses = task.judge(&(&batch.targets + errors)?, &batch)?.losses.to_vec1::<f64>()?;
+        let losses = task.evaluate(&(&batch.targets + errors)?, &batch)?.losses.to_vec1::<f64>()?;
         let expected = [0.25, 4.0, 0.0];
         assert!(losses.iter().zip(expected).all(|(loss, expected)| (loss - expected).abs() < 1e-14));
         Ok(())
@@ -244,10 +248,10 @@ mod tests {
     #[test]
     fn a_length_out_of_range_is_refused() {
         for length in [0, 1, usize::MAX] {
-            let error = Adding::new(length, Definition::Arjovsky).expect_err("must fail").to_string();
+            let error = Adding::new(length, AddingVariant::Arjovsky).expect_err("must fail").to_string();
             assert_eq!(error, format!("adding length: expected 2 to 10000000, got {length}"));
         }
-        let error = Adding::new(19, Definition::Hochreiter).expect_err("must fail").to_string();
+        let error = Adding::new(19, AddingVariant::Hochreiter).expect_err("must fail").to_string();
         assert_eq!(error, "adding-hochreiter length: expected 20 to 10000000, got 19");
     }
 }

@@ -10,7 +10,7 @@ use std::io::{BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
 /// The four files of MNIST, unpacked.
-pub(super) const FILES: [&str; 4] = [
+pub(crate) const FILES: [&str; 4] = [
     "train-images-idx3-ubyte",
     "train-labels-idx1-ubyte",
     "t10k-images-idx3-ubyte",
@@ -131,7 +131,7 @@ fn read(path: &Path, item: &[usize]) -> Result<Vec<u8>> {
 
 /// Folders of tiny MNISTs, and what is wrong with spoilt ones.
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::fs;
     use std::io::Write;

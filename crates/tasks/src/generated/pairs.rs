@@ -1,13 +1,13 @@
 //! The sequences of pairs of Hochreiter and Schmidhuber 1997, "Long Short-Term Memory": sections 5.4 (adding) and 5.5 (multiplication).
 
-use super::tensor;
-use crate::task::{Batch, BatchDraw, Judged};
-use anyhow::{ensure, Result};
-use candle::{DType, Device, Tensor, D};
+use crate::draw::tensor;
+use crate::task::{Batch, BatchDraw};
+use anyhow::Result;
+use candle::{DType, Device};
 use rand::Rng;
 use recurrent_core::Sequence;
 
-/// An answer is right if it is no further from the target than this.
+/// An answer is correct if it is less than this away from the target.
 pub(super) const TOLERANCE: f64 = 0.04;
 
 /// The first mark is at one of so many pairs.
@@ -77,19 +77,8 @@ impl Pairs {
     }
 }
 
-/// The squared error of each example, the mean over its outputs `(batch, output)`, and whether it lies within `tolerance`, if there is one.
-pub(super) fn judge(task: &str, outputs: &Tensor, batch: &Batch, tolerance: Option<f64>) -> Result<Judged> {
-    let (expected, found) = (batch.targets.dims(), outputs.dims());
-    ensure!(found == expected, "{task} outputs: expected {expected:?}, got {found:?}");
-    let losses = (outputs - &batch.targets)?.sqr()?.mean(D::Minus1)?;
-    let Some(tolerance) = tolerance else { return Ok(Judged { losses, right: None }) };
-    let squares = losses.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
-    let right = squares.iter().map(|square| f64::from(u8::from(square.sqrt() < tolerance))).collect();
-    Ok(Judged { losses, right: Some(right) })
-}
-
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::task::{Split, Task};
     use std::collections::BTreeSet;
@@ -104,7 +93,7 @@ pub(super) mod tests {
         neutral: f64,
         count: usize,
     ) -> Result<Vec<Example>> {
-        let draw = BatchDraw { split: Split::Held, seed: 1, step: 0, batch: count };
+        let draw = BatchDraw { split: Split::Test, seed: 1, step: 0, batch: count };
         let batch = task.batch(draw, DType::F64, &Device::Cpu)?;
         let lengths = batch.xs.lengths().expect("its examples differ in length").as_slice().to_vec();
         let (rows, targets) = (batch.xs.values().to_vec3::<f64>()?, batch.targets.to_vec2::<f64>()?);
@@ -137,18 +126,5 @@ pub(super) mod tests {
         let first = examples.iter().filter(|(_, marked, _)| marked[0] == 0).count() as f64 / count as f64;
         assert!((first - Pairs::first_marked(length)).abs() < 0.02, "{first}");
         Ok(examples)
-    }
-
-    #[test]
-    fn what_lies_within_the_tolerance_is_right() -> Result<()> {
-        let batch = Batch {
-            xs: Sequence::new(Tensor::zeros((4, 1, 1), DType::F64, &Device::Cpu)?)?,
-            targets: Tensor::new(&[[0.5], [0.5], [0.5], [0.5]], &Device::Cpu)?,
-        };
-        let outputs = Tensor::new(&[[0.539], [0.461], [0.541], [f64::NAN]], &Device::Cpu)?;
-        let judged = judge("x", &outputs, &batch, Some(TOLERANCE))?;
-        assert_eq!(judged.right, Some(vec![1.0, 1.0, 0.0, 0.0]));
-        assert_eq!(judge("x", &outputs, &batch, None)?.right, None);
-        Ok(())
     }
 }

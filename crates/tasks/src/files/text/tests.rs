@@ -1,7 +1,7 @@
 //! Batches that go on, bits, parts of a text, and what is refused.
 
 use super::*;
-use crate::idx::tests::Folder;
+use crate::files::idx::tests::Folder;
 use crate::tests::{conforms, draw, held};
 
 /// A text of made-up words that never repeats for long.
@@ -40,13 +40,13 @@ fn batches_go_on_where_those_before_them_ended() -> Result<()> {
     let windows = (text.len() * 90 / 100 / 8 - 10) as u64 / 10;
     for step in 0..2 * windows {
         let draw = BatchDraw { step, ..train };
-        assert_eq!(task.continues(draw), step % windows != 0);
+        assert_eq!(task.is_stateful(draw), step % windows != 0);
         let (inputs, targets) = characters(&task, draw)?;
         for (input, target) in inputs.iter().zip(&targets) {
             assert_eq!(input[1..], target[..9]);
             assert!(text.contains(&format!("{input}{}", &target[9..])));
         }
-        if task.continues(draw) {
+        if task.is_stateful(draw) {
             let (_, before) = characters(&task, BatchDraw { step: step - 1, ..train })?;
             assert!(inputs.iter().zip(&before).all(|(input, before)| input[..1] == before[9..]));
         }
@@ -61,11 +61,11 @@ fn an_evaluation_reads_the_tail_once_and_validation_what_lies_before_it() -> Res
     let seen = |task: &Text, held_out: usize| -> Result<Vec<String>> {
         let mut strands = vec![String::new(); 10];
         for step in 0..(held_out / 10) as u64 {
-            assert_eq!(task.continues(held(1, step, 10)), step > 0);
+            assert_eq!(task.is_stateful(held(1, step, 10)), step > 0);
             let (_, targets) = characters(task, held(1, step, 10))?;
             strands.iter_mut().zip(targets).for_each(|(strand, target)| strand.push_str(&target));
         }
-        assert!(!task.continues(held(1, (held_out / 10) as u64, 10)), "it begins anew");
+        assert!(!task.is_stateful(held(1, (held_out / 10) as u64, 10)), "it begins anew");
         Ok(strands)
     };
     let (first, second) = (text.len() * 90 / 100, text.len() * 95 / 100);
@@ -83,7 +83,7 @@ fn an_evaluation_reads_the_tail_once_and_validation_what_lies_before_it() -> Res
         }
         assert_eq!(strands.concat().len(), 10 * task.held_out());
     }
-    let validating = task.validating().expect("it has some");
+    let validating = task.validation_split().expect("it has some");
     assert!(validating.reference() != task.reference());
     Ok(())
 }
@@ -93,7 +93,7 @@ fn losses_are_bits() -> Result<()> {
     let task = Text::new(&made(6000), 10)?;
     let batch = task.batch(held(1, 0, 10), DType::F64, &Device::Cpu)?;
     let alike = Tensor::zeros((10, 10, task.output_size()), DType::F64, &Device::Cpu)?;
-    let found = task.judge(&alike, &batch)?.losses.mean_all()?.to_scalar::<f64>()?;
+    let found = task.evaluate(&alike, &batch)?.losses.mean_all()?.to_scalar::<f64>()?;
     assert!((found - (task.output_size() as f64).log2()).abs() < 1e-12);
     assert!(task.baseline() < found);
     Ok(())

@@ -1,25 +1,27 @@
 //! Forecasting of a column of a CSV file.
 
-use super::parts::Parts;
-use super::{checksum, pairs, shown, tensor, LONGEST};
-use crate::task::{Batch, BatchDraw, Criterion, Judged, Reads, Reference, Task};
+use super::input::{checksum, excerpt, read_text};
+use crate::draw::{tensor, LONGEST};
+use crate::loss;
+use crate::splits::Splits;
+use crate::task::{Batch, BatchDraw, Criterion, LossTarget, Metrics, Reference, Task};
 use crate::usage::mistake;
-use anyhow::{anyhow, bail, ensure, Result};
+use anyhow::{bail, ensure, Result};
 use candle::{DType, Device, Tensor};
 use recurrent_core::Sequence;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-pub(super) const NAME: &str = "forecast";
+pub(crate) const NAME: &str = "forecast";
 
 /// The window if none is given.
-pub(super) const WINDOW: usize = 48;
+pub(crate) const WINDOW: usize = 48;
 
 /// One-step-ahead forecasting of a column of a CSV file whose rows are in the order of time: from the last T values to the next.
 ///
 /// The values are standardised by mean and deviation of the first 70 % of the rows. The network is trained to forecast each of these (but the first T); the last
-/// 15 % are held out, and the 15 % between are what [`Task::validating`] holds out instead. A window may reach back before the part that its target lies in,
+/// 15 % are held out, and the 15 % between are what [`Task::validation_split`] holds out instead. A window may reach back before the part that its target lies in,
 /// as it would in use.
 ///
 /// The loss is the squared error in units of that variance. The best answer that does not look at the input is the mean of the first 70 %.
@@ -31,11 +33,11 @@ pub struct Forecast {
     season: usize,
     values: Arc<[f64]>,
     validation: Range<usize>,
-    parts: Parts,
+    splits: Splits,
 }
 
 impl Forecast {
-    /// Reads the column called `column` of the CSV file `data`, whose first row has the names; of a file with one or two columns it is the last
+    /// LossTarget the column called `column` of the CSV file `data`, whose first row has the names; of a file with one or two columns it is the last
     /// if none is named. `window` is T, `season` that of the naive forecast, both in rows.
     ///
     /// # Errors
@@ -61,27 +63,24 @@ impl Forecast {
             values[0]
         );
         ensure!(deviation.is_finite(), "{path}: expected values whose variance is finite, found larger ones");
-        let parts = Parts::of((window..first).collect(), (second..rows).collect());
+        let splits = Splits::with_examples((window..first).collect(), (second..rows).collect());
         let values = values.iter().map(|x| (x - mean) / deviation).collect();
-        Ok(Self { window, season, values, validation: first..second, parts })
+        Ok(Self { window, season, values, validation: first..second, splits })
     }
 }
 
 /// The values of a column.
 fn read(path: &Path, column: Option<&str>) -> Result<Vec<f64>> {
     let shown = path.display();
-    let bytes = std::fs::read(path).map_err(|error| anyhow!("{shown}: {error}"))?;
-    let text = std::str::from_utf8(&bytes).map_err(|error| {
-        anyhow!("{shown}: expected UTF-8, found another byte at offset {}", error.valid_up_to())
-    })?;
-    let mut records = records(text.trim_start_matches('\u{feff}')).into_iter();
+    let text = read_text(path)?;
+    let mut records = records(&text).into_iter();
     let Some((_, names)) = records.next() else {
         bail!("{shown}: expected a first row with the names of the columns, found an empty file")
     };
     if names.iter().all(|name| name.parse::<f64>().is_ok()) {
         bail!(
             "{shown}: expected a first row with the names of the columns, found numbers: {}",
-            cut(&names.join(","))
+            excerpt(&names.join(","))
         )
     }
     let named = |column: &str| names.iter().filter(|name| *name == column).count();
@@ -109,20 +108,10 @@ fn read(path: &Path, column: Option<&str>) -> Result<Vec<f64>> {
             _ if ["", "na", "nan", "null"].contains(&field.to_lowercase().as_str()) => {
                 bail!("{shown}:{line}: column {name}: expected a number, found a missing value ({field:?})")
             }
-            _ => bail!("{shown}:{line}: column {name}: expected a finite number, found {:?}", cut(field)),
+            _ => bail!("{shown}:{line}: column {name}: expected a finite number, found {:?}", excerpt(field)),
         }
     }
     Ok(values)
-}
-
-/// The start of a text, if it is long or has several lines.
-fn cut(text: &str) -> String {
-    let start = shown(text.lines().next().unwrap_or_default());
-    if start == text {
-        start
-    } else {
-        start + " …"
-    }
 }
 
 /// The records of a CSV file (RFC 4180, any end of line), each with the number of the line in which it begins; empty lines are none.
@@ -181,14 +170,14 @@ impl Task for Forecast {
         1
     }
 
-    fn reads(&self) -> Reads {
-        Reads::Last
+    fn loss_target(&self) -> LossTarget {
+        LossTarget::Last
     }
 
     /// The targets are `(batch, 1)`, in `dtype`.
     fn batch(&self, draw: BatchDraw, dtype: DType, device: &Device) -> Result<Batch> {
         ensure!(draw.batch > 0, "{NAME} batch: expected at least 1 example, got 0");
-        let rows = self.parts.drawn(NAME, draw);
+        let rows = self.splits.batch(NAME, draw);
         let xs: Vec<_> = rows.iter().flat_map(|&row| &self.values[row - self.window..row]).copied().collect();
         let targets: Vec<_> = rows.iter().map(|&row| self.values[row]).collect();
         let xs = tensor(xs, (rows.len(), self.window, 1), dtype, device)?;
@@ -196,8 +185,8 @@ impl Task for Forecast {
     }
 
     /// The squared error; it has no accuracy.
-    fn judge(&self, outputs: &Tensor, batch: &Batch) -> Result<Judged> {
-        pairs::judge(NAME, outputs, batch, None)
+    fn evaluate(&self, outputs: &Tensor, batch: &Batch) -> Result<Metrics> {
+        loss::squared_error(NAME, outputs, batch, None)
     }
 
     /// The mean square of the held-out values: that of forecasting the mean of those to train on.
@@ -215,16 +204,16 @@ impl Task for Forecast {
     }
 
     fn examples(&self) -> Option<usize> {
-        Some(self.parts.train().len())
+        Some(self.splits.train().len())
     }
 
     fn held_out(&self) -> usize {
-        self.parts.held().len()
+        self.splits.test().len()
     }
 
-    fn validating(&self) -> Option<Arc<dyn Task>> {
-        let parts = Parts::of(self.parts.train().to_vec(), self.validation.clone().collect());
-        Some(Arc::new(Self { parts, ..self.clone() }))
+    fn validation_split(&self) -> Option<Arc<dyn Task>> {
+        let splits = Splits::with_examples(self.splits.train().to_vec(), self.validation.clone().collect());
+        Some(Arc::new(Self { splits, ..self.clone() }))
     }
 
     /// The seasonal naive forecast.
@@ -237,16 +226,16 @@ impl Task for Forecast {
 impl Forecast {
     /// The mean of the square of an error over the held-out rows.
     fn mean_square(&self, error: impl Fn(usize) -> f64) -> f64 {
-        let held = self.parts.held();
+        let held = self.splits.test();
         held.iter().map(|&row| error(row).powi(2)).sum::<f64>() / held.len() as f64
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::idx::tests::Folder;
-    use super::super::tests::{conforms, held};
     use super::*;
+    use crate::files::idx::tests::Folder;
+    use crate::tests::{conforms, held};
     use crate::usage::exit_code;
     use std::fs;
 
@@ -270,7 +259,10 @@ mod tests {
         let task = Forecast::open(&folder.0.join("made.csv"), None, 5, 10)?;
         conforms(&task)?;
         assert_eq!((task.examples(), task.held_out()), (Some(65), 15));
-        assert_eq!(task.validating().map(|task| (task.examples(), task.held_out())), Some((Some(65), 15)));
+        assert_eq!(
+            task.validation_split().map(|task| (task.examples(), task.held_out())),
+            Some((Some(65), 15))
+        );
         Ok(())
     }
 
@@ -293,7 +285,7 @@ mod tests {
             Ok(targets.into_iter().map(row).collect())
         };
         assert!(rows(&task)?.into_iter().eq((85..100).map(f64::from)));
-        assert!(rows(task.validating().expect("it has some").as_ref())?
+        assert!(rows(task.validation_split().expect("it has some").as_ref())?
             .into_iter()
             .eq((70..85).map(f64::from)));
         Ok(())

@@ -1,9 +1,11 @@
 //! Small images, read bit by bit.
 
 use super::idx::{Images, CLASSES, EDGE, PIXELS};
-use super::parts::Parts;
-use super::{checksum, classes, tensor};
-use crate::task::{Batch, BatchDraw, Criterion, Judged, Reads, Task};
+use super::input::checksum;
+use crate::draw::tensor;
+use crate::loss;
+use crate::splits::Splits;
+use crate::task::{Batch, BatchDraw, Criterion, LossTarget, Metrics, Task};
 use anyhow::{ensure, Result};
 use candle::{DType, Device, Tensor};
 use rand::seq::SliceRandom;
@@ -20,7 +22,7 @@ use std::sync::Arc;
 /// **The held-out images are the 10,000 of the test set**, whatever the seed: the published numbers are test
 /// accuracies, and to be compared with them. The task has no criterion, so that no decision rests on the test set
 /// here; who picks an epoch or a learning rate by it reports a number that is too good, and should do so on the task that
-/// [`Task::validating`] gives. All 60,000 other images are trained on.
+/// [`Task::validation_split`] gives. All 60,000 other images are trained on.
 ///
 /// An epoch goes through the training images once, in an order of its own, drawn from the seed and its number. A batch
 /// that the epoch has not enough images left for is filled up from the next. Held-out batches go through the test
@@ -28,31 +30,31 @@ use std::sync::Arc;
 /// that of the set, so that [`Task::held_out`] examples are seen exactly once.
 #[derive(Clone, Debug)]
 pub struct Mnist {
-    shown: Shown,
-    order: Order,
+    shown: ImageSet,
+    order: PixelOrder,
     /// Of the training set, and behind them of the test set.
     images: Arc<Images>,
-    parts: Parts,
+    splits: Splits,
     /// The place in the image of each value of the sequence.
     places: Vec<usize>,
 }
 
 /// What the images show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shown {
+pub enum ImageSet {
     /// Handwritten digits: MNIST.
-    Digits,
+    Mnist,
     /// Clothes: Fashion-MNIST.
-    Clothes,
+    FashionMnist,
 }
 
-impl Shown {
-    pub(super) const ALL: [Self; 2] = [Self::Digits, Self::Clothes];
+impl ImageSet {
+    pub(crate) const ALL: [Self; 2] = [Self::Mnist, Self::FashionMnist];
 }
 
 /// In which order a recurrent network sees an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
+pub enum PixelOrder {
     /// By rows: 28 steps of 28 pixels.
     Rows,
     /// By pixels: 784 steps of 1.
@@ -62,18 +64,18 @@ pub enum Order {
     Permuted,
 }
 
-impl Order {
-    pub(super) const ALL: [Self; 3] = [Self::Rows, Self::Pixels, Self::Permuted];
+impl PixelOrder {
+    pub(crate) const ALL: [Self; 3] = [Self::Rows, Self::Pixels, Self::Permuted];
 
     /// The name of the task with such images in this order.
-    pub const fn name(self, shown: Shown) -> &'static str {
+    pub const fn name(self, shown: ImageSet) -> &'static str {
         match (shown, self) {
-            (Shown::Digits, Self::Rows) => "mnist-rows",
-            (Shown::Digits, Self::Pixels) => "mnist-pixels",
-            (Shown::Digits, Self::Permuted) => "mnist-permuted",
-            (Shown::Clothes, Self::Rows) => "fashion-rows",
-            (Shown::Clothes, Self::Pixels) => "fashion-pixels",
-            (Shown::Clothes, Self::Permuted) => "fashion-permuted",
+            (ImageSet::Mnist, Self::Rows) => "mnist-rows",
+            (ImageSet::Mnist, Self::Pixels) => "mnist-pixels",
+            (ImageSet::Mnist, Self::Permuted) => "mnist-permuted",
+            (ImageSet::FashionMnist, Self::Rows) => "fashion-rows",
+            (ImageSet::FashionMnist, Self::Pixels) => "fashion-pixels",
+            (ImageSet::FashionMnist, Self::Permuted) => "fashion-permuted",
         }
     }
 
@@ -87,39 +89,39 @@ impl Order {
 }
 
 impl Mnist {
-    /// Reads the images from the folder `data` with the four IDX files: `train-images-idx3-ubyte`,
+    /// LossTarget the images from the folder `data` with the four IDX files: `train-images-idx3-ubyte`,
     /// `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte`, or with a dot before `idx`, packed with gzip (`.gz`) or not.
     /// Subsets will do, of any number of images.
     ///
     /// # Errors
     /// If a file is missing or cannot be read; is not of the IDX format, or shorter or longer than its header says;
     /// holds images that are not 28 by 28, or labels that are not 0 to 9, or not one an image.
-    pub fn open(data: &Path, shown: Shown, order: Order) -> Result<Self> {
+    pub fn open(data: &Path, shown: ImageSet, order: PixelOrder) -> Result<Self> {
         let [train, test] = Images::read(data)?;
         Ok(Self::new(train, &test, shown, order))
     }
 
-    /// Reads the images from the data set `ylecun/mnist` or `zalando-datasets/fashion_mnist` of the hub, which is fetched once.
+    /// LossTarget the images from the data set `ylecun/mnist` or `zalando-datasets/fashion_mnist` of the hub, which is fetched once.
     ///
     /// # Errors
     /// If it cannot be had, see [`Repository::file`](recurrent_weights::hub::Repository::file), or is not what was expected.
     #[cfg(feature = "hub")]
-    pub fn from_hub(hub: &recurrent_weights::hub::Hub, shown: Shown, order: Order) -> Result<Self> {
+    pub fn from_hub(hub: &recurrent_weights::hub::Hub, shown: ImageSet, order: PixelOrder) -> Result<Self> {
         let [train, test] = super::hub::images(hub, super::hub::source(shown))?;
         Ok(Self::new(train, &test, shown, order))
     }
 
     /// The task with these images to train on and to test with.
-    pub fn new(train: Images, test: &Images, shown: Shown, order: Order) -> Self {
-        let parts = Parts::new(train.labels.len(), test.labels.len());
+    pub fn new(train: Images, test: &Images, shown: ImageSet, order: PixelOrder) -> Self {
+        let splits = Splits::new(train.labels.len(), test.labels.len());
         let mut images = train;
         images.pixels.extend_from_slice(&test.pixels);
         images.labels.extend_from_slice(&test.labels);
         let mut places: Vec<_> = (0..PIXELS).collect();
-        if order == Order::Permuted {
+        if order == PixelOrder::Permuted {
             places.shuffle(&mut stream(0, "mnist-permuted"));
         }
-        Self { shown, order, images: Arc::new(images), parts, places }
+        Self { shown, order, images: Arc::new(images), splits, places }
     }
 }
 
@@ -145,14 +147,14 @@ impl Task for Mnist {
         CLASSES
     }
 
-    fn reads(&self) -> Reads {
-        Reads::Last
+    fn loss_target(&self) -> LossTarget {
+        LossTarget::Last
     }
 
     /// The targets are labels, `(batch)` in u32.
     fn batch(&self, draw: BatchDraw, dtype: DType, device: &Device) -> Result<Batch> {
         ensure!(draw.batch > 0, "{} batch: expected at least 1 example, got 0", self.name());
-        let images = self.parts.drawn("mnist", draw);
+        let images = self.splits.batch("mnist", draw);
         let pixels =
             |&image: &usize| self.places.iter().map(move |place| self.images.pixels[image * PIXELS + place]);
         let xs: Vec<_> = images.iter().flat_map(pixels).map(|pixel| f64::from(pixel) / 255.0).collect();
@@ -162,16 +164,13 @@ impl Task for Mnist {
     }
 
     /// The cross entropy, and whether the label is right.
-    fn judge(&self, outputs: &Tensor, batch: &Batch) -> Result<Judged> {
-        classes::judge(self.name(), outputs, batch, CLASSES, 1)
+    fn evaluate(&self, outputs: &Tensor, batch: &Batch) -> Result<Metrics> {
+        loss::cross_entropy(self.name(), outputs, batch, CLASSES, 1)
     }
 
     /// The entropy of the labels of the held-out images in nats, about ln 10.
     fn baseline(&self) -> f64 {
-        classes::entropy(
-            self.parts.held().iter().map(|&image| usize::from(self.images.labels[image])),
-            CLASSES,
-        )
+        loss::entropy(self.splits.test().iter().map(|&image| usize::from(self.images.labels[image])), CLASSES)
     }
 
     /// None.
@@ -185,37 +184,37 @@ impl Task for Mnist {
 
     /// The number of training images, 60,000.
     fn examples(&self) -> Option<usize> {
-        Some(self.parts.train().len())
+        Some(self.splits.train().len())
     }
 
     /// The number of test images, 10,000.
     fn held_out(&self) -> usize {
-        self.parts.held().len()
+        self.splits.test().len()
     }
 
     /// A tenth of the training images, always the same, held out instead of the test set.
-    fn validating(&self) -> Option<Arc<dyn Task>> {
-        Some(Arc::new(Self { parts: self.parts.validating()?, ..self.clone() }))
+    fn validation_split(&self) -> Option<Arc<dyn Task>> {
+        Some(Arc::new(Self { splits: self.splits.validation_split()?, ..self.clone() }))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::idx::tests::Folder;
-    use super::super::tests::{baseline_is_that_of_the_best_constant, conforms, held};
     use super::*;
+    use crate::files::idx::tests::Folder;
+    use crate::tests::{baseline_is_that_of_the_best_constant, conforms, held};
     use std::collections::BTreeSet;
 
     #[test]
     fn it_conforms() -> Result<()> {
         let folder = Folder::mnist(30, 20)?;
-        for shown in Shown::ALL {
-            for order in Order::ALL {
+        for shown in ImageSet::ALL {
+            for order in PixelOrder::ALL {
                 conforms(&Mnist::open(&folder.0, shown, order)?)?;
             }
         }
         // Twenty images whose labels are not all equally frequent: the constant is then exact.
-        let mut task = Mnist::open(&folder.0, Shown::Digits, Order::Rows)?;
+        let mut task = Mnist::open(&folder.0, ImageSet::Mnist, PixelOrder::Rows)?;
         let labels = task.images.labels.iter().map(|label| label / 4).collect();
         task.images = Arc::new(Images { labels, pixels: task.images.pixels.clone() });
         baseline_is_that_of_the_best_constant(&task, 1e-12)
@@ -225,10 +224,12 @@ mod tests {
     fn every_order_shows_every_pixel_with_its_label() -> Result<()> {
         let folder = Folder::mnist(11, 7)?;
         let test = Images::read(&folder.0)?[1].clone();
-        for (order, shape) in
-            [(Order::Rows, [7, 28, 28]), (Order::Pixels, [7, 784, 1]), (Order::Permuted, [7, 784, 1])]
-        {
-            let task = Mnist::open(&folder.0, Shown::Digits, order)?;
+        for (order, shape) in [
+            (PixelOrder::Rows, [7, 28, 28]),
+            (PixelOrder::Pixels, [7, 784, 1]),
+            (PixelOrder::Permuted, [7, 784, 1]),
+        ] {
+            let task = Mnist::open(&folder.0, ImageSet::Mnist, order)?;
             let batch = task.batch(held(3, 0, 7), DType::F64, &Device::Cpu)?;
             assert_eq!(batch.xs.values().dims(), shape);
             let rows = batch.xs.values().reshape((7, 784))?.to_vec2::<f64>()?;
@@ -238,11 +239,11 @@ mod tests {
                 assert_eq!(label, u32::from(test.labels[image]));
                 assert!(row.iter().all(|value| (0.0..=1.0).contains(value)));
                 match order {
-                    Order::Permuted => {
+                    PixelOrder::Permuted => {
                         assert_ne!(row, pixels);
                         assert_eq!(row, task.places.iter().map(|&place| pixels[place]).collect::<Vec<_>>());
                     }
-                    Order::Rows | Order::Pixels => assert_eq!(row, pixels),
+                    PixelOrder::Rows | PixelOrder::Pixels => assert_eq!(row, pixels),
                 }
             }
         }
@@ -251,7 +252,7 @@ mod tests {
 
     #[test]
     fn the_permutation_never_changes() -> Result<()> {
-        let places = Mnist::open(&Folder::mnist(1, 1)?.0, Shown::Digits, Order::Permuted)?.places;
+        let places = Mnist::open(&Folder::mnist(1, 1)?.0, ImageSet::Mnist, PixelOrder::Permuted)?.places;
         assert_eq!(places[..6], [302, 230, 705, 64, 181, 717], "saved runs depend on it");
         assert!(places.into_iter().collect::<BTreeSet<_>>().into_iter().eq(0..784), "each pixel once");
         Ok(())
@@ -259,13 +260,13 @@ mod tests {
 
     #[test]
     fn validation_is_part_of_the_training_set() -> Result<()> {
-        let task = Mnist::open(&Folder::mnist(20, 7)?.0, Shown::Digits, Order::Rows)?;
+        let task = Mnist::open(&Folder::mnist(20, 7)?.0, ImageSet::Mnist, PixelOrder::Rows)?;
         assert_eq!((task.held_out(), task.examples()), (7, Some(20)));
-        let validating = task.validating().expect("there are enough images");
+        let validating = task.validation_split().expect("there are enough images");
         assert_eq!((validating.held_out(), validating.examples()), (2, Some(18)));
         let batch = validating.batch(held(1, 0, 2), DType::F32, &Device::Cpu)?;
         let expected: Vec<_> =
-            task.parts.validating().expect("as above").held().iter().map(|image| image % 10).collect();
+            task.splits.validation_split().expect("as above").test().iter().map(|image| image % 10).collect();
         assert_eq!(
             batch.targets.to_vec1::<u32>()?,
             expected.iter().map(|&label| label as u32).collect::<Vec<_>>()

@@ -1,7 +1,8 @@
 //! The temporal order task.
 
-use super::{checked_length, classes, generator};
-use crate::task::{Batch, BatchDraw, Criterion, Judged, Reads, Task};
+use crate::draw::{batch_rng, check_length, one_hot};
+use crate::loss;
+use crate::task::{Batch, BatchDraw, Criterion, LossTarget, Metrics, Task};
 use anyhow::Result;
 use candle::{DType, Device, Tensor};
 use rand::Rng;
@@ -41,21 +42,21 @@ const X: usize = 6;
 #[derive(Clone, Copy, Debug)]
 pub struct TemporalOrder {
     length: usize,
-    relevant: Relevant,
+    relevant: OrderVariant,
 }
 
 /// How many symbols are relevant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Relevant {
+pub enum OrderVariant {
     /// Two, task 6a: 4 classes.
     Two,
     /// Three, task 6b: 8 classes.
     Three,
 }
 
-impl Relevant {
+impl OrderVariant {
     #[cfg(test)]
-    pub(super) const ALL: [Self; 2] = [Self::Two, Self::Three];
+    pub(crate) const ALL: [Self; 2] = [Self::Two, Self::Three];
 
     /// The name of the task with so many.
     pub const fn name(self) -> &'static str {
@@ -78,15 +79,15 @@ impl TemporalOrder {
     ///
     /// # Errors
     /// If `length` is not 10 to 10,000,000: a tenth must be at least one step.
-    pub fn new(length: usize, relevant: Relevant) -> Result<Self> {
-        Ok(Self { length: checked_length(relevant.name(), length, 10)?, relevant })
+    pub fn new(length: usize, relevant: OrderVariant) -> Result<Self> {
+        Ok(Self { length: check_length(relevant.name(), length, 10)?, relevant })
     }
 
     /// The first step of each range of relevant symbols.
     fn ranges(&self) -> Vec<usize> {
         match self.relevant {
-            Relevant::Two => vec![self.tenth(), self.length / 2],
-            Relevant::Three => vec![self.tenth(), self.length / 3, 2 * self.length / 3],
+            OrderVariant::Two => vec![self.tenth(), self.length / 2],
+            OrderVariant::Three => vec![self.tenth(), self.length / 3, 2 * self.length / 3],
         }
     }
 
@@ -119,13 +120,13 @@ impl Task for TemporalOrder {
         self.relevant.classes()
     }
 
-    fn reads(&self) -> Reads {
-        Reads::Last
+    fn loss_target(&self) -> LossTarget {
+        LossTarget::Last
     }
 
     /// The targets are classes, `(batch)` in u32. The batch has as many steps as its longest example.
     fn batch(&self, draw: BatchDraw, dtype: DType, device: &Device) -> Result<Batch> {
-        let mut rng = generator(self.name(), self.length, draw);
+        let mut rng = batch_rng(self.name(), self.length, draw);
         let (tenth, ranges) = (self.tenth(), self.ranges());
         let mut examples = Vec::with_capacity(draw.batch);
         let mut targets = Vec::with_capacity(draw.batch);
@@ -142,7 +143,7 @@ impl Task for TemporalOrder {
             targets.push(relevant.iter().fold(0, |class, &symbol| 2 * class + symbol as u32));
         }
         let lengths: Vec<_> = examples.iter().map(Vec::len).collect();
-        let xs = classes::one_hot(&examples, SYMBOLS, dtype, device)?;
+        let xs = one_hot(&examples, SYMBOLS, dtype, device)?;
         Ok(Batch {
             xs: Sequence::padded(xs, &lengths)?,
             targets: Tensor::from_vec(targets, draw.batch, device)?,
@@ -150,8 +151,8 @@ impl Task for TemporalOrder {
     }
 
     /// The cross entropy, and whether the class is right.
-    fn judge(&self, outputs: &Tensor, batch: &Batch) -> Result<Judged> {
-        classes::judge(self.name(), outputs, batch, self.output_size(), 1)
+    fn evaluate(&self, outputs: &Tensor, batch: &Batch) -> Result<Metrics> {
+        loss::cross_entropy(self.name(), outputs, batch, self.output_size(), 1)
     }
 
     /// ln 4, or ln 8.
@@ -163,20 +164,20 @@ impl Task for TemporalOrder {
         Some(Criterion::AccuracyAtLeast(0.99))
     }
 
-    fn longer(&self, factor: usize) -> Option<Arc<dyn Task>> {
+    fn scaled(&self, factor: usize) -> Option<Arc<dyn Task>> {
         Some(Arc::new(Self::new(self.length.checked_mul(factor)?, self.relevant).ok()?))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{baseline_is_that_of_the_best_constant, conforms, held};
     use super::*;
+    use crate::tests::{baseline_is_that_of_the_best_constant, conforms, held};
     use std::collections::BTreeSet;
 
     #[test]
     fn it_conforms() -> Result<()> {
-        for relevant in Relevant::ALL {
+        for relevant in OrderVariant::ALL {
             conforms(&TemporalOrder::new(20, relevant)?)?;
             baseline_is_that_of_the_best_constant(&TemporalOrder::new(10, relevant)?, 0.003)?;
         }
@@ -204,7 +205,7 @@ mod tests {
     fn the_class_is_the_order_of_the_relevant_symbols() -> Result<()> {
         let orders = ["XXX", "XXY", "XYX", "XYY", "YXX", "YXY", "YYX", "YYY"];
         for (relevant, orders) in
-            [(Relevant::Two, vec!["XX", "XY", "YX", "YY"]), (Relevant::Three, orders.to_vec())]
+            [(OrderVariant::Two, vec!["XX", "XY", "YX", "YY"]), (OrderVariant::Three, orders.to_vec())]
         {
             for (symbols, class) in examples(&TemporalOrder::new(50, relevant)?, 300)? {
                 assert!(symbols.starts_with('E') && symbols.ends_with('B'), "{symbols}");
@@ -220,7 +221,7 @@ mod tests {
 
     #[test]
     fn lengths_and_places_fill_their_ranges_and_no_more() -> Result<()> {
-        let (two, three) = (Relevant::Two, Relevant::Three);
+        let (two, three) = (OrderVariant::Two, OrderVariant::Three);
         for (relevant, length, tenth, ranges) in [
             (two, 10, 1, vec![1, 5]),
             (two, 19, 1, vec![1, 9]),
@@ -251,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_length_without_a_tenth_is_refused() {
-        let error = TemporalOrder::new(9, Relevant::Two).expect_err("must fail").to_string();
+        let error = TemporalOrder::new(9, OrderVariant::Two).expect_err("must fail").to_string();
         assert_eq!(error, "temporal-order length: expected 10 to 10000000, got 9");
     }
 }

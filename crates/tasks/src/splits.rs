@@ -14,56 +14,56 @@ const VALIDATION: usize = 10;
 /// in their own order, and begin anew behind their end; the last one is smaller if the size of a batch does not divide
 /// that of the set, so that each is seen exactly once.
 #[derive(Clone, Debug)]
-pub(super) struct Parts {
+pub(crate) struct Splits {
     train: Vec<usize>,
-    held: Vec<usize>,
+    test: Vec<usize>,
 }
 
-impl Parts {
+impl Splits {
     /// Training examples first, those of the test set behind them.
-    pub(super) fn new(train: usize, test: usize) -> Self {
-        Self { train: (0..train).collect(), held: (train..train + test).collect() }
+    pub(crate) fn new(train: usize, test: usize) -> Self {
+        Self { train: (0..train).collect(), test: (train..train + test).collect() }
     }
 
     /// These examples.
-    pub(super) fn of(train: Vec<usize>, held: Vec<usize>) -> Self {
-        Self { train, held }
+    pub(crate) fn with_examples(train: Vec<usize>, test: Vec<usize>) -> Self {
+        Self { train, test }
     }
 
     /// A tenth of the training examples is held out instead of the test set, at least one, always the same; `None` if there is but one.
-    pub(super) fn validating(&self) -> Option<Self> {
+    pub(crate) fn validation_split(&self) -> Option<Self> {
         let count = self.train.len();
         let mut order = self.train.clone();
         order.shuffle(&mut stream(0, &format!("validation/{count}")));
-        let mut held = order.split_off(count - (count / VALIDATION).max(1));
-        held.sort_unstable();
+        let mut test = order.split_off(count - (count / VALIDATION).max(1));
+        test.sort_unstable();
         order.sort_unstable();
-        (!order.is_empty()).then_some(Self { train: order, held })
+        (!order.is_empty()).then_some(Self { train: order, test })
     }
 
     /// The training examples.
-    pub(super) fn train(&self) -> &[usize] {
+    pub(crate) fn train(&self) -> &[usize] {
         &self.train
     }
 
     /// The held-out examples.
-    pub(super) fn held(&self) -> &[usize] {
-        &self.held
+    pub(crate) fn test(&self) -> &[usize] {
+        &self.test
     }
 
     /// The examples of a batch of the data set `name`, which is part of the name of a random stream.
-    pub(super) fn drawn(&self, name: &str, draw: BatchDraw) -> Vec<usize> {
+    pub(crate) fn batch(&self, name: &str, draw: BatchDraw) -> Vec<usize> {
         match draw.split {
-            Split::Train => self.trained(name, draw),
-            Split::Held => {
-                let step = draw.step % self.held.len().div_ceil(draw.batch) as u64;
+            Split::Train => self.train_batch(name, draw),
+            Split::Test => {
+                let step = draw.step % self.test.len().div_ceil(draw.batch) as u64;
                 let start = step as usize * draw.batch;
-                self.held[start..self.held.len().min(start + draw.batch)].to_vec()
+                self.test[start..self.test.len().min(start + draw.batch)].to_vec()
             }
         }
     }
 
-    fn trained(&self, name: &str, draw: BatchDraw) -> Vec<usize> {
+    fn train_batch(&self, name: &str, draw: BatchDraw) -> Vec<usize> {
         let count = self.train.len() as u64;
         let start = draw.step * draw.batch as u64;
         let end = start + draw.batch as u64;
@@ -89,9 +89,9 @@ mod tests {
 
     #[test]
     fn an_epoch_shows_each_example_once_in_an_order_of_its_own() {
-        let parts = Parts::new(10, 2);
+        let splits = Splits::new(10, 2);
         let examples = |batch, seed, steps: u64| -> Vec<_> {
-            (0..steps).flat_map(|step| parts.drawn("x", draw(Split::Train, seed, step, batch))).collect()
+            (0..steps).flat_map(|step| splits.batch("x", draw(Split::Train, seed, step, batch))).collect()
         };
         let four = examples(4, 1, 10); // 40 examples: four epochs, whose ends fall into batches
         assert_eq!(four.len(), 40);
@@ -106,22 +106,26 @@ mod tests {
 
     #[test]
     fn held_batches_go_through_the_test_set_and_begin_anew() {
-        let parts = Parts::new(2, 7);
+        let splits = Splits::new(2, 7);
         for seed in [1, 2] {
-            let held = |step| parts.drawn("x", draw(Split::Held, seed, step, 3));
-            let found: Vec<_> = (0..4).map(held).collect();
+            let test = |step| splits.batch("x", draw(Split::Test, seed, step, 3));
+            let found: Vec<_> = (0..4).map(test).collect();
             assert_eq!(found, [vec![2, 3, 4], vec![5, 6, 7], vec![8], vec![2, 3, 4]]);
         }
     }
 
     #[test]
     fn validation_leaves_the_test_set_alone() {
-        let parts = Parts::new(57, 20);
-        let validating = parts.validating().expect("there are enough examples");
-        assert_eq!((validating.train.len(), validating.held.len()), (52, 5));
-        let both: BTreeSet<_> = validating.train.iter().chain(&validating.held).copied().collect();
+        let splits = Splits::new(57, 20);
+        let validating = splits.validation_split().expect("there are enough examples");
+        assert_eq!((validating.train.len(), validating.test.len()), (52, 5));
+        let both: BTreeSet<_> = validating.train.iter().chain(&validating.test).copied().collect();
         assert!(both.into_iter().eq(0..57), "each training example once, none of the test set");
-        assert_eq!(parts.validating().map(|parts| parts.held), Some(validating.held), "always the same");
-        assert!(Parts::new(1, 20).validating().is_none());
+        assert_eq!(
+            splits.validation_split().map(|splits| splits.test),
+            Some(validating.test),
+            "always the same"
+        );
+        assert!(Splits::new(1, 20).validation_split().is_none());
     }
 }

@@ -1,6 +1,6 @@
 //! Files of the UEA and UCR archives of time series, `.ts`.
 
-use super::shown;
+use super::input::{excerpt, read_text};
 use anyhow::{bail, ensure, Context, Result};
 use std::path::{Path, PathBuf};
 
@@ -109,21 +109,13 @@ impl Header {
     }
 }
 
-/// Reads a file. Empty lines and those that begin with `#` say nothing.
+/// LossTarget a file. Empty lines and those that begin with `#` say nothing.
 ///
 /// # Errors
 /// With the file and the line: if the header is none, lacks its classes, or asks for what is not supported (time stamps, missing values, regression); if a
 /// series has another number of dimensions, dimensions of different lengths, a value that is no finite number, a label that the header does not have.
 pub(super) fn read(path: &Path) -> Result<Series> {
-    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
-    let text = std::str::from_utf8(&bytes).map_err(|error| {
-        anyhow::anyhow!(
-            "{}: expected UTF-8, found another byte at offset {}",
-            path.display(),
-            error.valid_up_to()
-        )
-    })?;
-    parse(text, &path.display().to_string())
+    parse(&read_text(path)?, &path.display().to_string())
 }
 
 fn parse(text: &str, path: &str) -> Result<Series> {
@@ -137,7 +129,7 @@ fn parse(text: &str, path: &str) -> Result<Series> {
         ensure!(
             line.starts_with('@'),
             "{path}:{number}: expected the header's @data before any series, found {:?}",
-            shown(line)
+            excerpt(line)
         );
         if header.take(line).map_err(|error| anyhow::anyhow!("{path}:{number}: {error}"))? {
             break;
@@ -194,14 +186,14 @@ fn values(index: usize, part: &str) -> Result<Vec<f32>> {
             "dimension {}, value {}: expected a finite number, found {:?}",
             index + 1,
             place + 1,
-            shown(word)
+            excerpt(word)
         ),
     };
     part.split(',').enumerate().map(value).collect()
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// A header of two dimensions and classes `a` and `b`; the series begin in line 5.

@@ -1,7 +1,7 @@
 //! MNIST and Fashion-MNIST from the Hugging Face Hub: two parquet files, whose rows are an image as PNG and its label.
 
 use super::idx::{Images, CLASSES, EDGE, PIXELS};
-use super::Shown;
+use super::mnist::ImageSet;
 use anyhow::{anyhow, bail, ensure, Context, Result};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
@@ -24,10 +24,10 @@ const MNIST: Source = Source { repository: "ylecun/mnist", folder: "mnist" };
 const FASHION: Source = Source { repository: "zalando-datasets/fashion_mnist", folder: "fashion_mnist" };
 
 /// Where the images that show this lie.
-pub(super) const fn source(shown: Shown) -> &'static Source {
+pub(super) const fn source(shown: ImageSet) -> &'static Source {
     match shown {
-        Shown::Digits => &MNIST,
-        Shown::Clothes => &FASHION,
+        ImageSet::Mnist => &MNIST,
+        ImageSet::FashionMnist => &FASHION,
     }
 }
 
@@ -93,8 +93,8 @@ fn decode(image: &[u8]) -> Result<[u8; PIXELS]> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::idx::tests::Folder;
     use super::*;
+    use crate::files::idx::tests::Folder;
     use parquet::basic::Compression;
     use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
     use parquet::file::properties::WriterProperties;
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn parquet_holds_what_idx_does() -> Result<()> {
         let (hub, cache) = offline()?;
-        for shown in Shown::ALL {
+        for shown in ImageSet::ALL {
             let expected = fill(cache.path(), source(shown))?;
             for (found, expected) in images(&hub, source(shown))?.into_iter().zip(expected) {
                 assert_eq!(found.labels, expected.labels);

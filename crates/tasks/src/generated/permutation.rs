@@ -1,14 +1,15 @@
 //! The random permutation task.
 
-use super::{checked_length, classes, generator};
-use crate::task::{Batch, BatchDraw, Criterion, Judged, Reads, Task};
+use crate::draw::{batch_rng, check_length, one_hot};
+use crate::loss;
+use crate::task::{Batch, BatchDraw, Criterion, LossTarget, Metrics, Task};
 use anyhow::Result;
 use candle::{DType, Device, Tensor};
 use rand::Rng;
 use recurrent_core::Sequence;
 use std::sync::Arc;
 
-pub(super) const NAME: &str = "random-permutation";
+pub(crate) const NAME: &str = "random-permutation";
 
 /// The number of symbols.
 const SYMBOLS: usize = 100;
@@ -35,7 +36,7 @@ impl RandomPermutation {
     /// # Errors
     /// If `length` is not 2 to 10,000,000.
     pub fn new(length: usize) -> Result<Self> {
-        Ok(Self { length: checked_length(NAME, length, 2)? })
+        Ok(Self { length: check_length(NAME, length, 2)? })
     }
 }
 
@@ -61,13 +62,13 @@ impl Task for RandomPermutation {
         SYMBOLS
     }
 
-    fn reads(&self) -> Reads {
-        Reads::Last
+    fn loss_target(&self) -> LossTarget {
+        LossTarget::Last
     }
 
     /// The targets are classes, `(batch)` in u32.
     fn batch(&self, draw: BatchDraw, dtype: DType, device: &Device) -> Result<Batch> {
-        let mut rng = generator(NAME, self.length, draw);
+        let mut rng = batch_rng(NAME, self.length, draw);
         let mut sequence = |_| -> Vec<usize> {
             let key = rng.random_range(0..KEYS);
             let others = (1..self.length).map(|_| rng.random_range(KEYS..SYMBOLS));
@@ -76,14 +77,14 @@ impl Task for RandomPermutation {
         let examples: Vec<_> = (0..draw.batch).map(&mut sequence).collect();
         let keys: Vec<_> = examples.iter().map(|symbols| symbols[0] as u32).collect();
         Ok(Batch {
-            xs: Sequence::new(classes::one_hot(&examples, SYMBOLS, dtype, device)?)?,
+            xs: Sequence::new(one_hot(&examples, SYMBOLS, dtype, device)?)?,
             targets: Tensor::from_vec(keys, draw.batch, device)?,
         })
     }
 
     /// The cross entropy, and whether the symbol is right.
-    fn judge(&self, outputs: &Tensor, batch: &Batch) -> Result<Judged> {
-        classes::judge(NAME, outputs, batch, SYMBOLS, 1)
+    fn evaluate(&self, outputs: &Tensor, batch: &Batch) -> Result<Metrics> {
+        loss::cross_entropy(NAME, outputs, batch, SYMBOLS, 1)
     }
 
     /// ln 2.
@@ -95,15 +96,15 @@ impl Task for RandomPermutation {
         Some(Criterion::AccuracyAtLeast(0.99))
     }
 
-    fn longer(&self, factor: usize) -> Option<Arc<dyn Task>> {
+    fn scaled(&self, factor: usize) -> Option<Arc<dyn Task>> {
         Some(Arc::new(Self::new(self.length.checked_mul(factor)?).ok()?))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{baseline_is_that_of_the_best_constant, conforms, held};
     use super::*;
+    use crate::tests::{baseline_is_that_of_the_best_constant, conforms, held};
 
     #[test]
     fn it_conforms() -> Result<()> {
