@@ -12,8 +12,8 @@
 use candle::{DType, Device, Result, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use clap::Parser;
-use recurrent::core::Checkpoint;
-use recurrent::{Layer, LstmConfig, Pass, Rnn, Sequence};
+use recurrent::core::Recompute;
+use recurrent::{ForwardContext, Layer, LstmConfig, Rnn, Sequence};
 use std::time::Instant;
 
 /// Time and memory of one train step over a very long sequence.
@@ -29,7 +29,7 @@ struct Options {
     hidden: usize,
     /// What is kept for the way back: auto, square-root, or the state at every so many steps.
     #[arg(long, default_value = "square-root", value_parser = checkpoint)]
-    checkpoint: Checkpoint,
+    checkpoint: Recompute,
     /// 1000 steps, to see that it runs.
     #[arg(long)]
     test: bool,
@@ -37,11 +37,11 @@ struct Options {
     bench: bool,
 }
 
-fn checkpoint(text: &str) -> std::result::Result<Checkpoint, String> {
+fn checkpoint(text: &str) -> std::result::Result<Recompute, String> {
     match (text, text.parse()) {
-        ("auto", _) => Ok(Checkpoint::Auto),
-        ("square-root", _) => Ok(Checkpoint::SquareRoot),
-        (_, Ok(steps)) => Ok(Checkpoint::Every(steps)),
+        ("auto", _) => Ok(Recompute::Auto),
+        ("square-root", _) => Ok(Recompute::SquareRoot),
+        (_, Ok(steps)) => Ok(Recompute::Every(steps)),
         (_, Err(_)) => Err("expected auto, square-root or a number of steps".to_string()),
     }
 }
@@ -52,7 +52,10 @@ fn main() -> Result<()> {
     let threads: usize =
         std::env::var("RAYON_NUM_THREADS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     std::env::set_var("RAYON_NUM_THREADS", threads.to_string()); // candle reads it too
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads can be started");
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .expect("threads can be started");
     println!(
         "LSTM, {steps} steps, batch {}, {} features, {} units, f32, {threads} thread(s), checkpoint {:?}",
         options.batch, options.input, options.hidden, options.checkpoint
@@ -64,14 +67,14 @@ fn train(options: &Options, steps: usize) -> Result<()> {
     let Options { batch, input, hidden, checkpoint, .. } = *options;
     let vars = VarMap::new();
     let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
-    let rnn = Rnn::new(input, hidden, &LstmConfig::default(), vb)?.with_checkpoint(checkpoint)?;
+    let rnn = Rnn::new(input, hidden, &LstmConfig::default(), vb)?.with_recompute(checkpoint)?;
     let wave = (0..batch * steps * input).map(|i| (i as f32 * 0.37).sin());
     let xs = Tensor::from_iter(wave, &Device::Cpu)?.reshape((batch, steps, input))?;
     let xs = Sequence::new(xs)?;
     let before = peak_resident();
 
     let start = Instant::now();
-    let (last, carry) = rnn.last(&xs, None, &Pass::default())?; // (batch, hidden)
+    let (last, carry) = rnn.last(&xs, None, &ForwardContext::default())?; // (batch, hidden)
     let forward = start.elapsed();
     let gradients = last.sqr()?.mean_all()?.backward()?;
     let both = start.elapsed();
@@ -82,7 +85,11 @@ fn train(options: &Options, steps: usize) -> Result<()> {
         let norm = gradient.sqr()?.sum_all()?.to_scalar::<f32>()?.sqrt();
         assert!(norm.is_finite() && norm > 0.0, "the gradient of {name} has the norm {norm}");
     }
-    println!("forward {:.2} s, backward {:.2} s", forward.as_secs_f64(), (both - forward).as_secs_f64());
+    println!(
+        "forward {:.2} s, backward {:.2} s",
+        forward.as_secs_f64(),
+        (both - forward).as_secs_f64()
+    );
     match (before, peak_resident()) {
         (Some(before), Some(after)) => {
             println!("peak resident memory {after} MiB, {before} MiB of it before the first step (VmHWM)");

@@ -53,11 +53,15 @@ fn table(begin: &str) -> Result<()> {
         "{:15} {:>16} | {:>10} {:>10} | {:>10} {:>10}",
         "family", "input x hidden", "kept", "peak", "kept", "peak"
     );
-    for family in Family::value_variants().iter().filter(|family| family.to_string().starts_with(begin)) {
+    for family in
+        Family::value_variants().iter().filter(|family| family.to_string().starts_with(begin))
+    {
         for shape in shapes() {
             let ours = columns(shape, measure(Library::Recurrent, *family, shape)?);
             let candle = match family {
-                Family::Lstm | Family::Gru => columns(shape, measure(Library::CandleNn, *family, shape)?),
+                Family::Lstm | Family::Gru => {
+                    columns(shape, measure(Library::CandleNn, *family, shape)?)
+                }
                 Family::Vanilla | Family::LayerNormLstm => format!("{:>10} {:>10}", "–", "–"), // it has none
             };
             println!("{:15} {:>16} | {ours} | {candle}", family.to_string(), shape.to_string());
@@ -67,7 +71,8 @@ fn table(begin: &str) -> Result<()> {
 }
 
 fn columns(shape: Shape, used: Use) -> String {
-    let values = (used.kept / size_of::<f32>()) as f64 / (shape.time * shape.batch * shape.hidden) as f64;
+    let values =
+        (used.kept / size_of::<f32>()) as f64 / (shape.time * shape.batch * shape.hidden) as f64;
     format!("{values:>10.1} {:>10.1}", used.peak as f64 / f64::from(1 << 20))
 }
 

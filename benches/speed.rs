@@ -21,10 +21,14 @@ mod subject;
 use candle::{DType, Device, Result, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use divan::{black_box_drop, Bencher};
-use recurrent::{Keep, Layer, LstmConfig, Pass, Path, Recorder, Rnn, Sequence};
+use recurrent::{
+    Execution, ForwardContext, GradientRecorder, Layer, LstmConfig, Record, Rnn, Sequence,
+};
 use std::fmt;
 use std::process::{exit, Command};
-use subject::{gradients, in_pool, inputs, shapes, smoke, stack, Family, Library, Mode, Shape, Subject};
+use subject::{
+    gradients, in_pool, inputs, shapes, smoke, stack, Family, Library, Mode, Shape, Subject,
+};
 
 const FAMILIES: [Family; 4] = [Family::Lstm, Family::Gru, Family::Vanilla, Family::LayerNormLstm];
 const MIDDLING: [Family; 2] = [Family::Lstm, Family::Gru];
@@ -82,7 +86,8 @@ fn cases() -> Vec<Case> {
 }
 
 fn measure(bencher: Bencher, case: &Case, mode: Mode) {
-    let subject = Subject::new(case.library, case.family, case.shape, case.layers, mode).expect("sizes fit");
+    let subject =
+        Subject::new(case.library, case.family, case.shape, case.layers, mode).expect("sizes fit");
     subject.step().expect("runs"); // warm
     bencher.bench_local(|| subject.step().expect("runs"));
 }
@@ -101,17 +106,17 @@ fn train(bencher: Bencher, case: &Case) {
 mod recorder {
     use super::*;
 
-    fn recorded(bencher: Bencher, family: Family, recorder: Option<Recorder>) {
+    fn recorded(bencher: Bencher, family: Family, recorder: Option<GradientRecorder>) {
         let shape = shapes()[0];
         let vars = VarMap::new();
         let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
         let layer = stack(family, shape, 1, vb).expect("sizes fit");
         let xs = Sequence::new(inputs(shape).expect("plain memory")).expect("three axes");
-        let pass = Pass { record: recorder.as_ref(), ..Pass::default() };
+        let context = ForwardContext { record: recorder.as_ref(), ..ForwardContext::default() };
         let step = || -> Result<()> {
-            let (ys, _) = layer.run(&xs, None, &pass)?;
+            let (ys, _) = layer.run(&xs, None, &context)?;
             black_box_drop(gradients(ys.into_values())?);
-            black_box_drop(recorder.as_ref().map(Recorder::take));
+            black_box_drop(recorder.as_ref().map(GradientRecorder::take));
             Ok(())
         };
         step().expect("runs"); // warm
@@ -125,7 +130,7 @@ mod recorder {
 
     #[divan::bench(args = FAMILIES, sample_count = 50, sample_size = 1, max_time = 3)]
     fn norms(bencher: Bencher, family: Family) {
-        recorded(bencher, family, Some(Recorder::new(Keep::Norms)));
+        recorded(bencher, family, Some(GradientRecorder::new(Record::Norms)));
     }
 }
 
@@ -139,7 +144,7 @@ mod frozen {
         let vars = VarMap::new();
         let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
         let layer = stack(family, Shape::new(1, 1, 16, hidden), 1, vb).expect("sizes fit");
-        let mut stream = layer.freeze().expect("a kernel").start(1);
+        let mut stream = layer.to_inference().expect("a kernel").stream(1);
         let (x, mut y) = ([0.5; 16], vec![0.0; hidden]);
         bencher.bench_local(|| stream.step(&x, &mut y).expect("sizes fit"));
     }
@@ -167,7 +172,11 @@ mod steps {
     }
 
     fn lstm(bencher: Bencher, library: Library, layers: usize, steps: usize) {
-        measure(bencher, &Case { library, family: Family::Lstm, layers, shape: shape(steps) }, Mode::Train);
+        measure(
+            bencher,
+            &Case { library, family: Family::Lstm, layers, shape: shape(steps) },
+            Mode::Train,
+        );
     }
 
     #[divan::bench(args = STEPS, sample_count = 10, sample_size = 1)]
@@ -189,8 +198,9 @@ mod steps {
     fn replay_1_layer(bencher: Bencher, steps: usize) {
         let (vars, shape) = (VarMap::new(), shape(steps));
         let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
-        let rnn = Rnn::new(shape.input, shape.hidden, &LstmConfig::default(), vb).expect("sizes fit");
-        let rnn: Box<dyn Layer> = Box::new(rnn.on(Path::Replay));
+        let rnn =
+            Rnn::new(shape.input, shape.hidden, &LstmConfig::default(), vb).expect("sizes fit");
+        let rnn: Box<dyn Layer> = Box::new(rnn.with_execution(Execution::Replay));
         let xs: Tensor = inputs(shape).expect("plain memory");
         let step = || gradients(candle::Module::forward(&rnn, &xs)?);
         bencher.bench_local(|| black_box_drop(step().expect("runs")));

@@ -86,10 +86,17 @@ fn answer(question: &str) -> Result<(f64, usize)> {
     let [library, family, mode, time, batch, input, hidden, layers, seconds] = words[..] else {
         return Err(anyhow!("expected 9 words, got {}", words.len()));
     };
-    let size = |text: &str| text.parse::<usize>().with_context(|| format!("expected a size, got {text:?}"));
+    let size = |text: &str| {
+        text.parse::<usize>().with_context(|| format!("expected a size, got {text:?}"))
+    };
     let shape = Shape::new(size(time)?, size(batch)?, size(input)?, size(hidden)?);
-    let subject =
-        Subject::new(named::<Library>(library)?, named(family)?, shape, size(layers)?, named(mode)?)?;
+    let subject = Subject::new(
+        named::<Library>(library)?,
+        named(family)?,
+        shape,
+        size(layers)?,
+        named(mode)?,
+    )?;
     let seconds = seconds.parse().with_context(|| format!("expected seconds, got {seconds:?}"))?;
     median_time(&subject, seconds)
 }
@@ -118,13 +125,17 @@ fn one_of_every_kind() -> Result<()> {
             for Shape { time, batch, input, hidden } in shapes() {
                 let mode = mode.to_possible_value().context("no mode is skipped")?;
                 let sizes = format!("{time} {batch} {input} {hidden} 1 0");
-                let (milliseconds, _) = answer(&format!("recurrent {family} {} {sizes}", mode.get_name()))?;
+                let (milliseconds, _) =
+                    answer(&format!("recurrent {family} {} {sizes}", mode.get_name()))?;
                 ensure!(milliseconds > 0.0, "{family} {sizes} took no time");
             }
         }
     }
     answer("candle-nn lstm train 3 2 1 4 1 0")?;
-    ensure!(answer("candle-nn vanilla train 3 2 1 4 1 0").is_err(), "candle-nn has no vanilla layer");
+    ensure!(
+        answer("candle-nn vanilla train 3 2 1 4 1 0").is_err(),
+        "candle-nn has no vanilla layer"
+    );
     ensure!(answer("recurrent lstm").is_err(), "a question has nine words");
     Ok(())
 }

@@ -19,13 +19,12 @@ use candle::{DType, Device, IndexOp, Tensor};
 use candle_nn::VarBuilder;
 use clap::Parser;
 use rand::Rng;
-use recurrent::core::{stream, Carry};
-use recurrent::{weights, Pass, Sequence};
+use recurrent::core::{named_rng, Carry};
+use recurrent::{weights, ForwardContext, Sequence};
 use recurrent_harness::network::Network;
 use recurrent_harness::run::{self, Job};
-use recurrent_harness::settings::{Extent, Settings};
+use recurrent_records::config::{Budget, Readout, TrainingConfig, Width};
 use recurrent_records::record::RunRecord;
-use recurrent_records::treatment::Readout;
 use recurrent_tasks::task::Task;
 use recurrent_tasks::usage::Usage;
 use recurrent_tasks::Text;
@@ -70,11 +69,13 @@ fn write(args: Args) -> Result<ExitCode> {
         return Err(Usage::new(why).into());
     }
     let run = args.run.as_deref().map(record).transpose()?;
-    let text = Text::open(&args.data, run.as_ref().map_or(100, |run| run.length))?;
+    let text = Text::open(&args.data, run.as_ref().map_or(100, |run| run.config.task.length))?;
     let symbols = text.symbols();
     let prompt = args.prompt.unwrap_or_else(|| symbols[0].to_string());
     let number = |c: char| {
-        symbols.binary_search(&c).map_err(|_| Usage::new(format!("prompt: {c:?} is not in the text")))
+        symbols
+            .binary_search(&c)
+            .map_err(|_| Usage::new(format!("prompt: {c:?} is not in the text")))
     };
     let prompt: Vec<usize> = prompt.chars().map(number).collect::<Result<_, _>>()?;
     if prompt.is_empty() {
@@ -83,14 +84,14 @@ fn write(args: Args) -> Result<ExitCode> {
     let network = match (&args.run, &run) {
         (Some(folder), Some(run)) => {
             let (shown, known) = (args.data.display(), folder.display());
-            let same = run.data.is_none() || run.data == text.checksum(); // a run of before there were checksums may be of any
+            let same = run.config.task.data.is_none() || run.config.task.data == text.checksum(); // a run of before there were checksums may be of any
             ensure!(same, "{shown}: expected the text that {known} has learnt from, found another");
             of_run(folder, run, &text)?
         }
         _ => trained(&text, args.epochs, args.seed)?,
     };
 
-    let mut rng = stream(args.seed, "sample");
+    let mut rng = named_rng(args.seed, "sample");
     recurrent_cli::write(&prompt.iter().map(|&symbol| symbols[symbol]).collect::<String>())?;
     let (mut logits, mut carry) = (Vec::new(), None);
     for &symbol in &prompt {
@@ -112,10 +113,18 @@ fn record(folder: &Path) -> Result<RunRecord> {
     let path = folder.join("run.json");
     let shown = path.display();
     let json = fs::read(&path).with_context(|| shown.to_string())?;
-    let run: RunRecord = serde_json::from_slice(&json).with_context(|| format!("{shown}: cannot be read"))?;
-    ensure!(run.task == "text", "{shown}: expected a run of the task text, found {}", run.task);
-    let plain = run.readout == Readout::Plain;
-    ensure!(plain, "{shown}: expected a plain read-out, found attention, which sees a window at once");
+    let run: RunRecord =
+        serde_json::from_slice(&json).with_context(|| format!("{shown}: cannot be read"))?;
+    ensure!(
+        run.config.task.name == "text",
+        "{shown}: expected a run of the task text, found {}",
+        run.config.task.name
+    );
+    let plain = run.config.training.readout == Readout::Plain;
+    ensure!(
+        plain,
+        "{shown}: expected a plain read-out, found attention, which sees a window at once"
+    );
     Ok(run)
 }
 
@@ -123,36 +132,42 @@ fn record(folder: &Path) -> Result<RunRecord> {
 fn of_run(folder: &Path, run: &RunRecord, text: &Text) -> Result<Network> {
     let path = folder.join("weights.safetensors");
     let tensors = weights::read(&path)?.tensors;
-    let (known, found) = (tensors.get("readout.bias").map_or(0, Tensor::elem_count), text.symbols().len());
+    let (known, found) =
+        (tensors.get("readout.bias").map_or(0, Tensor::elem_count), text.symbols().len());
     let shown = path.display();
     ensure!(
         known == found,
         "{shown}: expected the text of the run, of {known} different characters, found {found}"
     );
-    network(&run.variant, run.hidden, text, tensors.into_iter().collect())
+    network(&run.config.model.variant, run.config.model.hidden, text, tensors.into_iter().collect())
 }
 
 /// A GRU, new and trained.
 fn trained(text: &Text, epochs: u64, seed: u64) -> Result<Network> {
     let variant = &recurrent_cli::variants(&["gru".to_string()], text.longest_lag())?[0];
-    let settings = Settings { extent: Extent::Epochs(epochs), ..Settings::new(text) };
-    settings.validate(text)?;
-    let (hidden, _) = settings.sizing.solve(variant, text, settings.treatment.readout)?;
-    let (job, steps) = (Job { variant, task: text, settings: &settings, hidden, seed }, settings.steps(text));
+    let training = TrainingConfig { budget: Budget::Epochs(epochs), ..TrainingConfig::new(text) };
+    training.validate(text)?;
+    let job = Job::new(variant, text, &training, seed)?;
+    let steps = job.config.max_steps();
     let run = run::run(&job, &false.into(), &mut |step, loss| {
         if step % 100 == 0 || step == steps {
             eprintln!("step {step} of {steps}: {loss:.2} bits");
         }
     });
     let tensors = weights::read_bytes(&run.weights)?.tensors;
-    network(&variant.name, hidden, text, tensors.into_iter().collect())
+    network(&variant.name, job.config.model.hidden, text, tensors.into_iter().collect())
 }
 
-fn network(name: &str, hidden: usize, text: &Text, tensors: HashMap<String, Tensor>) -> Result<Network> {
+fn network(
+    name: &str,
+    hidden: usize,
+    text: &Text,
+    tensors: HashMap<String, Tensor>,
+) -> Result<Network> {
     let variant = &recurrent_cli::variants(&[name.to_string()], text.longest_lag())?[0];
     let dtype = tensors.get("readout.bias").map_or(DType::F32, Tensor::dtype);
-    let settings = Settings::new(text);
-    let size = Job { variant, task: text, settings: &settings, hidden, seed: 0 }.size();
+    let training = TrainingConfig { width: Width::Hidden(hidden), ..TrainingConfig::new(text) };
+    let size = Job::new(variant, text, &training, 0)?.size();
     let vb = VarBuilder::from_tensors(tensors, dtype, &Device::Cpu);
     Ok(Network::new(variant, size, text, Readout::Plain, &vb)?)
 }
@@ -168,14 +183,16 @@ fn read(
     one[symbol] = 1.0;
     let dtype = network.rnn().params()[0].1.dtype();
     let xs = Tensor::from_vec(one, (1, 1, symbols), &Device::Cpu)?.to_dtype(dtype)?; // (batch, time, input)
-    let (logits, carry) = network.forward_from(&Sequence::new(xs)?, carry.as_ref(), &Pass::default())?;
+    let (logits, carry) =
+        network.forward_from(&Sequence::new(xs)?, carry.as_ref(), &ForwardContext::default())?;
     Ok((logits.i((0, 0))?.to_dtype(DType::F64)?.to_vec1()?, Some(carry)))
 }
 
 /// The symbol at the share `at`, 0 to 1, of the distribution softmax(logits / temperature).
 fn drawn(logits: &[f64], temperature: f64, at: f64) -> usize {
     let most = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let weights: Vec<f64> = logits.iter().map(|logit| ((logit - most) / temperature).exp()).collect();
+    let weights: Vec<f64> =
+        logits.iter().map(|logit| ((logit - most) / temperature).exp()).collect();
     let mut left = at * weights.iter().sum::<f64>();
     let passed = weights.iter().position(|weight| {
         left -= weight;

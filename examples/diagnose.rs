@@ -35,9 +35,9 @@
 use candle::{DType, Device, Module, Result, Tensor};
 use candle_nn::{AdamW, Optimizer, ParamsAdamW, VarBuilder, VarMap};
 use rand::Rng;
-use recurrent::core::init::{self, Bias, Init, Scheme};
-use recurrent::core::stream;
-use recurrent::{Directions, LstmConfig, Nonlinearity, Stack, VanillaConfig};
+use recurrent::core::init::{self, ForgetBias, Init, Scheme};
+use recurrent::core::named_rng;
+use recurrent::{Direction, LstmConfig, Nonlinearity, Stack, VanillaConfig};
 use recurrent::{Layer, Sequence}; // +
 use recurrent_measures::diagnosis::Diagnosis; // +
 
@@ -47,7 +47,7 @@ const LAG: usize = 100;
 
 /// Of 100 random values two are marked, the first of them in the first half; their sum is asked for at the end.
 fn batch(step: u64) -> Result<(Tensor, Tensor)> {
-    let mut rng = stream(step, "batch");
+    let mut rng = named_rng(step, "batch");
     let (mut xs, mut sums) = (vec![0f32; BATCH * LAG * 2], Vec::new());
     for steps in xs.chunks_exact_mut(LAG * 2) {
         steps.iter_mut().step_by(2).for_each(|value| *value = rng.random());
@@ -73,7 +73,7 @@ fn train(build: impl FnOnce(VarBuilder) -> Result<Box<dyn Layer>>, norm: bool) -
         let (xs, targets) = batch(step)?;
         let watch = diagnosis.watch(); // +
         let xs = Sequence::new(xs)?; // +
-        let (last, _) = rnn.last(&xs, None, &watch.pass())?; // + was rnn.forward(&xs)
+        let (last, _) = rnn.last(&xs, None, &watch.context())?; // + was rnn.forward(&xs)
         let last = norm.as_ref().map_or(Ok(last.clone()), |norm| norm.forward(&last))?;
         let loss = (readout.forward(&last)? - targets)?.sqr()?.mean_all()?;
         let grads = loss.backward()?; // + was adam.backward_step(&loss)
@@ -86,11 +86,11 @@ fn train(build: impl FnOnce(VarBuilder) -> Result<Box<dyn Layer>>, norm: bool) -
 
 fn lstm(layers: usize, init: Init, vb: VarBuilder) -> Result<Box<dyn Layer>> {
     let config = LstmConfig { init, ..LstmConfig::default() };
-    Ok(Box::new(Stack::of(layers, Directions::Forward, 2, HIDDEN, &config, vb)?))
+    Ok(Box::new(Stack::of(layers, Direction::Forward, 2, HIDDEN, &config, vb)?))
 }
 
 fn vanilla(config: VanillaConfig, vb: VarBuilder) -> Result<Box<dyn Layer>> {
-    Ok(Box::new(Stack::of(1, Directions::Forward, 2, HIDDEN, &config, vb)?))
+    Ok(Box::new(Stack::of(1, Direction::Forward, 2, HIDDEN, &config, vb)?))
 }
 
 fn title(text: &str) {
@@ -98,23 +98,34 @@ fn title(text: &str) {
 }
 
 fn main() -> Result<()> {
-    let chrono = || Init { memory: Bias::Chrono { longest: LAG }, ..Init::default() };
+    let chrono = || Init { forget_bias: ForgetBias::Chrono { longest: LAG }, ..Init::default() };
     title("Healthy: LSTM, chrono biases");
     train(|vb| lstm(1, chrono(), vb), false)?;
 
     title("1. LSTM, forget bias -3");
-    train(|vb| lstm(1, Init { memory: Bias::Sum(-3.0), ..Init::default() }, vb), false)?;
+    train(
+        |vb| lstm(1, Init { forget_bias: ForgetBias::Constant(-3.0), ..Init::default() }, vb),
+        false,
+    )?;
 
     title("2. Tanh network, recurrent matrix of spectral radius 3");
     let scheme = Scheme::Normal { input: 0.1, recurrent: 3.0 };
-    let large = VanillaConfig { init: Init { scheme, ..Init::default() }, ..VanillaConfig::default() };
+    let large =
+        VanillaConfig { init: Init { scheme, ..Init::default() }, ..VanillaConfig::default() };
     train(|vb| vanilla(large, vb), false)?;
 
     title("3. ReLU network, bias -8");
-    let init = Init { biases: vec![("h".to_string(), -8.0)], ..Init::default() };
+    let init = Init { bias_by_gate: vec![("h".to_string(), -8.0)], ..Init::default() };
     train(
         |vb| {
-            vanilla(VanillaConfig { nonlinearity: Nonlinearity::Relu, init, ..VanillaConfig::default() }, vb)
+            vanilla(
+                VanillaConfig {
+                    nonlinearity: Nonlinearity::Relu,
+                    init,
+                    ..VanillaConfig::default()
+                },
+                vb,
+            )
         },
         false,
     )?;
@@ -123,5 +134,5 @@ fn main() -> Result<()> {
     train(|vb| lstm(1, chrono(), vb), true)?;
 
     title("5. Two layers of LSTM, input gates with a bias of -8");
-    train(|vb| lstm(2, Init { biases: vec![("i".to_string(), -8.0)], ..chrono() }, vb), false)
+    train(|vb| lstm(2, Init { bias_by_gate: vec![("i".to_string(), -8.0)], ..chrono() }, vb), false)
 }

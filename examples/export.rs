@@ -19,7 +19,9 @@ use anyhow::{bail, Result};
 use candle::{safetensors, DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use clap::Parser;
-use recurrent::{core::write_whole, onnx, registry, Carry, Directions, Layer, Pass, Sequence, Spec};
+use recurrent::{
+    core::write_whole, onnx, registry, Carry, Direction, ForwardContext, Layer, RnnConfig, Sequence,
+};
 use std::collections::HashMap;
 use std::path::PathBuf;
 
@@ -44,11 +46,12 @@ struct Args {
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    let Some(entry) = registry::variants().into_iter().find(|entry| entry.name == args.variant) else {
+    let Some(entry) = registry::variants().into_iter().find(|entry| entry.name == args.variant)
+    else {
         bail!("expected a variant of the registry, got {}", args.variant)
     };
-    let directions = if args.bidirectional { Directions::Both } else { Directions::Forward };
-    let spec = Spec { directions, ..entry.spec.suited(20, 1) };
+    let directions = if args.bidirectional { Direction::Bidirectional } else { Direction::Forward };
+    let spec = RnnConfig { direction: directions, ..entry.spec.with_longest_lag(20, 1) };
     let layer = spec.build(
         args.input,
         args.hidden,
@@ -60,24 +63,31 @@ fn main() -> Result<()> {
 
     // What the layers compute from some state, which the model takes and gives as (directions, batch, hidden).
     let wave = |shape: (usize, usize, usize), speed: f64| -> Result<Tensor> {
-        let values = (0..shape.0 * shape.1 * shape.2).map(|i| (i as f64 * speed).sin() as f32).collect();
+        let values =
+            (0..shape.0 * shape.1 * shape.2).map(|i| (i as f64 * speed).sin() as f32).collect();
         Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
     };
     let xs = wave((2, 7, args.input), 0.7)?; // (batch, time, input)
-    let (_, somewhere) =
-        layer.run(&Sequence::new(wave((2, 4, args.input), 0.9)?)?, None, &Pass::default())?;
-    let (ys, carry) = layer.run(&Sequence::new(xs.clone())?, Some(&somewhere), &Pass::default())?;
+    let (_, somewhere) = layer.run(
+        &Sequence::new(wave((2, 4, args.input), 0.9)?)?,
+        None,
+        &ForwardContext::default(),
+    )?;
+    let (ys, carry) =
+        layer.run(&Sequence::new(xs.clone())?, Some(&somewhere), &ForwardContext::default())?;
     let mut tensors = HashMap::from([("xs".to_string(), xs), ("ys".to_string(), ys.into_values())]);
     for (carry, side) in [(somewhere, "0"), (carry, "n")] {
-        let Carry::Parts(layers) = carry else { bail!("expected a part a layer") };
+        let Carry::Layers(layers) = carry else { bail!("expected a part a layer") };
         for (index, layer) in layers.iter().enumerate() {
             let directions = match layer {
-                Carry::Fields(_) => std::slice::from_ref(layer),
-                Carry::Parts(directions) => directions,
+                Carry::Cell(_) => std::slice::from_ref(layer),
+                Carry::Layers(directions) => directions,
             };
             for field in ["h", "c"] {
-                let Ok(parts) =
-                    directions.iter().map(|one| one.field(field)).collect::<candle::Result<Vec<_>>>()
+                let Ok(parts) = directions
+                    .iter()
+                    .map(|one| one.field(field))
+                    .collect::<candle::Result<Vec<_>>>()
                 else {
                     continue;
                 };

@@ -18,8 +18,11 @@
 use candle::{DType, Device, Result, Tensor};
 use candle_nn::{ops::sigmoid, VarBuilder, VarMap};
 use recurrent::core::init::{Gates, Weights};
-use recurrent::core::{chunk_gates, GateWeights, Hidden};
-use recurrent::{Cell, CellConfig, Directions, Init, Keep, Layer, Pass, Place, Recorder, Sequence, Stack};
+use recurrent::core::{chunk_gates, GateWeights, HiddenState};
+use recurrent::{
+    Cell, CellConfig, Direction, ForwardContext, GradientRecorder, Init, Layer, LayerId, Record,
+    Sequence, Stack,
+};
 
 /// The minimal gated unit (Zhou et al. 2016, arXiv:1603.09420v1), with the forget gate after the matrix product:
 /// f = σ(a_f + b_f), n = tanh(a_n + f ∘ b_n), h' = (1 − f) ∘ h + f ∘ n.
@@ -27,7 +30,7 @@ use recurrent::{Cell, CellConfig, Directions, Init, Keep, Layer, Pass, Place, Re
 struct MinimalCell(GateWeights);
 
 impl Cell for MinimalCell {
-    type State = Hidden;
+    type State = HiddenState;
 
     fn input_size(&self) -> usize {
         self.0.input_size()
@@ -45,12 +48,12 @@ impl Cell for MinimalCell {
         Ok(Self(self.0.replaced(&mut params.into_iter())?))
     }
 
-    fn step(&self, x: &Tensor, s: &Hidden) -> Result<Hidden> {
+    fn step(&self, x: &Tensor, s: &HiddenState) -> Result<HiddenState> {
         let ([a_f, a_n], [b_f, b_n]) =
             (chunk_gates(&self.0.input(x)?)?, chunk_gates(&self.0.recurrent(&s.h)?)?);
         let f = sigmoid(&(a_f + b_f)?)?;
         let n = (a_n + (&f * b_n)?)?.tanh()?;
-        Ok(Hidden { h: (&s.h + (f * (n - &s.h)?)?)? })
+        Ok(HiddenState { h: (&s.h + (f * (n - &s.h)?)?)? })
     }
 }
 
@@ -61,9 +64,19 @@ struct MinimalConfig(Init);
 impl CellConfig for MinimalConfig {
     type Cell = MinimalCell;
 
-    fn cell(&self, input: usize, hidden: usize, place: Option<Place>, vb: VarBuilder) -> Result<MinimalCell> {
-        let gates = Gates { names: &["f", "n"], memory: None, input: None };
-        Ok(MinimalCell(GateWeights::new(&Weights::new(vb, place, &self.0, gates, hidden)?, input, true)?))
+    fn cell(
+        &self,
+        input: usize,
+        hidden: usize,
+        place: Option<LayerId>,
+        vb: VarBuilder,
+    ) -> Result<MinimalCell> {
+        let gates = Gates { names: &["f", "n"], forget: None, input: None };
+        Ok(MinimalCell(GateWeights::new(
+            &Weights::new(vb, place, &self.0, gates, hidden)?,
+            input,
+            true,
+        )?))
     }
 
     fn param_count(&self, input: usize, hidden: usize) -> usize {
@@ -74,18 +87,21 @@ impl CellConfig for MinimalConfig {
 fn main() -> Result<()> {
     let vars = VarMap::new();
     let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
-    let stack = Stack::of(3, Directions::Forward, 2, 16, &MinimalConfig::default(), vb)?;
+    let stack = Stack::of(3, Direction::Forward, 2, 16, &MinimalConfig::default(), vb)?;
 
     let xs = Sequence::new(Tensor::ones((4, 2000, 2), DType::F32, &Device::Cpu)?)?;
-    let recorder = Recorder::new(Keep::Norms);
-    let (last, _) = stack.last(&xs, None, &Pass::default().record(&recorder))?;
+    let recorder = GradientRecorder::new(Record::Norms);
+    let (last, _) = stack.last(&xs, None, &ForwardContext::default().record(&recorder))?;
     let grads = last.sum_all()?.backward()?; // 2,000 steps, three layers deep, in constant stack
     let reached = stack.params().iter().filter(|(_, param)| grads.get(param).is_some()).count();
     println!("{reached} of {} parameters have a gradient", stack.params().len());
     for trace in recorder.take() {
         println!(
             "layer {}: |dL/dh| at lag 0, 10, 100: {:.1e} {:.1e} {:.1e}",
-            trace.place.layer, trace.sums[0], trace.sums[10], trace.sums[100]
+            trace.layer_id.layer,
+            trace.batch_norms[0],
+            trace.batch_norms[10],
+            trace.batch_norms[100]
         );
     }
     Ok(())

@@ -20,7 +20,7 @@
 use anyhow::{bail, Result};
 use candle::{DType, Device, IndexOp, Module, Tensor, D};
 use candle_nn::{Embedding, Linear, VarBuilder};
-use recurrent::{Directions, LstmConfig, Stack};
+use recurrent::{Direction, LstmConfig, Stack};
 use std::collections::HashMap;
 use std::env;
 use std::io::{stdin, stdout, BufWriter, Write};
@@ -56,7 +56,14 @@ impl Segmenter {
         Ok(Self {
             letters: points.into_iter().filter_map(char::from_u32).zip(0..).collect(),
             embedding: Embedding::new(table.clone(), input),
-            lstm: Stack::of(1, Directions::Both, input, hidden, &LstmConfig::default(), vb)?,
+            lstm: Stack::of(
+                1,
+                Direction::Bidirectional,
+                input,
+                hidden,
+                &LstmConfig::default(),
+                vb,
+            )?,
             readout: Linear::new(readout, Some(get("time_b")?.clone())),
         })
     }

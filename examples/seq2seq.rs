@@ -24,16 +24,18 @@ use candle::{DType, Device, Module, Result, Tensor, D};
 use candle_nn::{loss::cross_entropy, Embedding, Linear, VarBuilder, VarMap};
 use rand::{Rng, SeedableRng};
 use recurrent::core::init;
-use recurrent::{Carry, Layer, Lstm, LstmConfig, Pass, Sequence};
+use recurrent::{Carry, ForwardContext, Layer, Lstm, LstmConfig, Sequence};
 use recurrent_train::{clip_global_norm, AdamW, AdamWConfig, Optimizer, Params};
 
-const MONTHS: &str = "january february march april may june july august september october november december";
+const MONTHS: &str =
+    "january february march april may june july august september october november december";
 const EDGE: u32 = 0; // what the decoder reads first and writes last; all other characters are their ASCII codes
 
 /// A date as people write it, and as computers do. One in ten is held out.
 fn date(rng: &mut impl Rng, held_out: bool) -> (String, String) {
     let (day, month, year) = loop {
-        let date = (rng.random_range(1..=28), rng.random_range(1..=12), rng.random_range(1900..2100));
+        let date =
+            (rng.random_range(1..=28), rng.random_range(1..=12), rng.random_range(1900..2100));
         if ((7 * date.0 + 3 * date.1 + date.2) % 10 == 0) == held_out {
             break date;
         }
@@ -66,39 +68,52 @@ impl Translator {
     }
 
     /// The encoder's carry behind the last letter of each text, whatever their lengths.
-    fn read(&self, texts: &[String], pass: &Pass) -> Result<Carry> {
-        let table =
-            |text: &String| Tensor::new(text.bytes().map(u32::from).collect::<Vec<_>>(), &Device::Cpu);
+    fn read(&self, texts: &[String], context: &ForwardContext) -> Result<Carry> {
+        let table = |text: &String| {
+            Tensor::new(text.bytes().map(u32::from).collect::<Vec<_>>(), &Device::Cpu)
+        };
         let rows: Vec<_> =
             texts.iter().map(|text| self.letters.forward(&table(text)?)).collect::<Result<_>>()?;
-        Ok(self.encoder.last(&Sequence::collate(&rows)?, None, pass)?.1)
+        Ok(self.encoder.last(&Sequence::collate(&rows)?, None, context)?.1)
     }
 
     /// The decoder sees the true letters before each one that it is to write.
-    fn loss(&self, texts: &[String], targets: &[String], pass: &Pass) -> Result<Tensor> {
-        let framed =
-            |text: &String| [&[EDGE][..], &text.bytes().map(u32::from).collect::<Vec<_>>(), &[EDGE]].concat();
+    fn loss(
+        &self,
+        texts: &[String],
+        targets: &[String],
+        context: &ForwardContext,
+    ) -> Result<Tensor> {
+        let framed = |text: &String| {
+            [&[EDGE][..], &text.bytes().map(u32::from).collect::<Vec<_>>(), &[EDGE]].concat()
+        };
         let framed: Vec<_> = targets.iter().map(framed).collect(); // all equally long
         let framed = Tensor::new(framed, &Device::Cpu)?;
         let steps = framed.dim(1)? - 1;
         let xs = self.letters.forward(&framed.narrow(1, 0, steps)?)?; // (batch, time, feature)
-        let (hs, _) = self.decoder.run(&Sequence::new(xs)?, Some(&self.read(texts, pass)?), pass)?;
+        let (hs, _) =
+            self.decoder.run(&Sequence::new(xs)?, Some(&self.read(texts, context)?), context)?;
         let logits = self.readout.forward(&hs.values().flatten_to(1)?)?; // (batch * time, letters)
         cross_entropy(&logits, &framed.narrow(1, 1, steps)?.flatten_all()?)
     }
 
     /// The likeliest letter at every step, which is what the next step reads.
     fn write(&self, texts: &[String]) -> Result<Vec<String>> {
-        let mut carry = self.read(texts, &Pass::default())?;
+        let mut carry = self.read(texts, &ForwardContext::default())?;
         let (mut last, mut written) = (vec![EDGE; texts.len()], vec![Vec::new(); texts.len()]);
         for _ in 0..12 {
             let x = self.letters.forward(&Tensor::new(&last[..], &Device::Cpu)?)?.unsqueeze(1)?; // (batch, 1, feature)
-            let (h, after) = self.decoder.run(&Sequence::new(x)?, Some(&carry), &Pass::default())?;
+            let (h, after) =
+                self.decoder.run(&Sequence::new(x)?, Some(&carry), &ForwardContext::default())?;
             carry = after;
             last = self.readout.forward(&h.values().squeeze(1)?)?.argmax(D::Minus1)?.to_vec1()?;
-            written.iter_mut().zip(&last).for_each(|(text, letter)| text.push(*letter as u8 as char));
+            written
+                .iter_mut()
+                .zip(&last)
+                .for_each(|(text, letter)| text.push(*letter as u8 as char));
         }
-        let until_edge = |text: Vec<char>| text.into_iter().take_while(|letter| *letter != '\0').collect();
+        let until_edge =
+            |text: Vec<char>| text.into_iter().take_while(|letter| *letter != '\0').collect();
         Ok(written.into_iter().map(until_edge).collect())
     }
 }
@@ -111,16 +126,24 @@ fn main() -> Result<()> {
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
     let (texts, truth) = (0..500).map(|_| date(&mut rng, true)).unzip::<_, _, Vec<_>, Vec<_>>();
     for step in 1..=1200 {
-        let (texts_now, targets) = (0..64).map(|_| date(&mut rng, false)).unzip::<_, _, Vec<_>, Vec<_>>();
-        let loss = translator.loss(&texts_now, &targets, &Pass::train(0, step))?;
+        let (texts_now, targets) =
+            (0..64).map(|_| date(&mut rng, false)).unzip::<_, _, Vec<_>, Vec<_>>();
+        let loss = translator.loss(&texts_now, &targets, &ForwardContext::train(0, step))?;
         let mut grads = loss.backward()?;
         clip_global_norm(&params, &mut grads, 1.0)?;
         adam.step(&grads)?;
         if step % 300 == 0 {
-            let right =
-                translator.write(&texts)?.iter().zip(&truth).filter(|(ours, truth)| ours == truth).count();
+            let right = translator
+                .write(&texts)?
+                .iter()
+                .zip(&truth)
+                .filter(|(ours, truth)| ours == truth)
+                .count();
             let loss = loss.to_scalar::<f32>()?;
-            println!("step {step:4}: loss {loss:.4}, {right} of {} dates never seen are right", truth.len());
+            println!(
+                "step {step:4}: loss {loss:.4}, {right} of {} dates never seen are right",
+                truth.len()
+            );
         }
     }
     for (text, written) in texts.iter().zip(translator.write(&texts)?).take(4) {

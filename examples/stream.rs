@@ -27,7 +27,7 @@ use candle::{DType, Device, Module, Result, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use rand::{Rng, SeedableRng};
 use recurrent::core::init;
-use recurrent::{weights, Frozen, Gru, GruConfig, Layer, Pass, Sequence, Stream};
+use recurrent::{weights, ForwardContext, Gru, GruConfig, InferenceLayer, Layer, Sequence, Stream};
 use recurrent_train::{AdamW, AdamWConfig, Optimizer, Params};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -45,8 +45,8 @@ fn reading(t: usize, phase: f32) -> f32 {
 }
 
 /// A new stream, at the state in the file if there is one.
-fn resume(frozen: &Arc<dyn Frozen>, path: &Path) -> Result<Box<dyn Stream>> {
-    let mut stream = frozen.clone().start(1);
+fn resume(frozen: &Arc<dyn InferenceLayer>, path: &Path) -> Result<Box<dyn Stream>> {
+    let mut stream = frozen.clone().stream(1);
     if path.exists() {
         let carry = stream.carry()?.with_named(&weights::read(path)?.tensors)?;
         stream.set_carry(&carry)?;
@@ -66,13 +66,13 @@ fn main() -> anyhow::Result<()> {
         let values = phases.iter().flat_map(|phase| (0..=60).map(|t| reading(t, *phase))).collect();
         let values = Tensor::from_vec(values, (16, 61, 1), &Device::Cpu)?; // (batch, time, feature)
         let xs = Sequence::new(values.narrow(1, 0, 60)?)?;
-        let (hs, _) = gru.run(&xs, None, &Pass::train(0, step))?;
+        let (hs, _) = gru.run(&xs, None, &ForwardContext::train(0, step))?;
         let loss = (readout.forward(hs.values())? - values.narrow(1, 1, 60)?)?.sqr()?.mean_all()?;
         adam.step(&loss.backward()?)?;
     }
 
     // From here on no tensors: slices in, slices out.
-    let frozen = gru.freeze()?;
+    let frozen = gru.to_inference()?;
     let weight: Vec<f32> = readout.weight().flatten_all()?.to_vec1()?;
     let bias = readout.bias().expect("it has one").to_vec1::<f32>()?[0];
     let folder = tempfile::tempdir()?;
@@ -97,12 +97,16 @@ fn main() -> anyhow::Result<()> {
     }
     for (index, errors) in all.chunks(500).enumerate().take(8) {
         let mean = errors.iter().sum::<f32>() / errors.len() as f32;
-        println!("readings {:4} to {:4}: off by {mean:.3} on average", 500 * index, 500 * (index + 1));
+        println!(
+            "readings {:4} to {:4}: off by {mean:.3} on average",
+            500 * index,
+            500 * (index + 1)
+        );
     }
 
     // The whole sequence at once, by the layer itself.
     let xs = Tensor::from_vec((0..t).map(|t| reading(t, 0.0)).collect(), (1, t, 1), &Device::Cpu)?;
-    let last = gru.last(&Sequence::new(xs)?, None, &Pass::default())?.0;
+    let last = gru.last(&Sequence::new(xs)?, None, &ForwardContext::default())?.0;
     let streamed = stream.carry()?.field("h")?.clone();
     let difference = (last - streamed)?.abs()?.max_all()?.to_scalar::<f32>()?;
     println!("state after {t} readings, streamed and at once: differ by {difference:.0e}");

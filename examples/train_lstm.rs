@@ -21,7 +21,7 @@ use candle::{DType, Device, Module, Result, Tensor};
 use candle_nn::{loss::cross_entropy, ops::log_softmax, Embedding, VarBuilder, VarMap};
 use rand::{Rng, SeedableRng};
 use recurrent::core::init;
-use recurrent::{Layer, Lstm, LstmConfig, Pass, Sequence};
+use recurrent::{ForwardContext, Layer, Lstm, LstmConfig, Sequence};
 use recurrent_train::{clip_global_norm, AdamW, AdamWConfig, GradientWatch, Optimizer, Params};
 
 const TIME: usize = 40;
@@ -37,7 +37,10 @@ fn batch(rng: &mut impl Rng, device: &Device) -> Result<(Tensor, Tensor)> {
         letters.extend(string);
         classes.push(class);
     }
-    Ok((Tensor::from_vec(letters, (BATCH, TIME), device)?, Tensor::from_vec(classes, BATCH, device)?))
+    Ok((
+        Tensor::from_vec(letters, (BATCH, TIME), device)?,
+        Tensor::from_vec(classes, BATCH, device)?,
+    ))
 }
 
 fn main() -> Result<()> {
@@ -56,7 +59,7 @@ fn main() -> Result<()> {
     for step in 0..300 {
         let (letters, classes) = batch(&mut rng, &device)?;
         let xs = Sequence::new(embedding.forward(&letters)?)?; // (batch, time, feature)
-        let (last, _) = lstm.last(&xs, None, &Pass::train(0, step))?; // (batch, hidden)
+        let (last, _) = lstm.last(&xs, None, &ForwardContext::train(0, step))?; // (batch, hidden)
         let logits = readout.forward(&last)?;
         let loss = cross_entropy(&logits, &classes)?;
 
@@ -66,7 +69,11 @@ fn main() -> Result<()> {
         let clip = clip_global_norm(&params, &mut grads, 1.0)?;
         adam.step(&grads)?;
         if step % 50 == 49 {
-            let right = log_softmax(&logits, 1)?.argmax(1)?.eq(&classes)?.to_dtype(DType::F32)?.mean_all()?;
+            let right = log_softmax(&logits, 1)?
+                .argmax(1)?
+                .eq(&classes)?
+                .to_dtype(DType::F32)?
+                .mean_all()?;
             let right = right.to_scalar::<f32>()?;
             println!(
                 "step {:3}: loss {loss:.4}, right {right:.2}, gradient norm {:.3}",

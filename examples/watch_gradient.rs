@@ -24,7 +24,9 @@
 use candle::{DType, Device, Module, Result, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent::core::init;
-use recurrent::{Directions, Keep, Layer, LstmConfig, Pass, Recorder, Sequence, Stack};
+use recurrent::{
+    Direction, ForwardContext, GradientRecorder, Layer, LstmConfig, Record, Sequence, Stack,
+};
 
 fn main() -> Result<()> {
     let (batch, time) = (16, 100);
@@ -33,19 +35,25 @@ fn main() -> Result<()> {
     {
         let vars = VarMap::new();
         let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
-        let lstm = Stack::of(2, Directions::Forward, 4, 32, &config, vb.pp("lstm"))?;
+        let lstm = Stack::of(2, Direction::Forward, 4, 32, &config, vb.pp("lstm"))?;
         let readout = init::linear(0, 32, 1, &vb.pp("readout"))?;
 
         let waves = (0..batch * time * 4).map(|i| (i as f32 * 0.7).sin());
         let xs = Sequence::new(Tensor::from_iter(waves, &Device::Cpu)?.reshape((batch, time, 4))?)?;
-        let recorder = Recorder::new(Keep::Norms);
-        let (last, _) = lstm.last(&xs, None, &Pass::default().record(&recorder))?;
+        let recorder = GradientRecorder::new(Record::Norms);
+        let (last, _) = lstm.last(&xs, None, &ForwardContext::default().record(&recorder))?;
         readout.forward(&last)?.sqr()?.mean_all()?.backward()?;
 
         println!("LSTM, {name}: norm of the batch-mean gradient, by lag");
         for trace in recorder.take() {
-            let norms = [0, 1, 5, 20, 50, 99].map(|lag| format!("{lag}: {:.1e}", trace.sums[lag]));
-            println!("  layer {} dL/d{}   {}", trace.place.layer, trace.field, norms.join("   "));
+            let norms =
+                [0, 1, 5, 20, 50, 99].map(|lag| format!("{lag}: {:.1e}", trace.batch_norms[lag]));
+            println!(
+                "  layer {} dL/d{}   {}",
+                trace.layer_id.layer,
+                trace.field,
+                norms.join("   ")
+            );
         }
     }
     Ok(())

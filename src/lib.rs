@@ -10,11 +10,11 @@ extern crate accelerate_src;
 extern crate intel_mkl_src;
 
 mod model;
+pub mod modifier;
 #[cfg(feature = "onnx")]
 pub mod onnx;
 pub mod registry;
-pub mod remedy;
-mod spec;
+mod rnn_config;
 
 pub use recurrent_core as core;
 pub use recurrent_gru as gru;
@@ -29,9 +29,10 @@ pub use recurrent_weights::hub;
 
 pub use model::Model;
 pub use recurrent_core::{
-    Bidirectional, Carry, Cell, CellConfig, Checkpoint, Directions, Flow, Frozen, Gate, Init, Keep, Layer,
-    Noise, Observation, Observer, Pass, Path, Place, Pool, Recorder, Rnn, Sequence, Stack, State, StateClip,
-    Stream, Trace, Window,
+    ActivationRecorder, Activations, Bidirectional, Bptt, Carry, Cell, CellConfig, Direction,
+    Execution, ForwardContext, Gate, GradientRecorder, GradientTrace, HiddenGradClip,
+    InferenceLayer, Init, Layer, LayerId, Pool, Recompute, Record, RecurrentDropout, Rnn, Sequence,
+    Stack, State, Stream, Truncation,
 };
 pub use recurrent_gru::{Gru, GruCell, GruConfig, Reset};
 pub use recurrent_layernorm::{
@@ -39,9 +40,11 @@ pub use recurrent_layernorm::{
     LayerNormVanillaConfig,
 };
 pub use recurrent_lstm::{Lstm, LstmCell, LstmConfig};
-pub use recurrent_residual::{OverTime, Residual, ResidualLstm, ResidualLstmConfig, Shortcut};
+pub use recurrent_residual::{
+    Residual, ResidualLstm, ResidualLstmConfig, Shortcut, TemporalResidual,
+};
 pub use recurrent_vanilla::{Nonlinearity, Vanilla, VanillaCell, VanillaConfig};
-pub use spec::{CellSpec, Connection, Spec};
+pub use rnn_config::{CellKind, Connection, RnnConfig};
 
 /// The pages under `docs/`, whose code is compiled and run.
 #[cfg(doctest)]

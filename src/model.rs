@@ -3,7 +3,7 @@
 mod config;
 mod pytorch;
 
-use crate::{Layer, Spec};
+use crate::{Layer, RnnConfig};
 use candle::{bail, DType, Device, Error, Module, Result, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use config::Config;
@@ -14,7 +14,7 @@ use std::path::Path;
 const WEIGHTS: &str = "model.safetensors";
 const CONFIG: &str = "config.json";
 
-/// Recurrent layers together with what they are: a [`Spec`], the number of features of their input, and of units.
+/// Recurrent layers together with what they are: a [`RnnConfig`], the number of features of their input, and of units.
 ///
 /// [`Model::save`] writes a folder with `model.safetensors`, whose names are PyTorch's, and `config.json`, which says what it is: format,
 /// version of this crate, spec, sizes and type. [`Model::load`] builds the same again. [`Model::import`] reads files of others.
@@ -22,10 +22,10 @@ const CONFIG: &str = "config.json";
 /// ```
 /// use candle::{DType, Device, Module, Tensor};
 /// use candle_nn::{VarBuilder, VarMap};
-/// use recurrent::{CellSpec, GruConfig, Model, Spec};
+/// use recurrent::{CellKind, GruConfig, Model, RnnConfig};
 ///
 /// # fn main() -> anyhow::Result<()> {
-/// let spec = Spec { layers: 2, ..Spec::new(CellSpec::Gru(GruConfig::default())) };
+/// let spec = RnnConfig { layers: 2, ..RnnConfig::new(CellKind::Gru(GruConfig::default())) };
 /// let vars = VarMap::new();
 /// let model = Model::new(spec, 3, 8, VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu))?;
 ///
@@ -40,7 +40,7 @@ const CONFIG: &str = "config.json";
 /// # }
 /// ```
 pub struct Model {
-    spec: Spec,
+    spec: RnnConfig,
     input: usize,
     hidden: usize,
     dtype: DType,
@@ -52,15 +52,15 @@ impl Model {
     /// Layers of `hidden` units in each direction on `input` features, with the weights of `vb`.
     ///
     /// # Errors
-    /// As [`Spec::build`].
-    pub fn new(spec: Spec, input: usize, hidden: usize, vb: VarBuilder) -> Result<Self> {
+    /// As [`RnnConfig::build`].
+    pub fn new(spec: RnnConfig, input: usize, hidden: usize, vb: VarBuilder) -> Result<Self> {
         let (dtype, device) = (vb.dtype(), vb.device().clone());
         let layer = spec.build(input, hidden, vb)?;
         Ok(Self { spec, input, hidden, dtype, device, layer })
     }
 
     /// The layers as data.
-    pub fn spec(&self) -> &Spec {
+    pub fn spec(&self) -> &RnnConfig {
         &self.spec
     }
 
@@ -162,7 +162,7 @@ impl Model {
     pub fn import(
         path: impl AsRef<Path>,
         convention: &Convention,
-        spec: Spec,
+        spec: RnnConfig,
         (input, hidden): (usize, usize),
         device: &Device,
     ) -> Result<Self> {
@@ -179,32 +179,33 @@ impl Model {
     pub fn from_tensors(
         found: &Tensors,
         convention: &Convention,
-        spec: Spec,
+        spec: RnnConfig,
         (input, hidden): (usize, usize),
         device: &Device,
     ) -> Result<Self> {
         fits(convention, &spec)?;
         let ours = convention.import(found, &expected(&spec, input, hidden)?)?;
-        let dtype = ours.values().map(Tensor::dtype).find(|dtype| matches!(dtype, DType::F32 | DType::F64));
+        let dtype =
+            ours.values().map(Tensor::dtype).find(|dtype| matches!(dtype, DType::F32 | DType::F64));
         Self::of(spec, input, hidden, dtype.unwrap_or(DType::F32), &ours, device)
     }
 
     /// A model with the weights of a PyTorch module, `torch.nn.RNN`, `LSTM` or `GRU`, that lies under `prefix` in the file: `encoder.rnn.`. Of `cell`
     /// the family counts, and the options that no shape shows; sizes, layers, directions, biases and the projection are read off the
-    /// tensors, see [`Spec::of_pytorch`].
+    /// tensors, see [`RnnConfig::of_pytorch`].
     ///
     /// # Errors
     /// As [`Model::import`]; if the shapes are not those of such a module.
     pub fn from_pytorch(
         path: impl AsRef<Path>,
         prefix: &str,
-        cell: crate::CellSpec,
+        cell: crate::CellKind,
         device: &Device,
     ) -> Result<Self> {
         let path = path.as_ref();
         let found = read(path)?.tensors;
         let build = || {
-            let (spec, sizes) = Spec::of_pytorch(cell, &found, prefix)?;
+            let (spec, sizes) = RnnConfig::of_pytorch(cell, &found, prefix)?;
             let convention = recurrent_weights::conventions::pytorch().under(prefix);
             Self::from_tensors(&found, &convention, spec, sizes, device)
         };
@@ -222,15 +223,16 @@ impl Model {
     }
 
     fn of(
-        spec: Spec,
+        spec: RnnConfig,
         input: usize,
         hidden: usize,
         dtype: DType,
         ours: &Tensors,
         device: &Device,
     ) -> Result<Self> {
-        let ours =
-            ours.iter().map(|(name, tensor)| Ok((name.clone(), tensor.to_dtype(dtype)?.to_device(device)?)));
+        let ours = ours
+            .iter()
+            .map(|(name, tensor)| Ok((name.clone(), tensor.to_dtype(dtype)?.to_device(device)?)));
         let ours = ours.collect::<Result<HashMap<_, _>>>()?;
         Self::new(spec, input, hidden, VarBuilder::from_tensors(ours, dtype, device))
     }
@@ -243,7 +245,7 @@ impl Module for Model {
 }
 
 /// The names and shapes of the weights of these layers.
-fn expected(spec: &Spec, input: usize, hidden: usize) -> Result<Vec<(String, Vec<usize>)>> {
+fn expected(spec: &RnnConfig, input: usize, hidden: usize) -> Result<Vec<(String, Vec<usize>)>> {
     let zeros = spec.build(input, hidden, VarBuilder::zeros(DType::F32, &Device::Cpu))?;
     Ok(zeros.params().into_iter().map(|(name, tensor)| (name, tensor.dims().to_vec())).collect())
 }
@@ -251,9 +253,10 @@ fn expected(spec: &Spec, input: usize, hidden: usize) -> Result<Vec<(String, Vec
 /// Both files of a folder, which belong together and hold what the first says.
 fn stored(folder: &Path) -> Result<(Config, Tensors)> {
     let (path, weights) = (folder.join(CONFIG), folder.join(WEIGHTS));
-    let text =
-        std::fs::read_to_string(&path).map_err(|error| Error::msg(format!("{}: {error}", path.display())))?;
-    let config = Config::parse(&text).map_err(|error| Error::msg(format!("{}: {error}", path.display())))?;
+    let text = std::fs::read_to_string(&path)
+        .map_err(|error| Error::msg(format!("{}: {error}", path.display())))?;
+    let config =
+        Config::parse(&text).map_err(|error| Error::msg(format!("{}: {error}", path.display())))?;
     let contents = read(&weights)?;
     if contents.metadata.get("config").is_some_and(|inside| *inside != text) {
         bail!("{}: it is not the one with which {WEIGHTS} beside it was written", path.display())
@@ -263,7 +266,11 @@ fn stored(folder: &Path) -> Result<(Config, Tensors)> {
         check(CONFIG, &expected(&config.spec, config.input, config.hidden)?, &contents.tensors)?;
         match contents.tensors.iter().find(|(_, tensor)| tensor.dtype() != config.dtype) {
             Some((name, tensor)) => {
-                bail!("'{name}': expected {}, found {}", config.dtype.as_str(), tensor.dtype().as_str())
+                bail!(
+                    "'{name}': expected {}, found {}",
+                    config.dtype.as_str(),
+                    tensor.dtype().as_str()
+                )
             }
             None => Ok(()),
         }
@@ -273,7 +280,7 @@ fn stored(folder: &Path) -> Result<(Config, Tensors)> {
 }
 
 /// Checks that the equations of `convention` are those of the cells.
-fn fits(convention: &Convention, spec: &Spec) -> Result<()> {
+fn fits(convention: &Convention, spec: &RnnConfig) -> Result<()> {
     let cell = serde_json::to_value(&spec.cell).map_err(Error::wrap)?;
     // The family first: other options may be none of its.
     let (family, others): (Vec<_>, Vec<_>) =
@@ -281,7 +288,10 @@ fn fits(convention: &Convention, spec: &Spec) -> Result<()> {
     for (option, expected) in family.into_iter().chain(others) {
         let found = &cell[option];
         if found != expected {
-            bail!("convention {}: its cell has {option} {expected}, got a spec with {found}", convention.name)
+            bail!(
+                "convention {}: its cell has {option} {expected}, got a spec with {found}",
+                convention.name
+            )
         }
     }
     Ok(())

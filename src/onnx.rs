@@ -15,7 +15,7 @@
 
 mod proto;
 
-use crate::{CellSpec, Connection, Directions, Nonlinearity, Place, Reset, Spec};
+use crate::{CellKind, Connection, Direction, LayerId, Nonlinearity, Reset, RnnConfig};
 use candle::{bail, DType, Device, Result, Tensor};
 use prost::Message;
 use proto::{Attribute, Axis, Constant, Graph, Model, Node, OperatorSet, ValueInfo, FLOAT, INT64};
@@ -30,9 +30,9 @@ const OPERATOR_SET: i64 = 14; // the last change of LSTM, GRU and RNN before bfl
 /// ```
 /// # use candle::{DType, Device};
 /// # use candle_nn::{VarBuilder, VarMap};
-/// # use recurrent::{CellSpec, GruConfig, Spec};
+/// # use recurrent::{CellKind, GruConfig, RnnConfig};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let spec = Spec { layers: 2, ..Spec::new(CellSpec::Gru(GruConfig::default())) };
+/// let spec = RnnConfig { layers: 2, ..RnnConfig::new(CellKind::Gru(GruConfig::default())) };
 /// let layer = spec.build(3, 8, VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu))?;
 /// let bytes = recurrent::onnx::export(&spec, &layer)?;
 /// # let path = std::env::temp_dir().join(format!("recurrent-{}.onnx", std::process::id()));
@@ -45,8 +45,8 @@ const OPERATOR_SET: i64 = 14; // the last change of LSTM, GRU and RNN before bfl
 /// # Errors
 /// If ONNX has no operator for the cell, or something in `spec` changes what is evaluated and cannot be written; if `layer` has not the
 /// weights that `spec` says.
-pub fn export(spec: &Spec, layer: &(impl Layer + ?Sized)) -> Result<Vec<u8>> {
-    let noise = spec.noise;
+pub fn export(spec: &RnnConfig, layer: &(impl Layer + ?Sized)) -> Result<Vec<u8>> {
+    let noise = spec.recurrent_dropout;
     if noise.zoneout_h > 0.0 || noise.zoneout_c > 0.0 {
         bail!("onnx: zoneout mixes states in evaluation too, which no ONNX operator does")
     }
@@ -55,8 +55,13 @@ pub fn export(spec: &Spec, layer: &(impl Layer + ?Sized)) -> Result<Vec<u8>> {
     }
     let params = layer.params().into_iter().map(|(name, tensor)| Ok((name, floats(&tensor)?)));
     let params = params.collect::<Result<HashMap<_, _>>>()?;
-    let mut writer =
-        Writer { spec, operator: Operator::of(&spec.cell)?, params, graph: Graph::default(), hidden: 0 };
+    let mut writer = Writer {
+        spec,
+        operator: Operator::of(&spec.cell)?,
+        params,
+        graph: Graph::default(),
+        hidden: 0,
+    };
     writer.graph.name = "recurrent".to_string();
     let ys = writer.layers(layer.input_size())?;
     let end = writer.node("Transpose", &[&ys], "ys", vec![Attribute::ints("perm", &[1, 0, 2])]);
@@ -89,7 +94,7 @@ struct Operator {
 }
 
 impl Operator {
-    fn of(cell: &CellSpec) -> Result<Self> {
+    fn of(cell: &CellKind) -> Result<Self> {
         let plain = |gates: &[usize]| gates.iter().map(|gate| (*gate, 1.0)).collect::<Vec<_>>();
         let own = |name, gates| Self {
             name,
@@ -100,19 +105,19 @@ impl Operator {
             activation: None,
         };
         Ok(match cell {
-            CellSpec::Vanilla(config) => {
+            CellKind::Vanilla(config) => {
                 let activation = match config.nonlinearity {
                     Nonlinearity::Tanh => "Tanh",
                     Nonlinearity::Relu => "Relu",
                 };
                 Self { activation: Some(activation), ..own("RNN", plain(&[0])) }
             }
-            CellSpec::Gru(config) => {
+            CellKind::Gru(config) => {
                 let after = i64::from(config.reset == Reset::After);
                 let attributes = vec![Attribute::int("linear_before_reset", after)];
                 Self { attributes, ..own("GRU", plain(&[1, 0, 2])) }
             }
-            CellSpec::Lstm(config) if config.proj.is_none() => {
+            CellKind::Lstm(config) if config.proj.is_none() => {
                 let (input, gates) = match config.coupled {
                     false => (("weight_ci", 1.0), plain(&[0, 3, 1, 2])),
                     // Ours are f, g, o. 1 − σ(z) = σ(−z); what stands in the place of f is not read.
@@ -126,7 +131,7 @@ impl Operator {
                 let attributes = vec![Attribute::int("input_forget", i64::from(config.coupled))];
                 Self { peepholes, attributes, ..own("LSTM", gates) }
             }
-            CellSpec::Lstm(_) | CellSpec::LstmHalved(_) => {
+            CellKind::Lstm(_) | CellKind::LstmHalved(_) => {
                 bail!("onnx: its LSTM has no projection (proj)")
             }
             _ => bail!("onnx: no standard operator for this cell; there are those of vanilla networks, LSTMs and GRUs"),
@@ -135,7 +140,7 @@ impl Operator {
 }
 
 struct Writer<'a> {
-    spec: &'a Spec,
+    spec: &'a RnnConfig,
     operator: Operator,
     params: HashMap<String, Tensor>,
     graph: Graph,
@@ -155,7 +160,13 @@ impl Writer<'_> {
     }
 
     /// Adds a node with one output of this name, and gives the name.
-    fn node(&mut self, op: &str, inputs: &[&str], output: &str, attributes: Vec<Attribute>) -> String {
+    fn node(
+        &mut self,
+        op: &str,
+        inputs: &[&str],
+        output: &str,
+        attributes: Vec<Attribute>,
+    ) -> String {
         self.graph.node.push(Node {
             input: inputs.iter().map(ToString::to_string).collect(),
             output: vec![output.to_string()],
@@ -184,48 +195,67 @@ impl Writer<'_> {
         self.graph.input.push(ValueInfo::tensor("xs".to_string(), &axes));
         let shape: Vec<u8> = [0i64, 0, -1].iter().flat_map(|axis| axis.to_le_bytes()).collect();
         let name = "side_by_side".to_string();
-        self.graph.initializer.push(Constant { dims: vec![3], data_type: INT64, name, raw_data: shape });
-        let mut xs = self.node("Transpose", &["xs"], "xs_by_time", vec![Attribute::ints("perm", &[1, 0, 2])]);
+        self.graph.initializer.push(Constant {
+            dims: vec![3],
+            data_type: INT64,
+            name,
+            raw_data: shape,
+        });
+        let mut xs = self.node(
+            "Transpose",
+            &["xs"],
+            "xs_by_time",
+            vec![Attribute::ints("perm", &[1, 0, 2])],
+        );
         for index in 0..self.spec.layers {
-            let place = Place::layer(index);
-            let ys = self.recurrent(&xs, place)?;
-            xs = self.connected(&xs, &ys, place)?;
+            let layer_id = LayerId::layer(index);
+            let ys = self.recurrent(&xs, layer_id)?;
+            xs = self.connected(&xs, &ys, layer_id)?;
         }
         Ok(xs)
     }
 
     /// One layer in its directions: (time, batch, input) to (time, batch, directions * hidden).
-    fn recurrent(&mut self, xs: &str, place: Place) -> Result<String> {
-        let (directions, direction) = match self.spec.directions {
-            Directions::Forward => (vec![place], "forward"),
-            Directions::Both => (vec![place, Place { reverse: true, ..place }], "bidirectional"),
+    fn recurrent(&mut self, xs: &str, layer_id: LayerId) -> Result<String> {
+        let (directions, direction) = match self.spec.direction {
+            Direction::Forward => (vec![layer_id], "forward"),
+            Direction::Bidirectional => {
+                (vec![layer_id, LayerId { reverse: true, ..layer_id }], "bidirectional")
+            }
         };
-        let (own, memory) = (place.suffix(), self.operator.memory);
+        let (own, memory) = (layer_id.suffix(), self.operator.memory);
         self.hidden = self.param(&format!("weight_hh{own}"))?.dim(1)?;
-        let side_by_side = |of: &dyn Fn(&Place) -> Result<Tensor>| {
+        let side_by_side = |of: &dyn Fn(&LayerId) -> Result<Tensor>| {
             Tensor::stack(&directions.iter().map(of).collect::<Result<Vec<_>>>()?, 0)
         };
         let name = |base: &str| format!("{base}{own}");
-        let ih = side_by_side(&|place| self.rows("weight_ih", *place))?;
-        let hh = side_by_side(&|place| self.rows("weight_hh", *place))?;
+        let ih = side_by_side(&|layer_id| self.rows("weight_ih", *layer_id))?;
+        let hh = side_by_side(&|layer_id| self.rows("weight_hh", *layer_id))?;
         let bias = match self.params.contains_key(&name("bias_ih")) {
-            true => Some(side_by_side(&|place| {
-                Tensor::cat(&[self.rows("bias_ih", *place)?, self.rows("bias_hh", *place)?], 0)
+            true => Some(side_by_side(&|layer_id| {
+                Tensor::cat(
+                    &[self.rows("bias_ih", *layer_id)?, self.rows("bias_hh", *layer_id)?],
+                    0,
+                )
             })?),
             false => None,
         };
         let peepholes = match self.operator.peepholes.is_empty() {
             true => None,
-            false => Some(side_by_side(&|place| {
+            false => Some(side_by_side(&|layer_id| {
                 let one = |(base, sign): &(&str, f64)| {
-                    self.param(&format!("{base}{}", place.suffix()))?.affine(*sign, 0.0)
+                    self.param(&format!("{base}{}", layer_id.suffix()))?.affine(*sign, 0.0)
                 };
-                Tensor::cat(&self.operator.peepholes.iter().map(one).collect::<Result<Vec<_>>>()?, 0)
+                Tensor::cat(
+                    &self.operator.peepholes.iter().map(one).collect::<Result<Vec<_>>>()?,
+                    0,
+                )
             })?),
         };
 
         // X, W, R, B, the lengths (none), h, and for LSTMs c and the peepholes; an empty name is none.
-        let mut inputs = vec![xs.to_string(), self.constant(name("W"), &ih)?, self.constant(name("R"), &hh)?];
+        let mut inputs =
+            vec![xs.to_string(), self.constant(name("W"), &ih)?, self.constant(name("R"), &hh)?];
         inputs.push(bias.map_or(Ok(String::new()), |bias| self.constant(name("B"), &bias))?);
         inputs.push(String::new());
         let mut outputs = vec![name("by_direction")];
@@ -256,13 +286,14 @@ impl Writer<'_> {
         });
         // (time, directions, batch, hidden) to (time, batch, directions * hidden)
         let perm = Attribute::ints("perm", &[0, 2, 1, 3]);
-        let apart = self.node("Transpose", &[&name("by_direction")], &name("by_example"), vec![perm]);
+        let apart =
+            self.node("Transpose", &[&name("by_direction")], &name("by_example"), vec![perm]);
         Ok(self.node("Reshape", &[&apart, "side_by_side"], &name("ys"), Vec::new()))
     }
 
     /// A weight with its gates in ONNX's order.
-    fn rows(&self, base: &str, place: Place) -> Result<Tensor> {
-        let weight = self.param(&format!("{base}{}", place.suffix()))?;
+    fn rows(&self, base: &str, layer_id: LayerId) -> Result<Tensor> {
+        let weight = self.param(&format!("{base}{}", layer_id.suffix()))?;
         let gate = |(gate, sign): &(usize, f64)| {
             weight.narrow(0, gate * self.hidden, self.hidden)?.affine(*sign, 0.0)
         };
@@ -270,11 +301,11 @@ impl Writer<'_> {
     }
 
     /// What the spec puts around a layer.
-    fn connected(&mut self, xs: &str, ys: &str, place: Place) -> Result<String> {
+    fn connected(&mut self, xs: &str, ys: &str, layer_id: LayerId) -> Result<String> {
         match self.spec.connection {
             Connection::None => Ok(ys.to_string()),
             Connection::Residual => {
-                let own = place.suffix();
+                let own = layer_id.suffix();
                 let around = match self.params.get(&format!("proj.weight{own}")).cloned() {
                     None => xs.to_string(),
                     Some(weight) => {
@@ -284,7 +315,9 @@ impl Writer<'_> {
                 };
                 Ok(self.node("Add", &[ys, &around], &format!("joined{own}"), Vec::new()))
             }
-            other => bail!("onnx: expected no connection around layers, or residual, got {other:?}"),
+            other => {
+                bail!("onnx: expected no connection around layers, or residual, got {other:?}")
+            }
         }
     }
 }

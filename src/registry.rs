@@ -1,10 +1,11 @@
 //! The named variants that a comparison starts from.
 
 use crate::{
-    CellSpec, Connection, GruConfig, LayerNormGruConfig, LayerNormLstmConfig, LayerNormVanillaConfig,
-    LstmConfig, Noise, Reset, ResidualLstmConfig, Spec, VanillaConfig,
+    CellKind, Connection, GruConfig, LayerNormGruConfig, LayerNormLstmConfig,
+    LayerNormVanillaConfig, LstmConfig, RecurrentDropout, Reset, ResidualLstmConfig, RnnConfig,
+    VanillaConfig,
 };
-use recurrent_core::init::{Bias, Block, Init};
+use recurrent_core::init::{Block, ForgetBias, Init};
 use recurrent_layernorm::{Norm, Placement, Scope};
 
 /// A named variant: recurrent layers as data, and one line on what they are.
@@ -16,49 +17,62 @@ pub struct Entry {
     pub summary: &'static str,
     /// Whether a comparison takes it unless told otherwise.
     pub default: bool,
-    /// The layers. Seeds and the longest lag of chrono biases are set by [`Spec::suited`].
-    pub spec: Spec,
+    /// The layers. Seeds and the longest lag of chrono biases are set by [`RnnConfig::with_longest_lag`].
+    pub spec: RnnConfig,
 }
 
 /// All named variants, the plain ones first.
 pub fn variants() -> Vec<Entry> {
     let orthogonal = || Init { recurrent: Block::Orthogonal { gain: 1.0 }, ..Init::default() };
-    let chrono = || Init { memory: Bias::Chrono { longest: 100 }, ..Init::default() };
-    let vanilla = |init| CellSpec::Vanilla(VanillaConfig { init, ..VanillaConfig::default() });
-    let lstm = |init| CellSpec::Lstm(LstmConfig { init, ..LstmConfig::default() });
-    let layernorm =
-        |gain| CellSpec::LayerNormLstm(LayerNormLstmConfig { gain, ..LayerNormLstmConfig::default() });
-    let placed = |placement| {
-        CellSpec::LayerNormLstm(LayerNormLstmConfig { placement, ..LayerNormLstmConfig::default() })
+    let chrono = || Init { forget_bias: ForgetBias::Chrono { longest: 100 }, ..Init::default() };
+    let vanilla = |init| CellKind::Vanilla(VanillaConfig { init, ..VanillaConfig::default() });
+    let lstm = |init| CellKind::Lstm(LstmConfig { init, ..LstmConfig::default() });
+    let layernorm = |gain| {
+        CellKind::LayerNormLstm(LayerNormLstmConfig { gain, ..LayerNormLstmConfig::default() })
     };
-    let over_time = |cell| CellSpec::OverTime { cell: Box::new(cell), alpha: 0.02 };
-    let two_layers = |cell| Spec { layers: 2, ..Spec::new(cell) };
-    let connected = |connection, cell| Spec { connection, ..two_layers(cell) };
+    let placed = |placement| {
+        CellKind::LayerNormLstm(LayerNormLstmConfig { placement, ..LayerNormLstmConfig::default() })
+    };
+    let over_time = |cell| CellKind::TemporalResidual { cell: Box::new(cell), alpha: 0.02 };
+    let two_layers = |cell| RnnConfig { layers: 2, ..RnnConfig::new(cell) };
+    let connected = |connection, cell| RnnConfig { connection, ..two_layers(cell) };
     let residual = |cell| connected(Connection::Residual, cell);
-    let noisy = |noise, cell| Spec { noise, ..Spec::new(cell) };
+    let noisy = |noise, cell| RnnConfig { recurrent_dropout: noise, ..RnnConfig::new(cell) };
     let main = |name, summary, spec| Entry { name, summary, default: true, spec };
     let more = |name, summary, spec| Entry { name, summary, default: false, spec };
-    let one = Spec::new;
+    let one = RnnConfig::new;
     vec![
-        main("vanilla", "tanh network (Elman 1990), PyTorch's initialisation", one(vanilla(Init::default()))),
+        main(
+            "vanilla",
+            "tanh network (Elman 1990), PyTorch's initialisation",
+            one(vanilla(Init::default())),
+        ),
         main(
             "vanilla-orthogonal",
             "tanh network, orthogonal recurrent matrix (Saxe 2014)",
             one(vanilla(orthogonal())),
         ),
-        main("lstm", "LSTM, PyTorch's initialisation: forget bias near 0", one(lstm(Init::default()))),
+        main(
+            "lstm",
+            "LSTM, PyTorch's initialisation: forget bias near 0",
+            one(lstm(Init::default())),
+        ),
         main(
             "lstm-bias1",
             "LSTM, forget bias 1 (Jozefowicz 2015)",
-            one(CellSpec::Lstm(LstmConfig::forget_bias(1.0))),
+            one(CellKind::Lstm(LstmConfig::forget_bias(1.0))),
         ),
         main(
             "lstm-chrono",
             "LSTM, chrono biases for the task's longest lag (Tallec 2018)",
             one(lstm(chrono())),
         ),
-        main("gru", "GRU, PyTorch's initialisation", one(CellSpec::Gru(GruConfig::default()))),
-        main("residual-lstm", "two LSTM layers, residual over depth", residual(lstm(Init::default()))),
+        main("gru", "GRU, PyTorch's initialisation", one(CellKind::Gru(GruConfig::default()))),
+        main(
+            "residual-lstm",
+            "two LSTM layers, residual over depth",
+            residual(lstm(Init::default())),
+        ),
         main(
             "residual-vanilla",
             "tanh network, residual over time with α = 0.02",
@@ -68,12 +82,12 @@ pub fn variants() -> Vec<Entry> {
         main(
             "layernorm-gru",
             "layer-normed GRU (Ba 2016), gain 1",
-            one(CellSpec::LayerNormGru(LayerNormGruConfig::default())),
+            one(CellKind::LayerNormGru(LayerNormGruConfig::default())),
         ),
         more(
             "irnn",
             "ReLU network, identity recurrent matrix (Le 2015)",
-            one(CellSpec::Vanilla(VanillaConfig::irnn(1.0))),
+            one(CellKind::Vanilla(VanillaConfig::irnn(1.0))),
         ),
         more(
             "lstm-2layers",
@@ -83,33 +97,37 @@ pub fn variants() -> Vec<Entry> {
         more(
             "lstm-peephole",
             "LSTM whose gates see the memory (Gers 2002)",
-            one(CellSpec::Lstm(LstmConfig { peepholes: true, ..LstmConfig::default() })),
+            one(CellKind::Lstm(LstmConfig { peepholes: true, ..LstmConfig::default() })),
         ),
         more(
             "lstm-coupled",
             "LSTM with input gate 1 − f (Greff 2017)",
-            one(CellSpec::Lstm(LstmConfig { coupled: true, ..LstmConfig::default() })),
+            one(CellKind::Lstm(LstmConfig { coupled: true, ..LstmConfig::default() })),
         ),
         more(
             "lstm-proj",
             "LSTM, output projected to half its units (Sak 2014, without peepholes)",
-            one(CellSpec::LstmHalved(LstmConfig::default())),
+            one(CellKind::LstmHalved(LstmConfig::default())),
         ),
         more(
             "gru-v3",
             "GRU, reset before the matrix product (Cho 2014, v3)",
-            one(CellSpec::Gru(GruConfig { reset: Reset::Before, ..GruConfig::default() })),
+            one(CellKind::Gru(GruConfig { reset: Reset::Before, ..GruConfig::default() })),
         ),
         more(
             "gru-chrono",
             "GRU, chrono biases for the task's longest lag",
-            one(CellSpec::Gru(GruConfig::chrono(100))),
+            one(CellKind::Gru(GruConfig::chrono(100))),
         ),
-        more("layernorm-lstm-gain0.1", "layer-normed LSTM, gain 0.1 (Cooijmans 2016)", one(layernorm(0.1))),
+        more(
+            "layernorm-lstm-gain0.1",
+            "layer-normed LSTM, gain 0.1 (Cooijmans 2016)",
+            one(layernorm(0.1)),
+        ),
         more(
             "layernorm-vanilla",
             "layer-normed tanh network (Ba 2016), gain 1",
-            one(CellSpec::LayerNormVanilla(LayerNormVanillaConfig::default())),
+            one(CellKind::LayerNormVanilla(LayerNormVanillaConfig::default())),
         ),
         more(
             "layernorm-lstm-pytorch",
@@ -129,7 +147,7 @@ pub fn variants() -> Vec<Entry> {
         more(
             "rmsnorm-lstm",
             "LSTM normalised by root mean square (Zhang and Sennrich 2019), gain 1",
-            one(CellSpec::LayerNormLstm(LayerNormLstmConfig {
+            one(CellKind::LayerNormLstm(LayerNormLstmConfig {
                 norm: Norm::Rms,
                 ..LayerNormLstmConfig::default()
             })),
@@ -137,7 +155,7 @@ pub fn variants() -> Vec<Entry> {
         more(
             "layernorm-lstm-per-gate",
             "layer-normed LSTM, every gate normalised apart",
-            one(CellSpec::LayerNormLstm(LayerNormLstmConfig {
+            one(CellKind::LayerNormLstm(LayerNormLstmConfig {
                 scope: Scope::PerGate,
                 ..LayerNormLstmConfig::default()
             })),
@@ -165,27 +183,30 @@ pub fn variants() -> Vec<Entry> {
         more(
             "kim-residual-lstm",
             "two residual LSTM layers, the output gate lets out the input (Kim 2017)",
-            two_layers(CellSpec::ResidualLstm(ResidualLstmConfig::default())),
+            two_layers(CellKind::ResidualLstm(ResidualLstmConfig::default())),
         ),
         more(
             "lstm-zoneout",
             "LSTM, zoneout of 0.5 of c and 0.05 of h (Krueger 2017)",
-            noisy(Noise::zoneout(0.05, 0.5), lstm(Init::default())),
+            noisy(RecurrentDropout::zoneout(0.05, 0.5), lstm(Init::default())),
         ),
         more(
             "lstm-variational",
             "LSTM, variational dropout of 0.25 of inputs and state (Gal 2016)",
-            noisy(Noise::variational(0.25, 0.25), lstm(Init::default())),
+            noisy(RecurrentDropout::variational(0.25, 0.25), lstm(Init::default())),
         ),
         more(
             "lstm-weight-drop",
             "LSTM, dropout of 0.5 of the recurrent weights (Merity 2018)",
-            noisy(Noise { weights: 0.5, ..Noise::default() }, lstm(Init::default())),
+            noisy(
+                RecurrentDropout { weights: 0.5, ..RecurrentDropout::default() },
+                lstm(Init::default()),
+            ),
         ),
         more(
             "gru-zoneout",
             "GRU, zoneout of 0.1 of h",
-            noisy(Noise::zoneout(0.1, 0.0), CellSpec::Gru(GruConfig::default())),
+            noisy(RecurrentDropout::zoneout(0.1, 0.0), CellKind::Gru(GruConfig::default())),
         ),
     ]
 }

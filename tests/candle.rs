@@ -4,7 +4,9 @@
 use candle::{DType, Device, Module, Result, Tensor, Var};
 use candle_nn::rnn::{gru, lstm, Direction, GRUConfig, LSTMConfig, RNN};
 use candle_nn::{VarBuilder, VarMap};
-use recurrent::{Carry, Gru, GruConfig, Layer, Lstm, LstmConfig, Pass, Place, Rnn, Sequence};
+use recurrent::{
+    Carry, ForwardContext, Gru, GruConfig, Layer, LayerId, Lstm, LstmConfig, Rnn, Sequence,
+};
 use recurrent_testkit::{close, noise, Tolerance};
 
 const BATCH: usize = 4;
@@ -54,9 +56,10 @@ fn same(
     xs: &Var,
     tolerance: Tolerance,
 ) -> recurrent_testkit::Result<()> {
-    let (ys, carry) = ours.run(&Sequence::new(xs.as_tensor().clone())?, None, &Pass::default())?;
+    let (ys, carry) =
+        ours.run(&Sequence::new(xs.as_tensor().clone())?, None, &ForwardContext::default())?;
     close(&format!("{what}, outputs"), ys.values(), &theirs.ys, tolerance)?;
-    let Carry::Fields(fields) = carry else { panic!("a single layer has fields") };
+    let Carry::Cell(fields) = carry else { panic!("a single layer has fields") };
     for ((name, field), expected) in fields.iter().zip(&theirs.end) {
         close(&format!("{what}, {name} at the end"), field, expected, tolerance)?;
     }
@@ -75,8 +78,13 @@ fn same(
 fn in_both(
     check: impl Fn(&Var, Tolerance) -> recurrent_testkit::Result<()>,
 ) -> recurrent_testkit::Result<()> {
-    for (dtype, tolerance) in [(DType::F64, Tolerance::Norm(1e-13)), (DType::F32, Tolerance::Max(2e-6))] {
-        check(&Var::from_tensor(&noise("xs", &[BATCH, TIME, INPUT])?.to_dtype(dtype)?)?, tolerance)?;
+    for (dtype, tolerance) in
+        [(DType::F64, Tolerance::Norm(1e-13)), (DType::F32, Tolerance::Max(2e-6))]
+    {
+        check(
+            &Var::from_tensor(&noise("xs", &[BATCH, TIME, INPUT])?.to_dtype(dtype)?)?,
+            tolerance,
+        )?;
     }
     Ok(())
 }
@@ -100,7 +108,7 @@ fn lstm_of_candle_without_bias_and_higher_up() -> recurrent_testkit::Result<()> 
         let theirs = their_lstm(&vars, config, xs.dtype(), xs)?;
         let vb = VarBuilder::from_varmap(&vars, xs.dtype(), &Device::Cpu);
         let config = LstmConfig { bias: false, ..LstmConfig::default() };
-        let ours = Rnn::at(Place::layer(2), INPUT, HIDDEN, &config, vb)?;
+        let ours = Rnn::at_layer(LayerId::layer(2), INPUT, HIDDEN, &config, vb)?;
         same("lstm without bias", &vars, &ours, &theirs, xs, tolerance)
     })
 }
@@ -114,8 +122,8 @@ fn lstm_of_candle_with_the_names_of_the_reversed_direction() -> recurrent_testki
         let config = LSTMConfig { direction: Direction::Backward, ..LSTMConfig::default() };
         let theirs = their_lstm(&vars, config, xs.dtype(), xs)?;
         let vb = VarBuilder::from_varmap(&vars, xs.dtype(), &Device::Cpu);
-        let place = Place { reverse: true, ..Place::default() };
-        let ours = Rnn::at(place, INPUT, HIDDEN, &LstmConfig::default(), vb)?.reversed();
+        let layer_id = LayerId { reverse: true, ..LayerId::default() };
+        let ours = Rnn::at_layer(layer_id, INPUT, HIDDEN, &LstmConfig::default(), vb)?.reversed();
         same("lstm named reverse", &vars, &ours, &theirs, xs, tolerance)
     })
 }
@@ -155,7 +163,8 @@ fn a_saved_model_of_candle_is_read() -> recurrent_testkit::Result<()> {
     vars.save(&path)?;
     let expected = layer.states_to_tensor(&layer.seq(&xs)?)?;
 
-    let vb = VarBuilder::from_buffered_safetensors(std::fs::read(&path)?, DType::F32, &Device::Cpu)?;
+    let vb =
+        VarBuilder::from_buffered_safetensors(std::fs::read(&path)?, DType::F32, &Device::Cpu)?;
     let ours = Lstm::new(INPUT, HIDDEN, &LstmConfig::default(), vb.pp("encoder"))?;
     close("outputs", &ours.forward(&xs)?, &expected, Tolerance::Max(2e-6))
 }

@@ -6,7 +6,7 @@
 //! S(τ) = ‖part of dL/dW from lags >= τ‖ / ‖dL/dW‖
 //! ```
 //!
-//! The part from lags below τ is what a backward pass under `Flow::last(τ)` gives. The parts of a
+//! The part from lags below τ is what a backward pass under `Bptt::last(τ)` gives. The parts of a
 //! clipped gradient are those of the gradient, element by element times the factor by which the
 //! clip changed that element.
 
@@ -14,7 +14,7 @@ use candle::backprop::GradStore;
 use candle::{DType, Device, Result, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent::core::init::{linear, Init};
-use recurrent::{Flow, Layer, LstmConfig, Pass, Rnn, Sequence, StateClip};
+use recurrent::{Bptt, ForwardContext, HiddenGradClip, Layer, LstmConfig, Rnn, Sequence};
 use recurrent_train::{clip_global_norm, clip_per_tensor, clip_value, global_norm, Params};
 
 const STEPS: usize = 24;
@@ -29,7 +29,8 @@ struct Case {
 
 /// All elements of the gradients, in the order of the names.
 fn flat(params: &Params, grads: &GradStore) -> Result<Vec<f64>> {
-    let of = |var| grads.get(var).expect("every weight has a gradient").flatten_all()?.to_vec1::<f64>();
+    let of =
+        |var| grads.get(var).expect("every weight has a gradient").flatten_all()?.to_vec1::<f64>();
     Ok(params.iter().map(|(_, var)| of(var)).collect::<Result<Vec<_>>>()?.concat())
 }
 
@@ -49,24 +50,30 @@ impl Case {
         let rnn = Rnn::new(3, 7, &config, vb.pp("rnn"))?;
         let readout = linear(11, 7, 1, &vb.pp("readout"))?;
         let wave = |n: usize| (1.7 * n as f64).sin() + 0.3 * (0.9 * n as f64).cos();
-        let xs =
-            Tensor::from_vec((0..5 * STEPS * 3).map(wave).collect::<Vec<_>>(), (5, STEPS, 3), &Device::Cpu)?;
+        let xs = Tensor::from_vec(
+            (0..5 * STEPS * 3).map(wave).collect::<Vec<_>>(),
+            (5, STEPS, 3),
+            &Device::Cpu,
+        )?;
         Ok(Self { rnn, readout, params: Params::from_varmap(&map)?, xs: Sequence::new(xs)? })
     }
 
-    fn gradients(&self, flow: Flow) -> Result<GradStore> {
-        let (h, _) = self.rnn.last(&self.xs, None, &Pass::default().flow(flow))?;
+    fn gradients(&self, flow: Bptt) -> Result<GradStore> {
+        let (h, _) = self.rnn.last(&self.xs, None, &ForwardContext::default().bptt(flow))?;
         let answer = candle::Module::forward(&self.readout, &h)?;
         ((answer - 2.0)? * 5.0)?.sqr()?.mean_all()?.backward()
     }
 
     /// S(τ) of the gradient times `factors`, at all of [`LAGS`].
     fn shares(&self, factors: &[f64]) -> Result<Vec<f64>> {
-        let full = flat(&self.params, &self.gradients(Flow::default())?)?;
+        let full = flat(&self.params, &self.gradients(Bptt::default())?)?;
         let share = |lag| {
-            let short = flat(&self.params, &self.gradients(Flow::last(lag))?)?;
-            let long =
-                full.iter().zip(short).zip(factors).map(|((full, short), factor)| (full - short) * factor);
+            let short = flat(&self.params, &self.gradients(Bptt::last(lag))?)?;
+            let long = full
+                .iter()
+                .zip(short)
+                .zip(factors)
+                .map(|((full, short), factor)| (full - short) * factor);
             Ok(norm(long) / norm(full.iter().zip(factors).map(|(full, factor)| full * factor)))
         };
         LAGS.into_iter().map(share).collect()
@@ -82,23 +89,28 @@ fn apart(a: &[f64], b: &[f64]) -> f64 {
 fn the_global_norm_leaves_the_long_range_share_and_the_direction() -> Result<()> {
     type Rule = fn(&Params, &mut GradStore, f64) -> Result<recurrent_train::Clip>;
     let case = Case::new()?;
-    let full = flat(&case.params, &case.gradients(Flow::default())?)?;
+    let full = flat(&case.params, &case.gradients(Bptt::default())?)?;
     let shares = case.shares(&vec![1.0; full.len()])?;
     assert!(shares.is_sorted_by(|near, far| near > far), "{shares:?}");
     assert!(shares[0] > 0.1 && shares[4] > 0.0, "there is a long range to lose: {shares:?}");
 
-    let rules: [(Rule, bool); 3] = [(clip_global_norm, true), (clip_per_tensor, false), (clip_value, false)];
+    let rules: [(Rule, bool); 3] =
+        [(clip_global_norm, true), (clip_per_tensor, false), (clip_value, false)];
     for (index, (rule, keeps)) in rules.into_iter().enumerate() {
-        let mut grads = case.gradients(Flow::default())?;
+        let mut grads = case.gradients(Bptt::default())?;
         let clip = rule(&case.params, &mut grads, 0.01 * norm(full.iter().copied()))?;
         assert!(clip.clipped() && clip.after < clip.before, "{clip:?}");
         let clipped = flat(&case.params, &grads)?;
-        let factors: Vec<_> = clipped.iter().zip(&full).map(|(clipped, full)| clipped / full).collect();
-        let turned =
-            1.0 - dot(&clipped, &full) / (norm(clipped.iter().copied()) * norm(full.iter().copied()));
+        let factors: Vec<_> =
+            clipped.iter().zip(&full).map(|(clipped, full)| clipped / full).collect();
+        let turned = 1.0
+            - dot(&clipped, &full) / (norm(clipped.iter().copied()) * norm(full.iter().copied()));
         let moved = apart(&case.shares(&factors)?, &shares);
-        let bounds =
-            if keeps { turned.abs() < 1e-14 && moved < 1e-14 } else { turned > 1e-4 && moved > 1e-4 };
+        let bounds = if keeps {
+            turned.abs() < 1e-14 && moved < 1e-14
+        } else {
+            turned > 1e-4 && moved > 1e-4
+        };
         assert!(bounds, "rule {index}: 1 - cos {turned}, shares moved by {moved}");
     }
     Ok(())
@@ -108,8 +120,8 @@ fn the_global_norm_leaves_the_long_range_share_and_the_direction() -> Result<()>
 #[test]
 fn a_bound_on_the_way_back_changes_the_direction() -> Result<()> {
     let case = Case::new()?;
-    let full = case.gradients(Flow::default())?;
-    let bounded = case.gradients(Flow::clipped(StateClip::Norm(1e-2)))?;
+    let full = case.gradients(Bptt::default())?;
+    let bounded = case.gradients(Bptt::clipped(HiddenGradClip::Norm(1e-2)))?;
     let norms = global_norm(&case.params, &full)? * global_norm(&case.params, &bounded)?;
     let turned = 1.0 - dot(&flat(&case.params, &full)?, &flat(&case.params, &bounded)?) / norms;
     assert!(turned > 1e-4, "1 - cos {turned}");

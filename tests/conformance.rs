@@ -2,13 +2,14 @@
 
 use candle::{DType, Device, Result, Tensor};
 use candle_nn::{VarBuilder, VarMap};
-use recurrent::core::init::{Bias, Block, Init, Scheme};
-use recurrent::layernorm::{Norm, Parts, Placement, Scope};
+use recurrent::core::init::{Block, ForgetBias, Init, Scheme};
+use recurrent::layernorm::{Norm, NormInput, Placement, Scope};
 use recurrent::registry::variants;
 use recurrent::{
-    Bidirectional, CellConfig, GruConfig, Layer, LayerNormGruConfig, LayerNormLstmConfig,
-    LayerNormVanillaConfig, Lstm, LstmConfig, Nonlinearity, OverTime, Pass, Path, Place, Reset,
-    Residual, ResidualLstmConfig, Sequence, Shortcut, Stack, VanillaConfig,
+    Bidirectional, CellConfig, Execution, ForwardContext, GruConfig, Layer, LayerId,
+    LayerNormGruConfig, LayerNormLstmConfig, LayerNormVanillaConfig, Lstm, LstmConfig,
+    Nonlinearity, Reset, Residual, ResidualLstmConfig, Sequence, Shortcut, Stack, TemporalResidual,
+    VanillaConfig,
 };
 use recurrent_testkit::{conform, BuildContext, Case};
 
@@ -144,29 +145,29 @@ conform! {
         |i, h| per_gate(1, 3, i, h)
     );
     layernorm_vanilla_apart: Case::cell(
-        LayerNormVanillaConfig { parts: Parts::Apart, ..LayerNormVanillaConfig::default() },
+        LayerNormVanillaConfig { norm_input: NormInput::Separate, ..LayerNormVanillaConfig::default() },
         |i, h| per_gate(1, 4, i, h)
     );
     rmsnorm_vanilla: Case::cell(
         LayerNormVanillaConfig { norm: Norm::Rms, ..LayerNormVanillaConfig::default() },
         |i, h| per_gate(1, 3, i, h)
     );
-    vanilla_over_time: Case::cell(OverTime::<VanillaConfig>::default(), one);
-    lstm_over_time: Case::cell(OverTime::new(LstmConfig::default(), 0.3), four);
-    gru_over_time: Case::cell(OverTime::new(GruConfig::default(), 0.3), three);
+    vanilla_over_time: Case::cell(TemporalResidual::<VanillaConfig>::default(), one);
+    lstm_over_time: Case::cell(TemporalResidual::new(LstmConfig::default(), 0.3), four);
+    gru_over_time: Case::cell(TemporalResidual::new(GruConfig::default(), 0.3), three);
     kim_residual_lstm: Case::cell(ResidualLstmConfig::default(), |i, h| kim(2, i, h) + i * h);
     kim_residual_lstm_square:
         Case::cell(ResidualLstmConfig::default(), |i, h| kim(2, i, h)).square();
     kim_residual_lstm_without_bias: Case::cell(kim_without_bias(), |i, h| kim(0, i, h) + i * h);
     kim_residual_lstm_over_time:
-        Case::cell(OverTime::new(kim_forget_bias(), 0.3), |i, h| kim(2, i, h) + i * h);
+        Case::cell(TemporalResidual::new(kim_forget_bias(), 0.3), |i, h| kim(2, i, h) + i * h);
     layernorm_lstm_over_time:
-        Case::cell(OverTime::new(LayerNormLstmConfig::default(), 0.3), normed_four);
+        Case::cell(TemporalResidual::new(LayerNormLstmConfig::default(), 0.3), normed_four);
     lstm_projected_over_time: Case::sized_cell(
-        |h| OverTime::new(halved(h, LstmConfig::default()), 0.3),
+        |h| TemporalResidual::new(halved(h, LstmConfig::default()), 0.3),
         |i, h| projected(4, i, h, h / 2)
     );
-    gru_reset_before_over_time: Case::cell(OverTime::new(reset_before(), 0.3), three);
+    gru_reset_before_over_time: Case::cell(TemporalResidual::new(reset_before(), 0.3), three);
 }
 
 // The wrappers.
@@ -282,8 +283,8 @@ fn gru_config() -> GruConfig {
     GruConfig::default()
 }
 
-fn over_time() -> OverTime<VanillaConfig> {
-    OverTime::default()
+fn over_time() -> TemporalResidual<VanillaConfig> {
+    TemporalResidual::default()
 }
 
 fn kim_without_bias() -> ResidualLstmConfig {
@@ -302,7 +303,12 @@ fn lstm_from(init: Init) -> LstmConfig {
 fn blocks() -> Init {
     let gates =
         vec![("f".to_string(), Block::Identity { scale: 0.7 }), ("o".to_string(), Block::Scheme)];
-    Init { recurrent: Block::Orthogonal { gain: 0.9 }, gates, seed: 4, ..Init::default() }
+    Init {
+        recurrent: Block::Orthogonal { gain: 0.9 },
+        recurrent_by_gate: gates,
+        seed: 4,
+        ..Init::default()
+    }
 }
 
 fn placed(placement: Placement) -> LayerNormLstmConfig {
@@ -313,8 +319,8 @@ fn placed(placement: Placement) -> LayerNormLstmConfig {
 fn by_gate() -> Init {
     let schemes = vec![("f".to_string(), Scheme::Keras), ("o".to_string(), Scheme::Candle)];
     Init {
-        schemes,
-        biases: vec![("i".to_string(), -1.0), ("f".to_string(), 2.0)],
+        scheme_by_gate: schemes,
+        bias_by_gate: vec![("i".to_string(), -1.0), ("f".to_string(), 2.0)],
         ..Init::default()
     }
 }
@@ -349,96 +355,96 @@ fn orthogonal() -> Init {
 }
 
 fn memory(sum: f64) -> Init {
-    Init { memory: Bias::Sum(sum), ..Init::default() }
+    Init { forget_bias: ForgetBias::Constant(sum), ..Init::default() }
 }
 
-type Make<K> = fn(&BuildContext, Place, usize, &K) -> Result<Box<dyn Layer>>;
+type Make<K> = fn(&BuildContext, LayerId, usize, &K) -> Result<Box<dyn Layer>>;
 
 fn forward<K: CellConfig>(
     build: &BuildContext,
-    place: Place,
+    layer_id: LayerId,
     input: usize,
     config: &K,
 ) -> Result<Box<dyn Layer>> {
-    build.at(place, input, config)
+    build.at(layer_id, input, config)
 }
 
 fn both<K: CellConfig>(
     build: &BuildContext,
-    place: Place,
+    layer_id: LayerId,
     input: usize,
     config: &K,
 ) -> Result<Box<dyn Layer>> {
-    let reverse = build.at(Place { reverse: true, ..place }, input, config)?;
-    Ok(Box::new(Bidirectional::new(build.at(place, input, config)?, reverse)?))
+    let reverse = build.at(LayerId { reverse: true, ..layer_id }, input, config)?;
+    Ok(Box::new(Bidirectional::new(build.at(layer_id, input, config)?, reverse)?))
 }
 
 fn around<K: CellConfig>(
     build: &BuildContext,
-    place: Place,
+    layer_id: LayerId,
     input: usize,
     config: &K,
 ) -> Result<Box<dyn Layer>> {
-    join(Shortcut::Additive, forward, build, place, input, config)
+    join(Shortcut::Additive, forward, build, layer_id, input, config)
 }
 
 fn around_both<K: CellConfig>(
     build: &BuildContext,
-    place: Place,
+    layer_id: LayerId,
     input: usize,
     config: &K,
 ) -> Result<Box<dyn Layer>> {
-    join(Shortcut::Additive, both, build, place, input, config)
+    join(Shortcut::Additive, both, build, layer_id, input, config)
 }
 
 fn highway<K: CellConfig>(
     build: &BuildContext,
-    place: Place,
+    layer_id: LayerId,
     input: usize,
     config: &K,
 ) -> Result<Box<dyn Layer>> {
-    join(Shortcut::highway(), forward, build, place, input, config)
+    join(Shortcut::highway(), forward, build, layer_id, input, config)
 }
 
 fn highway_both<K: CellConfig>(
     build: &BuildContext,
-    place: Place,
+    layer_id: LayerId,
     input: usize,
     config: &K,
 ) -> Result<Box<dyn Layer>> {
-    join(Shortcut::Highway { bias: 0.5 }, both, build, place, input, config)
+    join(Shortcut::Highway { bias: 0.5 }, both, build, layer_id, input, config)
 }
 
 fn rezero<K: CellConfig>(
     build: &BuildContext,
-    place: Place,
+    layer_id: LayerId,
     input: usize,
     config: &K,
 ) -> Result<Box<dyn Layer>> {
-    join(Shortcut::ReZero, forward, build, place, input, config)
+    join(Shortcut::ReZero, forward, build, layer_id, input, config)
 }
 
 fn rezero_both<K: CellConfig>(
     build: &BuildContext,
-    place: Place,
+    layer_id: LayerId,
     input: usize,
     config: &K,
 ) -> Result<Box<dyn Layer>> {
-    join(Shortcut::ReZero, both, build, place, input, config)
+    join(Shortcut::ReZero, both, build, layer_id, input, config)
 }
 
 fn join<K: CellConfig>(
     shortcut: Shortcut,
     make: Make<K>,
     build: &BuildContext,
-    place: Place,
+    layer_id: LayerId,
     input: usize,
     config: &K,
 ) -> Result<Box<dyn Layer>> {
     Ok(Box::new(Residual::of(
         shortcut,
-        make(build, place, input, config)?,
-        place,
+        make(build, layer_id, input, config)?,
+        layer_id,
         0,
         build.vb.clone(),
     )?))
@@ -449,7 +455,7 @@ fn bottom<K: CellConfig>(
     make: Make<K>,
     config: &K,
 ) -> Result<Box<dyn Layer>> {
-    make(build, Place::default(), build.input, config)
+    make(build, LayerId::default(), build.input, config)
 }
 
 fn stack<K: CellConfig>(
@@ -458,14 +464,14 @@ fn stack<K: CellConfig>(
     make: Make<K>,
     config: &K,
 ) -> Result<Box<dyn Layer>> {
-    Ok(Box::new(Stack::build(layers, build.input, |place, input| {
-        make(build, place, input, config)
+    Ok(Box::new(Stack::build(layers, build.input, |layer_id, input| {
+        make(build, layer_id, input, config)
     })?))
 }
 
 fn dropout(build: &BuildContext) -> Result<Box<dyn Layer>> {
-    let stack = Stack::build(3, build.input, |place, input| {
-        build.at(place, input, &LstmConfig::default())
+    let stack = Stack::build(3, build.input, |layer_id, input| {
+        build.at(layer_id, input, &LstmConfig::default())
     })?;
     Ok(Box::new(stack.with_dropout(0.4)?))
 }
@@ -474,13 +480,13 @@ fn dropout(build: &BuildContext) -> Result<Box<dyn Layer>> {
 fn every_variant_of_the_registry_has_the_weights_that_it_counts() -> Result<()> {
     for entry in variants() {
         let vars = VarMap::new();
-        let spec = entry.spec.suited(20, 1);
+        let spec = entry.spec.with_longest_lag(20, 1);
         let layer = spec.build(3, 5, VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu))?;
         let output = if entry.name == "lstm-proj" { 2 } else { 5 };
         let found: usize = layer.params().iter().map(|(_, param)| param.elem_count()).sum();
         assert_eq!(found, spec.param_count(3, 5)?, "{}", entry.name);
         let xs = Sequence::padded(Tensor::ones((2, 7, 3), DType::F64, &Device::Cpu)?, &[7, 2])?;
-        let (ys, _) = layer.run(&xs, None, &Pass::train(1, 1))?;
+        let (ys, _) = layer.run(&xs, None, &ForwardContext::train(1, 1))?;
         assert_eq!(ys.values().dims(), [2, 7, output], "{}", entry.name);
     }
     Ok(())
@@ -490,13 +496,13 @@ fn every_variant_of_the_registry_has_the_weights_that_it_counts() -> Result<()> 
 /// whatever was made before them.
 #[test]
 fn connections_begin_as_documented() -> Result<()> {
-    let place = Place { layer: 2, reverse: true };
+    let layer_id = LayerId { layer: 2, reverse: true };
     let begin = |shortcut| -> Result<_> {
         let vars = VarMap::new();
         let vb = VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu);
         let layer = Lstm::new(3, 5, &LstmConfig::default(), vb.clone())?;
         let count = layer.params().len();
-        Ok(Residual::of(shortcut, layer, place, 7, vb)?.params().split_off(count))
+        Ok(Residual::of(shortcut, layer, layer_id, 7, vb)?.params().split_off(count))
     };
     let names = |params: &[(String, Tensor)]| {
         params.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>()
@@ -525,9 +531,9 @@ fn connections_begin_as_documented() -> Result<()> {
 #[test]
 fn a_kernel_that_is_not_there_is_refused() -> Result<()> {
     let vb = VarBuilder::zeros(DType::BF16, &Device::Cpu);
-    let layer = Lstm::new(3, 5, &LstmConfig::default(), vb)?.on(Path::Kernel);
+    let layer = Lstm::new(3, 5, &LstmConfig::default(), vb)?.with_execution(Execution::Kernel);
     let xs = Tensor::zeros((2, 7, 3), DType::BF16, &Device::Cpu)?;
-    let error = layer.run(&Sequence::new(xs)?, None, &Pass::default()).map(drop);
+    let error = layer.run(&Sequence::new(xs)?, None, &ForwardContext::default()).map(drop);
     recurrent_testkit::close::expect_error("bf16", error, "kernel: ").expect("refused");
     assert!(layer.explain(DType::BF16, &Device::Cpu).starts_with("kernel: "));
     Ok(())

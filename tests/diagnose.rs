@@ -13,6 +13,7 @@ fn ten_lines_at_most_and_those_of_the_readme() {
     let (_, section) = README.split_once("## My network does not learn").expect("a section");
     let (_, block) = section.split_once("```diff\n").expect("a block");
     let (block, _) = block.split_once("```").expect("its end");
-    let added: Vec<_> = block.lines().filter_map(|line| line.strip_prefix('+')).map(str::trim).collect();
+    let added: Vec<_> =
+        block.lines().filter_map(|line| line.strip_prefix('+')).map(str::trim).collect();
     assert_eq!(added, marked);
 }

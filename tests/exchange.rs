@@ -6,23 +6,24 @@ use candle::{DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent::weights::{read, write, Tensors};
 use recurrent::{
-    Carry, CellSpec, Directions, GruConfig, LstmConfig, Model, Nonlinearity, Pass, Sequence, Spec,
-    VanillaConfig,
+    Carry, CellKind, Direction, ForwardContext, GruConfig, LstmConfig, Model, Nonlinearity,
+    RnnConfig, Sequence, VanillaConfig,
 };
 use recurrent_testkit::{close, noise, Tolerance};
 use std::path::Path;
 
-fn cells() -> Vec<(String, CellSpec)> {
-    let lstm = |proj, bias| CellSpec::Lstm(LstmConfig { proj, bias, ..LstmConfig::default() });
-    let vanilla =
-        |nonlinearity| CellSpec::Vanilla(VanillaConfig { nonlinearity, ..VanillaConfig::default() });
+fn cells() -> Vec<(String, CellKind)> {
+    let lstm = |proj, bias| CellKind::Lstm(LstmConfig { proj, bias, ..LstmConfig::default() });
+    let vanilla = |nonlinearity| {
+        CellKind::Vanilla(VanillaConfig { nonlinearity, ..VanillaConfig::default() })
+    };
     let cells = [
         ("tanh", vanilla(Nonlinearity::Tanh)),
         ("relu", vanilla(Nonlinearity::Relu)),
         ("lstm", lstm(None, true)),
         ("lstm-nobias", lstm(None, false)),
         ("lstm-proj", lstm(Some(3), true)),
-        ("gru", CellSpec::Gru(GruConfig::default())),
+        ("gru", CellKind::Gru(GruConfig::default())),
     ];
     cells.map(|(name, cell)| (name.to_string(), cell)).to_vec()
 }
@@ -31,9 +32,11 @@ fn cells() -> Vec<(String, CellSpec)> {
 /// has them.
 fn states(carry: &Carry, field: &str, all: &mut Vec<Tensor>) {
     match carry {
-        Carry::Parts(parts) => parts.iter().for_each(|part| states(part, field, all)),
-        Carry::Fields(fields) => {
-            all.extend(fields.iter().filter(|(name, _)| *name == field).map(|(_, tensor)| tensor.clone()));
+        Carry::Layers(parts) => parts.iter().for_each(|part| states(part, field, all)),
+        Carry::Cell(fields) => {
+            all.extend(
+                fields.iter().filter(|(name, _)| *name == field).map(|(_, tensor)| tensor.clone()),
+            );
         }
     }
 }
@@ -46,19 +49,24 @@ fn models_are_saved_for_pytorch() -> Result<()> {
             .into_iter()
             .flat_map(|cell| [1, 2, 3].map(|layers| (cell.clone(), layers)))
             .flat_map(|(cell, layers)| {
-                [Directions::Forward, Directions::Both].map(|both| (cell.clone(), layers, both))
+                [Direction::Forward, Direction::Bidirectional]
+                    .map(|both| (cell.clone(), layers, both))
             })
         {
             let (name, cell) = cell;
             let name = format!("{name}-{layers}-{directions:?}-{}", dtype.as_str()).to_lowercase();
-            let spec = Spec { layers, directions, ..Spec::new(cell) };
+            let spec = RnnConfig { layers, direction: directions, ..RnnConfig::new(cell) };
             let vars = VarMap::new();
-            let model = Model::new(spec, 5, 6, VarBuilder::from_varmap(&vars, dtype, &Device::Cpu))?;
+            let model =
+                Model::new(spec, 5, 6, VarBuilder::from_varmap(&vars, dtype, &Device::Cpu))?;
             let xs = noise("xs", &[2, 7, 5])?.to_dtype(dtype)?;
-            let (ys, carry) = model.layer().run(&Sequence::new(xs.clone())?, None, &Pass::default())?;
+            let (ys, carry) =
+                model.layer().run(&Sequence::new(xs.clone())?, None, &ForwardContext::default())?;
             model.save(folder.join(&name))?;
-            let mut seen =
-                Tensors::from([("xs".to_string(), xs.clone()), ("ys".to_string(), ys.into_values())]);
+            let mut seen = Tensors::from([
+                ("xs".to_string(), xs.clone()),
+                ("ys".to_string(), ys.into_values()),
+            ]);
             for field in ["h", "c"] {
                 let mut all = Vec::new();
                 states(&carry, field, &mut all);
@@ -70,7 +78,8 @@ fn models_are_saved_for_pytorch() -> Result<()> {
             // Here too what is loaded computes the same.
             let seen = read(folder.join(&name).join("seen.safetensors"))?.tensors;
             let loaded = Model::load(folder.join(&name), &Device::Cpu)?;
-            let (ys, _) = loaded.layer().run(&Sequence::new(xs)?, None, &Pass::default())?;
+            let (ys, _) =
+                loaded.layer().run(&Sequence::new(xs)?, None, &ForwardContext::default())?;
             close(&name, ys.values(), &seen["ys"], Tolerance::Bits)?;
         }
     }

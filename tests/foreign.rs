@@ -6,7 +6,8 @@ use candle::{DType, Device, Module, Tensor};
 use recurrent::registry::variants;
 use recurrent::weights::{conventions, read, Convention, Packed, Tensors};
 use recurrent::{
-    CellSpec, Directions, GruConfig, LstmConfig, Model, Nonlinearity, Reset, Spec, VanillaConfig,
+    CellKind, Direction, GruConfig, LstmConfig, Model, Nonlinearity, Reset, RnnConfig,
+    VanillaConfig,
 };
 use recurrent_testkit::{close, Tolerance};
 use std::path::PathBuf;
@@ -19,15 +20,15 @@ fn path(name: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/foreign")).join(name)
 }
 
-fn lstm() -> CellSpec {
-    CellSpec::Lstm(LstmConfig::default())
+fn lstm() -> CellKind {
+    CellKind::Lstm(LstmConfig::default())
 }
 
-fn gru(reset: Reset) -> CellSpec {
-    CellSpec::Gru(GruConfig { reset, ..GruConfig::default() })
+fn gru(reset: Reset) -> CellKind {
+    CellKind::Gru(GruConfig { reset, ..GruConfig::default() })
 }
 
-fn named(name: &str) -> Result<CellSpec> {
+fn named(name: &str) -> Result<CellKind> {
     Ok(variants().into_iter().find(|entry| entry.name == name).context("a variant")?.spec.cell)
 }
 
@@ -39,7 +40,7 @@ fn parts(name: &str) -> Result<(Tensors, Tensor, Tensor)> {
     Ok((tensors, xs, ys))
 }
 
-fn check(name: &str, convention: &Convention, spec: Spec) -> Result<()> {
+fn check(name: &str, convention: &Convention, spec: RnnConfig) -> Result<()> {
     let (theirs, xs, ys) = parts(name)?;
     let model = Model::from_tensors(&theirs, convention, spec, (INPUT, HIDDEN), &CPU)
         .with_context(|| name.to_string())?;
@@ -54,7 +55,7 @@ fn check(name: &str, convention: &Convention, spec: Spec) -> Result<()> {
 
 #[test]
 fn networks_of_other_libraries_compute_the_same() -> Result<()> {
-    let vanilla = CellSpec::Vanilla(VanillaConfig::default());
+    let vanilla = CellKind::Vanilla(VanillaConfig::default());
     let cases = [
         ("keras-rnn", conventions::keras_rnn(), vanilla),
         ("keras-lstm", conventions::keras_lstm(), lstm()),
@@ -71,7 +72,7 @@ fn networks_of_other_libraries_compute_the_same() -> Result<()> {
         ("lasagne-gru", conventions::lasagne_gru(), gru(Reset::After)),
     ];
     for (name, convention, cell) in cases {
-        check(&format!("{name}.npz"), &convention, Spec::new(cell))?;
+        check(&format!("{name}.npz"), &convention, RnnConfig::new(cell))?;
     }
     Ok(())
 }
@@ -81,25 +82,30 @@ fn layers_and_directions_have_names_of_their_own() -> Result<()> {
     let convention = conventions::keras_lstm()
         .under("{layer}/{direction}_lstm/")
         .with_layers(["bidirectional", "bidirectional_1"]);
-    let spec = Spec { layers: 2, directions: Directions::Both, ..Spec::new(lstm()) };
+    let spec =
+        RnnConfig { layers: 2, direction: Direction::Bidirectional, ..RnnConfig::new(lstm()) };
     check("keras-lstm-bidirectional.npz", &convention, spec)
 }
 
 #[test]
 fn a_buffer_of_cudnn_is_unpacked() -> Result<()> {
-    for (name, gates, cell) in [("cudnn-lstm.npz", 4, lstm()), ("cudnn-gru.npz", 3, gru(Reset::After))] {
+    for (name, gates, cell) in
+        [("cudnn-lstm.npz", 4, lstm()), ("cudnn-gru.npz", 3, gru(Reset::After))]
+    {
         let (theirs, xs, ys) = parts(name)?;
         let packed = Packed {
             gates,
             layers: 2,
-            directions: Directions::Both,
+            direction: Direction::Bidirectional,
             input: INPUT,
             hidden: HIDDEN,
             bias: true,
         };
-        let spec = Spec { layers: 2, directions: Directions::Both, ..Spec::new(cell) };
+        let spec =
+            RnnConfig { layers: 2, direction: Direction::Bidirectional, ..RnnConfig::new(cell) };
         let ours = packed.unpack(&theirs["flat"])?;
-        let model = Model::from_tensors(&ours, &conventions::pytorch(), spec, (INPUT, HIDDEN), &CPU)?;
+        let model =
+            Model::from_tensors(&ours, &conventions::pytorch(), spec, (INPUT, HIDDEN), &CPU)?;
         close(name, &model.forward(&xs)?, &ys, Tolerance::Max(1e-12))?;
         close(name, &packed.pack(&model.tensors())?, &theirs["flat"], Tolerance::Bits)?;
     }
@@ -110,16 +116,16 @@ fn a_buffer_of_cudnn_is_unpacked() -> Result<()> {
 fn checkpoints_of_pytorch_compute_the_same() -> Result<()> {
     let relu = VanillaConfig { nonlinearity: Nonlinearity::Relu, ..VanillaConfig::default() };
     let cases = [
-        ("torch-rnn.pt", CellSpec::Vanilla(relu), 3, Directions::Forward),
-        ("torch-lstm.pt", lstm(), 2, Directions::Both),
-        ("torch-gru.pt", gru(Reset::After), 2, Directions::Both),
-        ("torch-parameters.pt", gru(Reset::After), 1, Directions::Forward),
-        ("torch-flattened.pt", lstm(), 1, Directions::Forward),
+        ("torch-rnn.pt", CellKind::Vanilla(relu), 3, Direction::Forward),
+        ("torch-lstm.pt", lstm(), 2, Direction::Bidirectional),
+        ("torch-gru.pt", gru(Reset::After), 2, Direction::Bidirectional),
+        ("torch-parameters.pt", gru(Reset::After), 1, Direction::Forward),
+        ("torch-flattened.pt", lstm(), 1, Direction::Forward),
     ];
     for (name, cell, layers, directions) in cases {
         let model = Model::from_pytorch(path(name), "state_dict.rnn.", cell, &CPU)?;
         assert_eq!(
-            (model.spec().layers, model.spec().directions, model.dtype()),
+            (model.spec().layers, model.spec().direction, model.dtype()),
             (layers, directions, DType::F64),
             "{name}"
         );
@@ -139,19 +145,30 @@ fn checkpoints_of_pytorch_compute_the_same() -> Result<()> {
 
 #[test]
 fn the_equations_of_a_convention_must_be_those_of_the_cell() -> Result<()> {
-    let refusal = |convention: Convention, cell: CellSpec| {
-        let model = Model::import(path("keras-gru.npz"), &convention, Spec::new(cell), (INPUT, HIDDEN), &CPU);
+    let refusal = |convention: Convention, cell: CellKind| {
+        let model = Model::import(
+            path("keras-gru.npz"),
+            &convention,
+            RnnConfig::new(cell),
+            (INPUT, HIDDEN),
+            &CPU,
+        );
         model.map(|_| ()).expect_err("it is refused").to_string()
     };
     let message = refusal(conventions::keras_gru(), gru(Reset::Before));
     assert!(
-        message.contains("convention Keras GRU: its cell has reset \"after\", got a spec with \"before\""),
+        message.contains(
+            "convention Keras GRU: its cell has reset \"after\", got a spec with \"before\""
+        ),
         "{message}"
     );
     let message = refusal(conventions::keras_lstm(), gru(Reset::After));
     assert!(message.contains("its cell has family \"lstm\", got a spec with \"gru\""), "{message}");
     let message = refusal(conventions::pytorch(), gru(Reset::After));
-    assert!(message.contains("keras-gru.npz: weights of PyTorch: missing 'bias_hh_l0' [12]"), "{message}");
+    assert!(
+        message.contains("keras-gru.npz: weights of PyTorch: missing 'bias_hh_l0' [12]"),
+        "{message}"
+    );
     assert!(message.contains("these look like Keras GRU: conventions::keras_gru()"), "{message}");
     Ok(())
 }

@@ -6,7 +6,8 @@ use candle_nn::{VarBuilder, VarMap};
 use peak_alloc::PeakAlloc;
 use recurrent::registry::variants;
 use recurrent::{
-    Carry, CellSpec, Connection, Directions, Frozen, Gru, GruConfig, Layer, LstmConfig, Pass, Sequence, Spec,
+    Carry, CellKind, Connection, Direction, ForwardContext, Gru, GruConfig, InferenceLayer, Layer,
+    LstmConfig, RnnConfig, Sequence,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,9 +22,14 @@ const BATCH: usize = 3;
 const STEPS: usize = 9;
 
 fn layer(name: &str) -> Result<Box<dyn Layer>> {
-    let entry = variants().into_iter().find(|entry| entry.name == name).expect("a variant of the registry");
+    let entry =
+        variants().into_iter().find(|entry| entry.name == name).expect("a variant of the registry");
     let vars = VarMap::new();
-    entry.spec.suited(20, 1).build(4, 10, VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu))
+    entry.spec.with_longest_lag(20, 1).build(
+        4,
+        10,
+        VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu),
+    )
 }
 
 /// Inputs by step, and the layer's own outputs by step with the carry after them.
@@ -31,7 +37,7 @@ fn expected(layer: &dyn Layer) -> Result<(Vec<f32>, Vec<f32>, Carry)> {
     let wave: Vec<_> = (0..STEPS * BATCH * 4).map(|i| (i as f32 * 0.7).sin()).collect();
     let xs = Tensor::from_vec(wave, (STEPS, BATCH, 4), &Device::Cpu)?;
     let by_example = Sequence::new(xs.transpose(0, 1)?.contiguous()?)?;
-    let (ys, carry) = layer.run(&by_example, None, &Pass::default())?;
+    let (ys, carry) = layer.run(&by_example, None, &ForwardContext::default())?;
     let ys = ys.values().transpose(0, 1)?.contiguous()?;
     Ok((xs.flatten_all()?.to_vec1()?, ys.flatten_all()?.to_vec1()?, carry))
 }
@@ -52,14 +58,14 @@ fn every_variant_streams_as_the_layer_runs() -> Result<()> {
     for entry in variants() {
         let layer = layer(entry.name)?;
         let (xs, ys, carry) = expected(layer.as_ref())?;
-        let frozen = layer.freeze()?;
+        let frozen = layer.to_inference()?;
         let (input, output) = (BATCH * 4, ys.len() / STEPS);
-        let mut stream = frozen.clone().start(BATCH);
+        let mut stream = frozen.clone().stream(BATCH);
         assert_eq!(stream.sizes(), (input, output), "{}", entry.name);
         let mut found = vec![0.0; ys.len()];
         stream.run(&xs[..2 * input], &mut found[..2 * output])?;
         let half = stream.carry()?;
-        let mut other = frozen.start(BATCH);
+        let mut other = frozen.stream(BATCH);
         other.set_carry(&half)?;
         for t in 2..STEPS {
             other.step(&xs[t * input..][..input], &mut found[t * output..][..output])?;
@@ -73,8 +79,13 @@ fn every_variant_streams_as_the_layer_runs() -> Result<()> {
 #[test]
 fn residual_connections_stream_with_projection_and_learned_numbers() -> Result<()> {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    for connection in [Connection::Residual, Connection::Highway { bias: -0.5 }, Connection::ReZero] {
-        let spec = Spec { layers: 3, connection, ..Spec::new(CellSpec::Lstm(LstmConfig::default())) };
+    for connection in [Connection::Residual, Connection::Highway { bias: -0.5 }, Connection::ReZero]
+    {
+        let spec = RnnConfig {
+            layers: 3,
+            connection,
+            ..RnnConfig::new(CellKind::Lstm(LstmConfig::default()))
+        };
         let vars = VarMap::new();
         let layer = spec.build(4, 10, VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu))?;
         for (name, var) in vars.data().lock().expect("no other thread").iter() {
@@ -83,7 +94,7 @@ fn residual_connections_stream_with_projection_and_learned_numbers() -> Result<(
             }
         }
         let (xs, ys, carry) = expected(&layer)?;
-        let mut stream = layer.freeze()?.start(BATCH);
+        let mut stream = layer.to_inference()?.stream(BATCH);
         let mut found = vec![0.0; ys.len()];
         stream.run(&xs, &mut found)?;
         close(&found, &ys, &format!("{connection:?}"));
@@ -102,7 +113,7 @@ fn a_state_survives_in_a_file() -> Result<()> {
         let (input, output) = (BATCH * 4, ys.len() / STEPS);
         let mut found = vec![0.0; ys.len()];
         for (xs, ys) in xs.chunks(4 * input).zip(found.chunks_mut(4 * output)) {
-            let mut stream = layer.freeze()?.start(BATCH); // as after a restart
+            let mut stream = layer.to_inference()?.stream(BATCH); // as after a restart
             if std::fs::metadata(&path)?.len() > 0 {
                 let saved = recurrent::weights::read(&path)?.tensors;
                 stream.set_carry(&stream.carry()?.with_named(&saved)?)?;
@@ -118,7 +129,7 @@ fn a_state_survives_in_a_file() -> Result<()> {
 
 #[test]
 fn a_state_with_other_names_or_shapes_is_refused() -> Result<()> {
-    let carry = layer("lstm-2layers")?.freeze()?.start(BATCH).carry()?;
+    let carry = layer("lstm-2layers")?.to_inference()?.stream(BATCH).carry()?;
     let mut tensors: BTreeMap<_, _> = carry.named().into_iter().collect();
     let names: BTreeSet<_> = tensors.keys().cloned().collect();
     assert_eq!(names.into_iter().collect::<Vec<_>>(), ["0.c", "0.h", "1.c", "1.h"]);
@@ -127,7 +138,9 @@ fn a_state_with_other_names_or_shapes_is_refused() -> Result<()> {
     tensors.insert("0.c".to_string(), h.narrow(0, 0, 2)?);
     let error = carry.with_named(&tensors).expect_err("refused").to_string();
     assert!(
-        error.contains("carry: 0.c: expected [3, 10], got [2, 10]; 1.h is missing; h is superfluous"),
+        error.contains(
+            "carry: 0.c: expected [3, 10], got [2, 10]; 1.h is missing; h is superfluous"
+        ),
         "{error}"
     );
     Ok(())
@@ -136,11 +149,14 @@ fn a_state_with_other_names_or_shapes_is_refused() -> Result<()> {
 #[test]
 fn what_runs_from_the_end_cannot_be_frozen() -> Result<()> {
     let vb = || VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu);
-    let spec = Spec { directions: Directions::Both, ..Spec::new(CellSpec::Gru(GruConfig::default())) };
-    let error = spec.build(4, 10, vb())?.freeze().err().expect("refused").to_string();
+    let spec = RnnConfig {
+        direction: Direction::Bidirectional,
+        ..RnnConfig::new(CellKind::Gru(GruConfig::default()))
+    };
+    let error = spec.build(4, 10, vb())?.to_inference().err().expect("refused").to_string();
     assert!(error.contains("two directions"), "{error}");
     let reversed = Gru::new(4, 10, &GruConfig::default(), vb())?.reversed();
-    let error = reversed.freeze().err().expect("refused").to_string();
+    let error = reversed.to_inference().err().expect("refused").to_string();
     assert!(error.contains("runs from the end"), "{error}");
     Ok(())
 }
@@ -148,11 +164,18 @@ fn what_runs_from_the_end_cannot_be_frozen() -> Result<()> {
 #[test]
 fn a_step_allocates_nothing() -> Result<()> {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    for name in
-        ["lstm", "gru", "vanilla", "layernorm-lstm", "lstm-2layers", "lstm-proj", "gru-v3", "lstm-zoneout"]
-    {
-        let frozen = layer(name)?.freeze()?;
-        let mut stream = frozen.start(BATCH);
+    for name in [
+        "lstm",
+        "gru",
+        "vanilla",
+        "layernorm-lstm",
+        "lstm-2layers",
+        "lstm-proj",
+        "gru-v3",
+        "lstm-zoneout",
+    ] {
+        let frozen = layer(name)?.to_inference()?;
+        let mut stream = frozen.stream(BATCH);
         let (input, output) = stream.sizes();
         let (xs, mut ys) = (vec![0.5; STEPS * input], vec![0.0; STEPS * output]);
         stream.run(&xs, &mut ys)?;
@@ -182,12 +205,12 @@ fn threads_share_a_snapshot() -> Result<()> {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let layer = layer("gru")?;
     let (xs, ys, _) = expected(layer.as_ref())?;
-    let frozen: Arc<dyn Frozen> = layer.freeze()?;
+    let frozen: Arc<dyn InferenceLayer> = layer.to_inference()?;
     std::thread::scope(|scope| {
         for _ in 0..3 {
             scope.spawn(|| {
                 let mut found = vec![0.0; ys.len()];
-                frozen.clone().start(BATCH).run(&xs, &mut found).expect("runs");
+                frozen.clone().stream(BATCH).run(&xs, &mut found).expect("runs");
                 close(&found, &ys, "gru");
             });
         }
@@ -197,16 +220,16 @@ fn threads_share_a_snapshot() -> Result<()> {
 
 #[test]
 fn slices_of_another_size_are_refused() -> Result<()> {
-    let mut stream = layer("lstm")?.freeze()?.start(BATCH);
+    let mut stream = layer("lstm")?.to_inference()?.stream(BATCH);
     let error = stream.step(&[0.0; 11], &mut [0.0; 30]).expect_err("refused").to_string();
     assert!(error.contains("expected 12 and 30 values, got 11 and 30"), "{error}");
     let error = stream.run(&[0.0; 24], &mut [0.0; 30]).expect_err("refused").to_string();
     assert!(error.contains("expected steps of 12 and 30 values, got 24 and 30"), "{error}");
-    let error = stream.set_carry(&Carry::Fields(Vec::new())).expect_err("refused").to_string();
+    let error = stream.set_carry(&Carry::Cell(Vec::new())).expect_err("refused").to_string();
     assert!(error.contains("stream carry: expected a part a layer, got fields"), "{error}");
     for name in ["lstm", "kim-residual-lstm"] {
-        let mut stream = layer(name)?.freeze()?.start(BATCH);
-        let other = layer(name)?.freeze()?.start(BATCH + 1).carry()?;
+        let mut stream = layer(name)?.to_inference()?.stream(BATCH);
+        let other = layer(name)?.to_inference()?.stream(BATCH + 1).carry()?;
         let error = stream.set_carry(&other).expect_err("refused").to_string();
         assert!(error.contains("stream carry h: expected"), "{error}");
     }

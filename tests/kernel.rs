@@ -6,9 +6,10 @@ use candle_nn::{VarBuilder, VarMap};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use recurrent::{
-    Carry, Cell, CellConfig, Checkpoint, Flow, GruConfig, Keep, Layer, LayerNormGruConfig,
-    LayerNormLstmConfig, LstmCell, LstmConfig, Noise, Nonlinearity, OverTime, Pass, Path, Place, Recorder,
-    Reset, Rnn, Sequence, State, StateClip, VanillaConfig,
+    Bptt, Carry, Cell, CellConfig, Execution, ForwardContext, GradientRecorder, GruConfig,
+    HiddenGradClip, Layer, LayerId, LayerNormGruConfig, LayerNormLstmConfig, LstmCell, LstmConfig,
+    Nonlinearity, Recompute, Record, RecurrentDropout, Reset, Rnn, Sequence, State,
+    TemporalResidual, VanillaConfig,
 };
 
 /// One random call.
@@ -23,8 +24,8 @@ struct Shape {
     reads: [bool; 2], // outputs, carry
     bias: bool,
     noise: Option<bool>, // in a training pass, or in evaluation
-    checkpoint: Checkpoint,
-    flow: Flow,
+    checkpoint: Recompute,
+    flow: Bptt,
 }
 
 impl Shape {
@@ -45,37 +46,39 @@ fn shapes() -> impl Strategy<Value = Shape> {
         prop_oneof![1usize..10, 15usize..18, Just(33)],
     );
     let choices = (any::<bool>(), any::<bool>(), 0..3, any::<bool>(), any::<u64>());
-    (sizes, choices).prop_map(|((batch, time, input, hidden), (ragged, reverse, reads, bias, seed))| {
-        let lengths =
-            (0..batch as u64).map(|row| 1 + ((seed ^ row.wrapping_mul(0x9e37_79b9)) % time as u64) as usize);
-        let lengths = ragged.then(|| lengths.collect());
-        let noise = [None, None, Some(true), Some(false)][(seed >> 7) as usize % 4];
-        let checkpoint =
-            [Checkpoint::Auto, Checkpoint::SquareRoot, Checkpoint::Every(5)][(seed >> 11) as usize % 3];
-        let steps = 1 + (seed >> 19) as usize % (time + 1);
-        let (value, norm) = (StateClip::Value(0.1), StateClip::Norm(0.2));
-        let flow = match (seed >> 15) % 8 {
-            0 => Flow::truncated(steps),
-            1 => Flow::last(steps),
-            2 => Flow::clipped(value),
-            3 => Flow::clipped(norm),
-            4 => Flow { clip: Some(norm), ..Flow::truncated(steps) },
-            _ => Flow::default(),
-        };
-        Shape {
-            batch,
-            time,
-            input,
-            hidden,
-            lengths,
-            reverse,
-            reads: [reads != 0, reads != 1],
-            bias,
-            noise,
-            checkpoint,
-            flow,
-        }
-    })
+    (sizes, choices).prop_map(
+        |((batch, time, input, hidden), (ragged, reverse, reads, bias, seed))| {
+            let lengths = (0..batch as u64)
+                .map(|row| 1 + ((seed ^ row.wrapping_mul(0x9e37_79b9)) % time as u64) as usize);
+            let lengths = ragged.then(|| lengths.collect());
+            let noise = [None, None, Some(true), Some(false)][(seed >> 7) as usize % 4];
+            let checkpoint = [Recompute::Auto, Recompute::SquareRoot, Recompute::Every(5)]
+                [(seed >> 11) as usize % 3];
+            let steps = 1 + (seed >> 19) as usize % (time + 1);
+            let (value, norm) = (HiddenGradClip::Value(0.1), HiddenGradClip::Norm(0.2));
+            let flow = match (seed >> 15) % 8 {
+                0 => Bptt::truncated(steps),
+                1 => Bptt::last(steps),
+                2 => Bptt::clipped(value),
+                3 => Bptt::clipped(norm),
+                4 => Bptt { clip: Some(norm), ..Bptt::truncated(steps) },
+                _ => Bptt::default(),
+            };
+            Shape {
+                batch,
+                time,
+                input,
+                hidden,
+                lengths,
+                reverse,
+                reads: [reads != 0, reads != 1],
+                bias,
+                noise,
+                checkpoint,
+                flow,
+            }
+        },
+    )
 }
 
 /// Outputs, carry, gradients and recorded gradients of one path, on inputs and states that are off
@@ -83,23 +86,30 @@ fn shapes() -> impl Strategy<Value = Shape> {
 fn run<K: CellConfig>(
     config: &K,
     shape: &Shape,
-    path: Path,
+    path: Execution,
     dtype: DType,
     off: f64,
 ) -> Result<Vec<(String, Tensor)>> {
     let device = &Device::Cpu;
     let map = VarMap::new();
-    let place = Place { layer: 0, reverse: shape.reverse };
+    let layer_id = LayerId { layer: 0, reverse: shape.reverse };
     let vb = VarBuilder::from_varmap(&map, dtype, device);
-    let layer =
-        Rnn::at(place, shape.input, shape.hidden, config, vb)?.on(path).with_checkpoint(shape.checkpoint)?;
+    let layer = Rnn::at_layer(layer_id, shape.input, shape.hidden, config, vb)?
+        .with_execution(path)
+        .with_recompute(shape.checkpoint)?;
     let zoneout_c = if layer.cell().state_sizes().len() == 2 { 0.3 } else { 0.0 };
-    let noise = Noise { input: 0.1, recurrent: 0.3, zoneout_h: 0.2, zoneout_c, weights: 0.2 };
-    let layer = if shape.noise.is_some() { layer.with_noise(noise)? } else { layer };
-    let pass = if shape.noise == Some(true) { Pass::train(7, 3) } else { Pass::default() };
+    let noise =
+        RecurrentDropout { input: 0.1, recurrent: 0.3, zoneout_h: 0.2, zoneout_c, weights: 0.2 };
+    let layer = if shape.noise.is_some() { layer.with_recurrent_dropout(noise)? } else { layer };
+    let context = if shape.noise == Some(true) {
+        ForwardContext::train(7, 3)
+    } else {
+        ForwardContext::default()
+    };
     let wave = |dims: &[usize], phase: f64| {
         let count = dims.iter().product::<usize>();
-        let values: Vec<_> = (0..count).map(|i| ((i as f64 + phase) * 1.37 * phase).sin()).collect();
+        let values: Vec<_> =
+            (0..count).map(|i| ((i as f64 + phase) * 1.37 * phase).sin()).collect();
         Tensor::from_vec(values, dims, device)?.to_dtype(dtype)
     };
     let near = |dims: &[usize], phase: f64| -> Result<Tensor> {
@@ -117,10 +127,12 @@ fn run<K: CellConfig>(
     let start = zero.fields().into_iter().enumerate();
     let start = start.map(|(i, field)| Var::from_tensor(&near(field.dims(), 2.3 + i as f64)?));
     let start = start.collect::<Result<Vec<_>>>()?;
-    let fields = names(layer.cell()).iter().copied().zip(start.iter().map(|var| var.as_tensor().clone()));
-    let carry = Carry::Fields(fields.collect());
-    let recorder = Recorder::new(Keep::Gradients);
-    let (ys, end) = layer.run(&sequence, Some(&carry), &pass.record(&recorder).flow(shape.flow))?;
+    let fields =
+        names(layer.cell()).iter().copied().zip(start.iter().map(|var| var.as_tensor().clone()));
+    let carry = Carry::Cell(fields.collect());
+    let recorder = GradientRecorder::new(Record::Gradients);
+    let (ys, end) =
+        layer.run(&sequence, Some(&carry), &context.record(&recorder).bptt(shape.flow))?;
     let mut found = vec![("ys".to_string(), ys.values().clone())];
     let mut loss = Tensor::zeros((), dtype, device)?;
     if shape.reads[0] {
@@ -136,7 +148,9 @@ fn run<K: CellConfig>(
     let grads = loss.backward()?;
     let mut leaves: Vec<_> = layer.params();
     leaves.push(("xs".to_string(), xs.as_tensor().clone()));
-    leaves.extend(start.iter().enumerate().map(|(i, var)| (format!("start {i}"), var.as_tensor().clone())));
+    leaves.extend(
+        start.iter().enumerate().map(|(i, var)| (format!("start {i}"), var.as_tensor().clone())),
+    );
     for (name, leaf) in leaves {
         found.push((
             format!("gradient of {name}"),
@@ -144,7 +158,7 @@ fn run<K: CellConfig>(
         ));
     }
     for trace in recorder.take() {
-        let sums = Tensor::from_vec(trace.sums.clone(), trace.lags(), device)?;
+        let sums = Tensor::from_vec(trace.batch_norms.clone(), trace.lags(), device)?;
         found.push((format!("recorded sums of {}", trace.field), sums));
         found.push((format!("recorded {}", trace.field), trace.gradients.expect("kept")));
     }
@@ -163,17 +177,20 @@ fn compare<K: CellConfig>(config: &K, shape: &Shape, amplified: f64) -> Result<(
     let norm = |t: &Tensor| t.sqr()?.sum_all()?.sqrt()?.to_scalar::<f64>();
     let wide = |t: &Tensor| t.to_dtype(DType::F64);
     let floor = FLOOR * amplified;
-    let exact = run(config, shape, Path::Replay, DType::F64, 0.0)?;
-    let off = run(config, shape, Path::Replay, DType::F64, f64::EPSILON)?;
+    let exact = run(config, shape, Execution::Replay, DType::F64, 0.0)?;
+    let off = run(config, shape, Execution::Replay, DType::F64, f64::EPSILON)?;
     for (dtype, rounding, others) in [(DType::F64, 1e-12, &off), (DType::F32, 2e-5, &exact)] {
-        let replay = run(config, shape, Path::Replay, dtype, 0.0)?;
-        let kernel = run(config, shape, Path::Kernel, dtype, 0.0)?;
+        let replay = run(config, shape, Execution::Replay, dtype, 0.0)?;
+        let kernel = run(config, shape, Execution::Kernel, dtype, 0.0)?;
         assert_eq!(replay.len(), kernel.len());
         for (((name, expected), (_, found)), (_, other)) in replay.iter().zip(&kernel).zip(others) {
             let (expected, found, other) = (wide(expected)?, wide(found)?, wide(other)?);
             let (error, scale) = (norm(&(found - &expected)?)?, norm(&expected)?.max(floor));
             let tolerance = amplified * rounding * scale + 20.0 * norm(&(expected - other)?)?;
-            assert!(error <= tolerance, "{dtype:?} {name}: differs by {error:e} of {scale:e} with {shape:?}");
+            assert!(
+                error <= tolerance,
+                "{dtype:?} {name}: differs by {error:e} of {scale:e} with {shape:?}"
+            );
         }
     }
     Ok(())
@@ -231,8 +248,8 @@ proptest! {
 
     #[test]
     fn over_time(shape in shapes(), alpha in 0.05..0.5) {
-        compare(&OverTime::new(LstmConfig::default(), alpha), &shape, 1.0).expect("runs");
-        compare(&OverTime::new(VanillaConfig::default(), alpha), &shape.short(), 1.0).expect("runs");
+        compare(&TemporalResidual::new(LstmConfig::default(), alpha), &shape, 1.0).expect("runs");
+        compare(&TemporalResidual::new(VanillaConfig::default(), alpha), &shape.short(), 1.0).expect("runs");
     }
 
     #[test]
@@ -248,23 +265,27 @@ fn many_blocks_of_steps() -> Result<()> {
     let (device, batch) = (&Device::Cpu, 3);
     let map = VarMap::new();
     let vb = VarBuilder::from_varmap(&map, DType::F64, device);
-    let layer = Rnn::new(2, 5, &LstmConfig::default(), vb)?.on(Path::Kernel);
+    let layer = Rnn::new(2, 5, &LstmConfig::default(), vb)?.with_execution(Execution::Kernel);
     let wave: Vec<_> = (0..batch * 700 * 2).map(|i| (i as f64 * 0.7).sin()).collect();
     let xs = Sequence::padded(Tensor::from_vec(wave, (batch, 700, 2), device)?, &[700, 3, 431])?;
     let run = |layer: &Rnn<LstmCell>| -> Result<(Vec<f64>, Vec<f64>)> {
-        let (ys, _) = layer.run(&xs, None, &Pass::default())?;
+        let (ys, _) = layer.run(&xs, None, &ForwardContext::default())?;
         let ys = ys.into_values();
         let flat = |tensor: &Tensor| tensor.flatten_all()?.to_vec1::<f64>();
         let gradient = match ys.track_op() {
-            true => {
-                ys.sqr()?.sum_all()?.backward()?.get(&layer.cell().params()[1].1).map(flat).transpose()?
-            }
+            true => ys
+                .sqr()?
+                .sum_all()?
+                .backward()?
+                .get(&layer.cell().params()[1].1)
+                .map(flat)
+                .transpose()?,
             false => None,
         };
         Ok((flat(&ys)?, gradient.unwrap_or_default()))
     };
     let expected = run(&layer)?;
-    let parts = run(&layer.clone().with_checkpoint(Checkpoint::Every(301))?)?;
+    let parts = run(&layer.clone().with_recompute(Recompute::Every(301))?)?;
     assert_eq!(parts.0, expected.0);
     for (found, expected) in parts.1.iter().zip(&expected.1) {
         assert!(
@@ -273,7 +294,8 @@ fn many_blocks_of_steps() -> Result<()> {
         );
     }
     let params = layer.cell().params().into_iter().map(|(_, param)| param.detach()).collect();
-    let untracked = Rnn::from_cell(layer.cell().with_params(params)?).on(Path::Kernel);
+    let untracked =
+        Rnn::from_cell(layer.cell().with_params(params)?).with_execution(Execution::Kernel);
     assert_eq!(run(&untracked)?, (expected.0, Vec::new()));
     Ok(())
 }

@@ -5,8 +5,8 @@ use anyhow::{ensure, Result};
 use candle::{DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent::{
-    Bidirectional, CellConfig, Checkpoint, GruConfig, Keep, Layer, LstmConfig, OverTime, Pass, Path, Place,
-    Recorder, Rnn, Sequence, Stack, VanillaConfig,
+    Bidirectional, CellConfig, Execution, ForwardContext, GradientRecorder, GruConfig, Layer,
+    LayerId, LstmConfig, Recompute, Record, Rnn, Sequence, Stack, TemporalResidual, VanillaConfig,
 };
 use std::thread;
 
@@ -16,27 +16,33 @@ const SIZE: (usize, usize, usize) = (2, 2, 4); // batch, input, hidden
 
 #[test]
 fn a_layer_by_replay() -> Result<()> {
-    in_a_small_stack(STEPS_BY_REPLAY, |vb| Ok(Box::new(rnn(&LstmConfig::default(), vb)?.on(Path::Replay))))
+    in_a_small_stack(STEPS_BY_REPLAY, |vb| {
+        Ok(Box::new(rnn(&LstmConfig::default(), vb)?.with_execution(Execution::Replay)))
+    })
 }
 
 #[test]
 fn a_layer_by_kernel() -> Result<()> {
-    in_a_small_stack(STEPS, |vb| Ok(Box::new(rnn(&LstmConfig::default(), vb)?.on(Path::Kernel))))
+    in_a_small_stack(STEPS, |vb| {
+        Ok(Box::new(rnn(&LstmConfig::default(), vb)?.with_execution(Execution::Kernel)))
+    })
 }
 
 #[test]
 fn a_residual_over_time() -> Result<()> {
-    in_a_small_stack(STEPS, |vb| Ok(Box::new(rnn(&OverTime::<VanillaConfig>::default(), vb)?)))
+    in_a_small_stack(STEPS, |vb| {
+        Ok(Box::new(rnn(&TemporalResidual::<VanillaConfig>::default(), vb)?))
+    })
 }
 
 #[test]
 fn three_layers_by_replay() -> Result<()> {
-    in_a_small_stack(STEPS_BY_REPLAY, |vb| stack(&VanillaConfig::default(), Path::Replay, vb))
+    in_a_small_stack(STEPS_BY_REPLAY, |vb| stack(&VanillaConfig::default(), Execution::Replay, vb))
 }
 
 #[test]
 fn three_layers_by_kernel() -> Result<()> {
-    in_a_small_stack(STEPS, |vb| stack(&GruConfig::default(), Path::Auto, vb))
+    in_a_small_stack(STEPS, |vb| stack(&GruConfig::default(), Execution::Auto, vb))
 }
 
 #[test]
@@ -51,7 +57,7 @@ fn both_directions_by_kernel() -> Result<()> {
 #[test]
 fn square_root_checkpoints_by_kernel() -> Result<()> {
     in_a_small_stack(STEPS, |vb| {
-        Ok(Box::new(rnn(&LstmConfig::default(), vb)?.with_checkpoint(Checkpoint::SquareRoot)?))
+        Ok(Box::new(rnn(&LstmConfig::default(), vb)?.with_recompute(Recompute::SquareRoot)?))
     })
 }
 
@@ -59,9 +65,15 @@ fn rnn<K: CellConfig>(config: &K, vb: VarBuilder) -> candle::Result<Rnn<K::Cell>
     Rnn::new(SIZE.1, SIZE.2, config, vb)
 }
 
-fn stack<K: CellConfig>(config: &K, path: Path, vb: VarBuilder) -> candle::Result<Box<dyn Layer>> {
-    let layer = |place: Place, input| -> candle::Result<Box<dyn Layer>> {
-        Ok(Box::new(Rnn::at(place, input, SIZE.2, config, vb.clone())?.on(path)))
+fn stack<K: CellConfig>(
+    config: &K,
+    path: Execution,
+    vb: VarBuilder,
+) -> candle::Result<Box<dyn Layer>> {
+    let layer = |layer_id: LayerId, input| -> candle::Result<Box<dyn Layer>> {
+        Ok(Box::new(
+            Rnn::at_layer(layer_id, input, SIZE.2, config, vb.clone())?.with_execution(path),
+        ))
     };
     Ok(Box::new(Stack::build(3, SIZE.1, layer)?))
 }
@@ -82,8 +94,8 @@ fn train(steps: usize, build: Build) -> Result<()> {
     let xs: Vec<_> = (0..batch * steps * input).map(wave).collect();
     let xs = Tensor::from_vec(xs, (batch, steps, input), &Device::Cpu)?;
     let xs = Sequence::padded(xs, &[steps, steps / 2])?;
-    let recorder = Recorder::new(Keep::Norms);
-    let (ys, end) = layer.run(&xs, None, &Pass::train(1, 1).record(&recorder))?;
+    let recorder = GradientRecorder::new(Record::Norms);
+    let (ys, end) = layer.run(&xs, None, &ForwardContext::train(1, 1).record(&recorder))?;
     let loss = ys.values().sqr()?.mean_all()?;
     let grads = loss.backward()?;
     for (name, param) in layer.params() {
@@ -95,7 +107,9 @@ fn train(steps: usize, build: Build) -> Result<()> {
     }
     for trace in recorder.take() {
         ensure!(trace.lags() == steps + 1, "{} lags", trace.lags());
-        ensure!(trace.norms_at(steps / 2).count() == 2 && trace.norms_at(steps / 2 + 1).count() == 1);
+        ensure!(
+            trace.norms_at(steps / 2).count() == 2 && trace.norms_at(steps / 2 + 1).count() == 1
+        );
     }
     drop((grads, loss, ys, end));
     Ok(())

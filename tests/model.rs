@@ -7,7 +7,8 @@ use candle_nn::{Optimizer, VarBuilder, VarMap, SGD};
 use recurrent::registry::variants;
 use recurrent::weights::{conventions, read, write, Tensors};
 use recurrent::{
-    CellSpec, Directions, GruConfig, LstmConfig, Model, Nonlinearity, Reset, Spec, VanillaConfig,
+    CellKind, Direction, GruConfig, LstmConfig, Model, Nonlinearity, Reset, RnnConfig,
+    VanillaConfig,
 };
 use recurrent_testkit::reference::{cases, load, ReferenceCase};
 use recurrent_testkit::{close, noise, Tolerance};
@@ -15,7 +16,7 @@ use std::path::Path;
 
 const CPU: Device = Device::Cpu;
 
-fn model(spec: Spec) -> Result<Model> {
+fn model(spec: RnnConfig) -> Result<Model> {
     let vars = VarMap::new();
     let model = Model::new(spec, 3, 4, VarBuilder::from_varmap(&vars, DType::F64, &CPU))?;
     for (name, var) in vars.data().lock().expect("no test panics with it").iter() {
@@ -29,8 +30,8 @@ fn same(what: &str, found: &Model, expected: &Model) -> Result<()> {
     close(what, &found.forward(&xs)?, &expected.forward(&xs)?, Tolerance::Max(1e-14))
 }
 
-fn lstm() -> Spec {
-    Spec::new(CellSpec::Lstm(LstmConfig::default()))
+fn lstm() -> RnnConfig {
+    RnnConfig::new(CellKind::Lstm(LstmConfig::default()))
 }
 
 fn refusal<T>(result: candle::Result<T>) -> String {
@@ -44,12 +45,17 @@ fn refusal<T>(result: candle::Result<T>) -> String {
 fn every_variant_is_loaded_as_it_was_saved() -> Result<()> {
     let folder = tempfile::tempdir()?;
     for entry in variants() {
-        let spec = Spec { learned_start: true, directions: Directions::Both, ..entry.spec };
+        let spec =
+            RnnConfig { learned_start: true, direction: Direction::Bidirectional, ..entry.spec };
         let saved = model(spec)?;
         saved.save(folder.path()).with_context(|| entry.name)?;
         let loaded = Model::load(folder.path(), &CPU).with_context(|| entry.name)?;
         assert_eq!(loaded.spec(), saved.spec());
-        assert!(loaded.layer().params().iter().all(|(_, tensor)| !tensor.track_op()), "{}", entry.name);
+        assert!(
+            loaded.layer().params().iter().all(|(_, tensor)| !tensor.track_op()),
+            "{}",
+            entry.name
+        );
         same(entry.name, &loaded, &saved)?;
     }
     Ok(())
@@ -91,8 +97,16 @@ fn what_a_config_says_is_checked() -> Result<()> {
             "unknown variant `lstn`, expected one of `vanilla`, `lstm`",
         ),
         ("\"peepholes\"", "\"peephole\"", "spec.cell.peephole: nothing is known of it"),
-        ("\"kind\": \"recurrent\"", "\"kind\": \"bert\"", "kind: expected \"recurrent\", found \"bert\""),
-        ("\"dtype\": \"f64\"", "\"dtype\": \"i64\"", "dtype: expected f16, bf16, f32 or f64, found \"i64\""),
+        (
+            "\"kind\": \"recurrent\"",
+            "\"kind\": \"bert\"",
+            "kind: expected \"recurrent\", found \"bert\"",
+        ),
+        (
+            "\"dtype\": \"f64\"",
+            "\"dtype\": \"i64\"",
+            "dtype: expected f16, bf16, f32 or f64, found \"i64\"",
+        ),
         ("\"dtype\": \"f64\"", "\"dtype\": \"f32\"", "'bias_hh_l0': expected f32, found f64"),
         ("\"hidden\": 4", "\"hidden\": 3", "misshapen 'bias_hh_l0' (expected [12], found [16])"),
         ("\"hidden\": 4", "\"hidden\": 90", "expected 34200 numbers, found 144"),
@@ -118,7 +132,7 @@ fn what_a_config_says_is_checked() -> Result<()> {
 #[test]
 fn files_that_do_not_belong_together_are_refused() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    model(Spec::new(CellSpec::Vanilla(VanillaConfig::default())))?.save(folder.path())?;
+    model(RnnConfig::new(CellKind::Vanilla(VanillaConfig::default())))?.save(folder.path())?;
     let config = folder.path().join("config.json");
     // The same shapes, another network.
     std::fs::write(&config, std::fs::read_to_string(&config)?.replace("tanh", "relu"))?;
@@ -133,14 +147,15 @@ fn files_that_do_not_belong_together_are_refused() -> Result<()> {
 }
 
 /// The modules of PyTorch among the reference files: their weights lie under `param.` there.
-fn of_reference(case: &ReferenceCase) -> Option<CellSpec> {
+fn of_reference(case: &ReferenceCase) -> Option<CellKind> {
     Some(match (case.family.as_str(), case.nonlinearity.as_deref()) {
-        ("vanilla", Some("tanh")) => CellSpec::Vanilla(VanillaConfig::default()),
-        ("vanilla", _) => {
-            CellSpec::Vanilla(VanillaConfig { nonlinearity: Nonlinearity::Relu, ..Default::default() })
-        }
-        ("lstm", _) => CellSpec::Lstm(LstmConfig::default()),
-        ("gru", _) => CellSpec::Gru(GruConfig::default()),
+        ("vanilla", Some("tanh")) => CellKind::Vanilla(VanillaConfig::default()),
+        ("vanilla", _) => CellKind::Vanilla(VanillaConfig {
+            nonlinearity: Nonlinearity::Relu,
+            ..Default::default()
+        }),
+        ("lstm", _) => CellKind::Lstm(LstmConfig::default()),
+        ("gru", _) => CellKind::Gru(GruConfig::default()),
         _ => return None,
     })
 }
@@ -157,12 +172,23 @@ fn modules_of_pytorch_are_read_by_their_shapes() -> Result<()> {
         let path = folder.path().join("checkpoint.safetensors");
         write(&path, &reference.tensors.into_iter().collect(), &Default::default())?;
         let model = Model::from_pytorch(&path, "param.", cell, &CPU)?;
-        let directions = if case.bidirectional { Directions::Both } else { Directions::Forward };
-        assert_eq!((model.spec().layers, model.spec().directions), (case.layers, directions), "{name}");
+        let directions =
+            if case.bidirectional { Direction::Bidirectional } else { Direction::Forward };
+        assert_eq!(
+            (model.spec().layers, model.spec().direction),
+            (case.layers, directions),
+            "{name}"
+        );
         assert_eq!((model.input_size(), model.hidden_size()), (case.input, case.hidden), "{name}");
         if case.lengths.is_none() && !case.initial_state {
-            let (tolerance, tensors) = (if case.dtype == "f32" { 2e-5 } else { 1e-12 }, read(&path)?.tensors);
-            close(&name, &model.forward(&tensors["xs"])?, &tensors["ys"], Tolerance::Max(tolerance))?;
+            let (tolerance, tensors) =
+                (if case.dtype == "f32" { 2e-5 } else { 1e-12 }, read(&path)?.tensors);
+            close(
+                &name,
+                &model.forward(&tensors["xs"])?,
+                &tensors["ys"],
+                Tolerance::Max(tolerance),
+            )?;
         }
     }
     assert!(seen >= 30, "{seen}");
@@ -171,19 +197,30 @@ fn modules_of_pytorch_are_read_by_their_shapes() -> Result<()> {
 
 #[test]
 fn another_family_or_prefix_is_refused() -> Result<()> {
-    let tensors = model(Spec::new(CellSpec::Gru(GruConfig::default())))?.tensors();
+    let tensors = model(RnnConfig::new(CellKind::Gru(GruConfig::default())))?.tensors();
     let under: Tensors =
         tensors.iter().map(|(name, tensor)| (format!("encoder.{name}"), tensor.clone())).collect();
-    let of = |found: &Tensors, prefix: &str, cell| refusal(Spec::of_pytorch(cell, found, prefix));
+    let of =
+        |found: &Tensors, prefix: &str, cell| refusal(RnnConfig::of_pytorch(cell, found, prefix));
     let message = of(&tensors, "", lstm().cell);
-    assert!(message.contains("expected 4 rows for each of 4 units, found 12, as in a GRU"), "{message}");
+    assert!(
+        message.contains("expected 4 rows for each of 4 units, found 12, as in a GRU"),
+        "{message}"
+    );
     let message = of(&under, "decoder.", lstm().cell);
-    assert!(message.contains("expected 'weight_ih_l0' under it, found it under [\"encoder.\"]"), "{message}");
-    assert!(Spec::of_pytorch(CellSpec::Gru(GruConfig::default()), &under, "encoder.").is_ok());
+    assert!(
+        message.contains("expected 'weight_ih_l0' under it, found it under [\"encoder.\"]"),
+        "{message}"
+    );
+    assert!(RnnConfig::of_pytorch(CellKind::Gru(GruConfig::default()), &under, "encoder.").is_ok());
     Ok(())
 }
 
-fn import(path: &Path, convention: &recurrent::weights::Convention, spec: Spec) -> candle::Result<Model> {
+fn import(
+    path: &Path,
+    convention: &recurrent::weights::Convention,
+    spec: RnnConfig,
+) -> candle::Result<Model> {
     Model::import(path, convention, spec, (3, 4), &CPU)
 }
 
@@ -194,22 +231,29 @@ fn a_model_goes_through_every_convention_and_back() -> Result<()> {
     let before = GruConfig { reset: Reset::Before, ..GruConfig::default() };
     let specs = [
         lstm().cell,
-        CellSpec::Gru(GruConfig::default()),
-        CellSpec::Gru(before),
-        CellSpec::Vanilla(VanillaConfig::default()),
+        CellKind::Gru(GruConfig::default()),
+        CellKind::Gru(before),
+        CellKind::Vanilla(VanillaConfig::default()),
     ];
     let normed = ["layernorm-lstm", "layernorm-gru", "layernorm-lstm-tfa"];
-    let normed =
-        variants().into_iter().filter(|entry| normed.contains(&entry.name)).map(|entry| entry.spec.cell);
+    let normed = variants()
+        .into_iter()
+        .filter(|entry| normed.contains(&entry.name))
+        .map(|entry| entry.spec.cell);
     let specs: Vec<_> = specs.into_iter().chain(normed).collect();
     for convention in conventions::all() {
         let mut taken = 0;
         for cell in &specs {
-            let layers = Spec { layers: 2, directions: Directions::Both, ..Spec::new(cell.clone()) };
+            let layers = RnnConfig {
+                layers: 2,
+                direction: Direction::Bidirectional,
+                ..RnnConfig::new(cell.clone())
+            };
             let under = if convention.rest { "net." } else { "net/{layer}/{direction}/" };
             let convention = convention.clone().under(under);
             let value = serde_json::to_value(cell)?;
-            let fits = convention.requires.iter().all(|(option, expected)| value[option] == *expected);
+            let fits =
+                convention.requires.iter().all(|(option, expected)| value[option] == *expected);
             let mut there = model(layers.clone())?.tensors();
             if !fits {
                 let message = refusal(model(layers)?.export(&path, &convention));

@@ -3,11 +3,11 @@
 use candle::{DType, Device, Tensor};
 use candle_nn::ops::sigmoid;
 use candle_nn::{VarBuilder, VarMap};
-use recurrent::core::init::{Bias, Block, Init};
-use recurrent::core::{linear, spectral_radius, Hidden, Memory, Noise};
+use recurrent::core::init::{Block, ForgetBias, Init};
+use recurrent::core::{linear, spectral_radius, HiddenState, LstmState, RecurrentDropout};
 use recurrent::{
-    Cell, CellConfig, CellSpec, Gru, GruConfig, Layer, Lstm, LstmConfig, Pass, Reset, Sequence, Spec,
-    Vanilla, VanillaConfig,
+    Cell, CellConfig, CellKind, ForwardContext, Gru, GruConfig, Layer, Lstm, LstmConfig, Reset,
+    RnnConfig, Sequence, Vanilla, VanillaConfig,
 };
 use recurrent_testkit::close::expect_error;
 use recurrent_testkit::{close, noise, Result, Tolerance};
@@ -32,7 +32,7 @@ fn coupled_memory_is_a_moving_average() -> Result<()> {
     }
     let part = |param: &Tensor, x: &Tensor| linear(x, &param.narrow(0, 6, 6)?, None);
     let g = (part(&params[0], &x)? + part(&params[1], &h)?)?.tanh()?;
-    let after = cell.with_params(params)?.step(&x, &Memory { h, c: c.clone() })?;
+    let after = cell.with_params(params)?.step(&x, &LstmState { h, c: c.clone() })?;
     close("c", &after.c, &((c + g)? * 0.5)?, Tolerance::Norm(1e-15))
 }
 
@@ -48,8 +48,9 @@ fn peepholes_of_zero_and_no_peepholes_are_the_same() -> Result<()> {
                 Ok(param)
             }
         };
-        let with = with.with_params(with.params().into_iter().map(own).collect::<candle::Result<_>>()?)?;
-        let state = Memory { h: noise("h", &[2, 6])?, c: noise("c", &[2, 6])? };
+        let with =
+            with.with_params(with.params().into_iter().map(own).collect::<candle::Result<_>>()?)?;
+        let state = LstmState { h: noise("h", &[2, 6])?, c: noise("c", &[2, 6])? };
         let x = noise("x", &[2, 3])?;
         let (with, without) = (with.step(&x, &state)?, without.step(&x, &state)?);
         close("h", &with.h, &without.h, Tolerance::Bits)?;
@@ -87,21 +88,29 @@ fn the_names_of_all_options_together() -> Result<()> {
     let gates = ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0", "weight_hr_l0"];
     let peepholes = ["weight_ci_l0", "weight_cf_l0", "weight_co_l0"];
     assert_eq!(names(&all)?, [&gates[..], &peepholes].concat());
-    assert_eq!(names(&LstmConfig { coupled: true, ..all })?, [&gates[..], &peepholes[1..]].concat());
+    assert_eq!(
+        names(&LstmConfig { coupled: true, ..all })?,
+        [&gates[..], &peepholes[1..]].concat()
+    );
     Ok(())
 }
 
 #[test]
 fn what_does_not_fit_is_refused() -> Result<()> {
     for proj in [0, 6, 7] {
-        let expected = format!("lstm proj: expected at least 1 and fewer than hidden, 6, got {proj}");
+        let expected =
+            format!("lstm proj: expected at least 1 and fewer than hidden, 6, got {proj}");
         expect_error("proj", cell(&LstmConfig { proj: Some(proj), ..lstm() }), &expected)?;
     }
     let identity = Init { recurrent: Block::Identity { scale: 1.0 }, ..Init::default() };
     let expected = "init: expected a square block of gate \"i\" for the identity, got (6, 4)";
-    expect_error("identity", cell(&LstmConfig { proj: Some(4), init: identity, ..lstm() }), expected)?;
+    expect_error(
+        "identity",
+        cell(&LstmConfig { proj: Some(4), init: identity, ..lstm() }),
+        expected,
+    )?;
     let gates = vec![("i".to_string(), Block::Scheme)];
-    let init = Init { gates, ..Init::default() };
+    let init = Init { recurrent_by_gate: gates, ..Init::default() };
     let expected = "init gates: expected one of [\"f\", \"g\", \"o\"], got \"i\"";
     expect_error("no input gate", cell(&LstmConfig { coupled: true, init, ..lstm() }), expected)
 }
@@ -112,7 +121,11 @@ fn chrono_leaves_a_coupled_lstm_with_the_forget_gate_alone() -> Result<()> {
     let plain = LstmConfig { coupled: true, ..lstm() };
     let biases = |config: &LstmConfig| Ok::<_, candle::Error>(cell(config)?.params()[2].1.detach());
     let (chrono, plain) = (biases(&chrono)?, biases(&plain)?);
-    assert!(chrono.narrow(0, 0, 6)?.to_vec1::<f64>()?.iter().all(|b| (0.0..29f64.ln()).contains(b)));
+    assert!(chrono
+        .narrow(0, 0, 6)?
+        .to_vec1::<f64>()?
+        .iter()
+        .all(|b| (0.0..29f64.ln()).contains(b)));
     close("g and o", &chrono.narrow(0, 6, 12)?, &plain.narrow(0, 6, 12)?, Tolerance::Bits)
 }
 
@@ -122,34 +135,45 @@ fn a_gru_that_resets_before_sees_the_dropped_state_and_keeps_the_whole() -> Resu
     let (x, h, seen) = (noise("x", &[2, 3])?, noise("h", &[2, 6])?, noise("seen", &[2, 6])?);
     let params: Vec<_> = cell.params().into_iter().map(|(_, param)| param).collect();
     let part = |gate: usize, h: &Tensor| -> candle::Result<Tensor> {
-        let rows =
-            params.iter().map(|param| param.narrow(0, gate * 6, 6)).collect::<candle::Result<Vec<_>>>()?;
+        let rows = params
+            .iter()
+            .map(|param| param.narrow(0, gate * 6, 6))
+            .collect::<candle::Result<Vec<_>>>()?;
         linear(&x, &rows[0], Some(&rows[2]))? + linear(h, &rows[1], Some(&rows[3]))?
     };
     let (r, z) = (sigmoid(&part(0, &seen)?)?, sigmoid(&part(1, &seen)?)?);
     let n = part(2, &(r * &seen)?)?.tanh()?;
     let expected = ((z.affine(-1.0, 1.0)? * n)? + (z * &h)?)?;
-    let found = cell.step_seeing(&x, &seen, &Hidden { h: h.clone() })?.h;
+    let found = cell.step_with_recurrent_input(&x, &seen, &HiddenState { h: h.clone() })?.h;
     close("h", &found, &expected, Tolerance::Norm(1e-15))
 }
 
 #[test]
 fn noise_runs_with_every_option() -> Result<()> {
     let xs = Sequence::padded(noise("xs", &[2, 9, 3])?, &[9, 4])?;
-    let noise = Noise { recurrent: 0.3, weights: 0.2, zoneout_h: 0.1, ..Noise::default() };
+    let noise = RecurrentDropout {
+        recurrent: 0.3,
+        weights: 0.2,
+        zoneout_h: 0.1,
+        ..RecurrentDropout::default()
+    };
     let vars = VarMap::new();
     let vb = VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu);
     let config = LstmConfig { proj: Some(4), peepholes: true, coupled: true, ..lstm() };
-    let zoneout = Noise { zoneout_c: 0.4, ..noise };
-    let lstm = Lstm::new(3, 6, &config, vb.pp("lstm"))?.with_noise(zoneout)?;
+    let zoneout = RecurrentDropout { zoneout_c: 0.4, ..noise };
+    let lstm = Lstm::new(3, 6, &config, vb.pp("lstm"))?.with_recurrent_dropout(zoneout)?;
     let config = GruConfig { reset: Reset::Before, ..GruConfig::default() };
-    let gru = Gru::new(3, 6, &config, vb.pp("gru"))?.with_noise(noise)?;
+    let gru = Gru::new(3, 6, &config, vb.pp("gru"))?.with_recurrent_dropout(noise)?;
     for (layer, output) in [(&lstm as &dyn Layer, 4), (&gru, 6)] {
-        let run = |pass: &Pass| Ok::<_, candle::Error>(layer.run(&xs, None, pass)?.0.into_values());
-        let (first, again) = (run(&Pass::train(1, 1))?, run(&Pass::train(1, 1))?);
+        let run = |context: &ForwardContext| {
+            Ok::<_, candle::Error>(layer.run(&xs, None, context)?.0.into_values())
+        };
+        let (first, again) =
+            (run(&ForwardContext::train(1, 1))?, run(&ForwardContext::train(1, 1))?);
         assert_eq!(first.dims(), [2, 9, output]);
         close("the same draw", &again, &first, Tolerance::Bits)?;
-        let other = (run(&Pass::train(1, 2))? - &first)?.abs()?.max_all()?.to_scalar::<f64>()?;
+        let other =
+            (run(&ForwardContext::train(1, 2))? - &first)?.abs()?.max_all()?.to_scalar::<f64>()?;
         assert!(other > 1e-3, "another draw changes {other:e}");
     }
     Ok(())
@@ -162,18 +186,20 @@ fn a_vanilla_network_trains_on_orthogonal_matrices() -> Result<()> {
     let vb = VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu);
     let rnn = Vanilla::new(3, 17, &VanillaConfig::default(), vb)?;
     let mut optimiser = SGD::new(vars.all_vars(), 1.0)?;
-    let (xs, wanted) = (Sequence::new(noise("xs", &[5, 11, 3])?)?, (noise("wanted", &[5, 17])? * 0.4)?);
+    let (xs, wanted) =
+        (Sequence::new(noise("xs", &[5, 11, 3])?)?, (noise("wanted", &[5, 17])? * 0.4)?);
     let mut losses = Vec::new();
     for _ in 0..30 {
-        let loss = (rnn.last(&xs, None, &Pass::default())?.0 - &wanted)?.sqr()?.mean_all()?;
+        let loss =
+            (rnn.last(&xs, None, &ForwardContext::default())?.0 - &wanted)?.sqr()?.mean_all()?;
         losses.push(loss.to_scalar::<f64>()?);
         optimiser.backward_step(&loss)?;
-        rnn.cell().orthogonalise(0.9)?;
+        rnn.cell().project_orthogonal(0.9)?;
         let (_, w) = rnn.recurrent_blocks()?.remove(0);
         let gain = (Tensor::eye(17, DType::F64, &Device::Cpu)? * 0.81)?;
         close("W Wᵀ", &w.matmul(&w.t()?)?, &gain, Tolerance::Max(1e-14))?;
         let before = w.copy()?;
-        rnn.cell().orthogonalise(0.9)?;
+        rnn.cell().project_orthogonal(0.9)?;
         close("once more", &w, &before, Tolerance::Max(1e-14))?;
     }
     assert!(losses[29] < 0.5 * losses[1], "it learns meanwhile: {losses:?}");
@@ -183,16 +209,16 @@ fn a_vanilla_network_trains_on_orthogonal_matrices() -> Result<()> {
 #[test]
 fn specs_say_what_differs_by_gate() {
     let init = Init {
-        memory: Bias::Sum(1.0),
-        schemes: vec![("g".to_string(), recurrent::core::init::Scheme::Keras)],
-        biases: vec![("o".to_string(), -1.0)],
+        forget_bias: ForgetBias::Constant(1.0),
+        scheme_by_gate: vec![("g".to_string(), recurrent::core::init::Scheme::Keras)],
+        bias_by_gate: vec![("o".to_string(), -1.0)],
         ..Init::default()
     };
-    let spec = Spec::new(CellSpec::Lstm(LstmConfig { init, peepholes: true, ..lstm() }));
-    assert_eq!(spec.init_words(), "PyTorch, g Keras, memory bias 1, o bias -1");
+    let spec = RnnConfig::new(CellKind::Lstm(LstmConfig { init, peepholes: true, ..lstm() }));
+    assert_eq!(spec.init_summary(), "PyTorch, g Keras, memory bias 1, o bias -1");
     let options = spec.options();
     assert_eq!(options["cell.peepholes"], "true");
     assert!(!options.contains_key("cell.proj"), "{options:?}");
     let json = serde_json::to_string(&spec).expect("plain data");
-    assert_eq!(serde_json::from_str::<Spec>(&json).expect("its own"), spec);
+    assert_eq!(serde_json::from_str::<RnnConfig>(&json).expect("its own"), spec);
 }

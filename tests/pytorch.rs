@@ -4,9 +4,9 @@
 use anyhow::{bail, ensure, Context};
 use candle::{DType, Tensor};
 use recurrent::{
-    Bidirectional, CellConfig, GruConfig, Layer, LayerNormGruConfig, LayerNormLstmConfig,
-    LayerNormVanillaConfig, LstmConfig, Nonlinearity, OverTime, Place, Reset, Residual,
-    ResidualLstmConfig, Shortcut, Stack, VanillaConfig,
+    Bidirectional, CellConfig, GruConfig, Layer, LayerId, LayerNormGruConfig, LayerNormLstmConfig,
+    LayerNormVanillaConfig, LstmConfig, Nonlinearity, Reset, Residual, ResidualLstmConfig,
+    Shortcut, Stack, TemporalResidual, VanillaConfig,
 };
 use recurrent_testkit::reference::{cases, load, Reference, ReferenceCase};
 use recurrent_testkit::{
@@ -225,10 +225,10 @@ fn build_case(case: &ReferenceCase) -> Result<Case> {
             layers(case, LayerNormVanillaConfig { nonlinearity: nonlinearity(name)?, ..options })
         }
         ("residual-time-tanh", None) => {
-            layers(case, OverTime::new(VanillaConfig::default(), alpha()?))
+            layers(case, TemporalResidual::new(VanillaConfig::default(), alpha()?))
         }
         ("residual-time-lstm", None) => {
-            layers(case, OverTime::new(LstmConfig::default(), alpha()?))
+            layers(case, TemporalResidual::new(LstmConfig::default(), alpha()?))
         }
         ("residual-depth-lstm" | "highway-depth-lstm" | "rezero-depth-lstm", None) => {
             layers(case, LstmConfig::default())
@@ -271,12 +271,12 @@ fn one<K: CellConfig>(
     layer: usize,
     config: &K,
 ) -> candle::Result<Box<dyn Layer>> {
-    let place = Place::layer(layer);
+    let layer_id = LayerId::layer(layer);
     let below = config.output_size(build.hidden) * (1 + usize::from(case.bidirectional));
     let input = if layer == 0 { build.input } else { below };
-    let forward = build.at(place, input, config)?;
+    let forward = build.at(layer_id, input, config)?;
     if case.bidirectional {
-        let reverse = build.at(Place { reverse: true, ..place }, input, config)?;
+        let reverse = build.at(LayerId { reverse: true, ..layer_id }, input, config)?;
         return Ok(Box::new(Bidirectional::new(forward, reverse)?));
     }
     let shortcut = match case.family.as_str() {
@@ -285,5 +285,5 @@ fn one<K: CellConfig>(
         "rezero-depth-lstm" => Shortcut::ReZero,
         _ => return Ok(forward),
     };
-    Ok(Box::new(Residual::of(shortcut, forward, place, 0, build.vb.clone())?))
+    Ok(Box::new(Residual::of(shortcut, forward, layer_id, 0, build.vb.clone())?))
 }

@@ -23,10 +23,13 @@
 use anyhow::{ensure, Context, Result};
 use candle::{DType, Device, Module};
 use candle_nn::{VarBuilder, VarMap};
-use recurrent::core::init::{linear, Bias, Init, Scheme};
-use recurrent::{CellConfig, Keep, Layer, LstmConfig, Pass, Recorder, Rnn, Trace, VanillaConfig};
+use recurrent::core::init::{linear, ForgetBias, Init, Scheme};
+use recurrent::{
+    CellConfig, ForwardContext, GradientRecorder, GradientTrace, Layer, LstmConfig, Record, Rnn,
+    VanillaConfig,
+};
 use recurrent_measures::{decay, Profile, Underflow};
-use recurrent_tasks::task::{BatchDraw, Split, Task};
+use recurrent_tasks::task::{BatchKey, Split, Task};
 use recurrent_tasks::{Adding, AddingVariant};
 use std::ops::RangeInclusive;
 
@@ -50,28 +53,35 @@ macro_rules! rows {
 }
 
 rows! {
-    pytorch_bias_minus_2: lstm(PYTORCH, Bias::Sum(-2.0), 0.4..=0.6, 0.45..=0.55);
-    pytorch_bias_0: lstm(PYTORCH, Bias::Sum(0.0), 1.3..=1.8, 1.4..=1.7);
-    pytorch_bias_1: lstm(PYTORCH, Bias::Sum(1.0), 3.8..=5.6, 4.0..=5.2);
-    pytorch_bias_3: lstm(PYTORCH, Bias::Sum(3.0), 45.0..=GROWS, GROWS..=GROWS);
-    pytorch_bias_5: lstm(PYTORCH, Bias::Sum(5.0), GROWS..=GROWS, GROWS..=GROWS);
-    pytorch_bias_7: lstm(PYTORCH, Bias::Sum(7.0), GROWS..=GROWS, GROWS..=GROWS);
-    pytorch_chrono: lstm(PYTORCH, Bias::Chrono { longest: STEPS }, 75.0..=120.0, 85.0..=105.0);
-    normal_bias_minus_2: lstm(NORMAL, Bias::Sum(-2.0), 0.55..=0.8, 0.6..=0.75);
-    normal_bias_0: lstm(NORMAL, Bias::Sum(0.0), 1.9..=3.0, 2.1..=2.9);
-    normal_bias_1: lstm(NORMAL, Bias::Sum(1.0), 6.5..=35.0, 7.0..=23.0);
-    normal_bias_3: lstm(NORMAL, Bias::Sum(3.0), 40.0..=GROWS, GROWS..=GROWS);
-    normal_bias_5: lstm(NORMAL, Bias::Sum(5.0), GROWS..=GROWS, GROWS..=GROWS);
-    normal_bias_7: lstm(NORMAL, Bias::Sum(7.0), GROWS..=GROWS, GROWS..=GROWS);
-    normal_chrono: lstm(NORMAL, Bias::Chrono { longest: STEPS }, 85.0..=130.0, 92.0..=118.0);
+    pytorch_bias_minus_2: lstm(PYTORCH, ForgetBias::Constant(-2.0), 0.4..=0.6, 0.45..=0.55);
+    pytorch_bias_0: lstm(PYTORCH, ForgetBias::Constant(0.0), 1.3..=1.8, 1.4..=1.7);
+    pytorch_bias_1: lstm(PYTORCH, ForgetBias::Constant(1.0), 3.8..=5.6, 4.0..=5.2);
+    pytorch_bias_3: lstm(PYTORCH, ForgetBias::Constant(3.0), 45.0..=GROWS, GROWS..=GROWS);
+    pytorch_bias_5: lstm(PYTORCH, ForgetBias::Constant(5.0), GROWS..=GROWS, GROWS..=GROWS);
+    pytorch_bias_7: lstm(PYTORCH, ForgetBias::Constant(7.0), GROWS..=GROWS, GROWS..=GROWS);
+    pytorch_chrono: lstm(PYTORCH, ForgetBias::Chrono { longest: STEPS }, 75.0..=120.0, 85.0..=105.0);
+    normal_bias_minus_2: lstm(NORMAL, ForgetBias::Constant(-2.0), 0.55..=0.8, 0.6..=0.75);
+    normal_bias_0: lstm(NORMAL, ForgetBias::Constant(0.0), 1.9..=3.0, 2.1..=2.9);
+    normal_bias_1: lstm(NORMAL, ForgetBias::Constant(1.0), 6.5..=35.0, 7.0..=23.0);
+    normal_bias_3: lstm(NORMAL, ForgetBias::Constant(3.0), 40.0..=GROWS, GROWS..=GROWS);
+    normal_bias_5: lstm(NORMAL, ForgetBias::Constant(5.0), GROWS..=GROWS, GROWS..=GROWS);
+    normal_bias_7: lstm(NORMAL, ForgetBias::Constant(7.0), GROWS..=GROWS, GROWS..=GROWS);
+    normal_chrono: lstm(NORMAL, ForgetBias::Chrono { longest: STEPS }, 85.0..=130.0, 92.0..=118.0);
     tanh_half: tanh(0.5, 0.9..=1.4, 1.0..=1.2);
     tanh_one: tanh(1.0, 3.4..=30.0, 5.0..=27.8);
     tanh_one_and_a_half: tanh(1.5, 8.0..=GROWS, GROWS..=GROWS);
 }
 
-fn lstm(scheme: Scheme, memory: Bias, every: RangeInclusive<f64>, middle: RangeInclusive<f64>) -> Result<()> {
-    let config =
-        |seed| LstmConfig { init: Init { seed, scheme, memory, ..Init::default() }, ..LstmConfig::default() };
+fn lstm(
+    scheme: Scheme,
+    memory: ForgetBias,
+    every: RangeInclusive<f64>,
+    middle: RangeInclusive<f64>,
+) -> Result<()> {
+    let config = |seed| LstmConfig {
+        init: Init { seed, scheme, forget_bias: memory, ..Init::default() },
+        ..LstmConfig::default()
+    };
     let mut found = Vec::new();
     for seed in 0..DRAWS {
         let traces = traces(seed, &config(seed))?;
@@ -98,30 +108,38 @@ fn tanh(s: f64, every: RangeInclusive<f64>, middle: RangeInclusive<f64>) -> Resu
 }
 
 /// What is recorded at the start, on a batch of the adding problem.
-fn traces<K: CellConfig>(seed: u64, config: &K) -> Result<Vec<Trace>> {
+fn traces<K: CellConfig>(seed: u64, config: &K) -> Result<Vec<GradientTrace>> {
     let (vars, device) = (VarMap::new(), Device::Cpu);
     let vb = VarBuilder::from_varmap(&vars, DType::F32, &device);
     let layer = Rnn::new(2, HIDDEN, config, vb.pp("layer"))?;
     let read_out = linear(seed, HIDDEN, 1, &vb.pp("read_out"))?;
-    let draw = BatchDraw { split: Split::Train, seed, step: 0, batch: BATCH };
+    let draw = BatchKey { split: Split::Train, seed, step: 0, batch: BATCH };
     let batch = Adding::new(STEPS, AddingVariant::Arjovsky)?.batch(draw, DType::F32, &device)?;
-    let recorder = Recorder::new(Keep::Norms);
-    let (last, _) = layer.last(&batch.xs, None, &Pass::train(seed, 0).record(&recorder))?;
+    let recorder = GradientRecorder::new(Record::Norms);
+    let (last, _) =
+        layer.last(&batch.xs, None, &ForwardContext::train(seed, 0).record(&recorder))?;
     let error = (read_out.forward(&last)? - &batch.targets)?;
     error.sqr()?.mean_all()?.backward()?;
     Ok(recorder.take())
 }
 
 /// The half-life of a trace; infinite where the gradient grows.
-fn half_life(trace: &Trace) -> Result<f64> {
+fn half_life(trace: &GradientTrace) -> Result<f64> {
     let fit = decay(&Profile::of(trace).median, STEPS).context("the profile can be fitted")?;
     Ok(fit.half_life().unwrap_or(f64::INFINITY))
 }
 
-fn within(found: &mut [f64], every: RangeInclusive<f64>, middle: RangeInclusive<f64>) -> Result<()> {
+fn within(
+    found: &mut [f64],
+    every: RangeInclusive<f64>,
+    middle: RangeInclusive<f64>,
+) -> Result<()> {
     found.sort_by(f64::total_cmp);
     let outside: Vec<_> = found.iter().filter(|half_life| !every.contains(half_life)).collect();
-    ensure!(outside.is_empty(), "half-lives of {found:?} steps; {outside:?} lie outside of {every:?}");
+    ensure!(
+        outside.is_empty(),
+        "half-lives of {found:?} steps; {outside:?} lie outside of {every:?}"
+    );
     let median = found[found.len() / 2];
     ensure!(
         middle.contains(&median),
@@ -136,11 +154,12 @@ fn within(found: &mut [f64], every: RangeInclusive<f64>, middle: RangeInclusive<
 #[test]
 fn what_falls_fast_underflows_and_is_counted() -> Result<()> {
     let lstm = |seed, scheme, sum| {
-        let init = Init { seed, scheme, memory: Bias::Sum(sum), ..Init::default() };
+        let init = Init { seed, scheme, forget_bias: ForgetBias::Constant(sum), ..Init::default() };
         traces(seed, &LstmConfig { init, ..LstmConfig::default() })
     };
     for seed in 0..DRAWS {
-        let init = Init { seed, scheme: Scheme::Normal { input: 0.3, recurrent: 0.5 }, ..Init::default() };
+        let init =
+            Init { seed, scheme: Scheme::Normal { input: 0.3, recurrent: 0.5 }, ..Init::default() };
         let tanh = traces(seed, &VanillaConfig { init, ..VanillaConfig::default() })?;
         for traces in [lstm(seed, PYTORCH, -2.0)?, lstm(seed, NORMAL, -2.0)?, tanh] {
             let profile = Profile::of(&traces[0]);
@@ -152,7 +171,10 @@ fn what_falls_fast_underflows_and_is_counted() -> Result<()> {
             ensure!((40..130).contains(&first), "seed {seed}: underflow from lag {first}");
         }
         let zeros = Profile::of(&lstm(seed, PYTORCH, 0.0)?[0]).zeros;
-        ensure!(zeros[..=150].iter().all(|&share| share == 0.0), "seed {seed}: zeros before lag 150");
+        ensure!(
+            zeros[..=150].iter().all(|&share| share == 0.0),
+            "seed {seed}: zeros before lag 150"
+        );
         ensure!(zeros.iter().any(|&share| share > 0.0), "seed {seed}: no zeros at all");
         let slow = Profile::of(&lstm(seed, NORMAL, 0.0)?[0]);
         ensure!(Underflow::of(&slow).lags == 0, "seed {seed}: underflow where there is none");

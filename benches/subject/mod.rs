@@ -6,7 +6,9 @@ use candle::{bail, DType, Device, Module, Result, Tensor};
 use candle_nn::rnn::{gru, lstm, GRUConfig, LSTMConfig, GRU, LSTM, RNN};
 use candle_nn::{VarBuilder, VarMap};
 use clap::ValueEnum;
-use recurrent::{CellSpec, GruConfig, Layer, LayerNormLstmConfig, LstmConfig, Spec, VanillaConfig};
+use recurrent::{
+    CellKind, GruConfig, Layer, LayerNormLstmConfig, LstmConfig, RnnConfig, VanillaConfig,
+};
 use std::fmt;
 
 /// The number of steps, of examples, of input features and of units.
@@ -113,7 +115,8 @@ impl Subject {
         let mut net = Net::new(library, family, shape, layers, drawn)?;
         if mode == Mode::Forward {
             let vars = vars.data().lock().expect("nobody panicked with it");
-            let constants = vars.iter().map(|(name, var)| (name.clone(), var.as_tensor().detach())).collect();
+            let constants =
+                vars.iter().map(|(name, var)| (name.clone(), var.as_tensor().detach())).collect();
             let constants = VarBuilder::from_tensors(constants, DType::F32, &Device::Cpu);
             net = Net::new(library, family, shape, layers, constants)?;
         }
@@ -140,27 +143,44 @@ impl Subject {
 }
 
 impl Net {
-    fn new(library: Library, family: Family, shape: Shape, layers: usize, vb: VarBuilder) -> Result<Self> {
+    fn new(
+        library: Library,
+        family: Family,
+        shape: Shape,
+        layers: usize,
+        vb: VarBuilder,
+    ) -> Result<Self> {
         let Shape { input, hidden, .. } = shape;
         Ok(match (library, family) {
             (Library::Recurrent, _) => Self::Recurrent(stack(family, shape, layers, vb)?),
-            (Library::CandleNn, _) if layers > 1 => bail!("candle-nn has no layers on top of each other"),
-            (Library::CandleNn, Family::Lstm) => Self::Lstm(lstm(input, hidden, LSTMConfig::default(), vb)?),
-            (Library::CandleNn, Family::Gru) => Self::Gru(gru(input, hidden, GRUConfig::default(), vb)?),
+            (Library::CandleNn, _) if layers > 1 => {
+                bail!("candle-nn has no layers on top of each other")
+            }
+            (Library::CandleNn, Family::Lstm) => {
+                Self::Lstm(lstm(input, hidden, LSTMConfig::default(), vb)?)
+            }
+            (Library::CandleNn, Family::Gru) => {
+                Self::Gru(gru(input, hidden, GRUConfig::default(), vb)?)
+            }
             (Library::CandleNn, _) => bail!("candle-nn has no {family}"),
         })
     }
 }
 
 /// Layers of this workspace, with its defaults.
-pub(crate) fn stack(family: Family, shape: Shape, layers: usize, vb: VarBuilder) -> Result<Box<dyn Layer>> {
+pub(crate) fn stack(
+    family: Family,
+    shape: Shape,
+    layers: usize,
+    vb: VarBuilder,
+) -> Result<Box<dyn Layer>> {
     let cell = match family {
-        Family::Lstm => CellSpec::Lstm(LstmConfig::default()),
-        Family::Gru => CellSpec::Gru(GruConfig::default()),
-        Family::Vanilla => CellSpec::Vanilla(VanillaConfig::default()),
-        Family::LayerNormLstm => CellSpec::LayerNormLstm(LayerNormLstmConfig::default()),
+        Family::Lstm => CellKind::Lstm(LstmConfig::default()),
+        Family::Gru => CellKind::Gru(GruConfig::default()),
+        Family::Vanilla => CellKind::Vanilla(VanillaConfig::default()),
+        Family::LayerNormLstm => CellKind::LayerNormLstm(LayerNormLstmConfig::default()),
     };
-    Spec { layers, ..Spec::new(cell) }.build(shape.input, shape.hidden, vb)
+    RnnConfig { layers, ..RnnConfig::new(cell) }.build(shape.input, shape.hidden, vb)
 }
 
 /// A sequence `(batch, time, input)` of numbers of about unit size.
@@ -184,7 +204,8 @@ fn composed(rnn: &impl RNN, xs: &Tensor) -> Result<Tensor> {
 /// with one number of threads. The stacks are large because candle recurses along the graph: in 2
 /// MiB, candle-nn's LSTM overflows at some thousand steps.
 pub(crate) fn in_pool<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    let threads = std::env::var("RAYON_NUM_THREADS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    let threads =
+        std::env::var("RAYON_NUM_THREADS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     std::env::set_var("RAYON_NUM_THREADS", threads.to_string());
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).stack_size(1 << 30).build();
     pool.expect("threads can be started").install(work)

@@ -44,7 +44,9 @@ fn main() -> Result<()> {
     let args = Args::parse();
     let speller = Speller::load(&args.weights)?;
     let list = match &args.list {
-        Some(path) => fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?,
+        Some(path) => {
+            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?
+        }
         None => String::new(),
     };
     let mut out = BufWriter::new(stdout().lock());

@@ -2,7 +2,7 @@
 
 use candle::{DType, Device, Module, Result, Tensor, D};
 use candle_nn::{Embedding, Linear, VarBuilder};
-use recurrent::{Gru, GruConfig, Layer, Pass, Sequence};
+use recurrent::{ForwardContext, Gru, GruConfig, Layer, Sequence};
 use std::path::Path;
 
 /// By number, as the read-out counts them. The first four are no phonemes: padding, unknown, start and end.
@@ -40,8 +40,10 @@ impl Speller {
     pub(crate) fn load(path: &Path) -> Result<Self> {
         // The file's names, and the ones that the layers look up: those of torch.nn.GRU, whose gate order and reset the file has too.
         let ours = |name: &str| {
-            let name =
-                name.replace("enc_", "encoder.").replace("dec_", "decoder.").replace("fc_", "readout.");
+            let name = name
+                .replace("enc_", "encoder.")
+                .replace("dec_", "decoder.")
+                .replace("fc_", "readout.");
             let name = name.replace(".w_", ".weight_").replace(".b_", ".bias_");
             match name.strip_suffix("h") {
                 Some(_) => format!("{name}_l0"), // weight_ih, bias_hh
@@ -49,7 +51,8 @@ impl Speller {
             }
         };
         let file = recurrent::weights::read(path)?;
-        let tensors = file.tensors.into_iter().map(|(name, tensor)| (ours(&name), tensor)).collect();
+        let tensors =
+            file.tensors.into_iter().map(|(name, tensor)| (ours(&name), tensor)).collect();
         let vb = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
         let names: Vec<_> = PHONEMES.split_whitespace().collect();
         Ok(Self {
@@ -73,12 +76,13 @@ impl Speller {
         let letters: Vec<u32> = word.chars().map(letter).chain([2]).collect();
         let letters = Tensor::new(letters, &Device::Cpu)?.unsqueeze(0)?; // (1, time)
         let xs = Sequence::new(self.letters.forward(&letters)?)?;
-        let (_, mut carry) = self.encoder.last(&xs, None, &Pass::default())?;
+        let (_, mut carry) = self.encoder.last(&xs, None, &ForwardContext::default())?;
 
         let (mut phonemes, mut last) = (Vec::new(), START);
         while phonemes.len() < LONGEST {
             let x = self.phonemes.forward(&Tensor::new(&[[last]], &Device::Cpu)?)?; // (1, 1, 256)
-            let (h, after) = self.decoder.last(&Sequence::new(x)?, Some(&carry), &Pass::default())?;
+            let (h, after) =
+                self.decoder.last(&Sequence::new(x)?, Some(&carry), &ForwardContext::default())?;
             carry = after;
             last = self.readout.forward(&h)?.argmax(D::Minus1)?.to_vec1()?[0];
             if last == END {

@@ -1,6 +1,6 @@
 //! What a saved model is, as JSON.
 
-use crate::{Model, Spec};
+use crate::{Model, RnnConfig};
 use candle::{bail, DType, Error, Result};
 use recurrent_weights::Tensors;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ const KIND: &str = "recurrent";
 const FORMAT: u64 = 1;
 
 pub(super) struct Config {
-    pub(super) spec: Spec,
+    pub(super) spec: RnnConfig,
     pub(super) input: usize,
     pub(super) hidden: usize,
     pub(super) dtype: DType,
@@ -22,7 +22,7 @@ struct Written {
     kind: String,
     format: u64,
     version: String,
-    spec: Spec,
+    spec: RnnConfig,
     input: usize,
     hidden: usize,
     dtype: String,
@@ -30,7 +30,12 @@ struct Written {
 
 impl Config {
     pub(super) fn of(model: &Model) -> Self {
-        Self { spec: model.spec.clone(), input: model.input, hidden: model.hidden, dtype: model.dtype }
+        Self {
+            spec: model.spec.clone(),
+            input: model.input,
+            hidden: model.hidden,
+            dtype: model.dtype,
+        }
     }
 
     pub(super) fn text(&self) -> Result<String> {
@@ -60,7 +65,9 @@ impl Config {
         }
         let written: Written = serde_json::from_value(value.clone()).map_err(Error::wrap)?;
         // Options have defaults; one that is not known must not be taken for its default.
-        if let Some(unknown) = unknown(&value, &serde_json::to_value(&written).map_err(Error::wrap)?) {
+        if let Some(unknown) =
+            unknown(&value, &serde_json::to_value(&written).map_err(Error::wrap)?)
+        {
             bail!("{unknown}: nothing is known of it (written by version {})", value["version"])
         }
         let Written { spec, input, hidden, dtype, .. } = written;
@@ -79,7 +86,8 @@ impl Config {
             bail!("expected {layers} layers of {hidden} units on {input} features, found {} tensors of {held} numbers", tensors.len())
         }
         // Without what a learned start adds, whose sizes are only known once a cell is built.
-        let least = Spec { learned_start: false, ..self.spec.clone() }.param_count(input, hidden)?;
+        let least =
+            RnnConfig { learned_start: false, ..self.spec.clone() }.param_count(input, hidden)?;
         if least > held {
             bail!("expected {least} numbers, found {held}")
         }

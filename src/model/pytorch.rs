@@ -1,10 +1,10 @@
 //! What a PyTorch module is, by the shapes of its weights.
 
-use crate::{CellSpec, Directions, Spec};
+use crate::{CellKind, Direction, RnnConfig};
 use candle::{bail, Result};
 use recurrent_weights::Tensors;
 
-impl Spec {
+impl RnnConfig {
     /// The layers whose weights lie under `prefix` in the state dict of a `torch.nn.RNN`, `LSTM` or `GRU`, with the sizes of input and hidden.
     ///
     /// The family must be said, since shapes may be those of several: `cell` is one of the vanilla network, the LSTM and the GRU, with
@@ -13,10 +13,15 @@ impl Spec {
     ///
     /// # Errors
     /// If there is no `weight_ih_l0` under `prefix`, `cell` is of another family, or the shapes are those of another.
-    pub fn of_pytorch(mut cell: CellSpec, found: &Tensors, prefix: &str) -> Result<(Self, (usize, usize))> {
+    pub fn of_pytorch(
+        mut cell: CellKind,
+        found: &Tensors,
+        prefix: &str,
+    ) -> Result<(Self, (usize, usize))> {
         let get = |name: &str| found.get(&format!("{prefix}{name}"));
         let Some(weight_ih) = get("weight_ih_l0") else {
-            let others: Vec<_> = found.keys().filter_map(|name| name.strip_suffix("weight_ih_l0")).collect();
+            let others: Vec<_> =
+                found.keys().filter_map(|name| name.strip_suffix("weight_ih_l0")).collect();
             bail!("prefix {prefix:?}: expected 'weight_ih_l0' under it, found it under {others:?}")
         };
         let Some(weight_hh) = get("weight_hh_l0") else {
@@ -28,15 +33,15 @@ impl Spec {
         let units = projected.map_or(seen, |(_, hidden)| hidden);
         let bias = get("bias_ih_l0").is_some();
         let gates: usize = match &mut cell {
-            CellSpec::Vanilla(config) => {
+            CellKind::Vanilla(config) => {
                 config.bias = bias;
                 1
             }
-            CellSpec::Gru(config) => {
+            CellKind::Gru(config) => {
                 config.bias = bias;
                 3
             }
-            CellSpec::Lstm(config) => {
+            CellKind::Lstm(config) => {
                 (config.bias, config.proj) = (bias, projected.map(|(proj, _)| proj));
                 4
             }
@@ -51,9 +56,10 @@ impl Spec {
             };
             bail!("'{prefix}weight_ih_l0': expected {gates} rows for each of {units} units, found {rows}{whose}")
         }
-        let layers = (0..).take_while(|layer| get(&format!("weight_ih_l{layer}")).is_some()).count();
+        let layers =
+            (0..).take_while(|layer| get(&format!("weight_ih_l{layer}")).is_some()).count();
         let both = get("weight_ih_l0_reverse").is_some();
-        let directions = if both { Directions::Both } else { Directions::Forward };
-        Ok((Self { layers, directions, ..Self::new(cell) }, (input, units)))
+        let directions = if both { Direction::Bidirectional } else { Direction::Forward };
+        Ok((Self { layers, direction: directions, ..Self::new(cell) }, (input, units)))
     }
 }

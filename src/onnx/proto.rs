@@ -118,10 +118,13 @@ impl ValueInfo {
     /// A tensor of f32 with axes that are known, or have a name.
     pub(super) fn tensor(name: String, axes: &[Axis]) -> Self {
         let dim = axes.iter().map(|axis| match axis {
-            Axis::Named(name) => Dimension { param: Some(name.to_string()), ..Dimension::default() },
+            Axis::Named(name) => {
+                Dimension { param: Some(name.to_string()), ..Dimension::default() }
+            }
             Axis::Of(size) => Dimension { value: Some(*size as i64), ..Dimension::default() },
         });
-        let tensor = TensorType { elem_type: FLOAT, shape: Some(Dimensions { dim: dim.collect() }) };
+        let tensor =
+            TensorType { elem_type: FLOAT, shape: Some(Dimensions { dim: dim.collect() }) };
         Self { name, kind: Some(Type { tensor_type: Some(tensor) }) }
     }
 }

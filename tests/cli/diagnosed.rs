@@ -22,7 +22,8 @@ fn five_broken_networks_are_told_from_a_healthy_one() -> Result<()> {
     for (report, (title, findings)) in reports.iter().zip(expected) {
         assert!(report.starts_with(title), "{report}");
         assert_eq!(report.contains("No finding in 5 batches"), findings.is_empty(), "{report}");
-        let severe = report.lines().filter_map(|line| line.strip_prefix("SEVERE   ")).collect::<Vec<_>>();
+        let severe =
+            report.lines().filter_map(|line| line.strip_prefix("SEVERE   ")).collect::<Vec<_>>();
         assert!(findings.iter().all(|finding| severe.contains(finding)), "{severe:?}");
         assert!(findings.is_empty() != report.contains("         try "), "{report}");
     }

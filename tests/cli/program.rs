@@ -19,7 +19,8 @@ fn built(example: &str) -> PathBuf {
 /// or an old one.
 fn binary(example: &str) -> Result<PathBuf> {
     let test = std::env::current_exe()?;
-    let profile = test.parent().and_then(Path::parent).context("expected target/PROFILE/deps/TEST")?;
+    let profile =
+        test.parent().and_then(Path::parent).context("expected target/PROFILE/deps/TEST")?;
     let binary = profile.join(format!("examples/{example}{}", std::env::consts::EXE_SUFFIX));
     if !up_to_date(&binary).unwrap_or(false) {
         let name = profile.file_name().and_then(|name| name.to_str()).context("expected a name")?;
@@ -35,7 +36,10 @@ fn binary(example: &str) -> Result<PathBuf> {
         cargo.args(["build", "--quiet", "--example", example, "--profile", name]);
         cargo.arg("--features").arg(features.collect::<Vec<_>>().join(","));
         cargo.arg("--target-dir").arg(profile.parent().context("expected a folder")?);
-        ensure!(cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status()?.success(), "{cargo:?} failed");
+        ensure!(
+            cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status()?.success(),
+            "{cargo:?} failed"
+        );
     }
     Ok(binary)
 }

@@ -9,8 +9,12 @@ use std::path::Path;
 /// A text of words in an order that does not repeat.
 fn book(path: &Path) -> Result<()> {
     let words = ["the", "train", "ran", "past", "seven", "towers"];
-    let word = |place: u64| words[(place * place * 7 + place / 5) as usize % words.len()];
-    Ok(fs::write(path, (0..6000).map(|place| format!("{} ", word(place))).collect::<String>())?)
+    let word =
+        |layer_id: u64| words[(layer_id * layer_id * 7 + layer_id / 5) as usize % words.len()];
+    Ok(fs::write(
+        path,
+        (0..6000).map(|layer_id| format!("{} ", word(layer_id))).collect::<String>(),
+    )?)
 }
 
 #[test]
@@ -27,7 +31,10 @@ fn a_run_goes_on_with_a_text_by_temperature_and_seed() -> Result<()> {
         Ok(char_lm(temp.path(), &args)?.well())
     };
     let text = write("--temperature 0.3")?;
-    assert!(text.starts_with("train") && text.trim_end_matches('\n').chars().count() == 205, "{text}");
+    assert!(
+        text.starts_with("train") && text.trim_end_matches('\n').chars().count() == 205,
+        "{text}"
+    );
     assert_eq!(text, write("--temperature 0.3")?);
     assert_ne!(text, write("--temperature 0.3 --seed 1")?);
 
@@ -45,7 +52,8 @@ fn a_run_goes_on_with_a_text_by_temperature_and_seed() -> Result<()> {
     let text = fs::read_to_string(path)?;
     fs::write(other, text.chars().rev().collect::<String>())?;
     let ended = char_lm(temp.path(), "--data other --run out/runs/gru-0")?;
-    let expected = "error: other: expected the text that out/runs/gru-0 has learnt from, found another\n";
+    let expected =
+        "error: other: expected the text that out/runs/gru-0 has learnt from, found another\n";
     assert_eq!((ended.code, ended.err.as_str()), (Some(1), expected));
     let ended = compare(temp.path(), "--resume out --data other")?;
     let expected = "error: out: it holds another comparison: task.";
@@ -80,6 +88,10 @@ fn it_trains_by_itself_and_refuses_what_does_not_fit() -> Result<()> {
         assert_eq!((ended.code, ended.err), (Some(code), format!("error: {expected}\n")), "{args}");
     }
     let ended = char_lm(folder, "--data book --run nowhere")?;
-    assert!(ended.code == Some(1) && ended.err.starts_with("error: nowhere/run.json: "), "{}", ended.err);
+    assert!(
+        ended.code == Some(1) && ended.err.starts_with("error: nowhere/run.json: "),
+        "{}",
+        ended.err
+    );
     Ok(())
 }

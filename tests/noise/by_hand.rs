@@ -4,7 +4,7 @@ use crate::masks::{Masks, Sizes};
 use candle::backprop::GradStore;
 use candle::{Result, Tensor, Var, D};
 use candle_nn::ops::sigmoid;
-use recurrent::{Carry, Layer, Noise, Pass, Place, Sequence};
+use recurrent::{Carry, ForwardContext, Layer, LayerId, RecurrentDropout, Sequence};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -91,8 +91,8 @@ pub(crate) fn kim_residual_lstm(
 /// A cell with noise, run over time by a plain loop in candle's own graph.
 pub(crate) struct Loop {
     pub(crate) step: Step,
-    pub(crate) noise: Noise,
-    pub(crate) place: Place,
+    pub(crate) noise: RecurrentDropout,
+    pub(crate) layer_id: LayerId,
     pub(crate) fields: &'static [&'static str],
     pub(crate) input: usize,
     pub(crate) hidden: usize,
@@ -141,7 +141,8 @@ impl Taps {
 impl Loop {
     fn weights(&self, masks: &Masks) -> Result<Weights> {
         let weight = |(name, weight): &(String, Tensor)| {
-            let base = name.strip_suffix(&self.place.suffix()).expect("a name ends with its place");
+            let base =
+                name.strip_suffix(&self.layer_id.suffix()).expect("a name ends with its place");
             let dropped =
                 masks.weights.get(name).map_or_else(|| Ok(weight.clone()), |mask| weight * mask)?;
             Ok((base.to_string(), dropped))
@@ -165,7 +166,7 @@ impl Loop {
         let mut state = self.taps.tap(start, row, 0)?;
         let mut ys = vec![state[0].detach().zeros_like()?; time];
         for step in 0..len {
-            let position = if self.place.reverse { len - 1 - step } else { step };
+            let position = if self.layer_id.reverse { len - 1 - step } else { step };
             let x = of_row(xs.values())?.narrow(1, position, 1)?.squeeze(1)?; // (1, input)
             let x = (x * of_row(&masks.input)?)?;
             let seen = (&state[0] * of_row(&masks.seen)?)?;
@@ -191,17 +192,22 @@ impl Layer for Loop {
     }
 
     fn reversed_size(&self) -> usize {
-        if self.place.reverse {
+        if self.layer_id.reverse {
             self.hidden
         } else {
             0
         }
     }
 
-    fn run(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Sequence, Carry)> {
+    fn run(
+        &self,
+        xs: &Sequence,
+        carry: Option<&Carry>,
+        context: &ForwardContext,
+    ) -> Result<(Sequence, Carry)> {
         let (batch, steps, input) = xs.values().dims3()?;
         let sizes = Sizes { batch, steps, input, hidden: self.hidden };
-        let masks = Masks::of(self.noise, pass, sizes, &self.params)?;
+        let masks = Masks::of(self.noise, context, sizes, &self.params)?;
         let start = self.fields.iter().map(|field| match carry {
             Some(carry) => carry.field(field).cloned(),
             None => masks.seen.zeros_like(),
@@ -213,11 +219,16 @@ impl Layer for Loop {
             let rows: Vec<_> = ends.iter().map(|end| &end[index]).collect();
             Ok((*field, Tensor::cat(&rows, 0)?))
         });
-        Ok((xs.with_values(Tensor::stack(&ys, 0)?)?, Carry::Fields(end.collect::<Result<_>>()?)))
+        Ok((xs.with_values(Tensor::stack(&ys, 0)?)?, Carry::Cell(end.collect::<Result<_>>()?)))
     }
 
-    fn last(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Tensor, Carry)> {
-        let (_, carry) = self.run(xs, carry, pass)?;
+    fn last(
+        &self,
+        xs: &Sequence,
+        carry: Option<&Carry>,
+        context: &ForwardContext,
+    ) -> Result<(Tensor, Carry)> {
+        let (_, carry) = self.run(xs, carry, context)?;
         Ok((carry.field(self.fields[0])?.clone(), carry))
     }
 

@@ -4,8 +4,8 @@ use crate::{everything, NONE};
 use candle::{DType, Device, Var};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent::{
-    CellConfig, Checkpoint, GruConfig, Keep, Layer, LayerNormLstmConfig, LstmConfig, Pass, Path,
-    Place, Recorder, Rnn, Sequence,
+    CellConfig, Execution, ForwardContext, GradientRecorder, GruConfig, Layer, LayerId,
+    LayerNormLstmConfig, LstmConfig, Recompute, Record, Rnn, Sequence,
 };
 use recurrent_testkit::close::all_close;
 use recurrent_testkit::{noise, Result, TensorMap, Tolerance};
@@ -13,36 +13,37 @@ use recurrent_testkit::{noise, Result, TensorMap, Tolerance};
 /// The paths whose checkpoints are compared, each with how close its rules must be to each other.
 /// Replay adds the gradients of the weights step by step from the last to the first, whatever it
 /// keeps: the same bits.
-const PATHS: [(Path, Tolerance); 2] =
-    [(Path::Replay, Tolerance::Bits), (Path::Kernel, Tolerance::Norm(1e-14))];
+const PATHS: [(Execution, Tolerance); 2] =
+    [(Execution::Replay, Tolerance::Bits), (Execution::Kernel, Tolerance::Norm(1e-14))];
 
-const RULES: [Checkpoint; 6] = [
-    Checkpoint::Auto,
-    Checkpoint::SquareRoot,
-    Checkpoint::Every(1),
-    Checkpoint::Every(7),
-    Checkpoint::Every(22),
-    Checkpoint::Every(1000),
+const RULES: [Recompute; 6] = [
+    Recompute::Auto,
+    Recompute::SquareRoot,
+    Recompute::Every(1),
+    Recompute::Every(7),
+    Recompute::Every(22),
+    Recompute::Every(1000),
 ];
 
 fn run<K: CellConfig>(
     config: &K,
     fields: &[&str],
-    (path, checkpoint): (Path, Checkpoint),
+    (path, checkpoint): (Execution, Recompute),
     (reverse, train): (bool, bool),
 ) -> Result<TensorMap> {
-    let (map, place) = (VarMap::new(), Place { layer: 0, reverse });
+    let (map, layer_id) = (VarMap::new(), LayerId { layer: 0, reverse });
     let vb = VarBuilder::from_varmap(&map, DType::F64, &Device::Cpu);
-    let layer = Rnn::at(place, 3, 5, config, vb.clone())?
-        .on(path)
-        .with_noise(if train { everything(fields) } else { NONE })?
-        .with_learned_start(place, &vb)?
-        .with_checkpoint(checkpoint)?;
-    let recorder = Recorder::new(Keep::Gradients);
-    let pass = if train { Pass::train(1, 1) } else { Pass::default() }.record(&recorder);
+    let layer = Rnn::at_layer(layer_id, 3, 5, config, vb.clone())?
+        .with_execution(path)
+        .with_recurrent_dropout(if train { everything(fields) } else { NONE })?
+        .with_learned_start(layer_id, &vb)?
+        .with_recompute(checkpoint)?;
+    let recorder = GradientRecorder::new(Record::Gradients);
+    let context = if train { ForwardContext::train(1, 1) } else { ForwardContext::default() }
+        .record(&recorder);
     let xs = Var::from_tensor(&noise("xs", &[4, 23, 3])?)?;
     let sequence = Sequence::padded(xs.as_tensor().clone(), &[22, 1, 8, 15])?;
-    let (ys, end) = layer.run(&sequence, None, &pass)?;
+    let (ys, end) = layer.run(&sequence, None, &context)?;
     let mut loss = (ys.values() * noise("loss", &[4, 23, 5])?)?.sum_all()?;
     let mut all = TensorMap::from([("ys".to_string(), ys.values().detach())]);
     for field in fields {
@@ -64,7 +65,7 @@ fn run<K: CellConfig>(
 fn agree<K: CellConfig>(config: K, fields: &[&str]) -> Result<()> {
     for (path, tolerance) in PATHS {
         for how in [(false, false), (true, false), (false, true), (true, true)] {
-            let expected = run(&config, fields, (path, Checkpoint::Auto), how)?;
+            let expected = run(&config, fields, (path, Recompute::Auto), how)?;
             assert!(expected.contains_key("recorded h"));
             for checkpoint in RULES {
                 let found = run(&config, fields, (path, checkpoint), how)?;

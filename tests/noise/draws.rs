@@ -5,10 +5,10 @@ use crate::{everything, IMPLEMENTATIONS};
 use anyhow::ensure;
 use candle::{DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
-use recurrent::core::Draw;
+use recurrent::core::StepKey;
 use recurrent::{
-    Bidirectional, Carry, GruConfig, Layer, LstmConfig, Noise, Pass, Path, Place, Rnn, Sequence,
-    Stack,
+    Bidirectional, Carry, Execution, ForwardContext, GruConfig, Layer, LayerId, LstmConfig,
+    RecurrentDropout, Rnn, Sequence, Stack,
 };
 use recurrent_testkit::{close, noise, Implementation, Result, Tolerance};
 
@@ -20,8 +20,8 @@ fn weights() -> candle::Result<Vec<(String, Tensor)>> {
 }
 
 /// All masks of a pass by name.
-fn masks(pass: &Pass) -> Result<Vec<(String, Vec<f64>)>> {
-    let masks = Masks::of(everything(&["h", "c"]), pass, SIZES, &weights()?)?;
+fn masks(context: &ForwardContext) -> Result<Vec<(String, Vec<f64>)>> {
+    let masks = Masks::of(everything(&["h", "c"]), context, SIZES, &weights()?)?;
     let [h, c] = masks.keep;
     let named = [("input", masks.input), ("seen", masks.seen), ("h", h), ("c", c)];
     let named = named.into_iter().map(|(name, mask)| (name.to_string(), mask));
@@ -30,20 +30,20 @@ fn masks(pass: &Pass) -> Result<Vec<(String, Vec<f64>)>> {
     all.map(|(name, mask)| Ok((name, mask.flatten_all()?.to_vec1()?))).collect()
 }
 
-fn at(seed: u64, step: u64, place: Place) -> Pass<'static> {
-    Pass { draw: Some(Draw { seed, step }), place, ..Pass::default() }
+fn at(seed: u64, step: u64, layer_id: LayerId) -> ForwardContext<'static> {
+    ForwardContext { key: Some(StepKey { seed, step }), layer_id, ..ForwardContext::default() }
 }
 
 #[test]
 fn masks_depend_on_seed_step_and_place_alone() -> Result<()> {
-    let place = Place::layer(1);
-    let first = masks(&at(3, 5, place))?;
-    assert_eq!(first, masks(&at(3, 5, place))?);
+    let layer_id = LayerId::layer(1);
+    let first = masks(&at(3, 5, layer_id))?;
+    assert_eq!(first, masks(&at(3, 5, layer_id))?);
     let others = [
-        ("seed", at(4, 5, place)),
-        ("step", at(3, 6, place)),
-        ("layer", at(3, 5, Place::layer(0))),
-        ("direction", at(3, 5, Place { reverse: true, ..place })),
+        ("seed", at(4, 5, layer_id)),
+        ("step", at(3, 6, layer_id)),
+        ("layer", at(3, 5, LayerId::layer(0))),
+        ("direction", at(3, 5, LayerId { reverse: true, ..layer_id })),
     ];
     for (what, other) in others {
         for ((name, mask), (_, other)) in first.iter().zip(masks(&other)?) {
@@ -66,7 +66,7 @@ fn masks_drop_at_their_rates() -> Result<()> {
     let rates = everything(&["h", "c"]);
     let mut counts = std::collections::BTreeMap::<String, (f64, f64)>::new();
     for step in 0..200 {
-        for (name, mask) in masks(&at(8, step, Place::default()))? {
+        for (name, mask) in masks(&at(8, step, LayerId::default()))? {
             let (rate, dropped, other) = match name.as_str() {
                 "input" => (rates.input, 0.0, 1.0 / (1.0 - rates.input)),
                 "seen" => (rates.recurrent, 0.0, 1.0 / (1.0 - rates.recurrent)),
@@ -95,7 +95,7 @@ fn masks_drop_at_their_rates() -> Result<()> {
 /// In evaluation nothing is dropped, and zoneout keeps exactly its rate.
 #[test]
 fn evaluation_has_no_masks() -> Result<()> {
-    let rate = kept_h(0.25, &Pass::default(), SIZES)?.flatten_all()?.to_vec1::<f64>()?;
+    let rate = kept_h(0.25, &ForwardContext::default(), SIZES)?.flatten_all()?.to_vec1::<f64>()?;
     // 0.25 and the counts 0.75 n are exact.
     assert_eq!(rate, vec![0.25; 6 * 8 * 9]);
     Ok(())
@@ -109,17 +109,20 @@ fn threads_change_nothing() -> Result<()> {
         &(0..70).map(|row| 1 + row % 9).collect::<Vec<_>>(),
     )?;
     for implementation in IMPLEMENTATIONS {
-        let path =
-            if implementation == Implementation::Kernel { Path::Kernel } else { Path::Replay };
+        let path = if implementation == Implementation::Kernel {
+            Execution::Kernel
+        } else {
+            Execution::Replay
+        };
         let run = |threads: usize| -> Result<_> {
             let vars = VarMap::new();
             let vb = VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu);
             let lstm = Rnn::new(3, 9, &LstmConfig::default(), vb)?
-                .with_noise(everything(&["h", "c"]))?
-                .on(path);
+                .with_recurrent_dropout(everything(&["h", "c"]))?
+                .with_execution(path);
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
             pool.install(|| {
-                let (ys, _) = lstm.run(&xs, None, &Pass::train(1, 2))?;
+                let (ys, _) = lstm.run(&xs, None, &ForwardContext::train(1, 2))?;
                 let grads = (ys.values() * noise("loss", &[70, 9, 9])?)?.sum_all()?.backward()?;
                 let gradient = |(_, param)| grads.get(&param).expect("a gradient").flatten_all();
                 let grads =
@@ -146,23 +149,25 @@ fn a_stack_has_masks_of_its_own_in_every_layer() -> Result<()> {
     let glass = || -> candle::Result<Box<dyn Layer>> {
         let glass = Glass { shows: Shows::Input, input: 9, size: 9, weights: Vec::new() };
         Ok(Box::new(
-            Rnn::from_cell(glass).with_noise(Noise::variational(0.3, 0.0))?.on(Path::Replay),
+            Rnn::from_cell(glass)
+                .with_recurrent_dropout(RecurrentDropout::variational(0.3, 0.0))?
+                .with_execution(Execution::Replay),
         ))
     };
     let ones = Sequence::new(Tensor::ones((6, 1, 9), DType::F64, &Device::Cpu)?)?;
-    let seen = |layer: &dyn Layer, pass: &Pass| -> candle::Result<_> {
-        layer.run(&ones, None, pass)?.0.into_values().flatten_all()?.to_vec1::<f64>()
+    let seen = |layer: &dyn Layer, context: &ForwardContext| -> candle::Result<_> {
+        layer.run(&ones, None, context)?.0.into_values().flatten_all()?.to_vec1::<f64>()
     };
-    let pass = Pass::train(1, 1);
-    let (low, high) = (seen(&glass()?, &pass)?, seen(&glass()?, &pass.above(1))?);
+    let context = ForwardContext::train(1, 1);
+    let (low, high) = (seen(&glass()?, &context)?, seen(&glass()?, &context.offset_layer(1))?);
     assert_ne!(low, high);
     let product: Vec<f64> = low.iter().zip(&high).map(|(low, high)| low * high).collect();
-    assert_eq!(seen(&Stack::new(vec![glass()?, glass()?])?, &pass)?, product);
+    assert_eq!(seen(&Stack::new(vec![glass()?, glass()?])?, &context)?, product);
 
-    let both = Bidirectional::new(glass()?, glass()?)?.run(&ones, None, &pass)?.0.into_values();
+    let both = Bidirectional::new(glass()?, glass()?)?.run(&ones, None, &context)?.0.into_values();
     let half = |from| both.narrow(2, from, 9)?.flatten_all()?.to_vec1::<f64>();
     assert_eq!(half(0)?, low);
-    assert_eq!(half(9)?, seen(&glass()?, &pass.reverse())?);
+    assert_eq!(half(9)?, seen(&glass()?, &context.reverse())?);
     assert_ne!(half(9)?, low);
     Ok(())
 }
@@ -175,20 +180,20 @@ fn evaluation_is_the_expectation_of_zoneout_over_a_linear_step() -> Result<()> {
     let (rate, draws) = (0.3, 4000u64);
     let weights = vec![("weight_ih_l0".to_string(), noise("w", &[9, 7])?)];
     let glass = Glass { shows: Shows::Product, input: 7, size: 9, weights };
-    let plain = Rnn::from_cell(glass).on(Path::Replay);
-    let layer = plain.clone().with_noise(Noise::zoneout(rate, 0.0))?;
+    let plain = Rnn::from_cell(glass).with_execution(Execution::Replay);
+    let layer = plain.clone().with_recurrent_dropout(RecurrentDropout::zoneout(rate, 0.0))?;
     let (xs, h) = (Sequence::new(noise("xs", &[6, 1, 7])?)?, noise("h", &[6, 9])?);
-    let carry = Carry::Fields(vec![("h", h.clone()), ("c", h.zeros_like()?)]);
-    let step = |layer: &dyn Layer, pass: &Pass| {
-        Ok::<_, anyhow::Error>(layer.last(&xs, Some(&carry), pass)?.0)
+    let carry = Carry::Cell(vec![("h", h.clone()), ("c", h.zeros_like()?)]);
+    let step = |layer: &dyn Layer, context: &ForwardContext| {
+        Ok::<_, anyhow::Error>(layer.last(&xs, Some(&carry), context)?.0)
     };
     let mut sum = h.zeros_like()?;
     for draw in 0..draws {
-        sum = (sum + step(&layer, &Pass::train(2, draw))?)?;
+        sum = (sum + step(&layer, &ForwardContext::train(2, draw))?)?;
     }
     let mean = (sum / draws as f64)?;
-    let evaluated = step(&layer, &Pass::default())?;
-    let jump = (step(&plain, &Pass::default())? - &h)?; // a draw is h, or with probability 1 - rate h + jump
+    let evaluated = step(&layer, &ForwardContext::default())?;
+    let jump = (step(&plain, &ForwardContext::default())? - &h)?; // a draw is h, or with probability 1 - rate h + jump
     let relative_error = (jump.abs()? * (rate * (1.0 - rate) / draws as f64).sqrt())?;
     let off = ((mean - evaluated)? / relative_error)?;
     let largest = off.abs()?.max_all()?.to_scalar::<f64>()?;
@@ -204,14 +209,14 @@ fn zoneout_of_a_gru_is_new_in_every_pass() -> Result<()> {
     let vars = VarMap::new();
     let vb = VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu);
     let gru = Rnn::new(3, 9, &GruConfig::default(), vb)?
-        .with_noise(Noise::zoneout(0.4, 0.0))?
-        .on(Path::Replay);
+        .with_recurrent_dropout(RecurrentDropout::zoneout(0.4, 0.0))?
+        .with_execution(Execution::Replay);
     let xs = Sequence::new(noise("xs", &[4, 6, 3])?)?;
-    let run = |pass: &Pass| -> candle::Result<_> {
-        gru.run(&xs, None, pass)?.0.into_values().flatten_all()?.to_vec1::<f64>()
+    let run = |context: &ForwardContext| -> candle::Result<_> {
+        gru.run(&xs, None, context)?.0.into_values().flatten_all()?.to_vec1::<f64>()
     };
-    assert_eq!(run(&Pass::train(1, 1))?, run(&Pass::train(1, 1))?);
-    assert_ne!(run(&Pass::train(1, 1))?, run(&Pass::train(1, 2))?);
-    assert_eq!(run(&Pass::default())?, run(&Pass::default())?);
+    assert_eq!(run(&ForwardContext::train(1, 1))?, run(&ForwardContext::train(1, 1))?);
+    assert_ne!(run(&ForwardContext::train(1, 1))?, run(&ForwardContext::train(1, 2))?);
+    assert_eq!(run(&ForwardContext::default())?, run(&ForwardContext::default())?);
     Ok(())
 }

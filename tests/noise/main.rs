@@ -15,8 +15,9 @@ use anyhow::ensure;
 use by_hand::{Loop, Step, Taps, ALPHA};
 use candle::DType;
 use recurrent::{
-    Bidirectional, Cell, CellConfig, GruConfig, Keep, Layer, LayerNormLstmConfig, LstmConfig,
-    Noise, OverTime, Path, Place, ResidualLstmConfig, Rnn, Stack, State, VanillaConfig,
+    Bidirectional, Cell, CellConfig, Execution, GruConfig, Layer, LayerId, LayerNormLstmConfig,
+    LstmConfig, Record, RecurrentDropout, ResidualLstmConfig, Rnn, Stack, State, TemporalResidual,
+    VanillaConfig,
 };
 use recurrent_testkit::close::all_close;
 use recurrent_testkit::{
@@ -28,24 +29,24 @@ use recurrent_testkit::{
 /// runs by replay then.
 const IMPLEMENTATIONS: [Implementation; 2] = [Implementation::Replay, Implementation::Kernel];
 
-const NONE: Noise =
-    Noise { input: 0.0, recurrent: 0.0, zoneout_h: 0.0, zoneout_c: 0.0, weights: 0.0 };
+const NONE: RecurrentDropout =
+    RecurrentDropout { input: 0.0, recurrent: 0.0, zoneout_h: 0.0, zoneout_c: 0.0, weights: 0.0 };
 
 /// Every kind of noise by itself.
-fn kinds() -> Vec<(&'static str, Noise)> {
+fn kinds() -> Vec<(&'static str, RecurrentDropout)> {
     vec![
-        ("zoneout of h", Noise { zoneout_h: 0.3, ..NONE }),
-        ("zoneout of c", Noise { zoneout_c: 0.4, ..NONE }),
-        ("input", Noise { input: 0.35, ..NONE }),
-        ("recurrent", Noise { recurrent: 0.25, ..NONE }),
-        ("weights", Noise { weights: 0.5, ..NONE }),
+        ("zoneout of h", RecurrentDropout { zoneout_h: 0.3, ..NONE }),
+        ("zoneout of c", RecurrentDropout { zoneout_c: 0.4, ..NONE }),
+        ("input", RecurrentDropout { input: 0.35, ..NONE }),
+        ("recurrent", RecurrentDropout { recurrent: 0.25, ..NONE }),
+        ("weights", RecurrentDropout { weights: 0.5, ..NONE }),
     ]
 }
 
 /// All kinds that a cell with these fields can have.
-fn everything(fields: &[&str]) -> Noise {
+fn everything(fields: &[&str]) -> RecurrentDropout {
     let zoneout_c = if fields.contains(&"c") { 0.4 } else { 0.0 };
-    Noise { input: 0.35, recurrent: 0.25, zoneout_h: 0.3, zoneout_c, weights: 0.5 }
+    RecurrentDropout { input: 0.35, recurrent: 0.25, zoneout_h: 0.3, zoneout_c, weights: 0.5 }
 }
 
 fn fields<C: Cell>(_: &C) -> &'static [&'static str] {
@@ -55,21 +56,26 @@ fn fields<C: Cell>(_: &C) -> &'static [&'static str] {
 /// A cell with noise at `place`, by the library or by hand.
 fn noisy<K: CellConfig>(
     build: &BuildContext,
-    place: Place,
+    layer_id: LayerId,
     input: usize,
     (config, step): (&K, Step),
-    noise: Noise,
+    noise: RecurrentDropout,
     taps: &Taps,
 ) -> candle::Result<Box<dyn Layer>> {
-    let rnn = Rnn::at(place, input, build.hidden, config, build.vb.clone())?.with_noise(noise)?;
+    let rnn = Rnn::at_layer(layer_id, input, build.hidden, config, build.vb.clone())?
+        .with_recurrent_dropout(noise)?;
     let (params, fields, hidden) = (rnn.params(), fields(rnn.cell()), build.hidden);
     Ok(match build.implementation() {
         Implementation::StepLoop => {
             let taps = taps.clone();
-            Box::new(Loop { step, noise, place, fields, input, hidden, params, taps })
+            Box::new(Loop { step, noise, layer_id, fields, input, hidden, params, taps })
         }
-        Implementation::Kernel if rnn.cell().kernel().is_some() => Box::new(rnn.on(Path::Kernel)),
-        Implementation::Replay | Implementation::Kernel => Box::new(rnn.on(Path::Replay)),
+        Implementation::Kernel if rnn.cell().kernel().is_some() => {
+            Box::new(rnn.with_execution(Execution::Kernel))
+        }
+        Implementation::Replay | Implementation::Kernel => {
+            Box::new(rnn.with_execution(Execution::Replay))
+        }
         Implementation::Auto => Box::new(rnn),
     })
 }
@@ -111,7 +117,7 @@ fn against_the_loop<K: CellConfig>(config: K, step: Step) -> Result<()> {
             let build = move |build: &BuildContext| {
                 noisy(
                     build,
-                    Place { layer: 0, reverse },
+                    LayerId { layer: 0, reverse },
                     build.input,
                     (&config, step),
                     noise,
@@ -119,7 +125,7 @@ fn against_the_loop<K: CellConfig>(config: K, step: Step) -> Result<()> {
                 )
             };
             let case = Case::layer(build, |_, _| 0);
-            let usual = Evaluation { keep: Some(Keep::Gradients), ..Evaluation::new(&case) };
+            let usual = Evaluation { keep: Some(Record::Gradients), ..Evaluation::new(&case) };
             let many = Dims { batch: 35, time: 9, input: 2, hidden: 9 };
             let lengths = (0..35).map(|row| 1 + (row * 5) % 9).collect();
             let mut evaluations = vec![usual.clone(), usual.clone().ragged()];
@@ -190,7 +196,7 @@ fn layernorm_lstm() -> Result<()> {
 
 #[test]
 fn lstm_over_time() -> Result<()> {
-    against_the_loop(OverTime::new(LstmConfig::default(), ALPHA), by_hand::lstm_over_time)
+    against_the_loop(TemporalResidual::new(LstmConfig::default(), ALPHA), by_hand::lstm_over_time)
 }
 
 #[test]
@@ -202,13 +208,13 @@ fn kim_residual_lstm() -> Result<()> {
 #[test]
 fn every_layer_of_a_stack() -> Result<()> {
     let build = |build: &BuildContext| -> candle::Result<Box<dyn Layer>> {
-        let one = |place, input| {
+        let one = |layer_id, input| {
             let cell = (&LstmConfig::default(), by_hand::lstm as Step);
-            noisy(build, place, input, cell, everything(&["h", "c"]), &Taps::default())
+            noisy(build, layer_id, input, cell, everything(&["h", "c"]), &Taps::default())
         };
-        let stack = Stack::build(2, build.input, |place, input| {
-            let reverse = one(Place { reverse: true, ..place }, input)?;
-            Ok(Box::new(Bidirectional::new(one(place, input)?, reverse)?))
+        let stack = Stack::build(2, build.input, |layer_id, input| {
+            let reverse = one(LayerId { reverse: true, ..layer_id }, input)?;
+            Ok(Box::new(Bidirectional::new(one(layer_id, input)?, reverse)?))
         })?;
         Ok(Box::new(stack.with_dropout(0.2)?))
     };
@@ -242,7 +248,7 @@ fn noise_is_there_in_training_and_its_expectation_in_evaluation() -> Result<()> 
             let run = |noise, train| -> Result<_> {
                 let build = move |build: &BuildContext| {
                     let cell = (&LstmConfig::default(), by_hand::lstm as Step);
-                    noisy(build, Place::default(), build.input, cell, noise, &Taps::default())
+                    noisy(build, LayerId::default(), build.input, cell, noise, &Taps::default())
                 };
                 let case = Case::layer(build, |_, _| 0);
                 let evaluation =
@@ -278,7 +284,7 @@ fn the_dtype_changes_no_mask() -> Result<()> {
             let cell = (&LstmConfig::default(), by_hand::lstm as Step);
             noisy(
                 build,
-                Place::default(),
+                LayerId::default(),
                 build.input,
                 cell,
                 everything(&["h", "c"]),

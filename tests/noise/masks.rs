@@ -2,8 +2,8 @@
 
 use candle::{DType, Device, Result, Tensor};
 use recurrent::core::linear;
-use recurrent::core::Memory;
-use recurrent::{Carry, Cell, Layer, Noise, Pass, Path, Rnn, Sequence};
+use recurrent::core::LstmState;
+use recurrent::{Carry, Cell, Execution, ForwardContext, Layer, RecurrentDropout, Rnn, Sequence};
 use std::collections::BTreeMap;
 
 /// A cell through which one kind of noise is seen.
@@ -33,7 +33,7 @@ pub(crate) enum Shows {
 }
 
 impl Cell for Glass {
-    type State = Memory;
+    type State = LstmState;
 
     fn input_size(&self) -> usize {
         self.input
@@ -52,11 +52,16 @@ impl Cell for Glass {
         Ok(Self { weights: names.zip(params).collect(), ..self.clone() })
     }
 
-    fn step(&self, x: &Tensor, s: &Memory) -> Result<Memory> {
-        self.step_seeing(x, &s.h, s)
+    fn step(&self, x: &Tensor, s: &LstmState) -> Result<LstmState> {
+        self.step_with_recurrent_input(x, &s.h, s)
     }
 
-    fn step_seeing(&self, x: &Tensor, seen: &Tensor, s: &Memory) -> Result<Memory> {
+    fn step_with_recurrent_input(
+        &self,
+        x: &Tensor,
+        seen: &Tensor,
+        s: &LstmState,
+    ) -> Result<LstmState> {
         let h = match self.shows {
             Shows::Input => x.clone(),
             Shows::Seen => seen.clone(),
@@ -70,7 +75,7 @@ impl Cell for Glass {
             Shows::LastC => s.c.clone(),
             Shows::Product => linear(x, &self.weights[0].1, None)?,
         };
-        Ok(Memory { h, c: (&s.c + 1.0)? })
+        Ok(LstmState { h, c: (&s.c + 1.0)? })
     }
 }
 
@@ -96,14 +101,14 @@ impl Masks {
     /// The masks of `pass`; in evaluation, what the definition says: nothing is dropped, and
     /// zoneout keeps the rate.
     pub(crate) fn of(
-        noise: Noise,
-        pass: &Pass,
+        noise: RecurrentDropout,
+        context: &ForwardContext,
         sizes: Sizes,
         weights: &[(String, Tensor)],
     ) -> Result<Self> {
         let Sizes { batch, steps, input, hidden } = sizes;
         let full = |value: f64, dims: &[usize]| Tensor::full(value, dims, &Device::Cpu);
-        if pass.draw.is_none() {
+        if context.key.is_none() {
             let keep = |rate| full(rate, &[batch, steps, hidden]);
             return Ok(Self {
                 input: full(1.0, &[batch, input])?,
@@ -117,52 +122,58 @@ impl Masks {
         for (name, weight) in weights.iter().filter(|(name, _)| name.starts_with("weight_hh")) {
             let ones = vec![(name.clone(), weight.detach().ones_like()?.to_dtype(DType::F64)?)];
             let flat = Sizes { hidden: weight.elem_count(), ..one_step };
-            let noise = Noise { weights: noise.weights, ..Noise::default() };
-            let seen = look(Shows::Weight, noise, pass, flat, ones)?;
+            let noise = RecurrentDropout { weights: noise.weights, ..RecurrentDropout::default() };
+            let seen = look(Shows::Weight, noise, context, flat, ones)?;
             masks.insert(name.clone(), seen.narrow(0, 0, 1)?.reshape(weight.shape())?);
         }
-        let variational = Noise::variational(noise.input, noise.recurrent);
+        let variational = RecurrentDropout::variational(noise.input, noise.recurrent);
         let wide = Sizes { hidden: input, ..one_step };
         Ok(Self {
-            input: look(Shows::Input, variational, pass, wide, Vec::new())?.squeeze(1)?,
-            seen: look(Shows::Seen, variational, pass, one_step, Vec::new())?.squeeze(1)?,
-            keep: [kept_h(noise.zoneout_h, pass, sizes)?, kept_c(noise.zoneout_c, pass, sizes)?],
+            input: look(Shows::Input, variational, context, wide, Vec::new())?.squeeze(1)?,
+            seen: look(Shows::Seen, variational, context, one_step, Vec::new())?.squeeze(1)?,
+            keep: [
+                kept_h(noise.zoneout_h, context, sizes)?,
+                kept_c(noise.zoneout_c, context, sizes)?,
+            ],
             weights: masks,
         })
     }
 }
 
 /// Where zoneout keeps h, `(batch, steps, hidden)`: h counts the steps at which it does not.
-pub(crate) fn kept_h(rate: f64, pass: &Pass, sizes: Sizes) -> Result<Tensor> {
-    let counts = look(Shows::CountOfH, Noise::zoneout(rate, 0.0), pass, sizes, Vec::new())?;
+pub(crate) fn kept_h(rate: f64, context: &ForwardContext, sizes: Sizes) -> Result<Tensor> {
+    let counts =
+        look(Shows::CountOfH, RecurrentDropout::zoneout(rate, 0.0), context, sizes, Vec::new())?;
     let before = counts.narrow(1, 0, sizes.steps - 1)?.pad_with_zeros(1, 1, 0)?;
     1.0 - (counts - before)?
 }
 
 /// Where zoneout keeps c: the count is seen one step later.
-pub(crate) fn kept_c(rate: f64, pass: &Pass, sizes: Sizes) -> Result<Tensor> {
+pub(crate) fn kept_c(rate: f64, context: &ForwardContext, sizes: Sizes) -> Result<Tensor> {
     let longer = Sizes { steps: sizes.steps + 1, ..sizes };
-    let counts = look(Shows::LastC, Noise::zoneout(0.0, rate), pass, longer, Vec::new())?;
+    let counts =
+        look(Shows::LastC, RecurrentDropout::zoneout(0.0, rate), context, longer, Vec::new())?;
     1.0 - (counts.narrow(1, 1, sizes.steps)? - counts.narrow(1, 0, sizes.steps)?)?
 }
 
 /// The outputs of a [`Glass`], run forward over ones.
 fn look(
     shows: Shows,
-    noise: Noise,
-    pass: &Pass,
+    noise: RecurrentDropout,
+    context: &ForwardContext,
     sizes: Sizes,
     weights: Vec<(String, Tensor)>,
 ) -> Result<Tensor> {
     let Sizes { batch, steps, input, hidden } = sizes;
-    let with_weights = Noise { weights: 0.0, ..noise };
+    let with_weights = RecurrentDropout { weights: 0.0, ..noise };
     let noise = if weights.is_empty() { with_weights } else { noise };
-    let layer = Rnn::from_cell(Glass { shows, input, size: hidden, weights }).with_noise(noise)?;
+    let layer = Rnn::from_cell(Glass { shows, input, size: hidden, weights })
+        .with_recurrent_dropout(noise)?;
     let ones = |dims: &[usize]| Tensor::ones(dims, DType::F64, &Device::Cpu);
     let c = ones(&[batch, hidden])?.zeros_like()?;
     let h = if shows == Shows::Seen { ones(&[batch, hidden])? } else { c.clone() };
-    let carry = Carry::Fields(vec![("h", h), ("c", c)]);
+    let carry = Carry::Cell(vec![("h", h), ("c", c)]);
     let xs = Sequence::new(ones(&[batch, steps, input])?)?;
-    let pass = Pass { record: None, ..*pass };
-    Ok(layer.on(Path::Replay).run(&xs, Some(&carry), &pass)?.0.into_values())
+    let context = ForwardContext { record: None, ..*context };
+    Ok(layer.with_execution(Execution::Replay).run(&xs, Some(&carry), &context)?.0.into_values())
 }

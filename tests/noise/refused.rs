@@ -4,10 +4,10 @@ use crate::masks::{Glass, Shows};
 use crate::NONE;
 use candle::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
-use recurrent::core::{linear, Hidden};
+use recurrent::core::{linear, HiddenState};
 use recurrent::{
-    Cell, Checkpoint, Gru, GruConfig, Layer, Lstm, LstmConfig, Noise, Pass, Path, Rnn, Sequence,
-    State,
+    Cell, Execution, ForwardContext, Gru, GruConfig, Layer, Lstm, LstmConfig, Recompute,
+    RecurrentDropout, Rnn, Sequence, State,
 };
 use recurrent_testkit::close::expect_error;
 use recurrent_testkit::Result;
@@ -20,17 +20,17 @@ fn lstm() -> candle::Result<Lstm> {
 fn rates_out_of_range() -> Result<()> {
     for rate in [-0.1, 1.0, 1.5, f64::NAN, f64::INFINITY] {
         for (name, noise) in [
-            ("input", Noise { input: rate, ..NONE }),
-            ("recurrent", Noise { recurrent: rate, ..NONE }),
-            ("zoneout_h", Noise { zoneout_h: rate, ..NONE }),
-            ("zoneout_c", Noise { zoneout_c: rate, ..NONE }),
-            ("weights", Noise { weights: rate, ..NONE }),
+            ("input", RecurrentDropout { input: rate, ..NONE }),
+            ("recurrent", RecurrentDropout { recurrent: rate, ..NONE }),
+            ("zoneout_h", RecurrentDropout { zoneout_h: rate, ..NONE }),
+            ("zoneout_c", RecurrentDropout { zoneout_c: rate, ..NONE }),
+            ("weights", RecurrentDropout { weights: rate, ..NONE }),
         ] {
             let expected = format!("noise {name}: expected a rate in [0, 1), got {rate}");
-            expect_error(name, lstm()?.with_noise(noise), &expected)?;
+            expect_error(name, lstm()?.with_recurrent_dropout(noise), &expected)?;
         }
     }
-    lstm()?.with_noise(Noise { input: 0.0, recurrent: 0.999, ..NONE })?;
+    lstm()?.with_recurrent_dropout(RecurrentDropout { input: 0.0, recurrent: 0.999, ..NONE })?;
     Ok(())
 }
 
@@ -38,11 +38,15 @@ fn rates_out_of_range() -> Result<()> {
 fn a_field_that_the_state_does_not_have() -> Result<()> {
     let gru = Gru::new(3, 5, &GruConfig::default(), VarBuilder::zeros(DType::F64, &Device::Cpu))?;
     let expected = "noise zoneout_c: expected a cell whose state has the field c, got [\"h\"]";
-    expect_error("c", gru.clone().with_noise(Noise::zoneout(0.1, 0.1)), expected)?;
-    gru.with_noise(Noise::zoneout(0.1, 0.0))?;
+    expect_error(
+        "c",
+        gru.clone().with_recurrent_dropout(RecurrentDropout::zoneout(0.1, 0.1)),
+        expected,
+    )?;
+    gru.with_recurrent_dropout(RecurrentDropout::zoneout(0.1, 0.0))?;
     let own = Rnn::from_cell(Own { w: Tensor::zeros((2, 3), DType::F64, &Device::Cpu)? });
     let expected = "noise zoneout_h: expected a cell whose state has the field h, got [\"y\"]";
-    expect_error("h", own.with_noise(Noise::zoneout(0.1, 0.0)), expected)
+    expect_error("h", own.with_recurrent_dropout(RecurrentDropout::zoneout(0.1, 0.0)), expected)
 }
 
 #[test]
@@ -51,7 +55,11 @@ fn weights_that_the_cell_does_not_have() -> Result<()> {
     let glass = Rnn::from_cell(Glass { shows: Shows::Product, input: 3, size: 5, weights });
     let expected =
         "noise weights: expected a weight whose name begins with weight_hh, got [\"w_l0\"]";
-    expect_error("weights", glass.with_noise(Noise { weights: 0.5, ..NONE }), expected)
+    expect_error(
+        "weights",
+        glass.with_recurrent_dropout(RecurrentDropout { weights: 0.5, ..NONE }),
+        expected,
+    )
 }
 
 /// y' = tanh(W x) + y, a cell of a user's: it does not say how dropout on the recurrence enters,
@@ -62,7 +70,7 @@ struct Own {
 }
 
 #[derive(Clone)]
-struct Sum(Hidden);
+struct Sum(HiddenState);
 
 impl State for Sum {
     const FIELDS: &'static [&'static str] = &["y"];
@@ -72,7 +80,7 @@ impl State for Sum {
     }
 
     fn from_fields(fields: Vec<Tensor>) -> candle::Result<Self> {
-        Ok(Self(Hidden::from_fields(fields)?))
+        Ok(Self(HiddenState::from_fields(fields)?))
     }
 }
 
@@ -96,23 +104,25 @@ impl Cell for Own {
     }
 
     fn step(&self, x: &Tensor, s: &Sum) -> candle::Result<Sum> {
-        Ok(Sum(Hidden { h: (linear(x, &self.w, None)?.tanh()? + &s.0.h)? }))
+        Ok(Sum(HiddenState { h: (linear(x, &self.w, None)?.tanh()? + &s.0.h)? }))
     }
 }
 
 #[test]
 fn dropout_on_a_recurrence_that_the_cell_does_not_show() -> Result<()> {
     let cell = Own { w: Tensor::ones((2, 3), DType::F64, &Device::Cpu)? };
-    let layer = Rnn::from_cell(cell).with_noise(Noise::variational(0.1, 0.2))?.on(Path::Replay);
+    let layer = Rnn::from_cell(cell)
+        .with_recurrent_dropout(RecurrentDropout::variational(0.1, 0.2))?
+        .with_execution(Execution::Replay);
     let xs = Sequence::new(Tensor::ones((4, 6, 3), DType::F64, &Device::Cpu)?)?;
     let expected = "noise recurrent: this cell does not implement `step_seeing`";
-    expect_error("training", layer.run(&xs, None, &Pass::train(1, 1)), expected)?;
-    layer.run(&xs, None, &Pass::default())?; // there is none in evaluation
+    expect_error("training", layer.run(&xs, None, &ForwardContext::train(1, 1)), expected)?;
+    layer.run(&xs, None, &ForwardContext::default())?; // there is none in evaluation
     Ok(())
 }
 
 #[test]
 fn a_checkpoint_at_no_step() -> Result<()> {
     let expected = "checkpoint: expected the state at every 1 or more steps, got 0";
-    expect_error("0 steps", lstm()?.with_checkpoint(Checkpoint::Every(0)), expected)
+    expect_error("0 steps", lstm()?.with_recompute(Recompute::Every(0)), expected)
 }

@@ -5,23 +5,23 @@ use candle::{DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent::residual::ResidualLstmConfig;
 use recurrent::{
-    Bidirectional, CellSpec, Checkpoint, Connection, Directions, GruConfig, Layer, LstmConfig,
-    Noise, Pass, Place, Residual, Rnn, Sequence, Shortcut, Spec, Stack,
+    Bidirectional, CellKind, Connection, Direction, ForwardContext, GruConfig, Layer, LayerId,
+    LstmConfig, Recompute, RecurrentDropout, Residual, Rnn, RnnConfig, Sequence, Shortcut, Stack,
 };
 use recurrent_testkit::close::expect_error;
 use recurrent_testkit::{close, noise, Result, Tolerance};
 
 /// A cell that runs by replay everywhere.
-fn spec() -> Spec {
-    Spec {
+fn spec() -> RnnConfig {
+    RnnConfig {
         layers: 2,
-        directions: Directions::Both,
+        direction: Direction::Bidirectional,
         connection: Connection::Highway { bias: -2.0 },
         dropout: 0.1,
-        noise: everything(&["h", "c"]),
+        recurrent_dropout: everything(&["h", "c"]),
         learned_start: true,
-        checkpoint: Checkpoint::Every(3),
-        ..Spec::new(CellSpec::ResidualLstm(ResidualLstmConfig::default()))
+        recompute: Recompute::Every(3),
+        ..RnnConfig::new(CellKind::ResidualLstm(ResidualLstmConfig::default()))
     }
 }
 
@@ -34,14 +34,16 @@ fn it_builds_what_it_says() -> Result<()> {
     for (name, param) in layer.params() {
         candle::Var::from_tensor(&param)?.set(&(noise(&name, param.dims())? * 0.5)?)?;
     }
-    let one = |place, input| {
-        let rnn = Rnn::at(place, input, 5, &ResidualLstmConfig::default(), vb())?;
-        rnn.with_noise(spec.noise)?.with_learned_start(place, &vb())
+    let one = |layer_id, input| {
+        let rnn = Rnn::at_layer(layer_id, input, 5, &ResidualLstmConfig::default(), vb())?;
+        rnn.with_recurrent_dropout(spec.recurrent_dropout)?.with_learned_start(layer_id, &vb())
     };
-    let by_hand = Stack::build(2, 3, |place, input| {
-        let both =
-            Bidirectional::new(one(place, input)?, one(Place { reverse: true, ..place }, input)?)?;
-        Ok(Box::new(Residual::of(Shortcut::highway(), both, place, 0, vb())?))
+    let by_hand = Stack::build(2, 3, |layer_id, input| {
+        let both = Bidirectional::new(
+            one(layer_id, input)?,
+            one(LayerId { reverse: true, ..layer_id }, input)?,
+        )?;
+        Ok(Box::new(Residual::of(Shortcut::highway(), both, layer_id, 0, vb())?))
     })?
     .with_dropout(0.1)?;
     let names =
@@ -53,14 +55,14 @@ fn it_builds_what_it_says() -> Result<()> {
     let count: usize = layer.params().iter().map(|(_, param)| param.elem_count()).sum();
     assert_eq!(spec.param_count(3, 5)?, count);
     assert_eq!(
-        Spec { learned_start: false, ..spec.clone() }.param_count(3, 5)?,
+        RnnConfig { learned_start: false, ..spec.clone() }.param_count(3, 5)?,
         count - 2 * 2 * 2 * 5
     );
 
     let xs = Sequence::padded(noise("xs", &[4, 7, 3])?, &[5, 1, 7, 3])?;
-    for pass in [Pass::train(1, 1), Pass::default()] {
+    for context in [ForwardContext::train(1, 1), ForwardContext::default()] {
         let gradients = |layer: &dyn Layer| -> Result<(Tensor, Vec<Tensor>)> {
-            let ys = layer.run(&xs, None, &pass)?.0.into_values();
+            let ys = layer.run(&xs, None, &context)?.0.into_values();
             let grads = (&ys * noise("loss", &[4, 7, 10])?)?.sum_all()?.backward()?;
             let gradient = |(_, param)| grads.get(&param).expect("a gradient").clone();
             Ok((ys, layer.params().into_iter().map(gradient).collect()))
@@ -73,17 +75,20 @@ fn it_builds_what_it_says() -> Result<()> {
             close(name, found, expected, Tolerance::Bits)?;
         }
     }
-    let run = |spec: &Spec, pass: &Pass| -> Result<Vec<f64>> {
+    let run = |spec: &RnnConfig, context: &ForwardContext| -> Result<Vec<f64>> {
         Ok(spec
             .build(3, 5, vb())?
-            .run(&xs, None, pass)?
+            .run(&xs, None, context)?
             .0
             .into_values()
             .flatten_all()?
             .to_vec1()?)
     };
-    let plain = Spec { noise: Noise::default(), ..spec.clone() };
-    assert_ne!(run(&spec, &Pass::train(1, 1))?, run(&plain, &Pass::train(1, 1))?);
+    let plain = RnnConfig { recurrent_dropout: RecurrentDropout::default(), ..spec.clone() };
+    assert_ne!(
+        run(&spec, &ForwardContext::train(1, 1))?,
+        run(&plain, &ForwardContext::train(1, 1))?
+    );
     Ok(())
 }
 
@@ -95,21 +100,25 @@ fn it_is_written_and_read() -> Result<()> {
         Connection::Highway { bias: -1.0 },
         Connection::ReZero,
     ] {
-        for checkpoint in [Checkpoint::Auto, Checkpoint::SquareRoot, Checkpoint::Every(9)] {
-            let spec = Spec { connection, checkpoint, ..spec() };
-            assert_eq!(serde_json::from_str::<Spec>(&serde_json::to_string(&spec)?)?, spec);
+        for checkpoint in [Recompute::Auto, Recompute::SquareRoot, Recompute::Every(9)] {
+            let spec = RnnConfig { connection, recompute: checkpoint, ..spec() };
+            assert_eq!(serde_json::from_str::<RnnConfig>(&serde_json::to_string(&spec)?)?, spec);
         }
     }
-    let written = serde_json::to_value(Spec { connection: Connection::ReZero, ..spec() })?;
+    let written = serde_json::to_value(RnnConfig { connection: Connection::ReZero, ..spec() })?;
     assert_eq!(written["connection"], "rezero");
     assert_eq!(written["cell"]["family"], "kim-residual-lstm");
     let old = r#"{"cell": {"family": "gru"}, "layers": 2}"#;
-    let expected = Spec { layers: 2, ..Spec::new(CellSpec::Gru(GruConfig::default())) };
-    assert_eq!(serde_json::from_str::<Spec>(old)?, expected);
-    let some = r#"{"cell": {"family": "lstm"}, "layers": 1, "noise": {"zoneout_c": 0.5}}"#;
-    let noise = Noise { zoneout_c: 0.5, ..Noise::default() };
-    let expected = Spec { noise, ..Spec::new(CellSpec::Lstm(LstmConfig::default())) };
-    assert_eq!(serde_json::from_str::<Spec>(some)?, expected);
+    let expected = RnnConfig { layers: 2, ..RnnConfig::new(CellKind::Gru(GruConfig::default())) };
+    assert_eq!(serde_json::from_str::<RnnConfig>(old)?, expected);
+    let some =
+        r#"{"cell": {"family": "lstm"}, "layers": 1, "recurrent_dropout": {"zoneout_c": 0.5}}"#;
+    let noise = RecurrentDropout { zoneout_c: 0.5, ..RecurrentDropout::default() };
+    let expected = RnnConfig {
+        recurrent_dropout: noise,
+        ..RnnConfig::new(CellKind::Lstm(LstmConfig::default()))
+    };
+    assert_eq!(serde_json::from_str::<RnnConfig>(some)?, expected);
     Ok(())
 }
 
@@ -122,21 +131,37 @@ fn its_options_are_shown() {
     assert_eq!(shown("learned_start"), Some("true"));
     assert_eq!(shown("checkpoint.every"), Some("3"));
     assert_eq!(shown("connection.highway.bias"), Some("-2.0"));
-    assert!(spec().init_words().ends_with("learned start from zero"), "{}", spec().init_words());
-    let plain = Spec::new(CellSpec::Lstm(LstmConfig::default()));
-    assert!(!plain.options().keys().any(|name| name.starts_with("noise")), "{:?}", plain.options());
-    assert!(!plain.init_words().contains("learned"), "{}", plain.init_words());
+    assert!(
+        spec().init_summary().ends_with("learned start from zero"),
+        "{}",
+        spec().init_summary()
+    );
+    let plain = RnnConfig::new(CellKind::Lstm(LstmConfig::default()));
+    assert!(
+        !plain.options().keys().any(|name| name.starts_with("recurrent_dropout")),
+        "{:?}",
+        plain.options()
+    );
+    assert!(!plain.init_summary().contains("learned"), "{}", plain.init_summary());
 }
 
 #[test]
 fn wrong_rates_are_refused_when_it_is_built() -> Result<()> {
     let build =
-        |spec: Spec| spec.build(3, 5, VarBuilder::zeros(DType::F64, &Device::Cpu)).map(drop);
-    let spec =
-        Spec { noise: Noise::zoneout(0.0, 0.5), ..Spec::new(CellSpec::Gru(GruConfig::default())) };
-    expect_error("a GRU", build(spec), "noise zoneout_c: expected a cell whose state has the field c")?;
-    let spec =
-        Spec { checkpoint: Checkpoint::Every(0), ..Spec::new(CellSpec::Gru(GruConfig::default())) };
+        |spec: RnnConfig| spec.build(3, 5, VarBuilder::zeros(DType::F64, &Device::Cpu)).map(drop);
+    let spec = RnnConfig {
+        recurrent_dropout: RecurrentDropout::zoneout(0.0, 0.5),
+        ..RnnConfig::new(CellKind::Gru(GruConfig::default()))
+    };
+    expect_error(
+        "a GRU",
+        build(spec),
+        "noise zoneout_c: expected a cell whose state has the field c",
+    )?;
+    let spec = RnnConfig {
+        recompute: Recompute::Every(0),
+        ..RnnConfig::new(CellKind::Gru(GruConfig::default()))
+    };
     expect_error(
         "a checkpoint",
         build(spec),

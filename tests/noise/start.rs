@@ -4,15 +4,20 @@ use crate::everything;
 use candle::{DType, Device, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent::{
-    Carry, Cell, CellConfig, GruConfig, Layer, LstmConfig, Pass, Path, Place, Rnn, Sequence,
+    Carry, Cell, CellConfig, Execution, ForwardContext, GruConfig, Layer, LayerId, LstmConfig, Rnn,
+    Sequence,
 };
 use recurrent_testkit::{close, noise, Result, Tolerance};
 use std::collections::HashMap;
 
 /// A layer over the weights of `map`, and its variables for the start.
-fn learned<K: CellConfig>(config: &K, place: Place, map: &VarMap) -> candle::Result<Rnn<K::Cell>> {
+fn learned<K: CellConfig>(
+    config: &K,
+    layer_id: LayerId,
+    map: &VarMap,
+) -> candle::Result<Rnn<K::Cell>> {
     let vb = VarBuilder::from_varmap(map, DType::F64, &Device::Cpu);
-    Rnn::at(place, 3, 5, config, vb.clone())?.with_learned_start(place, &vb)
+    Rnn::at_layer(layer_id, 3, 5, config, vb.clone())?.with_learned_start(layer_id, &vb)
 }
 
 fn sequence() -> Result<Sequence> {
@@ -24,24 +29,26 @@ fn sequence() -> Result<Sequence> {
 /// then it has no gradient.
 fn as_a_carry<K: CellConfig>(config: K, names: &[&'static str]) -> Result<()> {
     for (reverse, path, train) in [
-        (false, Path::Replay, false),
-        (true, Path::Replay, true),
-        (false, Path::Replay, true),
-        (false, Path::Auto, false),
-        (true, Path::Auto, false),
+        (false, Execution::Replay, false),
+        (true, Execution::Replay, true),
+        (false, Execution::Replay, true),
+        (false, Execution::Auto, false),
+        (true, Execution::Auto, false),
     ] {
-        let (map, place) = (VarMap::new(), Place { layer: 1, reverse });
-        let layer = learned(&config, place, &map)?.with_noise(if train {
+        let (map, layer_id) = (VarMap::new(), LayerId { layer: 1, reverse });
+        let layer = learned(&config, layer_id, &map)?.with_recurrent_dropout(if train {
             everything(names)
         } else {
             crate::NONE
         })?;
-        let (layer, pass) =
-            (layer.on(path), if train { Pass::train(1, 1) } else { Pass::default() });
+        let (layer, context) = (
+            layer.with_execution(path),
+            if train { ForwardContext::train(1, 1) } else { ForwardContext::default() },
+        );
         let cell = layer.cell().params().len();
         let start = layer.params().split_off(cell);
         let expected: Vec<_> =
-            names.iter().map(|name| format!("{name}0{}", place.suffix())).collect();
+            names.iter().map(|name| format!("{name}0{}", layer_id.suffix())).collect();
         assert_eq!(start.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>(), expected);
         for (name, value) in &start {
             assert_eq!(value.to_vec2::<f64>()?, [[0.0; 5]], "{name} begins at zero");
@@ -56,15 +63,15 @@ fn as_a_carry<K: CellConfig>(config: K, names: &[&'static str]) -> Result<()> {
             Ok(loss)
         };
         let xs = sequence()?;
-        let (ys, end) = layer.run(&xs, None, &pass)?;
+        let (ys, end) = layer.run(&xs, None, &context)?;
         let grads = loss(&ys, &end)?.backward()?;
 
         let repeat =
             |(_, value): &(String, Tensor)| Var::from_tensor(&value.detach().repeat((4, 1))?);
         let vars = start.iter().map(repeat).collect::<candle::Result<Vec<_>>>()?;
         let fields = names.iter().copied().zip(vars.iter().map(|var| var.as_tensor().clone()));
-        let carry = Carry::Fields(fields.collect());
-        let (same, end) = layer.run(&xs, Some(&carry), &pass)?;
+        let carry = Carry::Cell(fields.collect());
+        let (same, end) = layer.run(&xs, Some(&carry), &context)?;
         let given = loss(&same, &end)?.backward()?;
         close("the outputs", ys.values(), same.values(), Tolerance::Bits)?;
         for ((name, value), var) in start.iter().zip(&vars) {
@@ -80,11 +87,18 @@ fn as_a_carry<K: CellConfig>(config: K, names: &[&'static str]) -> Result<()> {
         }
 
         let zeros = carry.map(&mut |field| field.zeros_like())?;
-        let plain =
-            Rnn::at(place, 3, 5, &config, VarBuilder::from_varmap(&map, DType::F64, &Device::Cpu))?;
-        let plain = plain.with_noise(if train { everything(names) } else { crate::NONE })?.on(path);
-        let (expected, _) = plain.run(&xs, None, &pass)?;
-        let (found, _) = layer.run(&xs, Some(&zeros), &pass)?;
+        let plain = Rnn::at_layer(
+            layer_id,
+            3,
+            5,
+            &config,
+            VarBuilder::from_varmap(&map, DType::F64, &Device::Cpu),
+        )?;
+        let plain = plain
+            .with_recurrent_dropout(if train { everything(names) } else { crate::NONE })?
+            .with_execution(path);
+        let (expected, _) = plain.run(&xs, None, &context)?;
+        let (found, _) = layer.run(&xs, Some(&zeros), &context)?;
         close("with a carry of zeros", found.values(), expected.values(), Tolerance::Bits)?;
     }
     Ok(())
@@ -100,15 +114,15 @@ fn a_learned_start_is_a_carry_for_every_example() -> Result<()> {
 /// refused.
 #[test]
 fn it_is_saved_by_name() -> Result<()> {
-    let place = Place { layer: 1, reverse: true };
+    let layer_id = LayerId { layer: 1, reverse: true };
     let map = VarMap::new();
-    let layer = learned(&LstmConfig::default(), place, &map)?.on(Path::Replay);
+    let layer = learned(&LstmConfig::default(), layer_id, &map)?.with_execution(Execution::Replay);
     for (name, param) in layer.params() {
         Var::from_tensor(&param)?.set(&noise(&name, param.dims())?)?;
     }
     let xs = sequence()?;
     let run = |layer: &dyn Layer| -> Result<Tensor> {
-        Ok(layer.run(&xs, None, &Pass::default())?.0.into_values())
+        Ok(layer.run(&xs, None, &ForwardContext::default())?.0.into_values())
     };
     let expected = run(&layer)?;
     let folder = tempfile::tempdir()?;
@@ -118,7 +132,7 @@ fn it_is_saved_by_name() -> Result<()> {
     assert!(tensors.contains_key("h0_l1_reverse") && tensors.contains_key("c0_l1_reverse"));
 
     let mut map = VarMap::new();
-    let layer = learned(&LstmConfig::default(), place, &map)?.on(Path::Replay);
+    let layer = learned(&LstmConfig::default(), layer_id, &map)?.with_execution(Execution::Replay);
     assert_ne!(
         run(&layer)?.flatten_all()?.to_vec1::<f64>()?,
         expected.flatten_all()?.to_vec1::<f64>()?
@@ -128,11 +142,12 @@ fn it_is_saved_by_name() -> Result<()> {
 
     let from = |tensors: HashMap<String, Tensor>| {
         let vb = VarBuilder::from_tensors(tensors, DType::F64, &Device::Cpu);
-        Rnn::at(place, 3, 5, &LstmConfig::default(), vb.clone())?.with_learned_start(place, &vb)
+        Rnn::at_layer(layer_id, 3, 5, &LstmConfig::default(), vb.clone())?
+            .with_learned_start(layer_id, &vb)
     };
     close(
         "out of a file",
-        &run(&from(tensors.clone())?.on(Path::Replay))?,
+        &run(&from(tensors.clone())?.with_execution(Execution::Replay))?,
         &expected,
         Tolerance::Bits,
     )?;

@@ -30,20 +30,28 @@ def main(folder):
     parquet = (folder / "runs.parquet").exists()
 
     # Tables: the same rows in the same order, without a digit lost.
-    for name, records, columns in [("runs", runs, ["seed", "params", "final_loss", "baseline", "seconds"]),
+    def at(record, path):
+        for name in path.split("."):
+            record = record[name]
+        return record
+
+    of_run = lambda run: (run["config"]["model"]["variant"], run["config"]["seed"])
+    variant = lambda record: of_run(record)[0] if "config" in record else record["variant"]
+    paths = ["config.seed", "config.model.params", "outcome.final_loss", "config.task.baseline", "outcome.seconds"]
+    for name, records, columns in [("runs", runs, paths),
                                    ("steps", steps, ["seed", "step", "loss", "grad_norm", "grad_norm_clipped"]),
                                    ("evals", evals, ["step", "loss"])]:
         frames = [pd.read_csv(folder / f"{name}.csv"), pl.read_csv(folder / f"{name}.csv").to_pandas()]
         if parquet:
             frames += [pd.read_parquet(folder / f"{name}.parquet"), pl.read_parquet(folder / f"{name}.parquet").to_pandas()]
         for frame in frames:
-            assert list(frame["variant"]) == [record["variant"] for record in records], name
+            assert list(frame["variant"]) == [variant(record) for record in records], name
             for column in columns:
                 for found, record in zip(frame[column], records, strict=True):
-                    assert near(found, record[column]), (name, column, found, record[column])
+                    assert near(found, at(record, column)), (name, column, found, at(record, column))
     tables = [pd.read_csv(folder / "profiles.csv")]
     measures = len(pd.read_csv(folder / "measures.csv"))
-    longer = [found for run in runs for found in run["generalisation"]]
+    longer = [found for run in runs for found in run["outcome"]["generalisation"]]
     for found, record in zip(pd.read_csv(folder / "generalisation.csv").itertuples(), longer, strict=True):
         assert found.length == record["length"] and near(found.loss, record["loss"]), (found, record)
     if parquet:
@@ -59,8 +67,9 @@ def main(folder):
 
     # Event files: TensorBoard's own reader checks every checksum.
     for run in runs:
-        own = lambda record: record["variant"] == run["variant"] and record["seed"] == run["seed"]
-        events = EventAccumulator(str(folder / "tensorboard" / f"{run['variant']}-{run['seed']}"),
+        layers, length = run["config"]["model"]["layers"], run["config"]["task"]["length"]
+        own = lambda record: (record["variant"], record["seed"]) == of_run(run)
+        events = EventAccumulator(str(folder / "tensorboard" / "{}-{}".format(*of_run(run))),
                                   size_guidance={"scalars": 0, "histograms": 0, "tensors": 0})
         events.Reload()
         tags = events.Tags()
@@ -72,18 +81,18 @@ def main(folder):
         assert [event.step for event in events.Scalars("held-out/loss")] == [record["step"] for record in evals if own(record)]
         assert all(later.wall_time >= event.wall_time for event, later in zip(found, found[1:]))
         histograms = [tag for tag in tags["histograms"] if tag.startswith("gradient by lag/h")]
-        top = f"gradient by lag/h, layer {run['layers']}"
+        top = f"gradient by lag/h, layer {layers}"
         assert top in histograms, tags
-        taken = [record for record in profiles if own(record) and record["part"] == "h" and record["layer"] == run["layers"] - 1
+        taken = [record for record in profiles if own(record) and record["part"] == "h" and record["layer"] == layers - 1
                  and record["direction"] == "forward"]
         for event, record in zip(events.Histograms(top), taken, strict=True):
             assert event.step == record["step"]
-            norms = [value for lag, value in zip(record["lag"], record["median"]) if lag < run["length"] and isinstance(value, float)]
+            norms = [value for lag, value in zip(record["lag"], record["median"]) if lag < length and isinstance(value, float)]
             counts = event.histogram_value.bucket
             assert len(counts) == len(event.histogram_value.bucket_limit)
             assert math.isclose(sum(counts), sum(norms), rel_tol=1e-9), (sum(counts), sum(norms))
-        start = events.Scalars(f"profile at the start, step is lag/h, layer {run['layers']}")
-        finite = [lag for lag, value in zip(taken[0]["lag"], taken[0]["median"]) if lag < run["length"] and math.isfinite(float(value))]
+        start = events.Scalars(f"profile at the start, step is lag/h, layer {layers}")
+        finite = [lag for lag, value in zip(taken[0]["lag"], taken[0]["median"]) if lag < length and math.isfinite(float(value))]
         assert [event.step for event in start] == finite and finite
     kinds = "CSV, Parquet" if parquet else "CSV (no Parquet here)"
     print(f"{folder}: {len(runs)} runs, {len(steps)} steps, {len(table)} norms, {measures} values of measures: {kinds} and event files hold the records")

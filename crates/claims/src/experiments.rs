@@ -16,8 +16,8 @@ mod tests;
 use crate::finding::{Claim, Measured, Verdict};
 use crate::lab::{Lab, Trained, Unconverged};
 use anyhow::Result;
-use recurrent::core::init::{Bias, Block, Init};
-use recurrent::{CellSpec, GruConfig, LstmConfig, Spec, VanillaConfig};
+use recurrent::core::init::{Block, ForgetBias, Init};
+use recurrent::{CellKind, GruConfig, LstmConfig, RnnConfig, VanillaConfig};
 
 /// A claim, and how it is put to the test.
 pub(crate) struct Experiment {
@@ -53,16 +53,16 @@ pub(crate) fn all() -> Vec<Experiment> {
     ]
 }
 
-fn vanilla(init: Init) -> Spec {
-    Spec::new(CellSpec::Vanilla(VanillaConfig { init, ..VanillaConfig::default() }))
+fn vanilla(init: Init) -> RnnConfig {
+    RnnConfig::new(CellKind::Vanilla(VanillaConfig { init, ..VanillaConfig::default() }))
 }
 
-fn lstm(init: Init) -> Spec {
-    Spec::new(CellSpec::Lstm(LstmConfig { init, ..LstmConfig::default() }))
+fn lstm(init: Init) -> RnnConfig {
+    RnnConfig::new(CellKind::Lstm(LstmConfig { init, ..LstmConfig::default() }))
 }
 
-fn gru(init: Init) -> Spec {
-    Spec::new(CellSpec::Gru(GruConfig { init, ..GruConfig::default() }))
+fn gru(init: Init) -> RnnConfig {
+    RnnConfig::new(CellKind::Gru(GruConfig { init, ..GruConfig::default() }))
 }
 
 fn plain() -> Init {
@@ -70,11 +70,11 @@ fn plain() -> Init {
 }
 
 fn chrono() -> Init {
-    Init { memory: Bias::Chrono { longest: 100 }, ..plain() } // the task sets the lag
+    Init { forget_bias: ForgetBias::Chrono { longest: 100 }, ..plain() } // the task sets the lag
 }
 
 fn bias(sum: f64) -> Init {
-    Init { memory: Bias::Sum(sum), ..plain() }
+    Init { forget_bias: ForgetBias::Constant(sum), ..plain() }
 }
 
 fn orthogonal() -> Init {

@@ -3,18 +3,19 @@
 use anyhow::{bail, Context, Result};
 use candle::{DType, Device, Tensor};
 use rayon::prelude::*;
-use recurrent::{Flow, Keep, Observer, Pass, Recorder, Sequence, Spec};
+use recurrent::{
+    ActivationRecorder, Bptt, ForwardContext, GradientRecorder, Record, RnnConfig, Sequence,
+};
 use recurrent_harness::compare::Comparison;
 use recurrent_harness::network::Network;
-use recurrent_harness::settings::{Extent, Settings};
-use recurrent_harness::size::Sizing;
+use recurrent_harness::size::solve;
 use recurrent_harness::variant::{Size, Variant};
 use recurrent_measures::{decay, Profile, Trajectory};
+use recurrent_records::config::{Budget, Override, Readout, TrainingConfig, Width};
 use recurrent_records::folder::Folder;
 use recurrent_records::record::{RunRecord, Status};
-use recurrent_records::treatment::{Change, Readout, Treatment};
 use recurrent_tasks as tasks;
-use recurrent_tasks::task::{Batch, BatchDraw, Split, Task};
+use recurrent_tasks::task::{Batch, BatchKey, Split, Task};
 use recurrent_train::{clip_global_norm, global_norm, Params};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +26,8 @@ const EXAMPLES: usize = 32;
 
 /// What all experiments share.
 pub(crate) struct Lab<'a> {
+    /// The options of the program, which it resumes by.
+    pub(crate) request: serde_json::Value,
     pub(crate) seeds: u64,
     pub(crate) jobs: usize,
     /// Short sequences and a few steps of training, which decide nothing.
@@ -41,8 +44,8 @@ pub(crate) struct Lab<'a> {
 #[derive(Clone)]
 pub(crate) struct Arm {
     pub(crate) name: &'static str,
-    pub(crate) spec: Spec,
-    pub(crate) changes: Vec<Change>,
+    pub(crate) spec: RnnConfig,
+    pub(crate) overrides: Vec<Override>,
 }
 
 /// A network at its start, with one seed, in f64: what its gradient is like on a batch of held-out examples.
@@ -68,24 +71,28 @@ pub(crate) struct Start {
 }
 
 impl Arm {
-    pub(crate) fn new(name: &'static str, spec: Spec) -> Self {
-        Self { name, spec, changes: Vec::new() }
+    pub(crate) fn new(name: &'static str, spec: RnnConfig) -> Self {
+        Self { name, spec, overrides: Vec::new() }
     }
 
-    pub(crate) fn with(name: &'static str, spec: &Spec, changes: &[Change]) -> Self {
-        Self { name, spec: spec.clone(), changes: changes.to_vec() }
+    pub(crate) fn with(name: &'static str, spec: &RnnConfig, overrides: &[Override]) -> Self {
+        Self { name, spec: spec.clone(), overrides: overrides.to_vec() }
     }
 
     fn readout(&self) -> Readout {
-        Treatment::default().with(&self.changes).readout
+        TrainingConfig::default().with(&self.overrides).readout
     }
 
     fn variant(&self) -> Variant {
         let spec = self.spec.clone();
         Variant {
-            changes: self.changes.clone(),
+            overrides: self.overrides.clone(),
             ..Variant::new(self.name, move |size: Size, vb| {
-                spec.suited(size.longest_lag, size.seed).build(size.input, size.hidden, vb)
+                spec.with_longest_lag(size.longest_lag, size.seed).build(
+                    size.input,
+                    size.hidden,
+                    vb,
+                )
             })
         }
     }
@@ -115,7 +122,7 @@ pub(crate) struct Trained {
 
 impl Trained {
     pub(crate) fn solved(&self) -> usize {
-        self.runs.iter().filter(|run| run.solved).count()
+        self.runs.iter().filter(|run| run.outcome.solved).count()
     }
 
     pub(crate) fn failed(&self) -> usize {
@@ -129,13 +136,16 @@ impl Trained {
 
     /// The training steps until the task was solved; all that were allowed where it was not.
     pub(crate) fn steps(&self) -> Vec<f64> {
-        self.runs.iter().map(|run| run.steps_to_solve.unwrap_or(run.max_steps) as f64).collect()
+        self.runs
+            .iter()
+            .map(|run| run.outcome.steps_to_solve.unwrap_or(run.config.max_steps()) as f64)
+            .collect()
     }
 
     /// ln of the held-out loss over the baseline; that of a run that failed counts as 0, as if it had learnt nothing.
     pub(crate) fn log_losses(&self) -> Vec<f64> {
-        let log = |run: &RunRecord| match run.final_loss {
-            loss if loss.is_finite() && loss > 0.0 => (loss / run.baseline).ln(),
+        let log = |run: &RunRecord| match run.outcome.final_loss {
+            loss if loss.is_finite() && loss > 0.0 => (loss / run.config.task.baseline).ln(),
             _ => 0.0,
         };
         self.runs.iter().map(log).collect()
@@ -170,21 +180,28 @@ impl Lab<'_> {
             bail!("interrupted");
         }
         let size = Size { input: task.input_size(), hidden, longest_lag: task.longest_lag(), seed };
-        let (network, params) =
-            Network::trainable(&arm.variant(), size, task, arm.readout(), DType::F64, &Device::Cpu)?;
-        let draw = BatchDraw { split: Split::Test, seed, step: 0, batch: EXAMPLES };
+        let (network, params) = Network::trainable(
+            &arm.variant(),
+            size,
+            task,
+            arm.readout(),
+            DType::F64,
+            &Device::Cpu,
+        )?;
+        let draw = BatchKey { split: Split::Test, seed, step: 0, batch: EXAMPLES };
         Ok(Fresh { network, params, batch: task.batch(draw, DType::F64, &Device::Cpu)? })
     }
 
     fn start(&self, arm: &Arm, task: &dyn Task, hidden: usize, seed: u64) -> Result<Start> {
         let Fresh { network, params, batch } = self.fresh(arm, task, hidden, seed)?;
-        let (recorder, observer) = (Recorder::new(Keep::Norms), Observer::default());
-        let pass = Pass::default().record(&recorder).observe(&observer);
-        let mut grads = loss(task, &network, &batch, &pass)?.backward()?;
+        let (recorder, activations) =
+            (GradientRecorder::new(Record::Norms), ActivationRecorder::default());
+        let context = ForwardContext::default().record(&recorder).activations(&activations);
+        let mut grads = loss(task, &network, &batch, &context)?.backward()?;
         let profiles: Vec<_> = recorder.take().iter().map(Profile::of).collect();
-        let seen = observer.take();
+        let seen = activations.take();
         let whole = recurrent_part(&params, &grads)?;
-        let border = Pass::default().flow(Flow::last(task.length() / 2));
+        let border = ForwardContext::default().bptt(Bptt::last(task.length() / 2));
         let near = recurrent_part(&params, &loss(task, &network, &batch, &border)?.backward()?)?;
         let far_part = difference(&whole, &near);
         let norm_before = norm(&whole);
@@ -194,15 +211,22 @@ impl Lab<'_> {
         let near_after: Vec<_> = near.iter().map(|value| value * clip.scale).collect();
         let far_after = difference(&after, &near_after);
         let top = |part: &str| {
-            profiles.iter().filter(|profile| profile.part == part).max_by_key(|profile| profile.place.layer)
+            profiles
+                .iter()
+                .filter(|profile| profile.part == part)
+                .max_by_key(|profile| profile.layer_id.layer)
         };
         let h = top("h").context("a recurrent layer records h")?;
-        let rate =
-            |profile: &Profile| decay(&profile.median, profile.steps).map_or(f64::NAN, |fit| fit.decay);
+        let rate = |profile: &Profile| {
+            decay(&profile.median, profile.steps).map_or(f64::NAN, |fit| fit.decay)
+        };
         let pooled = |layer: usize| {
-            let of_layer =
-                profiles.iter().find(|profile| profile.part == "h" && profile.place.layer == layer);
-            of_layer.map_or(f64::NAN, |profile| profile.median.iter().map(|g| g * g).sum::<f64>().sqrt())
+            let of_layer = profiles
+                .iter()
+                .find(|profile| profile.part == "h" && profile.layer_id.layer == layer);
+            of_layer.map_or(f64::NAN, |profile| {
+                profile.median.iter().map(|g| g * g).sum::<f64>().sqrt()
+            })
         };
         let gates = &seen.first().context("a recurrent layer is seen")?.gates;
         let mean = |values: &Tensor| -> Result<f64> { Ok(values.mean_all()?.to_scalar()?) };
@@ -211,9 +235,13 @@ impl Lab<'_> {
             decay_h: rate(h),
             decay: rate(top("c").unwrap_or(h)),
             far: (h.median[h.steps - 1] / h.median[0]).log10(),
-            depth: (pooled(0) / pooled(h.place.layer)).log10(),
-            gates: gates.iter().map(|gate| Ok((gate.name, mean(&gate.values)?))).collect::<Result<_>>()?,
-            slope: keeps.map_or(Ok(f64::NAN), |gate| mean(&(&gate.values - gate.values.sqr()?)?))?,
+            depth: (pooled(0) / pooled(h.layer_id.layer)).log10(),
+            gates: gates
+                .iter()
+                .map(|gate| Ok((gate.name, mean(&gate.values)?)))
+                .collect::<Result<_>>()?,
+            slope: keeps
+                .map_or(Ok(f64::NAN), |gate| mean(&(&gate.values - gate.values.sqr()?)?))?,
             share: norm(&far_part) / norm_before,
             clipped: (norm(&far_after) / norm(&after), 1.0 - cosine(&whole, &after)),
             norm: clip.before,
@@ -236,28 +264,41 @@ impl Lab<'_> {
             _ => (length, how.steps),
         };
         let task = tasks::by_name(task, Some(length), None)?;
-        let settings = Settings::new(task.as_ref());
         let variants: Vec<_> = arms.iter().map(Arm::variant).collect();
-        let sizing = match how.same_units {
-            true => Sizing::Hidden(
-                Sizing::Params(how.params).solve(&variants[0], task.as_ref(), arms[0].readout())?.0,
-            ),
-            false => Sizing::Params(how.params),
+        let params = Width::Params(how.params);
+        let width = match how.same_units {
+            true => Width::Hidden(solve(params, &variants[0], task.as_ref(), arms[0].readout())?.0),
+            false => params,
         };
-        let settings =
-            Settings { extent: Extent::Steps(steps), eval_every: (steps / 2).min(100), sizing, ..settings };
-        let settings = Settings { treatment: settings.treatment.with(&how.changes), ..settings };
+        let training = TrainingConfig {
+            budget: Budget::Steps(steps),
+            eval_every: (steps / 2).min(100),
+            width,
+            ..TrainingConfig::new(task.as_ref())
+        };
+        let training = training.with(&how.overrides);
         let (seeds, jobs) = (self.seeds, self.jobs);
-        let command = self.command.clone();
-        let comparison =
-            Comparison { settings, seeds, jobs, command, ..Comparison::new(Arc::clone(&task), variants) };
+        let (command, request) = (self.command.clone(), self.request.clone());
+        let comparison = Comparison {
+            training,
+            seeds,
+            jobs,
+            command,
+            request,
+            ..Comparison::new(Arc::clone(&task), variants)
+        };
         let records = comparison.check()?.run(&self.folder.inside(id)?, self.cancel, &|_| {})?;
         if self.cancel.load(Ordering::Relaxed) {
             bail!("interrupted");
         }
         let of = |arm: &Arm| Trained {
             name: arm.name,
-            runs: records.runs.iter().filter(|run| run.variant == arm.name).cloned().collect(),
+            runs: records
+                .runs
+                .iter()
+                .filter(|run| run.config.model.variant == arm.name)
+                .cloned()
+                .collect(),
         };
         Ok(arms.iter().map(of).collect())
     }
@@ -275,11 +316,16 @@ pub(crate) struct How {
     /// All arms with the hidden units of the first, rather than each with as many weights.
     pub(crate) same_units: bool,
     pub(crate) steps: u64,
-    pub(crate) changes: Vec<Change>,
+    pub(crate) overrides: Vec<Override>,
 }
 
-fn loss(task: &dyn Task, network: &Network, batch: &Batch, pass: &Pass) -> Result<Tensor> {
-    let outputs = network.forward(&batch.xs, pass)?;
+fn loss(
+    task: &dyn Task,
+    network: &Network,
+    batch: &Batch,
+    context: &ForwardContext,
+) -> Result<Tensor> {
+    let outputs = network.forward(&batch.xs, context)?;
     Ok(task.evaluate(&outputs, batch)?.losses.mean_all()?)
 }
 
@@ -306,7 +352,7 @@ fn cosine(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// What truncation does to a network's gradient, with one seed.
-pub(crate) struct Truncation {
+pub(crate) struct TruncatedGradient {
     /// The largest norm of dL/dh at a lag of the window or more.
     pub(crate) beyond: f64,
     /// The norm of the error of dL/dW over the norm of dL/dW.
@@ -323,18 +369,22 @@ impl Lab<'_> {
         task: &dyn Task,
         hidden: usize,
         window: usize,
-    ) -> Result<Vec<Truncation>> {
+    ) -> Result<Vec<TruncatedGradient>> {
         self.by_seed(|seed| {
             let Fresh { network, params, batch } = self.fresh(arm, task, hidden, seed)?;
-            let recorder = Recorder::new(Keep::Norms);
-            let pass = Pass::default().flow(Flow::truncated(window)).record(&recorder);
-            let truncated = recurrent_part(&params, &loss(task, &network, &batch, &pass)?.backward()?)?;
-            let whole =
-                recurrent_part(&params, &loss(task, &network, &batch, &Pass::default())?.backward()?)?;
+            let recorder = GradientRecorder::new(Record::Norms);
+            let context = ForwardContext::default().bptt(Bptt::truncated(window)).record(&recorder);
+            let truncated =
+                recurrent_part(&params, &loss(task, &network, &batch, &context)?.backward()?)?;
+            let whole = recurrent_part(
+                &params,
+                &loss(task, &network, &batch, &ForwardContext::default())?.backward()?,
+            )?;
             let traces = recorder.take();
-            let norms =
-                traces.iter().flat_map(|trace| (window..trace.lags()).flat_map(|lag| trace.norms_at(lag)));
-            Ok(Truncation {
+            let norms = traces
+                .iter()
+                .flat_map(|trace| (window..trace.lags()).flat_map(|lag| trace.norms_at(lag)));
+            Ok(TruncatedGradient {
                 beyond: norms.fold(0.0, f64::max),
                 error: norm(&difference(&truncated, &whole)) / norm(&whole),
                 cosine: cosine(&truncated, &whole),

@@ -36,6 +36,8 @@ pub struct Options {
     pub jobs: Option<usize>,
     /// The command that asked for it, to be written beside the results; empty if there was none.
     pub command: Vec<String>,
+    /// What a program needs to ask for it again, as in [`Comparison`](recurrent_harness::compare::Comparison).
+    pub request: serde_json::Value,
 }
 
 /// Claims that can be put to the test: everything that was asked for has been looked at.
@@ -51,7 +53,10 @@ pub const RUNS: &str = "runs";
 
 /// All claims: the name of each, and what articles say.
 pub fn list() -> Vec<(&'static str, &'static str)> {
-    experiments::all().iter().map(|experiment| (experiment.claim.id, experiment.claim.claim)).collect()
+    experiments::all()
+        .iter()
+        .map(|experiment| (experiment.claim.id, experiment.claim.claim))
+        .collect()
 }
 
 impl Options {
@@ -67,7 +72,8 @@ impl Options {
             _ => 5,
         });
         if !(3..=1000).contains(&seeds) {
-            let line = format!("seeds: expected 3 to 1000, since an interval needs some, got {seeds}");
+            let line =
+                format!("seeds: expected 3 to 1000, since an interval needs some, got {seeds}");
             return Err(Usage::new(line).into());
         }
         let jobs = self.jobs.unwrap_or_else(cores);
@@ -93,10 +99,18 @@ impl Checked {
         width: usize,
         said: &mut dyn FnMut(&str) -> Result<()>,
     ) -> Result<()> {
-        let Options { quick, full, ref command, .. } = self.options;
-        let (seeds, jobs, command) = (self.seeds, self.jobs, command.clone());
-        let lab = Lab { seeds, jobs, quick, full, folder: folder.inside(RUNS)?, cancel, command };
-        let about = page::About { seeds, quick, full };
+        let Options { quick, full, ref command, ref request, .. } = self.options;
+        let lab = Lab {
+            seeds: self.seeds,
+            jobs: self.jobs,
+            quick,
+            full,
+            folder: folder.inside(RUNS)?,
+            cancel,
+            command: command.clone(),
+            request: request.clone(),
+        };
+        let about = page::About { seeds: self.seeds, quick, full };
         let mut findings = Vec::new();
         for (index, experiment) in self.chosen.iter().enumerate() {
             let Some(finding) = measure(experiment, &lab)? else { break };
@@ -118,7 +132,8 @@ fn measure(experiment: &Experiment, lab: &Lab) -> Result<Option<Finding>> {
         outcome => outcome?,
     };
     let id = experiment.claim.id;
-    let mut command = format!("cargo run --release --example claims -- --only {id} --seeds {}", lab.seeds);
+    let mut command =
+        format!("cargo run --release --example claims -- --only {id} --seeds {}", lab.seeds);
     command += if lab.quick {
         " --quick"
     } else if lab.full {
@@ -127,9 +142,10 @@ fn measure(experiment: &Experiment, lab: &Lab) -> Result<Option<Finding>> {
         ""
     };
     let (verdict, because) = match (lab.quick, outcome.verdict.word()) {
-        (true, word) => {
-            (Verdict::Open, format!("a trial, by whose numbers it would be “{word}”: {}", outcome.because))
-        }
+        (true, word) => (
+            Verdict::Open,
+            format!("a trial, by whose numbers it would be “{word}”: {}", outcome.because),
+        ),
         (false, _) => (outcome.verdict, outcome.because),
     };
     Ok(Some(Finding {
@@ -161,7 +177,8 @@ fn choose(mut all: Vec<Experiment>, names: &[String]) -> Result<Vec<Experiment>>
             return Err(Usage::new(format!("claim {name}: expected once, got twice")).into());
         }
         let nearest = nearest(name, known).unwrap_or("none");
-        let line = format!("claim {name}: no such claim; the nearest is {nearest}, --list shows all");
+        let line =
+            format!("claim {name}: no such claim; the nearest is {nearest}, --list shows all");
         return Err(Usage::new(line).into());
     }
     Ok(chosen)

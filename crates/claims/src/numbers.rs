@@ -9,12 +9,26 @@ pub(crate) fn median(what: impl Into<String>, unit: &'static str, values: &[f64]
     let value = statistics::median(values).unwrap_or(f64::NAN);
     let low = values.iter().copied().min_by(f64::total_cmp).unwrap_or(f64::NAN);
     let high = values.iter().copied().max_by(f64::total_cmp).unwrap_or(f64::NAN);
-    Measured { what: what.into(), unit, value, low, high, kind: "median and range", seeds: values.len() }
+    Measured {
+        what: what.into(),
+        unit,
+        value,
+        low,
+        high,
+        kind: "median and range",
+        seeds: values.len(),
+    }
 }
 
 /// The mean over seeds of what `with` has more than `without`, by pairs, and its 95 % interval.
-pub(crate) fn more(what: impl Into<String>, unit: &'static str, with: &[f64], without: &[f64]) -> Measured {
-    let differences: Vec<_> = with.iter().zip(without).map(|(with, without)| with - without).collect();
+pub(crate) fn more(
+    what: impl Into<String>,
+    unit: &'static str,
+    with: &[f64],
+    without: &[f64],
+) -> Measured {
+    let differences: Vec<_> =
+        with.iter().zip(without).map(|(with, without)| with - without).collect();
     Measured {
         kind: "mean of paired differences and bootstrap interval, 95 %",
         ..mean(what, unit, &differences)

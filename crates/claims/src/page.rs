@@ -46,9 +46,17 @@ pub(crate) fn terminal(number: usize, of: usize, finding: &Finding, columns: usi
     let mut line =
         |line: String| text += &format!("    {}", wrap(&line, columns.saturating_sub(4), "      "));
     line(format!("{}: {because}", verdict.word().to_uppercase()));
-    finding.measured.iter().for_each(|measured| line(format!("· {}: {}", measured.what, numbers(measured))));
+    finding
+        .measured
+        .iter()
+        .for_each(|measured| line(format!("· {}: {}", measured.what, numbers(measured))));
     claim.literature.iter().for_each(|source| line(format!("literature: {}", cited(source))));
-    text + &format!("    {:.0} s, {} seeds{}\n", finding.seconds, finding.seeds.len(), unconverged(finding))
+    text + &format!(
+        "    {:.0} s, {} seeds{}\n",
+        finding.seconds,
+        finding.seeds.len(),
+        unconverged(finding)
+    )
 }
 
 /// All verdicts, a line each.
@@ -66,18 +74,27 @@ fn numbers(measured: &Measured) -> String {
     if measured.seeds < 2 || measured.low == measured.high {
         return format!("{}{unit}", number(measured.value));
     }
-    format!("{}{unit} ({} to {})", number(measured.value), number(measured.low), number(measured.high))
+    format!(
+        "{}{unit} ({} to {})",
+        number(measured.value),
+        number(measured.low),
+        number(measured.high)
+    )
 }
 
 /// What was not reached, and is in the numbers all the same.
 fn unconverged(finding: &Finding) -> String {
     let unsolved = match finding.unsolved {
         0 => String::new(),
-        runs => format!("; {runs} training runs ended unsolved, and are in the numbers as they ended"),
+        runs => {
+            format!("; {runs} training runs ended unsolved, and are in the numbers as they ended")
+        }
     };
     match finding.failed {
         0 => unsolved,
-        failed => format!("{unsolved}, {failed} of them by a failure, as if they had learnt nothing"),
+        failed => {
+            format!("{unsolved}, {failed} of them by a failure, as if they had learnt nothing")
+        }
     }
 }
 
@@ -122,8 +139,11 @@ pub(crate) fn html(findings: &[Finding], about: &About) -> String {
 
 fn section(finding: &Finding) -> String {
     let Finding { claim, verdict, because, .. } = finding;
-    let mut text =
-        format!("<section id=\"{}\" class=\"claim\">\n<h2>{}</h2>\n", claim.id, escape(claim.claim));
+    let mut text = format!(
+        "<section id=\"{}\" class=\"claim\">\n<h2>{}</h2>\n",
+        claim.id,
+        escape(claim.claim)
+    );
     text += &format!(
         "<p class=\"verdict\"><strong class=\"{}\">{}</strong>: {}.</p>\n<dl class=\"facts\">\n",
         mark(*verdict),
@@ -154,7 +174,8 @@ fn section(finding: &Finding) -> String {
         );
     }
     text += "</tbody>\n</table>\n</div>\n";
-    let facts = format!("{:.0} s, {} seeds{}.", finding.seconds, finding.seeds.len(), unconverged(finding));
+    let facts =
+        format!("{:.0} s, {} seeds{}.", finding.seconds, finding.seeds.len(), unconverged(finding));
     text + &format!(
         "<pre class=\"command\"><code>{}</code></pre>\n<p>{}</p>\n</section>\n",
         escape(&finding.command),
@@ -176,9 +197,11 @@ pub(crate) fn markdown(findings: &[Finding], about: &About) -> String {
         let Finding { claim, verdict, because, .. } = finding;
         text += &format!("\n<a id=\"{}\"></a>\n\n## {}\n\n", claim.id, claim.claim);
         text += &format!("**{}**: {because}.\n\n", verdict.word());
-        for (name, value) in
-            [("Prediction", claim.prediction), ("Experiment", claim.experiment), ("Rule", claim.rule)]
-        {
+        for (name, value) in [
+            ("Prediction", claim.prediction),
+            ("Experiment", claim.experiment),
+            ("Rule", claim.rule),
+        ] {
             text += &format!("- {name}: {value}\n");
         }
         for source in claim.literature {
@@ -196,7 +219,12 @@ pub(crate) fn markdown(findings: &[Finding], about: &About) -> String {
                 measured.unit
             );
         }
-        text += &format!("\n`{}`: {} seeds{}.\n", finding.command, finding.seeds.len(), unconverged(finding));
+        text += &format!(
+            "\n`{}`: {} seeds{}.\n",
+            finding.command,
+            finding.seeds.len(),
+            unconverged(finding)
+        );
     }
     text
 }

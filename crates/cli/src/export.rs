@@ -6,10 +6,11 @@ use recurrent_records::export;
 use recurrent_records::folder::Folder;
 use recurrent_records::record::Records;
 use recurrent_tasks::usage::Usage;
+use serde::{Deserialize, Serialize};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What is written for other programs too.
-#[derive(Args)]
+#[derive(Args, Serialize, Deserialize)]
 pub(crate) struct Export {
     /// Write event files for TensorBoard too
     #[arg(long)]
@@ -26,7 +27,9 @@ impl Export {
     /// Refuses what this program was not built for, before anything runs.
     pub(crate) fn check(&self) -> Result<()> {
         match self.parquet && !cfg!(feature = "parquet") {
-            true => Err(Usage::new("parquet: expected a program built with --features parquet").into()),
+            true => {
+                Err(Usage::new("parquet: expected a program built with --features parquet").into())
+            }
             false => Ok(()),
         }
     }
@@ -42,8 +45,9 @@ impl Export {
             return Ok(());
         }
         if self.tensorboard {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
-            let longest = records.runs.iter().map(|run| run.seconds).fold(0.0, f64::max);
+            let now =
+                SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
+            let longest = records.runs.iter().map(|run| run.outcome.seconds).fold(0.0, f64::max);
             export::tensorboard(records, folder, (now - longest).floor())?;
         }
         if self.csv {

@@ -23,11 +23,13 @@ mod progress;
 mod resume;
 mod variants;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use output::first_line;
 use recurrent_records::record::{RunRecord, Status};
 use recurrent_tasks::usage::exit_code;
+use serde::Serialize;
+use serde_json::{json, Value};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -61,7 +63,13 @@ struct Invocation {
 }
 
 impl Invocation {
-    /// The command in words, for the record.
+    /// The options as `comparison.json` keeps them, so that the program can be resumed by them.
+    fn request<A: Serialize>(&self, options: &A) -> Result<Value> {
+        let options = serde_json::to_value(options).context("the options cannot be written")?;
+        Ok(json!({ "program": self.name, "options": options }))
+    }
+
+    /// The command in words, for the reader of the record.
     fn command(&self) -> Vec<String> {
         let words = self.words.iter().map(|word| PathBuf::from(word).display().to_string());
         ["recurrent".to_string(), self.name.clone()].into_iter().chain(words).collect()

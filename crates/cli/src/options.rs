@@ -7,19 +7,19 @@ use clap::Args;
 use recurrent_harness::compare::{cores, Comparison};
 use recurrent_harness::device;
 use recurrent_harness::run::Interval;
-use recurrent_harness::settings::{Extent, Settings};
-use recurrent_harness::size::Sizing;
 use recurrent_harness::variant::Variant;
+use recurrent_records::config::{Budget, Clipping, Level, TrainingConfig, Width};
 use recurrent_records::folder::Folder;
-use recurrent_records::tier::Tier;
-use recurrent_records::treatment::{Clipping, Treatment};
+use recurrent_records::record::number;
 use recurrent_tasks::task::Task;
 use recurrent_tasks::usage::Usage;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 /// What is learnt, and how.
-#[derive(Args)]
+#[derive(Args, Serialize, Deserialize)]
 pub(crate) struct Training {
     /// adding, copy, temporal-order, mnist-rows ...; a name that is none shows all
     #[arg(long, default_value = "adding")]
@@ -47,6 +47,7 @@ pub(crate) struct Training {
     lr: Option<f64>,
     /// Bound of the global gradient norm, inf for none [default: 1; of ablate none]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[serde(with = "number::option")]
     clip: Option<f64>,
     /// f32 or f64
     #[arg(long, default_value = "f32")]
@@ -58,7 +59,7 @@ pub(crate) struct Training {
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
     /// How much is measured before and after training: profiles, gradients or dynamics
-    #[arg(long, value_name = "TIER", default_value = "profiles")]
+    #[arg(long, value_name = "LEVEL", default_value = "profiles")]
     measures: String,
     /// Folder or file with the data of a task that reads some: IDX files, a .ts or CSV file, a text
     #[arg(long, value_name = "PATH")]
@@ -78,7 +79,7 @@ pub(crate) struct Training {
     /// Folder to write to, new or empty [default: runs/<task>-<time>]
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     out: Option<PathBuf>,
-    /// Go on with what a folder holds, by the command that it names: what was interrupted or killed ends with the same records
+    /// Resume what a folder holds, with its options: what was interrupted or killed ends with the same records
     #[arg(long, value_name = "DIR")]
     pub(crate) resume: Option<PathBuf>,
     /// Training steps after which a run is saved, to go on from there [default: what is done in ten seconds]
@@ -111,8 +112,10 @@ impl Training {
             (false, _) => Ok(task),
             (true, Some(validating)) => Ok(validating),
             (true, None) => {
-                let why =
-                    format!("validate: the task {} is generated and has no test set to spare", self.task);
+                let why = format!(
+                    "validate: the task {} is generated and has no test set to spare",
+                    self.task
+                );
                 Err(Usage::new(why).into())
             }
         }
@@ -126,36 +129,44 @@ impl Training {
         seeds: u64,
         clip: Clipping,
         invocation: &Invocation,
+        request: Value,
     ) -> Result<Comparison> {
-        let base = if self.quick { Settings::quick(task.as_ref()) } else { Settings::new(task.as_ref()) };
-        let treatment = Treatment {
-            lr: self.lr.unwrap_or(base.treatment.lr),
+        let base = match self.quick {
+            true => TrainingConfig::quick(task.as_ref()),
+            false => TrainingConfig::new(task.as_ref()),
+        };
+        let (steps, epochs) = (self.steps.map(Budget::Steps), self.epochs.map(Budget::Epochs));
+        let (hidden, params) = (self.hidden.map(Width::Hidden), self.params.map(Width::Params));
+        let training = TrainingConfig {
+            budget: steps.or(epochs).unwrap_or(base.budget),
+            width: hidden.or(params).unwrap_or(base.width),
+            batch: self.batch.unwrap_or(base.batch),
+            lr: self.lr.unwrap_or(base.lr),
             clip: match self.clip {
                 None => clip,
                 Some(f64::INFINITY) => Clipping::Off,
                 Some(bound) => Clipping::GlobalNorm(bound),
             },
-            ..base.treatment
-        };
-        let settings = Settings {
-            extent: self.steps.map(Extent::Steps).or(self.epochs.map(Extent::Epochs)).unwrap_or(base.extent),
-            sizing: self
-                .hidden
-                .map(Sizing::Hidden)
-                .or(self.params.map(Sizing::Params))
-                .unwrap_or(base.sizing),
-            batch: self.batch.unwrap_or(base.batch),
-            treatment,
-            measures: Tier::by_name(&self.measures)?,
+            measures: Level::by_name(&self.measures)?,
             generalise: self.generalise,
             dtype: device::dtype(&self.dtype)?,
-            device: device::by_name(&self.device)?,
+            device: device::name(&device::by_name(&self.device)?),
             ..base
         };
-        let jobs = self.jobs.unwrap_or(if settings.device.is_cpu() { cores() } else { 1 });
+        let jobs = self.jobs.unwrap_or(if training.device == "cpu" { cores() } else { 1 });
         let interval = self.checkpoint_every.map_or(Interval::default(), Interval::Steps);
         let (seed_offset, command) = (self.seed_offset, invocation.command());
-        Ok(Comparison { task, variants, settings, seeds, seed_offset, jobs, interval, command })
+        Ok(Comparison {
+            task,
+            variants,
+            training,
+            seeds,
+            seed_offset,
+            jobs,
+            interval,
+            command,
+            request,
+        })
     }
 
     /// What shows how it goes.

@@ -26,7 +26,8 @@ pub fn write(text: &str) -> Result<bool> {
 /// The number of columns to print: what the environment says, else those of the terminal, else 100.
 pub(crate) fn width() -> usize {
     let asked = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-    let terminal = || console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
+    let terminal =
+        || console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
     asked.or_else(terminal).unwrap_or(100)
 }
 

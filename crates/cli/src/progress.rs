@@ -85,8 +85,12 @@ impl Progress {
     /// Something has happened in a comparison.
     pub(crate) fn on_event(&self, event: ComparisonEvent) {
         match event {
-            ComparisonEvent::Begins { task, runs, steps, ended } => self.begin(task, runs, steps, ended),
-            ComparisonEvent::RunBegins { worker, variant, seed } => self.start(worker, variant, seed),
+            ComparisonEvent::Begins { task, runs, steps, ended } => {
+                self.begin(task, runs, steps, ended)
+            }
+            ComparisonEvent::RunBegins { worker, variant, seed } => {
+                self.start(worker, variant, seed)
+            }
             ComparisonEvent::Run { worker, event } => self.told(worker, event),
             ComparisonEvent::RunEnded { worker, run } => self.done(worker, run),
             ComparisonEvent::Ended => self.clear(),
@@ -105,7 +109,8 @@ impl Progress {
         }
         if let Show::Bars { all, bars } = &self.show {
             let total = all.add(ProgressBar::new(runs.saturating_mul(steps)));
-            total.set_style(style("{msg:>28} {wide_bar} {elapsed} of about {duration}, {eta} left"));
+            total
+                .set_style(style("{msg:>28} {wide_bar} {elapsed} of about {duration}, {eta} left"));
             self.count(&total);
             total.reset_eta();
             lock(bars).push(total);
@@ -170,7 +175,9 @@ impl Progress {
         let line = match (event, &self.show) {
             (Event::Spoilt(line), _) => Some(line.to_owned()),
             (_, Show::Nothing) => None,
-            (Event::Resumed(steps), _) => Some(format!("{} goes on after step {}", name(), steps.len())),
+            (Event::Resumed(steps), _) => {
+                Some(format!("{} goes on after step {}", name(), steps.len()))
+            }
             (_, Show::Lines) => board.news(worker, SILENCE),
             _ => None,
         };

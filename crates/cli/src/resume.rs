@@ -1,75 +1,100 @@
-//! Going on with what a folder holds: its command, with the present options over it.
+//! Resuming what a folder holds: the options that it was started with, and those given now.
 
 use crate::Invocation;
-use anyhow::{bail, Context, Result};
+use anyhow::{Context, Result};
 use clap::parser::ValueSource;
-use clap::{ArgMatches, CommandFactory, Parser};
+use clap::Parser;
+use recurrent_harness::compare::stored_request;
 use recurrent_tasks::usage::Usage;
+use serde::de::DeserializeOwned;
+use serde::Serialize;
 use serde_json::Value;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The options of the command that a folder's `comparison.json` names, with those that were given now in their place. Whether these ask for
-/// something else, the comparison finds out.
-pub(crate) fn options<A: Parser + CommandFactory>(folder: &Path, invocation: &Invocation) -> Result<A> {
-    let there = matches::<A>(&command(folder, invocation)?)
-        .with_context(|| format!("resume {}: its command cannot be read", folder.display()))?;
-    let now = matches::<A>(&invocation.words)?;
-    let given = |matches: &ArgMatches, id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
-    let mut words = vec![OsString::from("resume")];
-    for arg in A::command().get_arguments() {
-        let (id, Some(long)) = (arg.get_id().as_str(), arg.get_long()) else { continue };
-        let from = if given(&now, id) { &now } else { &there };
-        // Where it was written, and what that went on from, is no part of what was asked for.
-        if !given(from, id) || (matches!(id, "out" | "resume") && !given(&now, id)) {
-            continue;
-        }
-        let option = OsString::from(format!("--{long}"));
-        if !arg.get_action().takes_values() {
-            words.push(option);
-            continue;
-        }
-        for value in from.get_raw(id).into_iter().flatten() {
-            let equals = [option.as_os_str(), "=".as_ref(), value];
-            words.push(equals.into_iter().collect());
-        }
-    }
-    Ok(A::from_arg_matches(&A::command().try_get_matches_from(words).map_err(usage)?)?)
-}
+/// Options that say how a program runs, not what it computes. They may differ when it is resumed.
+const RUNTIME: [&str; 10] = [
+    "checkpoint_every",
+    "csv",
+    "jobs",
+    "list",
+    "out",
+    "parquet",
+    "plain",
+    "quiet",
+    "resume",
+    "tensorboard",
+];
 
-fn matches<A: CommandFactory>(words: &[OsString]) -> Result<ArgMatches> {
-    let program = [OsString::from("resume")];
-    A::command().try_get_matches_from(program.iter().chain(words)).map_err(usage)
+/// The options that a folder was started with. Runtime options that are given now take their place; others
+/// may only repeat what is there.
+///
+/// # Errors
+/// A [`Usage`] error if the folder holds nothing that this program began, or an option given now contradicts
+/// it.
+pub(crate) fn options<A>(folder: &Path, invocation: &Invocation) -> Result<A>
+where
+    A: Parser + Serialize + DeserializeOwned,
+{
+    let shown = folder.display();
+    let mut stored = stored_request(&first(folder)?)?;
+    let (program, found) =
+        (&invocation.name, stored["program"].as_str().unwrap_or("nothing known"));
+    if found != program {
+        let line = format!("resume {shown}: expected what {program} began, found {found}");
+        return Err(Usage::new(line).into());
+    }
+    let words = [&[OsString::from(program)], &invocation.words[..]].concat();
+    let command = A::command();
+    let matches = A::command().try_get_matches_from(words).map_err(usage)?;
+    let now = serde_json::to_value(A::from_arg_matches(&matches).map_err(usage)?)?;
+    let mut options = stored["options"].take();
+    (options["resume"], options["out"]) = (Value::Null, Value::Null);
+    for argument in command.get_arguments() {
+        let id = argument.get_id().as_str();
+        let given = matches.value_source(id) == Some(ValueSource::CommandLine);
+        if !given || options[id] == now[id] {
+            continue;
+        }
+        let (name, conflicts) = (argument.get_long().unwrap_or(id), !RUNTIME.contains(&id));
+        // An option that was left to its default may still ask for the same: the comparison finds out.
+        if conflicts && !options[id].is_null() {
+            let line =
+                format!("resume {shown}: --{name}: {} there, {} asked for", options[id], now[id]);
+            return Err(Usage::new(line).into());
+        }
+        let others = command.get_arg_conflicts_with(argument).into_iter().filter(|_| conflicts);
+        for other in others.map(|other| other.get_id().as_str()) {
+            if !options[other].is_null() {
+                let other_name = other.replace('_', "-");
+                let line = format!(
+                    "resume {shown}: --{name} {}: there is --{other_name} {}",
+                    now[id], options[other]
+                );
+                return Err(Usage::new(line).into());
+            }
+        }
+        options[id] = now[id].clone();
+    }
+    serde_json::from_value(options)
+        .with_context(|| format!("resume {shown}: its options cannot be read back"))
 }
 
 fn usage(error: clap::Error) -> anyhow::Error {
     Usage::new(crate::one_line(&error)).into()
 }
 
-/// The options of the command by which a folder came about: of the comparison in it, or of one of those in folders inside.
-fn command(folder: &Path, invocation: &Invocation) -> Result<Vec<OsString>> {
+/// The folder itself, or the first inside it, that holds a comparison.
+fn first(folder: &Path) -> Result<PathBuf> {
     let shown = folder.display();
-    let entries = fs::read_dir(folder).map_err(|_| Usage::new(format!("resume {shown}: no such folder")))?;
+    let entries =
+        fs::read_dir(folder).map_err(|_| Usage::new(format!("resume {shown}: no such folder")))?;
     let mut inside: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     inside.sort();
-    let mut headers = std::iter::once(folder).chain(inside.iter().map(PathBuf::as_path));
-    let Some(path) =
-        headers.find_map(|folder| Some(folder.join("comparison.json")).filter(|path| path.is_file()))
-    else {
-        return Err(Usage::new(format!("resume {shown}: expected comparison.json in it, found none")).into());
-    };
-    let header: Value = serde_json::from_slice(&fs::read(&path)?)
-        .with_context(|| format!("{}: cannot be read back", path.display()))?;
-    let words: Vec<String> = serde_json::from_value(header["command"].clone()).unwrap_or_default();
-    let mut words = words.into_iter().skip(1);
-    let program = words.next();
-    if program.as_ref() != Some(&invocation.name) {
-        bail!(Usage::new(format!(
-            "resume {shown}: expected what {} began, found {}",
-            invocation.name,
-            program.as_deref().unwrap_or("no command")
-        )));
-    }
-    Ok(words.map(OsString::from).collect())
+    inside.insert(0, folder.to_path_buf());
+    let holds = |folder: &PathBuf| folder.join("comparison.json").is_file();
+    inside.into_iter().find(holds).ok_or_else(|| {
+        Usage::new(format!("resume {shown}: expected comparison.json in it, found none")).into()
+    })
 }

@@ -2,8 +2,8 @@
 
 use crate::output::print;
 use anyhow::Result;
+use recurrent::modifier::{self, Modifier};
 use recurrent::registry::{self, Entry};
-use recurrent::remedy::{self, Remedy};
 use recurrent_harness::remedy as training;
 use recurrent_harness::variant::{self, Variant};
 use recurrent_tasks::usage::{nearest, Usage};
@@ -17,7 +17,7 @@ pub(crate) fn list(remedies: bool) -> Result<()> {
         }
         return Ok(());
     }
-    for [usage, what, source] in remedy::TABLE.iter().chain(training::TABLE) {
+    for [usage, what, source] in modifier::TABLE.iter().chain(training::TABLE) {
         let source = if source.is_empty() { String::new() } else { format!(" ({source})") };
         print(&format!("  {usage:<25} {what}{source}"))?;
     }
@@ -44,25 +44,27 @@ pub fn variants(names: &[String], longest_lag: usize) -> Result<Vec<Variant>> {
 
 /// A named variant of the zoo with remedies, for the harness, which knows none of them.
 fn variant(entry: &Entry, remedies: &[&str], longest_lag: usize) -> Result<Variant> {
-    let (mut name, mut spec, mut changes) = (entry.name.to_string(), entry.spec.clone(), Vec::new());
+    let (mut name, mut spec, mut overrides) =
+        (entry.name.to_string(), entry.spec.clone(), Vec::new());
     for text in remedies {
-        let usage = |error: candle::Error| Usage::new(crate::output::first_line(&error.to_string()));
-        match (Remedy::parse(text).map_err(usage)?, training::parse(text)?) {
+        let usage =
+            |error: candle::Error| Usage::new(crate::output::first_line(&error.to_string()));
+        match (Modifier::parse(text).map_err(usage)?, training::parse(text)?) {
             (Some(remedy), _) => spec = remedy.apply(&name, &spec).map_err(usage)?,
-            (None, Some(change)) => changes.push(change),
+            (None, Some(one)) => overrides.push(one),
             (None, None) => return Err(unknown(text).into()),
         }
         name = format!("{name}+{text}");
     }
-    let spec = spec.suited(longest_lag, 0);
+    let spec = spec.with_longest_lag(longest_lag, 0);
     Ok(Variant {
         summary: [&[entry.summary], remedies].concat().join(" + "),
         name,
-        init: spec.init_words(),
+        init: spec.init_summary(),
         options: spec.options(),
-        changes,
+        overrides,
         build: Arc::new(move |size, vb| {
-            spec.suited(size.longest_lag, size.seed).build(size.input, size.hidden, vb)
+            spec.with_longest_lag(size.longest_lag, size.seed).build(size.input, size.hidden, vb)
         }),
     })
 }
@@ -70,7 +72,9 @@ fn variant(entry: &Entry, remedies: &[&str], longest_lag: usize) -> Result<Varia
 fn unknown(text: &str) -> Usage {
     let name = |usage: &&'static str| usage.split(['=', '[']).next().unwrap_or_default();
     let names: Vec<&str> =
-        remedy::TABLE.iter().chain(training::TABLE).map(|[usage, ..]| name(usage)).collect();
+        modifier::TABLE.iter().chain(training::TABLE).map(|[usage, ..]| name(usage)).collect();
     let nearest = nearest(text.split('=').next().unwrap_or_default(), names).unwrap_or("none");
-    Usage::new(format!("remedy {text}: no such remedy; the nearest is {nearest}, `ablate --list` shows all"))
+    Usage::new(format!(
+        "remedy {text}: no such remedy; the nearest is {nearest}, `ablate --list` shows all"
+    ))
 }

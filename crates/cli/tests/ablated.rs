@@ -9,8 +9,9 @@ const REMEDIES: &str = "clip=0.1,forget-bias=1,chrono,layernorm,residual,attenti
 
 /// A tiny ablation that writes to `out`; what it printed.
 fn tiny(folder: &Path, more: &str) -> Result<String> {
-    let args =
-        format!("--length 8 --hidden 4 --steps 20 --remedies {REMEDIES} --seeds 5 --quiet --out out {more}");
+    let args = format!(
+        "--length 8 --hidden 4 --steps 20 --remedies {REMEDIES} --seeds 5 --quiet --out out {more}"
+    );
     Ok(ablate(folder, &args)?.well())
 }
 
@@ -18,7 +19,10 @@ fn tiny(folder: &Path, more: &str) -> Result<String> {
 fn an_ablation_prints_and_writes_effects() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let text = tiny(temp.path(), "")?;
-    assert!(text.starts_with("adding, T = 8 · lstm with each of 7 remedies · 5 runs each\n"), "{text}");
+    assert!(
+        text.starts_with("adding, T = 8 · lstm with each of 7 remedies · 5 runs each\n"),
+        "{text}"
+    );
     assert_eq!(text.lines().last(), Some("records and report: out/ablation.html"));
     let out = temp.path().join("out");
     let effects = lines(&out.join("ablation.jsonl"))?;
@@ -47,13 +51,28 @@ fn an_ablation_prints_and_writes_effects() -> Result<()> {
         "weights begin alike"
     );
     assert!(chrono["effect"].as_f64() < Some(0.0), "the gates are more open: {chrono}");
-    assert_eq!(of("chrono", "steps-to-solve")["verdict"], "not-enough-evidence", "20 steps solve nothing");
+    assert_eq!(
+        of("chrono", "steps-to-solve")["verdict"],
+        "not-enough-evidence",
+        "20 steps solve nothing"
+    );
     for run in lines(&out.join("runs.jsonl"))? {
-        let clip = if run["variant"] == "lstm+clip=0.1" { 0.1.into() } else { serde_json::Value::Null };
-        assert_eq!((&run["clip"], &run["hidden"]), (&clip, &4.into()), "{run}");
+        let config = &run["config"];
+        let clip = match config["model"]["variant"] == "lstm+clip=0.1" {
+            true => serde_json::json!({ "global-norm": 0.1 }),
+            false => "off".into(),
+        };
+        assert_eq!(
+            (&config["training"]["clip"], &config["model"]["hidden"]),
+            (&clip, &4.into()),
+            "{run}"
+        );
     }
     let page = fs::read_to_string(out.join("ablation.html"))?;
-    assert!(page.contains("recurrent ablate --length 8") && page.matches("<svg").count() >= 5, "{page}");
+    assert!(
+        page.contains("recurrent ablate --length 8") && page.matches("<svg").count() >= 5,
+        "{page}"
+    );
     Ok(())
 }
 
@@ -61,8 +80,10 @@ fn an_ablation_prints_and_writes_effects() -> Result<()> {
 fn the_same_ablation_gives_the_same_numbers() -> Result<()> {
     let (one, two) = (tempfile::tempdir()?, tempfile::tempdir()?);
     let rates = "--lrs 0.001,0.01 --tuning-seeds 2";
-    let texts =
-        [tiny(one.path(), &format!("{rates} --jobs 2"))?, tiny(two.path(), &format!("{rates} --jobs 1"))?];
+    let texts = [
+        tiny(one.path(), &format!("{rates} --jobs 2"))?,
+        tiny(two.path(), &format!("{rates} --jobs 1"))?,
+    ];
     assert_eq!(texts[0], texts[1]);
     for name in ["ablation.jsonl", "tuning.jsonl", "profiles.jsonl"] {
         let read = |folder: &Path| fs::read(folder.join("out").join(name));
@@ -70,7 +91,11 @@ fn the_same_ablation_gives_the_same_numbers() -> Result<()> {
     }
     let tuned = lines(&one.path().join("out/tuning.jsonl"))?;
     assert_eq!(tuned.len(), 8 * 2);
-    assert_eq!(tuned.iter().filter(|line| line["taken"] == true).count(), 8, "a rate for each variant");
+    assert_eq!(
+        tuned.iter().filter(|line| line["taken"] == true).count(),
+        8,
+        "a rate for each variant"
+    );
     Ok(())
 }
 
@@ -84,7 +109,11 @@ fn rates_are_searched_on_a_part_of_the_training_set() -> Result<()> {
         [("out/comparison.json", 4000, 1000), ("out/tuning/comparison.json", 3600, 400)]
     {
         let task = &value(&temp.path().join(header))?["task"];
-        assert_eq!((&task["examples"], &task["held_out"]), (&examples.into(), &held_out.into()), "{header}");
+        assert_eq!(
+            (&task["examples"], &task["held_out"]),
+            (&examples.into(), &held_out.into()),
+            "{header}"
+        );
     }
     Ok(())
 }
@@ -93,9 +122,12 @@ fn rates_are_searched_on_a_part_of_the_training_set() -> Result<()> {
 fn remedies_are_listed_and_mistakes_refused_in_one_line() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let list = ablate(temp.path(), "--list")?.well();
-    let tables = recurrent::remedy::TABLE.iter().chain(recurrent_harness::remedy::TABLE);
+    let tables = recurrent::modifier::TABLE.iter().chain(recurrent_harness::remedy::TABLE);
     for [usage, what, _] in tables.clone() {
-        assert!(list.lines().any(|line| line.trim().starts_with(usage) && line.contains(what)), "{usage}");
+        assert!(
+            list.lines().any(|line| line.trim().starts_with(usage) && line.contains(what)),
+            "{usage}"
+        );
     }
     assert_eq!(list.lines().count(), tables.count());
     for (args, expected) in [
@@ -121,7 +153,10 @@ fn remedies_are_listed_and_mistakes_refused_in_one_line() -> Result<()> {
             (Some(2), format!("error: {expected}\n").as_str()),
             "{args}"
         );
-        assert!(ended.out.is_empty() && tree(temp.path())?.is_empty(), "{args}: something was left behind");
+        assert!(
+            ended.out.is_empty() && tree(temp.path())?.is_empty(),
+            "{args}: something was left behind"
+        );
     }
     Ok(())
 }

@@ -13,8 +13,9 @@ const TRIAL: &str = "--quick --seeds 3 --only clipping-exploding,weight-gradient
 /// The names of all claims, and what they claim.
 fn listed() -> Result<Vec<(String, String)>> {
     let list = claims(Path::new("."), "--list")?.well();
-    let pair =
-        |line: &str| line.split_once(' ').map(|(id, claim)| (id.to_string(), claim.trim().to_string()));
+    let pair = |line: &str| {
+        line.split_once(' ').map(|(id, claim)| (id.to_string(), claim.trim().to_string()))
+    };
     Ok(list.lines().filter_map(pair).collect())
 }
 
@@ -23,7 +24,9 @@ fn claims_are_printed_and_written() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let text = claims(temp.path(), TRIAL)?.well();
     assert!(
-        text.starts_with("1/2 clipping-exploding: “Gradient clipping cures exploding gradients.”\n"),
+        text.starts_with(
+            "1/2 clipping-exploding: “Gradient clipping cures exploding gradients.”\n"
+        ),
         "{text}"
     );
     assert_eq!(text.lines().last(), Some("records and report: out/claims.html"));
@@ -38,9 +41,13 @@ fn claims_are_printed_and_written() -> Result<()> {
         assert_eq!(finding["verdict"], "open", "a trial decides nothing: {finding}");
         let because = finding["because"].as_str().context("a reason")?;
         assert!(because.starts_with("a trial, by whose numbers it would be"), "{because}");
-        let command = format!("cargo run --release --example claims -- --only {id} --seeds 3 --quick");
+        let command =
+            format!("cargo run --release --example claims -- --only {id} --seeds 3 --quick");
         assert_eq!(finding["command"], command.as_str());
-        assert!(page.contains(&format!("<section id=\"{id}\"")) && page.contains(&command), "{page}");
+        assert!(
+            page.contains(&format!("<section id=\"{id}\"")) && page.contains(&command),
+            "{page}"
+        );
         assert!(
             document.contains(&format!("<a id=\"{id}\"></a>")) && document.contains(&command),
             "{document}"
@@ -57,7 +64,7 @@ fn claims_are_printed_and_written() -> Result<()> {
     );
     let runs = lines(&out.join("runs/clipping-exploding/runs.jsonl"))?;
     assert_eq!(runs.len(), 2 * 3, "every run is on record");
-    let solved = |run: &&Value| run["solved"] == true;
+    let solved = |run: &&Value| run["outcome"]["solved"] == true;
     assert_eq!(runs.iter().filter(solved).count(), 0);
     Ok(())
 }
@@ -66,7 +73,8 @@ fn claims_are_printed_and_written() -> Result<()> {
 fn documented(finding: &Value) -> Result<()> {
     let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../harness/README.md");
     let readme = fs::read_to_string(readme)?;
-    let (_, section) = readme.split_once("## `claims.jsonl`").context("a section on claims.jsonl")?;
+    let (_, section) =
+        readme.split_once("## `claims.jsonl`").context("a section on claims.jsonl")?;
     let table = section
         .lines()
         .skip_while(|line| !line.starts_with("| `"))
@@ -75,11 +83,26 @@ fn documented(finding: &Value) -> Result<()> {
     let names = |value: &Value| -> Result<BTreeSet<String>> {
         Ok(value.as_object().context("an object")?.keys().cloned().collect())
     };
-    assert!(names(finding)?.iter().map(String::as_str).eq(told.iter().copied()), "{told:?}: {finding}");
-    let strings =
-        ["id", "claim", "prediction", "experiment", "rule", "verdict", "because", "command", "version"];
+    assert!(
+        names(finding)?.iter().map(String::as_str).eq(told.iter().copied()),
+        "{told:?}: {finding}"
+    );
+    let strings = [
+        "id",
+        "claim",
+        "prediction",
+        "experiment",
+        "rule",
+        "verdict",
+        "because",
+        "command",
+        "version",
+    ];
     assert!(strings.iter().all(|name| finding[name].is_string()), "{finding}");
-    assert!(["unsolved", "failed"].iter().all(|name| finding[name].is_u64()) && finding["seconds"].is_f64());
+    assert!(
+        ["unsolved", "failed"].iter().all(|name| finding[name].is_u64())
+            && finding["seconds"].is_f64()
+    );
     assert_eq!(finding["seeds"], serde_json::json!([0, 1, 2]));
     let measured = finding["measured"].as_array().context("numbers")?;
     assert!(measured.len() > 3);
@@ -139,7 +162,10 @@ fn claims_are_listed_and_mistakes_refused_in_one_line() -> Result<()> {
             (Some(2), format!("error: {expected}\n").as_str()),
             "{args}"
         );
-        assert!(ended.out.is_empty() && tree(temp.path())?.is_empty(), "{args}: something was left behind");
+        assert!(
+            ended.out.is_empty() && tree(temp.path())?.is_empty(),
+            "{args}: something was left behind"
+        );
     }
     let both = claims(temp.path(), "--full --quick")?;
     assert_eq!(both.code, Some(2), "{both:?}");
@@ -165,7 +191,10 @@ fn the_document_has_every_claim_and_every_pointer_leads_somewhere() -> Result<()
     for file in ["docs/guide/diagnose.md", "examples/diagnose.rs"] {
         let text = fs::read_to_string(root.join(file))?;
         for pointer in text.split("docs/claims.md#").skip(1) {
-            let id = pointer.split(|c: char| !c.is_ascii_lowercase() && c != '-').next().unwrap_or_default();
+            let id = pointer
+                .split(|c: char| !c.is_ascii_lowercase() && c != '-')
+                .next()
+                .unwrap_or_default();
             assert!(known.contains(id), "{file}: docs/claims.md#{id} leads nowhere");
             pointers += 1;
         }

@@ -16,7 +16,11 @@ type Program = fn(&str, &Path, &str) -> Command;
 /// signals ignored; as far as this system's `env` can help it.
 pub(crate) fn start(folder: &Path, args: &str, of: Program) -> Result<Child> {
     let before = "env --default-signal=INT,TERM,HUP";
-    let known = Command::new("sh").arg("-c").arg(format!("{before} true")).stderr(Stdio::null()).status()?;
+    let known = Command::new("sh")
+        .arg("-c")
+        .arg(format!("{before} true"))
+        .stderr(Stdio::null())
+        .status()?;
     let mut command = of(if known.success() { before } else { "" }, folder, args);
     Ok(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?)
 }
@@ -53,7 +57,10 @@ fn an_interruption_keeps_what_is_finished() -> Result<()> {
     interrupt(&child)?;
     let mut rest = String::new();
     progress.read_to_string(&mut rest)?;
-    assert!(rest.contains("\nstopping after the present step; what is finished is kept."), "{rest}");
+    assert!(
+        rest.contains("\nstopping after the present step; what is finished is kept."),
+        "{rest}"
+    );
 
     let runs = interrupted(child, temp.path())?;
     let ended = 1 + rest.lines().filter(|line| line.starts_with('[')).count();
@@ -61,7 +68,7 @@ fn an_interruption_keeps_what_is_finished() -> Result<()> {
     assert_eq!((runs.len(), folders), (ended, ended), "{rest}");
     let with = |status: &str| runs.iter().filter(|run| run["status"] == status).count();
     assert!(with("finished") > 0 && with("finished") + with("stopped") == runs.len(), "{runs:?}");
-    let steps = runs.iter().filter_map(|run| run["steps"].as_u64()).sum::<u64>();
+    let steps = runs.iter().filter_map(|run| run["outcome"]["steps"].as_u64()).sum::<u64>();
     assert_eq!(lines(&temp.path().join("out/steps.jsonl"))?.len() as u64, steps);
     Ok(())
 }
@@ -69,7 +76,8 @@ fn an_interruption_keeps_what_is_finished() -> Result<()> {
 #[test]
 fn an_interruption_ends_a_run_that_has_far_to_go() -> Result<()> {
     let temp = tempfile::tempdir()?;
-    let args = "--length 8 --variants vanilla --seeds 1 --steps 1000000000 --lr 1e-9 --quiet --out out";
+    let args =
+        "--length 8 --variants vanilla --seeds 1 --steps 1000000000 --lr 1e-9 --quiet --out out";
     let mut child = start(temp.path(), args, command)?;
     let limit = Instant::now() + Duration::from_secs(120);
     while !temp.path().join("out/comparison.json").exists() {

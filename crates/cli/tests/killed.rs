@@ -61,8 +61,11 @@ fn has(folder: &Path, name: fn(&str) -> bool) -> Result<bool> {
 /// Starts or goes on, kills it after a while, and gives whether it had ended before.
 fn killed(folder: &Path, out: &str, after: Duration, kills: &mut Kills) -> Result<bool> {
     let begun = folder.join(out).join("comparison.json").exists();
-    let mut command =
-        command("", folder, &if begun { format!("--resume {out}") } else { format!("{SHORT} --out {out}") });
+    let mut command = command(
+        "",
+        folder,
+        &if begun { format!("--resume {out}") } else { format!("{SHORT} --out {out}") },
+    );
     let mut child =
         command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn()?;
     // This is no wait for something to happen: the moment is what is tried.
@@ -70,7 +73,12 @@ fn killed(folder: &Path, out: &str, after: Duration, kills: &mut Kills) -> Resul
     child.kill()?;
     let output = child.wait_with_output()?;
     if output.status.signal() != Some(9) {
-        assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
         return Ok(true);
     }
     kills.all += 1;
@@ -86,7 +94,8 @@ fn killed(folder: &Path, out: &str, after: Duration, kills: &mut Kills) -> Resul
 #[test]
 fn a_comparison_that_is_killed_at_random_moments_ends_with_the_same_bits() -> Result<()> {
     let number = |name: &str, default: u64| -> Result<u64> {
-        std::env::var(name).map_or(Ok(default), |text| text.parse().with_context(|| name.to_string()))
+        std::env::var(name)
+            .map_or(Ok(default), |text| text.parse().with_context(|| name.to_string()))
     };
     let (wanted, seed) = (number("RECURRENT_KILLS", 50)?, number("RECURRENT_KILL_SEED", 0)?);
     let temp = tempfile::tempdir()?;
@@ -113,7 +122,10 @@ fn a_comparison_that_is_killed_at_random_moments_ends_with_the_same_bits() -> Re
         let found = timeless(&folder.join(&out))?;
         assert!(found.keys().eq(expected.keys()), "{out}: {:?}", found.keys());
         for (name, content) in &expected {
-            assert!(found[name] == *content, "{out}/{name} has other bits after {kills:?}, seed {seed}");
+            assert!(
+                found[name] == *content,
+                "{out}/{name} has other bits after {kills:?}, seed {seed}"
+            );
         }
     }
     let Kills { all, writing, saved, early } = kills;
@@ -152,7 +164,8 @@ fn a_comparison_that_was_interrupted_goes_on() -> Result<()> {
 #[test]
 fn a_second_program_on_the_folder_is_refused_until_the_first_is_gone() -> Result<()> {
     let temp = tempfile::tempdir()?;
-    let args = "--length 8 --variants vanilla --seeds 1 --steps 1000000000 --lr 1e-9 --quiet --out out";
+    let args =
+        "--length 8 --variants vanilla --seeds 1 --steps 1000000000 --lr 1e-9 --quiet --out out";
     let mut child = command("", temp.path(), args).spawn()?;
     let limit = Instant::now() + Duration::from_secs(120);
     while !temp.path().join("out/comparison.json").exists() {
@@ -168,13 +181,19 @@ fn a_second_program_on_the_folder_is_refused_until_the_first_is_gone() -> Result
     child.kill()?;
     child.wait()?;
     let free = compare(temp.path(), "--resume out --lr 0.5")?;
-    assert_eq!(free.err, "error: out: it holds another comparison: lr: 1e-9 there, 0.5 asked for\n");
+    assert_eq!(
+        free.err,
+        "error: out: it holds another comparison: lr: 1e-9 there, 0.5 asked for\n"
+    );
     Ok(())
 }
 
 /// What a program that found no room has left goes on elsewhere, and ends as if nothing had happened.
 fn goes_on(folder: &Path, args: &str) -> Result<()> {
-    assert!(has(&folder.join("out"), |name| name.starts_with("step-"))?, "the last good checkpoint is there");
+    assert!(
+        has(&folder.join("out"), |name| name.starts_with("step-"))?,
+        "the last good checkpoint is there"
+    );
     assert!(!has(&folder.join("out"), |name| name.ends_with(".part"))?, "nothing lies beside");
     let end = compare(folder, "--resume out")?;
     assert_eq!(end.code, Some(0), "{}", end.err);
@@ -196,16 +215,23 @@ fn where_files_may_not_grow_the_error_is_clear_and_the_last_checkpoint_stays() -
     let before = format!("sh {}", script.display());
     let ended = Ended::of(&mut command(&before, temp.path(), &format!("{GROWS} --out out")))?;
     assert_eq!(ended.code, Some(1), "{}", ended.err);
-    let begins = "error: the run cannot be kept: checkpoint out/runs/vanilla-0/checkpoints/step-0000";
-    assert!(ended.err.starts_with(begins) && ended.err.contains("cannot be written: "), "{}", ended.err);
+    let begins =
+        "error: the run cannot be kept: checkpoint out/runs/vanilla-0/checkpoints/step-0000";
+    assert!(
+        ended.err.starts_with(begins) && ended.err.contains("cannot be written: "),
+        "{}",
+        ended.err
+    );
     assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);
     goes_on(temp.path(), GROWS)
 }
 
 /// A file system of 160 KiB of its own, then one that is read-only, where this system lets the tests mount one.
 #[test]
-fn on_a_full_disk_and_a_read_only_one_the_error_is_clear_and_the_last_checkpoint_stays() -> Result<()> {
-    const NAME: &str = "on_a_full_disk_and_a_read_only_one_the_error_is_clear_and_the_last_checkpoint_stays";
+fn on_a_full_disk_and_a_read_only_one_the_error_is_clear_and_the_last_checkpoint_stays(
+) -> Result<()> {
+    const NAME: &str =
+        "on_a_full_disk_and_a_read_only_one_the_error_is_clear_and_the_last_checkpoint_stays";
     let temp = tempfile::tempdir()?;
     let folder = temp.path();
     fs::create_dir(folder.join("disk"))?;
@@ -216,7 +242,9 @@ fn on_a_full_disk_and_a_read_only_one_the_error_is_clear_and_the_last_checkpoint
         command.output().is_ok_and(|output| output.status.success())
     };
     if !mounts("mount -t tmpfs -o size=160k none disk") {
-        return say(&format!("{NAME}: NOT RUN, this system lets nobody mount a file system of their own"));
+        return say(&format!(
+            "{NAME}: NOT RUN, this system lets nobody mount a file system of their own"
+        ));
     }
     let script = folder.join("full");
     let lines = "mount -t tmpfs -o size=160k none disk || exit 99\n\

@@ -85,7 +85,9 @@ pub(crate) fn tree(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
         let path = entry?.path();
         let name = path.file_name().context("expected a name")?.to_string_lossy().into_owned();
         if path.is_dir() {
-            found.extend(tree(&path)?.into_iter().map(|(below, bytes)| (format!("{name}/{below}"), bytes)));
+            found.extend(
+                tree(&path)?.into_iter().map(|(below, bytes)| (format!("{name}/{below}"), bytes)),
+            );
             found.insert(name + "/", Vec::new());
         } else {
             found.insert(name, fs::read(path)?);
@@ -101,23 +103,38 @@ pub(crate) fn timeless(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     for (name, bytes) in &mut found {
         let times: &[&str] = match name.rsplit('/').next() {
             Some("run.json" | "runs.jsonl") => &["seconds", "measure_seconds"],
-            Some("comparison.json") => {
-                &["command", "started", "seconds", "interrupted", "jobs", "machine", "resumed", "notes"]
-            }
+            Some("comparison.json") => &[
+                "command",
+                "request",
+                "started",
+                "seconds",
+                "interrupted",
+                "jobs",
+                "machine",
+                "resumed",
+                "notes",
+            ],
             _ => continue,
         };
         let mut timeless = Vec::new();
         let values = serde_json::Deserializer::from_slice(bytes).into_iter::<Value>();
         for value in values {
             let mut value = value.with_context(|| name.clone())?;
-            let fields = value.as_object_mut().with_context(|| name.clone())?;
-            times.iter().for_each(|time| drop(fields.remove(*time)));
+            without(&mut value, times);
             timeless.extend(serde_json::to_vec(&value)?);
             timeless.push(b'\n');
         }
         *bytes = timeless;
     }
     Ok(found)
+}
+
+/// Removes fields of these names, wherever they stand.
+pub(crate) fn without(value: &mut Value, fields: &[&str]) {
+    if let Some(object) = value.as_object_mut() {
+        object.retain(|name, _| !fields.contains(&name.as_str()));
+        object.values_mut().for_each(|value| without(value, fields));
+    }
 }
 
 /// The JSON values of a file, one a line.

@@ -99,13 +99,22 @@ fn refused(folder: &Path, case: &str) -> Result<()> {
     let before = tree(folder)?;
     let out = if args.contains("--out") { "" } else { "--out new/out" };
     let ended = compare(folder, &format!("{args} {out}"))?;
-    assert_eq!((ended.code, ended.out.as_str()), (Some(code.parse()?), ""), "{case}: {}", ended.err);
+    assert_eq!(
+        (ended.code, ended.out.as_str()),
+        (Some(code.parse()?), ""),
+        "{case}: {}",
+        ended.err
+    );
     let line = format!("error: {line}\n");
     match line.strip_suffix("...\n") {
         None => assert_eq!(ended.err, line, "{case}"),
         Some(start) => {
             assert!(ended.err.starts_with(start), "{case}: {}", ended.err);
-            assert!(ended.err.lines().count() == 1 && ended.err.ends_with('\n'), "{case}: {}", ended.err);
+            assert!(
+                ended.err.lines().count() == 1 && ended.err.ends_with('\n'),
+                "{case}: {}",
+                ended.err
+            );
         }
     }
     assert!(tree(folder)? == before, "{case}: something was left behind");

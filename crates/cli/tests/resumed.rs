@@ -16,7 +16,10 @@ fn a_finished_comparison_is_not_repeated_and_its_report_is_written_anew() -> Res
     // The same command once more, and none at all.
     for args in [format!("{ARGS} --resume out"), "--resume out".to_string()] {
         let Ended { code, out, err } = compare(temp.path(), &args)?;
-        assert_eq!((code, err.as_str()), (Some(0), "all 4 runs had ended before, none is repeated\n"));
+        assert_eq!(
+            (code, err.as_str()),
+            (Some(0), "all 4 runs had ended before, none is repeated\n")
+        );
         assert_eq!(out, printed);
         assert!(tree(&temp.path().join("out"))? == before, "times and all");
     }
@@ -35,25 +38,34 @@ fn options_that_contradict_are_refused_by_name() -> Result<()> {
     fs::create_dir(temp.path().join("empty"))?;
     let before = tree(temp.path())?;
     for (args, expected) in [
-        ("--resume out --lr 0.1", "out: it holds another comparison: lr: 0.005 there, 0.1 asked for"),
         (
-            "--resume out --seeds 3",
-            "out: it holds another comparison: seeds: [0, 1] there, [0, 1, 2] asked for",
+            "--resume out --lr 0.1",
+            "out: it holds another comparison: training.lr: 0.005 there, 0.1 asked for",
         ),
-        ("--resume out --variants gru --task copy", "out: it holds another comparison: task.baseline: "),
+        ("--resume out --seeds 3", "resume out: --seeds: 2 there, 3 asked for"),
+        (
+            "--resume out --seeds 2 --task copy",
+            "resume out: --task: \"adding\" there, \"copy\" asked for",
+        ),
         (
             "--resume out --variants gru",
-            "out: it holds another comparison: variants: [vanilla, gru] there, [gru] asked for",
+            "resume out: --variants: [\"vanilla\",\"gru\"] there, [\"gru\"] asked for",
         ),
-        ("--resume out --epochs 2", "the argument '--steps <N>' cannot be used with '--epochs <N>'"),
-        ("--resume out --out new", "the argument '--resume <DIR>' cannot be used with '--out <DIR>'"),
+        ("--resume out --epochs 2", "resume out: --epochs 2: there is --steps 20"),
+        (
+            "--resume out --out new",
+            "the argument '--resume <DIR>' cannot be used with '--out <DIR>'",
+        ),
         ("--resume empty", "resume empty: expected comparison.json in it, found none"),
         ("--resume nowhere", "resume nowhere: no such folder"),
         ("--checkpoint-every 0", "checkpoint-every: expected at least 1 step, got 0"),
     ] {
         let Ended { code, out, err } = compare(temp.path(), args)?;
         assert_eq!((code, out.as_str()), (Some(2), ""), "{args}: {err}");
-        assert!(err.starts_with(&format!("error: {expected}")) && err.lines().count() == 1, "{args}: {err}");
+        assert!(
+            err.starts_with(&format!("error: {expected}")) && err.lines().count() == 1,
+            "{args}: {err}"
+        );
     }
     let refused = sweep(temp.path(), "--resume out")?;
     assert_eq!(

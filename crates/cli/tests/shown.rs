@@ -18,7 +18,8 @@ const DEFAULT: &str =
 fn all_variants_are_listed() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let out = compare(temp.path(), "--list")?.well();
-    let listed = |line: &str| Some((line.starts_with("* "), line[2..].split_once(' ')?.0.to_string()));
+    let listed =
+        |line: &str| Some((line.starts_with("* "), line[2..].split_once(' ')?.0.to_string()));
     let listed: Vec<_> = out.lines().filter_map(listed).collect();
     let known = recurrent::registry::variants();
     let known: Vec<_> = known.iter().map(|entry| (entry.default, entry.name.to_string())).collect();

@@ -15,9 +15,14 @@ fn tiny(folder: &Path, more: &str) -> Result<String> {
 fn a_sweep_prints_and_writes_solve_rates() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let text = tiny(temp.path(), "")?;
-    assert!(text.starts_with("adding · at most 10 steps · solved if 80 % of the runs solve it\n"), "{text}");
     assert!(
-        text.contains("\nlstm+chrono: not even T = 4 was solved (0 of 2, 95 % interval 0 %–65.8 %)."),
+        text.starts_with("adding · at most 10 steps · solved if 80 % of the runs solve it\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains(
+            "\nlstm+chrono: not even T = 4 was solved (0 of 2, 95 % interval 0 %–65.8 %)."
+        ),
         "{text}"
     );
     assert_eq!(text.lines().last(), Some("records and report: out/sweep.html"));
@@ -34,13 +39,19 @@ fn a_sweep_prints_and_writes_solve_rates() -> Result<()> {
         "{rates:?}"
     );
     let maxima = lines(&out.join("maximum.jsonl"))?;
-    assert!(maxima.len() == 2 && maxima.iter().all(|line| line["length"].is_null() && line["unsolved"] == 4));
+    assert!(
+        maxima.len() == 2
+            && maxima.iter().all(|line| line["length"].is_null() && line["unsolved"] == 4)
+    );
     for length in [4, 8] {
         let runs = lines(&out.join(format!("length-{length}/runs.jsonl")))?;
-        assert!(runs.len() == 4 && runs.iter().all(|run| run["length"] == length), "{runs:?}");
+        assert!(
+            runs.len() == 4 && runs.iter().all(|run| run["config"]["task"]["length"] == length),
+            "{runs:?}"
+        );
         assert!(out.join(format!("length-{length}/report.html")).is_file());
     }
-    let chrono = lines(&out.join("length-8/runs.jsonl"))?[2]["init"].clone();
+    let chrono = lines(&out.join("length-8/runs.jsonl"))?[2]["config"]["model"]["init"].clone();
     assert_eq!(chrono, "PyTorch, chrono(7)", "the lag is that of each length");
     assert!(fs::read_to_string(out.join("sweep.html"))?.contains("<svg"));
     Ok(())
@@ -50,7 +61,8 @@ fn a_sweep_prints_and_writes_solve_rates() -> Result<()> {
 fn the_same_sweep_gives_the_same_numbers() -> Result<()> {
     let (one, two) = (tempfile::tempdir()?, tempfile::tempdir()?);
     assert_eq!(tiny(one.path(), "--jobs 2")?, tiny(two.path(), "--jobs 1")?);
-    for name in ["sweep.jsonl", "maximum.jsonl", "plots/solve-rate.svg", "length-8/profiles.jsonl"] {
+    for name in ["sweep.jsonl", "maximum.jsonl", "plots/solve-rate.svg", "length-8/profiles.jsonl"]
+    {
         let read = |folder: &Path| fs::read(folder.join("out").join(name));
         assert!(read(one.path())? == read(two.path())? && !read(one.path())?.is_empty(), "{name}");
     }
@@ -73,7 +85,10 @@ fn mistakes_are_refused_in_one_line() -> Result<()> {
             (Some(2), format!("error: {expected}\n").as_str()),
             "{args}"
         );
-        assert!(ended.out.is_empty() && tree(temp.path())?.is_empty(), "{args}: something was left behind");
+        assert!(
+            ended.out.is_empty() && tree(temp.path())?.is_empty(),
+            "{args}: something was left behind"
+        );
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! What a comparison prints and writes, and that it is the same each time.
 
-use crate::program::{compare, lines, tree};
+use crate::program::{compare, lines, tree, without};
 use anyhow::{Context, Result};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,27 +17,46 @@ fn tiny(more: &str) -> Result<(TempDir, String)> {
     Ok((temp, text))
 }
 
-const RUNS: [(&str, u64); 4] = [("vanilla", 0), ("vanilla", 1), ("lstm-chrono", 0), ("lstm-chrono", 1)];
+const RUNS: [(&str, u64); 4] =
+    [("vanilla", 0), ("vanilla", 1), ("lstm-chrono", 0), ("lstm-chrono", 1)];
 
 /// What every line of `runs.jsonl` has at least.
-const FIELDS: &str =
-    "variant task length seed params hidden layers init dtype device threads version steps solved steps_to_solve \
-     final_loss accuracy baseline half_life_h_init half_life_h_final half_life_c_init half_life_c_final \
-     underflow_lags grad_ratio_init grad_ratio_final clipped_fraction seconds";
+const FIELDS: [&str; 8] = [
+    "/schema",
+    "/config/ version seed",
+    "/config/task/ name length baseline criterion longest_lag",
+    "/config/model/ variant summary init options hidden layers params",
+    "/config/training/ budget width batch lr clip dtype device",
+    "/outcome/ steps solved steps_to_solve final_loss accuracy seconds threads",
+    "/gradients/init/h/ half_life fit horizon horizon_epsilon ratio underflow",
+    "/clipping/ fraction scale norm_before norm_after",
+];
 
 /// The run that a line is of.
 fn of(line: &Value) -> (&str, u64) {
-    (line["variant"].as_str().unwrap_or_default(), line["seed"].as_u64().unwrap_or(u64::MAX))
+    let run = line.get("config").map_or((line, line), |config| (&config["model"], config));
+    (run.0["variant"].as_str().unwrap_or_default(), run.1["seed"].as_u64().unwrap_or(u64::MAX))
 }
 
 #[test]
 fn a_comparison_prints_a_table_and_verdicts() -> Result<()> {
     let (_temp, text) = tiny("")?;
-    let place = |words: &str| text.find(words).with_context(|| format!("no {words:?} in {text}"));
-    let order = ["variant ", "\nvanilla ", "\nlstm-chrono ", "against lag", "\nvanilla: ", "\nlstm-chrono: "];
-    let places: Vec<_> = order.into_iter().map(place).collect::<Result<_>>()?;
+    let layer_id =
+        |words: &str| text.find(words).with_context(|| format!("no {words:?} in {text}"));
+    let order = [
+        "variant ",
+        "\nvanilla ",
+        "\nlstm-chrono ",
+        "against lag",
+        "\nvanilla: ",
+        "\nlstm-chrono: ",
+    ];
+    let places: Vec<_> = order.into_iter().map(layer_id).collect::<Result<_>>()?;
     assert!(places.is_sorted(), "table, plot, verdicts: {places:?} in {text}");
-    assert!((places[1]..places[3]).contains(&place("not solved in 20 steps")?), "in the table: {text}");
+    assert!(
+        (places[1]..places[3]).contains(&layer_id("not solved in 20 steps")?),
+        "in the table: {text}"
+    );
     assert_eq!(text.lines().last(), Some("records and report: out/report.html"));
     Ok(())
 }
@@ -47,10 +66,14 @@ fn a_comparison_writes_its_records() -> Result<()> {
     let (temp, _) = tiny("")?;
     let out = temp.path().join("out");
     let files = tree(&out)?;
-    let top: BTreeSet<_> = files.keys().filter_map(|name| name.split_inclusive('/').next()).collect();
+    let top: BTreeSet<_> =
+        files.keys().filter_map(|name| name.split_inclusive('/').next()).collect();
     let expected =
         ".lock comparison.json evals.jsonl measures.jsonl plots/ profiles.jsonl report.html runs.jsonl runs/ steps.jsonl";
-    assert!(top.iter().eq(expected.split(' ').collect::<Vec<_>>().iter()), "{top:?}, expected {expected}");
+    assert!(
+        top.iter().eq(expected.split(' ').collect::<Vec<_>>().iter()),
+        "{top:?}, expected {expected}"
+    );
     for (variant, seed) in RUNS {
         for name in [
             "",
@@ -69,10 +92,17 @@ fn a_comparison_writes_its_records() -> Result<()> {
     let runs = lines(&out.join("runs.jsonl"))?;
     assert_eq!(runs.iter().map(of).collect::<Vec<_>>(), RUNS);
     for run in &runs {
-        for field in FIELDS.split(' ') {
-            assert!(run.get(field).is_some(), "{field} is missing in {run}");
+        for fields in FIELDS {
+            let (group, names) = fields.split_once(' ').unwrap_or((fields, ""));
+            for name in names.split(' ') {
+                assert!(
+                    run.pointer(&format!("{group}{name}")).is_some(),
+                    "{group}{name}: missing in {run}"
+                );
+            }
         }
-        let (length, steps, solved) = (&run["length"], &run["steps"], &run["solved"]);
+        let (length, outcome) = (&run["config"]["task"]["length"], &run["outcome"]);
+        let (steps, solved) = (&outcome["steps"], &outcome["solved"]);
         assert_eq!((length, steps, solved), (&8.into(), &20.into(), &false.into()));
         assert!(run["final_loss"].as_f64() > Some(0.0) && run["steps_to_solve"].is_null(), "{run}");
         assert!(run["params"].as_u64().is_some_and(|params| params.abs_diff(5000) < 150), "{run}");
@@ -86,7 +116,8 @@ fn a_comparison_writes_its_records() -> Result<()> {
         let all = lines(&out.join(format!("{name}.jsonl")))?;
         let found = RUNS.map(|run| all.iter().filter(|line| of(line) == run).count());
         assert_eq!((found, all.len()), (counts, counts.iter().sum()), "{name}");
-        let whole = |field| all.iter().all(|line| line["step"].is_u64() && line.get(field).is_some());
+        let whole =
+            |field| all.iter().all(|line| line["step"].is_u64() && line.get(field).is_some());
         assert!(fields.split(' ').all(whole), "{name}: {fields} in every line");
     }
     Ok(())
@@ -99,12 +130,17 @@ fn a_comparison_writes_a_report_that_stands_alone() -> Result<()> {
     let report = std::str::from_utf8(&files["report.html"])?.trim().to_lowercase();
     assert!(report.starts_with("<!doctype html>") && report.ends_with("</html>"));
     for outside in ["src=", "<link", "@import", "url(", "http"] {
-        let inside =
-            |(at, _)| ["url(#", "http://www.w3.org/"].iter().any(|name| report[at..].starts_with(name));
-        assert!(report.match_indices(outside).all(inside), "the report needs something else: {outside}");
+        let inside = |(at, _)| {
+            ["url(#", "http://www.w3.org/"].iter().any(|name| report[at..].starts_with(name))
+        };
+        assert!(
+            report.match_indices(outside).all(inside),
+            "the report needs something else: {outside}"
+        );
     }
     assert!(report.matches("<svg").count() >= 5, "the plots are in it");
-    for kind in ["profiles-h-init", "profiles-h-final", "loss-", "heat-vanilla", "heat-lstm-chrono"] {
+    for kind in ["profiles-h-init", "profiles-h-final", "loss-", "heat-vanilla", "heat-lstm-chrono"]
+    {
         let start = format!("plots/{kind}");
         let plots: Vec<_> = files.iter().filter(|(name, _)| name.starts_with(&start)).collect();
         assert!(!plots.is_empty(), "no plot {kind} in {:?}", files.keys());
@@ -118,7 +154,7 @@ fn a_comparison_writes_a_report_that_stands_alone() -> Result<()> {
 }
 
 /// The fields that depend on the clock, on the command and on the number of runs side by side.
-const TIMES: [&str; 4] = ["seconds", "started", "command", "jobs"];
+const TIMES: [&str; 5] = ["seconds", "started", "command", "request", "jobs"];
 
 /// The files of a comparison without these.
 fn timeless(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
@@ -127,12 +163,16 @@ fn timeless(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
         if name.ends_with("report.html") {
             // Its tables show times; its plots do not.
             let plots = std::str::from_utf8(bytes)?.split("<svg").skip(1);
-            *bytes = plots.filter_map(|plot| plot.split("</svg>").next()).collect::<String>().into();
-        } else if ["runs.jsonl", "run.json", "comparison.json"].iter().any(|end| name.ends_with(end)) {
+            *bytes =
+                plots.filter_map(|plot| plot.split("</svg>").next()).collect::<String>().into();
+        } else if ["runs.jsonl", "run.json", "comparison.json"]
+            .iter()
+            .any(|end| name.ends_with(end))
+        {
             let values = serde_json::Deserializer::from_slice(bytes).into_iter::<Value>();
             let mut values = values.collect::<serde_json::Result<Vec<_>>>()?;
-            for object in values.iter_mut().filter_map(Value::as_object_mut) {
-                object.retain(|field, _| !TIMES.contains(&field.as_str()));
+            for value in &mut values {
+                without(value, &TIMES);
             }
             *bytes = serde_json::to_vec(&values)?;
         }
@@ -144,7 +184,8 @@ fn timeless(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
 fn the_same_command_gives_the_same_files_with_any_number_of_jobs() -> Result<()> {
     let files = |jobs| -> Result<_> {
         let (temp, text) = tiny(&format!("--jobs {jobs}"))?;
-        let verdicts = text.find("\nvanilla: ").with_context(|| format!("no verdicts in {text}"))?;
+        let verdicts =
+            text.find("\nvanilla: ").with_context(|| format!("no verdicts in {text}"))?;
         let mut files = timeless(&temp.path().join("out"))?;
         files.insert("verdicts".to_string(), text[verdicts..].into());
         Ok(files)
@@ -166,16 +207,25 @@ fn the_same_command_gives_the_same_files_with_any_number_of_jobs() -> Result<()>
 fn variants_have_remedies_behind_their_names() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let name = "lstm+zoneout=0.1:0.2+clip=0.5";
-    let args = format!("--length 8 --variants lstm,{name} --hidden 5 --seeds 1 --steps 20 --quiet --out out");
+    let args = format!(
+        "--length 8 --variants lstm,{name} --hidden 5 --seeds 1 --steps 20 --quiet --out out"
+    );
     let text = compare(temp.path(), &args)?.well();
     assert!(text.contains(&format!("\n{name}: ")), "{text}");
     let runs = lines(&temp.path().join("out/runs.jsonl"))?;
     assert_eq!(
-        (&runs[1]["variant"], &runs[1]["clip"], &runs[0]["clip"]),
+        (
+            &runs[1]["config"]["model"]["variant"],
+            &runs[1]["config"]["training"]["clip"]["global-norm"],
+            &runs[0]["config"]["training"]["clip"]["global-norm"]
+        ),
         (&name.into(), &0.5.into(), &1.0.into())
     );
     assert_eq!(
-        (&runs[1]["options"]["noise.zoneout_c"], &runs[0]["options"]["noise.zoneout_c"]),
+        (
+            &runs[1]["config"]["model"]["options"]["noise.zoneout_c"],
+            &runs[0]["config"]["model"]["options"]["noise.zoneout_c"]
+        ),
         (&"0.2".into(), &Value::Null)
     );
     assert_eq!(
@@ -192,15 +242,23 @@ fn the_default_folder_is_a_new_one_each_time() -> Result<()> {
     let temp = tempfile::tempdir()?;
     for count in 1..=2 {
         let text = compare(temp.path(), "--quick --variants vanilla --quiet")?.well();
-        let written = text.lines().last().and_then(|line| line.strip_prefix("records and report: "));
+        let written =
+            text.lines().last().and_then(|line| line.strip_prefix("records and report: "));
         let written = temp.path().join(written.context("the last line says where")?);
-        assert!(written.starts_with(temp.path().join("runs")) && written.is_file(), "{}", written.display());
+        assert!(
+            written.starts_with(temp.path().join("runs")) && written.is_file(),
+            "{}",
+            written.display()
+        );
         for folder in fs::read_dir(temp.path().join("runs"))? {
             assert!(folder?.file_name().to_string_lossy().starts_with("adding-"));
         }
         assert_eq!(fs::read_dir(temp.path().join("runs"))?.count(), count);
         let runs = lines(&written.with_file_name("runs.jsonl"))?;
-        assert_eq!((runs.len(), &runs[0]["length"], &runs[0]["steps"]), (1, &30.into(), &200.into()));
+        assert_eq!(
+            (runs.len(), &runs[0]["config"]["task"]["length"], &runs[0]["outcome"]["steps"]),
+            (1, &30.into(), &200.into())
+        );
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Two layers over the same sequence, one in each direction.
 
-use crate::{layer, Carry, Frozen, Layer, Pass, Sequence};
+use crate::{layer, Carry, ForwardContext, InferenceLayer, Layer, Sequence};
 use candle::{bail, Module, Result, Tensor, D};
 use std::sync::Arc;
 
@@ -31,9 +31,12 @@ impl<F: Layer, R: Layer> Bidirectional<F, R> {
         Ok(Self { forward, reverse })
     }
 
-    fn parts<'a>(&self, carry: Option<&'a Carry>) -> Result<(Option<&'a Carry>, Option<&'a Carry>)> {
+    fn parts<'a>(
+        &self,
+        carry: Option<&'a Carry>,
+    ) -> Result<(Option<&'a Carry>, Option<&'a Carry>)> {
         let Some(carry) = carry else { return Ok((None, None)) };
-        let parts = carry.parts(2)?;
+        let parts = carry.layers(2)?;
         Ok((Some(&parts[0]), Some(&parts[1])))
     }
 }
@@ -51,22 +54,32 @@ impl<F: Layer, R: Layer> Layer for Bidirectional<F, R> {
         self.reverse.output_size()
     }
 
-    fn run(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Sequence, Carry)> {
+    fn run(
+        &self,
+        xs: &Sequence,
+        carry: Option<&Carry>,
+        context: &ForwardContext,
+    ) -> Result<(Sequence, Carry)> {
         let (ahead, back) = self.parts(carry)?;
-        let (forward, ahead) = self.forward.run(xs, ahead, pass)?;
-        let (reverse, back) = self.reverse.run(xs, back, &pass.reverse())?;
+        let (forward, ahead) = self.forward.run(xs, ahead, context)?;
+        let (reverse, back) = self.reverse.run(xs, back, &context.reverse())?;
         let ys = Tensor::cat(&[forward.values(), reverse.values()], D::Minus1)?;
-        Ok((xs.with_values(ys)?, Carry::Parts(vec![ahead, back])))
+        Ok((xs.with_values(ys)?, Carry::Layers(vec![ahead, back])))
     }
 
-    fn last(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Tensor, Carry)> {
+    fn last(
+        &self,
+        xs: &Sequence,
+        carry: Option<&Carry>,
+        context: &ForwardContext,
+    ) -> Result<(Tensor, Carry)> {
         let (ahead, back) = self.parts(carry)?;
-        let (forward, ahead) = self.forward.last(xs, ahead, pass)?;
-        let (reverse, back) = self.reverse.last(xs, back, &pass.reverse())?;
-        Ok((Tensor::cat(&[forward, reverse], D::Minus1)?, Carry::Parts(vec![ahead, back])))
+        let (forward, ahead) = self.forward.last(xs, ahead, context)?;
+        let (reverse, back) = self.reverse.last(xs, back, &context.reverse())?;
+        Ok((Tensor::cat(&[forward, reverse], D::Minus1)?, Carry::Layers(vec![ahead, back])))
     }
 
-    fn freeze(&self) -> Result<Arc<dyn Frozen>> {
+    fn to_inference(&self) -> Result<Arc<dyn InferenceLayer>> {
         bail!("freeze: a layer in two directions needs the whole sequence and cannot be run a step at a time")
     }
 

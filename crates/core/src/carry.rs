@@ -20,12 +20,12 @@ pub trait State: Clone + Send + Sync + 'static {
 
 /// The state of a cell that carries its output alone: vanilla networks and GRUs.
 #[derive(Clone, Debug)]
-pub struct Hidden {
+pub struct HiddenState {
     /// The output, `(batch, hidden)`.
     pub h: Tensor,
 }
 
-impl State for Hidden {
+impl State for HiddenState {
     const FIELDS: &'static [&'static str] = &["h"];
 
     fn fields(&self) -> Vec<Tensor> {
@@ -40,14 +40,14 @@ impl State for Hidden {
 
 /// The state of a cell with a memory beside its output: LSTMs.
 #[derive(Clone, Debug)]
-pub struct Memory {
+pub struct LstmState {
     /// The output, `(batch, hidden)`.
     pub h: Tensor,
     /// The memory (the constant-error carousel), `(batch, hidden)`.
     pub c: Tensor,
 }
 
-impl State for Memory {
+impl State for LstmState {
     const FIELDS: &'static [&'static str] = &["h", "c"];
 
     fn fields(&self) -> Vec<Tensor> {
@@ -75,9 +75,9 @@ fn exactly<const N: usize>(fields: Vec<Tensor>) -> Result<[Tensor; N]> {
 #[derive(Clone, Debug)]
 pub enum Carry {
     /// The fields of one cell's state by name, each `(batch, size)`.
-    Fields(Vec<(&'static str, Tensor)>),
+    Cell(Vec<(&'static str, Tensor)>),
     /// The carries of the layers of a stack, bottom first, or of two directions, forward first.
-    Parts(Vec<Carry>),
+    Layers(Vec<Carry>),
 }
 
 impl Carry {
@@ -87,10 +87,15 @@ impl Carry {
     /// Those of `f`.
     pub fn map(&self, f: &mut impl FnMut(&Tensor) -> Result<Tensor>) -> Result<Self> {
         Ok(match self {
-            Self::Fields(fields) => Self::Fields(
-                fields.iter().map(|(name, tensor)| Ok((*name, f(tensor)?))).collect::<Result<_>>()?,
+            Self::Cell(fields) => Self::Cell(
+                fields
+                    .iter()
+                    .map(|(name, tensor)| Ok((*name, f(tensor)?)))
+                    .collect::<Result<_>>()?,
             ),
-            Self::Parts(parts) => Self::Parts(parts.iter().map(|part| part.map(f)).collect::<Result<_>>()?),
+            Self::Layers(parts) => {
+                Self::Layers(parts.iter().map(|part| part.map(f)).collect::<Result<_>>()?)
+            }
         })
     }
 
@@ -103,12 +108,14 @@ impl Carry {
     /// `1.0.c`.
     pub fn named(&self) -> Vec<(String, Tensor)> {
         match self {
-            Self::Fields(fields) => {
+            Self::Cell(fields) => {
                 fields.iter().map(|(name, tensor)| (name.to_string(), tensor.clone())).collect()
             }
-            Self::Parts(parts) => {
+            Self::Layers(parts) => {
                 let named = |(index, part): (usize, &Self)| {
-                    part.named().into_iter().map(move |(name, tensor)| (format!("{index}.{name}"), tensor))
+                    part.named()
+                        .into_iter()
+                        .map(move |(name, tensor)| (format!("{index}.{name}"), tensor))
                 };
                 parts.iter().enumerate().flat_map(named).collect()
             }
@@ -121,13 +128,13 @@ impl Carry {
     /// # use candle::{DType, Device, Result, Tensor};
     /// # use recurrent_core::Carry;
     /// # fn main() -> Result<()> {
-    /// # let carry = Carry::Parts(vec![Carry::Fields(vec![("h", Tensor::ones((2, 3), DType::F32, &Device::Cpu)?)])]);
+    /// # let carry = Carry::Layers(vec![Carry::Cell(vec![("h", Tensor::ones((2, 3), DType::F32, &Device::Cpu)?)])]);
     /// # let zeros = carry.map(&mut |tensor| tensor.zeros_like())?;
     /// # let path = std::env::temp_dir().join(format!("recurrent-carry-{}.safetensors", std::process::id()));
     /// candle::safetensors::save(&carry.named().into_iter().collect(), &path)?;
     /// let again = zeros.with_named(&candle::safetensors::load(&path, &Device::Cpu)?.into_iter().collect())?;
     /// # std::fs::remove_file(&path)?;
-    /// # assert_eq!(again.part(0)?.field("h")?.to_vec2::<f32>()?, [[1.0; 3]; 2]);
+    /// # assert_eq!(again.layer(0)?.field("h")?.to_vec2::<f32>()?, [[1.0; 3]; 2]);
     /// # Ok(())
     /// # }
     /// ```
@@ -141,7 +148,11 @@ impl Carry {
             match tensors.get(name) {
                 None => faults.push(format!("{name} is missing")),
                 Some(found) if found.dims() != tensor.dims() => {
-                    faults.push(format!("{name}: expected {:?}, got {:?}", tensor.dims(), found.dims()));
+                    faults.push(format!(
+                        "{name}: expected {:?}, got {:?}",
+                        tensor.dims(),
+                        found.dims()
+                    ));
                 }
                 Some(_) => {}
             }
@@ -163,15 +174,18 @@ impl Carry {
     /// If this is the carry of several layers, or it has no such field.
     pub fn field(&self, name: &str) -> Result<&Tensor> {
         match self {
-            Self::Fields(fields) => match fields.iter().find(|(field, _)| *field == name) {
+            Self::Cell(fields) => match fields.iter().find(|(field, _)| *field == name) {
                 Some((_, tensor)) => Ok(tensor),
                 None => {
                     let names: Vec<_> = fields.iter().map(|(field, _)| *field).collect();
                     bail!("carry: expected one of the fields {names:?}, got {name:?}")
                 }
             },
-            Self::Parts(parts) => {
-                bail!("carry: expected one layer's fields, got {} parts; take one with part(i)", parts.len())
+            Self::Layers(parts) => {
+                bail!(
+                    "carry: expected one layer's fields, got {} parts; take one with layer(i)",
+                    parts.len()
+                )
             }
         }
     }
@@ -180,11 +194,13 @@ impl Carry {
     ///
     /// # Errors
     /// If this is a single layer's carry, or it has fewer parts.
-    pub fn part(&self, index: usize) -> Result<&Carry> {
+    pub fn layer(&self, index: usize) -> Result<&Carry> {
         match self {
-            Self::Parts(parts) if index < parts.len() => Ok(&parts[index]),
-            Self::Parts(parts) => bail!("carry: expected a part below {}, got {index}", parts.len()),
-            Self::Fields(_) => bail!("carry: expected parts, got one layer's fields"),
+            Self::Layers(parts) if index < parts.len() => Ok(&parts[index]),
+            Self::Layers(parts) => {
+                bail!("carry: expected a part below {}, got {index}", parts.len())
+            }
+            Self::Cell(_) => bail!("carry: expected parts, got one layer's fields"),
         }
     }
 
@@ -192,11 +208,11 @@ impl Carry {
     ///
     /// # Errors
     /// If this is a single layer's carry, or it has another number of parts.
-    pub fn parts(&self, count: usize) -> Result<&[Carry]> {
+    pub fn layers(&self, count: usize) -> Result<&[Carry]> {
         match self {
-            Self::Parts(parts) if parts.len() == count => Ok(parts),
-            Self::Parts(parts) => bail!("carry: expected {count} parts, got {}", parts.len()),
-            Self::Fields(_) => bail!("carry: expected {count} parts, got one layer's fields"),
+            Self::Layers(parts) if parts.len() == count => Ok(parts),
+            Self::Layers(parts) => bail!("carry: expected {count} parts, got {}", parts.len()),
+            Self::Cell(_) => bail!("carry: expected {count} parts, got one layer's fields"),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! One step of a recurrent network.
 
-use crate::{Engine, Gate, Place, State};
+use crate::{Engine, Gate, LayerId, State};
 use candle::{bail, DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;
 use std::sync::Arc;
@@ -39,7 +39,12 @@ pub trait Cell: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// As [`Cell::step`], and if the cell does not say how this enters.
-    fn step_seeing(&self, _x: &Tensor, _seen: &Tensor, _state: &Self::State) -> Result<Self::State> {
+    fn step_with_recurrent_input(
+        &self,
+        _x: &Tensor,
+        _seen: &Tensor,
+        _state: &Self::State,
+    ) -> Result<Self::State> {
         bail!("noise recurrent: this cell does not implement `step_seeing`, which dropout on the recurrence needs")
     }
 
@@ -61,7 +66,7 @@ pub trait Cell: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// If a shape does not fit.
-    fn pull_back(
+    fn vjp(
         &self,
         _x: &Tensor,
         _state: &Self::State,
@@ -104,7 +109,13 @@ pub trait CellConfig: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// If options contradict each other, or a weight exists with another shape.
-    fn cell(&self, input: usize, hidden: usize, place: Option<Place>, vb: VarBuilder) -> Result<Self::Cell>;
+    fn cell(
+        &self,
+        input: usize,
+        hidden: usize,
+        layer_id: Option<LayerId>,
+        vb: VarBuilder,
+    ) -> Result<Self::Cell>;
 
     /// The size of that cell's output, the first of its [`Cell::state_sizes`]: `hidden` unless the options say otherwise.
     fn output_size(&self, hidden: usize) -> usize {

@@ -1,6 +1,6 @@
 //! What runs a cell over a whole sequence, forward and backward: an [`Engine`].
 
-use crate::{Flow, Frozen, Lengths, Probe, Sequence, StepNoise};
+use crate::{Bptt, GradientAccumulator, InferenceLayer, Lengths, Sequence, StepMasks};
 use candle::{CpuStorage, Device, Result, Shape, Storage, Tensor};
 use std::any::Any;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ pub trait Engine: Send + Sync {
 
     /// The same engine for the cell with a residual connection over time around it, h_t = h_{t-1} + α f(x_t, h_{t-1}), if it can
     /// do that.
-    fn over_time(&self, _alpha: f64) -> Option<Arc<dyn Engine>> {
+    fn temporal_residual(&self, _alpha: f64) -> Option<Arc<dyn Engine>> {
         None
     }
 
@@ -24,12 +24,12 @@ pub trait Engine: Send + Sync {
     ///
     /// # Errors
     /// Those of candle, and of the engine.
-    fn freeze(
+    fn to_inference(
         &self,
         _params: &[Tensor],
         _start: &[Tensor],
-        _noise: &StepNoise,
-    ) -> Result<Option<Arc<dyn Frozen>>> {
+        _masks: &StepMasks,
+    ) -> Result<Option<Arc<dyn InferenceLayer>>> {
         Ok(None)
     }
 
@@ -37,7 +37,7 @@ pub trait Engine: Send + Sync {
     ///
     /// # Errors
     /// Those of candle, and of the engine.
-    fn forward(&self, call: &Call, outputs: bool, reserve: bool) -> Result<Forward>;
+    fn forward(&self, inputs: &SequenceInput, outputs: bool, saved: bool) -> Result<Forward>;
 
     /// Runs backward. May be called several times with one reserve. `probes` has one entry a field of the state if
     /// somebody records, and is empty otherwise.
@@ -46,17 +46,17 @@ pub trait Engine: Send + Sync {
     /// Those of candle, and of the engine.
     fn backward(
         &self,
-        call: &Call,
-        reserve: &Reserve,
-        upstream: &Upstream,
-        wants: Wants,
-        probes: &mut [Probe],
-    ) -> Result<Gradients>;
+        inputs: &SequenceInput,
+        saved: &Saved,
+        output_grads: &OutputGrads,
+        needs: NeedsGrad,
+        accumulators: &mut [GradientAccumulator],
+    ) -> Result<InputGrads>;
 }
 
 /// The input of one run.
 #[derive(Clone, Debug)]
-pub struct Call {
+pub struct SequenceInput {
     /// The sequence, `(batch, time, input)`.
     pub xs: Tensor,
     /// The weights, in the order of the cell's `params`.
@@ -64,26 +64,26 @@ pub struct Call {
     /// The state before the first step, each field `(batch, size)`.
     pub carry: Vec<Tensor>,
     /// Which step reads what.
-    pub route: Route,
+    pub time_index: TimeIndex,
     /// What is added at every step.
-    pub noise: StepNoise,
+    pub masks: StepMasks,
     /// If given, only the states at the starts of segments of so many steps are kept for the way back, and the rest is computed
     /// again; else an engine keeps what suits it.
     pub segment: Option<usize>,
     /// What the way back does to the gradient of the state.
-    pub flow: Flow,
+    pub bptt: Bptt,
 }
 
 /// Which position of its sequence each example reads at each step.
 #[derive(Clone, Debug)]
-pub struct Route {
+pub struct TimeIndex {
     batch: usize,
     time: usize,
     lengths: Option<Lengths>,
     reverse: bool,
 }
 
-impl Route {
+impl TimeIndex {
     /// The route over the positions of `xs`, from each example's end to its beginning if `reverse`.
     ///
     /// # Errors
@@ -137,19 +137,19 @@ impl Route {
 /// What a forward run gives.
 pub struct Forward {
     /// The outputs `(batch, time, output)`, zero in the padding, if they were asked for.
-    pub outputs: Option<Value>,
+    pub outputs: Option<EngineValue>,
     /// The state after each example's last step.
     pub carry: Vec<Tensor>,
     /// What the backward run needs, if it was asked for.
-    pub reserve: Option<Reserve>,
+    pub saved: Option<Saved>,
 }
 
 /// What an engine keeps between forward and backward.
-pub type Reserve = Box<dyn Any + Send + Sync>;
+pub type Saved = Box<dyn Any + Send + Sync>;
 
 /// The gradients that reach a run from above.
 #[derive(Clone, Debug)]
-pub struct Upstream {
+pub struct OutputGrads {
     /// dL/dys, `(batch, time, output)`; `None` if the loss does not read the outputs.
     pub outputs: Option<Tensor>,
     /// The gradient of the final state, each field `(batch, size)`.
@@ -158,7 +158,7 @@ pub struct Upstream {
 
 /// Which gradients somebody needs.
 #[derive(Clone, Copy, Debug)]
-pub struct Wants {
+pub struct NeedsGrad {
     /// The gradient of the input.
     pub xs: bool,
     /// The gradients of the weights.
@@ -169,7 +169,7 @@ pub struct Wants {
 
 /// What a backward run gives: what was wanted, and `None` or nothing for the rest.
 #[derive(Clone, Debug, Default)]
-pub struct Gradients {
+pub struct InputGrads {
     /// dL/dxs, `(batch, time, input)`, zero in the padding.
     pub xs: Option<Tensor>,
     /// The gradients of the weights, in the order of the call.
@@ -180,14 +180,14 @@ pub struct Gradients {
 
 /// A result on its way into candle's graph: a tensor on any device, or host memory that need not be copied.
 #[derive(Debug)]
-pub enum Value {
+pub enum EngineValue {
     /// Host memory in the order of the shape.
     Host(CpuStorage, Shape),
     /// A contiguous tensor.
     Tensor(Tensor),
 }
 
-impl Value {
+impl EngineValue {
     /// The value as an untracked tensor.
     ///
     /// # Errors

@@ -104,7 +104,12 @@ impl GateWeights {
     pub fn params(&self) -> Vec<(String, Tensor)> {
         let (ih, hh) = self.biases.clone().unzip();
         let tensors = [Some(self.weight_ih.clone()), Some(self.weight_hh.clone()), ih, hh];
-        self.names.iter().cloned().zip(tensors).filter_map(|(name, tensor)| Some((name, tensor?))).collect()
+        self.names
+            .iter()
+            .cloned()
+            .zip(tensors)
+            .filter_map(|(name, tensor)| Some((name, tensor?)))
+            .collect()
     }
 
     /// The same over the next tensors of `params`, in the order of [`GateWeights::params`].
@@ -113,8 +118,11 @@ impl GateWeights {
     /// If there are too few.
     pub fn replaced(&self, params: &mut impl Iterator<Item = Tensor>) -> Result<Self> {
         let (weight_ih, weight_hh) = (next_param(params)?, next_param(params)?);
-        let biases =
-            if self.biases.is_some() { Some((next_param(params)?, next_param(params)?)) } else { None };
+        let biases = if self.biases.is_some() {
+            Some((next_param(params)?, next_param(params)?))
+        } else {
+            None
+        };
         Ok(Self { weight_ih, weight_hh, biases, ..self.clone() })
     }
 

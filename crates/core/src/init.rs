@@ -7,7 +7,7 @@ mod weights;
 
 pub use weights::{Gates, Weights};
 
-use crate::stream;
+use crate::named_rng;
 use candle::{DType, Device, Result, Tensor};
 use candle_nn::{Linear, VarBuilder};
 use rand::Rng;
@@ -16,10 +16,10 @@ use serde::{Deserialize, Serialize};
 /// How the weights of a cell begin.
 ///
 /// ```
-/// use recurrent_core::init::{Bias, Block, Init, Scheme};
+/// use recurrent_core::init::{ForgetBias, Block, Init, Scheme};
 ///
 /// // An LSTM for lags up to 200: orthogonal recurrent blocks, chrono biases, the rest as in PyTorch.
-/// let init = Init { seed: 7, recurrent: Block::Orthogonal { gain: 1.0 }, memory: Bias::Chrono { longest: 200 }, ..Init::default() };
+/// let init = Init { seed: 7, recurrent: Block::Orthogonal { gain: 1.0 }, forget_bias: ForgetBias::Chrono { longest: 200 }, ..Init::default() };
 /// assert_eq!(init.scheme, Scheme::PyTorch);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -32,15 +32,15 @@ pub struct Init {
     /// The recurrent block of every gate.
     pub recurrent: Block,
     /// The recurrent blocks of single gates, by the gate's name, before `recurrent`.
-    pub gates: Vec<(String, Block)>,
+    pub recurrent_by_gate: Vec<(String, Block)>,
     /// The schemes of single gates, by the gate's name, before `scheme`: the gate's rows begin as they would if that scheme
     /// held for all gates.
-    pub schemes: Vec<(String, Scheme)>,
+    pub scheme_by_gate: Vec<(String, Scheme)>,
     /// The bias of the gate that keeps the old state: f of an LSTM, z of a GRU.
-    pub memory: Bias,
+    pub forget_bias: ForgetBias,
     /// The biases of single gates, by the gate's name, before `memory`: each the sum of the gate's two biases, b_ih that sum
     /// and b_hh zero.
-    pub biases: Vec<(String, f64)>,
+    pub bias_by_gate: Vec<(String, f64)>,
 }
 
 /// A distribution for every weight of a cell. `I` is the number of inputs, `H` that of hidden units, `G` that of gates. Where the
@@ -91,13 +91,13 @@ pub enum Block {
 /// The bias of the gate that keeps the old state, which decides how long a gated network remembers at the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Bias {
+pub enum ForgetBias {
     /// As the scheme says.
     #[default]
     Scheme,
     /// The sum of the gate's two biases: b_ih is `sum` and b_hh zero (Gers, Schmidhuber and Cummins 2000; Jozefowicz,
     /// Zaremba and Sutskever 2015).
-    Sum(f64),
+    Constant(f64),
     /// b ~ ln U(1, `longest` − 1), and −b for an LSTM's input gate if it has one, with b_hh zero for both: time constants spread up
     /// to the longest lag (Tallec and Ollivier 2018, arXiv:1804.11188v1, eq. 16).
     Chrono {
@@ -133,8 +133,13 @@ pub(crate) fn orthogonal(rng: &mut impl Rng, rows: usize, columns: usize) -> Vec
         basis.push(vector);
     }
     let places = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
-    let at =
-        |(row, column): (usize, usize)| if rows >= columns { basis[column][row] } else { basis[row][column] };
+    let at = |(row, column): (usize, usize)| {
+        if rows >= columns {
+            basis[column][row]
+        } else {
+            basis[row][column]
+        }
+    };
     places.map(at).collect()
 }
 
@@ -158,20 +163,37 @@ pub fn linear(seed: u64, input: usize, output: usize, vb: &VarBuilder) -> Result
 ///
 /// # Errors
 /// If `vb` has it with another shape.
-pub fn linear_weight(seed: u64, input: usize, output: usize, name: &str, vb: &VarBuilder) -> Result<Tensor> {
+pub fn linear_weight(
+    seed: u64,
+    input: usize,
+    output: usize,
+    name: &str,
+    vb: &VarBuilder,
+) -> Result<Tensor> {
     uniform(seed, input, name, &[output, input], vb)
 }
 
-fn uniform(seed: u64, input: usize, name: &str, shape: &[usize], vb: &VarBuilder) -> Result<Tensor> {
+fn uniform(
+    seed: u64,
+    input: usize,
+    name: &str,
+    shape: &[usize],
+    vb: &VarBuilder,
+) -> Result<Tensor> {
     let bound = 1.0 / (input as f64).sqrt();
     weights::get_or(vb, name, shape, |full| {
-        let mut rng = stream(seed, full);
+        let mut rng = named_rng(seed, full);
         (0..shape.iter().product()).map(|_| rng.random_range(-bound..bound)).collect()
     })
 }
 
 /// Values in f64 as a tensor.
-pub(crate) fn tensor(values: Vec<f64>, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
+pub(crate) fn tensor(
+    values: Vec<f64>,
+    shape: &[usize],
+    dtype: DType,
+    device: &Device,
+) -> Result<Tensor> {
     Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)
 }
 

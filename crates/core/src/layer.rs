@@ -1,6 +1,6 @@
 //! A layer, and what one call of it is told besides its input.
 
-use crate::{Carry, Flow, Frozen, Observer, Recorder, Sequence};
+use crate::{ActivationRecorder, Bptt, Carry, GradientRecorder, InferenceLayer, Sequence};
 use candle::{bail, Module, Result, Tensor};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub trait Layer: Send + Sync {
         0
     }
 
-    /// How many recurrent layers lie on top of each other in here; a stack numbers its [`Place`]s by it.
+    /// How many recurrent layers lie on top of each other in here; a stack numbers its [`LayerId`]s by it.
     fn depth(&self) -> usize {
         1
     }
@@ -32,7 +32,12 @@ pub trait Layer: Send + Sync {
     ///
     /// # Errors
     /// If a shape does not fit; the message names the argument, the expected and the found shape.
-    fn run(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Sequence, Carry)>;
+    fn run(
+        &self,
+        xs: &Sequence,
+        carry: Option<&Carry>,
+        context: &ForwardContext,
+    ) -> Result<(Sequence, Carry)>;
 
     /// As [`Layer::run`], but returns only where the layer ends, `(batch, output)`: the output of each example's
     /// last step, and for two directions the last that each of them computes. A layer that need not materialise
@@ -40,8 +45,13 @@ pub trait Layer: Send + Sync {
     ///
     /// # Errors
     /// As [`Layer::run`].
-    fn last(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Tensor, Carry)> {
-        let (ys, carry) = self.run(xs, carry, pass)?;
+    fn last(
+        &self,
+        xs: &Sequence,
+        carry: Option<&Carry>,
+        context: &ForwardContext,
+    ) -> Result<(Tensor, Carry)> {
+        let (ys, carry) = self.run(xs, carry, context)?;
         Ok((ys.ends(self.reversed_size())?, carry))
     }
 
@@ -50,7 +60,7 @@ pub trait Layer: Send + Sync {
     ///
     /// # Errors
     /// If the layer cannot be run so: a part of it runs from the end, or it is a wrapper that does not say how.
-    fn freeze(&self) -> Result<Arc<dyn Frozen>> {
+    fn to_inference(&self) -> Result<Arc<dyn InferenceLayer>> {
         bail!("freeze: this layer cannot be run a step at a time on slices")
     }
 
@@ -59,11 +69,11 @@ pub trait Layer: Send + Sync {
 
     /// What comes back through one step at the input `x`, `(batch, input)`, and the state `carry`, in closed form: the gradient `grad` with
     /// respect to the state after it, times the Jacobian of the step, without noise; `None` if the layer has no closed form for it, or
-    /// several steps in one. See [`crate::Cell::pull_back`].
+    /// several steps in one. See [`crate::Cell::vjp`].
     ///
     /// # Errors
     /// If a shape does not fit.
-    fn pull_back(&self, _x: &Tensor, _carry: &Carry, _grad: &Carry) -> Result<Option<Carry>> {
+    fn vjp(&self, _x: &Tensor, _carry: &Carry, _grad: &Carry) -> Result<Option<Carry>> {
         Ok(None)
     }
 
@@ -93,24 +103,34 @@ impl Layer for Box<dyn Layer> {
         self.as_ref().depth()
     }
 
-    fn run(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Sequence, Carry)> {
-        self.as_ref().run(xs, carry, pass)
+    fn run(
+        &self,
+        xs: &Sequence,
+        carry: Option<&Carry>,
+        context: &ForwardContext,
+    ) -> Result<(Sequence, Carry)> {
+        self.as_ref().run(xs, carry, context)
     }
 
-    fn last(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Tensor, Carry)> {
-        self.as_ref().last(xs, carry, pass)
+    fn last(
+        &self,
+        xs: &Sequence,
+        carry: Option<&Carry>,
+        context: &ForwardContext,
+    ) -> Result<(Tensor, Carry)> {
+        self.as_ref().last(xs, carry, context)
     }
 
-    fn freeze(&self) -> Result<Arc<dyn Frozen>> {
-        self.as_ref().freeze()
+    fn to_inference(&self) -> Result<Arc<dyn InferenceLayer>> {
+        self.as_ref().to_inference()
     }
 
     fn params(&self) -> Vec<(String, Tensor)> {
         self.as_ref().params()
     }
 
-    fn pull_back(&self, x: &Tensor, carry: &Carry, grad: &Carry) -> Result<Option<Carry>> {
-        self.as_ref().pull_back(x, carry, grad)
+    fn vjp(&self, x: &Tensor, carry: &Carry, grad: &Carry) -> Result<Option<Carry>> {
+        self.as_ref().vjp(x, carry, grad)
     }
 
     fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {
@@ -135,7 +155,7 @@ impl Module for Box<dyn Layer> {
 /// # Errors
 /// As [`Layer::run`].
 pub fn forward(layer: &(impl Layer + ?Sized), xs: &Tensor) -> Result<Tensor> {
-    let (ys, _) = layer.run(&Sequence::new(xs.clone())?, None, &Pass::default())?;
+    let (ys, _) = layer.run(&Sequence::new(xs.clone())?, None, &ForwardContext::default())?;
     Ok(ys.into_values())
 }
 
@@ -143,61 +163,61 @@ pub fn forward(layer: &(impl Layer + ?Sized), xs: &Tensor) -> Result<Tensor> {
 ///
 /// The default evaluates, is watched by nobody, and lets the gradient flow.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Pass<'a> {
+pub struct ForwardContext<'a> {
     /// The random draw of a training step; `None` evaluates, without dropout.
-    pub draw: Option<Draw>,
+    pub key: Option<StepKey>,
     /// Who receives the gradients with respect to the states during the backward pass.
-    pub record: Option<&'a Recorder>,
+    pub record: Option<&'a GradientRecorder>,
     /// Who sees the states and the gates during the forward pass.
-    pub observe: Option<&'a Observer>,
+    pub activations: Option<&'a ActivationRecorder>,
     /// What the backward pass does to the gradient of the states.
-    pub flow: Flow,
+    pub bptt: Bptt,
     /// Where in the network the layer sits that this is handed to; wrappers set it.
-    pub place: Place,
+    pub layer_id: LayerId,
 }
 
-impl<'a> Pass<'a> {
+impl<'a> ForwardContext<'a> {
     /// A training step: masks are drawn from `(seed, step)` and the place of the layer.
     pub fn train(seed: u64, step: u64) -> Self {
-        Self { draw: Some(Draw { seed, step }), ..Self::default() }
+        Self { key: Some(StepKey { seed, step }), ..Self::default() }
     }
 
     /// The same pass, watched by `recorder`.
     #[must_use]
-    pub fn record(self, recorder: &'a Recorder) -> Self {
+    pub fn record(self, recorder: &'a GradientRecorder) -> Self {
         Self { record: Some(recorder), ..self }
     }
 
     /// The same pass, its states and gates seen by `observer`.
     #[must_use]
-    pub fn observe(self, observer: &'a Observer) -> Self {
-        Self { observe: Some(observer), ..self }
+    pub fn activations(self, activations: &'a ActivationRecorder) -> Self {
+        Self { activations: Some(activations), ..self }
     }
 
     /// The same pass, whose backward pass does this to the gradient of the states.
     #[must_use]
-    pub fn flow(self, flow: Flow) -> Self {
-        Self { flow, ..self }
+    pub fn bptt(self, bptt: Bptt) -> Self {
+        Self { bptt, ..self }
     }
 
     /// The same pass for the layer `above` places further up.
     #[must_use]
-    pub fn above(mut self, above: usize) -> Self {
-        self.place.layer += above;
+    pub fn offset_layer(mut self, layers: usize) -> Self {
+        self.layer_id.layer += layers;
         self
     }
 
     /// The same pass for the reversed direction of the layer.
     #[must_use]
     pub fn reverse(mut self) -> Self {
-        self.place.reverse = true;
+        self.layer_id.reverse = true;
         self
     }
 }
 
 /// The random draw of one training step. Masks depend on it and on the place of the layer, on nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Draw {
+pub struct StepKey {
     /// The seed of the run.
     pub seed: u64,
     /// The step of the run.
@@ -205,15 +225,17 @@ pub struct Draw {
 }
 
 /// Where a recurrent layer sits: how far up, and in which direction it runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Place {
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct LayerId {
     /// The layer, 0 at the bottom.
     pub layer: usize,
     /// Whether it runs from each example's end to its beginning.
     pub reverse: bool,
 }
 
-impl Place {
+impl LayerId {
     /// The layer `layer`, running forward.
     pub fn layer(layer: usize) -> Self {
         Self { layer, reverse: false }

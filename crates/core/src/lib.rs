@@ -2,19 +2,19 @@
 //!
 //! A [`Cell`] is one step, written as in its paper. [`Rnn`] runs a cell over time as *one* operation in candle's
 //! graph, so that neither depth of recursion nor memory grows with the number of steps as they do in a plain loop.
-//! [`Stack`] and [`Bidirectional`] combine layers. A [`Recorder`] receives dL/dh_t and dL/dc_t for every step from
+//! [`Stack`] and [`Bidirectional`] combine layers. A [`GradientRecorder`] receives dL/dh_t and dL/dc_t for every step from
 //! the ordinary backward pass; the cells do not know who watches.
 //!
 //! ```
 //! use candle::{DType, Device, Module, Result, Tensor};
-//! use recurrent_core::{linear, Cell, Hidden, Rnn};
+//! use recurrent_core::{linear, Cell, HiddenState, Rnn};
 //!
 //! /// h' = tanh(W x + U h): a cell of your own. It gets replay, stacking and the recorder for free.
 //! #[derive(Clone)]
 //! struct Elman { w: Tensor, u: Tensor }
 //!
 //! impl Cell for Elman {
-//!     type State = Hidden;
+//!     type State = HiddenState;
 //!     fn input_size(&self) -> usize { self.w.dims()[1] }
 //!     fn state_sizes(&self) -> Vec<usize> { vec![self.u.dims()[1]] }
 //!     fn params(&self) -> Vec<(String, Tensor)> {
@@ -23,9 +23,9 @@
 //!     fn with_params(&self, params: Vec<Tensor>) -> Result<Self> {
 //!         Ok(Self { w: params[0].clone(), u: params[1].clone() })
 //!     }
-//!     fn step(&self, x: &Tensor, s: &Hidden) -> Result<Hidden> {
+//!     fn step(&self, x: &Tensor, s: &HiddenState) -> Result<HiddenState> {
 //!         let h = (linear(x, &self.w, None)? + linear(&s.h, &self.u, None)?)?.tanh()?;
-//!         Ok(Hidden { h })
+//!         Ok(HiddenState { h })
 //!     }
 //! }
 //!
@@ -40,26 +40,26 @@
 
 #![forbid(unsafe_code)]
 
+mod activation_recorder;
 mod bidirectional;
+mod bptt;
 mod carry;
 mod cell;
 mod dropout;
 mod engine;
 mod files;
-mod flow;
-mod frozen;
 mod gates;
+mod gradient_recorder;
+mod inference;
 pub mod init;
 mod layer;
 pub mod loss;
-mod noise;
 mod nonlinearity;
-mod observer;
 mod operation;
 mod orthogonal;
 mod parts;
 mod random;
-mod recorder;
+mod recurrent_dropout;
 mod replay;
 mod rnn;
 mod sequence;
@@ -67,26 +67,29 @@ mod spectral;
 mod stack;
 mod tensor;
 
+pub use activation_recorder::{ActivationRecorder, Activations, Gate};
 pub use bidirectional::Bidirectional;
-pub use carry::{Carry, Hidden, Memory, State};
+pub use bptt::{Bptt, HiddenGradClip, Truncation};
+pub use carry::{Carry, HiddenState, LstmState, State};
 pub use cell::{Cell, CellConfig};
 pub use dropout::dropout;
-pub use engine::{Call, Engine, Forward, Gradients, Reserve, Route, Upstream, Value, Wants};
+pub use engine::{
+    Engine, EngineValue, Forward, InputGrads, NeedsGrad, OutputGrads, Saved, SequenceInput,
+    TimeIndex,
+};
 pub use files::write_whole;
-pub use flow::{Flow, StateClip, Window};
-pub use frozen::{check_step, Frozen, Stream};
 pub use gates::{next_param, GateWeights};
+pub use gradient_recorder::{Float, GradientAccumulator, GradientRecorder, GradientTrace, Record};
+pub use inference::{check_step, InferenceLayer, Stream};
 pub use init::Init;
-pub use layer::{forward, Draw, Layer, Pass, Place};
-pub use noise::{Noise, StepNoise, Zoneout};
+pub use layer::{forward, ForwardContext, Layer, LayerId, StepKey};
 pub use nonlinearity::Nonlinearity;
-pub use observer::{Gate, Observation, Observer};
-pub use orthogonal::{nearest_orthogonal, orthogonalise};
+pub use orthogonal::{polar_factor, project_orthogonal};
 pub use parts::{GruParts, LstmParts};
-pub use random::stream;
-pub use recorder::{Element, Keep, Probe, Recorder, Trace};
-pub use rnn::{Checkpoint, Path, Rnn};
+pub use random::named_rng;
+pub use recurrent_dropout::{RecurrentDropout, StepMasks, Zoneout};
+pub use rnn::{Execution, Recompute, Rnn};
 pub use sequence::{Lengths, Pool, Sequence};
 pub use spectral::spectral_radius;
-pub use stack::{Directions, Stack};
+pub use stack::{Direction, Stack};
 pub use tensor::{chunk_gates, layer_norm, linear, relu, rms_norm, sigmoid_slope, tanh_slope};

@@ -37,7 +37,10 @@ pub fn cross_entropy(ys: &Sequence, targets: &Tensor) -> Result<Tensor> {
     let ys = ys.zero_padding()?;
     let targets = ys.with_values(targets.unsqueeze(D::Minus1)?)?.zero_padding()?;
     let log_p = candle_nn::ops::log_softmax(ys.values(), D::Minus1)?;
-    masked_mean(&log_p.gather(&targets.values().contiguous()?, D::Minus1)?.squeeze(D::Minus1)?.neg()?, &ys)
+    masked_mean(
+        &log_p.gather(&targets.values().contiguous()?, D::Minus1)?.squeeze(D::Minus1)?.neg()?,
+        &ys,
+    )
 }
 
 #[cfg(test)]
@@ -61,7 +64,8 @@ mod tests {
 
     #[test]
     fn cross_entropy_of_equal_logits_is_the_log_of_the_classes() -> Result<()> {
-        let ys = Sequence::padded(Tensor::zeros((2, 3, 5), candle::DType::F64, &Device::Cpu)?, &[3, 1])?;
+        let ys =
+            Sequence::padded(Tensor::zeros((2, 3, 5), candle::DType::F64, &Device::Cpu)?, &[3, 1])?;
         let targets = Tensor::new(&[[0u32, 1, 4], [3, 77, 77]], &Device::Cpu)?;
         let loss = cross_entropy(&ys, &targets)?.to_scalar::<f64>()?;
         assert!((loss - 5f64.ln()).abs() < 1e-15, "{loss}");

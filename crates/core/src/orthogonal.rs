@@ -19,13 +19,13 @@ const STEPS: usize = 80;
 ///
 /// # Errors
 /// If `matrix` has not two axes or is not finite, or its rank is not full: then there is no single nearest one.
-pub fn nearest_orthogonal(matrix: &Tensor) -> Result<Tensor> {
+pub fn polar_factor(matrix: &Tensor) -> Result<Tensor> {
     let (rows, columns) = match *matrix.dims() {
         [rows, columns] if rows * columns > 0 => (rows, columns),
         _ => bail!("orthogonal: expected a matrix (rows, columns), got {:?}", matrix.dims()),
     };
     if rows < columns {
-        return nearest_orthogonal(&matrix.t()?)?.t()?.contiguous();
+        return polar_factor(&matrix.t()?)?.t()?.contiguous();
     }
     let a = matrix.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64)?.contiguous()?;
     let largest = |t: Tensor| t.flatten_all()?.max(0)?.to_scalar::<f64>();
@@ -50,26 +50,32 @@ pub fn nearest_orthogonal(matrix: &Tensor) -> Result<Tensor> {
 /// Not between a forward pass and its backward pass: the graph shares the variable's memory.
 ///
 /// # Errors
-/// As [`nearest_orthogonal`]; if `variable` is a plain tensor, or `gain` is not finite.
-pub fn orthogonalise(variable: &Tensor, gain: f64) -> Result<()> {
+/// As [`polar_factor`]; if `variable` is a plain tensor, or `gain` is not finite.
+pub fn project_orthogonal(variable: &Tensor, gain: f64) -> Result<()> {
     if !variable.is_variable() {
         bail!("orthogonalise: expected a variable, got a plain tensor {:?}", variable.dims())
     }
     if !gain.is_finite() {
         bail!("orthogonalise gain: expected a finite number, got {gain}")
     }
-    let nearest = (nearest_orthogonal(variable)? * gain)?;
-    Var::from_tensor(variable)?.set(&nearest.to_dtype(variable.dtype())?.to_device(variable.device())?)
+    let nearest = (polar_factor(variable)? * gain)?;
+    Var::from_tensor(variable)?
+        .set(&nearest.to_dtype(variable.dtype())?.to_device(variable.device())?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::init::{orthogonal, tensor};
-    use crate::stream;
+    use crate::named_rng;
 
     fn random(name: &str, rows: usize, columns: usize) -> Result<Tensor> {
-        tensor(orthogonal(&mut stream(1, name), rows, columns), &[rows, columns], DType::F64, &Device::Cpu)
+        tensor(
+            orthogonal(&mut named_rng(1, name), rows, columns),
+            &[rows, columns],
+            DType::F64,
+            &Device::Cpu,
+        )
     }
 
     fn distance(a: &Tensor, b: &Tensor) -> Result<f64> {
@@ -84,10 +90,10 @@ mod tests {
             for (smallest, tolerance) in [(0.3, 1e-14), (1e-3, 1e-12), (1e-9, 1e-6)] {
                 let sigma = Tensor::new(&[5.0, 2.0, 1.0, 0.7, smallest], &Device::Cpu)?;
                 let a = v.broadcast_mul(&sigma)?.matmul(&w.t()?)?; // V Σ Wᵀ
-                let found = nearest_orthogonal(&a)?;
+                let found = polar_factor(&a)?;
                 let error = distance(&found, &v.matmul(&w.t()?)?)?;
                 assert!(error < tolerance, "({rows}, {columns}), σ = {smallest}: off by {error:e}");
-                let again = distance(&nearest_orthogonal(&found)?, &found)?;
+                let again = distance(&polar_factor(&found)?, &found)?;
                 assert!(again < 1e-14, "({rows}, {columns}): a second time moves it by {again:e}");
             }
         }
@@ -101,7 +107,7 @@ mod tests {
         let (sin, cos) = 3.5f64.atan2(3.0).sin_cos();
         let expected = Tensor::new(&[[cos, -sin], [sin, cos]], &Device::Cpu)?;
         for scale in [1e-300, 1.0, 1e300] {
-            assert!(distance(&nearest_orthogonal(&(&a * scale)?)?, &expected)? < 1e-15);
+            assert!(distance(&polar_factor(&(&a * scale)?)?, &expected)? < 1e-15);
         }
         Ok(())
     }
@@ -110,12 +116,12 @@ mod tests {
     fn no_orthogonal_matrix_is_nearer() -> Result<()> {
         let a = (random("a", 6, 6)? + (random("b", 6, 6)? * 0.8)?)?;
         let norm = |t: Tensor| t.sqr()?.sum_all()?.to_scalar::<f64>();
-        let nearest = nearest_orthogonal(&a)?;
+        let nearest = polar_factor(&a)?;
         let least = norm((&a - &nearest)?)?;
         for turn in 0..20 {
             // A turn of the nearest one, small or large.
             let near = (Tensor::eye(6, DType::F64, &Device::Cpu)? * 2f64.powi(turn))?;
-            let turned = nearest_orthogonal(&(near + random(&format!("turn {turn}"), 6, 6)?)?)?;
+            let turned = polar_factor(&(near + random(&format!("turn {turn}"), 6, 6)?)?)?;
             let other = norm((&a - nearest.matmul(&turned)?)?)?;
             assert!(other > least, "turn {turn}: {other} from it, the nearest {least}");
         }
@@ -125,11 +131,11 @@ mod tests {
     #[test]
     fn a_variable_gets_the_gain_for_its_singular_values() -> Result<()> {
         let var = Var::from_tensor(&(random("a", 17, 17)? + (random("b", 17, 17)? * 0.9)?)?)?;
-        orthogonalise(var.as_tensor(), 1.3)?;
+        project_orthogonal(var.as_tensor(), 1.3)?;
         let identity = (Tensor::eye(17, DType::F64, &Device::Cpu)? * 1.69)?;
         assert!(distance(&var.matmul(&var.t()?)?, &identity)? < 1e-14);
         let single = Var::from_tensor(&var.to_dtype(DType::F32)?)?;
-        orthogonalise(single.as_tensor(), 1.3)?;
+        project_orthogonal(single.as_tensor(), 1.3)?;
         assert!(distance(&single.to_dtype(DType::F64)?, &var)? < 1e-7);
         Ok(())
     }
@@ -147,13 +153,17 @@ mod tests {
             ((&ones * f64::INFINITY)?, "orthogonal: expected a finite matrix of full rank"),
             (ones.get(0)?, "orthogonal: expected a matrix (rows, columns), got [3]"),
         ] {
-            let error = nearest_orthogonal(&matrix).expect_err("must fail").to_string();
+            let error = polar_factor(&matrix).expect_err("must fail").to_string();
             assert!(error.starts_with(expected), "{error}");
         }
-        let error = orthogonalise(&ones, 1.0).expect_err("must fail").to_string();
+        let error = project_orthogonal(&ones, 1.0).expect_err("must fail").to_string();
         assert!(error.starts_with("orthogonalise: expected a variable"), "{error}");
-        let error = orthogonalise(Var::from_tensor(&ones)?.as_tensor(), f64::NAN).expect_err("must fail");
-        assert!(error.to_string().starts_with("orthogonalise gain: expected a finite number"), "{error}");
+        let error = project_orthogonal(Var::from_tensor(&ones)?.as_tensor(), f64::NAN)
+            .expect_err("must fail");
+        assert!(
+            error.to_string().starts_with("orthogonalise gain: expected a finite number"),
+            "{error}"
+        );
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 ///
 /// ChaCha with 8 rounds, whose values are the same on every platform, keyed by both (FNV-1a over the name, then
 /// SplitMix64).
-pub fn stream(seed: u64, name: &str) -> ChaCha8Rng {
+pub fn named_rng(seed: u64, name: &str) -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(name_key(seed, name))
 }
 
@@ -34,7 +34,7 @@ mod tests {
 
     #[test]
     fn a_stream_belongs_to_its_seed_and_name() {
-        let draw = |seed, name| stream(seed, name).next_u64();
+        let draw = |seed, name| named_rng(seed, name).next_u64();
         assert_eq!(draw(1, "a"), draw(1, "a"));
         assert_ne!(draw(1, "a"), draw(2, "a"));
         assert_ne!(draw(1, "a"), draw(1, "b"));

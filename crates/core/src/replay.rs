@@ -2,8 +2,9 @@
 
 use crate::sequence::select;
 use crate::{
-    Call, Cell, Engine, Flow, Forward, Gate, Gradients, Observation, Place, Probe, Reserve, Route, State,
-    StateClip, StepNoise, Upstream, Value, Wants,
+    Activations, Bptt, Cell, Engine, EngineValue, Forward, Gate, GradientAccumulator,
+    HiddenGradClip, InputGrads, LayerId, NeedsGrad, OutputGrads, Saved, SequenceInput, State,
+    StepMasks, TimeIndex,
 };
 use candle::{bail, DType, Result, Tensor, Var};
 
@@ -31,19 +32,19 @@ struct Tape {
 /// Step `t` of a cell, with its noise.
 pub(crate) fn noisy_step<C: Cell>(
     cell: &C,
-    noise: &StepNoise,
+    masks: &StepMasks,
     t: usize,
     x: &Tensor,
     before: &[Tensor],
 ) -> Result<Vec<Tensor>> {
     let state = C::State::from_fields(before.to_vec())?;
-    let mut after = match &noise.seen {
+    let mut after = match &masks.recurrent {
         None => cell.step(x, &state)?,
-        Some(mask) => cell.step_seeing(x, &(&before[0] * mask)?, &state)?,
+        Some(mask) => cell.step_with_recurrent_input(x, &(&before[0] * mask)?, &state)?,
     }
     .fields();
     for (index, (after, before)) in after.iter_mut().zip(before).enumerate() {
-        let Some(zoneout) = noise.zoneout(index) else { continue };
+        let Some(zoneout) = masks.zoneout(index) else { continue };
         let (batch, size) = before.dims2()?;
         let keep = zoneout.at(t, batch, size, before)?;
         *after = ((before * &keep)? + (&*after * keep.affine(-1.0, 1.0)?)?)?;
@@ -56,13 +57,13 @@ impl<C: Cell> Replay<C> {
     fn step(
         &self,
         cell: &C,
-        call: &Call,
+        inputs: &SequenceInput,
         steps: &Steps,
         t: usize,
         x: &Tensor,
         before: &[Tensor],
     ) -> Result<Vec<Tensor>> {
-        let after = noisy_step(cell, &call.noise, t, x, before)?;
+        let after = noisy_step(cell, &inputs.masks, t, x, before)?;
         let Some(running) = steps.running(t)? else { return Ok(after) };
         after.iter().zip(before).map(|(after, before)| select(&running, after, before)).collect()
     }
@@ -70,19 +71,24 @@ impl<C: Cell> Replay<C> {
 
 impl<C: Cell> Replay<C> {
     /// Runs forward, and shows the states and the gates of every step.
-    pub(crate) fn observe(&self, call: &Call, place: Place) -> Result<Observation> {
-        let steps = Steps::new(&call.route, &call.xs)?;
-        let xs = steps.by_step(&call.xs)?;
-        let cell = self.0.with_params(call.params.clone())?;
-        let (mut states, mut gates): (Vec<_>, Vec<Vec<Gate>>) = (vec![call.carry.clone()], Vec::new());
+    pub(crate) fn record_activations(
+        &self,
+        inputs: &SequenceInput,
+        layer_id: LayerId,
+    ) -> Result<Activations> {
+        let steps = Steps::new(&inputs.time_index, &inputs.xs)?;
+        let xs = steps.by_step(&inputs.xs)?;
+        let cell = self.0.with_params(inputs.params.clone())?;
+        let (mut states, mut gates): (Vec<_>, Vec<Vec<Gate>>) =
+            (vec![inputs.carry.clone()], Vec::new());
         for t in 0..steps.count {
             let (x, before) = (xs.get(t)?, &states[t]);
             let mut seen = before.clone();
-            if let Some(mask) = &call.noise.seen {
+            if let Some(mask) = &inputs.masks.recurrent {
                 seen[0] = (&seen[0] * mask)?;
             }
             gates.push(cell.gates(&x, &C::State::from_fields(seen)?)?);
-            states.push(self.step(&cell, call, &steps, t, &x, before)?);
+            states.push(self.step(&cell, inputs, &steps, t, &x, before)?);
         }
         let over_time = |values: Vec<&Tensor>| Tensor::stack(&values, 1); // (batch, steps, size)
         let state = |(index, name): (usize, &&'static str)| {
@@ -93,9 +99,9 @@ impl<C: Cell> Replay<C> {
             let values = over_time(gates.iter().map(|gates| &gates[index].values).collect())?;
             Ok(Gate { name, values, keeps })
         };
-        Ok(Observation {
-            place,
-            lengths: (0..call.route.batch()).map(|row| call.route.len(row)).collect(),
+        Ok(Activations {
+            layer_id,
+            lengths: (0..inputs.time_index.batch()).map(|row| inputs.time_index.len(row)).collect(),
             states: C::State::FIELDS.iter().enumerate().map(state).collect::<Result<_>>()?,
             gates: (0..gates.first().map_or(0, Vec::len)).map(gate).collect::<Result<_>>()?,
         })
@@ -107,52 +113,52 @@ impl<C: Cell> Engine for Replay<C> {
         "replay"
     }
 
-    fn forward(&self, call: &Call, outputs: bool, reserve: bool) -> Result<Forward> {
-        let steps = Steps::new(&call.route, &call.xs)?;
-        let xs = steps.by_step(&call.xs)?;
-        let cell = self.0.with_params(call.params.clone())?;
-        let len = call.segment.unwrap_or_else(|| square_root(steps.count));
-        let (mut state, mut states, mut ys) = (call.carry.clone(), Vec::new(), Vec::new());
+    fn forward(&self, inputs: &SequenceInput, outputs: bool, saved: bool) -> Result<Forward> {
+        let steps = Steps::new(&inputs.time_index, &inputs.xs)?;
+        let xs = steps.by_step(&inputs.xs)?;
+        let cell = self.0.with_params(inputs.params.clone())?;
+        let len = inputs.segment.unwrap_or_else(|| square_root(steps.count));
+        let (mut state, mut states, mut ys) = (inputs.carry.clone(), Vec::new(), Vec::new());
         for t in 0..steps.count {
-            if reserve && t % len == 0 {
+            if saved && t % len == 0 {
                 states.push(state.clone());
             }
-            state = self.step(&cell, call, &steps, t, &xs.get(t)?, &state)?;
+            state = self.step(&cell, inputs, &steps, t, &xs.get(t)?, &state)?;
             if outputs {
                 ys.push(state[0].clone());
             }
         }
         Ok(Forward {
-            outputs: outputs.then(|| steps.by_example(&ys).map(Value::Tensor)).transpose()?,
+            outputs: outputs.then(|| steps.by_example(&ys).map(EngineValue::Tensor)).transpose()?,
             carry: state,
-            reserve: reserve.then(|| -> Reserve { Box::new(Segments { len, states }) }),
+            saved: saved.then(|| -> Saved { Box::new(Segments { len, states }) }),
         })
     }
 
     fn backward(
         &self,
-        call: &Call,
-        reserve: &Reserve,
-        upstream: &Upstream,
-        wants: Wants,
-        probes: &mut [Probe],
-    ) -> Result<Gradients> {
-        let Some(segments) = reserve.downcast_ref::<Segments>() else {
+        inputs: &SequenceInput,
+        saved: &Saved,
+        output_grads: &OutputGrads,
+        needs: NeedsGrad,
+        accumulators: &mut [GradientAccumulator],
+    ) -> Result<InputGrads> {
+        let Some(segments) = saved.downcast_ref::<Segments>() else {
             bail!("replay: the reserve is that of another engine")
         };
-        let steps = Steps::new(&call.route, &call.xs)?;
-        let xs = steps.by_step(&call.xs)?;
-        let grad_ys = upstream.outputs.as_ref().map(|grad| steps.by_step(grad)).transpose()?;
-        let params: Vec<_> = if wants.params {
-            call.params.iter().map(Var::from_tensor).collect::<Result<_>>()?
+        let steps = Steps::new(&inputs.time_index, &inputs.xs)?;
+        let xs = steps.by_step(&inputs.xs)?;
+        let grad_ys = output_grads.outputs.as_ref().map(|grad| steps.by_step(grad)).transpose()?;
+        let params: Vec<_> = if needs.params {
+            inputs.params.iter().map(Var::from_tensor).collect::<Result<_>>()?
         } else {
             Vec::new()
         };
         let leaves: Vec<_> = params.iter().map(|var| var.as_tensor().clone()).collect();
-        let cell = self.0.with_params(if wants.params { leaves } else { call.params.clone() })?;
+        let cell = self.0.with_params(if needs.params { leaves } else { inputs.params.clone() })?;
         let mut grad_params: Vec<Option<Tensor>> = vec![None; params.len()];
         let mut grad_xs = Vec::new();
-        let mut grad_state = upstream.carry.clone();
+        let mut grad_state = output_grads.carry.clone();
 
         for (index, start) in segments.states.iter().enumerate().rev() {
             let first = index * segments.len;
@@ -161,10 +167,10 @@ impl<C: Cell> Engine for Replay<C> {
             let mut state = start.clone();
             for t in first..last {
                 let x = xs.get(t)?;
-                let x = if wants.xs { Var::from_tensor(&x)?.into_inner() } else { x };
+                let x = if needs.xs { Var::from_tensor(&x)?.into_inner() } else { x };
                 let before = state.iter().map(Var::from_tensor).collect::<Result<Vec<_>>>()?;
                 let fields: Vec<_> = before.iter().map(|var| var.as_tensor().clone()).collect();
-                let after = self.step(&cell, call, &steps, t, &x, &fields)?;
+                let after = self.step(&cell, inputs, &steps, t, &x, &fields)?;
                 state = after.iter().map(Tensor::detach).collect();
                 tapes.push(Tape { x, before, after });
             }
@@ -172,9 +178,9 @@ impl<C: Cell> Engine for Replay<C> {
                 if let Some(grad_ys) = &grad_ys {
                     grad_state[0] = (&grad_state[0] + grad_ys.get(t)?)?;
                 }
-                grad_state[0] = steps.clipped(call.flow, t, &grad_state[0])?;
-                for (probe, grad) in probes.iter_mut().zip(&grad_state) {
-                    probe.put_all(t + 1, grad)?;
+                grad_state[0] = steps.clipped(inputs.bptt, t, &grad_state[0])?;
+                for (accumulator, grad) in accumulators.iter_mut().zip(&grad_state) {
+                    accumulator.put_all(t + 1, grad)?;
                 }
                 let grads = seeded(&tape.after, &grad_state)?.backward()?;
                 // A leaf's gradient still hangs on the graph that it came through; left there, it would be
@@ -184,8 +190,8 @@ impl<C: Cell> Engine for Replay<C> {
                     None => leaf.detach().zeros_like(),
                 };
                 grad_state = tape.before.iter().map(|var| or_zeros(var)).collect::<Result<_>>()?;
-                grad_state = steps.ended(call.flow, t, grad_state)?;
-                if wants.xs {
+                grad_state = steps.ended(inputs.bptt, t, grad_state)?;
+                if needs.xs {
                     grad_xs.push(or_zeros(&tape.x)?);
                 }
                 for (sum, var) in grad_params.iter_mut().zip(&params) {
@@ -198,14 +204,15 @@ impl<C: Cell> Engine for Replay<C> {
                 }
             }
         }
-        for (probe, grad) in probes.iter_mut().zip(&grad_state) {
-            probe.put_all(0, grad)?;
+        for (accumulator, grad) in accumulators.iter_mut().zip(&grad_state) {
+            accumulator.put_all(0, grad)?;
         }
-        let or_zeros =
-            |(grad, var): (Option<Tensor>, &Var)| grad.map_or_else(|| var.detach().zeros_like(), Ok);
+        let or_zeros = |(grad, var): (Option<Tensor>, &Var)| {
+            grad.map_or_else(|| var.detach().zeros_like(), Ok)
+        };
         grad_xs.reverse();
-        Ok(Gradients {
-            xs: wants.xs.then(|| steps.by_example(&grad_xs)).transpose()?,
+        Ok(InputGrads {
+            xs: needs.xs.then(|| steps.by_example(&grad_xs)).transpose()?,
             params: grad_params.into_iter().zip(&params).map(or_zeros).collect::<Result<_>>()?,
             carry: grad_state,
         })
@@ -226,7 +233,7 @@ fn seeded(fields: &[Tensor], grads: &[Tensor]) -> Result<Tensor> {
 
 /// Values in the order in which a route runs through them.
 struct Steps<'a> {
-    route: &'a Route,
+    time_index: &'a TimeIndex,
     count: usize,
     /// For each step and example, its row of the flattened `(batch * time)`; `None` if that is a transpose.
     rows: Option<Tensor>,
@@ -235,15 +242,16 @@ struct Steps<'a> {
 }
 
 impl<'a> Steps<'a> {
-    fn new(route: &'a Route, xs: &Tensor) -> Result<Self> {
-        let (count, batch, device) = (route.steps(), route.batch(), xs.device());
-        let all_run = route.all_run(count - 1);
+    fn new(time_index: &'a TimeIndex, xs: &Tensor) -> Result<Self> {
+        let (count, batch, device) = (time_index.steps(), time_index.batch(), xs.device());
+        let all_run = time_index.all_run(count - 1);
         let places = (0..count).flat_map(|t| (0..batch).map(move |b| (t, b)));
-        let in_order = places.clone().all(|(t, b)| route.position(b, t) == t);
-        let rows = places.clone().map(|(t, b)| (b * route.time() + route.position(b, t)) as u32);
-        let running = places.map(|(t, b)| u8::from(t < route.len(b)));
+        let in_order = places.clone().all(|(t, b)| time_index.position(b, t) == t);
+        let rows =
+            places.clone().map(|(t, b)| (b * time_index.time() + time_index.position(b, t)) as u32);
+        let running = places.map(|(t, b)| u8::from(t < time_index.len(b)));
         Ok(Self {
-            route,
+            time_index,
             count,
             rows: (!in_order).then(|| Tensor::from_iter(rows, device)).transpose()?,
             running: (!all_run)
@@ -253,7 +261,11 @@ impl<'a> Steps<'a> {
     }
 
     fn running(&self, t: usize) -> Result<Option<Tensor>> {
-        self.running.as_ref().filter(|_| !self.route.all_run(t)).map(|running| running.get(t)).transpose()
+        self.running
+            .as_ref()
+            .filter(|_| !self.time_index.all_run(t))
+            .map(|running| running.get(t))
+            .transpose()
     }
 
     /// `(batch, time, feature)` to `(steps, batch, feature)`, zero where an example has ended.
@@ -278,21 +290,21 @@ impl<'a> Steps<'a> {
             Some(_) => {
                 // A route maps the steps of an example onto its positions and back in the same way.
                 let places = (0..batch).flat_map(|b| (0..count).map(move |t| (b, t)));
-                let rows = places.map(|(b, t)| (self.route.position(b, t) * batch + b) as u32);
+                let rows = places.map(|(b, t)| (self.time_index.position(b, t) * batch + b) as u32);
                 let rows = Tensor::from_iter(rows, steps.device())?;
                 let rows = steps.reshape((count * batch, feature))?.index_select(&rows, 0)?;
                 rows.reshape((batch, count, feature))?
             }
         };
-        values.pad_with_zeros(1, 0, self.route.time() - count)
+        values.pad_with_zeros(1, 0, self.time_index.time() - count)
     }
 
     /// dL/dh after step `t` as `flow` bounds it, for the examples that run there.
-    fn clipped(&self, flow: Flow, t: usize, grad: &Tensor) -> Result<Tensor> {
-        let clipped = match flow.clip {
+    fn clipped(&self, bptt: Bptt, t: usize, grad: &Tensor) -> Result<Tensor> {
+        let clipped = match bptt.clip {
             None => return Ok(grad.clone()),
-            Some(StateClip::Value(bound)) => grad.clamp(-bound, bound)?,
-            Some(StateClip::Norm(bound)) => {
+            Some(HiddenGradClip::Value(bound)) => grad.clamp(-bound, bound)?,
+            Some(HiddenGradClip::Norm(bound)) => {
                 // The norm is largest · root: squares of large elements are infinite, those of small ones zero.
                 let largest = grad.abs()?.max_keepdim(1)?; // (batch, 1)
                 let largest = largest.eq(0.0)?.where_cond(&largest.ones_like()?, &largest)?;
@@ -308,13 +320,14 @@ impl<'a> Steps<'a> {
     }
 
     /// The gradients of the state before step `t`, zero where `flow` ends them.
-    fn ended(&self, flow: Flow, t: usize, grads: Vec<Tensor>) -> Result<Vec<Tensor>> {
-        let batch = self.route.batch();
-        let goes_on = |row| u8::from(!flow.ends(t, self.route.len(row)));
+    fn ended(&self, bptt: Bptt, t: usize, grads: Vec<Tensor>) -> Result<Vec<Tensor>> {
+        let batch = self.time_index.batch();
+        let goes_on = |row| u8::from(!bptt.ends(t, self.time_index.len(row)));
         if (0..batch).all(|row| goes_on(row) == 1) {
             return Ok(grads);
         }
-        let keep = Tensor::from_iter((0..batch).map(goes_on), grads[0].device())?.reshape((batch, 1))?;
+        let keep =
+            Tensor::from_iter((0..batch).map(goes_on), grads[0].device())?.reshape((batch, 1))?;
         grads.iter().map(|grad| select(&keep, grad, &grad.zeros_like()?)).collect()
     }
 

@@ -1,10 +1,11 @@
 //! A cell run over time.
 
-use crate::frozen::FrozenCell;
-use crate::operation::Run;
+use crate::inference::InferenceCell;
+use crate::operation::RnnOpBuilder;
 use crate::replay::{check_dtype, square_root, Replay};
 use crate::{
-    layer, Carry, Cell, CellConfig, Engine, Frozen, Layer, Noise, Pass, Place, Route, Sequence, State,
+    layer, Carry, Cell, CellConfig, Engine, ForwardContext, InferenceLayer, Layer, LayerId,
+    RecurrentDropout, Sequence, State, TimeIndex,
 };
 use candle::{bail, DType, Device, Module, Result, Tensor};
 use candle_nn::VarBuilder;
@@ -19,9 +20,9 @@ use std::sync::Arc;
 pub struct Rnn<C> {
     cell: C,
     reverse: bool,
-    path: Path,
-    noise: Noise,
-    checkpoint: Checkpoint,
+    execution: Execution,
+    noise: RecurrentDropout,
+    recompute: Recompute,
     /// A learned initial state: its name, and `(1, size)`, a field.
     start: Vec<(String, Tensor)>,
 }
@@ -29,7 +30,7 @@ pub struct Rnn<C> {
 /// What is kept between the way there and the way back. Less costs a second way there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Checkpoint {
+pub enum Recompute {
     /// What suits the engine: a kernel keeps everything, replay the states at the starts of segments of √T steps.
     #[default]
     Auto,
@@ -41,7 +42,7 @@ pub enum Checkpoint {
 
 /// Which of the two ways of running a layer is taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Path {
+pub enum Execution {
     /// The kernel where there is one for the cell, the device and the dtype, and else replay.
     #[default]
     Auto,
@@ -63,28 +64,35 @@ impl<C: Cell> Rnn<C> {
         config: &K,
         vb: VarBuilder,
     ) -> Result<Self> {
-        Self::at(Place::default(), input, hidden, config, vb)
+        Self::at_layer(LayerId::default(), input, hidden, config, vb)
     }
 
     /// As [`Rnn::new`], for another place in a stack: layer, and direction.
     ///
     /// # Errors
     /// As [`CellConfig::cell`].
-    pub fn at<K: CellConfig<Cell = C>>(
-        place: Place,
+    pub fn at_layer<K: CellConfig<Cell = C>>(
+        layer_id: LayerId,
         input: usize,
         hidden: usize,
         config: &K,
         vb: VarBuilder,
     ) -> Result<Self> {
-        let layer = Self::from_cell(config.cell(input, hidden, Some(place), vb)?);
-        Ok(if place.reverse { layer.reversed() } else { layer })
+        let layer = Self::from_cell(config.cell(input, hidden, Some(layer_id), vb)?);
+        Ok(if layer_id.reverse { layer.reversed() } else { layer })
     }
 
     /// The cell run forward in time.
     pub fn from_cell(cell: C) -> Self {
-        let (noise, checkpoint) = (Noise::default(), Checkpoint::Auto);
-        Self { cell, reverse: false, path: Path::Auto, noise, checkpoint, start: Vec::new() }
+        let (noise, recompute) = (RecurrentDropout::default(), Recompute::Auto);
+        Self {
+            cell,
+            reverse: false,
+            execution: Execution::Auto,
+            noise,
+            recompute,
+            start: Vec::new(),
+        }
     }
 
     /// The same layer, run from each example's own end to its beginning. Its carry is the state *behind* the end, so a
@@ -96,19 +104,21 @@ impl<C: Cell> Rnn<C> {
 
     /// The same layer on the given path.
     #[must_use]
-    pub fn on(self, path: Path) -> Self {
-        Self { path, ..self }
+    pub fn with_execution(self, execution: Execution) -> Self {
+        Self { execution, ..self }
     }
 
     /// The same layer with noise in training passes, and the expectation of zoneout in others.
     ///
     /// # Errors
     /// If a rate is not from 0 up to but without 1, or belongs to what the cell does not have.
-    pub fn with_noise(self, noise: Noise) -> Result<Self> {
+    pub fn with_recurrent_dropout(self, noise: RecurrentDropout) -> Result<Self> {
         noise.check(C::State::FIELDS)?;
         let names: Vec<_> = self.cell.params().into_iter().map(|(name, _)| name).collect();
         if noise.weights > 0.0 && !names.iter().any(|name| name.starts_with("weight_hh")) {
-            bail!("noise weights: expected a weight whose name begins with weight_hh, got {names:?}")
+            bail!(
+                "noise weights: expected a weight whose name begins with weight_hh, got {names:?}"
+            )
         }
         Ok(Self { noise, ..self })
     }
@@ -117,10 +127,12 @@ impl<C: Cell> Rnn<C> {
     ///
     /// # Errors
     /// If it keeps the state at every 0 steps.
-    pub fn with_checkpoint(self, checkpoint: Checkpoint) -> Result<Self> {
-        match checkpoint {
-            Checkpoint::Every(0) => bail!("checkpoint: expected the state at every 1 or more steps, got 0"),
-            _ => Ok(Self { checkpoint, ..self }),
+    pub fn with_recompute(self, recompute: Recompute) -> Result<Self> {
+        match recompute {
+            Recompute::Every(0) => {
+                bail!("checkpoint: expected the state at every 1 or more steps, got 0")
+            }
+            _ => Ok(Self { recompute, ..self }),
         }
     }
 
@@ -129,9 +141,9 @@ impl<C: Cell> Rnn<C> {
     ///
     /// # Errors
     /// If one exists with another shape.
-    pub fn with_learned_start(self, place: Place, vb: &VarBuilder) -> Result<Self> {
+    pub fn with_learned_start(self, layer_id: LayerId, vb: &VarBuilder) -> Result<Self> {
         let start = C::State::FIELDS.iter().zip(self.cell.state_sizes()).map(|(field, size)| {
-            let name = format!("{field}0{}", place.suffix());
+            let name = format!("{field}0{}", layer_id.suffix());
             let value = vb.get_with_hints((1, size), &name, candle_nn::Init::Const(0.0))?;
             Ok((name, value))
         });
@@ -160,15 +172,25 @@ impl<C: Cell> Rnn<C> {
             (Some(kernel), DType::F32 | DType::F64) => Ok(kernel),
             (Some(_), _) => Err(format!("kernels run in f32 and f64, not in {dtype:?}")),
         };
-        match (self.path, kernel) {
-            (Path::Auto | Path::Kernel, Ok(kernel)) => Ok((kernel, "the cell has a kernel here".to_string())),
-            (Path::Auto, Err(why)) => Ok((Arc::new(Replay(self.cell.clone())), why)),
-            (Path::Replay, _) => Ok((Arc::new(Replay(self.cell.clone())), "asked for".to_string())),
-            (Path::Kernel, Err(why)) => bail!("kernel: {why}"),
+        match (self.execution, kernel) {
+            (Execution::Auto | Execution::Kernel, Ok(kernel)) => {
+                Ok((kernel, "the cell has a kernel here".to_string()))
+            }
+            (Execution::Auto, Err(why)) => Ok((Arc::new(Replay(self.cell.clone())), why)),
+            (Execution::Replay, _) => {
+                Ok((Arc::new(Replay(self.cell.clone())), "asked for".to_string()))
+            }
+            (Execution::Kernel, Err(why)) => bail!("kernel: {why}"),
         }
     }
 
-    fn apply(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass, outputs: bool) -> Result<Applied> {
+    fn apply(
+        &self,
+        xs: &Sequence,
+        carry: Option<&Carry>,
+        context: &ForwardContext,
+        outputs: bool,
+    ) -> Result<Applied> {
         let (batch, _, input) = xs.values().dims3()?;
         let (dtype, device) = (xs.values().dtype(), xs.values().device());
         if input != self.cell.input_size() {
@@ -176,10 +198,13 @@ impl<C: Cell> Rnn<C> {
             bail!("recurrent xs: expected (batch, time, {expected}), got {dims:?}")
         }
         check_dtype(dtype)?;
-        let xs = &self.noise.inputs(xs, pass)?;
-        let params = self.noise.params(self.cell.params(), pass)?;
+        let xs = &self.noise.inputs(xs, context)?;
+        let params = self.noise.params(self.cell.params(), context)?;
         if let Some(param) = params.iter().find(|param| param.dtype() != dtype) {
-            bail!("recurrent xs: expected the dtype of the weights, {:?}, got {dtype:?}", param.dtype())
+            bail!(
+                "recurrent xs: expected the dtype of the weights, {:?}, got {dtype:?}",
+                param.dtype()
+            )
         }
         let carry = match carry {
             None if self.start.is_empty() => self.cell.zero_state(batch, dtype, device)?.fields(),
@@ -187,30 +212,33 @@ impl<C: Cell> Rnn<C> {
             Some(carry) => self.check_carry("carry", carry, batch, dtype)?,
         };
         let (engine, _) = self.engine(dtype, device)?;
-        let route = Route::new(xs, self.reverse)?;
-        let record = pass.record.map(|recorder| (recorder.clone(), pass.place, C::State::FIELDS));
+        let time_index = TimeIndex::new(xs, self.reverse)?;
+        let record =
+            context.record.map(|recorder| (recorder.clone(), context.layer_id, C::State::FIELDS));
         let output = self.output_size();
-        let noise = self.noise.over_time(C::State::FIELDS, pass, batch, output, xs.values())?;
-        let segment = match self.checkpoint {
-            Checkpoint::Auto => None,
-            Checkpoint::SquareRoot => Some(square_root(route.steps())),
-            Checkpoint::Every(steps) => Some(steps),
+        let masks = self.noise.step_masks(C::State::FIELDS, context, batch, output, xs.values())?;
+        let segment = match self.recompute {
+            Recompute::Auto => None,
+            Recompute::SquareRoot => Some(square_root(time_index.steps())),
+            Recompute::Every(steps) => Some(steps),
         };
-        let flow = pass.flow;
-        flow.check()?;
-        let run = Run {
+        let bptt = context.bptt;
+        bptt.check()?;
+        let run = RnnOpBuilder {
             engine,
             xs: xs.values(),
             params: &params,
             carry: &carry,
-            route,
-            noise,
+            time_index,
+            masks,
             segment,
-            flow,
+            bptt,
             record,
         };
-        if let Some(observer) = pass.observe {
-            observer.put(Replay(self.cell.clone()).observe(&run.call()?, pass.place)?);
+        if let Some(activations) = context.activations {
+            activations.put(
+                Replay(self.cell.clone()).record_activations(&run.inputs()?, context.layer_id)?,
+            );
         }
         let (outputs, carry) = run.apply(outputs)?;
         Ok(Applied { outputs, carry })
@@ -221,10 +249,18 @@ impl<C: Cell> Rnn<C> {
     }
 
     /// The fields of `carry`, which messages call `what`.
-    fn check_carry(&self, what: &str, carry: &Carry, batch: usize, dtype: DType) -> Result<Vec<Tensor>> {
+    fn check_carry(
+        &self,
+        what: &str,
+        carry: &Carry,
+        batch: usize,
+        dtype: DType,
+    ) -> Result<Vec<Tensor>> {
         let fields = match carry {
-            Carry::Fields(fields) => fields,
-            Carry::Parts(parts) => bail!("{what}: expected one layer's fields, got {} parts", parts.len()),
+            Carry::Cell(fields) => fields,
+            Carry::Layers(parts) => {
+                bail!("{what}: expected one layer's fields, got {} parts", parts.len())
+            }
         };
         let names: Vec<_> = fields.iter().map(|(name, _)| *name).collect();
         if names != C::State::FIELDS {
@@ -232,7 +268,10 @@ impl<C: Cell> Rnn<C> {
         }
         for ((name, field), size) in fields.iter().zip(self.cell.state_sizes()) {
             if field.dims() != [batch, size] {
-                bail!("{what} {name}: expected (batch, hidden) = ({batch}, {size}), got {:?}", field.dims())
+                bail!(
+                    "{what} {name}: expected (batch, hidden) = ({batch}, {size}), got {:?}",
+                    field.dims()
+                )
             }
             if field.dtype() != dtype {
                 bail!("{what} {name}: expected the dtype of xs, {dtype:?}, got {:?}", field.dtype())
@@ -264,40 +303,62 @@ impl<C: Cell> Layer for Rnn<C> {
         }
     }
 
-    fn run(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Sequence, Carry)> {
-        let applied = self.apply(xs, carry, pass, true)?;
+    fn run(
+        &self,
+        xs: &Sequence,
+        carry: Option<&Carry>,
+        context: &ForwardContext,
+    ) -> Result<(Sequence, Carry)> {
+        let applied = self.apply(xs, carry, context, true)?;
         let ys = xs.with_values(applied.outputs.expect("the outputs were asked for"))?;
         Ok((ys, named::<C>(applied.carry)))
     }
 
-    fn last(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Tensor, Carry)> {
-        let carry = self.apply(xs, carry, pass, false)?.carry;
+    fn last(
+        &self,
+        xs: &Sequence,
+        carry: Option<&Carry>,
+        context: &ForwardContext,
+    ) -> Result<(Tensor, Carry)> {
+        let carry = self.apply(xs, carry, context, false)?.carry;
         Ok((carry[0].clone(), named::<C>(carry)))
     }
 
-    fn freeze(&self) -> Result<Arc<dyn Frozen>> {
+    fn to_inference(&self) -> Result<Arc<dyn InferenceLayer>> {
         if self.reverse {
             bail!("freeze: a layer that runs from the end cannot be run a step at a time")
         }
-        let single =
-            |tensor: &Tensor| tensor.detach().to_device(&Device::Cpu)?.to_dtype(DType::F32)?.contiguous();
+        let single = |tensor: &Tensor| {
+            tensor.detach().to_device(&Device::Cpu)?.to_dtype(DType::F32)?.contiguous()
+        };
         let params: Vec<_> =
             self.cell.params().iter().map(|(_, param)| single(param)).collect::<Result<_>>()?;
         let start = match self.start.is_empty() {
             true => self.cell.zero_state(1, DType::F32, &Device::Cpu)?.fields(),
             false => self.start.iter().map(|(_, value)| single(value)).collect::<Result<_>>()?,
         };
-        let noise =
-            self.noise.over_time(C::State::FIELDS, &Pass::default(), 1, self.output_size(), &start[0])?;
-        let packed = self.cell.kernel().map(|kernel| kernel.freeze(&params, &start, &noise)).transpose()?;
+        let masks = self.noise.step_masks(
+            C::State::FIELDS,
+            &ForwardContext::default(),
+            1,
+            self.output_size(),
+            &start[0],
+        )?;
+        let packed = self
+            .cell
+            .kernel()
+            .map(|kernel| kernel.to_inference(&params, &start, &masks))
+            .transpose()?;
         match packed.flatten() {
-            Some(frozen) => Ok(frozen),
-            None => Ok(Arc::new(FrozenCell { cell: self.cell.with_params(params)?, start, noise })),
+            Some(layer) => Ok(layer),
+            None => {
+                Ok(Arc::new(InferenceCell { cell: self.cell.with_params(params)?, start, masks }))
+            }
         }
     }
 
     /// `None` with zoneout, which mixes the state before a step into the one after it.
-    fn pull_back(&self, x: &Tensor, carry: &Carry, grad: &Carry) -> Result<Option<Carry>> {
+    fn vjp(&self, x: &Tensor, carry: &Carry, grad: &Carry) -> Result<Option<Carry>> {
         if self.noise.zoneout_h > 0.0 || self.noise.zoneout_c > 0.0 {
             return Ok(None);
         }
@@ -306,8 +367,9 @@ impl<C: Cell> Layer for Rnn<C> {
             let (expected, dims) = (self.cell.input_size(), x.dims());
             bail!("pull back x: expected (batch, {expected}), got {dims:?}")
         }
-        let state = |what, carry| C::State::from_fields(self.check_carry(what, carry, batch, x.dtype())?);
-        let before = self.cell.pull_back(x, &state("carry", carry)?, &state("grad", grad)?)?;
+        let state =
+            |what, carry| C::State::from_fields(self.check_carry(what, carry, batch, x.dtype())?);
+        let before = self.cell.vjp(x, &state("carry", carry)?, &state("grad", grad)?)?;
         Ok(before.map(|before| named::<C>(before.fields())))
     }
 
@@ -321,7 +383,7 @@ impl<C: Cell> Layer for Rnn<C> {
 }
 
 fn named<C: Cell>(fields: Vec<Tensor>) -> Carry {
-    Carry::Fields(C::State::FIELDS.iter().copied().zip(fields).collect())
+    Carry::Cell(C::State::FIELDS.iter().copied().zip(fields).collect())
 }
 
 impl<C: Cell> Module for Rnn<C> {

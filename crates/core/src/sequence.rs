@@ -41,8 +41,12 @@ impl Sequence {
     /// If `values` has not three axes, or one of them is empty.
     pub fn new(values: Tensor) -> Result<Self> {
         match values.dims() {
-            [batch, time, feature] if batch * time * feature > 0 => Ok(Self { values, lengths: None }),
-            dims => bail!("sequence: expected (batch, time, feature), none of them 0, got {dims:?}"),
+            [batch, time, feature] if batch * time * feature > 0 => {
+                Ok(Self { values, lengths: None })
+            }
+            dims => {
+                bail!("sequence: expected (batch, time, feature), none of them 0, got {dims:?}")
+            }
         }
     }
 
@@ -81,7 +85,8 @@ impl Sequence {
             }
         }
         let time = lengths.iter().copied().max().expect("there is at least one sequence");
-        let pad = |(example, length): (&Tensor, &usize)| example.pad_with_zeros(0, 0, time - length);
+        let pad =
+            |(example, length): (&Tensor, &usize)| example.pad_with_zeros(0, 0, time - length);
         let rows: Vec<_> = examples.iter().zip(&lengths).map(pad).collect::<Result<_>>()?;
         Self::padded(Tensor::stack(&rows, 0)?, &lengths)
     }
@@ -108,7 +113,9 @@ impl Sequence {
     pub fn with_values(&self, values: Tensor) -> Result<Self> {
         let (batch, time, _) = self.values.dims3()?;
         match values.dims() {
-            &[b, t, _] if (b, t) == (batch, time) => Ok(Self { values, lengths: self.lengths.clone() }),
+            &[b, t, _] if (b, t) == (batch, time) => {
+                Ok(Self { values, lengths: self.lengths.clone() })
+            }
             dims => bail!("sequence values: expected ({batch}, {time}, feature), got {dims:?}"),
         }
     }
@@ -173,7 +180,8 @@ impl Sequence {
             }
             (Pool::Mean, None) => self.values.mean(1),
             (Pool::Mean, Some(lengths)) => {
-                let counts: Vec<_> = lengths.as_slice().iter().map(|&length| length as f64).collect();
+                let counts: Vec<_> =
+                    lengths.as_slice().iter().map(|&length| length as f64).collect();
                 let counts = Tensor::from_vec(counts, (batch, 1), self.values.device())?;
                 let sums = self.zero_padding()?.values.sum(1)?;
                 sums.broadcast_div(&counts.to_dtype(sums.dtype())?)
@@ -190,7 +198,8 @@ impl Sequence {
 
 /// `(batch, time, 1)` of u8: one where the step is real.
 pub(crate) fn mask(lengths: &[usize], time: usize, device: &Device) -> Result<Tensor> {
-    let mask: Vec<u8> = lengths.iter().flat_map(|&len| (0..time).map(move |t| u8::from(t < len))).collect();
+    let mask: Vec<u8> =
+        lengths.iter().flat_map(|&len| (0..time).map(move |t| u8::from(t < len))).collect();
     Tensor::from_vec(mask, (lengths.len(), time, 1), device)
 }
 
@@ -221,8 +230,8 @@ mod tests {
     #[test]
     fn pooling_sees_no_padding() -> Result<()> {
         let ragged = ragged()?;
-        let garbage =
-            (ragged.values() + ragged.mask(DType::F64)?.affine(-1e9, 1e9)?.broadcast_as((2, 3, 2))?)?;
+        let garbage = (ragged.values()
+            + ragged.mask(DType::F64)?.affine(-1e9, 1e9)?.broadcast_as((2, 3, 2))?)?;
         let ragged = ragged.with_values(garbage)?;
         assert_eq!(ragged.pool(Pool::Last)?.to_vec2::<f64>()?, [[1., 2.], [14., 15.]]);
         assert_eq!(ragged.pool(Pool::Mean)?.to_vec2::<f64>()?, [[1., 2.], [12., 13.]]);
@@ -253,7 +262,8 @@ mod tests {
             (vec![0, 1], "sequence lengths: expected each from 1 to 3, got 0"),
             (vec![1, 4], "sequence lengths: expected each from 1 to 3, got 4"),
         ] {
-            let error = Sequence::padded(values.clone(), &lengths).expect_err("must fail").to_string();
+            let error =
+                Sequence::padded(values.clone(), &lengths).expect_err("must fail").to_string();
             assert!(error.starts_with(expected), "{error}");
         }
         Ok(())

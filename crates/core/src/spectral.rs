@@ -17,7 +17,8 @@ pub fn spectral_radius(matrix: &Tensor) -> Result<f64> {
         [rows, columns] if rows == columns && *rows > 0 => {}
         dims => bail!("spectral radius: expected a square matrix, got {dims:?}"),
     }
-    let mut power = matrix.detach().to_device(&candle::Device::Cpu)?.to_dtype(DType::F64)?.contiguous()?;
+    let mut power =
+        matrix.detach().to_device(&candle::Device::Cpu)?.to_dtype(DType::F64)?.contiguous()?;
     let mut log = 0.0; // the logarithm of what has been divided out, a 2^i-th part at squaring i
     for squaring in 0..=SQUARINGS {
         let norm = power.abs()?.flatten_all()?.max(0)?.to_scalar::<f64>()?;
@@ -47,7 +48,10 @@ mod tests {
             ([[1e-200, 0.0], [0.0, 1e-201]], 1e-200),
         ] {
             let found = radius(&rows)?;
-            assert!((found - expected).abs() <= 1e-6 * expected, "{rows:?}: {found}, expected {expected}");
+            assert!(
+                (found - expected).abs() <= 1e-6 * expected,
+                "{rows:?}: {found}, expected {expected}"
+            );
         }
         assert!(spectral_radius(&Tensor::zeros((2, 3), DType::F32, &Device::Cpu)?).is_err());
         Ok(())

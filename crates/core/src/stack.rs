@@ -1,7 +1,10 @@
 //! Layers on top of each other.
 
-use crate::frozen::FrozenStack;
-use crate::{dropout, layer, Bidirectional, Carry, CellConfig, Frozen, Layer, Pass, Place, Rnn, Sequence};
+use crate::inference::InferenceStack;
+use crate::{
+    dropout, layer, Bidirectional, Carry, CellConfig, ForwardContext, InferenceLayer, Layer,
+    LayerId, Rnn, Sequence,
+};
 use candle::{bail, Module, Result, Tensor};
 use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
@@ -18,12 +21,12 @@ pub struct Stack {
 /// In which directions each layer of a stack runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Directions {
+pub enum Direction {
     /// Forward in time.
     #[default]
     Forward,
     /// Forward and in reverse, side by side.
-    Both,
+    Bidirectional,
 }
 
 impl Stack {
@@ -34,18 +37,24 @@ impl Stack {
     /// As [`CellConfig::cell`]; if there are no layers.
     pub fn of<K: CellConfig>(
         layers: usize,
-        directions: Directions,
+        direction: Direction,
         input: usize,
         hidden: usize,
         config: &K,
         vb: VarBuilder,
     ) -> Result<Self> {
-        Self::build(layers, input, |place, input| {
-            let forward = Rnn::at(place, input, hidden, config, vb.clone())?;
-            if directions == Directions::Forward {
+        Self::build(layers, input, |layer_id, input| {
+            let forward = Rnn::at_layer(layer_id, input, hidden, config, vb.clone())?;
+            if direction == Direction::Forward {
                 return Ok(Box::new(forward));
             }
-            let reverse = Rnn::at(Place { reverse: true, ..place }, input, hidden, config, vb.clone())?;
+            let reverse = Rnn::at_layer(
+                LayerId { reverse: true, ..layer_id },
+                input,
+                hidden,
+                config,
+                vb.clone(),
+            )?;
             Ok(Box::new(Bidirectional::new(forward, reverse)?))
         })
     }
@@ -61,7 +70,10 @@ impl Stack {
         for (index, pair) in layers.windows(2).enumerate() {
             let (below, above) = (pair[0].output_size(), pair[1].input_size());
             if below != above {
-                bail!("stack: layer {} expects {above} features, got {below} from the one below", index + 1)
+                bail!(
+                    "stack: layer {} expects {above} features, got {below} from the one below",
+                    index + 1
+                )
             }
         }
         Ok(Self { layers, dropout: 0.0 })
@@ -71,20 +83,20 @@ impl Stack {
     ///
     /// ```
     /// # use candle::{Device, Result, Tensor};
-    /// # use recurrent_core::{init::{Gates, Init, Weights}, linear, Cell, Hidden, Layer, Place, Rnn, Stack};
+    /// # use recurrent_core::{init::{Gates, Init, Weights}, linear, Cell, HiddenState, Layer, LayerId, Rnn, Stack};
     /// # #[derive(Clone)] struct Elman { w: Tensor, u: Tensor }
     /// # impl Cell for Elman {
-    /// #     type State = Hidden;
+    /// #     type State = HiddenState;
     /// #     fn input_size(&self) -> usize { self.w.dims()[1] }
     /// #     fn state_sizes(&self) -> Vec<usize> { vec![self.u.dims()[1]] }
     /// #     fn params(&self) -> Vec<(String, Tensor)> { vec![("w".into(), self.w.clone()), ("u".into(), self.u.clone())] }
     /// #     fn with_params(&self, p: Vec<Tensor>) -> Result<Self> { Ok(Self { w: p[0].clone(), u: p[1].clone() }) }
-    /// #     fn step(&self, x: &Tensor, s: &Hidden) -> Result<Hidden> {
-    /// #         Ok(Hidden { h: (linear(x, &self.w, None)? + linear(&s.h, &self.u, None)?)?.tanh()? })
+    /// #     fn step(&self, x: &Tensor, s: &HiddenState) -> Result<HiddenState> {
+    /// #         Ok(HiddenState { h: (linear(x, &self.w, None)? + linear(&s.h, &self.u, None)?)?.tanh()? })
     /// #     }
     /// # }
     /// # fn main() -> Result<()> {
-    /// let stack = Stack::build(3, 5, |_: Place, input| {
+    /// let stack = Stack::build(3, 5, |_: LayerId, input| {
     ///     let (w, u) = (Tensor::randn(0f32, 0.3, (8, input), &Device::Cpu)?, Tensor::randn(0f32, 0.3, (8, 8), &Device::Cpu)?);
     ///     Ok(Box::new(Rnn::from_cell(Elman { w, u })))
     /// })?;
@@ -98,12 +110,12 @@ impl Stack {
     pub fn build(
         layers: usize,
         input: usize,
-        mut make: impl FnMut(Place, usize) -> Result<Box<dyn Layer>>,
+        mut make: impl FnMut(LayerId, usize) -> Result<Box<dyn Layer>>,
     ) -> Result<Self> {
         let mut made: Vec<Box<dyn Layer>> = Vec::with_capacity(layers);
         for index in 0..layers {
             let input = made.last().map_or(input, |below| below.output_size());
-            made.push(make(Place::layer(index), input)?);
+            made.push(make(LayerId::layer(index), input)?);
         }
         Self::new(made)
     }
@@ -129,21 +141,22 @@ impl Stack {
         &self,
         xs: &Sequence,
         carry: Option<&Carry>,
-        pass: &Pass,
-        top: impl Fn(&dyn Layer, &Sequence, Option<&Carry>, &Pass) -> Result<(T, Carry)>,
+        context: &ForwardContext,
+        top: impl Fn(&dyn Layer, &Sequence, Option<&Carry>, &ForwardContext) -> Result<(T, Carry)>,
     ) -> Result<(T, Carry)> {
-        let parts = carry.map(|carry| carry.parts(self.layers.len())).transpose()?;
+        let parts = carry.map(|carry| carry.layers(self.layers.len())).transpose()?;
         let (last, below) = self.layers.split_last().expect("a stack has a layer");
-        let (mut xs, mut carries, mut place) = (xs.clone(), Vec::new(), *pass);
+        let (mut xs, mut carries, mut layer_id) = (xs.clone(), Vec::new(), *context);
         for (index, layer) in below.iter().enumerate() {
-            let (ys, carry) = layer.run(&xs, parts.map(|parts| &parts[index]), &place)?;
-            xs = dropout(&ys, self.dropout, &place)?;
+            let (ys, carry) = layer.run(&xs, parts.map(|parts| &parts[index]), &layer_id)?;
+            xs = dropout(&ys, self.dropout, &layer_id)?;
             carries.push(carry);
-            place = place.above(layer.depth());
+            layer_id = layer_id.offset_layer(layer.depth());
         }
-        let (out, carry) = top(last.as_ref(), &xs, parts.map(|parts| &parts[below.len()]), &place)?;
+        let (out, carry) =
+            top(last.as_ref(), &xs, parts.map(|parts| &parts[below.len()]), &layer_id)?;
         carries.push(carry);
-        Ok((out, Carry::Parts(carries)))
+        Ok((out, Carry::Layers(carries)))
     }
 }
 
@@ -164,16 +177,28 @@ impl Layer for Stack {
         self.layers.iter().map(|layer| layer.depth()).sum()
     }
 
-    fn run(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Sequence, Carry)> {
-        self.climb(xs, carry, pass, |layer, xs, carry, pass| layer.run(xs, carry, pass))
+    fn run(
+        &self,
+        xs: &Sequence,
+        carry: Option<&Carry>,
+        context: &ForwardContext,
+    ) -> Result<(Sequence, Carry)> {
+        self.climb(xs, carry, context, |layer, xs, carry, context| layer.run(xs, carry, context))
     }
 
-    fn last(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Tensor, Carry)> {
-        self.climb(xs, carry, pass, |layer, xs, carry, pass| layer.last(xs, carry, pass))
+    fn last(
+        &self,
+        xs: &Sequence,
+        carry: Option<&Carry>,
+        context: &ForwardContext,
+    ) -> Result<(Tensor, Carry)> {
+        self.climb(xs, carry, context, |layer, xs, carry, context| layer.last(xs, carry, context))
     }
 
-    fn freeze(&self) -> Result<Arc<dyn Frozen>> {
-        Ok(Arc::new(FrozenStack(self.layers.iter().map(|layer| layer.freeze()).collect::<Result<_>>()?)))
+    fn to_inference(&self) -> Result<Arc<dyn InferenceLayer>> {
+        Ok(Arc::new(InferenceStack(
+            self.layers.iter().map(|layer| layer.to_inference()).collect::<Result<_>>()?,
+        )))
     }
 
     fn params(&self) -> Vec<(String, Tensor)> {
@@ -181,14 +206,15 @@ impl Layer for Stack {
     }
 
     /// That of the layer, if there is only one.
-    fn pull_back(&self, x: &Tensor, carry: &Carry, grad: &Carry) -> Result<Option<Carry>> {
+    fn vjp(&self, x: &Tensor, carry: &Carry, grad: &Carry) -> Result<Option<Carry>> {
         let [layer] = &self.layers[..] else { return Ok(None) };
-        let before = layer.pull_back(x, &carry.parts(1)?[0], &grad.parts(1)?[0])?;
-        Ok(before.map(|before| Carry::Parts(vec![before])))
+        let before = layer.vjp(x, &carry.layers(1)?[0], &grad.layers(1)?[0])?;
+        Ok(before.map(|before| Carry::Layers(vec![before])))
     }
 
     fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {
-        let blocks = self.layers.iter().map(|layer| layer.recurrent_blocks()).collect::<Result<Vec<_>>>()?;
+        let blocks =
+            self.layers.iter().map(|layer| layer.recurrent_blocks()).collect::<Result<Vec<_>>>()?;
         Ok(blocks.concat())
     }
 }

@@ -20,7 +20,9 @@ pub fn chunk_gates<const N: usize>(z: &Tensor) -> Result<[Tensor; N]> {
     if hidden * N != z.dim(D::Minus1)? {
         candle::bail!("gates: expected a multiple of {N}, got {:?}", z.dims())
     }
-    let gates = (0..N).map(|gate| z.narrow(D::Minus1, gate * hidden, hidden)).collect::<Result<Vec<_>>>()?;
+    let gates = (0..N)
+        .map(|gate| z.narrow(D::Minus1, gate * hidden, hidden))
+        .collect::<Result<Vec<_>>>()?;
     Ok(gates.try_into().expect("there are N gates"))
 }
 

@@ -3,7 +3,9 @@
 use crate::Reset;
 use candle::{Result, Tensor};
 use candle_nn::ops::sigmoid;
-use recurrent_core::{chunk_gates, sigmoid_slope, Cell, Engine, Gate, GateWeights, GruParts, Hidden};
+use recurrent_core::{
+    chunk_gates, sigmoid_slope, Cell, Engine, Gate, GateWeights, GruParts, HiddenState,
+};
 use recurrent_kernels::Kernel;
 use std::sync::Arc;
 
@@ -35,7 +37,7 @@ impl GruCell {
 }
 
 impl Cell for GruCell {
-    type State = Hidden;
+    type State = HiddenState;
 
     fn input_size(&self) -> usize {
         self.weights.input_size()
@@ -53,15 +55,20 @@ impl Cell for GruCell {
         Ok(Self { weights: self.weights.replaced(&mut params.into_iter())?, ..self.clone() })
     }
 
-    fn step(&self, x: &Tensor, s: &Hidden) -> Result<Hidden> {
-        self.step_seeing(x, &s.h, s)
+    fn step(&self, x: &Tensor, s: &HiddenState) -> Result<HiddenState> {
+        self.step_with_recurrent_input(x, &s.h, s)
     }
 
-    fn step_seeing(&self, x: &Tensor, seen: &Tensor, s: &Hidden) -> Result<Hidden> {
-        Ok(Hidden { h: self.parts(x, seen)?.output(&s.h)? })
+    fn step_with_recurrent_input(
+        &self,
+        x: &Tensor,
+        seen: &Tensor,
+        s: &HiddenState,
+    ) -> Result<HiddenState> {
+        Ok(HiddenState { h: self.parts(x, seen)?.output(&s.h)? })
     }
 
-    fn gates(&self, x: &Tensor, s: &Hidden) -> Result<Vec<Gate>> {
+    fn gates(&self, x: &Tensor, s: &HiddenState) -> Result<Vec<Gate>> {
         Ok(self.parts(x, &s.h)?.gates())
     }
 
@@ -70,7 +77,7 @@ impl Cell for GruCell {
     /// reset after    δr = δn ∘ (W_hn h + b_hn) ∘ r(1 − r)      dh = dh' ∘ z + W_hhᵀ [δr; δz; δn ∘ r]
     /// reset before   δr = W_hnᵀ δn ∘ h ∘ r(1 − r)              dh = dh' ∘ z + W_hnᵀ δn ∘ r + W_hrᵀ δr + W_hzᵀ δz
     /// ```
-    fn pull_back(&self, x: &Tensor, s: &Hidden, grad: &Hidden) -> Result<Option<Hidden>> {
+    fn vjp(&self, x: &Tensor, s: &HiddenState, grad: &HiddenState) -> Result<Option<HiddenState>> {
         let (h, parts) = (s.h.detach(), self.parts(x, &s.h)?.detached());
         let [dz, dn] = parts.back(&h, &grad.h)?;
         let GruParts { r, z, .. } = &parts;
@@ -79,15 +86,17 @@ impl Cell for GruCell {
             Reset::After => {
                 let b_n = self.weights.recurrent_of(2, 1, &h)?.detach();
                 let dr = ((&dn * b_n)? * sigmoid_slope(r)?)?;
-                (kept + self.weights.recurrent_back(0, 3, &Tensor::cat(&[dr, dz, (dn * r)?], 1)?)?)?
+                (kept
+                    + self.weights.recurrent_back(0, 3, &Tensor::cat(&[dr, dz, (dn * r)?], 1)?)?)?
             }
             Reset::Before => {
                 let seen = self.weights.recurrent_back(2, 1, &dn)?; // dL/d(r ∘ h)
                 let dr = ((&seen * h)? * sigmoid_slope(r)?)?;
-                ((kept + (seen * r)?)? + self.weights.recurrent_back(0, 2, &Tensor::cat(&[dr, dz], 1)?)?)?
+                ((kept + (seen * r)?)?
+                    + self.weights.recurrent_back(0, 2, &Tensor::cat(&[dr, dz], 1)?)?)?
             }
         };
-        Ok(Some(Hidden { h: before }))
+        Ok(Some(HiddenState { h: before }))
     }
 
     fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {

@@ -3,8 +3,8 @@
 use crate::GruCell;
 use candle::Result;
 use candle_nn::VarBuilder;
-use recurrent_core::init::{Bias, Gates, Init, Weights};
-use recurrent_core::{CellConfig, GateWeights, Place};
+use recurrent_core::init::{ForgetBias, Gates, Init, Weights};
+use recurrent_core::{CellConfig, GateWeights, LayerId};
 use serde::{Deserialize, Serialize};
 
 /// The options of a GRU.
@@ -40,17 +40,26 @@ impl GruConfig {
     /// PyTorch's initialisation with chrono biases on z for lags up to `longest` steps (Tallec and Ollivier 2018,
     /// arXiv:1804.11188v1).
     pub fn chrono(longest: usize) -> Self {
-        Self { init: Init { memory: Bias::Chrono { longest }, ..Init::default() }, ..Self::default() }
+        Self {
+            init: Init { forget_bias: ForgetBias::Chrono { longest }, ..Init::default() },
+            ..Self::default()
+        }
     }
 }
 
-const GATES: Gates = Gates { names: &["r", "z", "n"], memory: Some(1), input: None };
+const GATES: Gates = Gates { names: &["r", "z", "n"], forget: Some(1), input: None };
 
 impl CellConfig for GruConfig {
     type Cell = GruCell;
 
-    fn cell(&self, input: usize, hidden: usize, place: Option<Place>, vb: VarBuilder) -> Result<GruCell> {
-        let weights = Weights::new(vb, place, &self.init, GATES, hidden)?;
+    fn cell(
+        &self,
+        input: usize,
+        hidden: usize,
+        layer_id: Option<LayerId>,
+        vb: VarBuilder,
+    ) -> Result<GruCell> {
+        let weights = Weights::new(vb, layer_id, &self.init, GATES, hidden)?;
         Ok(GruCell { weights: GateWeights::new(&weights, input, self.bias)?, reset: self.reset })
     }
 

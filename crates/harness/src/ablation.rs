@@ -9,10 +9,11 @@ mod tuning;
 pub use crate::effects::{Effect, Findings, Measure, Tuned, Verdict, PAIRS, SIGNIFICANT};
 
 use crate::compare::{Comparison, ComparisonEvent};
+use crate::config::Width;
 use crate::effects::{self, remedy};
 use crate::folder::Folder;
 use crate::record::Records;
-use crate::size::Sizing;
+use crate::size::solve;
 use crate::usage::mistake;
 use anyhow::Result;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,21 +50,28 @@ impl Ablation {
         if remedies.is_empty() {
             mistake!("remedies: expected at least one, got none");
         }
-        let settings = &self.comparison.settings;
+        let training = &self.comparison.training;
         for variant in remedies {
             let Some(remedy) = remedy(&base.name, &variant.name) else {
-                mistake!("variant {}: expected a name that begins with {}+", variant.name, base.name)
+                mistake!(
+                    "variant {}: expected a name that begins with {}+",
+                    variant.name,
+                    base.name
+                )
             };
             let (with, without) =
-                (settings.treatment.with(&variant.changes), settings.treatment.with(&base.changes));
-            if !variant.changes.is_empty() && variant.changes != base.changes && with == without {
+                (training.with(&variant.overrides), training.with(&base.overrides));
+            if !variant.overrides.is_empty()
+                && variant.overrides != base.overrides
+                && with == without
+            {
                 mistake!("remedy {remedy} on {}: it changes nothing there", base.name);
             }
         }
-        let readout = settings.treatment.with(&base.changes).readout;
-        let (hidden, _) = settings.sizing.solve(base, self.comparison.task.as_ref(), readout)?;
+        let readout = training.with(&base.overrides).readout;
+        let (hidden, _) = solve(training.width, base, self.comparison.task.as_ref(), readout)?;
         let mut comparison = self.comparison.clone();
-        comparison.settings.sizing = Sizing::Hidden(hidden);
+        comparison.training.width = Width::Hidden(hidden);
         comparison.check()?;
         let tuning = if self.rates.is_empty() { None } else { Some(self.tuning(&comparison)?) };
         Ok(Checked { comparison, tuning, rates: self.rates.clone() })
@@ -99,7 +107,8 @@ impl Checked {
             true => Records::default(),
             false => self.comparison.check()?.run(folder, cancel, said)?,
         };
-        let names: Vec<&str> = self.comparison.variants.iter().map(|variant| variant.name.as_str()).collect();
+        let names: Vec<&str> =
+            self.comparison.variants.iter().map(|variant| variant.name.as_str()).collect();
         let effects = effects::all(&names, &records);
         folder.write_lines("ablation.jsonl", &effects)?;
         Ok(Findings { records, effects, tuned })

@@ -1,21 +1,24 @@
 //! A comparison: variants × seeds on one task.
 
-mod header;
+mod manifest;
 mod workers;
 
+use crate::config::TrainingConfig;
 use crate::folder::Folder;
 use crate::merge;
 use crate::record::{Records, RunRecord};
 use crate::run::{self, Event, Interval, Job};
-use crate::settings::Settings;
 use crate::task::Task;
 use crate::usage::{line, mistake, Usage};
 use crate::variant::Variant;
 use anyhow::Result;
-use header::Header;
+use manifest::Manifest;
+use serde_json::Value;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Instant;
+
+pub use manifest::stored_request;
 
 /// More are taken for a slip of the pen: every run that has not begun takes its place in memory, every job a thread.
 const MOST_SEEDS: u64 = 1_000_000;
@@ -28,8 +31,8 @@ pub struct Comparison {
     pub task: Arc<dyn Task>,
     /// Who learns it, in the order of the report.
     pub variants: Vec<Variant>,
-    /// How.
-    pub settings: Settings,
+    /// How, but for the overrides of the variants.
+    pub training: TrainingConfig,
     /// The number of seeds.
     pub seeds: u64,
     /// The first seed.
@@ -38,8 +41,10 @@ pub struct Comparison {
     pub jobs: usize,
     /// How often runs under way are saved, so that the comparison can go on if it is killed.
     pub interval: Interval,
-    /// The command that asked for it, to be written beside the results; empty if there was none.
+    /// The command that asked for it, for the reader of the results; empty if there was none.
     pub command: Vec<String>,
+    /// What a program needs to ask for it again: written beside the results, and read by that program alone.
+    pub request: Value,
 }
 
 /// What happens in a comparison. Runs tell of it from threads of their own; each of these is a worker, with a number from 0 on.
@@ -83,11 +88,11 @@ pub enum ComparisonEvent<'a> {
     Ended,
 }
 
-/// A comparison that can be run: everything in it has been looked at.
-pub struct Checked<'a> {
+/// A comparison that can be run: everything in it has been checked.
+pub struct Plan<'a> {
     comparison: &'a Comparison,
-    /// Hidden units and weights, by variant.
-    sizes: Vec<(usize, usize)>,
+    /// A run of each variant, with seed 0.
+    jobs: Vec<Job<'a>>,
 }
 
 /// The number of cores, for [`Comparison::jobs`] on a CPU.
@@ -99,21 +104,23 @@ impl Comparison {
     /// The variants on the task with three seeds, as many runs side by side as there are cores, and the task's default
     /// settings.
     pub fn new(task: Arc<dyn Task>, variants: Vec<Variant>) -> Self {
-        let settings = Settings::new(task.as_ref());
+        let training = TrainingConfig::new(task.as_ref());
         let (seeds, seed_offset, jobs, interval) = (3, 0, cores(), Interval::default());
-        Self { task, variants, settings, seeds, seed_offset, jobs, interval, command: Vec::new() }
+        let (command, request) = (Vec::new(), Value::Null);
+        Self { task, variants, training, seeds, seed_offset, jobs, interval, command, request }
     }
 
     /// Looks at everything before anything is written or trained, and finds the size of every variant.
     ///
     /// # Errors
     /// A [`Usage`] error in one line.
-    pub fn check(&self) -> Result<Checked<'_>> {
-        self.settings.validate(self.task.as_ref())?;
+    pub fn check(&self) -> Result<Plan<'_>> {
+        self.training.validate(self.task.as_ref())?;
         if self.interval == Interval::Steps(0) {
             mistake!("checkpoint-every: expected at least 1 step, got 0");
         }
-        for (name, count, most) in [("seeds", self.seeds, MOST_SEEDS), ("jobs", self.jobs as u64, MOST_JOBS)]
+        for (name, count, most) in
+            [("seeds", self.seeds, MOST_SEEDS), ("jobs", self.jobs as u64, MOST_JOBS)]
         {
             if !(1..=most).contains(&count) {
                 mistake!("{name}: expected 1 to {most}, got {count}");
@@ -128,29 +135,31 @@ impl Comparison {
         if self.variants.is_empty() {
             mistake!("variants: expected at least one, got none");
         }
-        for (index, Variant { name, changes, .. }) in self.variants.iter().enumerate() {
-            let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '+' | '=' | ':');
+        for (index, Variant { name, overrides, .. }) in self.variants.iter().enumerate() {
+            let fits = |c: char| {
+                c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '+' | '=' | ':')
+            };
             if name.is_empty() || name.starts_with('.') || !name.chars().all(fits) {
                 mistake!("variant {name:?}: expected a name of letters, digits and -_.+=: to name a folder");
             }
             let folder = |variant: &Variant| variant.folder(0);
-            if self.variants[..index].iter().any(|other| folder(other) == folder(&self.variants[index])) {
+            if self.variants[..index]
+                .iter()
+                .any(|other| folder(other) == folder(&self.variants[index]))
+            {
                 mistake!("variant {name}: expected once, got twice");
             }
-            let treatment = self.settings.treatment.with(changes);
-            treatment.validate().map_err(|error| Usage::new(format!("variant {name}: {}", line(&error))))?;
+            let valid = self.training.with(overrides).validate_gradient();
+            valid.map_err(|error| Usage::new(format!("variant {name}: {}", line(&error))))?;
         }
-        let size = |variant: &Variant| {
-            let readout = self.settings.treatment.with(&variant.changes).readout;
-            self.settings.sizing.solve(variant, self.task.as_ref(), readout)
-        };
-        let sizes: Vec<_> = self.variants.iter().map(size).collect::<Result<_>>()?;
-        for (variant, &(hidden, _)) in self.variants.iter().zip(&sizes) {
-            let job = Job { variant, task: self.task.as_ref(), settings: &self.settings, hidden, seed: 0 };
-            run::check(&job)
-                .map_err(|error| Usage::new(format!("variant {}: {}", variant.name, line(&error))))?;
+        let job = |variant| Job::new(variant, self.task.as_ref(), &self.training, 0);
+        let jobs: Vec<_> = self.variants.iter().map(job).collect::<Result<_>>()?;
+        for job in &jobs {
+            let name = &job.variant.name;
+            run::check(job)
+                .map_err(|error| Usage::new(format!("variant {name}: {}", line(&error))))?;
         }
-        Ok(Checked { comparison: self, sizes })
+        Ok(Plan { comparison: self, jobs })
     }
 
     fn seeds(&self) -> impl Iterator<Item = u64> {
@@ -158,7 +167,7 @@ impl Comparison {
     }
 }
 
-impl Checked<'_> {
+impl Plan<'_> {
     /// Runs every variant with every seed, seeds outermost, and gives all records in canonical order: variants as they
     /// were given, then seeds, then steps.
     ///
@@ -182,22 +191,24 @@ impl Checked<'_> {
         said: &(dyn Fn(ComparisonEvent) + Sync),
     ) -> Result<Records> {
         let start = Instant::now();
-        let mut header = Header::new(self, folder)?;
+        let mut manifest = Manifest::new(self, folder)?;
         let mut done = workers::ended(self, folder)?;
         let task = self.comparison.task.as_ref();
-        let (runs, steps) = (self.places().count() as u64, self.comparison.settings.steps(task));
+        let (runs, steps) =
+            (self.places().count() as u64, self.comparison.training.steps(task.examples()));
         said(ComparisonEvent::Begins { task, runs, steps, ended: done.len() as u64 });
         let whole = done.len() == self.places().count();
         if !whole {
-            header.begin(folder)?;
-            header.notes.extend(workers::run(self, folder, cancel, said, &mut done)?);
+            manifest.begin(folder)?;
+            manifest.notes.extend(workers::run(self, folder, cancel, said, &mut done)?);
         }
         said(ComparisonEvent::Ended);
-        if !whole || !header.ended() {
-            header.end(folder, start.elapsed().as_secs_f64(), cancel.load(Ordering::Relaxed))?;
+        if !whole || !manifest.ended() {
+            manifest.end(folder, start.elapsed().as_secs_f64(), cancel.load(Ordering::Relaxed))?;
         }
         let order = self.comparison.variants.iter().enumerate();
-        let order = order.flat_map(|(index, _)| self.comparison.seeds().map(move |seed| (index, seed)));
+        let order =
+            order.flat_map(|(index, _)| self.comparison.seeds().map(move |seed| (index, seed)));
         let finished: Vec<_> = order.filter_map(|place| done.get(&place)).collect();
         merge::merge(folder, &finished)
     }
@@ -210,7 +221,6 @@ impl Checked<'_> {
 
     /// One of them.
     fn job(&self, (index, seed): (usize, u64)) -> Job<'_> {
-        let Comparison { task, variants, settings, .. } = self.comparison;
-        Job { variant: &variants[index], task: task.as_ref(), settings, hidden: self.sizes[index].0, seed }
+        self.jobs[index].with_seed(seed)
     }
 }

@@ -27,7 +27,9 @@ pub fn by_name(name: &str) -> Result<Device> {
         ("metal", None) if utils::metal_is_available() => {
             Device::new_metal(0).with_context(|| format!("device {name} is not there"))
         }
-        ("metal", None) => mistake!("device {name}: this build has no Metal: build with --features metal"),
+        ("metal", None) => {
+            mistake!("device {name}: this build has no Metal: build with --features metal")
+        }
         _ => mistake!("device {name}: no such device; there are cpu, cuda, cuda:N and metal"),
     }
 }
@@ -64,8 +66,14 @@ mod tests {
         assert_eq!(name(&Device::Cpu), "cpu");
         assert_eq!((dtype("f32")?, dtype("f64")?), (DType::F32, DType::F64));
         for (found, expected) in [
-            (by_name("gpu").err(), "device gpu: no such device; there are cpu, cuda, cuda:N and metal"),
-            (by_name("cpu:1").err(), "device cpu:1: no such device; there are cpu, cuda, cuda:N and metal"),
+            (
+                by_name("gpu").err(),
+                "device gpu: no such device; there are cpu, cuda, cuda:N and metal",
+            ),
+            (
+                by_name("cpu:1").err(),
+                "device cpu:1: no such device; there are cpu, cuda, cuda:N and metal",
+            ),
             (by_name("cuda:x").err(), "device cuda:x: expected cuda or cuda:N with a number N"),
             (dtype("f16").err(), "dtype f16: expected f32 or f64"),
         ] {

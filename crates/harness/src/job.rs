@@ -1,43 +1,82 @@
-//! What is to be run.
+//! One run before it starts.
 
-use crate::settings::Settings;
+use crate::config::{ModelConfig, RunConfig, TrainingConfig};
+use crate::device;
+use crate::network::Network;
+use crate::size::solve;
 use crate::task::Task;
-use crate::treatment::Treatment;
 use crate::variant::{Size, Variant};
+use anyhow::Result;
+use candle::{DType, Device};
+use candle_nn::VarBuilder;
 
-/// What is to be run.
-#[derive(Clone, Copy)]
+/// One run before it starts: its configuration, and what that opens.
+#[derive(Clone)]
 pub struct Job<'a> {
     /// The network.
     pub variant: &'a Variant,
-    /// What it is to learn.
+    /// What it learns.
     pub task: &'a dyn Task,
-    /// How it is trained.
-    pub settings: &'a Settings,
-    /// The number of hidden units of each layer.
-    pub hidden: usize,
-    /// The seed of weights and data.
-    pub seed: u64,
+    /// What is asked for.
+    pub config: RunConfig,
+    /// The device that the configuration names.
+    pub device: Device,
 }
 
-impl Job<'_> {
-    /// What is done to the gradient: that of the settings, with the changes of the variant.
-    pub fn treatment(&self) -> Treatment {
-        self.settings.treatment.with(&self.variant.changes)
+impl<'a> Job<'a> {
+    /// The run of a variant on a task: finds its width, applies its overrides, and opens the device.
+    ///
+    /// # Errors
+    /// If the variant cannot be built at that width, or the device is not there.
+    pub fn new(
+        variant: &'a Variant,
+        task: &'a dyn Task,
+        training: &TrainingConfig,
+        seed: u64,
+    ) -> Result<Self> {
+        let training = training.with(&variant.overrides);
+        let (hidden, params) = solve(training.width, variant, task, training.readout)?;
+        let model = ModelConfig {
+            variant: variant.name.clone(),
+            summary: variant.summary.clone(),
+            init: variant.init.clone(),
+            options: variant.options.clone(),
+            hidden,
+            layers: 0,
+            params,
+        };
+        let version = env!("CARGO_PKG_VERSION").to_string();
+        let device = device::by_name(&training.device)?;
+        let config = RunConfig { version, task: task.config(), model, training, seed };
+        let mut job = Self { variant, task, config, device };
+        job.config.model.layers = job.untrained()?.rnn().depth();
+        Ok(job)
+    }
+
+    /// The same run with another seed.
+    #[must_use]
+    pub fn with_seed(&self, seed: u64) -> Self {
+        Self { config: RunConfig { seed, ..self.config.clone() }, ..self.clone() }
+    }
+
+    /// The network with weights of zero.
+    pub(crate) fn untrained(&self) -> candle::Result<Network> {
+        let vb = VarBuilder::zeros(DType::F32, &Device::Cpu);
+        Network::new(self.variant, self.size(), self.task, self.config.training.readout, &vb)
     }
 
     /// The name of the folder of the run.
     pub(crate) fn folder(&self) -> String {
-        self.variant.folder(self.seed)
+        self.variant.folder(self.config.seed)
     }
 
     /// What the variant is built for.
     pub fn size(&self) -> Size {
         Size {
             input: self.task.input_size(),
-            hidden: self.hidden,
+            hidden: self.config.model.hidden,
             longest_lag: self.task.longest_lag(),
-            seed: self.seed,
+            seed: self.config.seed,
         }
     }
 }

@@ -9,12 +9,11 @@ pub mod network;
 pub mod panel;
 pub mod remedy;
 pub mod run;
-pub mod settings;
 pub mod size;
 pub mod sweep;
 pub mod variant;
 
 use recurrent_records::{
-    difference, effects, folder, merge, record, solve_rates, statistics, tier, treatment,
+    config, difference, effects, folder, merge, record, solve_rates, statistics,
 };
 use recurrent_tasks::{task, usage};

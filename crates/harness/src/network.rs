@@ -2,13 +2,13 @@
 
 mod attention;
 
+use crate::config::Readout;
 use crate::task::{LossTarget, Task};
-use crate::treatment::Readout;
 use crate::variant::{Size, Variant};
 use attention::Attention;
 use candle::{DType, Device, Module, Result, Tensor};
 use candle_nn::{Linear, VarBuilder, VarMap};
-use recurrent_core::{init, Carry, Layer, Pass, Sequence};
+use recurrent_core::{init, Carry, ForwardContext, Layer, Sequence};
 use recurrent_train::Params;
 
 /// The recurrent layers of a variant with a read-out, for one task.
@@ -97,9 +97,16 @@ impl Network {
     ///
     /// # Errors
     /// As [`Network::new`].
-    pub fn count(variant: &Variant, size: Size, task: &dyn Task, readout: Readout) -> Result<usize> {
-        let network = Self::new(variant, size, task, readout, &VarBuilder::zeros(DType::F32, &Device::Cpu))?;
-        let recurrent: usize = network.rnn.params().iter().map(|(_, weight)| weight.elem_count()).sum();
+    pub fn count(
+        variant: &Variant,
+        size: Size,
+        task: &dyn Task,
+        readout: Readout,
+    ) -> Result<usize> {
+        let network =
+            Self::new(variant, size, task, readout, &VarBuilder::zeros(DType::F32, &Device::Cpu))?;
+        let recurrent: usize =
+            network.rnn.params().iter().map(|(_, weight)| weight.elem_count()).sum();
         let attention = network.attention.as_ref().map_or(0, Attention::count);
         Ok(recurrent + (network.rnn.output_size() + 1) * task.output_size() + attention)
     }
@@ -109,20 +116,25 @@ impl Network {
     ///
     /// # Errors
     /// If the shapes do not fit.
-    pub fn forward(&self, xs: &Sequence, pass: &Pass) -> Result<Tensor> {
-        Ok(self.forward_from(xs, None, pass)?.0)
+    pub fn forward(&self, xs: &Sequence, context: &ForwardContext) -> Result<Tensor> {
+        Ok(self.forward_from(xs, None, context)?.0)
     }
 
     /// As [`Network::forward`], from the states that `carry` holds, with the states at the end. Attention sees the steps of `xs` alone.
     ///
     /// # Errors
     /// If the shapes do not fit.
-    pub fn forward_from(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Tensor, Carry)> {
+    pub fn forward_from(
+        &self,
+        xs: &Sequence,
+        carry: Option<&Carry>,
+        context: &ForwardContext,
+    ) -> Result<(Tensor, Carry)> {
         if self.attention.is_none() && self.reads == LossTarget::Last {
-            let (last, carry) = self.rnn.last(xs, carry, pass)?;
+            let (last, carry) = self.rnn.last(xs, carry, context)?;
             return Ok((self.readout.forward(&last)?, carry));
         }
-        let (ys, carry) = self.rnn.run(xs, carry, pass)?;
+        let (ys, carry) = self.rnn.run(xs, carry, context)?;
         let h = match self.reads {
             LossTarget::Last => ys.ends(self.rnn.reversed_size())?,
             LossTarget::Every => ys.values().clone(),

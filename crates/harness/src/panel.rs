@@ -1,12 +1,12 @@
-//! All measures of a network at one moment of its training, in tiers by what they cost.
+//! All measures of a network at one moment of its training, in levels by what they cost.
 //!
-//! | tier | what | from |
+//! | level | what | from |
 //! |---|---|---|
 //! | `profiles` | profiles, half-lives, horizons, underflow, clipping, spectral radii | ordinary training and one backward pass |
 //! | `gradients` | gates, carousel, Ω, spectra, long-range share, truncation, f64 shadow, noise, rank, depth | some backward passes in f64 |
 //! | `dynamics` | Jacobians, Lyapunov spectrum, sensitivity, memory capacity | a Jacobian a step |
 //!
-//! The first is always taken. The others are asked for by [`Settings::measures`](crate::settings::Settings::measures), are taken before and after
+//! The first is always taken. The others are asked for by [`Settings::measures`](crate::config::TrainingConfig::measures), are taken before and after
 //! training, and become lines of `measures.jsonl`; `runs.jsonl` says how long they took. They are those of [`recurrent_measures`], where formulas
 //! and sources stand, on the network's weights in f64.
 
@@ -14,15 +14,15 @@ mod dynamics;
 mod gradients;
 mod sheet;
 
+use crate::config::Level;
 use crate::job::Job;
 use crate::network::Network;
 use crate::record::MeasureRecord;
-use crate::task::{Batch, BatchDraw, Split};
-use crate::tier::Tier;
+use crate::task::{Batch, BatchKey, Split};
 use anyhow::Result;
 use candle::{DType, Device, Tensor, Var};
 use candle_nn::VarBuilder;
-use recurrent_core::Pass;
+use recurrent_core::ForwardContext;
 use recurrent_train::Params;
 use serde::{Deserialize, Serialize};
 use sheet::Sheet;
@@ -33,7 +33,7 @@ use std::time::Instant;
 #[derive(Default, Serialize, Deserialize)]
 pub(crate) struct Panel {
     pub(crate) lines: Vec<MeasureRecord>,
-    /// Seconds by tier.
+    /// Seconds by level.
     pub(crate) seconds: BTreeMap<String, f64>,
 }
 
@@ -45,19 +45,26 @@ struct Double {
 }
 
 impl Panel {
-    /// Takes the measures of the job's tier after `step` training steps.
-    pub(crate) fn take(&mut self, job: &Job, network: &Network, params: &Params, step: u64) -> Result<()> {
+    /// Takes the measures of the job's level after `step` training steps.
+    pub(crate) fn take(
+        &mut self,
+        job: &Job,
+        network: &Network,
+        params: &Params,
+        step: u64,
+    ) -> Result<()> {
         let double = Double::new(job, params)?;
         let mut sheet = Sheet::new(job, step);
-        for tier in Tier::ALL.into_iter().filter(|tier| *tier <= job.settings.measures) {
+        for level in Level::ALL.into_iter().filter(|level| *level <= job.config.training.measures) {
             let start = Instant::now();
-            sheet.tier = tier;
-            match tier {
-                Tier::Profiles => continue,
-                Tier::Gradients => gradients::measure(job, network, &double, &mut sheet)?,
-                Tier::Dynamics => dynamics::measure(job, &double, &mut sheet)?,
+            sheet.level = level;
+            match level {
+                Level::Profiles => continue,
+                Level::Gradients => gradients::measure(job, network, &double, &mut sheet)?,
+                Level::Dynamics => dynamics::measure(job, &double, &mut sheet)?,
             }
-            *self.seconds.entry(tier.name().to_string()).or_default() += start.elapsed().as_secs_f64();
+            *self.seconds.entry(level.name().to_string()).or_default() +=
+                start.elapsed().as_secs_f64();
         }
         self.lines.append(&mut sheet.lines);
         Ok(())
@@ -72,7 +79,8 @@ impl Double {
         };
         let all = params.iter().map(double).collect::<Result<Vec<_>>>()?;
         let vb = VarBuilder::from_tensors(all.iter().cloned().collect(), DType::F64, &Device::Cpu);
-        let network = Network::new(job.variant, job.size(), job.task, job.treatment().readout, &vb)?;
+        let network =
+            Network::new(job.variant, job.size(), job.task, job.config.training.readout, &vb)?;
         let weights = all.into_iter().filter(|(name, _)| name.starts_with("rnn")).collect();
         Ok(Self { network, weights })
     }
@@ -80,22 +88,35 @@ impl Double {
 
 /// Batch `step` of the job in f64 on the CPU.
 fn batch(job: &Job, split: Split, step: u64, count: usize) -> Result<Batch> {
-    job.task.batch(BatchDraw { split, seed: job.seed, step, batch: count }, DType::F64, &Device::Cpu)
+    job.task.batch(
+        BatchKey { split, seed: job.config.seed, step, batch: count },
+        DType::F64,
+        &Device::Cpu,
+    )
 }
 
 /// The mean loss of a network on a batch, under a pass.
-fn loss(job: &Job, network: &Network, batch: &Batch, pass: &Pass) -> candle::Result<Tensor> {
-    let outputs = network.forward(&batch.xs, pass)?;
-    let judged =
-        job.task.evaluate(&outputs, batch).map_err(|error| candle::Error::msg(format!("{error:#}")))?;
-    judged.losses.mean_all()
+fn loss(
+    job: &Job,
+    network: &Network,
+    batch: &Batch,
+    context: &ForwardContext,
+) -> candle::Result<Tensor> {
+    let outputs = network.forward(&batch.xs, context)?;
+    let metrics = job
+        .task
+        .evaluate(&outputs, batch)
+        .map_err(|error| candle::Error::msg(format!("{error:#}")))?;
+    metrics.losses.mean_all()
 }
 
 /// Lags up to `most`: 1, 2, 5, 10, 20, 50 and so on, and `most` itself.
 fn lags(most: usize) -> Vec<usize> {
     let decades = (0..).map(|power| 10usize.pow(power));
-    let mut lags: Vec<_> =
-        decades.flat_map(|ten| [1, 2, 5].map(|digit| digit * ten)).take_while(|&lag| lag < most).collect();
+    let mut lags: Vec<_> = decades
+        .flat_map(|ten| [1, 2, 5].map(|digit| digit * ten))
+        .take_while(|&lag| lag < most)
+        .collect();
     lags.push(most.max(1));
     lags
 }

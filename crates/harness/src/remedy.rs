@@ -1,9 +1,9 @@
 //! Remedies against vanishing and exploding gradients that change how a network is trained or read: switches on any variant.
 
-use crate::treatment::{Change, Clipping, Readout};
+use crate::config::{Clipping, Override, Readout};
 use crate::usage::mistake;
 use anyhow::Result;
-use recurrent_core::{StateClip, Window};
+use recurrent_core::{HiddenGradClip, Truncation};
 
 /// How each remedy is written, what it does, and where it comes from. What stands in brackets may be left out.
 pub const TABLE: &[[&str; 3]] = &[
@@ -23,7 +23,11 @@ pub const TABLE: &[[&str; 3]] = &[
     ["clip-state-norm=NORM", "each example's dL/dh_t bounded by its norm, on the way back", ""],
     ["tbptt=K", "the gradient ends at the borders of windows of K steps", "Williams and Peng 1990"],
     ["tbptt-last=K", "the gradient goes K steps back from the end", ""],
-    ["attention", "the read-out sees an attention over all outputs", "Bahdanau 2014, arXiv:1409.0473"],
+    [
+        "attention",
+        "the read-out sees an attention over all outputs",
+        "Bahdanau 2014, arXiv:1409.0473",
+    ],
     ["attention-detached", "the same, with no gradient through what it attends to", ""],
     [
         "omega=WEIGHT",
@@ -38,10 +42,10 @@ pub const TABLE: &[[&str; 3]] = &[
 ///
 /// ```
 /// use recurrent_harness::remedy::parse;
-/// use recurrent_records::treatment::{Change, Clipping};
+/// use recurrent_records::config::{Clipping, Override};
 ///
 /// # fn main() -> anyhow::Result<()> {
-/// assert_eq!(parse("clip=0.5")?, Some(Change::Clip(Clipping::GlobalNorm(0.5))));
+/// assert_eq!(parse("clip=0.5")?, Some(Override::Clip(Clipping::GlobalNorm(0.5))));
 /// assert_eq!(parse("chrono")?, None); // changes the network, which is not the harness's business
 /// # Ok(())
 /// # }
@@ -49,8 +53,9 @@ pub const TABLE: &[[&str; 3]] = &[
 ///
 /// # Errors
 /// A [`Usage`](crate::usage::Usage) error if the value is missing or is not a positive number.
-pub fn parse(text: &str) -> Result<Option<Change>> {
-    let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
+pub fn parse(text: &str) -> Result<Option<Override>> {
+    let (name, value) =
+        text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
     let rate = || positive(name, value);
     let steps = || count(name, value);
     let alone = |change| match value {
@@ -58,20 +63,20 @@ pub fn parse(text: &str) -> Result<Option<Change>> {
         Some(value) => mistake!("remedy {name}: expected no value, got {value:?}"),
     };
     Ok(Some(match name {
-        "clip" if value.is_none() => Change::Clip(Clipping::GlobalNorm(1.0)),
-        "clip" => Change::Clip(Clipping::GlobalNorm(rate()?)),
-        "clip-tensor" => Change::Clip(Clipping::PerTensor(rate()?)),
-        "clip-value" => Change::Clip(Clipping::Value(rate()?)),
-        "no-clip" => alone(Change::Clip(Clipping::Off))?,
-        "clip-state" => Change::StateClip(Some(StateClip::Value(rate()?))),
-        "clip-state-norm" => Change::StateClip(Some(StateClip::Norm(rate()?))),
-        "tbptt" => Change::Window(Some(Window::Every(steps()?))),
-        "tbptt-last" => Change::Window(Some(Window::Last(steps()?))),
-        "attention" => alone(Change::Readout(Readout::Attention))?,
-        "attention-detached" => alone(Change::Readout(Readout::AttentionDetached))?,
-        "omega" => Change::Omega(rate()?),
-        "orthogonality" => Change::Orthogonality(rate()?),
-        "lr" => Change::Lr(rate()?),
+        "clip" if value.is_none() => Override::Clip(Clipping::GlobalNorm(1.0)),
+        "clip" => Override::Clip(Clipping::GlobalNorm(rate()?)),
+        "clip-tensor" => Override::Clip(Clipping::PerTensor(rate()?)),
+        "clip-value" => Override::Clip(Clipping::Value(rate()?)),
+        "no-clip" => alone(Override::Clip(Clipping::Off))?,
+        "clip-state" => Override::HiddenGradClip(Some(HiddenGradClip::Value(rate()?))),
+        "clip-state-norm" => Override::HiddenGradClip(Some(HiddenGradClip::Norm(rate()?))),
+        "tbptt" => Override::Truncation(Some(Truncation::Every(steps()?))),
+        "tbptt-last" => Override::Truncation(Some(Truncation::Last(steps()?))),
+        "attention" => alone(Override::Readout(Readout::Attention))?,
+        "attention-detached" => alone(Override::Readout(Readout::AttentionDetached))?,
+        "omega" => Override::Omega(rate()?),
+        "orthogonality" => Override::Orthogonality(rate()?),
+        "lr" => Override::Lr(rate()?),
         _ => return Ok(None),
     }))
 }
@@ -95,7 +100,7 @@ fn count(name: &str, value: Option<&str>) -> Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::Settings;
+    use crate::config::TrainingConfig;
     use recurrent_tasks as tasks;
 
     #[test]
@@ -103,17 +108,20 @@ mod tests {
         let mut changes = Vec::new();
         for [usage, ..] in TABLE {
             let name = usage.split(['=', '[']).next().unwrap_or_default();
-            let text =
-                if usage.ends_with(|c: char| c.is_uppercase()) { format!("{name}=3") } else { name.into() };
+            let text = if usage.ends_with(|c: char| c.is_uppercase()) {
+                format!("{name}=3")
+            } else {
+                name.into()
+            };
             let change = parse(&text)?.unwrap_or_else(|| panic!("{text} is none"));
             assert!(!changes.contains(&change), "{text} does what another does: {change:?}");
             changes.push(change);
         }
-        assert_eq!(parse("clip")?, Some(Change::Clip(Clipping::GlobalNorm(1.0))));
-        assert_eq!(parse("tbptt=20")?, Some(Change::Window(Some(Window::Every(20)))));
+        assert_eq!(parse("clip")?, Some(Override::Clip(Clipping::GlobalNorm(1.0))));
+        assert_eq!(parse("tbptt=20")?, Some(Override::Truncation(Some(Truncation::Every(20)))));
         assert_eq!([parse("chrono")?, parse("")?, parse("Clip")?], [None; 3]);
         let task = tasks::by_name("adding", Some(9), None)?;
-        let before = Settings::new(task.as_ref()).treatment;
+        let before = TrainingConfig::new(task.as_ref());
         let all = before.with(&changes);
         assert_eq!((all.lr, all.omega, all.orthogonality), (3.0, 3.0, 3.0));
         assert_eq!(
@@ -135,7 +143,10 @@ mod tests {
             ("no-clip=1", "remedy no-clip: expected no value, got \"1\""),
         ] {
             let error = parse(text).expect_err(text);
-            assert_eq!((error.to_string().as_str(), crate::usage::exit_code(&error)), (expected, 2));
+            assert_eq!(
+                (error.to_string().as_str(), crate::usage::exit_code(&error)),
+                (expected, 2)
+            );
         }
     }
 }

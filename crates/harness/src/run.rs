@@ -7,16 +7,18 @@ pub(crate) mod penalty;
 mod probe;
 mod training;
 
+use crate::config::RunConfig;
 use crate::folder::Folder;
-use crate::network::Network;
-use crate::record::{EvalRecord, MeasureRecord, ProfileRecord, RunRecord, Status, StepRecord};
-use crate::task::{BatchDraw, Split};
+use crate::record::{
+    check_schema, EvalRecord, MeasureRecord, ProfileRecord, RunRecord, Status, StepRecord,
+};
+use crate::task::{BatchKey, Split};
 use crate::usage::{line, mistake};
 use anyhow::{Context, Result};
 use candle::{DType, Device};
-use candle_nn::VarBuilder;
 use keep::{Keeper, NotKept};
 use log::Log;
+use serde_json::Value;
 use std::sync::atomic::AtomicBool;
 use training::Training;
 
@@ -36,7 +38,7 @@ pub struct Run {
     pub profiles: Vec<ProfileRecord>,
     /// `measures.jsonl`.
     pub measures: Vec<MeasureRecord>,
-    /// `weights.safetensors`: the weights at the end, under the names that [`Network`] gives them; empty if the run failed before it
+    /// `weights.safetensors`: the weights at the end, under the names that [`Network`](crate::network::Network) gives them; empty if the run failed before it
     /// had any.
     pub weights: Vec<u8>,
 }
@@ -79,14 +81,15 @@ pub const IN_A_ROW: usize = 3;
 /// records, bit by bit, but for the seconds.
 ///
 /// ```
-/// # use recurrent_harness::{run::{self, Job}, settings::{Extent, Settings}, tasks, variant::Variant};
+/// # use recurrent_harness::{run::{self, Job}, variant::Variant};
+/// # use recurrent_records::config::{Budget, TrainingConfig};
+/// # use recurrent_tasks as tasks;
 /// # fn trained(variant: &Variant) -> anyhow::Result<()> {
 /// let task = tasks::by_name("adding", Some(50), None)?;
-/// let settings = Settings { extent: Extent::Steps(500), ..Settings::new(task.as_ref()) };
-/// let (hidden, _) = settings.sizing.solve(variant, task.as_ref(), settings.treatment.readout)?;
-/// let job = Job { variant, task: task.as_ref(), settings: &settings, hidden, seed: 0 };
+/// let training = TrainingConfig { budget: Budget::Steps(500), ..TrainingConfig::default() };
+/// let job = Job::new(variant, task.as_ref(), &training, 0)?;
 /// let run = run::run(&job, &false.into(), &mut |step, loss| assert!(step > 0 && loss > 0.0));
-/// assert_eq!(run.steps.len() as u64, run.record.steps);
+/// assert_eq!(run.steps.len() as u64, run.record.outcome.steps);
 /// # Ok(())
 /// # }
 /// ```
@@ -96,7 +99,8 @@ pub fn run(job: &Job, cancel: &AtomicBool, progress: &mut dyn FnMut(u64, f64)) -
             progress(step, loss);
         }
     };
-    train(job, Keeper::none(), cancel, &mut said).expect("it is not kept, so that nothing can fail to be")
+    train(job, Keeper::none(), cancel, &mut said)
+        .expect("it is not kept, so that nothing can fail to be")
 }
 
 /// As [`run()`], in a folder of the run's own: it is saved there under way, goes on from what it finds saved, and ends with the
@@ -118,7 +122,12 @@ pub fn run_in(
     train(job, Keeper::new(folder, interval), cancel, said)
 }
 
-fn train(job: &Job, mut keeper: Keeper, cancel: &AtomicBool, said: &mut dyn FnMut(Event)) -> Result<Run> {
+fn train(
+    job: &Job,
+    mut keeper: Keeper,
+    cancel: &AtomicBool,
+    said: &mut dyn FnMut(Event),
+) -> Result<Run> {
     let (mut log, mut weights) = (Log::default(), Vec::new());
     let mut ended = || -> Result<Status> {
         let mut training = Training::new(job)?;
@@ -143,14 +152,15 @@ fn train(job: &Job, mut keeper: Keeper, cancel: &AtomicBool, said: &mut dyn FnMu
 
 /// Refuses a treatment that does not suit the layers of the variant.
 pub(crate) fn check(job: &Job) -> Result<()> {
-    let (treatment, device) = (job.treatment(), Device::Cpu);
-    let vb = VarBuilder::zeros(DType::F32, &device);
-    let network = Network::new(job.variant, job.size(), job.task, treatment.readout, &vb)?;
-    let second = BatchDraw { split: Split::Train, seed: job.seed, step: 1, batch: job.settings.batch };
+    let (network, RunConfig { training, seed, .. }) = (job.untrained()?, &job.config);
+    let second = BatchKey { split: Split::Train, seed: *seed, step: 1, batch: training.batch };
     if network.rnn().reversed_size() > 0 && job.task.is_stateful(second) {
-        mistake!("it reads in both directions, and the task {} asks for what comes next", job.task.name());
+        mistake!(
+            "it reads in both directions, and the task {} asks for what comes next",
+            job.task.name()
+        );
     }
-    penalty::check(&treatment, network.rnn(), DType::F32, &device)
+    penalty::check(training, network.rnn(), DType::F32, &Device::Cpu)
 }
 
 /// The record of a run that ended before it began.
@@ -191,8 +201,12 @@ impl Run {
         if !folder.path().join("run.json").exists() {
             return Ok(false);
         }
-        let record: RunRecord = serde_json::from_slice(&folder.read("run.json")?)
-            .with_context(|| format!("{}: cannot be read back", folder.path().join("run.json").display()))?;
+        let path = folder.path().join("run.json");
+        let unreadable = || format!("{}: cannot be read back", path.display());
+        let stored: Value =
+            serde_json::from_slice(&folder.read("run.json")?).with_context(unreadable)?;
+        check_schema(&path, &stored)?;
+        let record: RunRecord = serde_json::from_value(stored).with_context(unreadable)?;
         if record.status == Status::Stopped {
             return Ok(false);
         }

@@ -30,7 +30,10 @@ impl Sweep {
             mistake!("lengths: expected at least one, got none");
         }
         if !(self.probability > 0.0 && self.probability <= 1.0) {
-            mistake!("probability: expected a number above 0 and up to 1, got {}", self.probability);
+            mistake!(
+                "probability: expected a number above 0 and up to 1, got {}",
+                self.probability
+            );
         }
         let lengths: Vec<usize> =
             self.comparisons.iter().map(|comparison| comparison.task.length()).collect();

@@ -1,6 +1,6 @@
 //! A named network in a comparison.
 
-use crate::treatment::Change;
+use crate::config::Override;
 use crate::usage::{mistake, nearest};
 use anyhow::Result;
 use candle_nn::VarBuilder;
@@ -19,8 +19,8 @@ pub struct Variant {
     pub init: String,
     /// Its options, for the report.
     pub options: BTreeMap<String, String>,
-    /// What is done otherwise to its gradient than to those of the others in its comparison.
-    pub changes: Vec<Change>,
+    /// The training options that it changes for itself.
+    pub overrides: Vec<Override>,
     /// Makes the recurrent layers. The same size and seed make the same weights, all of them out of the given builder.
     pub build: Build,
 }
@@ -52,7 +52,7 @@ impl Variant {
             summary: String::new(),
             init: String::new(),
             options: BTreeMap::new(),
-            changes: Vec::new(),
+            overrides: Vec::new(),
             build: Arc::new(build),
         }
     }
@@ -77,7 +77,8 @@ pub fn choose<S: AsRef<str>>(known: &[Variant], names: &[S]) -> Result<Vec<Varia
             mistake!("variants: expected names with commas between them, found an empty one");
         }
         let Some(variant) = known.iter().find(|variant| variant.name == name) else {
-            let nearest = nearest(name, known.iter().map(|variant| variant.name.as_str())).unwrap_or("none");
+            let nearest =
+                nearest(name, known.iter().map(|variant| variant.name.as_str())).unwrap_or("none");
             mistake!("variant {name}: no such variant; the nearest is {nearest}, --list shows all");
         };
         if chosen.iter().any(|other| other.name == name) {
@@ -108,11 +109,17 @@ mod tests {
             ),
             (&["LSTM"], "variant LSTM: no such variant; the nearest is lstm, --list shows all"),
             (&["lstm", "lstm"], "variant lstm: expected once, got twice"),
-            (&["lstm", ""], "variants: expected names with commas between them, found an empty one"),
+            (
+                &["lstm", ""],
+                "variants: expected names with commas between them, found an empty one",
+            ),
             (&[], "variants: expected at least one name, got none"),
         ] {
             let error = choose(&known, names).err().expect("must fail");
-            assert_eq!((error.to_string().as_str(), crate::usage::exit_code(&error)), (expected, 2));
+            assert_eq!(
+                (error.to_string().as_str(), crate::usage::exit_code(&error)),
+                (expected, 2)
+            );
         }
         Ok(())
     }

@@ -6,13 +6,11 @@ use anyhow::Result;
 use cells::tanh;
 use recurrent_harness::ablation::{Ablation, Findings, Measure};
 use recurrent_harness::compare::Comparison;
-use recurrent_harness::settings::{Extent, Settings};
-use recurrent_harness::size::Sizing;
 use recurrent_harness::sweep::Sweep;
 use recurrent_harness::variant::Variant;
+use recurrent_records::config::{Budget, Clipping, Override, TrainingConfig, Width};
 use recurrent_records::folder::Folder;
 use recurrent_records::record::Records;
-use recurrent_records::treatment::{Change, Clipping};
 use recurrent_report as report;
 use recurrent_tasks as tasks;
 use recurrent_tasks::usage::exit_code;
@@ -22,24 +20,24 @@ use std::sync::atomic::AtomicBool;
 
 fn comparison(length: usize, variants: Vec<Variant>) -> Comparison {
     let task = tasks::by_name("adding", Some(length), None).expect("long enough");
-    let settings = Settings {
-        extent: Extent::Steps(12),
-        sizing: Sizing::Params(50),
+    let settings = TrainingConfig {
+        budget: Budget::Steps(12),
+        width: Width::Params(50),
         eval_every: 4,
-        held_out: 100,
+        held_out: Some(100),
         batch: 8,
-        ..Settings::new(task.as_ref())
+        ..TrainingConfig::new(task.as_ref())
     };
-    Comparison { seeds: 3, seed_offset: 7, settings, ..Comparison::new(task, variants) }
+    Comparison { seeds: 3, seed_offset: 7, training: settings, ..Comparison::new(task, variants) }
 }
 
-fn changed(name: &str, change: Change) -> Variant {
-    Variant { changes: vec![change], ..tanh(name) }
+fn changed(name: &str, change: Override) -> Variant {
+    Variant { overrides: vec![change], ..tanh(name) }
 }
 
 fn ablation() -> Ablation {
-    let off = changed("tanh+no-clip", Change::Clip(Clipping::Off));
-    let tight = changed("tanh+clip=0.01", Change::Clip(Clipping::GlobalNorm(0.01)));
+    let off = changed("tanh+no-clip", Override::Clip(Clipping::Off));
+    let tight = changed("tanh+clip=0.01", Override::Clip(Clipping::GlobalNorm(0.01)));
     let variants = vec![tanh("tanh"), off, tight];
     Ablation { comparison: comparison(5, variants), rates: vec![0.001, 0.05], tuning_seeds: 2 }
 }
@@ -56,12 +54,19 @@ fn an_ablation_is_paired_written_and_repeated() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let findings = run(&temp.path().join("one"))?;
     assert_eq!((findings.records.runs.len(), findings.effects.len()), (9, 2 * Measure::ALL.len()));
-    assert!(findings.records.runs.iter().all(|run| run.hidden == findings.records.runs[0].hidden));
+    assert!(findings
+        .records
+        .runs
+        .iter()
+        .all(|run| run.config.model.hidden == findings.records.runs[0].config.model.hidden));
 
     // Nothing differs before training, and batches are the same: so does the first loss.
     let first = |variant: &str| -> Vec<f64> {
         let steps = findings.records.steps.iter();
-        steps.filter(|step| step.variant == variant && step.step == 1).map(|step| step.loss).collect()
+        steps
+            .filter(|step| step.variant == variant && step.step == 1)
+            .map(|step| step.loss)
+            .collect()
     };
     assert_eq!((first("tanh").len(), first("tanh")), (3, first("tanh+no-clip")));
     let of = |remedy: &str, measure| {
@@ -80,8 +85,18 @@ fn an_ablation_is_paired_written_and_repeated() -> Result<()> {
     for pair in findings.tuned.chunks(2) {
         let best = usize::from(pair[1].median_loss < pair[0].median_loss);
         assert!(pair[best].taken && !pair[1 - best].taken, "{pair:?}");
-        let taken = |run: &&recurrent_records::record::RunRecord| run.variant == pair[0].variant;
-        assert!(findings.records.runs.iter().filter(taken).all(|run| run.lr == pair[best].lr), "{pair:?}");
+        let taken = |run: &&recurrent_records::record::RunRecord| {
+            run.config.model.variant == pair[0].variant
+        };
+        assert!(
+            findings
+                .records
+                .runs
+                .iter()
+                .filter(taken)
+                .all(|run| run.config.training.lr == pair[best].lr),
+            "{pair:?}"
+        );
     }
 
     let again = run(&temp.path().join("two"))?;
@@ -95,8 +110,12 @@ fn an_ablation_is_paired_written_and_repeated() -> Result<()> {
     }
     let page = fs::read_to_string(temp.path().join("one/ablation.html"))?;
     assert!(page.starts_with("<!doctype html>") && page.trim_end().ends_with("</html>"));
-    let (content, _) = page.rsplit_once("<script>").expect("the program of the page is behind its content");
-    assert!(!content.contains("NaN") && !content.contains(">inf"), "no number is printed that is none");
+    let (content, _) =
+        page.rsplit_once("<script>").expect("the program of the page is behind its content");
+    assert!(
+        !content.contains("NaN") && !content.contains(">inf"),
+        "no number is printed that is none"
+    );
     Ok(())
 }
 
@@ -111,13 +130,16 @@ fn what_cannot_be_meant_is_refused() {
             "variant ape: expected a name that begins with tanh+",
         ),
         (
-            |a| a.comparison.variants[1] = changed("tanh+clip", Change::Clip(Clipping::GlobalNorm(1.0))),
+            |a| {
+                a.comparison.variants[1] =
+                    changed("tanh+clip", Override::Clip(Clipping::GlobalNorm(1.0)))
+            },
             "remedy clip on tanh: it changes nothing there",
         ),
         (|a| a.rates = vec![0.1, 0.0], "lrs: expected positive numbers, got 0"),
         (|a| a.rates = vec![0.1, 0.1], "lrs: expected each rate once, got 0.1 twice"),
         (
-            |a| a.comparison.variants[1] = changed("tanh+lr=1", Change::Lr(1.0)),
+            |a| a.comparison.variants[1] = changed("tanh+lr=1", Override::Lr(1.0)),
             "lrs: tanh+lr=1 sets its learning rate itself",
         ),
         (|a| a.tuning_seeds = 0, "seeds: expected 1 to 1000000, got 0"),
@@ -133,7 +155,9 @@ fn what_cannot_be_meant_is_refused() {
 #[test]
 fn a_sweep_runs_every_length_and_keeps_what_is_finished() -> Result<()> {
     let sweep = Sweep {
-        comparisons: [4, 6].map(|length| comparison(length, vec![tanh("one"), tanh("two")])).to_vec(),
+        comparisons: [4, 6]
+            .map(|length| comparison(length, vec![tanh("one"), tanh("two")]))
+            .to_vec(),
         probability: 0.5,
     };
     let temp = tempfile::tempdir()?;
@@ -164,7 +188,8 @@ fn a_sweep_runs_every_length_and_keeps_what_is_finished() -> Result<()> {
     assert!(none.rates.is_empty() && report::sweep(&none, 100).contains("no run has ended"));
 
     let refused = |probability, lengths: &[usize], expected: &str| {
-        let comparisons = lengths.iter().map(|length| comparison(*length, vec![tanh("one")])).collect();
+        let comparisons =
+            lengths.iter().map(|length| comparison(*length, vec![tanh("one")])).collect();
         let error = Sweep { comparisons, probability }.check().expect_err(expected);
         assert_eq!((error.to_string().as_str(), exit_code(&error)), (expected, 2));
     };

@@ -4,14 +4,13 @@ mod cells;
 
 use anyhow::Result;
 use cells::{plain, tanh};
-use recurrent_core::{Flow, Rnn, StateClip, Window};
+use recurrent_core::{HiddenGradClip, Rnn, Truncation};
 use recurrent_harness::compare::Comparison;
-use recurrent_harness::settings::{Extent, Settings};
-use recurrent_harness::size::Sizing;
+use recurrent_harness::size::solve;
 use recurrent_harness::variant::Variant;
+use recurrent_records::config::{Budget, Clipping, Override, Readout, TrainingConfig, Width};
 use recurrent_records::folder::Folder;
 use recurrent_records::record::{Records, Status};
-use recurrent_records::treatment::{Change, Clipping, Readout};
 use recurrent_tasks as tasks;
 use recurrent_tasks::task::Task;
 use recurrent_tasks::usage::exit_code;
@@ -23,15 +22,15 @@ use std::sync::Arc;
 
 fn comparison(variants: Vec<Variant>) -> Comparison {
     let task = tasks::by_name("adding", Some(5), None).expect("long enough");
-    let settings = Settings {
-        extent: Extent::Steps(20),
-        sizing: Sizing::Params(50),
+    let settings = TrainingConfig {
+        budget: Budget::Steps(20),
+        width: Width::Params(50),
         eval_every: 10,
-        held_out: 100,
+        held_out: Some(100),
         batch: 8,
-        ..Settings::new(task.as_ref())
+        ..TrainingConfig::new(task.as_ref())
     };
-    Comparison { seeds: 2, seed_offset: 7, settings, ..Comparison::new(task, variants) }
+    Comparison { seeds: 2, seed_offset: 7, training: settings, ..Comparison::new(task, variants) }
 }
 
 fn two() -> Comparison {
@@ -67,7 +66,7 @@ fn a_comparison_is_written_whole_and_in_order() -> Result<()> {
         }
         assert_eq!(
             (&run["status"], run["final_loss"].as_f64()),
-            (&"finished".into(), Some(record.final_loss))
+            (&"finished".into(), Some(record.outcome.final_loss))
         );
         assert_eq!((&run["threads"], &run["steps"]), (&1.into(), &20.into()));
     }
@@ -88,8 +87,13 @@ fn a_comparison_is_written_whole_and_in_order() -> Result<()> {
     }
     let header: Value = serde_json::from_slice(&fs::read(temp.path().join("comparison.json"))?)?;
     assert_eq!(header["command"], serde_json::json!(["compare", "--quick"]));
-    assert_eq!((&header["seeds"], &header["interrupted"]), (&serde_json::json!([7, 8]), &false.into()));
-    assert!(header["seconds"].as_f64() > Some(0.0) && header["machine"]["cores"].as_u64() > Some(0));
+    assert_eq!(
+        (&header["seeds"], &header["interrupted"]),
+        (&serde_json::json!([7, 8]), &false.into())
+    );
+    assert!(
+        header["seconds"].as_f64() > Some(0.0) && header["machine"]["cores"].as_u64() > Some(0)
+    );
     let left: Vec<_> = fs::read_dir(temp.path())?.collect::<std::io::Result<_>>()?;
     assert_eq!(left.len(), 8, "nothing else but the lock: {left:?}");
     Ok(())
@@ -100,9 +104,12 @@ fn the_number_of_jobs_changes_no_bit() -> Result<()> {
     let records = |jobs| -> Result<Records> {
         let temp = tempfile::tempdir()?;
         let comparison = Comparison { jobs, ..two() };
-        let mut records =
-            comparison.check()?.run(&Folder::create(temp.path())?, &AtomicBool::new(false), &|_| {})?;
-        records.runs.iter_mut().for_each(|run| run.seconds = 0.0);
+        let mut records = comparison.check()?.run(
+            &Folder::create(temp.path())?,
+            &AtomicBool::new(false),
+            &|_| {},
+        )?;
+        records.runs.iter_mut().for_each(|run| run.outcome.seconds = 0.0);
         Ok(records)
     };
     let one = records(1)?;
@@ -121,7 +128,8 @@ fn a_run_that_fails_does_not_stop_the_others() -> Result<()> {
     });
     let explodes = plain("explodes", |x, h| (x + h)? * 1e20);
     let comparison = Comparison { jobs: 2, ..comparison(vec![panics, explodes, tanh("fine")]) };
-    let records = comparison.check()?.run(&Folder::create(temp.path())?, &AtomicBool::new(false), &|_| {})?;
+    let records =
+        comparison.check()?.run(&Folder::create(temp.path())?, &AtomicBool::new(false), &|_| {})?;
     let failed = |run: &recurrent_records::record::RunRecord| match &run.status {
         Status::Failed(message) => message.clone(),
         other => format!("{other:?}"),
@@ -149,9 +157,14 @@ fn what_is_finished_is_kept_when_a_comparison_is_cancelled() -> Result<()> {
         let f = |x: &candle::Tensor, h: &candle::Tensor| (x + h)?.tanh();
         Ok(Box::new(Rnn::from_cell(cells::Plain::new(size, vb, f)?)))
     });
-    let comparison = Comparison { jobs: 1, ..comparison(vec![tanh("first"), cancels, tanh("last")]) };
+    let comparison =
+        Comparison { jobs: 1, ..comparison(vec![tanh("first"), cancels, tanh("last")]) };
     let records = comparison.check()?.run(&Folder::create(temp.path())?, &cancel, &|_| {})?;
-    let ends: Vec<_> = records.runs.iter().map(|run| (run.variant.as_str(), run.seed, &run.status)).collect();
+    let ends: Vec<_> = records
+        .runs
+        .iter()
+        .map(|run| (run.config.model.variant.as_str(), run.config.seed, &run.status))
+        .collect();
     let expected = [
         ("first", 7, &Status::Finished),
         ("first", 8, &Status::Finished),
@@ -171,13 +184,14 @@ fn sizes_are_the_nearest_to_the_budget() -> Result<()> {
     let (task, variant) = (tasks::by_name("adding", Some(5), None)?, tanh("t"));
     let params = |hidden: usize| 2 * hidden + hidden * hidden + hidden + 1;
     for budget in [5, 6, 8, 9, 100, 1000, 5000, 5001] {
-        let solved = Sizing::Params(budget).solve(&variant, task.as_ref(), Readout::Plain)?;
+        let solved = solve(Width::Params(budget), &variant, task.as_ref(), Readout::Plain)?;
         let nearest = (1..200).min_by_key(|&hidden| params(hidden).abs_diff(budget)).expect("some");
         assert_eq!(solved, (nearest, params(nearest)), "budget {budget}");
     }
-    assert_eq!(Sizing::Hidden(9).solve(&variant, task.as_ref(), Readout::Plain)?, (9, params(9)));
-    let error =
-        Sizing::Params(4).solve(&variant, task.as_ref(), Readout::Plain).expect_err("too few").to_string();
+    assert_eq!(solve(Width::Hidden(9), &variant, task.as_ref(), Readout::Plain)?, (9, params(9)));
+    let error = solve(Width::Params(4), &variant, task.as_ref(), Readout::Plain)
+        .expect_err("too few")
+        .to_string();
     assert_eq!(error, "params: expected at least 5, which t has with one hidden unit, got 4");
     Ok(())
 }
@@ -192,54 +206,45 @@ fn mistakes_are_found_before_anything_is_written() {
         (|c| c.seeds = u64::MAX, "seeds: expected 1 to 1000000, got 18446744073709551615"),
         (|c| c.jobs = 100_000, "jobs: expected 1 to 1024, got 100000"),
         (
-            |c| c.settings.batch = 1 << 40,
+            |c| c.training.batch = 1 << 40,
             "batch: expected at most 200000000 examples of 5 steps, got 1099511627776",
         ),
         (|c| c.variants.clear(), "variants: expected at least one, got none"),
         (|c| c.variants = vec![tanh("a"), tanh("a")], "variant a: expected once, got twice"),
         (|c| c.variants = vec![tanh("../a")], "variant \"../a\": expected a name of letters, digits"),
-        (|c| c.settings.treatment.lr = f64::NAN, "lr: expected a positive number, got NaN"),
-        (|c| c.settings.treatment.lr = -1.0, "lr: expected a positive number, got -1"),
-        (|c| c.settings.treatment.lr = 0.0, "lr: expected a positive number, got 0"),
+        (|c| c.training.lr = f64::NAN, "lr: expected a positive number, got NaN"),
+        (|c| c.training.lr = -1.0, "lr: expected a positive number, got -1"),
+        (|c| c.training.lr = 0.0, "lr: expected a positive number, got 0"),
+        (|c| c.training.clip = Clipping::GlobalNorm(-0.5), "clip: expected a positive number, got -0.5"),
+        (|c| c.training.clip = Clipping::Value(f64::INFINITY), "clip: expected a positive number, got inf"),
+        (|c| c.training.truncation = Some(Truncation::Every(0)), "truncation: expected at least 1 step, got 0"),
         (
-            |c| c.settings.treatment.clip = Clipping::GlobalNorm(-0.5),
-            "clip: expected a positive number, got -0.5",
-        ),
-        (
-            |c| c.settings.treatment.clip = Clipping::Value(f64::INFINITY),
-            "clip: expected a positive number, got inf",
-        ),
-        (|c| c.settings.treatment.flow = Flow::truncated(0), "window: expected at least 1 step, got 0"),
-        (
-            |c| c.settings.treatment.flow = Flow::clipped(StateClip::Norm(0.0)),
+            |c| c.training.hidden_grad_clip = Some(HiddenGradClip::Norm(0.0)),
             "state clip: expected a positive number, got 0",
         ),
-        (|c| c.settings.treatment.omega = -1.0, "omega: expected a number of at least 0, got -1"),
+        (|c| c.training.omega = -1.0, "omega: expected a number of at least 0, got -1"),
+        (|c| c.training.orthogonality = f64::NAN, "orthogonality: expected a number of at least 0, got NaN"),
         (
-            |c| c.settings.treatment.orthogonality = f64::NAN,
-            "orthogonality: expected a number of at least 0, got NaN",
-        ),
-        (
-            |c| c.variants[1].changes = vec![Change::Lr(1.0), Change::Lr(0.0)],
+            |c| c.variants[1].overrides = vec![Override::Lr(1.0), Override::Lr(0.0)],
             "variant ape: lr: expected a positive number, got 0",
         ),
         (
-            |c| c.variants[0].changes = vec![Change::Clip(Clipping::PerTensor(-2.0))],
+            |c| c.variants[0].overrides = vec![Override::Clip(Clipping::PerTensor(-2.0))],
             "variant zebra: clip: expected a positive number, got -2",
         ),
         (
-            |c| c.variants[0].changes = vec![Change::Window(Some(Window::Last(0)))],
+            |c| c.variants[0].overrides = vec![Override::Truncation(Some(Truncation::Last(0)))],
             "variant zebra: window: expected at least 1 step, got 0",
         ),
-        (|c| c.settings.batch = 0, "batch: expected at least 1, got 0"),
-        (|c| c.settings.extent = Extent::Steps(0), "steps: expected at least 1, got 0"),
-        (|c| c.settings.extent = Extent::Epochs(2), "epochs: the task adding is generated and has no epochs"),
-        (|c| c.settings.sizing = Sizing::Hidden(0), "hidden: expected 1 to 8192 units, got 0"),
+        (|c| c.training.batch = 0, "batch: expected at least 1, got 0"),
+        (|c| c.training.budget = Budget::Steps(0), "steps: expected at least 1, got 0"),
+        (|c| c.training.budget = Budget::Epochs(2), "epochs: the task adding is generated and has no epochs"),
+        (|c| c.training.width = Width::Hidden(0), "hidden: expected 1 to 8192 units, got 0"),
         (
-            |c| c.settings.sizing = Sizing::Params(1 << 40),
+            |c| c.training.width = Width::Params(1 << 40),
             "params: expected at most 67133441, which zebra has with 8192 hidden units, got 1099511627776",
         ),
-        (|c| c.settings.sizing = Sizing::Params(3), "params: expected at least 5, which zebra has with one"),
+        (|c| c.training.width = Width::Params(3), "params: expected at least 5, which zebra has with one"),
         (
             |c| c.variants = vec![Variant::new("odd", |_, _| candle::bail!("expected an even number"))],
             "variant odd with 1 hidden unit: expected an even number",
@@ -259,9 +264,9 @@ fn mistakes_are_found_before_anything_is_written() {
 fn the_quick_settings_are_short_and_valid() -> Result<()> {
     for (name, length) in [("adding", 2), ("adding", 30), ("adding", 1000), ("copy", 10)] {
         let task: Arc<dyn Task> = tasks::by_name(name, Some(length), None)?;
-        let settings = Settings::quick(task.as_ref());
+        let settings = TrainingConfig::quick(task.as_ref());
         settings.validate(task.as_ref())?;
-        let steps = settings.steps(task.as_ref());
+        let steps = settings.steps(task.examples());
         assert!(
             (10..=200).contains(&steps) && settings.held_out(task.as_ref()) <= 200,
             "{name} {length}: {steps}"

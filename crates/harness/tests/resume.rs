@@ -6,14 +6,11 @@ use anyhow::Result;
 use cells::{plain, tanh, Changed};
 use recurrent_harness::compare::Comparison;
 use recurrent_harness::run::{self, Event, Interval, Job, Run};
-use recurrent_harness::settings::{Extent, Settings};
-use recurrent_harness::size::Sizing;
 use recurrent_harness::variant::Variant;
+use recurrent_records::config::{Budget, Level, Override, TrainingConfig, Width};
 use recurrent_records::folder::Folder;
 use recurrent_records::record::{Records, Status};
-use recurrent_records::tier::Tier;
-use recurrent_records::treatment::Change;
-use recurrent_tasks::task::{BatchDraw, Criterion, Split, Task};
+use recurrent_tasks::task::{BatchKey, Criterion, Split, Task};
 use recurrent_tasks::usage::exit_code;
 use recurrent_tasks::{self as tasks, Text};
 use std::fs;
@@ -22,21 +19,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
-fn settings(task: &dyn Task, steps: u64) -> Settings {
-    Settings {
-        extent: Extent::Steps(steps),
-        sizing: Sizing::Hidden(4),
+fn settings(task: &dyn Task, steps: u64) -> TrainingConfig {
+    TrainingConfig {
+        budget: Budget::Steps(steps),
+        width: Width::Hidden(4),
         eval_every: 3,
-        held_out: 100,
+        held_out: Some(100),
         batch: 8,
-        ..Settings::new(task)
+        ..TrainingConfig::new(task)
     }
 }
 
 /// A run without its seconds, and what is bits in it as text, in which NaN is equal to itself.
 fn timeless(mut run: Run) -> (String, Vec<u8>) {
-    run.record.seconds = 0.0;
-    run.record.measure_seconds.values_mut().for_each(|seconds| *seconds = 0.0);
+    run.record.outcome.seconds = 0.0;
+    run.record.outcome.measure_seconds.values_mut().for_each(|seconds| *seconds = 0.0);
     let weights = std::mem::take(&mut run.weights);
     (format!("{run:?}"), weights)
 }
@@ -66,7 +63,10 @@ fn at_every_step(job: &Job) -> Result<Run> {
     for step in 0..last {
         let folder = Folder::create(&temp.path().join(format!("{step}")))?;
         let (_, stopped) = part(job, &folder, NEVER, step)?;
-        assert_eq!((&stopped.record.status, stopped.record.steps), (&Status::Stopped, step));
+        assert_eq!(
+            (&stopped.record.status, stopped.record.outcome.steps),
+            (&Status::Stopped, step)
+        );
         assert!(!Run::has_ended(&folder)?);
         let (notes, run) = part(job, &folder, NEVER, u64::MAX)?;
         assert_eq!(
@@ -86,27 +86,31 @@ fn at_every_step(job: &Job) -> Result<Run> {
 #[test]
 fn a_run_that_is_stopped_at_any_step_goes_on_with_the_same_bits() -> Result<()> {
     let task = tasks::by_name("adding", Some(6), None)?;
-    let settings = Settings { measures: Tier::Gradients, ..settings(task.as_ref(), 10) };
+    let settings = TrainingConfig { measures: Level::Gradients, ..settings(task.as_ref(), 10) };
     let variant = tanh("t");
-    let job = Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
+    let job = Job::new(&variant, task.as_ref(), &settings, 3)?;
     let run = at_every_step(&job)?;
-    assert_eq!((run.record.status, run.evals.len(), run.measures.is_empty()), (Status::Finished, 4, false));
+    assert_eq!(
+        (run.record.status, run.evals.len(), run.measures.is_empty()),
+        (Status::Finished, 4, false)
+    );
     Ok(())
 }
 
 #[test]
 fn a_run_that_is_solved_or_fails_does_so_at_the_same_step() -> Result<()> {
     let task = tasks::by_name("adding", Some(6), None)?;
-    let easy = Changed { criterion: Some(Criterion::LossBelow(1e3)), ..Changed::new(Arc::clone(&task)) };
+    let easy =
+        Changed { criterion: Some(Criterion::LossBelow(1e3)), ..Changed::new(Arc::clone(&task)) };
     let settings = settings(task.as_ref(), 30);
     let variant = tanh("t");
-    let job = Job { variant: &variant, task: &easy, settings: &settings, hidden: 4, seed: 3 };
+    let job = Job::new(&variant, &easy, &settings, 3)?;
     let run = at_every_step(&job)?;
-    assert_eq!((run.record.steps, run.record.steps_to_solve), (9, Some(3)));
+    assert_eq!((run.record.outcome.steps, run.record.outcome.steps_to_solve), (9, Some(3)));
 
     // No gradient reaches its weights, which is a fault once it was so in the first ten steps, all parts counted.
     let dead = plain("dead", |x, h| ((x + h)? - 1e3)?.relu());
-    let job = Job { variant: &dead, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
+    let job = Job::new(&dead, task.as_ref(), &settings, 3)?;
     let run = at_every_step(&job)?;
     assert!(
         matches!(&run.record.status, Status::Failed(line) if line.starts_with("step 10: ")),
@@ -116,7 +120,7 @@ fn a_run_that_is_solved_or_fails_does_so_at_the_same_step() -> Result<()> {
     assert!(!run.record.warnings.is_empty());
 
     let explodes = plain("explodes", |x, h| (x + h)? * 1e20);
-    let job = Job { variant: &explodes, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
+    let job = Job::new(&explodes, task.as_ref(), &settings, 3)?;
     let run = at_every_step(&job)?;
     assert!(matches!(run.record.status, Status::Failed(_)) && !run.weights.is_empty());
     Ok(())
@@ -128,18 +132,19 @@ fn the_state_of_a_text_is_carried_from_window_to_window_and_over_a_stop() -> Res
     let words = ["on", " the", " mat", " sat", " a", " cat.\n"];
     let text: String = (0..900).map(|word: usize| words[word * word % 7 % 6]).collect();
     let task: Arc<dyn Task> = Arc::new(Text::new(&text, 5)?);
-    let settings = Settings { batch: text.len() * 9 / 10 / 21, ..settings(task.as_ref(), 8) };
-    let draw = |step| BatchDraw { split: Split::Train, seed: 3, step, batch: settings.batch };
+    let settings = TrainingConfig { batch: text.len() * 9 / 10 / 21, ..settings(task.as_ref(), 8) };
+    let draw = |step| BatchKey { split: Split::Train, seed: 3, step, batch: settings.batch };
     let goes_on: Vec<_> = (0..8).map(|step| task.is_stateful(draw(step))).collect();
     assert_eq!(goes_on, [false, true, true, false, true, true, false, true]);
     let variant = tanh("t");
-    let job = Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
+    let job = Job::new(&variant, task.as_ref(), &settings, 3)?;
     let run = at_every_step(&job)?;
-    assert_eq!(run.record.reference, task.reference());
+    assert_eq!(run.record.config.task.reference, task.reference());
 
     // Without the carry the first window is the same, and the second is not.
     let forgetful = Changed::new(Arc::clone(&task));
-    let forgetful = run::run(&Job { task: &forgetful, ..job }, &false.into(), &mut |_, _| ());
+    let forgetful =
+        run::run(&Job { task: &forgetful, ..job.clone() }, &false.into(), &mut |_, _| ());
     assert_eq!(run.steps[0].loss, forgetful.steps[0].loss);
     assert_ne!(run.steps[1].loss, forgetful.steps[1].loss);
     Ok(())
@@ -156,7 +161,7 @@ fn checkpoints(folder: &Folder) -> Result<Vec<PathBuf>> {
 fn a_spoilt_checkpoint_is_passed_over_and_said() -> Result<()> {
     let task = tasks::by_name("adding", Some(6), None)?;
     let (settings, variant) = (settings(task.as_ref(), 12), tanh("t"));
-    let job = Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
+    let job = Job::new(&variant, task.as_ref(), &settings, 3)?;
     let expected = timeless(run::run(&job, &false.into(), &mut |_, _| ()));
     for spoilt in 0..=2 {
         let temp = tempfile::tempdir()?;
@@ -172,9 +177,17 @@ fn a_spoilt_checkpoint_is_passed_over_and_said() -> Result<()> {
         }
         let (notes, run) = part(&job, &folder, Interval::Steps(2), u64::MAX)?;
         assert_eq!(timeless(run), expected, "{notes:?}");
-        let last = ["resumed 7", "resumed 6", "t seed 3 begins anew: no checkpoint of it is whole"][spoilt];
-        assert_eq!((notes.len(), notes.last().map(String::as_str)), (spoilt + 1, Some(last)), "{notes:?}");
-        assert!(notes[..spoilt].iter().all(|note| note.contains("its checksum is wrong: ")), "{notes:?}");
+        let last = ["resumed 7", "resumed 6", "t seed 3 begins anew: no checkpoint of it is whole"]
+            [spoilt];
+        assert_eq!(
+            (notes.len(), notes.last().map(String::as_str)),
+            (spoilt + 1, Some(last)),
+            "{notes:?}"
+        );
+        assert!(
+            notes[..spoilt].iter().all(|note| note.contains("its checksum is wrong: ")),
+            "{notes:?}"
+        );
     }
     Ok(())
 }
@@ -183,16 +196,18 @@ fn a_spoilt_checkpoint_is_passed_over_and_said() -> Result<()> {
 fn the_checkpoint_of_another_run_is_refused_by_what_is_different() -> Result<()> {
     let task = tasks::by_name("adding", Some(6), None)?;
     let (settings, variant) = (settings(task.as_ref(), 12), tanh("t"));
-    let job = Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
+    let job = Job::new(&variant, task.as_ref(), &settings, 3)?;
     let temp = tempfile::tempdir()?;
     let folder = Folder::create(temp.path())?;
     part(&job, &folder, NEVER, 5)?;
-    let other = Variant { changes: vec![Change::Lr(0.25)], ..variant.clone() };
-    let other = Job { variant: &other, seed: 4, ..job };
+    let other = Variant { overrides: vec![Override::Lr(0.25)], ..variant.clone() };
+    let other = Job::new(&other, task.as_ref(), &settings, 4)?;
     let error = part(&other, &folder, NEVER, u64::MAX).expect_err("of another run");
     let line = format!("{error:#}");
     assert!(
-        line.ends_with("it is of another run: lr: 0.005 there, 0.25 asked for; seed: 3 there, 4 asked for"),
+        line.ends_with(
+            "it is of another run: seed: 3 there, 4 asked for; training.lr: 0.005 there, 0.25 asked for"
+        ),
         "{line}"
     );
     part(&job, &folder, NEVER, u64::MAX)?;
@@ -202,7 +217,13 @@ fn the_checkpoint_of_another_run_is_refused_by_what_is_different() -> Result<()>
 fn comparison(variants: Vec<Variant>) -> Comparison {
     let task = tasks::by_name("adding", Some(5), None).expect("long enough");
     let settings = settings(task.as_ref(), 20);
-    Comparison { seeds: 2, seed_offset: 7, settings, jobs: 2, ..Comparison::new(task, variants) }
+    Comparison {
+        seeds: 2,
+        seed_offset: 7,
+        training: settings,
+        jobs: 2,
+        ..Comparison::new(task, variants)
+    }
 }
 
 fn two() -> Comparison {
@@ -210,7 +231,7 @@ fn two() -> Comparison {
 }
 
 fn without_times(mut records: Records) -> Records {
-    records.runs.iter_mut().for_each(|run| run.seconds = 0.0);
+    records.runs.iter_mut().for_each(|run| run.outcome.seconds = 0.0);
     records
 }
 
@@ -218,7 +239,8 @@ fn without_times(mut records: Records) -> Records {
 fn a_comparison_goes_on_and_repeats_nothing_that_has_ended() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let straight = Folder::create(&temp.path().join("straight"))?;
-    let expected = without_times(two().check()?.run(&straight, &AtomicBool::new(false), &|_| {})?);
+    let expected =
+        without_times(two().check()?.run(&straight, &AtomicBool::new(false), &|_| {})?);
 
     let folder = Folder::create(&temp.path().join("parts"))?;
     // It cancels as it is built for its second run; both are the same network.
@@ -235,14 +257,20 @@ fn a_comparison_goes_on_and_repeats_nothing_that_has_ended() -> Result<()> {
     };
     let one = Comparison { jobs: 1, ..comparison(vec![tanh("zebra"), cancels]) };
     let first = one.check()?.run(&folder, &cancel, &|_| {})?;
-    let ends: Vec<_> = first.runs.iter().map(|run| (run.variant.as_str(), run.seed, run.steps)).collect();
+    let ends: Vec<_> = first
+        .runs
+        .iter()
+        .map(|run| (run.config.model.variant.as_str(), run.config.seed, run.outcome.steps))
+        .collect();
     assert_eq!(ends, [("zebra", 7, 20), ("zebra", 8, 20), ("ape", 7, 20), ("ape", 8, 0)]);
-    let before = ["zebra-7", "zebra-8", "ape-7"].map(|name| folder.read(&format!("runs/{name}/run.json")));
+    let before =
+        ["zebra-7", "zebra-8", "ape-7"].map(|name| folder.read(&format!("runs/{name}/run.json")));
     let before = before.into_iter().collect::<Result<Vec<_>>>()?;
 
     let records = two().check()?.run(&folder, &AtomicBool::new(false), &|_| {})?;
     assert_eq!(without_times(records), expected);
-    let after = ["zebra-7", "zebra-8", "ape-7"].map(|name| folder.read(&format!("runs/{name}/run.json")));
+    let after =
+        ["zebra-7", "zebra-8", "ape-7"].map(|name| folder.read(&format!("runs/{name}/run.json")));
     assert_eq!(after.into_iter().collect::<Result<Vec<_>>>()?, before, "not even their seconds");
     for name in ["steps.jsonl", "evals.jsonl", "profiles.jsonl", "runs/ape-8/weights.safetensors"] {
         assert_eq!(folder.read(name)?, straight.read(name)?, "{name}");
@@ -251,7 +279,10 @@ fn a_comparison_goes_on_and_repeats_nothing_that_has_ended() -> Result<()> {
         Ok(serde_json::from_slice(&folder.read("comparison.json")?)?)
     };
     let ended = header(&folder)?;
-    assert_eq!((&ended["interrupted"], ended["resumed"].as_array().map(Vec::len)), (&false.into(), Some(1)));
+    assert_eq!(
+        (&ended["interrupted"], ended["resumed"].as_array().map(Vec::len)),
+        (&false.into(), Some(1))
+    );
 
     // Nothing is left to do.
     let records = two().check()?.run(&folder, &AtomicBool::new(false), &|_| {})?;
@@ -266,22 +297,27 @@ fn another_comparison_in_the_folder_is_refused_by_what_is_different() -> Result<
     two().check()?.run(&folder, &AtomicBool::new(true), &|_| {})?; // cancelled before its first run
     type Edit = fn(&mut Comparison);
     let cases: [(Edit, &str); 6] = [
-        (|c| c.settings.treatment.lr = 0.1, "lr: 0.005 there, 0.1 asked for"),
+        (|c| c.training.lr = 0.1, "training.lr: 0.005 there, 0.1 asked for"),
         (|c| c.seeds = 3, "seeds: [7, 8] there, [7, 8, 9] asked for"),
-        (|c| c.settings.eval_every = 4, "eval_every: 3 there, 4 asked for"),
-        (|c| c.settings.measures = Tier::Dynamics, "measures: profiles there, dynamics asked for"),
+        (|c| c.training.eval_every = 4, "training.eval_every: 3 there, 4 asked for"),
+        (
+            |c| c.training.measures = Level::Dynamics,
+            "training.measures: profiles there, dynamics asked for",
+        ),
         (|c| c.variants.truncate(1), "variants: [zebra, ape] there, [zebra] asked for"),
         (
-            |c| (c.settings.batch, c.settings.extent) = (9, Extent::Steps(21)),
-            "batch: 8 there, 9 asked for; steps: 20 there, 21 asked for",
+            |c| (c.training.batch, c.training.budget) = (9, Budget::Steps(21)),
+            "training.batch: 8 there, 9 asked for; training.budget.steps: 20 there, 21 asked for",
         ),
     ];
     let before = folder.read("comparison.json")?;
     for (edit, expected) in cases {
         let mut other = two();
         edit(&mut other);
-        let error = other.check()?.run(&folder, &AtomicBool::new(false), &|_| {}).expect_err(expected);
-        let expected = format!("{}: it holds another comparison: {expected}", temp.path().display());
+        let error =
+            other.check()?.run(&folder, &AtomicBool::new(false), &|_| {}).expect_err(expected);
+        let expected =
+            format!("{}: it holds another comparison: {expected}", temp.path().display());
         assert_eq!((error.to_string(), exit_code(&error)), (expected, 2));
         assert_eq!(folder.read("comparison.json")?, before);
     }
@@ -290,7 +326,8 @@ fn another_comparison_in_the_folder_is_refused_by_what_is_different() -> Result<
 
 /// A file where a folder of checkpoints is to be stops everybody, whatever their permissions.
 #[test]
-fn where_checkpoints_cannot_be_written_the_comparison_ends_with_an_error_and_goes_on_later() -> Result<()> {
+fn where_checkpoints_cannot_be_written_the_comparison_ends_with_an_error_and_goes_on_later(
+) -> Result<()> {
     let temp = tempfile::tempdir()?;
     let expected = two().check()?.run(
         &Folder::create(&temp.path().join("straight"))?,
@@ -301,8 +338,10 @@ fn where_checkpoints_cannot_be_written_the_comparison_ends_with_an_error_and_goe
     let in_the_way = folder.inside("runs/zebra-8")?.path().join("checkpoints");
     fs::write(&in_the_way, "in the way")?;
     let saving = Comparison { interval: Interval::Steps(4), jobs: 1, ..two() };
-    let error =
-        saving.check()?.run(&folder, &AtomicBool::new(false), &|_| {}).expect_err("a file is in the way");
+    let error = saving
+        .check()?
+        .run(&folder, &AtomicBool::new(false), &|_| {})
+        .expect_err("a file is in the way");
     let line = format!("{error:#}");
     assert!(
         line.contains("the run cannot be kept: checkpoint") && line.contains("zebra-8/checkpoints"),

@@ -5,18 +5,14 @@ mod cells;
 use anyhow::Result;
 use candle::{DType, Tensor};
 use cells::{plain, tanh, Changed, Cut};
-use recurrent_core::{Pass, Rnn};
+use recurrent_core::{ForwardContext, Rnn};
 use recurrent_harness::network::Network;
 use recurrent_harness::run::{self, Job, Run};
-use recurrent_harness::settings::{Extent, Settings};
-use recurrent_harness::size::Sizing;
 use recurrent_harness::variant::{Size, Variant};
-use recurrent_records::record::Status;
-use recurrent_records::tier::Tier;
-use recurrent_records::treatment::Readout;
-use recurrent_records::treatment::{Clipping, Treatment};
+use recurrent_records::config::{Budget, Clipping, Level, Readout, TrainingConfig, Width};
+use recurrent_records::record::{StateGradients, Status};
 use recurrent_tasks as tasks;
-use recurrent_tasks::task::{BatchDraw, Criterion, Split, Task};
+use recurrent_tasks::task::{BatchKey, Criterion, Split, Task};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
@@ -24,19 +20,19 @@ fn adding(length: usize) -> Arc<dyn Task> {
     tasks::by_name("adding", Some(length), None).expect("long enough")
 }
 
-fn settings(task: &dyn Task, steps: u64) -> Settings {
-    Settings {
-        extent: Extent::Steps(steps),
-        sizing: Sizing::Hidden(4),
+fn settings(task: &dyn Task, steps: u64) -> TrainingConfig {
+    TrainingConfig {
+        budget: Budget::Steps(steps),
+        width: Width::Hidden(4),
         eval_every: 5,
-        held_out: 100,
+        held_out: Some(100),
         batch: 8,
-        ..Settings::new(task)
+        ..TrainingConfig::new(task)
     }
 }
 
-fn run(variant: &Variant, task: &dyn Task, settings: &Settings) -> Run {
-    let job = Job { variant, task, settings, hidden: 4, seed: 3 };
+fn run(variant: &Variant, task: &dyn Task, settings: &TrainingConfig) -> Run {
+    let job = Job::new(variant, task, settings, 3).expect("it can be built");
     run::run(&job, &false.into(), &mut |_, _| ())
 }
 
@@ -45,41 +41,75 @@ fn everything_is_recorded() {
     let task = adding(5);
     let Run { record, steps, evals, profiles, measures, weights } =
         run(&tanh("t"), task.as_ref(), &settings(task.as_ref(), 12));
-    assert!(measures.is_empty() && record.measure_seconds.is_empty(), "they were not asked for");
-    let weights = candle::safetensors::load_buffer(&weights, &candle::Device::Cpu).expect("a whole file");
+    assert!(
+        measures.is_empty() && record.outcome.measure_seconds.is_empty(),
+        "they were not asked for"
+    );
+    let weights =
+        candle::safetensors::load_buffer(&weights, &candle::Device::Cpu).expect("a whole file");
     let count: usize = weights.values().map(Tensor::elem_count).sum();
-    assert_eq!((count, weights["rnn.weight_hh"].dims()), (record.params, &[4, 4][..]));
-    assert_eq!((&record.status, record.steps, record.max_steps), (&Status::Finished, 12, 12));
-    assert_eq!((record.hidden, record.layers, record.params), (4, 1, 4 * 2 + 4 * 4 + 4 + 1));
-    assert_eq!((record.task.as_str(), record.length, record.longest_lag), ("adding", 5, 4));
-    assert_eq!((record.dtype.as_str(), record.device.as_str(), record.threads), ("f32", "cpu", 1));
-    assert_eq!((record.solved, record.steps_to_solve), (false, None));
-    assert!(record.spectral_radius["h"] > 0.0 && record.seconds > 0.0);
-    assert_eq!(steps.iter().map(|step| step.step).collect::<Vec<_>>(), (1..=12).collect::<Vec<_>>());
+    assert_eq!((count, weights["rnn.weight_hh"].dims()), (record.config.model.params, &[4, 4][..]));
+    assert_eq!(
+        (&record.status, record.outcome.steps, record.config.max_steps()),
+        (&Status::Finished, 12, 12)
+    );
+    assert_eq!(
+        (record.config.model.hidden, record.config.model.layers, record.config.model.params),
+        (4, 1, 4 * 2 + 4 * 4 + 4 + 1)
+    );
+    assert_eq!(
+        (
+            record.config.task.name.as_str(),
+            record.config.task.length,
+            record.config.task.longest_lag
+        ),
+        ("adding", 5, 4)
+    );
+    assert_eq!(
+        (
+            record.config.training.dtype.as_str(),
+            record.config.training.device.as_str(),
+            record.outcome.threads
+        ),
+        ("f32", "cpu", 1)
+    );
+    assert_eq!((record.outcome.solved, record.outcome.steps_to_solve), (false, None));
+    assert!(record.spectral_radius["h"] > 0.0 && record.outcome.seconds > 0.0);
+    assert_eq!(
+        steps.iter().map(|step| step.step).collect::<Vec<_>>(),
+        (1..=12).collect::<Vec<_>>()
+    );
     assert_eq!(
         evals.iter().map(|eval| eval.step).collect::<Vec<_>>(),
         [5, 10, 12],
         "the end is evaluated too"
     );
-    assert_eq!((record.final_loss, record.accuracy), (evals[2].loss, None));
+    assert_eq!((record.outcome.final_loss, record.outcome.accuracy), (evals[2].loss, None));
     let seen: Vec<_> =
         profiles.iter().map(|profile| (profile.step, profile.last, profile.lag.len())).collect();
     let expected = [(0, false), (1, false), (2, false), (4, false), (8, false), (12, true)];
     assert_eq!(seen, expected.map(|(step, last)| (step, last, 6)), "lags 0 to T");
     let clipped = steps.iter().filter(|step| step.grad_norm > 1.0);
-    assert!((record.clipped_fraction - clipped.clone().count() as f64 / 12.0).abs() < 1e-12);
+    assert!((record.clipping.fraction - clipped.clone().count() as f64 / 12.0).abs() < 1e-12);
     assert!(clipped.clone().count() > 0, "or the next line tests nothing");
     assert!(clipped.clone().all(|step| (step.grad_norm_clipped - 1.0).abs() < 1e-6));
-    assert!(record.half_life_h_init.is_some() && record.grad_ratio_final.is_some());
-    assert_eq!((record.half_life_c_init, record.fits.len()), (None, 2), "this state has no c");
+    assert!(
+        record.gradients.init.h.half_life.is_some() && record.gradients.trained.h.ratio.is_some()
+    );
+    assert_eq!(record.gradients.init.c, StateGradients::default(), "this state has no c");
+    assert!(record.gradients.init.h.fit.is_some() && record.gradients.trained.h.fit.is_some());
 }
 
 /// A linear network of one unit has the Jacobian u at every step.
 #[test]
-fn all_measures_of_a_linear_network_are_functions_of_its_weight() {
+fn all_measures_of_a_linear_network_are_functions_of_its_weight() -> Result<()> {
     let (task, variant) = (adding(40), plain("linear", |x, h| x + h));
-    let settings = Settings { dtype: DType::F64, measures: Tier::Dynamics, ..settings(task.as_ref(), 2) };
-    let job = Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 1, seed: 1 };
+    let settings = TrainingConfig {
+        dtype: DType::F64,
+        measures: Level::Dynamics,
+        ..settings(task.as_ref(), 2)
+    };
+    let job = Job::new(&variant, task.as_ref(), &settings, 1)?;
     let run = run::run(&job, &false.into(), &mut |_, _| ());
     assert_eq!(run.record.status, Status::Finished);
     let u = run.record.spectral_radius["h"];
@@ -113,20 +143,21 @@ fn all_measures_of_a_linear_network_are_functions_of_its_weight() {
         run.measures.iter().all(|line| line.values.is_empty() == line.note.is_some()),
         "a value, or why not"
     );
-    let tiers: Vec<_> = run.record.measure_seconds.keys().map(String::as_str).collect();
+    let tiers: Vec<_> = run.record.outcome.measure_seconds.keys().map(String::as_str).collect();
     assert_eq!(tiers, ["dynamics", "gradients"]);
     let again = run::run(&job, &false.into(), &mut |_, _| ());
     assert_eq!(again.measures, run.measures, "the same bits");
+    Ok(())
 }
 
 /// A linear network of one unit: dL/dh_{T-k} = u^k dL/dh_T, and dL/dh_T = 2 (y - target) v for each example's own loss.
 #[test]
 fn the_profile_of_a_linear_network_is_a_power_of_its_weight() -> Result<()> {
     let (task, variant) = (adding(40), plain("linear", |x, h| x + h));
-    let settings = Settings { dtype: DType::F64, ..settings(task.as_ref(), 1) };
-    let job = Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 1, seed: 1 };
+    let settings = TrainingConfig { dtype: DType::F64, ..settings(task.as_ref(), 1) };
+    let job = Job::new(&variant, task.as_ref(), &settings, 1)?;
     let run = run::run(&job, &true.into(), &mut |_, _| ());
-    assert_eq!((&run.record.status, run.record.steps), (&Status::Stopped, 0));
+    assert_eq!((&run.record.status, run.record.outcome.steps), (&Status::Stopped, 0));
 
     let (network, params) = Network::trainable(
         &variant,
@@ -134,13 +165,15 @@ fn the_profile_of_a_linear_network_is_a_power_of_its_weight() -> Result<()> {
         task.as_ref(),
         Readout::Plain,
         DType::F64,
-        &settings.device,
+        &job.device,
     )?;
-    let number = |name: &str| params.get(name).expect("there is one").flatten_all()?.to_vec1::<f64>();
+    let number =
+        |name: &str| params.get(name).expect("there is one").flatten_all()?.to_vec1::<f64>();
     let (u, v) = (number("rnn.weight_hh")?[0].abs(), number("readout.weight")?[0].abs());
-    let draw = BatchDraw { split: Split::Test, seed: 1, step: 0, batch: 32 };
-    let batch = task.batch(draw, DType::F64, &settings.device)?;
-    let errors = (network.forward(&batch.xs, &Pass::default())? - &batch.targets)?.abs()?;
+    let draw = BatchKey { split: Split::Test, seed: 1, step: 0, batch: 32 };
+    let batch = task.batch(draw, DType::F64, &job.device)?;
+    let errors =
+        (network.forward(&batch.xs, &ForwardContext::default())? - &batch.targets)?.abs()?;
     let mut errors = errors.flatten_all()?.to_vec1::<f64>()?;
     errors.sort_by(f64::total_cmp);
     let median = v * (errors[15] + errors[16]); // twice the mean of the two in the middle
@@ -151,13 +184,15 @@ fn the_profile_of_a_linear_network_is_a_power_of_its_weight() -> Result<()> {
         assert!((norm / expected - 1.0).abs() < 1e-12, "lag {lag}: {norm}, expected {expected}");
     }
     assert!((run.record.spectral_radius["h"] / u - 1.0).abs() < 1e-6);
-    let half_life = run.record.half_life_h_init.expect("it decays");
+    let half_life = run.record.gradients.init.h.half_life.expect("it decays");
     assert!((half_life * -u.log2() - 1.0).abs() < 1e-9, "{half_life} of {u}");
-    let fit = &run.record.fits["h_init"];
+    let fit = run.record.gradients.init.h.fit.expect("enough points");
     assert!((fit.r2 - 1.0).abs() < 1e-12 && fit.points == 21, "lags 10 to 30: {fit:?}");
-    assert!((run.record.grad_ratio_init.expect("it decays") / u.powi(39) - 1.0).abs() < 1e-10);
+    assert!(
+        (run.record.gradients.init.h.ratio.expect("it decays") / u.powi(39) - 1.0).abs() < 1e-10
+    );
     let horizon = (1e-3f64.ln() / u.ln()).floor() as usize;
-    assert_eq!(run.record.horizon_init, Some(horizon.min(39)), "{u}");
+    assert_eq!(run.record.gradients.init.h.horizon, Some(horizon.min(39)), "{u}");
     Ok(())
 }
 
@@ -165,9 +200,12 @@ fn the_profile_of_a_linear_network_is_a_power_of_its_weight() -> Result<()> {
 fn a_run_ends_when_it_is_solved() {
     let task = Changed { criterion: Some(Criterion::LossBelow(1e9)), ..Changed::new(adding(5)) };
     let run = run(&tanh("t"), &task, &settings(&task, 1000));
-    assert_eq!((&run.record.status, run.record.steps, run.record.max_steps), (&Status::Finished, 15, 1000));
     assert_eq!(
-        (run.record.solved, run.record.steps_to_solve),
+        (&run.record.status, run.record.outcome.steps, run.record.config.max_steps()),
+        (&Status::Finished, 15, 1000)
+    );
+    assert_eq!(
+        (run.record.outcome.solved, run.record.outcome.steps_to_solve),
         (true, Some(5)),
         "the first of three in a row"
     );
@@ -177,26 +215,27 @@ fn a_run_ends_when_it_is_solved() {
 #[test]
 fn a_data_set_is_evaluated_after_every_epoch() {
     let task = Changed { criterion: None, examples: Some(20), ..Changed::new(adding(5)) };
-    let settings = Settings { extent: Extent::Epochs(3), ..settings(&task, 0) };
+    let settings = TrainingConfig { budget: Budget::Epochs(3), ..settings(&task, 0) };
     let run = run(&tanh("t"), &task, &settings);
     // 60 examples in batches of 8; the first epoch ends within step 3, the second with step 5, the third within step 8.
     assert_eq!(run.evals.iter().map(|eval| eval.step).collect::<Vec<_>>(), [3, 5, 8]);
-    assert_eq!((run.record.steps, run.record.max_steps), (8, 8));
+    assert_eq!((run.record.outcome.steps, run.record.config.max_steps()), (8, 8));
 }
 
 #[test]
 fn a_loss_that_is_not_finite_fails_the_run_with_its_step() {
     let task = adding(5);
-    let settings = Settings {
-        treatment: Treatment { lr: 1e30, clip: Clipping::Off, ..Treatment::default() },
-        ..settings(task.as_ref(), 10)
-    };
+    let settings = TrainingConfig { lr: 1e30, clip: Clipping::Off, ..settings(task.as_ref(), 10) };
     let run = run(&tanh("t"), task.as_ref(), &settings);
     let expected = "step 2: expected a finite loss, found inf";
     assert_eq!(run.record.status, Status::Failed(expected.to_string()));
-    assert_eq!((run.record.steps, run.steps.len()), (1, 2), "one was done, the second is recorded");
+    assert_eq!(
+        (run.record.outcome.steps, run.steps.len()),
+        (1, 2),
+        "one was done, the second is recorded"
+    );
     assert_eq!(run.steps[1].loss, f64::INFINITY);
-    assert!(run.steps[1].grad_norm_clipped.is_nan() && run.record.final_loss.is_nan());
+    assert!(run.steps[1].grad_norm_clipped.is_nan() && run.record.outcome.final_loss.is_nan());
     let text = serde_json::to_string(&run.steps[1]).expect("it can be written");
     assert!(text.contains(r#""loss":"Infinity""#) && !text.contains("null"), "{text}");
 }
@@ -206,7 +245,8 @@ fn a_gradient_that_is_not_a_number_fails_the_run_with_its_name() {
     // The root has an infinite slope at zero, and infinity minus infinity is no number.
     let root = plain("root", |x, h| (x + h)?.tanh()? + (x - x)?.sqrt()?);
     let task = adding(5);
-    let Status::Failed(message) = run(&root, task.as_ref(), &settings(task.as_ref(), 10)).record.status
+    let Status::Failed(message) =
+        run(&root, task.as_ref(), &settings(task.as_ref(), 10)).record.status
     else {
         panic!("it must fail")
     };
@@ -228,14 +268,19 @@ fn a_parameter_without_gradient_fails_the_run_with_its_name() {
         message.contains("'rnn.weight_hh', 'rnn.weight_ih'") && !message.contains("readout"),
         "{message}"
     );
-    assert_eq!((run.record.steps, run.profiles.len()), (0, 0), "no gradient reaches a state");
+    assert_eq!(
+        (run.record.outcome.steps, run.profiles.len()),
+        (0, 0),
+        "no gradient reaches a state"
+    );
 }
 
 #[test]
 fn a_gradient_that_is_zero_from_the_start_fails_the_run_after_ten_steps() {
     let forgetful = plain("forgetful", |x, h| x.tanh()? + (h * 0.0)?);
     let task = adding(5);
-    let Status::Failed(message) = run(&forgetful, task.as_ref(), &settings(task.as_ref(), 20)).record.status
+    let Status::Failed(message) =
+        run(&forgetful, task.as_ref(), &settings(task.as_ref(), 20)).record.status
     else {
         panic!("it must fail")
     };
@@ -243,14 +288,18 @@ fn a_gradient_that_is_zero_from_the_start_fails_the_run_after_ten_steps() {
 }
 
 #[test]
-fn a_run_that_is_cancelled_keeps_its_steps() {
+fn a_run_that_is_cancelled_keeps_its_steps() -> Result<()> {
     let (task, variant, cancel) = (adding(5), tanh("t"), AtomicBool::new(false));
     let settings = settings(task.as_ref(), 1000);
-    let job = Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
+    let job = Job::new(&variant, task.as_ref(), &settings, 3)?;
     let run = run::run(&job, &cancel, &mut |step, _| cancel.store(step == 7, Ordering::Relaxed));
-    assert_eq!((&run.record.status, run.record.steps, run.steps.len()), (&Status::Stopped, 7, 7));
-    assert_eq!(run.record.final_loss, run.evals[0].loss, "the last evaluation");
+    assert_eq!(
+        (&run.record.status, run.record.outcome.steps, run.steps.len()),
+        (&Status::Stopped, 7, 7)
+    );
+    assert_eq!(run.record.outcome.final_loss, run.evals[0].loss, "the last evaluation");
     assert_eq!(run.profiles.last().map(|profile| (profile.step, profile.last)), Some((7, true)));
+    Ok(())
 }
 
 #[test]
@@ -265,14 +314,15 @@ fn lengths_are_honoured() -> Result<()> {
         DType::F64,
         &candle::Device::Cpu,
     )?;
-    let draw = BatchDraw { split: Split::Train, seed: 0, step: 0, batch: 6 };
+    let draw = BatchKey { split: Split::Train, seed: 0, step: 0, batch: 6 };
     let batch = task.batch(draw, DType::F64, &candle::Device::Cpu)?;
     let lengths = batch.xs.lengths().expect("they differ").as_slice().to_vec();
     assert!(lengths.iter().any(|length| *length != lengths[0]), "{lengths:?}");
-    let outputs = network.forward(&batch.xs, &Pass::default())?;
+    let outputs = network.forward(&batch.xs, &ForwardContext::default())?;
     for (row, length) in lengths.into_iter().enumerate() {
         let alone = batch.xs.values().narrow(0, row, 1)?.narrow(1, 0, length)?;
-        let alone = network.forward(&recurrent_core::Sequence::new(alone)?, &Pass::default())?;
+        let alone =
+            network.forward(&recurrent_core::Sequence::new(alone)?, &ForwardContext::default())?;
         let apart = (outputs.narrow(0, row, 1)? - alone)?.abs()?.max_all()?.to_scalar::<f64>()?;
         assert!(apart < 1e-14, "row {row}: {apart}");
     }
@@ -287,13 +337,18 @@ fn what_is_frozen_computes_the_same_outside_of_the_graph() -> Result<()> {
     let (network, params) =
         Network::trainable(&variant, size, task.as_ref(), Readout::Plain, DType::F32, &device)?;
     let frozen = Network::frozen(&variant, size, task.as_ref(), Readout::Plain, &params)?;
-    let draw = BatchDraw { split: Split::Train, seed: 0, step: 0, batch: 6 };
+    let draw = BatchKey { split: Split::Train, seed: 0, step: 0, batch: 6 };
     let batch = task.batch(draw, DType::F32, &device)?;
-    let (alive, frozen) =
-        (network.forward(&batch.xs, &Pass::default())?, frozen.forward(&batch.xs, &Pass::default())?);
+    let (alive, frozen) = (
+        network.forward(&batch.xs, &ForwardContext::default())?,
+        frozen.forward(&batch.xs, &ForwardContext::default())?,
+    );
     assert_eq!(alive.to_vec3::<f32>()?, frozen.to_vec3::<f32>()?);
     assert!(alive.track_op() && !frozen.track_op());
-    assert_eq!(params.element_count(), Network::count(&variant, size, task.as_ref(), Readout::Plain)?);
+    assert_eq!(
+        params.element_count(),
+        Network::count(&variant, size, task.as_ref(), Readout::Plain)?
+    );
     Ok(())
 }
 
@@ -302,13 +357,15 @@ fn longer_sequences_are_evaluated_if_that_is_asked_for() -> Result<()> {
     let task = tasks::by_name("adding", Some(6), None)?;
     let variant = tanh("t");
     for generalise in [false, true] {
-        let settings = Settings { generalise, ..settings(task.as_ref(), 3) };
-        let job = Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
+        let settings = TrainingConfig { generalise, ..settings(task.as_ref(), 3) };
+        let job = Job::new(&variant, task.as_ref(), &settings, 3)?;
         let run = run::run(&job, &false.into(), &mut |_, _| ());
-        let lengths: Vec<_> = run.record.generalisation.iter().map(|longer| longer.length).collect();
+        let lengths: Vec<_> =
+            run.record.outcome.generalisation.iter().map(|longer| longer.length).collect();
         assert_eq!(lengths, if generalise { vec![12, 24] } else { vec![] });
         assert!(run
             .record
+            .outcome
             .generalisation
             .iter()
             .all(|longer| longer.loss > 0.0 && longer.accuracy.is_none()));

@@ -4,13 +4,12 @@ mod cells;
 
 use anyhow::Result;
 use cells::{plain, tanh, Cut};
-use recurrent_core::{Flow, Rnn, StateClip, Window};
+use recurrent_core::{HiddenGradClip, Rnn, Truncation};
 use recurrent_harness::compare::Comparison;
 use recurrent_harness::run::{self, Job, Run};
-use recurrent_harness::settings::{Extent, Settings};
 use recurrent_harness::variant::Variant;
+use recurrent_records::config::{Budget, Clipping, Override, Readout, TrainingConfig, Width};
 use recurrent_records::record::{RunRecord, Status};
-use recurrent_records::treatment::{Change, ClipKind, Clipping, Readout, Treatment};
 use recurrent_tasks as tasks;
 use recurrent_tasks::task::Task;
 use recurrent_tasks::usage::exit_code;
@@ -20,55 +19,62 @@ fn adding() -> Arc<dyn Task> {
     tasks::by_name("adding", Some(12), None).expect("long enough")
 }
 
-fn settings(treatment: Treatment) -> Settings {
+fn settings() -> TrainingConfig {
     let task = adding();
-    Settings {
-        extent: Extent::Steps(12),
+    TrainingConfig {
+        budget: Budget::Steps(12),
         eval_every: 6,
-        held_out: 100,
+        width: Width::Hidden(4),
+        held_out: Some(100),
         batch: 8,
-        treatment,
-        ..Settings::new(task.as_ref())
+        ..TrainingConfig::new(task.as_ref())
     }
 }
 
-fn run(variant: &Variant, treatment: Treatment) -> Run {
-    let (task, settings) = (adding(), settings(treatment));
-    let job = Job { variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
+fn run(variant: &Variant, training: &TrainingConfig) -> Run {
+    let task = adding();
+    let job = Job::new(variant, task.as_ref(), training, 3).expect("it can be built");
     let mut run = run::run(&job, &false.into(), &mut |_, _| ());
-    run.record.seconds = 0.0;
+    run.record.outcome.seconds = 0.0;
     run
 }
 
-fn changed(changes: &[Change]) -> Run {
-    run(&Variant { changes: changes.to_vec(), ..tanh("t") }, Treatment::default())
+fn changed(overrides: &[Override]) -> Run {
+    run(&Variant { overrides: overrides.to_vec(), ..tanh("t") }, &settings())
 }
 
 #[test]
 fn every_treatment_trains_is_recorded_and_gives_the_same_again() {
     let plain = changed(&[]);
     let every = [
-        Change::Lr(1e-3),
-        Change::Clip(Clipping::PerTensor(0.1)),
-        Change::Clip(Clipping::Value(0.01)),
-        Change::Window(Some(Window::Every(3))),
-        Change::Window(Some(Window::Last(2))),
-        Change::StateClip(Some(StateClip::Value(1e-4))),
-        Change::StateClip(Some(StateClip::Norm(1e-4))),
-        Change::Omega(0.5),
-        Change::Orthogonality(0.1),
+        Override::Lr(1e-3),
+        Override::Clip(Clipping::PerTensor(0.1)),
+        Override::Clip(Clipping::Value(0.01)),
+        Override::Truncation(Some(Truncation::Every(3))),
+        Override::Truncation(Some(Truncation::Last(2))),
+        Override::HiddenGradClip(Some(HiddenGradClip::Value(1e-4))),
+        Override::HiddenGradClip(Some(HiddenGradClip::Norm(1e-4))),
+        Override::Omega(0.5),
+        Override::Orthogonality(0.1),
     ];
     for change in every {
         let found = changed(&[change]);
         let record = &found.record;
-        assert_eq!((&record.status, record.steps), (&Status::Finished, 12), "{change:?}");
-        assert_eq!(found.steps[0].loss, plain.steps[0].loss, "{change:?}: the way there is the same");
+        assert_eq!((&record.status, record.outcome.steps), (&Status::Finished, 12), "{change:?}");
+        assert_eq!(
+            found.steps[0].loss, plain.steps[0].loss,
+            "{change:?}: the way there is the same"
+        );
         assert!(found.steps[11].loss != plain.steps[11].loss, "{change:?} changes what is learnt");
         assert_eq!(found, changed(&[change]), "{change:?}: the same bits");
-        let of_settings = run(&tanh("t"), Treatment::default().with(&[change]));
+        let of_settings = run(&tanh("t"), &settings().with(&[change]));
         assert_eq!(found, of_settings, "{change:?}: of the settings, or of the variant");
         let line = serde_json::to_value(record).expect("it can be written");
-        assert_eq!(&serde_json::from_value::<RunRecord>(line).expect("and read"), record, "{change:?}");
+        assert_eq!(
+            &serde_json::from_value::<RunRecord>(line).expect("and read"),
+            record,
+            "{change:?}"
+        );
     }
 }
 
@@ -76,72 +82,82 @@ fn every_treatment_trains_is_recorded_and_gives_the_same_again() {
 fn attention_trains_from_the_same_start() {
     let plain = changed(&[]);
     for readout in [Readout::Attention, Readout::AttentionDetached] {
-        let found = changed(&[Change::Readout(readout)]);
-        assert_eq!((&found.record.status, found.record.steps), (&Status::Finished, 12), "{readout:?}");
-        assert_eq!((found.record.readout, found.record.params), (readout, plain.record.params + 2 * 16 + 4));
-        assert_eq!(found.record.spectral_radius, plain.record.spectral_radius, "the same recurrent weights");
-        assert_eq!(found, changed(&[Change::Readout(readout)]), "{readout:?}: the same bits");
+        let found = changed(&[Override::Readout(readout)]);
+        assert_eq!(
+            (&found.record.status, found.record.outcome.steps),
+            (&Status::Finished, 12),
+            "{readout:?}"
+        );
+        assert_eq!(
+            (found.record.config.training.readout, found.record.config.model.params),
+            (readout, plain.record.config.model.params + 2 * 16 + 4)
+        );
+        assert_eq!(
+            found.record.spectral_radius, plain.record.spectral_radius,
+            "the same recurrent weights"
+        );
+        assert_eq!(found, changed(&[Override::Readout(readout)]), "{readout:?}: the same bits");
     }
     let (live, cut) = (
-        changed(&[Change::Readout(Readout::Attention)]),
-        changed(&[Change::Readout(Readout::AttentionDetached)]),
+        changed(&[Override::Readout(Readout::Attention)]),
+        changed(&[Override::Readout(Readout::AttentionDetached)]),
     );
     assert_eq!(live.steps[0].loss, cut.steps[0].loss);
-    assert!(live.profiles[0].median[11] > 10.0 * cut.profiles[0].median[11], "a short way to the first step");
+    assert!(
+        live.profiles[0].median[11] > 10.0 * cut.profiles[0].median[11],
+        "a short way to the first step"
+    );
 }
 
 #[test]
 fn records_say_what_was_done() {
     let record = changed(&[
-        Change::Lr(1e-3),
-        Change::Clip(Clipping::Value(0.5)),
-        Change::Window(Some(Window::Every(3))),
-        Change::StateClip(Some(StateClip::Norm(0.25))),
+        Override::Lr(1e-3),
+        Override::Clip(Clipping::Value(0.5)),
+        Override::Truncation(Some(Truncation::Every(3))),
+        Override::HiddenGradClip(Some(HiddenGradClip::Norm(0.25))),
     ])
     .record;
-    assert_eq!((record.lr, record.clip, record.clip_kind), (1e-3, Some(0.5), ClipKind::Value));
-    assert_eq!((record.window, record.state_clip), (Some(Window::Every(3)), Some(StateClip::Norm(0.25))));
+    assert_eq!(
+        (record.config.training.lr, record.config.training.clip),
+        (1e-3, Clipping::Value(0.5))
+    );
+    assert_eq!(
+        (record.config.training.truncation, record.config.training.hidden_grad_clip),
+        (Some(Truncation::Every(3)), Some(HiddenGradClip::Norm(0.25)))
+    );
     let line = serde_json::to_value(&record).expect("it can be written");
-    assert_eq!((&line["clip"], &line["clip_kind"]), (&0.5.into(), &"value".into()));
-    assert_eq!(line["window"], serde_json::json!({"every": 3}));
-    assert_eq!(line["state_clip"], serde_json::json!({"norm": 0.25}));
+    let training = &line["config"]["training"];
+    assert_eq!(training["clip"], serde_json::json!({"value": 0.5}));
+    assert_eq!(training["truncation"], serde_json::json!({"every": 3}));
+    assert_eq!(training["hidden_grad_clip"], serde_json::json!({"norm": 0.25}));
 
-    let off = changed(&[Change::Clip(Clipping::Off)]);
-    assert_eq!((off.record.clip, off.record.clip_kind), (None, ClipKind::Off));
-    assert_eq!((off.record.clipped_fraction, off.record.clip_scale), (0.0, Some(1.0)));
+    let off = changed(&[Override::Clip(Clipping::Off)]);
+    assert_eq!(off.record.config.training.clip, Clipping::Off);
+    assert_eq!((off.record.clipping.fraction, off.record.clipping.scale), (0.0, Some(1.0)));
     assert!(off.steps.iter().all(|step| step.grad_norm_clipped == step.grad_norm));
-}
-
-#[test]
-fn files_written_before_there_were_treatments_are_read() {
-    let record = changed(&[]).record;
-    let mut line = serde_json::to_value(&record).expect("it can be written");
-    let fields = line.as_object_mut().expect("an object");
-    for field in ["clip_kind", "window", "state_clip", "readout", "omega", "orthogonality"] {
-        assert!(fields.remove(field).is_some(), "{field}");
-    }
-    assert_eq!(serde_json::from_value::<RunRecord>(line).expect("it can be read"), record);
 }
 
 #[test]
 fn profiles_are_those_of_the_gradient_that_trains() {
     let full = changed(&[]);
-    let window = changed(&[Change::Window(Some(Window::Last(5)))]);
+    let window = changed(&[Override::Truncation(Some(Truncation::Last(5)))]);
     let (before, after) = (&full.profiles[0], &window.profiles[0]);
     assert_eq!(after.median[..5], before.median[..5]);
     assert_eq!(after.median[5..], [0.0; 8], "lags 5 to 12");
     assert_eq!(
-        (window.record.underflow_lags, window.record.horizon_init),
+        (window.record.gradients.init.h.underflow.lags, window.record.gradients.init.h.horizon),
         (0, Some(4)),
         "cut, not underflowed"
     );
-    assert_eq!(window.record.grad_ratio_init, Some(0.0));
-    let fit = window.record.fits["h_init"]; // over lags 2 to 10, of which 2 to 4 are left
+    assert_eq!(window.record.gradients.init.h.ratio, Some(0.0));
+    let fit = window.record.gradients.init.h.fit.expect("enough points"); // over lags 2 to 10, of which 2 to 4 are left
     assert_eq!((fit.points, fit.underflowed), (3, 6));
-    assert!(full.record.fits["h_init"].points == 9 && fit.decay.is_finite());
+    let points = full.record.gradients.init.h.fit.map(|fit| fit.points);
+    assert!(points == Some(9) && fit.decay.is_finite());
 
     // 32 examples: the loss is a mean, so what an example's own gradient has at most is 32 times the bound.
-    let clipped = changed(&[Change::StateClip(Some(StateClip::Norm(1e-4)))]);
+    let clipped = changed(&[Override::HiddenGradClip(Some(HiddenGradClip::Norm(1e-4)))]);
     let most = clipped.profiles[0].median.iter().fold(0.0, |most: f64, norm| most.max(*norm));
     assert!((most / 32e-4 - 1.0).abs() < 1e-6 && full.profiles[0].median[0] > 32e-4, "{most}");
 }
@@ -149,29 +165,39 @@ fn profiles_are_those_of_the_gradient_that_trains() {
 /// Trained by the penalty alone, as good as, a matrix becomes orthogonal.
 #[test]
 fn the_penalty_makes_the_recurrent_matrix_orthogonal() -> Result<()> {
-    let change = |weight| [Change::Orthogonality(weight), Change::Lr(0.05), Change::Clip(Clipping::Off)];
+    let change = |weight| {
+        [Override::Orthogonality(weight), Override::Lr(0.05), Override::Clip(Clipping::Off)]
+    };
     let distance = |weight| -> Result<f64> {
-        let (task, variant) = (adding(), Variant { changes: change(weight).to_vec(), ..tanh("t") });
-        let settings = Settings { extent: Extent::Steps(60), ..settings(Treatment::default()) };
-        let job = Job { variant: &variant, task: task.as_ref(), settings: &settings, hidden: 4, seed: 3 };
+        let (task, variant) =
+            (adding(), Variant { overrides: change(weight).to_vec(), ..tanh("t") });
+        let settings = TrainingConfig { budget: Budget::Steps(60), ..settings() };
+        let job = Job::new(&variant, task.as_ref(), &settings, 3)?;
         let run = run::run(&job, &false.into(), &mut |_, _| ());
         assert_eq!(run.record.status, Status::Finished);
         Ok(run.profiles.last().expect("the last").median[11] / run.profiles[0].median[11])
     };
     let (with, without) = (distance(100.0)?, distance(0.0)?);
-    assert!(with > 10.0 * without, "the gradient of the first step: {with} and {without} of the start's");
+    assert!(
+        with > 10.0 * without,
+        "the gradient of the first step: {with} and {without} of the start's"
+    );
     Ok(())
 }
 
 #[test]
 fn what_is_not_finite_is_told_as_ever() {
-    let penalties = [Change::Omega(1.0), Change::Orthogonality(1.0), Change::Readout(Readout::Attention)];
+    let penalties =
+        [Override::Omega(1.0), Override::Orthogonality(1.0), Override::Readout(Readout::Attention)];
     for change in penalties {
-        let run = changed(&[Change::Lr(1e30), Change::Clip(Clipping::Off), change]);
+        let run = changed(&[Override::Lr(1e30), Override::Clip(Clipping::Off), change]);
         let Status::Failed(message) = run.record.status else { panic!("{change:?}: it must fail") };
-        assert!(message.starts_with("step ") && message.contains(": expected"), "{change:?}: {message}");
+        assert!(
+            message.starts_with("step ") && message.contains(": expected"),
+            "{change:?}: {message}"
+        );
         assert!(message.contains("finite"), "{change:?}: {message}");
-        assert!(run.record.final_loss.is_nan() && !run.steps.is_empty());
+        assert!(run.record.outcome.final_loss.is_nan() && !run.steps.is_empty());
     }
 }
 
@@ -182,12 +208,20 @@ fn penalties_that_a_layer_has_nothing_for_are_refused() -> Result<()> {
         Ok(Box::new(Cut(Box::new(Rnn::from_cell(cells::Plain::new(size, vb, f)?)))))
     });
     let cases = [
-        (cut, Change::Orthogonality(1.0), "orthogonality: expected a layer that shows its recurrent blocks"),
-        (plain("p", |x, h| x + h), Change::Omega(1.0), "omega: expected a layer with a closed form"),
+        (
+            cut,
+            Override::Orthogonality(1.0),
+            "orthogonality: expected a layer that shows its recurrent blocks",
+        ),
+        (
+            plain("p", |x, h| x + h),
+            Override::Omega(1.0),
+            "omega: expected a layer with a closed form",
+        ),
     ];
     for (variant, change, expected) in cases {
-        let variant = Variant { changes: vec![change], ..variant };
-        let Status::Failed(message) = run(&variant, Treatment::default()).record.status else {
+        let variant = Variant { overrides: vec![change], ..variant };
+        let Status::Failed(message) = run(&variant, &settings()).record.status else {
             panic!("it must fail")
         };
         assert!(message.starts_with(expected), "{message}");
@@ -201,7 +235,9 @@ fn penalties_that_a_layer_has_nothing_for_are_refused() -> Result<()> {
 
 #[test]
 fn a_run_that_is_not_meant_fails_with_the_reason() {
-    let treatment = Treatment { flow: Flow::last(0), readout: Readout::Plain, ..Treatment::default() };
-    let Status::Failed(message) = run(&tanh("t"), treatment).record.status else { panic!("it must fail") };
-    assert_eq!(message, "window: expected at least 1 step, got 0");
+    let training = TrainingConfig { truncation: Some(Truncation::Last(0)), ..settings() };
+    let Status::Failed(message) = run(&tanh("t"), &training).record.status else {
+        panic!("it must fail")
+    };
+    assert_eq!(message, "truncation: expected at least 1 step, got 0");
 }

@@ -7,7 +7,7 @@ use crate::gradients::{BackwardBlock, WeightGradients};
 use crate::simd::{dispatch, SimdLoop};
 use crate::weights::{Matrices, Sizes};
 use crate::{BackwardRow, CellKernel, KernelFloat};
-use recurrent_core::{Probe, Zoneout};
+use recurrent_core::{GradientAccumulator, Zoneout};
 use std::hint::black_box;
 use std::ops::Range;
 
@@ -25,7 +25,7 @@ pub(crate) struct BackwardArgs<'a, F: KernelFloat> {
     /// Where the gradient of the inputs is written, `(rows, time, input)`, or empty.
     pub(crate) dxs: &'a mut [F],
     /// One accumulator a field of the state, or empty.
-    pub(crate) probes: &'a mut [Probe],
+    pub(crate) accumulators: &'a mut [GradientAccumulator],
 }
 
 /// Scratch c_size of the backward pass through one segment.
@@ -68,7 +68,7 @@ impl<F: KernelFloat, K: CellKernel> Chunk<'_, F, K> {
             for t in (first..last).rev() {
                 self.add_outputs(args.grad_ys, t, dh);
                 self.clip_hidden_grad(t, dh);
-                self.record(args.probes, t + 1, dh, dc);
+                self.record(args.accumulators, t + 1, dh, dc);
                 let at = t - start;
                 let h_before = step_slice(&tape.h, at, count * output);
                 let recurrent_input = match masked
@@ -128,7 +128,7 @@ impl<F: KernelFloat, K: CellKernel> Chunk<'_, F, K> {
             }
         }
         if start == 0 {
-            self.record(args.probes, 0, dh, dc);
+            self.record(args.accumulators, 0, dh, dc);
         }
     }
 
@@ -145,7 +145,7 @@ impl<F: KernelFloat, K: CellKernel> Chunk<'_, F, K> {
         args: &BackwardArgs<F>,
     ) {
         let Sizes { hidden, output, span, gates, .. } = self.stepper.weights.sizes;
-        let (count, recorded) = (self.rows.len(), !args.probes.is_empty());
+        let (count, recorded) = (self.rows.len(), !args.accumulators.is_empty());
         let projected = self.stepper.weights.projected();
         let d = &mut work.d[at * count * span..][..count * span];
         let raw_dh = match (projected, work.raw_dh.is_empty()) {
@@ -226,11 +226,13 @@ impl<F: KernelFloat, K: CellKernel> Chunk<'_, F, K> {
         }
     }
 
-    fn record(&self, probes: &mut [Probe], step: usize, dh: &[F], dc: &[F]) {
+    fn record(&self, accumulators: &mut [GradientAccumulator], step: usize, dh: &[F], dc: &[F]) {
         let Sizes { hidden, output, .. } = self.stepper.weights.sizes;
-        for (probe, (gradient, size)) in probes.iter_mut().zip([(dh, output), (dc, hidden)]) {
+        for (accumulator, (gradient, size)) in
+            accumulators.iter_mut().zip([(dh, output), (dc, hidden)])
+        {
             for (row, gradient) in gradient.chunks_exact(size).enumerate() {
-                probe.put(self.rows.start + row, step, gradient);
+                accumulator.put(self.rows.start + row, step, gradient);
             }
         }
     }
@@ -353,7 +355,7 @@ impl<F: KernelFloat, K: CellKernel> SimdLoop for BackwardStages<'_, '_, '_, F, K
                 d_recurrent_input.fill(F::ZERO);
             }
             let example = r.chunk.rows.start + row;
-            if r.t >= r.chunk.route.len(example) {
+            if r.t >= r.chunk.time_index.len(example) {
                 if around {
                     d.fill(F::ZERO);
                     dh_before.copy_from_slice(dh);
@@ -372,7 +374,7 @@ impl<F: KernelFloat, K: CellKernel> SimdLoop for BackwardStages<'_, '_, '_, F, K
                 if raw_h_differs {
                     let (raw, direct) = (&mut r.raw_dh[of(output)], &mut r.direct_h[of(output)]);
                     zone_out_backward(stepper.zoneout[0], (r.t, example), zone, dh, raw, direct);
-                    if let Some(alpha) = stepper.over_time {
+                    if let Some(alpha) = stepper.temporal_residual {
                         for (raw, direct) in raw.iter_mut().zip(direct) {
                             *direct += *raw;
                             *raw = alpha * *raw;

@@ -3,30 +3,30 @@
 use crate::forward::Chunk;
 use crate::weights::Sizes;
 use crate::{CellKernel, KernelFloat};
-use recurrent_core::{Element, StateClip};
+use recurrent_core::{Float, HiddenGradClip};
 
 impl<F: KernelFloat, K: CellKernel> Chunk<'_, F, K> {
     /// Clips dL/dh after step `t`, of the examples that run there.
     pub(crate) fn clip_hidden_grad(&self, t: usize, dh: &mut [F]) {
-        let Some(clip) = self.flow.clip else { return };
+        let Some(clip) = self.bptt.clip else { return };
         let rows = dh.chunks_exact_mut(self.stepper.weights.sizes.output).zip(self.rows.clone());
-        for (dh, _) in rows.filter(|(_, example)| t < self.route.len(*example)) {
+        for (dh, _) in rows.filter(|(_, example)| t < self.time_index.len(*example)) {
             match clip {
-                StateClip::Value(bound) => clip_by_value(dh, F::from_f64(bound)),
-                StateClip::Norm(bound) => clip_by_norm(dh, bound),
+                HiddenGradClip::Value(bound) => clip_by_value(dh, F::from_f64(bound)),
+                HiddenGradClip::Norm(bound) => clip_by_norm(dh, bound),
             }
         }
     }
 
     /// Sets the gradient of the state before step `t` to zero where backpropagation is truncated.
     pub(crate) fn truncate(&self, t: usize, dh: &mut [F], dc: &mut [F]) {
-        if self.flow.window.is_none() {
+        if self.bptt.truncation.is_none() {
             return;
         }
         let Sizes { hidden, output: h, .. } = self.stepper.weights.sizes;
         let c = if K::CELL_STATE { hidden } else { 0 };
         for (row, example) in self.rows.clone().enumerate() {
-            if self.flow.ends(t, self.route.len(example)) {
+            if self.bptt.ends(t, self.time_index.len(example)) {
                 dh[row * h..][..h].fill(F::ZERO);
                 dc[row * c..][..c].fill(F::ZERO);
             }
@@ -46,13 +46,13 @@ fn clip_by_value<F: KernelFloat>(dh: &mut [F], bound: F) {
 /// Clips the norm to `bound`.
 fn clip_by_norm<F: KernelFloat>(dh: &mut [F], bound: f64) {
     // The norm is computed as largest · root, so that no square overflows or underflows.
-    let largest = dh.iter().map(|dh| Element::to_f64(*dh).abs()).fold(0.0, f64::max);
+    let largest = dh.iter().map(|dh| Float::to_f64(*dh).abs()).fold(0.0, f64::max);
     if largest == 0.0 {
         return;
     }
-    let root = dh.iter().map(|dh| (Element::to_f64(*dh) / largest).powi(2)).sum::<f64>().sqrt();
+    let root = dh.iter().map(|dh| (Float::to_f64(*dh) / largest).powi(2)).sum::<f64>().sqrt();
     let scale = bound / largest / root;
     if scale < 1.0 {
-        dh.iter_mut().for_each(|dh| *dh = F::from_f64(Element::to_f64(*dh) * scale));
+        dh.iter_mut().for_each(|dh| *dh = F::from_f64(Float::to_f64(*dh) * scale));
     }
 }

@@ -3,7 +3,7 @@
 use crate::buffer::BufferPool;
 use crate::simd::SimdFloat;
 use candle::WithDType;
-use recurrent_core::Element;
+use recurrent_core::Float;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
 /// f32 or f64, with the functions that gates need.
@@ -15,7 +15,7 @@ use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 /// `FUSED` uses fused multiply-add, for processors that have the instruction; it is slow elsewhere.
 pub trait KernelFloat:
     WithDType
-    + Element
+    + Float
     + SimdFloat
     + Default
     + PartialOrd

@@ -5,7 +5,7 @@ use crate::gemm::{add_product, set_product, set_product_and_row, Lhs, Output};
 use crate::simd::{dispatch, SimdLoop};
 use crate::weights::{PackedWeights, Sizes};
 use crate::{CellKernel, ForwardRow, KernelFloat};
-use recurrent_core::{Flow, Route, Zoneout};
+use recurrent_core::{Bptt, TimeIndex, Zoneout};
 use std::hint::black_box;
 use std::ops::Range;
 
@@ -18,7 +18,7 @@ pub(crate) struct Stepper<'a, F: KernelFloat, K> {
     pub(crate) cell: &'a K,
     pub(crate) weights: &'a PackedWeights<F>,
     /// α of h_t = h_{t-1} + α cell(x_t, h_{t-1}), if the cell has a temporal residual.
-    pub(crate) over_time: Option<F>,
+    pub(crate) temporal_residual: Option<F>,
     /// The zoneout of h and of c.
     pub(crate) zoneout: [Option<Zoneout>; 2],
     /// Factors of the last output where it enters the recurrent matrices, `(rows, output)`, or
@@ -29,8 +29,8 @@ pub(crate) struct Stepper<'a, F: KernelFloat, K> {
 /// A chunk of examples.
 pub(crate) struct Chunk<'a, F: KernelFloat, K> {
     pub(crate) stepper: Stepper<'a, F, K>,
-    pub(crate) route: &'a Route,
-    pub(crate) flow: Flow,
+    pub(crate) time_index: &'a TimeIndex,
+    pub(crate) bptt: Bptt,
     pub(crate) rows: Range<usize>,
     pub(crate) xs: &'a [F], // (rows, time, input), of these rows
 }
@@ -67,7 +67,7 @@ pub(crate) struct ForwardScratch<F: KernelFloat> {
 impl<F: KernelFloat, K: CellKernel> Stepper<'_, F, K> {
     /// Whether h, and c, differ from what the cell writes.
     pub(crate) fn raw_state_differs(&self) -> [bool; 2] {
-        [self.over_time.is_some() || self.zoneout[0].is_some(), self.zoneout[1].is_some()]
+        [self.temporal_residual.is_some() || self.zoneout[0].is_some(), self.zoneout[1].is_some()]
     }
 
     /// The input of the recurrent matrices, `(rows, output)`: `h`, masked by dropout.
@@ -255,8 +255,8 @@ impl<F: KernelFloat, K: CellKernel> Chunk<'_, F, K> {
     #[inline(always)]
     pub(crate) fn row_range(&self, row: usize, t: usize, width: usize) -> Option<Range<usize>> {
         let example = self.rows.start + row;
-        let at = (row * self.route.time() + self.route.position(example, t)) * width;
-        (t < self.route.len(example)).then(|| at..at + width)
+        let at = (row * self.time_index.time() + self.time_index.position(example, t)) * width;
+        (t < self.time_index.len(example)).then(|| at..at + width)
     }
 
     /// Gathers the inputs of `steps`, `(steps, rows, input)`; zero where an example has ended.
@@ -411,7 +411,7 @@ impl<F: KernelFloat, K: CellKernel, P: Fn(usize) -> Option<Range<usize>>> SimdLo
             }
             if raw_h_differs {
                 h.copy_from_slice(&step_tape.raw_h[row * output..][..output]);
-                if let Some(alpha) = stepper.over_time {
+                if let Some(alpha) = stepper.temporal_residual {
                     h.iter_mut().zip(h_before).for_each(|(h, before)| *h = *before + alpha * *h);
                 }
                 zone_out(stepper.zoneout[0], rows.t, rows.first + row, zone, h, h_before);

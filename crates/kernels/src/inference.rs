@@ -4,13 +4,13 @@ use crate::forward::{ForwardScratch, Stepper, Tape};
 use crate::weights::{values, PackedWeights, Sizes};
 use crate::CellKernel;
 use candle::{bail, Device, Result, Tensor};
-use recurrent_core::{check_step, Carry, Frozen, Stream, Zoneout};
+use recurrent_core::{check_step, Carry, InferenceLayer, Stream, Zoneout};
 use std::sync::Arc;
 
 /// A cell kernel with packed weights.
 pub(crate) struct InferenceKernel<K> {
     pub(crate) cell: K,
-    pub(crate) over_time: Option<f32>,
+    pub(crate) temporal_residual: Option<f32>,
     pub(crate) zoneout: [Option<Zoneout>; 2],
     pub(crate) weights: PackedWeights<f32>,
     /// The state before the first step, of one example: h, and c or empty.
@@ -19,12 +19,18 @@ pub(crate) struct InferenceKernel<K> {
 
 impl<K: CellKernel> InferenceKernel<K> {
     fn stepper(&self) -> Stepper<'_, f32, K> {
-        let Self { cell, over_time, zoneout, weights, .. } = self;
-        Stepper { cell, weights, over_time: *over_time, zoneout: *zoneout, mask: &[] }
+        let Self { cell, temporal_residual, zoneout, weights, .. } = self;
+        Stepper {
+            cell,
+            weights,
+            temporal_residual: *temporal_residual,
+            zoneout: *zoneout,
+            mask: &[],
+        }
     }
 }
 
-impl<K: CellKernel> Frozen for InferenceKernel<K> {
+impl<K: CellKernel> InferenceLayer for InferenceKernel<K> {
     fn input_size(&self) -> usize {
         self.weights.sizes.input
     }
@@ -33,7 +39,7 @@ impl<K: CellKernel> Frozen for InferenceKernel<K> {
         self.weights.sizes.output
     }
 
-    fn start(self: Arc<Self>, batch: usize) -> Box<dyn Stream> {
+    fn stream(self: Arc<Self>, batch: usize) -> Box<dyn Stream> {
         let [h, c] = self.start.each_ref().map(|start| start.repeat(batch));
         let stepper = self.stepper();
         let (tape, work) = (stepper.tape(1, batch, &h, &c), stepper.work(batch));
@@ -83,7 +89,7 @@ impl<K: CellKernel> Stream for KernelStream<K> {
         if K::CELL_STATE {
             fields.push(("c", field(&self.tape.c, hidden)?));
         }
-        Ok(Carry::Fields(fields))
+        Ok(Carry::Cell(fields))
     }
 
     fn set_carry(&mut self, carry: &Carry) -> Result<()> {

@@ -9,7 +9,8 @@ use crate::{CellKernel, KernelFloat};
 use candle::{bail, DType, Device, Result, Shape, Tensor};
 use rayon::prelude::*;
 use recurrent_core::{
-    Call, Engine, Forward, Frozen, Gradients, Probe, Reserve, StepNoise, Upstream, Value, Wants,
+    Engine, EngineValue, Forward, GradientAccumulator, InferenceLayer, InputGrads, NeedsGrad,
+    OutputGrads, Saved, SequenceInput, StepMasks,
 };
 use std::ops::Range;
 use std::sync::Arc;
@@ -22,14 +23,14 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct Kernel<K> {
     cell: K,
-    over_time: Option<f64>,
+    temporal_residual: Option<f64>,
     projected: bool,
 }
 
 impl<K: CellKernel> Kernel<K> {
     /// Wraps a cell kernel.
     pub fn new(cell: K) -> Self {
-        Self { cell, over_time: None, projected: false }
+        Self { cell, temporal_residual: None, projected: false }
     }
 
     /// Adds a projection of the output: h_t = W_hr (output of the cell), with `weight_hr` `(output,
@@ -45,48 +46,52 @@ impl<K: CellKernel> Engine for Kernel<K> {
         K::NAME
     }
 
-    fn over_time(&self, alpha: f64) -> Option<Arc<dyn Engine>> {
+    fn temporal_residual(&self, alpha: f64) -> Option<Arc<dyn Engine>> {
         // Only one temporal residual: a second one is left to replay of the cell's `step`.
-        self.over_time.is_none().then(|| -> Arc<dyn Engine> {
-            Arc::new(Self { over_time: Some(alpha), ..self.clone() })
+        self.temporal_residual.is_none().then(|| -> Arc<dyn Engine> {
+            Arc::new(Self { temporal_residual: Some(alpha), ..self.clone() })
         })
     }
 
-    fn freeze(
+    fn to_inference(
         &self,
         params: &[Tensor],
         start: &[Tensor],
-        noise: &StepNoise,
-    ) -> Result<Option<Arc<dyn Frozen>>> {
+        masks: &StepMasks,
+    ) -> Result<Option<Arc<dyn InferenceLayer>>> {
         let (h, c) = state::<f32, K>(start)?;
         Ok(Some(Arc::new(InferenceKernel {
             cell: self.cell.clone(),
-            over_time: self.over_time.map(|alpha| alpha as f32),
-            zoneout: [noise.zoneout(0), noise.zoneout(1)],
+            temporal_residual: self.temporal_residual.map(|alpha| alpha as f32),
+            zoneout: [masks.zoneout(0), masks.zoneout(1)],
             weights: PackedWeights::new::<K>(params, self.projected)?,
             start: [h, c],
         })))
     }
 
-    fn forward(&self, call: &Call, outputs: bool, reserve: bool) -> Result<Forward> {
-        match call.xs.dtype() {
-            DType::F32 => self.run_forward::<f32>(call, outputs, reserve),
-            DType::F64 => self.run_forward::<f64>(call, outputs, reserve),
+    fn forward(&self, inputs: &SequenceInput, outputs: bool, saved: bool) -> Result<Forward> {
+        match inputs.xs.dtype() {
+            DType::F32 => self.run_forward::<f32>(inputs, outputs, saved),
+            DType::F64 => self.run_forward::<f64>(inputs, outputs, saved),
             other => bail!("{}: expected f32 or f64, got {other:?}", K::NAME),
         }
     }
 
     fn backward(
         &self,
-        call: &Call,
-        reserve: &Reserve,
-        upstream: &Upstream,
-        wants: Wants,
-        probes: &mut [Probe],
-    ) -> Result<Gradients> {
-        match call.xs.dtype() {
-            DType::F32 => self.run_backward::<f32>(call, reserve, upstream, wants, probes),
-            DType::F64 => self.run_backward::<f64>(call, reserve, upstream, wants, probes),
+        inputs: &SequenceInput,
+        saved: &Saved,
+        output_grads: &OutputGrads,
+        needs: NeedsGrad,
+        accumulators: &mut [GradientAccumulator],
+    ) -> Result<InputGrads> {
+        match inputs.xs.dtype() {
+            DType::F32 => {
+                self.run_backward::<f32>(inputs, saved, output_grads, needs, accumulators)
+            }
+            DType::F64 => {
+                self.run_backward::<f64>(inputs, saved, output_grads, needs, accumulators)
+            }
             other => bail!("{}: expected f32 or f64, got {other:?}", K::NAME),
         }
     }
@@ -116,31 +121,35 @@ enum SavedSegment<F: KernelFloat> {
 impl<K: CellKernel> Kernel<K> {
     fn run_forward<F: KernelFloat>(
         &self,
-        call: &Call,
+        inputs: &SequenceInput,
         outputs: bool,
-        reserve: bool,
+        saved: bool,
     ) -> Result<Forward> {
-        let weights = PackedWeights::<F>::new::<K>(&call.params, self.projected)?;
-        let (batch, time, steps) = (call.route.batch(), call.route.time(), call.route.steps());
+        let weights = PackedWeights::<F>::new::<K>(&inputs.params, self.projected)?;
+        let (batch, time, steps) =
+            (inputs.time_index.batch(), inputs.time_index.time(), inputs.time_index.steps());
         let Sizes { hidden, output, .. } = weights.sizes;
-        let mask = call.noise.seen.as_ref().map(values::<F>).transpose()?.unwrap_or_default();
-        let (mut h, mut c) = state::<F, K>(&call.carry)?;
+        let mask =
+            inputs.masks.recurrent.as_ref().map(values::<F>).transpose()?.unwrap_or_default();
+        let (mut h, mut c) = state::<F, K>(&inputs.carry)?;
         let mut ys = vec![F::ZERO; if outputs { batch * time * output } else { 0 }];
-        let segment = call.segment.unwrap_or(steps).min(steps);
-        let chunks: Vec<_> = with_values::<F, _>(&call.xs, |xs| {
+        let segment = inputs.segment.unwrap_or(steps).min(steps);
+        let chunks: Vec<_> = with_values::<F, _>(&inputs.xs, |xs| {
             let mut parts =
                 ChunkSplitter::new([(&mut h, output), (&mut c, hidden), (&mut ys, time * output)]);
-            let work = self.chunks(call, &weights, &mask, xs);
+            let work = self.chunks(inputs, &weights, &mask, xs);
             let work: Vec<_> = work.map(|chunk| (parts.next(chunk.rows.len()), chunk)).collect();
             let run = |([h, c, ys], chunk): (ChunkSlices<F>, Chunk<F, K>)| {
-                if !reserve {
+                if !saved {
                     chunk.forward(0..steps, h, c, ys, false);
                     return Vec::new();
                 }
                 let segments = (0..steps).step_by(segment).map(|first| {
                     let steps = first..(first + segment).min(steps);
-                    let start =
-                        call.segment.is_some().then(|| SavedSegment::Start(h.to_vec(), c.to_vec()));
+                    let start = inputs
+                        .segment
+                        .is_some()
+                        .then(|| SavedSegment::Start(h.to_vec(), c.to_vec()));
                     let tape = chunk.forward(steps.clone(), h, c, ys, start.is_none());
                     let saved =
                         start.or(tape.map(SavedSegment::Tape)).expect("one of them was asked for");
@@ -152,35 +161,35 @@ impl<K: CellKernel> Kernel<K> {
         })?;
         let shape = Shape::from((batch, time, output));
         Ok(Forward {
-            outputs: outputs.then(|| Value::Host(F::to_cpu_storage_owned(ys), shape)),
+            outputs: outputs.then(|| EngineValue::Host(F::to_cpu_storage_owned(ys), shape)),
             carry: state_tensors::<F, K>(h, c, batch, [output, hidden])?,
-            reserve: reserve.then(|| -> Reserve { Box::new(SavedRun { weights, mask, chunks }) }),
+            saved: saved.then(|| -> Saved { Box::new(SavedRun { weights, mask, chunks }) }),
         })
     }
 
     fn run_backward<F: KernelFloat>(
         &self,
-        call: &Call,
-        reserve: &Reserve,
-        upstream: &Upstream,
-        wants: Wants,
-        probes: &mut [Probe],
-    ) -> Result<Gradients> {
-        let Some(SavedRun { weights, mask, chunks }) = reserve.downcast_ref::<SavedRun<F>>() else {
+        inputs: &SequenceInput,
+        saved: &Saved,
+        output_grads: &OutputGrads,
+        needs: NeedsGrad,
+        accumulators: &mut [GradientAccumulator],
+    ) -> Result<InputGrads> {
+        let Some(SavedRun { weights, mask, chunks }) = saved.downcast_ref::<SavedRun<F>>() else {
             bail!("{}: the reserve is that of another engine", K::NAME)
         };
-        let (batch, time) = (call.route.batch(), call.route.time());
+        let (batch, time) = (inputs.time_index.batch(), inputs.time_index.time());
         let Sizes { input, hidden, output, .. } = weights.sizes;
-        let (mut dh, mut dc) = state::<F, K>(&upstream.carry)?;
-        let mut dxs = vec![F::ZERO; if wants.xs { batch * time * input } else { 0 }];
-        let (matrices, empty) = (weights.backward_matrices(), probes.to_vec());
+        let (mut dh, mut dc) = state::<F, K>(&output_grads.carry)?;
+        let mut dxs = vec![F::ZERO; if needs.xs { batch * time * input } else { 0 }];
+        let (matrices, empty) = (weights.backward_matrices(), accumulators.to_vec());
         let mut run_chunks = |xs: &[F], grad_ys: &[F]| -> Vec<_> {
             let mut parts = ChunkSplitter::new([
                 (&mut dh, output),
                 (&mut dc, hidden),
                 (&mut dxs, time * input),
             ]);
-            let work = self.chunks(call, weights, mask, xs).zip(chunks);
+            let work = self.chunks(inputs, weights, mask, xs).zip(chunks);
             let work: Vec<_> = work
                 .map(|(chunk, segments)| (parts.next(chunk.rows.len()), chunk, segments))
                 .collect();
@@ -189,15 +198,20 @@ impl<K: CellKernel> Kernel<K> {
                 Chunk<F, K>,
                 &Vec<Segment<F>>,
             )| {
-                let mut probes = empty.clone();
-                let mut grads = wants.params.then(|| WeightGradients::zeros(weights));
+                let mut accumulators = empty.clone();
+                let mut grads = needs.params.then(|| WeightGradients::zeros(weights));
                 let width = time * output;
                 let grad_ys = grad_ys
                     .get(chunk.rows.start * width..chunk.rows.end * width)
                     .unwrap_or_default();
                 let (matrices, grads_of) = (&matrices, grads.as_mut());
-                let mut args =
-                    BackwardArgs { matrices, grad_ys, grads: grads_of, dxs, probes: &mut probes };
+                let mut args = BackwardArgs {
+                    matrices,
+                    grad_ys,
+                    grads: grads_of,
+                    dxs,
+                    accumulators: &mut accumulators,
+                };
                 for Segment { steps, saved } in segments.iter().rev() {
                     match saved {
                         SavedSegment::Tape(tape) => {
@@ -212,24 +226,27 @@ impl<K: CellKernel> Kernel<K> {
                         }
                     }
                 }
-                (grads, probes)
+                (grads, accumulators)
             };
             work.into_par_iter().map(run).collect()
         };
-        let done = with_values::<F, _>(&call.xs, |xs| match &upstream.outputs {
+        let done = with_values::<F, _>(&inputs.xs, |xs| match &output_grads.outputs {
             Some(grad_ys) => with_values::<F, _>(grad_ys, |grad_ys| run_chunks(xs, grad_ys)),
             None => Ok(run_chunks(xs, &[])),
         })??;
         let mut total: Option<WeightGradients<F>> = None;
         for (grads, chunk_probes) in done {
-            probes.iter_mut().zip(&chunk_probes).for_each(|(probe, chunk)| probe.merge(chunk));
+            accumulators
+                .iter_mut()
+                .zip(&chunk_probes)
+                .for_each(|(accumulator, chunk)| accumulator.merge(chunk));
             match (&mut total, grads) {
                 (Some(total), Some(grads)) => total.add(&grads),
                 (total, grads) => *total = grads,
             }
         }
-        Ok(Gradients {
-            xs: wants
+        Ok(InputGrads {
+            xs: needs
                 .xs
                 .then(|| Tensor::from_vec(dxs, (batch, time, input), &Device::Cpu))
                 .transpose()?,
@@ -240,12 +257,13 @@ impl<K: CellKernel> Kernel<K> {
 
     fn chunks<'a, F: KernelFloat>(
         &'a self,
-        call: &'a Call,
+        inputs: &'a SequenceInput,
         weights: &'a PackedWeights<F>,
         mask: &'a [F],
         xs: &'a [F],
     ) -> impl Iterator<Item = Chunk<'a, F, K>> {
-        let (batch, width) = (call.route.batch(), call.route.time() * weights.sizes.input);
+        let (batch, width) =
+            (inputs.time_index.batch(), inputs.time_index.time() * weights.sizes.input);
         let size = chunk_rows(batch);
         (0..batch).step_by(size).map(move |start| {
             let rows = start..(start + size).min(batch);
@@ -253,11 +271,17 @@ impl<K: CellKernel> Kernel<K> {
             let stepper = Stepper {
                 cell: &self.cell,
                 weights,
-                over_time: self.over_time.map(F::from_f64),
-                zoneout: [call.noise.zoneout(0), call.noise.zoneout(1)],
+                temporal_residual: self.temporal_residual.map(F::from_f64),
+                zoneout: [inputs.masks.zoneout(0), inputs.masks.zoneout(1)],
                 mask: mask.get(of(weights.sizes.output)).unwrap_or_default(),
             };
-            Chunk { stepper, route: &call.route, flow: call.flow, xs: &xs[of(width)], rows }
+            Chunk {
+                stepper,
+                time_index: &inputs.time_index,
+                bptt: inputs.bptt,
+                xs: &xs[of(width)],
+                rows,
+            }
         })
     }
 }

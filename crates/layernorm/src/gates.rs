@@ -54,8 +54,9 @@ impl NormedGates {
     pub(crate) fn new(weights: &Weights, input: usize, gain: f64, normed: Normed) -> Result<Self> {
         let gates = GateWeights::new(weights, input, true)?;
         let rows = gates.weight_hh.dim(0)?;
-        let own =
-            |name: &&str| Param::new(weights, name, rows, if name.starts_with("gain") { gain } else { 0.0 });
+        let own = |name: &&str| {
+            Param::new(weights, name, rows, if name.starts_with("gain") { gain } else { 0.0 })
+        };
         let own = normed.what.names().iter().map(own).collect::<Result<_>>()?;
         Ok(Self { weights: gates, normed, own })
     }
@@ -78,7 +79,8 @@ impl NormedGates {
     /// together       LN(W_ih x + W_hh h) ∘ gain + b_ih           b_hh
     /// ```
     pub(crate) fn parts(&self, x: &Tensor, h: &Tensor) -> Result<(Tensor, Tensor)> {
-        let (b_ih, b_hh) = self.weights.biases.as_ref().expect("normalised gates are built with biases");
+        let (b_ih, b_hh) =
+            self.weights.biases.as_ref().expect("normalised gates are built with biases");
         let of_x = x.matmul(&self.weights.weight_ih.t()?)?;
         let of_h = h.matmul(&self.weights.weight_hh.t()?)?;
         match self.normed.what {

@@ -6,7 +6,7 @@ use crate::{Norm, Scope};
 use candle::{Result, Tensor};
 use candle_nn::VarBuilder;
 use recurrent_core::init::{Gates, Init, Weights};
-use recurrent_core::{Cell, CellConfig, Engine, Gate, GruParts, Hidden, Place};
+use recurrent_core::{Cell, CellConfig, Engine, Gate, GruParts, HiddenState, LayerId};
 use recurrent_kernels::Kernel;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -31,7 +31,7 @@ impl Default for LayerNormGruConfig {
     }
 }
 
-const GATES: Gates = Gates { names: &["r", "z", "n"], memory: Some(1), input: None };
+const GATES: Gates = Gates { names: &["r", "z", "n"], forget: Some(1), input: None };
 
 impl CellConfig for LayerNormGruConfig {
     type Cell = LayerNormGruCell;
@@ -40,10 +40,10 @@ impl CellConfig for LayerNormGruConfig {
         &self,
         input: usize,
         hidden: usize,
-        place: Option<Place>,
+        layer_id: Option<LayerId>,
         vb: VarBuilder,
     ) -> Result<LayerNormGruCell> {
-        let weights = Weights::new(vb, place, &self.init, GATES, hidden)?;
+        let weights = Weights::new(vb, layer_id, &self.init, GATES, hidden)?;
         let by = Normaliser { norm: self.norm, eps: EPS };
         let normed = Normed { what: What::Apart, by, scope: self.scope };
         Ok(LayerNormGruCell { gates: NormedGates::new(&weights, input, self.gain, normed)? })
@@ -69,7 +69,7 @@ impl LayerNormGruCell {
 }
 
 impl Cell for LayerNormGruCell {
-    type State = Hidden;
+    type State = HiddenState;
 
     fn input_size(&self) -> usize {
         self.gates.weights.input_size()
@@ -87,15 +87,20 @@ impl Cell for LayerNormGruCell {
         Ok(Self { gates: self.gates.replaced(&mut params.into_iter())? })
     }
 
-    fn step(&self, x: &Tensor, s: &Hidden) -> Result<Hidden> {
-        self.step_seeing(x, &s.h, s)
+    fn step(&self, x: &Tensor, s: &HiddenState) -> Result<HiddenState> {
+        self.step_with_recurrent_input(x, &s.h, s)
     }
 
-    fn step_seeing(&self, x: &Tensor, seen: &Tensor, s: &Hidden) -> Result<Hidden> {
-        Ok(Hidden { h: self.parts(x, seen)?.output(&s.h)? })
+    fn step_with_recurrent_input(
+        &self,
+        x: &Tensor,
+        seen: &Tensor,
+        s: &HiddenState,
+    ) -> Result<HiddenState> {
+        Ok(HiddenState { h: self.parts(x, seen)?.output(&s.h)? })
     }
 
-    fn gates(&self, x: &Tensor, s: &Hidden) -> Result<Vec<Gate>> {
+    fn gates(&self, x: &Tensor, s: &HiddenState) -> Result<Vec<Gate>> {
         Ok(self.parts(x, &s.h)?.gates())
     }
 

@@ -14,7 +14,7 @@
 //! (a_r, a_z, a_n) = LN(W_ih x_t) ∘ gain_ih + b_ih           (b_r, b_z, b_n) = LN(W_hh h_{t-1}) ∘ gain_hh + b_hh
 //! r = σ(a_r + b_r)    z = σ(a_z + b_z)    n = tanh(a_n + r ∘ b_n)    h_t = (1 − z) ∘ n + z ∘ h_{t-1}
 //! ```
-//! Vanilla network, whose parts are normalised together, or, as an option, apart ([`Parts`]):
+//! Vanilla network, whose parts are normalised together, or, as an option, apart ([`NormInput`]):
 //! ```text
 //! h_t = φ(LN(W_ih x_t + W_hh h_{t-1}) ∘ gain + b_ih + b_hh)        φ = tanh, or ReLU
 //! ```
@@ -102,7 +102,7 @@ pub use gru::{LayerNormGruCell, LayerNormGruConfig};
 pub use lstm::{LayerNormLstmCell, LayerNormLstmConfig};
 pub use norm::{Norm, Scope};
 pub use placement::Placement;
-pub use vanilla::{LayerNormVanillaCell, LayerNormVanillaConfig, Parts};
+pub use vanilla::{LayerNormVanillaCell, LayerNormVanillaConfig, NormInput};
 
 /// A layer-normed LSTM layer: [`LayerNormLstmCell`] run over time.
 pub type LayerNormLstm = recurrent_core::Rnn<LayerNormLstmCell>;

@@ -6,7 +6,7 @@ use crate::{Norm, Placement, Scope};
 use candle::{Result, Tensor};
 use candle_nn::VarBuilder;
 use recurrent_core::init::{Gates, Init, Weights};
-use recurrent_core::{Cell, CellConfig, Engine, Gate, LstmParts, Memory, Place};
+use recurrent_core::{Cell, CellConfig, Engine, Gate, LayerId, LstmParts, LstmState};
 use recurrent_kernels::Kernel;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -39,7 +39,7 @@ impl Default for LayerNormLstmConfig {
     }
 }
 
-const GATES: Gates = Gates { names: &["i", "f", "g", "o"], memory: Some(1), input: Some(0) };
+const GATES: Gates = Gates { names: &["i", "f", "g", "o"], forget: Some(1), input: Some(0) };
 
 impl CellConfig for LayerNormLstmConfig {
     type Cell = LayerNormLstmCell;
@@ -48,10 +48,10 @@ impl CellConfig for LayerNormLstmConfig {
         &self,
         input: usize,
         hidden: usize,
-        place: Option<Place>,
+        layer_id: Option<LayerId>,
         vb: VarBuilder,
     ) -> Result<LayerNormLstmCell> {
-        let weights = Weights::new(vb, place, &self.init, GATES, hidden)?;
+        let weights = Weights::new(vb, layer_id, &self.init, GATES, hidden)?;
         let by = Normaliser { norm: self.norm, eps: self.placement.eps() };
         let normed = Normed { what: self.placement.what(), by, scope: self.scope };
         let bias = || Param::new(&weights, "bias", GATES.names.len() * hidden, 0.0);
@@ -87,7 +87,7 @@ pub struct LayerNormLstmCell {
 
 impl LayerNormLstmCell {
     /// What a step computes on its way; the memory before anything is done to it.
-    fn parts(&self, x: &Tensor, seen: &Tensor, s: &Memory) -> Result<LstmParts> {
+    fn parts(&self, x: &Tensor, seen: &Tensor, s: &LstmState) -> Result<LstmParts> {
         let z = self.gates.sum(x, seen)?; // (batch, 4 * hidden)
         match &self.bias {
             None => LstmParts::new(&z, &s.c),
@@ -97,7 +97,7 @@ impl LayerNormLstmCell {
 }
 
 impl Cell for LayerNormLstmCell {
-    type State = Memory;
+    type State = LstmState;
 
     fn input_size(&self) -> usize {
         self.gates.weights.input_size()
@@ -126,11 +126,16 @@ impl Cell for LayerNormLstmCell {
         })
     }
 
-    fn step(&self, x: &Tensor, s: &Memory) -> Result<Memory> {
-        self.step_seeing(x, &s.h, s)
+    fn step(&self, x: &Tensor, s: &LstmState) -> Result<LstmState> {
+        self.step_with_recurrent_input(x, &s.h, s)
     }
 
-    fn step_seeing(&self, x: &Tensor, seen: &Tensor, s: &Memory) -> Result<Memory> {
+    fn step_with_recurrent_input(
+        &self,
+        x: &Tensor,
+        seen: &Tensor,
+        s: &LstmState,
+    ) -> Result<LstmState> {
         let by = self.gates.normed.by;
         let LstmParts { o, c: m, .. } = self.parts(x, seen, s)?;
         let normed = self.c.apply(&m, by)?; // (batch, hidden)
@@ -142,12 +147,12 @@ impl Cell for LayerNormLstmCell {
             Placement::Haste => m,
             Placement::PyTorchScript | Placement::TfAddons | Placement::Burn => normed,
         };
-        Ok(Memory { h, c })
+        Ok(LstmState { h, c })
     }
 
     /// f keeps the memory if it is carried as it is. Where it is carried normalised, the gate does not say how much is forgotten; see
     /// [`Placement`].
-    fn gates(&self, x: &Tensor, s: &Memory) -> Result<Vec<Gate>> {
+    fn gates(&self, x: &Tensor, s: &LstmState) -> Result<Vec<Gate>> {
         let as_it_is = self.placement == Placement::Haste;
         let gates = self.parts(x, &s.h, s)?.gates().into_iter();
         Ok(gates.map(|gate| Gate { keeps: gate.keeps && as_it_is, ..gate }).collect())

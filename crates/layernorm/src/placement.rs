@@ -104,7 +104,7 @@ mod tests {
     use crate::LayerNormLstmConfig;
     use candle::{DType, Device, Result, Tensor, Var};
     use candle_nn::VarBuilder;
-    use recurrent_core::{Cell, CellConfig, Memory};
+    use recurrent_core::{Cell, CellConfig, LstmState};
     use std::collections::HashMap;
 
     const HIDDEN: usize = 8;
@@ -132,8 +132,10 @@ mod tests {
         let cell = config.cell(3, HIDDEN, None, vb)?;
         let c = Var::new(&[[2f64, -1., 0., 1., -2., 3., -3., 0.]], &Device::Cpu)?; // mean 0, variance 3.5
         let x = Tensor::zeros((1, 3), DType::F64, &Device::Cpu)?;
-        let mut s =
-            Memory { h: Tensor::zeros((1, HIDDEN), DType::F64, &Device::Cpu)?, c: c.as_tensor().clone() };
+        let mut s = LstmState {
+            h: Tensor::zeros((1, HIDDEN), DType::F64, &Device::Cpu)?,
+            c: c.as_tensor().clone(),
+        };
         for _ in 0..STEPS {
             s = cell.step(&x, &s)?;
         }

@@ -6,7 +6,7 @@ use crate::{Norm, Scope};
 use candle::{Result, Tensor};
 use candle_nn::VarBuilder;
 use recurrent_core::init::{Gates, Init, Weights};
-use recurrent_core::{Cell, CellConfig, Hidden, Nonlinearity, Place};
+use recurrent_core::{Cell, CellConfig, HiddenState, LayerId, Nonlinearity};
 use serde::{Deserialize, Serialize};
 
 /// The options of a layer-normed vanilla network.
@@ -18,7 +18,7 @@ pub struct LayerNormVanillaConfig {
     /// φ.
     pub nonlinearity: Nonlinearity,
     /// Whether the input and the recurrent part are normalised together.
-    pub parts: Parts,
+    pub norm_input: NormInput,
     /// By what is normalised.
     pub norm: Norm,
     /// How the other weights begin.
@@ -28,7 +28,7 @@ pub struct LayerNormVanillaConfig {
 /// Whether a vanilla network's input and recurrent part are normalised together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Parts {
+pub enum NormInput {
     /// Their sum, as one vector: Ba, Kiros and Hinton 2016 (arXiv:1607.06450v1, eq. 4).
     ///
     /// ```text
@@ -38,7 +38,7 @@ pub enum Parts {
     /// Gradient: what W_hh is multiplied by on the way back is J / s with s the deviation of the *sum*. A large input makes s large, and
     /// what the past can still say small.
     #[default]
-    Together,
+    Sum,
     /// Each on its own, as that paper's LSTM and GRU have it.
     ///
     /// ```text
@@ -46,7 +46,7 @@ pub enum Parts {
     /// ```
     ///
     /// Gradient: s is the deviation of W_hh h_{t-1} alone, so that the scale of W_hh divides out and the input's does not enter.
-    Apart,
+    Separate,
 }
 
 impl Default for LayerNormVanillaConfig {
@@ -54,7 +54,7 @@ impl Default for LayerNormVanillaConfig {
         Self {
             gain: 1.0,
             nonlinearity: Nonlinearity::default(),
-            parts: Parts::default(),
+            norm_input: NormInput::default(),
             norm: Norm::default(),
             init: Init::default(),
         }
@@ -63,14 +63,14 @@ impl Default for LayerNormVanillaConfig {
 
 impl LayerNormVanillaConfig {
     fn what(&self) -> What {
-        match self.parts {
-            Parts::Together => What::Together,
-            Parts::Apart => What::Apart,
+        match self.norm_input {
+            NormInput::Sum => What::Together,
+            NormInput::Separate => What::Apart,
         }
     }
 }
 
-const GATES: Gates = Gates { names: &["h"], memory: None, input: None };
+const GATES: Gates = Gates { names: &["h"], forget: None, input: None };
 
 impl CellConfig for LayerNormVanillaConfig {
     type Cell = LayerNormVanillaCell;
@@ -79,10 +79,10 @@ impl CellConfig for LayerNormVanillaConfig {
         &self,
         input: usize,
         hidden: usize,
-        place: Option<Place>,
+        layer_id: Option<LayerId>,
         vb: VarBuilder,
     ) -> Result<LayerNormVanillaCell> {
-        let weights = Weights::new(vb, place, &self.init, GATES, hidden)?;
+        let weights = Weights::new(vb, layer_id, &self.init, GATES, hidden)?;
         let by = Normaliser { norm: self.norm, eps: EPS };
         let normed = Normed { what: self.what(), by, scope: Scope::Whole };
         let gates = NormedGates::new(&weights, input, self.gain, normed)?;
@@ -94,7 +94,7 @@ impl CellConfig for LayerNormVanillaConfig {
     }
 }
 
-/// One step of a layer-normed vanilla network; see the [crate] and [`Parts`] for equations and weights.
+/// One step of a layer-normed vanilla network; see the [crate] and [`NormInput`] for equations and weights.
 #[derive(Clone, Debug)]
 pub struct LayerNormVanillaCell {
     gates: NormedGates,
@@ -102,7 +102,7 @@ pub struct LayerNormVanillaCell {
 }
 
 impl Cell for LayerNormVanillaCell {
-    type State = Hidden;
+    type State = HiddenState;
 
     fn input_size(&self) -> usize {
         self.gates.weights.input_size()
@@ -120,12 +120,17 @@ impl Cell for LayerNormVanillaCell {
         Ok(Self { gates: self.gates.replaced(&mut params.into_iter())?, ..self.clone() })
     }
 
-    fn step(&self, x: &Tensor, s: &Hidden) -> Result<Hidden> {
-        self.step_seeing(x, &s.h, s)
+    fn step(&self, x: &Tensor, s: &HiddenState) -> Result<HiddenState> {
+        self.step_with_recurrent_input(x, &s.h, s)
     }
 
-    fn step_seeing(&self, x: &Tensor, seen: &Tensor, _: &Hidden) -> Result<Hidden> {
-        Ok(Hidden { h: self.nonlinearity.apply(&self.gates.sum(x, seen)?)? })
+    fn step_with_recurrent_input(
+        &self,
+        x: &Tensor,
+        seen: &Tensor,
+        _: &HiddenState,
+    ) -> Result<HiddenState> {
+        Ok(HiddenState { h: self.nonlinearity.apply(&self.gates.sum(x, seen)?)? })
     }
 
     fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {

@@ -3,10 +3,10 @@
 use candle::{Result, Tensor};
 use candle_nn::ops::sigmoid;
 use recurrent_core::{
-    chunk_gates, linear, next_param, sigmoid_slope, tanh_slope, Cell, Engine, Gate, GateWeights, LstmParts,
-    Memory,
+    chunk_gates, linear, next_param, sigmoid_slope, tanh_slope, Cell, Engine, Gate, GateWeights,
+    LstmParts, LstmState,
 };
-use recurrent_kernels::{self as kernels, Kernel, CellKernel};
+use recurrent_kernels::{self as kernels, CellKernel, Kernel};
 use std::sync::Arc;
 
 /// One step of an LSTM; see the [crate] for equations and weights.
@@ -32,7 +32,7 @@ impl LstmCell {
     }
 
     /// What a step computes on its way.
-    fn parts(&self, x: &Tensor, seen: &Tensor, s: &Memory) -> Result<LstmParts> {
+    fn parts(&self, x: &Tensor, seen: &Tensor, s: &LstmState) -> Result<LstmParts> {
         let z = (self.weights.input(x)? + self.weights.recurrent(seen)?)?; // (batch, gates * hidden)
         let (i, f, g, o) = self.pre_activations(&z)?;
         let f = gate(f, &self.weight_cf, &s.c)?;
@@ -74,7 +74,7 @@ fn through(dc: Tensor, d: &Tensor, peephole: &Option<(String, Tensor)>) -> Resul
 }
 
 impl Cell for LstmCell {
-    type State = Memory;
+    type State = LstmState;
 
     fn input_size(&self) -> usize {
         self.weights.input_size()
@@ -92,7 +92,9 @@ impl Cell for LstmCell {
         let mut params = params.into_iter();
         let weights = self.weights.replaced(&mut params)?;
         let mut next = |own: &Option<(String, Tensor)>| match own {
-            Some((name, _)) => Ok::<_, candle::Error>(Some((name.clone(), next_param(&mut params)?))),
+            Some((name, _)) => {
+                Ok::<_, candle::Error>(Some((name.clone(), next_param(&mut params)?)))
+            }
             None => Ok(None),
         };
         Ok(Self {
@@ -105,21 +107,26 @@ impl Cell for LstmCell {
         })
     }
 
-    fn step(&self, x: &Tensor, s: &Memory) -> Result<Memory> {
-        self.step_seeing(x, &s.h, s)
+    fn step(&self, x: &Tensor, s: &LstmState) -> Result<LstmState> {
+        self.step_with_recurrent_input(x, &s.h, s)
     }
 
-    fn step_seeing(&self, x: &Tensor, seen: &Tensor, s: &Memory) -> Result<Memory> {
+    fn step_with_recurrent_input(
+        &self,
+        x: &Tensor,
+        seen: &Tensor,
+        s: &LstmState,
+    ) -> Result<LstmState> {
         let LstmParts { o, c, .. } = self.parts(x, seen, s)?;
         let h = (o * c.tanh()?)?; // (batch, hidden)
         let h = match &self.weight_hr {
             Some((_, weight_hr)) => linear(&h, weight_hr, None)?, // (batch, proj)
             None => h,
         };
-        Ok(Memory { h, c })
+        Ok(LstmState { h, c })
     }
 
-    fn gates(&self, x: &Tensor, s: &Memory) -> Result<Vec<Gate>> {
+    fn gates(&self, x: &Tensor, s: &LstmState) -> Result<Vec<Gate>> {
         Ok(self.parts(x, &s.h, s)?.gates())
     }
 
@@ -131,7 +138,7 @@ impl Cell for LstmCell {
     ///
     /// With a projection W_hrᵀ dh' stands for dh'. Peepholes add w_co ∘ δo to δc, and w_ci ∘ δi + w_cf ∘ δf to dc. If i is 1 − f, δi is taken
     /// from δf, and has no rows in W_hh.
-    fn pull_back(&self, x: &Tensor, s: &Memory, grad: &Memory) -> Result<Option<Memory>> {
+    fn vjp(&self, x: &Tensor, s: &LstmState, grad: &LstmState) -> Result<Option<LstmState>> {
         let parts = self.parts(x, &s.h, s)?.detached();
         let LstmParts { f, o, c, .. } = &parts;
         let tanh_c = c.tanh()?;
@@ -148,7 +155,7 @@ impl Cell for LstmCell {
         let before = through(before, &df, &self.weight_cf)?;
         let d = if self.coupled { vec![df, dg, d_o] } else { vec![di, df, dg, d_o] };
         let h = Tensor::cat(&d, 1)?.matmul(&self.weights.weight_hh)?; // (batch, output)
-        Ok(Some(Memory { h, c: before }))
+        Ok(Some(LstmState { h, c: before }))
     }
 
     /// With a projection W_hh W_hr, gate by gate, which takes o ∘ tanh(c) to the next step. Its eigenvalues are those of

@@ -3,8 +3,8 @@
 use crate::LstmCell;
 use candle::{bail, Result};
 use candle_nn::VarBuilder;
-use recurrent_core::init::{Bias, Gates, Init, Weights};
-use recurrent_core::{CellConfig, GateWeights, Place};
+use recurrent_core::init::{ForgetBias, Gates, Init, Weights};
+use recurrent_core::{CellConfig, GateWeights, LayerId};
 use serde::{Deserialize, Serialize};
 
 /// The options of an LSTM.
@@ -33,18 +33,24 @@ impl LstmConfig {
     /// PyTorch's initialisation, but the forget gate's two biases add up to `sum`: 1 as Jozefowicz, Zaremba and Sutskever
     /// (2015) advise, or more for longer lags.
     pub fn forget_bias(sum: f64) -> Self {
-        Self { init: Init { memory: Bias::Sum(sum), ..Init::default() }, ..Self::default() }
+        Self {
+            init: Init { forget_bias: ForgetBias::Constant(sum), ..Init::default() },
+            ..Self::default()
+        }
     }
 
     /// PyTorch's initialisation with chrono biases for lags up to `longest` steps (Tallec and Ollivier 2018,
     /// arXiv:1804.11188v1).
     pub fn chrono(longest: usize) -> Self {
-        Self { init: Init { memory: Bias::Chrono { longest }, ..Init::default() }, ..Self::default() }
+        Self {
+            init: Init { forget_bias: ForgetBias::Chrono { longest }, ..Init::default() },
+            ..Self::default()
+        }
     }
 }
 
-const GATES: Gates = Gates { names: &["i", "f", "g", "o"], memory: Some(1), input: Some(0) };
-const COUPLED: Gates = Gates { names: &["f", "g", "o"], memory: Some(0), input: None };
+const GATES: Gates = Gates { names: &["i", "f", "g", "o"], forget: Some(1), input: Some(0) };
+const COUPLED: Gates = Gates { names: &["f", "g", "o"], forget: Some(0), input: None };
 
 impl LstmConfig {
     fn gates(&self) -> Gates {
@@ -59,19 +65,29 @@ impl LstmConfig {
 impl CellConfig for LstmConfig {
     type Cell = LstmCell;
 
-    fn cell(&self, input: usize, hidden: usize, place: Option<Place>, vb: VarBuilder) -> Result<LstmCell> {
+    fn cell(
+        &self,
+        input: usize,
+        hidden: usize,
+        layer_id: Option<LayerId>,
+        vb: VarBuilder,
+    ) -> Result<LstmCell> {
         if let Some(proj) = self.proj.filter(|proj| !(1..hidden).contains(proj)) {
             bail!("lstm proj: expected at least 1 and fewer than hidden, {hidden}, got {proj}")
         }
-        let weights = Weights::new(vb, place, &self.init, self.gates(), hidden)?;
+        let weights = Weights::new(vb, layer_id, &self.init, self.gates(), hidden)?;
         let weights = weights.projected(self.output_size(hidden))?;
-        let peephole = |base: &str| Ok::<_, candle::Error>((weights.name(base), weights.by_unit(base)?));
-        let projection = || Ok::<_, candle::Error>((weights.name("weight_hr"), weights.weight_hr()?));
+        let peephole =
+            |base: &str| Ok::<_, candle::Error>((weights.name(base), weights.by_unit(base)?));
+        let projection =
+            || Ok::<_, candle::Error>((weights.name("weight_hr"), weights.weight_hr()?));
         Ok(LstmCell {
             weights: GateWeights::new(&weights, input, self.bias)?,
             coupled: self.coupled,
             weight_hr: self.proj.map(|_| projection()).transpose()?,
-            weight_ci: (self.peepholes && !self.coupled).then(|| peephole("weight_ci")).transpose()?,
+            weight_ci: (self.peepholes && !self.coupled)
+                .then(|| peephole("weight_ci"))
+                .transpose()?,
             weight_cf: self.peepholes.then(|| peephole("weight_cf")).transpose()?,
             weight_co: self.peepholes.then(|| peephole("weight_co")).transpose()?,
         })

@@ -6,7 +6,7 @@ use crate::gradients::{name, StateGradients};
 use crate::profile::quantile;
 use crate::Answer;
 use candle::{bail, Result, Tensor};
-use recurrent_core::{Gate, Observation, Place, Trace};
+use recurrent_core::{Activations, Gate, GradientTrace, LayerId};
 use serde::{Deserialize, Serialize};
 
 /// The carousel of one layer: the path along which a state is multiplied by the gate that keeps it, and by nothing else.
@@ -51,7 +51,7 @@ pub struct Carousel {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LayerCarousel {
     /// Which layer, and which direction.
-    pub place: Place,
+    pub layer_id: LayerId,
     /// Its carousel; does not apply to a cell that names no gate that keeps its state.
     pub carousel: Answer<Carousel>,
 }
@@ -69,15 +69,21 @@ impl Carousel {
 ///
 /// # Errors
 /// If there is no trace for an observation, it has no gradients, or another batch, and those of candle.
-pub fn carousel(observations: &[Observation], traces: &[Trace]) -> Result<Vec<LayerCarousel>> {
-    let layer =
-        |seen: &Observation| Ok(LayerCarousel { place: seen.place, carousel: of_layer(seen, traces)? });
+pub fn carousel(
+    observations: &[Activations],
+    traces: &[GradientTrace],
+) -> Result<Vec<LayerCarousel>> {
+    let layer = |seen: &Activations| {
+        Ok(LayerCarousel { layer_id: seen.layer_id, carousel: of_layer(seen, traces)? })
+    };
     observations.iter().map(layer).collect()
 }
 
-fn of_layer(seen: &Observation, traces: &[Trace]) -> Result<Answer<Carousel>> {
+fn of_layer(seen: &Activations, traces: &[GradientTrace]) -> Result<Answer<Carousel>> {
     let Some(gate) = seen.gates.iter().find(|gate| gate.keeps) else {
-        return Ok(Answer::DoesNotApply("this cell names no gate that keeps its state".to_string()));
+        return Ok(Answer::DoesNotApply(
+            "this cell names no gate that keeps its state".to_string(),
+        ));
     };
     let (_, _, width) = gate.values.dims3()?;
     let as_wide = |(_, states): &&(&'static str, Tensor)| states.dims().last() == Some(&width);
@@ -85,18 +91,25 @@ fn of_layer(seen: &Observation, traces: &[Trace]) -> Result<Answer<Carousel>> {
         let why = format!("no field of the state is as wide as the gate {}", gate.name);
         return Ok(Answer::DoesNotApply(why));
     };
-    let Some(trace) = traces.iter().find(|trace| (trace.place, trace.field) == (seen.place, *field)) else {
-        bail!("carousel: expected a trace of {field}{}, got none", seen.place.suffix())
+    let Some(trace) =
+        traces.iter().find(|trace| (trace.layer_id, trace.field) == (seen.layer_id, *field))
+    else {
+        bail!("carousel: expected a trace of {field}{}, got none", seen.layer_id.suffix())
     };
     if trace.lengths != seen.lengths {
-        bail!("carousel: expected {} of {:?} steps, got {:?}", name(trace), seen.lengths, trace.lengths)
+        bail!(
+            "carousel: expected {} of {:?} steps, got {:?}",
+            name(trace),
+            seen.lengths,
+            trace.lengths
+        )
     }
     let reference = usize::from(seen.states.first().is_some_and(|(output, _)| output != field));
     along(gate, trace, reference).map(Answer::Found)
 }
 
 /// The carousel that `gate` makes of the field of `trace`.
-fn along(gate: &Gate, trace: &Trace, reference: usize) -> Result<Carousel> {
+fn along(gate: &Gate, trace: &GradientTrace, reference: usize) -> Result<Carousel> {
     let factors = within(gate.name, &gate.values, &trace.lengths)?;
     let gradients = StateGradients::of(trace)?;
     let mut rest = &factors[..];
@@ -166,7 +179,9 @@ impl<'a> Run<'a> {
     /// From `lag` to the next, through the step that computed the state at `lag`.
     fn back(&mut self, lag: usize) {
         let Some(step) = (self.len() - lag).checked_sub(1) else { return };
-        for ((alone, log), factor) in self.alone.iter_mut().zip(&mut self.logs).zip(&self.factors[step]) {
+        for ((alone, log), factor) in
+            self.alone.iter_mut().zip(&mut self.logs).zip(&self.factors[step])
+        {
             *alone *= factor;
             *log += factor.ln();
         }

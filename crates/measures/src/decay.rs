@@ -36,8 +36,11 @@ pub fn decay(norms: &[f64], steps: usize) -> Option<Fit> {
     if inside.iter().any(|(_, norm)| !norm.is_finite()) {
         return None;
     }
-    let points: Vec<_> =
-        inside.iter().filter(|(_, norm)| *norm > FLOOR).map(|(lag, norm)| (lag, norm.ln())).collect();
+    let points: Vec<_> = inside
+        .iter()
+        .filter(|(_, norm)| *norm > FLOOR)
+        .map(|(lag, norm)| (lag, norm.ln()))
+        .collect();
     if points.len() < FEWEST {
         return None;
     }
@@ -56,7 +59,8 @@ pub fn decay(norms: &[f64], steps: usize) -> Option<Fit> {
         return Some(Fit { decay: 0.0, r2: 1.0, points: points.len(), underflowed });
     }
     let slope = across / along;
-    let residual: f64 = points.iter().map(|(lag, log)| (log - logs - slope * (*lag - lags)).powi(2)).sum();
+    let residual: f64 =
+        points.iter().map(|(lag, log)| (log - logs - slope * (*lag - lags)).powi(2)).sum();
     Some(Fit { decay: -slope, r2: 1.0 - residual / total, points: points.len(), underflowed })
 }
 
@@ -90,13 +94,17 @@ mod tests {
     }
 
     fn close(found: f64, expected: f64) {
-        assert!((found - expected).abs() <= 1e-12 * expected.abs().max(1.0), "{found}, expected {expected}");
+        assert!(
+            (found - expected).abs() <= 1e-12 * expected.abs().max(1.0),
+            "{found}, expected {expected}"
+        );
     }
 
     #[test]
     fn exact_decay_and_growth_are_found() {
         for half_life in [1.5, 2.2, 40.0, 1000.0] {
-            let fit = decay(&geometric(3.0, 0.5f64.powf(1.0 / half_life), 101), 100).expect("many points");
+            let fit = decay(&geometric(3.0, 0.5f64.powf(1.0 / half_life), 101), 100)
+                .expect("many points");
             close(fit.half_life().expect("it decays") / half_life, 1.0);
             close(fit.r2, 1.0);
             assert_eq!((fit.points, fit.underflowed, fit.doubling_time()), (81, 0, None));
@@ -118,7 +126,8 @@ mod tests {
     #[test]
     fn the_tail_that_underflowed_is_left_out_and_counted() {
         // Halving every step: above 1e-30 up to lag 99, zero from lag 120.
-        let norms: Vec<_> = (0..=200).map(|lag| if lag < 120 { 0.5f64.powi(lag) } else { 0.0 }).collect();
+        let norms: Vec<_> =
+            (0..=200).map(|lag| if lag < 120 { 0.5f64.powi(lag) } else { 0.0 }).collect();
         let fit = decay(&norms, 200).expect("90 points");
         close(fit.half_life().expect("it decays"), 1.0);
         assert_eq!((fit.points, fit.underflowed), (90, 91));

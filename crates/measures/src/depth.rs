@@ -5,7 +5,7 @@ use crate::objective::WeightGradients;
 use crate::profile::quantile;
 use crate::{decay, Fit, Objective, Profile};
 use candle::Result;
-use recurrent_core::{Flow, Keep, Place, Trace};
+use recurrent_core::{Bptt, GradientTrace, LayerId, Record};
 use serde::{Deserialize, Serialize};
 
 /// The gradient along the layers of a network, from one backward pass, so that "vanishes along depth" and "vanishes along time" are two statements:
@@ -26,7 +26,7 @@ pub struct DepthProfile {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LayerDepth {
     /// Which layer, and which direction.
-    pub place: Place,
+    pub layer_id: LayerId,
     /// Which field of the state.
     pub field: String,
     /// ‖dL/ds_T‖ at the reference lag: 0 for h, 1 for other fields ([`Profile::reference`]).
@@ -40,7 +40,7 @@ pub struct LayerDepth {
     /// The number of steps in which it doubles; `None` if it decays, or has no fit.
     pub doubling_time: Option<f64>,
     /// The norm of the gradient of the batch's mean loss with respect to the weights of this layer and direction, those whose names end as
-    /// [`Place::suffix`] says; `None` if there are none. The same for every field.
+    /// [`LayerId::suffix`] says; `None` if there are none. The same for every field.
     pub weights: Option<f64>,
 }
 
@@ -72,14 +72,15 @@ impl AlongDepth {
 /// # Errors
 /// Those of the network; if a layer records nothing.
 pub fn depth(objective: &Objective) -> Result<DepthProfile> {
-    let backward = objective.backward(Flow::default(), Keep::Norms)?;
+    let backward = objective.backward(Bptt::default(), Record::Norms)?;
     Ok(DepthProfile::of(&backward.traces, &backward.weights))
 }
 
 impl DepthProfile {
-    fn of(traces: &[Trace], weights: &WeightGradients) -> Self {
+    fn of(traces: &[GradientTrace], weights: &WeightGradients) -> Self {
         let layers: Vec<_> = traces.iter().map(|trace| LayerDepth::of(trace, weights)).collect();
-        let named = |name: &str| traces.iter().any(|trace| name.ends_with(&trace.place.suffix()));
+        let named =
+            |name: &str| traces.iter().any(|trace| name.ends_with(&trace.layer_id.suffix()));
         Self {
             along_depth: [false, true]
                 .into_iter()
@@ -92,12 +93,12 @@ impl DepthProfile {
 }
 
 impl LayerDepth {
-    fn of(trace: &Trace, weights: &WeightGradients) -> Self {
+    fn of(trace: &GradientTrace, weights: &WeightGradients) -> Self {
         let profile = Profile::of(trace);
         let decay = decay(&profile.median, profile.steps);
-        let suffix = trace.place.suffix();
+        let suffix = trace.layer_id.suffix();
         Self {
-            place: trace.place,
+            layer_id: trace.layer_id,
             field: trace.field.to_string(),
             end: profile.median.get(profile.reference()).copied().unwrap_or(f64::NAN),
             pooled: pooled(trace),
@@ -110,7 +111,7 @@ impl LayerDepth {
 }
 
 /// The median over examples of the norm over all their states but the initial carry.
-pub(crate) fn pooled(trace: &Trace) -> f64 {
+pub(crate) fn pooled(trace: &GradientTrace) -> f64 {
     let own = |(row, &len): (usize, &usize)| {
         let norms: Vec<_> = (0..len).map(|lag| trace.norms[lag * trace.batch + row]).collect();
         norm(&norms) * trace.batch as f64
@@ -122,13 +123,14 @@ pub(crate) fn pooled(trace: &Trace) -> f64 {
 
 impl AlongDepth {
     fn of(layers: &[LayerDepth], reverse: bool) -> Option<Self> {
-        let mut outputs = layers.iter().filter(|layer| layer.place.reverse == reverse && layer.field == "h");
+        let mut outputs =
+            layers.iter().filter(|layer| layer.layer_id.reverse == reverse && layer.field == "h");
         let bottom = outputs.next()?;
         let top = outputs.next_back()?;
         let weights = bottom.weights.zip(top.weights);
         Some(Self {
             reverse,
-            layers: top.place.layer - bottom.place.layer,
+            layers: top.layer_id.layer - bottom.layer_id.layer,
             end: fraction(bottom.end, top.end),
             pooled: fraction(bottom.pooled, top.pooled),
             weights: weights.and_then(|(bottom, top)| fraction(bottom, top)),

@@ -21,7 +21,7 @@
 //!     let xs = (0..8 * 50 * 2).map(|i| ((i + batch) as f32 * 0.7).sin());
 //!     let xs = Tensor::from_iter(xs, &Device::Cpu)?.reshape((8, 50, 2))?; // (batch, time, input)
 //!     let watch = diagnosis.watch();
-//!     let (last, _) = lstm.last(&Sequence::new(xs)?, None, &watch.pass())?;
+//!     let (last, _) = lstm.last(&Sequence::new(xs)?, None, &watch.context())?;
 //!     let loss = readout.forward(&last)?.sqr()?.mean_all()?;
 //!     diagnosis.take(watch, &loss, &loss.backward()?, &vars)?;
 //! }
@@ -58,7 +58,7 @@
 //!   the last steps alone for the diagnosis.
 //! - Norms say that a gradient arrives, not that it says the right thing. A network without a finding may still not learn.
 //! - Two networks whose passes have the same places, such as an encoder and a decoder, are taken for one: give the second
-//!   `watch.pass().above(depth of the first)`.
+//!   `watch.context().offset_layer(depth of the first)`.
 //! - Gates are seen of cells that name them: [`recurrent_core::Cell::gates`].
 
 mod along_depth;
@@ -77,7 +77,8 @@ pub use finding::{Finding, Kind, Measured, Severity, Try};
 pub use parameters::Parameters;
 pub use report::{Measures, Report};
 pub use thresholds::{
-    DEAD, DEPTH, EXPLODED, LOST, MOST, OVERWHELMED, SATURATED, SHUT, STILL, TINY, UNDERFLOWED, VANISHED,
+    DEAD, DEPTH, EXPLODED, LOST, MOST, OVERWHELMED, SATURATED, SHUT, STILL, TINY, UNDERFLOWED,
+    VANISHED,
 };
 
 use along_time::Setting;
@@ -85,7 +86,7 @@ use candle::backprop::GradStore;
 use candle::{bail, Result, Tensor};
 use course::{Course, Seen, Way};
 use parameters::{values, Gradients};
-use recurrent_core::{Keep, Observer, Pass, Place, Recorder};
+use recurrent_core::{ActivationRecorder, ForwardContext, GradientRecorder, LayerId, Record};
 use remedies::Memory;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -96,27 +97,27 @@ use units::Units;
 pub struct Diagnosis {
     needed: usize,
     batches: usize,
-    fields: BTreeMap<Place, Vec<(&'static str, Vec<Seen>)>>,
-    units: BTreeMap<Place, Units>,
+    fields: BTreeMap<LayerId, Vec<(&'static str, Vec<Seen>)>>,
+    units: BTreeMap<LayerId, Units>,
     gradients: Gradients,
 }
 
 /// Watches one batch on its way through the network and back.
 #[derive(Debug)]
 pub struct Watch {
-    recorder: Recorder,
-    observer: Observer,
+    recorder: GradientRecorder,
+    activations: ActivationRecorder,
 }
 
 impl Watch {
     /// The pass for the forward call: an evaluation, as in `layer.run(&xs, None, &watch.pass())`.
-    pub fn pass(&self) -> Pass<'_> {
-        self.during(Pass::default())
+    pub fn context(&self) -> ForwardContext<'_> {
+        self.during(ForwardContext::default())
     }
 
     /// A pass of one's own, such as a training step's, watched.
-    pub fn during<'a>(&'a self, pass: Pass<'a>) -> Pass<'a> {
-        pass.record(&self.recorder).observe(&self.observer)
+    pub fn during<'a>(&'a self, context: ForwardContext<'a>) -> ForwardContext<'a> {
+        context.record(&self.recorder).activations(&self.activations)
     }
 }
 
@@ -129,7 +130,10 @@ impl Diagnosis {
 
     /// A watch for the next batch.
     pub fn watch(&self) -> Watch {
-        Watch { recorder: Recorder::new(Keep::Norms), observer: Observer::default() }
+        Watch {
+            recorder: GradientRecorder::new(Record::Norms),
+            activations: ActivationRecorder::default(),
+        }
     }
 
     /// Takes what `watch` saw of one batch, once `loss.backward()` has run. The loss should be a mean over examples.
@@ -147,15 +151,15 @@ impl Diagnosis {
             [loss] => loss,
             ref many => bail!("diagnosis loss: expected one number, got {}", many.len()),
         };
-        let seen = watch.observer.take();
+        let seen = watch.activations.take();
         if seen.is_empty() {
             bail!("diagnosis watch: expected recurrent layers run with its pass, got none")
         }
         for seen in &seen {
-            self.units.entry(seen.place).or_default().take(seen)?;
+            self.units.entry(seen.layer_id).or_default().take(seen)?;
         }
         for trace in watch.recorder.take() {
-            let fields = self.fields.entry(trace.place).or_default();
+            let fields = self.fields.entry(trace.layer_id).or_default();
             match fields.iter_mut().find(|(field, _)| *field == trace.field) {
                 Some((_, seen)) => seen.push(Seen::of(&trace)),
                 None => fields.push((trace.field, vec![Seen::of(&trace)])),
@@ -173,16 +177,16 @@ impl Diagnosis {
         let ways = self.ways();
         let mut findings = self.gradients.findings();
         for way in &ways {
-            findings.extend(self.of_layer(way, source(&ways, way.place)));
+            findings.extend(self.of_layer(way, source(&ways, way.layer_id)));
         }
         for reverse in [false, true] {
             let one: Vec<_> =
-                ways.iter().filter(|way| way.place.reverse == reverse && reached(way)).collect();
+                ways.iter().filter(|way| way.layer_id.reverse == reverse && reached(way)).collect();
             findings.extend(along_depth::findings(&one));
         }
         let steps = ways.iter().flat_map(|way| &way.courses).map(Course::steps).max();
         findings.extend(steps.and_then(|steps| along_time::short(steps, self.needed)));
-        findings.sort_by_key(|finding| (Reverse(finding.severity), finding.kind, finding.place));
+        findings.sort_by_key(|finding| (Reverse(finding.severity), finding.kind, finding.layer_id));
         let layers = ways.iter().flat_map(|way| self.measures(way, &ways)).collect();
         Report { needed: self.needed, batches: self.batches, findings, layers }
     }
@@ -190,15 +194,18 @@ impl Diagnosis {
     /// All layers that ran, bottom first, also those without a gradient.
     fn ways(&self) -> Vec<Way> {
         let places: BTreeSet<_> = self.units.keys().chain(self.fields.keys()).collect();
-        let courses = |place| {
-            let fields = self.fields.get(place).into_iter().flatten();
+        let courses = |layer_id| {
+            let fields = self.fields.get(layer_id).into_iter().flatten();
             fields.filter_map(|(_, seen)| Course::of(seen)).collect()
         };
-        places.into_iter().map(|place| Way { place: *place, courses: courses(place) }).collect()
+        places
+            .into_iter()
+            .map(|layer_id| Way { layer_id: *layer_id, courses: courses(layer_id) })
+            .collect()
     }
 
     fn of_layer(&self, way: &Way, source: f64) -> Vec<Finding> {
-        let units = self.units.get(&way.place);
+        let units = self.units.get(&way.layer_id);
         let setting = Setting {
             needed: self.needed,
             memory: units.map_or(Memory::Plain, Units::memory),
@@ -213,16 +220,17 @@ impl Diagnosis {
         };
         let vanishes = along_time.iter().any(|finding| finding.kind == Kind::VanishesAlongTime);
         let units = units.map_or(Vec::new(), |units| units.findings(vanishes));
-        along_time.into_iter().chain(units).map(|finding| finding.at(way.place)).collect()
+        along_time.into_iter().chain(units).map(|finding| finding.at(way.layer_id)).collect()
     }
 
     fn measures(&self, way: &Way, ways: &[Way]) -> Vec<Measures> {
-        let units = self.units.get(&way.place);
-        let top = ways.iter().rfind(|top| top.place.reverse == way.place.reverse).unwrap_or(way);
+        let units = self.units.get(&way.layer_id);
+        let top =
+            ways.iter().rfind(|top| top.layer_id.reverse == way.layer_id.reverse).unwrap_or(way);
         let of = |course: &Course| {
             let above = top.courses.iter().find(|above| above.part == course.part);
             Measures {
-                place: Some(way.place),
+                layer_id: Some(way.layer_id),
                 part: course.part.to_string(),
                 decay: course.fit().map(|fit| fit.decay),
                 horizon: course.horizon(),
@@ -242,8 +250,8 @@ fn reached(way: &Way) -> bool {
 }
 
 /// The norm of the gradient where the loss reads: that of the output of the top layer that runs in the direction of `place`.
-fn source(ways: &[Way], place: Place) -> f64 {
-    let top = ways.iter().rfind(|way| way.place.reverse == place.reverse);
+fn source(ways: &[Way], layer_id: LayerId) -> f64 {
+    let top = ways.iter().rfind(|way| way.layer_id.reverse == layer_id.reverse);
     top.and_then(|way| way.courses.first()).map_or(0.0, Course::start)
 }
 

@@ -36,9 +36,15 @@ mod tests {
             assert!((norm(&a) / scale - 5.0).abs() < 1e-14);
             assert!((cosine(&a, &b).expect("both are finite") - 0.96).abs() < 1e-14);
         }
-        assert_eq!((norm(&[]), norm(&[0.0]), norm(&[1.0, f64::INFINITY])), (0.0, 0.0, f64::INFINITY));
+        assert_eq!(
+            (norm(&[]), norm(&[0.0]), norm(&[1.0, f64::INFINITY])),
+            (0.0, 0.0, f64::INFINITY)
+        );
         assert!(norm(&[f64::NAN, 1.0]).is_nan());
         assert_eq!(cosine(&[0.0, 0.0], &[1.0, 0.0]), None);
-        assert_eq!((fraction(1.0, 0.0), fraction(0.0, 0.0), fraction(1.0, 4.0)), (None, None, Some(0.25)));
+        assert_eq!(
+            (fraction(1.0, 0.0), fraction(0.0, 0.0), fraction(1.0, 4.0)),
+            (None, None, Some(0.25))
+        );
     }
 }

@@ -3,7 +3,7 @@
 use crate::profile::quantile;
 use crate::Answer;
 use candle::{bail, DType, Result, Tensor};
-use recurrent_core::{Gate, Observation, Place};
+use recurrent_core::{Activations, Gate, LayerId};
 use serde::{Deserialize, Serialize};
 
 /// Below this a gate is left-saturated (Karpathy, Johnson and Fei-Fei 2015, arXiv:1506.02078).
@@ -16,7 +16,7 @@ pub const RIGHT: f64 = 0.9;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LayerGates {
     /// Which layer, and which direction.
-    pub place: Place,
+    pub layer_id: LayerId,
     /// Its gates, in the order of the cell; does not apply to a cell that names none.
     pub gates: Answer<Vec<GateUse>>,
 }
@@ -86,14 +86,14 @@ pub struct TimeConstants {
 ///
 /// # Errors
 /// If a gate's values have another shape than `(batch, steps, hidden)`, and those of candle.
-pub fn gates(observations: &[Observation]) -> Result<Vec<LayerGates>> {
-    let layer = |seen: &Observation| {
+pub fn gates(observations: &[Activations]) -> Result<Vec<LayerGates>> {
+    let layer = |seen: &Activations| {
         let gates = seen.gates.iter().map(|gate| gate_use(gate, &seen.lengths));
         let gates = match seen.gates.is_empty() {
             true => Answer::DoesNotApply("this cell names no gates".to_string()),
             false => Answer::Found(gates.collect::<Result<_>>()?),
         };
-        Ok(LayerGates { place: seen.place, gates })
+        Ok(LayerGates { layer_id: seen.layer_id, gates })
     };
     observations.iter().map(layer).collect()
 }
@@ -101,7 +101,9 @@ pub fn gates(observations: &[Observation]) -> Result<Vec<LayerGates>> {
 fn gate_use(gate: &Gate, lengths: &[usize]) -> Result<GateUse> {
     let rows = within(gate.name, &gate.values, lengths)?;
     let count = rows.len() as f64;
-    let share = |values: &[f64], is: &dyn Fn(f64) -> f64| values.iter().map(|&v| is(v)).sum::<f64>() / count;
+    let share = |values: &[f64], is: &dyn Fn(f64) -> f64| {
+        values.iter().map(|&v| is(v)).sum::<f64>() / count
+    };
     let unit = |unit: usize| {
         let values: Vec<_> = rows.iter().map(|row| row[unit]).collect();
         UnitUse {
@@ -112,8 +114,10 @@ fn gate_use(gate: &Gate, lengths: &[usize]) -> Result<GateUse> {
         }
     };
     let units: Vec<_> = (0..rows.first().map_or(0, Vec::len)).map(unit).collect();
-    let over_units = |of: fn(&UnitUse) -> f64| units.iter().map(of).sum::<f64>() / units.len() as f64;
-    let constants = |of: fn(f64) -> f64| TimeConstants::of(units.iter().map(|unit| of(unit.mean)).collect());
+    let over_units =
+        |of: fn(&UnitUse) -> f64| units.iter().map(of).sum::<f64>() / units.len() as f64;
+    let constants =
+        |of: fn(f64) -> f64| TimeConstants::of(units.iter().map(|unit| of(unit.mean)).collect());
     Ok(GateUse {
         name: gate.name.to_string(),
         mean: over_units(|unit| unit.mean),
@@ -146,7 +150,10 @@ pub(crate) fn within(what: &str, values: &Tensor, lengths: &[usize]) -> Result<V
         ),
     };
     let rows = values.to_dtype(DType::F64)?.to_vec3::<f64>()?;
-    let within = rows.into_iter().zip(lengths).flat_map(|(rows, &len)| rows.into_iter().take(len.min(steps)));
+    let within = rows
+        .into_iter()
+        .zip(lengths)
+        .flat_map(|(rows, &len)| rows.into_iter().take(len.min(steps)));
     Ok(within.collect())
 }
 
@@ -155,8 +162,13 @@ mod tests {
     use super::*;
     use candle::Device;
 
-    fn seen(gates: Vec<Gate>, lengths: &[usize]) -> Observation {
-        Observation { place: Place::layer(2), lengths: lengths.to_vec(), states: Vec::new(), gates }
+    fn seen(gates: Vec<Gate>, lengths: &[usize]) -> Activations {
+        Activations {
+            layer_id: LayerId::layer(2),
+            lengths: lengths.to_vec(),
+            states: Vec::new(),
+            gates,
+        }
     }
 
     fn gate(values: &[[[f64; 2]; 3]; 2], keeps: bool) -> Result<Gate> {
@@ -168,17 +180,25 @@ mod tests {
         // The second example has one step; the nines behind it would be right-saturated and move every mean.
         let values = [[[0.05, 0.5], [0.1, 0.9], [0.95, 0.2]], [[0.5, 0.8], [9.0, 9.0], [9.0, 9.0]]];
         let found = gates(&[seen(vec![gate(&values, true)?], &[3, 1])])?;
-        assert_eq!(found[0].place, Place::layer(2));
+        assert_eq!(found[0].layer_id, LayerId::layer(2));
         let found = &found[0].gates.found().expect("it has a gate")[0];
-        assert_eq!((found.left, found.right), (1.0 / 8.0, 1.0 / 8.0), "0.1 and 0.9 themselves do not count");
-        let close =
-            |found: f64, expected: f64| assert!((found - expected).abs() < 1e-15, "{found}, not {expected}");
+        assert_eq!(
+            (found.left, found.right),
+            (1.0 / 8.0, 1.0 / 8.0),
+            "0.1 and 0.9 themselves do not count"
+        );
+        let close = |found: f64, expected: f64| {
+            assert!((found - expected).abs() < 1e-15, "{found}, not {expected}")
+        };
         close(found.mean, (0.05 + 0.1 + 0.95 + 0.5 + 0.5 + 0.9 + 0.2 + 0.8) / 8.0);
         close(found.units[0].mean, 0.4);
         close(found.units[1].mean, 0.6);
         close(found.units[0].slope, (0.05 * 0.95 + 0.1 * 0.9 + 0.95 * 0.05 + 0.25) / 4.0);
         close(found.slope, (found.units[0].slope + found.units[1].slope) / 2.0);
-        assert_eq!((found.units[0].left, found.units[1].left, found.units[0].right), (0.25, 0.0, 0.25));
+        assert_eq!(
+            (found.units[0].left, found.units[1].left, found.units[0].right),
+            (0.25, 0.0, 0.25)
+        );
         let memory = found.memory.as_ref().expect("it keeps");
         close(memory.linear.units[0], 1.0 / 0.6);
         close(memory.linear.median, (1.0 / 0.6 + 2.5) / 2.0);
@@ -205,7 +225,8 @@ mod tests {
         assert_eq!(found[0].gates, Answer::DoesNotApply("this cell names no gates".to_string()));
         let short = gates(&[seen(vec![gate(&[[[0.5; 2]; 3]; 2], true)?], &[3, 4])]);
         let error = short.expect_err("four steps of three").to_string();
-        assert!(error.starts_with("observed f: expected (batch, steps, size) of examples of [3, 4] steps"));
+        assert!(error
+            .starts_with("observed f: expected (batch, steps, size) of examples of [3, 4] steps"));
         Ok(())
     }
 }

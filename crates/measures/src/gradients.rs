@@ -1,7 +1,7 @@
 //! The gradients of a trace, state by state.
 
 use candle::{bail, DType, Result};
-use recurrent_core::Trace;
+use recurrent_core::GradientTrace;
 
 /// The recorded gradients of one trace, in f64.
 pub(crate) struct StateGradients {
@@ -12,9 +12,9 @@ pub(crate) struct StateGradients {
 }
 
 impl StateGradients {
-    pub(crate) fn of(trace: &Trace) -> Result<Self> {
+    pub(crate) fn of(trace: &GradientTrace) -> Result<Self> {
         let Some(gradients) = &trace.gradients else {
-            bail!("trace {}: expected its gradients; record with `Keep::Gradients`", name(trace))
+            bail!("trace {}: expected its gradients; record with `Record::Gradients`", name(trace))
         };
         let (_, states, size) = gradients.dims3()?;
         let values = gradients.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
@@ -38,6 +38,6 @@ impl StateGradients {
 }
 
 /// What messages call a trace: `c_l1`.
-pub(crate) fn name(trace: &Trace) -> String {
-    format!("{}{}", trace.field, trace.place.suffix())
+pub(crate) fn name(trace: &GradientTrace) -> String {
+    format!("{}{}", trace.field, trace.layer_id.suffix())
 }

@@ -50,7 +50,11 @@ mod tests {
         let norms: Vec<_> = (0..=200).map(|lag| 7.0 * 0.5f64.powf(f64::from(lag) / 5.0)).collect();
         assert_eq!(horizon(&norms, 0, HORIZON), Some(49));
         assert_eq!(horizon(&norms, 0, f64::from(f32::EPSILON) * (1.0 - 1e-9)), Some(115));
-        assert_eq!(horizon(&norms, 1, HORIZON), Some(50), "measured from lag 1, it ends one lag later");
+        assert_eq!(
+            horizon(&norms, 1, HORIZON),
+            Some(50),
+            "measured from lag 1, it ends one lag later"
+        );
         assert_eq!(horizon(&[0.0, 1.0], 0, HORIZON), None);
         assert_eq!(horizon(&[0.0, 1.0, 1e-4], 1, HORIZON), Some(1));
         let growth: Vec<_> = (0..=30).map(|lag| 1.1f64.powi(lag)).collect();

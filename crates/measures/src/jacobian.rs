@@ -48,17 +48,25 @@ impl Magnitude {
 ///
 /// # Errors
 /// As [`temporal_jacobian_of`].
-pub fn temporal_jacobian(trajectory: &Trajectory, end: usize, lags: &[usize]) -> Result<Vec<SingularValues>> {
-    let all = (0..trajectory.batch()).map(|example| temporal_jacobian_of(trajectory, example, end, lags));
+pub fn temporal_jacobian(
+    trajectory: &Trajectory,
+    end: usize,
+    lags: &[usize],
+) -> Result<Vec<SingularValues>> {
+    let all =
+        (0..trajectory.batch()).map(|example| temporal_jacobian_of(trajectory, example, end, lags));
     let all = all.collect::<Result<Vec<_>>>()?;
-    let at = |place: usize| {
+    let at = |layer_id: usize| {
         let over = |log10: &dyn Fn(&SingularValues) -> f64| {
-            median(all.iter().map(|values| log10(&values[place])).collect())
+            median(all.iter().map(|values| log10(&values[layer_id])).collect())
         };
-        let smallest = over(&|values| values.smallest.map_or(f64::NEG_INFINITY, |smallest| smallest.log10));
-        let condition = over(&|values| values.condition.map_or(f64::INFINITY, |condition| condition.log10));
-        let lag = lags[place];
-        let resolved = all.iter().filter(|values| values[place].smallest.is_some()).count() * 2 > all.len();
+        let smallest =
+            over(&|values| values.smallest.map_or(f64::NEG_INFINITY, |smallest| smallest.log10));
+        let condition =
+            over(&|values| values.condition.map_or(f64::INFINITY, |condition| condition.log10));
+        let lag = lags[layer_id];
+        let resolved =
+            all.iter().filter(|values| values[layer_id].smallest.is_some()).count() * 2 > all.len();
         let largest = over(&|values| values.largest.log10);
         SingularValues {
             lag,
@@ -67,7 +75,8 @@ pub fn temporal_jacobian(trajectory: &Trajectory, end: usize, lags: &[usize]) ->
             condition: resolved.then(|| Magnitude::of(condition)),
             mean_square: Magnitude::of(over(&|values| values.mean_square.log10)),
             log10_per_step: largest / lag as f64,
-            within_f64: all.iter().filter(|values| values[place].within_f64).count() * 2 > all.len(),
+            within_f64: all.iter().filter(|values| values[layer_id].within_f64).count() * 2
+                > all.len(),
         }
     };
     Ok((0..lags.len()).map(at).collect())
@@ -118,7 +127,9 @@ fn check(trajectory: &Trajectory, end: usize, lags: &[usize]) -> Result<()> {
     let ascend = lags.windows(2).all(|pair| pair[0] < pair[1]);
     match ascend && lags.iter().all(|lag| (1..=end).contains(lag)) {
         true => Ok(()),
-        false => bail!("temporal jacobian, lags: expected ascending numbers from 1 to {end}, got {lags:?}"),
+        false => bail!(
+            "temporal jacobian, lags: expected ascending numbers from 1 to {end}, got {lags:?}"
+        ),
     }
 }
 
@@ -140,7 +151,8 @@ fn values(lag: usize, product: &Scaled, inverse: Option<&Scaled>) -> SingularVal
         condition: smallest.map(|smallest| Magnitude::of(largest - smallest)),
         mean_square: Magnitude::of(square.log10() + 2.0 * product.log10),
         log10_per_step: largest / lag as f64,
-        within_f64: smallest.is_some_and(|smallest| smallest - largest >= (n * f64::EPSILON).log10()),
+        within_f64: smallest
+            .is_some_and(|smallest| smallest - largest >= (n * f64::EPSILON).log10()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Measures of a gradient on its way back through time, from an ordinary backward pass.
 //!
-//! A [`Profile`] comes out of a [`recurrent_core::Trace`]; all other measures are computed from its norms.
+//! A [`Profile`] comes out of a [`recurrent_core::GradientTrace`]; all other measures are computed from its norms.
 //!
 //! | measure | formula | function |
 //! |---|---|---|

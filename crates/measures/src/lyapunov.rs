@@ -4,7 +4,7 @@ use crate::Trajectory;
 use candle::{bail, Result};
 use nalgebra::DMatrix;
 use rand::Rng;
-use recurrent_core::stream;
+use recurrent_core::named_rng;
 use serde::{Deserialize, Serialize};
 
 /// The Lyapunov spectrum of a layer along a trajectory, in nats a step, the largest exponent first.
@@ -44,7 +44,12 @@ pub fn lyapunov(trajectory: &Trajectory, count: usize, warmup: usize) -> Result<
 ///
 /// # Errors
 /// As [`lyapunov`].
-pub fn lyapunov_of(trajectory: &Trajectory, example: usize, count: usize, warmup: usize) -> Result<Lyapunov> {
+pub fn lyapunov_of(
+    trajectory: &Trajectory,
+    example: usize,
+    count: usize,
+    warmup: usize,
+) -> Result<Lyapunov> {
     let (size, steps) = (trajectory.size(), trajectory.steps());
     if !(1..=size).contains(&count) {
         bail!("lyapunov, count: expected from 1 to {size}, got {count}")
@@ -52,7 +57,7 @@ pub fn lyapunov_of(trajectory: &Trajectory, example: usize, count: usize, warmup
     if warmup >= steps {
         bail!("lyapunov, warm-up: expected less than the {steps} steps, got {warmup}")
     }
-    let mut rng = stream(0, "lyapunov");
+    let mut rng = named_rng(0, "lyapunov");
     let mut q = DMatrix::from_fn(size, count, |_, _| rng.random_range(-1.0..1.0)).qr().q();
     let mut sums = vec![0.0; count];
     for t in 0..steps {

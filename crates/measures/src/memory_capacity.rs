@@ -3,7 +3,7 @@
 use candle::{bail, DType, Device, Result, Tensor};
 use nalgebra::{DMatrix, DVector};
 use rand::Rng;
-use recurrent_core::{stream, Layer, Pass, Sequence};
+use recurrent_core::{named_rng, ForwardContext, Layer, Sequence};
 use serde::{Deserialize, Serialize};
 
 /// The memory capacity of a layer under random input: how well a linear read-out of the output h_t tells the input k steps ago.
@@ -61,7 +61,15 @@ pub enum Drive {
 impl Default for CapacitySettings {
     /// 200 delays, 500 steps of washout, 5,000 to fit and 5,000 to test.
     fn default() -> Self {
-        Self { seed: 0, delays: 200, washout: 500, fit: 5000, test: 5000, ridge: 1e-12, drive: Drive::First }
+        Self {
+            seed: 0,
+            delays: 200,
+            washout: 500,
+            fit: 5000,
+            test: 5000,
+            ridge: 1e-12,
+            drive: Drive::First,
+        }
     }
 }
 
@@ -88,7 +96,7 @@ pub fn memory_capacity(layer: &dyn Layer, settings: &CapacitySettings) -> Result
     let (delays, start) = (settings.delays, settings.washout.max(settings.delays));
     let count = settings.fit + settings.test;
     let steps = start + count + delays + 1;
-    let mut rng = stream(settings.seed, "memory capacity input");
+    let mut rng = named_rng(settings.seed, "memory capacity input");
     let inputs: Vec<f64> = (0..steps).map(|_| rng.random_range(-1.0..1.0)).collect();
     let outputs = drive(layer, &inputs, settings)?; // (steps, units)
     let read_out = ReadOut::new(&outputs.rows(start, settings.fit).into_owned(), settings.ridge);
@@ -106,7 +114,9 @@ pub fn memory_capacity(layer: &dyn Layer, settings: &CapacitySettings) -> Result
 
 fn check(layer: &dyn Layer, settings: &CapacitySettings) -> Result<()> {
     if layer.reversed_size() > 0 {
-        bail!("memory capacity: expected a layer that runs forward; measure each direction by itself")
+        bail!(
+            "memory capacity: expected a layer that runs forward; measure each direction by itself"
+        )
     }
     if settings.test < 2 || settings.fit <= layer.output_size() {
         bail!(
@@ -125,7 +135,7 @@ fn check(layer: &dyn Layer, settings: &CapacitySettings) -> Result<()> {
 /// The layer's outputs under these inputs, `(steps, units)`.
 fn drive(layer: &dyn Layer, inputs: &[f64], settings: &CapacitySettings) -> Result<DMatrix<f64>> {
     let features = layer.input_size();
-    let mut rng = stream(settings.seed, "memory capacity drive");
+    let mut rng = named_rng(settings.seed, "memory capacity drive");
     let by: Vec<f64> = match settings.drive {
         Drive::First => (0..features).map(|i| f64::from(u8::from(i == 0))).collect(),
         Drive::All => (0..features).map(|_| rng.random_range(-1.0..1.0)).collect(),
@@ -136,7 +146,7 @@ fn drive(layer: &dyn Layer, inputs: &[f64], settings: &CapacitySettings) -> Resu
     let values: Vec<_> = inputs.iter().flat_map(|u| by.iter().map(move |b| u * b)).collect();
     let xs = Tensor::from_vec(values, (1, inputs.len(), features), &Device::Cpu)?;
     let xs = Sequence::new(xs.to_dtype(dtype)?.to_device(&device)?)?;
-    let (ys, _) = layer.run(&xs, None, &Pass::default())?;
+    let (ys, _) = layer.run(&xs, None, &ForwardContext::default())?;
     let ys = ys.into_values().detach().to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
     if ys.iter().any(|y| !y.is_finite()) {
         bail!("memory capacity, outputs: expected finite numbers, got others")
@@ -165,7 +175,8 @@ impl ReadOut {
     /// What the read-out fitted to `targets` says of the outputs `test`, up to a constant.
     fn predict(&self, targets: &[f64], test: &DMatrix<f64>) -> DVector<f64> {
         let mean = targets.iter().sum::<f64>() / targets.len() as f64;
-        let targets = DVector::from_iterator(targets.len(), targets.iter().map(|target| target - mean));
+        let targets =
+            DVector::from_iterator(targets.len(), targets.iter().map(|target| target - mean));
         let weights = &self.back * self.fitted.tr_mul(&targets);
         centred(test, &self.means) * weights
     }

@@ -5,7 +5,7 @@ use crate::gradients::{name, StateGradients};
 use crate::objective::WeightGradients;
 use crate::Objective;
 use candle::{bail, Result};
-use recurrent_core::{Flow, Keep, Place, Trace};
+use recurrent_core::{Bptt, GradientTrace, LayerId, Record};
 use serde::{Deserialize, Serialize};
 
 /// The noise of the gradient, from several batches.
@@ -41,7 +41,7 @@ pub struct GradientNoise {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StateNoise {
     /// Which layer, and which direction.
-    pub place: Place,
+    pub layer_id: LayerId,
     /// Which field of the state.
     pub field: String,
     /// By lag, 0 to the length of the longest example.
@@ -71,7 +71,7 @@ pub fn gradient_noise(batches: &[Objective]) -> Result<GradientNoise> {
     }
     let (mut traces, mut weights) = (Vec::new(), Vec::new());
     for batch in batches {
-        let backward = batch.backward(Flow::default(), Keep::Gradients)?;
+        let backward = batch.backward(Bptt::default(), Record::Gradients)?;
         traces.push(backward.traces);
         weights.push(backward.weights);
     }
@@ -89,24 +89,36 @@ pub fn gradient_noise(batches: &[Objective]) -> Result<GradientNoise> {
         let values: Vec<_> = weights.iter().map(|gradients| gradients.0[index].1.clone()).collect();
         (name.clone(), agreement(&values))
     });
-    Ok(GradientNoise { states: state_noise(&traces)?, all: agreement(&flat), weights: by_name.collect() })
+    Ok(GradientNoise {
+        states: state_noise(&traces)?,
+        all: agreement(&flat),
+        weights: by_name.collect(),
+    })
 }
 
 /// The noise of the gradients of the states, from the traces of each batch, with their gradients; see [`StateNoise`].
 ///
 /// # Errors
 /// If there is no batch, their traces are not of the same layers, directions and fields, or have no gradients, and those of candle.
-pub fn state_noise(batches: &[Vec<Trace>]) -> Result<Vec<StateNoise>> {
-    let keys = |traces: &Vec<Trace>| traces.iter().map(name).collect::<Vec<_>>();
-    let Some(first) = batches.first() else { bail!("gradient noise: expected at least 1 batch, got none") };
+pub fn state_noise(batches: &[Vec<GradientTrace>]) -> Result<Vec<StateNoise>> {
+    let keys = |traces: &Vec<GradientTrace>| traces.iter().map(name).collect::<Vec<_>>();
+    let Some(first) = batches.first() else {
+        bail!("gradient noise: expected at least 1 batch, got none")
+    };
     if let Some(other) = batches.iter().map(keys).find(|other| *other != keys(first)) {
-        bail!("gradient noise: expected every batch to have the traces {:?}, got {other:?}", keys(first))
+        bail!(
+            "gradient noise: expected every batch to have the traces {:?}, got {other:?}",
+            keys(first)
+        )
     }
-    (0..first.len()).map(|index| of_field(batches.iter().map(|traces| &traces[index]).collect())).collect()
+    (0..first.len())
+        .map(|index| of_field(batches.iter().map(|traces| &traces[index]).collect()))
+        .collect()
 }
 
-fn of_field(traces: Vec<&Trace>) -> Result<StateNoise> {
-    let gradients = traces.iter().map(|trace| StateGradients::of(trace)).collect::<Result<Vec<_>>>()?;
+fn of_field(traces: Vec<&GradientTrace>) -> Result<StateNoise> {
+    let gradients =
+        traces.iter().map(|trace| StateGradients::of(trace)).collect::<Result<Vec<_>>>()?;
     if let Some(other) = gradients.iter().find(|other| other.size != gradients[0].size) {
         bail!(
             "gradient noise of {}: expected size {}, got {}",
@@ -117,7 +129,7 @@ fn of_field(traces: Vec<&Trace>) -> Result<StateNoise> {
     }
     let lags = traces.iter().map(|trace| trace.lags()).max().unwrap_or(0);
     Ok(StateNoise {
-        place: traces[0].place,
+        layer_id: traces[0].layer_id,
         field: traces[0].field.to_string(),
         lags: (0..lags).map(|lag| at(&gradients, lag)).collect(),
     })
@@ -129,7 +141,8 @@ fn at(batches: &[StateGradients], lag: usize) -> NoiseLag {
         batch.lag(lag).map(|row| row.iter().map(|value| value * examples).collect()).collect()
     };
     let rows: Vec<_> = batches.iter().map(own).collect();
-    let means: Vec<_> = rows.iter().filter(|rows| !rows.is_empty()).map(|rows| mean(rows)).collect();
+    let means: Vec<_> =
+        rows.iter().filter(|rows| !rows.is_empty()).map(|rows| mean(rows)).collect();
     let all = rows.concat();
     NoiseLag {
         examples: all.len(),
@@ -152,7 +165,9 @@ fn snr(rows: &[Vec<f64>]) -> Option<f64> {
         return None;
     }
     let mean = mean(rows);
-    let away = |row: &Vec<f64>| row.iter().zip(&mean).map(|(value, mean)| value - mean).collect::<Vec<_>>();
+    let away = |row: &Vec<f64>| {
+        row.iter().zip(&mean).map(|(value, mean)| value - mean).collect::<Vec<_>>()
+    };
     let deviations: Vec<_> = rows.iter().flat_map(away).collect();
     fraction(norm(&mean), norm(&deviations) / (rows.len() as f64).sqrt())
 }

@@ -2,7 +2,9 @@
 
 use crate::direction::norm;
 use candle::{bail, DType, Result, Tensor};
-use recurrent_core::{Flow, Keep, Observation, Observer, Pass, Recorder, Trace};
+use recurrent_core::{
+    ActivationRecorder, Activations, Bptt, ForwardContext, GradientRecorder, GradientTrace, Record,
+};
 use serde::{Deserialize, Serialize};
 
 /// A network on a fixed batch: what measures that run it need to know.
@@ -10,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// ```
 /// use candle::{DType, Device, Result, Tensor};
 /// use candle_nn::{VarBuilder, VarMap};
-/// use recurrent_core::{Layer, Pass, Sequence};
+/// use recurrent_core::{Layer, ForwardContext, Sequence};
 /// use recurrent_lstm::{Lstm, LstmConfig};
 /// use recurrent_measures::{long_range_share, Objective, Reads};
 ///
@@ -19,7 +21,7 @@ use serde::{Deserialize, Serialize};
 /// let vb = VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu);
 /// let lstm = Lstm::new(1, 8, &LstmConfig::chrono(50), vb)?;
 /// let xs = Sequence::new(Tensor::ones((4, 50, 1), DType::F64, &Device::Cpu)?)?;
-/// let loss = |pass: &Pass| lstm.last(&xs, None, pass)?.0.sqr()?.mean_all();
+/// let loss = |context: &ForwardContext| lstm.last(&xs, None, context)?.0.sqr()?.mean_all();
 /// let mut weights = lstm.params();
 /// weights.sort_by(|(a, _), (b, _)| a.cmp(b));
 ///
@@ -34,7 +36,7 @@ use serde::{Deserialize, Serialize};
 pub struct Objective<'a> {
     /// Runs the network on the batch, every recurrent layer under the pass that it is given, and returns the loss, a scalar, the mean over
     /// the examples. It has to give the same loss whenever it is called.
-    pub loss: &'a dyn Fn(&Pass) -> Result<Tensor>,
+    pub loss: &'a dyn Fn(&ForwardContext) -> Result<Tensor>,
     /// The weights to look at, variables, sorted by name.
     pub weights: &'a [(String, Tensor)],
     /// How many recurrent layers lie on top of each other: [`recurrent_core::Layer::depth`].
@@ -62,14 +64,14 @@ pub(crate) struct WeightGradients(pub(crate) Vec<Named>);
 /// One backward pass: the gradients of the weights, and what the recorder received.
 pub(crate) struct Backward {
     pub(crate) weights: WeightGradients,
-    pub(crate) traces: Vec<Trace>,
+    pub(crate) traces: Vec<GradientTrace>,
 }
 
 impl Objective<'_> {
     /// Runs forward and back under `flow`.
-    pub(crate) fn backward(&self, flow: Flow, keep: Keep) -> Result<Backward> {
-        let recorder = Recorder::new(keep);
-        let loss = (self.loss)(&Pass::default().flow(flow).record(&recorder))?;
+    pub(crate) fn backward(&self, flow: Bptt, keep: Record) -> Result<Backward> {
+        let recorder = GradientRecorder::new(keep);
+        let loss = (self.loss)(&ForwardContext::default().bptt(flow).record(&recorder))?;
         if loss.elem_count() != 1 {
             bail!("objective loss: expected a scalar, got {:?}", loss.dims())
         }
@@ -94,26 +96,26 @@ impl Objective<'_> {
     ///
     /// # Errors
     /// Those of the network; if a layer records nothing.
-    pub fn traces(&self, keep: Keep) -> Result<Vec<Trace>> {
-        Ok(self.backward(Flow::default(), keep)?.traces)
+    pub fn traces(&self, keep: Record) -> Result<Vec<GradientTrace>> {
+        Ok(self.backward(Bptt::default(), keep)?.traces)
     }
 
     /// What the layers show of an ordinary forward pass.
     ///
     /// # Errors
     /// Those of the network; if it shows nothing.
-    pub fn observations(&self) -> Result<Vec<Observation>> {
-        let observer = Observer::default();
-        (self.loss)(&Pass::default().observe(&observer))?;
-        let seen = observer.take();
+    pub fn observations(&self) -> Result<Vec<Activations>> {
+        let activations = ActivationRecorder::default();
+        (self.loss)(&ForwardContext::default().activations(&activations))?;
+        let seen = activations.take();
         if seen.is_empty() {
             bail!("objective: no layer showed anything; the loss has to run them under the pass that it is given")
         }
         Ok(seen)
     }
 
-    fn check_traces(&self, traces: &[Trace]) -> Result<()> {
-        let mut layers: Vec<_> = traces.iter().map(|trace| trace.place.layer).collect();
+    fn check_traces(&self, traces: &[GradientTrace]) -> Result<()> {
+        let mut layers: Vec<_> = traces.iter().map(|trace| trace.layer_id.layer).collect();
         layers.dedup();
         if layers.len() != self.depth {
             bail!(
@@ -122,7 +124,7 @@ impl Objective<'_> {
                 self.depth
             )
         }
-        let mut keys: Vec<_> = traces.iter().map(|trace| (trace.place, trace.field)).collect();
+        let mut keys: Vec<_> = traces.iter().map(|trace| (trace.layer_id, trace.field)).collect();
         keys.sort_unstable();
         keys.dedup();
         if keys.len() != traces.len() {
@@ -133,25 +135,34 @@ impl Objective<'_> {
 
     /// Refuses a network that does not end the gradient where `flow` ends it, as far as the traces without (`free`) and with it
     /// (`under`) tell.
-    pub(crate) fn check_flow(&self, flow: Flow, free: &[Trace], under: &[Trace]) -> Result<()> {
+    pub(crate) fn check_flow(
+        &self,
+        flow: Bptt,
+        free: &[GradientTrace],
+        under: &[GradientTrace],
+    ) -> Result<()> {
         if free.len() != under.len() {
-            bail!("objective: expected {} traces under a flow, as without, got {}", free.len(), under.len())
+            bail!(
+                "objective: expected {} traces under a flow, as without, got {}",
+                free.len(),
+                under.len()
+            )
         }
         for (free, under) in free.iter().zip(under) {
-            let what = format!("{}{}", under.field, under.place.suffix());
+            let what = format!("{}{}", under.field, under.layer_id.suffix());
             if self.reads == Reads::Ends {
                 if let Some(lag) = (0..under.lags()).find(|&lag| leaks(flow, under, lag)) {
                     bail!(
                         "objective: expected no gradient of {what} at lag {lag} under {:?}, got some: either a layer does not do what \
                          `Pass::flow` says, or something reads more than the ends, such as a layer in reverse on top of another",
-                        flow.window
+                        flow.truncation
                     )
                 }
             } else if border(flow, under) && untouched(free, under) {
                 bail!(
                     "objective: the gradient of {what} is the same with and without {:?}: either a layer does not do what `Pass::flow` \
                      says, or nothing that this dtype can tell passes there",
-                    flow.window
+                    flow.truncation
                 )
             }
         }
@@ -160,20 +171,21 @@ impl Objective<'_> {
 }
 
 /// Whether a state behind the last border, at `lag`, has a gradient all the same.
-fn leaks(flow: Flow, trace: &Trace, lag: usize) -> bool {
+fn leaks(flow: Bptt, trace: &GradientTrace, lag: usize) -> bool {
     let behind = |len: usize| (len - lag..len).any(|t| flow.ends(t, len));
     let row = &trace.norms[lag * trace.batch..][..trace.batch];
     row.iter().zip(&trace.lengths).any(|(&norm, &len)| lag <= len && norm != 0.0 && behind(len))
 }
 
 /// Whether some example has a border.
-fn border(flow: Flow, trace: &Trace) -> bool {
+fn border(flow: Bptt, trace: &GradientTrace) -> bool {
     trace.lengths.iter().any(|&len| (0..len).any(|t| flow.ends(t, len)))
 }
 
 /// Whether two traces have the same norms, not all of them zero.
-fn untouched(free: &Trace, under: &Trace) -> bool {
-    let bits = |trace: &Trace| trace.norms.iter().map(|norm| norm.to_bits()).collect::<Vec<_>>();
+fn untouched(free: &GradientTrace, under: &GradientTrace) -> bool {
+    let bits =
+        |trace: &GradientTrace| trace.norms.iter().map(|norm| norm.to_bits()).collect::<Vec<_>>();
     bits(free) == bits(under) && free.norms.iter().any(|&norm| norm > 0.0)
 }
 

@@ -3,7 +3,7 @@
 use crate::vector::{flatten, unflatten};
 use crate::Trajectory;
 use candle::{bail, DType, Device, Result, Tensor, D};
-use recurrent_core::{Layer, Observation, Pass, Sequence, Trace};
+use recurrent_core::{Activations, ForwardContext, GradientTrace, Layer, Sequence};
 use serde::{Deserialize, Serialize};
 
 /// ‖g‖² below which a step does not count, in the authors' code.
@@ -33,7 +33,7 @@ pub struct Omega {
 /// Ω along a trajectory, given ∂L/∂s_0 to ∂L/∂s_T, `(batch, n)` each: from [`Trajectory::gradients`] or [`recorded`].
 ///
 /// # Errors
-/// If there is not one gradient a state; as [`Trajectory::pull_back`].
+/// If there is not one gradient a state; as [`Trajectory::vjp`].
 pub fn omega(trajectory: &Trajectory, gradients: &[Tensor]) -> Result<Omega> {
     let (steps, batch) = (trajectory.steps(), trajectory.batch() as f64);
     if gradients.len() != steps + 1 {
@@ -42,7 +42,7 @@ pub fn omega(trajectory: &Trajectory, gradients: &[Tensor]) -> Result<Omega> {
     let (mut paper, mut code, mut count) = (0.0, 0.0, 0usize);
     for t in 0..steps {
         let after = squares(&gradients[t + 1])?;
-        let before = squares(&trajectory.pull_back(t, &gradients[t + 1])?)?;
+        let before = squares(&trajectory.vjp(t, &gradients[t + 1])?)?;
         for (after, before) in after.into_iter().zip(before).filter(|(after, _)| *after >= BOUND) {
             let ratio = before / after;
             paper += (ratio.sqrt() - 1.0).powi(2);
@@ -50,7 +50,11 @@ pub fn omega(trajectory: &Trajectory, gradients: &[Tensor]) -> Result<Omega> {
             count += 1;
         }
     }
-    Ok(Omega { paper: paper / batch, code: code / count.max(1) as f64, steps: count as f64 / batch })
+    Ok(Omega {
+        paper: paper / batch,
+        code: code / count.max(1) as f64,
+        steps: count as f64 / batch,
+    })
 }
 
 /// The squared norm of every row.
@@ -59,39 +63,43 @@ fn squares(rows: &Tensor) -> Result<Vec<f64>> {
 }
 
 /// The gradients ∂L/∂s_0 to ∂L/∂s_T, `(batch, n)` each, out of the traces of a single layer that a recorder with
-/// [`recurrent_core::Keep::Gradients`] has seen.
+/// [`recurrent_core::Record::Gradients`] has seen.
 ///
 /// # Errors
 /// If the traces are not those of one layer that runs forward, or hold no gradients.
-pub fn recorded(traces: &[Trace]) -> Result<Vec<Tensor>> {
+pub fn recorded(traces: &[GradientTrace]) -> Result<Vec<Tensor>> {
     let gradients = side_by_side(traces)?; // (batch, steps + 1, n)
     (0..gradients.dim(1)?).map(|t| gradients.narrow(1, t, 1)?.squeeze(1)?.contiguous()).collect()
 }
 
-fn side_by_side(traces: &[Trace]) -> Result<Tensor> {
-    let Some(first) = traces.first() else { bail!("omega, traces: expected those of one layer, got none") };
-    if traces.iter().any(|trace| trace.place != first.place) {
+fn side_by_side(traces: &[GradientTrace]) -> Result<Tensor> {
+    let Some(first) = traces.first() else {
+        bail!("omega, traces: expected those of one layer, got none")
+    };
+    if traces.iter().any(|trace| trace.layer_id != first.layer_id) {
         bail!(
             "omega, traces: expected those of one layer, got {} of several; take each layer by itself",
             traces.len()
         )
     }
-    if first.place.reverse {
+    if first.layer_id.reverse {
         bail!("omega, traces: expected a layer that runs forward, got one in reverse")
     }
-    let gradient = |trace: &Trace| match &trace.gradients {
+    let gradient = |trace: &GradientTrace| match &trace.gradients {
         Some(gradients) => Ok(gradients.clone()),
-        None => bail!("omega, traces: expected gradients, got norms alone; record with Keep::Gradients"),
+        None => bail!(
+            "omega, traces: expected gradients, got norms alone; record with Record::Gradients"
+        ),
     };
     Tensor::cat(&traces.iter().map(gradient).collect::<Result<Vec<_>>>()?, 2)
 }
 
 /// Ω in the form of the authors' code, as a scalar in candle's graph for training: add α Ω to the loss, or its gradient to that of the loss.
 ///
-/// `traces` are what a recorder with [`recurrent_core::Keep::Gradients`] has seen of the backward pass of the loss, `seen` what an observer has seen of the
+/// `traces` are what a recorder with [`recurrent_core::Record::Gradients`] has seen of the backward pass of the loss, `seen` what an observer has seen of the
 /// forward pass before it, both of one layer. States, slopes and gradients count as constants; what carries a graph are the weights
 /// by which the recurrence multiplies: the "immediate" derivative of Pascanu, Mikolov and Bengio 2013 (arXiv:1211.5063v2). One call of
-/// [`Layer::pull_back`] goes over all real steps of all examples with ‖g‖² >= 1e-20; if there is none, Ω is 0. It knows no masks: with dropout
+/// [`Layer::vjp`] goes over all real steps of all examples with ‖g‖² >= 1e-20; if there is none, Ω is 0. It knows no masks: with dropout
 /// on the recurrence or weight drop, the step is taken as it is without them.
 ///
 /// # Errors
@@ -99,28 +107,33 @@ fn side_by_side(traces: &[Trace]) -> Result<Tensor> {
 pub fn omega_penalty(
     layer: &dyn Layer,
     xs: &Sequence,
-    traces: &[Trace],
-    seen: &Observation,
+    traces: &[GradientTrace],
+    seen: &Activations,
 ) -> Result<Tensor> {
     let (batch, time, input) = xs.values().dims3()?;
     let device = xs.values().device();
     let gradients = side_by_side(traces)?.to_device(device)?.detach();
     let states: Vec<_> = seen.states.iter().map(|(_, states)| states).collect();
     let states = Tensor::cat(&states, 2)?.detach();
-    if seen.place != traces[0].place || states.dims() != gradients.dims() || states.dim(0)? != batch {
+    if seen.layer_id != traces[0].layer_id
+        || states.dims() != gradients.dims()
+        || states.dim(0)? != batch
+    {
         bail!(
             "omega, observation: expected states {:?} at {:?}, those of the traces, got {:?} at {:?}",
             gradients.dims(),
-            traces[0].place,
+            traces[0].layer_id,
             states.dims(),
-            seen.place
+            seen.layer_id
         )
     }
     let (_, count, n) = gradients.dims3()?;
     let norms = squares(&gradients.reshape((batch * count, n))?)?;
     let mut rows = Vec::new();
     for (example, &len) in traces[0].lengths.iter().enumerate() {
-        rows.extend((0..len).map(|t| (example, t)).filter(|(b, t)| norms[b * count + t + 1] >= BOUND));
+        rows.extend(
+            (0..len).map(|t| (example, t)).filter(|(b, t)| norms[b * count + t + 1] >= BOUND),
+        );
     }
     if rows.is_empty() {
         return Tensor::zeros((), xs.values().dtype(), device);
@@ -133,7 +146,7 @@ pub fn omega_penalty(
     let state = take(&states, count, n, 0)?;
     let grad = take(&gradients, count, n, 1)?;
     let like = carry_of(layer, &x)?;
-    let before = layer.pull_back(&x, &unflatten(&state, &like)?, &unflatten(&grad, &like)?)?;
+    let before = layer.vjp(&x, &unflatten(&state, &like)?, &unflatten(&grad, &like)?)?;
     let Some(before) = before else {
         bail!("omega: this layer has no closed form of its step's derivative, Layer::pull_back, which the penalty needs")
     };
@@ -144,5 +157,5 @@ pub fn omega_penalty(
 /// A carry of this layer, for its parts and fields.
 fn carry_of(layer: &dyn Layer, x: &Tensor) -> Result<recurrent_core::Carry> {
     let one = Sequence::new(x.narrow(0, 0, 1)?.unsqueeze(1)?.contiguous()?)?;
-    Ok(layer.run(&one, None, &Pass::default())?.1.detach())
+    Ok(layer.run(&one, None, &ForwardContext::default())?.1.detach())
 }

@@ -1,6 +1,6 @@
 //! Gradient norm against lag.
 
-use recurrent_core::{Place, Trace};
+use recurrent_core::{GradientTrace, LayerId};
 
 /// Gradient norm against lag, of one field of one layer's state: g(k) = ‖dL/ds_{T-k}‖, for k from 0 (the final state)
 /// to T (the initial carry).
@@ -14,7 +14,7 @@ use recurrent_core::{Place, Trace};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Profile {
     /// Which layer, and which direction.
-    pub place: Place,
+    pub layer_id: LayerId,
     /// Which field of the state: `h`, `c`.
     pub part: &'static str,
     /// The length of the shortest example: up to this lag, all examples count.
@@ -40,10 +40,11 @@ impl Profile {
     /// by the size of the batch to be that of the example's own loss.
     ///
     /// Quartiles are interpolated linearly between the ordered norms (type 7 of Hyndman and Fan 1996, as in numpy).
-    pub fn of(trace: &Trace) -> Self {
+    pub fn of(trace: &GradientTrace) -> Self {
         let lags = 0..trace.lags();
         let own = |lag| {
-            let mut norms: Vec<_> = trace.norms_at(lag).map(|norm| norm * trace.batch as f64).collect();
+            let mut norms: Vec<_> =
+                trace.norms_at(lag).map(|norm| norm * trace.batch as f64).collect();
             norms.sort_by(f64::total_cmp);
             norms
         };
@@ -54,14 +55,14 @@ impl Profile {
             pairs.map(|(&count, &elements)| count as f64 / elements.max(1) as f64).collect()
         };
         Self {
-            place: trace.place,
+            layer_id: trace.layer_id,
             part: trace.field,
             steps: trace.lengths.iter().copied().min().unwrap_or(0),
             lag: lags.collect(),
             median: quartiles.iter().map(|quartiles| quartiles[1]).collect(),
             q25: quartiles.iter().map(|quartiles| quartiles[0]).collect(),
             q75: quartiles.iter().map(|quartiles| quartiles[2]).collect(),
-            mean: trace.sums.clone(),
+            mean: trace.batch_norms.clone(),
             zeros: share(&trace.zeros),
             subnormals: share(&trace.subnormals),
         }
@@ -90,15 +91,15 @@ pub(crate) mod tests {
     use super::*;
 
     /// A trace of full sequences with the given norms, by lag and then by example.
-    pub(crate) fn trace(field: &'static str, rows: &[Vec<f64>]) -> Trace {
+    pub(crate) fn trace(field: &'static str, rows: &[Vec<f64>]) -> GradientTrace {
         let batch = rows[0].len();
-        Trace {
-            place: Place { layer: 1, reverse: true },
+        GradientTrace {
+            layer_id: LayerId { layer: 1, reverse: true },
             field,
             batch,
             lengths: vec![rows.len() - 1; batch],
             norms: rows.concat(),
-            sums: rows.iter().map(|row| row.iter().sum()).collect(),
+            batch_norms: rows.iter().map(|row| row.iter().sum()).collect(),
             zeros: vec![0; rows.len()],
             subnormals: vec![0; rows.len()],
             nans: vec![0; rows.len()],
@@ -128,7 +129,10 @@ pub(crate) mod tests {
         assert_eq!(profile.median, [6.0, 1.5], "three examples: times three");
         assert_eq!((&profile.q25[..], &profile.q75[..]), (&[4.5, 1.125][..], &[7.5, 2.25][..]));
         assert_eq!(profile.mean, [6.0, 1.75], "the mean loss's own, not multiplied");
-        assert_eq!((profile.zeros.clone(), profile.subnormals.clone()), (vec![1.0, 0.25], vec![0.0, 0.5]));
+        assert_eq!(
+            (profile.zeros.clone(), profile.subnormals.clone()),
+            (vec![1.0, 0.25], vec![0.0, 0.5])
+        );
         assert_eq!((profile.steps, profile.reference(), &profile.lag[..]), (1, 1, &[0, 1][..]));
     }
 

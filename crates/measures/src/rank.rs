@@ -2,7 +2,7 @@
 
 use candle::{bail, DType, Result, Tensor};
 use nalgebra::DMatrix;
-use recurrent_core::{Observation, Place};
+use recurrent_core::{Activations, LayerId};
 use serde::{Deserialize, Serialize};
 
 /// The share of variance that [`Spread::saturation`] holds.
@@ -18,7 +18,7 @@ pub const STILL: f64 = 1e-6;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rank {
     /// Which layer, and which direction.
-    pub place: Place,
+    pub layer_id: LayerId,
     /// Which field of the state.
     pub field: String,
     /// The number of units.
@@ -56,17 +56,19 @@ pub struct Spread {
 ///
 /// # Errors
 /// If a step is 0 or behind the end of all examples, or a state is not finite, and those of candle.
-pub fn rank(observations: &[Observation], steps: &[usize]) -> Result<Vec<Rank>> {
-    let fields = observations.iter().flat_map(|seen| seen.states.iter().map(move |field| (seen, field)));
+pub fn rank(observations: &[Activations], steps: &[usize]) -> Result<Vec<Rank>> {
+    let fields =
+        observations.iter().flat_map(|seen| seen.states.iter().map(move |field| (seen, field)));
     fields.map(|(seen, (field, states))| of_field(seen, field, states, steps)).collect()
 }
 
-fn of_field(seen: &Observation, field: &str, states: &Tensor, steps: &[usize]) -> Result<Rank> {
-    let what = format!("{field}{}", seen.place.suffix());
+fn of_field(seen: &Activations, field: &str, states: &Tensor, steps: &[usize]) -> Result<Rank> {
+    let what = format!("{field}{}", seen.layer_id.suffix());
     let (_, _, size) = states.dims3()?;
     let states = states.to_dtype(DType::F64)?.to_vec3::<f64>()?;
     let after = |step: usize| {
-        let running = states.iter().zip(&seen.lengths).filter(move |(_, &len)| (1..=len).contains(&step));
+        let running =
+            states.iter().zip(&seen.lengths).filter(move |(_, &len)| (1..=len).contains(&step));
         running.map(move |(states, _)| &states[step])
     };
     let longest = seen.lengths.iter().copied().max().unwrap_or(0);
@@ -79,20 +81,28 @@ fn of_field(seen: &Observation, field: &str, states: &Tensor, steps: &[usize]) -
     }
     let still = still(&all, size);
     Ok(Rank {
-        place: seen.place,
+        layer_id: seen.layer_id,
         field: field.to_string(),
         size,
         pooled: Spread::of(&all, size),
-        steps: steps.iter().map(|&step| (step, Spread::of(&after(step).collect::<Vec<_>>(), size))).collect(),
-        zero: still.iter().copied().filter(|&unit| all.iter().all(|row| row[unit] == 0.0)).collect(),
+        steps: steps
+            .iter()
+            .map(|&step| (step, Spread::of(&after(step).collect::<Vec<_>>(), size)))
+            .collect(),
+        zero: still
+            .iter()
+            .copied()
+            .filter(|&unit| all.iter().all(|row| row[unit] == 0.0))
+            .collect(),
         still,
     })
 }
 
 /// The units that do not change.
 pub(crate) fn still(rows: &[&Vec<f64>], size: usize) -> Vec<usize> {
-    let mean_over =
-        |of: &dyn Fn(&Vec<f64>) -> f64| rows.iter().map(|row| of(row)).sum::<f64>() / rows.len() as f64;
+    let mean_over = |of: &dyn Fn(&Vec<f64>) -> f64| {
+        rows.iter().map(|row| of(row)).sum::<f64>() / rows.len() as f64
+    };
     let square = mean_over(&|row| row.iter().map(|value| value * value).sum::<f64>() / size as f64);
     let variance = |unit: usize| {
         let mean = mean_over(&|row| row[unit]);
@@ -208,10 +218,12 @@ mod tests {
     #[test]
     fn units_that_stand_still_are_found_within_the_lengths() -> Result<()> {
         // By step, from the carry on. Unit 0 is zero, unit 1 constant, unit 2 changes; the carry and what is behind an end do not count.
-        let states =
-            [[[9.0, 9., 9.], [0., 3., 1.], [0., 3., 2.]], [[9., 9., 9.], [0., 3., 4.], [8., 8., 8.]]];
-        let seen = Observation {
-            place: Place::default(),
+        let states = [
+            [[9.0, 9., 9.], [0., 3., 1.], [0., 3., 2.]],
+            [[9., 9., 9.], [0., 3., 4.], [8., 8., 8.]],
+        ];
+        let seen = Activations {
+            layer_id: LayerId::default(),
             lengths: vec![2, 1],
             states: vec![("h", Tensor::new(&states, &Device::Cpu)?)],
             gates: Vec::new(),

@@ -4,7 +4,7 @@ use crate::jacobian::median;
 use crate::steps::full;
 use candle::{bail, DType, Result, Tensor};
 use rand::Rng;
-use recurrent_core::{stream, Layer, Pass, Sequence};
+use recurrent_core::{named_rng, ForwardContext, Layer, Sequence};
 use serde::{Deserialize, Serialize};
 
 /// The sensitivity of a layer's output to its weights at one step: the Frobenius norm ‖dh_t/dθ‖, over all weights and by weight.
@@ -58,7 +58,8 @@ pub fn sensitivity(
     if let Some(step) = steps.iter().find(|step| !(1..=time).contains(*step)) {
         bail!("sensitivity steps: expected each from 1 to {time}, got {step}")
     }
-    let weights: Vec<_> = layer.params().into_iter().filter(|(_, weight)| weight.is_variable()).collect();
+    let weights: Vec<_> =
+        layer.params().into_iter().filter(|(_, weight)| weight.is_variable()).collect();
     if weights.is_empty() {
         bail!("sensitivity weights: expected variables among the layer's weights, got none")
     }
@@ -69,10 +70,15 @@ pub fn sensitivity(
             squared(layer, &Sequence::new(xs)?, &weights, &directions)
         };
         let squares = (0..batch).map(example).collect::<Result<Vec<_>>>()?; // by example, then by weight
-        let of = |weight: usize| median(squares.iter().map(|squares| squares[weight].sqrt()).collect());
-        let by_weight =
-            weights.iter().enumerate().map(|(index, (name, _))| (name.clone(), of(index))).collect();
-        let norm = median(squares.iter().map(|squares| squares.iter().sum::<f64>().sqrt()).collect());
+        let of =
+            |weight: usize| median(squares.iter().map(|squares| squares[weight].sqrt()).collect());
+        let by_weight = weights
+            .iter()
+            .enumerate()
+            .map(|(index, (name, _))| (name.clone(), of(index)))
+            .collect();
+        let norm =
+            median(squares.iter().map(|squares| squares.iter().sum::<f64>().sqrt()).collect());
         Ok(Sensitivity { step, norm, by_weight })
     };
     steps.iter().map(at).collect()
@@ -81,12 +87,12 @@ pub fn sensitivity(
 /// The directions v in which the output is differentiated, scaled so that the squared norms add up.
 fn directions(size: usize, passes: Passes) -> Result<Vec<Vec<f64>>> {
     match passes {
-        Passes::Exact => {
-            Ok((0..size).map(|unit| (0..size).map(|i| f64::from(u8::from(i == unit))).collect()).collect())
-        }
+        Passes::Exact => Ok((0..size)
+            .map(|unit| (0..size).map(|i| f64::from(u8::from(i == unit))).collect())
+            .collect()),
         Passes::Random { count: 0, .. } => bail!("sensitivity passes: expected at least 1, got 0"),
         Passes::Random { count, seed } => {
-            let mut rng = stream(seed, "sensitivity");
+            let mut rng = named_rng(seed, "sensitivity");
             let scale = 1.0 / (count as f64).sqrt();
             let mut sign = || if rng.random::<bool>() { scale } else { -scale };
             Ok((0..count).map(|_| (0..size).map(|_| sign()).collect()).collect())
@@ -101,7 +107,7 @@ fn squared(
     weights: &[(String, Tensor)],
     directions: &[Vec<f64>],
 ) -> Result<Vec<f64>> {
-    let (h, _) = layer.last(xs, None, &Pass::default())?; // (1, output)
+    let (h, _) = layer.last(xs, None, &ForwardContext::default())?; // (1, output)
     let mut sums = vec![0.0; weights.len()];
     for direction in directions {
         let v = Tensor::new(&direction[..], h.device())?.to_dtype(h.dtype())?.unsqueeze(0)?;

@@ -3,7 +3,7 @@
 use crate::direction::norm;
 use crate::gradients::{name, StateGradients};
 use candle::{bail, DType, Result};
-use recurrent_core::{Place, Trace};
+use recurrent_core::{GradientTrace, LayerId};
 use serde::{Deserialize, Serialize};
 
 /// A trace in f32 beside its shadow, the trace of the same weights and the same batch in f64, lag by lag.
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Shadow {
     /// Which layer, and which direction.
-    pub place: Place,
+    pub layer_id: LayerId,
     /// Which field of the state.
     pub field: String,
     /// By lag, 0 to the length of the longest example.
@@ -71,9 +71,10 @@ pub struct First {
 ///
 /// # Errors
 /// If the traces do not belong together, have no gradients, or are of other dtypes, and those of candle.
-pub fn shadow(single: &[Trace], double: &[Trace]) -> Result<Vec<Shadow>> {
-    let pair = |trace: &Trace| {
-        let same = |other: &&Trace| (other.place, other.field) == (trace.place, trace.field);
+pub fn shadow(single: &[GradientTrace], double: &[GradientTrace]) -> Result<Vec<Shadow>> {
+    let pair = |trace: &GradientTrace| {
+        let same =
+            |other: &&GradientTrace| (other.layer_id, other.field) == (trace.layer_id, trace.field);
         match double.iter().find(same) {
             Some(other) => beside(trace, other),
             None => bail!("shadow: expected a trace of {} in f64, got none", name(trace)),
@@ -82,8 +83,8 @@ pub fn shadow(single: &[Trace], double: &[Trace]) -> Result<Vec<Shadow>> {
     single.iter().map(pair).collect()
 }
 
-fn beside(single: &Trace, double: &Trace) -> Result<Shadow> {
-    let shape = |trace: &Trace| {
+fn beside(single: &GradientTrace, double: &GradientTrace) -> Result<Shadow> {
+    let shape = |trace: &GradientTrace| {
         trace.gradients.as_ref().map(|gradients| (gradients.dims().to_vec(), gradients.dtype()))
     };
     let (narrow, wide) = (StateGradients::of(single)?, StateGradients::of(double)?);
@@ -97,7 +98,7 @@ fn beside(single: &Trace, double: &Trace) -> Result<Shadow> {
     let lags: Vec<_> = (0..single.lags()).map(|lag| counts(&narrow, &wide, lag)).collect();
     let first = |of: fn(&ShadowLag) -> usize| lags.iter().position(|lag| of(lag) > 0);
     Ok(Shadow {
-        place: single.place,
+        layer_id: single.layer_id,
         field: single.field.to_string(),
         first: First {
             zero: first(|lag| lag.zeros),

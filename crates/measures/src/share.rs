@@ -4,7 +4,7 @@ use crate::direction::{cosine, fraction, norm};
 use crate::objective::WeightGradients;
 use crate::{Objective, Reads};
 use candle::{bail, DType, Result};
-use recurrent_core::{Flow, Keep};
+use recurrent_core::{Bptt, Record};
 use serde::{Deserialize, Serialize};
 
 /// The long-range share of the gradient of the weights, lag by lag.
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 /// end. The parts may cancel, so that S is no share of a sum: it may exceed 1, and need not fall with τ. It does not show whether the part
 /// from far back is of use; the cosine says whether it points where the whole does.
 ///
-/// A gradient that ends τ steps before the end ([`Flow::last`]) is exactly the part of lags below τ, where the loss reads the ends alone
+/// A gradient that ends τ steps before the end ([`Bptt::last`]) is exactly the part of lags below τ, where the loss reads the ends alone
 /// ([`Reads::Ends`]): what comes to a weight at lag k >= τ has to cross the border at τ. So S costs one backward pass a lag, and S(T) is what
 /// the initial carry gets, if that is learned. Each direction counts lags from its own end.
 ///
@@ -65,7 +65,7 @@ pub struct Part {
 /// The long-range share at each of `lags`; see [`LongRange`].
 ///
 /// # Errors
-/// If a lag is 0 (S(0) is 1), there is no weight, or the network does not do what [`recurrent_core::Pass::flow`] says: a layer that ignores
+/// If a lag is 0 (S(0) is 1), there is no weight, or the network does not do what [`recurrent_core::ForwardContext::bptt`] says: a layer that ignores
 /// the flow is found by its recorder, by having no trace, or one that does not end where the flow ends. An ignored flow below a layer that
 /// obeys cannot always be told from [`Reads::Steps`]. With [`Reads::Ends`], layers in both directions on top of each other are refused,
 /// since the upper ones read the lower far from their ends.
@@ -73,10 +73,10 @@ pub fn long_range_share(objective: &Objective, lags: &[usize]) -> Result<LongRan
     if lags.contains(&0) {
         bail!("long-range share lags: expected at least 1 each, got {lags:?}")
     }
-    let whole = objective.backward(Flow::default(), Keep::Norms)?;
+    let whole = objective.backward(Bptt::default(), Record::Norms)?;
     let share = |&lag: &usize| {
-        let flow = Flow::last(lag);
-        let near = objective.backward(flow, Keep::Norms)?;
+        let flow = Bptt::last(lag);
+        let near = objective.backward(flow, Record::Norms)?;
         objective.check_flow(flow, &whole.traces, &near.traces)?;
         let far = whole.weights.minus(&near.weights);
         Ok(Share {

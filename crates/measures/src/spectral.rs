@@ -25,7 +25,11 @@ pub struct BlockSpectrum {
 /// # Errors
 /// If a block is not square or not finite.
 pub fn block_spectra(layer: &dyn Layer) -> Result<Vec<BlockSpectrum>> {
-    layer.recurrent_blocks()?.into_iter().map(|(name, block)| BlockSpectrum::of(name, &block)).collect()
+    layer
+        .recurrent_blocks()?
+        .into_iter()
+        .map(|(name, block)| BlockSpectrum::of(name, &block))
+        .collect()
 }
 
 impl BlockSpectrum {

@@ -3,7 +3,10 @@
 use crate::vector::{flatten, pieces, unflatten, Piece};
 use candle::{bail, DType, Device, Result, Tensor, Var, D};
 use nalgebra::DMatrix;
-use recurrent_core::{Carry, Keep, Layer, Observer, Pass, Place, Recorder, Sequence, Trace};
+use recurrent_core::{
+    ActivationRecorder, Carry, ForwardContext, GradientRecorder, GradientTrace, Layer, LayerId,
+    Record, Sequence,
+};
 
 /// A layer run step by step over a batch, with the state before each step, so that the derivative of every single step can be asked for.
 ///
@@ -11,7 +14,7 @@ use recurrent_core::{Carry, Keep, Layer, Observer, Pass, Place, Recorder, Sequen
 /// takes s_t to s_{t+1} at the input x_t. All is detached; the pass is one of evaluation, without dropout.
 ///
 /// In a stack, s_t holds the states of all layers after t steps, and a derivative with respect to one of them holds the others fixed. So
-/// ∂L/∂s_t of a lower layer is what goes on to its own next step. A [`Recorder`] sees more there: also what reaches that layer at the same
+/// ∂L/∂s_t of a lower layer is what goes on to its own next step. A [`GradientRecorder`] sees more there: also what reaches that layer at the same
 /// step from the layer above. For a single layer, and for the topmost one, both are the same.
 pub struct Trajectory<'a> {
     layer: &'a dyn Layer,
@@ -27,7 +30,7 @@ pub enum Derivative {
     /// By candle's own backward pass through one step of the layer: works for every layer.
     #[default]
     Autograd,
-    /// By [`Layer::pull_back`], and an error for a layer that has none.
+    /// By [`Layer::vjp`], and an error for a layer that has none.
     ClosedForm,
     /// In closed form where the layer has one, and else by autograd.
     Either,
@@ -36,7 +39,7 @@ pub enum Derivative {
 impl<'a> Trajectory<'a> {
     /// Runs `layer` over `xs`, `(batch, time, input)`, a step at a time, from `carry`.
     ///
-    /// Without a carry it starts where the layer does: at zeros, or at a learned state, if the layer shows it to an [`Observer`].
+    /// Without a carry it starts where the layer does: at zeros, or at a learned state, if the layer shows it to an [`ActivationRecorder`].
     ///
     /// # Errors
     /// If part of the layer runs in reverse, the sequences differ in length, or the layer begins at a state of its own that it does not show; those of the
@@ -53,7 +56,8 @@ impl<'a> Trajectory<'a> {
         let xs = full("trajectory", xs)?.detach();
         let input = |t| xs.narrow(1, t, 1)?.contiguous();
         let inputs = (0..xs.dim(1)?).map(input).collect::<Result<Vec<_>>>()?;
-        let mut states = vec![carry.map_or_else(|| start(layer, &inputs[0]), |carry| Ok(carry.detach()))?];
+        let mut states =
+            vec![carry.map_or_else(|| start(layer, &inputs[0]), |carry| Ok(carry.detach()))?];
         for x in &inputs {
             let after = step(layer, x, &states[states.len() - 1])?;
             states.push(after.detach());
@@ -102,11 +106,14 @@ impl<'a> Trajectory<'a> {
     ///
     /// # Errors
     /// If there is no such step, the shape differs, or the closed form was asked for and there is none; those of the layer.
-    pub fn pull_back(&self, t: usize, grad: &Tensor) -> Result<Tensor> {
+    pub fn vjp(&self, t: usize, grad: &Tensor) -> Result<Tensor> {
         self.check_step(t)?;
         if grad.dims() != [self.batch(), self.size()] {
             let (batch, size) = (self.batch(), self.size());
-            bail!("pull back, gradient: expected (batch, n) = ({batch}, {size}), got {:?}", grad.dims())
+            bail!(
+                "pull back, gradient: expected (batch, n) = ({batch}, {size}), got {:?}",
+                grad.dims()
+            )
         }
         self.differentiate(&self.inputs[t], &self.states[t], grad)
     }
@@ -116,7 +123,7 @@ impl<'a> Trajectory<'a> {
     /// All rows come from one backward pass over a batch of n copies of the example. It is as exact as the layer's own dtype.
     ///
     /// # Errors
-    /// If there is no such step or example; as [`Trajectory::pull_back`].
+    /// If there is no such step or example; as [`Trajectory::vjp`].
     pub fn jacobian(&self, t: usize, example: usize) -> Result<Tensor> {
         self.check_step(t)?;
         if example >= self.batch() {
@@ -135,14 +142,14 @@ impl<'a> Trajectory<'a> {
     }
 
     /// The gradients ∂L/∂s_0 to ∂L/∂s_T, `(batch, n)` each, of a loss that reads the last state alone and has the gradient `last`
-    /// there: a chain of [`Trajectory::pull_back`].
+    /// there: a chain of [`Trajectory::vjp`].
     ///
     /// # Errors
-    /// As [`Trajectory::pull_back`].
+    /// As [`Trajectory::vjp`].
     pub fn gradients(&self, last: &Tensor) -> Result<Vec<Tensor>> {
         let mut back = vec![last.detach()];
         for t in (0..self.steps()).rev() {
-            let before = self.pull_back(t, &back[back.len() - 1])?;
+            let before = self.vjp(t, &back[back.len() - 1])?;
             back.push(before);
         }
         back.reverse();
@@ -156,10 +163,13 @@ impl<'a> Trajectory<'a> {
     /// gradient.
     ///
     /// # Errors
-    /// As [`Trajectory::pull_back`].
-    pub fn traces(&self, last: &Tensor) -> Result<Vec<Trace>> {
+    /// As [`Trajectory::vjp`].
+    pub fn traces(&self, last: &Tensor) -> Result<Vec<GradientTrace>> {
         let gradients = Tensor::stack(&self.gradients(last)?, 1)?; // (batch, steps + 1, n)
-        self.pieces.iter().map(|piece| trace(piece, &gradients.narrow(2, piece.start, piece.size)?)).collect()
+        self.pieces
+            .iter()
+            .map(|piece| trace(piece, &gradients.narrow(2, piece.start, piece.size)?))
+            .collect()
     }
 
     /// [`Trajectory::jacobian`] as a matrix of finite numbers.
@@ -175,7 +185,7 @@ impl<'a> Trajectory<'a> {
         if self.derivative == Derivative::Autograd {
             return autograd(self.layer, x, state, grad);
         }
-        let closed = self.layer.pull_back(&x.squeeze(1)?, state, &unflatten(&grad.detach(), state)?)?;
+        let closed = self.layer.vjp(&x.squeeze(1)?, state, &unflatten(&grad.detach(), state)?)?;
         match closed {
             Some(before) => Ok(flatten(&before)?.detach()),
             None if self.derivative == Derivative::Either => autograd(self.layer, x, state, grad),
@@ -194,7 +204,8 @@ impl<'a> Trajectory<'a> {
 /// The values of sequences of one length.
 pub(crate) fn full<'a>(what: &str, xs: &'a Sequence) -> Result<&'a Tensor> {
     let time = xs.values().dim(1)?;
-    match xs.lengths().and_then(|lengths| lengths.as_slice().iter().find(|&&length| length != time)) {
+    match xs.lengths().and_then(|lengths| lengths.as_slice().iter().find(|&&length| length != time))
+    {
         None => Ok(xs.values()),
         Some(length) => bail!(
             "{what} xs: expected sequences of one length, {time} steps, got one of {length}; \
@@ -204,17 +215,19 @@ pub(crate) fn full<'a>(what: &str, xs: &'a Sequence) -> Result<&'a Tensor> {
 }
 
 fn step(layer: &dyn Layer, x: &Tensor, state: &Carry) -> Result<Carry> {
-    Ok(layer.run(&Sequence::new(x.clone())?, Some(state), &Pass::default())?.1)
+    Ok(layer.run(&Sequence::new(x.clone())?, Some(state), &ForwardContext::default())?.1)
 }
 
 /// The state at which the layer begins: the one of zeros or that shown to an observer, whichever leads to the same first state.
 fn start(layer: &dyn Layer, x: &Tensor) -> Result<Carry> {
-    let observer = Observer::default();
-    let pass = Pass::default().observe(&observer);
-    let (_, after) = layer.run(&Sequence::new(x.clone())?, None, &pass)?;
-    let mut seen = observer.take().into_iter().flat_map(|observation| observation.states);
+    let activations = ActivationRecorder::default();
+    let context = ForwardContext::default().activations(&activations);
+    let (_, after) = layer.run(&Sequence::new(x.clone())?, None, &context)?;
+    let mut seen = activations.take().into_iter().flat_map(|observation| observation.states);
     let shown = after.map(&mut |field| match seen.next() {
-        Some((_, states)) if states.dim(D::Minus1)? == field.dim(1)? => states.narrow(1, 0, 1)?.squeeze(1),
+        Some((_, states)) if states.dim(D::Minus1)? == field.dim(1)? => {
+            states.narrow(1, 0, 1)?.squeeze(1)
+        }
         _ => field.zeros_like(),
     })?;
     for start in [after.map(&mut Tensor::zeros_like)?, shown] {
@@ -235,16 +248,16 @@ fn bits(carry: &Carry) -> Result<Vec<u64>> {
 fn autograd(layer: &dyn Layer, x: &Tensor, state: &Carry, grad: &Tensor) -> Result<Tensor> {
     let before = Var::from_tensor(&flatten(state)?.detach())?;
     // Somebody who records keeps a kernel from rounding what is below the smallest normal number to zero.
-    let recorder = Recorder::new(Keep::Norms);
-    let pass = Pass::default().record(&recorder);
+    let recorder = GradientRecorder::new(Record::Norms);
+    let context = ForwardContext::default().record(&recorder);
     let carry = unflatten(before.as_tensor(), state)?;
-    let (_, after) = layer.run(&Sequence::new(x.clone())?, Some(&carry), &pass)?;
+    let (_, after) = layer.run(&Sequence::new(x.clone())?, Some(&carry), &context)?;
     let grads = (flatten(&after)? * grad.detach())?.sum_all()?.backward()?;
     grads.get(&before).map_or_else(|| before.zeros_like(), |grad| Ok(grad.detach()))
 }
 
 /// The trace of `gradients`, `(batch, steps + 1, size)`, of full sequences.
-fn trace(piece: &Piece, gradients: &Tensor) -> Result<Trace> {
+fn trace(piece: &Piece, gradients: &Tensor) -> Result<GradientTrace> {
     let (batch, states, size) = gradients.dims3()?;
     let smallest = match gradients.dtype() {
         DType::F64 => f64::MIN_POSITIVE,
@@ -253,20 +266,22 @@ fn trace(piece: &Piece, gradients: &Tensor) -> Result<Trace> {
     let values = gradients.to_dtype(DType::F64)?.to_device(&Device::Cpu)?.to_vec3::<f64>()?;
     let lags = || (0..states).map(|lag| states - 1 - lag);
     let count = |counted: &dyn Fn(f64) -> bool| {
-        let at = |t: usize| values.iter().flat_map(|row| &row[t]).filter(|value| counted(**value)).count();
+        let at = |t: usize| {
+            values.iter().flat_map(|row| &row[t]).filter(|value| counted(**value)).count()
+        };
         lags().map(at).collect::<Vec<_>>()
     };
     let sum = |t: usize| {
         let sums: Vec<f64> = (0..size).map(|i| values.iter().map(|row| row[t][i]).sum()).collect();
         norm(&sums)
     };
-    Ok(Trace {
-        place: Place::layer(piece.layer),
+    Ok(GradientTrace {
+        layer_id: LayerId::layer(piece.layer),
         field: piece.field,
         batch,
         lengths: vec![states - 1; batch],
         norms: lags().flat_map(|t| values.iter().map(move |row| norm(&row[t]))).collect(),
-        sums: lags().map(sum).collect(),
+        batch_norms: lags().map(sum).collect(),
         zeros: count(&|value| value == 0.0),
         subnormals: count(&|value| value != 0.0 && value.abs() < smallest),
         nans: count(&|value| value.is_nan()),

@@ -4,7 +4,7 @@ use crate::direction::{cosine, fraction, norm};
 use crate::objective::WeightGradients;
 use crate::Objective;
 use candle::Result;
-use recurrent_core::{Flow, Keep};
+use recurrent_core::{Bptt, Record};
 use serde::{Deserialize, Serialize};
 
 /// The bias of a truncated gradient: the one of windows of `window` steps against the full one.
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 /// ```
 ///
 /// Tallec and Ollivier 2017 (arXiv:1705.08209); Aicher, Foti and Fox 2019 (arXiv:1905.07473). In one sentence: how wrong the gradient is that
-/// training with such windows follows. The windows begin at the first step ([`Flow::truncated`]): a loss that reads the end alone sees the
+/// training with such windows follows. The windows begin at the first step ([`Bptt::truncated`]): a loss that reads the end alone sees the
 /// last of them, which is short if `window` does not divide the length. It does not show what the bias does to training: a biased
 /// gradient whose cosine is near 1 goes the same way with another length of step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,13 +41,13 @@ pub struct Deviation {
 /// The bias of truncated backpropagation through time for each of `windows`; see [`Truncation`]. One backward pass a window.
 ///
 /// # Errors
-/// If a window is 0, or the network does not do what [`recurrent_core::Pass::flow`] says, as far as recorders tell; see
+/// If a window is 0, or the network does not do what [`recurrent_core::ForwardContext::bptt`] says, as far as recorders tell; see
 /// [`crate::long_range_share`].
 pub fn truncation(objective: &Objective, windows: &[usize]) -> Result<Vec<Truncation>> {
-    let full = objective.backward(Flow::default(), Keep::Norms)?;
+    let full = objective.backward(Bptt::default(), Record::Norms)?;
     let bias = |&window: &usize| {
-        let flow = Flow::truncated(window);
-        let truncated = objective.backward(flow, Keep::Norms)?;
+        let flow = Bptt::truncated(window);
+        let truncated = objective.backward(flow, Record::Norms)?;
         objective.check_flow(flow, &full.traces, &truncated.traces)?;
         Ok(Truncation {
             window,

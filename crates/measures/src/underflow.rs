@@ -19,8 +19,9 @@ impl Underflow {
     /// The underflow of a profile, by its shares of zeros and of subnormals.
     pub fn of(profile: &Profile) -> Self {
         let shares = profile.zeros.iter().zip(&profile.subnormals).zip(&profile.lag);
-        let mut hit =
-            shares.filter(|((zeros, subnormals), _)| **zeros + **subnormals > 0.0).map(|(_, &lag)| lag);
+        let mut hit = shares
+            .filter(|((zeros, subnormals), _)| **zeros + **subnormals > 0.0)
+            .map(|(_, &lag)| lag);
         let first = hit.next();
         Self { lags: usize::from(first.is_some()) + hit.count(), first }
     }

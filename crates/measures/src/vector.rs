@@ -63,10 +63,14 @@ pub fn unflatten(vector: &Tensor, like: &Carry) -> Result<Carry> {
 
 /// All tensors of a carry, with the number of their layer and the name of their field.
 fn leaves(carry: &Carry) -> Vec<(usize, &'static str, &Tensor)> {
-    fn collect<'a>(carry: &'a Carry, layer: &mut usize, leaves: &mut Vec<(usize, &'static str, &'a Tensor)>) {
+    fn collect<'a>(
+        carry: &'a Carry,
+        layer: &mut usize,
+        leaves: &mut Vec<(usize, &'static str, &'a Tensor)>,
+    ) {
         match carry {
-            Carry::Parts(parts) => parts.iter().for_each(|part| collect(part, layer, leaves)),
-            Carry::Fields(fields) => {
+            Carry::Layers(parts) => parts.iter().for_each(|part| collect(part, layer, leaves)),
+            Carry::Cell(fields) => {
                 leaves.extend(fields.iter().map(|(name, tensor)| (*layer, *name, tensor)));
                 *layer += 1;
             }
@@ -87,15 +91,21 @@ mod tests {
         let field = |from: f64, size: usize| {
             Tensor::arange(from, from + 2.0 * size as f64, &Device::Cpu)?.reshape((2, size))
         };
-        let memory = Carry::Fields(vec![("h", field(0.0, 3)?), ("c", field(10.0, 2)?)]);
-        let carry =
-            Carry::Parts(vec![memory, Carry::Parts(vec![Carry::Fields(vec![("h", field(20.0, 1)?)])])]);
+        let memory = Carry::Cell(vec![("h", field(0.0, 3)?), ("c", field(10.0, 2)?)]);
+        let carry = Carry::Layers(vec![
+            memory,
+            Carry::Layers(vec![Carry::Cell(vec![("h", field(20.0, 1)?)])]),
+        ]);
         let vector = flatten(&carry)?;
-        assert_eq!(vector.to_vec2::<f64>()?, [[0., 1., 2., 10., 11., 20.], [3., 4., 5., 12., 13., 21.]]);
-        let found: Vec<_> = pieces(&carry)?.iter().map(|p| (p.layer, p.field, p.start, p.size)).collect();
+        assert_eq!(
+            vector.to_vec2::<f64>()?,
+            [[0., 1., 2., 10., 11., 20.], [3., 4., 5., 12., 13., 21.]]
+        );
+        let found: Vec<_> =
+            pieces(&carry)?.iter().map(|p| (p.layer, p.field, p.start, p.size)).collect();
         assert_eq!(found, [(0, "h", 0, 3), (0, "c", 3, 2), (1, "h", 5, 1)]);
         let again = unflatten(&vector, &carry)?;
-        assert_eq!(again.part(0)?.field("c")?.to_vec2::<f64>()?, [[10., 11.], [12., 13.]]);
+        assert_eq!(again.layer(0)?.field("c")?.to_vec2::<f64>()?, [[10., 11.], [12., 13.]]);
         assert_eq!(flatten(&again)?.to_vec2::<f64>()?, vector.to_vec2::<f64>()?);
         let error = unflatten(&vector.narrow(1, 0, 4)?, &carry).expect_err("must fail").to_string();
         assert!(error.starts_with("state vector: expected (batch, 6), got [2, 4]"), "{error}");

@@ -4,8 +4,10 @@ mod network;
 
 use candle::{DType, Device, Module, Result, Tensor};
 use network::{adding, Network};
-use recurrent_core::init::{Bias, Block, Init, Scheme};
-use recurrent_core::{Bidirectional, Directions, Flow, Layer, Pass, Place, Rnn, Sequence, Stack};
+use recurrent_core::init::{Block, ForgetBias, Init, Scheme};
+use recurrent_core::{
+    Bidirectional, Bptt, Direction, ForwardContext, Layer, LayerId, Rnn, Sequence, Stack,
+};
 use recurrent_gru::GruConfig;
 use recurrent_lstm::LstmConfig;
 use recurrent_measures::diagnosis::{Diagnosis, Finding, Kind, Report, Severity};
@@ -18,13 +20,16 @@ fn init(seed: u64) -> Init {
     Init { seed, ..Init::default() }
 }
 
-fn lstm(seed: u64, memory: Bias, biases: &[(&str, f64)]) -> LstmConfig {
+fn lstm(seed: u64, memory: ForgetBias, biases: &[(&str, f64)]) -> LstmConfig {
     let biases = biases.iter().map(|(gate, bias)| (gate.to_string(), *bias)).collect();
-    LstmConfig { init: Init { memory, biases, ..init(seed) }, ..LstmConfig::default() }
+    LstmConfig {
+        init: Init { forget_bias: memory, bias_by_gate: biases, ..init(seed) },
+        ..LstmConfig::default()
+    }
 }
 
 fn chrono(seed: u64, longest: usize) -> LstmConfig {
-    lstm(seed, Bias::Chrono { longest }, &[])
+    lstm(seed, ForgetBias::Chrono { longest }, &[])
 }
 
 fn orthogonal(seed: u64, gain: f64) -> VanillaConfig {
@@ -35,7 +40,11 @@ fn orthogonal(seed: u64, gain: f64) -> VanillaConfig {
 }
 
 fn found(report: &Report) -> Vec<(Kind, Option<usize>)> {
-    report.findings.iter().map(|finding| (finding.kind, finding.place.map(|place| place.layer))).collect()
+    report
+        .findings
+        .iter()
+        .map(|finding| (finding.kind, finding.layer_id.map(|layer_id| layer_id.layer)))
+        .collect()
 }
 
 /// The finding of this kind; all of `kinds`, each at its layer, are found, and nothing else but what `follows`.
@@ -46,7 +55,8 @@ fn finds(report: &Report, kinds: &[(Kind, Option<usize>)], follows: &[Kind]) -> 
     }
     let expected = |one: &(Kind, Option<usize>)| kinds.contains(one) || follows.contains(&one.0);
     assert!(found.iter().all(expected), "more than {kinds:?}: {report}");
-    let named = |kind: Kind| report.findings.iter().find(move |finding| finding.kind == kind).cloned();
+    let named =
+        |kind: Kind| report.findings.iter().find(move |finding| finding.kind == kind).cloned();
     kinds.iter().filter_map(|(kind, _)| named(*kind)).collect()
 }
 
@@ -56,16 +66,18 @@ fn healthy(network: Network, time: usize, seed: u64) -> Result<()> {
         network.train(time, seed, steps)?;
         let report = network.diagnose(time, time - 1, seed)?;
         assert!(report.findings.is_empty(), "seed {seed}, after {steps} steps: {report}");
-        assert!(report
-            .to_string()
-            .starts_with(&format!("No finding in 3 batches; the data needs lags up to {}.", time - 1)));
+        assert!(report.to_string().starts_with(&format!(
+            "No finding in 3 batches; the data needs lags up to {}.",
+            time - 1
+        )));
     }
     Ok(())
 }
 
 #[test]
 fn a_healthy_lstm_has_no_finding() -> Result<()> {
-    (0..SEEDS).try_for_each(|seed| healthy(Network::of(1, &chrono(seed, 100), 24, seed)?, 100, seed))
+    (0..SEEDS)
+        .try_for_each(|seed| healthy(Network::of(1, &chrono(seed, 100), 24, seed)?, 100, seed))
 }
 
 #[test]
@@ -78,8 +90,16 @@ fn healthy_networks_of_other_kinds_have_no_finding() -> Result<()> {
         )?;
         healthy(Network::of(1, &orthogonal(seed, 1.0), 24, seed)?, 10, seed)?;
         healthy(Network::of(2, &chrono(seed, 50), 24, seed)?, 50, seed)?;
-        healthy(Network::of(1, &LstmConfig { coupled: true, ..chrono(seed, 50) }, 24, seed)?, 50, seed)?;
-        healthy(Network::of(1, &LstmConfig { proj: Some(12), ..chrono(seed, 50) }, 24, seed)?, 50, seed)?;
+        healthy(
+            Network::of(1, &LstmConfig { coupled: true, ..chrono(seed, 50) }, 24, seed)?,
+            50,
+            seed,
+        )?;
+        healthy(
+            Network::of(1, &LstmConfig { proj: Some(12), ..chrono(seed, 50) }, 24, seed)?,
+            50,
+            seed,
+        )?;
     }
     Ok(())
 }
@@ -91,9 +111,10 @@ fn shortcuts_are_healthy() -> Result<()> {
         [(0, Shortcut::ReZero), (1, Shortcut::Additive), (2, Shortcut::Highway { bias: -1.0 })]
     {
         let network = Network::new(seed, |vb| {
-            let layer = |place, input| {
-                let inner = Rnn::at(place, input, 24, &chrono(seed, 50), vb.clone())?;
-                Ok(Box::new(Residual::of(shortcut, inner, place, seed, vb.clone())?) as Box<dyn Layer>)
+            let layer = |layer_id, input| {
+                let inner = Rnn::at_layer(layer_id, input, 24, &chrono(seed, 50), vb.clone())?;
+                Ok(Box::new(Residual::of(shortcut, inner, layer_id, seed, vb.clone())?)
+                    as Box<dyn Layer>)
             };
             Ok(Box::new(Stack::build(3, 2, layer)?))
         })?;
@@ -105,10 +126,14 @@ fn shortcuts_are_healthy() -> Result<()> {
 #[test]
 fn a_low_forget_bias_makes_the_gradient_vanish() -> Result<()> {
     for seed in 0..SEEDS {
-        let report = Network::of(1, &lstm(seed, Bias::Sum(-3.0), &[]), 24, seed)?.diagnose(100, 99, seed)?;
+        let report = Network::of(1, &lstm(seed, ForgetBias::Constant(-3.0), &[]), 24, seed)?
+            .diagnose(100, 99, seed)?;
         let expected = [(Kind::VanishesAlongTime, Some(0)), (Kind::ShutGate, Some(0))];
         let found = finds(&report, &expected, &[Kind::Underflows]);
-        assert_eq!((found[0].severity, found[0].value("needed lag")), (Severity::Severe, Some(99.0)));
+        assert_eq!(
+            (found[0].severity, found[0].value("needed lag")),
+            (Severity::Severe, Some(99.0))
+        );
         assert!(found[0].value("half-life").is_some_and(|steps| steps < 1.0), "{report}");
         assert!(found[0].tries.iter().any(|attempt| attempt.remedy == "chrono"));
         assert_eq!(found[1].gate.as_deref(), Some("f"));
@@ -119,7 +144,7 @@ fn a_low_forget_bias_makes_the_gradient_vanish() -> Result<()> {
 /// The same network, whose data needs no more than what it keeps.
 #[test]
 fn what_vanishes_beyond_the_lags_that_are_needed_is_no_finding() -> Result<()> {
-    let network = Network::of(1, &lstm(0, Bias::Sum(-3.0), &[]), 24, 0)?;
+    let network = Network::of(1, &lstm(0, ForgetBias::Constant(-3.0), &[]), 24, 0)?;
     assert_eq!(found(&network.diagnose(100, 2, 0)?), []);
     Ok(())
 }
@@ -128,7 +153,8 @@ fn what_vanishes_beyond_the_lags_that_are_needed_is_no_finding() -> Result<()> {
 fn a_large_recurrent_matrix_makes_the_gradient_explode() -> Result<()> {
     for seed in 0..SEEDS {
         let scheme = Scheme::Normal { input: 0.1, recurrent: 2.0 };
-        let config = VanillaConfig { init: Init { scheme, ..init(seed) }, ..VanillaConfig::default() };
+        let config =
+            VanillaConfig { init: Init { scheme, ..init(seed) }, ..VanillaConfig::default() };
         let report = Network::of(1, &config, 64, seed)?.diagnose(100, 99, seed)?;
         let found = finds(&report, &[(Kind::ExplodesAlongTime, Some(0))], &[]);
         assert!(found[0].value("growth").is_some_and(|growth| growth > 1e3));
@@ -159,11 +185,15 @@ fn the_growth_is_that_of_the_spectral_radius() -> Result<()> {
 #[test]
 fn relu_units_below_zero_are_dead() -> Result<()> {
     for seed in 0..SEEDS {
-        let init = Init { biases: vec![("h".to_string(), -8.0)], ..init(seed) };
-        let config = VanillaConfig { nonlinearity: Nonlinearity::Relu, init, ..VanillaConfig::default() };
+        let init = Init { bias_by_gate: vec![("h".to_string(), -8.0)], ..init(seed) };
+        let config =
+            VanillaConfig { nonlinearity: Nonlinearity::Relu, init, ..VanillaConfig::default() };
         let report = Network::of(1, &config, 24, seed)?.diagnose(20, 19, seed)?;
         let found = finds(&report, &[(Kind::DeadUnits, Some(0)), (Kind::ZeroGradient, None)], &[]);
-        assert_eq!((found[0].severity, found[0].value("share of units")), (Severity::Severe, Some(1.0)));
+        assert_eq!(
+            (found[0].severity, found[0].value("share of units")),
+            (Severity::Severe, Some(1.0))
+        );
     }
     Ok(())
 }
@@ -177,13 +207,18 @@ fn the_layer_norm_that_cuts_the_graph_is_found() -> Result<()> {
         let mut diagnosis = Diagnosis::new(19);
         let (xs, targets) = adding(20, seed)?;
         let watch = diagnosis.watch();
-        let (last, _) = network.layer.last(&xs, None, &watch.pass())?;
-        let loss = (network.readout.forward(&norm.forward(&last)?)? - targets)?.sqr()?.mean_all()?;
+        let (last, _) = network.layer.last(&xs, None, &watch.context())?;
+        let loss =
+            (network.readout.forward(&norm.forward(&last)?)? - targets)?.sqr()?.mean_all()?;
         diagnosis.take(watch, &loss, &loss.backward()?, &network.vars)?;
-        let expected = [(Kind::CutGraph, None), (Kind::Unreached, Some(0)), (Kind::Unreached, Some(1))];
+        let expected =
+            [(Kind::CutGraph, None), (Kind::Unreached, Some(0)), (Kind::Unreached, Some(1))];
         let found = finds(&diagnosis.report(), &expected, &[]);
         assert_eq!(found[0].parameters.len(), 2 + 2 * 4);
-        assert!(found[0].parameters.iter().all(|name| name.starts_with("norm.") || name.starts_with("rnn.")));
+        assert!(found[0]
+            .parameters
+            .iter()
+            .all(|name| name.starts_with("norm.") || name.starts_with("rnn.")));
     }
     Ok(())
 }
@@ -192,17 +227,22 @@ fn the_layer_norm_that_cuts_the_graph_is_found() -> Result<()> {
 fn a_detached_lower_layer_is_found() -> Result<()> {
     for seed in 0..SEEDS {
         let network = Network::of(1, &chrono(seed, 20), 24, seed)?;
-        let upper = Rnn::at(Place::layer(1), 24, 24, &chrono(seed, 20), network.vb().pp("rnn"))?;
+        let upper =
+            Rnn::at_layer(LayerId::layer(1), 24, 24, &chrono(seed, 20), network.vb().pp("rnn"))?;
         let mut diagnosis = Diagnosis::new(19);
         let (xs, _) = adding(20, seed)?;
         let watch = diagnosis.watch();
-        let (ys, _) = network.layer.run(&xs, None, &watch.pass())?;
+        let (ys, _) = network.layer.run(&xs, None, &watch.context())?;
         let cut = ys.with_values(ys.values().detach())?;
-        let (last, _) = upper.last(&cut, None, &watch.pass().above(1))?;
+        let (last, _) = upper.last(&cut, None, &watch.context().offset_layer(1))?;
         let loss = network.readout.forward(&last)?.sqr()?.mean_all()?;
         diagnosis.take(watch, &loss, &loss.backward()?, &network.vars)?;
-        let found = finds(&diagnosis.report(), &[(Kind::CutGraph, None), (Kind::Unreached, Some(0))], &[]);
-        assert!(found[0].parameters.iter().all(|name| name.starts_with("rnn.") && name.ends_with("_l0")));
+        let found =
+            finds(&diagnosis.report(), &[(Kind::CutGraph, None), (Kind::Unreached, Some(0))], &[]);
+        assert!(found[0]
+            .parameters
+            .iter()
+            .all(|name| name.starts_with("rnn.") && name.ends_with("_l0")));
         assert_eq!(found[0].parameters.len(), 4);
     }
     Ok(())
@@ -212,7 +252,8 @@ fn a_detached_lower_layer_is_found() -> Result<()> {
 fn shut_gates_are_found_by_name() -> Result<()> {
     for seed in 0..SEEDS {
         for gate in ["i", "o"] {
-            let network = Network::of(1, &lstm(seed, Bias::Sum(4.0), &[(gate, -8.0)]), 24, seed)?;
+            let network =
+                Network::of(1, &lstm(seed, ForgetBias::Constant(4.0), &[(gate, -8.0)]), 24, seed)?;
             let found = finds(&network.diagnose(50, 49, seed)?, &[(Kind::ShutGate, Some(0))], &[]);
             assert_eq!(found[0].gate.as_deref(), Some(gate));
         }
@@ -223,9 +264,12 @@ fn shut_gates_are_found_by_name() -> Result<()> {
 #[test]
 fn a_deep_stack_starves_its_bottom() -> Result<()> {
     for seed in 0..SEEDS {
-        let network = Network::of(9, &lstm(seed, Bias::Sum(1.0), &[]), 24, seed)?;
-        let found = finds(&network.diagnose(10, 5, seed)?, &[(Kind::VanishesAlongDepth, Some(0))], &[]);
-        assert!(found[0].value("factor a layer").is_some_and(|factor| (0.1..0.5).contains(&factor)));
+        let network = Network::of(9, &lstm(seed, ForgetBias::Constant(1.0), &[]), 24, seed)?;
+        let found =
+            finds(&network.diagnose(10, 5, seed)?, &[(Kind::VanishesAlongDepth, Some(0))], &[]);
+        assert!(found[0]
+            .value("factor a layer")
+            .is_some_and(|factor| (0.1..0.5).contains(&factor)));
         assert_eq!(found[0].tries[0].remedy, "residual");
     }
     Ok(())
@@ -235,9 +279,11 @@ fn a_deep_stack_starves_its_bottom() -> Result<()> {
 fn a_gradient_that_leaves_the_range_of_f32_is_found() -> Result<()> {
     for seed in 0..SEEDS {
         let scheme = Scheme::Normal { input: 0.3, recurrent: 0.3 };
-        let config = VanillaConfig { init: Init { scheme, ..init(seed) }, ..VanillaConfig::default() };
+        let config =
+            VanillaConfig { init: Init { scheme, ..init(seed) }, ..VanillaConfig::default() };
         let report = Network::of(1, &config, 24, seed)?.diagnose(100, 99, seed)?;
-        let found = finds(&report, &[(Kind::Underflows, Some(0)), (Kind::VanishesAlongTime, Some(0))], &[]);
+        let found =
+            finds(&report, &[(Kind::Underflows, Some(0)), (Kind::VanishesAlongTime, Some(0))], &[]);
         let first = found[0].value("first lag").expect("measured");
         // The gradient falls by about 0.3 a step: to 1e-38 in 73 steps.
         assert!((50.0..99.0).contains(&first), "{report}");
@@ -249,7 +295,8 @@ fn a_gradient_that_leaves_the_range_of_f32_is_found() -> Result<()> {
 fn large_inputs_saturate_the_state() -> Result<()> {
     for seed in 0..SEEDS {
         let scheme = Scheme::Normal { input: 50.0, recurrent: 1.0 };
-        let config = VanillaConfig { init: Init { scheme, ..init(seed) }, ..VanillaConfig::default() };
+        let config =
+            VanillaConfig { init: Init { scheme, ..init(seed) }, ..VanillaConfig::default() };
         let report = Network::of(1, &config, 24, seed)?.diagnose(20, 5, seed)?;
         let expected = [(Kind::SaturatedState, Some(0)), (Kind::VanishesAlongTime, Some(0))];
         let found = finds(&report, &expected, &[Kind::DeadUnits]);
@@ -263,13 +310,17 @@ fn truncation_and_short_sequences_are_told_from_vanishing() -> Result<()> {
     let network = Network::of(1, &chrono(0, 50), 24, 0)?;
     let mut diagnosis = Diagnosis::new(60);
     let watch = diagnosis.watch();
-    let pass = watch.during(Pass::train(0, 1).flow(Flow::truncated(20)));
-    let loss = network.loss(50, 1, &pass)?;
+    let context = watch.during(ForwardContext::train(0, 1).bptt(Bptt::truncated(20)));
+    let loss = network.loss(50, 1, &context)?;
     diagnosis.take(watch, &loss, &loss.backward()?, &network.vars)?;
     let report = diagnosis.report();
-    let found = finds(&report, &[(Kind::EndsAlongTime, Some(0)), (Kind::ShortSequences, None)], &[]);
+    let found =
+        finds(&report, &[(Kind::EndsAlongTime, Some(0)), (Kind::ShortSequences, None)], &[]);
     assert_eq!(found[0].value("last lag"), Some(9.0), "50 steps: windows of 20, 20, 10. {report}");
-    assert_eq!((found[1].severity, found[1].value("longest sequence")), (Severity::Note, Some(50.0)));
+    assert_eq!(
+        (found[1].severity, found[1].value("longest sequence")),
+        (Severity::Note, Some(50.0))
+    );
     Ok(())
 }
 
@@ -281,8 +332,11 @@ fn what_is_not_finite_is_found_and_nothing_concluded_from_it() -> Result<()> {
         let (xs, _) = adding(20, 0)?;
         let xs = if poison { Sequence::new((xs.values() * f64::NAN)?)? } else { xs };
         let watch = diagnosis.watch();
-        let loss =
-            network.readout.forward(&network.layer.last(&xs, None, &watch.pass())?.0)?.sqr()?.mean_all()?;
+        let loss = network
+            .readout
+            .forward(&network.layer.last(&xs, None, &watch.context())?.0)?
+            .sqr()?
+            .mean_all()?;
         diagnosis.take(watch, &loss, &loss.backward()?, &network.vars)?;
     }
     let report = diagnosis.report();
@@ -294,7 +348,9 @@ fn what_is_not_finite_is_found_and_nothing_concluded_from_it() -> Result<()> {
     let read: Vec<Finding> =
         lines.lines().map(|line| serde_json::from_str(line).expect("a finding")).collect();
     assert!(read[0].value("loss").is_some_and(f64::is_nan));
-    let rest = |finding: &Finding| (finding.kind, finding.place, finding.why.clone(), finding.tries.clone());
+    let rest = |finding: &Finding| {
+        (finding.kind, finding.layer_id, finding.why.clone(), finding.tries.clone())
+    };
     assert_eq!(
         read.iter().map(rest).collect::<Vec<_>>(),
         report.findings.iter().map(rest).collect::<Vec<_>>()
@@ -305,21 +361,28 @@ fn what_is_not_finite_is_found_and_nothing_concluded_from_it() -> Result<()> {
 #[test]
 fn both_directions_are_judged_each_in_its_own_time() -> Result<()> {
     let network = Network::new(0, |vb| {
-        let forward = Rnn::new(2, 16, &lstm(0, Bias::Sum(-3.0), &[]), vb.clone())?;
-        let reverse = Rnn::at(Place { layer: 0, reverse: true }, 2, 16, &chrono(0, 50), vb)?;
+        let forward = Rnn::new(2, 16, &lstm(0, ForgetBias::Constant(-3.0), &[]), vb.clone())?;
+        let reverse =
+            Rnn::at_layer(LayerId { layer: 0, reverse: true }, 2, 16, &chrono(0, 50), vb)?;
         Ok(Box::new(Bidirectional::new(forward, reverse)?))
     })?;
     let report = network.diagnose(50, 49, 0)?;
     let vanishes = report.findings.iter().filter(|finding| finding.kind == Kind::VanishesAlongTime);
-    assert_eq!(vanishes.map(|finding| finding.place).collect::<Vec<_>>(), [Some(Place::default())]);
-    assert!(report.findings.iter().all(|finding| finding.place == Some(Place::default())), "{report}");
+    assert_eq!(
+        vanishes.map(|finding| finding.layer_id).collect::<Vec<_>>(),
+        [Some(LayerId::default())]
+    );
+    assert!(
+        report.findings.iter().all(|finding| finding.layer_id == Some(LayerId::default())),
+        "{report}"
+    );
     assert_eq!(report.layers.len(), 4);
     Ok(())
 }
 
 #[test]
 fn the_report_is_sorted_narrow_and_the_same_every_time() -> Result<()> {
-    let network = Network::of(3, &lstm(0, Bias::Sum(-3.0), &[("i", -8.0)]), 24, 0)?;
+    let network = Network::of(3, &lstm(0, ForgetBias::Constant(-3.0), &[("i", -8.0)]), 24, 0)?;
     let report = network.diagnose(100, 120, 0)?;
     let severities: Vec<_> = report.findings.iter().map(|finding| finding.severity).collect();
     assert!(severities.is_sorted_by(|a, b| a >= b) && severities.len() > 5);
@@ -335,8 +398,9 @@ fn the_report_is_sorted_narrow_and_the_same_every_time() -> Result<()> {
 fn what_cannot_be_diagnosed_is_refused() -> Result<()> {
     let network = Network::of(1, &chrono(0, 20), 8, 0)?;
     let mut diagnosis = Diagnosis::new(19);
-    let unwatched = network.loss(20, 0, &Pass::default())?;
-    let error = diagnosis.take(diagnosis.watch(), &unwatched, &unwatched.backward()?, &network.vars);
+    let unwatched = network.loss(20, 0, &ForwardContext::default())?;
+    let error =
+        diagnosis.take(diagnosis.watch(), &unwatched, &unwatched.backward()?, &network.vars);
     let error = error.expect_err("nothing ran with the watch's pass").to_string();
     assert!(
         error.contains("diagnosis watch: expected recurrent layers run with its pass, got none"),
@@ -344,9 +408,11 @@ fn what_cannot_be_diagnosed_is_refused() -> Result<()> {
     );
 
     let watch = diagnosis.watch();
-    let (last, _) = network.layer.last(&adding(20, 0)?.0, None, &watch.pass())?;
-    let error =
-        diagnosis.take(watch, &last, &last.backward()?, &network.vars).expect_err("many numbers").to_string();
+    let (last, _) = network.layer.last(&adding(20, 0)?.0, None, &watch.context())?;
+    let error = diagnosis
+        .take(watch, &last, &last.backward()?, &network.vars)
+        .expect_err("many numbers")
+        .to_string();
     assert!(error.contains("diagnosis loss: expected one number, got 128"), "{error}");
     let report = diagnosis.report();
     assert_eq!((report.batches, report.findings.len()), (0, 0));
@@ -356,7 +422,7 @@ fn what_cannot_be_diagnosed_is_refused() -> Result<()> {
     for way in 0..2 {
         let mut diagnosis = Diagnosis::new(19);
         let watch = diagnosis.watch();
-        let loss = network.loss(20, 0, &watch.pass())?;
+        let loss = network.loss(20, 0, &watch.context())?;
         let extra = Tensor::zeros(2, DType::F32, &Device::Cpu)?;
         let named = vec![("extra".to_string(), extra)];
         match way {
@@ -364,7 +430,12 @@ fn what_cannot_be_diagnosed_is_refused() -> Result<()> {
             _ => diagnosis.take(watch, &loss, &loss.backward()?, &named)?,
         }
         grads.push(
-            diagnosis.report().findings.iter().map(|finding| finding.parameters.clone()).collect::<Vec<_>>(),
+            diagnosis
+                .report()
+                .findings
+                .iter()
+                .map(|finding| finding.parameters.clone())
+                .collect::<Vec<_>>(),
         );
     }
     assert_eq!(grads, [vec![], vec![vec!["extra".to_string()]]]);
@@ -375,13 +446,13 @@ fn what_cannot_be_diagnosed_is_refused() -> Result<()> {
 fn stacks_with_lengths_are_read_to_each_examples_end() -> Result<()> {
     let vars = candle_nn::VarMap::new();
     let vb = candle_nn::VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
-    let stack = Stack::of(2, Directions::Forward, 2, 16, &chrono(0, 30), vb)?;
+    let stack = Stack::of(2, Direction::Forward, 2, 16, &chrono(0, 30), vb)?;
     let (xs, _) = adding(30, 0)?;
     let lengths: Vec<usize> = (15..31).collect();
     let xs = Sequence::padded(xs.into_values(), &lengths)?;
     let mut diagnosis = Diagnosis::new(29);
     let watch = diagnosis.watch();
-    let loss = stack.last(&xs, None, &watch.pass())?.0.sqr()?.mean_all()?;
+    let loss = stack.last(&xs, None, &watch.context())?.0.sqr()?.mean_all()?;
     diagnosis.take(watch, &loss, &loss.backward()?, &vars)?;
     assert_eq!(found(&diagnosis.report()), []);
     Ok(())

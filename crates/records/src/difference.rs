@@ -26,7 +26,9 @@ fn compare(name: &str, there: Option<&Value>, asked: Option<&Value>, found: &mut
             }
         }
         (there, asked) if there == asked => {}
-        (there, asked) => found.push(format!("{name}: {} there, {} asked for", shown(there), shown(asked))),
+        (there, asked) => {
+            found.push(format!("{name}: {} there, {} asked for", shown(there), shown(asked)))
+        }
     }
 }
 
@@ -35,7 +37,8 @@ fn shown(value: Option<&Value>) -> String {
     match value {
         None => "nothing".to_string(),
         Some(Value::Array(values)) => {
-            let shown: Vec<_> = values.iter().map(|value| shown(value.get("name").or(Some(value)))).collect();
+            let shown: Vec<_> =
+                values.iter().map(|value| shown(value.get("variant").or(Some(value)))).collect();
             format!("[{}]", shown.join(", "))
         }
         Some(Value::String(text)) => text.clone(),
@@ -51,19 +54,19 @@ mod tests {
     #[test]
     fn every_difference_has_a_name() {
         let there = json!({"lr": 0.005, "seeds": [0, 1], "task": {"name": "adding", "length": 8}, "old": null,
-            "variants": [{"name": "lstm", "hidden": 3}], "same": {"a": [1.5]}});
+            "variants": [{"variant": "lstm", "hidden": 3}], "same": {"a": [1.5]}});
         let mut asked = json!({"lr": 0.01, "seeds": [0], "task": {"name": "adding", "length": 9}, "new": "x",
-            "variants": [{"name": "gru", "hidden": 3}], "same": {"a": [1.5]}});
+            "variants": [{"variant": "gru", "hidden": 3}], "same": {"a": [1.5]}});
         let expected = [
             "lr: 0.005 there, 0.01 asked for",
             "old: null there, nothing asked for",
             "seeds: [0, 1] there, [0] asked for",
             "task.length: 8 there, 9 asked for",
-            "variants[0].name: lstm there, gru asked for",
+            "variants[0].variant: lstm there, gru asked for",
             "new: nothing there, x asked for",
         ];
         assert_eq!(differences(&there, &asked), expected);
-        asked["variants"] = json!([{"name": "gru"}, {"name": "lstm"}]);
+        asked["variants"] = json!([{"variant": "gru"}, {"variant": "lstm"}]);
         assert_eq!(differences(&there, &asked)[4], "variants: [lstm] there, [gru, lstm] asked for");
         assert!(differences(&there, &there).is_empty());
     }

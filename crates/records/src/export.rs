@@ -19,7 +19,9 @@ use anyhow::Result;
 /// If a file cannot be written.
 pub fn csv(records: &Records, folder: &Folder) -> Result<()> {
     let tables = table::all(records);
-    tables.iter().try_for_each(|table| folder.write(&format!("{}.csv", table.name), table.csv().as_bytes()))
+    tables
+        .iter()
+        .try_for_each(|table| folder.write(&format!("{}.csv", table.name), table.csv().as_bytes()))
 }
 
 /// Writes the same tables as `*.parquet`.
@@ -29,9 +31,9 @@ pub fn csv(records: &Records, folder: &Folder) -> Result<()> {
 #[cfg(feature = "parquet")]
 pub fn parquet(records: &Records, folder: &Folder) -> Result<()> {
     let tables = table::all(records);
-    tables
-        .iter()
-        .try_for_each(|table| folder.write(&format!("{}.parquet", table.name), &parquet::file(table)?))
+    tables.iter().try_for_each(|table| {
+        folder.write(&format!("{}.parquet", table.name), &parquet::file(table)?)
+    })
 }
 
 /// Writes `tensorboard/<variant>-<seed>/events.out.tfevents.*`: losses, accuracy, gradient norms and learning rate over training steps; the profiles over
@@ -43,7 +45,11 @@ pub fn parquet(records: &Records, folder: &Folder) -> Result<()> {
 pub fn tensorboard(records: &Records, folder: &Folder, began: f64) -> Result<()> {
     let all = folder.inside("tensorboard")?;
     for run in &records.runs {
-        let name = format!("{}-{}", run.variant.replace(['/', '\\', ':'], "_"), run.seed);
+        let name = format!(
+            "{}-{}",
+            run.config.model.variant.replace(['/', '\\', ':'], "_"),
+            run.config.seed
+        );
         let own = all.inside(&name)?;
         own.write(
             &format!("events.out.tfevents.{:010}.recurrent", began as u64),

@@ -39,8 +39,9 @@ impl Folder {
                 let names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
                 let locked = names.iter().any(|name| name == LOCK);
                 // A program that was killed before it had written anything is no reason to refuse.
-                let left =
-                    |name: &OsString| name == LOCK || locked && name.to_string_lossy().ends_with(".part");
+                let left = |name: &OsString| {
+                    name == LOCK || locked && name.to_string_lossy().ends_with(".part")
+                };
                 if !names.iter().all(left) {
                     if locked {
                         Self::take(path, "out")?; // if that program is still there, it is what matters
@@ -91,7 +92,11 @@ impl Folder {
     /// If it cannot be written.
     pub fn create_default(task: &str) -> Result<Self> {
         let time = utc(SystemTime::now());
-        let name = format!("runs/{task}-{}-{}", time[..10].replace('-', ""), time[11..19].replace(':', ""));
+        let name = format!(
+            "runs/{task}-{}-{}",
+            time[..10].replace('-', ""),
+            time[11..19].replace(':', "")
+        );
         for number in 1..1000 {
             let path = if number == 1 { name.clone() } else { format!("{name}-{number}") };
             if !Path::new(&path).exists() {
@@ -122,7 +127,8 @@ impl Folder {
     /// If it cannot be written.
     pub fn write(&self, name: &str, content: &[u8]) -> Result<()> {
         let path = self.path.join(name);
-        write_whole(&path, content).with_context(|| format!("{}: cannot be written", path.display()))
+        write_whole(&path, content)
+            .with_context(|| format!("{}: cannot be written", path.display()))
     }
 
     /// Writes a JSON object a line.
@@ -182,7 +188,12 @@ pub fn utc(time: SystemTime) -> String {
     let day = day - (153 * month + 2) / 5 + 1;
     let (month, wrap) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
     let year = era * 400 + year + wrap;
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
 }
 
 #[cfg(test)]
@@ -212,7 +223,10 @@ mod tests {
         let path = temp.path().join("a/b");
         let folder = Folder::create(&path)?;
         let error = Folder::create(&path).expect_err("taken");
-        assert!(error.to_string().ends_with("a/b: another program is writing to this folder"), "{error}");
+        assert!(
+            error.to_string().ends_with("a/b: another program is writing to this folder"),
+            "{error}"
+        );
         assert_eq!(exit_code(&error), 2);
         let inside = folder.inside("c")?;
         drop(folder);
@@ -224,7 +238,10 @@ mod tests {
         folder.write("x.json", b"second")?;
         assert_eq!((folder.read("x.json")?, fs::read_dir(&path)?.count()), (b"second".to_vec(), 2));
         let error = Folder::create(&path).expect_err("taken");
-        assert!(error.to_string().ends_with("a/b: another program is writing to this folder"), "{error}");
+        assert!(
+            error.to_string().ends_with("a/b: another program is writing to this folder"),
+            "{error}"
+        );
         drop(folder);
         assert_eq!(Folder::reopen(&path)?.read("x.json")?, b"second");
         let error = Folder::create(&path).expect_err("not empty");
@@ -248,7 +265,8 @@ mod tests {
         assert!(error.to_string().ends_with("file/below: cannot be made"), "{error}");
         assert_eq!(exit_code(&error), 1);
         // The last name is longer than file systems take.
-        Folder::create(&temp.path().join("new/folder").join("x".repeat(300))).expect_err("too long");
+        Folder::create(&temp.path().join("new/folder").join("x".repeat(300)))
+            .expect_err("too long");
         assert_eq!(fs::read_dir(temp.path())?.count(), 1, "only the file is there");
         Ok(())
     }

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod config;
 pub mod difference;
 pub mod effects;
 pub mod export;
@@ -13,8 +14,8 @@ pub mod record;
 pub mod sample;
 pub mod solve_rates;
 pub mod statistics;
-pub mod tier;
-pub mod treatment;
 
-pub use record::{EvalRecord, MeasureRecord, ProfileRecord, Records, RunRecord, Status, StepRecord};
+pub use record::{
+    EvalRecord, MeasureRecord, ProfileRecord, Records, RunRecord, Status, StepRecord,
+};
 use recurrent_tasks::{task, usage};

@@ -21,13 +21,20 @@ pub fn merge(folder: &Folder, runs: &[&Folder]) -> Result<Records> {
     })
 }
 
-fn merged<T: DeserializeOwned>(folder: &Folder, runs: &[&Folder], from: &str, to: &str) -> Result<Vec<T>> {
+fn merged<T: DeserializeOwned>(
+    folder: &Folder,
+    runs: &[&Folder],
+    from: &str,
+    to: &str,
+) -> Result<Vec<T>> {
     let mut lines = Vec::new();
     for run in runs {
         lines.extend(run.read(from)?);
     }
     folder.write(to, &lines)?;
-    let records =
-        lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(serde_json::from_slice);
+    let records = lines
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(serde_json::from_slice);
     records.collect::<serde_json::Result<_>>().with_context(|| format!("{to}: cannot be read back"))
 }

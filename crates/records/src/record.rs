@@ -3,16 +3,42 @@
 //! A number that is not finite is written as a string, `"NaN"`, `"Infinity"` or `"-Infinity"`, since JSON has none of
 //! them: the loss of the step that made a run fail, for instance. `null` always means that there is no such number.
 
-mod number;
+pub mod number;
 mod read;
 
-use crate::task::{Criterion, Reference};
-use crate::tier::Tier;
-use crate::treatment::{ClipKind, Readout};
-use recurrent_core::{StateClip, Window};
-use recurrent_measures::{Fit, Profile};
+use crate::config::{Level, RunConfig};
+use crate::usage::mistake;
+use anyhow::Result;
+use recurrent_measures::{Fit, Profile, Underflow};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The version of this format. A folder of another version is refused.
+///
+/// | version | |
+/// |---|---|
+/// | - | before there was a number: `runs.jsonl` with 55 fields on one level |
+/// | 1 | [`RunRecord`] as it is here, its configuration a [`RunConfig`] |
+pub const SCHEMA: u32 = 1;
+
+/// Refuses records of another version of this format.
+///
+/// # Errors
+/// One line that names the file, both versions, and what to do.
+pub fn check_schema(path: &Path, stored: &Value) -> Result<()> {
+    let found = stored.get("schema").and_then(Value::as_u64);
+    if found != Some(u64::from(SCHEMA)) {
+        let found = found.map_or("no version".to_string(), |version| format!("version {version}"));
+        mistake!(
+            "{}: records of another version of this program: expected format {SCHEMA}, found {found}; \
+             read them with the program that wrote them, or run the comparison again",
+            path.display()
+        );
+    }
+    Ok(())
+}
 
 /// All that a comparison has written, in the order of its files; the report is made from this alone.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -30,143 +56,99 @@ pub struct Records {
 }
 
 /// One run: one line of `runs.jsonl`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
-    /// The variant's name.
-    pub variant: String,
-    /// One line on what the variant is.
-    pub summary: String,
-    /// The variant's options.
-    pub options: BTreeMap<String, String>,
-    /// The task's name.
-    pub task: String,
-    /// A checksum of the data of others that the task is made of; null if it is generated.
-    #[serde(default)]
-    pub data: Option<String>,
-    /// The length of the task's sequences, in steps.
-    pub length: usize,
-    /// The longest lag of the task, in steps.
-    pub longest_lag: usize,
-    /// The seed of weights and data.
-    pub seed: u64,
-    /// The number of weights, read-out included.
-    pub params: usize,
-    /// The number of hidden units of each layer.
-    pub hidden: usize,
-    /// The number of recurrent layers on top of each other.
-    pub layers: usize,
-    /// How the weights begin, in words.
-    pub init: String,
-    /// The spectral radius of every recurrent block at the start, by name.
-    #[serde(with = "number::map")]
-    pub spectral_radius: BTreeMap<String, f64>,
-    /// The dtype: `f32`, `f64`.
-    pub dtype: String,
-    /// The device: `cpu`, `cuda:0`, `metal`.
-    pub device: String,
-    /// The number of threads of this run.
-    pub threads: usize,
-    /// The version of this workspace.
-    pub version: String,
-    /// Examples a batch.
-    pub batch: usize,
-    /// The learning rate at the start.
-    pub lr: f64,
-    /// The bound of the gradient of the weights; null if there is none.
-    pub clip: Option<f64>,
-    /// What that bounds: `global-norm`, `per-tensor`, `value`; `off` if there is no bound.
-    #[serde(default)]
-    pub clip_kind: ClipKind,
-    /// Where the gradient of the states ended on its way back, in training and in profiles: `{"every": steps}` or `{"last": steps}`;
-    /// null if nowhere.
-    #[serde(default)]
-    pub window: Option<Window>,
-    /// How dL/dh_t was bounded on the way back, in training and in profiles: `{"value": bound}` or `{"norm": bound}`; null if not.
-    #[serde(default)]
-    pub state_clip: Option<StateClip>,
-    /// How the network was read: `plain`, `attention`, `attention-detached`.
-    #[serde(default)]
-    pub readout: Readout,
-    /// The weight of Pascanu's Ω in the loss; 0 for none.
-    #[serde(default)]
-    pub omega: f64,
-    /// The weight of the soft-orthogonality penalty in the loss; 0 for none.
-    #[serde(default)]
-    pub orthogonality: f64,
+    /// The version of this format, [`SCHEMA`].
+    pub schema: u32,
+    /// What was asked for.
+    pub config: RunConfig,
     /// How the run ended.
     pub status: Status,
+    /// What the network learnt, and how long it took.
+    pub outcome: Outcome,
+    /// How the gradient of the states falls off with the lag.
+    pub gradients: GradientSummary,
+    /// What clipping did to the gradient of the weights.
+    pub clipping: ClippingSummary,
+    /// The spectral radius of every recurrent block at initialisation, by name.
+    #[serde(with = "number::map")]
+    pub spectral_radius: BTreeMap<String, f64>,
+    /// The warnings of the gradient watch.
+    pub warnings: Vec<String>,
+}
+
+/// What a run reached.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
     /// The number of training steps done.
     pub steps: u64,
-    /// The number of training steps allowed.
-    pub max_steps: u64,
-    /// Whether the task's criterion was met.
+    /// Whether the criterion of the task was met.
     pub solved: bool,
     /// The step of the first of the evaluations in a row that met it; null if not solved.
     pub steps_to_solve: Option<u64>,
     /// The held-out loss at the last evaluation; NaN if the run failed, or ended before there was one.
     #[serde(with = "number")]
     pub final_loss: f64,
-    /// The held-out accuracy there, 0 to 1, where the task has one.
+    /// The held-out accuracy there, 0 to 1; null where the task has none.
     pub accuracy: Option<f64>,
-    /// The loss of the best answer that does not depend on the input.
-    pub baseline: f64,
-    /// What a simple method that looks at the input reaches, where the task has one: an n-gram model, the seasonal naive forecast.
-    #[serde(default)]
-    pub reference: Option<Reference>,
     /// The trained network on longer sequences of the same task, if asked for and the run finished.
-    #[serde(default)]
     pub generalisation: Vec<Generalised>,
-    /// When the task counts as solved, in three evaluations in a row; null where there is no such point, as for real data.
-    pub criterion: Option<Criterion>,
-    /// Gradient half-life of h in steps, top layer, at initialisation; null: no decay, or too few points to fit.
-    pub half_life_h_init: Option<f64>,
-    /// The same after training.
-    pub half_life_h_final: Option<f64>,
-    /// Gradient half-life of c, where the state has one.
-    pub half_life_c_init: Option<f64>,
-    /// The same after training.
-    pub half_life_c_final: Option<f64>,
-    /// The fit behind each half-life: by `h_init`, `h_final`, `c_init`, `c_final`.
-    pub fits: BTreeMap<String, Fit>,
-    /// The largest lag at which the median norm of dL/dh is at least a thousandth of that at lag 0, at initialisation; without
-    /// the initial carry.
-    pub horizon_init: Option<usize>,
-    /// The same after training.
-    pub horizon_final: Option<usize>,
-    /// As `horizon_init`, with the machine epsilon of the dtype (2^-23 of f32) instead of a thousandth.
-    #[serde(default)]
-    pub horizon_epsilon_init: Option<usize>,
-    /// The same after training.
-    #[serde(default)]
-    pub horizon_epsilon_final: Option<usize>,
-    /// The number of lags at which at least one element of dL/dh was exactly zero or subnormal at initialisation; under a window, which
-    /// makes zeros of its own, subnormal alone.
-    pub underflow_lags: usize,
-    /// The first of these lags; null if there is none.
-    #[serde(default)]
-    pub underflow_from: Option<usize>,
-    /// First/last ratio of the median norm of dL/dh, over all lags of the sequence, at initialisation.
-    pub grad_ratio_init: Option<f64>,
-    /// The same after training.
-    pub grad_ratio_final: Option<f64>,
-    /// The share of training steps whose gradient was changed by the clip, 0 to 1.
-    pub clipped_fraction: f64,
-    /// The mean over training steps of the factor by which clipping scaled the global norm, 1 where it changed nothing.
-    #[serde(default)]
-    pub clip_scale: Option<f64>,
-    /// The mean over training steps of the global gradient norm before the clip.
-    #[serde(default)]
-    pub grad_norm: Option<f64>,
-    /// The same after the clip.
-    #[serde(default)]
-    pub grad_norm_clipped: Option<f64>,
-    /// What the gradient watch had to say.
-    pub warnings: Vec<String>,
-    /// Wall time of the measures beyond profiles, by tier, in seconds.
-    #[serde(default)]
-    pub measure_seconds: BTreeMap<String, f64>,
+    /// The number of threads of this run.
+    pub threads: usize,
     /// Wall time of the run, in seconds.
     pub seconds: f64,
+    /// Wall time of the measures beyond profiles, by level, in seconds.
+    pub measure_seconds: BTreeMap<String, f64>,
+}
+
+/// The gradient of the states of the top layer before and after training.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GradientSummary {
+    /// At initialisation.
+    pub init: PhaseGradients,
+    /// After training; all null if there was none.
+    pub trained: PhaseGradients,
+}
+
+/// The gradient of the states at one moment of a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PhaseGradients {
+    /// dL/dh.
+    pub h: StateGradients,
+    /// dL/dc; all null where the state has no c.
+    pub c: StateGradients,
+}
+
+/// How the gradient of one part of the state falls off with the lag, by the median over examples.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StateGradients {
+    /// The half-life, in steps; null if it does not decay, or too few points can be fitted.
+    pub half_life: Option<f64>,
+    /// The fit behind it; null if there are too few points.
+    pub fit: Option<Fit>,
+    /// The largest lag at which the norm is at least a thousandth of that at lag 0, in steps; without the
+    /// initial carry.
+    pub horizon: Option<usize>,
+    /// The same with the machine epsilon of the dtype (2^-23 of f32) instead of a thousandth.
+    pub horizon_epsilon: Option<usize>,
+    /// The norm at the first step over that at the last.
+    pub ratio: Option<f64>,
+    /// The lags at which at least one element was exactly zero or subnormal; under a truncation, which makes
+    /// zeros of its own, subnormal alone.
+    pub underflow: Underflow,
+}
+
+/// What clipping did to the gradient of the weights, over the training steps of a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ClippingSummary {
+    /// The share of steps whose gradient was changed, 0 to 1.
+    pub fraction: f64,
+    /// The mean factor by which the global norm was scaled, 1 where nothing changed; null without a step.
+    pub scale: Option<f64>,
+    /// The mean global norm before clipping; null without a step.
+    pub norm_before: Option<f64>,
+    /// The mean global norm after clipping; null without a step.
+    pub norm_after: Option<f64>,
 }
 
 /// What a trained network does on sequences of another length, all of them held out.
@@ -184,10 +166,11 @@ pub struct Generalised {
 }
 
 /// How a run ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
     /// It was solved, or used all of its steps.
+    #[default]
     Finished,
     /// It was interrupted.
     Stopped,
@@ -242,8 +225,8 @@ pub struct MeasureRecord {
     pub seed: u64,
     /// The number of training steps done: 0 at initialisation.
     pub step: u64,
-    /// The tier of cost.
-    pub tier: Tier,
+    /// The level at which it is taken.
+    pub level: Level,
     /// The measure's name: `gate-mean`, `long-range-share`.
     pub measure: String,
     /// The layer, 0 at the bottom; null for the whole network.
@@ -309,8 +292,8 @@ impl ProfileRecord {
             seed,
             step,
             last: false,
-            layer: profile.place.layer,
-            direction: if profile.place.reverse { "reverse" } else { "forward" }.to_string(),
+            layer: profile.layer_id.layer,
+            direction: if profile.layer_id.reverse { "reverse" } else { "forward" }.to_string(),
             part: profile.part.to_string(),
             lag: profile.lag,
             median: profile.median,
@@ -326,12 +309,12 @@ impl ProfileRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use recurrent_core::Place;
+    use recurrent_core::LayerId;
 
     #[test]
     fn a_profile_says_where_it_was_taken() {
         let profile = Profile {
-            place: Place { layer: 1, reverse: true },
+            layer_id: LayerId { layer: 1, reverse: true },
             part: "c",
             steps: 1,
             lag: vec![0, 1],
@@ -343,7 +326,10 @@ mod tests {
             subnormals: vec![0.0, 0.5],
         };
         let record = ProfileRecord::of(profile, "v", 7, 25);
-        assert_eq!((record.layer, record.direction.as_str(), record.part.as_str()), (1, "reverse", "c"));
+        assert_eq!(
+            (record.layer, record.direction.as_str(), record.part.as_str()),
+            (1, "reverse", "c")
+        );
         assert_eq!((record.variant.as_str(), record.seed, record.step), ("v", 7, 25));
     }
 }

@@ -1,8 +1,11 @@
 //! Synthetic records for the tests: profiles that are exact exponentials, losses that fall when told to.
 
-use crate::record::{EvalRecord, ProfileRecord, Records, RunRecord, Status, StepRecord};
-use crate::task::Criterion;
-use crate::treatment::{ClipKind, Readout};
+use crate::config::{Budget, ModelConfig, RunConfig, TrainingConfig};
+use crate::record::{
+    ClippingSummary, EvalRecord, GradientSummary, Outcome, PhaseGradients, ProfileRecord, Records,
+    RunRecord, StateGradients, Status, StepRecord, SCHEMA,
+};
+use crate::task::{Criterion, TaskConfig};
 use recurrent_measures::Fit;
 use std::collections::BTreeMap;
 use std::f64::consts::LN_2;
@@ -54,16 +57,15 @@ pub const TEN: [Plan; 10] = [
 pub fn records() -> Records {
     let broken = plan("broken & <b>", (1, false), 1.0, 1.0, [None; 3]);
     let mut records = compare(&[TEN[0], TEN[2], TEN[4], TEN[6], broken]);
-    for run in records.runs.iter_mut().filter(|run| run.variant == broken.name) {
-        run.summary = "a \"cell\" with <script>alert('no')</script> & more".to_owned();
-        if run.seed == 2 {
-            (run.status, run.steps) = (Status::Stopped, 310);
+    for run in records.runs.iter_mut().filter(|run| run.config.model.variant == broken.name) {
+        run.config.model.summary = "a \"cell\" with <script>alert('no')</script> & more".to_owned();
+        if run.config.seed == 2 {
+            (run.status, run.outcome.steps) = (Status::Stopped, 310);
         }
-        if run.seed == 3 {
+        if run.config.seed == 3 {
             run.status = Status::Failed("the loss is not a number at step 40".to_owned());
-            (run.steps, run.final_loss) = (40, f64::NAN);
-            (run.half_life_h_final, run.horizon_final, run.grad_ratio_final) = (None, None, None);
-            run.fits.remove("h_final");
+            (run.outcome.steps, run.outcome.final_loss) = (40, f64::NAN);
+            run.gradients.trained.h = StateGradients::default();
         }
     }
     records.steps.retain(|step| step.variant != broken.name || step.seed != 3 || step.step <= 40);
@@ -90,7 +92,8 @@ pub fn run(variant: &str, seed: u64) -> RunRecord {
     add(&mut records, plan, seed);
     let mut run = records.runs.remove(0);
     if seed == 1 {
-        (run.half_life_h_init, run.half_life_h_final) = (Some(plan.init), Some(plan.last));
+        (run.gradients.init.h.half_life, run.gradients.trained.h.half_life) =
+            (Some(plan.init), Some(plan.last));
     }
     run
 }
@@ -103,8 +106,9 @@ fn of_seed(half_life: f64, seed: u64) -> f64 {
 fn add(records: &mut Records, plan: &Plan, seed: u64) {
     let solve = plan.solve[seed as usize - 1];
     let end = solve.map_or(MAX_STEPS, |step| step + 100);
-    let rate =
-        |done: f64| LN_2 / of_seed(plan.init, seed) * (1.0 - done) + LN_2 / of_seed(plan.last, seed) * done;
+    let rate = |done: f64| {
+        LN_2 / of_seed(plan.init, seed) * (1.0 - done) + LN_2 / of_seed(plan.last, seed) * done
+    };
     let loss = |step: u64| match solve {
         Some(solve) => {
             let from = 0.6 * solve as f64;
@@ -127,7 +131,8 @@ fn add(records: &mut Records, plan: &Plan, seed: u64) {
         });
     }
     for step in (0..=end).step_by(50) {
-        let (variant, loss) = (plan.name.to_owned(), loss(step) * (1.0 + 0.1 * (wobble(step * 31) - 1.0)));
+        let (variant, loss) =
+            (plan.name.to_owned(), loss(step) * (1.0 + 0.1 * (wobble(step * 31) - 1.0)));
         records.evals.push(EvalRecord { variant, seed, step, loss, accuracy: None });
     }
     let mut moments: Vec<u64> = (0..end).step_by(100).collect();
@@ -140,7 +145,9 @@ fn add(records: &mut Records, plan: &Plan, seed: u64) {
             for part in if plan.cell { vec!["h", "c"] } else { vec!["h"] } {
                 let mut profile = profile(plan.name, part, seed, step, half_life);
                 (profile.layer, profile.last) = (layer, step == end);
-                for list in [&mut profile.median, &mut profile.q25, &mut profile.q75, &mut profile.mean] {
+                for list in
+                    [&mut profile.median, &mut profile.q25, &mut profile.q75, &mut profile.mean]
+                {
                     list.iter_mut().for_each(|norm| *norm = f64::from((*norm * scale) as f32));
                 }
                 records.profiles.push(profile);
@@ -159,70 +166,64 @@ fn summary(plan: &Plan, seed: u64, end: u64, rates: [f64; 2], final_loss: f64) -
         let lag = if rate > 0.0 { (1000f64.ln() / rate) as usize } else { LENGTH - 1 };
         Some(lag.min(LENGTH - 1))
     };
-    let fit = |decay: f64| Fit { decay, r2: 0.98, points: 81, underflowed: 0 };
-    let mut fits = BTreeMap::from([("h_init".to_owned(), fit(before)), ("h_final".to_owned(), fit(after))]);
-    if plan.cell {
-        fits.extend([("c_init".to_owned(), fit(before)), ("c_final".to_owned(), fit(after))]);
-    }
+    let state = |rate: f64| StateGradients {
+        half_life: half_life(rate),
+        fit: Some(Fit { decay: rate, r2: 0.98, points: 81, underflowed: 0 }),
+        ..StateGradients::default()
+    };
+    let phase = |rate: f64| PhaseGradients {
+        h: StateGradients { horizon: horizon(rate), ratio: ratio(rate), ..state(rate) },
+        c: if plan.cell { state(rate) } else { StateGradients::default() },
+    };
+    let solve = plan.solve[seed as usize - 1];
     RunRecord {
-        variant: plan.name.to_owned(),
-        summary: format!("a synthetic {}", plan.name),
-        options: BTreeMap::from([("forget_bias".to_owned(), "0".to_owned())]),
-        task: "adding".to_owned(),
-        length: LENGTH,
-        data: None,
-        longest_lag: LENGTH - 1,
-        seed,
-        params: 4801,
-        hidden: if plan.cell { 32 } else { 68 },
-        layers: plan.layers,
-        init: "PyTorch".to_owned(),
-        spectral_radius: BTreeMap::from([("weight_hh_l0".to_owned(), 0.58 + 0.01 * seed as f64)]),
-        dtype: "f32".to_owned(),
-        device: "cpu".to_owned(),
-        threads: 1,
-        version: "0.1.0".to_owned(),
-        batch: 32,
-        lr: 5e-3,
-        clip: Some(1.0),
-        clip_kind: ClipKind::GlobalNorm,
-        window: None,
-        state_clip: None,
-        readout: Readout::Plain,
-        omega: 0.0,
-        orthogonality: 0.0,
+        schema: SCHEMA,
+        config: config(plan, seed),
         status: Status::Finished,
-        steps: end,
-        max_steps: MAX_STEPS,
-        solved: plan.solve[seed as usize - 1].is_some(),
-        steps_to_solve: plan.solve[seed as usize - 1],
-        final_loss,
-        accuracy: None,
+        outcome: Outcome {
+            steps: end,
+            solved: solve.is_some(),
+            steps_to_solve: solve,
+            final_loss,
+            accuracy: None,
+            generalisation: Vec::new(),
+            threads: 1,
+            seconds: 12.3 + seed as f64,
+            measure_seconds: BTreeMap::new(),
+        },
+        gradients: GradientSummary { init: phase(before), trained: phase(after) },
+        clipping: ClippingSummary {
+            fraction: 0.213,
+            scale: Some(0.9),
+            norm_before: Some(1.2),
+            norm_after: Some(0.8),
+        },
+        spectral_radius: BTreeMap::from([("weight_hh_l0".to_owned(), 0.58 + 0.01 * seed as f64)]),
+        warnings: Vec::new(),
+    }
+}
+
+fn config(plan: &Plan, seed: u64) -> RunConfig {
+    let task = TaskConfig {
+        name: "adding".to_owned(),
+        length: LENGTH,
+        longest_lag: LENGTH - 1,
+        held_out: 1000,
         baseline: BASELINE,
         criterion: Some(Criterion::LossBelow(0.01)),
-        half_life_h_init: half_life(before),
-        half_life_h_final: half_life(after),
-        half_life_c_init: half_life(before).filter(|_| plan.cell),
-        half_life_c_final: half_life(after).filter(|_| plan.cell),
-        fits,
-        horizon_init: horizon(before),
-        horizon_final: horizon(after),
-        horizon_epsilon_init: None,
-        horizon_epsilon_final: None,
-        underflow_lags: 0,
-        underflow_from: None,
-        grad_ratio_init: ratio(before),
-        grad_ratio_final: ratio(after),
-        clipped_fraction: 0.213,
-        clip_scale: Some(0.9),
-        grad_norm: Some(1.2),
-        grad_norm_clipped: Some(0.8),
-        warnings: Vec::new(),
-        measure_seconds: BTreeMap::new(),
-        reference: None,
-        generalisation: Vec::new(),
-        seconds: 12.3 + seed as f64,
-    }
+        ..TaskConfig::default()
+    };
+    let model = ModelConfig {
+        variant: plan.name.to_owned(),
+        summary: format!("a synthetic {}", plan.name),
+        init: "PyTorch".to_owned(),
+        options: BTreeMap::from([("forget_bias".to_owned(), "0".to_owned())]),
+        hidden: if plan.cell { 32 } else { 68 },
+        layers: plan.layers,
+        params: 4801,
+    };
+    let training = TrainingConfig { budget: Budget::Steps(MAX_STEPS), ..TrainingConfig::default() };
+    RunConfig { version: "0.1.0".to_owned(), task, model, training, seed }
 }
 
 /// A profile that halves every `half_life` lags, as f32 would hold it: what is too small is zero.
@@ -256,10 +257,10 @@ pub fn profile(variant: &str, part: &str, seed: u64, step: u64, half_life: f64) 
 /// A run and the profile of one part whose gradient halves every `half_life` lags exactly, or doubles if it is negative.
 pub fn exact(part: &str, half_life: f64) -> (RunRecord, ProfileRecord) {
     let mut run = run("gru", 1);
-    run.half_life_h_init = (half_life > 0.0).then_some(half_life);
+    run.gradients.init.h.half_life = (half_life > 0.0).then_some(half_life);
     let decay = LN_2 / half_life;
-    run.fits.insert("h_init".to_owned(), Fit { decay, r2: 0.9, points: 80, underflowed: 0 });
-    run.grad_ratio_init = None; // the profile has it
+    run.gradients.init.h.fit = Some(Fit { decay, r2: 0.9, points: 80, underflowed: 0 });
+    run.gradients.init.h.ratio = None; // the profile has it
     let mut profile = profile("gru", part, 1, 0, half_life);
     for (lag, norm) in profile.lag.iter().zip(profile.median.iter_mut()) {
         *norm = f64::from((-decay * *lag as f64).exp() as f32); // without the ripple

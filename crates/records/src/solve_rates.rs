@@ -73,13 +73,17 @@ pub struct Findings {
 
 /// What runs of several lengths say of variants.
 pub fn findings(variants: &[&str], runs: Vec<RunRecord>, probability: f64) -> Findings {
-    let mut lengths: Vec<usize> = runs.iter().map(|run| run.length).collect();
+    let mut lengths: Vec<usize> = runs.iter().map(|run| run.config.task.length).collect();
     lengths.sort_unstable();
     lengths.dedup();
     let mut findings = Findings::default();
     for variant in variants {
         let of = |length: &usize| -> Vec<&RunRecord> {
-            runs.iter().filter(|run| run.variant == *variant && run.length == *length).collect()
+            runs.iter()
+                .filter(|run| {
+                    run.config.model.variant == *variant && run.config.task.length == *length
+                })
+                .collect()
         };
         let rates: Vec<SolveRate> = lengths.iter().filter_map(|length| rate(&of(length))).collect();
         findings.maxima.push(maximum(variant, &rates, probability));
@@ -90,19 +94,22 @@ pub fn findings(variants: &[&str], runs: Vec<RunRecord>, probability: f64) -> Fi
 
 fn rate(runs: &[&RunRecord]) -> Option<SolveRate> {
     let first = runs.first()?;
-    let counted: Vec<&RunRecord> = runs.iter().copied().filter(|run| run.status != Status::Stopped).collect();
+    let counted: Vec<&RunRecord> =
+        runs.iter().copied().filter(|run| run.status != Status::Stopped).collect();
     let failed = |run: &&&RunRecord| matches!(run.status, Status::Failed(_));
-    let solved = counted.iter().filter(|run| run.solved).count();
+    let solved = counted.iter().filter(|run| run.outcome.solved).count();
     let interval = wilson(solved, counted.len());
-    let steps = |run: &&RunRecord| run.steps_to_solve.map_or(f64::INFINITY, |steps| steps as f64);
-    let losses: Vec<f64> = counted.iter().map(|run| run.final_loss).filter(|loss| loss.is_finite()).collect();
+    let steps =
+        |run: &&RunRecord| run.outcome.steps_to_solve.map_or(f64::INFINITY, |steps| steps as f64);
+    let losses: Vec<f64> =
+        counted.iter().map(|run| run.outcome.final_loss).filter(|loss| loss.is_finite()).collect();
     Some(SolveRate {
-        variant: first.variant.clone(),
-        task: first.task.clone(),
-        length: first.length,
-        params: first.params,
-        hidden: first.hidden,
-        max_steps: first.max_steps,
+        variant: first.config.model.variant.clone(),
+        task: first.config.task.name.clone(),
+        length: first.config.task.length,
+        params: first.config.model.params,
+        hidden: first.config.model.hidden,
+        max_steps: first.config.max_steps(),
         runs: counted.len(),
         solved,
         failed: counted.iter().filter(failed).count(),
@@ -114,7 +121,7 @@ fn rate(runs: &[&RunRecord]) -> Option<SolveRate> {
         steps_to_solve: median(&counted.iter().map(steps).collect::<Vec<_>>())
             .filter(|steps| steps.is_finite()),
         final_loss: median(&losses),
-        baseline: first.baseline,
+        baseline: first.config.task.baseline,
     })
 }
 
@@ -143,13 +150,9 @@ mod tests {
         for &(length, solved, unsolved) in outcomes {
             for seed in 0..solved + unsolved {
                 let done = (seed < solved).then_some(100 * (seed as u64 + 1));
-                let run = RunRecord {
-                    length,
-                    solved: done.is_some(),
-                    steps_to_solve: done,
-                    seed: seed as u64,
-                    ..sample::run("lstm", 1)
-                };
+                let mut run = sample::run("lstm", 1);
+                (run.config.task.length, run.config.seed) = (length, seed as u64);
+                (run.outcome.solved, run.outcome.steps_to_solve) = (done.is_some(), done);
                 all.push(run);
             }
         }
@@ -162,14 +165,26 @@ mod tests {
         let of = |probability| findings(&["lstm"], runs.clone(), probability);
         let found = of(0.8);
         assert_eq!(
-            found.rates.iter().map(|rate| (rate.length, rate.solved, rate.runs)).collect::<Vec<_>>(),
+            found
+                .rates
+                .iter()
+                .map(|rate| (rate.length, rate.solved, rate.runs))
+                .collect::<Vec<_>>(),
             [(25, 5, 5), (50, 4, 5), (100, 3, 5), (200, 5, 5)]
         );
-        assert_eq!((found.maxima[0].length, found.maxima[0].unsolved), (Some(50), Some(100)), "200 is luck");
+        assert_eq!(
+            (found.maxima[0].length, found.maxima[0].unsolved),
+            (Some(50), Some(100)),
+            "200 is luck"
+        );
         assert_eq!((found.maxima[0].solved, found.maxima[0].runs), (4, 5));
         assert_eq!((of(0.6).maxima[0].length, of(0.6).maxima[0].unsolved), (Some(200), None));
         assert_eq!(of(1.0).maxima[0].length, Some(25));
-        assert_eq!(found.rates[2].steps_to_solve, Some(300.0), "of 100, 200, 300 and two without end");
+        assert_eq!(
+            found.rates[2].steps_to_solve,
+            Some(300.0),
+            "of 100, 200, 300 and two without end"
+        );
         assert!((found.rates[0].low - 0.5655).abs() < 1e-4 && found.rates[0].high == 1.0);
         let none = findings(&["lstm"], self::runs(&[(25, 0, 3)]), 0.5);
         assert_eq!((none.maxima[0].length, none.maxima[0].unsolved), (None, Some(25)));

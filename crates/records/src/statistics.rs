@@ -1,7 +1,7 @@
 //! Statistics of a few paired differences: what a handful of seeds can say, and what it cannot.
 
 use rand::Rng;
-use recurrent_core::stream;
+use recurrent_core::named_rng;
 
 /// The confidence level of every interval.
 pub const LEVEL: f64 = 0.95;
@@ -72,10 +72,15 @@ pub fn mean_interval(values: &[f64], seed: u64) -> Option<Interval> {
 /// The means of resamples, sorted.
 fn means(values: &[f64], seed: u64) -> Vec<f64> {
     let n = values.len();
-    let all = u32::try_from(n).ok().and_then(|power| n.checked_pow(power)).filter(|all| *all <= RESAMPLES);
-    let mut rng = stream(seed, "bootstrap");
+    let all = u32::try_from(n)
+        .ok()
+        .and_then(|power| n.checked_pow(power))
+        .filter(|all| *all <= RESAMPLES);
+    let mut rng = named_rng(seed, "bootstrap");
     let mut means: Vec<f64> = match all {
-        Some(all) => (0..all).map(|resample| digits(resample, n).map(|at| values[at]).sum::<f64>()).collect(),
+        Some(all) => {
+            (0..all).map(|resample| digits(resample, n).map(|at| values[at]).sum::<f64>()).collect()
+        }
         None => {
             let mut drawn = || (0..n).map(|_| values[rng.random_range(0..n)]).sum::<f64>();
             (0..RESAMPLES).map(|_| drawn()).collect()
@@ -119,8 +124,9 @@ pub fn sign_flip(values: &[f64], seed: u64) -> Option<Probability> {
         let count = (0..1 << n).filter(|&signs| as_far(flipped(signs))).count();
         return Some(Probability { p: count as f64 / (1 << n) as f64, exact: true });
     }
-    let mut rng = stream(seed, "sign flips");
-    let mut flipped = || values.iter().map(|value| if rng.random() { *value } else { -value }).sum::<f64>();
+    let mut rng = named_rng(seed, "sign flips");
+    let mut flipped =
+        || values.iter().map(|value| if rng.random() { *value } else { -value }).sum::<f64>();
     let count = (0..RESAMPLES).filter(|_| as_far(flipped())).count();
     // With the sample itself among them, so that it is never zero.
     Some(Probability { p: (count + 1) as f64 / (RESAMPLES + 1) as f64, exact: false })

@@ -16,7 +16,8 @@ pub(super) fn terminal(findings: &Findings, columns: usize) -> String {
     for (measure, effects) in by_measure(findings) {
         text.push('\n');
         text += &wrap(&format!("{} ({})", measure.title(), direction(measure)), columns, "  ");
-        let head = ["remedy", "without", "with", "effect", "95 % interval", "p", "pairs", "verdict"];
+        let head =
+            ["remedy", "without", "with", "effect", "95 % interval", "p", "pairs", "verdict"];
         let mut rows = vec![head.map(str::to_owned).to_vec()];
         rows.extend(effects.iter().map(|effect| row(effect)));
         text += &aligned(&rows);
@@ -72,7 +73,9 @@ pub(super) fn interval(effect: &Effect) -> String {
 pub(super) fn median(effect: &Effect, value: f64) -> String {
     match effect.measure {
         Measure::DecayInit | Measure::DecayFinal => Trend::of(value, effect.length).short(),
-        Measure::HorizonInit | Measure::HorizonFinal | Measure::StepsToSolve => format!("{value:.0}"),
+        Measure::HorizonInit | Measure::HorizonFinal | Measure::StepsToSolve => {
+            format!("{value:.0}")
+        }
         Measure::FinalLoss => loss(value),
     }
 }
@@ -137,7 +140,8 @@ pub(super) fn by_measure(findings: &Findings) -> Vec<(Measure, Vec<&Effect>)> {
 
 /// What is to be said of a remedy, of whose effects there is at least one.
 pub(super) fn words(effects: &[&Effect]) -> String {
-    let verdicts = [Verdict::Helps, Verdict::Hurts, Verdict::NoEffectShown, Verdict::NotEnoughEvidence];
+    let verdicts =
+        [Verdict::Helps, Verdict::Hurts, Verdict::NoEffectShown, Verdict::NotEnoughEvidence];
     let named = |effect: &&&Effect| {
         let title = effect.measure.title();
         match (effect.verdict, effect.base_median, effect.remedy_median) {
@@ -149,8 +153,11 @@ pub(super) fn words(effects: &[&Effect]) -> String {
     };
     let mut parts: Vec<String> = Vec::new();
     for verdict in verdicts {
-        let of: Vec<String> =
-            effects.iter().filter(|effect| effect.verdict == verdict).map(|effect| named(&effect)).collect();
+        let of: Vec<String> = effects
+            .iter()
+            .filter(|effect| effect.verdict == verdict)
+            .map(|effect| named(&effect))
+            .collect();
         if !of.is_empty() {
             let joint = match verdict {
                 Verdict::Helps | Verdict::Hurts => "",
@@ -177,7 +184,8 @@ pub(super) fn words(effects: &[&Effect]) -> String {
         text += &format!(" {} with it failed.", count(first.remedy_failed, "run"));
     }
     if first.base_lr != first.remedy_lr {
-        text += &format!(" Learning rate {} without it, {} with it.", first.base_lr, first.remedy_lr);
+        text +=
+            &format!(" Learning rate {} without it, {} with it.", first.base_lr, first.remedy_lr);
     }
     text
 }
@@ -214,12 +222,15 @@ pub(super) fn cautions(findings: &Findings) -> Vec<String> {
         let effects = of(findings, remedy);
         let left_out = |effect: &&Effect| {
             let seeds: Vec<String> = effect.left_out.iter().map(u64::to_string).collect();
-            (!seeds.is_empty()).then(|| format!("{} (seed {})", effect.measure.title(), seeds.join(", ")))
+            (!seeds.is_empty())
+                .then(|| format!("{} (seed {})", effect.measure.title(), seeds.join(", ")))
         };
         let left_out: Vec<String> = effects.iter().filter_map(left_out).collect();
         if !left_out.is_empty() {
-            cautions
-                .push(format!("{remedy}: pairs without a number are left out of {}.", left_out.join("; ")));
+            cautions.push(format!(
+                "{remedy}: pairs without a number are left out of {}.",
+                left_out.join("; ")
+            ));
         }
         if effects.iter().any(|effect| effect.base_runs != effect.remedy_runs) {
             cautions.push(format!("{remedy}: it has not as many runs as {}.", first.base));
@@ -231,7 +242,7 @@ pub(super) fn cautions(findings: &Findings) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Records, RunRecord, Status};
+    use crate::record::{Records, Status};
     use crate::sample;
     use recurrent_records::effects::all;
 
@@ -239,25 +250,35 @@ mod tests {
     fn what_failed_and_what_is_left_out_is_said() {
         let mut records = Records::default();
         for name in ["lstm", "lstm+chrono"] {
-            let run = |seed| RunRecord { variant: name.to_owned(), seed, ..sample::run("lstm", 1) };
+            let run = |seed| {
+                let mut run = sample::run("lstm", 1);
+                (run.config.model.variant, run.config.seed) = (name.to_owned(), seed);
+                run
+            };
             records.runs.extend((0..5).map(run));
         }
-        for run in records.runs.iter_mut().filter(|run| run.variant != "lstm" && (1..4).contains(&run.seed)) {
-            match run.seed {
+        for run in records
+            .runs
+            .iter_mut()
+            .filter(|run| run.config.model.variant != "lstm" && (1..4).contains(&run.config.seed))
+        {
+            match run.config.seed {
                 1 => {
                     run.status = Status::Failed("NaN".to_owned());
-                    (run.final_loss, run.solved, run.steps_to_solve) = (f64::NAN, false, None);
-                    run.horizon_final = None;
+                    (run.outcome.final_loss, run.outcome.solved, run.outcome.steps_to_solve) =
+                        (f64::NAN, false, None);
+                    run.gradients.trained.h.horizon = None;
                 }
                 2 => run.status = Status::Stopped,
-                _ => run.fits.clear(),
+                _ => (run.gradients.init.h.fit, run.gradients.trained.h.fit) = (None, None),
             }
         }
         let effects = all(&["lstm", "lstm+chrono"], &records);
         let text = terminal(&Findings { records, effects, tuned: Vec::new() }, 400);
         assert!(text.contains("1 run with it failed."), "{text}");
         assert!(
-            text.contains("left out of") && text.contains("half-life after training (seed 1, 2, 3)"),
+            text.contains("left out of")
+                && text.contains("half-life after training (seed 1, 2, 3)"),
             "{text}"
         );
         assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");

@@ -62,7 +62,13 @@ impl Line {
     /// A curve in the colour and dash of place `index`.
     pub(super) fn new(label: &str, index: usize, curve: Curve) -> Self {
         let class = format!("line {}", palette::line(index));
-        Self { label: label.to_owned(), class, fill: palette::fill(index), variant: Some(index), curve }
+        Self {
+            label: label.to_owned(),
+            class,
+            fill: palette::fill(index),
+            variant: Some(index),
+            curve,
+        }
     }
 
     /// A level line, such as a baseline.
@@ -128,7 +134,8 @@ impl Chart<'_> {
         let mut ends = Vec::new();
         for (lane, line) in self.lines.iter().enumerate() {
             let lane = (lane as f64 + 0.5) / self.lines.len() as f64;
-            let points = thin(line.curve.0.iter().map(|(x, spread)| frame.place((*x, spread.mid), lane)));
+            let points =
+                thin(line.curve.0.iter().map(|(x, spread)| frame.place((*x, spread.mid), lane)));
             let Some(&end) = points.last() else { continue };
             line.open(&mut svg);
             svg.path(&line.class, &points);
@@ -148,7 +155,8 @@ impl Chart<'_> {
     }
 
     fn frame(&self, alone: bool) -> Option<Frame> {
-        let bounds: Vec<(f64, f64)> = self.lines.iter().filter_map(|line| line.curve.bounds()).collect();
+        let bounds: Vec<(f64, f64)> =
+            self.lines.iter().filter_map(|line| line.curve.bounds()).collect();
         let low = bounds.iter().map(|bounds| bounds.0).min_by(f64::total_cmp)?;
         let high = bounds.iter().map(|bounds| bounds.1).max_by(f64::total_cmp)?;
         let places = || self.lines.iter().flat_map(|line| line.curve.0.iter().map(|(x, _)| *x));
@@ -163,7 +171,8 @@ impl Chart<'_> {
             }
             Axis::Share => (0.0, 1.0),
         };
-        let lost = self.lines.iter().any(|line| line.curve.0.iter().any(|(_, spread)| spread.mid < up.0));
+        let lost =
+            self.lines.iter().any(|line| line.curve.0.iter().any(|(_, spread)| spread.mid < up.0));
         let top = if alone { 50.0 } else { 24.0 };
         let (left, right) = (54.0, 324.0);
         let bottom = top + (self.lines.len() as f64 * LABEL).max(196.0);
@@ -188,8 +197,11 @@ impl Chart<'_> {
         if deep > bottom {
             svg.rect("lost", (left, bottom), (right - left, deep - bottom));
             // Where finite values lie deeper than the axis, "below" is true of the underflows too.
-            let deeper =
-                self.lines.iter().filter_map(|line| line.curve.bounds()).any(|(low, _)| low < bounds.0);
+            let deeper = self
+                .lines
+                .iter()
+                .filter_map(|line| line.curve.bounds())
+                .any(|(low, _)| low < bounds.0);
             let what = match self.axis {
                 _ if deeper => "below",
                 Axis::Norm => "underflow",
@@ -218,7 +230,9 @@ impl Chart<'_> {
         }
         let values = if span > 0.6 {
             let powers = bounds.0.floor() as i32..=bounds.1.ceil() as i32;
-            powers.flat_map(|power| [1.0, 2.0, 5.0].map(|times| times * 10f64.powi(power))).collect()
+            powers
+                .flat_map(|power| [1.0, 2.0, 5.0].map(|times| times * 10f64.powi(power)))
+                .collect()
         } else {
             ticks((10f64.powf(bounds.0), 10f64.powf(bounds.1)), 5)
         };
@@ -322,12 +336,15 @@ mod tests {
         assert_eq!(marks(0.009, 0.21), ["0.01", "0.02", "0.05", "0.1", "0.2"]);
         assert_eq!(marks(0.159, 0.171), ["0.16", "0.165", "0.17"]);
         assert!(marks(1e-5, 1.0).iter().all(String::is_empty), "powers of ten");
-        assert!(chart(vec![Line::new("none", 0, curve(&[f64::NEG_INFINITY]))]).draw(false).is_none());
+        assert!(chart(vec![Line::new("none", 0, curve(&[f64::NEG_INFINITY]))])
+            .draw(false)
+            .is_none());
     }
 
     #[test]
     fn thinning_keeps_the_shape() {
-        let points = thin((0..1000).map(|x| (f64::from(x) * 0.1, if x == 500 { 9.0 } else { 0.0 })));
+        let points =
+            thin((0..1000).map(|x| (f64::from(x) * 0.1, if x == 500 { 9.0 } else { 0.0 })));
         assert!(points.len() < 150 && points.contains(&(50.0, 9.0)), "{}", points.len());
         assert_eq!(points.last(), Some(&(99.9, 0.0)));
     }

@@ -29,7 +29,10 @@ impl Value {
     }
 
     fn of(spread: Option<Spread>, text: impl Fn(f64) -> String + Copy) -> Self {
-        spread.map_or_else(Self::none, |spread| Self { text: spread.median(text), range: spread.range(text) })
+        spread.map_or_else(Self::none, |spread| Self {
+            text: spread.median(text),
+            range: spread.range(text),
+        })
     }
 }
 
@@ -48,14 +51,23 @@ impl Column {
         Self { heading, meaning: meaning.to_owned(), values: Vec::new() }
     }
 
-    fn each<'a>(mut self, all: &[VariantRuns<'a>], value: impl Fn(&VariantRuns<'a>) -> Value) -> Self {
+    fn each<'a>(
+        mut self,
+        all: &[VariantRuns<'a>],
+        value: impl Fn(&VariantRuns<'a>) -> Value,
+    ) -> Self {
         self.values = all.iter().map(|variant| (value(variant), None)).collect();
         self
     }
 
-    fn both<'a>(mut self, all: &[VariantRuns<'a>], value: impl Fn(&VariantRuns<'a>, Phase) -> Value) -> Self {
-        let pair =
-            |variant: &VariantRuns<'a>| (value(variant, Phase::Init), Some(value(variant, Phase::Final)));
+    fn both<'a>(
+        mut self,
+        all: &[VariantRuns<'a>],
+        value: impl Fn(&VariantRuns<'a>, Phase) -> Value,
+    ) -> Self {
+        let pair = |variant: &VariantRuns<'a>| {
+            (value(variant, Phase::Init), Some(value(variant, Phase::Final)))
+        };
         self.values = all.iter().map(pair).collect();
         self
     }
@@ -74,13 +86,20 @@ pub(super) fn columns(comparison: &Group) -> Vec<Column> {
     let any = |is: fn(&RunRecord) -> bool| comparison.runs.iter().any(is);
     let mut columns = vec![
         Column::new("params", "The number of weights, read-out included.").each(all, |v| {
-            Value::of(v.spread(|run| Some(run.params as f64)), |params| format!("{params:.0}"))
+            Value::of(v.spread(|run| Some(run.config.model.params as f64)), |params| {
+                format!("{params:.0}")
+            })
         }),
-        Column::new("hidden", "Hidden units of a layer; with several layers, their number comes first.")
-            .each(all, |variant| Value::plain(hidden(variant.first()))),
+        Column::new(
+            "hidden",
+            "Hidden units of a layer; with several layers, their number comes first.",
+        )
+        .each(all, |variant| Value::plain(hidden(variant.first()))),
     ];
     if any(has_criterion) {
-        columns.push(Column::new("solved", "The seeds that solved the task, of all.").each(all, solved));
+        columns.push(
+            Column::new("solved", "The seeds that solved the task, of all.").each(all, solved),
+        );
         let meaning =
             "Training steps until the task was solved: median and range over seeds; a seed that did not \
                        solve it counts as more than the steps it had.";
@@ -89,13 +108,14 @@ pub(super) fn columns(comparison: &Group) -> Vec<Column> {
     let meaning = "Held-out loss at the end: median and range over the seeds that did not fail.";
     columns.push(
         Column::new("final loss", meaning)
-            .each(all, |v| Value::of(v.sound_spread(|run| Some(run.final_loss)), loss)),
+            .each(all, |v| Value::of(v.sound_spread(|run| Some(run.outcome.final_loss)), loss)),
     );
-    if any(|run| run.accuracy.is_some()) {
-        let meaning = "Held-out accuracy at the end: median and range over the seeds that did not fail.";
+    if any(|run| run.outcome.accuracy.is_some()) {
+        let meaning =
+            "Held-out accuracy at the end: median and range over the seeds that did not fail.";
         columns.push(
             Column::new("accuracy", meaning)
-                .each(all, |v| Value::of(v.sound_spread(|run| run.accuracy), percent)),
+                .each(all, |v| Value::of(v.sound_spread(|run| run.outcome.accuracy), percent)),
         );
     }
     columns.extend(generalised(all));
@@ -130,23 +150,25 @@ pub(super) fn columns(comparison: &Group) -> Vec<Column> {
         )
         .both(all, |variant, phase| ratio(variant, phase, precision)),
     );
-    columns.push(
-        Column::new("seconds", "Wall time of a run, in seconds.")
-            .each(all, |v| Value { range: None, ..Value::of(v.spread(|run| Some(run.seconds)), seconds) }),
-    );
+    columns.push(Column::new("seconds", "Wall time of a run, in seconds.").each(all, |v| Value {
+        range: None,
+        ..Value::of(v.spread(|run| Some(run.outcome.seconds)), seconds)
+    }));
     columns
 }
 
 /// What the trained networks do on longer sequences, where that was asked for: the accuracy, or the loss where the task has none.
 fn generalised(all: &[VariantRuns]) -> Vec<Column> {
-    let longer = |run: &RunRecord, place: usize| run.generalisation.get(place).cloned();
+    let longer = |run: &RunRecord, place: usize| run.outcome.generalisation.get(place).cloned();
     let headings = ["at twice T", "at 4 times T"].into_iter().enumerate();
     let column = |(place, heading)| {
-        let runs = || all.iter().flat_map(|variant| &variant.runs).filter_map(|run| longer(run, place));
+        let runs =
+            || all.iter().flat_map(|variant| &variant.runs).filter_map(|run| longer(run, place));
         let length = runs().next()?.length;
         let right = runs().any(|found| found.accuracy.is_some());
         let what = if right { "accuracy" } else { "loss" };
-        let meaning = format!("Held-out {what} of the trained network on sequences of up to {length} steps.");
+        let meaning =
+            format!("Held-out {what} of the trained network on sequences of up to {length} steps.");
         Some(Column::new(heading, &meaning).each(all, |variant| match right {
             true => Value::of(variant.sound_spread(|run| longer(run, place)?.accuracy), percent),
             false => Value::of(variant.sound_spread(|run| Some(longer(run, place)?.loss)), loss),
@@ -174,25 +196,32 @@ fn steps_to_solve(variant: &VariantRuns) -> Value {
     if !variant.runs.iter().any(|run| has_criterion(run)) {
         return Value::none();
     }
-    let unsolved =
-        || variant.runs.iter().filter(|run| !run.solved && !matches!(run.status, Status::Failed(_)));
+    let unsolved = || {
+        variant
+            .runs
+            .iter()
+            .filter(|run| !run.outcome.solved && !matches!(run.status, Status::Failed(_)))
+    };
     if variant.solved() == 0 {
-        let Some(done) = Spread::of(unsolved().map(|run| run.steps as f64)) else {
+        let Some(done) = Spread::of(unsolved().map(|run| run.outcome.steps as f64)) else {
             return Value::plain("failed");
         };
         let whole = |steps: f64| format!("{steps:.0}");
         let done = done.range(whole).unwrap_or_else(|| done.median(whole));
         return Value::plain(format!("not solved in {done} steps"));
     }
-    let least = unsolved().map(|run| run.steps).min().unwrap_or(0);
-    let text = |steps: f64| if steps.is_finite() { format!("{steps:.0}") } else { format!(">{least}") };
-    let steps = |run: &&RunRecord| run.steps_to_solve.map_or(f64::INFINITY, |steps| steps as f64);
+    let least = unsolved().map(|run| run.outcome.steps).min().unwrap_or(0);
+    let text =
+        |steps: f64| if steps.is_finite() { format!("{steps:.0}") } else { format!(">{least}") };
+    let steps =
+        |run: &&RunRecord| run.outcome.steps_to_solve.map_or(f64::INFINITY, |steps| steps as f64);
     Value::of(Spread::of(variant.sound().map(|run| steps(&run))), text)
 }
 
 fn half_life(variant: &VariantRuns, part: &str, phase: Phase, length: usize) -> Value {
-    let has =
-        |run: &&RunRecord| part == "h" || rate(run, part, phase).is_some() || run.fit(part, phase).is_some();
+    let has = |run: &&RunRecord| {
+        part == "h" || rate(run, part, phase).is_some() || run.fit(part, phase).is_some()
+    };
     if !variant.runs.iter().any(has) {
         return Value::none();
     }
@@ -239,10 +268,16 @@ mod tests {
         assert_eq!(cell(&columns, "hidden", residual).0, value("2×32", None));
         assert_eq!(cell(&columns, "solved", lstm).0, value("3/3", None));
         assert_eq!(cell(&columns, "steps to solve", lstm).0, value("1450", Some("1400–1700")));
-        assert_eq!(cell(&columns, "steps to solve", vanilla).0, value("not solved in 2000 steps", None));
+        assert_eq!(
+            cell(&columns, "steps to solve", vanilla).0,
+            value("not solved in 2000 steps", None)
+        );
         assert_eq!(cell(&columns, "solved", residual).0, value("2/3", None));
         assert_eq!(cell(&columns, "steps to solve", residual).0, value("1600", Some("1500–>2000")));
-        assert_eq!(cell(&columns, "steps to solve", layernorm).0, value(">2000", Some("1900–>2000")));
+        assert_eq!(
+            cell(&columns, "steps to solve", layernorm).0,
+            value(">2000", Some("1900–>2000"))
+        );
         let (before, after) = cell(&columns, "half-life h", lstm);
         assert_eq!(before, &value("2.2", Some("2.0–2.4")));
         assert_eq!(after.as_ref(), Some(&value("31", Some("28–34"))));
@@ -257,39 +292,51 @@ mod tests {
     #[test]
     fn longer_sequences() {
         let mut records = sample::records();
-        assert!(!columns(&Group::new(&records)).iter().any(|column| column.heading == "at twice T"));
+        assert!(!columns(&Group::new(&records))
+            .iter()
+            .any(|column| column.heading == "at twice T"));
         for run in &mut records.runs {
             let found = |times: usize| Generalised {
-                length: times * run.length,
-                loss: 0.01 * (times as u64 + run.seed) as f64,
+                length: times * run.config.task.length,
+                loss: 0.01 * (times as u64 + run.config.seed) as f64,
                 accuracy: None,
-                baseline: run.baseline,
+                baseline: run.config.task.baseline,
             };
-            run.generalisation = vec![found(2), found(4)];
+            run.outcome.generalisation = vec![found(2), found(4)];
         }
         let shown = columns(&Group::new(&records));
         assert_eq!(cell(&shown, "at twice T", 0).0, value("0.0400", Some("0.0300–0.0500")));
         assert_eq!(cell(&shown, "at 4 times T", 0).0, value("0.0600", Some("0.0500–0.0700")));
-        records.runs.iter_mut().for_each(|run| run.generalisation[1].accuracy = Some(0.5));
+        records.runs.iter_mut().for_each(|run| run.outcome.generalisation[1].accuracy = Some(0.5));
         let shown = columns(&Group::new(&records));
         assert_eq!(cell(&shown, "at 4 times T", 0).0, value("50 %", None));
-        let meaning =
-            &shown.iter().find(|column| column.heading == "at 4 times T").expect("a column").meaning;
-        assert_eq!(meaning, "Held-out accuracy of the trained network on sequences of up to 400 steps.");
+        let meaning = &shown
+            .iter()
+            .find(|column| column.heading == "at 4 times T")
+            .expect("a column")
+            .meaning;
+        assert_eq!(
+            meaning,
+            "Held-out accuracy of the trained network on sequences of up to 400 steps."
+        );
     }
 
     #[test]
     fn odd_runs() {
         let mut records = sample::records();
-        records.runs[0].half_life_h_init = None;
-        records.runs[0].fits.clear();
+        records.runs[0].gradients.init.h.half_life = None;
+        records.runs[0].gradients.init.h.fit = None;
+        records.runs[0].gradients.trained.h.fit = None;
         records.runs.drain(1..3); // one seed of vanilla is left, without a fit
-        records.runs[0].grad_ratio_init = Some(0.0);
+        records.runs[0].gradients.init.h.ratio = Some(0.0);
         let columns = columns(&Group::new(&records));
         assert_eq!(cell(&columns, "half-life h", 0).0, value("too few points", None));
         assert_eq!(cell(&columns, "first/last", 0).0, value("underflow", None));
         assert_eq!(cell(&columns, "solved", 4).0, value("0/3", Some("1 failed")));
-        assert_eq!(cell(&columns, "steps to solve", 4).0, value("not solved in 310–2000 steps", None));
+        assert_eq!(
+            cell(&columns, "steps to solve", 4).0,
+            value("not solved in 310–2000 steps", None)
+        );
         assert_eq!(cell(&columns, "final loss", 4).0.text, "0.167", "without the run that failed");
     }
 }

@@ -46,8 +46,9 @@ impl Curve {
             let known = seed.partition_point(|&(at, _)| at <= step);
             known.checked_sub(1).map(|last| seed[last].1)
         };
-        let spread =
-            |step: u64| Some((step as f64, Spread::of(seeds.iter().filter_map(|seed| latest(seed, step)))?));
+        let spread = |step: u64| {
+            Some((step as f64, Spread::of(seeds.iter().filter_map(|seed| latest(seed, step)))?))
+        };
         Self(steps.into_iter().filter_map(spread).collect())
     }
 
@@ -75,7 +76,11 @@ pub(super) fn held_out(variant: &VariantRuns) -> Curve {
         .evals
         .values()
         .map(|evals| {
-            evals.iter().map(|eval| (eval.step, eval.loss)).filter(|(_, loss)| loss.is_finite()).collect()
+            evals
+                .iter()
+                .map(|eval| (eval.step, eval.loss))
+                .filter(|(_, loss)| loss.is_finite())
+                .collect()
         })
         .collect();
     Curve::over_training(&seeds)
@@ -122,7 +127,8 @@ pub(super) fn history(profiles: &[&ProfileRecord], scale: ProfileScale) -> Vec<(
         seeds.entry(profile.seed).or_default().insert(profile.step, profile);
     }
     let on_the_way = |profile: &&&ProfileRecord| !profile.last || profile.step == 0;
-    let steps: BTreeSet<u64> = profiles.iter().filter(on_the_way).map(|profile| profile.step).collect();
+    let steps: BTreeSet<u64> =
+        profiles.iter().filter(on_the_way).map(|profile| profile.step).collect();
     let until = |step: u64| {
         let latest = seeds.values().filter_map(|seed| seed.range(..=step).next_back());
         Curve::of_profiles(&latest.map(|(_, profile)| *profile).collect::<Vec<_>>(), scale)
@@ -190,7 +196,10 @@ mod tests {
 
     #[test]
     fn a_run_that_has_ended_keeps_its_last_value() {
-        let curve = Curve::over_training(&[vec![(0, 8.0), (10, 1.0)], vec![(0, 6.0), (10, 5.0), (20, 4.0)]]);
+        let curve = Curve::over_training(&[
+            vec![(0, 8.0), (10, 1.0)],
+            vec![(0, 6.0), (10, 5.0), (20, 4.0)],
+        ]);
         assert_eq!(curve.0[2], (20.0, Spread { low: 1.0, mid: 2.5, high: 4.0 }));
         let mut profiles = [
             profile("h", 1, 0, &[1.0]),
@@ -201,7 +210,8 @@ mod tests {
         ];
         (profiles[2].last, profiles[4].last) = (true, true);
         let history = history(&profiles.each_ref(), F32);
-        let mids: Vec<_> = history.iter().map(|(step, curve)| (step.as_str(), curve.0[0].1.mid)).collect();
+        let mids: Vec<_> =
+            history.iter().map(|(step, curve)| (step.as_str(), curve.0[0].1.mid)).collect();
         assert_eq!(mids, [("0", 0.0), ("8", -3.0), ("end", -4.0)]);
     }
 

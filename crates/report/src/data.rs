@@ -72,9 +72,10 @@ pub(super) fn json(comparison: &Group) -> String {
         .filter(|&lag| lag < scale.length)
         .collect();
     let lags: Vec<usize> = all.iter().copied().step_by(all.len().div_ceil(LAGS).max(1)).collect();
-    let width = interval(comparison.runs.iter().map(|run| run.steps).max().unwrap_or(0));
+    let width = interval(comparison.runs.iter().map(|run| run.outcome.steps).max().unwrap_or(0));
     let profiles = |run: &RunRecord, variant: &VariantRuns, part: &str| {
-        let top = variant.top_profiles(part).into_iter().filter(|profile| profile.seed == run.seed());
+        let top =
+            variant.top_profiles(part).into_iter().filter(|profile| profile.seed == run.seed());
         let (steps, norms) = top
             .map(|profile| (profile.step, norms(profile, &lags, scale.precision.tiny)))
             .unzip::<_, _, Vec<_>, Vec<_>>();
@@ -104,7 +105,7 @@ pub(super) fn json(comparison: &Group) -> String {
     let data = Data {
         parts: parts(comparison),
         lags: lags.clone(),
-        baseline: comparison.runs.first().map_or(0.0, |run| run.baseline),
+        baseline: comparison.runs.first().map_or(0.0, |run| run.config.task.baseline),
         training: format!("Training loss, mean of {width} steps"),
         variants: variants.collect(),
     };
@@ -156,9 +157,14 @@ mod tests {
         let mut compared = 0;
         for variant in data["variants"].as_array().expect("variants") {
             for run in variant["runs"].as_array().expect("runs") {
-                let of = |name: &str, seed: u64| variant["name"] == *name && run["seed"] == *seed.to_string();
-                let evals: Vec<_> =
-                    records.evals.iter().filter(|e| of(&e.variant, e.seed) && e.loss.is_finite()).collect();
+                let of = |name: &str, seed: u64| {
+                    variant["name"] == *name && run["seed"] == *seed.to_string()
+                };
+                let evals: Vec<_> = records
+                    .evals
+                    .iter()
+                    .filter(|e| of(&e.variant, e.seed) && e.loss.is_finite())
+                    .collect();
                 let values = run["held_out"]["values"].as_array().expect("losses");
                 assert_eq!(values.len(), evals.len());
                 values.iter().zip(&evals).for_each(|(value, eval)| close(value, eval.loss));
@@ -169,10 +175,16 @@ mod tests {
                         let top = top.expect("a variant of that name").top_profiles(part);
                         let record = top.iter().find(|p| of(&p.variant, p.seed) && *step == p.step);
                         let record = record.expect("a profile of that step");
-                        for (lag, norm) in norms[place].as_array().expect("norms").iter().enumerate() {
+                        for (lag, norm) in
+                            norms[place].as_array().expect("norms").iter().enumerate()
+                        {
                             match record.median[lag] {
-                                zero if zero == 0.0 && part == "c" && lag == 0 => assert!(norm.is_null()),
-                                small if small < f64::from(f32::MIN_POSITIVE) => assert_eq!(*norm, 0.0),
+                                zero if zero == 0.0 && part == "c" && lag == 0 => {
+                                    assert!(norm.is_null())
+                                }
+                                small if small < f64::from(f32::MIN_POSITIVE) => {
+                                    assert_eq!(*norm, 0.0)
+                                }
                                 exact => close(norm, exact),
                             }
                             compared += 1;
@@ -187,7 +199,7 @@ mod tests {
     #[test]
     fn nothing_in_it_ends_the_script() {
         let mut records = sample::records();
-        records.runs[0].variant = "</script><!--&".to_owned();
+        records.runs[0].config.model.variant = "</script><!--&".to_owned();
         let text = json(&Group::new(&records));
         assert!(!text.contains(['<', '>', '&']), "{text}");
         let data: Value = serde_json::from_str(&text).expect("it parses");
@@ -197,7 +209,7 @@ mod tests {
     #[test]
     fn long_sequences_are_thinned() {
         let mut records = sample::records();
-        records.runs.iter_mut().for_each(|run| run.length = 5000);
+        records.runs.iter_mut().for_each(|run| run.config.task.length = 5000);
         for profile in &mut records.profiles {
             profile.lag = (0..=5000).collect();
             profile.median = vec![0.5; 5001];

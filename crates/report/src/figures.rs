@@ -50,12 +50,16 @@ pub(super) fn profiles(comparison: &Group) -> Vec<Figure> {
     let mut all = Vec::new();
     for part in parts(comparison) {
         for phase in Phase::BOTH {
-            let curve = |v: &VariantRuns| Curve::of_profiles(&at(&v.top_profiles(part), phase), scale);
+            let curve =
+                |v: &VariantRuns| Curve::of_profiles(&at(&v.top_profiles(part), phase), scale);
             let lines: Vec<Line> =
                 comparison.variants.iter().map(|v| Line::new(v.name, v.index, curve(v))).collect();
             let title = format!("Gradient of {part} {}", phase.title());
             let chart = norms(&title, part, drawn(lines));
-            all.extend(Figure::chart(&comparison.id(&format!("profiles-{part}-{}", phase.key())), chart));
+            all.extend(Figure::chart(
+                &comparison.id(&format!("profiles-{part}-{}", phase.key())),
+                chart,
+            ));
         }
     }
     all
@@ -63,7 +67,7 @@ pub(super) fn profiles(comparison: &Group) -> Vec<Figure> {
 
 /// Held-out loss, training loss, and accuracy where there is one, of every variant over training.
 pub(super) fn learning(comparison: &Group) -> Vec<Figure> {
-    let steps = comparison.runs.iter().map(|run| run.steps).max().unwrap_or(0);
+    let steps = comparison.runs.iter().map(|run| run.outcome.steps).max().unwrap_or(0);
     let width = interval(steps);
     let each = |curve: &dyn Fn(&VariantRuns) -> Curve| {
         drawn(comparison.variants.iter().map(|v| Line::new(v.name, v.index, curve(v))).collect())
@@ -71,9 +75,9 @@ pub(super) fn learning(comparison: &Group) -> Vec<Figure> {
     let losses = |title: &str, file: &str, mut lines: Vec<Line>| {
         let places = || lines.iter().flat_map(|line| line.curve.0.iter().map(|(step, _)| *step));
         let (from, to) = (places().min_by(f64::total_cmp)?, places().max_by(f64::total_cmp)?);
-        if let Some(run) = comparison.runs.first().filter(|run| run.baseline > 0.0) {
-            let name = format!("baseline {}", significant(run.baseline, 4));
-            lines.push(Line::level(name, run.baseline.log10(), (from, to)));
+        if let Some(run) = comparison.runs.first().filter(|run| run.config.task.baseline > 0.0) {
+            let name = format!("baseline {}", significant(run.config.task.baseline, 4));
+            lines.push(Line::level(name, run.config.task.baseline.log10(), (from, to)));
         }
         Figure::chart(
             &comparison.id(file),
@@ -86,7 +90,11 @@ pub(super) fn learning(comparison: &Group) -> Vec<Figure> {
     let lines = each(&accuracy);
     let title = "Held-out accuracy";
     let chart = Chart { title, along: "training step", up: "accuracy", axis: Axis::Share, lines };
-    held_out.into_iter().chain(trained).chain(Figure::chart(&comparison.id("accuracy"), chart)).collect()
+    held_out
+        .into_iter()
+        .chain(trained)
+        .chain(Figure::chart(&comparison.id("accuracy"), chart))
+        .collect()
 }
 
 /// Gradient norm against lag of every layer of one variant, at initialisation and after training, by part of the state.
@@ -98,7 +106,8 @@ pub(super) fn layers(comparison: &Group, variant: &VariantRuns) -> Vec<Figure> {
         let mut lines = Vec::new();
         for (place, &layer) in all.iter().enumerate() {
             for (dash, phase) in [(0, Phase::Final), (1, Phase::Init)] {
-                let curve = Curve::of_profiles(&at(&variant.profiles_of(part, layer), phase), scale);
+                let curve =
+                    Curve::of_profiles(&at(&variant.profiles_of(part, layer), phase), scale);
                 let moment = if phase == Phase::Init { "start" } else { "trained" };
                 let name = if all.len() > 1 {
                     format!("{}, {moment}", layer_name(layer, &all))
@@ -110,8 +119,10 @@ pub(super) fn layers(comparison: &Group, variant: &VariantRuns) -> Vec<Figure> {
         }
         let title = format!("{}: gradient of {part} before and after training", variant.name);
         let chart = norms(&title, part, drawn(lines));
-        figures
-            .extend(Figure::chart(&comparison.id(&format!("layers-{}-{part}", file_name(variant))), chart));
+        figures.extend(Figure::chart(
+            &comparison.id(&format!("layers-{}-{part}", file_name(variant))),
+            chart,
+        ));
     }
     figures
 }
@@ -136,8 +147,11 @@ pub(super) fn heat_maps(comparison: &Group) -> (Option<Range>, Vec<HeatMap>) {
             for &layer in &all {
                 let moments = history(&variant.profiles_of(part, layer), scale);
                 let main = part == "h" && Some(&layer) == all.first();
-                let place =
-                    if all.len() > 1 { format!(", {}", layer_name(layer, &all)) } else { String::new() };
+                let place = if all.len() > 1 {
+                    format!(", {}", layer_name(layer, &all))
+                } else {
+                    String::new()
+                };
                 let file = format!(
                     "{}heat-{}-{part}{}",
                     comparison.prefix,
@@ -154,14 +168,24 @@ pub(super) fn heat_maps(comparison: &Group) -> (Option<Range>, Vec<HeatMap>) {
             }
         }
     }
-    let curves = histories.iter().flat_map(|(_, _, _, _, moments)| moments.iter().map(|(_, curve)| curve));
+    let curves =
+        histories.iter().flat_map(|(_, _, _, _, moments)| moments.iter().map(|(_, curve)| curve));
     let Some(range) = Range::of(curves) else { return (None, Vec::new()) };
-    let draw =
-        |(variant, main, title, file, moments): (&VariantRuns, bool, String, String, Vec<heat::Moment>)| {
-            let inline = heat::draw(&file, &title, &moments, range, false)?;
-            let alone = heat::draw(&file, &title, &moments, range, true)?;
-            Some(HeatMap { variant: variant.index, main, figure: Figure { file, title, inline, alone } })
-        };
+    let draw = |(variant, main, title, file, moments): (
+        &VariantRuns,
+        bool,
+        String,
+        String,
+        Vec<heat::Moment>,
+    )| {
+        let inline = heat::draw(&file, &title, &moments, range, false)?;
+        let alone = heat::draw(&file, &title, &moments, range, true)?;
+        Some(HeatMap {
+            variant: variant.index,
+            main,
+            figure: Figure { file, title, inline, alone },
+        })
+    };
     (Some(range), histories.into_iter().filter_map(draw).collect())
 }
 

@@ -23,7 +23,8 @@ pub(super) fn plot(measure: Measure, effects: &[&Effect]) -> Option<Figure> {
 }
 
 fn draw(measure: Measure, title: &str, effects: &[&Effect], alone: bool) -> Option<Svg> {
-    let known = effects.iter().filter_map(|effect| Some((effect.low?, effect.high?, effect.margin)));
+    let known =
+        effects.iter().filter_map(|effect| Some((effect.low?, effect.high?, effect.margin)));
     let (mut low, mut high): (f64, f64) = (0.0, 0.0);
     let mut any = false;
     for (from, to, margin) in known {
@@ -42,7 +43,8 @@ fn draw(measure: Measure, title: &str, effects: &[&Effect], alone: bool) -> Opti
         svg.text("title", (10.0, 19.0), Anchor::Start, title);
     }
     let better = if measure.lower_is_better() { "← better" } else { "better →" };
-    let (at, anchor) = if measure.lower_is_better() { (left, Anchor::Start) } else { (right, Anchor::End) };
+    let (at, anchor) =
+        if measure.lower_is_better() { (left, Anchor::Start) } else { (right, Anchor::End) };
     svg.text("axis-title", (at, top - 10.0), anchor, better);
     svg.open(r#"class="axes""#);
     for mark in marks(measure, across.values()) {
@@ -80,8 +82,8 @@ fn marks(measure: Measure, bounds: (f64, f64)) -> Vec<f64> {
     }
     let inside = |mark: &f64| (bounds.0..=bounds.1).contains(mark);
     let decades = |times: &'static [f64]| {
-        let all =
-            (-12..12).flat_map(move |power| times.iter().map(move |times| (times * 10f64.powi(power)).ln()));
+        let all = (-12..12)
+            .flat_map(move |power| times.iter().map(move |times| (times * 10f64.powi(power)).ln()));
         all.filter(inside).collect::<Vec<f64>>()
     };
     let fine = decades(&[1.0, 2.0, 5.0]);

@@ -33,7 +33,8 @@ pub(super) fn sentence(verdicts: &[RunVerdict]) -> String {
 
 /// Whether two verdicts are told in one phrase. To vanish and to fade differ by where the sequence happens to end.
 fn alike(one: GradientVerdict, other: GradientVerdict) -> bool {
-    let decays = |verdict| matches!(verdict, GradientVerdict::Vanishes { .. } | GradientVerdict::Fades);
+    let decays =
+        |verdict| matches!(verdict, GradientVerdict::Vanishes { .. } | GradientVerdict::Fades);
     discriminant(&one) == discriminant(&other) || decays(one) && decays(other)
 }
 
@@ -41,10 +42,12 @@ fn alike(one: GradientVerdict, other: GradientVerdict) -> bool {
 fn phrase(group: &[RunVerdict]) -> String {
     let run = group[0].run;
     let (length, end) = (run.length(), run.last_lag());
-    let arrived =
-        || group.iter().filter(|verdict| !matches!(verdict.gradient, GradientVerdict::Vanishes { .. }));
+    let arrived = || {
+        group.iter().filter(|verdict| !matches!(verdict.gradient, GradientVerdict::Vanishes { .. }))
+    };
     let precision = run.precision();
-    let left = |share: Option<Spread>| share.map(|share| share.text(|ratio| precision.ratio(ratio)));
+    let left =
+        |share: Option<Spread>| share.map(|share| share.text(|ratio| precision.ratio(ratio)));
     let h = left(Spread::of(arrived().filter_map(|verdict| verdict.h)));
     let c = left(Spread::of(arrived().filter_map(|verdict| verdict.c)));
     let share = |times: &str| match (&h, &c) {
@@ -59,11 +62,18 @@ fn phrase(group: &[RunVerdict]) -> String {
     match group[0].gradient {
         GradientVerdict::Unknown => "is unknown: no profile was recorded".to_owned(),
         GradientVerdict::NotFinite { .. } => {
-            let lag =
-                |verdict| if let GradientVerdict::NotFinite { lag } = verdict { Some(lag) } else { None };
+            let lag = |verdict| {
+                if let GradientVerdict::NotFinite { lag } = verdict {
+                    Some(lag)
+                } else {
+                    None
+                }
+            };
             format!("is not finite from lag {} on", lags(group, lag))
         }
-        GradientVerdict::Vanishes { .. } | GradientVerdict::Fades => decays(group, &share("of"), &fit),
+        GradientVerdict::Vanishes { .. } | GradientVerdict::Fades => {
+            decays(group, &share("of"), &fit)
+        }
         GradientVerdict::Keeps => format!("is kept over all {length} steps ({fit}){}", share("of")),
         GradientVerdict::Grows => format!("grows ({fit}){}", share("times")),
     }
@@ -86,13 +96,19 @@ fn decays(group: &[RunVerdict], share: &str, fit: &str) -> String {
             let range = times.range(steps).map(|range| format!("{range} over seeds"));
             let c = typical(group, "c").map(|fit| format!("c {fit}"));
             let more: Vec<String> = range.into_iter().chain(c).collect();
-            let more = if more.is_empty() { String::new() } else { format!(" ({})", more.join("; ")) };
+            let more =
+                if more.is_empty() { String::new() } else { format!(" ({})", more.join("; ")) };
             format!("halves every {} steps{more}: ", steps(times.mid))
         }
         None => format!("vanishes ({fit}): "),
     };
-    let reach =
-        |verdict| if let GradientVerdict::Vanishes { reach, .. } = verdict { Some(reach) } else { None };
+    let reach = |verdict| {
+        if let GradientVerdict::Vanishes { reach, .. } = verdict {
+            Some(reach)
+        } else {
+            None
+        }
+    };
     if !vanishing.iter().all(|verdict| verdict.measured) {
         text += "by the fit, ";
     }
@@ -106,10 +122,19 @@ fn decays(group: &[RunVerdict], share: &str, fit: &str) -> String {
         run.dtype(),
         significant(precision.epsilon, 2)
     );
-    let underflow =
-        |verdict| if let GradientVerdict::Vanishes { underflow, .. } = verdict { underflow } else { None };
+    let underflow = |verdict| {
+        if let GradientVerdict::Vanishes { underflow, .. } = verdict {
+            underflow
+        } else {
+            None
+        }
+    };
     if vanishing.iter().any(|verdict| underflow(verdict.gradient).is_some()) {
-        text += &format!("; from lag {} on it underflows ({})", lags(&vanishing, underflow), precision.below);
+        text += &format!(
+            "; from lag {} on it underflows ({})",
+            lags(&vanishing, underflow),
+            precision.below
+        );
     }
     text
 }
@@ -169,7 +194,11 @@ mod tests {
             "At initialisation the gradient halves every 2.2 steps: nothing further back than 50 steps reaches the \
              weights in f32 (less than its epsilon is left, 1.2e-7 of the norm at the end)."
         );
-        assert!(say(0.5).ends_with("; from lag 64 on it underflows (below 1e-38)."), "{}", say(0.5));
+        assert!(
+            say(0.5).ends_with("; from lag 64 on it underflows (below 1e-38)."),
+            "{}",
+            say(0.5)
+        );
         assert_eq!(
             say(89.0),
             "At initialisation the gradient is kept over all 100 steps (half-life 89): at lag 99, dL/dh is 0.46 of that \
@@ -185,12 +214,19 @@ mod tests {
     fn seeds_that_disagree_are_said_to() {
         let say = |half_lives: &[f64]| {
             let made: Vec<_> = half_lives.iter().map(|&half_life| exact("h", half_life)).collect();
-            sentence(&made.iter().map(|(run, profile)| RunVerdict::new(run, &[profile])).collect::<Vec<_>>())
+            sentence(
+                &made
+                    .iter()
+                    .map(|(run, profile)| RunVerdict::new(run, &[profile]))
+                    .collect::<Vec<_>>(),
+            )
         };
         let said = say(&[89.0, 70.0, -34.0]);
         assert!(said.contains("the seeds disagree"), "{said}");
         assert!(
-            said.contains("with 2 of 3 it is kept over all 100 steps (half-life 78, 70–89 over seeds)"),
+            said.contains(
+                "with 2 of 3 it is kept over all 100 steps (half-life 78, 70–89 over seeds)"
+            ),
             "{said}"
         );
         assert!(said.contains("with 1 of 3 it grows (doubling every 34 steps):"), "{said}");

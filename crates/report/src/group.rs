@@ -3,7 +3,9 @@
 use super::numbers::{count, Precision, ProfileScale, Spread};
 use super::run::RunView;
 use super::trend::Phase;
-use crate::record::{EvalRecord, MeasureRecord, ProfileRecord, Records, RunRecord, Status, StepRecord};
+use crate::record::{
+    EvalRecord, MeasureRecord, ProfileRecord, Records, RunRecord, Status, StepRecord,
+};
 use std::collections::BTreeMap;
 
 /// A comparison, grouped.
@@ -42,8 +44,8 @@ impl<'a> Group<'a> {
         let mut variants: Vec<VariantRuns<'a>> = Vec::new();
         let mut places: BTreeMap<&str, usize> = BTreeMap::new();
         for run in &records.runs {
-            let place = *places.entry(&run.variant).or_insert_with(|| {
-                variants.push(VariantRuns::new(&run.variant, variants.len()));
+            let place = *places.entry(&run.config.model.variant).or_insert_with(|| {
+                variants.push(VariantRuns::new(&run.config.model.variant, variants.len()));
                 variants.len() - 1
             });
             variants[place].runs.push(run);
@@ -131,7 +133,9 @@ impl<'a> Group<'a> {
             .runs
             .iter()
             .filter_map(|run| match &run.status {
-                Status::Failed(why) => Some(format!("{} (seed {}): {why}", run.variant, run.seed())),
+                Status::Failed(why) => {
+                    Some(format!("{} (seed {}): {why}", run.config.model.variant, run.seed()))
+                }
                 _ => None,
             })
             .collect();
@@ -150,9 +154,9 @@ impl<'a> Group<'a> {
             .map(|run| {
                 format!(
                     "{} (seed {}) after {} of {} steps",
-                    run.variant,
+                    run.config.model.variant,
                     run.seed(),
-                    run.steps,
+                    run.outcome.steps,
                     run.max_steps()
                 )
             })
@@ -171,7 +175,8 @@ impl<'a> Group<'a> {
         let most = self.variants.iter().map(|variant| variant.runs.len()).max().unwrap_or(0);
         if most == 1 {
             cautions.push(
-                "One seed only: a single run is an anecdote, not a finding. Use several seeds.".to_owned(),
+                "One seed only: a single run is an anecdote, not a finding. Use several seeds."
+                    .to_owned(),
             );
         }
         let fewer: Vec<String> = self
@@ -181,7 +186,8 @@ impl<'a> Group<'a> {
             .map(|variant| format!("{} ({} of {most})", variant.name, variant.runs.len()))
             .collect();
         if !fewer.is_empty() {
-            cautions.push(format!("Some variants have fewer runs than others: {}.", fewer.join(", ")));
+            cautions
+                .push(format!("Some variants have fewer runs than others: {}.", fewer.join(", ")));
         }
         cautions
     }
@@ -190,7 +196,15 @@ impl<'a> Group<'a> {
 impl<'a> VariantRuns<'a> {
     fn new(name: &'a str, index: usize) -> Self {
         let (steps, evals) = (BTreeMap::new(), BTreeMap::new());
-        Self { name, index, runs: Vec::new(), steps, evals, profiles: Vec::new(), measures: Vec::new() }
+        Self {
+            name,
+            index,
+            runs: Vec::new(),
+            steps,
+            evals,
+            profiles: Vec::new(),
+            measures: Vec::new(),
+        }
     }
 
     fn sort(&mut self) {
@@ -212,7 +226,7 @@ impl<'a> VariantRuns<'a> {
 
     /// The number of runs that solved the task.
     pub(super) fn solved(&self) -> usize {
-        self.runs.iter().filter(|run| run.solved).count()
+        self.runs.iter().filter(|run| run.outcome.solved).count()
     }
 
     /// Median and range of a number over all runs; those without it are left out.
@@ -227,7 +241,8 @@ impl<'a> VariantRuns<'a> {
 
     /// The parts of the state that have profiles, `h` first, then the others by name.
     pub(super) fn parts(&self) -> Vec<&'a str> {
-        let mut parts: Vec<&str> = self.profiles.iter().map(|profile| profile.part.as_str()).collect();
+        let mut parts: Vec<&str> =
+            self.profiles.iter().map(|profile| profile.part.as_str()).collect();
         parts.sort_unstable_by_key(|part| (*part != "h", *part));
         parts.dedup();
         parts
@@ -235,8 +250,11 @@ impl<'a> VariantRuns<'a> {
 
     /// The layers with profiles, from the top, each with its directions.
     pub(super) fn layers(&self) -> Vec<(usize, &'a str)> {
-        let mut layers: Vec<(usize, &str)> =
-            self.profiles.iter().map(|profile| (profile.layer, profile.direction.as_str())).collect();
+        let mut layers: Vec<(usize, &str)> = self
+            .profiles
+            .iter()
+            .map(|profile| (profile.layer, profile.direction.as_str()))
+            .collect();
         layers.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(b.1)));
         layers.dedup();
         layers
@@ -278,13 +296,22 @@ mod tests {
     fn order_and_seeds() {
         let mut records = sample::records();
         records.runs.reverse();
-        records.steps.push(StepRecord { variant: "of no run".to_owned(), ..records.steps[0].clone() });
+        records
+            .steps
+            .push(StepRecord { variant: "of no run".to_owned(), ..records.steps[0].clone() });
         let comparison = Group::new(&records);
         let names: Vec<_> = comparison.variants.iter().map(|variant| variant.name).collect();
         assert_eq!(names, ["broken & <b>", "residual-lstm", "lstm-chrono", "lstm", "vanilla"]);
         assert_eq!(comparison.seeds(), [1, 2, 3]);
-        assert_eq!(comparison.variants[3].runs.iter().map(|run| run.seed).collect::<Vec<_>>(), [1, 2, 3]);
-        assert_eq!(comparison.variants[1].layers(), [(1, "forward"), (0, "forward")], "the top layer first");
+        assert_eq!(
+            comparison.variants[3].runs.iter().map(|run| run.config.seed).collect::<Vec<_>>(),
+            [1, 2, 3]
+        );
+        assert_eq!(
+            comparison.variants[1].layers(),
+            [(1, "forward"), (0, "forward")],
+            "the top layer first"
+        );
         assert_eq!(comparison.variants[1].parts(), ["h", "c"]);
         assert!(comparison.variants[1].top_profiles("h").iter().all(|profile| profile.layer == 1));
         assert_eq!(comparison.task(), "adding, T = 100");
@@ -295,15 +322,20 @@ mod tests {
         let records = sample::records();
         let said = Group::new(&records).cautions().join("\n");
         assert!(said.contains("1 run failed and is left out"), "{said}");
-        assert!(said.contains("broken & <b> (seed 3): the loss is not a number at step 40"), "{said}");
         assert!(
-            said.contains("1 run was stopped before the end: broken & <b> (seed 2) after 310 of 2000"),
+            said.contains("broken & <b> (seed 3): the loss is not a number at step 40"),
+            "{said}"
+        );
+        assert!(
+            said.contains(
+                "1 run was stopped before the end: broken & <b> (seed 2) after 310 of 2000"
+            ),
             "{said}"
         );
         assert!(!said.contains("anecdote"), "{said}");
 
         let mut one = sample::records();
-        one.runs.retain(|run| run.seed == 1);
+        one.runs.retain(|run| run.config.seed == 1);
         assert!(Group::new(&one).cautions().join("").contains("anecdote"));
         one.runs.push(sample::run("lstm", 2));
         let said = Group::new(&one).cautions().join("");

@@ -25,8 +25,9 @@ impl Range {
         let mids = curves
             .flat_map(|curve| curve.0.iter().map(|(_, spread)| spread.mid))
             .filter(|mid| mid.is_finite());
-        let (low, high) =
-            mids.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), mid| (low.min(mid), high.max(mid)));
+        let (low, high) = mids.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), mid| {
+            (low.min(mid), high.max(mid))
+        });
         if low > high {
             return None;
         }
@@ -46,7 +47,13 @@ pub(super) type Moment = (String, Curve);
 
 /// Draws the heat map of one part of one variant. `id` must be unique in a page. With a title and a scale of colours if
 /// it stands alone. `None` if there is nothing to draw.
-pub(super) fn draw(id: &str, title: &str, moments: &[Moment], range: Range, alone: bool) -> Option<Svg> {
+pub(super) fn draw(
+    id: &str,
+    title: &str,
+    moments: &[Moment],
+    range: Range,
+    alone: bool,
+) -> Option<Svg> {
     let lags = moments.iter().flat_map(|(_, curve)| curve.0.iter().map(|(lag, _)| *lag));
     let last = lags.max_by(f64::total_cmp)?;
     let top = if alone { 50.0 } else { 22.0 };
@@ -143,7 +150,12 @@ pub(super) fn legend(id: &str, range: Range) -> Svg {
     let (left, right) = (22.0, 290.0); // room for half a label
     let mut svg = Svg::new(420.0, 52.0);
     pattern(&mut svg, id);
-    svg.text("axis-title", (left, 12.0), Anchor::Start, "gradient norm, by the same colours in all maps");
+    svg.text(
+        "axis-title",
+        (left, 12.0),
+        Anchor::Start,
+        "gradient norm, by the same colours in all maps",
+    );
     let scale = Scale::new((range.low, range.high), (left, right));
     let wide = (right - left) / LEVELS as f64;
     svg.open(r#"class="cells""#);
@@ -221,21 +233,28 @@ mod tests {
     #[test]
     fn lags_of_one_colour_are_one_stretch() {
         let range = Range { low: -40.0, high: 0.0, clipped: false };
-        let found = stretches(&curve(&[-0.1, -0.2, -1.5, f64::NEG_INFINITY, f64::NEG_INFINITY]), range);
+        let found =
+            stretches(&curve(&[-0.1, -0.2, -1.5, f64::NEG_INFINITY, f64::NEG_INFINITY]), range);
         let levels = [((0.0, 1.0), Some(39)), ((2.0, 2.0), Some(38)), ((3.0, 4.0), None)];
         assert_eq!(found, levels);
-        let gap = Curve(vec![curve(&[-1.0]).0[0], (5.0, Spread { low: -1.0, mid: -1.0, high: -1.0 })]);
+        let gap =
+            Curve(vec![curve(&[-1.0]).0[0], (5.0, Spread { low: -1.0, mid: -1.0, high: -1.0 })]);
         assert_eq!(stretches(&gap, range).len(), 2, "a gap is left open");
     }
 
     #[test]
     fn an_underflow_has_a_colour_of_its_own() {
-        let moments =
-            [("0".to_owned(), curve(&[-1.0, f64::NEG_INFINITY])), ("end".to_owned(), curve(&[-1.0, -2.0]))];
+        let moments = [
+            ("0".to_owned(), curve(&[-1.0, f64::NEG_INFINITY])),
+            ("end".to_owned(), curve(&[-1.0, -2.0])),
+        ];
         let range = Range::of(moments.iter().map(|(_, curve)| curve)).expect("finite values");
         let file = draw("heat-x", "the title", &moments, range, true).expect("a map").file("label");
         assert_eq!(file.matches(r##"class="underflow" d="##).count(), 1, "{file}");
-        assert!(file.contains(r##"fill="url(#heat-x)" d="##) && file.contains(">underflow<"), "{file}");
+        assert!(
+            file.contains(r##"fill="url(#heat-x)" d="##) && file.contains(">underflow<"),
+            "{file}"
+        );
         assert!(file.contains(">end<") && file.contains("the title"), "{file}");
         assert!(!file.contains("NaN") && !file.contains("inf"), "{file}");
         assert!(draw("x", "", &[], range, false).is_none());

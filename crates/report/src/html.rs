@@ -12,6 +12,7 @@ use super::run::RunView;
 use super::section::variant as about_variant;
 use super::table;
 use super::verdict::criterion;
+use crate::config::OPTIMIZER;
 use serde::Deserialize;
 use std::fmt::Write;
 
@@ -27,8 +28,6 @@ pub(super) struct About {
     pub(super) seconds: Option<f64>,
     /// The number of runs side by side.
     pub(super) jobs: Option<usize>,
-    /// The optimiser and its options.
-    pub(super) optimizer: String,
     /// Whether it was stopped before its end.
     pub(super) interrupted: bool,
     /// Where it ran.
@@ -80,7 +79,8 @@ pub(super) fn body(comparison: &Group, about: &About) -> String {
 
 /// Title, facts, the command, and what must be known before the numbers.
 fn head(comparison: &Group, about: &About) -> String {
-    let mut text = String::from("<header>\n<p class=\"kicker\">recurrent · do the gradients survive?</p>\n");
+    let mut text =
+        String::from("<header>\n<p class=\"kicker\">recurrent · do the gradients survive?</p>\n");
     text += &format!(
         "<h1>{}</h1>\n",
         escape(&if comparison.runs.is_empty() { "No runs".to_owned() } else { comparison.task() })
@@ -108,12 +108,19 @@ fn facts(comparison: &Group, about: &About) -> Vec<(&'static str, String)> {
     let mut facts = vec![
         (
             "Compared",
-            format!("{} × {}", count(comparison.variants.len(), "variant"), count(seeds.len(), "seed")),
+            format!(
+                "{} × {}",
+                count(comparison.variants.len(), "variant"),
+                count(seeds.len(), "seed")
+            ),
         ),
         ("Seeds", listed),
         (
             "Baseline",
-            format!("{} (best answer blind to the input)", one(&|run| significant(run.baseline, 4))),
+            format!(
+                "{} (best answer blind to the input)",
+                one(&|run| significant(run.config.task.baseline, 4))
+            ),
         ),
         ("Longest lag", format!("{} steps", one(&|run| run.longest_lag().to_string()))),
     ];
@@ -133,10 +140,8 @@ fn facts(comparison: &Group, about: &About) -> Vec<(&'static str, String)> {
             one(&|run| run.clip())
         ),
     ));
-    if !about.optimizer.is_empty() {
-        facts.push(("Optimiser", about.optimizer.clone()));
-    }
-    let threads = |run: &crate::record::RunRecord| count(run.threads, "thread");
+    facts.push(("Optimiser", OPTIMIZER.to_owned()));
+    let threads = |run: &crate::record::RunRecord| count(run.outcome.threads, "thread");
     let device = format!(
         "{}, {}, {} a run",
         one(&|run| run.device().to_owned()),
@@ -145,11 +150,14 @@ fn facts(comparison: &Group, about: &About) -> Vec<(&'static str, String)> {
     );
     facts.push((
         "Device",
-        about.jobs.map_or(device.clone(), |jobs| format!("{device}, {} at once", count(jobs, "run"))),
+        about
+            .jobs
+            .map_or(device.clone(), |jobs| format!("{device}, {} at once", count(jobs, "run"))),
     ));
-    facts.push(("Version", format!("recurrent {}", one(&|run| run.version.clone()))));
+    facts.push(("Version", format!("recurrent {}", one(&|run| run.config.version.clone()))));
     if !about.started.is_empty() {
-        let took = about.seconds.map(|time| format!(", took {} s", seconds(time))).unwrap_or_default();
+        let took =
+            about.seconds.map(|time| format!(", took {} s", seconds(time))).unwrap_or_default();
         facts.push(("Started", format!("{}{took}", about.started)));
     }
     facts
@@ -158,14 +166,19 @@ fn facts(comparison: &Group, about: &About) -> Vec<(&'static str, String)> {
 /// The table.
 fn summary(comparison: &Group) -> String {
     let columns = columns(comparison);
-    let heads = columns.iter().map(|column| (column.heading, column.paired(), column.meaning.as_str()));
+    let heads =
+        columns.iter().map(|column| (column.heading, column.paired(), column.meaning.as_str()));
     let mut text = format!(
         "<section id=\"{}\">\n<div class=\"scroll\" tabindex=\"0\">\n<table class=\"summary\">\n{}<tbody>\n",
         comparison.id("table"),
         heading("variant", heads)
     );
     for (row, variant) in comparison.variants.iter().enumerate() {
-        let link = format!("<a href=\"#{}\">{}</a>", variant_id(comparison, variant), escape(variant.name));
+        let link = format!(
+            "<a href=\"#{}\">{}</a>",
+            variant_id(comparison, variant),
+            escape(variant.name)
+        );
         text += &format!(
             "<tr data-variant=\"{0}\"><th scope=\"row\">{1}{link}</th>",
             variant.index,
@@ -224,8 +237,11 @@ fn meanings(columns: &[Column]) -> String {
          <div><dt>in small print</dt><dd>The range over seeds; the number above it is the median.</dd></div>\n",
     );
     for column in columns {
-        text +=
-            &format!("<div><dt>{}</dt><dd>{}</dd></div>\n", escape(column.heading), escape(&column.meaning));
+        text += &format!(
+            "<div><dt>{}</dt><dd>{}</dd></div>\n",
+            escape(column.heading),
+            escape(&column.meaning)
+        );
     }
     text + "</dl>\n</details>\n"
 }

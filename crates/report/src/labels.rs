@@ -8,7 +8,8 @@ pub(super) fn spread_out(wanted: &[f64], (top, bottom): (f64, f64)) -> Vec<f64> 
     // Blocks of labels that touch; each stands where its members wish it on the mean.
     let mut blocks: Vec<(f64, usize)> = Vec::new(); // the wished-for place of the first, summed over members; members
     let room = |members: usize| (members - 1) as f64 * LABEL;
-    let first = |(sum, members): (f64, usize)| (sum / members as f64).min(bottom - room(members)).max(top);
+    let first =
+        |(sum, members): (f64, usize)| (sum / members as f64).min(bottom - room(members)).max(top);
     for &place in wanted {
         let mut block = (place, 1);
         while let Some(&above) = blocks.last() {
@@ -20,7 +21,8 @@ pub(super) fn spread_out(wanted: &[f64], (top, bottom): (f64, f64)) -> Vec<f64> 
         }
         blocks.push(block);
     }
-    let members = |block: (f64, usize)| (0..block.1).map(move |member| first(block) + member as f64 * LABEL);
+    let members =
+        |block: (f64, usize)| (0..block.1).map(move |member| first(block) + member as f64 * LABEL);
     blocks.into_iter().flat_map(members).collect()
 }
 

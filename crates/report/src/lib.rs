@@ -39,7 +39,7 @@ use group::Group;
 use record::Records;
 #[cfg(test)]
 use recurrent_records::sample;
-use recurrent_records::{effects, folder, record, solve_rates, tier, treatment};
+use recurrent_records::{config, effects, folder, record, solve_rates};
 use recurrent_tasks::{task, usage};
 
 pub use escape::escape;
@@ -92,7 +92,8 @@ pub fn terminal(records: &Records, width: usize) -> String {
 /// If a file cannot be written.
 pub fn write(records: &Records, folder: &Folder) -> Result<()> {
     let comparison = Group::new(records);
-    let about = folder.read("comparison.json").ok().and_then(|text| serde_json::from_slice(&text).ok());
+    let about =
+        folder.read("comparison.json").ok().and_then(|text| serde_json::from_slice(&text).ok());
     write_figures(&figures_of(&comparison), folder)?;
     folder.write("report.html", html::page(&comparison, &about.unwrap_or_default()).as_bytes())
 }
@@ -106,7 +107,11 @@ pub fn ablation(findings: &effects::Findings, width: usize) -> String {
 ///
 /// # Errors
 /// If a file cannot be written.
-pub fn write_ablation(findings: &effects::Findings, command: &[String], folder: &Folder) -> Result<()> {
+pub fn write_ablation(
+    findings: &effects::Findings,
+    command: &[String],
+    folder: &Folder,
+) -> Result<()> {
     write(&findings.records, folder)?;
     write_figures(&ablation::page::figures(findings), folder)?;
     folder.write("ablation.html", ablation::page::page(findings, command).as_bytes())
@@ -121,7 +126,11 @@ pub fn sweep(findings: &solve_rates::Findings, width: usize) -> String {
 ///
 /// # Errors
 /// If a file cannot be written.
-pub fn write_sweep(findings: &solve_rates::Findings, command: &[String], folder: &Folder) -> Result<()> {
+pub fn write_sweep(
+    findings: &solve_rates::Findings,
+    command: &[String],
+    folder: &Folder,
+) -> Result<()> {
     write_figures(sweep::figure(findings).as_slice(), folder)?;
     folder.write("sweep.html", sweep::page(findings, command).as_bytes())
 }
@@ -138,5 +147,7 @@ fn figures_of(comparison: &Group) -> Vec<figures::Figure> {
 
 fn write_figures(figures: &[figures::Figure], folder: &Folder) -> Result<()> {
     let plots = folder.inside("plots")?;
-    figures.iter().try_for_each(|one| plots.write(&format!("{}.svg", one.file), one.content().as_bytes()))
+    figures
+        .iter()
+        .try_for_each(|one| plots.write(&format!("{}.svg", one.file), one.content().as_bytes()))
 }

@@ -34,9 +34,15 @@ pub(super) fn document(title: &str, body: &str) -> String {
 }
 
 /// The head of a page other than a comparison's: a question, a title, the command, and what must be known before the numbers.
-pub(super) fn header(question: &str, title: &str, command: &[String], cautions: &[String]) -> String {
+pub(super) fn header(
+    question: &str,
+    title: &str,
+    command: &[String],
+    cautions: &[String],
+) -> String {
     let (question, title) = (escape(question), escape(title));
-    let mut text = format!("<header>\n<p class=\"kicker\">recurrent · {question}</p>\n<h1>{title}</h1>\n");
+    let mut text =
+        format!("<header>\n<p class=\"kicker\">recurrent · {question}</p>\n<h1>{title}</h1>\n");
     text += &preface(command, cautions);
     text + "</header>\n"
 }
@@ -45,7 +51,8 @@ pub(super) fn header(question: &str, title: &str, command: &[String], cautions: 
 pub(super) fn preface(command: &[String], cautions: &[String]) -> String {
     let mut text = String::new();
     if !command.is_empty() {
-        text += &format!("<pre class=\"command\"><code>{}</code></pre>\n", escape(&command.join(" ")));
+        text +=
+            &format!("<pre class=\"command\"><code>{}</code></pre>\n", escape(&command.join(" ")));
     }
     if !cautions.is_empty() {
         text += "<ul class=\"cautions\">\n";
@@ -59,15 +66,22 @@ pub(super) fn preface(command: &[String], cautions: &[String]) -> String {
 
 /// The head of a table: the name of the first column, then those of the others, whether each has a part for the start and
 /// one for after training, and what it means.
-pub(super) fn heading<'a>(first: &str, columns: impl Iterator<Item = (&'a str, bool, &'a str)>) -> String {
+pub(super) fn heading<'a>(
+    first: &str,
+    columns: impl Iterator<Item = (&'a str, bool, &'a str)>,
+) -> String {
     let (mut upper, mut lower) =
         (format!("<tr><th rowspan=\"2\" scope=\"col\">{}</th>", escape(first)), String::new());
     for (name, paired, meaning) in columns {
-        let title =
-            if meaning.is_empty() { String::new() } else { format!(" title=\"{}\"", escape(meaning)) };
+        let title = if meaning.is_empty() {
+            String::new()
+        } else {
+            format!(" title=\"{}\"", escape(meaning))
+        };
         let name = escape(name);
         if paired {
-            upper += &format!("<th colspan=\"2\" scope=\"colgroup\" class=\"pair\"{title}>{name}</th>");
+            upper +=
+                &format!("<th colspan=\"2\" scope=\"colgroup\" class=\"pair\"{title}>{name}</th>");
             lower += "<th scope=\"col\" class=\"first\">start</th><th scope=\"col\">trained</th>";
         } else {
             upper += &format!("<th rowspan=\"2\" scope=\"col\"{title}>{name}</th>");

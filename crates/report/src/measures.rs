@@ -4,7 +4,7 @@ use super::escape::escape;
 use super::group::{Group, VariantRuns};
 use super::numbers::{count, significant, Spread};
 use crate::record::MeasureRecord;
-use crate::tier::Tier;
+use recurrent_records::config::Level;
 
 /// How many points of a curve a table has room for.
 const POINTS: usize = 7;
@@ -44,17 +44,21 @@ pub(super) fn table(variant: &VariantRuns) -> String {
 
 /// What the measures took, a network; `None` if no more than profiles was asked for.
 pub(super) fn cost(comparison: &Group) -> Option<String> {
-    let spent = |tier: Tier| {
-        let seconds = comparison.runs.iter().filter_map(|run| run.measure_seconds.get(tier.name()).copied());
+    let spent = |level: Level| {
+        let seconds = comparison
+            .runs
+            .iter()
+            .filter_map(|run| run.outcome.measure_seconds.get(level.name()).copied());
         let spread = Spread::of(seconds)?;
-        Some(format!("{} {} s", tier.name(), spread.text(|seconds| significant(seconds, 2))))
+        Some(format!("{} {} s", level.name(), spread.text(|seconds| significant(seconds, 2))))
     };
-    let tiers: Vec<_> = Tier::ALL.into_iter().filter_map(spent).collect();
-    let all: f64 = comparison.runs.iter().flat_map(|run| run.measure_seconds.values()).sum();
-    (!tiers.is_empty()).then(|| {
+    let levels: Vec<_> = Level::ALL.into_iter().filter_map(spent).collect();
+    let all: f64 =
+        comparison.runs.iter().flat_map(|run| run.outcome.measure_seconds.values()).sum();
+    (!levels.is_empty()).then(|| {
         format!(
             "Measures before and after training took, a run: {}; {} s for {}.",
-            tiers.join(", "),
+            levels.join(", "),
             significant(all, 2),
             count(comparison.runs.len(), "run")
         )
@@ -80,7 +84,9 @@ fn rows<'a>(measures: &[&'a MeasureRecord]) -> Vec<Row<'a>> {
 /// Medians and ranges over seeds: a single number, or some points of a curve; or why there is none.
 fn value(lines: &[&MeasureRecord]) -> String {
     let number = |value| significant(value, 3);
-    let Some(first) = lines.iter().max_by_key(|line| line.values.len()) else { return "–".to_owned() };
+    let Some(first) = lines.iter().max_by_key(|line| line.values.len()) else {
+        return "–".to_owned();
+    };
     if first.values.is_empty() {
         return first.note.clone().unwrap_or("–".to_owned());
     }
@@ -89,7 +95,9 @@ fn value(lines: &[&MeasureRecord]) -> String {
         return spread.map_or("not a number".to_owned(), |spread| spread.text(number));
     }
     let point = |&at: &usize| {
-        let of = |line: &&MeasureRecord| Some(line.values[line.at.iter().position(|&other| other == at)?]);
+        let of = |line: &&MeasureRecord| {
+            Some(line.values[line.at.iter().position(|&other| other == at)?])
+        };
         Some(format!("{at}: {}", Spread::of(lines.iter().filter_map(of))?.median(number)))
     };
     let points: Vec<_> = chosen(&first.at).iter().filter_map(point).collect();
@@ -113,12 +121,18 @@ fn chosen(at: &[usize]) -> Vec<usize> {
 mod tests {
     use super::*;
 
-    fn line(step: u64, seed: u64, at: &[usize], values: &[f64], note: Option<&str>) -> MeasureRecord {
+    fn line(
+        step: u64,
+        seed: u64,
+        at: &[usize],
+        values: &[f64],
+        note: Option<&str>,
+    ) -> MeasureRecord {
         MeasureRecord {
             variant: "a".to_owned(),
             seed,
             step,
-            tier: Tier::Gradients,
+            level: Level::Gradients,
             measure: "share".to_owned(),
             layer: Some(0),
             direction: Some("forward".to_owned()),
@@ -148,7 +162,10 @@ mod tests {
 
     #[test]
     fn curves_are_shown_by_some_points() {
-        let (a, b) = (line(0, 0, &[1, 10], &[0.5, 0.25], None), line(0, 1, &[1, 10], &[0.7, f64::NAN], None));
+        let (a, b) = (
+            line(0, 0, &[1, 10], &[0.5, 0.25], None),
+            line(0, 1, &[1, 10], &[0.7, f64::NAN], None),
+        );
         assert_eq!(value(&[&a, &b]), "by lag: 1: 0.600 · 10: 0.250");
         let at: Vec<_> = (0..=100).collect();
         assert_eq!(chosen(&at), [0, 2, 5, 10, 22, 46, 100]);

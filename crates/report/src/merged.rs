@@ -48,7 +48,9 @@ pub fn sources(folders: &[PathBuf]) -> Result<Vec<Source>> {
         let about = match fs::read(path.join("comparison.json")) {
             Ok(text) => match serde_json::from_slice(&text) {
                 Ok(about) => about,
-                Err(error) => mistake!("{}: cannot be read: {error}", path.join("comparison.json").display()),
+                Err(error) => {
+                    mistake!("{}: cannot be read: {error}", path.join("comparison.json").display())
+                }
             },
             Err(_) => About::default(), // it says nothing that the records do not, but where and when
         };
@@ -63,7 +65,8 @@ fn lengths(folder: &Path) -> Vec<PathBuf> {
     if folder.join("runs.jsonl").exists() {
         return Vec::new();
     }
-    let length = |path: &PathBuf| path.file_name()?.to_str()?.strip_prefix("length-")?.parse::<usize>().ok();
+    let length =
+        |path: &PathBuf| path.file_name()?.to_str()?.strip_prefix("length-")?.parse::<usize>().ok();
     let inside = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut all: Vec<_> = inside.filter_map(|path| Some((length(&path)?, path))).collect();
     all.sort();
@@ -79,7 +82,8 @@ fn labels(paths: &[PathBuf]) -> Vec<String> {
     };
     let most = 64; // deeper than that, they are left alike
     let ends = |parts: usize| paths.iter().map(|path| end(path, parts)).collect::<Vec<_>>();
-    let differ = |labels: &Vec<String>| labels.iter().collect::<BTreeSet<_>>().len() == labels.len();
+    let differ =
+        |labels: &Vec<String>| labels.iter().collect::<BTreeSet<_>>().len() == labels.len();
     (1..most).map(ends).find(differ).unwrap_or_else(|| ends(most))
 }
 
@@ -108,7 +112,7 @@ struct Same<'a> {
 impl<'a> Same<'a> {
     fn of(run: &'a RunRecord) -> Self {
         let (task, length, data) = (run.task(), run.length(), run.data());
-        Self { task, length, data, baseline: run.baseline.to_bits() }
+        Self { task, length, data, baseline: run.config.task.baseline.to_bits() }
     }
 
     /// The runs of a source that belong here.
@@ -125,7 +129,10 @@ fn grouped(sources: &[Source]) -> Vec<MergedGroup> {
         }
     }
     let of = |same: &Same| {
-        let alike = all.iter().filter(|other| (other.task, other.length) == (same.task, same.length)).count();
+        let alike = all
+            .iter()
+            .filter(|other| (other.task, other.length) == (same.task, same.length))
+            .count();
         let inside = sources.iter().filter(|source| same.runs(source).next().is_some());
         let labels: Vec<&str> = inside.map(|source| source.label.as_str()).collect();
         let among = if alike > 1 { labels.join(", ") } else { String::new() };
@@ -135,10 +142,13 @@ fn grouped(sources: &[Source]) -> Vec<MergedGroup> {
 }
 
 fn group(sources: &[Source], same: &Same) -> Records {
-    let within = |source| -> BTreeSet<String> { same.runs(source).map(|run| run.variant.clone()).collect() };
+    let within = |source| -> BTreeSet<String> {
+        same.runs(source).map(|run| run.config.model.variant.clone()).collect()
+    };
     let trained = |source| -> BTreeSet<String> {
         let runs = same.runs(source);
-        runs.map(|run| format!("{} {} {} {}", run.max_steps(), run.batch(), run.lr(), run.dtype())).collect()
+        runs.map(|run| format!("{} {} {} {}", run.max_steps(), run.batch(), run.lr(), run.dtype()))
+            .collect()
     };
     let mut in_how_many: BTreeMap<String, usize> = BTreeMap::new();
     for variant in sources.iter().flat_map(within) {
@@ -159,15 +169,22 @@ fn group(sources: &[Source], same: &Same) -> Records {
             )*};
         }
         for run in same.runs(source) {
-            if !order.contains(&run.variant) {
-                order.push(run.variant.clone());
+            if !order.contains(&run.config.model.variant) {
+                order.push(run.config.model.variant.clone());
             }
         }
-        take!(runs, steps, evals, profiles, measures);
+        take!(steps, evals, profiles, measures);
+        for run in source.records.runs.iter().filter(|run| own.contains(&run.config.model.variant))
+        {
+            let mut run = run.clone();
+            run.config.model.variant = named(&run.config.model.variant);
+            all.runs.push(run);
+        }
     }
     // The same variant of several sources side by side, in the order of the sources.
     let base = |name: &str| name.split_once(" · ").map_or(name, |(base, _)| base).to_owned();
-    all.runs.sort_by_key(|run| order.iter().position(|name| *name == base(&run.variant)));
+    all.runs
+        .sort_by_key(|run| order.iter().position(|name| *name == base(&run.config.model.variant)));
     all
 }
 
@@ -207,7 +224,8 @@ pub fn write_merged(sources: &[Source], command: &[String], folder: &Folder) -> 
 
 /// The page: what was merged, then group by group.
 fn page(sources: &[Source], comparisons: &[Group], command: &[String]) -> String {
-    let title = format!("{} on {}", count(sources.len(), "comparison"), count(comparisons.len(), "task"));
+    let title =
+        format!("{} on {}", count(sources.len(), "comparison"), count(comparisons.len(), "task"));
     let mut body = markup::header("several comparisons in one report", &title, command, &[]);
     body += &folders(sources);
     if comparisons.len() > 1 {
@@ -254,7 +272,7 @@ fn folders(sources: &[Source]) -> String {
                 comparison.distinct(|run| format!("{} {}", run.device(), run.dtype())),
                 about.machine.words()
             ),
-            comparison.distinct(|run| run.version.clone()),
+            comparison.distinct(|run| run.config.version.clone()),
         ];
         let cells: String = cells.iter().map(|cell| format!("<td>{}</td>", escape(cell))).collect();
         let (label, hint) = (escape(&source.label), escape(&about.command.join(" ")));
@@ -276,13 +294,16 @@ mod tests {
         folder.write_lines("steps.jsonl", &records.steps)?;
         folder.write_lines("evals.jsonl", &records.evals)?;
         folder.write_lines("profiles.jsonl", &records.profiles)?;
-        folder.write("comparison.json", br#"{"machine": {"cores": 4, "os": "linux", "arch": "riscv64"}}"#)
+        folder.write(
+            "comparison.json",
+            br#"{"machine": {"cores": 4, "os": "linux", "arch": "riscv64"}}"#,
+        )
     }
 
     /// The records of one variant.
     fn only(variant: &str) -> Records {
         let mut all = sample::records();
-        all.runs.retain(|run| run.variant == variant);
+        all.runs.retain(|run| run.config.model.variant == variant);
         all.steps.retain(|step| step.variant == variant);
         all.evals.retain(|eval| eval.variant == variant);
         all.profiles.retain(|profile| profile.variant == variant);
@@ -294,8 +315,11 @@ mod tests {
         let temp = tempfile::tempdir()?;
         let paths = ["mon", "tue", "wed"].map(|name| temp.path().join(name));
         let (mut other_data, mut other_batch) = (only("lstm"), only("vanilla"));
-        other_data.runs.iter_mut().for_each(|run| run.data = Some("0123abcd".to_owned()));
-        other_batch.runs.iter_mut().for_each(|run| run.batch += 1);
+        other_data
+            .runs
+            .iter_mut()
+            .for_each(|run| run.config.task.data = Some("0123abcd".to_owned()));
+        other_batch.runs.iter_mut().for_each(|run| run.config.training.batch += 1);
         for (records, path) in [&only("lstm"), &other_data, &other_batch].into_iter().zip(&paths) {
             write(records, path)?;
         }
@@ -322,25 +346,39 @@ mod tests {
         let all = sample::records();
         let part = only("lstm");
         let mut other = all.clone();
-        other.runs.iter_mut().for_each(|run| run.task = "copy".to_owned());
+        other.runs.iter_mut().for_each(|run| run.config.task.name = "copy".to_owned());
         for (records, path) in [&all, &part, &other].into_iter().zip(&paths) {
             write(records, path)?;
         }
         let sources = sources(&paths)?;
-        assert_eq!(sources.iter().map(|s| s.label.as_str()).collect::<Vec<_>>()[..2], ["mon/run", "tue/run"]);
+        assert_eq!(
+            sources.iter().map(|s| s.label.as_str()).collect::<Vec<_>>()[..2],
+            ["mon/run", "tue/run"]
+        );
         let read = &sources[0].records;
         assert_eq!((read.runs.len(), read.steps.len()), (all.runs.len(), all.steps.len()));
         assert_eq!((read.evals.len(), read.profiles.len()), (all.evals.len(), all.profiles.len()));
         for (read, written) in read.profiles.iter().zip(&all.profiles) {
-            let name = |profile: &ProfileRecord| (profile.variant.clone(), profile.seed, profile.step);
+            let name =
+                |profile: &ProfileRecord| (profile.variant.clone(), profile.seed, profile.step);
             assert_eq!((name(read), &read.lag), (name(written), &written.lag));
-            assert_eq!(read.median, written.median, "what is read back is what was written, to the last bit");
+            assert_eq!(
+                read.median, written.median,
+                "what is read back is what was written, to the last bit"
+            );
         }
         let groups = groups(&sources);
         assert_eq!(groups.len(), 2);
-        let names: Vec<_> = Group::new(&groups[0]).variants.iter().map(|v| v.name.to_owned()).collect();
-        let expected =
-            ["vanilla", "lstm · mon/run", "lstm · tue/run", "lstm-chrono", "residual-lstm", "broken & <b>"];
+        let names: Vec<_> =
+            Group::new(&groups[0]).variants.iter().map(|v| v.name.to_owned()).collect();
+        let expected = [
+            "vanilla",
+            "lstm · mon/run",
+            "lstm · tue/run",
+            "lstm-chrono",
+            "residual-lstm",
+            "broken & <b>",
+        ];
         assert_eq!(names, expected);
         assert_eq!(groups[1].runs.len(), other.runs.len());
         let twice = Group::new(&groups[0]);
@@ -350,9 +388,12 @@ mod tests {
         write_merged(&sources, &["report".to_owned()], &out)?;
         let page = String::from_utf8(out.read("report.html")?)?;
         crate::tests::elements(&page);
-        for words in
-            ["3 comparisons on 2 tasks", "lstm · tue/run", "4 cores, linux riscv64", "id=\"2-profiles\""]
-        {
+        for words in [
+            "3 comparisons on 2 tasks",
+            "lstm · tue/run",
+            "4 cores, linux riscv64",
+            "id=\"2-profiles\"",
+        ] {
             assert!(page.contains(words), "{words}");
         }
         assert!(out.path().join("plots/2-profiles-h-init.svg").exists());
@@ -387,8 +428,9 @@ mod tests {
         let runs = fs::read_to_string(good.join("runs.jsonl"))?;
         let (first, others) = runs.split_once('\n').expect("several runs");
         fs::write(good.join("runs.jsonl"), others)?;
-        assert!(refused(&good)
-            .ends_with("steps.jsonl: has lines of vanilla with seed 1, a run that runs.jsonl lacks"));
+        assert!(refused(&good).ends_with(
+            "steps.jsonl: has lines of vanilla with seed 1, a run that runs.jsonl lacks"
+        ));
         fs::write(good.join("runs.jsonl"), format!("{runs}{first}\n"))?;
         assert!(refused(&good).ends_with(": vanilla with seed 1 is there twice"));
         fs::write(good.join("runs.jsonl"), [runs.as_bytes(), b"\xff\n"].concat())?;
@@ -400,7 +442,9 @@ mod tests {
         fs::write(good.join("runs.jsonl"), "")?;
         assert!(refused(&good).ends_with("expected runs, found an empty runs.jsonl"));
         fs::remove_file(good.join("runs.jsonl"))?;
-        assert!(refused(&good).ends_with("did not come to its end; its program goes on with --resume"));
+        assert!(
+            refused(&good).ends_with("did not come to its end; its program goes on with --resume")
+        );
         Ok(())
     }
 }

@@ -9,7 +9,8 @@ pub fn significant(value: f64, digits: usize) -> String {
         return "0".to_owned();
     }
     let rounded = format!("{value:.*e}", digits.saturating_sub(1)); // "1.25e-3": rounds before the exponent is read
-    let exponent: i32 = rounded.split_once('e').and_then(|(_, exponent)| exponent.parse().ok()).unwrap_or(0);
+    let exponent: i32 =
+        rounded.split_once('e').and_then(|(_, exponent)| exponent.parse().ok()).unwrap_or(0);
     if !(-3..=4).contains(&exponent) {
         return rounded;
     }
@@ -37,7 +38,8 @@ pub(super) fn percent(share: f64) -> String {
         return "not finite".to_owned();
     }
     let percent = share * 100.0;
-    let decimals = if (percent - percent.round()).abs() < 1e-9 || percent.abs() >= 99.95 { 0 } else { 1 };
+    let decimals =
+        if (percent - percent.round()).abs() < 1e-9 || percent.abs() >= 99.95 { 0 } else { 1 };
     format!("{percent:.decimals$} %")
 }
 
@@ -72,9 +74,11 @@ impl Precision {
         match dtype {
             "f64" => Self { epsilon: f64::EPSILON, tiny: f64::MIN_POSITIVE, below: "below 1e-308" },
             "f16" => Self { epsilon: 2f64.powi(-10), tiny: 2f64.powi(-14), below: "below 6e-5" },
-            "bf16" => {
-                Self { epsilon: 2f64.powi(-7), tiny: f64::from(f32::MIN_POSITIVE), below: "below 1e-38" }
-            }
+            "bf16" => Self {
+                epsilon: 2f64.powi(-7),
+                tiny: f64::from(f32::MIN_POSITIVE),
+                below: "below 1e-38",
+            },
             _ => Self {
                 epsilon: f64::from(f32::EPSILON),
                 tiny: f64::from(f32::MIN_POSITIVE),
@@ -133,7 +137,11 @@ impl Spread {
         values.sort_by(f64::total_cmp);
         let (&low, &high) = (values.first()?, values.last()?);
         let (below, above) = (values[(values.len() - 1) / 2], values[values.len() / 2]);
-        let mid = if below == above || below.is_infinite() { below } else { below + (above - below) / 2.0 };
+        let mid = if below == above || below.is_infinite() {
+            below
+        } else {
+            below + (above - below) / 2.0
+        };
         Some(Self { low, mid, high })
     }
 
@@ -189,7 +197,11 @@ mod tests {
     #[test]
     fn underflow_is_never_zero() {
         let precision = Precision::of("f32");
-        assert_eq!(precision.log10(1e-39), Some(f64::NEG_INFINITY), "a subnormal norm has underflowed");
+        assert_eq!(
+            precision.log10(1e-39),
+            Some(f64::NEG_INFINITY),
+            "a subnormal norm has underflowed"
+        );
         assert_eq!(precision.log10(1e-37), Some(-37.0));
         assert_eq!(precision.log10(f64::NAN), None);
         assert_eq!([precision.ratio(0.0), precision.ratio(1e-40)], ["underflow", "below 1e-38"]);
@@ -208,6 +220,10 @@ mod tests {
         let underflow = Spread::of([f64::NEG_INFINITY, f64::NEG_INFINITY, -3.0]).expect("three");
         assert_eq!(underflow.mid, f64::NEG_INFINITY);
         let half = Spread::of([f64::NEG_INFINITY, -3.0]).expect("two");
-        assert_eq!(half.mid, f64::NEG_INFINITY, "between an underflow and a number lies an underflow");
+        assert_eq!(
+            half.mid,
+            f64::NEG_INFINITY,
+            "between an underflow and a number lies an underflow"
+        );
     }
 }

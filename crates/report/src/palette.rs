@@ -64,7 +64,8 @@ mod tests {
         let lines: BTreeSet<_> = (0..28).map(line).collect();
         assert_eq!(lines.len(), 28);
         let style = super::super::svg::STYLE;
-        for class in (0..COLOURS).flat_map(|colour| [format!(".c{colour}"), format!(".f{colour}")]) {
+        for class in (0..COLOURS).flat_map(|colour| [format!(".c{colour}"), format!(".f{colour}")])
+        {
             assert!(style.contains(&class), "{class}");
         }
         assert!((1..DASHES).all(|dash| style.contains(&format!(".d{dash}"))));
@@ -75,8 +76,9 @@ mod tests {
         assert_eq!([heat(0), heat(LEVELS - 1), heat(1000)], ["#440154", "#fde725", "#fde725"]);
         let lightness = |level: usize| {
             let colour = heat(level);
-            let channel =
-                |at: usize| f64::from(u8::from_str_radix(&colour[at..at + 2], 16).expect("two hex digits"));
+            let channel = |at: usize| {
+                f64::from(u8::from_str_radix(&colour[at..at + 2], 16).expect("two hex digits"))
+            };
             0.2126 * channel(1) + 0.7152 * channel(3) + 0.0722 * channel(5)
         };
         assert!((1..LEVELS).all(|level| lightness(level) > lightness(level - 1)));

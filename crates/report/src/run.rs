@@ -2,8 +2,8 @@
 
 use super::numbers::Precision;
 use super::trend::Phase;
-use crate::record::RunRecord;
-use crate::treatment::ClipKind;
+use crate::config::Clipping;
+use crate::record::{RunRecord, StateGradients};
 use recurrent_measures::Fit;
 
 /// Reads a record for the report.
@@ -59,98 +59,97 @@ pub(super) trait RunView {
 
 impl RunView for RunRecord {
     fn task(&self) -> &str {
-        &self.task
+        &self.config.task.name
     }
 
     fn data(&self) -> Option<&str> {
-        self.data.as_deref()
+        self.config.task.data.as_deref()
     }
 
     fn length(&self) -> usize {
-        self.length
+        self.config.task.length
     }
 
     fn longest_lag(&self) -> usize {
-        self.longest_lag
+        self.config.task.longest_lag
     }
 
     fn seed(&self) -> u64 {
-        self.seed
+        self.config.seed
     }
 
     fn hidden(&self) -> usize {
-        self.hidden
+        self.config.model.hidden
     }
 
     fn layers(&self) -> usize {
-        self.layers
+        self.config.model.layers
     }
 
     fn dtype(&self) -> &str {
-        &self.dtype
+        self.config.training.dtype.as_str()
     }
 
     fn device(&self) -> &str {
-        &self.device
+        &self.config.training.device
     }
 
     fn batch(&self) -> usize {
-        self.batch
+        self.config.training.batch
     }
 
     fn lr(&self) -> f64 {
-        self.lr
+        self.config.training.lr
     }
 
     fn max_steps(&self) -> u64 {
-        self.max_steps
+        self.config.max_steps()
     }
 
     fn clip(&self) -> String {
-        let unit = match self.clip_kind {
-            ClipKind::Off | ClipKind::GlobalNorm => "",
-            ClipKind::PerTensor => " tensor by tensor",
-            ClipKind::Value => " element by element",
-        };
-        match self.clip {
-            Some(bound) => format!("clipped{unit} at {bound}"),
-            None => "not clipped".to_owned(),
+        match self.config.training.clip {
+            Clipping::Off => "not clipped".to_owned(),
+            Clipping::GlobalNorm(bound) => format!("clipped at {bound}"),
+            Clipping::PerTensor(bound) => format!("clipped tensor by tensor at {bound}"),
+            Clipping::Value(bound) => format!("clipped element by element at {bound}"),
         }
     }
 
     fn fit(&self, part: &str, phase: Phase) -> Option<&Fit> {
-        self.fits.get(&format!("{part}_{}", phase.key()))
+        state(self, part, phase)?.fit.as_ref()
     }
 
     fn half_life(&self, part: &str, phase: Phase) -> Option<f64> {
-        match (part, phase) {
-            ("h", Phase::Init) => self.half_life_h_init,
-            ("h", Phase::Final) => self.half_life_h_final,
-            ("c", Phase::Init) => self.half_life_c_init,
-            ("c", Phase::Final) => self.half_life_c_final,
-            _ => None,
-        }
+        state(self, part, phase)?.half_life
     }
 
     fn horizon(&self, phase: Phase) -> Option<usize> {
-        match phase {
-            Phase::Init => self.horizon_init,
-            Phase::Final => self.horizon_final,
-        }
+        state(self, "h", phase)?.horizon
     }
 
     fn grad_ratio(&self, phase: Phase) -> Option<f64> {
-        match phase {
-            Phase::Init => self.grad_ratio_init,
-            Phase::Final => self.grad_ratio_final,
-        }
+        state(self, "h", phase)?.ratio
     }
 
     fn underflow(&self) -> (usize, Option<usize>) {
-        (self.underflow_lags, self.underflow_from)
+        let underflow = self.gradients.init.h.underflow;
+        (underflow.lags, underflow.first)
     }
 
     fn clipped_fraction(&self) -> f64 {
-        self.clipped_fraction
+        self.clipping.fraction
+    }
+}
+
+/// The gradient of a part of the state (`h`, `c`).
+fn state<'a>(run: &'a RunRecord, part: &str, phase: Phase) -> Option<&'a StateGradients> {
+    let phase = match phase {
+        Phase::Init => &run.gradients.init,
+        Phase::Final => &run.gradients.trained,
+    };
+    match part {
+        "h" => Some(&phase.h),
+        "c" => Some(&phase.c),
+        _ => None,
     }
 }

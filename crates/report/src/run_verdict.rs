@@ -54,8 +54,11 @@ pub(super) struct RunVerdict<'a> {
 impl<'a> RunVerdict<'a> {
     /// Of every run of a variant, for the top layer at initialisation.
     pub(super) fn all(variant: &VariantRuns<'a>) -> Vec<Self> {
-        let parts: Vec<_> =
-            variant.parts().into_iter().map(|part| at(&variant.top_profiles(part), Phase::Init)).collect();
+        let parts: Vec<_> = variant
+            .parts()
+            .into_iter()
+            .map(|part| at(&variant.top_profiles(part), Phase::Init))
+            .collect();
         let of = |run: &'a RunRecord| {
             let own = parts
                 .iter()
@@ -76,8 +79,9 @@ impl<'a> RunVerdict<'a> {
             ["h", "c"].iter().filter_map(|part| foretold(run, part)).collect()
         };
         let gradient = verdicts.into_iter().reduce(further).unwrap_or(GradientVerdict::Unknown);
-        let left =
-            |part: &str| profiles.iter().find(|profile| profile.part == part).and_then(|own| left(run, own));
+        let left = |part: &str| {
+            profiles.iter().find(|profile| profile.part == part).and_then(|own| left(run, own))
+        };
         Self { run, gradient, measured, h: left("h").or(run.grad_ratio(Phase::Init)), c: left("c") }
     }
 }
@@ -94,7 +98,8 @@ fn measured(run: &RunRecord, profile: &ProfileRecord) -> Option<GradientVerdict>
         return Some(GradientVerdict::NotFinite { lag });
     }
     let ((_, nearest), (end, farthest)) = (norms().next()?, norms().next_back()?);
-    let last_above = |bound: f64| norms().filter(|&(_, norm)| norm >= bound).map(|(lag, _)| lag).next_back();
+    let last_above =
+        |bound: f64| norms().filter(|&(_, norm)| norm >= bound).map(|(lag, _)| lag).next_back();
     let reach = last_above(precision.tiny.max(precision.epsilon * nearest)).unwrap_or(0);
     if reach < end {
         let underflow = last_above(precision.tiny).map_or(0, |lag| lag + 1);
@@ -109,7 +114,8 @@ fn measured(run: &RunRecord, profile: &ProfileRecord) -> Option<GradientVerdict>
 /// What is left of a part at the first step; `None` if it is not finite.
 fn left(run: &RunRecord, profile: &ProfileRecord) -> Option<f64> {
     let (start, end) = span(run, &profile.part);
-    let norm = |wanted: usize| Some(profile.median[profile.lag.iter().position(|&lag| lag == wanted)?]);
+    let norm =
+        |wanted: usize| Some(profile.median[profile.lag.iter().position(|&lag| lag == wanted)?]);
     Some(norm(end)? / norm(start)?).filter(|share| share.is_finite())
 }
 
@@ -197,13 +203,16 @@ mod tests {
         profile.median.fill(1.0);
         assert_eq!(RunVerdict::new(&run, &[&profile]).gradient, GradientVerdict::Keeps);
         profile.median[7] = f64::INFINITY;
-        assert_eq!(RunVerdict::new(&run, &[&profile]).gradient, GradientVerdict::NotFinite { lag: 7 });
+        assert_eq!(
+            RunVerdict::new(&run, &[&profile]).gradient,
+            GradientVerdict::NotFinite { lag: 7 }
+        );
         profile.median.fill(0.0);
         assert_eq!(
             RunVerdict::new(&run, &[&profile]).gradient,
             GradientVerdict::Vanishes { reach: 0, underflow: Some(0) }
         );
-        let bare = RunRecord { half_life_h_init: None, fits: Default::default(), ..run };
+        let bare = RunRecord { gradients: Default::default(), ..run };
         assert_eq!(RunVerdict::new(&bare, &[]).gradient, GradientVerdict::Unknown);
     }
 

@@ -72,7 +72,10 @@ mod tests {
     #[test]
     fn places() {
         let scale = Scale::new((0.0, 10.0), (100.0, 0.0));
-        assert_eq!([scale.at(0.0), scale.at(2.5), scale.at(10.0), scale.at(99.0)], [100.0, 75.0, 0.0, 0.0]);
+        assert_eq!(
+            [scale.at(0.0), scale.at(2.5), scale.at(10.0), scale.at(99.0)],
+            [100.0, 75.0, 0.0, 0.0]
+        );
         assert_eq!(Scale::new((3.0, 3.0), (0.0, 1.0)).at(3.0), 0.5);
         assert_eq!(scale.at(f64::NEG_INFINITY), 100.0, "an underflow lies on the edge");
     }

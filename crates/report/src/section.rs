@@ -22,13 +22,14 @@ pub(super) fn variant(comparison: &Group, variant: &VariantRuns, maps: &[HeatMap
         variant.index,
         swatch(variant.index),
         escape(variant.name),
-        escape(&run.summary)
+        escape(&run.config.model.summary)
     );
     let mut said = sentences(variant).into_iter();
     let first = escape(&said.next().unwrap_or_default());
-    let (headline, more) = first
-        .split_once(": ")
-        .map_or((first.as_str(), String::new()), |(headline, more)| (headline, format!(": {more}")));
+    let (headline, more) =
+        first.split_once(": ").map_or((first.as_str(), String::new()), |(headline, more)| {
+            (headline, format!(": {more}"))
+        });
     let rest: String = said.map(|sentence| format!(" {}", escape(&sentence))).collect();
     let mut profiles = layers(comparison, variant).into_iter();
     text += &format!(
@@ -38,7 +39,8 @@ pub(super) fn variant(comparison: &Group, variant: &VariantRuns, maps: &[HeatMap
     text += "<dl class=\"facts\">\n";
     for (name, value) in facts(variant) {
         let class = if value.len() > 60 { " class=\"wide\"" } else { "" };
-        text += &format!("<div{class}><dt>{}</dt><dd>{}</dd></div>\n", escape(&name), escape(&value));
+        text +=
+            &format!("<div{class}><dt>{}</dt><dd>{}</dd></div>\n", escape(&name), escape(&value));
     }
     text += "</dl>\n</div>\n";
     let own = |one: &Figure| figure(one, &escape(&short(&one.title)), "");
@@ -61,29 +63,33 @@ pub(super) fn variant(comparison: &Group, variant: &VariantRuns, maps: &[HeatMap
 fn short(title: &str) -> String {
     let short = title.rsplit_once(": ").map_or(title, |(_, rest)| rest);
     let mut characters = short.chars();
-    characters.next().map_or(String::new(), |first| first.to_uppercase().chain(characters).collect())
+    characters
+        .next()
+        .map_or(String::new(), |first| first.to_uppercase().chain(characters).collect())
 }
 
 fn facts(variant: &VariantRuns) -> Vec<(String, String)> {
     let run = variant.first();
     let mut facts = vec![
-        ("Parameters".to_owned(), run.params.to_string()),
+        ("Parameters".to_owned(), run.config.model.params.to_string()),
         ("Hidden units".to_owned(), hidden(run)),
-        ("Initialisation".to_owned(), run.init.clone()),
+        ("Initialisation".to_owned(), run.config.model.init.clone()),
     ];
     let radii: Vec<String> = run
         .spectral_radius
         .keys()
         .filter_map(|name| {
-            let radii =
-                Spread::of(variant.runs.iter().filter_map(|run| run.spectral_radius.get(name).copied()))?;
+            let radii = Spread::of(
+                variant.runs.iter().filter_map(|run| run.spectral_radius.get(name).copied()),
+            )?;
             Some(format!("{name} {}", radii.text(|radius| significant(radius, 2))))
         })
         .collect();
     if !radii.is_empty() {
         facts.push(("Spectral radius at the start".to_owned(), radii.join(", ")));
     }
-    let options: Vec<String> = run.options.iter().map(|(name, value)| format!("{name} {value}")).collect();
+    let options: Vec<String> =
+        run.config.model.options.iter().map(|(name, value)| format!("{name} {value}")).collect();
     if !options.is_empty() {
         facts.push(("Options".to_owned(), options.join(" · ")));
     }
@@ -113,11 +119,10 @@ fn warnings(variant: &VariantRuns) -> String {
 
 /// One row a run.
 fn runs(variant: &VariantRuns) -> String {
-    let has_c = variant
-        .runs
-        .iter()
-        .any(|run| run.fit("c", Phase::Init).is_some() || run.half_life("c", Phase::Init).is_some());
-    let accuracy = variant.runs.iter().any(|run| run.accuracy.is_some());
+    let has_c = variant.runs.iter().any(|run| {
+        run.fit("c", Phase::Init).is_some() || run.half_life("c", Phase::Init).is_some()
+    });
+    let accuracy = variant.runs.iter().any(|run| run.outcome.accuracy.is_some());
     let solvable = variant.runs.iter().any(|run| has_criterion(run));
     let mut heads = vec![("ended", 1)];
     heads.extend(solvable.then_some(("solved at step", 1)));
@@ -142,22 +147,30 @@ fn runs(variant: &VariantRuns) -> String {
         if solvable {
             cells.push((solved(run), None));
         }
-        cells.push((loss(run.final_loss), None));
+        cells.push((loss(run.outcome.final_loss), None));
         if accuracy {
-            cells.push((run.accuracy.map_or("–".to_owned(), percent), None));
+            cells.push((run.outcome.accuracy.map_or("–".to_owned(), percent), None));
         }
         cells.extend(Phase::BOTH.map(|phase| half_life(run, "h", phase)));
         if has_c {
             cells.extend(Phase::BOTH.map(|phase| half_life(run, "c", phase)));
         }
         let lag = |horizon: Option<usize>| horizon.map_or("–".to_owned(), |lag| lag.to_string());
-        let ratio = |ratio: Option<f64>| ratio.map_or("–".to_owned(), |ratio| precision.ratio(ratio));
+        let ratio =
+            |ratio: Option<f64>| ratio.map_or("–".to_owned(), |ratio| precision.ratio(ratio));
         let plain = |text: String| (text, None);
         cells.extend([lag(run.horizon(Phase::Init)), lag(run.horizon(Phase::Final))].map(plain));
-        cells.extend([ratio(run.grad_ratio(Phase::Init)), ratio(run.grad_ratio(Phase::Final))].map(plain));
-        cells.extend([underflow(run), plain(percent(run.clipped_fraction())), plain(seconds(run.seconds))]);
+        cells.extend(
+            [ratio(run.grad_ratio(Phase::Init)), ratio(run.grad_ratio(Phase::Final))].map(plain),
+        );
+        cells.extend([
+            underflow(run),
+            plain(percent(run.clipped_fraction())),
+            plain(seconds(run.outcome.seconds)),
+        ]);
         let cells: String = cells.iter().map(table_cell).collect();
-        text += &format!("<tr data-seed=\"{0}\"><th scope=\"row\">{0}</th>{cells}</tr>\n", run.seed());
+        text +=
+            &format!("<tr data-seed=\"{0}\"><th scope=\"row\">{0}</th>{cells}</tr>\n", run.seed());
     }
     text + "</tbody>\n</table>\n</div>\n"
 }
@@ -168,25 +181,27 @@ type Cell = (String, Option<String>);
 /// A cell in markup; words may be broken into lines, numbers not.
 fn table_cell((text, small): &Cell) -> String {
     let class = if text.split(' ').count() > 3 { " class=\"words\"" } else { "" };
-    let small = small.as_ref().map_or(String::new(), |small| format!("<small>{}</small>", escape(small)));
+    let small =
+        small.as_ref().map_or(String::new(), |small| format!("<small>{}</small>", escape(small)));
     format!("<td{class}>{}{small}</td>", escape(text))
 }
 
 fn ended(run: &RunRecord) -> Cell {
-    let after = count(run.steps as usize, "step");
+    let after = count(run.outcome.steps as usize, "step");
     match &run.status {
         Status::Finished => ("finished".to_owned(), Some(after)),
-        Status::Stopped => {
-            ("stopped".to_owned(), Some(format!("{} of {} steps", run.steps, run.max_steps())))
-        }
+        Status::Stopped => (
+            "stopped".to_owned(),
+            Some(format!("{} of {} steps", run.outcome.steps, run.max_steps())),
+        ),
         Status::Failed(why) => (format!("failed: {why}"), Some(after)),
     }
 }
 
 fn solved(run: &RunRecord) -> String {
-    match run.steps_to_solve {
+    match run.outcome.steps_to_solve {
         Some(step) => step.to_string(),
-        None if has_criterion(run) => format!("not in {}", run.steps),
+        None if has_criterion(run) => format!("not in {}", run.outcome.steps),
         None => "–".to_owned(),
     }
 }
@@ -196,8 +211,11 @@ fn half_life(run: &RunRecord, part: &str, phase: Phase) -> Cell {
     let text = rate(run, part, phase)
         .map_or("too few points".to_owned(), |rate| Trend::of(rate, run.length()).long());
     let fit = run.fit(part, phase).map(|fit| {
-        let left_out =
-            if fit.underflowed > 0 { format!(", {} too small", fit.underflowed) } else { String::new() };
+        let left_out = if fit.underflowed > 0 {
+            format!(", {} too small", fit.underflowed)
+        } else {
+            String::new()
+        };
         format!("R² {:.2}, {}{left_out}", fit.r2, count(fit.points, "lag"))
     });
     (text, fit)

@@ -40,7 +40,9 @@ impl Svg {
     /// A rectangle.
     pub(super) fn rect(&mut self, class: &str, (x, y): (f64, f64), (wide, high): (f64, f64)) {
         let [x, y, wide, high] = [x, y, wide, high].map(number);
-        self.raw(&format!(r#"<rect class="{class}" x="{x}" y="{y}" width="{wide}" height="{high}"/>"#));
+        self.raw(&format!(
+            r#"<rect class="{class}" x="{x}" y="{y}" width="{wide}" height="{high}"/>"#
+        ));
     }
 
     /// A line through points; fewer than two draw nothing.
@@ -76,7 +78,9 @@ impl Svg {
             Anchor::End => "end",
         };
         let [x, y] = [x, y].map(number);
-        self.raw(&format!(r#"<text class="{class}" x="{x}" y="{y}" text-anchor="{anchor}">{markup}</text>"#));
+        self.raw(&format!(
+            r#"<text class="{class}" x="{x}" y="{y}" text-anchor="{anchor}">{markup}</text>"#
+        ));
     }
 
     /// Opens a group.
@@ -96,10 +100,16 @@ impl Svg {
 
     /// The drawing as a file of its own, with its style and a background.
     pub(super) fn file(&self, label: &str) -> String {
-        let style =
-            format!("<style>\n{}</style>\n<rect class=\"paper\" width=\"100%\" height=\"100%\"/>\n", STYLE);
-        let size = format!(r#" width="{}" height="{}""#, number(2.0 * self.wide), number(2.0 * self.high));
-        format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{}", self.element(&size, label, &style))
+        let style = format!(
+            "<style>\n{}</style>\n<rect class=\"paper\" width=\"100%\" height=\"100%\"/>\n",
+            STYLE
+        );
+        let size =
+            format!(r#" width="{}" height="{}""#, number(2.0 * self.wide), number(2.0 * self.high));
+        format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{}",
+            self.element(&size, label, &style)
+        )
     }
 
     fn element(&self, size: &str, label: &str, style: &str) -> String {
@@ -159,7 +169,10 @@ mod tests {
         assert!(!text.contains("gone"), "a point is no line");
         assert!(text.contains("a &lt; b &amp; &quot;c&quot;"), "{text}");
         assert!(text.contains(r#"10<tspan class="power" dy="-4">−20</tspan>"#), "{text}");
-        assert!(text.contains(r#"aria-label="what &amp; why""#) && !text.contains("<style>"), "{text}");
+        assert!(
+            text.contains(r#"aria-label="what &amp; why""#) && !text.contains("<style>"),
+            "{text}"
+        );
         let file = svg.file("label");
         assert!(file.starts_with("<?xml") && file.contains("prefers-color-scheme: dark"), "{file}");
         assert!(file.contains(r#"width="200" height="100""#), "{file}");
@@ -167,6 +180,9 @@ mod tests {
 
     #[test]
     fn coordinates() {
-        assert_eq!([number(1.0), number(-0.04), number(2.46), number(f64::NAN)], ["1", "0", "2.5", "0"]);
+        assert_eq!(
+            [number(1.0), number(-0.04), number(2.46), number(f64::NAN)],
+            ["1", "0", "2.5", "0"]
+        );
     }
 }

@@ -53,8 +53,10 @@ fn rows(findings: &Findings) -> Vec<Vec<String>> {
     head.push("longest".to_owned());
     let row = |maximum: &MaximumLength| {
         let cell = |length: &usize| {
-            let rate =
-                findings.rates.iter().find(|rate| rate.variant == maximum.variant && rate.length == *length);
+            let rate = findings
+                .rates
+                .iter()
+                .find(|rate| rate.variant == maximum.variant && rate.length == *length);
             rate.map_or("–".to_owned(), |rate| format!("{}/{}", rate.solved, rate.runs))
         };
         let mut row = vec![maximum.variant.clone()];
@@ -76,8 +78,10 @@ fn longest(maximum: &MaximumLength) -> String {
 /// What is to be said of a variant.
 fn words(maximum: &MaximumLength, findings: &Findings) -> String {
     let at = |length: usize| {
-        let rate =
-            findings.rates.iter().find(|rate| rate.variant == maximum.variant && rate.length == length);
+        let rate = findings
+            .rates
+            .iter()
+            .find(|rate| rate.variant == maximum.variant && rate.length == length);
         rate.map_or(String::new(), |rate| {
             format!(
                 " ({} of {}, 95 % interval {}–{})",
@@ -92,7 +96,10 @@ fn words(maximum: &MaximumLength, findings: &Findings) -> String {
         (None, None) => "no run has ended.".to_owned(),
         (None, Some(shortest)) => format!("not even T = {shortest} was solved{}.", at(shortest)),
         (Some(length), None) => {
-            format!("maximum dependency length {length} or more{}: every length was solved.", at(length))
+            format!(
+                "maximum dependency length {length} or more{}: every length was solved.",
+                at(length)
+            )
         }
         (Some(length), Some(next)) => {
             format!(
@@ -120,8 +127,10 @@ fn cautions(findings: &Findings) -> Vec<String> {
     }
     let again = |maximum: &&MaximumLength| {
         maximum.unsolved.is_some_and(|unsolved| {
-            let later = |rate: &SolveRate| rate.variant == maximum.variant && rate.length > unsolved;
-            let enough = |rate: &SolveRate| rate.rate.is_some_and(|share| share >= maximum.probability);
+            let later =
+                |rate: &SolveRate| rate.variant == maximum.variant && rate.length > unsolved;
+            let enough =
+                |rate: &SolveRate| rate.rate.is_some_and(|share| share >= maximum.probability);
             findings.rates.iter().any(|rate| later(rate) && enough(rate))
         })
     };
@@ -160,14 +169,25 @@ pub(super) fn figure(findings: &Findings) -> Option<Figure> {
 /// The whole page.
 pub(super) fn page(findings: &Findings, command: &[String]) -> String {
     let Some(first) = findings.rates.first() else {
-        return document("No runs", &markup::header("how long may a lag be?", "No runs", command, &[]));
+        return document(
+            "No runs",
+            &markup::header("how long may a lag be?", "No runs", command, &[]),
+        );
     };
-    let mut body =
-        markup::header("how long may a lag be?", &headline(first, findings), command, &cautions(findings));
+    let mut body = markup::header(
+        "how long may a lag be?",
+        &headline(first, findings),
+        command,
+        &cautions(findings),
+    );
     let all = rows(findings);
     let cells = |row: &[String], tag: &str| -> String {
         let cell = |(place, text): (usize, &String)| match place {
-            0 => format!("<th scope=\"{}\">{}</th>", if tag == "th" { "col" } else { "row" }, escape(text)),
+            0 => format!(
+                "<th scope=\"{}\">{}</th>",
+                if tag == "th" { "col" } else { "row" },
+                escape(text)
+            ),
             _ => format!("<{tag}>{}</{tag}>", escape(text)),
         };
         row.iter().enumerate().map(cell).collect()
@@ -190,7 +210,8 @@ pub(super) fn page(findings: &Findings, command: &[String]) -> String {
     body += "<section id=\"words\">\n<h2>Maximum dependency length</h2>\n<p>The longest length such that it and all shorter ones were solved.</p>\n<ul>\n";
     for maximum in &findings.maxima {
         let said = words(maximum, findings);
-        body += &format!("<li><strong>{}</strong>: {}</li>\n", escape(&maximum.variant), escape(&said));
+        body +=
+            &format!("<li><strong>{}</strong>: {}</li>\n", escape(&maximum.variant), escape(&said));
     }
     body += "</ul>\n</section>\n<section id=\"notes\">\n<h2>The runs</h2>\n<ul>\n";
     for length in lengths(findings) {

@@ -60,8 +60,11 @@ fn lines(column: &Column) -> Vec<String> {
         Some(range) if !column.paired() => format!("{} ({range})", value.text),
         _ => value.text.clone(),
     };
-    let pairs: Vec<(String, Option<String>)> =
-        column.values.iter().map(|(before, after)| (text(before), after.as_ref().map(text))).collect();
+    let pairs: Vec<(String, Option<String>)> = column
+        .values
+        .iter()
+        .map(|(before, after)| (text(before), after.as_ref().map(text)))
+        .collect();
     let before = pairs.iter().map(|pair| width(&pair.0)).max().unwrap_or(0);
     let after = pairs.iter().filter_map(|pair| pair.1.as_deref().map(width)).max().unwrap_or(0);
     let cell = |pair: &(String, Option<String>)| match &pair.1 {
@@ -84,7 +87,7 @@ pub(super) fn headline(comparison: &Group) -> String {
     format!(
         "{} · baseline {}{} · {} · {} · {} on {}",
         comparison.task(),
-        comparison.distinct(|run| significant(run.baseline, 4)),
+        comparison.distinct(|run| significant(run.config.task.baseline, 4)),
         reference(comparison).map_or(String::new(), |reference| format!(" · {reference}")),
         count(comparison.variants.len(), "variant"),
         count(seeds.len(), "seed"),
@@ -95,8 +98,8 @@ pub(super) fn headline(comparison: &Group) -> String {
 
 /// What a simple method that looks at the input reaches, where the task has one: `5-gram 2.312`.
 pub(super) fn reference(comparison: &Group) -> Option<String> {
-    comparison.runs.iter().find_map(|run| run.reference.as_ref())?;
-    let shown = |run: &RunRecord| match &run.reference {
+    comparison.runs.iter().find_map(|run| run.config.task.reference.as_ref())?;
+    let shown = |run: &RunRecord| match &run.config.task.reference {
         Some(reference) => format!("{} {}", reference.name, significant(reference.loss, 4)),
         None => "none".to_owned(),
     };
@@ -171,7 +174,7 @@ mod tests {
     #[test]
     fn any_width_holds_every_row_and_column() {
         let mut records = sample::compare(&sample::TEN);
-        records.runs.iter_mut().for_each(|run| run.accuracy = Some(0.9));
+        records.runs.iter_mut().for_each(|run| run.outcome.accuracy = Some(0.9));
         let comparison = Group::new(&records);
         for columns_wide in [60, 80, 100, 120, 200] {
             let text = terminal(&comparison, columns_wide);
@@ -194,7 +197,8 @@ mod tests {
     fn a_simple_method_stands_beside_the_baseline() {
         let mut records = sample::records();
         for run in &mut records.runs {
-            run.reference = Some(Reference { name: "5-gram".to_owned(), loss: 2.312_34 });
+            run.config.task.reference =
+                Some(Reference { name: "5-gram".to_owned(), loss: 2.312_34 });
         }
         let text = headline(&Group::new(&records));
         assert!(text.starts_with("adding, T = 100 · baseline 0.1667 · 5-gram 2.312 · "), "{text}");

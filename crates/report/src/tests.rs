@@ -70,10 +70,13 @@ fn coordinates(markup: &str) {
     for (name, attributes) in elements(markup) {
         for (attribute, value) in attributes {
             let numbers = || {
-                let parts = value.split(|c: char| !(c.is_ascii_digit() || ".-+eEna".contains(c) || c == 'i'));
+                let parts = value
+                    .split(|c: char| !(c.is_ascii_digit() || ".-+eEna".contains(c) || c == 'i'));
                 let parts: Vec<f64> = parts
                     .filter(|part| part.chars().any(|c| c.is_ascii_digit()))
-                    .map(|part| part.parse().unwrap_or_else(|_| panic!("{attribute}={value:?} of {name}")))
+                    .map(|part| {
+                        part.parse().unwrap_or_else(|_| panic!("{attribute}={value:?} of {name}"))
+                    })
                     .collect();
                 parts
             };
@@ -92,7 +95,12 @@ fn coordinates(markup: &str) {
 
 fn about() -> About {
     let command = ["compare", "--out", "<a> & \"b\""].map(str::to_owned).to_vec();
-    About { command, started: "2025-01-31T14:22:33Z".to_owned(), seconds: Some(61.0), ..About::default() }
+    About {
+        command,
+        started: "2025-01-31T14:22:33Z".to_owned(),
+        seconds: Some(61.0),
+        ..About::default()
+    }
 }
 
 #[test]
@@ -146,23 +154,29 @@ fn the_page_of_ten_variants_is_small() {
 #[test]
 fn what_others_wrote_is_escaped() {
     let page = page(&Group::new(&sample::records()), &about());
-    let scripts: Vec<_> =
-        page.match_indices("<script").map(|(at, _)| page[at..].lines().next().unwrap_or_default()).collect();
+    let scripts: Vec<_> = page
+        .match_indices("<script")
+        .map(|(at, _)| page[at..].lines().next().unwrap_or_default())
+        .collect();
     assert!(scripts[0].starts_with("<script type=\"application/json\">{"), "{scripts:?}");
     assert_eq!(scripts[1..], ["<script>"], "the data and the program, no other");
     assert!(!page.contains("<b>"));
-    assert!(page.contains("broken &amp; &lt;b&gt;") && page.contains("&lt;script&gt;alert(&#39;no&#39;)"));
+    assert!(
+        page.contains("broken &amp; &lt;b&gt;")
+            && page.contains("&lt;script&gt;alert(&#39;no&#39;)")
+    );
     assert!(page.contains("compare --out &lt;a&gt; &amp; &quot;b&quot;"));
 }
 
 #[test]
 fn the_page_says_what_the_numbers_say() {
     let mut records = sample::records();
-    records.runs[0].fits.clear();
-    records.runs[0].half_life_h_init = None;
-    records.runs[1].underflow_lags = 12;
-    records.runs[1].underflow_from = Some(88);
-    records.runs[2].clip_kind = crate::treatment::ClipKind::Value;
+    records.runs[0].gradients.init.h.fit = None;
+    records.runs[0].gradients.trained.h.fit = None;
+    records.runs[0].gradients.init.h.half_life = None;
+    records.runs[1].gradients.init.h.underflow.lags = 12;
+    records.runs[1].gradients.init.h.underflow.first = Some(88);
+    records.runs[2].config.training.clip = crate::config::Clipping::Value(1.0);
     records.runs[3].warnings = vec!["bias_hh_l0: its gradient was zero".to_owned()];
     let page = page(&Group::new(&records), &about());
     for text in [
@@ -201,7 +215,10 @@ fn plots_are_files_of_their_own() -> Result<()> {
     for entry in std::fs::read_dir(folder.path().join("plots"))? {
         let path = entry?.path();
         let text = std::fs::read_to_string(&path)?;
-        assert!(text.contains("prefers-color-scheme: dark") && text.contains("class=\"paper\""), "{path:?}");
+        assert!(
+            text.contains("prefers-color-scheme: dark") && text.contains("class=\"paper\""),
+            "{path:?}"
+        );
         assert!(!text.contains("NaN") && !text.contains("inf\""), "{path:?}");
         coordinates(&text);
         names.insert(path.file_name().expect("a file").to_string_lossy().into_owned());
@@ -258,7 +275,7 @@ fn gradients_that_are_not_finite_break_nothing() {
         profile.median[20..].fill(f64::INFINITY);
         profile.median[10] = f64::NAN;
     }
-    records.runs[3].grad_ratio_init = Some(f64::INFINITY);
+    records.runs[3].gradients.init.h.ratio = Some(f64::INFINITY);
     records.evals[0].loss = f64::NAN;
     records.steps[0].loss = f64::INFINITY;
     let comparison = Group::new(&records);

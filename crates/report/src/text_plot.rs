@@ -32,7 +32,9 @@ impl Canvas {
 
     fn dot(&mut self, x: usize, y: usize) {
         const BITS: [[u8; 4]; 2] = [[0x01, 0x02, 0x04, 0x40], [0x08, 0x10, 0x20, 0x80]]; // by column, then row
-        if let Some(cell) = self.dots.get_mut(y / 4 * self.wide + x / 2).filter(|_| x / 2 < self.wide) {
+        if let Some(cell) =
+            self.dots.get_mut(y / 4 * self.wide + x / 2).filter(|_| x / 2 < self.wide)
+        {
             *cell |= BITS[x % 2][y % 4];
         }
     }
@@ -41,13 +43,17 @@ impl Canvas {
         let steps = (x1 - x0).abs().max((y1 - y0).abs()).ceil().max(1.0) as usize;
         for step in 0..=steps {
             let share = step as f64 / steps as f64;
-            self.dot((x0 + share * (x1 - x0)).round() as usize, (y0 + share * (y1 - y0)).round() as usize);
+            self.dot(
+                (x0 + share * (x1 - x0)).round() as usize,
+                (y0 + share * (y1 - y0)).round() as usize,
+            );
         }
     }
 
     /// Puts a letter where none is yet.
     fn letter(&mut self, column: usize, row: usize, letter: char) -> bool {
-        let place = &mut self.letters[row.min(self.high - 1) * self.wide + column.min(self.wide - 1)];
+        let place =
+            &mut self.letters[row.min(self.high - 1) * self.wide + column.min(self.wide - 1)];
         let free = place.is_none();
         place.get_or_insert(letter);
         free
@@ -70,7 +76,9 @@ pub(super) fn plot(comparison: &Group, columns: usize, rows: usize) -> String {
     let curves: Vec<(usize, &str, Curve)> = comparison
         .variants
         .iter()
-        .map(|v| (v.index, v.name, Curve::of_profiles(&at(&v.top_profiles("h"), Phase::Init), scale)))
+        .map(|v| {
+            (v.index, v.name, Curve::of_profiles(&at(&v.top_profiles("h"), Phase::Init), scale))
+        })
         .filter(|(_, _, curve)| !curve.0.is_empty())
         .collect();
     let Some(mids) = bounds(&curves) else {
@@ -84,8 +92,11 @@ pub(super) fn plot(comparison: &Group, columns: usize, rows: usize) -> String {
 
     let top = mids.1.ceil();
     let bottom = mids.0.floor().clamp(top - DECADES.1, top - DECADES.0);
-    let last =
-        curves.iter().filter_map(|(_, _, curve)| curve.0.last()).map(|(lag, _)| *lag).fold(1.0, f64::max);
+    let last = curves
+        .iter()
+        .filter_map(|(_, _, curve)| curve.0.last())
+        .map(|(lag, _)| *lag)
+        .fold(1.0, f64::max);
     let across = Scale::new((0.0, last), (0.0, (2 * wide - 1) as f64));
     let down = Scale::new((bottom, top), ((4 * high - 1) as f64, 0.0));
 
@@ -123,8 +134,11 @@ pub(super) fn plot(comparison: &Group, columns: usize, rows: usize) -> String {
     }
     let lost = underflows.iter().any(|&letter| letter != ' ');
 
-    let mut text =
-        wrap("log10 of ‖dL/dh‖ against lag at initialisation, top layer, median over seeds", columns, "");
+    let mut text = wrap(
+        "log10 of ‖dL/dh‖ against lag at initialisation, top layer, median over seeds",
+        columns,
+        "",
+    );
     let labels = if beside { labels(ends, high + usize::from(lost)) } else { Vec::new() };
     let label = |row: usize| {
         labels
@@ -136,8 +150,8 @@ pub(super) fn plot(comparison: &Group, columns: usize, rows: usize) -> String {
     for row in 0..high {
         let mark = marks.iter().find(|&&mark| down.at(mark) as usize / 4 == row);
         let (mark, edge) = mark.map_or((String::new(), '│'), |mark| (plain(*mark), '┤'));
-        text +=
-            format!("{mark:>width$} {edge}{}{}", canvas.row(row), label(row), width = LEFT - 1).trim_end();
+        text += format!("{mark:>width$} {edge}{}{}", canvas.row(row), label(row), width = LEFT - 1)
+            .trim_end();
         text.push('\n');
     }
     if lost {
@@ -148,8 +162,10 @@ pub(super) fn plot(comparison: &Group, columns: usize, rows: usize) -> String {
     }
     text += &axis(across, wide, last);
     if !beside {
-        let legend: Vec<String> =
-            curves.iter().map(|(index, name, _)| format!("{}\u{a0}{name}", letter(*index))).collect();
+        let legend: Vec<String> = curves
+            .iter()
+            .map(|(index, name, _)| format!("{}\u{a0}{name}", letter(*index)))
+            .collect();
         text += &wrap(&legend.join("   "), columns, "").replace('\u{a0}', " ");
     }
     text
@@ -157,7 +173,8 @@ pub(super) fn plot(comparison: &Group, columns: usize, rows: usize) -> String {
 
 /// Smallest and largest finite median.
 fn bounds(curves: &[(usize, &str, Curve)]) -> Option<(f64, f64)> {
-    let mids = || curves.iter().flat_map(|(_, _, curve)| curve.0.iter().map(|(_, spread)| spread.mid));
+    let mids =
+        || curves.iter().flat_map(|(_, _, curve)| curve.0.iter().map(|(_, spread)| spread.mid));
     let finite = || mids().filter(|mid| mid.is_finite());
     Some((finite().min_by(f64::total_cmp)?, finite().max_by(f64::total_cmp)?))
 }
@@ -191,7 +208,8 @@ fn axis(across: Scale, wide: usize, last: f64) -> String {
         }
     }
     let indent = " ".repeat(LEFT);
-    let (line, numbers) = (line.into_iter().collect::<String>(), numbers.into_iter().collect::<String>());
+    let (line, numbers) =
+        (line.into_iter().collect::<String>(), numbers.into_iter().collect::<String>());
     format!("{indent}└{line}\n{:>width$}  {}\n", "lag", numbers.trim_end(), width = LEFT - 1)
 }
 
@@ -218,7 +236,11 @@ mod tests {
         assert!(text.lines().all(|line| width(line) <= 80), "{text}");
         assert!(text.lines().count() <= 24, "{text}");
         for (index, plan) in sample::TEN.iter().enumerate() {
-            assert!(text.contains(&format!("{} {}", letter(index), plan.name)), "{}: {text}", plan.name);
+            assert!(
+                text.contains(&format!("{} {}", letter(index), plan.name)),
+                "{}: {text}",
+                plan.name
+            );
         }
         // The one that grows ends above the one that is kept, and that above the one that halves.
         let row = |name: &str| text.lines().position(|line| line.ends_with(name)).expect("a label");

@@ -110,10 +110,20 @@ pub(super) fn describe(rates: &[f64], length: usize) -> Option<String> {
         (Trend::Halves(long), Trend::Halves(brief)) => (steps(brief), steps(long)),
         (Trend::Doubles(fast), Trend::Doubles(slow)) => (steps(fast), steps(slow)),
         (Trend::Flat, Trend::Flat) => return Some(words(mid)),
-        _ => return Some(format!("{}, from {} to {} over seeds", words(mid), words(high), words(low))),
+        _ => {
+            return Some(format!(
+                "{}, from {} to {} over seeds",
+                words(mid),
+                words(high),
+                words(low)
+            ))
+        }
     };
-    let range =
-        if range.0 == range.1 { String::new() } else { format!(", {}–{} over seeds", range.0, range.1) };
+    let range = if range.0 == range.1 {
+        String::new()
+    } else {
+        format!(", {}–{} over seeds", range.0, range.1)
+    };
     Some(format!("{}{range}", words(mid)))
 }
 
@@ -156,12 +166,12 @@ mod tests {
     fn the_fit_answers_where_no_half_life_stands() {
         let mut run = sample::run("lstm", 1);
         assert_eq!(rate(&run, "h", Phase::Init), Some(LN_2 / 2.2));
-        run.half_life_h_init = None;
-        run.fits.insert("h_init".to_owned(), Fit { decay: -0.02, r2: 0.9, points: 80, underflowed: 0 });
+        run.gradients.init.h.half_life = None;
+        run.gradients.init.h.fit = Some(Fit { decay: -0.02, r2: 0.9, points: 80, underflowed: 0 });
         assert_eq!(rate(&run, "h", Phase::Init), Some(-0.02));
-        run.fits.insert("h_init".to_owned(), Fit { decay: -0.02, r2: 0.9, points: 2, underflowed: 60 });
+        run.gradients.init.h.fit = Some(Fit { decay: -0.02, r2: 0.9, points: 2, underflowed: 60 });
         assert_eq!(rate(&run, "h", Phase::Init), None, "two points are no fit");
-        run.fits.clear();
+        run.gradients.init.h.fit = None;
         assert_eq!(rate(&run, "h", Phase::Init), None);
     }
 }

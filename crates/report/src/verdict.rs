@@ -63,7 +63,7 @@ fn change(before: f64, after: f64, length: usize) -> Change {
 
 fn training(variant: &VariantRuns) -> Option<String> {
     let length = variant.first().length();
-    let trained = || variant.sound().filter(|run| run.steps > 0);
+    let trained = || variant.sound().filter(|run| run.outcome.steps > 0);
     let pairs: Vec<(f64, f64)> = trained()
         .filter_map(|run| Some((rate(run, "h", Phase::Init)?, rate(run, "h", Phase::Final)?)))
         .collect();
@@ -77,15 +77,20 @@ fn training(variant: &VariantRuns) -> Option<String> {
         Spread::of(trained().filter_map(value).map(|lag| lag as f64))
             .map(|spread| format!("{:.0}", spread.mid))
     };
-    let horizons = match (horizon(|run| run.horizon(Phase::Init)), horizon(|run| run.horizon(Phase::Final))) {
-        (Some(before), Some(after)) if before == after => format!("; horizon {after}, as before"),
-        (Some(before), Some(after)) => format!("; horizon {before} before, {after} after"),
-        _ => String::new(),
-    };
-    let changes: Vec<Change> = pairs.iter().map(|&(before, after)| change(before, after, length)).collect();
+    let horizons =
+        match (horizon(|run| run.horizon(Phase::Init)), horizon(|run| run.horizon(Phase::Final))) {
+            (Some(before), Some(after)) if before == after => {
+                format!("; horizon {after}, as before")
+            }
+            (Some(before), Some(after)) => format!("; horizon {before} before, {after} after"),
+            _ => String::new(),
+        };
+    let changes: Vec<Change> =
+        pairs.iter().map(|&(before, after)| change(before, after, length)).collect();
     let all = |wanted: Change| changes.iter().all(|&change| change == wanted);
-    let signs =
-        |before: f64, after: f64| pairs.iter().all(|pair| pair.0 * before > 0.0 && pair.1 * after > 0.0);
+    let signs = |before: f64, after: f64| {
+        pairs.iter().all(|pair| pair.0 * before > 0.0 && pair.1 * after > 0.0)
+    };
     let what = if changes.is_empty() {
         "After training the gradient of h has this course"
     } else if all(Change::Same) {
@@ -114,12 +119,15 @@ fn training(variant: &VariantRuns) -> Option<String> {
 
 /// Whether the loss of a run has not left the baseline.
 fn at_baseline(run: &RunRecord) -> bool {
-    run.final_loss > AT_BASELINE * run.baseline
+    run.outcome.final_loss > AT_BASELINE * run.config.task.baseline
 }
 
 /// The sound runs that came as far as their first evaluation.
 fn evaluated<'a>(variant: &'a VariantRuns) -> Vec<&'a RunRecord> {
-    variant.sound().filter(|run| run.status != Status::Stopped || !run.final_loss.is_nan()).collect()
+    variant
+        .sound()
+        .filter(|run| run.status != Status::Stopped || !run.outcome.final_loss.is_nan())
+        .collect()
 }
 
 fn task(variant: &VariantRuns) -> Option<String> {
@@ -128,34 +136,42 @@ fn task(variant: &VariantRuns) -> Option<String> {
         let any = variant.sound().next().is_some();
         return any.then(|| "It was stopped before its first evaluation.".to_owned());
     };
-    let done = Spread::of(runs.iter().map(|run| run.steps as f64))?;
+    let done = Spread::of(runs.iter().map(|run| run.outcome.steps as f64))?;
     let whole = |steps: f64| format!("{steps:.0}");
-    let done = done.range(whole).map_or_else(|| done.median(whole), |range| range.replace('–', " to "));
+    let done =
+        done.range(whole).map_or_else(|| done.median(whole), |range| range.replace('–', " to "));
     let measured = |runs: &[&RunRecord]| {
-        let losses = runs.iter().map(|run| run.final_loss).filter(|loss| loss.is_finite());
+        let losses = runs.iter().map(|run| run.outcome.final_loss).filter(|loss| loss.is_finite());
         Spread::of(losses).map_or("not finite".to_owned(), |spread| spread.text(loss))
     };
-    let baseline = significant(first.baseline, 4);
+    let baseline = significant(first.config.task.baseline, 4);
     if !has_criterion(first) {
-        let accuracy = Spread::of(runs.iter().filter_map(|run| run.accuracy));
-        let accuracy =
-            accuracy.map(|spread| format!("accuracy {} and ", spread.text(percent))).unwrap_or_default();
+        let accuracy = Spread::of(runs.iter().filter_map(|run| run.outcome.accuracy));
+        let accuracy = accuracy
+            .map(|spread| format!("accuracy {} and ", spread.text(percent)))
+            .unwrap_or_default();
         let losses = measured(&runs);
         return Some(format!(
             "On held-out examples: {accuracy}loss {losses} after {done} steps (baseline {baseline})."
         ));
     }
-    let steps = Spread::of(runs.iter().filter_map(|run| run.steps_to_solve).map(|steps| steps as f64));
+    let steps = Spread::of(
+        runs.iter().filter_map(|run| run.outcome.steps_to_solve).map(|steps| steps as f64),
+    );
     let in_steps = steps.map(|steps| steps.text(|steps| format!("{steps:.0}"))).unwrap_or_default();
-    let rest: Vec<&RunRecord> = runs.iter().copied().filter(|run| !run.solved).collect();
+    let rest: Vec<&RunRecord> = runs.iter().copied().filter(|run| !run.outcome.solved).collect();
     let (of, solved) = (runs.len(), runs.len() - rest.len());
     if rest.is_empty() {
-        let seeds =
-            if of == 1 { "(one seed: an anecdote)".to_owned() } else { format!("with all {of} seeds") };
+        let seeds = if of == 1 {
+            "(one seed: an anecdote)".to_owned()
+        } else {
+            format!("with all {of} seeds")
+        };
         return Some(format!("It solved the task {seeds} in {in_steps} steps."));
     }
     let stuck = rest.iter().filter(|run| at_baseline(run)).count();
-    let above = rest.iter().any(|run| run.final_loss > ABOVE_BASELINE * run.baseline);
+    let above =
+        rest.iter().any(|run| run.outcome.final_loss > ABOVE_BASELINE * run.config.task.baseline);
     let losses = measured(&rest);
     let where_to = match (stuck == rest.len(), stuck) {
         (true, _) if above => format!("did not get below the baseline (loss {losses}, baseline {baseline})"),
@@ -177,9 +193,11 @@ fn task(variant: &VariantRuns) -> Option<String> {
 
 /// When the task of a run counts as solved, in words; `None` where there is no such point.
 pub(super) fn criterion(run: &RunRecord) -> Option<String> {
-    let words = match run.criterion? {
+    let words = match run.config.task.criterion? {
         Criterion::LossBelow(bound) => format!("a held-out loss below {}", plain(bound)),
-        Criterion::AccuracyAtLeast(bound) => format!("a held-out accuracy of at least {}", percent(bound)),
+        Criterion::AccuracyAtLeast(bound) => {
+            format!("a held-out accuracy of at least {}", percent(bound))
+        }
     };
     Some(format!("{words} in three evaluations in a row"))
 }
@@ -197,13 +215,16 @@ fn link(variant: &VariantRuns) -> Option<String> {
         return None;
     }
     let lag = first.longest_lag().min(first.last_lag());
-    let horizons = runs.iter().map(|run| run.horizon(Phase::Init)).collect::<Option<Vec<usize>>>()?;
-    let spread = Spread::of(horizons.iter().map(|&lag| lag as f64))?.text(|lag| format!("{lag:.0}"));
+    let horizons =
+        runs.iter().map(|run| run.horizon(Phase::Init)).collect::<Option<Vec<usize>>>()?;
+    let spread =
+        Spread::of(horizons.iter().map(|&lag| lag as f64))?.text(|lag| format!("{lag:.0}"));
     let short = horizons.iter().all(|&horizon| horizon < lag);
     let long = horizons.iter().all(|&horizon| horizon >= lag);
-    let none = runs.iter().all(|run| !run.solved);
-    let all = runs.iter().all(|run| run.solved);
-    let trained = runs.iter().all(|run| run.horizon(Phase::Final).is_some_and(|horizon| horizon >= lag));
+    let none = runs.iter().all(|run| !run.outcome.solved);
+    let all = runs.iter().all(|run| run.outcome.solved);
+    let trained =
+        runs.iter().all(|run| run.horizon(Phase::Final).is_some_and(|horizon| horizon >= lag));
     Some(if none && short {
         let and = if runs.iter().all(|run| at_baseline(run)) {
             "did not leave the baseline"
@@ -231,13 +252,13 @@ fn trouble(variant: &VariantRuns) -> Vec<String> {
             Status::Stopped => all.push(format!(
                 "The run of seed {} was stopped after {} of {} steps.",
                 run.seed(),
-                run.steps,
+                run.outcome.steps,
                 run.max_steps()
             )),
             Status::Failed(why) => all.push(format!(
                 "The run of seed {} failed after {}: {why}.",
                 run.seed(),
-                count(run.steps as usize, "step")
+                count(run.outcome.steps as usize, "step")
             )),
         }
     }
@@ -253,7 +274,11 @@ mod tests {
 
     fn said(records: &Records, name: &str) -> String {
         let verdicts = all(&Group::new(records));
-        verdicts.into_iter().find(|(variant, _)| variant == name).map(|(_, text)| text).expect("a verdict")
+        verdicts
+            .into_iter()
+            .find(|(variant, _)| variant == name)
+            .map(|(_, text)| text)
+            .expect("a verdict")
     }
 
     #[test]
@@ -275,7 +300,10 @@ mod tests {
             ),
             "{lstm}"
         );
-        assert!(lstm.contains("It solved the task with all 3 seeds in 1450 (1400–1700) steps."), "{lstm}");
+        assert!(
+            lstm.contains("It solved the task with all 3 seeds in 1450 (1400–1700) steps."),
+            "{lstm}"
+        );
         assert!(lstm.contains("21 (19–24) steps, is shorter than the task's longest lag, 99, and yet it solved the task; after training it spans it."), "{lstm}");
         let vanilla = said(&records, "vanilla");
         assert!(vanilla.contains("7 (7–8) steps, is shorter than the task's longest lag, 99, and it did not leave the baseline."), "{vanilla}");
@@ -284,16 +312,24 @@ mod tests {
         let grows = said(&records, "residual-vanilla");
         assert!(grows.contains("grows (doubling every 34 steps, 31–37 over seeds)"), "{grows}");
         assert!(grows.contains("Training turned the growth into a decay (half-life 70"), "{grows}");
-        assert!(grows.contains("Its horizon at initialisation spans the task's longest lag, 99."), "{grows}");
+        assert!(
+            grows.contains("Its horizon at initialisation spans the task's longest lag, 99."),
+            "{grows}"
+        );
     }
 
     #[test]
     fn failures_are_said() {
         let text = said(&sample::records(), "broken & <b>");
-        assert!(text.contains("It did not solve the task in 310 to 2000 steps and stayed"), "{text}");
+        assert!(
+            text.contains("It did not solve the task in 310 to 2000 steps and stayed"),
+            "{text}"
+        );
         assert!(text.contains("The run of seed 2 was stopped after 310 of 2000 steps."), "{text}");
         assert!(
-            text.contains("The run of seed 3 failed after 40 steps: the loss is not a number at step 40."),
+            text.contains(
+                "The run of seed 3 failed after 40 steps: the loss is not a number at step 40."
+            ),
             "{text}"
         );
         assert!(!text.contains("NaN"), "{text}");
@@ -311,11 +347,11 @@ mod tests {
         assert!(of(100.0, -100.0) == Change::Weaker, "from decay to growth");
         let mut records = sample::compare(&[sample::TEN[2]]);
         for (run, half_life) in records.runs.iter_mut().zip([2.2, 9.0, 9.0]) {
-            run.half_life_h_final = Some(half_life);
+            run.gradients.trained.h.half_life = Some(half_life);
         }
         assert!(said(&records, "lstm")
             .contains("Training weakened the decay with some seeds (half-life 9.0, 2.2–9.0"));
-        records.runs[1].half_life_h_final = Some(0.5);
+        records.runs[1].gradients.trained.h.half_life = Some(0.5);
         assert!(said(&records, "lstm")
             .contains("What training did to that differs from seed to seed (half-life 2.2"));
     }
@@ -323,35 +359,45 @@ mod tests {
     #[test]
     fn at_and_off_the_baseline() {
         let mut records = sample::compare(&[sample::TEN[0]]);
-        records.runs.iter_mut().for_each(|run| run.final_loss = 0.901 * run.baseline);
+        records
+            .runs
+            .iter_mut()
+            .for_each(|run| run.outcome.final_loss = 0.901 * run.config.task.baseline);
         assert!(said(&records, "vanilla").contains("and stayed at the baseline"));
-        records.runs[0].final_loss = 0.899 * records.runs[0].baseline;
+        records.runs[0].outcome.final_loss = 0.899 * records.runs[0].config.task.baseline;
         let text = said(&records, "vanilla");
         assert!(text.contains("did not get below the baseline with 2 of 3 (loss"), "{text}");
         assert!(text.contains("and it did not solve the task."), "{text}");
-        records.runs[0].final_loss = 1.11 * records.runs[0].baseline;
+        records.runs[0].outcome.final_loss = 1.11 * records.runs[0].config.task.baseline;
         assert!(said(&records, "vanilla")
             .contains("and did not get below the baseline (loss 0.150 (0.150–0.185)"));
-        records.runs.iter_mut().for_each(|run| run.final_loss = 0.05);
-        assert!(said(&records, "vanilla").contains("and left the baseline without solving it (loss 0.0500"));
+        records.runs.iter_mut().for_each(|run| run.outcome.final_loss = 0.05);
+        assert!(said(&records, "vanilla")
+            .contains("and left the baseline without solving it (loss 0.0500"));
     }
 
     #[test]
     fn a_single_seed_is_an_anecdote() {
         let mut records = sample::compare(&[sample::TEN[0], sample::TEN[4]]);
-        records.runs.retain(|run| run.seed == 1);
+        records.runs.retain(|run| run.config.seed == 1);
         assert!(said(&records, "vanilla").contains("in 2000 steps (one seed: an anecdote)"));
         let text = said(&records, "lstm-chrono");
-        assert!(text.contains("It solved the task (one seed: an anecdote) in 500 steps."), "{text}");
+        assert!(
+            text.contains("It solved the task (one seed: an anecdote) in 500 steps."),
+            "{text}"
+        );
         assert!(!text.contains("over 1 seed"), "{text}");
     }
 
     #[test]
     fn what_was_not_evaluated_is_not_judged() {
         let mut records = sample::compare(&[sample::TEN[0]]);
-        (records.runs[0].status, records.runs[0].final_loss) = (Status::Stopped, f64::NAN);
+        (records.runs[0].status, records.runs[0].outcome.final_loss) = (Status::Stopped, f64::NAN);
         assert!(said(&records, "vanilla").contains("and stayed at the baseline"));
-        records.runs.iter_mut().for_each(|run| (run.status, run.final_loss) = (Status::Stopped, f64::NAN));
+        records
+            .runs
+            .iter_mut()
+            .for_each(|run| (run.status, run.outcome.final_loss) = (Status::Stopped, f64::NAN));
         let text = said(&records, "vanilla");
         assert!(text.contains("It was stopped before its first evaluation."), "{text}");
         assert!(!text.contains("solve"), "{text}");
@@ -361,11 +407,15 @@ mod tests {
     fn real_data_has_no_solved() {
         let mut records = sample::compare(&[sample::TEN[4]]);
         for (run, accuracy) in records.runs.iter_mut().zip([0.95, 0.961, 0.97]) {
-            (run.task, run.criterion) = ("mnist-rows".to_owned(), None);
-            (run.solved, run.steps_to_solve, run.accuracy) = (false, None, Some(accuracy));
+            (run.config.task.name, run.config.task.criterion) = ("mnist-rows".to_owned(), None);
+            (run.outcome.solved, run.outcome.steps_to_solve, run.outcome.accuracy) =
+                (false, None, Some(accuracy));
         }
         let text = said(&records, "lstm-chrono");
-        assert!(text.contains("On held-out examples: accuracy 96.1 % (95–97 %) and loss"), "{text}");
+        assert!(
+            text.contains("On held-out examples: accuracy 96.1 % (95–97 %) and loss"),
+            "{text}"
+        );
         assert!(!text.contains("solve"), "{text}");
     }
 }

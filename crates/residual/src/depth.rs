@@ -1,10 +1,12 @@
 //! A residual connection over depth.
 
-use crate::frozen::FrozenResidual;
+use crate::inference::InferenceResidual;
 use crate::shortcut::{Join, Shortcut};
 use candle::{Module, Result, Tensor};
 use candle_nn::VarBuilder;
-use recurrent_core::{forward, Carry, Frozen, Layer, Pass, Place, Pool, Sequence};
+use recurrent_core::{
+    forward, Carry, ForwardContext, InferenceLayer, Layer, LayerId, Pool, Sequence,
+};
 use std::sync::Arc;
 
 /// A layer with a connection around it, of one of the kinds of [`Shortcut`]; additive, ys = layer(xs) + P xs, unless asked otherwise.
@@ -20,8 +22,8 @@ impl<L: Layer> Residual<L> {
     ///
     /// # Errors
     /// As [`Residual::of`].
-    pub fn new(layer: L, place: Place, seed: u64, vb: VarBuilder) -> Result<Self> {
-        Self::of(Shortcut::Additive, layer, place, seed, vb)
+    pub fn new(layer: L, layer_id: LayerId, seed: u64, vb: VarBuilder) -> Result<Self> {
+        Self::of(Shortcut::Additive, layer, layer_id, seed, vb)
     }
 
     /// The layer with a connection of this kind around it. Its weights, with names that end as `place` says, are looked up in `vb`, or
@@ -29,8 +31,15 @@ impl<L: Layer> Residual<L> {
     ///
     /// # Errors
     /// If a weight exists with another shape, or an option of the connection is not a finite number.
-    pub fn of(shortcut: Shortcut, layer: L, place: Place, seed: u64, vb: VarBuilder) -> Result<Self> {
-        let join = Join::new(shortcut, layer.input_size(), layer.output_size(), place, seed, &vb)?;
+    pub fn of(
+        shortcut: Shortcut,
+        layer: L,
+        layer_id: LayerId,
+        seed: u64,
+        vb: VarBuilder,
+    ) -> Result<Self> {
+        let join =
+            Join::new(shortcut, layer.input_size(), layer.output_size(), layer_id, seed, &vb)?;
         Ok(Self { layer, join })
     }
 
@@ -57,13 +66,23 @@ impl<L: Layer> Layer for Residual<L> {
         self.layer.depth()
     }
 
-    fn run(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Sequence, Carry)> {
-        let (ys, carry) = self.layer.run(xs, carry, pass)?;
+    fn run(
+        &self,
+        xs: &Sequence,
+        carry: Option<&Carry>,
+        context: &ForwardContext,
+    ) -> Result<(Sequence, Carry)> {
+        let (ys, carry) = self.layer.run(xs, carry, context)?;
         Ok((self.join(&ys, xs)?, carry))
     }
 
-    fn last(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Tensor, Carry)> {
-        let (y, carry) = self.layer.last(xs, carry, pass)?;
+    fn last(
+        &self,
+        xs: &Sequence,
+        carry: Option<&Carry>,
+        context: &ForwardContext,
+    ) -> Result<(Tensor, Carry)> {
+        let (y, carry) = self.layer.last(xs, carry, context)?;
         // Two steps are enough: the last, and the first for a direction in reverse, which ends there.
         let last = xs.pool(Pool::Last)?;
         let ends = match self.reversed_size() {
@@ -75,8 +94,11 @@ impl<L: Layer> Layer for Residual<L> {
         Ok((joined.ends(self.reversed_size())?, carry))
     }
 
-    fn freeze(&self) -> Result<Arc<dyn Frozen>> {
-        Ok(Arc::new(FrozenResidual { layer: self.layer.freeze()?, join: self.join.freeze()? }))
+    fn to_inference(&self) -> Result<Arc<dyn InferenceLayer>> {
+        Ok(Arc::new(InferenceResidual {
+            layer: self.layer.to_inference()?,
+            join: self.join.to_inference()?,
+        }))
     }
 
     fn params(&self) -> Vec<(String, Tensor)> {
@@ -84,8 +106,8 @@ impl<L: Layer> Layer for Residual<L> {
     }
 
     /// That of the layer inside: a connection over depth does not touch what is carried from step to step.
-    fn pull_back(&self, x: &Tensor, carry: &Carry, grad: &Carry) -> Result<Option<Carry>> {
-        self.layer.pull_back(x, carry, grad)
+    fn vjp(&self, x: &Tensor, carry: &Carry, grad: &Carry) -> Result<Option<Carry>> {
+        self.layer.vjp(x, carry, grad)
     }
 
     fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {

@@ -12,30 +12,30 @@
 //! does change that Jacobian, to the identity plus α times that of the cell.
 //!
 //! A connection over depth may have a gate or a learned scale: see [`Shortcut`], which also lists the weights that [`Residual`] adds.
-//! [`OverTime`] adds none. [`ResidualLstm`] is the network of Kim et al. (2017); see [`ResidualLstmCell`].
+//! [`TemporalResidual`] adds none. [`ResidualLstm`] is the network of Kim et al. (2017); see [`ResidualLstmCell`].
 //!
 //! ```
 //! use candle::{DType, Device, Module, Tensor};
 //! use candle_nn::{VarBuilder, VarMap};
-//! use recurrent_core::{Place, Rnn};
-//! use recurrent_residual::{OverTime, Residual};
+//! use recurrent_core::{LayerId, Rnn};
+//! use recurrent_residual::{TemporalResidual, Residual};
 //! # use candle::Result;
-//! # use recurrent_core::{linear, Cell, CellConfig, Hidden};
+//! # use recurrent_core::{linear, Cell, CellConfig, HiddenState};
 //! # #[derive(Clone)] struct Elman { w: Tensor, u: Tensor }
 //! # impl Cell for Elman {
-//! #     type State = Hidden;
+//! #     type State = HiddenState;
 //! #     fn input_size(&self) -> usize { self.w.dims()[1] }
 //! #     fn state_sizes(&self) -> Vec<usize> { vec![self.u.dims()[1]] }
 //! #     fn params(&self) -> Vec<(String, Tensor)> { vec![("w".into(), self.w.clone()), ("u".into(), self.u.clone())] }
 //! #     fn with_params(&self, p: Vec<Tensor>) -> Result<Self> { Ok(Self { w: p[0].clone(), u: p[1].clone() }) }
-//! #     fn step(&self, x: &Tensor, s: &Hidden) -> Result<Hidden> {
-//! #         Ok(Hidden { h: (linear(x, &self.w, None)? + linear(&s.h, &self.u, None)?)?.tanh()? })
+//! #     fn step(&self, x: &Tensor, s: &HiddenState) -> Result<HiddenState> {
+//! #         Ok(HiddenState { h: (linear(x, &self.w, None)? + linear(&s.h, &self.u, None)?)?.tanh()? })
 //! #     }
 //! # }
 //! # #[derive(Clone)] struct ElmanConfig;
 //! # impl CellConfig for ElmanConfig {
 //! #     type Cell = Elman;
-//! #     fn cell(&self, input: usize, hidden: usize, _: Option<Place>, vb: VarBuilder) -> Result<Elman> {
+//! #     fn cell(&self, input: usize, hidden: usize, _: Option<LayerId>, vb: VarBuilder) -> Result<Elman> {
 //! #         Ok(Elman { w: vb.get((hidden, input), "w")?, u: vb.get((hidden, hidden), "u")? })
 //! #     }
 //! #     fn param_count(&self, input: usize, hidden: usize) -> usize { hidden * (input + hidden) }
@@ -45,10 +45,10 @@
 //! # let config = ElmanConfig; // any cell's
 //! let vars = VarMap::new();
 //! let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
-//! let over_time = Rnn::new(3, 8, &OverTime::new(config.clone(), 0.02), vb.pp("time"))?;
-//! let over_depth = Residual::new(Rnn::new(3, 8, &config, vb.pp("depth"))?, Place::default(), 0, vb)?;
+//! let temporal_residual = Rnn::new(3, 8, &TemporalResidual::new(config.clone(), 0.02), vb.pp("time"))?;
+//! let over_depth = Residual::new(Rnn::new(3, 8, &config, vb.pp("depth"))?, LayerId::default(), 0, vb)?;
 //! let xs = Tensor::zeros((2, 50, 3), DType::F32, &Device::Cpu)?; // (batch, time, input)
-//! assert_eq!(over_depth.forward(&xs)?.dims(), over_time.forward(&xs)?.dims());
+//! assert_eq!(over_depth.forward(&xs)?.dims(), temporal_residual.forward(&xs)?.dims());
 //! # Ok(())
 //! # }
 //! ```
@@ -56,12 +56,12 @@
 #![forbid(unsafe_code)]
 
 mod depth;
-mod frozen;
+mod inference;
 mod lstm;
 mod shortcut;
-mod time;
+mod temporal;
 
 pub use depth::Residual;
 pub use lstm::{ResidualLstm, ResidualLstmCell, ResidualLstmConfig};
 pub use shortcut::Shortcut;
-pub use time::{OverTime, OverTimeCell};
+pub use temporal::{TemporalResidual, TemporalResidualCell};

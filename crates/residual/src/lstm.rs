@@ -4,8 +4,8 @@ use candle::{Result, Tensor};
 use candle_nn::VarBuilder;
 use recurrent_core::init::{self, Gates, Init, Weights};
 use recurrent_core::{
-    linear, next_param, sigmoid_slope, tanh_slope, Cell, CellConfig, Gate, GateWeights, LstmParts, Memory,
-    Place,
+    linear, next_param, sigmoid_slope, tanh_slope, Cell, CellConfig, Gate, GateWeights, LayerId,
+    LstmParts, LstmState,
 };
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +25,7 @@ impl Default for ResidualLstmConfig {
     }
 }
 
-const GATES: Gates = Gates { names: &["i", "f", "g", "o"], memory: Some(1), input: Some(0) };
+const GATES: Gates = Gates { names: &["i", "f", "g", "o"], forget: Some(1), input: Some(0) };
 
 impl CellConfig for ResidualLstmConfig {
     type Cell = ResidualLstmCell;
@@ -34,10 +34,10 @@ impl CellConfig for ResidualLstmConfig {
         &self,
         input: usize,
         hidden: usize,
-        place: Option<Place>,
+        layer_id: Option<LayerId>,
         vb: VarBuilder,
     ) -> Result<ResidualLstmCell> {
-        let weights = Weights::new(vb.clone(), place, &self.init, GATES, hidden)?;
+        let weights = Weights::new(vb.clone(), layer_id, &self.init, GATES, hidden)?;
         let names = ["weight_projection", "weight_shortcut"].map(|base| weights.name(base));
         let matrix = |input, name| init::linear_weight(self.init.seed, input, hidden, name, &vb);
         Ok(ResidualLstmCell {
@@ -90,7 +90,7 @@ pub type ResidualLstm = recurrent_core::Rnn<ResidualLstmCell>;
 
 impl ResidualLstmCell {
     /// What a step computes on its way.
-    fn parts(&self, x: &Tensor, seen: &Tensor, s: &Memory) -> Result<LstmParts> {
+    fn parts(&self, x: &Tensor, seen: &Tensor, s: &LstmState) -> Result<LstmParts> {
         let z = (self.gates.input(x)? + self.gates.recurrent(seen)?)?; // (batch, 4 * hidden)
         LstmParts::new(&z, &s.c)
     }
@@ -98,13 +98,14 @@ impl ResidualLstmCell {
     /// W_p tanh(c) + W_h x, `(batch, hidden)`: what the output gate lets out.
     fn shown(&self, x: &Tensor, tanh_c: &Tensor) -> Result<Tensor> {
         let m = linear(tanh_c, &self.projection, None)?;
-        let around = self.shortcut.as_ref().map_or(Ok(x.clone()), |weight| linear(x, weight, None))?;
+        let around =
+            self.shortcut.as_ref().map_or(Ok(x.clone()), |weight| linear(x, weight, None))?;
         m + around
     }
 }
 
 impl Cell for ResidualLstmCell {
-    type State = Memory;
+    type State = LstmState;
 
     fn input_size(&self) -> usize {
         self.gates.input_size()
@@ -130,17 +131,22 @@ impl Cell for ResidualLstmCell {
         })
     }
 
-    fn step(&self, x: &Tensor, s: &Memory) -> Result<Memory> {
-        self.step_seeing(x, &s.h, s)
+    fn step(&self, x: &Tensor, s: &LstmState) -> Result<LstmState> {
+        self.step_with_recurrent_input(x, &s.h, s)
     }
 
-    fn step_seeing(&self, x: &Tensor, seen: &Tensor, s: &Memory) -> Result<Memory> {
+    fn step_with_recurrent_input(
+        &self,
+        x: &Tensor,
+        seen: &Tensor,
+        s: &LstmState,
+    ) -> Result<LstmState> {
         let LstmParts { o, c, .. } = self.parts(x, seen, s)?;
         let h = (o * self.shown(x, &c.tanh()?)?)?;
-        Ok(Memory { h, c })
+        Ok(LstmState { h, c })
     }
 
-    fn gates(&self, x: &Tensor, s: &Memory) -> Result<Vec<Gate>> {
+    fn gates(&self, x: &Tensor, s: &LstmState) -> Result<Vec<Gate>> {
         Ok(self.parts(x, &s.h, s)?.gates())
     }
 
@@ -149,7 +155,7 @@ impl Cell for ResidualLstmCell {
     /// δi = δc ∘ g ∘ i(1 − i)      δf = δc ∘ c ∘ f(1 − f)      δg = δc ∘ i ∘ (1 − g²)
     /// dc = δc ∘ f      dh = Uᵀ [δi; δf; δg; δo]
     /// ```
-    fn pull_back(&self, x: &Tensor, s: &Memory, grad: &Memory) -> Result<Option<Memory>> {
+    fn vjp(&self, x: &Tensor, s: &LstmState, grad: &LstmState) -> Result<Option<LstmState>> {
         let parts = self.parts(x, &s.h, s)?.detached();
         let LstmParts { f, o, c, .. } = &parts;
         let tanh_c = c.tanh()?;
@@ -158,7 +164,7 @@ impl Cell for ResidualLstmCell {
         let dc = (&grad.c + dc)?;
         let [di, df, dg] = parts.back(&s.c.detach(), &dc)?;
         let h = self.gates.recurrent_back(0, 4, &Tensor::cat(&[di, df, dg, d_o], 1)?)?; // (batch, hidden)
-        Ok(Some(Memory { h, c: (dc * f)? }))
+        Ok(Some(LstmState { h, c: (dc * f)? }))
     }
 
     fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {

@@ -1,10 +1,10 @@
 //! The kinds of connection around a layer, and how they join what comes out of it with what goes in.
 
-use crate::frozen::{flat, transposed, FrozenJoin, FrozenKind};
+use crate::inference::{flat, transposed, InferenceJoin, InferenceKind};
 use candle::{bail, Result, Tensor};
 use candle_nn::ops::sigmoid;
 use candle_nn::{Init, VarBuilder};
-use recurrent_core::{init, Place};
+use recurrent_core::{init, LayerId};
 use serde::{Deserialize, Serialize};
 
 /// What a connection around a layer does with its input `xs` and its outputs `layer(xs)`, for every step by itself. P is the identity
@@ -78,18 +78,19 @@ impl Join {
         shortcut: Shortcut,
         input: usize,
         output: usize,
-        place: Place,
+        layer_id: LayerId,
         seed: u64,
         vb: &VarBuilder,
     ) -> Result<Self> {
         let mut names = Vec::new();
         let mut name = |under: &str, base: &str| {
-            let name = format!("{base}{}", place.suffix());
+            let name = format!("{base}{}", layer_id.suffix());
             names.push(format!("{under}.{name}"));
             name
         };
-        let mut matrix =
-            |under: &str| init::linear_weight(seed, input, output, &name(under, "weight"), &vb.pp(under));
+        let mut matrix = |under: &str| {
+            init::linear_weight(seed, input, output, &name(under, "weight"), &vb.pp(under))
+        };
         let projection = if input == output { None } else { Some(matrix("proj")?) };
         let kind = match shortcut {
             Shortcut::Additive => Kind::Additive,
@@ -104,7 +105,8 @@ impl Join {
             }
             Shortcut::ReZero => {
                 let under = "rezero";
-                let alpha = vb.pp(under).get_with_hints(1, &name(under, "alpha"), Init::Const(0.0))?;
+                let alpha =
+                    vb.pp(under).get_with_hints(1, &name(under, "alpha"), Init::Const(0.0))?;
                 Kind::ReZero { alpha }
             }
         };
@@ -128,15 +130,18 @@ impl Join {
     }
 
     /// The same on slices.
-    pub(crate) fn freeze(&self) -> Result<FrozenJoin> {
+    pub(crate) fn to_inference(&self) -> Result<InferenceJoin> {
         let kind = match &self.kind {
-            Kind::Additive => FrozenKind::Additive,
+            Kind::Additive => InferenceKind::Additive,
             Kind::Highway { weight, bias } => {
-                FrozenKind::Highway { weight: transposed(weight)?, bias: flat(bias)? }
+                InferenceKind::Highway { weight: transposed(weight)?, bias: flat(bias)? }
             }
-            Kind::ReZero { alpha } => FrozenKind::ReZero { alpha: flat(alpha)?[0] },
+            Kind::ReZero { alpha } => InferenceKind::ReZero { alpha: flat(alpha)?[0] },
         };
-        Ok(FrozenJoin { projection: self.projection.as_ref().map(transposed).transpose()?, kind })
+        Ok(InferenceJoin {
+            projection: self.projection.as_ref().map(transposed).transpose()?,
+            kind,
+        })
     }
 
     pub(crate) fn params(&self) -> Vec<(String, Tensor)> {

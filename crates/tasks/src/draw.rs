@@ -1,6 +1,6 @@
 //! Shared by all tasks: the random stream of a batch, checks of a length, and tensors.
 
-use crate::task::{BatchDraw, Split};
+use crate::task::{BatchKey, Split};
 use crate::usage::mistake;
 use anyhow::Result;
 use candle::{DType, Device, Shape, Tensor, WithDType};
@@ -22,12 +22,12 @@ pub(crate) fn check_length(task: &str, length: usize, least: usize) -> Result<us
 ///
 /// The stream of the test split is called `held`: the name determines the random numbers, so a
 /// change would change every evaluation.
-pub(crate) fn batch_rng(task: &str, length: usize, draw: BatchDraw) -> ChaCha8Rng {
+pub(crate) fn batch_rng(task: &str, length: usize, draw: BatchKey) -> ChaCha8Rng {
     let split = match draw.split {
         Split::Train => "train",
         Split::Test => "held",
     };
-    recurrent_core::stream(draw.seed, &format!("{split}/{task}/{length}/{}", draw.step))
+    recurrent_core::named_rng(draw.seed, &format!("{split}/{task}/{length}/{}", draw.step))
 }
 
 /// A tensor of `dtype` on `device`. The conversion happens on the CPU, which supports every dtype.

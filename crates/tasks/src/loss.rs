@@ -19,7 +19,11 @@ pub(crate) fn cross_entropy(
 ) -> Result<Metrics> {
     let targets = &batch.targets;
     let expected = [targets.dims(), &[classes]].concat();
-    ensure!(outputs.dims() == expected, "{task} outputs: expected {expected:?}, got {:?}", outputs.dims());
+    ensure!(
+        outputs.dims() == expected,
+        "{task} outputs: expected {expected:?}, got {:?}",
+        outputs.dims()
+    );
     let log_p = candle_nn::ops::log_softmax(outputs, D::Minus1)?;
     let losses = log_p.gather(&targets.unsqueeze(D::Minus1)?, D::Minus1)?.neg()?;
     let losses = losses.flatten_from(1)?; // (batch, steps)
@@ -29,7 +33,8 @@ pub(crate) fn cross_entropy(
     // The argmax of NaN is some class; only a number equals itself.
     let right = (right * losses.detach().eq(&losses.detach())?)?;
     let right = right.to_device(&Device::Cpu)?.to_vec2::<u8>()?;
-    let lengths = batch.xs.lengths().filter(|_| targets.rank() == 2).map(|lengths| lengths.as_slice());
+    let lengths =
+        batch.xs.lengths().filter(|_| targets.rank() == 2).map(|lengths| lengths.as_slice());
     let ends = lengths.map_or_else(|| vec![steps; rows], <[usize]>::to_vec);
     let count = |(row, &end): (&Vec<u8>, &usize)| {
         f64::from(row[end - graded..end].iter().map(|&right| u32::from(right)).sum::<u32>())
@@ -53,7 +58,12 @@ pub(crate) fn entropy(labels: impl Iterator<Item = usize>, classes: usize) -> f6
     let mut counts = vec![0usize; classes];
     labels.for_each(|label| counts[label] += 1);
     let all = counts.iter().sum::<usize>() as f64;
-    counts.iter().filter(|&&count| count > 0).map(|&count| count as f64 / all).map(|p| -p * p.ln()).sum()
+    counts
+        .iter()
+        .filter(|&&count| count > 0)
+        .map(|&count| count as f64 / all)
+        .map(|p| -p * p.ln())
+        .sum()
 }
 
 /// The squared error of each example, averaged over its outputs `(batch, output)`. With a
@@ -68,8 +78,10 @@ pub(crate) fn squared_error(
     ensure!(found == expected, "{task} outputs: expected {expected:?}, got {found:?}");
     let losses = (outputs - &batch.targets)?.sqr()?.mean(D::Minus1)?;
     let Some(tolerance) = tolerance else { return Ok(Metrics { losses, correct: None }) };
-    let squares = losses.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
-    let right = squares.iter().map(|square| f64::from(u8::from(square.sqrt() < tolerance))).collect();
+    let squares =
+        losses.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+    let right =
+        squares.iter().map(|square| f64::from(u8::from(square.sqrt() < tolerance))).collect();
     Ok(Metrics { losses, correct: Some(right) })
 }
 
@@ -84,7 +96,8 @@ mod tests {
         let targets = [[1u32, 0], [2, 2]];
         let outputs = Tensor::new(&logits, &Device::Cpu)?;
         let batch = |lengths: &[usize]| -> Result<Batch> {
-            let xs = Sequence::padded(Tensor::zeros((2, 2, 1), DType::F64, &Device::Cpu)?, lengths)?;
+            let xs =
+                Sequence::padded(Tensor::zeros((2, 2, 1), DType::F64, &Device::Cpu)?, lengths)?;
             Ok(Batch { xs, targets: Tensor::new(&targets, &Device::Cpu)? })
         };
         let judged = cross_entropy("x", &outputs, &batch(&[2, 2])?, 3, 1)?;
@@ -92,7 +105,8 @@ mod tests {
             logits.iter().map(|z| z.exp()).sum::<f64>().ln() - logits[class as usize]
         };
         for (row, loss) in judged.losses.to_vec1::<f64>()?.into_iter().enumerate() {
-            let expected = (0..2).map(|step| nats(logits[row][step], targets[row][step])).sum::<f64>() / 2.0;
+            let expected =
+                (0..2).map(|step| nats(logits[row][step], targets[row][step])).sum::<f64>() / 2.0;
             assert!((loss - expected).abs() < 1e-14, "{loss} {expected}");
         }
         assert_eq!(judged.correct, Some(vec![1.0, 0.0]), "the last step alone is graded");

@@ -16,17 +16,27 @@ type Generated = fn(usize) -> Result<Arc<dyn Task>>;
 
 /// The generated tasks by name.
 pub(crate) const GENERATED: [(&str, Generated); 11] = [
-    (AddingVariant::Arjovsky.name(), |length| Ok(Arc::new(Adding::new(length, AddingVariant::Arjovsky)?))),
+    (AddingVariant::Arjovsky.name(), |length| {
+        Ok(Arc::new(Adding::new(length, AddingVariant::Arjovsky)?))
+    }),
     (AddingVariant::Tcn.name(), |length| Ok(Arc::new(Adding::new(length, AddingVariant::Tcn)?))),
     (AddingVariant::Hochreiter.name(), |length| {
         Ok(Arc::new(Adding::new(length, AddingVariant::Hochreiter)?))
     }),
     (multiplication::NAME, |length| Ok(Arc::new(Multiplication::new(length)?))),
-    (CopyVariant::Arjovsky.name(), |length| Ok(Arc::new(CopyMemory::new(length, CopyVariant::Arjovsky)?))),
+    (CopyVariant::Arjovsky.name(), |length| {
+        Ok(Arc::new(CopyMemory::new(length, CopyVariant::Arjovsky)?))
+    }),
     (CopyVariant::Tcn.name(), |length| Ok(Arc::new(CopyMemory::new(length, CopyVariant::Tcn)?))),
-    (CopyVariant::Variable.name(), |length| Ok(Arc::new(CopyMemory::new(length, CopyVariant::Variable)?))),
-    (OrderVariant::Two.name(), |length| Ok(Arc::new(TemporalOrder::new(length, OrderVariant::Two)?))),
-    (OrderVariant::Three.name(), |length| Ok(Arc::new(TemporalOrder::new(length, OrderVariant::Three)?))),
+    (CopyVariant::Variable.name(), |length| {
+        Ok(Arc::new(CopyMemory::new(length, CopyVariant::Variable)?))
+    }),
+    (OrderVariant::Two.name(), |length| {
+        Ok(Arc::new(TemporalOrder::new(length, OrderVariant::Two)?))
+    }),
+    (OrderVariant::Three.name(), |length| {
+        Ok(Arc::new(TemporalOrder::new(length, OrderVariant::Three)?))
+    }),
     (permutation::NAME, |length| Ok(Arc::new(RandomPermutation::new(length)?))),
     (memory_capacity::NAME, |length| Ok(Arc::new(MemoryCapacity::new(length)?))),
 ];
@@ -34,7 +44,8 @@ pub(crate) const GENERATED: [(&str, Generated); 11] = [
 /// The names of all tasks, as on the command line.
 pub fn names() -> Vec<&'static str> {
     let generated = GENERATED.iter().map(|(name, _)| *name).chain(Mnist1dVariant::NAMES);
-    let images = ImageSet::ALL.into_iter().flat_map(|shown| PixelOrder::ALL.map(|order| order.name(shown)));
+    let images =
+        ImageSet::ALL.into_iter().flat_map(|shown| PixelOrder::ALL.map(|order| order.name(shown)));
     generated.chain(images).chain([series::NAME, forecast::NAME, text::NAME]).collect()
 }
 
@@ -79,8 +90,11 @@ pub fn open(name: &str, choice: &TaskOptions) -> Result<Arc<dyn Task>> {
         no_data(name, choice)?;
         return generated(choice.length.unwrap_or(LENGTH));
     }
-    let images = ImageSet::ALL.into_iter().flat_map(|shown| PixelOrder::ALL.map(|order| (shown, order)));
-    if let Some((shown, order)) = images.into_iter().find(|(shown, order)| order.name(*shown) == name) {
+    let images =
+        ImageSet::ALL.into_iter().flat_map(|shown| PixelOrder::ALL.map(|order| (shown, order)));
+    if let Some((shown, order)) =
+        images.into_iter().find(|(shown, order)| order.name(*shown) == name)
+    {
         no_length(name, choice, order.steps())?;
         return Ok(Arc::new(match choice.data {
             Some(data) => Mnist::open(data, shown, order)?,
@@ -100,15 +114,19 @@ pub fn open(name: &str, choice: &TaskOptions) -> Result<Arc<dyn Task>> {
         "mnist1d-shuffled" => plain(Mnist1dVariant::Shuffled)?,
         "mnist1d-padded" => plain(Mnist1dVariant::Padded(choice.length.unwrap_or(LENGTH)))?,
         series::NAME => {
-            let data =
-                needed(name, choice, "FILE, a file NAME_TRAIN.ts beside NAME_TEST.ts, or their folder")?;
+            let data = needed(
+                name,
+                choice,
+                "FILE, a file NAME_TRAIN.ts beside NAME_TEST.ts, or their folder",
+            )?;
             let task = SeriesClasses::open(data)?;
             no_length(name, choice, task.length())?;
             Arc::new(task)
         }
         forecast::NAME => {
             let data = needed(name, choice, "FILE, a CSV file")?;
-            let (window, season) = (choice.length.unwrap_or(forecast::WINDOW), choice.season.unwrap_or(1));
+            let (window, season) =
+                (choice.length.unwrap_or(forecast::WINDOW), choice.season.unwrap_or(1));
             Arc::new(Forecast::open(data, choice.column, window, season)?)
         }
         text::NAME => {
@@ -118,7 +136,10 @@ pub fn open(name: &str, choice: &TaskOptions) -> Result<Arc<dyn Task>> {
         _ => {
             let names = names();
             let nearest = nearest(name, names.iter().copied()).expect("there are tasks");
-            mistake!("task {name}: no such task; the nearest is {nearest}, all are {}", names.join(", "))
+            mistake!(
+                "task {name}: no such task; the nearest is {nearest}, all are {}",
+                names.join(", ")
+            )
         }
     })
 }

@@ -2,20 +2,20 @@
 
 use crate::files::idx;
 use crate::open::{by_name, names, open, TaskOptions, GENERATED};
-use crate::task::{Batch, BatchDraw, LossTarget, Metrics, Split, Task};
+use crate::task::{Batch, BatchKey, LossTarget, Metrics, Split, Task};
 use crate::usage::exit_code;
 use anyhow::Result;
 use candle::{DType, Device, Tensor, Var, D};
 use std::path::Path;
 
 /// A draw of eight examples.
-pub(super) fn draw(split: Split) -> BatchDraw {
-    BatchDraw { split, seed: 7, step: 3, batch: 8 }
+pub(super) fn draw(split: Split) -> BatchKey {
+    BatchKey { split, seed: 7, step: 3, batch: 8 }
 }
 
 /// A draw of held-out examples.
-pub(super) fn held(seed: u64, step: u64, batch: usize) -> BatchDraw {
-    BatchDraw { split: Split::Test, seed, step, batch }
+pub(super) fn held(seed: u64, step: u64, batch: usize) -> BatchKey {
+    BatchKey { split: Split::Test, seed, step, batch }
 }
 
 /// Tests what holds for every task.
@@ -31,12 +31,12 @@ pub(super) fn conforms(task: &dyn Task) -> Result<()> {
     wrong_shapes_are_named(task)
 }
 
-fn take(task: &dyn Task, draw: BatchDraw, dtype: DType) -> Result<Batch> {
+fn take(task: &dyn Task, draw: BatchKey, dtype: DType) -> Result<Batch> {
     task.batch(draw, dtype, &Device::Cpu)
 }
 
 /// The values of every example, as text.
-fn examples(task: &dyn Task, draw: BatchDraw) -> Result<Vec<String>> {
+fn examples(task: &dyn Task, draw: BatchKey) -> Result<Vec<String>> {
     let batch = take(task, draw, DType::F64)?;
     let rows = batch.xs.values().flatten_from(1)?.to_vec2::<f64>()?;
     Ok(rows.iter().map(|row| format!("{row:?}")).collect())
@@ -49,7 +49,12 @@ fn draws_are_reproducible_and_apart(task: &dyn Task) -> Result<()> {
         let bits = |batch: &Batch| -> Result<_> {
             let (xs, targets) = (batch.xs.values().flatten_all()?, batch.targets.flatten_all()?);
             let bits = |tensor: Tensor| -> Result<Vec<u32>> {
-                Ok(tensor.to_dtype(DType::F32)?.to_vec1::<f32>()?.into_iter().map(f32::to_bits).collect())
+                Ok(tensor
+                    .to_dtype(DType::F32)?
+                    .to_vec1::<f32>()?
+                    .into_iter()
+                    .map(f32::to_bits)
+                    .collect())
             };
             Ok((bits(xs)?, bits(targets)?, batch.xs.lengths().cloned()))
         };
@@ -58,10 +63,10 @@ fn draws_are_reproducible_and_apart(task: &dyn Task) -> Result<()> {
         assert_eq!(bits(&one)?, bits(&wide)?, "f32 is f64, rounded");
     }
     let first = examples(task, train)?;
-    assert_ne!(first, examples(task, BatchDraw { seed: 8, ..train })?);
-    assert_ne!(first, examples(task, BatchDraw { step: 4, ..train })?);
+    assert_ne!(first, examples(task, BatchKey { seed: 8, ..train })?);
+    assert_ne!(first, examples(task, BatchKey { step: 4, ..train })?);
     for step in 0..4 {
-        let held = examples(task, BatchDraw { split: Split::Test, step, ..train })?;
+        let held = examples(task, BatchKey { split: Split::Test, step, ..train })?;
         assert!(!held.iter().any(|example| first.contains(example)), "the splits share an example");
     }
     Ok(())
@@ -70,10 +75,11 @@ fn draws_are_reproducible_and_apart(task: &dyn Task) -> Result<()> {
 fn shapes_are_right(task: &dyn Task, dtype: DType) -> Result<()> {
     let mut longest = 0;
     for step in 0..8 {
-        let batch = take(task, BatchDraw { step, ..draw(Split::Train) }, dtype)?;
+        let batch = take(task, BatchKey { step, ..draw(Split::Train) }, dtype)?;
         let (rows, time, feature) = batch.xs.values().dims3()?;
         assert_eq!((rows, feature, batch.xs.values().dtype()), (8, task.input_size(), dtype));
-        let lengths = batch.xs.lengths().map_or(vec![time; 8], |lengths| lengths.as_slice().to_vec());
+        let lengths =
+            batch.xs.lengths().map_or(vec![time; 8], |lengths| lengths.as_slice().to_vec());
         assert_eq!(lengths.iter().max(), Some(&time), "no step is padding in all examples");
         longest = longest.max(time);
     }
@@ -134,8 +140,9 @@ fn losses_are_differentiable(task: &dyn Task, dtype: DType) -> Result<()> {
             .reshape(shape)?
             .to_dtype(dtype)?),
     )?;
-    let loss =
-        |outputs: &Tensor| -> Result<f64> { Ok(losses(&task.evaluate(outputs, &batch)?)?.iter().sum()) };
+    let loss = |outputs: &Tensor| -> Result<f64> {
+        Ok(losses(&task.evaluate(outputs, &batch)?)?.iter().sum())
+    };
     let grads = task.evaluate(&outputs, &batch)?.losses.sum_all()?.backward()?;
     let grad = grads.get(&outputs).expect("the outputs are in the graph");
     // Against the difference along the gradient itself: its square of the norm, a step.
@@ -188,7 +195,9 @@ pub(super) fn baseline_is_that_of_the_best_constant(task: &dyn Task, tolerance: 
     };
     let (found, expected) = (loss(&best)?, task.baseline());
     assert!((found - expected).abs() < tolerance, "{found} against {expected}");
-    let bent = Tensor::arange(0f64, best.elem_count() as f64, &Device::Cpu)?.sin()?.reshape(best.shape())?;
+    let bent = Tensor::arange(0f64, best.elem_count() as f64, &Device::Cpu)?
+        .sin()?
+        .reshape(best.shape())?;
     for direction in [0.1, -0.1] {
         let other = best.add(&((&bent + 0.5)? * direction)?)?;
         assert!(loss(&other)? > found + 1e-5);
@@ -247,7 +256,8 @@ fn every_name_opens_its_task() -> Result<()> {
 
 #[test]
 fn what_does_not_suit_a_task_is_refused() {
-    let error = |name, length, data: Option<&str>| match by_name(name, length, data.map(Path::new)) {
+    let error = |name, length, data: Option<&str>| match by_name(name, length, data.map(Path::new))
+    {
         Ok(task) => panic!("{name} opened {}", task.name()),
         Err(error) => {
             assert_eq!(exit_code(&error), 2, "{error:#}");
@@ -274,8 +284,9 @@ fn what_does_not_suit_a_task_is_refused() {
     );
     assert_eq!(error("text", None, None), "task text: it needs --data FILE, a text");
     assert_eq!(error("forecast", None, None), "task forecast: it needs --data FILE, a CSV file");
-    let season =
-        open("text", &TaskOptions { season: Some(7), ..TaskOptions::default() }).err().expect("must fail");
+    let season = open("text", &TaskOptions { season: Some(7), ..TaskOptions::default() })
+        .err()
+        .expect("must fail");
     assert_eq!(exit_code(&season), 2);
     assert_eq!(
         season.to_string(),
@@ -296,7 +307,8 @@ fn what_does_not_suit_a_task_is_refused() {
         "task copy: it is generated and reads no files; leave --data out"
     );
     assert_eq!(error("adding", Some(1), None), "adding length: expected 2 to 10000000, got 1");
-    let unread = by_name("mnist-rows", None, Some(Path::new("not/there"))).err().expect("must fail");
+    let unread =
+        by_name("mnist-rows", None, Some(Path::new("not/there"))).err().expect("must fail");
     assert_eq!(exit_code(&unread), 1, "{unread:#}");
 }
 
@@ -305,7 +317,9 @@ fn a_longer_task_has_the_same_inputs_and_outputs() -> Result<()> {
     for (name, _) in GENERATED {
         let task = by_name(name, Some(20), None)?;
         let longer = task.scaled(4).expect("it is generated");
-        let sizes = |task: &dyn Task| (task.name(), task.input_size(), task.output_size(), task.criterion());
+        let sizes = |task: &dyn Task| {
+            (task.name(), task.input_size(), task.output_size(), task.criterion())
+        };
         assert_eq!(sizes(longer.as_ref()), sizes(task.as_ref()));
         assert_eq!(longer.length(), by_name(name, Some(80), None)?.length());
         assert!(task.scaled(usize::MAX).is_none());

@@ -3,7 +3,7 @@
 use crate::{GradientTaps, StepLoop};
 use candle::Result;
 use candle_nn::VarBuilder;
-use recurrent_core::{Cell, CellConfig, Layer, Path, Place, Rnn};
+use recurrent_core::{Cell, CellConfig, Execution, Layer, LayerId, Rnn};
 use std::cell;
 
 /// A cell or a wrapper under test: how to build it, and the facts of its documentation to check.
@@ -99,7 +99,7 @@ impl<'a> BuildContext<'a> {
     /// # Errors
     /// As [`CellConfig::cell`].
     pub fn cell<K: CellConfig>(&self, config: &K) -> Result<Box<dyn Layer>> {
-        self.at(Place { layer: 0, reverse: self.reverse }, self.input, config)
+        self.at(LayerId { layer: 0, reverse: self.reverse }, self.input, config)
     }
 
     /// A cell over time as the layer `place`, of `hidden` units on `input` features.
@@ -108,19 +108,19 @@ impl<'a> BuildContext<'a> {
     /// As [`CellConfig::cell`].
     pub fn at<K: CellConfig>(
         &self,
-        place: Place,
+        layer_id: LayerId,
         input: usize,
         config: &K,
     ) -> Result<Box<dyn Layer>> {
-        let rnn = Rnn::at(place, input, self.hidden, config, self.vb.clone())?;
+        let rnn = Rnn::at_layer(layer_id, input, self.hidden, config, self.vb.clone())?;
         let has_kernel = rnn.cell().kernel().is_some();
         self.kernels.set(self.kernels.get() + usize::from(has_kernel));
         Ok(match self.implementation {
             Implementation::StepLoop => {
-                Box::new(StepLoop::new(rnn.cell().clone(), place.reverse, self.taps.clone()))
+                Box::new(StepLoop::new(rnn.cell().clone(), layer_id.reverse, self.taps.clone()))
             }
-            Implementation::Replay => Box::new(rnn.on(Path::Replay)),
-            Implementation::Kernel if has_kernel => Box::new(rnn.on(Path::Kernel)),
+            Implementation::Replay => Box::new(rnn.with_execution(Execution::Replay)),
+            Implementation::Kernel if has_kernel => Box::new(rnn.with_execution(Execution::Kernel)),
             Implementation::Kernel | Implementation::Auto => Box::new(rnn),
         })
     }

@@ -117,10 +117,11 @@ fn describe(a: &[f64], b: &[f64], dims: &[usize]) -> String {
     let worst = (0..a.len()).max_by(|&left, &right| gap(left).total_cmp(&gap(right))).unwrap_or(0);
     let differing = (0..a.len()).filter(|&at| a[at].to_bits() != b[at].to_bits()).count();
     let mut rest = worst;
-    let mut place = dims.iter().rev().map(|size| (rest % size, rest /= size).0).collect::<Vec<_>>();
-    place.reverse();
+    let mut layer_id =
+        dims.iter().rev().map(|size| (rest % size, rest /= size).0).collect::<Vec<_>>();
+    layer_id.reverse();
     format!(
-        "{differing} of {} differ, most at {place:?}: expected {:e}, got {:e}; \
+        "{differing} of {} differ, most at {layer_id:?}: expected {:e}, got {:e}; \
          the difference is {:.1e} of the norm",
         a.len(),
         b[worst],

@@ -10,9 +10,9 @@ mod bits;
 mod gradients;
 mod interface;
 mod padding;
-mod pull_back;
 mod recorder;
 mod truncation;
+mod vjp;
 
 use crate::{Case, Result};
 use anyhow::ensure;
@@ -40,7 +40,7 @@ const CHECKS: [(&str, Check); 22] = [
     ("truncation", truncation::truncation),
     ("hidden gradient clip", truncation::clip),
     ("activations", activations::activations),
-    ("vjp", pull_back::vjp),
+    ("vjp", vjp::vjp),
     ("same bits", bits::same),
     ("half precision", bits::half),
 ];

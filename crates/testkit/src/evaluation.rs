@@ -4,7 +4,7 @@ use crate::named::{flatten, noise, weights, TensorMap};
 use crate::{BuildContext, Case, EvaluationOutput, GradientTaps, Graph, Implementation, Result};
 use candle::{DType, Device, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
-use recurrent_core::{Carry, Flow, Keep, Layer, Pass, Recorder, Sequence};
+use recurrent_core::{Bptt, Carry, ForwardContext, GradientRecorder, Layer, Record, Sequence};
 
 /// The sizes of an evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,9 +55,9 @@ pub struct Evaluation<'a> {
     /// Whether to train, with dropout.
     pub train: bool,
     /// What the gradient recorder records, if there is one.
-    pub keep: Option<Keep>,
+    pub keep: Option<Record>,
     /// Truncated BPTT and clipping of the hidden gradient.
-    pub flow: Flow,
+    pub flow: Bptt,
 }
 
 impl<'a> Evaluation<'a> {
@@ -75,7 +75,7 @@ impl<'a> Evaluation<'a> {
             dtype: DType::F64,
             train: false,
             keep: None,
-            flow: Flow::default(),
+            flow: Bptt::default(),
         }
     }
 
@@ -94,7 +94,7 @@ impl<'a> Evaluation<'a> {
             .map_or_else(String::new, |lengths| format!(", lengths {lengths:?}"));
         let reverse = if self.reverse { ", reversed" } else { "" };
         let flow =
-            if self.flow == Flow::default() { String::new() } else { format!(", {:?}", self.flow) };
+            if self.flow == Bptt::default() { String::new() } else { format!(", {:?}", self.flow) };
         format!(
             "{:?} in {:?}{reverse}, (batch, time, input, hidden) = \
              ({batch}, {time}, {input}, {hidden}){lengths}, loss of {:?}{flow}",
@@ -144,7 +144,8 @@ impl<'a> Evaluation<'a> {
         let Dims { batch, time, input, .. } = self.size;
         let (_, layer) = Self { dtype: DType::F64, ..self.clone() }.fresh()?;
         let xs = noise("xs", &[batch, time, input])?;
-        let (ys, carry) = layer.run(&Sequence::new(xs.clone())?, None, &Pass::default())?;
+        let (ys, carry) =
+            layer.run(&Sequence::new(xs.clone())?, None, &ForwardContext::default())?;
         let mut leaves = TensorMap::from([("xs".to_string(), xs)]);
         for (name, param) in layer.params() {
             let name = format!("param.{name}");
@@ -204,7 +205,8 @@ impl<'a> Evaluation<'a> {
         }
         // A run over one step gives a carry of the right structure.
         let step = leaves["xs"].detach().narrow(1, 0, 1)?;
-        let (_, shape) = self.layer(leaves)?.run(&Sequence::new(step)?, None, &Pass::default())?;
+        let (_, shape) =
+            self.layer(leaves)?.run(&Sequence::new(step)?, None, &ForwardContext::default())?;
         let mut names = flatten(&shape).into_iter().map(|(name, _)| format!("carry.{name}"));
         let mut named =
             |_: &Tensor| Ok(leaves[&names.next().expect("a name for every tensor")].clone());
@@ -231,7 +233,7 @@ impl<'a> Evaluation<'a> {
     /// If the case cannot be built or run.
     pub fn graph(&self, leaves: &TensorMap, tracked: impl Fn(&str) -> bool) -> Result<Graph> {
         let held = self.hold(leaves, tracked)?;
-        let recorder = self.keep.map(Recorder::new);
+        let recorder = self.keep.map(GradientRecorder::new);
         let taps = (self.implementation == Implementation::StepLoop && self.keep.is_some())
             .then(GradientTaps::default);
         let layer = self.layer_with(&held, taps.clone())?;
@@ -247,19 +249,20 @@ impl<'a> Evaluation<'a> {
         &self,
         layer: &dyn Layer,
         leaves: &TensorMap,
-        recorder: Option<&Recorder>,
+        recorder: Option<&GradientRecorder>,
     ) -> Result<TensorMap> {
         let (xs, carry) = (self.sequence(leaves)?, self.carry(leaves)?);
-        let mut pass = if self.train { Pass::train(3, 5) } else { Pass::default() };
-        pass.record = recorder;
-        pass.flow = self.flow;
+        let mut context =
+            if self.train { ForwardContext::train(3, 5) } else { ForwardContext::default() };
+        context.record = recorder;
+        context.bptt = self.flow;
         let (name, value, end) = match self.loss_inputs {
             LossInputs::Last | LossInputs::LastAndCarry => {
-                let (last, end) = layer.last(&xs, carry.as_ref(), &pass)?;
+                let (last, end) = layer.last(&xs, carry.as_ref(), &context)?;
                 ("last", last, end)
             }
             LossInputs::Outputs | LossInputs::Carry | LossInputs::Both => {
-                let (ys, end) = layer.run(&xs, carry.as_ref(), &pass)?;
+                let (ys, end) = layer.run(&xs, carry.as_ref(), &context)?;
                 ("ys", ys.into_values(), end)
             }
         };

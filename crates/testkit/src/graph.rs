@@ -3,7 +3,7 @@
 use crate::{GradientTaps, Result, TensorMap};
 use candle::backprop::GradStore;
 use candle::Tensor;
-use recurrent_core::{Recorder, Trace};
+use recurrent_core::{GradientRecorder, GradientTrace};
 
 /// An evaluation before its backward pass.
 pub struct Graph {
@@ -13,7 +13,7 @@ pub struct Graph {
     pub values: TensorMap,
     /// The loss.
     pub loss: Tensor,
-    recorder: Option<Recorder>,
+    recorder: Option<GradientRecorder>,
     taps: Option<GradientTaps>,
 }
 
@@ -27,7 +27,7 @@ pub struct EvaluationOutput {
     /// The recorded gradients by layer and field, `state_l0.h`; `(batch, steps + 1, size)`.
     pub states: TensorMap,
     /// The traces of the recorder.
-    pub traces: Vec<Trace>,
+    pub traces: Vec<GradientTrace>,
 }
 
 impl Graph {
@@ -37,7 +37,7 @@ impl Graph {
 
     pub(crate) fn with_recorder(
         self,
-        recorder: Option<Recorder>,
+        recorder: Option<GradientRecorder>,
         taps: Option<GradientTaps>,
     ) -> Self {
         Self { recorder, taps, ..self }
@@ -62,16 +62,16 @@ impl Graph {
         let leaves = self.leaves.iter().filter(|(name, _)| !name.starts_with("loss."));
         let given =
             |(name, leaf): (&String, &Tensor)| Some((name.clone(), store.get(leaf)?.clone()));
-        let traces = self.recorder.as_ref().map(Recorder::take).unwrap_or_default();
+        let traces = self.recorder.as_ref().map(GradientRecorder::take).unwrap_or_default();
         let mut states = TensorMap::new();
         for trace in &traces {
-            let name = format!("state{}.{}", trace.place.suffix(), trace.field);
+            let name = format!("state{}.{}", trace.layer_id.suffix(), trace.field);
             states.extend(trace.gradients.clone().map(|gradients| (name, gradients)));
         }
         if let Some(taps) = &self.taps {
-            for (place, field) in taps.places() {
-                let name = format!("state{}.{field}", place.suffix());
-                states.insert(name, taps.gradient(&store, place, field)?);
+            for (layer_id, field) in taps.places() {
+                let name = format!("state{}.{field}", layer_id.suffix());
+                states.insert(name, taps.gradient(&store, layer_id, field)?);
             }
         }
         let mut values: TensorMap =

@@ -8,10 +8,10 @@
 //! use recurrent_testkit::{conform, Case};
 //! # use candle::{Result, Tensor};
 //! # use candle_nn::VarBuilder;
-//! # use recurrent_core::{init, linear, Cell, CellConfig, Hidden, Place};
+//! # use recurrent_core::{init, linear, Cell, CellConfig, HiddenState, LayerId};
 //! # #[derive(Clone)] struct Elman { w: Tensor, u: Tensor, names: [String; 2] }
 //! # impl Cell for Elman {
-//! #     type State = Hidden;
+//! #     type State = HiddenState;
 //! #     fn input_size(&self) -> usize { self.w.dims()[1] }
 //! #     fn state_sizes(&self) -> Vec<usize> { vec![self.u.dims()[1]] }
 //! #     fn params(&self) -> Vec<(String, Tensor)> {
@@ -20,17 +20,17 @@
 //! #     fn with_params(&self, p: Vec<Tensor>) -> Result<Self> {
 //! #         Ok(Self { w: p[0].clone(), u: p[1].clone(), names: self.names.clone() })
 //! #     }
-//! #     fn step(&self, x: &Tensor, s: &Hidden) -> Result<Hidden> {
-//! #         Ok(Hidden { h: (linear(x, &self.w, None)? + linear(&s.h, &self.u, None)?)?.tanh()? })
+//! #     fn step(&self, x: &Tensor, s: &HiddenState) -> Result<HiddenState> {
+//! #         Ok(HiddenState { h: (linear(x, &self.w, None)? + linear(&s.h, &self.u, None)?)?.tanh()? })
 //! #     }
 //! # }
 //! # #[derive(Clone)] struct ElmanConfig;
 //! # impl CellConfig for ElmanConfig {
 //! #     type Cell = Elman;
 //! #     fn cell(
-//! #         &self, input: usize, hidden: usize, place: Option<Place>, vb: VarBuilder,
+//! #         &self, input: usize, hidden: usize, layer_id: Option<LayerId>, vb: VarBuilder,
 //! #     ) -> Result<Elman> {
-//! #         let suffix = place.map_or_else(String::new, |place| place.suffix());
+//! #         let suffix = layer_id.map_or_else(String::new, |layer_id| layer_id.suffix());
 //! #         let names = ["w", "u"].map(|base| format!("{base}{suffix}"));
 //! #         let w = init::linear_weight(0, input, hidden, &names[0], &vb)?;
 //! #         Ok(Elman { w, u: init::linear_weight(0, hidden, hidden, &names[1], &vb)?, names })

@@ -3,7 +3,7 @@
 use crate::Result;
 use candle::{DType, Device, Tensor};
 use rand::Rng;
-use recurrent_core::{stream, Carry};
+use recurrent_core::{named_rng, Carry};
 use std::collections::{BTreeMap, HashMap};
 
 /// Tensors by name, sorted.
@@ -14,7 +14,7 @@ pub type TensorMap = BTreeMap<String, Tensor>;
 /// # Errors
 /// Those of candle.
 pub fn noise(name: &str, dims: &[usize]) -> Result<Tensor> {
-    let mut rng = stream(11, name);
+    let mut rng = named_rng(11, name);
     let bound = 3f64.sqrt();
     let values: Vec<f64> =
         (0..dims.iter().product()).map(|_| rng.random_range(-bound..bound)).collect();
@@ -37,10 +37,10 @@ pub(crate) fn weights(leaves: &TensorMap) -> HashMap<String, Tensor> {
 /// The tensors of a carry by name: `h`, `0.h`, `1.0.c`.
 pub(crate) fn flatten(carry: &Carry) -> Vec<(String, Tensor)> {
     match carry {
-        Carry::Fields(fields) => {
+        Carry::Cell(fields) => {
             fields.iter().map(|(name, field)| (name.to_string(), field.clone())).collect()
         }
-        Carry::Parts(parts) => {
+        Carry::Layers(parts) => {
             let named = |(index, part)| {
                 flatten(part)
                     .into_iter()

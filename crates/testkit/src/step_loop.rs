@@ -5,7 +5,7 @@ use crate::Result;
 use anyhow::Context;
 use candle::backprop::GradStore;
 use candle::{Result as CandleResult, Tensor, Var, D};
-use recurrent_core::{Carry, Cell, Layer, Pass, Place, Sequence, State};
+use recurrent_core::{Carry, Cell, ForwardContext, Layer, LayerId, Sequence, State};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A cell run over time by a plain loop over its `step`, in candle's own graph.
@@ -25,7 +25,7 @@ pub struct GradientTaps(Arc<Mutex<Vec<GradientTap>>>);
 
 #[derive(Clone, Debug)]
 struct GradientTap {
-    place: Place,
+    layer_id: LayerId,
     field: &'static str,
     row: usize,
     step: usize, // 0: the initial carry
@@ -41,7 +41,7 @@ impl<C: Cell> StepLoop<C> {
     fn tapped(
         &self,
         state: &C::State,
-        place: Place,
+        layer_id: LayerId,
         row: usize,
         step: usize,
     ) -> CandleResult<C::State> {
@@ -50,7 +50,7 @@ impl<C: Cell> StepLoop<C> {
         for (name, field) in C::State::FIELDS.iter().zip(&mut fields) {
             let zero = Var::from_tensor(&field.detach().zeros_like()?)?;
             *field = (&*field + zero.as_tensor())?;
-            let tap = GradientTap { place, field: name, row, step, zero };
+            let tap = GradientTap { layer_id, field: name, row, step, zero };
             taps.lock().unwrap_or_else(PoisonError::into_inner).push(tap);
         }
         C::State::from_fields(fields)
@@ -62,17 +62,17 @@ impl<C: Cell> StepLoop<C> {
         xs: &Sequence,
         row: usize,
         start: &C::State,
-        pass: &Pass,
+        context: &ForwardContext,
     ) -> CandleResult<(Tensor, C::State)> {
         let (_, time, _) = xs.values().dims3()?;
         let len = xs.lengths().map_or(time, |lengths| lengths.as_slice()[row]);
-        let mut state = self.tapped(start, pass.place, row, 0)?;
+        let mut state = self.tapped(start, context.layer_id, row, 0)?;
         let mut ys = vec![None; time];
         for step in 0..len {
             let position = if self.reverse { len - 1 - step } else { step };
             let x = xs.values().narrow(0, row, 1)?.narrow(1, position, 1)?.squeeze(1)?;
-            let after = self.cell.step(&x, &truncated(pass.flow, step, len, state)?)?;
-            state = clipped(pass.flow, self.tapped(&after, pass.place, row, step + 1)?)?;
+            let after = self.cell.step(&x, &truncated(context.bptt, step, len, state)?)?;
+            state = clipped(context.bptt, self.tapped(&after, context.layer_id, row, step + 1)?)?;
             ys[position] = Some(state.fields().swap_remove(0));
         }
         let zero = state.fields()[0].detach().zeros_like()?;
@@ -94,7 +94,7 @@ impl<C: Cell> Layer for StepLoop<C> {
         &self,
         xs: &Sequence,
         carry: Option<&Carry>,
-        pass: &Pass,
+        context: &ForwardContext,
     ) -> CandleResult<(Sequence, Carry)> {
         let batch = xs.values().dim(0)?;
         let fields = match carry {
@@ -110,22 +110,22 @@ impl<C: Cell> Layer for StepLoop<C> {
         for row in 0..batch {
             let start =
                 fields.iter().map(|field| field.narrow(0, row, 1)).collect::<CandleResult<_>>()?;
-            let (y, end) = self.example(xs, row, &C::State::from_fields(start)?, pass)?;
+            let (y, end) = self.example(xs, row, &C::State::from_fields(start)?, context)?;
             ys.push(y);
             ends.iter_mut().zip(end.fields()).for_each(|(ends, field)| ends.push(field));
         }
         let cat = |(name, ends): (&&'static str, Vec<Tensor>)| Ok((*name, Tensor::cat(&ends, 0)?));
         let carry = C::State::FIELDS.iter().zip(ends).map(cat).collect::<CandleResult<_>>()?;
-        Ok((xs.with_values(Tensor::cat(&ys, 0)?)?, Carry::Fields(carry)))
+        Ok((xs.with_values(Tensor::cat(&ys, 0)?)?, Carry::Cell(carry)))
     }
 
     fn last(
         &self,
         xs: &Sequence,
         carry: Option<&Carry>,
-        pass: &Pass,
+        context: &ForwardContext,
     ) -> CandleResult<(Tensor, Carry)> {
-        let (_, carry) = self.run(xs, carry, pass)?;
+        let (_, carry) = self.run(xs, carry, context)?;
         Ok((carry.field(C::State::FIELDS[0])?.clone(), carry))
     }
 
@@ -136,9 +136,9 @@ impl<C: Cell> Layer for StepLoop<C> {
 
 impl GradientTaps {
     /// The tapped layers, and the fields of each.
-    pub(crate) fn places(&self) -> Vec<(Place, &'static str)> {
+    pub(crate) fn places(&self) -> Vec<(LayerId, &'static str)> {
         let taps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut places: Vec<_> = taps.iter().map(|tap| (tap.place, tap.field)).collect();
+        let mut places: Vec<_> = taps.iter().map(|tap| (tap.layer_id, tap.field)).collect();
         places.sort();
         places.dedup();
         places
@@ -146,10 +146,15 @@ impl GradientTaps {
 
     /// The gradient of one field of the state of one layer, `(batch, steps + 1, size)`; zero after
     /// an example's end.
-    pub(crate) fn gradient(&self, grads: &GradStore, place: Place, field: &str) -> Result<Tensor> {
+    pub(crate) fn gradient(
+        &self,
+        grads: &GradStore,
+        layer_id: LayerId,
+        field: &str,
+    ) -> Result<Tensor> {
         let taps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let taps: Vec<_> =
-            taps.iter().filter(|tap| (tap.place, tap.field) == (place, field)).collect();
+            taps.iter().filter(|tap| (tap.layer_id, tap.field) == (layer_id, field)).collect();
         let rows = taps.iter().map(|tap| tap.row + 1).max().context("no such tap")?;
         let states = taps.iter().map(|tap| tap.step + 1).max().context("no such tap")?;
         let zero = taps[0].zero.zeros_like()?.detach();

@@ -2,14 +2,14 @@
 
 use candle::backend::BackendStorage;
 use candle::{bail, CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
-use recurrent_core::{Flow, State, StateClip, Window};
+use recurrent_core::{Bptt, HiddenGradClip, State, Truncation};
 
 /// The state before step `t` of `len`, detached where a window begins.
-pub(crate) fn truncated<S: State>(flow: Flow, t: usize, len: usize, state: S) -> Result<S> {
-    let begins = match flow.window {
+pub(crate) fn truncated<S: State>(flow: Bptt, t: usize, len: usize, state: S) -> Result<S> {
+    let begins = match flow.truncation {
         None => false,
-        Some(Window::Every(steps)) => t != 0 && t.is_multiple_of(steps),
-        Some(Window::Last(steps)) => len - t == steps,
+        Some(Truncation::Every(steps)) => t != 0 && t.is_multiple_of(steps),
+        Some(Truncation::Last(steps)) => len - t == steps,
     };
     match begins {
         true => S::from_fields(state.fields().iter().map(Tensor::detach).collect()),
@@ -18,7 +18,7 @@ pub(crate) fn truncated<S: State>(flow: Flow, t: usize, len: usize, state: S) ->
 }
 
 /// The state after a step, with its output's gradient clipped.
-pub(crate) fn clipped<S: State>(flow: Flow, state: S) -> Result<S> {
+pub(crate) fn clipped<S: State>(flow: Bptt, state: S) -> Result<S> {
     let Some(clip) = flow.clip else { return Ok(state) };
     let mut fields = state.fields();
     fields[0] = fields[0].apply_op1(HiddenGradClipOp(clip))?;
@@ -26,7 +26,7 @@ pub(crate) fn clipped<S: State>(flow: Flow, state: S) -> Result<S> {
 }
 
 /// The identity on one example, `(1, size)`, with its gradient clipped.
-struct HiddenGradClipOp(StateClip);
+struct HiddenGradClipOp(HiddenGradClip);
 
 impl CustomOp1 for HiddenGradClipOp {
     fn name(&self) -> &'static str {
@@ -44,10 +44,10 @@ impl CustomOp1 for HiddenGradClipOp {
         let (dims, dtype) = (gradient.dims(), gradient.dtype());
         let mut values: Vec<f64> = gradient.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
         match self.0 {
-            StateClip::Value(bound) => {
+            HiddenGradClip::Value(bound) => {
                 values.iter_mut().for_each(|v| *v = v.max(-bound).min(bound))
             }
-            StateClip::Norm(bound) => {
+            HiddenGradClip::Norm(bound) => {
                 let norm = values.iter().map(|v| v * v).sum::<f64>().sqrt();
                 if norm > bound {
                     values.iter_mut().for_each(|v| *v *= bound / norm);

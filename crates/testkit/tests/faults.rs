@@ -3,8 +3,8 @@
 use candle::{bail, Result, Tensor, Var, D};
 use candle_nn::VarBuilder;
 use recurrent_core::{
-    init, linear, tanh_slope, Carry, Cell, CellConfig, Flow, Gate, Layer, Memory, Pass, Place,
-    Sequence, StateClip, Window,
+    init, linear, tanh_slope, Bptt, Carry, Cell, CellConfig, ForwardContext, Gate, HiddenGradClip,
+    Layer, LayerId, LstmState, Sequence, Truncation,
 };
 use recurrent_testkit::conformance::faults;
 use recurrent_testkit::{Case, Implementation};
@@ -21,13 +21,13 @@ struct Leaky {
 
 impl Leaky {
     /// tanh(W x + U h).
-    fn entering(&self, x: &Tensor, s: &Memory) -> Result<Tensor> {
+    fn entering(&self, x: &Tensor, s: &LstmState) -> Result<Tensor> {
         (linear(x, &self.w, None)? + linear(&s.h, &self.u, None)?)?.tanh()
     }
 }
 
 impl Cell for Leaky {
-    type State = Memory;
+    type State = LstmState;
 
     fn input_size(&self) -> usize {
         self.w.dims()[1]
@@ -45,12 +45,12 @@ impl Cell for Leaky {
         Ok(Self { w: params[0].clone(), u: params[1].clone(), ..self.clone() })
     }
 
-    fn step(&self, x: &Tensor, s: &Memory) -> Result<Memory> {
+    fn step(&self, x: &Tensor, s: &LstmState) -> Result<LstmState> {
         let c = ((&s.c * 0.7)? + self.entering(x, s)?)?;
-        Ok(Memory { h: c.tanh()?, c })
+        Ok(LstmState { h: c.tanh()?, c })
     }
 
-    fn gates(&self, _: &Tensor, s: &Memory) -> Result<Vec<Gate>> {
+    fn gates(&self, _: &Tensor, s: &LstmState) -> Result<Vec<Gate>> {
         let leak = s.c.ones_like()?.affine(0.7, 0.0)?;
         let values = match self.fault {
             Fault::GatesTooWide => (leak * 2.0)?,
@@ -63,7 +63,7 @@ impl Cell for Leaky {
     }
 
     /// δc = dc' + dh' ∘ (1 − tanh²c'), dc = 0.7 δc, dh = Uᵀ (δc ∘ (1 − tanh²(W x + U h))).
-    fn pull_back(&self, x: &Tensor, s: &Memory, grad: &Memory) -> Result<Option<Memory>> {
+    fn vjp(&self, x: &Tensor, s: &LstmState, grad: &LstmState) -> Result<Option<LstmState>> {
         let (h, new) = (self.step(x, s)?.h.detach(), self.entering(x, s)?.detach());
         let dc = (&grad.c + (&grad.h * tanh_slope(&h)?)?)?;
         let dh = (&dc * tanh_slope(&new)?)?.matmul(&self.u)?;
@@ -73,7 +73,7 @@ impl Cell for Leaky {
             Fault::PullsBackNoWeight => dh.detach(),
             _ => dh,
         };
-        Ok(Some(Memory { h: dh, c: (dc * 0.7)? }))
+        Ok(Some(LstmState { h: dh, c: (dc * 0.7)? }))
     }
 }
 
@@ -87,11 +87,11 @@ impl CellConfig for LeakyConfig {
         &self,
         input: usize,
         hidden: usize,
-        place: Option<Place>,
+        layer_id: Option<LayerId>,
         vb: VarBuilder,
     ) -> Result<Leaky> {
         let names = ["w", "u"].map(|base| {
-            format!("{base}{}", place.map_or_else(String::new, |place| place.suffix()))
+            format!("{base}{}", layer_id.map_or_else(String::new, |layer_id| layer_id.suffix()))
         });
         let w = init::linear_weight(0, input, hidden, &names[0], &vb)?;
         Ok(Leaky {
@@ -139,17 +139,17 @@ enum Fault {
 }
 
 /// One step longer.
-fn longer(window: Window) -> Window {
+fn longer(window: Truncation) -> Truncation {
     match window {
-        Window::Every(steps) => Window::Every(steps + 1),
-        Window::Last(steps) => Window::Last(steps + 1),
+        Truncation::Every(steps) => Truncation::Every(steps + 1),
+        Truncation::Last(steps) => Truncation::Last(steps + 1),
     }
 }
 
-fn wider(clip: StateClip) -> StateClip {
+fn wider(clip: HiddenGradClip) -> HiddenGradClip {
     match clip {
-        StateClip::Value(bound) => StateClip::Value(bound * (1.0 + 1e-6)),
-        StateClip::Norm(bound) => StateClip::Norm(bound * (1.0 + 1e-6)),
+        HiddenGradClip::Value(bound) => HiddenGradClip::Value(bound * (1.0 + 1e-6)),
+        HiddenGradClip::Norm(bound) => HiddenGradClip::Norm(bound * (1.0 + 1e-6)),
     }
 }
 
@@ -177,18 +177,19 @@ impl Faulty {
         carry.filter(|_| self.fault != Fault::ForgetsCarry)
     }
 
-    fn pass<'a>(&self, pass: &Pass<'a>) -> Pass<'a> {
+    fn context<'a>(&self, context: &ForwardContext<'a>) -> ForwardContext<'a> {
         match self.fault {
-            Fault::RecordsElsewhere => pass.above(1),
-            Fault::RecordsNothing => Pass { record: None, ..*pass },
-            Fault::ObservesNothing => Pass { observe: None, ..*pass },
-            Fault::NoWindow => pass.flow(Flow { window: None, ..pass.flow }),
-            Fault::NoBound => pass.flow(Flow { clip: None, ..pass.flow }),
-            Fault::WindowOff => {
-                pass.flow(Flow { window: pass.flow.window.map(longer), ..pass.flow })
+            Fault::RecordsElsewhere => context.offset_layer(1),
+            Fault::RecordsNothing => ForwardContext { record: None, ..*context },
+            Fault::ObservesNothing => ForwardContext { activations: None, ..*context },
+            Fault::NoWindow => context.bptt(Bptt { truncation: None, ..context.bptt }),
+            Fault::NoBound => context.bptt(Bptt { clip: None, ..context.bptt }),
+            Fault::WindowOff => context
+                .bptt(Bptt { truncation: context.bptt.truncation.map(longer), ..context.bptt }),
+            Fault::BoundOff => {
+                context.bptt(Bptt { clip: context.bptt.clip.map(wider), ..context.bptt })
             }
-            Fault::BoundOff => pass.flow(Flow { clip: pass.flow.clip.map(wider), ..pass.flow }),
-            _ => *pass,
+            _ => *context,
         }
     }
 
@@ -223,19 +224,29 @@ impl Layer for Faulty {
         self.layer.output_size()
     }
 
-    fn run(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Sequence, Carry)> {
+    fn run(
+        &self,
+        xs: &Sequence,
+        carry: Option<&Carry>,
+        context: &ForwardContext,
+    ) -> Result<(Sequence, Carry)> {
         let inside = self.xs(xs)?;
-        let (ys, end) = self.layer.run(&inside, self.carry(carry), &self.pass(pass))?;
+        let (ys, end) = self.layer.run(&inside, self.carry(carry), &self.context(context))?;
         Ok((xs.with_values(self.ys(ys.values(), xs)?)?, end))
     }
 
-    fn last(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> Result<(Tensor, Carry)> {
+    fn last(
+        &self,
+        xs: &Sequence,
+        carry: Option<&Carry>,
+        context: &ForwardContext,
+    ) -> Result<(Tensor, Carry)> {
         let inside = self.xs(xs)?;
         if self.fault == Fault::LastIsFirst {
-            let (ys, end) = self.run(xs, carry, pass)?;
+            let (ys, end) = self.run(xs, carry, context)?;
             return Ok((ys.values().narrow(1, 0, 1)?.squeeze(1)?, end));
         }
-        let (last, end) = self.layer.last(&inside, self.carry(carry), &self.pass(pass))?;
+        let (last, end) = self.layer.last(&inside, self.carry(carry), &self.context(context))?;
         Ok((self.ys(&last, xs)?, end))
     }
 
@@ -247,8 +258,8 @@ impl Layer for Faulty {
         params
     }
 
-    fn pull_back(&self, x: &Tensor, carry: &Carry, grad: &Carry) -> Result<Option<Carry>> {
-        self.layer.pull_back(x, carry, grad)
+    fn vjp(&self, x: &Tensor, carry: &Carry, grad: &Carry) -> Result<Option<Carry>> {
+        self.layer.vjp(x, carry, grad)
     }
 }
 

@@ -4,8 +4,8 @@ use candle::backprop::GradStore;
 use candle::{DType, Device, Result, Tensor, Var};
 use divan::{black_box, Bencher};
 use recurrent_train::{
-    clip_global_norm, global_norm, AdamW, AdamWConfig, GradientWatch, Momentum, Optimizer, Params, Sgd,
-    SgdConfig,
+    clip_global_norm, global_norm, AdamW, AdamWConfig, GradientWatch, Momentum, Optimizer, Params,
+    Sgd, SgdConfig,
 };
 
 fn main() {
@@ -32,12 +32,16 @@ fn step(bencher: Bencher, build: impl Fn(&Params) -> Result<Box<dyn Optimizer>>)
 
 #[divan::bench]
 fn adamw(bencher: Bencher) {
-    step(bencher, |params| Ok(Box::new(AdamW::new(params, AdamWConfig { lr: 1e-6, ..Default::default() })?)));
+    step(bencher, |params| {
+        Ok(Box::new(AdamW::new(params, AdamWConfig { lr: 1e-6, ..Default::default() })?))
+    });
 }
 
 #[divan::bench]
 fn sgd(bencher: Bencher) {
-    step(bencher, |params| Ok(Box::new(Sgd::new(params, SgdConfig { lr: 1e-6, ..Default::default() })?)));
+    step(bencher, |params| {
+        Ok(Box::new(Sgd::new(params, SgdConfig { lr: 1e-6, ..Default::default() })?))
+    });
 }
 
 #[divan::bench]

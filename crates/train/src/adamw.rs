@@ -235,7 +235,8 @@ mod tests {
             (AdamWConfig { eps: f64::INFINITY, ..good }, "eps"),
             (AdamWConfig { weight_decay: -0.1, ..good }, "weight_decay"),
         ] {
-            let message = AdamW::new(&params, bad).err().map(|error| error.to_string()).unwrap_or_default();
+            let message =
+                AdamW::new(&params, bad).err().map(|error| error.to_string()).unwrap_or_default();
             assert!(message.contains(&format!("adamw {field}: expected")), "{bad:?}: {message}");
         }
         let none = AdamW::new(&params.select(|_| false), good).err().map(|error| error.to_string());

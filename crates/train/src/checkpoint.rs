@@ -93,12 +93,18 @@ impl<R: DeserializeOwned> Checkpoint<R> {
             bail!("expected a tensor '{REST}', found none");
         };
         let rest: Vec<u8> = rest.to_vec1()?;
-        let Rest { format, step, rest } = ciborium::from_reader(&rest[..]).map_err(candle::Error::wrap)?;
+        let Rest { format, step, rest } =
+            ciborium::from_reader(&rest[..]).map_err(candle::Error::wrap)?;
         if format != FORMAT {
             bail!("expected format {FORMAT}, found {format}");
         }
-        let mut found =
-            Self { step, weights: State::new(), optimizer: State::new(), tensors: State::new(), rest };
+        let mut found = Self {
+            step,
+            weights: State::new(),
+            optimizer: State::new(),
+            tensors: State::new(),
+            rest,
+        };
         for (name, tensor) in tensors {
             let part = match name.split_once('.') {
                 Some(("weights", name)) => Some((&mut found.weights, name)),
@@ -137,10 +143,22 @@ mod tests {
 
     #[test]
     fn numbers_come_back_bit_by_bit_and_the_bytes_are_the_same() -> Result<()> {
-        let values =
-            [0.1, 1.0 / 3.0, -0.0, 5e-324, f64::MAX, f64::INFINITY, f64::NEG_INFINITY, 65504.0, 0.7253841];
+        let values = [
+            0.1,
+            1.0 / 3.0,
+            -0.0,
+            5e-324,
+            f64::MAX,
+            f64::INFINITY,
+            f64::NEG_INFINITY,
+            65504.0,
+            0.7253841,
+        ];
         let state = |names: &[&str]| -> Result<State> {
-            names.iter().map(|name| Ok((name.to_string(), Tensor::new(&values, &Device::Cpu)?))).collect()
+            names
+                .iter()
+                .map(|name| Ok((name.to_string(), Tensor::new(&values, &Device::Cpu)?)))
+                .collect()
         };
         let checkpoint = || -> Result<Checkpoint<Loop>> {
             Ok(Checkpoint {
@@ -164,8 +182,10 @@ mod tests {
 
     #[test]
     fn what_is_no_checkpoint_is_refused() -> Result<()> {
-        let other =
-            safetensors_bytes(&State::from([("w".to_string(), Tensor::new(&[1f32], &Device::Cpu)?)]))?;
+        let other = safetensors_bytes(&State::from([(
+            "w".to_string(),
+            Tensor::new(&[1f32], &Device::Cpu)?,
+        )]))?;
         let error = Checkpoint::<Loop>::from_bytes(&other).expect_err("weights alone").to_string();
         assert!(error.contains("expected a tensor 'rest'"), "{error}");
         let whole = Checkpoint {

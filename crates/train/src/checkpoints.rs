@@ -119,7 +119,9 @@ impl Checkpoints {
                 Err(error) => spoilt.push(format!("checkpoint {shown}: cannot be read: {error}")),
                 Ok(bytes) if path.file_name() != Some(name(step, &bytes).as_ref()) => {
                     let found = crc32fast::hash(&bytes);
-                    spoilt.push(format!("checkpoint {shown}: its checksum is wrong: found {found:08x}"));
+                    spoilt.push(format!(
+                        "checkpoint {shown}: its checksum is wrong: found {found:08x}"
+                    ));
                 }
                 Ok(bytes) => match Checkpoint::from_bytes(&bytes) {
                     Ok(checkpoint) => return Ok(Latest { checkpoint: Some(checkpoint), spoilt }),
@@ -149,8 +151,11 @@ impl Checkpoints {
     }
 
     fn prune(&self, step: u64, new: &Path) -> io::Result<()> {
-        let (mut earlier, later): (Vec<_>, Vec<_>) =
-            self.found()?.into_iter().filter(|(_, path)| path != new).partition(|(of, _)| *of <= step);
+        let (mut earlier, later): (Vec<_>, Vec<_>) = self
+            .found()?
+            .into_iter()
+            .filter(|(_, path)| path != new)
+            .partition(|(of, _)| *of <= step);
         earlier.sort();
         let surplus = earlier.len().saturating_sub(self.keep - 1);
         for (_, path) in later.iter().chain(&earlier[..surplus]) {

@@ -140,7 +140,9 @@ pub fn clip_per_tensor(params: &Params, grads: &mut GradStore, max_norm: f64) ->
 pub fn clip_value(params: &Params, grads: &mut GradStore, max_value: f64) -> Result<Clip> {
     positive("max_value", max_value)?;
     change(params, grads, |grad, _| {
-        read(grad, Exceeds(max_value))?.then(|| grad.detach().clamp(-max_value, max_value)).transpose()
+        read(grad, Exceeds(max_value))?
+            .then(|| grad.detach().clamp(-max_value, max_value))
+            .transpose()
     })
 }
 
@@ -184,7 +186,10 @@ fn finite_norms(params: &Params, grads: &GradStore) -> Result<Vec<f64>> {
         .map(|(name, _)| format!("'{name}'"))
         .collect();
     if !unfit.is_empty() {
-        bail!("clip grads: expected finite gradients, found NaN or infinity in {}", unfit.join(", "));
+        bail!(
+            "clip grads: expected finite gradients, found NaN or infinity in {}",
+            unfit.join(", ")
+        );
     }
     Ok(norms.into_iter().filter_map(|(_, norm)| norm).collect())
 }
@@ -225,7 +230,10 @@ mod tests {
         let before = global_norm(&params, &grads)?;
         for max_norm in [before, f64::INFINITY] {
             let clip = clip_global_norm(&params, &mut grads, max_norm)?;
-            assert_eq!((clip.before, clip.after, clip.scale, clip.clipped()), (before, before, 1.0, false));
+            assert_eq!(
+                (clip.before, clip.after, clip.scale, clip.clipped()),
+                (before, before, 1.0, false)
+            );
             assert_eq!(grads.get(&b).expect("present").to_vec1::<f32>()?, [0.3; 4]);
         }
         Ok(())
@@ -262,9 +270,13 @@ mod tests {
         let (params, a, b) = two()?;
         let mut grads = grads_of(&a, &b, (1.0, 1.0))?;
         for max_norm in [0.0, -1.0, f64::NAN, f64::NEG_INFINITY] {
-            let error =
-                clip_global_norm(&params, &mut grads, max_norm).expect_err("not positive").to_string();
-            assert!(error.contains("clip max_norm: expected a positive number or infinity"), "{error}");
+            let error = clip_global_norm(&params, &mut grads, max_norm)
+                .expect_err("not positive")
+                .to_string();
+            assert!(
+                error.contains("clip max_norm: expected a positive number or infinity"),
+                "{error}"
+            );
         }
         grads.insert(&b, Tensor::new(&[1f32, f32::NAN, 0.0, 0.0], &Device::Cpu)?);
         let error = clip_global_norm(&params, &mut grads, 1.0).expect_err("a NaN").to_string();
@@ -278,7 +290,9 @@ mod tests {
 
     /// The gradients of both, one after the other.
     fn flat(a: &Var, b: &Var, grads: &GradStore) -> Result<Vec<f64>> {
-        let of = |var| grads.get(var).expect("present").to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>();
+        let of = |var| {
+            grads.get(var).expect("present").to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()
+        };
         Ok([of(a)?, of(b)?].concat())
     }
 
@@ -300,11 +314,15 @@ mod tests {
                 let before = flat(&a, &b, &grads)?;
                 let clip = rule(&params, &mut grads, 0.7)?;
                 let after = flat(&a, &b, &grads)?;
-                assert!(after.iter().zip(&before).all(|(after, before)| after.abs() <= before.abs()));
+                assert!(after
+                    .iter()
+                    .zip(&before)
+                    .all(|(after, before)| after.abs() <= before.abs()));
                 assert!(after.iter().zip(&before).all(|(after, before)| after * before >= 0.0));
                 assert!((clip.before - slice_norm(&before)).abs() < 1e-9 && clip.clipped());
                 assert!((clip.after - slice_norm(&after)).abs() < 1e-9 && clip.scale < 1.0);
-                let dot: f64 = before.iter().zip(&after).map(|(before, after)| before * after).sum();
+                let dot: f64 =
+                    before.iter().zip(&after).map(|(before, after)| before * after).sum();
                 let off = 1.0 - dot / (slice_norm(&before) * slice_norm(&after));
                 assert_eq!(off < 1e-4, index == 0, "rule {index}, {dtype:?}: 1 - cos {off}");
             }
@@ -321,7 +339,10 @@ mod tests {
         let scaled = 0.9 / 6f64.sqrt(); // six equal elements of norm 0.9
         let found = flat(&a, &b, &grads)?;
         assert!(found[..6].iter().all(|value| (value - scaled).abs() < 1e-7), "{found:?}");
-        assert!((clip.before - 54.25f64.sqrt()).abs() < 1e-12 && (clip.after - 1.06f64.sqrt()).abs() < 1e-7);
+        assert!(
+            (clip.before - 54.25f64.sqrt()).abs() < 1e-12
+                && (clip.after - 1.06f64.sqrt()).abs() < 1e-7
+        );
         assert!((clip.scale - (1.06f64 / 54.25).sqrt()).abs() < 1e-7);
         Ok(())
     }
@@ -335,7 +356,10 @@ mod tests {
         assert_eq!(flat(&a, &b, &grads)?, expected);
         // 3·36 + 3/16 + 1/4 + 9/4 + 9 + 1e-6, and 3 + 3/16 + 1/4 + 2 + 1e-6
         assert!((clip.before - 119.687_501f64.sqrt()).abs() < 1e-9);
-        assert!((clip.after - 5.437_501f64.sqrt()).abs() < 1e-9 && clip.scale == clip.after / clip.before);
+        assert!(
+            (clip.after - 5.437_501f64.sqrt()).abs() < 1e-9
+                && clip.scale == clip.after / clip.before
+        );
         Ok(())
     }
 
@@ -347,7 +371,8 @@ mod tests {
             rule(&params, &mut grads, 0.1)?; // which f32 rounds up
             let once = flat(&a, &b, &grads)?;
             let clip = rule(&params, &mut grads, 0.1)?;
-            let apart = once.iter().zip(flat(&a, &b, &grads)?).map(|(once, twice)| (once - twice).abs());
+            let apart =
+                once.iter().zip(flat(&a, &b, &grads)?).map(|(once, twice)| (once - twice).abs());
             assert!(apart.fold(0.0, f64::max) < 1e-8 && clip.scale > 1.0 - 1e-7, "rule {index}");
             assert!(index < 2 || !clip.clipped(), "a bounded element is within the bound");
         }
@@ -380,7 +405,11 @@ mod tests {
             grads.insert(&a, Tensor::full(f32::INFINITY, (2, 3), &Device::Cpu)?);
             let error = rule(&params, &mut grads, 0.5).expect_err("infinity").to_string();
             assert!(error.contains("found NaN or infinity in 'a'"), "{error}");
-            assert_eq!(grads.get(&b).expect("present").to_vec1::<f32>()?, [1.0; 4], "nothing was changed");
+            assert_eq!(
+                grads.get(&b).expect("present").to_vec1::<f32>()?,
+                [1.0; 4],
+                "nothing was changed"
+            );
         }
         Ok(())
     }

@@ -19,7 +19,8 @@ pub struct ClipStatistics {
 impl ClipStatistics {
     /// The statistics of the steps; `None` if there was none.
     pub fn of(steps: &[Clip]) -> Option<Self> {
-        let mean = |value: fn(&Clip) -> f64| steps.iter().map(value).sum::<f64>() / steps.len() as f64;
+        let mean =
+            |value: fn(&Clip) -> f64| steps.iter().map(value).sum::<f64>() / steps.len() as f64;
         (!steps.is_empty()).then(|| Self {
             fraction: mean(|clip| f64::from(u8::from(clip.clipped()))),
             scale: mean(|clip| clip.scale),

@@ -34,14 +34,21 @@ pub(crate) trait Triple {
 
 /// Whether tensors like this one can be updated here.
 pub(crate) fn supports(tensor: &Tensor) -> bool {
-    tensor.device().is_cpu() && matches!(tensor.dtype(), DType::F32 | DType::F64) && tensor.is_contiguous()
+    tensor.device().is_cpu()
+        && matches!(tensor.dtype(), DType::F32 | DType::F64)
+        && tensor.is_contiguous()
 }
 
 pub(crate) fn pair(into: &Tensor, from: &Tensor, rule: &impl Pair) -> Result<()> {
     into.inplace_op2(from, &InPlace(rule))
 }
 
-pub(crate) fn triple(into: &Tensor, first: &Tensor, second: &Tensor, rule: &impl Triple) -> Result<()> {
+pub(crate) fn triple(
+    into: &Tensor,
+    first: &Tensor,
+    second: &Tensor,
+    rule: &impl Triple,
+) -> Result<()> {
     into.inplace_op3(first, second, &InPlace(rule))
 }
 
@@ -50,7 +57,10 @@ struct InPlace<'a, R>(&'a R);
 fn range(layout: &Layout) -> Result<std::ops::Range<usize>> {
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(start..end),
-        None => bail!("optimizer update: expected a contiguous tensor, found strides {:?}", layout.stride()),
+        None => bail!(
+            "optimizer update: expected a contiguous tensor, found strides {:?}",
+            layout.stride()
+        ),
     }
 }
 
@@ -68,8 +78,12 @@ impl<R: Pair> InplaceOp2 for InPlace<'_, R> {
     ) -> Result<()> {
         let (into_r, from_r) = (range(into_l)?, range(from_l)?);
         match (into, from) {
-            (CpuStorage::F32(into), CpuStorage::F32(from)) => self.0.run(&mut into[into_r], &from[from_r]),
-            (CpuStorage::F64(into), CpuStorage::F64(from)) => self.0.run(&mut into[into_r], &from[from_r]),
+            (CpuStorage::F32(into), CpuStorage::F32(from)) => {
+                self.0.run(&mut into[into_r], &from[from_r])
+            }
+            (CpuStorage::F64(into), CpuStorage::F64(from)) => {
+                self.0.run(&mut into[into_r], &from[from_r])
+            }
             _ => bail!("optimizer update: expected f32 or f64 throughout, found another dtype"),
         }
         Ok(())

@@ -80,7 +80,8 @@ pub struct Groups {
 impl Groups {
     /// Every parameter in the default group.
     pub fn new(params: &Params) -> Self {
-        let entries = params.iter().map(|(name, var)| (name.to_string(), var.clone(), Group::default()));
+        let entries =
+            params.iter().map(|(name, var)| (name.to_string(), var.clone(), Group::default()));
         Self { entries: entries.collect() }
     }
 
@@ -124,7 +125,8 @@ mod tests {
     use candle::{DType, Device};
 
     fn params() -> Result<Params> {
-        let var = |name: &str| Result::Ok((name.to_string(), Var::zeros(2, DType::F32, &Device::Cpu)?));
+        let var =
+            |name: &str| Result::Ok((name.to_string(), Var::zeros(2, DType::F32, &Device::Cpu)?));
         Params::new([var("a.bias")?, var("a.weight")?, var("b.bias")?])
     }
 
@@ -142,7 +144,8 @@ mod tests {
     #[test]
     fn a_choice_of_nothing_and_bad_numbers_are_refused() -> Result<()> {
         let groups = Groups::new(&params()?);
-        let none = groups.clone().with(Group::frozen(), |name| name == "c").expect_err("no such name");
+        let none =
+            groups.clone().with(Group::frozen(), |name| name == "c").expect_err("no such name");
         assert!(none.to_string().contains("[a.bias, a.weight, b.bias], chose none"), "{none}");
         for group in [
             Group { lr_scale: -1.0, ..Group::default() },

@@ -178,7 +178,8 @@ mod tests {
         for dtype in [DType::F16, DType::BF16, DType::F32] {
             close(tensor_norm(&column.to_dtype(dtype)?)?, 107f64.sqrt());
         }
-        let integer = tensor_norm(&tensor.to_dtype(DType::U8)?).expect_err("an integer tensor").to_string();
+        let integer =
+            tensor_norm(&tensor.to_dtype(DType::U8)?).expect_err("an integer tensor").to_string();
         assert!(integer.contains("expected dtype f16, bf16, f32 or f64, found u8"), "{integer}");
         Ok(())
     }

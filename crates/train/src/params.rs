@@ -137,7 +137,8 @@ impl Params {
     ///
     /// Lists all missing, superfluous and misshapen tensors in one message; in that case no variable was changed.
     pub fn load_state(&self, state: &State) -> Result<()> {
-        let expected = self.iter().map(|(name, var)| (name.to_string(), var.dtype(), var.shape().clone()));
+        let expected =
+            self.iter().map(|(name, var)| (name.to_string(), var.dtype(), var.shape().clone()));
         state::check("params state", expected, state)?;
         for (name, var) in self.iter() {
             let value: &Tensor = &state[name];
@@ -179,14 +180,19 @@ mod tests {
         assert!(tied.contains("found one variable as 'a' and as 'b'"), "{tied}");
 
         let index = Var::from_slice(&[1u32], 1, &Device::Cpu)?;
-        let index = Params::new([("index".to_string(), index)]).expect_err("an integer").to_string();
-        assert!(index.contains("'index': expected dtype f16, bf16, f32 or f64, found u32"), "{index}");
+        let index =
+            Params::new([("index".to_string(), index)]).expect_err("an integer").to_string();
+        assert!(
+            index.contains("'index': expected dtype f16, bf16, f32 or f64, found u32"),
+            "{index}"
+        );
         Ok(())
     }
 
     #[test]
     fn state_is_a_copy_and_comes_back() -> Result<()> {
-        let params = Params::new([("a".to_string(), var(&[1.0, 2.0])), ("b".to_string(), var(&[3.0]))])?;
+        let params =
+            Params::new([("a".to_string(), var(&[1.0, 2.0])), ("b".to_string(), var(&[3.0]))])?;
         let state = params.state()?;
         for (_, var) in params.iter() {
             var.set(&var.zeros_like()?)?;
@@ -199,7 +205,8 @@ mod tests {
 
     #[test]
     fn a_wrong_state_is_refused_whole() -> Result<()> {
-        let params = Params::new([("a".to_string(), var(&[1.0, 2.0])), ("b".to_string(), var(&[3.0]))])?;
+        let params =
+            Params::new([("a".to_string(), var(&[1.0, 2.0])), ("b".to_string(), var(&[3.0]))])?;
         let mut state = params.state()?;
         state.insert("a".to_string(), Tensor::zeros(2, DType::F32, &Device::Cpu)?);
         state.insert("b".to_string(), Tensor::zeros(2, DType::F32, &Device::Cpu)?);

@@ -203,10 +203,15 @@ mod tests {
     fn factors_are_those_of_the_table() -> Result<()> {
         assert_eq!(Schedule::constant().factor(u64::MAX), 1.0);
         let warmup = Schedule::warmup(4)?;
-        assert_eq!([0, 1, 2, 3, 4, 99].map(|step| warmup.factor(step)), [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]);
+        assert_eq!(
+            [0, 1, 2, 3, 4, 99].map(|step| warmup.factor(step)),
+            [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+        );
         let cosine = Schedule::cosine(4, 0.2)?;
         let quarter = 0.2 + 0.4 * (1.0 + 0.5f64.sqrt());
-        for (step, factor) in [(0, 1.0), (1, quarter), (2, 0.6), (3, 1.2 - quarter), (4, 0.2), (1000, 0.2)] {
+        for (step, factor) in
+            [(0, 1.0), (1, quarter), (2, 0.6), (3, 1.2 - quarter), (4, 0.2), (1000, 0.2)]
+        {
             near(cosine.factor(step), factor);
         }
         let drops = Schedule::drops(3, 0.5)?;
@@ -219,7 +224,8 @@ mod tests {
     fn schedules_combine() -> Result<()> {
         let product = Schedule::warmup(2)?.times(Schedule::drops(1, 0.5)?);
         assert_eq!([0, 1, 2].map(|step| product.factor(step)), [0.5, 0.5, 0.25]);
-        let three = Schedule::warmup(2)?.then(2, Schedule::constant().then(3, Schedule::drops(1, 0.5)?));
+        let three =
+            Schedule::warmup(2)?.then(2, Schedule::constant().then(3, Schedule::drops(1, 0.5)?));
         let found: Vec<f64> = (0..7).map(|step| three.factor(step)).collect();
         assert_eq!(found, [0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 0.5]);
         Ok(())
@@ -234,9 +240,17 @@ mod tests {
                 "warmup steps: expected at least 1, found 0",
             ),
             (Schedule::cosine(0, 0.0), r#"{"cosine": {"steps": 0, "floor": 0}}"#, "cosine steps"),
-            (Schedule::cosine(9, 1.5), r#"{"cosine": {"steps": 9, "floor": 1.5}}"#, "in [0, 1], found 1.5"),
+            (
+                Schedule::cosine(9, 1.5),
+                r#"{"cosine": {"steps": 9, "floor": 1.5}}"#,
+                "in [0, 1], found 1.5",
+            ),
             (Schedule::drops(0, 0.5), r#"{"drops": {"every": 0, "factor": 0.5}}"#, "drops every"),
-            (Schedule::drops(2, 0.0), r#"{"drops": {"every": 2, "factor": 0}}"#, "in (0, 1], found 0"),
+            (
+                Schedule::drops(2, 0.0),
+                r#"{"drops": {"every": 2, "factor": 0}}"#,
+                "in (0, 1], found 0",
+            ),
             (Schedule::exponential(1.1), r#"{"exponential": {"gamma": 1.1}}"#, "gamma"),
         ];
         for (built, text, part) in refused {
@@ -245,14 +259,15 @@ mod tests {
             assert!(built.contains(part) && read.contains(part), "{built} / {read}");
         }
         assert!(Schedule::exponential(f64::NAN).is_err());
-        let nested = r#"{"then": {"first": "constant", "steps": 5, "next": {"warmup": {"steps": 0}}}}"#;
+        let nested =
+            r#"{"then": {"first": "constant", "steps": 5, "next": {"warmup": {"steps": 0}}}}"#;
         assert!(serde_json::from_str::<Schedule>(nested).is_err());
     }
 
     #[test]
     fn json_round_trip() -> Result<()> {
-        let schedule =
-            Schedule::warmup(5)?.then(5, Schedule::cosine(95, 0.25)?.times(Schedule::drops(9, 0.5)?));
+        let schedule = Schedule::warmup(5)?
+            .then(5, Schedule::cosine(95, 0.25)?.times(Schedule::drops(9, 0.5)?));
         let text = serde_json::to_string(&schedule).map_err(candle::Error::msg)?;
         assert_eq!(serde_json::from_str::<Schedule>(&text).map_err(candle::Error::msg)?, schedule);
         Ok(())

@@ -264,7 +264,8 @@ mod tests {
             (SgdConfig { momentum: Momentum::Nesterov(-0.1), ..good }, "momentum"),
             (SgdConfig { weight_decay: f64::INFINITY, ..good }, "weight_decay"),
         ] {
-            let message = Sgd::new(&params, bad).err().map(|error| error.to_string()).unwrap_or_default();
+            let message =
+                Sgd::new(&params, bad).err().map(|error| error.to_string()).unwrap_or_default();
             assert!(message.contains(&format!("sgd {field}: expected")), "{bad:?}: {message}");
         }
         Ok(())

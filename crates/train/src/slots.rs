@@ -63,7 +63,13 @@ impl Slots {
         for (name, var, group) in groups.iter() {
             let buffer = |_| Tensor::zeros(var.shape(), buffer_dtype(var.dtype()), var.device());
             let buffers = labels.iter().map(buffer).collect::<Result<Vec<_>>>()?;
-            slots.push(Slot { name: name.to_string(), var: var.clone(), group: *group, step: 0, buffers });
+            slots.push(Slot {
+                name: name.to_string(),
+                var: var.clone(),
+                group: *group,
+                step: 0,
+                buffers,
+            });
             if !group.frozen {
                 trainable.push((name.to_string(), var.clone()));
             }
@@ -145,12 +151,18 @@ impl Slots {
     }
 
     pub(crate) fn load_state(&mut self, state: &State) -> Result<()> {
-        let mut expected =
-            vec![("lr".to_string(), DType::F64, ().into()), ("steps".to_string(), DType::I64, ().into())];
+        let mut expected = vec![
+            ("lr".to_string(), DType::F64, ().into()),
+            ("steps".to_string(), DType::I64, ().into()),
+        ];
         for slot in &self.slots {
             expected.push((format!("{}.step", slot.name), DType::I64, ().into()));
             for (label, buffer) in self.labels.iter().zip(&slot.buffers) {
-                expected.push((format!("{}.{label}", slot.name), buffer.dtype(), buffer.shape().clone()));
+                expected.push((
+                    format!("{}.{label}", slot.name),
+                    buffer.dtype(),
+                    buffer.shape().clone(),
+                ));
             }
         }
         state::check(&format!("{} state", self.what), expected, state)?;
@@ -191,12 +203,19 @@ pub(crate) mod tests {
         with_tensors: impl Fn(&mut Slot, &Tensor) -> Result<()>,
     ) -> Result<()> {
         for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::F64, 1e-13)] {
-            let start = Tensor::arange(-7f64, 8.0, &Device::Cpu)?.reshape((3, 5))?.to_dtype(dtype)?;
+            let start =
+                Tensor::arange(-7f64, 8.0, &Device::Cpu)?.reshape((3, 5))?.to_dtype(dtype)?;
             let slot = || {
                 let var = Var::from_tensor(&start)?;
                 let buffer = || Tensor::zeros(var.shape(), dtype, &Device::Cpu);
                 let buffers = (0..buffers).map(|_| buffer()).collect::<Result<Vec<_>>>()?;
-                Result::Ok(Slot { name: String::new(), var, group: Group::default(), step: 0, buffers })
+                Result::Ok(Slot {
+                    name: String::new(),
+                    var,
+                    group: Group::default(),
+                    step: 0,
+                    buffers,
+                })
             };
             let (mut left, mut right) = (slot()?, slot()?);
             for step in 1..=20 {

@@ -28,7 +28,9 @@ pub(crate) fn counter(value: u64) -> Result<Tensor> {
 /// Reads what [`counter`] wrote; `name` is for the message.
 pub(crate) fn read_counter(name: &str, tensor: &Tensor) -> Result<u64> {
     let value = tensor.to_scalar::<i64>()?;
-    let Ok(value) = u64::try_from(value) else { bail!("state '{name}': expected a count, found {value}") };
+    let Ok(value) = u64::try_from(value) else {
+        bail!("state '{name}': expected a count, found {value}")
+    };
     Ok(value)
 }
 
@@ -45,23 +47,29 @@ pub(crate) fn check(
     for (name, (dtype, shape)) in &expected {
         match state.get(name) {
             None => missing.push(format!("'{name}'")),
-            Some(found) if found.dtype() != *dtype || found.shape() != shape => misshapen.push(format!(
-                "'{name}' (expected {} {shape:?}, found {} {:?})",
-                dtype.as_str(),
-                found.dtype().as_str(),
-                found.shape()
-            )),
+            Some(found) if found.dtype() != *dtype || found.shape() != shape => {
+                misshapen.push(format!(
+                    "'{name}' (expected {} {shape:?}, found {} {:?})",
+                    dtype.as_str(),
+                    found.dtype().as_str(),
+                    found.shape()
+                ))
+            }
             Some(_) => {}
         }
     }
-    let mut superfluous: Vec<String> =
-        state.keys().filter(|name| !expected.contains_key(*name)).map(|name| format!("'{name}'")).collect();
-    superfluous.sort();
-    let parts: Vec<String> = [("missing", missing), ("superfluous", superfluous), ("misshapen", misshapen)]
-        .into_iter()
-        .filter(|(_, names)| !names.is_empty())
-        .map(|(kind, names)| format!("{kind} {}", names.join(", ")))
+    let mut superfluous: Vec<String> = state
+        .keys()
+        .filter(|name| !expected.contains_key(*name))
+        .map(|name| format!("'{name}'"))
         .collect();
+    superfluous.sort();
+    let parts: Vec<String> =
+        [("missing", missing), ("superfluous", superfluous), ("misshapen", misshapen)]
+            .into_iter()
+            .filter(|(_, names)| !names.is_empty())
+            .map(|(kind, names)| format!("{kind} {}", names.join(", ")))
+            .collect();
     if !parts.is_empty() {
         bail!("{what}: {}", parts.join("; "));
     }
@@ -74,7 +82,8 @@ mod tests {
 
     #[test]
     fn one_message_lists_everything() -> Result<()> {
-        let expected = ["a", "b", "c", "d"].map(|name| (name.to_string(), DType::F32, Shape::from((2, 3))));
+        let expected =
+            ["a", "b", "c", "d"].map(|name| (name.to_string(), DType::F32, Shape::from((2, 3))));
         let zeros = |shape: (usize, usize), dtype| Tensor::zeros(shape, dtype, &Device::Cpu);
         let state = State::from([
             ("b".to_string(), zeros((3, 2), DType::F32)?),
@@ -83,7 +92,8 @@ mod tests {
             ("z".to_string(), zeros((2, 3), DType::F32)?),
             ("y".to_string(), zeros((2, 3), DType::F32)?),
         ]);
-        let message = check("thing state", expected, &state).expect_err("much is wrong").to_string();
+        let message =
+            check("thing state", expected, &state).expect_err("much is wrong").to_string();
         let wanted = "thing state: missing 'a'; superfluous 'y', 'z'; misshapen \
                       'b' (expected f32 [2, 3], found f32 [3, 2]), 'c' (expected f32 [2, 3], found f64 [2, 3])";
         assert!(message.contains(wanted), "{message}");

@@ -99,7 +99,10 @@ impl GradientWatch {
     pub fn allow_zero(mut self, name: &str, reason: &str) -> Result<Self> {
         if self.params.get(name).is_none() {
             let names: Vec<&str> = self.params.names().collect();
-            bail!("gradient watch allow_zero: expected one of [{}], found '{name}'", names.join(", "));
+            bail!(
+                "gradient watch allow_zero: expected one of [{}], found '{name}'",
+                names.join(", ")
+            );
         }
         if reason.trim().is_empty() {
             bail!("gradient watch allow_zero '{name}': expected a reason, found none");
@@ -199,11 +202,15 @@ impl GradientWatch {
     ///
     /// If the state names a parameter that is not watched.
     pub fn load_state(&mut self, state: WatchState) -> Result<()> {
-        let unknown = state.alive.iter().chain(&state.zero).filter(|name| self.params.get(name).is_none());
+        let unknown =
+            state.alive.iter().chain(&state.zero).filter(|name| self.params.get(name).is_none());
         let unknown: BTreeSet<&str> = unknown.map(String::as_str).collect();
         if !unknown.is_empty() {
             let unknown: Vec<&str> = unknown.into_iter().collect();
-            bail!("gradient watch state: expected watched parameters, found [{}]", unknown.join(", "));
+            bail!(
+                "gradient watch state: expected watched parameters, found [{}]",
+                unknown.join(", ")
+            );
         }
         self.state = state;
         Ok(())

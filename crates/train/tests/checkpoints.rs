@@ -7,8 +7,15 @@ use candle::{Device, Result, Tensor};
 use recurrent_train::{Checkpoint, Checkpoints, State};
 
 fn checkpoint(step: u64) -> Result<Checkpoint<Vec<f64>>> {
-    let weights = State::from([("w".to_string(), Tensor::full(step as f32, (7, 5), &Device::Cpu)?)]);
-    Ok(Checkpoint { step, weights, optimizer: State::new(), tensors: State::new(), rest: vec![step as f64] })
+    let weights =
+        State::from([("w".to_string(), Tensor::full(step as f32, (7, 5), &Device::Cpu)?)]);
+    Ok(Checkpoint {
+        step,
+        weights,
+        optimizer: State::new(),
+        tensors: State::new(),
+        rest: vec![step as f64],
+    })
 }
 
 fn save(checkpoints: &Checkpoints, steps: impl IntoIterator<Item = u64>) -> Result<Vec<PathBuf>> {
@@ -18,7 +25,8 @@ fn save(checkpoints: &Checkpoints, steps: impl IntoIterator<Item = u64>) -> Resu
 fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).expect("the folder is there");
     let name = |entry: std::io::Result<fs::DirEntry>| entry.expect("an entry").file_name();
-    let mut names: Vec<_> = entries.map(|entry| name(entry).to_string_lossy().into_owned()).collect();
+    let mut names: Vec<_> =
+        entries.map(|entry| name(entry).to_string_lossy().into_owned()).collect();
     names.sort();
     names
 }
@@ -41,7 +49,8 @@ fn the_last_ones_are_kept() -> Result<()> {
     checkpoints.clear()?;
     let paths = save(&checkpoints, [1, 2, 9, 10, 100])?;
     assert_eq!(latest(&checkpoints)?, (Some(100), vec![]));
-    let name = |path: &PathBuf| path.file_name().expect("it has one").to_string_lossy().into_owned();
+    let name =
+        |path: &PathBuf| path.file_name().expect("it has one").to_string_lossy().into_owned();
     let kept: Vec<_> = paths[3..].iter().map(name).collect();
     assert_eq!(names(checkpoints.folder()), kept);
     let four = checkpoints.clone().keep(4)?;
@@ -111,7 +120,10 @@ fn the_checkpoint_of_another_loop_is_an_error_and_not_passed_over() -> Result<()
     let checkpoints = Checkpoints::new(temp.path());
     save(&checkpoints, [1])?;
     let error = checkpoints.latest::<String>().expect_err("its rest is a list").to_string();
-    assert!(error.contains("step-000000000001-") && error.contains("it is not of this program"), "{error}");
+    assert!(
+        error.contains("step-000000000001-") && error.contains("it is not of this program"),
+        "{error}"
+    );
     Ok(())
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use candle::{Device, Result, Tensor, Var};
 use recurrent_train::{
-    clip_global_norm, global_norm, AdamW, AdamWConfig, Group, Groups, Momentum, Optimizer, Params, Sgd,
-    SgdConfig, State,
+    clip_global_norm, global_norm, AdamW, AdamWConfig, Group, Groups, Momentum, Optimizer, Params,
+    Sgd, SgdConfig, State,
 };
 use serde::Deserialize;
 
@@ -57,7 +57,8 @@ struct Recorded {
 }
 
 fn reference() -> Reference {
-    serde_json::from_str(include_str!("data/pytorch.json")).expect("the generator writes what is read here")
+    serde_json::from_str(include_str!("data/pytorch.json"))
+        .expect("the generator writes what is read here")
 }
 
 fn start(problem: &BTreeMap<String, Part>) -> Result<Params> {
@@ -72,7 +73,8 @@ fn loss_of(problem: &BTreeMap<String, Part>, params: &Params) -> Result<Tensor> 
     let mut total = Tensor::new(0f64, &Device::Cpu)?;
     for (name, var) in params.iter() {
         let part = &problem[name];
-        let tensor = |values: &[f64]| Tensor::from_slice(values, part.shape.as_slice(), &Device::Cpu);
+        let tensor =
+            |values: &[f64]| Tensor::from_slice(values, part.shape.as_slice(), &Device::Cpu);
         let miss = (var.as_tensor() - tensor(&part.target)?)?;
         loss = (loss + ((miss.sqr()? * tensor(&part.scale)?)?.sum_all()? * 0.5)?)?;
         total = (total + var.sum_all()?)?;
@@ -83,13 +85,19 @@ fn loss_of(problem: &BTreeMap<String, Part>, params: &Params) -> Result<Tensor> 
 fn build(case: &Case, params: &Params) -> Result<Box<dyn Optimizer>> {
     let mut groups = Groups::new(params);
     if let Some(bias) = &case.bias_group {
-        let group =
-            Group { lr_scale: bias.lr_scale, weight_decay: Some(bias.weight_decay), ..Group::default() };
+        let group = Group {
+            lr_scale: bias.lr_scale,
+            weight_decay: Some(bias.weight_decay),
+            ..Group::default()
+        };
         groups = groups.with(group, |name| name.ends_with("bias"))?;
     }
     let Settings { lr, weight_decay, .. } = case.settings;
     if let (Some([beta1, beta2]), Some(eps)) = (case.settings.betas, case.settings.eps) {
-        return Ok(Box::new(AdamW::new(groups, AdamWConfig { lr, beta1, beta2, eps, weight_decay })?));
+        return Ok(Box::new(AdamW::new(
+            groups,
+            AdamWConfig { lr, beta1, beta2, eps, weight_decay },
+        )?));
     }
     let momentum = match (case.settings.momentum, case.settings.nesterov) {
         (Some(0.0), _) => Momentum::None,
@@ -123,7 +131,10 @@ fn follow(name: &str, problem: &BTreeMap<String, Part>, case: &Case) -> Result<(
             let norm = global_norm(&params, &grads)?;
             let clip = clip_global_norm(&params, &mut grads, max_norm * norm / (norm + 1e-6))?;
             let expected = case.norms[step - 1];
-            assert!((clip.before / expected - 1.0).abs() < 1e-12, "{name} step {step}: {clip:?} {expected}");
+            assert!(
+                (clip.before / expected - 1.0).abs() < 1e-12,
+                "{name} step {step}: {clip:?} {expected}"
+            );
             assert_eq!(clip.clipped(), expected > max_norm, "{name} step {step}");
         }
         optimizer.step(&grads)?;
@@ -155,7 +166,8 @@ fn compare_state(case: &str, state: &State, expected: &BTreeMap<String, Vec<f64>
 #[test]
 fn adamw_is_pytorchs() -> Result<()> {
     let reference = reference();
-    let cases: Vec<_> = reference.cases.iter().filter(|(name, _)| name.starts_with("adamw")).collect();
+    let cases: Vec<_> =
+        reference.cases.iter().filter(|(name, _)| name.starts_with("adamw")).collect();
     assert_eq!(cases.len(), 3);
     cases.into_iter().try_for_each(|(name, case)| follow(name, &reference.problem, case))
 }
@@ -163,7 +175,8 @@ fn adamw_is_pytorchs() -> Result<()> {
 #[test]
 fn sgd_is_pytorchs() -> Result<()> {
     let reference = reference();
-    let cases: Vec<_> = reference.cases.iter().filter(|(name, _)| name.starts_with("sgd")).collect();
+    let cases: Vec<_> =
+        reference.cases.iter().filter(|(name, _)| name.starts_with("sgd")).collect();
     assert_eq!(cases.len(), 7);
     let clipped = cases.iter().filter(|(_, case)| case.clip.is_some()).count();
     assert_eq!(clipped, 1);

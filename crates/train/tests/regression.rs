@@ -3,7 +3,8 @@
 use candle::backprop::GradStore;
 use candle::{DType, Device, Result, Tensor, Var};
 use recurrent_train::{
-    clip_global_norm, AdamW, AdamWConfig, Group, Groups, Momentum, Optimizer, Params, Sgd, SgdConfig,
+    clip_global_norm, AdamW, AdamWConfig, Group, Groups, Momentum, Optimizer, Params, Sgd,
+    SgdConfig,
 };
 
 const MODES: [(&str, f64, Momentum); 3] = [
@@ -16,7 +17,10 @@ fn optimizers(params: &Params) -> Result<Vec<(&'static str, Box<dyn Optimizer>)>
     let adamw = AdamW::new(params, AdamWConfig { lr: 0.02, ..Default::default() })?;
     let mut all: Vec<(&'static str, Box<dyn Optimizer>)> = vec![("adamw", Box::new(adamw))];
     for (name, lr, momentum) in MODES {
-        all.push((name, Box::new(Sgd::new(params, SgdConfig { lr, momentum, weight_decay: 0.0 })?)));
+        all.push((
+            name,
+            Box::new(Sgd::new(params, SgdConfig { lr, momentum, weight_decay: 0.0 })?),
+        ));
     }
     Ok(all)
 }
@@ -37,8 +41,10 @@ impl Regression {
         let ys = xs.matmul(&truth)?.broadcast_add(&Tensor::new(&[0.5f64, -0.25], device)?)?;
         let weight = Var::zeros((3, 2), dtype, device)?;
         let bias = Var::zeros(2, dtype, device)?;
-        let params =
-            Params::new([("weight".to_string(), weight.clone()), ("bias".to_string(), bias.clone())])?;
+        let params = Params::new([
+            ("weight".to_string(), weight.clone()),
+            ("bias".to_string(), bias.clone()),
+        ])?;
         Ok(Self { params, weight, bias, xs: xs.to_dtype(dtype)?, ys: ys.to_dtype(dtype)? })
     }
 
@@ -62,7 +68,9 @@ impl Regression {
 
 #[test]
 fn each_optimiser_finds_the_line() -> Result<()> {
-    for (dtype, factor) in [(DType::F64, 1e-8), (DType::F32, 1e-6), (DType::F16, 1e-3), (DType::BF16, 1e-2)] {
+    for (dtype, factor) in
+        [(DType::F64, 1e-8), (DType::F32, 1e-6), (DType::F16, 1e-3), (DType::BF16, 1e-2)]
+    {
         for index in 0..=MODES.len() {
             let problem = Regression::new(dtype)?;
             let (name, mut optimizer) = optimizers(&problem.params)?.swap_remove(index);
@@ -110,7 +118,8 @@ fn strided_gradients_are_read_by_their_layout() -> Result<()> {
             let (_, mut optimizer) = optimizers(&problem.params)?.swap_remove(index);
             for scale in [1.0, -0.3] {
                 // a product with a number would lay the tensor out anew, so the rows are scaled before the transpose
-                let grad = if grad.is_contiguous() { (&grad * scale)? } else { (&rows * scale)?.t()? };
+                let grad =
+                    if grad.is_contiguous() { (&grad * scale)? } else { (&rows * scale)?.t()? };
                 optimizer.step(&grads_with(&problem, grad)?)?;
             }
             ends.push(problem.weight.to_vec2::<f32>()?);
@@ -130,8 +139,12 @@ fn gradients_that_do_not_fit_change_nothing() -> Result<()> {
             let problem = Regression::new(DType::F32)?;
             let (name, mut optimizer) = optimizers(&problem.params)?.swap_remove(index);
             let grads = grads_with(&problem, grad.clone())?;
-            let message = optimizer.step(&grads).expect_err("the gradient does not fit").to_string();
-            assert!(message.contains("gradient of 'weight': expected f32 [3, 2]"), "{name}: {message}");
+            let message =
+                optimizer.step(&grads).expect_err("the gradient does not fit").to_string();
+            assert!(
+                message.contains("gradient of 'weight': expected f32 [3, 2]"),
+                "{name}: {message}"
+            );
             assert!(message.contains(found), "{name}: {message}");
             assert_eq!(
                 problem.bias.to_vec1::<f32>()?,

@@ -10,7 +10,10 @@ type Build = fn(&Params) -> Result<Box<dyn Optimizer>>;
 const OPTIMIZERS: [(&str, Build); 4] = [
     ("adamw", |params| {
         let groups = Groups::new(params).with(Group::without_decay(), |name| name == "bias")?;
-        Ok(Box::new(AdamW::new(groups, AdamWConfig { lr: 0.05, weight_decay: 0.1, ..Default::default() })?))
+        Ok(Box::new(AdamW::new(
+            groups,
+            AdamWConfig { lr: 0.05, weight_decay: 0.1, ..Default::default() },
+        )?))
     }),
     ("sgd", |params| Ok(Box::new(Sgd::new(params, SgdConfig { lr: 0.05, ..Default::default() })?))),
     ("classical", |params| Ok(Box::new(Sgd::new(params, sgd(Momentum::Classical(0.9)))?))),
@@ -35,7 +38,9 @@ fn train(params: &Params, optimizer: &mut dyn Optimizer, steps: u64) -> Result<(
         let step = optimizer.steps();
         let (weight, bias) =
             (params.get("weight").expect("named above"), params.get("bias").expect("named above"));
-        let x = (Tensor::arange(0f64, 5.0, &Device::Cpu)? + step as f64)?.sin()?.to_dtype(weight.dtype())?; // (5,)
+        let x = (Tensor::arange(0f64, 5.0, &Device::Cpu)? + step as f64)?
+            .sin()?
+            .to_dtype(weight.dtype())?; // (5,)
         let y = (weight.broadcast_mul(&x)?.sum(1)? + bias.as_tensor())?.tanh()?; // (3,)
         let grads = (y - 0.5)?.sqr()?.sum_all()?.backward()?;
         optimizer.set_lr(optimizer.lr() * schedule.factor(1))?; // the rate depends on its own past
@@ -66,18 +71,24 @@ fn ten_and_ten_steps_are_twenty_bit_by_bit() -> Result<()> {
             let first = model(dtype, 0.0)?;
             let mut first_optimizer = build(&first)?;
             train(&first, &mut *first_optimizer, 10)?;
-            let (model_file, optimizer_file) = (folder.path().join("model"), folder.path().join("optimizer"));
+            let (model_file, optimizer_file) =
+                (folder.path().join("model"), folder.path().join("optimizer"));
             candle::safetensors::save(&first.state()?, &model_file)?;
             candle::safetensors::save(&first_optimizer.state()?, &optimizer_file)?;
 
             let second = model(dtype, 1.0)?;
             let mut second_optimizer = build(&second)?;
             second.load_state(&candle::safetensors::load(&model_file, &Device::Cpu)?)?;
-            second_optimizer.load_state(&candle::safetensors::load(&optimizer_file, &Device::Cpu)?)?;
+            second_optimizer
+                .load_state(&candle::safetensors::load(&optimizer_file, &Device::Cpu)?)?;
             train(&second, &mut *second_optimizer, 10)?;
 
             assert_eq!(bits(&straight.state()?)?, bits(&second.state()?)?, "{name} {dtype:?}");
-            assert_eq!(bits(&optimizer.state()?)?, bits(&second_optimizer.state()?)?, "{name} {dtype:?}");
+            assert_eq!(
+                bits(&optimizer.state()?)?,
+                bits(&second_optimizer.state()?)?,
+                "{name} {dtype:?}"
+            );
             assert_ne!(
                 bits(&straight.state()?)?,
                 bits(&first.state()?)?,
@@ -120,15 +131,17 @@ fn a_state_that_does_not_fit_is_refused_whole() -> Result<()> {
     bad.insert("weight.exp_avg_sq".to_string(), Tensor::zeros((5, 3), DType::F32, &Device::Cpu)?);
     bad.insert("lr".to_string(), Tensor::new(0.5f64, &Device::Cpu)?);
     let message = optimizer.load_state(&bad).expect_err("four things are wrong").to_string();
-    let wanted = "adamw state: missing 'bias.exp_avg', 'steps'; superfluous 'other.exp_avg'; misshapen \
+    let wanted =
+        "adamw state: missing 'bias.exp_avg', 'steps'; superfluous 'other.exp_avg'; misshapen \
                   'weight.exp_avg_sq' (expected f32 [3, 5], found f32 [5, 3])";
     assert!(message.contains(wanted), "{message}");
     assert_eq!(bits(&optimizer.state()?)?, bits(&good)?);
 
     // values that no run can have written
-    for (name, tensor) in
-        [("lr", Tensor::new(f64::NAN, &Device::Cpu)?), ("bias.step", Tensor::new(-1i64, &Device::Cpu)?)]
-    {
+    for (name, tensor) in [
+        ("lr", Tensor::new(f64::NAN, &Device::Cpu)?),
+        ("bias.step", Tensor::new(-1i64, &Device::Cpu)?),
+    ] {
         let mut bad = good.clone();
         bad.insert(name.to_string(), tensor);
         let message = optimizer.load_state(&bad).expect_err(name).to_string();
@@ -140,7 +153,8 @@ fn a_state_that_does_not_fit_is_refused_whole() -> Result<()> {
     let sgd = Sgd::new(&params, sgd(Momentum::Classical(0.9)))?.state()?;
     let message = optimizer.load_state(&sgd).expect_err("sgd is not adamw").to_string();
     assert!(
-        message.contains("missing 'bias.exp_avg'") && message.contains("superfluous 'bias.momentum_buffer'")
+        message.contains("missing 'bias.exp_avg'")
+            && message.contains("superfluous 'bias.momentum_buffer'")
     );
     Ok(())
 }
@@ -160,9 +174,13 @@ fn thawing_goes_on_from_the_state_of_the_frozen_run() -> Result<()> {
     let rate = thawed.lr();
     train(&params, &mut thawed, 1)?;
     let state = thawed.state()?;
-    assert_eq!((state["weight.step"].to_scalar::<i64>()?, state["bias.step"].to_scalar::<i64>()?), (6, 1));
+    assert_eq!(
+        (state["weight.step"].to_scalar::<i64>()?, state["bias.step"].to_scalar::<i64>()?),
+        (6, 1)
+    );
     // bias-corrected as a first step: every element moves by the learning rate
-    for (now, before) in params.get("bias").expect("named above").to_vec1::<f64>()?.iter().zip(kept) {
+    for (now, before) in params.get("bias").expect("named above").to_vec1::<f64>()?.iter().zip(kept)
+    {
         assert!(((now - before).abs() / (rate * 0.97) - 1.0).abs() < 1e-5, "{now} {before}");
     }
     Ok(())

@@ -17,14 +17,18 @@ fn candles_layer_norm_is_found_by_name() -> Result<()> {
     let mut watch = GradientWatch::new(&params);
 
     let loss = above.forward(&norm.forward(&below.forward(&xs)?)?)?.sqr()?.mean_all()?;
-    let fault =
-        watch.check(7, loss.to_scalar::<f32>()?.into(), &loss.backward()?).expect_err("the graph is cut");
+    let fault = watch
+        .check(7, loss.to_scalar::<f32>()?.into(), &loss.backward()?)
+        .expect_err("the graph is cut");
     let GradientFault::Absent { step: 7, names } = &fault else {
         panic!("expected absent at step 7, found {fault}")
     };
     assert_eq!(names, &["below.bias", "below.weight", "norm.bias", "norm.weight"]);
     let message = candle::Error::from(fault).to_string();
-    assert!(message.contains("step 7") && message.contains("'below.bias', 'below.weight'"), "{message}");
+    assert!(
+        message.contains("step 7") && message.contains("'below.bias', 'below.weight'"),
+        "{message}"
+    );
 
     // the same model with a layer norm made of differentiable operations passes
     let normed = candle_nn::ops::layer_norm_slow(
@@ -76,12 +80,17 @@ fn nan_and_infinity_stop_with_step_and_name() -> Result<()> {
         let hand = Hand::new(dtype)?;
         let mut watch = GradientWatch::new(&hand.params);
         for loss in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-            let fault = watch.check(3, loss, &hand.grads(LIVE, LIVE)?).expect_err("the loss is not finite");
+            let fault =
+                watch.check(3, loss, &hand.grads(LIVE, LIVE)?).expect_err("the loss is not finite");
             assert!(matches!(fault, GradientFault::Loss { step: 3, .. }), "{fault}");
         }
         let bad = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
-        let fault = watch.check(4, 1.0, &hand.grads(LIVE, bad)?).expect_err("the gradient is not finite");
-        assert_eq!(fault.to_string(), "step 4: expected finite gradients, found 'b' (1 NaN, 2 infinite)");
+        let fault =
+            watch.check(4, 1.0, &hand.grads(LIVE, bad)?).expect_err("the gradient is not finite");
+        assert_eq!(
+            fault.to_string(),
+            "step 4: expected finite gradients, found 'b' (1 NaN, 2 infinite)"
+        );
         assert_eq!(watch.state().checked, 0, "a step that was stopped is not counted");
     }
     Ok(())
@@ -101,10 +110,12 @@ fn a_gradient_that_is_zero_from_the_start_stops_after_ten_steps() -> Result<()> 
     let mut watch = GradientWatch::new(&hand.params);
     for step in 100..109 {
         let warnings = watch.check(step, 1.0, &hand.grads(LIVE, ZERO)?)?;
-        let named: Vec<(&str, u64)> = warnings.iter().map(|zero| (zero.name.as_str(), zero.step)).collect();
+        let named: Vec<(&str, u64)> =
+            warnings.iter().map(|zero| (zero.name.as_str(), zero.step)).collect();
         assert_eq!(named, if step == 100 { vec![("b", 100)] } else { vec![] });
     }
-    let fault = watch.check(109, 1.0, &hand.grads(LIVE, ZERO)?).expect_err("zero in all of ten steps");
+    let fault =
+        watch.check(109, 1.0, &hand.grads(LIVE, ZERO)?).expect_err("zero in all of ten steps");
     let message = fault.to_string();
     assert!(matches!(fault, GradientFault::Dead { step: 109, watched: 10, .. }), "{message}");
     assert!(message.contains("exactly zero in all of the first 10 steps for 'b'"), "{message}");
@@ -144,7 +155,8 @@ fn zeros_are_excused_by_declaration_and_by_underflow() -> Result<()> {
             }
         }
     }
-    let zero = |step: u64, cause: &str| format!("step {step}: the gradient of 'b' is exactly zero{cause}");
+    let zero =
+        |step: u64, cause: &str| format!("step {step}: the gradient of 'b' is exactly zero{cause}");
     let expected = [
         zero(0, ", which is allowed: its scale starts at 0"),
         zero(0, ""),
@@ -175,7 +187,8 @@ fn a_resumed_watch_stops_at_the_same_step() -> Result<()> {
     assert!(resumed.check(3, 1.0, &hand.grads(LIVE, ZERO)?).is_err());
 
     let mut narrower = GradientWatch::new(&hand.params.with_prefix("b"));
-    let message = narrower.load_state(watch.state().clone()).expect_err("'a' is not watched").to_string();
+    let message =
+        narrower.load_state(watch.state().clone()).expect_err("'a' is not watched").to_string();
     assert!(message.contains("found [a]"), "{message}");
     Ok(())
 }
@@ -184,7 +197,8 @@ fn a_resumed_watch_stops_at_the_same_step() -> Result<()> {
 fn misspelt_names_and_empty_reasons_are_refused() -> Result<()> {
     let hand = Hand::new(DType::F32)?;
     let watch = GradientWatch::new(&hand.params);
-    let misspelt = watch.clone().allow_zero("c", "a reason").expect_err("no such parameter").to_string();
+    let misspelt =
+        watch.clone().allow_zero("c", "a reason").expect_err("no such parameter").to_string();
     assert!(misspelt.contains("expected one of [a, b], found 'c'"), "{misspelt}");
     assert!(watch.clone().allow_zero("a", " ").is_err());
     assert!(watch.zero_steps(0).is_err());

@@ -1,7 +1,7 @@
 //! One step of a vanilla network.
 
 use candle::{Result, Tensor};
-use recurrent_core::{orthogonalise, Cell, Engine, GateWeights, Hidden, Nonlinearity};
+use recurrent_core::{project_orthogonal, Cell, Engine, GateWeights, HiddenState, Nonlinearity};
 use recurrent_kernels::{Activation, Kernel};
 use std::sync::Arc;
 
@@ -16,13 +16,13 @@ impl VanillaCell {
     /// Replaces W_hh by `gain` times the orthogonal matrix that is nearest to it: all singular values are `gain` then. Called after
     /// every training step, or every few, it holds the recurrent matrix there, whatever the optimiser does.
     ///
-    /// The nearest orthogonal matrix is the polar factor; see [`recurrent_core::nearest_orthogonal`]. Vorontsov et al. (2017,
+    /// The nearest orthogonal matrix is the polar factor; see [`recurrent_core::polar_factor`]. Vorontsov et al. (2017,
     /// arXiv:1702.00071) measure what holding the singular values near 1 helps, and what it costs.
     ///
     /// ```
     /// use candle::{DType, Device};
     /// use candle_nn::{Optimizer, VarBuilder, VarMap, SGD};
-    /// use recurrent_core::{Layer, Pass, Sequence};
+    /// use recurrent_core::{Layer, ForwardContext, Sequence};
     /// use recurrent_vanilla::{Vanilla, VanillaConfig};
     ///
     /// # fn main() -> candle::Result<()> {
@@ -32,9 +32,9 @@ impl VanillaCell {
     /// let mut optimiser = SGD::new(vars.all_vars(), 0.1)?;
     /// let xs = Sequence::new(candle::Tensor::ones((2, 50, 3), DType::F64, &Device::Cpu)?)?;
     /// for _ in 0..3 {
-    ///     let (last, _) = rnn.last(&xs, None, &Pass::default())?;
+    ///     let (last, _) = rnn.last(&xs, None, &ForwardContext::default())?;
     ///     optimiser.backward_step(&last.sqr()?.mean_all()?)?;
-    ///     rnn.cell().orthogonalise(1.0)?;
+    ///     rnn.cell().project_orthogonal(1.0)?;
     /// }
     /// let (_, w) = rnn.recurrent_blocks()?.remove(0);
     /// let off = (w.matmul(&w.t()?)? - candle::Tensor::eye(8, DType::F64, &Device::Cpu)?)?;
@@ -45,13 +45,13 @@ impl VanillaCell {
     ///
     /// # Errors
     /// If W_hh is not a variable, not finite or not of full rank, or `gain` is not finite.
-    pub fn orthogonalise(&self, gain: f64) -> Result<()> {
-        orthogonalise(&self.weights.weight_hh, gain)
+    pub fn project_orthogonal(&self, gain: f64) -> Result<()> {
+        project_orthogonal(&self.weights.weight_hh, gain)
     }
 }
 
 impl Cell for VanillaCell {
-    type State = Hidden;
+    type State = HiddenState;
 
     fn input_size(&self) -> usize {
         self.weights.input_size()
@@ -69,21 +69,26 @@ impl Cell for VanillaCell {
         Ok(Self { weights: self.weights.replaced(&mut params.into_iter())?, ..self.clone() })
     }
 
-    fn step(&self, x: &Tensor, s: &Hidden) -> Result<Hidden> {
-        self.step_seeing(x, &s.h, s)
+    fn step(&self, x: &Tensor, s: &HiddenState) -> Result<HiddenState> {
+        self.step_with_recurrent_input(x, &s.h, s)
     }
 
-    fn step_seeing(&self, x: &Tensor, seen: &Tensor, _: &Hidden) -> Result<Hidden> {
+    fn step_with_recurrent_input(
+        &self,
+        x: &Tensor,
+        seen: &Tensor,
+        _: &HiddenState,
+    ) -> Result<HiddenState> {
         let a = (self.weights.input(x)? + self.weights.recurrent(seen)?)?; // (batch, hidden)
-        Ok(Hidden { h: self.nonlinearity.apply(&a)? })
+        Ok(HiddenState { h: self.nonlinearity.apply(&a)? })
     }
 
     /// ```text
     /// dh = W_hhᵀ (dh' ∘ φ')        φ' = 1 − h'² for tanh, 1 where h' > 0 and else 0 for ReLU
     /// ```
-    fn pull_back(&self, x: &Tensor, s: &Hidden, grad: &Hidden) -> Result<Option<Hidden>> {
+    fn vjp(&self, x: &Tensor, s: &HiddenState, grad: &HiddenState) -> Result<Option<HiddenState>> {
         let slope = self.nonlinearity.slope(&self.step(x, s)?.h.detach())?;
-        Ok(Some(Hidden { h: (&grad.h * slope)?.matmul(&self.weights.weight_hh)? }))
+        Ok(Some(HiddenState { h: (&grad.h * slope)?.matmul(&self.weights.weight_hh)? }))
     }
 
     fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {

@@ -4,7 +4,7 @@ use crate::VanillaCell;
 use candle::Result;
 use candle_nn::VarBuilder;
 use recurrent_core::init::{Block, Gates, Init, Scheme, Weights};
-use recurrent_core::{CellConfig, GateWeights, Nonlinearity, Place};
+use recurrent_core::{CellConfig, GateWeights, LayerId, Nonlinearity};
 use serde::{Deserialize, Serialize};
 
 /// The options of a vanilla network.
@@ -38,13 +38,19 @@ impl VanillaConfig {
     }
 }
 
-const GATES: Gates = Gates { names: &["h"], memory: None, input: None };
+const GATES: Gates = Gates { names: &["h"], forget: None, input: None };
 
 impl CellConfig for VanillaConfig {
     type Cell = VanillaCell;
 
-    fn cell(&self, input: usize, hidden: usize, place: Option<Place>, vb: VarBuilder) -> Result<VanillaCell> {
-        let weights = Weights::new(vb, place, &self.init, GATES, hidden)?;
+    fn cell(
+        &self,
+        input: usize,
+        hidden: usize,
+        layer_id: Option<LayerId>,
+        vb: VarBuilder,
+    ) -> Result<VanillaCell> {
+        let weights = Weights::new(vb, layer_id, &self.init, GATES, hidden)?;
         let weights = GateWeights::new(&weights, input, self.bias)?;
         Ok(VanillaCell { weights, nonlinearity: self.nonlinearity })
     }

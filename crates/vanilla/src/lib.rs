@@ -16,7 +16,7 @@
 //! `hidden · (input + hidden + 2)` numbers in all.
 //!
 //! The gradient is multiplied by W_hhᵀ and by φ′ at every step back. `Init { recurrent: Block::Orthogonal { gain } }` begins with singular
-//! values of `gain` in W_hh, and [`VanillaCell::orthogonalise`] keeps them there while it trains.
+//! values of `gain` in W_hh, and [`VanillaCell::project_orthogonal`] keeps them there while it trains.
 //!
 //! ```
 //! use candle::{DType, Device, Module, Tensor};

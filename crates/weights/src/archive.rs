@@ -60,18 +60,26 @@ impl<'a> Archive<'a> {
     /// The folder in which `torch.save` puts everything, with its slash.
     pub(crate) fn torch_folder(&self) -> Option<String> {
         let pickle = |name: &String| Some(name.strip_suffix("data.pkl")?.to_string());
-        self.names.iter().filter_map(pickle).find(|folder| folder.is_empty() || folder.ends_with('/'))
+        self.names
+            .iter()
+            .filter_map(pickle)
+            .find(|folder| folder.is_empty() || folder.ends_with('/'))
     }
 
     /// The bytes of a member, `None` if there is none of that name.
     pub(crate) fn member(&mut self, name: &str) -> Result<Option<Vec<u8>>> {
-        let Some(index) = self.names.iter().position(|other| other == name) else { return Ok(None) };
+        let Some(index) = self.names.iter().position(|other| other == name) else {
+            return Ok(None);
+        };
         let member = self.zip.by_index(index).map_err(wrong)?;
         let size = member.size();
         self.budget.spend(name, size)?;
         let mut bytes = Vec::new();
         // One byte more than it says shows that it lies.
-        member.take(size + 1).read_to_end(&mut bytes).map_err(|error| wrong(format!("'{name}': {error}")))?;
+        member
+            .take(size + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|error| wrong(format!("'{name}': {error}")))?;
         if bytes.len() as u64 != size {
             bail!("zip: '{name}': expected {size} bytes, found {}", bytes.len())
         }

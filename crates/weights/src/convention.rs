@@ -1,7 +1,7 @@
 //! How another library names and lays out the weights of a recurrent layer, as data.
 
 use candle::{bail, Result};
-use recurrent_core::Place;
+use recurrent_core::LayerId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -128,7 +128,9 @@ impl Convention {
                 bail!("convention {name}: '{}' is listed twice", weight.ours)
             }
             let apart = weight.absorbs.iter().flat_map(|absorbed| &absorbed.apart);
-            if let Some(gate) = weight.only.iter().chain(apart).find(|gate| !self.ours.contains(gate)) {
+            if let Some(gate) =
+                weight.only.iter().chain(apart).find(|gate| !self.ours.contains(gate))
+            {
                 bail!("convention {name}, '{}': there is no gate {gate:?}", weight.ours)
             }
             if weight.row.is_some() && (weight.by_gate() || weight.transposed) {
@@ -147,11 +149,14 @@ impl Convention {
 
     /// Whether another weight of theirs holds this one of ours in itself.
     pub(crate) fn absorbed(&self, base: &str) -> bool {
-        self.weights.iter().filter_map(|weight| weight.absorbs.as_ref()).any(|absorbed| absorbed.ours == base)
+        self.weights
+            .iter()
+            .filter_map(|weight| weight.absorbs.as_ref())
+            .any(|absorbed| absorbed.ours == base)
     }
 
     /// A template at a place.
-    pub(crate) fn fill(&self, template: &str, place: Place, gate: &str) -> Result<String> {
+    pub(crate) fn fill(&self, template: &str, place: LayerId, gate: &str) -> Result<String> {
         let layer = match self.layers.get(place.layer) {
             Some(layer) => layer.clone(),
             None if self.layers.is_empty() => place.layer.to_string(),
@@ -164,13 +169,23 @@ impl Convention {
         };
         let direction = &self.directions[usize::from(place.reverse)];
         let full = format!("{}{template}", self.prefix);
-        Ok(full.replace("{layer}", &layer).replace("{direction}", direction).replace("{gate}", gate))
+        Ok(full
+            .replace("{layer}", &layer)
+            .replace("{direction}", direction)
+            .replace("{gate}", gate))
     }
 
     /// What tensors of theirs are `weight` at `place`, where ours has the shape `shape`: name, shape, and our gate if it is that of one alone.
-    pub(crate) fn pieces(&self, weight: &Weight, place: Place, shape: &[usize]) -> Result<Vec<Piece>> {
+    pub(crate) fn pieces(
+        &self,
+        weight: &Weight,
+        place: LayerId,
+        shape: &[usize],
+    ) -> Result<Vec<Piece>> {
         let gates = self.gates.len().max(1);
-        if weight.form == Form::Gates && shape.first().is_none_or(|rows| !rows.is_multiple_of(gates)) {
+        if weight.form == Form::Gates
+            && shape.first().is_none_or(|rows| !rows.is_multiple_of(gates))
+        {
             bail!(
                 "convention {}: expected '{}' to have rows for {gates} gates, got {shape:?}",
                 self.name,
@@ -232,11 +247,11 @@ pub(crate) struct Piece {
 }
 
 /// A name of ours taken apart: `proj.weight_l1_reverse` is `proj.weight` in reverse in layer 1. `None` if it names no layer.
-pub(crate) fn parse(name: &str) -> Option<(&str, Place)> {
+pub(crate) fn parse(name: &str) -> Option<(&str, LayerId)> {
     let (rest, reverse) = match name.strip_suffix("_reverse") {
         Some(rest) => (rest, true),
         None => (name, false),
     };
     let (base, layer) = rest.rsplit_once("_l")?;
-    Some((base, Place { layer: layer.parse().ok()?, reverse }))
+    Some((base, LayerId { layer: layer.parse().ok()?, reverse }))
 }

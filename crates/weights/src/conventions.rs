@@ -48,10 +48,19 @@ pub fn keras_lstm() -> Convention {
 
 /// `keras.layers.GRU` with `reset_after=True`, the default: `bias` is `(2, 3 * units)`, that of the input on top.
 pub fn keras_gru() -> Convention {
-    let mut made =
-        keras("Keras GRU", "keras_gru", &GRU, &["z", "r", "n"], json!({"family": "gru", "reset": "after"}));
-    made.weights[2] =
-        Weight { ours: "bias_ih".to_string(), theirs: "bias".to_string(), row: Some(0), ..Weight::default() };
+    let mut made = keras(
+        "Keras GRU",
+        "keras_gru",
+        &GRU,
+        &["z", "r", "n"],
+        json!({"family": "gru", "reset": "after"}),
+    );
+    made.weights[2] = Weight {
+        ours: "bias_ih".to_string(),
+        theirs: "bias".to_string(),
+        row: Some(0),
+        ..Weight::default()
+    };
     made.weights.push(Weight {
         ours: "bias_hh".to_string(),
         theirs: "bias".to_string(),
@@ -120,8 +129,17 @@ pub fn haste_lstm() -> Convention {
 /// `haste_pytorch.GRU`: z keeps the old state, the reset comes after the product.
 pub fn haste_gru() -> Convention {
     Convention {
-        weights: kernels_and(vec![plain_gates("bias_ih", "bias"), plain_gates("bias_hh", "recurrent_bias")]),
-        ..new("haste GRU", "haste_gru", &GRU, &HASTE_GRU, json!({"family": "gru", "reset": "after"}))
+        weights: kernels_and(vec![
+            plain_gates("bias_ih", "bias"),
+            plain_gates("bias_hh", "recurrent_bias"),
+        ]),
+        ..new(
+            "haste GRU",
+            "haste_gru",
+            &GRU,
+            &HASTE_GRU,
+            json!({"family": "gru", "reset": "after"}),
+        )
     }
 }
 
@@ -247,7 +265,13 @@ fn same<const N: usize>(names: &[&'static str; N]) -> [(&'static str, &'static s
 }
 
 /// A convention of these gates, ours and theirs in the order of each.
-fn new(name: &str, function: &str, ours: &[&str], theirs: &[(&str, &str)], requires: Value) -> Convention {
+fn new(
+    name: &str,
+    function: &str,
+    ours: &[&str],
+    theirs: &[(&str, &str)],
+    requires: Value,
+) -> Convention {
     let gate = |(ours, theirs): &(&str, &str)| Gate {
         ours: ours.to_string(),
         theirs: theirs.to_string(),
@@ -264,7 +288,13 @@ fn new(name: &str, function: &str, ours: &[&str], theirs: &[(&str, &str)], requi
     }
 }
 
-fn keras(name: &str, function: &str, ours: &[&str], theirs: &[&str], requires: Value) -> Convention {
+fn keras(
+    name: &str,
+    function: &str,
+    ours: &[&str],
+    theirs: &[&str],
+    requires: Value,
+) -> Convention {
     let theirs: Vec<_> = theirs.iter().map(|gate| (*gate, *gate)).collect();
     Convention {
         weights: kernels(absorbing("bias_ih", "bias", "bias_hh", &[])),
@@ -304,7 +334,9 @@ fn transposed(ours: &str, theirs: &str) -> Weight {
 }
 
 fn absorbing(ours: &str, theirs: &str, other: &str, apart: &[&str]) -> Weight {
-    let absorbed =
-        Absorbed { ours: other.to_string(), apart: apart.iter().map(|gate| gate.to_string()).collect() };
+    let absorbed = Absorbed {
+        ours: other.to_string(),
+        apart: apart.iter().map(|gate| gate.to_string()).collect(),
+    };
     Weight { absorbs: Some(absorbed), ..plain_gates(ours, theirs) }
 }

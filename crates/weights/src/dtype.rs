@@ -29,7 +29,9 @@ pub(crate) fn of_numpy(descr: &str) -> Result<DType> {
         "<u4" => DType::U32,
         "|u1" | "|b1" => DType::U8,
         "|O" => bail!("an array of Python objects: expected numbers"),
-        other => bail!("an array of type {other:?}: expected one of <f2 <f4 <f8 <i2 <i4 <i8 <u4 |u1 |b1"),
+        other => {
+            bail!("an array of type {other:?}: expected one of <f2 <f4 <f8 <i2 <i4 <i8 <u4 |u1 |b1")
+        }
     })
 }
 

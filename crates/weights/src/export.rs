@@ -3,7 +3,7 @@
 use crate::convention::parse;
 use crate::{Convention, Form, Gate, Tensors, Weight};
 use candle::{bail, Result, Tensor};
-use recurrent_core::Place;
+use recurrent_core::LayerId;
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Convention {
@@ -24,15 +24,23 @@ impl Convention {
                         let holds = |weight: &&Weight| {
                             weight.absorbs.as_ref().is_some_and(|absorbed| absorbed.ours == base)
                         };
-                        let into = self.weights.iter().find(holds).expect("`absorbed` has found it");
+                        let into =
+                            self.weights.iter().find(holds).expect("`absorbed` has found it");
                         let into = format!("{}{}", into.ours, place.suffix());
                         if !ours.contains_key(&into) {
-                            bail!("convention {}: '{name}' goes into '{into}', which is not there", self.name)
+                            bail!(
+                                "convention {}: '{name}' goes into '{into}', which is not there",
+                                self.name
+                            )
                         }
                     }
                     _ if self.rest => put(&mut theirs, self.same(name)?, tensor.contiguous()?)?,
                     _ => {
-                        bail!("convention {}: there is no place for '{name}' {:?}", self.name, tensor.dims())
+                        bail!(
+                            "convention {}: there is no place for '{name}' {:?}",
+                            self.name,
+                            tensor.dims()
+                        )
                     }
                 }
                 continue;
@@ -61,7 +69,11 @@ impl Convention {
         for (name, rows) in rows {
             let all: BTreeSet<_> = (0..rows.len()).collect();
             if rows.keys().copied().collect::<BTreeSet<_>>() != all {
-                bail!("convention {}: of '{name}' there are only the rows {:?}", self.name, rows.keys())
+                bail!(
+                    "convention {}: of '{name}' there are only the rows {:?}",
+                    self.name,
+                    rows.keys()
+                )
             }
             put(&mut theirs, name, Tensor::stack(&rows.into_values().collect::<Vec<_>>(), 0)?)?;
         }
@@ -69,7 +81,7 @@ impl Convention {
     }
 
     fn same(&self, name: &str) -> Result<String> {
-        self.fill(name, parse(name).map_or_else(Place::default, |(_, place)| place), "")
+        self.fill(name, parse(name).map_or_else(LayerId::default, |(_, place)| place), "")
     }
 
     /// A gate of theirs by our name, and how many lie before it.
@@ -93,7 +105,7 @@ impl Convention {
     fn absorb<'a>(
         &self,
         weight: &Weight,
-        place: Place,
+        place: LayerId,
         tensor: &'a Tensor,
         ours: &Tensors,
     ) -> Result<std::borrow::Cow<'a, Tensor>> {
@@ -101,7 +113,9 @@ impl Convention {
             let name = format!("{}{}", absorbed.ours, place.suffix());
             Some((absorbed, ours.get(&name)?, name))
         });
-        let Some((absorbed, other, name)) = other else { return Ok(std::borrow::Cow::Borrowed(tensor)) };
+        let Some((absorbed, other, name)) = other else {
+            return Ok(std::borrow::Cow::Borrowed(tensor));
+        };
         if absorbed.apart.is_empty() {
             return Ok(std::borrow::Cow::Owned((tensor + other)?));
         }
@@ -120,18 +134,27 @@ impl Convention {
             }
             block.zeros_like()
         });
-        Ok(std::borrow::Cow::Owned((tensor + Tensor::cat(&blocks.collect::<Result<Vec<_>>>()?, 0)?)?))
+        Ok(std::borrow::Cow::Owned(
+            (tensor + Tensor::cat(&blocks.collect::<Result<Vec<_>>>()?, 0)?)?,
+        ))
     }
 
     /// Checks that gates without a tensor there are zero, or go elsewhere.
-    fn only_what_is_there(&self, weight: &Weight, place: Place, name: &str, tensor: &Tensor) -> Result<()> {
+    fn only_what_is_there(
+        &self,
+        weight: &Weight,
+        place: LayerId,
+        name: &str,
+        tensor: &Tensor,
+    ) -> Result<()> {
         let goes_elsewhere = |gate: &String| {
             let absorbed = self.weights.iter().filter_map(|weight| weight.absorbs.as_ref());
             absorbed
                 .filter(|absorbed| absorbed.ours == weight.ours)
                 .any(|absorbed| !absorbed.apart.contains(gate))
         };
-        if let Some(gate) = self.ours.iter().find(|gate| !weight.has(gate) && !goes_elsewhere(gate)) {
+        if let Some(gate) = self.ours.iter().find(|gate| !weight.has(gate) && !goes_elsewhere(gate))
+        {
             if !is_zero(&self.block(tensor, gate)?)? {
                 bail!(
                     "convention {}: '{name}' of gate {gate:?} in layer {} has no place there",

@@ -75,11 +75,16 @@ fn safetensors(bytes: &[u8]) -> Result<Contents> {
 ///
 /// # Errors
 /// If it cannot be written, or a tensor is of a type that safetensors does not know; what was there before is then still there.
-pub fn write(path: impl AsRef<Path>, tensors: &Tensors, metadata: &BTreeMap<String, String>) -> Result<()> {
+pub fn write(
+    path: impl AsRef<Path>,
+    tensors: &Tensors,
+    metadata: &BTreeMap<String, String>,
+) -> Result<()> {
     let path = path.as_ref();
     let write = || -> Result<()> {
-        let host =
-            tensors.iter().map(|(name, tensor)| Ok((name, tensor.to_device(&Device::Cpu)?.contiguous()?)));
+        let host = tensors
+            .iter()
+            .map(|(name, tensor)| Ok((name, tensor.to_device(&Device::Cpu)?.contiguous()?)));
         let host = host.collect::<Result<Vec<_>>>()?;
         let metadata: HashMap<_, _> = metadata.clone().into_iter().collect();
         let metadata = (!metadata.is_empty()).then_some(metadata);

@@ -158,7 +158,9 @@ impl Hub {
             offline: self.offline,
             endpoint: client.endpoint().to_owned(),
             cache: client.cache_dir().join(format!("{kind}s--{owner}--{name}")),
-            remote: HFClientSync::from_inner(client).map_err(failed)?.repository(repo_type, owner, name),
+            remote: HFClientSync::from_inner(client)
+                .map_err(failed)?
+                .repository(repo_type, owner, name),
         })
     }
 }

@@ -3,7 +3,7 @@
 use crate::convention::{parse, Piece};
 use crate::{nearest, Convention, Form, Mismatch, Tensors, Weight};
 use candle::{bail, DType, Result, Tensor};
-use recurrent_core::Place;
+use recurrent_core::LayerId;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Where one of our weights comes from.
@@ -35,21 +35,24 @@ impl Convention {
             match source {
                 (Source::Same(name), shape) => drop(wanted.insert(name.clone(), shape.to_vec())),
                 (Source::Weight(_, pieces), _) => {
-                    wanted.extend(pieces.iter().map(|piece| (piece.name.clone(), piece.shape.clone())));
+                    wanted.extend(
+                        pieces.iter().map(|piece| (piece.name.clone(), piece.shape.clone())),
+                    );
                 }
                 (Source::Zero, _) => {}
             }
         }
         let prefixes = self.prefixes(expected)?;
-        let ours = found.iter().filter(|(name, _)| prefixes.iter().any(|prefix| name.starts_with(prefix)));
+        let ours =
+            found.iter().filter(|(name, _)| prefixes.iter().any(|prefix| name.starts_with(prefix)));
         mismatch.compare(&wanted, ours.map(|(name, tensor)| (name.as_str(), tensor.dims())));
         if !mismatch.is_empty() {
             mismatch.hint = nearest::hint(self, found, expected);
             return Err(mismatch.into());
         }
-        let tensors = sources
-            .iter()
-            .map(|(name, (source, shape))| Ok((name.to_string(), self.make(source, shape, found)?)));
+        let tensors = sources.iter().map(|(name, (source, shape))| {
+            Ok((name.to_string(), self.make(source, shape, found)?))
+        });
         tensors.collect()
     }
 
@@ -61,14 +64,20 @@ impl Convention {
             let parsed = parse(name);
             let weight = parsed.and_then(|(base, place)| Some((self.weight(base)?, place)));
             let source = match (weight, parsed) {
-                (Some((weight, place)), _) => Source::Weight(weight, self.pieces(weight, place, shape)?),
+                (Some((weight, place)), _) => {
+                    Source::Weight(weight, self.pieces(weight, place, shape)?)
+                }
                 (None, Some((base, _))) if self.absorbed(base) => Source::Zero,
                 (None, Some((base, place))) if self.rest => {
                     Source::Same(self.fill(&format!("{base}{}", place.suffix()), place, "")?)
                 }
-                (None, None) if self.rest => Source::Same(self.fill(name, Place::default(), "")?),
+                (None, None) if self.rest => {
+                    Source::Same(self.fill(name, LayerId::default(), "")?)
+                }
                 _ => {
-                    mismatch.missing.push((format!("{name} (which has no name there)"), shape.clone()));
+                    mismatch
+                        .missing
+                        .push((format!("{name} (which has no name there)"), shape.clone()));
                     continue;
                 }
             };
@@ -98,15 +107,19 @@ impl Convention {
     fn prefixes(&self, expected: &[(String, Vec<usize>)]) -> Result<BTreeSet<String>> {
         expected
             .iter()
-            .map(|(name, _)| self.fill("", parse(name).map_or_else(Place::default, |(_, place)| place), ""))
+            .map(|(name, _)| {
+                self.fill("", parse(name).map_or_else(LayerId::default, |(_, place)| place), "")
+            })
             .collect()
     }
 
     fn make(&self, source: &Source, shape: &[usize], found: &Tensors) -> Result<Tensor> {
         let zeros = |shape: &[usize]| {
-            let like = found.values().find(|tensor| tensor.dtype().is_float()).or(found.values().next());
-            let (dtype, device) =
-                like.map_or((DType::F32, &candle::Device::Cpu), |tensor| (tensor.dtype(), tensor.device()));
+            let like =
+                found.values().find(|tensor| tensor.dtype().is_float()).or(found.values().next());
+            let (dtype, device) = like.map_or((DType::F32, &candle::Device::Cpu), |tensor| {
+                (tensor.dtype(), tensor.device())
+            });
             Tensor::zeros(shape, dtype, device)
         };
         let (weight, pieces) = match source {
@@ -134,11 +147,12 @@ impl Convention {
         let whole = if weight.by_gate() { None } else { Some(take(&pieces[0])?) };
         for name in &self.ours {
             let (place, gate) = self.their_gate(name);
-            let block = match (&whole, pieces.iter().find(|piece| piece.gate.as_ref() == Some(name))) {
-                (Some(whole), _) => whole.narrow(0, place * height, height)?,
-                (None, Some(piece)) => take(piece)?,
-                (None, None) => zeros(&[&[height], &shape[1..]].concat())?,
-            };
+            let block =
+                match (&whole, pieces.iter().find(|piece| piece.gate.as_ref() == Some(name))) {
+                    (Some(whole), _) => whole.narrow(0, place * height, height)?,
+                    (None, Some(piece)) => take(piece)?,
+                    (None, None) => zeros(&[&[height], &shape[1..]].concat())?,
+                };
             blocks.push(if gate.negated { block.neg()? } else { block });
         }
         Tensor::cat(&blocks, 0)?.contiguous()

@@ -45,19 +45,22 @@ impl Mismatch {
             }
         }
         let superfluous = found.iter().filter(|(name, _)| !wanted.contains_key(**name));
-        self.superfluous.extend(superfluous.map(|(name, shape)| (name.to_string(), shape.to_vec())));
+        self.superfluous
+            .extend(superfluous.map(|(name, shape)| (name.to_string(), shape.to_vec())));
     }
 }
 
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let shaped = |all: &[(String, Vec<usize>)]| {
-            all.iter().map(|(name, shape)| format!("'{name}' {shape:?}")).collect::<Vec<_>>().join(", ")
+            all.iter()
+                .map(|(name, shape)| format!("'{name}' {shape:?}"))
+                .collect::<Vec<_>>()
+                .join(", ")
         };
-        let misshapen = self
-            .misshapen
-            .iter()
-            .map(|(name, expected, found)| format!("'{name}' (expected {expected:?}, found {found:?})"));
+        let misshapen = self.misshapen.iter().map(|(name, expected, found)| {
+            format!("'{name}' (expected {expected:?}, found {found:?})")
+        });
         let parts = [
             ("missing", shaped(&self.missing)),
             ("superfluous", shaped(&self.superfluous)),

@@ -2,17 +2,22 @@
 
 use crate::convention::parse;
 use crate::{conventions, Convention, Tensors};
-use recurrent_core::Place;
+use recurrent_core::LayerId;
 use std::collections::BTreeSet;
 
 /// How much of a convention must be there to be named: of four tensors, one may be missing and another have a wrong shape.
 const ENOUGH: f64 = 0.6;
 
 /// What `found` looks like, in words, if `asked` is not what it looks like most. Where names and shapes do not tell conventions apart, all of them.
-pub(crate) fn hint(asked: &Convention, found: &Tensors, expected: &[(String, Vec<usize>)]) -> Option<String> {
+pub(crate) fn hint(
+    asked: &Convention,
+    found: &Tensors,
+    expected: &[(String, Vec<usize>)],
+) -> Option<String> {
     let all = conventions::all().into_iter();
-    let scored: Vec<_> =
-        all.filter_map(|convention| Some((score(&convention, found, expected)?, convention))).collect();
+    let scored: Vec<_> = all
+        .filter_map(|convention| Some((score(&convention, found, expected)?, convention)))
+        .collect();
     let best = scored.iter().map(|((score, _), _)| *score).max_by(f64::total_cmp)?;
     let first = scored.into_iter().filter(|((score, _), _)| *score == best && best >= ENOUGH);
     let named = first.map(|((_, prefix), convention)| {
@@ -49,7 +54,9 @@ fn score(
                 wanted.extend(pieces.into_iter().map(|piece| (piece.name, piece.shape)));
             }
             None if convention.absorbed(base) => {}
-            None if convention.rest => wanted.push((format!("{base}{}", place.suffix()), shape.to_vec())),
+            None if convention.rest => {
+                wanted.push((format!("{base}{}", place.suffix()), shape.to_vec()))
+            }
             None => return None,
         }
     }
@@ -59,18 +66,22 @@ fn score(
         .filter(|prefix| prefix.is_empty() || prefix.ends_with(['.', '/', ':', '|', '_']))
         .collect();
     let of = |prefix: &str| {
-        let worth = wanted.iter().map(|(name, shape)| match found.get(&format!("{prefix}{name}")) {
-            Some(tensor) if tensor.dims() == shape.as_slice() => 1.0,
-            Some(_) => 0.5,
-            None => 0.0,
-        });
+        let worth =
+            wanted.iter().map(|(name, shape)| match found.get(&format!("{prefix}{name}")) {
+                Some(tensor) if tensor.dims() == shape.as_slice() => 1.0,
+                Some(_) => 0.5,
+                None => 0.0,
+            });
         worth.sum::<f64>() / wanted.len().max(1) as f64
     };
-    prefixes.into_iter().map(|prefix| (of(prefix), prefix.to_string())).max_by(|a, b| a.0.total_cmp(&b.0))
+    prefixes
+        .into_iter()
+        .map(|prefix| (of(prefix), prefix.to_string()))
+        .max_by(|a, b| a.0.total_cmp(&b.0))
 }
 
 /// Whether the recurrent matrix has as many blocks of rows as the convention has gates; one without gates takes any.
-fn same_gates(convention: &Convention, bottom: &[(&str, Place, &Vec<usize>)]) -> bool {
+fn same_gates(convention: &Convention, bottom: &[(&str, LayerId, &Vec<usize>)]) -> bool {
     let recurrent = bottom.iter().find(|(base, ..)| *base == "weight_hh");
     let projected = bottom.iter().any(|(base, ..)| *base == "weight_hr");
     match recurrent.map(|(_, _, shape)| shape.as_slice()) {

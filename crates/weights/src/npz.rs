@@ -34,7 +34,9 @@ fn array(bytes: &[u8]) -> Result<Tensor> {
     };
     let (length, rest) = match (version, rest) {
         ([1, _], [a, b, rest @ ..]) => (usize::from(u16::from_le_bytes([*a, *b])), rest),
-        ([2 | 3, _], [a, b, c, d, rest @ ..]) => (u32::from_le_bytes([*a, *b, *c, *d]) as usize, rest),
+        ([2 | 3, _], [a, b, c, d, rest @ ..]) => {
+            (u32::from_le_bytes([*a, *b, *c, *d]) as usize, rest)
+        }
         _ => bail!("expected version 1, 2 or 3 of .npy, found {}", version[0]),
     };
     if length > LONGEST_HEADER || length > rest.len() {
@@ -50,7 +52,11 @@ fn array(bytes: &[u8]) -> Result<Tensor> {
         )
     };
     if dtype::bytes(&shape, dtype) != Some(data.len()) {
-        bail!("expected the bytes of {shape:?} numbers of type {}, found {}", dtype.as_str(), data.len())
+        bail!(
+            "expected the bytes of {shape:?} numbers of type {}, found {}",
+            dtype.as_str(),
+            data.len()
+        )
     }
     if fortran {
         shape.reverse();

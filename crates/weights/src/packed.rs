@@ -2,7 +2,7 @@
 
 use crate::{check, Tensors};
 use candle::{bail, Result, Tensor};
-use recurrent_core::{Directions, Place};
+use recurrent_core::{Direction, LayerId};
 use serde::{Deserialize, Serialize};
 
 /// Recurrent layers whose weights lie in one flat buffer, as cuDNN has them (without a projection), and with it MXNet's `RNN` and TensorFlow 1's `CudnnLSTM`:
@@ -21,7 +21,7 @@ pub struct Packed {
     /// The number of layers.
     pub layers: usize,
     /// The directions of every layer.
-    pub directions: Directions,
+    pub direction: Direction,
     /// The number of features of the input.
     pub input: usize,
     /// The number of units, in each direction.
@@ -33,8 +33,9 @@ pub struct Packed {
 impl Packed {
     /// Our names and shapes, in the order of the buffer.
     fn parts(&self) -> Vec<(String, Vec<usize>)> {
-        let reverses: &[bool] = if self.directions == Directions::Both { &[false, true] } else { &[false] };
-        let place = |layer| reverses.iter().map(move |&reverse| Place { layer, reverse });
+        let reverses: &[bool] =
+            if self.direction == Direction::Bidirectional { &[false, true] } else { &[false] };
+        let place = |layer| reverses.iter().map(move |&reverse| LayerId { layer, reverse });
         let places: Vec<_> = (0..self.layers).flat_map(place).collect();
         let rows = self.gates * self.hidden;
         let matrices = places.iter().flat_map(|place| {
@@ -81,7 +82,10 @@ impl Packed {
         let parts = self.parts();
         check("packed weights", &parts, weights)?;
         Tensor::cat(
-            &parts.iter().map(|(name, _)| weights[name].flatten_all()).collect::<Result<Vec<_>>>()?,
+            &parts
+                .iter()
+                .map(|(name, _)| weights[name].flatten_all())
+                .collect::<Result<Vec<_>>>()?,
             0,
         )
     }

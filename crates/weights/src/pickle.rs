@@ -75,7 +75,8 @@ impl Walk<'_> {
                 "expected at most {DEEPEST} levels, and {MOST_VISITS} values and bytes of names, found more"
             )
         }
-        let under = |key: &str| if name.is_empty() { key.to_string() } else { format!("{name}.{key}") };
+        let under =
+            |key: &str| if name.is_empty() { key.to_string() } else { format!("{name}.{key}") };
         match &self.values[id] {
             Value::View(view) => self.found.push((name.to_string(), view.clone())),
             Value::List(items) => {
@@ -281,7 +282,9 @@ impl<'a> Machine<'a> {
                 0x93 => {
                     let pair = self.pop_many::<2>()?;
                     match (&self.values[pair[0]], &self.values[pair[1]]) {
-                        (Value::Text(module), Value::Text(class)) => self.push(name(module, class)?),
+                        (Value::Text(module), Value::Text(class)) => {
+                            self.push(name(module, class)?)
+                        }
                         _ => bail!("expected the name of a class"),
                     }
                 }
@@ -355,8 +358,11 @@ impl<'a> Machine<'a> {
         let Some(class) = class.strip_prefix("torch.").filter(|_| kind == "storage") else {
             bail!("expected a storage of torch, found {kind:?} of class {class}")
         };
-        let storage =
-            Storage { key: key.clone(), dtype: dtype::of_storage(class)?, count: self.size(count)? };
+        let storage = Storage {
+            key: key.clone(),
+            dtype: dtype::of_storage(class)?,
+            count: self.size(count)?,
+        };
         self.push(Value::Storage(storage));
         Ok(())
     }
@@ -372,9 +378,14 @@ impl<'a> Machine<'a> {
                 let Value::Storage(storage) = &self.values[storage] else {
                     bail!("expected a storage for a tensor")
                 };
-                let (offset, shape, strides) = (self.size(offset)?, self.sizes(shape)?, self.sizes(strides)?);
+                let (offset, shape, strides) =
+                    (self.size(offset)?, self.sizes(shape)?, self.sizes(strides)?);
                 if shape.len() != strides.len() {
-                    bail!("expected as many strides as axes, {}, found {}", shape.len(), strides.len())
+                    bail!(
+                        "expected as many strides as axes, {}, found {}",
+                        shape.len(),
+                        strides.len()
+                    )
                 }
                 let view = View { storage: storage.clone(), offset, shape, strides };
                 self.push(Value::View(view));
@@ -388,7 +399,10 @@ impl<'a> Machine<'a> {
                 self.stack.push(shape);
             }
             (callee, arguments) => {
-                bail!("{callee} with {} arguments: nothing that a state dict needs", arguments.len())
+                bail!(
+                    "{callee} with {} arguments: nothing that a state dict needs",
+                    arguments.len()
+                )
             }
         }
         Ok(())

@@ -27,7 +27,9 @@ pub(crate) fn read(archive: &mut Archive, folder: &str) -> Result<Tensors> {
     let mut tensors = Tensors::new();
     for (key, views) in by_storage {
         let member = format!("{folder}data/{key}");
-        let Some(numbers) = archive.member(&member)? else { bail!("'{member}': it is not in the archive") };
+        let Some(numbers) = archive.member(&member)? else {
+            bail!("'{member}': it is not in the archive")
+        };
         for (name, view) in views {
             let tensor = tensor(&view, &numbers, &name, &mut archive.budget)?;
             tensors.insert(name, tensor);

@@ -1,7 +1,7 @@
 //! What is written is read, and what is no file of tensors is refused by name.
 
 use candle::{DType, Device, Result, Tensor};
-use recurrent_core::Directions;
+use recurrent_core::Direction;
 use recurrent_weights::{conventions, read, write, Convention, Packed, Tensors};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,9 +21,13 @@ fn counting(shape: &[usize]) -> Tensor {
 fn safetensors_come_back_with_their_metadata() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("weights.safetensors");
-    let mut tensors =
-        Tensors::from([("a".to_string(), counting(&[2, 3])), ("b".to_string(), counting(&[2, 3]).t()?)]);
-    for (name, dtype) in [("c", DType::F64), ("d", DType::F16), ("e", DType::BF16), ("f", DType::I64)] {
+    let mut tensors = Tensors::from([
+        ("a".to_string(), counting(&[2, 3])),
+        ("b".to_string(), counting(&[2, 3]).t()?),
+    ]);
+    for (name, dtype) in
+        [("c", DType::F64), ("d", DType::F16), ("e", DType::BF16), ("f", DType::I64)]
+    {
         tensors.insert(name.to_string(), counting(&[4]).to_dtype(dtype)?);
     }
     tensors.insert("none".to_string(), counting(&[0, 3]));
@@ -79,7 +83,10 @@ fn what_is_no_file_of_tensors_says_so() -> Result<()> {
         message.contains("refused-module.pt: data.pkl: it asks for \"torch.nn.modules.rnn.RNN\""),
         "{message}"
     );
-    assert!(message.contains("expected what torch.save(module.state_dict(), path) writes"), "{message}");
+    assert!(
+        message.contains("expected what torch.save(module.state_dict(), path) writes"),
+        "{message}"
+    );
     assert!(refusal(&foreign("refused-legacy.pt")).contains("PyTorch before 1.6"));
     let path = folder.path().join("weights");
     for (bytes, expected) in [
@@ -102,8 +109,12 @@ fn what_is_no_file_of_tensors_says_so() -> Result<()> {
 
 /// The shapes of an LSTM, 3 features and 2 units.
 fn lstm() -> Vec<(String, Vec<usize>)> {
-    let shapes =
-        [("weight_ih", vec![8, 3]), ("weight_hh", vec![8, 2]), ("bias_ih", vec![8]), ("bias_hh", vec![8])];
+    let shapes = [
+        ("weight_ih", vec![8, 3]),
+        ("weight_hh", vec![8, 2]),
+        ("bias_ih", vec![8]),
+        ("bias_hh", vec![8]),
+    ];
     shapes.into_iter().map(|(name, shape)| (format!("{name}_l0"), shape)).collect()
 }
 
@@ -120,15 +131,23 @@ fn one_error_lists_everything_and_names_what_it_looks_like() {
         ("rnn.bias_hh_l1", &[8]),
         ("head.weight", &[5, 5]),
     ]);
-    let error =
-        conventions::pytorch().under("rnn.").import(&found, &lstm()).expect_err("three things are wrong");
-    let expected = "weights of PyTorch: missing 'rnn.bias_hh_l0' [8]; superfluous 'rnn.bias_hh_l1' [8]; \
+    let error = conventions::pytorch()
+        .under("rnn.")
+        .import(&found, &lstm())
+        .expect_err("three things are wrong");
+    let expected =
+        "weights of PyTorch: missing 'rnn.bias_hh_l0' [8]; superfluous 'rnn.bias_hh_l1' [8]; \
                     misshapen 'rnn.weight_ih_l0' (expected [8, 3], found [8, 4])";
     assert!(error.to_string().starts_with(expected), "{error}");
     assert!(!error.to_string().contains("look like"), "{error}");
-    let message = conventions::pytorch().import(&found, &lstm()).expect_err("there is no prefix").to_string();
-    assert!(message.contains("these look like PyTorch: conventions::pytorch().under(\"rnn.\")"), "{message}");
-    let message = recurrent_weights::check("a file", &lstm(), &found).expect_err("other names").to_string();
+    let message =
+        conventions::pytorch().import(&found, &lstm()).expect_err("there is no prefix").to_string();
+    assert!(
+        message.contains("these look like PyTorch: conventions::pytorch().under(\"rnn.\")"),
+        "{message}"
+    );
+    let message =
+        recurrent_weights::check("a file", &lstm(), &found).expect_err("other names").to_string();
     assert!(
         message.starts_with("weights of a file: missing 'bias_hh_l0' [8], 'bias_ih_l0' [8]"),
         "{message}"
@@ -146,16 +165,19 @@ fn every_convention_is_recognised() -> Result<()> {
         ];
         weights.map(|(name, shape)| (format!("{name}_l0"), shape)).to_vec()
     };
-    let normed = |rows: usize, more: &[&str]| {
-        let mut all = sizes(rows);
-        all.extend(
-            more.iter().map(|name| (format!("{name}_l0"), vec![if name.ends_with("_c") { 2 } else { rows }])),
-        );
-        all
-    };
+    let normed =
+        |rows: usize, more: &[&str]| {
+            let mut all = sizes(rows);
+            all.extend(more.iter().map(|name| {
+                (format!("{name}_l0"), vec![if name.ends_with("_c") { 2 } else { rows }])
+            }));
+            all
+        };
     for convention in conventions::all() {
         let expected = match convention.source.as_str() {
-            "conventions::haste_layernorm_lstm()" => normed(8, &["gain_ih", "gain_hh", "gain_c", "bias_c"]),
+            "conventions::haste_layernorm_lstm()" => {
+                normed(8, &["gain_ih", "gain_hh", "gain_c", "bias_c"])
+            }
             "conventions::haste_layernorm_gru()" => normed(6, &["gain_ih", "gain_hh"]),
             "conventions::tfa_layernorm_lstm()" => {
                 normed(8, &["bias", "gain_ih", "gain_hh", "gain_c", "bias_c"])
@@ -165,7 +187,10 @@ fn every_convention_is_recognised() -> Result<()> {
         let ours: Tensors = expected
             .iter()
             .map(|(name, shape)| {
-                (name.clone(), Tensor::zeros(shape.as_slice(), DType::F32, &Device::Cpu).expect("memory"))
+                (
+                    name.clone(),
+                    Tensor::zeros(shape.as_slice(), DType::F32, &Device::Cpu).expect("memory"),
+                )
             })
             .collect();
         let theirs = convention.clone().under("model/rnn/").export(&ours)?;
@@ -183,7 +208,10 @@ fn every_convention_is_recognised() -> Result<()> {
 fn a_convention_is_plain_data() -> Result<()> {
     for convention in conventions::all() {
         let text = serde_json::to_string(&convention).map_err(candle::Error::wrap)?;
-        assert_eq!(serde_json::from_str::<Convention>(&text).map_err(candle::Error::wrap)?, convention);
+        assert_eq!(
+            serde_json::from_str::<Convention>(&text).map_err(candle::Error::wrap)?,
+            convention
+        );
     }
     // One written by hand: an LSTM with a matrix a gate, rows o, i, g, f for the rest, i negated.
     let text = r#"{"name": "own", "ours": ["i", "f", "g", "o"],
@@ -191,7 +219,8 @@ fn a_convention_is_plain_data() -> Result<()> {
         "weights": [{"ours": "weight_ih", "theirs": "{layer}.{gate}.w", "transposed": true}, {"ours": "weight_hh", "theirs": "{layer}.u"},
                     {"ours": "bias_ih", "theirs": "{layer}.b", "absorbs": {"ours": "bias_hh"}}]}"#;
     let own: Convention = serde_json::from_str(text).map_err(candle::Error::wrap)?;
-    let ours: Tensors = lstm().iter().map(|(name, shape)| (name.clone(), counting(shape))).collect();
+    let ours: Tensors =
+        lstm().iter().map(|(name, shape)| (name.clone(), counting(shape))).collect();
     let theirs = own.with_layers(["bottom"]).export(&ours)?;
     let names: Vec<_> = theirs.keys().map(String::as_str).collect();
     assert_eq!(
@@ -206,22 +235,27 @@ fn a_convention_is_plain_data() -> Result<()> {
 
 #[test]
 fn a_convention_that_contradicts_itself_or_has_no_room_is_refused() {
-    let ours: Tensors = lstm().iter().map(|(name, shape)| (name.clone(), counting(shape))).collect();
+    let ours: Tensors =
+        lstm().iter().map(|(name, shape)| (name.clone(), counting(shape))).collect();
     let message = |result: Result<Tensors>| result.expect_err("it is refused").to_string();
     let keras = conventions::keras_lstm();
     let mut two = lstm();
     two.extend(lstm().into_iter().map(|(name, shape)| (name.replace("_l0", "_l1"), shape)));
     let found = message(keras.import(&Tensors::new(), &two));
     assert!(found.contains("'kernel' would be both 'weight_ih_l0' and 'weight_ih_l1'"), "{found}");
-    let found = message(keras.clone().with_layers(["a"]).under("{layer}/").import(&Tensors::new(), &two));
+    let found =
+        message(keras.clone().with_layers(["a"]).under("{layer}/").import(&Tensors::new(), &two));
     assert!(found.contains("there are names for 1 layers, expected one for layer 1"), "{found}");
     let mut projected = ours.clone();
     projected.insert("weight_hr_l0".to_string(), counting(&[1, 2]));
-    assert!(message(keras.export(&projected)).contains("there is no place for 'weight_hr_l0' [1, 2]"));
+    assert!(
+        message(keras.export(&projected)).contains("there is no place for 'weight_hr_l0' [1, 2]")
+    );
     let mut other = keras.clone();
     other.gates.pop();
     assert!(message(other.export(&ours)).contains("expected the same gates on both sides"));
-    let other = Convention { weights: [keras.weights.clone(), keras.weights.clone()].concat(), ..keras };
+    let other =
+        Convention { weights: [keras.weights.clone(), keras.weights.clone()].concat(), ..keras };
     assert!(message(other.export(&ours)).contains("'weight_ih' is listed twice"));
     // A GRU whose b_hn is not zero has no place in Lasagne's, which has one bias and resets after the product.
     let gru: Tensors = made(&[
@@ -230,16 +264,21 @@ fn a_convention_that_contradicts_itself_or_has_no_room_is_refused() {
         ("bias_ih_l0", &[6]),
         ("bias_hh_l0", &[6]),
     ]);
-    assert!(
-        message(conventions::lasagne_gru().export(&gru)).contains("'bias_hh_l0' of gate \"n\" is not zero")
-    );
+    assert!(message(conventions::lasagne_gru().export(&gru))
+        .contains("'bias_hh_l0' of gate \"n\" is not zero"));
     assert!(conventions::flax_gru().export(&gru).is_ok());
 }
 
 #[test]
 fn a_packed_buffer_goes_out_and_back() -> Result<()> {
-    let packed =
-        Packed { gates: 3, layers: 2, directions: Directions::Both, input: 3, hidden: 2, bias: true };
+    let packed = Packed {
+        gates: 3,
+        layers: 2,
+        direction: Direction::Bidirectional,
+        input: 3,
+        hidden: 2,
+        bias: true,
+    };
     let count = 2 * 6 * (3 + 2) + 2 * 6 * (4 + 2) + 4 * 2 * 6;
     let buffer = counting(&[count]);
     let tensors = packed.unpack(&buffer)?;

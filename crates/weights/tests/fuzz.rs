@@ -78,8 +78,9 @@ fn changed(mut bytes: Vec<u8>, changes: &[Change]) -> Vec<u8> {
             Change::Swap { at, with } => {
                 // At the next place that holds something of the kind.
                 let at = at % length;
-                let near =
-                    bytes[at..].iter().position(|byte| byte.is_ascii_punctuation() || byte.is_ascii_digit());
+                let near = bytes[at..]
+                    .iter()
+                    .position(|byte| byte.is_ascii_punctuation() || byte.is_ascii_digit());
                 bytes[at + near.unwrap_or(0)] = with;
             }
         }
@@ -129,9 +130,11 @@ fn survives(bytes: &[u8]) -> Result<bool, TestCaseError> {
 }
 
 fn safetensors() -> Vec<u8> {
-    let path: PathBuf = std::env::temp_dir().join(format!("fuzz-{}.safetensors", std::process::id()));
+    let path: PathBuf =
+        std::env::temp_dir().join(format!("fuzz-{}.safetensors", std::process::id()));
     let tensors: Tensors = read_bytes(&foreign("torch-lstm.pt")).expect("a sound file").tensors;
-    write(&path, &tensors, &[("format".to_string(), "pt".to_string())].into()).expect("a folder to write in");
+    write(&path, &tensors, &[("format".to_string(), "pt".to_string())].into())
+        .expect("a folder to write in");
     let bytes = std::fs::read(&path).expect("just written");
     std::fs::remove_file(&path).expect("just written");
     bytes
@@ -150,8 +153,10 @@ fn broken_files_are_refused_without_panic_or_waste() {
     let inside: Vec<_> = whole[1..].iter().map(|bytes| members(bytes)).collect();
     let changes = || prop::collection::vec(change(), 1..4);
     // Of an archive, either its bytes are changed, or those of a member, under checksums that are right again.
-    let strategy = (0..2usize, any::<prop::sample::Index>(), any::<prop::sample::Index>(), changes());
-    let mut config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(3000) };
+    let strategy =
+        (0..2usize, any::<prop::sample::Index>(), any::<prop::sample::Index>(), changes());
+    let mut config =
+        ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(3000) };
     if let Ok(cases) = std::env::var("PROPTEST_CASES") {
         config.cases = cases.parse().expect("PROPTEST_CASES is a number");
     }
@@ -165,13 +170,19 @@ fn broken_files_are_refused_without_panic_or_waste() {
         } else {
             let mut members = file.get(&inside).clone();
             // The pickle more often than any other.
-            let pickle =
-                members.iter().position(|(name, _)| name.ends_with(".pkl")).filter(|_| changes.len() > 1);
+            let pickle = members
+                .iter()
+                .position(|(name, _)| name.ends_with(".pkl"))
+                .filter(|_| changes.len() > 1);
             let at = pickle.unwrap_or_else(|| member.index(members.len()));
             members[at].1 = changed(std::mem::take(&mut members[at].1), &changes);
             archive(
                 &members,
-                if changes.len() == 1 { CompressionMethod::Deflated } else { CompressionMethod::Stored },
+                if changes.len() == 1 {
+                    CompressionMethod::Deflated
+                } else {
+                    CompressionMethod::Stored
+                },
             )
         };
         tried.set(tried.get() + 1);
@@ -187,7 +198,8 @@ fn broken_files_are_refused_without_panic_or_waste() {
 
 /// A pickle of `torch.save` around `body`, whose value is to be a state dict.
 fn pickled(body: &[u8]) -> Vec<u8> {
-    let members = [("a/data.pkl".to_string(), body.to_vec()), ("a/data/0".to_string(), vec![0; 16])];
+    let members =
+        [("a/data.pkl".to_string(), body.to_vec()), ("a/data/0".to_string(), vec![0; 16])];
     archive(&members, CompressionMethod::Stored)
 }
 
@@ -214,7 +226,10 @@ fn what_is_made_to_take_memory() {
     let taken = refused(&pickled(b"\x80\x02X\xff\xff\xff\xff."), "it ends in the middle");
     assert!(taken < 1 << 20, "{taken}");
     // Code.
-    refused(&pickled(b"\x80\x02cos\nsystem\nX\x02\x00\x00\x00ls\x85R."), "it asks for \"os.system\"");
+    refused(
+        &pickled(b"\x80\x02cos\nsystem\nX\x02\x00\x00\x00ls\x85R."),
+        "it asks for \"os.system\"",
+    );
     refused(
         &pickled(b"\x80\x02X\x02\x00\x00\x00osX\x06\x00\x00\x00system\x93."),
         "it asks for \"os.system\"",
@@ -226,7 +241,8 @@ fn what_is_made_to_take_memory() {
             b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQ";
         let rebuild = b"\x80\x02}X\x01\x00\x00\x00actorch._utils\n_rebuild_tensor_v2\n(";
         let tail =
-            [&[b'K', offset][..], b"(", size, b"t", b"(", &[b'K', stride], b"t\x89N", b"tRs."].concat();
+            [&[b'K', offset][..], b"(", size, b"t", b"(", &[b'K', stride], b"t\x89N", b"tRs."]
+                .concat();
         pickled(&[&rebuild[..], storage, &tail].concat())
     };
     assert!(read_bytes(&view(0, b"K\x04", 1)).is_ok());
@@ -244,7 +260,8 @@ fn what_is_made_to_take_memory() {
     let taken = refused(&bomb, "are more than the");
     assert!(taken < 1 << 20, "{taken}");
     // A header of safetensors that promises what is not there.
-    let header = br#"{"a":{"dtype":"F32","shape":[1099511627776],"data_offsets":[0,4398046511104]}}"#;
+    let header =
+        br#"{"a":{"dtype":"F32","shape":[1099511627776],"data_offsets":[0,4398046511104]}}"#;
     let lie = [&(header.len() as u64).to_le_bytes()[..], header].concat();
     let taken = refused(&lie, "safetensors: ");
     assert!(taken < 1 << 20, "{taken}");

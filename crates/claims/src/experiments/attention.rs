@@ -3,7 +3,7 @@ use crate::finding::{Claim, Measured, Source, Verdict};
 use crate::lab::{Arm, How, Lab, Unconverged};
 use crate::numbers::{median, more, solved};
 use anyhow::Result;
-use recurrent_records::treatment::{Change, Readout};
+use recurrent_records::config::{Override, Readout};
 use recurrent_tasks as tasks;
 
 pub(super) fn experiment() -> Experiment {
@@ -37,7 +37,7 @@ pub(super) fn experiment() -> Experiment {
 
 fn run(lab: &Lab) -> Result<Outcome> {
     let task = tasks::by_name("adding", Some(if lab.quick { 40 } else { 100 }), None)?;
-    let read = |name, readout| Arm::with(name, &vanilla(plain()), &[Change::Readout(readout)]);
+    let read = |name, readout| Arm::with(name, &vanilla(plain()), &[Override::Readout(readout)]);
     let arms = [
         read("plain", Readout::Plain),
         read("attention", Readout::Attention),
@@ -46,12 +46,16 @@ fn run(lab: &Lab) -> Result<Outcome> {
     let (mut measured, mut far) = (Vec::new(), Vec::new());
     for arm in &arms {
         let values = by(&lab.starts(arm, task.as_ref(), 64)?, |start| start.far);
-        measured.push(median(format!("log10 of dL/dh, first over last step, {}", arm.name), "", &values));
+        measured.push(median(
+            format!("log10 of dL/dh, first over last step, {}", arm.name),
+            "",
+            &values,
+        ));
         far.push(values);
     }
     let attached = more("the same, attention minus plain", "", &far[1], &far[0]);
     let detached = more("the same, detached minus plain", "", &far[2], &far[0]);
-    let how = How { params: 5000, same_units: false, steps: 1500, changes: Vec::new() };
+    let how = How { params: 5000, same_units: false, steps: 1500, overrides: Vec::new() };
     let trained = lab.train("attention", "adding", 50, &how, &arms)?;
     let numbers = format!(
         "dL/dh at the first step over that at the last is 10^{:.1} with a plain read-out, 10^{:.1} with attention, 10^{:.1} with its path \

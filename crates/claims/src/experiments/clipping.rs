@@ -4,8 +4,8 @@ use crate::lab::{half_more, Arm, How, Lab, Trained, Unconverged};
 use crate::numbers::{median, more, solved};
 use anyhow::Result;
 use recurrent::core::init::{Block, Init};
-use recurrent::{CellSpec, Nonlinearity, Spec, VanillaConfig};
-use recurrent_records::treatment::{Change, Clipping};
+use recurrent::{CellKind, Nonlinearity, RnnConfig, VanillaConfig};
+use recurrent_records::config::{Clipping, Override};
 use recurrent_tasks as tasks;
 
 pub(super) fn vanishing() -> Experiment {
@@ -41,7 +41,11 @@ pub(super) fn vanishing() -> Experiment {
 fn run_vanishing(lab: &Lab) -> Result<Outcome> {
     let task = tasks::by_name("adding", Some(if lab.quick { 40 } else { 100 }), None)?;
     let usual = lab.starts(&Arm::new("tanh", vanilla(plain())), task.as_ref(), 64)?;
-    let usual = median("share of dL/dW from the first half, PyTorch's", "", &by(&usual, |start| start.share));
+    let usual = median(
+        "share of dL/dW from the first half, PyTorch's",
+        "",
+        &by(&usual, |start| start.share),
+    );
     let starts = lab.starts(&Arm::new("orthogonal", vanilla(orthogonal())), task.as_ref(), 64)?;
     let before = median("the same, orthogonal", "", &by(&starts, |start| start.share));
     let after = median("the same, orthogonal, clipped", "", &by(&starts, |start| start.clipped.0));
@@ -49,13 +53,13 @@ fn run_vanishing(lab: &Lab) -> Result<Outcome> {
     let turned = by(&starts, |start| start.clipped.1.abs());
     let verdict_change = median("change of that share", "of itself", &change);
     let verdict_turned = median("one minus the cosine between both updates", "", &turned);
-    let clip = |name, clip| Arm::with(name, &vanilla(plain()), &[Change::Clip(clip)]);
+    let clip = |name, clip| Arm::with(name, &vanilla(plain()), &[Override::Clip(clip)]);
     let arms = [
         clip("not-clipped", Clipping::Off),
         clip("clip-1", Clipping::GlobalNorm(1.0)),
         clip("clip-0.1", Clipping::GlobalNorm(0.1)),
     ];
-    let how = How { params: 5000, same_units: true, steps: 1500, changes: Vec::new() };
+    let how = How { params: 5000, same_units: true, steps: 1500, overrides: Vec::new() };
     let trained = lab.train("clipping-vanishing", "adding", 50, &how, &arms)?;
     let losses = more(
         "ln of the final loss, clipped at 0.1 minus not clipped",
@@ -63,7 +67,8 @@ fn run_vanishing(lab: &Lab) -> Result<Outcome> {
         &trained[2].log_losses(),
         &trained[0].log_losses(),
     );
-    let largest = |values: &[f64]| values.iter().fold(0.0, |most: f64, value| most.max(value.abs()));
+    let largest =
+        |values: &[f64]| values.iter().fold(0.0, |most: f64, value| most.max(value.abs()));
     let because = format!(
         "clipping changes the share of the gradient from far back by {:.0e} of itself at most, and turns the update by 1 - cos = {:.0e} at \
          most; solved: {}",
@@ -81,7 +86,8 @@ fn run_vanishing(lab: &Lab) -> Result<Outcome> {
 /// By seed, the change of the share by its own size and one minus the cosine; the seeds solved without clipping and with the better bound.
 pub(super) fn rule_vanishing(change: &[f64], turned: &[f64], solved: [usize; 2]) -> Verdict {
     let [without, with] = solved;
-    let exact = change.iter().all(|change| change.abs() < 1e-6) && turned.iter().all(|turned| *turned < 1e-9);
+    let exact = change.iter().all(|change| change.abs() < 1e-6)
+        && turned.iter().all(|turned| *turned < 1e-9);
     if change.iter().all(|change| *change > 0.1) || half_more(with, without, change.len()) {
         Verdict::Supported
     } else if exact && with <= without {
@@ -118,16 +124,18 @@ pub(super) fn exploding() -> Experiment {
 
 fn run_exploding(lab: &Lab) -> Result<Outcome> {
     let init = Init { recurrent: Block::Identity { scale: 1.02 }, ..plain() };
-    let config = VanillaConfig { nonlinearity: Nonlinearity::Relu, init, ..VanillaConfig::default() };
-    let spec = Spec::new(CellSpec::Vanilla(config));
+    let config =
+        VanillaConfig { nonlinearity: Nonlinearity::Relu, init, ..VanillaConfig::default() };
+    let spec = RnnConfig::new(CellKind::Vanilla(config));
     let task = tasks::by_name("adding", Some(if lab.quick { 40 } else { 100 }), None)?;
     let starts = lab.starts(&Arm::new("relu", spec.clone()), task.as_ref(), 64)?;
-    let growth = median("decay of dL/dh (negative: growth)", "a step", &by(&starts, |start| start.decay_h));
+    let growth =
+        median("decay of dL/dh (negative: growth)", "a step", &by(&starts, |start| start.decay_h));
     let arms = [
-        Arm::with("not-clipped", &spec, &[Change::Clip(Clipping::Off)]),
-        Arm::with("clip-1", &spec, &[Change::Clip(Clipping::GlobalNorm(1.0))]),
+        Arm::with("not-clipped", &spec, &[Override::Clip(Clipping::Off)]),
+        Arm::with("clip-1", &spec, &[Override::Clip(Clipping::GlobalNorm(1.0))]),
     ];
-    let how = How { params: 5000, same_units: true, steps: 1500, changes: Vec::new() };
+    let how = How { params: 5000, same_units: true, steps: 1500, overrides: Vec::new() };
     let trained = lab.train("clipping-exploding", "adding", 50, &how, &arms)?;
     let losses = more(
         "ln of the final loss, clipped minus not clipped",
@@ -152,8 +160,8 @@ fn run_exploding(lab: &Lab) -> Result<Outcome> {
         because += ". What is true nearby: where gradients explode, clipping so helps indirectly to learn a long lag, since the network that \
                     carries its gradient that far can be trained at all";
     }
-    let norms = |arm: &Trained| by(&arm.runs, |run| run.grad_norm.unwrap_or(f64::NAN));
-    let clipped = |arm: &Trained| by(&arm.runs, |run| run.clipped_fraction);
+    let norms = |arm: &Trained| by(&arm.runs, |run| run.clipping.norm_before.unwrap_or(f64::NAN));
+    let clipped = |arm: &Trained| by(&arm.runs, |run| run.clipping.fraction);
     let mut measured = vec![
         growth,
         median("mean norm of dL/dW in training, not clipped", "", &norms(&trained[0])),

@@ -52,15 +52,20 @@ fn run(lab: &Lab) -> Result<Outcome> {
             "",
             &by(&starts, |start| start.gates["f"]),
         ));
-        measured.push(median(format!("decay of dL/dc, {name}"), "a step", &by(&starts, |start| start.decay)));
-        let slope = median(format!("mean slope f(1 - f), {name}"), "", &by(&starts, |start| start.slope));
+        measured.push(median(
+            format!("decay of dL/dc, {name}"),
+            "a step",
+            &by(&starts, |start| start.decay),
+        ));
+        let slope =
+            median(format!("mean slope f(1 - f), {name}"), "", &by(&starts, |start| start.slope));
         slopes.push(slope.value);
         measured.push(slope);
         decays.push(by(&starts, |start| start.decay));
     }
     let open = more("decay of dL/dc, bias 5 minus bias 0", "a step", &decays[4], &decays[1]);
     let shut = more("decay of dL/dc, bias 0 minus bias -2", "a step", &decays[1], &decays[0]);
-    let how = How { params: 5000, same_units: true, steps: 2000, changes: Vec::new() };
+    let how = How { params: 5000, same_units: true, steps: 2000, overrides: Vec::new() };
     let arms = [
         Arm::new("bias-0", lstm(bias(0.0))),
         Arm::new("bias-1", lstm(bias(1.0))),
@@ -68,8 +73,10 @@ fn run(lab: &Lab) -> Result<Outcome> {
         Arm::new("chrono", lstm(chrono())),
     ];
     let trained = lab.train("forget-gate", "adding", 50, &how, &arms)?;
-    let steps: Vec<_> =
-        trained.iter().map(|arm| format!("{} {:.0}", arm.name, steps_to_solve(arm).value)).collect();
+    let steps: Vec<_> = trained
+        .iter()
+        .map(|arm| format!("{} {:.0}", arm.name, steps_to_solve(arm).value))
+        .collect();
     let numbers = format!(
         "the decay a step changes by {:+.3} from bias 0 to 5 and by {:+.3} from bias -2 to 0. What is true nearby: at bias 5 the gate's own \
          weights learn by a slope of {:.4}, at bias 0 by {:.4}; solved: {}; \

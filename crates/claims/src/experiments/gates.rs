@@ -33,15 +33,18 @@ pub(super) fn experiment() -> Experiment {
 
 fn run(lab: &Lab) -> Result<Outcome> {
     let task = tasks::by_name("adding", Some(if lab.quick { 40 } else { 100 }), None)?;
-    let arms =
-        [Arm::new("tanh", vanilla(plain())), Arm::new("lstm", lstm(plain())), Arm::new("gru", gru(plain()))];
+    let arms = [
+        Arm::new("tanh", vanilla(plain())),
+        Arm::new("lstm", lstm(plain())),
+        Arm::new("gru", gru(plain())),
+    ];
     let (mut measured, mut decays) = (Vec::new(), Vec::new());
     for arm in &arms {
         let decay = by(&lab.starts(arm, task.as_ref(), 64)?, |start| start.decay);
         measured.push(median(format!("decay of the gradient, {}", arm.name), "a step", &decay));
         decays.push(decay);
     }
-    let how = How { params: 5000, same_units: false, steps: 2000, changes: Vec::new() };
+    let how = How { params: 5000, same_units: false, steps: 2000, overrides: Vec::new() };
     let trained = lab.train("gates", "adding", 50, &how, &arms)?;
     let learns = [1, 2].map(|gated: usize| trained[gated].solves_more_than(&trained[0]));
     let mut slower = Vec::new();
@@ -66,8 +69,11 @@ fn run(lab: &Lab) -> Result<Outcome> {
         _ => numbers,
     };
     for arm in &trained {
-        let part = if arm.name == "lstm" { "c_final" } else { "h_final" };
-        let decay = by(&arm.runs, |run| run.fits.get(part).map_or(f64::NAN, |fit| fit.decay));
+        let decay = by(&arm.runs, |run| {
+            let trained = &run.gradients.trained;
+            let state = if arm.name == "lstm" { &trained.c } else { &trained.h };
+            state.fit.map_or(f64::NAN, |fit| fit.decay)
+        });
         measured.push(median(
             format!("decay of the gradient after training, {}", arm.name),
             "a step",

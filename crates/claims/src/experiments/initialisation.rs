@@ -3,7 +3,7 @@ use crate::finding::{Claim, Source, Verdict};
 use crate::lab::{Arm, How, Lab, Unconverged};
 use crate::numbers::{median, more, solved};
 use anyhow::Result;
-use recurrent::{CellSpec, Spec, VanillaConfig};
+use recurrent::{CellKind, RnnConfig, VanillaConfig};
 use recurrent_tasks as tasks;
 
 pub(super) fn experiment() -> Experiment {
@@ -45,7 +45,7 @@ fn run(lab: &Lab) -> Result<Outcome> {
         Arm::new("tanh-orthogonal", vanilla(orthogonal())),
         Arm::new("lstm", lstm(plain())),
         Arm::new("lstm-chrono", lstm(chrono())),
-        Arm::new("relu-identity", Spec::new(CellSpec::Vanilla(VanillaConfig::irnn(1.0)))),
+        Arm::new("relu-identity", RnnConfig::new(CellKind::Vanilla(VanillaConfig::irnn(1.0)))),
     ];
     let (mut measured, mut decays) = (Vec::new(), Vec::new());
     for arm in &arms {
@@ -53,7 +53,7 @@ fn run(lab: &Lab) -> Result<Outcome> {
         measured.push(median(format!("decay of the gradient, {}", arm.name), "a step", &decay));
         decays.push(decay);
     }
-    let how = How { params: 5000, same_units: false, steps: 1500, changes: Vec::new() };
+    let how = How { params: 5000, same_units: false, steps: 1500, overrides: Vec::new() };
     let trained = lab.train("initialisation", "adding", 50, &how, &arms)?;
     let mut helped = Vec::new();
     for (without, with) in [(0, 1), (2, 3)] {
@@ -63,8 +63,9 @@ fn run(lab: &Lab) -> Result<Outcome> {
         let loss = more(format!("ln of the final loss, {name}"), "", &after, &before);
         let (after, before) = (trained[with].steps(), trained[without].steps());
         let steps = more(format!("steps to solve, {name}"), "steps", &after, &before);
-        let learns =
-            trained[with].solves_more_than(&trained[without]) || steps.below(0.0) || loss.below(-0.1);
+        let learns = trained[with].solves_more_than(&trained[without])
+            || steps.below(0.0)
+            || loss.below(-0.1);
         helped.push((arms[with].name, slower.below(0.0), learns));
         measured.extend([slower, loss, steps]);
     }
@@ -75,8 +76,8 @@ fn run(lab: &Lab) -> Result<Outcome> {
             if learns { "is learnt better" } else { "is not shown to be learnt better" }
         )
     };
-    let numbers =
-        helped.iter().map(words).collect::<Vec<_>>().join("; ") + &format!("; solved: {}", scores(&trained));
+    let numbers = helped.iter().map(words).collect::<Vec<_>>().join("; ")
+        + &format!("; solved: {}", scores(&trained));
     let verdict = rule([0, 1].map(|pair: usize| (helped[pair].1, helped[pair].2)));
     let because = match verdict {
         Verdict::TrueOnlyIf => format!("the initialisation suits the cell and the lag: {numbers}"),

@@ -4,7 +4,7 @@ use crate::lab::{Arm, How, Lab, Trained, Unconverged};
 use crate::numbers::{median, more, solved};
 use anyhow::Result;
 use recurrent::layernorm::Placement;
-use recurrent::{CellSpec, LayerNormLstmConfig, LayerNormVanillaConfig, Spec};
+use recurrent::{CellKind, LayerNormLstmConfig, LayerNormVanillaConfig, RnnConfig};
 use recurrent_tasks as tasks;
 
 const LITERATURE: &[Source] = &[
@@ -22,16 +22,16 @@ const LITERATURE: &[Source] = &[
     ),
 ];
 
-fn normed(gain: f64, placement: Placement) -> Spec {
-    Spec::new(CellSpec::LayerNormLstm(LayerNormLstmConfig {
+fn normed(gain: f64, placement: Placement) -> RnnConfig {
+    RnnConfig::new(CellKind::LayerNormLstm(LayerNormLstmConfig {
         gain,
         placement,
         ..LayerNormLstmConfig::default()
     }))
 }
 
-fn normed_tanh(gain: f64) -> Spec {
-    Spec::new(CellSpec::LayerNormVanilla(LayerNormVanillaConfig {
+fn normed_tanh(gain: f64) -> RnnConfig {
+    RnnConfig::new(CellKind::LayerNormVanilla(LayerNormVanillaConfig {
         gain,
         ..LayerNormVanillaConfig::default()
     }))
@@ -43,7 +43,8 @@ fn decays(lab: &Lab, arms: &[Arm]) -> Result<(Vec<Measured>, Vec<Measured>)> {
     let of = |arm| Ok(by(&lab.starts(arm, task.as_ref(), 64)?, |start| start.decay));
     let all = arms.iter().map(of).collect::<Result<Vec<_>>>()?;
     let name = |arm: &Arm| format!("decay of the gradient, {}", arm.name);
-    let measured = arms.iter().zip(&all).map(|(arm, decay)| median(name(arm), "a step", decay)).collect();
+    let measured =
+        arms.iter().zip(&all).map(|(arm, decay)| median(name(arm), "a step", decay)).collect();
     Ok((measured, against("decay", "a step", arms, &all)))
 }
 
@@ -53,13 +54,21 @@ fn against(what: &str, unit: &'static str, arms: &[Arm], values: &[Vec<f64>]) ->
 }
 
 fn words(measured: &[Measured]) -> String {
-    measured.iter().map(|one| format!("{} {:+.3}", one.what, one.value)).collect::<Vec<_>>().join("; ")
+    measured
+        .iter()
+        .map(|one| format!("{} {:+.3}", one.what, one.value))
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 /// The names of the arms from the second on for which something holds.
 fn names(arms: &[Arm], chosen: &[bool]) -> String {
-    let names: Vec<_> =
-        arms[1..].iter().zip(chosen).filter(|(_, chosen)| **chosen).map(|(arm, _)| arm.name).collect();
+    let names: Vec<_> = arms[1..]
+        .iter()
+        .zip(chosen)
+        .filter(|(_, chosen)| **chosen)
+        .map(|(arm, _)| arm.name)
+        .collect();
     if names.is_empty() {
         "none".to_string()
     } else {
@@ -95,7 +104,7 @@ fn run_placement(lab: &Lab) -> Result<Outcome> {
         Arm::new("burn", normed(1.0, Placement::Burn)),
     ];
     let (mut measured, slower) = decays(lab, &arms)?;
-    let how = How { params: 5000, same_units: false, steps: 200, changes: Vec::new() };
+    let how = How { params: 5000, same_units: false, steps: 200, overrides: Vec::new() };
     let trained = lab.train("layer-norm", "adding", 30, &how, &arms)?;
     let losses: Vec<_> = trained.iter().map(Trained::log_losses).collect();
     let losses = against("ln of the loss", "", &arms, &losses);
@@ -163,7 +172,8 @@ fn run_gain(lab: &Lab) -> Result<Outcome> {
             Arm::new("lstm gain 0.01", normed(0.01, Placement::Haste)),
         ],
     ];
-    let (mut measured, mut all, mut kept, mut numbers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut measured, mut all, mut kept, mut numbers) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for arms in &families {
         let (decays, slower) = decays(lab, arms)?;
         let below: Vec<_> = slower.iter().map(|slower| slower.below(0.0)).collect();

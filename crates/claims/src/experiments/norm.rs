@@ -42,16 +42,24 @@ fn run(lab: &Lab) -> Result<Outcome> {
     let mut points = vec![Vec::new(); lab.seeds as usize]; // by seed: (norm, share)
     for arm in &arms {
         let starts = lab.starts(arm, task.as_ref(), 64)?;
-        starts.iter().zip(&mut points).for_each(|(start, points)| points.push((start.norm, start.share)));
+        starts
+            .iter()
+            .zip(&mut points)
+            .for_each(|(start, points)| points.push((start.norm, start.share)));
         let norms: Vec<_> = starts.iter().map(|start| start.norm).collect();
         let shares: Vec<_> = starts.iter().map(|start| start.share).collect();
         measured.push(median(format!("norm of dL/dW, {}", arm.name), "", &norms));
         measured.push(median(format!("share from the first half, {}", arm.name), "", &shares));
     }
     let correlations: Vec<_> = points.iter().map(|points| spearman(points)).collect();
-    let rank = mean("rank correlation of norm and share over the networks, Spearman's ρ", "", &correlations);
+    let rank = mean(
+        "rank correlation of norm and share over the networks, Spearman's ρ",
+        "",
+        &correlations,
+    );
     let Contrary { times, small, large } = contrary(&points);
-    let numbers = format!("Spearman's ρ is {:.2} ({:.2} to {:.2})", rank.value, rank.low, rank.high);
+    let numbers =
+        format!("Spearman's ρ is {:.2} ({:.2} to {:.2})", rank.value, rank.low, rank.high);
     let verdict = rule(times, &rank);
     let because = match verdict {
         Verdict::Refuted => format!(
@@ -89,7 +97,9 @@ pub(super) struct Contrary {
 pub(super) fn contrary(points: &[Vec<(f64, f64)>]) -> Contrary {
     let networks = points.first().map_or(0, Vec::len);
     let mut most = Contrary { times: 0.0, small: 0, large: 0 };
-    for (small, large) in (0..networks).flat_map(|small| (0..networks).map(move |large| (small, large))) {
+    for (small, large) in
+        (0..networks).flat_map(|small| (0..networks).map(move |large| (small, large)))
+    {
         let of_seed = |points: &Vec<(f64, f64)>| match points[small].0 < points[large].0 {
             true => points[small].1 / points[large].1,
             false => 0.0,
@@ -104,9 +114,11 @@ pub(super) fn contrary(points: &[Vec<(f64, f64)>]) -> Contrary {
 
 /// Spearman's ρ of pairs without ties: Pearson's correlation of their ranks.
 pub(super) fn spearman(pairs: &[(f64, f64)]) -> f64 {
-    let rank =
-        |of: fn(&(f64, f64)) -> f64, value: f64| pairs.iter().filter(|pair| of(pair) < value).count() as f64;
+    let rank = |of: fn(&(f64, f64)) -> f64, value: f64| {
+        pairs.iter().filter(|pair| of(pair) < value).count() as f64
+    };
     let n = pairs.len() as f64;
-    let apart = |pair: &(f64, f64)| (rank(|pair| pair.0, pair.0) - rank(|pair| pair.1, pair.1)).powi(2);
+    let apart =
+        |pair: &(f64, f64)| (rank(|pair| pair.0, pair.0) - rank(|pair| pair.1, pair.1)).powi(2);
     1.0 - 6.0 * pairs.iter().map(apart).sum::<f64>() / (n * (n * n - 1.0))
 }

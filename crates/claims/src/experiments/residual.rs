@@ -3,7 +3,7 @@ use crate::finding::{Claim, Measured, Source, Verdict};
 use crate::lab::{Arm, How, Lab, Unconverged};
 use crate::numbers::{median, more, solved};
 use anyhow::Result;
-use recurrent::{CellSpec, Connection, Spec};
+use recurrent::{CellKind, Connection, RnnConfig};
 use recurrent_tasks as tasks;
 
 const LAYERS: usize = 6;
@@ -23,8 +23,8 @@ const LITERATURE: &[Source] = &[
     ),
 ];
 
-fn deep(connection: Connection) -> Spec {
-    Spec { layers: LAYERS, connection, ..lstm(plain()) }
+fn deep(connection: Connection) -> RnnConfig {
+    RnnConfig { layers: LAYERS, connection, ..lstm(plain()) }
 }
 
 pub(super) fn over_depth() -> Experiment {
@@ -45,11 +45,15 @@ pub(super) fn over_depth() -> Experiment {
 
 fn run_over_depth(lab: &Lab) -> Result<Outcome> {
     let task = tasks::by_name("adding", Some(if lab.quick { 20 } else { 50 }), None)?;
-    let arms = [Arm::new("plain", deep(Connection::None)), Arm::new("residual", deep(Connection::Residual))];
-    let starts: Vec<_> = arms.iter().map(|arm| lab.starts(arm, task.as_ref(), 32)).collect::<Result<_>>()?;
+    let arms = [
+        Arm::new("plain", deep(Connection::None)),
+        Arm::new("residual", deep(Connection::Residual)),
+    ];
+    let starts: Vec<_> =
+        arms.iter().map(|arm| lab.starts(arm, task.as_ref(), 32)).collect::<Result<_>>()?;
     let depth: Vec<_> = starts.iter().map(|starts| by(starts, |start| start.depth)).collect();
     let change = more("log10 of bottom over top, residual minus plain", "", &depth[1], &depth[0]);
-    let how = How { params: 10_000, same_units: true, steps: 1000, changes: Vec::new() };
+    let how = How { params: 10_000, same_units: true, steps: 1000, overrides: Vec::new() };
     let trained = lab.train("residual-depth", "adding", 50, &how, &arms)?;
     let losses = more(
         "ln of the final loss, residual minus plain",
@@ -108,7 +112,7 @@ pub(super) fn depth_for_time() -> Experiment {
 
 fn run_depth_for_time(lab: &Lab) -> Result<Outcome> {
     let task = tasks::by_name("adding", Some(if lab.quick { 40 } else { 100 }), None)?;
-    let layers = |layers, connection| Spec { layers, connection, ..lstm(plain()) };
+    let layers = |layers, connection| RnnConfig { layers, connection, ..lstm(plain()) };
     let one = [
         Arm::new("plain", layers(1, Connection::None)),
         Arm::new("residual", layers(1, Connection::Residual)),
@@ -123,9 +127,13 @@ fn run_depth_for_time(lab: &Lab) -> Result<Outcome> {
         .iter()
         .map(|arm| Ok(by(&lab.starts(arm, task.as_ref(), 64)?, |start| start.decay_h)))
         .collect::<Result<_>>()?;
-    let slower =
-        more("decay of dL/dh in the top layer, residual minus plain", "a step", &decays[1], &decays[0]);
-    let how = How { params: 5000, same_units: true, steps: 1500, changes: Vec::new() };
+    let slower = more(
+        "decay of dL/dh in the top layer, residual minus plain",
+        "a step",
+        &decays[1],
+        &decays[0],
+    );
+    let how = How { params: 5000, same_units: true, steps: 1500, overrides: Vec::new() };
     let trained = lab.train("residual-depth-time", "adding", 50, &how, &arms)?;
     let learns = trained[1].solves_more_than(&trained[0]);
     let numbers = format!(
@@ -183,14 +191,14 @@ fn run_over_time(lab: &Lab) -> Result<Outcome> {
     let cell = Box::new(vanilla(plain()).cell);
     let arms = [
         Arm::new("tanh", vanilla(plain())),
-        Arm::new("residual", Spec::new(CellSpec::OverTime { cell, alpha: 0.02 })),
+        Arm::new("residual", RnnConfig::new(CellKind::TemporalResidual { cell, alpha: 0.02 })),
     ];
     let decays: Vec<_> = arms
         .iter()
         .map(|arm| Ok(by(&lab.starts(arm, task.as_ref(), 64)?, |start| start.decay_h)))
         .collect::<Result<_>>()?;
     let slower = more("decay of dL/dh, residual minus plain", "a step", &decays[1], &decays[0]);
-    let how = How { params: 5000, same_units: false, steps: 1500, changes: Vec::new() };
+    let how = How { params: 5000, same_units: false, steps: 1500, overrides: Vec::new() };
     let trained = lab.train("residual-time", "adding", 50, &how, &arms)?;
     let losses = more(
         "ln of the final loss, residual minus plain",

@@ -4,7 +4,8 @@ use super::*;
 use crate::finding::Verdict::{Open, Refuted, Supported, TrueOnlyIf};
 use crate::lab::half_more;
 use crate::numbers::{more, solved, steps_to_solve};
-use recurrent_records::record::RunRecord;
+use recurrent_records::config::Budget;
+use recurrent_records::record::{Outcome, RunRecord, Status};
 use std::collections::BTreeSet;
 
 /// A number of which only its interval matters.
@@ -30,7 +31,9 @@ fn forget_gate() {
     use super::forget_gate::rule;
     assert_eq!(rule(&below(), &below()), Refuted);
     assert_eq!(rule(&above(), &above()), Supported);
-    for (open, shut) in [(below(), around()), (around(), below()), (below(), above()), (above(), around())] {
+    for (open, shut) in
+        [(below(), around()), (around(), below()), (below(), above()), (above(), around())]
+    {
         assert_eq!(rule(&open, &shut), Open);
     }
 }
@@ -43,7 +46,11 @@ fn clipping_against_vanishing() {
     assert_eq!(rule(&exact, &parallel, [1, 0]), Refuted, "fewer solved with clipping");
     assert_eq!(rule(&exact, &parallel, [0, 1]), Open, "one of three more");
     assert_eq!(rule(&exact, &parallel, [0, 2]), Supported, "two of three more");
-    assert_eq!(rule(&[0.2, 0.3, 0.11], &[0.1; 3], [0, 0]), Supported, "the share grows at every seed");
+    assert_eq!(
+        rule(&[0.2, 0.3, 0.11], &[0.1; 3], [0, 0]),
+        Supported,
+        "the share grows at every seed"
+    );
     assert_eq!(rule(&[0.2, 0.3, 0.0], &[0.1; 3], [0, 0]), Open, "it grows at two of three");
     assert_eq!(rule(&[-0.2, 0.0, 0.0], &parallel, [0, 0]), Open, "it shrinks at one");
     assert_eq!(rule(&exact, &[1e-15, 1e-6, 0.0], [0, 0]), Open, "the update is turned");
@@ -69,7 +76,11 @@ fn initialisation() {
     for other in [bad, (true, false), (false, true)] {
         assert_eq!((rule([good, other]), rule([other, good])), (TrueOnlyIf, TrueOnlyIf));
     }
-    assert_eq!(rule([bad, (true, false)]), Open, "a slower decay, of which no gain in learning was shown");
+    assert_eq!(
+        rule([bad, (true, false)]),
+        Open,
+        "a slower decay, of which no gain in learning was shown"
+    );
     assert_eq!(rule([bad, bad]), Refuted);
     assert_eq!(rule([bad, (false, true)]), Refuted, "learnt better, but not by a slower decay");
 }
@@ -147,7 +158,8 @@ fn the_norm_of_the_weights_gradient() {
     assert_eq!(rule(9.0, &around()), Open);
 
     // (norm, share) of three networks at two seeds: at both, the second has the smaller norm and 50 or 20 times the share of the first.
-    let points = [vec![(2.0, 0.01), (1.0, 0.5), (3.0, 0.9)], vec![(2.0, 0.02), (1.5, 0.4), (0.1, 0.9)]];
+    let points =
+        [vec![(2.0, 0.01), (1.0, 0.5), (3.0, 0.9)], vec![(2.0, 0.02), (1.5, 0.4), (0.1, 0.9)]];
     let found = contrary(&points);
     assert_eq!((found.small, found.large), (1, 0));
     assert!((found.times - 20.0).abs() < 1e-12, "{}", found.times);
@@ -172,9 +184,21 @@ fn claims_are_complete() {
     let ids: BTreeSet<_> = all.iter().map(|experiment| experiment.claim.id).collect();
     assert_eq!(ids.len(), all.len());
     for Experiment { claim, .. } in &all {
-        assert!(claim.id.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "{}", claim.id);
-        assert!(claim.rule.contains("upported if") && claim.rule.contains("efuted if"), "{}", claim.rule);
-        assert!(!claim.literature.is_empty() && claim.prediction.len() > 30 && claim.experiment.len() > 30);
+        assert!(
+            claim.id.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'),
+            "{}",
+            claim.id
+        );
+        assert!(
+            claim.rule.contains("upported if") && claim.rule.contains("efuted if"),
+            "{}",
+            claim.rule
+        );
+        assert!(
+            !claim.literature.is_empty()
+                && claim.prediction.len() > 30
+                && claim.experiment.len() > 30
+        );
         for text in [claim.claim, claim.prediction, claim.experiment, claim.rule] {
             assert!(text.ends_with('.') && !text.contains("  "), "{text}");
         }
@@ -191,31 +215,37 @@ fn pairs_are_subtracted() {
 }
 
 /// A run of which only this matters.
-fn run(status: serde_json::Value, solved: bool, final_loss: serde_json::Value) -> RunRecord {
-    let run = serde_json::json!({
-        "variant": "arm", "summary": "", "options": {}, "task": "adding", "length": 4, "longest_lag": 3, "seed": 0, "params": 9, "hidden": 1,
-        "layers": 1, "init": "", "spectral_radius": {}, "dtype": "f32", "device": "cpu", "threads": 1, "version": "", "batch": 1, "lr": 0.1,
-        "clip": null, "status": status, "steps": 1, "max_steps": 8, "solved": solved, "steps_to_solve": solved.then_some(3), "final_loss": final_loss,
-        "accuracy": null, "baseline": 0.5, "criterion": null, "half_life_h_init": null, "half_life_h_final": null, "half_life_c_init": null,
-        "half_life_c_final": null, "fits": {}, "horizon_init": null, "horizon_final": null, "underflow_lags": 0, "grad_ratio_init": null,
-        "grad_ratio_final": null, "clipped_fraction": 0.0, "warnings": [], "seconds": 1.0
-    });
-    serde_json::from_value(run).expect("a run")
+fn run(status: Status, solved: bool, final_loss: f64) -> RunRecord {
+    let mut run = RunRecord { status, ..RunRecord::default() };
+    run.config.task.baseline = 0.5;
+    run.config.training.budget = Budget::Steps(8);
+    run.outcome = Outcome {
+        steps: 1,
+        solved,
+        steps_to_solve: solved.then_some(3),
+        final_loss,
+        ..run.outcome
+    };
+    run
 }
 
 #[test]
 fn runs_that_did_not_converge_are_in_the_numbers() {
-    let failed = serde_json::json!({ "failed": "a NaN" });
+    let failed = Status::Failed("a NaN".to_string());
     let runs = vec![
-        run("finished".into(), true, 0.005.into()),
-        run("finished".into(), false, 1.0.into()),
-        run(failed, false, "NaN".into()),
+        run(Status::Finished, true, 0.005),
+        run(Status::Finished, false, 1.0),
+        run(failed, false, f64::NAN),
     ];
     let arm = Trained { name: "arm", runs };
     let share = solved(&arm);
     assert_eq!((share.value, share.seeds), (1.0 / 3.0, 3));
     assert_eq!(arm.log_losses(), [0.01f64.ln(), 2f64.ln(), 0.0]);
     assert!(!arm.solves_more_than(&arm));
-    assert_eq!(steps_to_solve(&arm).high, 8.0, "those of a run that was not solved are all that it had");
+    assert_eq!(
+        steps_to_solve(&arm).high,
+        8.0,
+        "those of a run that was not solved are all that it had"
+    );
     assert_eq!(Unconverged::of(&[arm]), Unconverged { unsolved: 2, failed: 1 });
 }

@@ -1,10 +1,10 @@
 use super::{chrono, lstm, scores, Experiment, Outcome};
 use crate::finding::{Claim, Source, Verdict};
-use crate::lab::{half_more, Arm, How, Lab, Truncation, Unconverged};
+use crate::lab::{half_more, Arm, How, Lab, TruncatedGradient, Unconverged};
 use crate::numbers::{median, more, solved};
 use anyhow::Result;
-use recurrent::Window;
-use recurrent_records::treatment::Change;
+use recurrent::Truncation;
+use recurrent_records::config::Override;
 use recurrent_tasks as tasks;
 
 pub(super) fn experiment() -> Experiment {
@@ -33,24 +33,30 @@ fn run(lab: &Lab) -> Result<Outcome> {
     let length = if lab.quick { 30 } else { 50 };
     let task = tasks::by_name("adding", Some(length), None)?;
     let whole = Arm::new("whole", lstm(chrono()));
-    let window =
-        |name, steps| Arm::with(name, &lstm(chrono()), &[Change::Window(Some(Window::Every(steps)))]);
+    let window = |name, steps| {
+        Arm::with(name, &lstm(chrono()), &[Override::Truncation(Some(Truncation::Every(steps)))])
+    };
     let mut measured = Vec::new();
     let mut beyond = 0.0f64;
     for steps in [5, 10, 25] {
         let biases = lab.truncations(&whole, task.as_ref(), 64, steps)?;
         beyond = biases.iter().map(|bias| bias.beyond).fold(beyond, f64::max);
-        let of = |value: fn(&Truncation) -> f64| biases.iter().map(value).collect::<Vec<_>>();
+        let of =
+            |value: fn(&TruncatedGradient) -> f64| biases.iter().map(value).collect::<Vec<_>>();
         measured.push(median(
             format!("error of dL/dW, window {steps}"),
             "of its norm",
             &of(|bias| bias.error),
         ));
-        measured.push(median(format!("cosine with dL/dW, window {steps}"), "", &of(|bias| bias.cosine)));
+        measured.push(median(
+            format!("cosine with dL/dW, window {steps}"),
+            "",
+            &of(|bias| bias.cosine),
+        ));
     }
     measured.push(median("largest norm of dL/dh beyond a window", "", &[beyond]));
     let arms = [whole, window("window-5", 5), window("window-10", 10), window("window-25", 25)];
-    let how = How { params: 5000, same_units: true, steps: 1000, changes: Vec::new() };
+    let how = How { params: 5000, same_units: true, steps: 1000, overrides: Vec::new() };
     let trained = lab.train("truncated-bptt", "adding", 50, &how, &arms)?;
     let losses = more(
         "ln of the final loss, window 10 minus whole",

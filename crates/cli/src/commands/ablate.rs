@@ -18,18 +18,23 @@ use crate::{ended, interrupt, progress, resume, Invocation};
 use anyhow::Result;
 use clap::Parser;
 use recurrent_harness::ablation::Ablation;
-use recurrent_records::treatment::Clipping;
+use recurrent_records::config::Clipping;
 use recurrent_report as report;
+use serde::{Deserialize, Serialize};
 use std::process::ExitCode;
 
 /// Trains a recurrent network with and without each of several remedies, and reports what each of them does.
-#[derive(Parser)]
+#[derive(Parser, Serialize, Deserialize)]
 pub(crate) struct Args {
     /// The base, with remedies that all share if wanted: lstm+chrono
     #[arg(long, default_value = "lstm")]
     variant: String,
     /// Remedies with commas between them, each switched on alone; two together with a plus: clip,chrono+layernorm
-    #[arg(long, value_delimiter = ',', default_value = "clip,forget-bias=1,chrono,layernorm,residual")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "clip,forget-bias=1,chrono,layernorm,residual"
+    )]
     remedies: Vec<String>,
     /// List all remedies, and end
     #[arg(long)]
@@ -64,17 +69,20 @@ pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
     args.export.check()?;
     let task = args.training.task(args.length)?;
     let base = std::iter::once(args.variant.clone());
-    let names: Vec<_> =
-        base.chain(args.remedies.iter().map(|remedy| format!("{}+{remedy}", args.variant))).collect();
+    let names: Vec<_> = base
+        .chain(args.remedies.iter().map(|remedy| format!("{}+{remedy}", args.variant)))
+        .collect();
     let variants = variants(&names, task.longest_lag())?;
-    let comparison = args.training.comparison(task, variants, args.seeds, Clipping::Off, invocation)?;
+    let (clip, request) = (Clipping::Off, invocation.request(&args)?);
+    let comparison =
+        args.training.comparison(task, variants, args.seeds, clip, invocation, request)?;
     let ablation = Ablation { comparison, rates: args.lrs, tuning_seeds: args.tuning_seeds };
     let checked = ablation.check()?;
     let cancel = interrupt::flag(progress::interrupted)?;
     let folder = args.training.folder()?;
     let progress = args.training.progress();
-    let findings =
-        progress.during(&cancel, || checked.run(&folder, &cancel, &|event| progress.on_event(event)))?;
+    let findings = progress
+        .during(&cancel, || checked.run(&folder, &cancel, &|event| progress.on_event(event)))?;
     report::write_ablation(&findings, &invocation.command(), &folder)?;
     args.export.write(&findings.records, &folder)?;
     print(report::ablation(&findings, width()).trim_end())?;

@@ -17,12 +17,13 @@ use anyhow::Result;
 use clap::Parser;
 use recurrent_claims::{Options, RUNS};
 use recurrent_records::folder::Folder;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
 /// Puts what articles say about vanishing gradients to the test.
-#[derive(Parser)]
+#[derive(Parser, Serialize, Deserialize)]
 pub(crate) struct Args {
     /// Names of claims with commas between them [default: all]
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
@@ -45,7 +46,7 @@ pub(crate) struct Args {
     /// Folder to write to, new or empty [default: runs/claims-<time>]
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     out: Option<PathBuf>,
-    /// Go on with what a folder holds, by the command that it names: no training run that has ended is repeated
+    /// Resume what a folder holds, with its options: no training run that has ended is repeated
     #[arg(long, value_name = "DIR")]
     resume: Option<PathBuf>,
 }
@@ -61,9 +62,9 @@ pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
+    let (command, request) = (invocation.command(), invocation.request(&args)?);
     let Args { only, seeds, full, quick, jobs, .. } = args;
-    let command = invocation.command();
-    let checked = Options { only, seeds, full, quick, jobs, command }.check()?;
+    let checked = Options { only, seeds, full, quick, jobs, command, request }.check()?;
     let cancel = interrupt::flag(progress::interrupted)?;
     let folder = match (&args.resume, &args.out) {
         (Some(path), _) => Folder::reopen(path)?,

@@ -20,12 +20,13 @@ use crate::{ended, interrupt, progress, resume, Invocation};
 use anyhow::Result;
 use clap::Parser;
 use recurrent::registry;
-use recurrent_records::treatment::Treatment;
+use recurrent_records::config::TrainingConfig;
 use recurrent_report as report;
+use serde::{Deserialize, Serialize};
 use std::process::ExitCode;
 
 /// Trains recurrent networks side by side and reports whether their gradients survive.
-#[derive(Parser)]
+#[derive(Parser, Serialize, Deserialize)]
 pub(crate) struct Args {
     /// Length of a generated task in steps [default: 100, with --quick 30]
     #[arg(long, value_name = "T")]
@@ -46,7 +47,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
-    let args = match &args.training.resume {
+    let mut args = match &args.training.resume {
         Some(folder) => resume::options::<Args>(folder, invocation)?,
         None => args,
     };
@@ -58,17 +59,19 @@ pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
     let task = args.training.task(args.length)?;
     let default = || registry::variants().into_iter().filter(|entry| entry.default);
     let default = default().map(|entry| entry.name.to_string()).collect();
-    let names = if args.variants.is_empty() { default } else { args.variants };
-    let variants = variants(&names, task.longest_lag())?;
-    let seeds = args.seeds.unwrap_or(if args.training.quick { 1 } else { 3 });
-    let comparison =
-        args.training.comparison(task, variants, seeds, Treatment::default().clip, invocation)?;
+    if args.variants.is_empty() {
+        args.variants = default;
+    }
+    let variants = variants(&args.variants, task.longest_lag())?;
+    let seeds = *args.seeds.get_or_insert(if args.training.quick { 1 } else { 3 });
+    let (clip, request) = (TrainingConfig::default().clip, invocation.request(&args)?);
+    let comparison = args.training.comparison(task, variants, seeds, clip, invocation, request)?;
     let checked = comparison.check()?;
     let cancel = interrupt::flag(progress::interrupted)?;
     let folder = args.training.folder()?;
     let progress = args.training.progress();
-    let records =
-        progress.during(&cancel, || checked.run(&folder, &cancel, &|event| progress.on_event(event)))?;
+    let records = progress
+        .during(&cancel, || checked.run(&folder, &cancel, &|event| progress.on_event(event)))?;
     report::write(&records, &folder)?;
     args.export.write(&records, &folder)?;
     print(report::terminal(&records, width()).trim_end())?;

@@ -16,14 +16,15 @@ use crate::{ended, interrupt, progress, resume, Invocation};
 use anyhow::Result;
 use clap::Parser;
 use recurrent_harness::sweep::Sweep;
+use recurrent_records::config::TrainingConfig;
 use recurrent_records::folder::Folder;
 use recurrent_records::record::Records;
-use recurrent_records::treatment::Treatment;
 use recurrent_report as report;
+use serde::{Deserialize, Serialize};
 use std::process::ExitCode;
 
 /// Trains recurrent networks on a task of rising length, and reports the longest that each of them solves.
-#[derive(Parser)]
+#[derive(Parser, Serialize, Deserialize)]
 pub(crate) struct Args {
     /// Names with commas between them, with remedies if wanted: lstm+chrono+clip=0.5
     #[arg(long, value_delimiter = ',', default_value = "vanilla,lstm,lstm-chrono,gru")]
@@ -45,7 +46,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
-    let args = match &args.training.resume {
+    let mut args = match &args.training.resume {
         Some(folder) => resume::options::<Args>(folder, invocation)?,
         None => args,
     };
@@ -53,24 +54,28 @@ pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
         list(false)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let (training, quick) = (&args.training, args.training.quick);
-    let default = || if quick { vec![10, 20] } else { vec![25, 50, 100, 200] };
-    let lengths = if args.lengths.is_empty() { default() } else { args.lengths };
-    let seeds = args.seeds.unwrap_or(if quick { 1 } else { 5 });
+    let quick = args.training.quick;
+    if args.lengths.is_empty() {
+        args.lengths = if quick { vec![10, 20] } else { vec![25, 50, 100, 200] };
+    }
+    let seeds = *args.seeds.get_or_insert(if quick { 1 } else { 5 });
+    let (clip, request) = (TrainingConfig::default().clip, invocation.request(&args)?);
+    let training = &args.training;
     let comparison = |length: &usize| {
         let task = training.task(Some(*length))?;
         let variants = variants(&args.variants, task.longest_lag())?;
-        training.comparison(task, variants, seeds, Treatment::default().clip, invocation)
+        training.comparison(task, variants, seeds, clip, invocation, request.clone())
     };
-    let comparisons = lengths.iter().map(comparison).collect::<Result<_>>()?;
+    let comparisons = args.lengths.iter().map(comparison).collect::<Result<_>>()?;
     let sweep = Sweep { comparisons, probability: args.probability };
     sweep.check()?;
     let cancel = interrupt::flag(progress::interrupted)?;
     let folder = training.folder()?;
     let progress = training.progress();
     let mut finished = |records: &Records, folder: &Folder| report::write(records, folder);
-    let findings = progress
-        .during(&cancel, || sweep.run(&folder, &cancel, &|event| progress.on_event(event), &mut finished))?;
+    let findings = progress.during(&cancel, || {
+        sweep.run(&folder, &cancel, &|event| progress.on_event(event), &mut finished)
+    })?;
     report::write_sweep(&findings, &invocation.command(), &folder)?;
     print(report::sweep(&findings, width()).trim_end())?;
     print(&format!("\nrecords and report: {}", folder.path().join("sweep.html").display()))?;

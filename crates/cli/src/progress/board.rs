@@ -211,7 +211,9 @@ impl Track {
     fn told(&mut self, event: Event) {
         match event {
             Event::Spoilt(_) => {}
-            Event::Resumed(steps) => steps.iter().for_each(|step| self.trained(step.step, step.loss)),
+            Event::Resumed(steps) => {
+                steps.iter().for_each(|step| self.trained(step.step, step.loss))
+            }
             Event::Step(step, loss) => self.trained(step, loss),
             Event::Evaluated(eval) => {
                 (self.held_out, self.accuracy) = (Some(eval.loss), eval.accuracy);
@@ -219,7 +221,8 @@ impl Track {
             Event::Profiled { profiles, half_life } => {
                 self.half_life = half_life;
                 let steps = profiles.chunk_by(|one, next| one.step == next.step);
-                self.profiles.extend(steps.filter_map(top).map(|top| (top.step, top.median.clone())));
+                self.profiles
+                    .extend(steps.filter_map(top).map(|top| (top.step, top.median.clone())));
             }
         }
     }
@@ -252,7 +255,9 @@ impl Track {
         }
         let mut line = format!("{}: step {step} of {steps}, loss {loss:.4}", self.name());
         line += &self.held_out.map_or(String::new(), |loss| format!(", held-out {loss:.4}"));
-        line += &self.accuracy.map_or(String::new(), |share| format!(", accuracy {:.2} %", 100.0 * share));
+        line += &self
+            .accuracy
+            .map_or(String::new(), |share| format!(", accuracy {:.2} %", 100.0 * share));
         line + &self
             .half_life
             .map_or(String::new(), |steps| format!(", half-life of h {}", numbers::steps(steps)))
@@ -261,25 +266,38 @@ impl Track {
 
 /// One line on how a run ended.
 pub(super) fn sentence(run: &RunRecord) -> String {
-    let end = match (&run.status, run.steps_to_solve) {
+    let end = match (&run.status, run.outcome.steps_to_solve) {
         (Status::Failed(message), _) => format!("failed: {message}"),
-        (Status::Stopped, _) => format!("stopped after {} of {} steps", run.steps, run.max_steps),
+        (Status::Stopped, _) => {
+            format!("stopped after {} of {} steps", run.outcome.steps, run.config.max_steps())
+        }
         (Status::Finished, Some(step)) => format!("solved at step {step}"),
-        (Status::Finished, None) => match run.accuracy {
-            Some(accuracy) => format!("accuracy {:.2} % after {} steps", 100.0 * accuracy, run.steps),
-            None if run.criterion.is_none() => format!("ended after {} steps", run.steps),
-            None => format!("not solved in {} steps", run.steps),
+        (Status::Finished, None) => match run.outcome.accuracy {
+            Some(accuracy) => {
+                format!("accuracy {:.2} % after {} steps", 100.0 * accuracy, run.outcome.steps)
+            }
+            None if run.config.task.criterion.is_none() => {
+                format!("ended after {} steps", run.outcome.steps)
+            }
+            None => format!("not solved in {} steps", run.outcome.steps),
         },
     };
-    let loss = if run.final_loss.is_nan() { String::new() } else { format!(", loss {:.4}", run.final_loss) };
-    let half_life = match (run.half_life_h_init, run.half_life_h_final) {
+    let loss = if run.outcome.final_loss.is_nan() {
+        String::new()
+    } else {
+        format!(", loss {:.4}", run.outcome.final_loss)
+    };
+    let half_life = match (run.gradients.init.h.half_life, run.gradients.trained.h.half_life) {
         (None, None) => String::new(),
         (before, after) => {
             let words = |half_life: Option<f64>| half_life.map_or("–".to_owned(), numbers::steps);
             format!(", half-life of h {} → {}", words(before), words(after))
         }
     };
-    format!("{} seed {}: {end}{loss}{half_life}, {:.1} s", run.variant, run.seed, run.seconds)
+    format!(
+        "{} seed {}: {end}{loss}{half_life}, {:.1} s",
+        run.config.model.variant, run.config.seed, run.outcome.seconds
+    )
 }
 
 /// How a run ended, in a word or two.
@@ -287,8 +305,8 @@ fn state(run: &RunRecord) -> &'static str {
     match run.status {
         Status::Failed(_) => "failed",
         Status::Stopped => "stopped",
-        Status::Finished if run.steps_to_solve.is_some() => "solved",
-        Status::Finished if run.criterion.is_some() => "not solved",
+        Status::Finished if run.outcome.steps_to_solve.is_some() => "solved",
+        Status::Finished if run.config.task.criterion.is_some() => "not solved",
         Status::Finished => "ended",
     }
 }
@@ -339,13 +357,20 @@ mod tests {
             (1..=250).map(|mean| (8 * mean, (8 * mean) as f64 / 4000.0 - 3.5 / 4000.0)).collect();
         assert_eq!(track.losses.len(), means.len());
         for ((step, loss), (last, mean)) in track.losses.iter().zip(means) {
-            assert!(*step == last && (loss - mean).abs() < 1e-12, "{step} {loss}, expected {last} {mean}");
+            assert!(
+                *step == last && (loss - mean).abs() < 1e-12,
+                "{step} {loss}, expected {last} {mean}"
+            );
         }
         assert_eq!(track.profiles, [25, 50].map(|step| (step, profiles[1].median.clone())));
         assert_eq!(board.news(lane, Duration::from_secs(3600)), None);
         let line = board.news(lane, Duration::ZERO).context("it is time for one")?;
-        let start = format!("  lstm seed 7: step 2000 of 4000, loss 0.5000, held-out {:.4}, ", eval.loss);
-        assert!(line.starts_with(&start) && line.contains(", half-life of h 5.0, about "), "{line}");
+        let start =
+            format!("  lstm seed 7: step 2000 of 4000, loss 0.5000, held-out {:.4}, ", eval.loss);
+        assert!(
+            line.starts_with(&start) && line.contains(", half-life of h 5.0, about "),
+            "{line}"
+        );
         Ok(())
     }
 
@@ -380,7 +405,11 @@ mod tests {
         let steps: Vec<_> = (1..=2000).map(|step| StepRecord { step, ..one.clone() }).collect();
         board.told(lane, Event::Resumed(&steps));
         let track = board.track(lane).context("it is on its way")?;
-        assert_eq!((track.step, track.losses.len(), track.losses[0].0), (2000, 250, 8), "the curve is whole");
+        assert_eq!(
+            (track.step, track.losses.len(), track.losses[0].0),
+            (2000, 250, 8),
+            "the curve is whole"
+        );
         assert_eq!((board.share(), board.remaining()), (0.625, None));
         board.told(lane, Event::Step(3000, 0.1));
         let (left, gone) = (board.remaining().context("a step is done")?, board.start.elapsed());
@@ -390,7 +419,8 @@ mod tests {
 
     #[test]
     fn times_are_told_in_two_units() {
-        let words = [0.4, 59.6, 754.0, 7384.0].map(|seconds| clock(Duration::from_secs_f64(seconds)));
+        let words =
+            [0.4, 59.6, 754.0, 7384.0].map(|seconds| clock(Duration::from_secs_f64(seconds)));
         assert_eq!(words, ["0 s", "1 min 00 s", "12 min 34 s", "2 h 03 min"]);
     }
 }

@@ -193,8 +193,11 @@ fn panicked(what: &PanicHookInfo, usual: &dyn Fn(&PanicHookInfo)) {
         return usual(what);
     }
     let trace = Backtrace::capture();
-    let trace =
-        if trace.status() == BacktraceStatus::Captured { format!("\n{trace}") } else { String::new() };
+    let trace = if trace.status() == BacktraceStatus::Captured {
+        format!("\n{trace}")
+    } else {
+        String::new()
+    };
     lock(&PANICS).push(format!("{what}{trace}"));
 }
 

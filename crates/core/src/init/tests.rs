@@ -1,15 +1,15 @@
 use super::*;
-use crate::Place;
+use crate::LayerId;
 use candle::Result;
 use candle_nn::{VarBuilder, VarMap};
 
-const LSTM: Gates = Gates { names: &["i", "f", "g", "o"], memory: Some(1), input: Some(0) };
-const VANILLA: Gates = Gates { names: &["h"], memory: None, input: None };
+const LSTM: Gates = Gates { names: &["i", "f", "g", "o"], forget: Some(1), input: Some(0) };
+const VANILLA: Gates = Gates { names: &["h"], forget: None, input: None };
 
 fn with<T>(init: &Init, gates: Gates, f: impl FnOnce(Weights) -> Result<T>) -> Result<T> {
     let map = VarMap::new();
     let vb = VarBuilder::from_varmap(&map, DType::F64, &Device::Cpu);
-    f(Weights::new(vb, Some(Place::layer(0)), init, gates, 6)?)
+    f(Weights::new(vb, Some(LayerId::layer(0)), init, gates, 6)?)
 }
 
 fn largest(t: &Tensor) -> Result<f64> {
@@ -34,9 +34,12 @@ fn schemes_have_their_bounds() -> Result<()> {
     ] {
         let init = Init { scheme, ..Init::seeded(3) };
         with(&init, LSTM, |w| {
-            for (tensor, bound) in
-                [(w.weight_ih(40)?, ih), (w.weight_hh()?, hh), (w.bias_ih()?, bias), (w.bias_hh()?, bias)]
-            {
+            for (tensor, bound) in [
+                (w.weight_ih(40)?, ih),
+                (w.weight_hh()?, hh),
+                (w.bias_ih()?, bias),
+                (w.bias_hh()?, bias),
+            ] {
                 let largest = largest(&tensor)?;
                 assert!(
                     largest <= bound && largest >= 0.8 * bound,
@@ -65,25 +68,37 @@ fn keras_is_orthogonal_as_a_whole_and_remembers() -> Result<()> {
 #[test]
 fn blocks_by_gate() -> Result<()> {
     let gates = vec![("g".to_string(), Block::Identity { scale: 0.9 })];
-    with(&Init { recurrent: Block::Orthogonal { gain: 1.1 }, gates, ..Init::default() }, LSTM, |w| {
-        let hh = w.weight_hh()?;
-        for gate in [0, 1, 3] {
-            assert_orthogonal(&block(&hh, gate)?, 1.1)?;
-        }
-        assert!(largest(&(block(&hh, 0)? - block(&hh, 1)?)?)? > 0.1, "each gate draws its own");
-        let identity = (Tensor::eye(6, DType::F64, &Device::Cpu)? * 0.9)?;
-        assert_eq!(largest(&(block(&hh, 2)? - identity)?)?, 0.0);
-        Ok(())
-    })
+    with(
+        &Init {
+            recurrent: Block::Orthogonal { gain: 1.1 },
+            recurrent_by_gate: gates,
+            ..Init::default()
+        },
+        LSTM,
+        |w| {
+            let hh = w.weight_hh()?;
+            for gate in [0, 1, 3] {
+                assert_orthogonal(&block(&hh, gate)?, 1.1)?;
+            }
+            assert!(largest(&(block(&hh, 0)? - block(&hh, 1)?)?)? > 0.1, "each gate draws its own");
+            let identity = (Tensor::eye(6, DType::F64, &Device::Cpu)? * 0.9)?;
+            assert_eq!(largest(&(block(&hh, 2)? - identity)?)?, 0.0);
+            Ok(())
+        },
+    )
 }
 
 #[test]
 fn chrono_spreads_the_time_constants() -> Result<()> {
-    with(&Init { memory: Bias::Chrono { longest: 100 }, ..Init::default() }, LSTM, |w| {
+    with(&Init { forget_bias: ForgetBias::Chrono { longest: 100 }, ..Init::default() }, LSTM, |w| {
         let (ih, hh) = (w.bias_ih()?, w.bias_hh()?);
         let forget = block(&ih, 1)?.to_vec1::<f64>()?;
         assert!(forget.iter().all(|b| (0.0..=99f64.ln()).contains(b)), "{forget:?}");
-        assert_eq!(largest(&(block(&ih, 0)? + block(&ih, 1)?)?)?, 0.0, "the input gate's is the opposite");
+        assert_eq!(
+            largest(&(block(&ih, 0)? + block(&ih, 1)?)?)?,
+            0.0,
+            "the input gate's is the opposite"
+        );
         assert_eq!(largest(&hh.narrow(0, 0, 12)?)?, 0.0);
         assert!(largest(&block(&ih, 2)?)? > 0.0, "other gates stay with the scheme");
         Ok(())
@@ -94,31 +109,48 @@ fn chrono_spreads_the_time_constants() -> Result<()> {
 fn schemes_and_biases_by_gate() -> Result<()> {
     let schemes = vec![("f".to_string(), Scheme::Keras), ("o".to_string(), Scheme::Candle)];
     let biases = vec![("i".to_string(), -2.5), ("o".to_string(), 0.0)];
-    let mixed = Init { schemes, biases, memory: Bias::Scheme, ..Init::seeded(3) };
+    let mixed = Init {
+        scheme_by_gate: schemes,
+        bias_by_gate: biases,
+        forget_bias: ForgetBias::Scheme,
+        ..Init::seeded(3)
+    };
     let all = |scheme| Init { scheme, ..Init::seeded(3) };
-    let draw =
-        |init: &Init| with(init, LSTM, |w| Ok([w.weight_ih(4)?, w.weight_hh()?, w.bias_ih()?, w.bias_hh()?]));
+    let draw = |init: &Init| {
+        with(init, LSTM, |w| Ok([w.weight_ih(4)?, w.weight_hh()?, w.bias_ih()?, w.bias_hh()?]))
+    };
     let (mixed, pytorch) = (draw(&mixed)?, draw(&all(Scheme::PyTorch))?);
     let (keras, candle) = (draw(&all(Scheme::Keras))?, draw(&all(Scheme::Candle))?);
     for (gate, expected) in [&pytorch, &keras, &pytorch, &candle].into_iter().enumerate() {
         for (index, (mixed, expected)) in mixed.iter().zip(expected).enumerate() {
             let own = gate == 0 && index >= 2; // a bias that is set
             if !own {
-                assert_eq!(largest(&(block(mixed, gate)? - block(expected, gate)?)?)?, 0.0, "{gate} {index}");
+                assert_eq!(
+                    largest(&(block(mixed, gate)? - block(expected, gate)?)?)?,
+                    0.0,
+                    "{gate} {index}"
+                );
             }
         }
     }
     assert_eq!(block(&mixed[2], 0)?.to_vec1::<f64>()?, [-2.5; 6]);
     assert_eq!(block(&mixed[3], 0)?.to_vec1::<f64>()?, [0.0; 6]);
     assert_eq!(block(&mixed[2], 1)?.to_vec1::<f64>()?, [1.0; 6], "Keras remembers");
-    assert!(largest(&(block(&pytorch[1], 1)? - block(&keras[1], 1)?)?)? > 0.1, "the schemes differ");
+    assert!(
+        largest(&(block(&pytorch[1], 1)? - block(&keras[1], 1)?)?)? > 0.1,
+        "the schemes differ"
+    );
     Ok(())
 }
 
 #[test]
 fn a_bias_by_gate_goes_before_that_of_the_memory() -> Result<()> {
     let biases = vec![("i".to_string(), 0.5), ("f".to_string(), 4.0)];
-    let init = Init { memory: Bias::Chrono { longest: 50 }, biases, ..Init::default() };
+    let init = Init {
+        forget_bias: ForgetBias::Chrono { longest: 50 },
+        bias_by_gate: biases,
+        ..Init::default()
+    };
     with(&init, LSTM, |w| {
         assert_eq!(w.bias_ih()?.narrow(0, 0, 12)?.to_vec1::<f64>()?, [[0.5; 6], [4.0; 6]].concat());
         assert_eq!(largest(&w.bias_hh()?.narrow(0, 0, 12)?)?, 0.0);
@@ -137,7 +169,8 @@ fn a_projected_output_has_blocks_that_are_not_square() -> Result<()> {
     ] {
         with(&Init { scheme, ..Init::seeded(2) }, LSTM, |w| {
             let w = w.projected(4)?;
-            let (recurrent, projection, peephole) = (w.weight_hh()?, w.weight_hr()?, w.by_unit("weight_ci")?);
+            let (recurrent, projection, peephole) =
+                (w.weight_hh()?, w.weight_hr()?, w.by_unit("weight_ci")?);
             assert_eq!((recurrent.dims(), projection.dims()), (&[24, 4][..], &[4, 6][..]));
             assert!((0.7 * hr..=hr).contains(&largest(&projection)?), "{scheme:?}");
             assert!(largest(&recurrent)? <= hh, "{scheme:?}");
@@ -156,7 +189,7 @@ fn a_projected_output_has_blocks_that_are_not_square() -> Result<()> {
         Ok(())
     })?;
     let gates = vec![("g".to_string(), Block::Identity { scale: 1.0 })];
-    with(&Init { gates, ..Init::default() }, LSTM, |w| {
+    with(&Init { recurrent_by_gate: gates, ..Init::default() }, LSTM, |w| {
         assert_eq!(w.weight_hh()?.dims(), [24, 6]);
         let error = w.projected(4).map(drop).expect_err("not square").to_string();
         let expected = "init: expected a square block of gate \"g\" for the identity, got (6, 4)";
@@ -185,7 +218,8 @@ fn weights_that_exist_are_kept() -> Result<()> {
     let map = VarMap::new();
     let vb = VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu);
     let weights = |seed| {
-        Weights::new(vb.pp("a"), None, Box::leak(Box::new(Init::seeded(seed))), VANILLA, 4)?.weight_hh()
+        Weights::new(vb.pp("a"), None, Box::leak(Box::new(Init::seeded(seed))), VANILLA, 4)?
+            .weight_hh()
     };
     let first = weights(1)?.to_vec2::<f32>()?;
     assert_eq!(weights(2)?.to_vec2::<f32>()?, first);
@@ -200,17 +234,21 @@ fn what_a_cell_does_not_have_is_an_error() {
         Err(error) => error.to_string(),
     };
     let gates = vec![("f".to_string(), Block::Scheme)];
-    assert!(error(&Init { gates, ..Init::default() })
-        .starts_with("init gates: expected one of [\"h\"], got \"f\""));
+    assert!(error(&Init { recurrent_by_gate: gates, ..Init::default() })
+        .starts_with("init recurrent_by_gate: expected one of [\"h\"], got \"f\""));
     let biases = vec![("f".to_string(), 1.0)];
-    assert!(error(&Init { biases, ..Init::default() })
-        .starts_with("init biases: expected one of [\"h\"], got \"f\""));
+    assert!(error(&Init { bias_by_gate: biases, ..Init::default() })
+        .starts_with("init bias_by_gate: expected one of [\"h\"], got \"f\""));
     let schemes = vec![("i".to_string(), Scheme::Keras)];
-    assert!(error(&Init { schemes, ..Init::default() })
-        .starts_with("init schemes: expected one of [\"h\"], got \"i\""));
+    assert!(error(&Init { scheme_by_gate: schemes, ..Init::default() })
+        .starts_with("init scheme_by_gate: expected one of [\"h\"], got \"i\""));
     let biases = vec![("h".to_string(), 1.0)];
-    let none = with(&Init { biases, ..Init::default() }, VANILLA, |w| w.no_bias()).expect_err("has none");
-    assert!(none.to_string().starts_with("init biases: this cell has no bias to set"), "{none}");
-    assert!(error(&Init { memory: Bias::Sum(1.), ..Init::default() })
-        .starts_with("init memory: this cell has no gate"));
+    let none = with(&Init { bias_by_gate: biases, ..Init::default() }, VANILLA, |w| w.no_bias())
+        .expect_err("has none");
+    assert!(
+        none.to_string().starts_with("init bias_by_gate: this cell has no bias to set"),
+        "{none}"
+    );
+    assert!(error(&Init { forget_bias: ForgetBias::Constant(1.), ..Init::default() })
+        .starts_with("init forget_bias: this cell has no gate"));
 }

@@ -1,7 +1,7 @@
 //! The weights of one cell, looked up or drawn.
 
-use super::{normal, orthogonal, tensor, Bias, Block, Init, Scheme};
-use crate::{stream, Place};
+use super::{normal, orthogonal, tensor, Block, ForgetBias, Init, Scheme};
+use crate::{named_rng, LayerId};
 use candle::{bail, Result, Tensor, Var};
 use candle_nn::{Init as Fill, VarBuilder};
 use rand::Rng;
@@ -13,7 +13,7 @@ pub struct Gates {
     /// Their names, as in the paper.
     pub names: &'static [&'static str],
     /// Which of them keeps the old state.
-    pub memory: Option<usize>,
+    pub forget: Option<usize>,
     /// Which of them lets the new in, where it is another.
     pub input: Option<usize>,
 }
@@ -37,28 +37,30 @@ impl<'a> Weights<'a> {
     /// or less.
     pub fn new(
         vb: VarBuilder<'a>,
-        place: Option<Place>,
+        layer_id: Option<LayerId>,
         init: &'a Init,
         gates: Gates,
         hidden: usize,
     ) -> Result<Self> {
-        let named = init.gates.iter().map(|(name, _)| ("gates", name));
-        let named = named.chain(init.schemes.iter().map(|(name, _)| ("schemes", name)));
-        let mut named = named.chain(init.biases.iter().map(|(name, _)| ("biases", name)));
+        let named = init.recurrent_by_gate.iter().map(|(name, _)| ("recurrent_by_gate", name));
+        let named =
+            named.chain(init.scheme_by_gate.iter().map(|(name, _)| ("scheme_by_gate", name)));
+        let mut named =
+            named.chain(init.bias_by_gate.iter().map(|(name, _)| ("bias_by_gate", name)));
         if let Some((field, name)) = named.find(|(_, name)| !gates.names.contains(&name.as_str())) {
             bail!("init {field}: expected one of {:?}, got {name:?}", gates.names)
         }
-        match init.memory {
-            Bias::Scheme => {}
-            _ if gates.memory.is_none() => {
-                bail!("init memory: this cell has no gate that keeps the old state")
+        match init.forget_bias {
+            ForgetBias::Scheme => {}
+            _ if gates.forget.is_none() => {
+                bail!("init forget_bias: this cell has no gate that keeps the old state")
             }
-            Bias::Chrono { longest } if longest <= 2 => {
-                bail!("init memory: expected a longest lag above 2 for chrono, got {longest}")
+            ForgetBias::Chrono { longest } if longest <= 2 => {
+                bail!("init forget_bias: expected a longest lag above 2 for chrono, got {longest}")
             }
-            Bias::Chrono { .. } | Bias::Sum(_) => {}
+            ForgetBias::Chrono { .. } | ForgetBias::Constant(_) => {}
         }
-        let suffix = place.map_or_else(String::new, |place| place.suffix());
+        let suffix = layer_id.map_or_else(String::new, |layer_id| layer_id.suffix());
         Ok(Self { vb, suffix, init, gates, hidden, output: hidden })
     }
 
@@ -92,10 +94,10 @@ impl<'a> Weights<'a> {
     /// # Errors
     /// If the initialisation sets one.
     pub fn no_bias(&self) -> Result<()> {
-        match (self.init.memory, self.init.biases.is_empty()) {
-            (Bias::Scheme, true) => Ok(()),
-            (Bias::Scheme, false) => bail!("init biases: this cell has no bias to set"),
-            _ => bail!("init memory: this cell has no bias to set"),
+        match (self.init.forget_bias, self.init.bias_by_gate.is_empty()) {
+            (ForgetBias::Scheme, true) => Ok(()),
+            (ForgetBias::Scheme, false) => bail!("init bias_by_gate: this cell has no bias to set"),
+            _ => bail!("init forget_bias: this cell has no bias to set"),
         }
     }
 
@@ -134,12 +136,16 @@ impl<'a> Weights<'a> {
                 match self.block(gate) {
                     Block::Scheme => {}
                     Block::Orthogonal { gain } => {
-                        let mut rng = stream(self.init.seed, &format!("{name} {gate}"));
+                        let mut rng = named_rng(self.init.seed, &format!("{name} {gate}"));
                         let drawn = orthogonal(&mut rng, hidden, output);
-                        block.iter_mut().zip(drawn).for_each(|(value, drawn)| *value = gain * drawn);
+                        block
+                            .iter_mut()
+                            .zip(drawn)
+                            .for_each(|(value, drawn)| *value = gain * drawn);
                     }
                     Block::Identity { scale } => {
-                        let diagonal = |at: usize| if at.is_multiple_of(hidden + 1) { scale } else { 0.0 };
+                        let diagonal =
+                            |at: usize| if at.is_multiple_of(hidden + 1) { scale } else { 0.0 };
                         block.iter_mut().enumerate().for_each(|(at, value)| *value = diagonal(at));
                     }
                 }
@@ -156,7 +162,8 @@ impl<'a> Weights<'a> {
     pub fn weight_hr(&self) -> Result<Tensor> {
         let (hidden, output) = (self.hidden, self.output);
         self.get("weight_hr", &[output, hidden], |name| {
-            let (mut rng, count, wide) = (stream(self.init.seed, name), output * hidden, hidden as f64);
+            let (mut rng, count, wide) =
+                (named_rng(self.init.seed, name), output * hidden, hidden as f64);
             match self.init.scheme {
                 Scheme::PyTorch => uniform(&mut rng, count, 1.0 / wide.sqrt()),
                 Scheme::Keras => uniform(&mut rng, count, (6.0 / (hidden + output) as f64).sqrt()),
@@ -173,9 +180,11 @@ impl<'a> Weights<'a> {
     /// If it exists with another shape.
     pub fn by_unit(&self, base: &str) -> Result<Tensor> {
         self.get(base, &[self.hidden], |name| match self.init.scheme {
-            Scheme::PyTorch => {
-                uniform(&mut stream(self.init.seed, name), self.hidden, 1.0 / (self.hidden as f64).sqrt())
-            }
+            Scheme::PyTorch => uniform(
+                &mut named_rng(self.init.seed, name),
+                self.hidden,
+                1.0 / (self.hidden as f64).sqrt(),
+            ),
             Scheme::Keras | Scheme::Candle | Scheme::Normal { .. } => vec![0.0; self.hidden],
         })
     }
@@ -215,7 +224,7 @@ impl<'a> Weights<'a> {
 
     /// How a gate's recurrent block begins.
     fn block(&self, gate: &str) -> Block {
-        let own = self.init.gates.iter().find(|(own, _)| own == gate);
+        let own = self.init.recurrent_by_gate.iter().find(|(own, _)| own == gate);
         own.map_or(self.init.recurrent, |(_, block)| *block)
     }
 
@@ -226,9 +235,9 @@ impl<'a> Weights<'a> {
         columns: usize,
         draw: impl Fn(&mut ChaCha8Rng, Scheme) -> Vec<f64>,
     ) -> Vec<f64> {
-        let all = |scheme| draw(&mut stream(self.init.seed, name), scheme);
+        let all = |scheme| draw(&mut named_rng(self.init.seed, name), scheme);
         let mut values = all(self.init.scheme);
-        for (gate, scheme) in &self.init.schemes {
+        for (gate, scheme) in &self.init.scheme_by_gate {
             let start = self.gate(gate) * self.hidden * columns;
             let rows = start..start + self.hidden * columns;
             values[rows.clone()].copy_from_slice(&all(*scheme)[rows]);
@@ -242,20 +251,20 @@ impl<'a> Weights<'a> {
         self.get(base, &[rows], |name| {
             let mut values = self.gate_by_gate(name, 1, |rng, scheme| match scheme {
                 Scheme::PyTorch => uniform(rng, rows, 1.0 / (hidden as f64).sqrt()),
-                Scheme::Keras => {
-                    (0..rows).map(|row| if holds && self.forgets(row / hidden) { 1.0 } else { 0.0 }).collect()
-                }
+                Scheme::Keras => (0..rows)
+                    .map(|row| if holds && self.forgets(row / hidden) { 1.0 } else { 0.0 })
+                    .collect(),
                 Scheme::Candle | Scheme::Normal { .. } => vec![0.0; rows],
             });
             let mut put = |gate: usize, sums: &[f64]| {
                 let rows = values[gate * hidden..].iter_mut().zip(sums);
                 rows.for_each(|(value, sum)| *value = if holds { *sum } else { 0.0 });
             };
-            match (self.gates.memory, self.init.memory) {
-                (None, _) | (_, Bias::Scheme) => {}
-                (Some(gate), Bias::Sum(sum)) => put(gate, &vec![sum; hidden]),
-                (Some(gate), Bias::Chrono { longest }) => {
-                    let mut rng = stream(self.init.seed, &format!("{name} chrono"));
+            match (self.gates.forget, self.init.forget_bias) {
+                (None, _) | (_, ForgetBias::Scheme) => {}
+                (Some(gate), ForgetBias::Constant(sum)) => put(gate, &vec![sum; hidden]),
+                (Some(gate), ForgetBias::Chrono { longest }) => {
+                    let mut rng = named_rng(self.init.seed, &format!("{name} chrono"));
                     let mut draw = |_| rng.random_range(1.0..(longest - 1) as f64).ln();
                     let drawn: Vec<f64> = (0..hidden).map(&mut draw).collect();
                     put(gate, &drawn);
@@ -264,17 +273,25 @@ impl<'a> Weights<'a> {
                     }
                 }
             }
-            self.init.biases.iter().for_each(|(gate, sum)| put(self.gate(gate), &vec![*sum; hidden]));
+            self.init
+                .bias_by_gate
+                .iter()
+                .for_each(|(gate, sum)| put(self.gate(gate), &vec![*sum; hidden]));
             values
         })
     }
 
     /// Whether this is the forget gate of an LSTM.
     fn forgets(&self, gate: usize) -> bool {
-        self.gates.memory == Some(gate) && self.gates.names[gate] == "f"
+        self.gates.forget == Some(gate) && self.gates.names[gate] == "f"
     }
 
-    fn get(&self, base: &str, shape: &[usize], draw: impl FnOnce(&str) -> Vec<f64>) -> Result<Tensor> {
+    fn get(
+        &self,
+        base: &str,
+        shape: &[usize],
+        draw: impl FnOnce(&str) -> Vec<f64>,
+    ) -> Result<Tensor> {
         get_or(&self.vb, &self.name(base), shape, draw)
     }
 }
@@ -302,7 +319,12 @@ pub(super) fn get_or(
     if !exists && found.is_variable() {
         let prefix = vb.prefix();
         let full = if prefix.is_empty() { name.to_string() } else { format!("{prefix}.{name}") };
-        Var::from_tensor(&found)?.set(&tensor(draw(&full), shape, found.dtype(), found.device())?)?;
+        Var::from_tensor(&found)?.set(&tensor(
+            draw(&full),
+            shape,
+            found.dtype(),
+            found.device(),
+        )?)?;
     }
     Ok(found)
 }

@@ -2,9 +2,9 @@
 
 use super::{Ablation, Tuned};
 use crate::compare::Comparison;
+use crate::config::Override;
 use crate::record::{Records, RunRecord, Status};
 use crate::statistics::median;
-use crate::treatment::Change;
 use crate::usage::mistake;
 use crate::variant::Variant;
 use anyhow::Result;
@@ -21,7 +21,7 @@ impl Ablation {
             }
         }
         let sets_rate =
-            |variant: &&Variant| variant.changes.iter().any(|change| matches!(change, Change::Lr(_)));
+            |variant: &&Variant| variant.overrides.iter().any(|one| matches!(one, Override::Lr(_)));
         if let Some(variant) = comparison.variants.iter().find(sets_rate) {
             mistake!("lrs: {} sets its learning rate itself", variant.name);
         }
@@ -46,7 +46,7 @@ impl Ablation {
 fn with(variant: &Variant, rate: f64) -> Variant {
     let mut variant = variant.clone();
     variant.name = format!("{}+lr={rate}", variant.name);
-    variant.changes.push(Change::Lr(rate));
+    variant.overrides.push(Override::Lr(rate));
     variant
 }
 
@@ -58,27 +58,31 @@ pub(super) fn take(variants: &[Variant], rates: &[f64], records: &Records) -> Ve
 fn of(variant: &Variant, rates: &[f64], runs: &[RunRecord]) -> Vec<Tuned> {
     let loss = |run: &&RunRecord| match run.status {
         Status::Failed(_) => f64::INFINITY,
-        _ if run.final_loss.is_finite() => run.final_loss,
+        _ if run.outcome.final_loss.is_finite() => run.outcome.final_loss,
         _ => f64::INFINITY,
     };
     let mut tried: Vec<Tuned> = Vec::with_capacity(rates.len());
     for &lr in rates {
         let name = with(variant, lr).name;
-        let of_rate: Vec<&RunRecord> = runs.iter().filter(|run| run.variant == name).collect();
+        let of_rate: Vec<&RunRecord> =
+            runs.iter().filter(|run| run.config.model.variant == name).collect();
         let losses: Vec<f64> = of_rate.iter().map(loss).collect();
         tried.push(Tuned {
             variant: variant.name.clone(),
             lr,
-            seeds: of_rate.iter().map(|run| run.seed).collect(),
-            solved: of_rate.iter().filter(|run| run.solved).count(),
+            seeds: of_rate.iter().map(|run| run.config.seed).collect(),
+            solved: of_rate.iter().filter(|run| run.outcome.solved).count(),
             failed: of_rate.iter().filter(|run| matches!(run.status, Status::Failed(_))).count(),
             median_loss: median(&losses).filter(|loss| loss.is_finite()),
             taken: false,
         });
     }
     let place = |tuned: &Tuned| tuned.median_loss.unwrap_or(f64::INFINITY);
-    let best =
-        tried.iter().enumerate().min_by(|a, b| place(a.1).total_cmp(&place(b.1))).map(|(index, _)| index);
+    let best = tried
+        .iter()
+        .enumerate()
+        .min_by(|a, b| place(a.1).total_cmp(&place(b.1)))
+        .map(|(index, _)| index);
     if let Some(best) = best {
         tried[best].taken = true;
     }
@@ -88,8 +92,9 @@ fn of(variant: &Variant, rates: &[f64], runs: &[RunRecord]) -> Vec<Tuned> {
 /// Gives every variant the rate that was taken.
 pub(super) fn switch(variants: &mut [Variant], tuned: &[Tuned]) {
     for variant in variants {
-        if let Some(taken) = tuned.iter().find(|tuned| tuned.taken && tuned.variant == variant.name) {
-            variant.changes.push(Change::Lr(taken.lr));
+        if let Some(taken) = tuned.iter().find(|tuned| tuned.taken && tuned.variant == variant.name)
+        {
+            variant.overrides.push(Override::Lr(taken.lr));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Runs side by side, each on one thread.
 
-use super::{Checked, ComparisonEvent};
+use super::{ComparisonEvent, Plan};
 use crate::folder::Folder;
 use crate::run::{self, Event, Job, Run};
 use anyhow::{Context, Result};
@@ -19,10 +19,10 @@ const STACK: usize = 64 << 20;
 pub(super) type Done = BTreeMap<(usize, u64), Folder>;
 
 /// The runs that have ended before, in this folder.
-pub(super) fn ended(checked: &Checked, folder: &Folder) -> Result<Done> {
+pub(super) fn ended(plan: &Plan, folder: &Folder) -> Result<Done> {
     let mut done = Done::new();
-    for place in checked.places() {
-        let name = format!("runs/{}", checked.job(place).folder());
+    for place in plan.places() {
+        let name = format!("runs/{}", plan.job(place).folder());
         if folder.path().join(&name).is_dir() {
             let own = folder.inside(&name)?;
             if Run::has_ended(&own)? {
@@ -41,14 +41,14 @@ pub(super) fn ended(checked: &Checked, folder: &Folder) -> Result<Done> {
 /// or more: they share one pool of the whole process, whose size candle reads from `CANDLE_NUM_THREADS` when it is first
 /// needed and for which it has no argument. Results do not depend on it, times do: about 15 % for the copy task.
 pub(super) fn run(
-    checked: &Checked,
+    plan: &Plan,
     folder: &Folder,
     cancel: &AtomicBool,
     said: &(dyn Fn(ComparisonEvent) + Sync),
     done: &mut Done,
 ) -> Result<Vec<String>> {
-    let interval = checked.comparison.interval;
-    let queue: Vec<_> = checked.places().filter(|place| !done.contains_key(place)).collect();
+    let interval = plan.comparison.interval;
+    let queue: Vec<_> = plan.places().filter(|place| !done.contains_key(place)).collect();
     let (next, done, notes) = (AtomicUsize::new(0), Mutex::new(done), Mutex::new(Vec::new()));
     let broken = AtomicBool::new(false);
     let work = |worker: usize| -> Result<()> {
@@ -56,13 +56,20 @@ pub(super) fn run(
             if cancel.load(Ordering::Relaxed) || broken.load(Ordering::Relaxed) {
                 break;
             }
-            let job = checked.job(place);
+            let job = plan.job(place);
             let own = folder.inside(&format!("runs/{}", job.folder()))?;
-            said(ComparisonEvent::RunBegins { worker, variant: &job.variant.name, seed: job.seed });
+            said(ComparisonEvent::RunBegins {
+                worker,
+                variant: &job.variant.name,
+                seed: job.config.seed,
+            });
             let mut told = |event: Event| {
                 said(ComparisonEvent::Run { worker, event });
                 if let Event::Spoilt(line) = event {
-                    notes.lock().expect("a worker does not panic while it holds it").push(line.to_string());
+                    notes
+                        .lock()
+                        .expect("a worker does not panic while it holds it")
+                        .push(line.to_string());
                 }
             };
             let run = caught(&job, || run::run_in(&job, &own, interval, cancel, &mut told))?;
@@ -74,16 +81,18 @@ pub(super) fn run(
     };
     let worker = |number: usize| {
         let pool = ThreadPoolBuilder::new().num_threads(1).stack_size(STACK).build();
-        let ended =
-            pool.context("worker: no thread to run on").and_then(|pool| pool.install(|| work(number)));
+        let ended = pool
+            .context("worker: no thread to run on")
+            .and_then(|pool| pool.install(|| work(number)));
         // What cannot be written now will not be written for the others either.
         broken.fetch_or(ended.is_err(), Ordering::Relaxed);
         ended
     };
     thread::scope(|scope| {
-        let jobs = checked.comparison.jobs.min(queue.len());
+        let jobs = plan.comparison.jobs.min(queue.len());
         let workers: Vec<_> = (0..jobs).map(|number| scope.spawn(move || worker(number))).collect();
-        let ends = workers.into_iter().map(|worker| worker.join().expect("what runs in it is caught"));
+        let ends =
+            workers.into_iter().map(|worker| worker.join().expect("what runs in it is caught"));
         ends.collect::<Vec<_>>().into_iter().collect::<Result<()>>()
     })?;
     Ok(notes.into_inner().expect("a worker does not panic while it holds it"))
@@ -92,8 +101,10 @@ pub(super) fn run(
 /// One run; a panic in it, which only a layer of somebody's own should bring about, fails this run alone.
 fn caught(job: &Job, run: impl FnOnce() -> Result<Run>) -> Result<Run> {
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
-        let text =
-            panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        let text = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or(panic.downcast_ref::<&str>().copied());
         Ok(run::stillborn(job, format!("it panicked: {}", text.unwrap_or("no message"))))
     })
 }

@@ -7,8 +7,8 @@ use crate::task::Split;
 use anyhow::Result;
 use recurrent_core::{Layer, Sequence};
 use recurrent_measures::{
-    lyapunov, memory_capacity, sensitivity, temporal_jacobian, CapacitySettings, Derivative, Passes,
-    Trajectory,
+    lyapunov, memory_capacity, sensitivity, temporal_jacobian, CapacitySettings, Derivative,
+    Passes, Trajectory,
 };
 
 /// Examples whose Jacobians are taken.
@@ -29,7 +29,7 @@ pub(super) fn measure(job: &Job, double: &Double, sheet: &mut Sheet) -> Result<(
     jacobians(&trajectory, steps, sheet)?;
     exponents(&trajectory, steps, sheet)?;
     let at: Vec<_> = [steps.div_ceil(4), steps.div_ceil(2), steps].into_iter().collect();
-    let grown = sensitivity(layer, &xs, &at, Passes::Random { count: 8, seed: job.seed })?;
+    let grown = sensitivity(layer, &xs, &at, Passes::Random { count: 8, seed: job.config.seed })?;
     sheet.curve(of_all("sensitivity"), "step", grown.iter().map(|one| (one.step, one.norm)));
     capacity(job, layer, sheet)
 }
@@ -37,7 +37,9 @@ pub(super) fn measure(job: &Job, double: &Double, sheet: &mut Sheet) -> Result<(
 /// The examples, as far as the shortest of them goes, since a trajectory has one length.
 fn even(xs: &Sequence) -> Result<Sequence> {
     let time = xs.values().dim(1)?;
-    let steps = xs.lengths().map_or(time, |lengths| lengths.as_slice().iter().copied().min().unwrap_or(time));
+    let steps = xs
+        .lengths()
+        .map_or(time, |lengths| lengths.as_slice().iter().copied().min().unwrap_or(time));
     Ok(Sequence::new(xs.values().narrow(1, 0, steps)?.contiguous()?)?)
 }
 
@@ -51,13 +53,18 @@ fn jacobians(trajectory: &Trajectory, steps: usize, sheet: &mut Sheet) -> Result
     sheet.curve(of_all("log10-condition"), "lag", condition);
     let mean = found.iter().map(|one| (one.lag, one.mean_square.log10));
     sheet.curve(of_all("log10-mean-squared-singular-value"), "lag", mean);
-    sheet.curve(of_all("log10-growth-a-step"), "lag", found.iter().map(|one| (one.lag, one.log10_per_step)));
+    sheet.curve(
+        of_all("log10-growth-a-step"),
+        "lag",
+        found.iter().map(|one| (one.lag, one.log10_per_step)),
+    );
     Ok(())
 }
 
 fn exponents(trajectory: &Trajectory, steps: usize, sheet: &mut Sheet) -> Result<()> {
     let found = lyapunov(trajectory, trajectory.size(), steps / 4)?;
-    let numbered = found.exponents.iter().enumerate().map(|(index, exponent)| (index + 1, *exponent));
+    let numbered =
+        found.exponents.iter().enumerate().map(|(index, exponent)| (index + 1, *exponent));
     sheet.curve(of_all("lyapunov-exponents"), "exponent", numbered);
     sheet.maybe(of_all("lyapunov-sum"), found.sum(), "not all exponents were asked for");
     let why = "a direction is lost in one step";
@@ -68,7 +75,7 @@ fn exponents(trajectory: &Trajectory, steps: usize, sheet: &mut Sheet) -> Result
 fn capacity(job: &Job, layer: &dyn Layer, sheet: &mut Sheet) -> Result<()> {
     let delays = job.task.length().clamp(1, 100);
     let settings = CapacitySettings {
-        seed: job.seed,
+        seed: job.config.seed,
         delays,
         washout: 2 * delays,
         fit: 2000,

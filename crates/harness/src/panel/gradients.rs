@@ -4,13 +4,15 @@ use super::sheet::{of, of_all, Sheet};
 use super::{batch, lags, loss, Double};
 use crate::job::Job;
 use crate::network::Network;
-use crate::task::{Batch, BatchDraw, LossTarget, Split};
+use crate::task::{Batch, BatchKey, LossTarget, Split};
 use anyhow::Result;
 use candle::DType;
-use recurrent_core::{Keep, Layer, Observation, Pass, Place, Recorder, Trace};
+use recurrent_core::{
+    Activations, ForwardContext, GradientRecorder, GradientTrace, Layer, LayerId, Record,
+};
 use recurrent_measures::{
-    block_spectra, carousel, depth, gates, gradient_noise, long_range_share, omega, rank, recorded, shadow,
-    truncation, Answer, Objective, Trajectory,
+    block_spectra, carousel, depth, gates, gradient_noise, long_range_share, omega, rank, recorded,
+    shadow, truncation, Answer, Objective, Trajectory,
 };
 
 /// Held-out examples, those of the profiles.
@@ -19,11 +21,16 @@ const EXAMPLES: usize = 32;
 /// Training batches whose gradients are compared: the first four of the run.
 const BATCHES: u64 = 4;
 
-pub(super) fn measure(job: &Job, network: &Network, double: &Double, sheet: &mut Sheet) -> Result<()> {
+pub(super) fn measure(
+    job: &Job,
+    network: &Network,
+    double: &Double,
+    sheet: &mut Sheet,
+) -> Result<()> {
     let held = batch(job, Split::Test, 0, EXAMPLES)?;
-    let on_held = |pass: &Pass| loss(job, &double.network, &held, pass);
+    let on_held = |context: &ForwardContext| loss(job, &double.network, &held, context);
     let objective = objective(job, double, &on_held);
-    let (seen, traces) = (objective.observations()?, objective.traces(Keep::Gradients)?);
+    let (seen, traces) = (objective.observations()?, objective.traces(Record::Gradients)?);
     spectra(double.network.rnn(), sheet)?;
     gate_use(&seen, sheet)?;
     carousels(&seen, &traces, sheet)?;
@@ -38,7 +45,7 @@ pub(super) fn measure(job: &Job, network: &Network, double: &Double, sheet: &mut
 fn objective<'a>(
     job: &Job,
     double: &'a Double,
-    loss: &'a dyn Fn(&Pass) -> candle::Result<candle::Tensor>,
+    loss: &'a dyn Fn(&ForwardContext) -> candle::Result<candle::Tensor>,
 ) -> Objective<'a> {
     let reads = match job.task.loss_target() {
         LossTarget::Last => recurrent_measures::Reads::Ends,
@@ -60,17 +67,17 @@ fn spectra(layer: &dyn Layer, sheet: &mut Sheet) -> Result<()> {
     Ok(())
 }
 
-fn gate_use(seen: &[Observation], sheet: &mut Sheet) -> Result<()> {
+fn gate_use(seen: &[Activations], sheet: &mut Sheet) -> Result<()> {
     for layer in gates(seen)? {
         let found = match layer.gates {
             Answer::Found(found) => found,
             Answer::DoesNotApply(why) => {
-                sheet.none(of("gate-mean", layer.place), &why);
+                sheet.none(of("gate-mean", layer.layer_id), &why);
                 continue;
             }
         };
         for gate in found {
-            let about = |measure| of(measure, layer.place).part(&gate.name);
+            let about = |measure| of(measure, layer.layer_id).part(&gate.name);
             sheet.one(about("gate-mean"), gate.mean);
             sheet.one(about("gate-shut"), gate.left);
             sheet.one(about("gate-open"), gate.right);
@@ -84,18 +91,19 @@ fn gate_use(seen: &[Observation], sheet: &mut Sheet) -> Result<()> {
     Ok(())
 }
 
-fn carousels(seen: &[Observation], traces: &[Trace], sheet: &mut Sheet) -> Result<()> {
+fn carousels(seen: &[Activations], traces: &[GradientTrace], sheet: &mut Sheet) -> Result<()> {
     for layer in carousel(seen, traces)? {
         let found = match layer.carousel {
             Answer::Found(found) => found,
             Answer::DoesNotApply(why) => {
-                sheet.none(of("carousel", layer.place), &why);
+                sheet.none(of("carousel", layer.layer_id), &why);
                 continue;
             }
         };
-        let about = |measure| of(measure, layer.place).part(&found.field);
-        let by_lag =
-            |values: &[f64]| found.lag.iter().copied().zip(values.iter().copied()).collect::<Vec<_>>();
+        let about = |measure| of(measure, layer.layer_id).part(&found.field);
+        let by_lag = |values: &[f64]| {
+            found.lag.iter().copied().zip(values.iter().copied()).collect::<Vec<_>>()
+        };
         sheet.curve(about("carousel-log-product"), "lag", by_lag(&found.log_product));
         sheet.curve(about("carousel"), "lag", by_lag(&found.alone));
         sheet.curve(about("carousel-measured"), "lag", by_lag(&found.measured));
@@ -104,9 +112,9 @@ fn carousels(seen: &[Observation], traces: &[Trace], sheet: &mut Sheet) -> Resul
     Ok(())
 }
 
-fn ranks(seen: &[Observation], sheet: &mut Sheet) -> Result<()> {
+fn ranks(seen: &[Activations], sheet: &mut Sheet) -> Result<()> {
     for field in rank(seen, &[])? {
-        let about = |measure| of(measure, field.place).part(&field.field);
+        let about = |measure| of(measure, field.layer_id).part(&field.field);
         let why = "the state does not vary";
         sheet.maybe(about("effective-rank"), field.pooled.participation, why);
         sheet.maybe(about("effective-rank-entropy"), field.pooled.entropy, why);
@@ -117,15 +125,24 @@ fn ranks(seen: &[Observation], sheet: &mut Sheet) -> Result<()> {
 }
 
 /// Ω, of a single forward layer over sequences of one length.
-fn kept_norms(double: &Double, held: &Batch, traces: &[Trace], sheet: &mut Sheet) -> Result<()> {
+fn kept_norms(
+    double: &Double,
+    held: &Batch,
+    traces: &[GradientTrace],
+    sheet: &mut Sheet,
+) -> Result<()> {
     let layer = double.network.rnn();
-    let one_place = traces.iter().all(|trace| trace.place == Place::default());
+    let one_place = traces.iter().all(|trace| trace.layer_id == LayerId::default());
     let even = traces.iter().all(|trace| trace.lengths.iter().all(|&len| len + 1 == trace.lags()));
     if !one_place || !even || layer.reversed_size() > 0 {
-        sheet.none(of_all("omega-paper"), "it is defined for one forward layer over sequences of one length");
+        sheet.none(
+            of_all("omega-paper"),
+            "it is defined for one forward layer over sequences of one length",
+        );
         return Ok(());
     }
-    let trajectory = Trajectory::new(layer, &held.xs, None)?.by(recurrent_measures::Derivative::Either);
+    let trajectory =
+        Trajectory::new(layer, &held.xs, None)?.by(recurrent_measures::Derivative::Either);
     let found = omega(&trajectory, &recorded(traces)?)?;
     sheet.one(of_all("omega-paper"), found.paper);
     sheet.one(of_all("omega-code"), found.code);
@@ -148,21 +165,27 @@ fn shares(job: &Job, objective: &Objective, sheet: &mut Sheet) -> Result<()> {
 }
 
 /// What f32 loses: the gradients of training's own dtype beside those in f64.
-fn shadows(job: &Job, network: &Network, double: &[Trace], sheet: &mut Sheet) -> Result<()> {
-    let settings = job.settings;
-    if settings.dtype != DType::F32 {
+fn shadows(
+    job: &Job,
+    network: &Network,
+    double: &[GradientTrace],
+    sheet: &mut Sheet,
+) -> Result<()> {
+    let dtype = job.config.training.dtype;
+    if dtype != DType::F32 {
         sheet.none(of_all("lost-to-underflow"), "the network trains in f64");
         return Ok(());
     }
-    let draw = BatchDraw { split: Split::Test, seed: job.seed, step: 0, batch: EXAMPLES };
-    let held = job.task.batch(draw, settings.dtype, &settings.device)?;
-    let recorder = Recorder::new(Keep::Gradients);
-    loss(job, network, &held, &Pass::default().record(&recorder))?.backward()?;
+    let draw = BatchKey { split: Split::Test, seed: job.config.seed, step: 0, batch: EXAMPLES };
+    let held = job.task.batch(draw, dtype, &job.device)?;
+    let recorder = GradientRecorder::new(Record::Gradients);
+    loss(job, network, &held, &ForwardContext::default().record(&recorder))?.backward()?;
     for field in shadow(&recorder.take(), double)? {
-        let about = |measure| of(measure, field.place).part(&field.field);
+        let about = |measure| of(measure, field.layer_id).part(&field.field);
         let lags = || field.lags.iter().enumerate();
         let share = |count: usize, elements: usize| count as f64 / elements.max(1) as f64;
-        let lost = lags().map(|(lag, one)| (lag, share(one.lost_zeros + one.lost_subnormals, one.elements)));
+        let lost = lags()
+            .map(|(lag, one)| (lag, share(one.lost_zeros + one.lost_subnormals, one.elements)));
         sheet.curve(about("lost-to-underflow"), "lag", lost);
         let unfit = lags().map(|(lag, one)| (lag, share(one.nans + one.infinities, one.elements)));
         sheet.curve(about("not-finite"), "lag", unfit);
@@ -176,7 +199,7 @@ fn shadows(job: &Job, network: &Network, double: &[Trace], sheet: &mut Sheet) ->
 fn along_depth(objective: &Objective, sheet: &mut Sheet) -> Result<()> {
     let found = depth(objective)?;
     for layer in &found.layers {
-        let about = |measure| of(measure, layer.place).part(&layer.field);
+        let about = |measure| of(measure, layer.layer_id).part(&layer.field);
         sheet.one(about("gradient-at-end"), layer.end);
         sheet.one(about("gradient-pooled"), layer.pooled);
         let decay = layer.decay.map(|fit| fit.decay);
@@ -186,7 +209,7 @@ fn along_depth(objective: &Objective, sheet: &mut Sheet) -> Result<()> {
         sheet.none(of_all("bottom-over-top"), "there is a single layer");
     }
     for one in &found.along_depth {
-        let about = of("bottom-over-top", Place { layer: 0, reverse: one.reverse });
+        let about = of("bottom-over-top", LayerId { layer: 0, reverse: one.reverse });
         sheet.maybe(about.part("pooled"), one.pooled, "the top layer has no gradient");
         sheet.maybe(about.part("weights"), one.weights, "the top layer has no gradient");
     }
@@ -194,16 +217,23 @@ fn along_depth(objective: &Objective, sheet: &mut Sheet) -> Result<()> {
 }
 
 fn noise(job: &Job, double: &Double, sheet: &mut Sheet) -> Result<()> {
-    let batches =
-        (0..BATCHES).map(|step| batch(job, Split::Train, step, EXAMPLES)).collect::<Result<Vec<_>>>()?;
-    let losses: Vec<_> =
-        batches.iter().map(|batch| move |pass: &Pass| loss(job, &double.network, batch, pass)).collect();
+    let batches = (0..BATCHES)
+        .map(|step| batch(job, Split::Train, step, EXAMPLES))
+        .collect::<Result<Vec<_>>>()?;
+    let losses: Vec<_> = batches
+        .iter()
+        .map(|batch| move |context: &ForwardContext| loss(job, &double.network, batch, context))
+        .collect();
     let objectives: Vec<_> = losses.iter().map(|loss| objective(job, double, loss)).collect();
     let found = gradient_noise(&objectives)?;
     for field in &found.states {
-        let about = |measure| of(measure, field.place).part(&field.field);
+        let about = |measure| of(measure, field.layer_id).part(&field.field);
         let lags = || field.lags.iter().enumerate();
-        sheet.curve(about("gradient-snr"), "lag", lags().filter_map(|(lag, one)| Some((lag, one.snr?))));
+        sheet.curve(
+            about("gradient-snr"),
+            "lag",
+            lags().filter_map(|(lag, one)| Some((lag, one.snr?))),
+        );
         let agreement = lags().filter_map(|(lag, one)| Some((lag, one.agreement?)));
         sheet.curve(about("gradient-agreement"), "lag", agreement);
     }

@@ -1,13 +1,13 @@
 //! Lines of `measures.jsonl` as they come.
 
+use crate::config::Level;
 use crate::job::Job;
 use crate::record::MeasureRecord;
-use crate::tier::Tier;
-use recurrent_core::Place;
+use recurrent_core::LayerId;
 
 /// The lines of one moment.
 pub(super) struct Sheet {
-    pub(super) tier: Tier,
+    pub(super) level: Level,
     pub(super) lines: Vec<MeasureRecord>,
     variant: String,
     seed: u64,
@@ -18,7 +18,7 @@ pub(super) struct Sheet {
 #[derive(Clone, Copy)]
 pub(super) struct About<'a> {
     measure: &'static str,
-    place: Option<Place>,
+    place: Option<LayerId>,
     part: &'a str,
 }
 
@@ -28,7 +28,7 @@ pub(super) fn of_all(measure: &'static str) -> About<'static> {
 }
 
 /// A measure of one layer, in one direction.
-pub(super) fn of(measure: &'static str, place: Place) -> About<'static> {
+pub(super) fn of(measure: &'static str, place: LayerId) -> About<'static> {
     About { measure, place: Some(place), part: "" }
 }
 
@@ -41,8 +41,8 @@ impl<'a> About<'a> {
 
 impl Sheet {
     pub(super) fn new(job: &Job, step: u64) -> Self {
-        let (variant, seed) = (job.variant.name.clone(), job.seed);
-        Self { tier: Tier::default(), lines: Vec::new(), variant, seed, step }
+        let (variant, seed) = (job.variant.name.clone(), job.config.seed);
+        Self { level: Level::default(), lines: Vec::new(), variant, seed, step }
     }
 
     /// A single number.
@@ -59,7 +59,12 @@ impl Sheet {
     }
 
     /// A number for every place on an axis: a lag, a window.
-    pub(super) fn curve(&mut self, about: About, axis: &str, points: impl IntoIterator<Item = (usize, f64)>) {
+    pub(super) fn curve(
+        &mut self,
+        about: About,
+        axis: &str,
+        points: impl IntoIterator<Item = (usize, f64)>,
+    ) {
         let (at, values) = points.into_iter().unzip();
         self.line(about, axis, at, values, None);
     }
@@ -69,15 +74,24 @@ impl Sheet {
         self.line(about, "", Vec::new(), Vec::new(), Some(why.to_string()));
     }
 
-    fn line(&mut self, about: About, axis: &str, at: Vec<usize>, values: Vec<f64>, note: Option<String>) {
+    fn line(
+        &mut self,
+        about: About,
+        axis: &str,
+        at: Vec<usize>,
+        values: Vec<f64>,
+        note: Option<String>,
+    ) {
         self.lines.push(MeasureRecord {
             variant: self.variant.clone(),
             seed: self.seed,
             step: self.step,
-            tier: self.tier,
+            level: self.level,
             measure: about.measure.to_string(),
             layer: about.place.map(|place| place.layer),
-            direction: about.place.map(|place| if place.reverse { "reverse" } else { "forward" }.to_string()),
+            direction: about
+                .place
+                .map(|place| if place.reverse { "reverse" } else { "forward" }.to_string()),
             part: about.part.to_string(),
             axis: axis.to_string(),
             at,

@@ -1,11 +1,15 @@
 //! What bounds the gradient of the weights.
 
-use crate::treatment::Clipping;
+use crate::config::Clipping;
 use candle::backprop::GradStore;
 use recurrent_train::{clip_global_norm, clip_per_tensor, clip_value, Clip, Params};
 
 /// Bounds the gradients so.
-pub(super) fn clip(clipping: Clipping, params: &Params, grads: &mut GradStore) -> candle::Result<Clip> {
+pub(super) fn clip(
+    clipping: Clipping,
+    params: &Params,
+    grads: &mut GradStore,
+) -> candle::Result<Clip> {
     match clipping {
         Clipping::Off => clip_global_norm(params, grads, f64::INFINITY),
         Clipping::GlobalNorm(bound) => clip_global_norm(params, grads, bound),

@@ -2,6 +2,7 @@
 
 use super::log::Log;
 use super::{Event, Job};
+use crate::config::RunConfig;
 use crate::difference::differences;
 use crate::folder::Folder;
 use anyhow::{Context, Result};
@@ -9,7 +10,7 @@ use candle::Tensor;
 use recurrent_core::Carry;
 use recurrent_train::{Checkpoint, Checkpoints, Optimizer, Params, State, WatchState};
 use serde::{Deserialize, Serialize};
-use serde_json::{json, Value};
+use serde_json::Value;
 use std::time::{Duration, Instant};
 
 /// The folder of a run's checkpoints, in its own.
@@ -59,7 +60,7 @@ pub(super) struct Keeper {
 /// that there is no state of random numbers, and no position but the step.
 #[derive(Serialize, Deserialize)]
 struct Rest {
-    configuration: Value,
+    config: Value,
     watch: WatchState,
     log: Log,
     /// The wall time of the run so far.
@@ -91,20 +92,26 @@ impl Keeper {
     }
 
     /// The last checkpoint, if there is one; `said` hears of those that were passed over.
-    pub(super) fn found(&mut self, job: &Job, said: &mut dyn FnMut(Event)) -> Result<Option<Found>> {
+    pub(super) fn found(
+        &mut self,
+        job: &Job,
+        said: &mut dyn FnMut(Event),
+    ) -> Result<Option<Found>> {
         let Some(checkpoints) = &self.checkpoints else { return Ok(None) };
         let found = checkpoints.latest::<Rest>().context(NotKept)?;
         found.spoilt.iter().for_each(|line| said(Event::Spoilt(line)));
         let Some(checkpoint) = found.checkpoint else {
             if !found.spoilt.is_empty() {
-                let (name, seed) = (&job.variant.name, job.seed);
-                said(Event::Spoilt(&format!("{name} seed {seed} begins anew: no checkpoint of it is whole")));
+                let (name, seed) = (&job.variant.name, job.config.seed);
+                said(Event::Spoilt(&format!(
+                    "{name} seed {seed} begins anew: no checkpoint of it is whole"
+                )));
             }
             return Ok(None);
         };
         let Checkpoint { step, weights, optimizer, tensors, rest } = checkpoint;
-        let Rest { configuration, watch, mut log, seconds } = rest;
-        let apart = differences(&configuration, &self::configuration(job));
+        let Rest { config, watch, mut log, seconds } = rest;
+        let apart = differences(&config, &serde_json::to_value(&job.config)?);
         if !apart.is_empty() {
             let apart = anyhow::anyhow!(
                 "{}: it is of another run: {}",
@@ -117,7 +124,11 @@ impl Keeper {
         log.take_columns(job, &tensors).context(NotKept)?;
         said(Event::Resumed(&log.steps));
         (self.step, self.last) = (step, Instant::now());
-        Ok(Some(Found { checkpoint: Checkpoint { step, weights, optimizer, tensors, rest: () }, watch, log }))
+        Ok(Some(Found {
+            checkpoint: Checkpoint { step, weights, optimizer, tensors, rest: () },
+            watch,
+            log,
+        }))
     }
 
     /// Saves the run if it is time.
@@ -138,7 +149,7 @@ impl Keeper {
         let Some(checkpoints) = &self.checkpoints else { return Ok(()) };
         let start = Instant::now();
         let rest = RestOf {
-            configuration: configuration(run.job),
+            config: &run.job.config,
             watch: run.watch,
             log: run.log,
             seconds: run.log.elapsed(),
@@ -200,40 +211,10 @@ pub(super) fn carry(tensors: &State, form: &Carry) -> Result<Option<Carry>> {
 /// As [`Rest`], for writing.
 #[derive(Serialize)]
 struct RestOf<'a> {
-    configuration: Value,
+    config: &'a RunConfig,
     watch: &'a WatchState,
     log: &'a Log,
     seconds: f64,
-}
-
-/// Everything that the bits of the run depend on.
-fn configuration(job: &Job) -> Value {
-    let (settings, treatment) = (job.settings, job.treatment());
-    json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "variant": job.variant.name,
-        "options": job.variant.options,
-        "hidden": job.hidden,
-        "seed": job.seed,
-        "task": job.task.name(),
-        "length": job.task.length(),
-        "examples": job.task.examples(),
-        "steps": settings.steps(job.task),
-        "batch": settings.batch,
-        "lr": treatment.lr,
-        "clip": treatment.clip,
-        "window": treatment.flow.window,
-        "state_clip": treatment.flow.clip,
-        "readout": treatment.readout,
-        "omega": treatment.omega,
-        "orthogonality": treatment.orthogonality,
-        "eval_every": settings.eval_every,
-        "held_out": settings.held_out(job.task),
-        "measures": settings.measures,
-        "generalise": settings.generalise,
-        "baseline": job.task.baseline(),
-        "dtype": settings.dtype.as_str(),
-    })
 }
 
 fn of(folder: &Folder) -> Checkpoints {

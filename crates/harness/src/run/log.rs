@@ -1,12 +1,14 @@
 //! What a run has to say when it ends.
 
 use super::{Event, Job, Run};
-use crate::device;
 use crate::panel::Panel;
-use crate::record::{EvalRecord, Generalised, ProfileRecord, RunRecord, Status, StepRecord};
+use crate::record::{
+    ClippingSummary, EvalRecord, Generalised, GradientSummary, Outcome, PhaseGradients,
+    ProfileRecord, RunRecord, StateGradients, Status, StepRecord, SCHEMA,
+};
 use anyhow::{Context, Result};
 use candle::{DType, Device, Tensor};
-use recurrent_measures::{decay, horizon, ratio, Fit, Profile, Underflow, HORIZON};
+use recurrent_measures::{decay, horizon, ratio, Profile, Underflow, HORIZON};
 use recurrent_train::{Clip, ClipStatistics, State};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -15,8 +17,6 @@ use std::time::Instant;
 /// What a run has found so far.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Log {
-    pub(super) params: usize,
-    pub(super) layers: usize,
     pub(super) spectral_radius: BTreeMap<String, f64>,
     /// In a checkpoint, steps and clips are [columns](Log::columns).
     #[serde(skip)]
@@ -32,8 +32,8 @@ pub(super) struct Log {
     /// Found at the end alone, hence in no checkpoint.
     #[serde(skip)]
     pub(super) generalisation: Vec<Generalised>,
-    start: Gradients,
-    now: Gradients,
+    start: PhaseGradients,
+    now: PhaseGradients,
     /// The wall time of the parts of this run before the present one.
     #[serde(skip)]
     pub(super) seconds: f64,
@@ -41,50 +41,45 @@ pub(super) struct Log {
     since: Instant,
 }
 
-/// The measures of the top layer's profiles at one step.
-#[derive(Clone, Default, Serialize, Deserialize)]
-struct Gradients {
-    h: Option<Fit>,
-    c: Option<Fit>,
-    ratio: Option<f64>,
-    horizon: Option<usize>,
-    horizon_epsilon: Option<usize>,
-    underflow: Underflow,
+/// What the profiles of the top layer show. A truncation makes zeros of its own: there, only what is subnormal
+/// has underflowed.
+fn gradients(profiles: &[Profile], epsilon: f64, truncated: bool) -> PhaseGradients {
+    let of = |part| match top(profiles, part) {
+        Some(profile) => state_gradients(profile, epsilon, truncated),
+        None => StateGradients::default(),
+    };
+    PhaseGradients { h: of("h"), c: of("c") }
 }
 
-impl Gradients {
-    /// Where a window ends the gradient, it is zero because of that, and only what is subnormal has underflowed.
-    fn of(profiles: &[Profile], epsilon: f64, windowed: bool) -> Self {
-        let fit = |profile: &Profile| decay(&profile.median, profile.steps);
-        let (Some(h), c) = (top(profiles, "h"), top(profiles, "c")) else { return Self::default() };
-        // Without the initial carry, which is no step: its gradient may be another matter, as that of layer norm at zero is.
-        let norms = &h.median[..h.steps.min(h.median.len())];
-        let horizon = |epsilon| horizon(norms, h.reference(), epsilon);
-        Self {
-            h: fit(h),
-            c: c.and_then(fit),
-            ratio: ratio(&h.median, h.steps, h.reference()),
-            horizon: horizon(HORIZON),
-            horizon_epsilon: horizon(epsilon),
-            underflow: match windowed {
-                true => Underflow::of(&Profile { zeros: vec![0.0; h.zeros.len()], ..h.clone() }),
-                false => Underflow::of(h),
-            },
-        }
+fn state_gradients(profile: &Profile, epsilon: f64, truncated: bool) -> StateGradients {
+    // Without the initial carry, which is no step: layer norm at zero makes its gradient another matter.
+    let norms = &profile.median[..profile.steps.min(profile.median.len())];
+    let horizon = |epsilon| horizon(norms, profile.reference(), epsilon);
+    let fit = decay(&profile.median, profile.steps);
+    StateGradients {
+        half_life: fit.and_then(|fit| fit.half_life()),
+        fit,
+        horizon: horizon(HORIZON),
+        horizon_epsilon: horizon(epsilon),
+        ratio: ratio(&profile.median, profile.steps, profile.reference()),
+        underflow: match truncated {
+            true => {
+                Underflow::of(&Profile { zeros: vec![0.0; profile.zeros.len()], ..profile.clone() })
+            }
+            false => Underflow::of(profile),
+        },
     }
 }
 
 /// The profile of the uppermost layer, forward if it has two directions.
 fn top<'a>(profiles: &'a [Profile], part: &str) -> Option<&'a Profile> {
     let of_part = profiles.iter().filter(|profile| profile.part == part);
-    of_part.max_by_key(|profile| (profile.place.layer, !profile.place.reverse))
+    of_part.max_by_key(|profile| (profile.layer_id.layer, !profile.layer_id.reverse))
 }
 
 impl Default for Log {
     fn default() -> Self {
         Self {
-            params: 0,
-            layers: 0,
             spectral_radius: BTreeMap::new(),
             steps: Vec::new(),
             clips: Vec::new(),
@@ -94,8 +89,8 @@ impl Default for Log {
             warnings: Vec::new(),
             solved: None,
             generalisation: Vec::new(),
-            start: Gradients::default(),
-            now: Gradients::default(),
+            start: PhaseGradients::default(),
+            now: PhaseGradients::default(),
             seconds: 0.0,
             since: Instant::now(),
         }
@@ -124,7 +119,9 @@ impl Log {
     pub(super) fn take_columns(&mut self, job: &Job, tensors: &State) -> Result<()> {
         let column = |name: &str| -> Result<Vec<f64>> {
             let column = tensors.get(&format!("log.{name}"));
-            Ok(column.with_context(|| format!("expected a tensor log.{name}, found none"))?.to_vec1()?)
+            Ok(column
+                .with_context(|| format!("expected a tensor log.{name}, found none"))?
+                .to_vec1()?)
         };
         let [loss, lr, before, after, scale] = COLUMNS.map(column);
         let (loss, lr, before, after, scale) = (loss?, lr?, before?, after?, scale?);
@@ -154,99 +151,63 @@ impl Log {
 
     /// The profiles from this one on, likewise.
     pub(super) fn profiled(&self, first: usize) -> Event<'_> {
-        let half_life = self.now.h.and_then(|fit| fit.half_life());
-        Event::Profiled { profiles: &self.profiles[first..], half_life }
+        Event::Profiled { profiles: &self.profiles[first..], half_life: self.now.h.half_life }
     }
 
     /// Takes the profiles at the present step, and says whether a gradient underflowed on its way back. That takes a
     /// subnormal element: zeros alone may also be those of a network that looks no further back.
     pub(super) fn profile(&mut self, job: &Job, profiles: Vec<Profile>) -> bool {
-        let epsilon = match job.settings.dtype {
+        let training = &job.config.training;
+        let epsilon = match training.dtype {
             DType::F64 => f64::EPSILON,
             _ => f64::from(f32::EPSILON),
         };
-        self.now = Gradients::of(&profiles, epsilon, job.treatment().flow.window.is_some());
+        self.now = gradients(&profiles, epsilon, training.truncation.is_some());
         if self.profiles.is_empty() {
             self.start = self.now.clone();
         }
-        let underflow = profiles.iter().any(|profile| profile.subnormals.iter().any(|share| *share > 0.0));
-        let (name, step) = (&job.variant.name, self.done());
-        self.profiles
-            .extend(profiles.into_iter().map(|profile| ProfileRecord::of(profile, name, job.seed, step)));
+        let underflow =
+            profiles.iter().any(|profile| profile.subnormals.iter().any(|share| *share > 0.0));
+        let (name, seed, step) = (&job.variant.name, job.config.seed, self.done());
+        self.profiles.extend(
+            profiles.into_iter().map(|profile| ProfileRecord::of(profile, name, seed, step)),
+        );
         underflow
     }
 
     /// The whole of a run that has ended.
     pub(super) fn close(mut self, job: &Job, status: Status, weights: Vec<u8>) -> Run {
         let seconds = self.elapsed();
-        let treatment = job.treatment();
-        let Job { variant, task, settings, hidden, seed } = *job;
         let last = self.profiles.last().map(|profile| profile.step);
         self.profiles.iter_mut().for_each(|profile| profile.last = Some(profile.step) == last);
-        let end = if last > Some(0) { self.now.clone() } else { Gradients::default() };
-        let start = &self.start;
-        let fits = [("h_init", start.h), ("h_final", end.h), ("c_init", start.c), ("c_final", end.c)];
-        let half_life = |fit: Option<Fit>| fit.and_then(|fit| fit.half_life());
-        let clip = ClipStatistics::of(&self.clips);
+        let trained = if last > Some(0) { self.now.clone() } else { PhaseGradients::default() };
+        let clipping = ClipStatistics::of(&self.clips).map(|clip| ClippingSummary {
+            fraction: clip.fraction,
+            scale: Some(clip.scale),
+            norm_before: Some(clip.before),
+            norm_after: Some(clip.after),
+        });
         let evaluated = self.evals.last().filter(|_| !matches!(status, Status::Failed(_)));
-        let record = RunRecord {
-            variant: variant.name.clone(),
-            summary: variant.summary.clone(),
-            options: variant.options.clone(),
-            task: task.name().to_string(),
-            data: task.checksum(),
-            length: task.length(),
-            longest_lag: task.longest_lag(),
-            seed,
-            params: self.params,
-            hidden,
-            layers: self.layers,
-            init: variant.init.clone(),
-            spectral_radius: self.spectral_radius.clone(),
-            dtype: settings.dtype.as_str().to_string(),
-            device: device::name(&settings.device),
-            threads: 1,
-            version: env!("CARGO_PKG_VERSION").to_string(),
-            batch: settings.batch,
-            lr: treatment.lr,
-            clip: treatment.clip.bound(),
-            clip_kind: treatment.clip.kind(),
-            window: treatment.flow.window,
-            state_clip: treatment.flow.clip,
-            readout: treatment.readout,
-            omega: treatment.omega,
-            orthogonality: treatment.orthogonality,
+        let outcome = Outcome {
             steps: self.done(),
-            max_steps: settings.steps(task),
             solved: self.solved.is_some(),
             steps_to_solve: self.solved,
             final_loss: evaluated.map_or(f64::NAN, |eval| eval.loss),
             accuracy: evaluated.and_then(|eval| eval.accuracy),
-            baseline: task.baseline(),
-            criterion: task.criterion(),
-            half_life_h_init: half_life(start.h),
-            half_life_h_final: half_life(end.h),
-            half_life_c_init: half_life(start.c),
-            half_life_c_final: half_life(end.c),
-            fits: fits.into_iter().filter_map(|(name, fit)| Some((name.to_string(), fit?))).collect(),
-            horizon_init: start.horizon,
-            horizon_final: end.horizon,
-            horizon_epsilon_init: start.horizon_epsilon,
-            horizon_epsilon_final: end.horizon_epsilon,
-            underflow_lags: start.underflow.lags,
-            underflow_from: start.underflow.first,
-            grad_ratio_init: start.ratio,
-            grad_ratio_final: end.ratio,
-            clipped_fraction: clip.map_or(0.0, |clip| clip.fraction),
-            clip_scale: clip.map(|clip| clip.scale),
-            grad_norm: clip.map(|clip| clip.before),
-            grad_norm_clipped: clip.map(|clip| clip.after),
-            warnings: self.warnings,
-            measure_seconds: self.panel.seconds,
-            reference: task.reference(),
             generalisation: self.generalisation,
+            threads: 1,
             seconds,
+            measure_seconds: self.panel.seconds,
+        };
+        let record = RunRecord {
+            schema: SCHEMA,
+            config: job.config.clone(),
             status,
+            outcome,
+            gradients: GradientSummary { init: self.start, trained },
+            clipping: clipping.unwrap_or_default(),
+            spectral_radius: self.spectral_radius,
+            warnings: self.warnings,
         };
         Run {
             record,
@@ -263,7 +224,7 @@ impl Log {
 pub(super) fn step_record(job: &Job, step: u64, loss: f64, lr: f64, clip: Clip) -> StepRecord {
     StepRecord {
         variant: job.variant.name.clone(),
-        seed: job.seed,
+        seed: job.config.seed,
         step,
         loss,
         lr,

@@ -1,52 +1,64 @@
 //! What is added to the loss for the sake of the gradient.
 
-use crate::treatment::Treatment;
+use crate::config::TrainingConfig;
 use anyhow::{bail, Result};
 use candle::backprop::GradStore;
 use candle::{DType, Device, Tensor};
-use recurrent_core::{Keep, Layer, Observer, Pass, Recorder, Sequence};
+use recurrent_core::{
+    ActivationRecorder, ForwardContext, GradientRecorder, Layer, Record, Sequence,
+};
 use recurrent_measures::omega_penalty;
 use recurrent_train::Params;
 
-/// The penalties of a treatment, at one training step.
+/// The penalties in the loss at one training step.
 pub(super) struct Penalties<'a> {
-    treatment: &'a Treatment,
+    training: &'a TrainingConfig,
     layer: &'a dyn Layer,
-    recorder: Recorder,
-    observer: Observer,
+    recorder: GradientRecorder,
+    activations: ActivationRecorder,
 }
 
 impl<'a> Penalties<'a> {
-    pub(super) fn new(treatment: &'a Treatment, layer: &'a dyn Layer) -> Self {
-        Self { treatment, layer, recorder: Recorder::new(Keep::Gradients), observer: Observer::default() }
+    pub(super) fn new(training: &'a TrainingConfig, layer: &'a dyn Layer) -> Self {
+        Self {
+            training,
+            layer,
+            recorder: GradientRecorder::new(Record::Gradients),
+            activations: ActivationRecorder::default(),
+        }
     }
 
     /// The pass over the batch, watched where Ω needs it.
-    pub(super) fn watched<'b>(&'b self, pass: Pass<'b>) -> Pass<'b> {
-        match self.treatment.omega > 0.0 {
-            true => pass.record(&self.recorder).observe(&self.observer),
-            false => pass,
+    pub(super) fn watched<'b>(&'b self, context: ForwardContext<'b>) -> ForwardContext<'b> {
+        match self.training.omega > 0.0 {
+            true => context.record(&self.recorder).activations(&self.activations),
+            false => context,
         }
     }
 
     /// The loss with what can be added to it before the way back.
     pub(super) fn with_loss(&self, loss: &Tensor) -> candle::Result<Tensor> {
-        match self.treatment.orthogonality > 0.0 {
-            true => loss + (orthogonality(self.layer)? * self.treatment.orthogonality)?,
+        match self.training.orthogonality > 0.0 {
+            true => loss + (orthogonality(self.layer)? * self.training.orthogonality)?,
             false => Ok(loss.clone()),
         }
     }
 
     /// Adds the gradient of Ω, which is a function of what came back through time, to that of the loss: as in the authors' program, of the
     /// weights that the recurrence multiplies by alone.
-    pub(super) fn add_omega(&self, xs: &Sequence, params: &Params, grads: &mut GradStore) -> Result<()> {
-        if self.treatment.omega > 0.0 {
-            let (traces, seen) = (self.recorder.take(), self.observer.take());
+    pub(super) fn add_omega(
+        &self,
+        xs: &Sequence,
+        params: &Params,
+        grads: &mut GradStore,
+    ) -> Result<()> {
+        if self.training.omega > 0.0 {
+            let (traces, seen) = (self.recorder.take(), self.activations.take());
             let [seen] = &seen[..] else {
                 bail!("omega: expected one recurrent layer, found {}", seen.len())
             };
             let omega = omega_penalty(self.layer, xs, &traces, seen)?;
-            let own = (omega * self.treatment.omega)?.backward()?;
+            let own = (omega * self.training.omega)?.backward()?;
             for (_, var) in params.iter() {
                 if let Some(own) = own.get(var) {
                     let sum = grads.get(var).map_or(Ok(own.clone()), |grad| grad + own)?;
@@ -62,11 +74,16 @@ impl<'a> Penalties<'a> {
 ///
 /// # Errors
 /// In one line.
-pub(crate) fn check(treatment: &Treatment, layer: &dyn Layer, dtype: DType, device: &Device) -> Result<()> {
-    if treatment.omega > 0.0 {
+pub(crate) fn check(
+    training: &TrainingConfig,
+    layer: &dyn Layer,
+    dtype: DType,
+    device: &Device,
+) -> Result<()> {
+    if training.omega > 0.0 {
         one_in_closed_form(layer, dtype, device)?;
     }
-    if treatment.orthogonality > 0.0 && layer.recurrent_blocks()?.is_empty() {
+    if training.orthogonality > 0.0 && layer.recurrent_blocks()?.is_empty() {
         bail!("orthogonality: expected a layer that shows its recurrent blocks, found one that shows none");
     }
     Ok(())
@@ -78,8 +95,9 @@ fn one_in_closed_form(layer: &dyn Layer, dtype: DType, device: &Device) -> Resul
         bail!("omega: expected one recurrent layer, found {}", layer.depth());
     }
     let x = Tensor::zeros((1, layer.input_size()), dtype, device)?;
-    let (_, carry) = layer.last(&Sequence::new(x.unsqueeze(1)?)?, None, &Pass::default())?;
-    if layer.pull_back(&x, &carry, &carry)?.is_none() {
+    let (_, carry) =
+        layer.last(&Sequence::new(x.unsqueeze(1)?)?, None, &ForwardContext::default())?;
+    if layer.vjp(&x, &carry, &carry)?.is_none() {
         bail!("omega: expected a layer with a closed form of the way back through a step, found one without");
     }
     Ok(())
@@ -113,9 +131,14 @@ mod tests {
         fn output_size(&self) -> usize {
             2
         }
-        fn run(&self, xs: &Sequence, _: Option<&Carry>, _: &Pass) -> candle::Result<(Sequence, Carry)> {
+        fn run(
+            &self,
+            xs: &Sequence,
+            _: Option<&Carry>,
+            _: &ForwardContext,
+        ) -> candle::Result<(Sequence, Carry)> {
             let h = linear(&linear(&xs.values().squeeze(1)?, &self.0, None)?, &self.1, None)?;
-            Ok((xs.clone(), Carry::Fields(vec![("h", h)])))
+            Ok((xs.clone(), Carry::Cell(vec![("h", h)])))
         }
         fn params(&self) -> Vec<(String, Tensor)> {
             Vec::new()
@@ -133,11 +156,14 @@ mod tests {
         // A Aᵀ − I = [[4, -2], [-2, 0]], whose squares sum to 24; 4 (A Aᵀ − I) A = 4 [[4, 10], [-2, -4]].
         assert!((penalty.to_scalar::<f64>()? - 24.0).abs() < 1e-14);
         let grads = penalty.backward()?;
-        assert_eq!(grads.get(&a).expect("in the graph").to_vec2::<f64>()?, [[16.0, 40.0], [-8.0, -16.0]]);
+        assert_eq!(
+            grads.get(&a).expect("in the graph").to_vec2::<f64>()?,
+            [[16.0, 40.0], [-8.0, -16.0]]
+        );
         let of_b = grads.get(&b).expect("in the graph").abs()?.max_all()?.to_scalar::<f64>()?;
         assert!(of_b < 1e-14, "{of_b}");
         let error = check(
-            &Treatment { omega: 1.0, ..Treatment::default() },
+            &TrainingConfig { omega: 1.0, ..TrainingConfig::default() },
             &Blocks(a.as_tensor().clone(), b.as_tensor().clone()),
             DType::F64,
             &Device::Cpu,

@@ -2,9 +2,9 @@
 
 use super::Job;
 use crate::network::Network;
-use crate::task::{Batch, BatchDraw, Split, Task};
+use crate::task::{Batch, BatchKey, Split, Task};
 use anyhow::Result;
-use recurrent_core::{Flow, Keep, Pass, Recorder};
+use recurrent_core::{Bptt, ForwardContext, GradientRecorder, Record};
 use recurrent_measures::Profile;
 
 /// The number of examples; quartiles over fewer would jump.
@@ -15,15 +15,21 @@ pub(super) struct Probe(Batch);
 
 impl Probe {
     pub(super) fn new(job: &Job) -> Result<Self> {
-        let draw = BatchDraw { split: Split::Test, seed: job.seed, step: 0, batch: EXAMPLES };
-        Ok(Self(job.task.batch(draw, job.settings.dtype, &job.settings.device)?))
+        let draw = BatchKey { split: Split::Test, seed: job.config.seed, step: 0, batch: EXAMPLES };
+        Ok(Self(job.task.batch(draw, job.config.training.dtype, &job.device)?))
     }
 
     /// The profiles of every layer, direction and part of the state, by an ordinary backward pass of the task's loss, with the flow of
     /// the training passes: what is shown is the gradient that the network is trained by.
-    pub(super) fn profiles(&self, task: &dyn Task, network: &Network, flow: Flow) -> Result<Vec<Profile>> {
-        let recorder = Recorder::new(Keep::Norms);
-        let outputs = network.forward(&self.0.xs, &Pass::default().flow(flow).record(&recorder))?;
+    pub(super) fn profiles(
+        &self,
+        task: &dyn Task,
+        network: &Network,
+        flow: Bptt,
+    ) -> Result<Vec<Profile>> {
+        let recorder = GradientRecorder::new(Record::Norms);
+        let outputs =
+            network.forward(&self.0.xs, &ForwardContext::default().bptt(flow).record(&recorder))?;
         task.evaluate(&outputs, &self.0)?.losses.mean_all()?.backward()?;
         Ok(recorder.take().iter().map(Profile::of).collect())
     }

@@ -6,15 +6,13 @@ use super::log::{step_record, Log};
 use super::penalty::{self, Penalties};
 use super::probe::{scheduled, Probe};
 use super::{failed, Event, Job, IN_A_ROW};
+use crate::config::{Level, TrainingConfig, GENERALISATION_FACTORS};
 use crate::network::Network;
 use crate::record::{EvalRecord, Generalised, Status};
-use crate::settings::GENERALISED;
-use crate::task::{Batch, BatchDraw, Criterion, Split, Task};
-use crate::tier::Tier;
-use crate::treatment::Treatment;
+use crate::task::{Batch, BatchKey, Criterion, Split, Task};
 use anyhow::{Context, Result};
 use candle::{DType, Tensor};
-use recurrent_core::{spectral_radius, Carry, Pass};
+use recurrent_core::{spectral_radius, Carry, ForwardContext};
 use recurrent_train::{
     global_norm, safetensors_bytes, AdamW, AdamWConfig, Clip, GradientWatch, Optimizer, Params,
 };
@@ -23,7 +21,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// A network on its way.
 pub(super) struct Training<'a> {
     job: &'a Job<'a>,
-    treatment: Treatment,
     network: Network,
     params: Params,
     optimizer: AdamW,
@@ -36,26 +33,26 @@ pub(super) struct Training<'a> {
 impl<'a> Training<'a> {
     /// A network at its start.
     pub(super) fn new(job: &'a Job) -> Result<Self> {
-        let (settings, treatment) = (job.settings, job.treatment());
-        treatment.validate()?;
+        let (training, device) = (&job.config.training, &job.device);
+        training.validate_gradient()?;
         let (network, params) = Network::trainable(
             job.variant,
             job.size(),
             job.task,
-            treatment.readout,
-            settings.dtype,
-            &settings.device,
+            training.readout,
+            training.dtype,
+            device,
         )?;
-        penalty::check(&treatment, network.rnn(), settings.dtype, &settings.device)?;
-        let optimizer = AdamW::new(&params, AdamWConfig { lr: treatment.lr, ..AdamWConfig::default() })?;
+        penalty::check(training, network.rnn(), training.dtype, device)?;
+        let optimizer =
+            AdamW::new(&params, AdamWConfig { lr: training.lr, ..AdamWConfig::default() })?;
         let (watch, probe) = (GradientWatch::new(&params), Probe::new(job)?);
-        Ok(Self { job, treatment, network, params, optimizer, watch, probe, carry: None })
+        Ok(Self { job, network, params, optimizer, watch, probe, carry: None })
     }
 
     /// Looks at the network at its start: the first profile of its gradient, and what else is asked for.
     pub(super) fn begin(&mut self, log: &mut Log, said: &mut dyn FnMut(Event)) -> Result<()> {
         let rnn = self.network.rnn();
-        (log.params, log.layers) = (self.params.element_count(), rnn.depth());
         for (name, block) in rnn.recurrent_blocks()? {
             log.spectral_radius.insert(name, spectral_radius(&block)?);
         }
@@ -72,7 +69,8 @@ impl<'a> Training<'a> {
         if log.done() > 0 && self.job.task.is_stateful(self.draw(log.done() + 1)) {
             // The form of the state is that of any other; its values are the checkpoint's.
             let batch = self.batch(log.done())?;
-            let (_, form) = self.network.forward_from(&batch.xs, None, &Pass::default())?;
+            let (_, form) =
+                self.network.forward_from(&batch.xs, None, &ForwardContext::default())?;
             self.carry = keep::carry(&tensors, &form)?;
         }
         Ok(log)
@@ -117,12 +115,12 @@ impl<'a> Training<'a> {
         cancel: &AtomicBool,
         said: &mut dyn FnMut(Event),
     ) -> Result<Status> {
-        let (settings, task) = (self.job.settings, self.job.task);
-        let steps = settings.steps(task);
+        let (training, steps) = (self.config(), self.job.config.max_steps());
+        let examples = self.job.task.examples();
         // Where the run stands is read off the log alone, so that one that goes on takes the same way.
         loop {
             let done = log.done();
-            let evaluates = done > 0 && (settings.evaluates(task, done) || done == steps);
+            let evaluates = done > 0 && (training.evaluates(examples, done) || done == steps);
             let evaluated = log.evals.last().is_some_and(|eval| eval.step == done);
             if evaluates && !evaluated {
                 if !self.evaluate(log, cancel)? {
@@ -148,29 +146,34 @@ impl<'a> Training<'a> {
     }
 
     fn present<'b>(&'b self, log: &'b Log) -> Present<'b> {
-        let (job, params, optimizer, watch) = (self.job, &self.params, &self.optimizer, self.watch.state());
+        let (job, params, optimizer, watch) =
+            (self.job, &self.params, &self.optimizer, self.watch.state());
         Present { job, params, optimizer, watch, log, carry: self.carry.as_ref() }
     }
 
     /// What training step `step`, from 1, is about.
-    fn draw(&self, step: u64) -> BatchDraw {
-        let Job { settings, seed, .. } = *self.job;
-        BatchDraw { split: Split::Train, seed, step: step - 1, batch: settings.batch }
+    fn draw(&self, step: u64) -> BatchKey {
+        let (seed, batch) = (self.job.config.seed, self.config().batch);
+        BatchKey { split: Split::Train, seed, step: step - 1, batch }
     }
 
     fn batch(&self, step: u64) -> Result<Batch> {
-        let Job { task, settings, .. } = *self.job;
-        task.batch(self.draw(step), settings.dtype, &settings.device)
+        self.job.task.batch(self.draw(step), self.config().dtype, &self.job.device)
+    }
+
+    fn config(&self) -> &'a TrainingConfig {
+        &self.job.config.training
     }
 
     /// One step; gives its loss.
     fn step(&mut self, log: &mut Log, step: u64) -> Result<f64> {
-        let Job { task, seed, .. } = *self.job;
+        let (task, training, seed) = (self.job.task, self.config(), self.job.config.seed);
         let batch = self.batch(step)?;
-        let penalties = Penalties::new(&self.treatment, self.network.rnn());
-        let pass = penalties.watched(Pass::train(seed, step - 1).flow(self.treatment.flow));
+        let penalties = Penalties::new(training, self.network.rnn());
+        let context =
+            penalties.watched(ForwardContext::train(seed, step - 1).bptt(training.bptt()));
         let carry = self.carry.take().filter(|_| task.is_stateful(self.draw(step)));
-        let (outputs, carry) = self.network.forward_from(&batch.xs, carry.as_ref(), &pass)?;
+        let (outputs, carry) = self.network.forward_from(&batch.xs, carry.as_ref(), &context)?;
         if task.is_stateful(self.draw(step + 1)) {
             self.carry = Some(carry.detach());
         }
@@ -182,12 +185,16 @@ impl<'a> Training<'a> {
         match self.watch.check(step, loss, &grads) {
             Ok(warnings) => log.warnings.extend(warnings.iter().map(ToString::to_string)),
             Err(fault) => {
-                let clip = Clip { before: global_norm(&self.params, &grads)?, after: f64::NAN, scale: 1.0 };
+                let clip = Clip {
+                    before: global_norm(&self.params, &grads)?,
+                    after: f64::NAN,
+                    scale: 1.0,
+                };
                 log.steps.push(record(clip, self.optimizer.lr()));
                 return Err(fault.into());
             }
         }
-        let clip = clip(self.treatment.clip, &self.params, &mut grads)?;
+        let clip = clip(training.clip, &self.params, &mut grads)?;
         self.optimizer.step(&grads)?;
         log.steps.push(record(clip, self.optimizer.lr()));
         log.clips.push(clip);
@@ -196,11 +203,18 @@ impl<'a> Training<'a> {
 
     /// Evaluates on fresh held-out examples, or on the whole held-out set, and gives whether it was not interrupted.
     fn evaluate(&mut self, log: &mut Log, cancel: &AtomicBool) -> Result<bool> {
-        let Job { variant, task, seed, .. } = *self.job;
+        let Job { variant, task, ref config, .. } = *self.job;
+        let seed = config.seed;
         let Some((loss, accuracy)) = self.held_out(task, log.evals.len() as u64, cancel)? else {
             return Ok(false);
         };
-        log.evals.push(EvalRecord { variant: variant.name.clone(), seed, step: log.done(), loss, accuracy });
+        log.evals.push(EvalRecord {
+            variant: variant.name.clone(),
+            seed,
+            step: log.done(),
+            loss,
+            accuracy,
+        });
         log.solved = task.criterion().and_then(|criterion| solved(&log.evals, criterion));
         Ok(true)
     }
@@ -212,9 +226,11 @@ impl<'a> Training<'a> {
         number: u64,
         cancel: &AtomicBool,
     ) -> Result<Option<(f64, Option<f64>)>> {
-        let Job { variant, settings, seed, .. } = *self.job;
-        let network = Network::frozen(variant, self.job.size(), task, self.treatment.readout, &self.params)?;
-        let batches = settings.held_out(task).div_ceil(task.eval_batch()) as u64;
+        let (training, seed) = (self.config(), self.job.config.seed);
+        let size = self.job.size();
+        let network =
+            Network::frozen(self.job.variant, size, task, training.readout, &self.params)?;
+        let batches = training.held_out(task).div_ceil(task.eval_batch()) as u64;
         // Of a generated task batch 0 is the probe's. A data set begins anew behind its end.
         let first = if task.examples().is_none() { 1 + number * batches } else { 0 };
         let (mut losses, mut right, mut carry) = (Vec::new(), None, None);
@@ -222,10 +238,11 @@ impl<'a> Training<'a> {
             if cancel.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            let draw = BatchDraw { split: Split::Test, seed, step, batch: task.eval_batch() };
-            let batch = task.batch(draw, settings.dtype, &settings.device)?;
+            let draw = BatchKey { split: Split::Test, seed, step, batch: task.eval_batch() };
+            let batch = task.batch(draw, training.dtype, &self.job.device)?;
             let before = carry.take().filter(|_| task.is_stateful(draw));
-            let (outputs, after) = network.forward_from(&batch.xs, before.as_ref(), &Pass::default())?;
+            let (outputs, after) =
+                network.forward_from(&batch.xs, before.as_ref(), &ForwardContext::default())?;
             carry = Some(after);
             let judged = task.evaluate(&outputs, &batch)?;
             losses.extend(values(&judged.losses)?);
@@ -239,7 +256,7 @@ impl<'a> Training<'a> {
 
     /// Evaluates on longer sequences, if that is asked for.
     fn generalise(&self, log: &mut Log, cancel: &AtomicBool) -> Result<()> {
-        let factors = GENERALISED.iter().filter(|_| self.job.settings.generalise);
+        let factors = GENERALISATION_FACTORS.iter().filter(|_| self.config().generalise);
         for task in factors.filter_map(|&factor| self.job.task.scaled(factor)) {
             if let Some((loss, accuracy)) = self.held_out(task.as_ref(), 0, cancel)? {
                 let (length, baseline) = (task.length(), task.baseline());
@@ -251,7 +268,7 @@ impl<'a> Training<'a> {
 
     /// Takes what is asked for beyond profiles.
     fn measure(&self, log: &mut Log) -> Result<()> {
-        if self.job.settings.measures > Tier::Profiles {
+        if self.config().measures > Level::Profiles {
             let step = log.done();
             log.panel.take(self.job, &self.network, &self.params, step)?;
         }
@@ -259,7 +276,7 @@ impl<'a> Training<'a> {
     }
 
     fn profile(&mut self, log: &mut Log, said: &mut dyn FnMut(Event)) -> Result<()> {
-        let profiles = self.probe.profiles(self.job.task, &self.network, self.treatment.flow)?;
+        let profiles = self.probe.profiles(self.job.task, &self.network, self.config().bptt())?;
         let before = log.profiles.len();
         if log.profile(self.job, profiles) {
             self.watch.report_underflow();

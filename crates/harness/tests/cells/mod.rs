@@ -4,9 +4,11 @@
 use anyhow::Result;
 use candle::{DType, Device, Tensor};
 use recurrent_core::init::{Gates, Weights};
-use recurrent_core::{linear, Carry, Cell, Hidden, Init, Layer, Pass, Rnn, Sequence};
+use recurrent_core::{
+    linear, Carry, Cell, ForwardContext, HiddenState, Init, Layer, Rnn, Sequence,
+};
 use recurrent_harness::variant::{Size, Variant};
-use recurrent_tasks::task::{Batch, BatchDraw, Criterion, LossTarget, Metrics, Task};
+use recurrent_tasks::task::{Batch, BatchKey, Criterion, LossTarget, Metrics, Task};
 use std::sync::Arc;
 
 /// h' = f(W x, U h).
@@ -26,14 +28,14 @@ impl Plain {
         f: fn(&Tensor, &Tensor) -> candle::Result<Tensor>,
     ) -> candle::Result<Self> {
         let init = Init::seeded(size.seed);
-        let gates = Gates { names: &["h"], memory: None, input: None };
+        let gates = Gates { names: &["h"], forget: None, input: None };
         let weights = Weights::new(vb, None, &init, gates, size.hidden)?;
         Ok(Self { w: weights.weight_ih(size.input)?, u: weights.weight_hh()?, f, slope: None })
     }
 }
 
 impl Cell for Plain {
-    type State = Hidden;
+    type State = HiddenState;
 
     fn input_size(&self) -> usize {
         self.w.dims()[1]
@@ -51,14 +53,19 @@ impl Cell for Plain {
         Ok(Self { w: params[0].clone(), u: params[1].clone(), ..self.clone() })
     }
 
-    fn step(&self, x: &Tensor, s: &Hidden) -> candle::Result<Hidden> {
-        Ok(Hidden { h: (self.f)(&linear(x, &self.w, None)?, &linear(&s.h, &self.u, None)?)? })
+    fn step(&self, x: &Tensor, s: &HiddenState) -> candle::Result<HiddenState> {
+        Ok(HiddenState { h: (self.f)(&linear(x, &self.w, None)?, &linear(&s.h, &self.u, None)?)? })
     }
 
-    fn pull_back(&self, x: &Tensor, s: &Hidden, grad: &Hidden) -> candle::Result<Option<Hidden>> {
+    fn vjp(
+        &self,
+        x: &Tensor,
+        s: &HiddenState,
+        grad: &HiddenState,
+    ) -> candle::Result<Option<HiddenState>> {
         let Some(slope) = self.slope else { return Ok(None) };
         let slope = slope(&self.step(x, s)?.h)?.detach();
-        Ok(Some(Hidden { h: (&grad.h * slope)?.matmul(&self.u)? }))
+        Ok(Some(HiddenState { h: (&grad.h * slope)?.matmul(&self.u)? }))
     }
 
     fn recurrent_blocks(&self) -> candle::Result<Vec<(String, Tensor)>> {
@@ -91,8 +98,13 @@ impl Layer for Cut {
         self.0.output_size()
     }
 
-    fn run(&self, xs: &Sequence, carry: Option<&Carry>, pass: &Pass) -> candle::Result<(Sequence, Carry)> {
-        let (ys, carry) = self.0.run(xs, carry, pass)?;
+    fn run(
+        &self,
+        xs: &Sequence,
+        carry: Option<&Carry>,
+        context: &ForwardContext,
+    ) -> candle::Result<(Sequence, Carry)> {
+        let (ys, carry) = self.0.run(xs, carry, context)?;
         Ok((ys.with_values(ys.values().detach())?, carry.detach()))
     }
 
@@ -112,7 +124,12 @@ pub(crate) struct Changed {
 
 impl Changed {
     pub(crate) fn new(task: Arc<dyn Task>) -> Self {
-        Self { criterion: task.criterion(), examples: task.examples(), held_out: task.held_out(), task }
+        Self {
+            criterion: task.criterion(),
+            examples: task.examples(),
+            held_out: task.held_out(),
+            task,
+        }
     }
 }
 
@@ -141,7 +158,7 @@ impl Task for Changed {
         self.task.loss_target()
     }
 
-    fn batch(&self, draw: BatchDraw, dtype: DType, device: &Device) -> Result<Batch> {
+    fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
         self.task.batch(draw, dtype, device)
     }
 

@@ -10,42 +10,44 @@ use super::thresholds::{DEPTH, LOST};
 pub(super) fn findings(ways: &[&Way]) -> Vec<Finding> {
     let Some((top, below)) = ways.split_last() else { return Vec::new() };
     let source = top.strength();
-    let ratio = |way: &&Way| (way.strength() / source, way.place);
+    let ratio = |way: &&Way| (way.strength() / source, way.layer_id);
     let ratios: Vec<_> =
         below.iter().map(ratio).filter(|(ratio, _)| ratio.is_finite() && *ratio > 0.0).collect();
-    let least = ratios.iter().min_by(|a, b| a.0.total_cmp(&b.0)).filter(|(ratio, _)| *ratio < DEPTH);
-    let most = ratios.iter().max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(ratio, _)| *ratio > 1.0 / DEPTH);
+    let least =
+        ratios.iter().min_by(|a, b| a.0.total_cmp(&b.0)).filter(|(ratio, _)| *ratio < DEPTH);
+    let most =
+        ratios.iter().max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(ratio, _)| *ratio > 1.0 / DEPTH);
 
-    let a_layer = |ratio: f64, layer: usize| ratio.powf(1.0 / (top.place.layer - layer) as f64);
-    let vanishes = least.map(|&(ratio, place)| {
+    let a_layer = |ratio: f64, layer: usize| ratio.powf(1.0 / (top.layer_id.layer - layer) as f64);
+    let vanishes = least.map(|&(ratio, layer_id)| {
         let why = format!(
             "All steps together, {} gets {} of the gradient that {} gets, a factor of {} a layer: with one learning rate for both, it \
              stands still. Connections along time do not help it.",
-            words(place),
+            words(layer_id),
             number(ratio),
-            words(top.place),
-            number(a_layer(ratio, place.layer))
+            words(top.layer_id),
+            number(a_layer(ratio, layer_id.layer))
         );
         let severity = if ratio < LOST { Severity::Severe } else { Severity::Warning };
         Finding::new(Kind::VanishesAlongDepth, severity, why)
-            .at(place)
+            .at(layer_id)
             .measured("ratio to the top layer", ratio, "1")
-            .measured("factor a layer", a_layer(ratio, place.layer), "1")
+            .measured("factor a layer", a_layer(ratio, layer_id.layer), "1")
             .tries(remedies::vanishes_along_depth())
     });
-    let explodes = most.map(|&(ratio, place)| {
+    let explodes = most.map(|&(ratio, layer_id)| {
         let why = format!(
             "All steps together, {} gets {} times the gradient that {} gets, a factor of {} a layer: one learning rate does not \
              serve both.",
-            words(place),
+            words(layer_id),
             number(ratio),
-            words(top.place),
-            number(a_layer(ratio, place.layer))
+            words(top.layer_id),
+            number(a_layer(ratio, layer_id.layer))
         );
         Finding::new(Kind::ExplodesAlongDepth, Severity::Warning, why)
-            .at(place)
+            .at(layer_id)
             .measured("ratio to the top layer", ratio, "1")
-            .measured("factor a layer", a_layer(ratio, place.layer), "1")
+            .measured("factor a layer", a_layer(ratio, layer_id.layer), "1")
             .tries(remedies::explodes_along_depth())
     });
     vanishes.into_iter().chain(explodes).collect()

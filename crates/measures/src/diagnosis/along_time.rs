@@ -62,8 +62,13 @@ fn explodes(way: &Way, setting: Setting) -> Option<Finding> {
          and one step of the optimiser can throw them anywhere.",
         number(growth)
     );
-    let finding = Finding::new(Kind::ExplodesAlongTime, severity, why).measured("growth", growth, "1");
-    Some(finding.measured("lag", lag as f64, "steps").tries(remedies::explodes_along_time(setting.memory)))
+    let finding =
+        Finding::new(Kind::ExplodesAlongTime, severity, why).measured("growth", growth, "1");
+    Some(
+        finding
+            .measured("lag", lag as f64, "steps")
+            .tries(remedies::explodes_along_time(setting.memory)),
+    )
 }
 
 fn ends(course: &Course, end: usize, reach: usize) -> Finding {
@@ -85,11 +90,13 @@ fn vanishes(course: &Course, reach: usize, memory: Memory) -> Option<Finding> {
     let half_life = course.fit().and_then(|fit| fit.half_life());
     let severity = if share < LOST { Severity::Severe } else { Severity::Warning };
     let horizon = course.horizon()?;
-    let speed =
-        half_life.map_or(String::new(), |steps| format!("It halves every {}. ", count(steps, "step")));
+    let speed = half_life
+        .map_or(String::new(), |steps| format!("It halves every {}. ", count(steps, "step")));
     let left = match share {
         0.0 => "so that what happens there is not learned",
-        share if share < LOST => "which no longer changes a sum in f32: what happens there is not learned",
+        share if share < LOST => {
+            "which no longer changes a sum in f32: what happens there is not learned"
+        }
         _ => "so that what happens there is learned that much more slowly",
     };
     let why = format!(
@@ -115,8 +122,11 @@ fn underflows(course: &Course, reach: usize, memory: Memory) -> Option<Finding> 
          and no scaling after the way back returns them. Subnormal numbers slow arithmetic down besides.",
         course.part
     );
-    let finding =
-        Finding::new(Kind::Underflows, Severity::Severe, why).measured("first lag", lag as f64, "steps");
+    let finding = Finding::new(Kind::Underflows, Severity::Severe, why).measured(
+        "first lag",
+        lag as f64,
+        "steps",
+    );
     Some(finding.measured("needed lag", reach as f64, "steps").tries(remedies::underflows(memory)))
 }
 

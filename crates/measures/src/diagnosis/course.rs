@@ -3,7 +3,7 @@
 use super::thresholds::{TINY, UNDERFLOWED};
 use crate::depth::pooled;
 use crate::{decay, horizon, Fit, Profile, HORIZON};
-use recurrent_core::{Place, Trace};
+use recurrent_core::{GradientTrace, LayerId};
 
 /// The gradient of one field of one layer's state against the lag: the median over batches of the median over examples.
 #[derive(Clone, Debug)]
@@ -26,7 +26,7 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    pub(super) fn of(trace: &Trace) -> Self {
+    pub(super) fn of(trace: &GradientTrace) -> Self {
         Self { profile: Profile::of(trace), pooled: pooled(trace) }
     }
 }
@@ -42,10 +42,12 @@ impl Course {
             median(profiles.iter().filter_map(|profile| read(profile).get(lag).copied()).collect())
         };
         let norms: Vec<_> = (0..lags).map(|lag| at(lag, |profile| &profile.median)).collect();
-        let lowest =
-            (0..lags).map(|lag| at(lag, |profile| &profile.zeros) + at(lag, |profile| &profile.subnormals));
+        let lowest = (0..lags)
+            .map(|lag| at(lag, |profile| &profile.zeros) + at(lag, |profile| &profile.subnormals));
         let broken = |lag: &usize| {
-            profiles.iter().any(|profile| profile.mean.get(*lag).is_some_and(|norm| !norm.is_finite()))
+            profiles
+                .iter()
+                .any(|profile| profile.mean.get(*lag).is_some_and(|norm| !norm.is_finite()))
         };
         let first = (one.reference()..lags).find(|&lag| norms[lag] > 0.0);
         Some(Self {
@@ -124,7 +126,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 /// The courses of one layer, in one direction.
 #[derive(Clone, Debug)]
 pub(super) struct Way {
-    pub(super) place: Place,
+    pub(super) layer_id: LayerId,
     pub(super) courses: Vec<Course>,
 }
 
@@ -151,18 +153,26 @@ mod tests {
     use crate::profile::tests::trace;
 
     fn course(part: &'static str, norms: &[f64]) -> Course {
-        let seen = Seen::of(&trace(part, &norms.iter().map(|&norm| vec![norm]).collect::<Vec<_>>()));
+        let seen =
+            Seen::of(&trace(part, &norms.iter().map(|&norm| vec![norm]).collect::<Vec<_>>()));
         Course::of(&[seen]).expect("a profile")
     }
 
     #[test]
     fn shares_refer_to_the_first_gradient() {
         let h = course("h", &[4.0, 2.0, 1.0, 8.0]);
-        assert_eq!((h.share(2), h.share(3), h.share(0), h.share(4)), (Some(0.25), Some(2.0), None, None));
+        assert_eq!(
+            (h.share(2), h.share(3), h.share(0), h.share(4)),
+            (Some(0.25), Some(2.0), None, None)
+        );
         assert_eq!((h.peak(), h.steps()), ((3, 8.0), 3));
         let c = course("c", &[0.0, 2.0, 1.0]);
         assert_eq!((c.first(), c.share(2)), (Some(1), Some(0.5)));
-        assert_eq!(course("h", &[0.0, 0.0, 3.0, 6.0]).share(3), Some(2.0), "the loss reads an earlier step");
+        assert_eq!(
+            course("h", &[0.0, 0.0, 3.0, 6.0]).share(3),
+            Some(2.0),
+            "the loss reads an earlier step"
+        );
         assert_eq!(course("h", &[0.0; 3]).first(), None);
     }
 
@@ -179,7 +189,10 @@ mod tests {
     #[test]
     fn what_is_cut_off_is_told_from_what_fades() {
         let cut = course("h", &[1.0, 0.5, 0.25, 0.0, 0.0]);
-        assert_eq!((cut.end(4), cut.end(3), cut.end(2), cut.underflow(4)), (Some(3), Some(3), None, None));
+        assert_eq!(
+            (cut.end(4), cut.end(3), cut.end(2), cut.underflow(4)),
+            (Some(3), Some(3), None, None)
+        );
 
         let mut rows: Vec<_> = (0..60).map(|lag| vec![0.1f64.powi(lag)]).collect();
         rows.iter_mut().skip(46).for_each(|row| row[0] = 0.0);
@@ -188,6 +201,9 @@ mod tests {
             (fading.subnormals[lag], fading.zeros[lag]) = if lag < 46 { (4, 0) } else { (0, 4) };
         }
         let fading = Course::of(&[Seen::of(&fading)]).expect("a profile");
-        assert_eq!((fading.end(59), fading.underflow(59), fading.underflow(37)), (None, Some(38), None));
+        assert_eq!(
+            (fading.end(59), fading.underflow(59), fading.underflow(37)),
+            (None, Some(38), None)
+        );
     }
 }

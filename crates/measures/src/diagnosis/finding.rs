@@ -1,7 +1,7 @@
 //! What a diagnosis finds.
 
 use super::number;
-use recurrent_core::Place;
+use recurrent_core::LayerId;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -14,7 +14,7 @@ pub struct Finding {
     pub kind: Kind,
     /// The recurrent layer in which it is; `None` for what concerns parameters or the whole network.
     #[serde(with = "layer", default)]
-    pub place: Option<Place>,
+    pub layer_id: Option<LayerId>,
     /// The gate in which it is.
     pub gate: Option<String>,
     /// The parameters that it concerns, by name.
@@ -100,11 +100,11 @@ pub struct Try {
 impl Finding {
     pub(super) fn new(kind: Kind, severity: Severity, why: String) -> Self {
         let (parameters, measured, tries) = (Vec::new(), Vec::new(), Vec::new());
-        Self { severity, kind, place: None, gate: None, parameters, measured, why, tries }
+        Self { severity, kind, layer_id: None, gate: None, parameters, measured, why, tries }
     }
 
-    pub(super) fn at(self, place: Place) -> Self {
-        Self { place: Some(place), ..self }
+    pub(super) fn at(self, layer_id: LayerId) -> Self {
+        Self { layer_id: Some(layer_id), ..self }
     }
 
     pub(super) fn measured(mut self, name: &str, value: f64, unit: &str) -> Self {
@@ -154,13 +154,13 @@ impl fmt::Display for Severity {
 }
 
 /// A place in words: `layer 0`, `layer 1 in reverse`.
-pub(super) fn words(place: Place) -> String {
-    format!("layer {}{}", place.layer, if place.reverse { " in reverse" } else { "" })
+pub(super) fn words(layer_id: LayerId) -> String {
+    format!("layer {}{}", layer_id.layer, if layer_id.reverse { " in reverse" } else { "" })
 }
 
 /// A place in JSON: `{"layer": 0, "reverse": false}`, or null.
 pub(super) mod layer {
-    use recurrent_core::Place;
+    use recurrent_core::LayerId;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     #[derive(Serialize, Deserialize)]
@@ -170,15 +170,15 @@ pub(super) mod layer {
     }
 
     pub(in super::super) fn serialize<S: Serializer>(
-        place: &Option<Place>,
+        layer_id: &Option<LayerId>,
         to: S,
     ) -> Result<S::Ok, S::Error> {
-        place.map(|Place { layer, reverse }| At { layer, reverse }).serialize(to)
+        layer_id.map(|LayerId { layer, reverse }| At { layer, reverse }).serialize(to)
     }
 
     pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
         from: D,
-    ) -> Result<Option<Place>, D::Error> {
-        Ok(Option::<At>::deserialize(from)?.map(|At { layer, reverse }| Place { layer, reverse }))
+    ) -> Result<Option<LayerId>, D::Error> {
+        Ok(Option::<At>::deserialize(from)?.map(|At { layer, reverse }| LayerId { layer, reverse }))
     }
 }

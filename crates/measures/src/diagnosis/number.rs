@@ -25,9 +25,10 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
             "NaN" => Ok(f64::NAN),
             "Infinity" => Ok(f64::INFINITY),
             "-Infinity" => Ok(f64::NEG_INFINITY),
-            other => {
-                Err(D::Error::invalid_value(Unexpected::Str(other), &"a number, NaN, Infinity or -Infinity"))
-            }
+            other => Err(D::Error::invalid_value(
+                Unexpected::Str(other),
+                &"a number, NaN, Infinity or -Infinity",
+            )),
         },
     }
 }

@@ -33,9 +33,13 @@ mod tests {
 
     #[test]
     fn numbers_in_words() {
-        let written = [0.0, 0.25, 1.0, 9.96, 42.4, 340.4, 2e-20, 12_345.0, f64::INFINITY].map(number);
+        let written =
+            [0.0, 0.25, 1.0, 9.96, 42.4, 340.4, 2e-20, 12_345.0, f64::INFINITY].map(number);
         assert_eq!(written, ["0", "0.25", "1.0", "10.0", "42", "340", "2.0e-20", "1.2e4", "inf"]);
-        assert_eq!([1.0, 2.0, 1.25].map(|value| count(value, "step")), ["1 step", "2 steps", "1.2 steps"]);
+        assert_eq!(
+            [1.0, 2.0, 1.25].map(|value| count(value, "step")),
+            ["1 step", "2 steps", "1.2 steps"]
+        );
         assert_eq!(percent(0.666), "67 %");
     }
 }

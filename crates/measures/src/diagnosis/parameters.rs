@@ -155,8 +155,8 @@ impl Gradients {
     }
 
     fn zero(&self) -> Option<Finding> {
-        let names =
-            self.names(|reached| reached.zero > 0 && reached.zero + reached.absent == reached.watched);
+        let names = self
+            .names(|reached| reached.zero > 0 && reached.zero + reached.absent == reached.watched);
         let why = format!(
             "In every batch the gradient of {} is exactly zero in all elements: they do not learn. Behind dead units, shut gates and \
              gradients that underflow that is so by consequence.",
@@ -169,7 +169,11 @@ impl Gradients {
     }
 
     fn names(&self, of: impl Fn(&Reached) -> bool) -> Vec<String> {
-        self.reached.iter().filter(|(_, reached)| of(reached)).map(|(name, _)| name.clone()).collect()
+        self.reached
+            .iter()
+            .filter(|(_, reached)| of(reached))
+            .map(|(name, _)| name.clone())
+            .collect()
     }
 }
 

@@ -23,15 +23,20 @@ fn unmeasured(remedy: &str, does: &str) -> Try {
 }
 
 pub(super) fn vanishes_along_time(memory: Memory) -> Vec<Try> {
-    let residual =
-        attempt("residual-time", "h' = h + α step(h): the state is carried on as it is", "residual-time");
-    let attention = attempt("attention", "a way of one step from the loss to every state", "attention");
+    let residual = attempt(
+        "residual-time",
+        "h' = h + α step(h): the state is carried on as it is",
+        "residual-time",
+    );
+    let attention =
+        attempt("attention", "a way of one step from the loss to every state", "attention");
     let norm = attempt(
         "layernorm",
         "keeps gates and states away from the flat parts; too small a gain does harm",
         "layer-norm-gain",
     );
-    let clip = attempt("clip", "NOT for this: clipping never enlarges a gradient", "clipping-vanishing");
+    let clip =
+        attempt("clip", "NOT for this: clipping never enlarges a gradient", "clipping-vanishing");
     match memory {
         Memory::Gated => vec![
             attempt("chrono", "time constants spread up to the longest lag", "forget-gate"),
@@ -64,10 +69,14 @@ pub(super) fn vanishes_along_time(memory: Memory) -> Vec<Try> {
 
 pub(super) fn explodes_along_time(memory: Memory) -> Vec<Try> {
     let weights = match memory {
-        Memory::Gated => {
-            attempt("forget-bias=1", "or chrono: memory cells that do not add up without end", "forget-gate")
+        Memory::Gated => attempt(
+            "forget-bias=1",
+            "or chrono: memory cells that do not add up without end",
+            "forget-gate",
+        ),
+        Memory::Plain => {
+            attempt("orthogonal", "a recurrent matrix of spectral radius 1", "initialisation")
         }
-        Memory::Plain => attempt("orthogonal", "a recurrent matrix of spectral radius 1", "initialisation"),
     };
     vec![
         attempt(
@@ -82,23 +91,43 @@ pub(super) fn explodes_along_time(memory: Memory) -> Vec<Try> {
 
 pub(super) fn ends_along_time() -> Vec<Try> {
     vec![
-        attempt("truncate", "longer windows, at least as long as the lags, or none", "truncated-bptt"),
-        attempt("attention", "reads states beyond the window, if they are not detached", "attention"),
+        attempt(
+            "truncate",
+            "longer windows, at least as long as the lags, or none",
+            "truncated-bptt",
+        ),
+        attempt(
+            "attention",
+            "reads states beyond the window, if they are not detached",
+            "attention",
+        ),
     ]
 }
 
 pub(super) fn underflows(memory: Memory) -> Vec<Try> {
     let keep = match memory {
         Memory::Gated => attempt("chrono", "a gradient that does not fall so low", "forget-gate"),
-        Memory::Plain => attempt("orthogonal", "a gradient that does not fall so low", "initialisation"),
+        Memory::Plain => {
+            attempt("orthogonal", "a gradient that does not fall so low", "initialisation")
+        }
     };
-    vec![keep, unmeasured("f64", "moves the end from 1e-38 to 1e-308; the optimiser gains nothing by it")]
+    vec![
+        keep,
+        unmeasured("f64", "moves the end from 1e-38 to 1e-308; the optimiser gains nothing by it"),
+    ]
 }
 
 pub(super) fn vanishes_along_depth() -> Vec<Try> {
     vec![
-        attempt("residual", "a way around every layer; it does nothing along time", "residual-depth"),
-        unmeasured("layernorm", "keeps every layer's activations at the size where its derivative is"),
+        attempt(
+            "residual",
+            "a way around every layer; it does nothing along time",
+            "residual-depth",
+        ),
+        unmeasured(
+            "layernorm",
+            "keeps every layer's activations at the size where its derivative is",
+        ),
         unmeasured("fewer layers", "one or two recurrent layers are enough for most tasks"),
     ]
 }
@@ -114,7 +143,11 @@ pub(super) fn explodes_along_depth() -> Vec<Try> {
 pub(super) fn shut_keeper() -> Vec<Try> {
     vec![
         attempt("chrono", "time constants spread up to the longest lag", "forget-gate"),
-        attempt("forget-bias=1", "a forget gate of 0.73 at the start, instead of one near 0", "forget-gate"),
+        attempt(
+            "forget-bias=1",
+            "a forget gate of 0.73 at the start, instead of one near 0",
+            "forget-gate",
+        ),
     ]
 }
 
@@ -175,13 +208,20 @@ pub(super) fn cut_graph() -> Vec<Try> {
 pub(super) fn zero_gradient() -> Vec<Try> {
     vec![
         unmeasured("see above", "the layers' findings, which come first on the way back"),
-        unmeasured("leave out", "parameters that the batches do not use, from what the diagnosis is given"),
+        unmeasured(
+            "leave out",
+            "parameters that the batches do not use, from what the diagnosis is given",
+        ),
     ]
 }
 
 pub(super) fn not_finite() -> Vec<Try> {
     vec![
-        attempt("clip", "before the step, if the gradients grow until they overflow", "clipping-exploding"),
+        attempt(
+            "clip",
+            "before the step, if the gradients grow until they overflow",
+            "clipping-exploding",
+        ),
         unmeasured("lr", "a smaller one, if it happens after some steps"),
         unmeasured("inputs", "look for NaN in the batch, a logarithm of 0, a division by 0"),
     ]

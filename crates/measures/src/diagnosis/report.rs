@@ -3,7 +3,7 @@
 use super::finding::{layer, words, Finding};
 use super::number;
 use super::numbers::{count, number as short, percent};
-use recurrent_core::Place;
+use recurrent_core::LayerId;
 use serde::{Deserialize, Serialize};
 use std::fmt::{self, Write};
 
@@ -30,7 +30,7 @@ pub struct Report {
 pub struct Measures {
     /// Which layer, and which direction.
     #[serde(with = "layer")]
-    pub place: Option<Place>,
+    pub layer_id: Option<LayerId>,
     /// The field of the state: `h`, `c`.
     pub part: String,
     /// The decay a step of the gradient on its way back; negative is growth. `None` where too few lags have a gradient.
@@ -76,8 +76,10 @@ impl fmt::Display for Report {
             finding.write(f)?;
             match self.findings[..index].iter().find(|above| above.tries == finding.tries) {
                 Some(above) => {
-                    let place = above.place.map_or(String::new(), |place| format!(" for {}", words(place)));
-                    writeln!(f, "         try what stands above{place}")?;
+                    let layer_id = above
+                        .layer_id
+                        .map_or(String::new(), |layer_id| format!(" for {}", words(layer_id)));
+                    writeln!(f, "         try what stands above{layer_id}")?;
                 }
                 None => finding.write_tries(f)?,
             }
@@ -98,17 +100,20 @@ impl Report {
         for measures in &self.layers {
             let half_life = match measures.decay {
                 Some(decay) if decay > 0.0 => short(std::f64::consts::LN_2 / decay),
-                Some(decay) if decay < 0.0 => format!("×2 in {}", short(-std::f64::consts::LN_2 / decay)),
+                Some(decay) if decay < 0.0 => {
+                    format!("×2 in {}", short(-std::f64::consts::LN_2 / decay))
+                }
                 Some(_) => "none".to_string(),
                 None => "–".to_string(),
             };
-            let place = measures.place.unwrap_or_default();
-            let gates = measures.gates.iter().map(|(name, mean)| format!("{name} {}", short(*mean)));
+            let layer_id = measures.layer_id.unwrap_or_default();
+            let gates =
+                measures.gates.iter().map(|(name, mean)| format!("{name} {}", short(*mean)));
             let cells = [
                 format!(
                     "{}{} dL/d{}",
-                    place.layer,
-                    if place.reverse { " reverse" } else { "" },
+                    layer_id.layer,
+                    if layer_id.reverse { " reverse" } else { "" },
                     measures.part
                 ),
                 half_life,
@@ -126,22 +131,26 @@ impl Report {
 
 fn line(cells: &[String; 7]) -> String {
     let [name, half_life, left, horizon, strength, dead, gates] = cells;
-    let line = format!("{name:<17}{half_life:>11}{left:>13}{horizon:>9}{strength:>14}{dead:>7}  {gates}");
+    let line =
+        format!("{name:<17}{half_life:>11}{left:>13}{horizon:>9}{strength:>14}{dead:>7}  {gates}");
     line.trim_end().to_string()
 }
 
 impl Finding {
     fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = self.place.map_or(String::new(), |place| format!("{}: ", words(place)));
+        let layer_id =
+            self.layer_id.map_or(String::new(), |layer_id| format!("{}: ", words(layer_id)));
         let gate = self.gate.as_ref().map_or(String::new(), |gate| format!(" ({gate})"));
-        writeln!(f, "{:<8} {place}{}{gate}", self.severity, self.kind)?;
+        writeln!(f, "{:<8} {layer_id}{}{gate}", self.severity, self.kind)?;
         f.write_str(&wrapped(&self.why, 9, 9, COLUMNS))
     }
 
     fn write_tries(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.tries.iter().try_for_each(|attempt| {
-            let evidence =
-                attempt.evidence.as_ref().map_or(String::new(), |evidence| format!(" [{evidence}]"));
+            let evidence = attempt
+                .evidence
+                .as_ref()
+                .map_or(String::new(), |evidence| format!(" [{evidence}]"));
             let text = format!("try {:<15} {}{evidence}", attempt.remedy, attempt.does);
             f.write_str(&wrapped(&text, 9, 29, COLUMNS))
         })

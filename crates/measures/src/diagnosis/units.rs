@@ -8,7 +8,7 @@ use crate::gates::within;
 use crate::rank::still;
 use crate::{gates, GateUse};
 use candle::Result;
-use recurrent_core::Observation;
+use recurrent_core::Activations;
 
 /// What was seen of one layer's units, over all batches.
 #[derive(Clone, Debug, Default)]
@@ -38,13 +38,14 @@ struct Squashed {
 
 impl Units {
     /// Takes what one batch showed.
-    pub(super) fn take(&mut self, seen: &Observation) -> Result<()> {
+    pub(super) fn take(&mut self, seen: &Activations) -> Result<()> {
         let Some((field, states)) = seen.states.first() else { return Ok(()) };
         let outputs = within(field, &states.narrow(1, 1, states.dim(1)? - 1)?, &seen.lengths)?;
         let rows = seen.gates.iter().map(|gate| within(gate.name, &gate.values, &seen.lengths));
         let rows: Vec<_> = rows.collect::<Result<_>>()?;
-        let of =
-            |name: &str| seen.gates.iter().position(|gate| gate.name == name).map(|index| &rows[index][..]);
+        let of = |name: &str| {
+            seen.gates.iter().position(|gate| gate.name == name).map(|index| &rows[index][..])
+        };
         let keeps = seen.gates.iter().position(|gate| gate.keeps);
 
         self.memory |= seen.states.len() > 1 || keeps.is_some();
@@ -195,7 +196,10 @@ impl Units {
         let batches: Vec<_> = self.gates.iter().flatten().filter(|one| one.name == gate).collect();
         let units = batches.first().map_or(0, |gate| gate.units.len());
         let of = |unit: usize| {
-            batches.iter().map(|gate| (gate.units[unit].mean, gate.units[unit].left == 1.0)).collect()
+            batches
+                .iter()
+                .map(|gate| (gate.units[unit].mean, gate.units[unit].left == 1.0))
+                .collect()
         };
         (0..units).map(of).collect()
     }
@@ -231,7 +235,8 @@ impl Squashed {
 }
 
 fn shut_gate(gate: &str, shut: f64, why: String) -> Option<Finding> {
-    let finding = Finding::new(Kind::ShutGate, Severity::Severe, why).measured("share of units", shut, "1");
+    let finding =
+        Finding::new(Kind::ShutGate, Severity::Severe, why).measured("share of units", shut, "1");
     (shut > MOST).then_some(Finding { gate: Some(gate.to_string()), ..finding })
 }
 
@@ -245,10 +250,10 @@ fn share(of: impl ExactSizeIterator<Item = bool>) -> f64 {
 mod tests {
     use super::*;
     use candle::{Device, Tensor};
-    use recurrent_core::{Gate, Place};
+    use recurrent_core::{Gate, LayerId};
 
     /// Two examples of which the second ends after two of three steps; behind it, and in the carry, stands what must not count.
-    fn seen(states: &[(&'static str, f64)], gates: &[(&'static str, f64)]) -> Result<Observation> {
+    fn seen(states: &[(&'static str, f64)], gates: &[(&'static str, f64)]) -> Result<Activations> {
         let steps = |level: f64, from: usize| {
             let value = |example: usize, t: usize| {
                 match t < from || (example == 1 && t >= from + 2) {
@@ -257,15 +262,16 @@ mod tests {
                     false => level,
                 }
             };
-            let values = (0..2).flat_map(|example| (0..3 + from).flat_map(move |t| [value(example, t); 4]));
+            let values =
+                (0..2).flat_map(|example| (0..3 + from).flat_map(move |t| [value(example, t); 4]));
             Tensor::from_iter(values, &Device::Cpu)?.reshape((2, 3 + from, 4))
         };
         let state = |&(name, level): &(&'static str, f64)| Ok((name, steps(level, 1)?));
         let gate = |&(name, level): &(&'static str, f64)| {
             Ok(Gate { name, values: steps(level, 0)?, keeps: name == "f" })
         };
-        Ok(Observation {
-            place: Place::default(),
+        Ok(Activations {
+            layer_id: LayerId::default(),
             lengths: vec![3, 2],
             states: states.iter().map(state).collect::<Result<_>>()?,
             gates: gates.iter().map(gate).collect::<Result<_>>()?,
@@ -287,10 +293,16 @@ mod tests {
     fn what_is_written_is_the_geometric_sum() -> Result<()> {
         // Three steps from an empty memory: i (1 + f + f²) = i (1 − f³) / (1 − f).
         let units = lstm(0.1, 0.2, 0.9, 0.5)?;
-        assert!(units.written.iter().all(|w| (w - 0.2 * (1.0 - 0.9f64.powi(3)) / 0.1).abs() < 1e-12));
+        assert!(units
+            .written
+            .iter()
+            .all(|w| (w - 0.2 * (1.0 - 0.9f64.powi(3)) / 0.1).abs() < 1e-12));
         assert_eq!((units.memory(), units.gates().len()), (Memory::Gated, 3));
         let means = units.gates();
-        assert!(means.iter().zip([0.2, 0.9, 0.5]).all(|((_, mean), gate)| (mean - gate).abs() < 1e-12));
+        assert!(means
+            .iter()
+            .zip([0.2, 0.9, 0.5])
+            .all(|((_, mean), gate)| (mean - gate).abs() < 1e-12));
 
         let mut coupled = Units::default();
         coupled.take(&seen(&[("h", 0.1)], &[("f", 0.9)])?)?;
@@ -302,12 +314,20 @@ mod tests {
     fn shut_gates() -> Result<()> {
         let shut = |name: &str| vec![(Kind::ShutGate, Some(name.to_string()))];
         assert_eq!(kinds(&lstm(0.1, 0.5, 0.5, 0.5)?, true), []);
-        assert_eq!(kinds(&lstm(0.1, 0.03, 0.5, 0.5)?, true), shut("i"), "0.03 (1 + 0.5 + 0.25) < 0.1");
+        assert_eq!(
+            kinds(&lstm(0.1, 0.03, 0.5, 0.5)?, true),
+            shut("i"),
+            "0.03 (1 + 0.5 + 0.25) < 0.1"
+        );
         assert_eq!(kinds(&lstm(0.1, 0.04, 0.99, 0.5)?, true), [], "little comes in, and stays");
         assert_eq!(kinds(&lstm(0.01, 0.5, 0.5, 0.09)?, true), shut("o"));
         assert_eq!(kinds(&lstm(0.1, 0.5, 0.09, 0.5)?, true), shut("f"));
         assert_eq!(kinds(&lstm(0.1, 0.5, 0.09, 0.5)?, false), [], "nothing is lost by it");
-        assert_eq!(kinds(&lstm(0.1, 0.5, 0.999, 0.5)?, true), [], "a forget gate near 1 is no fault");
+        assert_eq!(
+            kinds(&lstm(0.1, 0.5, 0.999, 0.5)?, true),
+            [],
+            "a forget gate near 1 is no fault"
+        );
         Ok(())
     }
 
@@ -336,7 +356,11 @@ mod tests {
             (dead.kind, dead.severity, dead.value("dead units")),
             (Kind::DeadUnits, Severity::Severe, Some(4.0))
         );
-        assert!(dead.why.contains("4 of 4 units") && dead.why.contains("of 4 exactly zero"), "{}", dead.why);
+        assert!(
+            dead.why.contains("4 of 4 units") && dead.why.contains("of 4 exactly zero"),
+            "{}",
+            dead.why
+        );
         let mut moving = seen(&[("h", 0.0)], &[])?;
         let (name, states) = moving.states.remove(0);
         let alive = Tensor::new(&[0f64, 1.0, 0.0, 0.0], &Device::Cpu)?;

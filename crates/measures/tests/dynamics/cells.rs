@@ -2,7 +2,9 @@
 
 use candle::{DType, Device, Result, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
-use recurrent_core::{linear, Carry, Cell, CellConfig, Hidden, Layer, Pass, Rnn, Sequence};
+use recurrent_core::{
+    linear, Carry, Cell, CellConfig, ForwardContext, HiddenState, Layer, Rnn, Sequence,
+};
 use recurrent_measures::{flatten, unflatten};
 use recurrent_testkit::noise;
 
@@ -25,7 +27,7 @@ impl Linear {
 }
 
 impl Cell for Linear {
-    type State = Hidden;
+    type State = HiddenState;
 
     fn input_size(&self) -> usize {
         self.b.dims()[1]
@@ -43,12 +45,12 @@ impl Cell for Linear {
         Ok(Self { a: params[0].clone(), b: params[1].clone() })
     }
 
-    fn step(&self, x: &Tensor, s: &Hidden) -> Result<Hidden> {
-        Ok(Hidden { h: (linear(x, &self.b, None)? + linear(&s.h, &self.a, None)?)? })
+    fn step(&self, x: &Tensor, s: &HiddenState) -> Result<HiddenState> {
+        Ok(HiddenState { h: (linear(x, &self.b, None)? + linear(&s.h, &self.a, None)?)? })
     }
 
-    fn pull_back(&self, _: &Tensor, _: &Hidden, grad: &Hidden) -> Result<Option<Hidden>> {
-        Ok(Some(Hidden { h: grad.h.matmul(&self.a)? }))
+    fn vjp(&self, _: &Tensor, _: &HiddenState, grad: &HiddenState) -> Result<Option<HiddenState>> {
+        Ok(Some(HiddenState { h: grad.h.matmul(&self.a)? }))
     }
 
     fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {
@@ -64,7 +66,11 @@ pub(crate) struct Elman {
 }
 
 impl Elman {
-    pub(crate) fn layer(input: usize, hidden: usize, scale: f64) -> recurrent_testkit::Result<Rnn<Self>> {
+    pub(crate) fn layer(
+        input: usize,
+        hidden: usize,
+        scale: f64,
+    ) -> recurrent_testkit::Result<Rnn<Self>> {
         let weight = |name: &str, dims: &[usize]| -> recurrent_testkit::Result<Tensor> {
             let values = (noise(name, dims)? * (scale / (hidden as f64).sqrt()))?;
             Ok(Var::from_tensor(&values)?.as_tensor().clone())
@@ -75,7 +81,7 @@ impl Elman {
 }
 
 impl Cell for Elman {
-    type State = Hidden;
+    type State = HiddenState;
 
     fn input_size(&self) -> usize {
         self.w.dims()[1]
@@ -93,13 +99,13 @@ impl Cell for Elman {
         Ok(Self { w: params[0].clone(), u: params[1].clone() })
     }
 
-    fn step(&self, x: &Tensor, s: &Hidden) -> Result<Hidden> {
-        Ok(Hidden { h: (linear(x, &self.w, None)? + linear(&s.h, &self.u, None)?)?.tanh()? })
+    fn step(&self, x: &Tensor, s: &HiddenState) -> Result<HiddenState> {
+        Ok(HiddenState { h: (linear(x, &self.w, None)? + linear(&s.h, &self.u, None)?)?.tanh()? })
     }
 
-    fn pull_back(&self, x: &Tensor, s: &Hidden, grad: &Hidden) -> Result<Option<Hidden>> {
+    fn vjp(&self, x: &Tensor, s: &HiddenState, grad: &HiddenState) -> Result<Option<HiddenState>> {
         let slope = self.step(x, s)?.h.detach().sqr()?.affine(-1.0, 1.0)?;
-        Ok(Some(Hidden { h: (&grad.h * slope)?.matmul(&self.u)? }))
+        Ok(Some(HiddenState { h: (&grad.h * slope)?.matmul(&self.u)? }))
     }
 }
 
@@ -108,7 +114,7 @@ impl Cell for Elman {
 pub(crate) struct Henon;
 
 impl Cell for Henon {
-    type State = Hidden;
+    type State = HiddenState;
 
     fn input_size(&self) -> usize {
         1
@@ -126,21 +132,29 @@ impl Cell for Henon {
         Ok(Self)
     }
 
-    fn step(&self, _: &Tensor, s: &Hidden) -> Result<Hidden> {
+    fn step(&self, _: &Tensor, s: &HiddenState) -> Result<HiddenState> {
         let (x, y) = (s.h.narrow(1, 0, 1)?, s.h.narrow(1, 1, 1)?);
         let next = (x.sqr()?.affine(-1.4, 1.0)? + y)?;
-        Ok(Hidden { h: Tensor::cat(&[next, (x * 0.3)?], 1)? })
+        Ok(HiddenState { h: Tensor::cat(&[next, (x * 0.3)?], 1)? })
     }
 }
 
 /// A layer of this library in f64.
-pub(crate) fn layer<K: CellConfig>(config: &K, input: usize, hidden: usize) -> Result<Rnn<K::Cell>> {
+pub(crate) fn layer<K: CellConfig>(
+    config: &K,
+    input: usize,
+    hidden: usize,
+) -> Result<Rnn<K::Cell>> {
     let vars = VarMap::new();
     Rnn::new(input, hidden, config, VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu))
 }
 
 /// Random sequences `(batch, time, input)` in f64.
-pub(crate) fn sequences(batch: usize, time: usize, input: usize) -> recurrent_testkit::Result<Sequence> {
+pub(crate) fn sequences(
+    batch: usize,
+    time: usize,
+    input: usize,
+) -> recurrent_testkit::Result<Sequence> {
     Ok(Sequence::new(noise("xs", &[batch, time, input])?)?)
 }
 
@@ -158,7 +172,8 @@ pub(crate) fn differences(layer: &dyn Layer, xs: &Tensor, start: &Carry) -> Resu
         let mut shift = vec![0.0; n];
         shift[unit] = step;
         let moved = (&vector + Tensor::from_vec(shift, (1, n), &Device::Cpu)?)?;
-        let (_, carry) = layer.run(&xs, Some(&unflatten(&moved, start)?), &Pass::default())?;
+        let (_, carry) =
+            layer.run(&xs, Some(&unflatten(&moved, start)?), &ForwardContext::default())?;
         flatten(&carry)?.squeeze(0)?.to_vec1::<f64>()
     };
     let mut jacobian = vec![vec![0.0; n]; n];
@@ -193,8 +208,14 @@ pub(crate) fn sheared() -> Vec<Vec<f64>> {
     let (c, s) = (0.9 * 1f64.cos(), 0.9 * 1f64.sin());
     let blocks = [[c, -s, 0.0, 0.0], [s, c, 0.0, 0.0], [0.0, 0.0, 0.7, 0.0], [0.0, 0.0, 0.0, -0.4]];
     // S = I + 0.8 at (0, 2), (1, 3), (2, 3); its inverse by hand.
-    let shear = [[1.0, 0.0, 0.8, 0.0], [0.0, 1.0, 0.0, 0.8], [0.0, 0.0, 1.0, 0.8], [0.0, 0.0, 0.0, 1.0]];
-    let back = [[1.0, 0.0, -0.8, 0.64], [0.0, 1.0, 0.0, -0.8], [0.0, 0.0, 1.0, -0.8], [0.0, 0.0, 0.0, 1.0]];
+    let shear =
+        [[1.0, 0.0, 0.8, 0.0], [0.0, 1.0, 0.0, 0.8], [0.0, 0.0, 1.0, 0.8], [0.0, 0.0, 0.0, 1.0]];
+    let back = [
+        [1.0, 0.0, -0.8, 0.64],
+        [0.0, 1.0, 0.0, -0.8],
+        [0.0, 0.0, 1.0, -0.8],
+        [0.0, 0.0, 0.0, 1.0],
+    ];
     let times = |a: &[[f64; 4]; 4], b: &[[f64; 4]; 4]| {
         let mut product = [[0.0; 4]; 4];
         for (i, row) in product.iter_mut().enumerate() {

@@ -20,7 +20,8 @@ fn singular_values_are_those_of_finite_differences_through_the_whole_window() ->
     let trajectory = Trajectory::new(&layer, &xs, None)?;
     let found = temporal_jacobian_of(&trajectory, 1, 7, &[1, 2, 4])?;
     for (values, start) in found.iter().zip([6, 5, 3]) {
-        let state = trajectory.states()[start].map(&mut |field| field.narrow(0, 1, 1)?.contiguous())?;
+        let state =
+            trajectory.states()[start].map(&mut |field| field.narrow(0, 1, 1)?.contiguous())?;
         let window = xs.values().narrow(0, 1, 1)?.narrow(1, start, 7 - start)?;
         let rows = differences(&layer, &window, &state)?;
         let singular = DMatrix::from_row_slice(6, 6, &rows.concat()).singular_values();
@@ -50,7 +51,8 @@ fn products_far_outside_of_the_range_of_f64_are_exact() -> Result<()> {
     let trajectory = Trajectory::new(&layer, &silence(1, 400)?, None)?;
     for values in temporal_jacobian(&trajectory, 400, &[1, 5, 100, 400])? {
         let k = values.lag as f64;
-        let (smallest, condition) = (values.smallest.expect("resolved"), values.condition.expect("resolved"));
+        let (smallest, condition) =
+            (values.smallest.expect("resolved"), values.condition.expect("resolved"));
         is("largest", values.largest.log10, k, 1e-10);
         is("smallest", smallest.log10, -k, 1e-10);
         is("condition", condition.log10, 2.0 * k, 1e-10);
@@ -73,7 +75,12 @@ fn the_smallest_of_a_network_far_from_normal_is_that_of_its_own_inverse() -> Res
     let values = temporal_jacobian(&trajectory, 60, &[60])?[0];
     let a = DMatrix::from_row_slice(4, 4, &rows.concat());
     let power = a.clone().try_inverse().expect("moduli are not 0").pow(60);
-    is("smallest", values.smallest.expect("resolved").log10, -power.singular_values().max().log10(), 1e-9);
+    is(
+        "smallest",
+        values.smallest.expect("resolved").log10,
+        -power.singular_values().max().log10(),
+        1e-9,
+    );
     is("largest", values.largest.log10, a.pow(60).singular_values().max().log10(), 1e-9);
     Ok(())
 }
@@ -109,7 +116,8 @@ fn what_single_precision_does_not_have_is_not_resolved_there() -> Result<()> {
 fn the_median_is_that_over_examples() -> Result<()> {
     let (layer, xs) = (layer(&LstmConfig::default(), 2, 3)?, sequences(3, 5, 2)?);
     let trajectory = Trajectory::new(&layer, &xs, None)?;
-    let own = |example| Ok::<_, candle::Error>(temporal_jacobian_of(&trajectory, example, 5, &[5])?[0]);
+    let own =
+        |example| Ok::<_, candle::Error>(temporal_jacobian_of(&trajectory, example, 5, &[5])?[0]);
     let mut each = [own(0)?.largest.log10, own(1)?.largest.log10, own(2)?.largest.log10];
     each.sort_by(f64::total_cmp);
     assert_eq!(temporal_jacobian(&trajectory, 5, &[5])?[0].largest.log10, each[1]);
@@ -122,7 +130,11 @@ fn lags_that_do_not_exist_are_refused() -> Result<()> {
     let trajectory = Trajectory::new(&layer, &silence(1, 4)?, None)?;
     for lags in [&[0, 1][..], &[2, 2], &[4]] {
         let found = temporal_jacobian(&trajectory, 3, lags);
-        expect_error("lags", found, "temporal jacobian, lags: expected ascending numbers from 1 to 3, got [")?;
+        expect_error(
+            "lags",
+            found,
+            "temporal jacobian, lags: expected ascending numbers from 1 to 3, got [",
+        )?;
     }
     expect_error(
         "end",

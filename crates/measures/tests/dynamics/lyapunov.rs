@@ -26,7 +26,12 @@ fn exponents_of_a_linear_network_are_the_logarithms_of_its_moduli() -> Result<()
     is("sum", found.sum().expect("all are known"), (0.81f64 * 0.7 * 0.4).ln(), 1e-12);
     is("dimension", found.kaplan_yorke().expect("it shrinks"), 0.0, 0.0);
     let rate = found.condition_rate().expect("all are known");
-    is("condition", found.log10_condition(100).expect("all"), rate * 100.0 / std::f64::consts::LN_10, 1e-12);
+    is(
+        "condition",
+        found.log10_condition(100).expect("all"),
+        rate * 100.0 / std::f64::consts::LN_10,
+        1e-12,
+    );
     assert_eq!((found.size, found.steps), (4, 500));
     let two = lyapunov(&trajectory, 2, 100)?;
     assert_eq!((two.sum(), two.condition_rate()), (None, None));
@@ -51,7 +56,7 @@ fn the_henon_map_has_its_published_exponents() -> Result<()> {
     // a = 1.4, b = 0.3: 0.419 and -1.623 nats, dimension 1.258 (Sprott, Chaos and Time-Series Analysis, 2003); the sum is ln 0.3.
     let layer = Rnn::from_cell(Henon);
     let start = Tensor::new(&[[0.1f64, 0.1], [-0.2, 0.3], [0.3, -0.1], [0.5, 0.05]], &Device::Cpu)?;
-    let start = Carry::Fields(vec![("h", start)]);
+    let start = Carry::Cell(vec![("h", start)]);
     let trajectory = Trajectory::new(&layer, &silence(4, 600)?, Some(&start))?;
     let found = lyapunov(&trajectory, 2, 100)?;
     is("first", found.exponents[0], 0.4192, 0.02);
@@ -88,7 +93,11 @@ fn directions_that_are_lost_have_minus_infinity() -> Result<()> {
     is("first", found.largest(), 0.5f64.ln(), 1e-12);
     assert_eq!(found.exponents[1], f64::NEG_INFINITY);
     assert_eq!(found.kaplan_yorke(), Some(0.0));
-    expect_error("count", lyapunov(&trajectory, 3, 2), "lyapunov, count: expected from 1 to 2, got 3")?;
+    expect_error(
+        "count",
+        lyapunov(&trajectory, 3, 2),
+        "lyapunov, count: expected from 1 to 2, got 3",
+    )?;
     expect_error(
         "warm-up",
         lyapunov(&trajectory, 2, 20),

@@ -3,7 +3,7 @@
 use crate::cells::{Elman, Linear};
 use candle::{Device, Tensor};
 use rand::Rng;
-use recurrent_core::{stream, Carry, Layer, Pass, Sequence};
+use recurrent_core::{named_rng, Carry, ForwardContext, Layer, Sequence};
 use recurrent_measures::{memory_capacity, CapacitySettings, Drive};
 use recurrent_testkit::close::expect_error;
 use recurrent_testkit::Result;
@@ -26,7 +26,11 @@ fn ring(n: usize, back: f64) -> Vec<Vec<f64>> {
 fn a_delay_line_holds_as_many_inputs_as_it_has_units() -> Result<()> {
     let found = memory_capacity(&Linear::layer(&ring(12, 0.0))?, &settings(40))?;
     assert!((found.with_current() - 12.0).abs() <= 0.05, "{}", found.with_current());
-    assert!((found.total() - 11.0).abs() <= 0.05, "{}: without the input of the step itself", found.total());
+    assert!(
+        (found.total() - 11.0).abs() <= 0.05,
+        "{}: without the input of the step itself",
+        found.total()
+    );
     for (delay, capacity) in found.curve.iter().enumerate() {
         let expected = if delay < 12 { 1.0 } else { 0.0 };
         assert!((capacity - expected).abs() <= 0.02, "{delay}: {capacity}");
@@ -70,12 +74,17 @@ impl Layer for Deaf {
         10
     }
 
-    fn run(&self, xs: &Sequence, _: Option<&Carry>, _: &Pass) -> candle::Result<(Sequence, Carry)> {
+    fn run(
+        &self,
+        xs: &Sequence,
+        _: Option<&Carry>,
+        _: &ForwardContext,
+    ) -> candle::Result<(Sequence, Carry)> {
         let (batch, time, _) = xs.values().dims3()?;
-        let mut rng = stream(5, "deaf");
+        let mut rng = named_rng(5, "deaf");
         let noise = (0..batch * time * 10).map(|_| rng.random_range(-1f32..1.0));
         let ys = Tensor::from_iter(noise, &Device::Cpu)?.reshape((batch, time, 10))?;
-        Ok((xs.with_values(ys)?, Carry::Fields(Vec::new())))
+        Ok((xs.with_values(ys)?, Carry::Cell(Vec::new())))
     }
 
     fn params(&self) -> Vec<(String, Tensor)> {
@@ -90,5 +99,9 @@ fn what_does_not_hear_remembers_nothing() -> Result<()> {
         assert!(found.total().abs() <= 0.02, "{}", found.total());
     }
     let few = CapacitySettings { fit: 10, ..settings(5) };
-    expect_error("few", memory_capacity(&Deaf, &few), "memory capacity, steps: expected more than 10 to fit")
+    expect_error(
+        "few",
+        memory_capacity(&Deaf, &few),
+        "memory capacity, steps: expected more than 10 to fit",
+    )
 }

@@ -2,7 +2,10 @@
 
 use crate::cells::{layer, sequences, silence, Elman, Linear};
 use candle::{DType, Device, Tensor};
-use recurrent_core::{Keep, Layer, Observation, Observer, Pass, Recorder, Sequence, Stack, Trace};
+use recurrent_core::{
+    ActivationRecorder, Activations, ForwardContext, GradientRecorder, GradientTrace, Layer,
+    Record, Sequence, Stack,
+};
 use recurrent_layernorm::LayerNormVanillaConfig;
 use recurrent_lstm::LstmConfig;
 use recurrent_measures::{omega, omega_penalty, recorded, Omega, Trajectory};
@@ -11,20 +14,32 @@ use recurrent_testkit::finite_difference::derivative;
 use recurrent_testkit::{noise, Result};
 
 fn is(what: &str, found: f64, expected: f64, tolerance: f64) {
-    assert!((found - expected).abs() <= tolerance * expected.abs(), "{what}: {found}, expected {expected}");
+    assert!(
+        (found - expected).abs() <= tolerance * expected.abs(),
+        "{what}: {found}, expected {expected}"
+    );
 }
 
 /// What recorder and observer see under a loss that reads all outputs.
-fn pass(layer: &dyn Layer, xs: &Sequence) -> Result<(Vec<Trace>, Observation)> {
-    let (recorder, observer) = (Recorder::new(Keep::Gradients), Observer::default());
-    let (ys, _) = layer.run(xs, None, &Pass::default().record(&recorder).observe(&observer))?;
+fn context(layer: &dyn Layer, xs: &Sequence) -> Result<(Vec<GradientTrace>, Activations)> {
+    let (recorder, activations) =
+        (GradientRecorder::new(Record::Gradients), ActivationRecorder::default());
+    let (ys, _) = layer.run(
+        xs,
+        None,
+        &ForwardContext::default().record(&recorder).activations(&activations),
+    )?;
     let weight = noise("loss", ys.values().dims())?;
     (ys.values() * weight)?.sum_all()?.backward()?;
-    Ok((recorder.take(), observer.take().remove(0)))
+    Ok((recorder.take(), activations.take().remove(0)))
 }
 
 /// For every real step: the norm of g_{t+1}, and that of (g_{t+1} ∘ (1 − h²_{t+1})) U by plain loops over numbers.
-fn by_hand(u: &[Vec<f64>], traces: &[Trace], seen: &Observation) -> Result<Vec<(f64, f64)>> {
+fn by_hand(
+    u: &[Vec<f64>],
+    traces: &[GradientTrace],
+    seen: &Activations,
+) -> Result<Vec<(f64, f64)>> {
     let g = traces[0].gradients.as_ref().expect("kept").to_vec3::<f64>()?;
     let h = seen.states[0].1.to_vec3::<f64>()?;
     let mut norms = Vec::new();
@@ -47,7 +62,7 @@ fn code(norms: &[(f64, f64)]) -> f64 {
 #[test]
 fn both_forms_are_their_formulas() -> Result<()> {
     let (layer, xs) = (Elman::layer(2, 5, 1.3)?, sequences(3, 6, 2)?);
-    let (traces, seen) = pass(&layer, &xs)?;
+    let (traces, seen) = context(&layer, &xs)?;
     let found = omega(&Trajectory::new(&layer, &xs, None)?, &recorded(&traces)?)?;
     let norms = by_hand(&layer.cell().u.to_vec2::<f64>()?, &traces, &seen)?;
     let paper: f64 = norms.iter().map(|(after, before)| (before / after - 1.0).powi(2)).sum();
@@ -59,7 +74,8 @@ fn both_forms_are_their_formulas() -> Result<()> {
 
 #[test]
 fn an_orthogonal_network_has_none_and_a_scaled_one_that_of_its_scale() -> Result<()> {
-    let turned = |gain: f64| Linear::layer(&[vec![0.6 * gain, -0.8 * gain], vec![0.8 * gain, 0.6 * gain]]);
+    let turned =
+        |gain: f64| Linear::layer(&[vec![0.6 * gain, -0.8 * gain], vec![0.8 * gain, 0.6 * gain]]);
     for (gain, paper, code) in [(1.0, 0.0, 0.0), (2.0, 5.0, 9.0), (0.5, 1.25, 0.5625)] {
         let layer = turned(gain)?;
         let trajectory = Trajectory::new(&layer, &silence(2, 5)?, None)?;
@@ -90,7 +106,7 @@ fn steps_without_a_gradient_do_not_count() -> Result<()> {
 fn the_penalty_is_the_measure_and_its_gradient_the_immediate_one() -> Result<()> {
     let layer = Elman::layer(2, 5, 1.3)?;
     let xs = Sequence::padded(noise("xs", &[3, 6, 2])?, &[6, 2, 4])?;
-    let (traces, seen) = pass(&layer, &xs)?;
+    let (traces, seen) = context(&layer, &xs)?;
     let penalty = omega_penalty(&layer, &xs, &traces, &seen)?;
     let u = layer.cell().u.to_vec2::<f64>()?;
     is("value", penalty.to_scalar()?, code(&by_hand(&u, &traces, &seen)?), 1e-12);
@@ -115,7 +131,7 @@ fn the_penalty_is_the_measure_and_its_gradient_the_immediate_one() -> Result<()>
 fn an_lstm_and_a_stack_of_one_can_be_penalised() -> Result<()> {
     let xs = sequences(3, 6, 2)?;
     let stack = Stack::new(vec![Box::new(layer(&LstmConfig::default(), 2, 4)?)])?;
-    let (traces, seen) = pass(&stack, &xs)?;
+    let (traces, seen) = context(&stack, &xs)?;
     let penalty = omega_penalty(&stack, &xs, &traces, &seen)?;
     let trajectory = Trajectory::new(&stack, &xs, None)?;
     let measured = omega(&trajectory, &recorded(&traces)?)?;
@@ -134,8 +150,8 @@ fn an_lstm_and_a_stack_of_one_can_be_penalised() -> Result<()> {
 #[test]
 fn no_gradient_no_penalty_and_what_cannot_be_penalised_is_refused() -> Result<()> {
     let (xs, elman) = (sequences(3, 4, 2)?, Elman::layer(2, 5, 1.0)?);
-    let (mut traces, seen) = pass(&elman, &xs)?;
-    let other = Observation {
+    let (mut traces, seen) = context(&elman, &xs)?;
+    let other = Activations {
         states: vec![("h", Tensor::zeros((3, 4, 5), DType::F64, &Device::Cpu)?)],
         ..seen.clone()
     };
@@ -154,7 +170,7 @@ fn no_gradient_no_penalty_and_what_cannot_be_penalised_is_refused() -> Result<()
         "omega, traces: expected gradients, got norms alone",
     )?;
     let normed = layer(&LayerNormVanillaConfig::default(), 2, 5)?;
-    let (traces, seen) = pass(&normed, &xs)?;
+    let (traces, seen) = context(&normed, &xs)?;
     expect_error(
         "no closed form",
         omega_penalty(&normed, &xs, &traces, &seen),

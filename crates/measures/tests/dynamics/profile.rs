@@ -3,25 +3,29 @@
 use crate::cells::{layer, sequences, Elman};
 use candle::{DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
-use recurrent_core::{Directions, Keep, Layer, Pass, Recorder, Sequence, Stack, Trace};
+use recurrent_core::{
+    Direction, ForwardContext, GradientRecorder, GradientTrace, Layer, Record, Sequence, Stack,
+};
 use recurrent_lstm::LstmConfig;
 use recurrent_measures::{Profile, Trajectory, Underflow};
 use recurrent_testkit::{close, noise, Result, Tolerance};
 use recurrent_vanilla::VanillaConfig;
 
 /// What a recorder sees under a loss that reads the last state's output through `weight`.
-fn seen(layer: &dyn Layer, xs: &Sequence, weight: &Tensor) -> Result<Vec<Trace>> {
-    let recorder = Recorder::new(Keep::Gradients);
-    let (last, _) = layer.last(xs, None, &Pass::default().record(&recorder))?;
+fn seen(layer: &dyn Layer, xs: &Sequence, weight: &Tensor) -> Result<Vec<GradientTrace>> {
+    let recorder = GradientRecorder::new(Record::Gradients);
+    let (last, _) = layer.last(xs, None, &ForwardContext::default().record(&recorder))?;
     (last * weight)?.sum_all()?.backward()?;
     Ok(recorder.take())
 }
 
-fn same(found: &Trace, expected: &Trace, tolerance: Tolerance) -> Result<()> {
+fn same(found: &GradientTrace, expected: &GradientTrace, tolerance: Tolerance) -> Result<()> {
     assert_eq!((found.field, &found.lengths), (expected.field, &expected.lengths));
     let both = [found, expected].map(|trace| trace.gradients.clone().expect("kept"));
     close("gradients", &both[0], &both[1], tolerance)?;
-    for (found, expected) in [(&found.norms, &expected.norms), (&found.sums, &expected.sums)] {
+    for (found, expected) in
+        [(&found.norms, &expected.norms), (&found.batch_norms, &expected.batch_norms)]
+    {
         let tensor = |values: &Vec<f64>| Tensor::new(&values[..], &Device::Cpu);
         close("norms", &tensor(found)?, &tensor(expected)?, tolerance)?;
     }
@@ -53,13 +57,16 @@ fn the_chain_of_pull_backs_is_what_a_recorder_sees() -> Result<()> {
 fn the_top_of_a_stack_too() -> Result<()> {
     let vars = VarMap::new();
     let vb = VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu);
-    let stack = Stack::of(2, Directions::Forward, 2, 4, &VanillaConfig::default(), vb)?;
+    let stack = Stack::of(2, Direction::Forward, 2, 4, &VanillaConfig::default(), vb)?;
     let (xs, weight) = (sequences(3, 7, 2)?, noise("weight", &[3, 4])?);
     let last = Tensor::cat(&[&weight.zeros_like()?, &weight], 1)?;
     let traces = Trajectory::new(&stack, &xs, None)?.traces(&last)?;
     let recorded = seen(&stack, &xs, &weight)?;
     same(&traces[1], &recorded[1], Tolerance::Norm(1e-13))?;
-    assert_eq!((traces[0].place, traces[1].place), (recorded[0].place, recorded[1].place));
+    assert_eq!(
+        (traces[0].layer_id, traces[1].layer_id),
+        (recorded[0].layer_id, recorded[1].layer_id)
+    );
     // Below, the state's own way back begins a step earlier: with the last state of the top held fixed, nothing reads that of the bottom.
     assert_eq!((traces[0].norms[0], recorded[0].norms[0] > 0.0), (0.0, true));
     Ok(())
@@ -76,7 +83,8 @@ fn underflow_in_single_precision_is_the_recorders() -> Result<()> {
     let traces = Trajectory::new(&layer, &xs, None)?.traces(&last)?;
     let recorded = seen(&layer, &xs, &weight)?;
     for (found, expected) in traces.iter().zip(&recorded) {
-        let (found, expected) = [found, expected].map(|trace| Underflow::of(&Profile::of(trace))).into();
+        let (found, expected) =
+            [found, expected].map(|trace| Underflow::of(&Profile::of(trace))).into();
         assert!(found == expected && found.lags > 10, "{found:?}, expected {expected:?}");
     }
     Ok(())

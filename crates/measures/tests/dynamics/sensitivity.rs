@@ -2,7 +2,7 @@
 
 use crate::cells::{sequences, Elman, Linear};
 use candle::{Device, Tensor};
-use recurrent_core::{Layer, Pass, Sequence};
+use recurrent_core::{ForwardContext, Layer, Sequence};
 use recurrent_measures::{sensitivity, Passes};
 use recurrent_testkit::close::expect_error;
 use recurrent_testkit::finite_difference::derivative;
@@ -18,11 +18,15 @@ fn a_scalar_linear_network_has_its_closed_form() -> Result<()> {
     for found in sensitivity(&layer, &xs, &steps, Passes::Exact)? {
         // h_t = Σ λ^(t-1-k) x_k, so dh_t/dλ = Σ (t-1-k) λ^(t-2-k) x_k and dh_t/db = h_t where b = 1.
         let t = found.step as i32;
-        let sum = |f: &dyn Fn(i32) -> f64| (0..t).map(|k| f(t - 1 - k) * inputs[k as usize]).sum::<f64>();
+        let sum =
+            |f: &dyn Fn(i32) -> f64| (0..t).map(|k| f(t - 1 - k) * inputs[k as usize]).sum::<f64>();
         let by_lambda = sum(&|age| f64::from(age) * lambda.powi(age - 1));
         let by_input = sum(&|age| lambda.powi(age));
         for ((name, found), expected) in found.by_weight.iter().zip([by_lambda, by_input]) {
-            assert!((found - expected.abs()).abs() <= 1e-12, "{name} at {t}: {found}, expected {expected}");
+            assert!(
+                (found - expected.abs()).abs() <= 1e-12,
+                "{name} at {t}: {found}, expected {expected}"
+            );
         }
         assert!((found.norm - by_lambda.hypot(by_input)).abs() <= 1e-12);
     }
@@ -38,9 +42,13 @@ fn it_grows_as_the_memory_does() -> Result<()> {
     // Under a constant input dh/dλ tends to 1/(1 - λ)².
     let xs = Sequence::new(Tensor::ones((1, 1000, 1), candle::DType::F64, &Device::Cpu)?)?;
     for lambda in [0.5, 0.9, 0.97] {
-        let found = sensitivity(&Linear::layer(&[vec![lambda]])?, &xs, &[1000], Passes::Exact)?.remove(0);
+        let found =
+            sensitivity(&Linear::layer(&[vec![lambda]])?, &xs, &[1000], Passes::Exact)?.remove(0);
         let expected = 1.0 / (1.0 - lambda) / (1.0 - lambda);
-        assert!((found.by_weight[0].1 / expected - 1.0).abs() <= 1e-9, "{found:?}, expected {expected}");
+        assert!(
+            (found.by_weight[0].1 / expected - 1.0).abs() <= 1e-9,
+            "{found:?}, expected {expected}"
+        );
     }
     Ok(())
 }
@@ -52,13 +60,13 @@ fn exact_is_that_of_finite_differences_and_random_comes_near() -> Result<()> {
     let u = layer.cell().u.copy()?;
     let mut squares = 0.0;
     for unit in 0..4 {
-        for place in 0..16 {
+        for layer_id in 0..16 {
             let moved = |step: f64| {
                 let mut values = u.flatten_all()?.to_vec1::<f64>()?;
-                values[place] += step;
+                values[layer_id] += step;
                 let u = Tensor::from_vec(values, (4, 4), &Device::Cpu)?;
                 let moved = recurrent_core::Rnn::from_cell(Elman { u, ..layer.cell().clone() });
-                let (last, _) = moved.last(&xs, None, &Pass::default())?;
+                let (last, _) = moved.last(&xs, None, &ForwardContext::default())?;
                 Ok(last.to_vec2::<f64>()?[0][unit])
             };
             squares += derivative(moved)?.powi(2);
@@ -71,7 +79,12 @@ fn exact_is_that_of_finite_differences_and_random_comes_near() -> Result<()> {
         squares.sqrt()
     );
     let random = sensitivity(&layer, &xs, &[6], Passes::Random { count: 400, seed: 1 })?.remove(0);
-    assert!((random.norm / exact.norm - 1.0).abs() <= 0.1, "{}, expected {}", random.norm, exact.norm);
+    assert!(
+        (random.norm / exact.norm - 1.0).abs() <= 0.1,
+        "{}, expected {}",
+        random.norm,
+        exact.norm
+    );
     Ok(())
 }
 
@@ -93,5 +106,9 @@ fn the_median_is_that_over_examples_and_what_has_no_answer_is_refused() -> Resul
     )?;
     let frozen = Elman { w: layer.cell().w.detach(), u: layer.cell().u.detach() };
     let frozen = recurrent_core::Rnn::from_cell(frozen);
-    expect_error("frozen", sensitivity(&frozen, &xs, &[5], Passes::Exact), "sensitivity weights: expected variables")
+    expect_error(
+        "frozen",
+        sensitivity(&frozen, &xs, &[5], Passes::Exact),
+        "sensitivity weights: expected variables",
+    )
 }

@@ -39,8 +39,8 @@ fn every_gate_has_its_own() -> Result<()> {
     let found = block_spectra(&layer(&LstmConfig::default(), 2, 4)?)?;
     let names: Vec<_> = found.iter().map(|block| block.name.as_str()).collect();
     assert_eq!(names, ["weight_hh_l0.i", "weight_hh_l0.f", "weight_hh_l0.g", "weight_hh_l0.o"]);
-    assert!(found
-        .iter()
-        .all(|block| block.smallest <= block.radius && block.radius <= block.largest * (1.0 + 1e-6)));
+    assert!(found.iter().all(
+        |block| block.smallest <= block.radius && block.radius <= block.largest * (1.0 + 1e-6)
+    ));
     Ok(())
 }

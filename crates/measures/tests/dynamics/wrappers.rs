@@ -3,11 +3,13 @@
 use crate::cells::{differences, layer, near, sequences};
 use candle::{DType, Device};
 use candle_nn::{VarBuilder, VarMap};
-use recurrent_core::{Directions, Layer, Pass, Place, Rnn, Sequence, Stack};
+use recurrent_core::{Direction, ForwardContext, Layer, LayerId, Rnn, Sequence, Stack};
 use recurrent_gru::GruConfig;
 use recurrent_lstm::LstmConfig;
-use recurrent_measures::{lyapunov, memory_capacity, omega, temporal_jacobian, CapacitySettings, Trajectory};
-use recurrent_residual::{OverTime, Residual};
+use recurrent_measures::{
+    lyapunov, memory_capacity, omega, temporal_jacobian, CapacitySettings, Trajectory,
+};
+use recurrent_residual::{Residual, TemporalResidual};
 use recurrent_testkit::{close, noise, Result, Tolerance};
 use recurrent_vanilla::VanillaConfig;
 
@@ -15,11 +17,11 @@ use recurrent_vanilla::VanillaConfig;
 fn the_jacobian_of_a_stack_has_those_of_its_layers_on_the_diagonal() -> Result<()> {
     let vars = VarMap::new();
     let vb = VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu);
-    let stack = Stack::of(2, Directions::Forward, 2, 3, &GruConfig::default(), vb)?;
+    let stack = Stack::of(2, Direction::Forward, 2, 3, &GruConfig::default(), vb)?;
     let xs = sequences(2, 5, 2)?;
     let trajectory = Trajectory::new(&stack, &xs, None)?;
     let found = trajectory.jacobian(3, 1)?;
-    let (between, _) = stack.layers()[0].run(&xs, None, &Pass::default())?;
+    let (between, _) = stack.layers()[0].run(&xs, None, &ForwardContext::default())?;
     let below = Trajectory::new(&stack.layers()[0], &xs, None)?.jacobian(3, 1)?;
     let above = Trajectory::new(&stack.layers()[1], &between, None)?.jacobian(3, 1)?;
     let block = |i: usize, j: usize| found.narrow(0, 3 * i, 3)?.narrow(1, 3 * j, 3)?.contiguous();
@@ -40,7 +42,7 @@ fn a_residual_over_depth_leaves_the_jacobians_bit_by_bit() -> Result<()> {
     let inner = Rnn::new(3, 3, &LstmConfig::default(), vb.clone())?;
     let xs = sequences(2, 6, 3)?;
     let plain = Trajectory::new(&inner, &xs, None)?;
-    let outer = Residual::new(inner.clone(), Place::default(), 0, vb)?;
+    let outer = Residual::new(inner.clone(), LayerId::default(), 0, vb)?;
     let around = Trajectory::new(&outer, &xs, None)?;
     for t in 0..6 {
         close("jacobian", &around.jacobian(t, 1)?, &plain.jacobian(t, 1)?, Tolerance::Bits)?;
@@ -59,7 +61,7 @@ fn a_residual_over_time_adds_to_the_identity() -> Result<()> {
     let vars = VarMap::new();
     let vb = VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu);
     let inner = Rnn::new(2, 4, &VanillaConfig::default(), vb.clone())?;
-    let outer = Rnn::new(2, 4, &OverTime::new(VanillaConfig::default(), alpha), vb)?;
+    let outer = Rnn::new(2, 4, &TemporalResidual::new(VanillaConfig::default(), alpha), vb)?;
     let xs = sequences(2, 5, 2)?;
     let trajectory = Trajectory::new(&outer, &xs, None)?;
     let one = Sequence::new(xs.values().narrow(1, 4, 1)?.contiguous()?)?;
@@ -72,11 +74,16 @@ fn a_residual_over_time_adds_to_the_identity() -> Result<()> {
 
 #[test]
 fn a_residual_over_depth_lets_the_input_of_the_step_be_read() -> Result<()> {
-    let settings =
-        CapacitySettings { delays: 20, washout: 50, fit: 500, test: 500, ..CapacitySettings::default() };
+    let settings = CapacitySettings {
+        delays: 20,
+        washout: 50,
+        fit: 500,
+        test: 500,
+        ..CapacitySettings::default()
+    };
     let inner = layer(&VanillaConfig::default(), 6, 6)?;
     let vb = VarBuilder::zeros(DType::F64, &Device::Cpu);
-    let outer = Residual::new(inner, Place::default(), 0, vb)?;
+    let outer = Residual::new(inner, LayerId::default(), 0, vb)?;
     assert!(memory_capacity(&outer, &settings)?.curve[0] > 0.99);
     Ok(())
 }

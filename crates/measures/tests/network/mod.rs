@@ -3,7 +3,9 @@
 use candle::{DType, Device, Module, Result, Tensor};
 use candle_nn::{AdamW, Linear, Optimizer, ParamsAdamW, VarBuilder, VarMap};
 use rand::Rng;
-use recurrent_core::{init, stream, CellConfig, Directions, Layer, Pass, Sequence, Stack};
+use recurrent_core::{
+    init, named_rng, CellConfig, Direction, ForwardContext, Layer, Sequence, Stack,
+};
 use recurrent_measures::diagnosis::{Diagnosis, Report};
 
 pub(crate) const BATCH: usize = 16;
@@ -16,7 +18,10 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    pub(crate) fn new(seed: u64, build: impl FnOnce(VarBuilder) -> Result<Box<dyn Layer>>) -> Result<Self> {
+    pub(crate) fn new(
+        seed: u64,
+        build: impl FnOnce(VarBuilder) -> Result<Box<dyn Layer>>,
+    ) -> Result<Self> {
         let vars = VarMap::new();
         let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
         let layer = build(vb.pp("rnn"))?;
@@ -24,17 +29,24 @@ impl Network {
         Ok(Self { vars, layer, readout })
     }
 
-    pub(crate) fn of<K: CellConfig>(layers: usize, config: &K, hidden: usize, seed: u64) -> Result<Self> {
-        Self::new(seed, |vb| Ok(Box::new(Stack::of(layers, Directions::Forward, 2, hidden, config, vb)?)))
+    pub(crate) fn of<K: CellConfig>(
+        layers: usize,
+        config: &K,
+        hidden: usize,
+        seed: u64,
+    ) -> Result<Self> {
+        Self::new(seed, |vb| {
+            Ok(Box::new(Stack::of(layers, Direction::Forward, 2, hidden, config, vb)?))
+        })
     }
 
     pub(crate) fn vb(&self) -> VarBuilder<'static> {
         VarBuilder::from_varmap(&self.vars, DType::F32, &Device::Cpu)
     }
 
-    pub(crate) fn loss(&self, time: usize, draw: u64, pass: &Pass) -> Result<Tensor> {
+    pub(crate) fn loss(&self, time: usize, draw: u64, context: &ForwardContext) -> Result<Tensor> {
         let (xs, targets) = adding(time, draw)?;
-        let (last, _) = self.layer.last(&xs, None, pass)?;
+        let (last, _) = self.layer.last(&xs, None, context)?;
         (self.readout.forward(&last)? - targets)?.sqr()?.mean_all()
     }
 
@@ -42,7 +54,11 @@ impl Network {
         let params = ParamsAdamW { lr: 3e-3, weight_decay: 0.0, ..ParamsAdamW::default() };
         let mut adam = AdamW::new(self.vars.all_vars(), params)?; // in any order: each is updated by itself
         (0..steps).try_for_each(|step| {
-            adam.backward_step(&self.loss(time, 1000 * (seed + 1) + step, &Pass::default())?)
+            adam.backward_step(&self.loss(
+                time,
+                1000 * (seed + 1) + step,
+                &ForwardContext::default(),
+            )?)
         })
     }
 
@@ -50,7 +66,7 @@ impl Network {
         let mut diagnosis = Diagnosis::new(needed);
         for batch in 0..3 {
             let watch = diagnosis.watch();
-            let loss = self.loss(time, 1_000_000 + 3 * seed + batch, &watch.pass())?;
+            let loss = self.loss(time, 1_000_000 + 3 * seed + batch, &watch.context())?;
             diagnosis.take(watch, &loss, &loss.backward()?, &self.vars)?;
         }
         Ok(diagnosis.report())
@@ -59,7 +75,7 @@ impl Network {
 
 /// The adding problem (Arjovsky, Shah and Bengio 2016): two of the values are marked, one in each half, and their sum is asked for.
 pub(crate) fn adding(time: usize, draw: u64) -> Result<(Sequence, Tensor)> {
-    let mut rng = stream(draw, "adding");
+    let mut rng = named_rng(draw, "adding");
     let (mut xs, mut sums) = (vec![0f32; BATCH * time * 2], Vec::new());
     for steps in xs.chunks_exact_mut(time * 2) {
         steps.iter_mut().step_by(2).for_each(|value| *value = rng.random());

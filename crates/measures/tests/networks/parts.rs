@@ -2,7 +2,7 @@
 
 use crate::plain::{close, dot, flat, sum, Case};
 use candle::Result;
-use recurrent_core::{Cell, CellConfig, Flow, Pass};
+use recurrent_core::{Bptt, Cell, CellConfig, ForwardContext};
 use recurrent_gru::GruConfig;
 use recurrent_lstm::LstmConfig;
 use recurrent_measures::{long_range_share, truncation, Objective, Part, Reads};
@@ -46,7 +46,10 @@ fn biases<C: Cell>(what: &str, case: &Case<C>) -> Result<()> {
         let what = format!("{what}, windows of {}", found.window);
         let cut = sum(&case.parts(usize::MAX, Some(found.window))?, 0..usize::MAX);
         let pairs = [(&found.all, flat(&cut), flat(&full))];
-        let named = found.weights.iter().map(|(name, found)| (found, cut[name].clone(), full[name].clone()));
+        let named = found
+            .weights
+            .iter()
+            .map(|(name, found)| (found, cut[name].clone(), full[name].clone()));
         for (found, cut, full) in pairs.into_iter().chain(named) {
             let difference: Vec<_> = cut.iter().zip(&full).map(|(a, b)| a - b).collect();
             let norm = |values: &[f64]| dot(values, values).sqrt();
@@ -94,9 +97,9 @@ fn vanilla() -> Result<()> {
 }
 
 /// The case with the flow or the recorder hidden from its layers, as layers do that do not know of it.
-fn deaf<C: Cell>(case: &Case<C>, hear: fn(Pass) -> Pass) -> String {
+fn deaf<C: Cell>(case: &Case<C>, hear: fn(ForwardContext) -> ForwardContext) -> String {
     let refused = case.objective(|objective| {
-        let loss = |pass: &Pass| (objective.loss)(&hear(*pass));
+        let loss = |context: &ForwardContext| (objective.loss)(&hear(*context));
         let objective = Objective { loss: &loss, ..*objective };
         let (share, bias) = (long_range_share(&objective, &[2]), truncation(&objective, &[2]));
         assert!(bias.is_err(), "both refuse");
@@ -109,12 +112,19 @@ fn deaf<C: Cell>(case: &Case<C>, hear: fn(Pass) -> Pass) -> String {
 fn layers_that_ignore_the_flow_are_refused() -> Result<()> {
     for reads in [Reads::Ends, Reads::Steps] {
         let case = Case::new(&LstmConfig::default(), 2, &RAGGED, reads)?;
-        let error = deaf(&case, |pass| Pass { record: None, ..pass });
-        assert!(error.starts_with("objective: expected the recorder to hear of 2 layers, got []"), "{error}");
-        let error = deaf(&case, |pass| pass.flow(Flow::default()));
+        let error = deaf(&case, |context| ForwardContext { record: None, ..context });
+        assert!(
+            error.starts_with("objective: expected the recorder to hear of 2 layers, got []"),
+            "{error}"
+        );
+        let error = deaf(&case, |context| context.bptt(Bptt::default()));
         let expected = match reads {
-            Reads::Ends => "objective: expected no gradient of h_l0 at lag 2 under Some(Last(2)), got some",
-            Reads::Steps => "objective: the gradient of h_l0 is the same with and without Some(Last(2))",
+            Reads::Ends => {
+                "objective: expected no gradient of h_l0 at lag 2 under Some(Last(2)), got some"
+            }
+            Reads::Steps => {
+                "objective: the gradient of h_l0 is the same with and without Some(Last(2))"
+            }
         };
         assert!(error.starts_with(expected), "{error}");
     }
@@ -124,8 +134,9 @@ fn layers_that_ignore_the_flow_are_refused() -> Result<()> {
 #[test]
 fn reading_more_than_the_ends_has_to_be_said() -> Result<()> {
     let case = Case::new(&GruConfig::default(), 1, &RAGGED, Reads::Steps)?;
-    let error =
-        case.objective(|objective| long_range_share(&Objective { reads: Reads::Ends, ..*objective }, &[3]));
+    let error = case.objective(|objective| {
+        long_range_share(&Objective { reads: Reads::Ends, ..*objective }, &[3])
+    });
     let error = error.expect_err("it reads every step").to_string();
     assert!(error.contains("or something reads more than the ends"), "{error}");
     Ok(())
@@ -134,12 +145,18 @@ fn reading_more_than_the_ends_has_to_be_said() -> Result<()> {
 #[test]
 fn wrong_arguments_are_named() -> Result<()> {
     let case = Case::new(&VanillaConfig::default(), 1, &[3, 3], Reads::Ends)?;
-    let error = |f: fn(&Objective) -> Result<()>| case.objective(f).expect_err("refused").to_string();
+    let error =
+        |f: fn(&Objective) -> Result<()>| case.objective(f).expect_err("refused").to_string();
     let zero = error(|objective| long_range_share(objective, &[1, 0]).map(drop));
-    assert!(zero.starts_with("long-range share lags: expected at least 1 each, got [1, 0]"), "{zero}");
+    assert!(
+        zero.starts_with("long-range share lags: expected at least 1 each, got [1, 0]"),
+        "{zero}"
+    );
     let window = error(|objective| truncation(objective, &[0]).map(drop));
     assert!(window.starts_with("flow window: expected at least 1 step, got 0"), "{window}");
-    let none = error(|objective| long_range_share(&Objective { weights: &[], ..*objective }, &[1]).map(drop));
+    let none = error(|objective| {
+        long_range_share(&Objective { weights: &[], ..*objective }, &[1]).map(drop)
+    });
     assert!(none.starts_with("objective weights: expected at least one"), "{none}");
     let constant = error(|objective| {
         let weights = [("w".to_string(), objective.weights[0].1.detach())];

@@ -3,7 +3,8 @@
 use candle::{DType, Device, Result, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent_core::{
-    Bidirectional, Cell, CellConfig, Layer, Pass, Place, Pool, Rnn, Sequence, Stack, State,
+    Bidirectional, Cell, CellConfig, ForwardContext, Layer, LayerId, Pool, Rnn, Sequence, Stack,
+    State,
 };
 use recurrent_measures::{Objective, Reads};
 use std::collections::BTreeMap;
@@ -43,12 +44,17 @@ impl<C: Cell> Case<C> {
         let vb = VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu);
         let cell = |layer: usize| {
             let input = if layer == 0 { INPUT } else { config.output_size(HIDDEN) };
-            config.cell(input, HIDDEN, Some(Place::layer(layer)), vb.clone())
+            config.cell(input, HIDDEN, Some(LayerId::layer(layer)), vb.clone())
         };
         let cells = (0..layers).map(cell).collect::<Result<_>>()?;
         let time = lengths.iter().copied().max().unwrap_or(0);
         let xs = values(&[lengths.len(), time, INPUT], 1.5, 0.0)?;
-        Ok(Self { chains: vec![Chain { cells, reverse: false }], xs, lengths: lengths.to_vec(), reads })
+        Ok(Self {
+            chains: vec![Chain { cells, reverse: false }],
+            xs,
+            lengths: lengths.to_vec(),
+            reads,
+        })
     }
 
     /// With a second direction beside the first, of one layer.
@@ -56,8 +62,8 @@ impl<C: Cell> Case<C> {
         let mut case = Self::new(config, 1, lengths, Reads::Ends)?;
         let vars = VarMap::new();
         let vb = VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu);
-        let place = Place { layer: 0, reverse: true };
-        let cells = vec![config.cell(INPUT, HIDDEN, Some(place), vb)?];
+        let layer_id = LayerId { layer: 0, reverse: true };
+        let cells = vec![config.cell(INPUT, HIDDEN, Some(layer_id), vb)?];
         case.chains.push(Chain { cells, reverse: true });
         Ok(case)
     }
@@ -70,7 +76,9 @@ impl<C: Cell> Case<C> {
         let rnn = |cell: &C| Rnn::from_cell(cell.clone());
         let forward = &self.chains[0].cells;
         Ok(match self.chains.get(1) {
-            Some(back) => Box::new(Bidirectional::new(rnn(&forward[0]), rnn(&back.cells[0]).reversed())?),
+            Some(back) => {
+                Box::new(Bidirectional::new(rnn(&forward[0]), rnn(&back.cells[0]).reversed())?)
+            }
             None => {
                 let layers = forward.iter().map(|cell| Box::new(rnn(cell)) as Box<dyn Layer>);
                 Box::new(Stack::new(layers.collect())?)
@@ -83,13 +91,13 @@ impl<C: Cell> Case<C> {
         let mut weights: Vec<_> = self.cells().flat_map(|cell| cell.params()).collect();
         weights.sort_by(|(a, _), (b, _)| a.cmp(b));
         let (layer, xs) = (self.layer()?, Sequence::padded(self.xs.clone(), &self.lengths)?);
-        let loss = |pass: &Pass| match self.reads {
-            Reads::Ends => square(&layer.last(&xs, None, pass)?.0)?.mean_all(),
+        let loss = |context: &ForwardContext| match self.reads {
+            Reads::Ends => square(&layer.last(&xs, None, context)?.0)?.mean_all(),
             Reads::Steps => {
-                let ys = layer.run(&xs, None, pass)?.0;
+                let ys = layer.run(&xs, None, context)?.0;
                 let (batch, time, size) = ys.values().dims3()?;
-                let squares =
-                    square(&ys.values().reshape((batch * time, size))?)?.reshape((batch, time, 1))?;
+                let squares = square(&ys.values().reshape((batch * time, size))?)?
+                    .reshape((batch, time, 1))?;
                 xs.with_values(squares)?.pool(Pool::Mean)?.mean_all()
             }
         };
@@ -154,7 +162,9 @@ impl<C: Cell> Case<C> {
                         copies.push((name, len - 1 - t, copy));
                     }
                     if window.is_some_and(|window| t > 0 && t % window == 0) {
-                        *state = C::State::from_fields(state.fields().iter().map(Tensor::detach).collect())?;
+                        *state = C::State::from_fields(
+                            state.fields().iter().map(Tensor::detach).collect(),
+                        )?;
                     }
                     *state = cell.with_params(own)?.step(&x, state)?;
                     x = state.fields()[0].clone();
@@ -197,5 +207,8 @@ pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
 
 pub(crate) fn close(what: &str, found: Option<f64>, expected: f64) {
     let found = found.expect("there is such a number");
-    assert!((found - expected).abs() <= 1e-10 * expected.abs().max(1.0), "{what}: {found}, not {expected}");
+    assert!(
+        (found - expected).abs() <= 1e-10 * expected.abs().max(1.0),
+        "{what}: {found}, not {expected}"
+    );
 }

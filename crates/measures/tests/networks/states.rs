@@ -5,8 +5,8 @@ use candle::{DType, Device, Result, Tensor, Var};
 use candle_nn::ops::sigmoid;
 use candle_nn::{VarBuilder, VarMap};
 use recurrent_core::{
-    linear, Cell, Directions, Gate, Hidden, Keep, Layer, Observer, Pass, Place, Recorder, Rnn, Sequence,
-    Stack,
+    linear, ActivationRecorder, Cell, Direction, ForwardContext, Gate, GradientRecorder,
+    HiddenState, Layer, LayerId, Record, Rnn, Sequence, Stack,
 };
 use recurrent_gru::GruConfig;
 use recurrent_lstm::LstmConfig;
@@ -16,7 +16,10 @@ use recurrent_measures::{
 use recurrent_vanilla::VanillaConfig;
 
 fn near(what: &str, found: f64, expected: f64) {
-    assert!((found - expected).abs() <= 1e-10 * expected.abs(), "{what}: {found:e}, not {expected:e}");
+    assert!(
+        (found - expected).abs() <= 1e-10 * expected.abs(),
+        "{what}: {found:e}, not {expected:e}"
+    );
 }
 
 /// h' = a h + b x, unit by unit.
@@ -36,7 +39,7 @@ impl Leak {
 }
 
 impl Cell for Leak {
-    type State = Hidden;
+    type State = HiddenState;
 
     fn input_size(&self) -> usize {
         self.size
@@ -54,8 +57,8 @@ impl Cell for Leak {
         Ok(Self { a: params[0].clone(), ..self.clone() })
     }
 
-    fn step(&self, x: &Tensor, s: &Hidden) -> Result<Hidden> {
-        Ok(Hidden { h: (s.h.broadcast_mul(&self.a)? + (x * self.b)?)? })
+    fn step(&self, x: &Tensor, s: &HiddenState) -> Result<HiddenState> {
+        Ok(HiddenState { h: (s.h.broadcast_mul(&self.a)? + (x * self.b)?)? })
     }
 }
 
@@ -64,7 +67,7 @@ impl Cell for Leak {
 struct Keeper(Tensor);
 
 impl Cell for Keeper {
-    type State = Hidden;
+    type State = HiddenState;
 
     fn input_size(&self) -> usize {
         self.0.dims()[1]
@@ -82,12 +85,12 @@ impl Cell for Keeper {
         Ok(Self(params[0].clone()))
     }
 
-    fn step(&self, x: &Tensor, s: &Hidden) -> Result<Hidden> {
+    fn step(&self, x: &Tensor, s: &HiddenState) -> Result<HiddenState> {
         let z = sigmoid(&linear(x, &self.0, None)?)?;
-        Ok(Hidden { h: (x + (z * (&s.h - x)?)?)? })
+        Ok(HiddenState { h: (x + (z * (&s.h - x)?)?)? })
     }
 
-    fn gates(&self, x: &Tensor, _: &Hidden) -> Result<Vec<Gate>> {
+    fn gates(&self, x: &Tensor, _: &HiddenState) -> Result<Vec<Gate>> {
         Ok(vec![Gate { name: "z", values: sigmoid(&linear(x, &self.0, None)?)?, keeps: true }])
     }
 }
@@ -100,9 +103,13 @@ fn without_recurrent_weights_all_comes_along_the_carousel() -> Result<()> {
             Var::from_tensor(&weight)?.set(&weight.zeros_like()?)?;
         }
     }
-    let found = case.objective(|it| carousel(&it.observations()?, &it.traces(Keep::Gradients)?))?;
+    let found =
+        case.objective(|it| carousel(&it.observations()?, &it.traces(Record::Gradients)?))?;
     let found = found[0].carousel.found().expect("an LSTM has one");
-    assert_eq!((&found.field[..], &found.gate[..], found.lag[0], found.lag.len()), ("c", "f", 1, 9));
+    assert_eq!(
+        (&found.field[..], &found.gate[..], found.lag[0], found.lag.len()),
+        ("c", "f", 1, 9)
+    );
     for (at, lag) in found.lag.iter().enumerate() {
         near(&format!("lag {lag}"), found.alone[at], found.measured[at]);
         assert!(found.rest[at] <= 1e-13 * found.measured[at], "lag {lag}: {:e}", found.rest[at]);
@@ -114,9 +121,9 @@ fn without_recurrent_weights_all_comes_along_the_carousel() -> Result<()> {
 fn the_carousel_is_the_product_of_the_gates() -> Result<()> {
     let case = Case::new(&LstmConfig::forget_bias(1.0), 2, &[6, 6, 3], Reads::Ends)?;
     case.objective(|it| {
-        let (seen, traces) = (it.observations()?, it.traces(Keep::Gradients)?);
+        let (seen, traces) = (it.observations()?, it.traces(Record::Gradients)?);
         for (layer, found) in carousel(&seen, &traces)?.iter().enumerate() {
-            assert_eq!(found.place, Place::layer(layer));
+            assert_eq!(found.layer_id, LayerId::layer(layer));
             let found = found.carousel.found().expect("an LSTM has one");
             let forget = seen[layer].gates[1].values.to_vec3::<f64>()?;
             let trace = &traces[2 * layer + 1];
@@ -132,7 +139,8 @@ fn the_carousel_is_the_product_of_the_gates() -> Result<()> {
                     let product: f64 = (1..5).map(|t| forget[row][t][unit]).product();
                     logs += product.ln() / (2 * HIDDEN) as f64;
                     squares += (gradients[row][5][unit] * product).powi(2);
-                    differences += (gradients[row][1][unit] - gradients[row][5][unit] * product).powi(2);
+                    differences +=
+                        (gradients[row][1][unit] - gradients[row][5][unit] * product).powi(2);
                 }
                 alone += 3.0 * f64::sqrt(squares) / 2.0;
                 rest += 3.0 * f64::sqrt(differences) / 2.0;
@@ -140,7 +148,11 @@ fn the_carousel_is_the_product_of_the_gates() -> Result<()> {
             near("geometric mean", found.product()[4], logs.exp());
             near("alone", found.alone[4], alone);
             near("rest", found.rest[4], rest);
-            assert_eq!((found.product()[0], found.rest[0]), (1.0, 0.0), "at the reference they are the same");
+            assert_eq!(
+                (found.product()[0], found.rest[0]),
+                (1.0, 0.0),
+                "at the reference they are the same"
+            );
             assert!(found.rest[4] > 1e-3 * found.measured[4], "there is a path through h");
         }
         Ok(())
@@ -152,11 +164,14 @@ fn an_output_that_is_kept_has_its_reference_at_the_end() -> Result<()> {
     let keeper = Keeper(Var::from_tensor(&values(&[INPUT, INPUT], 1.0, 0.0)?)?.into_inner());
     let layer = Rnn::from_cell(keeper);
     let xs = Sequence::padded(values(&[2, 5, INPUT], 1.0, 2.0)?, &[5, 3])?;
-    let loss = |pass: &Pass| layer.last(&xs, None, pass)?.0.sqr()?.mean_all();
+    let loss = |context: &ForwardContext| layer.last(&xs, None, context)?.0.sqr()?.mean_all();
     let it = Objective { loss: &loss, weights: &layer.params(), depth: 1, reads: Reads::Ends };
-    let found = carousel(&it.observations()?, &it.traces(Keep::Gradients)?)?;
+    let found = carousel(&it.observations()?, &it.traces(Record::Gradients)?)?;
     let found = found[0].carousel.found().expect("it names its gate");
-    assert_eq!((&found.field[..], &found.gate[..], found.lag[0], found.lag.len()), ("h", "z", 0, 6));
+    assert_eq!(
+        (&found.field[..], &found.gate[..], found.lag[0], found.lag.len()),
+        ("h", "z", 0, 6)
+    );
     for at in 0..6 {
         near("alone", found.alone[at], found.measured[at]);
         assert!(found.rest[at] <= 1e-13 * found.measured[at]);
@@ -165,8 +180,9 @@ fn an_output_that_is_kept_has_its_reference_at_the_end() -> Result<()> {
     let z = &open[0].gates.found().expect("it names its gate")[0];
     let rows = xs.values().to_vec3::<f64>()?;
     let means = (0..INPUT).map(|unit| {
-        let w =
-            values(&[INPUT, INPUT], 1.0, 0.0).and_then(|w| w.to_vec2::<f64>()).expect("small")[unit].clone();
+        let w = values(&[INPUT, INPUT], 1.0, 0.0).and_then(|w| w.to_vec2::<f64>()).expect("small")
+            [unit]
+            .clone();
         let real = rows[0].iter().chain(&rows[1][..3]);
         real.map(|x| 1.0 / (1.0 + (-dot(&w, x)).exp())).sum::<f64>() / 8.0
     });
@@ -179,17 +195,23 @@ fn an_output_that_is_kept_has_its_reference_at_the_end() -> Result<()> {
 #[test]
 fn a_cell_that_names_no_gate_has_no_carousel() -> Result<()> {
     let case = Case::new(&VanillaConfig::default(), 1, &[4], Reads::Ends)?;
-    let found = case.objective(|it| carousel(&it.observations()?, &it.traces(Keep::Gradients)?))?;
+    let found =
+        case.objective(|it| carousel(&it.observations()?, &it.traces(Record::Gradients)?))?;
     assert!(matches!(found[0].carousel, Answer::DoesNotApply(_)), "{found:?}");
     Ok(())
 }
 
 /// The traces of h' = a h + x over `steps` steps under the loss that adds up the first unit's last value and `second` times the second's.
-fn leaked(a: f64, second: f64, steps: usize, dtype: DType) -> Result<Vec<recurrent_core::Trace>> {
+fn leaked(
+    a: f64,
+    second: f64,
+    steps: usize,
+    dtype: DType,
+) -> Result<Vec<recurrent_core::GradientTrace>> {
     let layer = Rnn::from_cell(Leak::new(a, 1.0, 2, 0, dtype)?);
     let xs = Sequence::new(Tensor::zeros((1, steps, 2), dtype, &Device::Cpu)?)?;
-    let recorder = Recorder::new(Keep::Gradients);
-    let (last, _) = layer.last(&xs, None, &Pass::default().record(&recorder))?;
+    let recorder = GradientRecorder::new(Record::Gradients);
+    let (last, _) = layer.last(&xs, None, &ForwardContext::default().record(&recorder))?;
     let weights = Tensor::new(&[1.0, second], &Device::Cpu)?.to_dtype(dtype)?;
     last.broadcast_mul(&weights)?.sum_all()?.backward()?;
     Ok(recorder.take())
@@ -198,11 +220,19 @@ fn leaked(a: f64, second: f64, steps: usize, dtype: DType) -> Result<Vec<recurre
 #[test]
 fn a_gradient_that_halves_leaves_f32_where_it_must() -> Result<()> {
     // 2^-126 is the smallest normal number of f32, 2^-149 the smallest subnormal one.
-    let found = &shadow(&leaked(0.5, 0.0, 160, DType::F32)?, &leaked(0.5, 0.0, 160, DType::F64)?)?[0];
-    assert_eq!((found.first.zero, found.first.subnormal, found.first.lost), (Some(0), Some(127), Some(127)));
+    let found =
+        &shadow(&leaked(0.5, 0.0, 160, DType::F32)?, &leaked(0.5, 0.0, 160, DType::F64)?)?[0];
+    assert_eq!(
+        (found.first.zero, found.first.subnormal, found.first.lost),
+        (Some(0), Some(127), Some(127))
+    );
     assert_eq!((found.first.nan, found.first.infinity, found.first.overflowed), (None, None, None));
     let zeros = |lag: usize| (found.lags[lag].zeros, found.lags[lag].lost_zeros);
-    assert_eq!((zeros(0), zeros(149), zeros(150)), ((1, 0), (1, 0), (2, 1)), "one is zero by construction");
+    assert_eq!(
+        (zeros(0), zeros(149), zeros(150)),
+        ((1, 0), (1, 0), (2, 1)),
+        "one is zero by construction"
+    );
     let subnormals = |lag: usize| (found.lags[lag].subnormals, found.lags[lag].lost_subnormals);
     assert_eq!((subnormals(126), subnormals(149), subnormals(150)), ((0, 0), (1, 1), (0, 0)));
     assert_eq!((found.lags[149].error, found.lags[150].error, found.error), (0.0, 1.0, 1.0));
@@ -214,7 +244,10 @@ fn a_gradient_that_grows_overflows_f32() -> Result<()> {
     // 4^64 = 2^128 is infinite in f32, and so is all that lies further back.
     let (single, double) = (leaked(4.0, 0.0, 70, DType::F32)?, leaked(4.0, 0.0, 70, DType::F64)?);
     let found = &shadow(&single, &double)?[0];
-    assert_eq!((found.first.infinity, found.first.overflowed, found.first.nan), (Some(64), Some(64), None));
+    assert_eq!(
+        (found.first.infinity, found.first.overflowed, found.first.nan),
+        (Some(64), Some(64), None)
+    );
     assert_eq!((found.lags[63].error, found.error), (0.0, f64::INFINITY));
     assert_eq!((single[0].infinities[64], single[0].nans[64], double[0].infinities[64]), (1, 0, 0));
     let error = shadow(&double, &double).expect_err("not f32").to_string();
@@ -227,7 +260,8 @@ fn a_gradient_that_grows_overflows_f32() -> Result<()> {
 
 #[test]
 fn what_is_no_number_in_both_is_not_an_overflow() -> Result<()> {
-    let found = &shadow(&leaked(0.5, f64::NAN, 3, DType::F32)?, &leaked(0.5, f64::NAN, 3, DType::F64)?)?[0];
+    let found =
+        &shadow(&leaked(0.5, f64::NAN, 3, DType::F32)?, &leaked(0.5, f64::NAN, 3, DType::F64)?)?[0];
     assert_eq!((found.first.nan, found.first.overflowed, found.first.lost), (Some(0), None, None));
     assert_eq!((found.lags[3].nans, found.lags[3].elements, found.error), (1, 2, f64::INFINITY));
     Ok(())
@@ -243,14 +277,15 @@ fn depth_and_time_are_told_apart() -> Result<()> {
     ];
     let stack = Stack::new(layers)?;
     let xs = Sequence::new(Tensor::ones((3, steps, 1), DType::F64, &Device::Cpu)?)?;
-    let loss = |pass: &Pass| stack.last(&xs, None, pass)?.0.mean_all();
+    let loss = |context: &ForwardContext| stack.last(&xs, None, context)?.0.mean_all();
     let it = Objective { loss: &loss, weights: &stack.params(), depth: 2, reads: Reads::Ends };
     let found = depth(&it)?;
     let below = |lag: usize| -> f64 {
         gain * (0..=lag).map(|j| top.powi(j as i32) * bottom.powi((lag - j) as i32)).sum::<f64>()
     };
     let above = |lag: usize| top.powi(lag as i32);
-    let pooled = |norm: &dyn Fn(usize) -> f64| (0..steps).map(|lag| norm(lag).powi(2)).sum::<f64>().sqrt();
+    let pooled =
+        |norm: &dyn Fn(usize) -> f64| (0..steps).map(|lag| norm(lag).powi(2)).sum::<f64>().sqrt();
     near("bottom, pooled", found.layers[0].pooled, pooled(&below));
     near("top, pooled", found.layers[1].pooled, pooled(&above));
     near("bottom, end", found.layers[0].end, gain);
@@ -282,14 +317,18 @@ fn depth_and_time_are_told_apart() -> Result<()> {
 fn depth_has_both_directions() -> Result<()> {
     let vars = VarMap::new();
     let vb = VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu);
-    let stack = Stack::of(3, Directions::Both, INPUT, HIDDEN, &GruConfig::default(), vb)?;
+    let stack = Stack::of(3, Direction::Bidirectional, INPUT, HIDDEN, &GruConfig::default(), vb)?;
     let xs = Sequence::new(values(&[3, 12, INPUT], 1.0, 0.0)?)?;
-    let loss = |pass: &Pass| stack.last(&xs, None, pass)?.0.sqr()?.mean_all();
+    let loss = |context: &ForwardContext| stack.last(&xs, None, context)?.0.sqr()?.mean_all();
     let mut weights = stack.params();
     weights.push(("head".to_string(), Var::from_tensor(&values(&[2], 1.0, 0.0)?)?.into_inner()));
     let found = depth(&Objective { loss: &loss, weights: &weights, depth: 3, reads: Reads::Ends })?;
-    let along: Vec<_> = found.along_depth.iter().map(|along| (along.reverse, along.layers)).collect();
-    assert_eq!((found.layers.len(), along, found.other_weights), (6, vec![(false, 2), (true, 2)], 0.0));
+    let along: Vec<_> =
+        found.along_depth.iter().map(|along| (along.reverse, along.layers)).collect();
+    assert_eq!(
+        (found.layers.len(), along, found.other_weights),
+        (6, vec![(false, 2), (true, 2)], 0.0)
+    );
     let (bottom, top) = (found.layers[1].pooled, found.layers[5].pooled);
     near("reversed", found.along_depth[1].pooled.expect("finite"), bottom / top);
     near("two layers", found.along_depth[1].factor(bottom / top).powi(2), bottom / top);
@@ -301,7 +340,8 @@ fn noise_of_batches_is_that_of_their_examples() -> Result<()> {
     let first = Case::new(&LstmConfig::default(), 1, &[5, 3], Reads::Ends)?;
     let mut second = Case::new(&LstmConfig::default(), 1, &[5, 5], Reads::Ends)?;
     second.xs = values(&[2, 5, INPUT], 1.5, 40.0)?;
-    let found = first.objective(|first| second.objective(|second| gradient_noise(&[*first, *second])))?;
+    let found =
+        first.objective(|first| second.objective(|second| gradient_noise(&[*first, *second])))?;
     let gradients = [&first, &second].map(|case| {
         let parts = case.parts(usize::MAX, None).expect("the loop runs");
         flat(&sum(&parts, 0..usize::MAX))
@@ -314,14 +354,16 @@ fn noise_of_batches_is_that_of_their_examples() -> Result<()> {
     for (case, row) in [(&first, 0), (&second, 0), (&second, 1)] {
         let mut alone = Case::new(&LstmConfig::default(), 1, &[5], Reads::Ends)?;
         alone.xs = case.xs.narrow(0, row, 1)?;
-        let traces = alone.objective(|alone| alone.traces(Keep::Gradients))?;
+        let traces = alone.objective(|alone| alone.traces(Record::Gradients))?;
         let gradients = traces[0].gradients.as_ref().expect("kept").to_vec3::<f64>()?;
         rows.push(gradients[0][1].clone());
     }
     let mean: Vec<f64> =
         (0..HIDDEN).map(|unit| rows.iter().map(|row| row[unit]).sum::<f64>() / 3.0).collect();
-    let away: f64 =
-        rows.iter().flat_map(|row| row.iter().zip(&mean).map(|(value, mean)| (value - mean).powi(2))).sum();
+    let away: f64 = rows
+        .iter()
+        .flat_map(|row| row.iter().zip(&mean).map(|(value, mean)| (value - mean).powi(2)))
+        .sum();
     let lag = &found.states[0].lags[4];
     assert_eq!(lag.examples, 3);
     near("snr", lag.snr.expect("finite"), (dot(&mean, &mean) / (away / 3.0)).sqrt());
@@ -343,9 +385,9 @@ fn rank_of_what_a_network_does() -> Result<()> {
     let layer = Rnn::from_cell(Leak::new(0.0, 1.0, 3, 0, DType::F64)?);
     let xs = [[[1.0, 0., 5.], [0.0, 2., 5.]], [[-1.0, 0., 5.], [0.0, -2., 5.]]];
     let xs = Sequence::new(Tensor::new(&xs, &Device::Cpu)?)?;
-    let observer = Observer::default();
-    layer.run(&xs, None, &Pass::default().observe(&observer))?;
-    let found = &rank(&observer.take(), &[1, 2])?[0];
+    let activations = ActivationRecorder::default();
+    layer.run(&xs, None, &ForwardContext::default().activations(&activations))?;
+    let found = &rank(&activations.take(), &[1, 2])?[0];
     // Eigenvalues 2 and 8, and 0 for the unit that stands still at 5.
     near("participation", found.pooled.participation.expect("it varies"), 100.0 / 68.0);
     let entropy = -(0.2f64 * 0.2f64.ln() + 0.8 * 0.8f64.ln());

@@ -74,19 +74,23 @@ pub struct Effect {
 
 /// Every measure of every remedy; the first of `variants` is the base. Those that no run has are left out.
 pub fn all(variants: &[&str], records: &Records) -> Vec<Effect> {
-    let of =
-        |name: &str| -> Vec<&RunRecord> { records.runs.iter().filter(|run| run.variant == name).collect() };
+    let of = |name: &str| -> Vec<&RunRecord> {
+        records.runs.iter().filter(|run| run.config.model.variant == name).collect()
+    };
     let Some((base, others)) = variants.split_first() else { return Vec::new() };
     let without = of(base);
-    let effects = others.iter().filter_map(|other| Some((remedy(base, other)?, of(other)))).flat_map(
-        |(remedy, with)| {
+    let effects = others
+        .iter()
+        .filter_map(|other| Some((remedy(base, other)?, of(other))))
+        .flat_map(|(remedy, with)| {
             let without = &without;
             Measure::ALL
                 .into_iter()
-                .filter_map(move |measure| Arms { without, with: &with }.effect(base, remedy, measure))
+                .filter_map(move |measure| {
+                    Arms { without, with: &with }.effect(base, remedy, measure)
+                })
                 .collect::<Vec<_>>()
-        },
-    );
+        });
     effects.collect()
 }
 
@@ -99,21 +103,22 @@ struct Arms<'a> {
 impl Arms<'_> {
     fn effect(&self, base: &str, remedy: &str, measure: Measure) -> Option<Effect> {
         let (first, other) = (self.without.first()?, self.with.first()?);
-        if measure == Measure::StepsToSolve && first.criterion.is_none() {
+        if measure == Measure::StepsToSolve && first.config.task.criterion.is_none() {
             return None;
         }
         let worst = self.worst();
         let value = |run: &RunRecord| measure.value(run, worst);
-        let by_seed: BTreeMap<u64, &RunRecord> = self.with.iter().map(|run| (run.seed, *run)).collect();
+        let by_seed: BTreeMap<u64, &RunRecord> =
+            self.with.iter().map(|run| (run.config.seed, *run)).collect();
         let (mut left_out, mut before, mut after) = (Vec::new(), Vec::new(), Vec::new());
         for run in self.without {
-            let Some(other) = by_seed.get(&run.seed) else { continue };
+            let Some(other) = by_seed.get(&run.config.seed) else { continue };
             match (value(run), value(other)) {
                 (Some(one), Some(two)) => {
                     before.push(one);
                     after.push(two);
                 }
-                _ => left_out.push(run.seed),
+                _ => left_out.push(run.config.seed),
             }
         }
         let pairs = before.iter().zip(&after);
@@ -129,8 +134,8 @@ impl Arms<'_> {
             _ => None,
         };
         let mut effect = Effect {
-            task: first.task.clone(),
-            length: first.length,
+            task: first.config.task.name.clone(),
+            length: first.config.task.length,
             base: base.to_string(),
             remedy: remedy.to_string(),
             measure,
@@ -155,8 +160,8 @@ impl Arms<'_> {
             remedy_solved: solved(self.with),
             base_failed: failed(self.without),
             remedy_failed: failed(self.with),
-            base_lr: first.lr,
-            remedy_lr: other.lr,
+            base_lr: first.config.training.lr,
+            remedy_lr: other.config.training.lr,
             verdict: Verdict::NotEnoughEvidence,
         };
         effect.verdict = Verdict::of(&effect);
@@ -166,13 +171,15 @@ impl Arms<'_> {
     /// The loss of a run that failed: the largest of both variants, or the baseline if that is larger.
     fn worst(&self) -> f64 {
         let runs = self.without.iter().chain(self.with);
-        let losses = runs.flat_map(|run| [run.final_loss, run.baseline]).filter(|loss| loss.is_finite());
+        let losses = runs
+            .flat_map(|run| [run.outcome.final_loss, run.config.task.baseline])
+            .filter(|loss| loss.is_finite());
         losses.fold(f64::NEG_INFINITY, f64::max)
     }
 }
 
 fn solved(runs: &[&RunRecord]) -> usize {
-    runs.iter().filter(|run| run.solved).count()
+    runs.iter().filter(|run| run.outcome.solved).count()
 }
 
 fn failed(runs: &[&RunRecord]) -> usize {

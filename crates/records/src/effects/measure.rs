@@ -1,6 +1,6 @@
 //! What is measured of a run, and how large a difference has to be.
 
-use crate::record::{RunRecord, Status};
+use crate::record::{PhaseGradients, RunRecord, Status};
 use serde::{Deserialize, Serialize};
 use std::f64::consts::LN_2;
 
@@ -77,20 +77,25 @@ impl Measure {
         if self.after_training() && run.status == Status::Stopped {
             return None;
         }
-        let rate = |when: &str| run.fits.get(when).map(|fit| fit.decay);
+        let rate = |phase: &PhaseGradients| phase.h.fit.map(|fit| fit.decay);
+        let (init, trained) = (&run.gradients.init, &run.gradients.trained);
         let lags = |horizon: Option<usize>| horizon.map(|lags| lags as f64);
         let value = match self {
-            Self::DecayInit => rate("h_init"),
-            Self::HorizonInit => lags(run.horizon_init),
+            Self::DecayInit => rate(init),
+            Self::HorizonInit => lags(init.h.horizon),
             Self::DecayFinal | Self::HorizonFinal if failed => None,
-            Self::DecayFinal => rate("h_final"),
-            Self::HorizonFinal => lags(run.horizon_final),
+            Self::DecayFinal => rate(trained),
+            Self::HorizonFinal => lags(trained.h.horizon),
             Self::StepsToSolve => {
-                let steps = run.steps_to_solve.filter(|_| !failed).unwrap_or(run.max_steps);
-                run.criterion.map(|_| steps as f64)
+                let steps = run
+                    .outcome
+                    .steps_to_solve
+                    .filter(|_| !failed)
+                    .unwrap_or(run.config.max_steps());
+                run.config.task.criterion.map(|_| steps as f64)
             }
             Self::FinalLoss if failed => Some(worst),
-            Self::FinalLoss => Some(run.final_loss),
+            Self::FinalLoss => Some(run.outcome.final_loss),
         };
         value.filter(|value| value.is_finite())
     }
@@ -108,9 +113,9 @@ impl Measure {
     /// steps allowed; a quarter of the loss.
     pub(super) fn margin(self, run: &RunRecord) -> f64 {
         match self {
-            Self::DecayInit | Self::DecayFinal => LN_2 / run.length as f64,
-            Self::HorizonInit | Self::HorizonFinal => 0.1 * run.length as f64,
-            Self::StepsToSolve => 0.1 * run.max_steps as f64,
+            Self::DecayInit | Self::DecayFinal => LN_2 / run.config.task.length as f64,
+            Self::HorizonInit | Self::HorizonFinal => 0.1 * run.config.task.length as f64,
+            Self::StepsToSolve => 0.1 * run.config.max_steps() as f64,
             Self::FinalLoss => 1.25_f64.ln(),
         }
     }

@@ -1,23 +1,27 @@
 use super::*;
-use crate::record::{RunRecord, Status};
+use crate::record::{Outcome, RunRecord, Status};
 use crate::sample;
 use anyhow::Result;
 use std::collections::BTreeMap;
 
 /// A run of a variant with these steps to solve (of 2,000), loss, and rate of decay and horizon before and after.
-fn run(variant: &str, seed: u64, steps: Option<u64>, loss: f64, rate: f64, horizon: usize) -> RunRecord {
+fn run(
+    variant: &str,
+    seed: u64,
+    steps: Option<u64>,
+    loss: f64,
+    rate: f64,
+    horizon: usize,
+) -> RunRecord {
     let fit = recurrent_measures::Fit { decay: rate, r2: 1.0, points: 50, underflowed: 0 };
-    RunRecord {
-        variant: variant.to_string(),
-        seed,
-        solved: steps.is_some(),
-        steps_to_solve: steps,
-        final_loss: loss,
-        fits: BTreeMap::from([("h_init".to_string(), fit), ("h_final".to_string(), fit)]),
-        horizon_init: Some(horizon),
-        horizon_final: Some(horizon),
-        ..sample::run("lstm", 1)
+    let mut run = sample::run("lstm", 1);
+    (run.config.model.variant, run.config.seed) = (variant.to_string(), seed);
+    let solved = steps.is_some();
+    run.outcome = Outcome { solved, steps_to_solve: steps, final_loss: loss, ..run.outcome };
+    for phase in [&mut run.gradients.init, &mut run.gradients.trained] {
+        (phase.h.fit, phase.h.horizon) = (Some(fit), Some(horizon));
     }
+    run
 }
 
 /// Five seeds of a base and of one remedy that is better in everything.
@@ -50,7 +54,10 @@ fn differences_are_paired() {
     let decay = &effects["half-life at initialisation"];
     assert!((decay.effect.expect("five pairs") + 0.3).abs() < 1e-12, "|-0.1| - |0.4|");
     assert_eq!((decay.base_median, decay.remedy_median), (Some(0.4), Some(-0.1)));
-    assert_eq!((decay.base_half_life, decay.remedy_half_life), (Some(std::f64::consts::LN_2 / 0.4), None));
+    assert_eq!(
+        (decay.base_half_life, decay.remedy_half_life),
+        (Some(std::f64::consts::LN_2 / 0.4), None)
+    );
     let loss = &effects["final loss"];
     assert!((loss.effect.expect("five pairs") - 0.5_f64.ln()).abs() < 1e-12);
     assert_eq!(effects["horizon after training"].effect, Some(80.0));
@@ -61,7 +68,8 @@ fn differences_are_paired() {
 fn the_other_way_round_it_hurts() {
     let mut records = better();
     for run in &mut records.runs {
-        run.variant = if run.variant == "lstm" { "lstm+chrono" } else { "lstm" }.to_string();
+        run.config.model.variant =
+            if run.config.model.variant == "lstm" { "lstm+chrono" } else { "lstm" }.to_string();
     }
     assert!(effects(&records).values().all(|effect| effect.verdict == Verdict::Hurts));
 }
@@ -69,41 +77,44 @@ fn the_other_way_round_it_hurts() {
 #[test]
 fn a_verdict_takes_five_pairs_an_interval_and_a_margin() {
     let mut four = better();
-    four.runs.retain(|run| run.seed < 4);
+    four.runs.retain(|run| run.config.seed < 4);
     assert!(effects(&four).values().all(|effect| effect.verdict == Verdict::NotEnoughEvidence));
 
     let with = |change: &dyn Fn(&mut RunRecord)| {
         let mut records = better();
-        let remedy = records.runs.iter_mut().filter(|run| run.variant == "lstm+chrono");
+        let remedy =
+            records.runs.iter_mut().filter(|run| run.config.model.variant == "lstm+chrono");
         remedy.for_each(change);
         effects(&records)["final loss"].verdict
     };
-    assert_eq!(with(&|run| run.final_loss = 0.1), Verdict::NoEffectShown, "the same");
+    assert_eq!(with(&|run| run.outcome.final_loss = 0.1), Verdict::NoEffectShown, "the same");
     assert_eq!(
-        with(&|run| run.final_loss = 0.085),
+        with(&|run| run.outcome.final_loss = 0.085),
         Verdict::NoEffectShown,
         "always lower, but by less than a quarter"
     );
-    assert_eq!(with(&|run| run.final_loss = 0.079), Verdict::Helps, "by more");
+    assert_eq!(with(&|run| run.outcome.final_loss = 0.079), Verdict::Helps, "by more");
     assert_eq!(
-        with(&|run| run.final_loss = if run.seed == 0 { 0.3 } else { 0.05 }),
+        with(&|run| run.outcome.final_loss = if run.config.seed == 0 { 0.3 } else { 0.05 }),
         Verdict::NotEnoughEvidence
     );
-    let noisy = |run: &mut RunRecord| run.final_loss = [0.08, 0.12, 0.1, 0.13, 0.09][run.seed as usize];
+    let noisy = |run: &mut RunRecord| {
+        run.outcome.final_loss = [0.08, 0.12, 0.1, 0.13, 0.09][run.config.seed as usize]
+    };
     assert_eq!(with(&noisy), Verdict::NotEnoughEvidence, "it may be a third as well as nothing");
 }
 
 #[test]
 fn what_did_not_converge_counts() {
     let mut records = better();
-    for run in records.runs.iter_mut().filter(|run| run.variant == "lstm") {
-        (run.solved, run.steps_to_solve) = (false, None);
+    for run in records.runs.iter_mut().filter(|run| run.config.model.variant == "lstm") {
+        (run.outcome.solved, run.outcome.steps_to_solve) = (false, None);
     }
     let steps = &effects(&records)["steps to solve"];
     assert_eq!((steps.base_median, steps.base_solved, steps.remedy_solved), (Some(2000.0), 0, 5));
     assert_eq!((steps.effect, steps.verdict), (Some(-1360.0), Verdict::Helps));
     for run in &mut records.runs {
-        (run.solved, run.steps_to_solve) = (false, None);
+        (run.outcome.solved, run.outcome.steps_to_solve) = (false, None);
     }
     let steps = &effects(&records)["steps to solve"];
     assert_eq!((steps.effect, steps.low), (Some(0.0), Some(0.0)));
@@ -113,15 +124,16 @@ fn what_did_not_converge_counts() {
 #[test]
 fn failed_runs_count_as_the_worst_and_interrupted_ones_are_left_out() {
     let mut records = better();
-    for run in records.runs.iter_mut().filter(|run| run.variant == "lstm+chrono") {
-        match run.seed {
+    for run in records.runs.iter_mut().filter(|run| run.config.model.variant == "lstm+chrono") {
+        match run.config.seed {
             1 => {
-                (run.status, run.final_loss) = (Status::Failed("NaN".to_string()), f64::NAN);
-                (run.solved, run.steps_to_solve) = (false, None);
-                run.horizon_final = None;
+                (run.status, run.outcome.final_loss) =
+                    (Status::Failed("NaN".to_string()), f64::NAN);
+                (run.outcome.solved, run.outcome.steps_to_solve) = (false, None);
+                run.gradients.trained.h.horizon = None;
             }
             2 => run.status = Status::Stopped,
-            3 => run.fits.clear(),
+            3 => (run.gradients.init.h.fit, run.gradients.trained.h.fit) = (None, None),
             _ => {}
         }
     }
@@ -132,7 +144,10 @@ fn failed_runs_count_as_the_worst_and_interrupted_ones_are_left_out() {
     let expected = (3.0 * 0.5_f64.ln() + worst) / 4.0;
     assert!((loss.effect.expect("four pairs") - expected).abs() < 1e-12, "{loss:?}");
     let steps = &effects["steps to solve"];
-    assert_eq!((steps.pairs, steps.effect), (4, Some((-400.0 + (2000.0 - 1010.0) - 370.0 - 360.0) / 4.0)));
+    assert_eq!(
+        (steps.pairs, steps.effect),
+        (4, Some((-400.0 + (2000.0 - 1010.0) - 370.0 - 360.0) / 4.0))
+    );
     assert_eq!(effects["horizon after training"].left_out, [1, 2]);
     assert_eq!(effects["half-life at initialisation"].left_out, [3]);
     assert_eq!(effects["half-life after training"].left_out, [1, 2, 3]);
@@ -142,10 +157,10 @@ fn failed_runs_count_as_the_worst_and_interrupted_ones_are_left_out() {
 #[test]
 fn real_data_has_no_steps_to_solve() {
     let mut records = better();
-    records
-        .runs
-        .iter_mut()
-        .for_each(|run| (run.criterion, run.solved, run.steps_to_solve) = (None, false, None));
+    records.runs.iter_mut().for_each(|run| {
+        (run.config.task.criterion, run.outcome.solved, run.outcome.steps_to_solve) =
+            (None, false, None)
+    });
     let effects = effects(&records);
     assert!(!effects.contains_key("steps to solve") && effects.len() == 5);
 }

@@ -44,7 +44,8 @@ impl Verdict {
 
     /// By the rule.
     pub(super) fn of(effect: &Effect) -> Self {
-        let (Some(size), Some(low), Some(high), Some(p)) = (effect.effect, effect.low, effect.high, effect.p)
+        let (Some(size), Some(low), Some(high), Some(p)) =
+            (effect.effect, effect.low, effect.high, effect.p)
         else {
             return Self::NotEnoughEvidence;
         };

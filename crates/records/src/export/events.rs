@@ -27,14 +27,29 @@ impl Events {
     }
 
     /// A histogram at a step: upper bounds of its buckets, which rise, and what lies in each.
-    pub(super) fn histogram(&mut self, time: f64, step: u64, tag: &str, bounds: &[f64], counts: &[f64]) {
+    pub(super) fn histogram(
+        &mut self,
+        time: f64,
+        step: u64,
+        tag: &str,
+        bounds: &[f64],
+        counts: &[f64],
+    ) {
         let total: f64 = counts.iter().sum();
-        let moment =
-            |power: i32| bounds.iter().zip(counts).map(|(at, count)| at.powi(power) * count).sum::<f64>();
+        let moment = |power: i32| {
+            bounds.iter().zip(counts).map(|(at, count)| at.powi(power) * count).sum::<f64>()
+        };
         let mut histogram = Message::default();
-        let (low, high) =
-            (bounds.first().map_or(0.0, |bound| bound - 1.0), bounds.last().copied().unwrap_or(0.0));
-        histogram.double(1, low).double(2, high).double(3, total).double(4, moment(1)).double(5, moment(2));
+        let (low, high) = (
+            bounds.first().map_or(0.0, |bound| bound - 1.0),
+            bounds.last().copied().unwrap_or(0.0),
+        );
+        histogram
+            .double(1, low)
+            .double(2, high)
+            .double(3, total)
+            .double(4, moment(1))
+            .double(5, moment(2));
         histogram.packed(6, bounds).packed(7, counts);
         let mut entry = Message::default();
         entry.bytes(1, tag.as_bytes()).bytes(5, &histogram.0);
@@ -109,10 +124,13 @@ fn masked(crc: u32) -> u32 {
 
 fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, byte| {
-        (0..8).fold(
-            crc ^ u32::from(*byte),
-            |crc, _| if crc & 1 == 1 { crc >> 1 ^ CASTAGNOLI } else { crc >> 1 },
-        )
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            if crc & 1 == 1 {
+                crc >> 1 ^ CASTAGNOLI
+            } else {
+                crc >> 1
+            }
+        })
     })
 }
 
@@ -134,7 +152,8 @@ mod tests {
         events.scalar(1.5, 300, "loss", 0.25);
         let bytes = events.into_bytes();
         // Event { wall_time: 1.5, step: 300, summary: { value: { tag: "loss", simple_value: 0.25 } } }
-        let record = b"\x09\0\0\0\0\0\0\xf8\x3f\x10\xac\x02\x2a\x0d\x0a\x0b\x0a\x04loss\x15\0\0\x80\x3e";
+        let record =
+            b"\x09\0\0\0\0\0\0\xf8\x3f\x10\xac\x02\x2a\x0d\x0a\x0b\x0a\x04loss\x15\0\0\x80\x3e";
         assert_eq!(bytes[..8], (record.len() as u64).to_le_bytes());
         assert_eq!(&bytes[12..12 + record.len()], record);
         assert_eq!(bytes.len(), 16 + record.len());

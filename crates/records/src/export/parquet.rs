@@ -22,16 +22,21 @@ pub(super) fn file(table: &Table) -> Result<Vec<u8>> {
         let field = Type::primitive_type_builder(name, physical).with_converted_type(converted);
         Ok(Arc::new(field.with_repetition(Repetition::OPTIONAL).build()?))
     });
-    let schema = Type::group_type_builder(table.name).with_fields(fields.collect::<Result<_>>()?).build()?;
+    let schema =
+        Type::group_type_builder(table.name).with_fields(fields.collect::<Result<_>>()?).build()?;
     let mut bytes = Vec::new();
-    let mut writer =
-        SerializedFileWriter::new(&mut bytes, Arc::new(schema), Arc::new(WriterProperties::default()))?;
+    let mut writer = SerializedFileWriter::new(
+        &mut bytes,
+        Arc::new(schema),
+        Arc::new(WriterProperties::default()),
+    )?;
     let mut group = writer.next_row_group()?;
     for (_, column) in &table.columns {
         let Some(mut open) = group.next_column()? else { break };
         match (open.untyped(), column) {
             (ColumnWriter::ByteArrayColumnWriter(writer), Column::Text(values)) => {
-                let (levels, values) = known(values, |text: &String| ByteArray::from(text.as_str()));
+                let (levels, values) =
+                    known(values, |text: &String| ByteArray::from(text.as_str()));
                 writer.write_batch(&values, Some(&levels), None)?;
             }
             (ColumnWriter::Int64ColumnWriter(writer), Column::Whole(values)) => {
@@ -82,14 +87,21 @@ mod tests {
             let rows: Vec<_> = reader.get_row_iter(None)?.collect::<Result<_>>()?;
             assert_eq!(rows.len(), table.columns[0].1.len(), "{}", table.name);
             if table.name == "runs" {
-                assert_eq!(rows[0].get_string(0)?, &records.runs[0].variant);
-                assert_eq!(rows[0].get_ulong(1)?, u64::MAX);
                 let place = |name: &str| {
-                    table.columns.iter().position(|(known, _)| *known == name).expect("a column")
+                    table.columns.iter().position(|(known, _)| known == name).expect("a column")
                 };
-                assert!(rows[0].get_double(place("final_loss"))?.is_nan());
-                assert!(rows[0].get_double(place("accuracy")).is_err(), "null");
-                assert_eq!(rows[3].get_double(place("baseline"))?, records.runs[3].baseline);
+                let (variant, seed) = (place("variant"), place("seed"));
+                assert_eq!(rows[0].get_string(variant)?, &records.runs[0].config.model.variant);
+                assert_eq!(rows[0].get_ulong(seed)?, u64::MAX);
+                assert!(rows[0].get_double(place("outcome.final_loss"))?.is_nan());
+                assert!(
+                    rows[14].get_double(place("gradients.trained.h.half_life")).is_err(),
+                    "null"
+                );
+                assert_eq!(
+                    rows[3].get_double(place("config.task.baseline"))?,
+                    records.runs[3].baseline
+                );
             }
         }
         Ok(())

@@ -5,9 +5,11 @@ use crate::record::{ProfileRecord, Records, RunRecord};
 
 /// The event file of a run that began at `began`, in seconds since 1970.
 pub(super) fn file(records: &Records, run: &RunRecord, began: f64) -> Vec<u8> {
-    let time = |step: u64| began + run.seconds * step as f64 / run.steps.max(1) as f64;
+    let time =
+        |step: u64| began + run.outcome.seconds * step as f64 / run.outcome.steps.max(1) as f64;
     let mut events = Events::new(began);
-    let own = |variant: &str, seed: u64| variant == run.variant && seed == run.seed;
+    let own =
+        |variant: &str, seed: u64| variant == run.config.model.variant && seed == run.config.seed;
     for step in records.steps.iter().filter(|step| own(&step.variant, step.seed)) {
         let scalars = [
             ("training/loss", step.loss),
@@ -15,7 +17,9 @@ pub(super) fn file(records: &Records, run: &RunRecord, began: f64) -> Vec<u8> {
             ("training/gradient norm, clipped", step.grad_norm_clipped),
             ("training/learning rate", step.lr),
         ];
-        scalars.into_iter().for_each(|(tag, value)| events.scalar(time(step.step), step.step, tag, value));
+        scalars
+            .into_iter()
+            .for_each(|(tag, value)| events.scalar(time(step.step), step.step, tag, value));
     }
     for eval in records.evals.iter().filter(|eval| own(&eval.variant, eval.seed)) {
         events.scalar(time(eval.step), eval.step, "held-out/loss", eval.loss);
@@ -27,8 +31,10 @@ pub(super) fn file(records: &Records, run: &RunRecord, began: f64) -> Vec<u8> {
         let place = place(profile);
         let finite: Vec<(usize, f64)> =
             profile.lag.iter().copied().zip(profile.median.iter().copied()).collect();
-        let finite: Vec<_> =
-            finite.into_iter().filter(|(lag, norm)| *lag < run.length && norm.is_finite()).collect();
+        let finite: Vec<_> = finite
+            .into_iter()
+            .filter(|(lag, norm)| *lag < run.config.task.length && norm.is_finite())
+            .collect();
         let (bounds, norms): (Vec<f64>, Vec<f64>) =
             finite.iter().map(|&(lag, norm)| (lag as f64 + 0.5, norm)).unzip();
         events.histogram(
@@ -38,7 +44,9 @@ pub(super) fn file(records: &Records, run: &RunRecord, began: f64) -> Vec<u8> {
             &bounds,
             &norms,
         );
-        for (moment, wanted) in [("start", profile.step == 0), ("end", profile.last && profile.step > 0)] {
+        for (moment, wanted) in
+            [("start", profile.step == 0), ("end", profile.last && profile.step > 0)]
+        {
             for &(lag, norm) in finite.iter().filter(|_| wanted) {
                 events.scalar(
                     time(profile.step),
@@ -79,11 +87,15 @@ mod tests {
         let records = sample::records();
         let run = &records.runs[0];
         let bytes = file(&records, run, 1.7e9);
-        let own = |variant: &str, seed: u64| variant == run.variant && seed == run.seed;
+        let own = |variant: &str, seed: u64| {
+            variant == run.config.model.variant && seed == run.config.seed
+        };
         let steps = records.steps.iter().filter(|step| own(&step.variant, step.seed)).count();
         let evals = records.evals.iter().filter(|eval| own(&eval.variant, eval.seed)).count();
-        let profiles: Vec<_> = records.profiles.iter().filter(|p| own(&p.variant, p.seed)).collect();
-        let by_lag: usize = profiles.iter().filter(|p| p.step == 0 || p.last).map(|p| p.lag.len() - 1).sum();
+        let profiles: Vec<_> =
+            records.profiles.iter().filter(|p| own(&p.variant, p.seed)).collect();
+        let by_lag: usize =
+            profiles.iter().filter(|p| p.step == 0 || p.last).map(|p| p.lag.len() - 1).sum();
         assert!(steps > 0 && evals > 0 && by_lag > 0);
         assert_eq!(frames(&bytes).len(), 1 + 4 * steps + evals + profiles.len() + by_lag);
         assert!(frames(&bytes)[0].ends_with(b"brain.Event:2"));

@@ -7,46 +7,87 @@
 use serde::de::{Error, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// For a field of type `f64`: `#[serde(with = "number")]`.
-pub(super) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+/// Writes a field of type `f64`: `#[serde(with = "number")]`.
+///
+/// # Errors
+/// Those of the serializer.
+pub fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     Number(*value).serialize(serializer)
 }
 
-pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+/// Reads it.
+///
+/// # Errors
+/// If it is neither a number nor one of the three names.
+pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     Ok(Number::deserialize(deserializer)?.0)
 }
 
-/// For a field of type `Vec<f64>`: `#[serde(with = "number::list")]`.
-pub(super) mod list {
+/// For a field of type `Option<f64>`: `#[serde(with = "number::option")]`.
+pub mod option {
     use super::*;
 
-    pub(in super::super) fn serialize<S: Serializer>(
-        values: &[f64],
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
+    /// Writes it.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+        value.map(Number).serialize(serializer)
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// If it is neither a number, nor null, nor one of the three names.
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<f64>, D::Error> {
+        Ok(Option::<Number>::deserialize(deserializer)?.map(|number| number.0))
+    }
+}
+
+/// For a field of type `Vec<f64>`: `#[serde(with = "number::list")]`.
+pub mod list {
+    use super::*;
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(values: &[f64], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(values.iter().map(|value| Number(*value)))
     }
 
-    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Vec<f64>, D::Error> {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// If an entry is neither a number nor one of the three names.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
         Ok(Vec::<Number>::deserialize(deserializer)?.into_iter().map(|number| number.0).collect())
     }
 }
 
 /// For a field of type `BTreeMap<String, f64>`: `#[serde(with = "number::map")]`.
-pub(super) mod map {
+pub mod map {
     use super::*;
     use std::collections::BTreeMap;
 
-    pub(in super::super) fn serialize<S: Serializer>(
+    /// Writes it.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(
         values: &BTreeMap<String, f64>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         serializer.collect_map(values.iter().map(|(name, value)| (name, Number(*value))))
     }
 
-    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+    /// Reads it.
+    ///
+    /// # Errors
+    /// If an entry is neither a number nor one of the three names.
+    pub fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<BTreeMap<String, f64>, D::Error> {
         let values = BTreeMap::<String, Number>::deserialize(deserializer)?;
@@ -117,7 +158,9 @@ mod tests {
             assert!(same(read.one, one) && same(read.named["hh"], one), "{text}");
             assert!(read.many.iter().zip(values).all(|(read, value)| same(*read, value)), "{text}");
         }
-        assert!(serde_json::from_str::<Line>(r#"{"one": "nought", "many": [], "named": {}}"#).is_err());
+        assert!(
+            serde_json::from_str::<Line>(r#"{"one": "nought", "many": [], "named": {}}"#).is_err()
+        );
         assert!(serde_json::from_str::<Line>(r#"{"one": null, "many": [], "named": {}}"#).is_err());
         Ok(())
     }

@@ -1,16 +1,20 @@
 //! Records as a comparison's folder holds them.
 
-use super::Records;
+use super::{check_schema, Records, RunRecord};
 use crate::usage::mistake;
 use anyhow::Result;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
+/// The file of the runs.
+const RUNS: &str = "runs.jsonl";
+
 impl Records {
-    /// Reads the files of a comparison that has ended, or was interrupted. `measures.jsonl` may be missing: versions before 0.1.0 wrote none.
+    /// Reads the files of a comparison that has ended, or was interrupted.
     ///
     /// # Errors
     /// A [`Usage`](crate::usage::Usage) error that names the folder, or the file and the line, and says what was expected.
@@ -21,23 +25,24 @@ impl Records {
             mistake!("{shown}: expected a folder that a comparison has written, found {found}");
         }
         if !folder.join("runs.jsonl").is_file() {
-            let why = match (folder.join("sweep.jsonl").is_file(), folder.join("comparison.json").is_file()) {
+            let why = match (
+                folder.join("sweep.jsonl").is_file(),
+                folder.join("comparison.json").is_file(),
+            ) {
                 (true, _) => "that of a sweep; its folders length-* hold comparisons",
-                (_, true) => "a comparison that did not come to its end; its program goes on with --resume",
+                (_, true) => {
+                    "a comparison that did not come to its end; its program goes on with --resume"
+                }
                 _ => "no runs.jsonl",
             };
             mistake!("{shown}: expected a folder that a comparison has written, found {why}");
         }
         let records = Self {
-            runs: lines(folder, "runs.jsonl")?,
+            runs: runs(folder)?,
             steps: lines(folder, "steps.jsonl")?,
             evals: lines(folder, "evals.jsonl")?,
             profiles: lines(folder, "profiles.jsonl")?,
-            measures: if folder.join("measures.jsonl").exists() {
-                lines(folder, "measures.jsonl")?
-            } else {
-                Vec::new()
-            },
+            measures: lines(folder, "measures.jsonl")?,
         };
         if records.runs.is_empty() {
             mistake!("{shown}: expected runs, found an empty runs.jsonl");
@@ -50,20 +55,22 @@ impl Records {
     fn are_whole(&self, folder: &Path) -> Result<()> {
         let mut runs = BTreeSet::new();
         for (index, run) in self.runs.iter().enumerate() {
-            if !runs.insert((run.variant.as_str(), run.seed)) {
+            if !runs.insert((run.config.model.variant.as_str(), run.config.seed)) {
                 let (path, line) = (folder.join("runs.jsonl"), index + 1);
                 mistake!(
                     "{}, run {line}: {} with seed {} is there twice",
                     path.display(),
-                    run.variant,
-                    run.seed
+                    run.config.model.variant,
+                    run.config.seed
                 );
             }
         }
         let steps = self.steps.iter().map(|line| ("steps.jsonl", &line.variant, line.seed));
         let evals = self.evals.iter().map(|line| ("evals.jsonl", &line.variant, line.seed));
-        let profiles = self.profiles.iter().map(|line| ("profiles.jsonl", &line.variant, line.seed));
-        let measures = self.measures.iter().map(|line| ("measures.jsonl", &line.variant, line.seed));
+        let profiles =
+            self.profiles.iter().map(|line| ("profiles.jsonl", &line.variant, line.seed));
+        let measures =
+            self.measures.iter().map(|line| ("measures.jsonl", &line.variant, line.seed));
         let mut lines = steps.chain(evals).chain(profiles).chain(measures);
         if let Some((name, variant, seed)) =
             lines.find(|(_, variant, seed)| !runs.contains(&(variant.as_str(), *seed)))
@@ -78,6 +85,14 @@ impl Records {
     }
 }
 
+/// The runs, all of this version of the format.
+fn runs(folder: &Path) -> Result<Vec<RunRecord>> {
+    for stored in lines::<Value>(folder, RUNS)? {
+        check_schema(&folder.join(RUNS), &stored)?;
+    }
+    lines(folder, RUNS)
+}
+
 fn lines<T: DeserializeOwned>(folder: &Path, name: &str) -> Result<Vec<T>> {
     let path = folder.join(name);
     let bytes = match fs::read(&path) {
@@ -90,7 +105,8 @@ fn lines<T: DeserializeOwned>(folder: &Path, name: &str) -> Result<Vec<T>> {
     let text = match std::str::from_utf8(&bytes) {
         Ok(text) => text,
         Err(error) => {
-            let line = 1 + bytes[..error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count();
+            let line =
+                1 + bytes[..error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count();
             mistake!("{}, line {line}: expected UTF-8, found another byte", path.display())
         }
     };

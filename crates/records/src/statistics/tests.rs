@@ -3,9 +3,12 @@ use super::*;
 #[test]
 fn distributions_are_those_of_tables() {
     // scipy.stats.norm.sf and scipy.stats.t.ppf(0.975, ν)
-    for (x, tail) in
-        [(Z, 0.025), (1.0, 0.158_655_253_931_457), (3.0, 0.001_349_898_031_630), (6.0, 9.865_876_450_377e-10)]
-    {
+    for (x, tail) in [
+        (Z, 0.025),
+        (1.0, 0.158_655_253_931_457),
+        (3.0, 0.001_349_898_031_630),
+        (6.0, 9.865_876_450_377e-10),
+    ] {
         assert!((normal_tail(x) / tail - 1.0).abs() < 1e-10, "{x}: {}", normal_tail(x));
     }
     for (freedom, quantile) in [
@@ -31,12 +34,18 @@ fn means_and_medians() {
 /// By hand: the 27 resamples of three values have the sums 0 (once), 1 and 2 and ... with the counts of (1 + x + x^3)^3.
 #[test]
 fn three_values_are_enumerated() {
-    let sums: Vec<f64> = means(&[0.0, 1.0, 3.0], 0).iter().map(|mean| (mean * 3.0).round()).collect();
+    let sums: Vec<f64> =
+        means(&[0.0, 1.0, 3.0], 0).iter().map(|mean| (mean * 3.0).round()).collect();
     let counts: Vec<usize> =
         (0..=9).map(|sum| sums.iter().filter(|other| **other == f64::from(sum)).count()).collect();
     assert_eq!(counts, [1, 3, 3, 4, 6, 3, 3, 3, 0, 1]);
     assert_eq!(
-        [quantile(&sums, 0.5), quantile(&sums, 0.01), quantile(&sums, 1.0), quantile(&sums, 4.0 / 27.0)],
+        [
+            quantile(&sums, 0.5),
+            quantile(&sums, 0.01),
+            quantile(&sums, 1.0),
+            quantile(&sums, 4.0 / 27.0)
+        ],
         [4.0, 0.0, 9.0, 1.0]
     );
     let interval = mean_interval(&[3.0, 0.0, 1.0], 5).expect("three values");
@@ -61,10 +70,11 @@ fn normal(rng: &mut impl Rng) -> f64 {
 
 /// How often the interval of `n` normal values around 1 holds it, in 2,000 trials; one standard error is 0.5 %.
 fn coverage(n: usize) -> f64 {
-    let mut rng = stream(1, "coverage");
+    let mut rng = named_rng(1, "coverage");
     let holds = |trial: u64, rng: &mut _| {
         let values: Vec<f64> = (0..n).map(|_| 1.0 + normal(rng)).collect();
-        mean_interval(&values, trial).is_some_and(|interval| interval.low <= 1.0 && 1.0 <= interval.high)
+        mean_interval(&values, trial)
+            .is_some_and(|interval| interval.low <= 1.0 && 1.0 <= interval.high)
     };
     (0..2000).filter(|&trial| holds(trial, &mut rng)).count() as f64 / 2000.0
 }

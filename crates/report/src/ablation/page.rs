@@ -1,7 +1,8 @@
 //! The page of an ablation.
 
 use super::{
-    by_measure, cautions, direction, headline, interval, median, of, remedies, rule, shown, solvable, words,
+    by_measure, cautions, direction, headline, interval, median, of, remedies, rule, shown,
+    solvable, words,
 };
 use crate::effects::{Effect, Findings, Measure, Verdict};
 use crate::escape::escape;
@@ -23,7 +24,8 @@ pub(crate) fn page(findings: &Findings, command: &[String]) -> String {
     let Some(first) = findings.effects.first() else {
         return document("No runs", &markup::header("does it help?", "No runs", command, &[]));
     };
-    let mut body = markup::header("does it help?", &headline(first, findings), command, &cautions(findings));
+    let mut body =
+        markup::header("does it help?", &headline(first, findings), command, &cautions(findings));
     body += &verdicts(findings);
     body += "<section id=\"effects\">\n<h2>Effects</h2>\n<p>Mean differences over pairs of runs with the same seed, with 95 % confidence intervals. The \
              band is the margin: what lies within it does not matter. Green helps, orange hurts, by the rule at the end.</p>\n";
@@ -44,7 +46,8 @@ pub(crate) fn page(findings: &Findings, command: &[String]) -> String {
 
 /// A verdict for each remedy and measure, and the words.
 fn verdicts(findings: &Findings) -> String {
-    let measures: Vec<Measure> = by_measure(findings).into_iter().map(|(measure, _)| measure).collect();
+    let measures: Vec<Measure> =
+        by_measure(findings).into_iter().map(|(measure, _)| measure).collect();
     let heads: String = measures
         .iter()
         .map(|measure| format!("<th scope=\"col\">{}</th>", escape(measure.title())))
@@ -79,7 +82,11 @@ fn verdict(effect: &Effect) -> String {
     };
     let medians = match (effect.base_median, effect.remedy_median) {
         (Some(before), Some(after)) => {
-            format!("<small>{} → {}</small>", escape(&median(effect, before)), escape(&median(effect, after)))
+            format!(
+                "<small>{} → {}</small>",
+                escape(&median(effect, before)),
+                escape(&median(effect, after))
+            )
         }
         _ => String::new(),
     };
@@ -100,7 +107,8 @@ fn table(measure: Measure, effects: &[&Effect], solvable: bool) -> String {
         escape(&format!("{}.", capital(direction(measure))))
     );
     for effect in effects {
-        let value = |value: Option<f64>| value.map_or("–".to_owned(), |value| median(effect, value));
+        let value =
+            |value: Option<f64>| value.map_or("–".to_owned(), |value| median(effect, value));
         let mut cells = vec![
             value(effect.base_median),
             value(effect.remedy_median),

@@ -4,7 +4,7 @@ use super::input::{checksum, excerpt, read_text};
 use crate::draw::{tensor, LONGEST};
 use crate::loss;
 use crate::splits::Splits;
-use crate::task::{Batch, BatchDraw, Criterion, LossTarget, Metrics, Reference, Task};
+use crate::task::{Batch, BatchKey, Criterion, LossTarget, Metrics, Reference, Task, TaskConfig};
 use crate::usage::mistake;
 use anyhow::{bail, ensure, Result};
 use candle::{DType, Device, Tensor};
@@ -31,13 +31,14 @@ pub(crate) const WINDOW: usize = 48;
 pub struct Forecast {
     window: usize,
     season: usize,
+    column: Option<String>,
     values: Arc<[f64]>,
     validation: Range<usize>,
     splits: Splits,
 }
 
 impl Forecast {
-    /// LossTarget the column called `column` of the CSV file `data`, whose first row has the names; of a file with one or two columns it is the last
+    /// Reads the column called `column` of the CSV file `data`, whose first row has the names; of a file with one or two columns it is the last
     /// if none is named. `window` is T, `season` that of the naive forecast, both in rows.
     ///
     /// # Errors
@@ -62,10 +63,15 @@ impl Forecast {
             "{path}: expected values that differ, found {} in the first {first} rows",
             values[0]
         );
-        ensure!(deviation.is_finite(), "{path}: expected values whose variance is finite, found larger ones");
-        let splits = Splits::with_examples((window..first).collect(), (second..rows).collect());
+        ensure!(
+            deviation.is_finite(),
+            "{path}: expected values whose variance is finite, found larger ones"
+        );
+        let splits =
+            Splits::with_examples((window..first).collect(), (second..rows).collect(), false);
         let values = values.iter().map(|x| (x - mean) / deviation).collect();
-        Ok(Self { window, season, values, validation: first..second, splits })
+        let column = column.map(str::to_string);
+        Ok(Self { window, season, column, values, validation: first..second, splits })
     }
 }
 
@@ -89,10 +95,14 @@ fn read(path: &Path, column: Option<&str>) -> Result<Vec<f64>> {
             mistake!("{NAME} column {column}: there are {} columns of this name", named(column))
         }
         (None, 1 | 2) => names.len() - 1,
-        (None, _) => mistake!("{NAME} column: expected --column with one of {}, got none", names.join(", ")),
+        (None, _) => {
+            mistake!("{NAME} column: expected --column with one of {}, got none", names.join(", "))
+        }
         (Some(column), _) => match names.iter().position(|name| *name == column) {
             Some(index) => index,
-            None => mistake!("{NAME} column {column}: no such column; there are {}", names.join(", ")),
+            None => {
+                mistake!("{NAME} column {column}: no such column; there are {}", names.join(", "))
+            }
         },
     };
     let mut values = Vec::new();
@@ -108,7 +118,10 @@ fn read(path: &Path, column: Option<&str>) -> Result<Vec<f64>> {
             _ if ["", "na", "nan", "null"].contains(&field.to_lowercase().as_str()) => {
                 bail!("{shown}:{line}: column {name}: expected a number, found a missing value ({field:?})")
             }
-            _ => bail!("{shown}:{line}: column {name}: expected a finite number, found {:?}", excerpt(field)),
+            _ => bail!(
+                "{shown}:{line}: column {name}: expected a finite number, found {:?}",
+                excerpt(field)
+            ),
         }
     }
     Ok(values)
@@ -116,7 +129,8 @@ fn read(path: &Path, column: Option<&str>) -> Result<Vec<f64>> {
 
 /// The records of a CSV file (RFC 4180, any end of line), each with the number of the line in which it begins; empty lines are none.
 fn records(text: &str) -> Vec<(u64, Vec<String>)> {
-    let (mut reader, mut rest, mut records) = (csv_core::Reader::new(), text.as_bytes(), Vec::new());
+    let (mut reader, mut rest, mut records) =
+        (csv_core::Reader::new(), text.as_bytes(), Vec::new());
     // No record is longer than the whole, or has more fields than bytes.
     let (mut fields, mut ends) = (vec![0; text.len() + 1], vec![0; text.len() + 2]);
     loop {
@@ -140,8 +154,9 @@ fn records(text: &str) -> Vec<(u64, Vec<String>)> {
             }
         }
         let starts = std::iter::once(0).chain(ends[..ended].iter().copied());
-        let field =
-            |(start, &end): (usize, &usize)| String::from_utf8_lossy(&fields[start..end]).trim().to_string();
+        let field = |(start, &end): (usize, &usize)| {
+            String::from_utf8_lossy(&fields[start..end]).trim().to_string()
+        };
         records.push((line, starts.zip(&ends[..ended]).map(field).collect()));
         debug_assert!(rest.len() < before || rest.is_empty(), "a record takes bytes");
     }
@@ -175,13 +190,17 @@ impl Task for Forecast {
     }
 
     /// The targets are `(batch, 1)`, in `dtype`.
-    fn batch(&self, draw: BatchDraw, dtype: DType, device: &Device) -> Result<Batch> {
+    fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
         ensure!(draw.batch > 0, "{NAME} batch: expected at least 1 example, got 0");
         let rows = self.splits.batch(NAME, draw);
-        let xs: Vec<_> = rows.iter().flat_map(|&row| &self.values[row - self.window..row]).copied().collect();
+        let xs: Vec<_> =
+            rows.iter().flat_map(|&row| &self.values[row - self.window..row]).copied().collect();
         let targets: Vec<_> = rows.iter().map(|&row| self.values[row]).collect();
         let xs = tensor(xs, (rows.len(), self.window, 1), dtype, device)?;
-        Ok(Batch { xs: Sequence::new(xs)?, targets: tensor(targets, (rows.len(), 1), dtype, device)? })
+        Ok(Batch {
+            xs: Sequence::new(xs)?,
+            targets: tensor(targets, (rows.len(), 1), dtype, device)?,
+        })
     }
 
     /// The squared error; it has no accuracy.
@@ -211,9 +230,22 @@ impl Task for Forecast {
         self.splits.test().len()
     }
 
+    fn is_validation(&self) -> bool {
+        self.splits.is_validation()
+    }
+
     fn validation_split(&self) -> Option<Arc<dyn Task>> {
-        let splits = Splits::with_examples(self.splits.train().to_vec(), self.validation.clone().collect());
+        let splits = Splits::with_examples(
+            self.splits.train().to_vec(),
+            self.validation.clone().collect(),
+            true,
+        );
         Some(Arc::new(Self { splits, ..self.clone() }))
+    }
+
+    fn config(&self) -> TaskConfig {
+        let column = self.column.clone();
+        TaskConfig { column, season: Some(self.season), ..TaskConfig::from_task(self) }
     }
 
     /// The seasonal naive forecast.
@@ -248,7 +280,10 @@ mod tests {
     /// A hundred rows: their number, and a wave of period 10 on a slope.
     fn wave() -> Result<Folder> {
         let row = |row: usize| {
-            format!("{row},\"{}\"\n", (row as f64 * std::f64::consts::TAU / 10.0).sin() + row as f64 / 100.0)
+            format!(
+                "{row},\"{}\"\n",
+                (row as f64 * std::f64::consts::TAU / 10.0).sin() + row as f64 / 100.0
+            )
         };
         written(&format!("row,value\n{}", (0..100).map(row).collect::<String>()))
     }
@@ -279,7 +314,8 @@ mod tests {
             let (mean, deviation) = (34.5, (69f64 * 71.0 / 12.0).sqrt());
             let row = |x: f64| (x * deviation + mean).round();
             for (window, target) in xs.iter().zip(&targets) {
-                let expected: Vec<_> = (1..=5).rev().map(|lag| row(*target) - f64::from(lag)).collect();
+                let expected: Vec<_> =
+                    (1..=5).rev().map(|lag| row(*target) - f64::from(lag)).collect();
                 assert_eq!(window.iter().map(|&x| row(x)).collect::<Vec<_>>(), expected);
             }
             Ok(targets.into_iter().map(row).collect())
@@ -295,10 +331,13 @@ mod tests {
     fn the_naive_forecast_is_that_of_one_season_before() -> Result<()> {
         let folder = wave()?;
         let task = |season| Forecast::open(&folder.0.join("made.csv"), None, 5, season);
-        let loss = |season| -> Result<f64> { Ok(task(season)?.reference().expect("it has one").loss) };
+        let loss =
+            |season| -> Result<f64> { Ok(task(season)?.reference().expect("it has one").loss) };
         // Of the wave nothing is left after a period, and the slope adds 0.1.
         let values: Vec<f64> = (0..70)
-            .map(|row| (f64::from(row) * std::f64::consts::TAU / 10.0).sin() + f64::from(row) / 100.0)
+            .map(|row| {
+                (f64::from(row) * std::f64::consts::TAU / 10.0).sin() + f64::from(row) / 100.0
+            })
             .collect();
         let mean = values.iter().sum::<f64>() / 70.0;
         let variance = values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 70.0;
@@ -316,7 +355,8 @@ mod tests {
         let rows = "1,2,3\n".repeat(20);
         let error = |text: &str, column, window, code| -> Result<String> {
             let folder = written(text)?;
-            let error = Forecast::open(&folder.0.join("made.csv"), column, window, 1).expect_err("must fail");
+            let error = Forecast::open(&folder.0.join("made.csv"), column, window, 1)
+                .expect_err("must fail");
             assert_eq!(exit_code(&error), code, "{error:#}");
             Ok(format!("{error:#}").replace(&folder.0.display().to_string(), "DIR"))
         };
@@ -412,8 +452,9 @@ mod tests {
         ] {
             assert_eq!(error(text, column, window, code)?, expected);
         }
-        let missing =
-            Forecast::open(Path::new("not/there.csv"), None, 5, 1).expect_err("must fail").to_string();
+        let missing = Forecast::open(Path::new("not/there.csv"), None, 5, 1)
+            .expect_err("must fail")
+            .to_string();
         assert!(missing.starts_with("not/there.csv: "), "{missing}");
         Ok(())
     }

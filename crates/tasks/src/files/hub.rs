@@ -21,7 +21,8 @@ pub(super) struct Source {
 const MNIST: Source = Source { repository: "ylecun/mnist", folder: "mnist" };
 
 /// The clothes.
-const FASHION: Source = Source { repository: "zalando-datasets/fashion_mnist", folder: "fashion_mnist" };
+const FASHION: Source =
+    Source { repository: "zalando-datasets/fashion_mnist", folder: "fashion_mnist" };
 
 /// Where the images that show this lie.
 pub(super) const fn source(shown: ImageSet) -> &'static Source {
@@ -34,8 +35,9 @@ pub(super) const fn source(shown: ImageSet) -> &'static Source {
 /// The training images and the test images, fetched unless they are in the cache.
 pub(super) fn images(hub: &Hub, source: &Source) -> Result<[Images; 2]> {
     let repository = hub.dataset(source.repository)?;
-    let split =
-        |name: &str| read(&repository.file(&format!("{}/{name}-00000-of-00001.parquet", source.folder))?);
+    let split = |name: &str| {
+        read(&repository.file(&format!("{}/{name}-00000-of-00001.parquet", source.folder))?)
+    };
     Ok([split("train")?, split("test")?])
 }
 
@@ -51,7 +53,8 @@ fn read(path: &Path) -> Result<Images> {
         let (Some(image), Some(label)) = columns(&row) else {
             bail!("{}: expected the columns image.bytes and label, found {row}", place())
         };
-        let Some(label) = u8::try_from(label).ok().filter(|&label| usize::from(label) < CLASSES) else {
+        let Some(label) = u8::try_from(label).ok().filter(|&label| usize::from(label) < CLASSES)
+        else {
             bail!("{}: expected a label of 0 to {}, found {label}", place(), CLASSES - 1)
         };
         pixels.extend(decode(image).with_context(place)?);
@@ -67,9 +70,11 @@ fn columns(row: &Row) -> (Option<&[u8]>, Option<i64>) {
     for (name, field) in row.get_column_iter() {
         match (name.as_str(), field) {
             ("image", Field::Group(group)) => {
-                image = group.get_column_iter().find_map(|(name, field)| match (name.as_str(), field) {
-                    ("bytes", Field::Bytes(bytes)) => Some(bytes.data()),
-                    _ => None,
+                image = group.get_column_iter().find_map(|(name, field)| {
+                    match (name.as_str(), field) {
+                        ("bytes", Field::Bytes(bytes)) => Some(bytes.data()),
+                        _ => None,
+                    }
                 });
             }
             ("label", Field::Long(class)) => label = Some(*class),
@@ -128,7 +133,11 @@ mod tests {
     }
 
     fn pngs(images: &Images) -> Result<Vec<Vec<u8>>> {
-        images.pixels.chunks(PIXELS).map(|pixels| png(EDGE, png::ColorType::Grayscale, pixels)).collect()
+        images
+            .pixels
+            .chunks(PIXELS)
+            .map(|pixels| png(EDGE, png::ColorType::Grayscale, pixels))
+            .collect()
     }
 
     /// As the data sets on the hub are written: nested, with columns that may be absent, packed with snappy.
@@ -139,7 +148,8 @@ mod tests {
         );
         let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
         let schema = Arc::new(parse_message_type(&schema)?);
-        let mut writer = SerializedFileWriter::new(File::create(path)?, schema, Arc::new(properties))?;
+        let mut writer =
+            SerializedFileWriter::new(File::create(path)?, schema, Arc::new(properties))?;
         let mut rows = writer.next_row_group()?;
         let mut column = rows.next_column()?.expect("image.bytes");
         let images: Vec<_> = images.iter().map(|image| ByteArray::from(image.clone())).collect();
@@ -200,7 +210,8 @@ mod tests {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("x.parquet");
         let error = || {
-            format!("{:#}", read(&path).expect_err("must fail")).replace(&path.display().to_string(), "FILE")
+            format!("{:#}", read(&path).expect_err("must fail"))
+                .replace(&path.display().to_string(), "FILE")
         };
         let grey = png(EDGE, png::ColorType::Grayscale, &[7; PIXELS])?;
 

@@ -38,8 +38,16 @@ impl Images {
     /// If there is no image, if pixels are missing or left over, if there is not one label an image, or one is not 0 to 9.
     pub fn new(pixels: Vec<u8>, labels: Vec<u8>) -> Result<Self> {
         let (count, rest) = (pixels.len() / PIXELS, pixels.len() % PIXELS);
-        ensure!(count > 0 && rest == 0, "expected {PIXELS} pixels an image, found {} pixels", pixels.len());
-        ensure!(labels.len() == count, "expected {count} labels, one for each image, found {}", labels.len());
+        ensure!(
+            count > 0 && rest == 0,
+            "expected {PIXELS} pixels an image, found {} pixels",
+            pixels.len()
+        );
+        ensure!(
+            labels.len() == count,
+            "expected {count} labels, one for each image, found {}",
+            labels.len()
+        );
         if let Some(place) = labels.iter().position(|&label| usize::from(label) >= CLASSES) {
             bail!("expected labels 0 to 9, found {} at image {place}", labels[place])
         }
@@ -50,7 +58,10 @@ impl Images {
     pub(super) fn read(folder: &Path) -> Result<[Self; 2]> {
         ensure!(folder.is_dir(), "images: expected a folder, found none at {}", folder.display());
         let [train_images, train_labels, test_images, test_labels] = FILES;
-        Ok([Self::pair(folder, train_images, train_labels)?, Self::pair(folder, test_images, test_labels)?])
+        Ok([
+            Self::pair(folder, train_images, train_labels)?,
+            Self::pair(folder, test_images, test_labels)?,
+        ])
     }
 
     fn pair(folder: &Path, images: &str, labels: &str) -> Result<Self> {
@@ -63,11 +74,15 @@ impl Images {
 /// The file `name` in `folder`, under either of its two spellings, packed or not.
 fn find(folder: &Path, name: &str) -> Result<PathBuf> {
     let dotted = name.replacen("-idx", ".idx", 1);
-    let spellings = [name.to_string(), dotted.clone(), format!("{name}.gz"), format!("{dotted}.gz")];
+    let spellings =
+        [name.to_string(), dotted.clone(), format!("{name}.gz"), format!("{dotted}.gz")];
     match spellings.iter().map(|name| folder.join(name)).find(|path| path.exists()) {
         Some(path) => Ok(path),
         None => {
-            bail!("{}: expected {name} or {dotted}, or one of them with .gz, found none", folder.display())
+            bail!(
+                "{}: expected {name} or {dotted}, or one of them with .gz, found none",
+                folder.display()
+            )
         }
     }
 }
@@ -85,7 +100,8 @@ fn read(path: &Path, item: &[usize]) -> Result<Vec<u8>> {
         true => None,
         false => Some(file.get_ref().metadata().map_err(failed)?.len()),
     };
-    let mut bytes: Box<dyn Read> = if packed { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
+    let mut bytes: Box<dyn Read> =
+        if packed { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
 
     let axes = 1 + item.len();
     let mut header = Vec::new();
@@ -100,7 +116,11 @@ fn read(path: &Path, item: &[usize]) -> Result<Vec<u8>> {
     let ended = bytes.by_ref().take(length).read_to_end(&mut header);
     ended.map_err(|error| damaged(length, header.len() as u64, error))?;
     let found = header.len() as u64;
-    ensure!(found == length, "{}: too short for the header of an IDX file", truncated(length, found));
+    ensure!(
+        found == length,
+        "{}: too short for the header of an IDX file",
+        truncated(length, found)
+    );
 
     let words: Vec<u32> = header
         .chunks_exact(4)
@@ -108,7 +128,10 @@ fn read(path: &Path, item: &[usize]) -> Result<Vec<u8>> {
         .collect();
     let (magic, expected) = (words[0], 0x0800 | axes as u32);
     if magic != expected {
-        bail!("{}: expected the IDX magic {expected:#010x} at offset 0, found {magic:#010x}", path.display())
+        bail!(
+            "{}: expected the IDX magic {expected:#010x} at offset 0, found {magic:#010x}",
+            path.display()
+        )
     }
     let (count, found) = (u64::from(words[1]), words[2..].iter().map(|&size| size as usize));
     let found: Vec<_> = found.collect();
@@ -144,7 +167,8 @@ pub(crate) mod tests {
         pub(crate) fn new() -> Result<Self> {
             static NUMBER: AtomicUsize = AtomicUsize::new(0);
             let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-            let path = std::env::temp_dir().join(format!("recurrent-idx-{}-{number}", std::process::id()));
+            let path =
+                std::env::temp_dir().join(format!("recurrent-idx-{}-{number}", std::process::id()));
             fs::create_dir(&path)?;
             Ok(Self(path))
         }
@@ -154,7 +178,8 @@ pub(crate) mod tests {
         pub(crate) fn mnist(train: usize, test: usize) -> Result<Self> {
             let folder = Self::new()?;
             for (files, stride, count) in [(&FILES[..2], 1, train), (&FILES[2..], 2, test)] {
-                let pixels = |image| (0..PIXELS).map(move |place| ((image + stride * place) % 256) as u8);
+                let pixels =
+                    |image| (0..PIXELS).map(move |place| ((image + stride * place) % 256) as u8);
                 let pixels: Vec<_> = (0..count).flat_map(pixels).collect();
                 let labels: Vec<_> = (0..count).map(|image| (image % 10) as u8).collect();
                 folder.write(files[0], 0x0803, &[count, 28, 28], &pixels)?;
@@ -231,7 +256,13 @@ pub(crate) mod tests {
             ),
             (0, 0x0803, &[1, 28, 27], &image, "expected items of shape [28, 28], found [28, 27]"),
             (0, 0x0803, &[0, 28, 28], &[], "expected at least 1 item, found 0"),
-            (0, 0x0803, &[1, 28, 28], &image[1..], "expected 800 bytes, found 799: its header says 1 items"),
+            (
+                0,
+                0x0803,
+                &[1, 28, 28],
+                &image[1..],
+                "expected 800 bytes, found 799: its header says 1 items",
+            ),
             (
                 2,
                 0x0803,
@@ -249,7 +280,8 @@ pub(crate) mod tests {
         }
         let folder = Folder::mnist(2, 2)?;
         folder.write(FILES[1], 0x0801, &[3], &[1, 2, 3])?;
-        let expected = "DIR/train-labels-idx1-ubyte: expected 2 labels, one for each image, found 3";
+        let expected =
+            "DIR/train-labels-idx1-ubyte: expected 2 labels, one for each image, found 3";
         assert_eq!(folder.error(), expected);
         fs::write(folder.0.join(FILES[0]), [0, 0])?;
         let expected = "expected 16 bytes, found 2: too short for the header of an IDX file";
@@ -282,7 +314,10 @@ pub(crate) mod tests {
         let whole = image.len();
         assert_eq!(
             spoil(&packed(&image[..whole - 5])?)?,
-            format!("expected {whole} bytes once unpacked, found {}: its header says 12 items", whole - 5)
+            format!(
+                "expected {whole} bytes once unpacked, found {}: its header says 12 items",
+                whole - 5
+            )
         );
         assert_eq!(
             spoil(&packed(&[&image[..], &[1, 2, 3]].concat())?)?,
@@ -293,15 +328,15 @@ pub(crate) mod tests {
         );
         let huge = [&image[..4], &[255; 4], &image[8..]].concat();
         assert!(spoil(&packed(&huge)?)?.ends_with("its header says 4294967295 items"));
-        assert!(
-            spoil(&packed(&image[1..])?)?.starts_with("expected the IDX magic 0x00000803 at offset 0, found")
-        );
+        assert!(spoil(&packed(&image[1..])?)?
+            .starts_with("expected the IDX magic 0x00000803 at offset 0, found"));
         let cut = packed(&image)?;
         let error = spoil(&cut[..cut.len() / 2])?;
         assert_eq!(error.lines().count(), 1, "{error}");
         let start = format!("expected {whole} bytes once unpacked, found ");
         assert!(
-            error.starts_with(&start) && error.contains(" before the file is cut short or damaged ("),
+            error.starts_with(&start)
+                && error.contains(" before the file is cut short or damaged ("),
             "{error}"
         );
         Ok(())

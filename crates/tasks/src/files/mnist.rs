@@ -5,11 +5,11 @@ use super::input::checksum;
 use crate::draw::tensor;
 use crate::loss;
 use crate::splits::Splits;
-use crate::task::{Batch, BatchDraw, Criterion, LossTarget, Metrics, Task};
+use crate::task::{Batch, BatchKey, Criterion, LossTarget, Metrics, Task};
 use anyhow::{ensure, Result};
 use candle::{DType, Device, Tensor};
 use rand::seq::SliceRandom;
-use recurrent_core::{stream, Sequence};
+use recurrent_core::{named_rng, Sequence};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -89,7 +89,7 @@ impl PixelOrder {
 }
 
 impl Mnist {
-    /// LossTarget the images from the folder `data` with the four IDX files: `train-images-idx3-ubyte`,
+    /// Reads the images from the folder `data` with the four IDX files: `train-images-idx3-ubyte`,
     /// `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte`, or with a dot before `idx`, packed with gzip (`.gz`) or not.
     /// Subsets will do, of any number of images.
     ///
@@ -101,12 +101,16 @@ impl Mnist {
         Ok(Self::new(train, &test, shown, order))
     }
 
-    /// LossTarget the images from the data set `ylecun/mnist` or `zalando-datasets/fashion_mnist` of the hub, which is fetched once.
+    /// Reads the images from the data set `ylecun/mnist` or `zalando-datasets/fashion_mnist` of the hub, which is fetched once.
     ///
     /// # Errors
     /// If it cannot be had, see [`Repository::file`](recurrent_weights::hub::Repository::file), or is not what was expected.
     #[cfg(feature = "hub")]
-    pub fn from_hub(hub: &recurrent_weights::hub::Hub, shown: ImageSet, order: PixelOrder) -> Result<Self> {
+    pub fn from_hub(
+        hub: &recurrent_weights::hub::Hub,
+        shown: ImageSet,
+        order: PixelOrder,
+    ) -> Result<Self> {
         let [train, test] = super::hub::images(hub, super::hub::source(shown))?;
         Ok(Self::new(train, &test, shown, order))
     }
@@ -119,7 +123,7 @@ impl Mnist {
         images.labels.extend_from_slice(&test.labels);
         let mut places: Vec<_> = (0..PIXELS).collect();
         if order == PixelOrder::Permuted {
-            places.shuffle(&mut stream(0, "mnist-permuted"));
+            places.shuffle(&mut named_rng(0, "mnist-permuted"));
         }
         Self { shown, order, images: Arc::new(images), splits, places }
     }
@@ -152,15 +156,21 @@ impl Task for Mnist {
     }
 
     /// The targets are labels, `(batch)` in u32.
-    fn batch(&self, draw: BatchDraw, dtype: DType, device: &Device) -> Result<Batch> {
+    fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
         ensure!(draw.batch > 0, "{} batch: expected at least 1 example, got 0", self.name());
         let images = self.splits.batch("mnist", draw);
-        let pixels =
-            |&image: &usize| self.places.iter().map(move |place| self.images.pixels[image * PIXELS + place]);
-        let xs: Vec<_> = images.iter().flat_map(pixels).map(|pixel| f64::from(pixel) / 255.0).collect();
+        let pixels = |&image: &usize| {
+            self.places.iter().map(move |place| self.images.pixels[image * PIXELS + place])
+        };
+        let xs: Vec<_> =
+            images.iter().flat_map(pixels).map(|pixel| f64::from(pixel) / 255.0).collect();
         let xs = tensor(xs, (images.len(), self.length(), self.input_size()), dtype, device)?;
-        let targets: Vec<_> = images.iter().map(|&image| u32::from(self.images.labels[image])).collect();
-        Ok(Batch { xs: Sequence::new(xs)?, targets: Tensor::from_vec(targets, images.len(), device)? })
+        let targets: Vec<_> =
+            images.iter().map(|&image| u32::from(self.images.labels[image])).collect();
+        Ok(Batch {
+            xs: Sequence::new(xs)?,
+            targets: Tensor::from_vec(targets, images.len(), device)?,
+        })
     }
 
     /// The cross entropy, and whether the label is right.
@@ -170,7 +180,10 @@ impl Task for Mnist {
 
     /// The entropy of the labels of the held-out images in nats, about ln 10.
     fn baseline(&self) -> f64 {
-        loss::entropy(self.splits.test().iter().map(|&image| usize::from(self.images.labels[image])), CLASSES)
+        loss::entropy(
+            self.splits.test().iter().map(|&image| usize::from(self.images.labels[image])),
+            CLASSES,
+        )
     }
 
     /// None.
@@ -190,6 +203,10 @@ impl Task for Mnist {
     /// The number of test images, 10,000.
     fn held_out(&self) -> usize {
         self.splits.test().len()
+    }
+
+    fn is_validation(&self) -> bool {
+        self.splits.is_validation()
     }
 
     /// A tenth of the training images, always the same, held out instead of the test set.
@@ -233,7 +250,9 @@ mod tests {
             let batch = task.batch(held(3, 0, 7), DType::F64, &Device::Cpu)?;
             assert_eq!(batch.xs.values().dims(), shape);
             let rows = batch.xs.values().reshape((7, 784))?.to_vec2::<f64>()?;
-            for (image, (row, label)) in rows.into_iter().zip(batch.targets.to_vec1::<u32>()?).enumerate() {
+            for (image, (row, label)) in
+                rows.into_iter().zip(batch.targets.to_vec1::<u32>()?).enumerate()
+            {
                 let pixels = test.pixels[image * 784..(image + 1) * 784].iter();
                 let pixels: Vec<_> = pixels.map(|&pixel| f64::from(pixel) / 255.0).collect();
                 assert_eq!(label, u32::from(test.labels[image]));
@@ -241,7 +260,10 @@ mod tests {
                 match order {
                     PixelOrder::Permuted => {
                         assert_ne!(row, pixels);
-                        assert_eq!(row, task.places.iter().map(|&place| pixels[place]).collect::<Vec<_>>());
+                        assert_eq!(
+                            row,
+                            task.places.iter().map(|&place| pixels[place]).collect::<Vec<_>>()
+                        );
                     }
                     PixelOrder::Rows | PixelOrder::Pixels => assert_eq!(row, pixels),
                 }
@@ -252,9 +274,13 @@ mod tests {
 
     #[test]
     fn the_permutation_never_changes() -> Result<()> {
-        let places = Mnist::open(&Folder::mnist(1, 1)?.0, ImageSet::Mnist, PixelOrder::Permuted)?.places;
+        let places =
+            Mnist::open(&Folder::mnist(1, 1)?.0, ImageSet::Mnist, PixelOrder::Permuted)?.places;
         assert_eq!(places[..6], [302, 230, 705, 64, 181, 717], "saved runs depend on it");
-        assert!(places.into_iter().collect::<BTreeSet<_>>().into_iter().eq(0..784), "each pixel once");
+        assert!(
+            places.into_iter().collect::<BTreeSet<_>>().into_iter().eq(0..784),
+            "each pixel once"
+        );
         Ok(())
     }
 
@@ -265,13 +291,20 @@ mod tests {
         let validating = task.validation_split().expect("there are enough images");
         assert_eq!((validating.held_out(), validating.examples()), (2, Some(18)));
         let batch = validating.batch(held(1, 0, 2), DType::F32, &Device::Cpu)?;
-        let expected: Vec<_> =
-            task.splits.validation_split().expect("as above").test().iter().map(|image| image % 10).collect();
+        let expected: Vec<_> = task
+            .splits
+            .validation_split()
+            .expect("as above")
+            .test()
+            .iter()
+            .map(|image| image % 10)
+            .collect();
         assert_eq!(
             batch.targets.to_vec1::<u32>()?,
             expected.iter().map(|&label| label as u32).collect::<Vec<_>>()
         );
-        let error = task.batch(held(1, 0, 0), DType::F32, &Device::Cpu).expect_err("must fail").to_string();
+        let error =
+            task.batch(held(1, 0, 0), DType::F32, &Device::Cpu).expect_err("must fail").to_string();
         assert_eq!(error, "mnist-rows batch: expected at least 1 example, got 0");
         Ok(())
     }

@@ -3,13 +3,13 @@
 use crate::draw::{check_length, tensor};
 use crate::loss;
 use crate::splits::Splits;
-use crate::task::{Batch, BatchDraw, Criterion, LossTarget, Metrics, Split, Task};
+use crate::task::{Batch, BatchKey, Criterion, LossTarget, Metrics, Split, Task};
 use anyhow::{ensure, Result};
 use candle::{DType, Device, Tensor};
 use rand::seq::SliceRandom;
 use rand::Rng;
 use recurrent_core::init::normal;
-use recurrent_core::{stream, Sequence};
+use recurrent_core::{named_rng, Sequence};
 use std::sync::Arc;
 
 /// The number of steps of an example.
@@ -89,7 +89,8 @@ pub enum Mnist1dVariant {
 }
 
 impl Mnist1dVariant {
-    pub(crate) const NAMES: [&str; 3] = [Self::Plain.name(), Self::Shuffled.name(), Self::Padded(0).name()];
+    pub(crate) const NAMES: [&str; 3] =
+        [Self::Plain.name(), Self::Shuffled.name(), Self::Padded(0).name()];
 
     /// The name of the task of this form.
     pub const fn name(self) -> &'static str {
@@ -119,9 +120,14 @@ impl Mnist1d {
         }
         let mut order: Vec<_> = (0..STEPS).collect();
         if form == Mnist1dVariant::Shuffled {
-            order.shuffle(&mut stream(0, "mnist1d-shuffled"));
+            order.shuffle(&mut named_rng(0, "mnist1d-shuffled"));
         }
-        Ok(Self { form, data: Arc::new(generate()), splits: Splits::new(TRAIN, EXAMPLES - TRAIN), order })
+        Ok(Self {
+            form,
+            data: Arc::new(generate()),
+            splits: Splits::new(TRAIN, EXAMPLES - TRAIN),
+            order,
+        })
     }
 
     fn noise(&self) -> usize {
@@ -132,15 +138,18 @@ impl Mnist1d {
     }
 
     /// The steps of noise behind the examples of a batch.
-    fn noises(&self, draw: BatchDraw, examples: &[usize]) -> Vec<Vec<f32>> {
+    fn noises(&self, draw: BatchKey, examples: &[usize]) -> Vec<Vec<f32>> {
         let noise = |rng: &mut _| (0..self.noise()).map(|_| normal(rng) as f32).collect();
         match draw.split {
             Split::Train => {
-                let mut rng = stream(draw.seed, &format!("train/mnist1d-padded/noise/{}", draw.step));
+                let mut rng =
+                    named_rng(draw.seed, &format!("train/mnist1d-padded/noise/{}", draw.step));
                 examples.iter().map(|_| noise(&mut rng)).collect()
             }
             Split::Test => {
-                let own = |example: &usize| noise(&mut stream(0, &format!("mnist1d-padded/noise/{example}")));
+                let own = |example: &usize| {
+                    noise(&mut named_rng(0, &format!("mnist1d-padded/noise/{example}")))
+                };
                 examples.iter().map(own).collect()
             }
         }
@@ -158,7 +167,7 @@ fn templates() -> [[f64; TEMPLATE]; CLASSES] {
 
 /// The whole data set.
 fn generate() -> Data {
-    let (mut rng, templates) = (stream(0, "mnist1d"), templates());
+    let (mut rng, templates) = (named_rng(0, "mnist1d"), templates());
     let mut examples: Vec<(Vec<f64>, u8)> = Vec::with_capacity(EXAMPLES);
     for (label, template) in templates.iter().enumerate() {
         for _ in 0..EXAMPLES / CLASSES {
@@ -178,7 +187,8 @@ fn generate() -> Data {
 fn example(template: &[f64; TEMPLATE], rng: &mut impl Rng) -> Vec<f64> {
     let zeros = rng.random_range(PADDING[0]..=PADDING[1]);
     // A little above zero, so that what is exactly zero is no digit.
-    let padded: Vec<_> = template.iter().map(|x| x + 1e-8).chain(std::iter::repeat_n(0.0, zeros)).collect();
+    let padded: Vec<_> =
+        template.iter().map(|x| x + 1e-8).chain(std::iter::repeat_n(0.0, zeros)).collect();
     let scale = 1.0 + SCALE * (rng.random::<f64>() - 0.5);
     let mut values: Vec<_> = stretch(&padded, STRETCHED).iter().map(|x| x * scale).collect();
     values.rotate_right(rng.random_range(0..SHIFT));
@@ -215,7 +225,9 @@ fn smooth(values: &[f64]) -> Vec<f64> {
         place if place >= count => values[(2 * count - 1 - place) as usize],
         place => values[place as usize],
     };
-    let at = |place: isize| (-RADIUS..=RADIUS).map(|lag| weight(lag) * mirrored(place + lag)).sum::<f64>();
+    let at = |place: isize| {
+        (-RADIUS..=RADIUS).map(|lag| weight(lag) * mirrored(place + lag)).sum::<f64>()
+    };
     (0..count).map(|place| at(place) / total).collect()
 }
 
@@ -247,7 +259,7 @@ impl Task for Mnist1d {
     }
 
     /// The targets are labels, `(batch)` in u32.
-    fn batch(&self, draw: BatchDraw, dtype: DType, device: &Device) -> Result<Batch> {
+    fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
         ensure!(draw.batch > 0, "{} batch: expected at least 1 example, got 0", self.name());
         let examples = self.splits.batch("mnist1d", draw);
         let mut xs = Vec::with_capacity(examples.len() * self.length());
@@ -255,7 +267,8 @@ impl Task for Mnist1d {
             xs.extend(self.order.iter().map(|step| self.data.values[example * STEPS + step]));
             xs.extend(noise);
         }
-        let targets: Vec<_> = examples.iter().map(|&example| u32::from(self.data.labels[example])).collect();
+        let targets: Vec<_> =
+            examples.iter().map(|&example| u32::from(self.data.labels[example])).collect();
         Ok(Batch {
             xs: Sequence::new(tensor(xs, (examples.len(), self.length(), 1), dtype, device)?)?,
             targets: Tensor::from_vec(targets, examples.len(), device)?,
@@ -288,6 +301,10 @@ impl Task for Mnist1d {
     /// 1,000, the test set.
     fn held_out(&self) -> usize {
         self.splits.test().len()
+    }
+
+    fn is_validation(&self) -> bool {
+        self.splits.is_validation()
     }
 
     fn validation_split(&self) -> Option<Arc<dyn Task>> {
@@ -330,7 +347,10 @@ mod tests {
         assert!((smoothed[22] / smoothed[20] - (-0.5f64).exp()).abs() < 1e-12);
         let mut edge = vec![0.0; 41];
         edge[0] = 1.0;
-        assert!((smooth(&edge).iter().sum::<f64>() - 1.0).abs() < 1e-12, "the mirror loses nothing");
+        assert!(
+            (smooth(&edge).iter().sum::<f64>() - 1.0).abs() < 1e-12,
+            "the mirror loses nothing"
+        );
     }
 
     // Of ten data sets that the authors' definition gives in numpy (seeds 42 and 0 to 8): mean and standard deviation.
@@ -343,11 +363,14 @@ mod tests {
     fn spread(data: &Data) -> (f64, f64) {
         let (mut within, mut largest) = (0.0, 0f64);
         for label in 0..CLASSES as u8 {
-            let members: Vec<_> = (0..EXAMPLES).filter(|&example| data.labels[example] == label).collect();
+            let members: Vec<_> =
+                (0..EXAMPLES).filter(|&example| data.labels[example] == label).collect();
             for step in 0..STEPS {
-                let values = || members.iter().map(|example| f64::from(data.values[example * STEPS + step]));
+                let values =
+                    || members.iter().map(|example| f64::from(data.values[example * STEPS + step]));
                 let mean = values().sum::<f64>() / members.len() as f64;
-                within += values().map(|x| (x - mean).powi(2)).sum::<f64>() / (EXAMPLES * STEPS) as f64;
+                within +=
+                    values().map(|x| (x - mean).powi(2)).sum::<f64>() / (EXAMPLES * STEPS) as f64;
                 largest = largest.max(mean.abs());
             }
         }
@@ -379,12 +402,15 @@ mod tests {
         let values = |task: &Mnist1d, draw| -> Result<Vec<Vec<f32>>> {
             Ok(task.batch(draw, DType::F32, &Device::Cpu)?.xs.values().squeeze(2)?.to_vec2()?)
         };
-        let (first, again) = (values(&padded, held(1, 0, 100))?, values(&padded, held(2, 10, 100))?);
+        let (first, again) =
+            (values(&padded, held(1, 0, 100))?, values(&padded, held(2, 10, 100))?);
         assert_eq!(first, again, "another seed, and the next time through the test set");
         let bare = values(&plain, held(1, 0, 100))?;
         assert!(first.iter().zip(&bare).all(|(padded, plain)| padded[..40] == plain[..]));
-        let noise: Vec<_> = first.iter().flat_map(|row| &row[40..]).map(|&x| f64::from(x)).collect();
-        let mean = |power: i32| noise.iter().map(|x| x.powi(power)).sum::<f64>() / noise.len() as f64;
+        let noise: Vec<_> =
+            first.iter().flat_map(|row| &row[40..]).map(|&x| f64::from(x)).collect();
+        let mean =
+            |power: i32| noise.iter().map(|x| x.powi(power)).sum::<f64>() / noise.len() as f64;
         assert!(mean(1).abs() < 0.08 && (mean(2) - 1.0).abs() < 0.12, "{} {}", mean(1), mean(2));
         Ok(())
     }

@@ -23,15 +23,19 @@ pub(super) struct Ngrams {
 impl Ngrams {
     /// Counts a text over the symbols 0 to `symbols` - 1, which are at most 2^21.
     pub(super) fn new(text: &[u32], symbols: usize) -> Self {
-        let mut ngrams =
-            Self { symbols, grams: vec![HashMap::new(); LONGEST], contexts: vec![HashMap::new(); LONGEST] };
+        let mut ngrams = Self {
+            symbols,
+            grams: vec![HashMap::new(); LONGEST],
+            contexts: vec![HashMap::new(); LONGEST],
+        };
         for end in 0..text.len() {
             for order in 1..=LONGEST.min(end + 1) {
                 let gram = &text[end + 1 - order..=end];
                 let count = ngrams.grams[order - 1].entry(key(gram)).or_insert(0);
                 *count += 1;
                 let first = *count == 1;
-                let context = ngrams.contexts[order - 1].entry(key(&gram[..order - 1])).or_insert((0, 0));
+                let context =
+                    ngrams.contexts[order - 1].entry(key(&gram[..order - 1])).or_insert((0, 0));
                 context.0 += 1;
                 context.1 += u32::from(first);
             }

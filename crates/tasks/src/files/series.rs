@@ -5,7 +5,7 @@ use super::ts::{self, Series};
 use crate::draw::tensor;
 use crate::loss;
 use crate::splits::Splits;
-use crate::task::{Batch, BatchDraw, Criterion, LossTarget, Metrics, Task};
+use crate::task::{Batch, BatchKey, Criterion, LossTarget, Metrics, Task};
 use anyhow::{ensure, Result};
 use candle::{DType, Device, Tensor};
 use recurrent_core::Sequence;
@@ -30,7 +30,7 @@ pub struct SeriesClasses {
 }
 
 impl SeriesClasses {
-    /// LossTarget a data set: `data` is its file `NAME_TRAIN.ts`, beside which `NAME_TEST.ts` lies, or their folder.
+    /// Reads a data set: `data` is its file `NAME_TRAIN.ts`, beside which `NAME_TEST.ts` lies, or their folder.
     ///
     /// # Errors
     /// If a file is missing or wrong, with its line; if the two do not fit together.
@@ -49,7 +49,11 @@ impl SeriesClasses {
             "{path}: expected the classes {expected} of the training set, found {found}"
         );
         let steps = series.values.iter().map(Vec::len).max().unwrap_or(0) / series.dimensions;
-        ensure!(steps > 1, "{}: expected series of at least 2 steps, found 1", train_path.display());
+        ensure!(
+            steps > 1,
+            "{}: expected series of at least 2 steps, found 1",
+            train_path.display()
+        );
         let splits = Splits::new(series.labels.len(), test.labels.len());
         series.values.extend(test.values);
         series.labels.extend(test.labels);
@@ -67,7 +71,12 @@ fn standardise(series: &mut Series, train: usize) {
     for dimension in 0..series.dimensions {
         let values = || {
             let own = |values: &'_ Vec<f32>| {
-                values.iter().skip(dimension).step_by(series.dimensions).copied().collect::<Vec<_>>()
+                values
+                    .iter()
+                    .skip(dimension)
+                    .step_by(series.dimensions)
+                    .copied()
+                    .collect::<Vec<_>>()
             };
             series.values[..train].iter().flat_map(own).map(f64::from)
         };
@@ -110,7 +119,7 @@ impl Task for SeriesClasses {
     }
 
     /// The targets are the numbers of the classes, `(batch)` in u32. The batch has as many steps as its longest series; shorter ones are padded with zeros.
-    fn batch(&self, draw: BatchDraw, dtype: DType, device: &Device) -> Result<Batch> {
+    fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
         ensure!(draw.batch > 0, "{NAME} batch: expected at least 1 example, got 0");
         let series = self.splits.batch(NAME, draw);
         let lengths: Vec<_> = series.iter().map(|&series| self.steps(series)).collect();
@@ -121,7 +130,8 @@ impl Task for SeriesClasses {
             xs.resize((index + 1) * time * self.input_size(), 0.0);
         }
         let xs = tensor(xs, (series.len(), time, self.input_size()), dtype, device)?;
-        let targets: Vec<_> = series.iter().map(|&series| self.data.labels[series] as u32).collect();
+        let targets: Vec<_> =
+            series.iter().map(|&series| self.data.labels[series] as u32).collect();
         let xs = match lengths.iter().all(|&length| length == time) {
             true => Sequence::new(xs)?,
             false => Sequence::padded(xs, &lengths)?,
@@ -149,8 +159,9 @@ impl Task for SeriesClasses {
         let Series { classes, values, labels, .. } = self.data.as_ref();
         let names = classes.iter().map(|class| class.clone().into_bytes());
         let labels = labels.iter().map(|label| label.to_le_bytes().to_vec());
-        let values =
-            values.iter().map(|series| series.iter().flat_map(|value| value.to_le_bytes()).collect());
+        let values = values
+            .iter()
+            .map(|series| series.iter().flat_map(|value| value.to_le_bytes()).collect());
         Some(checksum(names.chain(labels).chain(values)))
     }
 
@@ -160,6 +171,10 @@ impl Task for SeriesClasses {
 
     fn held_out(&self) -> usize {
         self.splits.test().len()
+    }
+
+    fn is_validation(&self) -> bool {
+        self.splits.is_validation()
     }
 
     fn validation_split(&self) -> Option<Arc<dyn Task>> {
@@ -185,7 +200,12 @@ mod tests {
                         .map(|step| format!("{}", series * 7 + step * 3 + dimension * 100))
                         .collect()
                 };
-                format!("{}:{}:{}\n", values(0).join(","), values(1).join(","), ["a", "b"][series / 3 % 2])
+                format!(
+                    "{}:{}:{}\n",
+                    values(0).join(","),
+                    values(1).join(","),
+                    ["a", "b"][series / 3 % 2]
+                )
             };
             let lines: String = (first..first + count).map(line).collect();
             fs::write(folder.0.join(name), format!("{HEADER}{lines}"))?;
@@ -207,15 +227,17 @@ mod tests {
     #[test]
     fn values_are_standardised_by_the_training_set_alone() -> Result<()> {
         let task = SeriesClasses::open(&folder(4, 4)?.0)?;
-        let all = BatchDraw { split: crate::task::Split::Train, ..held(1, 0, 4) };
+        let all = BatchKey { split: crate::task::Split::Train, ..held(1, 0, 4) };
         for (draw, standard) in [(all, true), (held(1, 0, 4), false)] {
             let batch = task.batch(draw, DType::F64, &Device::Cpu)?;
             let lengths = batch.xs.lengths().expect("they differ in length").as_slice().to_vec();
             let rows = batch.xs.values().to_vec3::<f64>()?;
-            let steps: Vec<_> = rows.iter().zip(&lengths).flat_map(|(row, &length)| &row[..length]).collect();
+            let steps: Vec<_> =
+                rows.iter().zip(&lengths).flat_map(|(row, &length)| &row[..length]).collect();
             for dimension in 0..2 {
                 let mean = |power: i32| {
-                    steps.iter().map(|step| step[dimension].powi(power)).sum::<f64>() / steps.len() as f64
+                    steps.iter().map(|step| step[dimension].powi(power)).sum::<f64>()
+                        / steps.len() as f64
                 };
                 assert_eq!(mean(1).abs() < 1e-6 && (mean(2) - 1.0).abs() < 1e-6, standard);
             }
@@ -246,7 +268,10 @@ mod tests {
             "DIR/Made_TEST.ts: expected 2 dimensions as in the training set, found 1"
         );
         fs::write(&test, [b'@', 0xff])?;
-        assert_eq!(error(&made, &made.0), "DIR/Made_TEST.ts: expected UTF-8, found another byte at offset 1");
+        assert_eq!(
+            error(&made, &made.0),
+            "DIR/Made_TEST.ts: expected UTF-8, found another byte at offset 1"
+        );
         fs::remove_file(&test)?;
         assert_eq!(error(&made, &made.0), "DIR/Made_TEST.ts: expected a file, found none");
         fs::write(made.0.join("Other_TRAIN.ts"), "")?;

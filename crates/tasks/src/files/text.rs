@@ -4,11 +4,11 @@ use super::input::{checksum, read_text};
 use super::ngram::Ngrams;
 use crate::draw::{check_length, one_hot};
 use crate::loss;
-use crate::task::{Batch, BatchDraw, Criterion, LossTarget, Metrics, Reference, Split, Task};
+use crate::task::{Batch, BatchKey, Criterion, LossTarget, Metrics, Reference, Split, Task};
 use anyhow::{ensure, Result};
 use candle::{DType, Device, Tensor};
 use rand::Rng;
-use recurrent_core::{stream, Sequence};
+use recurrent_core::{named_rng, Sequence};
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
@@ -62,7 +62,7 @@ struct Strands {
 }
 
 impl Text {
-    /// LossTarget the file `data`; `window` is T.
+    /// Reads the file `data`; `window` is T.
     ///
     /// # Errors
     /// A [`Usage`](crate::usage::Usage) error if the window has not at least 2 characters. Others if the file cannot be read, is not UTF-8, or too short.
@@ -80,7 +80,8 @@ impl Text {
         let text = body(text.trim_start_matches('\u{feff}'));
         let symbols: BTreeSet<char> = text.chars().collect();
         let symbols: Vec<char> = symbols.into_iter().collect();
-        let number = |c: char| symbols.binary_search(&c).expect("it was collected from the text") as u32;
+        let number =
+            |c: char| symbols.binary_search(&c).expect("it was collected from the text") as u32;
         let text: Vec<u32> = text.chars().map(number).collect();
         let fewest = FEWEST.max(20 * STRANDS * (window + 1)); // a window in each strand of the last twentieth
         ensure!(
@@ -108,9 +109,11 @@ impl Text {
         let ngrams = Ngrams::new(&self.text[self.train.clone()], self.symbols.len());
         let on = |part: &Range<usize>| ngrams.bits(&self.text, self.asked(part));
         let (held, validation) = (on(&self.held), on(&self.validation));
-        let best =
-            (0..validation.len()).min_by(|&a, &b| validation[a].total_cmp(&validation[b])).unwrap_or(0);
-        [held[best], validation[best]].map(|loss| Reference { name: format!("{}-gram", best + 1), loss })
+        let best = (0..validation.len())
+            .min_by(|&a, &b| validation[a].total_cmp(&validation[b]))
+            .unwrap_or(0);
+        [held[best], validation[best]]
+            .map(|loss| Reference { name: format!("{}-gram", best + 1), loss })
     }
 
     /// The characters by their number.
@@ -125,7 +128,7 @@ impl Text {
 
     /// How a part lies side by side in a batch; the last target lies one behind the last window. Held-out text is read in fewer strands than asked for if it has not
     /// a window for each.
-    fn strands(&self, draw: BatchDraw) -> Strands {
+    fn strands(&self, draw: BatchKey) -> Strands {
         let (part, spare) = match draw.split {
             Split::Train => (&self.train, self.window),
             Split::Test => (&self.held, 1),
@@ -150,7 +153,8 @@ impl Text {
 
 /// What lies between the marks of Project Gutenberg, or everything.
 fn body(text: &str) -> &str {
-    let line = |mark: &str| text.find(mark).filter(|&at| at == 0 || text.as_bytes()[at - 1] == b'\n');
+    let line =
+        |mark: &str| text.find(mark).filter(|&at| at == 0 || text.as_bytes()[at - 1] == b'\n');
     match (line("*** START OF"), line("*** END OF")) {
         (Some(start), Some(end)) if start < end => {
             let behind = text[start..].find('\n').map_or(end, |length| start + length + 1);
@@ -188,7 +192,7 @@ impl Task for Text {
     }
 
     /// The targets are the numbers of characters, `(batch, time)` in u32.
-    fn batch(&self, draw: BatchDraw, dtype: DType, device: &Device) -> Result<Batch> {
+    fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
         let Strands { start, rows, length, windows } = self.strands(draw);
         ensure!(
             rows > 0 && windows > 0,
@@ -198,7 +202,9 @@ impl Task for Text {
         );
         let (epoch, window) = (draw.step / windows, (draw.step % windows) as usize);
         let shift = match draw.split {
-            Split::Train => stream(draw.seed, &format!("train/{NAME}/{epoch}")).random_range(0..self.window),
+            Split::Train => {
+                named_rng(draw.seed, &format!("train/{NAME}/{epoch}")).random_range(0..self.window)
+            }
             Split::Test => 0,
         };
         let start = |row: usize| start + row * length + shift + window * self.window;
@@ -230,9 +236,11 @@ impl Task for Text {
         let mut counts = vec![0usize; self.symbols.len()];
         self.text[self.train.clone()].iter().for_each(|&symbol| counts[symbol as usize] += 1);
         let all: usize = counts.iter().map(|&count| count.max(1)).sum();
-        let bits = |place: usize| -(counts[self.text[place] as usize].max(1) as f64 / all as f64).log2();
-        let (sum, count) =
-            self.asked(&self.held).fold((0.0, 0), |(sum, count), place| (sum + bits(place), count + 1));
+        let bits =
+            |place: usize| -(counts[self.text[place] as usize].max(1) as f64 / all as f64).log2();
+        let (sum, count) = self
+            .asked(&self.held)
+            .fold((0.0, 0), |(sum, count), place| (sum + bits(place), count + 1));
         sum / f64::from(count)
     }
 
@@ -261,6 +269,10 @@ impl Task for Text {
         STRANDS
     }
 
+    fn is_validation(&self) -> bool {
+        self.held.start < self.validation.start
+    }
+
     fn validation_split(&self) -> Option<Arc<dyn Task>> {
         let mut task = self.clone();
         std::mem::swap(&mut task.held, &mut task.validation);
@@ -269,7 +281,7 @@ impl Task for Text {
     }
 
     /// All but the first window of an epoch.
-    fn is_stateful(&self, draw: BatchDraw) -> bool {
+    fn is_stateful(&self, draw: BatchKey) -> bool {
         let windows = self.strands(draw).windows;
         windows > 0 && !draw.step.is_multiple_of(windows)
     }

@@ -21,7 +21,8 @@ pub(super) struct Series {
 /// the folder is.
 pub(super) fn files(data: &Path) -> Result<[PathBuf; 2]> {
     let train = if data.is_dir() { in_folder(data)? } else { data.to_path_buf() };
-    let name = train.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let name =
+        train.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let Some(stem) = name.strip_suffix(TRAIN) else {
         bail!("{}: expected a folder or a file NAME{TRAIN}", data.display())
     };
@@ -49,7 +50,11 @@ fn in_folder(folder: &Path) -> Result<PathBuf> {
         ([one], None) => Ok(folder.join(one)),
         ([], None) => bail!("{}: expected a file NAME{TRAIN}, found none", folder.display()),
         (several, None) => {
-            bail!("{}: expected one file NAME{TRAIN}, found {}", folder.display(), several.join(", "))
+            bail!(
+                "{}: expected one file NAME{TRAIN}, found {}",
+                folder.display(),
+                several.join(", ")
+            )
         }
     }
 }
@@ -73,9 +78,15 @@ impl Header {
         let number = || value.parse().ok().filter(|&number: &usize| number > 0);
         match key.as_str() {
             "@data" => return Ok(true),
-            "@timestamps" if yes => bail!("expected series without time stamps, found @timeStamps true"),
-            "@missing" if yes => bail!("expected series without missing values, found @missing true"),
-            "@targetlabel" if yes => bail!("expected classes, found @targetLabel true, which is regression"),
+            "@timestamps" if yes => {
+                bail!("expected series without time stamps, found @timeStamps true")
+            }
+            "@missing" if yes => {
+                bail!("expected series without missing values, found @missing true")
+            }
+            "@targetlabel" if yes => {
+                bail!("expected classes, found @targetLabel true, which is regression")
+            }
             "@univariate" if yes => self.dimensions = Some(1),
             "@dimensions" | "@dimension" => {
                 let Some(number) = number() else {
@@ -94,22 +105,24 @@ impl Header {
                     yes && words.len() > 2,
                     "expected @classLabel true and at least two classes, found {line:?}"
                 );
-                let classes: Vec<String> = words[1..].iter().map(|class| class.to_string()).collect();
-                let twice = (1..classes.len()).find(|&place| classes[..place].contains(&classes[place]));
+                let classes: Vec<String> =
+                    words[1..].iter().map(|class| class.to_string()).collect();
+                let twice =
+                    (1..classes.len()).find(|&place| classes[..place].contains(&classes[place]));
                 if let Some(place) = twice {
                     bail!("expected classes that differ, found {} twice", classes[place])
                 }
                 self.classes = Some(classes);
             }
-            "@problemname" | "@timestamps" | "@missing" | "@univariate" | "@equallength" | "@targetlabel" => {
-            }
+            "@problemname" | "@timestamps" | "@missing" | "@univariate" | "@equallength"
+            | "@targetlabel" => {}
             other => bail!("expected a line of the header of a .ts file, found {other}"),
         }
         Ok(false)
     }
 }
 
-/// LossTarget a file. Empty lines and those that begin with `#` say nothing.
+/// Reads a file. Empty lines and those that begin with `#` say nothing.
 ///
 /// # Errors
 /// With the file and the line: if the header is none, lacks its classes, or asks for what is not supported (time stamps, missing values, regression); if a
@@ -138,12 +151,21 @@ fn parse(text: &str, path: &str) -> Result<Series> {
     let Some(classes) = header.classes.take() else {
         bail!("{path}: expected @classLabel in the header, found none")
     };
-    let mut series =
-        Series { dimensions: header.dimensions.unwrap_or(0), classes, values: vec![], labels: vec![] };
+    let mut series = Series {
+        dimensions: header.dimensions.unwrap_or(0),
+        classes,
+        values: vec![],
+        labels: vec![],
+    };
     for (number, line) in lines {
-        series.take(line, header.length).map_err(|error| anyhow::anyhow!("{path}:{number}: {error}"))?;
+        series
+            .take(line, header.length)
+            .map_err(|error| anyhow::anyhow!("{path}:{number}: {error}"))?;
     }
-    ensure!(!series.values.is_empty(), "{path}: expected at least 1 series behind @data, found none");
+    ensure!(
+        !series.values.is_empty(),
+        "{path}: expected at least 1 series behind @data, found none"
+    );
     Ok(series)
 }
 
@@ -164,14 +186,22 @@ impl Series {
         let Some(label) = self.classes.iter().position(|class| class == label) else {
             bail!("expected one of the labels {}, found {label:?}", self.classes.join(" "))
         };
-        let dimensions: Vec<Vec<f32>> =
-            parts.iter().enumerate().map(|(index, part)| values(index, part)).collect::<Result<_>>()?;
+        let dimensions: Vec<Vec<f32>> = parts
+            .iter()
+            .enumerate()
+            .map(|(index, part)| values(index, part))
+            .collect::<Result<_>>()?;
         let steps = length.unwrap_or(dimensions[0].len());
         if let Some(index) = dimensions.iter().position(|values| values.len() != steps) {
-            bail!("dimension {}: expected {steps} values, found {}", index + 1, dimensions[index].len())
+            bail!(
+                "dimension {}: expected {steps} values, found {}",
+                index + 1,
+                dimensions[index].len()
+            )
         }
-        self.values
-            .push((0..steps).flat_map(|step| dimensions.iter().map(move |values| values[step])).collect());
+        self.values.push(
+            (0..steps).flat_map(|step| dimensions.iter().map(move |values| values[step])).collect(),
+        );
         self.labels.push(label);
         Ok(())
     }
@@ -181,7 +211,9 @@ impl Series {
 fn values(index: usize, part: &str) -> Result<Vec<f32>> {
     let value = |(place, word): (usize, &str)| match word.trim().parse::<f32>() {
         Ok(value) if value.is_finite() => Ok(value),
-        _ if word.trim() == "?" => bail!("dimension {}, value {}: missing (?)", index + 1, place + 1),
+        _ if word.trim() == "?" => {
+            bail!("dimension {}, value {}: missing (?)", index + 1, place + 1)
+        }
         _ => bail!(
             "dimension {}, value {}: expected a finite number, found {:?}",
             index + 1,
@@ -206,8 +238,12 @@ pub(crate) mod tests {
         let series = parse(&text, "x.ts")?;
         assert_eq!(series.values, [vec![1., 4., 2., 5., 3., 6.], vec![-0.1, 0., 2., 1.]]);
         assert_eq!((series.labels, series.dimensions), (vec![0, 1], 2));
-        let series = parse("@univariate true\n@SeriesLength 2\n@ClassLabel true 1 2\n@DATA\n1,2:2", "x.ts")?;
-        assert_eq!((series.values, series.labels, series.dimensions), (vec![vec![1., 2.]], vec![1], 1));
+        let series =
+            parse("@univariate true\n@SeriesLength 2\n@ClassLabel true 1 2\n@DATA\n1,2:2", "x.ts")?;
+        assert_eq!(
+            (series.values, series.labels, series.dimensions),
+            (vec![vec![1., 2.]], vec![1], 1)
+        );
         Ok(())
     }
 
@@ -251,8 +287,9 @@ pub(crate) mod tests {
             ("1,2:3,NaN:a", "dimension 2, value 2: expected a finite number, found \"NaN\""),
             ("1,2:,4:b", "dimension 2, value 1: expected a finite number, found \"\""),
         ] {
-            let error =
-                parse(&format!("{HEADER}1,2:3,4:a\n{line}\n"), "x.ts").expect_err("must fail").to_string();
+            let error = parse(&format!("{HEADER}1,2:3,4:a\n{line}\n"), "x.ts")
+                .expect_err("must fail")
+                .to_string();
             assert_eq!(error, format!("x.ts:7: {expected}"));
         }
     }

@@ -3,7 +3,7 @@
 use super::pairs::{self, Pairs, TOLERANCE};
 use crate::draw::{batch_rng, check_length, tensor};
 use crate::loss;
-use crate::task::{Batch, BatchDraw, Criterion, LossTarget, Metrics, Task};
+use crate::task::{Batch, BatchKey, Criterion, LossTarget, Metrics, Task};
 use anyhow::Result;
 use candle::{DType, Device, Tensor};
 use rand::Rng;
@@ -76,7 +76,10 @@ impl Adding {
     /// # Errors
     /// If `length` is not 2 to 10,000,000; with the definition of Hochreiter and Schmidhuber 20 at least.
     pub fn new(length: usize, definition: AddingVariant) -> Result<Self> {
-        Ok(Self { length: check_length(definition.name(), length, definition.shortest())?, definition })
+        Ok(Self {
+            length: check_length(definition.name(), length, definition.shortest())?,
+            definition,
+        })
     }
 
     /// The two steps that are marked.
@@ -123,7 +126,7 @@ impl Task for Adding {
     }
 
     /// The targets are `(batch, 1)`, in `dtype`.
-    fn batch(&self, draw: BatchDraw, dtype: DType, device: &Device) -> Result<Batch> {
+    fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
         let time = self.length;
         let mut rng = batch_rng(self.name(), time, draw);
         if self.definition == AddingVariant::Hochreiter {
@@ -140,7 +143,10 @@ impl Task for Adding {
             targets.push(marked.iter().map(|step| f64::from(steps[2 * step])).sum::<f64>());
         }
         let xs = tensor(xs, (draw.batch, time, 2), dtype, device)?;
-        Ok(Batch { xs: Sequence::new(xs)?, targets: tensor(targets, (draw.batch, 1), dtype, device)? })
+        Ok(Batch {
+            xs: Sequence::new(xs)?,
+            targets: tensor(targets, (draw.batch, 1), dtype, device)?,
+        })
     }
 
     /// The squared error; with the definition of Hochreiter and Schmidhuber also whether it is right, within 0.04.
@@ -203,7 +209,10 @@ mod tests {
                 marked[first] = true;
                 marked[second] = true;
             }
-            assert!(marked.iter().all(|&marked| marked), "every step is marked some time, the last too");
+            assert!(
+                marked.iter().all(|&marked| marked),
+                "every step is marked some time, the last too"
+            );
             assert!(batch.xs.lengths().is_none());
         }
         Ok(())
@@ -211,9 +220,11 @@ mod tests {
 
     #[test]
     fn two_values_anywhere_are_marked_and_their_sum_is_the_target() -> Result<()> {
-        let batch = Adding::new(4, AddingVariant::Tcn)?.batch(held(1, 0, 600), DType::F64, &Device::Cpu)?;
+        let batch =
+            Adding::new(4, AddingVariant::Tcn)?.batch(held(1, 0, 600), DType::F64, &Device::Cpu)?;
         let mut seen = std::collections::BTreeSet::new();
-        for (steps, target) in batch.xs.values().to_vec3::<f64>()?.iter().zip(batch.targets.to_vec2::<f64>()?)
+        for (steps, target) in
+            batch.xs.values().to_vec3::<f64>()?.iter().zip(batch.targets.to_vec2::<f64>()?)
         {
             let marks: Vec<_> = (0..4).filter(|&t| steps[t][1] == 1.0).collect();
             assert_eq!(target, [marks.iter().map(|&t| steps[t][0]).sum::<f64>()]);
@@ -241,14 +252,18 @@ mod tests {
         let errors = Tensor::new(&[[0.5], [-2.0], [0.0]], &Device::Cpu)?;
         let losses = task.evaluate(&(&batch.targets + errors)?, &batch)?.losses.to_vec1::<f64>()?;
         let expected = [0.25, 4.0, 0.0];
-        assert!(losses.iter().zip(expected).all(|(loss, expected)| (loss - expected).abs() < 1e-14));
+        assert!(losses
+            .iter()
+            .zip(expected)
+            .all(|(loss, expected)| (loss - expected).abs() < 1e-14));
         Ok(())
     }
 
     #[test]
     fn a_length_out_of_range_is_refused() {
         for length in [0, 1, usize::MAX] {
-            let error = Adding::new(length, AddingVariant::Arjovsky).expect_err("must fail").to_string();
+            let error =
+                Adding::new(length, AddingVariant::Arjovsky).expect_err("must fail").to_string();
             assert_eq!(error, format!("adding length: expected 2 to 10000000, got {length}"));
         }
         let error = Adding::new(19, AddingVariant::Hochreiter).expect_err("must fail").to_string();

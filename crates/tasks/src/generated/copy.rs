@@ -2,7 +2,7 @@
 
 use crate::draw::{batch_rng, check_length, one_hot};
 use crate::loss;
-use crate::task::{Batch, BatchDraw, Criterion, LossTarget, Metrics, Task};
+use crate::task::{Batch, BatchKey, Criterion, LossTarget, Metrics, Task};
 use anyhow::Result;
 use candle::{DType, Device, Tensor};
 use rand::Rng;
@@ -121,7 +121,7 @@ impl Task for CopyMemory {
     }
 
     /// The targets are classes, `(batch, time)` in u32. The batch has as many steps as its longest example.
-    fn batch(&self, draw: BatchDraw, dtype: DType, device: &Device) -> Result<Batch> {
+    fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
         let mut rng = batch_rng(self.name(), self.gap, draw);
         let mut examples = Vec::with_capacity(draw.batch);
         for _ in 0..draw.batch {
@@ -135,7 +135,8 @@ impl Task for CopyMemory {
         let lengths: Vec<_> = examples.iter().map(Vec::len).collect();
         let time = lengths.iter().copied().max().unwrap_or(0);
         let mut targets = vec![BLANK as u32; draw.batch * time];
-        for ((target, input), length) in targets.chunks_exact_mut(time).zip(&examples).zip(&lengths) {
+        for ((target, input), length) in targets.chunks_exact_mut(time).zip(&examples).zip(&lengths)
+        {
             let slots = &mut target[length - SLOTS..*length];
             slots.iter_mut().zip(input).for_each(|(slot, &symbol)| *slot = symbol as u32);
         }
@@ -197,7 +198,14 @@ mod tests {
             let task = CopyMemory::new(gap, copying)?;
             let batch = task.batch(held(1, 0, 50), DType::F64, &Device::Cpu)?;
             assert_eq!(batch.xs.values().dims(), [50, gap + 20, 10]);
-            assert!(batch.xs.values().sum(2)?.flatten_all()?.to_vec1::<f64>()?.iter().all(|&sum| sum == 1.0));
+            assert!(batch
+                .xs
+                .values()
+                .sum(2)?
+                .flatten_all()?
+                .to_vec1::<f64>()?
+                .iter()
+                .all(|&sum| sum == 1.0));
             let inputs = batch.xs.values().argmax(2)?.to_vec2::<u32>()?;
             for (input, target) in inputs.iter().zip(batch.targets.to_vec2::<u32>()?) {
                 assert!(input[..10].iter().all(|&symbol| symbol < 8));
@@ -216,7 +224,8 @@ mod tests {
         let task = CopyMemory::new(6, CopyVariant::Variable)?;
         let batch = task.batch(held(1, 0, 400), DType::F64, &Device::Cpu)?;
         let lengths = batch.xs.lengths().expect("its examples differ in length").as_slice();
-        let (rows, targets) = (batch.xs.values().to_vec3::<f64>()?, batch.targets.to_vec2::<u32>()?);
+        let (rows, targets) =
+            (batch.xs.values().to_vec3::<f64>()?, batch.targets.to_vec2::<u32>()?);
         let mut gaps = std::collections::BTreeSet::new();
         for ((row, target), &length) in rows.iter().zip(targets).zip(lengths) {
             let symbol = |step: &Vec<f64>| step.iter().position(|&value| value == 1.0);
@@ -251,15 +260,19 @@ mod tests {
         let task = CopyMemory::new(5, CopyVariant::Arjovsky)?;
         let batch = task.batch(held(1, 0, 40), DType::F64, &Device::Cpu)?;
         // Always blank is right at 15 of 25 steps, and at no slot.
-        let blank = (Tensor::new(&[0u32, 0, 0, 0, 0, 0, 0, 0, 9], &Device::Cpu)?.to_dtype(DType::F64)?)
-            .broadcast_as((40, 25, 9))?;
+        let blank = (Tensor::new(&[0u32, 0, 0, 0, 0, 0, 0, 0, 9], &Device::Cpu)?
+            .to_dtype(DType::F64)?)
+        .broadcast_as((40, 25, 9))?;
         let judged = task.evaluate(&blank, &batch)?;
         assert_eq!(judged.correct, Some(vec![0.0; 40]));
         // Symbol 0 everywhere: right at the slots that hold it.
         let zero = Tensor::new(&[9f64, 0., 0., 0., 0., 0., 0., 0., 0.], &Device::Cpu)?;
-        let right =
-            task.evaluate(&zero.broadcast_as((40, 25, 9))?, &batch)?.correct.expect("it has an accuracy");
-        let zeros = |target: &Vec<u32>| target.iter().filter(|&&class| class == 0).count() as f64 / 10.0;
+        let right = task
+            .evaluate(&zero.broadcast_as((40, 25, 9))?, &batch)?
+            .correct
+            .expect("it has an accuracy");
+        let zeros =
+            |target: &Vec<u32>| target.iter().filter(|&&class| class == 0).count() as f64 / 10.0;
         assert_eq!(right, batch.targets.to_vec2()?.iter().map(zeros).collect::<Vec<_>>());
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use crate::draw::{batch_rng, check_length, tensor};
 use crate::loss;
-use crate::task::{Batch, BatchDraw, Criterion, LossTarget, Metrics, Task};
+use crate::task::{Batch, BatchKey, Criterion, LossTarget, Metrics, Task};
 use anyhow::Result;
 use candle::{DType, Device, Tensor};
 use rand::Rng;
@@ -75,11 +75,13 @@ impl Task for MemoryCapacity {
     }
 
     /// The targets are `(batch, T - 1)`, in `dtype`, by delay from 1.
-    fn batch(&self, draw: BatchDraw, dtype: DType, device: &Device) -> Result<Batch> {
+    fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
         let mut rng = batch_rng(NAME, self.steps, draw);
         let values: Vec<f32> =
             (0..draw.batch * self.steps).map(|_| 2.0 * rng.random::<f32>() - 1.0).collect();
-        let past = |steps: &[f32]| steps.iter().rev().skip(1).take(self.delays).copied().collect::<Vec<_>>();
+        let past = |steps: &[f32]| {
+            steps.iter().rev().skip(1).take(self.delays).copied().collect::<Vec<_>>()
+        };
         let targets = values.chunks_exact(self.steps).flat_map(past).collect();
         let xs = tensor(values, (draw.batch, self.steps, 1), dtype, device)?;
         Ok(Batch {

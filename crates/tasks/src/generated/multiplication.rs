@@ -3,7 +3,7 @@
 use super::pairs::{self, Pairs, TOLERANCE};
 use crate::draw::{batch_rng, check_length};
 use crate::loss;
-use crate::task::{Batch, BatchDraw, Criterion, LossTarget, Metrics, Task};
+use crate::task::{Batch, BatchKey, Criterion, LossTarget, Metrics, Task};
 use anyhow::Result;
 use candle::{DType, Device, Tensor};
 use std::sync::Arc;
@@ -65,7 +65,7 @@ impl Task for Multiplication {
     }
 
     /// The targets are `(batch, 1)`, in `dtype`.
-    fn batch(&self, draw: BatchDraw, dtype: DType, device: &Device) -> Result<Batch> {
+    fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
         let pairs = Pairs { length: self.length, least: 0.0, neutral: 1.0 };
         pairs.batch(draw, &mut batch_rng(NAME, self.length, draw), |x1, x2| x1 * x2, dtype, device)
     }

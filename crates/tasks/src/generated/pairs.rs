@@ -1,7 +1,7 @@
 //! The sequences of pairs of Hochreiter and Schmidhuber 1997, "Long Short-Term Memory": sections 5.4 (adding) and 5.5 (multiplication).
 
 use crate::draw::tensor;
-use crate::task::{Batch, BatchDraw};
+use crate::task::{Batch, BatchKey};
 use anyhow::Result;
 use candle::{DType, Device};
 use rand::Rng;
@@ -41,7 +41,7 @@ impl Pairs {
     /// A batch; `target` is that of X1 and X2. The targets are `(batch, 1)`.
     pub(super) fn batch(
         &self,
-        draw: BatchDraw,
+        draw: BatchKey,
         rng: &mut impl Rng,
         target: impl Fn(f64, f64) -> f64,
         dtype: DType,
@@ -67,8 +67,11 @@ impl Pairs {
         let lengths: Vec<_> = examples.iter().map(Vec::len).collect();
         let time = lengths.iter().copied().max().unwrap_or(0);
         let padding = |pairs: &Vec<[f32; 2]>| std::iter::repeat_n([0.0; 2], time - pairs.len());
-        let xs: Vec<_> =
-            examples.iter().flat_map(|pairs| pairs.iter().copied().chain(padding(pairs))).flatten().collect();
+        let xs: Vec<_> = examples
+            .iter()
+            .flat_map(|pairs| pairs.iter().copied().chain(padding(pairs)))
+            .flatten()
+            .collect();
         let xs = tensor(xs, (draw.batch, time, 2), dtype, device)?;
         Ok(Batch {
             xs: Sequence::padded(xs, &lengths)?,
@@ -93,14 +96,20 @@ pub(crate) mod tests {
         neutral: f64,
         count: usize,
     ) -> Result<Vec<Example>> {
-        let draw = BatchDraw { split: Split::Test, seed: 1, step: 0, batch: count };
+        let draw = BatchKey { split: Split::Test, seed: 1, step: 0, batch: count };
         let batch = task.batch(draw, DType::F64, &Device::Cpu)?;
-        let lengths = batch.xs.lengths().expect("its examples differ in length").as_slice().to_vec();
-        let (rows, targets) = (batch.xs.values().to_vec3::<f64>()?, batch.targets.to_vec2::<f64>()?);
-        let (mut seen, mut firsts, mut seconds) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let lengths =
+            batch.xs.lengths().expect("its examples differ in length").as_slice().to_vec();
+        let (rows, targets) =
+            (batch.xs.values().to_vec3::<f64>()?, batch.targets.to_vec2::<f64>()?);
+        let (mut seen, mut firsts, mut seconds) =
+            (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let mut examples = Vec::new();
         for ((row, steps), target) in rows.into_iter().zip(lengths).zip(targets) {
-            assert!(row[steps..].iter().flatten().all(|&value| value == 0.0), "zeros in the padding");
+            assert!(
+                row[steps..].iter().flatten().all(|&value| value == 0.0),
+                "zeros in the padding"
+            );
             let pairs = row[..steps].to_vec();
             assert_eq!((pairs[0][1], pairs[steps - 1][1]), (-1.0, -1.0));
             let marked: Vec<_> = (0..steps).filter(|&step| pairs[step][1] == 1.0).collect();
@@ -123,7 +132,8 @@ pub(crate) mod tests {
         assert!(seen.into_iter().eq(length..=length + length / 10));
         assert!(firsts.into_iter().eq(0..10), "each of the first ten");
         assert!(seconds.into_iter().eq(1..length / 2), "each of the first half");
-        let first = examples.iter().filter(|(_, marked, _)| marked[0] == 0).count() as f64 / count as f64;
+        let first =
+            examples.iter().filter(|(_, marked, _)| marked[0] == 0).count() as f64 / count as f64;
         assert!((first - Pairs::first_marked(length)).abs() < 0.02, "{first}");
         Ok(examples)
     }

@@ -2,7 +2,7 @@
 
 use crate::draw::{batch_rng, check_length, one_hot};
 use crate::loss;
-use crate::task::{Batch, BatchDraw, Criterion, LossTarget, Metrics, Task};
+use crate::task::{Batch, BatchKey, Criterion, LossTarget, Metrics, Task};
 use anyhow::Result;
 use candle::{DType, Device, Tensor};
 use rand::Rng;
@@ -67,7 +67,7 @@ impl Task for RandomPermutation {
     }
 
     /// The targets are classes, `(batch)` in u32.
-    fn batch(&self, draw: BatchDraw, dtype: DType, device: &Device) -> Result<Batch> {
+    fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
         let mut rng = batch_rng(NAME, self.length, draw);
         let mut sequence = |_| -> Vec<usize> {
             let key = rng.random_range(0..KEYS);
@@ -116,8 +116,13 @@ mod tests {
     fn the_first_symbol_is_asked_for_and_never_comes_again() -> Result<()> {
         let batch = RandomPermutation::new(30)?.batch(held(1, 0, 300), DType::F32, &Device::Cpu)?;
         let mut seen = [false; SYMBOLS];
-        for (symbols, key) in
-            batch.xs.values().argmax(2)?.to_vec2::<u32>()?.iter().zip(batch.targets.to_vec1::<u32>()?)
+        for (symbols, key) in batch
+            .xs
+            .values()
+            .argmax(2)?
+            .to_vec2::<u32>()?
+            .iter()
+            .zip(batch.targets.to_vec1::<u32>()?)
         {
             assert!(symbols[0] == key && key < 2 && symbols[1..].iter().all(|&symbol| symbol >= 2));
             symbols.iter().for_each(|&symbol| seen[symbol as usize] = true);

@@ -2,7 +2,7 @@
 
 use crate::draw::{batch_rng, check_length, one_hot};
 use crate::loss;
-use crate::task::{Batch, BatchDraw, Criterion, LossTarget, Metrics, Task};
+use crate::task::{Batch, BatchKey, Criterion, LossTarget, Metrics, Task};
 use anyhow::Result;
 use candle::{DType, Device, Tensor};
 use rand::Rng;
@@ -125,7 +125,7 @@ impl Task for TemporalOrder {
     }
 
     /// The targets are classes, `(batch)` in u32. The batch has as many steps as its longest example.
-    fn batch(&self, draw: BatchDraw, dtype: DType, device: &Device) -> Result<Batch> {
+    fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
         let mut rng = batch_rng(self.name(), self.length, draw);
         let (tenth, ranges) = (self.tenth(), self.ranges());
         let mut examples = Vec::with_capacity(draw.batch);
@@ -187,11 +187,15 @@ mod tests {
     /// The real symbols of each example, and its class.
     fn examples(task: &TemporalOrder, count: usize) -> Result<Vec<(String, u32)>> {
         let batch = task.batch(held(1, 0, count), DType::F32, &Device::Cpu)?;
-        let lengths = batch.xs.lengths().expect("its examples differ in length").as_slice().to_vec();
+        let lengths =
+            batch.xs.lengths().expect("its examples differ in length").as_slice().to_vec();
         let letters = ["E", "B", "a", "b", "c", "d", "X", "Y"];
         let rows = batch.xs.values().to_vec3::<f32>()?;
         let text = |(steps, length): (&Vec<Vec<f32>>, usize)| {
-            assert!(steps[length..].iter().flatten().all(|&value| value == 0.0), "zeros in the padding");
+            assert!(
+                steps[length..].iter().flatten().all(|&value| value == 0.0),
+                "zeros in the padding"
+            );
             let symbol = |step: &Vec<f32>| {
                 assert_eq!(step.iter().sum::<f32>(), 1.0);
                 letters[step.iter().position(|&value| value == 1.0).expect("it is one-hot")]
@@ -204,9 +208,10 @@ mod tests {
     #[test]
     fn the_class_is_the_order_of_the_relevant_symbols() -> Result<()> {
         let orders = ["XXX", "XXY", "XYX", "XYY", "YXX", "YXY", "YYX", "YYY"];
-        for (relevant, orders) in
-            [(OrderVariant::Two, vec!["XX", "XY", "YX", "YY"]), (OrderVariant::Three, orders.to_vec())]
-        {
+        for (relevant, orders) in [
+            (OrderVariant::Two, vec!["XX", "XY", "YX", "YY"]),
+            (OrderVariant::Three, orders.to_vec()),
+        ] {
             for (symbols, class) in examples(&TemporalOrder::new(50, relevant)?, 300)? {
                 assert!(symbols.starts_with('E') && symbols.ends_with('B'), "{symbols}");
                 let inner = &symbols[1..symbols.len() - 1];
@@ -231,9 +236,11 @@ mod tests {
             (three, 100, 10, vec![10, 33, 66]),
         ] {
             let task = TemporalOrder::new(length, relevant)?;
-            let (mut lengths, mut seen, mut lag) = (BTreeSet::new(), vec![BTreeSet::new(); ranges.len()], 0);
+            let (mut lengths, mut seen, mut lag) =
+                (BTreeSet::new(), vec![BTreeSet::new(); ranges.len()], 0);
             for (symbols, _) in examples(&task, 1000)? {
-                let places: Vec<_> = symbols.match_indices(['X', 'Y']).map(|(step, _)| step).collect();
+                let places: Vec<_> =
+                    symbols.match_indices(['X', 'Y']).map(|(step, _)| step).collect();
                 lengths.insert(symbols.len());
                 for (seen, place) in seen.iter_mut().zip(places.iter()) {
                     seen.insert(*place);

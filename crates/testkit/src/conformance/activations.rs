@@ -8,7 +8,9 @@ use crate::named::flatten;
 use crate::{close, Case, Evaluation, Result, TensorMap, Tolerance};
 use anyhow::ensure;
 use candle::Tensor;
-use recurrent_core::{Keep, Layer, Observation, Observer, Pass, Recorder, Sequence};
+use recurrent_core::{
+    ActivationRecorder, Activations, ForwardContext, GradientRecorder, Layer, Record, Sequence,
+};
 
 /// Recorded activations have the same layers as recorded gradients. They begin with the initial
 /// carry and end with the final one; they equal the carry after every prefix of the sequence and,
@@ -37,15 +39,15 @@ pub(super) fn activations(case: &Case) -> Result<()> {
     Ok(())
 }
 
-fn observe(evaluation: &Evaluation, leaves: &TensorMap) -> Result<Vec<Observation>> {
-    let observer = Observer::default();
+fn observe(evaluation: &Evaluation, leaves: &TensorMap) -> Result<Vec<Activations>> {
+    let activations = ActivationRecorder::default();
     let (layer, carry) = (evaluation.layer(leaves)?, evaluation.carry(leaves)?);
     layer.run(
         &evaluation.sequence(leaves)?,
         carry.as_ref(),
-        &Pass::default().observe(&observer),
+        &ForwardContext::default().activations(&activations),
     )?;
-    Ok(observer.take())
+    Ok(activations.take())
 }
 
 /// A recorded run gives the same bits as one that is not recorded, and its states lie between the
@@ -54,21 +56,22 @@ fn with_recorder(
     what: &str,
     evaluation: &Evaluation,
     leaves: &TensorMap,
-) -> Result<Vec<Observation>> {
+) -> Result<Vec<Activations>> {
     let held = evaluation.hold(leaves, |_| true)?;
-    let (observer, recorder) = (Observer::default(), Recorder::new(Keep::Norms));
+    let (activations, recorder) =
+        (ActivationRecorder::default(), GradientRecorder::new(Record::Norms));
     let (layer, xs, start) =
         (evaluation.layer(&held)?, evaluation.sequence(&held)?, evaluation.carry(&held)?);
-    let run = |pass: &Pass| layer.run(&xs, start.as_ref(), pass);
-    let (ys, end) = run(&Pass::default().observe(&observer).record(&recorder))?;
-    let (unseen, _) = run(&Pass::default())?;
+    let run = |context: &ForwardContext| layer.run(&xs, start.as_ref(), context);
+    let (ys, end) = run(&ForwardContext::default().activations(&activations).record(&recorder))?;
+    let (unseen, _) = run(&ForwardContext::default())?;
     close(what, ys.values(), unseen.values(), Tolerance::Bits)?;
     ys.values().sqr()?.sum_all()?.backward()?;
-    let seen = observer.take();
-    ensure!(observer.take().is_empty(), "{what}: the same is seen twice");
-    let mut recorded: Vec<_> = recorder.take().iter().map(|trace| trace.place).collect();
+    let seen = activations.take();
+    ensure!(activations.take().is_empty(), "{what}: the same is seen twice");
+    let mut recorded: Vec<_> = recorder.take().iter().map(|trace| trace.layer_id).collect();
     recorded.dedup();
-    let places: Vec<_> = seen.iter().map(|seen| seen.place).collect();
+    let places: Vec<_> = seen.iter().map(|seen| seen.layer_id).collect();
     ensure!(places == recorded, "{what}: expected the places {recorded:?}, got {places:?}");
 
     let states: Vec<_> = seen.iter().flat_map(|seen| &seen.states).collect();
@@ -89,7 +92,7 @@ fn with_recorder(
     Ok(seen)
 }
 
-fn in_range(what: &str, seen: &[Observation]) -> Result<()> {
+fn in_range(what: &str, seen: &[Activations]) -> Result<()> {
     for (observation, gate) in
         seen.iter().flat_map(|seen| seen.gates.iter().map(move |gate| (seen, gate)))
     {
@@ -104,10 +107,10 @@ fn in_range(what: &str, seen: &[Observation]) -> Result<()> {
 }
 
 /// The states and gates of the real steps of example `row`, by name.
-fn of_row(seen: &[Observation], row: usize) -> Result<TensorMap> {
+fn of_row(seen: &[Activations], row: usize) -> Result<TensorMap> {
     let mut named = TensorMap::new();
     for observation in seen {
-        let (suffix, len) = (observation.place.suffix(), observation.lengths[row]);
+        let (suffix, len) = (observation.layer_id.suffix(), observation.lengths[row]);
         let cut = |values: &Tensor, steps| values.narrow(0, row, 1)?.narrow(1, 0, steps);
         for (name, states) in &observation.states {
             named.insert(format!("state{suffix}.{name}"), cut(states, len + 1)?);
@@ -123,7 +126,7 @@ fn alone(
     what: &str,
     evaluation: &Evaluation,
     leaves: &TensorMap,
-    seen: &[Observation],
+    seen: &[Activations],
 ) -> Result<()> {
     for row in 0..evaluation.size.batch {
         let (evaluation, leaves) = single(evaluation, leaves, row)?;
@@ -143,7 +146,7 @@ fn outputs(
     what: &str,
     evaluation: &Evaluation,
     leaves: &TensorMap,
-    seen: &[Observation],
+    seen: &[Activations],
 ) -> Result<()> {
     let ys = evaluation.forward(evaluation.layer(leaves)?.as_ref(), leaves, None)?["ys"].clone();
     let (_, states) = &seen[0].states[0];
@@ -163,7 +166,7 @@ fn beginnings(
     what: &str,
     evaluation: &Evaluation,
     leaves: &TensorMap,
-    seen: &[Observation],
+    seen: &[Activations],
 ) -> Result<()> {
     let (layer, carry) = (evaluation.layer(leaves)?, evaluation.carry(leaves)?);
     for t in 1..seen[0].states[0].1.dim(1)? {
@@ -174,7 +177,7 @@ fn beginnings(
                 Sequence::padded(xs, &lengths.iter().map(|len| t.min(*len)).collect::<Vec<_>>())?
             }
         };
-        let (_, end) = layer.run(&xs, carry.as_ref(), &Pass::default())?;
+        let (_, end) = layer.run(&xs, carry.as_ref(), &ForwardContext::default())?;
         let states = seen.iter().flat_map(|seen| &seen.states);
         for ((_, states), (name, end)) in states.zip(flatten(&end)) {
             let found = states.narrow(1, t, 1)?.squeeze(1)?;

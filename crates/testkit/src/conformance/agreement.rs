@@ -9,7 +9,7 @@ use crate::{
 };
 use anyhow::{ensure, Context};
 use candle::{DType, Tensor};
-use recurrent_core::{Pass, Sequence};
+use recurrent_core::{ForwardContext, Sequence};
 
 /// The whole run equals a loop over `step`, in outputs, carry and every gradient, for every loss,
 /// with and without a carry and lengths, in training, and at sizes that are odd for a kernel. In
@@ -144,10 +144,11 @@ pub(super) fn halves(case: &Case) -> Result<()> {
             let held = evaluation.hold(&leaves, |_| true)?;
             let (layer, carry) = (evaluation.layer(&held)?, evaluation.carry(&held)?);
             let half = |from, len| Sequence::new(held["xs"].narrow(1, from, len)?);
-            let (first, middle) = layer.run(&half(0, cut)?, carry.as_ref(), &Pass::default())?;
+            let (first, middle) =
+                layer.run(&half(0, cut)?, carry.as_ref(), &ForwardContext::default())?;
             let middle = if detach { middle.detach() } else { middle };
             let (second, end) =
-                layer.run(&half(cut, time - cut)?, Some(&middle), &Pass::default())?;
+                layer.run(&half(cut, time - cut)?, Some(&middle), &ForwardContext::default())?;
             let first = if detach { first.values().detach() } else { first.into_values() };
             let end = flatten(&end).into_iter().map(|(name, field)| (format!("end.{name}"), field));
             let ys = Tensor::cat(&[&first, second.values()], 1)?;

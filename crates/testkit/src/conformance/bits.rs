@@ -6,7 +6,7 @@ use crate::named::to_f64;
 use crate::{close, Case, Dims, Evaluation, Implementation, Result, TensorMap, Tolerance};
 use anyhow::ensure;
 use candle::DType;
-use recurrent_core::Keep;
+use recurrent_core::Record;
 
 /// The same seed gives the same weights, and the same weights the same bits in training, at 1, 2
 /// and 3 threads.
@@ -28,7 +28,7 @@ pub(super) fn same(case: &Case) -> Result<()> {
         for implementation in evaluation.implementations()? {
             for reverse in directions(case) {
                 let lengths = Some((0..70).map(|row| 1 + (row * 3) % 4).collect());
-                let keep = Some(Keep::Gradients);
+                let keep = Some(Record::Gradients);
                 let evaluation = Evaluation {
                     implementation,
                     dtype,
@@ -65,7 +65,7 @@ pub(super) fn same(case: &Case) -> Result<()> {
                         output
                             .traces
                             .iter()
-                            .flat_map(|trace| &trace.sums)
+                            .flat_map(|trace| &trace.batch_norms)
                             .map(|sum| sum.to_bits())
                             .collect()
                     };

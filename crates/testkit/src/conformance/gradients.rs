@@ -2,10 +2,12 @@
 
 use super::agreement::directions;
 use crate::close::{all_close, values};
-use crate::{close, finite_difference, noise, Case, Evaluation, LossInputs, Result, TensorMap, Tolerance};
+use crate::{
+    close, finite_difference, noise, Case, Evaluation, LossInputs, Result, TensorMap, Tolerance,
+};
 use anyhow::{bail, ensure, Context};
 use candle::Tensor;
-use recurrent_core::{Keep, Pass, Sequence};
+use recurrent_core::{ForwardContext, Record, Sequence};
 
 /// Every parameter has a finite, non-zero gradient: at initialisation as a whole, with other
 /// weights in each row. Gradients that are declared zero are zero.
@@ -15,7 +17,8 @@ pub(super) fn every_parameter(case: &Case) -> Result<()> {
         let evaluation = Evaluation { implementation, ..evaluation.clone() };
         let leaves = evaluation.leaves()?;
         let (_, layer) = evaluation.fresh()?;
-        let (ys, _) = layer.run(&evaluation.sequence(&leaves)?, None, &Pass::default())?;
+        let (ys, _) =
+            layer.run(&evaluation.sequence(&leaves)?, None, &ForwardContext::default())?;
         let grads = (ys.values() * &leaves["loss.ys"])?.sum_all()?.backward()?;
         for (name, param) in layer.params() {
             let gradient = grads
@@ -92,7 +95,7 @@ pub(super) fn twice(case: &Case) -> Result<()> {
     for implementation in Evaluation::new(case).implementations()? {
         let evaluation = Evaluation {
             implementation,
-            keep: Some(Keep::Gradients),
+            keep: Some(Record::Gradients),
             ..Evaluation::new(case).ragged()
         };
         let graph = evaluation.graph(&evaluation.leaves()?, |_| true)?;
@@ -179,7 +182,7 @@ pub(super) fn untracked(case: &Case) -> Result<()> {
         // A plain sequence as users pass it, with the weights in a variable map.
         let (_, layer) = evaluation.fresh()?;
         let xs = noise("xs", leaves["xs"].dims())?;
-        let (ys, _) = layer.run(&Sequence::new(xs.clone())?, None, &Pass::default())?;
+        let (ys, _) = layer.run(&Sequence::new(xs.clone())?, None, &ForwardContext::default())?;
         let grads = ys.values().sqr()?.sum_all()?.backward()?;
         match (grads.get(&xs), case.stray_gradient) {
             (Some(_), None) => bail!("{}: there is a gradient for plain xs", evaluation.name()),

@@ -7,7 +7,7 @@ use crate::{close, noise, Case, Dims, Evaluation, LossInputs, Result, Tolerance}
 use anyhow::ensure;
 use candle::{safetensors, DType, Device, Module, Tensor, D};
 use candle_nn::VarBuilder;
-use recurrent_core::{Carry, Layer, Pass, Sequence};
+use recurrent_core::{Carry, ForwardContext, Layer, Sequence};
 use std::collections::BTreeSet;
 
 /// Outputs, carries and `last` have the documented shapes, and `last` is the end of the outputs.
@@ -35,7 +35,8 @@ pub(super) fn shapes(case: &Case) -> Result<()> {
                 dims == [batch, time, output],
                 "{what}: outputs {dims:?}, output_size() is {output}"
             );
-            let (ys, end) = layer.run(&evaluation.sequence(&leaves)?, None, &Pass::default())?;
+            let (ys, end) =
+                layer.run(&evaluation.sequence(&leaves)?, None, &ForwardContext::default())?;
             ensure!(
                 ys.lengths().map(|l| l.as_slice()) == evaluation.lengths.as_deref(),
                 "{what}: the lengths are lost"
@@ -60,7 +61,7 @@ pub(super) fn shapes(case: &Case) -> Result<()> {
             all_close(&format!("{what}, the carry of last"), &last, &run, Tolerance::Bits)?;
             if evaluation.lengths.is_none() {
                 let ys = layer
-                    .run(&evaluation.sequence(&leaves)?, None, &Pass::default())?
+                    .run(&evaluation.sequence(&leaves)?, None, &ForwardContext::default())?
                     .0
                     .into_values();
                 close(
@@ -166,9 +167,9 @@ pub(super) fn errors(case: &Case) -> Result<()> {
         let Dims { batch, time, input, .. } = evaluation.size;
         let refuses = |what: &str, xs: &Tensor, carry: Option<&Carry>, expected: &str| {
             let xs = Sequence::new(xs.clone())?;
-            expect_error(what, layer.run(&xs, carry, &Pass::default()), expected)?;
-            let last = layer.last(&xs, carry, &Pass::default());
-        expect_error(&format!("{what}, last"), last, expected)
+            expect_error(what, layer.run(&xs, carry, &ForwardContext::default()), expected)?;
+            let last = layer.last(&xs, carry, &ForwardContext::default());
+            expect_error(&format!("{what}, last"), last, expected)
         };
         let xs = leaves["xs"].clone();
         let dims = [batch, time, input + 1];
@@ -210,27 +211,27 @@ fn refused_carries(
     refuses: &dyn Fn(&str, &Carry, &str) -> Result<()>,
 ) -> Result<()> {
     match carry {
-        Carry::Parts(parts) => {
+        Carry::Layers(parts) => {
             let count = parts.len();
             let expected = format!("carry: expected {count} parts, got {}", count - 1);
-            refuses("a part less", &Carry::Parts(parts[1..].to_vec()), &expected)?;
+            refuses("a part less", &Carry::Layers(parts[1..].to_vec()), &expected)?;
             let expected = format!("carry: expected {count} parts, got one layer's fields");
-            refuses("fields for parts", &Carry::Fields(Vec::new()), &expected)?;
+            refuses("fields for parts", &Carry::Cell(Vec::new()), &expected)?;
         }
-        Carry::Fields(fields) => {
+        Carry::Cell(fields) => {
             let names: Vec<_> = fields.iter().map(|(name, _)| *name).collect();
             refuses(
                 "parts for fields",
-                &Carry::Parts(Vec::new()),
+                &Carry::Layers(Vec::new()),
                 "carry: expected one layer's fields, got 0 parts",
             )?;
             let mut renamed = fields.clone();
             renamed[0].0 = "q";
             let found: Vec<_> = renamed.iter().map(|(name, _)| *name).collect();
             let expected = format!("carry: expected the fields {names:?}, got {found:?}");
-            refuses("another field", &Carry::Fields(renamed), &expected)?;
+            refuses("another field", &Carry::Cell(renamed), &expected)?;
             let expected = format!("carry: expected the fields {names:?}, got {:?}", &names[1..]);
-            refuses("a field less", &Carry::Fields(fields[1..].to_vec()), &expected)?;
+            refuses("a field less", &Carry::Cell(fields[1..].to_vec()), &expected)?;
         }
     }
     let (name, size) = first(carry)?;
@@ -248,8 +249,8 @@ fn refused_carries(
 /// The name and size of the first field of the first layer.
 fn first(carry: &Carry) -> Result<(&'static str, usize)> {
     match carry {
-        Carry::Parts(parts) => first(&parts[0]),
-        Carry::Fields(fields) => Ok((fields[0].0, fields[0].1.dim(1)?)),
+        Carry::Layers(parts) => first(&parts[0]),
+        Carry::Cell(fields) => Ok((fields[0].0, fields[0].1.dim(1)?)),
     }
 }
 

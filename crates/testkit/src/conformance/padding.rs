@@ -5,7 +5,7 @@ use crate::close::{all_close, values};
 use crate::{Case, Evaluation, LossInputs, Result, TensorMap, Tolerance};
 use anyhow::ensure;
 use candle::{DType, Device, Tensor};
-use recurrent_core::Keep;
+use recurrent_core::Record;
 
 /// Padding of NaN, infinity and 1e30, and other loss weights there, give the same bits as padding
 /// of zeros: outputs, carry, gradients and traces. The outputs and the input's gradient are zero
@@ -23,7 +23,7 @@ pub(super) fn padding(case: &Case) -> Result<()> {
                 for implementation in evaluation.implementations()? {
                     unchanged(&Evaluation {
                         implementation,
-                        keep: Some(Keep::Gradients),
+                        keep: Some(Record::Gradients),
                         ..evaluation.clone()
                     })?;
                 }

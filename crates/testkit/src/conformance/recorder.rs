@@ -9,7 +9,7 @@ use crate::{
 };
 use anyhow::{ensure, Context};
 use candle::{DType, Tensor};
-use recurrent_core::{Carry, Keep, Layer, Pass, Sequence, Trace};
+use recurrent_core::{Carry, ForwardContext, GradientTrace, Layer, Record, Sequence};
 
 /// The recorded gradients of every layer, direction and field equal those of the plain loop:
 /// partial derivatives with the other fields held fixed. Norms and counts fit the gradients, and
@@ -23,7 +23,8 @@ pub(super) fn recorder(case: &Case) -> Result<()> {
                 let evaluation =
                     Evaluation { dtype, loss_inputs, reverse: *reverse, ..Evaluation::new(case) };
                 for evaluation in [evaluation.clone(), evaluation.ragged()] {
-                    let recorded = Evaluation { keep: Some(Keep::Gradients), ..evaluation.clone() };
+                    let recorded =
+                        Evaluation { keep: Some(Record::Gradients), ..evaluation.clone() };
                     let leaves = evaluation.leaves()?;
                     let expected =
                         Evaluation { implementation: Implementation::StepLoop, ..recorded.clone() }
@@ -41,7 +42,7 @@ pub(super) fn recorder(case: &Case) -> Result<()> {
                         all_close(&what, &found.values, &unseen.values, Tolerance::Bits)?;
                         all_close(&what, &found.grads, &unseen.grads, Tolerance::Bits)?;
                         let norms =
-                            Evaluation { keep: Some(Keep::Norms), ..recorded }.run(&leaves)?;
+                            Evaluation { keep: Some(Record::Norms), ..recorded }.run(&leaves)?;
                         same_norms(&what, &norms.traces, &found.traces)?;
                     }
                 }
@@ -52,8 +53,8 @@ pub(super) fn recorder(case: &Case) -> Result<()> {
 }
 
 /// The norms and counts of a trace are those of its gradients.
-fn counts(what: &str, trace: &Trace, evaluation: &Evaluation) -> Result<()> {
-    let what = format!("{what}, {}{}", trace.field, trace.place.suffix());
+fn counts(what: &str, trace: &GradientTrace, evaluation: &Evaluation) -> Result<()> {
+    let what = format!("{what}, {}{}", trace.field, trace.layer_id.suffix());
     let (batch, time) = (evaluation.size.batch, evaluation.size.time);
     let lengths = evaluation.lengths.clone().unwrap_or(vec![time; batch]);
     ensure!(
@@ -97,7 +98,7 @@ fn counts(what: &str, trace: &Trace, evaluation: &Evaluation) -> Result<()> {
         }
         // Rows may cancel, so the sum is exact relative to its terms.
         let (expected, parts) = (norm(&sum), norms.iter().sum::<f64>());
-        let found = trace.sums[lag];
+        let found = trace.batch_norms[lag];
         ensure!(
             (found - expected).abs() <= 1e-12 * parts,
             "{what}: sum {found:e} at lag {lag}; not {expected:e}"
@@ -125,7 +126,7 @@ fn counts(what: &str, trace: &Trace, evaluation: &Evaluation) -> Result<()> {
     Ok(())
 }
 
-fn same_norms(what: &str, found: &[Trace], expected: &[Trace]) -> Result<()> {
+fn same_norms(what: &str, found: &[GradientTrace], expected: &[GradientTrace]) -> Result<()> {
     ensure!(
         found.len() == expected.len(),
         "{what}: {} traces, not {}",
@@ -135,7 +136,7 @@ fn same_norms(what: &str, found: &[Trace], expected: &[Trace]) -> Result<()> {
     for (found, expected) in found.iter().zip(expected) {
         ensure!(found.gradients.is_none(), "{what}: gradients are kept, and nobody asked for them");
         ensure!(
-            (found.place, found.field) == (expected.place, expected.field),
+            (found.layer_id, found.field) == (expected.layer_id, expected.field),
             "{what}: other traces"
         );
         let bits = |norms: &[f64]| norms.iter().map(|norm| norm.to_bits()).collect::<Vec<_>>();
@@ -144,7 +145,7 @@ fn same_norms(what: &str, found: &[Trace], expected: &[Trace]) -> Result<()> {
             "{what}: other norms without the gradients"
         );
         ensure!(
-            bits(&found.sums) == bits(&expected.sums),
+            bits(&found.batch_norms) == bits(&expected.batch_norms),
             "{what}: other sums without the gradients"
         );
     }
@@ -160,7 +161,7 @@ pub(super) fn differences(case: &Case) -> Result<()> {
     for reverse in directions(case) {
         let evaluation = Evaluation {
             reverse: *reverse,
-            keep: Some(Keep::Gradients),
+            keep: Some(Record::Gradients),
             ..Evaluation::new(case).ragged()
         };
         for implementation in evaluation.implementations()? {
@@ -228,7 +229,15 @@ impl<'a> Part<'a> {
         let xs = &leaves["xs"];
         let carry = match step {
             0 => start,
-            _ => layer.run(&Sequence::new(range(xs, 0, step)?)?, Some(&start), &Pass::default())?.1,
+            _ => {
+                layer
+                    .run(
+                        &Sequence::new(range(xs, 0, step)?)?,
+                        Some(&start),
+                        &ForwardContext::default(),
+                    )?
+                    .1
+            }
         };
         let mut weights = TensorMap::new();
         for (name, weight) in leaves.iter().filter(|(name, _)| name.starts_with("loss.end.")) {
@@ -259,7 +268,7 @@ impl<'a> Part<'a> {
             let name = if name == "h" { "h" } else { "c" };
             (name, if name == field { value.clone() } else { old })
         });
-        let carry = Carry::Fields(fields.collect());
+        let carry = Carry::Cell(fields.collect());
         let mut loss = 0.0;
         let mut add = |weight: &Tensor, value: &Tensor| -> Result<()> {
             loss += (weight * value)?.sum_all()?.to_scalar::<f64>()?;
@@ -271,7 +280,7 @@ impl<'a> Part<'a> {
         let end = match &self.rest {
             None => carry,
             Some(rest) => {
-                let (ys, end) = self.layer.run(rest, Some(&carry), &Pass::default())?;
+                let (ys, end) = self.layer.run(rest, Some(&carry), &ForwardContext::default())?;
                 add(&self.weights["loss.ys"], ys.values())?;
                 end
             }

@@ -11,7 +11,7 @@ use crate::{
 };
 use anyhow::{ensure, Context};
 use candle::Tensor;
-use recurrent_core::{Flow, Keep, Pass, Sequence, StateClip, Window};
+use recurrent_core::{Bptt, ForwardContext, HiddenGradClip, Record, Sequence, Truncation};
 
 /// The length of the windows.
 const STEPS: usize = 3;
@@ -22,11 +22,11 @@ const STEPS: usize = 3;
 /// exactly zero before the last border.
 pub(super) fn truncation(case: &Case) -> Result<()> {
     for reverse in directions(case) {
-        for flow in [Flow::truncated(STEPS), Flow::last(STEPS)] {
+        for flow in [Bptt::truncated(STEPS), Bptt::last(STEPS)] {
             let full = Evaluation {
                 flow,
                 reverse: *reverse,
-                keep: Some(Keep::Gradients),
+                keep: Some(Record::Gradients),
                 ..Evaluation::new(case)
             };
             let last = Evaluation { loss_inputs: LossInputs::Last, ..full.clone().ragged() };
@@ -44,7 +44,7 @@ pub(super) fn truncation(case: &Case) -> Result<()> {
         }
     }
     if case.ends == Ends::Last {
-        in_chunks(&Evaluation { flow: Flow::truncated(STEPS), ..Evaluation::new(case) })?;
+        in_chunks(&Evaluation { flow: Bptt::truncated(STEPS), ..Evaluation::new(case) })?;
     }
     Ok(())
 }
@@ -53,18 +53,21 @@ pub(super) fn truncation(case: &Case) -> Result<()> {
 /// equal those of the plain loop that clips them by hand.
 pub(super) fn clip(case: &Case) -> Result<()> {
     for reverse in directions(case) {
-        let free =
-            Evaluation { reverse: *reverse, keep: Some(Keep::Gradients), ..Evaluation::new(case) };
+        let free = Evaluation {
+            reverse: *reverse,
+            keep: Some(Record::Gradients),
+            ..Evaluation::new(case)
+        };
         let (value, norm) = typical(&free)?;
-        for clip in [StateClip::Value(0.5 * value), StateClip::Norm(0.7 * norm)] {
-            let clipped = Evaluation { flow: Flow::clipped(clip), ..free.clone() };
+        for clip in [HiddenGradClip::Value(0.5 * value), HiddenGradClip::Norm(0.7 * norm)] {
+            let clipped = Evaluation { flow: Bptt::clipped(clip), ..free.clone() };
             agree(&clipped)?;
             agree(&Evaluation { loss_inputs: LossInputs::Outputs, ..clipped.clone().ragged() })?;
             agree_in_single(&Evaluation { keep: None, ..clipped.clone().ragged() })?;
             bites(&clipped)?;
-            let window = Some(Window::Last(STEPS));
+            let window = Some(Truncation::Last(STEPS));
             agree(&Evaluation {
-                flow: Flow { window, clip: Some(clip) },
+                flow: Bptt { truncation: window, clip: Some(clip) },
                 loss_inputs: LossInputs::Outputs,
                 ..free.clone().ragged()
             })?;
@@ -92,7 +95,7 @@ fn bites(evaluation: &Evaluation) -> Result<()> {
         .run(&leaves)?;
     let without = Evaluation {
         implementation: Implementation::StepLoop,
-        flow: Flow::default(),
+        flow: Bptt::default(),
         ..evaluation.clone()
     }
     .run(&leaves)?;
@@ -109,14 +112,14 @@ fn bites(evaluation: &Evaluation) -> Result<()> {
 /// border on, and not before.
 fn exactly_zero(evaluation: &Evaluation) -> Result<()> {
     let output = evaluation.run(&evaluation.leaves()?)?;
-    let top = output.traces.iter().map(|trace| trace.place.layer).max();
-    let border = |len: usize| match evaluation.flow.window {
-        Some(Window::Every(steps)) if len > steps => (len - 1) % steps + 1,
-        Some(Window::Last(steps)) => steps,
+    let top = output.traces.iter().map(|trace| trace.layer_id.layer).max();
+    let border = |len: usize| match evaluation.flow.truncation {
+        Some(Truncation::Every(steps)) if len > steps => (len - 1) % steps + 1,
+        Some(Truncation::Last(steps)) => steps,
         _ => len + 1,
     };
-    for trace in output.traces.iter().filter(|trace| Some(trace.place.layer) == top) {
-        let what = format!("{}, {}{}", evaluation.name(), trace.field, trace.place.suffix());
+    for trace in output.traces.iter().filter(|trace| Some(trace.layer_id.layer) == top) {
+        let what = format!("{}, {}{}", evaluation.name(), trace.field, trace.layer_id.suffix());
         let norm = |row: usize, lag: usize| trace.norms[lag * trace.batch + row];
         for (row, &len) in trace.lengths.iter().enumerate() {
             let behind =
@@ -158,7 +161,7 @@ fn chunks(evaluation: &Evaluation) -> Result<EvaluationOutput> {
     for start in (0..time).step_by(STEPS) {
         let chunk = Sequence::new(held["xs"].narrow(1, start, STEPS.min(time - start))?)?;
         let before = if start == 0 { carry } else { carry.map(|carry| carry.detach()) };
-        let (y, end) = layer.run(&chunk, before.as_ref(), &Pass::default())?;
+        let (y, end) = layer.run(&chunk, before.as_ref(), &ForwardContext::default())?;
         ys.push(y.into_values());
         carry = Some(end);
     }

@@ -31,7 +31,9 @@ pub(super) fn revision(revision: &str) -> Result<()> {
 /// A file, by its path from the root of the repository.
 pub(super) fn file(file: &str) -> Result<()> {
     if !is_path(file) {
-        bail!("hub file: expected a path within the repository, like model.safetensors, got {file:?}")
+        bail!(
+            "hub file: expected a path within the repository, like model.safetensors, got {file:?}"
+        )
     }
     Ok(())
 }
@@ -49,13 +51,14 @@ mod tests {
     #[test]
     fn wrong_ids_are_refused() {
         let wrong = [
-            "", "a", "a/b/c", "../x", "x/..", "/a", "a/", "a b/c", "a/b?", "a/b%2e", "é/b", "a--b/c", "-a/b",
-            "a/b.",
+            "", "a", "a/b/c", "../x", "x/..", "/a", "a/", "a b/c", "a/b?", "a/b%2e", "é/b",
+            "a--b/c", "-a/b", "a/b.",
         ];
         for id in wrong {
             let error = repository(Kind::Model, id).expect_err(id).to_string();
-            let expected =
-                format!("hub model: expected owner/name, of letters, digits, - _ and ., got {id:?}");
+            let expected = format!(
+                "hub model: expected owner/name, of letters, digits, - _ and ., got {id:?}"
+            );
             assert_eq!(error.lines().next(), Some(expected.as_str()));
         }
         for id in ["ylecun/mnist", "zalando-datasets/fashion_mnist", "a/B.1-c_2"] {
@@ -65,7 +68,9 @@ mod tests {
 
     #[test]
     fn paths_that_lead_elsewhere_are_refused() {
-        for path in ["", "/etc/passwd", "../x", "a/../b", "a//b", "a/", ".", "c:\\x", "a\\b", "a\nb", "a\0"] {
+        for path in
+            ["", "/etc/passwd", "../x", "a/../b", "a//b", "a/", ".", "c:\\x", "a\\b", "a\nb", "a\0"]
+        {
             assert!(file(path).is_err() && revision(path).is_err(), "{path:?}");
         }
         for path in ["model.safetensors", "a/b c/..d", ".gitattributes", "ü#1.bin"] {

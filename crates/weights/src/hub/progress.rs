@@ -42,7 +42,9 @@ impl ProgressHandler for Transfer {
                     self.bar.set_position(file.bytes_completed);
                 }
             }
-            ProgressEvent::Download(DownloadEvent::AggregateProgress { bytes_completed, .. })
+            ProgressEvent::Download(DownloadEvent::AggregateProgress {
+                bytes_completed, ..
+            })
             | ProgressEvent::Upload(UploadEvent::Progress { bytes_completed, .. }) => {
                 self.bar.set_position(*bytes_completed);
             }

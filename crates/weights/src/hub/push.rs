@@ -27,7 +27,8 @@ pub(super) fn push(repository: &Repository, path: &Path, message: &str) -> Resul
             path.display()
         )
     }
-    let operations = files.into_iter().map(|(name, file)| CommitOperation::add_file(name, file)).collect();
+    let operations =
+        files.into_iter().map(|(name, file)| CommitOperation::add_file(name, file)).collect();
     let made = repository
         .remote
         .create_commit()
@@ -54,7 +55,9 @@ fn files(path: &Path) -> Result<Vec<(String, PathBuf)>> {
         let entry = entry.map_err(failed)?;
         let name = entry.file_name().to_string_lossy().into_owned();
         // A link to a folder could lead in a circle; one to a file is what it links to.
-        if name.starts_with('.') || entry.path().is_dir() && entry.file_type().map_err(failed)?.is_symlink() {
+        if name.starts_with('.')
+            || entry.path().is_dir() && entry.file_type().map_err(failed)?.is_symlink()
+        {
             continue;
         }
         if entry.path().is_dir() {

@@ -93,7 +93,9 @@ fn listed(tree: Vec<RepoTreeEntry>) -> String {
     files.sort();
     match files.len() {
         0 => "there are none".to_owned(),
-        count if count > MOST => format!("there are {count}, among them {}", files[..MOST].join(", ")),
+        count if count > MOST => {
+            format!("there are {count}, among them {}", files[..MOST].join(", "))
+        }
         _ => format!("there are {}", files.join(", ")),
     }
 }

@@ -104,13 +104,21 @@ fn message<T: std::fmt::Debug>(found: Result<T>) -> String {
 }
 
 /// Fills a cache as Python's library does: a revision that names a commit, and a file of that commit.
-fn fill(cache: &Path, folder: &str, revision: &str, commit: &str, file: &str, content: &str) -> PathBuf {
+fn fill(
+    cache: &Path,
+    folder: &str,
+    revision: &str,
+    commit: &str,
+    file: &str,
+    content: &str,
+) -> PathBuf {
     let (name, path) = (
         cache.join(folder).join("refs").join(revision),
         cache.join(folder).join("snapshots").join(commit).join(file),
     );
     for file in [&name, &path] {
-        fs::create_dir_all(file.parent().expect("it has one")).expect("a folder in a folder of ours");
+        fs::create_dir_all(file.parent().expect("it has one"))
+            .expect("a folder in a folder of ours");
     }
     fs::write(name, commit).expect("a file in a folder of ours");
     fs::write(&path, content).expect("a file in a folder of ours");
@@ -136,7 +144,10 @@ fn a_file_is_fetched_once_and_then_lies_in_pythons_cache() -> Result<()> {
     let (hub, cache) = hub(&server.url);
     let model = hub.model("our/lstm")?;
     let path = model.file("config.json")?;
-    assert_eq!(path, cache.path().join("models--our--lstm/snapshots").join(MAIN).join("config.json"));
+    assert_eq!(
+        path,
+        cache.path().join("models--our--lstm/snapshots").join(MAIN).join("config.json")
+    );
     assert_eq!(fs::read(&path)?, content("main", "config.json").expect("it is there").1);
     assert_eq!(fs::read_to_string(cache.path().join("models--our--lstm/refs/main"))?, MAIN);
     let methods = || server.seen().into_iter().map(|request| request.method).collect::<Vec<_>>();
@@ -159,7 +170,11 @@ fn revisions_folders_and_odd_names() -> Result<()> {
     let (hub, cache) = hub(&server.url);
     for (revision, commit) in [("v1", TAG), ("refs/pr/1", TAG), (MAIN, MAIN)] {
         let path = hub.model("our/lstm")?.revision(revision)?.file("weights/part #1.bin")?;
-        assert!(path.ends_with(Path::new(commit).join("weights/part #1.bin")), "{}", path.display());
+        assert!(
+            path.ends_with(Path::new(commit).join("weights/part #1.bin")),
+            "{}",
+            path.display()
+        );
         assert_eq!(fs::metadata(path)?.len(), 100_000);
     }
     let path = hub.dataset("our/lstm")?.file("config.json")?;
@@ -248,7 +263,10 @@ fn large_files_come_from_another_host_which_gets_no_token() -> Result<()> {
     let (hub, _cache) = hub(&server.url);
     let hub = Hub { token: Some("hf_ours".into()), ..hub };
     assert_eq!(fs::read(hub.model("our/lstm")?.file("large.bin")?)?, b"large");
-    assert!(server.seen().iter().all(|request| request.header("authorization") == Some("Bearer hf_ours")));
+    assert!(server
+        .seen()
+        .iter()
+        .all(|request| request.header("authorization") == Some("Bearer hf_ours")));
     assert_eq!(store.seen().len(), 1);
     assert_eq!(store.seen()[0].header("authorization"), None);
     Ok(())
@@ -288,7 +306,8 @@ fn an_error_page_is_not_taken_for_the_file() -> Result<()> {
         });
         let (hub, cache) = hub(&server.url);
         let found = message(hub.model("our/lstm")?.file("config.json"));
-        let expected = "config.json: expected 10 bytes, found 15, which are now removed from the cache";
+        let expected =
+            "config.json: expected 10 bytes, found 15, which are now removed from the cache";
         assert_eq!(found, format!("hub model our/lstm at main: {expected}"));
         assert!(files(cache.path())
             .iter()
@@ -304,10 +323,14 @@ fn other_answers_of_the_server_are_told() -> Result<()> {
         (403, "refuses: the token does not permit this; it says: tired"),
         (500, "HTTP error: 500"),
     ] {
-        let server = Server::start(move |_| Answer::new(status, "").with("x-error-message", "tired"));
+        let server =
+            Server::start(move |_| Answer::new(status, "").with("x-error-message", "tired"));
         let (hub, _cache) = hub(&server.url);
         let found = message(hub.model("our/lstm")?.file("config.json"));
-        assert!(found.starts_with("hub model our/lstm at main: ") && found.contains(expected), "{found}");
+        assert!(
+            found.starts_with("hub model our/lstm at main: ") && found.contains(expected),
+            "{found}"
+        );
     }
     let server = Server::start(|_| Answer::new(200, ""));
     let (hub, _cache) = hub(&server.url);
@@ -354,9 +377,18 @@ fn offline_only_the_cache_is_looked_at() -> Result<()> {
         message(hub.model("our/lstm")?.revision("v1")?.file("config.json")),
         miss("v1", "config.json")
     );
-    let parquet =
-        fill(cache.path(), "datasets--our--data", "refs/convert/parquet", TAG, "a/0.parquet", "PAR1");
-    assert_eq!(hub.dataset("our/data")?.revision("refs/convert/parquet")?.file("a/0.parquet")?, parquet);
+    let parquet = fill(
+        cache.path(),
+        "datasets--our--data",
+        "refs/convert/parquet",
+        TAG,
+        "a/0.parquet",
+        "PAR1",
+    );
+    assert_eq!(
+        hub.dataset("our/data")?.revision("refs/convert/parquet")?.file("a/0.parquet")?,
+        parquet
+    );
 
     let found = message(hub.model("our/lstm")?.push(&path, "x"));
     assert!(found.contains("HF_HUB_OFFLINE forbids to send"), "{found}");
@@ -393,12 +425,15 @@ fn receiver() -> Server {
             let regular = |file: &&serde_json::Value| serde_json::json!({ "path": file["path"], "uploadMode": "regular", "shouldIgnore": false });
             Answer::new(
                 200,
-                serde_json::json!({ "files": files.iter().map(regular).collect::<Vec<_>>() }).to_string(),
+                serde_json::json!({ "files": files.iter().map(regular).collect::<Vec<_>>() })
+                    .to_string(),
             )
         }
         ("POST", path) if path.starts_with("/api/models/our/lstm/commit/") => Answer::new(
             200,
-            format!(r#"{{"commitUrl":"https://x/commit/{TAG}","commitOid":"{TAG}","hookOutput":""}}"#),
+            format!(
+                r#"{{"commitUrl":"https://x/commit/{TAG}","commitOid":"{TAG}","hookOutput":""}}"#
+            ),
         ),
         _ => Answer::new(404, "").with("x-error-code", "RepoNotFound"),
     })
@@ -440,7 +475,8 @@ fn a_folder_is_pushed_as_one_commit() -> Result<()> {
     );
     let (summary, files) = commit(&seen[1]);
     assert_eq!(summary, "an LSTM");
-    let expected = [("config.json", "e30="), ("logs/runs.jsonl", "MQoyCg=="), ("weights.bin", "AAFhYg==")];
+    let expected =
+        [("config.json", "e30="), ("logs/runs.jsonl", "MQoyCg=="), ("weights.bin", "AAFhYg==")];
     assert_eq!(files, expected.map(|(name, content)| (name.to_owned(), content.to_owned())));
 
     writable(&hub)?.push(&folder.path().join("logs/runs.jsonl"), "one file")?;
@@ -454,7 +490,10 @@ fn a_push_that_cannot_be_says_why() -> Result<()> {
     let (hub, _cache) = hub(&server.url);
     let folder = folder()?;
     let found = message(hub.model("our/lstm")?.push(folder.path(), "x"));
-    assert!(found.contains("wants a valid token: set HF_TOKEN; it says: Invalid username"), "{found}");
+    assert!(
+        found.contains("wants a valid token: set HF_TOKEN; it says: Invalid username"),
+        "{found}"
+    );
     let absent = Hub { token: Some("hf_ours".into()), ..hub.clone() }.model("our/gru")?;
     assert!(message(absent.push(folder.path(), "x")).contains("has no such repository"));
     let requests = server.seen().len();

@@ -109,14 +109,16 @@ fn serve(
         headers.push((name.to_lowercase(), value.trim().to_owned()));
     }
     let mut request = Request { method, path, headers, body: Vec::new() };
-    let length = request.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+    let length =
+        request.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
     reader.take(length).read_to_end(&mut request.body)?;
 
     let Answer { status, headers, body, cut } = answer(&request);
     let head = request.method == "HEAD";
     seen.lock().expect("no handler panics").push(request);
     let length = format!("content-length: {}\r\n", body.len());
-    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let headers: String =
+        headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     write!(stream, "HTTP/1.1 {status} x\r\nconnection: close\r\n{length}{headers}\r\n")?;
     if !head {
         stream.write_all(&body[..body.len().min(cut)])?;

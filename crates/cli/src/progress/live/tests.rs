@@ -119,8 +119,15 @@ impl Session {
     fn press(&mut self, keys: &str) -> Result<()> {
         for key in keys.chars() {
             if key == '!' {
-                let pid = self.seen.lines().find_map(|line| line.strip_prefix("pid=")).context("no pid")?;
-                ensure!(Command::new("kill").args(["-TERM", pid.trim()]).status()?.success(), "kill {pid}");
+                let pid = self
+                    .seen
+                    .lines()
+                    .find_map(|line| line.strip_prefix("pid="))
+                    .context("no pid")?;
+                ensure!(
+                    Command::new("kill").args(["-TERM", pid.trim()]).status()?.success(),
+                    "kill {pid}"
+                );
             } else {
                 write!(self.input, "{key}")?;
             }
@@ -134,8 +141,10 @@ impl Session {
         drop(self.input);
         self.child.wait()?;
         let text = self.seen.replace("\r\n", "\n");
-        let (before, rest) = text.split_once(ENTER).with_context(|| format!("no screen: {text}"))?;
-        let (_, after) = rest.split_once(LEAVE).with_context(|| format!("the screen stays: {text}"))?;
+        let (before, rest) =
+            text.split_once(ENTER).with_context(|| format!("no screen: {text}"))?;
+        let (_, after) =
+            rest.split_once(LEAVE).with_context(|| format!("the screen stays: {text}"))?;
         let cursor = after.contains("\x1b[?25h") && !after.contains(HIDE);
         ensure!(cursor && !after.contains(ENTER), "it is not given back: {text}");
         let (said, after) = after.split_once("code=").with_context(|| text.clone())?;

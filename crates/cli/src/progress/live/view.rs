@@ -33,7 +33,8 @@ impl Look {
     /// Goes on to the next run, or to the one before, round and round.
     pub(super) fn step(&mut self, board: &Board, by: isize) {
         let tracks = board.tracks();
-        let place = self.place(&tracks).checked_add_signed(by).unwrap_or(tracks.len().saturating_sub(1));
+        let place =
+            self.place(&tracks).checked_add_signed(by).unwrap_or(tracks.len().saturating_sub(1));
         self.chosen = tracks.get(place).or(tracks.first()).map(|track| track.number);
     }
 
@@ -69,7 +70,10 @@ pub(super) fn draw(frame: &mut Frame, board: &Board, look: &Look) {
     frame.render_widget(Line::styled(words, Modifier::BOLD), head);
     let share = board.share();
     let label = format!("{:.0} %, {}", 100.0 * share, board.left());
-    frame.render_widget(Gauge::default().ratio(share).label(label).gauge_style(look.colours.line()), gauge);
+    frame.render_widget(
+        Gauge::default().ratio(share).label(label).gauge_style(look.colours.line()),
+        gauge,
+    );
     runs(frame, table, &tracks, look.place(&tracks), board.steps);
     if let Some(track) = chosen {
         curves(frame, charts, track, look.colours);
@@ -111,12 +115,14 @@ fn runs(frame: &mut Frame, area: Rect, tracks: &[&Track], chosen: usize, steps: 
         Some(constraint)
     });
     let widths: Vec<Constraint> = widths.collect();
-    let row = |cells: [String; 8]| Row::new(cells.into_iter().take(widths.len()).collect::<Vec<_>>());
+    let row =
+        |cells: [String; 8]| Row::new(cells.into_iter().take(widths.len()).collect::<Vec<_>>());
     // What is chosen is in sight, and as much of what stands above it as there is room for.
     let from = chosen.saturating_sub(usize::from(area.height.saturating_sub(2)));
-    let table = Table::new(tracks.iter().enumerate().skip(from).map(cells).map(row), widths.clone())
-        .header(Row::new(heads).style(Modifier::DIM))
-        .column_spacing(1);
+    let table =
+        Table::new(tracks.iter().enumerate().skip(from).map(cells).map(row), widths.clone())
+            .header(Row::new(heads).style(Modifier::DIM))
+            .column_spacing(1);
     frame.render_widget(table, area);
 }
 
@@ -138,7 +144,14 @@ fn curves(frame: &mut Frame, area: Rect, track: &Track, colours: Colours) {
 }
 
 /// A curve of common logarithms.
-fn curve(frame: &mut Frame, area: Rect, title: &str, along: &str, points: Vec<(f64, f64)>, colours: Colours) {
+fn curve(
+    frame: &mut Frame,
+    area: Rect,
+    title: &str,
+    along: &str,
+    points: Vec<(f64, f64)>,
+    colours: Colours,
+) {
     let (from, to) = extent(points.iter().map(|point| point.0));
     let (low, high) = extent(points.iter().map(|point| point.1).filter(|log| log.is_finite()));
     if area.is_empty() || low > high || from >= to {
@@ -168,7 +181,9 @@ fn titled(title: &str) -> Block<'_> {
 
 /// The smallest and the largest.
 fn extent(values: impl Iterator<Item = f64>) -> (f64, f64) {
-    values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
+    values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
+        (low.min(value), high.max(value))
+    })
 }
 
 /// A number in six characters at most.

@@ -6,7 +6,7 @@ use crate::tests::{conforms, draw, held};
 
 /// A text of made-up words that never repeats for long.
 fn made(characters: usize) -> String {
-    let mut rng = stream(1, "made");
+    let mut rng = named_rng(1, "made");
     let mut text = String::new();
     while text.len() < characters {
         text.push_str(["the ", "cat ", "sat ", "on ", "a ", "mat.\n"][rng.random_range(0..6)]);
@@ -25,9 +25,11 @@ fn it_conforms() -> Result<()> {
 }
 
 /// The characters of a batch, row by row: inputs and targets.
-fn characters(task: &Text, draw: BatchDraw) -> Result<(Vec<String>, Vec<String>)> {
+fn characters(task: &Text, draw: BatchKey) -> Result<(Vec<String>, Vec<String>)> {
     let batch = task.batch(draw, DType::F32, &Device::Cpu)?;
-    let text = |row: &Vec<u32>| row.iter().map(|&symbol| task.symbols()[symbol as usize]).collect::<String>();
+    let text = |row: &Vec<u32>| {
+        row.iter().map(|&symbol| task.symbols()[symbol as usize]).collect::<String>()
+    };
     let inputs = batch.xs.values().argmax(2)?.to_vec2::<u32>()?;
     Ok((inputs.iter().map(text).collect(), batch.targets.to_vec2()?.iter().map(text).collect()))
 }
@@ -36,10 +38,10 @@ fn characters(task: &Text, draw: BatchDraw) -> Result<(Vec<String>, Vec<String>)
 fn batches_go_on_where_those_before_them_ended() -> Result<()> {
     let text = made(6000);
     let task = Text::new(&text, 10)?;
-    let train = BatchDraw { step: 0, ..draw(Split::Train) };
+    let train = BatchKey { step: 0, ..draw(Split::Train) };
     let windows = (text.len() * 90 / 100 / 8 - 10) as u64 / 10;
     for step in 0..2 * windows {
-        let draw = BatchDraw { step, ..train };
+        let draw = BatchKey { step, ..train };
         assert_eq!(task.is_stateful(draw), step % windows != 0);
         let (inputs, targets) = characters(&task, draw)?;
         for (input, target) in inputs.iter().zip(&targets) {
@@ -47,7 +49,7 @@ fn batches_go_on_where_those_before_them_ended() -> Result<()> {
             assert!(text.contains(&format!("{input}{}", &target[9..])));
         }
         if task.is_stateful(draw) {
-            let (_, before) = characters(&task, BatchDraw { step: step - 1, ..train })?;
+            let (_, before) = characters(&task, BatchKey { step: step - 1, ..train })?;
             assert!(inputs.iter().zip(&before).all(|(input, before)| input[..1] == before[9..]));
         }
     }
@@ -116,18 +118,23 @@ fn what_is_wrong_is_named() -> Result<()> {
         Ok(error.replace(&path.display().to_string(), "FILE"))
     };
     let short = |found: usize| {
-        format!("FILE: expected a text of at least 2200 characters for windows of 10, found {found}")
+        format!(
+            "FILE: expected a text of at least 2200 characters for windows of 10, found {found}"
+        )
     };
     assert_eq!(error(b"", 10)?, short(0));
     assert_eq!(error(b"one line", 10)?, short(8));
     assert_eq!(error("ä".repeat(2199).as_bytes(), 10)?, short(2199));
-    assert_eq!(error(&[b'a'; 3000], 10)?, "FILE: expected at least 2 different characters, found 1");
+    assert_eq!(
+        error(&[b'a'; 3000], 10)?,
+        "FILE: expected at least 2 different characters, found 1"
+    );
     assert_eq!(error(b"abc\xff", 10)?, "FILE: expected UTF-8, found another byte at offset 3");
     assert_eq!(error(b"abc", 1)?, "FILE: text length: expected 2 to 10000000, got 1");
     let missing = format!("{:#}", Text::open(Path::new("not/there"), 10).expect_err("must fail"));
     assert!(missing.starts_with("not/there: "), "{missing}");
     let task = Text::new(&made(6000), 10)?;
-    let draw = BatchDraw { batch: 1000, ..draw(Split::Train) };
+    let draw = BatchKey { batch: 1000, ..draw(Split::Train) };
     let error = task.batch(draw, DType::F32, &Device::Cpu).expect_err("must fail").to_string();
     assert_eq!(error, "text batch: expected 1 to 270 strands with a window each, got 1000");
     Ok(())

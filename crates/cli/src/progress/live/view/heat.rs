@@ -30,7 +30,8 @@ const MARGIN: u16 = 8;
 impl Colours {
     /// Those of this terminal.
     pub(super) fn of_terminal() -> Self {
-        let exact = var("COLORTERM").is_ok_and(|name| matches!(name.as_str(), "truecolor" | "24bit"));
+        let exact =
+            var("COLORTERM").is_ok_and(|name| matches!(name.as_str(), "truecolor" | "24bit"));
         match var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) {
             true => Self::None,
             false if exact => Self::Exact,
@@ -54,7 +55,8 @@ impl Colours {
             Self::Exact => Span::styled("█", Color::Rgb(red, green, blue)),
             Self::Indexed => {
                 // The cube of 6 x 6 x 6 colours that follows the 16 named ones.
-                let [red, green, blue] = [red, green, blue].map(|of_255| (u16::from(of_255) * 5 + 127) / 255);
+                let [red, green, blue] =
+                    [red, green, blue].map(|of_255| (u16::from(of_255) * 5 + 127) / 255);
                 Span::styled("█", Color::Indexed((16 + 36 * red + 6 * green + blue) as u8))
             }
         }
@@ -66,7 +68,8 @@ pub(super) fn map(frame: &mut Frame, area: Rect, track: &Track, colours: Colours
     let logs = |norms: &[f64]| norms.iter().map(|norm| norm.log10()).collect();
     let rows: Vec<(u64, Vec<f64>)> =
         track.profiles.iter().map(|(step, norms)| (*step, logs(norms))).collect();
-    let (low, high) = extent(rows.iter().flat_map(|(_, logs)| logs).copied().filter(|log| log.is_finite()));
+    let (low, high) =
+        extent(rows.iter().flat_map(|(_, logs)| logs).copied().filter(|log| log.is_finite()));
     let (height, width) = (area.height.saturating_sub(1), area.width.saturating_sub(MARGIN));
     if low > high || height == 0 || width == 0 {
         return;

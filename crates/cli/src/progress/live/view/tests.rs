@@ -69,7 +69,8 @@ fn everything_is_on_a_usual_screen() -> Result<()> {
         assert!(text.contains(words), "{words} in\n{text}");
     }
     // The two curves, in braille: a falling loss ends low, a gradient that lives does not.
-    let dots = |line: &str| line.chars().filter(|dot| ('\u{2801}'..='\u{28ff}').contains(dot)).count();
+    let dots =
+        |line: &str| line.chars().filter(|dot| ('\u{2801}'..='\u{28ff}').contains(dot)).count();
     assert!(text.lines().map(dots).sum::<usize>() > 40, "{text}");
     Ok(())
 }
@@ -77,7 +78,8 @@ fn everything_is_on_a_usual_screen() -> Result<()> {
 #[test]
 fn a_small_screen_has_what_matters() -> Result<()> {
     let small = text(&board()?, &look(Colours::Indexed), (40, 10))?;
-    for words in ["adding, T = 100 · 1 of 6 runs", "%, about 0 s left", "▸lstm", "200/400 0.0015", "q: stop"]
+    for words in
+        ["adding, T = 100 · 1 of 6 runs", "%, about 0 s left", "▸lstm", "200/400 0.0015", "q: stop"]
     {
         assert!(small.contains(words), "{words} in\n{small}");
     }
@@ -99,7 +101,8 @@ fn runs_are_chosen_round_and_round_and_kept_when_they_end() -> Result<()> {
     let (mut board, mut look) = (board()?, look(Colours::Indexed));
     let marked = |board: &Board, look: &Look| -> Result<String> {
         let text = text(board, look, (80, 24))?;
-        let line = text.lines().find_map(|line| line.strip_prefix('▸')).context("none is chosen")?;
+        let line =
+            text.lines().find_map(|line| line.strip_prefix('▸')).context("none is chosen")?;
         Ok(line.split(' ').next().unwrap_or_default().to_owned())
     };
     let mut seen = vec![marked(&board, &look)?];
@@ -134,7 +137,8 @@ fn without_colours_the_map_has_shades() -> Result<()> {
         (false, true, true)
     );
     let text = text(&board, &look(Colours::None), (80, 24))?;
-    let row = text.lines().find(|line| line.starts_with("     0  ")).context("the first profile")?;
+    let row =
+        text.lines().find(|line| line.starts_with("     0  ")).context("the first profile")?;
     assert!(row.contains("▓▓") && row.contains("░░"), "{row}");
     Ok(())
 }

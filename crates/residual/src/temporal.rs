@@ -2,13 +2,13 @@
 
 use candle::{bail, Result, Tensor};
 use candle_nn::VarBuilder;
-use recurrent_core::{Cell, CellConfig, Engine, Gate, Place, State};
+use recurrent_core::{Cell, CellConfig, Engine, Gate, LayerId, State};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// The options of a cell with a residual connection over time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct OverTime<K> {
+pub struct TemporalResidual<K> {
     /// The options of the cell inside.
     pub cell: K,
     /// α: how much of the cell's output a step adds. 0.02 by default: with PyTorch's initialisation the spectral radius of a vanilla
@@ -17,27 +17,36 @@ pub struct OverTime<K> {
     pub alpha: f64,
 }
 
-impl<K: Default> Default for OverTime<K> {
+impl<K: Default> Default for TemporalResidual<K> {
     fn default() -> Self {
         Self { cell: K::default(), alpha: 0.02 }
     }
 }
 
-impl<K> OverTime<K> {
+impl<K> TemporalResidual<K> {
     /// The cell inside, and α.
     pub fn new(cell: K, alpha: f64) -> Self {
         Self { cell, alpha }
     }
 }
 
-impl<K: CellConfig> CellConfig for OverTime<K> {
-    type Cell = OverTimeCell<K::Cell>;
+impl<K: CellConfig> CellConfig for TemporalResidual<K> {
+    type Cell = TemporalResidualCell<K::Cell>;
 
-    fn cell(&self, input: usize, hidden: usize, place: Option<Place>, vb: VarBuilder) -> Result<Self::Cell> {
+    fn cell(
+        &self,
+        input: usize,
+        hidden: usize,
+        layer_id: Option<LayerId>,
+        vb: VarBuilder,
+    ) -> Result<Self::Cell> {
         if !self.alpha.is_finite() {
             bail!("residual over time, alpha: expected a finite number, got {}", self.alpha)
         }
-        Ok(OverTimeCell { cell: self.cell.cell(input, hidden, place, vb)?, alpha: self.alpha })
+        Ok(TemporalResidualCell {
+            cell: self.cell.cell(input, hidden, layer_id, vb)?,
+            alpha: self.alpha,
+        })
     }
 
     fn output_size(&self, hidden: usize) -> usize {
@@ -52,12 +61,12 @@ impl<K: CellConfig> CellConfig for OverTime<K> {
 /// One step of a cell with a residual connection over time: h_t = h_{t-1} + α f(x_t, h_{t-1}), with f the output of the cell
 /// inside. Other fields of its state, such as c, are the cell's own.
 #[derive(Clone, Debug)]
-pub struct OverTimeCell<C> {
+pub struct TemporalResidualCell<C> {
     cell: C,
     alpha: f64,
 }
 
-impl<C: Cell> OverTimeCell<C> {
+impl<C: Cell> TemporalResidualCell<C> {
     /// The state `before` plus α times the cell's output.
     fn around(&self, before: &C::State, after: C::State) -> Result<C::State> {
         let h = before.fields().swap_remove(0);
@@ -67,7 +76,7 @@ impl<C: Cell> OverTimeCell<C> {
     }
 }
 
-impl<C: Cell> Cell for OverTimeCell<C> {
+impl<C: Cell> Cell for TemporalResidualCell<C> {
     type State = C::State;
 
     fn input_size(&self) -> usize {
@@ -90,8 +99,13 @@ impl<C: Cell> Cell for OverTimeCell<C> {
         self.around(s, self.cell.step(x, s)?)
     }
 
-    fn step_seeing(&self, x: &Tensor, seen: &Tensor, s: &Self::State) -> Result<Self::State> {
-        self.around(s, self.cell.step_seeing(x, seen, s)?)
+    fn step_with_recurrent_input(
+        &self,
+        x: &Tensor,
+        seen: &Tensor,
+        s: &Self::State,
+    ) -> Result<Self::State> {
+        self.around(s, self.cell.step_with_recurrent_input(x, seen, s)?)
     }
 
     fn gates(&self, x: &Tensor, s: &Self::State) -> Result<Vec<Gate>> {
@@ -107,11 +121,13 @@ impl<C: Cell> Cell for OverTimeCell<C> {
     /// ```
     ///
     /// For the other fields it is that of the cell inside; `None` if that offers none.
-    fn pull_back(&self, x: &Tensor, s: &Self::State, grad: &Self::State) -> Result<Option<Self::State>> {
+    fn vjp(&self, x: &Tensor, s: &Self::State, grad: &Self::State) -> Result<Option<Self::State>> {
         let mut inside = grad.fields();
         let around = inside[0].clone();
         inside[0] = (&around * self.alpha)?;
-        let Some(before) = self.cell.pull_back(x, s, &State::from_fields(inside)?)? else { return Ok(None) };
+        let Some(before) = self.cell.vjp(x, s, &State::from_fields(inside)?)? else {
+            return Ok(None);
+        };
         let mut before = before.fields();
         before[0] = (&before[0] + around)?;
         Ok(Some(State::from_fields(before)?))
@@ -122,6 +138,6 @@ impl<C: Cell> Cell for OverTimeCell<C> {
     }
 
     fn kernel(&self) -> Option<Arc<dyn Engine>> {
-        self.cell.kernel()?.over_time(self.alpha)
+        self.cell.kernel()?.temporal_residual(self.alpha)
     }
 }

@@ -1,11 +1,11 @@
 //! Noise over time, around any cell: variational dropout, zoneout and weight drop.
 
 use crate::random::{mix, name_key};
-use crate::{dropout::mask, Draw, Pass, Place, Sequence};
+use crate::{dropout::mask, ForwardContext, LayerId, Sequence, StepKey};
 use candle::{bail, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// Noise that a training pass adds to a recurrence, as rates; see [`crate::Rnn::with_noise`]. All zero by default.
+/// Noise that a training pass adds to a recurrence, as rates; see [`crate::Rnn::with_recurrent_dropout`]. All zero by default.
 ///
 /// ```text
 /// variational dropout   x_t ∘ m_x for every t; h_{t-1} ∘ m_h where it enters the recurrent matrices; one mask for all steps
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 /// the engine; without a draw (evaluation) there are none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Noise {
+pub struct RecurrentDropout {
     /// The rate of dropout on the input.
     pub input: f64,
     /// The rate of dropout on the last output, where it enters the recurrent matrices.
@@ -32,7 +32,7 @@ pub struct Noise {
     pub weights: f64,
 }
 
-impl Noise {
+impl RecurrentDropout {
     /// Zoneout with these rates for h and c.
     pub fn zoneout(h: f64, c: f64) -> Self {
         Self { zoneout_h: h, zoneout_c: c, ..Self::default() }
@@ -66,19 +66,30 @@ impl Noise {
     }
 
     /// The input as the cell sees it.
-    pub(crate) fn inputs(&self, xs: &Sequence, pass: &Pass) -> Result<Sequence> {
-        let (Some(draw), true) = (pass.draw, self.input > 0.0) else { return Ok(xs.clone()) };
+    pub(crate) fn inputs(&self, xs: &Sequence, context: &ForwardContext) -> Result<Sequence> {
+        let (Some(key), true) = (context.key, self.input > 0.0) else { return Ok(xs.clone()) };
         let (batch, _, input) = xs.values().dims3()?;
-        let mask = mask(draw, "variational input", pass.place, self.input, &[batch, 1, input], xs.values())?;
+        let mask = mask(
+            key,
+            "variational input",
+            context.layer_id,
+            self.input,
+            &[batch, 1, input],
+            xs.values(),
+        )?;
         xs.with_values(xs.values().broadcast_mul(&mask)?)
     }
 
     /// The weights as the cell sees them, in the order of `names`.
-    pub(crate) fn params(&self, params: Vec<(String, Tensor)>, pass: &Pass) -> Result<Vec<Tensor>> {
-        let dropped = |(name, param): (String, Tensor)| match pass.draw {
-            Some(draw) if self.weights > 0.0 && name.starts_with("weight_hh") => {
+    pub(crate) fn params(
+        &self,
+        params: Vec<(String, Tensor)>,
+        context: &ForwardContext,
+    ) -> Result<Vec<Tensor>> {
+        let dropped = |(name, param): (String, Tensor)| match context.key {
+            Some(key) if self.weights > 0.0 && name.starts_with("weight_hh") => {
                 let kind = format!("weight drop {name}"); // two matrices of one cell have masks of their own
-                &param * mask(draw, &kind, pass.place, self.weights, param.dims(), &param)?
+                &param * mask(key, &kind, context.layer_id, self.weights, param.dims(), &param)?
             }
             _ => Ok(param),
         };
@@ -86,18 +97,18 @@ impl Noise {
     }
 
     /// What engines add at every step.
-    pub(crate) fn over_time(
+    pub(crate) fn step_masks(
         &self,
         fields: &[&str],
-        pass: &Pass,
+        context: &ForwardContext,
         batch: usize,
         output: usize,
         like: &Tensor,
-    ) -> Result<StepNoise> {
-        let seen = match pass.draw {
-            Some(draw) if self.recurrent > 0.0 => {
+    ) -> Result<StepMasks> {
+        let recurrent = match context.key {
+            Some(key) if self.recurrent > 0.0 => {
                 let name = "variational recurrent";
-                Some(mask(draw, name, pass.place, self.recurrent, &[batch, output], like)?)
+                Some(mask(key, name, context.layer_id, self.recurrent, &[batch, output], like)?)
             }
             _ => None,
         };
@@ -107,22 +118,22 @@ impl Noise {
                 "c" => self.zoneout_c,
                 _ => 0.0,
             };
-            (rate > 0.0).then(|| Zoneout::new(rate, pass.draw, pass.place, field))
+            (rate > 0.0).then(|| Zoneout::new(rate, context.key, context.layer_id, field))
         };
-        Ok(StepNoise { seen, zoneout: fields.iter().map(zoneout).collect() })
+        Ok(StepMasks { recurrent, zoneout: fields.iter().map(zoneout).collect() })
     }
 }
 
 /// What an engine adds at every step of one run.
 #[derive(Clone, Debug, Default)]
-pub struct StepNoise {
+pub struct StepMasks {
     /// What the last output is multiplied by where it enters the recurrent matrices, `(batch, output)`.
-    pub seen: Option<Tensor>,
+    pub recurrent: Option<Tensor>,
     /// How much of each field of the state stays as it was; may be shorter than the fields.
     pub zoneout: Vec<Option<Zoneout>>,
 }
 
-impl StepNoise {
+impl StepMasks {
     /// The zoneout of field `index`.
     pub fn zoneout(&self, index: usize) -> Option<Zoneout> {
         self.zoneout.get(index).copied().flatten()
@@ -139,10 +150,14 @@ pub struct Zoneout {
 }
 
 impl Zoneout {
-    fn new(rate: f64, draw: Option<Draw>, place: Place, field: &str) -> Self {
-        let key =
-            |draw: Draw| name_key(draw.seed, &format!("zoneout {field} {} {}", draw.step, place.suffix()));
-        Self { rate, key: draw.map(key) }
+    fn new(rate: f64, step_key: Option<StepKey>, layer_id: LayerId, field: &str) -> Self {
+        let key = |step_key: StepKey| {
+            name_key(
+                step_key.seed,
+                &format!("zoneout {field} {} {}", step_key.step, layer_id.suffix()),
+            )
+        };
+        Self { rate, key: step_key.map(key) }
     }
 
     /// k of every unit of example `row` at step `step`, the first step run being 0: 0 or 1 in training, the rate in evaluation.
@@ -154,7 +169,8 @@ impl Zoneout {
         let start = mix(mix(key.wrapping_add(step as u64)).wrapping_add(row as u64));
         for (unit, k) in k.iter_mut().enumerate() {
             // The unit-th output of a SplitMix64 generator that starts there.
-            let drawn = mix(start.wrapping_add((unit as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15))) >> 32;
+            let drawn =
+                mix(start.wrapping_add((unit as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15))) >> 32;
             *k = if drawn < threshold { one } else { zero };
         }
     }
@@ -176,7 +192,8 @@ mod tests {
 
     #[test]
     fn zoneout_keeps_its_share_and_is_new_at_every_step() {
-        let zoneout = Zoneout::new(0.3, Some(Draw { seed: 1, step: 2 }), Place::default(), "h");
+        let zoneout =
+            Zoneout::new(0.3, Some(StepKey { seed: 1, step: 2 }), LayerId::default(), "h");
         let k = |step, row| {
             let mut k = [0.0; 1000];
             zoneout.fill(step, row, &mut k, |k| k);
@@ -185,11 +202,14 @@ mod tests {
         assert_eq!(k(3, 4), k(3, 4));
         for other in [k(4, 3), k(4, 4), k(3, 5)] {
             let same = k(3, 4).iter().zip(&other).filter(|(a, b)| a == b).count();
-            assert!((450..710).contains(&same), "masks of other steps and rows agree by chance: {same}");
+            assert!(
+                (450..710).contains(&same),
+                "masks of other steps and rows agree by chance: {same}"
+            );
         }
         let kept: f64 = (0..200).map(|step| k(step, 0).iter().sum::<f64>()).sum();
         assert!((kept / 2e5 - 0.3).abs() < 0.005, "{kept}");
-        let evaluated = Zoneout::new(0.3, None, Place::default(), "h");
+        let evaluated = Zoneout::new(0.3, None, LayerId::default(), "h");
         let mut k = [0.0; 3];
         evaluated.fill(7, 7, &mut k, |k| k);
         assert_eq!(k, [0.3; 3]);
@@ -197,8 +217,10 @@ mod tests {
 
     #[test]
     fn rates_are_checked() {
-        assert!(Noise { recurrent: 1.0, ..Noise::default() }.check(&["h"]).is_err());
-        assert!(Noise::zoneout(0.1, 0.2).check(&["h"]).is_err());
-        assert!(Noise::zoneout(0.1, 0.2).check(&["h", "c"]).is_ok());
+        assert!(RecurrentDropout { recurrent: 1.0, ..RecurrentDropout::default() }
+            .check(&["h"])
+            .is_err());
+        assert!(RecurrentDropout::zoneout(0.1, 0.2).check(&["h"]).is_err());
+        assert!(RecurrentDropout::zoneout(0.1, 0.2).check(&["h", "c"]).is_ok());
     }
 }

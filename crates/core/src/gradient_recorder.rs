@@ -1,51 +1,68 @@
 //! Who watches the gradients: dL/dh_t and dL/dc_t for every step, out of the ordinary backward pass.
 
-use crate::{Place, Route};
+use crate::{LayerId, TimeIndex};
 use candle::{DType, Device, Result, Tensor};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Receives, during a backward pass, the gradient of the loss with respect to the carried state at every step.
 ///
-/// Pass it with [`crate::Pass::record`], call `backward` on the loss, then [`Recorder::take`] the traces: one for
+/// Pass it with [`crate::ForwardContext::record`], call `backward` on the loss, then [`GradientRecorder::take`] the traces: one for
 /// each layer, direction and field of the state. The gradients are those of the state *vector* (h_t, c_t) that is
 /// carried on: dL/dc_t is the partial derivative with h_t held fixed, as in the Jacobian of the recurrence. It comes
 /// after any residual over time, and stands still where an example has ended.
 ///
 /// Clones share what they record.
 #[derive(Clone, Debug)]
-pub struct Recorder {
-    keep: Keep,
-    traces: Arc<Mutex<Vec<Trace>>>,
+pub struct GradientRecorder {
+    record: Record,
+    traces: Arc<Mutex<Vec<GradientTrace>>>,
 }
 
-/// How much a [`Recorder`] keeps.
+/// How much a [`GradientRecorder`] keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keep {
+pub enum Record {
     /// Norms and counts alone.
     Norms,
     /// The gradients too: as much memory as the outputs, a field.
     Gradients,
 }
 
-impl Recorder {
+impl GradientRecorder {
     /// A recorder that keeps as much as `keep` says.
-    pub fn new(keep: Keep) -> Self {
-        Self { keep, traces: Arc::default() }
+    pub fn new(record: Record) -> Self {
+        Self { record, traces: Arc::default() }
     }
 
     /// What has been recorded since the last call, by place and then in the order of the state's fields.
-    pub fn take(&self) -> Vec<Trace> {
-        let mut traces = std::mem::take(&mut *self.traces.lock().unwrap_or_else(PoisonError::into_inner));
-        traces.sort_by_key(|trace| trace.place); // stable: fields stay in their order
+    pub fn take(&self) -> Vec<GradientTrace> {
+        let mut traces =
+            std::mem::take(&mut *self.traces.lock().unwrap_or_else(PoisonError::into_inner));
+        traces.sort_by_key(|trace| trace.layer_id); // stable: fields stay in their order
         traces
     }
 
-    pub(crate) fn probes(&self, route: &Route, sizes: &[usize], dtype: DType) -> Vec<Probe> {
-        sizes.iter().map(|&size| Probe::new(route, size, self.keep, dtype)).collect()
+    pub(crate) fn accumulators(
+        &self,
+        time_index: &TimeIndex,
+        sizes: &[usize],
+        dtype: DType,
+    ) -> Vec<GradientAccumulator> {
+        sizes
+            .iter()
+            .map(|&size| GradientAccumulator::new(time_index, size, self.record, dtype))
+            .collect()
     }
 
-    pub(crate) fn put(&self, place: Place, fields: &[&'static str], probes: Vec<Probe>) -> Result<()> {
-        let traces = fields.iter().zip(probes).map(|(field, probe)| probe.trace(place, field));
+    pub(crate) fn put(
+        &self,
+        layer_id: LayerId,
+        fields: &[&'static str],
+        accumulators: Vec<GradientAccumulator>,
+    ) -> Result<()> {
+        let traces = fields
+            .iter()
+            .zip(accumulators)
+            .map(|(field, accumulator)| accumulator.trace(layer_id, field));
         let traces = traces.collect::<Result<Vec<_>>>()?;
         self.traces.lock().unwrap_or_else(PoisonError::into_inner).extend(traces);
         Ok(())
@@ -57,9 +74,9 @@ impl Recorder {
 /// The lag of a state is its distance, in steps as the layer runs them, from the last state of the same example:
 /// lag 0 is the final state, lag `len` the initial carry of an example of `len` steps.
 #[derive(Clone, Debug)]
-pub struct Trace {
+pub struct GradientTrace {
     /// Which layer, and which direction.
-    pub place: Place,
+    pub layer_id: LayerId,
     /// Which field of the state: `h`, `c`.
     pub field: &'static str,
     /// The number of examples.
@@ -70,7 +87,7 @@ pub struct Trace {
     /// If the loss is a mean over examples, multiply by their number for the norm of the example's own gradient.
     pub norms: Vec<f64>,
     /// The norm of the sum of the rows, by lag: if the loss is a mean over examples, that of the mean gradient.
-    pub sums: Vec<f64>,
+    pub batch_norms: Vec<f64>,
     /// How many elements are exactly zero, by lag.
     pub zeros: Vec<usize>,
     /// How many elements are subnormal, by lag.
@@ -81,28 +98,32 @@ pub struct Trace {
     pub infinities: Vec<usize>,
     /// How many elements there are, by lag.
     pub elements: Vec<usize>,
-    /// The gradients, `(batch, steps + 1, size)`, step 0 being the initial carry; with [`Keep::Gradients`]. Zero
+    /// The gradients, `(batch, steps + 1, size)`, step 0 being the initial carry; with [`Record::Gradients`]. Zero
     /// behind an example's end.
     pub gradients: Option<Tensor>,
 }
 
-impl Trace {
+impl GradientTrace {
     /// The number of lags: that of the longest example's states.
     pub fn lags(&self) -> usize {
-        self.sums.len()
+        self.batch_norms.len()
     }
 
     /// The norms of the examples that have a state at `lag`.
     pub fn norms_at(&self, lag: usize) -> impl Iterator<Item = f64> + '_ {
         let row = &self.norms[lag * self.batch..(lag + 1) * self.batch];
-        row.iter().copied().zip(&self.lengths).filter(move |(_, &len)| lag <= len).map(|(norm, _)| norm)
+        row.iter()
+            .copied()
+            .zip(&self.lengths)
+            .filter(move |(_, &len)| lag <= len)
+            .map(|(norm, _)| norm)
     }
 }
 
 /// Collects one field's gradients on an engine's way back, for some rows of the batch.
 #[derive(Clone, Debug)]
-pub struct Probe {
-    route: Route,
+pub struct GradientAccumulator {
+    time_index: TimeIndex,
     size: usize,
     dtype: DType,
     norms: Vec<f64>,
@@ -115,11 +136,11 @@ pub struct Probe {
     gradients: Option<Vec<f64>>, // (batch, steps + 1, size)
 }
 
-impl Probe {
-    fn new(route: &Route, size: usize, keep: Keep, dtype: DType) -> Self {
-        let (lags, batch) = (route.steps() + 1, route.batch());
+impl GradientAccumulator {
+    fn new(time_index: &TimeIndex, size: usize, record: Record, dtype: DType) -> Self {
+        let (lags, batch) = (time_index.steps() + 1, time_index.batch());
         Self {
-            route: route.clone(),
+            time_index: time_index.clone(),
             size,
             dtype,
             norms: vec![f64::NAN; lags * batch],
@@ -129,7 +150,7 @@ impl Probe {
             nans: vec![0; lags],
             infinities: vec![0; lags],
             elements: vec![0; lags],
-            gradients: (keep == Keep::Gradients).then(|| vec![0.0; batch * lags * size]),
+            gradients: (record == Record::Gradients).then(|| vec![0.0; batch * lags * size]),
         }
     }
 
@@ -138,9 +159,9 @@ impl Probe {
     ///
     /// # Panics
     /// If `row` or `step` lie outside of the run, or `gradient` has another size than the field.
-    pub fn put<F: Element>(&mut self, row: usize, step: usize, gradient: &[F]) {
+    pub fn put<F: Float>(&mut self, row: usize, step: usize, gradient: &[F]) {
         assert_eq!(gradient.len(), self.size, "probe: size of the gradient");
-        let Some(lag) = self.route.len(row).checked_sub(step) else { return };
+        let Some(lag) = self.time_index.len(row).checked_sub(step) else { return };
         let sums = &mut self.sums[lag * self.size..(lag + 1) * self.size];
         // In strands, which vectorises; a single sum has to wait for itself.
         const STRANDS: usize = 8;
@@ -159,13 +180,15 @@ impl Probe {
             self.zeros[lag] += gradient.iter().filter(|value| value.is_zero()).count();
             self.subnormals[lag] += gradient.iter().filter(|value| value.is_subnormal()).count();
             self.nans[lag] += gradient.iter().filter(|value| value.to_f64().is_nan()).count();
-            self.infinities[lag] += gradient.iter().filter(|value| value.to_f64().is_infinite()).count();
+            self.infinities[lag] +=
+                gradient.iter().filter(|value| value.to_f64().is_infinite()).count();
         }
         self.elements[lag] += self.size;
         let squares = squares.iter().sum();
-        self.norms[lag * self.route.batch() + row] = root(squares, || gradient.iter().map(|v| v.to_f64()));
+        self.norms[lag * self.time_index.batch() + row] =
+            root(squares, || gradient.iter().map(|v| v.to_f64()));
         if let Some(gradients) = &mut self.gradients {
-            let start = (row * (self.route.steps() + 1) + step) * self.size;
+            let start = (row * (self.time_index.steps() + 1) + step) * self.size;
             let kept = &mut gradients[start..start + self.size];
             kept.iter_mut().zip(gradient).for_each(|(kept, value)| *kept = value.to_f64());
         }
@@ -184,14 +207,15 @@ impl Probe {
         Ok(())
     }
 
-    fn put_rows<F: Element>(&mut self, step: usize, rows: &[Vec<F>]) {
+    fn put_rows<F: Float>(&mut self, step: usize, rows: &[Vec<F>]) {
         rows.iter().enumerate().for_each(|(row, gradient)| self.put(row, step, gradient));
     }
 
     /// Takes over what `other`, empty or filled with other rows of the same run, has collected.
-    pub fn merge(&mut self, other: &Probe) {
-        let add =
-            |mine: &mut Vec<usize>, others: &[usize]| mine.iter_mut().zip(others).for_each(|(a, b)| *a += b);
+    pub fn merge(&mut self, other: &GradientAccumulator) {
+        let add = |mine: &mut Vec<usize>, others: &[usize]| {
+            mine.iter_mut().zip(others).for_each(|(a, b)| *a += b)
+        };
         add(&mut self.zeros, &other.zeros);
         add(&mut self.subnormals, &other.subnormals);
         add(&mut self.nans, &other.nans);
@@ -209,18 +233,18 @@ impl Probe {
         }
     }
 
-    fn trace(self, place: Place, field: &'static str) -> Result<Trace> {
-        let batch = self.route.batch();
+    fn trace(self, layer_id: LayerId, field: &'static str) -> Result<GradientTrace> {
+        let batch = self.time_index.batch();
         let norm = |sums: &[f64]| root(sums.iter().map(|v| v * v).sum(), || sums.iter().copied());
-        let shape = (batch, self.route.steps() + 1, self.size);
+        let shape = (batch, self.time_index.steps() + 1, self.size);
         let tensor = |values| Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(self.dtype);
-        Ok(Trace {
-            place,
+        Ok(GradientTrace {
+            layer_id,
             field,
             batch,
-            lengths: (0..batch).map(|row| self.route.len(row)).collect(),
+            lengths: (0..batch).map(|row| self.time_index.len(row)).collect(),
             norms: self.norms,
-            sums: self.sums.chunks(self.size).map(norm).collect(),
+            batch_norms: self.sums.chunks(self.size).map(norm).collect(),
             zeros: self.zeros,
             subnormals: self.subnormals,
             nans: self.nans,
@@ -244,7 +268,7 @@ fn root<I: Iterator<Item = f64>>(squares: f64, values: impl Fn() -> I) -> f64 {
 }
 
 /// An element of a recorded gradient.
-pub trait Element: Copy {
+pub trait Float: Copy {
     /// The value.
     fn to_f64(self) -> f64;
     /// Whether it is zero.
@@ -255,7 +279,7 @@ pub trait Element: Copy {
 
 macro_rules! element {
     ($($float:ty),*) => {$(
-        impl Element for $float {
+        impl Float for $float {
             fn to_f64(self) -> f64 {
                 f64::from(self)
             }
@@ -279,15 +303,23 @@ mod tests {
     #[test]
     fn rows_are_aligned_by_lag_and_counted() -> Result<()> {
         let xs = Sequence::padded(Tensor::zeros((2, 3, 1), DType::F32, &Device::Cpu)?, &[3, 1])?;
-        let mut probe = Probe::new(&Route::new(&xs, false)?, 2, Keep::Gradients, DType::F32);
-        probe.put(0, 3, &[3f32, 4.]);
-        probe.put(0, 0, &[0f32, 1e-40]);
-        probe.put(1, 1, &[3f32, -4.]);
-        probe.put(1, 2, &[9f32, 9.]); // behind its end
-        let trace = probe.trace(Place::default(), "h")?;
+        let mut accumulator = GradientAccumulator::new(
+            &TimeIndex::new(&xs, false)?,
+            2,
+            Record::Gradients,
+            DType::F32,
+        );
+        accumulator.put(0, 3, &[3f32, 4.]);
+        accumulator.put(0, 0, &[0f32, 1e-40]);
+        accumulator.put(1, 1, &[3f32, -4.]);
+        accumulator.put(1, 2, &[9f32, 9.]); // behind its end
+        let trace = accumulator.trace(LayerId::default(), "h")?;
         assert_eq!(trace.norms_at(0).collect::<Vec<_>>(), [5., 5.]);
-        assert_eq!(trace.sums[0], 6.);
-        assert_eq!((trace.zeros[3], trace.subnormals[3], trace.elements[3], trace.elements[0]), (1, 1, 2, 4));
+        assert_eq!(trace.batch_norms[0], 6.);
+        assert_eq!(
+            (trace.zeros[3], trace.subnormals[3], trace.elements[3], trace.elements[0]),
+            (1, 1, 2, 4)
+        );
         assert_eq!(trace.norms_at(3).count(), 1, "the short example has no state at lag 3");
         let gradients = trace.gradients.expect("kept").to_vec3::<f32>()?;
         assert_eq!((gradients[0][3][1], gradients[1][1][1], gradients[1][2][1]), (4., -4., 0.));
@@ -297,13 +329,19 @@ mod tests {
     #[test]
     fn what_is_not_finite_is_counted_and_merged() -> Result<()> {
         let xs = Sequence::new(Tensor::zeros((2, 1, 1), DType::F32, &Device::Cpu)?)?;
-        let empty =
-            || Ok::<_, candle::Error>(Probe::new(&Route::new(&xs, false)?, 3, Keep::Norms, DType::F32));
-        let (mut probe, mut other) = (empty()?, empty()?);
-        probe.put(0, 1, &[f32::NAN, f32::INFINITY, f32::NEG_INFINITY]);
+        let empty = || {
+            Ok::<_, candle::Error>(GradientAccumulator::new(
+                &TimeIndex::new(&xs, false)?,
+                3,
+                Record::Norms,
+                DType::F32,
+            ))
+        };
+        let (mut accumulator, mut other) = (empty()?, empty()?);
+        accumulator.put(0, 1, &[f32::NAN, f32::INFINITY, f32::NEG_INFINITY]);
         other.put(1, 1, &[1f32, f32::NAN, 0.]);
-        probe.merge(&other);
-        let trace = probe.trace(Place::default(), "h")?;
+        accumulator.merge(&other);
+        let trace = accumulator.trace(LayerId::default(), "h")?;
         assert_eq!((&trace.nans[..], &trace.infinities[..]), (&[2, 0][..], &[2, 0][..]));
         assert_eq!((trace.zeros[0], trace.elements[0]), (1, 6));
         Ok(())

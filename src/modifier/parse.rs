@@ -1,10 +1,10 @@
 //! From words to switches.
 
 use super::{Normalisation, Switch};
-use crate::layernorm::{Norm, Parts, Placement, Scope};
+use crate::layernorm::{Norm, NormInput, Placement, Scope};
 use crate::Connection;
 use candle::{bail, Result};
-use recurrent_core::init::{Bias, Block, Scheme};
+use recurrent_core::init::{Block, ForgetBias, Scheme};
 
 /// How each remedy is written, what it does, and where it comes from. G is a gate: i, f, g, o of an LSTM; r, z, n of a GRU; h of
 /// a vanilla network. What stands in brackets may be left out.
@@ -23,11 +23,27 @@ pub const TABLE: &[[&str; 3]] = &[
         "bias of the gate that keeps the state, f or z; 1 by default",
         "Gers 2000; Jozefowicz 2015",
     ],
-    ["chrono", "biases for time scales up to the task's longest lag", "Tallec 2018, arXiv:1804.11188"],
+    [
+        "chrono",
+        "biases for time scales up to the task's longest lag",
+        "Tallec 2018, arXiv:1804.11188",
+    ],
     ["bias.G=B", "bias of one gate", ""],
-    ["layernorm[=GAIN]", "layer norm, c carried as it is; gain 1 by default", "Ba 2016, arXiv:1607.06450"],
-    ["layernorm-pytorch[=GAIN]", "layer norm, c carried normalised (LSTM)", "PyTorch's custom_lstms.py"],
-    ["layernorm-tfa[=GAIN]", "the same with one more bias and eps 1e-3 (LSTM)", "TensorFlow Addons"],
+    [
+        "layernorm[=GAIN]",
+        "layer norm, c carried as it is; gain 1 by default",
+        "Ba 2016, arXiv:1607.06450",
+    ],
+    [
+        "layernorm-pytorch[=GAIN]",
+        "layer norm, c carried normalised (LSTM)",
+        "PyTorch's custom_lstms.py",
+    ],
+    [
+        "layernorm-tfa[=GAIN]",
+        "the same with one more bias and eps 1e-3 (LSTM)",
+        "TensorFlow Addons",
+    ],
     ["layernorm-burn[=GAIN]", "c and h carried normalised (LSTM)", "burn's modern-lstm"],
     ["layernorm-per-gate[=GAIN]", "every gate normalised apart (LSTM, GRU)", "TensorFlow 1"],
     [
@@ -36,7 +52,11 @@ pub const TABLE: &[[&str; 3]] = &[
         "Ba 2016, arXiv:1607.06450",
     ],
     ["rmsnorm[=GAIN]", "divided by the root mean square alone", "Zhang 2019, arXiv:1910.07467"],
-    ["gain=GAIN", "the initial gain of a cell that is normed already", "Cooijmans 2016, arXiv:1603.09025"],
+    [
+        "gain=GAIN",
+        "the initial gain of a cell that is normed already",
+        "Cooijmans 2016, arXiv:1603.09025",
+    ],
     ["layers=N", "so many layers", ""],
     [
         "residual",
@@ -45,7 +65,11 @@ pub const TABLE: &[[&str; 3]] = &[
     ],
     ["highway[=BIAS]", "the same with a gate, whose bias is -1 by default", "Srivastava 2015"],
     ["rezero", "the same with a learned scale that begins at 0", "Bachlechner 2020"],
-    ["residual-time[=ALPHA]", "h = h' + ALPHA f(x, h'), 0.02 by default", "Chang 2019, arXiv:1902.09689"],
+    [
+        "residual-time[=ALPHA]",
+        "h = h' + ALPHA f(x, h'), 0.02 by default",
+        "Chang 2019, arXiv:1902.09689",
+    ],
     [
         "zoneout[=H[:C]]",
         "rates for h and c, 0.05:0.5 by default; 0.1 without c",
@@ -56,7 +80,11 @@ pub const TABLE: &[[&str; 3]] = &[
         "dropout with one mask for all steps, 0.25:0.25 by default",
         "Gal 2016, arXiv:1512.05287",
     ],
-    ["weight-drop[=P]", "dropout of recurrent weights, 0.5 by default", "Merity 2018, arXiv:1708.02182"],
+    [
+        "weight-drop[=P]",
+        "dropout of recurrent weights, 0.5 by default",
+        "Merity 2018, arXiv:1708.02182",
+    ],
     ["dropout=P", "dropout between layers", ""],
     ["learned-start", "the initial state is learnt", ""],
     ["relu", "max(0, x) instead of tanh (vanilla)", "Le 2015, arXiv:1504.00941"],
@@ -64,7 +92,8 @@ pub const TABLE: &[[&str; 3]] = &[
 
 /// The switch that a text names; `None` if it names none.
 pub(super) fn switch(text: &str) -> Result<Option<Switch>> {
-    let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
+    let (name, value) =
+        text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
     let words = Words { name, value };
     Ok(Some(match name {
         "init" => match words.start()? {
@@ -73,8 +102,8 @@ pub(super) fn switch(text: &str) -> Result<Option<Switch>> {
         },
         "orthogonal" => Switch::Recurrent(Block::Orthogonal { gain: words.number(Some(1.0))? }),
         "identity" => Switch::Recurrent(Block::Identity { scale: words.number(Some(1.0))? }),
-        "forget-bias" => Switch::Memory(Bias::Sum(words.number(Some(1.0))?)),
-        "chrono" => words.alone(Switch::Memory(Bias::Chrono { longest: 100 }))?,
+        "forget-bias" => Switch::Memory(ForgetBias::Constant(words.number(Some(1.0))?)),
+        "chrono" => words.alone(Switch::Memory(ForgetBias::Chrono { longest: 100 }))?,
         "layernorm" => words.norm(Normalisation::layer())?,
         "layernorm-pytorch" => words.norm(Normalisation::placed(Placement::PyTorchScript))?,
         "layernorm-tfa" => words.norm(Normalisation::placed(Placement::TfAddons))?,
@@ -82,16 +111,15 @@ pub(super) fn switch(text: &str) -> Result<Option<Switch>> {
         "layernorm-per-gate" => {
             words.norm(Normalisation { scope: Scope::PerGate, ..Normalisation::layer() })?
         }
-        "layernorm-apart" => {
-            words.norm(Normalisation { parts: Some(Parts::Apart), ..Normalisation::layer() })?
-        }
+        "layernorm-apart" => words
+            .norm(Normalisation { parts: Some(NormInput::Separate), ..Normalisation::layer() })?,
         "rmsnorm" => words.norm(Normalisation { norm: Norm::Rms, ..Normalisation::layer() })?,
         "gain" => Switch::Gain(words.number(None)?),
         "layers" => Switch::Layers(words.count()?),
         "residual" => words.alone(Switch::Connection(Connection::Residual))?,
         "highway" => Switch::Connection(Connection::Highway { bias: words.number(Some(-1.0))? }),
         "rezero" => words.alone(Switch::Connection(Connection::ReZero))?,
-        "residual-time" => Switch::OverTime(words.number(Some(0.02))?),
+        "residual-time" => Switch::TemporalResidual(words.number(Some(0.02))?),
         "zoneout" => Switch::Zoneout(words.pair()?.map(|(h, c)| (h, c.unwrap_or(0.0)))),
         "variational" => {
             let (input, recurrent) = words.pair()?.unwrap_or((0.25, None));
@@ -163,7 +191,11 @@ impl Words<'_> {
     fn count(self) -> Result<usize> {
         match self.value.map(str::parse) {
             Some(Ok(count @ 1..=1000)) => Ok(count),
-            _ => bail!("remedy {}: expected 1 to 1000, got {:?}", self.name, self.value.unwrap_or_default()),
+            _ => bail!(
+                "remedy {}: expected 1 to 1000, got {:?}",
+                self.name,
+                self.value.unwrap_or_default()
+            ),
         }
     }
 

@@ -13,17 +13,17 @@ use serde::{Deserialize, Serialize};
 /// Both change what the recorder sees, and neither changes the forward pass. A layer of one's own that does not run through
 /// [`crate::Rnn`] has to do this itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Flow {
+pub struct Bptt {
     /// Where the gradient ends.
-    pub window: Option<Window>,
+    pub truncation: Option<Truncation>,
     /// How dL/dh_t is bounded.
-    pub clip: Option<StateClip>,
+    pub clip: Option<HiddenGradClip>,
 }
 
 /// Where the gradient of the state ends on its way back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Window {
+pub enum Truncation {
     /// The sequence is cut into windows of so many steps, from its beginning, as in truncated backpropagation through time
     /// (Williams and Peng 1990, with k1 = k2): no gradient passes from one into the one before.
     Every(usize),
@@ -36,36 +36,38 @@ pub enum Window {
 /// happens after the way back and leaves it as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum StateClip {
+pub enum HiddenGradClip {
     /// Every element lies within ± this bound (Graves 2013, arXiv:1308.0850v5, section 2.1, clips the derivatives within the network so).
     Value(f64),
     /// The norm of each example's dL/dh_t is at most this.
     Norm(f64),
 }
 
-impl Flow {
+impl Bptt {
     /// Truncated backpropagation through time with windows of `steps` steps.
     pub fn truncated(steps: usize) -> Self {
-        Self { window: Some(Window::Every(steps)), clip: None }
+        Self { truncation: Some(Truncation::Every(steps)), clip: None }
     }
 
     /// The last `steps` steps alone.
     pub fn last(steps: usize) -> Self {
-        Self { window: Some(Window::Last(steps)), clip: None }
+        Self { truncation: Some(Truncation::Last(steps)), clip: None }
     }
 
     /// The gradient of h bounded at every step.
-    pub fn clipped(clip: StateClip) -> Self {
-        Self { window: None, clip: Some(clip) }
+    pub fn clipped(clip: HiddenGradClip) -> Self {
+        Self { truncation: None, clip: Some(clip) }
     }
 
     /// Refuses a window of no steps and a bound that is not positive.
     pub(crate) fn check(&self) -> Result<()> {
-        if let Some(Window::Every(0) | Window::Last(0)) = self.window {
+        if let Some(Truncation::Every(0) | Truncation::Last(0)) = self.truncation {
             bail!("flow window: expected at least 1 step, got 0")
         }
         match self.clip {
-            Some(StateClip::Value(bound) | StateClip::Norm(bound)) if bound.is_nan() || bound <= 0.0 => {
+            Some(HiddenGradClip::Value(bound) | HiddenGradClip::Norm(bound))
+                if bound.is_nan() || bound <= 0.0 =>
+            {
                 bail!("flow clip: expected a positive bound, got {bound}")
             }
             _ => Ok(()),
@@ -75,10 +77,10 @@ impl Flow {
     /// Whether the gradient that comes back out of step `t` (from 0) of an example of `len` steps ends there, so that the state
     /// before that step gets none of it.
     pub fn ends(&self, t: usize, len: usize) -> bool {
-        match self.window {
+        match self.truncation {
             None => false,
-            Some(Window::Every(steps)) => t > 0 && t < len && t.is_multiple_of(steps),
-            Some(Window::Last(steps)) => t + steps == len,
+            Some(Truncation::Every(steps)) => t > 0 && t < len && t.is_multiple_of(steps),
+            Some(Truncation::Last(steps)) => t + steps == len,
         }
     }
 }
@@ -89,15 +91,19 @@ mod tests {
 
     #[test]
     fn borders() {
-        let all = |flow: Flow, len| (0..12).filter(|&t| flow.ends(t, len)).collect::<Vec<_>>();
-        assert_eq!(all(Flow::truncated(4), 12), [4, 8]);
-        assert_eq!(all(Flow::truncated(4), 8), [4], "nothing ends where the example has ended already");
-        assert_eq!(all(Flow::last(3), 10), [7]);
-        assert_eq!(all(Flow::last(10), 10), [0], "the initial carry gets nothing");
-        assert_eq!((all(Flow::last(11), 10), all(Flow::default(), 10)), (vec![], vec![]));
-        assert!(Flow::last(0).check().is_err() && Flow::truncated(0).check().is_err());
+        let all = |bptt: Bptt, len| (0..12).filter(|&t| bptt.ends(t, len)).collect::<Vec<_>>();
+        assert_eq!(all(Bptt::truncated(4), 12), [4, 8]);
+        assert_eq!(
+            all(Bptt::truncated(4), 8),
+            [4],
+            "nothing ends where the example has ended already"
+        );
+        assert_eq!(all(Bptt::last(3), 10), [7]);
+        assert_eq!(all(Bptt::last(10), 10), [0], "the initial carry gets nothing");
+        assert_eq!((all(Bptt::last(11), 10), all(Bptt::default(), 10)), (vec![], vec![]));
+        assert!(Bptt::last(0).check().is_err() && Bptt::truncated(0).check().is_err());
         for bound in [0.0, -1.0, f64::NAN] {
-            assert!(Flow::clipped(StateClip::Value(bound)).check().is_err());
+            assert!(Bptt::clipped(HiddenGradClip::Value(bound)).check().is_err());
         }
     }
 }

@@ -1,14 +1,14 @@
 //! Inference on slices: a snapshot of a layer's weights, and a state that advances step by step.
 
 use crate::replay::noisy_step;
-use crate::{Carry, Cell, State, StepNoise};
+use crate::{Carry, Cell, State, StepMasks};
 use candle::{bail, Device, Result, Tensor};
 use std::sync::Arc;
 
-/// An inference-only snapshot of a layer, in f32, with weights packed for the processor at hand; see [`crate::Layer::freeze`].
+/// An inference-only snapshot of a layer, in f32, with weights packed for the processor at hand; see [`crate::Layer::to_inference`].
 ///
 /// It does not follow later changes of the weights. Threads may share it; each starts streams of its own.
-pub trait Frozen: Send + Sync {
+pub trait InferenceLayer: Send + Sync {
     /// The number of features of the input.
     fn input_size(&self) -> usize;
 
@@ -16,7 +16,7 @@ pub trait Frozen: Send + Sync {
     fn output_size(&self) -> usize;
 
     /// A stream of `batch` sequences side by side, at their beginning.
-    fn start(self: Arc<Self>, batch: usize) -> Box<dyn Stream>;
+    fn stream(self: Arc<Self>, batch: usize) -> Box<dyn Stream>;
 }
 
 /// Sequences that run side by side, a step or a chunk at a time. Nothing is allocated while they do, if the cell has a kernel.
@@ -37,9 +37,15 @@ pub trait Stream: Send {
     fn run(&mut self, xs: &[f32], ys: &mut [f32]) -> Result<()> {
         let (input, output) = self.sizes();
         if !xs.len().is_multiple_of(input) || xs.len() / input * output != ys.len() {
-            bail!("stream: expected steps of {input} and {output} values, got {} and {}", xs.len(), ys.len())
+            bail!(
+                "stream: expected steps of {input} and {output} values, got {} and {}",
+                xs.len(),
+                ys.len()
+            )
         }
-        xs.chunks_exact(input).zip(ys.chunks_exact_mut(output)).try_for_each(|(x, y)| self.step(x, y))
+        xs.chunks_exact(input)
+            .zip(ys.chunks_exact_mut(output))
+            .try_for_each(|(x, y)| self.step(x, y))
     }
 
     /// The state after the last step, as the layer's own carry.
@@ -61,22 +67,26 @@ pub trait Stream: Send {
 /// If one has another length.
 pub fn check_step((input, output): (usize, usize), xs: &[f32], ys: &[f32]) -> Result<()> {
     if (xs.len(), ys.len()) != (input, output) {
-        bail!("stream step: expected {input} and {output} values, got {} and {}", xs.len(), ys.len())
+        bail!(
+            "stream step: expected {input} and {output} values, got {} and {}",
+            xs.len(),
+            ys.len()
+        )
     }
     Ok(())
 }
 
 /// A cell that has no kernel, a step at a time by its own definition.
-pub(crate) struct FrozenCell<C> {
+pub(crate) struct InferenceCell<C> {
     /// The cell, with weights in f32 on the CPU.
     pub(crate) cell: C,
     /// The state before the first step, each field `(1, size)`.
     pub(crate) start: Vec<Tensor>,
     /// The evaluation's noise.
-    pub(crate) noise: StepNoise,
+    pub(crate) masks: StepMasks,
 }
 
-impl<C: Cell> Frozen for FrozenCell<C> {
+impl<C: Cell> InferenceLayer for InferenceCell<C> {
     fn input_size(&self) -> usize {
         self.cell.input_size()
     }
@@ -85,35 +95,37 @@ impl<C: Cell> Frozen for FrozenCell<C> {
         self.cell.state_sizes()[0]
     }
 
-    fn start(self: Arc<Self>, batch: usize) -> Box<dyn Stream> {
-        let row = |field: &Tensor| field.repeat((batch, 1)).expect("a row of f32 on the CPU can be repeated");
-        Box::new(CellStream { state: self.start.iter().map(row).collect(), batch, frozen: self })
+    fn stream(self: Arc<Self>, batch: usize) -> Box<dyn Stream> {
+        let row = |field: &Tensor| {
+            field.repeat((batch, 1)).expect("a row of f32 on the CPU can be repeated")
+        };
+        Box::new(CellStream { state: self.start.iter().map(row).collect(), batch, layer: self })
     }
 }
 
 struct CellStream<C> {
     state: Vec<Tensor>, // each field (batch, size)
     batch: usize,
-    frozen: Arc<FrozenCell<C>>,
+    layer: Arc<InferenceCell<C>>,
 }
 
 impl<C: Cell> Stream for CellStream<C> {
     fn sizes(&self) -> (usize, usize) {
-        (self.batch * self.frozen.input_size(), self.batch * self.frozen.output_size())
+        (self.batch * self.layer.input_size(), self.batch * self.layer.output_size())
     }
 
     fn step(&mut self, xs: &[f32], ys: &mut [f32]) -> Result<()> {
         check_step(self.sizes(), xs, ys)?;
-        let FrozenCell { cell, noise, .. } = &*self.frozen;
+        let InferenceCell { cell, masks, .. } = &*self.layer;
         let x = Tensor::from_slice(xs, (self.batch, cell.input_size()), &Device::Cpu)?;
         // In evaluation zoneout is its expectation, the same at every step.
-        self.state = noisy_step(cell, noise, 0, &x, &self.state)?;
+        self.state = noisy_step(cell, masks, 0, &x, &self.state)?;
         ys.copy_from_slice(&self.state[0].flatten_all()?.to_vec1()?);
         Ok(())
     }
 
     fn carry(&self) -> Result<Carry> {
-        Ok(Carry::Fields(C::State::FIELDS.iter().copied().zip(self.state.clone()).collect()))
+        Ok(Carry::Cell(C::State::FIELDS.iter().copied().zip(self.state.clone()).collect()))
     }
 
     fn set_carry(&mut self, carry: &Carry) -> Result<()> {
@@ -134,9 +146,9 @@ impl<C: Cell> Stream for CellStream<C> {
 }
 
 /// Snapshots on top of each other.
-pub(crate) struct FrozenStack(pub(crate) Vec<Arc<dyn Frozen>>);
+pub(crate) struct InferenceStack(pub(crate) Vec<Arc<dyn InferenceLayer>>);
 
-impl Frozen for FrozenStack {
+impl InferenceLayer for InferenceStack {
     fn input_size(&self) -> usize {
         self.0.first().map_or(0, |layer| layer.input_size())
     }
@@ -145,8 +157,8 @@ impl Frozen for FrozenStack {
         self.0.last().map_or(0, |layer| layer.output_size())
     }
 
-    fn start(self: Arc<Self>, batch: usize) -> Box<dyn Stream> {
-        let layers: Vec<_> = self.0.iter().map(|layer| layer.clone().start(batch)).collect();
+    fn stream(self: Arc<Self>, batch: usize) -> Box<dyn Stream> {
+        let layers: Vec<_> = self.0.iter().map(|layer| layer.clone().stream(batch)).collect();
         let between = layers.iter().map(|layer| vec![0.0; layer.sizes().1]).collect();
         Box::new(StackStream { layers, between })
     }
@@ -176,11 +188,13 @@ impl Stream for StackStream {
     }
 
     fn carry(&self) -> Result<Carry> {
-        Ok(Carry::Parts(self.layers.iter().map(|layer| layer.carry()).collect::<Result<_>>()?))
+        Ok(Carry::Layers(self.layers.iter().map(|layer| layer.carry()).collect::<Result<_>>()?))
     }
 
     fn set_carry(&mut self, carry: &Carry) -> Result<()> {
-        let Carry::Parts(parts) = carry else { bail!("stream carry: expected a part a layer, got fields") };
+        let Carry::Layers(parts) = carry else {
+            bail!("stream carry: expected a part a layer, got fields")
+        };
         if parts.len() != self.layers.len() {
             bail!("stream carry: expected {} parts, got {}", self.layers.len(), parts.len())
         }

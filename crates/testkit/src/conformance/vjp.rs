@@ -3,8 +3,8 @@
 use crate::close::all_close;
 use crate::named::flatten;
 use crate::{
-    finite_difference, noise, Case, Dims, Evaluation, Implementation, LossInputs, Result, TensorMap,
-    Tolerance,
+    finite_difference, noise, Case, Dims, Evaluation, Implementation, LossInputs, Result,
+    TensorMap, Tolerance,
 };
 use anyhow::ensure;
 use candle::Tensor;
@@ -70,5 +70,5 @@ fn back(evaluation: &Evaluation, held: &TensorMap) -> Result<Option<Carry>> {
     let grad = carry
         .map(&mut |_: &Tensor| Ok(held[&names.next().expect("a name for every tensor")].clone()))?;
     let x = held["xs"].squeeze(1)?; // (batch, input)
-    Ok(evaluation.layer(held)?.pull_back(&x, &carry, &grad)?)
+    Ok(evaluation.layer(held)?.vjp(&x, &carry, &grad)?)
 }

@@ -1,39 +1,39 @@
 //! Who watches the forward pass: the states and the gates of every step.
 
-use crate::Place;
+use crate::LayerId;
 use candle::Tensor;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Receives, during a forward pass, the states and the gates of every recurrent layer at every step.
 ///
-/// Pass it with [`crate::Pass::observe`], run the network, then [`Observer::take`] what was seen: one observation for each layer and
+/// Pass it with [`crate::ForwardContext::activations`], run the network, then [`ActivationRecorder::take`] what was seen: one observation for each layer and
 /// direction. To observe costs a second forward pass by replay, outside of any graph. Clones share what they see.
 ///
 /// ```
 /// # use candle::{DType, Device, Result, Tensor};
-/// # use recurrent_core::{Layer, Observer, Pass, Sequence};
+/// # use recurrent_core::{Layer, ActivationRecorder, ForwardContext, Sequence};
 /// # fn show(layer: &dyn Layer) -> Result<()> {
-/// let observer = Observer::default();
+/// let activations = ActivationRecorder::default();
 /// let xs = Sequence::new(Tensor::zeros((8, 50, layer.input_size()), DType::F32, &Device::Cpu)?)?;
-/// layer.run(&xs, None, &Pass::default().observe(&observer))?;
-/// for seen in observer.take() {
+/// layer.run(&xs, None, &ForwardContext::default().activations(&activations))?;
+/// for seen in activations.take() {
 ///     for gate in &seen.gates {
-///         println!("layer {}: gate {} opens to {:?} on average", seen.place.layer, gate.name, gate.values.mean_all()?);
+///         println!("layer {}: gate {} opens to {:?} on average", seen.layer_id.layer, gate.name, gate.values.mean_all()?);
 ///     }
 /// }
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct Observer {
-    seen: Arc<Mutex<Vec<Observation>>>,
+pub struct ActivationRecorder {
+    seen: Arc<Mutex<Vec<Activations>>>,
 }
 
 /// What one layer, in one direction, did at every step. Time runs as the layer runs.
 #[derive(Clone, Debug)]
-pub struct Observation {
+pub struct Activations {
     /// Which layer, and which direction.
-    pub place: Place,
+    pub layer_id: LayerId,
     /// The number of steps of each example. Behind it, states stand still and gates mean nothing.
     pub lengths: Vec<usize>,
     /// The fields of the state by name, `(batch, steps + 1, size)`; step 0 is the initial carry.
@@ -54,15 +54,16 @@ pub struct Gate {
     pub keeps: bool,
 }
 
-impl Observer {
+impl ActivationRecorder {
     /// What has been seen since the last call, by place.
-    pub fn take(&self) -> Vec<Observation> {
-        let mut seen = std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner));
-        seen.sort_by_key(|observation| observation.place);
+    pub fn take(&self) -> Vec<Activations> {
+        let mut seen =
+            std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner));
+        seen.sort_by_key(|observation| observation.layer_id);
         seen
     }
 
-    pub(crate) fn put(&self, observation: Observation) {
+    pub(crate) fn put(&self, observation: Activations) {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(observation);
     }
 }

@@ -2,14 +2,15 @@
 
 use candle::{bail, DType, Device, Result};
 use candle_nn::VarBuilder;
-use recurrent_core::init::{Bias, Block, Init, Scheme};
+use recurrent_core::init::{Block, ForgetBias, Init, Scheme};
 use recurrent_core::{
-    Bidirectional, Cell, CellConfig, Checkpoint, Directions, Layer, Noise, Place, Rnn, Stack,
+    Bidirectional, Cell, CellConfig, Direction, Layer, LayerId, Recompute, RecurrentDropout, Rnn,
+    Stack,
 };
 use recurrent_gru::GruConfig;
 use recurrent_layernorm::{LayerNormGruConfig, LayerNormLstmConfig, LayerNormVanillaConfig};
 use recurrent_lstm::{LstmCell, LstmConfig};
-use recurrent_residual::{OverTime, Residual, ResidualLstmConfig, Shortcut};
+use recurrent_residual::{Residual, ResidualLstmConfig, Shortcut, TemporalResidual};
 use recurrent_vanilla::VanillaConfig;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -19,10 +20,10 @@ use std::collections::BTreeMap;
 /// ```
 /// use candle::{DType, Device};
 /// use candle_nn::{VarBuilder, VarMap};
-/// use recurrent::{CellSpec, Layer, LstmConfig, Spec};
+/// use recurrent::{CellKind, Layer, LstmConfig, RnnConfig};
 ///
 /// # fn main() -> candle::Result<()> {
-/// let spec = Spec { layers: 2, ..Spec::new(CellSpec::Lstm(LstmConfig::forget_bias(1.0))) };
+/// let spec = RnnConfig { layers: 2, ..RnnConfig::new(CellKind::Lstm(LstmConfig::forget_bias(1.0))) };
 /// let vars = VarMap::new();
 /// let layer = spec.build(3, 8, VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu))?;
 /// assert_eq!((layer.output_size(), layer.depth()), (8, 2));
@@ -30,14 +31,14 @@ use std::collections::BTreeMap;
 /// # }
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Spec {
+pub struct RnnConfig {
     /// The cell of every layer.
-    pub cell: CellSpec,
+    pub cell: CellKind,
     /// The number of layers.
     pub layers: usize,
     /// The directions of every layer.
     #[serde(default)]
-    pub directions: Directions,
+    pub direction: Direction,
     /// What connects a layer's input and output.
     #[serde(default)]
     pub connection: Connection,
@@ -46,19 +47,19 @@ pub struct Spec {
     pub dropout: f64,
     /// Noise over time in every layer, while training.
     #[serde(default)]
-    pub noise: Noise,
+    pub recurrent_dropout: RecurrentDropout,
     /// Whether every layer learns the state that it begins with.
     #[serde(default)]
     pub learned_start: bool,
     /// What every layer keeps for the way back.
     #[serde(default)]
-    pub checkpoint: Checkpoint,
+    pub recompute: Recompute,
 }
 
 /// A cell of the zoo, with its options.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "family", rename_all = "kebab-case")]
-pub enum CellSpec {
+pub enum CellKind {
     /// A vanilla cell.
     Vanilla(VanillaConfig),
     /// An LSTM.
@@ -80,9 +81,9 @@ pub enum CellSpec {
     #[serde(rename = "kim-residual-lstm")]
     ResidualLstm(ResidualLstmConfig),
     /// Any of the others with a residual connection over time.
-    OverTime {
+    TemporalResidual {
         /// The cell inside.
-        cell: Box<CellSpec>,
+        cell: Box<CellKind>,
         /// How much of its output a step adds.
         alpha: f64,
     },
@@ -124,28 +125,28 @@ trait Visit {
     fn visit<K: CellConfig>(&self, config: &K) -> Result<Self::Out>;
 }
 
-impl Spec {
+impl RnnConfig {
     /// One forward layer of this cell, without noise.
-    pub fn new(cell: CellSpec) -> Self {
+    pub fn new(cell: CellKind) -> Self {
         Self {
             cell,
             layers: 1,
-            directions: Directions::Forward,
+            direction: Direction::Forward,
             connection: Connection::None,
             dropout: 0.0,
-            noise: Noise::default(),
+            recurrent_dropout: RecurrentDropout::default(),
             learned_start: false,
-            checkpoint: Checkpoint::Auto,
+            recompute: Recompute::Auto,
         }
     }
 
     /// The same with weights from `seed`, and, where they are chrono, with biases for lags up to `longest_lag`.
     #[must_use]
-    pub fn suited(&self, longest_lag: usize, seed: u64) -> Self {
+    pub fn with_longest_lag(&self, longest_lag: usize, seed: u64) -> Self {
         let mut spec = self.clone();
         let init = spec.cell.init_mut();
         init.seed = seed;
-        if let Bias::Chrono { longest } = &mut init.memory {
+        if let ForgetBias::Chrono { longest } = &mut init.forget_bias {
             *longest = longest_lag;
         }
         spec
@@ -168,7 +169,7 @@ impl Spec {
     }
 
     /// How the weights begin, in words.
-    pub fn init_words(&self) -> String {
+    pub fn init_summary(&self) -> String {
         let init = self.cell.init();
         let scheme = |scheme| match scheme {
             Scheme::PyTorch => "PyTorch".to_string(),
@@ -182,17 +183,21 @@ impl Spec {
             Block::Identity { scale } => format!("identity({scale})"),
         };
         let mut words = vec![scheme(init.scheme)];
-        words.extend(init.schemes.iter().map(|(gate, own)| format!("{gate} {}", scheme(*own))));
+        words.extend(
+            init.scheme_by_gate.iter().map(|(gate, own)| format!("{gate} {}", scheme(*own))),
+        );
         if init.recurrent != Block::Scheme {
             words.push(format!("{} recurrent", block(init.recurrent)));
         }
-        words.extend(init.gates.iter().map(|(gate, own)| format!("{gate} {}", block(*own))));
-        match init.memory {
-            Bias::Scheme => {}
-            Bias::Sum(sum) => words.push(format!("memory bias {sum}")),
-            Bias::Chrono { longest } => words.push(format!("chrono({longest})")),
+        words.extend(
+            init.recurrent_by_gate.iter().map(|(gate, own)| format!("{gate} {}", block(*own))),
+        );
+        match init.forget_bias {
+            ForgetBias::Scheme => {}
+            ForgetBias::Constant(sum) => words.push(format!("memory bias {sum}")),
+            ForgetBias::Chrono { longest } => words.push(format!("chrono({longest})")),
         }
-        words.extend(init.biases.iter().map(|(gate, sum)| format!("{gate} bias {sum}")));
+        words.extend(init.bias_by_gate.iter().map(|(gate, sum)| format!("{gate} bias {sum}")));
         if self.learned_start {
             words.push("learned start from zero".to_string());
         }
@@ -205,7 +210,7 @@ impl Spec {
         let mut options = BTreeMap::new();
         flatten("", &value, &mut options);
         options.retain(|name, _| name != "cell.init.seed" && !name.ends_with(".init.seed"));
-        options.retain(|name, rate| !(name.starts_with("noise.") && rate == "0.0"));
+        options.retain(|name, rate| !(name.starts_with("recurrent_dropout.") && rate == "0.0"));
         options
     }
 }
@@ -223,7 +228,7 @@ fn flatten(name: &str, value: &serde_json::Value, options: &mut BTreeMap<String,
     }
 }
 
-impl CellSpec {
+impl CellKind {
     /// How the cell's weights begin.
     pub fn init(&self) -> &Init {
         match self {
@@ -234,7 +239,7 @@ impl CellSpec {
             Self::LayerNormGru(config) => &config.init,
             Self::LayerNormVanilla(config) => &config.init,
             Self::ResidualLstm(config) => &config.init,
-            Self::OverTime { cell, .. } => cell.init(),
+            Self::TemporalResidual { cell, .. } => cell.init(),
         }
     }
 
@@ -248,7 +253,7 @@ impl CellSpec {
             Self::LayerNormGru(config) => &mut config.init,
             Self::LayerNormVanilla(config) => &mut config.init,
             Self::ResidualLstm(config) => &mut config.init,
-            Self::OverTime { cell, .. } => cell.init_mut(),
+            Self::TemporalResidual { cell, .. } => cell.init_mut(),
         }
     }
 
@@ -262,26 +267,38 @@ impl CellSpec {
             Self::LayerNormGru(config) => visitor.visit(config),
             Self::LayerNormVanilla(config) => visitor.visit(config),
             Self::ResidualLstm(config) => visitor.visit(config),
-            Self::OverTime { cell, alpha } => cell.accept_inside(*alpha, visitor),
+            Self::TemporalResidual { cell, alpha } => cell.accept_inside(*alpha, visitor),
         }
     }
 
     fn accept_inside<V: Visit>(&self, alpha: f64, visitor: &V) -> Result<V::Out> {
         match self {
-            Self::Vanilla(config) => visitor.visit(&OverTime::new(config.clone(), alpha)),
-            Self::Lstm(config) => visitor.visit(&OverTime::new(config.clone(), alpha)),
-            Self::LstmHalved(config) => visitor.visit(&OverTime::new(Halved(config.clone()), alpha)),
-            Self::Gru(config) => visitor.visit(&OverTime::new(config.clone(), alpha)),
-            Self::LayerNormLstm(config) => visitor.visit(&OverTime::new(config.clone(), alpha)),
-            Self::LayerNormGru(config) => visitor.visit(&OverTime::new(config.clone(), alpha)),
-            Self::LayerNormVanilla(config) => visitor.visit(&OverTime::new(config.clone(), alpha)),
-            Self::ResidualLstm(config) => visitor.visit(&OverTime::new(config.clone(), alpha)),
-            Self::OverTime { .. } => bail!("spec: a residual over time inside another says nothing new"),
+            Self::Vanilla(config) => visitor.visit(&TemporalResidual::new(config.clone(), alpha)),
+            Self::Lstm(config) => visitor.visit(&TemporalResidual::new(config.clone(), alpha)),
+            Self::LstmHalved(config) => {
+                visitor.visit(&TemporalResidual::new(Halved(config.clone()), alpha))
+            }
+            Self::Gru(config) => visitor.visit(&TemporalResidual::new(config.clone(), alpha)),
+            Self::LayerNormLstm(config) => {
+                visitor.visit(&TemporalResidual::new(config.clone(), alpha))
+            }
+            Self::LayerNormGru(config) => {
+                visitor.visit(&TemporalResidual::new(config.clone(), alpha))
+            }
+            Self::LayerNormVanilla(config) => {
+                visitor.visit(&TemporalResidual::new(config.clone(), alpha))
+            }
+            Self::ResidualLstm(config) => {
+                visitor.visit(&TemporalResidual::new(config.clone(), alpha))
+            }
+            Self::TemporalResidual { .. } => {
+                bail!("spec: a residual over time inside another says nothing new")
+            }
         }
     }
 }
 
-/// [`CellSpec::LstmHalved`].
+/// [`CellKind::LstmHalved`].
 #[derive(Clone)]
 struct Halved(LstmConfig);
 
@@ -294,8 +311,14 @@ impl Halved {
 impl CellConfig for Halved {
     type Cell = LstmCell;
 
-    fn cell(&self, input: usize, hidden: usize, place: Option<Place>, vb: VarBuilder) -> Result<LstmCell> {
-        self.at(hidden).cell(input, hidden, place, vb)
+    fn cell(
+        &self,
+        input: usize,
+        hidden: usize,
+        layer_id: Option<LayerId>,
+        vb: VarBuilder,
+    ) -> Result<LstmCell> {
+        self.at(hidden).cell(input, hidden, layer_id, vb)
     }
 
     fn output_size(&self, hidden: usize) -> usize {
@@ -308,36 +331,46 @@ impl CellConfig for Halved {
 }
 
 struct Build<'a> {
-    spec: &'a Spec,
+    spec: &'a RnnConfig,
     input: usize,
     hidden: usize,
     vb: VarBuilder<'a>,
 }
 
 impl Build<'_> {
-    fn rnn<K: CellConfig>(&self, config: &K, place: Place, input: usize) -> Result<Rnn<K::Cell>> {
-        let rnn = Rnn::at(place, input, self.hidden, config, self.vb.clone())?
-            .with_noise(self.spec.noise)?
-            .with_checkpoint(self.spec.checkpoint)?;
+    fn rnn<K: CellConfig>(
+        &self,
+        config: &K,
+        layer_id: LayerId,
+        input: usize,
+    ) -> Result<Rnn<K::Cell>> {
+        let rnn = Rnn::at_layer(layer_id, input, self.hidden, config, self.vb.clone())?
+            .with_recurrent_dropout(self.spec.recurrent_dropout)?
+            .with_recompute(self.spec.recompute)?;
         if self.spec.learned_start {
-            rnn.with_learned_start(place, &self.vb)
+            rnn.with_learned_start(layer_id, &self.vb)
         } else {
             Ok(rnn)
         }
     }
 
-    fn layer<K: CellConfig>(&self, config: &K, place: Place, input: usize) -> Result<Box<dyn Layer>> {
-        let forward = self.rnn(config, place, input)?;
-        let layer: Box<dyn Layer> = match self.spec.directions {
-            Directions::Forward => Box::new(forward),
-            Directions::Both => {
-                let reverse = self.rnn(config, Place { reverse: true, ..place }, input)?;
+    fn layer<K: CellConfig>(
+        &self,
+        config: &K,
+        layer_id: LayerId,
+        input: usize,
+    ) -> Result<Box<dyn Layer>> {
+        let forward = self.rnn(config, layer_id, input)?;
+        let layer: Box<dyn Layer> = match self.spec.direction {
+            Direction::Forward => Box::new(forward),
+            Direction::Bidirectional => {
+                let reverse = self.rnn(config, LayerId { reverse: true, ..layer_id }, input)?;
                 Box::new(Bidirectional::new(forward, reverse)?)
             }
         };
         let Some(shortcut) = self.spec.connection.shortcut() else { return Ok(layer) };
         let seed = self.spec.cell.init().seed;
-        Ok(Box::new(Residual::of(shortcut, layer, place, seed, self.vb.clone())?))
+        Ok(Box::new(Residual::of(shortcut, layer, layer_id, seed, self.vb.clone())?))
     }
 }
 
@@ -345,14 +378,15 @@ impl Visit for Build<'_> {
     type Out = Box<dyn Layer>;
 
     fn visit<K: CellConfig>(&self, config: &K) -> Result<Box<dyn Layer>> {
-        let stack =
-            Stack::build(self.spec.layers, self.input, |place, input| self.layer(config, place, input))?;
+        let stack = Stack::build(self.spec.layers, self.input, |layer_id, input| {
+            self.layer(config, layer_id, input)
+        })?;
         Ok(Box::new(stack.with_dropout(self.spec.dropout)?))
     }
 }
 
 struct Count<'a> {
-    spec: &'a Spec,
+    spec: &'a RnnConfig,
     input: usize,
     hidden: usize,
 }
@@ -361,9 +395,9 @@ impl Visit for Count<'_> {
     type Out = usize;
 
     fn visit<K: CellConfig>(&self, config: &K) -> Result<usize> {
-        let directions = match self.spec.directions {
-            Directions::Forward => 1,
-            Directions::Both => 2,
+        let directions = match self.spec.direction {
+            Direction::Forward => 1,
+            Direction::Bidirectional => 2,
         };
         let output = directions * config.output_size(self.hidden);
         let layer = |input| -> Result<usize> {

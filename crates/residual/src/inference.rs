@@ -1,22 +1,22 @@
 //! A connection over depth, on slices.
 
 use candle::{DType, Device, Result, Tensor};
-use recurrent_core::{check_step, Carry, Frozen, Stream};
+use recurrent_core::{check_step, Carry, InferenceLayer, Stream};
 use std::sync::Arc;
 
 /// A snapshot of a layer with a connection around it.
-pub(crate) struct FrozenResidual {
-    pub(crate) layer: Arc<dyn Frozen>,
-    pub(crate) join: FrozenJoin,
+pub(crate) struct InferenceResidual {
+    pub(crate) layer: Arc<dyn InferenceLayer>,
+    pub(crate) join: InferenceJoin,
 }
 
 /// A connection with its weights, matrices transposed: `(input, output)`.
-pub(crate) struct FrozenJoin {
+pub(crate) struct InferenceJoin {
     pub(crate) projection: Option<Vec<f32>>,
-    pub(crate) kind: FrozenKind,
+    pub(crate) kind: InferenceKind,
 }
 
-pub(crate) enum FrozenKind {
+pub(crate) enum InferenceKind {
     Additive,
     Highway { weight: Vec<f32>, bias: Vec<f32> },
     ReZero { alpha: f32 },
@@ -39,7 +39,7 @@ fn add_product(weight: &[f32], x: &[f32], out: &mut [f32]) {
     }
 }
 
-impl FrozenJoin {
+impl InferenceJoin {
     /// `out` = the layer's output `y` joined with its input `x`, for one example. `gate` is scratch as long as `out`.
     fn join(&self, x: &[f32], y: &[f32], out: &mut [f32], gate: &mut [f32]) {
         match &self.projection {
@@ -50,9 +50,11 @@ impl FrozenJoin {
             }
         }
         match &self.kind {
-            FrozenKind::Additive => out.iter_mut().zip(y).for_each(|(out, y)| *out += y),
-            FrozenKind::ReZero { alpha } => out.iter_mut().zip(y).for_each(|(out, y)| *out += alpha * y),
-            FrozenKind::Highway { weight, bias } => {
+            InferenceKind::Additive => out.iter_mut().zip(y).for_each(|(out, y)| *out += y),
+            InferenceKind::ReZero { alpha } => {
+                out.iter_mut().zip(y).for_each(|(out, y)| *out += alpha * y)
+            }
+            InferenceKind::Highway { weight, bias } => {
                 gate.copy_from_slice(bias);
                 add_product(weight, x, gate);
                 for ((out, y), a) in out.iter_mut().zip(y).zip(gate) {
@@ -64,7 +66,7 @@ impl FrozenJoin {
     }
 }
 
-impl Frozen for FrozenResidual {
+impl InferenceLayer for InferenceResidual {
     fn input_size(&self) -> usize {
         self.layer.input_size()
     }
@@ -73,8 +75,8 @@ impl Frozen for FrozenResidual {
         self.layer.output_size()
     }
 
-    fn start(self: Arc<Self>, batch: usize) -> Box<dyn Stream> {
-        let layer = self.layer.clone().start(batch);
+    fn stream(self: Arc<Self>, batch: usize) -> Box<dyn Stream> {
+        let layer = self.layer.clone().stream(batch);
         let (inner, gate) = (vec![0.0; layer.sizes().1], vec![0.0; self.output_size()]);
         Box::new(ResidualStream { layer, inner, gate, frozen: self })
     }
@@ -84,7 +86,7 @@ struct ResidualStream {
     layer: Box<dyn Stream>,
     inner: Vec<f32>, // (batch, output), of the layer inside
     gate: Vec<f32>,
-    frozen: Arc<FrozenResidual>,
+    frozen: Arc<InferenceResidual>,
 }
 
 impl Stream for ResidualStream {
@@ -96,8 +98,10 @@ impl Stream for ResidualStream {
         check_step(self.sizes(), xs, ys)?;
         self.layer.step(xs, &mut self.inner)?;
         let (input, output) = (self.frozen.input_size(), self.frozen.output_size());
-        let rows =
-            xs.chunks_exact(input).zip(self.inner.chunks_exact(output)).zip(ys.chunks_exact_mut(output));
+        let rows = xs
+            .chunks_exact(input)
+            .zip(self.inner.chunks_exact(output))
+            .zip(ys.chunks_exact_mut(output));
         rows.for_each(|((x, y), out)| self.frozen.join.join(x, y, out, &mut self.gate));
         Ok(())
     }

@@ -1,15 +1,16 @@
-//! Remedies against vanishing gradients that change a network: switches on any [`Spec`] for which they make sense.
+//! Remedies against vanishing gradients that change a network: switches on any [`RnnConfig`] for which they make sense.
 
 mod parse;
 
-use crate::layernorm::{Norm, Parts, Placement, Scope};
+use crate::layernorm::{Norm, NormInput, Placement, Scope};
 use crate::{
-    CellSpec, Connection, GruConfig, LayerNormGruConfig, LayerNormLstmConfig, LayerNormVanillaConfig,
-    LstmConfig, Noise, Nonlinearity, Reset, Spec, VanillaConfig,
+    CellKind, Connection, GruConfig, LayerNormGruConfig, LayerNormLstmConfig,
+    LayerNormVanillaConfig, LstmConfig, Nonlinearity, RecurrentDropout, Reset, RnnConfig,
+    VanillaConfig,
 };
 use candle::{bail, DType, Device, Result};
 use candle_nn::VarBuilder;
-use recurrent_core::init::{Bias, Block, Scheme};
+use recurrent_core::init::{Block, ForgetBias, Scheme};
 
 pub use parse::TABLE;
 
@@ -18,20 +19,20 @@ pub use parse::TABLE;
 /// [`TABLE`] lists all of them. What remedies leave alone begins with the same bits as without: weights are drawn from (seed, name).
 ///
 /// ```
-/// use recurrent::{registry, remedy::Remedy, CellSpec};
+/// use recurrent::{registry, remedy::Modifier, CellKind};
 ///
 /// # fn main() -> candle::Result<()> {
 /// let lstm = registry::variants().into_iter().find(|entry| entry.name == "lstm").map(|entry| entry.spec);
 /// let lstm = lstm.expect("the registry has an LSTM");
-/// let chrono = Remedy::parse("chrono")?.expect("it is one of this kind").apply("lstm", &lstm)?;
-/// let normed = Remedy::parse("layernorm=0.5")?.expect("so is this").apply("lstm+chrono", &chrono)?;
-/// assert!(matches!(normed.cell, CellSpec::LayerNormLstm(_)));
-/// assert_eq!(normed.init_words(), "PyTorch, chrono(100)"); // until `Spec::suited` knows the longest lag
+/// let chrono = Modifier::parse("chrono")?.expect("it is one of this kind").apply("lstm", &lstm)?;
+/// let normed = Modifier::parse("layernorm=0.5")?.expect("so is this").apply("lstm+chrono", &chrono)?;
+/// assert!(matches!(normed.cell, CellKind::LayerNormLstm(_)));
+/// assert_eq!(normed.init_summary(), "PyTorch, chrono(100)"); // until `RnnConfig::with_longest_lag` knows the longest lag
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Clone, Debug, PartialEq)]
-pub struct Remedy {
+pub struct Modifier {
     text: String,
     switch: Switch,
 }
@@ -43,13 +44,13 @@ enum Switch {
     Recurrent(Block),
     GateScheme(String, Scheme),
     GateBlock(String, Block),
-    Memory(Bias),
+    Memory(ForgetBias),
     GateBias(String, f64),
     Norm(Normalisation),
     Gain(f64),
     Layers(usize),
     Connection(Connection),
-    OverTime(f64),
+    TemporalResidual(f64),
     /// Of h and c; by the cell if not said.
     Zoneout(Option<(f64, f64)>),
     Variational(f64, f64),
@@ -66,10 +67,10 @@ struct Normalisation {
     norm: Norm,
     scope: Scope,
     placement: Option<Placement>,
-    parts: Option<Parts>,
+    parts: Option<NormInput>,
 }
 
-impl Remedy {
+impl Modifier {
     /// The remedy of that name, with its value behind `=` if it takes one; `None` if the name is none of these. A remedy that is
     /// applied to the training instead of the network has its place elsewhere.
     ///
@@ -83,14 +84,14 @@ impl Remedy {
     ///
     /// # Errors
     /// In one line that names both: if it makes no sense for these layers, or changes nothing about them.
-    pub fn apply(&self, variant: &str, spec: &Spec) -> Result<Spec> {
+    pub fn apply(&self, variant: &str, spec: &RnnConfig) -> Result<RnnConfig> {
         let tried = self.applied(spec).and_then(|applied| {
             if applied == *spec {
                 bail!("it changes nothing there")
             }
             // A cell alone knows its gates and the fields of its state.
             let zeros = VarBuilder::zeros(DType::F32, &Device::Cpu);
-            applied.suited(100, 0).build(2, 4, zeros)?;
+            applied.with_longest_lag(100, 0).build(2, 4, zeros)?;
             Ok(applied)
         });
         tried.or_else(|error| {
@@ -99,15 +100,19 @@ impl Remedy {
         })
     }
 
-    fn applied(&self, spec: &Spec) -> Result<Spec> {
+    fn applied(&self, spec: &RnnConfig) -> Result<RnnConfig> {
         let mut spec = spec.clone();
         match self.switch.clone() {
             Switch::Scheme(scheme) => spec.cell.init_mut().scheme = scheme,
             Switch::Recurrent(block) => spec.cell.init_mut().recurrent = block,
-            Switch::GateScheme(gate, scheme) => put(&mut spec.cell.init_mut().schemes, gate, scheme),
-            Switch::GateBlock(gate, block) => put(&mut spec.cell.init_mut().gates, gate, block),
-            Switch::Memory(bias) => spec.cell.init_mut().memory = bias,
-            Switch::GateBias(gate, bias) => put(&mut spec.cell.init_mut().biases, gate, bias),
+            Switch::GateScheme(gate, scheme) => {
+                put(&mut spec.cell.init_mut().scheme_by_gate, gate, scheme)
+            }
+            Switch::GateBlock(gate, block) => {
+                put(&mut spec.cell.init_mut().recurrent_by_gate, gate, block)
+            }
+            Switch::Memory(bias) => spec.cell.init_mut().forget_bias = bias,
+            Switch::GateBias(gate, bias) => put(&mut spec.cell.init_mut().bias_by_gate, gate, bias),
             Switch::Norm(how) => spec.cell = normed(&spec.cell, how)?,
             Switch::Gain(gain) => *self::gain(&mut spec.cell)? = gain,
             Switch::Layers(layers) => spec.layers = layers,
@@ -115,18 +120,23 @@ impl Remedy {
                 spec.connection = connection;
             }
             Switch::Connection(_) => bail!("its layers have a connection over depth already"),
-            Switch::OverTime(alpha) => {
-                spec.cell = CellSpec::OverTime { cell: Box::new(spec.cell), alpha };
+            Switch::TemporalResidual(alpha) => {
+                spec.cell = CellKind::TemporalResidual { cell: Box::new(spec.cell), alpha };
             }
             Switch::Zoneout(rates) => {
-                let (h, c) = rates.unwrap_or(if has_memory(&spec.cell) { (0.05, 0.5) } else { (0.1, 0.0) });
-                spec.noise = Noise { zoneout_h: h, zoneout_c: c, ..spec.noise };
+                let (h, c) =
+                    rates.unwrap_or(if has_memory(&spec.cell) { (0.05, 0.5) } else { (0.1, 0.0) });
+                spec.recurrent_dropout =
+                    RecurrentDropout { zoneout_h: h, zoneout_c: c, ..spec.recurrent_dropout };
             }
             Switch::Variational(input, recurrent) => {
-                spec.noise = Noise { input, recurrent, ..spec.noise };
+                spec.recurrent_dropout =
+                    RecurrentDropout { input, recurrent, ..spec.recurrent_dropout };
             }
-            Switch::WeightDrop(weights) => spec.noise.weights = weights,
-            Switch::Dropout(_) if spec.layers < 2 => bail!("it has one layer, and nothing between layers"),
+            Switch::WeightDrop(weights) => spec.recurrent_dropout.weights = weights,
+            Switch::Dropout(_) if spec.layers < 2 => {
+                bail!("it has one layer, and nothing between layers")
+            }
             Switch::Dropout(rate) => spec.dropout = rate,
             Switch::LearnedStart => spec.learned_start = true,
             Switch::Relu => *nonlinearity(&mut spec.cell)? = Nonlinearity::Relu,
@@ -142,29 +152,40 @@ fn put<T>(by_gate: &mut Vec<(String, T)>, gate: String, value: T) {
 }
 
 /// The same cell with its pre-activations normalised; its weights begin as they did.
-fn normed(cell: &CellSpec, how: Normalisation) -> Result<CellSpec> {
+fn normed(cell: &CellKind, how: Normalisation) -> Result<CellKind> {
     let Normalisation { gain, norm, scope, placement, parts } = how;
     let (lstm, vanilla) = (placement.is_some(), parts.is_some());
     Ok(match cell {
-        CellSpec::Lstm(LstmConfig { bias: true, proj: None, peepholes: false, coupled: false, init })
-            if !vanilla =>
-        {
+        CellKind::Lstm(LstmConfig {
+            bias: true,
+            proj: None,
+            peepholes: false,
+            coupled: false,
+            init,
+        }) if !vanilla => {
             let (placement, init) = (placement.unwrap_or_default(), init.clone());
-            CellSpec::LayerNormLstm(LayerNormLstmConfig { gain, placement, norm, scope, init })
+            CellKind::LayerNormLstm(LayerNormLstmConfig { gain, placement, norm, scope, init })
         }
-        CellSpec::Gru(GruConfig { reset: Reset::After, bias: true, init }) if !lstm && !vanilla => {
-            CellSpec::LayerNormGru(LayerNormGruConfig { gain, norm, scope, init: init.clone() })
+        CellKind::Gru(GruConfig { reset: Reset::After, bias: true, init }) if !lstm && !vanilla => {
+            CellKind::LayerNormGru(LayerNormGruConfig { gain, norm, scope, init: init.clone() })
         }
-        CellSpec::Vanilla(VanillaConfig { nonlinearity, bias: true, init })
+        CellKind::Vanilla(VanillaConfig { nonlinearity, bias: true, init })
             if !lstm && scope == Scope::Whole =>
         {
-            let (nonlinearity, parts, init) = (*nonlinearity, parts.unwrap_or_default(), init.clone());
-            CellSpec::LayerNormVanilla(LayerNormVanillaConfig { gain, nonlinearity, parts, norm, init })
+            let (nonlinearity, parts, init) =
+                (*nonlinearity, parts.unwrap_or_default(), init.clone());
+            CellKind::LayerNormVanilla(LayerNormVanillaConfig {
+                gain,
+                nonlinearity,
+                norm_input: parts,
+                norm,
+                init,
+            })
         }
-        CellSpec::OverTime { cell, alpha } => {
-            CellSpec::OverTime { cell: Box::new(normed(cell, how)?), alpha: *alpha }
+        CellKind::TemporalResidual { cell, alpha } => {
+            CellKind::TemporalResidual { cell: Box::new(normed(cell, how)?), alpha: *alpha }
         }
-        CellSpec::LayerNormLstm(_) | CellSpec::LayerNormGru(_) | CellSpec::LayerNormVanilla(_) => {
+        CellKind::LayerNormLstm(_) | CellKind::LayerNormGru(_) | CellKind::LayerNormVanilla(_) => {
             bail!("its cell is normed already")
         }
         _ => bail!("there is no such cell normed in this way"),
@@ -172,37 +193,37 @@ fn normed(cell: &CellSpec, how: Normalisation) -> Result<CellSpec> {
 }
 
 /// The initial gain of a normed cell.
-fn gain(cell: &mut CellSpec) -> Result<&mut f64> {
+fn gain(cell: &mut CellKind) -> Result<&mut f64> {
     match cell {
-        CellSpec::LayerNormLstm(config) => Ok(&mut config.gain),
-        CellSpec::LayerNormGru(config) => Ok(&mut config.gain),
-        CellSpec::LayerNormVanilla(config) => Ok(&mut config.gain),
-        CellSpec::OverTime { cell, .. } => gain(cell),
+        CellKind::LayerNormLstm(config) => Ok(&mut config.gain),
+        CellKind::LayerNormGru(config) => Ok(&mut config.gain),
+        CellKind::LayerNormVanilla(config) => Ok(&mut config.gain),
+        CellKind::TemporalResidual { cell, .. } => gain(cell),
         _ => bail!("its cell is not normed, and has no gain"),
     }
 }
 
-fn nonlinearity(cell: &mut CellSpec) -> Result<&mut Nonlinearity> {
+fn nonlinearity(cell: &mut CellKind) -> Result<&mut Nonlinearity> {
     match cell {
-        CellSpec::Vanilla(config) => Ok(&mut config.nonlinearity),
-        CellSpec::LayerNormVanilla(config) => Ok(&mut config.nonlinearity),
-        CellSpec::OverTime { cell, .. } => nonlinearity(cell),
+        CellKind::Vanilla(config) => Ok(&mut config.nonlinearity),
+        CellKind::LayerNormVanilla(config) => Ok(&mut config.nonlinearity),
+        CellKind::TemporalResidual { cell, .. } => nonlinearity(cell),
         _ => bail!("its cell is no vanilla network"),
     }
 }
 
 /// Whether the state has a field c.
-fn has_memory(cell: &CellSpec) -> bool {
+fn has_memory(cell: &CellKind) -> bool {
     match cell {
-        CellSpec::Lstm(_)
-        | CellSpec::LstmHalved(_)
-        | CellSpec::LayerNormLstm(_)
-        | CellSpec::ResidualLstm(_) => true,
-        CellSpec::Vanilla(_)
-        | CellSpec::Gru(_)
-        | CellSpec::LayerNormGru(_)
-        | CellSpec::LayerNormVanilla(_) => false,
-        CellSpec::OverTime { cell, .. } => has_memory(cell),
+        CellKind::Lstm(_)
+        | CellKind::LstmHalved(_)
+        | CellKind::LayerNormLstm(_)
+        | CellKind::ResidualLstm(_) => true,
+        CellKind::Vanilla(_)
+        | CellKind::Gru(_)
+        | CellKind::LayerNormGru(_)
+        | CellKind::LayerNormVanilla(_) => false,
+        CellKind::TemporalResidual { cell, .. } => has_memory(cell),
     }
 }
 

@@ -3,16 +3,16 @@ use crate::registry::variants;
 use candle_nn::VarMap;
 use std::collections::BTreeMap;
 
-fn spec(name: &str) -> Spec {
+fn spec(name: &str) -> RnnConfig {
     variants().into_iter().find(|entry| entry.name == name).expect("the registry has it").spec
 }
 
-fn remedy(text: &str) -> Result<Remedy> {
-    Remedy::parse(text)?.ok_or_else(|| candle::Error::Msg(format!("{text} is none")))
+fn remedy(text: &str) -> Result<Modifier> {
+    Modifier::parse(text)?.ok_or_else(|| candle::Error::Msg(format!("{text} is none")))
 }
 
 /// The variant with remedies, `+` between them.
-fn with(name: &str, remedies: &str) -> Result<Spec> {
+fn with(name: &str, remedies: &str) -> Result<RnnConfig> {
     remedies.split('+').try_fold(spec(name), |spec, text| remedy(text)?.apply(name, &spec))
 }
 
@@ -20,9 +20,13 @@ fn with(name: &str, remedies: &str) -> Result<Spec> {
 type Weights = BTreeMap<String, (Vec<usize>, Vec<u32>)>;
 
 /// The initial weights.
-fn weights(spec: &Spec) -> Result<Weights> {
+fn weights(spec: &RnnConfig) -> Result<Weights> {
     let map = VarMap::new();
-    spec.suited(50, 7).build(3, 6, VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu))?;
+    spec.with_longest_lag(50, 7).build(
+        3,
+        6,
+        VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu),
+    )?;
     let vars = map.data().lock().expect("nobody else holds it");
     let bits = |value: Vec<f32>| value.into_iter().map(f32::to_bits).collect();
     let entry = |(name, var): (&String, &candle::Var)| {
@@ -96,17 +100,22 @@ fn what_a_remedy_leaves_alone_begins_with_the_same_bits() -> Result<()> {
 fn gates_begin_on_their_own() -> Result<()> {
     let spec = with("lstm", "init.g=identity:0.5+init.o=keras+bias.i=-2")?;
     let init = spec.cell.init();
-    assert_eq!(init.gates, [("g".to_string(), Block::Identity { scale: 0.5 })]);
-    assert_eq!(init.schemes, [("o".to_string(), Scheme::Keras)]);
-    assert_eq!(init.biases, [("i".to_string(), -2.0)]);
+    assert_eq!(init.recurrent_by_gate, [("g".to_string(), Block::Identity { scale: 0.5 })]);
+    assert_eq!(init.scheme_by_gate, [("o".to_string(), Scheme::Keras)]);
+    assert_eq!(init.bias_by_gate, [("i".to_string(), -2.0)]);
     let again = remedy("bias.i=1")?.apply("lstm", &spec)?;
-    assert_eq!(again.cell.init().biases, [("i".to_string(), 1.0)], "the last word holds");
+    assert_eq!(again.cell.init().bias_by_gate, [("i".to_string(), 1.0)], "the last word holds");
     let normed = remedy("layernorm")?.apply("lstm", &spec)?;
     assert_eq!(normed.cell.init(), init);
     let inside = with("residual-vanilla", "rmsnorm=2+relu")?;
-    let CellSpec::OverTime { cell, alpha: 0.02 } = inside.cell else { panic!("{inside:?}") };
-    let CellSpec::LayerNormVanilla(config) = *cell else { panic!("{cell:?}") };
-    assert_eq!((config.gain, config.norm, config.nonlinearity), (2.0, Norm::Rms, Nonlinearity::Relu));
+    let CellKind::TemporalResidual { cell, alpha: 0.02 } = inside.cell else {
+        panic!("{inside:?}")
+    };
+    let CellKind::LayerNormVanilla(config) = *cell else { panic!("{cell:?}") };
+    assert_eq!(
+        (config.gain, config.norm, config.nonlinearity),
+        (2.0, Norm::Rms, Nonlinearity::Relu)
+    );
     Ok(())
 }
 
@@ -200,10 +209,12 @@ fn what_makes_no_sense_is_refused_in_one_line() {
         assert_eq!(error.lines().next(), Some(expected));
     }
     for text in ["clip", "chorno", "", "init", "inits.f=keras", "bias"] {
-        let found = Remedy::parse(text);
+        let found = Modifier::parse(text);
         match text {
             "init" => assert!(found.is_err(), "it needs a value"),
-            _ => assert!(matches!(found, Ok(None)), "{text:?} is no remedy of this kind: {found:?}"),
+            _ => {
+                assert!(matches!(found, Ok(None)), "{text:?} is no remedy of this kind: {found:?}")
+            }
         }
     }
 }

@@ -1,0 +1,179 @@
+//! `comparison.json`: what was asked for, by which command, on which machine, and in how many sessions it ran.
+
+use super::{cores, Comparison, Plan};
+use crate::config::{ModelConfig, Override, TrainingConfig};
+use crate::difference::differences;
+use crate::folder::{utc, Folder};
+use crate::record::{check_schema, SCHEMA};
+use crate::task::TaskConfig;
+use crate::usage::mistake;
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use std::time::SystemTime;
+
+/// The name of the file.
+const FILE: &str = "comparison.json";
+
+/// `comparison.json`.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Manifest {
+    /// The version of the records, [`SCHEMA`].
+    schema: u32,
+    #[serde(flatten)]
+    session: Session,
+    /// What was skipped, as a damaged checkpoint.
+    pub(super) notes: Vec<String>,
+    config: ComparisonConfig,
+}
+
+/// How it ran: a comparison that is resumed keeps what its first session wrote.
+#[derive(Serialize, Deserialize)]
+struct Session {
+    /// The command, for the reader.
+    command: Vec<String>,
+    /// The options of the program, which resumes by them.
+    request: Value,
+    started: String,
+    /// Wall time of the sessions that were not killed, in seconds; null before the first of them ends.
+    seconds: Option<f64>,
+    interrupted: bool,
+    /// The number of runs side by side in the first session.
+    jobs: usize,
+    machine: Machine,
+    /// The later sessions: when each began, and where.
+    resumed: Vec<Resumed>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Resumed {
+    started: String,
+    machine: Machine,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Machine {
+    cores: usize,
+    os: String,
+    arch: String,
+    /// Threads of candle's element-wise operations on tensors of 65,536 elements or more, as the
+    /// environment says.
+    candle_num_threads: Option<String>,
+}
+
+/// What its runs have in common, and what they have not. The overrides of a variant come on top of
+/// `training`; the configuration of a run has them applied.
+#[derive(Serialize, Deserialize)]
+struct ComparisonConfig {
+    version: String,
+    task: TaskConfig,
+    training: TrainingConfig,
+    variants: Vec<VariantConfig>,
+    seeds: Vec<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct VariantConfig {
+    #[serde(flatten)]
+    model: ModelConfig,
+    overrides: Vec<Override>,
+}
+
+/// The request that a comparison in a folder was started with: [`Comparison::request`].
+///
+/// # Errors
+/// A [`Usage`](crate::usage::Usage) error if the folder holds none, or one of another version.
+pub fn stored_request(folder: &Path) -> Result<Value> {
+    let path = folder.join(FILE);
+    let bytes = fs::read(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    let mut stored: Value = serde_json::from_slice(&bytes)
+        .with_context(|| format!("{}: cannot be read back", path.display()))?;
+    check_schema(&path, &stored)?;
+    Ok(stored["request"].take())
+}
+
+impl Manifest {
+    /// The manifest of a comparison in a folder: with what an earlier session left there, or new.
+    ///
+    /// # Errors
+    /// A [`Usage`](crate::usage::Usage) error if the folder holds another comparison.
+    pub(super) fn new(plan: &Plan, folder: &Folder) -> Result<Self> {
+        let config = ComparisonConfig::of(plan);
+        let (started, machine) = (utc(SystemTime::now()), Machine::this());
+        let path = folder.path().join(FILE);
+        if !path.exists() {
+            let Comparison { command, request, jobs, .. } = plan.comparison;
+            let session = Session {
+                command: command.clone(),
+                request: request.clone(),
+                started,
+                seconds: None,
+                interrupted: false,
+                jobs: *jobs,
+                machine,
+                resumed: Vec::new(),
+            };
+            return Ok(Self { schema: SCHEMA, session, notes: Vec::new(), config });
+        }
+        let unreadable = || format!("{}: cannot be read back", path.display());
+        let stored: Value = serde_json::from_slice(&folder.read(FILE)?).with_context(unreadable)?;
+        check_schema(&path, &stored)?;
+        let apart = differences(&stored["config"], &serde_json::to_value(&config)?);
+        if !apart.is_empty() {
+            mistake!(
+                "{}: it holds another comparison: {}",
+                folder.path().display(),
+                apart.join("; ")
+            );
+        }
+        let mut manifest: Self = serde_json::from_value(stored).with_context(unreadable)?;
+        manifest.session.resumed.push(Resumed { started, machine });
+        Ok(manifest)
+    }
+
+    /// Writes it as the session begins.
+    pub(super) fn begin(&self, folder: &Folder) -> Result<()> {
+        folder.write(FILE, &[serde_json::to_vec_pretty(self)?, vec![b'\n']].concat())
+    }
+
+    /// Whether a session of it has ended. One that was killed behind its last run has not said so.
+    pub(super) fn ended(&self) -> bool {
+        self.session.seconds.is_some()
+    }
+
+    /// Writes that the present session has ended, `seconds` after it began.
+    pub(super) fn end(&mut self, folder: &Folder, seconds: f64, interrupted: bool) -> Result<()> {
+        self.session.seconds = Some(self.session.seconds.unwrap_or(0.0) + seconds);
+        self.session.interrupted = interrupted;
+        self.begin(folder)
+    }
+}
+
+impl Machine {
+    fn this() -> Self {
+        Self {
+            cores: cores(),
+            os: std::env::consts::OS.to_string(),
+            arch: std::env::consts::ARCH.to_string(),
+            candle_num_threads: std::env::var("CANDLE_NUM_THREADS").ok(),
+        }
+    }
+}
+
+impl ComparisonConfig {
+    fn of(plan: &Plan) -> Self {
+        let variants = plan.jobs.iter().map(|job| VariantConfig {
+            model: job.config.model.clone(),
+            overrides: job.variant.overrides.clone(),
+        });
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_string(),
+            task: plan.comparison.task.config(),
+            training: plan.comparison.training.clone(),
+            variants: variants.collect(),
+            seeds: plan.comparison.seeds().collect(),
+        }
+    }
+}
