@@ -1,19 +1,20 @@
 //! What does a character-level language model write?
 //!
-//! It goes on with a text, each character drawn from what the network expects there. The network is that of a run of `compare`, or
-//! a GRU that is trained on the spot, within a minute or so for a short novel:
+//! Continues a text, each character drawn from the network's distribution. The network is that of a
+//! run of `compare`, or a GRU that is trained first, which takes about a minute for a short novel:
 //!
 //! ```text
-//! cargo run --release --example char_lm -- --data book.txt --prompt "The train" --temperature 0.7
+//! cargo run --release --example char_lm -- --data book.txt --prompt "The train" --save runs/gru
+//! cargo run --release --example char_lm -- --data book.txt --run runs/gru --seed 3
 //!
-//! cargo run --release --example compare -- --task text --data book.txt --variants lstm,gru --out runs/book
-//! cargo run --release --example char_lm -- --data book.txt --run runs/book/runs/lstm-0 --seed 3
+//! cargo run --release --example compare -- \
+//!     --task text --data book.txt --variants lstm,gru --out runs/book
+//! cargo run --release --example char_lm -- --data book.txt --run runs/book/runs/lstm-0
 //! ```
 //!
-//! The same options give the same text. A low temperature makes the likely likelier: the network repeats itself; a high one makes all alike: it
-//! babbles.
+//! The same options give the same text. At a low temperature the network repeats itself, at a high
+//! one it babbles.
 
-#[allow(dead_code)] // of what the programs share, this needs little
 use anyhow::{ensure, Context, Result};
 use candle::{DType, Device, IndexOp, Tensor};
 use candle_nn::VarBuilder;
@@ -24,37 +25,41 @@ use recurrent::{weights, ForwardContext, Sequence};
 use recurrent_harness::network::Network;
 use recurrent_harness::run::{self, Job};
 use recurrent_records::config::{Budget, Readout, TrainingConfig, Width};
+use recurrent_records::dir::OutputDir;
 use recurrent_records::record::RunRecord;
 use recurrent_tasks::task::Task;
-use recurrent_tasks::usage::Usage;
+use recurrent_tasks::usage::ConfigError;
 use recurrent_tasks::Text;
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Goes on with a text in the manner of another.
+/// Continues a text in the style of another.
 #[derive(Parser)]
 struct Args {
-    /// The text to learn from, or that the run has learnt from
+    /// The text to train on, or that the run was trained on
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
-    /// Folder of one run of `compare --task text` with its run.json and weights.safetensors, instead of training now
+    /// A run to continue with: a folder of `--save`, or a run of `compare --task text`
     #[arg(long, value_name = "DIR")]
     run: Option<PathBuf>,
     /// Epochs to train, without --run
     #[arg(long, value_name = "N", default_value_t = 4, conflicts_with = "run")]
     epochs: u64,
-    /// What is to be gone on with [default: the first symbol of all]
+    /// Save the trained network to this new folder, for --run
+    #[arg(long, value_name = "DIR", conflicts_with = "run")]
+    save: Option<PathBuf>,
+    /// The text to continue [default: the first of its characters]
     #[arg(long, value_name = "TEXT")]
     prompt: Option<String>,
     /// Characters to write
     #[arg(long, value_name = "N", default_value_t = 400)]
     length: usize,
-    /// Divides what the network says before a character is drawn
+    /// Divides the logits before a character is drawn
     #[arg(long, value_name = "X", default_value_t = 0.7, allow_negative_numbers = true)]
     temperature: f64,
-    /// The seed of what is drawn, and of the training
+    /// Seed of the drawn characters and of the training
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
 }
@@ -66,29 +71,31 @@ fn main() -> ExitCode {
 fn write(args: Args) -> Result<ExitCode> {
     if !(args.temperature > 0.0 && args.temperature.is_finite()) {
         let why = format!("temperature: expected a positive number, got {}", args.temperature);
-        return Err(Usage::new(why).into());
+        return Err(ConfigError::new(why).into());
     }
     let run = args.run.as_deref().map(record).transpose()?;
     let text = Text::open(&args.data, run.as_ref().map_or(100, |run| run.config.task.length))?;
     let symbols = text.symbols();
-    let prompt = args.prompt.unwrap_or_else(|| symbols[0].to_string());
+    let prompt = args.prompt.clone().unwrap_or_else(|| symbols[0].to_string());
     let number = |c: char| {
         symbols
             .binary_search(&c)
-            .map_err(|_| Usage::new(format!("prompt: {c:?} is not in the text")))
+            .map_err(|_| ConfigError::new(format!("prompt: {c:?} is not in the text")))
     };
     let prompt: Vec<usize> = prompt.chars().map(number).collect::<Result<_, _>>()?;
     if prompt.is_empty() {
-        return Err(Usage::new("prompt: expected at least 1 character, got none").into());
+        return Err(ConfigError::new("prompt: expected at least 1 character, got none").into());
     }
     let network = match (&args.run, &run) {
         (Some(folder), Some(run)) => {
             let (shown, known) = (args.data.display(), folder.display());
-            let same = run.config.task.data.is_none() || run.config.task.data == text.checksum(); // a run of before there were checksums may be of any
-            ensure!(same, "{shown}: expected the text that {known} has learnt from, found another");
-            of_run(folder, run, &text)?
+            // A run without a checksum may be of any text.
+            let checksum = &run.config.task.data;
+            let same = checksum.is_none() || *checksum == text.checksum();
+            ensure!(same, "{shown}: expected the text that {known} was trained on, found another");
+            trained_before(folder, run, &text)?
         }
-        _ => trained(&text, args.epochs, args.seed)?,
+        _ => train(&args, &text)?,
     };
 
     let mut rng = named_rng(args.seed, "sample");
@@ -98,7 +105,7 @@ fn write(args: Args) -> Result<ExitCode> {
         (logits, carry) = read(&network, symbol, carry, symbols.len())?;
     }
     for _ in 0..args.length {
-        let symbol = drawn(&logits, args.temperature, rng.random());
+        let symbol = draw(&logits, args.temperature, rng.random());
         if !recurrent_cli::write(&symbols[symbol].to_string())? {
             break;
         }
@@ -108,7 +115,7 @@ fn write(args: Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The record of a run, if it can go on with a text.
+/// The record of a run that can write text.
 fn record(folder: &Path) -> Result<RunRecord> {
     let path = folder.join("run.json");
     let shown = path.display();
@@ -129,7 +136,7 @@ fn record(folder: &Path) -> Result<RunRecord> {
 }
 
 /// The network of a run.
-fn of_run(folder: &Path, run: &RunRecord, text: &Text) -> Result<Network> {
+fn trained_before(folder: &Path, run: &RunRecord, text: &Text) -> Result<Network> {
     let path = folder.join("weights.safetensors");
     let tensors = weights::read(&path)?.tensors;
     let (known, found) =
@@ -142,18 +149,32 @@ fn of_run(folder: &Path, run: &RunRecord, text: &Text) -> Result<Network> {
     network(&run.config.model.variant, run.config.model.hidden, text, tensors.into_iter().collect())
 }
 
-/// A GRU, new and trained.
-fn trained(text: &Text, epochs: u64, seed: u64) -> Result<Network> {
+/// Trains a new GRU.
+fn train(args: &Args, text: &Text) -> Result<Network> {
     let variant = &recurrent_cli::variants(&["gru".to_string()], text.longest_lag())?[0];
-    let training = TrainingConfig { budget: Budget::Epochs(epochs), ..TrainingConfig::new(text) };
+    let training =
+        TrainingConfig { budget: Budget::Epochs(args.epochs), ..TrainingConfig::new(text) };
     training.validate(text)?;
-    let job = Job::new(variant, text, &training, seed)?;
-    let steps = job.config.max_steps();
+    let job = Job::new(variant, text, &training, args.seed)?;
+    let (steps, hidden) = (job.config.max_steps(), job.config.model.hidden);
+    eprintln!(
+        "training a GRU of {hidden} units on {}, {} different characters; \
+         the last tenth of the text is held out",
+        args.data.display(),
+        text.symbols().len()
+    );
     let run = run::run(&job, &false.into(), &mut |step, loss| {
         if step % 100 == 0 || step == steps {
-            eprintln!("step {step} of {steps}: {loss:.2} bits");
+            eprintln!("step {step} of {steps}: training loss {loss:.2} bits a character");
         }
     });
+    if let Some(eval) = run.evals.last() {
+        eprintln!("held-out text: {:.2} bits a character", eval.loss);
+    }
+    if let Some(folder) = &args.save {
+        run.write(&OutputDir::create(folder)?)?;
+        eprintln!("saved for --run {}", folder.display());
+    }
     let tensors = weights::read_bytes(&run.weights)?.tensors;
     network(&variant.name, job.config.model.hidden, text, tensors.into_iter().collect())
 }
@@ -172,7 +193,7 @@ fn network(
     Ok(Network::new(variant, size, text, Readout::Plain, &vb)?)
 }
 
-/// What the network says will come behind a symbol, and its state there.
+/// The logits of the next character, and the state after `symbol`.
 fn read(
     network: &Network,
     symbol: usize,
@@ -182,14 +203,15 @@ fn read(
     let mut one = vec![0.0; symbols];
     one[symbol] = 1.0;
     let dtype = network.rnn().params()[0].1.dtype();
-    let xs = Tensor::from_vec(one, (1, 1, symbols), &Device::Cpu)?.to_dtype(dtype)?; // (batch, time, input)
+    // (batch, time, input)
+    let xs = Tensor::from_vec(one, (1, 1, symbols), &Device::Cpu)?.to_dtype(dtype)?;
     let (logits, carry) =
         network.forward_from(&Sequence::new(xs)?, carry.as_ref(), &ForwardContext::default())?;
     Ok((logits.i((0, 0))?.to_dtype(DType::F64)?.to_vec1()?, Some(carry)))
 }
 
-/// The symbol at the share `at`, 0 to 1, of the distribution softmax(logits / temperature).
-fn drawn(logits: &[f64], temperature: f64, at: f64) -> usize {
+/// The symbol at the quantile `at`, 0 to 1, of the distribution softmax(logits / temperature).
+fn draw(logits: &[f64], temperature: f64, at: f64) -> usize {
     let most = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let weights: Vec<f64> =
         logits.iter().map(|logit| ((logit - most) / temperature).exp()).collect();
@@ -198,5 +220,5 @@ fn drawn(logits: &[f64], temperature: f64, at: f64) -> usize {
         left -= weight;
         left < 0.0
     });
-    passed.unwrap_or(weights.len() - 1) // by rounding alone
+    passed.unwrap_or(weights.len() - 1) // rounding
 }

@@ -1,9 +1,10 @@
 //! How do layers of this library run in another runtime?
 //!
-//! Writes a named variant as an ONNX model, and beside it what it computes here, so that the two can be compared.
+//! Writes a variant of the registry as an ONNX model, and its inputs and outputs in a second file.
 //!
 //! ```text
-//! cargo run --release --features onnx --example export -- --variant lstm-peephole --bidirectional lstm.onnx
+//! cargo run --release --features onnx --example export -- \
+//!     --variant lstm-peephole --bidirectional lstm.onnx
 //! ```
 //!
 //! Prints, within a second:
@@ -13,7 +14,7 @@
 //! lstm.safetensors: 6 tensors
 //! ```
 //!
-//! `tests/data/check_onnx.py` does so for every variant and runs the models in onnxruntime.
+//! `tests/data/check_onnx.py` exports every variant and runs the models in onnxruntime.
 
 use anyhow::{bail, Result};
 use candle::{safetensors, DType, Device, Tensor};
@@ -45,13 +46,14 @@ struct Args {
 }
 
 fn main() -> Result<()> {
+    sigpipe::reset(); // ends quietly if its output is cut off, as by `head`
     let args = Args::parse();
     let Some(entry) = registry::variants().into_iter().find(|entry| entry.name == args.variant)
     else {
         bail!("expected a variant of the registry, got {}", args.variant)
     };
     let directions = if args.bidirectional { Direction::Bidirectional } else { Direction::Forward };
-    let spec = RnnConfig { direction: directions, ..entry.spec.with_longest_lag(20, 1) };
+    let spec = RnnConfig { directions, ..entry.spec.with_longest_lag(20, 1) };
     let layer = spec.build(
         args.input,
         args.hidden,
@@ -61,7 +63,7 @@ fn main() -> Result<()> {
     write_whole(&args.out, &model)?;
     println!("{}: {} bytes", args.out.display(), model.len());
 
-    // What the layers compute from some state, which the model takes and gives as (directions, batch, hidden).
+    // A run from some state, which the model has as (directions, batch, hidden).
     let wave = |shape: (usize, usize, usize), speed: f64| -> Result<Tensor> {
         let values =
             (0..shape.0 * shape.1 * shape.2).map(|i| (i as f64 * speed).sin() as f32).collect();

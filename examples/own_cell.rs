@@ -1,6 +1,7 @@
 //! How does a cell of my own become a layer?
 //!
-//! Write one step. The loop over time, stacking, lengths, truncated backpropagation and the recorder come with it.
+//! Write one step. The library adds the loop over time, stacking, lengths, truncated
+//! backpropagation and the gradient recorder.
 //!
 //! ```text
 //! cargo run --release --example own_cell
@@ -17,6 +18,7 @@
 
 use candle::{DType, Device, Result, Tensor};
 use candle_nn::{ops::sigmoid, VarBuilder, VarMap};
+use clap::Parser;
 use recurrent::core::init::{Gates, Weights};
 use recurrent::core::{chunk_gates, GateWeights, HiddenState};
 use recurrent::{
@@ -24,7 +26,8 @@ use recurrent::{
     Sequence, Stack,
 };
 
-/// The minimal gated unit (Zhou et al. 2016, arXiv:1603.09420v1), with the forget gate after the matrix product:
+/// The minimal gated unit (Zhou et al. 2016, arXiv:1603.09420v1), with the forget gate after the
+/// matrix product:
 /// f = σ(a_f + b_f), n = tanh(a_n + f ∘ b_n), h' = (1 − f) ∘ h + f ∘ n.
 #[derive(Clone)]
 struct MinimalCell(GateWeights);
@@ -57,7 +60,7 @@ impl Cell for MinimalCell {
     }
 }
 
-/// Its options: none but how the weights begin.
+/// Its only option: the initial weights.
 #[derive(Clone, Default)]
 struct MinimalConfig(Init);
 
@@ -84,7 +87,13 @@ impl CellConfig for MinimalConfig {
     }
 }
 
+/// Stacks a cell that this program defines, and prints its gradients.
+#[derive(Parser)]
+struct Options {}
+
 fn main() -> Result<()> {
+    sigpipe::reset(); // ends quietly if its output is cut off, as by `head`
+    Options::parse();
     let vars = VarMap::new();
     let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
     let stack = Stack::of(3, Direction::Forward, 2, 16, &MinimalConfig::default(), vb)?;

@@ -1,7 +1,8 @@
 //! How does one network read a sequence and another write one?
 //!
-//! An encoder reads a date as people write it ("march 7, 2021", "7. mar 2021"); where it ends, its carry starts a decoder, which writes
-//! the date as computers do, a character at a time. A tenth of all dates from 1900 to 2099 is never trained on.
+//! An encoder reads a date as people write it ("march 7, 2021", "7. mar 2021"). Its final state is
+//! the initial state of a decoder, which writes the date in ISO 8601, a character at a time. A
+//! tenth of all dates from 1900 to 2099 is held out.
 //!
 //! ```text
 //! cargo run --release --example seq2seq
@@ -22,16 +23,18 @@
 
 use candle::{DType, Device, Module, Result, Tensor, D};
 use candle_nn::{loss::cross_entropy, Embedding, Linear, VarBuilder, VarMap};
+use clap::Parser;
 use rand::{Rng, SeedableRng};
 use recurrent::core::init;
 use recurrent::{Carry, ForwardContext, Layer, Lstm, LstmConfig, Sequence};
 use recurrent_train::{clip_global_norm, AdamW, AdamWConfig, Optimizer, Params};
 
 const MONTHS: &str =
-    "january february march april may june july august september october november december";
-const EDGE: u32 = 0; // what the decoder reads first and writes last; all other characters are their ASCII codes
+    "january february march april may june july august september october november \
+     december";
+const EDGE: u32 = 0; // the decoder reads it first and writes it last; letters are ASCII codes
 
-/// A date as people write it, and as computers do. One in ten is held out.
+/// A date as people write it, and in ISO 8601. One in ten is held out.
 fn date(rng: &mut impl Rng, held_out: bool) -> (String, String) {
     let (day, month, year) = loop {
         let date =
@@ -67,7 +70,7 @@ impl Translator {
         })
     }
 
-    /// The encoder's carry behind the last letter of each text, whatever their lengths.
+    /// The encoder's carry after the last letter of each text; lengths may differ.
     fn read(&self, texts: &[String], context: &ForwardContext) -> Result<Carry> {
         let table = |text: &String| {
             Tensor::new(text.bytes().map(u32::from).collect::<Vec<_>>(), &Device::Cpu)
@@ -77,7 +80,7 @@ impl Translator {
         Ok(self.encoder.last(&Sequence::collate(&rows)?, None, context)?.1)
     }
 
-    /// The decoder sees the true letters before each one that it is to write.
+    /// The decoder reads the true letters before each one that it has to write.
     fn loss(
         &self,
         texts: &[String],
@@ -97,12 +100,13 @@ impl Translator {
         cross_entropy(&logits, &framed.narrow(1, 1, steps)?.flatten_all()?)
     }
 
-    /// The likeliest letter at every step, which is what the next step reads.
+    /// Writes the likeliest letter at every step, which the next step reads.
     fn write(&self, texts: &[String]) -> Result<Vec<String>> {
         let mut carry = self.read(texts, &ForwardContext::default())?;
         let (mut last, mut written) = (vec![EDGE; texts.len()], vec![Vec::new(); texts.len()]);
         for _ in 0..12 {
-            let x = self.letters.forward(&Tensor::new(&last[..], &Device::Cpu)?)?.unsqueeze(1)?; // (batch, 1, feature)
+            let x = self.letters.forward(&Tensor::new(&last[..], &Device::Cpu)?)?;
+            let x = x.unsqueeze(1)?; // (batch, 1, feature)
             let (h, after) =
                 self.decoder.run(&Sequence::new(x)?, Some(&carry), &ForwardContext::default())?;
             carry = after;
@@ -118,13 +122,20 @@ impl Translator {
     }
 }
 
+/// Trains an encoder and a decoder to rewrite dates.
+#[derive(Parser)]
+struct Options {}
+
 fn main() -> Result<()> {
+    sigpipe::reset(); // ends quietly if its output is cut off, as by `head`
+    Options::parse();
     let vars = VarMap::new();
     let translator = Translator::new(VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu))?;
     let params = Params::from_varmap(&vars)?;
     let mut adam = AdamW::new(&params, AdamWConfig { lr: 4e-3, ..AdamWConfig::default() })?;
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
     let (texts, truth) = (0..500).map(|_| date(&mut rng, true)).unzip::<_, _, Vec<_>, Vec<_>>();
+    println!("training for 1200 steps of 64 dates, about half a minute");
     for step in 1..=1200 {
         let (texts_now, targets) =
             (0..64).map(|_| date(&mut rng, false)).unzip::<_, _, Vec<_>, Vec<_>>();
@@ -132,7 +143,7 @@ fn main() -> Result<()> {
         let mut grads = loss.backward()?;
         clip_global_norm(&params, &mut grads, 1.0)?;
         adam.step(&grads)?;
-        if step % 300 == 0 {
+        if step % 100 == 0 {
             let right = translator
                 .write(&texts)?
                 .iter()
@@ -141,7 +152,7 @@ fn main() -> Result<()> {
                 .count();
             let loss = loss.to_scalar::<f32>()?;
             println!(
-                "step {step:4}: loss {loss:.4}, {right} of {} dates never seen are right",
+                "step {step:4}: loss {loss:.4}, {right} of {} held-out dates are right",
                 truth.len()
             );
         }

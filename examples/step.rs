@@ -18,14 +18,21 @@
 
 use candle::{DType, Device, Result, Tensor};
 use candle_nn::{VarBuilder, VarMap};
+use clap::Parser;
 use recurrent::{Cell, CellConfig, LstmConfig};
 
+/// Prints the weights of an LSTM cell and its state after each of three steps.
+#[derive(Parser)]
+struct Options {}
+
 fn main() -> Result<()> {
+    sigpipe::reset(); // ends quietly if its output is cut off, as by `head`
+    Options::parse();
     let device = Device::Cpu;
     let vars = VarMap::new();
     let vb = VarBuilder::from_varmap(&vars, DType::F32, &device);
 
-    // A cell knows no loop: (x_t, state) -> state. Its weights are named as those of torch.nn.LSTMCell.
+    // A cell has no loop: (x_t, state) -> state. Its weights have the names of torch.nn.LSTMCell.
     let cell = LstmConfig::forget_bias(1.0).cell(3, 2, None, vb)?;
     for (name, weight) in cell.params() {
         println!("{name:10} {:?}", weight.dims());

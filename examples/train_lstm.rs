@@ -19,6 +19,7 @@
 
 use candle::{DType, Device, Module, Result, Tensor};
 use candle_nn::{loss::cross_entropy, ops::log_softmax, Embedding, VarBuilder, VarMap};
+use clap::Parser;
 use rand::{Rng, SeedableRng};
 use recurrent::core::init;
 use recurrent::{ForwardContext, Layer, Lstm, LstmConfig, Sequence};
@@ -27,7 +28,8 @@ use recurrent_train::{clip_global_norm, AdamW, AdamWConfig, GradientWatch, Optim
 const TIME: usize = 40;
 const BATCH: usize = 32;
 
-/// Strings over the letters 2..6, with 0 and 1 somewhere in the first half; the class is the one that comes first.
+/// Strings over the letters 2..6, with one 0 and one 1 in the first half. The class is the one that
+/// comes first.
 fn batch(rng: &mut impl Rng, device: &Device) -> Result<(Tensor, Tensor)> {
     let (mut letters, mut classes) = (Vec::new(), Vec::new());
     for _ in 0..BATCH {
@@ -43,7 +45,13 @@ fn batch(rng: &mut impl Rng, device: &Device) -> Result<(Tensor, Tensor)> {
     ))
 }
 
+/// Trains an LSTM to tell which of two letters comes first in a string.
+#[derive(Parser)]
+struct Options {}
+
 fn main() -> Result<()> {
+    sigpipe::reset(); // ends quietly if its output is cut off, as by `head`
+    Options::parse();
     let device = Device::Cpu;
     let vars = VarMap::new();
     let vb = VarBuilder::from_varmap(&vars, DType::F32, &device);
@@ -54,7 +62,7 @@ fn main() -> Result<()> {
 
     let params = Params::from_varmap(&vars)?;
     let mut adam = AdamW::new(&params, AdamWConfig { lr: 5e-3, ..AdamWConfig::default() })?;
-    let mut watch = GradientWatch::new(&params); // stops at a NaN, or a parameter without gradient
+    let mut watch = GradientWatch::new(&params)?; // stops at a NaN, or a parameter without gradient
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
     for step in 0..300 {
         let (letters, classes) = batch(&mut rng, &device)?;

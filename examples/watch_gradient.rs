@@ -1,6 +1,7 @@
 //! Does the gradient of my model reach the first step?
 //!
-//! A recorder goes into the forward call; the ordinary backward pass fills it with dL/dh_t and dL/dc_t of every layer.
+//! The forward call takes a recorder, which the backward pass fills with dL/dh_t and dL/dc_t of
+//! every layer.
 //!
 //! ```text
 //! cargo run --release --example watch_gradient
@@ -23,12 +24,19 @@
 
 use candle::{DType, Device, Module, Result, Tensor};
 use candle_nn::{VarBuilder, VarMap};
+use clap::Parser;
 use recurrent::core::init;
 use recurrent::{
     Direction, ForwardContext, GradientRecorder, Layer, LstmConfig, Record, Sequence, Stack,
 };
 
+/// Prints dL/dh and dL/dc at several lags, for two forget biases.
+#[derive(Parser)]
+struct Options {}
+
 fn main() -> Result<()> {
+    sigpipe::reset(); // ends quietly if its output is cut off, as by `head`
+    Options::parse();
     let (batch, time) = (16, 100);
     for (name, config) in
         [("PyTorch's forget bias", LstmConfig::default()), ("chrono", LstmConfig::chrono(time))]

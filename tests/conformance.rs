@@ -145,7 +145,10 @@ conform! {
         |i, h| per_gate(1, 3, i, h)
     );
     layernorm_vanilla_apart: Case::cell(
-        LayerNormVanillaConfig { norm_input: NormInput::Separate, ..LayerNormVanillaConfig::default() },
+        LayerNormVanillaConfig {
+            norm_input: NormInput::Separate,
+            ..LayerNormVanillaConfig::default()
+        },
         |i, h| per_gate(1, 4, i, h)
     );
     rmsnorm_vanilla: Case::cell(

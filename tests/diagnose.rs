@@ -1,19 +1,70 @@
-//! The diagnosis of one's own network takes at most ten added lines, and the README shows those of
-//! the example.
+//! The diagnosis of a network takes at most ten added lines, and the documents show those of
+//! `examples/diagnose.rs`. Its suggestions point to sections that exist.
+//!
+//! After a change of the example, this writes the documents:
+//!
+//! ```text
+//! RECURRENT_WRITE_DOCS=1 cargo test --release --test tests diagnose
+//! ```
+
+use anyhow::{ensure, Context, Result};
+use recurrent_measures::diagnosis::all_suggestions;
+use std::{env, fs};
 
 const EXAMPLE: &str = include_str!("../examples/diagnose.rs");
-const README: &str = include_str!("../README.md");
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// The difference to a program without diagnosis: lines that end with `// +` are added, those of
+/// comments `// - ` are removed, and those that end with `// other` belong to the example alone.
+fn difference() -> String {
+    let imports = EXAMPLE.lines().filter(|line| line.starts_with("use ") && line.ends_with("// +"));
+    let body = EXAMPLE.lines().skip_while(|line| !line.contains("Diagnosis::new("));
+    let last = |line: &&str| !line.contains("println!");
+    let count = body.clone().take_while(last).count() + 1;
+    let body = body.take(count).filter(|line| !line.ends_with("// other") && !line.is_empty());
+    let mark = |line: &str| {
+        let line = line.strip_prefix("    ").unwrap_or(line);
+        if let Some(line) = line.strip_suffix(" // +") {
+            format!("+{line}\n")
+        } else if let Some((indent, line)) = line.split_once("// - ") {
+            format!("-{indent}{line}\n")
+        } else {
+            format!(" {line}\n")
+        }
+    };
+    let imports: String = imports.map(mark).collect();
+    imports + "\n" + &body.map(mark).collect::<String>()
+}
 
 #[test]
-fn ten_lines_at_most_and_those_of_the_readme() {
-    let marked = EXAMPLE.lines().filter_map(|line| line.split_once(" // +"));
-    let marked: Vec<_> = marked.map(|(code, _)| code.trim()).collect();
-    assert!((5..=10).contains(&marked.len()), "{marked:#?}");
+fn ten_lines_at_most_and_those_of_the_documents() -> Result<()> {
+    let expected = difference();
+    let added = expected.lines().filter(|line| line.starts_with('+')).count();
+    assert!((5..=10).contains(&added), "{expected}");
 
-    let (_, section) = README.split_once("## My network does not learn").expect("a section");
-    let (_, block) = section.split_once("```diff\n").expect("a block");
-    let (block, _) = block.split_once("```").expect("its end");
-    let added: Vec<_> =
-        block.lines().filter_map(|line| line.strip_prefix('+')).map(str::trim).collect();
-    assert_eq!(added, marked);
+    for page in ["README.md", "docs/guide/diagnose.md"] {
+        let path = format!("{ROOT}/{page}");
+        let text = fs::read_to_string(&path)?;
+        let (before, rest) =
+            text.split_once("```diff\n").with_context(|| format!("{page}: no diff"))?;
+        let (found, after) = rest.split_once("```").context("the block has no end")?;
+        if env::var_os("RECURRENT_WRITE_DOCS").is_some() {
+            fs::write(&path, format!("{before}```diff\n{expected}```{after}"))?;
+        } else {
+            ensure!(found == expected, "{page}: expected\n{expected}found\n{found}");
+        }
+    }
+    Ok(())
+}
+
+/// A suggestion whose effect was measured names a section of the claims.
+#[test]
+fn suggestions_point_to_sections_of_the_claims() {
+    let document = include_str!("../docs/claims.md");
+    for suggestion in all_suggestions() {
+        let Some(evidence) = suggestion.evidence else { continue };
+        let section = evidence.strip_prefix("docs/claims.md#").expect("a section of the claims");
+        let anchor = format!("<a id=\"{section}\"></a>");
+        assert!(document.contains(&anchor), "{}: no section {section}", suggestion.name);
+    }
 }

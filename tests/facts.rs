@@ -111,7 +111,8 @@ fn a_window_as_long_as_the_sequence_changes_no_bit() -> Result<()> {
             let (found, traces) = gradients(layer, xs, flow, false)?;
             all_close("gradient", &found, &expected, Tolerance::Bits).expect("the same bits");
             for (trace, free) in traces.iter().zip(&free) {
-                let all = if flow == Bptt::last(TIME) { TIME } else { TIME + 1 }; // lags; the last is that of the initial carry
+                // The number of lags; the last lag is that of the initial carry.
+                let all = if flow == Bptt::last(TIME) { TIME } else { TIME + 1 };
                 let bits = |trace: &GradientTrace| -> Vec<_> {
                     trace.norms[..all * trace.batch].iter().map(|norm| norm.to_bits()).collect()
                 };

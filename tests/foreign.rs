@@ -4,7 +4,7 @@
 use anyhow::{Context, Result};
 use candle::{DType, Device, Module, Tensor};
 use recurrent::registry::variants;
-use recurrent::weights::{conventions, read, Convention, Packed, Tensors};
+use recurrent::weights::{conventions, read, Convention, PackedWeights, Tensors};
 use recurrent::{
     CellKind, Direction, GruConfig, LstmConfig, Model, Nonlinearity, Reset, RnnConfig,
     VanillaConfig,
@@ -93,7 +93,7 @@ fn a_buffer_of_cudnn_is_unpacked() -> Result<()> {
         [("cudnn-lstm.npz", 4, lstm()), ("cudnn-gru.npz", 3, gru(Reset::After))]
     {
         let (theirs, xs, ys) = parts(name)?;
-        let packed = Packed {
+        let packed = PackedWeights {
             gates,
             layers: 2,
             direction: Direction::Bidirectional,

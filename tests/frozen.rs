@@ -90,7 +90,8 @@ fn residual_connections_stream_with_projection_and_learned_numbers() -> Result<(
         let layer = spec.build(4, 10, VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu))?;
         for (name, var) in vars.data().lock().expect("no other thread").iter() {
             if name.contains("alpha") {
-                var.set(&Tensor::full(0.7f32, 1, &Device::Cpu)?)?; // it begins at 0, where the layer would not be seen
+                // at 0 the layer would have no effect
+                var.set(&Tensor::full(0.7f32, 1, &Device::Cpu)?)?;
             }
         }
         let (xs, ys, carry) = expected(&layer)?;

@@ -217,45 +217,58 @@ proptest! {
 
     #[test]
     fn lstm(shape in shapes()) {
-        compare(&LstmConfig { bias: shape.bias, ..LstmConfig::default() }, &shape, 1.0).expect("runs");
+        let config = LstmConfig { bias: shape.bias, ..LstmConfig::default() };
+        compare(&config, &shape, 1.0).expect("runs");
     }
 
     #[test]
-    fn lstm_with_options(shape in shapes(), peepholes in any::<bool>(), coupled in any::<bool>(), proj in 0usize..4) {
+    fn lstm_with_options(
+        shape in shapes(),
+        peepholes in any::<bool>(),
+        coupled in any::<bool>(),
+        proj in 0usize..4,
+    ) {
         let proj = (1..shape.hidden).contains(&proj).then_some(proj);
-        compare(&LstmConfig { bias: shape.bias, peepholes, coupled, proj, ..LstmConfig::default() }, &shape, 1.0).expect("runs");
+        let config = LstmConfig { bias: shape.bias, peepholes, coupled, proj, ..LstmConfig::default() };
+        compare(&config, &shape, 1.0).expect("runs");
     }
 
     #[test]
     fn gru_reset_before(shape in shapes()) {
-        compare(&GruConfig { bias: shape.bias, reset: Reset::Before, ..GruConfig::default() }, &shape, 1.0).expect("runs");
+        let config = GruConfig { bias: shape.bias, reset: Reset::Before, ..GruConfig::default() };
+        compare(&config, &shape, 1.0).expect("runs");
     }
 
     #[test]
     fn gru(shape in shapes()) {
-        compare(&GruConfig { bias: shape.bias, ..GruConfig::default() }, &shape, 1.0).expect("runs");
+        let config = GruConfig { bias: shape.bias, ..GruConfig::default() };
+        compare(&config, &shape, 1.0).expect("runs");
     }
 
     #[test]
     fn layernorm_lstm(shape in shapes().prop_map(Shape::short), gain in 0.1..1.5) {
-        compare(&LayerNormLstmConfig { gain, ..LayerNormLstmConfig::default() }, &shape, 50.0).expect("runs");
+        let config = LayerNormLstmConfig { gain, ..LayerNormLstmConfig::default() };
+        compare(&config, &shape, 50.0).expect("runs");
     }
 
     #[test]
     fn layernorm_gru(shape in shapes().prop_map(Shape::short), gain in 0.1..1.5) {
-        compare(&LayerNormGruConfig { gain, ..LayerNormGruConfig::default() }, &shape, 50.0).expect("runs");
+        let config = LayerNormGruConfig { gain, ..LayerNormGruConfig::default() };
+        compare(&config, &shape, 50.0).expect("runs");
     }
 
     #[test]
     fn over_time(shape in shapes(), alpha in 0.05..0.5) {
         compare(&TemporalResidual::new(LstmConfig::default(), alpha), &shape, 1.0).expect("runs");
-        compare(&TemporalResidual::new(VanillaConfig::default(), alpha), &shape.short(), 1.0).expect("runs");
+        let config = TemporalResidual::new(VanillaConfig::default(), alpha);
+        compare(&config, &shape.short(), 1.0).expect("runs");
     }
 
     #[test]
     fn vanilla(shape in shapes(), relu in any::<bool>()) {
         let nonlinearity = if relu { Nonlinearity::Relu } else { Nonlinearity::Tanh };
-        compare(&VanillaConfig { bias: shape.bias, nonlinearity, ..VanillaConfig::default() }, &shape, 1.0).expect("runs");
+        let config = VanillaConfig { bias: shape.bias, nonlinearity, ..VanillaConfig::default() };
+        compare(&config, &shape, 1.0).expect("runs");
     }
 }
 

@@ -1,7 +1,7 @@
 //! The trained network of g2p-en in `examples/pronounce`, where its file is given:
 //!
 //! ```text
-//! RECURRENT_G2P=g2p_en/checkpoint20.npz cargo test --release --test pronounce
+//! RECURRENT_G2P=g2p_en/checkpoint20.npz cargo test --release --test tests pronounce
 //! ```
 
 #[path = "../examples/pronounce/speller.rs"]
@@ -27,7 +27,10 @@ const WORDS: [(&str, &str); 8] = [
 #[test]
 fn words_are_spelled_as_by_the_package() -> candle::Result<()> {
     let Some(path) = env::var_os("RECURRENT_G2P") else {
-        println!("skipped words_are_spelled_as_by_the_package: RECURRENT_G2P does not name checkpoint20.npz of g2p-en 2.1.0");
+        println!(
+            "words_are_spelled_as_by_the_package: NOT RUN, RECURRENT_G2P does not name \
+             checkpoint20.npz of g2p-en 2.1.0"
+        );
         return Ok(());
     };
     let speller = Speller::load(Path::new(&path))?;

@@ -59,7 +59,8 @@ rows! {
     pytorch_bias_3: lstm(PYTORCH, ForgetBias::Constant(3.0), 45.0..=GROWS, GROWS..=GROWS);
     pytorch_bias_5: lstm(PYTORCH, ForgetBias::Constant(5.0), GROWS..=GROWS, GROWS..=GROWS);
     pytorch_bias_7: lstm(PYTORCH, ForgetBias::Constant(7.0), GROWS..=GROWS, GROWS..=GROWS);
-    pytorch_chrono: lstm(PYTORCH, ForgetBias::Chrono { longest: STEPS }, 75.0..=120.0, 85.0..=105.0);
+    pytorch_chrono:
+        lstm(PYTORCH, ForgetBias::Chrono { longest: STEPS }, 75.0..=120.0, 85.0..=105.0);
     normal_bias_minus_2: lstm(NORMAL, ForgetBias::Constant(-2.0), 0.55..=0.8, 0.6..=0.75);
     normal_bias_0: lstm(NORMAL, ForgetBias::Constant(0.0), 1.9..=3.0, 2.1..=2.9);
     normal_bias_1: lstm(NORMAL, ForgetBias::Constant(1.0), 6.5..=35.0, 7.0..=23.0);
@@ -125,7 +126,8 @@ fn traces<K: CellConfig>(seed: u64, config: &K) -> Result<Vec<GradientTrace>> {
 
 /// The half-life of a trace; infinite where the gradient grows.
 fn half_life(trace: &GradientTrace) -> Result<f64> {
-    let fit = decay(&Profile::of(trace).median, STEPS).context("the profile can be fitted")?;
+    let fit =
+        decay(&Profile::from_trace(trace).median, STEPS).context("the profile can be fitted")?;
     Ok(fit.half_life().unwrap_or(f64::INFINITY))
 }
 
@@ -162,22 +164,25 @@ fn what_falls_fast_underflows_and_is_counted() -> Result<()> {
             Init { seed, scheme: Scheme::Normal { input: 0.3, recurrent: 0.5 }, ..Init::default() };
         let tanh = traces(seed, &VanillaConfig { init, ..VanillaConfig::default() })?;
         for traces in [lstm(seed, PYTORCH, -2.0)?, lstm(seed, NORMAL, -2.0)?, tanh] {
-            let profile = Profile::of(&traces[0]);
+            let profile = Profile::from_trace(&traces[0]);
             ensure!(
                 (profile.median[STEPS - 1], profile.zeros[STEPS - 1]) == (0.0, 1.0),
                 "seed {seed}: no underflow"
             );
-            let first = Underflow::of(&profile).first.context("there is underflow")?;
+            let first = Underflow::from_profile(&profile).first.context("there is underflow")?;
             ensure!((40..130).contains(&first), "seed {seed}: underflow from lag {first}");
         }
-        let zeros = Profile::of(&lstm(seed, PYTORCH, 0.0)?[0]).zeros;
+        let zeros = Profile::from_trace(&lstm(seed, PYTORCH, 0.0)?[0]).zeros;
         ensure!(
             zeros[..=150].iter().all(|&share| share == 0.0),
             "seed {seed}: zeros before lag 150"
         );
         ensure!(zeros.iter().any(|&share| share > 0.0), "seed {seed}: no zeros at all");
-        let slow = Profile::of(&lstm(seed, NORMAL, 0.0)?[0]);
-        ensure!(Underflow::of(&slow).lags == 0, "seed {seed}: underflow where there is none");
+        let slow = Profile::from_trace(&lstm(seed, NORMAL, 0.0)?[0]);
+        ensure!(
+            Underflow::from_profile(&slow).lags == 0,
+            "seed {seed}: underflow where there is none"
+        );
     }
     Ok(())
 }

@@ -1,11 +1,12 @@
 //! How does a network that was trained elsewhere run here?
 //!
-//! A GRU encoder reads the letters of an English word, a GRU decoder writes its phonemes. The weights are those of the Python package
-//! g2p-en 2.1.0 (Apache-2.0), which runs them in NumPy:
+//! A GRU encoder reads the letters of an English word, a GRU decoder writes its phonemes. The
+//! weights are those of the Python package g2p-en 2.1.0 (Apache-2.0), which runs them in NumPy:
 //!
 //! ```text
 //! pip download --no-deps g2p-en==2.1.0 && unzip g2p_en-2.1.0-py3-none-any.whl 'g2p_en/*'
-//! cargo run --release --example pronounce -- --weights g2p_en/checkpoint20.npz recurrent vanishing gradient
+//! cargo run --release --example pronounce -- --weights g2p_en/checkpoint20.npz \
+//!     recurrent vanishing gradient
 //! ```
 //!
 //! Prints, within a second:
@@ -41,6 +42,7 @@ struct Args {
 }
 
 fn main() -> Result<()> {
+    sigpipe::reset(); // ends quietly if its output is cut off, as by `head`
     let args = Args::parse();
     let speller = Speller::load(&args.weights)?;
     let list = match &args.list {

@@ -5,15 +5,16 @@ use candle_nn::{Embedding, Linear, VarBuilder};
 use recurrent::{ForwardContext, Gru, GruConfig, Layer, Sequence};
 use std::path::Path;
 
-/// By number, as the read-out counts them. The first four are no phonemes: padding, unknown, start and end.
-const PHONEMES: &str = "<pad> <unk> <s> </s> AA0 AA1 AA2 AE0 AE1 AE2 AH0 AH1 AH2 AO0 AO1 AO2 AW0 AW1 AW2 AY0 AY1 AY2 \
-    B CH D DH EH0 EH1 EH2 ER0 ER1 ER2 EY0 EY1 EY2 F G HH IH0 IH1 IH2 IY0 IY1 IY2 JH K L M N NG OW0 OW1 OW2 OY0 OY1 OY2 \
-    P R S SH T TH UH0 UH1 UH2 UW UW0 UW1 UW2 V W Y Z ZH";
+/// In the order of the read-out. The first four are not phonemes: padding, unknown, start and end.
+const PHONEMES: &str = "<pad> <unk> <s> </s> AA0 AA1 AA2 AE0 AE1 AE2 AH0 AH1 AH2 AO0 AO1 AO2 \
+    AW0 AW1 AW2 AY0 AY1 AY2 B CH D DH EH0 EH1 EH2 ER0 ER1 ER2 EY0 EY1 EY2 F G HH IH0 IH1 IH2 \
+    IY0 IY1 IY2 JH K L M N NG OW0 OW1 OW2 OY0 OY1 OY2 P R S SH T TH UH0 UH1 UH2 UW UW0 UW1 UW2 \
+    V W Y Z ZH";
 const START: u32 = 2;
 const END: u32 = 3;
 const LONGEST: usize = 20; // phonemes of a word, as in the package
 
-/// The number of a letter: 0 is padding, 1 what is no letter, 2 the end of the word.
+/// The number of a letter: 0 is padding, 1 any other character, 2 the end of the word.
 fn letter(letter: char) -> u32 {
     if letter.is_ascii_lowercase() {
         letter as u32 - 'a' as u32 + 3
@@ -38,7 +39,7 @@ impl Speller {
     /// # Errors
     /// If the file cannot be read, or a tensor is missing or has another shape.
     pub(crate) fn load(path: &Path) -> Result<Self> {
-        // The file's names, and the ones that the layers look up: those of torch.nn.GRU, whose gate order and reset the file has too.
+        // From the file's names to those of torch.nn.GRU, whose gate order and reset it shares.
         let ours = |name: &str| {
             let name = name
                 .replace("enc_", "encoder.")

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What the Rust crates save, PyTorch loads, and computes the same from it.
 
-    cargo test --release --test exchange        writes target/exchange/*.safetensors: weights, xs and ys of each model
+    cargo test --release --test tests exchange        writes target/exchange/*.safetensors: weights, xs and ys of each model
     python3 tests/data/check_saved.py           loads them into torch.nn.RNN, LSTM and GRU, strictly, and compares outputs and last states
 
 Needs PyTorch and NumPy, no package for safetensors. Prints one line a file, and ends with an error where outputs differ.

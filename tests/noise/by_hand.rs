@@ -1,6 +1,6 @@
 //! Cells written down once more, and the loop that runs them with noise, one example at a time.
 
-use crate::masks::{Masks, Sizes};
+use super::masks::{Masks, Sizes};
 use candle::backprop::GradStore;
 use candle::{Result, Tensor, Var, D};
 use candle_nn::ops::sigmoid;

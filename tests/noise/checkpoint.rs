@@ -1,6 +1,6 @@
 //! What is kept for the way back changes no gradient.
 
-use crate::{everything, NONE};
+use super::{everything, NONE};
 use candle::{DType, Device, Var};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent::{

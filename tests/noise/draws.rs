@@ -1,7 +1,7 @@
 //! What masks depend on, and how often they drop.
 
-use crate::masks::{kept_h, Glass, Masks, Shows, Sizes};
-use crate::{everything, IMPLEMENTATIONS};
+use super::masks::{kept_h, Glass, Masks, Shows, Sizes};
+use super::{everything, IMPLEMENTATIONS};
 use anyhow::ensure;
 use candle::{DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
@@ -193,7 +193,8 @@ fn evaluation_is_the_expectation_of_zoneout_over_a_linear_step() -> Result<()> {
     }
     let mean = (sum / draws as f64)?;
     let evaluated = step(&layer, &ForwardContext::default())?;
-    let jump = (step(&plain, &ForwardContext::default())? - &h)?; // a draw is h, or with probability 1 - rate h + jump
+    // a draw is h, or h + jump
+    let jump = (step(&plain, &ForwardContext::default())? - &h)?;
     let relative_error = (jump.abs()? * (rate * (1.0 - rate) / draws as f64).sqrt())?;
     let off = ((mean - evaluated)? / relative_error)?;
     let largest = off.abs()?.max_all()?.to_scalar::<f64>()?;

@@ -1,7 +1,7 @@
 //! What cannot be is refused, with what is expected.
 
-use crate::masks::{Glass, Shows};
-use crate::NONE;
+use super::masks::{Glass, Shows};
+use super::NONE;
 use candle::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use recurrent::core::{linear, HiddenState};

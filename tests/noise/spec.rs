@@ -1,6 +1,6 @@
 //! Noise, learned start and checkpoint in a description that can be written down.
 
-use crate::everything;
+use super::everything;
 use candle::{DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent::residual::ResidualLstmConfig;

@@ -1,6 +1,6 @@
 //! The learned initial state.
 
-use crate::everything;
+use super::everything;
 use candle::{DType, Device, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent::{
@@ -39,7 +39,7 @@ fn as_a_carry<K: CellConfig>(config: K, names: &[&'static str]) -> Result<()> {
         let layer = learned(&config, layer_id, &map)?.with_recurrent_dropout(if train {
             everything(names)
         } else {
-            crate::NONE
+            super::NONE
         })?;
         let (layer, context) = (
             layer.with_execution(path),
@@ -95,7 +95,7 @@ fn as_a_carry<K: CellConfig>(config: K, names: &[&'static str]) -> Result<()> {
             VarBuilder::from_varmap(&map, DType::F64, &Device::Cpu),
         )?;
         let plain = plain
-            .with_recurrent_dropout(if train { everything(names) } else { crate::NONE })?
+            .with_recurrent_dropout(if train { everything(names) } else { super::NONE })?
             .with_execution(path);
         let (expected, _) = plain.run(&xs, None, &context)?;
         let (found, _) = layer.run(&xs, Some(&zeros), &context)?;

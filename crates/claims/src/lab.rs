@@ -12,7 +12,7 @@ use recurrent_harness::size::solve;
 use recurrent_harness::variant::{Size, Variant};
 use recurrent_measures::{decay, Profile, Trajectory};
 use recurrent_records::config::{Budget, Override, Readout, TrainingConfig, Width};
-use recurrent_records::folder::Folder;
+use recurrent_records::dir::OutputDir;
 use recurrent_records::record::{RunRecord, Status};
 use recurrent_tasks as tasks;
 use recurrent_tasks::task::{Batch, BatchKey, Split, Task};
@@ -34,7 +34,7 @@ pub(crate) struct Lab<'a> {
     pub(crate) quick: bool,
     /// Training on sequences of twice the length, for twice as many steps.
     pub(crate) full: bool,
-    pub(crate) folder: Folder,
+    pub(crate) folder: OutputDir,
     pub(crate) cancel: &'a AtomicBool,
     /// The command that asked for the claims.
     pub(crate) command: Vec<String>,
@@ -198,7 +198,7 @@ impl Lab<'_> {
             (GradientRecorder::new(Record::Norms), ActivationRecorder::default());
         let context = ForwardContext::default().record(&recorder).activations(&activations);
         let mut grads = loss(task, &network, &batch, &context)?.backward()?;
-        let profiles: Vec<_> = recorder.take().iter().map(Profile::of).collect();
+        let profiles: Vec<_> = recorder.take().iter().map(Profile::from_trace).collect();
         let seen = activations.take();
         let whole = recurrent_part(&params, &grads)?;
         let border = ForwardContext::default().bptt(Bptt::last(task.length() / 2));

@@ -16,8 +16,8 @@ use experiments::Experiment;
 use finding::{Finding, Verdict};
 use lab::Lab;
 use recurrent_harness::compare::cores;
-use recurrent_records::folder::Folder;
-use recurrent_tasks::usage::{nearest, Usage};
+use recurrent_records::dir::OutputDir;
+use recurrent_tasks::usage::{nearest, ConfigError};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -41,7 +41,7 @@ pub struct Options {
 }
 
 /// Claims that can be put to the test: everything that was asked for has been looked at.
-pub struct Checked {
+pub struct ClaimsPlan {
     chosen: Vec<Experiment>,
     seeds: u64,
     jobs: usize,
@@ -63,8 +63,8 @@ impl Options {
     /// Looks at everything before anything is written or trained.
     ///
     /// # Errors
-    /// A [`Usage`] error in one line.
-    pub fn check(self) -> Result<Checked> {
+    /// A [`ConfigError`] error in one line.
+    pub fn check(self) -> Result<ClaimsPlan> {
         let chosen = choose(experiments::all(), &self.only)?;
         let seeds = self.seeds.unwrap_or(match (self.full, self.quick) {
             (true, _) => 20,
@@ -74,17 +74,17 @@ impl Options {
         if !(3..=1000).contains(&seeds) {
             let line =
                 format!("seeds: expected 3 to 1000, since an interval needs some, got {seeds}");
-            return Err(Usage::new(line).into());
+            return Err(ConfigError::new(line).into());
         }
         let jobs = self.jobs.unwrap_or_else(cores);
         if !(1..=1024).contains(&jobs) {
-            return Err(Usage::new(format!("jobs: expected 1 to 1024, got {jobs}")).into());
+            return Err(ConfigError::new(format!("jobs: expected 1 to 1024, got {jobs}")).into());
         }
-        Ok(Checked { chosen, seeds, jobs, options: self })
+        Ok(ClaimsPlan { chosen, seeds, jobs, options: self })
     }
 }
 
-impl Checked {
+impl ClaimsPlan {
     /// Measures one claim after the other, and writes `claims.jsonl`, `claims.html` and `claims.md`, with the records of every training run in
     /// the folder [`RUNS`]. `said` gets lines on each, at most `width` columns wide, and at the end all verdicts.
     ///
@@ -94,7 +94,7 @@ impl Checked {
     /// That of `said`; if something cannot be run or written.
     pub fn run(
         &self,
-        folder: &Folder,
+        folder: &OutputDir,
         cancel: &AtomicBool,
         width: usize,
         said: &mut dyn FnMut(&str) -> Result<()>,
@@ -174,12 +174,12 @@ fn choose(mut all: Vec<Experiment>, names: &[String]) -> Result<Vec<Experiment>>
             continue;
         }
         if known.contains(&name.as_str()) {
-            return Err(Usage::new(format!("claim {name}: expected once, got twice")).into());
+            return Err(ConfigError::new(format!("claim {name}: expected once, got twice")).into());
         }
         let nearest = nearest(name, known).unwrap_or("none");
         let line =
             format!("claim {name}: no such claim; the nearest is {nearest}, --list shows all");
-        return Err(Usage::new(line).into());
+        return Err(ConfigError::new(line).into());
     }
     Ok(chosen)
 }

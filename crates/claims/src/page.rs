@@ -186,7 +186,7 @@ fn section(finding: &Finding) -> String {
 /// The document.
 pub(crate) fn markdown(findings: &[Finding], about: &About) -> String {
     let mut text = format!(
-        "# Claims about vanishing gradients, measured\n\n{}\n\n```sh\n{}\n```\n\n| claim | verdict |\n|---|---|\n",
+        "<!-- written by: cargo run --release --example claims -->\n\n# Claims about vanishing gradients, measured\n\n{}\n\n```sh\n{}\n```\n\n| claim | verdict |\n|---|---|\n",
         about.words(),
         about.command()
     );

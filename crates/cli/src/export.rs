@@ -2,10 +2,10 @@
 
 use anyhow::Result;
 use clap::Args;
+use recurrent_records::dir::OutputDir;
 use recurrent_records::export;
-use recurrent_records::folder::Folder;
 use recurrent_records::record::Records;
-use recurrent_tasks::usage::Usage;
+use recurrent_tasks::usage::ConfigError;
 use serde::{Deserialize, Serialize};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -28,7 +28,8 @@ impl Export {
     pub(crate) fn check(&self) -> Result<()> {
         match self.parquet && !cfg!(feature = "parquet") {
             true => {
-                Err(Usage::new("parquet: expected a program built with --features parquet").into())
+                Err(ConfigError::new("parquet: expected a program built with --features parquet")
+                    .into())
             }
             false => Ok(()),
         }
@@ -40,7 +41,7 @@ impl Export {
     }
 
     /// Writes what was asked for.
-    pub(crate) fn write(&self, records: &Records, folder: &Folder) -> Result<()> {
+    pub(crate) fn write(&self, records: &Records, folder: &OutputDir) -> Result<()> {
         if !self.any() {
             return Ok(());
         }

@@ -27,7 +27,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use output::first_line;
 use recurrent_records::record::{RunRecord, Status};
-use recurrent_tasks::usage::exit_code;
+use recurrent_tasks::usage::ConfigError;
 use serde::Serialize;
 use serde_json::{json, Value};
 use std::ffi::OsString;
@@ -129,6 +129,21 @@ fn ended_with(ended: Result<ExitCode>) -> ExitCode {
         eprintln!("error: {}", first_line(&format!("{error:#}")));
         ExitCode::from(exit_code(&error))
     })
+}
+
+/// The exit code of a program that ends with this error: 2 for a mistake of the user, 1 for everything else.
+fn exit_code(error: &anyhow::Error) -> u8 {
+    let config = |cause: &(dyn std::error::Error + 'static)| {
+        cause.is::<ConfigError>()
+            || cause.downcast_ref::<recurrent_tasks::Error>().is_some_and(|it| it.is_config())
+            || cause.downcast_ref::<recurrent_records::Error>().is_some_and(|it| it.is_config())
+            || cause.downcast_ref::<recurrent_harness::Error>().is_some_and(|it| it.is_config())
+    };
+    if error.chain().any(config) {
+        2
+    } else {
+        1
+    }
 }
 
 /// The first paragraphs of a mistake in the options, up to the usage: what is wrong, and a tip.

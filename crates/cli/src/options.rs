@@ -9,10 +9,10 @@ use recurrent_harness::device;
 use recurrent_harness::run::Interval;
 use recurrent_harness::variant::Variant;
 use recurrent_records::config::{Budget, Clipping, Level, TrainingConfig, Width};
-use recurrent_records::folder::Folder;
+use recurrent_records::dir::OutputDir;
 use recurrent_records::record::number;
 use recurrent_tasks::task::Task;
-use recurrent_tasks::usage::Usage;
+use recurrent_tasks::usage::ConfigError;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::PathBuf;
@@ -116,7 +116,7 @@ impl Training {
                     "validate: the task {} is generated and has no test set to spare",
                     self.task
                 );
-                Err(Usage::new(why).into())
+                Err(ConfigError::new(why).into())
             }
         }
     }
@@ -179,11 +179,12 @@ impl Training {
     }
 
     /// The folder to write to.
-    pub(crate) fn folder(&self) -> Result<Folder> {
-        match (&self.resume, &self.out) {
-            (Some(path), _) => Folder::reopen(path),
-            (None, Some(path)) => Folder::create(path),
-            (None, None) => Folder::create_default(&self.task),
-        }
+    pub(crate) fn folder(&self) -> Result<OutputDir> {
+        let folder = match (&self.resume, &self.out) {
+            (Some(path), _) => OutputDir::reopen(path),
+            (None, Some(path)) => OutputDir::create(path),
+            (None, None) => OutputDir::create_default(&self.task),
+        };
+        Ok(folder?)
     }
 }

@@ -173,7 +173,7 @@ impl Progress {
         board.told(worker, event);
         let name = || board.track(worker).map_or(String::new(), |track| track.name());
         let line = match (event, &self.show) {
-            (Event::Spoilt(line), _) => Some(line.to_owned()),
+            (Event::Damaged(line), _) => Some(line.to_owned()),
             (_, Show::Nothing) => None,
             (Event::Resumed(steps), _) => {
                 Some(format!("{} goes on after step {}", name(), steps.len()))

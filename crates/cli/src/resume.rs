@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use clap::parser::ValueSource;
 use clap::Parser;
 use recurrent_harness::compare::stored_request;
-use recurrent_tasks::usage::Usage;
+use recurrent_tasks::usage::ConfigError;
 use serde::de::DeserializeOwned;
 use serde::Serialize;
 use serde_json::Value;
@@ -31,7 +31,7 @@ const RUNTIME: [&str; 10] = [
 /// may only repeat what is there.
 ///
 /// # Errors
-/// A [`Usage`] error if the folder holds nothing that this program began, or an option given now contradicts
+/// A [`ConfigError`] error if the folder holds nothing that this program began, or an option given now contradicts
 /// it.
 pub(crate) fn options<A>(folder: &Path, invocation: &Invocation) -> Result<A>
 where
@@ -43,7 +43,7 @@ where
         (&invocation.name, stored["program"].as_str().unwrap_or("nothing known"));
     if found != program {
         let line = format!("resume {shown}: expected what {program} began, found {found}");
-        return Err(Usage::new(line).into());
+        return Err(ConfigError::new(line).into());
     }
     let words = [&[OsString::from(program)], &invocation.words[..]].concat();
     let command = A::command();
@@ -62,7 +62,7 @@ where
         if conflicts && !options[id].is_null() {
             let line =
                 format!("resume {shown}: --{name}: {} there, {} asked for", options[id], now[id]);
-            return Err(Usage::new(line).into());
+            return Err(ConfigError::new(line).into());
         }
         let others = command.get_arg_conflicts_with(argument).into_iter().filter(|_| conflicts);
         for other in others.map(|other| other.get_id().as_str()) {
@@ -72,7 +72,7 @@ where
                     "resume {shown}: --{name} {}: there is --{other_name} {}",
                     now[id], options[other]
                 );
-                return Err(Usage::new(line).into());
+                return Err(ConfigError::new(line).into());
             }
         }
         options[id] = now[id].clone();
@@ -82,19 +82,20 @@ where
 }
 
 fn usage(error: clap::Error) -> anyhow::Error {
-    Usage::new(crate::one_line(&error)).into()
+    ConfigError::new(crate::one_line(&error)).into()
 }
 
 /// The folder itself, or the first inside it, that holds a comparison.
 fn first(folder: &Path) -> Result<PathBuf> {
     let shown = folder.display();
-    let entries =
-        fs::read_dir(folder).map_err(|_| Usage::new(format!("resume {shown}: no such folder")))?;
+    let entries = fs::read_dir(folder)
+        .map_err(|_| ConfigError::new(format!("resume {shown}: no such folder")))?;
     let mut inside: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     inside.sort();
     inside.insert(0, folder.to_path_buf());
     let holds = |folder: &PathBuf| folder.join("comparison.json").is_file();
     inside.into_iter().find(holds).ok_or_else(|| {
-        Usage::new(format!("resume {shown}: expected comparison.json in it, found none")).into()
+        ConfigError::new(format!("resume {shown}: expected comparison.json in it, found none"))
+            .into()
     })
 }

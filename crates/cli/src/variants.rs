@@ -6,7 +6,7 @@ use recurrent::modifier::{self, Modifier};
 use recurrent::registry::{self, Entry};
 use recurrent_harness::remedy as training;
 use recurrent_harness::variant::{self, Variant};
-use recurrent_tasks::usage::{nearest, Usage};
+use recurrent_tasks::usage::{nearest, ConfigError};
 use std::sync::Arc;
 
 /// Lists all variants, those that `compare` takes unless told otherwise with a star; or all remedies.
@@ -27,7 +27,7 @@ pub(crate) fn list(remedies: bool) -> Result<()> {
 /// The variants of these names, in this order: those of the registry, each with remedies behind it if wanted, `lstm+chrono+clip=0.5`.
 ///
 /// # Errors
-/// A [`Usage`] error that names the nearest there is, if there is no such variant or remedy.
+/// A [`ConfigError`] error that names the nearest there is, if there is no such variant or remedy.
 pub fn variants(names: &[String], longest_lag: usize) -> Result<Vec<Variant>> {
     let entries = registry::variants();
     let mut known: Vec<_> =
@@ -39,7 +39,7 @@ pub fn variants(names: &[String], longest_lag: usize) -> Result<Vec<Variant>> {
         let entry = entries.iter().find(|entry| entry.name == base);
         known.extend(entry.map(|entry| variant(entry, &remedies, longest_lag)).transpose()?);
     }
-    variant::choose(&known, names)
+    Ok(variant::choose(&known, names)?)
 }
 
 /// A named variant of the zoo with remedies, for the harness, which knows none of them.
@@ -48,7 +48,7 @@ fn variant(entry: &Entry, remedies: &[&str], longest_lag: usize) -> Result<Varia
         (entry.name.to_string(), entry.spec.clone(), Vec::new());
     for text in remedies {
         let usage =
-            |error: candle::Error| Usage::new(crate::output::first_line(&error.to_string()));
+            |error: candle::Error| ConfigError::new(crate::output::first_line(&error.to_string()));
         match (Modifier::parse(text).map_err(usage)?, training::parse(text)?) {
             (Some(remedy), _) => spec = remedy.apply(&name, &spec).map_err(usage)?,
             (None, Some(one)) => overrides.push(one),
@@ -69,12 +69,12 @@ fn variant(entry: &Entry, remedies: &[&str], longest_lag: usize) -> Result<Varia
     })
 }
 
-fn unknown(text: &str) -> Usage {
+fn unknown(text: &str) -> ConfigError {
     let name = |usage: &&'static str| usage.split(['=', '[']).next().unwrap_or_default();
     let names: Vec<&str> =
         modifier::TABLE.iter().chain(training::TABLE).map(|[usage, ..]| name(usage)).collect();
     let nearest = nearest(text.split('=').next().unwrap_or_default(), names).unwrap_or("none");
-    Usage::new(format!(
+    ConfigError::new(format!(
         "remedy {text}: no such remedy; the nearest is {nearest}, `ablate --list` shows all"
     ))
 }

@@ -69,9 +69,9 @@ fn claims_are_printed_and_written() -> Result<()> {
     Ok(())
 }
 
-/// Asserts that a line of `claims.jsonl` has the fields of its documentation, in crates/harness/README.md, and no other.
+/// Asserts that a line of `claims.jsonl` has the fields of its documentation, in crates/claims/README.md, and no other.
 fn documented(finding: &Value) -> Result<()> {
-    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../harness/README.md");
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../claims/README.md");
     let readme = fs::read_to_string(readme)?;
     let (_, section) =
         readme.split_once("## `claims.jsonl`").context("a section on claims.jsonl")?;

@@ -51,6 +51,11 @@ mod config;
 
 pub use cell::GruCell;
 pub use config::{GruConfig, Reset};
+pub use recurrent_core as core;
+pub use recurrent_core::{
+    Bidirectional, Carry, Direction, ForwardContext, GradientRecorder, Init, Layer, Record,
+    Sequence, Stack,
+};
 
 /// A GRU layer: [`GruCell`] run over time.
 pub type Gru = recurrent_core::Rnn<GruCell>;

@@ -10,12 +10,12 @@ pub use crate::effects::{Effect, Findings, Measure, Tuned, Verdict, PAIRS, SIGNI
 
 use crate::compare::{Comparison, ComparisonEvent};
 use crate::config::Width;
+use crate::dir::OutputDir;
 use crate::effects::{self, remedy};
-use crate::folder::Folder;
+use crate::error::Result;
 use crate::record::Records;
 use crate::size::solve;
-use crate::usage::mistake;
-use anyhow::Result;
+use crate::usage::bail_config;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A paired ablation.
@@ -31,7 +31,7 @@ pub struct Ablation {
 }
 
 /// An ablation that can be run: everything in it has been looked at.
-pub struct Checked {
+pub struct AblationPlan {
     comparison: Comparison,
     tuning: Option<Comparison>,
     rates: Vec<f64>,
@@ -41,19 +41,19 @@ impl Ablation {
     /// Looks at everything before anything is written or trained.
     ///
     /// # Errors
-    /// A [`Usage`](crate::usage::Usage) error in one line: as [`Comparison::check`]; if there is no remedy, if one changes nothing, or if a rate is
+    /// A [`ConfigError`](crate::usage::ConfigError) error in one line: as [`Comparison::check`]; if there is no remedy, if one changes nothing, or if a rate is
     /// none, stands there twice or is changed by a remedy.
-    pub fn check(&self) -> Result<Checked> {
+    pub fn check(&self) -> Result<AblationPlan> {
         let Some((base, remedies)) = self.comparison.variants.split_first() else {
-            mistake!("variant: expected one, got none")
+            bail_config!("variant: expected one, got none")
         };
         if remedies.is_empty() {
-            mistake!("remedies: expected at least one, got none");
+            bail_config!("remedies: expected at least one, got none");
         }
         let training = &self.comparison.training;
         for variant in remedies {
             let Some(remedy) = remedy(&base.name, &variant.name) else {
-                mistake!(
+                bail_config!(
                     "variant {}: expected a name that begins with {}+",
                     variant.name,
                     base.name
@@ -65,7 +65,7 @@ impl Ablation {
                 && variant.overrides != base.overrides
                 && with == without
             {
-                mistake!("remedy {remedy} on {}: it changes nothing there", base.name);
+                bail_config!("remedy {remedy} on {}: it changes nothing there", base.name);
             }
         }
         let readout = training.with(&base.overrides).readout;
@@ -74,27 +74,27 @@ impl Ablation {
         comparison.training.width = Width::Hidden(hidden);
         comparison.check()?;
         let tuning = if self.rates.is_empty() { None } else { Some(self.tuning(&comparison)?) };
-        Ok(Checked { comparison, tuning, rates: self.rates.clone() })
+        Ok(AblationPlan { comparison, tuning, rates: self.rates.clone() })
     }
 }
 
-impl Checked {
+impl AblationPlan {
     /// Runs it, and writes what a comparison writes, `ablation.jsonl`, and with several learning rates `tuning.jsonl` beside the folder
     /// `tuning`, which holds the comparison of these.
     ///
-    /// Once `cancel` is set, what is finished is kept, and effects are those of the pairs that there are. `said` hears of everything that happens.
+    /// Once `cancel` is set, what is finished is kept, and effects are those of the pairs that there are. `on_event` hears of everything that happens.
     ///
     /// # Errors
     /// If something cannot be written.
     pub fn run(
         mut self,
-        folder: &Folder,
+        folder: &OutputDir,
         cancel: &AtomicBool,
-        said: &(dyn Fn(ComparisonEvent) + Sync),
+        on_event: &(dyn Fn(ComparisonEvent) + Sync),
     ) -> Result<Findings> {
         let mut tuned = Vec::new();
         if let Some(tuning) = &self.tuning {
-            let records = tuning.check()?.run(&folder.inside("tuning")?, cancel, said)?;
+            let records = tuning.check()?.run(&folder.inside("tuning")?, cancel, on_event)?;
             if !cancel.load(Ordering::Relaxed) {
                 tuned = tuning::take(&self.comparison.variants, &self.rates, &records);
                 tuning::switch(&mut self.comparison.variants, &tuned);
@@ -105,7 +105,7 @@ impl Checked {
         let records = match tuning {
             // It was interrupted: what would run with the best rates is not known yet.
             true => Records::default(),
-            false => self.comparison.check()?.run(folder, cancel, said)?,
+            false => self.comparison.check()?.run(folder, cancel, on_event)?,
         };
         let names: Vec<&str> =
             self.comparison.variants.iter().map(|variant| variant.name.as_str()).collect();

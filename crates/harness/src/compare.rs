@@ -4,14 +4,14 @@ mod manifest;
 mod workers;
 
 use crate::config::TrainingConfig;
-use crate::folder::Folder;
+use crate::dir::OutputDir;
+use crate::error::Result;
 use crate::merge;
 use crate::record::{Records, RunRecord};
 use crate::run::{self, Event, Interval, Job};
 use crate::task::Task;
-use crate::usage::{line, mistake, Usage};
+use crate::usage::{bail_config, line, ConfigError};
 use crate::variant::Variant;
-use anyhow::Result;
 use manifest::Manifest;
 use serde_json::Value;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -113,51 +113,51 @@ impl Comparison {
     /// Looks at everything before anything is written or trained, and finds the size of every variant.
     ///
     /// # Errors
-    /// A [`Usage`] error in one line.
+    /// A [`ConfigError`] error in one line.
     pub fn check(&self) -> Result<Plan<'_>> {
         self.training.validate(self.task.as_ref())?;
         if self.interval == Interval::Steps(0) {
-            mistake!("checkpoint-every: expected at least 1 step, got 0");
+            bail_config!("checkpoint-every: expected at least 1 step, got 0");
         }
         for (name, count, most) in
             [("seeds", self.seeds, MOST_SEEDS), ("jobs", self.jobs as u64, MOST_JOBS)]
         {
             if !(1..=most).contains(&count) {
-                mistake!("{name}: expected 1 to {most}, got {count}");
+                bail_config!("{name}: expected 1 to {most}, got {count}");
             }
         }
         if self.seed_offset.checked_add(self.seeds).is_none() {
-            mistake!(
+            bail_config!(
                 "seed-offset: expected less than 2^64 minus the number of seeds, got {}",
                 self.seed_offset
             );
         }
         if self.variants.is_empty() {
-            mistake!("variants: expected at least one, got none");
+            bail_config!("variants: expected at least one, got none");
         }
         for (index, Variant { name, overrides, .. }) in self.variants.iter().enumerate() {
             let fits = |c: char| {
                 c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '+' | '=' | ':')
             };
             if name.is_empty() || name.starts_with('.') || !name.chars().all(fits) {
-                mistake!("variant {name:?}: expected a name of letters, digits and -_.+=: to name a folder");
+                bail_config!("variant {name:?}: expected a name of letters, digits and -_.+=: to name a folder");
             }
             let folder = |variant: &Variant| variant.folder(0);
             if self.variants[..index]
                 .iter()
                 .any(|other| folder(other) == folder(&self.variants[index]))
             {
-                mistake!("variant {name}: expected once, got twice");
+                bail_config!("variant {name}: expected once, got twice");
             }
             let valid = self.training.with(overrides).validate_gradient();
-            valid.map_err(|error| Usage::new(format!("variant {name}: {}", line(&error))))?;
+            valid.map_err(|error| ConfigError::new(format!("variant {name}: {}", line(&error))))?;
         }
         let job = |variant| Job::new(variant, self.task.as_ref(), &self.training, 0);
         let jobs: Vec<_> = self.variants.iter().map(job).collect::<Result<_>>()?;
         for job in &jobs {
             let name = &job.variant.name;
             run::check(job)
-                .map_err(|error| Usage::new(format!("variant {name}: {}", line(&error))))?;
+                .map_err(|error| ConfigError::new(format!("variant {name}: {}", line(&error))))?;
         }
         Ok(Plan { comparison: self, jobs })
     }
@@ -176,19 +176,19 @@ impl Plan<'_> {
     /// A run that fails is recorded as failed, and the others go on. Once `cancel` is set, the runs under way end after
     /// their present step and are kept, no other begins, and the merged files are written.
     ///
-    /// `said` hears of everything that happens, from several threads; `&|_| {}` listens to nothing.
+    /// `on_event` hears of everything that happens, from several threads; `&|_| {}` listens to nothing.
     ///
     /// In a folder that this comparison has written to before, it goes on: runs that have ended stay as they are, those that were killed or
     /// stopped go on from their last checkpoint, and everything ends with the bits of a comparison that was never interrupted, but for times.
     ///
     /// # Errors
-    /// A [`Usage`] error that names what is different, if the folder holds another comparison, or one of another version; another, if
+    /// A [`ConfigError`] error that names what is different, if the folder holds another comparison, or one of another version; another, if
     /// something cannot be written. What runs find is no error.
     pub fn run(
         &self,
-        folder: &Folder,
+        folder: &OutputDir,
         cancel: &AtomicBool,
-        said: &(dyn Fn(ComparisonEvent) + Sync),
+        on_event: &(dyn Fn(ComparisonEvent) + Sync),
     ) -> Result<Records> {
         let start = Instant::now();
         let mut manifest = Manifest::new(self, folder)?;
@@ -196,13 +196,13 @@ impl Plan<'_> {
         let task = self.comparison.task.as_ref();
         let (runs, steps) =
             (self.places().count() as u64, self.comparison.training.steps(task.examples()));
-        said(ComparisonEvent::Begins { task, runs, steps, ended: done.len() as u64 });
+        on_event(ComparisonEvent::Begins { task, runs, steps, ended: done.len() as u64 });
         let whole = done.len() == self.places().count();
         if !whole {
             manifest.begin(folder)?;
-            manifest.notes.extend(workers::run(self, folder, cancel, said, &mut done)?);
+            manifest.notes.extend(workers::run(self, folder, cancel, on_event, &mut done)?);
         }
-        said(ComparisonEvent::Ended);
+        on_event(ComparisonEvent::Ended);
         if !whole || !manifest.ended() {
             manifest.end(folder, start.elapsed().as_secs_f64(), cancel.load(Ordering::Relaxed))?;
         }
@@ -210,7 +210,7 @@ impl Plan<'_> {
         let order =
             order.flat_map(|(index, _)| self.comparison.seeds().map(move |seed| (index, seed)));
         let finished: Vec<_> = order.filter_map(|place| done.get(&place)).collect();
-        merge::merge(folder, &finished)
+        Ok(merge::merge(folder, &finished)?)
     }
 
     /// Every run, in the order in which they begin: the index of its variant, and its seed.

@@ -1,7 +1,7 @@
 //! Devices and dtypes by name.
 
-use crate::usage::mistake;
-use anyhow::{Context, Result};
+use crate::error::{Error, Result};
+use crate::usage::bail_config;
 use candle::{utils, DType, Device, DeviceLocation};
 
 /// The device called `cpu`, `cuda`, `cuda:N` or `metal`.
@@ -17,20 +17,20 @@ pub fn by_name(name: &str) -> Result<Device> {
         ("cpu", None) => Ok(Device::Cpu),
         ("cuda", number) => {
             let Ok(number) = number.unwrap_or("0").parse::<usize>() else {
-                mistake!("device {name}: expected cuda or cuda:N with a number N");
+                bail_config!("device {name}: expected cuda or cuda:N with a number N");
             };
             if !utils::cuda_is_available() {
-                mistake!("device {name}: this build has no CUDA: build with --features cuda");
+                bail_config!("device {name}: this build has no CUDA: build with --features cuda");
             }
-            Device::new_cuda(number).with_context(|| format!("device cuda:{number} is not there"))
+            Device::new_cuda(number)
+                .map_err(|source| Error::Device { device: format!("device cuda:{number}"), source })
         }
-        ("metal", None) if utils::metal_is_available() => {
-            Device::new_metal(0).with_context(|| format!("device {name} is not there"))
-        }
+        ("metal", None) if utils::metal_is_available() => Device::new_metal(0)
+            .map_err(|source| Error::Device { device: format!("device {name}"), source }),
         ("metal", None) => {
-            mistake!("device {name}: this build has no Metal: build with --features metal")
+            bail_config!("device {name}: this build has no Metal: build with --features metal")
         }
-        _ => mistake!("device {name}: no such device; there are cpu, cuda, cuda:N and metal"),
+        _ => bail_config!("device {name}: no such device; there are cpu, cuda, cuda:N and metal"),
     }
 }
 
@@ -51,14 +51,14 @@ pub fn dtype(name: &str) -> Result<DType> {
     match name {
         "f32" => Ok(DType::F32),
         "f64" => Ok(DType::F64),
-        _ => mistake!("dtype {name}: expected f32 or f64"),
+        _ => bail_config!("dtype {name}: expected f32 or f64"),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::usage::exit_code;
+    use anyhow::Result;
 
     #[test]
     fn names_and_devices() -> Result<()> {
@@ -78,7 +78,10 @@ mod tests {
             (dtype("f16").err(), "dtype f16: expected f32 or f64"),
         ] {
             let error = found.expect("must fail");
-            assert_eq!((error.to_string().as_str(), exit_code(&error)), (expected, 2));
+            assert_eq!(
+                (error.to_string().as_str(), 1 + u8::from(error.is_config())),
+                (expected, 2)
+            );
         }
         Ok(())
     }
@@ -90,6 +93,6 @@ mod tests {
             true => ("device cuda:99 is not there", 1),
             false => ("device cuda:99: this build has no CUDA: build with --features cuda", 2),
         };
-        assert_eq!((error.to_string().as_str(), exit_code(&error)), (line, code));
+        assert_eq!((error.to_string().as_str(), 1 + u8::from(error.is_config())), (line, code));
     }
 }

@@ -2,11 +2,11 @@
 
 use crate::config::{ModelConfig, RunConfig, TrainingConfig};
 use crate::device;
+use crate::error::Result;
 use crate::network::Network;
 use crate::size::solve;
 use crate::task::Task;
 use crate::variant::{Size, Variant};
-use anyhow::Result;
 use candle::{DType, Device};
 use candle_nn::VarBuilder;
 

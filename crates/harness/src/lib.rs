@@ -4,16 +4,17 @@
 pub mod ablation;
 pub mod compare;
 pub mod device;
+pub mod error;
 pub mod job;
+pub mod measure;
 pub mod network;
-pub mod panel;
 pub mod remedy;
 pub mod run;
 pub mod size;
 pub mod sweep;
 pub mod variant;
 
-use recurrent_records::{
-    config, difference, effects, folder, merge, record, solve_rates, statistics,
-};
+pub use error::{Error, Result};
+
+use recurrent_records::{config, difference, dir, effects, merge, record, solve_rates, statistics};
 use recurrent_tasks::{task, usage};

@@ -1,8 +1,8 @@
 //! Remedies against vanishing and exploding gradients that change how a network is trained or read: switches on any variant.
 
 use crate::config::{Clipping, Override, Readout};
-use crate::usage::mistake;
-use anyhow::Result;
+use crate::error::Result;
+use crate::usage::{bail_config, ConfigError};
 use recurrent_core::{HiddenGradClip, Truncation};
 
 /// How each remedy is written, what it does, and where it comes from. What stands in brackets may be left out.
@@ -44,7 +44,7 @@ pub const TABLE: &[[&str; 3]] = &[
 /// use recurrent_harness::remedy::parse;
 /// use recurrent_records::config::{Clipping, Override};
 ///
-/// # fn main() -> anyhow::Result<()> {
+/// # fn main() -> recurrent_harness::Result<()> {
 /// assert_eq!(parse("clip=0.5")?, Some(Override::Clip(Clipping::GlobalNorm(0.5))));
 /// assert_eq!(parse("chrono")?, None); // changes the network, which is not the harness's business
 /// # Ok(())
@@ -52,15 +52,15 @@ pub const TABLE: &[[&str; 3]] = &[
 /// ```
 ///
 /// # Errors
-/// A [`Usage`](crate::usage::Usage) error if the value is missing or is not a positive number.
+/// A [`ConfigError`](crate::usage::ConfigError) error if the value is missing or is not a positive number.
 pub fn parse(text: &str) -> Result<Option<Override>> {
     let (name, value) =
         text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
     let rate = || positive(name, value);
     let steps = || count(name, value);
     let alone = |change| match value {
-        None => anyhow::Ok(change),
-        Some(value) => mistake!("remedy {name}: expected no value, got {value:?}"),
+        None => Result::<_, ConfigError>::Ok(change),
+        Some(value) => bail_config!("remedy {name}: expected no value, got {value:?}"),
     };
     Ok(Some(match name {
         "clip" if value.is_none() => Override::Clip(Clipping::GlobalNorm(1.0)),
@@ -82,18 +82,18 @@ pub fn parse(text: &str) -> Result<Option<Override>> {
 }
 
 fn positive(name: &str, value: Option<&str>) -> Result<f64> {
-    let Some(value) = value else { mistake!("remedy {name}: expected a value, {name}=X") };
+    let Some(value) = value else { bail_config!("remedy {name}: expected a value, {name}=X") };
     match value.parse::<f64>() {
         Ok(number) if number.is_finite() && number > 0.0 => Ok(number),
-        _ => mistake!("remedy {name}: expected a positive number, got {value:?}"),
+        _ => bail_config!("remedy {name}: expected a positive number, got {value:?}"),
     }
 }
 
 fn count(name: &str, value: Option<&str>) -> Result<usize> {
-    let Some(value) = value else { mistake!("remedy {name}: expected a value, {name}=K") };
+    let Some(value) = value else { bail_config!("remedy {name}: expected a value, {name}=K") };
     match value.parse() {
         Ok(steps) if steps > 0 => Ok(steps),
-        _ => mistake!("remedy {name}: expected a number of steps, 1 or more, got {value:?}"),
+        _ => bail_config!("remedy {name}: expected a number of steps, 1 or more, got {value:?}"),
     }
 }
 
@@ -101,6 +101,7 @@ fn count(name: &str, value: Option<&str>) -> Result<usize> {
 mod tests {
     use super::*;
     use crate::config::TrainingConfig;
+    use anyhow::Result;
     use recurrent_tasks as tasks;
 
     #[test]
@@ -144,7 +145,7 @@ mod tests {
         ] {
             let error = parse(text).expect_err(text);
             assert_eq!(
-                (error.to_string().as_str(), crate::usage::exit_code(&error)),
+                (error.to_string().as_str(), 1 + u8::from(error.is_config())),
                 (expected, 2)
             );
         }

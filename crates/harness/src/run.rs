@@ -1,29 +1,28 @@
 //! One run: one variant, one task, one seed.
 
+mod checkpoint;
 mod clip;
-mod keep;
 mod log;
 pub(crate) mod penalty;
 mod probe;
 mod training;
 
 use crate::config::RunConfig;
-use crate::folder::Folder;
+use crate::dir::OutputDir;
+use crate::error::{Error, Result};
 use crate::record::{
-    check_schema, EvalRecord, MeasureRecord, ProfileRecord, RunRecord, Status, StepRecord,
+    read_stored, EvalRecord, MeasureRecord, ProfileRecord, RunRecord, Status, StepRecord,
 };
 use crate::task::{BatchKey, Split};
-use crate::usage::{line, mistake};
-use anyhow::{Context, Result};
+use crate::usage::{bail_config, line};
 use candle::{DType, Device};
-use keep::{Keeper, NotKept};
+use checkpoint::CheckpointWriter;
 use log::Log;
-use serde_json::Value;
 use std::sync::atomic::AtomicBool;
 use training::Training;
 
 pub use crate::job::Job;
-pub use keep::Interval;
+pub use checkpoint::Interval;
 
 /// A run that has ended: what its folder holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,7 +46,7 @@ pub struct Run {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Event<'a> {
     /// A checkpoint was found spoilt, and one before it is taken, or none: a line that says which, and what is wrong with it.
-    Spoilt(&'a str),
+    Damaged(&'a str),
     /// It goes on from a checkpoint, after these steps.
     Resumed(&'a [StepRecord]),
     /// A training step is done: its number and its loss.
@@ -84,7 +83,7 @@ pub const IN_A_ROW: usize = 3;
 /// # use recurrent_harness::{run::{self, Job}, variant::Variant};
 /// # use recurrent_records::config::{Budget, TrainingConfig};
 /// # use recurrent_tasks as tasks;
-/// # fn trained(variant: &Variant) -> anyhow::Result<()> {
+/// # fn trained(variant: &Variant) -> Result<(), Box<dyn std::error::Error>> {
 /// let task = tasks::by_name("adding", Some(50), None)?;
 /// let training = TrainingConfig { budget: Budget::Steps(500), ..TrainingConfig::default() };
 /// let job = Job::new(variant, task.as_ref(), &training, 0)?;
@@ -94,12 +93,12 @@ pub const IN_A_ROW: usize = 3;
 /// # }
 /// ```
 pub fn run(job: &Job, cancel: &AtomicBool, progress: &mut dyn FnMut(u64, f64)) -> Run {
-    let mut said = |event: Event| {
+    let mut on_event = |event: Event| {
         if let Event::Step(step, loss) = event {
             progress(step, loss);
         }
     };
-    train(job, Keeper::none(), cancel, &mut said)
+    train(job, CheckpointWriter::none(), cancel, &mut on_event)
         .expect("it is not kept, so that nothing can fail to be")
 }
 
@@ -114,37 +113,37 @@ pub fn run(job: &Job, cancel: &AtomicBool, progress: &mut dyn FnMut(u64, f64)) -
 /// good checkpoint is then as it was.
 pub fn run_in(
     job: &Job,
-    folder: &Folder,
+    folder: &OutputDir,
     interval: Interval,
     cancel: &AtomicBool,
-    said: &mut dyn FnMut(Event),
+    on_event: &mut dyn FnMut(Event),
 ) -> Result<Run> {
-    train(job, Keeper::new(folder, interval), cancel, said)
+    train(job, CheckpointWriter::new(folder, interval), cancel, on_event)
 }
 
 fn train(
     job: &Job,
-    mut keeper: Keeper,
+    mut checkpoints: CheckpointWriter,
     cancel: &AtomicBool,
-    said: &mut dyn FnMut(Event),
+    on_event: &mut dyn FnMut(Event),
 ) -> Result<Run> {
     let (mut log, mut weights) = (Log::default(), Vec::new());
     let mut ended = || -> Result<Status> {
         let mut training = Training::new(job)?;
-        match keeper.found(job, said)? {
-            None => training.begin(&mut log, said)?,
+        match checkpoints.found(job, on_event)? {
+            None => training.begin(&mut log, on_event)?,
             Some(found) => {
                 log = training.restore(found)?;
-                said(log.profiled(0));
-                log.evaluated().into_iter().for_each(&mut *said);
+                on_event(log.profiled(0));
+                log.evaluated().into_iter().for_each(&mut *on_event);
             }
         }
-        let status = training.finish(&mut log, &mut keeper, cancel, said)?;
+        let status = training.finish(&mut log, &mut checkpoints, cancel, on_event)?;
         weights = training.weights()?;
         Ok(status)
     };
     let status = match ended() {
-        Err(error) if error.is::<NotKept>() => return Err(error),
+        Err(error @ Error::Checkpoint(_)) => return Err(error),
         ended => ended.unwrap_or_else(|error| failed(&error)),
     };
     Ok(log.close(job, status, weights))
@@ -155,7 +154,7 @@ pub(crate) fn check(job: &Job) -> Result<()> {
     let (network, RunConfig { training, seed, .. }) = (job.untrained()?, &job.config);
     let second = BatchKey { split: Split::Train, seed: *seed, step: 1, batch: training.batch };
     if network.rnn().reversed_size() > 0 && job.task.is_stateful(second) {
-        mistake!(
+        bail_config!(
             "it reads in both directions, and the task {} asks for what comes next",
             job.task.name()
         );
@@ -164,11 +163,11 @@ pub(crate) fn check(job: &Job) -> Result<()> {
 }
 
 /// The record of a run that ended before it began.
-pub(crate) fn stillborn(job: &Job, message: String) -> Run {
+pub(crate) fn failed_at_start(job: &Job, message: String) -> Run {
     Log::default().close(job, Status::Failed(message), Vec::new())
 }
 
-fn failed(error: &anyhow::Error) -> Status {
+fn failed(error: &Error) -> Status {
     Status::Failed(line(error))
 }
 
@@ -178,7 +177,7 @@ impl Run {
     ///
     /// # Errors
     /// If they cannot be written.
-    pub fn write(&self, folder: &Folder) -> Result<()> {
+    pub fn write(&self, folder: &OutputDir) -> Result<()> {
         if !self.weights.is_empty() {
             folder.write("weights.safetensors", &self.weights)?;
         }
@@ -188,7 +187,7 @@ impl Run {
         folder.write_lines("measures.jsonl", &self.measures)?;
         folder.write_lines("run.json", std::slice::from_ref(&self.record))?;
         if self.record.status != Status::Stopped {
-            keep::clear(folder)?;
+            checkpoint::clear(folder)?;
         }
         Ok(())
     }
@@ -197,21 +196,16 @@ impl Run {
     ///
     /// # Errors
     /// If its `run.json` is there and cannot be read.
-    pub fn has_ended(folder: &Folder) -> Result<bool> {
+    pub fn has_ended(folder: &OutputDir) -> Result<bool> {
         if !folder.path().join("run.json").exists() {
             return Ok(false);
         }
-        let path = folder.path().join("run.json");
-        let unreadable = || format!("{}: cannot be read back", path.display());
-        let stored: Value =
-            serde_json::from_slice(&folder.read("run.json")?).with_context(unreadable)?;
-        check_schema(&path, &stored)?;
-        let record: RunRecord = serde_json::from_value(stored).with_context(unreadable)?;
+        let record: RunRecord = read_stored(&folder.path().join("run.json"))?;
         if record.status == Status::Stopped {
             return Ok(false);
         }
         // It may have been killed before it could remove them.
-        keep::clear(folder)?;
+        checkpoint::clear(folder)?;
         Ok(true)
     }
 }

@@ -1,11 +1,11 @@
 //! How wide each variant of a comparison is.
 
 use crate::config::{Readout, Width};
+use crate::error::Result;
 use crate::network::Network;
 use crate::task::Task;
-use crate::usage::{line, mistake, Usage};
+use crate::usage::{bail_config, line, ConfigError};
 use crate::variant::{Size, Variant};
-use anyhow::Result;
 
 /// Wider networks are refused as a slip: they would need gigabytes. It also ends the search where the
 /// number of weights does not grow.
@@ -30,19 +30,22 @@ pub fn solve(
             Size { input: task.input_size(), hidden, longest_lag: task.longest_lag(), seed: 0 };
         let units = if hidden == 1 { "unit" } else { "units" };
         Network::count(variant, size, task, readout).map_err(|error| {
-            Usage::new(format!("variant {name} with {hidden} hidden {units}: {}", line(&error)))
+            ConfigError::new(format!(
+                "variant {name} with {hidden} hidden {units}: {}",
+                line(&error)
+            ))
         })
     };
     let params = match width {
         Width::Hidden(hidden) if !(1..=WIDEST).contains(&hidden) => {
-            mistake!("hidden: expected 1 to {WIDEST} units, got {hidden}")
+            bail_config!("hidden: expected 1 to {WIDEST} units, got {hidden}")
         }
         Width::Hidden(hidden) => return Ok((hidden, count(hidden)?)),
         Width::Params(params) => params,
     };
     let mut below = (1, count(1)?);
     if below.1 > params {
-        mistake!(
+        bail_config!(
             "params: expected at least {}, which {name} has with one hidden unit, got {params}",
             below.1
         );
@@ -51,7 +54,7 @@ pub fn solve(
     while above.1 < params {
         below = above;
         if above.0 >= WIDEST {
-            mistake!(
+            bail_config!(
                 "params: expected at most {}, which {name} has with {WIDEST} hidden units, got {params}",
                 above.1
             );

@@ -3,12 +3,15 @@
 pub use crate::solve_rates::{Findings, MaximumLength, SolveRate};
 
 use crate::compare::{Comparison, ComparisonEvent};
-use crate::folder::Folder;
+use crate::dir::OutputDir;
+use crate::error::{Error, Result};
 use crate::record::{Records, RunRecord};
 use crate::solve_rates::findings;
-use crate::usage::mistake;
-use anyhow::Result;
+use crate::usage::bail_config;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What a caller may fail with.
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Comparisons of the same variants on a task of rising length.
 #[derive(Clone)]
@@ -23,14 +26,14 @@ impl Sweep {
     /// Looks at everything before anything is written or trained.
     ///
     /// # Errors
-    /// A [`Usage`](crate::usage::Usage) error in one line: as [`Comparison::check`]; if lengths do not rise, if the task cannot be solved, or if the
+    /// A [`ConfigError`](crate::usage::ConfigError) error in one line: as [`Comparison::check`]; if lengths do not rise, if the task cannot be solved, or if the
     /// probability is none.
     pub fn check(&self) -> Result<()> {
         if self.comparisons.is_empty() {
-            mistake!("lengths: expected at least one, got none");
+            bail_config!("lengths: expected at least one, got none");
         }
         if !(self.probability > 0.0 && self.probability <= 1.0) {
-            mistake!(
+            bail_config!(
                 "probability: expected a number above 0 and up to 1, got {}",
                 self.probability
             );
@@ -38,11 +41,14 @@ impl Sweep {
         let lengths: Vec<usize> =
             self.comparisons.iter().map(|comparison| comparison.task.length()).collect();
         if let Some(pair) = lengths.windows(2).find(|pair| pair[0] >= pair[1]) {
-            mistake!("lengths: expected rising numbers, got {} behind {}", pair[1], pair[0]);
+            bail_config!("lengths: expected rising numbers, got {} behind {}", pair[1], pair[0]);
         }
         for comparison in &self.comparisons {
             if comparison.task.criterion().is_none() {
-                mistake!("task {}: it has no point at which it is solved", comparison.task.name());
+                bail_config!(
+                    "task {}: it has no point at which it is solved",
+                    comparison.task.name()
+                );
             }
             comparison.check()?;
         }
@@ -50,7 +56,7 @@ impl Sweep {
     }
 
     /// Runs the comparisons from the shortest to the longest, each in a folder of its own, `length-25`; and writes `sweep.jsonl` and
-    /// `maximum.jsonl`. `said` hears of everything that happens, and `finished` gets the records of a length and their folder when it is done, to
+    /// `maximum.jsonl`. `on_event` hears of everything that happens, and `finished` gets the records of a length and their folder when it is done, to
     /// write a report for instance.
     ///
     /// Once `cancel` is set, what is finished is kept, and lengths that have not begun are left out.
@@ -59,10 +65,10 @@ impl Sweep {
     /// As [`Sweep::check`], that of `finished`, and if something cannot be written.
     pub fn run(
         &self,
-        folder: &Folder,
+        folder: &OutputDir,
         cancel: &AtomicBool,
-        said: &(dyn Fn(ComparisonEvent) + Sync),
-        finished: &mut dyn FnMut(&Records, &Folder) -> Result<()>,
+        on_event: &(dyn Fn(ComparisonEvent) + Sync),
+        finished: &mut dyn FnMut(&Records, &OutputDir) -> Result<(), BoxError>,
     ) -> Result<Findings> {
         self.check()?;
         let mut all: Vec<RunRecord> = Vec::new();
@@ -71,8 +77,8 @@ impl Sweep {
                 break;
             }
             let own = folder.inside(&format!("length-{}", comparison.task.length()))?;
-            let records: Records = comparison.check()?.run(&own, cancel, said)?;
-            finished(&records, &own)?;
+            let records: Records = comparison.check()?.run(&own, cancel, on_event)?;
+            finished(&records, &own).map_err(Error::Caller)?;
             all.extend(records.runs);
         }
         let names = self.comparisons.iter().flat_map(|comparison| &comparison.variants);

@@ -1,8 +1,8 @@
 //! A named network in a comparison.
 
 use crate::config::Override;
-use crate::usage::{mistake, nearest};
-use anyhow::Result;
+use crate::error::Result;
+use crate::usage::{bail_config, nearest};
 use candle_nn::VarBuilder;
 use recurrent_core::Layer;
 use std::collections::BTreeMap;
@@ -69,20 +69,22 @@ impl Variant {
 /// If there is no variant of a name, with the nearest that there is; if a name stands there twice, or none at all.
 pub fn choose<S: AsRef<str>>(known: &[Variant], names: &[S]) -> Result<Vec<Variant>> {
     if names.is_empty() {
-        mistake!("variants: expected at least one name, got none");
+        bail_config!("variants: expected at least one name, got none");
     }
     let mut chosen: Vec<Variant> = Vec::with_capacity(names.len());
     for name in names.iter().map(AsRef::as_ref) {
         if name.is_empty() {
-            mistake!("variants: expected names with commas between them, found an empty one");
+            bail_config!("variants: expected names with commas between them, found an empty one");
         }
         let Some(variant) = known.iter().find(|variant| variant.name == name) else {
             let nearest =
                 nearest(name, known.iter().map(|variant| variant.name.as_str())).unwrap_or("none");
-            mistake!("variant {name}: no such variant; the nearest is {nearest}, --list shows all");
+            bail_config!(
+                "variant {name}: no such variant; the nearest is {nearest}, --list shows all"
+            );
         };
         if chosen.iter().any(|other| other.name == name) {
-            mistake!("variant {name}: expected once, got twice");
+            bail_config!("variant {name}: expected once, got twice");
         }
         chosen.push(variant.clone());
     }
@@ -92,6 +94,7 @@ pub fn choose<S: AsRef<str>>(known: &[Variant], names: &[S]) -> Result<Vec<Varia
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anyhow::Result;
 
     #[test]
     fn variants_are_chosen_by_name() -> Result<()> {
@@ -117,7 +120,7 @@ mod tests {
         ] {
             let error = choose(&known, names).err().expect("must fail");
             assert_eq!(
-                (error.to_string().as_str(), crate::usage::exit_code(&error)),
+                (error.to_string().as_str(), 1 + u8::from(error.is_config())),
                 (expected, 2)
             );
         }

@@ -9,11 +9,10 @@ use recurrent_harness::compare::Comparison;
 use recurrent_harness::sweep::Sweep;
 use recurrent_harness::variant::Variant;
 use recurrent_records::config::{Budget, Clipping, Override, TrainingConfig, Width};
-use recurrent_records::folder::Folder;
+use recurrent_records::dir::OutputDir;
 use recurrent_records::record::Records;
 use recurrent_report as report;
 use recurrent_tasks as tasks;
-use recurrent_tasks::usage::exit_code;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -43,7 +42,7 @@ fn ablation() -> Ablation {
 }
 
 fn run(path: &Path) -> Result<Findings> {
-    let folder = Folder::create(path)?;
+    let folder = OutputDir::create(path)?;
     let findings = ablation().check()?.run(&folder, &AtomicBool::new(false), &|_| {})?;
     report::write_ablation(&findings, &["ablate".to_string()], &folder)?;
     Ok(findings)
@@ -148,7 +147,7 @@ fn what_cannot_be_meant_is_refused() {
         let mut ablation = ablation();
         edit(&mut ablation);
         let error = ablation.check().err().expect(expected);
-        assert_eq!((error.to_string().as_str(), exit_code(&error)), (expected, 2));
+        assert_eq!((error.to_string().as_str(), 1 + u8::from(error.is_config())), (expected, 2));
     }
 }
 
@@ -161,8 +160,8 @@ fn a_sweep_runs_every_length_and_keeps_what_is_finished() -> Result<()> {
         probability: 0.5,
     };
     let temp = tempfile::tempdir()?;
-    let folder = Folder::create(&temp.path().join("all"))?;
-    let mut finished = |records: &Records, folder: &Folder| report::write(records, folder);
+    let folder = OutputDir::create(&temp.path().join("all"))?;
+    let mut finished = |records: &Records, folder: &OutputDir| Ok(report::write(records, folder)?);
     let findings = sweep.run(&folder, &AtomicBool::new(false), &|_| {}, &mut finished)?;
     report::write_sweep(&findings, &[], &folder)?;
     let order: Vec<_> =
@@ -182,7 +181,7 @@ fn a_sweep_runs_every_length_and_keeps_what_is_finished() -> Result<()> {
     let text = report::sweep(&findings, 100);
     assert!(text.contains("T = 4") && text.contains("one: not even T = 4 was solved"), "{text}");
 
-    let folder = Folder::create(&temp.path().join("none"))?;
+    let folder = OutputDir::create(&temp.path().join("none"))?;
     let none = sweep.run(&folder, &AtomicBool::new(true), &|_| {}, &mut finished)?;
     report::write_sweep(&none, &[], &folder)?;
     assert!(none.rates.is_empty() && report::sweep(&none, 100).contains("no run has ended"));
@@ -191,7 +190,7 @@ fn a_sweep_runs_every_length_and_keeps_what_is_finished() -> Result<()> {
         let comparisons =
             lengths.iter().map(|length| comparison(*length, vec![tanh("one")])).collect();
         let error = Sweep { comparisons, probability }.check().expect_err(expected);
-        assert_eq!((error.to_string().as_str(), exit_code(&error)), (expected, 2));
+        assert_eq!((error.to_string().as_str(), 1 + u8::from(error.is_config())), (expected, 2));
     };
     refused(0.5, &[], "lengths: expected at least one, got none");
     refused(0.5, &[6, 4], "lengths: expected rising numbers, got 4 behind 6");

@@ -9,11 +9,10 @@ use recurrent_harness::compare::Comparison;
 use recurrent_harness::size::solve;
 use recurrent_harness::variant::Variant;
 use recurrent_records::config::{Budget, Clipping, Override, Readout, TrainingConfig, Width};
-use recurrent_records::folder::Folder;
-use recurrent_records::record::{Records, Status};
+use recurrent_records::dir::OutputDir;
+use recurrent_records::record::{Records, RunRecord, Status, SCHEMA};
 use recurrent_tasks as tasks;
 use recurrent_tasks::task::Task;
-use recurrent_tasks::usage::exit_code;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -45,30 +44,29 @@ fn lines(path: &Path, name: &str) -> Result<Vec<Value>> {
 #[test]
 fn a_comparison_is_written_whole_and_in_order() -> Result<()> {
     let temp = tempfile::tempdir()?;
-    let folder = Folder::create(temp.path())?;
+    let folder = OutputDir::create(temp.path())?;
     let comparison = Comparison { command: vec!["compare".into(), "--quick".into()], ..two() };
     let records = comparison.check()?.run(&folder, &AtomicBool::new(false), &|_| {})?;
 
     let order = [("zebra", 7), ("zebra", 8), ("ape", 7), ("ape", 8)];
     let runs = lines(temp.path(), "runs.jsonl")?;
     let of = |line: &Value| (line["variant"].clone(), line["seed"].clone());
+    let of_run = |run: &Value| {
+        let config = &run["config"];
+        (config["model"]["variant"].clone(), config["seed"].clone())
+    };
     assert_eq!(
-        runs.iter().map(of).collect::<Vec<_>>(),
+        runs.iter().map(of_run).collect::<Vec<_>>(),
         order.map(|(variant, seed)| (Value::from(variant), Value::from(seed)))
     );
     for (run, record) in runs.iter().zip(&records.runs) {
-        for key in "variant task length seed params hidden layers init dtype device threads version steps solved \
-                    steps_to_solve final_loss accuracy baseline half_life_h_init half_life_h_final half_life_c_init \
-                    half_life_c_final underflow_lags grad_ratio_init grad_ratio_final clipped_fraction seconds"
-            .split_whitespace()
-        {
-            assert!(run.get(key).is_some(), "{key} is missing in {run}");
-        }
+        assert_eq!(serde_json::from_value::<RunRecord>(run.clone())?, *record, "and read back");
+        let outcome = &run["outcome"];
         assert_eq!(
-            (&run["status"], run["final_loss"].as_f64()),
-            (&"finished".into(), Some(record.outcome.final_loss))
+            (&run["schema"], &run["status"], outcome["final_loss"].as_f64()),
+            (&SCHEMA.into(), &"finished".into(), Some(record.outcome.final_loss))
         );
-        assert_eq!((&run["threads"], &run["steps"]), (&1.into(), &20.into()));
+        assert_eq!((&outcome["threads"], &outcome["steps"]), (&1.into(), &20.into()));
     }
     for (name, each, found) in [
         ("steps.jsonl", 20, records.steps.len()),
@@ -88,7 +86,7 @@ fn a_comparison_is_written_whole_and_in_order() -> Result<()> {
     let header: Value = serde_json::from_slice(&fs::read(temp.path().join("comparison.json"))?)?;
     assert_eq!(header["command"], serde_json::json!(["compare", "--quick"]));
     assert_eq!(
-        (&header["seeds"], &header["interrupted"]),
+        (&header["config"]["seeds"], &header["interrupted"]),
         (&serde_json::json!([7, 8]), &false.into())
     );
     assert!(
@@ -105,7 +103,7 @@ fn the_number_of_jobs_changes_no_bit() -> Result<()> {
         let temp = tempfile::tempdir()?;
         let comparison = Comparison { jobs, ..two() };
         let mut records = comparison.check()?.run(
-            &Folder::create(temp.path())?,
+            &OutputDir::create(temp.path())?,
             &AtomicBool::new(false),
             &|_| {},
         )?;
@@ -128,8 +126,11 @@ fn a_run_that_fails_does_not_stop_the_others() -> Result<()> {
     });
     let explodes = plain("explodes", |x, h| (x + h)? * 1e20);
     let comparison = Comparison { jobs: 2, ..comparison(vec![panics, explodes, tanh("fine")]) };
-    let records =
-        comparison.check()?.run(&Folder::create(temp.path())?, &AtomicBool::new(false), &|_| {})?;
+    let records = comparison.check()?.run(
+        &OutputDir::create(temp.path())?,
+        &AtomicBool::new(false),
+        &|_| {},
+    )?;
     let failed = |run: &recurrent_records::record::RunRecord| match &run.status {
         Status::Failed(message) => message.clone(),
         other => format!("{other:?}"),
@@ -159,7 +160,7 @@ fn what_is_finished_is_kept_when_a_comparison_is_cancelled() -> Result<()> {
     });
     let comparison =
         Comparison { jobs: 1, ..comparison(vec![tanh("first"), cancels, tanh("last")]) };
-    let records = comparison.check()?.run(&Folder::create(temp.path())?, &cancel, &|_| {})?;
+    let records = comparison.check()?.run(&OutputDir::create(temp.path())?, &cancel, &|_| {})?;
     let ends: Vec<_> = records
         .runs
         .iter()
@@ -234,7 +235,7 @@ fn mistakes_are_found_before_anything_is_written() {
         ),
         (
             |c| c.variants[0].overrides = vec![Override::Truncation(Some(Truncation::Last(0)))],
-            "variant zebra: window: expected at least 1 step, got 0",
+            "variant zebra: truncation: expected at least 1 step, got 0",
         ),
         (|c| c.training.batch = 0, "batch: expected at least 1, got 0"),
         (|c| c.training.budget = Budget::Steps(0), "steps: expected at least 1, got 0"),
@@ -255,7 +256,7 @@ fn mistakes_are_found_before_anything_is_written() {
         edit(&mut comparison);
         let error = comparison.check().err().expect("must be refused");
         assert!(error.to_string().starts_with(expected), "{error}, expected {expected}");
-        assert_eq!(exit_code(&error), 2, "{error}");
+        assert_eq!(1 + u8::from(error.is_config()), 2, "{error}");
         assert_eq!(error.to_string().lines().count(), 1, "{error}");
     }
 }

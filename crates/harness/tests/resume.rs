@@ -8,10 +8,9 @@ use recurrent_harness::compare::Comparison;
 use recurrent_harness::run::{self, Event, Interval, Job, Run};
 use recurrent_harness::variant::Variant;
 use recurrent_records::config::{Budget, Level, Override, TrainingConfig, Width};
-use recurrent_records::folder::Folder;
+use recurrent_records::dir::OutputDir;
 use recurrent_records::record::{Records, Status};
 use recurrent_tasks::task::{BatchKey, Criterion, Split, Task};
-use recurrent_tasks::usage::exit_code;
 use recurrent_tasks::{self as tasks, Text};
 use std::fs;
 use std::path::PathBuf;
@@ -39,12 +38,17 @@ fn timeless(mut run: Run) -> (String, Vec<u8>) {
 }
 
 /// What was said besides steps, and the run: stopped after step `stop`, if it gets so far.
-fn part(job: &Job, folder: &Folder, interval: Interval, stop: u64) -> Result<(Vec<String>, Run)> {
+fn part(
+    job: &Job,
+    folder: &OutputDir,
+    interval: Interval,
+    stop: u64,
+) -> Result<(Vec<String>, Run)> {
     let (cancel, mut notes) = (AtomicBool::new(stop == 0), Vec::new());
     let run = run::run_in(job, folder, interval, &cancel, &mut |event| match event {
         Event::Step(step, _) => cancel.store(step == stop, Ordering::Relaxed),
         Event::Resumed(steps) => notes.push(format!("resumed {}", steps.len())),
-        Event::Spoilt(line) => notes.push(line.to_string()),
+        Event::Damaged(line) => notes.push(line.to_string()),
         Event::Evaluated(_) | Event::Profiled { .. } => {}
     })?;
     run.write(folder)?;
@@ -58,10 +62,10 @@ fn at_every_step(job: &Job) -> Result<Run> {
     let straight = run::run(&job, &false.into(), &mut |_, _| ());
     let expected = timeless(straight.clone());
     let temp = tempfile::tempdir()?;
-    let all = Folder::create(&temp.path().join("all"))?;
+    let all = OutputDir::create(&temp.path().join("all"))?;
     let last = straight.steps.len() as u64;
     for step in 0..last {
-        let folder = Folder::create(&temp.path().join(format!("{step}")))?;
+        let folder = OutputDir::create(&temp.path().join(format!("{step}")))?;
         let (_, stopped) = part(job, &folder, NEVER, step)?;
         assert_eq!(
             (&stopped.record.status, stopped.record.outcome.steps),
@@ -150,7 +154,7 @@ fn the_state_of_a_text_is_carried_from_window_to_window_and_over_a_stop() -> Res
     Ok(())
 }
 
-fn checkpoints(folder: &Folder) -> Result<Vec<PathBuf>> {
+fn checkpoints(folder: &OutputDir) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder.path().join("checkpoints"))?;
     let mut paths: Vec<_> = entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
     paths.sort();
@@ -165,7 +169,7 @@ fn a_spoilt_checkpoint_is_passed_over_and_said() -> Result<()> {
     let expected = timeless(run::run(&job, &false.into(), &mut |_, _| ()));
     for spoilt in 0..=2 {
         let temp = tempfile::tempdir()?;
-        let folder = Folder::create(temp.path())?;
+        let folder = OutputDir::create(temp.path())?;
         part(&job, &folder, Interval::Steps(2), 7)?; // saved after 2, 4, 6 and, since it was stopped there, 7
         let paths = checkpoints(&folder)?;
         assert_eq!(paths.len(), 2, "{paths:?}");
@@ -198,7 +202,7 @@ fn the_checkpoint_of_another_run_is_refused_by_what_is_different() -> Result<()>
     let (settings, variant) = (settings(task.as_ref(), 12), tanh("t"));
     let job = Job::new(&variant, task.as_ref(), &settings, 3)?;
     let temp = tempfile::tempdir()?;
-    let folder = Folder::create(temp.path())?;
+    let folder = OutputDir::create(temp.path())?;
     part(&job, &folder, NEVER, 5)?;
     let other = Variant { overrides: vec![Override::Lr(0.25)], ..variant.clone() };
     let other = Job::new(&other, task.as_ref(), &settings, 4)?;
@@ -238,11 +242,11 @@ fn without_times(mut records: Records) -> Records {
 #[test]
 fn a_comparison_goes_on_and_repeats_nothing_that_has_ended() -> Result<()> {
     let temp = tempfile::tempdir()?;
-    let straight = Folder::create(&temp.path().join("straight"))?;
+    let straight = OutputDir::create(&temp.path().join("straight"))?;
     let expected =
         without_times(two().check()?.run(&straight, &AtomicBool::new(false), &|_| {})?);
 
-    let folder = Folder::create(&temp.path().join("parts"))?;
+    let folder = OutputDir::create(&temp.path().join("parts"))?;
     // It cancels as it is built for its second run; both are the same network.
     let cancel = Arc::new(AtomicBool::new(false));
     let set = cancel.clone();
@@ -265,17 +269,17 @@ fn a_comparison_goes_on_and_repeats_nothing_that_has_ended() -> Result<()> {
     assert_eq!(ends, [("zebra", 7, 20), ("zebra", 8, 20), ("ape", 7, 20), ("ape", 8, 0)]);
     let before =
         ["zebra-7", "zebra-8", "ape-7"].map(|name| folder.read(&format!("runs/{name}/run.json")));
-    let before = before.into_iter().collect::<Result<Vec<_>>>()?;
+    let before = before.into_iter().collect::<Result<Vec<_>, _>>()?;
 
     let records = two().check()?.run(&folder, &AtomicBool::new(false), &|_| {})?;
     assert_eq!(without_times(records), expected);
     let after =
         ["zebra-7", "zebra-8", "ape-7"].map(|name| folder.read(&format!("runs/{name}/run.json")));
-    assert_eq!(after.into_iter().collect::<Result<Vec<_>>>()?, before, "not even their seconds");
+    assert_eq!(after.into_iter().collect::<Result<Vec<_>, _>>()?, before, "not even their seconds");
     for name in ["steps.jsonl", "evals.jsonl", "profiles.jsonl", "runs/ape-8/weights.safetensors"] {
         assert_eq!(folder.read(name)?, straight.read(name)?, "{name}");
     }
-    let header = |folder: &Folder| -> Result<serde_json::Value> {
+    let header = |folder: &OutputDir| -> Result<serde_json::Value> {
         Ok(serde_json::from_slice(&folder.read("comparison.json")?)?)
     };
     let ended = header(&folder)?;
@@ -293,7 +297,7 @@ fn a_comparison_goes_on_and_repeats_nothing_that_has_ended() -> Result<()> {
 #[test]
 fn another_comparison_in_the_folder_is_refused_by_what_is_different() -> Result<()> {
     let temp = tempfile::tempdir()?;
-    let folder = Folder::create(temp.path())?;
+    let folder = OutputDir::create(temp.path())?;
     two().check()?.run(&folder, &AtomicBool::new(true), &|_| {})?; // cancelled before its first run
     type Edit = fn(&mut Comparison);
     let cases: [(Edit, &str); 6] = [
@@ -318,7 +322,7 @@ fn another_comparison_in_the_folder_is_refused_by_what_is_different() -> Result<
             other.check()?.run(&folder, &AtomicBool::new(false), &|_| {}).expect_err(expected);
         let expected =
             format!("{}: it holds another comparison: {expected}", temp.path().display());
-        assert_eq!((error.to_string(), exit_code(&error)), (expected, 2));
+        assert_eq!((error.to_string(), 1 + u8::from(error.is_config())), (expected, 2));
         assert_eq!(folder.read("comparison.json")?, before);
     }
     Ok(())
@@ -330,11 +334,11 @@ fn where_checkpoints_cannot_be_written_the_comparison_ends_with_an_error_and_goe
 ) -> Result<()> {
     let temp = tempfile::tempdir()?;
     let expected = two().check()?.run(
-        &Folder::create(&temp.path().join("straight"))?,
+        &OutputDir::create(&temp.path().join("straight"))?,
         &AtomicBool::new(false),
         &|_| {},
     )?;
-    let folder = Folder::create(&temp.path().join("out"))?;
+    let folder = OutputDir::create(&temp.path().join("out"))?;
     let in_the_way = folder.inside("runs/zebra-8")?.path().join("checkpoints");
     fs::write(&in_the_way, "in the way")?;
     let saving = Comparison { interval: Interval::Steps(4), jobs: 1, ..two() };
@@ -347,7 +351,7 @@ fn where_checkpoints_cannot_be_written_the_comparison_ends_with_an_error_and_goe
         line.contains("the run cannot be kept: checkpoint") && line.contains("zebra-8/checkpoints"),
         "{line}"
     );
-    assert_eq!(exit_code(&error), 1);
+    assert_eq!(1 + u8::from(error.is_config()), 1);
     fs::remove_file(in_the_way)?;
     let records = saving.check()?.run(&folder, &AtomicBool::new(false), &|_| {})?;
     assert_eq!(without_times(records), without_times(expected));

@@ -106,6 +106,7 @@ fn all_measures_of_a_linear_network_are_functions_of_its_weight() -> Result<()> 
     let (task, variant) = (adding(40), plain("linear", |x, h| x + h));
     let settings = TrainingConfig {
         dtype: DType::F64,
+        width: Width::Hidden(1),
         measures: Level::Dynamics,
         ..settings(task.as_ref(), 2)
     };
@@ -154,7 +155,8 @@ fn all_measures_of_a_linear_network_are_functions_of_its_weight() -> Result<()> 
 #[test]
 fn the_profile_of_a_linear_network_is_a_power_of_its_weight() -> Result<()> {
     let (task, variant) = (adding(40), plain("linear", |x, h| x + h));
-    let settings = TrainingConfig { dtype: DType::F64, ..settings(task.as_ref(), 1) };
+    let settings =
+        TrainingConfig { dtype: DType::F64, width: Width::Hidden(1), ..settings(task.as_ref(), 1) };
     let job = Job::new(&variant, task.as_ref(), &settings, 1)?;
     let run = run::run(&job, &true.into(), &mut |_, _| ());
     assert_eq!((&run.record.status, run.record.outcome.steps), (&Status::Stopped, 0));

@@ -12,7 +12,6 @@ use recurrent_records::config::{Budget, Clipping, Override, Readout, TrainingCon
 use recurrent_records::record::{RunRecord, Status};
 use recurrent_tasks as tasks;
 use recurrent_tasks::task::Task;
-use recurrent_tasks::usage::exit_code;
 use std::sync::Arc;
 
 fn adding() -> Arc<dyn Task> {
@@ -228,7 +227,7 @@ fn penalties_that_a_layer_has_nothing_for_are_refused() -> Result<()> {
         let comparison = Comparison::new(adding(), vec![variant]);
         let error = comparison.check().err().expect("it must be refused");
         assert!(error.to_string().contains(expected), "{error}");
-        assert_eq!(exit_code(&error), 2);
+        assert_eq!(1 + u8::from(error.is_config()), 2);
     }
     Ok(())
 }

@@ -102,6 +102,11 @@ pub use gru::{LayerNormGruCell, LayerNormGruConfig};
 pub use lstm::{LayerNormLstmCell, LayerNormLstmConfig};
 pub use norm::{Norm, Scope};
 pub use placement::Placement;
+pub use recurrent_core as core;
+pub use recurrent_core::{
+    Bidirectional, Carry, Direction, ForwardContext, GradientRecorder, Init, Layer, Record,
+    Sequence, Stack,
+};
 pub use vanilla::{LayerNormVanillaCell, LayerNormVanillaConfig, NormInput};
 
 /// A layer-normed LSTM layer: [`LayerNormLstmCell`] run over time.

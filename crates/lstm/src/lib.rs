@@ -76,6 +76,11 @@ mod config;
 
 pub use cell::LstmCell;
 pub use config::LstmConfig;
+pub use recurrent_core as core;
+pub use recurrent_core::{
+    Bidirectional, Carry, Direction, ForwardContext, GradientRecorder, Init, Layer, Record,
+    Sequence, Stack,
+};
 
 /// An LSTM layer: [`LstmCell`] run over time.
 pub type Lstm = recurrent_core::Rnn<LstmCell>;

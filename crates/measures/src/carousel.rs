@@ -1,10 +1,10 @@
 //! What comes back along the kept state alone, against all that comes back.
 
-use crate::direction::norm;
 use crate::gates::within;
-use crate::gradients::{name, StateGradients};
 use crate::profile::quantile;
-use crate::Answer;
+use crate::state_gradients::{name, StateGradients};
+use crate::vector::norm;
+use crate::Applicable;
 use candle::{bail, Result, Tensor};
 use recurrent_core::{Activations, Gate, GradientTrace, LayerId};
 use serde::{Deserialize, Serialize};
@@ -53,7 +53,7 @@ pub struct LayerCarousel {
     /// Which layer, and which direction.
     pub layer_id: LayerId,
     /// Its carousel; does not apply to a cell that names no gate that keeps its state.
-    pub carousel: Answer<Carousel>,
+    pub carousel: Applicable<Carousel>,
 }
 
 impl Carousel {
@@ -63,7 +63,7 @@ impl Carousel {
     }
 }
 
-/// The carousel of every layer and direction, from what was observed and what was recorded, with its gradients, of the same batch.
+/// The carousel of every layer and direction, from what was observed and what was gradients_from_traces, with its gradients, of the same batch.
 ///
 /// The field that a gate keeps is the last of the state that is as wide as the gate: c of an LSTM, h of a GRU.
 ///
@@ -79,9 +79,9 @@ pub fn carousel(
     observations.iter().map(layer).collect()
 }
 
-fn of_layer(seen: &Activations, traces: &[GradientTrace]) -> Result<Answer<Carousel>> {
+fn of_layer(seen: &Activations, traces: &[GradientTrace]) -> Result<Applicable<Carousel>> {
     let Some(gate) = seen.gates.iter().find(|gate| gate.keeps) else {
-        return Ok(Answer::DoesNotApply(
+        return Ok(Applicable::NotApplicable(
             "this cell names no gate that keeps its state".to_string(),
         ));
     };
@@ -89,7 +89,7 @@ fn of_layer(seen: &Activations, traces: &[GradientTrace]) -> Result<Answer<Carou
     let as_wide = |(_, states): &&(&'static str, Tensor)| states.dims().last() == Some(&width);
     let Some((field, _)) = seen.states.iter().rfind(as_wide) else {
         let why = format!("no field of the state is as wide as the gate {}", gate.name);
-        return Ok(Answer::DoesNotApply(why));
+        return Ok(Applicable::NotApplicable(why));
     };
     let Some(trace) =
         traces.iter().find(|trace| (trace.layer_id, trace.field) == (seen.layer_id, *field))
@@ -105,7 +105,7 @@ fn of_layer(seen: &Activations, traces: &[GradientTrace]) -> Result<Answer<Carou
         )
     }
     let reference = usize::from(seen.states.first().is_some_and(|(output, _)| output != field));
-    along(gate, trace, reference).map(Answer::Found)
+    along(gate, trace, reference).map(Applicable::Value)
 }
 
 /// The carousel that `gate` makes of the field of `trace`.
@@ -116,7 +116,7 @@ fn along(gate: &Gate, trace: &GradientTrace, reference: usize) -> Result<Carouse
     let mut runs = Vec::new();
     for (row, &len) in trace.lengths.iter().enumerate() {
         let (own, others) = rest.split_at(len);
-        runs.extend(Run::new(&gradients, row, reference, own));
+        runs.extend(ExampleCarousel::new(&gradients, row, reference, own));
         rest = others;
     }
     let mut found = Carousel {
@@ -132,8 +132,10 @@ fn along(gate: &Gate, trace: &GradientTrace, reference: usize) -> Result<Carouse
         runs.retain(|run| run.len() >= lag);
         let logs = runs.iter().map(|run| run.logs.iter().sum::<f64>()).sum::<f64>();
         found.log_product.push(logs / (runs.len() * gradients.size) as f64);
-        let median = |of: &dyn Fn(&Run, &[f64]) -> f64| {
-            let own = |run: &Run| gradients.at(run.row, lag).map(|gradient| of(run, gradient));
+        let median = |of: &dyn Fn(&ExampleCarousel, &[f64]) -> f64| {
+            let own = |run: &ExampleCarousel| {
+                gradients.at(run.row, lag).map(|gradient| of(run, gradient))
+            };
             let mut norms: Vec<_> =
                 runs.iter().filter_map(own).map(|norm| norm * trace.batch as f64).collect();
             norms.sort_by(f64::total_cmp);
@@ -148,14 +150,14 @@ fn along(gate: &Gate, trace: &GradientTrace, reference: usize) -> Result<Carouse
 }
 
 /// One example on its way back along the carousel.
-struct Run<'a> {
+struct ExampleCarousel<'a> {
     row: usize,
     factors: &'a [Vec<f64>], // by step
     alone: Vec<f64>,
     logs: Vec<f64>,
 }
 
-impl<'a> Run<'a> {
+impl<'a> ExampleCarousel<'a> {
     /// At the reference lag; `None` if the example is shorter.
     fn new(
         gradients: &StateGradients,

@@ -1,8 +1,8 @@
 //! Whether a gradient vanishes along depth, along time, or both.
 
-use crate::direction::{fraction, norm};
-use crate::objective::WeightGradients;
+use crate::objective::NamedGradients;
 use crate::profile::quantile;
+use crate::vector::{fraction, norm};
 use crate::{decay, Fit, Objective, Profile};
 use candle::Result;
 use recurrent_core::{Bptt, GradientTrace, LayerId, Record};
@@ -77,7 +77,7 @@ pub fn depth(objective: &Objective) -> Result<DepthProfile> {
 }
 
 impl DepthProfile {
-    fn of(traces: &[GradientTrace], weights: &WeightGradients) -> Self {
+    fn of(traces: &[GradientTrace], weights: &NamedGradients) -> Self {
         let layers: Vec<_> = traces.iter().map(|trace| LayerDepth::of(trace, weights)).collect();
         let named =
             |name: &str| traces.iter().any(|trace| name.ends_with(&trace.layer_id.suffix()));
@@ -93,8 +93,8 @@ impl DepthProfile {
 }
 
 impl LayerDepth {
-    fn of(trace: &GradientTrace, weights: &WeightGradients) -> Self {
-        let profile = Profile::of(trace);
+    fn of(trace: &GradientTrace, weights: &NamedGradients) -> Self {
+        let profile = Profile::from_trace(trace);
         let decay = decay(&profile.median, profile.steps);
         let suffix = trace.layer_id.suffix();
         Self {
@@ -138,7 +138,7 @@ impl AlongDepth {
     }
 }
 
-impl WeightGradients {
+impl NamedGradients {
     /// The norm over the weights whose names are so; `None` if there are none.
     fn of(&self, is: impl Fn(&str) -> bool) -> Option<f64> {
         let values: Vec<_> =

@@ -1,7 +1,7 @@
 //! How open the gates are, and how long the one that keeps the state remembers.
 
 use crate::profile::quantile;
-use crate::Answer;
+use crate::Applicable;
 use candle::{bail, DType, Result, Tensor};
 use recurrent_core::{Activations, Gate, LayerId};
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ pub struct LayerGates {
     /// Which layer, and which direction.
     pub layer_id: LayerId,
     /// Its gates, in the order of the cell; does not apply to a cell that names none.
-    pub gates: Answer<Vec<GateUse>>,
+    pub gates: Applicable<Vec<GateUse>>,
 }
 
 /// How open one gate is, over all units, steps and examples.
@@ -40,7 +40,7 @@ pub struct GateUse {
     /// The same unit by unit, over steps and examples.
     pub units: Vec<UnitUse>,
     /// How long units remember, if the gate multiplies the state that is kept.
-    pub memory: Option<Memory>,
+    pub retention: Option<Retention>,
 }
 
 /// How open one unit's gate is, over steps and examples.
@@ -62,7 +62,7 @@ pub struct UnitUse {
 /// f near 1 (Gers, Schmidhuber and Cummins 2000; Tallec and Ollivier 2018, arXiv:1804.11188v1). It is that of the gate at its mean: a
 /// gate that opens and shuts may keep longer or shorter, and paths through h are left out; [`crate::carousel`] has the product itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Memory {
+pub struct Retention {
     /// 1/(1 − E f) of every unit; infinite for a gate that stays open altogether.
     pub linear: TimeConstants,
     /// −1/ln E f of every unit; 0 for a gate that stays shut.
@@ -90,8 +90,8 @@ pub fn gates(observations: &[Activations]) -> Result<Vec<LayerGates>> {
     let layer = |seen: &Activations| {
         let gates = seen.gates.iter().map(|gate| gate_use(gate, &seen.lengths));
         let gates = match seen.gates.is_empty() {
-            true => Answer::DoesNotApply("this cell names no gates".to_string()),
-            false => Answer::Found(gates.collect::<Result<_>>()?),
+            true => Applicable::NotApplicable("this cell names no gates".to_string()),
+            false => Applicable::Value(gates.collect::<Result<_>>()?),
         };
         Ok(LayerGates { layer_id: seen.layer_id, gates })
     };
@@ -124,7 +124,7 @@ fn gate_use(gate: &Gate, lengths: &[usize]) -> Result<GateUse> {
         left: over_units(|unit| unit.left),
         right: over_units(|unit| unit.right),
         slope: over_units(|unit| unit.slope),
-        memory: gate.keeps.then(|| Memory {
+        retention: gate.keeps.then(|| Retention {
             linear: constants(|mean| 1.0 / (1.0 - mean)),
             exponential: constants(|mean| mean.recip().ln().recip()),
         }),
@@ -181,7 +181,7 @@ mod tests {
         let values = [[[0.05, 0.5], [0.1, 0.9], [0.95, 0.2]], [[0.5, 0.8], [9.0, 9.0], [9.0, 9.0]]];
         let found = gates(&[seen(vec![gate(&values, true)?], &[3, 1])])?;
         assert_eq!(found[0].layer_id, LayerId::layer(2));
-        let found = &found[0].gates.found().expect("it has a gate")[0];
+        let found = &found[0].gates.value().expect("it has a gate")[0];
         assert_eq!(
             (found.left, found.right),
             (1.0 / 8.0, 1.0 / 8.0),
@@ -199,7 +199,7 @@ mod tests {
             (found.units[0].left, found.units[1].left, found.units[0].right),
             (0.25, 0.0, 0.25)
         );
-        let memory = found.memory.as_ref().expect("it keeps");
+        let memory = found.retention.as_ref().expect("it keeps");
         close(memory.linear.units[0], 1.0 / 0.6);
         close(memory.linear.median, (1.0 / 0.6 + 2.5) / 2.0);
         close(memory.exponential.units[1], -1.0 / 0.6f64.ln());
@@ -210,19 +210,22 @@ mod tests {
     fn time_constants_of_gates_at_the_ends() -> Result<()> {
         let values = [[[1.0, 0.0]; 3]; 2];
         let found = gates(&[seen(vec![gate(&values, true)?, gate(&values, false)?], &[3, 3])])?;
-        let found = found[0].gates.found().expect("it has gates");
-        let memory = found[0].memory.as_ref().expect("it keeps");
+        let found = found[0].gates.value().expect("it has gates");
+        let memory = found[0].retention.as_ref().expect("it keeps");
         assert_eq!(memory.linear.units, [f64::INFINITY, 1.0]);
         assert_eq!(memory.exponential.units, [f64::INFINITY, 0.0]);
         assert_eq!((found[0].left, found[0].right, found[0].slope), (0.5, 0.5, 0.0));
-        assert_eq!(found[1].memory, None, "it does not keep");
+        assert_eq!(found[1].retention, None, "it does not keep");
         Ok(())
     }
 
     #[test]
     fn a_cell_without_gates_is_told_so() -> Result<()> {
         let found = gates(&[seen(Vec::new(), &[3])])?;
-        assert_eq!(found[0].gates, Answer::DoesNotApply("this cell names no gates".to_string()));
+        assert_eq!(
+            found[0].gates,
+            Applicable::NotApplicable("this cell names no gates".to_string())
+        );
         let short = gates(&[seen(vec![gate(&[[[0.5; 2]; 3]; 2], true)?], &[3, 4])]);
         let error = short.expect_err("four steps of three").to_string();
         assert!(error

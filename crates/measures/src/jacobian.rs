@@ -1,5 +1,6 @@
 //! The Jacobian over many steps: how much of a gradient comes through, in the best direction and in the worst.
 
+use crate::statistics::median;
 use crate::Trajectory;
 use candle::{bail, DType, Result};
 use nalgebra::DMatrix;
@@ -47,18 +48,19 @@ impl Magnitude {
 /// the examples, of logarithms. An unresolved σ_min counts as smaller than all others.
 ///
 /// # Errors
-/// As [`temporal_jacobian_of`].
+/// As [`temporal_jacobian_of_example`].
 pub fn temporal_jacobian(
     trajectory: &Trajectory,
     end: usize,
     lags: &[usize],
 ) -> Result<Vec<SingularValues>> {
-    let all =
-        (0..trajectory.batch()).map(|example| temporal_jacobian_of(trajectory, example, end, lags));
+    let all = (0..trajectory.batch())
+        .map(|example| temporal_jacobian_of_example(trajectory, example, end, lags));
     let all = all.collect::<Result<Vec<_>>>()?;
     let at = |layer_id: usize| {
         let over = |log10: &dyn Fn(&SingularValues) -> f64| {
-            median(all.iter().map(|values| log10(&values[layer_id])).collect())
+            let values: Vec<_> = all.iter().map(|values| log10(&values[layer_id])).collect();
+            median(&values).unwrap_or(f64::NAN)
         };
         let smallest =
             over(&|values| values.smallest.map_or(f64::NEG_INFINITY, |smallest| smallest.log10));
@@ -92,7 +94,7 @@ pub fn temporal_jacobian(
 /// # Errors
 /// If `lags` do not ascend from 1 or more to at most `end`, or `end` exceeds the number of steps; if a Jacobian is not finite; as
 /// [`Trajectory::jacobian`].
-pub fn temporal_jacobian_of(
+pub fn temporal_jacobian_of_example(
     trajectory: &Trajectory,
     example: usize,
     end: usize,
@@ -106,8 +108,8 @@ pub fn temporal_jacobian_of(
         DType::BF16 => 2f64.powi(-7),
         _ => 2f64.powi(-10),
     };
-    let mut product = Scaled::one(n);
-    let mut inverse = Some(Scaled::one(n));
+    let mut product = ScaledMatrix::one(n);
+    let mut inverse = Some(ScaledMatrix::one(n));
     let mut found = Vec::with_capacity(lags.len());
     for lag in 1..=lags.last().copied().unwrap_or(0) {
         let jacobian = trajectory.matrix(end - lag, example)?;
@@ -139,7 +141,7 @@ fn resolved_inverse(jacobian: &DMatrix<f64>, epsilon: f64) -> Option<DMatrix<f64
     (epsilon * jacobian.norm() * inverse.norm() < 0.1).then_some(inverse)
 }
 
-fn values(lag: usize, product: &Scaled, inverse: Option<&Scaled>) -> SingularValues {
+fn values(lag: usize, product: &ScaledMatrix, inverse: Option<&ScaledMatrix>) -> SingularValues {
     let n = product.matrix.nrows() as f64;
     let largest = product.log10_largest();
     let smallest = inverse.map(|inverse| -inverse.log10_largest());
@@ -157,12 +159,12 @@ fn values(lag: usize, product: &Scaled, inverse: Option<&Scaled>) -> SingularVal
 }
 
 /// A matrix times a power of ten.
-struct Scaled {
+struct ScaledMatrix {
     matrix: DMatrix<f64>,
     log10: f64,
 }
 
-impl Scaled {
+impl ScaledMatrix {
     fn one(n: usize) -> Self {
         Self { matrix: DMatrix::identity(n, n), log10: 0.0 }
     }
@@ -189,18 +191,5 @@ impl Scaled {
 
     fn log10_largest(&self) -> f64 {
         self.matrix.singular_values().max().log10() + self.log10
-    }
-}
-
-/// The median; between the two in the middle their mean, which is infinite if one of them is.
-pub(crate) fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    match values.len() {
-        0 => f64::NAN,
-        odd if odd % 2 == 1 => values[odd / 2],
-        even => match (values[even / 2 - 1], values[even / 2]) {
-            (low, high) if low == high => low,
-            (low, high) => 0.5 * low + 0.5 * high,
-        },
     }
 }

@@ -4,12 +4,12 @@
 //!
 //! | measure | formula | function |
 //! |---|---|---|
-//! | profile | g(k) = ‖dL/dh_{T-k}‖ against the lag k | [`Profile::of`] |
+//! | profile | g(k) = ‖dL/dh_{T-k}‖ against the lag k | [`Profile::from_trace`] |
 //! | first/last ratio | R = g(T-1) / g(0) | [`ratio`] |
 //! | decay | least squares ln g(k) = a - ρ k | [`decay`] |
 //! | half-life | ln 2 / ρ | [`Fit::half_life`] |
 //! | horizon | max { k : g(k) / g(0) >= ε } | [`horizon`] |
-//! | underflow | lags at which an element is zero or subnormal | [`Underflow::of`] |
+//! | underflow | lags at which an element is zero or subnormal | [`Underflow::from_profile`] |
 //! | long-range share | S(τ) = ‖Σ_{k >= τ} (dL/dW)_k‖ / ‖dL/dW‖, and its cosine | [`long_range_share`] |
 //! | truncation bias | ‖g_TBPTT - g_full‖ / ‖g_full‖, and its cosine | [`truncation()`] |
 //! | carousel | Π f_t, and the gradient that it alone brings back, against dL/dc_{T-k} | [`carousel()`] |
@@ -45,7 +45,10 @@
 mod decay;
 pub mod diagnosis;
 mod horizon;
+pub mod json;
 mod profile;
+pub mod statistics;
+pub mod text;
 mod underflow;
 
 pub use decay::{decay, window, Fit};
@@ -60,42 +63,42 @@ mod memory_capacity;
 mod omega;
 mod sensitivity;
 mod spectral;
-mod steps;
-mod vector;
+mod state_vector;
+mod trajectory;
 
-pub use jacobian::{temporal_jacobian, temporal_jacobian_of, Magnitude, SingularValues};
-pub use lyapunov::{lyapunov, lyapunov_of, Lyapunov};
-pub use memory_capacity::{memory_capacity, CapacitySettings, Drive, MemoryCapacity};
-pub use omega::{omega, omega_penalty, recorded, Omega};
-pub use sensitivity::{sensitivity, Passes, Sensitivity};
+pub use jacobian::{temporal_jacobian, temporal_jacobian_of_example, Magnitude, SingularValues};
+pub use lyapunov::{lyapunov, lyapunov_of_example, Lyapunov};
+pub use memory_capacity::{memory_capacity, CapacityConfig, CapacityCurve, InputDrive};
+pub use omega::{gradients_from_traces, omega, omega_penalty, Omega};
+pub use sensitivity::{sensitivity, Sensitivity, SensitivityMethod};
 pub use spectral::{block_spectra, BlockSpectrum};
-pub use steps::{Derivative, Trajectory};
-pub use vector::{flatten, pieces, unflatten, Piece};
+pub use state_vector::{flatten, pieces, unflatten, StateSlice};
+pub use trajectory::{Derivative, Trajectory};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-mod answer;
+mod applicable;
 mod carousel;
 mod depth;
-mod direction;
 mod gates;
-mod gradients;
 mod noise;
 mod objective;
 mod rank;
 mod shadow;
 mod share;
+mod state_gradients;
 mod truncation;
+mod vector;
 
-pub use answer::Answer;
+pub use applicable::Applicable;
 pub use carousel::{carousel, Carousel, LayerCarousel};
 pub use depth::{depth, AlongDepth, DepthProfile, LayerDepth};
-pub use gates::{gates, GateUse, LayerGates, Memory, TimeConstants, UnitUse, LEFT, RIGHT};
+pub use gates::{gates, GateUse, LayerGates, Retention, TimeConstants, UnitUse, LEFT, RIGHT};
 pub use noise::{gradient_noise, state_noise, GradientNoise, NoiseLag, StateNoise};
-pub use objective::{Objective, Reads};
-pub use rank::{rank, Rank, Spread, HELD, STILL};
-pub use shadow::{shadow, First, Shadow, ShadowLag};
-pub use share::{long_range_share, LongRange, Part, Share};
-pub use truncation::{truncation, Deviation, Truncation};
+pub use objective::{LossReads, Objective};
+pub use rank::{rank, Dimensionality, Rank, HELD, STILL};
+pub use shadow::{shadow, FirstLags, Shadow, ShadowLag};
+pub use share::{long_range_share, GradientPart, LagShare, LongRange};
+pub use truncation::{truncation, Deviation, TruncationBias};

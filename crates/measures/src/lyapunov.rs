@@ -33,7 +33,7 @@ pub struct Lyapunov {
 pub fn lyapunov(trajectory: &Trajectory, count: usize, warmup: usize) -> Result<Lyapunov> {
     let mut mean = vec![0.0; count];
     for example in 0..trajectory.batch() {
-        let found = lyapunov_of(trajectory, example, count, warmup)?;
+        let found = lyapunov_of_example(trajectory, example, count, warmup)?;
         mean.iter_mut().zip(found.exponents).for_each(|(sum, exponent)| *sum += exponent);
     }
     mean.iter_mut().for_each(|sum| *sum /= trajectory.batch() as f64);
@@ -44,7 +44,7 @@ pub fn lyapunov(trajectory: &Trajectory, count: usize, warmup: usize) -> Result<
 ///
 /// # Errors
 /// As [`lyapunov`].
-pub fn lyapunov_of(
+pub fn lyapunov_of_example(
     trajectory: &Trajectory,
     example: usize,
     count: usize,

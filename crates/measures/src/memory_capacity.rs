@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 /// same for *future* inputs, of which the output knows nothing. What is left may be negative; it is not cut off, since cutting would add up to a
 /// capacity.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct MemoryCapacity {
+pub struct CapacityCurve {
     /// MC_k by delay k from 0, less the floor.
     pub curve: Vec<f64>,
     /// The mean r² of as many future inputs.
@@ -30,7 +30,7 @@ pub struct MemoryCapacity {
 /// How memory capacity is measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct CapacitySettings {
+pub struct CapacityConfig {
     /// What the input is drawn from.
     pub seed: u64,
     /// The largest delay k.
@@ -44,13 +44,13 @@ pub struct CapacitySettings {
     /// The ridge: the squared singular values of the centred outputs are enlarged by this share of the largest.
     pub ridge: f64,
     /// How the input enters.
-    pub drive: Drive,
+    pub drive: InputDrive,
 }
 
 /// Which features of the input are driven.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Drive {
+pub enum InputDrive {
     /// The first alone; the others are zero.
     #[default]
     First,
@@ -58,7 +58,7 @@ pub enum Drive {
     All,
 }
 
-impl Default for CapacitySettings {
+impl Default for CapacityConfig {
     /// 200 delays, 500 steps of washout, 5,000 to fit and 5,000 to test.
     fn default() -> Self {
         Self {
@@ -68,12 +68,12 @@ impl Default for CapacitySettings {
             fit: 5000,
             test: 5000,
             ridge: 1e-12,
-            drive: Drive::First,
+            drive: InputDrive::First,
         }
     }
 }
 
-impl MemoryCapacity {
+impl CapacityCurve {
     /// MC = Σ_{k >= 1} MC_k.
     pub fn total(&self) -> f64 {
         self.curve.iter().skip(1).sum()
@@ -90,7 +90,7 @@ impl MemoryCapacity {
 /// # Errors
 /// If there are fewer than two steps to test or no more steps to fit than outputs, the ridge is negative, part of the layer runs in reverse, or
 /// its outputs are not finite; those of the layer.
-pub fn memory_capacity(layer: &dyn Layer, settings: &CapacitySettings) -> Result<MemoryCapacity> {
+pub fn memory_capacity(layer: &dyn Layer, settings: &CapacityConfig) -> Result<CapacityCurve> {
     let units = layer.output_size();
     check(layer, settings)?;
     let (delays, start) = (settings.delays, settings.washout.max(settings.delays));
@@ -109,10 +109,10 @@ pub fn memory_capacity(layer: &dyn Layer, settings: &CapacitySettings) -> Result
     };
     let past: Vec<_> = (0..=delays).map(|delay| r2(-(delay as isize))).collect();
     let floor = (1..=delays + 1).map(|ahead| r2(ahead as isize)).sum::<f64>() / (delays + 1) as f64;
-    Ok(MemoryCapacity { curve: past.iter().map(|r2| r2 - floor).collect(), floor, units })
+    Ok(CapacityCurve { curve: past.iter().map(|r2| r2 - floor).collect(), floor, units })
 }
 
-fn check(layer: &dyn Layer, settings: &CapacitySettings) -> Result<()> {
+fn check(layer: &dyn Layer, settings: &CapacityConfig) -> Result<()> {
     if layer.reversed_size() > 0 {
         bail!(
             "memory capacity: expected a layer that runs forward; measure each direction by itself"
@@ -133,12 +133,12 @@ fn check(layer: &dyn Layer, settings: &CapacitySettings) -> Result<()> {
 }
 
 /// The layer's outputs under these inputs, `(steps, units)`.
-fn drive(layer: &dyn Layer, inputs: &[f64], settings: &CapacitySettings) -> Result<DMatrix<f64>> {
+fn drive(layer: &dyn Layer, inputs: &[f64], settings: &CapacityConfig) -> Result<DMatrix<f64>> {
     let features = layer.input_size();
     let mut rng = named_rng(settings.seed, "memory capacity drive");
     let by: Vec<f64> = match settings.drive {
-        Drive::First => (0..features).map(|i| f64::from(u8::from(i == 0))).collect(),
-        Drive::All => (0..features).map(|_| rng.random_range(-1.0..1.0)).collect(),
+        InputDrive::First => (0..features).map(|i| f64::from(u8::from(i == 0))).collect(),
+        InputDrive::All => (0..features).map(|_| rng.random_range(-1.0..1.0)).collect(),
     };
     let like = layer.params().into_iter().next().map(|(_, weight)| weight);
     let (dtype, device) =

@@ -1,8 +1,8 @@
 //! Whether the gradients of different examples, and of different batches, agree.
 
-use crate::direction::{cosine, fraction, norm};
-use crate::gradients::{name, StateGradients};
-use crate::objective::WeightGradients;
+use crate::objective::NamedGradients;
+use crate::state_gradients::{name, StateGradients};
+use crate::vector::{cosine, fraction, norm};
 use crate::Objective;
 use candle::{bail, Result};
 use recurrent_core::{Bptt, GradientTrace, LayerId, Record};
@@ -75,7 +75,7 @@ pub fn gradient_noise(batches: &[Objective]) -> Result<GradientNoise> {
         traces.push(backward.traces);
         weights.push(backward.weights);
     }
-    let shapes = |gradients: &WeightGradients| -> Vec<_> {
+    let shapes = |gradients: &NamedGradients| -> Vec<_> {
         gradients.0.iter().map(|(name, values)| (name.clone(), values.len())).collect()
     };
     if let Some(other) = weights.iter().map(shapes).find(|other| *other != shapes(&weights[0])) {
@@ -84,7 +84,7 @@ pub fn gradient_noise(batches: &[Objective]) -> Result<GradientNoise> {
             shapes(&weights[0])
         )
     }
-    let flat: Vec<_> = weights.iter().map(WeightGradients::flat).collect();
+    let flat: Vec<_> = weights.iter().map(NamedGradients::flat).collect();
     let by_name = weights[0].0.iter().enumerate().map(|(index, (name, _))| {
         let values: Vec<_> = weights.iter().map(|gradients| gradients.0[index].1.clone()).collect();
         (name.clone(), agreement(&values))

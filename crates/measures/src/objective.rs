@@ -1,6 +1,6 @@
 //! A network on a fixed batch, as the measures that run it see it.
 
-use crate::direction::norm;
+use crate::vector::norm;
 use candle::{bail, DType, Result, Tensor};
 use recurrent_core::{
     ActivationRecorder, Activations, Bptt, ForwardContext, GradientRecorder, GradientTrace, Record,
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 /// use candle_nn::{VarBuilder, VarMap};
 /// use recurrent_core::{Layer, ForwardContext, Sequence};
 /// use recurrent_lstm::{Lstm, LstmConfig};
-/// use recurrent_measures::{long_range_share, Objective, Reads};
+/// use recurrent_measures::{long_range_share, Objective, LossReads};
 ///
 /// # fn main() -> Result<()> {
 /// let vars = VarMap::new();
@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 /// let mut weights = lstm.params();
 /// weights.sort_by(|(a, _), (b, _)| a.cmp(b));
 ///
-/// let objective = Objective { loss: &loss, weights: &weights, depth: lstm.depth(), reads: Reads::Ends };
+/// let objective = Objective { loss: &loss, weights: &weights, depth: lstm.depth(), reads: LossReads::Ends };
 /// for share in long_range_share(&objective, &[1, 10, 40])?.shares {
 ///     println!("made {} steps before the end or more: {:?}", share.lag, share.all.share);
 /// }
@@ -42,13 +42,13 @@ pub struct Objective<'a> {
     /// How many recurrent layers lie on top of each other: [`recurrent_core::Layer::depth`].
     pub depth: usize,
     /// Which outputs the loss reads.
-    pub reads: Reads,
+    pub reads: LossReads,
 }
 
 /// Which outputs of the network a loss reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Reads {
+pub enum LossReads {
     /// Where each direction ends, alone, as [`recurrent_core::Layer::last`] gives it.
     Ends,
     /// Outputs of other steps too, as with a loss at every step, or a mean over time.
@@ -59,11 +59,11 @@ pub enum Reads {
 type Named = (String, Vec<f64>);
 
 /// The gradient of the loss with respect to each weight, by name, in f64; zeros where the loss does not depend on it.
-pub(crate) struct WeightGradients(pub(crate) Vec<Named>);
+pub(crate) struct NamedGradients(pub(crate) Vec<Named>);
 
 /// One backward pass: the gradients of the weights, and what the recorder received.
 pub(crate) struct Backward {
-    pub(crate) weights: WeightGradients,
+    pub(crate) weights: NamedGradients,
     pub(crate) traces: Vec<GradientTrace>,
 }
 
@@ -89,7 +89,7 @@ impl Objective<'_> {
         let weights = self.weights.iter().map(gradient).collect::<Result<_>>()?;
         let traces = recorder.take();
         self.check_traces(&traces)?;
-        Ok(Backward { weights: WeightGradients(weights), traces })
+        Ok(Backward { weights: NamedGradients(weights), traces })
     }
 
     /// The traces of an ordinary backward pass.
@@ -150,7 +150,7 @@ impl Objective<'_> {
         }
         for (free, under) in free.iter().zip(under) {
             let what = format!("{}{}", under.field, under.layer_id.suffix());
-            if self.reads == Reads::Ends {
+            if self.reads == LossReads::Ends {
                 if let Some(lag) = (0..under.lags()).find(|&lag| leaks(flow, under, lag)) {
                     bail!(
                         "objective: expected no gradient of {what} at lag {lag} under {:?}, got some: either a layer does not do what \
@@ -189,7 +189,7 @@ fn untouched(free: &GradientTrace, under: &GradientTrace) -> bool {
     bits(free) == bits(under) && free.norms.iter().any(|&norm| norm > 0.0)
 }
 
-impl WeightGradients {
+impl NamedGradients {
     /// All weights in one vector.
     pub(crate) fn flat(&self) -> Vec<f64> {
         self.0.iter().flat_map(|(_, gradient)| gradient.iter().copied()).collect()

@@ -1,6 +1,6 @@
 //! Ω of Pascanu, Mikolov and Bengio: whether a gradient keeps its norm on its way back, as a measure and as a penalty.
 
-use crate::vector::{flatten, unflatten};
+use crate::state_vector::{flatten, unflatten};
 use crate::Trajectory;
 use candle::{bail, DType, Device, Result, Tensor, D};
 use recurrent_core::{Activations, ForwardContext, GradientTrace, Layer, Sequence};
@@ -30,7 +30,7 @@ pub struct Omega {
     pub steps: f64,
 }
 
-/// Ω along a trajectory, given ∂L/∂s_0 to ∂L/∂s_T, `(batch, n)` each: from [`Trajectory::gradients`] or [`recorded`].
+/// Ω along a trajectory, given ∂L/∂s_0 to ∂L/∂s_T, `(batch, n)` each: from [`Trajectory::gradients`] or [`gradients_from_traces`].
 ///
 /// # Errors
 /// If there is not one gradient a state; as [`Trajectory::vjp`].
@@ -67,7 +67,7 @@ fn squares(rows: &Tensor) -> Result<Vec<f64>> {
 ///
 /// # Errors
 /// If the traces are not those of one layer that runs forward, or hold no gradients.
-pub fn recorded(traces: &[GradientTrace]) -> Result<Vec<Tensor>> {
+pub fn gradients_from_traces(traces: &[GradientTrace]) -> Result<Vec<Tensor>> {
     let gradients = side_by_side(traces)?; // (batch, steps + 1, n)
     (0..gradients.dim(1)?).map(|t| gradients.narrow(1, t, 1)?.squeeze(1)?.contiguous()).collect()
 }

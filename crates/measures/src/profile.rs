@@ -40,7 +40,7 @@ impl Profile {
     /// by the size of the batch to be that of the example's own loss.
     ///
     /// Quartiles are interpolated linearly between the ordered norms (type 7 of Hyndman and Fan 1996, as in numpy).
-    pub fn of(trace: &GradientTrace) -> Self {
+    pub fn from_trace(trace: &GradientTrace) -> Self {
         let lags = 0..trace.lags();
         let own = |lag| {
             let mut norms: Vec<_> =
@@ -125,7 +125,7 @@ pub(crate) mod tests {
         let mut trace = trace("c", &[vec![3., 1., 2.], vec![0.5, 0.25, 1.0]]);
         trace.zeros = vec![12, 3];
         trace.subnormals = vec![0, 6];
-        let profile = Profile::of(&trace);
+        let profile = Profile::from_trace(&trace);
         assert_eq!(profile.median, [6.0, 1.5], "three examples: times three");
         assert_eq!((&profile.q25[..], &profile.q75[..]), (&[4.5, 1.125][..], &[7.5, 2.25][..]));
         assert_eq!(profile.mean, [6.0, 1.75], "the mean loss's own, not multiplied");
@@ -140,7 +140,7 @@ pub(crate) mod tests {
     fn examples_that_have_ended_do_not_count() {
         let mut trace = trace("h", &[vec![1., 10.], vec![2., 20.], vec![3., f64::NAN]]);
         trace.lengths = vec![2, 1];
-        let profile = Profile::of(&trace);
+        let profile = Profile::from_trace(&trace);
         assert_eq!(profile.median, [11., 22., 6.]);
         assert_eq!((profile.steps, profile.lag.len()), (1, 3));
     }

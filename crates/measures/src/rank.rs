@@ -5,7 +5,7 @@ use nalgebra::DMatrix;
 use recurrent_core::{Activations, LayerId};
 use serde::{Deserialize, Serialize};
 
-/// The share of variance that [`Spread::saturation`] holds.
+/// The share of variance that [`Dimensionality::saturation`] holds.
 pub const HELD: f64 = 0.99;
 
 /// A unit whose standard deviation is at most this share of the root mean square of all units' values does not change.
@@ -24,9 +24,9 @@ pub struct Rank {
     /// The number of units.
     pub size: usize,
     /// Over all examples and all their steps; the initial carry does not count.
-    pub pooled: Spread,
+    pub pooled: Dimensionality,
     /// Over the examples that are as long, after each of the steps that were asked for.
-    pub steps: Vec<(usize, Spread)>,
+    pub steps: Vec<(usize, Dimensionality)>,
     /// The units that do not change over examples and steps, by [`STILL`].
     pub still: Vec<usize>,
     /// Those of them that are exactly zero everywhere, as a dead ReLU is.
@@ -38,7 +38,7 @@ pub struct Rank {
 /// All three numbers do not depend on scale or rotation. At most `most` directions can have variance at all; with few examples, that is what
 /// is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Spread {
+pub struct Dimensionality {
     /// The number of values that went in.
     pub count: usize,
     /// min(count − 1, size): the largest rank there can be.
@@ -84,10 +84,10 @@ fn of_field(seen: &Activations, field: &str, states: &Tensor, steps: &[usize]) -
         layer_id: seen.layer_id,
         field: field.to_string(),
         size,
-        pooled: Spread::of(&all, size),
+        pooled: Dimensionality::of(&all, size),
         steps: steps
             .iter()
-            .map(|&step| (step, Spread::of(&after(step).collect::<Vec<_>>(), size)))
+            .map(|&step| (step, Dimensionality::of(&after(step).collect::<Vec<_>>(), size)))
             .collect(),
         zero: still
             .iter()
@@ -111,7 +111,7 @@ pub(crate) fn still(rows: &[&Vec<f64>], size: usize) -> Vec<usize> {
     (0..size).filter(|&unit| variance(unit) <= STILL * STILL * square).collect()
 }
 
-impl Spread {
+impl Dimensionality {
     /// That of values `(count, size)`.
     fn of(rows: &[&Vec<f64>], size: usize) -> Self {
         let count = rows.len();
@@ -168,8 +168,8 @@ mod tests {
     use super::*;
     use candle::Device;
 
-    fn spread(rows: &[Vec<f64>]) -> Spread {
-        Spread::of(&rows.iter().collect::<Vec<_>>(), rows[0].len())
+    fn spread(rows: &[Vec<f64>]) -> Dimensionality {
+        Dimensionality::of(&rows.iter().collect::<Vec<_>>(), rows[0].len())
     }
 
     /// Pairs ± `length` along each axis, turned and moved, which changes nothing.

@@ -1,7 +1,7 @@
 //! How much the state depends on the weights, forward in time.
 
-use crate::jacobian::median;
-use crate::steps::full;
+use crate::statistics::median;
+use crate::trajectory::full;
 use candle::{bail, DType, Result, Tensor};
 use rand::Rng;
 use recurrent_core::{named_rng, ForwardContext, Layer, Sequence};
@@ -24,7 +24,7 @@ pub struct Sensitivity {
 /// By how many backward passes the sensitivity is calculated, an example and a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Passes {
+pub enum SensitivityMethod {
     /// One for every output: exact.
     Exact,
     /// One for every random v of signs: E ‖d(vᵀh_t)/dθ‖² = ‖dh_t/dθ‖² since E v vᵀ is the identity (Hutchinson's estimator), whose relative
@@ -48,7 +48,7 @@ pub fn sensitivity(
     layer: &dyn Layer,
     xs: &Sequence,
     steps: &[usize],
-    passes: Passes,
+    passes: SensitivityMethod,
 ) -> Result<Vec<Sensitivity>> {
     if layer.reversed_size() > 0 {
         bail!("sensitivity layer: expected one that runs forward; measure each direction by itself")
@@ -70,28 +70,29 @@ pub fn sensitivity(
             squared(layer, &Sequence::new(xs)?, &weights, &directions)
         };
         let squares = (0..batch).map(example).collect::<Result<Vec<_>>>()?; // by example, then by weight
-        let of =
-            |weight: usize| median(squares.iter().map(|squares| squares[weight].sqrt()).collect());
-        let by_weight = weights
-            .iter()
-            .enumerate()
-            .map(|(index, (name, _))| (name.clone(), of(index)))
-            .collect();
-        let norm =
-            median(squares.iter().map(|squares| squares.iter().sum::<f64>().sqrt()).collect());
+        let median_norm = |norm: &dyn Fn(&Vec<f64>) -> f64| {
+            median(&squares.iter().map(norm).collect::<Vec<_>>()).unwrap_or(f64::NAN)
+        };
+        let weight_norm = |(index, (name, _)): (usize, &(String, Tensor))| {
+            (name.clone(), median_norm(&|squares| squares[index].sqrt()))
+        };
+        let by_weight = weights.iter().enumerate().map(weight_norm).collect();
+        let norm = median_norm(&|squares| squares.iter().sum::<f64>().sqrt());
         Ok(Sensitivity { step, norm, by_weight })
     };
     steps.iter().map(at).collect()
 }
 
 /// The directions v in which the output is differentiated, scaled so that the squared norms add up.
-fn directions(size: usize, passes: Passes) -> Result<Vec<Vec<f64>>> {
+fn directions(size: usize, passes: SensitivityMethod) -> Result<Vec<Vec<f64>>> {
     match passes {
-        Passes::Exact => Ok((0..size)
+        SensitivityMethod::Exact => Ok((0..size)
             .map(|unit| (0..size).map(|i| f64::from(u8::from(i == unit))).collect())
             .collect()),
-        Passes::Random { count: 0, .. } => bail!("sensitivity passes: expected at least 1, got 0"),
-        Passes::Random { count, seed } => {
+        SensitivityMethod::Random { count: 0, .. } => {
+            bail!("sensitivity passes: expected at least 1, got 0")
+        }
+        SensitivityMethod::Random { count, seed } => {
             let mut rng = named_rng(seed, "sensitivity");
             let scale = 1.0 / (count as f64).sqrt();
             let mut sign = || if rng.random::<bool>() { scale } else { -scale };

@@ -1,7 +1,7 @@
 //! What a gradient loses in f32, next to the same gradient in f64.
 
-use crate::direction::norm;
-use crate::gradients::{name, StateGradients};
+use crate::state_gradients::{name, StateGradients};
+use crate::vector::norm;
 use candle::{bail, DType, Result};
 use recurrent_core::{GradientTrace, LayerId};
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ pub struct Shadow {
     /// By lag, 0 to the length of the longest example.
     pub lags: Vec<ShadowLag>,
     /// Where each kind of number is met first.
-    pub first: First,
+    pub first: FirstLags,
     /// The largest of [`ShadowLag::error`]; infinite if one norm is not finite in f32, or not zero where it is in f64.
     pub error: f64,
 }
@@ -52,7 +52,7 @@ pub struct ShadowLag {
 
 /// The first lags at which something is met; `None` if it never is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct First {
+pub struct FirstLags {
     /// A zero.
     pub zero: Option<usize>,
     /// A subnormal.
@@ -100,7 +100,7 @@ fn beside(single: &GradientTrace, double: &GradientTrace) -> Result<Shadow> {
     Ok(Shadow {
         layer_id: single.layer_id,
         field: single.field.to_string(),
-        first: First {
+        first: FirstLags {
             zero: first(|lag| lag.zeros),
             subnormal: first(|lag| lag.subnormals),
             nan: first(|lag| lag.nans),

@@ -1,8 +1,8 @@
 //! What share of the gradient of the weights comes from far back.
 
-use crate::direction::{cosine, fraction, norm};
-use crate::objective::WeightGradients;
-use crate::{Objective, Reads};
+use crate::objective::NamedGradients;
+use crate::vector::{cosine, fraction, norm};
+use crate::{LossReads, Objective};
 use candle::{bail, DType, Result};
 use recurrent_core::{Bptt, Record};
 use serde::{Deserialize, Serialize};
@@ -19,12 +19,12 @@ use serde::{Deserialize, Serialize};
 /// from far back is of use; the cosine says whether it points where the whole does.
 ///
 /// A gradient that ends τ steps before the end ([`Bptt::last`]) is exactly the part of lags below τ, where the loss reads the ends alone
-/// ([`Reads::Ends`]): what comes to a weight at lag k >= τ has to cross the border at τ. So S costs one backward pass a lag, and S(T) is what
+/// ([`LossReads::Ends`]): what comes to a weight at lag k >= τ has to cross the border at τ. So S costs one backward pass a lag, and S(T) is what
 /// the initial carry gets, if that is learned. Each direction counts lags from its own end.
 ///
-/// With a loss at every step ([`Reads::Steps`]) there is no one distance between a weight and the loss, and "made at lag k" mixes long
+/// With a loss at every step ([`LossReads::Steps`]) there is no one distance between a weight and the loss, and "made at lag k" mixes long
 /// paths with reads right there. What is measured then is what crosses the border: the part of the gradient that is made at lags of τ
-/// or more *by reads at lags below* τ. Reads behind the border, with all that they do further back, count as near.
+/// or more *by reads at lags below* τ. LossReads behind the border, with all that they do further back, count as near.
 ///
 /// Weights outside of the recurrence: those below (an embedding) are split in the same way; those above (a read-out) have no part that
 /// crosses, and add to the whole. Choose the weights accordingly, or read S weight by weight.
@@ -33,29 +33,29 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LongRange {
     /// What the loss reads, and so which of the two this is.
-    pub reads: Reads,
+    pub reads: LossReads,
     /// ‖dL/dW‖, over all weights, of the loss as it is: that of the batch's mean, not the mean of norms.
     pub norm: f64,
     /// The machine epsilon of the weights' dtype: what S can resolve at best.
     pub resolution: f64,
     /// S and its cosine, by lag, in the order in which lags were asked for.
-    pub shares: Vec<Share>,
+    pub shares: Vec<LagShare>,
 }
 
 /// The long-range share at one lag.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Share {
+pub struct LagShare {
     /// τ.
     pub lag: usize,
     /// Over all weights together.
-    pub all: Part,
+    pub all: GradientPart,
     /// Weight by weight, by name.
-    pub weights: Vec<(String, Part)>,
+    pub weights: Vec<(String, GradientPart)>,
 }
 
 /// A part of a gradient against the whole.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Part {
+pub struct GradientPart {
     /// ‖part‖ / ‖whole‖; `None` if the whole is zero or not finite.
     pub share: Option<f64>,
     /// The cosine between the part and the whole; `None` if one of them is zero or not finite.
@@ -67,7 +67,7 @@ pub struct Part {
 /// # Errors
 /// If a lag is 0 (S(0) is 1), there is no weight, or the network does not do what [`recurrent_core::ForwardContext::bptt`] says: a layer that ignores
 /// the flow is found by its recorder, by having no trace, or one that does not end where the flow ends. An ignored flow below a layer that
-/// obeys cannot always be told from [`Reads::Steps`]. With [`Reads::Ends`], layers in both directions on top of each other are refused,
+/// obeys cannot always be told from [`LossReads::Steps`]. With [`LossReads::Ends`], layers in both directions on top of each other are refused,
 /// since the upper ones read the lower far from their ends.
 pub fn long_range_share(objective: &Objective, lags: &[usize]) -> Result<LongRange> {
     if lags.contains(&0) {
@@ -79,9 +79,9 @@ pub fn long_range_share(objective: &Objective, lags: &[usize]) -> Result<LongRan
         let near = objective.backward(flow, Record::Norms)?;
         objective.check_flow(flow, &whole.traces, &near.traces)?;
         let far = whole.weights.minus(&near.weights);
-        Ok(Share {
+        Ok(LagShare {
             lag,
-            all: Part::of(&far.flat(), &whole.weights.flat()),
+            all: GradientPart::of(&far.flat(), &whole.weights.flat()),
             weights: far.against(&whole.weights),
         })
     };
@@ -93,16 +93,18 @@ pub fn long_range_share(objective: &Objective, lags: &[usize]) -> Result<LongRan
     })
 }
 
-impl Part {
+impl GradientPart {
     fn of(part: &[f64], whole: &[f64]) -> Self {
         Self { share: fraction(norm(part), norm(whole)), cosine: cosine(part, whole) }
     }
 }
 
-impl WeightGradients {
-    fn against(&self, whole: &Self) -> Vec<(String, Part)> {
+impl NamedGradients {
+    fn against(&self, whole: &Self) -> Vec<(String, GradientPart)> {
         let pairs = self.0.iter().zip(&whole.0);
-        pairs.map(|((name, part), (_, whole))| (name.clone(), Part::of(part, whole))).collect()
+        pairs
+            .map(|((name, part), (_, whole))| (name.clone(), GradientPart::of(part, whole)))
+            .collect()
     }
 }
 

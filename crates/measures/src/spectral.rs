@@ -28,7 +28,7 @@ pub fn block_spectra(layer: &dyn Layer) -> Result<Vec<BlockSpectrum>> {
     layer
         .recurrent_blocks()?
         .into_iter()
-        .map(|(name, block)| BlockSpectrum::of(name, &block))
+        .map(|(name, block)| BlockSpectrum::new(name, &block))
         .collect()
 }
 
@@ -37,7 +37,7 @@ impl BlockSpectrum {
     ///
     /// # Errors
     /// If it is not square or not finite.
-    pub fn of(name: String, block: &Tensor) -> Result<Self> {
+    pub fn new(name: String, block: &Tensor) -> Result<Self> {
         let radius = spectral_radius(block)?;
         let block = block.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
         let (rows, columns) = block.dims2()?;

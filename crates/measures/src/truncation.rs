@@ -1,7 +1,7 @@
 //! What truncated backpropagation through time leaves out.
 
-use crate::direction::{cosine, fraction, norm};
-use crate::objective::WeightGradients;
+use crate::objective::NamedGradients;
+use crate::vector::{cosine, fraction, norm};
 use crate::Objective;
 use candle::Result;
 use recurrent_core::{Bptt, Record};
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 /// last of them, which is short if `window` does not divide the length. It does not show what the bias does to training: a biased
 /// gradient whose cosine is near 1 goes the same way with another length of step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Truncation {
+pub struct TruncationBias {
     /// The number of steps of a window.
     pub window: usize,
     /// Over all weights together.
@@ -38,18 +38,18 @@ pub struct Deviation {
     pub length: Option<f64>,
 }
 
-/// The bias of truncated backpropagation through time for each of `windows`; see [`Truncation`]. One backward pass a window.
+/// The bias of truncated backpropagation through time for each of `windows`; see [`TruncationBias`]. One backward pass a window.
 ///
 /// # Errors
 /// If a window is 0, or the network does not do what [`recurrent_core::ForwardContext::bptt`] says, as far as recorders tell; see
 /// [`crate::long_range_share`].
-pub fn truncation(objective: &Objective, windows: &[usize]) -> Result<Vec<Truncation>> {
+pub fn truncation(objective: &Objective, windows: &[usize]) -> Result<Vec<TruncationBias>> {
     let full = objective.backward(Bptt::default(), Record::Norms)?;
     let bias = |&window: &usize| {
         let flow = Bptt::truncated(window);
         let truncated = objective.backward(flow, Record::Norms)?;
         objective.check_flow(flow, &full.traces, &truncated.traces)?;
-        Ok(Truncation {
+        Ok(TruncationBias {
             window,
             all: Deviation::of(&truncated.weights.flat(), &full.weights.flat()),
             weights: deviations(&truncated.weights, &full.weights),
@@ -58,7 +58,7 @@ pub fn truncation(objective: &Objective, windows: &[usize]) -> Result<Vec<Trunca
     windows.iter().map(bias).collect()
 }
 
-fn deviations(found: &WeightGradients, truth: &WeightGradients) -> Vec<(String, Deviation)> {
+fn deviations(found: &NamedGradients, truth: &NamedGradients) -> Vec<(String, Deviation)> {
     let pairs = found.0.iter().zip(&truth.0);
     pairs.map(|((name, found), (_, truth))| (name.clone(), Deviation::of(found, truth))).collect()
 }

@@ -17,7 +17,7 @@ pub struct Underflow {
 
 impl Underflow {
     /// The underflow of a profile, by its shares of zeros and of subnormals.
-    pub fn of(profile: &Profile) -> Self {
+    pub fn from_profile(profile: &Profile) -> Self {
         let shares = profile.zeros.iter().zip(&profile.subnormals).zip(&profile.lag);
         let mut hit = shares
             .filter(|((zeros, subnormals), _)| **zeros + **subnormals > 0.0)
@@ -35,9 +35,15 @@ mod tests {
     #[test]
     fn lags_with_a_zero_or_a_subnormal_are_counted() {
         let mut trace = trace("h", &vec![vec![1.0, 1.0]; 6]);
-        assert_eq!(Underflow::of(&Profile::of(&trace)), Underflow { lags: 0, first: None });
+        assert_eq!(
+            Underflow::from_profile(&Profile::from_trace(&trace)),
+            Underflow { lags: 0, first: None }
+        );
         trace.subnormals = vec![0, 0, 0, 1, 8, 0];
         trace.zeros = vec![0, 0, 0, 0, 0, 8];
-        assert_eq!(Underflow::of(&Profile::of(&trace)), Underflow { lags: 3, first: Some(3) });
+        assert_eq!(
+            Underflow::from_profile(&Profile::from_trace(&trace)),
+            Underflow { lags: 3, first: Some(3) }
+        );
     }
 }

@@ -10,7 +10,7 @@ use recurrent_core::{
 };
 use recurrent_gru::GruConfig;
 use recurrent_lstm::LstmConfig;
-use recurrent_measures::diagnosis::{Diagnosis, Finding, Kind, Report, Severity};
+use recurrent_measures::diagnosis::{Diagnosis, DiagnosisReport, Finding, FindingKind, Severity};
 use recurrent_residual::{Residual, Shortcut};
 use recurrent_vanilla::{Nonlinearity, VanillaConfig};
 
@@ -39,7 +39,7 @@ fn orthogonal(seed: u64, gain: f64) -> VanillaConfig {
     }
 }
 
-fn found(report: &Report) -> Vec<(Kind, Option<usize>)> {
+fn found(report: &DiagnosisReport) -> Vec<(FindingKind, Option<usize>)> {
     report
         .findings
         .iter()
@@ -48,15 +48,21 @@ fn found(report: &Report) -> Vec<(Kind, Option<usize>)> {
 }
 
 /// The finding of this kind; all of `kinds`, each at its layer, are found, and nothing else but what `follows`.
-fn finds(report: &Report, kinds: &[(Kind, Option<usize>)], follows: &[Kind]) -> Vec<Finding> {
+fn finds(
+    report: &DiagnosisReport,
+    kinds: &[(FindingKind, Option<usize>)],
+    follows: &[FindingKind],
+) -> Vec<Finding> {
     let found = found(report);
     for kind in kinds {
         assert!(found.contains(kind), "{kind:?} is missing: {report}");
     }
-    let expected = |one: &(Kind, Option<usize>)| kinds.contains(one) || follows.contains(&one.0);
+    let expected =
+        |one: &(FindingKind, Option<usize>)| kinds.contains(one) || follows.contains(&one.0);
     assert!(found.iter().all(expected), "more than {kinds:?}: {report}");
-    let named =
-        |kind: Kind| report.findings.iter().find(move |finding| finding.kind == kind).cloned();
+    let named = |kind: FindingKind| {
+        report.findings.iter().find(move |finding| finding.kind == kind).cloned()
+    };
     kinds.iter().filter_map(|(kind, _)| named(*kind)).collect()
 }
 
@@ -128,14 +134,15 @@ fn a_low_forget_bias_makes_the_gradient_vanish() -> Result<()> {
     for seed in 0..SEEDS {
         let report = Network::of(1, &lstm(seed, ForgetBias::Constant(-3.0), &[]), 24, seed)?
             .diagnose(100, 99, seed)?;
-        let expected = [(Kind::VanishesAlongTime, Some(0)), (Kind::ShutGate, Some(0))];
-        let found = finds(&report, &expected, &[Kind::Underflows]);
+        let expected =
+            [(FindingKind::VanishesAlongTime, Some(0)), (FindingKind::ShutGate, Some(0))];
+        let found = finds(&report, &expected, &[FindingKind::Underflows]);
         assert_eq!(
             (found[0].severity, found[0].value("needed lag")),
             (Severity::Severe, Some(99.0))
         );
         assert!(found[0].value("half-life").is_some_and(|steps| steps < 1.0), "{report}");
-        assert!(found[0].tries.iter().any(|attempt| attempt.remedy == "chrono"));
+        assert!(found[0].suggestions.iter().any(|suggestion| suggestion.name == "chrono"));
         assert_eq!(found[1].gate.as_deref(), Some("f"));
     }
     Ok(())
@@ -156,9 +163,9 @@ fn a_large_recurrent_matrix_makes_the_gradient_explode() -> Result<()> {
         let config =
             VanillaConfig { init: Init { scheme, ..init(seed) }, ..VanillaConfig::default() };
         let report = Network::of(1, &config, 64, seed)?.diagnose(100, 99, seed)?;
-        let found = finds(&report, &[(Kind::ExplodesAlongTime, Some(0))], &[]);
+        let found = finds(&report, &[(FindingKind::ExplodesAlongTime, Some(0))], &[]);
         assert!(found[0].value("growth").is_some_and(|growth| growth > 1e3));
-        assert_eq!(found[0].tries[0].remedy, "clip");
+        assert_eq!(found[0].suggestions[0].name, "clip");
     }
     Ok(())
 }
@@ -174,7 +181,8 @@ fn the_growth_is_that_of_the_spectral_radius() -> Result<()> {
         };
         let config = VanillaConfig { init, ..VanillaConfig::default() };
         let report = Network::of(1, &config, 24, seed)?.diagnose(30, 29, seed)?;
-        let found = finds(&report, &[(Kind::ExplodesAlongTime, Some(0))], &[Kind::DeadUnits]);
+        let found =
+            finds(&report, &[(FindingKind::ExplodesAlongTime, Some(0))], &[FindingKind::DeadUnits]);
         let growth = found[0].value("growth").expect("measured");
         assert!((growth / 1.5f64.powi(30) - 1.0).abs() < 1e-3, "{growth}");
         assert_eq!((found[0].severity, found[0].value("lag")), (Severity::Warning, Some(30.0)));
@@ -189,7 +197,11 @@ fn relu_units_below_zero_are_dead() -> Result<()> {
         let config =
             VanillaConfig { nonlinearity: Nonlinearity::Relu, init, ..VanillaConfig::default() };
         let report = Network::of(1, &config, 24, seed)?.diagnose(20, 19, seed)?;
-        let found = finds(&report, &[(Kind::DeadUnits, Some(0)), (Kind::ZeroGradient, None)], &[]);
+        let found = finds(
+            &report,
+            &[(FindingKind::DeadUnits, Some(0)), (FindingKind::ZeroGradient, None)],
+            &[],
+        );
         assert_eq!(
             (found[0].severity, found[0].value("share of units")),
             (Severity::Severe, Some(1.0))
@@ -206,13 +218,16 @@ fn the_layer_norm_that_cuts_the_graph_is_found() -> Result<()> {
         let norm = candle_nn::layer_norm(24, 1e-5, network.vb().pp("norm"))?;
         let mut diagnosis = Diagnosis::new(19);
         let (xs, targets) = adding(20, seed)?;
-        let watch = diagnosis.watch();
-        let (last, _) = network.layer.last(&xs, None, &watch.context())?;
+        let recorder = diagnosis.recorder();
+        let (last, _) = network.layer.last(&xs, None, &recorder.context())?;
         let loss =
             (network.readout.forward(&norm.forward(&last)?)? - targets)?.sqr()?.mean_all()?;
-        diagnosis.take(watch, &loss, &loss.backward()?, &network.vars)?;
-        let expected =
-            [(Kind::CutGraph, None), (Kind::Unreached, Some(0)), (Kind::Unreached, Some(1))];
+        diagnosis.add_batch(recorder, &loss, &loss.backward()?, &network.vars)?;
+        let expected = [
+            (FindingKind::CutGraph, None),
+            (FindingKind::Unreached, Some(0)),
+            (FindingKind::Unreached, Some(1)),
+        ];
         let found = finds(&diagnosis.report(), &expected, &[]);
         assert_eq!(found[0].parameters.len(), 2 + 2 * 4);
         assert!(found[0]
@@ -231,14 +246,17 @@ fn a_detached_lower_layer_is_found() -> Result<()> {
             Rnn::at_layer(LayerId::layer(1), 24, 24, &chrono(seed, 20), network.vb().pp("rnn"))?;
         let mut diagnosis = Diagnosis::new(19);
         let (xs, _) = adding(20, seed)?;
-        let watch = diagnosis.watch();
-        let (ys, _) = network.layer.run(&xs, None, &watch.context())?;
+        let recorder = diagnosis.recorder();
+        let (ys, _) = network.layer.run(&xs, None, &recorder.context())?;
         let cut = ys.with_values(ys.values().detach())?;
-        let (last, _) = upper.last(&cut, None, &watch.context().offset_layer(1))?;
+        let (last, _) = upper.last(&cut, None, &recorder.context().offset_layer(1))?;
         let loss = network.readout.forward(&last)?.sqr()?.mean_all()?;
-        diagnosis.take(watch, &loss, &loss.backward()?, &network.vars)?;
-        let found =
-            finds(&diagnosis.report(), &[(Kind::CutGraph, None), (Kind::Unreached, Some(0))], &[]);
+        diagnosis.add_batch(recorder, &loss, &loss.backward()?, &network.vars)?;
+        let found = finds(
+            &diagnosis.report(),
+            &[(FindingKind::CutGraph, None), (FindingKind::Unreached, Some(0))],
+            &[],
+        );
         assert!(found[0]
             .parameters
             .iter()
@@ -254,7 +272,8 @@ fn shut_gates_are_found_by_name() -> Result<()> {
         for gate in ["i", "o"] {
             let network =
                 Network::of(1, &lstm(seed, ForgetBias::Constant(4.0), &[(gate, -8.0)]), 24, seed)?;
-            let found = finds(&network.diagnose(50, 49, seed)?, &[(Kind::ShutGate, Some(0))], &[]);
+            let found =
+                finds(&network.diagnose(50, 49, seed)?, &[(FindingKind::ShutGate, Some(0))], &[]);
             assert_eq!(found[0].gate.as_deref(), Some(gate));
         }
     }
@@ -265,12 +284,15 @@ fn shut_gates_are_found_by_name() -> Result<()> {
 fn a_deep_stack_starves_its_bottom() -> Result<()> {
     for seed in 0..SEEDS {
         let network = Network::of(9, &lstm(seed, ForgetBias::Constant(1.0), &[]), 24, seed)?;
-        let found =
-            finds(&network.diagnose(10, 5, seed)?, &[(Kind::VanishesAlongDepth, Some(0))], &[]);
+        let found = finds(
+            &network.diagnose(10, 5, seed)?,
+            &[(FindingKind::VanishesAlongDepth, Some(0))],
+            &[],
+        );
         assert!(found[0]
             .value("factor a layer")
             .is_some_and(|factor| (0.1..0.5).contains(&factor)));
-        assert_eq!(found[0].tries[0].remedy, "residual");
+        assert_eq!(found[0].suggestions[0].name, "residual");
     }
     Ok(())
 }
@@ -282,8 +304,11 @@ fn a_gradient_that_leaves_the_range_of_f32_is_found() -> Result<()> {
         let config =
             VanillaConfig { init: Init { scheme, ..init(seed) }, ..VanillaConfig::default() };
         let report = Network::of(1, &config, 24, seed)?.diagnose(100, 99, seed)?;
-        let found =
-            finds(&report, &[(Kind::Underflows, Some(0)), (Kind::VanishesAlongTime, Some(0))], &[]);
+        let found = finds(
+            &report,
+            &[(FindingKind::Underflows, Some(0)), (FindingKind::VanishesAlongTime, Some(0))],
+            &[],
+        );
         let first = found[0].value("first lag").expect("measured");
         // The gradient falls by about 0.3 a step: to 1e-38 in 73 steps.
         assert!((50.0..99.0).contains(&first), "{report}");
@@ -298,8 +323,9 @@ fn large_inputs_saturate_the_state() -> Result<()> {
         let config =
             VanillaConfig { init: Init { scheme, ..init(seed) }, ..VanillaConfig::default() };
         let report = Network::of(1, &config, 24, seed)?.diagnose(20, 5, seed)?;
-        let expected = [(Kind::SaturatedState, Some(0)), (Kind::VanishesAlongTime, Some(0))];
-        let found = finds(&report, &expected, &[Kind::DeadUnits]);
+        let expected =
+            [(FindingKind::SaturatedState, Some(0)), (FindingKind::VanishesAlongTime, Some(0))];
+        let found = finds(&report, &expected, &[FindingKind::DeadUnits]);
         assert!(found[0].value("share of values").is_some_and(|share| share > 0.7));
     }
     Ok(())
@@ -309,13 +335,16 @@ fn large_inputs_saturate_the_state() -> Result<()> {
 fn truncation_and_short_sequences_are_told_from_vanishing() -> Result<()> {
     let network = Network::of(1, &chrono(0, 50), 24, 0)?;
     let mut diagnosis = Diagnosis::new(60);
-    let watch = diagnosis.watch();
-    let context = watch.during(ForwardContext::train(0, 1).bptt(Bptt::truncated(20)));
+    let recorder = diagnosis.recorder();
+    let context = recorder.attach(ForwardContext::train(0, 1).bptt(Bptt::truncated(20)));
     let loss = network.loss(50, 1, &context)?;
-    diagnosis.take(watch, &loss, &loss.backward()?, &network.vars)?;
+    diagnosis.add_batch(recorder, &loss, &loss.backward()?, &network.vars)?;
     let report = diagnosis.report();
-    let found =
-        finds(&report, &[(Kind::EndsAlongTime, Some(0)), (Kind::ShortSequences, None)], &[]);
+    let found = finds(
+        &report,
+        &[(FindingKind::EndsAlongTime, Some(0)), (FindingKind::ShortSequences, None)],
+        &[],
+    );
     assert_eq!(found[0].value("last lag"), Some(9.0), "50 steps: windows of 20, 20, 10. {report}");
     assert_eq!(
         (found[1].severity, found[1].value("longest sequence")),
@@ -331,16 +360,17 @@ fn what_is_not_finite_is_found_and_nothing_concluded_from_it() -> Result<()> {
     for poison in [false, true] {
         let (xs, _) = adding(20, 0)?;
         let xs = if poison { Sequence::new((xs.values() * f64::NAN)?)? } else { xs };
-        let watch = diagnosis.watch();
+        let recorder = diagnosis.recorder();
         let loss = network
             .readout
-            .forward(&network.layer.last(&xs, None, &watch.context())?.0)?
+            .forward(&network.layer.last(&xs, None, &recorder.context())?.0)?
             .sqr()?
             .mean_all()?;
-        diagnosis.take(watch, &loss, &loss.backward()?, &network.vars)?;
+        diagnosis.add_batch(recorder, &loss, &loss.backward()?, &network.vars)?;
     }
     let report = diagnosis.report();
-    let found = finds(&report, &[(Kind::NotFinite, None), (Kind::NotFinite, Some(0))], &[]);
+    let found =
+        finds(&report, &[(FindingKind::NotFinite, None), (FindingKind::NotFinite, Some(0))], &[]);
     assert_eq!((found[0].value("first batch"), found[0].parameters.len()), (Some(1.0), 6));
 
     // All of it survives a way through JSON, which has no NaN.
@@ -349,7 +379,7 @@ fn what_is_not_finite_is_found_and_nothing_concluded_from_it() -> Result<()> {
         lines.lines().map(|line| serde_json::from_str(line).expect("a finding")).collect();
     assert!(read[0].value("loss").is_some_and(f64::is_nan));
     let rest = |finding: &Finding| {
-        (finding.kind, finding.layer_id, finding.why.clone(), finding.tries.clone())
+        (finding.kind, finding.layer_id, finding.why.clone(), finding.suggestions.clone())
     };
     assert_eq!(
         read.iter().map(rest).collect::<Vec<_>>(),
@@ -367,7 +397,8 @@ fn both_directions_are_judged_each_in_its_own_time() -> Result<()> {
         Ok(Box::new(Bidirectional::new(forward, reverse)?))
     })?;
     let report = network.diagnose(50, 49, 0)?;
-    let vanishes = report.findings.iter().filter(|finding| finding.kind == Kind::VanishesAlongTime);
+    let vanishes =
+        report.findings.iter().filter(|finding| finding.kind == FindingKind::VanishesAlongTime);
     assert_eq!(
         vanishes.map(|finding| finding.layer_id).collect::<Vec<_>>(),
         [Some(LayerId::default())]
@@ -386,7 +417,10 @@ fn the_report_is_sorted_narrow_and_the_same_every_time() -> Result<()> {
     let report = network.diagnose(100, 120, 0)?;
     let severities: Vec<_> = report.findings.iter().map(|finding| finding.severity).collect();
     assert!(severities.is_sorted_by(|a, b| a >= b) && severities.len() > 5);
-    assert_eq!(report.findings.last().map(|finding| finding.kind), Some(Kind::ShortSequences));
+    assert_eq!(
+        report.findings.last().map(|finding| finding.kind),
+        Some(FindingKind::ShortSequences)
+    );
     let text = report.to_string();
     assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
     assert!(text.contains("docs/claims.md#forget-gate") && text.contains("NOT for this"));
@@ -399,18 +433,22 @@ fn what_cannot_be_diagnosed_is_refused() -> Result<()> {
     let network = Network::of(1, &chrono(0, 20), 8, 0)?;
     let mut diagnosis = Diagnosis::new(19);
     let unwatched = network.loss(20, 0, &ForwardContext::default())?;
-    let error =
-        diagnosis.take(diagnosis.watch(), &unwatched, &unwatched.backward()?, &network.vars);
+    let error = diagnosis.add_batch(
+        diagnosis.recorder(),
+        &unwatched,
+        &unwatched.backward()?,
+        &network.vars,
+    );
     let error = error.expect_err("nothing ran with the watch's pass").to_string();
     assert!(
         error.contains("diagnosis watch: expected recurrent layers run with its pass, got none"),
         "{error}"
     );
 
-    let watch = diagnosis.watch();
-    let (last, _) = network.layer.last(&adding(20, 0)?.0, None, &watch.context())?;
+    let recorder = diagnosis.recorder();
+    let (last, _) = network.layer.last(&adding(20, 0)?.0, None, &recorder.context())?;
     let error = diagnosis
-        .take(watch, &last, &last.backward()?, &network.vars)
+        .add_batch(recorder, &last, &last.backward()?, &network.vars)
         .expect_err("many numbers")
         .to_string();
     assert!(error.contains("diagnosis loss: expected one number, got 128"), "{error}");
@@ -421,13 +459,13 @@ fn what_cannot_be_diagnosed_is_refused() -> Result<()> {
     let mut grads = Vec::new();
     for way in 0..2 {
         let mut diagnosis = Diagnosis::new(19);
-        let watch = diagnosis.watch();
-        let loss = network.loss(20, 0, &watch.context())?;
+        let recorder = diagnosis.recorder();
+        let loss = network.loss(20, 0, &recorder.context())?;
         let extra = Tensor::zeros(2, DType::F32, &Device::Cpu)?;
         let named = vec![("extra".to_string(), extra)];
         match way {
-            0 => diagnosis.take(watch, &loss, &loss.backward()?, network.layer.as_ref())?,
-            _ => diagnosis.take(watch, &loss, &loss.backward()?, &named)?,
+            0 => diagnosis.add_batch(recorder, &loss, &loss.backward()?, network.layer.as_ref())?,
+            _ => diagnosis.add_batch(recorder, &loss, &loss.backward()?, &named)?,
         }
         grads.push(
             diagnosis
@@ -451,9 +489,9 @@ fn stacks_with_lengths_are_read_to_each_examples_end() -> Result<()> {
     let lengths: Vec<usize> = (15..31).collect();
     let xs = Sequence::padded(xs.into_values(), &lengths)?;
     let mut diagnosis = Diagnosis::new(29);
-    let watch = diagnosis.watch();
-    let loss = stack.last(&xs, None, &watch.context())?.0.sqr()?.mean_all()?;
-    diagnosis.take(watch, &loss, &loss.backward()?, &vars)?;
+    let recorder = diagnosis.recorder();
+    let loss = stack.last(&xs, None, &recorder.context())?.0.sqr()?.mean_all()?;
+    diagnosis.add_batch(recorder, &loss, &loss.backward()?, &vars)?;
     assert_eq!(found(&diagnosis.report()), []);
     Ok(())
 }

@@ -10,9 +10,9 @@
 //! To add an option of training: add a field to [`TrainingConfig`], use it where it acts, and add it to
 //! the command line. Records, comparison on resume, exports and the report follow from the field.
 
+use crate::error::Result;
 use crate::task::{BatchKey, Split, Task, TaskConfig};
-use crate::usage::{line, mistake, Usage};
-use anyhow::Result;
+use crate::usage::{bail_config, line, ConfigError};
 use candle::{DType, Device};
 use recurrent_core::{Bptt, HiddenGradClip, Truncation};
 use serde::{Deserialize, Serialize};
@@ -297,10 +297,10 @@ impl TrainingConfig {
     /// One line: which option, what was expected, what was found.
     pub fn validate(&self, task: &dyn Task) -> Result<()> {
         match self.budget {
-            Budget::Steps(0) => mistake!("steps: expected at least 1, got 0"),
-            Budget::Epochs(0) => mistake!("epochs: expected at least 1, got 0"),
+            Budget::Steps(0) => bail_config!("steps: expected at least 1, got 0"),
+            Budget::Epochs(0) => bail_config!("epochs: expected at least 1, got 0"),
             Budget::Epochs(_) if task.examples().is_none() => {
-                mistake!(
+                bail_config!(
                     "epochs: the task {} is generated and has no epochs; give steps",
                     task.name()
                 )
@@ -313,12 +313,12 @@ impl TrainingConfig {
             ("held_out", self.held_out.unwrap_or(1) as u64),
         ];
         if let Some((name, _)) = counts.iter().find(|(_, count)| *count == 0) {
-            mistake!("{name}: expected at least 1, got 0");
+            bail_config!("{name}: expected at least 1, got 0");
         }
         let most = LARGEST_BATCH / task.length().max(1);
         if self.batch > most {
             let length = task.length();
-            mistake!(
+            bail_config!(
                 "batch: expected at most {most} examples of {length} steps, got {}",
                 self.batch
             );
@@ -327,17 +327,17 @@ impl TrainingConfig {
             // A data set knows best itself how large a batch it can give.
             let first = BatchKey { split: Split::Train, seed: 0, step: 0, batch: self.batch };
             task.batch(first, DType::F32, &Device::Cpu)
-                .map_err(|error| Usage::new(line(&error)))?;
+                .map_err(|error| ConfigError::new(line(&error)))?;
         }
         if self.generalise && task.scaled(2).is_none() {
-            mistake!("generalise: the task {} has no longer sequences", task.name());
+            bail_config!("generalise: the task {} has no longer sequences", task.name());
         }
         self.validate_gradient()?;
         match self.dtype {
             DType::F32 => {}
-            DType::F64 if self.device == "metal" => mistake!("dtype f64: metal has none"),
+            DType::F64 if self.device == "metal" => bail_config!("dtype f64: metal has none"),
             DType::F64 => {}
-            other => mistake!("dtype {}: expected f32 or f64", other.as_str()),
+            other => bail_config!("dtype {}: expected f32 or f64", other.as_str()),
         }
         Ok(())
     }
@@ -354,15 +354,15 @@ impl TrainingConfig {
             [("lr", Some(self.lr)), ("clip", self.clip.bound()), ("state clip", of_states)];
         for (name, value) in positive {
             if let Some(value) = value.filter(|value| !(value.is_finite() && *value > 0.0)) {
-                mistake!("{name}: expected a positive number, got {value}");
+                bail_config!("{name}: expected a positive number, got {value}");
             }
         }
         if let Some(Truncation::Every(0) | Truncation::Last(0)) = self.truncation {
-            mistake!("truncation: expected at least 1 step, got 0");
+            bail_config!("truncation: expected at least 1 step, got 0");
         }
         for (name, weight) in [("omega", self.omega), ("orthogonality", self.orthogonality)] {
             if !(weight.is_finite() && weight >= 0.0) {
-                mistake!("{name}: expected a number of at least 0, got {weight}");
+                bail_config!("{name}: expected a number of at least 0, got {weight}");
             }
         }
         Ok(())
@@ -390,7 +390,7 @@ impl Level {
     pub fn by_name(name: &str) -> Result<Self> {
         match Self::ALL.into_iter().find(|level| level.name() == name) {
             Some(level) => Ok(level),
-            None => mistake!("measures {name}: expected profiles, gradients or dynamics"),
+            None => bail_config!("measures {name}: expected profiles, gradients or dynamics"),
         }
     }
 

@@ -9,15 +9,15 @@ mod parquet;
 mod table;
 mod tensorboard;
 
-use crate::folder::Folder;
+use crate::dir::OutputDir;
+use crate::error::Result;
 use crate::record::Records;
-use anyhow::Result;
 
 /// Writes `runs.csv`, `steps.csv`, `evals.csv`, `generalisation.csv`, `profiles.csv` and `measures.csv`. What is not there is empty; what is not finite is `NaN`, `inf` or `-inf`.
 ///
 /// # Errors
 /// If a file cannot be written.
-pub fn csv(records: &Records, folder: &Folder) -> Result<()> {
+pub fn csv(records: &Records, folder: &OutputDir) -> Result<()> {
     let tables = table::all(records);
     tables
         .iter()
@@ -29,7 +29,7 @@ pub fn csv(records: &Records, folder: &Folder) -> Result<()> {
 /// # Errors
 /// If a file cannot be written.
 #[cfg(feature = "parquet")]
-pub fn parquet(records: &Records, folder: &Folder) -> Result<()> {
+pub fn parquet(records: &Records, folder: &OutputDir) -> Result<()> {
     let tables = table::all(records);
     tables.iter().try_for_each(|table| {
         folder.write(&format!("{}.parquet", table.name), &parquet::file(table)?)
@@ -42,7 +42,7 @@ pub fn parquet(records: &Records, folder: &Folder) -> Result<()> {
 ///
 /// # Errors
 /// If a file cannot be written.
-pub fn tensorboard(records: &Records, folder: &Folder, began: f64) -> Result<()> {
+pub fn tensorboard(records: &Records, folder: &OutputDir, began: f64) -> Result<()> {
     let all = folder.inside("tensorboard")?;
     for run in &records.runs {
         let name = format!(

@@ -5,9 +5,10 @@
 
 pub mod config;
 pub mod difference;
+pub mod dir;
 pub mod effects;
+pub mod error;
 pub mod export;
-pub mod folder;
 pub mod merge;
 pub mod record;
 #[doc(hidden)]
@@ -15,6 +16,7 @@ pub mod sample;
 pub mod solve_rates;
 pub mod statistics;
 
+pub use error::{Error, Result};
 pub use record::{
     EvalRecord, MeasureRecord, ProfileRecord, Records, RunRecord, Status, StepRecord,
 };

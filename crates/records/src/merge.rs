@@ -2,16 +2,16 @@
 
 //! The files of a comparison, made of those of its runs.
 
-use crate::folder::Folder;
+use crate::dir::OutputDir;
+use crate::error::{Context, Result};
 use crate::record::Records;
-use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
 
 /// Writes the merged files out of the runs' folders, in their order, byte by byte as they stand there; and reads them.
 ///
 /// # Errors
 /// If a file cannot be read or written.
-pub fn merge(folder: &Folder, runs: &[&Folder]) -> Result<Records> {
+pub fn merge(folder: &OutputDir, runs: &[&OutputDir]) -> Result<Records> {
     Ok(Records {
         runs: merged(folder, runs, "run.json", "runs.jsonl")?,
         steps: merged(folder, runs, "steps.jsonl", "steps.jsonl")?,
@@ -22,8 +22,8 @@ pub fn merge(folder: &Folder, runs: &[&Folder]) -> Result<Records> {
 }
 
 fn merged<T: DeserializeOwned>(
-    folder: &Folder,
-    runs: &[&Folder],
+    folder: &OutputDir,
+    runs: &[&OutputDir],
     from: &str,
     to: &str,
 ) -> Result<Vec<T>> {

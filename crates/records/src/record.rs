@@ -7,12 +7,14 @@ pub mod number;
 mod read;
 
 use crate::config::{Level, RunConfig};
-use crate::usage::mistake;
-use anyhow::Result;
+use crate::error::{Context, Result};
+use crate::usage::bail_config;
 use recurrent_measures::{Fit, Profile, Underflow};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 
 /// The version of this format. A folder of another version is refused.
@@ -23,6 +25,18 @@ use std::path::Path;
 /// | 1 | [`RunRecord`] as it is here, its configuration a [`RunConfig`] |
 pub const SCHEMA: u32 = 1;
 
+/// Reads one JSON value of this version of the format.
+///
+/// # Errors
+/// If the file cannot be read, is of another version, or holds something else.
+pub fn read_stored<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let unreadable = || format!("{}: cannot be read back", path.display());
+    let bytes = fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    let stored: Value = serde_json::from_slice(&bytes).with_context(unreadable)?;
+    check_schema(path, &stored)?;
+    serde_json::from_value(stored).with_context(unreadable)
+}
+
 /// Refuses records of another version of this format.
 ///
 /// # Errors
@@ -31,7 +45,7 @@ pub fn check_schema(path: &Path, stored: &Value) -> Result<()> {
     let found = stored.get("schema").and_then(Value::as_u64);
     if found != Some(u64::from(SCHEMA)) {
         let found = found.map_or("no version".to_string(), |version| format!("version {version}"));
-        mistake!(
+        bail_config!(
             "{}: records of another version of this program: expected format {SCHEMA}, found {found}; \
              read them with the program that wrote them, or run the comparison again",
             path.display()

@@ -33,13 +33,13 @@ mod text_plot;
 mod trend;
 mod verdict;
 
-use anyhow::Result;
-use folder::Folder;
+use dir::OutputDir;
 use group::Group;
 use record::Records;
 #[cfg(test)]
 use recurrent_records::sample;
-use recurrent_records::{config, effects, folder, record, solve_rates};
+use recurrent_records::Result;
+use recurrent_records::{config, dir, effects, record, solve_rates};
 use recurrent_tasks::{task, usage};
 
 pub use escape::escape;
@@ -90,7 +90,7 @@ pub fn terminal(records: &Records, width: usize) -> String {
 ///
 /// # Errors
 /// If a file cannot be written.
-pub fn write(records: &Records, folder: &Folder) -> Result<()> {
+pub fn write(records: &Records, folder: &OutputDir) -> Result<()> {
     let comparison = Group::new(records);
     let about =
         folder.read("comparison.json").ok().and_then(|text| serde_json::from_slice(&text).ok());
@@ -110,7 +110,7 @@ pub fn ablation(findings: &effects::Findings, width: usize) -> String {
 pub fn write_ablation(
     findings: &effects::Findings,
     command: &[String],
-    folder: &Folder,
+    folder: &OutputDir,
 ) -> Result<()> {
     write(&findings.records, folder)?;
     write_figures(&ablation::page::figures(findings), folder)?;
@@ -129,7 +129,7 @@ pub fn sweep(findings: &solve_rates::Findings, width: usize) -> String {
 pub fn write_sweep(
     findings: &solve_rates::Findings,
     command: &[String],
-    folder: &Folder,
+    folder: &OutputDir,
 ) -> Result<()> {
     write_figures(sweep::figure(findings).as_slice(), folder)?;
     folder.write("sweep.html", sweep::page(findings, command).as_bytes())
@@ -145,7 +145,7 @@ fn figures_of(comparison: &Group) -> Vec<figures::Figure> {
     all
 }
 
-fn write_figures(figures: &[figures::Figure], folder: &Folder) -> Result<()> {
+fn write_figures(figures: &[figures::Figure], folder: &OutputDir) -> Result<()> {
     let plots = folder.inside("plots")?;
     figures
         .iter()

@@ -7,10 +7,10 @@ use super::markup;
 use super::numbers::{count, seconds};
 use super::run::RunView;
 use super::{figures_of, table, verdict, wrap, write_figures};
-use crate::folder::Folder;
+use crate::dir::OutputDir;
 use crate::record::{Records, RunRecord};
-use crate::usage::mistake;
-use anyhow::Result;
+use crate::usage::bail_config;
+use recurrent_records::Result;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ pub struct Source {
 /// Reads what comparisons, ablations and sweeps have written; a sweep is one comparison a length.
 ///
 /// # Errors
-/// A [`Usage`](crate::usage::Usage) error if a folder holds something else, or is named twice.
+/// A [`ConfigError`](crate::usage::ConfigError) error if a folder holds something else, or is named twice.
 pub fn sources(folders: &[PathBuf]) -> Result<Vec<Source>> {
     let mut paths = Vec::new();
     for folder in folders {
@@ -41,7 +41,7 @@ pub fn sources(folders: &[PathBuf]) -> Result<Vec<Source>> {
     let mut known = BTreeSet::new();
     for path in &paths {
         if !known.insert(fs::canonicalize(path).unwrap_or_else(|_| path.clone())) {
-            mistake!("{}: expected once, found twice", path.display());
+            bail_config!("{}: expected once, found twice", path.display());
         }
     }
     let read = |(path, label): (PathBuf, String)| {
@@ -49,7 +49,10 @@ pub fn sources(folders: &[PathBuf]) -> Result<Vec<Source>> {
             Ok(text) => match serde_json::from_slice(&text) {
                 Ok(about) => about,
                 Err(error) => {
-                    mistake!("{}: cannot be read: {error}", path.join("comparison.json").display())
+                    bail_config!(
+                        "{}: cannot be read: {error}",
+                        path.join("comparison.json").display()
+                    )
                 }
             },
             Err(_) => About::default(), // it says nothing that the records do not, but where and when
@@ -206,7 +209,7 @@ pub fn merged(sources: &[Source], width: usize) -> String {
 ///
 /// # Errors
 /// If a file cannot be written.
-pub fn write_merged(sources: &[Source], command: &[String], folder: &Folder) -> Result<()> {
+pub fn write_merged(sources: &[Source], command: &[String], folder: &OutputDir) -> Result<()> {
     let groups = grouped(sources);
     let comparisons: Vec<Group> = groups
         .iter()
@@ -286,18 +289,18 @@ mod tests {
     use super::*;
     use crate::record::ProfileRecord;
     use crate::sample;
-    use crate::usage::exit_code;
+    use anyhow::Result;
 
     fn write(records: &Records, folder: &Path) -> Result<()> {
-        let folder = Folder::create(folder)?;
+        let folder = OutputDir::create(folder)?;
         folder.write_lines("runs.jsonl", &records.runs)?;
         folder.write_lines("steps.jsonl", &records.steps)?;
         folder.write_lines("evals.jsonl", &records.evals)?;
         folder.write_lines("profiles.jsonl", &records.profiles)?;
-        folder.write(
+        Ok(folder.write(
             "comparison.json",
             br#"{"machine": {"cores": 4, "os": "linux", "arch": "riscv64"}}"#,
-        )
+        )?)
     }
 
     /// The records of one variant.
@@ -384,7 +387,7 @@ mod tests {
         let twice = Group::new(&groups[0]);
         assert_eq!(twice.variants[1].profiles.len(), twice.variants[2].profiles.len());
 
-        let out = Folder::create(&temp.path().join("out"))?;
+        let out = OutputDir::create(&temp.path().join("out"))?;
         write_merged(&sources, &["report".to_owned()], &out)?;
         let page = String::from_utf8(out.read("report.html")?)?;
         crate::tests::elements(&page);
@@ -407,7 +410,7 @@ mod tests {
         let refused = |path: &Path| match sources(&[path.to_path_buf()]) {
             Ok(_) => panic!("{} was taken", path.display()),
             Err(error) => {
-                assert_eq!(exit_code(&error), 2);
+                assert_eq!(1 + u8::from(error.is_config()), 2);
                 error.to_string()
             }
         };

@@ -4,7 +4,7 @@ use super::figures;
 use super::group::Group;
 use super::html::{page, About};
 use super::sample;
-use crate::folder::Folder;
+use crate::dir::OutputDir;
 use crate::record::Records;
 use anyhow::Result;
 use std::collections::BTreeSet;
@@ -201,7 +201,7 @@ fn the_page_says_what_the_numbers_say() {
 #[test]
 fn plots_are_files_of_their_own() -> Result<()> {
     let temp = tempfile::tempdir()?;
-    let folder = Folder::create(&temp.path().join("out"))?;
+    let folder = OutputDir::create(&temp.path().join("out"))?;
     folder.write(
         "comparison.json",
         br#"{"command": ["compare", "--seeds", "3"], "jobs": 2, "unknown": null}"#,

@@ -63,5 +63,10 @@ mod temporal;
 
 pub use depth::Residual;
 pub use lstm::{ResidualLstm, ResidualLstmCell, ResidualLstmConfig};
+pub use recurrent_core as core;
+pub use recurrent_core::{
+    Bidirectional, Carry, Direction, ForwardContext, GradientRecorder, Init, Layer, Record,
+    Sequence, Stack,
+};
 pub use shortcut::Shortcut;
 pub use temporal::{TemporalResidual, TemporalResidualCell};

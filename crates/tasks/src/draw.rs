@@ -1,8 +1,8 @@
 //! Shared by all tasks: the random stream of a batch, checks of a length, and tensors.
 
+use crate::error::Result;
 use crate::task::{BatchKey, Split};
-use crate::usage::mistake;
-use anyhow::Result;
+use crate::usage::bail_config;
 use candle::{DType, Device, Shape, Tensor, WithDType};
 use rand_chacha::ChaCha8Rng;
 
@@ -13,7 +13,7 @@ pub(crate) const LONGEST: usize = 10_000_000;
 /// Returns the T or L of a generated task if it is in range.
 pub(crate) fn check_length(task: &str, length: usize, least: usize) -> Result<usize> {
     if !(least..=LONGEST).contains(&length) {
-        mistake!("{task} length: expected {least} to {LONGEST}, got {length}");
+        bail_config!("{task} length: expected {least} to {LONGEST}, got {length}");
     }
     Ok(length)
 }
@@ -22,12 +22,12 @@ pub(crate) fn check_length(task: &str, length: usize, least: usize) -> Result<us
 ///
 /// The stream of the test split is called `held`: the name determines the random numbers, so a
 /// change would change every evaluation.
-pub(crate) fn batch_rng(task: &str, length: usize, draw: BatchKey) -> ChaCha8Rng {
-    let split = match draw.split {
+pub(crate) fn batch_rng(task: &str, length: usize, key: BatchKey) -> ChaCha8Rng {
+    let split = match key.split {
         Split::Train => "train",
         Split::Test => "held",
     };
-    recurrent_core::named_rng(draw.seed, &format!("{split}/{task}/{length}/{}", draw.step))
+    recurrent_core::named_rng(key.seed, &format!("{split}/{task}/{length}/{}", key.step))
 }
 
 /// A tensor of `dtype` on `device`. The conversion happens on the CPU, which supports every dtype.
@@ -61,6 +61,7 @@ pub(crate) fn one_hot(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anyhow::Result;
 
     #[test]
     fn one_hot_leaves_the_padding_zero() -> Result<()> {

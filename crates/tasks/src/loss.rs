@@ -1,8 +1,8 @@
 //! Losses and accuracies of a batch: cross entropy and squared error.
 
 use crate::draw::tensor;
+use crate::error::{ensure, Result};
 use crate::task::{Batch, Metrics};
-use anyhow::{ensure, Result};
 use candle::{DType, Device, Tensor, D};
 
 /// Cross entropy in nats and accuracy of logits `(batch, classes)` or `(batch, time, classes)`.
@@ -29,17 +29,17 @@ pub(crate) fn cross_entropy(
     let losses = losses.flatten_from(1)?; // (batch, steps)
     let (rows, steps) = losses.dims2()?;
 
-    let right = outputs.detach().argmax(D::Minus1)?.eq(targets)?.reshape(losses.shape())?;
-    // The argmax of NaN is some class; only a number equals itself.
-    let right = (right * losses.detach().eq(&losses.detach())?)?;
-    let right = right.to_device(&Device::Cpu)?.to_vec2::<u8>()?;
+    let correct = outputs.detach().argmax(D::Minus1)?.eq(targets)?.reshape(losses.shape())?;
+    // The argmax of NaN is an arbitrary class; NaN differs from itself.
+    let correct = (correct * losses.detach().eq(&losses.detach())?)?;
+    let correct = correct.to_device(&Device::Cpu)?.to_vec2::<u8>()?;
     let lengths =
         batch.xs.lengths().filter(|_| targets.rank() == 2).map(|lengths| lengths.as_slice());
     let ends = lengths.map_or_else(|| vec![steps; rows], <[usize]>::to_vec);
     let count = |(row, &end): (&Vec<u8>, &usize)| {
-        f64::from(row[end - graded..end].iter().map(|&right| u32::from(right)).sum::<u32>())
+        f64::from(row[end - graded..end].iter().map(|&correct| u32::from(correct)).sum::<u32>())
     };
-    let right = right.iter().zip(&ends).map(|each| count(each) / graded as f64).collect();
+    let correct = correct.iter().zip(&ends).map(|each| count(each) / graded as f64).collect();
 
     let losses = match lengths {
         None => losses.mean(1)?,
@@ -50,7 +50,7 @@ pub(crate) fn cross_entropy(
             ((&losses * mask)?.sum(1)? / tensor(lengths, rows, dtype, device)?)?
         }
     };
-    Ok(Metrics { losses, correct: Some(right) })
+    Ok(Metrics { losses, correct: Some(correct) })
 }
 
 /// The entropy of labels below `classes`, in nats: the expected loss of the best constant answer.
@@ -80,18 +80,19 @@ pub(crate) fn squared_error(
     let Some(tolerance) = tolerance else { return Ok(Metrics { losses, correct: None }) };
     let squares =
         losses.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
-    let right =
+    let correct =
         squares.iter().map(|square| f64::from(u8::from(square.sqrt() < tolerance))).collect();
-    Ok(Metrics { losses, correct: Some(right) })
+    Ok(Metrics { losses, correct: Some(correct) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anyhow::Result;
     use recurrent_core::Sequence;
 
     #[test]
-    fn loss_and_accuracy_are_those_written_out() -> Result<()> {
+    fn loss_and_accuracy_agree_with_the_definition() -> Result<()> {
         let logits = [[[0f64, 1., 2.], [3., 0., 0.]], [[0., 0., 0.], [0., 5., 1.]]];
         let targets = [[1u32, 0], [2, 2]];
         let outputs = Tensor::new(&logits, &Device::Cpu)?;
@@ -100,33 +101,33 @@ mod tests {
                 Sequence::padded(Tensor::zeros((2, 2, 1), DType::F64, &Device::Cpu)?, lengths)?;
             Ok(Batch { xs, targets: Tensor::new(&targets, &Device::Cpu)? })
         };
-        let judged = cross_entropy("x", &outputs, &batch(&[2, 2])?, 3, 1)?;
+        let metrics = cross_entropy("x", &outputs, &batch(&[2, 2])?, 3, 1)?;
         let nats = |logits: [f64; 3], class: u32| {
             logits.iter().map(|z| z.exp()).sum::<f64>().ln() - logits[class as usize]
         };
-        for (row, loss) in judged.losses.to_vec1::<f64>()?.into_iter().enumerate() {
+        for (row, loss) in metrics.losses.to_vec1::<f64>()?.into_iter().enumerate() {
             let expected =
                 (0..2).map(|step| nats(logits[row][step], targets[row][step])).sum::<f64>() / 2.0;
             assert!((loss - expected).abs() < 1e-14, "{loss} {expected}");
         }
-        assert_eq!(judged.correct, Some(vec![1.0, 0.0]), "the last step alone is graded");
-        let judged = cross_entropy("x", &outputs, &batch(&[1, 2])?, 3, 1)?;
+        assert_eq!(metrics.correct, Some(vec![1.0, 0.0]), "the last step alone is graded");
+        let metrics = cross_entropy("x", &outputs, &batch(&[1, 2])?, 3, 1)?;
         let expected = nats(logits[0][0], targets[0][0]);
-        let found = judged.losses.to_vec1::<f64>()?;
+        let found = metrics.losses.to_vec1::<f64>()?;
         assert!((found[0] - expected).abs() < 1e-14, "the padding of the first does not count");
-        assert_eq!(judged.correct, Some(vec![0.0, 0.0]), "its last step is its first");
+        assert_eq!(metrics.correct, Some(vec![0.0, 0.0]), "its last step is its first");
         Ok(())
     }
 
     #[test]
-    fn what_lies_within_the_tolerance_is_right() -> Result<()> {
+    fn answers_within_the_tolerance_are_correct() -> Result<()> {
         let batch = Batch {
             xs: Sequence::new(Tensor::zeros((4, 1, 1), DType::F64, &Device::Cpu)?)?,
             targets: Tensor::new(&[[0.5], [0.5], [0.5], [0.5]], &Device::Cpu)?,
         };
         let outputs = Tensor::new(&[[0.539], [0.461], [0.541], [f64::NAN]], &Device::Cpu)?;
-        let judged = squared_error("x", &outputs, &batch, Some(0.04))?;
-        assert_eq!(judged.correct, Some(vec![1.0, 1.0, 0.0, 0.0]));
+        let metrics = squared_error("x", &outputs, &batch, Some(0.04))?;
+        assert_eq!(metrics.correct, Some(vec![1.0, 1.0, 0.0, 0.0]));
         assert_eq!(squared_error("x", &outputs, &batch, None)?.correct, None);
         Ok(())
     }

@@ -1,17 +1,17 @@
 //! Opens a task by its name.
 
+use crate::error::Result;
 use crate::files::{forecast, series, text, Forecast, ImageSet, Mnist, Mnist1d, Mnist1dVariant};
 use crate::files::{PixelOrder, SeriesClasses, Text};
 use crate::generated::{memory_capacity, multiplication, permutation};
 use crate::generated::{Adding, AddingVariant, CopyMemory, CopyVariant, MemoryCapacity};
 use crate::generated::{Multiplication, OrderVariant, RandomPermutation, TemporalOrder};
 use crate::task::Task;
-use crate::usage::{mistake, nearest};
-use anyhow::Result;
+use crate::usage::{bail_config, nearest};
 use std::path::Path;
 use std::sync::Arc;
 
-/// A generated task of a length.
+/// Creates a generated task of a length.
 type Generated = fn(usize) -> Result<Arc<dyn Task>>;
 
 /// The generated tasks by name.
@@ -45,28 +45,29 @@ pub(crate) const GENERATED: [(&str, Generated); 11] = [
 pub fn names() -> Vec<&'static str> {
     let generated = GENERATED.iter().map(|(name, _)| *name).chain(Mnist1dVariant::NAMES);
     let images =
-        ImageSet::ALL.into_iter().flat_map(|shown| PixelOrder::ALL.map(|order| order.name(shown)));
+        ImageSet::ALL.into_iter().flat_map(|set| PixelOrder::ALL.map(|order| order.name(set)));
     generated.chain(images).chain([series::NAME, forecast::NAME, text::NAME]).collect()
 }
 
-/// The length of a generated task if none is given.
+/// The default length of a generated task.
 const LENGTH: usize = 100;
 
-/// What is said of a task beside its name.
+/// The options of a task. [`open`] refuses those that the task does not have.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TaskOptions<'a> {
-    /// The T or L of a generated task, by default 100; the number of steps of noise of `mnist1d-padded`, 100; the window of `forecast`, 48, and of `text`, 100. The
-    /// other tasks have a length of their own.
+    /// The T or L of a generated task (default: 100), the number of noise steps of `mnist1d-padded`
+    /// (100), or the window of `forecast` (48) or `text` (100). The length of other tasks is fixed.
     pub length: Option<usize>,
-    /// The file or folder that a task of real data reads. With the feature `hub`, MNIST and Fashion-MNIST come from the Hugging Face Hub if there is none.
+    /// The file or folder that a task over real data reads. Without it, and with the feature `hub`,
+    /// MNIST and Fashion-MNIST are fetched from the Hugging Face Hub.
     pub data: Option<&'a Path>,
-    /// The column of `forecast`.
+    /// The column that `forecast` reads.
     pub column: Option<&'a str>,
-    /// The season of the naive forecast that `forecast` is compared with, in rows, by default 1.
+    /// The season of the naive forecast, the reference of `forecast`, in rows (default: 1).
     pub season: Option<usize>,
 }
 
-/// The task called `name` with a length and a file or folder of data, as [`open`].
+/// Opens a task with a length and a file or folder of data; see [`open`].
 ///
 /// # Errors
 /// As [`open`].
@@ -74,69 +75,68 @@ pub fn by_name(name: &str, length: Option<usize>, data: Option<&Path>) -> Result
     open(name, &TaskOptions { length, data, ..TaskOptions::default() })
 }
 
-/// The task called `name`.
+/// Opens the task called `name`.
 ///
 /// # Errors
-/// A [`Usage`](crate::usage::Usage) error if there is no such task, with the nearest that there is; if the length does
-/// not suit it; if `data` or another choice is missing where it is needed or given where it is not. Another if the files cannot be read.
-pub fn open(name: &str, choice: &TaskOptions) -> Result<Arc<dyn Task>> {
-    if name != forecast::NAME && (choice.column.is_some() || choice.season.is_some()) {
-        mistake!(
-            "task {name}: column and season are those of {}; leave --column and --season out",
+/// A [`ConfigError`](crate::usage::ConfigError) if no task has this name (the message suggests the
+/// nearest name), if the length is out of range, or if an option is missing or does not belong to
+/// the task. Another error if the files cannot be read.
+pub fn open(name: &str, options: &TaskOptions) -> Result<Arc<dyn Task>> {
+    if name != forecast::NAME && (options.column.is_some() || options.season.is_some()) {
+        bail_config!(
+            "task {name}: only {} has a column and a season; leave --column and --season out",
             forecast::NAME
         );
     }
     if let Some((_, generated)) = GENERATED.iter().find(|(known, _)| *known == name) {
-        no_data(name, choice)?;
-        return generated(choice.length.unwrap_or(LENGTH));
+        no_data(name, options)?;
+        return generated(options.length.unwrap_or(LENGTH));
     }
     let images =
-        ImageSet::ALL.into_iter().flat_map(|shown| PixelOrder::ALL.map(|order| (shown, order)));
-    if let Some((shown, order)) =
-        images.into_iter().find(|(shown, order)| order.name(*shown) == name)
-    {
-        no_length(name, choice, order.steps())?;
-        return Ok(Arc::new(match choice.data {
-            Some(data) => Mnist::open(data, shown, order)?,
-            None => without_data(name, shown, order)?,
+        ImageSet::ALL.into_iter().flat_map(|set| PixelOrder::ALL.map(|order| (set, order)));
+    if let Some((set, order)) = images.into_iter().find(|(set, order)| order.name(*set) == name) {
+        no_length(name, options, order.steps())?;
+        return Ok(Arc::new(match options.data {
+            Some(data) => Mnist::open(data, set, order)?,
+            None => without_data(name, set, order)?,
         }));
     }
     let plain = |form: Mnist1dVariant| -> Result<Arc<dyn Task>> {
-        no_data(name, choice)?;
+        no_data(name, options)?;
         let task = Mnist1d::new(form)?;
         if !matches!(form, Mnist1dVariant::Padded(_)) {
-            no_length(name, choice, task.length())?;
+            no_length(name, options, task.length())?;
         }
         Ok(Arc::new(task))
     };
     Ok(match name {
         "mnist1d" => plain(Mnist1dVariant::Plain)?,
         "mnist1d-shuffled" => plain(Mnist1dVariant::Shuffled)?,
-        "mnist1d-padded" => plain(Mnist1dVariant::Padded(choice.length.unwrap_or(LENGTH)))?,
+        "mnist1d-padded" => plain(Mnist1dVariant::Padded(options.length.unwrap_or(LENGTH)))?,
         series::NAME => {
             let data = needed(
                 name,
-                choice,
+                options,
                 "FILE, a file NAME_TRAIN.ts beside NAME_TEST.ts, or their folder",
             )?;
             let task = SeriesClasses::open(data)?;
-            no_length(name, choice, task.length())?;
+            no_length(name, options, task.length())?;
             Arc::new(task)
         }
         forecast::NAME => {
-            let data = needed(name, choice, "FILE, a CSV file")?;
+            let data = needed(name, options, "FILE, a CSV file")?;
             let (window, season) =
-                (choice.length.unwrap_or(forecast::WINDOW), choice.season.unwrap_or(1));
-            Arc::new(Forecast::open(data, choice.column, window, season)?)
+                (options.length.unwrap_or(forecast::WINDOW), options.season.unwrap_or(1));
+            Arc::new(Forecast::open(data, options.column, window, season)?)
         }
         text::NAME => {
-            let data = needed(name, choice, "FILE, a text")?;
-            Arc::new(Text::open(data, choice.length.unwrap_or(text::WINDOW))?)
+            let data = needed(name, options, "FILE, a text")?;
+            Arc::new(Text::open(data, options.length.unwrap_or(text::WINDOW))?)
         }
         _ => {
             let names = names();
             let nearest = nearest(name, names.iter().copied()).expect("there are tasks");
-            mistake!(
+            bail_config!(
                 "task {name}: no such task; the nearest is {nearest}, all are {}",
                 names.join(", ")
             )
@@ -144,36 +144,41 @@ pub fn open(name: &str, choice: &TaskOptions) -> Result<Arc<dyn Task>> {
     })
 }
 
-fn no_data(name: &str, choice: &TaskOptions) -> Result<()> {
-    if choice.data.is_some() {
-        mistake!("task {name}: it is generated and reads no files; leave --data out");
+/// Refuses `--data` for a generated task.
+fn no_data(name: &str, options: &TaskOptions) -> Result<()> {
+    if options.data.is_some() {
+        bail_config!("task {name}: it is generated and does not read files; leave --data out");
     }
     Ok(())
 }
 
-fn no_length(name: &str, choice: &TaskOptions, length: usize) -> Result<()> {
-    if choice.length.is_some() {
-        mistake!("task {name}: its length is fixed at {length}; leave --length out");
+/// Refuses `--length` for a task of fixed length.
+fn no_length(name: &str, options: &TaskOptions, length: usize) -> Result<()> {
+    if options.length.is_some() {
+        bail_config!("task {name}: its length is fixed at {length}; leave --length out");
     }
     Ok(())
 }
 
-fn needed<'a>(name: &str, choice: &TaskOptions<'a>, what: &str) -> Result<&'a Path> {
-    match choice.data {
+/// Returns the data, or says what is missing.
+fn needed<'a>(name: &str, options: &TaskOptions<'a>, what: &str) -> Result<&'a Path> {
+    match options.data {
         Some(data) => Ok(data),
-        None => mistake!("task {name}: it needs --data {what}"),
+        None => bail_config!("task {name}: it needs --data {what}"),
     }
 }
 
-/// Small images from the hub.
+/// Fetches images from the hub.
 #[cfg(feature = "hub")]
-fn without_data(_: &str, shown: ImageSet, order: PixelOrder) -> Result<Mnist> {
-    Mnist::from_hub(&recurrent_weights::hub::Hub::default(), shown, order)
+fn without_data(_: &str, set: ImageSet, order: PixelOrder) -> Result<Mnist> {
+    Mnist::from_hub(&recurrent_weights::hub::Hub::default(), set, order)
 }
 
-/// That small images are missing.
+/// Reports that the images are missing.
 #[cfg(not(feature = "hub"))]
 fn without_data(name: &str, _: ImageSet, _: PixelOrder) -> Result<Mnist> {
     let files = crate::files::idx::FILES.join(", ");
-    mistake!("task {name}: it needs --data DIR, a folder with {files}; or --features hub, with which it is fetched");
+    bail_config!(
+        "task {name}: it needs --data DIR, a folder with {files}, or --features hub to fetch it"
+    );
 }

@@ -15,7 +15,7 @@ const VALIDATION: usize = 10;
 /// size does not divide the size of the test set, the last batch is smaller: every example is seen
 /// exactly once.
 #[derive(Clone, Debug)]
-pub(crate) struct Splits {
+pub struct Splits {
     train: Vec<usize>,
     test: Vec<usize>,
     validation: bool,
@@ -23,19 +23,19 @@ pub(crate) struct Splits {
 
 impl Splits {
     /// Numbers the training examples first and the test examples after them.
-    pub(crate) fn new(train: usize, test: usize) -> Self {
+    pub fn new(train: usize, test: usize) -> Self {
         let (train, test) = ((0..train).collect(), (train..train + test).collect());
         Self { train, test, validation: false }
     }
 
-    /// Splits into these examples; `validation` marks test examples taken from the training set.
-    pub(crate) fn with_examples(train: Vec<usize>, test: Vec<usize>, validation: bool) -> Self {
+    /// Splits into these examples. `validation` says whether `test` is a part of the training set.
+    pub fn with_examples(train: Vec<usize>, test: Vec<usize>, validation: bool) -> Self {
         Self { train, test, validation }
     }
 
     /// Holds out a tenth of the training examples, at least one, in place of the test set. The
     /// choice is random but always the same. `None` if there is only one training example.
-    pub(crate) fn validation_split(&self) -> Option<Self> {
+    pub fn validation_split(&self) -> Option<Self> {
         let count = self.train.len();
         let mut order = self.train.clone();
         order.shuffle(&mut named_rng(0, &format!("validation/{count}")));
@@ -46,22 +46,22 @@ impl Splits {
     }
 
     /// Whether the test examples are a validation split of the training set.
-    pub(crate) fn is_validation(&self) -> bool {
+    pub fn is_validation(&self) -> bool {
         self.validation
     }
 
     /// The training examples.
-    pub(crate) fn train(&self) -> &[usize] {
+    pub fn train(&self) -> &[usize] {
         &self.train
     }
 
     /// The test examples.
-    pub(crate) fn test(&self) -> &[usize] {
+    pub fn test(&self) -> &[usize] {
         &self.test
     }
 
     /// The examples of one batch. `name` is the name of the random stream of the data set.
-    pub(crate) fn batch(&self, name: &str, key: BatchKey) -> Vec<usize> {
+    pub fn batch(&self, name: &str, key: BatchKey) -> Vec<usize> {
         match key.split {
             Split::Train => self.train_batch(name, key),
             Split::Test => {

@@ -1,6 +1,6 @@
 //! A task: a seeded source of sequences and targets, with its loss, baseline and criterion.
 
-use anyhow::Result;
+use crate::error::Result;
 use candle::{DType, Device, Tensor};
 use recurrent_core::Sequence;
 use serde::{Deserialize, Serialize};

@@ -44,10 +44,10 @@ pub fn check(
     let mut directions =
         vec![("a random direction".to_string(), random.iter().map(|v| v / length).collect())];
     for turn in 0..coordinates.min(count) {
-        let layer_id = (turn * count + count / 2) / coordinates.min(count); // spread over the tensor
+        let index = (turn * count + count / 2) / coordinates.min(count); // spread over the tensor
         let mut unit = vec![0.0; count];
-        unit[layer_id] = 1.0;
-        directions.push((format!("element {layer_id} of {count}"), unit));
+        unit[index] = 1.0;
+        directions.push((format!("element {index} of {count}"), unit));
     }
     for (name, direction) in directions {
         let expected: f64 = elements.iter().zip(&direction).map(|(g, v)| g * v).sum();

@@ -21,7 +21,8 @@
 //! #         Ok(Self { w: p[0].clone(), u: p[1].clone(), names: self.names.clone() })
 //! #     }
 //! #     fn step(&self, x: &Tensor, s: &HiddenState) -> Result<HiddenState> {
-//! #         Ok(HiddenState { h: (linear(x, &self.w, None)? + linear(&s.h, &self.u, None)?)?.tanh()? })
+//! #         let z = (linear(x, &self.w, None)? + linear(&s.h, &self.u, None)?)?;
+//! #         Ok(HiddenState { h: z.tanh()? })
 //! #     }
 //! # }
 //! # #[derive(Clone)] struct ElmanConfig;

@@ -1,15 +1,10 @@
 //! Adam with decoupled weight decay.
 
-use candle::backprop::GradStore;
 use candle::{bail, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::elementwise::{self, Pair, Real, Triple};
-use crate::groups::Groups;
-use crate::optimizer::Optimizer;
-use crate::params::Params;
-use crate::slots::{buffer_dtype, finite_non_negative, Slot, Slots};
-use crate::state::State;
+use crate::elementwise::{self, PairUpdate, Real, TripleUpdate};
+use crate::slots::{buffer_dtype, finite_non_negative, Slot, SlotOptimizer, UpdateRule};
 
 /// Settings of [`AdamW`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,9 +18,9 @@ pub struct AdamWConfig {
     pub beta2: f64,
     /// Added to the root of the mean square, at least 0. Default 1e-8.
     pub eps: f64,
-    /// Decoupled weight decay, at least 0, multiplied by the learning rate. Default 0, which is plain Adam: decay
-    /// pulls recurrent weights, and with them the gradients through time, towards 0, so it must be asked for.
-    /// PyTorch's `AdamW` and candle's have 0.01.
+    /// Decoupled weight decay, at least 0, multiplied by the learning rate. Default 0, which is
+    /// plain Adam. Decay pulls recurrent weights, and with them the gradients through time,
+    /// towards 0, so it must be asked for. PyTorch's `AdamW` and candle's default to 0.01.
     pub weight_decay: f64,
 }
 
@@ -37,7 +32,8 @@ impl Default for AdamWConfig {
 
 /// Adam with decoupled weight decay and bias correction; plain Adam without decay.
 ///
-/// With g the gradient, η the learning rate, λ the weight decay, and t the number of updates of this parameter:
+/// With g the gradient, η the learning rate, λ the weight decay, and t the number of updates of
+/// this parameter:
 ///
 /// ```text
 /// θ <- θ - η λ θ
@@ -46,13 +42,13 @@ impl Default for AdamWConfig {
 /// θ <- θ - η (m / (1 - β1^t)) / (sqrt(v / (1 - β2^t)) + ε)
 /// ```
 ///
-/// Papers: Adam, Kingma and Ba 2015 (arXiv:1412.6980 v9, Algorithm 1); the decay, Loshchilov and Hutter 2019
-/// (arXiv:1711.05101 v3, Algorithm 2). Deviation from the latter, as in PyTorch: λ is multiplied by η, where the
-/// paper multiplies it by the schedule only. Equal to `torch.optim.AdamW` (amsgrad off), and with λ = 0 to
-/// `torch.optim.Adam`.
+/// Papers: Adam, Kingma and Ba 2015 (arXiv:1412.6980 v9, Algorithm 1); the decay, Loshchilov and
+/// Hutter 2019 (arXiv:1711.05101 v3, Algorithm 2). Deviation from the latter, as in PyTorch: λ is
+/// multiplied by η, where the paper multiplies it by the schedule only. Equal to
+/// `torch.optim.AdamW` (amsgrad off), and with λ = 0 to `torch.optim.Adam`.
 ///
-/// On the CPU, f32 and f64 are updated in place without an allocation. f16 and bf16 keep m and v in f32 and round
-/// the parameter once a step; there is no master copy of it in f32.
+/// On the CPU, f32 and f64 are updated in place without an allocation. f16 and bf16 keep m and v
+/// in f32 and round the parameter once a step; there is no master copy of it in f32.
 ///
 /// ```
 /// use candle::{Device, Var};
@@ -67,117 +63,76 @@ impl Default for AdamWConfig {
 /// # Ok(())
 /// # }
 /// ```
-pub struct AdamW {
-    config: AdamWConfig,
-    slots: Slots,
-}
+pub type AdamW = SlotOptimizer<AdamWConfig>;
 
-impl AdamW {
-    /// Takes `&Params` or [`Groups`].
-    ///
-    /// # Errors
-    ///
-    /// If a number of `config` is out of its range or if there is no parameter to train.
-    pub fn new(groups: impl Into<Groups>, config: AdamWConfig) -> Result<Self> {
-        for (field, beta) in [("beta1", config.beta1), ("beta2", config.beta2)] {
+impl UpdateRule for AdamWConfig {
+    const NAME: &'static str = "adamw";
+
+    fn validate(&self) -> Result<()> {
+        for (field, beta) in [("beta1", self.beta1), ("beta2", self.beta2)] {
             if !(0.0..1.0).contains(&beta) {
                 bail!("adamw {field}: expected a number in [0, 1), found {beta}");
             }
         }
-        finite_non_negative("adamw", "eps", config.eps)?;
-        finite_non_negative("adamw", "weight_decay", config.weight_decay)?;
-        let slots = Slots::new("adamw", &groups.into(), &["exp_avg", "exp_avg_sq"], config.lr)?;
-        Ok(Self { config, slots })
-    }
-}
-
-impl Optimizer for AdamW {
-    fn step(&mut self, grads: &GradStore) -> Result<()> {
-        let config = self.config;
-        self.slots.update(grads, |slot, grad, lr| {
-            let update = Update::new(&config, slot, lr);
-            if elementwise::supports(&slot.var) {
-                update.in_place(slot, grad)
-            } else {
-                update.with_tensors(slot, grad)
-            }
-        })
+        finite_non_negative("adamw", "eps", self.eps)?;
+        finite_non_negative("adamw", "weight_decay", self.weight_decay)
     }
 
     fn lr(&self) -> f64 {
-        self.slots.lr()
+        self.lr
     }
 
-    fn set_lr(&mut self, lr: f64) -> Result<()> {
-        self.slots.set_lr(lr)
+    fn buffers(&self) -> &'static [&'static str] {
+        &["exp_avg", "exp_avg_sq"]
     }
 
-    fn steps(&self) -> u64 {
-        self.slots.steps()
-    }
-
-    fn trainable(&self) -> &Params {
-        self.slots.trainable()
-    }
-
-    fn state(&self) -> Result<State> {
-        self.slots.state()
-    }
-
-    fn load_state(&mut self, state: &State) -> Result<()> {
-        self.slots.load_state(state)
-    }
-}
-
-/// The numbers of one update of one parameter. As in PyTorch, the bias corrections are moved into the step size
-/// and into the root: θ <- keep θ - step_size m / (sqrt(v) / root + ε).
-struct Update {
-    beta1: f64,
-    beta2: f64,
-    keep: f64,
-    step_size: f64,
-    root: f64,
-    eps: f64,
-}
-
-impl Update {
-    fn new(config: &AdamWConfig, slot: &Slot, lr: f64) -> Self {
-        let step = slot.step as f64;
-        Self {
-            beta1: config.beta1,
-            beta2: config.beta2,
-            keep: 1.0 - lr * slot.weight_decay(config.weight_decay),
-            step_size: lr / (1.0 - config.beta1.powf(step)),
-            root: (1.0 - config.beta2.powf(step)).sqrt(),
-            eps: config.eps,
-        }
-    }
-
-    fn in_place(&self, slot: &Slot, grad: &Tensor) -> Result<()> {
+    fn update_in_place(&self, slot: &Slot, grad: &Tensor, lr: f64) -> Result<()> {
         let (m, v) = (&slot.buffers[0], &slot.buffers[1]);
-        elementwise::pair(m, grad, &Mean(self.beta1))?;
-        elementwise::pair(v, grad, &MeanSquare(self.beta2))?;
-        elementwise::triple(&slot.var, m, v, self)
+        elementwise::pair(m, grad, &FirstMoment(self.beta1))?;
+        elementwise::pair(v, grad, &SecondMoment(self.beta2))?;
+        elementwise::triple(&slot.var, m, v, &AdamWStep::new(self, slot, lr))
     }
 
-    /// The same in tensor operations, for every device and dtype.
-    fn with_tensors(&self, slot: &mut Slot, grad: &Tensor) -> Result<()> {
+    fn update_with_tensors(&self, slot: &mut Slot, grad: &Tensor, lr: f64) -> Result<()> {
+        let step = AdamWStep::new(self, slot, lr);
         let dtype = buffer_dtype(slot.var.dtype());
         let grad = grad.to_dtype(dtype)?;
         let m = ((&slot.buffers[0] * self.beta1)? + (&grad * (1.0 - self.beta1))?)?;
         let v = ((&slot.buffers[1] * self.beta2)? + (grad.sqr()? * (1.0 - self.beta2))?)?;
-        let ratio = (&m / ((v.sqrt()? / self.root)? + self.eps)?)?;
+        let ratio = (&m / ((v.sqrt()? / step.root)? + step.eps)?)?;
         let theta = slot.var.as_detached_tensor().to_dtype(dtype)?;
-        let theta = ((theta * self.keep)? - (ratio * self.step_size)?)?;
+        let theta = ((theta * step.keep)? - (ratio * step.step_size)?)?;
         slot.var.set(&theta.to_dtype(slot.var.dtype())?)?;
         slot.buffers = vec![m, v];
         Ok(())
     }
 }
 
-struct Mean(f64);
+/// The numbers of one update of one parameter. As in PyTorch, the bias corrections are moved into
+/// the step size and into the root: θ <- keep θ - step_size m / (sqrt(v) / root + ε).
+struct AdamWStep {
+    keep: f64,
+    step_size: f64,
+    root: f64,
+    eps: f64,
+}
 
-impl Pair for Mean {
+impl AdamWStep {
+    fn new(config: &AdamWConfig, slot: &Slot, lr: f64) -> Self {
+        let step = slot.step as f64;
+        Self {
+            keep: 1.0 - lr * slot.weight_decay(config.weight_decay),
+            step_size: lr / (1.0 - config.beta1.powf(step)),
+            root: (1.0 - config.beta2.powf(step)).sqrt(),
+            eps: config.eps,
+        }
+    }
+}
+
+/// m <- β m + (1 - β) g
+struct FirstMoment(f64);
+
+impl PairUpdate for FirstMoment {
     fn run<T: Real>(&self, m: &mut [T], g: &[T]) {
         let (beta, rest) = (T::from_f64(self.0), T::from_f64(1.0 - self.0));
         for (m, &g) in m.iter_mut().zip(g) {
@@ -186,9 +141,10 @@ impl Pair for Mean {
     }
 }
 
-struct MeanSquare(f64);
+/// v <- β v + (1 - β) g²
+struct SecondMoment(f64);
 
-impl Pair for MeanSquare {
+impl PairUpdate for SecondMoment {
     fn run<T: Real>(&self, v: &mut [T], g: &[T]) {
         let (beta, rest) = (T::from_f64(self.0), T::from_f64(1.0 - self.0));
         for (v, &g) in v.iter_mut().zip(g) {
@@ -197,7 +153,7 @@ impl Pair for MeanSquare {
     }
 }
 
-impl Triple for Update {
+impl TripleUpdate for AdamWStep {
     fn run<T: Real>(&self, theta: &mut [T], m: &[T], v: &[T]) {
         let (keep, step_size) = (T::from_f64(self.keep), T::from_f64(self.step_size));
         let (unroot, eps) = (T::from_f64(1.0 / self.root), T::from_f64(self.eps));
@@ -211,15 +167,12 @@ impl Triple for Update {
 mod tests {
     use super::*;
     use crate::slots::tests::paths_agree;
+    use crate::{Optimizer, ParamGroup, ParamGroups, Params};
 
     #[test]
     fn both_paths_agree() -> Result<()> {
         let config = AdamWConfig { weight_decay: 0.1, ..Default::default() };
-        paths_agree(
-            2,
-            |slot, grad| Update::new(&config, slot, 0.01).in_place(slot, grad),
-            |slot, grad| Update::new(&config, slot, 0.01).with_tensors(slot, grad),
-        )
+        paths_agree(&config, 0.01)
     }
 
     #[test]
@@ -239,8 +192,17 @@ mod tests {
                 AdamW::new(&params, bad).err().map(|error| error.to_string()).unwrap_or_default();
             assert!(message.contains(&format!("adamw {field}: expected")), "{bad:?}: {message}");
         }
-        let none = AdamW::new(&params.select(|_| false), good).err().map(|error| error.to_string());
-        assert!(none.unwrap_or_default().contains("expected a parameter to train"));
+        let empty = params.select(|_| false);
+        let message = AdamW::new(&empty, good).err().map(|error| error.to_string());
+        let message = message.unwrap_or_default();
+        assert!(
+            message.contains("expected a parameter to train, found no parameters"),
+            "{message}"
+        );
+        let frozen = ParamGroups::new(&params).with(ParamGroup::frozen(), |_| true)?;
+        let message = AdamW::new(frozen, good).err().map(|error| error.to_string());
+        let message = message.unwrap_or_default();
+        assert!(message.contains("found 1 frozen parameter"), "{message}");
         let mut adamw = AdamW::new(&params, good)?;
         assert!(adamw.set_lr(f64::INFINITY).is_err());
         assert_eq!(adamw.lr(), 1e-3);

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::optimizer::Optimizer;
 use crate::params::Params;
-use crate::state::State;
+use crate::state_dict::StateDict;
 
 /// What the bytes mean; raised when they come to mean something else.
 const FORMAT: u32 = 1;
@@ -16,7 +16,7 @@ const REST: &str = "rest";
 /// All that a training run needs to go on with the same bits: what [`Checkpoints`](crate::Checkpoints) saves and finds again.
 ///
 /// `rest` is the loop's own, any type of serde: its configuration, the state of its random numbers, the position in its data, what was
-/// best so far, a [`WatchState`](crate::WatchState). Numbers in it come back bit by bit, those that are not finite too.
+/// best so far, a [`GradientWatchState`](crate::GradientWatchState). Numbers in it come back bit by bit, those that are not finite too.
 ///
 /// The file is a safetensors file, which other programs can read. Its tensors are called `weights.NAME`, `optimizer.NAME` and
 /// `tensors.NAME`, and `rest` holds the bytes of what is no tensor, in CBOR (RFC 8949).
@@ -25,11 +25,11 @@ pub struct Checkpoint<R> {
     /// The number of training steps done.
     pub step: u64,
     /// What [`Params::state`] gives.
-    pub weights: State,
+    pub weights: StateDict,
     /// What [`Optimizer::state`] gives.
-    pub optimizer: State,
+    pub optimizer: StateDict,
     /// Other tensors that the loop takes from one step to the next: a state that is carried across windows, columns of a log.
-    pub tensors: State,
+    pub tensors: StateDict,
     /// Everything else.
     pub rest: R,
 }
@@ -48,9 +48,9 @@ impl<R> Checkpoint<R> {
     /// # Errors
     ///
     /// If the device fails.
-    pub fn of(step: u64, params: &Params, optimizer: &dyn Optimizer, rest: R) -> Result<Self> {
+    pub fn new(step: u64, params: &Params, optimizer: &dyn Optimizer, rest: R) -> Result<Self> {
         let (weights, optimizer) = (params.state()?, optimizer.state()?);
-        Ok(Self { step, weights, optimizer, tensors: State::new(), rest })
+        Ok(Self { step, weights, optimizer, tensors: StateDict::new(), rest })
     }
 
     /// Gives model and optimiser the state that they had.
@@ -64,7 +64,7 @@ impl<R> Checkpoint<R> {
     }
 
     /// The three maps of tensors, with what their names begin with in the file.
-    fn parts(&self) -> [(&'static str, &State); 3] {
+    fn parts(&self) -> [(&'static str, &StateDict); 3] {
         [("weights", &self.weights), ("optimizer", &self.optimizer), ("tensors", &self.tensors)]
     }
 }
@@ -100,9 +100,9 @@ impl<R: DeserializeOwned> Checkpoint<R> {
         }
         let mut found = Self {
             step,
-            weights: State::new(),
-            optimizer: State::new(),
-            tensors: State::new(),
+            weights: StateDict::new(),
+            optimizer: StateDict::new(),
+            tensors: StateDict::new(),
             rest,
         };
         for (name, tensor) in tensors {
@@ -126,7 +126,7 @@ impl<R: DeserializeOwned> Checkpoint<R> {
 /// # Errors
 ///
 /// If a dtype has no place in such a file.
-pub fn safetensors_bytes(state: &State) -> Result<Vec<u8>> {
+pub fn safetensors_bytes(state: &StateDict) -> Result<Vec<u8>> {
     safetensors::serialize(state.iter(), None).map_err(candle::Error::wrap)
 }
 
@@ -154,7 +154,7 @@ mod tests {
             65504.0,
             0.7253841,
         ];
-        let state = |names: &[&str]| -> Result<State> {
+        let state = |names: &[&str]| -> Result<StateDict> {
             names
                 .iter()
                 .map(|name| Ok((name.to_string(), Tensor::new(&values, &Device::Cpu)?)))
@@ -165,7 +165,7 @@ mod tests {
                 step: u64::MAX,
                 weights: state(&["rnn.weight", "b", "a", "weights.odd"])?,
                 optimizer: state(&["lr"])?,
-                tensors: State::new(),
+                tensors: StateDict::new(),
                 rest: Loop { best: f64::INFINITY, losses: values.to_vec(), name: None },
             })
         };
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn what_is_no_checkpoint_is_refused() -> Result<()> {
-        let other = safetensors_bytes(&State::from([(
+        let other = safetensors_bytes(&StateDict::from([(
             "w".to_string(),
             Tensor::new(&[1f32], &Device::Cpu)?,
         )]))?;
@@ -190,9 +190,9 @@ mod tests {
         assert!(error.contains("expected a tensor 'rest'"), "{error}");
         let whole = Checkpoint {
             step: 1,
-            weights: State::new(),
-            optimizer: State::new(),
-            tensors: State::new(),
+            weights: StateDict::new(),
+            optimizer: StateDict::new(),
+            tensors: StateDict::new(),
             rest: 3,
         };
         assert!(Checkpoint::<Loop>::from_bytes(&whole.to_bytes()?).is_err(), "another loop's");

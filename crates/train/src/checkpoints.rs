@@ -14,7 +14,7 @@ use crate::checkpoint::Checkpoint;
 /// The last checkpoints of a training run, in a folder that nothing else is kept in.
 ///
 /// A checkpoint appears whole or not at all, whenever the program or the machine stops: it is written beside, synced and renamed. Its
-/// name, `step-STEP-CHECKSUM.safetensors`, has the CRC-32 of its bytes, so that one that was spoilt later is found out, and the one
+/// name, `step-STEP-CHECKSUM.safetensors`, has the CRC-32 of its bytes, so that one that was damaged later is found out, and the one
 /// before is taken. The last two are kept.
 ///
 /// ```
@@ -29,12 +29,12 @@ use crate::checkpoint::Checkpoint;
 /// let mut optimizer = Sgd::new(&params, SgdConfig::default())?;
 ///
 /// let checkpoints = Checkpoints::new(&folder);
-/// checkpoints.save(&Checkpoint::of(100, &params, &optimizer, "best loss 0.5".to_string())?)?;
+/// checkpoints.save(&Checkpoint::new(100, &params, &optimizer, "best loss 0.5".to_string())?)?;
 /// w.set(&w.zeros_like()?)?;
 ///
 /// let found = checkpoints.latest::<String>()?;
-/// for spoilt in &found.spoilt {
-///     eprintln!("{spoilt}"); // those that were passed over, and why
+/// for damaged in &found.damaged {
+///     eprintln!("{damaged}"); // those that were passed over, and why
 /// }
 /// let checkpoint = found.checkpoint.expect("one was saved");
 /// checkpoint.restore(&params, &mut optimizer)?;
@@ -55,7 +55,7 @@ pub struct Latest<R> {
     /// The last checkpoint that is as it was written; `None` if there is none.
     pub checkpoint: Option<Checkpoint<R>>,
     /// Later ones that are not, a line each: which file, and what is wrong with it.
-    pub spoilt: Vec<String>,
+    pub damaged: Vec<String>,
 }
 
 impl Checkpoints {
@@ -82,7 +82,7 @@ impl Checkpoints {
     }
 
     /// Saves a checkpoint and gives its path; then removes those that are no longer among the last, and those of later steps, which
-    /// were spoilt or given up.
+    /// were damaged or given up.
     ///
     /// # Errors
     ///
@@ -107,7 +107,7 @@ impl Checkpoints {
     ///
     /// If the folder cannot be read, or if that checkpoint is another loop's, with another `rest`.
     pub fn latest<R: DeserializeOwned>(&self) -> Result<Latest<R>> {
-        let mut spoilt = Vec::new();
+        let mut damaged = Vec::new();
         let mut found = match self.found() {
             Ok(found) => found,
             Err(error) => bail!("checkpoints {}: cannot be read: {error}", self.folder.display()),
@@ -116,20 +116,20 @@ impl Checkpoints {
         for (step, path) in found.into_iter().rev() {
             let shown = path.display();
             match fs::read(&path) {
-                Err(error) => spoilt.push(format!("checkpoint {shown}: cannot be read: {error}")),
+                Err(error) => damaged.push(format!("checkpoint {shown}: cannot be read: {error}")),
                 Ok(bytes) if path.file_name() != Some(name(step, &bytes).as_ref()) => {
                     let found = crc32fast::hash(&bytes);
-                    spoilt.push(format!(
+                    damaged.push(format!(
                         "checkpoint {shown}: its checksum is wrong: found {found:08x}"
                     ));
                 }
                 Ok(bytes) => match Checkpoint::from_bytes(&bytes) {
-                    Ok(checkpoint) => return Ok(Latest { checkpoint: Some(checkpoint), spoilt }),
+                    Ok(checkpoint) => return Ok(Latest { checkpoint: Some(checkpoint), damaged }),
                     Err(error) => bail!("checkpoint {shown}: it is not of this program: {error}"),
                 },
             }
         }
-        Ok(Latest { checkpoint: None, spoilt })
+        Ok(Latest { checkpoint: None, damaged })
     }
 
     /// Removes all checkpoints, and the folder if nothing else is in it.

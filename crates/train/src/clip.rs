@@ -4,7 +4,7 @@ use candle::backprop::GradStore;
 use candle::{bail, Result, Tensor, WithDType};
 use serde::{Deserialize, Serialize};
 
-use crate::norm::{global_norm, read, slice_norm, tensor_norms, Reading};
+use crate::norms::{global_norm, read, slice_norm, tensor_norms, Reading};
 use crate::params::Params;
 
 /// What [`clip_global_norm`], [`clip_per_tensor`] or [`clip_value`] found and did.

@@ -18,7 +18,7 @@ pub struct ClipStatistics {
 
 impl ClipStatistics {
     /// The statistics of the steps; `None` if there was none.
-    pub fn of(steps: &[Clip]) -> Option<Self> {
+    pub fn from_steps(steps: &[Clip]) -> Option<Self> {
         let mean =
             |value: fn(&Clip) -> f64| steps.iter().map(value).sum::<f64>() / steps.len() as f64;
         (!steps.is_empty()).then(|| Self {
@@ -39,7 +39,7 @@ mod tests {
         let clip = |before: f64, scale: f64| Clip { before, after: before * scale, scale };
         let steps = [clip(4.0, 0.25), clip(0.5, 1.0), clip(2.0, 0.5), clip(1.5, 1.0)];
         let expected = ClipStatistics { fraction: 0.5, scale: 0.6875, before: 2.0, after: 1.0 };
-        assert_eq!(ClipStatistics::of(&steps), Some(expected));
-        assert_eq!(ClipStatistics::of(&[]), None);
+        assert_eq!(ClipStatistics::from_steps(&steps), Some(expected));
+        assert_eq!(ClipStatistics::from_steps(&[]), None);
     }
 }

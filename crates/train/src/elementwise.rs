@@ -1,7 +1,8 @@
 //! Updates in place on the slices of CPU tensors: one pass, no allocation.
 //!
-//! An optimiser writes its arithmetic once, generic over [`Real`], as a [`Pair`] (destination and one source) or
-//! a [`Triple`] (destination and two sources). Other devices and the half dtypes take tensor operations instead.
+//! An optimiser writes its arithmetic once, generic over [`Real`], as a [`PairUpdate`] (destination
+//! and one source) or a [`TripleUpdate`] (destination and two sources). Other devices and the half
+//! dtypes use tensor operations instead.
 
 use candle::{bail, CpuStorage, DType, InplaceOp2, InplaceOp3, Layout, Result, Tensor, WithDType};
 
@@ -22,13 +23,13 @@ impl Real for f64 {
     }
 }
 
-/// Changes a slice with the help of another of the same length.
-pub(crate) trait Pair {
+/// Updates a slice from another one of the same length.
+pub(crate) trait PairUpdate {
     fn run<T: Real>(&self, into: &mut [T], from: &[T]);
 }
 
-/// Changes a slice with the help of two others of the same length.
-pub(crate) trait Triple {
+/// Updates a slice from two others of the same length.
+pub(crate) trait TripleUpdate {
     fn run<T: Real>(&self, into: &mut [T], first: &[T], second: &[T]);
 }
 
@@ -39,20 +40,20 @@ pub(crate) fn supports(tensor: &Tensor) -> bool {
         && tensor.is_contiguous()
 }
 
-pub(crate) fn pair(into: &Tensor, from: &Tensor, rule: &impl Pair) -> Result<()> {
-    into.inplace_op2(from, &InPlace(rule))
+pub(crate) fn pair(into: &Tensor, from: &Tensor, rule: &impl PairUpdate) -> Result<()> {
+    into.inplace_op2(from, &InPlaceUpdate(rule))
 }
 
 pub(crate) fn triple(
     into: &Tensor,
     first: &Tensor,
     second: &Tensor,
-    rule: &impl Triple,
+    rule: &impl TripleUpdate,
 ) -> Result<()> {
-    into.inplace_op3(first, second, &InPlace(rule))
+    into.inplace_op3(first, second, &InPlaceUpdate(rule))
 }
 
-struct InPlace<'a, R>(&'a R);
+struct InPlaceUpdate<'a, R>(&'a R);
 
 fn range(layout: &Layout) -> Result<std::ops::Range<usize>> {
     match layout.contiguous_offsets() {
@@ -64,7 +65,7 @@ fn range(layout: &Layout) -> Result<std::ops::Range<usize>> {
     }
 }
 
-impl<R: Pair> InplaceOp2 for InPlace<'_, R> {
+impl<R: PairUpdate> InplaceOp2 for InPlaceUpdate<'_, R> {
     fn name(&self) -> &'static str {
         "optimizer-update"
     }
@@ -90,7 +91,7 @@ impl<R: Pair> InplaceOp2 for InPlace<'_, R> {
     }
 }
 
-impl<R: Triple> InplaceOp3 for InPlace<'_, R> {
+impl<R: TripleUpdate> InplaceOp3 for InPlaceUpdate<'_, R> {
     fn name(&self) -> &'static str {
         "optimizer-update"
     }

@@ -8,7 +8,7 @@ use crate::params::Params;
 /// How an optimiser treats the parameters of one group.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Group {
+pub struct ParamGroup {
     /// Multiplies the optimiser's learning rate. Default 1.
     pub lr_scale: f64,
     /// Weight decay in place of the optimiser's own; `None`, the default, keeps the optimiser's.
@@ -18,13 +18,13 @@ pub struct Group {
     pub frozen: bool,
 }
 
-impl Default for Group {
+impl Default for ParamGroup {
     fn default() -> Self {
         Self { lr_scale: 1.0, weight_decay: None, frozen: false }
     }
 }
 
-impl Group {
+impl ParamGroup {
     /// No weight decay: the usual choice for biases and for the weights of normalisation layers.
     pub fn without_decay() -> Self {
         Self { weight_decay: Some(0.0), ..Self::default() }
@@ -48,15 +48,15 @@ impl Group {
     }
 }
 
-/// The parameters of a model, each with its [`Group`].
+/// The parameters of a model, each with its [`ParamGroup`].
 ///
-/// All start in `Group::default()`. [`Groups::with`] moves the chosen ones; where several choices meet, the last
+/// All start in `ParamGroup::default()`. [`ParamGroups::with`] moves the chosen ones; where several choices meet, the last
 /// one holds, whole.
 ///
 /// ```
 /// use candle::{DType, Device};
 /// use candle_nn::{VarBuilder, VarMap};
-/// use recurrent_train::{AdamW, AdamWConfig, Group, Groups, Optimizer, Params};
+/// use recurrent_train::{AdamW, AdamWConfig, ParamGroup, ParamGroups, Optimizer, Params};
 ///
 /// # fn main() -> candle::Result<()> {
 /// let map = VarMap::new();
@@ -64,24 +64,24 @@ impl Group {
 /// candle_nn::embedding(10, 4, vb.pp("embedding"))?;
 /// candle_nn::linear(4, 2, vb.pp("out"))?;
 ///
-/// let groups = Groups::new(&Params::from_varmap(&map)?)
-///     .with(Group::without_decay(), |name| name.ends_with("bias"))?
-///     .with(Group::frozen(), |name| name.starts_with("embedding."))?;
+/// let groups = ParamGroups::new(&Params::from_varmap(&map)?)
+///     .with(ParamGroup::without_decay(), |name| name.ends_with("bias"))?
+///     .with(ParamGroup::frozen(), |name| name.starts_with("embedding."))?;
 /// let optimizer = AdamW::new(groups, AdamWConfig { weight_decay: 0.01, ..Default::default() })?;
 /// assert_eq!(optimizer.trainable().names().collect::<Vec<_>>(), ["out.bias", "out.weight"]);
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct Groups {
-    entries: Vec<(String, Var, Group)>,
+pub struct ParamGroups {
+    entries: Vec<(String, Var, ParamGroup)>,
 }
 
-impl Groups {
+impl ParamGroups {
     /// Every parameter in the default group.
     pub fn new(params: &Params) -> Self {
         let entries =
-            params.iter().map(|(name, var)| (name.to_string(), var.clone(), Group::default()));
+            params.iter().map(|(name, var)| (name.to_string(), var.clone(), ParamGroup::default()));
         Self { entries: entries.collect() }
     }
 
@@ -91,7 +91,7 @@ impl Groups {
     ///
     /// If no name is chosen, which is a misspelt name far more often than an intention, or if a number of the
     /// group is negative or not finite.
-    pub fn with(mut self, group: Group, mut choose: impl FnMut(&str) -> bool) -> Result<Self> {
+    pub fn with(mut self, group: ParamGroup, mut choose: impl FnMut(&str) -> bool) -> Result<Self> {
         group.validate()?;
         let mut chosen = 0;
         for (name, _, own) in &mut self.entries {
@@ -108,12 +108,12 @@ impl Groups {
     }
 
     /// The parameters with their groups, sorted by name.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Var, &Group)> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Var, &ParamGroup)> {
         self.entries.iter().map(|(name, var, group)| (name.as_str(), var, group))
     }
 }
 
-impl From<&Params> for Groups {
+impl From<&Params> for ParamGroups {
     fn from(params: &Params) -> Self {
         Self::new(params)
     }
@@ -132,26 +132,28 @@ mod tests {
 
     #[test]
     fn the_last_choice_holds() -> Result<()> {
-        let slow = Group { lr_scale: 0.1, ..Group::default() };
-        let groups = Groups::new(&params()?)
-            .with(Group::without_decay(), |name| name.ends_with("bias"))?
+        let slow = ParamGroup { lr_scale: 0.1, ..ParamGroup::default() };
+        let groups = ParamGroups::new(&params()?)
+            .with(ParamGroup::without_decay(), |name| name.ends_with("bias"))?
             .with(slow, |name| name.starts_with("b."))?;
-        let found: Vec<Group> = groups.iter().map(|(_, _, group)| *group).collect();
-        assert_eq!(found, [Group::without_decay(), Group::default(), slow]);
+        let found: Vec<ParamGroup> = groups.iter().map(|(_, _, group)| *group).collect();
+        assert_eq!(found, [ParamGroup::without_decay(), ParamGroup::default(), slow]);
         Ok(())
     }
 
     #[test]
     fn a_choice_of_nothing_and_bad_numbers_are_refused() -> Result<()> {
-        let groups = Groups::new(&params()?);
-        let none =
-            groups.clone().with(Group::frozen(), |name| name == "c").expect_err("no such name");
+        let groups = ParamGroups::new(&params()?);
+        let none = groups
+            .clone()
+            .with(ParamGroup::frozen(), |name| name == "c")
+            .expect_err("no such name");
         assert!(none.to_string().contains("[a.bias, a.weight, b.bias], chose none"), "{none}");
         for group in [
-            Group { lr_scale: -1.0, ..Group::default() },
-            Group { lr_scale: f64::NAN, ..Group::default() },
-            Group { weight_decay: Some(f64::INFINITY), ..Group::default() },
-            Group { weight_decay: Some(-0.1), ..Group::default() },
+            ParamGroup { lr_scale: -1.0, ..ParamGroup::default() },
+            ParamGroup { lr_scale: f64::NAN, ..ParamGroup::default() },
+            ParamGroup { weight_decay: Some(f64::INFINITY), ..ParamGroup::default() },
+            ParamGroup { weight_decay: Some(-0.1), ..ParamGroup::default() },
         ] {
             assert!(groups.clone().with(group, |_| true).is_err(), "{group:?}");
         }

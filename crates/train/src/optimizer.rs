@@ -4,7 +4,7 @@ use candle::backprop::GradStore;
 use candle::Result;
 
 use crate::params::Params;
-use crate::state::State;
+use crate::state_dict::StateDict;
 
 /// An optimiser whose whole state can be saved and restored.
 ///
@@ -45,7 +45,7 @@ pub trait Optimizer: Send {
     /// changed.
     fn step(&mut self, grads: &GradStore) -> Result<()>;
 
-    /// The learning rate, before the scale of a [`Group`](crate::Group).
+    /// The learning rate, before the scale of a [`ParamGroup`](crate::ParamGroup).
     fn lr(&self) -> f64;
 
     /// Sets the learning rate for the steps to come.
@@ -78,12 +78,12 @@ pub trait Optimizer: Send {
     /// # Errors
     ///
     /// If the device fails.
-    fn state(&self) -> Result<State>;
+    fn state(&self) -> Result<StateDict>;
 
     /// Restores what [`Optimizer::state`] returned, on whatever device it is.
     ///
     /// # Errors
     ///
     /// Lists all missing, superfluous and misshapen tensors in one message; in that case nothing was changed.
-    fn load_state(&mut self, state: &State) -> Result<()>;
+    fn load_state(&mut self, state: &StateDict) -> Result<()>;
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use candle::{bail, DType, Result, Tensor, Var};
 use candle_nn::VarMap;
 
-use crate::state::{self, State};
+use crate::state_dict::{self, StateDict};
 
 /// The named trainable variables of a model, sorted by name.
 ///
@@ -69,15 +69,21 @@ impl Params {
         Ok(Self { entries })
     }
 
-    /// All variables of a `VarMap`.
+    /// All variables of a `VarMap`. Build the layers first: they create its variables.
     ///
     /// # Errors
     ///
-    /// As [`Params::new`].
+    /// If the map is empty; as [`Params::new`].
     pub fn from_varmap(map: &VarMap) -> Result<Self> {
         let Ok(data) = map.data().lock() else {
             bail!("params varmap: its lock is poisoned, another thread panicked while it held it");
         };
+        if data.is_empty() {
+            bail!(
+                "params varmap: expected variables, found an empty map; build the layers first, \
+                 with VarBuilder::from_varmap of this map"
+            );
+        }
         Self::new(data.iter().map(|(name, var)| (name.clone(), var.clone())))
     }
 
@@ -127,8 +133,8 @@ impl Params {
     /// # Errors
     ///
     /// If the device fails.
-    pub fn state(&self) -> Result<State> {
-        self.iter().map(|(name, var)| Ok((name.to_string(), state::copy(var)?))).collect()
+    pub fn state(&self) -> Result<StateDict> {
+        self.iter().map(|(name, var)| Ok((name.to_string(), state_dict::copy(var)?))).collect()
     }
 
     /// Sets all variables to the values that [`Params::state`] returned, on whatever device these are.
@@ -136,10 +142,10 @@ impl Params {
     /// # Errors
     ///
     /// Lists all missing, superfluous and misshapen tensors in one message; in that case no variable was changed.
-    pub fn load_state(&self, state: &State) -> Result<()> {
+    pub fn load_state(&self, state: &StateDict) -> Result<()> {
         let expected =
             self.iter().map(|(name, var)| (name.to_string(), var.dtype(), var.shape().clone()));
-        state::check("params state", expected, state)?;
+        state_dict::check("params state", expected, state)?;
         for (name, var) in self.iter() {
             let value: &Tensor = &state[name];
             var.set(&value.to_device(var.device())?.detach().force_contiguous()?)?;
@@ -186,6 +192,9 @@ mod tests {
             index.contains("'index': expected dtype f16, bf16, f32 or f64, found u32"),
             "{index}"
         );
+
+        let empty = Params::from_varmap(&VarMap::new()).expect_err("no layer yet").to_string();
+        assert!(empty.contains("params varmap: expected variables, found an empty map"), "{empty}");
         Ok(())
     }
 

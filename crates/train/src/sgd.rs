@@ -1,21 +1,16 @@
 //! Stochastic gradient descent with momentum.
 
-use candle::backprop::GradStore;
 use candle::{bail, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::elementwise::{self, Pair, Real, Triple};
-use crate::groups::Groups;
-use crate::optimizer::Optimizer;
-use crate::params::Params;
-use crate::slots::{buffer_dtype, finite_non_negative, Slot, Slots};
-use crate::state::State;
+use crate::elementwise::{self, PairUpdate, Real, TripleUpdate};
+use crate::slots::{buffer_dtype, finite_non_negative, Slot, SlotOptimizer, UpdateRule};
 
 /// The momentum of [`Sgd`], with its coefficient μ in \[0, 1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Momentum {
-    /// No velocity is kept.
+    /// There is no velocity.
     #[default]
     None,
     /// The step follows the velocity (Polyak's heavy ball).
@@ -30,7 +25,7 @@ pub enum Momentum {
 pub struct SgdConfig {
     /// Learning rate at the start, at least 0. Default 1e-2.
     pub lr: f64,
-    /// Default none.
+    /// Default: no momentum.
     pub momentum: Momentum,
     /// Coupled weight decay (an L2 penalty in the gradient), at least 0. Default 0.
     pub weight_decay: f64,
@@ -44,7 +39,8 @@ impl Default for SgdConfig {
 
 /// Stochastic gradient descent, with momentum on request.
 ///
-/// With g the gradient, η the learning rate, λ the weight decay, μ the momentum, and v = 0 at the start:
+/// With g the gradient, η the learning rate, λ the weight decay, μ the momentum, and v = 0 at the
+/// start:
 ///
 /// ```text
 /// g <- g + λ θ
@@ -54,12 +50,12 @@ impl Default for SgdConfig {
 /// θ <- θ - η (g + μ v)    Momentum::Nesterov(μ)
 /// ```
 ///
-/// Equal to `torch.optim.SGD` (dampening 0). As there, and unlike Sutskever et al. 2013, the learning rate stands
-/// outside the velocity: a change of it acts at once on all that has gathered. The decay is part of the gradient,
-/// unlike that of [`AdamW`](crate::AdamW).
+/// Equal to `torch.optim.SGD` (dampening 0). As there, and unlike Sutskever et al. 2013, the
+/// velocity does not contain the learning rate, so a new rate also scales the accumulated velocity.
+/// The decay is part of the gradient, unlike that of [`AdamW`](crate::AdamW).
 ///
-/// On the CPU, f32 and f64 are updated in place without an allocation. f16 and bf16 keep v in f32 and round the
-/// parameter once a step.
+/// On the CPU, f32 and f64 are updated in place without an allocation. f16 and bf16 keep v in f32
+/// and round the parameter once a step.
 ///
 /// ```
 /// use candle::{Device, Var};
@@ -77,102 +73,54 @@ impl Default for SgdConfig {
 /// # Ok(())
 /// # }
 /// ```
-pub struct Sgd {
-    config: SgdConfig,
-    slots: Slots,
-}
+pub type Sgd = SlotOptimizer<SgdConfig>;
 
-impl Sgd {
-    /// Takes `&Params` or [`Groups`].
-    ///
-    /// # Errors
-    ///
-    /// If a number of `config` is out of its range or if there is no parameter to train.
-    pub fn new(groups: impl Into<Groups>, config: SgdConfig) -> Result<Self> {
-        finite_non_negative("sgd", "weight_decay", config.weight_decay)?;
-        let labels: &[&str] = match config.momentum {
-            Momentum::None => &[],
-            Momentum::Classical(mu) | Momentum::Nesterov(mu) => {
-                if !(0.0..1.0).contains(&mu) {
-                    bail!("sgd momentum: expected a number in [0, 1), found {mu}");
-                }
-                &["momentum_buffer"]
-            }
-        };
-        Ok(Self { config, slots: Slots::new("sgd", &groups.into(), labels, config.lr)? })
-    }
-}
+impl UpdateRule for SgdConfig {
+    const NAME: &'static str = "sgd";
 
-impl Optimizer for Sgd {
-    fn step(&mut self, grads: &GradStore) -> Result<()> {
-        let config = self.config;
-        self.slots.update(grads, |slot, grad, lr| {
-            let update = Update::new(&config, slot, lr);
-            if elementwise::supports(&slot.var) {
-                update.in_place(slot, grad)
-            } else {
-                update.with_tensors(slot, grad)
+    fn validate(&self) -> Result<()> {
+        finite_non_negative("sgd", "weight_decay", self.weight_decay)?;
+        match self.momentum {
+            Momentum::Classical(mu) | Momentum::Nesterov(mu) if !(0.0..1.0).contains(&mu) => {
+                bail!("sgd momentum: expected a number in [0, 1), found {mu}")
             }
-        })
+            _ => Ok(()),
+        }
     }
 
     fn lr(&self) -> f64 {
-        self.slots.lr()
+        self.lr
     }
 
-    fn set_lr(&mut self, lr: f64) -> Result<()> {
-        self.slots.set_lr(lr)
+    fn buffers(&self) -> &'static [&'static str] {
+        match self.momentum {
+            Momentum::None => &[],
+            Momentum::Classical(_) | Momentum::Nesterov(_) => &["momentum_buffer"],
+        }
     }
 
-    fn steps(&self) -> u64 {
-        self.slots.steps()
-    }
-
-    fn trainable(&self) -> &Params {
-        self.slots.trainable()
-    }
-
-    fn state(&self) -> Result<State> {
-        self.slots.state()
-    }
-
-    fn load_state(&mut self, state: &State) -> Result<()> {
-        self.slots.load_state(state)
-    }
-}
-
-/// The numbers of one update of one parameter.
-struct Update {
-    lr: f64,
-    decay: f64,
-    momentum: Momentum,
-}
-
-impl Update {
-    fn new(config: &SgdConfig, slot: &Slot, lr: f64) -> Self {
-        Self { lr, decay: slot.weight_decay(config.weight_decay), momentum: config.momentum }
-    }
-
-    fn in_place(&self, slot: &Slot, grad: &Tensor) -> Result<()> {
-        let &Self { lr, decay, momentum } = self;
-        match momentum {
-            Momentum::None => elementwise::pair(&slot.var, grad, &Descend { lr, decay }),
+    fn update_in_place(&self, slot: &Slot, grad: &Tensor, lr: f64) -> Result<()> {
+        let decay = slot.weight_decay(self.weight_decay);
+        match self.momentum {
+            Momentum::None => elementwise::pair(&slot.var, grad, &Descent { lr, decay }),
             Momentum::Classical(mu) => {
-                elementwise::triple(&slot.buffers[0], &slot.var, grad, &Velocity { mu, decay })?;
-                elementwise::pair(&slot.var, &slot.buffers[0], &Descend { lr, decay: 0.0 })
+                let velocity = &slot.buffers[0];
+                elementwise::triple(velocity, &slot.var, grad, &Velocity { mu, decay })?;
+                elementwise::pair(&slot.var, velocity, &Descent { lr, decay: 0.0 })
             }
             Momentum::Nesterov(mu) => {
-                elementwise::triple(&slot.buffers[0], &slot.var, grad, &Velocity { mu, decay })?;
-                elementwise::triple(&slot.var, &slot.buffers[0], grad, &LookAhead { lr, decay, mu })
+                let velocity = &slot.buffers[0];
+                elementwise::triple(velocity, &slot.var, grad, &Velocity { mu, decay })?;
+                elementwise::triple(&slot.var, velocity, grad, &LookAhead { lr, decay, mu })
             }
         }
     }
 
-    /// The same in tensor operations, for every device and dtype.
-    fn with_tensors(&self, slot: &mut Slot, grad: &Tensor) -> Result<()> {
+    fn update_with_tensors(&self, slot: &mut Slot, grad: &Tensor, lr: f64) -> Result<()> {
+        let decay = slot.weight_decay(self.weight_decay);
         let dtype = buffer_dtype(slot.var.dtype());
         let theta = slot.var.as_detached_tensor().to_dtype(dtype)?;
-        let grad = (grad.to_dtype(dtype)? + (&theta * self.decay)?)?;
+        let grad = (grad.to_dtype(dtype)? + (&theta * decay)?)?;
         let direction = match self.momentum {
             Momentum::None => grad,
             Momentum::Classical(mu) => {
@@ -184,18 +132,18 @@ impl Update {
                 (grad + (&slot.buffers[0] * mu)?)?
             }
         };
-        let theta = (theta - (direction * self.lr)?)?;
+        let theta = (theta - (direction * lr)?)?;
         slot.var.set(&theta.to_dtype(slot.var.dtype())?)
     }
 }
 
 /// θ <- θ - η (d + λ θ)
-struct Descend {
+struct Descent {
     lr: f64,
     decay: f64,
 }
 
-impl Pair for Descend {
+impl PairUpdate for Descent {
     fn run<T: Real>(&self, theta: &mut [T], direction: &[T]) {
         let (lr, decay) = (T::from_f64(self.lr), T::from_f64(self.decay));
         for (theta, &d) in theta.iter_mut().zip(direction) {
@@ -210,7 +158,7 @@ struct Velocity {
     decay: f64,
 }
 
-impl Triple for Velocity {
+impl TripleUpdate for Velocity {
     fn run<T: Real>(&self, v: &mut [T], theta: &[T], g: &[T]) {
         let (mu, decay) = (T::from_f64(self.mu), T::from_f64(self.decay));
         for ((v, &theta), &g) in v.iter_mut().zip(theta).zip(g) {
@@ -226,7 +174,7 @@ struct LookAhead {
     mu: f64,
 }
 
-impl Triple for LookAhead {
+impl TripleUpdate for LookAhead {
     fn run<T: Real>(&self, theta: &mut [T], v: &[T], g: &[T]) {
         let (lr, decay, mu) = (T::from_f64(self.lr), T::from_f64(self.decay), T::from_f64(self.mu));
         for ((theta, &v), &g) in theta.iter_mut().zip(v).zip(g) {
@@ -239,16 +187,13 @@ impl Triple for LookAhead {
 mod tests {
     use super::*;
     use crate::slots::tests::paths_agree;
+    use crate::Params;
 
     #[test]
     fn both_paths_agree() -> Result<()> {
         for momentum in [Momentum::None, Momentum::Classical(0.9), Momentum::Nesterov(0.9)] {
             let config = SgdConfig { momentum, weight_decay: 0.1, ..Default::default() };
-            paths_agree(
-                usize::from(momentum != Momentum::None),
-                |slot, grad| Update::new(&config, slot, 0.01).in_place(slot, grad),
-                |slot, grad| Update::new(&config, slot, 0.01).with_tensors(slot, grad),
-            )?;
+            paths_agree(&config, 0.01)?;
         }
         Ok(())
     }

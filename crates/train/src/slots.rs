@@ -1,33 +1,59 @@
-//! What the optimisers share: parameters with their groups, buffers and counters, and how these are saved.
+//! The parts that the optimisers share: parameters with their groups, buffers and counters, and
+//! how these are saved.
 
 use candle::backprop::GradStore;
 use candle::{bail, DType, Result, Tensor, Var};
 
-use crate::groups::{Group, Groups};
+use crate::elementwise;
+use crate::groups::{ParamGroup, ParamGroups};
+use crate::optimizer::Optimizer;
 use crate::params::Params;
-use crate::state::{self, State};
+use crate::state_dict::{self, StateDict};
 
-/// One parameter and what the optimiser remembers of it.
-pub(crate) struct Slot {
+/// One parameter and the optimiser's state of it.
+pub struct Slot {
     pub(crate) name: String,
     pub(crate) var: Var,
-    pub(crate) group: Group,
-    /// Number of updates of this parameter, the one under way included.
+    pub(crate) group: ParamGroup,
+    /// Number of updates of this parameter, including the current one.
     pub(crate) step: u64,
-    /// In the order of `Slots::labels`; the storage of each is its own.
+    /// In the order of [`UpdateRule::buffers`]; each has its own storage.
     pub(crate) buffers: Vec<Tensor>,
 }
 
 impl Slot {
-    /// The decoupled or coupled decay that holds for this parameter.
+    /// The weight decay of this parameter.
     pub(crate) fn weight_decay(&self, default: f64) -> f64 {
         self.group.weight_decay.unwrap_or(default)
     }
 }
 
-pub(crate) struct Slots {
-    what: &'static str,
-    labels: &'static [&'static str],
+/// The rule by which an optimiser updates one parameter. Sealed: the configurations
+/// [`AdamWConfig`](crate::AdamWConfig) and [`SgdConfig`](crate::SgdConfig) implement it.
+pub trait UpdateRule: Copy + Send {
+    /// The name of the optimiser in messages.
+    const NAME: &'static str;
+
+    /// Checks the numbers, except for the learning rate.
+    fn validate(&self) -> Result<()>;
+
+    /// The learning rate at the start.
+    fn lr(&self) -> f64;
+
+    /// The names of the buffers of each parameter.
+    fn buffers(&self) -> &'static [&'static str];
+
+    /// Updates the parameter and its buffers in place, on the CPU, in f32 or f64.
+    fn update_in_place(&self, slot: &Slot, grad: &Tensor, lr: f64) -> Result<()>;
+
+    /// The same in tensor operations, for every device and dtype.
+    fn update_with_tensors(&self, slot: &mut Slot, grad: &Tensor, lr: f64) -> Result<()>;
+}
+
+/// An optimiser with one slot for each parameter and the update rule of its configuration:
+/// [`AdamW`](crate::AdamW) or [`Sgd`](crate::Sgd).
+pub struct SlotOptimizer<R> {
+    rule: R,
     slots: Vec<Slot>,
     trainable: Params,
     lr: f64,
@@ -50,114 +76,108 @@ pub(crate) fn finite_non_negative(what: &str, field: &str, value: f64) -> Result
     Ok(())
 }
 
-impl Slots {
-    pub(crate) fn new(
-        what: &'static str,
-        groups: &Groups,
-        labels: &'static [&'static str],
-        lr: f64,
-    ) -> Result<Self> {
-        finite_non_negative(what, "lr", lr)?;
+impl<R: UpdateRule> SlotOptimizer<R> {
+    /// Takes `&Params` or [`ParamGroups`].
+    ///
+    /// # Errors
+    ///
+    /// If a number of `config` is out of its range or if there is no parameter to train.
+    pub fn new(groups: impl Into<ParamGroups>, config: R) -> Result<Self> {
+        config.validate()?;
+        finite_non_negative(R::NAME, "lr", config.lr())?;
+        let groups = groups.into();
         let mut slots = Vec::new();
         let mut trainable = Vec::new();
         for (name, var, group) in groups.iter() {
             let buffer = |_| Tensor::zeros(var.shape(), buffer_dtype(var.dtype()), var.device());
-            let buffers = labels.iter().map(buffer).collect::<Result<Vec<_>>>()?;
-            slots.push(Slot {
-                name: name.to_string(),
-                var: var.clone(),
-                group: *group,
-                step: 0,
-                buffers,
-            });
+            let buffers = config.buffers().iter().map(buffer).collect::<Result<Vec<_>>>()?;
+            let (name, var) = (name.to_string(), var.clone());
             if !group.frozen {
-                trainable.push((name.to_string(), var.clone()));
+                trainable.push((name.clone(), var.clone()));
             }
+            slots.push(Slot { name, var, group: *group, step: 0, buffers });
         }
         if trainable.is_empty() {
-            bail!(
-                "{what} groups: expected a parameter to train, found {} in all, none to train",
-                slots.len()
-            );
+            let name = R::NAME;
+            match slots.len() {
+                0 => bail!(
+                    "{name} params: expected a parameter to train, found no parameters; build the \
+                     layers before the optimiser"
+                ),
+                1 => {
+                    bail!("{name} groups: expected a parameter to train, found 1 frozen parameter")
+                }
+                all => bail!(
+                    "{name} groups: expected a parameter to train, found {all} frozen parameters"
+                ),
+            }
         }
-        Ok(Self { what, labels, slots, trainable: Params::new(trainable)?, lr, steps: 0 })
+        let (trainable, lr) = (Params::new(trainable)?, config.lr());
+        Ok(Self { rule: config, slots, trainable, lr, steps: 0 })
     }
+}
 
-    /// Calls `update(slot, gradient, learning rate)` for every trainable parameter with a gradient.
-    pub(crate) fn update(
-        &mut self,
-        grads: &GradStore,
-        update: impl Fn(&mut Slot, &Tensor, f64) -> Result<()>,
-    ) -> Result<()> {
+impl<R: UpdateRule> Optimizer for SlotOptimizer<R> {
+    fn step(&mut self, grads: &GradStore) -> Result<()> {
         for slot in self.slots.iter().filter(|slot| !slot.group.frozen) {
-            let Some(grad) = grads.get(&slot.var) else { continue };
-            let var = &slot.var;
-            if grad.shape() != var.shape()
-                || grad.dtype() != var.dtype()
-                || !grad.device().same_device(var.device())
-            {
-                bail!(
-                    "{} gradient of '{}': expected {} {:?} on {:?}, found {} {:?} on {:?}",
-                    self.what,
-                    slot.name,
-                    var.dtype().as_str(),
-                    var.shape(),
-                    var.device().location(),
-                    grad.dtype().as_str(),
-                    grad.shape(),
-                    grad.device().location()
-                );
+            if let Some(grad) = grads.get(&slot.var) {
+                check_gradient(R::NAME, slot, grad)?;
             }
         }
         for slot in self.slots.iter_mut().filter(|slot| !slot.group.frozen) {
             let Some(grad) = grads.get(&slot.var) else { continue };
             slot.step += 1;
             let lr = self.lr * slot.group.lr_scale;
-            update(slot, &grad.detach().contiguous()?, lr)?;
+            let grad = grad.detach().contiguous()?;
+            if elementwise::supports(&slot.var) {
+                self.rule.update_in_place(slot, &grad, lr)?;
+            } else {
+                self.rule.update_with_tensors(slot, &grad, lr)?;
+            }
         }
         self.steps += 1;
         Ok(())
     }
 
-    pub(crate) fn lr(&self) -> f64 {
+    fn lr(&self) -> f64 {
         self.lr
     }
 
-    pub(crate) fn set_lr(&mut self, lr: f64) -> Result<()> {
-        finite_non_negative(self.what, "lr", lr)?;
+    fn set_lr(&mut self, lr: f64) -> Result<()> {
+        finite_non_negative(R::NAME, "lr", lr)?;
         self.lr = lr;
         Ok(())
     }
 
-    pub(crate) fn steps(&self) -> u64 {
+    fn steps(&self) -> u64 {
         self.steps
     }
 
-    pub(crate) fn trainable(&self) -> &Params {
+    fn trainable(&self) -> &Params {
         &self.trainable
     }
 
-    pub(crate) fn state(&self) -> Result<State> {
-        let mut state = State::new();
-        state.insert("lr".to_string(), state::number(self.lr)?);
-        state.insert("steps".to_string(), state::counter(self.steps)?);
+    fn state(&self) -> Result<StateDict> {
+        let mut state = StateDict::new();
+        state.insert("lr".to_string(), state_dict::number(self.lr)?);
+        state.insert("steps".to_string(), state_dict::counter(self.steps)?);
         for slot in &self.slots {
-            state.insert(format!("{}.step", slot.name), state::counter(slot.step)?);
-            for (label, buffer) in self.labels.iter().zip(&slot.buffers) {
-                state.insert(format!("{}.{label}", slot.name), state::copy(buffer)?);
+            state.insert(format!("{}.step", slot.name), state_dict::counter(slot.step)?);
+            for (label, buffer) in self.rule.buffers().iter().zip(&slot.buffers) {
+                state.insert(format!("{}.{label}", slot.name), state_dict::copy(buffer)?);
             }
         }
         Ok(state)
     }
 
-    pub(crate) fn load_state(&mut self, state: &State) -> Result<()> {
+    fn load_state(&mut self, state: &StateDict) -> Result<()> {
         let mut expected = vec![
             ("lr".to_string(), DType::F64, ().into()),
             ("steps".to_string(), DType::I64, ().into()),
         ];
         for slot in &self.slots {
             expected.push((format!("{}.step", slot.name), DType::I64, ().into()));
-            for (label, buffer) in self.labels.iter().zip(&slot.buffers) {
+            for (label, buffer) in self.rule.buffers().iter().zip(&slot.buffers) {
                 expected.push((
                     format!("{}.{label}", slot.name),
                     buffer.dtype(),
@@ -165,21 +185,21 @@ impl Slots {
                 ));
             }
         }
-        state::check(&format!("{} state", self.what), expected, state)?;
+        state_dict::check(&format!("{} state", R::NAME), expected, state)?;
 
-        // everything is read before anything is changed
+        // Read everything before changing anything.
         let lr = state["lr"].to_scalar::<f64>()?;
-        finite_non_negative(self.what, "state 'lr'", lr)?;
-        let steps = state::read_counter("steps", &state["steps"])?;
+        finite_non_negative(R::NAME, "state 'lr'", lr)?;
+        let steps = state_dict::read_counter("steps", &state["steps"])?;
         let mut read = Vec::new();
         for slot in &self.slots {
             let name = format!("{}.step", slot.name);
-            let step = state::read_counter(&name, &state[&name])?;
+            let step = state_dict::read_counter(&name, &state[&name])?;
             let buffer = |label: &&str| {
                 let saved = &state[&format!("{}.{label}", slot.name)];
-                state::copy(&saved.to_device(slot.var.device())?)
+                state_dict::copy(&saved.to_device(slot.var.device())?)
             };
-            read.push((step, self.labels.iter().map(buffer).collect::<Result<Vec<_>>>()?));
+            read.push((step, self.rule.buffers().iter().map(buffer).collect::<Result<Vec<_>>>()?));
         }
         for (slot, (step, buffers)) in self.slots.iter_mut().zip(read) {
             slot.step = step;
@@ -191,28 +211,46 @@ impl Slots {
     }
 }
 
+/// Checks that a gradient has the shape, dtype and device of its parameter.
+fn check_gradient(what: &str, slot: &Slot, grad: &Tensor) -> Result<()> {
+    let var = &slot.var;
+    let fits = grad.shape() == var.shape()
+        && grad.dtype() == var.dtype()
+        && grad.device().same_device(var.device());
+    if !fits {
+        bail!(
+            "{what} gradient of '{}': expected {} {:?} on {:?}, found {} {:?} on {:?}",
+            slot.name,
+            var.dtype().as_str(),
+            var.shape(),
+            var.device().location(),
+            grad.dtype().as_str(),
+            grad.shape(),
+            grad.device().location()
+        );
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
     use candle::Device;
 
-    /// Two updates of one optimiser, in place and by tensor operations, must walk the same way to rounding.
-    pub(crate) fn paths_agree(
-        buffers: usize,
-        in_place: impl Fn(&mut Slot, &Tensor) -> Result<()>,
-        with_tensors: impl Fn(&mut Slot, &Tensor) -> Result<()>,
-    ) -> Result<()> {
+    /// Updates in place and by tensor operations must agree to rounding.
+    pub(crate) fn paths_agree(rule: &impl UpdateRule, lr: f64) -> Result<()> {
         for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::F64, 1e-13)] {
             let start =
                 Tensor::arange(-7f64, 8.0, &Device::Cpu)?.reshape((3, 5))?.to_dtype(dtype)?;
             let slot = || {
                 let var = Var::from_tensor(&start)?;
                 let buffer = || Tensor::zeros(var.shape(), dtype, &Device::Cpu);
-                let buffers = (0..buffers).map(|_| buffer()).collect::<Result<Vec<_>>>()?;
+                let buffers =
+                    rule.buffers().iter().map(|_| buffer()).collect::<Result<Vec<_>>>()?;
                 Result::Ok(Slot {
                     name: String::new(),
                     var,
-                    group: Group::default(),
+                    group: ParamGroup::default(),
                     step: 0,
                     buffers,
                 })
@@ -223,8 +261,8 @@ pub(crate) mod tests {
                 for slot in [&mut left, &mut right] {
                     slot.step += 1;
                 }
-                in_place(&mut left, &grad)?;
-                with_tensors(&mut right, &grad)?;
+                rule.update_in_place(&left, &grad, lr)?;
+                rule.update_with_tensors(&mut right, &grad, lr)?;
             }
             let moved = difference(&start, left.var.as_tensor())?;
             assert!(moved > 0.05, "{dtype:?}: moved by {moved} only");

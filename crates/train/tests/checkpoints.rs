@@ -1,19 +1,19 @@
-//! A folder of checkpoints: what is kept, what is found again, and what happens when a file is spoilt or the disk is full.
+//! A folder of checkpoints: what is kept, what is found again, and what happens when a file is damaged or the disk is full.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle::{Device, Result, Tensor};
-use recurrent_train::{Checkpoint, Checkpoints, State};
+use recurrent_train::{Checkpoint, Checkpoints, StateDict};
 
 fn checkpoint(step: u64) -> Result<Checkpoint<Vec<f64>>> {
     let weights =
-        State::from([("w".to_string(), Tensor::full(step as f32, (7, 5), &Device::Cpu)?)]);
+        StateDict::from([("w".to_string(), Tensor::full(step as f32, (7, 5), &Device::Cpu)?)]);
     Ok(Checkpoint {
         step,
         weights,
-        optimizer: State::new(),
-        tensors: State::new(),
+        optimizer: StateDict::new(),
+        tensors: StateDict::new(),
         rest: vec![step as f64],
     })
 }
@@ -38,7 +38,7 @@ fn latest(checkpoints: &Checkpoints) -> Result<(Option<u64>, Vec<String>)> {
         assert_eq!(found.rest, [found.step as f64]);
         assert_eq!(found.weights["w"].to_vec2::<f32>()?, vec![vec![found.step as f32; 5]; 7]);
     }
-    Ok((found.checkpoint.map(|found| found.step), found.spoilt))
+    Ok((found.checkpoint.map(|found| found.step), found.damaged))
 }
 
 #[test]
@@ -84,18 +84,18 @@ fn a_spoilt_checkpoint_falls_back_to_the_one_before_and_says_so() -> Result<()> 
         let mut bytes = fs::read(&paths[1])?;
         spoil(&mut bytes);
         fs::write(&paths[1], &bytes)?;
-        let (step, spoilt) = latest(&checkpoints)?;
-        assert_eq!((step, spoilt.len()), (Some(5), 1), "{what}: {spoilt:?}");
+        let (step, damaged) = latest(&checkpoints)?;
+        assert_eq!((step, damaged.len()), (Some(5), 1), "{what}: {damaged:?}");
         let expected = format!("checkpoint {}: its checksum is wrong: found ", paths[1].display());
-        assert!(spoilt[0].starts_with(&expected), "{what}: {spoilt:?}");
-        // What comes next takes its place, though the spoilt one claims to be later still.
+        assert!(damaged[0].starts_with(&expected), "{what}: {damaged:?}");
+        // What comes next takes its place, though the damaged one claims to be later still.
         save(&checkpoints, [4])?;
         assert_eq!(latest(&checkpoints)?, (Some(4), vec![]), "{what}");
 
         fs::write(&paths[0], "")?;
         fs::write(&paths[1], &bytes)?;
-        let (step, spoilt) = latest(&checkpoints)?;
-        assert_eq!((step, spoilt.len()), (Some(4), 2), "{what}: {spoilt:?}");
+        let (step, damaged) = latest(&checkpoints)?;
+        assert_eq!((step, damaged.len()), (Some(4), 2), "{what}: {damaged:?}");
     }
     Ok(())
 }
@@ -108,8 +108,8 @@ fn every_file_that_is_cut_short_is_found_out() -> Result<()> {
     let whole = fs::read(&path)?;
     for length in 0..whole.len() {
         fs::write(&path, &whole[..length])?;
-        let (step, spoilt) = latest(&checkpoints)?;
-        assert_eq!((step, spoilt.len()), (None, 1), "{length} of {} bytes", whole.len());
+        let (step, damaged) = latest(&checkpoints)?;
+        assert_eq!((step, damaged.len()), (None, 1), "{length} of {} bytes", whole.len());
     }
     Ok(())
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use candle::{Device, Result, Tensor, Var};
 use recurrent_train::{
-    clip_global_norm, global_norm, AdamW, AdamWConfig, Group, Groups, Momentum, Optimizer, Params,
-    Sgd, SgdConfig, State,
+    clip_global_norm, global_norm, AdamW, AdamWConfig, Momentum, Optimizer, ParamGroup,
+    ParamGroups, Params, Sgd, SgdConfig, StateDict,
 };
 use serde::Deserialize;
 
@@ -83,12 +83,12 @@ fn loss_of(problem: &BTreeMap<String, Part>, params: &Params) -> Result<Tensor> 
 }
 
 fn build(case: &Case, params: &Params) -> Result<Box<dyn Optimizer>> {
-    let mut groups = Groups::new(params);
+    let mut groups = ParamGroups::new(params);
     if let Some(bias) = &case.bias_group {
-        let group = Group {
+        let group = ParamGroup {
             lr_scale: bias.lr_scale,
             weight_decay: Some(bias.weight_decay),
-            ..Group::default()
+            ..ParamGroup::default()
         };
         groups = groups.with(group, |name| name.ends_with("bias"))?;
     }
@@ -150,7 +150,11 @@ fn follow(name: &str, problem: &BTreeMap<String, Part>, case: &Case) -> Result<(
 }
 
 /// Every buffer of PyTorch is in the state under the same name, and the state has no other.
-fn compare_state(case: &str, state: &State, expected: &BTreeMap<String, Vec<f64>>) -> Result<()> {
+fn compare_state(
+    case: &str,
+    state: &StateDict,
+    expected: &BTreeMap<String, Vec<f64>>,
+) -> Result<()> {
     for (name, values) in expected {
         assert_close(&format!("{case} state {name}"), &state[name], values)?;
     }

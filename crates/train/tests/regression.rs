@@ -3,8 +3,8 @@
 use candle::backprop::GradStore;
 use candle::{DType, Device, Result, Tensor, Var};
 use recurrent_train::{
-    clip_global_norm, AdamW, AdamWConfig, Group, Groups, Momentum, Optimizer, Params, Sgd,
-    SgdConfig,
+    clip_global_norm, AdamW, AdamWConfig, Momentum, Optimizer, ParamGroup, ParamGroups, Params,
+    Sgd, SgdConfig,
 };
 
 const MODES: [(&str, f64, Momentum); 3] = [
@@ -160,7 +160,8 @@ fn gradients_that_do_not_fit_change_nothing() -> Result<()> {
 #[test]
 fn frozen_parameters_are_neither_updated_nor_clipped() -> Result<()> {
     let problem = Regression::new(DType::F32)?;
-    let groups = || Groups::new(&problem.params).with(Group::frozen(), |name| name == "weight");
+    let groups =
+        || ParamGroups::new(&problem.params).with(ParamGroup::frozen(), |name| name == "weight");
     let all: [Box<dyn Optimizer>; 2] = [
         Box::new(AdamW::new(groups()?, AdamWConfig { weight_decay: 0.5, ..Default::default() })?),
         Box::new(Sgd::new(groups()?, SgdConfig { weight_decay: 0.5, ..Default::default() })?),

@@ -2,14 +2,16 @@
 
 use candle::{DType, Device, Result, Tensor, Var};
 use recurrent_train::{
-    AdamW, AdamWConfig, Group, Groups, Momentum, Optimizer, Params, Schedule, Sgd, SgdConfig, State,
+    AdamW, AdamWConfig, Momentum, Optimizer, ParamGroup, ParamGroups, Params, Schedule, Sgd,
+    SgdConfig, StateDict,
 };
 
 type Build = fn(&Params) -> Result<Box<dyn Optimizer>>;
 
 const OPTIMIZERS: [(&str, Build); 4] = [
     ("adamw", |params| {
-        let groups = Groups::new(params).with(Group::without_decay(), |name| name == "bias")?;
+        let groups =
+            ParamGroups::new(params).with(ParamGroup::without_decay(), |name| name == "bias")?;
         Ok(Box::new(AdamW::new(
             groups,
             AdamWConfig { lr: 0.05, weight_decay: 0.1, ..Default::default() },
@@ -49,7 +51,7 @@ fn train(params: &Params, optimizer: &mut dyn Optimizer, steps: u64) -> Result<(
     Ok(())
 }
 
-fn bits(state: &State) -> Result<Vec<(String, Vec<u64>)>> {
+fn bits(state: &StateDict) -> Result<Vec<(String, Vec<u64>)>> {
     let mut all = Vec::new();
     for (name, tensor) in state {
         let values = tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>()?;
@@ -162,7 +164,7 @@ fn a_state_that_does_not_fit_is_refused_whole() -> Result<()> {
 #[test]
 fn thawing_goes_on_from_the_state_of_the_frozen_run() -> Result<()> {
     let params = model(DType::F64, 0.0)?;
-    let frozen = Groups::new(&params).with(Group::frozen(), |name| name == "bias")?;
+    let frozen = ParamGroups::new(&params).with(ParamGroup::frozen(), |name| name == "bias")?;
     let mut optimizer = AdamW::new(frozen, AdamWConfig { lr: 0.1, ..Default::default() })?;
     let bias = params.get("bias").expect("named above").copy()?;
     train(&params, &mut optimizer, 5)?;

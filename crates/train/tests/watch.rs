@@ -14,7 +14,7 @@ fn candles_layer_norm_is_found_by_name() -> Result<()> {
     let above = candle_nn::linear(4, 2, vb.pp("above"))?;
     let params = Params::from_varmap(&map)?;
     let xs = Tensor::arange(0f32, 15.0, &Device::Cpu)?.reshape((5, 3))?;
-    let mut watch = GradientWatch::new(&params);
+    let mut watch = GradientWatch::new(&params)?;
 
     let loss = above.forward(&norm.forward(&below.forward(&xs)?)?)?.sqr()?.mean_all()?;
     let fault = watch
@@ -78,7 +78,7 @@ const ZERO: [f64; 3] = [0.0; 3];
 fn nan_and_infinity_stop_with_step_and_name() -> Result<()> {
     for dtype in [DType::F16, DType::BF16, DType::F32, DType::F64] {
         let hand = Hand::new(dtype)?;
-        let mut watch = GradientWatch::new(&hand.params);
+        let mut watch = GradientWatch::new(&hand.params)?;
         for loss in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
             let fault =
                 watch.check(3, loss, &hand.grads(LIVE, LIVE)?).expect_err("the loss is not finite");
@@ -99,7 +99,7 @@ fn nan_and_infinity_stop_with_step_and_name() -> Result<()> {
 #[test]
 fn finite_gradients_whose_norm_overflows_pass() -> Result<()> {
     let hand = Hand::new(DType::F64)?;
-    let mut watch = GradientWatch::new(&hand.params);
+    let mut watch = GradientWatch::new(&hand.params)?;
     assert_eq!(watch.check(0, 1.0, &hand.grads([1.7e308; 3], [5e-324, 0.0, 0.0])?)?, []);
     Ok(())
 }
@@ -107,7 +107,7 @@ fn finite_gradients_whose_norm_overflows_pass() -> Result<()> {
 #[test]
 fn a_gradient_that_is_zero_from_the_start_stops_after_ten_steps() -> Result<()> {
     let hand = Hand::new(DType::F32)?;
-    let mut watch = GradientWatch::new(&hand.params);
+    let mut watch = GradientWatch::new(&hand.params)?;
     for step in 100..109 {
         let warnings = watch.check(step, 1.0, &hand.grads(LIVE, ZERO)?)?;
         let named: Vec<(&str, u64)> =
@@ -125,7 +125,7 @@ fn a_gradient_that_is_zero_from_the_start_stops_after_ten_steps() -> Result<()> 
 #[test]
 fn one_gradient_other_than_zero_is_a_sign_of_life() -> Result<()> {
     let hand = Hand::new(DType::F32)?;
-    let mut watch = GradientWatch::new(&hand.params).zero_steps(4)?;
+    let mut watch = GradientWatch::new(&hand.params)?.zero_steps(4)?;
     let mut warned = Vec::new();
     for step in 0..12 {
         let b = if step == 2 { LIVE } else { ZERO };
@@ -141,9 +141,10 @@ fn one_gradient_other_than_zero_is_a_sign_of_life() -> Result<()> {
 #[test]
 fn zeros_are_excused_by_declaration_and_by_underflow() -> Result<()> {
     let hand = Hand::new(DType::F32)?;
-    let mut allowed =
-        GradientWatch::new(&hand.params).zero_steps(3)?.allow_zero("b", "its scale starts at 0")?;
-    let mut underflow = GradientWatch::new(&hand.params).zero_steps(3)?;
+    let mut allowed = GradientWatch::new(&hand.params)?
+        .zero_steps(3)?
+        .allow_zero("b", "its scale starts at 0")?;
+    let mut underflow = GradientWatch::new(&hand.params)?.zero_steps(3)?;
     let mut found = Vec::new();
     for step in 0..5 {
         if step == 1 {
@@ -166,8 +167,9 @@ fn zeros_are_excused_by_declaration_and_by_underflow() -> Result<()> {
     assert_eq!(found, expected);
 
     // what excuses one parameter does not excuse another
-    let mut allowed =
-        GradientWatch::new(&hand.params).zero_steps(1)?.allow_zero("b", "its scale starts at 0")?;
+    let mut allowed = GradientWatch::new(&hand.params)?
+        .zero_steps(1)?
+        .allow_zero("b", "its scale starts at 0")?;
     let fault = allowed.check(0, 1.0, &hand.grads(ZERO, ZERO)?).expect_err("'a' is not allowed");
     assert!(matches!(&fault, GradientFault::Dead { names, .. } if names == &["a"]), "{fault}");
     Ok(())
@@ -176,17 +178,17 @@ fn zeros_are_excused_by_declaration_and_by_underflow() -> Result<()> {
 #[test]
 fn a_resumed_watch_stops_at_the_same_step() -> Result<()> {
     let hand = Hand::new(DType::F32)?;
-    let mut watch = GradientWatch::new(&hand.params).zero_steps(4)?;
+    let mut watch = GradientWatch::new(&hand.params)?.zero_steps(4)?;
     for step in 0..3 {
         watch.check(step, 1.0, &hand.grads(LIVE, ZERO)?)?;
     }
     let saved = serde_json::to_string(watch.state()).map_err(candle::Error::msg)?;
-    let mut resumed = GradientWatch::new(&hand.params).zero_steps(4)?;
+    let mut resumed = GradientWatch::new(&hand.params)?.zero_steps(4)?;
     resumed.load_state(serde_json::from_str(&saved).map_err(candle::Error::msg)?)?;
     assert_eq!(resumed.state(), watch.state());
     assert!(resumed.check(3, 1.0, &hand.grads(LIVE, ZERO)?).is_err());
 
-    let mut narrower = GradientWatch::new(&hand.params.with_prefix("b"));
+    let mut narrower = GradientWatch::new(&hand.params.with_prefix("b"))?;
     let message =
         narrower.load_state(watch.state().clone()).expect_err("'a' is not watched").to_string();
     assert!(message.contains("found [a]"), "{message}");
@@ -196,11 +198,13 @@ fn a_resumed_watch_stops_at_the_same_step() -> Result<()> {
 #[test]
 fn misspelt_names_and_empty_reasons_are_refused() -> Result<()> {
     let hand = Hand::new(DType::F32)?;
-    let watch = GradientWatch::new(&hand.params);
+    let watch = GradientWatch::new(&hand.params)?;
     let misspelt =
         watch.clone().allow_zero("c", "a reason").expect_err("no such parameter").to_string();
     assert!(misspelt.contains("expected one of [a, b], found 'c'"), "{misspelt}");
     assert!(watch.clone().allow_zero("a", " ").is_err());
     assert!(watch.zero_steps(0).is_err());
+    let empty = GradientWatch::new(&Params::default()).expect_err("nothing to watch").to_string();
+    assert!(empty.contains("expected parameters to watch, found no parameters"), "{empty}");
     Ok(())
 }

@@ -40,7 +40,12 @@ mod config;
 
 pub use cell::VanillaCell;
 pub use config::VanillaConfig;
+pub use recurrent_core as core;
 pub use recurrent_core::Nonlinearity;
+pub use recurrent_core::{
+    Bidirectional, Carry, Direction, ForwardContext, GradientRecorder, Init, Layer, Record,
+    Sequence, Stack,
+};
 
 /// A vanilla layer: [`VanillaCell`] run over time.
 pub type Vanilla = recurrent_core::Rnn<VanillaCell>;

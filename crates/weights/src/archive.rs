@@ -5,12 +5,12 @@ use std::io::{Cursor, Read};
 use zip::ZipArchive;
 
 /// How many bytes an archive may still turn into.
-pub(crate) struct Budget {
+pub(crate) struct UnpackBudget {
     whole: u64,
     left: u64,
 }
 
-impl Budget {
+impl UnpackBudget {
     fn new(length: usize) -> Self {
         let whole = 64 * length as u64 + (16 << 20);
         Self { whole, left: whole }
@@ -33,7 +33,7 @@ impl Budget {
 pub(crate) struct Archive<'a> {
     zip: ZipArchive<Cursor<&'a [u8]>>,
     names: Vec<String>,
-    pub(crate) budget: Budget,
+    pub(crate) budget: UnpackBudget,
 }
 
 fn wrong(error: impl std::fmt::Display) -> Error {
@@ -50,7 +50,7 @@ impl<'a> Archive<'a> {
                 None => bail!("zip: member {index} has no name"),
             }
         }
-        Ok(Self { zip, names, budget: Budget::new(bytes.len()) })
+        Ok(Self { zip, names, budget: UnpackBudget::new(bytes.len()) })
     }
 
     pub(crate) fn names(&self) -> &[String] {

@@ -20,9 +20,9 @@ pub struct Convention {
     /// The gates in the order of our rows: `["i", "f", "g", "o"]`. Empty where the rows are in our order.
     pub ours: Vec<String>,
     /// The same gates in the order of theirs.
-    pub gates: Vec<Gate>,
+    pub gates: Vec<GateMapping>,
     /// Their tensors.
-    pub weights: Vec<Weight>,
+    pub weights: Vec<WeightMapping>,
     /// Whether what [`Convention::weights`] does not list has our name and our layout there.
     pub rest: bool,
     /// What stands before every name, with its separator: `encoder.`.
@@ -38,7 +38,7 @@ pub struct Convention {
 /// A gate of theirs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Gate {
+pub struct GateMapping {
     /// Its name with us: `g`.
     pub ours: String,
     /// What `{gate}` is for it.
@@ -50,13 +50,13 @@ pub struct Gate {
 /// One of our weights, and where it is with them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Weight {
+pub struct WeightMapping {
     /// The name of ours without layer and direction: `weight_ih`.
     pub ours: String,
     /// The template of theirs: `{layer}/kernel`.
     pub theirs: String,
     /// What its rows are.
-    pub form: Form,
+    pub form: RowLayout,
     /// Whether theirs is `(input, gates * hidden)`.
     pub transposed: bool,
     /// Which row of theirs it is, if theirs holds several of ours on top of each other, as Keras's `(2, 3 * hidden)`.
@@ -81,7 +81,7 @@ pub struct Absorbed {
 /// What the rows of a weight are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Form {
+pub enum RowLayout {
     /// A block a gate, in the order of the gates.
     #[default]
     Gates,
@@ -143,7 +143,7 @@ impl Convention {
         Ok(())
     }
 
-    pub(crate) fn weight(&self, base: &str) -> Option<&Weight> {
+    pub(crate) fn weight(&self, base: &str) -> Option<&WeightMapping> {
         self.weights.iter().find(|weight| weight.ours == base)
     }
 
@@ -178,12 +178,12 @@ impl Convention {
     /// What tensors of theirs are `weight` at `place`, where ours has the shape `shape`: name, shape, and our gate if it is that of one alone.
     pub(crate) fn pieces(
         &self,
-        weight: &Weight,
+        weight: &WeightMapping,
         place: LayerId,
         shape: &[usize],
-    ) -> Result<Vec<Piece>> {
+    ) -> Result<Vec<TensorPiece>> {
         let gates = self.gates.len().max(1);
-        if weight.form == Form::Gates
+        if weight.form == RowLayout::Gates
             && shape.first().is_none_or(|rows| !rows.is_multiple_of(gates))
         {
             bail!(
@@ -205,7 +205,11 @@ impl Convention {
             return there
                 .map(|gate| {
                     let name = self.fill(&weight.theirs, place, &gate.theirs)?;
-                    Ok(Piece { name, shape: turned(block.clone()), gate: Some(gate.ours.clone()) })
+                    Ok(TensorPiece {
+                        name,
+                        shape: turned(block.clone()),
+                        gate: Some(gate.ours.clone()),
+                    })
                 })
                 .collect();
         }
@@ -213,11 +217,15 @@ impl Convention {
         if weight.row.is_some() {
             theirs.insert(0, self.rows(weight));
         }
-        Ok(vec![Piece { name: self.fill(&weight.theirs, place, "")?, shape: theirs, gate: None }])
+        Ok(vec![TensorPiece {
+            name: self.fill(&weight.theirs, place, "")?,
+            shape: theirs,
+            gate: None,
+        }])
     }
 
     /// How many of ours lie on top of each other in theirs.
-    fn rows(&self, weight: &Weight) -> usize {
+    fn rows(&self, weight: &WeightMapping) -> usize {
         let same = self.weights.iter().filter(|other| other.theirs == weight.theirs);
         same.filter_map(|other| other.row).max().map_or(0, |last| last + 1)
     }
@@ -228,7 +236,7 @@ impl Convention {
     }
 }
 
-impl Weight {
+impl WeightMapping {
     pub(crate) fn by_gate(&self) -> bool {
         self.theirs.contains("{gate}")
     }
@@ -240,7 +248,7 @@ impl Weight {
 
 /// A tensor of theirs that holds one of our weights, or a gate of it.
 #[derive(Clone, Debug)]
-pub(crate) struct Piece {
+pub(crate) struct TensorPiece {
     pub(crate) name: String,
     pub(crate) shape: Vec<usize>,
     pub(crate) gate: Option<String>,

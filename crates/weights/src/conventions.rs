@@ -15,7 +15,7 @@
 //!
 //! All of them are tried when a file does not fit, to say what it looks like.
 
-use crate::{Absorbed, Convention, Form, Gate, Weight};
+use crate::{Absorbed, Convention, GateMapping, RowLayout, WeightMapping};
 use serde_json::{json, Value};
 
 /// PyTorch's names and layouts, which are ours: `weight_ih_l0`, `weight_hh_l1_reverse`, `bias_ih_l0`, `weight_hr_l0`, of any number of
@@ -55,17 +55,17 @@ pub fn keras_gru() -> Convention {
         &["z", "r", "n"],
         json!({"family": "gru", "reset": "after"}),
     );
-    made.weights[2] = Weight {
+    made.weights[2] = WeightMapping {
         ours: "bias_ih".to_string(),
         theirs: "bias".to_string(),
         row: Some(0),
-        ..Weight::default()
+        ..WeightMapping::default()
     };
-    made.weights.push(Weight {
+    made.weights.push(WeightMapping {
         ours: "bias_hh".to_string(),
         theirs: "bias".to_string(),
         row: Some(1),
-        ..Weight::default()
+        ..WeightMapping::default()
     });
     made
 }
@@ -106,7 +106,7 @@ pub fn flax_gru() -> Convention {
             transposed("weight_ih", "i{gate}/kernel"),
             transposed("weight_hh", "h{gate}/kernel"),
             absorbing("bias_ih", "i{gate}/bias", "bias_hh", &["n"]),
-            Weight { only: vec!["n".to_string()], ..plain_gates("bias_hh", "h{gate}/bias") },
+            WeightMapping { only: vec!["n".to_string()], ..plain_gates("bias_hh", "h{gate}/bias") },
         ],
         ..new("Flax GRU", "flax_gru", &GRU, &same(&GRU), json!({"family": "gru", "reset": "after"}))
     }
@@ -145,7 +145,7 @@ pub fn haste_gru() -> Convention {
 
 /// `haste_pytorch.LayerNormLSTM`: `gamma` is `(2, 4 * hidden)`, the gain of the input part on top; `gamma_h` and `beta_h` belong to the memory.
 pub fn haste_layernorm_lstm() -> Convention {
-    let gain = |ours: &str, row| Weight { row: Some(row), ..plain_gates(ours, "gamma") };
+    let gain = |ours: &str, row| WeightMapping { row: Some(row), ..plain_gates(ours, "gamma") };
     Convention {
         weights: kernels_and(vec![
             absorbing("bias_ih", "bias", "bias_hh", &[]),
@@ -166,7 +166,7 @@ pub fn haste_layernorm_lstm() -> Convention {
 
 /// `haste_pytorch.LayerNormGRU`.
 pub fn haste_layernorm_gru() -> Convention {
-    let gain = |ours: &str, row| Weight { row: Some(row), ..plain_gates(ours, "gamma") };
+    let gain = |ours: &str, row| WeightMapping { row: Some(row), ..plain_gates(ours, "gamma") };
     Convention {
         weights: kernels_and(vec![
             plain_gates("bias_ih", "bias"),
@@ -272,7 +272,7 @@ fn new(
     theirs: &[(&str, &str)],
     requires: Value,
 ) -> Convention {
-    let gate = |(ours, theirs): &(&str, &str)| Gate {
+    let gate = |(ours, theirs): &(&str, &str)| GateMapping {
         ours: ours.to_string(),
         theirs: theirs.to_string(),
         negated: false,
@@ -302,18 +302,18 @@ fn keras(
     }
 }
 
-fn kernels(bias: Weight) -> Vec<Weight> {
+fn kernels(bias: WeightMapping) -> Vec<WeightMapping> {
     kernels_and(vec![bias])
 }
 
-fn kernels_and(others: Vec<Weight>) -> Vec<Weight> {
+fn kernels_and(others: Vec<WeightMapping>) -> Vec<WeightMapping> {
     [transposed("weight_ih", "kernel"), transposed("weight_hh", "recurrent_kernel")]
         .into_iter()
         .chain(others)
         .collect()
 }
 
-fn lasagne(apart: &[&str]) -> Vec<Weight> {
+fn lasagne(apart: &[&str]) -> Vec<WeightMapping> {
     vec![
         transposed("weight_ih", "W_in_to_{gate}"),
         transposed("weight_hh", "W_hid_to_{gate}"),
@@ -321,22 +321,22 @@ fn lasagne(apart: &[&str]) -> Vec<Weight> {
     ]
 }
 
-fn plain_gates(ours: &str, theirs: &str) -> Weight {
-    Weight { ours: ours.to_string(), theirs: theirs.to_string(), ..Weight::default() }
+fn plain_gates(ours: &str, theirs: &str) -> WeightMapping {
+    WeightMapping { ours: ours.to_string(), theirs: theirs.to_string(), ..WeightMapping::default() }
 }
 
-fn plain(ours: &str, theirs: &str) -> Weight {
-    Weight { form: Form::Plain, ..plain_gates(ours, theirs) }
+fn plain(ours: &str, theirs: &str) -> WeightMapping {
+    WeightMapping { form: RowLayout::Plain, ..plain_gates(ours, theirs) }
 }
 
-fn transposed(ours: &str, theirs: &str) -> Weight {
-    Weight { transposed: true, ..plain_gates(ours, theirs) }
+fn transposed(ours: &str, theirs: &str) -> WeightMapping {
+    WeightMapping { transposed: true, ..plain_gates(ours, theirs) }
 }
 
-fn absorbing(ours: &str, theirs: &str, other: &str, apart: &[&str]) -> Weight {
+fn absorbing(ours: &str, theirs: &str, other: &str, apart: &[&str]) -> WeightMapping {
     let absorbed = Absorbed {
         ours: other.to_string(),
         apart: apart.iter().map(|gate| gate.to_string()).collect(),
     };
-    Weight { absorbs: Some(absorbed), ..plain_gates(ours, theirs) }
+    WeightMapping { absorbs: Some(absorbed), ..plain_gates(ours, theirs) }
 }

@@ -1,7 +1,7 @@
 //! From our names and layouts to theirs.
 
 use crate::convention::parse;
-use crate::{Convention, Form, Gate, Tensors, Weight};
+use crate::{Convention, GateMapping, RowLayout, Tensors, WeightMapping};
 use candle::{bail, Result, Tensor};
 use recurrent_core::LayerId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +21,7 @@ impl Convention {
             let Some((weight, place)) = weight else {
                 match parsed {
                     Some((base, place)) if self.absorbed(base) => {
-                        let holds = |weight: &&Weight| {
+                        let holds = |weight: &&WeightMapping| {
                             weight.absorbs.as_ref().is_some_and(|absorbed| absorbed.ours == base)
                         };
                         let into =
@@ -50,7 +50,7 @@ impl Convention {
             for piece in self.pieces(weight, place, tensor.dims())? {
                 let mut made = match &piece.gate {
                     Some(gate) => self.block(tensor, gate)?,
-                    None if weight.form == Form::Gates && !self.gates.is_empty() => {
+                    None if weight.form == RowLayout::Gates && !self.gates.is_empty() => {
                         let blocks = self.gates.iter().map(|gate| self.block(tensor, &gate.ours));
                         Tensor::cat(&blocks.collect::<Result<Vec<_>>>()?, 0)?
                     }
@@ -85,7 +85,7 @@ impl Convention {
     }
 
     /// A gate of theirs by our name, and how many lie before it.
-    pub(crate) fn their_gate(&self, ours: &str) -> (usize, &Gate) {
+    pub(crate) fn their_gate(&self, ours: &str) -> (usize, &GateMapping) {
         let mut gates = self.gates.iter().enumerate();
         gates.find(|(_, gate)| gate.ours == ours).expect("`validate` compares the gates")
     }
@@ -104,7 +104,7 @@ impl Convention {
     /// `tensor`, with what theirs holds besides added.
     fn absorb<'a>(
         &self,
-        weight: &Weight,
+        weight: &WeightMapping,
         place: LayerId,
         tensor: &'a Tensor,
         ours: &Tensors,
@@ -142,7 +142,7 @@ impl Convention {
     /// Checks that gates without a tensor there are zero, or go elsewhere.
     fn only_what_is_there(
         &self,
-        weight: &Weight,
+        weight: &WeightMapping,
         place: LayerId,
         name: &str,
         tensor: &Tensor,

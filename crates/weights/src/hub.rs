@@ -26,14 +26,14 @@
 //! `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` hold as usual.
 
 mod download;
+mod error;
 mod names;
 mod progress;
 mod push;
-mod trouble;
 
 pub use push::Commit;
 
-use crate::hub::trouble::Trouble;
+use crate::hub::error::HubError;
 use candle::{bail, Result};
 use hf_hub::{HFClient, HFClientSync, HFRepositorySync, RepoTypeAny};
 use std::fmt;
@@ -84,14 +84,14 @@ impl fmt::Debug for Hub {
 
 /// What a repository holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum RepositoryKind {
     /// Weights, with what belongs to them.
     Model,
     /// A data set.
     Dataset,
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for RepositoryKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Model => "model",
@@ -104,7 +104,12 @@ impl fmt::Display for Kind {
 ///
 /// # Errors
 /// As [`Repository::file`].
-pub fn from_hub(kind: Kind, id: &str, revision: Option<&str>, file: &str) -> Result<PathBuf> {
+pub fn from_hub(
+    kind: RepositoryKind,
+    id: &str,
+    revision: Option<&str>,
+    file: &str,
+) -> Result<PathBuf> {
     let repository = Hub::default().repository(kind, id)?;
     match revision {
         Some(revision) => repository.revision(revision)?.file(file),
@@ -118,7 +123,7 @@ impl Hub {
     /// # Errors
     /// If `id` is not of that form, or the address of the hub is none. Nothing is asked of the hub yet.
     pub fn model(&self, id: &str) -> Result<Repository> {
-        self.repository(Kind::Model, id)
+        self.repository(RepositoryKind::Model, id)
     }
 
     /// The data set `id`, `owner/name`, at the revision `main`.
@@ -126,14 +131,14 @@ impl Hub {
     /// # Errors
     /// As [`model`](Self::model).
     pub fn dataset(&self, id: &str) -> Result<Repository> {
-        self.repository(Kind::Dataset, id)
+        self.repository(RepositoryKind::Dataset, id)
     }
 
     /// The repository `id`, `owner/name`, at the revision `main`.
     ///
     /// # Errors
     /// As [`model`](Self::model).
-    pub fn repository(&self, kind: Kind, id: &str) -> Result<Repository> {
+    pub fn repository(&self, kind: RepositoryKind, id: &str) -> Result<Repository> {
         let (owner, name) = names::repository(kind, id)?;
         let mut builder = HFClient::builder().retry_max_attempts(self.retries);
         if let Some(endpoint) = &self.endpoint {
@@ -145,11 +150,11 @@ impl Hub {
         if let Some(token) = &self.token {
             builder = builder.token(token);
         }
-        let failed = |error| candle::Error::Msg(format!("hub: {}", trouble::chain(&error)));
+        let failed = |error| candle::Error::Msg(format!("hub: {}", error::chain(&error)));
         let client = builder.build().map_err(failed)?;
         let repo_type = match kind {
-            Kind::Model => RepoTypeAny::Model,
-            Kind::Dataset => RepoTypeAny::Dataset,
+            RepositoryKind::Model => RepoTypeAny::Model,
+            RepositoryKind::Dataset => RepoTypeAny::Dataset,
         };
         Ok(Repository {
             kind,
@@ -168,7 +173,7 @@ impl Hub {
 /// A repository of the hub at a revision.
 #[derive(Clone)]
 pub struct Repository {
-    kind: Kind,
+    kind: RepositoryKind,
     id: String,
     revision: String,
     offline: bool,
@@ -250,8 +255,8 @@ impl Repository {
         format!("hub {} {} at {}", self.kind, self.id, self.revision)
     }
 
-    fn trouble(&self) -> Trouble<'_> {
-        Trouble { repository: self }
+    fn error(&self) -> HubError<'_> {
+        HubError { repository: self }
     }
 }
 

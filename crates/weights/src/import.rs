@@ -1,23 +1,23 @@
 //! From their names and layouts to ours.
 
-use crate::convention::{parse, Piece};
-use crate::{nearest, Convention, Form, Mismatch, Tensors, Weight};
+use crate::convention::{parse, TensorPiece};
+use crate::{nearest, Convention, Mismatch, RowLayout, Tensors, WeightMapping};
 use candle::{bail, DType, Result, Tensor};
 use recurrent_core::LayerId;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Where one of our weights comes from.
-enum Source<'a> {
+enum WeightSource<'a> {
     /// A tensor of theirs as it is.
     Same(String),
     /// Pieces of theirs.
-    Weight(&'a Weight, Vec<Piece>),
+    Mapped(&'a WeightMapping, Vec<TensorPiece>),
     /// Nowhere: it is zero.
     Zero,
 }
 
 /// By our names, with our shapes.
-type Plan<'a> = BTreeMap<&'a str, (Source<'a>, &'a [usize])>;
+type ImportPlan<'a> = BTreeMap<&'a str, (WeightSource<'a>, &'a [usize])>;
 
 impl Convention {
     /// Our weights out of `found`: those of `expected`, names and shapes as [`recurrent_core::Layer::params`] has them, in the types of `found`.
@@ -33,13 +33,15 @@ impl Convention {
         let mut wanted: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for source in sources.values() {
             match source {
-                (Source::Same(name), shape) => drop(wanted.insert(name.clone(), shape.to_vec())),
-                (Source::Weight(_, pieces), _) => {
+                (WeightSource::Same(name), shape) => {
+                    drop(wanted.insert(name.clone(), shape.to_vec()))
+                }
+                (WeightSource::Mapped(_, pieces), _) => {
                     wanted.extend(
                         pieces.iter().map(|piece| (piece.name.clone(), piece.shape.clone())),
                     );
                 }
-                (Source::Zero, _) => {}
+                (WeightSource::Zero, _) => {}
             }
         }
         let prefixes = self.prefixes(expected)?;
@@ -56,7 +58,10 @@ impl Convention {
         tensors.collect()
     }
 
-    fn plan<'a>(&'a self, expected: &'a [(String, Vec<usize>)]) -> Result<(Plan<'a>, Mismatch)> {
+    fn plan<'a>(
+        &'a self,
+        expected: &'a [(String, Vec<usize>)],
+    ) -> Result<(ImportPlan<'a>, Mismatch)> {
         let mut sources = BTreeMap::new();
         let mut used = BTreeMap::new();
         let mut mismatch = Mismatch::new(&self.name);
@@ -65,14 +70,16 @@ impl Convention {
             let weight = parsed.and_then(|(base, place)| Some((self.weight(base)?, place)));
             let source = match (weight, parsed) {
                 (Some((weight, place)), _) => {
-                    Source::Weight(weight, self.pieces(weight, place, shape)?)
+                    WeightSource::Mapped(weight, self.pieces(weight, place, shape)?)
                 }
-                (None, Some((base, _))) if self.absorbed(base) => Source::Zero,
-                (None, Some((base, place))) if self.rest => {
-                    Source::Same(self.fill(&format!("{base}{}", place.suffix()), place, "")?)
-                }
+                (None, Some((base, _))) if self.absorbed(base) => WeightSource::Zero,
+                (None, Some((base, place))) if self.rest => WeightSource::Same(self.fill(
+                    &format!("{base}{}", place.suffix()),
+                    place,
+                    "",
+                )?),
                 (None, None) if self.rest => {
-                    Source::Same(self.fill(name, LayerId::default(), "")?)
+                    WeightSource::Same(self.fill(name, LayerId::default(), "")?)
                 }
                 _ => {
                     mismatch
@@ -82,11 +89,11 @@ impl Convention {
                 }
             };
             let pieces: Vec<_> = match &source {
-                Source::Weight(weight, pieces) => {
+                WeightSource::Mapped(weight, pieces) => {
                     pieces.iter().map(|piece| (piece.name.clone(), weight.row)).collect()
                 }
-                Source::Same(name) => vec![(name.clone(), None)],
-                Source::Zero => Vec::new(),
+                WeightSource::Same(name) => vec![(name.clone(), None)],
+                WeightSource::Zero => Vec::new(),
             };
             for piece in pieces {
                 if let Some(other) = used.insert(piece.clone(), name) {
@@ -113,7 +120,7 @@ impl Convention {
             .collect()
     }
 
-    fn make(&self, source: &Source, shape: &[usize], found: &Tensors) -> Result<Tensor> {
+    fn make(&self, source: &WeightSource, shape: &[usize], found: &Tensors) -> Result<Tensor> {
         let zeros = |shape: &[usize]| {
             let like =
                 found.values().find(|tensor| tensor.dtype().is_float()).or(found.values().next());
@@ -123,11 +130,11 @@ impl Convention {
             Tensor::zeros(shape, dtype, device)
         };
         let (weight, pieces) = match source {
-            Source::Zero => return zeros(shape),
-            Source::Same(name) => return Ok(found[name].clone()),
-            Source::Weight(weight, pieces) => (*weight, pieces),
+            WeightSource::Zero => return zeros(shape),
+            WeightSource::Same(name) => return Ok(found[name].clone()),
+            WeightSource::Mapped(weight, pieces) => (*weight, pieces),
         };
-        let take = |piece: &Piece| {
+        let take = |piece: &TensorPiece| {
             let tensor = &found[&piece.name];
             let tensor = match weight.row {
                 Some(row) => tensor.get(row)?,
@@ -139,7 +146,7 @@ impl Convention {
                 Ok(tensor)
             }
         };
-        if weight.form == Form::Plain || (self.gates.is_empty() && !weight.by_gate()) {
+        if weight.form == RowLayout::Plain || (self.gates.is_empty() && !weight.by_gate()) {
             return take(&pieces[0])?.contiguous();
         }
         let height = shape[0] / self.gates.len();

@@ -3,7 +3,7 @@
 //!
 //! [`read`] takes a safetensors file, a PyTorch `.pt` or `.pth`, or a `.npz`, told apart by what is in it, and gives its tensors by name.
 //! [`write()`] writes a safetensors file that appears whole or not at all. A [`Convention`] takes such tensors to the names and layouts of
-//! this workspace and back; [`conventions`] has those of PyTorch, Keras, Flax, haste, TensorFlow Addons and Lasagne. [`Packed`] does it for cuDNN's
+//! this workspace and back; [`conventions`] has those of PyTorch, Keras, Flax, haste, TensorFlow Addons and Lasagne. [`PackedWeights`] does it for cuDNN's
 //! single buffer. Nothing here knows a family of networks: a convention is data.
 //!
 //! ```
@@ -53,10 +53,10 @@ mod packed;
 mod pickle;
 mod torch;
 
-pub use convention::{Absorbed, Convention, Form, Gate, Weight};
+pub use convention::{Absorbed, Convention, GateMapping, RowLayout, WeightMapping};
 pub use file::{read, read_bytes, write, Contents, Tensors};
 pub use mismatch::{check, Mismatch};
-pub use packed::Packed;
+pub use packed::PackedWeights;
 #[cfg(feature = "hub")]
 pub mod hub;
 

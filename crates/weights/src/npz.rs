@@ -43,8 +43,8 @@ fn array(bytes: &[u8]) -> Result<Tensor> {
         bail!("a header of {length} bytes: expected at most {LONGEST_HEADER}, and no more than there are")
     }
     let (header, data) = rest.split_at(length);
-    let Some(Header { dtype, fortran, mut shape }) =
-        std::str::from_utf8(header).ok().and_then(Header::parse).transpose()?
+    let Some(ArrayHeader { dtype, fortran, mut shape }) =
+        std::str::from_utf8(header).ok().and_then(ArrayHeader::parse).transpose()?
     else {
         bail!(
             "expected a header with descr, fortran_order and shape, found {:?}",
@@ -66,13 +66,13 @@ fn array(bytes: &[u8]) -> Result<Tensor> {
     dtype::tensor(data, dtype, &shape)
 }
 
-struct Header {
+struct ArrayHeader {
     dtype: DType,
     fortran: bool,
     shape: Vec<usize>,
 }
 
-impl Header {
+impl ArrayHeader {
     /// `{'descr': '<f8', 'fortran_order': False, 'shape': (3, 4), }`; `None` for anything else.
     fn parse(header: &str) -> Option<Result<Self>> {
         let value = |key: &str| Some(header.split_once(&format!("'{key}':"))?.1.trim_start());

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 /// Gates are in the order of ours, i, f, g, o and r, z, n; matrices lie row by row. Higher layers have `directions * hidden` inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Packed {
+pub struct PackedWeights {
     /// The number of gates: 1, 3 or 4.
     pub gates: usize,
     /// The number of layers.
@@ -30,7 +30,7 @@ pub struct Packed {
     pub bias: bool,
 }
 
-impl Packed {
+impl PackedWeights {
     /// Our names and shapes, in the order of the buffer.
     fn parts(&self) -> Vec<(String, Vec<usize>)> {
         let reverses: &[bool] =

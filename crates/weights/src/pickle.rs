@@ -10,8 +10,8 @@ use std::collections::HashMap;
 
 /// A tensor as a pickle describes it: numbers of a storage, from `offset` on, by `strides`; all in numbers, not bytes.
 #[derive(Clone, Debug)]
-pub(crate) struct View {
-    pub(crate) storage: Storage,
+pub(crate) struct TensorView {
+    pub(crate) storage: StorageRef,
     pub(crate) offset: usize,
     pub(crate) shape: Vec<usize>,
     pub(crate) strides: Vec<usize>,
@@ -19,7 +19,7 @@ pub(crate) struct View {
 
 /// Numbers that lie in a member of the archive.
 #[derive(Clone, Debug)]
-pub(crate) struct Storage {
+pub(crate) struct StorageRef {
     pub(crate) key: String,
     pub(crate) dtype: DType,
     pub(crate) count: usize,
@@ -33,7 +33,7 @@ const MOST_VISITS: usize = 16 << 20;
 type Id = usize;
 
 #[derive(Debug)]
-enum Value {
+enum PickleValue {
     None,
     Bool,
     Int(i64),
@@ -42,13 +42,13 @@ enum Value {
     List(Vec<Id>),
     Dict(Vec<(Id, Id)>),
     Name(String),
-    Storage(Storage),
-    View(View),
+    StorageRef(StorageRef),
+    TensorView(TensorView),
 }
 
 /// The tensors of a pickle by name, those of nested dictionaries and lists joined by dots.
-pub(crate) fn read(bytes: &[u8]) -> Result<Vec<(String, View)>> {
-    let mut machine = Machine {
+pub(crate) fn read(bytes: &[u8]) -> Result<Vec<(String, TensorView)>> {
+    let mut machine = Unpickler {
         rest: bytes,
         values: Vec::new(),
         stack: Vec::new(),
@@ -56,18 +56,18 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Vec<(String, View)>> {
         memo: HashMap::new(),
     };
     let root = machine.run()?;
-    let mut walk = Walk { values: &machine.values, found: Vec::new(), visits: 0 };
+    let mut walk = TensorWalk { values: &machine.values, found: Vec::new(), visits: 0 };
     walk.visit("", root, 0)?;
     Ok(walk.found)
 }
 
-struct Walk<'a> {
-    values: &'a [Value],
-    found: Vec<(String, View)>,
+struct TensorWalk<'a> {
+    values: &'a [PickleValue],
+    found: Vec<(String, TensorView)>,
     visits: usize,
 }
 
-impl Walk<'_> {
+impl TensorWalk<'_> {
     fn visit(&mut self, name: &str, id: Id, depth: usize) -> Result<()> {
         self.visits += 1 + name.len();
         if depth > DEEPEST || self.visits > MOST_VISITS {
@@ -78,17 +78,17 @@ impl Walk<'_> {
         let under =
             |key: &str| if name.is_empty() { key.to_string() } else { format!("{name}.{key}") };
         match &self.values[id] {
-            Value::View(view) => self.found.push((name.to_string(), view.clone())),
-            Value::List(items) => {
+            PickleValue::TensorView(view) => self.found.push((name.to_string(), view.clone())),
+            PickleValue::List(items) => {
                 for (index, item) in items.iter().enumerate() {
                     self.visit(&under(&index.to_string()), *item, depth + 1)?;
                 }
             }
-            Value::Dict(items) => {
+            PickleValue::Dict(items) => {
                 for (key, value) in items {
                     let key = match &self.values[*key] {
-                        Value::Text(text) => text.clone(),
-                        Value::Int(number) => number.to_string(),
+                        PickleValue::Text(text) => text.clone(),
+                        PickleValue::Int(number) => number.to_string(),
                         _ => bail!("'{name}': expected texts or numbers for keys"),
                     };
                     self.visit(&under(&key), *value, depth + 1)?;
@@ -100,15 +100,15 @@ impl Walk<'_> {
     }
 }
 
-struct Machine<'a> {
+struct Unpickler<'a> {
     rest: &'a [u8],
-    values: Vec<Value>,
+    values: Vec<PickleValue>,
     stack: Vec<Id>,
     marks: Vec<usize>,
     memo: HashMap<u32, Id>,
 }
 
-impl<'a> Machine<'a> {
+impl<'a> Unpickler<'a> {
     fn take(&mut self, count: usize) -> Result<&'a [u8]> {
         match self.rest.split_at_checked(count) {
             Some((taken, rest)) => {
@@ -134,15 +134,15 @@ impl<'a> Machine<'a> {
         Ok(line)
     }
 
-    fn text(&mut self, length: u64) -> Result<Value> {
+    fn text(&mut self, length: u64) -> Result<PickleValue> {
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         match std::str::from_utf8(self.take(length)?) {
-            Ok(text) => Ok(Value::Text(text.to_string())),
+            Ok(text) => Ok(PickleValue::Text(text.to_string())),
             Err(_) => bail!("a text that is not UTF-8"),
         }
     }
 
-    fn push(&mut self, value: Value) {
+    fn push(&mut self, value: PickleValue) {
         self.values.push(value);
         self.stack.push(self.values.len() - 1);
     }
@@ -186,7 +186,7 @@ impl<'a> Machine<'a> {
     fn append(&mut self, items: Vec<Id>) -> Result<()> {
         let list = self.top()?;
         match &mut self.values[list] {
-            Value::List(all) => all.extend(items),
+            PickleValue::List(all) => all.extend(items),
             _ => bail!("expected a list to append to"),
         }
         Ok(())
@@ -195,7 +195,7 @@ impl<'a> Machine<'a> {
     fn set(&mut self, items: &[Id]) -> Result<()> {
         let dict = self.top()?;
         match &mut self.values[dict] {
-            Value::Dict(all) if items.len().is_multiple_of(2) => {
+            PickleValue::Dict(all) if items.len().is_multiple_of(2) => {
                 all.extend(items.chunks(2).map(|pair| (pair[0], pair[1])))
             }
             _ => bail!("expected a dictionary and pairs to set in it"),
@@ -213,18 +213,18 @@ impl<'a> Machine<'a> {
                 0x95 => drop(self.take(8)?), // FRAME
                 b'(' => self.marks.push(self.stack.len()),
                 b'0' => drop(self.pop()?),
-                b'N' => self.push(Value::None),
-                0x88 | 0x89 => self.push(Value::Bool),
+                b'N' => self.push(PickleValue::None),
+                0x88 | 0x89 => self.push(PickleValue::Bool),
                 b'K' => self.integer(1)?,
                 b'M' => self.integer(2)?,
                 b'J' => {
                     let value = self.number(4)? as u32 as i32;
-                    self.push(Value::Int(value.into()));
+                    self.push(PickleValue::Int(value.into()));
                 }
                 0x8a => self.long()?,
                 b'G' => {
                     self.take(8)?;
-                    self.push(Value::Float);
+                    self.push(PickleValue::Float);
                 }
                 0x8c | b'X' | 0x8d => {
                     let length = self.number(if op == 0x8c {
@@ -237,11 +237,11 @@ impl<'a> Machine<'a> {
                     let text = self.text(length)?;
                     self.push(text);
                 }
-                b')' | b']' => self.push(Value::List(Vec::new())),
-                b'}' => self.push(Value::Dict(Vec::new())),
+                b')' | b']' => self.push(PickleValue::List(Vec::new())),
+                b'}' => self.push(PickleValue::Dict(Vec::new())),
                 b't' | b'l' => {
                     let items = self.pop_to_mark()?;
-                    self.push(Value::List(items));
+                    self.push(PickleValue::List(items));
                 }
                 0x85 => self.tuple::<1>()?,
                 0x86 => self.tuple::<2>()?,
@@ -282,7 +282,7 @@ impl<'a> Machine<'a> {
                 0x93 => {
                     let pair = self.pop_many::<2>()?;
                     match (&self.values[pair[0]], &self.values[pair[1]]) {
-                        (Value::Text(module), Value::Text(class)) => {
+                        (PickleValue::Text(module), PickleValue::Text(class)) => {
                             self.push(name(module, class)?)
                         }
                         _ => bail!("expected the name of a class"),
@@ -298,7 +298,7 @@ impl<'a> Machine<'a> {
 
     fn integer(&mut self, bytes: usize) -> Result<()> {
         let value = self.number(bytes)? as i64;
-        self.push(Value::Int(value));
+        self.push(PickleValue::Int(value));
         Ok(())
     }
 
@@ -311,26 +311,26 @@ impl<'a> Machine<'a> {
         let fill = if bytes.last().is_some_and(|last| last & 0x80 != 0) { 0xff } else { 0 };
         let mut wide = [fill; 8];
         wide[..length].copy_from_slice(bytes);
-        self.push(Value::Int(i64::from_le_bytes(wide)));
+        self.push(PickleValue::Int(i64::from_le_bytes(wide)));
         Ok(())
     }
 
     fn tuple<const N: usize>(&mut self) -> Result<()> {
         let items = self.pop_many::<N>()?;
-        self.push(Value::List(items));
+        self.push(PickleValue::List(items));
         Ok(())
     }
 
     fn items(&self, id: Id) -> Result<&[Id]> {
         match &self.values[id] {
-            Value::List(items) => Ok(items),
+            PickleValue::List(items) => Ok(items),
             _ => bail!("expected a tuple"),
         }
     }
 
     fn size(&self, id: Id) -> Result<usize> {
         match &self.values[id] {
-            Value::Int(number) => usize::try_from(*number)
+            PickleValue::Int(number) => usize::try_from(*number)
                 .map_err(|_| candle::Error::msg(format!("expected a size, found {number}"))),
             _ => bail!("expected a size"),
         }
@@ -350,7 +350,7 @@ impl<'a> Machine<'a> {
         let &[kind, class, key, _, count] = self.items(id)? else {
             bail!("expected five things about a storage")
         };
-        let (Value::Text(kind), Value::Name(class), Value::Text(key)) =
+        let (PickleValue::Text(kind), PickleValue::Name(class), PickleValue::Text(key)) =
             (&self.values[kind], &self.values[class], &self.values[key])
         else {
             bail!("expected kind, class and key of a storage")
@@ -358,24 +358,26 @@ impl<'a> Machine<'a> {
         let Some(class) = class.strip_prefix("torch.").filter(|_| kind == "storage") else {
             bail!("expected a storage of torch, found {kind:?} of class {class}")
         };
-        let storage = Storage {
+        let storage = StorageRef {
             key: key.clone(),
             dtype: dtype::of_storage(class)?,
             count: self.size(count)?,
         };
-        self.push(Value::Storage(storage));
+        self.push(PickleValue::StorageRef(storage));
         Ok(())
     }
 
     /// A name with its arguments: those that stand for a tensor or an empty dictionary.
     fn call(&mut self) -> Result<()> {
         let pair = self.pop_many::<2>()?;
-        let Value::Name(callee) = &self.values[pair[0]] else { bail!("expected a name to call") };
+        let PickleValue::Name(callee) = &self.values[pair[0]] else {
+            bail!("expected a name to call")
+        };
         let arguments = self.items(pair[1])?;
         match (callee.as_str(), arguments) {
-            ("collections.OrderedDict", []) => self.push(Value::Dict(Vec::new())),
+            ("collections.OrderedDict", []) => self.push(PickleValue::Dict(Vec::new())),
             ("torch._utils._rebuild_tensor_v2", &[storage, offset, shape, strides, ..]) => {
-                let Value::Storage(storage) = &self.values[storage] else {
+                let PickleValue::StorageRef(storage) = &self.values[storage] else {
                     bail!("expected a storage for a tensor")
                 };
                 let (offset, shape, strides) =
@@ -387,11 +389,11 @@ impl<'a> Machine<'a> {
                         strides.len()
                     )
                 }
-                let view = View { storage: storage.clone(), offset, shape, strides };
-                self.push(Value::View(view));
+                let view = TensorView { storage: storage.clone(), offset, shape, strides };
+                self.push(PickleValue::TensorView(view));
             }
             ("torch._utils._rebuild_parameter", &[data, ..]) => match &self.values[data] {
-                Value::View(_) => self.stack.push(data),
+                PickleValue::TensorView(_) => self.stack.push(data),
                 _ => bail!("expected a tensor for a parameter"),
             },
             ("torch.Size", &[shape]) => {
@@ -413,14 +415,14 @@ impl<'a> Machine<'a> {
         let attributes = self.pop()?;
         let object = self.top()?;
         match (&self.values[object], &self.values[attributes]) {
-            (Value::Dict(_), Value::Dict(_)) => Ok(()),
+            (PickleValue::Dict(_), PickleValue::Dict(_)) => Ok(()),
             _ => bail!("expected attributes of a dictionary alone"),
         }
     }
 }
 
 /// A name that a state dict may use.
-fn name(module: &str, class: &str) -> Result<Value> {
+fn name(module: &str, class: &str) -> Result<PickleValue> {
     let full = format!("{module}.{class}");
     let known = [
         "collections.OrderedDict",
@@ -432,5 +434,5 @@ fn name(module: &str, class: &str) -> Result<Value> {
     if !storage && !known.contains(&full.as_str()) {
         bail!("it asks for {full:?}, and holds more than tensors: expected what torch.save(module.state_dict(), path) writes")
     }
-    Ok(Value::Name(full))
+    Ok(PickleValue::Name(full))
 }

@@ -1,7 +1,7 @@
 //! The files of `torch.save`: a zip archive with a pickle and the numbers of each storage.
 
-use crate::archive::{Archive, Budget};
-use crate::pickle::{self, View};
+use crate::archive::{Archive, UnpackBudget};
+use crate::pickle::{self, TensorView};
 use crate::{dtype, Tensors};
 use candle::{bail, Error, Result, Tensor};
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ pub(crate) fn read(archive: &mut Archive, folder: &str) -> Result<Tensors> {
         bail!("data.pkl: expected at most {LONGEST_PICKLE} bytes, found {}", pickle.len())
     }
     let views = pickle::read(&pickle).map_err(|error| Error::msg(format!("data.pkl: {error}")))?;
-    let mut by_storage: BTreeMap<String, Vec<(String, View)>> = BTreeMap::new();
+    let mut by_storage: BTreeMap<String, Vec<(String, TensorView)>> = BTreeMap::new();
     for (name, view) in views {
         by_storage.entry(view.storage.key.clone()).or_default().push((name, view));
     }
@@ -39,8 +39,13 @@ pub(crate) fn read(archive: &mut Archive, folder: &str) -> Result<Tensors> {
 }
 
 /// The numbers that a view shows, in order.
-fn tensor(view: &View, numbers: &[u8], name: &str, budget: &mut Budget) -> Result<Tensor> {
-    let View { storage, offset, shape, strides } = view;
+fn tensor(
+    view: &TensorView,
+    numbers: &[u8],
+    name: &str,
+    budget: &mut UnpackBudget,
+) -> Result<Tensor> {
+    let TensorView { storage, offset, shape, strides } = view;
     let item = storage.dtype.size_in_bytes();
     if storage.count.checked_mul(item) != Some(numbers.len()) {
         bail!(

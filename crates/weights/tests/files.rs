@@ -2,7 +2,7 @@
 
 use candle::{DType, Device, Result, Tensor};
 use recurrent_core::Direction;
-use recurrent_weights::{conventions, read, write, Convention, Packed, Tensors};
+use recurrent_weights::{conventions, read, write, Convention, PackedWeights, Tensors};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -271,7 +271,7 @@ fn a_convention_that_contradicts_itself_or_has_no_room_is_refused() {
 
 #[test]
 fn a_packed_buffer_goes_out_and_back() -> Result<()> {
-    let packed = Packed {
+    let packed = PackedWeights {
         gates: 3,
         layers: 2,
         direction: Direction::Bidirectional,

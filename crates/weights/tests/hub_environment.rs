@@ -5,7 +5,7 @@
 mod server;
 
 use candle::Result;
-use recurrent_weights::hub::{from_hub, Hub, Kind};
+use recurrent_weights::hub::{from_hub, Hub, RepositoryKind};
 use server::{Answer, Server};
 use std::env::{remove_var, set_var};
 use std::fs;
@@ -34,7 +34,7 @@ fn switch_cache_endpoint_and_token_are_those_of_the_environment() -> Result<()> 
     set_var("HF_TOKEN", "hf_ours");
     set_var("HF_HUB_OFFLINE", "yes");
 
-    let fetch = || from_hub(Kind::Model, "our/lstm", Some("v1"), "config.json");
+    let fetch = || from_hub(RepositoryKind::Model, "our/lstm", Some("v1"), "config.json");
     let folder = home.path().join("cache/models--our--lstm");
     let miss = fetch().expect_err("the cache is empty").to_string();
     assert!(miss.contains("config.json") && miss.contains("HF_HUB_OFFLINE"), "{miss}");

@@ -16,7 +16,7 @@ use crate::{interrupt, progress, resume, Invocation};
 use anyhow::Result;
 use clap::Parser;
 use recurrent_claims::{Options, RUNS};
-use recurrent_records::folder::Folder;
+use recurrent_records::dir::OutputDir;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -67,9 +67,9 @@ pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
     let checked = Options { only, seeds, full, quick, jobs, command, request }.check()?;
     let cancel = interrupt::flag(progress::interrupted)?;
     let folder = match (&args.resume, &args.out) {
-        (Some(path), _) => Folder::reopen(path)?,
-        (None, Some(path)) => Folder::create(path)?,
-        (None, None) => Folder::create_default("claims")?,
+        (Some(path), _) => OutputDir::reopen(path)?,
+        (None, Some(path)) => OutputDir::create(path)?,
+        (None, None) => OutputDir::create_default("claims")?,
     };
     checked.run(&folder, &cancel, width(), &mut print)?;
     print(&format!("records and report: {}", folder.path().join("claims.html").display()))?;

@@ -14,7 +14,7 @@ use crate::output::{print, width};
 use crate::Invocation;
 use anyhow::Result;
 use clap::Parser;
-use recurrent_records::folder::Folder;
+use recurrent_records::dir::OutputDir;
 use recurrent_report as report;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,8 +36,8 @@ pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
     args.export.check()?;
     let sources = report::sources(&args.folders)?;
     let folder = match &args.out {
-        Some(path) => Folder::create(path)?,
-        None => Folder::create_default("report")?,
+        Some(path) => OutputDir::create(path)?,
+        None => OutputDir::create_default("report")?,
     };
     report::write_merged(&sources, &invocation.command(), &folder)?;
     for source in sources.iter().filter(|_| args.export.any()) {

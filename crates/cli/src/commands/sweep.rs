@@ -17,7 +17,7 @@ use anyhow::Result;
 use clap::Parser;
 use recurrent_harness::sweep::Sweep;
 use recurrent_records::config::TrainingConfig;
-use recurrent_records::folder::Folder;
+use recurrent_records::dir::OutputDir;
 use recurrent_records::record::Records;
 use recurrent_report as report;
 use serde::{Deserialize, Serialize};
@@ -72,7 +72,7 @@ pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
     let cancel = interrupt::flag(progress::interrupted)?;
     let folder = training.folder()?;
     let progress = training.progress();
-    let mut finished = |records: &Records, folder: &Folder| report::write(records, folder);
+    let mut finished = |records: &Records, folder: &OutputDir| Ok(report::write(records, folder)?);
     let findings = progress.during(&cancel, || {
         sweep.run(&folder, &cancel, &|event| progress.on_event(event), &mut finished)
     })?;

@@ -210,7 +210,7 @@ impl Track {
 
     fn told(&mut self, event: Event) {
         match event {
-            Event::Spoilt(_) => {}
+            Event::Damaged(_) => {}
             Event::Resumed(steps) => {
                 steps.iter().for_each(|step| self.trained(step.step, step.loss))
             }

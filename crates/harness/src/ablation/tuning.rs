@@ -3,27 +3,27 @@
 use super::{Ablation, Tuned};
 use crate::compare::Comparison;
 use crate::config::Override;
+use crate::error::Result;
 use crate::record::{Records, RunRecord, Status};
 use crate::statistics::median;
-use crate::usage::mistake;
+use crate::usage::bail_config;
 use crate::variant::Variant;
-use anyhow::Result;
 
 impl Ablation {
     /// The comparison of the learning rates, of a data set on a part of its training set that is held out.
     pub(super) fn tuning(&self, comparison: &Comparison) -> Result<Comparison> {
         for (index, rate) in self.rates.iter().enumerate() {
             if !(rate.is_finite() && *rate > 0.0) {
-                mistake!("lrs: expected positive numbers, got {rate}");
+                bail_config!("lrs: expected positive numbers, got {rate}");
             }
             if self.rates[..index].contains(rate) {
-                mistake!("lrs: expected each rate once, got {rate} twice");
+                bail_config!("lrs: expected each rate once, got {rate} twice");
             }
         }
         let sets_rate =
             |variant: &&Variant| variant.overrides.iter().any(|one| matches!(one, Override::Lr(_)));
         if let Some(variant) = comparison.variants.iter().find(sets_rate) {
-            mistake!("lrs: {} sets its learning rate itself", variant.name);
+            bail_config!("lrs: {} sets its learning rate itself", variant.name);
         }
         let mut tuning = comparison.clone();
         // The test set of a data set has no say in the choice.

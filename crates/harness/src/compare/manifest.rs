@@ -3,14 +3,13 @@
 use super::{cores, Comparison, Plan};
 use crate::config::{ModelConfig, Override, TrainingConfig};
 use crate::difference::differences;
-use crate::folder::{utc, Folder};
-use crate::record::{check_schema, SCHEMA};
+use crate::dir::{utc, OutputDir};
+use crate::error::Result;
+use crate::record::{read_stored, SCHEMA};
 use crate::task::TaskConfig;
-use crate::usage::mistake;
-use anyhow::{Context, Result};
+use crate::usage::bail_config;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::fs;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -84,13 +83,9 @@ struct VariantConfig {
 /// The request that a comparison in a folder was started with: [`Comparison::request`].
 ///
 /// # Errors
-/// A [`Usage`](crate::usage::Usage) error if the folder holds none, or one of another version.
+/// A [`ConfigError`](crate::usage::ConfigError) error if the folder holds none, or one of another version.
 pub fn stored_request(folder: &Path) -> Result<Value> {
-    let path = folder.join(FILE);
-    let bytes = fs::read(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
-    let mut stored: Value = serde_json::from_slice(&bytes)
-        .with_context(|| format!("{}: cannot be read back", path.display()))?;
-    check_schema(&path, &stored)?;
+    let mut stored: Value = read_stored(&folder.join(FILE))?;
     Ok(stored["request"].take())
 }
 
@@ -98,8 +93,8 @@ impl Manifest {
     /// The manifest of a comparison in a folder: with what an earlier session left there, or new.
     ///
     /// # Errors
-    /// A [`Usage`](crate::usage::Usage) error if the folder holds another comparison.
-    pub(super) fn new(plan: &Plan, folder: &Folder) -> Result<Self> {
+    /// A [`ConfigError`](crate::usage::ConfigError) error if the folder holds another comparison.
+    pub(super) fn new(plan: &Plan, folder: &OutputDir) -> Result<Self> {
         let config = ComparisonConfig::of(plan);
         let (started, machine) = (utc(SystemTime::now()), Machine::this());
         let path = folder.path().join(FILE);
@@ -117,25 +112,24 @@ impl Manifest {
             };
             return Ok(Self { schema: SCHEMA, session, notes: Vec::new(), config });
         }
-        let unreadable = || format!("{}: cannot be read back", path.display());
-        let stored: Value = serde_json::from_slice(&folder.read(FILE)?).with_context(unreadable)?;
-        check_schema(&path, &stored)?;
+        let stored: Value = read_stored(&path)?;
         let apart = differences(&stored["config"], &serde_json::to_value(&config)?);
         if !apart.is_empty() {
-            mistake!(
+            bail_config!(
                 "{}: it holds another comparison: {}",
                 folder.path().display(),
                 apart.join("; ")
             );
         }
-        let mut manifest: Self = serde_json::from_value(stored).with_context(unreadable)?;
+        let mut manifest: Self = read_stored(&path)?;
         manifest.session.resumed.push(Resumed { started, machine });
         Ok(manifest)
     }
 
     /// Writes it as the session begins.
-    pub(super) fn begin(&self, folder: &Folder) -> Result<()> {
-        folder.write(FILE, &[serde_json::to_vec_pretty(self)?, vec![b'\n']].concat())
+    pub(super) fn begin(&self, folder: &OutputDir) -> Result<()> {
+        let text = [serde_json::to_vec_pretty(self)?, vec![b'\n']].concat();
+        Ok(folder.write(FILE, &text)?)
     }
 
     /// Whether a session of it has ended. One that was killed behind its last run has not said so.
@@ -144,7 +138,12 @@ impl Manifest {
     }
 
     /// Writes that the present session has ended, `seconds` after it began.
-    pub(super) fn end(&mut self, folder: &Folder, seconds: f64, interrupted: bool) -> Result<()> {
+    pub(super) fn end(
+        &mut self,
+        folder: &OutputDir,
+        seconds: f64,
+        interrupted: bool,
+    ) -> Result<()> {
         self.session.seconds = Some(self.session.seconds.unwrap_or(0.0) + seconds);
         self.session.interrupted = interrupted;
         self.begin(folder)

@@ -1,9 +1,9 @@
 //! Runs side by side, each on one thread.
 
 use super::{ComparisonEvent, Plan};
-use crate::folder::Folder;
+use crate::dir::OutputDir;
+use crate::error::Result;
 use crate::run::{self, Event, Job, Run};
-use anyhow::{Context, Result};
 use rayon::ThreadPoolBuilder;
 use std::collections::BTreeMap;
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -16,10 +16,10 @@ use std::thread;
 const STACK: usize = 64 << 20;
 
 /// The runs that have ended, by the index of their variant and their seed, and where each wrote its records.
-pub(super) type Done = BTreeMap<(usize, u64), Folder>;
+pub(super) type Done = BTreeMap<(usize, u64), OutputDir>;
 
 /// The runs that have ended before, in this folder.
-pub(super) fn ended(plan: &Plan, folder: &Folder) -> Result<Done> {
+pub(super) fn ended(plan: &Plan, folder: &OutputDir) -> Result<Done> {
     let mut done = Done::new();
     for place in plan.places() {
         let name = format!("runs/{}", plan.job(place).folder());
@@ -42,9 +42,9 @@ pub(super) fn ended(plan: &Plan, folder: &Folder) -> Result<Done> {
 /// needed and for which it has no argument. Results do not depend on it, times do: about 15 % for the copy task.
 pub(super) fn run(
     plan: &Plan,
-    folder: &Folder,
+    folder: &OutputDir,
     cancel: &AtomicBool,
-    said: &(dyn Fn(ComparisonEvent) + Sync),
+    on_event: &(dyn Fn(ComparisonEvent) + Sync),
     done: &mut Done,
 ) -> Result<Vec<String>> {
     let interval = plan.comparison.interval;
@@ -58,14 +58,14 @@ pub(super) fn run(
             }
             let job = plan.job(place);
             let own = folder.inside(&format!("runs/{}", job.folder()))?;
-            said(ComparisonEvent::RunBegins {
+            on_event(ComparisonEvent::RunBegins {
                 worker,
                 variant: &job.variant.name,
                 seed: job.config.seed,
             });
             let mut told = |event: Event| {
-                said(ComparisonEvent::Run { worker, event });
-                if let Event::Spoilt(line) = event {
+                on_event(ComparisonEvent::Run { worker, event });
+                if let Event::Damaged(line) = event {
                     notes
                         .lock()
                         .expect("a worker does not panic while it holds it")
@@ -74,16 +74,14 @@ pub(super) fn run(
             };
             let run = caught(&job, || run::run_in(&job, &own, interval, cancel, &mut told))?;
             run.write(&own)?;
-            said(ComparisonEvent::RunEnded { worker, run: &run.record });
+            on_event(ComparisonEvent::RunEnded { worker, run: &run.record });
             done.lock().expect("a worker does not panic while it holds it").insert(place, own);
         }
         Ok(())
     };
     let worker = |number: usize| {
         let pool = ThreadPoolBuilder::new().num_threads(1).stack_size(STACK).build();
-        let ended = pool
-            .context("worker: no thread to run on")
-            .and_then(|pool| pool.install(|| work(number)));
+        let ended = pool.map_err(Into::into).and_then(|pool| pool.install(|| work(number)));
         // What cannot be written now will not be written for the others either.
         broken.fetch_or(ended.is_err(), Ordering::Relaxed);
         ended
@@ -105,6 +103,6 @@ fn caught(job: &Job, run: impl FnOnce() -> Result<Run>) -> Result<Run> {
             .downcast_ref::<String>()
             .map(String::as_str)
             .or(panic.downcast_ref::<&str>().copied());
-        Ok(run::stillborn(job, format!("it panicked: {}", text.unwrap_or("no message"))))
+        Ok(run::failed_at_start(job, format!("it panicked: {}", text.unwrap_or("no message"))))
     })
 }

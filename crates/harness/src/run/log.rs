@@ -1,15 +1,15 @@
 //! What a run has to say when it ends.
 
 use super::{Event, Job, Run};
-use crate::panel::Panel;
+use crate::error::Result;
+use crate::measure::MeasureLog;
 use crate::record::{
     ClippingSummary, EvalRecord, Generalised, GradientSummary, Outcome, PhaseGradients,
     ProfileRecord, RunRecord, StateGradients, Status, StepRecord, SCHEMA,
 };
-use anyhow::{Context, Result};
 use candle::{DType, Device, Tensor};
 use recurrent_measures::{decay, horizon, ratio, Profile, Underflow, HORIZON};
-use recurrent_train::{Clip, ClipStatistics, State};
+use recurrent_train::{Clip, ClipStatistics, StateDict};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -25,7 +25,7 @@ pub(super) struct Log {
     pub(super) clips: Vec<Clip>,
     pub(super) evals: Vec<EvalRecord>,
     pub(super) profiles: Vec<ProfileRecord>,
-    pub(super) panel: Panel,
+    pub(super) measures: MeasureLog,
     pub(super) warnings: Vec<String>,
     /// The step since which the task is solved.
     pub(super) solved: Option<u64>,
@@ -63,10 +63,11 @@ fn state_gradients(profile: &Profile, epsilon: f64, truncated: bool) -> StateGra
         horizon_epsilon: horizon(epsilon),
         ratio: ratio(&profile.median, profile.steps, profile.reference()),
         underflow: match truncated {
-            true => {
-                Underflow::of(&Profile { zeros: vec![0.0; profile.zeros.len()], ..profile.clone() })
-            }
-            false => Underflow::of(profile),
+            true => Underflow::from_profile(&Profile {
+                zeros: vec![0.0; profile.zeros.len()],
+                ..profile.clone()
+            }),
+            false => Underflow::from_profile(profile),
         },
     }
 }
@@ -85,7 +86,7 @@ impl Default for Log {
             clips: Vec::new(),
             evals: Vec::new(),
             profiles: Vec::new(),
-            panel: Panel::default(),
+            measures: MeasureLog::default(),
             warnings: Vec::new(),
             solved: None,
             generalisation: Vec::new(),
@@ -102,7 +103,7 @@ const COLUMNS: [&str; 5] = ["loss", "lr", "before", "after", "scale"];
 
 impl Log {
     /// Steps and clips as columns of numbers, which are smaller than records and lose no bit.
-    pub(super) fn columns(&self) -> candle::Result<State> {
+    pub(super) fn columns(&self) -> candle::Result<StateDict> {
         let mut columns = COLUMNS.map(|_| Vec::with_capacity(self.clips.len()));
         for (step, clip) in self.steps.iter().zip(&self.clips) {
             let row = [step.loss, step.lr, clip.before, clip.after, clip.scale];
@@ -116,11 +117,13 @@ impl Log {
     }
 
     /// Steps and clips of a checkpoint's columns.
-    pub(super) fn take_columns(&mut self, job: &Job, tensors: &State) -> Result<()> {
+    pub(super) fn take_columns(&mut self, job: &Job, tensors: &StateDict) -> Result<()> {
         let column = |name: &str| -> Result<Vec<f64>> {
             let column = tensors.get(&format!("log.{name}"));
             Ok(column
-                .with_context(|| format!("expected a tensor log.{name}, found none"))?
+                .ok_or_else(|| {
+                    candle::Error::msg(format!("expected a tensor log.{name}, found none"))
+                })?
                 .to_vec1()?)
         };
         let [loss, lr, before, after, scale] = COLUMNS.map(column);
@@ -181,7 +184,7 @@ impl Log {
         let last = self.profiles.last().map(|profile| profile.step);
         self.profiles.iter_mut().for_each(|profile| profile.last = Some(profile.step) == last);
         let trained = if last > Some(0) { self.now.clone() } else { PhaseGradients::default() };
-        let clipping = ClipStatistics::of(&self.clips).map(|clip| ClippingSummary {
+        let clipping = ClipStatistics::from_steps(&self.clips).map(|clip| ClippingSummary {
             fraction: clip.fraction,
             scale: Some(clip.scale),
             norm_before: Some(clip.before),
@@ -197,7 +200,7 @@ impl Log {
             generalisation: self.generalisation,
             threads: 1,
             seconds,
-            measure_seconds: self.panel.seconds,
+            measure_seconds: self.measures.seconds,
         };
         let record = RunRecord {
             schema: SCHEMA,
@@ -214,7 +217,7 @@ impl Log {
             steps: self.steps,
             evals: self.evals,
             profiles: self.profiles,
-            measures: self.panel.lines,
+            measures: self.measures.lines,
             weights,
         }
     }

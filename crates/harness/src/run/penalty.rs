@@ -1,7 +1,7 @@
 //! What is added to the loss for the sake of the gradient.
 
 use crate::config::TrainingConfig;
-use anyhow::{bail, Result};
+use crate::error::{Error, Result};
 use candle::backprop::GradStore;
 use candle::{DType, Device, Tensor};
 use recurrent_core::{
@@ -55,7 +55,10 @@ impl<'a> Penalties<'a> {
         if self.training.omega > 0.0 {
             let (traces, seen) = (self.recorder.take(), self.activations.take());
             let [seen] = &seen[..] else {
-                bail!("omega: expected one recurrent layer, found {}", seen.len())
+                return Err(Error::Layer(format!(
+                    "omega: expected one recurrent layer, found {}",
+                    seen.len()
+                )));
             };
             let omega = omega_penalty(self.layer, xs, &traces, seen)?;
             let own = (omega * self.training.omega)?.backward()?;
@@ -84,7 +87,7 @@ pub(crate) fn check(
         one_in_closed_form(layer, dtype, device)?;
     }
     if training.orthogonality > 0.0 && layer.recurrent_blocks()?.is_empty() {
-        bail!("orthogonality: expected a layer that shows its recurrent blocks, found one that shows none");
+        return Err(Error::Layer(format!("orthogonality: expected a layer that shows its recurrent blocks, found one that shows none")));
     }
     Ok(())
 }
@@ -92,13 +95,16 @@ pub(crate) fn check(
 /// Ω takes one layer that has a closed form of the way back through a step.
 fn one_in_closed_form(layer: &dyn Layer, dtype: DType, device: &Device) -> Result<()> {
     if layer.depth() != 1 {
-        bail!("omega: expected one recurrent layer, found {}", layer.depth());
+        return Err(Error::Layer(format!(
+            "omega: expected one recurrent layer, found {}",
+            layer.depth()
+        )));
     }
     let x = Tensor::zeros((1, layer.input_size()), dtype, device)?;
     let (_, carry) =
         layer.last(&Sequence::new(x.unsqueeze(1)?)?, None, &ForwardContext::default())?;
     if layer.vjp(&x, &carry, &carry)?.is_none() {
-        bail!("omega: expected a layer with a closed form of the way back through a step, found one without");
+        return Err(Error::Layer(format!("omega: expected a layer with a closed form of the way back through a step, found one without")));
     }
     Ok(())
 }
@@ -118,6 +124,7 @@ fn orthogonality(layer: &dyn Layer) -> candle::Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anyhow::Result;
     use candle::Var;
     use recurrent_core::{linear, Carry};
 

@@ -1,9 +1,9 @@
 //! The gradient profiles of a run: on which examples, and when.
 
 use super::Job;
+use crate::error::Result;
 use crate::network::Network;
 use crate::task::{Batch, BatchKey, Split, Task};
-use anyhow::Result;
 use recurrent_core::{Bptt, ForwardContext, GradientRecorder, Record};
 use recurrent_measures::Profile;
 
@@ -31,7 +31,7 @@ impl Probe {
         let outputs =
             network.forward(&self.0.xs, &ForwardContext::default().bptt(flow).record(&recorder))?;
         task.evaluate(&outputs, &self.0)?.losses.mean_all()?.backward()?;
-        Ok(recorder.take().iter().map(Profile::of).collect())
+        Ok(recorder.take().iter().map(Profile::from_trace).collect())
     }
 }
 

@@ -1,16 +1,16 @@
 //! The loop over training steps.
 
+use super::checkpoint::{self, CheckpointWriter, Restored, Snapshot};
 use super::clip::clip;
-use super::keep::{self, Found, Keeper, NotKept, Present};
 use super::log::{step_record, Log};
 use super::penalty::{self, Penalties};
 use super::probe::{scheduled, Probe};
 use super::{failed, Event, Job, IN_A_ROW};
 use crate::config::{Level, TrainingConfig, GENERALISATION_FACTORS};
+use crate::error::{Error, Kept, Result};
 use crate::network::Network;
 use crate::record::{EvalRecord, Generalised, Status};
 use crate::task::{Batch, BatchKey, Criterion, Split, Task};
-use anyhow::{Context, Result};
 use candle::{DType, Tensor};
 use recurrent_core::{spectral_radius, Carry, ForwardContext};
 use recurrent_train::{
@@ -46,32 +46,32 @@ impl<'a> Training<'a> {
         penalty::check(training, network.rnn(), training.dtype, device)?;
         let optimizer =
             AdamW::new(&params, AdamWConfig { lr: training.lr, ..AdamWConfig::default() })?;
-        let (watch, probe) = (GradientWatch::new(&params), Probe::new(job)?);
+        let (watch, probe) = (GradientWatch::new(&params)?, Probe::new(job)?);
         Ok(Self { job, network, params, optimizer, watch, probe, carry: None })
     }
 
     /// Looks at the network at its start: the first profile of its gradient, and what else is asked for.
-    pub(super) fn begin(&mut self, log: &mut Log, said: &mut dyn FnMut(Event)) -> Result<()> {
+    pub(super) fn begin(&mut self, log: &mut Log, on_event: &mut dyn FnMut(Event)) -> Result<()> {
         let rnn = self.network.rnn();
         for (name, block) in rnn.recurrent_blocks()? {
             log.spectral_radius.insert(name, spectral_radius(&block)?);
         }
-        self.profile(log, said)?;
+        self.profile(log, on_event)?;
         self.measure(log)
     }
 
     /// Goes back to where a checkpoint was taken, and gives what had been found until then.
-    pub(super) fn restore(&mut self, found: Found) -> Result<Log> {
-        let Found { checkpoint, watch, log } = found;
-        checkpoint.restore(&self.params, &mut self.optimizer).context(NotKept)?;
+    pub(super) fn restore(&mut self, found: Restored) -> Result<Log> {
+        let Restored { checkpoint, watch, log } = found;
+        checkpoint.restore(&self.params, &mut self.optimizer).kept()?;
         let tensors = checkpoint.tensors;
-        self.watch.load_state(watch).context(NotKept)?;
+        self.watch.load_state(watch).kept()?;
         if log.done() > 0 && self.job.task.is_stateful(self.draw(log.done() + 1)) {
             // The form of the state is that of any other; its values are the checkpoint's.
             let batch = self.batch(log.done())?;
             let (_, form) =
                 self.network.forward_from(&batch.xs, None, &ForwardContext::default())?;
-            self.carry = keep::carry(&tensors, &form)?;
+            self.carry = checkpoint::carry(&tensors, &form)?;
         }
         Ok(log)
     }
@@ -85,17 +85,17 @@ impl<'a> Training<'a> {
     pub(super) fn finish(
         &mut self,
         log: &mut Log,
-        keeper: &mut Keeper,
+        checkpoints: &mut CheckpointWriter,
         cancel: &AtomicBool,
-        said: &mut dyn FnMut(Event),
+        on_event: &mut dyn FnMut(Event),
     ) -> Result<Status> {
-        let status = match self.advance(log, keeper, cancel, said) {
-            Err(error) if error.is::<NotKept>() => return Err(error),
+        let status = match self.advance(log, checkpoints, cancel, on_event) {
+            Err(error @ Error::Checkpoint(_)) => return Err(error),
             ended => ended.unwrap_or_else(|error| failed(&error)),
         };
         let profiled = log.profiles.last().is_some_and(|profile| profile.step == log.done());
         if !profiled {
-            let last = self.profile(log, said);
+            let last = self.profile(log, on_event);
             // What made the run fail may well make its profile fail; it is the first that is to be told.
             if !matches!(status, Status::Failed(_)) {
                 last?;
@@ -111,9 +111,9 @@ impl<'a> Training<'a> {
     fn advance(
         &mut self,
         log: &mut Log,
-        keeper: &mut Keeper,
+        checkpoints: &mut CheckpointWriter,
         cancel: &AtomicBool,
-        said: &mut dyn FnMut(Event),
+        on_event: &mut dyn FnMut(Event),
     ) -> Result<Status> {
         let (training, steps) = (self.config(), self.job.config.max_steps());
         let examples = self.job.task.examples();
@@ -124,31 +124,31 @@ impl<'a> Training<'a> {
             let evaluated = log.evals.last().is_some_and(|eval| eval.step == done);
             if evaluates && !evaluated {
                 if !self.evaluate(log, cancel)? {
-                    keeper.now(&self.present(log))?;
+                    checkpoints.now(&self.snapshot(log))?;
                     return Ok(Status::Stopped);
                 }
-                log.evaluated().into_iter().for_each(&mut *said);
+                log.evaluated().into_iter().for_each(&mut *on_event);
             }
             if log.solved.is_some() || done == steps {
                 return Ok(Status::Finished);
             }
             if cancel.load(Ordering::Relaxed) {
-                keeper.now(&self.present(log))?;
+                checkpoints.now(&self.snapshot(log))?;
                 return Ok(Status::Stopped);
             }
-            keeper.when_due(&self.present(log))?;
+            checkpoints.when_due(&self.snapshot(log))?;
             let loss = self.step(log, done + 1)?;
-            said(Event::Step(done + 1, loss));
+            on_event(Event::Step(done + 1, loss));
             if scheduled(done + 1, steps) {
-                self.profile(log, said)?;
+                self.profile(log, on_event)?;
             }
         }
     }
 
-    fn present<'b>(&'b self, log: &'b Log) -> Present<'b> {
+    fn snapshot<'b>(&'b self, log: &'b Log) -> Snapshot<'b> {
         let (job, params, optimizer, watch) =
             (self.job, &self.params, &self.optimizer, self.watch.state());
-        Present { job, params, optimizer, watch, log, carry: self.carry.as_ref() }
+        Snapshot { job, params, optimizer, watch, log, carry: self.carry.as_ref() }
     }
 
     /// What training step `step`, from 1, is about.
@@ -158,7 +158,7 @@ impl<'a> Training<'a> {
     }
 
     fn batch(&self, step: u64) -> Result<Batch> {
-        self.job.task.batch(self.draw(step), self.config().dtype, &self.job.device)
+        Ok(self.job.task.batch(self.draw(step), self.config().dtype, &self.job.device)?)
     }
 
     fn config(&self) -> &'a TrainingConfig {
@@ -270,18 +270,18 @@ impl<'a> Training<'a> {
     fn measure(&self, log: &mut Log) -> Result<()> {
         if self.config().measures > Level::Profiles {
             let step = log.done();
-            log.panel.take(self.job, &self.network, &self.params, step)?;
+            log.measures.take(self.job, &self.network, &self.params, step)?;
         }
         Ok(())
     }
 
-    fn profile(&mut self, log: &mut Log, said: &mut dyn FnMut(Event)) -> Result<()> {
+    fn profile(&mut self, log: &mut Log, on_event: &mut dyn FnMut(Event)) -> Result<()> {
         let profiles = self.probe.profiles(self.job.task, &self.network, self.config().bptt())?;
         let before = log.profiles.len();
         if log.profile(self.job, profiles) {
             self.watch.report_underflow();
         }
-        said(log.profiled(before));
+        on_event(log.profiled(before));
         Ok(())
     }
 }

@@ -1,7 +1,6 @@
 //! Cells, variants and tasks for tests: the harness depends on no family.
 #![allow(dead_code)] // every test file takes some of them
 
-use anyhow::Result;
 use candle::{DType, Device, Tensor};
 use recurrent_core::init::{Gates, Weights};
 use recurrent_core::{
@@ -9,6 +8,7 @@ use recurrent_core::{
 };
 use recurrent_harness::variant::{Size, Variant};
 use recurrent_tasks::task::{Batch, BatchKey, Criterion, LossTarget, Metrics, Task};
+use recurrent_tasks::Result;
 use std::sync::Arc;
 
 /// h' = f(W x, U h).

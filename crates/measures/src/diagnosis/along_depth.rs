@@ -1,16 +1,16 @@
 //! What becomes of the gradient on its way down through the layers.
 
-use super::course::Way;
-use super::finding::{words, Finding, Kind, Severity};
-use super::numbers::number;
-use super::remedies;
+use super::curve::LayerGradients;
+use super::finding::{words, Finding, FindingKind, Severity};
+use super::suggestions::Advice;
 use super::thresholds::{DEPTH, LOST};
+use crate::text::number;
 
 /// The findings of all layers that run in one direction, bottom first: at most one of each kind, at the layer where it is worst.
-pub(super) fn findings(ways: &[&Way]) -> Vec<Finding> {
+pub(super) fn findings(ways: &[&LayerGradients]) -> Vec<Finding> {
     let Some((top, below)) = ways.split_last() else { return Vec::new() };
     let source = top.strength();
-    let ratio = |way: &&Way| (way.strength() / source, way.layer_id);
+    let ratio = |way: &&LayerGradients| (way.strength() / source, way.layer_id);
     let ratios: Vec<_> =
         below.iter().map(ratio).filter(|(ratio, _)| ratio.is_finite() && *ratio > 0.0).collect();
     let least =
@@ -29,11 +29,11 @@ pub(super) fn findings(ways: &[&Way]) -> Vec<Finding> {
             number(a_layer(ratio, layer_id.layer))
         );
         let severity = if ratio < LOST { Severity::Severe } else { Severity::Warning };
-        Finding::new(Kind::VanishesAlongDepth, severity, why)
+        Finding::new(FindingKind::VanishesAlongDepth, severity, why)
             .at(layer_id)
             .measured("ratio to the top layer", ratio, "1")
             .measured("factor a layer", a_layer(ratio, layer_id.layer), "1")
-            .tries(remedies::vanishes_along_depth())
+            .advice(Advice::VanishesAlongDepth)
     });
     let explodes = most.map(|&(ratio, layer_id)| {
         let why = format!(
@@ -44,11 +44,11 @@ pub(super) fn findings(ways: &[&Way]) -> Vec<Finding> {
             words(top.layer_id),
             number(a_layer(ratio, layer_id.layer))
         );
-        Finding::new(Kind::ExplodesAlongDepth, Severity::Warning, why)
+        Finding::new(FindingKind::ExplodesAlongDepth, Severity::Warning, why)
             .at(layer_id)
             .measured("ratio to the top layer", ratio, "1")
             .measured("factor a layer", a_layer(ratio, layer_id.layer), "1")
-            .tries(remedies::explodes_along_depth())
+            .advice(Advice::ExplodesAlongDepth)
     });
     vanishes.into_iter().chain(explodes).collect()
 }

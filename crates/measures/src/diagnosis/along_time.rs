@@ -1,18 +1,18 @@
 //! What becomes of the gradient along time, in one layer.
 
-use super::course::{Course, Way};
-use super::finding::{Finding, Kind, Severity};
-use super::numbers::{count, number};
-use super::remedies::{self, Memory};
+use super::curve::{GradientCurve, LayerGradients};
+use super::finding::{Finding, FindingKind, Severity};
+use super::suggestions::{Advice, Recurrence};
 use super::thresholds::{EXPLODED, LOST, OVERWHELMED, VANISHED};
+use crate::text::{number, quantity};
 
 /// What the rules along time need to know of a layer besides its gradients.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Setting {
+pub(super) struct LayerContext {
     /// The longest lag that the data needs.
     pub(super) needed: usize,
     /// How the layer remembers.
-    pub(super) memory: Memory,
+    pub(super) memory: Recurrence,
     /// Whether most of its units are dead, which ends a gradient at once.
     pub(super) dead: bool,
     /// Whether most of its state is saturated, by which a gradient can vanish within a step.
@@ -21,8 +21,8 @@ pub(super) struct Setting {
     pub(super) source: f64,
 }
 
-/// The findings of one layer; [`Kind::NotFinite`] alone where its gradient is not finite.
-pub(super) fn findings(way: &Way, setting: Setting) -> Vec<Finding> {
+/// The findings of one layer; [`FindingKind::NotFinite`] alone where its gradient is not finite.
+pub(super) fn findings(way: &LayerGradients, setting: LayerContext) -> Vec<Finding> {
     let Some(carrier) = way.carrier() else { return Vec::new() };
     if let Some(lag) = way.broken() {
         return vec![not_finite(lag)];
@@ -43,13 +43,13 @@ fn not_finite(lag: usize) -> Finding {
             _ => format!("lag {}", lag - 1),
         }
     );
-    Finding::new(Kind::NotFinite, Severity::Severe, why)
+    Finding::new(FindingKind::NotFinite, Severity::Severe, why)
         .measured("lag", lag as f64, "steps")
-        .tries(remedies::not_finite())
+        .advice(Advice::NotFinite)
 }
 
-fn explodes(way: &Way, setting: Setting) -> Option<Finding> {
-    let growth = |course: &Course| {
+fn explodes(way: &LayerGradients, setting: LayerContext) -> Option<Finding> {
+    let growth = |course: &GradientCurve| {
         let (lag, peak) = course.peak();
         (peak / course.start().max(setting.source), lag, course.part)
     };
@@ -63,35 +63,35 @@ fn explodes(way: &Way, setting: Setting) -> Option<Finding> {
         number(growth)
     );
     let finding =
-        Finding::new(Kind::ExplodesAlongTime, severity, why).measured("growth", growth, "1");
+        Finding::new(FindingKind::ExplodesAlongTime, severity, why).measured("growth", growth, "1");
     Some(
         finding
             .measured("lag", lag as f64, "steps")
-            .tries(remedies::explodes_along_time(setting.memory)),
+            .advice(Advice::explodes_along_time(setting.memory)),
     )
 }
 
-fn ends(course: &Course, end: usize, reach: usize) -> Finding {
+fn ends(course: &GradientCurve, end: usize, reach: usize) -> Finding {
     let why = format!(
         "From lag {end} on the gradient of {} is exactly zero, and it was not small at the lag before: the way back is cut there, by \
          a window of truncated backpropagation, a detached carry or a mask. Lags up to {reach} are needed.",
         course.part
     );
-    let finding = Finding::new(Kind::EndsAlongTime, Severity::Severe, why).measured(
+    let finding = Finding::new(FindingKind::EndsAlongTime, Severity::Severe, why).measured(
         "last lag",
         (end - 1) as f64,
         "steps",
     );
-    finding.measured("needed lag", reach as f64, "steps").tries(remedies::ends_along_time())
+    finding.measured("needed lag", reach as f64, "steps").advice(Advice::EndsAlongTime)
 }
 
-fn vanishes(course: &Course, reach: usize, memory: Memory) -> Option<Finding> {
+fn vanishes(course: &GradientCurve, reach: usize, memory: Recurrence) -> Option<Finding> {
     let share = course.share(reach).filter(|share| *share < VANISHED)?;
     let half_life = course.fit().and_then(|fit| fit.half_life());
     let severity = if share < LOST { Severity::Severe } else { Severity::Warning };
     let horizon = course.horizon()?;
     let speed = half_life
-        .map_or(String::new(), |steps| format!("It halves every {}. ", count(steps, "step")));
+        .map_or(String::new(), |steps| format!("It halves every {}. ", quantity(steps, "step")));
     let left = match share {
         0.0 => "so that what happens there is not learned",
         share if share < LOST => {
@@ -104,41 +104,41 @@ fn vanishes(course: &Course, reach: usize, memory: Memory) -> Option<Finding> {
         course.part,
         if share == 0.0 { "nothing".to_string() } else { number(share) }
     );
-    let finding = Finding::new(Kind::VanishesAlongTime, severity, why)
+    let finding = Finding::new(FindingKind::VanishesAlongTime, severity, why)
         .measured("share left", share, "1")
         .measured("needed lag", reach as f64, "steps")
         .measured("horizon", horizon as f64, "steps")
-        .tries(remedies::vanishes_along_time(memory));
+        .advice(Advice::vanishes_along_time(memory));
     Some(match half_life {
         Some(steps) => finding.measured("half-life", steps, "steps"),
         None => finding,
     })
 }
 
-fn underflows(course: &Course, reach: usize, memory: Memory) -> Option<Finding> {
+fn underflows(course: &GradientCurve, reach: usize, memory: Recurrence) -> Option<Finding> {
     let lag = course.underflow(reach)?;
     let why = format!(
         "From lag {lag} on most elements of the gradient of {} are zero or subnormal: they have left the range of the dtype, \
          and no scaling after the way back returns them. Subnormal numbers slow arithmetic down besides.",
         course.part
     );
-    let finding = Finding::new(Kind::Underflows, Severity::Severe, why).measured(
+    let finding = Finding::new(FindingKind::Underflows, Severity::Severe, why).measured(
         "first lag",
         lag as f64,
         "steps",
     );
-    Some(finding.measured("needed lag", reach as f64, "steps").tries(remedies::underflows(memory)))
+    Some(finding.measured("needed lag", reach as f64, "steps").advice(Advice::underflows(memory)))
 }
 
 /// Of the longest sequence there was.
 pub(super) fn short(steps: usize, needed: usize) -> Option<Finding> {
     let why = format!(
         "The longest sequence has {}, and lags up to {needed} are needed: nothing can be said of, or learned at, those beyond.",
-        count(steps as f64, "step")
+        quantity(steps as f64, "step")
     );
-    let finding = Finding::new(Kind::ShortSequences, Severity::Note, why)
+    let finding = Finding::new(FindingKind::ShortSequences, Severity::Note, why)
         .measured("longest sequence", steps as f64, "steps")
         .measured("needed lag", needed as f64, "steps")
-        .tries(remedies::short_sequences());
+        .advice(Advice::ShortSequences);
     (steps < needed).then_some(finding)
 }

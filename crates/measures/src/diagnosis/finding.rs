@@ -1,6 +1,7 @@
 //! What a diagnosis finds.
 
-use super::number;
+use super::suggestions::Advice;
+use crate::json::number;
 use recurrent_core::LayerId;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -11,7 +12,7 @@ pub struct Finding {
     /// How bad it is.
     pub severity: Severity,
     /// What it is.
-    pub kind: Kind,
+    pub kind: FindingKind,
     /// The recurrent layer in which it is; `None` for what concerns parameters or the whole network.
     #[serde(with = "layer", default)]
     pub layer_id: Option<LayerId>,
@@ -20,11 +21,11 @@ pub struct Finding {
     /// The parameters that it concerns, by name.
     pub parameters: Vec<String>,
     /// The numbers that it rests on.
-    pub measured: Vec<Measured>,
+    pub measured: Vec<Evidence>,
     /// In words: what was seen, and why it matters.
     pub why: String,
     /// What to try, the most promising first.
-    pub tries: Vec<Try>,
+    pub suggestions: Vec<Suggestion>,
 }
 
 /// How bad a finding is.
@@ -43,10 +44,10 @@ pub enum Severity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
-pub enum Kind {
+pub enum FindingKind {
     /// The loss or a gradient is NaN or infinite.
     NotFinite,
-    /// Parameters have no gradient: the graph is cut, or the loss does not depend on them.
+    /// NamedTensors have no gradient: the graph is cut, or the loss does not depend on them.
     CutGraph,
     /// No gradient came back into a layer.
     Unreached,
@@ -66,7 +67,7 @@ pub enum Kind {
     ShutGate,
     /// Most values of the state lie where tanh is flat.
     SaturatedState,
-    /// Units whose output never changes.
+    /// UnitActivity whose output never changes.
     DeadUnits,
     /// The gradient of parameters is exactly zero.
     ZeroGradient,
@@ -76,7 +77,7 @@ pub enum Kind {
 
 /// A number with its unit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Measured {
+pub struct Evidence {
     /// What was measured.
     pub name: String,
     /// Its value.
@@ -88,19 +89,27 @@ pub struct Measured {
 
 /// Something to try.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Try {
-    /// Its name, as the command-line tools have it.
-    pub remedy: String,
-    /// What it does.
-    pub does: String,
-    /// The section of this repository's documents in which its effect was measured, if it was.
+pub struct Suggestion {
+    /// Its name, as on the command line.
+    pub name: String,
+    /// Its effect, in a few words.
+    pub effect: String,
+    /// The section of this repository's documents with the measurement of the effect, if any.
     pub evidence: Option<String>,
 }
 
 impl Finding {
-    pub(super) fn new(kind: Kind, severity: Severity, why: String) -> Self {
-        let (parameters, measured, tries) = (Vec::new(), Vec::new(), Vec::new());
-        Self { severity, kind, layer_id: None, gate: None, parameters, measured, why, tries }
+    pub(super) fn new(kind: FindingKind, severity: Severity, why: String) -> Self {
+        Self {
+            severity,
+            kind,
+            layer_id: None,
+            gate: None,
+            parameters: Vec::new(),
+            measured: Vec::new(),
+            why,
+            suggestions: Vec::new(),
+        }
     }
 
     pub(super) fn at(self, layer_id: LayerId) -> Self {
@@ -108,12 +117,12 @@ impl Finding {
     }
 
     pub(super) fn measured(mut self, name: &str, value: f64, unit: &str) -> Self {
-        self.measured.push(Measured { name: name.to_string(), value, unit: unit.to_string() });
+        self.measured.push(Evidence { name: name.to_string(), value, unit: unit.to_string() });
         self
     }
 
-    pub(super) fn tries(self, tries: Vec<Try>) -> Self {
-        Self { tries, ..self }
+    pub(super) fn advice(self, advice: Advice) -> Self {
+        Self { suggestions: advice.suggestions(), ..self }
     }
 
     /// The number of this name.
@@ -122,7 +131,7 @@ impl Finding {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for FindingKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NotFinite => "numbers are not finite",

@@ -1,17 +1,17 @@
 //! The parameters of a network, and whether gradients reach them.
 
-use super::finding::{Finding, Kind, Severity};
-use super::remedies;
+use super::finding::{Finding, FindingKind, Severity};
+use super::suggestions::Advice;
 use candle::backprop::GradStore;
 use candle::{bail, DType, Device, Result, Tensor, Var};
 use candle_nn::VarMap;
 use recurrent_core::Layer;
 use std::collections::BTreeMap;
 
-/// Parameters by name. A `VarMap` is such a thing, a list of names with variables or tensors, and a [`Layer`].
+/// NamedTensors by name. A `VarMap` is such a thing, a list of names with variables or tensors, and a [`Layer`].
 ///
 /// Leave out what is not trained, such as frozen weights or the running statistics of a batch norm.
-pub trait Parameters {
+pub trait NamedTensors {
     /// All of them, in any order.
     ///
     /// # Errors
@@ -19,7 +19,7 @@ pub trait Parameters {
     fn named(&self) -> Result<Vec<(String, Tensor)>>;
 }
 
-impl Parameters for VarMap {
+impl NamedTensors for VarMap {
     fn named(&self) -> Result<Vec<(String, Tensor)>> {
         let Ok(data) = self.data().lock() else {
             bail!("diagnosis params: the varmap's lock is poisoned, another thread panicked while it held it")
@@ -28,28 +28,28 @@ impl Parameters for VarMap {
     }
 }
 
-impl Parameters for [(String, Tensor)] {
+impl NamedTensors for [(String, Tensor)] {
     fn named(&self) -> Result<Vec<(String, Tensor)>> {
         Ok(self.to_vec())
     }
 }
 
-impl Parameters for [(String, Var)] {
+impl NamedTensors for [(String, Var)] {
     fn named(&self) -> Result<Vec<(String, Tensor)>> {
         Ok(self.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect())
     }
 }
 
-impl<T> Parameters for Vec<T>
+impl<T> NamedTensors for Vec<T>
 where
-    [T]: Parameters,
+    [T]: NamedTensors,
 {
     fn named(&self) -> Result<Vec<(String, Tensor)>> {
         self.as_slice().named()
     }
 }
 
-impl Parameters for dyn Layer {
+impl NamedTensors for dyn Layer {
     fn named(&self) -> Result<Vec<(String, Tensor)>> {
         Ok(self.params())
     }
@@ -57,7 +57,7 @@ impl Parameters for dyn Layer {
 
 /// What was seen of one parameter's gradient, in how many batches.
 #[derive(Clone, Debug, Default)]
-struct Reached {
+struct GradientCounts {
     watched: usize,
     absent: usize,
     zero: usize,
@@ -65,21 +65,21 @@ struct Reached {
 
 /// What was seen of the loss and of all gradients.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Gradients {
-    reached: BTreeMap<String, Reached>,
-    broken: Option<Broken>,
+pub(super) struct ParameterGradients {
+    reached: BTreeMap<String, GradientCounts>,
+    broken: Option<FirstFailure>,
     opening: bool,
 }
 
 /// The first batch whose loss or gradients were not finite.
 #[derive(Clone, Debug)]
-struct Broken {
+struct FirstFailure {
     batch: usize,
     loss: f64,
     parameters: Vec<String>,
 }
 
-impl Gradients {
+impl ParameterGradients {
     /// Takes the gradients of one batch.
     pub(super) fn take(
         &mut self,
@@ -106,7 +106,7 @@ impl Gradients {
             }
         }
         if self.broken.is_none() && (!loss.is_finite() || !broken.is_empty()) {
-            self.broken = Some(Broken { batch, loss, parameters: broken });
+            self.broken = Some(FirstFailure { batch, loss, parameters: broken });
         }
         Ok(())
     }
@@ -121,7 +121,7 @@ impl Gradients {
     }
 
     fn not_finite(&self) -> Option<Finding> {
-        let Broken { batch, loss, parameters } = self.broken.as_ref()?;
+        let FirstFailure { batch, loss, parameters } = self.broken.as_ref()?;
         let gradients = match &parameters[..] {
             [] => "no gradient is, yet".to_string(),
             names => format!("so are the gradients of {}", listed(names)),
@@ -134,10 +134,10 @@ impl Gradients {
                 listed(parameters)
             ),
         };
-        let finding = Finding::new(Kind::NotFinite, Severity::Severe, why)
+        let finding = Finding::new(FindingKind::NotFinite, Severity::Severe, why)
             .measured("first batch", *batch as f64, "batches")
             .measured("loss", *loss, "1")
-            .tries(remedies::not_finite());
+            .advice(Advice::NotFinite);
         Some(Finding { parameters: parameters.clone(), ..finding })
     }
 
@@ -148,9 +148,9 @@ impl Gradients {
              without a backward pass lies between, such as candle_nn's LayerNorm, RmsNorm or softmax_last_dim, or a detach().",
             listed(&names)
         );
-        let finding = Finding::new(Kind::CutGraph, Severity::Severe, why)
+        let finding = Finding::new(FindingKind::CutGraph, Severity::Severe, why)
             .measured("parameters", names.len() as f64, "parameters")
-            .tries(remedies::cut_graph());
+            .advice(Advice::CutGraph);
         (!names.is_empty()).then_some(Finding { parameters: names, ..finding })
     }
 
@@ -162,13 +162,13 @@ impl Gradients {
              gradients that underflow that is so by consequence.",
             listed(&names)
         );
-        let finding = Finding::new(Kind::ZeroGradient, Severity::Warning, why)
+        let finding = Finding::new(FindingKind::ZeroGradient, Severity::Warning, why)
             .measured("parameters", names.len() as f64, "parameters")
-            .tries(remedies::zero_gradient());
+            .advice(Advice::ZeroGradient);
         (!names.is_empty() && !self.opening).then_some(Finding { parameters: names, ..finding })
     }
 
-    fn names(&self, of: impl Fn(&Reached) -> bool) -> Vec<String> {
+    fn names(&self, of: impl Fn(&GradientCounts) -> bool) -> Vec<String> {
         self.reached
             .iter()
             .filter(|(_, reached)| of(reached))

@@ -1,11 +1,12 @@
 //! What a diagnosis comes to.
 
 use super::finding::{layer, words, Finding};
-use super::number;
-use super::numbers::{count, number as short, percent};
+use crate::json::number;
+use crate::text::{count, number as short, percent};
 use recurrent_core::LayerId;
 use serde::{Deserialize, Serialize};
-use std::fmt::{self, Write};
+use std::fmt;
+use textwrap::{Options, WordSeparator, WordSplitter, WrapAlgorithm};
 
 /// The columns of the text.
 const COLUMNS: usize = 100;
@@ -14,7 +15,7 @@ const COLUMNS: usize = 100;
 ///
 /// `Display` writes it in words, 100 columns wide.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Report {
+pub struct DiagnosisReport {
     /// The longest lag that the data needs, in steps.
     pub needed: usize,
     /// The number of batches.
@@ -22,12 +23,12 @@ pub struct Report {
     /// What is wrong.
     pub findings: Vec<Finding>,
     /// What was measured, by layer, direction and field of the state.
-    pub layers: Vec<Measures>,
+    pub layers: Vec<LayerMeasures>,
 }
 
 /// What was measured of one field of one layer's state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Measures {
+pub struct LayerMeasures {
     /// Which layer, and which direction.
     #[serde(with = "layer")]
     pub layer_id: Option<LayerId>,
@@ -49,7 +50,7 @@ pub struct Measures {
     pub gates: Vec<(String, f64)>,
 }
 
-impl Report {
+impl DiagnosisReport {
     /// Every finding as one line of JSON. Numbers that are not finite are strings.
     ///
     /// # Errors
@@ -60,11 +61,11 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for DiagnosisReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let findings = match self.findings.len() {
             0 => "No finding".to_string(),
-            many => count(many as f64, "finding"),
+            many => count(many, "finding"),
         };
         let batches = match self.batches {
             1 => "1 batch".to_string(),
@@ -74,14 +75,17 @@ impl fmt::Display for Report {
         for (index, finding) in self.findings.iter().enumerate() {
             writeln!(f)?;
             finding.write(f)?;
-            match self.findings[..index].iter().find(|above| above.tries == finding.tries) {
+            match self.findings[..index]
+                .iter()
+                .find(|above| above.suggestions == finding.suggestions)
+            {
                 Some(above) => {
                     let layer_id = above
                         .layer_id
                         .map_or(String::new(), |layer_id| format!(" for {}", words(layer_id)));
                     writeln!(f, "         try what stands above{layer_id}")?;
                 }
-                None => finding.write_tries(f)?,
+                None => finding.write_suggestions(f)?,
             }
         }
         if !self.layers.is_empty() {
@@ -92,7 +96,7 @@ impl fmt::Display for Report {
     }
 }
 
-impl Report {
+impl DiagnosisReport {
     fn write_layers(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let left = format!("left at {}", self.needed);
         let head = ["layer", "half-life", &left, "horizon", "to the top's", "dead", "gates, mean"];
@@ -145,13 +149,11 @@ impl Finding {
         f.write_str(&wrapped(&self.why, 9, 9, COLUMNS))
     }
 
-    fn write_tries(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.tries.iter().try_for_each(|attempt| {
-            let evidence = attempt
-                .evidence
-                .as_ref()
-                .map_or(String::new(), |evidence| format!(" [{evidence}]"));
-            let text = format!("try {:<15} {}{evidence}", attempt.remedy, attempt.does);
+    fn write_suggestions(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.suggestions.iter().try_for_each(|suggestion| {
+            let evidence = suggestion.evidence.as_ref();
+            let evidence = evidence.map_or(String::new(), |evidence| format!(" [{evidence}]"));
+            let text = format!("try {:<15} {}{evidence}", suggestion.name, suggestion.effect);
             f.write_str(&wrapped(&text, 9, 29, COLUMNS))
         })
     }
@@ -160,24 +162,22 @@ impl Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write(f)?;
-        self.write_tries(f)
+        self.write_suggestions(f)
     }
 }
 
-/// The words of a text, in lines of at most `columns` columns: the first begins with `first` spaces, the others with `indent`.
+/// The text in lines of at most `columns` columns: the first begins with `first` spaces, the others
+/// with `indent`. A word is never broken.
 fn wrapped(text: &str, first: usize, indent: usize, columns: usize) -> String {
-    let (mut lines, mut at) = (" ".repeat(first.saturating_sub(1)), first.saturating_sub(1));
-    for word in text.split(' ') {
-        let long = word.chars().count();
-        if at + 1 + long > columns && at > first {
-            let _ = write!(lines, "\n{:indent$}{word}", "");
-            at = indent + long;
-        } else {
-            let _ = write!(lines, " {word}");
-            at += 1 + long;
-        }
-    }
-    lines + "\n"
+    let (first, indent) = (" ".repeat(first), " ".repeat(indent));
+    let options = Options::new(columns)
+        .initial_indent(&first)
+        .subsequent_indent(&indent)
+        .wrap_algorithm(WrapAlgorithm::FirstFit)
+        .word_separator(WordSeparator::AsciiSpace)
+        .word_splitter(WordSplitter::NoHyphenation)
+        .break_words(false);
+    textwrap::fill(text, options) + "\n"
 }
 
 #[cfg(test)]

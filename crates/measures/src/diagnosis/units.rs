@@ -1,24 +1,24 @@
 //! What the units of a layer do on the way there: dead ones, saturated states, shut gates.
 
-use super::finding::{Finding, Kind, Severity};
-use super::numbers::{number, percent};
-use super::remedies::{self, Memory};
+use super::finding::{Finding, FindingKind, Severity};
+use super::suggestions::{Advice, Recurrence};
 use super::thresholds::{DEAD, MOST, SATURATED, SHUT};
 use crate::gates::within;
 use crate::rank::still;
+use crate::text::{number, percent};
 use crate::{gates, GateUse};
 use candle::Result;
 use recurrent_core::Activations;
 
 /// What was seen of one layer's units, over all batches.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Units {
+pub(super) struct UnitActivity {
     memory: bool,
     /// The units that do not change, in any batch.
     still: Vec<bool>,
     /// The units whose output is zero throughout.
     zero: Vec<bool>,
-    squashed: Squashed,
+    squashed: TanhOutputs,
     /// The gates of every batch.
     gates: Vec<Vec<GateUse>>,
     /// The name of the gate that keeps the state.
@@ -29,14 +29,14 @@ pub(super) struct Units {
 
 /// The values that came out of a tanh.
 #[derive(Clone, Debug, Default)]
-struct Squashed {
+struct TanhOutputs {
     values: usize,
     saturated: usize,
     /// Whether a value lay outside of ±1, so that it did not come out of a tanh.
     beyond: bool,
 }
 
-impl Units {
+impl UnitActivity {
     /// Takes what one batch showed.
     pub(super) fn take(&mut self, seen: &Activations) -> Result<()> {
         let Some((field, states)) = seen.states.first() else { return Ok(()) };
@@ -58,7 +58,7 @@ impl Units {
             self.take_written(of("i"), &rows[index], &seen.lengths);
         }
         let layers = gates(std::slice::from_ref(seen))?;
-        self.gates.extend(layers.iter().filter_map(|layer| layer.gates.found().cloned()));
+        self.gates.extend(layers.iter().filter_map(|layer| layer.gates.value().cloned()));
         Ok(())
     }
 
@@ -91,11 +91,11 @@ impl Units {
     }
 
     /// How the layer remembers.
-    pub(super) fn memory(&self) -> Memory {
+    pub(super) fn memory(&self) -> Recurrence {
         if self.memory {
-            Memory::Gated
+            Recurrence::Gated
         } else {
-            Memory::Plain
+            Recurrence::Plain
         }
     }
 
@@ -135,16 +135,16 @@ impl Units {
         let shown = units.iter().take(8).map(usize::to_string).collect::<Vec<_>>().join(", ");
         let why = format!(
             "The output of {} of {} units is the same at every step of every example, of {zero} exactly zero: they tell the layers above \
-             nothing, and get no gradient that could revive them. Units {shown}{}.",
+             nothing, and get no gradient that could revive them. UnitActivity {shown}{}.",
             units.len(),
             self.still.len(),
             if units.len() > 8 { " and others" } else { "" }
         );
         let severity = if dead > MOST { Severity::Severe } else { Severity::Warning };
-        let finding = Finding::new(Kind::DeadUnits, severity, why)
+        let finding = Finding::new(FindingKind::DeadUnits, severity, why)
             .measured("share of units", dead, "1")
             .measured("dead units", units.len() as f64, "units")
-            .tries(remedies::dead_units(2 * zero > units.len()));
+            .advice(if 2 * zero > units.len() { Advice::ZeroUnits } else { Advice::ConstantUnits });
         (dead >= DEAD).then_some(finding)
     }
 
@@ -159,7 +159,7 @@ impl Units {
             percent(shut),
             number(SHUT)
         );
-        shut_gate(gate, shut, why).map(|finding| finding.tries(remedies::shut_input()))
+        shut_gate(gate, shut, why).map(|finding| finding.advice(Advice::ShutInputGate))
     }
 
     /// Of the gate that keeps the state: whether most units forget within about a step.
@@ -175,7 +175,7 @@ impl Units {
             percent(shut),
             number(SHUT)
         );
-        shut_gate(gate, shut, why).map(|finding| finding.tries(remedies::shut_keeper()))
+        shut_gate(gate, shut, why).map(|finding| finding.advice(Advice::ShutKeepGate))
     }
 
     /// Of the gate on the output: whether most units never show what they hold.
@@ -188,7 +188,7 @@ impl Units {
             percent(shut),
             number(SHUT)
         );
-        shut_gate("o", shut, why).map(|finding| finding.tries(remedies::shut_output()))
+        shut_gate("o", shut, why).map(|finding| finding.advice(Advice::ShutOutputGate))
     }
 
     /// Of every unit of a gate, batch by batch, the mean, and whether it was shut throughout.
@@ -205,7 +205,7 @@ impl Units {
     }
 }
 
-impl Squashed {
+impl TanhOutputs {
     /// Of an LSTM, whose h is o tanh(c), that is h / o; of others without a memory h itself.
     fn take(&mut self, outputs: &[Vec<f64>], o: Option<&[Vec<f64>]>) {
         for (row, outputs) in outputs.iter().enumerate() {
@@ -227,16 +227,19 @@ impl Squashed {
              them is lost within a few steps.",
             percent(saturated)
         );
-        let finding = Finding::new(Kind::SaturatedState, Severity::Warning, why)
+        let finding = Finding::new(FindingKind::SaturatedState, Severity::Warning, why)
             .measured("share of values", saturated, "1")
-            .tries(remedies::saturated());
+            .advice(Advice::Saturated);
         (saturated > MOST && !self.beyond).then_some(finding)
     }
 }
 
 fn shut_gate(gate: &str, shut: f64, why: String) -> Option<Finding> {
-    let finding =
-        Finding::new(Kind::ShutGate, Severity::Severe, why).measured("share of units", shut, "1");
+    let finding = Finding::new(FindingKind::ShutGate, Severity::Severe, why).measured(
+        "share of units",
+        shut,
+        "1",
+    );
     (shut > MOST).then_some(Finding { gate: Some(gate.to_string()), ..finding })
 }
 
@@ -278,12 +281,12 @@ mod tests {
         })
     }
 
-    fn kinds(units: &Units, vanishes: bool) -> Vec<(Kind, Option<String>)> {
+    fn kinds(units: &UnitActivity, vanishes: bool) -> Vec<(FindingKind, Option<String>)> {
         units.findings(vanishes).into_iter().map(|finding| (finding.kind, finding.gate)).collect()
     }
 
-    fn lstm(h: f64, i: f64, f: f64, o: f64) -> Result<Units> {
-        let mut units = Units::default();
+    fn lstm(h: f64, i: f64, f: f64, o: f64) -> Result<UnitActivity> {
+        let mut units = UnitActivity::default();
         units.take(&seen(&[("h", h), ("c", 1.0)], &[("i", i), ("f", f), ("o", o)])?)?;
         units.take(&seen(&[("h", h + 5e-4), ("c", 1.0)], &[("i", i), ("f", f), ("o", o)])?)?;
         Ok(units)
@@ -297,14 +300,14 @@ mod tests {
             .written
             .iter()
             .all(|w| (w - 0.2 * (1.0 - 0.9f64.powi(3)) / 0.1).abs() < 1e-12));
-        assert_eq!((units.memory(), units.gates().len()), (Memory::Gated, 3));
+        assert_eq!((units.memory(), units.gates().len()), (Recurrence::Gated, 3));
         let means = units.gates();
         assert!(means
             .iter()
             .zip([0.2, 0.9, 0.5])
             .all(|((_, mean), gate)| (mean - gate).abs() < 1e-12));
 
-        let mut coupled = Units::default();
+        let mut coupled = UnitActivity::default();
         coupled.take(&seen(&[("h", 0.1)], &[("f", 0.9)])?)?;
         assert!(coupled.written.iter().all(|w| (w - (1.0 - 0.9f64.powi(3))).abs() < 1e-12));
         Ok(())
@@ -312,7 +315,7 @@ mod tests {
 
     #[test]
     fn shut_gates() -> Result<()> {
-        let shut = |name: &str| vec![(Kind::ShutGate, Some(name.to_string()))];
+        let shut = |name: &str| vec![(FindingKind::ShutGate, Some(name.to_string()))];
         assert_eq!(kinds(&lstm(0.1, 0.5, 0.5, 0.5)?, true), []);
         assert_eq!(
             kinds(&lstm(0.1, 0.03, 0.5, 0.5)?, true),
@@ -333,14 +336,14 @@ mod tests {
 
     #[test]
     fn states_where_tanh_is_flat() -> Result<()> {
-        let saturated = [(Kind::SaturatedState, None)];
+        let saturated = [(FindingKind::SaturatedState, None)];
         assert_eq!(kinds(&lstm(0.4965, 0.5, 0.9, 0.5)?, true), saturated, "h / o = 0.993");
         assert_eq!(kinds(&lstm(0.4855, 0.5, 0.9, 0.5)?, true), []);
-        let mut plain = Units::default();
+        let mut plain = UnitActivity::default();
         for h in [0.995, 0.999, 0.2] {
             plain.take(&seen(&[("h", h)], &[])?)?;
         }
-        assert_eq!((kinds(&plain, true), plain.memory()), (saturated.to_vec(), Memory::Plain));
+        assert_eq!((kinds(&plain, true), plain.memory()), (saturated.to_vec(), Recurrence::Plain));
         assert_eq!(kinds(&plain, false), [], "nothing is lost by it");
         plain.take(&seen(&[("h", 1.5)], &[])?)?;
         assert_eq!(kinds(&plain, true), [], "ReLU, or a residual over time");
@@ -349,12 +352,12 @@ mod tests {
 
     #[test]
     fn units_that_never_change() -> Result<()> {
-        let mut units = Units::default();
+        let mut units = UnitActivity::default();
         units.take(&seen(&[("h", 0.0)], &[])?)?;
         let [dead] = &units.findings(false)[..] else { panic!("one finding") };
         assert_eq!(
             (dead.kind, dead.severity, dead.value("dead units")),
-            (Kind::DeadUnits, Severity::Severe, Some(4.0))
+            (FindingKind::DeadUnits, Severity::Severe, Some(4.0))
         );
         assert!(
             dead.why.contains("4 of 4 units") && dead.why.contains("of 4 exactly zero"),

@@ -5,7 +5,7 @@ use candle::{DType, Tensor};
 use nalgebra::DMatrix;
 use recurrent_core::{Nonlinearity, Rnn, Sequence};
 use recurrent_lstm::LstmConfig;
-use recurrent_measures::{temporal_jacobian, temporal_jacobian_of, Trajectory};
+use recurrent_measures::{temporal_jacobian, temporal_jacobian_of_example, Trajectory};
 use recurrent_testkit::close::expect_error;
 use recurrent_testkit::Result;
 use recurrent_vanilla::VanillaConfig;
@@ -18,7 +18,7 @@ fn is(what: &str, found: f64, expected: f64, tolerance: f64) {
 fn singular_values_are_those_of_finite_differences_through_the_whole_window() -> Result<()> {
     let (layer, xs) = (layer(&LstmConfig::default(), 2, 3)?, sequences(2, 8, 2)?);
     let trajectory = Trajectory::new(&layer, &xs, None)?;
-    let found = temporal_jacobian_of(&trajectory, 1, 7, &[1, 2, 4])?;
+    let found = temporal_jacobian_of_example(&trajectory, 1, 7, &[1, 2, 4])?;
     for (values, start) in found.iter().zip([6, 5, 3]) {
         let state =
             trajectory.states()[start].map(&mut |field| field.narrow(0, 1, 1)?.contiguous())?;
@@ -116,8 +116,9 @@ fn what_single_precision_does_not_have_is_not_resolved_there() -> Result<()> {
 fn the_median_is_that_over_examples() -> Result<()> {
     let (layer, xs) = (layer(&LstmConfig::default(), 2, 3)?, sequences(3, 5, 2)?);
     let trajectory = Trajectory::new(&layer, &xs, None)?;
-    let own =
-        |example| Ok::<_, candle::Error>(temporal_jacobian_of(&trajectory, example, 5, &[5])?[0]);
+    let own = |example| {
+        Ok::<_, candle::Error>(temporal_jacobian_of_example(&trajectory, example, 5, &[5])?[0])
+    };
     let mut each = [own(0)?.largest.log10, own(1)?.largest.log10, own(2)?.largest.log10];
     each.sort_by(f64::total_cmp);
     assert_eq!(temporal_jacobian(&trajectory, 5, &[5])?[0].largest.log10, each[1]);

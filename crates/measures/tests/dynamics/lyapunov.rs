@@ -4,7 +4,7 @@ use crate::cells::{layer, sequences, sheared, silence, Henon, Linear};
 use candle::{Device, Tensor};
 use recurrent_core::{Carry, Rnn};
 use recurrent_lstm::LstmConfig;
-use recurrent_measures::{lyapunov, temporal_jacobian_of, Derivative, Trajectory};
+use recurrent_measures::{lyapunov, temporal_jacobian_of_example, Derivative, Trajectory};
 use recurrent_testkit::close::expect_error;
 use recurrent_testkit::Result;
 
@@ -72,12 +72,12 @@ fn both_derivatives_and_the_temporal_jacobian_say_the_same() -> Result<()> {
     let (layer, xs) = (layer(&LstmConfig::default(), 2, 4)?, sequences(1, 120, 2)?);
     let auto = Trajectory::new(&layer, &xs, None)?;
     let found = lyapunov(&auto, 8, 20)?;
-    let closed = Trajectory::new(&layer, &xs, None)?.by(Derivative::ClosedForm);
+    let closed = Trajectory::new(&layer, &xs, None)?.with_derivative(Derivative::ClosedForm);
     for (a, b) in found.exponents.iter().zip(lyapunov(&closed, 8, 20)?.exponents) {
         is("closed form", *a, b, 1e-10);
     }
     // Rates of the singular values over 100 steps differ from the exponents by a constant over 100.
-    let values = temporal_jacobian_of(&auto, 0, 120, &[100])?[0];
+    let values = temporal_jacobian_of_example(&auto, 0, 120, &[100])?[0];
     let per_step = std::f64::consts::LN_10 / 100.0;
     is("largest", found.largest(), values.largest.log10 * per_step, 0.03);
     let condition = values.condition.expect("resolved").log10 * per_step;

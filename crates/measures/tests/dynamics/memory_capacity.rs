@@ -4,12 +4,12 @@ use crate::cells::{Elman, Linear};
 use candle::{Device, Tensor};
 use rand::Rng;
 use recurrent_core::{named_rng, Carry, ForwardContext, Layer, Sequence};
-use recurrent_measures::{memory_capacity, CapacitySettings, Drive};
+use recurrent_measures::{memory_capacity, CapacityConfig, InputDrive};
 use recurrent_testkit::close::expect_error;
 use recurrent_testkit::Result;
 
-fn settings(delays: usize) -> CapacitySettings {
-    CapacitySettings { delays, washout: 200, fit: 3000, test: 3000, ..CapacitySettings::default() }
+fn settings(delays: usize) -> CapacityConfig {
+    CapacityConfig { delays, washout: 200, fit: 3000, test: 3000, ..CapacityConfig::default() }
 }
 
 /// h_1' = x and h_{i+1}' = h_i, the last given back to the first by the factor `back`.
@@ -94,11 +94,11 @@ impl Layer for Deaf {
 
 #[test]
 fn what_does_not_hear_remembers_nothing() -> Result<()> {
-    for drive in [Drive::First, Drive::All] {
-        let found = memory_capacity(&Deaf, &CapacitySettings { drive, ..settings(100) })?;
+    for drive in [InputDrive::First, InputDrive::All] {
+        let found = memory_capacity(&Deaf, &CapacityConfig { drive, ..settings(100) })?;
         assert!(found.total().abs() <= 0.02, "{}", found.total());
     }
-    let few = CapacitySettings { fit: 10, ..settings(5) };
+    let few = CapacityConfig { fit: 10, ..settings(5) };
     expect_error(
         "few",
         memory_capacity(&Deaf, &few),

@@ -8,7 +8,7 @@ use recurrent_core::{
 };
 use recurrent_layernorm::LayerNormVanillaConfig;
 use recurrent_lstm::LstmConfig;
-use recurrent_measures::{omega, omega_penalty, recorded, Omega, Trajectory};
+use recurrent_measures::{gradients_from_traces, omega, omega_penalty, Omega, Trajectory};
 use recurrent_testkit::close::expect_error;
 use recurrent_testkit::finite_difference::derivative;
 use recurrent_testkit::{noise, Result};
@@ -63,7 +63,7 @@ fn code(norms: &[(f64, f64)]) -> f64 {
 fn both_forms_are_their_formulas() -> Result<()> {
     let (layer, xs) = (Elman::layer(2, 5, 1.3)?, sequences(3, 6, 2)?);
     let (traces, seen) = context(&layer, &xs)?;
-    let found = omega(&Trajectory::new(&layer, &xs, None)?, &recorded(&traces)?)?;
+    let found = omega(&Trajectory::new(&layer, &xs, None)?, &gradients_from_traces(&traces)?)?;
     let norms = by_hand(&layer.cell().u.to_vec2::<f64>()?, &traces, &seen)?;
     let paper: f64 = norms.iter().map(|(after, before)| (before / after - 1.0).powi(2)).sum();
     is("paper", found.paper, paper / 3.0, 1e-12);
@@ -134,7 +134,7 @@ fn an_lstm_and_a_stack_of_one_can_be_penalised() -> Result<()> {
     let (traces, seen) = context(&stack, &xs)?;
     let penalty = omega_penalty(&stack, &xs, &traces, &seen)?;
     let trajectory = Trajectory::new(&stack, &xs, None)?;
-    let measured = omega(&trajectory, &recorded(&traces)?)?;
+    let measured = omega(&trajectory, &gradients_from_traces(&traces)?)?;
     is("value", penalty.to_scalar()?, measured.code, 1e-12);
     let grads = penalty.backward()?;
     let reached: Vec<_> = stack

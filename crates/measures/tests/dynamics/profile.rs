@@ -46,7 +46,7 @@ fn the_chain_of_pull_backs_is_what_a_recorder_sees() -> Result<()> {
         let traces = Trajectory::new(layer, &xs, None)?.traces(&last)?;
         for (found, expected) in traces.iter().zip(seen(layer, &xs, &weight)?) {
             same(found, &expected, Tolerance::Norm(1e-13))?;
-            assert_eq!(Profile::of(found).steps, 7);
+            assert_eq!(Profile::from_trace(found).steps, 7);
         }
         assert_eq!(traces.len(), Trajectory::new(layer, &xs, None)?.pieces().len());
     }
@@ -83,8 +83,9 @@ fn underflow_in_single_precision_is_the_recorders() -> Result<()> {
     let traces = Trajectory::new(&layer, &xs, None)?.traces(&last)?;
     let recorded = seen(&layer, &xs, &weight)?;
     for (found, expected) in traces.iter().zip(&recorded) {
-        let (found, expected) =
-            [found, expected].map(|trace| Underflow::of(&Profile::of(trace))).into();
+        let (found, expected) = [found, expected]
+            .map(|trace| Underflow::from_profile(&Profile::from_trace(trace)))
+            .into();
         assert!(found == expected && found.lags > 10, "{found:?}, expected {expected:?}");
     }
     Ok(())

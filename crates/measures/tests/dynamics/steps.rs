@@ -59,8 +59,9 @@ fn closed_form_autograd_and_rows_of_the_jacobian_agree() -> Result<()> {
     let elman = Elman::layer(2, 5, 1.2)?;
     for layer in [&lstm as &dyn Layer, &elman] {
         let xs = sequences(3, 5, 2)?;
-        let by =
-            |derivative| Ok::<_, candle::Error>(Trajectory::new(layer, &xs, None)?.by(derivative));
+        let by = |derivative| {
+            Ok::<_, candle::Error>(Trajectory::new(layer, &xs, None)?.with_derivative(derivative))
+        };
         let (auto, closed) = (by(Derivative::Autograd)?, by(Derivative::ClosedForm)?);
         let grad = noise("grad", &[3, auto.size()])?;
         for t in [0, 3] {
@@ -84,10 +85,11 @@ fn a_layer_without_closed_form_says_so_and_falls_back_where_either_will_do() -> 
     let config = LayerNormVanillaConfig::default();
     let (layer, xs) = (layer(&config, 2, 4)?, sequences(3, 2, 2)?);
     let grad = noise("grad", &[3, 4])?;
-    let closed = Trajectory::new(&layer, &xs, None)?.by(Derivative::ClosedForm);
+    let closed = Trajectory::new(&layer, &xs, None)?.with_derivative(Derivative::ClosedForm);
     expect_error("closed form", closed.vjp(0, &grad), "pull back: this layer has no closed form")?;
-    let auto = closed.by(Derivative::Autograd).vjp(0, &grad)?;
-    let either = Trajectory::new(&layer, &xs, None)?.by(Derivative::Either).vjp(0, &grad)?;
+    let auto = closed.with_derivative(Derivative::Autograd).vjp(0, &grad)?;
+    let either =
+        Trajectory::new(&layer, &xs, None)?.with_derivative(Derivative::Either).vjp(0, &grad)?;
     close("either", &either, &auto, Tolerance::Bits)
 }
 
@@ -146,11 +148,11 @@ fn zoneout_has_no_closed_form_and_is_in_the_jacobian() -> Result<()> {
     let x = xs.values().narrow(0, 1, 1)?.narrow(1, 2, 1)?;
     let expected = differences(&layer, &x, &state)?;
     near("autograd", &trajectory.jacobian(2, 1)?.to_vec2::<f64>()?, &expected, 1e-9);
-    let either = trajectory.by(Derivative::Either);
+    let either = trajectory.with_derivative(Derivative::Either);
     near("either", &either.jacobian(2, 1)?.to_vec2::<f64>()?, &expected, 1e-9);
     expect_error(
         "closed form",
-        either.by(Derivative::ClosedForm).jacobian(2, 1),
+        either.with_derivative(Derivative::ClosedForm).jacobian(2, 1),
         "pull back: this layer has no closed form",
     )
 }

@@ -7,7 +7,7 @@ use recurrent_core::{Direction, ForwardContext, Layer, LayerId, Rnn, Sequence, S
 use recurrent_gru::GruConfig;
 use recurrent_lstm::LstmConfig;
 use recurrent_measures::{
-    lyapunov, memory_capacity, omega, temporal_jacobian, CapacitySettings, Trajectory,
+    lyapunov, memory_capacity, omega, temporal_jacobian, CapacityConfig, Trajectory,
 };
 use recurrent_residual::{Residual, TemporalResidual};
 use recurrent_testkit::{close, noise, Result, Tolerance};
@@ -74,12 +74,12 @@ fn a_residual_over_time_adds_to_the_identity() -> Result<()> {
 
 #[test]
 fn a_residual_over_depth_lets_the_input_of_the_step_be_read() -> Result<()> {
-    let settings = CapacitySettings {
+    let settings = CapacityConfig {
         delays: 20,
         washout: 50,
         fit: 500,
         test: 500,
-        ..CapacitySettings::default()
+        ..CapacityConfig::default()
     };
     let inner = layer(&VanillaConfig::default(), 6, 6)?;
     let vb = VarBuilder::zeros(DType::F64, &Device::Cpu);

@@ -6,7 +6,7 @@ use rand::Rng;
 use recurrent_core::{
     init, named_rng, CellConfig, Direction, ForwardContext, Layer, Sequence, Stack,
 };
-use recurrent_measures::diagnosis::{Diagnosis, Report};
+use recurrent_measures::diagnosis::{Diagnosis, DiagnosisReport};
 
 pub(crate) const BATCH: usize = 16;
 
@@ -62,12 +62,17 @@ impl Network {
         })
     }
 
-    pub(crate) fn diagnose(&self, time: usize, needed: usize, seed: u64) -> Result<Report> {
+    pub(crate) fn diagnose(
+        &self,
+        time: usize,
+        needed: usize,
+        seed: u64,
+    ) -> Result<DiagnosisReport> {
         let mut diagnosis = Diagnosis::new(needed);
         for batch in 0..3 {
-            let watch = diagnosis.watch();
-            let loss = self.loss(time, 1_000_000 + 3 * seed + batch, &watch.context())?;
-            diagnosis.take(watch, &loss, &loss.backward()?, &self.vars)?;
+            let recorder = diagnosis.recorder();
+            let loss = self.loss(time, 1_000_000 + 3 * seed + batch, &recorder.context())?;
+            diagnosis.add_batch(recorder, &loss, &loss.backward()?, &self.vars)?;
         }
         Ok(diagnosis.report())
     }

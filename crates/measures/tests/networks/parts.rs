@@ -5,12 +5,12 @@ use candle::Result;
 use recurrent_core::{Bptt, Cell, CellConfig, ForwardContext};
 use recurrent_gru::GruConfig;
 use recurrent_lstm::LstmConfig;
-use recurrent_measures::{long_range_share, truncation, Objective, Part, Reads};
+use recurrent_measures::{long_range_share, truncation, GradientPart, LossReads, Objective};
 use recurrent_vanilla::VanillaConfig;
 
 const RAGGED: [usize; 3] = [9, 4, 7];
 
-fn check_part(what: &str, found: &Part, part: &[f64], whole: &[f64]) {
+fn check_part(what: &str, found: &GradientPart, part: &[f64], whole: &[f64]) {
     let (part_norm, whole_norm) = (dot(part, part).sqrt(), dot(whole, whole).sqrt());
     close(what, found.share, part_norm / whole_norm);
     if part_norm > 1e-6 * whole_norm {
@@ -67,7 +67,7 @@ fn biases<C: Cell>(what: &str, case: &Case<C>) -> Result<()> {
 
 fn family<K: CellConfig>(name: &str, config: &K) -> Result<()> {
     for lengths in [&[6, 6][..], &RAGGED] {
-        for reads in [Reads::Ends, Reads::Steps] {
+        for reads in [LossReads::Ends, LossReads::Steps] {
             for layers in [1, 2] {
                 let what = format!("{name}, {layers} layers, {lengths:?}, {reads:?}");
                 let case = Case::new(config, layers, lengths, reads)?;
@@ -110,7 +110,7 @@ fn deaf<C: Cell>(case: &Case<C>, hear: fn(ForwardContext) -> ForwardContext) -> 
 
 #[test]
 fn layers_that_ignore_the_flow_are_refused() -> Result<()> {
-    for reads in [Reads::Ends, Reads::Steps] {
+    for reads in [LossReads::Ends, LossReads::Steps] {
         let case = Case::new(&LstmConfig::default(), 2, &RAGGED, reads)?;
         let error = deaf(&case, |context| ForwardContext { record: None, ..context });
         assert!(
@@ -119,10 +119,10 @@ fn layers_that_ignore_the_flow_are_refused() -> Result<()> {
         );
         let error = deaf(&case, |context| context.bptt(Bptt::default()));
         let expected = match reads {
-            Reads::Ends => {
+            LossReads::Ends => {
                 "objective: expected no gradient of h_l0 at lag 2 under Some(Last(2)), got some"
             }
-            Reads::Steps => {
+            LossReads::Steps => {
                 "objective: the gradient of h_l0 is the same with and without Some(Last(2))"
             }
         };
@@ -133,9 +133,9 @@ fn layers_that_ignore_the_flow_are_refused() -> Result<()> {
 
 #[test]
 fn reading_more_than_the_ends_has_to_be_said() -> Result<()> {
-    let case = Case::new(&GruConfig::default(), 1, &RAGGED, Reads::Steps)?;
+    let case = Case::new(&GruConfig::default(), 1, &RAGGED, LossReads::Steps)?;
     let error = case.objective(|objective| {
-        long_range_share(&Objective { reads: Reads::Ends, ..*objective }, &[3])
+        long_range_share(&Objective { reads: LossReads::Ends, ..*objective }, &[3])
     });
     let error = error.expect_err("it reads every step").to_string();
     assert!(error.contains("or something reads more than the ends"), "{error}");
@@ -144,7 +144,7 @@ fn reading_more_than_the_ends_has_to_be_said() -> Result<()> {
 
 #[test]
 fn wrong_arguments_are_named() -> Result<()> {
-    let case = Case::new(&VanillaConfig::default(), 1, &[3, 3], Reads::Ends)?;
+    let case = Case::new(&VanillaConfig::default(), 1, &[3, 3], LossReads::Ends)?;
     let error =
         |f: fn(&Objective) -> Result<()>| case.objective(f).expect_err("refused").to_string();
     let zero = error(|objective| long_range_share(objective, &[1, 0]).map(drop));

@@ -6,7 +6,7 @@ use recurrent_core::{
     Bidirectional, Cell, CellConfig, ForwardContext, Layer, LayerId, Pool, Rnn, Sequence, Stack,
     State,
 };
-use recurrent_measures::{Objective, Reads};
+use recurrent_measures::{LossReads, Objective};
 use std::collections::BTreeMap;
 
 pub(crate) const INPUT: usize = 2;
@@ -23,7 +23,7 @@ pub(crate) struct Case<C> {
     pub(crate) chains: Vec<Chain<C>>,
     pub(crate) xs: Tensor, // (batch, time, input)
     pub(crate) lengths: Vec<usize>,
-    pub(crate) reads: Reads,
+    pub(crate) reads: LossReads,
 }
 
 /// Values without a pattern, in [-scale, scale].
@@ -38,7 +38,7 @@ impl<C: Cell> Case<C> {
         config: &K,
         layers: usize,
         lengths: &[usize],
-        reads: Reads,
+        reads: LossReads,
     ) -> Result<Self> {
         let vars = VarMap::new();
         let vb = VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu);
@@ -59,7 +59,7 @@ impl<C: Cell> Case<C> {
 
     /// With a second direction beside the first, of one layer.
     pub(crate) fn both<K: CellConfig<Cell = C>>(config: &K, lengths: &[usize]) -> Result<Self> {
-        let mut case = Self::new(config, 1, lengths, Reads::Ends)?;
+        let mut case = Self::new(config, 1, lengths, LossReads::Ends)?;
         let vars = VarMap::new();
         let vb = VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu);
         let layer_id = LayerId { layer: 0, reverse: true };
@@ -92,8 +92,8 @@ impl<C: Cell> Case<C> {
         weights.sort_by(|(a, _), (b, _)| a.cmp(b));
         let (layer, xs) = (self.layer()?, Sequence::padded(self.xs.clone(), &self.lengths)?);
         let loss = |context: &ForwardContext| match self.reads {
-            Reads::Ends => square(&layer.last(&xs, None, context)?.0)?.mean_all(),
-            Reads::Steps => {
+            LossReads::Ends => square(&layer.last(&xs, None, context)?.0)?.mean_all(),
+            LossReads::Steps => {
                 let ys = layer.run(&xs, None, context)?.0;
                 let (batch, time, size) = ys.values().dims3()?;
                 let squares = square(&ys.values().reshape((batch * time, size))?)?
@@ -120,8 +120,8 @@ impl<C: Cell> Case<C> {
             let outputs = self.outputs(row, window, &mut copies)?;
             let read = |lag: usize| square(&Tensor::cat(&outputs[len - 1 - lag], 1)?)?.sum_all();
             let loss = match self.reads {
-                Reads::Ends => read(0)?,
-                Reads::Steps => {
+                LossReads::Ends => read(0)?,
+                LossReads::Steps => {
                     let losses = (0..len.min(reads)).map(read).collect::<Result<Vec<_>>>()?;
                     (Tensor::stack(&losses, 0)?.sum_all()? / len as f64)?
                 }

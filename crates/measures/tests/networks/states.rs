@@ -11,7 +11,7 @@ use recurrent_core::{
 use recurrent_gru::GruConfig;
 use recurrent_lstm::LstmConfig;
 use recurrent_measures::{
-    carousel, depth, gates, gradient_noise, rank, shadow, Answer, Objective, Profile, Reads,
+    carousel, depth, gates, gradient_noise, rank, shadow, Applicable, LossReads, Objective, Profile,
 };
 use recurrent_vanilla::VanillaConfig;
 
@@ -97,7 +97,7 @@ impl Cell for Keeper {
 
 #[test]
 fn without_recurrent_weights_all_comes_along_the_carousel() -> Result<()> {
-    let case = Case::new(&LstmConfig::forget_bias(1.0), 1, &[9, 4, 7], Reads::Ends)?;
+    let case = Case::new(&LstmConfig::forget_bias(1.0), 1, &[9, 4, 7], LossReads::Ends)?;
     for (name, weight) in case.chains[0].cells[0].params() {
         if name.starts_with("weight_hh") {
             Var::from_tensor(&weight)?.set(&weight.zeros_like()?)?;
@@ -105,7 +105,7 @@ fn without_recurrent_weights_all_comes_along_the_carousel() -> Result<()> {
     }
     let found =
         case.objective(|it| carousel(&it.observations()?, &it.traces(Record::Gradients)?))?;
-    let found = found[0].carousel.found().expect("an LSTM has one");
+    let found = found[0].carousel.value().expect("an LSTM has one");
     assert_eq!(
         (&found.field[..], &found.gate[..], found.lag[0], found.lag.len()),
         ("c", "f", 1, 9)
@@ -119,15 +119,17 @@ fn without_recurrent_weights_all_comes_along_the_carousel() -> Result<()> {
 
 #[test]
 fn the_carousel_is_the_product_of_the_gates() -> Result<()> {
-    let case = Case::new(&LstmConfig::forget_bias(1.0), 2, &[6, 6, 3], Reads::Ends)?;
+    let case = Case::new(&LstmConfig::forget_bias(1.0), 2, &[6, 6, 3], LossReads::Ends)?;
     case.objective(|it| {
         let (seen, traces) = (it.observations()?, it.traces(Record::Gradients)?);
         for (layer, found) in carousel(&seen, &traces)?.iter().enumerate() {
             assert_eq!(found.layer_id, LayerId::layer(layer));
-            let found = found.carousel.found().expect("an LSTM has one");
+            let found = found.carousel.value().expect("an LSTM has one");
             let forget = seen[layer].gates[1].values.to_vec3::<f64>()?;
             let trace = &traces[2 * layer + 1];
-            for (measured, median) in found.measured.iter().zip(&Profile::of(trace).median[1..]) {
+            for (measured, median) in
+                found.measured.iter().zip(&Profile::from_trace(trace).median[1..])
+            {
                 near("measured", *measured, *median);
             }
             let gradients = trace.gradients.as_ref().expect("kept").to_vec3::<f64>()?;
@@ -165,9 +167,9 @@ fn an_output_that_is_kept_has_its_reference_at_the_end() -> Result<()> {
     let layer = Rnn::from_cell(keeper);
     let xs = Sequence::padded(values(&[2, 5, INPUT], 1.0, 2.0)?, &[5, 3])?;
     let loss = |context: &ForwardContext| layer.last(&xs, None, context)?.0.sqr()?.mean_all();
-    let it = Objective { loss: &loss, weights: &layer.params(), depth: 1, reads: Reads::Ends };
+    let it = Objective { loss: &loss, weights: &layer.params(), depth: 1, reads: LossReads::Ends };
     let found = carousel(&it.observations()?, &it.traces(Record::Gradients)?)?;
-    let found = found[0].carousel.found().expect("it names its gate");
+    let found = found[0].carousel.value().expect("it names its gate");
     assert_eq!(
         (&found.field[..], &found.gate[..], found.lag[0], found.lag.len()),
         ("h", "z", 0, 6)
@@ -177,7 +179,7 @@ fn an_output_that_is_kept_has_its_reference_at_the_end() -> Result<()> {
         assert!(found.rest[at] <= 1e-13 * found.measured[at]);
     }
     let open = gates(&it.observations()?)?;
-    let z = &open[0].gates.found().expect("it names its gate")[0];
+    let z = &open[0].gates.value().expect("it names its gate")[0];
     let rows = xs.values().to_vec3::<f64>()?;
     let means = (0..INPUT).map(|unit| {
         let w = values(&[INPUT, INPUT], 1.0, 0.0).and_then(|w| w.to_vec2::<f64>()).expect("small")
@@ -194,10 +196,10 @@ fn an_output_that_is_kept_has_its_reference_at_the_end() -> Result<()> {
 
 #[test]
 fn a_cell_that_names_no_gate_has_no_carousel() -> Result<()> {
-    let case = Case::new(&VanillaConfig::default(), 1, &[4], Reads::Ends)?;
+    let case = Case::new(&VanillaConfig::default(), 1, &[4], LossReads::Ends)?;
     let found =
         case.objective(|it| carousel(&it.observations()?, &it.traces(Record::Gradients)?))?;
-    assert!(matches!(found[0].carousel, Answer::DoesNotApply(_)), "{found:?}");
+    assert!(matches!(found[0].carousel, Applicable::NotApplicable(_)), "{found:?}");
     Ok(())
 }
 
@@ -278,7 +280,7 @@ fn depth_and_time_are_told_apart() -> Result<()> {
     let stack = Stack::new(layers)?;
     let xs = Sequence::new(Tensor::ones((3, steps, 1), DType::F64, &Device::Cpu)?)?;
     let loss = |context: &ForwardContext| stack.last(&xs, None, context)?.0.mean_all();
-    let it = Objective { loss: &loss, weights: &stack.params(), depth: 2, reads: Reads::Ends };
+    let it = Objective { loss: &loss, weights: &stack.params(), depth: 2, reads: LossReads::Ends };
     let found = depth(&it)?;
     let below = |lag: usize| -> f64 {
         gain * (0..=lag).map(|j| top.powi(j as i32) * bottom.powi((lag - j) as i32)).sum::<f64>()
@@ -322,7 +324,8 @@ fn depth_has_both_directions() -> Result<()> {
     let loss = |context: &ForwardContext| stack.last(&xs, None, context)?.0.sqr()?.mean_all();
     let mut weights = stack.params();
     weights.push(("head".to_string(), Var::from_tensor(&values(&[2], 1.0, 0.0)?)?.into_inner()));
-    let found = depth(&Objective { loss: &loss, weights: &weights, depth: 3, reads: Reads::Ends })?;
+    let found =
+        depth(&Objective { loss: &loss, weights: &weights, depth: 3, reads: LossReads::Ends })?;
     let along: Vec<_> =
         found.along_depth.iter().map(|along| (along.reverse, along.layers)).collect();
     assert_eq!(
@@ -337,8 +340,8 @@ fn depth_has_both_directions() -> Result<()> {
 
 #[test]
 fn noise_of_batches_is_that_of_their_examples() -> Result<()> {
-    let first = Case::new(&LstmConfig::default(), 1, &[5, 3], Reads::Ends)?;
-    let mut second = Case::new(&LstmConfig::default(), 1, &[5, 5], Reads::Ends)?;
+    let first = Case::new(&LstmConfig::default(), 1, &[5, 3], LossReads::Ends)?;
+    let mut second = Case::new(&LstmConfig::default(), 1, &[5, 5], LossReads::Ends)?;
     second.xs = values(&[2, 5, INPUT], 1.5, 40.0)?;
     let found =
         first.objective(|first| second.objective(|second| gradient_noise(&[*first, *second])))?;
@@ -352,7 +355,7 @@ fn noise_of_batches_is_that_of_their_examples() -> Result<()> {
     // Each example by itself, at lag 4, which the short one does not have.
     let mut rows = Vec::new();
     for (case, row) in [(&first, 0), (&second, 0), (&second, 1)] {
-        let mut alone = Case::new(&LstmConfig::default(), 1, &[5], Reads::Ends)?;
+        let mut alone = Case::new(&LstmConfig::default(), 1, &[5], LossReads::Ends)?;
         alone.xs = case.xs.narrow(0, row, 1)?;
         let traces = alone.objective(|alone| alone.traces(Record::Gradients))?;
         let gradients = traces[0].gradients.as_ref().expect("kept").to_vec3::<f64>()?;

@@ -74,6 +74,7 @@ mod tests {
     use crate::sample;
     use ::parquet::file::reader::{FileReader, SerializedFileReader};
     use ::parquet::record::RowAccessor;
+    use anyhow::Result;
 
     #[test]
     fn what_is_written_is_read() -> Result<()> {

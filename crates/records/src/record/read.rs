@@ -1,8 +1,8 @@
 //! Records as a comparison's folder holds them.
 
 use super::{check_schema, Records, RunRecord};
-use crate::usage::mistake;
-use anyhow::Result;
+use crate::error::Result;
+use crate::usage::bail_config;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -17,12 +17,12 @@ impl Records {
     /// Reads the files of a comparison that has ended, or was interrupted.
     ///
     /// # Errors
-    /// A [`Usage`](crate::usage::Usage) error that names the folder, or the file and the line, and says what was expected.
+    /// A [`ConfigError`](crate::usage::ConfigError) error that names the folder, or the file and the line, and says what was expected.
     pub fn read(folder: &Path) -> Result<Self> {
         let shown = folder.display();
         if !folder.is_dir() {
             let found = if folder.exists() { "a file" } else { "nothing" };
-            mistake!("{shown}: expected a folder that a comparison has written, found {found}");
+            bail_config!("{shown}: expected a folder that a comparison has written, found {found}");
         }
         if !folder.join("runs.jsonl").is_file() {
             let why = match (
@@ -35,7 +35,7 @@ impl Records {
                 }
                 _ => "no runs.jsonl",
             };
-            mistake!("{shown}: expected a folder that a comparison has written, found {why}");
+            bail_config!("{shown}: expected a folder that a comparison has written, found {why}");
         }
         let records = Self {
             runs: runs(folder)?,
@@ -45,7 +45,7 @@ impl Records {
             measures: lines(folder, "measures.jsonl")?,
         };
         if records.runs.is_empty() {
-            mistake!("{shown}: expected runs, found an empty runs.jsonl");
+            bail_config!("{shown}: expected runs, found an empty runs.jsonl");
         }
         records.are_whole(folder)?;
         Ok(records)
@@ -57,7 +57,7 @@ impl Records {
         for (index, run) in self.runs.iter().enumerate() {
             if !runs.insert((run.config.model.variant.as_str(), run.config.seed)) {
                 let (path, line) = (folder.join("runs.jsonl"), index + 1);
-                mistake!(
+                bail_config!(
                     "{}, run {line}: {} with seed {} is there twice",
                     path.display(),
                     run.config.model.variant,
@@ -76,7 +76,7 @@ impl Records {
             lines.find(|(_, variant, seed)| !runs.contains(&(variant.as_str(), *seed)))
         {
             let path = folder.join(name);
-            mistake!(
+            bail_config!(
                 "{}: has lines of {variant} with seed {seed}, a run that runs.jsonl lacks",
                 path.display()
             );
@@ -98,16 +98,16 @@ fn lines<T: DeserializeOwned>(folder: &Path, name: &str) -> Result<Vec<T>> {
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            mistake!("{}: expected a file of a comparison, found nothing", path.display())
+            bail_config!("{}: expected a file of a comparison, found nothing", path.display())
         }
-        Err(error) => mistake!("{}: cannot be read: {error}", path.display()),
+        Err(error) => bail_config!("{}: cannot be read: {error}", path.display()),
     };
     let text = match std::str::from_utf8(&bytes) {
         Ok(text) => text,
         Err(error) => {
             let line =
                 1 + bytes[..error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count();
-            mistake!("{}, line {line}: expected UTF-8, found another byte", path.display())
+            bail_config!("{}, line {line}: expected UTF-8, found another byte", path.display())
         }
     };
     let mut records = Vec::new();
@@ -118,7 +118,9 @@ fn lines<T: DeserializeOwned>(folder: &Path, name: &str) -> Result<Vec<T>> {
                 let (place, line, column) = (path.display(), index + 1, error.column());
                 let (error, at) = (error.to_string(), format!(" at line 1 column {column}"));
                 let what = error.strip_suffix(&at).unwrap_or(&error);
-                mistake!("{place}, line {line}, column {column}: expected a record, found {what}")
+                bail_config!(
+                    "{place}, line {line}, column {column}: expected a record, found {what}"
+                )
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Reading text files, quoting them in messages, and checksums.
 
-use anyhow::{anyhow, Context, Result};
+use crate::error::{Error, Result};
 use std::path::Path;
 
 /// Reads a file in UTF-8, without the byte order mark.
@@ -8,10 +8,13 @@ use std::path::Path;
 /// # Errors
 /// With the path, if the file cannot be read or is not UTF-8.
 pub(super) fn read_text(path: &Path) -> Result<String> {
-    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+    let bytes = std::fs::read(path).map_err(|error| Error::io(path, error))?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let offset = error.utf8_error().valid_up_to();
-        anyhow!("{}: expected UTF-8, found another byte at offset {offset}", path.display())
+        Error::data(format!(
+            "{}: expected UTF-8, found another byte at offset {offset}",
+            path.display()
+        ))
     })?;
     match text.strip_prefix('\u{feff}') {
         Some(rest) => Ok(rest.to_string()),

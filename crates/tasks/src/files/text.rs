@@ -3,9 +3,9 @@
 use super::input::{checksum, read_text};
 use super::ngram::Ngrams;
 use crate::draw::{check_length, one_hot};
+use crate::error::{ensure, Result};
 use crate::loss;
 use crate::task::{Batch, BatchKey, Criterion, LossTarget, Metrics, Reference, Split, Task};
-use anyhow::{ensure, Result};
 use candle::{DType, Device, Tensor};
 use rand::Rng;
 use recurrent_core::{named_rng, Sequence};
@@ -16,44 +16,52 @@ use std::sync::Arc;
 
 pub(crate) const NAME: &str = "text";
 
-/// The window if none is given.
+/// The default window.
 pub(crate) const WINDOW: usize = 100;
 
-/// Shorter texts are no texts.
+/// The least number of characters of a text.
 const FEWEST: usize = 1000;
 
-/// The held-out part is read in so many strands side by side.
+/// The number of strands in which the test split is read.
 const STRANDS: usize = 10;
 
-/// Character-level language modelling: at every character of a text, the next is asked for.
+/// Character-level language modelling: the network predicts the next character at every character.
 ///
-/// The symbols are all characters that occur anywhere in the file, one-hot. The first 90 % of the text are trained on, the last 5 % are held out, and the 5 %
-/// between are what [`Task::validation_split`] holds out instead (the split of text8 in Bai, Kolter and Koltun 2018, arXiv:1803.01271).
+/// The symbols are all characters of the file, one-hot. The first 90 % of the text are the training
+/// split and the last 5 % the test split. The 5 % between them replace the test split in
+/// [`Task::validation_split`] (the split of text8 in Bai, Kolter and Koltun 2018,
+/// arXiv:1803.01271).
 ///
-/// A part is cut into strands, as many as a batch has examples, which lie side by side; a batch is the next window of T characters of each of them. A network's
-/// state is carried from window to window, see [`Task::is_stateful`], and begins anew with an epoch. So every character is predicted from all that came before
-/// it in its strand, while gradients end at the border of a window. In training an epoch begins at one of the first T characters, drawn from
-/// seed and epoch. Held-out text is read in ten strands; characters behind the last whole window of a strand are left out.
+/// A split is cut into parallel strands, one per example of a batch. A batch is the next window of
+/// T characters of each strand. The state of the network is carried from window to window, see
+/// [`Task::is_stateful`], and is reset at every epoch. So every prediction depends on all previous
+/// characters of the strand, while gradients stop at the border of a window. In training, an epoch
+/// starts at one of the first T characters, drawn from the seed and the number of the epoch. The
+/// test split is read in ten strands; characters after the last whole window of a strand are
+/// omitted.
 ///
-/// The loss is the cross entropy in **bits per character**, the accuracy the share of characters that are guessed. The baseline is that of the frequencies of characters in
-/// the training part. The [reference](Task::reference) is an interpolated n-gram model (Witten and Bell 1991) of the same training part on the same held-out
-/// characters, whose order, 1 to 6, is that with the fewest bits on the validation part.
+/// The loss is the cross entropy in **bits per character**, the accuracy the share of characters
+/// predicted correctly. The baseline is that of the character frequencies in the training split.
+/// The [reference](Task::reference) is an interpolated n-gram model (Witten and Bell 1991) of the
+/// training split, evaluated on the same held-out characters. Its order, 1 to 6, is the one with
+/// the fewest bits on the validation split.
 ///
-/// Of a Project Gutenberg file only what lies between the lines that begin with `*** START OF` and `*** END OF` is taken; of all others, everything. A byte order mark is
-/// left out.
+/// In a Project Gutenberg file, only the text between the lines that begin with `*** START OF` and
+/// `*** END OF` is used. A byte order mark is ignored.
 #[derive(Clone, Debug)]
 pub struct Text {
     window: usize,
     text: Arc<[u32]>,
     symbols: Arc<[char]>,
     train: Range<usize>,
-    held: Range<usize>,
+    test: Range<usize>,
     validation: Range<usize>,
-    /// Of the held-out part, and of the validation part.
+    /// For the test split and for the validation split.
     references: [Reference; 2],
 }
 
-/// How a part of the text lies side by side: so many strands of so many characters, each of so many windows, from a place on.
+/// The arrangement of a split in parallel strands: `rows` strands of `length` characters, with
+/// `windows` windows each.
 struct Strands {
     start: usize,
     rows: usize,
@@ -65,13 +73,14 @@ impl Text {
     /// Reads the file `data`; `window` is T.
     ///
     /// # Errors
-    /// A [`Usage`](crate::usage::Usage) error if the window has not at least 2 characters. Others if the file cannot be read, is not UTF-8, or too short.
+    /// A [`ConfigError`](crate::usage::ConfigError) if the window is not 2 to 10,000,000. Others if the
+    /// file cannot be read, is not UTF-8, or is too short.
     pub fn open(data: &Path, window: usize) -> Result<Self> {
         let text = read_text(data)?;
-        Self::new(&text, window).map_err(|error| error.context(data.display().to_string()))
+        Self::new(&text, window).map_err(|error| error.within(data.display()))
     }
 
-    /// The task of a text.
+    /// The task over a text.
     ///
     /// # Errors
     /// As [`Text::open`].
@@ -83,7 +92,7 @@ impl Text {
         let number =
             |c: char| symbols.binary_search(&c).expect("it was collected from the text") as u32;
         let text: Vec<u32> = text.chars().map(number).collect();
-        let fewest = FEWEST.max(20 * STRANDS * (window + 1)); // a window in each strand of the last twentieth
+        let fewest = FEWEST.max(20 * STRANDS * (window + 1)); // a window in each strand of a twentieth
         ensure!(
             text.len() >= fewest,
             "expected a text of at least {fewest} characters for windows of {window}, found {}",
@@ -94,7 +103,7 @@ impl Text {
         let mut task = Self {
             window,
             train: 0..first,
-            held: second..text.len(),
+            test: second..text.len(),
             text: text.into(),
             symbols: symbols.into(),
             validation: first..second,
@@ -104,61 +113,62 @@ impl Text {
         Ok(task)
     }
 
-    /// The n-gram model whose order is best on the validation part: on the held-out part, and on the validation part.
+    /// The bits of the n-gram model on the test split and on the validation split. Its order is the
+    /// best one on the validation split.
     fn ngrams(&self) -> [Reference; 2] {
         let ngrams = Ngrams::new(&self.text[self.train.clone()], self.symbols.len());
-        let on = |part: &Range<usize>| ngrams.bits(&self.text, self.asked(part));
-        let (held, validation) = (on(&self.held), on(&self.validation));
+        let bits = |split: &Range<usize>| ngrams.bits(&self.text, self.targets(split));
+        let (test, validation) = (bits(&self.test), bits(&self.validation));
         let best = (0..validation.len())
             .min_by(|&a, &b| validation[a].total_cmp(&validation[b]))
             .unwrap_or(0);
-        [held[best], validation[best]]
+        [test[best], validation[best]]
             .map(|loss| Reference { name: format!("{}-gram", best + 1), loss })
     }
 
-    /// The characters by their number.
+    /// The characters, by the number of their symbol.
     pub fn symbols(&self) -> &[char] {
         &self.symbols
     }
 
-    /// The strands of a part: how long each is, of how many.
-    fn strand(part: &Range<usize>, strands: usize) -> usize {
-        part.len() / strands
+    /// The length of each strand of a split.
+    fn strand_length(split: &Range<usize>, strands: usize) -> usize {
+        split.len() / strands
     }
 
-    /// How a part lies side by side in a batch; the last target lies one behind the last window. Held-out text is read in fewer strands than asked for if it has not
-    /// a window for each.
-    fn strands(&self, draw: BatchKey) -> Strands {
-        let (part, spare) = match draw.split {
+    /// The strands of a batch. The last target is the character after the last window. A test split
+    /// that is too short for one window per strand is read in fewer strands.
+    fn strands(&self, key: BatchKey) -> Strands {
+        let (split, spare) = match key.split {
             Split::Train => (&self.train, self.window),
-            Split::Test => (&self.held, 1),
+            Split::Test => (&self.test, 1),
         };
-        let rows = match draw.split {
-            Split::Train => draw.batch,
-            Split::Test => draw.batch.min(part.len() / (self.window + 1)),
+        let rows = match key.split {
+            Split::Train => key.batch,
+            Split::Test => key.batch.min(split.len() / (self.window + 1)),
         };
-        let length = Self::strand(part, rows.max(1));
+        let length = Self::strand_length(split, rows.max(1));
         let windows = (length.saturating_sub(spare) / self.window) as u64;
-        Strands { start: part.start, rows, length, windows }
+        Strands { start: split.start, rows, length, windows }
     }
 
-    /// The places of all characters of a part that an evaluation asks for.
-    fn asked(&self, part: &Range<usize>) -> impl Iterator<Item = usize> + use<> {
-        let strand = Self::strand(part, STRANDS);
-        let asked = (strand - 1) / self.window * self.window;
-        let start = part.start;
-        (0..STRANDS).flat_map(move |row| (1..=asked).map(move |step| start + row * strand + step))
+    /// The positions of all characters of a split that an evaluation predicts.
+    fn targets(&self, split: &Range<usize>) -> impl Iterator<Item = usize> + use<> {
+        let strand = Self::strand_length(split, STRANDS);
+        let count = (strand - 1) / self.window * self.window;
+        let start = split.start;
+        (0..STRANDS).flat_map(move |row| (1..=count).map(move |step| start + row * strand + step))
     }
 }
 
-/// What lies between the marks of Project Gutenberg, or everything.
+/// The text between the marks of Project Gutenberg, or all of it without them.
 fn body(text: &str) -> &str {
     let line =
         |mark: &str| text.find(mark).filter(|&at| at == 0 || text.as_bytes()[at - 1] == b'\n');
     match (line("*** START OF"), line("*** END OF")) {
         (Some(start), Some(end)) if start < end => {
-            let behind = text[start..].find('\n').map_or(end, |length| start + length + 1);
-            text[behind.min(end)..end].trim()
+            let after = text[start..].find('\n').map_or(end, |length| start + length + 1);
+            text[after.min(end)..end].trim()
         }
         _ => text,
     }
@@ -174,7 +184,7 @@ impl Task for Text {
         self.window
     }
 
-    /// T - 1: as far as gradients go.
+    /// T - 1: gradients stop at the border of a window.
     fn longest_lag(&self) -> usize {
         self.window - 1
     }
@@ -192,18 +202,18 @@ impl Task for Text {
     }
 
     /// The targets are the numbers of characters, `(batch, time)` in u32.
-    fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
-        let Strands { start, rows, length, windows } = self.strands(draw);
+    fn batch(&self, key: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
+        let Strands { start, rows, length, windows } = self.strands(key);
         ensure!(
             rows > 0 && windows > 0,
             "{NAME} batch: expected 1 to {} strands with a window each, got {}",
             self.train.len() / (2 * self.window),
-            draw.batch
+            key.batch
         );
-        let (epoch, window) = (draw.step / windows, (draw.step % windows) as usize);
-        let shift = match draw.split {
+        let (epoch, window) = (key.step / windows, (key.step % windows) as usize);
+        let shift = match key.split {
             Split::Train => {
-                named_rng(draw.seed, &format!("train/{NAME}/{epoch}")).random_range(0..self.window)
+                named_rng(key.seed, &format!("train/{NAME}/{epoch}")).random_range(0..self.window)
             }
             Split::Test => 0,
         };
@@ -225,13 +235,14 @@ impl Task for Text {
         })
     }
 
-    /// The cross entropy in bits, and the share of characters that are right.
+    /// The cross entropy in bits, and the share of characters predicted correctly.
     fn evaluate(&self, outputs: &Tensor, batch: &Batch) -> Result<Metrics> {
-        let judged = loss::cross_entropy(NAME, outputs, batch, self.symbols.len(), self.window)?;
-        Ok(Metrics { losses: (judged.losses / std::f64::consts::LN_2)?, ..judged })
+        let metrics = loss::cross_entropy(NAME, outputs, batch, self.symbols.len(), self.window)?;
+        Ok(Metrics { losses: (metrics.losses / std::f64::consts::LN_2)?, ..metrics })
     }
 
-    /// In bits: that of the frequencies in the training part, those never seen there counted as seen once.
+    /// In bits: the cross entropy of the character frequencies of the training split. Characters
+    /// that do not occur there count as one occurrence.
     fn baseline(&self) -> f64 {
         let mut counts = vec![0usize; self.symbols.len()];
         self.text[self.train.clone()].iter().for_each(|&symbol| counts[symbol as usize] += 1);
@@ -239,12 +250,11 @@ impl Task for Text {
         let bits =
             |place: usize| -(counts[self.text[place] as usize].max(1) as f64 / all as f64).log2();
         let (sum, count) = self
-            .asked(&self.held)
+            .targets(&self.test)
             .fold((0.0, 0), |(sum, count), place| (sum + bits(place), count + 1));
         sum / f64::from(count)
     }
 
-    /// None.
     fn criterion(&self) -> Option<Criterion> {
         None
     }
@@ -254,14 +264,14 @@ impl Task for Text {
         Some(checksum(symbols.chain(self.text.iter().copied()).map(u32::to_le_bytes)))
     }
 
-    /// The number of windows in the training part.
+    /// The number of windows in the training split.
     fn examples(&self) -> Option<usize> {
         Some(self.train.len() / self.window)
     }
 
-    /// The number of windows in the held-out part.
+    /// The number of windows in the test split.
     fn held_out(&self) -> usize {
-        STRANDS * ((Self::strand(&self.held, STRANDS) - 1) / self.window)
+        STRANDS * ((Self::strand_length(&self.test, STRANDS) - 1) / self.window)
     }
 
     /// One window of each strand.
@@ -270,20 +280,20 @@ impl Task for Text {
     }
 
     fn is_validation(&self) -> bool {
-        self.held.start < self.validation.start
+        self.test.start < self.validation.start
     }
 
     fn validation_split(&self) -> Option<Arc<dyn Task>> {
         let mut task = self.clone();
-        std::mem::swap(&mut task.held, &mut task.validation);
+        std::mem::swap(&mut task.test, &mut task.validation);
         task.references.reverse();
         Some(Arc::new(task))
     }
 
-    /// All but the first window of an epoch.
-    fn is_stateful(&self, draw: BatchKey) -> bool {
-        let windows = self.strands(draw).windows;
-        windows > 0 && !draw.step.is_multiple_of(windows)
+    /// True for all but the first window of an epoch.
+    fn is_stateful(&self, key: BatchKey) -> bool {
+        let windows = self.strands(key).windows;
+        windows > 0 && !key.step.is_multiple_of(windows)
     }
 
     /// The n-gram model, in bits.

@@ -17,7 +17,7 @@ pub(super) fn file(repository: &Repository, file: &str) -> Result<PathBuf> {
         .local_files_only(repository.offline)
         .progress(transfer.clone())
         .send();
-    let path = found.map_err(|error| repository.trouble().with_file(file, error))?;
+    let path = found.map_err(|error| repository.error().with_file(file, error))?;
     if let Some(announced) = transfer.announced() {
         complete(repository, file, &path, announced)?;
     }

@@ -1,10 +1,10 @@
 //! What may be the name of a repository, a revision or a file.
 
-use super::Kind;
+use super::RepositoryKind;
 use candle::{bail, Result};
 
 /// Owner and name. Both become parts of addresses and of paths in the cache.
-pub(super) fn repository(kind: Kind, id: &str) -> Result<(&str, &str)> {
+pub(super) fn repository(kind: RepositoryKind, id: &str) -> Result<(&str, &str)> {
     let plain = |part: &str| {
         !part.is_empty()
             && part.len() <= 96
@@ -55,14 +55,14 @@ mod tests {
             "a--b/c", "-a/b", "a/b.",
         ];
         for id in wrong {
-            let error = repository(Kind::Model, id).expect_err(id).to_string();
+            let error = repository(RepositoryKind::Model, id).expect_err(id).to_string();
             let expected = format!(
                 "hub model: expected owner/name, of letters, digits, - _ and ., got {id:?}"
             );
             assert_eq!(error.lines().next(), Some(expected.as_str()));
         }
         for id in ["ylecun/mnist", "zalando-datasets/fashion_mnist", "a/B.1-c_2"] {
-            assert_eq!(repository(Kind::Dataset, id).ok(), id.split_once('/'));
+            assert_eq!(repository(RepositoryKind::Dataset, id).ok(), id.split_once('/'));
         }
     }
 

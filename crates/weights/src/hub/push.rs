@@ -37,7 +37,7 @@ pub(super) fn push(repository: &Repository, path: &Path, message: &str) -> Resul
         .revision(&repository.revision)
         .progress(Transfer::new(&repository.id))
         .send()
-        .map_err(|error| repository.trouble().general(error))?;
+        .map_err(|error| repository.error().general(error))?;
     Ok(Commit { id: made.commit_oid, url: made.commit_url })
 }
 

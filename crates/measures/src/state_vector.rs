@@ -1,0 +1,114 @@
+//! The state of a layer as one vector.
+
+use candle::{bail, Result, Tensor};
+use recurrent_core::Carry;
+use serde::Serialize;
+
+/// Where one field of one layer's state lies in the state vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct StateSlice {
+    /// Which layer of the carry: 0 for the first that it holds, which is the bottom of a stack.
+    pub layer: usize,
+    /// Which field: `h`, `c`.
+    pub field: &'static str,
+    /// Its first place in the vector.
+    pub start: usize,
+    /// The number of its places.
+    pub size: usize,
+}
+
+/// The pieces of the state vector of `carry`: all fields of all its parts, in order.
+///
+/// # Errors
+/// If a field has not two axes.
+pub fn pieces(carry: &Carry) -> Result<Vec<StateSlice>> {
+    let mut start = 0;
+    let piece = |(layer, field, tensor): (usize, &'static str, &Tensor)| {
+        let (_, size) = tensor.dims2()?;
+        start += size;
+        Ok(StateSlice { layer, field, start: start - size, size })
+    };
+    leaves(carry).into_iter().map(piece).collect()
+}
+
+/// The state vector, `(batch, n)`: all fields of all parts of `carry`, side by side.
+///
+/// # Errors
+/// If the fields differ in the number of examples.
+pub fn flatten(carry: &Carry) -> Result<Tensor> {
+    let fields: Vec<_> = leaves(carry).into_iter().map(|(_, _, tensor)| tensor).collect();
+    match fields[..] {
+        [one] => Ok(one.clone()),
+        _ => Tensor::cat(&fields, 1),
+    }
+}
+
+/// The carry, of the parts and fields of `like`, whose state vector is `vector`, `(batch, n)`.
+///
+/// # Errors
+/// If `vector` has not as many columns as `like` has values an example.
+pub fn unflatten(vector: &Tensor, like: &Carry) -> Result<Carry> {
+    let sizes: usize = pieces(like)?.iter().map(|piece| piece.size).sum();
+    match vector.dims() {
+        &[_, size] if size == sizes => {}
+        dims => bail!("state vector: expected (batch, {sizes}), got {dims:?}"),
+    }
+    let mut start = 0;
+    like.map(&mut |field| {
+        let size = field.dim(1)?;
+        start += size;
+        vector.narrow(1, start - size, size)?.contiguous()
+    })
+}
+
+/// All tensors of a carry, with the number of their layer and the name of their field.
+fn leaves(carry: &Carry) -> Vec<(usize, &'static str, &Tensor)> {
+    fn collect<'a>(
+        carry: &'a Carry,
+        layer: &mut usize,
+        leaves: &mut Vec<(usize, &'static str, &'a Tensor)>,
+    ) {
+        match carry {
+            Carry::Layers(parts) => parts.iter().for_each(|part| collect(part, layer, leaves)),
+            Carry::Cell(fields) => {
+                leaves.extend(fields.iter().map(|(name, tensor)| (*layer, *name, tensor)));
+                *layer += 1;
+            }
+        }
+    }
+    let mut found = Vec::new();
+    collect(carry, &mut 0, &mut found);
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle::Device;
+
+    #[test]
+    fn a_carry_goes_into_a_vector_and_comes_back() -> Result<()> {
+        let field = |from: f64, size: usize| {
+            Tensor::arange(from, from + 2.0 * size as f64, &Device::Cpu)?.reshape((2, size))
+        };
+        let memory = Carry::Cell(vec![("h", field(0.0, 3)?), ("c", field(10.0, 2)?)]);
+        let carry = Carry::Layers(vec![
+            memory,
+            Carry::Layers(vec![Carry::Cell(vec![("h", field(20.0, 1)?)])]),
+        ]);
+        let vector = flatten(&carry)?;
+        assert_eq!(
+            vector.to_vec2::<f64>()?,
+            [[0., 1., 2., 10., 11., 20.], [3., 4., 5., 12., 13., 21.]]
+        );
+        let found: Vec<_> =
+            pieces(&carry)?.iter().map(|p| (p.layer, p.field, p.start, p.size)).collect();
+        assert_eq!(found, [(0, "h", 0, 3), (0, "c", 3, 2), (1, "h", 5, 1)]);
+        let again = unflatten(&vector, &carry)?;
+        assert_eq!(again.layer(0)?.field("c")?.to_vec2::<f64>()?, [[10., 11.], [12., 13.]]);
+        assert_eq!(flatten(&again)?.to_vec2::<f64>()?, vector.to_vec2::<f64>()?);
+        let error = unflatten(&vector.narrow(1, 0, 4)?, &carry).expect_err("must fail").to_string();
+        assert!(error.starts_with("state vector: expected (batch, 6), got [2, 4]"), "{error}");
+        Ok(())
+    }
+}

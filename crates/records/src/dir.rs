@@ -1,0 +1,276 @@
+//! Where a comparison writes.
+
+use crate::error::{Context, Result};
+use crate::usage::bail_config;
+use recurrent_core::write_whole;
+use serde::Serialize;
+use std::ffi::OsString;
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The file whose lock shows that a folder is taken. The lock dies with the program, whatever ends it; the file stays, empty.
+const LOCK: &str = ".lock";
+
+/// A folder that can be written and that no other program writes to: it was empty when it was taken, or holds what is to go on.
+///
+/// Files appear whole or not at all: they are written beside under another name, synced and renamed.
+#[derive(Clone, Debug)]
+pub struct OutputDir {
+    path: PathBuf,
+    /// That of the folder, or of one that it lies in.
+    _lock: Arc<File>,
+}
+
+impl OutputDir {
+    /// Takes `path`, which is made if it does not exist. Nothing that is there is ever overwritten.
+    ///
+    /// # Errors
+    /// If it is not a folder, or not empty, or cannot be written, or is taken by another program; then nothing has been made.
+    pub fn create(path: &Path) -> Result<Self> {
+        let shown = path.display();
+        if path.as_os_str().is_empty() {
+            bail_config!("out: expected a folder, found an empty path"); // which would be the present folder
+        }
+        match fs::read_dir(path) {
+            Ok(entries) => {
+                let names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
+                let locked = names.iter().any(|name| name == LOCK);
+                // A program that was killed before it had written anything is no reason to refuse.
+                let left = |name: &OsString| {
+                    name == LOCK || locked && name.to_string_lossy().ends_with(".part")
+                };
+                if !names.iter().all(left) {
+                    if locked {
+                        Self::take(path, "out")?; // if that program is still there, it is what matters
+                    }
+                    bail_config!(
+                        "out {shown}: the folder is not empty, and nothing is overwritten"
+                    );
+                }
+            }
+            Err(_) if path.is_file() => {
+                bail_config!("out {shown}: expected a folder, found a file")
+            }
+            Err(_) => make(path).with_context(|| format!("out {shown}: cannot be made"))?,
+        }
+        Self::take(path, "out")
+    }
+
+    /// Takes a folder again, to go on with what is in it.
+    ///
+    /// # Errors
+    /// If there is none, or it cannot be written, or is taken by another program.
+    pub fn reopen(path: &Path) -> Result<Self> {
+        if !path.is_dir() {
+            bail_config!("resume {}: expected a folder, found none", path.display());
+        }
+        Self::take(path, "resume")
+    }
+
+    /// Takes the lock of a folder that is there.
+    fn take(path: &Path, what: &str) -> Result<Self> {
+        let shown = path.display();
+        let file = File::options().create(true).truncate(false).write(true).open(path.join(LOCK));
+        let file = file.with_context(|| format!("{what} {shown}: cannot be written"))?;
+        match file.try_lock() {
+            Ok(()) => {
+                sweep(path).with_context(|| format!("{what} {shown}: cannot be written"))?;
+                Ok(Self { path: path.to_path_buf(), _lock: Arc::new(file) })
+            }
+            Err(TryLockError::WouldBlock) => {
+                bail_config!("{what} {shown}: another program is writing to this folder")
+            }
+            Err(TryLockError::Error(error)) => {
+                Err::<Self, _>(error).with_context(|| format!("{what} {shown}: cannot be locked"))
+            }
+        }
+    }
+
+    /// Takes `runs/<task>-<time>`, where the time is that of the start in UTC: `runs/adding-20250131-142233`. A number
+    /// is added if that is taken.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn create_default(task: &str) -> Result<Self> {
+        let time = utc(SystemTime::now());
+        let name = format!(
+            "runs/{task}-{}-{}",
+            time[..10].replace('-', ""),
+            time[11..19].replace(':', "")
+        );
+        for number in 1..1000 {
+            let path = if number == 1 { name.clone() } else { format!("{name}-{number}") };
+            if !Path::new(&path).exists() {
+                return Self::create(Path::new(&path));
+            }
+        }
+        bail_config!("out {name}: it exists, a thousand times over")
+    }
+
+    /// The path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A folder inside, which is made if it does not exist.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn inside(&self, name: &str) -> Result<Self> {
+        let path = self.path.join(name);
+        fs::create_dir_all(&path).with_context(|| format!("{}: cannot be made", path.display()))?;
+        Ok(Self { path, ..self.clone() })
+    }
+
+    /// Writes a file: beside, synced, renamed.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write(&self, name: &str, content: &[u8]) -> Result<()> {
+        let path = self.path.join(name);
+        write_whole(&path, content)
+            .with_context(|| format!("{}: cannot be written", path.display()))
+    }
+
+    /// Writes a JSON object a line.
+    ///
+    /// # Errors
+    /// As [`OutputDir::write`].
+    pub fn write_lines<T: Serialize>(&self, name: &str, records: &[T]) -> Result<()> {
+        let mut lines = Vec::new();
+        for record in records {
+            serde_json::to_writer(&mut lines, record).with_context(|| name.to_string())?;
+            lines.push(b'\n');
+        }
+        self.write(name, &lines)
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn read(&self, name: &str) -> Result<Vec<u8>> {
+        let path = self.path.join(name);
+        fs::read(&path).with_context(|| format!("{}: cannot be read", path.display()))
+    }
+}
+
+/// Removes what a program that was killed while it wrote has left beside its files.
+fn sweep(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let name = entry?.file_name();
+        if name.to_string_lossy().ends_with(".part") {
+            fs::remove_file(path.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes a folder and those it lies in, all of them or none.
+fn make(path: &Path) -> io::Result<()> {
+    let missing: Vec<_> = path.ancestors().take_while(|folder| !folder.exists()).collect();
+    fs::create_dir_all(path).inspect_err(|_| {
+        // Only those that were made can be removed, and only while they are empty.
+        missing.iter().for_each(|folder| drop(fs::remove_dir(folder)));
+    })
+}
+
+/// A time in UTC as in ISO 8601: `2025-01-31T14:22:33Z`.
+pub fn utc(time: SystemTime) -> String {
+    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
+    let (days, second) = (seconds / 86400, seconds % 86400);
+    // Gregorian date of a day number (Hinnant, "chrono-compatible low-level date algorithms", civil_from_days): years
+    // begin in March, so that the leap day is the last, and 146097 days make 400 years.
+    let shifted = days + 719_468;
+    let (era, day) = (shifted / 146_097, shifted % 146_097);
+    let year = (day - day / 1460 + day / 36524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, wrap) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    let year = era * 400 + year + wrap;
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        // date -u -d @N
+        for (seconds, expected) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_709_251_199, "2024-02-29T23:59:59Z"),
+            (1_735_689_599, "2024-12-31T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(utc(UNIX_EPOCH + Duration::from_secs(seconds)), expected);
+        }
+    }
+
+    #[test]
+    fn a_folder_is_made_and_then_not_taken_again() -> Result<(), Box<dyn std::error::Error>> {
+        let temp = tempfile::tempdir()?;
+        let path = temp.path().join("a/b");
+        let folder = OutputDir::create(&path)?;
+        let error = OutputDir::create(&path).expect_err("taken");
+        assert!(
+            error.to_string().ends_with("a/b: another program is writing to this folder"),
+            "{error}"
+        );
+        assert!(error.is_config());
+        let inside = folder.inside("c")?;
+        drop(folder);
+        OutputDir::reopen(&path).expect_err("a folder inside is still in use");
+        fs::remove_dir(inside.path())?;
+        drop(inside);
+        let folder = OutputDir::create(&path)?; // nothing but the lock is there
+        folder.write("x.json", b"first")?;
+        folder.write("x.json", b"second")?;
+        assert_eq!((folder.read("x.json")?, fs::read_dir(&path)?.count()), (b"second".to_vec(), 2));
+        let error = OutputDir::create(&path).expect_err("taken");
+        assert!(
+            error.to_string().ends_with("a/b: another program is writing to this folder"),
+            "{error}"
+        );
+        drop(folder);
+        assert_eq!(OutputDir::reopen(&path)?.read("x.json")?, b"second");
+        let error = OutputDir::create(&path).expect_err("not empty");
+        assert!(
+            error.to_string().ends_with("a/b: the folder is not empty, and nothing is overwritten"),
+            "{error}"
+        );
+        assert!(error.is_config());
+        Ok(())
+    }
+
+    #[test]
+    fn what_cannot_be_a_folder_is_refused() -> Result<(), Box<dyn std::error::Error>> {
+        let temp = tempfile::tempdir()?;
+        let file = temp.path().join("file");
+        fs::write(&file, "x")?;
+        let error = OutputDir::create(&file).expect_err("a file");
+        assert!(error.to_string().ends_with("file: expected a folder, found a file"), "{error}");
+        assert!(OutputDir::create(Path::new("")).expect_err("no path").is_config());
+        let error = OutputDir::create(&file.join("below")).expect_err("below a file");
+        assert!(error.to_string().ends_with("file/below: cannot be made"), "{error}");
+        assert!(!error.is_config());
+        // The last name is longer than file systems take.
+        OutputDir::create(&temp.path().join("new/folder").join("x".repeat(300)))
+            .expect_err("too long");
+        assert_eq!(fs::read_dir(temp.path())?.count(), 1, "only the file is there");
+        Ok(())
+    }
+}

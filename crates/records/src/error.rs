@@ -1,0 +1,67 @@
+//! What can go wrong.
+
+use recurrent_tasks::usage::ConfigError;
+use std::io;
+
+/// The result of something that may fail with an [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why records cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A mistake in what was asked for, or a folder that holds something else.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A task refuses its options.
+    #[error(transparent)]
+    Task(#[from] recurrent_tasks::Error),
+    /// A file or folder cannot be read or written.
+    #[error("{what}")]
+    Io {
+        /// Which, and what was to be done.
+        what: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file does not hold the JSON that it should.
+    #[error("{what}")]
+    Json {
+        /// Which file.
+        what: String,
+        /// Why not.
+        source: serde_json::Error,
+    },
+    /// A table cannot be written as Parquet.
+    #[cfg(feature = "parquet")]
+    #[error(transparent)]
+    Parquet(#[from] ::parquet::errors::ParquetError),
+}
+
+impl Error {
+    /// Whether it is a mistake in what was asked for.
+    pub fn is_config(&self) -> bool {
+        match self {
+            Self::Config(_) => true,
+            Self::Task(error) => error.is_config(),
+            _ => false,
+        }
+    }
+}
+
+/// Says which file an error is about.
+pub(crate) trait Context<T> {
+    fn with_context(self, what: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T> Context<T> for io::Result<T> {
+    fn with_context(self, what: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|source| Error::Io { what: what(), source })
+    }
+}
+
+impl<T> Context<T> for serde_json::Result<T> {
+    fn with_context(self, what: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|source| Error::Json { what: what(), source })
+    }
+}

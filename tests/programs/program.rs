@@ -1,0 +1,100 @@
+//! The examples as programs.
+
+use anyhow::{ensure, Context, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::LazyLock;
+use std::time::SystemTime;
+
+static COMPARE: LazyLock<PathBuf> = LazyLock::new(|| built("compare"));
+static CHAR_LM: LazyLock<PathBuf> = LazyLock::new(|| built("char_lm"));
+static DIAGNOSE: LazyLock<PathBuf> = LazyLock::new(|| built("diagnose"));
+
+fn built(example: &str) -> PathBuf {
+    binary(example).expect("the example is there, or can be built")
+}
+
+/// The program of an example. `cargo test` builds the examples too, into a folder beside that of
+/// the tests; `cargo test --test tests` does not, and leaves none or an old one there.
+fn binary(example: &str) -> Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let profile =
+        test.parent().and_then(Path::parent).context("expected target/PROFILE/deps/TEST")?;
+    let binary = profile.join(format!("examples/{example}{}", std::env::consts::EXE_SUFFIX));
+    if !up_to_date(&binary).unwrap_or(false) {
+        let name = profile.file_name().and_then(|name| name.to_str()).context("expected a name")?;
+        let name = if name == "debug" { "dev" } else { name };
+        let features = [
+            ("cuda", cfg!(feature = "cuda")),
+            ("cudnn", cfg!(feature = "cudnn")),
+            ("live", cfg!(feature = "live")),
+            ("metal", cfg!(feature = "metal")),
+        ];
+        let features = features.iter().filter_map(|(name, on)| on.then_some(*name));
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--example", example, "--profile", name]);
+        cargo.arg("--features").arg(features.collect::<Vec<_>>().join(","));
+        cargo.arg("--target-dir").arg(profile.parent().context("expected a folder")?);
+        ensure!(
+            cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status()?.success(),
+            "{cargo:?} failed"
+        );
+    }
+    Ok(binary)
+}
+
+/// Whether no source that cargo names beside the binary is younger.
+fn up_to_date(binary: &Path) -> Result<bool> {
+    let modified = |path: &Path| -> Result<SystemTime> { Ok(fs::metadata(path)?.modified()?) };
+    let (built, sources) = (modified(binary)?, fs::read_to_string(binary.with_extension("d"))?);
+    let older = |source: &str| modified(Path::new(source)).is_ok_and(|time| time <= built);
+    Ok(sources.split_whitespace().skip(1).all(older))
+}
+
+/// The exit code of a program that has ended, if no signal ended it, and what it printed.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Ended {
+    /// Waits for the end.
+    pub(crate) fn of(command: &mut Command) -> Result<Self> {
+        let output = command.output().with_context(|| format!("{command:?}"))?;
+        let (out, err) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
+        Ok(Self { code: output.status.code(), out, err })
+    }
+
+    /// Asserts that all went well, without a word on the standard error, and gives the standard
+    /// output.
+    pub(crate) fn well(self) -> String {
+        assert_eq!((self.code, self.err.as_str()), (Some(0), ""), "{}", self.out);
+        self.out
+    }
+}
+
+fn command(binary: &Path, folder: &Path, args: &str) -> Command {
+    let args = args.split_whitespace().map(|arg| if arg == "''" { "" } else { arg });
+    let mut command = Command::new(binary);
+    command.args(args).current_dir(folder).stdin(Stdio::null());
+    command.env("RUST_BACKTRACE", "1").env_remove("COLUMNS");
+    command
+}
+
+/// Runs `compare args` in a folder.
+pub(crate) fn compare(folder: &Path, args: &str) -> Result<Ended> {
+    Ended::of(&mut command(&COMPARE, folder, args))
+}
+
+/// Runs `char_lm args` in a folder.
+pub(crate) fn char_lm(folder: &Path, args: &str) -> Result<Ended> {
+    Ended::of(&mut command(&CHAR_LM, folder, args))
+}
+
+/// Runs `diagnose`.
+pub(crate) fn diagnose() -> Result<Ended> {
+    Ended::of(&mut command(&DIAGNOSE, Path::new("."), ""))
+}
