@@ -22,6 +22,7 @@ use clap::Parser;
 use rand::Rng;
 use recurrent::core::{named_rng, Carry};
 use recurrent::{weights, ForwardContext, Sequence};
+use recurrent_cli::Variants;
 use recurrent_harness::network::Network;
 use recurrent_harness::run::{self, Job};
 use recurrent_records::config::{Budget, Readout, TrainingConfig, Width};
@@ -151,7 +152,7 @@ fn trained_before(folder: &Path, run: &RunRecord, text: &Text) -> Result<Network
 
 /// Trains a new GRU.
 fn train(args: &Args, text: &Text) -> Result<Network> {
-    let variant = &recurrent_cli::variants(&["gru".to_string()], text.longest_lag())?[0];
+    let variant = &Variants::registry().choose(&["gru".to_string()], text.longest_lag())?[0];
     let training =
         TrainingConfig { budget: Budget::Epochs(args.epochs), ..TrainingConfig::new(text) };
     training.validate(text)?;
@@ -185,7 +186,7 @@ fn network(
     text: &Text,
     tensors: HashMap<String, Tensor>,
 ) -> Result<Network> {
-    let variant = &recurrent_cli::variants(&[name.to_string()], text.longest_lag())?[0];
+    let variant = &Variants::registry().choose(&[name.to_string()], text.longest_lag())?[0];
     let dtype = tensors.get("readout.bias").map_or(DType::F32, Tensor::dtype);
     let training = TrainingConfig { width: Width::Hidden(hidden), ..TrainingConfig::new(text) };
     let size = Job::new(variant, text, &training, 0)?.size();

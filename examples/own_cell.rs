@@ -5,9 +5,10 @@
 //!
 //! ```text
 //! cargo run --release --example own_cell
+//! cargo run --release --example own_cell -- compare --variants mgu,mgu+clip=0.5,gru   # beside the zoo
 //! ```
 //!
-//! Prints, within some seconds:
+//! The first prints, within some seconds:
 //!
 //! ```text
 //! 12 of 12 parameters have a gradient
@@ -23,8 +24,10 @@ use recurrent::core::init::{Gates, Weights};
 use recurrent::core::{chunk_gates, GateWeights, HiddenState};
 use recurrent::{
     Cell, CellConfig, Direction, ForwardContext, GradientRecorder, Init, Layer, LayerId, Record,
-    Sequence, Stack,
+    Rnn, Sequence, Stack,
 };
+use recurrent_cli::{main_with, Variants};
+use std::process::ExitCode;
 
 /// The minimal gated unit (Zhou et al. 2016, arXiv:1603.09420v1), with the forget gate after the
 /// matrix product:
@@ -87,13 +90,31 @@ impl CellConfig for MinimalConfig {
     }
 }
 
-/// Stacks a cell that this program defines, and prints its gradients.
+/// Stacks a cell that this program defines, and prints its gradients; or takes the cell to
+/// `compare`, `ablate` or `sweep`.
 #[derive(Parser)]
 struct Options {}
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
     sigpipe::reset(); // ends quietly if its output is cut off, as by `head`
+    if std::env::args().nth(1).is_some_and(|word| !word.starts_with('-')) {
+        let summary = "minimal gated unit (Zhou 2016)";
+        return main_with(Variants::registry().and("mgu", summary, |size, vb| {
+            let config = MinimalConfig(Init::seeded(size.seed));
+            Ok(Box::new(Rnn::new(size.input, size.hidden, &config, vb)?))
+        }));
+    }
     Options::parse();
+    match show() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn show() -> Result<()> {
     let vars = VarMap::new();
     let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
     let stack = Stack::of(3, Direction::Forward, 2, 16, &MinimalConfig::default(), vb)?;

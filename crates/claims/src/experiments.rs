@@ -13,29 +13,29 @@ mod truncation;
 #[cfg(test)]
 mod tests;
 
-use crate::finding::{Claim, Measured, Verdict};
-use crate::lab::{Lab, Trained, Unconverged};
+use crate::experiment::{Experiment, Trained, Unconverged};
+use crate::finding::{Claim, ClaimVerdict, Measured};
 use anyhow::Result;
 use recurrent::core::init::{Block, ForgetBias, Init};
 use recurrent::{CellKind, GruConfig, LstmConfig, RnnConfig, VanillaConfig};
 
 /// A claim, and how it is put to the test.
-pub(crate) struct Experiment {
+pub(crate) struct ClaimTest {
     pub(crate) claim: Claim,
-    pub(crate) run: fn(&Lab) -> Result<Outcome>,
+    pub(crate) run: fn(&Experiment) -> Result<TestOutcome>,
 }
 
 /// What an experiment measured, and what the claim's rule says of it.
-pub(crate) struct Outcome {
+pub(crate) struct TestOutcome {
     pub(crate) measured: Vec<Measured>,
-    pub(crate) verdict: Verdict,
+    pub(crate) verdict: ClaimVerdict,
     /// Why, in words and numbers; of a verdict under a condition, the condition first.
     pub(crate) because: String,
     pub(crate) runs: Unconverged,
 }
 
 /// All of them.
-pub(crate) fn all() -> Vec<Experiment> {
+pub(crate) fn all() -> Vec<ClaimTest> {
     vec![
         forget_gate::experiment(),
         clipping::vanishing(),

@@ -16,19 +16,20 @@ pub(crate) struct Claim {
     /// The rule that makes the verdict out of the measured numbers.
     pub(crate) rule: &'static str,
     /// What others measured.
-    pub(crate) literature: &'static [Source],
+    pub(crate) literature: &'static [Citation],
 }
 
 /// What others say or measured, and where it stands.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Source {
+pub(crate) struct Citation {
     pub(crate) paper: &'static str,
     pub(crate) says: &'static str,
-    /// Whether the text was read for this; otherwise it is told from memory, and should be looked up before it is quoted.
+    /// Whether the text was read for this; otherwise it is told from memory, and should be looked
+    /// up before it is quoted.
     pub(crate) read: bool,
 }
 
-impl Source {
+impl Citation {
     pub(crate) const fn read(paper: &'static str, says: &'static str) -> Self {
         Self { paper, says, read: true }
     }
@@ -49,7 +50,8 @@ pub(crate) struct Measured {
     pub(crate) low: f64,
     #[serde(serialize_with = "number")]
     pub(crate) high: f64,
-    /// What the value and the interval are: a median and a range, a mean difference and its bootstrap interval.
+    /// What the value and the interval are: a median and a range, a mean difference and its
+    /// bootstrap interval.
     pub(crate) kind: &'static str,
     /// The number of seeds.
     pub(crate) seeds: usize,
@@ -58,7 +60,7 @@ pub(crate) struct Measured {
 /// What a claim's rule makes of the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Verdict {
+pub(crate) enum ClaimVerdict {
     Supported,
     Refuted,
     /// True under the condition with which the reason begins.
@@ -77,18 +79,19 @@ pub(crate) struct Finding {
     pub(crate) seeds: Vec<u64>,
     pub(crate) measured: Vec<Measured>,
     /// What the rule makes of the numbers; of a trial always `open`.
-    pub(crate) verdict: Verdict,
+    pub(crate) verdict: ClaimVerdict,
     /// Why, in words and numbers.
     pub(crate) because: String,
     /// Runs that ended without having solved their task, and are in the numbers all the same.
     pub(crate) unsolved: usize,
-    /// Those of them that failed, with a NaN for instance; their loss counts as if nothing was learnt.
+    /// Those of them that failed, with a NaN for instance; their loss counts as if nothing was
+    /// learnt.
     pub(crate) failed: usize,
     pub(crate) seconds: f64,
     pub(crate) version: &'static str,
 }
 
-impl Verdict {
+impl ClaimVerdict {
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Supported => "supported",

@@ -1,21 +1,21 @@
-//! What is true of what articles say about vanishing gradients?
+//! Claims of articles about vanishing gradients, put to the test.
 //!
-//! Takes each claim, states what would be measured if it were true, measures it, and lets a rule that stands beside the claim make
-//! the verdict of the numbers.
+//! Each claim has a prediction, an experiment that measures it, and a rule that makes the verdict out
+//! of the measured numbers alone.
 
 #![forbid(unsafe_code)]
 
+mod experiment;
 mod experiments;
 mod finding;
-mod lab;
 mod numbers;
 mod page;
 
 use anyhow::Result;
-use experiments::Experiment;
-use finding::{Finding, Verdict};
-use lab::Lab;
-use recurrent_harness::compare::cores;
+use experiment::Experiment;
+use experiments::ClaimTest;
+use finding::{ClaimVerdict, Finding};
+use recurrent_harness::compare::{cores, ComparisonEvent};
 use recurrent_records::dir::OutputDir;
 use recurrent_tasks::usage::{nearest, ConfigError};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,7 +23,7 @@ use std::time::Instant;
 
 /// Which claims are put to the test, and how.
 #[derive(Clone, Debug, Default)]
-pub struct Options {
+pub struct ClaimOptions {
     /// The names of claims; all if there are none.
     pub only: Vec<String>,
     /// The number of seeds, by default 5, in the full form 20, in a trial 3.
@@ -36,16 +36,27 @@ pub struct Options {
     pub jobs: Option<usize>,
     /// The command that asked for it, to be written beside the results; empty if there was none.
     pub command: Vec<String>,
-    /// What a program needs to ask for it again, as in [`Comparison`](recurrent_harness::compare::Comparison).
+    /// What a program needs to ask for it again, as in
+    /// [`Comparison`](recurrent_harness::compare::Comparison).
     pub request: serde_json::Value,
 }
 
-/// Claims that can be put to the test: everything that was asked for has been looked at.
-pub struct ClaimsPlan {
-    chosen: Vec<Experiment>,
+/// Claims to test; the options have been checked.
+pub struct ClaimPlan {
+    chosen: Vec<ClaimTest>,
     seeds: u64,
     jobs: usize,
-    options: Options,
+    options: ClaimOptions,
+}
+
+/// Callbacks while claims are tested.
+pub struct ClaimObserver<'a> {
+    /// Called when a claim begins, with its number, the number of claims, and its name.
+    pub on_claim: &'a dyn Fn(usize, usize, &str),
+    /// Called with the events of its comparisons.
+    pub on_event: &'a (dyn Fn(ComparisonEvent) + Sync),
+    /// Called with the lines to print about a finished claim.
+    pub print: &'a mut dyn FnMut(&str) -> Result<()>,
 }
 
 /// The folder of all training runs, in that of the claims.
@@ -59,12 +70,12 @@ pub fn list() -> Vec<(&'static str, &'static str)> {
         .collect()
 }
 
-impl Options {
-    /// Looks at everything before anything is written or trained.
+impl ClaimOptions {
+    /// Checks the options before anything is written or trained.
     ///
     /// # Errors
     /// A [`ConfigError`] error in one line.
-    pub fn check(self) -> Result<ClaimsPlan> {
+    pub fn check(self) -> Result<ClaimPlan> {
         let chosen = choose(experiments::all(), &self.only)?;
         let seeds = self.seeds.unwrap_or(match (self.full, self.quick) {
             (true, _) => 20,
@@ -80,27 +91,29 @@ impl Options {
         if !(1..=1024).contains(&jobs) {
             return Err(ConfigError::new(format!("jobs: expected 1 to 1024, got {jobs}")).into());
         }
-        Ok(ClaimsPlan { chosen, seeds, jobs, options: self })
+        Ok(ClaimPlan { chosen, seeds, jobs, options: self })
     }
 }
 
-impl ClaimsPlan {
-    /// Measures one claim after the other, and writes `claims.jsonl`, `claims.html` and `claims.md`, with the records of every training run in
-    /// the folder [`RUNS`]. `said` gets lines on each, at most `width` columns wide, and at the end all verdicts.
+impl ClaimPlan {
+    /// Measures one claim after the other, and writes `claims.jsonl`, `claims.html` and
+    /// `claims.md`, with the records of every training run in the folder [`RUNS`]. The observer
+    /// gets lines on each, at most `width` columns wide, and at the end all verdicts.
     ///
-    /// Once `cancel` is set, the claims that are finished are kept. Training runs that the folder holds already are not repeated.
+    /// Once `cancel` is set, the claims that are finished are kept. Training runs that the folder
+    /// holds already are not repeated.
     ///
     /// # Errors
-    /// That of `said`; if something cannot be run or written.
+    /// That of the observer; if something cannot be run or written.
     pub fn run(
         &self,
         folder: &OutputDir,
         cancel: &AtomicBool,
         width: usize,
-        said: &mut dyn FnMut(&str) -> Result<()>,
+        observer: ClaimObserver,
     ) -> Result<()> {
-        let Options { quick, full, ref command, ref request, .. } = self.options;
-        let lab = Lab {
+        let ClaimOptions { quick, full, ref command, ref request, .. } = self.options;
+        let experiment = Experiment {
             seeds: self.seeds,
             jobs: self.jobs,
             quick,
@@ -109,49 +122,52 @@ impl ClaimsPlan {
             cancel,
             command: command.clone(),
             request: request.clone(),
+            on_event: observer.on_event,
         };
-        let about = page::About { seeds: self.seeds, quick, full };
+        let about =
+            page::PageInfo { seeds: self.seeds, quick, full, only: self.options.only.join(",") };
         let mut findings = Vec::new();
-        for (index, experiment) in self.chosen.iter().enumerate() {
-            let Some(finding) = measure(experiment, &lab)? else { break };
-            said(&page::terminal(index + 1, self.chosen.len(), &finding, width))?;
+        for (index, test) in self.chosen.iter().enumerate() {
+            (observer.on_claim)(index + 1, self.chosen.len(), test.claim.id);
+            let Some(finding) = measure(test, &experiment)? else { break };
+            (observer.print)(&page::terminal(index + 1, self.chosen.len(), &finding, width))?;
             findings.push(finding);
             folder.write_lines("claims.jsonl", &findings)?;
             folder.write("claims.html", page::html(&findings, &about).as_bytes())?;
             folder.write("claims.md", page::markdown(&findings, &about).as_bytes())?;
         }
-        said(&page::summary(&findings))
+        (observer.print)(&page::summary(&findings))
     }
 }
 
-/// One claim; nothing if it was interrupted.
-fn measure(experiment: &Experiment, lab: &Lab) -> Result<Option<Finding>> {
+/// Measures one claim; `None` if it was interrupted.
+fn measure(test: &ClaimTest, experiment: &Experiment) -> Result<Option<Finding>> {
     let start = Instant::now();
-    let outcome = match (experiment.run)(lab) {
-        Err(_) if lab.cancel.load(Ordering::Relaxed) => return Ok(None),
+    let outcome = match (test.run)(experiment) {
+        Err(_) if experiment.cancel.load(Ordering::Relaxed) => return Ok(None),
         outcome => outcome?,
     };
-    let id = experiment.claim.id;
+    let id = test.claim.id;
     let mut command =
-        format!("cargo run --release --example claims -- --only {id} --seeds {}", lab.seeds);
-    command += if lab.quick {
+        format!("cargo run --release --example claims -- --only {id} --seeds {}", experiment.seeds);
+    command += if experiment.quick {
         " --quick"
-    } else if lab.full {
+    } else if experiment.full {
         " --full"
     } else {
         ""
     };
-    let (verdict, because) = match (lab.quick, outcome.verdict.word()) {
+    let (verdict, because) = match (experiment.quick, outcome.verdict.word()) {
         (true, word) => (
-            Verdict::Open,
+            ClaimVerdict::Open,
             format!("a trial, by whose numbers it would be “{word}”: {}", outcome.because),
         ),
         (false, _) => (outcome.verdict, outcome.because),
     };
     Ok(Some(Finding {
-        claim: experiment.claim.clone(),
+        claim: test.claim.clone(),
         command,
-        seeds: lab.all().collect(),
+        seeds: experiment.all().collect(),
         measured: outcome.measured,
         verdict,
         because,
@@ -162,14 +178,14 @@ fn measure(experiment: &Experiment, lab: &Lab) -> Result<Option<Finding>> {
     }))
 }
 
-fn choose(mut all: Vec<Experiment>, names: &[String]) -> Result<Vec<Experiment>> {
+fn choose(mut all: Vec<ClaimTest>, names: &[String]) -> Result<Vec<ClaimTest>> {
     if names.is_empty() {
         return Ok(all);
     }
-    let known: Vec<_> = all.iter().map(|experiment| experiment.claim.id).collect();
+    let known: Vec<_> = all.iter().map(|test| test.claim.id).collect();
     let mut chosen = Vec::new();
     for name in names {
-        if let Some(place) = all.iter().position(|experiment| experiment.claim.id == name) {
+        if let Some(place) = all.iter().position(|test| test.claim.id == name) {
             chosen.push(all.remove(place));
             continue;
         }

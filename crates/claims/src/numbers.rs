@@ -1,7 +1,7 @@
 //! From numbers by seed to a measured value with its interval.
 
+use crate::experiment::Trained;
 use crate::finding::Measured;
-use crate::lab::Trained;
 use recurrent_records::statistics::{self, Interval};
 
 /// The median over seeds, and their range.

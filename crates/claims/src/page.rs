@@ -1,29 +1,37 @@
 //! What a person sees of the claims: lines in a terminal, a page, and a document.
 
-use crate::finding::{Finding, Measured, Source, Verdict};
+use crate::finding::{Citation, ClaimVerdict, Finding, Measured};
 use recurrent_report::{escape, page, significant, wrap};
 
 /// What holds for all claims of a page.
-pub(crate) struct About {
+pub(crate) struct PageInfo {
     pub(crate) seeds: u64,
     pub(crate) quick: bool,
     pub(crate) full: bool,
+    /// The claims that were asked for, with commas between them; empty for all.
+    pub(crate) only: String,
 }
 
-impl About {
+impl PageInfo {
     fn words(&self) -> String {
         let seeds = self.seeds;
         let form = match (self.quick, self.full) {
-            (true, _) => " This was a trial with short sequences and a few steps, which decides nothing.",
+            (true, _) => {
+                " This was a trial with short sequences and a few steps, which decides \
+                nothing."
+            }
             (_, true) => {
-                " This was the full form: trained at twice the length that is named, for twice as many steps."
+                " This was the full form: trained at twice the length that is named, for twice as \
+                 many steps."
             }
             _ => "",
         };
         format!(
-            "Each claim is put so that it can fail, and measured with {seeds} seeds. The rule beside it makes the verdict out of the numbers; no \
-             verdict is written by hand. Networks that are compared share seeds, data, and the initial value of every weight that both have. \
-             T is the number of steps, ρ the decay a step: the gradient falls by e^-ρ.{form}"
+            "Each claim is put so that it can fail, and measured with {seeds} seeds. The rule \
+             beside it makes the verdict out of the numbers; no verdict is written by hand. \
+             Networks that are compared share seeds, data, and the initial value of every weight \
+             that both have. T is the number of steps, ρ the decay a step: the gradient falls by \
+             e^-ρ.{form}"
         )
     }
 
@@ -35,7 +43,9 @@ impl About {
         } else {
             ""
         };
-        format!("cargo run --release --example claims -- --seeds {}{form}", self.seeds)
+        let only =
+            if self.only.is_empty() { String::new() } else { format!(" --only {}", self.only) };
+        format!("cargo run --release --example claims -- --seeds {}{form}{only}", self.seeds)
     }
 }
 
@@ -98,27 +108,29 @@ fn unconverged(finding: &Finding) -> String {
     }
 }
 
-fn cited(source: &Source) -> String {
-    let Source { paper, says, read } = source;
+fn cited(source: &Citation) -> String {
+    let Citation { paper, says, read } = source;
     format!("{paper}: {says}{}", if *read { "" } else { " (from memory, not looked up)" })
 }
 
 /// The mark that the report's tables have for all, some and none of the runs.
-fn mark(verdict: Verdict) -> &'static str {
+fn mark(verdict: ClaimVerdict) -> &'static str {
     match verdict {
-        Verdict::Supported => "all",
-        Verdict::TrueOnlyIf => "some",
-        Verdict::Refuted => "none",
-        Verdict::Open => "open",
+        ClaimVerdict::Supported => "all",
+        ClaimVerdict::TrueOnlyIf => "some",
+        ClaimVerdict::Refuted => "none",
+        ClaimVerdict::Open => "open",
     }
 }
 
 /// The page.
-pub(crate) fn html(findings: &[Finding], about: &About) -> String {
+pub(crate) fn html(findings: &[Finding], about: &PageInfo) -> String {
     let mut body = format!(
-        "<style>\n{}</style>\n<header>\n<p class=\"kicker\">recurrent · what is true of it?</p>\n<h1>Claims about vanishing gradients, measured</h1>\n\
-         <pre class=\"command\"><code>{}</code></pre>\n</header>\n<section>\n<p>{}</p>\n<table class=\"claims\">\n\
-         <thead><tr><th scope=\"col\">claim</th><th scope=\"col\">verdict</th></tr></thead>\n<tbody>\n",
+        "<style>\n{}</style>\n<header>\n<p class=\"kicker\">recurrent · what is true of \
+         it?</p>\n<h1>Claims about vanishing gradients, measured</h1>\n<pre \
+         class=\"command\"><code>{}</code></pre>\n</header>\n<section>\n<p>{}</p>\n<table \
+         class=\"claims\">\n<thead><tr><th scope=\"col\">claim</th><th \
+         scope=\"col\">verdict</th></tr></thead>\n<tbody>\n",
         include_str!("page.css"),
         escape(&about.command()),
         escape(&about.words())
@@ -159,12 +171,15 @@ fn section(finding: &Finding) -> String {
     for source in claim.literature {
         text += &format!("<dd>{}.</dd>", escape(&cited(source)));
     }
-    text += "</div>\n</dl>\n<div class=\"scroll\" tabindex=\"0\">\n<table>\n<thead><tr><th scope=\"col\">measured</th><th scope=\"col\">value</th>\
-             <th scope=\"col\">from</th><th scope=\"col\">to</th><th scope=\"col\">unit</th><th scope=\"col\">what it is</th></tr></thead>\n<tbody>\n";
+    text += "</div>\n</dl>\n<div class=\"scroll\" tabindex=\"0\">\n<table>\n<thead><tr><th \
+        scope=\"col\">measured</th><th scope=\"col\">value</th><th scope=\"col\">from</th><th \
+        scope=\"col\">to</th><th scope=\"col\">unit</th><th scope=\"col\">what it \
+        is</th></tr></thead>\n<tbody>\n";
     for measured in &finding.measured {
         let number = |value| escape(&significant(value, 3));
         text += &format!(
-            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
+            "<tr><th \
+             scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
             escape(&measured.what),
             number(measured.value),
             number(measured.low),
@@ -184,9 +199,10 @@ fn section(finding: &Finding) -> String {
 }
 
 /// The document.
-pub(crate) fn markdown(findings: &[Finding], about: &About) -> String {
+pub(crate) fn markdown(findings: &[Finding], about: &PageInfo) -> String {
     let mut text = format!(
-        "<!-- written by: cargo run --release --example claims -->\n\n# Claims about vanishing gradients, measured\n\n{}\n\n```sh\n{}\n```\n\n| claim | verdict |\n|---|---|\n",
+        "<!-- written by: cargo run --release --example claims -->\n\n# Claims about vanishing \
+         gradients, measured\n\n{}\n\n```sh\n{}\n```\n\n| claim | verdict |\n|---|---|\n",
         about.words(),
         about.command()
     );

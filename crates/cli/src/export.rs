@@ -1,5 +1,6 @@
-//! Records for other programs.
+//! Exports of the records.
 
+use crate::options::RUNNING;
 use anyhow::Result;
 use clap::Args;
 use recurrent_records::dir::OutputDir;
@@ -9,22 +10,22 @@ use recurrent_tasks::usage::ConfigError;
 use serde::{Deserialize, Serialize};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// What is written for other programs too.
+/// Exports of the records for other programs.
 #[derive(Args, Serialize, Deserialize)]
 pub(crate) struct Export {
     /// Write event files for TensorBoard too
-    #[arg(long)]
+    #[arg(long, help_heading = RUNNING)]
     tensorboard: bool,
     /// Write all records as CSV too
-    #[arg(long)]
+    #[arg(long, help_heading = RUNNING)]
     csv: bool,
     /// Write all records as Parquet too; needs cargo's --features parquet
-    #[arg(long)]
+    #[arg(long, help_heading = RUNNING)]
     parquet: bool,
 }
 
 impl Export {
-    /// Refuses what this program was not built for, before anything runs.
+    /// Refuses an export that this program was not built with, before anything runs.
     pub(crate) fn check(&self) -> Result<()> {
         match self.parquet && !cfg!(feature = "parquet") {
             true => {
@@ -35,12 +36,12 @@ impl Export {
         }
     }
 
-    /// Whether anything was asked for.
+    /// Whether an export is asked for.
     pub(crate) fn any(&self) -> bool {
         self.tensorboard || self.csv || self.parquet
     }
 
-    /// Writes what was asked for.
+    /// Writes the exports.
     pub(crate) fn write(&self, records: &Records, folder: &OutputDir) -> Result<()> {
         if !self.any() {
             return Ok(());

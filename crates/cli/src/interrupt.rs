@@ -8,13 +8,15 @@ use std::sync::Arc;
 /// The exit code of a program that was interrupted: 128 and SIGINT's number, as of a shell's.
 pub const INTERRUPTED: u8 = 130;
 
-/// A flag that the first Ctrl-C sets, or another request to terminate; a second one ends the program at once.
+/// A flag that the first Ctrl-C sets, or another request to terminate; a second one ends the
+/// program at once.
 ///
-/// Who starts a program with one of these signals ignored, as `nohup` does and a script that puts it in the background,
-/// means it to go on: all signals are then left as they are, and nothing sets the flag. The same holds if the program
-/// has a handler already.
+/// A program that was started with one of these signals ignored, by `nohup` or in the background of a
+/// script, shall continue: it leaves all signals alone, and nothing sets the flag. The same holds if
+/// the program has a handler already.
 ///
-/// `on_signal` is called at every signal, with whether it is a second one; it gives whether it has said so itself, in which case no line is written.
+/// `on_signal` is called at every signal, with `true` at the second. If it returns `true`, it has told
+/// the user itself, and no line is written.
 ///
 /// # Errors
 /// If the system refuses the handler.
@@ -30,8 +32,9 @@ pub fn flag(on_signal: impl Fn(bool) -> bool + Send + 'static) -> Result<Arc<Ato
         if shown {
             return; // the screen says so
         }
-        let line = "\nstopping after the present step; what is finished is kept. Once more to end at once.";
-        // Somebody who has closed the terminal need not be told.
+        let line = "\nstopping after the present step; what is finished is kept. Once more to end \
+            at once.";
+        // If this fails, the terminal is closed.
         let _ = writeln!(stderr(), "{line}");
     });
     match handled {

@@ -1,4 +1,5 @@
-//! The program `recurrent`: which recurrent networks keep their gradient alive over a long lag, and which of them learn the task?
+//! The program `recurrent`: which recurrent networks keep their gradient alive over a long lag, and
+//! which of them learn the task?
 //!
 //! ```text
 //! recurrent compare              # the adding problem over 100 steps, ten variants, three seeds
@@ -10,13 +11,15 @@
 //! recurrent list                 # all variants, or all remedies
 //! ```
 //!
-//! The exit code is 2 for a mistake in the options, 1 for a failure, 130 after Ctrl-C, which keeps what is finished.
+//! The exit code is 2 for a mistake in the options, 1 for a failure, 130 after Ctrl-C, which keeps
+//! what is finished.
 
 #![forbid(unsafe_code)]
 
 mod commands;
 mod export;
 pub mod interrupt;
+mod modifiers;
 mod options;
 mod output;
 mod progress;
@@ -26,6 +29,7 @@ mod variants;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use output::first_line;
+use recurrent_harness::compare::cores;
 use recurrent_records::record::{RunRecord, Status};
 use recurrent_tasks::usage::ConfigError;
 use serde::Serialize;
@@ -36,7 +40,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use output::{print, write};
-pub use variants::variants;
+pub use variants::{from_entry, Variants};
 
 /// Trains recurrent networks side by side and reports whether their gradients survive.
 #[derive(Parser)]
@@ -54,12 +58,16 @@ enum Command {
     Report(commands::report::Args),
     Claims(commands::claims::Args),
     List(commands::list::Args),
+    Completions(commands::generate::Completions),
+    /// Print the man page, in roff
+    Man,
 }
 
-/// How the program was called: a subcommand with its own words.
+/// How the program was called: a subcommand with its own words, and the variants that it knows.
 struct Invocation {
     name: String,
     words: Vec<OsString>,
+    variants: Variants,
 }
 
 impl Invocation {
@@ -78,15 +86,37 @@ impl Invocation {
 
 /// Runs the program with the words of the command line.
 pub fn main() -> ExitCode {
-    run(std::env::args_os().skip(1).collect())
+    main_with(Variants::registry())
 }
 
-/// Runs a subcommand with the words of the command line: `compare --quick` for the words `--quick` of a program named `compare`.
+/// The same with variants of one's own. They have the program's options, `--resume`, modifiers of
+/// training, exports and report.
+///
+/// ```no_run
+/// use recurrent::{Layer, Lstm, LstmConfig};
+/// use recurrent_cli::{main_with, Variants};
+///
+/// fn main() -> std::process::ExitCode {
+///     let summary = "an LSTM of my own";
+///     main_with(Variants::registry().and("mine", summary, |size, vb| {
+///         Ok(Box::new(Lstm::new(size.input, size.hidden, &LstmConfig::default(), vb)?))
+///     }))
+/// }
+/// ```
+///
+/// That program takes `compare --variants mine,mine+clip=0.5,lstm`.
+pub fn main_with(variants: Variants) -> ExitCode {
+    run(std::env::args_os().skip(1).collect(), variants)
+}
+
+/// Runs a subcommand with the words of the command line: `compare --quick` for the words `--quick`
+/// of a program named `compare`.
 pub fn subcommand(name: &str) -> ExitCode {
-    run([name.into()].into_iter().chain(std::env::args_os().skip(1)).collect())
+    let words = [name.into()].into_iter().chain(std::env::args_os().skip(1)).collect();
+    run(words, Variants::registry())
 }
 
-/// Runs a program of one's own: one line for an error, and the exit code that belongs to it.
+/// Runs another program: one line for an error, and the exit code that belongs to it.
 pub fn program<A: Parser>(run: fn(A) -> Result<ExitCode>) -> ExitCode {
     match parsed::<A>(std::env::args_os().collect()) {
         Ok(args) => ended_with(run(args)),
@@ -94,22 +124,36 @@ pub fn program<A: Parser>(run: fn(A) -> Result<ExitCode>) -> ExitCode {
     }
 }
 
-fn run(words: Vec<OsString>) -> ExitCode {
+fn run(words: Vec<OsString>, variants: Variants) -> ExitCode {
+    settle_threads();
     let program = match parsed::<Program>([&["recurrent".into()], &words[..]].concat()) {
         Ok(program) => program,
         Err(code) => return code,
     };
     let name = words.first().map_or(String::new(), |word| word.to_string_lossy().into_owned());
-    let invocation = Invocation { name, words: words.into_iter().skip(1).collect() };
+    let words = words.into_iter().skip(1).collect();
+    let invocation = Invocation { name, words, variants };
     let ended = match program.command {
         Command::Compare(args) => commands::compare::run(args, &invocation),
         Command::Ablate(args) => commands::ablate::run(args, &invocation),
         Command::Sweep(args) => commands::sweep::run(args, &invocation),
         Command::Report(args) => commands::report::run(args, &invocation),
         Command::Claims(args) => commands::claims::run(args, &invocation),
-        Command::List(args) => commands::list::run(args),
+        Command::List(args) => commands::list::run(args, &invocation),
+        Command::Completions(args) => commands::generate::completions(args),
+        Command::Man => commands::generate::man(),
     };
     ended_with(ended)
+}
+
+/// Sets the number of threads once. Otherwise candle reads /proc/cpuinfo before every matrix
+/// product, which takes longer than the product of a small network. Results do not depend on it.
+fn settle_threads() {
+    const THREADS: &str = "RAYON_NUM_THREADS";
+    if std::env::var_os(THREADS).is_none() {
+        // Nothing else runs yet that could read the environment.
+        std::env::set_var(THREADS, cores().to_string());
+    }
 }
 
 /// The options, or the exit code of a mistake in them, which is said in one line.
@@ -154,7 +198,8 @@ fn one_line(error: &clap::Error) -> String {
     text.strip_prefix("error: ").unwrap_or(&text).to_string()
 }
 
-/// How a program ends that was not refused: as interrupted, with failed runs, or well. What was interrupted is in `folder`, and goes on from there.
+/// The exit code of a program that has run: interrupted, with failed runs, or well. An interrupted
+/// program can be resumed from `folder`.
 pub(crate) fn ended<'a>(
     cancel: &AtomicBool,
     folder: &Path,

@@ -1,6 +1,6 @@
 //! The options that `compare`, `ablate` and `sweep` share.
 
-use crate::progress::{Progress, Watch};
+use crate::progress::{Progress, ProgressMode};
 use crate::Invocation;
 use anyhow::Result;
 use clap::Args;
@@ -18,86 +18,98 @@ use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// What is learnt, and how.
+/// The groups of options in the help.
+pub(crate) const TASK: &str = "Task";
+pub(crate) const NETWORKS: &str = "Networks";
+pub(crate) const TRAINING: &str = "Training";
+pub(crate) const RUNNING: &str = "Running and output";
+
+/// The task, the networks and their training, and where results go.
 #[derive(Args, Serialize, Deserialize)]
 pub(crate) struct Training {
     /// adding, copy, temporal-order, mnist-rows ...; a name that is none shows all
-    #[arg(long, default_value = "adding")]
+    #[arg(long, default_value = "adding", help_heading = TASK)]
     pub(crate) task: String,
     /// The first seed
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = TRAINING)]
     seed_offset: u64,
     /// Training steps at most [default: 3000 of a generated task]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = TRAINING)]
     steps: Option<u64>,
     /// Times through a data set [default: 2]
-    #[arg(long, value_name = "N", conflicts_with = "steps")]
+    #[arg(long, value_name = "N", conflicts_with = "steps", help_heading = TRAINING)]
     epochs: Option<u64>,
     /// Hidden units of every layer, instead of --params
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = NETWORKS)]
     hidden: Option<usize>,
-    /// Weights of every network: its hidden units are chosen to come near [default: 5000, of a data set 10000, with --quick 2000]
-    #[arg(long, value_name = "N", conflicts_with = "hidden")]
+    /// Weights of every network: its hidden units are chosen to come near [default: 5000, of a data
+    /// set 10000, with --quick 2000]
+    #[arg(long, value_name = "N", conflicts_with = "hidden", help_heading = NETWORKS)]
     params: Option<usize>,
     /// Examples a batch [default: 32]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = TRAINING)]
     batch: Option<usize>,
     /// Learning rate of AdamW [default: 0.005]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = TRAINING)]
     lr: Option<f64>,
-    /// Bound of the global gradient norm, inf for none [default: 1; of ablate none]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    /// First training steps, over which the learning rate rises linearly [default: 0]
+    #[arg(long, value_name = "N", help_heading = TRAINING)]
+    warmup: Option<u64>,
+    /// Bound of the global gradient norm, inf for none [default: 1]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = TRAINING)]
     #[serde(with = "number::option")]
     clip: Option<f64>,
     /// f32 or f64
-    #[arg(long, default_value = "f32")]
+    #[arg(long, default_value = "f32", help_heading = TRAINING)]
     dtype: String,
     /// cpu, cuda, cuda:N or metal
-    #[arg(long, default_value = "cpu")]
+    #[arg(long, default_value = "cpu", help_heading = TRAINING)]
     device: String,
     /// Runs side by side, each on one thread [default: the number of cores, 1 on a GPU]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = RUNNING)]
     jobs: Option<usize>,
     /// How much is measured before and after training: profiles, gradients or dynamics
-    #[arg(long, value_name = "LEVEL", default_value = "profiles")]
+    #[arg(long, value_name = "LEVEL", default_value = "profiles", help_heading = RUNNING)]
     measures: String,
     /// Folder or file with the data of a task that reads some: IDX files, a .ts or CSV file, a text
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", help_heading = TASK)]
     data: Option<PathBuf>,
     /// Column of a CSV file to forecast [default: the last of two]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = TASK)]
     column: Option<String>,
     /// Season of the naive forecast to compare with, in rows [default: 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = TASK)]
     season: Option<usize>,
     /// Hold out a part of the training data instead of the test set: for a search
-    #[arg(long)]
+    #[arg(long, help_heading = TASK)]
     validate: bool,
     /// Evaluate the trained networks on sequences of 2 and 4 times the length, too
-    #[arg(long)]
+    #[arg(long, help_heading = TASK)]
     generalise: bool,
     /// Folder to write to, new or empty [default: runs/<task>-<time>]
-    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    #[arg(long, value_name = "DIR", conflicts_with = "resume", help_heading = RUNNING)]
     out: Option<PathBuf>,
-    /// Resume what a folder holds, with its options: what was interrupted or killed ends with the same records
-    #[arg(long, value_name = "DIR")]
+    /// Resume what a folder holds, with its options: what was interrupted or killed ends with the
+    /// same records
+    #[arg(long, value_name = "DIR", help_heading = RUNNING)]
     pub(crate) resume: Option<PathBuf>,
-    /// Training steps after which a run is saved, to go on from there [default: what is done in ten seconds]
-    #[arg(long, value_name = "N")]
+    /// Training steps after which a run is saved, to go on from there [default: what is done in ten
+    /// seconds]
+    #[arg(long, value_name = "N", help_heading = RUNNING)]
     checkpoint_every: Option<u64>,
     /// A trial within half a minute, in which nothing is learnt
-    #[arg(long)]
+    #[arg(long, help_heading = RUNNING)]
     pub(crate) quick: bool,
     /// Show progress in lines, also on a terminal
-    #[arg(long)]
+    #[arg(long, help_heading = RUNNING)]
     plain: bool,
     /// Show no progress
-    #[arg(long)]
+    #[arg(long, help_heading = RUNNING)]
     quiet: bool,
 }
 
 impl Training {
-    /// The task, of that length if it is generated; shorter than usual for a trial.
+    /// The task, with that length if it is generated; a trial has a shorter one.
     pub(crate) fn task(&self, length: Option<usize>) -> Result<Arc<dyn Task>> {
         let small_images = ["mnist", "fashion"].iter().any(|name| self.task.contains(name));
         let short = self.quick && self.data.is_none() && !small_images;
@@ -121,7 +133,7 @@ impl Training {
         }
     }
 
-    /// What is asked for, nothing of it started. `clip` holds where --clip does not say otherwise.
+    /// The comparison that the options describe. `clip` is the default of --clip.
     pub(crate) fn comparison(
         &self,
         task: Arc<dyn Task>,
@@ -142,6 +154,7 @@ impl Training {
             width: hidden.or(params).unwrap_or(base.width),
             batch: self.batch.unwrap_or(base.batch),
             lr: self.lr.unwrap_or(base.lr),
+            warmup: self.warmup.unwrap_or(base.warmup),
             clip: match self.clip {
                 None => clip,
                 Some(f64::INFINITY) => Clipping::Off,
@@ -169,12 +182,12 @@ impl Training {
         })
     }
 
-    /// What shows how it goes.
+    /// The progress, as the options say.
     pub(crate) fn progress(&self) -> Progress {
         Progress::new(match (self.quiet, self.plain) {
-            (true, _) => Watch::Nothing,
-            (false, true) => Watch::Lines,
-            (false, false) => Watch::Terminal,
+            (true, _) => ProgressMode::Nothing,
+            (false, true) => ProgressMode::Lines,
+            (false, false) => ProgressMode::Terminal,
         })
     }
 

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use std::io::{stdout, ErrorKind, Write};
 
-/// Prints lines. Somebody who has closed the pipe has read enough, and what was written stays.
+/// Prints lines. A closed pipe is no error.
 ///
 /// # Errors
 /// If the standard output cannot be written, as on a full disk.
@@ -11,7 +11,7 @@ pub fn print(lines: &str) -> Result<()> {
     write(&format!("{lines}\n")).map(drop)
 }
 
-/// Prints a part of a line, at once; gives whether there still is a reader.
+/// Prints a part of a line at once; gives whether the pipe is still open.
 ///
 /// # Errors
 /// As [`print()`].
@@ -23,7 +23,7 @@ pub fn write(text: &str) -> Result<bool> {
     }
 }
 
-/// The number of columns to print: what the environment says, else those of the terminal, else 100.
+/// The number of columns to print: COLUMNS, else those of the terminal, else 100.
 pub(crate) fn width() -> usize {
     let asked = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
     let terminal =

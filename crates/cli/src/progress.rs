@@ -1,40 +1,46 @@
-//! What is shown while it runs, on the standard error.
+//! The progress of comparisons, on the standard error.
 
-#[cfg_attr(not(feature = "live"), allow(dead_code))] // what the screen alone shows
-mod board;
 #[cfg(feature = "live")]
-mod live;
+mod screen;
+#[cfg_attr(not(feature = "live"), allow(dead_code))] // what the screen alone shows
+mod state;
 
-use board::{sentence, Board};
+use console::Term;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use recurrent_harness::compare::ComparisonEvent;
 use recurrent_harness::run::Event;
 use recurrent_records::record::RunRecord;
+use recurrent_report::wrap;
 use recurrent_tasks::task::Task;
+use state::{sentence, ComparisonState};
 use std::io::{stderr, IsTerminal, Write};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// What is shown of comparisons while it runs, on the standard error.
+/// How the progress of a comparison is shown on the standard error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Watch {
+pub(crate) enum ProgressMode {
     /// Nothing but warnings.
     Nothing,
-    /// A line for every run that has ended, and once a minute one for every run on its way.
+    /// A line for every run that ends, and once a minute for every run under way.
     Lines,
-    /// On a terminal bars, or a screen with the feature `live`; elsewhere lines.
+    /// Bars on a terminal, nothing elsewhere.
+    Bars,
+    /// Bars on a terminal, or a screen with the feature `live`; lines elsewhere.
     #[default]
     Terminal,
 }
 
-/// A run that takes longer than this says where it is, and again after the same time.
+/// The time between two lines on a run under way.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// What is shown, and what there is to show.
+/// Shows the progress of comparisons.
 pub(crate) struct Progress {
     show: Show,
-    board: Mutex<Board>,
+    /// Whether lines name the length of the task.
+    with_length: bool,
+    state: Mutex<ComparisonState>,
 }
 
 enum Show {
@@ -50,17 +56,24 @@ enum Show {
 }
 
 impl Progress {
-    /// That of comparisons which have not begun.
-    pub(crate) fn new(watch: Watch) -> Self {
+    /// Progress before the first comparison has begun.
+    pub(crate) fn new(watch: ProgressMode) -> Self {
         let show = match watch {
-            Watch::Nothing => Show::Nothing,
-            Watch::Terminal if draws() => Show::on_terminal(),
-            Watch::Lines | Watch::Terminal => Show::Lines,
+            ProgressMode::Nothing => Show::Nothing,
+            ProgressMode::Bars if draws() => Show::bars(),
+            ProgressMode::Bars => Show::Nothing,
+            ProgressMode::Terminal if draws() => Show::on_terminal(),
+            ProgressMode::Lines | ProgressMode::Terminal => Show::Lines,
         };
-        Self { show, board: Mutex::new(Board::idle()) }
+        Self { show, with_length: false, state: Mutex::new(ComparisonState::idle()) }
     }
 
-    /// Does the work, and shows it until it is done. `cancel` is set if somebody asks for an end with a key.
+    /// The same, with the length of the task in every line.
+    pub(crate) fn with_length(self) -> Self {
+        Self { with_length: true, ..self }
+    }
+
+    /// Does the work, and shows its progress. A key on the screen sets `cancel`.
     #[cfg_attr(not(feature = "live"), allow(unused_variables))] // bars have no keys
     pub(crate) fn during<T>(&self, cancel: &AtomicBool, work: impl FnOnce() -> T) -> T {
         match &self.show {
@@ -68,41 +81,42 @@ impl Progress {
             Show::Bars { all, .. } => {
                 let done = work();
                 self.clear();
-                // A terminal that is gone is no reason to lose what was found.
+                // A closed terminal must not lose the results.
                 let _ = all.clear();
                 done
             }
             #[cfg(feature = "live")]
             Show::Screen => {
-                let done = live::during(&self.board, cancel, work);
-                // What the screen has shown of runs that ended stays, as it does with bars.
-                self.board().lines.iter().for_each(|line| drop(writeln!(stderr(), "{line}")));
+                let done = screen::during(&self.state, cancel, work);
+                // The lines on runs that have ended stay, as they do with bars.
+                self.state().lines.iter().for_each(|line| drop(writeln!(stderr(), "{line}")));
                 done
             }
         }
     }
 
-    /// Something has happened in a comparison.
+    /// Takes an event of a comparison.
     pub(crate) fn on_event(&self, event: ComparisonEvent) {
         match event {
-            ComparisonEvent::Begins { task, runs, steps, ended } => {
-                self.begin(task, runs, steps, ended)
+            ComparisonEvent::Begins { task, steps, ended, waiting } => {
+                self.begin(task, steps, ended, waiting);
             }
             ComparisonEvent::RunBegins { worker, variant, seed } => {
                 self.start(worker, variant, seed)
             }
-            ComparisonEvent::Run { worker, event } => self.told(worker, event),
+            ComparisonEvent::Run { worker, event } => self.on_run_event(worker, event),
             ComparisonEvent::RunEnded { worker, run } => self.done(worker, run),
             ComparisonEvent::Ended => self.clear(),
         }
     }
 
-    /// A comparison begins, of whose runs so many have ended before, and are not repeated.
-    fn begin(&self, task: &dyn Task, runs: u64, steps: u64, ended: u64) {
+    /// A comparison begins; `ended` of its runs had ended before, and are not repeated.
+    fn begin(&self, task: &dyn Task, steps: u64, ended: u64, waiting: &[&str]) {
+        let runs = ended + waiting.len() as u64;
         {
-            let mut board = self.board();
-            board.renew(task, runs, steps);
-            board.found(ended);
+            let mut state = self.state();
+            state.renew(task, runs, steps, waiting, self.with_length);
+            state.found(ended);
         }
         if ended == runs {
             return self.note(&format!("all {runs} runs had ended before, none is repeated"));
@@ -119,29 +133,40 @@ impl Progress {
         }
     }
 
-    /// Takes the bars away.
+    /// Removes the bars.
     fn clear(&self) {
         if let Show::Bars { bars, .. } = &self.show {
             lock(bars).drain(..).rev().for_each(|bar| bar.finish_and_clear());
         }
     }
 
-    /// A line that is shown even where no progress is.
+    /// Shows a line unless progress is off.
+    pub(crate) fn remark(&self, line: &str) {
+        if !matches!(self.show, Show::Nothing) {
+            self.note(line);
+        }
+    }
+
+    /// Shows a line, even if progress is off.
     fn note(&self, line: &str) {
-        // Nobody reads it if this fails, and the run goes on.
+        // On a terminal, a long line is broken between words.
+        let columns = Term::stderr().size_checked().map(|(_, columns)| usize::from(columns));
+        let line = columns.map_or(line.to_owned(), |columns| wrap(line, columns, "    "));
+        let line = line.trim_end();
+        // If this fails, nobody reads it, and the run continues.
         match &self.show {
             Show::Bars { all, .. } => drop(all.println(line)),
             #[cfg(feature = "live")]
-            Show::Screen if live::shown() => self.board().lines.push(line.to_owned()),
+            Show::Screen if screen::shown() => self.state().lines.push(line.to_owned()),
             _ => drop(writeln!(stderr(), "{line}")),
         }
     }
 
     /// Sets the bar of all runs.
     fn count(&self, total: &ProgressBar) {
-        let board = self.board();
-        total.set_position(board.steps_done());
-        total.set_message(format!("{} of {} runs", board.ended, board.runs));
+        let state = self.state();
+        total.set_position(state.steps_done());
+        total.set_message(format!("{} of {} runs", state.ended, state.runs));
     }
 
     /// The bar of all runs and that of a worker, if there are bars.
@@ -150,7 +175,7 @@ impl Progress {
         let mut bars = lock(bars);
         let total = bars.first()?.clone();
         while bars.len() <= worker + 1 {
-            let bar = all.insert_before(&total, ProgressBar::new(self.board().steps));
+            let bar = all.insert_before(&total, ProgressBar::new(self.state().steps));
             bar.set_style(style("{prefix:>28} {wide_bar} step {pos}/{len} loss {msg}"));
             bars.push(bar);
         }
@@ -164,24 +189,24 @@ impl Progress {
             bar.set_message("-");
             bar.reset();
         }
-        self.board().begin(worker, variant, seed);
+        self.state().begin(worker, variant, seed);
     }
 
-    /// Something has happened in it.
-    fn told(&self, worker: usize, event: Event) {
-        let mut board = self.board();
-        board.told(worker, event);
-        let name = || board.track(worker).map_or(String::new(), |track| track.name());
+    /// Takes an event of the run of a worker.
+    fn on_run_event(&self, worker: usize, event: Event) {
+        let mut state = self.state();
+        state.on_event(worker, event);
+        let name = || state.run_state(worker).map_or(String::new(), |run_state| run_state.name());
         let line = match (event, &self.show) {
             (Event::Damaged(line), _) => Some(line.to_owned()),
             (_, Show::Nothing) => None,
             (Event::Resumed(steps), _) => {
                 Some(format!("{} goes on after step {}", name(), steps.len()))
             }
-            (_, Show::Lines) => board.news(worker, SILENCE),
+            (_, Show::Lines) => state.news(worker, SILENCE),
             _ => None,
         };
-        drop(board);
+        drop(state);
         if let Some((total, bar)) = self.bars(worker) {
             match event {
                 Event::Step(step, loss) => {
@@ -205,7 +230,7 @@ impl Progress {
 
     /// The run has ended.
     fn done(&self, worker: usize, run: &RunRecord) {
-        let line = self.board().end(worker, run);
+        let line = self.state().end(worker, run);
         match &self.show {
             Show::Nothing => {}
             Show::Bars { .. } => {
@@ -219,27 +244,32 @@ impl Progress {
         }
     }
 
-    fn board(&self) -> MutexGuard<'_, Board> {
-        lock(&self.board)
+    fn state(&self) -> MutexGuard<'_, ComparisonState> {
+        lock(&self.state)
     }
 }
 
 impl Show {
-    /// What suits the terminal that the standard error is.
+    /// The screen if it can have the terminal, else bars.
     fn on_terminal() -> Self {
         #[cfg(feature = "live")]
-        if live::foreground() {
+        if screen::foreground() {
             return Self::Screen;
         }
+        Self::bars()
+    }
+
+    fn bars() -> Self {
         Self::Bars { all: MultiProgress::new(), bars: Mutex::new(Vec::new()) }
     }
 }
 
-/// A signal has come; gives whether there is a screen, which says so. A program that is to end at once gives the terminal back first.
+/// Handles a signal; gives whether a screen is open, which says so. If the program ends at once, the
+/// screen restores the terminal first.
 #[cfg_attr(not(feature = "live"), allow(unused_variables))]
 pub(crate) fn interrupted(at_once: bool) -> bool {
     #[cfg(feature = "live")]
-    return live::interrupted(at_once);
+    return screen::interrupted(at_once);
     #[cfg(not(feature = "live"))]
     false
 }

@@ -27,12 +27,12 @@ const RUNTIME: [&str; 10] = [
     "tensorboard",
 ];
 
-/// The options that a folder was started with. Runtime options that are given now take their place; others
-/// may only repeat what is there.
+/// The options that a folder was started with. Runtime options that are given now take their place;
+/// others may only repeat what is there.
 ///
 /// # Errors
-/// A [`ConfigError`] error if the folder holds nothing that this program began, or an option given now contradicts
-/// it.
+/// A [`ConfigError`] if the folder holds nothing that this program began, or an option given now
+/// contradicts it.
 pub(crate) fn options<A>(folder: &Path, invocation: &Invocation) -> Result<A>
 where
     A: Parser + Serialize + DeserializeOwned,
@@ -58,7 +58,8 @@ where
             continue;
         }
         let (name, conflicts) = (argument.get_long().unwrap_or(id), !RUNTIME.contains(&id));
-        // An option that was left to its default may still ask for the same: the comparison finds out.
+        // An option that was left to its default may still ask for the same: the comparison finds
+        // out.
         if conflicts && !options[id].is_null() {
             let line =
                 format!("resume {shown}: --{name}: {} there, {} asked for", options[id], now[id]);

@@ -1,64 +1,112 @@
-//! The variants of the zoo, by name, with remedies behind it.
+//! The variants that the program knows: those of the zoo and a user's own.
 
-use crate::output::print;
+use crate::modifiers::{self, Modifier};
 use anyhow::Result;
-use recurrent::modifier::{self, Modifier};
+use candle_nn::VarBuilder;
 use recurrent::registry::{self, Entry};
-use recurrent_harness::remedy as training;
-use recurrent_harness::variant::{self, Variant};
-use recurrent_tasks::usage::{nearest, ConfigError};
+use recurrent::Layer;
+use recurrent_harness::variant::{self, Size, Variant};
+use recurrent_tasks::usage::ConfigError;
 use std::sync::Arc;
 
-/// Lists all variants, those that `compare` takes unless told otherwise with a star; or all remedies.
-pub(crate) fn list(remedies: bool) -> Result<()> {
-    if !remedies {
-        for Entry { name, summary, default, .. } in registry::variants() {
-            print(&format!("{} {name:<24} {summary}", if default { '*' } else { ' ' }))?;
-        }
-        return Ok(());
-    }
-    for [usage, what, source] in modifier::TABLE.iter().chain(training::TABLE) {
-        let source = if source.is_empty() { String::new() } else { format!(" ({source})") };
-        print(&format!("  {usage:<25} {what}{source}"))?;
-    }
-    Ok(())
-}
-
-/// The variants of these names, in this order: those of the registry, each with remedies behind it if wanted, `lstm+chrono+clip=0.5`.
+/// The variants that the program knows.
 ///
-/// # Errors
-/// A [`ConfigError`] error that names the nearest there is, if there is no such variant or remedy.
-pub fn variants(names: &[String], longest_lag: usize) -> Result<Vec<Variant>> {
-    let entries = registry::variants();
-    let mut known: Vec<_> =
-        entries.iter().map(|entry| variant(entry, &[], longest_lag)).collect::<Result<_>>()?;
-    for name in names {
-        let Some((base, remedies)) = name.split_once('+') else { continue };
-        variant::choose(&known, &[base])?;
-        let remedies: Vec<&str> = remedies.split('+').collect();
-        let entry = entries.iter().find(|entry| entry.name == base);
-        known.extend(entry.map(|entry| variant(entry, &remedies, longest_lag)).transpose()?);
-    }
-    Ok(variant::choose(&known, names)?)
+/// A user's own variants have all that those of the zoo have: options, `--resume`, the modifiers of
+/// training (`mgu+clip=0.5`), exports and the report. [`main_with`](crate::main_with) has an
+/// example.
+#[derive(Clone, Default)]
+pub struct Variants {
+    entries: Vec<Entry>,
+    own: Vec<Variant>,
 }
 
-/// A named variant of the zoo with remedies, for the harness, which knows none of them.
-fn variant(entry: &Entry, remedies: &[&str], longest_lag: usize) -> Result<Variant> {
+impl Variants {
+    /// Those of the zoo.
+    pub fn registry() -> Self {
+        Self { entries: registry::variants(), own: Vec::new() }
+    }
+
+    /// These and a variant of one's own, which `compare` takes by default.
+    ///
+    /// `build` makes the recurrent layers of a size, all their weights out of the given builder.
+    #[must_use]
+    pub fn and(
+        self,
+        name: &str,
+        summary: &str,
+        build: impl Fn(Size, VarBuilder) -> candle::Result<Box<dyn Layer>> + Send + Sync + 'static,
+    ) -> Self {
+        self.and_variant(Variant { summary: summary.to_string(), ..Variant::new(name, build) })
+    }
+
+    /// These and a variant of one's own, with options for the report or modifiers of its training.
+    #[must_use]
+    pub fn and_variant(mut self, variant: Variant) -> Self {
+        self.entries.retain(|entry| entry.name != variant.name);
+        self.own.retain(|own| own.name != variant.name);
+        self.own.push(variant);
+        self
+    }
+
+    /// The variants of these names, in this order, each with modifiers behind it if wanted:
+    /// `lstm+chrono+clip=0.5`.
+    ///
+    /// # Errors
+    /// A [`ConfigError`] error that names the nearest there is, if there is no such variant or modifier.
+    pub fn choose(&self, names: &[String], longest_lag: usize) -> Result<Vec<Variant>> {
+        let entries = self.entries.iter().map(|entry| from_entry(entry, longest_lag));
+        let mut known: Vec<_> = entries.chain(self.own.iter().cloned()).collect();
+        for name in names {
+            let Some((base, modifiers)) = name.split_once('+') else { continue };
+            let base = variant::choose(&known, &[base])?.remove(0);
+            let modifiers: Vec<&str> = modifiers.split('+').collect();
+            known.push(match self.entries.iter().find(|entry| entry.name == base.name) {
+                Some(entry) => modified(entry, &modifiers, longest_lag)?,
+                None => own_modified(base, &modifiers)?,
+            });
+        }
+        Ok(variant::choose(&known, names)?)
+    }
+
+    /// The names that `compare` takes by default.
+    pub(crate) fn defaults(&self) -> Vec<String> {
+        let entries = self.entries.iter().filter(|entry| entry.default);
+        let own = self.own.iter().map(|variant| variant.name.clone());
+        entries.map(|entry| entry.name.to_string()).chain(own).collect()
+    }
+
+    /// A line on each; the defaults have a star.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let entries = self.entries.iter().map(|entry| (entry.default, entry.name, entry.summary));
+        let own = self.own.iter().map(|own| (true, own.name.as_str(), own.summary.as_str()));
+        let line = |(default, name, summary): (bool, &str, &str)| {
+            let line = format!("{} {name:<24} {summary}", if default { '*' } else { ' ' });
+            line.trim_end().to_string()
+        };
+        entries.chain(own).map(line).collect()
+    }
+}
+
+/// A named variant of the zoo, for the harness, which knows none of them.
+pub fn from_entry(entry: &Entry, longest_lag: usize) -> Variant {
+    modified(entry, &[], longest_lag).expect("without modifiers there is no mistake to make")
+}
+
+fn modified(entry: &Entry, modifiers: &[&str], longest_lag: usize) -> Result<Variant> {
     let (mut name, mut spec, mut overrides) =
         (entry.name.to_string(), entry.spec.clone(), Vec::new());
-    for text in remedies {
-        let usage =
-            |error: candle::Error| ConfigError::new(crate::output::first_line(&error.to_string()));
-        match (Modifier::parse(text).map_err(usage)?, training::parse(text)?) {
-            (Some(remedy), _) => spec = remedy.apply(&name, &spec).map_err(usage)?,
-            (None, Some(one)) => overrides.push(one),
-            (None, None) => return Err(unknown(text).into()),
+    for text in modifiers {
+        match modifiers::parse(text)? {
+            Modifier::Network(modifier) => {
+                spec = modifier.apply(&name, &spec).map_err(modifiers::usage)?;
+            }
+            Modifier::Training(one) => overrides.push(one),
         }
         name = format!("{name}+{text}");
     }
     let spec = spec.with_longest_lag(longest_lag, 0);
     Ok(Variant {
-        summary: [&[entry.summary], remedies].concat().join(" + "),
+        summary: [&[entry.summary], modifiers].concat().join(" + "),
         name,
         init: spec.init_summary(),
         options: spec.options(),
@@ -69,12 +117,19 @@ fn variant(entry: &Entry, remedies: &[&str], longest_lag: usize) -> Result<Varia
     })
 }
 
-fn unknown(text: &str) -> ConfigError {
-    let name = |usage: &&'static str| usage.split(['=', '[']).next().unwrap_or_default();
-    let names: Vec<&str> =
-        modifier::TABLE.iter().chain(training::TABLE).map(|[usage, ..]| name(usage)).collect();
-    let nearest = nearest(text.split('=').next().unwrap_or_default(), names).unwrap_or("none");
-    ConfigError::new(format!(
-        "remedy {text}: no such remedy; the nearest is {nearest}, `ablate --list` shows all"
-    ))
+/// A user's own variant with modifiers, which can change its training but not its layers.
+fn own_modified(mut variant: Variant, modifiers: &[&str]) -> Result<Variant> {
+    for text in modifiers {
+        let name = &variant.name;
+        match modifiers::parse(text)? {
+            Modifier::Training(one) => variant.overrides.push(one),
+            Modifier::Network(_) => {
+                let why = "it changes layers that are described as data, and this variant is code";
+                return Err(ConfigError::new(format!("remedy {text} on {name}: {why}")).into());
+            }
+        }
+        variant.name = format!("{name}+{text}");
+        variant.summary = [&variant.summary, *text].join(" + ");
+    }
+    Ok(variant)
 }

@@ -102,8 +102,8 @@ fn the_same_ablation_gives_the_same_numbers() -> Result<()> {
 #[test]
 fn rates_are_searched_on_a_part_of_the_training_set() -> Result<()> {
     let temp = tempfile::tempdir()?;
-    let args = "--task mnist1d --variant gru --remedies clip --lrs 0.001,0.01 --tuning-seeds 1 --steps 2 --hidden 2 \
-                --seeds 1 --quiet --out out";
+    let args = "--task mnist1d --variant gru --remedies clip --lrs 0.001,0.01 --tuning-seeds 1 \
+        --steps 2 --hidden 2 --seeds 1 --quiet --out out";
     ablate(temp.path(), args)?.well();
     for (header, examples, held_out) in
         [("out/comparison.json", 4000, 1000), ("out/tuning/comparison.json", 3600, 400)]

@@ -69,7 +69,8 @@ fn claims_are_printed_and_written() -> Result<()> {
     Ok(())
 }
 
-/// Asserts that a line of `claims.jsonl` has the fields of its documentation, in crates/claims/README.md, and no other.
+/// Asserts that a line of `claims.jsonl` has the fields of its documentation, in
+/// crates/claims/README.md, and no other.
 fn documented(finding: &Value) -> Result<()> {
     let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../claims/README.md");
     let readme = fs::read_to_string(readme)?;
@@ -172,7 +173,8 @@ fn claims_are_listed_and_mistakes_refused_in_one_line() -> Result<()> {
     Ok(())
 }
 
-/// `docs/claims.md` is what the program writes: it has a section for every claim, and every pointer to a section leads to one.
+/// `docs/claims.md` is what the program writes: it has a section for every claim, and every pointer
+/// to a section leads to one.
 #[test]
 fn the_document_has_every_claim_and_every_pointer_leads_somewhere() -> Result<()> {
     let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));

@@ -5,7 +5,8 @@ use anyhow::Result;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A tiny MNIST in the new folder `name`: image i has the label i % 10, and ink in the two columns that say so.
+/// A tiny MNIST in the new folder `name`: image i has the label i % 10, and ink in the two columns
+/// that say so.
 pub(crate) fn digits(folder: &Path, name: &str) -> Result<PathBuf> {
     let folder = folder.join(name);
     fs::create_dir(&folder)?;

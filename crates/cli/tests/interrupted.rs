@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 /// A program's command, as [`command`] gives that of `compare`.
 type Program = fn(&str, &Path, &str) -> Command;
 
-/// Starts a program that can be interrupted, even where the tests themselves have been started in the background, with
-/// signals ignored; as far as this system's `env` can help it.
+/// Starts a program that can be interrupted, even where the tests themselves have been started in
+/// the background, with signals ignored; as far as this system's `env` can help it.
 pub(crate) fn start(folder: &Path, args: &str, of: Program) -> Result<Child> {
     let before = "env --default-signal=INT,TERM,HUP";
     let known = Command::new("sh")

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 /// Three networks, six runs of 40 steps with all that is kept under way, saved after every step.
 const SHORT: &str =
-    "--length 6 --variants vanilla,lstm+clip=0.1,gru+attention --seeds 2 --steps 40 --hidden 3 --jobs 2 \
-                     --checkpoint-every 1 --quiet";
+    "--length 6 --variants vanilla,lstm+clip=0.1,gru+attention --seeds 2 --steps 40 --hidden 3 \
+     --jobs 2 --checkpoint-every 1 --quiet";
 
 /// A line that is seen even where what passing tests print is not.
 fn say(line: &str) -> Result<()> {
@@ -90,7 +90,8 @@ fn killed(folder: &Path, out: &str, after: Duration, kills: &mut Kills) -> Resul
     Ok(false)
 }
 
-/// 50 kills, or as many as the environment's `RECURRENT_KILLS` asks for, with delays by `RECURRENT_KILL_SEED`.
+/// 50 kills, or as many as the environment's `RECURRENT_KILLS` asks for, with delays by
+/// `RECURRENT_KILL_SEED`.
 #[test]
 fn a_comparison_that_is_killed_at_random_moments_ends_with_the_same_bits() -> Result<()> {
     let number = |name: &str, default: u64| -> Result<u64> {
@@ -130,8 +131,9 @@ fn a_comparison_that_is_killed_at_random_moments_ends_with_the_same_bits() -> Re
     }
     let Kills { all, writing, saved, early } = kills;
     say(&format!(
-        "{all} kills of {rounds} comparisons: {writing} while a file was being written, {saved} with a checkpoint to go on \
-         from, {early} before anything was; all ended with the same bits. Whole: {:.2} s",
+        "{all} kills of {rounds} comparisons: {writing} while a file was being written, {saved} \
+         with a checkpoint to go on from, {early} before anything was; all ended with the same \
+         bits. Whole: {:.2} s",
         whole.as_secs_f64()
     ))?;
     assert!(saved > 0, "or nothing was tried");
@@ -188,7 +190,8 @@ fn a_second_program_on_the_folder_is_refused_until_the_first_is_gone() -> Result
     Ok(())
 }
 
-/// What a program that found no room has left goes on elsewhere, and ends as if nothing had happened.
+/// What a program that found no room has left goes on elsewhere, and ends as if nothing had
+/// happened.
 fn goes_on(folder: &Path, args: &str) -> Result<()> {
     assert!(
         has(&folder.join("out"), |name| name.starts_with("step-"))?,
@@ -204,9 +207,11 @@ fn goes_on(folder: &Path, args: &str) -> Result<()> {
 
 /// One run whose checkpoints grow beyond 64 KiB.
 const GROWS: &str =
-    "--length 6 --variants vanilla --seeds 1 --steps 1500 --hidden 3 --checkpoint-every 50 --jobs 1 --quiet";
+    "--length 6 --variants vanilla --seeds 1 --steps 1500 --hidden 3 --checkpoint-every 50 --jobs \
+     1 --quiet";
 
-/// Files may not grow beyond a limit: what the system says to a program that does not die of it is what a full disk says, in other words.
+/// Files may not grow beyond a limit: what the system says to a program that does not die of it is
+/// what a full disk says, in other words.
 #[test]
 fn where_files_may_not_grow_the_error_is_clear_and_the_last_checkpoint_stays() -> Result<()> {
     let temp = tempfile::tempdir()?;
@@ -226,7 +231,8 @@ fn where_files_may_not_grow_the_error_is_clear_and_the_last_checkpoint_stays() -
     goes_on(temp.path(), GROWS)
 }
 
-/// A file system of 160 KiB of its own, then one that is read-only, where this system lets the tests mount one.
+/// A file system of 160 KiB of its own, then one that is read-only, where this system lets the
+/// tests mount one.
 #[test]
 fn on_a_full_disk_and_a_read_only_one_the_error_is_clear_and_the_last_checkpoint_stays(
 ) -> Result<()> {

@@ -30,15 +30,16 @@ impl Ended {
         Ok(Self { code: output.status.code(), out, err })
     }
 
-    /// Asserts that all went well, without a word on the standard error, and gives the standard output.
+    /// Asserts that all went well, without a word on the standard error, and gives the standard
+    /// output.
     pub(crate) fn well(self) -> String {
         assert_eq!((self.code, self.err.as_str()), (Some(0), ""), "{}", self.out);
         self.out
     }
 }
 
-/// The command `before recurrent compare args` in a folder, where `''` is an empty argument. A panic or an error with a backtrace
-/// would show it.
+/// The command `before recurrent compare args` in a folder, where `''` is an empty argument. A
+/// panic or an error with a backtrace would show it.
 pub(crate) fn command(before: &str, folder: &Path, args: &str) -> Command {
     command_of("compare", before, folder, args)
 }
@@ -78,7 +79,8 @@ pub(crate) fn sweep(folder: &Path, args: &str) -> Result<Ended> {
     Ended::of(&mut command_of("sweep", "", folder, args))
 }
 
-/// Every file below a folder by its name, with what it holds, and every folder, whose name ends with a slash.
+/// Every file below a folder by its name, with what it holds, and every folder, whose name ends
+/// with a slash.
 pub(crate) fn tree(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(folder)? {

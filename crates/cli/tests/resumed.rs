@@ -89,7 +89,8 @@ fn sweeps_and_ablations_go_on_too() -> Result<()> {
     assert_eq!(sweep(folder, "--resume out")?.code, Some(0));
     assert!(timeless(&folder.join("out"))? == timeless(&folder.join("straight"))?);
 
-    let args = "--variant lstm --remedies chrono --lrs 0.01,0.002 --tuning-seeds 1 --length 6 --seeds 2 --steps 20 --quiet";
+    let args = "--variant lstm --remedies chrono --lrs 0.01,0.002 --tuning-seeds 1 --length 6 \
+        --seeds 2 --steps 20 --quiet";
     ablate(folder, &format!("{args} --out straight-ablation"))?.well();
     ablate(folder, &format!("{args} --out ablation"))?.well();
     fs::remove_file(folder.join("ablation/comparison.json"))?;

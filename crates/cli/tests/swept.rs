@@ -7,7 +7,8 @@ use std::path::Path;
 
 fn tiny(folder: &Path, more: &str) -> Result<String> {
     let args =
-        "--variants vanilla,lstm+chrono --lengths 4,8 --params 100 --steps 10 --seeds 2 --quiet --out out";
+        "--variants vanilla,lstm+chrono --lengths 4,8 --params 100 --steps 10 --seeds 2 --quiet \
+         --out out";
     Ok(sweep(folder, &format!("{args} {more}"))?.well())
 }
 

@@ -1,5 +1,6 @@
-//! The program as its user sees it: what it refuses and in which words, what it writes and prints, that the same command gives the same files,
-//! what an interruption leaves behind, and that what was killed or interrupted goes on.
+//! The program as its user sees it: what it refuses and in which words, what it writes and prints,
+//! that the same command gives the same files, what an interruption leaves behind, and that what
+//! was killed or interrupted goes on.
 
 mod ablated;
 mod claimed;

@@ -12,7 +12,8 @@ use tempfile::TempDir;
 fn tiny(more: &str) -> Result<(TempDir, String)> {
     let temp = tempfile::tempdir()?;
     let args =
-        "--task adding --length 8 --variants vanilla,lstm-chrono --seeds 2 --steps 20 --quiet --out out";
+        "--task adding --length 8 --variants vanilla,lstm-chrono --seeds 2 --steps 20 --quiet \
+         --out out";
     let text = compare(temp.path(), &format!("{args} {more}"))?.well();
     Ok((temp, text))
 }
@@ -69,7 +70,8 @@ fn a_comparison_writes_its_records() -> Result<()> {
     let top: BTreeSet<_> =
         files.keys().filter_map(|name| name.split_inclusive('/').next()).collect();
     let expected =
-        ".lock comparison.json evals.jsonl measures.jsonl plots/ profiles.jsonl report.html runs.jsonl runs/ steps.jsonl";
+        ".lock comparison.json evals.jsonl measures.jsonl plots/ profiles.jsonl report.html \
+         runs.jsonl runs/ steps.jsonl";
     assert!(
         top.iter().eq(expected.split(' ').collect::<Vec<_>>().iter()),
         "{top:?}, expected {expected}"

@@ -54,12 +54,12 @@ pub enum ComparisonEvent<'a> {
     Begins {
         /// The task.
         task: &'a dyn Task,
-        /// The number of runs.
-        runs: u64,
         /// The training steps of each.
         steps: u64,
         /// The number of runs that had ended before, and are not repeated.
         ended: u64,
+        /// The variants of the runs to come, in the order in which they begin.
+        waiting: &'a [&'a str],
     },
     /// A worker begins a run.
     RunBegins {
@@ -194,9 +194,18 @@ impl Plan<'_> {
         let mut manifest = Manifest::new(self, folder)?;
         let mut done = workers::ended(self, folder)?;
         let task = self.comparison.task.as_ref();
-        let (runs, steps) =
-            (self.places().count() as u64, self.comparison.training.steps(task.examples()));
-        on_event(ComparisonEvent::Begins { task, runs, steps, ended: done.len() as u64 });
+        let steps = self.comparison.training.steps(task.examples());
+        let waiting: Vec<&str> = self
+            .places()
+            .filter(|place| !done.contains_key(place))
+            .map(|(index, _)| self.comparison.variants[index].name.as_str())
+            .collect();
+        on_event(ComparisonEvent::Begins {
+            task,
+            steps,
+            ended: done.len() as u64,
+            waiting: &waiting,
+        });
         let whole = done.len() == self.places().count();
         if !whole {
             manifest.begin(folder)?;

@@ -131,7 +131,7 @@ fn a_run_that_fails_does_not_stop_the_others() -> Result<()> {
         &AtomicBool::new(false),
         &|_| {},
     )?;
-    let failed = |run: &recurrent_records::record::RunRecord| match &run.status {
+    let failed = |run: &RunRecord| match &run.status {
         Status::Failed(message) => message.clone(),
         other => format!("{other:?}"),
     };

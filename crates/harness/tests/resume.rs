@@ -90,7 +90,8 @@ fn at_every_step(job: &Job) -> Result<Run> {
 #[test]
 fn a_run_that_is_stopped_at_any_step_goes_on_with_the_same_bits() -> Result<()> {
     let task = tasks::by_name("adding", Some(6), None)?;
-    let settings = TrainingConfig { measures: Level::Gradients, ..settings(task.as_ref(), 10) };
+    let settings =
+        TrainingConfig { measures: Level::Gradients, warmup: 6, ..settings(task.as_ref(), 10) };
     let variant = tanh("t");
     let job = Job::new(&variant, task.as_ref(), &settings, 3)?;
     let run = at_every_step(&job)?;

@@ -138,6 +138,27 @@ fn records_say_what_was_done() {
 }
 
 #[test]
+fn a_warm_up_is_in_the_learning_rates_of_the_steps() {
+    let warm = |warmup| run(&tanh("t"), &TrainingConfig { warmup, lr: 0.01, ..settings() });
+    let rates = |run: &Run| run.steps.iter().map(|step| step.lr).collect::<Vec<_>>();
+    let found = warm(4);
+    assert_eq!(found.record.config.training.warmup, 4);
+    assert_eq!(rates(&found)[..6], [0.25, 0.5, 0.75, 1.0, 1.0, 1.0].map(|factor| 0.01 * factor));
+    assert_eq!(warm(100).steps[11].lr, 0.01 * 0.12, "a run may end before it does");
+
+    let (none, one) = (warm(0), warm(1));
+    assert_eq!(rates(&none), [0.01; 12]);
+    let losses = |run: &Run| run.steps.iter().map(|step| step.loss.to_bits()).collect::<Vec<_>>();
+    assert_eq!(
+        losses(&none),
+        losses(&one),
+        "the first step of one has the whole rate: the same bits"
+    );
+    assert_eq!(losses(&found)[0], losses(&none)[0]);
+    assert_ne!(losses(&found)[1], losses(&none)[1]);
+}
+
+#[test]
 fn profiles_are_those_of_the_gradient_that_trains() {
     let full = changed(&[]);
     let window = changed(&[Override::Truncation(Some(Truncation::Last(5)))]);

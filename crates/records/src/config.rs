@@ -72,6 +72,9 @@ pub struct TrainingConfig {
     pub batch: usize,
     /// The learning rate. Default: 5e-3.
     pub lr: f64,
+    /// The number of first training steps over which the learning rate rises linearly to `lr`, which the last of
+    /// them has. Default: 0, no warm-up.
+    pub warmup: u64,
     /// How the gradient of the weights is bounded after the backward pass. Default: a global norm of 1.
     pub clip: Clipping,
     /// Where the gradient of the states ends in the backward pass, in training and in profiles.
@@ -200,6 +203,7 @@ impl Default for TrainingConfig {
             width: Width::Params(5000),
             batch: 32,
             lr: 5e-3,
+            warmup: 0,
             clip: Clipping::GlobalNorm(1.0),
             truncation: None,
             hidden_grad_clip: None,

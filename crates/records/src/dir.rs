@@ -46,8 +46,13 @@ impl OutputDir {
                     if locked {
                         Self::take(path, "out")?; // if that program is still there, it is what matters
                     }
+                    let begun = |name: &OsString| name == "comparison.json";
+                    let hint = match names.iter().any(begun) {
+                        true => "; --resume continues the comparison in it",
+                        false => "",
+                    };
                     bail_config!(
-                        "out {shown}: the folder is not empty, and nothing is overwritten"
+                        "out {shown}: the folder is not empty, and nothing is overwritten{hint}"
                     );
                 }
             }

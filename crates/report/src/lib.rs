@@ -67,6 +67,17 @@ pub fn text_plot(records: &Records, width: usize, height: usize) -> String {
     text_plot::plot(&Group::new(records), width, height)
 }
 
+/// The half-life of dL/dh of a run in steps, at initialisation and after training, in the words of the
+/// table: `×2 in 9` where the gradient grows, `none` where it is level, `–` where too few lags are left
+/// for a fit.
+pub fn half_lives(run: &record::RunRecord) -> [String; 2] {
+    use run::RunView;
+    trend::Phase::BOTH.map(|phase| {
+        let trend = |rate| trend::Trend::of(rate, run.length()).short();
+        trend::rate(run, "h", phase).map_or("–".to_owned(), trend)
+    })
+}
+
 /// Everything for a terminal `width` columns wide: the table, the plot, and the verdicts, broken into lines.
 pub fn terminal(records: &Records, width: usize) -> String {
     let comparison = Group::new(records);

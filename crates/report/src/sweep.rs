@@ -92,14 +92,26 @@ fn words(maximum: &MaximumLength, findings: &Findings) -> String {
             )
         })
     };
+    let unmeasured = |length| {
+        findings
+            .rates
+            .iter()
+            .any(|rate| rate.variant == maximum.variant && rate.length == length && rate.runs == 0)
+    };
     match (maximum.length, maximum.unsolved) {
         (None, None) => "no run has ended.".to_owned(),
+        (None, Some(shortest)) if unmeasured(shortest) => {
+            format!("no run at T = {shortest} has ended.")
+        }
         (None, Some(shortest)) => format!("not even T = {shortest} was solved{}.", at(shortest)),
         (Some(length), None) => {
             format!(
                 "maximum dependency length {length} or more{}: every length was solved.",
                 at(length)
             )
+        }
+        (Some(length), Some(next)) if unmeasured(next) => {
+            format!("solved up to length {length}{}; no run at T = {next} has ended.", at(length))
         }
         (Some(length), Some(next)) => {
             format!(

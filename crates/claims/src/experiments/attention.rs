@@ -1,42 +1,50 @@
-use super::{by, plain, scores, vanilla, Experiment, Outcome};
-use crate::finding::{Claim, Measured, Source, Verdict};
-use crate::lab::{Arm, How, Lab, Unconverged};
+use super::{by, plain, scores, vanilla, ClaimTest, TestOutcome};
+use crate::experiment::{Arm, Experiment, TrainingPlan, Unconverged};
+use crate::finding::{Citation, Claim, ClaimVerdict, Measured};
 use crate::numbers::{median, more, solved};
 use anyhow::Result;
 use recurrent_records::config::{Override, Readout};
 use recurrent_tasks as tasks;
 
-pub(super) fn experiment() -> Experiment {
-    Experiment {
+pub(super) fn experiment() -> ClaimTest {
+    ClaimTest {
         claim: Claim {
             id: "attention",
             claim: "Attention over the hidden states solves vanishing gradients.",
-            prediction: "With attention, dL/dh at the first steps is as large as near the end; and it is so also where attention's own path is cut, \
-                         if it is the recurrence that was cured.",
-            experiment: "Tanh network on the adding problem, T = 100, PyTorch's initialisation: log10 of dL/dh at the first step over that at the last, \
-                         before training (64 units), with a plain read-out, with attention, and with attention whose own path is detached; then \
-                         training at T = 50 with 5,000 weights.",
-            rule: "Supported if attention raises that log10 by 1 or more with its whole paired interval, with its path detached too; true only if the \
-                   direct path is counted, if it does so attached and not detached; refuted if it raises it by less than 1 attached, with its whole \
-                   interval; else not decided.",
-            literature: const { &[
-                Source::read(
+            prediction:
+                "With attention, dL/dh at the first steps is as large as near the end; and \
+                it is so also where attention's own path is cut, if it is the recurrence that was \
+                cured.",
+            experiment: "Tanh network on the adding problem, T = 100, PyTorch's initialisation: \
+                log10 of dL/dh at the first step over that at the last, before training (64 \
+                units), with a plain read-out, with attention, and with attention whose own path \
+                is detached; then training at T = 50 with 5,000 weights.",
+            rule: "Supported if attention raises that log10 by 1 or more with its whole paired \
+                interval, with its path detached too; true only if the direct path is counted, if \
+                it does so attached and not detached; refuted if it raises it by less than 1 \
+                attached, with its whole interval; else not decided.",
+            literature: const {
+                &[
+                Citation::read(
                     "Ke et al. 2017, arXiv 1711.02326, abstract",
-                    "attention over the past hidden states, with the gradient through high attention weights, learns long dependencies while \
-                     it goes back through few steps",
+                    "attention over the past hidden states, with the gradient through high \
+                     attention weights, learns long dependencies while it goes back through few \
+                     steps",
                 ),
-                Source::remembered(
+                Citation::remembered(
                     "Kerg et al. 2020",
-                    "with attention over all states the gradient has a way of length 1 to every one of them",
+                    "with attention over all states the gradient has a way of length 1 to every \
+                     one of them",
                 ),
-            ] },
+            ]
+            },
         },
         run,
     }
 }
 
-fn run(lab: &Lab) -> Result<Outcome> {
-    let task = tasks::by_name("adding", Some(if lab.quick { 40 } else { 100 }), None)?;
+fn run(experiment: &Experiment) -> Result<TestOutcome> {
+    let task = tasks::by_name("adding", Some(if experiment.quick { 40 } else { 100 }), None)?;
     let read = |name, readout| Arm::with(name, &vanilla(plain()), &[Override::Readout(readout)]);
     let arms = [
         read("plain", Readout::Plain),
@@ -45,7 +53,7 @@ fn run(lab: &Lab) -> Result<Outcome> {
     ];
     let (mut measured, mut far) = (Vec::new(), Vec::new());
     for arm in &arms {
-        let values = by(&lab.starts(arm, task.as_ref(), 64)?, |start| start.far);
+        let values = by(&experiment.starts(arm, task.as_ref(), 64)?, |start| start.far);
         measured.push(median(
             format!("log10 of dL/dh, first over last step, {}", arm.name),
             "",
@@ -55,11 +63,11 @@ fn run(lab: &Lab) -> Result<Outcome> {
     }
     let attached = more("the same, attention minus plain", "", &far[1], &far[0]);
     let detached = more("the same, detached minus plain", "", &far[2], &far[0]);
-    let how = How { params: 5000, same_units: false, steps: 1500, overrides: Vec::new() };
-    let trained = lab.train("attention", "adding", 50, &how, &arms)?;
+    let how = TrainingPlan { params: 5000, same_units: false, steps: 1500, overrides: Vec::new() };
+    let trained = experiment.train("attention", "adding", 50, &how, &arms)?;
     let numbers = format!(
-        "dL/dh at the first step over that at the last is 10^{:.1} with a plain read-out, 10^{:.1} with attention, 10^{:.1} with its path \
-         detached; solved: {}",
+        "dL/dh at the first step over that at the last is 10^{:.1} with a plain read-out, 10^{:.1} \
+         with attention, 10^{:.1} with its path detached; solved: {}",
         measured[0].value,
         measured[1].value,
         measured[2].value,
@@ -67,24 +75,26 @@ fn run(lab: &Lab) -> Result<Outcome> {
     );
     let verdict = rule(&attached, &detached);
     let because = match verdict {
-        Verdict::TrueOnlyIf => {
+        ClaimVerdict::TrueOnlyIf => {
             format!(
-                "the direct path from the loss is counted; the recurrence itself decays as before: {numbers}"
+                "the direct path from the loss is counted; the recurrence itself decays as before: \
+                 {numbers}"
             )
         }
         _ => numbers,
     };
     measured.extend([attached, detached]);
     measured.extend(trained.iter().map(solved));
-    Ok(Outcome { measured, verdict, because, runs: Unconverged::of(&trained) })
+    Ok(TestOutcome { measured, verdict, because, runs: Unconverged::of(&trained) })
 }
 
-/// By how much log10 of dL/dh at the first step over that at the last rises with attention, and with its path detached.
-pub(super) fn rule(attached: &Measured, detached: &Measured) -> Verdict {
+/// By how much log10 of dL/dh at the first step over that at the last rises with attention, and
+/// with its path detached.
+pub(super) fn rule(attached: &Measured, detached: &Measured) -> ClaimVerdict {
     match (attached.above(1.0), detached.above(1.0)) {
-        (true, true) => Verdict::Supported,
-        (true, false) => Verdict::TrueOnlyIf,
-        (false, _) if attached.below(1.0) => Verdict::Refuted,
-        (false, _) => Verdict::Open,
+        (true, true) => ClaimVerdict::Supported,
+        (true, false) => ClaimVerdict::TrueOnlyIf,
+        (false, _) if attached.below(1.0) => ClaimVerdict::Refuted,
+        (false, _) => ClaimVerdict::Open,
     }
 }

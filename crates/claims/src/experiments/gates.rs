@@ -1,38 +1,46 @@
-use super::{by, gru, lstm, plain, scores, vanilla, Experiment, Outcome};
-use crate::finding::{Claim, Source, Verdict};
-use crate::lab::{Arm, How, Lab, Unconverged};
+use super::{by, gru, lstm, plain, scores, vanilla, ClaimTest, TestOutcome};
+use crate::experiment::{Arm, Experiment, TrainingPlan, Unconverged};
+use crate::finding::{Citation, Claim, ClaimVerdict};
 use crate::numbers::{median, more, solved};
 use anyhow::Result;
 use recurrent_tasks as tasks;
 
-pub(super) fn experiment() -> Experiment {
-    Experiment {
+pub(super) fn experiment() -> ClaimTest {
+    ClaimTest {
         claim: Claim {
             id: "gates",
             claim: "Gated variants (LSTM, GRU) solve vanishing gradients.",
-            prediction: "Their gradient decays more slowly than a tanh network's from the start, and they learn a lag that it does not.",
-            experiment: "Adding problem, PyTorch's initialisation. Before training, T = 100, 64 units: the decay of the gradient of what is carried \
-                         (c of the LSTM, h else). Then training of all three at T = 50 with 5,000 weights each, and the same decay after it.",
-            rule: "Learns: at least half of the seeds more are solved than by the tanh network. Slower: the paired interval of the difference in \
-                   decay lies below zero. Supported if both gated networks are slower and learn; true only if they learn, but one or both are not \
-                   slower at the start; refuted if neither learns; else not decided.",
-            literature: const { &[
-                Source::read(
+            prediction: "Their gradient decays more slowly than a tanh network's from the start, \
+                and they learn a lag that it does not.",
+            experiment: "Adding problem, PyTorch's initialisation. Before training, T = 100, 64 \
+                units: the decay of the gradient of what is carried (c of the LSTM, h else). Then \
+                training of all three at T = 50 with 5,000 weights each, and the same decay after \
+                it.",
+            rule: "Learns: at least half of the seeds more are solved than by the tanh network. \
+                Slower: the paired interval of the difference in decay lies below zero. Supported \
+                if both gated networks are slower and learn; true only if they learn, but one or \
+                both are not slower at the start; refuted if neither learns; else not decided.",
+            literature: const {
+                &[
+                Citation::read(
                     "Bai, Kolter and Koltun 2018, table 1",
-                    "adding, T = 600: MSE of GRU 5.3e-5, of LSTM 0.164, of tanh 0.177; 0.167 is blind",
+                    "adding, T = 600: MSE of GRU 5.3e-5, of LSTM 0.164, of tanh 0.177; 0.167 is \
+                     blind",
                 ),
-                Source::read(
+                Citation::read(
                     "Chung et al. 2014, abstract",
-                    "music and speech: gated units are better than tanh units, GRU comparable to LSTM",
+                    "music and speech: gated units are better than tanh units, GRU comparable to \
+                     LSTM",
                 ),
-            ] },
+            ]
+            },
         },
         run,
     }
 }
 
-fn run(lab: &Lab) -> Result<Outcome> {
-    let task = tasks::by_name("adding", Some(if lab.quick { 40 } else { 100 }), None)?;
+fn run(experiment: &Experiment) -> Result<TestOutcome> {
+    let task = tasks::by_name("adding", Some(if experiment.quick { 40 } else { 100 }), None)?;
     let arms = [
         Arm::new("tanh", vanilla(plain())),
         Arm::new("lstm", lstm(plain())),
@@ -40,12 +48,12 @@ fn run(lab: &Lab) -> Result<Outcome> {
     ];
     let (mut measured, mut decays) = (Vec::new(), Vec::new());
     for arm in &arms {
-        let decay = by(&lab.starts(arm, task.as_ref(), 64)?, |start| start.decay);
+        let decay = by(&experiment.starts(arm, task.as_ref(), 64)?, |start| start.decay);
         measured.push(median(format!("decay of the gradient, {}", arm.name), "a step", &decay));
         decays.push(decay);
     }
-    let how = How { params: 5000, same_units: false, steps: 2000, overrides: Vec::new() };
-    let trained = lab.train("gates", "adding", 50, &how, &arms)?;
+    let how = TrainingPlan { params: 5000, same_units: false, steps: 2000, overrides: Vec::new() };
+    let trained = experiment.train("gates", "adding", 50, &how, &arms)?;
     let learns = [1, 2].map(|gated: usize| trained[gated].solves_more_than(&trained[0]));
     let mut slower = Vec::new();
     for gated in [1, 2] {
@@ -55,7 +63,8 @@ fn run(lab: &Lab) -> Result<Outcome> {
         measured.push(difference);
     }
     let numbers = format!(
-        "at the start the gradient decays by {:.2} (tanh), {:.2} (LSTM) and {:.2} (GRU) a step; solved: {}",
+        "at the start the gradient decays by {:.2} (tanh), {:.2} (LSTM) and {:.2} (GRU) a step; \
+         solved: {}",
         measured[0].value,
         measured[1].value,
         measured[2].value,
@@ -63,7 +72,7 @@ fn run(lab: &Lab) -> Result<Outcome> {
     );
     let verdict = rule(&slower, learns);
     let because = match verdict {
-        Verdict::TrueOnlyIf => {
+        ClaimVerdict::TrueOnlyIf => {
             format!("they are trained, for at the start the gates are half open: {numbers}")
         }
         _ => numbers,
@@ -81,15 +90,16 @@ fn run(lab: &Lab) -> Result<Outcome> {
         ));
     }
     measured.extend(trained.iter().map(solved));
-    Ok(Outcome { measured, verdict, because, runs: Unconverged::of(&trained) })
+    Ok(TestOutcome { measured, verdict, because, runs: Unconverged::of(&trained) })
 }
 
-/// Of LSTM and GRU: whether their gradient decays more slowly than that of the tanh network, and whether they learn what it does not.
-pub(super) fn rule(slower: &[bool], learns: [bool; 2]) -> Verdict {
+/// Of LSTM and GRU: whether their gradient decays more slowly than that of the tanh network, and
+/// whether they learn what it does not.
+pub(super) fn rule(slower: &[bool], learns: [bool; 2]) -> ClaimVerdict {
     match learns {
-        [true, true] if slower.iter().all(|slower| *slower) => Verdict::Supported,
-        [true, true] => Verdict::TrueOnlyIf,
-        [false, false] => Verdict::Refuted,
-        _ => Verdict::Open,
+        [true, true] if slower.iter().all(|slower| *slower) => ClaimVerdict::Supported,
+        [true, true] => ClaimVerdict::TrueOnlyIf,
+        [false, false] => ClaimVerdict::Refuted,
+        _ => ClaimVerdict::Open,
     }
 }

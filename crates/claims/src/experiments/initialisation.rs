@@ -1,45 +1,51 @@
-use super::{by, chrono, lstm, orthogonal, plain, scores, vanilla, Experiment, Outcome};
-use crate::finding::{Claim, Source, Verdict};
-use crate::lab::{Arm, How, Lab, Unconverged};
+use super::{by, chrono, lstm, orthogonal, plain, scores, vanilla, ClaimTest, TestOutcome};
+use crate::experiment::{Arm, Experiment, TrainingPlan, Unconverged};
+use crate::finding::{Citation, Claim, ClaimVerdict};
 use crate::numbers::{median, more, solved};
 use anyhow::Result;
 use recurrent::{CellKind, RnnConfig, VanillaConfig};
 use recurrent_tasks as tasks;
 
-pub(super) fn experiment() -> Experiment {
-    Experiment {
+pub(super) fn experiment() -> ClaimTest {
+    ClaimTest {
         claim: Claim {
             id: "initialisation",
             claim: "A good initialisation helps against vanishing gradients.",
-            prediction: "At the start, the gradient decays more slowly; and the task is learnt by more seeds, sooner, or to a lower loss.",
-            experiment: "Adding problem. Before training, T = 100, 64 units: the decay a step of dL/dh of a tanh network with PyTorch's and with an \
-                         orthogonal recurrent matrix, and of dL/dc of an LSTM with PyTorch's and with chrono biases. Then both pairs, and a ReLU \
-                         network with the identity, in training at T = 50.",
-            rule: "For each pair, slower: the paired interval of the difference in decay lies below zero; learns: at least half of the seeds more \
-                   are solved, or steps to solve are fewer with their whole paired interval, or ln of the final loss is lower by 0.1 with its \
-                   whole interval. Supported if both pairs are slower and learn; true only if one pair is and does; refuted if neither pair is \
-                   slower; else not decided.",
-            literature: const { &[
-                Source::read(
+            prediction: "At the start, the gradient decays more slowly; and the task is learnt by \
+                more seeds, sooner, or to a lower loss.",
+            experiment: "Adding problem. Before training, T = 100, 64 units: the decay a step of \
+                dL/dh of a tanh network with PyTorch's and with an orthogonal recurrent matrix, \
+                and of dL/dc of an LSTM with PyTorch's and with chrono biases. Then both pairs, \
+                and a ReLU network with the identity, in training at T = 50.",
+            rule: "For each pair, slower: the paired interval of the difference in decay lies \
+                below zero; learns: at least half of the seeds more are solved, or steps to solve \
+                are fewer with their whole paired interval, or ln of the final loss is lower by \
+                0.1 with its whole interval. Supported if both pairs are slower and learn; true \
+                only if one pair is and does; refuted if neither pair is slower; else not decided.",
+            literature: const {
+                &[
+                Citation::read(
                     "Le, Jaitly and Hinton 2015, as cited by Cooijmans et al. 2016",
                     "sequential MNIST: ReLU network from the identity 97 %, tanh network 35 %",
                 ),
-                Source::read(
+                Citation::read(
                     "the repository of nnRNN",
-                    "characters of the Penn Treebank, bits: 2.89 plain, 1.62 from an orthogonal matrix",
+                    "characters of the Penn Treebank, bits: 2.89 plain, 1.62 from an orthogonal \
+                     matrix",
                 ),
-                Source::remembered(
+                Citation::remembered(
                     "Tallec and Ollivier 2018",
                     "chrono biases against forget bias 1 on copy and adding: faster",
                 ),
-            ] },
+            ]
+            },
         },
         run,
     }
 }
 
-fn run(lab: &Lab) -> Result<Outcome> {
-    let task = tasks::by_name("adding", Some(if lab.quick { 40 } else { 100 }), None)?;
+fn run(experiment: &Experiment) -> Result<TestOutcome> {
+    let task = tasks::by_name("adding", Some(if experiment.quick { 40 } else { 100 }), None)?;
     let arms = [
         Arm::new("tanh", vanilla(plain())),
         Arm::new("tanh-orthogonal", vanilla(orthogonal())),
@@ -49,12 +55,12 @@ fn run(lab: &Lab) -> Result<Outcome> {
     ];
     let (mut measured, mut decays) = (Vec::new(), Vec::new());
     for arm in &arms {
-        let decay = by(&lab.starts(arm, task.as_ref(), 64)?, |start| start.decay);
+        let decay = by(&experiment.starts(arm, task.as_ref(), 64)?, |start| start.decay);
         measured.push(median(format!("decay of the gradient, {}", arm.name), "a step", &decay));
         decays.push(decay);
     }
-    let how = How { params: 5000, same_units: false, steps: 1500, overrides: Vec::new() };
-    let trained = lab.train("initialisation", "adding", 50, &how, &arms)?;
+    let how = TrainingPlan { params: 5000, same_units: false, steps: 1500, overrides: Vec::new() };
+    let trained = experiment.train("initialisation", "adding", 50, &how, &arms)?;
     let mut helped = Vec::new();
     for (without, with) in [(0, 1), (2, 3)] {
         let name = format!("{} minus {}", arms[with].name, arms[without].name);
@@ -80,19 +86,21 @@ fn run(lab: &Lab) -> Result<Outcome> {
         + &format!("; solved: {}", scores(&trained));
     let verdict = rule([0, 1].map(|pair: usize| (helped[pair].1, helped[pair].2)));
     let because = match verdict {
-        Verdict::TrueOnlyIf => format!("the initialisation suits the cell and the lag: {numbers}"),
+        ClaimVerdict::TrueOnlyIf => {
+            format!("the initialisation suits the cell and the lag: {numbers}")
+        }
         _ => numbers,
     };
     measured.extend(trained.iter().map(solved));
-    Ok(Outcome { measured, verdict, because, runs: Unconverged::of(&trained) })
+    Ok(TestOutcome { measured, verdict, because, runs: Unconverged::of(&trained) })
 }
 
 /// Of each pair, whether the gradient decays more slowly, and whether more is learnt.
-pub(super) fn rule(pairs: [(bool, bool); 2]) -> Verdict {
+pub(super) fn rule(pairs: [(bool, bool); 2]) -> ClaimVerdict {
     match pairs.map(|(slower, learns)| slower && learns) {
-        [true, true] => Verdict::Supported,
-        [false, false] if pairs.iter().all(|(slower, _)| !slower) => Verdict::Refuted,
-        [false, false] => Verdict::Open,
-        _ => Verdict::TrueOnlyIf,
+        [true, true] => ClaimVerdict::Supported,
+        [false, false] if pairs.iter().all(|(slower, _)| !slower) => ClaimVerdict::Refuted,
+        [false, false] => ClaimVerdict::Open,
+        _ => ClaimVerdict::TrueOnlyIf,
     }
 }

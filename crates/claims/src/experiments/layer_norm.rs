@@ -1,22 +1,24 @@
-use super::{by, lstm, plain, vanilla, Experiment, Outcome};
-use crate::finding::{Claim, Measured, Source, Verdict};
-use crate::lab::{Arm, How, Lab, Trained, Unconverged};
+use super::{by, lstm, plain, vanilla, ClaimTest, TestOutcome};
+use crate::experiment::{Arm, Experiment, Trained, TrainingPlan, Unconverged};
+use crate::finding::{Citation, Claim, ClaimVerdict, Measured};
 use crate::numbers::{median, more, solved};
 use anyhow::Result;
 use recurrent::layernorm::Placement;
 use recurrent::{CellKind, LayerNormLstmConfig, LayerNormVanillaConfig, RnnConfig};
 use recurrent_tasks as tasks;
 
-const LITERATURE: &[Source] = &[
-    Source::read(
+const LITERATURE: &[Citation] = &[
+    Citation::read(
         "Ba, Kiros and Hinton 2016, abstract",
-        "layer norm stabilises the hidden state's dynamics in recurrent networks, and can substantially reduce the time of training",
+        "layer norm stabilises the hidden state's dynamics in recurrent networks, and can \
+         substantially reduce the time of training",
     ),
-    Source::read(
+    Citation::read(
         "Cooijmans et al. 2016 (of batch norm)",
-        "high variance causes vanishing gradients: a gain of 1 is bad, 0.1 good, 0.01 and less unstable, with a loss at the last step alone",
+        "high variance causes vanishing gradients: a gain of 1 is bad, 0.1 good, 0.01 and less \
+         unstable, with a loss at the last step alone",
     ),
-    Source::read(
+    Citation::read(
         "Tolic et al. 2024, abstract",
         "chrono biases with layer norm gain up to 5 %, in some cases more than 30 %",
     ),
@@ -37,10 +39,11 @@ fn normed_tanh(gain: f64) -> RnnConfig {
     }))
 }
 
-/// The decay of the gradient at the start: by arm, and by how much those from the second on differ from the first.
-fn decays(lab: &Lab, arms: &[Arm]) -> Result<(Vec<Measured>, Vec<Measured>)> {
-    let task = tasks::by_name("adding", Some(if lab.quick { 40 } else { 100 }), None)?;
-    let of = |arm| Ok(by(&lab.starts(arm, task.as_ref(), 64)?, |start| start.decay));
+/// The decay of the gradient at the start: by arm, and by how much those from the second on differ
+/// from the first.
+fn decays(experiment: &Experiment, arms: &[Arm]) -> Result<(Vec<Measured>, Vec<Measured>)> {
+    let task = tasks::by_name("adding", Some(if experiment.quick { 40 } else { 100 }), None)?;
+    let of = |arm| Ok(by(&experiment.starts(arm, task.as_ref(), 64)?, |start| start.decay));
     let all = arms.iter().map(of).collect::<Result<Vec<_>>>()?;
     let name = |arm: &Arm| format!("decay of the gradient, {}", arm.name);
     let measured =
@@ -76,26 +79,30 @@ fn names(arms: &[Arm], chosen: &[bool]) -> String {
     }
 }
 
-pub(super) fn placement() -> Experiment {
-    Experiment {
+pub(super) fn placement() -> ClaimTest {
+    ClaimTest {
         claim: Claim {
             id: "layer-norm",
             claim: "Layer normalisation helps against vanishing gradients.",
-            prediction: "At gain 1, wherever it sits, the gradient of an LSTM's memory decays more slowly than without, and the task is learnt \
-                         better.",
-            experiment: "Adding problem, T = 100, PyTorch's initialisation: LSTM plain, and layer-normed at gain 1 in the placements of Ba et al. \
-                         (haste), of PyTorch's script, of TensorFlow Addons and of burn: the decay of dL/dc a step before training; and 200 steps of \
-                         training at T = 30 with 5,000 weights each.",
-            rule: "For each placement, slower: the paired interval of the difference in decay lies below zero; learns: ln of the held-out loss is lower \
-                   with its whole interval. Supported if all placements are slower and learn; true only if some do either; refuted if none does \
-                   either.",
+            prediction:
+                "At gain 1, wherever it sits, the gradient of an LSTM's memory decays more \
+                slowly than without, and the task is learnt better.",
+            experiment: "Adding problem, T = 100, PyTorch's initialisation: LSTM plain, and \
+                layer-normed at gain 1 in the placements of Ba et al. (haste), of PyTorch's \
+                script, of TensorFlow Addons and of burn: the decay of dL/dc a step before \
+                training; and 200 steps of training at T = 30 with 5,000 weights each.",
+            rule:
+                "For each placement, slower: the paired interval of the difference in decay lies \
+                below zero; learns: ln of the held-out loss is lower with its whole interval. \
+                Supported if all placements are slower and learn; true only if some do either; \
+                refuted if none does either.",
             literature: LITERATURE,
         },
         run: run_placement,
     }
 }
 
-fn run_placement(lab: &Lab) -> Result<Outcome> {
+fn run_placement(experiment: &Experiment) -> Result<TestOutcome> {
     let arms = [
         Arm::new("lstm", lstm(plain())),
         Arm::new("haste", normed(1.0, Placement::Haste)),
@@ -103,9 +110,9 @@ fn run_placement(lab: &Lab) -> Result<Outcome> {
         Arm::new("tfa", normed(1.0, Placement::TfAddons)),
         Arm::new("burn", normed(1.0, Placement::Burn)),
     ];
-    let (mut measured, slower) = decays(lab, &arms)?;
-    let how = How { params: 5000, same_units: false, steps: 200, overrides: Vec::new() };
-    let trained = lab.train("layer-norm", "adding", 30, &how, &arms)?;
+    let (mut measured, slower) = decays(experiment, &arms)?;
+    let how = TrainingPlan { params: 5000, same_units: false, steps: 200, overrides: Vec::new() };
+    let trained = experiment.train("layer-norm", "adding", 30, &how, &arms)?;
     let losses: Vec<_> = trained.iter().map(Trained::log_losses).collect();
     let losses = against("ln of the loss", "", &arms, &losses);
     let kept: Vec<_> = slower.iter().map(|slower| slower.below(0.0)).collect();
@@ -120,42 +127,45 @@ fn run_placement(lab: &Lab) -> Result<Outcome> {
     let placements: Vec<_> = kept.into_iter().zip(learns).collect();
     let verdict = rule_placement(&placements);
     let because = match verdict {
-        Verdict::TrueOnlyIf => format!("the placement suits: {numbers}"),
+        ClaimVerdict::TrueOnlyIf => format!("the placement suits: {numbers}"),
         _ => numbers,
     };
     measured.extend(slower.into_iter().chain(losses).chain(trained.iter().map(solved)));
-    Ok(Outcome { measured, verdict, because, runs: Unconverged::of(&trained) })
+    Ok(TestOutcome { measured, verdict, because, runs: Unconverged::of(&trained) })
 }
 
 /// Of each placement, whether the gradient decays more slowly, and whether more is learnt.
-pub(super) fn rule_placement(placements: &[(bool, bool)]) -> Verdict {
+pub(super) fn rule_placement(placements: &[(bool, bool)]) -> ClaimVerdict {
     if placements.iter().all(|(slower, learns)| *slower && *learns) {
-        Verdict::Supported
+        ClaimVerdict::Supported
     } else if placements.iter().any(|(slower, learns)| *slower || *learns) {
-        Verdict::TrueOnlyIf
+        ClaimVerdict::TrueOnlyIf
     } else {
-        Verdict::Refuted
+        ClaimVerdict::Refuted
     }
 }
 
-pub(super) fn gain() -> Experiment {
-    Experiment {
+pub(super) fn gain() -> ClaimTest {
+    ClaimTest {
         claim: Claim {
             id: "layer-norm-gain",
             claim: "Layer normalisation helps against vanishing gradients, whatever its gain.",
-            prediction: "At gains from 1 to 0.01 alike, the gradient of a tanh network and of an LSTM decays more slowly than without.",
-            experiment: "Tanh network and LSTM (in the placement of Ba et al.) on the adding problem, T = 100, PyTorch's initialisation: plain, and \
-                         layer-normed with gains 1, 0.5, 0.1 and 0.01: the decay a step of dL/dh of the first and of dL/dc of the second before \
-                         training, 64 units.",
-            rule: "Supported if the paired interval of the difference in decay lies below zero for both networks at every gain; true only if for \
-                   some; refuted if for none.",
+            prediction: "At gains from 1 to 0.01 alike, the gradient of a tanh network and of an \
+                LSTM decays more slowly than without.",
+            experiment: "Tanh network and LSTM (in the placement of Ba et al.) on the adding \
+                problem, T = 100, PyTorch's initialisation: plain, and layer-normed with gains 1, \
+                0.5, 0.1 and 0.01: the decay a step of dL/dh of the first and of dL/dc of the \
+                second before training, 64 units.",
+            rule:
+                "Supported if the paired interval of the difference in decay lies below zero for \
+                both networks at every gain; true only if for some; refuted if for none.",
             literature: LITERATURE,
         },
         run: run_gain,
     }
 }
 
-fn run_gain(lab: &Lab) -> Result<Outcome> {
+fn run_gain(experiment: &Experiment) -> Result<TestOutcome> {
     let families = [
         [
             Arm::new("tanh", vanilla(plain())),
@@ -175,7 +185,7 @@ fn run_gain(lab: &Lab) -> Result<Outcome> {
     let (mut measured, mut all, mut kept, mut numbers) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for arms in &families {
-        let (decays, slower) = decays(lab, arms)?;
+        let (decays, slower) = decays(experiment, arms)?;
         let below: Vec<_> = slower.iter().map(|slower| slower.below(0.0)).collect();
         numbers.push(format!("slower decay with {}: {}", names(arms, &below), words(&slower)));
         measured.extend(decays);
@@ -185,18 +195,18 @@ fn run_gain(lab: &Lab) -> Result<Outcome> {
     let verdict = rule_gain(&kept);
     let numbers = numbers.join("; ");
     let because = match verdict {
-        Verdict::TrueOnlyIf => format!("the gain suits: {numbers}"),
+        ClaimVerdict::TrueOnlyIf => format!("the gain suits: {numbers}"),
         _ => numbers,
     };
     measured.extend(all);
-    Ok(Outcome { measured, verdict, because, runs: Unconverged::default() })
+    Ok(TestOutcome { measured, verdict, because, runs: Unconverged::default() })
 }
 
 /// Of each network and gain, whether the gradient decays more slowly.
-pub(super) fn rule_gain(slower: &[bool]) -> Verdict {
+pub(super) fn rule_gain(slower: &[bool]) -> ClaimVerdict {
     match (slower.iter().all(|slower| *slower), slower.iter().any(|slower| *slower)) {
-        (true, _) => Verdict::Supported,
-        (false, true) => Verdict::TrueOnlyIf,
-        (false, false) => Verdict::Refuted,
+        (true, _) => ClaimVerdict::Supported,
+        (false, true) => ClaimVerdict::TrueOnlyIf,
+        (false, false) => ClaimVerdict::Refuted,
     }
 }

@@ -1,33 +1,41 @@
-use super::{bias, chrono, gru, lstm, orthogonal, plain, vanilla, Experiment, Outcome};
-use crate::finding::{Claim, Measured, Source, Verdict};
-use crate::lab::{Arm, Lab, Unconverged};
+use super::{bias, chrono, gru, lstm, orthogonal, plain, vanilla, ClaimTest, TestOutcome};
+use crate::experiment::{Arm, Experiment, Unconverged};
+use crate::finding::{Citation, Claim, ClaimVerdict, Measured};
 use crate::numbers::{mean, median};
 use anyhow::Result;
 use recurrent_report::significant;
 use recurrent_tasks as tasks;
 
-pub(super) fn experiment() -> Experiment {
-    Experiment {
+pub(super) fn experiment() -> ClaimTest {
+    ClaimTest {
         claim: Claim {
             id: "weight-gradient-norm",
             claim: "A small gradient norm of the weights means that gradients vanish.",
-            prediction: "Of two networks, the one with the smaller norm of dL/dW has the smaller share of it from far back.",
-            experiment: "Eight networks of 64 units (tanh plain and orthogonal, LSTM with forget biases -2, 0, 3 and chrono, GRU plain and chrono) on the \
-                         adding problem, T = 100, before training, every seed: the global norm of dL/dW, and the share of dL/dW from the first half \
-                         of the sequence; Spearman's rank correlation over the networks, by seed.",
-            rule: "Refuted if there is a pair of networks of which one has the smaller norm and at least ten times the share, at every seed; else \
-                   supported if the whole interval of the mean correlation over seeds lies above 0.5; else not decided.",
-            literature: const { &[Source::remembered(
-                "Pascanu, Mikolov and Bengio 2013",
-                "dL/dW is a sum over lags; to vanish means that the norm of its long-term components goes to zero exponentially fast",
-            )] },
+            prediction: "Of two networks, the one with the smaller norm of dL/dW has the smaller \
+                share of it from far back.",
+            experiment: "Eight networks of 64 units (tanh plain and orthogonal, LSTM with forget \
+                biases -2, 0, 3 and chrono, GRU plain and chrono) on the adding problem, T = 100, \
+                before training, every seed: the global norm of dL/dW, and the share of dL/dW from \
+                the first half of the sequence; Spearman's rank correlation over the networks, by \
+                seed.",
+            rule:
+                "Refuted if there is a pair of networks of which one has the smaller norm and at \
+                least ten times the share, at every seed; else supported if the whole interval of \
+                the mean correlation over seeds lies above 0.5; else not decided.",
+            literature: const {
+                &[Citation::remembered(
+                    "Pascanu, Mikolov and Bengio 2013",
+                    "dL/dW is a sum over lags; to vanish means that the norm of its long-term \
+                 components goes to zero exponentially fast",
+                )]
+            },
         },
         run,
     }
 }
 
-fn run(lab: &Lab) -> Result<Outcome> {
-    let task = tasks::by_name("adding", Some(if lab.quick { 40 } else { 100 }), None)?;
+fn run(experiment: &Experiment) -> Result<TestOutcome> {
+    let task = tasks::by_name("adding", Some(if experiment.quick { 40 } else { 100 }), None)?;
     let arms = [
         Arm::new("tanh", vanilla(plain())),
         Arm::new("tanh-orthogonal", vanilla(orthogonal())),
@@ -39,9 +47,9 @@ fn run(lab: &Lab) -> Result<Outcome> {
         Arm::new("gru-chrono", gru(chrono())),
     ];
     let mut measured = Vec::new();
-    let mut points = vec![Vec::new(); lab.seeds as usize]; // by seed: (norm, share)
+    let mut points = vec![Vec::new(); experiment.seeds as usize]; // by seed: (norm, share)
     for arm in &arms {
-        let starts = lab.starts(arm, task.as_ref(), 64)?;
+        let starts = experiment.starts(arm, task.as_ref(), 64)?;
         starts
             .iter()
             .zip(&mut points)
@@ -57,13 +65,14 @@ fn run(lab: &Lab) -> Result<Outcome> {
         "",
         &correlations,
     );
-    let Contrary { times, small, large } = contrary(&points);
+    let CounterExample { times, small, large } = counter_example(&points);
     let numbers =
         format!("Spearman's ρ is {:.2} ({:.2} to {:.2})", rank.value, rank.low, rank.high);
     let verdict = rule(times, &rank);
     let because = match verdict {
-        Verdict::Refuted => format!(
-            "{} has a smaller norm of dL/dW than {} at every seed, and at least {} times the share from the first half; {numbers}",
+        ClaimVerdict::Refuted => format!(
+            "{} has a smaller norm of dL/dW than {} at every seed, and at least {} times the share \
+             from the first half; {numbers}",
             arms[small].name,
             arms[large].name,
             significant(times, 3)
@@ -71,32 +80,34 @@ fn run(lab: &Lab) -> Result<Outcome> {
         _ => numbers,
     };
     measured.push(rank);
-    Ok(Outcome { measured, verdict, because, runs: Unconverged::default() })
+    Ok(TestOutcome { measured, verdict, because, runs: Unconverged::default() })
 }
 
-/// The largest share over share, at every seed, of a pair of which the first has the smaller norm; and the mean rank correlation.
-pub(super) fn rule(times: f64, rank: &Measured) -> Verdict {
+/// The largest share over share, at every seed, of a pair of which the first has the smaller norm;
+/// and the mean rank correlation.
+pub(super) fn rule(times: f64, rank: &Measured) -> ClaimVerdict {
     if times >= 10.0 {
-        Verdict::Refuted
+        ClaimVerdict::Refuted
     } else if rank.above(0.5) {
-        Verdict::Supported
+        ClaimVerdict::Supported
     } else {
-        Verdict::Open
+        ClaimVerdict::Open
     }
 }
 
 /// The pair of networks that contradicts the claim most.
-pub(super) struct Contrary {
-    /// How many times the share of `large` that of `small` is, at least, over the seeds; 0 if no pair has its norms in one order at every seed.
+pub(super) struct CounterExample {
+    /// How many times the share of `large` that of `small` is, at least, over the seeds; 0 if no
+    /// pair has its norms in one order at every seed.
     pub(super) times: f64,
     pub(super) small: usize,
     pub(super) large: usize,
 }
 
 /// Of all pairs of networks, from norm and share by seed and network.
-pub(super) fn contrary(points: &[Vec<(f64, f64)>]) -> Contrary {
+pub(super) fn counter_example(points: &[Vec<(f64, f64)>]) -> CounterExample {
     let networks = points.first().map_or(0, Vec::len);
-    let mut most = Contrary { times: 0.0, small: 0, large: 0 };
+    let mut most = CounterExample { times: 0.0, small: 0, large: 0 };
     for (small, large) in
         (0..networks).flat_map(|small| (0..networks).map(move |large| (small, large)))
     {
@@ -106,7 +117,7 @@ pub(super) fn contrary(points: &[Vec<(f64, f64)>]) -> Contrary {
         };
         let times = points.iter().map(of_seed).fold(f64::INFINITY, f64::min);
         if times > most.times {
-            most = Contrary { times, small, large };
+            most = CounterExample { times, small, large };
         }
     }
     most

@@ -1,6 +1,6 @@
-use super::{by, lstm, plain, scores, vanilla, Experiment, Outcome};
-use crate::finding::{Claim, Measured, Source, Verdict};
-use crate::lab::{Arm, How, Lab, Unconverged};
+use super::{by, lstm, plain, scores, vanilla, ClaimTest, TestOutcome};
+use crate::experiment::{Arm, Experiment, TrainingPlan, Unconverged};
+use crate::finding::{Citation, Claim, ClaimVerdict, Measured};
 use crate::numbers::{median, more, solved};
 use anyhow::Result;
 use recurrent::{CellKind, Connection, RnnConfig};
@@ -8,16 +8,16 @@ use recurrent_tasks as tasks;
 
 const LAYERS: usize = 6;
 
-const LITERATURE: &[Source] = &[
-    Source::read(
+const LITERATURE: &[Citation] = &[
+    Citation::read(
         "Bai, Kolter and Koltun 2018",
         "residual connections over depth steady their convolutional networks",
     ),
-    Source::read(
+    Citation::read(
         "the repository of ResRNN",
         "h' = h + f(x, h), a residual over time: 98.45 % on permuted sequential MNIST",
     ),
-    Source::remembered(
+    Citation::remembered(
         "Chang et al. 2019, in the table of Rusch et al. 2022",
         "h' = h + dt f(x, h) with an antisymmetric matrix: 95.8 % on permuted sequential MNIST",
     ),
@@ -27,34 +27,37 @@ fn deep(connection: Connection) -> RnnConfig {
     RnnConfig { layers: LAYERS, connection, ..lstm(plain()) }
 }
 
-pub(super) fn over_depth() -> Experiment {
-    Experiment {
+pub(super) fn over_depth() -> ClaimTest {
+    ClaimTest {
         claim: Claim {
             id: "residual-depth",
             claim: "Residual connections over depth help gradients to reach the lower layers.",
-            prediction: "In a deep stack, the bottom layer's gradient is nearer to the top layer's, and the stack learns better.",
-            experiment: "Six LSTM layers of 32 units with PyTorch's initialisation on the adding problem, T = 50: before training, log10 of the norm \
-                         of dL/dh of the bottom layer over that of the top, with and without residuals. Then training.",
-            rule: "Supported if the paired interval of the difference in log10 lies above zero by 0.5 (a factor of 3), and training does not get \
-                   worse (ln of the final loss not higher with its whole interval); refuted if it lies below 0.5; else not decided.",
+            prediction: "In a deep stack, the bottom layer's gradient is nearer to the top \
+                layer's, and the stack learns better.",
+            experiment: "Six LSTM layers of 32 units with PyTorch's initialisation on the adding \
+                problem, T = 50: before training, log10 of the norm of dL/dh of the bottom layer \
+                over that of the top, with and without residuals. Then training.",
+            rule: "Supported if the paired interval of the difference in log10 lies above zero by \
+                0.5 (a factor of 3), and training does not get worse (ln of the final loss not \
+                higher with its whole interval); refuted if it lies below 0.5; else not decided.",
             literature: LITERATURE,
         },
         run: run_over_depth,
     }
 }
 
-fn run_over_depth(lab: &Lab) -> Result<Outcome> {
-    let task = tasks::by_name("adding", Some(if lab.quick { 20 } else { 50 }), None)?;
+fn run_over_depth(experiment: &Experiment) -> Result<TestOutcome> {
+    let task = tasks::by_name("adding", Some(if experiment.quick { 20 } else { 50 }), None)?;
     let arms = [
         Arm::new("plain", deep(Connection::None)),
         Arm::new("residual", deep(Connection::Residual)),
     ];
     let starts: Vec<_> =
-        arms.iter().map(|arm| lab.starts(arm, task.as_ref(), 32)).collect::<Result<_>>()?;
+        arms.iter().map(|arm| experiment.starts(arm, task.as_ref(), 32)).collect::<Result<_>>()?;
     let depth: Vec<_> = starts.iter().map(|starts| by(starts, |start| start.depth)).collect();
     let change = more("log10 of bottom over top, residual minus plain", "", &depth[1], &depth[0]);
-    let how = How { params: 10_000, same_units: true, steps: 1000, overrides: Vec::new() };
-    let trained = lab.train("residual-depth", "adding", 50, &how, &arms)?;
+    let how = TrainingPlan { params: 10_000, same_units: true, steps: 1000, overrides: Vec::new() };
+    let trained = experiment.train("residual-depth", "adding", 50, &how, &arms)?;
     let losses = more(
         "ln of the final loss, residual minus plain",
         "",
@@ -62,8 +65,8 @@ fn run_over_depth(lab: &Lab) -> Result<Outcome> {
         &trained[0].log_losses(),
     );
     let because = format!(
-        "the bottom layer's gradient over the top layer's changes by a factor of 10^{:.1}; ln of the final loss changes by {:+.2} ({:+.2} to \
-         {:+.2}); solved: {}",
+        "the bottom layer's gradient over the top layer's changes by a factor of 10^{:.1}; ln of \
+         the final loss changes by {:+.2} ({:+.2} to {:+.2}); solved: {}",
         change.value,
         losses.value,
         losses.low,
@@ -78,46 +81,50 @@ fn run_over_depth(lab: &Lab) -> Result<Outcome> {
         losses,
     ];
     measured.extend(trained.iter().map(solved));
-    Ok(Outcome { measured, verdict, because, runs: Unconverged::of(&trained) })
+    Ok(TestOutcome { measured, verdict, because, runs: Unconverged::of(&trained) })
 }
 
 /// By how much log10 of bottom over top rises, and by how much ln of the final loss.
-pub(super) fn rule_over_depth(change: &Measured, losses: &Measured) -> Verdict {
+pub(super) fn rule_over_depth(change: &Measured, losses: &Measured) -> ClaimVerdict {
     if change.above(0.5) && !losses.above(0.0) {
-        Verdict::Supported
+        ClaimVerdict::Supported
     } else if change.below(0.5) {
-        Verdict::Refuted
+        ClaimVerdict::Refuted
     } else {
-        Verdict::Open
+        ClaimVerdict::Open
     }
 }
 
-pub(super) fn depth_for_time() -> Experiment {
-    Experiment {
+pub(super) fn depth_for_time() -> ClaimTest {
+    ClaimTest {
         claim: Claim {
             id: "residual-depth-time",
             claim: "Residual connections over depth help against vanishing over time.",
-            prediction: "With them, a layer's dL/dh decays more slowly from step to step, and a longer lag is learnt.",
-            experiment: "One LSTM layer of 64 units on the adding problem, T = 100, with a residual around it and without: the Jacobian of its state \
-                         over 50 steps for the same inputs and weights; two layers with and without: the decay of dL/dh a step before training, \
-                         and training at T = 50.",
-            rule: "Refuted if the Jacobians are equal bit by bit, and neither the decay is smaller by 0.02 a step with its whole paired interval \
-                   nor at least half of the seeds more are solved; supported if both are; true only if the gain is in training alone; else not \
-                   decided.",
+            prediction: "With them, a layer's dL/dh decays more slowly from step to step, and a \
+                longer lag is learnt.",
+            experiment: "One LSTM layer of 64 units on the adding problem, T = 100, with a \
+                residual around it and without: the Jacobian of its state over 50 steps for the \
+                same inputs and weights; two layers with and without: the decay of dL/dh a step \
+                before training, and training at T = 50.",
+            rule:
+                "Refuted if the Jacobians are equal bit by bit, and neither the decay is smaller \
+                by 0.02 a step with its whole paired interval nor at least half of the seeds more \
+                are solved; supported if both are; true only if the gain is in training alone; \
+                else not decided.",
             literature: LITERATURE,
         },
         run: run_depth_for_time,
     }
 }
 
-fn run_depth_for_time(lab: &Lab) -> Result<Outcome> {
-    let task = tasks::by_name("adding", Some(if lab.quick { 40 } else { 100 }), None)?;
+fn run_depth_for_time(experiment: &Experiment) -> Result<TestOutcome> {
+    let task = tasks::by_name("adding", Some(if experiment.quick { 40 } else { 100 }), None)?;
     let layers = |layers, connection| RnnConfig { layers, connection, ..lstm(plain()) };
     let one = [
         Arm::new("plain", layers(1, Connection::None)),
         Arm::new("residual", layers(1, Connection::Residual)),
     ];
-    let apart = lab.jacobians_apart(&one, task.as_ref(), 64, 50)?;
+    let apart = experiment.jacobians_apart(&one, task.as_ref(), 64, 50)?;
     let apart = median("largest difference between both Jacobians over 50 steps", "", &apart);
     let arms = [
         Arm::new("plain", layers(2, Connection::None)),
@@ -125,7 +132,7 @@ fn run_depth_for_time(lab: &Lab) -> Result<Outcome> {
     ];
     let decays: Vec<_> = arms
         .iter()
-        .map(|arm| Ok(by(&lab.starts(arm, task.as_ref(), 64)?, |start| start.decay_h)))
+        .map(|arm| Ok(by(&experiment.starts(arm, task.as_ref(), 64)?, |start| start.decay_h)))
         .collect::<Result<_>>()?;
     let slower = more(
         "decay of dL/dh in the top layer, residual minus plain",
@@ -133,11 +140,12 @@ fn run_depth_for_time(lab: &Lab) -> Result<Outcome> {
         &decays[1],
         &decays[0],
     );
-    let how = How { params: 5000, same_units: true, steps: 1500, overrides: Vec::new() };
-    let trained = lab.train("residual-depth-time", "adding", 50, &how, &arms)?;
+    let how = TrainingPlan { params: 5000, same_units: true, steps: 1500, overrides: Vec::new() };
+    let trained = experiment.train("residual-depth-time", "adding", 50, &how, &arms)?;
     let learns = trained[1].solves_more_than(&trained[0]);
     let numbers = format!(
-        "the Jacobians differ by {:e} at most; in a stack of two the decay a step changes by {:+.3} ({:+.3} to {:+.3}); solved: {}",
+        "the Jacobians differ by {:e} at most; in a stack of two the decay a step changes by \
+         {:+.3} ({:+.3} to {:+.3}); solved: {}",
         apart.high,
         slower.value,
         slower.low,
@@ -146,7 +154,9 @@ fn run_depth_for_time(lab: &Lab) -> Result<Outcome> {
     );
     let verdict = rule_depth_for_time(apart.high, &slower, learns);
     let because = match verdict {
-        Verdict::TrueOnlyIf => format!("one means training, not the gradient over time: {numbers}"),
+        ClaimVerdict::TrueOnlyIf => {
+            format!("one means training, not the gradient over time: {numbers}")
+        }
         _ => numbers,
     };
     let mut measured = vec![
@@ -156,38 +166,42 @@ fn run_depth_for_time(lab: &Lab) -> Result<Outcome> {
         slower,
     ];
     measured.extend(trained.iter().map(solved));
-    Ok(Outcome { measured, verdict, because, runs: Unconverged::of(&trained) })
+    Ok(TestOutcome { measured, verdict, because, runs: Unconverged::of(&trained) })
 }
 
-/// How far the Jacobians are apart, by how much the decay a step changes, and whether half of the seeds more are solved.
-pub(super) fn rule_depth_for_time(apart: f64, slower: &Measured, learns: bool) -> Verdict {
+/// How far the Jacobians are apart, by how much the decay a step changes, and whether half of the
+/// seeds more are solved.
+pub(super) fn rule_depth_for_time(apart: f64, slower: &Measured, learns: bool) -> ClaimVerdict {
     match (slower.below(-0.02), learns) {
-        (true, true) => Verdict::Supported,
-        (false, true) => Verdict::TrueOnlyIf,
-        (false, false) if apart == 0.0 => Verdict::Refuted,
-        _ => Verdict::Open,
+        (true, true) => ClaimVerdict::Supported,
+        (false, true) => ClaimVerdict::TrueOnlyIf,
+        (false, false) if apart == 0.0 => ClaimVerdict::Refuted,
+        _ => ClaimVerdict::Open,
     }
 }
 
-pub(super) fn over_time() -> Experiment {
-    Experiment {
+pub(super) fn over_time() -> ClaimTest {
+    ClaimTest {
         claim: Claim {
             id: "residual-time",
             claim: "Residual connections over time help against vanishing gradients.",
-            prediction: "With h' = h + α f(x, h) a tanh network's dL/dh hardly decays, and it learns a lag that it does not learn without.",
-            experiment: "Tanh network on the adding problem, T = 100, with α = 0.02 and without: the decay of dL/dh a step before training (64 units), \
-                         and training at T = 50 with 5,000 weights.",
-            rule: "Supported if the decay is smaller with its whole paired interval, and at least half of the seeds more are solved or ln of the \
-                   final loss is lower by 0.1 with its whole interval; true only if the gradient alone is kept; refuted if neither; else not \
-                   decided.",
+            prediction: "With h' = h + α f(x, h) a tanh network's dL/dh hardly decays, and it \
+                learns a lag that it does not learn without.",
+            experiment: "Tanh network on the adding problem, T = 100, with α = 0.02 and without: \
+                the decay of dL/dh a step before training (64 units), and training at T = 50 with \
+                5,000 weights.",
+            rule: "Supported if the decay is smaller with its whole paired interval, and at least \
+                half of the seeds more are solved or ln of the final loss is lower by 0.1 with its \
+                whole interval; true only if the gradient alone is kept; refuted if neither; else \
+                not decided.",
             literature: LITERATURE,
         },
         run: run_over_time,
     }
 }
 
-fn run_over_time(lab: &Lab) -> Result<Outcome> {
-    let task = tasks::by_name("adding", Some(if lab.quick { 40 } else { 100 }), None)?;
+fn run_over_time(experiment: &Experiment) -> Result<TestOutcome> {
+    let task = tasks::by_name("adding", Some(if experiment.quick { 40 } else { 100 }), None)?;
     let cell = Box::new(vanilla(plain()).cell);
     let arms = [
         Arm::new("tanh", vanilla(plain())),
@@ -195,11 +209,11 @@ fn run_over_time(lab: &Lab) -> Result<Outcome> {
     ];
     let decays: Vec<_> = arms
         .iter()
-        .map(|arm| Ok(by(&lab.starts(arm, task.as_ref(), 64)?, |start| start.decay_h)))
+        .map(|arm| Ok(by(&experiment.starts(arm, task.as_ref(), 64)?, |start| start.decay_h)))
         .collect::<Result<_>>()?;
     let slower = more("decay of dL/dh, residual minus plain", "a step", &decays[1], &decays[0]);
-    let how = How { params: 5000, same_units: false, steps: 1500, overrides: Vec::new() };
-    let trained = lab.train("residual-time", "adding", 50, &how, &arms)?;
+    let how = TrainingPlan { params: 5000, same_units: false, steps: 1500, overrides: Vec::new() };
+    let trained = experiment.train("residual-time", "adding", 50, &how, &arms)?;
     let losses = more(
         "ln of the final loss, residual minus plain",
         "",
@@ -208,7 +222,8 @@ fn run_over_time(lab: &Lab) -> Result<Outcome> {
     );
     let learns = trained[1].solves_more_than(&trained[0]) || losses.below(-0.1);
     let numbers = format!(
-        "the decay a step changes by {:+.3} ({:+.3} to {:+.3}), ln of the final loss by {:+.2} ({:+.2} to {:+.2}); solved: {}",
+        "the decay a step changes by {:+.3} ({:+.3} to {:+.3}), ln of the final loss by {:+.2} \
+         ({:+.2} to {:+.2}); solved: {}",
         slower.value,
         slower.low,
         slower.high,
@@ -219,7 +234,9 @@ fn run_over_time(lab: &Lab) -> Result<Outcome> {
     );
     let verdict = rule_over_time(slower.below(0.0), learns);
     let because = match verdict {
-        Verdict::TrueOnlyIf => format!("one means the gradient, not what is learnt: {numbers}"),
+        ClaimVerdict::TrueOnlyIf => {
+            format!("one means the gradient, not what is learnt: {numbers}")
+        }
         _ => numbers,
     };
     let mut measured = vec![
@@ -229,15 +246,15 @@ fn run_over_time(lab: &Lab) -> Result<Outcome> {
         losses,
     ];
     measured.extend(trained.iter().map(solved));
-    Ok(Outcome { measured, verdict, because, runs: Unconverged::of(&trained) })
+    Ok(TestOutcome { measured, verdict, because, runs: Unconverged::of(&trained) })
 }
 
 /// Whether the gradient decays more slowly, and whether more is learnt.
-pub(super) fn rule_over_time(slower: bool, learns: bool) -> Verdict {
+pub(super) fn rule_over_time(slower: bool, learns: bool) -> ClaimVerdict {
     match (slower, learns) {
-        (true, true) => Verdict::Supported,
-        (true, false) => Verdict::TrueOnlyIf,
-        (false, false) => Verdict::Refuted,
-        (false, true) => Verdict::Open,
+        (true, true) => ClaimVerdict::Supported,
+        (true, false) => ClaimVerdict::TrueOnlyIf,
+        (false, false) => ClaimVerdict::Refuted,
+        (false, true) => ClaimVerdict::Open,
     }
 }

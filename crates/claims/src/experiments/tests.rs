@@ -1,8 +1,9 @@
-//! Every rule on numbers made up so that each of its verdicts occurs, and nothing else decides a verdict.
+//! Every rule on numbers made up so that each of its verdicts occurs, and nothing else decides a
+//! verdict.
 
 use super::*;
-use crate::finding::Verdict::{Open, Refuted, Supported, TrueOnlyIf};
-use crate::lab::half_more;
+use crate::experiment::half_more;
+use crate::finding::ClaimVerdict::{Open, Refuted, Supported, TrueOnlyIf};
 use crate::numbers::{more, solved, steps_to_solve};
 use recurrent_records::config::Budget;
 use recurrent_records::record::{Outcome, RunRecord, Status};
@@ -152,19 +153,20 @@ fn attention() {
 
 #[test]
 fn the_norm_of_the_weights_gradient() {
-    use super::norm::{contrary, rule, spearman};
+    use super::norm::{counter_example, rule, spearman};
     assert_eq!(rule(10.0, &above()), Refuted, "a pair to the contrary outweighs a correlation");
     assert_eq!(rule(9.0, &above()), Supported);
     assert_eq!(rule(9.0, &around()), Open);
 
-    // (norm, share) of three networks at two seeds: at both, the second has the smaller norm and 50 or 20 times the share of the first.
+    // (norm, share) of three networks at two seeds: at both, the second has the smaller norm and 50
+    // or 20 times the share of the first.
     let points =
         [vec![(2.0, 0.01), (1.0, 0.5), (3.0, 0.9)], vec![(2.0, 0.02), (1.5, 0.4), (0.1, 0.9)]];
-    let found = contrary(&points);
+    let found = counter_example(&points);
     assert_eq!((found.small, found.large), (1, 0));
     assert!((found.times - 20.0).abs() < 1e-12, "{}", found.times);
     let agreeing = [vec![(1.0, 0.1), (2.0, 0.2)]];
-    assert!(contrary(&agreeing).times < 1.0);
+    assert!(counter_example(&agreeing).times < 1.0);
 
     assert_eq!(spearman(&[(1.0, 5.0), (2.0, 6.0), (7.0, 8.0)]), 1.0);
     assert_eq!(spearman(&[(1.0, 9.0), (2.0, 6.0), (7.0, 3.0)]), -1.0);
@@ -177,13 +179,14 @@ fn half_of_the_seeds_more() {
     assert!(!half_more(2, 0, 5) && !half_more(5, 3, 5) && !half_more(0, 0, 1));
 }
 
-/// Every rule was asked about all of its verdicts above; here, that all claims can be told apart and say all that they must.
+/// Every rule was asked about all of its verdicts above; here, that all claims can be told apart
+/// and say all that they must.
 #[test]
 fn claims_are_complete() {
     let all = all();
     let ids: BTreeSet<_> = all.iter().map(|experiment| experiment.claim.id).collect();
     assert_eq!(ids.len(), all.len());
-    for Experiment { claim, .. } in &all {
+    for ClaimTest { claim, .. } in &all {
         assert!(
             claim.id.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'),
             "{}",

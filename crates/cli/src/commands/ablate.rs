@@ -1,4 +1,5 @@
-//! Which remedy helps? One variant with and without each of several remedies, on the same seeds, data and initial weights.
+//! Which remedy helps? One variant with and without each of several remedies, on the same seeds,
+//! data and initial weights.
 //!
 //! ```text
 //! recurrent ablate --variant lstm --remedies clip,forget-bias=1,chrono,layernorm,residual
@@ -6,14 +7,16 @@
 //! recurrent ablate --help
 //! ```
 //!
-//! It prints the effect of every remedy on half-life, horizon, steps to solve and final loss, each with a confidence interval and a verdict by a
-//! stated rule, and writes all records, `ablation.jsonl` and `ablation.html` to a new folder below `runs/`. The base is trained without any clipping
-//! unless --clip says so, since that is one of the remedies. Exit codes and Ctrl-C are those of `compare`.
+//! It prints the effect of every remedy on half-life, horizon, steps to solve and final loss, each
+//! with a confidence interval and a verdict by a stated rule, and writes all records,
+//! `ablation.jsonl` and `ablation.html` to a new folder below `runs/`. The base is trained without
+//! any clipping unless --clip says so, since that is one of the remedies. Exit codes and Ctrl-C are
+//! those of `compare`.
 
+use crate::commands::list;
 use crate::export::Export;
-use crate::options::Training;
+use crate::options::{Training, NETWORKS, TASK, TRAINING};
 use crate::output::{print, width};
-use crate::variants::{list, variants};
 use crate::{ended, interrupt, progress, resume, Invocation};
 use anyhow::Result;
 use clap::Parser;
@@ -23,33 +26,41 @@ use recurrent_report as report;
 use serde::{Deserialize, Serialize};
 use std::process::ExitCode;
 
-/// Trains a recurrent network with and without each of several remedies, and reports what each of them does.
+/// Clipping is one of the modifiers here, so nothing is clipped by default.
+const CLIP: &str = "Bound of the global gradient norm [default: none, unlike compare]";
+
+/// Trains a recurrent network with and without each of several remedies, and reports what each of
+/// them does.
 #[derive(Parser, Serialize, Deserialize)]
+#[command(mut_arg("clip", |clip| clip.help(CLIP)))]
 pub(crate) struct Args {
     /// The base, with remedies that all share if wanted: lstm+chrono
-    #[arg(long, default_value = "lstm")]
+    #[arg(long, default_value = "lstm", help_heading = NETWORKS)]
     variant: String,
-    /// Remedies with commas between them, each switched on alone; two together with a plus: clip,chrono+layernorm
+    /// Remedies with commas between them, each switched on alone; two together with a plus:
+    /// clip,chrono+layernorm
     #[arg(
         long,
         value_delimiter = ',',
         default_value = "clip,forget-bias=1,chrono,layernorm,residual"
-    )]
+    , help_heading = NETWORKS)]
     remedies: Vec<String>,
     /// List all remedies, and end
-    #[arg(long)]
+    #[arg(long, help_heading = NETWORKS)]
     list: bool,
     /// Length of a generated task in steps [default: 100, with --quick 30]
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", help_heading = TASK)]
     length: Option<usize>,
     /// Runs of the base and of each remedy, with seeds of their own; fewer than 5 give no verdict
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = 5, help_heading = TRAINING)]
     seeds: u64,
-    /// Learning rates with commas between them: base and remedies each take their best, tried with other seeds
-    #[arg(long, value_name = "X", value_delimiter = ',', allow_negative_numbers = true)]
+    /// Learning rates with commas between them: base and remedies each take their best, tried with
+    /// other seeds
+    #[arg(long, value_name = "X", value_delimiter = ',', help_heading = TRAINING)]
+    #[arg(allow_negative_numbers = true)]
     lrs: Vec<f64>,
     /// Seeds with which --lrs are tried
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = 3, help_heading = TRAINING)]
     tuning_seeds: u64,
     #[command(flatten)]
     training: Training,
@@ -63,8 +74,7 @@ pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
         None => args,
     };
     if args.list {
-        list(true)?;
-        return Ok(ExitCode::SUCCESS);
+        return list::modifiers();
     }
     args.export.check()?;
     let task = args.training.task(args.length)?;
@@ -72,7 +82,7 @@ pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
     let names: Vec<_> = base
         .chain(args.remedies.iter().map(|remedy| format!("{}+{remedy}", args.variant)))
         .collect();
-    let variants = variants(&names, task.longest_lag())?;
+    let variants = invocation.variants.choose(&names, task.longest_lag())?;
     let (clip, request) = (Clipping::Off, invocation.request(&args)?);
     let comparison =
         args.training.comparison(task, variants, args.seeds, clip, invocation, request)?;

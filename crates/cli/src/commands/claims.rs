@@ -7,15 +7,19 @@
 //! recurrent claims --help
 //! ```
 //!
-//! Takes each claim, states what would be measured if it were true, measures it, and lets a rule that stands beside the claim make
-//! the verdict of the numbers. Prints and writes `claims.jsonl`, `claims.html` and `claims.md` to a new folder below `runs/`, with the records of
-//! every training run. The exit code is 2 for a mistake in the options, 1 for a failure, 130 after Ctrl-C, which keeps the claims that are finished.
+//! Takes each claim, states what would be measured if it were true, measures it, and lets a rule
+//! that stands beside the claim make the verdict of the numbers. Prints and writes `claims.jsonl`,
+//! `claims.html` and `claims.md` to a new folder below `runs/`, with the records of every training
+//! run. The exit code is 2 for a mistake in the options, 1 for a failure, 130 after Ctrl-C, which
+//! keeps the claims that are finished.
 
 use crate::output::{print, width};
-use crate::{interrupt, progress, resume, Invocation};
+use crate::progress::{self, Progress, ProgressMode};
+use crate::{interrupt, resume, Invocation};
 use anyhow::Result;
 use clap::Parser;
-use recurrent_claims::{Options, RUNS};
+use recurrent_claims::{ClaimObserver, ClaimOptions, RUNS};
+use recurrent_harness::compare::ComparisonEvent;
 use recurrent_records::dir::OutputDir;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -49,10 +53,19 @@ pub(crate) struct Args {
     /// Resume what a folder holds, with its options: no training run that has ended is repeated
     #[arg(long, value_name = "DIR")]
     resume: Option<PathBuf>,
+    /// Show progress in lines, also on a terminal
+    #[arg(long)]
+    plain: bool,
+    /// Show no progress
+    #[arg(long)]
+    quiet: bool,
 }
 
 pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
     let args = match &args.resume {
+        Some(folder) if folder.join("comparison.json").is_file() => {
+            resume::options::<Args>(folder, invocation)? // refused: it is of another program
+        }
         Some(folder) => resume::options::<Args>(&folder.join(RUNS), invocation)?,
         None => args,
     };
@@ -64,16 +77,31 @@ pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
     }
     let (command, request) = (invocation.command(), invocation.request(&args)?);
     let Args { only, seeds, full, quick, jobs, .. } = args;
-    let checked = Options { only, seeds, full, quick, jobs, command, request }.check()?;
+    let mode = match (args.quiet, args.plain) {
+        (true, _) => ProgressMode::Nothing,
+        (false, true) => ProgressMode::Lines,
+        (false, false) => ProgressMode::Bars,
+    };
+    let checked = ClaimOptions { only, seeds, full, quick, jobs, command, request }.check()?;
     let cancel = interrupt::flag(progress::interrupted)?;
     let folder = match (&args.resume, &args.out) {
         (Some(path), _) => OutputDir::reopen(path)?,
         (None, Some(path)) => OutputDir::create(path)?,
         (None, None) => OutputDir::create_default("claims")?,
     };
-    checked.run(&folder, &cancel, width(), &mut print)?;
+    let progress = Progress::new(mode);
+    progress.during(&cancel, || {
+        let on_claim = |number: usize, of: usize, name: &str| {
+            progress.remark(&format!("claim {number} of {of}: {name}"));
+        };
+        let on_event = |event: ComparisonEvent| progress.on_event(event);
+        let observer =
+            ClaimObserver { on_claim: &on_claim, on_event: &on_event, print: &mut print };
+        checked.run(&folder, &cancel, width(), observer)
+    })?;
     print(&format!("records and report: {}", folder.path().join("claims.html").display()))?;
     if cancel.load(Ordering::Relaxed) {
+        eprintln!("interrupted; go on with --resume {}", folder.path().display());
         return Ok(ExitCode::from(interrupt::INTERRUPTED));
     }
     Ok(ExitCode::SUCCESS)

@@ -1,4 +1,5 @@
-//! Which recurrent networks keep their gradient alive over a long lag, and which of them learn the task?
+//! Which recurrent networks keep their gradient alive over a long lag, and which of them learn the
+//! task?
 //!
 //! ```text
 //! recurrent compare              # the adding problem over 100 steps, ten variants, three seeds
@@ -7,19 +8,19 @@
 //! recurrent compare --help
 //! ```
 //!
-//! It prints a table, a plot of the gradient norms against the lag, and a verdict on every variant, and writes all records
-//! and `report.html` to a new folder below `runs/`. It ends within 8 minutes on two cores. The exit code is 2 for a mistake
-//! in the options, 1 for a failure, 130 after Ctrl-C, which keeps what is finished and still writes the report. What is left goes on
-//! with `--resume`, and ends with the same records as if nothing had happened.
+//! It prints a table, a plot of the gradient norms against the lag, and a verdict on every variant,
+//! and writes all records and `report.html` to a new folder below `runs/`. It ends within 8 minutes
+//! on two cores. The exit code is 2 for a mistake in the options, 1 for a failure, 130 after
+//! Ctrl-C, which keeps what is finished and still writes the report. What is left goes on with
+//! `--resume`, and ends with the same records as if nothing had happened.
 
+use crate::commands::list;
 use crate::export::Export;
-use crate::options::Training;
+use crate::options::{Training, NETWORKS, TASK, TRAINING};
 use crate::output::{print, width};
-use crate::variants::{list, variants};
 use crate::{ended, interrupt, progress, resume, Invocation};
 use anyhow::Result;
 use clap::Parser;
-use recurrent::registry;
 use recurrent_records::config::TrainingConfig;
 use recurrent_report as report;
 use serde::{Deserialize, Serialize};
@@ -29,16 +30,17 @@ use std::process::ExitCode;
 #[derive(Parser, Serialize, Deserialize)]
 pub(crate) struct Args {
     /// Length of a generated task in steps [default: 100, with --quick 30]
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", help_heading = TASK)]
     length: Option<usize>,
-    /// Names with commas between them, with remedies if wanted: lstm+chrono+clip=0.5 [default: those marked in --list]
-    #[arg(long, value_delimiter = ',')]
+    /// Names with commas between them, with remedies if wanted: lstm+chrono+clip=0.5 [default:
+    /// those marked in --list]
+    #[arg(long, value_delimiter = ',', help_heading = NETWORKS)]
     variants: Vec<String>,
     /// List all variants, and end
-    #[arg(long)]
+    #[arg(long, help_heading = NETWORKS)]
     list: bool,
     /// Runs of each variant, with seeds of their own [default: 3, with --quick 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = TRAINING)]
     seeds: Option<u64>,
     #[command(flatten)]
     training: Training,
@@ -52,17 +54,14 @@ pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
         None => args,
     };
     if args.list {
-        list(false)?;
-        return Ok(ExitCode::SUCCESS);
+        return list::variants(invocation);
     }
     args.export.check()?;
     let task = args.training.task(args.length)?;
-    let default = || registry::variants().into_iter().filter(|entry| entry.default);
-    let default = default().map(|entry| entry.name.to_string()).collect();
     if args.variants.is_empty() {
-        args.variants = default;
+        args.variants = invocation.variants.defaults();
     }
-    let variants = variants(&args.variants, task.longest_lag())?;
+    let variants = invocation.variants.choose(&args.variants, task.longest_lag())?;
     let seeds = *args.seeds.get_or_insert(if args.training.quick { 1 } else { 3 });
     let (clip, request) = (TrainingConfig::default().clip, invocation.request(&args)?);
     let comparison = args.training.comparison(task, variants, seeds, clip, invocation, request)?;

@@ -5,9 +5,11 @@
 //! recurrent report --help
 //! ```
 //!
-//! It takes folders that `compare`, `ablate` and `sweep` have written, prints the tables and verdicts of each task, and writes `report.html` and its
-//! plots to a new folder, and with --csv, --parquet or --tensorboard the records of each folder for other programs. A variant that several folders have is named after its folder too. The exit code is 2 for a folder that holds
-//! something else.
+//! It takes folders that `compare`, `ablate` and `sweep` have written, prints the tables and
+//! verdicts of each task, and writes `report.html` and its plots to a new folder, and with --csv,
+//! --parquet or --tensorboard the records of each folder for other programs. A variant that several
+//! folders have is named after its folder too. The exit code is 2 for a folder that holds something
+//! else.
 
 use crate::export::Export;
 use crate::output::{print, width};

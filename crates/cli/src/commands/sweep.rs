@@ -1,17 +1,20 @@
-//! How long may a lag be? The share of runs that solve a task, over its length, and the longest that each variant bridges.
+//! How long may a lag be? The share of runs that solve a task, over its length, and the longest
+//! that each variant bridges.
 //!
 //! ```text
 //! recurrent sweep --variants lstm,lstm+chrono,gru --lengths 25,50,100,200 --seeds 5
 //! recurrent sweep --help
 //! ```
 //!
-//! It prints a table and the maximum dependency length of every variant: the longest task such that it and all shorter ones are solved by the share
-//! of runs that --probability says. It writes a comparison for every length, `sweep.jsonl`, `maximum.jsonl` and `sweep.html` to a new folder
+//! It prints a table and the maximum dependency length of every variant: the longest task such that
+//! it and all shorter ones are solved by the share of runs that --probability says. It writes a
+//! comparison for every length, `sweep.jsonl`, `maximum.jsonl` and `sweep.html` to a new folder
 //! below `runs/`. Exit codes and Ctrl-C are those of `compare`.
 
-use crate::options::Training;
+use crate::commands::list;
+use crate::export::Export;
+use crate::options::{Training, NETWORKS, TASK, TRAINING};
 use crate::output::{print, width};
-use crate::variants::{list, variants};
 use crate::{ended, interrupt, progress, resume, Invocation};
 use anyhow::Result;
 use clap::Parser;
@@ -23,26 +26,31 @@ use recurrent_report as report;
 use serde::{Deserialize, Serialize};
 use std::process::ExitCode;
 
-/// Trains recurrent networks on a task of rising length, and reports the longest that each of them solves.
+/// Trains recurrent networks on a task of rising length, and reports the longest that each of them
+/// solves.
 #[derive(Parser, Serialize, Deserialize)]
 pub(crate) struct Args {
     /// Names with commas between them, with remedies if wanted: lstm+chrono+clip=0.5
-    #[arg(long, value_delimiter = ',', default_value = "vanilla,lstm,lstm-chrono,gru")]
+    #[arg(long, value_delimiter = ',', default_value = "vanilla,lstm,lstm-chrono,gru", help_heading = NETWORKS)]
     variants: Vec<String>,
     /// List all variants, and end
-    #[arg(long)]
+    #[arg(long, help_heading = NETWORKS)]
     list: bool,
-    /// Lengths of a generated task in steps, rising, with commas between them [default: 25,50,100,200, with --quick 10,20]
-    #[arg(long, value_name = "T", value_delimiter = ',')]
+    /// Lengths of a generated task in steps, rising, with commas between them [default:
+    /// 25,50,100,200, with --quick 10,20]
+    #[arg(long, value_name = "T", value_delimiter = ',', help_heading = TASK)]
     lengths: Vec<usize>,
     /// The share of runs that has to solve the task
-    #[arg(long, value_name = "P", default_value_t = 0.8, allow_negative_numbers = true)]
+    #[arg(long, value_name = "P", default_value_t = 0.8, help_heading = TASK)]
+    #[arg(allow_negative_numbers = true)]
     probability: f64,
     /// Runs of each variant at each length, with seeds of their own [default: 5, with --quick 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = TRAINING)]
     seeds: Option<u64>,
     #[command(flatten)]
     training: Training,
+    #[command(flatten)]
+    export: Export,
 }
 
 pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
@@ -51,9 +59,9 @@ pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
         None => args,
     };
     if args.list {
-        list(false)?;
-        return Ok(ExitCode::SUCCESS);
+        return list::variants(invocation);
     }
+    args.export.check()?;
     let quick = args.training.quick;
     if args.lengths.is_empty() {
         args.lengths = if quick { vec![10, 20] } else { vec![25, 50, 100, 200] };
@@ -63,7 +71,7 @@ pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
     let training = &args.training;
     let comparison = |length: &usize| {
         let task = training.task(Some(*length))?;
-        let variants = variants(&args.variants, task.longest_lag())?;
+        let variants = invocation.variants.choose(&args.variants, task.longest_lag())?;
         training.comparison(task, variants, seeds, clip, invocation, request.clone())
     };
     let comparisons = args.lengths.iter().map(comparison).collect::<Result<_>>()?;
@@ -71,8 +79,11 @@ pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
     sweep.check()?;
     let cancel = interrupt::flag(progress::interrupted)?;
     let folder = training.folder()?;
-    let progress = training.progress();
-    let mut finished = |records: &Records, folder: &OutputDir| Ok(report::write(records, folder)?);
+    let progress = training.progress().with_length();
+    let mut finished = |records: &Records, folder: &OutputDir| {
+        report::write(records, folder)?;
+        args.export.write(records, folder).map_err(Into::into)
+    };
     let findings = progress.during(&cancel, || {
         sweep.run(&folder, &cancel, &|event| progress.on_event(event), &mut finished)
     })?;

@@ -15,6 +15,7 @@ use candle::{DType, Tensor};
 use recurrent_core::{spectral_radius, Carry, ForwardContext};
 use recurrent_train::{
     global_norm, safetensors_bytes, AdamW, AdamWConfig, Clip, GradientWatch, Optimizer, Params,
+    Schedule,
 };
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -168,6 +169,10 @@ impl<'a> Training<'a> {
     /// One step; gives its loss.
     fn step(&mut self, log: &mut Log, step: u64) -> Result<f64> {
         let (task, training, seed) = (self.job.task, self.config(), self.job.config.seed);
+        if training.warmup > 0 {
+            let factor = Schedule::warmup(training.warmup)?.factor(step - 1);
+            self.optimizer.set_lr(training.lr * factor)?;
+        }
         let batch = self.batch(step)?;
         let penalties = Penalties::new(training, self.network.rnn());
         let context =

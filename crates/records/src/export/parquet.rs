@@ -15,7 +15,9 @@ pub(super) fn file(table: &Table) -> Result<Vec<u8>> {
     let fields = table.columns.iter().map(|(name, column)| {
         let (physical, converted) = match column {
             Column::Text(_) => (Physical::BYTE_ARRAY, ConvertedType::UTF8),
-            Column::Whole(_) => (Physical::INT64, ConvertedType::UINT_64),
+            // Differences of whole numbers may be negative; a seed takes all 64 bits.
+            Column::Whole(_) if *name == "seed" => (Physical::INT64, ConvertedType::UINT_64),
+            Column::Whole(_) => (Physical::INT64, ConvertedType::INT_64),
             Column::Real(_) => (Physical::DOUBLE, ConvertedType::NONE),
             Column::Flag(_) => (Physical::BOOLEAN, ConvertedType::NONE),
         };
@@ -40,7 +42,7 @@ pub(super) fn file(table: &Table) -> Result<Vec<u8>> {
                 writer.write_batch(&values, Some(&levels), None)?;
             }
             (ColumnWriter::Int64ColumnWriter(writer), Column::Whole(values)) => {
-                // The bits of an unsigned number, as the converted type says.
+                // The bits of an unsigned number, where the converted type says so.
                 let (levels, values) = known(values, |value| *value as i64);
                 writer.write_batch(&values, Some(&levels), None)?;
             }

@@ -59,7 +59,11 @@ impl Images {
 
     /// The training images and the test images of a folder.
     pub(super) fn read(folder: &Path) -> Result<[Self; 2]> {
-        ensure!(folder.is_dir(), "images: expected a folder, found none at {}", folder.display());
+        ensure!(
+            folder.is_dir(),
+            "data: expected a folder of IDX files, found none at {}",
+            folder.display()
+        );
         let [train_images, train_labels, test_images, test_labels] = FILES;
         Ok([
             Self::pair(folder, train_images, train_labels)?,
@@ -238,7 +242,7 @@ pub(crate) mod tests {
             "DIR: expected train-labels-idx1-ubyte or train-labels.idx1-ubyte, or one of them with .gz, found none"
         );
         fs::remove_dir_all(&folder.0)?;
-        assert_eq!(folder.error(), "images: expected a folder, found none at DIR");
+        assert_eq!(folder.error(), "data: expected a folder of IDX files, found none at DIR");
         Ok(())
     }
 

@@ -1,20 +1,22 @@
-//! What is known of a comparison while it runs. Lines, bars and the screen show it; the runs only tell what happens.
+//! What is known of a comparison while it runs. Lines, bars and the screen show it; the runs only
+//! tell what happens.
 
 use recurrent_harness::run::Event;
 use recurrent_records::record::{ProfileRecord, RunRecord, Status};
 use recurrent_report::numbers;
 use recurrent_tasks::task::Task;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-/// Means of training losses that are kept of a run, an even number; when there are as many, they become those of twice as many steps.
+/// The number of mean losses that are kept of a run, an even number. When it is reached, each pair
+/// becomes one mean over twice as many steps.
 const LOSSES: usize = 256;
 
-/// Runs that have ended and can still be looked at.
+/// The number of ended runs that the screen can still show.
 const PAST: usize = 32;
 
-/// All runs: those on their way, and those that have ended.
-pub(super) struct Board {
+/// The runs of a comparison: those under way, and those that have ended.
+pub(super) struct ComparisonState {
     /// The task, in words.
     pub(super) task: String,
     /// The number of runs, of the steps of each, and of the runs that have ended.
@@ -22,32 +24,39 @@ pub(super) struct Board {
     pub(super) steps: u64,
     pub(super) ended: u64,
     pub(super) start: Instant,
-    /// The share of all steps that had been done before the start.
-    before: f64,
+    /// Stands before the name of a run: the length, in a sweep.
+    prefix: String,
+    /// The variants of the runs that have not begun.
+    waiting: Vec<String>,
+    /// The pace of each variant, of its ended runs.
+    paces: BTreeMap<String, Pace>,
     /// The number of runs that have begun since the start.
     begun: u64,
-    /// A place for each worker; empty while it has no run.
-    lanes: Vec<Option<Track>>,
+    /// The run of each worker; `None` while it has no run.
+    workers: Vec<Option<RunState>>,
     /// The runs that ended last, the latest first.
-    past: VecDeque<Track>,
-    /// What there was to say, in the first place how the runs ended.
+    past: VecDeque<RunState>,
+    /// Lines to print below the screen, most of them on how runs ended.
     pub(super) lines: Vec<String>,
 }
 
-/// A run as it is watched.
-pub(super) struct Track {
+/// A run that is watched.
+pub(super) struct RunState {
     /// Its place among the runs that have begun since the start.
     pub(super) number: u64,
     pub(super) variant: String,
     pub(super) seed: u64,
-    /// How it goes, or how it ended, in a word or two.
-    pub(super) state: &'static str,
+    /// Its status, in a word or two.
+    pub(super) status: &'static str,
     pub(super) step: u64,
+    /// When it began, and the number of steps that had been done before.
+    begun: Instant,
+    resumed: u64,
     pub(super) loss: f64,
-    /// Means of the loss over so many steps each, and the last of these.
+    /// Mean losses over `over` steps each, with the last of these steps.
     pub(super) losses: Vec<(u64, f64)>,
     over: u64,
-    /// The sum of the losses since, and their number.
+    /// The sum of the losses since the last mean, and their number.
     sum: (f64, u64),
     /// The last held-out loss, and the accuracy where there is one.
     pub(super) held_out: Option<f64>,
@@ -56,24 +65,34 @@ pub(super) struct Track {
     pub(super) half_life: Option<f64>,
     /// The profiles of h in the top layer: step, and norm by lag.
     pub(super) profiles: Vec<(u64, Vec<f64>)>,
-    /// When a line on it was written last.
-    said: Instant,
+    /// The time of the last line about it.
+    last_line: Instant,
 }
 
-impl Board {
+impl ComparisonState {
     pub(super) fn new(task: &dyn Task, runs: u64, steps: u64) -> Self {
         Self::of(format!("{}, T = {}", task.name(), task.length()), runs, steps)
     }
 
-    /// While nothing has begun.
+    /// The state before a comparison has begun.
     pub(super) fn idle() -> Self {
         Self::of(String::new(), 0, 0)
     }
 
-    /// A comparison begins; what there was to say before it stays.
-    pub(super) fn renew(&mut self, task: &dyn Task, runs: u64, steps: u64) {
+    /// A comparison begins; the lines that were shown before stay. `waiting` are the variants of
+    /// the runs to come.
+    pub(super) fn renew(
+        &mut self,
+        task: &dyn Task,
+        runs: u64,
+        steps: u64,
+        waiting: &[&str],
+        with_length: bool,
+    ) {
         let lines = std::mem::take(&mut self.lines);
-        *self = Self { lines, ..Self::new(task, runs, steps) };
+        let waiting = waiting.iter().map(|name| (*name).to_owned()).collect();
+        let prefix = if with_length { format!("T = {}, ", task.length()) } else { String::new() };
+        *self = Self { lines, waiting, prefix, ..Self::new(task, runs, steps) };
     }
 
     fn of(task: String, runs: u64, steps: u64) -> Self {
@@ -83,63 +102,65 @@ impl Board {
             steps,
             ended: 0,
             start: Instant::now(),
-            before: 0.0,
+            prefix: String::new(),
+            waiting: Vec::new(),
+            paces: BTreeMap::new(),
             begun: 0,
-            lanes: Vec::new(),
+            workers: Vec::new(),
             past: VecDeque::new(),
             lines: Vec::new(),
         }
     }
 
     /// Whether there is a run that has not ended.
-    pub(super) fn runs_anything(&self) -> bool {
+    pub(super) fn is_running(&self) -> bool {
         self.ended < self.runs
     }
 
-    /// So many runs have ended before.
+    /// Counts runs that had ended before.
     pub(super) fn found(&mut self, ended: u64) {
         self.ended = ended;
-        self.before = self.share();
     }
 
     /// A run begins.
-    pub(super) fn begin(&mut self, lane: usize, variant: &str, seed: u64) {
-        if self.lanes.len() <= lane {
-            self.lanes.resize_with(lane + 1, || None);
+    pub(super) fn begin(&mut self, worker: usize, variant: &str, seed: u64) {
+        if self.workers.len() <= worker {
+            self.workers.resize_with(worker + 1, || None);
         }
-        self.lanes[lane] = Some(Track::new(self.begun, variant, seed));
+        if let Some(place) = self.waiting.iter().position(|name| name == variant) {
+            self.waiting.remove(place);
+        }
+        self.workers[worker] = Some(RunState::new(self.begun, variant, seed));
         self.begun += 1;
     }
 
-    /// Something has happened in the run of this place.
-    pub(super) fn told(&mut self, lane: usize, event: Event) {
-        if let Event::Resumed(steps) = event {
-            self.before += steps.len() as f64 / self.all_steps() as f64;
-        }
-        if let Some(Some(track)) = self.lanes.get_mut(lane) {
-            track.told(event);
+    /// Takes an event of the run of a worker.
+    pub(super) fn on_event(&mut self, worker: usize, event: Event) {
+        if let Some(Some(run_state)) = self.workers.get_mut(worker) {
+            run_state.on_event(event);
         }
     }
 
-    /// A line on the run of this place, if there was none for so long.
-    pub(super) fn news(&mut self, lane: usize, silence: Duration) -> Option<String> {
-        let track = self.lanes.get_mut(lane)?.as_mut()?;
-        if track.said.elapsed() < silence {
+    /// A line on the run of a worker, if the last is older than `silence`.
+    pub(super) fn news(&mut self, worker: usize, silence: Duration) -> Option<String> {
+        let run_state = self.workers.get_mut(worker)?.as_mut()?;
+        if run_state.last_line.elapsed() < silence {
             return None;
         }
-        track.said = Instant::now();
-        let line = track.sentence(self.steps);
-        Some(format!("  {line}, {}", self.left()))
+        run_state.last_line = Instant::now();
+        let line = run_state.sentence(self.steps);
+        Some(format!("  {}{line}, {}", self.prefix, self.left()))
     }
 
-    /// The run of this place has ended; gives its line, numbered.
-    pub(super) fn end(&mut self, lane: usize, run: &RunRecord) -> String {
-        if let Some(track) = self.lanes.get_mut(lane).and_then(Option::take) {
-            self.past.push_front(Track { state: state(run), ..track });
+    /// The run of a worker has ended; gives its line, numbered.
+    pub(super) fn end(&mut self, worker: usize, run: &RunRecord) -> String {
+        if let Some(run_state) = self.workers.get_mut(worker).and_then(Option::take) {
+            self.paces.entry(run_state.variant.clone()).or_default().add(&run_state);
+            self.past.push_front(RunState { status: status(run), ..run_state });
             self.past.truncate(PAST);
         }
         self.ended += 1;
-        let line = format!("[{}/{}] {}", self.ended, self.runs, sentence(run));
+        let line = format!("[{}/{}] {}{}", self.ended, self.runs, self.prefix, sentence(run));
         if run.status == Status::Stopped {
             line
         } else {
@@ -147,19 +168,19 @@ impl Board {
         }
     }
 
-    /// The runs on their way, then those that have ended, the latest first.
-    pub(super) fn tracks(&self) -> Vec<&Track> {
-        self.lanes.iter().flatten().chain(&self.past).collect()
+    /// The runs under way, then those that have ended, the latest first.
+    pub(super) fn runs_shown(&self) -> Vec<&RunState> {
+        self.workers.iter().flatten().chain(&self.past).collect()
     }
 
-    /// The run of this place.
-    pub(super) fn track(&self, lane: usize) -> Option<&Track> {
-        self.lanes.get(lane)?.as_ref()
+    /// The run of a worker.
+    pub(super) fn run_state(&self, worker: usize) -> Option<&RunState> {
+        self.workers.get(worker)?.as_ref()
     }
 
-    /// The number of steps that are done, of all runs. A run that has ended has done all of its.
+    /// The number of steps done, of all runs. A run that has ended counts with all of its steps.
     pub(super) fn steps_done(&self) -> u64 {
-        let under_way: u64 = self.lanes.iter().flatten().map(|track| track.step).sum();
+        let under_way: u64 = self.workers.iter().flatten().map(|run_state| run_state.step).sum();
         self.ended.saturating_mul(self.steps).saturating_add(under_way)
     }
 
@@ -172,7 +193,7 @@ impl Board {
         (self.steps_done() as f64 / self.all_steps() as f64).min(1.0)
     }
 
-    /// The time that is left, in words, if it goes on as it did since the start.
+    /// The time that is left, in words, if every variant goes on at its own pace.
     pub(super) fn left(&self) -> String {
         match self.remaining() {
             Some(left) => format!("about {} left", clock(left)),
@@ -180,22 +201,86 @@ impl Board {
         }
     }
 
+    /// The time that is left. A variant of which no step is done is taken to be as fast as the
+    /// others.
     fn remaining(&self) -> Option<Duration> {
-        let share = self.share();
-        // At the very start this is a division by zero, and no duration.
-        let seconds = self.start.elapsed().as_secs_f64() * (1.0 - share) / (share - self.before);
-        Duration::try_from_secs_f64(seconds).ok()
+        let mut paces = self.paces.clone();
+        let running: Vec<_> = self.workers.iter().flatten().collect();
+        for run_state in &running {
+            paces.entry(run_state.variant.clone()).or_default().measure(run_state);
+        }
+        let mut all = Pace::default();
+        paces.values().for_each(|pace| all.merge(pace));
+        let usual = all.step()?;
+        let step = |name: &str| paces.get(name).and_then(Pace::step).unwrap_or(usual);
+        let steps = |name: &str| paces.get(name).and_then(Pace::run).unwrap_or(self.steps as f64);
+        let mut seconds = 0.0;
+        for run_state in &running {
+            // One that outlasts those before it may take all of its steps.
+            let (done, usual) = (run_state.step as f64, steps(&run_state.variant));
+            let whole = if done < usual { usual } else { self.steps as f64 };
+            seconds += (whole - done).max(0.0) * step(&run_state.variant);
+        }
+        for name in &self.waiting {
+            seconds += steps(name) * step(name);
+        }
+        let known = self.ended + running.len() as u64 + self.waiting.len() as u64;
+        seconds += self.runs.saturating_sub(known) as f64 * self.steps as f64 * usual;
+        Duration::try_from_secs_f64(seconds / self.workers.len().max(1) as f64).ok()
     }
 }
 
-impl Track {
+/// How long steps take, and how many steps a run takes.
+#[derive(Clone, Debug, Default)]
+struct Pace {
+    seconds: f64,
+    /// The number of steps in that time.
+    steps: u64,
+    /// The number of runs that have ended, and of their steps.
+    runs: u64,
+    run_steps: u64,
+}
+
+impl Pace {
+    /// Counts the steps of a run so far.
+    fn measure(&mut self, run: &RunState) {
+        self.seconds += run.begun.elapsed().as_secs_f64();
+        self.steps += run.step - run.resumed;
+    }
+
+    /// Counts a run that has ended.
+    fn add(&mut self, run: &RunState) {
+        self.measure(run);
+        self.runs += 1;
+        self.run_steps += run.step;
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.seconds += other.seconds;
+        self.steps += other.steps;
+    }
+
+    /// The seconds of a step.
+    fn step(&self) -> Option<f64> {
+        (self.steps > 0).then(|| self.seconds / self.steps as f64)
+    }
+
+    /// The steps of a run: one that solves its task ends early.
+    fn run(&self) -> Option<f64> {
+        (self.runs > 0).then(|| self.run_steps as f64 / self.runs as f64)
+    }
+}
+
+impl RunState {
     fn new(number: u64, variant: &str, seed: u64) -> Self {
         Self {
             number,
             variant: variant.to_owned(),
             seed,
-            state: "running",
+            status: "running",
             step: 0,
+            begun: Instant::now(),
+            resumed: 0,
             loss: f64::NAN,
             losses: Vec::new(),
             over: 1,
@@ -204,14 +289,15 @@ impl Track {
             accuracy: None,
             half_life: None,
             profiles: Vec::new(),
-            said: Instant::now(),
+            last_line: Instant::now(),
         }
     }
 
-    fn told(&mut self, event: Event) {
+    fn on_event(&mut self, event: Event) {
         match event {
             Event::Damaged(_) => {}
             Event::Resumed(steps) => {
+                self.resumed = steps.len() as u64;
                 steps.iter().for_each(|step| self.trained(step.step, step.loss))
             }
             Event::Step(step, loss) => self.trained(step, loss),
@@ -287,12 +373,10 @@ pub(super) fn sentence(run: &RunRecord) -> String {
     } else {
         format!(", loss {:.4}", run.outcome.final_loss)
     };
-    let half_life = match (run.gradients.init.h.half_life, run.gradients.trained.h.half_life) {
-        (None, None) => String::new(),
-        (before, after) => {
-            let words = |half_life: Option<f64>| half_life.map_or("–".to_owned(), numbers::steps);
-            format!(", half-life of h {} → {}", words(before), words(after))
-        }
+    let [before, after] = recurrent_report::half_lives(run);
+    let half_life = match (before.as_str(), after.as_str()) {
+        ("–", "–") => String::new(),
+        _ => format!(", half-life of h {before} → {after}"),
     };
     format!(
         "{} seed {}: {end}{loss}{half_life}, {:.1} s",
@@ -301,7 +385,7 @@ pub(super) fn sentence(run: &RunRecord) -> String {
 }
 
 /// How a run ended, in a word or two.
-fn state(run: &RunRecord) -> &'static str {
+fn status(run: &RunRecord) -> &'static str {
     match run.status {
         Status::Failed(_) => "failed",
         Status::Stopped => "stopped",
@@ -321,7 +405,7 @@ pub(super) fn clock(time: Duration) -> String {
     }
 }
 
-/// That of h in the top layer, forward if it has two directions.
+/// The profile of h in the top layer; of the forward direction, if there are two.
 fn top(profiles: &[ProfileRecord]) -> Option<&ProfileRecord> {
     let of_h = profiles.iter().filter(|profile| profile.part == "h");
     of_h.max_by_key(|profile| (profile.layer, profile.direction == "forward"))
@@ -335,36 +419,36 @@ mod tests {
     use recurrent_records::sample;
     use recurrent_tasks as tasks;
 
-    fn board() -> Result<Board> {
-        Ok(Board::new(tasks::by_name("adding", Some(100), None)?.as_ref(), 4, 4000))
+    fn state() -> Result<ComparisonState> {
+        Ok(ComparisonState::new(tasks::by_name("adding", Some(100), None)?.as_ref(), 4, 4000))
     }
 
     #[test]
     fn a_run_is_followed() -> Result<()> {
-        let mut board = board()?;
-        let lane = 0;
-        board.begin(lane, "lstm", 7);
-        (1..=2000).for_each(|step| board.told(lane, Event::Step(step, step as f64 / 4000.0)));
+        let mut state = state()?;
+        let worker = 0;
+        state.begin(worker, "lstm", 7);
+        (1..=2000).for_each(|step| state.on_event(worker, Event::Step(step, step as f64 / 4000.0)));
         let profile = |part, step| sample::profile("lstm", part, 7, step, 5.0);
         let profiles = [profile("c", 25), profile("h", 25), profile("h", 50), profile("c", 50)];
-        board.told(lane, Event::Profiled { profiles: &profiles, half_life: Some(5.04) });
+        state.on_event(worker, Event::Profiled { profiles: &profiles, half_life: Some(5.04) });
         let eval = sample::records().evals.remove(0);
-        board.told(lane, Event::Evaluated(&eval));
+        state.on_event(worker, Event::Evaluated(&eval));
 
-        let track = board.track(lane).context("it is on its way")?;
+        let run_state = state.run_state(worker).context("it is on its way")?;
         // Means over eight steps each, of which the last is named.
         let means: Vec<_> =
             (1..=250).map(|mean| (8 * mean, (8 * mean) as f64 / 4000.0 - 3.5 / 4000.0)).collect();
-        assert_eq!(track.losses.len(), means.len());
-        for ((step, loss), (last, mean)) in track.losses.iter().zip(means) {
+        assert_eq!(run_state.losses.len(), means.len());
+        for ((step, loss), (last, mean)) in run_state.losses.iter().zip(means) {
             assert!(
                 *step == last && (loss - mean).abs() < 1e-12,
                 "{step} {loss}, expected {last} {mean}"
             );
         }
-        assert_eq!(track.profiles, [25, 50].map(|step| (step, profiles[1].median.clone())));
-        assert_eq!(board.news(lane, Duration::from_secs(3600)), None);
-        let line = board.news(lane, Duration::ZERO).context("it is time for one")?;
+        assert_eq!(run_state.profiles, [25, 50].map(|step| (step, profiles[1].median.clone())));
+        assert_eq!(state.news(worker, Duration::from_secs(3600)), None);
+        let line = state.news(worker, Duration::ZERO).context("it is time for one")?;
         let start =
             format!("  lstm seed 7: step 2000 of 4000, loss 0.5000, held-out {:.4}, ", eval.loss);
         assert!(
@@ -376,19 +460,20 @@ mod tests {
 
     #[test]
     fn runs_that_have_ended_stay_for_a_while() -> Result<()> {
-        let mut board = board()?;
-        let lanes = [0, 1];
-        assert_eq!((board.share(), board.left().as_str()), (0.0, "time left not known yet"));
+        let mut state = state()?;
+        let workers = [0, 1];
+        assert_eq!((state.share(), state.left().as_str()), (0.0, "time left not known yet"));
         let run = &sample::records().runs[0];
         for seed in 0..40 {
-            board.begin(lanes[0], "vanilla", seed);
-            let line = board.end(lanes[0], run);
+            state.begin(workers[0], "vanilla", seed);
+            let line = state.end(workers[0], run);
             let start = format!("[{}/4] vanilla seed 1: not solved in 2000 steps, loss ", seed + 1);
             assert!(line.starts_with(&start) && line.contains(", half-life of h "), "{line}");
         }
-        board.begin(lanes[1], "gru", 0);
-        let tracks = board.tracks();
-        let names: Vec<_> = tracks.iter().map(|track| (track.name(), track.state)).collect();
+        state.begin(workers[1], "gru", 0);
+        let runs_shown = state.runs_shown();
+        let names: Vec<_> =
+            runs_shown.iter().map(|run_state| (run_state.name(), run_state.status)).collect();
         assert_eq!(names.len(), 1 + PAST);
         assert_eq!(names[0], ("gru seed 0".to_owned(), "running"));
         assert_eq!(names[1], ("vanilla seed 39".to_owned(), "not solved"));
@@ -397,23 +482,26 @@ mod tests {
 
     #[test]
     fn the_time_left_counts_what_was_done_since_the_start() -> Result<()> {
-        let mut board = board()?;
-        let lane = 0;
-        board.found(2);
-        board.begin(lane, "lstm", 7);
+        let mut state = state()?;
+        let worker = 0;
+        state.found(2);
+        state.begin(worker, "lstm", 7);
         let one = sample::records().steps.remove(0);
         let steps: Vec<_> = (1..=2000).map(|step| StepRecord { step, ..one.clone() }).collect();
-        board.told(lane, Event::Resumed(&steps));
-        let track = board.track(lane).context("it is on its way")?;
+        state.on_event(worker, Event::Resumed(&steps));
+        let run_state = state.run_state(worker).context("it is on its way")?;
         assert_eq!(
-            (track.step, track.losses.len(), track.losses[0].0),
+            (run_state.step, run_state.losses.len(), run_state.losses[0].0),
             (2000, 250, 8),
             "the curve is whole"
         );
-        assert_eq!((board.share(), board.remaining()), (0.625, None));
-        board.told(lane, Event::Step(3000, 0.1));
-        let (left, gone) = (board.remaining().context("a step is done")?, board.start.elapsed());
-        assert!(left <= 5 * gone, "a sixteenth of all took {gone:?}, five are left, {left:?} said");
+        assert_eq!((state.share(), state.remaining()), (0.625, None));
+        state.on_event(worker, Event::Step(3000, 0.1));
+        let (left, gone) = (state.remaining().context("a step is done")?, state.start.elapsed());
+        assert!(
+            left <= 5 * gone,
+            "a sixteenth of all took {gone:?}, five are left, {left:?} last_line"
+        );
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! The heat map of a run, and the colours of the screen.
 
 use super::{extent, short, titled, DECADES};
-use crate::progress::board::Track;
+use crate::progress::state::RunState;
 use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
@@ -63,11 +63,12 @@ impl Colours {
     }
 }
 
-/// The norms of all profiles by lag, the first profile on top; if there are more than lines, some of them, the last among these.
-pub(super) fn map(frame: &mut Frame, area: Rect, track: &Track, colours: Colours) {
+/// The norms of all profiles by lag, the first profile on top; if there are more than lines, some
+/// of them, the last among these.
+pub(super) fn map(frame: &mut Frame, area: Rect, run_state: &RunState, colours: Colours) {
     let logs = |norms: &[f64]| norms.iter().map(|norm| norm.log10()).collect();
     let rows: Vec<(u64, Vec<f64>)> =
-        track.profiles.iter().map(|(step, norms)| (*step, logs(norms))).collect();
+        run_state.profiles.iter().map(|(step, norms)| (*step, logs(norms))).collect();
     let (low, high) =
         extent(rows.iter().flat_map(|(_, logs)| logs).copied().filter(|log| log.is_finite()));
     let (height, width) = (area.height.saturating_sub(1), area.width.saturating_sub(MARGIN));

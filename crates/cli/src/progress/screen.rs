@@ -1,11 +1,13 @@
-//! The screen of a comparison that runs in a terminal: `q` or Ctrl-C stops it after the present step, Tab and arrows choose a run.
+//! The screen of a comparison that runs in a terminal: `q` or Ctrl-C stops it after the present
+//! step, Tab and arrows choose a run.
 //!
-//! The terminal is given back however the comparison ends: well, by an error, a panic, a second Ctrl-C or another signal that
-//! [`interrupt::flag`](crate::interrupt::flag()) handles, and while it is suspended with Ctrl-Z.
+//! The terminal is given back however the comparison ends: well, by an error, a panic, a second
+//! Ctrl-C or another signal that [`interrupt::flag`](crate::interrupt::flag()) handles, and while
+//! it is suspended with Ctrl-Z.
 
 mod view;
 
-use super::board::Board;
+use super::state::ComparisonState;
 use crate::interrupt::INTERRUPTED;
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
@@ -21,32 +23,36 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 use std::time::Duration;
-use view::Look;
+use view::ViewState;
 
-/// The time between two pictures, and the longest that the end of a comparison waits for the screen.
+/// The time between two frames, and the longest time for which the end of a comparison waits.
 const FRAME: Duration = Duration::from_millis(200);
 
-/// How often it looks whether something has begun.
+/// The time between two looks for a run that has begun.
 const BEGIN: Duration = Duration::from_millis(20);
 
-/// Whether the terminal is ours at the moment.
-static OURS: AtomicBool = AtomicBool::new(false);
+/// Whether the screen has the terminal.
+static IS_OURS: AtomicBool = AtomicBool::new(false);
 
-/// Held by who writes to it, so that nobody draws on a terminal that was given back.
-static PEN: Mutex<()> = Mutex::new(());
+/// Held while writing to the terminal, so that nothing is drawn after it was restored.
+static WRITER: Mutex<()> = Mutex::new(());
 
-/// What panics had to say while it was ours.
+/// The messages of panics while the screen had the terminal.
 static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// Does the work, and shows the board until it is done.
-pub(super) fn during<T>(board: &Mutex<Board>, cancel: &AtomicBool, work: impl FnOnce() -> T) -> T {
+/// Does the work, and shows its state.
+pub(super) fn during<T>(
+    state: &Mutex<ComparisonState>,
+    cancel: &AtomicBool,
+    work: impl FnOnce() -> T,
+) -> T {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
-        let shown = scope.spawn(|| show(board, cancel, &over));
+        let shown = scope.spawn(|| show(state, cancel, &over));
         let end = End(&over);
         let done = work();
         drop(end);
-        // A screen that cannot be drawn is no reason to lose what was found.
+        // A screen that cannot be drawn must not lose the results.
         let _ = shown.join();
         done
     })
@@ -61,9 +67,9 @@ impl Drop for End<'_> {
     }
 }
 
-/// Draws until it is over, and takes keys.
-fn show(board: &Mutex<Board>, cancel: &AtomicBool, over: &AtomicBool) -> io::Result<()> {
-    while !lock(board).runs_anything() {
+/// Draws frames and takes keys until the work is done.
+fn show(state: &Mutex<ComparisonState>, cancel: &AtomicBool, over: &AtomicBool) -> io::Result<()> {
+    while !lock(state).is_running() {
         if over.load(Ordering::SeqCst) {
             return Ok(());
         }
@@ -71,46 +77,52 @@ fn show(board: &Mutex<Board>, cancel: &AtomicBool, over: &AtomicBool) -> io::Res
     }
     let _screen = Screen::enter()?;
     let mut terminal = Terminal::new(CrosstermBackend::new(stderr()))?;
-    let mut look = Look::new();
+    let mut view = ViewState::new();
     loop {
-        look.stopping = cancel.load(Ordering::SeqCst);
-        draw(&mut terminal, board, &look)?;
+        view.stopping = cancel.load(Ordering::SeqCst);
+        draw(&mut terminal, state, &view)?;
         if over.load(Ordering::SeqCst) {
             return Ok(());
         }
         if !event::poll(FRAME)? {
             continue;
         }
-        let Event::Key(key) = event::read()? else { continue }; // a new size is seen as the next picture is drawn
-        if key.kind == KeyEventKind::Press && pressed(key, board, cancel, &mut look) {
+        // A new size is seen as the next picture is drawn.
+        let Event::Key(key) = event::read()? else { continue };
+        if key.kind == KeyEventKind::Press && pressed(key, state, cancel, &mut view) {
             suspend()?;
             terminal.clear()?;
         }
     }
 }
 
-/// One picture. While it goes to the terminal, which may be slow, the runs need not wait for the board.
+/// Draws a frame. The terminal may be slow; runs do not wait for it.
 fn draw(
     terminal: &mut Terminal<CrosstermBackend<Stderr>>,
-    board: &Mutex<Board>,
-    look: &Look,
+    state: &Mutex<ComparisonState>,
+    view: &ViewState,
 ) -> io::Result<()> {
-    let _pen = lock(&PEN);
+    let _pen = lock(&WRITER);
     if shown() {
-        terminal.draw(|frame| view::draw(frame, &lock(board), look))?;
+        terminal.draw(|frame| view::draw(frame, &lock(state), view))?;
     }
     Ok(())
 }
 
-/// A key, for in raw mode Ctrl-C and Ctrl-Z are keys like others; gives whether the program is to be suspended.
-fn pressed(key: KeyEvent, board: &Mutex<Board>, cancel: &AtomicBool, look: &mut Look) -> bool {
+/// Takes a key. In raw mode, Ctrl-C and Ctrl-Z are keys; gives whether to suspend the program.
+fn pressed(
+    key: KeyEvent,
+    state: &Mutex<ComparisonState>,
+    cancel: &AtomicBool,
+    view: &mut ViewState,
+) -> bool {
     let control = key.modifiers.contains(KeyModifiers::CONTROL);
     match key.code {
         KeyCode::Char('c') if control => interrupt(cancel),
         KeyCode::Char('z') if control => return true,
         KeyCode::Char('q') => cancel.store(true, Ordering::SeqCst),
-        KeyCode::Tab | KeyCode::Right | KeyCode::Down => look.step(&lock(board), 1),
-        KeyCode::BackTab | KeyCode::Left | KeyCode::Up => look.step(&lock(board), -1),
+        KeyCode::Tab | KeyCode::Right | KeyCode::Down => view.step(&lock(state), 1),
+        KeyCode::BackTab | KeyCode::Left | KeyCode::Up => view.step(&lock(state), -1),
         _ => {}
     }
     false
@@ -124,12 +136,13 @@ fn interrupt(cancel: &AtomicBool) {
     }
 }
 
-/// Whether there is a screen at the moment.
+/// Whether a screen is open.
 pub(super) fn shown() -> bool {
-    OURS.load(Ordering::SeqCst)
+    IS_OURS.load(Ordering::SeqCst)
 }
 
-/// A signal has come; gives whether there is a screen. A program that is to end at once gives the terminal back first.
+/// Handles a signal; gives whether a screen is open. If the program ends at once, the terminal is
+/// restored first.
 pub(super) fn interrupted(at_once: bool) -> bool {
     let shown = shown();
     if at_once {
@@ -138,7 +151,7 @@ pub(super) fn interrupted(at_once: bool) -> bool {
     shown
 }
 
-/// The terminal while it is ours.
+/// The terminal while the screen has it.
 struct Screen;
 
 impl Screen {
@@ -159,23 +172,23 @@ impl Drop for Screen {
     }
 }
 
-/// Makes the terminal ours.
+/// Takes the terminal.
 fn take() -> io::Result<()> {
-    let _pen = lock(&PEN);
+    let _pen = lock(&WRITER);
     enable_raw_mode()?;
-    OURS.store(true, Ordering::SeqCst);
+    IS_OURS.store(true, Ordering::SeqCst);
     execute!(stderr(), EnterAlternateScreen, cursor::Hide).inspect_err(|_| give_back())
 }
 
-/// Gives the terminal back, if it is ours.
+/// Restores the terminal, if the screen has it.
 fn leave() {
-    let _pen = lock(&PEN);
+    let _pen = lock(&WRITER);
     give_back();
 }
 
-/// The same by who holds the pen. Then says what panics had to say.
+/// The same while the writer is locked. Then prints the messages of panics.
 fn give_back() {
-    if OURS.swap(false, Ordering::SeqCst) {
+    if IS_OURS.swap(false, Ordering::SeqCst) {
         // If the terminal is gone, nothing is to be given back.
         let _ = execute!(stderr(), LeaveAlternateScreen, cursor::Show);
         let _ = disable_raw_mode();
@@ -183,8 +196,8 @@ fn give_back() {
     }
 }
 
-/// A panic while the terminal is ours is told when it no longer is: it may be that of one run, and the others go on. A program that
-/// does not unwind has no later.
+/// Keeps the message of a panic until the terminal is restored: it may be the panic of one run, and
+/// the others continue. Without unwinding, the terminal is restored at once.
 fn panicked(what: &PanicHookInfo, usual: &dyn Fn(&PanicHookInfo)) {
     if cfg!(panic = "abort") {
         give_back();
@@ -201,7 +214,8 @@ fn panicked(what: &PanicHookInfo, usual: &dyn Fn(&PanicHookInfo)) {
     lock(&PANICS).push(format!("{what}{trace}"));
 }
 
-/// Whether this program may have the terminal: one in the background that changes how it works is stopped by the system.
+/// Whether this program is in the foreground; the system stops one in the background that changes
+/// the terminal.
 #[cfg(unix)]
 pub(super) fn foreground() -> bool {
     rustix::termios::tcgetpgrp(stderr()).is_ok_and(|group| group == rustix::process::getpgrp())
@@ -212,13 +226,15 @@ pub(super) fn foreground() -> bool {
     true
 }
 
-/// Ctrl-Z: the whole program sleeps until the shell wakes it. If that is in the background, the screen ends and lines take its place.
+/// Ctrl-Z: suspends the program. If the shell resumes it in the background, lines replace the
+/// screen.
 #[cfg(unix)]
 fn suspend() -> io::Result<()> {
     use rustix::process::{getpgrp, kill_process_group, Signal};
     leave();
     kill_process_group(getpgrp(), Signal::TSTP)?;
-    thread::sleep(FRAME); // the signal may reach another thread first, and this one must not go on before all stand still
+    // The signal may reach another thread first; this one waits until all are stopped.
+    thread::sleep(FRAME);
     if !foreground() {
         return Err(io::Error::other("it is in the background"));
     }

@@ -1,4 +1,5 @@
-//! The screen on a terminal, that of `script` of util-linux: however it ends, the terminal is as it was.
+//! The screen on a terminal, that of `script` of util-linux: however it ends, the terminal is as it
+//! was.
 
 use super::*;
 use crate::interrupt;
@@ -31,7 +32,11 @@ fn on_a_terminal() -> Result<()> {
         exit(1); // it hangs
     });
     let cancel = interrupt::flag(interrupted)?;
-    let board = Mutex::new(Board::new(tasks::by_name("adding", Some(100), None)?.as_ref(), 4, 10));
+    let state = Mutex::new(ComparisonState::new(
+        tasks::by_name("adding", Some(100), None)?.as_ref(),
+        4,
+        10,
+    ));
     let waits = |until: &dyn Fn() -> bool| {
         while !until() {
             thread::yield_now();
@@ -39,7 +44,7 @@ fn on_a_terminal() -> Result<()> {
     };
     let stopped = || cancel.load(Ordering::SeqCst);
     assert!(foreground());
-    during(&board, &cancel, || {
+    during(&state, &cancel, || {
         waits(&shown);
         match case.as_str() {
             "end" => {}
@@ -61,7 +66,8 @@ fn on_a_terminal() -> Result<()> {
     exit(if stopped() { 130 } else { 0 });
 }
 
-/// Whether SIGHUP, SIGINT or SIGTERM was ignored when this process began; on Linux, elsewhere it is taken that none was.
+/// Whether SIGHUP, SIGINT or SIGTERM was ignored when this process began; on Linux, elsewhere it is
+/// taken that none was.
 fn ignored() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -87,11 +93,13 @@ impl Session {
         }
         if ignored() {
             eprintln!(
-                "{case}: NOT RUN, signals are ignored here, as by nohup, and the program leaves them so"
+                "{case}: NOT RUN, signals are ignored here, as by nohup, and the program leaves \
+                 them so"
             );
             return Ok(None);
         }
-        let tests = "sh -c 'echo pid=$$; exec \"$0\" --exact progress::live::tests::on_a_terminal --nocapture' \"$RECURRENT_TESTS\"";
+        let tests = "sh -c 'echo pid=$$; exec \"$0\" --exact \
+            progress::screen::tests::on_a_terminal --nocapture' \"$RECURRENT_TESTS\"";
         let run = format!("stty rows 24 cols 80; stty -a; {tests}; echo code=$?; stty -a");
         let mut command = Command::new("script");
         command.args(["-q", "-e", "-c", &run, "/dev/null"]);
@@ -135,7 +143,8 @@ impl Session {
         Ok(())
     }
 
-    /// Waits for the end, with this exit code; gives what was said once the terminal was given back.
+    /// Waits for the end, with this exit code; gives what was said once the terminal was given
+    /// back.
     fn end(mut self, code: i32) -> Result<String> {
         while self.read()? {}
         drop(self.input);

@@ -2,7 +2,7 @@
 
 mod heat;
 
-use crate::progress::board::{clock, Board, Track};
+use crate::progress::state::{clock, ComparisonState, RunState};
 use heat::Colours;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Modifier, Style};
@@ -12,48 +12,53 @@ use ratatui::widgets::{Axis, Block, Chart, Dataset, Gauge, GraphType, Row, Table
 use ratatui::Frame;
 use recurrent_report::numbers;
 
-/// Decades of a norm below the largest that are shown; a curve ends where it lies deeper, and the map has its lowest colour there.
+/// Decades of a norm below the largest that are shown; a curve ends where it lies deeper, and the
+/// map has its lowest colour there.
 const DECADES: f64 = 16.0;
 
-/// How the person before the screen looks at it.
-pub(super) struct Look {
-    /// The number of the run that is shown large; the first in the table if there is none, or not any more.
+/// What the user has chosen to see.
+pub(super) struct ViewState {
+    /// The number of the run shown in detail; by default the first in the table.
     chosen: Option<u64>,
-    /// Whether an end was asked for.
+    /// Whether the comparison is being stopped.
     pub(super) stopping: bool,
     colours: Colours,
 }
 
-impl Look {
-    /// The first look, in the colours that the terminal has.
+impl ViewState {
+    /// The first view, in the colours that the terminal has.
     pub(super) fn new() -> Self {
         Self { chosen: None, stopping: false, colours: Colours::of_terminal() }
     }
 
-    /// Goes on to the next run, or to the one before, round and round.
-    pub(super) fn step(&mut self, board: &Board, by: isize) {
-        let tracks = board.tracks();
-        let place =
-            self.place(&tracks).checked_add_signed(by).unwrap_or(tracks.len().saturating_sub(1));
-        self.chosen = tracks.get(place).or(tracks.first()).map(|track| track.number);
+    /// Chooses the next run or the previous one, in a circle.
+    pub(super) fn step(&mut self, state: &ComparisonState, by: isize) {
+        let runs_shown = state.runs_shown();
+        let place = self
+            .place(&runs_shown)
+            .checked_add_signed(by)
+            .unwrap_or(runs_shown.len().saturating_sub(1));
+        self.chosen =
+            runs_shown.get(place).or(runs_shown.first()).map(|run_state| run_state.number);
     }
 
     /// The place of the chosen run in the table.
-    fn place(&self, tracks: &[&Track]) -> usize {
-        tracks.iter().position(|track| Some(track.number) == self.chosen).unwrap_or(0)
+    fn place(&self, runs_shown: &[&RunState]) -> usize {
+        runs_shown.iter().position(|run_state| Some(run_state.number) == self.chosen).unwrap_or(0)
     }
 }
 
-/// One picture. A low screen has the table alone; with more room come the curves, the map, and the last thing that there was to say.
-pub(super) fn draw(frame: &mut Frame, board: &Board, look: &Look) {
-    let (tracks, area) = (board.tracks(), frame.area());
-    let chosen = tracks.get(look.place(&tracks));
+/// Draws a frame: the table; with more room also the curves, the map and the last line.
+pub(super) fn draw(frame: &mut Frame, state: &ComparisonState, view: &ViewState) {
+    let (runs_shown, area) = (state.runs_shown(), frame.area());
+    let chosen = runs_shown.get(view.place(&runs_shown));
     let said = u16::from(area.height >= 16);
-    let rows = 1 + tracks.len().clamp(1, usize::from((area.height / 4).max(2))) as u16;
+    let rows = 1 + runs_shown.len().clamp(1, usize::from((area.height / 4).max(2))) as u16;
     let rest = area.height.saturating_sub(3 + rows + said);
     let rest = if rest < 5 { 0 } else { rest };
-    // The map has two fifths of the room at most, and no more than two lines a profile and its title.
-    let profiles = chosen.map_or(0, |track| track.profiles.len()) as u16;
+    // The map has two fifths of the room at most, and no more than two lines a profile and its
+    // title.
+    let profiles = chosen.map_or(0, |run_state| run_state.profiles.len()) as u16;
     let map = if rest < 10 { 0 } else { (2 * rest / 5).min(1 + 2 * profiles.max(1)) };
     let parts = [
         Constraint::Length(1),
@@ -65,23 +70,23 @@ pub(super) fn draw(frame: &mut Frame, board: &Board, look: &Look) {
         Constraint::Length(1),
     ];
     let [head, gauge, table, charts, map, said, foot] = Layout::vertical(parts).areas(area);
-    let gone = clock(board.start.elapsed());
-    let words = format!(" {} · {} of {} runs · {gone} gone", board.task, board.ended, board.runs);
+    let gone = clock(state.start.elapsed());
+    let words = format!(" {} · {} of {} runs · {gone} gone", state.task, state.ended, state.runs);
     frame.render_widget(Line::styled(words, Modifier::BOLD), head);
-    let share = board.share();
-    let label = format!("{:.0} %, {}", 100.0 * share, board.left());
+    let share = state.share();
+    let label = format!("{:.0} %, {}", 100.0 * share, state.left());
     frame.render_widget(
-        Gauge::default().ratio(share).label(label).gauge_style(look.colours.line()),
+        Gauge::default().ratio(share).label(label).gauge_style(view.colours.line()),
         gauge,
     );
-    runs(frame, table, &tracks, look.place(&tracks), board.steps);
-    if let Some(track) = chosen {
-        curves(frame, charts, track, look.colours);
-        heat::map(frame, map, track, look.colours);
+    runs(frame, table, &runs_shown, view.place(&runs_shown), state.steps);
+    if let Some(run_state) = chosen {
+        curves(frame, charts, run_state, view.colours);
+        heat::map(frame, map, run_state, view.colours);
     }
-    let line = board.lines.last().map_or("", String::as_str);
+    let line = state.lines.last().map_or("", String::as_str);
     frame.render_widget(Line::styled(format!(" {line}"), Modifier::DIM), said);
-    let help = match look.stopping {
+    let help = match view.stopping {
         true => Line::styled(" stopping after this step · Ctrl-C: at once", Modifier::BOLD),
         false => Line::styled(" q: stop · Tab, arrows: choose a run", Modifier::DIM),
     };
@@ -89,21 +94,22 @@ pub(super) fn draw(frame: &mut Frame, board: &Board, look: &Look) {
 }
 
 /// A row a run, with as many columns as there is room for.
-fn runs(frame: &mut Frame, area: Rect, tracks: &[&Track], chosen: usize, steps: u64) {
+fn runs(frame: &mut Frame, area: Rect, runs_shown: &[&RunState], chosen: usize, steps: u64) {
     let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.4}"));
-    let cells = |(place, track): (usize, &&Track)| {
+    let cells = |(place, run_state): (usize, &&RunState)| {
         [
-            format!("{}{}", if place == chosen { "▸" } else { " " }, track.variant),
-            track.seed.to_string(),
-            format!("{}/{steps}", track.step),
-            number(Some(track.loss).filter(|loss| !loss.is_nan())),
-            track.state.to_owned(),
-            track.half_life.map_or("–".to_owned(), numbers::steps),
-            number(track.held_out),
-            track.accuracy.map_or("–".to_owned(), |share| format!("{:.1} %", 100.0 * share)),
+            format!("{}{}", if place == chosen { "▸" } else { " " }, run_state.variant),
+            run_state.seed.to_string(),
+            format!("{}/{steps}", run_state.step),
+            number(Some(run_state.loss).filter(|loss| !loss.is_nan())),
+            run_state.status.to_owned(),
+            run_state.half_life.map_or("–".to_owned(), numbers::steps),
+            number(run_state.held_out),
+            run_state.accuracy.map_or("–".to_owned(), |share| format!("{:.1} %", 100.0 * share)),
         ]
     };
-    let name = tracks.iter().map(|track| track.variant.chars().count()).max().unwrap_or(0);
+    let name =
+        runs_shown.iter().map(|run_state| run_state.variant.chars().count()).max().unwrap_or(0);
     let name = (1 + name as u16).clamp(8, (area.width / 3).max(8));
     let step = (2 * steps.to_string().len() as u16 + 1).max(4);
     let heads = [" run", "seed", "step", "loss", "state", "half-life", "held-out", "accuracy"];
@@ -117,27 +123,28 @@ fn runs(frame: &mut Frame, area: Rect, tracks: &[&Track], chosen: usize, steps: 
     let widths: Vec<Constraint> = widths.collect();
     let row =
         |cells: [String; 8]| Row::new(cells.into_iter().take(widths.len()).collect::<Vec<_>>());
-    // What is chosen is in sight, and as much of what stands above it as there is room for.
+    // The chosen row is visible, with as many rows above it as fit.
     let from = chosen.saturating_sub(usize::from(area.height.saturating_sub(2)));
     let table =
-        Table::new(tracks.iter().enumerate().skip(from).map(cells).map(row), widths.clone())
+        Table::new(runs_shown.iter().enumerate().skip(from).map(cells).map(row), widths.clone())
             .header(Row::new(heads).style(Modifier::DIM))
             .column_spacing(1);
     frame.render_widget(table, area);
 }
 
-/// The training loss over steps, and the last profile of h, as far as there is room; both on logarithmic axes.
-fn curves(frame: &mut Frame, area: Rect, track: &Track, colours: Colours) {
+/// The training loss over steps, and the last profile of h, as far as there is room; both on
+/// logarithmic axes.
+fn curves(frame: &mut Frame, area: Rect, run_state: &RunState, colours: Colours) {
     let wide = Layout::horizontal([Constraint::Fill(1); 2]).areas(area);
     let [left, right] = match (area.width >= 60, area.height >= 12) {
         (true, _) => wide,
         (false, true) => Layout::vertical([Constraint::Fill(1); 2]).areas(area),
         (false, false) => [area, Rect::default()],
     };
-    let finite = track.losses.iter().filter(|(_, loss)| loss.is_finite() && *loss > 0.0);
+    let finite = run_state.losses.iter().filter(|(_, loss)| loss.is_finite() && *loss > 0.0);
     let points = finite.map(|&(step, loss)| (step as f64, loss.log10())).collect();
-    curve(frame, left, &format!("loss of {}", track.name()), "step", points, colours);
-    let Some((step, norms)) = track.profiles.last() else { return };
+    curve(frame, left, &format!("loss of {}", run_state.name()), "step", points, colours);
+    let Some((step, norms)) = run_state.profiles.last() else { return };
     let logs = norms.iter().enumerate().filter(|(_, norm)| norm.is_finite());
     let points = logs.map(|(lag, norm)| (lag as f64, norm.log10())).collect();
     curve(frame, right, &format!("‖dL/dh‖ after {step} steps"), "lag", points, colours);

@@ -8,49 +8,53 @@ use recurrent_harness::run::Event;
 use recurrent_records::sample;
 use recurrent_tasks as tasks;
 
-fn empty() -> Result<Board> {
-    Ok(Board::new(tasks::by_name("adding", Some(100), None)?.as_ref(), 6, 400))
+fn empty() -> Result<ComparisonState> {
+    Ok(ComparisonState::new(tasks::by_name("adding", Some(100), None)?.as_ref(), 6, 400))
 }
 
 /// A run on its way, one that begins, and one that has ended.
-fn board() -> Result<Board> {
-    let mut board = empty()?;
+fn state() -> Result<ComparisonState> {
+    let mut state = empty()?;
     let lanes = [0, 1, 2];
     for (lane, variant) in lanes.into_iter().zip(["lstm", "gru", "vanilla"]) {
-        board.begin(lane, variant, 3 + lane as u64);
+        state.begin(lane, variant, 3 + lane as u64);
     }
     for step in 0..200 {
         if step % 50 == 0 {
             let profile = [sample::profile("lstm", "h", 3, step, 4.0 + step as f64)];
-            board.told(lanes[0], Event::Profiled { profiles: &profile, half_life: Some(4.0) });
+            state.on_event(lanes[0], Event::Profiled { profiles: &profile, half_life: Some(4.0) });
         }
-        board.told(lanes[0], Event::Step(step + 1, 0.3 / (1.0 + step as f64)));
+        state.on_event(lanes[0], Event::Step(step + 1, 0.3 / (1.0 + step as f64)));
     }
-    let line = board.end(lanes[2], &sample::records().runs[0]);
-    board.lines.push(line);
-    Ok(board)
+    let line = state.end(lanes[2], &sample::records().runs[0]);
+    state.lines.push(line);
+    Ok(state)
 }
 
-fn look(colours: Colours) -> Look {
-    Look { chosen: None, stopping: false, colours }
+fn view(colours: Colours) -> ViewState {
+    ViewState { chosen: None, stopping: false, colours }
 }
 
-fn picture(board: &Board, look: &Look, (width, height): (u16, u16)) -> Result<Buffer> {
+fn picture(
+    state: &ComparisonState,
+    view: &ViewState,
+    (width, height): (u16, u16),
+) -> Result<Buffer> {
     let mut terminal = Terminal::new(TestBackend::new(width, height))?;
-    terminal.draw(|frame| draw(frame, board, look))?;
+    terminal.draw(|frame| draw(frame, state, view))?;
     Ok(terminal.backend().buffer().clone())
 }
 
 /// The screen as lines.
-fn text(board: &Board, look: &Look, size: (u16, u16)) -> Result<String> {
-    let picture = picture(board, look, size)?;
+fn text(state: &ComparisonState, view: &ViewState, size: (u16, u16)) -> Result<String> {
+    let picture = picture(state, view, size)?;
     let cells: Vec<&str> = picture.content().iter().map(|cell| cell.symbol()).collect();
     Ok(cells.chunks(size.0.into()).map(|line| line.concat()).collect::<Vec<_>>().join("\n"))
 }
 
 #[test]
 fn everything_is_on_a_usual_screen() -> Result<()> {
-    let text = text(&board()?, &look(Colours::Indexed), (80, 24))?;
+    let text = text(&state()?, &view(Colours::Indexed), (80, 24))?;
     for words in [
         "adding, T = 100 · 1 of 6 runs · 0 s gone",
         "25 %, about 0 s left",
@@ -77,20 +81,20 @@ fn everything_is_on_a_usual_screen() -> Result<()> {
 
 #[test]
 fn a_small_screen_has_what_matters() -> Result<()> {
-    let small = text(&board()?, &look(Colours::Indexed), (40, 10))?;
+    let small = text(&state()?, &view(Colours::Indexed), (40, 10))?;
     for words in
         ["adding, T = 100 · 1 of 6 runs", "%, about 0 s left", "▸lstm", "200/400 0.0015", "q: stop"]
     {
         assert!(small.contains(words), "{words} in\n{small}");
     }
-    let narrow = text(&board()?, &look(Colours::Indexed), (40, 40))?;
+    let narrow = text(&state()?, &view(Colours::Indexed), (40, 40))?;
     for words in ["loss of lstm seed 3", "after 150 steps", "by training step"] {
         assert!(narrow.contains(words), "{words} in\n{narrow}");
     }
-    let boards = [empty()?, board()?];
+    let states = [empty()?, state()?];
     for (width, height) in (1..90).zip(1..60).chain((1..90).zip((1..60).rev())) {
-        for board in &boards {
-            text(board, &look(Colours::None), (width, height))?;
+        for state in &states {
+            text(state, &view(Colours::None), (width, height))?;
         }
     }
     Ok(())
@@ -98,37 +102,37 @@ fn a_small_screen_has_what_matters() -> Result<()> {
 
 #[test]
 fn runs_are_chosen_round_and_round_and_kept_when_they_end() -> Result<()> {
-    let (mut board, mut look) = (board()?, look(Colours::Indexed));
-    let marked = |board: &Board, look: &Look| -> Result<String> {
-        let text = text(board, look, (80, 24))?;
+    let (mut state, mut view) = (state()?, view(Colours::Indexed));
+    let marked = |state: &ComparisonState, view: &ViewState| -> Result<String> {
+        let text = text(state, view, (80, 24))?;
         let line =
             text.lines().find_map(|line| line.strip_prefix('▸')).context("none is chosen")?;
         Ok(line.split(' ').next().unwrap_or_default().to_owned())
     };
-    let mut seen = vec![marked(&board, &look)?];
+    let mut seen = vec![marked(&state, &view)?];
     for by in [1, 1, 1, -1, -1] {
-        look.step(&board, by);
-        seen.push(marked(&board, &look)?);
+        view.step(&state, by);
+        seen.push(marked(&state, &view)?);
     }
     assert_eq!(seen, ["lstm", "gru", "vanilla", "lstm", "vanilla", "gru"]);
-    board.end(1, &sample::records().runs[0]);
-    assert_eq!(marked(&board, &look)?, "gru");
-    board.begin(1, "residual-lstm", 9);
-    assert_eq!(marked(&board, &look)?, "gru");
+    state.end(1, &sample::records().runs[0]);
+    assert_eq!(marked(&state, &view)?, "gru");
+    state.begin(1, "residual-lstm", 9);
+    assert_eq!(marked(&state, &view)?, "gru");
 
-    look.stopping = true;
-    let text = text(&board, &look, (80, 24))?;
+    view.stopping = true;
+    let text = text(&state, &view, (80, 24))?;
     assert!(text.contains("stopping after this step · Ctrl-C: at once"), "{text}");
-    look.step(&empty()?, 1);
-    assert_eq!(look.chosen, None);
+    view.step(&empty()?, 1);
+    assert_eq!(view.chosen, None);
     Ok(())
 }
 
 #[test]
 fn without_colours_the_map_has_shades() -> Result<()> {
-    let board = board()?;
+    let state = state()?;
     let coloured = |colours| -> Result<bool> {
-        let picture = picture(&board, &look(colours), (80, 24))?;
+        let picture = picture(&state, &view(colours), (80, 24))?;
         let plain = |colour| colour == Color::Reset;
         Ok(!picture.content().iter().all(|cell| plain(cell.fg) && plain(cell.bg)))
     };
@@ -136,7 +140,7 @@ fn without_colours_the_map_has_shades() -> Result<()> {
         (coloured(Colours::None)?, coloured(Colours::Indexed)?, coloured(Colours::Exact)?),
         (false, true, true)
     );
-    let text = text(&board, &look(Colours::None), (80, 24))?;
+    let text = text(&state, &view(Colours::None), (80, 24))?;
     let row =
         text.lines().find(|line| line.starts_with("     0  ")).context("the first profile")?;
     assert!(row.contains("▓▓") && row.contains("░░"), "{row}");

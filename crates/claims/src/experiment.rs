@@ -1,4 +1,4 @@
-//! Where experiments are run: networks at their start, and networks in training, over the same seeds and data.
+//! Measurements of networks before and after training, with the same seeds and data.
 
 use anyhow::{bail, Context, Result};
 use candle::{DType, Device, Tensor};
@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use recurrent::{
     ActivationRecorder, Bptt, ForwardContext, GradientRecorder, Record, RnnConfig, Sequence,
 };
-use recurrent_harness::compare::Comparison;
+use recurrent_harness::compare::{Comparison, ComparisonEvent};
 use recurrent_harness::network::Network;
 use recurrent_harness::size::solve;
 use recurrent_harness::variant::{Size, Variant};
@@ -24,8 +24,8 @@ use std::sync::Arc;
 /// Examples of the batch on which gradients are measured.
 const EXAMPLES: usize = 32;
 
-/// What all experiments share.
-pub(crate) struct Lab<'a> {
+/// The settings that all claims share, and the measurements.
+pub(crate) struct Experiment<'a> {
     /// The options of the program, which it resumes by.
     pub(crate) request: serde_json::Value,
     pub(crate) seeds: u64,
@@ -38,6 +38,8 @@ pub(crate) struct Lab<'a> {
     pub(crate) cancel: &'a AtomicBool,
     /// The command that asked for the claims.
     pub(crate) command: Vec<String>,
+    /// Called with the events of the training.
+    pub(crate) on_event: &'a (dyn Fn(ComparisonEvent) + Sync),
 }
 
 /// One network of an experiment.
@@ -48,8 +50,9 @@ pub(crate) struct Arm {
     pub(crate) overrides: Vec<Override>,
 }
 
-/// A network at its start, with one seed, in f64: what its gradient is like on a batch of held-out examples.
-pub(crate) struct Start {
+/// A network at its start, with one seed, in f64: what its gradient is like on a batch of held-out
+/// examples.
+pub(crate) struct InitialState {
     /// The decay of dL/dh a step, top layer; negative where it grows.
     pub(crate) decay_h: f64,
     /// The same of dL/dc; of dL/dh where the state has no c.
@@ -64,7 +67,8 @@ pub(crate) struct Start {
     pub(crate) slope: f64,
     /// The share of dL/dW that comes from the first half of the sequence.
     pub(crate) share: f64,
-    /// The same after clipping dL/dW to a tenth of its norm, and one minus the cosine between before and after.
+    /// The same after clipping dL/dW to a tenth of its norm, and one minus the cosine between
+    /// before and after.
     pub(crate) clipped: (f64, f64),
     /// The global norm of dL/dW.
     pub(crate) norm: f64,
@@ -142,7 +146,8 @@ impl Trained {
             .collect()
     }
 
-    /// ln of the held-out loss over the baseline; that of a run that failed counts as 0, as if it had learnt nothing.
+    /// ln of the held-out loss over the baseline; that of a run that failed counts as 0, as if it
+    /// had learnt nothing.
     pub(crate) fn log_losses(&self) -> Vec<f64> {
         let log = |run: &RunRecord| match run.outcome.final_loss {
             loss if loss.is_finite() && loss > 0.0 => (loss / run.config.task.baseline).ln(),
@@ -157,7 +162,7 @@ pub(crate) fn half_more(solved: usize, others: usize, seeds: usize) -> bool {
     2 * solved >= 2 * others + seeds
 }
 
-impl Lab<'_> {
+impl Experiment<'_> {
     /// The seeds.
     pub(crate) fn all(&self) -> std::ops::Range<u64> {
         0..self.seeds
@@ -170,12 +175,17 @@ impl Lab<'_> {
     }
 
     /// The networks at their start, by seed.
-    pub(crate) fn starts(&self, arm: &Arm, task: &dyn Task, hidden: usize) -> Result<Vec<Start>> {
+    pub(crate) fn starts(
+        &self,
+        arm: &Arm,
+        task: &dyn Task,
+        hidden: usize,
+    ) -> Result<Vec<InitialState>> {
         self.by_seed(|seed| self.start(arm, task, hidden, seed))
     }
 
     /// A network at its start, and what it is measured on.
-    fn fresh(&self, arm: &Arm, task: &dyn Task, hidden: usize, seed: u64) -> Result<Fresh> {
+    fn fresh(&self, arm: &Arm, task: &dyn Task, hidden: usize, seed: u64) -> Result<Setup> {
         if self.cancel.load(Ordering::Relaxed) {
             bail!("interrupted");
         }
@@ -189,11 +199,11 @@ impl Lab<'_> {
             &Device::Cpu,
         )?;
         let draw = BatchKey { split: Split::Test, seed, step: 0, batch: EXAMPLES };
-        Ok(Fresh { network, params, batch: task.batch(draw, DType::F64, &Device::Cpu)? })
+        Ok(Setup { network, params, batch: task.batch(draw, DType::F64, &Device::Cpu)? })
     }
 
-    fn start(&self, arm: &Arm, task: &dyn Task, hidden: usize, seed: u64) -> Result<Start> {
-        let Fresh { network, params, batch } = self.fresh(arm, task, hidden, seed)?;
+    fn start(&self, arm: &Arm, task: &dyn Task, hidden: usize, seed: u64) -> Result<InitialState> {
+        let Setup { network, params, batch } = self.fresh(arm, task, hidden, seed)?;
         let (recorder, activations) =
             (GradientRecorder::new(Record::Norms), ActivationRecorder::default());
         let context = ForwardContext::default().record(&recorder).activations(&activations);
@@ -231,7 +241,7 @@ impl Lab<'_> {
         let gates = &seen.first().context("a recurrent layer is seen")?.gates;
         let mean = |values: &Tensor| -> Result<f64> { Ok(values.mean_all()?.to_scalar()?) };
         let keeps = gates.iter().find(|gate| gate.keeps);
-        Ok(Start {
+        Ok(InitialState {
             decay_h: rate(h),
             decay: rate(top("c").unwrap_or(h)),
             far: (h.median[h.steps - 1] / h.median[0]).log10(),
@@ -248,14 +258,14 @@ impl Lab<'_> {
         })
     }
 
-    /// Trains every arm with every seed on the task, all with as many hidden units as the first has at `params` weights, or each at
-    /// `params` weights, for so many steps at most.
+    /// Trains every arm with every seed on the task, all with as many hidden units as the first has
+    /// at `params` weights, or each at `params` weights, for so many steps at most.
     pub(crate) fn train(
         &self,
         id: &str,
         task: &str,
         length: usize,
-        how: &How,
+        how: &TrainingPlan,
         arms: &[Arm],
     ) -> Result<Vec<Trained>> {
         let (length, steps) = match (self.quick, self.full) {
@@ -287,7 +297,8 @@ impl Lab<'_> {
             request,
             ..Comparison::new(Arc::clone(&task), variants)
         };
-        let records = comparison.check()?.run(&self.folder.inside(id)?, self.cancel, &|_| {})?;
+        let records =
+            comparison.check()?.run(&self.folder.inside(id)?, self.cancel, self.on_event)?;
         if self.cancel.load(Ordering::Relaxed) {
             bail!("interrupted");
         }
@@ -304,14 +315,14 @@ impl Lab<'_> {
     }
 }
 
-struct Fresh {
+struct Setup {
     network: Network,
     params: Params,
     batch: Batch,
 }
 
 /// How an experiment trains.
-pub(crate) struct How {
+pub(crate) struct TrainingPlan {
     pub(crate) params: usize,
     /// All arms with the hidden units of the first, rather than each with as many weights.
     pub(crate) same_units: bool,
@@ -361,7 +372,7 @@ pub(crate) struct TruncatedGradient {
     pub(crate) cosine: f64,
 }
 
-impl Lab<'_> {
+impl Experiment<'_> {
     /// What windows of so many steps do to the gradient of networks at their start, by seed.
     pub(crate) fn truncations(
         &self,
@@ -371,7 +382,7 @@ impl Lab<'_> {
         window: usize,
     ) -> Result<Vec<TruncatedGradient>> {
         self.by_seed(|seed| {
-            let Fresh { network, params, batch } = self.fresh(arm, task, hidden, seed)?;
+            let Setup { network, params, batch } = self.fresh(arm, task, hidden, seed)?;
             let recorder = GradientRecorder::new(Record::Norms);
             let context = ForwardContext::default().bptt(Bptt::truncated(window)).record(&recorder);
             let truncated =
@@ -392,8 +403,8 @@ impl Lab<'_> {
         })
     }
 
-    /// The largest difference between the elements of two networks' Jacobians of the state over the last `steps` steps, for one example's inputs, by
-    /// seed.
+    /// The largest difference between the elements of two networks' Jacobians of the state over the
+    /// last `steps` steps, for one example's inputs, by seed.
     pub(crate) fn jacobians_apart(
         &self,
         arms: &[Arm; 2],
@@ -402,7 +413,7 @@ impl Lab<'_> {
         steps: usize,
     ) -> Result<Vec<f64>> {
         let product = |arm: &Arm, seed| -> Result<Tensor> {
-            let Fresh { network, batch, .. } = self.fresh(arm, task, hidden, seed)?;
+            let Setup { network, batch, .. } = self.fresh(arm, task, hidden, seed)?;
             let one = Sequence::new(batch.xs.values().narrow(0, 0, 1)?)?;
             let trajectory = Trajectory::new(network.rnn(), &one, None)?;
             let end = trajectory.steps();
