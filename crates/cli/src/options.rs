@@ -10,7 +10,7 @@ use recurrent_harness::run::Interval;
 use recurrent_harness::variant::Variant;
 use recurrent_records::config::{Budget, Clipping, Level, TrainingConfig, Width};
 use recurrent_records::dir::OutputDir;
-use recurrent_records::record::number;
+use recurrent_measures::json;
 use recurrent_tasks::task::Task;
 use recurrent_tasks::usage::ConfigError;
 use serde::{Deserialize, Serialize};
@@ -57,7 +57,7 @@ pub(crate) struct Training {
     warmup: Option<u64>,
     /// Bound of the global gradient norm, inf for none [default: 1]
     #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = TRAINING)]
-    #[serde(with = "number::option")]
+    #[serde(with = "json::option")]
     clip: Option<f64>,
     /// f32 or f64
     #[arg(long, default_value = "f32", help_heading = TRAINING)]

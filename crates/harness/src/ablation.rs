@@ -1,8 +1,10 @@
 //! A paired ablation: one variant with and without each of several remedies, on the same seeds.
 //!
-//! Base and remedies are the variants of one comparison: they have the base's hidden size, the same data at every step, and the same initial
-//! weights wherever a weight of that name and shape exists in both. So runs of one seed are a pair, and what is compared is their
-//! difference: see [`Measure`] for what is measured, [`Effect`] for what becomes of the pairs, [`Verdict`] for the rule of the verdicts.
+//! Base and remedies are the variants of one comparison: they have the base's hidden size, the same
+//! data at every step, and the same initial weights wherever a weight of that name and shape exists
+//! in both. So runs of one seed are a pair, and what is compared is their difference: see
+//! [`Measure`] for what is measured, [`Effect`] for what becomes of the pairs, [`Verdict`] for the
+//! rule of the verdicts.
 
 mod tuning;
 
@@ -21,12 +23,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// A paired ablation.
 #[derive(Clone)]
 pub struct Ablation {
-    /// The base, which is the first variant, and the base with each remedy; the name of each is the base's, `+` and the remedy's. A size that is
-    /// a number of weights is that of the base; the others have its hidden units.
+    /// The base, which is the first variant, and the base with each remedy; the name of each is the
+    /// base's, `+` and the remedy's. A size that is a number of weights is that of the base; the
+    /// others have its hidden units.
     pub comparison: Comparison,
     /// The learning rates of which each variant takes its best; none for the one of the settings.
     pub rates: Vec<f64>,
-    /// The number of seeds with which the rates are tried. They follow those of the comparison, and are not among them.
+    /// The number of seeds with which the rates are tried. They follow those of the comparison, and
+    /// are not among them.
     pub tuning_seeds: u64,
 }
 
@@ -41,8 +45,9 @@ impl Ablation {
     /// Looks at everything before anything is written or trained.
     ///
     /// # Errors
-    /// A [`ConfigError`](crate::usage::ConfigError) error in one line: as [`Comparison::check`]; if there is no remedy, if one changes nothing, or if a rate is
-    /// none, stands there twice or is changed by a remedy.
+    /// A [`ConfigError`](crate::usage::ConfigError) error in one line: as [`Comparison::check`]; if
+    /// there is no remedy, if one changes nothing, or if a rate is none, stands there twice or is
+    /// changed by a remedy.
     pub fn check(&self) -> Result<AblationPlan> {
         let Some((base, remedies)) = self.comparison.variants.split_first() else {
             bail_config!("variant: expected one, got none")
@@ -79,10 +84,13 @@ impl Ablation {
 }
 
 impl AblationPlan {
-    /// Runs it, and writes what a comparison writes, `ablation.jsonl`, and with several learning rates `tuning.jsonl` beside the folder
-    /// `tuning`, which holds the comparison of these.
+    /// Runs it, and writes what a comparison writes,
+    /// `ablation.jsonl`, and with several learning rates `tuning.jsonl` beside the folder `tuning`,
+    /// which holds the comparison of these.
     ///
-    /// Once `cancel` is set, what is finished is kept, and effects are those of the pairs that there are. `on_event` hears of everything that happens.
+    /// Once
+    /// `cancel` is set, what is finished is kept, and effects are those of the pairs that there are. `on_event`
+    /// hears of everything that happens.
     ///
     /// # Errors
     /// If something cannot be written.

@@ -20,7 +20,8 @@ use std::time::Instant;
 
 pub use manifest::stored_request;
 
-/// More are taken for a slip of the pen: every run that has not begun takes its place in memory, every job a thread.
+/// More are taken for a slip of the pen: every run that has not begun takes its place in memory,
+/// every job a thread.
 const MOST_SEEDS: u64 = 1_000_000;
 const MOST_JOBS: u64 = 1024;
 
@@ -43,11 +44,13 @@ pub struct Comparison {
     pub interval: Interval,
     /// The command that asked for it, for the reader of the results; empty if there was none.
     pub command: Vec<String>,
-    /// What a program needs to ask for it again: written beside the results, and read by that program alone.
+    /// What a program needs to ask for it again: written beside the results, and read by that
+    /// program alone.
     pub request: Value,
 }
 
-/// What happens in a comparison. Runs tell of it from threads of their own; each of these is a worker, with a number from 0 on.
+/// What happens in a comparison. Runs tell of it from threads of their own; each of these is a
+/// worker, with a number from 0 on.
 #[derive(Clone, Copy)]
 pub enum ComparisonEvent<'a> {
     /// It begins.
@@ -101,8 +104,8 @@ pub fn cores() -> usize {
 }
 
 impl Comparison {
-    /// The variants on the task with three seeds, as many runs side by side as there are cores, and the task's default
-    /// settings.
+    /// The variants on the task with three seeds, as many runs side by side as there are cores, and
+    /// the task's default settings.
     pub fn new(task: Arc<dyn Task>, variants: Vec<Variant>) -> Self {
         let training = TrainingConfig::new(task.as_ref());
         let (seeds, seed_offset, jobs, interval) = (3, 0, cores(), Interval::default());
@@ -110,7 +113,8 @@ impl Comparison {
         Self { task, variants, training, seeds, seed_offset, jobs, interval, command, request }
     }
 
-    /// Looks at everything before anything is written or trained, and finds the size of every variant.
+    /// Looks at everything before anything is written or trained, and finds the size of every
+    /// variant.
     ///
     /// # Errors
     /// A [`ConfigError`] error in one line.
@@ -140,7 +144,10 @@ impl Comparison {
                 c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '+' | '=' | ':')
             };
             if name.is_empty() || name.starts_with('.') || !name.chars().all(fits) {
-                bail_config!("variant {name:?}: expected a name of letters, digits and -_.+=: to name a folder");
+                bail_config!(
+                    "variant {name:?}: expected a name of letters, digits and -_.+=: to \
+                 name a folder"
+                );
             }
             let folder = |variant: &Variant| variant.folder(0);
             if self.variants[..index]
@@ -168,22 +175,27 @@ impl Comparison {
 }
 
 impl Plan<'_> {
-    /// Runs every variant with every seed, seeds outermost, and gives all records in canonical order: variants as they
-    /// were given, then seeds, then steps.
+    /// Runs every variant with every seed, seeds outermost, and gives all records in canonical
+    /// order: variants as they were given, then seeds, then steps.
     ///
-    /// Each run is written to its own folder, `runs/<variant>-<seed>`, as it ends. `runs.jsonl`, `steps.jsonl`,
-    /// `evals.jsonl` and `profiles.jsonl` are merged from these at the end, `comparison.json` says what was asked for.
-    /// A run that fails is recorded as failed, and the others go on. Once `cancel` is set, the runs under way end after
-    /// their present step and are kept, no other begins, and the merged files are written.
+    /// Each run is written to its own folder, `runs/<variant>-<seed>`, as it ends. `runs.jsonl`,
+    /// `steps.jsonl`, `evals.jsonl` and
+    /// `profiles.jsonl` are merged from these at the end, `comparison.json` says what was asked
+    /// for. A run that fails is recorded as failed, and the others go on. Once `cancel` is set, the
+    /// runs under way end after their present step and are kept, no other begins, and the merged
+    /// files are written.
     ///
-    /// `on_event` hears of everything that happens, from several threads; `&|_| {}` listens to nothing.
+    /// `on_event` hears of everything that happens, from several threads; `&|_| {}` listens to
+    /// nothing.
     ///
-    /// In a folder that this comparison has written to before, it goes on: runs that have ended stay as they are, those that were killed or
-    /// stopped go on from their last checkpoint, and everything ends with the bits of a comparison that was never interrupted, but for times.
+    /// In a folder that this comparison has written to before, it goes on: runs that have ended
+    /// stay as they are, those that were killed or stopped go on from their last checkpoint, and
+    /// everything ends with the bits of a comparison that was never interrupted, but for times.
     ///
     /// # Errors
-    /// A [`ConfigError`] error that names what is different, if the folder holds another comparison, or one of another version; another, if
-    /// something cannot be written. What runs find is no error.
+    /// A [`ConfigError`] error that names what is different, if the folder holds another
+    /// comparison, or one of another version; another, if something cannot be written. What runs
+    /// find is no error.
     pub fn run(
         &self,
         folder: &OutputDir,

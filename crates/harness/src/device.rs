@@ -7,7 +7,8 @@ use candle::{utils, DType, Device, DeviceLocation};
 /// The device called `cpu`, `cuda`, `cuda:N` or `metal`.
 ///
 /// # Errors
-/// If there is no such name, this build lacks the device, or the machine does. It is never another device in its place.
+/// If there is no such name, this build lacks the device, or the machine does. It is never another
+/// device in its place.
 pub fn by_name(name: &str) -> Result<Device> {
     let (kind, number) = match name.split_once(':') {
         Some((kind, number)) => (kind, Some(number)),

@@ -5,8 +5,8 @@ use recurrent_tasks::usage::ConfigError;
 /// The result of something that may fail with an [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a run or a comparison cannot begin, or cannot be kept. What goes wrong in training is no error: the
-/// record of the run says it.
+/// Why a run or a comparison cannot begin, or cannot be kept. What goes wrong in training is no
+/// error: the record of the run says it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

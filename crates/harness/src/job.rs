@@ -24,7 +24,8 @@ pub struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    /// The run of a variant on a task: finds its width, applies its overrides, and opens the device.
+    /// The run of a variant on a task: finds its width, applies its overrides, and opens the
+    /// device.
     ///
     /// # Errors
     /// If the variant cannot be built at that width, or the device is not there.

@@ -6,9 +6,11 @@
 //! | `gradients` | gates, carousel, Ω, spectra, long-range share, truncation, f64 shadow, noise, rank, depth | some backward passes in f64 |
 //! | `dynamics` | Jacobians, Lyapunov spectrum, sensitivity, memory capacity | a Jacobian a step |
 //!
-//! The first is always taken. The others are asked for by [`Settings::measures`](crate::config::TrainingConfig::measures), are taken before and after
-//! training, and become lines of `measures.jsonl`; `runs.jsonl` says how long they took. They are those of [`recurrent_measures`], where formulas
-//! and sources stand, on the network's weights in f64.
+//! The first is always taken. The others are asked for by
+//! [`Settings::measures`](crate::config::TrainingConfig::measures), are taken before and after
+//! training, and become lines of `measures.jsonl`; `runs.jsonl` says how long they took. They are
+//! those of [`recurrent_measures`], where formulas and sources stand, on the network's weights in
+//! f64.
 
 mod dynamics;
 mod gradients;

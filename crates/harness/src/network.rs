@@ -18,13 +18,16 @@ use recurrent_train::Params;
 /// y_t = W h_t + W_c Σ_s a_ts h_s + b      with attention, a_ts = softmax_s((W_q h_t) · (W_k h_s) / √d) over the steps s <= t
 /// ```
 ///
-/// Attention is a way for the gradient around the recurrence: dL/dh_s has a part for every step that is read, whatever lies between.
-/// With [`Readout::AttentionDetached`] the h_s in keys and sum are cut off from the graph, and the same answer takes the recurrence alone.
+/// Attention is a way for the gradient around the recurrence: dL/dh_s has a part for every step
+/// that is read, whatever lies between. With [`Readout::AttentionDetached`] the h_s in keys and sum
+/// are cut off from the graph, and the same answer takes the recurrence alone.
 ///
-/// The weights of the layers lie under `rnn` and those of the read-out under `readout`: `weight` (output, d) and `bias` (output), for
-/// d output features of the layers, and with attention `query.weight` and `key.weight` (d, d) and `context.weight` (output, d). They begin as
-/// in `torch.nn.Linear`, each drawn by its own name, so that networks with and without attention begin with the same W. Where every step is
-/// read, attention takes batch × time × time scores.
+/// The weights of the layers lie under `rnn` and those of the read-out under `readout`:
+/// `weight` (output, d) and `bias` (output), for d output features of the layers, and with
+/// attention `query.weight` and `key.weight` (d, d) and
+/// `context.weight` (output, d). They begin as in `torch.nn.Linear`, each drawn by its own name, so
+/// that networks with and without attention begin with the same W. Where every step is read,
+/// attention takes batch × time × time scores.
 pub struct Network {
     rnn: Box<dyn Layer>,
     readout: Linear,
@@ -74,7 +77,8 @@ impl Network {
         Ok((network, Params::from_varmap(&map)?))
     }
 
-    /// The network over the present weights, outside of any graph: what it computes keeps nothing for a backward pass.
+    /// The network over the present weights, outside of any graph: what it computes keeps nothing
+    /// for a backward pass.
     ///
     /// # Errors
     /// As [`Network::new`]; if there is no weight.
@@ -111,8 +115,8 @@ impl Network {
         Ok(recurrent + (network.rnn.output_size() + 1) * task.output_size() + attention)
     }
 
-    /// The outputs that the task's loss reads: `(batch, output)`, or `(batch, time, output)` for all steps, where what
-    /// stands in the padding means nothing.
+    /// The outputs that the task's loss reads: `(batch, output)`, or `(batch, time, output)` for
+    /// all steps, where what stands in the padding means nothing.
     ///
     /// # Errors
     /// If the shapes do not fit.
@@ -120,7 +124,8 @@ impl Network {
         Ok(self.forward_from(xs, None, context)?.0)
     }
 
-    /// As [`Network::forward`], from the states that `carry` holds, with the states at the end. Attention sees the steps of `xs` alone.
+    /// As [`Network::forward`], from the states that `carry` holds, with the states at the end.
+    /// Attention sees the steps of `xs` alone.
     ///
     /// # Errors
     /// If the shapes do not fit.

@@ -1,11 +1,13 @@
-//! Remedies against vanishing and exploding gradients that change how a network is trained or read: switches on any variant.
+//! Remedies against vanishing and exploding gradients that change how a network is trained or read:
+//! switches on any variant.
 
 use crate::config::{Clipping, Override, Readout};
 use crate::error::Result;
 use crate::usage::{bail_config, ConfigError};
 use recurrent_core::{HiddenGradClip, Truncation};
 
-/// How each remedy is written, what it does, and where it comes from. What stands in brackets may be left out.
+/// How each remedy is written, what it does, and where it comes from. What stands in brackets may
+/// be left out.
 pub const TABLE: &[[&str; 3]] = &[
     [
         "clip[=NORM]",
@@ -52,7 +54,8 @@ pub const TABLE: &[[&str; 3]] = &[
 /// ```
 ///
 /// # Errors
-/// A [`ConfigError`](crate::usage::ConfigError) error if the value is missing or is not a positive number.
+/// A [`ConfigError`](crate::usage::ConfigError) error if the value is missing or is not a positive
+/// number.
 pub fn parse(text: &str) -> Result<Option<Override>> {
     let (name, value) =
         text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));

@@ -37,15 +37,16 @@ pub struct Run {
     pub profiles: Vec<ProfileRecord>,
     /// `measures.jsonl`.
     pub measures: Vec<MeasureRecord>,
-    /// `weights.safetensors`: the weights at the end, under the names that [`Network`](crate::network::Network) gives them; empty if the run failed before it
-    /// had any.
+    /// `weights.safetensors`: the weights at the end, under the names that [`Network`](crate::network::Network)
+    /// gives them; empty if the run failed before it had any.
     pub weights: Vec<u8>,
 }
 
 /// What happens in a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Event<'a> {
-    /// A checkpoint was found spoilt, and one before it is taken, or none: a line that says which, and what is wrong with it.
+    /// A checkpoint was found spoilt, and one before it is taken, or none: a line that says which,
+    /// and what is wrong with it.
     Damaged(&'a str),
     /// It goes on from a checkpoint, after these steps.
     Resumed(&'a [StepRecord]),
@@ -55,9 +56,11 @@ pub enum Event<'a> {
     Evaluated(&'a EvalRecord),
     /// Gradient profiles were taken.
     Profiled {
-        /// Those of all layers, directions and parts of the state; of a run that goes on, first those of all steps so far.
+        /// Those of all layers, directions and parts of the state; of a run that goes on, first
+        /// those of all steps so far.
         profiles: &'a [ProfileRecord],
-        /// The half-life of h in the top layer at the last of them, in steps; `None` if it does not decay, or cannot be fitted.
+        /// The half-life of h in the top layer at the last of them, in steps; `None` if it does not
+        /// decay, or cannot be fitted.
         half_life: Option<f64>,
     },
 }
@@ -65,19 +68,21 @@ pub enum Event<'a> {
 /// The number of evaluations in a row that must meet a task's criterion.
 pub const IN_A_ROW: usize = 3;
 
-/// Trains the network, until the task is solved, the steps are used up, something fails, or `cancel` is set.
+/// Trains the network, until the task is solved, the steps are used up, something fails, or
+/// `cancel` is set.
 ///
-/// - Every training step takes a fresh batch. The gradients are watched: a parameter without gradient, one whose
-///   gradient is exactly zero in all of the first steps without an underflow on record, NaN and infinity end the
-///   run, which is then recorded as failed.
-/// - Evaluations take fresh held-out examples each time, or the whole held-out set. Where the task has a criterion,
-///   the run ends with the third evaluation in a row that meets it, and is solved since the first of these.
-/// - Gradient profiles are recorded at the start, at the end, and after 25, 50, 100, 200, ... steps (in short runs
-///   from an earlier step on), always on the same 32 held-out examples, which are never evaluated on for a generated
-///   task.
+/// - Every training step takes a fresh batch. The gradients are watched: a parameter without
+///   gradient, one whose gradient is exactly zero in all of the first steps without an underflow on
+///   record, NaN and infinity end the run, which is then recorded as failed.
+/// - Evaluations take fresh held-out examples each time, or the whole held-out set. Where the task
+///   has a criterion, the run ends with the third evaluation in a row that meets it, and is solved
+///   since the first of these.
+/// - Gradient profiles are recorded at the start, at the end, and after 25, 50, 100, 200, ... steps
+///   (in short runs from an earlier step on), always on the same 32 held-out examples, which are
+///   never evaluated on for a generated task.
 ///
-/// `progress` is called after every training step with its number and its loss. The same job gives the same
-/// records, bit by bit, but for the seconds.
+/// `progress` is called after every training step with its number and its loss. The same job gives
+/// the same records, bit by bit, but for the seconds.
 ///
 /// ```
 /// # use recurrent_harness::{run::{self, Job}, variant::Variant};
@@ -102,15 +107,16 @@ pub fn run(job: &Job, cancel: &AtomicBool, progress: &mut dyn FnMut(u64, f64)) -
         .expect("it is not kept, so that nothing can fail to be")
 }
 
-/// As [`run()`], in a folder of the run's own: it is saved there under way, goes on from what it finds saved, and ends with the
-/// bits of a run that was never interrupted, in weights and records, but for the seconds.
+/// As [`run()`], in a folder of the run's own: it is saved there under way, goes on from what it
+/// finds saved, and ends with the bits of a run that was never interrupted, in weights and records,
+/// but for the seconds.
 ///
-/// A run that was stopped leaves a checkpoint of its last step. One that was killed goes on from its last checkpoint, or from the
-/// one before if that is spoilt, or begins anew if there is none.
+/// A run that was stopped leaves a checkpoint of its last step. One that was killed goes on from
+/// its last checkpoint, or from the one before if that is spoilt, or begins anew if there is none.
 ///
 /// # Errors
-/// If a checkpoint cannot be written, or is of another run: with another seed, another rate, another version of this crate. The last
-/// good checkpoint is then as it was.
+/// If a checkpoint cannot be written, or is of another run: with another seed, another rate,
+/// another version of this crate. The last good checkpoint is then as it was.
 pub fn run_in(
     job: &Job,
     folder: &OutputDir,
@@ -172,8 +178,9 @@ fn failed(error: &Error) -> Status {
 }
 
 impl Run {
-    /// Writes weights and records into a folder of the run's own, `run.json` last, so that it stands for a whole run; and removes the
-    /// checkpoints there, unless the run was stopped and can go on.
+    /// Writes weights and records into a folder of the run's own, `run.json` last, so that it
+    /// stands for a whole run; and removes the checkpoints there, unless the run was stopped and
+    /// can go on.
     ///
     /// # Errors
     /// If they cannot be written.

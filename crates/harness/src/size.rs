@@ -7,17 +7,19 @@ use crate::task::Task;
 use crate::usage::{bail_config, line, ConfigError};
 use crate::variant::{Size, Variant};
 
-/// Wider networks are refused as a slip: they would need gigabytes. It also ends the search where the
-/// number of weights does not grow.
+/// Wider networks are refused as a slip: they would need gigabytes. It also ends the search where
+/// the number of weights does not grow.
 const WIDEST: usize = 8192;
 
-/// The number of hidden units of each layer of a variant, and the number of weights that it then has.
+/// The number of hidden units of each layer of a variant, and the number of weights that it then
+/// has.
 ///
-/// Of two widths equally near to a number of weights, the smaller one is taken. The number of weights must
-/// not fall as the number of units rises.
+/// Of two widths equally near to a number of weights, the smaller one is taken. The number of
+/// weights must not fall as the number of units rises.
 ///
 /// # Errors
-/// If the variant cannot be built, is larger than asked for even with one unit, or smaller with 8,192.
+/// If the variant cannot be built, is larger than asked for even with one unit, or smaller with
+/// 8,192.
 pub fn solve(
     width: Width,
     variant: &Variant,
@@ -55,7 +57,8 @@ pub fn solve(
         below = above;
         if above.0 >= WIDEST {
             bail_config!(
-                "params: expected at most {}, which {name} has with {WIDEST} hidden units, got {params}",
+                "params: expected at most {}, which {name} has with {WIDEST} hidden units, got \
+                 {params}",
                 above.1
             );
         }

@@ -1,4 +1,5 @@
-//! How long may a lag be? One comparison for every length of a task, and the longest that each variant still solves.
+//! How long may a lag be? One comparison for every length of a task, and the longest that each
+//! variant still solves.
 
 pub use crate::solve_rates::{Findings, MaximumLength, SolveRate};
 
@@ -26,8 +27,8 @@ impl Sweep {
     /// Looks at everything before anything is written or trained.
     ///
     /// # Errors
-    /// A [`ConfigError`](crate::usage::ConfigError) error in one line: as [`Comparison::check`]; if lengths do not rise, if the task cannot be solved, or if the
-    /// probability is none.
+    /// A [`ConfigError`](crate::usage::ConfigError) error in one line: as [`Comparison::check`]; if
+    /// lengths do not rise, if the task cannot be solved, or if the probability is none.
     pub fn check(&self) -> Result<()> {
         if self.comparisons.is_empty() {
             bail_config!("lengths: expected at least one, got none");
@@ -55,11 +56,13 @@ impl Sweep {
         Ok(())
     }
 
-    /// Runs the comparisons from the shortest to the longest, each in a folder of its own, `length-25`; and writes `sweep.jsonl` and
-    /// `maximum.jsonl`. `on_event` hears of everything that happens, and `finished` gets the records of a length and their folder when it is done, to
-    /// write a report for instance.
+    /// Runs the comparisons from the shortest to the longest, each in a folder of its own,
+    /// `length-25`; and writes `sweep.jsonl` and `maximum.jsonl`. `on_event` hears of everything
+    /// that happens, and `finished` gets the records of a length and their folder when it is done,
+    /// to write a report for instance.
     ///
-    /// Once `cancel` is set, what is finished is kept, and lengths that have not begun are left out.
+    /// Once `cancel` is set, what is finished is kept, and lengths that have not begun are left
+    /// out.
     ///
     /// # Errors
     /// As [`Sweep::check`], that of `finished`, and if something cannot be written.

@@ -8,7 +8,8 @@ use recurrent_core::Layer;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// A named network in a comparison: a recipe for its recurrent layers at any size. The harness knows no cell by name.
+/// A named network in a comparison: a recipe for its recurrent layers at any size. The harness
+/// knows no cell by name.
 #[derive(Clone)]
 pub struct Variant {
     /// The name, as on the command line: `lstm-chrono`.
@@ -21,7 +22,8 @@ pub struct Variant {
     pub options: BTreeMap<String, String>,
     /// The training options that it changes for itself.
     pub overrides: Vec<Override>,
-    /// Makes the recurrent layers. The same size and seed make the same weights, all of them out of the given builder.
+    /// Makes the recurrent layers. The same size and seed make the same weights, all of them out of
+    /// the given builder.
     pub build: Build,
 }
 
@@ -42,7 +44,8 @@ pub struct Size {
 pub type Build = Arc<dyn Fn(Size, VarBuilder) -> candle::Result<Box<dyn Layer>> + Send + Sync>;
 
 impl Variant {
-    /// A variant that is known by its name alone; the [first page](crate) of this crate has an example.
+    /// A variant that is known by its name alone; the [first page](crate) of this crate has an
+    /// example.
     pub fn new(
         name: impl Into<String>,
         build: impl Fn(Size, VarBuilder) -> candle::Result<Box<dyn Layer>> + Send + Sync + 'static,
@@ -57,7 +60,8 @@ impl Variant {
         }
     }
 
-    /// The name of the folder of a run. A colon, as in `lstm+zoneout=0.05:0.5`, cannot stand in one everywhere.
+    /// The name of the folder of a run. A colon, as in `lstm+zoneout=0.05:0.5`, cannot stand in one
+    /// everywhere.
     pub(crate) fn folder(&self, seed: u64) -> String {
         format!("{}-{seed}", self.name.replace(':', "_"))
     }
@@ -66,7 +70,8 @@ impl Variant {
 /// The variants of these names, in this order.
 ///
 /// # Errors
-/// If there is no variant of a name, with the nearest that there is; if a name stands there twice, or none at all.
+/// If there is no variant of a name, with the nearest that there is; if a name stands there twice,
+/// or none at all.
 pub fn choose<S: AsRef<str>>(known: &[Variant], names: &[S]) -> Result<Vec<Variant>> {
     if names.is_empty() {
         bail_config!("variants: expected at least one name, got none");

@@ -78,7 +78,8 @@ fn an_ablation_is_paired_written_and_repeated() -> Result<()> {
     assert_eq!((init.effect, init.low, init.high), (Some(0.0), Some(0.0), Some(0.0)));
     assert_ne!(of("clip=0.01", Measure::FinalLoss).effect, Some(0.0));
 
-    // The rate that was taken is that of the lowest median loss, with other seeds than the comparison's, which are 7 to 9.
+    // The rate that was taken is that of the lowest median loss, with other seeds than the
+    // comparison's, which are 7 to 9.
     assert_eq!(findings.tuned.len(), 6);
     assert!(findings.tuned.iter().all(|tuned| tuned.seeds == [10, 11]), "{:?}", findings.tuned);
     for pair in findings.tuned.chunks(2) {

@@ -16,7 +16,8 @@ use std::sync::Arc;
 
 const HIDDEN: usize = 5;
 
-/// A task of sequences that differ in length and are read at the end, and one that is read at every step.
+/// A task of sequences that differ in length and are read at the end, and one that is read at every
+/// step.
 fn both() -> [Arc<dyn Task>; 2] {
     [("temporal-order", 20), ("copy", 3)]
         .map(|(name, length)| tasks::by_name(name, Some(length), None).expect("known"))
@@ -149,7 +150,8 @@ fn gradients_are_those_of_finite_differences() -> Result<()> {
     Ok(())
 }
 
-/// A linear recurrence h' = W x + U h: what comes to a state by the recurrence alone is dL/dh_{t+1} U, and every other way shows.
+/// A linear recurrence h' = W x + U h: what comes to a state by the recurrence alone is dL/dh_{t+1}
+/// U, and every other way shows.
 #[test]
 fn detached_attention_leaves_the_recurrence_alone() -> Result<()> {
     let task = tasks::by_name("adding", Some(9), None)?;

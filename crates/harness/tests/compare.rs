@@ -202,7 +202,10 @@ fn mistakes_are_found_before_anything_is_written() {
     type Edit = fn(&mut Comparison);
     let cases: [(Edit, &str); 28] = [
         (|c| c.seeds = 0, "seeds: expected 1 to 1000000, got 0"),
-        (|c| c.seed_offset = u64::MAX, "seed-offset: expected less than 2^64 minus the number of seeds, got"),
+        (
+            |c| c.seed_offset = u64::MAX,
+            "seed-offset: expected less than 2^64 minus the number of seeds, got",
+        ),
         (|c| c.jobs = 0, "jobs: expected 1 to 1024, got 0"),
         (|c| c.seeds = u64::MAX, "seeds: expected 1 to 1000000, got 18446744073709551615"),
         (|c| c.jobs = 100_000, "jobs: expected 1 to 1024, got 100000"),
@@ -212,19 +215,34 @@ fn mistakes_are_found_before_anything_is_written() {
         ),
         (|c| c.variants.clear(), "variants: expected at least one, got none"),
         (|c| c.variants = vec![tanh("a"), tanh("a")], "variant a: expected once, got twice"),
-        (|c| c.variants = vec![tanh("../a")], "variant \"../a\": expected a name of letters, digits"),
+        (
+            |c| c.variants = vec![tanh("../a")],
+            "variant \"../a\": expected a name of letters, digits",
+        ),
         (|c| c.training.lr = f64::NAN, "lr: expected a positive number, got NaN"),
         (|c| c.training.lr = -1.0, "lr: expected a positive number, got -1"),
         (|c| c.training.lr = 0.0, "lr: expected a positive number, got 0"),
-        (|c| c.training.clip = Clipping::GlobalNorm(-0.5), "clip: expected a positive number, got -0.5"),
-        (|c| c.training.clip = Clipping::Value(f64::INFINITY), "clip: expected a positive number, got inf"),
-        (|c| c.training.truncation = Some(Truncation::Every(0)), "truncation: expected at least 1 step, got 0"),
+        (
+            |c| c.training.clip = Clipping::GlobalNorm(-0.5),
+            "clip: expected a positive number, got -0.5",
+        ),
+        (
+            |c| c.training.clip = Clipping::Value(f64::INFINITY),
+            "clip: expected a positive number, got inf",
+        ),
+        (
+            |c| c.training.truncation = Some(Truncation::Every(0)),
+            "truncation: expected at least 1 step, got 0",
+        ),
         (
             |c| c.training.hidden_grad_clip = Some(HiddenGradClip::Norm(0.0)),
             "state clip: expected a positive number, got 0",
         ),
         (|c| c.training.omega = -1.0, "omega: expected a number of at least 0, got -1"),
-        (|c| c.training.orthogonality = f64::NAN, "orthogonality: expected a number of at least 0, got NaN"),
+        (
+            |c| c.training.orthogonality = f64::NAN,
+            "orthogonality: expected a number of at least 0, got NaN",
+        ),
         (
             |c| c.variants[1].overrides = vec![Override::Lr(1.0), Override::Lr(0.0)],
             "variant ape: lr: expected a positive number, got 0",
@@ -239,15 +257,25 @@ fn mistakes_are_found_before_anything_is_written() {
         ),
         (|c| c.training.batch = 0, "batch: expected at least 1, got 0"),
         (|c| c.training.budget = Budget::Steps(0), "steps: expected at least 1, got 0"),
-        (|c| c.training.budget = Budget::Epochs(2), "epochs: the task adding is generated and has no epochs"),
+        (
+            |c| c.training.budget = Budget::Epochs(2),
+            "epochs: the task adding is generated and has no epochs",
+        ),
         (|c| c.training.width = Width::Hidden(0), "hidden: expected 1 to 8192 units, got 0"),
         (
             |c| c.training.width = Width::Params(1 << 40),
-            "params: expected at most 67133441, which zebra has with 8192 hidden units, got 1099511627776",
+            "params: expected at most 67133441, which zebra has with 8192 hidden units, got \
+             1099511627776",
         ),
-        (|c| c.training.width = Width::Params(3), "params: expected at least 5, which zebra has with one"),
         (
-            |c| c.variants = vec![Variant::new("odd", |_, _| candle::bail!("expected an even number"))],
+            |c| c.training.width = Width::Params(3),
+            "params: expected at least 5, which zebra has with one",
+        ),
+        (
+            |c| {
+                c.variants =
+                    vec![Variant::new("odd", |_, _| candle::bail!("expected an even number"))]
+            },
             "variant odd with 1 hidden unit: expected an even number",
         ),
     ];

@@ -57,7 +57,8 @@ fn part(
 
 const NEVER: Interval = Interval::Time(Duration::MAX);
 
-/// Stops a run after every one of its steps in turn, and lets it go on, in two parts and in as many as it has steps.
+/// Stops a run after every one of its steps in turn, and lets it go on, in two parts and in as many
+/// as it has steps.
 fn at_every_step(job: &Job) -> Result<Run> {
     let straight = run::run(&job, &false.into(), &mut |_, _| ());
     let expected = timeless(straight.clone());
@@ -113,7 +114,8 @@ fn a_run_that_is_solved_or_fails_does_so_at_the_same_step() -> Result<()> {
     let run = at_every_step(&job)?;
     assert_eq!((run.record.outcome.steps, run.record.outcome.steps_to_solve), (9, Some(3)));
 
-    // No gradient reaches its weights, which is a fault once it was so in the first ten steps, all parts counted.
+    // No gradient reaches its weights, which is a fault once it was so in the first ten steps, all
+    // parts counted.
     let dead = plain("dead", |x, h| ((x + h)? - 1e3)?.relu());
     let job = Job::new(&dead, task.as_ref(), &settings, 3)?;
     let run = at_every_step(&job)?;
@@ -171,7 +173,8 @@ fn a_spoilt_checkpoint_is_passed_over_and_said() -> Result<()> {
     for spoilt in 0..=2 {
         let temp = tempfile::tempdir()?;
         let folder = OutputDir::create(temp.path())?;
-        part(&job, &folder, Interval::Steps(2), 7)?; // saved after 2, 4, 6 and, since it was stopped there, 7
+        // Saved after 2, 4, 6 and, since it was stopped there, 7.
+        part(&job, &folder, Interval::Steps(2), 7)?;
         let paths = checkpoints(&folder)?;
         assert_eq!(paths.len(), 2, "{paths:?}");
         for path in paths.iter().rev().take(spoilt) {
@@ -211,7 +214,8 @@ fn the_checkpoint_of_another_run_is_refused_by_what_is_different() -> Result<()>
     let line = format!("{error:#}");
     assert!(
         line.ends_with(
-            "it is of another run: seed: 3 there, 4 asked for; training.lr: 0.005 there, 0.25 asked for"
+            "it is of another run: seed: 3 there, 4 asked for; training.lr: 0.005 there, 0.25 \
+             asked for"
         ),
         "{line}"
     );

@@ -151,7 +151,8 @@ fn all_measures_of_a_linear_network_are_functions_of_its_weight() -> Result<()> 
     Ok(())
 }
 
-/// A linear network of one unit: dL/dh_{T-k} = u^k dL/dh_T, and dL/dh_T = 2 (y - target) v for each example's own loss.
+/// A linear network of one unit: dL/dh_{T-k} = u^k dL/dh_T, and dL/dh_T = 2 (y - target) v for each
+/// example's own loss.
 #[test]
 fn the_profile_of_a_linear_network_is_a_power_of_its_weight() -> Result<()> {
     let (task, variant) = (adding(40), plain("linear", |x, h| x + h));
@@ -219,7 +220,8 @@ fn a_data_set_is_evaluated_after_every_epoch() {
     let task = Changed { criterion: None, examples: Some(20), ..Changed::new(adding(5)) };
     let settings = TrainingConfig { budget: Budget::Epochs(3), ..settings(&task, 0) };
     let run = run(&tanh("t"), &task, &settings);
-    // 60 examples in batches of 8; the first epoch ends within step 3, the second with step 5, the third within step 8.
+    // 60 examples in batches of 8; the first epoch ends within step 3, the second with step 5, the
+    // third within step 8.
     assert_eq!(run.evals.iter().map(|eval| eval.step).collect::<Vec<_>>(), [3, 5, 8]);
     assert_eq!((run.record.outcome.steps, run.record.config.max_steps()), (8, 8));
 }

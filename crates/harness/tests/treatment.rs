@@ -171,12 +171,14 @@ fn profiles_are_those_of_the_gradient_that_trains() {
         "cut, not underflowed"
     );
     assert_eq!(window.record.gradients.init.h.ratio, Some(0.0));
-    let fit = window.record.gradients.init.h.fit.expect("enough points"); // over lags 2 to 10, of which 2 to 4 are left
+    // Over lags 2 to 10, of which 2 to 4 are left.
+    let fit = window.record.gradients.init.h.fit.expect("enough points");
     assert_eq!((fit.points, fit.underflowed), (3, 6));
     let points = full.record.gradients.init.h.fit.map(|fit| fit.points);
     assert!(points == Some(9) && fit.decay.is_finite());
 
-    // 32 examples: the loss is a mean, so what an example's own gradient has at most is 32 times the bound.
+    // 32 examples: the loss is a mean, so what an example's own gradient has at most is 32 times
+    // the bound.
     let clipped = changed(&[Override::HiddenGradClip(Some(HiddenGradClip::Norm(1e-4)))]);
     let most = clipped.profiles[0].median.iter().fold(0.0, |most: f64, norm| most.max(*norm));
     assert!((most / 32e-4 - 1.0).abs() < 1e-6 && full.profiles[0].median[0] > 32e-4, "{most}");

@@ -41,12 +41,35 @@ pub mod number {
         Number(*value).serialize(serializer)
     }
 
-    /// LossReads a number or one of the three names.
+    /// Reads a number or one of the three names.
     ///
     /// # Errors
     /// If it is anything else.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
         Ok(Number::deserialize(deserializer)?.0)
+    }
+}
+
+/// For a field of type `Option<f64>`: `#[serde(with = "json::option")]`.
+pub mod option {
+    use super::*;
+
+    /// Writes the number as [`number::serialize`] does, or `null`.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+        value.map(Number).serialize(serializer)
+    }
+
+    /// Reads a number as [`number::deserialize`] does, or `null`.
+    ///
+    /// # Errors
+    /// If it is anything else.
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<f64>, D::Error> {
+        Ok(Option::<Number>::deserialize(deserializer)?.map(|number| number.0))
     }
 }
 
@@ -62,7 +85,7 @@ pub mod list {
         serializer.collect_seq(values.iter().map(|value| Number(*value)))
     }
 
-    /// LossReads a list of numbers, as [`number::deserialize`] does each of them.
+    /// Reads a list of numbers, as [`number::deserialize`] does each of them.
     ///
     /// # Errors
     /// If one of them is anything else.
@@ -88,7 +111,7 @@ pub mod map {
         serializer.collect_map(values.iter().map(|(name, value)| (name, Number(*value))))
     }
 
-    /// LossReads a map of numbers, as [`number::deserialize`] does each of them.
+    /// Reads a map of numbers, as [`number::deserialize`] does each of them.
     ///
     /// # Errors
     /// If one of them is anything else.

@@ -1,4 +1,5 @@
-//! What is asked of a run: one value, made once, written into every record, and compared when a run is resumed.
+//! What is asked of a run: one value, made once, written into every record, and compared when a run
+//! is resumed.
 //!
 //! | part | what it says | made from |
 //! |---|---|---|
@@ -7,8 +8,9 @@
 //! | `training` | how it is trained | the options, with the overrides of the variant |
 //! | `seed` | which weights and data | the number of the run |
 //!
-//! To add an option of training: add a field to [`TrainingConfig`], use it where it acts, and add it to
-//! the command line. Records, comparison on resume, exports and the report follow from the field.
+//! To add an option of training: add a field to [`TrainingConfig`], use it where it acts, and add
+//! it to the command line. Records, comparison on resume, exports and the report follow from the
+//! field.
 
 use crate::error::Result;
 use crate::task::{BatchKey, Split, Task, TaskConfig};
@@ -72,25 +74,27 @@ pub struct TrainingConfig {
     pub batch: usize,
     /// The learning rate. Default: 5e-3.
     pub lr: f64,
-    /// The number of first training steps over which the learning rate rises linearly to `lr`, which the last of
-    /// them has. Default: 0, no warm-up.
+    /// The number of first training steps over which the learning rate rises linearly to `lr`,
+    /// which the last of them has. Default: 0, no warm-up.
     pub warmup: u64,
-    /// How the gradient of the weights is bounded after the backward pass. Default: a global norm of 1.
+    /// How the gradient of the weights is bounded after the backward pass. Default: a global norm
+    /// of 1.
     pub clip: Clipping,
     /// Where the gradient of the states ends in the backward pass, in training and in profiles.
     /// Default: nowhere.
     pub truncation: Option<Truncation>,
-    /// How dL/dh_t is bounded in the backward pass, in training and in profiles. Default: not at all.
+    /// How dL/dh_t is bounded in the backward pass, in training and in profiles. Default: not at
+    /// all.
     pub hidden_grad_clip: Option<HiddenGradClip>,
     /// How the answer is read from the recurrent layers. Default: by a linear map.
     pub readout: Readout,
     /// The weight of Pascanu's Ω in the loss. Default: 0, which leaves it out.
     pub omega: f64,
-    /// The weight of the soft-orthogonality penalty Σ ‖W Wᵀ − I‖² over the recurrent blocks in the loss.
-    /// Default: 0, which leaves it out.
+    /// The weight of the soft-orthogonality penalty Σ ‖W Wᵀ − I‖² over the recurrent blocks in the
+    /// loss. Default: 0, which leaves it out.
     pub orthogonality: f64,
-    /// Training steps between two evaluations of a generated task. A data set is evaluated after every
-    /// epoch. Default: 100.
+    /// Training steps between two evaluations of a generated task. A data set is evaluated after
+    /// every epoch. Default: 100.
     pub eval_every: u64,
     /// How much is measured before and after training. Default: profiles.
     pub measures: Level,
@@ -120,8 +124,8 @@ pub enum Budget {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Width {
-    /// The number of weights, read-out included, comes as near as possible to this one, so that variants
-    /// are compared at equal cost.
+    /// The number of weights, read-out included, comes as near as possible to this one, so that
+    /// variants are compared at equal cost.
     Params(usize),
     /// Every variant has this number.
     Hidden(usize),
@@ -150,8 +154,8 @@ pub enum Readout {
     Plain,
     /// A linear map of the output and of an attention over the outputs of all steps up to it.
     Attention,
-    /// The same, with the outputs that attention reads detached from the graph: no gradient takes that
-    /// shortcut.
+    /// The same, with the outputs that attention reads detached from the graph: no gradient takes
+    /// that shortcut.
     AttentionDetached,
 }
 
@@ -232,8 +236,8 @@ impl TrainingConfig {
     }
 
     /// A short trial that shows that everything runs and solves nothing: some thousand steps of
-    /// sequences, which are 200 training steps of a short task and 10 of a long one, with 2,000 weights
-    /// and 200 held-out examples.
+    /// sequences, which are 200 training steps of a short task and 10 of a long one, with 2,000
+    /// weights and 200 held-out examples.
     pub fn quick(task: &dyn Task) -> Self {
         let steps = (6000 / task.length().max(1) as u64).clamp(10, 200);
         Self {

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-/// A line for everything in which two values differ, by its name: `lr: 0.005 there, 0.01 asked for`.
+/// A line for everything in which two values differ, by its name:
+/// `lr: 0.005 there, 0.01 asked for`.
 pub fn differences(there: &Value, asked: &Value) -> Vec<String> {
     let mut found = Vec::new();
     compare("", Some(there), Some(asked), &mut found);

@@ -9,14 +9,17 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
-/// The file whose lock shows that a folder is taken. The lock dies with the program, whatever ends it; the file stays, empty.
+/// The file whose lock shows that a folder is taken. The lock dies with the program, whatever ends
+/// it; the file stays, empty.
 const LOCK: &str = ".lock";
 
-/// A folder that can be written and that no other program writes to: it was empty when it was taken, or holds what is to go on.
+/// A folder that can be written and that no other program writes to: it was empty when it was
+/// taken, or holds what is to go on.
 ///
-/// Files appear whole or not at all: they are written beside under another name, synced and renamed.
+/// Files appear whole or not at all: they are written beside under another name, synced and
+/// renamed.
 #[derive(Clone, Debug)]
 pub struct OutputDir {
     path: PathBuf,
@@ -28,11 +31,13 @@ impl OutputDir {
     /// Takes `path`, which is made if it does not exist. Nothing that is there is ever overwritten.
     ///
     /// # Errors
-    /// If it is not a folder, or not empty, or cannot be written, or is taken by another program; then nothing has been made.
+    /// If it is not a folder, or not empty, or cannot be written, or is taken by another program;
+    /// then nothing has been made.
     pub fn create(path: &Path) -> Result<Self> {
         let shown = path.display();
         if path.as_os_str().is_empty() {
-            bail_config!("out: expected a folder, found an empty path"); // which would be the present folder
+            // Which would be the present folder.
+            bail_config!("out: expected a folder, found an empty path");
         }
         match fs::read_dir(path) {
             Ok(entries) => {
@@ -44,7 +49,8 @@ impl OutputDir {
                 };
                 if !names.iter().all(left) {
                     if locked {
-                        Self::take(path, "out")?; // if that program is still there, it is what matters
+                        // If that program is still there, it is what matters.
+                        Self::take(path, "out")?;
                     }
                     let begun = |name: &OsString| name == "comparison.json";
                     let hint = match names.iter().any(begun) {
@@ -94,8 +100,9 @@ impl OutputDir {
         }
     }
 
-    /// Takes `runs/<task>-<time>`, where the time is that of the start in UTC: `runs/adding-20250131-142233`. A number
-    /// is added if that is taken.
+    /// Takes
+    /// `runs/<task>-<time>`, where the time is that of the start in UTC: `runs/adding-20250131-142233`.
+    /// A number is added if that is taken.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -185,44 +192,18 @@ fn make(path: &Path) -> io::Result<()> {
 
 /// A time in UTC as in ISO 8601: `2025-01-31T14:22:33Z`.
 pub fn utc(time: SystemTime) -> String {
-    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
-    let (days, second) = (seconds / 86400, seconds % 86400);
-    // Gregorian date of a day number (Hinnant, "chrono-compatible low-level date algorithms", civil_from_days): years
-    // begin in March, so that the leap day is the last, and 146097 days make 400 years.
-    let shifted = days + 719_468;
-    let (era, day) = (shifted / 146_097, shifted % 146_097);
-    let year = (day - day / 1460 + day / 36524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (month, wrap) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    let year = era * 400 + year + wrap;
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
-        second / 3600,
-        second / 60 % 60,
-        second % 60
-    )
+    humantime::format_rfc3339_seconds(time).to_string()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use std::time::{Duration, UNIX_EPOCH};
 
     #[test]
-    fn dates_are_those_of_the_calendar() {
-        // date -u -d @N
-        for (seconds, expected) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (951_782_399, "2000-02-28T23:59:59Z"),
-            (951_782_400, "2000-02-29T00:00:00Z"),
-            (1_709_251_199, "2024-02-29T23:59:59Z"),
-            (1_735_689_599, "2024-12-31T23:59:59Z"),
-            (4_107_542_400, "2100-03-01T00:00:00Z"),
-        ] {
-            assert_eq!(utc(UNIX_EPOCH + Duration::from_secs(seconds)), expected);
-        }
+    fn dates_are_written_to_the_second_in_utc() {
+        let time = UNIX_EPOCH + Duration::from_millis(951_782_399_999);
+        assert_eq!(utc(time), "2000-02-28T23:59:59Z");
     }
 
     #[test]

@@ -1,6 +1,8 @@
-//! The effects of remedies: what pairs of runs with the same seed, with and without a remedy, have to say.
+//! The effects of remedies: what pairs of runs with the same seed, with and without a remedy, have
+//! to say.
 //!
-//! See [`Measure`] for what is measured, [`Effect`] for what becomes of the pairs, [`Verdict`] for the rule of the verdicts.
+//! See [`Measure`] for what is measured, [`Effect`] for what becomes of the pairs, [`Verdict`] for
+//! the rule of the verdicts.
 
 mod effect;
 mod measure;
@@ -39,7 +41,8 @@ pub struct Tuned {
     pub failed: usize,
     /// The median of the held-out losses at the end; null if it is infinite.
     pub median_loss: Option<f64>,
-    /// Whether the variant was then trained with it: of the rates with the lowest median, the first.
+    /// Whether the variant was then trained with it: of the rates with the lowest median, the
+    /// first.
     pub taken: bool,
 }
 

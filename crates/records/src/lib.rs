@@ -1,5 +1,6 @@
-//! What runs of recurrent networks leave behind: records and the folders that hold them, statistics, effects of remedies, and tables for other
-//! programs. Nothing is trained here, and nothing is drawn.
+//! What runs of recurrent networks leave behind: records and the folders that hold them,
+//! statistics, effects of remedies, and tables for other programs. Nothing is trained here, and
+//! nothing is drawn.
 
 #![forbid(unsafe_code)]
 

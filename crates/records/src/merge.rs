@@ -7,7 +7,8 @@ use crate::error::{Context, Result};
 use crate::record::Records;
 use serde::de::DeserializeOwned;
 
-/// Writes the merged files out of the runs' folders, in their order, byte by byte as they stand there; and reads them.
+/// Writes the merged files out of the runs' folders, in their order, byte by byte as they stand
+/// there; and reads them.
 ///
 /// # Errors
 /// If a file cannot be read or written.

@@ -1,15 +1,16 @@
-//! What a comparison writes: one JSON object a line. Field names are the schema; units stand beside them.
+//! What a comparison writes: one JSON object a line. Field names are the schema; units stand beside
+//! them.
 //!
-//! A number that is not finite is written as a string, `"NaN"`, `"Infinity"` or `"-Infinity"`, since JSON has none of
-//! them: the loss of the step that made a run fail, for instance. `null` always means that there is no such number.
+//! A number that is not finite is written as a string, `"NaN"`, `"Infinity"` or
+//! `"-Infinity"`, since JSON has none of them: the loss of the step that made a run fail, for instance. `null`
+//! always means that there is no such number.
 
-pub mod number;
 mod read;
 
 use crate::config::{Level, RunConfig};
 use crate::error::{Context, Result};
 use crate::usage::bail_config;
-use recurrent_measures::{Fit, Profile, Underflow};
+use recurrent_measures::{json, Fit, Profile, Underflow};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -54,7 +55,8 @@ pub fn check_schema(path: &Path, stored: &Value) -> Result<()> {
     Ok(())
 }
 
-/// All that a comparison has written, in the order of its files; the report is made from this alone.
+/// All that a comparison has written, in the order of its files; the report is made from this
+/// alone.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Records {
     /// The lines of `runs.jsonl`; their order is the order of the variants in the report.
@@ -85,7 +87,7 @@ pub struct RunRecord {
     /// What clipping did to the gradient of the weights.
     pub clipping: ClippingSummary,
     /// The spectral radius of every recurrent block at initialisation, by name.
-    #[serde(with = "number::map")]
+    #[serde(with = "json::map")]
     pub spectral_radius: BTreeMap<String, f64>,
     /// The warnings of the gradient watch.
     pub warnings: Vec<String>,
@@ -100,8 +102,9 @@ pub struct Outcome {
     pub solved: bool,
     /// The step of the first of the evaluations in a row that met it; null if not solved.
     pub steps_to_solve: Option<u64>,
-    /// The held-out loss at the last evaluation; NaN if the run failed, or ended before there was one.
-    #[serde(with = "number")]
+    /// The held-out loss at the last evaluation; NaN if the run failed, or ended before there was
+    /// one.
+    #[serde(with = "json::number")]
     pub final_loss: f64,
     /// The held-out accuracy there, 0 to 1; null where the task has none.
     pub accuracy: Option<f64>,
@@ -140,15 +143,15 @@ pub struct StateGradients {
     pub half_life: Option<f64>,
     /// The fit behind it; null if there are too few points.
     pub fit: Option<Fit>,
-    /// The largest lag at which the norm is at least a thousandth of that at lag 0, in steps; without the
-    /// initial carry.
+    /// The largest lag at which the norm is at least a thousandth of that at lag 0, in steps;
+    /// without the initial carry.
     pub horizon: Option<usize>,
     /// The same with the machine epsilon of the dtype (2^-23 of f32) instead of a thousandth.
     pub horizon_epsilon: Option<usize>,
     /// The norm at the first step over that at the last.
     pub ratio: Option<f64>,
-    /// The lags at which at least one element was exactly zero or subnormal; under a truncation, which makes
-    /// zeros of its own, subnormal alone.
+    /// The lags at which at least one element was exactly zero or subnormal; under a truncation,
+    /// which makes zeros of its own, subnormal alone.
     pub underflow: Underflow,
 }
 
@@ -157,7 +160,8 @@ pub struct StateGradients {
 pub struct ClippingSummary {
     /// The share of steps whose gradient was changed, 0 to 1.
     pub fraction: f64,
-    /// The mean factor by which the global norm was scaled, 1 where nothing changed; null without a step.
+    /// The mean factor by which the global norm was scaled, 1 where nothing changed; null without a
+    /// step.
     pub scale: Option<f64>,
     /// The mean global norm before clipping; null without a step.
     pub norm_before: Option<f64>,
@@ -171,7 +175,7 @@ pub struct Generalised {
     /// The length of the sequences, in steps; the longest, if they differ.
     pub length: usize,
     /// The mean loss.
-    #[serde(with = "number")]
+    #[serde(with = "json::number")]
     pub loss: f64,
     /// The accuracy, 0 to 1, where the task has one.
     pub accuracy: Option<f64>,
@@ -202,15 +206,16 @@ pub struct StepRecord {
     /// The step, from 1.
     pub step: u64,
     /// The training loss of the batch before the update, without penalties.
-    #[serde(with = "number")]
+    #[serde(with = "json::number")]
     pub loss: f64,
     /// The learning rate.
     pub lr: f64,
     /// The global gradient norm before the clip.
-    #[serde(with = "number")]
+    #[serde(with = "json::number")]
     pub grad_norm: f64,
-    /// The global gradient norm after the clip; NaN at the step at which a run failed, which was not clipped.
-    #[serde(with = "number")]
+    /// The global gradient norm after the clip; NaN at the step at which a run failed, which was
+    /// not clipped.
+    #[serde(with = "json::number")]
     pub grad_norm_clipped: f64,
 }
 
@@ -224,13 +229,14 @@ pub struct EvalRecord {
     /// The number of training steps done.
     pub step: u64,
     /// The mean loss.
-    #[serde(with = "number")]
+    #[serde(with = "json::number")]
     pub loss: f64,
     /// The accuracy, 0 to 1, where the task has one.
     pub accuracy: Option<f64>,
 }
 
-/// One measure at one moment of a run: one line of `measures.jsonl`. What each means is said in the crate `recurrent-measures`.
+/// One measure at one moment of a run: one line of
+/// `measures.jsonl`. What each means is said in the crate `recurrent-measures`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MeasureRecord {
     /// The variant's name.
@@ -254,14 +260,14 @@ pub struct MeasureRecord {
     /// The places of the values on that axis; empty for a single number.
     pub at: Vec<usize>,
     /// The values, one a place.
-    #[serde(with = "number::list")]
+    #[serde(with = "json::list")]
     pub values: Vec<f64>,
     /// Why there is no value; null where there is.
     pub note: Option<String>,
 }
 
-/// One gradient profile: one line of `profiles.jsonl`, of the gradient that the run trains by: under its window and its bound on dL/dh_t,
-/// behind which norms are exactly zero or no more than that bound. All arrays have one entry a lag, in the order of `lag`.
+/// One gradient profile: one line of
+/// `profiles.jsonl`, of the gradient that the run trains by: under its window and its bound on dL/dh_t, behind which norms are exactly zero or no more than that bound. All arrays have one entry a lag, in the order of `lag`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProfileRecord {
     /// The variant's name.
@@ -281,16 +287,16 @@ pub struct ProfileRecord {
     /// The lags, in steps from the end of the sequence.
     pub lag: Vec<usize>,
     /// The median over examples of the norm of the example's own gradient.
-    #[serde(with = "number::list")]
+    #[serde(with = "json::list")]
     pub median: Vec<f64>,
     /// The lower quartile.
-    #[serde(with = "number::list")]
+    #[serde(with = "json::list")]
     pub q25: Vec<f64>,
     /// The upper quartile.
-    #[serde(with = "number::list")]
+    #[serde(with = "json::list")]
     pub q75: Vec<f64>,
     /// The norm of the batch-mean gradient.
-    #[serde(with = "number::list")]
+    #[serde(with = "json::list")]
     pub mean: Vec<f64>,
     /// The share of elements that are exactly zero.
     pub zeros: Vec<f64>,
@@ -299,7 +305,8 @@ pub struct ProfileRecord {
 }
 
 impl ProfileRecord {
-    /// The line of `profiles.jsonl` for a profile that was taken after `step` training steps of a run.
+    /// The line of `profiles.jsonl` for a profile that was taken after `step` training steps of a
+    /// run.
     pub fn of(profile: Profile, variant: &str, seed: u64, step: u64) -> Self {
         Self {
             variant: variant.to_string(),

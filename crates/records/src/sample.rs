@@ -1,4 +1,5 @@
-//! Synthetic records for the tests: profiles that are exact exponentials, losses that fall when told to.
+//! Synthetic records for the tests: profiles that are exact exponentials, losses that fall when
+//! told to.
 
 use crate::config::{Budget, ModelConfig, RunConfig, TrainingConfig};
 use crate::record::{
@@ -53,7 +54,8 @@ pub const TEN: [Plan; 10] = [
     plan("layernorm-gru", (1, false), 3.2, 95.0, [Some(800), Some(750), Some(950)]),
 ];
 
-/// Four of the ten, and one whose third run failed and whose second was stopped, with a name that must be escaped.
+/// Four of the ten, and one whose third run failed and whose second was stopped, with a name that
+/// must be escaped.
 pub fn records() -> Records {
     let broken = plan("broken & <b>", (1, false), 1.0, 1.0, [None; 3]);
     let mut records = compare(&[TEN[0], TEN[2], TEN[4], TEN[6], broken]);
@@ -254,7 +256,8 @@ pub fn profile(variant: &str, part: &str, seed: u64, step: u64, half_life: f64) 
     }
 }
 
-/// A run and the profile of one part whose gradient halves every `half_life` lags exactly, or doubles if it is negative.
+/// A run and the profile of one part whose gradient halves every `half_life` lags exactly, or
+/// doubles if it is negative.
 pub fn exact(part: &str, half_life: f64) -> (RunRecord, ProfileRecord) {
     let mut run = run("gru", 1);
     run.gradients.init.h.half_life = (half_life > 0.0).then_some(half_life);

@@ -19,7 +19,8 @@ pub struct SolveRate {
     pub hidden: usize,
     /// The training steps that were allowed.
     pub max_steps: u64,
-    /// The runs that ended by themselves: those that solved the task, did not within the budget, or failed.
+    /// The runs that ended by themselves: those that solved the task, did not within the budget, or
+    /// failed.
     pub runs: usize,
     /// Those that solved it.
     pub solved: usize,
@@ -35,7 +36,8 @@ pub struct SolveRate {
     pub high: f64,
     /// The confidence level of the interval.
     pub level: f64,
-    /// The median of the training steps to solve it, of all runs that count; null if half of them did not solve it.
+    /// The median of the training steps to solve it, of all runs that count; null if half of them
+    /// did not solve it.
     pub steps_to_solve: Option<f64>,
     /// The median held-out loss at the end, of the runs that did not fail.
     pub final_loss: Option<f64>,
@@ -50,13 +52,15 @@ pub struct MaximumLength {
     pub variant: String,
     /// The share of runs that had to solve the task.
     pub probability: f64,
-    /// The longest length such that it and all shorter ones that were tried were solved by that share of runs; null if the shortest was not.
+    /// The longest length such that it and all shorter ones that were tried were solved by that
+    /// share of runs; null if the shortest was not.
     pub length: Option<usize>,
     /// The runs that solved it there.
     pub solved: usize,
     /// The runs that count there.
     pub runs: usize,
-    /// The shortest length that was not solved so; null if all were: the maximum may lie beyond them.
+    /// The shortest length that was not solved so; null if all were: the maximum may lie beyond
+    /// them.
     pub unsolved: Option<usize>,
 }
 
@@ -125,7 +129,8 @@ fn rate(runs: &[&RunRecord]) -> Option<SolveRate> {
     })
 }
 
-/// Of rates in the order of their lengths. A length without a run that counts ends the search, as one that was not solved.
+/// Of rates in the order of their lengths. A length without a run that counts ends the search, as
+/// one that was not solved.
 fn maximum(variant: &str, rates: &[SolveRate], probability: f64) -> MaximumLength {
     let enough = |rate: &&SolveRate| rate.rate.is_some_and(|share| share >= probability);
     let reached = rates.iter().take_while(enough).last();

@@ -1,5 +1,7 @@
 //! Statistics of a few paired differences: what a handful of seeds can say, and what it cannot.
 
+pub use recurrent_measures::statistics::median;
+
 use rand::Rng;
 use recurrent_core::named_rng;
 
@@ -38,27 +40,21 @@ pub fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
-/// The median, of an even number the mean of the two in the middle; `None` of no values.
-pub fn median(values: &[f64]) -> Option<f64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let upper = *sorted.get(sorted.len() / 2)?;
-    let lower = sorted[(sorted.len() - 1) / 2];
-    Some(if lower == upper { upper } else { lower + (upper - lower) / 2.0 })
-}
-
 /// A confidence interval of the mean by the bootstrap; `None` of fewer than three values.
 ///
-/// The distribution of the mean of n values drawn with replacement is taken whole where it has at most [`RESAMPLES`] outcomes, n^n, which
-/// is up to n = 5; else [`RESAMPLES`] means are drawn. The ends are its quantiles at α and 1 − α with
+/// The distribution of the mean of n values drawn with replacement is taken whole where it has at
+/// most [`RESAMPLES`] outcomes, n^n, which is up to n = 5; else [`RESAMPLES`] means are drawn. The
+/// ends are its quantiles at α and 1 − α with
 ///
 /// ```text
 /// α = Φ(−√(n / (n − 1)) t)        t: Student's quantile with n − 1 degrees of freedom at (1 + LEVEL) / 2
 /// ```
 ///
-/// the "expanded" percentile interval of Hesterberg (2015, arXiv:1411.5279): plain percentiles are those of a normal interval with
-/// n instead of n − 1 below the root, and too narrow by a fifth or more for a handful of values. Of n = 3 and 4 the ends are the lowest and the highest
-/// value, which hold the mean of a symmetric distribution with a probability of at most 1 − 2^(1−n): 75 % and 87.5 %.
+/// the "expanded" percentile interval of Hesterberg (2015, arXiv:1411.5279): plain percentiles are
+/// those of a normal interval with n instead of n − 1 below the root, and too narrow by a fifth or
+/// more for a handful of values. Of n = 3 and 4 the ends are the lowest and the highest value,
+/// which hold the mean of a symmetric distribution with a probability of at most 1 − 2^(1−n): 75 %
+/// and 87.5 %.
 pub fn mean_interval(values: &[f64], seed: u64) -> Option<Interval> {
     let n = values.len();
     if n < 3 {
@@ -106,12 +102,14 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
     sorted[place.clamp(1, sorted.len()) - 1]
 }
 
-/// The probability that a sum of differences lies at least as far from zero, if each had either sign alike (Fisher's randomisation test of
-/// paired differences); `None` of no values. Of n values it is at least 2^(1−n): 0.0625 of five.
+/// The probability that a sum of differences lies at least as far from zero, if each had either
+/// sign alike (Fisher's randomisation test of paired differences); `None` of no values. Of n values
+/// it is at least 2^(1−n): 0.0625 of five.
 pub fn sign_flip(values: &[f64], seed: u64) -> Option<Probability> {
     let n = values.len();
     let seen = values.iter().sum::<f64>().abs();
-    let slack = 1e-12 * values.iter().map(|value| value.abs()).sum::<f64>(); // of sums in another order
+    // Of sums in another order.
+    let slack = 1e-12 * values.iter().map(|value| value.abs()).sum::<f64>();
     let as_far = |sum: f64| sum.abs() >= seen - slack;
     if n == 0 {
         return None;
@@ -132,7 +130,8 @@ pub fn sign_flip(values: &[f64], seed: u64) -> Option<Probability> {
     Some(Probability { p: (count + 1) as f64 / (RESAMPLES + 1) as f64, exact: false })
 }
 
-/// The interval of a share of `successes` in `trials` (Wilson 1927), within 0 and 1; all of it if there was no trial.
+/// The interval of a share of `successes` in `trials` (Wilson 1927), within 0 and 1; all of it if
+/// there was no trial.
 pub fn wilson(successes: usize, trials: usize) -> Interval {
     if trials == 0 {
         return Interval { low: 0.0, high: 1.0 };
@@ -144,7 +143,8 @@ pub fn wilson(successes: usize, trials: usize) -> Interval {
     Interval { low: ((middle - half) / whole).max(0.0), high: ((middle + half) / whole).min(1.0) }
 }
 
-/// Φ(−x) for x of 1 or more, by the continued fraction of Mills' ratio (Laplace): φ(x) / (x + 1/(x + 2/(x + 3/...))).
+/// Φ(−x) for x of 1 or more, by the continued fraction of Mills' ratio (Laplace): φ(x) / (x + 1/(x
+/// + 2/(x + 3/...))).
 fn normal_tail(x: f64) -> f64 {
     let fraction = (1..=200).rev().fold(x, |below, k| x + f64::from(k) / below);
     (-0.5 * x * x).exp() / (2.0 * std::f64::consts::PI).sqrt() / fraction
@@ -160,12 +160,14 @@ fn student(freedom: usize) -> f64 {
     0.5 * (low + high)
 }
 
-/// The probability that Student's t lies within ±`t`: the finite sums of Abramowitz and Stegun (1964), 26.7.3 and 26.7.4.
+/// The probability that Student's t lies within ±`t`: the finite sums of Abramowitz and Stegun
+/// (1964), 26.7.3 and 26.7.4.
 fn within(t: f64, freedom: usize) -> f64 {
     let angle = (t / (freedom as f64).sqrt()).atan();
     let (sine, cosine) = angle.sin_cos();
     let odd = freedom % 2;
-    // 1 + (1/2) cos² + (1·3)/(2·4) cos⁴ + ... if even, cos + (2/3) cos³ + ... if odd, up to the power `freedom` − 2.
+    // 1 + (1/2) cos² + (1·3)/(2·4) cos⁴ + ... if even, cos + (2/3) cos³ + ... if odd, up to the
+    // power `freedom` − 2.
     let (mut term, mut sum) = (if odd == 1 { cosine } else { 1.0 }, 0.0);
     for power in (odd..freedom.saturating_sub(1)).step_by(2) {
         sum += term;

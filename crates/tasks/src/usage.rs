@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// A mistake in what was asked for: an unknown name, a rate that is not a number, a folder that is not empty. It was
-/// found before anything was written.
+/// A mistake in what was asked for: an unknown name, a rate that is not a number, a folder that is
+/// not empty. It was found before anything was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError(String);
 
@@ -40,7 +40,8 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     known.into_iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
 }
 
-/// An error with its causes in one line; candle appends a backtrace where the environment asks for one.
+/// An error with its causes in one line; candle appends a backtrace where the environment asks for
+/// one.
 pub fn line(error: &dyn std::error::Error) -> String {
     let first = |error: &dyn std::error::Error| {
         error.to_string().lines().next().unwrap_or_default().to_string()

@@ -10,7 +10,8 @@ use crate::usage::bail_config;
 use crate::variant::Variant;
 
 impl Ablation {
-    /// The comparison of the learning rates, of a data set on a part of its training set that is held out.
+    /// The comparison of the learning rates, of a data set on a part of its training set that is
+    /// held out.
     pub(super) fn tuning(&self, comparison: &Comparison) -> Result<Comparison> {
         for (index, rate) in self.rates.iter().enumerate() {
             if !(rate.is_finite() && *rate > 0.0) {

@@ -1,4 +1,5 @@
-//! `comparison.json`: what was asked for, by which command, on which machine, and in how many sessions it ran.
+//! `comparison.json`: what was asked for, by which command, on which machine, and in how many
+//! sessions it ran.
 
 use super::{cores, Comparison, Plan};
 use crate::config::{ModelConfig, Override, TrainingConfig};
@@ -36,7 +37,8 @@ struct Session {
     /// The options of the program, which resumes by them.
     request: Value,
     started: String,
-    /// Wall time of the sessions that were not killed, in seconds; null before the first of them ends.
+    /// Wall time of the sessions that were not killed, in seconds; null before the first of them
+    /// ends.
     seconds: Option<f64>,
     interrupted: bool,
     /// The number of runs side by side in the first session.
@@ -83,7 +85,8 @@ struct VariantConfig {
 /// The request that a comparison in a folder was started with: [`Comparison::request`].
 ///
 /// # Errors
-/// A [`ConfigError`](crate::usage::ConfigError) error if the folder holds none, or one of another version.
+/// A [`ConfigError`](crate::usage::ConfigError) error if the folder holds none, or one of another
+/// version.
 pub fn stored_request(folder: &Path) -> Result<Value> {
     let mut stored: Value = read_stored(&folder.join(FILE))?;
     Ok(stored["request"].take())

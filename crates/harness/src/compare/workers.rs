@@ -11,11 +11,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Mutex;
 use std::thread;
 
-/// A layer of somebody's own may be built of plain operations, whose graph is as deep as the sequence is long and is
-/// walked by recursion. Memory that is not used costs nothing.
+/// A layer of somebody's own may be built of plain operations, whose graph is as deep as the
+/// sequence is long and is walked by recursion. Memory that is not used costs nothing.
 const STACK: usize = 64 << 20;
 
-/// The runs that have ended, by the index of their variant and their seed, and where each wrote its records.
+/// The runs that have ended, by the index of their variant and their seed, and where each wrote its
+/// records.
 pub(super) type Done = BTreeMap<(usize, u64), OutputDir>;
 
 /// The runs that have ended before, in this folder.
@@ -33,13 +34,14 @@ pub(super) fn ended(plan: &Plan, folder: &OutputDir) -> Result<Done> {
     Ok(done)
 }
 
-/// Runs everything, or what there is time for until `cancel` is set, but for what is done; gives lines on what
-/// was passed over.
+/// Runs everything, or what there is time for until `cancel` is set, but for what is done; gives
+/// lines on what was passed over.
 ///
-/// candle's matrix products and the kernels take the thread pool that they are called in. So every worker has a pool of
-/// one thread, and what it runs is single-threaded. The exception is candle's element-wise operations on 65,536 elements
-/// or more: they share one pool of the whole process, whose size candle reads from `CANDLE_NUM_THREADS` when it is first
-/// needed and for which it has no argument. Results do not depend on it, times do: about 15 % for the copy task.
+/// candle's matrix products and the kernels take the thread pool that they are called in. So every
+/// worker has a pool of one thread, and what it runs is single-threaded. The exception is candle's
+/// element-wise operations on 65,536 elements or more: they share one pool of the whole process,
+/// whose size candle reads from `CANDLE_NUM_THREADS` when it is first needed and for which it has
+/// no argument. Results do not depend on it, times do: about 15 % for the copy task.
 pub(super) fn run(
     plan: &Plan,
     folder: &OutputDir,
@@ -96,7 +98,8 @@ pub(super) fn run(
     Ok(notes.into_inner().expect("a worker does not panic while it holds it"))
 }
 
-/// One run; a panic in it, which only a layer of somebody's own should bring about, fails this run alone.
+/// One run; a panic in it, which only a layer of somebody's own should bring about, fails this run
+/// alone.
 fn caught(job: &Job, run: impl FnOnce() -> Result<Run>) -> Result<Run> {
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         let text = panic

@@ -13,8 +13,9 @@ use recurrent_core::{init, Sequence};
 /// y_t += W_c Σ_s a_ts h_s
 /// ```
 ///
-/// Luong, Pham and Manning 2015 (arXiv:1508.04025) read the states of a recurrent network by products with the present one; the scale
-/// is that of Vaswani et al. 2017 (arXiv:1706.03762). With `LossTarget::Every` it takes `(batch, time, time)` scores.
+/// Luong, Pham and Manning 2015 (arXiv:1508.04025) read the states of a recurrent network by
+/// products with the present one; the scale is that of Vaswani et al. 2017 (arXiv:1706.03762). With
+/// `LossTarget::Every` it takes `(batch, time, time)` scores.
 ///
 /// | weight | shape | begins as |
 /// |---|---|---|
@@ -51,8 +52,9 @@ impl Attention {
         [&self.query, &self.key, &self.context].iter().map(|map| map.weight().elem_count()).sum()
     }
 
-    /// What attention adds to the answer that is read from `h`: `(batch, hidden)` where each example of `ys` ends, or
-    /// `(batch, time, hidden)`, its outputs at all steps.
+    /// What attention adds to the answer that is read from `h`: `(batch,
+    /// hidden)` where each example of `ys` ends, or `(batch, time, hidden)`, its outputs at all
+    /// steps.
     pub(super) fn answer(&self, h: &Tensor, ys: &Sequence, reads: LossTarget) -> Result<Tensor> {
         let outputs = if self.detached { ys.values().detach() } else { ys.values().clone() };
         let h = match reads {
@@ -72,7 +74,8 @@ impl Attention {
     }
 }
 
-/// −∞ for the steps that are not seen, and else 0: `(batch, 1, time)`, or `(batch or 1, time, time)` where every step is read.
+/// −∞ for the steps that are not seen, and else 0: `(batch, 1, time)`, or
+/// `(batch or 1, time, time)` where every step is read.
 fn unseen(ys: &Sequence, reads: LossTarget, device: &Device) -> Result<Tensor> {
     let (_, time, _) = ys.values().dims3()?;
     let full = [time];

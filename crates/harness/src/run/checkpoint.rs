@@ -29,7 +29,8 @@ pub enum Interval {
 }
 
 impl Default for Interval {
-    /// Ten seconds: that much is lost at most when the power fails, and a run of a few seconds never waits for the disk.
+    /// Ten seconds: that much is lost at most when the power fails, and a run of a few seconds
+    /// never waits for the disk.
     fn default() -> Self {
         Self::Time(Duration::from_secs(10))
     }
@@ -46,8 +47,9 @@ pub(super) struct CheckpointWriter {
     cost: Duration,
 }
 
-/// What a checkpoint holds besides weights, optimiser and the columns of the log. Data and masks are a function of seed and step, so
-/// that there is no state of random numbers, and no position but the step.
+/// What a checkpoint holds besides weights, optimiser and the columns of the log. Data and masks
+/// are a function of seed and step, so that there is no state of random numbers, and no position
+/// but the step.
 #[derive(Serialize, Deserialize)]
 struct Extra {
     config: Value,

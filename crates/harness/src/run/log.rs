@@ -41,8 +41,8 @@ pub(super) struct Log {
     since: Instant,
 }
 
-/// What the profiles of the top layer show. A truncation makes zeros of its own: there, only what is subnormal
-/// has underflowed.
+/// What the profiles of the top layer show. A truncation makes zeros of its own: there, only what
+/// is subnormal has underflowed.
 fn gradients(profiles: &[Profile], epsilon: f64, truncated: bool) -> PhaseGradients {
     let of = |part| match top(profiles, part) {
         Some(profile) => state_gradients(profile, epsilon, truncated),
@@ -52,7 +52,8 @@ fn gradients(profiles: &[Profile], epsilon: f64, truncated: bool) -> PhaseGradie
 }
 
 fn state_gradients(profile: &Profile, epsilon: f64, truncated: bool) -> StateGradients {
-    // Without the initial carry, which is no step: layer norm at zero makes its gradient another matter.
+    // Without the initial carry, which is no step: layer norm at zero makes its gradient another
+    // matter.
     let norms = &profile.median[..profile.steps.min(profile.median.len())];
     let horizon = |epsilon| horizon(norms, profile.reference(), epsilon);
     let fit = decay(&profile.median, profile.steps);
@@ -157,8 +158,9 @@ impl Log {
         Event::Profiled { profiles: &self.profiles[first..], half_life: self.now.h.half_life }
     }
 
-    /// Takes the profiles at the present step, and says whether a gradient underflowed on its way back. That takes a
-    /// subnormal element: zeros alone may also be those of a network that looks no further back.
+    /// Takes the profiles at the present step, and says whether a gradient underflowed on its way
+    /// back. That takes a subnormal element: zeros alone may also be those of a network that looks
+    /// no further back.
     pub(super) fn profile(&mut self, job: &Job, profiles: Vec<Profile>) -> bool {
         let training = &job.config.training;
         let epsilon = match training.dtype {

@@ -44,8 +44,8 @@ impl<'a> Penalties<'a> {
         }
     }
 
-    /// Adds the gradient of Ω, which is a function of what came back through time, to that of the loss: as in the authors' program, of the
-    /// weights that the recurrence multiplies by alone.
+    /// Adds the gradient of Ω, which is a function of what came back through time, to that of the
+    /// loss: as in the authors' program, of the weights that the recurrence multiplies by alone.
     pub(super) fn add_omega(
         &self,
         xs: &Sequence,
@@ -109,9 +109,11 @@ fn one_in_closed_form(layer: &dyn Layer, dtype: DType, device: &Device) -> Resul
     Ok(())
 }
 
-/// Soft orthogonality, Σ ‖W Wᵀ − I‖² over the square recurrent blocks W of a layer, in its graph. It is zero where every W keeps norms.
+/// Soft orthogonality, Σ ‖W Wᵀ − I‖² over the square recurrent blocks W of a layer, in its graph.
+/// It is zero where every W keeps norms.
 ///
-/// Vorontsov, Trabelsi, Kadoury and Pal 2017 (arXiv:1702.00071) take it as a soft constraint on recurrent matrices.
+/// Vorontsov, Trabelsi, Kadoury and Pal 2017 (arXiv:1702.00071) take it as a soft constraint on
+/// recurrent matrices.
 fn orthogonality(layer: &dyn Layer) -> candle::Result<Tensor> {
     let penalties = layer.recurrent_blocks()?.into_iter().map(|(_, block)| {
         let identity = Tensor::eye(block.dim(0)?, block.dtype(), block.device())?;
@@ -160,7 +162,8 @@ mod tests {
         let a = Var::new(&[[1.0, 2.0], [0.0, -1.0]], &Device::Cpu)?;
         let b = Var::new(&[[0.6, -0.8], [0.8, 0.6]], &Device::Cpu)?; // a rotation
         let penalty = orthogonality(&Blocks(a.as_tensor().clone(), b.as_tensor().clone()))?;
-        // A Aᵀ − I = [[4, -2], [-2, 0]], whose squares sum to 24; 4 (A Aᵀ − I) A = 4 [[4, 10], [-2, -4]].
+        // A Aᵀ − I = [[4, -2], [-2, 0]], whose squares sum to 24; 4 (A Aᵀ − I) A = 4 [[4, 10], [-2,
+        // -4]].
         assert!((penalty.to_scalar::<f64>()? - 24.0).abs() < 1e-14);
         let grads = penalty.backward()?;
         assert_eq!(

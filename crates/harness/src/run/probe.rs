@@ -19,8 +19,9 @@ impl Probe {
         Ok(Self(job.task.batch(draw, job.config.training.dtype, &job.device)?))
     }
 
-    /// The profiles of every layer, direction and part of the state, by an ordinary backward pass of the task's loss, with the flow of
-    /// the training passes: what is shown is the gradient that the network is trained by.
+    /// The profiles of every layer, direction and part of the state, by an ordinary backward pass
+    /// of the task's loss, with the flow of the training passes: what is shown is the gradient that
+    /// the network is trained by.
     pub(super) fn profiles(
         &self,
         task: &dyn Task,
@@ -35,9 +36,10 @@ impl Probe {
     }
 }
 
-/// Whether a profile is due after `step` training steps of a run that has `steps` at most: after 25, 50, 100, 200 and so
-/// on. Runs of less than 1,600 steps begin earlier, so that they have some too. It does not depend on when a run ends, so
-/// that all runs of a comparison are seen after the same steps.
+/// Whether a profile is due after `step` training steps of a run that has `steps` at most: after
+/// 25, 50, 100, 200 and so on. Runs of less than 1,600 steps begin earlier, so that they have some
+/// too. It does not depend on when a run ends, so that all runs of a comparison are seen after the
+/// same steps.
 pub(super) fn scheduled(step: u64, steps: u64) -> bool {
     let first = (steps / 64).clamp(1, 25);
     step.is_multiple_of(first) && (step / first).is_power_of_two()

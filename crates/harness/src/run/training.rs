@@ -51,7 +51,8 @@ impl<'a> Training<'a> {
         Ok(Self { job, network, params, optimizer, watch, probe, carry: None })
     }
 
-    /// Looks at the network at its start: the first profile of its gradient, and what else is asked for.
+    /// Looks at the network at its start: the first profile of its gradient, and what else is asked
+    /// for.
     pub(super) fn begin(&mut self, log: &mut Log, on_event: &mut dyn FnMut(Event)) -> Result<()> {
         let rnn = self.network.rnn();
         for (name, block) in rnn.recurrent_blocks()? {
@@ -97,7 +98,8 @@ impl<'a> Training<'a> {
         let profiled = log.profiles.last().is_some_and(|profile| profile.step == log.done());
         if !profiled {
             let last = self.profile(log, on_event);
-            // What made the run fail may well make its profile fail; it is the first that is to be told.
+            // What made the run fail may well make its profile fail; it is the first that is to be
+            // told.
             if !matches!(status, Status::Failed(_)) {
                 last?;
             }
@@ -118,7 +120,8 @@ impl<'a> Training<'a> {
     ) -> Result<Status> {
         let (training, steps) = (self.config(), self.job.config.max_steps());
         let examples = self.job.task.examples();
-        // Where the run stands is read off the log alone, so that one that goes on takes the same way.
+        // Where the run stands is read off the log alone, so that one that goes on takes the same
+        // way.
         loop {
             let done = log.done();
             let evaluates = done > 0 && (training.evaluates(examples, done) || done == steps);
@@ -206,7 +209,8 @@ impl<'a> Training<'a> {
         Ok(loss)
     }
 
-    /// Evaluates on fresh held-out examples, or on the whole held-out set, and gives whether it was not interrupted.
+    /// Evaluates on fresh held-out examples, or on the whole held-out set, and gives whether it was
+    /// not interrupted.
     fn evaluate(&mut self, log: &mut Log, cancel: &AtomicBool) -> Result<bool> {
         let Job { variant, task, ref config, .. } = *self.job;
         let seed = config.seed;
@@ -224,7 +228,8 @@ impl<'a> Training<'a> {
         Ok(true)
     }
 
-    /// The mean loss and accuracy of an evaluation, the `number`-th from 0 on; `None` if it was interrupted.
+    /// The mean loss and accuracy of an evaluation, the `number`-th from 0 on; `None` if it was
+    /// interrupted.
     fn held_out(
         &self,
         task: &dyn Task,

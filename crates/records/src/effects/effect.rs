@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 
 /// The effect of a remedy on a measure: one line of `ablation.jsonl`.
 ///
-/// Runs of base and remedy with the same seed are a pair, and what counts is the difference of the two, remedy minus base: of |ρ| for half-lives, of the
-/// logarithm for the loss. `null` means that there is no such number.
+/// Runs of base and remedy with the same seed are a pair, and what counts is the difference of the
+/// two, remedy minus base: of |ρ| for half-lives, of the logarithm for the loss. `null` means that
+/// there is no such number.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Effect {
     /// The task's name.
@@ -36,7 +37,8 @@ pub struct Effect {
     pub remedy_half_life: Option<f64>,
     /// The mean difference.
     pub effect: Option<f64>,
-    /// The lower end of its confidence interval ([`mean_interval`]); null of fewer than three pairs.
+    /// The lower end of its confidence interval ([`mean_interval`]); null of fewer than three
+    /// pairs.
     pub low: Option<f64>,
     /// The upper end.
     pub high: Option<f64>,
@@ -50,7 +52,8 @@ pub struct Effect {
     pub margin: f64,
     /// The number of pairs.
     pub pairs: usize,
-    /// The seeds of pairs without a number to compare: a run failed, was interrupted, or its gradient left too few points for a fit.
+    /// The seeds of pairs without a number to compare: a run failed, was interrupted, or its
+    /// gradient left too few points for a fit.
     pub left_out: Vec<u64>,
     /// The number of runs of the base.
     pub base_runs: usize,
@@ -72,7 +75,8 @@ pub struct Effect {
     pub verdict: Verdict,
 }
 
-/// Every measure of every remedy; the first of `variants` is the base. Those that no run has are left out.
+/// Every measure of every remedy; the first of `variants` is the base. Those that no run has are
+/// left out.
 pub fn all(variants: &[&str], records: &Records) -> Vec<Effect> {
     let of = |name: &str| -> Vec<&RunRecord> {
         records.runs.iter().filter(|run| run.config.model.variant == name).collect()
@@ -124,7 +128,8 @@ impl Arms<'_> {
         let pairs = before.iter().zip(&after);
         let differences: Vec<f64> =
             pairs.map(|(before, after)| measure.scale(*after) - measure.scale(*before)).collect();
-        // The seed is always the same, so that two effects with the same differences have the same interval.
+        // The seed is always the same, so that two effects with the same differences have the same
+        // interval.
         let (interval, flips) = (mean_interval(&differences, 0), sign_flip(&differences, 0));
         let (base_median, remedy_median) = (median(&before), median(&after));
         let half_life = |rate: Option<f64>| match measure {
@@ -168,7 +173,8 @@ impl Arms<'_> {
         Some(effect)
     }
 
-    /// The loss of a run that failed: the largest of both variants, or the baseline if that is larger.
+    /// The loss of a run that failed: the largest of both variants, or the baseline if that is
+    /// larger.
     fn worst(&self) -> f64 {
         let runs = self.without.iter().chain(self.with);
         let losses = runs

@@ -8,20 +8,24 @@ use std::f64::consts::LN_2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Measure {
-    /// The rate ρ at which dL/dh_t decays at initialisation, a step. A half-life is ln 2 / ρ, which is infinite without decay and negative where
-    /// the gradient grows; so effects are differences of |ρ|, the distance from a gradient that is kept, and half-lives stand beside.
+    /// The rate ρ at which dL/dh_t decays at initialisation, a step. A half-life is ln 2 / ρ, which
+    /// is infinite without decay and negative where the gradient grows; so effects are differences
+    /// of |ρ|, the distance from a gradient that is kept, and half-lives stand beside.
     DecayInit,
     /// The same after training.
     DecayFinal,
-    /// The largest lag at which dL/dh_t is at least a thousandth of that at lag 0, at initialisation, in steps.
+    /// The largest lag at which dL/dh_t is at least a thousandth of that at lag 0, at
+    /// initialisation, in steps.
     HorizonInit,
     /// The same after training.
     HorizonFinal,
-    /// Training steps until the task was solved, and all steps that were allowed where it was not: a run that failed did not solve it. So the
-    /// difference is that of the times within the budget, and where only one of a pair solved the task, the true one is larger.
+    /// Training steps until the task was solved, and all steps that were allowed where it was not:
+    /// a run that failed did not solve it. So the difference is that of the times within the
+    /// budget, and where only one of a pair solved the task, the true one is larger.
     StepsToSolve,
-    /// The logarithm of the held-out loss at the end. A run that failed counts with the largest loss of the two variants, or the baseline if that is
-    /// larger. Runs that solve the task end there, so that losses below the criterion say little.
+    /// The logarithm of the held-out loss at the end. A run that failed counts with the largest
+    /// loss of the two variants, or the baseline if that is larger. Runs that solve the task end
+    /// there, so that losses below the criterion say little.
     FinalLoss,
 }
 
@@ -71,7 +75,8 @@ impl Measure {
         !matches!(self, Self::DecayInit | Self::HorizonInit)
     }
 
-    /// The value of a run; `None` where there is none to compare. `worst` is the loss of a run that failed.
+    /// The value of a run; `None` where there is none to compare. `worst` is the loss of a run that
+    /// failed.
     pub(super) fn value(self, run: &RunRecord, worst: f64) -> Option<f64> {
         let failed = matches!(run.status, Status::Failed(_));
         if self.after_training() && run.status == Status::Stopped {
@@ -109,8 +114,8 @@ impl Measure {
         }
     }
 
-    /// How large an effect is at least, to matter: a factor of 2 in the gradient over the whole sequence; a tenth of the sequence; a tenth of the
-    /// steps allowed; a quarter of the loss.
+    /// How large an effect is at least, to matter: a factor of 2 in the gradient over the whole
+    /// sequence; a tenth of the sequence; a tenth of the steps allowed; a quarter of the loss.
     pub(super) fn margin(self, run: &RunRecord) -> f64 {
         match self {
             Self::DecayInit | Self::DecayFinal => LN_2 / run.config.task.length as f64,

@@ -4,7 +4,8 @@ use crate::sample;
 use anyhow::Result;
 use std::collections::BTreeMap;
 
-/// A run of a variant with these steps to solve (of 2,000), loss, and rate of decay and horizon before and after.
+/// A run of a variant with these steps to solve (of 2,000), loss, and rate of decay and horizon
+/// before and after.
 fn run(
     variant: &str,
     seed: u64,
@@ -47,7 +48,8 @@ fn differences_are_paired() {
     let effects = effects(&records);
     assert_eq!(effects.len(), Measure::ALL.len());
     let steps = &effects["steps to solve"];
-    // -400, -390, -380, -370, -360: with α = 0.00095 the third of 3,125 sums is four times -400 and -390 (the same of the other end).
+    // -400, -390, -380, -370, -360: with α = 0.00095 the third of 3,125 sums is four times -400 and
+    // -390 (the same of the other end).
     assert_eq!((steps.effect, steps.low, steps.high), (Some(-380.0), Some(-398.0), Some(-362.0)));
     assert_eq!((steps.base_median, steps.remedy_median), (Some(1020.0), Some(640.0)));
     assert_eq!((steps.p, steps.pairs, steps.margin), (Some(0.0625), 5, 200.0));

@@ -5,11 +5,13 @@ use serde::{Deserialize, Serialize};
 
 /// What an effect allows to say, by this rule and nothing else:
 ///
-/// 1. Fewer than [`PAIRS`] pairs, or steps to solve where neither variant solved the task with any seed: **not enough evidence**.
-/// 2. The interval lies on one side of 0, the p-value of the sign flips is at most [`SIGNIFICANT`], and the effect is at least the measure's margin:
-///    **helps** or **hurts**.
+/// 1. Fewer than [`PAIRS`] pairs, or steps to solve where neither variant solved the task with any
+///    seed: **not enough evidence**.
+/// 2. The interval lies on one side of 0, the p-value of the sign flips is at most [`SIGNIFICANT`],
+///    and the effect is at least the measure's margin: **helps** or **hurts**.
 /// 3. The interval lies within ± the margin: **no effect shown**.
-/// 4. Else **not enough evidence**: what is there may as well be chance, and an effect that matters may be hidden.
+/// 4. Else **not enough evidence**: what is there may as well be chance, and an effect that matters
+///    may be hidden.
 ///
 /// Nothing is corrected for the number of remedies and measures that are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +27,8 @@ pub enum Verdict {
     NotEnoughEvidence,
 }
 
-/// The least number of pairs for a verdict. Of fewer, not even differences of one sign are unlikely: with four, the p-value is 0.125 at best.
+/// The least number of pairs for a verdict. Of fewer, not even differences of one sign are
+/// unlikely: with four, the p-value is 0.125 at best.
 pub const PAIRS: usize = 5;
 
 /// The largest p-value of an effect; that of five differences of one sign is 0.0625.

@@ -1,10 +1,10 @@
-//! Event files: the few messages of `event.proto` and `summary.proto` that are needed, in TFRecord frames.
+//! Event files: the few messages of `event.proto` and `summary.proto` that are needed, in TFRecord
+//! frames.
 //!
-//! A frame is: the length of the record as 8 bytes, little-endian; the masked CRC-32C of these; the record; its masked CRC-32C
-//! (`tensorflow/core/lib/io/record_writer.h`).
+//! A frame is: the length of the record as 8 bytes, little-endian; the masked CRC-32C of these; the
+//! record; its masked CRC-32C (`tensorflow/core/lib/io/record_writer.h`).
 
-/// The reflected polynomial of CRC-32C (Castagnoli; RFC 3720, appendix B.4).
-const CASTAGNOLI: u32 = 0x82f6_3b78;
+use crc32c::crc32c;
 
 /// An event file that grows.
 pub(super) struct Events(Vec<u8>);
@@ -78,7 +78,8 @@ impl Events {
     }
 }
 
-/// A message of protocol buffers: fields one after another, each behind its number and how it is written.
+/// A message of protocol buffers: fields one after another, each behind its number and how it is
+/// written.
 #[derive(Default)]
 struct Message(Vec<u8>);
 
@@ -122,18 +123,6 @@ fn masked(crc: u32) -> u32 {
     crc.rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
-fn crc32c(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            if crc & 1 == 1 {
-                crc >> 1 ^ CASTAGNOLI
-            } else {
-                crc >> 1
-            }
-        })
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,7 +140,8 @@ mod tests {
         let mut events = Events(Vec::new());
         events.scalar(1.5, 300, "loss", 0.25);
         let bytes = events.into_bytes();
-        // Event { wall_time: 1.5, step: 300, summary: { value: { tag: "loss", simple_value: 0.25 } } }
+        // Event { wall_time: 1.5, step: 300, summary: { value: { tag: "loss", simple_value: 0.25 }
+        // } }
         let record =
             b"\x09\0\0\0\0\0\0\xf8\x3f\x10\xac\x02\x2a\x0d\x0a\x0b\x0a\x04loss\x15\0\0\x80\x3e";
         assert_eq!(bytes[..8], (record.len() as u64).to_le_bytes());

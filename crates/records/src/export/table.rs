@@ -1,5 +1,5 @@
-//! Records as tables of columns, derived from their serde values: a column is named by its path in the record,
-//! `gradients.init.h.half_life`.
+//! Records as tables of columns, derived from their serde values: a column is named by its path in
+//! the record, `gradients.init.h.half_life`.
 
 use crate::record::{Records, RunRecord};
 use serde::Serialize;
@@ -36,7 +36,8 @@ impl<'a, T: Serialize> Row<'a, T> {
     }
 }
 
-/// All tables, one of each kind of record; what a run found on longer sequences is a table of its own.
+/// All tables, one of each kind of record; what a run found on longer sequences is a table of its
+/// own.
 pub(super) fn all(records: &Records) -> Vec<Table> {
     let runs = records.runs.iter().map(|run| Row::of(run, run));
     let longer = records
@@ -113,7 +114,8 @@ fn real(value: &Value) -> Option<f64> {
 }
 
 impl Table {
-    /// The table of some records. With `long`, arrays become rows, one an entry; else they are left out.
+    /// The table of some records. With `long`, arrays become rows, one an entry; else they are left
+    /// out.
     fn new<T: Serialize>(name: &'static str, records: impl Iterator<Item = T>, long: bool) -> Self {
         let mut names: Vec<String> = Vec::new();
         let mut columns: BTreeMap<String, BTreeMap<usize, Value>> = BTreeMap::new();

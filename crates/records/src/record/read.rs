@@ -17,7 +17,8 @@ impl Records {
     /// Reads the files of a comparison that has ended, or was interrupted.
     ///
     /// # Errors
-    /// A [`ConfigError`](crate::usage::ConfigError) error that names the folder, or the file and the line, and says what was expected.
+    /// A [`ConfigError`](crate::usage::ConfigError) error that names the folder, or the file and
+    /// the line, and says what was expected.
     pub fn read(folder: &Path) -> Result<Self> {
         let shown = folder.display();
         if !folder.is_dir() {

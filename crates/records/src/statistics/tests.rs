@@ -31,7 +31,8 @@ fn means_and_medians() {
     assert_eq!(median(&[1.0, f64::INFINITY, f64::INFINITY, 2.0]), Some(f64::INFINITY));
 }
 
-/// By hand: the 27 resamples of three values have the sums 0 (once), 1 and 2 and ... with the counts of (1 + x + x^3)^3.
+/// By hand: the 27 resamples of three values have the sums 0 (once), 1 and 2 and ... with the
+/// counts of (1 + x + x^3)^3.
 #[test]
 fn three_values_are_enumerated() {
     let sums: Vec<f64> =
@@ -68,7 +69,8 @@ fn normal(rng: &mut impl Rng) -> f64 {
     (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
 }
 
-/// How often the interval of `n` normal values around 1 holds it, in 2,000 trials; one standard error is 0.5 %.
+/// How often the interval of `n` normal values around 1 holds it, in 2,000 trials; one standard
+/// error is 0.5 %.
 fn coverage(n: usize) -> f64 {
     let mut rng = named_rng(1, "coverage");
     let holds = |trial: u64, rng: &mut _| {
