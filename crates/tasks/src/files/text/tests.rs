@@ -1,12 +1,12 @@
-//! Batches that go on, bits, parts of a text, and what is refused.
+//! Consecutive batches, bits, splits of a text, and errors.
 
 use super::*;
-use crate::idx::tests::Folder;
-use crate::tests::{conforms, draw, held};
+use crate::files::idx::tests::Folder;
+use crate::tests::{conforms, key, test_key};
 use anyhow::Result;
 
-/// A text of made-up words that never repeats for long.
-fn made(characters: usize) -> String {
+/// A text of random words.
+fn sample_text(characters: usize) -> String {
     let mut rng = named_rng(1, "made");
     let mut text = String::new();
     while text.len() < characters {
@@ -17,7 +17,7 @@ fn made(characters: usize) -> String {
 
 #[test]
 fn it_conforms() -> Result<()> {
-    let task = Text::new(&made(6000), 10)?;
+    let task = Text::new(&sample_text(6000), 10)?;
     conforms(&task)?;
     assert_eq!(task.symbols().iter().collect::<String>(), "\n .acehmnost");
     let reference = task.reference().expect("it has one");
@@ -26,8 +26,8 @@ fn it_conforms() -> Result<()> {
 }
 
 /// The characters of a batch, row by row: inputs and targets.
-fn characters(task: &Text, draw: BatchKey) -> Result<(Vec<String>, Vec<String>)> {
-    let batch = task.batch(draw, DType::F32, &Device::Cpu)?;
+fn characters(task: &Text, key: BatchKey) -> Result<(Vec<String>, Vec<String>)> {
+    let batch = task.batch(key, DType::F32, &Device::Cpu)?;
     let text = |row: &Vec<u32>| {
         row.iter().map(|&symbol| task.symbols()[symbol as usize]).collect::<String>()
     };
@@ -36,20 +36,20 @@ fn characters(task: &Text, draw: BatchKey) -> Result<(Vec<String>, Vec<String>)>
 }
 
 #[test]
-fn batches_go_on_where_those_before_them_ended() -> Result<()> {
-    let text = made(6000);
+fn batches_continue_the_previous_ones() -> Result<()> {
+    let text = sample_text(6000);
     let task = Text::new(&text, 10)?;
-    let train = BatchKey { step: 0, ..draw(Split::Train) };
+    let train = BatchKey { step: 0, ..key(Split::Train) };
     let windows = (text.len() * 90 / 100 / 8 - 10) as u64 / 10;
     for step in 0..2 * windows {
-        let draw = BatchKey { step, ..train };
-        assert_eq!(task.continues(draw), step % windows != 0);
-        let (inputs, targets) = characters(&task, draw)?;
+        let key = BatchKey { step, ..train };
+        assert_eq!(task.is_stateful(key), step % windows != 0);
+        let (inputs, targets) = characters(&task, key)?;
         for (input, target) in inputs.iter().zip(&targets) {
             assert_eq!(input[1..], target[..9]);
             assert!(text.contains(&format!("{input}{}", &target[9..])));
         }
-        if task.continues(draw) {
+        if task.is_stateful(key) {
             let (_, before) = characters(&task, BatchKey { step: step - 1, ..train })?;
             assert!(inputs.iter().zip(&before).all(|(input, before)| input[..1] == before[9..]));
         }
@@ -58,24 +58,27 @@ fn batches_go_on_where_those_before_them_ended() -> Result<()> {
 }
 
 #[test]
-fn an_evaluation_reads_the_tail_once_and_validation_what_lies_before_it() -> Result<()> {
-    let text = made(6000);
+fn an_evaluation_reads_the_test_split_once_and_validation_the_text_before_it() -> Result<()> {
+    let text = sample_text(6000);
     let task = Text::new(&text, 10)?;
     let seen = |task: &Text, held_out: usize| -> Result<Vec<String>> {
         let mut strands = vec![String::new(); 10];
         for step in 0..(held_out / 10) as u64 {
-            assert_eq!(task.continues(held(1, step, 10)), step > 0);
-            let (_, targets) = characters(task, held(1, step, 10))?;
+            assert_eq!(task.is_stateful(test_key(1, step, 10)), step > 0);
+            let (_, targets) = characters(task, test_key(1, step, 10))?;
             strands.iter_mut().zip(targets).for_each(|(strand, target)| strand.push_str(&target));
         }
-        assert!(!task.continues(held(1, (held_out / 10) as u64, 10)), "it begins anew");
+        assert!(
+            !task.is_stateful(test_key(1, (held_out / 10) as u64, 10)),
+            "the next pass resets the state"
+        );
         Ok(strands)
     };
     let (first, second) = (text.len() * 90 / 100, text.len() * 95 / 100);
     for (task, part) in [
         (task.clone(), &text[second..]),
         (
-            Text { held: task.validation.clone(), validation: task.held.clone(), ..task.clone() },
+            Text { test: task.validation.clone(), validation: task.test.clone(), ..task.clone() },
             &text[first..second],
         ),
     ] {
@@ -86,32 +89,31 @@ fn an_evaluation_reads_the_tail_once_and_validation_what_lies_before_it() -> Res
         }
         assert_eq!(strands.concat().len(), 10 * task.held_out());
     }
-    let validating = task.validating().expect("it has some");
-    assert!(validating.reference() != task.reference());
+    let validation = task.validation_split().expect("it has some");
+    assert!(validation.reference() != task.reference());
     Ok(())
 }
 
 #[test]
 fn losses_are_bits() -> Result<()> {
-    let task = Text::new(&made(6000), 10)?;
-    let batch = task.batch(held(1, 0, 10), DType::F64, &Device::Cpu)?;
+    let task = Text::new(&sample_text(6000), 10)?;
+    let batch = task.batch(test_key(1, 0, 10), DType::F64, &Device::Cpu)?;
     let alike = Tensor::zeros((10, 10, task.output_size()), DType::F64, &Device::Cpu)?;
-    let found = task.judge(&alike, &batch)?.losses.mean_all()?.to_scalar::<f64>()?;
+    let found = task.evaluate(&alike, &batch)?.losses.mean_all()?.to_scalar::<f64>()?;
     assert!((found - (task.output_size() as f64).log2()).abs() < 1e-12);
     assert!(task.baseline() < found);
     Ok(())
 }
 
 #[test]
-fn a_book_is_what_lies_between_the_marks() {
-    let book = "\u{feff}Title\n*** START OF THIS EBOOK X ***\n\nChapter 1\nOnce.\n\n*** END OF \
-     THIS EBOOK X ***\nLicence";
+fn a_book_is_the_text_between_the_marks() {
+    let book = "\u{feff}Title\n*** START OF THIS EBOOK X ***\n\nChapter 1\nOnce.\n\n*** END OF THIS EBOOK X ***\nLicence";
     assert_eq!(body(book.trim_start_matches('\u{feff}')), "Chapter 1\nOnce.");
     assert_eq!(body("no marks *** START OF x *** END OF"), "no marks *** START OF x *** END OF");
 }
 
 #[test]
-fn what_is_wrong_is_named() -> Result<()> {
+fn errors_name_the_file() -> Result<()> {
     let folder = Folder::new()?;
     let path = folder.0.join("text");
     let error = |bytes: &[u8], window| -> Result<String> {
@@ -135,9 +137,9 @@ fn what_is_wrong_is_named() -> Result<()> {
     assert_eq!(error(b"abc", 1)?, "FILE: text length: expected 2 to 10000000, got 1");
     let missing = format!("{:#}", Text::open(Path::new("not/there"), 10).expect_err("must fail"));
     assert!(missing.starts_with("not/there: "), "{missing}");
-    let task = Text::new(&made(6000), 10)?;
-    let draw = BatchKey { batch: 1000, ..draw(Split::Train) };
-    let error = task.batch(draw, DType::F32, &Device::Cpu).expect_err("must fail").to_string();
+    let task = Text::new(&sample_text(6000), 10)?;
+    let key = BatchKey { batch: 1000, ..key(Split::Train) };
+    let error = task.batch(key, DType::F32, &Device::Cpu).expect_err("must fail").to_string();
     assert_eq!(error, "text batch: expected 1 to 270 strands with a window each, got 1000");
     Ok(())
 }

@@ -1,30 +1,32 @@
 //! The multiplication problem.
 
 use super::pairs::{self, Pairs, TOLERANCE};
-use super::{checked_length, generator};
+use crate::draw::{batch_rng, check_length};
 use crate::error::Result;
-use crate::task::{Batch, BatchKey, Criterion, Judged, Reads, Task};
+use crate::loss;
+use crate::task::{Batch, BatchKey, Criterion, LossTarget, Metrics, Task};
 use candle::{DType, Device, Tensor};
 use std::sync::Arc;
 
-pub(super) const NAME: &str = "multiplication";
+pub(crate) const NAME: &str = "multiplication";
 
 /// The multiplication problem: experiment 5 of Hochreiter and Schmidhuber 1997, "Long Short-Term
-/// Memory", section 5.5. Two of T to T + T/10 values are marked, and their product is asked for
+/// Memory", section 5.5. Two of T to T + T/10 values are marked, and the target is their product,
 /// after the last step.
 ///
-/// Values are from U\[0, 1) (the paper: 0 to 1), and marks those of [their adding
-/// problem](super::Adding): one of the first ten pairs, another of the first T/2, and -1 at the
-/// first and at the last pair. A first pair that is one of the two has the value 1.
+/// Values are from U\[0, 1) (the paper: 0 to 1). The marks are those of
+/// [`AddingVariant::Hochreiter`](super::AddingVariant::Hochreiter): one in the first ten pairs,
+/// another in the first T/2, and -1 at the first and the last pair. If the first pair is one of the
+/// two, its value is 1.
 ///
-/// The loss is the squared error, and an answer is right within 0.04. The best answer that does not
-/// look at the input is the mean product, with its variance as expected loss: 7/144 = 0.0486 where
-/// no first pair is marked. Of the two criteria of the paper this is the stricter: fewer than 13 of
-/// 2,000 sequences are not right, so that more than 99.35 % are. The paper's network took 1,273,000
-/// sequences for that at T = 100, and 482,000 for the looser, fewer than 140 of 2,000.
+/// The loss is the squared error, and an answer is correct within 0.04. The best constant answer is
+/// the mean product, and its expected loss is the variance: 7/144 = 0.0486 if the first pair is not
+/// marked. The criterion is the stricter one of the paper: fewer than 13 of 2,000 sequences are
+/// wrong, which is an accuracy above 99.35 %. The paper's network needed 1,273,000 sequences for it
+/// at T = 100, and 482,000 for the weaker one, fewer than 140 of 2,000.
 ///
-/// Pascanu, Mikolov and Bengio 2013 (arXiv:1211.5063) mark one of the first tenth and one of the
-/// next four tenths, and nothing at the ends.
+/// Pascanu, Mikolov and Bengio 2013 (arXiv:1211.5063) mark one value in the first tenth and one in
+/// the next four tenths, and do not mark the ends.
 #[derive(Clone, Copy, Debug)]
 pub struct Multiplication {
     length: usize,
@@ -36,7 +38,7 @@ impl Multiplication {
     /// # Errors
     /// If `length` is not 20 to 10,000,000.
     pub fn new(length: usize) -> Result<Self> {
-        Ok(Self { length: checked_length(NAME, length, pairs::SHORTEST)? })
+        Ok(Self { length: check_length(NAME, length, pairs::SHORTEST)? })
     }
 }
 
@@ -45,12 +47,12 @@ impl Task for Multiplication {
         NAME
     }
 
-    /// T + T/10: the longest sequences.
+    /// T + T/10.
     fn length(&self) -> usize {
         Pairs::longest(self.length)
     }
 
-    /// From the first step to the last of the longest sequences.
+    /// From the first step to the last of the longest sequence.
     fn longest_lag(&self) -> usize {
         self.length() - 1
     }
@@ -63,24 +65,24 @@ impl Task for Multiplication {
         1
     }
 
-    fn reads(&self) -> Reads {
-        Reads::Last
+    fn loss_target(&self) -> LossTarget {
+        LossTarget::Last
     }
 
     /// The targets are `(batch, 1)`, in `dtype`.
-    fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
+    fn batch(&self, key: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
         let pairs = Pairs { length: self.length, least: 0.0, neutral: 1.0 };
-        pairs.batch(draw, &mut generator(NAME, self.length, draw), |x1, x2| x1 * x2, dtype, device)
+        pairs.batch(key, &mut batch_rng(NAME, self.length, key), |x1, x2| x1 * x2, dtype, device)
     }
 
-    /// The squared error, and whether it is right, within 0.04.
-    fn judge(&self, outputs: &Tensor, batch: &Batch) -> Result<Judged> {
-        pairs::judge(NAME, outputs, batch, Some(TOLERANCE))
+    /// The squared error. An answer is correct within 0.04.
+    fn evaluate(&self, outputs: &Tensor, batch: &Batch) -> Result<Metrics> {
+        loss::squared_error(NAME, outputs, batch, Some(TOLERANCE))
     }
 
     /// The variance of the product, about 7/144.
     fn baseline(&self) -> f64 {
-        let one = Pairs::first_marked(self.length); // where one factor is 1
+        let one = Pairs::first_marked(self.length); // the probability that one factor is 1
         let mean = one / 2.0 + (1.0 - one) / 4.0;
         one / 3.0 + (1.0 - one) / 9.0 - mean * mean
     }
@@ -89,15 +91,15 @@ impl Task for Multiplication {
         Some(Criterion::AccuracyAtLeast(1.0 - 13.0 / 2000.0))
     }
 
-    fn longer(&self, factor: usize) -> Option<Arc<dyn Task>> {
+    fn scaled(&self, factor: usize) -> Option<Arc<dyn Task>> {
         Some(Arc::new(Self::new(self.length.checked_mul(factor)?).ok()?))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{baseline_is_that_of_the_best_constant, conforms};
     use super::*;
+    use crate::tests::{baseline_is_that_of_the_best_constant, conforms};
     use anyhow::Result;
 
     #[test]

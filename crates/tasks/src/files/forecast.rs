@@ -1,9 +1,11 @@
 //! Forecasting of a column of a CSV file.
 
-use super::parts::Parts;
-use super::{checksum, pairs, shown, tensor, LONGEST};
+use super::input::{checksum, excerpt, read_text};
+use crate::draw::{tensor, LONGEST};
 use crate::error::{bail, ensure, Error, Result};
-use crate::task::{Batch, BatchKey, Criterion, Judged, Reads, Reference, Task, TaskConfig};
+use crate::loss;
+use crate::splits::Splits;
+use crate::task::{Batch, BatchKey, Criterion, LossTarget, Metrics, Reference, Task, TaskConfig};
 use crate::usage::bail_config;
 use candle::{DType, Device, Tensor};
 use recurrent_core::Sequence;
@@ -11,23 +13,23 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-pub(super) const NAME: &str = "forecast";
+pub(crate) const NAME: &str = "forecast";
 
-/// The window if none is given.
-pub(super) const WINDOW: usize = 48;
+/// The default window.
+pub(crate) const WINDOW: usize = 48;
 
-/// One-step-ahead forecasting of a column of a CSV file whose rows are in the order of time: from
-/// the last T values to the next.
+/// One-step-ahead forecasting of a column of a CSV file whose rows are in the order of time: the
+/// network reads T values and predicts the next.
 ///
-/// The values are standardised by mean and deviation of the first 70 % of the rows. The network is
-/// trained to forecast each of these (but the first T); the last 15 % are held out, and the 15 %
-/// between are what [`Task::validating`] holds out instead. A window may reach back before the part
-/// that its target lies in, as it would in use.
+/// The first 70 % of the rows are the training split; every one of them, except the first T, is a
+/// target. The last 15 % are the test split. The 15 % between them replace the test split in
+/// [`Task::validation_split`]. Values are standardised by the mean and standard deviation of the
+/// training split. A window may reach back into an earlier split, as it would in use.
 ///
-/// The loss is the squared error in units of that variance. The best answer that does not look at
-/// the input is the mean of the first 70 %. The [reference](Task::reference) is the seasonal naive
-/// forecast (Hyndman and Athanasopoulos 2021, section 5.2), the value one season before, on the
-/// same rows; with a season of 1 it is the last value.
+/// The loss is the squared error in units of that variance. The best constant answer is the mean of
+/// the training split. The [reference](Task::reference) is the seasonal naive forecast (Hyndman and
+/// Athanasopoulos 2021, section 5.2) on the same rows: the value one season before. With a season
+/// of 1 it is the last value.
 #[derive(Clone, Debug)]
 pub struct Forecast {
     window: usize,
@@ -35,19 +37,19 @@ pub struct Forecast {
     column: Option<String>,
     values: Arc<[f64]>,
     validation: Range<usize>,
-    parts: Parts,
+    splits: Splits,
 }
 
 impl Forecast {
-    /// Reads the column called `column` of the CSV file `data`, whose first row has the names; of a
-    /// file with one or two columns it is the last if none is named. `window` is T, `season` that
-    /// of the naive forecast, both in rows.
+    /// Reads a column of the CSV file `data`, whose first row contains the names. If no column is
+    /// named, the last one of a file with one or two columns is read. `window` is T, and `season`
+    /// the season of the naive forecast, both in rows.
     ///
     /// # Errors
-    /// A [`ConfigError`](crate::usage::ConfigError) error if window or season are not 1 to
-    /// 10,000,000, or there is no such column, or two. Others if the file cannot be read, with its
-    /// line: if a value is missing or is no finite number, or a row has another number of fields;
-    /// if there are too few rows, or all values to train on are alike.
+    /// A [`ConfigError`](crate::usage::ConfigError) if the window or the season is not 1 to 10,000,000,
+    /// or if the column does not exist or occurs twice. Others, with the line, if the file cannot
+    /// be read, if a value is missing or not a finite number, or if a row has a different number of
+    /// fields; if there are too few rows, or if all training values are equal.
     pub fn open(data: &Path, column: Option<&str>, window: usize, season: usize) -> Result<Self> {
         for (name, count) in [("length", window), ("season", season)] {
             if !(1..=LONGEST).contains(&count) {
@@ -59,8 +61,8 @@ impl Forecast {
         let path = data.display();
         ensure!(
             rows >= fewest,
-            "{path}: expected at least {fewest} rows for windows of {window} \
-         and a season of {season}, found {rows}"
+            "{path}: expected at least {fewest} rows for windows of {window} and a season of \
+             {season}, found {rows}"
         );
         let (first, second) = (rows * 70 / 100, rows * 85 / 100);
         let mean = values[..first].iter().sum::<f64>() / first as f64;
@@ -75,135 +77,85 @@ impl Forecast {
             deviation.is_finite(),
             "{path}: expected values whose variance is finite, found larger ones"
         );
-        let parts = Parts::of((window..first).collect(), (second..rows).collect(), false);
+        let splits =
+            Splits::with_examples((window..first).collect(), (second..rows).collect(), false);
         let values = values.iter().map(|x| (x - mean) / deviation).collect();
         let column = column.map(str::to_string);
-        Ok(Self { window, season, column, values, validation: first..second, parts })
+        Ok(Self { window, season, column, values, validation: first..second, splits })
     }
 }
 
-/// The values of a column.
+/// Reads the values of a column.
 fn read(path: &Path, column: Option<&str>) -> Result<Vec<f64>> {
-    let shown = path.display();
-    let bytes = std::fs::read(path).map_err(|error| Error::data(format!("{shown}: {error}")))?;
-    let text = std::str::from_utf8(&bytes).map_err(|error| {
-        Error::data(format!(
-            "{shown}: expected UTF-8, found another byte at offset {}",
-            error.valid_up_to()
-        ))
-    })?;
-    let mut records = records(text.trim_start_matches('\u{feff}')).into_iter();
-    let Some((_, names)) = records.next() else {
-        bail!("{shown}: expected a first row with the names of the columns, found an empty file")
+    let file = path.display();
+    let text = read_text(path)?;
+    let failed = |error| Error::data(format!("{file}: {error}"));
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true) // the number of fields is checked below
+        .trim(csv::Trim::All)
+        .from_reader(text.as_bytes());
+    let mut records = reader.records();
+    let Some(names) = records.next().transpose().map_err(failed)? else {
+        bail!("{file}: expected a first row with the names of the columns, found an empty file")
     };
     if names.iter().all(|name| name.parse::<f64>().is_ok()) {
         bail!(
-            "{shown}: expected a first row with the names of the columns, found numbers: {}",
-            cut(&names.join(","))
+            "{file}: expected a first row with the names of the columns, found numbers: {}",
+            excerpt(&names.iter().collect::<Vec<_>>().join(","))
         )
     }
-    let named = |column: &str| names.iter().filter(|name| *name == column).count();
-    let index = match (column, names.len()) {
-        (Some(column), _) if named(column) > 1 => {
-            bail_config!("{NAME} column {column}: there are {} columns of this name", named(column))
-        }
-        (None, 1 | 2) => names.len() - 1,
-        (None, _) => {
-            bail_config!(
-                "{NAME} column: expected --column with one of {}, got none",
-                names.join(", ")
-            )
-        }
-        (Some(column), _) => match names.iter().position(|name| *name == column) {
-            Some(index) => index,
-            None => {
-                bail_config!(
-                    "{NAME} column {column}: no such column; there are {}",
-                    names.join(", ")
-                )
-            }
-        },
-    };
+    let index = find_column(&names, column)?;
     let mut values = Vec::new();
-    for (line, fields) in records {
-        let (expected, found) = (names.len(), fields.len());
+    for record in records {
+        let record = record.map_err(failed)?;
+        let line = first_line(&text, &record);
+        let (expected, found) = (names.len(), record.len());
         ensure!(
             found == expected,
-            "{shown}:{line}: expected {expected} fields as in the first row, found {found}"
+            "{file}:{line}: expected {expected} fields as in the first row, found {found}"
         );
-        let (field, name) = (&fields[index], &names[index]);
+        let (field, name) = (&record[index], &names[index]);
         match field.parse::<f64>() {
             Ok(value) if value.is_finite() => values.push(value),
-            _ if ["", "na", "nan", "null"].contains(&field.to_lowercase().as_str()) => {
-                bail!(
-                    "{shown}:{line}: column {name}: expected a number, found a missing value \
-                 ({field:?})"
-                )
-            }
+            _ if ["", "na", "nan", "null"].contains(&field.to_lowercase().as_str()) => bail!(
+                "{file}:{line}: column {name}: expected a number, found a missing value ({field:?})"
+            ),
             _ => bail!(
-                "{shown}:{line}: column {name}: expected a finite number, found {:?}",
-                cut(field)
+                "{file}:{line}: column {name}: expected a finite number, found {:?}",
+                excerpt(field)
             ),
         }
     }
     Ok(values)
 }
 
-/// The start of a text, if it is long or has several lines.
-fn cut(text: &str) -> String {
-    let start = shown(text.lines().next().unwrap_or_default());
-    if start == text {
-        start
-    } else {
-        start + " …"
+/// The position of the column to read.
+fn find_column(names: &csv::StringRecord, column: Option<&str>) -> Result<usize> {
+    let all = || names.iter().collect::<Vec<_>>().join(", ");
+    let Some(column) = column else {
+        return match names.len() {
+            1 | 2 => Ok(names.len() - 1),
+            _ => bail_config!("{NAME} column: expected --column with one of {}, got none", all()),
+        };
+    };
+    match names.iter().filter(|name| *name == column).count() {
+        0 => bail_config!("{NAME} column {column}: no such column; there are {}", all()),
+        1 => Ok(names.iter().position(|name| name == column).unwrap_or(0)),
+        several => bail_config!("{NAME} column {column}: there are {several} columns of this name"),
     }
 }
 
-/// The records of a CSV file (RFC 4180, any end of line), each with the number of the line in which
-/// it begins; empty lines are none.
-fn records(text: &str) -> Vec<(u64, Vec<String>)> {
-    let (mut reader, mut rest, mut records) =
-        (csv_core::Reader::new(), text.as_bytes(), Vec::new());
-    // No record is longer than the whole, or has more fields than bytes.
-    let (mut fields, mut ends) = (vec![0; text.len() + 1], vec![0; text.len() + 2]);
-    loop {
-        let before = rest.len();
-        let breaks = rest
-            .iter()
-            .take_while(|byte| matches!(byte, b'\n' | b'\r'))
-            .filter(|&&byte| byte == b'\n')
-            .count();
-        let line = reader.line() + breaks as u64;
-        let (mut written, mut ended) = (0, 0);
-        loop {
-            let (result, read, wrote, found) =
-                reader.read_record(rest, &mut fields[written..], &mut ends[ended..]);
-            rest = &rest[read..];
-            (written, ended) = (written + wrote, ended + found);
-            match result {
-                csv_core::ReadRecordResult::InputEmpty => {}
-                csv_core::ReadRecordResult::Record => break,
-                _ => return records, // the end
-            }
-        }
-        let starts = std::iter::once(0).chain(ends[..ended].iter().copied());
-        let field = |(start, &end): (usize, &usize)| {
-            String::from_utf8_lossy(&fields[start..end]).trim().to_string()
-        };
-        records.push((line, starts.zip(&ends[..ended]).map(field).collect()));
-        debug_assert!(rest.len() < before || rest.is_empty(), "a record takes bytes");
-    }
+/// The line in which a record begins. Its position is that of the end of the previous record, so
+/// empty lines before it are added.
+fn first_line(text: &str, record: &csv::StringRecord) -> u64 {
+    let Some(position) = record.position() else { return 0 };
+    let rest = text.as_bytes().iter().skip(position.byte() as usize);
+    let breaks = rest.take_while(|byte| matches!(byte, b'\n' | b'\r'));
+    position.line() + breaks.filter(|&&byte| byte == b'\n').count() as u64
 }
 
 impl Task for Forecast {
-    fn config(&self) -> TaskConfig {
-        TaskConfig {
-            column: self.column.clone(),
-            season: Some(self.season),
-            ..TaskConfig::of(self)
-        }
-    }
-
     fn name(&self) -> &'static str {
         NAME
     }
@@ -226,14 +178,14 @@ impl Task for Forecast {
         1
     }
 
-    fn reads(&self) -> Reads {
-        Reads::Last
+    fn loss_target(&self) -> LossTarget {
+        LossTarget::Last
     }
 
     /// The targets are `(batch, 1)`, in `dtype`.
-    fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
-        ensure!(draw.batch > 0, "{NAME} batch: expected at least 1 example, got 0");
-        let rows = self.parts.drawn(NAME, draw);
+    fn batch(&self, key: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
+        ensure!(key.batch > 0, "{NAME} batch: expected at least 1 example, got 0");
+        let rows = self.splits.batch(NAME, key);
         let xs: Vec<_> =
             rows.iter().flat_map(|&row| &self.values[row - self.window..row]).copied().collect();
         let targets: Vec<_> = rows.iter().map(|&row| self.values[row]).collect();
@@ -244,17 +196,16 @@ impl Task for Forecast {
         })
     }
 
-    /// The squared error; it has no accuracy.
-    fn judge(&self, outputs: &Tensor, batch: &Batch) -> Result<Judged> {
-        pairs::judge(NAME, outputs, batch, None)
+    /// The squared error, without an accuracy.
+    fn evaluate(&self, outputs: &Tensor, batch: &Batch) -> Result<Metrics> {
+        loss::squared_error(NAME, outputs, batch, None)
     }
 
-    /// The mean square of the held-out values: that of forecasting the mean of those to train on.
+    /// The mean square of the standardised held-out values: the loss of the training mean.
     fn baseline(&self) -> f64 {
         self.mean_square(|row| self.values[row])
     }
 
-    /// None.
     fn criterion(&self) -> Option<Criterion> {
         None
     }
@@ -264,20 +215,29 @@ impl Task for Forecast {
     }
 
     fn examples(&self) -> Option<usize> {
-        Some(self.parts.train().len())
+        Some(self.splits.train().len())
     }
 
     fn held_out(&self) -> usize {
-        self.parts.held().len()
+        self.splits.test().len()
     }
 
     fn is_validation(&self) -> bool {
-        self.parts.is_validation()
+        self.splits.is_validation()
     }
 
-    fn validating(&self) -> Option<Arc<dyn Task>> {
-        let parts = Parts::of(self.parts.train().to_vec(), self.validation.clone().collect(), true);
-        Some(Arc::new(Self { parts, ..self.clone() }))
+    fn validation_split(&self) -> Option<Arc<dyn Task>> {
+        let splits = Splits::with_examples(
+            self.splits.train().to_vec(),
+            self.validation.clone().collect(),
+            true,
+        );
+        Some(Arc::new(Self { splits, ..self.clone() }))
+    }
+
+    fn config(&self) -> TaskConfig {
+        let column = self.column.clone();
+        TaskConfig { column, season: Some(self.season), ..TaskConfig::from_task(self) }
     }
 
     /// The seasonal naive forecast.
@@ -288,18 +248,18 @@ impl Task for Forecast {
 }
 
 impl Forecast {
-    /// The mean of the square of an error over the held-out rows.
+    /// The mean square of an error over the held-out rows.
     fn mean_square(&self, error: impl Fn(usize) -> f64) -> f64 {
-        let held = self.parts.held();
-        held.iter().map(|&row| error(row).powi(2)).sum::<f64>() / held.len() as f64
+        let rows = self.splits.test();
+        rows.iter().map(|&row| error(row).powi(2)).sum::<f64>() / rows.len() as f64
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::idx::tests::Folder;
-    use super::super::tests::{conforms, held};
     use super::*;
+    use crate::files::idx::tests::Folder;
+    use crate::tests::{conforms, test_key};
     use anyhow::Result;
     use std::fs;
 
@@ -309,7 +269,7 @@ mod tests {
         Ok(folder)
     }
 
-    /// A hundred rows: their number, and a wave of period 10 on a slope.
+    /// A hundred rows: the row number, and a wave of period 10 on a slope.
     fn wave() -> Result<Folder> {
         let row = |row: usize| {
             format!(
@@ -327,18 +287,18 @@ mod tests {
         conforms(&task)?;
         assert_eq!((task.examples(), task.held_out()), (Some(65), 15));
         assert_eq!(
-            task.validating().map(|task| (task.examples(), task.held_out())),
+            task.validation_split().map(|task| (task.examples(), task.held_out())),
             Some((Some(65), 15))
         );
         Ok(())
     }
 
     #[test]
-    fn parts_are_apart_and_windows_reach_back() -> Result<()> {
+    fn splits_are_apart_and_windows_reach_back() -> Result<()> {
         let folder = wave()?;
         let task = Forecast::open(&folder.0.join("made.csv"), Some("row"), 5, 10)?;
         let rows = |task: &dyn Task| -> Result<Vec<f64>> {
-            let batch = task.batch(held(1, 0, 100), DType::F64, &Device::Cpu)?;
+            let batch = task.batch(test_key(1, 0, 100), DType::F64, &Device::Cpu)?;
             let (xs, targets) = (
                 batch.xs.values().squeeze(2)?.to_vec2::<f64>()?,
                 batch.targets.squeeze(1)?.to_vec1::<f64>()?,
@@ -353,19 +313,19 @@ mod tests {
             Ok(targets.into_iter().map(row).collect())
         };
         assert!(rows(&task)?.into_iter().eq((85..100).map(f64::from)));
-        assert!(rows(task.validating().expect("it has some").as_ref())?
+        assert!(rows(task.validation_split().expect("it has some").as_ref())?
             .into_iter()
             .eq((70..85).map(f64::from)));
         Ok(())
     }
 
     #[test]
-    fn the_naive_forecast_is_that_of_one_season_before() -> Result<()> {
+    fn the_naive_forecast_is_the_value_one_season_before() -> Result<()> {
         let folder = wave()?;
         let task = |season| Forecast::open(&folder.0.join("made.csv"), None, 5, season);
         let loss =
             |season| -> Result<f64> { Ok(task(season)?.reference().expect("it has one").loss) };
-        // Of the wave nothing is left after a period, and the slope adds 0.1.
+        // One period later the wave is the same, and the slope adds 0.1.
         let values: Vec<f64> = (0..70)
             .map(|row| {
                 (f64::from(row) * std::f64::consts::TAU / 10.0).sin() + f64::from(row) / 100.0
@@ -383,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_its_line() -> Result<()> {
+    fn errors_name_the_line() -> Result<()> {
         let rows = "1,2,3\n".repeat(20);
         let error = |text: &str, column, window, code| -> Result<String> {
             let folder = written(text)?;
@@ -398,8 +358,7 @@ mod tests {
                 None,
                 5,
                 1,
-                "DIR/made.csv: expected a first row with the names of the columns, found an \
-                 empty file",
+                "DIR/made.csv: expected a first row with the names of the columns, found an empty file",
             ),
             (
                 "a,b,c\n1,2,3\n",
@@ -408,13 +367,7 @@ mod tests {
                 2,
                 "forecast column: expected --column with one of a, b, c, got none",
             ),
-            (
-                "a,b,c\n1,2,3\n",
-                Some("d"),
-                5,
-                2,
-                "forecast column d: no such column; there are a, b, c",
-            ),
+            ("a,b,c\n1,2,3\n", Some("d"), 5, 2, "forecast column d: no such column; there are a, b, c"),
             (
                 "a,b,c\n1,2,3\n1,,3\n",
                 Some("b"),
@@ -455,31 +408,17 @@ mod tests {
                 None,
                 5,
                 1,
-                "DIR/made.csv: expected at least 20 rows for windows of 5 and a season of 1, \
-                 found 2",
+                "DIR/made.csv: expected at least 20 rows for windows of 5 and a season of 1, found 2",
             ),
             (
                 "1,2\n3,4\n",
                 None,
                 5,
                 1,
-                "DIR/made.csv: expected a first row with the names of the columns, found \
-                 numbers: 1,2",
+                "DIR/made.csv: expected a first row with the names of the columns, found numbers: 1,2",
             ),
-            (
-                "a,a,b\n1,2,3\n",
-                Some("a"),
-                5,
-                2,
-                "forecast column a: there are 2 columns of this name",
-            ),
-            (
-                "a\n\"1\n2\n",
-                None,
-                5,
-                1,
-                "DIR/made.csv:2: column a: expected a finite number, found \"1 …\"",
-            ),
+            ("a,a,b\n1,2,3\n", Some("a"), 5, 2, "forecast column a: there are 2 columns of this name"),
+            ("a\n\"1\n2\n", None, 5, 1, "DIR/made.csv:2: column a: expected a finite number, found \"1 …\""),
             (
                 &format!("a\n{}", "1e308\n-1e308\n".repeat(20)),
                 None,

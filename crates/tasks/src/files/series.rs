@@ -1,43 +1,50 @@
 //! Classification of time series of the UEA and UCR archives.
 
-use super::parts::Parts;
+use super::input::checksum;
 use super::ts::{self, Series};
-use super::{checksum, classes, tensor};
+use crate::draw::tensor;
 use crate::error::{ensure, Result};
-use crate::task::{Batch, BatchKey, Criterion, Judged, Reads, Task};
-use candle::{DType, Device, Tensor};
+use crate::labelled::{DataInfo, LabelledData};
+use crate::splits::Splits;
+use crate::task::BatchKey;
+use candle::{DType, Device};
 use recurrent_core::Sequence;
 use std::path::Path;
 use std::sync::Arc;
 
-pub(super) const NAME: &str = "series";
+pub(crate) const NAME: &str = "series";
 
-/// Time series, one or several values a step and of equal or unequal lengths, to be told apart; the
-/// class is asked for after the last step. The data sets are those of the UEA archive (Bagnall et
-/// al. 2018, arXiv:1811.00075) and of the UCR archive (Dau et al. 2018, arXiv:1810.07758), in their
-/// `.ts` files.
+/// Classification of time series. A series has one or several values per step; series may differ in
+/// length. The network names the class after the last step.
 ///
-/// Every dimension is standardised by its mean and deviation over all steps of the training set;
-/// one that is constant there is only moved. The loss is the cross entropy in nats. The held-out
-/// examples are the archive's test set, and there is no criterion; [`Task::validating`] holds out a
-/// tenth of the training set instead, as the search for a learning rate does.
+/// The data sets are those of the UEA archive (Bagnall et al. 2018, arXiv:1811.00075) and of the
+/// UCR archive (Dau et al. 2018, arXiv:1810.07758), in their `.ts` files.
+///
+/// Every dimension is standardised by its mean and standard deviation over all steps of the
+/// training set. A dimension that is constant there is only centred. The loss is the cross entropy
+/// in nats. The held-out examples are the test set of the archive, and there is no criterion.
+/// [`Task::validation_split`](crate::task::Task::validation_split) holds out a tenth of the
+/// training set instead; the search for a learning rate uses it.
 ///
 /// Kudo, Toyama and Shimbo 1999 ("Multidimensional curve classification using passing-through
-/// regions", Pattern Recognition Letters 20, 1103), who recorded JapaneseVowels (270 and 370 series
-/// of 7 to 29 steps with 12 values, 9 speakers), report 94.1 % right, and 96.2 % with a hidden
-/// Markov model (both as quoted in a later list of data sets).
+/// regions", Pattern Recognition Letters 20, 1103) recorded JapaneseVowels: 270 and 370 series of 7
+/// to 29 steps with 12 values, by 9 speakers. They report an accuracy of 94.1 %, and 96.2 % with a
+/// hidden Markov model (both as quoted in a later list of data sets).
 #[derive(Clone, Debug)]
 pub struct SeriesClasses {
     data: Arc<Series>,
-    parts: Parts,
+    /// The length of the longest series, in steps.
+    longest: usize,
+    splits: Splits,
 }
 
 impl SeriesClasses {
-    /// Reads a data set: `data` is its file `NAME_TRAIN.ts`, beside which `NAME_TEST.ts` lies, or
-    /// their folder.
+    /// Reads a data set. `data` is its file `NAME_TRAIN.ts`, with `NAME_TEST.ts` in the same
+    /// folder, or that folder.
     ///
     /// # Errors
-    /// If a file is missing or wrong, with its line; if the two do not fit together.
+    /// If a file is missing or malformed, with its line. If the two files have different dimensions
+    /// or classes.
     pub fn open(data: &Path) -> Result<Self> {
         let [train_path, test_path] = ts::files(data)?;
         let (mut series, test) = (ts::read(&train_path)?, ts::read(&test_path)?);
@@ -58,19 +65,16 @@ impl SeriesClasses {
             "{}: expected series of at least 2 steps, found 1",
             train_path.display()
         );
-        let parts = Parts::new(series.labels.len(), test.labels.len());
+        let splits = Splits::new(series.labels.len(), test.labels.len());
         series.values.extend(test.values);
         series.labels.extend(test.labels);
-        standardise(&mut series, parts.train().len());
-        Ok(Self { data: Arc::new(series), parts })
-    }
-
-    fn steps(&self, series: usize) -> usize {
-        self.data.values[series].len() / self.data.dimensions
+        standardise(&mut series, splits.train().len());
+        let longest = (0..series.labels.len()).map(|index| series.steps(index)).max().unwrap_or(0);
+        Ok(Self { data: Arc::new(series), longest, splits })
     }
 }
 
-/// Standardises every dimension by what it is in the first `train` series.
+/// Standardises every dimension by its mean and deviation over the first `train` series.
 fn standardise(series: &mut Series, train: usize) {
     for dimension in 0..series.dimensions {
         let values = || {
@@ -95,108 +99,73 @@ fn standardise(series: &mut Series, train: usize) {
     }
 }
 
-impl Task for SeriesClasses {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    /// The longest series.
-    fn length(&self) -> usize {
-        (0..self.data.labels.len()).map(|series| self.steps(series)).max().unwrap_or(0)
-    }
-
-    /// From the first step to the last.
-    fn longest_lag(&self) -> usize {
-        self.length() - 1
-    }
-
-    fn input_size(&self) -> usize {
-        self.data.dimensions
-    }
-
-    fn output_size(&self) -> usize {
-        self.data.classes.len()
-    }
-
-    fn reads(&self) -> Reads {
-        Reads::Last
-    }
-
-    /// The targets are the numbers of the classes, `(batch)` in u32. The batch has as many steps as
-    /// its longest series; shorter ones are padded with zeros.
-    fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
-        ensure!(draw.batch > 0, "{NAME} batch: expected at least 1 example, got 0");
-        let series = self.parts.drawn(NAME, draw);
-        let lengths: Vec<_> = series.iter().map(|&series| self.steps(series)).collect();
-        let time = lengths.iter().copied().max().unwrap_or(0);
-        let mut xs = Vec::with_capacity(series.len() * time * self.input_size());
-        for (index, &one) in series.iter().enumerate() {
-            xs.extend_from_slice(&self.data.values[one]);
-            xs.resize((index + 1) * time * self.input_size(), 0.0);
+impl LabelledData for SeriesClasses {
+    fn info(&self) -> DataInfo {
+        DataInfo {
+            name: NAME,
+            stream: NAME,
+            length: self.longest,
+            features: self.data.dimensions,
+            classes: self.data.classes.len(),
         }
-        let xs = tensor(xs, (series.len(), time, self.input_size()), dtype, device)?;
-        let targets: Vec<_> =
-            series.iter().map(|&series| self.data.labels[series] as u32).collect();
-        let xs = match lengths.iter().all(|&length| length == time) {
+    }
+
+    fn splits(&self) -> &Splits {
+        &self.splits
+    }
+
+    fn with_splits(&self, splits: Splits) -> Self {
+        Self { splits, ..self.clone() }
+    }
+
+    fn label(&self, example: usize) -> usize {
+        self.data.labels[example]
+    }
+
+    /// The batch has as many steps as its longest series; shorter ones are padded with zeros.
+    fn inputs(
+        &self,
+        examples: &[usize],
+        _: BatchKey,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Sequence> {
+        let features = self.data.dimensions;
+        let lengths: Vec<_> = examples.iter().map(|&series| self.data.steps(series)).collect();
+        let time = lengths.iter().copied().max().unwrap_or(0);
+        let mut xs = Vec::with_capacity(examples.len() * time * features);
+        for (row, &series) in examples.iter().enumerate() {
+            xs.extend_from_slice(&self.data.values[series]);
+            xs.resize((row + 1) * time * features, 0.0);
+        }
+        let xs = tensor(xs, (examples.len(), time, features), dtype, device)?;
+        Ok(match lengths.iter().all(|&length| length == time) {
             true => Sequence::new(xs)?,
             false => Sequence::padded(xs, &lengths)?,
-        };
-        Ok(Batch { xs, targets: Tensor::from_vec(targets, series.len(), device)? })
+        })
     }
 
-    /// The cross entropy, and whether the class is right.
-    fn judge(&self, outputs: &Tensor, batch: &Batch) -> Result<Judged> {
-        classes::judge(NAME, outputs, batch, self.output_size(), 1)
-    }
-
-    /// The entropy of the classes of the held-out series in nats.
-    fn baseline(&self) -> f64 {
-        let labels = self.parts.held().iter().map(|&series| self.data.labels[series]);
-        classes::entropy(labels, self.output_size())
-    }
-
-    /// None.
-    fn criterion(&self) -> Option<Criterion> {
-        None
-    }
-
-    fn checksum(&self) -> Option<String> {
+    fn data_checksum(&self) -> Option<String> {
         let Series { classes, values, labels, .. } = self.data.as_ref();
         let names = classes.iter().map(|class| class.clone().into_bytes());
         let labels = labels.iter().map(|label| label.to_le_bytes().to_vec());
-        let values = values
-            .iter()
-            .map(|series| series.iter().flat_map(|value| value.to_le_bytes()).collect());
+        let values =
+            values.iter().map(|series| series.iter().flat_map(|x| x.to_le_bytes()).collect());
         Some(checksum(names.chain(labels).chain(values)))
-    }
-
-    fn examples(&self) -> Option<usize> {
-        Some(self.parts.train().len())
-    }
-
-    fn held_out(&self) -> usize {
-        self.parts.held().len()
-    }
-
-    fn is_validation(&self) -> bool {
-        self.parts.is_validation()
-    }
-
-    fn validating(&self) -> Option<Arc<dyn Task>> {
-        Some(Arc::new(Self { parts: self.parts.validating()?, ..self.clone() }))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::idx::tests::Folder;
-    use super::super::tests::{baseline_is_that_of_the_best_constant, conforms, held};
-    use super::super::ts::tests::HEADER;
     use super::*;
+    use crate::files::idx::tests::Folder;
+    use crate::files::ts::tests::HEADER;
+    use crate::task::Task;
+    use crate::tests::{baseline_is_that_of_the_best_constant, conforms, test_key};
     use anyhow::Result;
     use std::fs;
 
-    /// A folder with a made-up data set of `train` and `test` series of 3 to 6 steps.
+    /// A folder with an artificial data set: `train` and `test` series of 3 to 6 steps.
     fn folder(train: usize, test: usize) -> Result<Folder> {
         let folder = Folder::new()?;
         for (name, first, count) in [("Made_TRAIN.ts", 0, train), ("Made_TEST.ts", train, test)] {
@@ -225,17 +194,17 @@ mod tests {
         conforms(&task)?;
         baseline_is_that_of_the_best_constant(&task, 1e-12)?;
         assert_eq!((task.length(), task.examples(), task.held_out()), (6, Some(40), 20));
-        let validating = task.validating().expect("there are enough series");
-        assert_eq!((validating.examples(), validating.held_out()), (Some(36), 4));
+        let validation = task.validation_split().expect("there are enough series");
+        assert_eq!((validation.examples(), validation.held_out()), (Some(36), 4));
         Ok(())
     }
 
     #[test]
-    fn values_are_standardised_by_the_training_set_alone() -> Result<()> {
+    fn values_are_standardised_by_the_training_set() -> Result<()> {
         let task = SeriesClasses::open(&folder(4, 4)?.0)?;
-        let all = BatchKey { split: crate::task::Split::Train, ..held(1, 0, 4) };
-        for (draw, standard) in [(all, true), (held(1, 0, 4), false)] {
-            let batch = task.batch(draw, DType::F64, &Device::Cpu)?;
+        let all = BatchKey { split: crate::task::Split::Train, ..test_key(1, 0, 4) };
+        for (key, standard) in [(all, true), (test_key(1, 0, 4), false)] {
+            let batch = task.batch(key, DType::F64, &Device::Cpu)?;
             let lengths = batch.xs.lengths().expect("they differ in length").as_slice().to_vec();
             let rows = batch.xs.values().to_vec3::<f64>()?;
             let steps: Vec<_> =
@@ -252,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_do_not_fit_are_named() -> Result<()> {
+    fn errors_name_the_file() -> Result<()> {
         let error = |folder: &Folder, path: &Path| {
             let error = format!("{:#}", SeriesClasses::open(path).expect_err("must fail"));
             error.replace(&folder.0.display().to_string(), "DIR")

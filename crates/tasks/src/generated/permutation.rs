@@ -1,34 +1,34 @@
 //! The random permutation task.
 
-use super::{checked_length, classes, generator};
+use crate::draw::{batch_rng, check_length, one_hot};
 use crate::error::Result;
-use crate::task::{Batch, BatchKey, Criterion, Judged, Reads, Task};
+use crate::loss;
+use crate::task::{Batch, BatchKey, Criterion, LossTarget, Metrics, Task};
 use candle::{DType, Device, Tensor};
 use rand::Rng;
 use recurrent_core::Sequence;
 use std::sync::Arc;
 
-pub(super) const NAME: &str = "random-permutation";
+pub(crate) const NAME: &str = "random-permutation";
 
 /// The number of symbols.
 const SYMBOLS: usize = 100;
-/// The first symbol is one of so many, and none of these comes again.
+/// The number of possible first symbols; none of them occurs again.
 const KEYS: usize = 2;
 
 /// The random permutation task of Martens and Sutskever 2011 (after Hochreiter and Schmidhuber
-/// 1997, experiment 2b), as in the program of Pascanu, Mikolov and Bengio 2013 (arXiv:1211.5063): a
-/// sequence of 100 kinds of symbols, one-hot, whose first symbol, 0 or 1, comes again behind its
-/// end.
+/// 1997, experiment 2b), in the form of the program of Pascanu, Mikolov and Bengio 2013
+/// (arXiv:1211.5063): a one-hot sequence of 100 different symbols whose first symbol, 0 or 1,
+/// follows its end again.
 ///
-/// Step 0 shows the key, 0 or 1; steps 1 to T - 1 each a symbol from 2 to 99, drawn with
-/// replacement. Asked for after the last step is the next symbol, which is the key: of all that a
-/// network could predict of the sequence, the only thing that is predictable. The loss is the cross
-/// entropy over 100 classes in nats; by guessing between 0 and 1 it is ln 2, accuracy 1/2. Solved
-/// at 99 % right.
+/// Step 0 shows the key, 0 or 1. Each of the steps 1 to T - 1 shows a symbol from 2 to 99, drawn
+/// with replacement. The target after the last step is the next symbol, the key: nothing else of
+/// the sequence is predictable. The loss is the cross entropy over 100 classes in nats. Guessing
+/// between 0 and 1 gives ln 2 and an accuracy of 1/2. The task is solved at an accuracy of 99 %.
 ///
-/// Martens and Sutskever ask for the next symbol at every step; Pascanu et al., and this task, at
-/// the last alone. It is the one task of theirs that a clipped gradient with their regulariser did
-/// not solve in every run: the key is one input among T that all look alike.
+/// Martens and Sutskever predict the next symbol at every step; Pascanu et al., and this task, only
+/// at the last. In their paper it is the one task that gradient clipping with their regulariser did
+/// not solve in every run: the key is one of T similar inputs.
 #[derive(Clone, Copy, Debug)]
 pub struct RandomPermutation {
     length: usize,
@@ -40,7 +40,7 @@ impl RandomPermutation {
     /// # Errors
     /// If `length` is not 2 to 10,000,000.
     pub fn new(length: usize) -> Result<Self> {
-        Ok(Self { length: checked_length(NAME, length, 2)? })
+        Ok(Self { length: check_length(NAME, length, 2)? })
     }
 }
 
@@ -66,29 +66,29 @@ impl Task for RandomPermutation {
         SYMBOLS
     }
 
-    fn reads(&self) -> Reads {
-        Reads::Last
+    fn loss_target(&self) -> LossTarget {
+        LossTarget::Last
     }
 
     /// The targets are classes, `(batch)` in u32.
-    fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
-        let mut rng = generator(NAME, self.length, draw);
+    fn batch(&self, key: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
+        let mut rng = batch_rng(NAME, self.length, key);
         let mut sequence = |_| -> Vec<usize> {
-            let key = rng.random_range(0..KEYS);
+            let first = rng.random_range(0..KEYS);
             let others = (1..self.length).map(|_| rng.random_range(KEYS..SYMBOLS));
-            std::iter::once(key).chain(others).collect()
+            std::iter::once(first).chain(others).collect()
         };
-        let examples: Vec<_> = (0..draw.batch).map(&mut sequence).collect();
+        let examples: Vec<_> = (0..key.batch).map(&mut sequence).collect();
         let keys: Vec<_> = examples.iter().map(|symbols| symbols[0] as u32).collect();
         Ok(Batch {
-            xs: Sequence::new(classes::one_hot(&examples, SYMBOLS, dtype, device)?)?,
-            targets: Tensor::from_vec(keys, draw.batch, device)?,
+            xs: Sequence::new(one_hot(&examples, SYMBOLS, dtype, device)?)?,
+            targets: Tensor::from_vec(keys, key.batch, device)?,
         })
     }
 
-    /// The cross entropy, and whether the symbol is right.
-    fn judge(&self, outputs: &Tensor, batch: &Batch) -> Result<Judged> {
-        classes::judge(NAME, outputs, batch, SYMBOLS, 1)
+    /// The cross entropy, and whether the symbol is correct.
+    fn evaluate(&self, outputs: &Tensor, batch: &Batch) -> Result<Metrics> {
+        loss::cross_entropy(NAME, outputs, batch, SYMBOLS, 1)
     }
 
     /// ln 2.
@@ -100,15 +100,15 @@ impl Task for RandomPermutation {
         Some(Criterion::AccuracyAtLeast(0.99))
     }
 
-    fn longer(&self, factor: usize) -> Option<Arc<dyn Task>> {
+    fn scaled(&self, factor: usize) -> Option<Arc<dyn Task>> {
         Some(Arc::new(Self::new(self.length.checked_mul(factor)?).ok()?))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{baseline_is_that_of_the_best_constant, conforms, held};
     use super::*;
+    use crate::tests::{baseline_is_that_of_the_best_constant, conforms, test_key};
     use anyhow::Result;
 
     #[test]
@@ -118,8 +118,9 @@ mod tests {
     }
 
     #[test]
-    fn the_first_symbol_is_asked_for_and_never_comes_again() -> Result<()> {
-        let batch = RandomPermutation::new(30)?.batch(held(1, 0, 300), DType::F32, &Device::Cpu)?;
+    fn the_target_is_the_first_symbol_which_occurs_once() -> Result<()> {
+        let batch =
+            RandomPermutation::new(30)?.batch(test_key(1, 0, 300), DType::F32, &Device::Cpu)?;
         let mut seen = [false; SYMBOLS];
         for (symbols, key) in batch
             .xs

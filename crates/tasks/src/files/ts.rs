@@ -1,10 +1,10 @@
 //! Files of the UEA and UCR archives of time series, `.ts`.
 
-use super::shown;
+use super::input::{excerpt, read_text};
 use crate::error::{bail, ensure, Error, Result};
 use std::path::{Path, PathBuf};
 
-/// Series and their labels, from one file.
+/// The series and labels of one file.
 #[derive(Debug)]
 pub(super) struct Series {
     /// The number of dimensions of every series.
@@ -13,12 +13,19 @@ pub(super) struct Series {
     pub(super) classes: Vec<String>,
     /// The values of every series, `(step, dimension)`.
     pub(super) values: Vec<Vec<f32>>,
-    /// The number of the class of every series.
+    /// The class of every series, as a position in `classes`.
     pub(super) labels: Vec<usize>,
 }
 
-/// The two files of a data set: `data` is that of the training set, `NAME_TRAIN.ts`, or a folder in
-/// which it lies; with several of them that which is named as the folder is.
+impl Series {
+    /// The number of steps of a series.
+    pub(super) fn steps(&self, series: usize) -> usize {
+        self.values[series].len() / self.dimensions
+    }
+}
+
+/// The training and test files of a data set. `data` is the training file `NAME_TRAIN.ts` or its
+/// folder. If the folder contains several training files, the one with the folder's name is taken.
 pub(super) fn files(data: &Path) -> Result<[PathBuf; 2]> {
     let train = if data.is_dir() { in_folder(data)? } else { data.to_path_buf() };
     let name =
@@ -60,7 +67,7 @@ fn in_folder(folder: &Path) -> Result<PathBuf> {
     }
 }
 
-/// What the header of a file says.
+/// The header of a file.
 #[derive(Default)]
 struct Header {
     dimensions: Option<usize>,
@@ -69,8 +76,8 @@ struct Header {
 }
 
 impl Header {
-    /// Takes a line that begins with `@`; gives whether it is the last.
-    fn take(&mut self, line: &str) -> Result<bool> {
+    /// Parses a line that begins with `@`. Returns whether it is the last one, `@data`.
+    fn parse_line(&mut self, line: &str) -> Result<bool> {
         let mut words = line.split_whitespace();
         let key = words.next().unwrap_or_default().to_lowercase();
         let words: Vec<_> = words.collect();
@@ -123,23 +130,15 @@ impl Header {
     }
 }
 
-/// Reads a file. Empty lines and those that begin with `#` say nothing.
+/// Reads a file. Empty lines and lines that begin with `#` are skipped.
 ///
 /// # Errors
-/// With the file and the line: if the header is none, lacks its classes, or asks for what is not
-/// supported (time stamps, missing values, regression); if a series has another number of
-/// dimensions, dimensions of different lengths, a value that is no finite number, a label that the
-/// header does not have.
+/// With the file and the line: if the header is malformed or has no classes; if it uses time
+/// stamps, missing values or regression, which are not supported; if a series has a different
+/// number of dimensions, dimensions of different lengths, a value that is not a finite number, or a
+/// label that the header does not list.
 pub(super) fn read(path: &Path) -> Result<Series> {
-    let bytes = std::fs::read(path).map_err(|error| Error::io(path, error))?;
-    let text = std::str::from_utf8(&bytes).map_err(|error| {
-        Error::data(format!(
-            "{}: expected UTF-8, found another byte at offset {}",
-            path.display(),
-            error.valid_up_to()
-        ))
-    })?;
-    parse(text, &path.display().to_string())
+    parse(&read_text(path)?, &path.display().to_string())
 }
 
 fn parse(text: &str, path: &str) -> Result<Series> {
@@ -153,9 +152,12 @@ fn parse(text: &str, path: &str) -> Result<Series> {
         ensure!(
             line.starts_with('@'),
             "{path}:{number}: expected the header's @data before any series, found {:?}",
-            shown(line)
+            excerpt(line)
         );
-        if header.take(line).map_err(|error| Error::data(format!("{path}:{number}: {error}")))? {
+        if header
+            .parse_line(line)
+            .map_err(|error| Error::data(format!("{path}:{number}: {error}")))?
+        {
             break;
         }
     }
@@ -170,23 +172,23 @@ fn parse(text: &str, path: &str) -> Result<Series> {
     };
     for (number, line) in lines {
         series
-            .take(line, header.length)
+            .push_line(line, header.length)
             .map_err(|error| Error::data(format!("{path}:{number}: {error}")))?;
     }
     ensure!(
         !series.values.is_empty(),
-        "{path}: expected at least 1 series behind @data, found none"
+        "{path}: expected at least 1 series after @data, found none"
     );
     Ok(series)
 }
 
 impl Series {
-    /// Takes the line of one series: its dimensions and its label with colons between them.
-    fn take(&mut self, line: &str, length: Option<usize>) -> Result<()> {
+    /// Parses the line of one series: its dimensions and its label, separated by colons.
+    fn push_line(&mut self, line: &str, length: Option<usize>) -> Result<()> {
         let mut parts: Vec<&str> = line.split(':').collect();
         let label = parts.pop().unwrap_or_default().trim();
         if self.dimensions == 0 {
-            self.dimensions = parts.len(); // the header did not say, so the first series does
+            self.dimensions = parts.len(); // not in the header: the first series decides
         }
         let expected = self.dimensions;
         ensure!(
@@ -218,7 +220,7 @@ impl Series {
     }
 }
 
-/// The values of a dimension.
+/// The values of one dimension.
 fn values(index: usize, part: &str) -> Result<Vec<f32>> {
     let value = |(place, word): (usize, &str)| match word.trim().parse::<f32>() {
         Ok(value) if value.is_finite() => Ok(value),
@@ -229,18 +231,18 @@ fn values(index: usize, part: &str) -> Result<Vec<f32>> {
             "dimension {}, value {}: expected a finite number, found {:?}",
             index + 1,
             place + 1,
-            shown(word)
+            excerpt(word)
         ),
     };
     part.split(',').enumerate().map(value).collect()
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use anyhow::Result;
 
-    /// A header of two dimensions and classes `a` and `b`; the series begin in line 5.
+    /// A header with two dimensions and the classes `a` and `b`; the series begin at line 6.
     pub(crate) const HEADER: &str =
         "# made up\n@problemName Made\n@dimensions 2\n@classLabel true a b\n@data\n";
 
@@ -260,7 +262,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_its_line() {
+    fn errors_name_the_line() {
         let cases = [
             ("", "x.ts: expected @data, found the end of the file"),
             ("# nothing", "x.ts: expected @data, found the end of the file"),
@@ -269,30 +271,17 @@ pub(super) mod tests {
                 "x.ts:1: expected the header's @data before any series, found \"one line of text\"",
             ),
             ("@relation x", "x.ts:1: expected a line of the header of a .ts file, found @relation"),
-            (
-                "\n@timeStamps true",
-                "x.ts:2: expected series without time stamps, found @timeStamps true",
-            ),
-            (
-                "@missing true",
-                "x.ts:1: expected series without missing values, found @missing true",
-            ),
-            (
-                "@targetlabel true",
-                "x.ts:1: expected classes, found @targetLabel true, which is regression",
-            ),
+            ("\n@timeStamps true", "x.ts:2: expected series without time stamps, found @timeStamps true"),
+            ("@missing true", "x.ts:1: expected series without missing values, found @missing true"),
+            ("@targetlabel true", "x.ts:1: expected classes, found @targetLabel true, which is regression"),
             ("@dimensions many", "x.ts:1: expected @dimensions and a number, found \"many\""),
             (
                 "@classLabel false",
-                "x.ts:1: expected @classLabel true and at least two classes, found \"@classLabel \
-                 false\"",
+                "x.ts:1: expected @classLabel true and at least two classes, found \"@classLabel false\"",
             ),
             ("@classLabel true a b a", "x.ts:1: expected classes that differ, found a twice"),
             ("@problemName x\n@data", "x.ts: expected @classLabel in the header, found none"),
-            (
-                "@classLabel true a b\n@data\n",
-                "x.ts: expected at least 1 series behind @data, found none",
-            ),
+            ("@classLabel true a b\n@data\n", "x.ts: expected at least 1 series after @data, found none"),
             (
                 "@classLabel true a b\n@seriesLength 3\n@data\n1,2:a",
                 "x.ts:4: dimension 1: expected 3 values, found 2",

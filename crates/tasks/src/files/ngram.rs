@@ -1,29 +1,30 @@
-//! The n-gram model that a character-level language model is compared with.
+//! An n-gram model, the reference of the character-level language model.
 
 use std::collections::HashMap;
 
-/// The longest that is tried: five symbols before the one that is predicted.
+/// The highest order: five symbols of context and the predicted one.
 const LONGEST: usize = 6;
 
-/// Interpolated n-grams of all orders up to [`LONGEST`], by Witten and Bell 1991 (their method C;
-/// Chen and Goodman 1999 write it as here):
+/// Interpolated n-grams of all orders up to [`LONGEST`], by Witten and Bell 1991 (method C, in the
+/// notation of Chen and Goodman 1999):
 ///
 /// ```text
-/// p_n(c | context) = (count(context c) + t(context) p_{n-1}(c | context without its first)) / (count(context) + t(context))
+/// p_n(c | context) = (count(context c) + t(context) p_{n-1}(c | shorter context))
+///                    / (count(context) + t(context))
 /// ```
 ///
-/// t(context) is the number of different symbols that follow it, and p_0 is uniform. A context that
-/// was not seen leaves all to the shorter.
+/// t(context) is the number of different symbols that follow the context. The shorter context lacks
+/// the first symbol. p_0 is uniform. An unseen context takes the probability of the shorter one.
 pub(super) struct Ngrams {
     symbols: usize,
-    /// By order less one: how often a gram and its last symbol occur.
+    /// At index n - 1, the number of occurrences of each n-gram.
     grams: Vec<HashMap<u128, u32>>,
-    /// By order less one: how often a context occurs, and how many symbols follow it.
+    /// At index n - 1, the number of occurrences of each context and of different symbols after it.
     contexts: Vec<HashMap<u128, (u32, u32)>>,
 }
 
 impl Ngrams {
-    /// Counts a text over the symbols 0 to `symbols` - 1, which are at most 2^21.
+    /// Counts the n-grams of a text over the symbols 0 to `symbols` - 1, at most 2^21 of them.
     pub(super) fn new(text: &[u32], symbols: usize) -> Self {
         let mut ngrams = Self {
             symbols,
@@ -45,7 +46,7 @@ impl Ngrams {
         ngrams
     }
 
-    /// The mean of -log2 p of the symbols of `text` at `places`, by order from 1 on: each is
+    /// The mean of -log2 p of the symbols of `text` at `places`, by order from 1. Each symbol is
     /// predicted from those before it.
     pub(super) fn bits(&self, text: &[u32], places: impl Iterator<Item = usize>) -> [f64; LONGEST] {
         let (mut bits, mut count) = ([0.0; LONGEST], 0usize);
@@ -62,7 +63,7 @@ impl Ngrams {
         bits.map(|bits| bits / count.max(1) as f64)
     }
 
-    /// That of the last symbol of a gram; `shorter` is what the next lower order says.
+    /// The probability of the last symbol of a gram; `shorter` is that of the next lower order.
     fn probability(&self, gram: &[u32], shorter: f64) -> f64 {
         let order = gram.len();
         let Some(&(count, types)) = self.contexts[order - 1].get(&key(&gram[..order - 1])) else {
@@ -73,7 +74,7 @@ impl Ngrams {
     }
 }
 
-/// A gram as a number: symbols of 21 bits, six of which fit.
+/// A gram as a number: up to six symbols of 21 bits.
 fn key(gram: &[u32]) -> u128 {
     gram.iter().fold(0, |key, &symbol| key << 21 | u128::from(symbol))
 }
@@ -87,13 +88,13 @@ mod tests {
         let ngrams = Ngrams::new(&[0, 1, 0, 1, 0, 2], 4);
         let p1 = |symbol: u32| ngrams.probability(&[symbol], 0.25);
         assert_eq!(p1(0), (3.0 + 3.0 * 0.25) / 9.0);
-        assert_eq!(p1(3), 3.0 * 0.25 / 9.0, "never seen");
+        assert_eq!(p1(3), 3.0 * 0.25 / 9.0, "unseen");
         assert_eq!(ngrams.probability(&[0, 1], p1(1)), (2.0 + 2.0 * p1(1)) / 5.0);
-        assert_eq!(ngrams.probability(&[3, 1], p1(1)), p1(1), "the context was never seen");
+        assert_eq!(ngrams.probability(&[3, 1], p1(1)), p1(1), "the context is unseen");
     }
 
     #[test]
-    fn they_sum_to_one_at_every_order() {
+    fn probabilities_sum_to_one_at_every_order() {
         let text = [0, 1, 2, 0, 1, 0, 0, 2, 1, 0, 1, 2, 0, 1];
         let ngrams = Ngrams::new(&text, 4);
         for order in 1..=LONGEST {
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_repeats_is_predicted_from_its_context() {
+    fn repeated_text_is_predicted_from_its_context() {
         let text: Vec<u32> = (0..600).map(|place| place % 3).collect();
         let bits = Ngrams::new(&text, 3).bits(&text, 100..600);
         assert!((bits[0] - 3f64.log2()).abs() < 1e-2, "{bits:?}");

@@ -1,8 +1,8 @@
-//! MNIST and Fashion-MNIST from the Hugging Face Hub: two parquet files, whose rows are an image as
-//! PNG and its label.
+//! MNIST and Fashion-MNIST from the Hugging Face Hub: two parquet files. Every row contains an
+//! image as PNG and its label.
 
 use super::idx::{Images, CLASSES, EDGE, PIXELS};
-use super::Shown;
+use super::mnist::ImageSet;
 use crate::error::{bail, ensure, Error, Result};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
@@ -11,29 +11,29 @@ use std::fs::File;
 use std::io::Cursor;
 use std::path::Path;
 
-/// Where a set of small images lies on the hub, at its branch `main`.
+/// The location of a set of images on the hub, at its branch `main`.
 pub(super) struct Source {
     repository: &'static str,
-    /// The folder of its two files.
+    /// The folder of the two files.
     folder: &'static str,
 }
 
-/// The digits: 15 and 3 MB.
+/// MNIST: 15 and 3 MB.
 const MNIST: Source = Source { repository: "ylecun/mnist", folder: "mnist" };
 
-/// The clothes.
+/// Fashion-MNIST.
 const FASHION: Source =
     Source { repository: "zalando-datasets/fashion_mnist", folder: "fashion_mnist" };
 
-/// Where the images that show this lie.
-pub(super) const fn source(shown: Shown) -> &'static Source {
-    match shown {
-        Shown::Digits => &MNIST,
-        Shown::Clothes => &FASHION,
+/// The location of a set of images.
+pub(super) const fn source(set: ImageSet) -> &'static Source {
+    match set {
+        ImageSet::Mnist => &MNIST,
+        ImageSet::FashionMnist => &FASHION,
     }
 }
 
-/// The training images and the test images, fetched unless they are in the cache.
+/// Returns the training and test images, fetched unless they are in the cache.
 pub(super) fn images(hub: &Hub, source: &Source) -> Result<[Images; 2]> {
     let repository = hub.dataset(source.repository)?;
     let split = |name: &str| {
@@ -42,8 +42,7 @@ pub(super) fn images(hub: &Hub, source: &Source) -> Result<[Images; 2]> {
     Ok([split("train")?, split("test")?])
 }
 
-/// The images of a parquet file with a column `image`, whose field `bytes` is a PNG, and a column
-/// `label`.
+/// Reads a parquet file with the columns `image.bytes`, a PNG, and `label`.
 fn read(path: &Path) -> Result<Images> {
     let failed = |error| Error::data(format!("{}: {error}", path.display()));
     let file =
@@ -87,8 +86,7 @@ fn columns(row: &Row) -> (Option<&[u8]>, Option<i64>) {
     (image, label)
 }
 
-/// The pixels of a PNG of 28 by 28 grey values of 8 bits. Its header is checked before anything is
-/// unpacked.
+/// Decodes a PNG of 28 by 28 grey values of 8 bits. The header is checked before decompression.
 fn decode(image: &[u8]) -> Result<[u8; PIXELS]> {
     let mut reader = png::Decoder::new(Cursor::new(image)).read_info()?;
     let info = reader.info();
@@ -102,8 +100,8 @@ fn decode(image: &[u8]) -> Result<[u8; PIXELS]> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::idx::tests::Folder;
     use super::*;
+    use crate::files::idx::tests::Folder;
     use anyhow::Result;
     use parquet::basic::Compression;
     use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
@@ -115,7 +113,7 @@ mod tests {
 
     const COMMIT: &str = "1111111111111111111111111111111111111111";
 
-    /// A cache with nothing in it, to which no hub belongs.
+    /// An empty cache without access to a hub.
     fn offline() -> Result<(Hub, tempfile::TempDir)> {
         let cache = tempfile::tempdir()?;
         let hub = Hub {
@@ -145,8 +143,7 @@ mod tests {
             .collect()
     }
 
-    /// As the data sets on the hub are written: nested, with columns that may be absent, packed
-    /// with snappy.
+    /// Writes a file like those on the hub: nested optional columns, compressed with snappy.
     fn write(path: &Path, label: &str, images: &[Vec<u8>], labels: &[i64]) -> Result<()> {
         let schema = format!(
             "message schema {{ optional group image {{ optional binary bytes; optional binary path (UTF8); }} \
@@ -162,8 +159,7 @@ mod tests {
         column.typed::<ByteArrayType>().write_batch(&images, Some(&vec![2; images.len()]), None)?;
         column.close()?;
         let mut column = rows.next_column()?.expect("image.path");
-        // None.
-        column.typed::<ByteArrayType>().write_batch(&[], Some(&vec![1; images.len()]), None)?;
+        column.typed::<ByteArrayType>().write_batch(&[], Some(&vec![1; images.len()]), None)?; // none
         column.close()?;
         let mut column = rows.next_column()?.expect("label");
         column.typed::<Int64Type>().write_batch(labels, Some(&vec![1; labels.len()]), None)?;
@@ -173,7 +169,7 @@ mod tests {
         Ok(())
     }
 
-    /// Fills a cache with a tiny MNIST, and returns the same in IDX files.
+    /// Fills a cache with a tiny MNIST and returns the images, read from IDX files.
     fn fill(cache: &Path, source: &Source) -> Result<[Images; 2]> {
         let folder = cache.join(format!("datasets--{}", source.repository.replace('/', "--")));
         let files = folder.join("snapshots").join(COMMIT).join(source.folder);
@@ -190,11 +186,11 @@ mod tests {
     }
 
     #[test]
-    fn parquet_holds_what_idx_does() -> Result<()> {
+    fn parquet_and_idx_contain_the_same_images() -> Result<()> {
         let (hub, cache) = offline()?;
-        for shown in Shown::ALL {
-            let expected = fill(cache.path(), source(shown))?;
-            for (found, expected) in images(&hub, source(shown))?.into_iter().zip(expected) {
+        for set in ImageSet::ALL {
+            let expected = fill(cache.path(), source(set))?;
+            for (found, expected) in images(&hub, source(set))?.into_iter().zip(expected) {
                 assert_eq!(found.labels, expected.labels);
                 assert!(found.pixels == expected.pixels);
             }
@@ -203,18 +199,17 @@ mod tests {
     }
 
     #[test]
-    fn without_a_network_the_missing_file_is_named() -> Result<()> {
+    fn offline_errors_name_the_missing_file() -> Result<()> {
         let (hub, _cache) = offline()?;
         let error = format!("{:#}", images(&hub, &MNIST).expect_err("must fail"));
         let expected =
-            "hub dataset ylecun/mnist at main: mnist/train-00000-of-00001.parquet is not in the \
-             cache at ";
+            "hub dataset ylecun/mnist at main: mnist/train-00000-of-00001.parquet is not in the cache at ";
         assert!(error.starts_with(expected) && error.contains("HF_HUB_OFFLINE"), "{error}");
         Ok(())
     }
 
     #[test]
-    fn a_spoilt_file_is_named_with_what_is_wrong() -> Result<()> {
+    fn errors_name_the_damaged_file() -> Result<()> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("x.parquet");
         let error = || {

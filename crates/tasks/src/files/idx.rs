@@ -1,8 +1,8 @@
-//! Images and their labels in the IDX format of LeCun, Cortes and Burges, as MNIST and
-//! Fashion-MNIST have them.
+//! Images and labels in the IDX format of LeCun, Cortes and Burges, the format of MNIST and
+//! Fashion-MNIST.
 //!
-//! Big-endian u32: a magic number (two zero bytes, 8 for unsigned bytes, the number of axes), the
-//! size of each axis; then the bytes. Files may be packed with gzip.
+//! A file starts with big-endian u32: a magic number (two zero bytes, 8 for unsigned bytes, the
+//! number of axes) and the size of each axis. The bytes follow. Files may be compressed with gzip.
 
 use crate::error::{bail, ensure, Error, Result};
 use flate2::read::MultiGzDecoder;
@@ -10,19 +10,19 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
-/// The four files of MNIST, unpacked.
-pub(super) const FILES: [&str; 4] = [
+/// The names of the four files of MNIST, without compression.
+pub(crate) const FILES: [&str; 4] = [
     "train-images-idx3-ubyte",
     "train-labels-idx1-ubyte",
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 ];
 
-/// The number of pixels of an edge of an image.
+/// The width and height of an image, in pixels.
 pub(super) const EDGE: usize = 28;
 /// The number of pixels of an image.
 pub(super) const PIXELS: usize = EDGE * EDGE;
-/// The number of digits.
+/// The number of classes.
 pub(super) const CLASSES: usize = 10;
 
 /// Images of 28 by 28 pixels, and their labels.
@@ -33,12 +33,12 @@ pub struct Images {
 }
 
 impl Images {
-    /// Images out of their pixels, 784 an image, row by row, 0 for paper and 255 for ink; and of
-    /// their labels, 0 to 9, one an image.
+    /// Images from their pixels and labels. Every image has 784 pixels, row by row, from 0 for
+    /// paper to 255 for ink, and one label from 0 to 9.
     ///
     /// # Errors
-    /// If there is no image, if pixels are missing or left over, if there is not one label an
-    /// image, or one is not 0 to 9.
+    /// If there is no image; if the number of pixels is not a multiple of 784; if the number of
+    /// labels differs from the number of images; if a label is not 0 to 9.
     pub fn new(pixels: Vec<u8>, labels: Vec<u8>) -> Result<Self> {
         let (count, rest) = (pixels.len() / PIXELS, pixels.len() % PIXELS);
         ensure!(
@@ -79,7 +79,7 @@ impl Images {
     }
 }
 
-/// The file `name` in `folder`, under either of its two spellings, packed or not.
+/// Finds the file `name` in `folder`, in either of its two spellings, compressed or not.
 fn find(folder: &Path, name: &str) -> Result<PathBuf> {
     let dotted = name.replacen("-idx", ".idx", 1);
     let spellings =
@@ -95,9 +95,9 @@ fn find(folder: &Path, name: &str) -> Result<PathBuf> {
     }
 }
 
-/// The bytes of an IDX file whose items have the shape `item`; how many there are, the file says
-/// itself. What the header says is checked against the file's size before anything is allocated; of
-/// a packed file it is checked while it is unpacked.
+/// Reads the bytes of an IDX file whose items have the shape `item`. The header contains the number
+/// of items. It is checked against the size of the file before the allocation; a compressed file is
+/// checked while it is decompressed.
 fn read(path: &Path, item: &[usize]) -> Result<Vec<u8>> {
     let failed = |error| Error::data(format!("{}: {error}", path.display()));
     let mut file = BufReader::new(File::open(path).map_err(failed)?);
@@ -115,13 +115,13 @@ fn read(path: &Path, item: &[usize]) -> Result<Vec<u8>> {
     let axes = 1 + item.len();
     let mut header = Vec::new();
     let length = 4 * (1 + axes) as u64;
-    let unpacked = if packed { " once unpacked" } else { "" };
+    let unpacked = if packed { " once decompressed" } else { "" };
     let truncated = |expected: u64, found: u64| {
         format!("{}: expected {expected} bytes{unpacked}, found {found}", path.display())
     };
     let damaged = |expected: u64, found: u64, error: std::io::Error| {
         Error::data(format!(
-            "{} before the file is cut short or damaged ({error})",
+            "{} before the file is truncated or damaged ({error})",
             truncated(expected, found)
         ))
     };
@@ -164,16 +164,16 @@ fn read(path: &Path, item: &[usize]) -> Result<Vec<u8>> {
     Ok(values)
 }
 
-/// Folders of tiny MNISTs, and what is wrong with spoilt ones.
+/// Folders with a tiny MNIST, and damaged files.
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use anyhow::Result;
     use std::fs;
     use std::io::Write;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    /// A folder that is removed in the end.
+    /// A temporary folder, removed on drop.
     pub(crate) struct Folder(pub(crate) PathBuf);
 
     impl Folder {
@@ -186,8 +186,8 @@ pub(super) mod tests {
             Ok(Self(path))
         }
 
-        /// A folder with a tiny MNIST: label i % 10 for image i, whose pixel p is (i + p) % 256 in
-        /// the training images and (i + 2 p) % 256 in the test images.
+        /// A folder with a tiny MNIST. Image i has label i % 10. Its pixel p is (i + p) % 256 in
+        /// the training set and (i + 2 p) % 256 in the test set.
         pub(crate) fn mnist(train: usize, test: usize) -> Result<Self> {
             let folder = Self::new()?;
             for (files, stride, count) in [(&FILES[..2], 1, train), (&FILES[2..], 2, test)] {
@@ -209,8 +209,7 @@ pub(super) mod tests {
         }
 
         fn error(&self) -> String {
-            // With all its causes.
-            let error = format!("{:#}", Images::read(&self.0).expect_err("must fail"));
+            let error = format!("{:#}", Images::read(&self.0).expect_err("must fail")); // with all its causes
             error.replace(&self.0.display().to_string(), "DIR")
         }
     }
@@ -235,26 +234,25 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn missing_files_are_named_with_both_spellings() -> Result<()> {
+    fn errors_name_missing_files_in_both_spellings() -> Result<()> {
         let folder = Folder::mnist(2, 2)?;
         fs::remove_file(folder.0.join(FILES[1]))?;
         assert_eq!(
             folder.error(),
-            "DIR: expected train-labels-idx1-ubyte or train-labels.idx1-ubyte, or one of them \
-             with .gz, found none"
+            "DIR: expected train-labels-idx1-ubyte or train-labels.idx1-ubyte, or one of them with .gz, found none"
         );
         fs::remove_dir_all(&folder.0)?;
         assert_eq!(folder.error(), "data: expected a folder of IDX files, found none at DIR");
         Ok(())
     }
 
-    /// Which file, its magic, shape and bytes, and what is wrong.
-    type Spoilt<'a> = (usize, u32, &'a [usize], &'a [u8], &'a str);
+    /// A file, its magic, shape and bytes, and the expected error.
+    type Damaged<'a> = (usize, u32, &'a [usize], &'a [u8], &'a str);
 
     #[test]
-    fn a_spoilt_file_is_named_with_what_is_wrong() -> Result<()> {
+    fn errors_name_the_damaged_file() -> Result<()> {
         let image = [7; 784];
-        let cases: [Spoilt; 8] = [
+        let cases: [Damaged; 8] = [
             (
                 0,
                 0x0801,
@@ -303,7 +301,8 @@ pub(super) mod tests {
         assert_eq!(folder.error(), format!("DIR/train-images-idx3-ubyte: {expected}"));
         Ok(())
     }
-    /// The bytes, packed with gzip.
+
+    /// The bytes, compressed with gzip.
     fn packed(bytes: &[u8]) -> Result<Vec<u8>> {
         let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         packer.write_all(bytes)?;
@@ -311,7 +310,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn packed_files_are_read_and_spoilt_ones_named() -> Result<()> {
+    fn compressed_files_are_read_and_damaged_ones_named() -> Result<()> {
         let (plain, folder) = (Folder::mnist(12, 3)?, Folder::mnist(12, 3)?);
         for name in FILES {
             let bytes = packed(&fs::read(folder.0.join(name))?)?;
@@ -322,36 +321,36 @@ pub(super) mod tests {
             assert!(packed.pixels == plain.pixels && packed.labels == plain.labels);
         }
         let (name, image) = (format!("{}.gz", FILES[0]), fs::read(plain.0.join(FILES[0]))?);
-        let spoil = |bytes: &[u8]| -> Result<String> {
+        let damage = |bytes: &[u8]| -> Result<String> {
             fs::write(folder.0.join(&name), bytes)?;
             Ok(folder.error().replace(&format!("DIR/{name}: "), ""))
         };
         let whole = image.len();
         assert_eq!(
-            spoil(&packed(&image[..whole - 5])?)?,
+            damage(&packed(&image[..whole - 5])?)?,
             format!(
-                "expected {whole} bytes once unpacked, found {}: its header says 12 items",
+                "expected {whole} bytes once decompressed, found {}: its header says 12 items",
                 whole - 5
             )
         );
         assert_eq!(
-            spoil(&packed(&[&image[..], &[1, 2, 3]].concat())?)?,
+            damage(&packed(&[&image[..], &[1, 2, 3]].concat())?)?,
             format!(
-                "expected {whole} bytes once unpacked, found {} or more: its header says 12 items",
+                "expected {whole} bytes once decompressed, found {} or more: its header says 12 items",
                 whole + 1
             )
         );
         let huge = [&image[..4], &[255; 4], &image[8..]].concat();
-        assert!(spoil(&packed(&huge)?)?.ends_with("its header says 4294967295 items"));
-        assert!(spoil(&packed(&image[1..])?)?
+        assert!(damage(&packed(&huge)?)?.ends_with("its header says 4294967295 items"));
+        assert!(damage(&packed(&image[1..])?)?
             .starts_with("expected the IDX magic 0x00000803 at offset 0, found"));
         let cut = packed(&image)?;
-        let error = spoil(&cut[..cut.len() / 2])?;
+        let error = damage(&cut[..cut.len() / 2])?;
         assert_eq!(error.lines().count(), 1, "{error}");
-        let start = format!("expected {whole} bytes once unpacked, found ");
+        let start = format!("expected {whole} bytes once decompressed, found ");
         assert!(
             error.starts_with(&start)
-                && error.contains(" before the file is cut short or damaged ("),
+                && error.contains(" before the file is truncated or damaged ("),
             "{error}"
         );
         Ok(())

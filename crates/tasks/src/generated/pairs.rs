@@ -1,29 +1,29 @@
-//! The sequences of pairs of Hochreiter and Schmidhuber 1997, "Long Short-Term Memory": sections
-//! 5.4 (adding) and 5.5 (multiplication).
+//! Sequences of (value, mark) of Hochreiter and Schmidhuber 1997, "Long Short-Term Memory":
+//! sections 5.4 (adding) and 5.5 (multiplication).
 
-use super::tensor;
-use crate::error::{ensure, Result};
-use crate::task::{Batch, BatchKey, Judged};
-use candle::{DType, Device, Tensor, D};
+use crate::draw::tensor;
+use crate::error::Result;
+use crate::task::{Batch, BatchKey};
+use candle::{DType, Device};
 use rand::Rng;
 use recurrent_core::Sequence;
 
-/// An answer is right if it is no further from the target than this.
+/// An answer is correct if it is less than this away from the target.
 pub(super) const TOLERANCE: f64 = 0.04;
 
-/// The first mark is at one of so many pairs.
+/// The first mark is at one of the first ten pairs.
 const FIRST: usize = 10;
 
-/// The shortest T: the first ten pairs are then its first half.
+/// The least T: the first ten pairs are then its first half.
 pub(super) const SHORTEST: usize = 2 * FIRST;
 
-/// Sequences of (value, mark), of T to T + T/10 pairs. One of the first ten pairs is marked; then
-/// another of the first T/2; their values are X1 and X2. The mark of the first and of the last pair
-/// is -1, of the two 1, of all others 0. If the first pair is one of the two, its mark stays -1 and
-/// its value becomes `neutral`.
+/// Sequences of T to T + T/10 pairs (value, mark). One of the first ten pairs is marked, and
+/// another one of the first T/2; their values are X1 and X2. The mark is 1 at these two, -1 at the
+/// first and the last pair, and 0 elsewhere. If the first pair is one of the two, its mark stays -1
+/// and its value becomes `neutral`.
 pub(super) struct Pairs {
     pub(super) length: usize,
-    /// Values lie between this and 1.
+    /// The lower bound of the values; the upper bound is 1.
     pub(super) least: f32,
     pub(super) neutral: f32,
 }
@@ -34,28 +34,28 @@ impl Pairs {
         length + length / 10
     }
 
-    /// The probability that the first pair is one of the two.
+    /// The probability that the first pair is one of the two marked ones.
     pub(super) fn first_marked(length: usize) -> f64 {
         let first = 1.0 / FIRST as f64;
         first + (1.0 - first) / (length / 2 - 1) as f64
     }
 
-    /// A batch; `target` is that of X1 and X2. The targets are `(batch, 1)`.
+    /// Draws a batch. `target` computes the target from X1 and X2. Targets are `(batch, 1)`.
     pub(super) fn batch(
         &self,
-        draw: BatchKey,
+        key: BatchKey,
         rng: &mut impl Rng,
         target: impl Fn(f64, f64) -> f64,
         dtype: DType,
         device: &Device,
     ) -> Result<Batch> {
-        let mut examples = Vec::with_capacity(draw.batch);
-        let mut targets = Vec::with_capacity(draw.batch);
-        for _ in 0..draw.batch {
+        let mut examples = Vec::with_capacity(key.batch);
+        let mut targets = Vec::with_capacity(key.batch);
+        for _ in 0..key.batch {
             let steps = rng.random_range(self.length..=Self::longest(self.length));
             let first = rng.random_range(0..FIRST);
             let second = rng.random_range(0..self.length / 2 - 1);
-            let second = second + usize::from(second >= first); // not the first again
+            let second = second + usize::from(second >= first); // another pair than the first
             let value = |rng: &mut _| self.least + (1.0 - self.least) * Rng::random::<f32>(rng);
             let mut pairs: Vec<[f32; 2]> = (0..steps).map(|_| [value(rng), 0.0]).collect();
             (pairs[first][1], pairs[second][1]) = (1.0, 1.0);
@@ -74,52 +74,33 @@ impl Pairs {
             .flat_map(|pairs| pairs.iter().copied().chain(padding(pairs)))
             .flatten()
             .collect();
-        let xs = tensor(xs, (draw.batch, time, 2), dtype, device)?;
+        let xs = tensor(xs, (key.batch, time, 2), dtype, device)?;
         Ok(Batch {
             xs: Sequence::padded(xs, &lengths)?,
-            targets: tensor(targets, (draw.batch, 1), dtype, device)?,
+            targets: tensor(targets, (key.batch, 1), dtype, device)?,
         })
     }
 }
 
-/// The squared error of each example, the mean over its outputs `(batch, output)`, and whether it
-/// lies within `tolerance`, if there is one.
-pub(super) fn judge(
-    task: &str,
-    outputs: &Tensor,
-    batch: &Batch,
-    tolerance: Option<f64>,
-) -> Result<Judged> {
-    let (expected, found) = (batch.targets.dims(), outputs.dims());
-    ensure!(found == expected, "{task} outputs: expected {expected:?}, got {found:?}");
-    let losses = (outputs - &batch.targets)?.sqr()?.mean(D::Minus1)?;
-    let Some(tolerance) = tolerance else { return Ok(Judged { losses, right: None }) };
-    let squares =
-        losses.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
-    let right =
-        squares.iter().map(|square| f64::from(u8::from(square.sqrt() < tolerance))).collect();
-    Ok(Judged { losses, right: Some(right) })
-}
-
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::task::{Split, Task};
     use anyhow::Result;
     use std::collections::BTreeSet;
 
-    /// The pairs, marked places and target of each of `count` examples.
+    /// The pairs, marked positions and target of an example.
     type Example = (Vec<Vec<f64>>, [usize; 2], f64);
 
-    /// Tests the form of the sequences, and gives them.
+    /// Checks the form of `count` sequences and returns them.
     pub(crate) fn examples(
         task: &dyn Task,
         length: usize,
         neutral: f64,
         count: usize,
     ) -> Result<Vec<Example>> {
-        let draw = BatchKey { split: Split::Held, seed: 1, step: 0, batch: count };
-        let batch = task.batch(draw, DType::F64, &Device::Cpu)?;
+        let key = BatchKey { split: Split::Test, seed: 1, step: 0, batch: count };
+        let batch = task.batch(key, DType::F64, &Device::Cpu)?;
         let lengths =
             batch.xs.lengths().expect("its examples differ in length").as_slice().to_vec();
         let (rows, targets) =
@@ -158,18 +139,5 @@ pub(super) mod tests {
             examples.iter().filter(|(_, marked, _)| marked[0] == 0).count() as f64 / count as f64;
         assert!((first - Pairs::first_marked(length)).abs() < 0.02, "{first}");
         Ok(examples)
-    }
-
-    #[test]
-    fn what_lies_within_the_tolerance_is_right() -> Result<()> {
-        let batch = Batch {
-            xs: Sequence::new(Tensor::zeros((4, 1, 1), DType::F64, &Device::Cpu)?)?,
-            targets: Tensor::new(&[[0.5], [0.5], [0.5], [0.5]], &Device::Cpu)?,
-        };
-        let outputs = Tensor::new(&[[0.539], [0.461], [0.541], [f64::NAN]], &Device::Cpu)?;
-        let judged = judge("x", &outputs, &batch, Some(TOLERANCE))?;
-        assert_eq!(judged.right, Some(vec![1.0, 1.0, 0.0, 0.0]));
-        assert_eq!(judge("x", &outputs, &batch, None)?.right, None);
-        Ok(())
     }
 }

@@ -1,10 +1,11 @@
-//! MNIST-1D, and the same with noise behind it.
+//! MNIST-1D, plain, shuffled, or followed by noise.
 
-use super::parts::Parts;
-use super::{checked_length, classes, tensor};
-use crate::error::{ensure, Result};
-use crate::task::{Batch, BatchKey, Criterion, Judged, Reads, Split, Task};
-use candle::{DType, Device, Tensor};
+use crate::draw::{check_length, tensor};
+use crate::error::Result;
+use crate::labelled::{DataInfo, LabelledData};
+use crate::splits::Splits;
+use crate::task::{BatchKey, Split};
+use candle::{DType, Device};
 use rand::seq::SliceRandom;
 use rand::Rng;
 use recurrent_core::init::normal;
@@ -15,26 +16,27 @@ use std::sync::Arc;
 const STEPS: usize = 40;
 const CLASSES: usize = 10;
 const EXAMPLES: usize = 5000;
-/// The examples of the training set; the others are the test set.
+/// The number of training examples; the others are the test set.
 const TRAIN: usize = 4000;
 /// The number of values of a template.
 const TEMPLATE: usize = 12;
-/// The least and the largest number of zeros behind it.
+/// The least and the largest number of zeros after a template.
 const PADDING: [usize; 2] = [36, 60];
-/// The number of values of a padded template once it is stretched.
+/// The number of values of a padded template after stretching.
 const STRETCHED: usize = TEMPLATE + PADDING[1];
-/// The amplitude varies by this, around 1.
+/// The width of the range of amplitudes around 1.
 const SCALE: f64 = 0.4;
-/// Shifts are below this.
+/// The upper bound of shifts, exclusive.
 const SHIFT: usize = 48;
-/// The deviation of the noise beside the digit, before it is smoothed, and that of the noise
-/// everywhere.
+/// The deviation of the noise beside the digit, before smoothing.
 const SMOOTHED_NOISE: f64 = 0.25;
+/// The deviation of the noise at every value.
 const NOISE: f64 = 0.02;
-/// The largest difference that shearing makes between the ends, twice.
+/// Twice the largest difference between the ends that shearing adds.
 const SHEAR: f64 = 0.75;
-/// The deviation of the kernel that smooths, and where it is cut off.
+/// The deviation of the smoothing kernel.
 const SIGMA: f64 = 2.0;
+/// The smoothing kernel is cut off at this distance.
 const RADIUS: isize = 8;
 
 /// The shapes of the digits 0 to 9.
@@ -52,53 +54,58 @@ const DIGITS: [[f64; TEMPLATE]; CLASSES] = [
 ];
 
 /// MNIST-1D of Greydanus and Kobak 2024 (arXiv:2011.14439, ICML 2024): ten shapes, each padded,
-/// stretched, scaled, shifted, sheared and drowned in noise, of 40 steps with one value each. Which
-/// it is, is asked for after the last step. Generated from the published definition; nothing is
-/// downloaded.
+/// stretched, scaled, shifted, sheared and covered with noise. An example has 40 steps with one
+/// value each, and the network names the shape after the last step. The examples are generated from
+/// the published definition; nothing is downloaded.
 ///
-/// An example is a template of 12 values, whitened and moved to begin with zero; 36 to 60 zeros
-/// behind it; stretched to 72 values, linearly; times 0.8 to 1.2; rotated by up to 47 values; noise
-/// of deviation 0.25 smoothed by a Gaussian of deviation 2 where the digit is not, and noise of
-/// deviation 0.02 everywhere; sheared by up to ±0.375 between the ends; reduced to 40 values,
-/// linearly. There are 500 a class, shuffled, and standardised all together: 4,000 to train on and
-/// 1,000 to test with.
+/// An example is generated in these steps:
+///
+/// 1. take a template of 12 values, whitened and shifted to begin with zero;
+/// 2. append 36 to 60 zeros, and stretch it linearly to 72 values;
+/// 3. multiply by 0.8 to 1.2, and rotate by up to 47 values;
+/// 4. add noise of deviation 0.25, smoothed by a Gaussian of deviation 2, beside the digit, and
+///    noise of deviation 0.02 everywhere;
+/// 5. shear by up to ±0.375 between the ends, and reduce linearly to 40 values.
+///
+/// There are 500 examples per class. They are shuffled and standardised together: 4,000 for
+/// training and 1,000 for test.
 ///
 /// The loss is the cross entropy in nats. Published test accuracies: logistic regression 32 %, MLP
-/// 68 %, GRU 91 %, CNN 94 %, people 96 %; with the steps [shuffled](Digits1d::Shuffled) GRU 57 %.
-/// Of the [noise-padded](Digits1d::Padded) form none is published; it is the cheap form of the
-/// noise-padded CIFAR-10 of Chang, Chen, Haber and Chi 2019 (arXiv:1902.09689).
+/// 68 %, GRU 91 %, CNN 94 %, people 96 %; with [shuffled](Mnist1dVariant::Shuffled) steps, GRU 57
+/// %. No accuracy is published for the [noise-padded](Mnist1dVariant::Padded) form. It is a cheap
+/// form of the noise-padded CIFAR-10 of Chang, Chen, Haber and Chi 2019 (arXiv:1902.09689).
 ///
-/// The held-out examples are the test set, and there is no criterion; [`Task::validating`] holds
-/// out a tenth of the training set instead.
+/// The held-out examples are the test set, and there is no criterion.
+/// [`Task::validation_split`](crate::task::Task::validation_split) holds out a tenth of the
+/// training set instead.
 ///
-/// The published GRU has 6 units in each of both directions, and a read-out of its outputs at all
-/// 40 steps, flattened (the authors' program); here the outputs at the ends are read.
-///
-/// Deviation: the random numbers are our own (stream `mnist1d` of seed 0), so that the examples are
-/// others than the authors', of the same distribution.
+/// Deviations: the published GRU has 6 units in each of two directions, and its read-out takes the
+/// outputs of all 40 steps, flattened (the authors' program); here the read-out takes the outputs
+/// at the ends. The random numbers are those of this crate (stream `mnist1d` of seed 0): the
+/// examples differ from the authors', but have the same distribution.
 #[derive(Clone, Debug)]
 pub struct Mnist1d {
-    form: Digits1d,
+    variant: Mnist1dVariant,
     data: Arc<Data>,
-    parts: Parts,
-    /// The step of the original at each step.
+    splits: Splits,
+    /// The original step that each step shows.
     order: Vec<usize>,
 }
 
-/// How an example is shown.
+/// The form of an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Digits1d {
-    /// As it is.
+pub enum Mnist1dVariant {
+    /// The 40 steps.
     Plain,
-    /// Its steps in a random order, the same for all.
+    /// The 40 steps in a random order, the same for all examples.
     Shuffled,
-    /// With this many steps of noise of deviation 1 behind it, drawn anew in training and fixed for
-    /// every held-out example.
+    /// The 40 steps, followed by this many steps of noise of deviation 1. The noise is drawn anew
+    /// in training and fixed for every held-out example.
     Padded(usize),
 }
 
-impl Digits1d {
-    pub(super) const NAMES: [&str; 3] =
+impl Mnist1dVariant {
+    pub(crate) const NAMES: [&str; 3] =
         [Self::Plain.name(), Self::Shuffled.name(), Self::Padded(0).name()];
 
     /// The name of the task of this form.
@@ -119,43 +126,43 @@ struct Data {
 }
 
 impl Mnist1d {
-    /// MNIST-1D in a form.
+    /// MNIST-1D in one of its forms.
     ///
     /// # Errors
     /// If the number of steps of noise is not 1 to 10,000,000.
-    pub fn new(form: Digits1d) -> Result<Self> {
-        if let Digits1d::Padded(noise) = form {
-            checked_length(form.name(), noise, 1)?;
+    pub fn new(variant: Mnist1dVariant) -> Result<Self> {
+        if let Mnist1dVariant::Padded(noise) = variant {
+            check_length(variant.name(), noise, 1)?;
         }
         let mut order: Vec<_> = (0..STEPS).collect();
-        if form == Digits1d::Shuffled {
+        if variant == Mnist1dVariant::Shuffled {
             order.shuffle(&mut named_rng(0, "mnist1d-shuffled"));
         }
         Ok(Self {
-            form,
+            variant,
             data: Arc::new(generate()),
-            parts: Parts::new(TRAIN, EXAMPLES - TRAIN),
+            splits: Splits::new(TRAIN, EXAMPLES - TRAIN),
             order,
         })
     }
 
     fn noise(&self) -> usize {
-        match self.form {
-            Digits1d::Plain | Digits1d::Shuffled => 0,
-            Digits1d::Padded(noise) => noise,
+        match self.variant {
+            Mnist1dVariant::Plain | Mnist1dVariant::Shuffled => 0,
+            Mnist1dVariant::Padded(noise) => noise,
         }
     }
 
-    /// The steps of noise behind the examples of a batch.
-    fn noises(&self, draw: BatchKey, examples: &[usize]) -> Vec<Vec<f32>> {
+    /// The steps of noise after the examples of a batch.
+    fn padding(&self, key: BatchKey, examples: &[usize]) -> Vec<Vec<f32>> {
         let noise = |rng: &mut _| (0..self.noise()).map(|_| normal(rng) as f32).collect();
-        match draw.split {
+        match key.split {
             Split::Train => {
                 let mut rng =
-                    named_rng(draw.seed, &format!("train/mnist1d-padded/noise/{}", draw.step));
+                    named_rng(key.seed, &format!("train/mnist1d-padded/noise/{}", key.step));
                 examples.iter().map(|_| noise(&mut rng)).collect()
             }
-            Split::Held => {
+            Split::Test => {
                 let own = |example: &usize| {
                     noise(&mut named_rng(0, &format!("mnist1d-padded/noise/{example}")))
                 };
@@ -165,7 +172,7 @@ impl Mnist1d {
     }
 }
 
-/// The ten templates, whitened and moved to begin with zero.
+/// The ten templates, whitened and shifted to begin with zero.
 fn templates() -> [[f64; TEMPLATE]; CLASSES] {
     DIGITS.map(|digit| {
         let mean = digit.iter().sum::<f64>() / TEMPLATE as f64;
@@ -195,7 +202,7 @@ fn generate() -> Data {
 /// One example of a template.
 fn example(template: &[f64; TEMPLATE], rng: &mut impl Rng) -> Vec<f64> {
     let zeros = rng.random_range(PADDING[0]..=PADDING[1]);
-    // A little above zero, so that what is exactly zero is no digit.
+    // The digit is slightly above zero: exact zeros mark the padding.
     let padded: Vec<_> =
         template.iter().map(|x| x + 1e-8).chain(std::iter::repeat_n(0.0, zeros)).collect();
     let scale = 1.0 + SCALE * (rng.random::<f64>() - 0.5);
@@ -212,7 +219,7 @@ fn example(template: &[f64; TEMPLATE], rng: &mut impl Rng) -> Vec<f64> {
     stretch(&values, STEPS)
 }
 
-/// `count` values at even distances from the first to the last, linearly between them.
+/// Resamples to `count` values at equal distances, with linear interpolation.
 fn stretch(values: &[f64], count: usize) -> Vec<f64> {
     let last = values.len() - 1;
     let at = |step: usize| {
@@ -224,7 +231,7 @@ fn stretch(values: &[f64], count: usize) -> Vec<f64> {
     (0..count).map(at).collect()
 }
 
-/// The values smoothed by a Gaussian; behind their ends they go on as in a mirror.
+/// Smooths by a Gaussian; the values are mirrored at both ends.
 fn smooth(values: &[f64]) -> Vec<f64> {
     let weight = |lag: isize| (-0.5 * (lag as f64 / SIGMA).powi(2)).exp();
     let total: f64 = (-RADIUS..=RADIUS).map(weight).sum();
@@ -240,104 +247,69 @@ fn smooth(values: &[f64]) -> Vec<f64> {
     (0..count).map(|place| at(place) / total).collect()
 }
 
-impl Task for Mnist1d {
-    fn name(&self) -> &'static str {
-        self.form.name()
+impl LabelledData for Mnist1d {
+    fn info(&self) -> DataInfo {
+        DataInfo {
+            name: self.variant.name(),
+            stream: "mnist1d",
+            length: STEPS + self.noise(),
+            features: 1,
+            classes: CLASSES,
+        }
     }
 
-    /// 40, and the steps of noise.
-    fn length(&self) -> usize {
-        STEPS + self.noise()
+    fn splits(&self) -> &Splits {
+        &self.splits
     }
 
-    /// From the first step to the last.
-    fn longest_lag(&self) -> usize {
-        self.length() - 1
+    fn with_splits(&self, splits: Splits) -> Self {
+        Self { splits, ..self.clone() }
     }
 
-    fn input_size(&self) -> usize {
-        1
+    fn label(&self, example: usize) -> usize {
+        self.data.labels[example].into()
     }
 
-    fn output_size(&self) -> usize {
-        CLASSES
-    }
-
-    fn reads(&self) -> Reads {
-        Reads::Last
-    }
-
-    /// The targets are labels, `(batch)` in u32.
-    fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
-        ensure!(draw.batch > 0, "{} batch: expected at least 1 example, got 0", self.name());
-        let examples = self.parts.drawn("mnist1d", draw);
-        let mut xs = Vec::with_capacity(examples.len() * self.length());
-        for (example, noise) in examples.iter().zip(self.noises(draw, &examples)) {
+    fn inputs(
+        &self,
+        examples: &[usize],
+        key: BatchKey,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Sequence> {
+        let length = self.info().length;
+        let mut xs = Vec::with_capacity(examples.len() * length);
+        for (example, noise) in examples.iter().zip(self.padding(key, examples)) {
             xs.extend(self.order.iter().map(|step| self.data.values[example * STEPS + step]));
             xs.extend(noise);
         }
-        let targets: Vec<_> =
-            examples.iter().map(|&example| u32::from(self.data.labels[example])).collect();
-        Ok(Batch {
-            xs: Sequence::new(tensor(xs, (examples.len(), self.length(), 1), dtype, device)?)?,
-            targets: Tensor::from_vec(targets, examples.len(), device)?,
-        })
+        Ok(Sequence::new(tensor(xs, (examples.len(), length, 1), dtype, device)?)?)
     }
 
-    /// The cross entropy, and whether the label is right.
-    fn judge(&self, outputs: &Tensor, batch: &Batch) -> Result<Judged> {
-        classes::judge(self.name(), outputs, batch, CLASSES, 1)
-    }
-
-    /// The entropy of the labels of the held-out examples in nats, about ln 10.
-    fn baseline(&self) -> f64 {
-        classes::entropy(
-            self.parts.held().iter().map(|&example| usize::from(self.data.labels[example])),
-            CLASSES,
-        )
-    }
-
-    /// None.
-    fn criterion(&self) -> Option<Criterion> {
+    fn data_checksum(&self) -> Option<String> {
         None
-    }
-
-    /// 4,000.
-    fn examples(&self) -> Option<usize> {
-        Some(self.parts.train().len())
-    }
-
-    /// 1,000, the test set.
-    fn held_out(&self) -> usize {
-        self.parts.held().len()
-    }
-
-    fn is_validation(&self) -> bool {
-        self.parts.is_validation()
-    }
-
-    fn validating(&self) -> Option<Arc<dyn Task>> {
-        Some(Arc::new(Self { parts: self.parts.validating()?, ..self.clone() }))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{baseline_is_that_of_the_best_constant, conforms, held};
     use super::*;
+    use crate::task::Task;
+    use crate::tests::{baseline_is_that_of_the_best_constant, conforms, test_key};
     use anyhow::Result;
 
     #[test]
     fn it_conforms() -> Result<()> {
-        for form in [Digits1d::Plain, Digits1d::Shuffled, Digits1d::Padded(5)] {
-            let task = Mnist1d::new(form)?;
+        for variant in [Mnist1dVariant::Plain, Mnist1dVariant::Shuffled, Mnist1dVariant::Padded(5)]
+        {
+            let task = Mnist1d::new(variant)?;
             conforms(&task)?;
             baseline_is_that_of_the_best_constant(&task, 1e-12)?;
             assert_eq!((task.examples(), task.held_out()), (Some(4000), 1000));
-            let validating = task.validating().expect("there are enough examples");
-            assert_eq!((validating.examples(), validating.held_out()), (Some(3600), 400));
+            let validation = task.validation_split().expect("there are enough examples");
+            assert_eq!((validation.examples(), validation.held_out()), (Some(3600), 400));
         }
-        let error = Mnist1d::new(Digits1d::Padded(0)).expect_err("must fail").to_string();
+        let error = Mnist1d::new(Mnist1dVariant::Padded(0)).expect_err("must fail").to_string();
         assert_eq!(error, "mnist1d-padded length: expected 1 to 10000000, got 0");
         Ok(())
     }
@@ -359,19 +331,19 @@ mod tests {
         edge[0] = 1.0;
         assert!(
             (smooth(&edge).iter().sum::<f64>() - 1.0).abs() < 1e-12,
-            "the mirror loses nothing"
+            "the mirrored ends keep the sum"
         );
     }
 
-    // Of ten data sets that the authors' definition gives in numpy (seeds 42 and 0 to 8): mean and
-    // standard deviation.
+    // Mean and standard deviation over ten data sets of the authors' definition in numpy (seeds 42
+    // and 0 to 8).
     const SKEWNESS: (f64, f64) = (-0.0739, 0.0111);
     const KURTOSIS: (f64, f64) = (4.3685, 0.0265);
     const WITHIN: (f64, f64) = (0.9133, 0.0017);
     const LARGEST: (f64, f64) = (0.7679, 0.0307);
 
-    /// The mean, over all steps, of the variance within a class; and the largest deviation of a
-    /// class's mean at any step.
+    /// The variance within a class, averaged over all steps, and the largest absolute mean of a
+    /// class at any step.
     fn spread(data: &Data) -> (f64, f64) {
         let (mut within, mut largest) = (0.0, 0f64);
         for label in 0..CLASSES as u8 {
@@ -408,15 +380,16 @@ mod tests {
     }
 
     #[test]
-    fn noise_lies_behind_and_is_fixed_where_it_is_held_out() -> Result<()> {
-        let (plain, padded) = (Mnist1d::new(Digits1d::Plain)?, Mnist1d::new(Digits1d::Padded(30))?);
-        let values = |task: &Mnist1d, draw| -> Result<Vec<Vec<f32>>> {
-            Ok(task.batch(draw, DType::F32, &Device::Cpu)?.xs.values().squeeze(2)?.to_vec2()?)
+    fn noise_follows_the_example_and_is_fixed_for_held_out_ones() -> Result<()> {
+        let (plain, padded) =
+            (Mnist1d::new(Mnist1dVariant::Plain)?, Mnist1d::new(Mnist1dVariant::Padded(30))?);
+        let values = |task: &Mnist1d, key| -> Result<Vec<Vec<f32>>> {
+            Ok(task.batch(key, DType::F32, &Device::Cpu)?.xs.values().squeeze(2)?.to_vec2()?)
         };
         let (first, again) =
-            (values(&padded, held(1, 0, 100))?, values(&padded, held(2, 10, 100))?);
-        assert_eq!(first, again, "another seed, and the next time through the test set");
-        let bare = values(&plain, held(1, 0, 100))?;
+            (values(&padded, test_key(1, 0, 100))?, values(&padded, test_key(2, 10, 100))?);
+        assert_eq!(first, again, "another seed, and the second pass over the test set");
+        let bare = values(&plain, test_key(1, 0, 100))?;
         assert!(first.iter().zip(&bare).all(|(padded, plain)| padded[..40] == plain[..]));
         let noise: Vec<_> =
             first.iter().flat_map(|row| &row[40..]).map(|&x| f64::from(x)).collect();

@@ -1,37 +1,39 @@
 //! The memory capacity task.
 
-use super::{checked_length, generator, pairs, tensor};
+use crate::draw::{batch_rng, check_length, tensor};
 use crate::error::Result;
-use crate::task::{Batch, BatchKey, Criterion, Judged, Reads, Task};
+use crate::loss;
+use crate::task::{Batch, BatchKey, Criterion, LossTarget, Metrics, Task};
 use candle::{DType, Device, Tensor};
 use rand::Rng;
 use recurrent_core::Sequence;
 use std::sync::Arc;
 
-pub(super) const NAME: &str = "memory-capacity";
+pub(crate) const NAME: &str = "memory-capacity";
 
-/// That of U\[-1, 1).
+/// The variance of U\[-1, 1).
 const VARIANCE: f64 = 1.0 / 3.0;
 
 /// The memory capacity task of Jaeger 2001 ("Short term memory in echo state networks", GMD report
-/// 152), for networks that are trained: of T independent values from U\[-1, 1), one a step, all but
-/// the last are asked for at the end, each by an output of its own.
+/// 152), for trained networks. The input is T independent values from U\[-1, 1), one per step. The
+/// targets, after the last step, are all values but the last, each with its own output.
 ///
 /// ```text
 /// target_k = u_{T-k}, k = 1 .. T - 1        loss = mean over k of (output_k - target_k)² / var(u)
 /// capacity >= (T - 1)(1 - loss)             capacity <= N, the number of units of the top layer
 /// ```
 ///
-/// Jaeger's capacity is the sum over k of the squared correlation of target and output, which a
-/// squared error of `e` var(u) bounds from below by 1 - e; so the loss tells how many of the past
-/// values the network keeps. The bound by N holds for every network whose read-out is linear,
-/// trained or not, for the values are independent of each other. The best answer that does not look
-/// at the input is 0, with loss 1. The task has no criterion: Jaeger names none, and a capacity is
-/// a quantity, not a goal.
+/// Jaeger's capacity is the sum over k of the squared correlation of target and output. A squared
+/// error of `e` var(u) bounds a term from below by 1 - e, so the loss tells how many past values
+/// the network remembers. The bound by N holds for every network with a linear read-out, trained or
+/// not, since the values are independent. The best constant answer is 0, with loss 1. The task has
+/// no criterion: Jaeger names none, and a capacity is a quantity, not a goal.
 ///
-/// Deviations: Jaeger's values are from U\[-0.5, 0.5\], and only his read-out is learnt; he asks at
-/// every step of one long sequence, where the state has forgotten its start.
-/// [`Task::longer`] asks for the same T - 1 values after more steps, which is nearer to that. What a linear regression reads off a network as it is, trained on whatever task, is `recurrent_measures::memory_capacity`.
+/// Deviations: Jaeger's values are from U\[-0.5, 0.5\], and he trains the read-out only. He has a
+/// target at every step of one long sequence, when the state has forgotten its start. The nearest
+/// thing here is [`Task::scaled`], with the same T - 1 targets after more steps. For the capacity
+/// that a linear regression reads from a network trained on any task, see
+/// `recurrent_measures::memory_capacity`.
 #[derive(Clone, Copy, Debug)]
 pub struct MemoryCapacity {
     delays: usize,
@@ -44,7 +46,7 @@ impl MemoryCapacity {
     /// # Errors
     /// If `length` is not 2 to 10,000,000.
     pub fn new(length: usize) -> Result<Self> {
-        let steps = checked_length(NAME, length, 2)?;
+        let steps = check_length(NAME, length, 2)?;
         Ok(Self { delays: steps - 1, steps })
     }
 }
@@ -58,7 +60,7 @@ impl Task for MemoryCapacity {
         self.steps
     }
 
-    /// T - 1: from the oldest value that is asked for to the last step.
+    /// T - 1: from the oldest target to the last step.
     fn longest_lag(&self) -> usize {
         self.delays
     }
@@ -67,35 +69,35 @@ impl Task for MemoryCapacity {
         1
     }
 
-    /// One a delay.
+    /// One output per delay.
     fn output_size(&self) -> usize {
         self.delays
     }
 
-    fn reads(&self) -> Reads {
-        Reads::Last
+    fn loss_target(&self) -> LossTarget {
+        LossTarget::Last
     }
 
     /// The targets are `(batch, T - 1)`, in `dtype`, by delay from 1.
-    fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
-        let mut rng = generator(NAME, self.steps, draw);
+    fn batch(&self, key: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
+        let mut rng = batch_rng(NAME, self.steps, key);
         let values: Vec<f32> =
-            (0..draw.batch * self.steps).map(|_| 2.0 * rng.random::<f32>() - 1.0).collect();
+            (0..key.batch * self.steps).map(|_| 2.0 * rng.random::<f32>() - 1.0).collect();
         let past = |steps: &[f32]| {
             steps.iter().rev().skip(1).take(self.delays).copied().collect::<Vec<_>>()
         };
         let targets = values.chunks_exact(self.steps).flat_map(past).collect();
-        let xs = tensor(values, (draw.batch, self.steps, 1), dtype, device)?;
+        let xs = tensor(values, (key.batch, self.steps, 1), dtype, device)?;
         Ok(Batch {
             xs: Sequence::new(xs)?,
-            targets: tensor::<f32>(targets, (draw.batch, self.delays), dtype, device)?,
+            targets: tensor::<f32>(targets, (key.batch, self.delays), dtype, device)?,
         })
     }
 
-    /// The squared error over the variance of a value, the mean over delays.
-    fn judge(&self, outputs: &Tensor, batch: &Batch) -> Result<Judged> {
-        let judged = pairs::judge(NAME, outputs, batch, None)?;
-        Ok(Judged { losses: (judged.losses / VARIANCE)?, ..judged })
+    /// The squared error divided by the variance of a value, averaged over the delays.
+    fn evaluate(&self, outputs: &Tensor, batch: &Batch) -> Result<Metrics> {
+        let metrics = loss::squared_error(NAME, outputs, batch, None)?;
+        Ok(Metrics { losses: (metrics.losses / VARIANCE)?, ..metrics })
     }
 
     /// 1.
@@ -103,22 +105,21 @@ impl Task for MemoryCapacity {
         1.0
     }
 
-    /// None.
     fn criterion(&self) -> Option<Criterion> {
         None
     }
 
-    /// The same T - 1 values after `factor` T steps.
-    fn longer(&self, factor: usize) -> Option<Arc<dyn Task>> {
-        let steps = checked_length(NAME, self.steps.checked_mul(factor)?, 2).ok()?;
+    /// The same T - 1 targets after `factor` T steps.
+    fn scaled(&self, factor: usize) -> Option<Arc<dyn Task>> {
+        let steps = check_length(NAME, self.steps.checked_mul(factor)?, 2).ok()?;
         Some(Arc::new(Self { steps, ..*self }))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{baseline_is_that_of_the_best_constant, conforms, held};
     use super::*;
+    use crate::tests::{baseline_is_that_of_the_best_constant, conforms, test_key};
     use anyhow::Result;
 
     #[test]
@@ -128,11 +129,11 @@ mod tests {
     }
 
     #[test]
-    fn the_values_before_the_last_are_asked_for_from_the_last_on() -> Result<()> {
+    fn the_targets_are_the_values_before_the_last_in_reverse() -> Result<()> {
         let task = MemoryCapacity::new(6)?;
-        let longer = task.longer(3).expect("it is generated");
+        let longer = task.scaled(3).expect("it is generated");
         for (task, steps) in [(&task as &dyn Task, 6), (longer.as_ref(), 18)] {
-            let batch = task.batch(held(1, 0, 50), DType::F64, &Device::Cpu)?;
+            let batch = task.batch(test_key(1, 0, 50), DType::F64, &Device::Cpu)?;
             let values = batch.xs.values().squeeze(2)?.to_vec2::<f64>()?;
             for (values, targets) in values.iter().zip(batch.targets.to_vec2::<f64>()?) {
                 assert!(values.len() == steps && values.iter().all(|u| (-1.0..1.0).contains(u)));
@@ -144,12 +145,12 @@ mod tests {
     }
 
     #[test]
-    fn the_loss_tells_how_many_are_kept() -> Result<()> {
-        // Of ten values the last three, and zeros for the others: a loss of 7 / 10.
+    fn the_loss_counts_the_remembered_values() -> Result<()> {
+        // The last three of ten values, and zeros for the others: a loss of 7 / 10.
         let task = MemoryCapacity::new(11)?;
-        let batch = task.batch(held(1, 0, 4000), DType::F64, &Device::Cpu)?;
+        let batch = task.batch(test_key(1, 0, 4000), DType::F64, &Device::Cpu)?;
         let kept = batch.targets.narrow(1, 0, 3)?.pad_with_zeros(1, 0, 7)?;
-        let loss = task.judge(&kept, &batch)?.losses.mean_all()?.to_scalar::<f64>()?;
+        let loss = task.evaluate(&kept, &batch)?.losses.mean_all()?.to_scalar::<f64>()?;
         assert!((10.0 * (1.0 - loss) - 3.0).abs() < 0.1, "{loss}");
         Ok(())
     }
