@@ -141,6 +141,10 @@ fn facts(comparison: &Group, about: &About) -> Vec<(&'static str, String)> {
         ),
     ));
     facts.push(("Optimiser", OPTIMIZER.to_owned()));
+    let changed = one(&|run| run.config.training.changed().join(", "));
+    if !changed.is_empty() {
+        facts.push(("Not the default", changed));
+    }
     let threads = |run: &crate::record::RunRecord| count(run.outcome.threads, "thread");
     let device = format!(
         "{}, {}, {} a run",
