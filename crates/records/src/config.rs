@@ -267,6 +267,21 @@ impl TrainingConfig {
         training
     }
 
+    /// The options that are not the default, each as `name value`: a report lists a new option
+    /// without being told of it.
+    pub fn changed(&self) -> Vec<String> {
+        let value = |training: &Self| serde_json::to_value(training).unwrap_or_default();
+        let (own, default) = (value(self), value(&Self::default()));
+        let own = own.as_object().into_iter().flatten();
+        let changed = own.filter(|(name, value)| default[name.as_str()] != **value);
+        changed
+            .map(|(name, value)| match value.as_str() {
+                Some(text) => format!("{name} {text}"),
+                None => format!("{name} {value}"),
+            })
+            .collect()
+    }
+
     /// What the backward pass through time does to the gradient of the states.
     pub fn bptt(&self) -> Bptt {
         Bptt { truncation: self.truncation, clip: self.hidden_grad_clip }
@@ -430,5 +445,18 @@ mod dtype {
     ) -> Result<DType, D::Error> {
         let name = String::deserialize(deserializer)?;
         name.parse().map_err(|_| D::Error::custom(format!("expected a dtype, found {name}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_that_are_changed_are_listed() {
+        assert_eq!(TrainingConfig::default().changed(), [""; 0]);
+        let clip = Clipping::Value(0.5);
+        let training = TrainingConfig { warmup: 5, clip, ..TrainingConfig::default() };
+        assert_eq!(training.changed(), ["clip {\"value\":0.5}", "warmup 5"]);
     }
 }

@@ -4,6 +4,20 @@
 //! A number that is not finite is written as a string, `"NaN"`, `"Infinity"` or
 //! `"-Infinity"`, since JSON has none of them: the loss of the step that made a run fail, for instance. `null`
 //! always means that there is no such number.
+//!
+//! A run, one line of `runs.jsonl`, in version 1:
+//!
+//! | field | what it says |
+//! |---|---|
+//! | `schema` | the version of this format, [`SCHEMA`] |
+//! | `config` | [`RunConfig`]: `task`, `model`, `training`, `seed`, `version` |
+//! | `status` | [`Status`]: `finished`, `stopped`, or `{"failed": why}` |
+//! | `outcome` | [`Outcome`]: steps, loss, accuracy, steps to solve, seconds |
+//! | `gradients.init.h` | [`StateGradients`] of dL/dh at initialisation: half-life, fit, horizon |
+//! | `gradients.init.c`, `gradients.trained.h`, `gradients.trained.c` | the same of dL/dc, after training |
+//! | `clipping` | [`ClippingSummary`]: how often and how much |
+//! | `spectral_radius` | of every recurrent block at initialisation |
+//! | `warnings` | of the gradient watch |
 
 mod read;
 
@@ -330,6 +344,21 @@ impl ProfileRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn records_of_another_version_are_refused() {
+        let path = Path::new("runs.jsonl");
+        assert!(check_schema(path, &serde_json::json!({ "schema": SCHEMA })).is_ok());
+        for (stored, found) in [
+            (serde_json::json!({ "variant": "lstm", "half_life_h_init": 3.5 }), "no version"),
+            (serde_json::json!({ "schema": 7 }), "version 7"),
+        ] {
+            let error = check_schema(path, &stored).expect_err("another version");
+            let line = error.to_string();
+            assert!(error.is_config() && line.contains(&format!("found {found}; ")), "{line}");
+            assert!(line.ends_with("or run the comparison again"), "{line}");
+        }
+    }
     use recurrent_core::LayerId;
 
     #[test]
