@@ -1,13 +1,13 @@
 //! What do 100,000 steps take?
 //!
 //! ```text
-//! cargo bench --bench long                                     keeps the state at every √T-th step
-//! cargo bench --bench long -- --checkpoint auto                keeps everything
+//! cargo bench --bench long                            saves the state at every √T-th step
+//! cargo bench --bench long -- --recompute auto        saves everything
 //! ```
 //!
-//! One train step of an LSTM in f32 whose loss reads only the final state. Prints times, and the
-//! most memory that was ever resident, which the system knows only of a whole process; so this is a
-//! process of its own. One thread, unless `RAYON_NUM_THREADS` says otherwise.
+//! One train step of an LSTM in f32 whose loss reads only the final state. Prints times and the
+//! peak resident memory. The system counts the latter per process, so this benchmark is a process
+//! of its own. It uses one thread, or `RAYON_NUM_THREADS`.
 
 use candle::{DType, Device, Result, Tensor};
 use candle_nn::{VarBuilder, VarMap};
@@ -27,17 +27,17 @@ struct Options {
     input: usize,
     #[arg(long, default_value_t = 128)]
     hidden: usize,
-    /// What is kept for the way back: auto, square-root, or the state at every so many steps.
-    #[arg(long, default_value = "square-root", value_parser = checkpoint)]
-    checkpoint: Recompute,
-    /// 1000 steps, to see that it runs.
+    /// What the forward pass saves: auto, square-root, or the state at every N-th step
+    #[arg(long, default_value = "square-root", value_parser = recompute)]
+    recompute: Recompute,
+    /// 1000 steps, as a smoke test
     #[arg(long)]
     test: bool,
     #[arg(long, hide = true)] // from cargo
     bench: bool,
 }
 
-fn checkpoint(text: &str) -> std::result::Result<Recompute, String> {
+fn recompute(text: &str) -> std::result::Result<Recompute, String> {
     match (text, text.parse()) {
         ("auto", _) => Ok(Recompute::Auto),
         ("square-root", _) => Ok(Recompute::SquareRoot),
@@ -57,17 +57,18 @@ fn main() -> Result<()> {
         .build()
         .expect("threads can be started");
     println!(
-        "LSTM, {steps} steps, batch {}, {} features, {} units, f32, {threads} thread(s), checkpoint {:?}",
-        options.batch, options.input, options.hidden, options.checkpoint
+        "LSTM, {steps} steps, batch {}, {} features, {} units, f32, {threads} thread(s), \
+         recompute {:?}",
+        options.batch, options.input, options.hidden, options.recompute
     );
     pool.install(|| train(&options, steps))
 }
 
 fn train(options: &Options, steps: usize) -> Result<()> {
-    let Options { batch, input, hidden, checkpoint, .. } = *options;
+    let Options { batch, input, hidden, recompute, .. } = *options;
     let vars = VarMap::new();
     let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
-    let rnn = Rnn::new(input, hidden, &LstmConfig::default(), vb)?.with_recompute(checkpoint)?;
+    let rnn = Rnn::new(input, hidden, &LstmConfig::default(), vb)?.with_recompute(recompute)?;
     let wave = (0..batch * steps * input).map(|i| (i as f32 * 0.37).sin());
     let xs = Tensor::from_iter(wave, &Device::Cpu)?.reshape((batch, steps, input))?;
     let xs = Sequence::new(xs)?;
@@ -92,14 +93,16 @@ fn train(options: &Options, steps: usize) -> Result<()> {
     );
     match (before, peak_resident()) {
         (Some(before), Some(after)) => {
-            println!("peak resident memory {after} MiB, {before} MiB of it before the first step (VmHWM)");
+            println!(
+                "peak resident memory {after} MiB, {before} MiB of it before the first step (VmHWM)"
+            );
         }
-        _ => println!("peak resident memory: this system does not say (no /proc/self/status)"),
+        _ => println!("peak resident memory: unknown, no /proc/self/status"),
     }
     Ok(())
 }
 
-/// The most memory that was ever resident, in MiB, where Linux says it.
+/// The peak resident memory in MiB, on Linux.
 fn peak_resident() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

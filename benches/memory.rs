@@ -1,16 +1,15 @@
-//! How much memory does a train step take, and how much of it is kept between the way there and the
-//! way back?
+//! How much memory does a train step take, and how much of it is saved for the backward pass?
 //!
 //! ```text
 //! cargo bench --bench memory                 every family and shape, about half a minute
-//! cargo bench --bench memory -- gru          the families whose name begins so
+//! cargo bench --bench memory -- gru          the families whose name begins with gru
 //! ```
 //!
-//! One layer, f32, one thread. `kept` is what is allocated when the forward pass has returned,
-//! beyond the weights and the input: the outputs, and what the backward pass needs; as a number of
-//! f32 values a step, example and unit. `peak` is the most that was allocated at once during a
-//! train step (forward, mean of squares of the outputs, gradients of all weights), beyond the same.
-//! Both are counted by the allocator, not by the system, and come out the same at every run.
+//! One layer, f32, one thread. `saved` is the memory allocated when the forward pass has returned,
+//! beyond the weights and the input: the outputs, and what the backward pass needs. Its unit is f32
+//! values per step, example and unit. `peak` is the largest allocation during a train step
+//! (forward, mean of squares of the outputs, gradients of all weights), beyond the same. The
+//! allocator counts both, so they are the same at every run.
 
 mod subject;
 
@@ -25,9 +24,9 @@ static MEMORY: PeakAlloc = PeakAlloc;
 /// Memory of a train step by family and shape.
 #[derive(Parser)]
 struct Options {
-    /// Only families whose name begins so.
+    /// Only families whose name begins with this
     family: Option<String>,
-    /// Three steps of every shape, to see that it runs.
+    /// Three steps of every shape, as a smoke test
     #[arg(long)]
     test: bool,
     #[arg(long, hide = true)] // from cargo
@@ -36,7 +35,7 @@ struct Options {
 
 /// Bytes of one train step.
 struct Use {
-    kept: usize,
+    saved: usize,
     peak: usize,
 }
 
@@ -47,11 +46,11 @@ fn main() -> Result<()> {
 }
 
 fn table(begin: &str) -> Result<()> {
-    println!("kept: f32 values a step, example and unit; peak: MiB");
+    println!("saved: f32 values a step, example and unit; peak: MiB");
     println!("{:15} {:>16} | {:>21} | {:>21}", "", "time x batch x", "recurrent", "candle-nn");
     println!(
         "{:15} {:>16} | {:>10} {:>10} | {:>10} {:>10}",
-        "family", "input x hidden", "kept", "peak", "kept", "peak"
+        "family", "input x hidden", "saved", "peak", "saved", "peak"
     );
     for family in
         Family::value_variants().iter().filter(|family| family.to_string().starts_with(begin))
@@ -62,7 +61,7 @@ fn table(begin: &str) -> Result<()> {
                 Family::Lstm | Family::Gru => {
                     columns(shape, measure(Library::CandleNn, *family, shape)?)
                 }
-                Family::Vanilla | Family::LayerNormLstm => format!("{:>10} {:>10}", "–", "–"), // it has none
+                Family::Vanilla | Family::LayerNormLstm => format!("{:>10} {:>10}", "–", "–"),
             };
             println!("{:15} {:>16} | {ours} | {candle}", family.to_string(), shape.to_string());
         }
@@ -72,20 +71,21 @@ fn table(begin: &str) -> Result<()> {
 
 fn columns(shape: Shape, used: Use) -> String {
     let values =
-        (used.kept / size_of::<f32>()) as f64 / (shape.time * shape.batch * shape.hidden) as f64;
+        (used.saved / size_of::<f32>()) as f64 / (shape.time * shape.batch * shape.hidden) as f64;
     format!("{values:>10.1} {:>10.1}", used.peak as f64 / f64::from(1 << 20))
 }
 
 fn measure(library: Library, family: Family, shape: Shape) -> Result<Use> {
     let subject = Subject::new(library, family, shape, 1, Mode::Train)?;
-    subject.step()?; // what is set up once a process or thread does not count
-    recurrent::kernels::release_memory(); // or the buffers of the case before would be used again, and not counted
+    subject.step()?; // allocates what is allocated once a process or thread
+                     // Otherwise the buffers of the last case would be used again, and not counted.
+    recurrent::kernels::release_memory();
     let before = MEMORY.current_usage();
     MEMORY.reset_peak_usage();
     let ys = subject.forward()?;
-    let kept = MEMORY.current_usage() - before;
+    let saved = MEMORY.current_usage() - before;
     let gradients = gradients(ys)?;
     let peak = MEMORY.peak_usage() - before;
     drop(gradients);
-    Ok(Use { kept, peak })
+    Ok(Use { saved, peak })
 }

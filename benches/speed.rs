@@ -1,20 +1,19 @@
-//! How long do a forward pass and a train step take, against candle-nn; is the time linear in the
-//! number of steps; what does a recorder cost; how many microseconds does a step of a frozen layer
-//! take?
+//! How long do a forward pass and a train step take, compared with candle-nn? Is the time linear in
+//! the number of steps? What does a recorder cost? How long does a step of an inference layer take?
 //!
 //! ```text
-//! cargo bench --bench speed                                    everything, with one thread and with two
-//! cargo bench --bench speed -- 'train::lstm 1 layer'           what matches
-//! RAYON_NUM_THREADS=4 cargo bench --bench speed -- steps       with four threads
+//! cargo bench --bench speed                              everything, with one thread and with two
+//! cargo bench --bench speed -- 'train::lstm 1 layer'     the cases that match
+//! RAYON_NUM_THREADS=4 cargo bench --bench speed -- steps     with four threads
 //! ```
 //!
-//! A case is named by its family, its layers, and `TIMExBATCHxINPUTxHIDDEN`. `forward` runs with
-//! weights that are no variables, so that nothing is kept; `train` takes the mean of squares of all
-//! outputs and its gradients with respect to all weights, the input untracked; both drop what they
-//! made within the time. Each number of threads has a process of its own: candle decides once a
-//! process how many its element-wise operations use.
+//! The name of a case has its family, its layers, and `TIMExBATCHxINPUTxHIDDEN`. `forward` runs
+//! with weights that are not variables, so that nothing is saved. `train` takes the mean of squares
+//! of all outputs and its gradients with respect to all weights, but not the input. Both include
+//! dropping their results. Each number of threads has its own process, because candle reads the
+//! number for its element-wise operations once a process.
 //!
-//! A case takes a second, or one sample: everything takes six minutes or so on two cores.
+//! A case takes a second, or one sample; all take about six minutes on two cores.
 
 mod subject;
 
@@ -50,7 +49,7 @@ fn main() {
     }
 }
 
-/// What one line of the table measures.
+/// The column of a line of the table.
 struct Case {
     library: Library,
     family: Family,
@@ -69,7 +68,7 @@ impl fmt::Display for Case {
     }
 }
 
-/// Ours, and beside it candle-nn's where it has such layers.
+/// Ours, and candle-nn's if it has such layers.
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for family in FAMILIES {
@@ -102,7 +101,7 @@ fn train(bencher: Bencher, case: &Case) {
     measure(bencher, case, Mode::Train);
 }
 
-/// The train step, alone and watched.
+/// The train step, alone and with a recorder.
 mod recorder {
     use super::*;
 
@@ -134,7 +133,7 @@ mod recorder {
     }
 }
 
-/// One step of a frozen layer on one example: what a stream costs.
+/// One step of an inference layer on one example, as in a stream.
 mod frozen {
     use super::*;
 

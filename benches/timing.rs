@@ -2,14 +2,14 @@
 //! PyTorch by turns:
 //!
 //! ```text
-//! LIBRARY FAMILY MODE TIME BATCH INPUT HIDDEN LAYERS SECONDS       on standard input, a line a question
-//! ok MILLISECONDS RUNS                                             the median of so many runs, or
+//! LIBRARY FAMILY MODE TIME BATCH INPUT HIDDEN LAYERS SECONDS   on standard input, a line a question
+//! ok MILLISECONDS RUNS                                         the median of RUNS runs, or
 //! error MESSAGE
 //! ```
 //!
-//! It says `ready` first, and what it is. Runs go on until the seconds have passed, at least one,
-//! after one that does not count. `RAYON_NUM_THREADS` says how many threads there are, or it is
-//! one.
+//! The first line is `ready` with a description. Runs repeat until the seconds have passed, at
+//! least one, after a first one that does not count. The number of threads is `RAYON_NUM_THREADS`,
+//! or one.
 
 mod subject;
 
@@ -19,13 +19,13 @@ use std::io::{stdin, stdout, BufRead, Write};
 use std::time::Instant;
 use subject::{in_pool, shapes, Family, Library, Mode, Shape, Subject};
 
-/// Times single cases, as asked on standard input.
+/// Times single cases from standard input.
 #[derive(Parser)]
 struct Options {
-    /// Answer questions.
+    /// Answer questions
     #[arg(long)]
     serve: bool,
-    /// One question of every kind, with three steps, to see that it runs.
+    /// One question of every kind, with three steps, as a smoke test
     #[arg(long)]
     test: bool,
     #[arg(long, hide = true)] // from cargo
@@ -56,7 +56,7 @@ fn serve() -> Result<()> {
     Ok(())
 }
 
-/// candle puts a backtrace below its messages if there is to be one.
+/// The first line of an error; candle may append a backtrace.
 fn first_line(message: &str) -> &str {
     message.lines().next().unwrap_or(message)
 }
@@ -67,7 +67,7 @@ fn say(line: &str) -> Result<()> {
     Ok(out.flush()?)
 }
 
-/// The widest vectors that the kernels find here.
+/// The widest vectors of the kernels on this processor.
 fn vectors() -> &'static str {
     #[cfg(target_arch = "x86_64")]
     {
@@ -105,7 +105,7 @@ fn named<T: ValueEnum>(word: &str) -> Result<T> {
     T::from_str(word, false).map_err(|error| anyhow!("{word}: {error}"))
 }
 
-/// The median time in milliseconds, and of how many runs.
+/// The median time in milliseconds, and the number of runs.
 fn median_time(subject: &Subject, seconds: f64) -> Result<(f64, usize)> {
     subject.step()?; // warm
     let (mut times, start) = (Vec::new(), Instant::now());

@@ -1,19 +1,18 @@
 //! What clipping can do about vanishing gradients, and what it cannot.
 //!
-//! The gradient of a weight is the sum of what comes to it from every lag. Its long-range share is
+//! The gradient of a weight is a sum over lags. Its long-range share is
 //!
 //! ```text
 //! S(τ) = ‖part of dL/dW from lags >= τ‖ / ‖dL/dW‖
 //! ```
 //!
-//! The part from lags below τ is what a backward pass under `Bptt::last(τ)` gives. The parts of a
-//! clipped gradient are those of the gradient, element by element times the factor by which the
-//! clip changed that element.
+//! A backward pass under `Bptt::last(τ)` gives the part from lags below τ. A clip multiplies each
+//! element of the gradient by some factor, and each part's element by the same factor.
 
 use candle::backprop::GradStore;
 use candle::{DType, Device, Result, Tensor};
-use candle_nn::{VarBuilder, VarMap};
-use recurrent::core::init::{linear, Init};
+use candle_nn::VarMap;
+use recurrent::core::init::{linear, seeded};
 use recurrent::{Bptt, ForwardContext, HiddenGradClip, Layer, LstmConfig, Rnn, Sequence};
 use recurrent_train::{clip_global_norm, clip_per_tensor, clip_value, global_norm, Params};
 
@@ -27,7 +26,7 @@ struct Case {
     xs: Sequence,
 }
 
-/// All elements of the gradients, in the order of the names.
+/// All elements of the gradients, sorted by name.
 fn flat(params: &Params, grads: &GradStore) -> Result<Vec<f64>> {
     let of =
         |var| grads.get(var).expect("every weight has a gradient").flatten_all()?.to_vec1::<f64>();
@@ -45,10 +44,9 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 impl Case {
     fn new() -> Result<Self> {
         let map = VarMap::new();
-        let vb = VarBuilder::from_varmap(&map, DType::F64, &Device::Cpu);
-        let config = LstmConfig { init: Init::seeded(11), ..LstmConfig::default() };
-        let rnn = Rnn::new(3, 7, &config, vb.pp("rnn"))?;
-        let readout = linear(11, 7, 1, &vb.pp("readout"))?;
+        let vb = seeded(&map, 11, DType::F64, &Device::Cpu);
+        let rnn = Rnn::new(3, 7, &LstmConfig::default(), vb.pp("rnn"))?;
+        let readout = linear(7, 1, &vb.pp("readout"))?;
         let wave = |n: usize| (1.7 * n as f64).sin() + 0.3 * (0.9 * n as f64).cos();
         let xs = Tensor::from_vec(
             (0..5 * STEPS * 3).map(wave).collect::<Vec<_>>(),
@@ -80,7 +78,7 @@ impl Case {
     }
 }
 
-/// How far the greatest of the differences between equal places is.
+/// The largest difference between corresponding elements.
 fn apart(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
 }
@@ -116,7 +114,7 @@ fn the_global_norm_leaves_the_long_range_share_and_the_direction() -> Result<()>
     Ok(())
 }
 
-/// What bounds the gradient on its way back, on the other hand, changes both.
+/// A bound on dL/dh_t within the backward pass, on the other hand, changes both.
 #[test]
 fn a_bound_on_the_way_back_changes_the_direction() -> Result<()> {
     let case = Case::new()?;

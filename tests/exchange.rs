@@ -1,5 +1,5 @@
-//! Saves models for `tests/data/check_saved.py`, which loads them in PyTorch and compares what it
-//! computes with what is written here.
+//! Saves models for `tests/data/check_saved.py`, which loads them in PyTorch and compares its
+//! results with the values in the files.
 
 use anyhow::Result;
 use candle::{DType, Device, Tensor};
@@ -28,8 +28,8 @@ fn cells() -> Vec<(String, CellKind)> {
     cells.map(|(name, cell)| (name.to_string(), cell)).to_vec()
 }
 
-/// The last states of all layers and directions, `(layers * directions, batch, size)`, as PyTorch
-/// has them.
+/// The final states of all layers and directions, `(layers * directions, batch, size)`, as in
+/// PyTorch.
 fn states(carry: &Carry, field: &str, all: &mut Vec<Tensor>) {
     match carry {
         Carry::Layers(parts) => parts.iter().for_each(|part| states(part, field, all)),
@@ -75,7 +75,7 @@ fn models_are_saved_for_pytorch() -> Result<()> {
                 }
             }
             write(folder.join(&name).join("seen.safetensors"), &seen, &Default::default())?;
-            // Here too what is loaded computes the same.
+            // The loaded model computes the same here.
             let seen = read(folder.join(&name).join("seen.safetensors"))?.tensors;
             let loaded = Model::load(folder.join(&name), &Device::Cpu)?;
             let (ys, _) =

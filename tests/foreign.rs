@@ -1,5 +1,5 @@
-//! Weights of other libraries give what their networks compute: files that
-//! `tests/data/conventions.py` writes with NumPy loops and `torch.save`.
+//! Weights of other libraries compute the values of their networks. `tests/data/conventions.py`
+//! writes the files with NumPy loops and `torch.save`.
 
 use anyhow::{Context, Result};
 use candle::{DType, Device, Module, Tensor};
@@ -32,7 +32,7 @@ fn named(name: &str) -> Result<CellKind> {
     Ok(variants().into_iter().find(|entry| entry.name == name).context("a variant")?.spec.cell)
 }
 
-/// What is in a file, without input and output, and these.
+/// The tensors of a file, without its input and output, and those two.
 fn parts(name: &str) -> Result<(Tensors, Tensor, Tensor)> {
     let mut tensors = read(path(name))?.tensors;
     let mut take = |name: &str| tensors.remove(name).with_context(|| name.to_string());
@@ -45,7 +45,7 @@ fn check(name: &str, convention: &Convention, spec: RnnConfig) -> Result<()> {
     let model = Model::from_tensors(&theirs, convention, spec, (INPUT, HIDDEN), &CPU)
         .with_context(|| name.to_string())?;
     close(name, &model.forward(&xs)?, &ys, Tolerance::Max(1e-12))?;
-    // And back: theirs, to the bit.
+    // Exported again, they have the same bits.
     let back = convention.export(&model.tensors())?;
     assert!(back.keys().eq(theirs.keys()), "{name}: {:?} against {:?}", back.keys(), theirs.keys());
     back.iter().try_for_each(|(part, found)| {
@@ -125,14 +125,14 @@ fn checkpoints_of_pytorch_compute_the_same() -> Result<()> {
     for (name, cell, layers, directions) in cases {
         let model = Model::from_pytorch(path(name), "state_dict.rnn.", cell, &CPU)?;
         assert_eq!(
-            (model.spec().layers, model.spec().direction, model.dtype()),
+            (model.config().layers, model.config().direction, model.dtype()),
             (layers, directions, DType::F64),
             "{name}"
         );
         let (_, xs, ys) = parts(name)?;
         close(name, &model.forward(&xs)?, &ys, Tolerance::Max(1e-12))?;
     }
-    // Weights in half precision are computed with in f32.
+    // Weights in half precision are converted to f32.
     let half = Model::from_pytorch(path("torch-half.pt"), "state_dict.rnn.", lstm(), &CPU)?;
     let (_, xs, ys) = parts("torch-half.pt")?;
     close(

@@ -1,5 +1,4 @@
-//! For those who come from candle-nn: the weights of its LSTM and GRU, under its names, give the
-//! same here.
+//! The weights of candle-nn's LSTM and GRU, under its names, compute the same values here.
 
 use candle::{DType, Device, Module, Result, Tensor, Var};
 use candle_nn::rnn::{gru, lstm, Direction, GRUConfig, LSTMConfig, RNN};
@@ -14,7 +13,7 @@ const TIME: usize = 7;
 const INPUT: usize = 3;
 const HIDDEN: usize = 5;
 
-/// candle-nn's outputs, `(batch, time, hidden)`, and its last state, out of the weights of `vars`.
+/// candle-nn's outputs, `(batch, time, hidden)`, and its final state, with the weights of `vars`.
 struct Theirs {
     ys: Tensor,
     end: Vec<Tensor>,
@@ -37,8 +36,7 @@ fn their_gru(vars: &VarMap, config: GRUConfig, dtype: DType, xs: &Tensor) -> Res
     Ok(Theirs { ys, end: vec![states[TIME - 1].h.clone()] })
 }
 
-/// Gives every variable values of its own, so that no bias is zero; candle draws the weights
-/// without a seed.
+/// Fills every variable with random values, since candle draws without a seed and biases are zero.
 fn scatter(vars: &VarMap) -> Result<()> {
     for (name, var) in vars.data().lock().expect("no test panics with it").iter() {
         let values = noise(name, var.dims()).map_err(candle::Error::wrap)?;
@@ -47,7 +45,7 @@ fn scatter(vars: &VarMap) -> Result<()> {
     Ok(())
 }
 
-/// Outputs, the last state, and the gradients of every weight and of the input.
+/// Outputs, the final state, and the gradients of every weight and of the input.
 fn same(
     what: &str,
     vars: &VarMap,
@@ -113,8 +111,7 @@ fn lstm_of_candle_without_bias_and_higher_up() -> recurrent_testkit::Result<()> 
     })
 }
 
-/// candle's `Direction::Backward` takes the weights of the reversed direction and runs forward all
-/// the same.
+/// candle's `Direction::Backward` reads the weights of the reversed direction, but runs forward.
 #[test]
 fn lstm_of_candle_with_the_names_of_the_reversed_direction() -> recurrent_testkit::Result<()> {
     in_both(|xs, tolerance| {
@@ -150,7 +147,7 @@ fn gru_of_candle_without_bias() -> recurrent_testkit::Result<()> {
     })
 }
 
-/// A file that candle's own model wrote is read under its prefix.
+/// A file of candle's own model is read under its prefix.
 #[test]
 fn a_saved_model_of_candle_is_read() -> recurrent_testkit::Result<()> {
     let folder = tempfile::tempdir()?;

@@ -12,7 +12,7 @@ use recurrent::{
     TemporalResidual, VanillaConfig,
 };
 
-/// One random call.
+/// One random case.
 #[derive(Clone, Debug)]
 struct Shape {
     batch: usize,
@@ -23,14 +23,14 @@ struct Shape {
     reverse: bool,
     reads: [bool; 2], // outputs, carry
     bias: bool,
-    noise: Option<bool>, // in a training pass, or in evaluation
+    noise: Option<bool>, // in training, or in evaluation
     checkpoint: Recompute,
     flow: Bptt,
 }
 
 impl Shape {
-    /// At most 12 steps: a layer-normed network of few units is often chaotic, and over more steps
-    /// there is nothing to compare.
+    /// At most 12 steps: a layer-normed network of few units is often chaotic, and more steps leave
+    /// nothing to compare.
     fn short(mut self) -> Self {
         self.time = self.time.min(12);
         self.lengths.iter_mut().flatten().for_each(|length| *length = (*length).min(self.time));
@@ -81,8 +81,8 @@ fn shapes() -> impl Strategy<Value = Shape> {
     )
 }
 
-/// Outputs, carry, gradients and recorded gradients of one path, on inputs and states that are off
-/// by `off`.
+/// Outputs, carry, gradients and recorded gradients of one implementation, with `off` added to
+/// inputs and states.
 fn run<K: CellConfig>(
     config: &K,
     shape: &Shape,
@@ -166,13 +166,13 @@ fn run<K: CellConfig>(
 }
 
 /// Layer norm divides by deviations that may be small, and some random networks are chaotic: both
-/// amplify rounding. So, beside the rounding of sums of some thousand terms, paths may differ by as
-/// much as rounding does to the replay itself: in f32 as it differs from f64, in f64 as it answers
-/// to inputs and states that are off by 2^-52.
+/// amplify rounding. So implementations may differ by the rounding of sums of some thousand terms,
+/// and by as much as rounding changes the replay itself: in f32 by its difference to f64, in f64 by
+/// its response to inputs and states that are off by 2^-52.
 ///
 /// `amplified`: layer norm's gradient is a difference of nearly equal numbers divided by a
-/// deviation of √eps = 0.003 and more. Where they are equal, as with one unit, its rounding is all
-/// there is, so that errors count relative to norms of at least `FLOOR` times as much.
+/// deviation of √eps = 0.003 and more. If they are equal, as with one unit, the gradient is
+/// rounding only; errors are then relative to norms of at least `FLOOR` times as much.
 fn compare<K: CellConfig>(config: &K, shape: &Shape, amplified: f64) -> Result<()> {
     let norm = |t: &Tensor| t.sqr()?.sum_all()?.sqrt()?.to_scalar::<f64>();
     let wide = |t: &Tensor| t.to_dtype(DType::F64);
@@ -199,8 +199,8 @@ fn compare<K: CellConfig>(config: &K, shape: &Shape, amplified: f64) -> Result<(
 /// The smallest norm to which an error is related.
 const FLOOR: f64 = 1e-3;
 
-/// The same cases at every run, so that a test never fails by chance; `PROPTEST_RNG_SEED` and
-/// `PROPTEST_CASES` ask for others.
+/// The same cases at every run, so that no test fails by chance. `PROPTEST_RNG_SEED` and
+/// `PROPTEST_CASES` select others.
 fn cases() -> ProptestConfig {
     let mut config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
     if std::env::var_os("PROPTEST_CASES").is_none() {
@@ -229,7 +229,8 @@ proptest! {
         proj in 0usize..4,
     ) {
         let proj = (1..shape.hidden).contains(&proj).then_some(proj);
-        let config = LstmConfig { bias: shape.bias, peepholes, coupled, proj, ..LstmConfig::default() };
+        let bias = shape.bias;
+        let config = LstmConfig { bias, peepholes, coupled, proj, ..LstmConfig::default() };
         compare(&config, &shape, 1.0).expect("runs");
     }
 
@@ -272,7 +273,7 @@ proptest! {
     }
 }
 
-/// More steps than a block has: what is kept in full, in part, or not at all gives the same.
+/// With more steps than a block, saving everything, some or nothing gives the same values.
 #[test]
 fn many_blocks_of_steps() -> Result<()> {
     let (device, batch) = (&Device::Cpu, 3);

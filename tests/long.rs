@@ -1,5 +1,5 @@
-//! 100,000 steps forward, backward and drop (20,000 by replay, which takes its time), in a thread
-//! with a 2 MiB stack, where a plain loop aborts the process at a few thousand.
+//! 100,000 steps forward, backward and drop (20,000 by replay, which is slower), in a thread with a
+//! 2 MiB stack. A plain loop aborts the process at a few thousand steps.
 
 use anyhow::{ensure, Result};
 use candle::{DType, Device, Tensor};
@@ -75,7 +75,7 @@ fn stack<K: CellConfig>(
             Rnn::at_layer(layer_id, input, SIZE.2, config, vb.clone())?.with_execution(path),
         ))
     };
-    Ok(Box::new(Stack::build(3, SIZE.1, layer)?))
+    Ok(Box::new(Stack::build(SIZE.1, 3, layer)?))
 }
 
 type Build = fn(VarBuilder) -> candle::Result<Box<dyn Layer>>;
@@ -85,7 +85,7 @@ fn in_a_small_stack(steps: usize, build: Build) -> Result<()> {
     worker.join().expect("it does not panic")
 }
 
-/// One training step on an example of all steps and one of half, watched, and everything dropped.
+/// One recorded training step on an example of all steps and one of half; then drops everything.
 fn train(steps: usize, build: Build) -> Result<()> {
     let (batch, input, _) = SIZE;
     let vars = VarMap::new();

@@ -1,5 +1,5 @@
-//! Models in and out of files: what is saved is what is loaded, and what does not fit is refused
-//! with a message that says why.
+//! Models in files: loaded models equal saved ones, and unfit files are refused with a clear
+//! message.
 
 use anyhow::{Context, Result};
 use candle::{DType, Device, Module, Tensor};
@@ -50,7 +50,7 @@ fn every_variant_is_loaded_as_it_was_saved() -> Result<()> {
         let saved = model(spec)?;
         saved.save(folder.path()).with_context(|| entry.name)?;
         let loaded = Model::load(folder.path(), &CPU).with_context(|| entry.name)?;
-        assert_eq!(loaded.spec(), saved.spec());
+        assert_eq!(loaded.config(), saved.config());
         assert!(
             loaded.layer().params().iter().all(|(_, tensor)| !tensor.track_op()),
             "{}",
@@ -146,7 +146,7 @@ fn files_that_do_not_belong_together_are_refused() -> Result<()> {
     Ok(())
 }
 
-/// The modules of PyTorch among the reference files: their weights lie under `param.` there.
+/// The PyTorch modules among the reference files; their weights have the prefix `param.` there.
 fn of_reference(case: &ReferenceCase) -> Option<CellKind> {
     Some(match (case.family.as_str(), case.nonlinearity.as_deref()) {
         ("vanilla", Some("tanh")) => CellKind::Vanilla(VanillaConfig::default()),
@@ -175,7 +175,7 @@ fn modules_of_pytorch_are_read_by_their_shapes() -> Result<()> {
         let directions =
             if case.bidirectional { Direction::Bidirectional } else { Direction::Forward };
         assert_eq!(
-            (model.spec().layers, model.spec().direction),
+            (model.config().layers, model.config().direction),
             (case.layers, directions),
             "{name}"
         );
@@ -260,8 +260,8 @@ fn a_model_goes_through_every_convention_and_back() -> Result<()> {
                 assert!(message.contains("its cell has"), "{message}");
                 continue;
             }
-            // Where there is one bias, or one fewer, what the second holds must be somewhere: once
-            // it has been there, it stays.
+            // With one bias, or one fewer, the second bias is added to the first: after one round
+            // trip the weights do not change any more.
             if convention.weights.iter().any(|weight| weight.absorbs.is_some()) {
                 for (name, tensor) in &mut there {
                     if name.starts_with("bias_hh") {

@@ -1,4 +1,4 @@
-//! The trained network of g2p-en in `examples/pronounce`, where its file is given:
+//! The trained network of g2p-en in `examples/pronounce`, if its file is given:
 //!
 //! ```text
 //! RECURRENT_G2P=g2p_en/checkpoint20.npz cargo test --release --test tests pronounce
@@ -11,7 +11,7 @@ use speller::Speller;
 use std::env;
 use std::path::Path;
 
-/// As the package's own `G2p.predict` spells them; `tests/data/check_pronounce.py` compares whole
+/// Phonemes from the package's own `G2p.predict`; `tests/data/check_pronounce.py` compares whole
 /// lists.
 const WORDS: [(&str, &str); 8] = [
     ("recurrent", "R IH0 K ER1 AH0 N T"),

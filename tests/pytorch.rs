@@ -15,7 +15,7 @@ use recurrent_testkit::{
 };
 use serde::de::DeserializeOwned;
 
-/// A test for each case, in both dtypes, and their list.
+/// One test per case, in both dtypes, and their list.
 macro_rules! references {
     ($($name:ident: $case:literal;)*) => {
         $(#[test]
@@ -138,7 +138,7 @@ fn check(file: &str) -> Result<()> {
     Ok(())
 }
 
-/// What goes in, and what must come out, by the names of a evaluation.
+/// The leaves and the expected values, by the names of an evaluation.
 fn sort(reference: &Reference) -> Result<(TensorMap, TensorMap)> {
     let (mut leaves, mut expected) = (TensorMap::new(), TensorMap::new());
     for (name, tensor) in &reference.tensors {
@@ -180,8 +180,8 @@ fn sort(reference: &Reference) -> Result<(TensorMap, TensorMap)> {
     Ok((leaves, expected))
 }
 
-/// A state `(layers * directions, batch, hidden)` cut into the parts of a carry: `0.1.` is the
-/// reversed direction at the bottom.
+/// A state `(layers * directions, batch, hidden)` as the parts of a carry: `0.1.` is the reversed
+/// direction of the bottom layer.
 fn parts(case: &ReferenceCase, state: &Tensor) -> Result<Vec<(String, Tensor)>> {
     let directions = 1 + usize::from(case.bidirectional);
     let name = |index: usize| {
@@ -197,7 +197,7 @@ fn is_stack(case: &ReferenceCase) -> bool {
     case.layers > 1
 }
 
-/// The layers that a case is about.
+/// The layers of a case.
 fn build_case(case: &ReferenceCase) -> Result<Case> {
     let alpha = || case.options["alpha"].as_f64().context("alpha");
     let bias = case.bias;
@@ -246,8 +246,7 @@ fn nonlinearity(name: &str) -> Result<Nonlinearity> {
     })
 }
 
-/// The options of a case as a configuration, which knows `placement`, `scope`, `norm` and `parts`
-/// by these names.
+/// The options of a case as a configuration with the same field names.
 fn options<K: DeserializeOwned>(case: &ReferenceCase) -> Result<K> {
     Ok(serde_json::from_value(case.options.clone())?)
 }
@@ -259,7 +258,7 @@ fn layers<K: CellConfig>(case: &ReferenceCase, config: K) -> Case {
             let mut stack = (0..case.layers)
                 .map(|layer| one(&case, build, layer, &config))
                 .collect::<candle::Result<Vec<_>>>()?;
-            Ok(if is_stack(&case) { Box::new(Stack::new(stack)?) } else { stack.remove(0) })
+            Ok(if is_stack(&case) { Box::new(Stack::from_layers(stack)?) } else { stack.remove(0) })
         },
         |_, _| 0,
     )
@@ -285,5 +284,5 @@ fn one<K: CellConfig>(
         "rezero-depth-lstm" => Shortcut::ReZero,
         _ => return Ok(forward),
     };
-    Ok(Box::new(Residual::of(shortcut, forward, layer_id, 0, build.vb.clone())?))
+    Ok(Box::new(Residual::of(shortcut, forward, layer_id, build.vb.clone())?))
 }

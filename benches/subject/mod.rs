@@ -1,4 +1,4 @@
-//! What the benchmarks measure: layers of one family at one size, of this workspace and of
+//! The subjects of the benchmarks: layers of one family at one size, of this workspace and of
 //! candle-nn, in f32 on the CPU.
 
 use candle::backprop::GradStore;
@@ -33,7 +33,7 @@ impl fmt::Display for Shape {
 }
 
 /// The shapes of every table: a middling one, MNIST by pixels, a large batch, a single long
-/// sequence, and wide layers. In a smoke run they have three steps each.
+/// sequence, and wide layers. In a smoke test they have three steps each.
 pub(crate) fn shapes() -> [Shape; 5] {
     let full = [
         Shape::new(100, 32, 64, 128),
@@ -45,19 +45,19 @@ pub(crate) fn shapes() -> [Shape; 5] {
     full.map(|shape| Shape { time: if smoke() { 3 } else { shape.time }, ..shape })
 }
 
-/// Whether the benchmark is only to show that it runs.
+/// Whether the benchmark is a smoke test.
 pub(crate) fn smoke() -> bool {
     std::env::args().any(|argument| argument == "--test")
 }
 
-/// Whose layers are measured.
+/// The library to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Library {
     Recurrent,
     CandleNn,
 }
 
-/// What kind of layers.
+/// The family of layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Family {
     Lstm,
@@ -73,13 +73,13 @@ impl fmt::Display for Family {
     }
 }
 
-/// What is done with them.
+/// The work to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Mode {
-    /// The outputs alone, from weights that are no variables: nothing is kept for a way back.
+    /// The outputs only, with weights that are not variables: nothing is saved for a backward pass.
     Forward,
-    /// The outputs, the mean of their squares, and the gradients of all weights; the input is not
-    /// tracked.
+    /// The outputs, the mean of their squares, and the gradients of all weights, but not of the
+    /// input.
     Train,
 }
 
@@ -97,12 +97,11 @@ enum Net {
 }
 
 impl Subject {
-    /// Layers of `family` on top of each other.
+    /// Stacked layers of `family`.
     ///
     /// # Errors
-    /// If the library has none: candle-nn has LSTM and GRU, and no layers on top of each other.
-    /// (Built by hand from a stacked sequence these take quadratic time, since candle's gradient of
-    /// a slice is as large as the whole.)
+    /// If the library has none: candle-nn has LSTM and GRU, and no stacks. (Stacks by hand take
+    /// quadratic time there, since candle's gradient of a slice is as large as the whole.)
     pub(crate) fn new(
         library: Library,
         family: Family,
@@ -132,7 +131,7 @@ impl Subject {
         }
     }
 
-    /// What the mode says, with everything dropped at the end.
+    /// Runs the mode's work, and drops its results.
     pub(crate) fn step(&self) -> Result<()> {
         match self.mode {
             Mode::Forward => drop(std::hint::black_box(self.forward()?)),
@@ -183,7 +182,7 @@ pub(crate) fn stack(
     RnnConfig { layers, ..RnnConfig::new(cell) }.build(shape.input, shape.hidden, vb)
 }
 
-/// A sequence `(batch, time, input)` of numbers of about unit size.
+/// A sequence `(batch, time, input)` of values of about unit size.
 pub(crate) fn inputs(shape: Shape) -> Result<Tensor> {
     let wave = (0..shape.batch * shape.time * shape.input).map(|i| (i as f32 * 0.37).sin());
     Tensor::from_iter(wave, &Device::Cpu)?.reshape((shape.batch, shape.time, shape.input))
@@ -198,11 +197,11 @@ fn composed(rnn: &impl RNN, xs: &Tensor) -> Result<Tensor> {
     rnn.states_to_tensor(&rnn.seq(xs)?)
 }
 
-/// Runs `work` in a pool of as many threads as `RAYON_NUM_THREADS` says, or one: kernels and
-/// candle's matrix products run where they are called. candle reads the variable for itself, and
-/// decides once a process how many threads its element-wise operations have; so a process measures
-/// with one number of threads. The stacks are large because candle recurses along the graph: in 2
-/// MiB, candle-nn's LSTM overflows at some thousand steps.
+/// Runs `work` in a pool of `RAYON_NUM_THREADS` threads, or one. Kernels and candle's matrix
+/// products run in the pool of their caller; candle reads the variable once a process for its
+/// element-wise operations, so a process measures with one number of threads. The stacks are large
+/// because candle recurses along the graph: in 2 MiB, candle-nn's LSTM overflows at some thousand
+/// steps.
 pub(crate) fn in_pool<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let threads =
         std::env::var("RAYON_NUM_THREADS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);

@@ -92,11 +92,7 @@ impl Arm {
         Variant {
             overrides: self.overrides.clone(),
             ..Variant::new(self.name, move |size: Size, vb| {
-                spec.with_longest_lag(size.longest_lag, size.seed).build(
-                    size.input,
-                    size.hidden,
-                    vb,
-                )
+                spec.with_longest_lag(size.longest_lag).build(size.input, size.hidden, vb)
             })
         }
     }
@@ -189,16 +185,17 @@ impl Experiment<'_> {
         if self.cancel.load(Ordering::Relaxed) {
             bail!("interrupted");
         }
-        let size = Size { input: task.input_size(), hidden, longest_lag: task.longest_lag(), seed };
+        let size = Size { input: task.input_size(), hidden, longest_lag: task.longest_lag() };
         let (network, params) = Network::trainable(
             &arm.variant(),
             size,
             task,
             arm.readout(),
+            seed,
             DType::F64,
             &Device::Cpu,
         )?;
-        let draw = BatchKey { split: Split::Held, seed, step: 0, batch: EXAMPLES };
+        let draw = BatchKey { split: Split::Test, seed, step: 0, batch: EXAMPLES };
         Ok(Setup { network, params, batch: task.batch(draw, DType::F64, &Device::Cpu)? })
     }
 
@@ -337,7 +334,7 @@ fn loss(
     context: &ForwardContext,
 ) -> Result<Tensor> {
     let outputs = network.forward(&batch.xs, context)?;
-    Ok(task.judge(&outputs, batch)?.losses.mean_all()?)
+    Ok(task.evaluate(&outputs, batch)?.losses.mean_all()?)
 }
 
 /// The gradient of the recurrent layers' weights as one vector, in the order of their names.

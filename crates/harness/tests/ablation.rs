@@ -1,9 +1,7 @@
 //! A whole ablation and a whole sweep, with layers that the harness does not know.
 
-mod cells;
-
+use crate::cells::tanh;
 use anyhow::Result;
-use cells::tanh;
 use recurrent_harness::ablation::{Ablation, Findings, Measure};
 use recurrent_harness::compare::Comparison;
 use recurrent_harness::sweep::Sweep;

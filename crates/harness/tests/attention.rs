@@ -1,16 +1,14 @@
 //! Attention over the outputs, as a read-out.
 
-mod cells;
-
+use crate::cells::{plain, tanh};
 use anyhow::Result;
 use candle::{DType, Device, Tensor};
-use cells::{plain, tanh};
 use recurrent_core::{ForwardContext, GradientRecorder, Record, Sequence};
 use recurrent_harness::network::Network;
 use recurrent_harness::variant::{Size, Variant};
 use recurrent_records::config::Readout;
 use recurrent_tasks as tasks;
-use recurrent_tasks::task::{BatchKey, Reads, Split, Task};
+use recurrent_tasks::task::{BatchKey, LossTarget, Split, Task};
 use recurrent_train::Params;
 use std::sync::Arc;
 
@@ -24,8 +22,8 @@ fn both() -> [Arc<dyn Task>; 2] {
 }
 
 fn network(variant: &Variant, task: &dyn Task, readout: Readout) -> Result<(Network, Params)> {
-    let size = Size { input: task.input_size(), hidden: HIDDEN, longest_lag: 20, seed: 2 };
-    Ok(Network::trainable(variant, size, task, readout, DType::F64, &Device::Cpu)?)
+    let size = Size { input: task.input_size(), hidden: HIDDEN, longest_lag: 20 };
+    Ok(Network::trainable(variant, size, task, readout, 2, DType::F64, &Device::Cpu)?)
 }
 
 fn inputs(task: &dyn Task) -> Result<Sequence> {
@@ -57,16 +55,16 @@ fn it_is_that_of_plain_loops() -> Result<()> {
             .values()
             .to_vec3::<f64>()?;
         let found = network.forward(&xs, &ForwardContext::default())?;
-        let found = match task.reads() {
-            Reads::Last => found.unsqueeze(1)?,
-            Reads::Every => found,
+        let found = match task.loss_target() {
+            LossTarget::Last => found.unsqueeze(1)?,
+            LossTarget::Every => found,
         };
         let found = found.to_vec3::<f64>()?;
         for example in 0..batch {
             let length = xs.lengths().map_or(time, |lengths| lengths.as_slice()[example]);
-            let reads = match task.reads() {
-                Reads::Last => length - 1..length,
-                Reads::Every => 0..length,
+            let reads = match task.loss_target() {
+                LossTarget::Last => length - 1..length,
+                LossTarget::Every => 0..length,
             };
             for (index, t) in reads.enumerate() {
                 let (h, q) = (&hs[example], times(&query, &hs[example][t]));
@@ -189,7 +187,7 @@ fn paired_networks_begin_with_the_same_weights() -> Result<()> {
         }
         let own: Vec<_> = params.names().filter(|name| without.get(name).is_none()).collect();
         assert_eq!(own, ["readout.context.weight", "readout.key.weight", "readout.query.weight"]);
-        let size = Size { input: task.input_size(), hidden: HIDDEN, longest_lag: 20, seed: 2 };
+        let size = Size { input: task.input_size(), hidden: HIDDEN, longest_lag: 20 };
         let counted = Network::count(&tanh("t"), size, task.as_ref(), Readout::Attention)?;
         assert_eq!(params.element_count(), counted);
         let frozen = Network::frozen(&tanh("t"), size, task.as_ref(), Readout::Attention, &params)?;

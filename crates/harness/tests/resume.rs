@@ -1,9 +1,8 @@
 //! Runs and comparisons that are interrupted and go on end with the bits of those that were not.
 
-mod cells;
-
+use crate::cells::{plain, tanh, Changed};
 use anyhow::Result;
-use cells::{plain, tanh, Changed};
+use recurrent_core::init;
 use recurrent_harness::compare::Comparison;
 use recurrent_harness::run::{self, Event, Interval, Job, Run};
 use recurrent_harness::variant::Variant;
@@ -141,7 +140,7 @@ fn the_state_of_a_text_is_carried_from_window_to_window_and_over_a_stop() -> Res
     let task: Arc<dyn Task> = Arc::new(Text::new(&text, 5)?);
     let settings = TrainingConfig { batch: text.len() * 9 / 10 / 21, ..settings(task.as_ref(), 8) };
     let draw = |step| BatchKey { split: Split::Train, seed: 3, step, batch: settings.batch };
-    let goes_on: Vec<_> = (0..8).map(|step| task.continues(draw(step))).collect();
+    let goes_on: Vec<_> = (0..8).map(|step| task.is_stateful(draw(step))).collect();
     assert_eq!(goes_on, [false, true, true, false, true, true, false, true]);
     let variant = tanh("t");
     let job = Job::new(&variant, task.as_ref(), &settings, 3)?;
@@ -259,7 +258,7 @@ fn a_comparison_goes_on_and_repeats_nothing_that_has_ended() -> Result<()> {
     let build = cancels.build.clone();
     let cancels = Variant {
         build: Arc::new(move |size, vb| {
-            set.fetch_or(size.seed == 8, Ordering::Relaxed);
+            set.fetch_or(init::seed(&vb) == 8, Ordering::Relaxed);
             build(size, vb)
         }),
         ..cancels

@@ -1,10 +1,8 @@
 //! One run: how it ends, and what it records.
 
-mod cells;
-
+use crate::cells::{plain, tanh, Changed, Cut};
 use anyhow::Result;
 use candle::{DType, Tensor};
-use cells::{plain, tanh, Changed, Cut};
 use recurrent_core::{ForwardContext, Rnn};
 use recurrent_harness::network::Network;
 use recurrent_harness::run::{self, Job, Run};
@@ -167,13 +165,14 @@ fn the_profile_of_a_linear_network_is_a_power_of_its_weight() -> Result<()> {
         job.size(),
         task.as_ref(),
         Readout::Plain,
+        job.config.seed,
         DType::F64,
         &job.device,
     )?;
     let number =
         |name: &str| params.get(name).expect("there is one").flatten_all()?.to_vec1::<f64>();
     let (u, v) = (number("rnn.weight_hh")?[0].abs(), number("readout.weight")?[0].abs());
-    let draw = BatchKey { split: Split::Held, seed: 1, step: 0, batch: 32 };
+    let draw = BatchKey { split: Split::Test, seed: 1, step: 0, batch: 32 };
     let batch = task.batch(draw, DType::F64, &job.device)?;
     let errors =
         (network.forward(&batch.xs, &ForwardContext::default())? - &batch.targets)?.abs()?;
@@ -262,7 +261,7 @@ fn a_gradient_that_is_not_a_number_fails_the_run_with_its_name() {
 fn a_parameter_without_gradient_fails_the_run_with_its_name() {
     let cut = Variant::new("cut", |size, vb| {
         let f = |x: &Tensor, h: &Tensor| (x + h)?.tanh();
-        Ok(Box::new(Cut(Box::new(Rnn::from_cell(cells::Plain::new(size, vb, f)?)))))
+        Ok(Box::new(Cut(Box::new(Rnn::from_cell(crate::cells::Plain::new(size, vb, f)?)))))
     });
     let task = adding(5);
     let run = run(&cut, task.as_ref(), &settings(task.as_ref(), 10));
@@ -309,12 +308,13 @@ fn a_run_that_is_cancelled_keeps_its_steps() -> Result<()> {
 #[test]
 fn lengths_are_honoured() -> Result<()> {
     let task = tasks::by_name("temporal-order", Some(20), None)?;
-    let size = Size { input: task.input_size(), hidden: 5, longest_lag: 20, seed: 0 };
+    let size = Size { input: task.input_size(), hidden: 5, longest_lag: 20 };
     let (network, _) = Network::trainable(
         &tanh("t"),
         size,
         task.as_ref(),
         Readout::Plain,
+        0,
         DType::F64,
         &candle::Device::Cpu,
     )?;
@@ -337,9 +337,9 @@ fn lengths_are_honoured() -> Result<()> {
 fn what_is_frozen_computes_the_same_outside_of_the_graph() -> Result<()> {
     let task = tasks::by_name("copy", Some(3), None)?;
     let (variant, device) = (tanh("t"), candle::Device::Cpu);
-    let size = Size { input: task.input_size(), hidden: 5, longest_lag: 13, seed: 0 };
+    let size = Size { input: task.input_size(), hidden: 5, longest_lag: 13 };
     let (network, params) =
-        Network::trainable(&variant, size, task.as_ref(), Readout::Plain, DType::F32, &device)?;
+        Network::trainable(&variant, size, task.as_ref(), Readout::Plain, 0, DType::F32, &device)?;
     let frozen = Network::frozen(&variant, size, task.as_ref(), Readout::Plain, &params)?;
     let draw = BatchKey { split: Split::Train, seed: 0, step: 0, batch: 6 };
     let batch = task.batch(draw, DType::F32, &device)?;

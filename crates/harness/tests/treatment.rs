@@ -1,9 +1,7 @@
 //! What is done to the gradient of a run, and what its records say of it.
 
-mod cells;
-
+use crate::cells::{plain, tanh, Cut};
 use anyhow::Result;
-use cells::{plain, tanh, Cut};
 use recurrent_core::{HiddenGradClip, Rnn, Truncation};
 use recurrent_harness::compare::Comparison;
 use recurrent_harness::run::{self, Job, Run};
@@ -227,7 +225,7 @@ fn what_is_not_finite_is_told_as_ever() {
 fn penalties_that_a_layer_has_nothing_for_are_refused() -> Result<()> {
     let cut = Variant::new("cut", |size, vb| {
         let f = |x: &candle::Tensor, h: &candle::Tensor| (x + h)?.tanh();
-        Ok(Box::new(Cut(Box::new(Rnn::from_cell(cells::Plain::new(size, vb, f)?)))))
+        Ok(Box::new(Cut(Box::new(Rnn::from_cell(crate::cells::Plain::new(size, vb, f)?)))))
     });
     let cases = [
         (

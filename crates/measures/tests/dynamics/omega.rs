@@ -1,6 +1,6 @@
 //! Ω against its formula, written out.
 
-use crate::cells::{layer, sequences, silence, Elman, Linear};
+use super::cells::{layer, sequences, silence, Elman, Linear};
 use candle::{DType, Device, Tensor};
 use recurrent_core::{
     ActivationRecorder, Activations, ForwardContext, GradientRecorder, GradientTrace, Layer,
@@ -34,7 +34,8 @@ fn context(layer: &dyn Layer, xs: &Sequence) -> Result<(Vec<GradientTrace>, Acti
     Ok((recorder.take(), activations.take().remove(0)))
 }
 
-/// For every real step: the norm of g_{t+1}, and that of (g_{t+1} ∘ (1 − h²_{t+1})) U by plain loops over numbers.
+/// For every real step: the norm of g_{t+1}, and that of (g_{t+1} ∘ (1 − h²_{t+1})) U by plain
+/// loops over numbers.
 fn by_hand(
     u: &[Vec<f64>],
     traces: &[GradientTrace],
@@ -130,7 +131,7 @@ fn the_penalty_is_the_measure_and_its_gradient_the_immediate_one() -> Result<()>
 #[test]
 fn an_lstm_and_a_stack_of_one_can_be_penalised() -> Result<()> {
     let xs = sequences(3, 6, 2)?;
-    let stack = Stack::new(vec![Box::new(layer(&LstmConfig::default(), 2, 4)?)])?;
+    let stack = Stack::from_layers(vec![Box::new(layer(&LstmConfig::default(), 2, 4)?)])?;
     let (traces, seen) = context(&stack, &xs)?;
     let penalty = omega_penalty(&stack, &xs, &traces, &seen)?;
     let trajectory = Trajectory::new(&stack, &xs, None)?;

@@ -1,6 +1,6 @@
 //! The profile of a layer that does not record.
 
-use crate::cells::{layer, sequences, Elman};
+use super::cells::{layer, sequences, Elman};
 use candle::{DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent_core::{
@@ -57,7 +57,7 @@ fn the_chain_of_pull_backs_is_what_a_recorder_sees() -> Result<()> {
 fn the_top_of_a_stack_too() -> Result<()> {
     let vars = VarMap::new();
     let vb = VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu);
-    let stack = Stack::of(2, Direction::Forward, 2, 4, &VanillaConfig::default(), vb)?;
+    let stack = Stack::new(2, 4, 2, Direction::Forward, &VanillaConfig::default(), vb)?;
     let (xs, weight) = (sequences(3, 7, 2)?, noise("weight", &[3, 4])?);
     let last = Tensor::cat(&[&weight.zeros_like()?, &weight], 1)?;
     let traces = Trajectory::new(&stack, &xs, None)?.traces(&last)?;
@@ -67,7 +67,8 @@ fn the_top_of_a_stack_too() -> Result<()> {
         (traces[0].layer_id, traces[1].layer_id),
         (recorded[0].layer_id, recorded[1].layer_id)
     );
-    // Below, the state's own way back begins a step earlier: with the last state of the top held fixed, nothing reads that of the bottom.
+    // Below, the gradient begins one step earlier: with the last state of the top layer held fixed,
+    // nothing reads the last state of the bottom layer.
     assert_eq!((traces[0].norms[0], recorded[0].norms[0] > 0.0), (0.0, true));
     Ok(())
 }

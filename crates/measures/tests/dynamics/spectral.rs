@@ -1,6 +1,6 @@
 //! Spectra of recurrent blocks.
 
-use crate::cells::{layer, sheared, Linear};
+use super::cells::{layer, sheared, Linear};
 use recurrent_lstm::LstmConfig;
 use recurrent_measures::block_spectra;
 use recurrent_testkit::Result;

@@ -1,6 +1,6 @@
 //! A layer run step by step.
 
-use crate::cells::{differences, layer, near, sequences, Elman};
+use super::cells::{differences, layer, near, sequences, Elman};
 use candle::{DType, Device, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent_core::{

@@ -23,9 +23,9 @@ impl Network {
         build: impl FnOnce(VarBuilder) -> Result<Box<dyn Layer>>,
     ) -> Result<Self> {
         let vars = VarMap::new();
-        let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
+        let vb = init::seeded(&vars, seed, DType::F32, &Device::Cpu);
         let layer = build(vb.pp("rnn"))?;
-        let readout = init::linear(seed, layer.output_size(), 1, &vb.pp("readout"))?;
+        let readout = init::linear(layer.output_size(), 1, &vb.pp("readout"))?;
         Ok(Self { vars, layer, readout })
     }
 
@@ -36,7 +36,7 @@ impl Network {
         seed: u64,
     ) -> Result<Self> {
         Self::new(seed, |vb| {
-            Ok(Box::new(Stack::of(layers, Direction::Forward, 2, hidden, config, vb)?))
+            Ok(Box::new(Stack::new(2, hidden, layers, Direction::Forward, config, vb)?))
         })
     }
 
@@ -52,7 +52,7 @@ impl Network {
 
     pub(crate) fn train(&self, time: usize, seed: u64, steps: u64) -> Result<()> {
         let params = ParamsAdamW { lr: 3e-3, weight_decay: 0.0, ..ParamsAdamW::default() };
-        let mut adam = AdamW::new(self.vars.all_vars(), params)?; // in any order: each is updated by itself
+        let mut adam = AdamW::new(self.vars.all_vars(), params)?; // in any order, since updates are independent
         (0..steps).try_for_each(|step| {
             adam.backward_step(&self.loss(
                 time,
@@ -78,7 +78,8 @@ impl Network {
     }
 }
 
-/// The adding problem (Arjovsky, Shah and Bengio 2016): two of the values are marked, one in each half, and their sum is asked for.
+/// The adding problem (Arjovsky, Shah and Bengio 2016): two of the values are marked, one in each
+/// half, and the target is their sum.
 pub(crate) fn adding(time: usize, draw: u64) -> Result<(Sequence, Tensor)> {
     let mut rng = named_rng(draw, "adding");
     let (mut xs, mut sums) = (vec![0f32; BATCH * time * 2], Vec::new());

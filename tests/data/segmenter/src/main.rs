@@ -1,8 +1,9 @@
-//! The weights and the oracle of `examples/segment.rs`: the LSTM that finds words in Thai text, out of the crate icu_segmenter.
+//! The weights and the reference of `examples/segment.rs`: the LSTM of the crate icu_segmenter that
+//! finds words in Thai text.
 //!
 //! ```text
-//! cargo run --release -- weights FILE       writes the weights as safetensors
-//! cargo run --release -- split              splits lines of the standard input into words, with | between them
+//! cargo run --release -- weights FILE     writes the weights as safetensors
+//! cargo run --release -- split            splits lines of the standard input, with | between words
 //! ```
 
 use anyhow::{bail, Context, Result};
@@ -17,7 +18,8 @@ use std::io::{stdin, stdout, BufRead, BufWriter, Write};
 use std::path::Path;
 
 fn main() -> Result<()> {
-    match env::args().skip(1).collect::<Vec<_>>().iter().map(String::as_str).collect::<Vec<_>>()[..] {
+    let args: Vec<_> = env::args().skip(1).collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["weights", path] => weights(Path::new(path)),
         ["split"] => split(),
         _ => bail!("expected `weights FILE` or `split`"),
@@ -43,9 +45,11 @@ fn weights(path: &Path) -> Result<()> {
     let mut tensors = vec![("letters".to_string(), Dtype::U32, vec![points.len()], bytes)];
     for (name, field) in fields {
         let Some(dims) = field.get("dims").and_then(Value::as_array) else { continue };
-        let dims = dims.iter().map(|dim| dim.as_u64().map(|dim| dim as usize)).collect::<Option<_>>();
+        let dims =
+            dims.iter().map(|dim| dim.as_u64().map(|dim| dim as usize)).collect::<Option<_>>();
         let data = field["data"].as_array().context("expected numbers")?;
-        let bytes: Vec<u8> = data.iter().flat_map(|x| (x.as_f64().expect("a number") as f32).to_le_bytes()).collect();
+        let value = |x: &Value| (x.as_f64().expect("a number") as f32).to_le_bytes();
+        let bytes: Vec<u8> = data.iter().flat_map(value).collect();
         tensors.push((name.clone(), Dtype::F32, dims.context("expected sizes")?, bytes));
     }
     let mut views = Vec::new();
