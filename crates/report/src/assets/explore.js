@@ -33,10 +33,10 @@ function explore(section) {
       onchange: (event) => { change(event.target.checked); changed(); } });
     return el("label", {}, input, ...extra, ` ${label}`);
   };
-  const keep = (set, item) => (on) => set[on ? "add" : "delete"](item);
+  const keep = (name, item) => (on) => chosen[name][on ? "add" : "delete"](item);
   const list = el("ul", { class: "readings" }, ...readings.map(({ variant, index, value }) =>
     el("li", {},
-      box(variant.name, true, keep(chosen.variants, index), [swatch(variant.line)]), value)));
+      box(variant.name, true, keep("variants", index), [swatch(variant.line)]), value)));
   const every = (on) => () => {
     chosen.variants = on ? new Set(data.variants.keys()) : new Set();
     changed();
@@ -69,7 +69,7 @@ function explore(section) {
     box("vertical", true, (on) => { state.logUp = on; }),
     box("horizontal", false, (on) => { state.logAlong = on; }));
   const seedBoxes = el("fieldset", {}, el("legend", {}, "Seeds"),
-    ...seeds.map((seed) => box(seed, true, keep(chosen.seeds, seed))));
+    ...seeds.map((seed) => box(seed, true, keep("seeds", seed))));
   const permalink = el("a", { href: "#", class: "permalink", onclick: (event) => {
     navigator.clipboard?.writeText(event.target.href).then(() => announce("link copied"), () => {});
   } }, "Link to this view");
