@@ -30,7 +30,7 @@ use recurrent::{
 };
 use recurrent_measures::{decay, Profile, Underflow};
 use recurrent_tasks::task::{BatchKey, Split, Task};
-use recurrent_tasks::{Adding, Definition};
+use recurrent_tasks::{Adding, AddingVariant};
 use std::ops::RangeInclusive;
 
 const STEPS: usize = 200;
@@ -115,7 +115,7 @@ fn traces<K: CellConfig>(seed: u64, config: &K) -> Result<Vec<GradientTrace>> {
     let layer = Rnn::new(2, HIDDEN, config, vb.pp("layer"))?;
     let read_out = linear(HIDDEN, 1, &vb.pp("read_out"))?;
     let draw = BatchKey { split: Split::Train, seed, step: 0, batch: BATCH };
-    let batch = Adding::new(STEPS, Definition::Arjovsky)?.batch(draw, DType::F32, &device)?;
+    let batch = Adding::new(STEPS, AddingVariant::Arjovsky)?.batch(draw, DType::F32, &device)?;
     let recorder = GradientRecorder::new(Record::Norms);
     let (last, _) =
         layer.last(&batch.xs, None, &ForwardContext::train(seed, 0).record(&recorder))?;

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+import xml.etree.ElementTree
 
 import websocket
 
@@ -143,15 +144,81 @@ def use(page):
     order = page.js(f"return {names}")
     page.js("document.querySelector('table.summary th button').focus()")
     page.key("Enter")
-    assert page.js("return document.querySelector('table.summary th').ariaSort") == "ascending"
+    assert page.js("return document.querySelector('table.summary th:has(button)').ariaSort") == "ascending"
     up = page.js(f"return {names}")
     page.key("Enter")
     assert page.js(f"return {names}") == up[::-1] != up
     page.key("Enter")
     assert page.js(f"return {names}") == order
+    # The focus shows, and goes through the heads in the order in which they stand.
+    page.key("Tab")
+    outline = page.js("const { outlineStyle, outlineWidth } = getComputedStyle(document.activeElement); return [outlineStyle, outlineWidth]")
+    assert outline[0] == "solid" and outline[1] != "0px", outline
+    places = page.js("return [...document.querySelector('table.summary').querySelectorAll('th button')].map((one) => one.getBoundingClientRect().x)")
+    assert places == sorted(places), f"the order of tabs is not that of the columns: {places}"
+    read_aloud = page.js("return document.querySelector('table.summary .first button').textContent")
+    assert ", start" in read_aloud, read_aloud
     wide = page.js("return [document.documentElement.scrollWidth, document.documentElement.clientWidth]")
     assert wide[0] <= wide[1], f"the page scrolls sideways: {wide}"
     return variants, seeds
+
+
+def keep(page, report):
+    """What the reader chose stands in the address, and comes back from it."""
+    choose = "const s = document.querySelector('.explore select'); s.value = s.options.length - 1; s.dispatchEvent(new Event('change'));"
+    page.js(f"{choose} document.querySelector('.readings input').click()")
+    state = "const e = document.querySelector('.explore'); return [e.querySelector('figcaption').textContent, " \
+            "[...e.querySelectorAll('.readings input')].map((input) => input.checked), document.querySelector('.compare select:last-of-type').value]"
+    page.js("const s = document.querySelectorAll('.compare select')[1]; s.value = 0; s.dispatchEvent(new Event('change'))")
+    chosen, address = page.js(state), page.js("return location.href")
+    assert "#view:" in address and "hide=" in address, address
+    load(page, "about:blank")
+    load(page, address)
+    assert page.js(state) == chosen, (page.js(state), chosen)
+    load(page, "about:blank")
+    load(page, report.resolve().as_uri())
+    assert page.js("return document.querySelector('.readings input').checked")
+
+
+def save(page, folder):
+    """Every plot gives its picture and its numbers, out of the page alone."""
+    page.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+    links = page.js("return document.querySelectorAll('main figure > .downloads > *').length")
+    assert links > 8 and links % 2 == 0, links
+    for figure in ("figure[data-csv=profile]", "figure[data-csv=series]", "figure[data-csv=heat]", ".explore figure", ".compare figure"):
+        for place in (0, 1):
+            page.js(f"document.querySelectorAll('{figure} > .downloads > *')[{place}].click()")
+    for _ in range(100):
+        files = {path.name: path for path in folder.iterdir() if path.suffix in (".svg", ".csv")}
+        if len(files) >= 9:
+            break
+        time.sleep(0.1)
+    assert len(files) >= 9, sorted(files)
+    for name, path in files.items():
+        text = path.read_text()
+        if path.suffix == ".svg":
+            assert "prefers-color-scheme: dark" in text and 'class="title"' in text, name
+            xml.etree.ElementTree.fromstring(text)
+        else:
+            head, *rows = text.splitlines()
+            assert head in ("line,lag,median,low,high", "line,step,median,low,high", "step,lag,norm"), (name, head)
+            assert len(rows) > 5 and all("NaN" not in row for row in rows), (name, len(rows))
+    own = (folder / "profiles-h-init.csv").read_text().splitlines()
+    still_own = (pathlib.Path(page.report.parent) / "plots" / "profiles-h-init.csv")
+    if still_own.exists():
+        written = still_own.read_text().splitlines()
+        assert len(own) == len(written), "the page and the file beside it have the same numbers"
+        for one, other in zip(own[1:], written[1:]):
+            ones, others = one.rsplit(",", 4), other.rsplit(",", 4)
+            assert ones[:2] == others[:2], (one, other)
+            assert all(abs(float(a) - float(b)) <= 2e-3 * abs(float(b)) for a, b in zip(ones[2:], others[2:])), (one, other)
+
+
+def load(page, url):
+    seen = len(page.events)
+    page.call("Page.navigate", url=url)
+    while not any(event.get("method") == "Page.loadEventFired" for event in page.events[seen:]):
+        page.events.append(json.loads(page.socket.recv()))
 
 
 def still(page, variants):
@@ -184,10 +251,13 @@ def main(report, shots):
                 page.call(f"{domain}.enable")
             page.size(1280, 900)
             page.scheme("light")
-            page.call("Page.navigate", url=report.resolve().as_uri())
-            while not any(event.get("method") == "Page.loadEventFired" for event in page.events):
-                page.events.append(json.loads(page.socket.recv()))
+            page.report = report.resolve()
+            load(page, page.report.as_uri())
             variants, seeds = use(page)
+            keep(page, report)
+            saved = pathlib.Path(profile, "saved")
+            saved.mkdir()
+            save(page, saved)
             for name, wide, high, scheme in [("light", 1280, 1000, "light"), ("dark", 1280, 1000, "dark"), ("phone", 390, 844, "light"),
                                              ("phone-dark", 390, 844, "dark")]:
                 page.scheme(scheme)
@@ -209,7 +279,8 @@ def main(report, shots):
                      or event.get("method") == "Log.entryAdded" and event["params"]["entry"]["level"] in ("error", "warning")]
             assert not wrong, wrong
             asked = [event["params"]["request"]["url"] for event in page.events if event.get("method") == "Network.requestWillBeSent"]
-            assert all(url.startswith("file:") for url in asked) and len(asked) == 2, asked
+            outside = [url for url in asked if not url.startswith(("file:", "blob:", "about:"))]
+            assert not outside and all(page.report.as_uri() in url for url in asked if url.startswith("file:")), asked
             print(f"{report}: {report.stat().st_size} bytes, {variants} variants, {seeds} seeds, no error, no request, all controls work, whole without JavaScript")
         finally:
             browser.terminate()

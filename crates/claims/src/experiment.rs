@@ -195,7 +195,7 @@ impl Experiment<'_> {
             DType::F64,
             &Device::Cpu,
         )?;
-        let draw = BatchKey { split: Split::Held, seed, step: 0, batch: EXAMPLES };
+        let draw = BatchKey { split: Split::Test, seed, step: 0, batch: EXAMPLES };
         Ok(Setup { network, params, batch: task.batch(draw, DType::F64, &Device::Cpu)? })
     }
 
@@ -334,7 +334,7 @@ fn loss(
     context: &ForwardContext,
 ) -> Result<Tensor> {
     let outputs = network.forward(&batch.xs, context)?;
-    Ok(task.judge(&outputs, batch)?.losses.mean_all()?)
+    Ok(task.evaluate(&outputs, batch)?.losses.mean_all()?)
 }
 
 /// The gradient of the recurrent layers' weights as one vector, in the order of their names.

@@ -1,7 +1,8 @@
 //! What a person sees of the claims: lines in a terminal, a page, and a document.
 
 use crate::finding::{Citation, ClaimVerdict, Finding, Measured};
-use recurrent_report::{escape, page, significant, wrap};
+use askama::Template;
+use recurrent_report::{page, significant, wrap};
 
 /// What holds for all claims of a page.
 pub(crate) struct PageInfo {
@@ -17,7 +18,7 @@ impl PageInfo {
         let seeds = self.seeds;
         let form = match (self.quick, self.full) {
             (true, _) => {
-                " This was a trial with short sequences and a few steps, which decides \
+                " This was a trial with short sequences and a few steps: it decides \
                 nothing."
             }
             (_, true) => {
@@ -30,8 +31,9 @@ impl PageInfo {
             "Each claim is put so that it can fail, and measured with {seeds} seeds. The rule \
              beside it makes the verdict out of the numbers; no verdict is written by hand. \
              Networks that are compared share seeds, data, and the initial value of every weight \
-             that both have. T is the number of steps, ρ the decay a step: the gradient falls by \
-             e^-ρ.{form}"
+             that both have. T is the number of steps of a sequence. ρ is the decay rate of the \
+             gradient: going one step back in time multiplies it by e to the power −ρ, so it \
+             halves every ln 2/ρ steps.{form}"
         )
     }
 
@@ -108,9 +110,18 @@ fn unconverged(finding: &Finding) -> String {
     }
 }
 
+/// A caution where nobody looked the source up.
+fn from_memory(source: &Citation) -> &'static str {
+    if source.read {
+        ""
+    } else {
+        " (from memory, not looked up)"
+    }
+}
+
 fn cited(source: &Citation) -> String {
-    let Citation { paper, says, read } = source;
-    format!("{paper}: {says}{}", if *read { "" } else { " (from memory, not looked up)" })
+    let Citation { paper, says, .. } = source;
+    format!("{paper}: {says}{}", from_memory(source))
 }
 
 /// The mark that the report's tables have for all, some and none of the runs.
@@ -123,79 +134,128 @@ fn mark(verdict: ClaimVerdict) -> &'static str {
     }
 }
 
+/// The style of the page, beside that of the report.
+const STYLE: &str = include_str!("page.css");
+
+#[derive(Template)]
+#[template(path = "claims.html")]
+struct Page<'a> {
+    conclusion: String,
+    command: String,
+    words: String,
+    sections: Vec<Section<'a>>,
+}
+
+/// The section of a claim.
+struct Section<'a> {
+    id: &'a str,
+    claim: &'a str,
+    mark: &'static str,
+    verdict: &'static str,
+    because: &'a str,
+    prediction: &'a str,
+    experiment: &'a str,
+    rule: &'a str,
+    literature: Vec<Literature>,
+    rows: Vec<Row<'a>>,
+    command: &'a str,
+    facts: String,
+}
+
+/// A paper, its address if it is known, and what it says.
+struct Literature {
+    paper: &'static str,
+    url: &'static str,
+    says: String,
+}
+
+/// A measured number.
+struct Row<'a> {
+    what: &'a str,
+    cells: [String; 5],
+}
+
 /// The page.
 pub(crate) fn html(findings: &[Finding], about: &PageInfo) -> String {
-    let mut body = format!(
-        "<style>\n{}</style>\n<header>\n<p class=\"kicker\">recurrent · what is true of \
-         it?</p>\n<h1>Claims about vanishing gradients, measured</h1>\n<pre \
-         class=\"command\"><code>{}</code></pre>\n</header>\n<section>\n<p>{}</p>\n<table \
-         class=\"claims\">\n<thead><tr><th scope=\"col\">claim</th><th \
-         scope=\"col\">verdict</th></tr></thead>\n<tbody>\n",
-        include_str!("page.css"),
-        escape(&about.command()),
-        escape(&about.words())
-    );
-    for Finding { claim, verdict, .. } in findings {
-        body += &format!(
-            "<tr><th scope=\"row\"><a href=\"#{}\">{}</a></th><td class=\"{}\">{}</td></tr>\n",
-            claim.id,
-            escape(claim.claim),
-            mark(*verdict),
-            verdict.word()
-        );
-    }
-    body += "</tbody>\n</table>\n</section>\n";
-    findings.iter().for_each(|finding| body += &section(finding));
+    let template = Page {
+        conclusion: conclusion(findings),
+        command: about.command(),
+        words: about.words(),
+        sections: findings.iter().map(section).collect(),
+    };
+    let body = template.render().expect("writing to a string does not fail");
     page("Claims about vanishing gradients", &body)
 }
 
-fn section(finding: &Finding) -> String {
+/// How many claims got each verdict.
+fn conclusion(findings: &[Finding]) -> String {
+    let all = [
+        ClaimVerdict::Supported,
+        ClaimVerdict::TrueOnlyIf,
+        ClaimVerdict::Refuted,
+        ClaimVerdict::Open,
+    ];
+    let part = |verdict: ClaimVerdict| {
+        let number = findings.iter().filter(|finding| finding.verdict == verdict).count();
+        let word = match verdict {
+            ClaimVerdict::TrueOnlyIf => "true under a condition",
+            verdict => verdict.word(),
+        };
+        (number > 0).then(|| format!("{number} {word}"))
+    };
+    let parts: Vec<String> = all.into_iter().filter_map(part).collect();
+    format!("Of {} claims: {}.", findings.len(), parts.join(", "))
+}
+
+fn section(finding: &Finding) -> Section<'_> {
     let Finding { claim, verdict, because, .. } = finding;
-    let mut text = format!(
-        "<section id=\"{}\" class=\"claim\">\n<h2>{}</h2>\n",
-        claim.id,
-        escape(claim.claim)
-    );
-    text += &format!(
-        "<p class=\"verdict\"><strong class=\"{}\">{}</strong>: {}.</p>\n<dl class=\"facts\">\n",
-        mark(*verdict),
-        verdict.word(),
-        escape(because)
-    );
-    for (name, value) in
-        [("Prediction", claim.prediction), ("Experiment", claim.experiment), ("Rule", claim.rule)]
-    {
-        text += &format!("<div class=\"wide\"><dt>{name}</dt><dd>{}</dd></div>\n", escape(value));
+    let literature = |source: &Citation| Literature {
+        paper: source.paper,
+        url: url(source.paper),
+        says: format!("{}{}", source.says, from_memory(source)),
+    };
+    Section {
+        id: claim.id,
+        claim: claim.claim,
+        mark: mark(*verdict),
+        verdict: verdict.word(),
+        because,
+        prediction: claim.prediction,
+        experiment: claim.experiment,
+        rule: claim.rule,
+        literature: claim.literature.iter().map(literature).collect(),
+        rows: finding.measured.iter().map(row).collect(),
+        command: &finding.command,
+        facts: format!(
+            "{:.0} s, {} seeds{}.",
+            finding.seconds,
+            finding.seeds.len(),
+            unconverged(finding)
+        ),
     }
-    text += "<div class=\"wide\"><dt>Literature</dt>";
-    for source in claim.literature {
-        text += &format!("<dd>{}.</dd>", escape(&cited(source)));
-    }
-    text += "</div>\n</dl>\n<div class=\"scroll\" tabindex=\"0\">\n<table>\n<thead><tr><th \
-        scope=\"col\">measured</th><th scope=\"col\">value</th><th scope=\"col\">from</th><th \
-        scope=\"col\">to</th><th scope=\"col\">unit</th><th scope=\"col\">what it \
-        is</th></tr></thead>\n<tbody>\n";
-    for measured in &finding.measured {
-        let number = |value| escape(&significant(value, 3));
-        text += &format!(
-            "<tr><th \
-             scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
-            escape(&measured.what),
-            number(measured.value),
-            number(measured.low),
-            number(measured.high),
-            escape(measured.unit),
-            escape(measured.kind)
-        );
-    }
-    text += "</tbody>\n</table>\n</div>\n";
-    let facts =
-        format!("{:.0} s, {} seeds{}.", finding.seconds, finding.seeds.len(), unconverged(finding));
-    text + &format!(
-        "<pre class=\"command\"><code>{}</code></pre>\n<p>{}</p>\n</section>\n",
-        escape(&finding.command),
-        escape(&facts)
-    )
+}
+
+fn row(measured: &Measured) -> Row<'_> {
+    let number = |value| significant(value, 3);
+    let Measured { value, low, high, unit, kind, .. } = *measured;
+    let cells = [number(value), number(low), number(high), unit.to_owned(), kind.to_owned()];
+    Row { what: &measured.what, cells }
+}
+
+/// Where a paper can be read; empty if that is not known.
+fn url(paper: &str) -> &'static str {
+    const PAPERS: [(&str, &str); 9] = [
+        ("Ba, Kiros and Hinton 2016", "https://arxiv.org/abs/1607.06450"),
+        ("Bai, Kolter and Koltun 2018", "https://arxiv.org/abs/1803.01271"),
+        ("Chung et al. 2014", "https://arxiv.org/abs/1412.3555"),
+        ("Cooijmans et al. 2016", "https://arxiv.org/abs/1603.09025"),
+        ("Hochreiter and Schmidhuber 1997", "https://doi.org/10.1162/neco.1997.9.8.1735"),
+        ("Ke et al. 2017", "https://arxiv.org/abs/1711.02326"),
+        ("Le, Jaitly and Hinton 2015", "https://arxiv.org/abs/1504.00941"),
+        ("Pascanu, Mikolov and Bengio 2013", "https://arxiv.org/abs/1211.5063"),
+        ("Tallec and Ollivier 2018", "https://arxiv.org/abs/1804.11188"),
+    ];
+    PAPERS.iter().find(|(name, _)| paper.starts_with(name)).map_or("", |(_, url)| url)
 }
 
 /// The document.

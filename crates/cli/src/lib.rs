@@ -195,6 +195,7 @@ fn one_line(error: &clap::Error) -> String {
     let text = error.to_string();
     let lines = text.lines().take_while(|line| !line.starts_with("Usage:")).map(str::trim);
     let text = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
+    let text = text.replace(":; ", ": ");
     text.strip_prefix("error: ").unwrap_or(&text).to_string()
 }
 

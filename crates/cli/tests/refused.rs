@@ -48,13 +48,13 @@ files of data
     of 1, found 0
 1 --task series --data file => file: expected a folder or a file NAME_TRAIN.ts
 1 --task series --data empty => empty: expected a file NAME_TRAIN.ts, found none
-2 --season 3 => task adding: column and season are those of forecast; leave --column and --season
+2 --season 3 => task adding: only forecast has a column and a season; leave --column and --season
     out
 2 --validate => validate: the task adding is generated and has no test set to spare
 2 --task mnist1d --generalise => generalise: the task mnist1d has no longer sequences
 1 --task mnist-rows --data headless => headless/train-images-idx3-ubyte: expected 16 bytes, found
     10: too short ...
-2 --data digits => task adding: it is generated and reads no files; leave --data out
+2 --data digits => task adding: it is generated and does not read files; leave --data out
 
 lengths
 2 --length 1 => adding length: expected 2 to 10000000, got 1

@@ -107,7 +107,7 @@ fn loss(
 ) -> candle::Result<Tensor> {
     let outputs = network.forward(&batch.xs, context)?;
     let judged =
-        job.task.judge(&outputs, batch).map_err(|error| candle::Error::msg(line(&error)))?;
+        job.task.evaluate(&outputs, batch).map_err(|error| candle::Error::msg(line(&error)))?;
     judged.losses.mean_all()
 }
 

@@ -3,7 +3,7 @@
 mod attention;
 
 use crate::config::Readout;
-use crate::task::{Reads, Task};
+use crate::task::{LossTarget, Task};
 use crate::variant::{Size, Variant};
 use attention::Attention;
 use candle::{DType, Device, Module, Result, Tensor};
@@ -32,7 +32,7 @@ pub struct Network {
     rnn: Box<dyn Layer>,
     readout: Linear,
     attention: Option<Attention>,
-    reads: Reads,
+    reads: LossTarget,
 }
 
 impl Network {
@@ -56,7 +56,7 @@ impl Network {
             Readout::AttentionDetached => Some(attention(true)?),
         };
         let readout = init::linear(hidden, output, &vb)?;
-        Ok(Self { rnn, readout, attention, reads: task.reads() })
+        Ok(Self { rnn, readout, attention, reads: task.loss_target() })
     }
 
     /// The network with new weights that can be trained, drawn from `seed`, and these.
@@ -136,14 +136,14 @@ impl Network {
         carry: Option<&Carry>,
         context: &ForwardContext,
     ) -> Result<(Tensor, Carry)> {
-        if self.attention.is_none() && self.reads == Reads::Last {
+        if self.attention.is_none() && self.reads == LossTarget::Last {
             let (last, carry) = self.rnn.last(xs, carry, context)?;
             return Ok((self.readout.forward(&last)?, carry));
         }
         let (ys, carry) = self.rnn.run(xs, carry, context)?;
         let h = match self.reads {
-            Reads::Last => ys.ends(self.rnn.reversed_size())?,
-            Reads::Every => ys.values().clone(),
+            LossTarget::Last => ys.ends(self.rnn.reversed_size())?,
+            LossTarget::Every => ys.values().clone(),
         };
         let outputs = self.readout.forward(&h)?;
         let outputs = match &self.attention {

@@ -159,7 +159,7 @@ fn train(
 pub(crate) fn check(job: &Job) -> Result<()> {
     let (network, RunConfig { training, seed, .. }) = (job.untrained()?, &job.config);
     let second = BatchKey { split: Split::Train, seed: *seed, step: 1, batch: training.batch };
-    if network.rnn().reversed_size() > 0 && job.task.continues(second) {
+    if network.rnn().reversed_size() > 0 && job.task.is_stateful(second) {
         bail_config!(
             "it reads in both directions, and the task {} asks for what comes next",
             job.task.name()

@@ -8,7 +8,7 @@ use recurrent_harness::network::Network;
 use recurrent_harness::variant::{Size, Variant};
 use recurrent_records::config::Readout;
 use recurrent_tasks as tasks;
-use recurrent_tasks::task::{BatchKey, Reads, Split, Task};
+use recurrent_tasks::task::{BatchKey, LossTarget, Split, Task};
 use recurrent_train::Params;
 use std::sync::Arc;
 
@@ -55,16 +55,16 @@ fn it_is_that_of_plain_loops() -> Result<()> {
             .values()
             .to_vec3::<f64>()?;
         let found = network.forward(&xs, &ForwardContext::default())?;
-        let found = match task.reads() {
-            Reads::Last => found.unsqueeze(1)?,
-            Reads::Every => found,
+        let found = match task.loss_target() {
+            LossTarget::Last => found.unsqueeze(1)?,
+            LossTarget::Every => found,
         };
         let found = found.to_vec3::<f64>()?;
         for example in 0..batch {
             let length = xs.lengths().map_or(time, |lengths| lengths.as_slice()[example]);
-            let reads = match task.reads() {
-                Reads::Last => length - 1..length,
-                Reads::Every => 0..length,
+            let reads = match task.loss_target() {
+                LossTarget::Last => length - 1..length,
+                LossTarget::Every => 0..length,
             };
             for (index, t) in reads.enumerate() {
                 let (h, q) = (&hs[example], times(&query, &hs[example][t]));

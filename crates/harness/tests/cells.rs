@@ -6,7 +6,7 @@ use recurrent_core::{
     linear, Carry, Cell, ForwardContext, HiddenState, Init, Layer, Params, Rnn, Sequence,
 };
 use recurrent_harness::variant::{Size, Variant};
-use recurrent_tasks::task::{Batch, BatchKey, Criterion, Judged, Reads, Task};
+use recurrent_tasks::task::{Batch, BatchKey, Criterion, LossTarget, Metrics, Task};
 use recurrent_tasks::Result;
 use std::sync::Arc;
 
@@ -149,16 +149,16 @@ impl Task for Changed {
         self.task.output_size()
     }
 
-    fn reads(&self) -> Reads {
-        self.task.reads()
+    fn loss_target(&self) -> LossTarget {
+        self.task.loss_target()
     }
 
     fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch> {
         self.task.batch(draw, dtype, device)
     }
 
-    fn judge(&self, outputs: &Tensor, batch: &Batch) -> Result<Judged> {
-        self.task.judge(outputs, batch)
+    fn evaluate(&self, outputs: &Tensor, batch: &Batch) -> Result<Metrics> {
+        self.task.evaluate(outputs, batch)
     }
 
     fn baseline(&self) -> f64 {

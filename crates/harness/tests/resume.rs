@@ -140,7 +140,7 @@ fn the_state_of_a_text_is_carried_from_window_to_window_and_over_a_stop() -> Res
     let task: Arc<dyn Task> = Arc::new(Text::new(&text, 5)?);
     let settings = TrainingConfig { batch: text.len() * 9 / 10 / 21, ..settings(task.as_ref(), 8) };
     let draw = |step| BatchKey { split: Split::Train, seed: 3, step, batch: settings.batch };
-    let goes_on: Vec<_> = (0..8).map(|step| task.continues(draw(step))).collect();
+    let goes_on: Vec<_> = (0..8).map(|step| task.is_stateful(draw(step))).collect();
     assert_eq!(goes_on, [false, true, true, false, true, true, false, true]);
     let variant = tanh("t");
     let job = Job::new(&variant, task.as_ref(), &settings, 3)?;

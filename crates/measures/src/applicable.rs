@@ -1,20 +1,20 @@
-//! A measure, or why there is none.
+//! A measure that need not apply to every network.
 
 use serde::{Deserialize, Serialize};
 
-/// What a measure found, or why it does not apply to this network: not the same as having found nothing.
+/// The value of a measure, or the reason why it does not apply to this network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Applicable<T> {
-    /// What was found.
+    /// The value.
     #[serde(rename = "found")]
     Value(T),
-    /// Why there is no such measure here, in a sentence.
+    /// The reason, in a sentence.
     #[serde(rename = "does-not-apply")]
     NotApplicable(String),
 }
 
 impl<T> Applicable<T> {
-    /// What was found, if the measure applies.
+    /// The value, if the measure applies.
     pub fn value(&self) -> Option<&T> {
         match self {
             Self::Value(value) => Some(value),

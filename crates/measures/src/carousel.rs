@@ -1,4 +1,4 @@
-//! What comes back along the kept state alone, against all that comes back.
+//! The gradient along the kept state alone, against the whole gradient.
 
 use crate::gates::within;
 use crate::profile::quantile;
@@ -9,35 +9,37 @@ use candle::{bail, Result, Tensor};
 use recurrent_core::{Activations, Gate, GradientTrace, LayerId};
 use serde::{Deserialize, Serialize};
 
-/// The carousel of one layer: the path along which a state is multiplied by the gate that keeps it, and by nothing else.
+/// The carousel of one layer: the path on which a state is multiplied by its keep gate alone.
 ///
 /// ```text
-/// P(k) = Π_{t = T-k+1 .. T-r} f_t         elementwise: how the carousel scales a gradient from lag r back to lag k
-/// a(k) = g(r) ∘ P(k)                      the gradient at lag r, brought to lag k by the carousel alone
-/// g(k)                                    the gradient that is measured there, dL/dc_{T-k} with h held fixed
-/// g(k) − a(k)                             what comes by all other paths: through h and the gates
+/// P(k) = Π_{t = T-k+1 .. T-r} f_t         elementwise: the scale of a gradient from lag r to lag k
+/// a(k) = g(r) ∘ P(k)                      the gradient at lag r, scaled to lag k
+/// g(k)                                    the gradient at lag k, dL/dc_{T-k} with h held fixed
+/// g(k) − a(k)                             the gradient along all other paths: through h and the gates
 /// ```
 ///
-/// The constant error carousel of Hochreiter and Schmidhuber 1997; that the rest can drown it is the observation behind h-detach
-/// (Arpit et al. 2019, arXiv:1810.03023). In one sentence: whether the gradient at lag k is there because the gates keep it, or came by the
-/// recurrent weights. It does not show which of the two is of use.
+/// The constant error carousel of Hochreiter and Schmidhuber 1997; h-detach (Arpit et al. 2019,
+/// arXiv:1810.03023) builds on the observation that the other paths can drown it. It shows whether
+/// the gradient at lag k comes along the gates or along the recurrent weights, not which of the two
+/// is useful.
 ///
-/// r is the reference lag: 1 for c, whose partial derivative at the end is zero where the loss reads h alone, and 0 where the output itself is
-/// kept (GRU). A loss that reads outputs on the way adds to g(k) at every step; that part counts among the other paths. So do zoneout
-/// and a residual over time, which change the factor.
+/// r is the reference lag: 1 for c, whose partial derivative at the end is zero if the loss reads h
+/// alone, and 0 if the kept state is the output (GRU). A loss that reads outputs of earlier steps
+/// adds to g(k) at every step; that part counts among the other paths. So do zoneout and a residual
+/// over time, which change the factor.
 ///
-/// All norms are medians over examples of the norm of the example's own gradient, as in [`crate::Profile`]; an example shorter than a lag
-/// does not count there.
+/// All norms are medians over examples of the norm of the example's own gradient, as in
+/// [`crate::Profile`]; an example shorter than a lag does not count there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Carousel {
-    /// The field that is kept.
+    /// The kept field.
     pub field: String,
     /// The gate that keeps it.
     pub gate: String,
     /// The lags, from r to the length of the longest example.
     pub lag: Vec<usize>,
-    /// The mean over examples and units of ln P(k): the logarithm of the geometric mean, which does not underflow. −∞ if a gate was shut
-    /// altogether, which JSON cannot write.
+    /// The mean over examples and units of ln P(k): the logarithm of the geometric mean, which does
+    /// not underflow. −∞ if a gate was fully shut, which JSON cannot write.
     pub log_product: Vec<f64>,
     /// ‖a(k)‖.
     pub alone: Vec<f64>,
@@ -52,7 +54,7 @@ pub struct Carousel {
 pub struct LayerCarousel {
     /// Which layer, and which direction.
     pub layer_id: LayerId,
-    /// Its carousel; does not apply to a cell that names no gate that keeps its state.
+    /// Its carousel; does not apply to a cell without a named keep gate.
     pub carousel: Applicable<Carousel>,
 }
 
@@ -63,12 +65,14 @@ impl Carousel {
     }
 }
 
-/// The carousel of every layer and direction, from what was observed and what was gradients_from_traces, with its gradients, of the same batch.
+/// The carousel of every layer and direction, from the activations and the traces (with gradients)
+/// of one batch.
 ///
-/// The field that a gate keeps is the last of the state that is as wide as the gate: c of an LSTM, h of a GRU.
+/// The kept field is the last field of the state with the width of the gate: c of an LSTM, h of a
+/// GRU.
 ///
 /// # Errors
-/// If there is no trace for an observation, it has no gradients, or another batch, and those of candle.
+/// If activations have no trace, or one without gradients or of another batch, and those of candle.
 pub fn carousel(
     observations: &[Activations],
     traces: &[GradientTrace],
@@ -108,7 +112,7 @@ fn of_layer(seen: &Activations, traces: &[GradientTrace]) -> Result<Applicable<C
     along(gate, trace, reference).map(Applicable::Value)
 }
 
-/// The carousel that `gate` makes of the field of `trace`.
+/// The carousel of `gate` along the field of `trace`.
 fn along(gate: &Gate, trace: &GradientTrace, reference: usize) -> Result<Carousel> {
     let factors = within(gate.name, &gate.values, &trace.lengths)?;
     let gradients = StateGradients::of(trace)?;
@@ -149,7 +153,7 @@ fn along(gate: &Gate, trace: &GradientTrace, reference: usize) -> Result<Carouse
     Ok(found)
 }
 
-/// One example on its way back along the carousel.
+/// The gradient of one example along the carousel.
 struct ExampleCarousel<'a> {
     row: usize,
     factors: &'a [Vec<f64>], // by step
@@ -173,12 +177,12 @@ impl<'a> ExampleCarousel<'a> {
         self.factors.len()
     }
 
-    /// What of `gradient` the carousel alone does not bring.
+    /// The part of `gradient` that came along other paths.
     fn missing(&self, gradient: &[f64]) -> Vec<f64> {
         gradient.iter().zip(&self.alone).map(|(all, alone)| all - alone).collect()
     }
 
-    /// From `lag` to the next, through the step that computed the state at `lag`.
+    /// Moves from `lag` to the next, through the step that computed the state at `lag`.
     fn back(&mut self, lag: usize) {
         let Some(step) = (self.len() - lag).checked_sub(1) else { return };
         for ((alone, log), factor) in

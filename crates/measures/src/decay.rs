@@ -1,32 +1,35 @@
-//! How fast a profile falls.
+//! The decay of a profile.
 
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
-/// Norms up to this count as underflowed: below it, rounding and flushing to zero make the slope.
+/// Norms up to this count as underflowed: below it, the slope is an effect of rounding and flushing
+/// to zero.
 const FLOOR: f64 = 1e-30;
 
-/// Two points lie on a line whatever they are.
+/// Two points always lie on a line.
 const FEWEST: usize = 3;
 
 /// A line fitted to the logarithm of a profile: ln g(k) = a − ρ k.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Fit {
-    /// ρ, the decay a step; negative is growth.
+    /// ρ, the decay a step; negative for growth.
     pub decay: f64,
     /// R², the share of variance explained.
     pub r2: f64,
     /// The number of lags used.
     pub points: usize,
-    /// The number of lags in the window left out since the norm lay below 1e-30.
+    /// The number of lags in the window without a point, since their norm is below 1e-30.
     pub underflowed: usize,
 }
 
-/// The line through the logarithm of a profile, by least squares over the lags of [`window`]: ln g(k) = a − ρ k.
+/// The line through the logarithm of a profile, by least squares over the lags of [`window`]: ln
+/// g(k) = a − ρ k.
 ///
-/// `norms` are by lag, `steps` is the length T of the sequence. The fit follows the bound of Bengio, Simard and Frasconi
-/// 1994, ‖ds_t/ds_{t-k}‖ <= η^k. Norms of 1e-30 or less are left out and counted. R² = 1 − (squared residuals) /
-/// (squared deviations from the mean); where all points are equal to rounding, ρ is 0 and R² 1.
+/// `norms` are by lag, `steps` is the length T of the sequence. The fit follows the bound of
+/// Bengio, Simard and Frasconi 1994, ‖ds_t/ds_{t-k}‖ <= η^k. Norms of 1e-30 or less are left out
+/// and counted. R² = 1 − (squared residuals) / (squared deviations from the mean); where all points
+/// are equal to rounding, ρ is 0 and R² 1.
 ///
 /// `None` if fewer than three points remain, or a norm within the window is not finite.
 pub fn decay(norms: &[f64], steps: usize) -> Option<Fit> {
@@ -54,7 +57,7 @@ pub fn decay(norms: &[f64], steps: usize) -> Option<Fit> {
         total += (log - logs).powi(2);
     }
     let underflowed = inside.len() - points.len();
-    // The mean of equal logarithms is rounded `count` times, so they deviate by this much.
+    // The mean of equal logarithms is rounded `count` times, which bounds their deviation.
     if total <= count * (count * f64::EPSILON * logs).powi(2) {
         return Some(Fit { decay: 0.0, r2: 1.0, points: points.len(), underflowed });
     }
@@ -64,10 +67,10 @@ pub fn decay(norms: &[f64], steps: usize) -> Option<Fit> {
     Some(Fit { decay: -slope, r2: 1.0 - residual / total, points: points.len(), underflowed })
 }
 
-/// The lags that [`decay`] looks at, for sequences of `steps` steps: 10 to T − 10, which leaves out the ends, where the
-/// read-out and the first inputs show.
+/// The lags that [`decay`] uses for sequences of `steps` steps: 10 to T − 10. This leaves out the
+/// ends, where the read-out and the first inputs show.
 ///
-/// That leaves too few for short sequences. With T of 25 or less the first and the last fifth are left out instead.
+/// For short sequences, with T of 25 or less, it leaves out the first and the last fifth instead.
 pub fn window(steps: usize) -> RangeInclusive<usize> {
     let margin = if steps > 25 { 10 } else { steps / 5 };
     margin..=steps - margin
@@ -136,7 +139,8 @@ mod tests {
 
     #[test]
     fn r2_and_slope_are_those_of_the_normal_equations() {
-        // ln g = 0, 1, 0, -3 at lags 1 to 4 of T = 5: slope -1, intercept 2; residuals -1, 1, 1, -1; mean -1/2.
+        // ln g = 0, 1, 0, -3 at lags 1 to 4 of T = 5: slope -1, intercept 2; residuals -1, 1, 1,
+        // -1; mean -1/2.
         let norms = [9.0, 1.0, 1f64.exp(), 1.0, (-3f64).exp(), 9.0];
         let fit = decay(&norms, 5).expect("four points");
         close(fit.decay, 1.0);

@@ -8,21 +8,23 @@ use candle::Result;
 use recurrent_core::{Bptt, GradientTrace, LayerId, Record};
 use serde::{Deserialize, Serialize};
 
-/// The gradient along the layers of a network, from one backward pass, so that "vanishes along depth" and "vanishes along time" are two statements:
-/// the first is about [`DepthProfile::along_depth`], the second about [`LayerDepth::half_life`].
+/// The gradient along the layers of a network, from one backward pass. It separates vanishing along
+/// depth, [`DepthProfile::along_depth`], from vanishing along time, [`LayerDepth::half_life`].
 ///
-/// It does not show why: a layer whose gradient is small may be one that the layers above do not need.
+/// It does not show the reason: the layers above may not need a layer with a small gradient.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DepthProfile {
     /// Every layer, direction and field, bottom first.
     pub layers: Vec<LayerDepth>,
-    /// The bottom layer against the top one, in each direction, of the output h; empty for a single layer.
+    /// The bottom layer against the top one, in each direction, of the output h; empty for a single
+    /// layer.
     pub along_depth: Vec<AlongDepth>,
-    /// The norm of the gradient of weights whose names end as those of no layer: embeddings, read-outs.
+    /// The norm of the gradient of weights outside the layers: embeddings, read-outs.
     pub other_weights: f64,
 }
 
-/// The gradient at one layer. Norms of states are medians over examples of the norm of the example's own gradient, as in [`Profile`].
+/// The gradient at one layer. Norms of states are medians over examples of the norm of the
+/// example's own gradient, as in [`Profile`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LayerDepth {
     /// Which layer, and which direction.
@@ -31,7 +33,8 @@ pub struct LayerDepth {
     pub field: String,
     /// ‖dL/ds_T‖ at the reference lag: 0 for h, 1 for other fields ([`Profile::reference`]).
     pub end: f64,
-    /// sqrt(Σ_k ‖dL/ds_{T-k}‖²) over all lags of the example's states, without the initial carry: what reaches the layer at all, at whatever time.
+    /// sqrt(Σ_k ‖dL/ds_{T-k}‖²) over all lags of the example's states, without the initial carry:
+    /// the gradient that reaches the layer at any time.
     pub pooled: f64,
     /// The slope along time, fitted as [`decay`] does; `None` if there are too few lags.
     pub decay: Option<Fit>,
@@ -39,29 +42,32 @@ pub struct LayerDepth {
     pub half_life: Option<f64>,
     /// The number of steps in which it doubles; `None` if it decays, or has no fit.
     pub doubling_time: Option<f64>,
-    /// The norm of the gradient of the batch's mean loss with respect to the weights of this layer and direction, those whose names end as
-    /// [`LayerId::suffix`] says; `None` if there are none. The same for every field.
+    /// The norm of the gradient of the batch's mean loss with respect to the weights of this layer
+    /// and direction, whose names end in [`LayerId::suffix`]; `None` without such weights. The same
+    /// for every field.
     pub weights: Option<f64>,
 }
 
-/// The bottom layer against the top layer, in one direction: below 1, the gradient shrinks on its way down.
+/// The bottom layer against the top layer, in one direction: below 1, the gradient shrinks from top
+/// to bottom.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AlongDepth {
     /// Whether this is the direction in reverse.
     pub reverse: bool,
-    /// How many layers lie between the two: the number of layers − 1.
+    /// The number of layers − 1.
     pub layers: usize,
-    /// Of the norms at the end of time. Where the loss reads the end alone, the top layer gets its gradient from the read-out there and the
-    /// one below only through the top layer's last step, so that this is the gain of one step of each layer.
+    /// Of the norms at the last step. If the loss reads the last step alone, the top layer gets its
+    /// gradient from the read-out and the layer below through the top layer's last step, so that
+    /// this is the gain of one step of each layer.
     pub end: Option<f64>,
-    /// Of the norms pooled over lags: the one that time does not change.
+    /// Of the norms pooled over lags, which does not depend on decay along time.
     pub pooled: Option<f64>,
     /// Of the norms of the weights' gradients.
     pub weights: Option<f64>,
 }
 
 impl AlongDepth {
-    /// The factor a layer: the ratio's root of the number of layers between; below 1 it shrinks from layer to layer.
+    /// The factor per layer: the root of `ratio` of order [`AlongDepth::layers`].
     pub fn factor(&self, ratio: f64) -> f64 {
         ratio.powf(1.0 / self.layers as f64)
     }
@@ -139,7 +145,7 @@ impl AlongDepth {
 }
 
 impl NamedGradients {
-    /// The norm over the weights whose names are so; `None` if there are none.
+    /// The norm over the weights with these names; `None` without such weights.
     fn of(&self, is: impl Fn(&str) -> bool) -> Option<f64> {
         let values: Vec<_> =
             self.0.iter().filter(|(name, _)| is(name)).map(|(_, values)| norm(values)).collect();

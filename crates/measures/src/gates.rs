@@ -1,4 +1,4 @@
-//! How open the gates are, and how long the one that keeps the state remembers.
+//! How open the gates are, and the time constants of the keep gate.
 
 use crate::profile::quantile;
 use crate::Applicable;
@@ -17,14 +17,15 @@ pub const RIGHT: f64 = 0.9;
 pub struct LayerGates {
     /// Which layer, and which direction.
     pub layer_id: LayerId,
-    /// Its gates, in the order of the cell; does not apply to a cell that names none.
+    /// Its gates, in the order of the cell; does not apply to a cell without named gates.
     pub gates: Applicable<Vec<GateUse>>,
 }
 
 /// How open one gate is, over all units, steps and examples.
 ///
-/// A gate that is saturated passes everything or nothing on and hardly learns, since its own parameters learn by the slope v (1 − v)
-/// of the sigmoid. It does not show whether that is wrong: a memory that has to keep wants f near 1.
+/// A saturated gate passes everything or nothing and hardly learns, since its parameters learn by
+/// the slope v (1 − v) of the sigmoid. That need not be a fault: an LSTM that must remember needs f
+/// near 1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GateUse {
     /// Its name, as in the cell's equations.
@@ -35,11 +36,12 @@ pub struct GateUse {
     pub left: f64,
     /// The share of values above [`RIGHT`].
     pub right: f64,
-    /// The mean of v (1 − v), at most 1/4: the factor by which a gradient reaches the gate's own parameters.
+    /// The mean of v (1 − v), at most 1/4: the factor by which a gradient reaches the gate's own
+    /// parameters.
     pub slope: f64,
     /// The same unit by unit, over steps and examples.
     pub units: Vec<UnitUse>,
-    /// How long units remember, if the gate multiplies the state that is kept.
+    /// The time constants of the units, if this is the keep gate.
     pub retention: Option<Retention>,
 }
 
@@ -56,16 +58,18 @@ pub struct UnitUse {
     pub slope: f64,
 }
 
-/// The time constants that the gate that keeps implies, in steps, from each unit's mean value E f.
+/// The time constants of the keep gate, in steps, from the mean value E f of each unit.
 ///
-/// What is kept decays as (E f)^k = e^{−k/τ} with τ = −1/ln E f, or about as 1 − k/τ with τ = 1/(1 − E f), which is half a step longer for
-/// f near 1 (Gers, Schmidhuber and Cummins 2000; Tallec and Ollivier 2018, arXiv:1804.11188v1). It is that of the gate at its mean: a
-/// gate that opens and shuts may keep longer or shorter, and paths through h are left out; [`crate::carousel`] has the product itself.
+/// The kept state decays as (E f)^k = e^{−k/τ} with τ = −1/ln E f, or about as 1 − k/τ with τ =
+/// 1/(1 − E f), which is half a step longer for f near 1 (Gers, Schmidhuber and Cummins 2000;
+/// Tallec and Ollivier 2018, arXiv:1804.11188v1). This uses the mean of the gate: a gate that opens
+/// and shuts may keep longer or shorter. Paths through h are ignored; [`crate::carousel`] has the
+/// product itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Retention {
-    /// 1/(1 − E f) of every unit; infinite for a gate that stays open altogether.
+    /// 1/(1 − E f) of every unit; infinite for a gate that is always fully open.
     pub linear: TimeConstants,
-    /// −1/ln E f of every unit; 0 for a gate that stays shut.
+    /// −1/ln E f of every unit; 0 for a gate that is always shut.
     pub exponential: TimeConstants,
 }
 
@@ -82,7 +86,7 @@ pub struct TimeConstants {
     pub q75: f64,
 }
 
-/// The gates of every layer and direction that was observed, within the lengths of the examples.
+/// The gates of every recorded layer and direction, within the lengths of the examples.
 ///
 /// # Errors
 /// If a gate's values have another shape than `(batch, steps, hidden)`, and those of candle.
@@ -141,12 +145,15 @@ impl TimeConstants {
     }
 }
 
-/// The rows of `values`, `(batch, steps, size)`, that lie within the lengths, example by example.
+/// The rows of `values`, `(batch, steps, size)`, within the lengths, example by example.
 pub(crate) fn within(what: &str, values: &Tensor, lengths: &[usize]) -> Result<Vec<Vec<f64>>> {
     let steps = match values.dims() {
-        &[batch, steps, _] if batch == lengths.len() && lengths.iter().all(|&len| len <= steps) => steps,
+        &[batch, steps, _] if batch == lengths.len() && lengths.iter().all(|&len| len <= steps) => {
+            steps
+        }
         dims => bail!(
-            "observed {what}: expected (batch, steps, size) of examples of {lengths:?} steps, got {dims:?}"
+            "recorded {what}: expected (batch, steps, size) of examples of {lengths:?} steps, got \
+            {dims:?}"
         ),
     };
     let rows = values.to_dtype(DType::F64)?.to_vec3::<f64>()?;
@@ -177,7 +184,8 @@ mod tests {
 
     #[test]
     fn shares_and_means_are_those_within_the_lengths() -> Result<()> {
-        // The second example has one step; the nines behind it would be right-saturated and move every mean.
+        // The second example has one step; the nines in its padding would be right-saturated and
+        // change every mean.
         let values = [[[0.05, 0.5], [0.1, 0.9], [0.95, 0.2]], [[0.5, 0.8], [9.0, 9.0], [9.0, 9.0]]];
         let found = gates(&[seen(vec![gate(&values, true)?], &[3, 1])])?;
         assert_eq!(found[0].layer_id, LayerId::layer(2));
@@ -220,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_without_gates_is_told_so() -> Result<()> {
+    fn gates_do_not_apply_to_a_cell_without_gates() -> Result<()> {
         let found = gates(&[seen(Vec::new(), &[3])])?;
         assert_eq!(
             found[0].gates,
@@ -229,7 +237,7 @@ mod tests {
         let short = gates(&[seen(vec![gate(&[[[0.5; 2]; 3]; 2], true)?], &[3, 4])]);
         let error = short.expect_err("four steps of three").to_string();
         assert!(error
-            .starts_with("observed f: expected (batch, steps, size) of examples of [3, 4] steps"));
+            .starts_with("recorded f: expected (batch, steps, size) of examples of [3, 4] steps"));
         Ok(())
     }
 }

@@ -1,22 +1,24 @@
-//! How far back a gradient reaches.
+//! The horizon of a gradient.
 
-/// The share of the reference norm at which the gradient is said to have ended, in [`horizon`].
+/// The share of the reference norm that ends the gradient in [`horizon`].
 pub const HORIZON: f64 = 1e-3;
 
-/// First/last ratio, R = g(T − 1) / g(`reference`): the gradient of the first step's state over that of the last.
+/// First/last ratio, R = g(T − 1) / g(`reference`): the gradient of the first step's state over
+/// that of the last.
 ///
-/// `norms` are by lag, `steps` is T; `reference` is 0, or 1 for c ([`Profile::reference`](super::Profile::reference)).
-/// 0 means that the norm at the first step underflowed. `None` if a norm is missing or not finite, or that at the
-/// reference is zero, or the sequence is too short to have both.
+/// `norms` are by lag, `steps` is T; `reference` is 0, or 1 for c
+/// ([`Profile::reference`](super::Profile::reference)). 0 means that the norm at the first step
+/// underflowed. `None` if a norm is missing or not finite, or that at the reference is zero, or the
+/// sequence is too short to have both.
 pub fn ratio(norms: &[f64], steps: usize, reference: usize) -> Option<f64> {
     let first = steps.checked_sub(1).filter(|&first| first > reference)?;
     let (first, last) = (*norms.get(first)?, *norms.get(reference)?);
     Some(first / last).filter(|ratio| ratio.is_finite())
 }
 
-/// The horizon, H = max { k : g(k) / g(`reference`) >= `epsilon` }: the largest lag at which the gradient is at least
-/// that share of what it was. Take [`HORIZON`], or the machine epsilon of the dtype, beyond which the gradient no
-/// longer changes a sum of both.
+/// The horizon, H = max { k : g(k) / g(`reference`) >= `epsilon` }: the largest lag at which the
+/// gradient has at least that share of its reference norm. Take [`HORIZON`], or the machine epsilon
+/// of the dtype, beyond which the gradient no longer changes a sum of both.
 ///
 /// `None` if the norm at the reference is zero or not finite.
 pub fn horizon(norms: &[f64], reference: usize, epsilon: f64) -> Option<usize> {

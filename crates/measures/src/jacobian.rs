@@ -1,4 +1,4 @@
-//! The Jacobian over many steps: how much of a gradient comes through, in the best direction and in the worst.
+//! The Jacobian over many steps: its gain in the best direction and in the worst.
 
 use crate::statistics::median;
 use crate::Trajectory;
@@ -6,33 +6,34 @@ use candle::{bail, DType, Result};
 use nalgebra::DMatrix;
 use serde::{Deserialize, Serialize};
 
-/// The singular values of the temporal Jacobian at one lag: J_{T,k} = ∂s_T/∂s_{T-k} = J_{T-1} ··· J_{T-k}.
+/// The singular values of the temporal Jacobian at one lag: J_{T,k} = ∂s_T/∂s_{T-k} = J_{T-1} ···
+/// J_{T-k}.
 ///
-/// Pascanu, Mikolov and Bengio 2013 (arXiv:1211.5063v2) bound the largest of them; a network at which all of them are near 1
-/// (dynamical isometry) trains at any depth.
+/// Pascanu, Mikolov and Bengio 2013 (arXiv:1211.5063v2) bound the largest of them; a network in
+/// which all of them are near 1 (dynamical isometry) trains at any depth.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SingularValues {
     /// The lag k.
     pub lag: usize,
     /// σ_max.
     pub largest: Magnitude,
-    /// σ_min; `None` where the layer's own dtype does not resolve it.
+    /// σ_min; `None` if the layer's dtype does not resolve it.
     pub smallest: Option<Magnitude>,
     /// The condition number σ_max / σ_min; `None` as σ_min.
     pub condition: Option<Magnitude>,
     /// The mean squared singular value, (1/n) tr(J Jᵀ).
     pub mean_square: Magnitude,
-    /// log10 σ_max / k: the growth a step in the best direction.
+    /// log10 σ_max / k: the growth per step in the best direction.
     pub log10_per_step: f64,
-    /// Whether σ_min/σ_max >= n ε of f64 still. Where not, σ_min of the product as a matrix would be noise, and only the inverses, by which it is
-    /// calculated here, have it.
+    /// Whether σ_min/σ_max >= n ε of f64. If not, σ_min of the explicit product would be noise; the
+    /// product of inverses, from which it is computed here, still has it.
     pub within_f64: bool,
 }
 
-/// A number that may lie far outside of the range of f64.
+/// A number that may be far outside of the range of f64.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Magnitude {
-    /// The number itself: 0 or infinity where f64 does not reach.
+    /// The number itself: 0 or infinity outside of the range of f64.
     pub value: f64,
     /// Its decimal logarithm; −∞ for zero.
     pub log10: f64,
@@ -44,8 +45,9 @@ impl Magnitude {
     }
 }
 
-/// The singular values of the temporal Jacobian that ends at s_`end` (T for the whole trajectory), at each of `lags`, ascending: medians over
-/// the examples, of logarithms. An unresolved σ_min counts as smaller than all others.
+/// The singular values of the temporal Jacobian that ends at s_`end` (T for the whole trajectory),
+/// at each of `lags`, ascending: medians over the examples, of logarithms. An unresolved σ_min
+/// counts as smaller than all others.
 ///
 /// # Errors
 /// As [`temporal_jacobian_of_example`].
@@ -84,16 +86,18 @@ pub fn temporal_jacobian(
     Ok((0..lags.len()).map(at).collect())
 }
 
-/// As [`temporal_jacobian`], of one example.
+/// As [`temporal_jacobian`], for one example.
 ///
-/// The product is kept as a matrix of largest element 1 and the logarithm of what has been divided out, so that it neither over- nor underflows.
-/// Explicit products lose every direction that is n ε below the best one; so σ_min is 1/σ_max of the product of the inverses
-/// J_{T-k}⁻¹ ··· J_{T-1}⁻¹, whose best direction it is. That needs every J_t to have its own σ_min: from the step on at which
-/// ε ‖J_t‖ ‖J_t⁻¹‖ (Frobenius norms, ε of the layer's dtype) exceeds 0.1, σ_min is not resolved. A step that ends units for good, as ReLU does, is one.
+/// The product is stored as a matrix of largest element 1 and the logarithm of its scale, so that
+/// it neither over- nor underflows. Explicit products lose every direction that is n ε below the
+/// best one, so σ_min is computed as 1/σ_max of the product of the inverses J_{T-k}⁻¹ ···
+/// J_{T-1}⁻¹. That needs the σ_min of every J_t: from the first step at which ε ‖J_t‖ ‖J_t⁻¹‖
+/// (Frobenius norms, ε of the layer's dtype) exceeds 0.1, σ_min is not resolved. An example is a
+/// step at which ReLU shuts a unit.
 ///
 /// # Errors
-/// If `lags` do not ascend from 1 or more to at most `end`, or `end` exceeds the number of steps; if a Jacobian is not finite; as
-/// [`Trajectory::jacobian`].
+/// If `lags` do not ascend from 1 or more to at most `end`, or `end` exceeds the number of steps;
+/// if a Jacobian is not finite; as [`Trajectory::jacobian`].
 pub fn temporal_jacobian_of_example(
     trajectory: &Trajectory,
     example: usize,
@@ -135,7 +139,7 @@ fn check(trajectory: &Trajectory, end: usize, lags: &[usize]) -> Result<()> {
     }
 }
 
-/// J⁻¹, if J is known well enough to have one.
+/// J⁻¹, if the dtype resolves it.
 fn resolved_inverse(jacobian: &DMatrix<f64>, epsilon: f64) -> Option<DMatrix<f64>> {
     let inverse = jacobian.clone().try_inverse()?;
     (epsilon * jacobian.norm() * inverse.norm() < 0.1).then_some(inverse)

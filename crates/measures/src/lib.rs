@@ -1,6 +1,7 @@
-//! Measures of a gradient on its way back through time, from an ordinary backward pass.
+//! Measures of the gradient through time, from an ordinary backward pass.
 //!
-//! A [`Profile`] comes out of a [`recurrent_core::GradientTrace`]; all other measures are computed from its norms.
+//! A [`Profile`] comes out of a [`recurrent_core::GradientTrace`]; all other measures are computed
+//! from its norms.
 //!
 //! | measure | formula | function |
 //! |---|---|---|
@@ -12,16 +13,17 @@
 //! | underflow | lags at which an element is zero or subnormal | [`Underflow::from_profile`] |
 //! | long-range share | S(τ) = ‖Σ_{k >= τ} (dL/dW)_k‖ / ‖dL/dW‖, and its cosine | [`long_range_share`] |
 //! | truncation bias | ‖g_TBPTT - g_full‖ / ‖g_full‖, and its cosine | [`truncation()`] |
-//! | carousel | Π f_t, and the gradient that it alone brings back, against dL/dc_{T-k} | [`carousel()`] |
+//! | carousel | Π f_t, and the gradient along this product alone, against dL/dc_{T-k} | [`carousel()`] |
 //! | f32 beside f64 | elements that are zero or subnormal in f32 and normal in f64, by lag | [`shadow()`] |
 //! | gradient noise | ‖m‖ / sqrt(mean ‖g - m‖²) by lag; cosines between batches | [`gradient_noise`] |
-//! | rank of the states | (Σλ)² / Σλ², exp of the entropy, saturation; units that stand still | [`rank()`] |
+//! | rank of the states | (Σλ)² / Σλ², exp of the entropy, saturation; constant units | [`rank()`] |
 //! | depth against time | norms, ratios and half-lives layer by layer | [`depth()`] |
 //! | gate saturation, time constants | shares of v < 0.1 and v > 0.9; 1/(1 - E f) | [`gates()`] |
 //!
 //! # Dynamics
 //!
-//! These look at a layer itself, a step at a time, along a [`Trajectory`]: no loss is needed, and no recorder.
+//! These examine a layer itself, step by step, along a [`Trajectory`]. They need neither a loss nor
+//! a recorder.
 //!
 //! | measure | formula | function |
 //! |---|---|---|
@@ -30,15 +32,16 @@
 //! | temporal Jacobian | σ_max, σ_min, κ, (1/n) tr(J Jᵀ) of J_{T-1} ··· J_{T-k} | [`temporal_jacobian`] |
 //! | Lyapunov spectrum | Q_{t+1} R_{t+1} = J_t Q_t, λ_i = mean of ln abs(R_ii) | [`lyapunov`] |
 //! | condition number over T | κ ≈ exp(T (λ_1 − λ_n)) | [`Lyapunov::log10_condition`] |
-//! | Ω | how far steps are from keeping the gradient's norm | [`omega`]; in training [`omega_penalty`] |
+//! | Ω | the deviation of steps from keeping the gradient's norm | [`omega`]; in training [`omega_penalty`] |
 //! | spectra of recurrent blocks | ρ(W), σ_max, σ_min, κ | [`block_spectra`] |
 //! | memory capacity | Σ_k r²(u_{t-k}, w · h_t) | [`memory_capacity`] |
 //! | sensitivity | ‖dh_t/dθ‖ | [`sensitivity`] |
 //!
-//! [`diagnosis`] puts them together for a network of one's own, and says what to try.
+//! [`diagnosis`] combines them for any network, and suggests remedies.
 //!
-//! dL/dc_t is the partial derivative with h_t held fixed. Under a loss that reads h_T alone, that of c_T is zero by
-//! construction, so ratios for c take lag 1 as their reference: [`Profile::reference`].
+//! dL/dc_t is the partial derivative with h_t held fixed. Under a loss that reads h_T alone, that
+//! of c_T is zero by construction, so ratios for c take lag 1 as their reference:
+//! [`Profile::reference`].
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! Lyapunov exponents: the rates at which directions grow or shrink, in the long run.
+//! Lyapunov exponents: the long-run growth rates of directions.
 
 use crate::Trajectory;
 use candle::{bail, Result};
@@ -13,23 +13,26 @@ use serde::{Deserialize, Serialize};
 /// Q_{t+1} R_{t+1} = J_t Q_t        λ_i = (1/T) Σ_t ln |R_{t,ii}|
 /// ```
 ///
-/// λ_1 > 0: nearby states part, and gradients explode along typical directions; λ_1 < 0: they vanish. Vogt et al. 2022 (Front. Appl. Math.
-/// Stat. 8:818799); Engelken et al. 2023; on bounded and diverging gradients Mikhaeil et al. 2022.
+/// λ_1 > 0: nearby states part, and gradients explode along typical directions; λ_1 < 0: they
+/// vanish. Vogt et al. 2022 (Front. Appl. Math. Stat. 8:818799); Engelken et al. 2023; on bounded
+/// and diverging gradients Mikhaeil et al. 2022.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Lyapunov {
-    /// The exponents λ_1 >= λ_2 >= …; −∞ where a direction is lost for good.
+    /// The exponents λ_1 >= λ_2 >= …; −∞ for a direction that a step annihilates.
     pub exponents: Vec<f64>,
-    /// The number n of values in the state, that of all exponents.
+    /// The size n of the state, which is the number of all exponents.
     pub size: usize,
     /// The number T of steps averaged over, after the warm-up.
     pub steps: usize,
 }
 
-/// The first `count` exponents, averaged over all examples and over the steps after the first `warmup`, in which Q turns into the directions
-/// of growth. It begins as the same random orthogonal matrix in every call.
+/// The first `count` exponents, averaged over all examples and over the steps after the first
+/// `warmup`, during which Q turns into the directions of growth. Q starts as the same random
+/// orthogonal matrix in every call.
 ///
 /// # Errors
-/// If `count` is 0 or exceeds n, or no step is left after the warm-up; if a Jacobian is not finite; as [`Trajectory::jacobian`].
+/// If `count` is 0 or exceeds n, or no step is left after the warm-up; if a Jacobian is not finite;
+/// as [`Trajectory::jacobian`].
 pub fn lyapunov(trajectory: &Trajectory, count: usize, warmup: usize) -> Result<Lyapunov> {
     let mut mean = vec![0.0; count];
     for example in 0..trajectory.batch() {
@@ -40,7 +43,7 @@ pub fn lyapunov(trajectory: &Trajectory, count: usize, warmup: usize) -> Result<
     Ok(Lyapunov { exponents: mean, size: trajectory.size(), steps: trajectory.steps() - warmup })
 }
 
-/// As [`lyapunov`], of one example.
+/// As [`lyapunov`], for one example.
 ///
 /// # Errors
 /// As [`lyapunov`].
@@ -78,13 +81,15 @@ impl Lyapunov {
         self.exponents[0]
     }
 
-    /// Σ λ_i, the rate at which the logarithm of a volume grows; `None` unless all n exponents are known.
+    /// Σ λ_i, the rate at which the logarithm of a volume grows; `None` unless all n exponents are
+    /// known.
     pub fn sum(&self) -> Option<f64> {
         (self.exponents.len() == self.size).then(|| self.exponents.iter().sum())
     }
 
-    /// The Kaplan–Yorke dimension, j + (λ_1 + … + λ_j) / |λ_{j+1}| with j the largest number for which the sum is not negative: 0 of a network
-    /// that forgets where it began, n of one in which volumes do not shrink. `None` if there are too few exponents to tell.
+    /// The Kaplan–Yorke dimension, j + (λ_1 + … + λ_j) / |λ_{j+1}| with j the largest number for
+    /// which the sum is not negative: 0 for a network that forgets its initial state, n if volumes
+    /// do not shrink. `None` if there are too few exponents to tell.
     pub fn kaplan_yorke(&self) -> Option<f64> {
         let mut sum = 0.0;
         for (index, exponent) in self.exponents.iter().enumerate() {
@@ -96,8 +101,9 @@ impl Lyapunov {
         (self.exponents.len() == self.size).then_some(self.size as f64)
     }
 
-    /// λ_1 − λ_n, the rate at which the logarithm of the long-term Jacobian's condition number grows: κ ≈ exp(T (λ_1 − λ_n)) (Engelken et al.
-    /// 2023). `None` unless all n exponents are known.
+    /// λ_1 − λ_n, the rate at which the logarithm of the long-term Jacobian's condition number
+    /// grows: κ ≈ exp(T (λ_1 − λ_n)) (Engelken et al. 2023). `None` unless all n exponents are
+    /// known.
     pub fn condition_rate(&self) -> Option<f64> {
         let last = self.exponents.last().filter(|_| self.exponents.len() == self.size)?;
         Some(self.exponents[0] - last)

@@ -1,4 +1,4 @@
-//! How many of the past inputs can be read off a layer's output.
+//! Memory capacity: how many past inputs a linear read-out recovers from a layer's output.
 
 use candle::{bail, DType, Device, Result, Tensor};
 use nalgebra::{DMatrix, DVector};
@@ -6,17 +6,18 @@ use rand::Rng;
 use recurrent_core::{named_rng, ForwardContext, Layer, Sequence};
 use serde::{Deserialize, Serialize};
 
-/// The memory capacity of a layer under random input: how well a linear read-out of the output h_t tells the input k steps ago.
+/// The memory capacity of a layer under random input: how well a linear read-out of the output h_t
+/// recovers the input of k steps ago.
 ///
 /// ```text
 /// MC_k = max_w r²(u_{t-k}, w · h_t)        MC = Σ_{k >= 1} MC_k        u_t ~ U(−1, 1), independent
 /// ```
 ///
-/// Jaeger 2001 (GMD report 152), who shows that it is at most the number N of units; so it is with k = 0, the input of the step itself, which a
-/// layer's output holds too. Naive estimates exceed that bound or miss it, as Ballarin, Grigoryeva and Ortega show
-/// (arXiv:2305.01457). Here r² is that of steps on which the read-out was not fitted, and from it the floor is subtracted: the
-/// same for *future* inputs, of which the output knows nothing. What is left may be negative; it is not cut off, since cutting would add up to a
-/// capacity.
+/// Jaeger 2001 (GMD report 152), who shows that it is at most the number N of units. The bound also
+/// holds with k = 0, the input of the step itself. Naive estimates exceed that bound or miss it, as
+/// Ballarin, Grigoryeva and Ortega show (arXiv:2305.01457). Here r² is computed on held-out steps,
+/// minus the floor: the mean r² of *future* inputs, which the output cannot contain. The difference
+/// may be negative; it is not clipped, since clipped noise would add up to a capacity.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CapacityCurve {
     /// MC_k by delay k from 0, less the floor.
@@ -27,27 +28,28 @@ pub struct CapacityCurve {
     pub units: usize,
 }
 
-/// How memory capacity is measured.
+/// The settings of [`memory_capacity`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CapacityConfig {
-    /// What the input is drawn from.
+    /// The seed of the input.
     pub seed: u64,
     /// The largest delay k.
     pub delays: usize,
-    /// How many steps pass before the first that counts; at least `delays`.
+    /// The number of steps before the first that counts; at least `delays`.
     pub washout: usize,
-    /// On how many steps the read-out is fitted.
+    /// The number of steps for fitting the read-out.
     pub fit: usize,
-    /// On how many further steps it is tested.
+    /// The number of further steps for testing it.
     pub test: usize,
-    /// The ridge: the squared singular values of the centred outputs are enlarged by this share of the largest.
+    /// The ridge: the squared singular values of the centred outputs are enlarged by this share of
+    /// the largest.
     pub ridge: f64,
-    /// How the input enters.
+    /// The features that the input drives.
     pub drive: InputDrive,
 }
 
-/// Which features of the input are driven.
+/// The features that the input drives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InputDrive {
@@ -85,11 +87,11 @@ impl CapacityCurve {
     }
 }
 
-/// Measures the memory capacity of `layer`, from its own initial state, in evaluation.
+/// Measures the memory capacity of `layer`, from its own initial state, in evaluation mode.
 ///
 /// # Errors
-/// If there are fewer than two steps to test or no more steps to fit than outputs, the ridge is negative, part of the layer runs in reverse, or
-/// its outputs are not finite; those of the layer.
+/// If there are fewer than two steps to test or no more steps to fit than outputs, the ridge is
+/// negative, part of the layer runs in reverse, or its outputs are not finite; those of the layer.
 pub fn memory_capacity(layer: &dyn Layer, settings: &CapacityConfig) -> Result<CapacityCurve> {
     let units = layer.output_size();
     check(layer, settings)?;
@@ -101,7 +103,7 @@ pub fn memory_capacity(layer: &dyn Layer, settings: &CapacityConfig) -> Result<C
     let outputs = drive(layer, &inputs, settings)?; // (steps, units)
     let read_out = ReadOut::new(&outputs.rows(start, settings.fit).into_owned(), settings.ridge);
     let test = outputs.rows(start + settings.fit, settings.test).into_owned();
-    // The input `shift` steps after each of the steps that count; before them, where it is negative.
+    // The input `shift` steps after each step that counts, or before it if `shift` is negative.
     let r2 = |shift: isize| {
         let targets = &inputs[start.wrapping_add_signed(shift)..][..count];
         let (fit, held_out) = targets.split_at(settings.fit);
@@ -120,7 +122,8 @@ fn check(layer: &dyn Layer, settings: &CapacityConfig) -> Result<()> {
     }
     if settings.test < 2 || settings.fit <= layer.output_size() {
         bail!(
-            "memory capacity, steps: expected more than {} to fit and at least 2 to test, got {} and {}",
+            "memory capacity, steps: expected more than {} to fit and at least 2 to test, got {} \
+            and {}",
             layer.output_size(),
             settings.fit,
             settings.test
@@ -154,7 +157,8 @@ fn drive(layer: &dyn Layer, inputs: &[f64], settings: &CapacityConfig) -> Result
     Ok(DMatrix::from_row_slice(inputs.len(), layer.output_size(), &ys))
 }
 
-/// Least squares with a ridge on centred outputs H = Q U Σ Vᵀ: w = V Σ (Σ² + ridge σ_max²)⁻¹ Uᵀ Qᵀ u.
+/// Least squares with a ridge on centred outputs H = Q U Σ Vᵀ: w = V Σ (Σ² + ridge σ_max²)⁻¹ Uᵀ Qᵀ
+/// u.
 struct ReadOut {
     means: DVector<f64>,
     fitted: DMatrix<f64>, // (steps, rank): Q U, orthonormal
@@ -172,7 +176,7 @@ impl ReadOut {
         Self { means, fitted: q * u, back: v * DMatrix::from_diagonal(&filter) }
     }
 
-    /// What the read-out fitted to `targets` says of the outputs `test`, up to a constant.
+    /// The prediction of the read-out fitted to `targets` for the outputs `test`, up to a constant.
     fn predict(&self, targets: &[f64], test: &DMatrix<f64>) -> DVector<f64> {
         let mean = targets.iter().sum::<f64>() / targets.len() as f64;
         let targets =

@@ -1,4 +1,4 @@
-//! Whether the gradients of different examples, and of different batches, agree.
+//! The agreement between the gradients of different examples, and of different batches.
 
 use crate::objective::NamedGradients;
 use crate::state_gradients::{name, StateGradients};
@@ -11,33 +11,37 @@ use serde::{Deserialize, Serialize};
 /// The noise of the gradient, from several batches.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GradientNoise {
-    /// That of dL/ds_{T-k}, for each layer, direction and field.
+    /// The noise of dL/ds_{T-k}, for each layer, direction and field.
     pub states: Vec<StateNoise>,
     /// The agreement of the batches' gradients over all weights.
     pub all: Option<f64>,
-    /// The same weight by weight, by name.
+    /// The agreement weight by weight, by name.
     pub weights: Vec<(String, Option<f64>)>,
 }
 
 /// The noise of the gradient of one field of one layer's state, lag by lag.
 ///
 /// ```text
-/// SNR(k) = ‖m_k‖ / sqrt(mean_e ‖g_e,k − m_k‖²)      g_e,k = dL_e/ds_{T-k} of example e,  m_k = mean_e g_e,k
+/// g_e,k = dL_e/ds_{T-k} of example e,  m_k = mean_e g_e,k
+/// SNR(k) = ‖m_k‖ / sqrt(mean_e ‖g_e,k − m_k‖²)
 /// agreement(k) = mean over pairs of batches of cos(m_k of one, m_k of the other)
 /// ```
 ///
-/// In one sentence: whether what comes back to lag k says the same for every example, or cancels. (Cockpit, Schneider, Dangel and Hennig
-/// 2021, arXiv:2102.06604, has a signal to noise ratio of the gradients of the weights.)
+/// It shows whether the gradients of the examples at lag k agree or cancel. (Cockpit, Schneider,
+/// Dangel and Hennig 2021, arXiv:2102.06604, has a signal-to-noise ratio of the gradients of the
+/// weights.)
 ///
-/// What it does not show, and what does not compare across lags:
+/// Its limits:
 ///
-/// - Examples without any agreement still have a mean, of SNR about 1/√n for n examples ([`NoiseLag::floor`]). With examples of unequal lengths n
-///   falls with the lag and the floor rises; compare SNR / floor then. The cosine of two directions without agreement scatters around 0 by
+/// - Examples without any agreement still have a mean, with an SNR of about 1/√n for n examples
+///   ([`NoiseLag::floor`]). With examples of unequal lengths n falls with the lag and the floor
+///   rises, so compare SNR / floor. The cosine of two independent directions scatters around 0 by
 ///   about 1/√size.
-/// - States at different lags are other points of the same space: that m_k is long and m_{k+1} short says nothing of how they relate.
-/// - Both numbers do not depend on the norm. A gradient may agree perfectly and have vanished.
-/// - The optimiser sees products of these gradients with inputs and states, summed over lags, not m_k. Gradients of the weights may agree where
-///   those of the states do not; so [`GradientNoise::all`] stands beside them.
+/// - The norms of m_k and m_{k+1} belong to different states and do not compare.
+/// - Both numbers are independent of the norm. A vanished gradient may agree perfectly.
+/// - The optimiser sees products of these gradients with inputs and states, summed over lags.
+///   Gradients of the weights may agree where those of the states do not; see
+///   [`GradientNoise::all`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StateNoise {
     /// Which layer, and which direction.
@@ -53,18 +57,20 @@ pub struct StateNoise {
 pub struct NoiseLag {
     /// The number of examples, of all batches, that have a state there.
     pub examples: usize,
-    /// SNR over all of them; `None` for fewer than two examples, or where they do not deviate.
+    /// SNR over all of them; `None` for fewer than two examples, or without deviation.
     pub snr: Option<f64>,
     /// 1/√examples: about the SNR of gradients without any agreement.
     pub floor: f64,
-    /// The mean cosine between the mean gradients of two batches; `None` if no pair of batches has one.
+    /// The mean cosine between the mean gradients of two batches; `None` if no pair of batches has
+    /// a cosine.
     pub agreement: Option<f64>,
 }
 
-/// The noise of the gradient over `batches`: the same network, each on a batch of its own. See [`StateNoise`].
+/// The noise of the gradient over `batches`: one network on several batches. See [`StateNoise`].
 ///
 /// # Errors
-/// If there are fewer than two batches, or they do not have the same layers and weights, and those of the network.
+/// If there are fewer than two batches, or they do not have the same layers and weights, and those
+/// of the network.
 pub fn gradient_noise(batches: &[Objective]) -> Result<GradientNoise> {
     if batches.len() < 2 {
         bail!("gradient noise: expected at least 2 batches, got {}", batches.len())
@@ -96,10 +102,12 @@ pub fn gradient_noise(batches: &[Objective]) -> Result<GradientNoise> {
     })
 }
 
-/// The noise of the gradients of the states, from the traces of each batch, with their gradients; see [`StateNoise`].
+/// The noise of the gradients of the states, from the traces of each batch, with their gradients;
+/// see [`StateNoise`].
 ///
 /// # Errors
-/// If there is no batch, their traces are not of the same layers, directions and fields, or have no gradients, and those of candle.
+/// If there is no batch, their traces are not of the same layers, directions and fields, or have no
+/// gradients, and those of candle.
 pub fn state_noise(batches: &[Vec<GradientTrace>]) -> Result<Vec<StateNoise>> {
     let keys = |traces: &Vec<GradientTrace>| traces.iter().map(name).collect::<Vec<_>>();
     let Some(first) = batches.first() else {
@@ -172,7 +180,7 @@ fn snr(rows: &[Vec<f64>]) -> Option<f64> {
     fraction(norm(&mean), norm(&deviations) / (rows.len() as f64).sqrt())
 }
 
-/// The mean cosine over all pairs that have one.
+/// The mean cosine over all pairs that have a cosine.
 fn agreement(vectors: &[Vec<f64>]) -> Option<f64> {
     let pairs = (0..vectors.len()).flat_map(|a| (0..a).map(move |b| (a, b)));
     let cosines: Vec<_> = pairs.filter_map(|(a, b)| cosine(&vectors[a], &vectors[b])).collect();

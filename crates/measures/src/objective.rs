@@ -1,4 +1,4 @@
-//! A network on a fixed batch, as the measures that run it see it.
+//! A network on a fixed batch, for the measures that run it.
 
 use crate::vector::norm;
 use candle::{bail, DType, Result, Tensor};
@@ -7,7 +7,7 @@ use recurrent_core::{
 };
 use serde::{Deserialize, Serialize};
 
-/// A network on a fixed batch: what measures that run it need to know.
+/// A closure that returns the loss of a network on a fixed batch, and the weights to examine.
 ///
 /// ```
 /// use candle::{DType, Device, Result, Tensor};
@@ -25,7 +25,8 @@ use serde::{Deserialize, Serialize};
 /// let mut weights = lstm.params();
 /// weights.sort_by(|(a, _), (b, _)| a.cmp(b));
 ///
-/// let objective = Objective { loss: &loss, weights: &weights, depth: lstm.depth(), reads: LossReads::Ends };
+/// let (depth, reads) = (lstm.depth(), LossReads::Ends);
+/// let objective = Objective { loss: &loss, weights: &weights, depth, reads };
 /// for share in long_range_share(&objective, &[1, 10, 40])?.shares {
 ///     println!("made {} steps before the end or more: {:?}", share.lag, share.all.share);
 /// }
@@ -34,34 +35,35 @@ use serde::{Deserialize, Serialize};
 /// ```
 #[derive(Clone, Copy)]
 pub struct Objective<'a> {
-    /// Runs the network on the batch, every recurrent layer under the pass that it is given, and returns the loss, a scalar, the mean over
-    /// the examples. It has to give the same loss whenever it is called.
+    /// Runs the network on the batch, every recurrent layer with the given context, and returns the
+    /// loss, a scalar, the mean over the examples. It must return the same loss in every call.
     pub loss: &'a dyn Fn(&ForwardContext) -> Result<Tensor>,
-    /// The weights to look at, variables, sorted by name.
+    /// The weights to examine, which are variables, sorted by name.
     pub weights: &'a [(String, Tensor)],
-    /// How many recurrent layers lie on top of each other: [`recurrent_core::Layer::depth`].
+    /// The number of recurrent layers in the stack: [`recurrent_core::Layer::depth`].
     pub depth: usize,
-    /// Which outputs the loss reads.
+    /// The outputs that the loss reads.
     pub reads: LossReads,
 }
 
-/// Which outputs of the network a loss reads.
+/// The outputs of the network that a loss reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LossReads {
-    /// Where each direction ends, alone, as [`recurrent_core::Layer::last`] gives it.
+    /// Only the last output of each direction, as [`recurrent_core::Layer::last`] returns it.
     Ends,
-    /// Outputs of other steps too, as with a loss at every step, or a mean over time.
+    /// Outputs of other steps too: a loss at every step, or a mean over time.
     Steps,
 }
 
 /// A weight's name, and its gradient.
 type Named = (String, Vec<f64>);
 
-/// The gradient of the loss with respect to each weight, by name, in f64; zeros where the loss does not depend on it.
+/// The gradient of the loss with respect to each weight, by name, in f64; zeros for weights without
+/// influence on the loss.
 pub(crate) struct NamedGradients(pub(crate) Vec<Named>);
 
-/// One backward pass: the gradients of the weights, and what the recorder received.
+/// One backward pass: the gradients of the weights, and the traces of the recorder.
 pub(crate) struct Backward {
     pub(crate) weights: NamedGradients,
     pub(crate) traces: Vec<GradientTrace>,
@@ -100,16 +102,19 @@ impl Objective<'_> {
         Ok(self.backward(Bptt::default(), keep)?.traces)
     }
 
-    /// What the layers show of an ordinary forward pass.
+    /// The activations of an ordinary forward pass.
     ///
     /// # Errors
-    /// Those of the network; if it shows nothing.
+    /// Those of the network; if no layer records activations.
     pub fn observations(&self) -> Result<Vec<Activations>> {
         let activations = ActivationRecorder::default();
         (self.loss)(&ForwardContext::default().activations(&activations))?;
         let seen = activations.take();
         if seen.is_empty() {
-            bail!("objective: no layer showed anything; the loss has to run them under the pass that it is given")
+            bail!(
+                "objective: no layer showed anything; the loss has to run them under the pass \
+                  that it is given"
+            )
         }
         Ok(seen)
     }
@@ -119,8 +124,9 @@ impl Objective<'_> {
         layers.dedup();
         if layers.len() != self.depth {
             bail!(
-                "objective: expected the recorder to hear of {} layers, got {layers:?}; a layer of one's own that does not run through \
-                 `Rnn` has to do what the pass says, and the loss has to hand it on",
+                "objective: expected the recorder to hear of {} layers, got {layers:?}; a layer of \
+                one's own that does not run through `Rnn` has to do what the pass says, and the \
+                loss has to hand it on",
                 self.depth
             )
         }
@@ -128,13 +134,16 @@ impl Objective<'_> {
         keys.sort_unstable();
         keys.dedup();
         if keys.len() != traces.len() {
-            bail!("objective: expected one trace a layer, direction and field; the loss runs a layer more than once, or two at one place")
+            bail!(
+                "objective: expected one trace a layer, direction and field; the loss runs a \
+                  layer more than once, or two at one place"
+            )
         }
         Ok(())
     }
 
-    /// Refuses a network that does not end the gradient where `flow` ends it, as far as the traces without (`free`) and with it
-    /// (`under`) tell.
+    /// Refuses a network that does not end the gradient where `flow` ends it, as far as the traces
+    /// without (`free`) and with it (`under`) tell.
     pub(crate) fn check_flow(
         &self,
         flow: Bptt,
@@ -143,7 +152,7 @@ impl Objective<'_> {
     ) -> Result<()> {
         if free.len() != under.len() {
             bail!(
-                "objective: expected {} traces under a flow, as without, got {}",
+                "objective: expected {} traces under truncation, as without, got {}",
                 free.len(),
                 under.len()
             )
@@ -153,15 +162,17 @@ impl Objective<'_> {
             if self.reads == LossReads::Ends {
                 if let Some(lag) = (0..under.lags()).find(|&lag| leaks(flow, under, lag)) {
                     bail!(
-                        "objective: expected no gradient of {what} at lag {lag} under {:?}, got some: either a layer does not do what \
-                         `Pass::flow` says, or something reads more than the ends, such as a layer in reverse on top of another",
+                        "objective: expected no gradient of {what} at lag {lag} under {:?}, got \
+                         some: either a layer ignores `ForwardContext::bptt`, or something reads \
+                         more than the ends, such as a reverse layer on top of another",
                         flow.truncation
                     )
                 }
             } else if border(flow, under) && untouched(free, under) {
                 bail!(
-                    "objective: the gradient of {what} is the same with and without {:?}: either a layer does not do what `Pass::flow` \
-                     says, or nothing that this dtype can tell passes there",
+                    "objective: the gradient of {what} is the same with and without {:?}: either a \
+                     layer ignores `ForwardContext::bptt`, or no gradient that this dtype resolves \
+                     passes the border",
                     flow.truncation
                 )
             }
@@ -177,7 +188,7 @@ fn leaks(flow: Bptt, trace: &GradientTrace, lag: usize) -> bool {
     row.iter().zip(&trace.lengths).any(|(&norm, &len)| lag <= len && norm != 0.0 && behind(len))
 }
 
-/// Whether some example has a border.
+/// Whether truncation cuts the gradient of some example.
 fn border(flow: Bptt, trace: &GradientTrace) -> bool {
     trace.lengths.iter().any(|&len| (0..len).any(|t| flow.ends(t, len)))
 }
@@ -200,7 +211,7 @@ impl NamedGradients {
         norm(&self.flat())
     }
 
-    /// This gradient less the `other`, of the same weights.
+    /// This gradient minus the `other`, of the same weights.
     pub(crate) fn minus(&self, other: &Self) -> Self {
         let less = |((name, a), (_, b)): (&Named, &Named)| {
             (name.clone(), a.iter().zip(b).map(|(a, b)| a - b).collect())

@@ -1,4 +1,5 @@
-//! Ω of Pascanu, Mikolov and Bengio: whether a gradient keeps its norm on its way back, as a measure and as a penalty.
+//! Ω of Pascanu, Mikolov and Bengio: whether a gradient keeps its norm along time, as a measure and
+//! as a penalty.
 
 use crate::state_vector::{flatten, unflatten};
 use crate::Trajectory;
@@ -6,10 +7,10 @@ use candle::{bail, DType, Device, Result, Tensor, D};
 use recurrent_core::{Activations, ForwardContext, GradientTrace, Layer, Sequence};
 use serde::{Deserialize, Serialize};
 
-/// ‖g‖² below which a step does not count, in the authors' code.
+/// Steps with ‖g‖² below this do not count, as in the authors' code.
 const BOUND: f64 = 1e-20;
 
-/// How far each step is from keeping the norm of the gradient that comes back through it; 0 if all do.
+/// The deviation of the steps from keeping the norm of the gradient; 0 if every step keeps it.
 ///
 /// With g_{t+1} = ∂L/∂s_{t+1} and J_t = ∂s_{t+1}/∂s_t, and r_t = ‖g_{t+1}ᵀ J_t‖ / ‖g_{t+1}‖:
 ///
@@ -18,22 +19,24 @@ const BOUND: f64 = 1e-20;
 /// code    (r_t² − 1)²        averaged over all steps of all examples that count
 /// ```
 ///
-/// Pascanu, Mikolov and Bengio 2013 (arXiv:1211.5063v2, eq. 9). The authors' code squares the norms and divides by the number of
-/// steps, and so it does not grow with the length. Steps with ‖g_{t+1}‖² < 1e-20 count in neither. Here s is the state vector of any layer.
+/// Pascanu, Mikolov and Bengio 2013 (arXiv:1211.5063v2, eq. 9). The authors' code squares the norms
+/// and divides by the number of steps, so this form does not grow with the length. Steps with
+/// ‖g_{t+1}‖² < 1e-20 count in neither. Here s is the state vector of any layer.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Omega {
     /// The paper's form.
     pub paper: f64,
     /// The form of the authors' code; 0 if no step counts.
     pub code: f64,
-    /// How many steps count, averaged over examples.
+    /// The number of steps that count, averaged over examples.
     pub steps: f64,
 }
 
-/// Ω along a trajectory, given ∂L/∂s_0 to ∂L/∂s_T, `(batch, n)` each: from [`Trajectory::gradients`] or [`gradients_from_traces`].
+/// Ω along a trajectory, given ∂L/∂s_0 to ∂L/∂s_T, `(batch, n)` each: from
+/// [`Trajectory::gradients`] or [`gradients_from_traces`].
 ///
 /// # Errors
-/// If there is not one gradient a state; as [`Trajectory::vjp`].
+/// If the number of gradients is not the number of states; as [`Trajectory::vjp`].
 pub fn omega(trajectory: &Trajectory, gradients: &[Tensor]) -> Result<Omega> {
     let (steps, batch) = (trajectory.steps(), trajectory.batch() as f64);
     if gradients.len() != steps + 1 {
@@ -62,11 +65,11 @@ fn squares(rows: &Tensor) -> Result<Vec<f64>> {
     rows.to_dtype(DType::F64)?.to_device(&Device::Cpu)?.sqr()?.sum(D::Minus1)?.to_vec1()
 }
 
-/// The gradients ∂L/∂s_0 to ∂L/∂s_T, `(batch, n)` each, out of the traces of a single layer that a recorder with
-/// [`recurrent_core::Record::Gradients`] has seen.
+/// The gradients ∂L/∂s_0 to ∂L/∂s_T, `(batch, n)` each, from the traces of a single layer that a
+/// recorder with [`recurrent_core::Record::Gradients`] has seen.
 ///
 /// # Errors
-/// If the traces are not those of one layer that runs forward, or hold no gradients.
+/// If the traces are not of one forward layer, or hold no gradients.
 pub fn gradients_from_traces(traces: &[GradientTrace]) -> Result<Vec<Tensor>> {
     let gradients = side_by_side(traces)?; // (batch, steps + 1, n)
     (0..gradients.dim(1)?).map(|t| gradients.narrow(1, t, 1)?.squeeze(1)?.contiguous()).collect()
@@ -78,7 +81,8 @@ fn side_by_side(traces: &[GradientTrace]) -> Result<Tensor> {
     };
     if traces.iter().any(|trace| trace.layer_id != first.layer_id) {
         bail!(
-            "omega, traces: expected those of one layer, got {} of several; take each layer by itself",
+            "omega, traces: expected those of one layer, got {} of several; take each layer by \
+            itself",
             traces.len()
         )
     }
@@ -94,16 +98,20 @@ fn side_by_side(traces: &[GradientTrace]) -> Result<Tensor> {
     Tensor::cat(&traces.iter().map(gradient).collect::<Result<Vec<_>>>()?, 2)
 }
 
-/// Ω in the form of the authors' code, as a scalar in candle's graph for training: add α Ω to the loss, or its gradient to that of the loss.
+/// Ω in the form of the authors' code, as a scalar in candle's graph for training: add α Ω to the
+/// loss, or its gradient to that of the loss.
 ///
-/// `traces` are what a recorder with [`recurrent_core::Record::Gradients`] has seen of the backward pass of the loss, `seen` what an observer has seen of the
-/// forward pass before it, both of one layer. States, slopes and gradients count as constants; what carries a graph are the weights
-/// by which the recurrence multiplies: the "immediate" derivative of Pascanu, Mikolov and Bengio 2013 (arXiv:1211.5063v2). One call of
-/// [`Layer::vjp`] goes over all real steps of all examples with ‖g‖² >= 1e-20; if there is none, Ω is 0. It knows no masks: with dropout
-/// on the recurrence or weight drop, the step is taken as it is without them.
+/// `traces` are what a recorder with [`recurrent_core::Record::Gradients`] has seen of the backward
+/// pass of the loss, `seen` what an observer has seen of the forward pass before it, both of one
+/// layer. States, slopes and gradients count as constants; only the recurrent weights carry a
+/// graph: the "immediate" derivative of Pascanu, Mikolov and Bengio 2013 (arXiv:1211.5063v2). One
+/// call of [`Layer::vjp`] covers all real steps of all examples with ‖g‖² >= 1e-20; without such
+/// steps, Ω is 0. It ignores masks: recurrent dropout and weight drop are treated as if they were
+/// off.
 ///
 /// # Errors
-/// If the layer has no closed form, or traces, observation and `xs` are not of the same pass over one layer that runs forward.
+/// If the layer has no closed form, or traces, observation and `xs` are not of the same pass over
+/// one layer that runs forward.
 pub fn omega_penalty(
     layer: &dyn Layer,
     xs: &Sequence,
@@ -120,7 +128,8 @@ pub fn omega_penalty(
         || states.dim(0)? != batch
     {
         bail!(
-            "omega, observation: expected states {:?} at {:?}, those of the traces, got {:?} at {:?}",
+            "omega, observation: expected states {:?} at {:?}, those of the traces, got {:?} at \
+            {:?}",
             gradients.dims(),
             traces[0].layer_id,
             states.dims(),
@@ -148,13 +157,16 @@ pub fn omega_penalty(
     let like = carry_of(layer, &x)?;
     let before = layer.vjp(&x, &unflatten(&state, &like)?, &unflatten(&grad, &like)?)?;
     let Some(before) = before else {
-        bail!("omega: this layer has no closed form of its step's derivative, Layer::pull_back, which the penalty needs")
+        bail!(
+            "omega: this layer has no closed form of its step's derivative, Layer::pull_back, \
+              which the penalty needs"
+        )
     };
     let ratio = (flatten(&before)?.sqr()?.sum(1)? / grad.sqr()?.sum(1)?)?;
     (ratio - 1.0)?.sqr()?.mean_all()
 }
 
-/// A carry of this layer, for its parts and fields.
+/// A carry of this layer, for its structure.
 fn carry_of(layer: &dyn Layer, x: &Tensor) -> Result<recurrent_core::Carry> {
     let one = Sequence::new(x.narrow(0, 0, 1)?.unsqueeze(1)?.contiguous()?)?;
     Ok(layer.run(&one, None, &ForwardContext::default())?.1.detach())

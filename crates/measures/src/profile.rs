@@ -2,15 +2,16 @@
 
 use recurrent_core::{GradientTrace, LayerId};
 
-/// Gradient norm against lag, of one field of one layer's state: g(k) = ‖dL/ds_{T-k}‖, for k from 0 (the final state)
-/// to T (the initial carry).
+/// Gradient norm against lag, of one field of one layer's state: g(k) = ‖dL/ds_{T-k}‖, for k from 0
+/// (the final state) to T (the initial carry).
 ///
-/// Hochreiter 1991; Bengio, Simard and Frasconi 1994; drawn against the time step by Cooijmans et al. 2016
-/// (arXiv:1603.09025, figure 1). There are two norms, which differ by what cancels between examples: that of each
-/// example's own gradient, of which the median and the quartiles stand here, and that of the gradient of the batch's
-/// mean loss.
+/// Hochreiter 1991; Bengio, Simard and Frasconi 1994; drawn against the time step by Cooijmans et
+/// al. 2016 (arXiv:1603.09025, figure 1). There are two norms, which differ if gradients of
+/// examples cancel: the norm of each example's own gradient, with its median and quartiles, and the
+/// norm of the gradient of the batch's mean loss.
 ///
-/// Lags are counted from each example's own end. An example shorter than a lag does not count there.
+/// Lags are counted from each example's own end. An example shorter than a lag does not count at
+/// that lag.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Profile {
     /// Which layer, and which direction.
@@ -36,10 +37,11 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// The profile of a trace, whose loss was the mean over the examples of the batch: the norm of a row is multiplied
-    /// by the size of the batch to be that of the example's own loss.
+    /// The profile of a trace, whose loss was the mean over the examples of the batch: the norm of
+    /// a row is multiplied by the size of the batch to be that of the example's own loss.
     ///
-    /// Quartiles are interpolated linearly between the ordered norms (type 7 of Hyndman and Fan 1996, as in numpy).
+    /// Quartiles are interpolated linearly between the ordered norms (type 7 of Hyndman and Fan
+    /// 1996, as in numpy).
     pub fn from_trace(trace: &GradientTrace) -> Self {
         let lags = 0..trace.lags();
         let own = |lag| {
@@ -68,20 +70,20 @@ impl Profile {
         }
     }
 
-    /// The lag that ratios refer to: 0, but 1 for every field other than the output h, whose partial derivative at the
-    /// last step is zero by construction where the loss reads h alone.
+    /// The reference lag of ratios: 0, but 1 for every field other than the output h, whose
+    /// partial derivative at the last step is zero by construction where the loss reads h alone.
     pub fn reference(&self) -> usize {
         usize::from(self.part != "h")
     }
 }
 
-/// The quantile `p` of ordered values; NaN if there is none.
+/// The quantile `p` of ordered values; NaN without values.
 pub(crate) fn quantile(ordered: &[f64], p: f64) -> f64 {
     let Some(last) = ordered.len().checked_sub(1) else { return f64::NAN };
     let at = p * last as f64;
     let (below, above) = (ordered[at.floor() as usize], ordered[at.ceil() as usize]);
     if below == above {
-        return below; // also infinity, whose difference to itself is not a number
+        return below; // also for infinity, where the difference would be NaN
     }
     below + at.fract() * (above - below)
 }

@@ -1,4 +1,4 @@
-//! How many dimensions the states use.
+//! The number of dimensions that the states use.
 
 use candle::{bail, DType, Result, Tensor};
 use nalgebra::DMatrix;
@@ -8,13 +8,14 @@ use serde::{Deserialize, Serialize};
 /// The share of variance that [`Dimensionality::saturation`] holds.
 pub const HELD: f64 = 0.99;
 
-/// A unit whose standard deviation is at most this share of the root mean square of all units' values does not change.
+/// A unit is constant if its standard deviation is at most this share of the root mean square of
+/// all units' values.
 pub const STILL: f64 = 1e-6;
 
-/// How many dimensions one field of one layer's state uses.
+/// The number of dimensions that one field of one layer's state uses.
 ///
-/// In one sentence: whether the states of different examples, and of different steps, differ in many directions or in a few. It does not show
-/// whether the directions matter: noise has full rank, and a counter needs one.
+/// It shows whether states of different examples and steps differ in many directions or in few, not
+/// whether these directions matter: noise has full rank, and a counter needs one dimension.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rank {
     /// Which layer, and which direction.
@@ -23,39 +24,43 @@ pub struct Rank {
     pub field: String,
     /// The number of units.
     pub size: usize,
-    /// Over all examples and all their steps; the initial carry does not count.
+    /// Over all examples and all their steps, without the initial carry.
     pub pooled: Dimensionality,
-    /// Over the examples that are as long, after each of the steps that were asked for.
+    /// After each of the requested steps, over the examples of that length or more.
     pub steps: Vec<(usize, Dimensionality)>,
-    /// The units that do not change over examples and steps, by [`STILL`].
+    /// The units that are constant over examples and steps, by [`STILL`].
     pub still: Vec<usize>,
-    /// Those of them that are exactly zero everywhere, as a dead ReLU is.
+    /// Those of them that are always exactly zero, such as dead ReLU units.
     pub zero: Vec<usize>,
 }
 
-/// How the variance spreads over directions: λ are the eigenvalues of the covariance of the values.
+/// The distribution of the variance over directions, with λ the eigenvalues of the covariance of
+/// the values.
 ///
-/// All three numbers do not depend on scale or rotation. At most `most` directions can have variance at all; with few examples, that is what
-/// is measured.
+/// All three numbers are independent of scale and rotation. At most `most` directions can have
+/// variance; with few values that bound dominates.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Dimensionality {
-    /// The number of values that went in.
+    /// The number of values.
     pub count: usize,
     /// min(count − 1, size): the largest rank there can be.
     pub most: usize,
-    /// The participation ratio (Σλ)² / Σλ²: n for n equal eigenvalues. `None`, as the others, without any variance.
+    /// The participation ratio (Σλ)² / Σλ²: n for n equal eigenvalues. `None`, like the others,
+    /// without variance.
     pub participation: Option<f64>,
-    /// exp(−Σ p ln p) with p = λ/Σλ: the effective rank by the entropy of the spectrum (of the covariance's eigenvalues; Roy and Vetterli 2007
-    /// take singular values).
+    /// exp(−Σ p ln p) with p = λ/Σλ: the effective rank by the entropy of the spectrum (of the
+    /// covariance's eigenvalues; Roy and Vetterli 2007 take singular values).
     pub entropy: Option<f64>,
-    /// The smallest share of the directions, of all `size`, that holds 99 % of the variance: the saturation of delve.
+    /// The smallest share of the directions, of all `size`, that holds 99 % of the variance: the
+    /// saturation of delve.
     pub saturation: Option<f64>,
 }
 
-/// How many dimensions each field of each layer's state uses, over all steps, and after each step of `steps`, counted from 1 as the layer runs.
+/// The number of dimensions that each field of each layer's state uses, over all steps, and after
+/// each step of `steps`, counted from 1 in the direction of the layer.
 ///
 /// # Errors
-/// If a step is 0 or behind the end of all examples, or a state is not finite, and those of candle.
+/// If a step is 0 or beyond the end of all examples, or a state is not finite, and those of candle.
 pub fn rank(observations: &[Activations], steps: &[usize]) -> Result<Vec<Rank>> {
     let fields =
         observations.iter().flat_map(|seen| seen.states.iter().map(move |field| (seen, field)));
@@ -98,7 +103,7 @@ fn of_field(seen: &Activations, field: &str, states: &Tensor, steps: &[usize]) -
     })
 }
 
-/// The units that do not change.
+/// The constant units.
 pub(crate) fn still(rows: &[&Vec<f64>], size: usize) -> Vec<usize> {
     let mean_over = |of: &dyn Fn(&Vec<f64>) -> f64| {
         rows.iter().map(|row| of(row)).sum::<f64>() / rows.len() as f64
@@ -112,7 +117,7 @@ pub(crate) fn still(rows: &[&Vec<f64>], size: usize) -> Vec<usize> {
 }
 
 impl Dimensionality {
-    /// That of values `(count, size)`.
+    /// The dimensionality of values `(count, size)`.
     fn of(rows: &[&Vec<f64>], size: usize) -> Self {
         let count = rows.len();
         let spectrum = spectrum(rows, size);
@@ -131,7 +136,7 @@ impl Dimensionality {
     }
 }
 
-/// How many of the eigenvalues, largest first, add up to `held`.
+/// The number of eigenvalues, largest first, that add up to `held`.
 fn holding(spectrum: &[f64], held: f64) -> usize {
     let mut sum = 0.0;
     let reached = spectrum.iter().position(|value| {
@@ -141,11 +146,13 @@ fn holding(spectrum: &[f64], held: f64) -> usize {
     reached.map_or(spectrum.len(), |index| index + 1)
 }
 
-/// The eigenvalues of the covariance, largest first, up to a common factor; those of XᵀX or of XXᵀ, whichever is smaller, for centred X scaled to
-/// a largest element of 1. Rounding's are zero.
+/// The eigenvalues of the covariance, largest first, up to a common factor; those of XᵀX or of XXᵀ,
+/// whichever is smaller, for centred X scaled to a largest element of 1. Eigenvalues below rounding
+/// are set to zero.
 fn spectrum(rows: &[&Vec<f64>], size: usize) -> Vec<f64> {
     let mut x = DMatrix::from_fn(rows.len(), size, |row, unit| rows[row][unit]);
-    let rounding = x.amax() * f64::EPSILON * rows.len() as f64; // of a mean: what does not change, deviates by this much
+    // A constant column deviates from its mean by this much.
+    let rounding = x.amax() * f64::EPSILON * rows.len() as f64;
     for mut column in x.column_iter_mut() {
         let mean = column.mean();
         column.add_scalar_mut(-mean);
@@ -172,7 +179,7 @@ mod tests {
         Dimensionality::of(&rows.iter().collect::<Vec<_>>(), rows[0].len())
     }
 
-    /// Pairs ± `length` along each axis, turned and moved, which changes nothing.
+    /// Pairs ± `length` along each axis, rotated and shifted, which does not change the rank.
     fn cross(lengths: &[f64], size: usize) -> Vec<Vec<f64>> {
         let mut rows = Vec::new();
         for (axis, length) in lengths.iter().enumerate() {
@@ -217,7 +224,8 @@ mod tests {
 
     #[test]
     fn units_that_stand_still_are_found_within_the_lengths() -> Result<()> {
-        // By step, from the carry on. Unit 0 is zero, unit 1 constant, unit 2 changes; the carry and what is behind an end do not count.
+        // By step, from the carry on. Unit 0 is zero, unit 1 constant, unit 2 varies; the carry and
+        // the padding do not count.
         let states = [
             [[9.0, 9., 9.], [0., 3., 1.], [0., 3., 2.]],
             [[9., 9., 9.], [0., 3., 4.], [8., 8., 8.]],

@@ -1,4 +1,4 @@
-//! How much the state depends on the weights, forward in time.
+//! The sensitivity of the state to the weights, forward in time.
 
 use crate::statistics::median;
 use crate::trajectory::full;
@@ -7,43 +7,45 @@ use rand::Rng;
 use recurrent_core::{named_rng, ForwardContext, Layer, Sequence};
 use serde::{Deserialize, Serialize};
 
-/// The sensitivity of a layer's output to its weights at one step: the Frobenius norm ‖dh_t/dθ‖, over all weights and by weight.
+/// The sensitivity of a layer's output to its weights at one step: the Frobenius norm ‖dh_t/dθ‖,
+/// over all weights and by weight.
 ///
-/// It grows with the memory of a network, as 1/(1 − |λ|) for an eigenvalue λ, even where gradients with respect to states do
-/// not explode: the "curse of memory" of Zucchet and Orvieto 2024 (arXiv:2405.21064).
+/// It grows with the memory of a network, as 1/(1 − |λ|) for an eigenvalue λ, even where gradients
+/// with respect to states do not explode: the "curse of memory" of Zucchet and Orvieto 2024
+/// (arXiv:2405.21064).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sensitivity {
-    /// The number t of steps behind the layer.
+    /// The number t of steps so far.
     pub step: usize,
     /// ‖dh_t/dθ‖ over all weights that are variables: the median over examples.
     pub norm: f64,
-    /// The same of every such weight by itself, in the order of [`Layer::params`].
+    /// The same for every such weight by itself, in the order of [`Layer::params`].
     pub by_weight: Vec<(String, f64)>,
 }
 
-/// By how many backward passes the sensitivity is calculated, an example and a step.
+/// The backward passes per example and step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SensitivityMethod {
-    /// One for every output: exact.
+    /// One per output: exact.
     Exact,
-    /// One for every random v of signs: E ‖d(vᵀh_t)/dθ‖² = ‖dh_t/dθ‖² since E v vᵀ is the identity (Hutchinson's estimator), whose relative
-    /// variance is at most 2 / count.
+    /// One per random vector v of signs: E ‖d(vᵀh_t)/dθ‖² = ‖dh_t/dθ‖² since E v vᵀ is the identity
+    /// (Hutchinson's estimator), whose relative variance is at most 2 / count.
     Random {
-        /// The number of v.
+        /// The number of vectors.
         count: usize,
-        /// What they are drawn from.
+        /// The seed of the vectors.
         seed: u64,
     },
 }
 
 /// ‖dh_t/dθ‖ after each of `steps` steps of `xs`, with h_t the layer's output.
 ///
-/// Each is calculated by backward passes over the first t steps, so the cost grows with t: ask for few.
+/// Each step costs backward passes over the first t steps, so the cost grows with t: request few.
 ///
 /// # Errors
-/// If a step is 0 or behind the end, no weight is a variable, part of the layer runs in reverse, the sequences differ in length, or no random v is asked
-/// for; those of the layer.
+/// If a step is 0 or beyond the end, no weight is a variable, part of the layer runs in reverse,
+/// the sequences differ in length, or the number of random vectors is 0; those of the layer.
 pub fn sensitivity(
     layer: &dyn Layer,
     xs: &Sequence,
@@ -83,7 +85,7 @@ pub fn sensitivity(
     steps.iter().map(at).collect()
 }
 
-/// The directions v in which the output is differentiated, scaled so that the squared norms add up.
+/// The directions v of the derivatives of the output, scaled so that the squared norms add up.
 fn directions(size: usize, passes: SensitivityMethod) -> Result<Vec<Vec<f64>>> {
     match passes {
         SensitivityMethod::Exact => Ok((0..size)

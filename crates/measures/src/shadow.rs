@@ -1,4 +1,4 @@
-//! What a gradient loses in f32, next to the same gradient in f64.
+//! The loss of a gradient in f32, compared with the same gradient in f64.
 
 use crate::state_gradients::{name, StateGradients};
 use crate::vector::norm;
@@ -6,13 +6,15 @@ use candle::{bail, DType, Result};
 use recurrent_core::{GradientTrace, LayerId};
 use serde::{Deserialize, Serialize};
 
-/// A trace in f32 beside its shadow, the trace of the same weights and the same batch in f64, lag by lag.
+/// A trace in f32 beside its shadow, the trace of the same weights and the same batch in f64, lag
+/// by lag.
 ///
-/// In one sentence: how much of the gradient is zero because f32 cannot hold it, and not because the network makes it so. An element is lost
-/// where it is zero or subnormal in f32 and a normal number in f64. It does not show what is lost to rounding alone; `error` does.
+/// It shows the part of the gradient that is zero because of f32 and not because of the network. An
+/// element is lost if it is zero or subnormal in f32 and a normal number in f64. Losses by rounding
+/// alone are in `error`.
 ///
-/// A pass that nobody records sets subnormal gradients to zero (kernels on the CPU), so a training step has zeros where the trace has
-/// subnormals.
+/// Without a recorder, the kernels on the CPU set subnormal gradients to zero, so a training step
+/// has zeros where the trace has subnormals.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Shadow {
     /// Which layer, and which direction.
@@ -21,9 +23,10 @@ pub struct Shadow {
     pub field: String,
     /// By lag, 0 to the length of the longest example.
     pub lags: Vec<ShadowLag>,
-    /// Where each kind of number is met first.
+    /// The first lag of each kind of number.
     pub first: FirstLags,
-    /// The largest of [`ShadowLag::error`]; infinite if one norm is not finite in f32, or not zero where it is in f64.
+    /// The largest of [`ShadowLag::error`]; infinite if a norm is not finite in f32, or if it is
+    /// zero only in f64.
     pub error: f64,
 }
 
@@ -32,25 +35,26 @@ pub struct Shadow {
 pub struct ShadowLag {
     /// The number of elements.
     pub elements: usize,
-    /// How many are exactly zero in f32.
+    /// The number of exact zeros in f32.
     pub zeros: usize,
-    /// How many are subnormal in f32.
+    /// The number of subnormals in f32.
     pub subnormals: usize,
-    /// How many are not a number in f32.
+    /// The number of NaN in f32.
     pub nans: usize,
-    /// How many are infinite in f32.
+    /// The number of infinities in f32.
     pub infinities: usize,
-    /// How many of the zeros are normal in f64.
+    /// The number of zeros that are normal in f64.
     pub lost_zeros: usize,
-    /// How many of the subnormals are normal in f64.
+    /// The number of subnormals that are normal in f64.
     pub lost_subnormals: usize,
-    /// How many are not finite in f32, and finite in f64.
+    /// The number of elements that are finite only in f64.
     pub overflowed: usize,
-    /// The largest relative error of an example's norm: |‖g32‖ − ‖g64‖| / ‖g64‖; infinite as in [`Shadow::error`].
+    /// The largest relative error of an example's norm: |‖g32‖ − ‖g64‖| / ‖g64‖; infinite as in
+    /// [`Shadow::error`].
     pub error: f64,
 }
 
-/// The first lags at which something is met; `None` if it never is.
+/// The first lag of each kind of number; `None` if there is no such lag.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FirstLags {
     /// A zero.
@@ -63,14 +67,15 @@ pub struct FirstLags {
     pub infinity: Option<usize>,
     /// A zero or subnormal that is normal in f64.
     pub lost: Option<usize>,
-    /// What is not finite, and is in f64.
+    /// An element that is finite only in f64.
     pub overflowed: Option<usize>,
 }
 
-/// Each trace of `single`, in f32, next to that of the same layer, direction and field in `double`, in f64, both with their gradients.
+/// Each trace of `single`, in f32, next to that of the same layer, direction and field in `double`,
+/// in f64, both with their gradients.
 ///
 /// # Errors
-/// If the traces do not belong together, have no gradients, or are of other dtypes, and those of candle.
+/// If the traces do not match, have no gradients, or have other dtypes, and those of candle.
 pub fn shadow(single: &[GradientTrace], double: &[GradientTrace]) -> Result<Vec<Shadow>> {
     let pair = |trace: &GradientTrace| {
         let same =
@@ -89,9 +94,11 @@ fn beside(single: &GradientTrace, double: &GradientTrace) -> Result<Shadow> {
     };
     let (narrow, wide) = (StateGradients::of(single)?, StateGradients::of(double)?);
     match (shape(single), shape(double)) {
-        (Some((a, DType::F32)), Some((b, DType::F64))) if a == b && single.lengths == double.lengths => {}
+        (Some((a, DType::F32)), Some((b, DType::F64)))
+            if a == b && single.lengths == double.lengths => {}
         (found, shadow) => bail!(
-            "shadow of {}: expected gradients of one batch in f32 and in f64, got {found:?} and {shadow:?}",
+            "shadow of {}: expected gradients of one batch in f32 and in f64, got {found:?} and \
+            {shadow:?}",
             name(single)
         ),
     }

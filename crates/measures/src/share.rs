@@ -1,4 +1,4 @@
-//! What share of the gradient of the weights comes from far back.
+//! The share of the weights' gradient that comes from large lags.
 
 use crate::objective::NamedGradients;
 use crate::vector::{cosine, fraction, norm};
@@ -13,32 +13,38 @@ use serde::{Deserialize, Serialize};
 /// S(τ) = ‖Σ_{k >= τ} (dL/dW)_k‖ / ‖dL/dW‖
 /// ```
 ///
-/// (dL/dW)_k is the part of dL/dW that the use of W at lag k makes: in the step that computes s_{T-k} (Pascanu, Mikolov and Bengio 2013,
-/// arXiv:1211.5063v2, split the gradient so). In one sentence: how much of what the optimiser gets was made more than τ steps before the
-/// end. The parts may cancel, so that S is no share of a sum: it may exceed 1, and need not fall with τ. It does not show whether the part
-/// from far back is of use; the cosine says whether it points where the whole does.
+/// (dL/dW)_k is the part of dL/dW from the use of W at lag k, in the step that computes s_{T-k}
+/// (Pascanu, Mikolov and Bengio 2013, arXiv:1211.5063v2, split the gradient in this way). S is the
+/// part of the optimiser's gradient from τ or more steps before the end. The parts may cancel, so S
+/// is not the share of a sum: it may exceed 1, and need not fall with τ. It does not show whether
+/// the part from large lags is useful; the cosine shows whether it points in the direction of the
+/// whole.
 ///
-/// A gradient that ends τ steps before the end ([`Bptt::last`]) is exactly the part of lags below τ, where the loss reads the ends alone
-/// ([`LossReads::Ends`]): what comes to a weight at lag k >= τ has to cross the border at τ. So S costs one backward pass a lag, and S(T) is what
-/// the initial carry gets, if that is learned. Each direction counts lags from its own end.
+/// A gradient that ends τ steps before the end ([`Bptt::last`]) is exactly the part of lags below
+/// τ, if the loss reads the ends alone ([`LossReads::Ends`]): a gradient of lag k >= τ must cross
+/// the border at τ. So S costs one backward pass per lag, and S(T) is the share of the initial
+/// carry, if that is learned. Each direction counts lags from its own end.
 ///
-/// With a loss at every step ([`LossReads::Steps`]) there is no one distance between a weight and the loss, and "made at lag k" mixes long
-/// paths with reads right there. What is measured then is what crosses the border: the part of the gradient that is made at lags of τ
-/// or more *by reads at lags below* τ. LossReads behind the border, with all that they do further back, count as near.
+/// With a loss at every step ([`LossReads::Steps`]) there is no single distance between a weight
+/// and the loss: the gradient at lag k mixes long paths with reads at that step. S is then the part
+/// that crosses the border: the gradient at lags of τ or more *from reads at lags below* τ. Reads
+/// beyond the border count as near, with all their effects at larger lags.
 ///
-/// Weights outside of the recurrence: those below (an embedding) are split in the same way; those above (a read-out) have no part that
-/// crosses, and add to the whole. Choose the weights accordingly, or read S weight by weight.
+/// Weights outside of the recurrence: those below (an embedding) are split in the same way. Those
+/// above (a read-out) have no part that crosses, and only add to the whole. Choose the weights
+/// accordingly, or read S weight by weight.
 ///
-/// The part is a difference of two gradients. Below [`LongRange::resolution`] it is rounding; measure in f64.
+/// The part is a difference of two gradients. Below [`LongRange::resolution`] it is rounding error;
+/// measure in f64.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LongRange {
-    /// What the loss reads, and so which of the two this is.
+    /// The outputs that the loss reads, which decides the meaning of S.
     pub reads: LossReads,
-    /// ‖dL/dW‖, over all weights, of the loss as it is: that of the batch's mean, not the mean of norms.
+    /// ‖dL/dW‖ over all weights, of the batch's mean loss.
     pub norm: f64,
-    /// The machine epsilon of the weights' dtype: what S can resolve at best.
+    /// The machine epsilon of the weights' dtype, a lower bound of the resolution of S.
     pub resolution: f64,
-    /// S and its cosine, by lag, in the order in which lags were asked for.
+    /// S and its cosine, in the order of the requested lags.
     pub shares: Vec<LagShare>,
 }
 
@@ -65,10 +71,12 @@ pub struct GradientPart {
 /// The long-range share at each of `lags`; see [`LongRange`].
 ///
 /// # Errors
-/// If a lag is 0 (S(0) is 1), there is no weight, or the network does not do what [`recurrent_core::ForwardContext::bptt`] says: a layer that ignores
-/// the flow is found by its recorder, by having no trace, or one that does not end where the flow ends. An ignored flow below a layer that
-/// obeys cannot always be told from [`LossReads::Steps`]. With [`LossReads::Ends`], layers in both directions on top of each other are refused,
-/// since the upper ones read the lower far from their ends.
+/// If a lag is 0 (S(0) is 1), there is no weight, or the network does not do what
+/// [`recurrent_core::ForwardContext::bptt`] says: a layer that ignores the flow is found by its
+/// recorder, by having no trace, or one that does not end where the flow ends. An ignored flow
+/// below a layer that obeys cannot always be told from [`LossReads::Steps`]. With
+/// [`LossReads::Ends`], layers in both directions on top of each other are refused, since the upper
+/// ones read the lower far from their ends.
 pub fn long_range_share(objective: &Objective, lags: &[usize]) -> Result<LongRange> {
     if lags.contains(&0) {
         bail!("long-range share lags: expected at least 1 each, got {lags:?}")

@@ -1,11 +1,11 @@
-//! Spectra of the recurrent blocks themselves, whatever the inputs are.
+//! Spectra of the recurrent blocks, independent of the inputs.
 
 use candle::{DType, Device, Result, Tensor};
 use nalgebra::DMatrix;
 use recurrent_core::{spectral_radius, Layer};
 use serde::{Deserialize, Serialize};
 
-/// The spectrum of one recurrent block W, by which a step's output enters the next.
+/// The spectrum of one recurrent block W, which multiplies the previous output.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BlockSpectrum {
     /// Its name, `weight_hh_l0.f`.
@@ -20,7 +20,8 @@ pub struct BlockSpectrum {
     pub condition: f64,
 }
 
-/// The spectra of all recurrent blocks of `layer`, by name, in the order of [`Layer::recurrent_blocks`]; none for a layer that shows none.
+/// The spectra of all recurrent blocks of `layer`, by name, in the order of
+/// [`Layer::recurrent_blocks`]; empty for a layer without such blocks.
 ///
 /// # Errors
 /// If a block is not square or not finite.
@@ -50,11 +51,14 @@ impl BlockSpectrum {
         Ok(Self { name, radius, largest, smallest, condition: largest / smallest })
     }
 
-    /// Whether gradients must vanish: σ_max < 1/γ, with γ the largest slope of the nonlinearity, 1 for tanh and ReLU, 1/4 for the logistic function.
+    /// Whether gradients must vanish: σ_max < 1/γ, with γ the largest slope of the nonlinearity, 1
+    /// for tanh and ReLU, 1/4 for the logistic function.
     ///
-    /// Sufficient and not necessary, and a statement about h' = φ(W h + …) alone, where ‖J_t‖ <= γ σ_max < 1 at every step (Pascanu, Mikolov
-    /// and Bengio 2013, arXiv:1211.5063v2, section 2.1, who write γ for the bound of |φ'|). It says nothing about gated or residual networks, nor
-    /// about those with layer norm, whose blocks have the same names: ask it of vanilla networks only.
+    /// Sufficient and not necessary, and a statement about h' = φ(W h + …) alone, where ‖J_t‖ <= γ
+    /// σ_max < 1 at every step (Pascanu, Mikolov and Bengio 2013, arXiv:1211.5063v2, section 2.1,
+    /// who write γ for the bound of |φ'|). It says nothing about gated or residual networks, nor
+    /// about those with layer norm, whose blocks have the same names. Use it for vanilla networks
+    /// only.
     pub fn vanishes(&self, slope: f64) -> bool {
         self.largest * slope < 1.0
     }

@@ -31,13 +31,13 @@ impl StateGradients {
         Some(&self.values[(row * self.states + step) * self.size..][..self.size])
     }
 
-    /// The gradients at `lag` of all examples that are as long.
+    /// The gradients at `lag` of all examples of that length or more.
     pub(crate) fn lag(&self, lag: usize) -> impl Iterator<Item = &[f64]> + '_ {
         (0..self.batch()).filter_map(move |row| self.at(row, lag))
     }
 }
 
-/// What messages call a trace: `c_l1`.
+/// The name of a trace in messages: `c_l1`.
 pub(crate) fn name(trace: &GradientTrace) -> String {
     format!("{}{}", trace.field, trace.layer_id.suffix())
 }

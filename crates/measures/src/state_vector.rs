@@ -4,23 +4,23 @@ use candle::{bail, Result, Tensor};
 use recurrent_core::Carry;
 use serde::Serialize;
 
-/// Where one field of one layer's state lies in the state vector.
+/// The place of one field of one layer's state in the state vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct StateSlice {
-    /// Which layer of the carry: 0 for the first that it holds, which is the bottom of a stack.
+    /// The layer of the carry: 0 for the first, which is the bottom of a stack.
     pub layer: usize,
-    /// Which field: `h`, `c`.
+    /// The field: `h`, `c`.
     pub field: &'static str,
-    /// Its first place in the vector.
+    /// Its first index in the vector.
     pub start: usize,
-    /// The number of its places.
+    /// Its number of values.
     pub size: usize,
 }
 
-/// The pieces of the state vector of `carry`: all fields of all its parts, in order.
+/// The slices of the state vector of `carry`: all fields of all its layers, in order.
 ///
 /// # Errors
-/// If a field has not two axes.
+/// If a field does not have two axes.
 pub fn pieces(carry: &Carry) -> Result<Vec<StateSlice>> {
     let mut start = 0;
     let piece = |(layer, field, tensor): (usize, &'static str, &Tensor)| {
@@ -31,7 +31,7 @@ pub fn pieces(carry: &Carry) -> Result<Vec<StateSlice>> {
     leaves(carry).into_iter().map(piece).collect()
 }
 
-/// The state vector, `(batch, n)`: all fields of all parts of `carry`, side by side.
+/// The state vector, `(batch, n)`: all fields of all layers of `carry`, side by side.
 ///
 /// # Errors
 /// If the fields differ in the number of examples.
@@ -43,10 +43,10 @@ pub fn flatten(carry: &Carry) -> Result<Tensor> {
     }
 }
 
-/// The carry, of the parts and fields of `like`, whose state vector is `vector`, `(batch, n)`.
+/// The carry with the layers and fields of `like` and the state vector `vector`, `(batch, n)`.
 ///
 /// # Errors
-/// If `vector` has not as many columns as `like` has values an example.
+/// If the number of columns of `vector` is not the number of values per example of `like`.
 pub fn unflatten(vector: &Tensor, like: &Carry) -> Result<Carry> {
     let sizes: usize = pieces(like)?.iter().map(|piece| piece.size).sum();
     match vector.dims() {

@@ -1,4 +1,4 @@
-//! A layer run step by step, and the derivative of every step.
+//! A layer run step by step, with the derivative of every step.
 
 use crate::state_vector::{flatten, pieces, unflatten, StateSlice};
 use candle::{bail, DType, Device, Result, Tensor, Var, D};
@@ -8,14 +8,17 @@ use recurrent_core::{
     Record, Sequence,
 };
 
-/// A layer run step by step over a batch, with the state before each step, so that the derivative of every single step can be asked for.
+/// A layer run step by step over a batch. It stores the state before each step and computes the
+/// derivative of any step.
 ///
-/// The state vector s_t, of n values, is the concatenation of all fields of all parts of the carry; see [`Trajectory::pieces`]. Step t, from 0,
-/// takes s_t to s_{t+1} at the input x_t. All is detached; the pass is one of evaluation, without dropout.
+/// The state vector s_t, of n values, is the concatenation of all fields of all parts of the carry;
+/// see [`Trajectory::pieces`]. Step t, from 0, takes s_t to s_{t+1} at the input x_t. All tensors
+/// are detached; the layer runs in evaluation mode, without dropout.
 ///
-/// In a stack, s_t holds the states of all layers after t steps, and a derivative with respect to one of them holds the others fixed. So
-/// ∂L/∂s_t of a lower layer is what goes on to its own next step. A [`GradientRecorder`] sees more there: also what reaches that layer at the same
-/// step from the layer above. For a single layer, and for the topmost one, both are the same.
+/// In a stack, s_t holds the states of all layers after t steps, and a derivative with respect to
+/// one of them holds the others fixed. So ∂L/∂s_t of a lower layer is the gradient through its own
+/// next step. A [`GradientRecorder`] also includes the gradient from the layer above at the same
+/// step. For a single layer, and for the top layer, both are the same.
 pub struct Trajectory<'a> {
     layer: &'a dyn Layer,
     inputs: Vec<Tensor>, // (batch, 1, input), by step
@@ -24,7 +27,7 @@ pub struct Trajectory<'a> {
     derivative: Derivative,
 }
 
-/// How one step is differentiated.
+/// The method of differentiation of one step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Derivative {
     /// By candle's own backward pass through one step of the layer: works for every layer.
@@ -32,23 +35,25 @@ pub enum Derivative {
     Autograd,
     /// By [`Layer::vjp`], and an error for a layer that has none.
     ClosedForm,
-    /// In closed form where the layer has one, and else by autograd.
+    /// In closed form if the layer has one, else by autograd.
     Either,
 }
 
 impl<'a> Trajectory<'a> {
     /// Runs `layer` over `xs`, `(batch, time, input)`, a step at a time, from `carry`.
     ///
-    /// Without a carry it starts where the layer does: at zeros, or at a learned state, if the layer shows it to an [`ActivationRecorder`].
+    /// Without a carry it starts from the layer's own state: zeros, or a learned state if an
+    /// [`ActivationRecorder`] can read it.
     ///
     /// # Errors
-    /// If part of the layer runs in reverse, the sequences differ in length, or the layer begins at a state of its own that it does not show; those of the
-    /// layer.
+    /// If part of the layer runs in reverse, the sequences differ in length, or the layer has its
+    /// own initial state and does not record it; those of the layer.
     pub fn new(layer: &'a dyn Layer, xs: &Sequence, carry: Option<&Carry>) -> Result<Self> {
         if layer.reversed_size() > 0 {
             bail!(
-                "trajectory layer: expected one that runs forward, got {} of {} features in reverse; \
-                 measure each direction by itself, the reversed one as a forward layer over reversed sequences",
+                "trajectory layer: expected one that runs forward, got {} of {} features in \
+                reverse; measure each direction by itself, the reversed one as a forward layer \
+                over reversed sequences",
                 layer.reversed_size(),
                 layer.output_size()
             )
@@ -66,7 +71,7 @@ impl<'a> Trajectory<'a> {
         Ok(Self { layer, inputs, states, pieces, derivative: Derivative::default() })
     }
 
-    /// The same trajectory, whose steps are differentiated in this way.
+    /// The same trajectory with this method of differentiation.
     #[must_use]
     pub fn with_derivative(self, derivative: Derivative) -> Self {
         Self { derivative, ..self }
@@ -87,7 +92,7 @@ impl<'a> Trajectory<'a> {
         self.pieces.iter().map(|piece| piece.size).sum()
     }
 
-    /// What lies where in the state vector.
+    /// The slices of the state vector.
     pub fn pieces(&self) -> &[StateSlice] {
         &self.pieces
     }
@@ -102,10 +107,12 @@ impl<'a> Trajectory<'a> {
         self.inputs[0].dtype()
     }
 
-    /// What comes back through step `t`: gᵀ ∂s_{t+1}/∂s_t for every row g of `grad`, `(batch, n)`.
+    /// The vector-Jacobian product of step `t`: gᵀ ∂s_{t+1}/∂s_t for every row g of `grad`,
+    /// `(batch, n)`.
     ///
     /// # Errors
-    /// If there is no such step, the shape differs, or the closed form was asked for and there is none; those of the layer.
+    /// If there is no such step, the shape differs, or the layer has no closed form and
+    /// [`Derivative::ClosedForm`] is set; those of the layer.
     pub fn vjp(&self, t: usize, grad: &Tensor) -> Result<Tensor> {
         self.check_step(t)?;
         if grad.dims() != [self.batch(), self.size()] {
@@ -118,9 +125,11 @@ impl<'a> Trajectory<'a> {
         self.differentiate(&self.inputs[t], &self.states[t], grad)
     }
 
-    /// The Jacobian of step `t` for example `example`, J = ∂s_{t+1}/∂s_t, `(n, n)` in f64 on the CPU: row i is the gradient of value i of s_{t+1}.
+    /// The Jacobian of step `t` for example `example`, J = ∂s_{t+1}/∂s_t, `(n, n)` in f64 on the
+    /// CPU: row i is the gradient of value i of s_{t+1}.
     ///
-    /// All rows come from one backward pass over a batch of n copies of the example. It is as exact as the layer's own dtype.
+    /// All rows come from one backward pass over a batch of n copies of the example. Its precision
+    /// is that of the layer's dtype.
     ///
     /// # Errors
     /// If there is no such step or example; as [`Trajectory::vjp`].
@@ -141,8 +150,8 @@ impl<'a> Trajectory<'a> {
         self.differentiate(&x, &state, &seed)?.to_dtype(DType::F64)?.to_device(&Device::Cpu)
     }
 
-    /// The gradients ∂L/∂s_0 to ∂L/∂s_T, `(batch, n)` each, of a loss that reads the last state alone and has the gradient `last`
-    /// there: a chain of [`Trajectory::vjp`].
+    /// The gradients ∂L/∂s_0 to ∂L/∂s_T, `(batch, n)` each, of a loss that reads the last state
+    /// alone and has the gradient `last` there: a chain of [`Trajectory::vjp`].
     ///
     /// # Errors
     /// As [`Trajectory::vjp`].
@@ -156,11 +165,11 @@ impl<'a> Trajectory<'a> {
         Ok(back)
     }
 
-    /// What a recorder would have seen of a layer that does not record: the traces of [`Trajectory::gradients`], one a piece of the state.
-    /// [`crate::Profile::from_trace`] makes profiles of them.
+    /// Traces for a layer that does not record: the norms of [`Trajectory::gradients`], one trace
+    /// per slice of the state. [`crate::Profile::from_trace`] makes profiles of them.
     ///
-    /// The place of a trace is the layer's number in the carry. A loss that is a mean over examples has a `last` of 1/batch of each example's own
-    /// gradient.
+    /// The place of a trace is the layer's number in the carry. A loss that is a mean over examples
+    /// has a `last` of 1/batch of each example's own gradient.
     ///
     /// # Errors
     /// As [`Trajectory::vjp`].
@@ -218,7 +227,8 @@ fn step(layer: &dyn Layer, x: &Tensor, state: &Carry) -> Result<Carry> {
     Ok(layer.run(&Sequence::new(x.clone())?, Some(state), &ForwardContext::default())?.1)
 }
 
-/// The state at which the layer begins: the one of zeros or that shown to an observer, whichever leads to the same first state.
+/// The initial state of the layer: zeros, or the state in its activations, whichever leads to the
+/// same first state.
 fn start(layer: &dyn Layer, x: &Tensor) -> Result<Carry> {
     let activations = ActivationRecorder::default();
     let context = ForwardContext::default().activations(&activations);
@@ -236,7 +246,10 @@ fn start(layer: &dyn Layer, x: &Tensor) -> Result<Carry> {
             return Ok(start);
         }
     }
-    bail!("trajectory carry: expected the state at which this layer begins, which is not zero, got none")
+    bail!(
+        "trajectory carry: expected the state at which this layer begins, which is not zero, got \
+          none"
+    )
 }
 
 fn bits(carry: &Carry) -> Result<Vec<u64>> {
@@ -247,7 +260,7 @@ fn bits(carry: &Carry) -> Result<Vec<u64>> {
 /// gᵀ ∂s'/∂s by a backward pass through one step.
 fn autograd(layer: &dyn Layer, x: &Tensor, state: &Carry, grad: &Tensor) -> Result<Tensor> {
     let before = Var::from_tensor(&flatten(state)?.detach())?;
-    // Somebody who records keeps a kernel from rounding what is below the smallest normal number to zero.
+    // With a recorder, kernels do not round subnormal numbers to zero.
     let recorder = GradientRecorder::new(Record::Norms);
     let context = ForwardContext::default().record(&recorder);
     let carry = unflatten(before.as_tensor(), state)?;

@@ -1,4 +1,4 @@
-//! What truncated backpropagation through time leaves out.
+//! The bias of truncated backpropagation through time.
 
 use crate::objective::NamedGradients;
 use crate::vector::{cosine, fraction, norm};
@@ -7,16 +7,17 @@ use candle::Result;
 use recurrent_core::{Bptt, Record};
 use serde::{Deserialize, Serialize};
 
-/// The bias of a truncated gradient: the one of windows of `window` steps against the full one.
+/// The bias of a truncated gradient: windows of `window` steps against the full gradient.
 ///
 /// ```text
 /// bias = ‖g_TBPTT − g_full‖ / ‖g_full‖
 /// ```
 ///
-/// Tallec and Ollivier 2017 (arXiv:1705.08209); Aicher, Foti and Fox 2019 (arXiv:1905.07473). In one sentence: how wrong the gradient is that
-/// training with such windows follows. The windows begin at the first step ([`Bptt::truncated`]): a loss that reads the end alone sees the
-/// last of them, which is short if `window` does not divide the length. It does not show what the bias does to training: a biased
-/// gradient whose cosine is near 1 goes the same way with another length of step.
+/// Tallec and Ollivier 2017 (arXiv:1705.08209); Aicher, Foti and Fox 2019 (arXiv:1905.07473). It is
+/// the relative error of the gradient that training with such windows follows. The windows begin at
+/// the first step ([`Bptt::truncated`]): a loss that reads the end alone sees the last of them,
+/// which is short if `window` does not divide the length. It does not show the effect on training:
+/// a biased gradient whose cosine is near 1 has the same direction with another step length.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TruncationBias {
     /// The number of steps of a window.
@@ -27,22 +28,24 @@ pub struct TruncationBias {
     pub weights: Vec<(String, Deviation)>,
 }
 
-/// How a gradient deviates from the true one.
+/// The deviation of a gradient from the true one.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Deviation {
-    /// The norm of the difference, over that of the true gradient; `None` if that is zero or not finite.
+    /// The norm of the difference, over that of the true gradient; `None` if that is zero or not
+    /// finite.
     pub bias: Option<f64>,
     /// The cosine between the two; `None` if one of them is zero or not finite.
     pub cosine: Option<f64>,
-    /// The norm of the deviating one, over that of the true gradient; `None` as `bias`.
+    /// The norm of the truncated gradient, over that of the true one; `None` as `bias`.
     pub length: Option<f64>,
 }
 
-/// The bias of truncated backpropagation through time for each of `windows`; see [`TruncationBias`]. One backward pass a window.
+/// The bias of truncated backpropagation through time for each of `windows`; see
+/// [`TruncationBias`]. One backward pass per window.
 ///
 /// # Errors
-/// If a window is 0, or the network does not do what [`recurrent_core::ForwardContext::bptt`] says, as far as recorders tell; see
-/// [`crate::long_range_share`].
+/// If a window is 0, or the network does not do what [`recurrent_core::ForwardContext::bptt`] says,
+/// as far as recorders tell; see [`crate::long_range_share`].
 pub fn truncation(objective: &Objective, windows: &[usize]) -> Result<Vec<TruncationBias>> {
     let full = objective.backward(Bptt::default(), Record::Norms)?;
     let bias = |&window: &usize| {

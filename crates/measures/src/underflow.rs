@@ -1,12 +1,13 @@
-//! Where a gradient falls out of the range of its dtype.
+//! The underflow of a gradient.
 
 use crate::Profile;
 use serde::{Deserialize, Serialize};
 
-/// At how many lags at least one element of the gradient was exactly zero or subnormal, and from where.
+/// The number of lags at which at least one element of the gradient is zero or subnormal, and the
+/// first of them.
 ///
-/// In f32 that is below 2^-126, about 1.2e-38; the profile of a network whose gradient halves every step gets there by
-/// lag 126. A zero that the loss or the network makes by construction counts too.
+/// In f32 that is below 2^-126, about 1.2e-38; the profile of a network whose gradient halves every
+/// step gets there by lag 126. Zeros by construction of the loss or the network count too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Underflow {
     /// The number of such lags.

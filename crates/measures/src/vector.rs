@@ -1,4 +1,4 @@
-//! How long a vector is, and whether two point the same way.
+//! Norms and cosines of vectors.
 
 /// The norm, scaled so that no square underflows or overflows.
 pub(crate) fn norm(values: &[f64]) -> f64 {

@@ -1,4 +1,5 @@
-//! Networks broken in one way each, and healthy ones, over seeds: what is broken is found, at its place, and nothing else.
+//! Networks broken in one way each, and healthy ones, over seeds: the diagnosis finds each fault in
+//! its layer, and nothing else.
 
 use crate::network::{adding, Network};
 use candle::{DType, Device, Module, Result, Tensor};
@@ -41,7 +42,8 @@ fn found(report: &DiagnosisReport) -> Vec<(FindingKind, Option<usize>)> {
         .collect()
 }
 
-/// The finding of this kind; all of `kinds`, each at its layer, are found, and nothing else but what `follows`.
+/// Checks that the report has all of `kinds`, each in its layer, and otherwise only kinds in
+/// `follows`.
 fn finds(
     report: &DiagnosisReport,
     kinds: &[(FindingKind, Option<usize>)],
@@ -150,7 +152,8 @@ fn a_large_recurrent_matrix_makes_the_gradient_explode() -> Result<()> {
     Ok(())
 }
 
-/// While tanh is straight and all singular values are 1.5, the gradient grows by exactly that every step.
+/// In the linear range of tanh, with all singular values 1.5, the gradient grows by exactly this
+/// factor every step.
 #[test]
 fn the_growth_is_that_of_the_spectral_radius() -> Result<()> {
     for seed in 0..SEEDS {
@@ -417,9 +420,12 @@ fn what_cannot_be_diagnosed_is_refused() -> Result<()> {
         &unwatched.backward()?,
         &network.vars,
     );
-    let error = error.expect_err("nothing ran with the watch's pass").to_string();
+    let error = error.expect_err("nothing ran with the recorder's context").to_string();
     assert!(
-        error.contains("diagnosis watch: expected recurrent layers run with its pass, got none"),
+        error.contains(
+            "diagnosis recorder: expected recurrent layers that ran with its context, \
+                       got none"
+        ),
         "{error}"
     );
 

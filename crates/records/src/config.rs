@@ -337,7 +337,7 @@ impl TrainingConfig {
             task.batch(first, DType::F32, &Device::Cpu)
                 .map_err(|error| ConfigError::new(line(&error)))?;
         }
-        if self.generalise && task.longer(2).is_none() {
+        if self.generalise && task.scaled(2).is_none() {
             bail_config!("generalise: the task {} has no longer sequences", task.name());
         }
         self.validate_gradient()?;

@@ -7,6 +7,12 @@ use super::table::{aligned, wrap};
 use super::trend::Trend;
 use crate::effects::{Effect, Findings, Measure, Verdict, PAIRS, SIGNIFICANT};
 
+/// Stands where no pair of runs has the number.
+pub(super) const NO_PAIR: &str = "not measured";
+
+/// Stands where there are too few pairs for an interval or a test.
+pub(super) const TOO_FEW: &str = "too few pairs";
+
 /// Everything for a terminal `columns` columns wide.
 pub(super) fn terminal(findings: &Findings, columns: usize) -> String {
     let Some(first) = findings.effects.first() else {
@@ -20,7 +26,7 @@ pub(super) fn terminal(findings: &Findings, columns: usize) -> String {
             ["remedy", "without", "with", "effect", "95 % interval", "p", "pairs", "verdict"];
         let mut rows = vec![head.map(str::to_owned).to_vec()];
         rows.extend(effects.iter().map(|effect| row(effect)));
-        text += &aligned(&rows);
+        text += &aligned(&rows, columns);
     }
     text.push('\n');
     for remedy in remedies(findings) {
@@ -31,6 +37,39 @@ pub(super) fn terminal(findings: &Findings, columns: usize) -> String {
         text += &wrap(&format!("! {caution}"), columns, "  ");
     }
     text
+}
+
+/// What came out: how many remedies help, and which hurt.
+pub(super) fn conclusion(findings: &Findings) -> Vec<String> {
+    let any =
+        |remedy: &str, verdict| of(findings, remedy).iter().any(|effect| effect.verdict == verdict);
+    let with = |verdict| -> Vec<&str> {
+        remedies(findings).into_iter().filter(|remedy| any(remedy, verdict)).collect()
+    };
+    let (helps, hurts) = (with(Verdict::Helps), with(Verdict::Hurts));
+    let Some(first) = findings.effects.first() else { return Vec::new() };
+    let number = count(remedies(findings).len(), "remedy").replace("remedys", "remedies");
+    let list = |names: &[&str]| match names {
+        [] => String::new(),
+        names => format!(" ({})", names.join(", ")),
+    };
+    let verb = |names: &[&str], verb: &str| {
+        if names.len() == 1 {
+            format!("{verb}s")
+        } else {
+            verb.to_owned()
+        }
+    };
+    vec![format!(
+        "Of {number} for {}, {} {} on at least one measure{}, and {} {} on at least one{}.",
+        first.base,
+        helps.len(),
+        verb(&helps, "help"),
+        list(&helps),
+        hurts.len(),
+        verb(&hurts, "hurt"),
+        list(&hurts),
+    )]
 }
 
 /// What is compared, in a line.
@@ -46,14 +85,15 @@ pub(super) fn headline(first: &Effect, findings: &Findings) -> String {
 
 /// The cells of an effect.
 fn row(effect: &Effect) -> Vec<String> {
-    let value = |value: Option<f64>| value.map_or("–".to_owned(), |value| median(effect, value));
+    let value =
+        |value: Option<f64>| value.map_or(NO_PAIR.to_owned(), |value| median(effect, value));
     vec![
         effect.remedy.clone(),
         value(effect.base_median),
         value(effect.remedy_median),
-        effect.effect.map_or("–".to_owned(), |value| shown(effect.measure, value)),
+        effect.effect.map_or(NO_PAIR.to_owned(), |value| shown(effect.measure, value)),
         interval(effect),
-        effect.p.map_or("–".to_owned(), |p| significant(p, 2)),
+        p(effect),
         effect.pairs.to_string(),
         effect.verdict.words().to_owned(),
     ]
@@ -65,7 +105,17 @@ pub(super) fn interval(effect: &Effect) -> String {
         (Some(low), Some(high)) => {
             format!("{} … {}", shown(effect.measure, low), shown(effect.measure, high))
         }
-        _ => "–".to_owned(),
+        _ if effect.effect.is_none() => NO_PAIR.to_owned(),
+        _ => TOO_FEW.to_owned(),
+    }
+}
+
+/// The probability of such an effect by chance.
+pub(super) fn p(effect: &Effect) -> String {
+    match effect.p {
+        Some(p) => significant(p, 2),
+        None if effect.effect.is_none() => NO_PAIR.to_owned(),
+        None => TOO_FEW.to_owned(),
     }
 }
 
@@ -100,7 +150,8 @@ fn signed(value: f64, text: String) -> String {
 pub(super) fn direction(measure: Measure) -> &'static str {
     match measure {
         Measure::DecayInit | Measure::DecayFinal => {
-            "medians in steps; effect on |ρ| a step, less is better: the gradient is kept longer"
+            "medians are half-lives in steps; the effect is on |ρ|, the rate at which ln |dL/dh| \
+             changes a step; less is better: the gradient is kept longer"
         }
         Measure::HorizonInit | Measure::HorizonFinal => "steps, more is better",
         Measure::StepsToSolve => "training steps within the budget, less is better",
@@ -171,7 +222,7 @@ pub(super) fn words(effects: &[&Effect]) -> String {
     if effects.iter().any(|effect| effect.measure == Measure::StepsToSolve) {
         let Effect { base_solved, base_runs, remedy_solved, remedy_runs, .. } = first;
         let converged = |solved: &usize, runs: &usize| match solved {
-            0 => format!("none of {}", count(*runs, "run")),
+            0 => format!("0 of {}", count(*runs, "run")),
             solved => format!("{solved} of {}", count(*runs, "run")),
         };
         text += &format!(
@@ -201,10 +252,13 @@ pub(super) fn rule(findings: &Findings) -> String {
         false => ["", "", "A run that failed counts"],
     };
     format!(
-        "Runs of one seed are a pair; effects are mean differences, with it minus without it. Helps or hurts: the interval lies on one side of no \
-         effect, p (sign flips) is at most {SIGNIFICANT}, and the effect is at least the margin: a factor of 2 in the gradient over the whole \
-         sequence, a tenth of the sequence, {margin}a quarter of the loss. No effect shown: the interval lies within the margin. \
-         Else, with fewer than {PAIRS} pairs{unsolved}: not enough evidence. {counts} with the largest loss. Nothing is corrected for the number of comparisons."
+        "Runs of one seed are a pair; effects are mean differences, with it minus without it. \
+         Helps or hurts: the interval lies on one side of no effect, p (sign flips) is at most \
+         {SIGNIFICANT}, and the effect is at least the margin: a factor of 2 in the gradient over \
+         the whole sequence, a tenth of the sequence, {margin}a quarter of the loss. No effect \
+         shown: the interval lies within the margin. Else, with fewer than {PAIRS} \
+         pairs{unsolved}: not enough evidence. {counts} with the largest loss. Nothing is \
+         corrected for the number of comparisons."
     )
 }
 

@@ -1,5 +1,6 @@
 //! Lines with bands, labelled at their ends.
 
+use super::csv::{number, Csv};
 use super::curve::Curve;
 use super::labels::{spread_out, LABEL};
 use super::numbers::{percent, significant, Spread};
@@ -19,6 +20,8 @@ pub(super) struct Chart<'a> {
     pub(super) title: &'a str,
     /// What runs along, with the unit.
     pub(super) along: &'a str,
+    /// The same in a word, for the numbers in a file.
+    pub(super) key: &'a str,
     /// What runs up, with the unit.
     pub(super) up: &'a str,
     /// How the values stand.
@@ -107,14 +110,11 @@ struct Frame {
 }
 
 impl Chart<'_> {
-    /// Draws it; with its title if it is to stand alone. `None` if there is nothing to draw.
-    pub(super) fn draw(&self, alone: bool) -> Option<Svg> {
-        let frame = self.frame(alone)?;
+    /// Draws it, without its title. `None` if there is nothing to draw.
+    pub(super) fn draw(&self) -> Option<Svg> {
+        let frame = self.frame()?;
         let longest = self.lines.iter().map(|line| text_width(&line.label)).fold(LABELS, f64::max);
         let mut svg = Svg::new(frame.right + 36.0 + longest, frame.deep + 36.0);
-        if alone {
-            svg.text("title", (10.0, 19.0), Anchor::Start, self.title);
-        }
         self.axes(&mut svg, &frame);
         svg.open(r#"class="bands""#);
         for line in &self.lines {
@@ -154,7 +154,24 @@ impl Chart<'_> {
         Some(svg)
     }
 
-    fn frame(&self, alone: bool) -> Option<Frame> {
+    /// Its numbers as CSV: a row for each point of a curve. An underflow is zero.
+    pub(super) fn csv(&self) -> String {
+        let mut csv = Csv::new(&["line", self.key, "median", "low", "high"]);
+        for line in &self.lines {
+            for (x, spread) in &line.curve.0 {
+                let value = |value: f64| match self.axis {
+                    Axis::Norm | Axis::Loss => 10f64.powf(value),
+                    Axis::Share => value,
+                };
+                let [mid, low, high] =
+                    [spread.mid, spread.low, spread.high].map(|at| number(value(at)));
+                csv.row(&[line.label.clone(), plain(*x), mid, low, high]);
+            }
+        }
+        csv.text()
+    }
+
+    fn frame(&self) -> Option<Frame> {
         let bounds: Vec<(f64, f64)> =
             self.lines.iter().filter_map(|line| line.curve.bounds()).collect();
         let low = bounds.iter().map(|bounds| bounds.0).min_by(f64::total_cmp)?;
@@ -173,8 +190,8 @@ impl Chart<'_> {
         };
         let lost =
             self.lines.iter().any(|line| line.curve.0.iter().any(|(_, spread)| spread.mid < up.0));
-        let top = if alone { 50.0 } else { 24.0 };
-        let (left, right) = (54.0, 324.0);
+        let top = 24.0;
+        let (left, right) = (62.0, 332.0);
         let bottom = top + (self.lines.len() as f64 * LABEL).max(196.0);
         let deep = if lost { bottom + 18.0 } else { bottom };
         let across = Scale::new(along, (left, right));
@@ -251,7 +268,8 @@ fn round(value: f64) -> String {
 }
 
 impl Frame {
-    /// The place of a value; too deep ones go to a lane of the strip, 0 at its upper edge and 1 at its lower.
+    /// The place of a value; too deep ones go to a lane of the strip, 0 at its upper edge and 1 at
+    /// its lower.
     fn place(&self, (x, value): (f64, f64), lane: f64) -> (f64, f64) {
         let y = if value < self.down.values().0 {
             self.bottom + lane * (self.deep - self.bottom)
@@ -279,7 +297,8 @@ fn thin(points: impl Iterator<Item = (f64, f64)>) -> Vec<(f64, f64)> {
     kept
 }
 
-/// Writes the labels to the right of the plot, each as near as may be to the end of its line, none over another.
+/// Writes the labels to the right of the plot, each as near as may be to the end of its line, none
+/// over another.
 fn label(svg: &mut Svg, frame: &Frame, mut ends: Vec<((f64, f64), &Line)>) {
     ends.sort_by(|a, b| a.0 .1.total_cmp(&b.0 .1));
     let wanted: Vec<f64> = ends.iter().map(|(end, _)| end.1).collect();
@@ -309,21 +328,28 @@ mod tests {
     }
 
     fn chart(lines: Vec<Line>) -> Chart<'static> {
-        Chart { title: "title", along: "lag", up: "norm", axis: Axis::Norm, lines }
+        Chart {
+            title: "title",
+            along: "lag in steps",
+            key: "lag",
+            up: "norm",
+            axis: Axis::Norm,
+            lines,
+        }
     }
 
     #[test]
     fn what_is_too_deep_falls_into_the_strip() {
         let deep = Line::new("deep", 0, curve(&[0.0, -10.0, f64::NEG_INFINITY]));
-        let text = chart(vec![deep]).draw(true).expect("a line").file("x");
+        let text = chart(vec![deep]).draw().expect("a line").file("title", None);
         assert!(text.contains(">underflow<"), "{text}");
         assert!(text.contains("title") && text.contains(">deep<"), "{text}");
         assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
         let below = Line::new("below", 0, curve(&[0.0, -10.0, -40.0]));
-        let text = chart(vec![below]).draw(false).expect("a line").inline("x");
+        let text = chart(vec![below]).draw().expect("a line").inline("x");
         assert!(text.contains(">below<") && !text.contains(">underflow<"), "{text}");
         let flat = Line::new("flat", 0, curve(&[0.0, -1.0]));
-        let text = chart(vec![flat]).draw(false).expect("a line").inline("x");
+        let text = chart(vec![flat]).draw().expect("a line").inline("x");
         assert!(!text.contains(r#"class="lost""#), "{text}");
         let marks = |low: f64, high: f64| {
             let chart = Chart { axis: Axis::Loss, ..chart(Vec::new()) };
@@ -336,9 +362,17 @@ mod tests {
         assert_eq!(marks(0.009, 0.21), ["0.01", "0.02", "0.05", "0.1", "0.2"]);
         assert_eq!(marks(0.159, 0.171), ["0.16", "0.165", "0.17"]);
         assert!(marks(1e-5, 1.0).iter().all(String::is_empty), "powers of ten");
-        assert!(chart(vec![Line::new("none", 0, curve(&[f64::NEG_INFINITY]))])
-            .draw(false)
-            .is_none());
+        assert!(chart(vec![Line::new("none", 0, curve(&[f64::NEG_INFINITY]))]).draw().is_none());
+    }
+
+    #[test]
+    fn the_numbers_are_those_that_are_drawn() {
+        let line = Line::new("a, \"b\"", 0, curve(&[0.0, f64::NEG_INFINITY]));
+        let csv = chart(vec![line]).csv();
+        let rows: Vec<&str> = csv.lines().collect();
+        assert_eq!(rows[0], "line,lag,median,low,high");
+        assert_eq!(rows[1], "\"a, \"\"b\"\"\",0,1,0.316228,3.16228");
+        assert_eq!(rows[2], "\"a, \"\"b\"\"\",1,0,0,0");
     }
 
     #[test]

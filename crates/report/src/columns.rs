@@ -3,12 +3,18 @@
 use super::group::{Group, VariantRuns};
 use super::numbers::{loss, percent, seconds, steps, Precision, Spread};
 use super::run::RunView;
-use super::trend::{rate, Phase, Trend};
+use super::trend::{poor_fit, rate, Phase, Trend};
 use super::verdict::has_criterion;
 use crate::record::{RunRecord, Status};
 
-/// What stands where there is no number.
-pub(super) const NONE: &str = "–";
+/// Stands where a number has no meaning: the half-life of c in a network without c.
+pub(super) const INAPPLICABLE: &str = "n/a";
+
+/// Stands where no run measured the number, for instance because all were stopped before.
+pub(super) const NOT_MEASURED: &str = "not measured";
+
+/// Marks a half-life behind which a line fits badly.
+pub(super) const MARK: &str = "*";
 
 /// A number over seeds: the median, and the range where it has a width.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -17,22 +23,35 @@ pub(super) struct Value {
     pub(super) text: String,
     /// `low–high`, or a remark.
     pub(super) range: Option<String>,
+    /// Whether the line behind it fits badly with at least one seed.
+    pub(super) poor_fit: bool,
 }
 
 impl Value {
     fn plain(text: impl Into<String>) -> Self {
-        Self { text: text.into(), range: None }
-    }
-
-    fn none() -> Self {
-        Self::plain(NONE)
+        Self { text: text.into(), ..Self::default() }
     }
 
     fn of(spread: Option<Spread>, text: impl Fn(f64) -> String + Copy) -> Self {
-        spread.map_or_else(Self::none, |spread| Self {
-            text: spread.median(text),
-            range: spread.range(text),
-        })
+        let Some(spread) = spread else { return Self::plain(NOT_MEASURED) };
+        Self { text: spread.median(text), range: spread.range(text), poor_fit: false }
+    }
+
+    /// The same over the runs that did not fail; `failed` if all did.
+    fn sound(
+        variant: &VariantRuns,
+        value: impl Fn(&RunRecord) -> Option<f64>,
+        text: impl Fn(f64) -> String + Copy,
+    ) -> Self {
+        match variant.sound_spread(value) {
+            None if variant.sound().next().is_none() => Self::plain("failed"),
+            spread => Self::of(spread, text),
+        }
+    }
+
+    /// The text with its mark.
+    pub(super) fn marked(&self) -> String {
+        format!("{}{}", self.text, if self.poor_fit { MARK } else { "" })
     }
 }
 
@@ -40,15 +59,15 @@ impl Value {
 pub(super) struct Column {
     /// Its heading.
     pub(super) heading: &'static str,
-    /// What it says, with the unit, in a sentence.
+    /// What it says, with the unit, in plain words.
     pub(super) meaning: String,
     /// A value for each variant, in order; the second is that after training.
     pub(super) values: Vec<(Value, Option<Value>)>,
 }
 
 impl Column {
-    fn new(heading: &'static str, meaning: &str) -> Self {
-        Self { heading, meaning: meaning.to_owned(), values: Vec::new() }
+    fn new(heading: &'static str, meaning: impl Into<String>) -> Self {
+        Self { heading, meaning: meaning.into(), values: Vec::new() }
     }
 
     fn each<'a>(
@@ -65,9 +84,7 @@ impl Column {
         all: &[VariantRuns<'a>],
         value: impl Fn(&VariantRuns<'a>, Phase) -> Value,
     ) -> Self {
-        let pair = |variant: &VariantRuns<'a>| {
-            (value(variant, Phase::Init), Some(value(variant, Phase::Final)))
-        };
+        let pair = |variant| (value(variant, Phase::Init), Some(value(variant, Phase::Final)));
         self.values = all.iter().map(pair).collect();
         self
     }
@@ -78,86 +95,111 @@ impl Column {
     }
 }
 
-/// The columns after the variant's name. Those that no run can fill are left out.
-pub(super) fn columns(comparison: &Group) -> Vec<Column> {
-    let all = comparison.variants.as_slice();
-    let precision = comparison.precision();
-    let length = comparison.runs.iter().map(|run| run.length()).max().unwrap_or(0);
-    let any = |is: fn(&RunRecord) -> bool| comparison.runs.iter().any(is);
+/// The columns after the variant's name. Columns that no run can fill are left out.
+pub(super) fn columns(group: &Group) -> Vec<Column> {
+    let all = group.variants.as_slice();
     let mut columns = vec![
-        Column::new("params", "The number of weights, read-out included.").each(all, |v| {
-            Value::of(v.spread(|run| Some(run.config.model.params as f64)), |params| {
-                format!("{params:.0}")
-            })
-        }),
+        Column::new("params", "The number of trainable weights, read-out included.").each(
+            all,
+            |variant| {
+                let params = variant.spread(|run| Some(run.config.model.params as f64));
+                Value::of(params, |params| format!("{params:.0}"))
+            },
+        ),
         Column::new(
             "hidden",
-            "Hidden units of a layer; with several layers, their number comes first.",
+            "Hidden units of a layer. 2×64 means two layers on top of each other.",
         )
         .each(all, |variant| Value::plain(hidden(variant.first()))),
     ];
-    if any(has_criterion) {
-        columns.push(
-            Column::new("solved", "The seeds that solved the task, of all.").each(all, solved),
-        );
-        let meaning =
-            "Training steps until the task was solved: median and range over seeds; a seed that did not \
-                       solve it counts as more than the steps it had.";
-        columns.push(Column::new("steps to solve", meaning).each(all, steps_to_solve));
-    }
-    let meaning = "Held-out loss at the end: median and range over the seeds that did not fail.";
-    columns.push(
-        Column::new("final loss", meaning)
-            .each(all, |v| Value::of(v.sound_spread(|run| Some(run.outcome.final_loss)), loss)),
-    );
-    if any(|run| run.outcome.accuracy.is_some()) {
-        let meaning =
-            "Held-out accuracy at the end: median and range over the seeds that did not fail.";
-        columns.push(
-            Column::new("accuracy", meaning)
-                .each(all, |v| Value::of(v.sound_spread(|run| run.outcome.accuracy), percent)),
-        );
-    }
+    columns.extend(outcome(group));
     columns.extend(generalised(all));
-    columns.push(
-        Column::new(
-            "half-life h",
-            "Lags over which dL/dh halves, by a fit, top layer, in steps; “none” is no decay, “×2 in N” growth.",
-        )
-        .both(all, |variant, phase| half_life(variant, "h", phase, length)),
-    );
-    if any(|run| run.fit("c", Phase::Init).is_some() || run.half_life("c", Phase::Init).is_some()) {
-        let meaning = "The same for dL/dc, the partial derivative with h held fixed.";
-        columns.push(
-            Column::new("half-life c", meaning)
-                .both(all, |variant, phase| half_life(variant, "c", phase, length)),
-        );
-    }
-    columns.push(
-        Column::new(
-            "horizon",
-            "The last lag at which dL/dh is at least a thousandth of that at lag 0, in steps.",
-        )
-        .both(all, |variant, phase| {
-            let horizon = variant.spread(|run| run.horizon(phase).map(|lag| lag as f64));
-            Value::of(horizon, |lag| format!("{lag:.0}"))
-        }),
-    );
-    columns.push(
-        Column::new(
-            "first/last",
-            "First/last ratio: the norm of dL/dh at the first step over that at the last step.",
-        )
-        .both(all, |variant, phase| ratio(variant, phase, precision)),
-    );
-    columns.push(Column::new("seconds", "Wall time of a run, in seconds.").each(all, |v| Value {
-        range: None,
-        ..Value::of(v.spread(|run| Some(run.outcome.seconds)), seconds)
-    }));
+    columns.extend(gradient(group));
+    columns.push(Column::new("seconds", "Wall time of a run in seconds, median over seeds.").each(
+        all,
+        |variant| {
+            let time = Value::of(variant.spread(|run| Some(run.outcome.seconds)), seconds);
+            Value { range: None, ..time }
+        },
+    ));
     columns
 }
 
-/// What the trained networks do on longer sequences, where that was asked for: the accuracy, or the loss where the task has none.
+/// What the trained networks reach.
+fn outcome(group: &Group) -> Vec<Column> {
+    let all = group.variants.as_slice();
+    let solvable = group.runs.iter().any(has_criterion);
+    let mut columns = Vec::new();
+    if solvable {
+        let meaning = "How many seeds solved the task, of all. A seed fixes weights and data.";
+        columns.push(Column::new("solved", meaning).each(all, solved));
+        let meaning =
+            "Training steps until the task was solved. A seed that did not solve it counts \
+                       as more than all its steps (“>”).";
+        columns.push(Column::new("steps to solve", meaning).each(all, steps_to_solve));
+    }
+    let stop = if solvable {
+        " A run stops after three good evaluations in a row, so the final losses of solved runs \
+         belong to different numbers of steps: they do not say who would get lower."
+    } else {
+        ""
+    };
+    let meaning = format!(
+        "Loss on held-out examples (not used for training) at the last evaluation, without the \
+         runs that failed.{stop}"
+    );
+    let final_loss =
+        |variant: &VariantRuns| Value::sound(variant, |run| Some(run.outcome.final_loss), loss);
+    columns.push(Column::new("final loss", meaning).each(all, final_loss));
+    if group.runs.iter().any(|run| run.outcome.accuracy.is_some()) {
+        let meaning =
+            "Share of right answers on held-out examples at the last evaluation, without \
+                       the runs that failed.";
+        let accuracy =
+            |variant: &VariantRuns| Value::sound(variant, |run| run.outcome.accuracy, percent);
+        columns.push(Column::new("accuracy", meaning).each(all, accuracy));
+    }
+    columns
+}
+
+/// What the gradients do.
+fn gradient(group: &Group) -> Vec<Column> {
+    let all = group.variants.as_slice();
+    let precision = group.precision();
+    let length = group.runs.iter().map(|run| run.length()).max().unwrap_or(0);
+    let half_life = |part: &'static str| {
+        move |variant: &VariantRuns, phase: Phase| half_life(variant, part, phase, length)
+    };
+    let has_c = |run: &RunRecord| {
+        run.fit("c", Phase::Init).is_some() || run.half_life("c", Phase::Init).is_some()
+    };
+    let meaning = "Steps back in time over which dL/dh, the gradient of the loss with respect to \
+                   the hidden state, halves (ln 2/ρ of a fitted exponential, top layer). Short: \
+                   the network can hardly learn from distant inputs. “×2 in N” means that it \
+                   doubles every N steps instead.";
+    let mut columns = vec![Column::new("half-life h", meaning).both(all, half_life("h"))];
+    if group.runs.iter().any(has_c) {
+        let meaning =
+            "The same for dL/dc, the gradient with respect to the cell state of an LSTM, \
+                       with h held fixed.";
+        columns.push(Column::new("half-life c", meaning).both(all, half_life("c")));
+    }
+    let meaning = "How many steps back dL/dh still has a thousandth of its size at the last step.";
+    columns.push(Column::new("horizon", meaning).both(all, |variant, phase| {
+        let horizon = variant.spread(|run| run.horizon(phase).map(|lag| lag as f64));
+        Value::of(horizon, |lag| format!("{lag:.0}"))
+    }));
+    let meaning = "Size of dL/dh at the first step of the sequence, divided by that at the last: \
+                   how much of the gradient arrives.";
+    columns.push(
+        Column::new("first/last", meaning)
+            .both(all, |variant, phase| ratio(variant, phase, precision)),
+    );
+    columns
+}
+
+/// What the trained networks reach on longer sequences, if that was measured: the accuracy, or the
+/// loss if the task has no accuracy.
 fn generalised(all: &[VariantRuns]) -> Vec<Column> {
     let longer = |run: &RunRecord, place: usize| run.outcome.generalisation.get(place).cloned();
     let headings = ["at twice T", "at 4 times T"].into_iter().enumerate();
@@ -169,9 +211,9 @@ fn generalised(all: &[VariantRuns]) -> Vec<Column> {
         let what = if right { "accuracy" } else { "loss" };
         let meaning =
             format!("Held-out {what} of the trained network on sequences of up to {length} steps.");
-        Some(Column::new(heading, &meaning).each(all, |variant| match right {
-            true => Value::of(variant.sound_spread(|run| longer(run, place)?.accuracy), percent),
-            false => Value::of(variant.sound_spread(|run| Some(longer(run, place)?.loss)), loss),
+        Some(Column::new(heading, meaning).each(all, |variant| match right {
+            true => Value::sound(variant, |run| longer(run, place)?.accuracy, percent),
+            false => Value::sound(variant, |run| Some(longer(run, place)?.loss), loss),
         }))
     };
     headings.filter_map(column).collect()
@@ -189,12 +231,12 @@ pub(super) fn hidden(run: &RunRecord) -> String {
 fn solved(variant: &VariantRuns) -> Value {
     let failed = variant.runs.len() - variant.sound().count();
     let range = (failed > 0).then(|| format!("{failed} failed"));
-    Value { text: format!("{}/{}", variant.solved(), variant.runs.len()), range }
+    Value { text: format!("{}/{}", variant.solved(), variant.runs.len()), range, poor_fit: false }
 }
 
 fn steps_to_solve(variant: &VariantRuns) -> Value {
     if !variant.runs.iter().any(|run| has_criterion(run)) {
-        return Value::none();
+        return Value::plain(INAPPLICABLE);
     }
     let unsolved = || {
         variant
@@ -223,7 +265,7 @@ fn half_life(variant: &VariantRuns, part: &str, phase: Phase, length: usize) -> 
         part == "h" || rate(run, part, phase).is_some() || run.fit(part, phase).is_some()
     };
     if !variant.runs.iter().any(has) {
-        return Value::none();
+        return Value::plain(INAPPLICABLE);
     }
     let rates = variant.runs.iter().filter_map(|run| rate(run, part, phase));
     let Some(Spread { low, mid, high }) = Spread::of(rates) else {
@@ -236,7 +278,8 @@ fn half_life(variant: &VariantRuns, part: &str, phase: Phase, length: usize) -> 
         (Trend::Doubles(fast), Trend::Doubles(slow)) => format!("{}–{}", steps(fast), steps(slow)),
         _ => format!("{} … {}", short(high), short(low)),
     };
-    Value { text: short(mid), range: (short(low) != short(high)).then_some(range) }
+    let poor_fit = variant.runs.iter().any(|run| poor_fit(run, part, phase).is_some());
+    Value { text: short(mid), range: (short(low) != short(high)).then_some(range), poor_fit }
 }
 
 fn ratio(variant: &VariantRuns, phase: Phase, precision: Precision) -> Value {
@@ -248,6 +291,7 @@ fn ratio(variant: &VariantRuns, phase: Phase, precision: Precision) -> Value {
 mod tests {
     use super::*;
     use crate::record::Generalised;
+    use crate::run::set_r2;
     use crate::sample;
 
     fn cell<'a>(columns: &'a [Column], heading: &str, row: usize) -> &'a (Value, Option<Value>) {
@@ -255,7 +299,7 @@ mod tests {
     }
 
     fn value(text: &str, range: Option<&str>) -> Value {
-        Value { text: text.to_owned(), range: range.map(str::to_owned) }
+        Value { text: text.to_owned(), range: range.map(str::to_owned), poor_fit: false }
     }
 
     #[test]
@@ -282,7 +326,7 @@ mod tests {
         assert_eq!(before, &value("2.2", Some("2.0–2.4")));
         assert_eq!(after.as_ref(), Some(&value("31", Some("28–34"))));
         assert_eq!(cell(&columns, "half-life h", over_time).0, value("×2 in 34", Some("31–37")));
-        assert_eq!(cell(&columns, "half-life c", vanilla).0, value("–", None));
+        assert_eq!(cell(&columns, "half-life c", vanilla).0, value("n/a", None));
         assert_eq!(cell(&columns, "horizon", lstm).0.text, "21");
         assert_eq!(cell(&columns, "first/last", lstm).0.text, "2.8e-14");
         assert_eq!(cell(&columns, "seconds", lstm).0, value("14", None));
@@ -319,6 +363,32 @@ mod tests {
             meaning,
             "Held-out accuracy of the trained network on sequences of up to 400 steps."
         );
+    }
+
+    #[test]
+    fn a_bad_fit_is_marked() {
+        let mut records = sample::compare(&[sample::TEN[2]]);
+        set_r2(&mut records.runs[1], Phase::Final, 0.49);
+        let marked = columns(&Group::new(&records));
+        let (before, after) = cell(&marked, "half-life h", 0);
+        assert_eq!(
+            (before.marked(), after.as_ref().map(Value::marked)),
+            ("2.2".into(), Some("31*".into()))
+        );
+    }
+
+    #[test]
+    fn three_kinds_of_no_number_differ() {
+        let mut records = sample::compare(&[sample::TEN[0], sample::TEN[2]]);
+        for run in &mut records.runs {
+            run.status = Status::Failed("no gradient".to_owned());
+        }
+        records.runs[5].status = Status::Stopped;
+        records.runs[5].outcome.final_loss = f64::NAN;
+        let columns = columns(&Group::new(&records));
+        assert_eq!(cell(&columns, "final loss", 0).0, value("failed", None));
+        assert_eq!(cell(&columns, "final loss", 1).0, value("not measured", None));
+        assert_eq!(cell(&columns, "half-life c", 0).0, value("n/a", None));
     }
 
     #[test]

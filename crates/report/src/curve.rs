@@ -8,16 +8,19 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The number of intervals over which the training loss is averaged.
 const INTERVALS: u64 = 100;
 
-/// A curve: places in rising order, at each the median and range over seeds. Negative infinity is an underflow.
+/// A curve: places in rising order, at each the median and range over seeds. Negative infinity is
+/// an underflow.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Curve(pub(super) Vec<(f64, Spread)>);
 
 impl Curve {
-    /// The curve of profiles at one moment, in common logarithms against lag, of the median over examples.
+    /// The curve of profiles at one moment, in common logarithms against lag, of the median over
+    /// examples.
     ///
-    /// What is not finite is left out, and so is c at lag 0: the loss reads h, hence dL/dc there is zero by
-    /// definition, which is no underflow. The initial carry, one lag beyond the first step, is left out too: no weight
-    /// made it, and a normaliser that meets its zeros blows its gradient up.
+    /// What is not finite is left out, and so is c at lag 0: the loss reads h, hence dL/dc there is
+    /// zero by definition, which is no underflow. The initial carry, one lag beyond the first step,
+    /// is left out too: no weight made it, and a normaliser that meets its zeros blows its gradient
+    /// up.
     pub(super) fn of_profiles(
         profiles: &[&ProfileRecord],
         ProfileScale { precision, length }: ProfileScale,
@@ -38,8 +41,8 @@ impl Curve {
         Self(places.into_iter().filter_map(spread).collect())
     }
 
-    /// The curve of series over training, one a seed. A run that has ended keeps its last value, so that a median
-    /// does not jump when the best seed is done.
+    /// The curve of series over training, one a seed. A run that has ended keeps its last value, so
+    /// that a median does not jump when the best seed is done.
     pub(super) fn over_training(seeds: &[Vec<(u64, f64)>]) -> Self {
         let steps: BTreeSet<u64> = seeds.iter().flatten().map(|&(step, _)| step).collect();
         let latest = |seed: &Vec<(u64, f64)>, step: u64| {
@@ -119,8 +122,9 @@ pub(super) fn training_of(steps: &[&StepRecord], width: u64) -> Vec<(u64, f64)> 
     intervals.into_values().map(|(sum, number, last)| (last, sum / number)).collect()
 }
 
-/// Profiles over training: for each training step at which some were taken, the curve over lags, and at the end that
-/// of the last profiles. A run that has ended before a step keeps its last profile there.
+/// Profiles over training: for each training step at which some were taken, the curve over lags,
+/// and at the end that of the last profiles. A run that has ended before a step keeps its last
+/// profile there.
 pub(super) fn history(profiles: &[&ProfileRecord], scale: ProfileScale) -> Vec<(String, Curve)> {
     let mut seeds: BTreeMap<u64, BTreeMap<u64, &ProfileRecord>> = BTreeMap::new();
     for profile in profiles {

@@ -1,4 +1,5 @@
-//! What the script of the page draws from: the records, to four digits, thinned to what can be seen.
+//! What the script of the page draws from: the records, to four digits, thinned to what can be
+//! seen.
 
 use super::curve::{interval, training_of};
 use super::figures::parts;
@@ -9,7 +10,7 @@ use crate::record::{ProfileRecord, RunRecord};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// At most so many lags are kept, evenly spaced: a chart is not much wider in pixels.
+/// At most this many lags are kept, evenly spaced: a chart is not much wider in pixels.
 const LAGS: usize = 400;
 
 /// All that is known of a comparison by the script.
@@ -51,7 +52,8 @@ struct RunData<'a> {
 #[derive(Serialize)]
 struct Profiles {
     steps: Vec<u64>,
-    /// By step, then by lag. What has underflowed is 0, and what the loss does not read by definition is null.
+    /// By step, then by lag. What has underflowed is 0, and what the loss does not read by
+    /// definition is null.
     norms: Vec<Vec<Option<f64>>>,
 }
 
@@ -61,10 +63,11 @@ struct Series {
     values: Vec<f64>,
 }
 
-/// The data as JSON that may stand within a `script` element: no character of it means anything to HTML.
-pub(super) fn json(comparison: &Group) -> String {
-    let scale = comparison.profile_scale();
-    let all: BTreeSet<usize> = comparison
+/// The data as JSON that may stand within a `script` element: no character of it means anything to
+/// HTML.
+pub(super) fn json(group: &Group) -> String {
+    let scale = group.profile_scale();
+    let all: BTreeSet<usize> = group
         .variants
         .iter()
         .flat_map(|variant| variant.top_profiles("h"))
@@ -72,7 +75,7 @@ pub(super) fn json(comparison: &Group) -> String {
         .filter(|&lag| lag < scale.length)
         .collect();
     let lags: Vec<usize> = all.iter().copied().step_by(all.len().div_ceil(LAGS).max(1)).collect();
-    let width = interval(comparison.runs.iter().map(|run| run.outcome.steps).max().unwrap_or(0));
+    let width = interval(group.runs.iter().map(|run| run.outcome.steps).max().unwrap_or(0));
     let profiles = |run: &RunRecord, variant: &VariantRuns, part: &str| {
         let top =
             variant.top_profiles(part).into_iter().filter(|profile| profile.seed == run.seed());
@@ -86,7 +89,7 @@ pub(super) fn json(comparison: &Group) -> String {
         let steps = variant.steps.get(&run.seed()).map_or(&[][..], Vec::as_slice);
         RunData {
             seed: run.seed().to_string(),
-            profiles: parts(comparison)
+            profiles: parts(group)
                 .into_iter()
                 .filter(|part| variant.parts().contains(part))
                 .map(|part| (part, profiles(run, variant, part)))
@@ -96,16 +99,16 @@ pub(super) fn json(comparison: &Group) -> String {
             accuracy: Series::of(evals.iter().filter_map(|eval| Some((eval.step, eval.accuracy?)))),
         }
     };
-    let variants = comparison.variants.iter().map(|variant| VariantData {
+    let variants = group.variants.iter().map(|variant| VariantData {
         name: variant.name,
         line: palette::line(variant.index),
         fill: palette::fill(variant.index),
         runs: variant.runs.iter().map(|one| run(variant, one)).collect(),
     });
     let data = Data {
-        parts: parts(comparison),
+        parts: parts(group),
         lags: lags.clone(),
-        baseline: comparison.runs.first().map_or(0.0, |run| run.config.task.baseline),
+        baseline: group.runs.first().map_or(0.0, |run| run.config.task.baseline),
         training: format!("Training loss, mean of {width} steps"),
         variants: variants.collect(),
     };
@@ -147,8 +150,8 @@ mod tests {
     #[test]
     fn the_data_are_those_of_the_records() {
         let records = sample::records();
-        let comparison = Group::new(&records);
-        let data: Value = serde_json::from_str(&json(&comparison)).expect("it parses");
+        let group = Group::new(&records);
+        let data: Value = serde_json::from_str(&json(&group)).expect("it parses");
         assert_eq!(data["lags"].as_array().map(Vec::len), Some(100), "without the initial carry");
         let close = |value: &Value, exact: f64| {
             let value = value.as_f64().expect("a number");
@@ -171,7 +174,7 @@ mod tests {
                 for (part, profiles) in run["profiles"].as_object().expect("parts") {
                     let (steps, norms) = (&profiles["steps"], &profiles["norms"]);
                     for (place, step) in steps.as_array().expect("steps").iter().enumerate() {
-                        let top = comparison.variants.iter().find(|v| variant["name"] == *v.name);
+                        let top = group.variants.iter().find(|v| variant["name"] == *v.name);
                         let top = top.expect("a variant of that name").top_profiles(part);
                         let record = top.iter().find(|p| of(&p.variant, p.seed) && *step == p.step);
                         let record = record.expect("a profile of that step");

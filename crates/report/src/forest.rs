@@ -1,7 +1,8 @@
 //! Effects with their intervals, one above the other.
 
 use super::ablation::shown;
-use super::figures::Figure;
+use super::csv::{self, Csv};
+use super::figures::{Figure, Source};
 use super::scale::{ticks, Scale};
 use super::svg::{number, text_width, Anchor, Svg};
 use crate::effects::{Effect, Measure, Verdict};
@@ -11,18 +12,29 @@ const ROW: f64 = 22.0;
 
 /// The plot of the effects of all remedies on a measure; `None` if none has an interval.
 pub(super) fn plot(measure: Measure, effects: &[&Effect]) -> Option<Figure> {
-    let title = format!("Effect on {}", measure.title());
-    let draw = |alone| draw(measure, &title, effects, alone);
-    let name = measure.title().replace(' ', "-");
     Some(Figure {
-        file: format!("effect-{name}"),
-        inline: draw(false)?,
-        alone: draw(true)?,
-        title: title.clone(),
+        file: format!("effect-{}", measure.title().replace(' ', "-")),
+        title: format!("Effect on {}", measure.title()),
+        drawing: draw(measure, effects)?,
+        beside: None,
+        csv: csv(effects),
+        source: Source::Embedded,
     })
 }
 
-fn draw(measure: Measure, title: &str, effects: &[&Effect], alone: bool) -> Option<Svg> {
+/// The effects as CSV: differences, or logarithms of factors, as the records have them.
+fn csv(effects: &[&Effect]) -> String {
+    let mut csv = Csv::new(&["remedy", "effect", "low", "high", "p", "pairs", "verdict"]);
+    for effect in effects {
+        let [size, low, high, p] = [effect.effect, effect.low, effect.high, effect.p]
+            .map(|value| value.map_or(String::new(), csv::number));
+        let [pairs, verdict] = [effect.pairs.to_string(), effect.verdict.words().to_owned()];
+        csv.row(&[effect.remedy.clone(), size, low, high, p, pairs, verdict]);
+    }
+    csv.text()
+}
+
+fn draw(measure: Measure, effects: &[&Effect]) -> Option<Svg> {
     let known =
         effects.iter().filter_map(|effect| Some((effect.low?, effect.high?, effect.margin)));
     let (mut low, mut high): (f64, f64) = (0.0, 0.0);
@@ -34,14 +46,11 @@ fn draw(measure: Measure, title: &str, effects: &[&Effect], alone: bool) -> Opti
         return None;
     }
     let widest = effects.iter().map(|effect| text_width(&effect.remedy)).fold(60.0, f64::max);
-    let (left, top) = (18.0 + widest, if alone { 50.0 } else { 24.0 });
+    let (left, top) = (18.0 + widest, 24.0);
     let (right, bottom) = (left + 280.0, top + ROW * effects.len() as f64);
     let spread = 0.04 * (high - low);
     let across = Scale::new((low - spread, high + spread), (left, right));
     let mut svg = Svg::new(right + 140.0, bottom + 36.0);
-    if alone {
-        svg.text("title", (10.0, 19.0), Anchor::Start, title);
-    }
     let better = if measure.lower_is_better() { "← better" } else { "better →" };
     let (at, anchor) =
         if measure.lower_is_better() { (left, Anchor::Start) } else { (right, Anchor::End) };
@@ -65,7 +74,7 @@ fn draw(measure: Measure, title: &str, effects: &[&Effect], alone: bool) -> Opti
 /// What runs along, with the unit.
 fn along(measure: Measure) -> &'static str {
     match measure {
-        Measure::DecayInit | Measure::DecayFinal => "difference of |ρ|, a step",
+        Measure::DecayInit | Measure::DecayFinal => "difference of the decay rate |ρ| per step",
         Measure::HorizonInit | Measure::HorizonFinal => "difference in steps",
         Measure::StepsToSolve => "difference in training steps",
         Measure::FinalLoss => "factor of the loss",

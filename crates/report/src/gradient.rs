@@ -3,7 +3,8 @@
 use super::numbers::{significant, steps, Spread};
 use super::run::RunView;
 use super::run_verdict::{GradientVerdict, RunVerdict};
-use super::trend::{describe, rate, Phase, Trend};
+use super::trend::{describe, describe_rates, poor_fits, rate, Phase, Trend};
+use crate::record::RunRecord;
 use std::mem::discriminant;
 
 /// The first sentence of a verdict: what becomes of the gradient at initialisation, over all seeds.
@@ -31,7 +32,8 @@ pub(super) fn sentence(verdicts: &[RunVerdict]) -> String {
     }
 }
 
-/// Whether two verdicts are told in one phrase. To vanish and to fade differ by where the sequence happens to end.
+/// Whether two verdicts are told in one phrase. To vanish and to fade differ by where the sequence
+/// happens to end.
 fn alike(one: GradientVerdict, other: GradientVerdict) -> bool {
     let decays =
         |verdict| matches!(verdict, GradientVerdict::Vanishes { .. } | GradientVerdict::Fades);
@@ -52,7 +54,10 @@ fn phrase(group: &[RunVerdict]) -> String {
     let c = left(Spread::of(arrived().filter_map(|verdict| verdict.c)));
     let share = |times: &str| match (&h, &c) {
         (Some(h), Some(c)) => {
-            format!(": at lag {end}, dL/dh is {h} {times} that at lag 0, and dL/dc {c} {times} that at lag 1")
+            format!(
+                ": at lag {end}, dL/dh is {h} {times} that at lag 0, and dL/dc {c} {times} \
+                that at lag 1"
+            )
         }
         (Some(h), None) => format!(": at lag {end}, dL/dh is {h} {times} that at lag 0"),
         (None, Some(c)) => format!(": at lag {end}, dL/dc is {c} {times} that at lag 1"),
@@ -95,7 +100,8 @@ fn decays(group: &[RunVerdict], share: &str, fit: &str) -> String {
         Some(times) => {
             let range = times.range(steps).map(|range| format!("{range} over seeds"));
             let c = typical(group, "c").map(|fit| format!("c {fit}"));
-            let more: Vec<String> = range.into_iter().chain(c).collect();
+            let warning = poor_fits(&runs(group), "h", Phase::Init);
+            let more: Vec<String> = range.into_iter().chain(c).chain(warning).collect();
             let more =
                 if more.is_empty() { String::new() } else { format!(" ({})", more.join("; ")) };
             format!("halves every {} steps{more}: ", steps(times.mid))
@@ -116,8 +122,8 @@ fn decays(group: &[RunVerdict], share: &str, fit: &str) -> String {
         text += &format!("with {} of {} seeds ", vanishing.len(), group.len());
     }
     text += &format!(
-        "nothing further back than {} steps reaches the weights in {} (less than its epsilon is left, {} of the norm at \
-         the end)",
+        "nothing further back than {} steps reaches the weights in {} (less than its epsilon is \
+         left, {} of the norm at the end)",
         lags(&vanishing, reach),
         run.dtype(),
         significant(precision.epsilon, 2)
@@ -139,6 +145,10 @@ fn decays(group: &[RunVerdict], share: &str, fit: &str) -> String {
     text
 }
 
+fn runs<'a>(group: &[RunVerdict<'a>]) -> Vec<&'a RunRecord> {
+    group.iter().map(|verdict| verdict.run).collect()
+}
+
 fn rates(group: &[RunVerdict], part: &str) -> Vec<f64> {
     group.iter().filter_map(|verdict| rate(verdict.run, part, Phase::Init)).collect()
 }
@@ -154,8 +164,7 @@ fn halving(group: &[RunVerdict]) -> Option<Spread> {
 
 /// The fits of h, and of c where there are any.
 fn fits(group: &[RunVerdict]) -> Option<String> {
-    let length = group[0].run.length();
-    match (describe(&rates(group, "h"), length), typical(group, "c")) {
+    match (describe(&runs(group), "h", Phase::Init), typical(group, "c")) {
         (Some(h), Some(c)) => Some(format!("h {h}; c {c}")),
         (Some(fit), None) => Some(fit),
         (None, Some(c)) => Some(format!("h too few points to fit; c {c}")),
@@ -165,7 +174,7 @@ fn fits(group: &[RunVerdict]) -> Option<String> {
 
 /// The fit of a part in the median over runs.
 fn typical(group: &[RunVerdict], part: &str) -> Option<String> {
-    describe(&[Spread::of(rates(group, part))?.mid], group[0].run.length())
+    describe_rates(&[Spread::of(rates(group, part))?.mid], group[0].run.length())
 }
 
 /// A lag, or `40 to 48`.
@@ -191,8 +200,9 @@ mod tests {
         };
         assert_eq!(
             say(2.2),
-            "At initialisation the gradient halves every 2.2 steps: nothing further back than 50 steps reaches the \
-             weights in f32 (less than its epsilon is left, 1.2e-7 of the norm at the end)."
+            "At initialisation the gradient halves every 2.2 steps: nothing further back than 50 \
+             steps reaches the weights in f32 (less than its epsilon is left, 1.2e-7 of the norm \
+             at the end)."
         );
         assert!(
             say(0.5).ends_with("; from lag 64 on it underflows (below 1e-38)."),
@@ -201,12 +211,13 @@ mod tests {
         );
         assert_eq!(
             say(89.0),
-            "At initialisation the gradient is kept over all 100 steps (half-life 89): at lag 99, dL/dh is 0.46 of that \
-             at lag 0."
+            "At initialisation the gradient is kept over all 100 steps (half-life 89): at lag 99, \
+             dL/dh is 0.46 of that at lag 0."
         );
         assert_eq!(
             say(-34.0),
-            "At initialisation the gradient grows (doubling every 34 steps): at lag 99, dL/dh is 7.5 times that at lag 0."
+            "At initialisation the gradient grows (doubling every 34 steps): at lag 99, dL/dh is \
+             7.5 times that at lag 0."
         );
     }
 
@@ -231,7 +242,13 @@ mod tests {
         );
         assert!(said.contains("with 1 of 3 it grows (doubling every 34 steps):"), "{said}");
         let said = say(&[4.0, 4.5, 5.0]);
-        assert!(said.contains("halves every 4.5 steps (4.0–5.0 over seeds): with 1 of 3 seeds nothing further back than 92 steps"), "{said}");
+        assert!(
+            said.contains(
+                "halves every 4.5 steps (4.0–5.0 over seeds): with 1 of 3 seeds \
+            nothing further back than 92 steps"
+            ),
+            "{said}"
+        );
     }
 
     #[test]

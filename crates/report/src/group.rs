@@ -14,7 +14,8 @@ pub(super) struct Group<'a> {
     pub(super) variants: Vec<VariantRuns<'a>>,
     /// All runs, in the order of the records.
     pub(super) runs: &'a [RunRecord],
-    /// What the names of its files and places in a page begin with; empty if it has the page to itself.
+    /// What the names of its files and places in a page begin with; empty if it has the page to
+    /// itself.
     pub(super) prefix: String,
     /// What tells it from others on the same task; empty if there are none.
     pub(super) among: String,

@@ -1,5 +1,6 @@
 //! Heat maps: lag against training step, the colour is the gradient norm.
 
+use super::csv::{self, Csv};
 use super::curve::Curve;
 use super::palette::{heat, LEVELS};
 use super::scale::{decades, plain, ticks, Scale};
@@ -45,30 +46,22 @@ impl Range {
 /// One column of a heat map: what stands under it, and the curve over lags.
 pub(super) type Moment = (String, Curve);
 
-/// Draws the heat map of one part of one variant. `id` must be unique in a page. With a title and a scale of colours if
-/// it stands alone. `None` if there is nothing to draw.
-pub(super) fn draw(
-    id: &str,
-    title: &str,
-    moments: &[Moment],
-    range: Range,
-    alone: bool,
-) -> Option<Svg> {
+/// Draws the heat map of one part of one variant, and the scale of colours that stands beside it in
+/// a file of its own. `id` must be unique in a page. `None` if there is nothing to draw.
+pub(super) fn draw(id: &str, moments: &[Moment], range: Range) -> Option<(Svg, Svg)> {
     let lags = moments.iter().flat_map(|(_, curve)| curve.0.iter().map(|(lag, _)| *lag));
     let last = lags.max_by(f64::total_cmp)?;
-    let top = if alone { 50.0 } else { 22.0 };
+    let top = 22.0;
     let (left, right, bottom) = (30.0, 220.0, top + 112.0);
     let across = Scale::new((0.0, moments.len() as f64), (left, right));
     let up = Scale::new((-0.5, last + 0.5), (bottom, top));
-    let mut svg = Svg::new(right + if alone { 110.0 } else { 8.0 }, bottom + 32.0);
-    if alone {
-        svg.text("title", (10.0, 19.0), Anchor::Start, title);
-    }
+    let mut svg = Svg::new(right + 8.0, bottom + 32.0);
     svg.text("axis-title", (8.0, top - 9.0), Anchor::Start, "lag in steps");
     pattern(&mut svg, id);
     svg.rect("lost", (left, top), (right - left, bottom - top));
     svg.open(r#"class="cells""#);
-    let mut cells: BTreeMap<Option<usize>, String> = BTreeMap::new(); // by level; no level is an underflow
+    // By level; an underflow has no level.
+    let mut cells: BTreeMap<Option<usize>, String> = BTreeMap::new();
     for (column, (_, curve)) in moments.iter().enumerate() {
         let (from, to) = (across.at(column as f64), across.at(column as f64 + 1.0));
         for (lags, level) in stretches(curve, range) {
@@ -111,10 +104,20 @@ pub(super) fn draw(
         }
     }
     svg.text("axis-title", ((left + right) / 2.0, bottom + 28.0), Anchor::Middle, "training step");
-    if alone {
-        bar(&mut svg, id, range, (right + 24.0, top, bottom));
+    let mut scale = Svg::new(102.0, bottom + 32.0);
+    bar(&mut scale, id, range, (16.0, top, bottom));
+    Some((svg, scale))
+}
+
+/// The numbers of a heat map as CSV. An underflow is zero.
+pub(super) fn csv(moments: &[Moment]) -> String {
+    let mut csv = Csv::new(&["step", "lag", "norm"]);
+    for (name, curve) in moments {
+        for (lag, spread) in &curve.0 {
+            csv.row(&[name.clone(), plain(*lag), csv::number(10f64.powf(spread.mid))]);
+        }
     }
-    Some(svg)
+    csv.text()
 }
 
 /// A vertical scale of colours, and the colour of an underflow below it.
@@ -187,12 +190,15 @@ pub(super) fn legend(id: &str, range: Range) -> Svg {
 
 /// The hatching of an underflow.
 fn pattern(svg: &mut Svg, id: &str) {
+    let size = r#"width="5" height="5" patternUnits="userSpaceOnUse""#;
+    let line = r#"<line class="hatch" x1="0" y1="0" x2="0" y2="5"/>"#;
     svg.raw(&format!(
-        r#"<defs><pattern id="{id}" width="5" height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><line class="hatch" x1="0" y1="0" x2="0" y2="5"/></pattern></defs>"#
+        r#"<defs><pattern id="{id}" {size} patternTransform="rotate(45)">{line}</pattern></defs>"#
     ));
 }
 
-/// Stretches of lags of one colour: first and last lag, and the level, which an underflow does not have.
+/// Stretches of lags of one colour: first and last lag, and the level, which an underflow does not
+/// have.
 fn stretches(curve: &Curve, range: Range) -> Vec<((f64, f64), Option<usize>)> {
     let mut all: Vec<((f64, f64), Option<usize>)> = Vec::new();
     for (lag, spread) in &curve.0 {
@@ -249,7 +255,8 @@ mod tests {
             ("end".to_owned(), curve(&[-1.0, -2.0])),
         ];
         let range = Range::of(moments.iter().map(|(_, curve)| curve)).expect("finite values");
-        let file = draw("heat-x", "the title", &moments, range, true).expect("a map").file("label");
+        let (map, scale) = draw("heat-x", &moments, range).expect("a map");
+        let file = map.file("the title", Some(&scale));
         assert_eq!(file.matches(r##"class="underflow" d="##).count(), 1, "{file}");
         assert!(
             file.contains(r##"fill="url(#heat-x)" d="##) && file.contains(">underflow<"),
@@ -257,7 +264,8 @@ mod tests {
         );
         assert!(file.contains(">end<") && file.contains("the title"), "{file}");
         assert!(!file.contains("NaN") && !file.contains("inf"), "{file}");
-        assert!(draw("x", "", &[], range, false).is_none());
+        assert!(draw("x", &[], range).is_none());
+        assert_eq!(csv(&moments), "step,lag,norm\n0,0,0.1\n0,1,0\nend,0,0.1\nend,1,0.01\n");
         assert!(legend("l", range).inline("scale").contains("underflow"));
     }
 }

@@ -3,10 +3,12 @@
 /// The distance between two labels at least, in units.
 pub(super) const LABEL: f64 = 13.0;
 
-/// Moves rising places apart until none is closer than [`LABEL`] to the next, within the bounds if there is room.
+/// Moves rising places apart until none is closer than [`LABEL`] to the next, within the bounds if
+/// there is room.
 pub(super) fn spread_out(wanted: &[f64], (top, bottom): (f64, f64)) -> Vec<f64> {
     // Blocks of labels that touch; each stands where its members wish it on the mean.
-    let mut blocks: Vec<(f64, usize)> = Vec::new(); // the wished-for place of the first, summed over members; members
+    // Of each: the wished-for place of the first member, summed over members, and the members.
+    let mut blocks: Vec<(f64, usize)> = Vec::new();
     let room = |members: usize| (members - 1) as f64 * LABEL;
     let first =
         |(sum, members): (f64, usize)| (sum / members as f64).min(bottom - room(members)).max(top);

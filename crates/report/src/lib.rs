@@ -1,39 +1,44 @@
-//! What a person sees of a comparison: a table and a plot in the terminal, a verdict in plain words, a page with plots.
+//! What a person sees of a comparison: a table and a plot in the terminal, a verdict in plain
+//! words, a page with plots.
 
 #![forbid(unsafe_code)]
 
 mod ablation;
+mod about;
 mod chart;
 mod columns;
+mod conclusion;
+mod csv;
 mod curve;
 mod data;
-mod escape;
 mod figures;
 mod forest;
 mod gradient;
 mod group;
 mod heat;
-mod html;
 mod labels;
-mod markup;
 mod measures;
 mod merged;
 pub mod numbers;
+mod page;
 pub mod palette;
 mod run;
 mod run_verdict;
 mod scale;
-mod section;
 mod svg;
 mod sweep;
 mod table;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod text_plot;
 mod trend;
 mod verdict;
+mod view;
 
+use about::About;
 use dir::OutputDir;
+use figures::{Figure, Figures};
 use group::Group;
 use record::Records;
 #[cfg(test)]
@@ -42,74 +47,73 @@ use recurrent_records::Result;
 use recurrent_records::{config, dir, effects, record, solve_rates};
 use recurrent_tasks::{task, usage};
 
-pub use escape::escape;
 pub use merged::{groups, merged, sources, write_merged, Source};
 pub use numbers::significant;
+pub use page::page;
 pub use table::wrap;
 
-/// A page in the style of the report that needs no other file and no network; `body` is markup, see [`escape`].
-pub fn page(title: &str, body: &str) -> String {
-    markup::document(title, body)
-}
-
-/// The table for a terminal `width` columns wide: one row a variant, in as many blocks as the width needs.
+/// The table for a terminal `width` columns wide: one row a variant, in as many blocks as the width
+/// needs.
 pub fn table(records: &Records, width: usize) -> String {
     table::terminal(&Group::new(records), width)
 }
 
-/// What the numbers say of each variant, in plain words, by stated rules: name and verdict, in order.
+/// What the numbers say of each variant, in plain words, by stated rules: name and verdict, in
+/// order.
 pub fn verdicts(records: &Records) -> Vec<(String, String)> {
     verdict::all(&Group::new(records))
 }
 
-/// The gradient profiles of h at initialisation as a plot for a terminal, `width` columns wide and `height` rows high.
+/// The gradient profiles of h at initialisation as a plot for a terminal, `width` columns wide and
+/// `height` rows high.
 pub fn text_plot(records: &Records, width: usize, height: usize) -> String {
     text_plot::plot(&Group::new(records), width, height)
 }
 
-/// The half-life of dL/dh of a run in steps, at initialisation and after training, in the words of the
-/// table: `×2 in 9` where the gradient grows, `none` where it is level, `–` where too few lags are left
-/// for a fit.
+/// The half-life of dL/dh of a run in steps, at initialisation and after training, in the words of
+/// the table: `×2 in 9` if the gradient grows, `no decay` if it is level, `too few points` if too few
+/// lags are left for a fit.
 pub fn half_lives(run: &record::RunRecord) -> [String; 2] {
     use run::RunView;
     trend::Phase::BOTH.map(|phase| {
         let trend = |rate| trend::Trend::of(rate, run.length()).short();
-        trend::rate(run, "h", phase).map_or("–".to_owned(), trend)
+        trend::rate(run, "h", phase).map_or("too few points".to_owned(), trend)
     })
 }
 
-/// Everything for a terminal `width` columns wide: the table, the plot, and the verdicts, broken into lines.
+/// Everything for a terminal `width` columns wide: the table, the plot, and the verdicts.
 pub fn terminal(records: &Records, width: usize) -> String {
-    let comparison = Group::new(records);
-    let mut text = table::terminal(&comparison, width);
-    if comparison.runs.is_empty() {
+    let group = Group::new(records);
+    let mut text = table::terminal(&group, width);
+    if group.runs.is_empty() {
         return text;
     }
-    text += &format!("\n{}\n", text_plot::plot(&comparison, width, 24));
-    for (name, verdict) in verdict::all(&comparison) {
+    text += &format!("\n{}\n", text_plot::plot(&group, width, 24));
+    for (name, verdict) in verdict::all(&group) {
         text += &wrap(&format!("{name}: {verdict}"), width, "  ");
     }
-    if let Some(cost) = measures::cost(&comparison) {
+    if let Some(cost) = measures::cost(&group) {
         text += &wrap(&cost, width, "  ");
     }
-    text
+    text + &format!("\n{}", wrap(&conclusion::sentences(&group).join(" "), width, ""))
 }
 
-/// Writes `report.html`, one file that needs no other and no network, and each of its plots as `plots/*.svg`.
+/// Writes `report.html`, one file that needs no other and no network, and each of its plots as
+/// `plots/*.svg`, with its numbers as `plots/*.csv`.
 ///
-/// Where the folder holds a `comparison.json`, the page also says by which command and when.
+/// If the folder holds a `comparison.json`, the page also shows the command and the time.
 ///
 /// # Errors
-/// If a file cannot be written.
+/// If `comparison.json` is damaged, or a file cannot be written.
 pub fn write(records: &Records, folder: &OutputDir) -> Result<()> {
-    let comparison = Group::new(records);
-    let about =
-        folder.read("comparison.json").ok().and_then(|text| serde_json::from_slice(&text).ok());
-    write_figures(&figures_of(&comparison), folder)?;
-    folder.write("report.html", html::page(&comparison, &about.unwrap_or_default()).as_bytes())
+    let group = Group::new(records);
+    let figures = Figures::new(&group);
+    let about = About::read(folder.path())?;
+    write_figures(figures.all(), folder)?;
+    folder.write("report.html", view::page(&group, &figures, &about).as_bytes())
 }
 
-/// The effects of an ablation for a terminal `width` columns wide: a table a measure, and the verdicts in words.
+/// The effects of an ablation for a terminal `width` columns wide: a table a measure, and verdicts.
 pub fn ablation(findings: &effects::Findings, width: usize) -> String {
     ablation::terminal(findings, width)
 }
@@ -117,18 +121,22 @@ pub fn ablation(findings: &effects::Findings, width: usize) -> String {
 /// Writes `report.html` as [`write()`] does, and `ablation.html` with its plots.
 ///
 /// # Errors
-/// If a file cannot be written.
+/// As [`write()`].
 pub fn write_ablation(
     findings: &effects::Findings,
     command: &[String],
     folder: &OutputDir,
 ) -> Result<()> {
     write(&findings.records, folder)?;
-    write_figures(&ablation::page::figures(findings), folder)?;
-    folder.write("ablation.html", ablation::page::page(findings, command).as_bytes())
+    let figures = ablation::page::figures(findings);
+    write_figures(&figures, folder)?;
+    let about = About::read(folder.path())?;
+    let page = ablation::page::page(findings, &figures, &about, command);
+    folder.write("ablation.html", page.as_bytes())
 }
 
-/// A sweep over lengths for a terminal `width` columns wide: a table, and the maximum dependency lengths in words.
+/// A sweep over lengths for a terminal `width` columns wide: a table, and the maximum dependency
+/// lengths.
 pub fn sweep(findings: &solve_rates::Findings, width: usize) -> String {
     sweep::terminal(findings, width)
 }
@@ -142,23 +150,19 @@ pub fn write_sweep(
     command: &[String],
     folder: &OutputDir,
 ) -> Result<()> {
-    write_figures(sweep::figure(findings).as_slice(), folder)?;
-    folder.write("sweep.html", sweep::page(findings, command).as_bytes())
+    let figure = sweep::figure(findings);
+    write_figures(&figure, folder)?;
+    folder.write("sweep.html", sweep::page(findings, figure.as_ref(), command).as_bytes())
 }
 
-/// All plots of a comparison.
-fn figures_of(comparison: &Group) -> Vec<figures::Figure> {
-    let (_, maps) = figures::heat_maps(comparison);
-    let mut all = figures::profiles(comparison);
-    all.extend(figures::learning(comparison));
-    all.extend(comparison.variants.iter().flat_map(|variant| figures::layers(comparison, variant)));
-    all.extend(maps.into_iter().map(|map| map.figure));
-    all
-}
-
-fn write_figures(figures: &[figures::Figure], folder: &OutputDir) -> Result<()> {
+/// Writes each plot and its numbers below `plots`.
+fn write_figures<'a>(
+    figures: impl IntoIterator<Item = &'a Figure>,
+    folder: &OutputDir,
+) -> Result<()> {
     let plots = folder.inside("plots")?;
-    figures
-        .iter()
-        .try_for_each(|one| plots.write(&format!("{}.svg", one.file), one.content().as_bytes()))
+    figures.into_iter().try_for_each(|figure| {
+        plots.write(&format!("{}.svg", figure.file), figure.content().as_bytes())?;
+        plots.write(&format!("{}.csv", figure.file), figure.csv.as_bytes())
+    })
 }

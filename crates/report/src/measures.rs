@@ -1,12 +1,13 @@
 //! The measures of a variant beyond its profiles, as a table, and what they cost.
 
-use super::escape::escape;
+use super::columns::NOT_MEASURED;
 use super::group::{Group, VariantRuns};
 use super::numbers::{count, significant, Spread};
+use super::page::{self, Cell, Table, TableHead};
 use crate::record::MeasureRecord;
 use recurrent_records::config::Level;
 
-/// How many points of a curve a table has room for.
+/// A table has room for this many points of a curve.
 const POINTS: usize = 7;
 
 /// One measure of one part of a network, over all seeds and moments.
@@ -16,36 +17,34 @@ struct Row<'a> {
     moments: [Vec<&'a MeasureRecord>; 2],
 }
 
-/// The table of a variant; nothing if no more than profiles was asked for.
-pub(super) fn table(variant: &VariantRuns) -> String {
+/// The table of a variant; `None` if nothing but profiles was asked for.
+pub(super) fn table(variant: &VariantRuns) -> Option<Table> {
     if variant.measures.is_empty() {
-        return String::new();
+        return None;
     }
-    let mut text = String::from(
-        "<details class=\"meanings\"><summary>All measures</summary>\n<div class=\"scroll\" tabindex=\"0\">\n<table>\n<thead><tr>\
-         <th scope=\"col\">measure</th><th scope=\"col\">layer</th><th scope=\"col\">part</th><th scope=\"col\">start</th>\
-         <th scope=\"col\">trained</th></tr></thead>\n<tbody>\n",
-    );
-    for row in rows(&variant.measures) {
-        let [before, after] = row.moments.each_ref().map(|moment| escape(&value(moment)));
+    let row = |row: Row| {
         let layer = match (row.first.layer, row.first.direction.as_deref()) {
             (Some(layer), Some("reverse")) => format!("{layer}, reverse"),
             (Some(layer), _) => layer.to_string(),
             (None, _) => String::new(),
         };
-        text += &format!(
-            "<tr><th scope=\"row\">{}</th><td>{layer}</td><td>{}</td><td class=\"words\">{before}</td><td class=\"words\">{after}</td></tr>\n",
-            escape(&row.first.measure),
-            escape(&row.first.part)
-        );
-    }
-    text + "</tbody>\n</table>\n</div>\n</details>\n"
+        let mut cells = vec![Cell::new(layer), Cell::new(row.first.part.clone())];
+        cells.extend(row.moments.iter().map(|moment| Cell::new(value(moment)).with_class("words")));
+        page::Row { name: row.first.measure.clone(), cells, ..page::Row::default() }
+    };
+    Some(Table {
+        class: "measures",
+        caption: format!("all measures of {}", variant.name),
+        first: "measure",
+        heads: ["layer", "part", "start", "trained"].map(TableHead::plain).into(),
+        rows: rows(&variant.measures).into_iter().map(row).collect(),
+    })
 }
 
-/// What the measures took, a network; `None` if no more than profiles was asked for.
-pub(super) fn cost(comparison: &Group) -> Option<String> {
+/// The time that the measures took; `None` if nothing but profiles was asked for.
+pub(super) fn cost(group: &Group) -> Option<String> {
     let spent = |level: Level| {
-        let seconds = comparison
+        let seconds = group
             .runs
             .iter()
             .filter_map(|run| run.outcome.measure_seconds.get(level.name()).copied());
@@ -53,14 +52,13 @@ pub(super) fn cost(comparison: &Group) -> Option<String> {
         Some(format!("{} {} s", level.name(), spread.text(|seconds| significant(seconds, 2))))
     };
     let levels: Vec<_> = Level::ALL.into_iter().filter_map(spent).collect();
-    let all: f64 =
-        comparison.runs.iter().flat_map(|run| run.outcome.measure_seconds.values()).sum();
+    let all: f64 = group.runs.iter().flat_map(|run| run.outcome.measure_seconds.values()).sum();
     (!levels.is_empty()).then(|| {
         format!(
             "Measures before and after training took, a run: {}; {} s for {}.",
             levels.join(", "),
             significant(all, 2),
-            count(comparison.runs.len(), "run")
+            count(group.runs.len(), "run")
         )
     })
 }
@@ -85,10 +83,10 @@ fn rows<'a>(measures: &[&'a MeasureRecord]) -> Vec<Row<'a>> {
 fn value(lines: &[&MeasureRecord]) -> String {
     let number = |value| significant(value, 3);
     let Some(first) = lines.iter().max_by_key(|line| line.values.len()) else {
-        return "–".to_owned();
+        return NOT_MEASURED.to_owned();
     };
     if first.values.is_empty() {
-        return first.note.clone().unwrap_or("–".to_owned());
+        return first.note.clone().unwrap_or(NOT_MEASURED.to_owned());
     }
     if first.at.is_empty() {
         let spread = Spread::of(lines.iter().filter_map(|line| line.values.first().copied()));
@@ -157,7 +155,7 @@ mod tests {
         let texts = rows[0].moments.each_ref().map(|moment| value(moment));
         assert_eq!(texts, ["2.00 (1.00–3.00)", "5.00"]);
         assert_eq!(value(&[&lines[3]]), "nothing there");
-        assert_eq!(value(&[]), "–");
+        assert_eq!(value(&[]), "not measured");
     }
 
     #[test]

@@ -1,15 +1,17 @@
 //! One report on several comparisons: of other machines, days, variants, tasks.
 
-use super::escape::escape;
+use super::about::About;
+use super::figures::Figures;
 use super::group::Group;
-use super::html::{self, About};
-use super::markup;
 use super::numbers::{count, seconds};
+use super::page::{self, Cell, Facts, Head, Link, Row, Table, TableHead, Terms};
 use super::run::RunView;
-use super::{figures_of, table, verdict, wrap, write_figures};
+use super::view::ComparisonView;
+use super::{table, verdict, wrap, write_figures};
 use crate::dir::OutputDir;
 use crate::record::{Records, RunRecord};
 use crate::usage::bail_config;
+use askama::Template;
 use recurrent_records::Result;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -45,18 +47,7 @@ pub fn sources(folders: &[PathBuf]) -> Result<Vec<Source>> {
         }
     }
     let read = |(path, label): (PathBuf, String)| {
-        let about = match fs::read(path.join("comparison.json")) {
-            Ok(text) => match serde_json::from_slice(&text) {
-                Ok(about) => about,
-                Err(error) => {
-                    bail_config!(
-                        "{}: cannot be read: {error}",
-                        path.join("comparison.json").display()
-                    )
-                }
-            },
-            Err(_) => About::default(), // it says nothing that the records do not, but where and when
-        };
+        let about = About::read(&path)?;
         Ok(Source { records: Records::read(&path)?, label, path, about })
     };
     let labels = labels(&paths);
@@ -90,8 +81,9 @@ fn labels(paths: &[PathBuf]) -> Vec<String> {
     (1..most).map(ends).find(differ).unwrap_or_else(|| ends(most))
 }
 
-/// The sources by task, length and data, in the order of the first of each. A variant that several of a group have is named after its source too, and so
-/// are all of a group whose sources trained in different ways.
+/// The sources by task, length and data, in the order of the first of each. A variant that several
+/// of a group have is named after its source too, and so are all of a group whose sources trained
+/// in different ways.
 pub fn groups(sources: &[Source]) -> Vec<Records> {
     grouped(sources).into_iter().map(|group| group.records).collect()
 }
@@ -99,11 +91,13 @@ pub fn groups(sources: &[Source]) -> Vec<Records> {
 /// What can stand in one table.
 struct MergedGroup {
     records: Records,
-    /// What tells it from another group of the same task and length: the labels of its sources; empty if there is none.
+    /// What tells it from another group of the same task and length: the labels of its sources;
+    /// empty if there is none.
     among: String,
 }
 
-/// What runs of one group have in common: task, length, data, and the baseline, which tells a validation part from a test set.
+/// What runs of one group have in common: task, length, data, and the baseline, which tells a
+/// validation part from a test set.
 #[derive(PartialEq)]
 struct Same<'a> {
     task: &'a str,
@@ -167,8 +161,12 @@ fn group(sources: &[Source], same: &Same) -> Records {
         };
         macro_rules! take {
             ($($lines:ident),*) => {$(
-                let lines = source.records.$lines.iter().filter(|line| own.contains(&line.variant)).cloned();
-                all.$lines.extend(lines.map(|mut line| { line.variant = named(&line.variant); line }));
+                let lines = source.records.$lines.iter();
+                for line in lines.filter(|line| own.contains(&line.variant)) {
+                    let mut line = line.clone();
+                    line.variant = named(&line.variant);
+                    all.$lines.push(line);
+                }
             )*};
         }
         for run in same.runs(source) {
@@ -210,78 +208,86 @@ pub fn merged(sources: &[Source], width: usize) -> String {
 /// # Errors
 /// If a file cannot be written.
 pub fn write_merged(sources: &[Source], command: &[String], folder: &OutputDir) -> Result<()> {
-    let groups = grouped(sources);
-    let comparisons: Vec<Group> = groups
-        .iter()
-        .enumerate()
-        .map(|(place, group)| {
-            let prefix = if groups.len() > 1 { format!("{}-", place + 1) } else { String::new() };
-            Group { prefix, among: group.among.clone(), ..Group::new(&group.records) }
-        })
-        .collect();
-    for comparison in &comparisons {
-        write_figures(&figures_of(comparison), folder)?;
+    let merged = grouped(sources);
+    let mut groups: Vec<(Group, Figures)> = Vec::new();
+    for (place, group) in merged.iter().enumerate() {
+        let prefix = if merged.len() > 1 { format!("{}-", place + 1) } else { String::new() };
+        let group = Group { prefix, among: group.among.clone(), ..Group::new(&group.records) };
+        let figures = Figures::new(&group);
+        groups.push((group, figures));
     }
-    folder.write("report.html", page(sources, &comparisons, command).as_bytes())
+    write_figures(groups.iter().flat_map(|(_, figures)| figures.all()), folder)?;
+    folder.write("report.html", page(sources, &groups, command).as_bytes())
 }
 
 /// The page: what was merged, then group by group.
-fn page(sources: &[Source], comparisons: &[Group], command: &[String]) -> String {
-    let title =
-        format!("{} on {}", count(sources.len(), "comparison"), count(comparisons.len(), "task"));
-    let mut body = markup::header("several comparisons in one report", &title, command, &[]);
-    body += &folders(sources);
-    if comparisons.len() > 1 {
-        body += "<nav aria-label=\"Tasks\">\n<ul class=\"tasks\">\n";
-        for comparison in comparisons {
-            body += &format!(
-                "<li><a href=\"#{}\">{}</a></li>\n",
-                comparison.id("task"),
-                escape(&comparison.task())
-            );
-        }
-        body += "</ul>\n</nav>\n";
-    }
-    for comparison in comparisons {
-        body += &format!("<div class=\"task\" data-group id=\"{}\">\n", comparison.id("task"));
-        body += &html::body(comparison, &About::default());
-        body += "</div>\n";
-    }
-    markup::document(&title, &body)
+#[derive(Template)]
+#[template(path = "merged.html")]
+struct MergedPage {
+    head: Head,
+    folders: Table,
+    groups: Vec<ComparisonView>,
+    terms: Terms,
+}
+
+fn page(sources: &[Source], groups: &[(Group, Figures)], command: &[String]) -> String {
+    let comparisons = count(sources.len(), "comparison");
+    let title = format!("{comparisons} on {}", count(groups.len(), "task"));
+    let task = |(group, _): &(Group, Figures)| Link::new(&group.prefix, "task", &group.task());
+    let views = groups.iter().enumerate().map(|(place, (group, figures))| {
+        ComparisonView::new(group, figures, &About::default(), place == 0)
+    });
+    let merged = MergedPage {
+        head: Head {
+            question: "several comparisons in one report",
+            title: title.clone(),
+            conclusion: Vec::new(),
+            cautions: Vec::new(),
+            contents: if groups.len() > 1 { groups.iter().map(task).collect() } else { Vec::new() },
+            facts: Facts::default(),
+            command: command.join(" "),
+        },
+        folders: folders(sources),
+        groups: views.collect(),
+        terms: Terms::default(),
+    };
+    page::page(&title, &page::render(&merged))
 }
 
 /// One row a folder: where and when it came from.
-fn folders(sources: &[Source]) -> String {
-    let heads = ["task", "variants", "runs", "started", "took", "machine", "version"];
-    let mut text = format!(
-        "<section id=\"folders\">\n<div class=\"scroll\" tabindex=\"0\">\n<table class=\"runs folders\">\n{}<tbody>\n",
-        markup::heading("folder", heads.iter().map(|&head| (head, false, "")))
-    );
-    for source in sources {
-        let comparison = Group::new(&source.records);
-        let about = &source.about;
+fn folders(sources: &[Source]) -> Table {
+    let unknown = || "unknown".to_owned();
+    let row = |source: &Source| {
+        let (group, about) = (Group::new(&source.records), &source.about);
         let runs = match about.interrupted {
-            true => format!("{}, interrupted", comparison.runs.len()),
-            false => comparison.runs.len().to_string(),
+            true => format!("{}, interrupted", group.runs.len()),
+            false => group.runs.len().to_string(),
         };
+        let machine = about.machine.describe();
+        let separator = if machine.is_empty() { "" } else { ", " };
+        let device = group.distinct(|run| format!("{} {}", run.device(), run.dtype()));
         let cells = [
-            comparison.task(),
-            comparison.variants.len().to_string(),
+            group.task(),
+            group.variants.len().to_string(),
             runs,
-            if about.started.is_empty() { "–".to_owned() } else { about.started.clone() },
-            about.seconds.map_or("–".to_owned(), |time| format!("{} s", seconds(time))),
-            format!(
-                "{}{}",
-                comparison.distinct(|run| format!("{} {}", run.device(), run.dtype())),
-                about.machine.words()
-            ),
-            comparison.distinct(|run| run.config.version.clone()),
+            group.distinct(|run| run.lr().to_string()),
+            if about.started.is_empty() { unknown() } else { about.started.clone() },
+            about.seconds.map_or_else(unknown, |time| format!("{} s", seconds(time))),
+            format!("{device}{separator}{machine}"),
+            group.distinct(|run| run.config.version.clone()),
         ];
-        let cells: String = cells.iter().map(|cell| format!("<td>{}</td>", escape(cell))).collect();
-        let (label, hint) = (escape(&source.label), escape(&about.command.join(" ")));
-        text += &format!("<tr><th scope=\"row\" title=\"{hint}\">{label}</th>{cells}</tr>\n");
+        let cells = cells.map(|cell| Cell::new(cell).with_class("")).into();
+        Row { name: source.label.clone(), hint: about.command.join(" "), cells, ..Row::default() }
+    };
+    let heads =
+        ["task", "variants", "runs", "learning rate", "started", "took", "machine", "version"];
+    Table {
+        class: "runs",
+        caption: "the folders that were merged".to_owned(),
+        first: "folder",
+        heads: heads.map(TableHead::plain).into(),
+        rows: sources.iter().map(row).collect(),
     }
-    text + "</tbody>\n</table>\n</div>\n</section>\n"
 }
 
 #[cfg(test)]
@@ -297,6 +303,7 @@ mod tests {
         folder.write_lines("steps.jsonl", &records.steps)?;
         folder.write_lines("evals.jsonl", &records.evals)?;
         folder.write_lines("profiles.jsonl", &records.profiles)?;
+        folder.write_lines("measures.jsonl", &records.measures)?;
         Ok(folder.write(
             "comparison.json",
             br#"{"machine": {"cores": 4, "os": "linux", "arch": "riscv64"}}"#,

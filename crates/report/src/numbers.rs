@@ -1,6 +1,7 @@
 //! Numbers as a person reads them. No number is ever printed as `NaN`, and no underflow as `0`.
 
-/// A number to `digits` significant digits: plain between 0.001 and 99,999, with an exponent elsewhere.
+/// A number to `digits` significant digits: plain between 0.001 and 99,999, with an exponent
+/// elsewhere.
 pub fn significant(value: f64, digits: usize) -> String {
     if !value.is_finite() {
         return "not finite".to_owned();
@@ -8,7 +9,8 @@ pub fn significant(value: f64, digits: usize) -> String {
     if value == 0.0 {
         return "0".to_owned();
     }
-    let rounded = format!("{value:.*e}", digits.saturating_sub(1)); // "1.25e-3": rounds before the exponent is read
+    // "1.25e-3": rounds before the exponent is read
+    let rounded = format!("{value:.*e}", digits.saturating_sub(1));
     let exponent: i32 =
         rounded.split_once('e').and_then(|(_, exponent)| exponent.parse().ok()).unwrap_or(0);
     if !(-3..=4).contains(&exponent) {
@@ -87,7 +89,8 @@ impl Precision {
         }
     }
 
-    /// The common logarithm of a norm: negative infinity if it has underflowed, `None` if it is not finite.
+    /// The common logarithm of a norm: negative infinity if it has underflowed, `None` if it is not
+    /// finite.
     pub(super) fn log10(self, norm: f64) -> Option<f64> {
         if !norm.is_finite() {
             None
@@ -131,7 +134,8 @@ pub(super) struct Spread {
 }
 
 impl Spread {
-    /// Of the numbers that are not NaN; `None` if there are none. Infinities are allowed and sorted.
+    /// Of the numbers that are not NaN; `None` if there are none. Infinities are allowed and
+    /// sorted.
     pub(super) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().filter(|value| !value.is_nan()).collect();
         values.sort_by(f64::total_cmp);
@@ -176,7 +180,8 @@ mod tests {
     fn digits() {
         for (value, expected) in [
             (0.166_66, "0.167"),
-            (0.000_999_9, "0.00100"), // rounded first, so that it is on the plain side of the border
+            // Rounded first, so that it is on the plain side of the border.
+            (0.000_999_9, "0.00100"),
             (0.000_999_1, "9.99e-4"),
             (1234.5, "1234"),
             (99_999.0, "1.00e5"),

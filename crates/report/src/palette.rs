@@ -1,12 +1,14 @@
 //! Colours and dashes. Nothing is said by colour alone.
 
-/// The number of colours of lines: those of Okabe and Ito 2008 but yellow, which is lost on white. `plot.css` holds them.
+/// The number of colours of lines: those of Okabe and Ito 2008 but yellow, which is lost on white.
+/// `plot.css` holds them.
 const COLOURS: usize = 7;
 
 /// The number of dash patterns, the first of which is solid.
 const DASHES: usize = 4;
 
-/// The classes of the line of a variant: neighbours differ in colour and in dash, and 28 variants in one of both.
+/// The classes of the line of a variant: neighbours differ in colour and in dash, and 28 variants
+/// in one of both.
 pub(super) fn line(index: usize) -> String {
     styled(index, index)
 }
@@ -63,7 +65,7 @@ mod tests {
     fn lines_differ() {
         let lines: BTreeSet<_> = (0..28).map(line).collect();
         assert_eq!(lines.len(), 28);
-        let style = super::super::svg::STYLE;
+        let style = crate::page::PLOT_STYLE;
         for class in (0..COLOURS).flat_map(|colour| [format!(".c{colour}"), format!(".f{colour}")])
         {
             assert!(style.contains(&class), "{class}");

@@ -1,4 +1,4 @@
-//! The fields of a run's record that the report reads. Only this module knows how a record nests them.
+//! The fields of a run's record that the report reads, by the words of the report.
 
 use super::numbers::Precision;
 use super::trend::Phase;
@@ -152,4 +152,14 @@ fn state<'a>(run: &'a RunRecord, part: &str, phase: Phase) -> Option<&'a StateGr
         "c" => Some(&phase.c),
         _ => None,
     }
+}
+
+/// Changes how well the line fits the profile of h.
+#[cfg(test)]
+pub(super) fn set_r2(run: &mut RunRecord, phase: Phase, r2: f64) {
+    let state = match phase {
+        Phase::Init => &mut run.gradients.init.h,
+        Phase::Final => &mut run.gradients.trained.h,
+    };
+    state.fit.as_mut().expect("a fit").r2 = r2;
 }

@@ -10,8 +10,9 @@ pub(super) const KEPT: f64 = 0.1;
 
 /// What becomes of a gradient on its way back through a sequence.
 ///
-/// The state has parts, h and perhaps c, and what one has lost the other may still carry. So each part is measured
-/// against its own norm at the end of the sequence, and the one that carries furthest decides.
+/// The state has parts, h and perhaps c, and what one has lost the other may still carry. So each
+/// part is measured against its own norm at the end of the sequence, and the one that carries
+/// furthest decides.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum GradientVerdict {
     /// Nothing was recorded.
@@ -21,7 +22,8 @@ pub(super) enum GradientVerdict {
         /// The first such lag.
         lag: usize,
     },
-    /// Before the first step less than the dtype's epsilon of it is left: a sum over all steps loses the rest.
+    /// Before the first step less than the dtype's epsilon of it is left: a sum over all steps
+    /// loses the rest.
     Vanishes {
         /// The last lag at which there is more.
         reach: usize,
@@ -68,7 +70,8 @@ impl<'a> RunVerdict<'a> {
         variant.runs.iter().copied().map(of).collect()
     }
 
-    /// Judges one run by the profiles of the parts of its state; without any the fitted lines stand in for them.
+    /// Judges one run by the profiles of the parts of its state; without any the fitted lines stand
+    /// in for them.
     pub(super) fn new(run: &'a RunRecord, profiles: &[&ProfileRecord]) -> Self {
         let verdicts: Vec<GradientVerdict> =
             profiles.iter().filter_map(|profile| measured(run, profile)).collect();
@@ -119,8 +122,8 @@ fn left(run: &RunRecord, profile: &ProfileRecord) -> Option<f64> {
     Some(norm(end)? / norm(start)?).filter(|share| share.is_finite())
 }
 
-/// The first and the last lag of a part: dL/dc at lag 0 is zero by definition, and the lag of the first step is T − 1,
-/// beyond which lies the initial carry.
+/// The first and the last lag of a part: dL/dc at lag 0 is zero by definition, and the lag of the
+/// first step is T − 1, beyond which lies the initial carry.
 fn span(run: &RunRecord, part: &str) -> (usize, usize) {
     (usize::from(part != "h"), run.last_lag())
 }
@@ -182,7 +185,8 @@ mod tests {
     fn the_borders_between_fates() {
         // f32's epsilon is 2^-23: it is met after 23 half-lives, and the first step is at lag 99.
         assert_eq!(verdict(2.0), GradientVerdict::Vanishes { reach: 46, underflow: None });
-        assert_eq!(verdict(0.5), GradientVerdict::Vanishes { reach: 11, underflow: Some(64) }); // 2^-126 is the smallest normal
+        // 2^-126 is the smallest normal
+        assert_eq!(verdict(0.5), GradientVerdict::Vanishes { reach: 11, underflow: Some(64) });
         assert_eq!(verdict(99.0 / 23.1), GradientVerdict::Vanishes { reach: 98, underflow: None });
         assert_eq!(verdict(99.0 / 22.9), GradientVerdict::Fades);
         // A tenth is left after log2(10) = 3.3219 half-lives.

@@ -8,7 +8,8 @@ pub(super) struct Scale {
 }
 
 impl Scale {
-    /// Takes the values `from` onto the places `to`; equal ends of `from` are spread by one to either side.
+    /// Takes the values `from` onto the places `to`; equal ends of `from` are spread by one to
+    /// either side.
     pub(super) fn new(from: (f64, f64), to: (f64, f64)) -> Self {
         let from = if from.0 == from.1 { (from.0 - 1.0, from.1 + 1.0) } else { from };
         Self { from, to }

@@ -1,6 +1,6 @@
 //! A small writer of SVG.
 
-use super::escape::escape;
+use super::page::PLOT_STYLE;
 use std::fmt::Write;
 
 /// A drawing that grows, in units of its view box.
@@ -93,38 +93,54 @@ impl Svg {
         self.raw("</g>");
     }
 
-    /// The drawing as part of a page, which brings the style. `label` is read to those who do not see it.
+    /// The drawing as part of a page, which brings the style. `label` is read to those who do not
+    /// see it.
     pub(super) fn inline(&self, label: &str) -> String {
         self.element("", label, "")
     }
 
-    /// The drawing as a file of its own, with its style and a background.
-    pub(super) fn file(&self, label: &str) -> String {
+    /// The drawing as an ornament of a text, of a class of its own, which is not read aloud.
+    pub(super) fn ornament(&self, class: &str) -> String {
+        let [wide, high] = [self.wide, self.high].map(number);
+        format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"plot {class}\" \
+             viewBox=\"0 0 {wide} {high}\" aria-hidden=\"true\">{}</svg>",
+            self.body.trim_end()
+        )
+    }
+
+    /// The drawing as a file of its own, with a title above and its style and background; `beside`
+    /// stands to its right.
+    pub(super) fn file(&self, title: &str, beside: Option<&Self>) -> String {
+        const TITLE: f64 = 26.0;
+        let mut all =
+            Self::new(self.wide + beside.map_or(0.0, |other| other.wide), self.high + TITLE);
+        all.text("title", (10.0, 19.0), Anchor::Start, title);
+        for (x, part) in [(0.0, Some(self)), (self.wide, beside)] {
+            let Some(part) = part else { continue };
+            all.open(&format!(r#"transform="translate({} {TITLE})""#, number(x)));
+            all.body += &part.body;
+            all.close();
+        }
         let style = format!(
-            "<style>\n{}</style>\n<rect class=\"paper\" width=\"100%\" height=\"100%\"/>\n",
-            STYLE
+            "<style>\n{PLOT_STYLE}</style>\n<rect class=\"paper\" width=\"100%\" \
+             height=\"100%\"/>\n"
         );
         let size =
-            format!(r#" width="{}" height="{}""#, number(2.0 * self.wide), number(2.0 * self.high));
-        format!(
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{}",
-            self.element(&size, label, &style)
-        )
+            format!(r#" width="{}" height="{}""#, number(2.0 * all.wide), number(2.0 * all.high));
+        format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{}", all.element(&size, title, &style))
     }
 
     fn element(&self, size: &str, label: &str, style: &str) -> String {
         let [wide, high] = [self.wide, self.high].map(number);
         let label = escape(label);
         format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"plot\" viewBox=\"0 0 {wide} {high}\"{size} role=\"img\" \
-             aria-label=\"{label}\">\n{style}{}</svg>\n",
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"plot\" viewBox=\"0 0 {wide} \
+             {high}\"{size} role=\"img\" aria-label=\"{label}\">\n{style}{}</svg>\n",
             self.body
         )
     }
 }
-
-/// The style of the plots, in a page and in files.
-pub(super) const STYLE: &str = include_str!("plot.css");
 
 fn outline(points: &[(f64, f64)]) -> String {
     let mut text = String::new();
@@ -146,6 +162,22 @@ pub(super) fn number(value: f64) -> String {
     } else {
         text.to_owned()
     }
+}
+
+/// Text as it may stand in markup and in attributes.
+fn escape(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => safe += "&amp;",
+            '<' => safe += "&lt;",
+            '>' => safe += "&gt;",
+            '"' => safe += "&quot;",
+            '\'' => safe += "&#39;",
+            other => safe.push(other),
+        }
+    }
+    safe
 }
 
 /// How wide a text is about, in units, at the size of labels.
@@ -173,9 +205,9 @@ mod tests {
             text.contains(r#"aria-label="what &amp; why""#) && !text.contains("<style>"),
             "{text}"
         );
-        let file = svg.file("label");
+        let file = svg.file("label", Some(&Svg::new(20.0, 10.0)));
         assert!(file.starts_with("<?xml") && file.contains("prefers-color-scheme: dark"), "{file}");
-        assert!(file.contains(r#"width="200" height="100""#), "{file}");
+        assert!(file.contains(r#"width="240" height="152""#), "{file}");
     }
 
     #[test]

@@ -1,13 +1,18 @@
 //! A sweep over lengths as a person reads it: a table, a plot, a page.
 
 use super::chart::{Axis, Chart, Line};
+use super::columns::NOT_MEASURED;
 use super::curve::Curve;
-use super::escape::escape;
-use super::figures::Figure;
-use super::markup::{self, document};
-use super::numbers::{percent, Spread};
+use super::figures::{Figure, Source};
+use super::numbers::{count, percent, Spread};
+use super::page::{self, Cell, Facts, FigureView, Head, Link, Row, Table, TableHead, Terms};
+use super::run::RunView;
 use super::table::{aligned, wrap};
+use super::verdict::criterion;
+use crate::record::RunRecord;
 use crate::solve_rates::{Findings, MaximumLength, SolveRate};
+use askama::Template;
+use std::collections::BTreeSet;
 
 /// Everything for a terminal `columns` columns wide.
 pub(super) fn terminal(findings: &Findings, columns: usize) -> String {
@@ -16,7 +21,7 @@ pub(super) fn terminal(findings: &Findings, columns: usize) -> String {
     };
     let mut text = wrap(&headline(first, findings), columns, "");
     text.push('\n');
-    text += &aligned(&rows(findings));
+    text += &aligned(&rows(findings), columns);
     text.push('\n');
     for maximum in &findings.maxima {
         text += &wrap(&format!("{}: {}", maximum.variant, words(maximum, findings)), columns, "  ");
@@ -57,21 +62,33 @@ fn rows(findings: &Findings) -> Vec<Vec<String>> {
                 .rates
                 .iter()
                 .find(|rate| rate.variant == maximum.variant && rate.length == *length);
-            rate.map_or("–".to_owned(), |rate| format!("{}/{}", rate.solved, rate.runs))
+            match rate.filter(|rate| rate.runs > 0) {
+                Some(rate) => format!("{}/{}", rate.solved, rate.runs),
+                None => NOT_MEASURED.to_owned(),
+            }
         };
         let mut row = vec![maximum.variant.clone()];
         row.extend(lengths.iter().map(cell));
-        row.push(longest(maximum));
+        row.push(longest(maximum, findings));
         row
     };
     std::iter::once(head).chain(findings.maxima.iter().map(row)).collect()
 }
 
-fn longest(maximum: &MaximumLength) -> String {
+/// Whether any run of a variant at a length has ended.
+fn measured(variant: &str, length: usize, findings: &Findings) -> bool {
+    let of = |rate: &&SolveRate| rate.variant == variant && rate.length == length;
+    findings.rates.iter().find(of).is_some_and(|rate| rate.runs > 0)
+}
+
+fn longest(maximum: &MaximumLength, findings: &Findings) -> String {
+    let known = |length: usize| measured(&maximum.variant, length, findings);
     match (maximum.length, maximum.unsolved) {
-        (None, _) => "none".to_owned(),
-        (Some(length), Some(_)) => length.to_string(),
-        (Some(length), None) => format!("{length} or more"),
+        (None, None) => NOT_MEASURED.to_owned(),
+        (None, Some(shortest)) if !known(shortest) => NOT_MEASURED.to_owned(),
+        (None, Some(shortest)) => format!("below {shortest}"),
+        (Some(length), Some(next)) if known(next) => length.to_string(),
+        (Some(length), _) => format!("{length} or more"),
     }
 }
 
@@ -92,16 +109,10 @@ fn words(maximum: &MaximumLength, findings: &Findings) -> String {
             )
         })
     };
-    let unmeasured = |length| {
-        findings
-            .rates
-            .iter()
-            .any(|rate| rate.variant == maximum.variant && rate.length == length && rate.runs == 0)
-    };
     match (maximum.length, maximum.unsolved) {
         (None, None) => "no run has ended.".to_owned(),
-        (None, Some(shortest)) if unmeasured(shortest) => {
-            format!("no run at T = {shortest} has ended.")
+        (None, Some(shortest)) if !measured(&maximum.variant, shortest, findings) => {
+            format!("T = {shortest} was not measured.")
         }
         (None, Some(shortest)) => format!("not even T = {shortest} was solved{}.", at(shortest)),
         (Some(length), None) => {
@@ -110,8 +121,11 @@ fn words(maximum: &MaximumLength, findings: &Findings) -> String {
                 at(length)
             )
         }
-        (Some(length), Some(next)) if unmeasured(next) => {
-            format!("solved up to length {length}{}; no run at T = {next} has ended.", at(length))
+        (Some(length), Some(next)) if !measured(&maximum.variant, next, findings) => {
+            format!(
+                "maximum dependency length {length} or more{}; T = {next} was not measured.",
+                at(length)
+            )
         }
         (Some(length), Some(next)) => {
             format!(
@@ -174,60 +188,150 @@ pub(super) fn figure(findings: &Findings) -> Option<Figure> {
         lines.push(Line::level(label, maximum.probability, (*first as f64, *last as f64)));
     }
     let title = "Share of runs that solve the task";
-    let chart = Chart { title, along: "length T, in steps", up: "share", axis: Axis::Share, lines };
-    Figure::chart("solve-rate", chart)
+    let along = "length T, in steps";
+    let chart = Chart { title, along, key: "length", up: "share", axis: Axis::Share, lines };
+    Figure::chart("solve-rate", Source::Embedded, &chart)
 }
 
-/// The whole page.
-pub(super) fn page(findings: &Findings, command: &[String]) -> String {
+#[derive(Template)]
+#[template(path = "sweep.html")]
+struct SweepPage {
+    head: Head,
+    table: Table,
+    words: Vec<(String, String)>,
+    figures: Vec<FigureView>,
+    lengths: Vec<usize>,
+    terms: Terms,
+}
+
+/// The whole page, with its plot.
+pub(super) fn page(findings: &Findings, figure: Option<&Figure>, command: &[String]) -> String {
+    let question = "how long may a lag be?";
+    let command = command.join(" ");
     let Some(first) = findings.rates.first() else {
-        return document(
-            "No runs",
-            &markup::header("how long may a lag be?", "No runs", command, &[]),
-        );
+        let title = "No runs".to_owned();
+        let head = Head { question, title: title.clone(), command, ..Head::default() };
+        return page::page(&title, &page::render(&head));
     };
-    let mut body = markup::header(
-        "how long may a lag be?",
-        &headline(first, findings),
-        command,
-        &cautions(findings),
+    let section = |(target, name): (&str, &str)| Link::new("", target, name);
+    let mut contents = vec![section(("table", "Results"))];
+    contents.extend(figure.map(|_| section(("rates", "How long a lag is bridged"))));
+    contents.extend([("runs", "The runs"), ("terms", "Terms")].map(section));
+    let all = SweepPage {
+        head: Head {
+            question,
+            title: headline(first, findings),
+            conclusion: conclusion(findings),
+            cautions: cautions(findings),
+            contents,
+            facts: facts(findings),
+            command,
+        },
+        table: table(findings),
+        words: findings
+            .maxima
+            .iter()
+            .map(|maximum| (maximum.variant.clone(), words(maximum, findings)))
+            .collect(),
+        figures: figure.map(|figure| figure.view(&figure.title)).into_iter().collect(),
+        lengths: lengths(findings),
+        terms: Terms::default(),
+    };
+    page::page(&format!("{} by length", first.task), &page::render(&all))
+}
+
+/// What came out: who bridges the longest lag, and who the shortest.
+fn conclusion(findings: &Findings) -> Vec<String> {
+    let mut known: Vec<&MaximumLength> = findings.maxima.iter().collect();
+    known.sort_by_key(|maximum| std::cmp::Reverse((maximum.length, maximum.unsolved.is_none())));
+    let text =
+        |maximum: &MaximumLength| format!("{}: {}", maximum.variant, longest(maximum, findings));
+    match known.as_slice() {
+        [] => Vec::new(),
+        [only] => vec![format!("Longest length that was solved by {}.", text(only))],
+        [best, .., worst] => {
+            vec![format!(
+                "Longest length that was solved: most by {}, least by {}.",
+                text(best),
+                text(worst)
+            )]
+        }
+    }
+}
+
+/// What was asked for, and where it ran.
+fn facts(findings: &Findings) -> Facts {
+    let mut facts = Facts::default();
+    let Some(run) = findings.runs.first() else { return facts };
+    let names = |value: &dyn Fn(&RunRecord) -> String| {
+        let all: BTreeSet<String> = findings.runs.iter().map(value).collect();
+        all.into_iter().collect::<Vec<_>>().join(", ")
+    };
+    facts.push("Variants", count(findings.maxima.len(), "variant"));
+    facts.explain(
+        "Seeds",
+        names(&|run| run.seed().to_string()),
+        "a seed fixes the initial weights and the data",
     );
-    let all = rows(findings);
-    let cells = |row: &[String], tag: &str| -> String {
-        let cell = |(place, text): (usize, &String)| match place {
-            0 => format!(
-                "<th scope=\"{}\">{}</th>",
-                if tag == "th" { "col" } else { "row" },
-                escape(text)
-            ),
-            _ => format!("<{tag}>{}</{tag}>", escape(text)),
-        };
-        row.iter().enumerate().map(cell).collect()
+    if let Some(criterion) = criterion(run) {
+        facts.explain("Solved", criterion, "a run stops then");
+    }
+    facts.push(
+        "Training",
+        format!(
+            "at most {} steps of {} sequences, learning rate {}, {}",
+            names(&|run| run.max_steps().to_string()),
+            names(&|run| run.batch().to_string()),
+            names(&|run| run.lr().to_string()),
+            names(&|run| run.clip())
+        ),
+    );
+    facts.push("Device", names(&|run| format!("{}, {}", run.device(), run.dtype())));
+    facts.push("Version", format!("recurrent {}", names(&|run| run.config.version.clone())));
+    facts
+}
+
+fn table(findings: &Findings) -> Table {
+    let mut rows = rows(findings).into_iter();
+    let heads = rows.next().unwrap_or_default();
+    let row = |cells: Vec<String>| {
+        let mut cells = cells.into_iter();
+        let name = cells.next().unwrap_or_default();
+        Row {
+            name,
+            cells: cells.map(|cell| Cell::new(cell).with_class("")).collect(),
+            ..Row::default()
+        }
     };
-    body += "<section id=\"table\">\n<div class=\"scroll\" tabindex=\"0\">\n<table class=\"summary\">\n";
-    for (place, row) in all.iter().enumerate() {
-        let line = |tag| format!("<tr>{}</tr>\n", cells(row, tag));
-        body += &match place {
-            0 => format!("<thead>\n{}</thead>\n<tbody>\n", line("th")),
-            _ => line("td"),
+    Table {
+        class: "summary",
+        caption: "runs that solved the task by length, one row a variant".to_owned(),
+        first: "variant",
+        heads: heads.iter().skip(1).map(|name| TableHead::plain(name)).collect(),
+        rows: rows.map(row).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{RunRecord, Status};
+    use crate::sample;
+    use recurrent_records::solve_rates::findings;
+
+    #[test]
+    fn a_length_that_was_not_measured_is_not_called_unsolved() {
+        let run = |length: usize, status: Status| {
+            let mut run = RunRecord { status, ..sample::run("lstm", 1) };
+            run.config.task.length = length;
+            run
         };
+        let solved = run(25, Status::Finished);
+        let stopped = run(50, Status::Stopped);
+        let all = findings(&["lstm"], vec![solved, stopped.clone()], 0.5);
+        let text = terminal(&all, 100);
+        assert!(text.contains("T = 50 was not measured") && !text.contains("0 of 0"), "{text}");
+        let text = terminal(&findings(&["lstm"], vec![stopped], 0.5), 100);
+        assert!(text.contains("T = 50 was not measured") && !text.contains("not even"), "{text}");
     }
-    body += "</tbody>\n</table>\n</div>\n</section>\n";
-    if let Some(figure) = figure(findings) {
-        body += "<section id=\"rates\">\n<h2>How long a lag is bridged</h2>\n<p>The share of runs that solve the task within the steps allowed, with Wilson's 95 % \
-                 interval as a band.</p>\n";
-        body += &markup::grid("two", &[figure]);
-        body += "</section>\n";
-    }
-    body += "<section id=\"words\">\n<h2>Maximum dependency length</h2>\n<p>The longest length such that it and all shorter ones were solved.</p>\n<ul>\n";
-    for maximum in &findings.maxima {
-        let said = words(maximum, findings);
-        body +=
-            &format!("<li><strong>{}</strong>: {}</li>\n", escape(&maximum.variant), escape(&said));
-    }
-    body += "</ul>\n</section>\n<section id=\"notes\">\n<h2>The runs</h2>\n<ul>\n";
-    for length in lengths(findings) {
-        body += &format!("<li><a href=\"length-{length}/report.html\">T = {length}</a></li>\n");
-    }
-    document(&format!("{} by length", first.task), &(body + "</ul>\n</section>\n"))
 }

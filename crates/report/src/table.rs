@@ -1,12 +1,17 @@
 //! The table in a terminal.
 
-use super::columns::{columns, Column, Value, NONE};
+use super::columns::{columns, Column, Value, INAPPLICABLE, MARK};
 use super::group::Group;
-use super::numbers::{count, significant};
+use super::numbers::{count, percent, significant};
 use super::run::RunView;
+use super::trend::POOR_FIT;
 use crate::record::RunRecord;
 
-/// The table for a terminal of `columns` columns: one row a variant, in as many blocks as the width needs.
+/// The spaces between two columns.
+const GAP: usize = 2;
+
+/// The table for a terminal of `columns` columns: one row a variant, in as many blocks as the width
+/// needs.
 pub(super) fn terminal(comparison: &Group, columns_wide: usize) -> String {
     let mut text = wrap(&headline(comparison), columns_wide, "");
     let names: Vec<String> = std::iter::once("variant")
@@ -43,22 +48,39 @@ pub(super) fn terminal(comparison: &Group, columns_wide: usize) -> String {
         }
     }
     text.push('\n');
-    let note = "median (range) over seeds; “before → after” training. Half-life and horizon of dL/dh in steps: \
-                a half-life of “none” is no decay, “×2 in N” growth. Horizon: the last lag with a thousandth of \
-                the norm at lag 0. first/last: the norm at the first step over that at the last.";
+    let note = "median (range) over seeds; “before → after” training. Half-life: steps back over \
+        which dL/dh, the gradient of the loss with respect to the hidden state, halves; “×2 in N”: \
+        it doubles every N steps. Horizon: how many steps back it has a thousandth of its size at \
+        the last step. first/last: its size at the first step over that at the last.";
     text += &wrap(note, columns_wide, "");
+    let shown = || columns.iter().flat_map(|column| &column.values);
+    if shown().any(|(before, after)| {
+        before.poor_fit || after.as_ref().is_some_and(|value| value.poor_fit)
+    }) {
+        text += &wrap(&format!("{MARK} {}", poor_fit_note()), columns_wide, "  ");
+    }
     for caution in comparison.cautions() {
         text += &wrap(&format!("! {caution}"), columns_wide, "  ");
     }
     text
 }
 
-/// The cells of a column as a terminal shows them, aligned, the heading first. Where there are two values a variant,
-/// there is no room for ranges.
+/// What the mark of a half-life says.
+pub(super) fn poor_fit_note() -> String {
+    format!(
+        "the fitted line explains less than {} of the variance (R² < {POOR_FIT}) with at least one \
+         seed: the profile is no exponential there, often just level, so the number says little. \
+         See the plots.",
+        percent(POOR_FIT)
+    )
+}
+
+/// The cells of a column as a terminal shows them, aligned, the heading first. Where there are two
+/// values a variant, there is no room for ranges.
 fn lines(column: &Column) -> Vec<String> {
     let text = |value: &Value| match &value.range {
-        Some(range) if !column.paired() => format!("{} ({range})", value.text),
-        _ => value.text.clone(),
+        Some(range) if !column.paired() => format!("{} ({range})", value.marked()),
+        _ => value.marked(),
     };
     let pairs: Vec<(String, Option<String>)> = column
         .values
@@ -68,7 +90,7 @@ fn lines(column: &Column) -> Vec<String> {
     let before = pairs.iter().map(|pair| width(&pair.0)).max().unwrap_or(0);
     let after = pairs.iter().filter_map(|pair| pair.1.as_deref().map(width)).max().unwrap_or(0);
     let cell = |pair: &(String, Option<String>)| match &pair.1 {
-        Some(text) if *text == pair.0 && text == NONE => NONE.to_owned(),
+        Some(text) if *text == pair.0 && text == INAPPLICABLE => text.clone(),
         Some(text) => format!("{} → {}", right(&pair.0, before), left(text, after)),
         None => pair.0.clone(),
     };
@@ -101,33 +123,50 @@ pub(super) fn reference(comparison: &Group) -> Option<String> {
     comparison.runs.iter().find_map(|run| run.config.task.reference.as_ref())?;
     let shown = |run: &RunRecord| match &run.config.task.reference {
         Some(reference) => format!("{} {}", reference.name, significant(reference.loss, 4)),
-        None => "none".to_owned(),
+        None => "no reference".to_owned(),
     };
     Some(comparison.distinct(shown))
 }
 
-/// Rows of cells in columns, the first with a line below it: the first and the last column begin at the left, the others end at the right.
-pub(super) fn aligned(rows: &[Vec<String>]) -> String {
+/// Rows of cells in columns, the first row with a line below it. The first and the last column
+/// begin at the left, the others end at the right. If the table is wider than `most` characters, it
+/// is split into blocks of columns, each with the first column.
+pub(super) fn aligned(rows: &[Vec<String>], most: usize) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let cells = |column: usize| rows.iter().filter_map(move |row| row.get(column));
     let widest: Vec<usize> = (0..columns)
-        .map(|column| {
-            rows.iter().filter_map(|row| row.get(column)).map(|cell| width(cell)).max().unwrap_or(0)
-        })
+        .map(|column| cells(column).map(|cell| width(cell)).max().unwrap_or(0))
         .collect();
-    let mut text = String::new();
-    for (place, row) in rows.iter().enumerate() {
-        let cell = |(column, cell): (usize, &String)| match column {
-            _ if column == 0 || column + 1 == columns => left(cell, widest[column]),
-            _ => right(cell, widest[column]),
-        };
-        text += row.iter().enumerate().map(cell).collect::<Vec<_>>().join("  ").trim_end();
-        text.push('\n');
-        if place == 0 {
-            text += &"─".repeat(widest.iter().sum::<usize>() + 2 * columns.saturating_sub(1));
-            text.push('\n');
+    let mut blocks: Vec<(usize, Vec<usize>)> = Vec::new();
+    for column in 1..columns {
+        let needs = GAP + widest[column];
+        match blocks.last_mut().filter(|(used, _)| *used + needs <= most) {
+            Some((used, block)) => {
+                *used += needs;
+                block.push(column);
+            }
+            None => blocks.push((widest[0] + needs, vec![0, column])),
         }
     }
-    text
+    let block = |(used, block): &(usize, Vec<usize>)| {
+        let line = |(place, row): (usize, &Vec<String>)| {
+            let cell = |&column: &usize| {
+                let text = row.get(column).map_or("", String::as_str);
+                match column {
+                    _ if column == 0 || column + 1 == columns => left(text, widest[column]),
+                    _ => right(text, widest[column]),
+                }
+            };
+            let cells: Vec<String> = block.iter().map(cell).collect();
+            let line = cells.join(&" ".repeat(GAP)).trim_end().to_owned();
+            match place {
+                0 => format!("{line}\n{}\n", "─".repeat(*used)),
+                _ => format!("{line}\n"),
+            }
+        };
+        rows.iter().enumerate().map(line).collect::<String>()
+    };
+    blocks.iter().map(block).collect::<Vec<_>>().join("\n")
 }
 
 /// The number of characters, each of which a terminal shows in one cell.
@@ -143,33 +182,26 @@ fn right(text: &str, to: usize) -> String {
     format!("{}{text}", " ".repeat(to.saturating_sub(width(text))))
 }
 
-/// Breaks text into lines of at most `columns` characters; all but the first begin with `indent`.
+/// Breaks text into lines of at most `columns` characters, the last with a newline. All lines but
+/// the first begin with `indent`. A word that is longer than a line stays whole.
 pub fn wrap(text: &str, columns: usize, indent: &str) -> String {
-    let (mut all, mut line) = (String::new(), String::new());
-    for word in text.split_whitespace() {
-        if !line.trim().is_empty() && width(&line) + 1 + width(word) > columns {
-            all += line.trim_end();
-            all.push('\n');
-            line = indent.to_owned();
-            line += word;
-        } else {
-            if !line.is_empty() {
-                line.push(' ');
-            }
-            line += word;
-        }
-    }
-    all += line.trim_end();
-    all.push('\n');
-    all
+    let options = textwrap::Options::new(columns)
+        .subsequent_indent(indent)
+        .break_words(false)
+        .word_separator(textwrap::WordSeparator::AsciiSpace)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation)
+        .wrap_algorithm(textwrap::WrapAlgorithm::FirstFit);
+    textwrap::fill(text, options) + "\n"
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::record::Records;
+    use crate::run::set_r2;
     use crate::sample;
     use crate::task::Reference;
+    use crate::trend::Phase;
 
     #[test]
     fn any_width_holds_every_row_and_column() {
@@ -213,5 +245,29 @@ mod tests {
     #[test]
     fn wrapping() {
         assert_eq!(wrap("one two three four", 9, "  "), "one two\n  three\n  four\n");
+        assert_eq!(wrap("a-very-long-word of no-break", 9, ""), "a-very-long-word\nof\nno-break\n");
+    }
+
+    #[test]
+    fn a_wide_table_is_split_into_blocks() {
+        let rows = [["a", "first", "second"], ["row", "1", "2"]]
+            .map(|row| row.map(str::to_owned).to_vec());
+        assert_eq!(aligned(&rows, 80), "a    first  second\n──────────────────\nrow      1  2\n");
+        assert_eq!(
+            aligned(&rows, 12),
+            "a    first\n──────────\nrow      1\n\na    second\n───────────\nrow  2\n"
+        );
+    }
+
+    #[test]
+    fn a_bad_fit_has_a_footnote() {
+        let mut records = sample::compare(&sample::TEN);
+        assert!(!terminal(&Group::new(&records), 80).contains("R²"));
+        set_r2(&mut records.runs[6], Phase::Final, 0.1);
+        let text = terminal(&Group::new(&records), 80);
+        assert!(
+            text.contains("31*") && text.contains("\n* the fitted line explains less than 50 %"),
+            "{text}"
+        );
     }
 }

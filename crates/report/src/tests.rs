@@ -1,9 +1,11 @@
 //! The report as a whole: well-formed, finite, escaped, and whole on disk.
 
-use super::figures;
+use super::about::About;
+use super::figures::{self, Figures};
 use super::group::Group;
-use super::html::{page, About};
+use super::page::{REPOSITORY, SCRIPT};
 use super::sample;
+use super::view;
 use crate::dir::OutputDir;
 use crate::record::Records;
 use anyhow::Result;
@@ -12,8 +14,8 @@ use std::collections::BTreeSet;
 /// Elements of HTML that have no end.
 const VOID: [&str; 5] = ["meta", "br", "!doctype", "?xml", "link"];
 
-/// The start tags of markup with their attributes, after a check that every element is closed in order, and that no
-/// bare `<`, `>` or `&` stands in text.
+/// The start tags of markup with their attributes, after a check that every element is closed in
+/// order, and that no bare `<`, `>` or `&` stands in text.
 pub(super) fn elements(markup: &str) -> Vec<(String, Vec<(String, String)>)> {
     let (mut all, mut open): (Vec<(String, _)>, Vec<String>) = (Vec::new(), Vec::new());
     let mut rest = markup;
@@ -30,7 +32,9 @@ pub(super) fn elements(markup: &str) -> Vec<(String, Vec<(String, String)>)> {
         assert!(style || !text.contains('>'), "a bare > in {text:?}");
         for (at, _) in text.match_indices('&') {
             let entity = text[at..].split_inclusive(';').next().unwrap_or_default();
-            assert!(["&amp;", "&lt;", "&gt;", "&quot;", "&#39;"].contains(&entity), "{entity:?}");
+            let known =
+                ["&amp;", "&lt;", "&gt;", "&quot;", "&#34;", "&#38;", "&#39;", "&#60;", "&#62;"];
+            assert!(known.contains(&entity), "{entity:?}");
         }
         let to = from + rest[from..].find('>').expect("a tag ends");
         let tag = &rest[from + 1..to];
@@ -103,6 +107,10 @@ fn about() -> About {
     }
 }
 
+fn page(group: &Group, about: &About) -> String {
+    view::page(group, &Figures::new(group), about)
+}
+
 #[test]
 fn the_page_is_well_formed_and_needs_nothing() {
     for records in [sample::compare(&sample::TEN), sample::records(), Records::default()] {
@@ -114,14 +122,15 @@ fn the_page_is_well_formed_and_needs_nothing() {
             .map(|(_, id)| id.as_str())
             .collect();
         assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "ids are unique: {ids:?}");
+        let mut links: Vec<&str> = Vec::new();
         for (name, attributes) in &all {
             assert!(!["link", "img", "iframe", "image"].contains(&name.as_str()), "{name}");
             for (attribute, value) in attributes {
                 match attribute.as_str() {
-                    "href" => {
-                        let target = value.strip_prefix('#').expect("a link within the page");
-                        assert!(ids.contains(&target), "{target}");
-                    }
+                    "href" => match value.strip_prefix('#') {
+                        Some(target) => assert!(ids.contains(&target), "{target}"),
+                        None => links.push(value),
+                    },
                     "fill" if value.starts_with("url(") => {
                         assert!(
                             ids.contains(&value.trim_start_matches("url(#").trim_end_matches(')')),
@@ -133,10 +142,17 @@ fn the_page_is_well_formed_and_needs_nothing() {
                 }
             }
         }
-        let outside = page.replace("http://www.w3.org/2000/svg", "");
+        // Links to texts are for people; nothing else leaves the page.
+        let mut outside = page.replace("http://www.w3.org/2000/svg", "");
+        for link in links {
+            let texts = [REPOSITORY, "https://arxiv.org/abs/", "https://doi.org/"];
+            let own = link.starts_with("plots/") || link.starts_with("data:text/csv;");
+            assert!(own || texts.iter().any(|text| link.starts_with(text)), "{link}");
+            outside = outside.replace(&format!("href=\"{link}\""), "");
+        }
         assert!(!outside.contains("http") && !outside.contains("@import"), "no network");
         assert!(!outside.contains("import(") && !outside.contains("fetch("), "no network");
-        let shown = page.replace(super::markup::SCRIPT, "");
+        let shown = page.replace(SCRIPT, "");
         for word in ["NaN", ">inf", "-inf", "Infinity", " inf"] {
             assert!(!shown.contains(word), "{word}");
         }
@@ -162,10 +178,10 @@ fn what_others_wrote_is_escaped() {
     assert_eq!(scripts[1..], ["<script>"], "the data and the program, no other");
     assert!(!page.contains("<b>"));
     assert!(
-        page.contains("broken &amp; &lt;b&gt;")
-            && page.contains("&lt;script&gt;alert(&#39;no&#39;)")
+        page.contains("broken &#38; &#60;b&#62;")
+            && page.contains("&#60;script&#62;alert(&#39;no&#39;)")
     );
-    assert!(page.contains("compare --out &lt;a&gt; &amp; &quot;b&quot;"));
+    assert!(page.contains("compare --out &#60;a&#62; &#38; &#34;b&#34;"));
 }
 
 #[test]
@@ -215,6 +231,12 @@ fn plots_are_files_of_their_own() -> Result<()> {
     for entry in std::fs::read_dir(folder.path().join("plots"))? {
         let path = entry?.path();
         let text = std::fs::read_to_string(&path)?;
+        if path.extension().is_some_and(|ending| ending == "csv") {
+            assert!(path.with_extension("svg").exists(), "{path:?}");
+            assert!(text.starts_with("line,") || text.starts_with("step,lag,norm\n"), "{text}");
+            assert!(text.lines().count() > 1 && !text.contains("NaN"), "{path:?}");
+            continue;
+        }
         assert!(
             text.contains("prefers-color-scheme: dark") && text.contains("class=\"paper\""),
             "{path:?}"
@@ -282,6 +304,6 @@ fn gradients_that_are_not_finite_break_nothing() {
     let text = page(&comparison, &About::default());
     coordinates(&text);
     assert!(text.contains("the gradient is not finite from lag 10 on"), "said in the verdict");
-    assert!(!text.replace(super::markup::SCRIPT, "").contains("NaN") && !text.contains(">inf"));
+    assert!(!text.replace(SCRIPT, "").contains("NaN") && !text.contains(">inf"));
     assert!(!super::terminal(&records, 100).contains("NaN"));
 }

@@ -9,7 +9,8 @@ use super::trend::Phase;
 /// Columns left of the plot: the widest label is `underflow`.
 const LEFT: usize = 10;
 
-/// The least and the most of decades that are shown; what lies deeper leaves the plot at its lower edge.
+/// The least and the most of decades that are shown; what lies deeper leaves the plot at its lower
+/// edge.
 const DECADES: (f64, f64) = (3.0, 25.0);
 
 /// The letter of a variant.
@@ -31,7 +32,8 @@ impl Canvas {
     }
 
     fn dot(&mut self, x: usize, y: usize) {
-        const BITS: [[u8; 4]; 2] = [[0x01, 0x02, 0x04, 0x40], [0x08, 0x10, 0x20, 0x80]]; // by column, then row
+        // By column, then row.
+        const BITS: [[u8; 4]; 2] = [[0x01, 0x02, 0x04, 0x40], [0x08, 0x10, 0x20, 0x80]];
         if let Some(cell) =
             self.dots.get_mut(y / 4 * self.wide + x / 2).filter(|_| x / 2 < self.wide)
         {
@@ -70,7 +72,8 @@ impl Canvas {
     }
 }
 
-/// Draws the profiles of h at initialisation, top layer, median over seeds, `columns` wide and `rows` high.
+/// Draws the profiles of h at initialisation, top layer, median over seeds, `columns` wide and
+/// `rows` high.
 pub(super) fn plot(comparison: &Group, columns: usize, rows: usize) -> String {
     let scale = comparison.profile_scale();
     let curves: Vec<(usize, &str, Curve)> = comparison
@@ -247,7 +250,11 @@ mod tests {
         assert!(row("residual-vanilla") < row(" lstm-chrono"), "{text}");
         assert!(row(" lstm-chrono") < row(" lstm"), "{text}");
         assert!(
-            text.lines().any(|line| line.trim_start().starts_with("below ┆") && line.ends_with("a vanilla")),
+            text.lines().any(|line| line.trim_start().starts_with("below ┆")
+                && line.ends_with(
+                    "a \
+                vanilla"
+                )),
             "{text}"
         );
     }

@@ -5,13 +5,17 @@ use super::run::RunView;
 use crate::record::RunRecord;
 use std::f64::consts::LN_2;
 
-/// Fewer lags than this say nothing of a slope.
+/// A fit needs at least this many lags.
 pub(super) const FEWEST_POINTS: usize = 3;
 
-/// A half-life or doubling time of more than this many lengths of the sequence counts as neither decay nor growth.
+/// Beyond this many lengths of the sequence, a half-life or doubling time counts as no decay.
 pub(super) const FLAT_LENGTHS: f64 = 10.0;
 
-/// Which of the four fits of a run.
+/// A line that explains less than this share of the variance (R²) fits badly: its half-life is
+/// marked.
+pub(super) const POOR_FIT: f64 = 0.5;
+
+/// A moment of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     /// Before the first update.
@@ -41,7 +45,8 @@ impl Phase {
     }
 }
 
-/// ρ, the fitted decay a step; `None` if there were too few points. The recorded half-life comes first.
+/// ρ, the fitted decay a step; `None` if there were too few points. The recorded half-life comes
+/// first.
 pub(super) fn rate(run: &RunRecord, part: &str, phase: Phase) -> Option<f64> {
     match run.half_life(part, phase) {
         Some(half_life) if half_life > 0.0 => Some(LN_2 / half_life),
@@ -52,14 +57,21 @@ pub(super) fn rate(run: &RunRecord, part: &str, phase: Phase) -> Option<f64> {
     }
 }
 
+/// R² of the line behind a half-life or doubling time, if it is below [`POOR_FIT`].
+pub(super) fn poor_fit(run: &RunRecord, part: &str, phase: Phase) -> Option<f64> {
+    let rate = rate(run, part, phase)?;
+    let r2 = run.fit(part, phase)?.r2;
+    (Trend::of(rate, run.length()) != Trend::Flat && r2 < POOR_FIT).then_some(r2)
+}
+
 /// A rate as a person reads it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Trend {
-    /// It halves in so many steps.
+    /// It halves in this many steps.
     Halves(f64),
     /// Neither halves nor doubles within [`FLAT_LENGTHS`] sequences.
     Flat,
-    /// It doubles in so many steps.
+    /// It doubles in this many steps.
     Doubles(f64),
 }
 
@@ -80,7 +92,7 @@ impl Trend {
     pub(super) fn short(self) -> String {
         match self {
             Self::Halves(time) => steps(time),
-            Self::Flat => "none".to_owned(),
+            Self::Flat => "no decay".to_owned(),
             Self::Doubles(time) => format!("×2 in {}", steps(time)),
         }
     }
@@ -89,15 +101,34 @@ impl Trend {
     pub(super) fn long(self) -> String {
         match self {
             Self::Halves(time) => steps(time),
-            Self::Flat => "none (no decay)".to_owned(),
+            Self::Flat => "no decay".to_owned(),
             Self::Doubles(time) => format!("grows: doubles every {} steps", steps(time)),
         }
     }
 }
 
-/// Half-life or doubling time over some runs: `half-life 2.2, 2.0–2.5 over seeds`, `doubling every 34 steps`,
-/// `no decay`. `None` if no run has a rate.
-pub(super) fn describe(rates: &[f64], length: usize) -> Option<String> {
+/// Half-life or doubling time of a part of the state over some runs, with a warning where the line
+/// fits badly: `half-life 2.2, 2.0–2.5 over seeds`, `doubling every 34 steps`, `no decay`. `None`
+/// if no run has a rate.
+pub(super) fn describe(runs: &[&RunRecord], part: &str, phase: Phase) -> Option<String> {
+    let rates: Vec<f64> = runs.iter().filter_map(|run| rate(run, part, phase)).collect();
+    let text = describe_rates(&rates, runs.first()?.length())?;
+    Some(match poor_fits(runs, part, phase) {
+        Some(warning) => format!("{text}; {warning}"),
+        None => text,
+    })
+}
+
+/// `the line fits badly: R² 0.05–0.21`, if it does with at least one of the runs.
+pub(super) fn poor_fits(runs: &[&RunRecord], part: &str, phase: Phase) -> Option<String> {
+    let r2 = Spread::of(runs.iter().filter_map(|run| poor_fit(run, part, phase)))?;
+    let digits = |r2: f64| format!("{r2:.2}");
+    let range = r2.range(digits).unwrap_or_else(|| r2.median(digits));
+    Some(format!("the line fits badly: R² {range}"))
+}
+
+/// The same of the rates alone.
+pub(super) fn describe_rates(rates: &[f64], length: usize) -> Option<String> {
     let Spread { low, mid, high } = Spread::of(rates.iter().copied())?;
     let trend = |rate: f64| Trend::of(rate, length);
     let words = |rate: f64| match trend(rate) {
@@ -139,7 +170,7 @@ mod tests {
         assert_eq!(Trend::of(-LN_2 / 34.0, 100).short(), "×2 in 34");
         assert_eq!(Trend::of(LN_2 / 1000.1, 100), Trend::Flat, "beyond ten lengths");
         assert_eq!(Trend::of(LN_2 / 999.9, 100).short(), "1000", "within ten lengths");
-        assert_eq!(Trend::of(0.0, 100).long(), "none (no decay)");
+        assert_eq!(Trend::of(0.0, 100).long(), "no decay");
         assert_eq!(Trend::of(-LN_2 / 34.0, 100).long(), "grows: doubles every 34 steps");
     }
 
@@ -147,19 +178,19 @@ mod tests {
     fn spreads() {
         let rates = |times: &[f64]| times.iter().map(|time| LN_2 / time).collect::<Vec<_>>();
         assert_eq!(
-            describe(&rates(&[2.0, 2.5, 2.2]), 100).as_deref(),
+            describe_rates(&rates(&[2.0, 2.5, 2.2]), 100).as_deref(),
             Some("half-life 2.2, 2.0–2.5 over seeds")
         );
         assert_eq!(
-            describe(&rates(&[-34.0, -61.0]), 100).as_deref(),
+            describe_rates(&rates(&[-34.0, -61.0]), 100).as_deref(),
             Some("doubling every 44 steps, 34–61 over seeds")
         );
-        assert_eq!(describe(&rates(&[1e9]), 100).as_deref(), Some("no decay"));
+        assert_eq!(describe_rates(&rates(&[1e9]), 100).as_deref(), Some("no decay"));
         assert_eq!(
-            describe(&rates(&[50.0, 90.0, -80.0]), 100).as_deref(),
+            describe_rates(&rates(&[50.0, 90.0, -80.0]), 100).as_deref(),
             Some("half-life 90, from half-life 50 to doubling every 80 steps over seeds")
         );
-        assert_eq!(describe(&[], 100), None);
+        assert_eq!(describe_rates(&[], 100), None);
     }
 
     #[test]

@@ -10,20 +10,25 @@ use super::trend::{describe, rate, Phase};
 use crate::record::{RunRecord, Status};
 use crate::task::Criterion;
 
-/// A half-life has changed if it is this many times longer or shorter, or if it is growth on one side only ...
+/// A half-life has changed if it is this many times longer or shorter, or if it is growth on one
+/// side only ...
 const CHANGED: f64 = 1.5;
 
-/// ... and if the gradient at the far end of the sequence has thereby changed by at least this factor.
+/// ... and if the gradient at the far end of the sequence has thereby changed by at least this
+/// factor.
 const CHANGED_FAR: f64 = 2.0;
 
 /// A final loss of more than this share of the baseline has not left it.
-const AT_BASELINE: f64 = 0.9;
+pub(super) const AT_BASELINE: f64 = 0.9;
 
-/// One of more than this is worse than the baseline.
+/// A loss above this many baselines is worse than the baseline.
 const ABOVE_BASELINE: f64 = 1.1;
 
-/// The sentences of the verdict: the gradient at initialisation, what training made of it, the task, how the two
-/// hang together, and what went wrong.
+/// A run whose final loss is above this many baselines has diverged.
+pub(super) const DIVERGED: f64 = 10.0;
+
+/// The sentences of the verdict: the gradient at initialisation, what training made of it, the
+/// task, how the two hang together, and what went wrong.
 pub(super) fn sentences(variant: &VariantRuns) -> Vec<String> {
     let mut all = vec![sentence(&RunVerdict::all(variant))];
     all.extend(training(variant));
@@ -67,8 +72,8 @@ fn training(variant: &VariantRuns) -> Option<String> {
     let pairs: Vec<(f64, f64)> = trained()
         .filter_map(|run| Some((rate(run, "h", Phase::Init)?, rate(run, "h", Phase::Final)?)))
         .collect();
-    let after: Vec<f64> = trained().filter_map(|run| rate(run, "h", Phase::Final)).collect();
-    let Some(now) = describe(&after, length) else {
+    let runs: Vec<&RunRecord> = trained().collect();
+    let Some(now) = describe(&runs, "h", Phase::Final) else {
         return trained()
             .any(|run| run.horizon(Phase::Final).is_some())
             .then(|| "After training too few lags hold a gradient to fit a half-life.".to_owned());
@@ -117,9 +122,14 @@ fn training(variant: &VariantRuns) -> Option<String> {
     Some(format!("{what} ({now}{horizons})."))
 }
 
+/// Whether the loss of a run grew far beyond the baseline.
+pub(super) fn diverged(run: &RunRecord) -> bool {
+    run.config.task.baseline > 0.0 && run.outcome.final_loss > DIVERGED * run.config.task.baseline
+}
+
 /// Whether the loss of a run has not left the baseline.
 fn at_baseline(run: &RunRecord) -> bool {
-    run.outcome.final_loss > AT_BASELINE * run.config.task.baseline
+    run.outcome.final_loss > AT_BASELINE * run.config.task.baseline && !diverged(run)
 }
 
 /// The sound runs that came as far as their first evaluation.
@@ -152,7 +162,8 @@ fn task(variant: &VariantRuns) -> Option<String> {
             .unwrap_or_default();
         let losses = measured(&runs);
         return Some(format!(
-            "On held-out examples: {accuracy}loss {losses} after {done} steps (baseline {baseline})."
+            "On held-out examples: {accuracy}loss {losses} after {done} steps (baseline \
+             {baseline})."
         ));
     }
     let steps = Spread::of(
@@ -169,16 +180,25 @@ fn task(variant: &VariantRuns) -> Option<String> {
         };
         return Some(format!("It solved the task {seeds} in {in_steps} steps."));
     }
+    let lost: Vec<&RunRecord> = rest.iter().copied().filter(|run| diverged(run)).collect();
     let stuck = rest.iter().filter(|run| at_baseline(run)).count();
     let above =
         rest.iter().any(|run| run.outcome.final_loss > ABOVE_BASELINE * run.config.task.baseline);
     let losses = measured(&rest);
     let where_to = match (stuck == rest.len(), stuck) {
-        (true, _) if above => format!("did not get below the baseline (loss {losses}, baseline {baseline})"),
+        _ if !lost.is_empty() => divergence(&lost, rest.len()),
+        (true, _) if above => format!(
+            "did not get below the baseline (loss {losses}, baseline \
+            {baseline})"
+        ),
         (true, _) => format!("stayed at the baseline (loss {losses}, baseline {baseline})"),
-        (false, 0) => format!("left the baseline without solving it (loss {losses}, baseline {baseline})"),
+        (false, 0) => format!(
+            "left the baseline without solving it (loss {losses}, baseline \
+            {baseline})"
+        ),
         _ => format!(
-            "did not get below the baseline with {stuck} of {} (loss {losses}, baseline {baseline})",
+            "did not get below the baseline with {stuck} of {} (loss {losses}, baseline \
+             {baseline})",
             rest.len()
         ),
     };
@@ -187,8 +207,27 @@ fn task(variant: &VariantRuns) -> Option<String> {
         format!("It did not solve the task in {done} steps{seeds} and {where_to}.")
     } else {
         let allowed = first.max_steps();
-        format!("It solved the task with {solved} of {of} seeds, in {in_steps} steps; in {allowed} steps the rest {where_to}.")
+        format!(
+            "It solved the task with {solved} of {of} seeds, in {in_steps} steps; in {allowed} \
+            steps the rest {where_to}."
+        )
     })
+}
+
+/// What to say of the runs `lost` of `of`, whose loss grew far beyond the baseline.
+fn divergence(lost: &[&RunRecord], of: usize) -> String {
+    let seeds =
+        if lost.len() < of { format!(" with {} of {of}", lost.len()) } else { String::new() };
+    let losses =
+        Spread::of(lost.iter().map(|run| run.outcome.final_loss).filter(|loss| loss.is_finite()));
+    let losses = losses.map_or("not finite".to_owned(), |spread| spread.text(loss));
+    let run = lost[0];
+    format!(
+        "diverged{seeds} (loss {losses}, baseline {}): try a learning rate below {}, or a tighter \
+         clip",
+        significant(run.config.task.baseline, 4),
+        run.lr()
+    )
 }
 
 /// When the task of a run counts as solved, in words; `None` where there is no such point.
@@ -214,6 +253,9 @@ fn link(variant: &VariantRuns) -> Option<String> {
     if !has_criterion(first) {
         return None;
     }
+    if runs.iter().any(|run| diverged(run)) {
+        return None; // the horizon does not explain a divergence
+    }
     let lag = first.longest_lag().min(first.last_lag());
     let horizons =
         runs.iter().map(|run| run.horizon(Phase::Init)).collect::<Option<Vec<usize>>>()?;
@@ -231,14 +273,23 @@ fn link(variant: &VariantRuns) -> Option<String> {
         } else {
             "did not solve the task"
         };
-        format!("Its horizon at initialisation, {spread} steps, is shorter than the task's longest lag, {lag}, and it {and}.")
+        format!(
+            "Its horizon at initialisation, {spread} steps, is shorter than the task's longest \
+            lag, {lag}, and it {and}."
+        )
     } else if none && long {
-        format!("Its horizon at initialisation spans the task's longest lag, {lag}: that alone was not enough here.")
+        format!(
+            "Its horizon at initialisation spans the task's longest lag, {lag}: that alone was \
+            not enough here."
+        )
     } else if all && long {
         format!("Its horizon at initialisation spans the task's longest lag, {lag}.")
     } else if all && short {
         let after = if trained { "; after training it spans it" } else { "" };
-        format!("Its horizon at initialisation, {spread} steps, is shorter than the task's longest lag, {lag}, and yet it solved the task{after}.")
+        format!(
+            "Its horizon at initialisation, {spread} steps, is shorter than the task's longest \
+            lag, {lag}, and yet it solved the task{after}."
+        )
     } else {
         return None;
     })
@@ -269,7 +320,9 @@ fn trouble(variant: &VariantRuns) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::record::Records;
+    use crate::run::set_r2;
     use crate::sample;
+    use crate::trend::POOR_FIT;
     use std::f64::consts::LN_2;
 
     fn said(records: &Records, name: &str) -> String {
@@ -286,17 +339,25 @@ mod tests {
         let records = sample::compare(&sample::TEN);
         assert_eq!(
             said(&records, "vanilla-orthogonal"),
-            "At initialisation the gradient reaches all 100 steps, but fades (half-life 12, 11–13 over seeds): at lag 99, \
-             dL/dh is 0.0029 (0.0017–0.0049) of that at lag 0. Training left that about as it was (half-life 9.0, 8.1–9.9 \
-             over seeds; horizon 99 before, 89 after). It did not solve the task in 2000 steps and stayed at the baseline \
-             (loss 0.167, baseline 0.1667). Its horizon at initialisation spans the task's longest lag, 99: that alone \
-             was not enough here."
+            "At initialisation the gradient reaches all 100 steps, but fades (half-life 12, 11–13 \
+             over seeds): at lag 99, dL/dh is 0.0029 (0.0017–0.0049) of that at lag 0. Training \
+             left that about as it was (half-life 9.0, 8.1–9.9 over seeds; horizon 99 before, 89 \
+             after). It did not solve the task in 2000 steps and stayed at the baseline (loss \
+             0.167, baseline 0.1667). Its horizon at initialisation spans the task's longest lag, \
+             99: that alone was not enough here."
         );
         let lstm = said(&records, "lstm");
-        assert!(lstm.contains("halves every 2.2 steps (2.0–2.4 over seeds; c half-life 2.2): nothing further back than 46 to 56 steps"), "{lstm}");
         assert!(
             lstm.contains(
-                "Training weakened the decay (half-life 31, 28–34 over seeds; horizon 21 before, 99 after)."
+                "halves every 2.2 steps (2.0–2.4 over seeds; c half-life 2.2): \
+            nothing further back than 46 to 56 steps"
+            ),
+            "{lstm}"
+        );
+        assert!(
+            lstm.contains(
+                "Training weakened the decay (half-life 31, 28–34 over seeds; horizon 21 before, \
+                 99 after)."
             ),
             "{lstm}"
         );
@@ -304,11 +365,29 @@ mod tests {
             lstm.contains("It solved the task with all 3 seeds in 1450 (1400–1700) steps."),
             "{lstm}"
         );
-        assert!(lstm.contains("21 (19–24) steps, is shorter than the task's longest lag, 99, and yet it solved the task; after training it spans it."), "{lstm}");
+        assert!(
+            lstm.contains(
+                "21 (19–24) steps, is shorter than the task's longest lag, 99, and \
+            yet it solved the task; after training it spans it."
+            ),
+            "{lstm}"
+        );
         let vanilla = said(&records, "vanilla");
-        assert!(vanilla.contains("7 (7–8) steps, is shorter than the task's longest lag, 99, and it did not leave the baseline."), "{vanilla}");
+        assert!(
+            vanilla.contains(
+                "7 (7–8) steps, is shorter than the task's longest lag, 99, and \
+            it did not leave the baseline."
+            ),
+            "{vanilla}"
+        );
         let some = said(&records, "residual-lstm");
-        assert!(some.contains("It solved the task with 2 of 3 seeds, in 1550 (1500–1600) steps; in 2000 steps the rest stayed at the baseline"), "{some}");
+        assert!(
+            some.contains(
+                "It solved the task with 2 of 3 seeds, in 1550 (1500–1600) steps; in \
+            2000 steps the rest stayed at the baseline"
+            ),
+            "{some}"
+        );
         let grows = said(&records, "residual-vanilla");
         assert!(grows.contains("grows (doubling every 34 steps, 31–37 over seeds)"), "{grows}");
         assert!(grows.contains("Training turned the growth into a decay (half-life 70"), "{grows}");
@@ -374,6 +453,49 @@ mod tests {
         records.runs.iter_mut().for_each(|run| run.outcome.final_loss = 0.05);
         assert!(said(&records, "vanilla")
             .contains("and left the baseline without solving it (loss 0.0500"));
+    }
+
+    #[test]
+    fn a_divergence_is_not_explained_by_the_horizon() {
+        let mut records = sample::compare(&[sample::TEN[0]]);
+        records.runs[0].outcome.final_loss = 10.1 * records.runs[0].config.task.baseline;
+        let text = said(&records, "vanilla");
+        assert!(
+            text.contains(
+                "and diverged with 1 of 3 (loss 1.68, baseline 0.1667): try a learning rate below \
+                 0.005"
+            ),
+            "{text}"
+        );
+        assert!(!text.contains("Its horizon"), "{text}");
+        records.runs.iter_mut().for_each(|run| run.outcome.final_loss = 4.67e17);
+        let text = said(&records, "vanilla");
+        assert!(text.contains("and diverged (loss 4.67e17, baseline 0.1667)"), "{text}");
+        records
+            .runs
+            .iter_mut()
+            .for_each(|run| run.outcome.final_loss = 9.9 * run.config.task.baseline);
+        assert!(said(&records, "vanilla").contains("and did not get below the baseline"));
+    }
+
+    #[test]
+    fn a_bad_fit_is_said() {
+        let mut records = sample::compare(&[sample::TEN[2]]);
+        let set = |records: &mut Records, run: usize, r2: f64| {
+            set_r2(&mut records.runs[run], Phase::Final, r2)
+        };
+        set(&mut records, 0, 0.05);
+        let text = said(&records, "lstm");
+        assert!(
+            text.contains(
+                "(half-life 31, 28–34 over seeds; the line fits badly: R² 0.05; horizon 21 before"
+            ),
+            "{text}"
+        );
+        set(&mut records, 1, 0.21);
+        assert!(said(&records, "lstm").contains("the line fits badly: R² 0.05–0.21;"));
+        set(&mut records, 2, POOR_FIT);
+        assert!(said(&records, "lstm").contains("the line fits badly: R² 0.05–0.21;"));
     }
 
     #[test]

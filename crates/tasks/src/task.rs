@@ -1,5 +1,4 @@
-//! A task: a seeded source of sequences and targets, its loss, its analytic baseline, and when it
-//! counts as solved.
+//! A task: a seeded source of sequences and targets, with its loss, baseline and criterion.
 
 use crate::error::Result;
 use candle::{DType, Device, Tensor};
@@ -9,130 +8,126 @@ use std::sync::Arc;
 
 /// A task that a recurrent network is trained on.
 ///
-/// The same `(split, seed, step)` gives the same batch, on every machine; the splits share no draw.
+/// A [`BatchKey`] determines its batch: the same key gives the same batch on every machine. No
+/// example is drawn for both splits.
 pub trait Task: Send + Sync {
-    /// The name, as on the command line: `adding`.
+    /// The name on the command line, such as `adding`.
     fn name(&self) -> &'static str;
 
-    /// The length of its sequences, in steps; the longest, if they differ.
+    /// The length of the longest sequence, in steps.
     fn length(&self) -> usize;
 
-    /// The longest lag in steps over which information must be kept; chrono initialisation takes
-    /// it.
+    /// The longest lag, in steps, over which the network must keep information. Chrono
+    /// initialisation depends on it.
     fn longest_lag(&self) -> usize;
 
     /// The number of features of an input.
     fn input_size(&self) -> usize;
 
-    /// The number of features of an output: 1 value, or the number of classes.
+    /// The number of features of an output: the number of classes, or of values.
     fn output_size(&self) -> usize;
 
     /// Which outputs the loss reads.
-    fn reads(&self) -> Reads;
+    fn loss_target(&self) -> LossTarget;
 
-    /// Batch `step` of `batch` examples. For a data set, steps beyond an epoch go on with the next,
-    /// shuffled anew.
+    /// The batch of a key. The batches of a data set run from epoch to epoch; each epoch shuffles
+    /// the examples anew.
     ///
     /// # Errors
-    /// Those of candle.
-    fn batch(&self, draw: BatchKey, dtype: DType, device: &Device) -> Result<Batch>;
+    /// Those of candle. If a data set is asked for a batch without examples.
+    fn batch(&self, key: BatchKey, dtype: DType, device: &Device) -> Result<Batch>;
 
-    /// The loss of every example,
-    /// `(batch)`, and whether each is right where the task has an accuracy. `outputs` is
-    /// `(batch, output)` or `(batch, time, output)`, as [`Task::reads`] says. The training loss is
-    /// the mean.
+    /// The loss of every example, and its accuracy if the task defines one. `outputs` is
+    /// `(batch, output)` or `(batch, time, output)`, see [`Task::loss_target`]. The training loss
+    /// is the mean over the examples.
     ///
     /// # Errors
-    /// Those of candle.
-    fn judge(&self, outputs: &Tensor, batch: &Batch) -> Result<Judged>;
+    /// If `outputs` has another shape. Those of candle.
+    fn evaluate(&self, outputs: &Tensor, batch: &Batch) -> Result<Metrics>;
 
     /// The expected loss of the best answer that does not depend on the input.
     fn baseline(&self) -> f64;
 
-    /// When the task counts as solved; `None` where no such point exists, as for real data.
+    /// When the task counts as solved. `None` for tasks over real data, which define no such point.
     fn criterion(&self) -> Option<Criterion>;
 
-    /// A checksum of the data of others that it is made of, all parts of it, to tell one file from
-    /// another; `None` for a generated task.
+    /// A checksum of all data that the task read from files. `None` for a generated task.
     fn checksum(&self) -> Option<String> {
         None
     }
 
-    /// The number of training examples of a data set; `None` for a generated task, which never
-    /// ends.
+    /// The number of training examples of a data set. `None` for a generated task, which draws new
+    /// examples forever.
     fn examples(&self) -> Option<usize> {
         None
     }
 
-    /// The number of held-out examples on which the network is evaluated: 1,000 fresh ones for a
-    /// generated task, the whole test set of a data set. A multiple of [`Task::held_batch`], or the
-    /// last batch is smaller.
+    /// The number of held-out examples of an evaluation: 1,000 fresh ones for a generated task, the
+    /// whole test set of a data set. If it is no multiple of [`Task::eval_batch`], the last batch
+    /// is smaller.
     fn held_out(&self) -> usize {
         1000
     }
 
-    /// The number of held-out examples that are evaluated at once.
-    fn held_batch(&self) -> usize {
+    /// The batch size of an evaluation.
+    fn eval_batch(&self) -> usize {
         100
     }
 
-    /// The task on which a search is made: a part of the training examples is held out in place of
-    /// the test set, which has no say in a choice then. `None` for a generated task, whose held-out
-    /// examples are fresh ones for every seed.
-    fn validating(&self) -> Option<Arc<dyn Task>> {
+    /// The same task with a part of the training examples held out in place of the test set, for
+    /// choices that must not depend on the test set. `None` for a generated task: its held-out
+    /// examples are fresh for every seed.
+    fn validation_split(&self) -> Option<Arc<dyn Task>> {
         None
     }
 
-    /// Whether the sequences of a batch go on where those of the batch before it, `step - 1`,
-    /// ended: the network then takes over its state, without its gradient.
-    fn continues(&self, draw: BatchKey) -> bool {
-        let _ = draw;
-        false
-    }
-
-    /// Whether a part of the training examples is held out instead of the test set: whether
-    /// [`Task::validating`] gave it.
+    /// Whether [`Task::validation_split`] returned this task.
     fn is_validation(&self) -> bool {
         false
     }
 
-    /// What records say of the task.
-    fn config(&self) -> TaskConfig {
-        TaskConfig::of(self)
+    /// Whether the sequences of a batch continue those of the previous batch, `step - 1`. The
+    /// network then starts from its last state; gradients stop there.
+    fn is_stateful(&self, key: BatchKey) -> bool {
+        let _ = key;
+        false
     }
 
-    /// What a simple method that does look at the input reaches on the held-out examples, where
-    /// there is one to compare with.
+    /// The description of the task in records.
+    fn config(&self) -> TaskConfig {
+        TaskConfig::from_task(self)
+    }
+
+    /// The loss of a simple method that does read the input, for comparison.
     fn reference(&self) -> Option<Reference> {
         None
     }
 
-    /// The same task with
-    /// `factor` times its length, to see whether what was learnt holds there; `None` where there is
-    /// no such task.
-    fn longer(&self, factor: usize) -> Option<Arc<dyn Task>> {
+    /// The same task at `factor` times its length, to test generalisation. `None` if the task has
+    /// no other length.
+    fn scaled(&self, factor: usize) -> Option<Arc<dyn Task>> {
         let _ = factor;
         None
     }
 }
 
-/// A task as records have it: the options that open it, and what is then known of it. The path of
-/// its data is not part of it, their checksum is.
+/// A task in records: the options that open it and its properties. A checksum identifies its data;
+/// their path is not recorded.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TaskConfig {
-    /// The name, as on the command line: `adding`.
+    /// The name on the command line, such as `adding`.
     pub name: String,
-    /// The length of its sequences, in steps; the longest, if they differ.
+    /// The length of the longest sequence, in steps.
     pub length: usize,
-    /// The column of a CSV file that is forecast; null for other tasks.
+    /// The column of a CSV file that `forecast` reads; null for other tasks.
     pub column: Option<String>,
-    /// The season of the naive forecast to compare with, in rows; null for other tasks.
+    /// The season, in rows, of the naive forecast; null for other tasks.
     pub season: Option<usize>,
-    /// Whether a part of the training data is held out instead of the test set. Default: no.
+    /// Whether a part of the training data is held out in place of the test set. Default: no.
     pub validation: bool,
     /// A checksum of the data; null if they are generated.
     pub data: Option<String>,
-    /// The longest lag over which information must be kept, in steps.
+    /// The longest lag, in steps, over which the network must keep information.
     pub longest_lag: usize,
     /// The number of training examples; null if they are generated.
     pub examples: Option<usize>,
@@ -140,16 +135,15 @@ pub struct TaskConfig {
     pub held_out: usize,
     /// The expected loss of the best answer that does not depend on the input.
     pub baseline: f64,
-    /// When the task counts as solved, in three evaluations in a row; null where there is no such
-    /// point.
+    /// The criterion that three evaluations in a row must meet; null if there is no criterion.
     pub criterion: Option<Criterion>,
-    /// What a simple method that looks at the input reaches; null where there is none.
+    /// The loss of a simple method that reads the input; null if there is no such method.
     pub reference: Option<Reference>,
 }
 
 impl TaskConfig {
-    /// What every task says of itself.
-    pub fn of<T: Task + ?Sized>(task: &T) -> Self {
+    /// The description of any task, without options of its own.
+    pub fn from_task<T: Task + ?Sized>(task: &T) -> Self {
         Self {
             name: task.name().to_string(),
             length: task.length(),
@@ -167,19 +161,19 @@ impl TaskConfig {
     }
 }
 
-/// Which outputs the loss of a task reads.
+/// The outputs of the network that the loss of a task reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reads {
+pub enum LossTarget {
     /// The output after the last step.
     Last,
     /// The outputs of all steps.
     Every,
 }
 
-/// Which batch is meant.
+/// Identifies one batch of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchKey {
-    /// Training or validation.
+    /// The split of the examples.
     pub split: Split,
     /// The seed of the run.
     pub seed: u64,
@@ -189,54 +183,55 @@ pub struct BatchKey {
     pub batch: usize,
 }
 
-/// What a batch is for. No example is drawn for both.
+/// The purpose of a batch. The splits share no example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Split {
-    /// To learn from.
+    /// Training.
     Train,
-    /// To evaluate on.
-    Held,
+    /// Evaluation on held-out examples.
+    Test,
 }
 
-/// Inputs and what is wanted for them.
+/// Inputs and targets.
 #[derive(Clone, Debug)]
 pub struct Batch {
     /// The inputs, `(batch, time, input)`.
     pub xs: Sequence,
-    /// What is wanted, in the task's own shape.
+    /// The targets; their shape and dtype depend on the task.
     pub targets: Tensor,
 }
 
-/// How good the outputs for a batch are.
+/// Losses and accuracies of a batch.
 #[derive(Clone, Debug)]
-pub struct Judged {
-    /// The loss of each example, `(batch)`, in the graph of the outputs.
+pub struct Metrics {
+    /// The loss of each example, `(batch)`, connected to the graph of the outputs.
     pub losses: Tensor,
-    /// The share of right answers of each example, where the task has an accuracy.
-    pub right: Option<Vec<f64>>,
+    /// The share of correct answers of each example, if the task defines an accuracy.
+    pub correct: Option<Vec<f64>>,
 }
 
-/// What a simple method reaches.
+/// A simple method for comparison.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reference {
-    /// The method, in a few words: `5-gram`, `seasonal naive, season 11`.
+    /// The method in a few words: `5-gram`, `seasonal naive, season 11`.
     pub name: String,
     /// Its mean loss on the held-out examples.
     pub loss: f64,
 }
 
-/// When a task counts as solved: three evaluations in a row, each on fresh held-out examples.
+/// When a task counts as solved: three evaluations in a row must meet the criterion. A generated
+/// task draws fresh held-out examples for each of them.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Criterion {
-    /// The loss lies below this.
+    /// The loss is below this value.
     LossBelow(f64),
-    /// The accuracy is at least this.
+    /// The accuracy is at least this value.
     AccuracyAtLeast(f64),
 }
 
 impl Criterion {
-    /// Whether an evaluation meets it.
+    /// Whether an evaluation meets the criterion.
     pub fn met(&self, loss: f64, accuracy: Option<f64>) -> bool {
         match *self {
             Self::LossBelow(bound) => loss < bound,

@@ -1,48 +1,50 @@
-//! What holds for every task, and the choice by name.
+//! Properties of every task, and opening by name.
 
-use super::*;
-use crate::task::{Batch, Judged, Reads};
+use crate::files::idx;
+use crate::open::{by_name, names, open, TaskOptions, GENERATED};
+use crate::task::{Batch, BatchKey, LossTarget, Metrics, Split, Task};
 use anyhow::Result;
-use candle::{Var, D};
+use candle::{DType, Device, Tensor, Var, D};
+use std::path::Path;
 
-/// A draw of eight examples.
-pub(super) fn draw(split: Split) -> BatchKey {
+/// A key of eight examples.
+pub(super) fn key(split: Split) -> BatchKey {
     BatchKey { split, seed: 7, step: 3, batch: 8 }
 }
 
-/// A draw of held-out examples.
-pub(super) fn held(seed: u64, step: u64, batch: usize) -> BatchKey {
-    BatchKey { split: Split::Held, seed, step, batch }
+/// A key of held-out examples.
+pub(super) fn test_key(seed: u64, step: u64, batch: usize) -> BatchKey {
+    BatchKey { split: Split::Test, seed, step, batch }
 }
 
-/// Tests what holds for every task.
+/// Checks the properties of every task.
 pub(super) fn conforms(task: &dyn Task) -> Result<()> {
     assert!(names().contains(&task.name()));
-    draws_are_reproducible_and_apart(task)?;
+    batches_are_reproducible_and_splits_apart(task)?;
     for dtype in [DType::F32, DType::F64] {
         shapes_are_right(task, dtype)?;
         perfect_outputs_have_no_loss(task, dtype)?;
         losses_are_differentiable(task, dtype)?;
     }
-    a_number_that_is_none_is_never_right(task)?;
+    nan_is_never_correct(task)?;
     wrong_shapes_are_named(task)
 }
 
-fn take(task: &dyn Task, draw: BatchKey, dtype: DType) -> Result<Batch> {
-    Ok(task.batch(draw, dtype, &Device::Cpu)?)
+fn take(task: &dyn Task, key: BatchKey, dtype: DType) -> Result<Batch> {
+    Ok(task.batch(key, dtype, &Device::Cpu)?)
 }
 
 /// The values of every example, as text.
-fn examples(task: &dyn Task, draw: BatchKey) -> Result<Vec<String>> {
-    let batch = take(task, draw, DType::F64)?;
+fn examples(task: &dyn Task, key: BatchKey) -> Result<Vec<String>> {
+    let batch = take(task, key, DType::F64)?;
     let rows = batch.xs.values().flatten_from(1)?.to_vec2::<f64>()?;
     Ok(rows.iter().map(|row| format!("{row:?}")).collect())
 }
 
-fn draws_are_reproducible_and_apart(task: &dyn Task) -> Result<()> {
-    let train = draw(Split::Train);
-    for draw in [train, draw(Split::Held)] {
-        let (one, two) = (take(task, draw, DType::F32)?, take(task, draw, DType::F32)?);
+fn batches_are_reproducible_and_splits_apart(task: &dyn Task) -> Result<()> {
+    let train = key(Split::Train);
+    for key in [train, key(Split::Test)] {
+        let (one, two) = (take(task, key, DType::F32)?, take(task, key, DType::F32)?);
         let bits = |batch: &Batch| -> Result<_> {
             let (xs, targets) = (batch.xs.values().flatten_all()?, batch.targets.flatten_all()?);
             let bits = |tensor: Tensor| -> Result<Vec<u32>> {
@@ -56,15 +58,15 @@ fn draws_are_reproducible_and_apart(task: &dyn Task) -> Result<()> {
             Ok((bits(xs)?, bits(targets)?, batch.xs.lengths().cloned()))
         };
         assert_eq!(bits(&one)?, bits(&two)?);
-        let wide = take(task, draw, DType::F64)?;
+        let wide = take(task, key, DType::F64)?;
         assert_eq!(bits(&one)?, bits(&wide)?, "f32 is f64, rounded");
     }
     let first = examples(task, train)?;
     assert_ne!(first, examples(task, BatchKey { seed: 8, ..train })?);
     assert_ne!(first, examples(task, BatchKey { step: 4, ..train })?);
     for step in 0..4 {
-        let held = examples(task, BatchKey { split: Split::Held, step, ..train })?;
-        assert!(!held.iter().any(|example| first.contains(example)), "the splits share an example");
+        let test = examples(task, BatchKey { split: Split::Test, step, ..train })?;
+        assert!(!test.iter().any(|example| first.contains(example)), "the splits share an example");
     }
     Ok(())
 }
@@ -72,7 +74,7 @@ fn draws_are_reproducible_and_apart(task: &dyn Task) -> Result<()> {
 fn shapes_are_right(task: &dyn Task, dtype: DType) -> Result<()> {
     let mut longest = 0;
     for step in 0..8 {
-        let batch = take(task, BatchKey { step, ..draw(Split::Train) }, dtype)?;
+        let batch = take(task, BatchKey { step, ..key(Split::Train) }, dtype)?;
         let (rows, time, feature) = batch.xs.values().dims3()?;
         assert_eq!((rows, feature, batch.xs.values().dtype()), (8, task.input_size(), dtype));
         let lengths =
@@ -86,36 +88,36 @@ fn shapes_are_right(task: &dyn Task, dtype: DType) -> Result<()> {
     Ok(())
 }
 
-/// Logits of `(.., classes)` that are sure of the targets.
-fn sure(task: &dyn Task, targets: &Tensor, dtype: DType) -> Result<Tensor> {
+/// Logits `(.., classes)` with all probability on the targets.
+fn confident(task: &dyn Task, targets: &Tensor, dtype: DType) -> Result<Tensor> {
     let classes = Tensor::arange(0, task.output_size() as u32, &Device::Cpu)?;
     let on = targets.unsqueeze(D::Minus1)?.broadcast_eq(&classes)?;
     Ok((on.to_dtype(dtype)? * 1000.0)?)
 }
 
-/// What a perfect network answers.
+/// The outputs of a perfect network.
 fn perfect(task: &dyn Task, batch: &Batch, dtype: DType) -> Result<Tensor> {
     match batch.targets.dtype() {
-        DType::U32 => sure(task, &batch.targets, dtype),
+        DType::U32 => confident(task, &batch.targets, dtype),
         _ => Ok(batch.targets.clone()),
     }
 }
 
-fn losses(judged: &Judged) -> Result<Vec<f64>> {
-    Ok(judged.losses.to_dtype(DType::F64)?.to_vec1()?)
+fn losses(metrics: &Metrics) -> Result<Vec<f64>> {
+    Ok(metrics.losses.to_dtype(DType::F64)?.to_vec1()?)
 }
 
 fn perfect_outputs_have_no_loss(task: &dyn Task, dtype: DType) -> Result<()> {
-    let batch = take(task, draw(Split::Held), dtype)?;
+    let batch = take(task, key(Split::Test), dtype)?;
     let outputs = perfect(task, &batch, dtype)?;
-    let judged = task.judge(&outputs, &batch)?;
+    let metrics = task.evaluate(&outputs, &batch)?;
     let rows = batch.xs.values().dim(0)?;
     assert_eq!((outputs.dims()[0], outputs.dim(D::Minus1)?), (rows, task.output_size()));
-    assert_eq!(outputs.rank() == 3, task.reads() == Reads::Every);
-    assert_eq!((losses(&judged)?, judged.losses.dtype()), (vec![0.0; rows], dtype));
-    if let Some(right) = judged.right {
-        assert_eq!(right, vec![1.0; rows]);
-        // All classes moved by one, or all values: none is right.
+    assert_eq!(outputs.rank() == 3, task.loss_target() == LossTarget::Every);
+    assert_eq!((losses(&metrics)?, metrics.losses.dtype()), (vec![0.0; rows], dtype));
+    if let Some(correct) = metrics.correct {
+        assert_eq!(correct, vec![1.0; rows]);
+        // Shift all classes or values by one: every answer is wrong.
         let outputs = match task.output_size() {
             1 => (outputs + 1.0)?,
             classes => Tensor::cat(
@@ -123,13 +125,13 @@ fn perfect_outputs_have_no_loss(task: &dyn Task, dtype: DType) -> Result<()> {
                 D::Minus1,
             )?,
         };
-        assert_eq!(task.judge(&outputs, &batch)?.right, Some(vec![0.0; rows]));
+        assert_eq!(task.evaluate(&outputs, &batch)?.correct, Some(vec![0.0; rows]));
     }
     Ok(())
 }
 
 fn losses_are_differentiable(task: &dyn Task, dtype: DType) -> Result<()> {
-    let batch = take(task, draw(Split::Train), dtype)?;
+    let batch = take(task, key(Split::Train), dtype)?;
     let shape = perfect(task, &batch, dtype)?.shape().clone();
     let outputs = Var::from_tensor(
         &(Tensor::arange(0f64, shape.elem_count() as f64, &Device::Cpu)?
@@ -138,11 +140,11 @@ fn losses_are_differentiable(task: &dyn Task, dtype: DType) -> Result<()> {
             .to_dtype(dtype)?),
     )?;
     let loss = |outputs: &Tensor| -> Result<f64> {
-        Ok(losses(&task.judge(outputs, &batch)?)?.iter().sum())
+        Ok(losses(&task.evaluate(outputs, &batch)?)?.iter().sum())
     };
-    let grads = task.judge(&outputs, &batch)?.losses.sum_all()?.backward()?;
+    let grads = task.evaluate(&outputs, &batch)?.losses.sum_all()?.backward()?;
     let grad = grads.get(&outputs).expect("the outputs are in the graph");
-    // Against the difference along the gradient itself: its square of the norm, a step.
+    // Compare with the finite difference along the gradient, which is its squared norm.
     let step = 1e-3;
     let ahead = loss(&(outputs.as_tensor() + (grad * step)?)?)?;
     let behind = loss(&(outputs.as_tensor() - (grad * step)?)?)?;
@@ -152,19 +154,19 @@ fn losses_are_differentiable(task: &dyn Task, dtype: DType) -> Result<()> {
     Ok(())
 }
 
-fn a_number_that_is_none_is_never_right(task: &dyn Task) -> Result<()> {
-    let batch = take(task, draw(Split::Train), DType::F32)?;
-    let judged = task.judge(&(perfect(task, &batch, DType::F32)? * f64::NAN)?, &batch)?;
-    assert!(losses(&judged)?.iter().all(|loss| loss.is_nan()));
-    assert!(judged.right.is_none_or(|right| right == [0.0; 8]));
+fn nan_is_never_correct(task: &dyn Task) -> Result<()> {
+    let batch = take(task, key(Split::Train), DType::F32)?;
+    let metrics = task.evaluate(&(perfect(task, &batch, DType::F32)? * f64::NAN)?, &batch)?;
+    assert!(losses(&metrics)?.iter().all(|loss| loss.is_nan()));
+    assert!(metrics.correct.is_none_or(|correct| correct == [0.0; 8]));
     Ok(())
 }
 
 fn wrong_shapes_are_named(task: &dyn Task) -> Result<()> {
-    let batch = take(task, draw(Split::Train), DType::F32)?;
+    let batch = take(task, key(Split::Train), DType::F32)?;
     let outputs = perfect(task, &batch, DType::F32)?;
     let wide = Tensor::cat(&[&outputs, &outputs], D::Minus1)?;
-    let error = task.judge(&wide, &batch).expect_err("must fail").to_string();
+    let error = task.evaluate(&wide, &batch).expect_err("must fail").to_string();
     assert_eq!(
         error,
         format!("{} outputs: expected {:?}, got {:?}", task.name(), outputs.dims(), wide.dims())
@@ -172,25 +174,23 @@ fn wrong_shapes_are_named(task: &dyn Task) -> Result<()> {
     Ok(())
 }
 
-/// Tests the baseline: the loss of the best answer that is the same for all examples, found from
-/// 4,000 of them, is the analytic one within `tolerance`; and answers that are a bit different are
-/// worse.
+/// Compares the baseline with the loss of the best constant answer, estimated from 4,000 examples:
+/// they agree within `tolerance`, and slightly different answers have a higher loss.
 pub(super) fn baseline_is_that_of_the_best_constant(task: &dyn Task, tolerance: f64) -> Result<()> {
     let count = task.examples().map_or(4000, |_| task.held_out());
-    let batch = take(task, held(5, 0, count), DType::F64)?;
+    let batch = take(task, test_key(5, 0, count), DType::F64)?;
     let truth = match batch.targets.dtype() {
-        DType::U32 => sure(task, &batch.targets, DType::F64)?.affine(1e-3, 0.0)?,
+        DType::U32 => confident(task, &batch.targets, DType::F64)?.affine(1e-3, 0.0)?,
         _ => batch.targets.clone(),
     };
     let shape = truth.shape().clone();
-    // The mean target, or the frequency of each class at each step.
-    let mean = truth.mean_keepdim(0)?;
+    let mean = truth.mean_keepdim(0)?; // the mean target, or the class frequencies at each step
     let best = match batch.targets.dtype() {
         DType::U32 => (mean + 1e-30)?.log()?,
         _ => mean,
     };
     let loss = |answer: &Tensor| -> Result<f64> {
-        Ok(task.judge(&answer.broadcast_as(&shape)?, &batch)?.losses.mean_all()?.to_scalar()?)
+        Ok(task.evaluate(&answer.broadcast_as(&shape)?, &batch)?.losses.mean_all()?.to_scalar()?)
     };
     let (found, expected) = (loss(&best)?, task.baseline());
     assert!((found - expected).abs() < tolerance, "{found} against {expected}");
@@ -229,7 +229,7 @@ fn every_name_opens_its_task() -> Result<()> {
         let task = by_name(name, None, Some(&path))?;
         assert_eq!((task.name(), task.length()), (name, length));
     }
-    let columns = Choice {
+    let columns = TaskOptions {
         data: Some(&folder.0.join("x.csv")),
         column: Some("a"),
         season: Some(7),
@@ -254,7 +254,7 @@ fn every_name_opens_its_task() -> Result<()> {
 }
 
 #[test]
-fn what_does_not_suit_a_task_is_refused() {
+fn unsuitable_options_are_refused() {
     let error = |name, length, data: Option<&str>| match by_name(name, length, data.map(Path::new))
     {
         Ok(task) => panic!("{name} opened {}", task.name()),
@@ -279,22 +279,23 @@ fn what_does_not_suit_a_task_is_refused() {
     );
     assert_eq!(
         error("mnist1d", None, Some("x")),
-        "task mnist1d: it is generated and reads no files; leave --data out"
+        "task mnist1d: it is generated and does not read files; leave --data out"
     );
     assert_eq!(error("text", None, None), "task text: it needs --data FILE, a text");
     assert_eq!(error("forecast", None, None), "task forecast: it needs --data FILE, a CSV file");
-    let season =
-        open("text", &Choice { season: Some(7), ..Choice::default() }).err().expect("must fail");
+    let season = open("text", &TaskOptions { season: Some(7), ..TaskOptions::default() })
+        .err()
+        .expect("must fail");
     assert_eq!(1 + u8::from(season.is_config()), 2);
     assert_eq!(
         season.to_string(),
-        "task text: column and season are those of forecast; leave --column and --season out"
+        "task text: only forecast has a column and a season; leave --column and --season out"
     );
-    #[cfg(not(feature = "hub"))] // with it, it would be fetched
+    #[cfg(not(feature = "hub"))] // the hub would fetch it
     assert_eq!(
         error("mnist-pixels", None, None),
         "task mnist-pixels: it needs --data DIR, a folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, \
-         t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte; or --features hub, with which it is fetched"
+         t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte, or --features hub to fetch it"
     );
     assert_eq!(
         error("mnist-rows", Some(28), Some("x")),
@@ -302,7 +303,7 @@ fn what_does_not_suit_a_task_is_refused() {
     );
     assert_eq!(
         error("copy", None, Some("x")),
-        "task copy: it is generated and reads no files; leave --data out"
+        "task copy: it is generated and does not read files; leave --data out"
     );
     assert_eq!(error("adding", Some(1), None), "adding length: expected 2 to 10000000, got 1");
     let unread =
@@ -311,16 +312,16 @@ fn what_does_not_suit_a_task_is_refused() {
 }
 
 #[test]
-fn a_longer_task_has_the_same_inputs_and_outputs() -> Result<()> {
+fn a_scaled_task_has_the_same_inputs_and_outputs() -> Result<()> {
     for (name, _) in GENERATED {
         let task = by_name(name, Some(20), None)?;
-        let longer = task.longer(4).expect("it is generated");
+        let longer = task.scaled(4).expect("it is generated");
         let sizes = |task: &dyn Task| {
             (task.name(), task.input_size(), task.output_size(), task.criterion())
         };
         assert_eq!(sizes(longer.as_ref()), sizes(task.as_ref()));
         assert_eq!(longer.length(), by_name(name, Some(80), None)?.length());
-        assert!(task.longer(usize::MAX).is_none());
+        assert!(task.scaled(usize::MAX).is_none());
     }
     Ok(())
 }

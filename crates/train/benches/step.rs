@@ -1,4 +1,5 @@
-//! Time of one optimiser step, of clipping and of the watch, for a model of ten tensors with 4,000 elements in f32.
+//! Time of one optimiser step, of clipping and of the watch, for a model of ten tensors with 4,000
+//! elements in f32.
 
 use candle::backprop::GradStore;
 use candle::{DType, Device, Result, Tensor, Var};

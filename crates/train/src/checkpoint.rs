@@ -1,4 +1,4 @@
-//! One checkpoint: all that a training run needs to go on.
+//! One checkpoint: everything that a training run needs to resume.
 
 use candle::{bail, Device, Result, Tensor};
 use serde::de::DeserializeOwned;
@@ -8,33 +8,38 @@ use crate::optimizer::Optimizer;
 use crate::params::Params;
 use crate::state_dict::StateDict;
 
-/// What the bytes mean; raised when they come to mean something else.
+/// The version of the format; raised when the meaning of the bytes changes.
 const FORMAT: u32 = 1;
-/// The name of the tensor of bytes that holds what is no tensor.
+/// The name of the tensor of bytes with everything that is not a tensor.
 const REST: &str = "rest";
 
-/// All that a training run needs to go on with the same bits: what [`Checkpoints`](crate::Checkpoints) saves and finds again.
+/// Everything that a training run needs to resume with the same bits;
+/// [`Checkpoints`](crate::Checkpoints) saves and loads it.
 ///
-/// `rest` is the loop's own, any type of serde: its configuration, the state of its random numbers, the position in its data, what was
-/// best so far, a [`GradientWatchState`](crate::GradientWatchState). Numbers in it come back bit by bit, those that are not finite too.
+/// `rest` belongs to the loop and has any serde type: its configuration, the state of its random
+/// numbers, the position in its data, the best result so far, a
+/// [`GradientWatchState`](crate::GradientWatchState). Numbers in it keep their bits, also if they
+/// are not finite.
 ///
-/// The file is a safetensors file, which other programs can read. Its tensors are called `weights.NAME`, `optimizer.NAME` and
-/// `tensors.NAME`, and `rest` holds the bytes of what is no tensor, in CBOR (RFC 8949).
+/// The file is a safetensors file, which other programs can read. Its tensors are called
+/// `weights.NAME`, `optimizer.NAME` and `tensors.NAME`, and `rest` holds everything else as bytes
+/// of CBOR (RFC 8949).
 #[derive(Clone, Debug)]
 pub struct Checkpoint<R> {
-    /// The number of training steps done.
+    /// The number of completed training steps.
     pub step: u64,
-    /// What [`Params::state`] gives.
+    /// The result of [`Params::state`].
     pub weights: StateDict,
-    /// What [`Optimizer::state`] gives.
+    /// The result of [`Optimizer::state`].
     pub optimizer: StateDict,
-    /// Other tensors that the loop takes from one step to the next: a state that is carried across windows, columns of a log.
+    /// Other tensors that the loop keeps between steps: a state carried across windows, columns of
+    /// a log.
     pub tensors: StateDict,
     /// Everything else.
     pub rest: R,
 }
 
-/// What is no tensor.
+/// The part of a checkpoint that is not tensors.
 #[derive(Serialize, Deserialize)]
 struct Rest<R> {
     format: u32,
@@ -53,17 +58,18 @@ impl<R> Checkpoint<R> {
         Ok(Self { step, weights, optimizer, tensors: StateDict::new(), rest })
     }
 
-    /// Gives model and optimiser the state that they had.
+    /// Restores the state of model and optimiser.
     ///
     /// # Errors
     ///
-    /// As [`Optimizer::load_state`] and [`Params::load_state`]; if the weights do not fit, the optimiser has its state already.
+    /// As [`Optimizer::load_state`] and [`Params::load_state`]; if the weights do not fit, the
+    /// optimiser has already been restored.
     pub fn restore(&self, params: &Params, optimizer: &mut dyn Optimizer) -> Result<()> {
         optimizer.load_state(&self.optimizer)?;
         params.load_state(&self.weights)
     }
 
-    /// The three maps of tensors, with what their names begin with in the file.
+    /// The three maps of tensors, with the prefixes of their names in the file.
     fn parts(&self) -> [(&'static str, &StateDict); 3] {
         [("weights", &self.weights), ("optimizer", &self.optimizer), ("tensors", &self.tensors)]
     }
@@ -86,7 +92,7 @@ impl<R: Serialize> Checkpoint<R> {
 }
 
 impl<R: DeserializeOwned> Checkpoint<R> {
-    /// What [`Checkpoint::to_bytes`] made the bytes of; tensors lie on the CPU.
+    /// The checkpoint from bytes of [`Checkpoint::to_bytes`]; the tensors are on the CPU.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let mut tensors = candle::safetensors::load_buffer(bytes, &Device::Cpu)?;
         let Some(rest) = tensors.remove(REST) else {
@@ -125,7 +131,7 @@ impl<R: DeserializeOwned> Checkpoint<R> {
 ///
 /// # Errors
 ///
-/// If a dtype has no place in such a file.
+/// If safetensors does not support a dtype.
 pub fn safetensors_bytes(state: &StateDict) -> Result<Vec<u8>> {
     safetensors::serialize(state.iter(), None).map_err(candle::Error::wrap)
 }
@@ -170,7 +176,7 @@ mod tests {
             })
         };
         let bytes = checkpoint()?.to_bytes()?;
-        assert_eq!(bytes, checkpoint()?.to_bytes()?, "maps have an order of their own each time");
+        assert_eq!(bytes, checkpoint()?.to_bytes()?, "the order of maps is random");
         let read = Checkpoint::<Loop>::from_bytes(&bytes)?;
         assert_eq!((read.step, &read.rest), (u64::MAX, &checkpoint()?.rest));
         let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
@@ -181,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_checkpoint_is_refused() -> Result<()> {
+    fn other_files_are_refused() -> Result<()> {
         let other = safetensors_bytes(&StateDict::from([(
             "w".to_string(),
             Tensor::new(&[1f32], &Device::Cpu)?,

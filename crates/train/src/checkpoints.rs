@@ -11,11 +11,12 @@ use serde::Serialize;
 
 use crate::checkpoint::Checkpoint;
 
-/// The last checkpoints of a training run, in a folder that nothing else is kept in.
+/// The last checkpoints of a training run, in a folder of their own.
 ///
-/// A checkpoint appears whole or not at all, whenever the program or the machine stops: it is written beside, synced and renamed. Its
-/// name, `step-STEP-CHECKSUM.safetensors`, has the CRC-32 of its bytes, so that one that was damaged later is found out, and the one
-/// before is taken. The last two are kept.
+/// A checkpoint is written atomically, even if the program or the machine stops: to a temporary
+/// file, which is synced and renamed. Its name, `step-STEP-CHECKSUM.safetensors`, has the CRC-32 of
+/// its bytes, which reveals later damage; then the checkpoint before it is used. The last two are
+/// kept.
 ///
 /// ```
 /// use candle::{Device, Var};
@@ -34,7 +35,7 @@ use crate::checkpoint::Checkpoint;
 ///
 /// let found = checkpoints.latest::<String>()?;
 /// for damaged in &found.damaged {
-///     eprintln!("{damaged}"); // those that were passed over, and why
+///     eprintln!("{damaged}"); // the damaged checkpoints, and why
 /// }
 /// let checkpoint = found.checkpoint.expect("one was saved");
 /// checkpoint.restore(&params, &mut optimizer)?;
@@ -49,17 +50,17 @@ pub struct Checkpoints {
     keep: usize,
 }
 
-/// What [`Checkpoints::latest`] found.
+/// The result of [`Checkpoints::latest`].
 #[derive(Clone, Debug)]
 pub struct Latest<R> {
-    /// The last checkpoint that is as it was written; `None` if there is none.
+    /// The last intact checkpoint, if there is one.
     pub checkpoint: Option<Checkpoint<R>>,
-    /// Later ones that are not, a line each: which file, and what is wrong with it.
+    /// A line for each damaged later checkpoint: the file, and the damage.
     pub damaged: Vec<String>,
 }
 
 impl Checkpoints {
-    /// The checkpoints in `folder`, which is made with the first of them. The last two are kept.
+    /// The checkpoints in `folder`, which the first of them creates. The last two are kept.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self { folder: folder.into(), keep: 2 }
     }
@@ -68,7 +69,7 @@ impl Checkpoints {
     ///
     /// # Errors
     ///
-    /// If that is none.
+    /// If `count` is 0.
     pub fn keep(self, count: usize) -> Result<Self> {
         if count == 0 {
             bail!("checkpoints keep: expected at least 1, found 0");
@@ -81,12 +82,13 @@ impl Checkpoints {
         &self.folder
     }
 
-    /// Saves a checkpoint and gives its path; then removes those that are no longer among the last, and those of later steps, which
-    /// were damaged or given up.
+    /// Saves a checkpoint and returns its path; then removes old checkpoints, and those of later
+    /// steps, which are damaged or abandoned.
     ///
     /// # Errors
     ///
-    /// If it cannot be written, with the system's reason; the earlier checkpoints are then as they were.
+    /// If it cannot be written, with the system's reason; the earlier checkpoints are then
+    /// unchanged.
     pub fn save<R: Serialize>(&self, checkpoint: &Checkpoint<R>) -> Result<PathBuf> {
         let bytes = checkpoint.to_bytes()?;
         let path = self.folder.join(name(checkpoint.step, &bytes));
@@ -105,10 +107,10 @@ impl Checkpoints {
     ///
     /// # Errors
     ///
-    /// If the folder cannot be read, or if that checkpoint is another loop's, with another `rest`.
+    /// If the folder cannot be read, or if that checkpoint has another type of `rest`.
     pub fn latest<R: DeserializeOwned>(&self) -> Result<Latest<R>> {
         let mut damaged = Vec::new();
-        let mut found = match self.found() {
+        let mut found = match self.list() {
             Ok(found) => found,
             Err(error) => bail!("checkpoints {}: cannot be read: {error}", self.folder.display()),
         };
@@ -132,27 +134,27 @@ impl Checkpoints {
         Ok(Latest { checkpoint: None, damaged })
     }
 
-    /// Removes all checkpoints, and the folder if nothing else is in it.
+    /// Removes all checkpoints, and the folder if it is empty then.
     ///
     /// # Errors
     ///
-    /// If one cannot be removed.
+    /// If a checkpoint cannot be removed.
     pub fn clear(&self) -> Result<()> {
         let clear = || {
-            self.found()?.iter().try_for_each(|(_, path)| fs::remove_file(path))?;
+            self.list()?.iter().try_for_each(|(_, path)| fs::remove_file(path))?;
             self.remove_parts()
         };
         if let Err(error) = clear() {
             bail!("checkpoints {}: cannot be removed: {error}", self.folder.display());
         }
-        // It may not be empty, and need not be there.
+        // The folder may hold other files, or may not exist.
         let _ = fs::remove_dir(&self.folder);
         Ok(())
     }
 
     fn prune(&self, step: u64, new: &Path) -> io::Result<()> {
         let (mut earlier, later): (Vec<_>, Vec<_>) = self
-            .found()?
+            .list()?
             .into_iter()
             .filter(|(_, path)| path != new)
             .partition(|(of, _)| *of <= step);
@@ -164,12 +166,12 @@ impl Checkpoints {
         self.remove_parts()
     }
 
-    /// Checkpoints by step, in any order.
-    fn found(&self) -> io::Result<Vec<(u64, PathBuf)>> {
+    /// The checkpoints with their steps, in any order.
+    fn list(&self) -> io::Result<Vec<(u64, PathBuf)>> {
         Ok(self.entries()?.into_iter().filter_map(|path| Some((step(&path)?, path))).collect())
     }
 
-    /// What a program that was killed while it wrote has left beside.
+    /// Removes temporary files of a program that was killed while writing.
     fn remove_parts(&self) -> io::Result<()> {
         let part = |path: &PathBuf| {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -187,12 +189,12 @@ impl Checkpoints {
     }
 }
 
-/// The name of the file of these bytes.
+/// The file name of these bytes.
 fn name(step: u64, bytes: &[u8]) -> String {
     format!("step-{step:012}-{:08x}.safetensors", crc32fast::hash(bytes))
 }
 
-/// The step of a checkpoint by its name; nothing if it has none of our names.
+/// The step of a checkpoint by its file name; `None` for other files.
 fn step(path: &Path) -> Option<u64> {
     let name = path.file_name()?.to_str()?.strip_prefix("step-")?.strip_suffix(".safetensors")?;
     let (step, checksum) = name.split_once('-')?;

@@ -4,23 +4,24 @@ use candle::backprop::GradStore;
 use candle::{bail, Result, Tensor, WithDType};
 use serde::{Deserialize, Serialize};
 
-use crate::norms::{global_norm, read, slice_norm, tensor_norms, Reading};
+use crate::norms::{global_norm, reduce, slice_norm, tensor_norms, Reduction};
 use crate::params::Params;
 
-/// What [`clip_global_norm`], [`clip_per_tensor`] or [`clip_value`] found and did.
+/// The result of [`clip_global_norm`], [`clip_per_tensor`] or [`clip_value`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Clip {
-    /// Global norm of the gradients as they came.
+    /// Global norm of the gradients before the clip.
     pub before: f64,
-    /// Global norm of the gradients as they are now, measured: in half precision it may miss `max_norm` a little.
+    /// Global norm of the gradients after the clip, measured: in half precision it may miss
+    /// `max_norm` slightly.
     pub after: f64,
-    /// The factor by which the global norm was scaled, at most 1; exactly 1 if nothing was changed, and less if anything was. Of
-    /// [`clip_global_norm`] it is the factor of every element.
+    /// The factor by which the global norm was scaled, at most 1; exactly 1 if no gradient changed,
+    /// and less otherwise. For [`clip_global_norm`] it is the factor of every element.
     pub scale: f64,
 }
 
 impl Clip {
-    /// Whether anything was changed.
+    /// Whether a gradient changed.
     pub fn clipped(&self) -> bool {
         self.scale < 1.0
     }
@@ -32,14 +33,14 @@ impl Clip {
 /// g <- g max_norm / ‖g‖     if ‖g‖ > max_norm
 /// ```
 ///
-/// Pascanu, Mikolov and Bengio 2013 (arXiv:1211.5063 v2, Algorithm 1). Deviation from PyTorch's `clip_grad_norm_`:
-/// that divides by ‖g‖ + 1e-6, so it ends a little below `max_norm`. With `max_norm` infinite the norm is measured
-/// and nothing is changed.
+/// Pascanu, Mikolov and Bengio 2013 (arXiv:1211.5063 v2, Algorithm 1). Deviation from PyTorch's
+/// `clip_grad_norm_`: that divides by ‖g‖ + 1e-6, so it ends a little below `max_norm`. An infinite
+/// `max_norm` only measures the norm.
 ///
 /// Call it after the backward pass and before the optimiser's step, with
-/// [`Optimizer::trainable`](crate::Optimizer::trainable): frozen parameters do not count then. A parameter without
-/// gradient counts as 0. Clipping scales every gradient alike. It helps against exploding gradients; it does
-/// nothing for vanishing ones.
+/// [`Optimizer::trainable`](crate::Optimizer::trainable): frozen parameters do not count then. A
+/// parameter without gradient counts as 0. Clipping scales every gradient alike. It helps against
+/// exploding gradients, not against vanishing ones.
 ///
 /// ```
 /// use candle::{Device, Var};
@@ -58,8 +59,8 @@ impl Clip {
 ///
 /// # Errors
 ///
-/// If `max_norm` is not positive, or if a gradient holds NaN or infinity: the message names these parameters, and
-/// no gradient was changed.
+/// If `max_norm` is not positive, or if a gradient holds NaN or infinity: the message names these
+/// parameters, and no gradient has changed.
 pub fn clip_global_norm(params: &Params, grads: &mut GradStore, max_norm: f64) -> Result<Clip> {
     positive("max_norm", max_norm)?;
     let before = slice_norm(&finite_norms(params, grads)?);
@@ -82,9 +83,9 @@ pub fn clip_global_norm(params: &Params, grads: &mut GradStore, max_norm: f64) -
 /// g_i <- g_i max_norm / ‖g_i‖     for each parameter i with ‖g_i‖ > max_norm
 /// ```
 ///
-/// burn's `GradientClipping::Norm` works so, a tensor at a time, and so does Keras's `clipnorm`. The parameters are scaled by factors
-/// of their own, so that the direction of the whole gradient changes: what is small beside a large tensor's gradient gains on it.
-/// Everything else is as in [`clip_global_norm`].
+/// burn's `GradientClipping::Norm` and Keras's `clipnorm` do the same. Each parameter has its own
+/// factor, so that the direction of the whole gradient changes: small gradients gain relative to
+/// large ones. Everything else is as in [`clip_global_norm`].
 ///
 /// ```
 /// # use candle::{Device, Var};
@@ -92,7 +93,8 @@ pub fn clip_global_norm(params: &Params, grads: &mut GradStore, max_norm: f64) -
 /// # fn main() -> candle::Result<()> {
 /// let (a, b) = (Var::new(&[3f32, 4.0], &Device::Cpu)?, Var::new(&[1f32], &Device::Cpu)?);
 /// let params = Params::new([("a".to_string(), a.clone()), ("b".to_string(), b.clone())])?;
-/// let mut grads = (a.sqr()?.sum_all()? + b.sqr()?.sum_all()?)?.backward()?; // 2a, of norm 10, and 2b, of norm 2
+/// // 2a, of norm 10, and 2b, of norm 2
+/// let mut grads = (a.sqr()?.sum_all()? + b.sqr()?.sum_all()?)?.backward()?;
 /// let clip = clip_per_tensor(&params, &mut grads, 5.0)?;
 /// assert_eq!((clip.before, clip.after), (104f64.sqrt(), 29f64.sqrt()));
 /// assert_eq!(grads.get(&a).expect("it has a gradient").to_vec1::<f32>()?, [3.0, 4.0]);
@@ -117,8 +119,9 @@ pub fn clip_per_tensor(params: &Params, grads: &mut GradStore, max_norm: f64) ->
 /// g_j <- min(max(g_j, -max_value), max_value)     for each element j
 /// ```
 ///
-/// PyTorch's `clip_grad_value_`, and burn's `GradientClipping::Value`. The direction changes: large elements lose, small ones stay. The
-/// bound is rounded to the dtype of the gradient. Everything else is as in [`clip_global_norm`].
+/// PyTorch's `clip_grad_value_`, and burn's `GradientClipping::Value`. The direction changes: large
+/// elements shrink, small ones stay. The bound is rounded to the dtype of the gradient. Everything
+/// else is as in [`clip_global_norm`].
 ///
 /// ```
 /// # use candle::{Device, Var};
@@ -140,14 +143,15 @@ pub fn clip_per_tensor(params: &Params, grads: &mut GradStore, max_norm: f64) ->
 pub fn clip_value(params: &Params, grads: &mut GradStore, max_value: f64) -> Result<Clip> {
     positive("max_value", max_value)?;
     change(params, grads, |grad, _| {
-        read(grad, Exceeds(max_value))?
+        reduce(grad, Exceeds(max_value))?
             .then(|| grad.detach().clamp(-max_value, max_value))
             .transpose()
     })
 }
 
-/// Changes the gradients for which `rule`, told a gradient and its norm, has another. The whole shrinks, so its scale is less than 1,
-/// even where its norm changes by less than rounding.
+/// Replaces the gradients for which `rule` returns a new one, given the gradient and its norm. The
+/// whole gradient shrinks, so the scale is less than 1, even if the norm changes by less than
+/// rounding.
 fn change(
     params: &Params,
     grads: &mut GradStore,
@@ -177,7 +181,7 @@ fn positive(name: &str, bound: f64) -> Result<()> {
     Ok(())
 }
 
-/// The norms of the gradients that there are, in the order of the names of their parameters.
+/// The norms of all present gradients, in the order of the names of their parameters.
 fn finite_norms(params: &Params, grads: &GradStore) -> Result<Vec<f64>> {
     let norms = tensor_norms(params, grads)?;
     let unfit: Vec<String> = norms
@@ -197,9 +201,9 @@ fn finite_norms(params: &Params, grads: &GradStore) -> Result<Vec<f64>> {
 /// Whether an element exceeds a bound that is rounded to its dtype.
 struct Exceeds(f64);
 
-impl Reading for Exceeds {
+impl Reduction for Exceeds {
     type Output = bool;
-    fn read<T: WithDType>(self, values: &[T]) -> bool {
+    fn reduce<T: WithDType>(self, values: &[T]) -> bool {
         let bound = T::from_f64(self.0).to_f64();
         values.iter().any(|value| value.to_f64().abs() > bound)
     }
@@ -285,8 +289,8 @@ mod tests {
         Ok(())
     }
 
-    type Rule = fn(&Params, &mut GradStore, f64) -> Result<Clip>;
-    const RULES: [Rule; 3] = [clip_global_norm, clip_per_tensor, clip_value];
+    type ClipFunction = fn(&Params, &mut GradStore, f64) -> Result<Clip>;
+    const RULES: [ClipFunction; 3] = [clip_global_norm, clip_per_tensor, clip_value];
 
     /// The gradients of both, one after the other.
     fn flat(a: &Var, b: &Var, grads: &GradStore) -> Result<Vec<f64>> {

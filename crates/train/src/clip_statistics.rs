@@ -1,23 +1,24 @@
-//! What clipping did over a run.
+//! Statistics of clipping over a run.
 
 use crate::Clip;
 
-/// What clipping did over the training steps of a run: by the global norm (Pascanu, Mikolov and Bengio 2013, arXiv:1211.5063v2,
-/// algorithm 1), by the norm of each tensor, or element by element.
+/// Statistics of clipping over the training steps of a run: by the global norm (Pascanu, Mikolov
+/// and Bengio 2013, arXiv:1211.5063v2, algorithm 1), by the norm of each tensor, or element by
+/// element.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ClipStatistics {
-    /// The share of steps whose gradient was changed, 0 to 1.
+    /// The share of steps with a changed gradient, 0 to 1.
     pub fraction: f64,
-    /// The mean of the factor by which the global norm was scaled, 1 where nothing was changed.
+    /// The mean of the factor by which the global norm was scaled, 1 for steps without a change.
     pub scale: f64,
     /// The mean of the global gradient norm before the clip.
     pub before: f64,
-    /// The same after the clip.
+    /// The mean of the global gradient norm after the clip.
     pub after: f64,
 }
 
 impl ClipStatistics {
-    /// The statistics of the steps; `None` if there was none.
+    /// The statistics of the steps; `None` without steps.
     pub fn from_steps(steps: &[Clip]) -> Option<Self> {
         let mean =
             |value: fn(&Clip) -> f64| steps.iter().map(value).sum::<f64>() / steps.len() as f64;

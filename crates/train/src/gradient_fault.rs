@@ -1,4 +1,4 @@
-//! What a gradient check may find.
+//! The findings of a gradient check.
 
 use std::fmt;
 
@@ -15,8 +15,8 @@ pub enum GradientFault {
         /// The loss.
         loss: f64,
     },
-    /// Parameters have no gradient: the loss does not depend on them, or an operation without a backward pass
-    /// lies between, as in `candle_nn::LayerNorm`.
+    /// Parameters have no gradient: the loss does not depend on them, or an operation without a
+    /// backward pass lies between, as in `candle_nn::LayerNorm`.
     Absent {
         /// Step at which it happened.
         step: u64,
@@ -27,14 +27,15 @@ pub enum GradientFault {
     NotFinite {
         /// Step at which it happened.
         step: u64,
-        /// For each such parameter, sorted by name: its name, the number of NaN, the number of infinities.
+        /// For each such parameter, sorted by name: its name, the number of NaN, the number of
+        /// infinities.
         found: Vec<(String, usize, usize)>,
     },
     /// Gradients were exactly zero in all of the first steps.
     Dead {
         /// Step at which this was established.
         step: u64,
-        /// Number of steps that were watched.
+        /// Number of watched steps.
         watched: u64,
         /// Names of the parameters, sorted.
         names: Vec<String>,
@@ -97,14 +98,15 @@ impl From<GradientFault> for candle::Error {
     }
 }
 
-/// A finding that does not stop the training: the gradient of a parameter is exactly zero in all its elements.
+/// A finding that does not stop the training: the gradient of a parameter is exactly zero in all
+/// its elements.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ZeroGradient {
     /// Name of the parameter.
     pub name: String,
     /// Step at which it was found.
     pub step: u64,
-    /// What is known of the cause.
+    /// The cause, as far as it is known.
     pub cause: ZeroCause,
 }
 
@@ -112,9 +114,9 @@ pub struct ZeroGradient {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ZeroCause {
-    /// Nothing is known.
+    /// The cause is unknown.
     Unknown,
-    /// It was declared allowed, with this reason.
+    /// A zero is allowed here, for this reason.
     Allowed(String),
     /// The caller reported underflow.
     Underflow,

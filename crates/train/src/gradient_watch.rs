@@ -1,4 +1,4 @@
-//! Checks that gradients are there, finite, and not dead.
+//! Checks that gradients are present, finite, and not dead.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use candle::{bail, Result, WithDType};
 use serde::{Deserialize, Serialize};
 
 use crate::gradient_fault::{GradientFault, ZeroCause, ZeroGradient};
-use crate::norms::{read, tensor_norm, Reading};
+use crate::norms::{reduce, tensor_norm, Reduction};
 use crate::params::Params;
 
 /// Watches the gradients of a model, step by step, between the backward pass and clipping.
@@ -15,17 +15,18 @@ use crate::params::Params;
 /// It stops, with the step and the names of all parameters concerned, if
 ///
 /// 1. the loss is NaN or infinite;
-/// 2. a parameter has no gradient. This finds operations that cut the graph without a word, among them
+/// 2. a parameter has no gradient. This finds operations that silently cut the graph, among them
 ///    `candle_nn::LayerNorm` and `RmsNorm` on contiguous input, and `softmax_last_dim`;
 /// 3. a gradient holds NaN or infinity;
-/// 4. a gradient was exactly zero in all of the first 10 steps (see [`GradientWatch::zero_steps`]), unless the
-///    parameter was declared with [`GradientWatch::allow_zero`] or underflow was reported with
-///    [`GradientWatch::report_underflow`].
+/// 4. a gradient was exactly zero in all of the first 10 steps (see [`GradientWatch::zero_steps`]),
+///    unless the parameter was declared with [`GradientWatch::allow_zero`] or underflow was
+///    reported with [`GradientWatch::report_underflow`].
 ///
-/// Other zeros are returned as warnings: one for each unbroken series of zeros, at its first step, and one more
-/// when point 4 is excused. Nothing is printed.
+/// Other zeros are returned as warnings: one for each unbroken series of zeros, at its first step,
+/// and one more when point 4 is excused. Nothing is printed.
 ///
-/// Give it [`Optimizer::trainable`](crate::Optimizer::trainable), so that frozen parameters are left out.
+/// Give it [`Optimizer::trainable`](crate::Optimizer::trainable), so that frozen parameters are
+/// left out.
 ///
 /// ```
 /// use candle::{Device, Var};
@@ -51,8 +52,8 @@ pub struct GradientWatch {
     state: GradientWatchState,
 }
 
-/// What a [`GradientWatch`] remembers; save it with a checkpoint so that a resumed run stops and warns at the same
-/// steps as an uninterrupted one.
+/// The state of a [`GradientWatch`]; save it with a checkpoint so that a resumed run stops and
+/// warns at the same steps as an uninterrupted one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GradientWatchState {
@@ -60,7 +61,7 @@ pub struct GradientWatchState {
     pub checked: u64,
     /// Whether underflow was reported.
     pub underflow: bool,
-    /// Parameters that had a gradient other than zero at some step.
+    /// Parameters that had a nonzero gradient at some step.
     pub alive: BTreeSet<String>,
     /// Parameters whose gradient was zero at the last step.
     pub zero: BTreeSet<String>,
@@ -87,7 +88,7 @@ impl GradientWatch {
         })
     }
 
-    /// Sets the number of first steps in all of which a dead gradient must be zero.
+    /// Sets the number of first steps: a gradient that is zero in all of them is dead.
     ///
     /// # Errors
     ///
@@ -100,8 +101,9 @@ impl GradientWatch {
         Ok(self)
     }
 
-    /// Allows a parameter to have a gradient of zero from the start, for a reason that its warnings repeat: a ReZero
-    /// branch whose scale starts at 0 leaves the weights behind it without gradient, for instance.
+    /// Allows a parameter to have a gradient of zero from the start, with a reason for the
+    /// warnings. An example is a ReZero branch, whose scale of 0 at the start blocks the gradient
+    /// of its weights.
     ///
     /// # Errors
     ///
@@ -121,8 +123,8 @@ impl GradientWatch {
         Ok(self)
     }
 
-    /// Notes that gradients underflowed somewhere on their way back: from now on a parameter whose gradient is zero
-    /// is not held to be dead, since the zero may be the vanished remainder of a gradient.
+    /// Reports that gradients underflowed somewhere in the backward pass. From now on a parameter
+    /// with a zero gradient does not count as dead, since the zero may be an underflow.
     pub fn report_underflow(&mut self) {
         self.state.underflow = true;
     }
@@ -153,8 +155,8 @@ impl GradientWatch {
             if norm == 0.0 {
                 zero.insert(name.to_string());
             } else if !norm.is_finite() {
-                let (nan, infinite) = read(grad, NotFinite)?;
-                // the norm of finite f64 gradients can still exceed f64, which is no fault of theirs
+                let (nan, infinite) = reduce(grad, CountNotFinite)?;
+                // the norm of finite f64 gradients may exceed f64, which is not a fault
                 if nan + infinite > 0 {
                     not_finite.push((name.to_string(), nan, infinite));
                 }
@@ -166,10 +168,10 @@ impl GradientWatch {
         if !not_finite.is_empty() {
             return Err(GradientFault::NotFinite { step, found: not_finite });
         }
-        self.judge(step, zero)
+        self.classify_zeros(step, zero)
     }
 
-    fn judge(
+    fn classify_zeros(
         &mut self,
         step: u64,
         zero: BTreeSet<String>,
@@ -201,12 +203,12 @@ impl GradientWatch {
         Ok(warnings)
     }
 
-    /// What the watch remembers, to be saved.
+    /// The state, to be saved.
     pub fn state(&self) -> &GradientWatchState {
         &self.state
     }
 
-    /// Goes on from a saved state.
+    /// Restores a saved state.
     ///
     /// # Errors
     ///
@@ -228,11 +230,11 @@ impl GradientWatch {
 }
 
 /// Counts NaN and infinities.
-struct NotFinite;
+struct CountNotFinite;
 
-impl Reading for NotFinite {
+impl Reduction for CountNotFinite {
     type Output = (usize, usize);
-    fn read<T: WithDType>(self, values: &[T]) -> (usize, usize) {
+    fn reduce<T: WithDType>(self, values: &[T]) -> (usize, usize) {
         let nan = values.iter().filter(|value| value.to_f64().is_nan()).count();
         let infinite = values.iter().filter(|value| value.to_f64().is_infinite()).count();
         (nan, infinite)

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::params::Params;
 
-/// How an optimiser treats the parameters of one group.
+/// The settings of an optimiser for one group of parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ParamGroup {
@@ -13,8 +13,9 @@ pub struct ParamGroup {
     pub lr_scale: f64,
     /// Weight decay in place of the optimiser's own; `None`, the default, keeps the optimiser's.
     pub weight_decay: Option<f64>,
-    /// A frozen parameter is neither updated nor part of [`Optimizer::trainable`](crate::Optimizer::trainable),
-    /// so neither clipped nor watched. Default false.
+    /// A frozen parameter is neither updated nor part of
+    /// [`Optimizer::trainable`](crate::Optimizer::trainable), so neither clipped nor watched.
+    /// Default false.
     pub frozen: bool,
 }
 
@@ -30,7 +31,7 @@ impl ParamGroup {
         Self { weight_decay: Some(0.0), ..Self::default() }
     }
 
-    /// Neither updated nor counted.
+    /// No updates, clipping or watching.
     pub fn frozen() -> Self {
         Self { frozen: true, ..Self::default() }
     }
@@ -50,8 +51,8 @@ impl ParamGroup {
 
 /// The parameters of a model, each with its [`ParamGroup`].
 ///
-/// All start in `ParamGroup::default()`. [`ParamGroups::with`] moves the chosen ones; where several choices meet, the last
-/// one holds, whole.
+/// All start in `ParamGroup::default()`. [`ParamGroups::with`] moves the chosen parameters; the
+/// last choice of a parameter holds, with all its settings.
 ///
 /// ```
 /// use candle::{DType, Device};
@@ -89,8 +90,8 @@ impl ParamGroups {
     ///
     /// # Errors
     ///
-    /// If no name is chosen, which is a misspelt name far more often than an intention, or if a number of the
-    /// group is negative or not finite.
+    /// If the choice is empty, which is usually a misspelt name, or if a number of the group is
+    /// negative or not finite.
     pub fn with(mut self, group: ParamGroup, mut choose: impl FnMut(&str) -> bool) -> Result<Self> {
         group.validate()?;
         let mut chosen = 0;

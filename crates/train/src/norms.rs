@@ -7,10 +7,11 @@ use crate::params::Params;
 
 /// The Euclidean norm of all gradients of `params` taken together.
 ///
-/// Summed in f64 within each tensor, and over the tensors in the order of their names, so that the same gradients
-/// give the same bits. Neither large nor small values spill over: f64 gradients of 1e-200 have a norm of that
-/// size, not 0. A parameter without gradient counts as 0; NaN and infinity in a gradient come out as such.
-/// Gradients on another device are copied to the host.
+/// Summed in f64 within each tensor, and over the tensors in the order of their names, so that the
+/// same gradients give the same bits. Large and small values neither overflow nor underflow: f64
+/// gradients of 1e-200 have a norm of that size, not 0. A parameter without gradient counts as 0;
+/// NaN and infinity in a gradient make the norm NaN or infinite. Gradients on another device are
+/// copied to the host.
 ///
 /// # Errors
 ///
@@ -21,7 +22,8 @@ pub fn global_norm(params: &Params, grads: &GradStore) -> Result<f64> {
     Ok(slice_norm(&norms))
 }
 
-/// The Euclidean norm of each gradient, by name in sorted order; `None` for a parameter without gradient.
+/// The Euclidean norm of each gradient, by name in sorted order; `None` for a parameter without
+/// gradient.
 ///
 /// ```
 /// use candle::{Device, Var};
@@ -31,11 +33,13 @@ pub fn global_norm(params: &Params, grads: &GradStore) -> Result<f64> {
 /// let a = Var::new(&[1.5f32, 2.0], &Device::Cpu)?;
 /// let b = Var::new(&[6.0f32], &Device::Cpu)?;
 /// let c = Var::new(&[0.0f32], &Device::Cpu)?;
-/// let params = Params::new([("a", &a), ("b", &b), ("c", &c)].map(|(name, var)| (name.to_string(), var.clone())))?;
+/// let named = [("a", &a), ("b", &b), ("c", &c)];
+/// let params = Params::new(named.map(|(name, var)| (name.to_string(), var.clone())))?;
 ///
 /// let grads = (a.sqr()?.sum_all()? + b.sqr()?.sum_all()?)?.backward()?; // 2a and 2b
 /// let norms = tensor_norms(&params, &grads)?;
-/// assert_eq!(norms, [("a".to_string(), Some(5.0)), ("b".to_string(), Some(12.0)), ("c".to_string(), None)]);
+/// let values = norms.iter().map(|(name, norm)| (name.as_str(), *norm)).collect::<Vec<_>>();
+/// assert_eq!(values, [("a", Some(5.0)), ("b", Some(12.0)), ("c", None)]);
 /// assert_eq!(global_norm(&params, &grads)?, 13.0);
 /// # Ok(())
 /// # }
@@ -53,17 +57,17 @@ pub fn tensor_norms(params: &Params, grads: &GradStore) -> Result<Vec<(String, O
 
 /// The Euclidean norm of one tensor on any device.
 pub(crate) fn tensor_norm(tensor: &Tensor) -> Result<f64> {
-    read(tensor, Norm)
+    reduce(tensor, EuclideanNorm)
 }
 
-/// What is to be done with the elements of a tensor of any dtype.
-pub(crate) trait Reading {
+/// A reduction over the elements of a tensor of any dtype.
+pub(crate) trait Reduction {
     type Output;
-    fn read<T: WithDType>(self, values: &[T]) -> Self::Output;
+    fn reduce<T: WithDType>(self, values: &[T]) -> Self::Output;
 }
 
-/// Lends the elements of a tensor, in row-major order.
-pub(crate) fn read<R: Reading>(tensor: &Tensor, reading: R) -> Result<R::Output> {
+/// Reduces the elements of a tensor, in row-major order.
+pub(crate) fn reduce<R: Reduction>(tensor: &Tensor, reduction: R) -> Result<R::Output> {
     let tensor = tensor.to_device(&Device::Cpu)?.contiguous()?;
     let (storage, layout) = tensor.storage_and_layout();
     let range = layout.start_offset()..layout.start_offset() + layout.shape().elem_count();
@@ -71,24 +75,25 @@ pub(crate) fn read<R: Reading>(tensor: &Tensor, reading: R) -> Result<R::Output>
         bail!("norm: expected a tensor on the cpu after a copy to it")
     };
     Ok(match storage {
-        CpuStorage::F64(values) => reading.read(&values[range]),
-        CpuStorage::F32(values) => reading.read(&values[range]),
-        CpuStorage::F16(values) => reading.read(&values[range]),
-        CpuStorage::BF16(values) => reading.read(&values[range]),
+        CpuStorage::F64(values) => reduction.reduce(&values[range]),
+        CpuStorage::F32(values) => reduction.reduce(&values[range]),
+        CpuStorage::F16(values) => reduction.reduce(&values[range]),
+        CpuStorage::BF16(values) => reduction.reduce(&values[range]),
         _ => bail!("norm: expected dtype f16, bf16, f32 or f64, found {}", tensor.dtype().as_str()),
     })
 }
 
-struct Norm;
+struct EuclideanNorm;
 
-impl Reading for Norm {
+impl Reduction for EuclideanNorm {
     type Output = f64;
-    fn read<T: WithDType>(self, values: &[T]) -> f64 {
+    fn reduce<T: WithDType>(self, values: &[T]) -> f64 {
         slice_norm(values)
     }
 }
 
-/// Squares below this lose digits in f64, squares above the other bound overflow when many are summed.
+/// Squares below this lose digits in f64, squares above the other bound overflow when many are
+/// summed.
 const SAFE: std::ops::Range<f64> = 1e-280..1e280;
 
 pub(crate) fn slice_norm<T: WithDType>(values: &[T]) -> f64 {
@@ -103,7 +108,7 @@ pub(crate) fn slice_norm<T: WithDType>(values: &[T]) -> f64 {
     largest * sum_of_squares(values, largest).sqrt()
 }
 
-/// Eight running sums, added in one fixed order: faster than one sum, and as deterministic.
+/// Eight running sums, added in a fixed order: faster than one sum, and as deterministic.
 fn sum_of_squares<T: WithDType>(values: &[T], unit: f64) -> f64 {
     let mut sums = [0f64; 8];
     let chunks = values.chunks_exact(8);

@@ -1,4 +1,4 @@
-//! What every optimiser can do.
+//! The trait of all optimisers.
 
 use candle::backprop::GradStore;
 use candle::Result;
@@ -21,7 +21,8 @@ use crate::state_dict::StateDict;
 /// optimizer.step(&w.sqr()?.sum_all()?.backward()?)?;
 /// assert_eq!(w.to_vec1::<f32>()?, [0.0, 0.0]);
 ///
-/// let path = std::env::temp_dir().join(format!("recurrent-train-doc-{}.safetensors", std::process::id()));
+/// let name = format!("recurrent-train-doc-{}.safetensors", std::process::id());
+/// let path = std::env::temp_dir().join(name);
 /// candle::safetensors::save(&optimizer.state()?, &path)?;
 /// let mut resumed = Sgd::new(&params, SgdConfig::default())?;
 /// resumed.load_state(&candle::safetensors::load(&path, &Device::Cpu)?)?;
@@ -33,32 +34,33 @@ use crate::state_dict::StateDict;
 pub trait Optimizer: Send {
     /// Updates every trainable parameter that has a gradient in `grads`.
     ///
-    /// A parameter without gradient is left as it is, and its own step counter stands still, as in PyTorch; to be
-    /// told of it, check the gradients with [`GradientWatch`](crate::GradientWatch) first.
+    /// A parameter without gradient does not change, nor does its step counter, as in PyTorch. To
+    /// detect this, check the gradients with [`GradientWatch`](crate::GradientWatch) first.
     ///
-    /// The variables change in place. candle's graph shares their storage, so a graph that was built before the
-    /// step must not be walked backward after it: the gradients would be wrong without a word.
+    /// The variables change in place. candle's graph shares their storage, so do not run the
+    /// backward pass of an older graph after a step: its gradients would be silently wrong.
     ///
     /// # Errors
     ///
-    /// If shape, dtype or device of a gradient are not those of its parameter. This is checked before anything is
-    /// changed.
+    /// If shape, dtype or device of a gradient are not those of its parameter. This is checked
+    /// before any change.
     fn step(&mut self, grads: &GradStore) -> Result<()>;
 
     /// The learning rate, before the scale of a [`ParamGroup`](crate::ParamGroup).
     fn lr(&self) -> f64;
 
-    /// Sets the learning rate for the steps to come.
+    /// Sets the learning rate of the next steps.
     ///
     /// # Errors
     ///
     /// If `lr` is negative or not finite.
     fn set_lr(&mut self, lr: f64) -> Result<()>;
 
-    /// Number of steps taken so far, over all resumed parts of a run; what a [`Schedule`](crate::Schedule) reads.
+    /// Number of steps so far, over all resumed parts of a run: the argument of a
+    /// [`Schedule`](crate::Schedule).
     fn steps(&self) -> u64;
 
-    /// The parameters that are not frozen: what to clip and to watch.
+    /// The parameters that are not frozen, for clipping and watching.
     fn trainable(&self) -> &Params;
 
     /// A copy of everything but the parameters and the configuration.
@@ -72,18 +74,20 @@ pub trait Optimizer: Send {
     /// | `<parameter>.exp_avg_sq` | shape of the parameter | `AdamW`: mean of the squared gradient |
     /// | `<parameter>.momentum_buffer` | shape of the parameter | `Sgd` with momentum: the velocity |
     ///
-    /// The names are PyTorch's. The last three have the dtype of the parameter, or f32 where that is f16 or bf16.
-    /// Frozen parameters are included, so the state also fits an optimiser that thaws or freezes others.
+    /// The names are PyTorch's. The last three have the dtype of the parameter, or f32 where that
+    /// is f16 or bf16. Frozen parameters are included, so the state also fits an optimiser with
+    /// other frozen parameters.
     ///
     /// # Errors
     ///
     /// If the device fails.
     fn state(&self) -> Result<StateDict>;
 
-    /// Restores what [`Optimizer::state`] returned, on whatever device it is.
+    /// Restores the result of [`Optimizer::state`], on any device.
     ///
     /// # Errors
     ///
-    /// Lists all missing, superfluous and misshapen tensors in one message; in that case nothing was changed.
+    /// Lists all missing, superfluous and misshapen tensors in one message; nothing changes in that
+    /// case.
     fn load_state(&mut self, state: &StateDict) -> Result<()>;
 }

@@ -9,13 +9,14 @@ use crate::state_dict::{self, StateDict};
 
 /// The named trainable variables of a model, sorted by name.
 ///
-/// `VarMap` iterates in random order, so a sum over its variables differs in the last digits from one process
-/// to the next. Everything in this crate works on `Params` and so always in the same order.
+/// `VarMap` iterates in random order, so a sum over its variables differs in the last digits from
+/// one process to the next. This crate works on `Params`, so always in the same order.
 ///
 /// Cloning is cheap and shares the variables: a clone sees every update.
 ///
-/// A `VarMap` also holds what is not trained, such as the running statistics of a batch norm. Leave these out
-/// with [`Params::select`], since [`GradientWatch`](crate::GradientWatch) stops at a parameter without gradient.
+/// A `VarMap` also holds variables that are not trained, such as the running statistics of a batch
+/// norm. Leave these out with [`Params::select`], since [`GradientWatch`](crate::GradientWatch)
+/// stops at a parameter without gradient.
 ///
 /// ```
 /// use candle::{DType, Device};
@@ -29,7 +30,8 @@ use crate::state_dict::{self, StateDict};
 /// candle_nn::linear(5, 3, vb.pp("hidden"))?;
 ///
 /// let params = Params::from_varmap(&map)?;
-/// assert_eq!(params.names().collect::<Vec<_>>(), ["hidden.bias", "hidden.weight", "out.bias", "out.weight"]);
+/// let names: Vec<_> = params.names().collect();
+/// assert_eq!(names, ["hidden.bias", "hidden.weight", "out.bias", "out.weight"]);
 /// assert_eq!(params.element_count(), 3 + 15 + 2 + 6);
 /// assert_eq!(params.with_prefix("out.").element_count(), 2 + 6);
 /// assert_eq!(params.select(|name| name.ends_with("bias")).len(), 2);
@@ -46,8 +48,8 @@ impl Params {
     ///
     /// # Errors
     ///
-    /// If a name occurs twice, if two names stand for one variable (an optimiser would update it twice), or if a
-    /// dtype is not one of f16, bf16, f32 and f64.
+    /// If a name occurs twice, if two names belong to one variable (an optimiser would update it
+    /// twice), or if a dtype is not one of f16, bf16, f32 and f64.
     pub fn new(vars: impl IntoIterator<Item = (String, Var)>) -> Result<Self> {
         let mut entries: Vec<(String, Var)> = vars.into_iter().collect();
         entries.sort_by(|(left, _), (right, _)| left.cmp(right));
@@ -63,7 +65,10 @@ impl Params {
                 );
             }
             if let Some(first) = seen.insert(var.id(), name) {
-                bail!("params: expected distinct variables, found one variable as '{first}' and as '{name}'");
+                bail!(
+                    "params: expected distinct variables, found one variable as '{first}' and as \
+                      '{name}'"
+                );
             }
         }
         Ok(Self { entries })
@@ -118,7 +123,7 @@ impl Params {
         Some(&self.entries[index].1)
     }
 
-    /// The variables whose names are chosen, possibly none.
+    /// The variables with chosen names; the result may be empty.
     pub fn select(&self, mut choose: impl FnMut(&str) -> bool) -> Self {
         Self { entries: self.entries.iter().filter(|(name, _)| choose(name)).cloned().collect() }
     }
@@ -137,11 +142,12 @@ impl Params {
         self.iter().map(|(name, var)| Ok((name.to_string(), state_dict::copy(var)?))).collect()
     }
 
-    /// Sets all variables to the values that [`Params::state`] returned, on whatever device these are.
+    /// Sets all variables to the values of [`Params::state`], on any device.
     ///
     /// # Errors
     ///
-    /// Lists all missing, superfluous and misshapen tensors in one message; in that case no variable was changed.
+    /// Lists all missing, superfluous and misshapen tensors in one message; no variable changes in
+    /// that case.
     pub fn load_state(&self, state: &StateDict) -> Result<()> {
         let expected =
             self.iter().map(|(name, var)| (name.to_string(), var.dtype(), var.shape().clone()));

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 /// A factor for the learning rate, a pure function of the step.
 ///
-/// The step is counted from 0: it is the number of steps taken before the one that the factor is for, which is
-/// what [`Optimizer::steps`](crate::Optimizer::steps) says. A resumed run therefore goes on where it stood.
+/// The step is counted from 0: it is the number of completed steps,
+/// [`Optimizer::steps`](crate::Optimizer::steps). A resumed run therefore continues its schedule.
 ///
 /// | constructor | factor at step t |
 /// |---|---|
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 /// | [`Schedule::times`] | the product of two |
 /// | [`Schedule::then`] | the first for n steps, then the second, whose step starts at 0 |
 ///
-/// In JSON a schedule is written under the names of its constructors, and invalid values are refused on reading.
+/// JSON uses the names of the constructors. Reading refuses invalid values.
 ///
 /// ```
 /// use recurrent_train::Schedule;
@@ -38,12 +38,12 @@ use serde::{Deserialize, Serialize};
 /// # }
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Rule", into = "Rule")]
-pub struct Schedule(Rule);
+#[serde(try_from = "ScheduleKind", into = "ScheduleKind")]
+pub struct Schedule(ScheduleKind);
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
-enum Rule {
+enum ScheduleKind {
     Constant,
     Warmup { steps: u64 },
     Cosine { steps: u64, floor: f64 },
@@ -54,28 +54,29 @@ enum Rule {
 }
 
 impl Schedule {
-    /// The learning rate stays as it is.
+    /// A constant learning rate.
     pub fn constant() -> Self {
-        Self(Rule::Constant)
+        Self(ScheduleKind::Constant)
     }
 
-    /// Rises linearly and reaches 1 with the last of `steps` steps. The first step is not lost: it has 1 / `steps`.
+    /// Rises linearly and reaches 1 with the last of `steps` steps. The first step has the factor 1
+    /// / `steps`, not 0.
     ///
     /// # Errors
     ///
     /// If `steps` is 0.
     pub fn warmup(steps: u64) -> Result<Self> {
-        Rule::Warmup { steps }.checked()
+        ScheduleKind::Warmup { steps }.validated()
     }
 
-    /// Falls along half a cosine from 1 to `floor` in `steps` steps and stays there (Loshchilov and Hutter 2017,
-    /// arXiv:1608.03983 v5, equation 5, without restarts).
+    /// Falls along half a cosine from 1 to `floor` in `steps` steps and stays there (Loshchilov and
+    /// Hutter 2017, arXiv:1608.03983 v5, equation 5, without restarts).
     ///
     /// # Errors
     ///
     /// If `steps` is 0 or `floor` is not in \[0, 1\].
     pub fn cosine(steps: u64, floor: f64) -> Result<Self> {
-        Rule::Cosine { steps, floor }.checked()
+        ScheduleKind::Cosine { steps, floor }.validated()
     }
 
     /// Multiplies the rate by `factor` after every `every` steps (PyTorch's `StepLR`).
@@ -84,7 +85,7 @@ impl Schedule {
     ///
     /// If `every` is 0 or `factor` is not in (0, 1\].
     pub fn drops(every: u64, factor: f64) -> Result<Self> {
-        Rule::Drops { every, factor }.checked()
+        ScheduleKind::Drops { every, factor }.validated()
     }
 
     /// Multiplies the rate by `gamma` after every step (PyTorch's `ExponentialLR`).
@@ -93,41 +94,41 @@ impl Schedule {
     ///
     /// If `gamma` is not in (0, 1\].
     pub fn exponential(gamma: f64) -> Result<Self> {
-        Rule::Exponential { gamma }.checked()
+        ScheduleKind::Exponential { gamma }.validated()
     }
 
-    /// Both at once: the factors are multiplied.
+    /// The product of both factors.
     pub fn times(self, other: Self) -> Self {
-        Self(Rule::Times(Box::new(self), Box::new(other)))
+        Self(ScheduleKind::Times(Box::new(self), Box::new(other)))
     }
 
     /// This one for the first `steps` steps, then `next`, which counts from 0.
     pub fn then(self, steps: u64, next: Self) -> Self {
-        Self(Rule::Then { first: Box::new(self), steps, next: Box::new(next) })
+        Self(ScheduleKind::Then { first: Box::new(self), steps, next: Box::new(next) })
     }
 
     /// The factor for the step that follows `step` completed ones.
     pub fn factor(&self, step: u64) -> f64 {
         match &self.0 {
-            Rule::Constant => 1.0,
-            Rule::Warmup { steps } => {
+            ScheduleKind::Constant => 1.0,
+            ScheduleKind::Warmup { steps } => {
                 if step >= *steps {
                     1.0
                 } else {
                     (step + 1) as f64 / *steps as f64
                 }
             }
-            Rule::Cosine { steps, floor } => {
+            ScheduleKind::Cosine { steps, floor } => {
                 if step >= *steps {
                     return *floor;
                 }
                 let turn = std::f64::consts::PI * step as f64 / *steps as f64;
                 floor + (1.0 - floor) * 0.5 * (1.0 + turn.cos())
             }
-            Rule::Drops { every, factor } => factor.powf((step / every) as f64),
-            Rule::Exponential { gamma } => gamma.powf(step as f64),
-            Rule::Times(left, right) => left.factor(step) * right.factor(step),
-            Rule::Then { first, steps, next } => {
+            ScheduleKind::Drops { every, factor } => factor.powf((step / every) as f64),
+            ScheduleKind::Exponential { gamma } => gamma.powf(step as f64),
+            ScheduleKind::Times(left, right) => left.factor(step) * right.factor(step),
+            ScheduleKind::Then { first, steps, next } => {
                 if step < *steps {
                     first.factor(step)
                 } else {
@@ -144,8 +145,8 @@ impl Default for Schedule {
     }
 }
 
-impl Rule {
-    fn checked(self) -> Result<Schedule> {
+impl ScheduleKind {
+    fn validated(self) -> Result<Schedule> {
         let at_least_one = |what: &str, value: u64| {
             if value == 0 {
                 bail!("{what}: expected at least 1, found 0");
@@ -159,7 +160,7 @@ impl Rule {
             Ok(())
         };
         match &self {
-            // the parts of the last two are schedules, so they have been checked
+            // the parts of the last two are schedules, which are valid
             Self::Constant | Self::Times(..) | Self::Then { .. } => {}
             Self::Warmup { steps } => at_least_one("schedule warmup steps", *steps)?,
             Self::Cosine { steps, floor } => {
@@ -178,14 +179,14 @@ impl Rule {
     }
 }
 
-impl TryFrom<Rule> for Schedule {
+impl TryFrom<ScheduleKind> for Schedule {
     type Error = String;
-    fn try_from(rule: Rule) -> std::result::Result<Self, String> {
-        rule.checked().map_err(|error| error.to_string())
+    fn try_from(rule: ScheduleKind) -> std::result::Result<Self, String> {
+        rule.validated().map_err(|error| error.to_string())
     }
 }
 
-impl From<Schedule> for Rule {
+impl From<Schedule> for ScheduleKind {
     fn from(schedule: Schedule) -> Self {
         schedule.0
     }

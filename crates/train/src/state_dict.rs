@@ -1,13 +1,14 @@
-//! Saved state: a map of named tensors, and the check of what is loaded.
+//! Saved state: a map of named tensors, and its check on loading.
 
 use std::collections::{BTreeMap, HashMap};
 
 use candle::{bail, DType, Device, Result, Shape, Tensor};
 
-/// Named tensors, as `candle::safetensors::save` takes them and `candle::safetensors::load` returns them.
+/// Named tensors, as `candle::safetensors::save` takes them and `candle::safetensors::load` returns
+/// them.
 pub type StateDict = HashMap<String, Tensor>;
 
-/// A copy with its own storage, outside any graph: what is saved must not change with the next step.
+/// A copy with its own storage, outside of any graph, which does not change with the next step.
 pub(crate) fn copy(tensor: &Tensor) -> Result<Tensor> {
     tensor.detach().force_contiguous()
 }
@@ -17,7 +18,7 @@ pub(crate) fn number(value: f64) -> Result<Tensor> {
     Tensor::new(value, &Device::Cpu)
 }
 
-/// A counter. safetensors knows signed 64-bit integers in candle.
+/// A counter. candle's safetensors has signed 64-bit integers.
 pub(crate) fn counter(value: u64) -> Result<Tensor> {
     let Ok(value) = i64::try_from(value) else {
         bail!("state counter: expected less than 2^63, found {value}")
@@ -25,7 +26,7 @@ pub(crate) fn counter(value: u64) -> Result<Tensor> {
     Tensor::new(value, &Device::Cpu)
 }
 
-/// Reads what [`counter`] wrote; `name` is for the message.
+/// Reads a tensor of [`counter`]; `name` is for the message.
 pub(crate) fn read_counter(name: &str, tensor: &Tensor) -> Result<u64> {
     let value = tensor.to_scalar::<i64>()?;
     let Ok(value) = u64::try_from(value) else {
@@ -34,7 +35,7 @@ pub(crate) fn read_counter(name: &str, tensor: &Tensor) -> Result<u64> {
     Ok(value)
 }
 
-/// Compares names, dtypes and shapes, and lists everything that does not fit in one message.
+/// Compares names, dtypes and shapes, and lists all mismatches in one message.
 pub(crate) fn check(
     what: &str,
     expected: impl IntoIterator<Item = (String, DType, Shape)>,
@@ -95,7 +96,8 @@ mod tests {
         let message =
             check("thing state", expected, &state).expect_err("much is wrong").to_string();
         let wanted = "thing state: missing 'a'; superfluous 'y', 'z'; misshapen \
-                      'b' (expected f32 [2, 3], found f32 [3, 2]), 'c' (expected f32 [2, 3], found f64 [2, 3])";
+                      'b' (expected f32 [2, 3], found f32 [3, 2]), 'c' (expected f32 [2, 3], found \
+                      f64 [2, 3])";
         assert!(message.contains(wanted), "{message}");
         Ok(())
     }

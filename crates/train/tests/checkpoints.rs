@@ -1,4 +1,5 @@
-//! A folder of checkpoints: what is kept, what is found again, and what happens when a file is damaged or the disk is full.
+//! A folder of checkpoints: which are kept, which is loaded, and the effect of a damaged file or a
+//! full disk.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,7 +32,7 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// The step that would be gone on from, and the lines on what was passed over.
+/// The step of the latest checkpoint, and the lines on damaged ones.
 fn latest(checkpoints: &Checkpoints) -> Result<(Option<u64>, Vec<String>)> {
     let found = checkpoints.latest::<Vec<f64>>()?;
     if let Some(found) = &found.checkpoint {
@@ -88,7 +89,7 @@ fn a_spoilt_checkpoint_falls_back_to_the_one_before_and_says_so() -> Result<()> 
         assert_eq!((step, damaged.len()), (Some(5), 1), "{what}: {damaged:?}");
         let expected = format!("checkpoint {}: its checksum is wrong: found ", paths[1].display());
         assert!(damaged[0].starts_with(&expected), "{what}: {damaged:?}");
-        // What comes next takes its place, though the damaged one claims to be later still.
+        // The next checkpoint replaces it, although the damaged one has a later step.
         save(&checkpoints, [4])?;
         assert_eq!(latest(&checkpoints)?, (Some(4), vec![]), "{what}");
 
@@ -131,7 +132,7 @@ fn the_checkpoint_of_another_loop_is_an_error_and_not_passed_over() -> Result<()
 fn where_nothing_can_be_written_the_last_checkpoint_stays() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let checkpoints = Checkpoints::new(temp.path().join("checkpoints"));
-    // A file where the folder is to be: nobody can write below it, whatever their permissions.
+    // A file in place of the folder, so that nobody can write below it, with any permissions.
     fs::write(checkpoints.folder(), "in the way")?;
     let error = checkpoints.save(&checkpoint(1)?).expect_err("a file is in the way").to_string();
     assert!(
@@ -142,7 +143,7 @@ fn where_nothing_can_be_written_the_last_checkpoint_stays() -> Result<()> {
 
     let path = save(&checkpoints, [1, 2])?.remove(1);
     let before = fs::read(&path)?;
-    // A folder where the next file would be written beside.
+    // A folder in place of the next temporary file.
     let next = checkpoint(3)?;
     let trial = Checkpoints::new(temp.path().join("trial")).save(&next)?;
     let name = trial.file_name().expect("it has one").to_string_lossy().into_owned();

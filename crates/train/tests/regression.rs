@@ -1,4 +1,5 @@
-//! Each optimiser trains a tiny regression, in each dtype, and treats gradients and groups as it says.
+//! Each optimiser trains a tiny regression, in each dtype, and treats gradients and groups as
+//! documented.
 
 use candle::backprop::GradStore;
 use candle::{DType, Device, Result, Tensor, Var};
@@ -117,7 +118,8 @@ fn strided_gradients_are_read_by_their_layout() -> Result<()> {
             let problem = Regression::new(DType::F32)?;
             let (_, mut optimizer) = optimizers(&problem.params)?.swap_remove(index);
             for scale in [1.0, -0.3] {
-                // a product with a number would lay the tensor out anew, so the rows are scaled before the transpose
+                // a product with a number would lay the tensor out anew, so the rows are scaled
+                // before the transpose
                 let grad =
                     if grad.is_contiguous() { (&grad * scale)? } else { (&rows * scale)?.t()? };
                 optimizer.step(&grads_with(&problem, grad)?)?;

@@ -26,7 +26,8 @@ fn sgd(momentum: Momentum) -> SgdConfig {
     SgdConfig { lr: 0.02, momentum, weight_decay: 0.01 }
 }
 
-/// A model with two tensors; the fresh ones of a resumed run start elsewhere, so that loading them is tested too.
+/// A model with two tensors; the fresh ones of a resumed run start elsewhere, so that loading them
+/// is tested too.
 fn model(dtype: DType, shift: f64) -> Result<Params> {
     let weight = (Tensor::arange(-5f64, 10.0, &Device::Cpu)?.reshape((3, 5))? * 0.1)?;
     let bias = Tensor::new(&[0.3f64, -0.7, 0.9], &Device::Cpu)?;

@@ -1,7 +1,7 @@
-//! The crate's integration tests in one binary, because every further binary links candle again.
+//! The integration tests, in one binary.
 
 mod checkpoints;
+mod gradient_watch;
 mod pytorch;
 mod regression;
 mod resume;
-mod watch;

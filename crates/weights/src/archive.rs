@@ -1,10 +1,10 @@
-//! Zip archives, with a limit to what they unpack to.
+//! Zip archives, with a limit on their unpacked size.
 
 use candle::{bail, Error, Result};
 use std::io::{Cursor, Read};
 use zip::ZipArchive;
 
-/// How many bytes an archive may still turn into.
+/// The number of bytes that an archive may still unpack to.
 pub(crate) struct UnpackBudget {
     whole: u64,
     left: u64,
@@ -66,7 +66,7 @@ impl<'a> Archive<'a> {
             .find(|folder| folder.is_empty() || folder.ends_with('/'))
     }
 
-    /// The bytes of a member, `None` if there is none of that name.
+    /// The bytes of a member; `None` if the archive has no such member.
     pub(crate) fn member(&mut self, name: &str) -> Result<Option<Vec<u8>>> {
         let Some(index) = self.names.iter().position(|other| other == name) else {
             return Ok(None);
@@ -75,7 +75,7 @@ impl<'a> Archive<'a> {
         let size = member.size();
         self.budget.spend(name, size)?;
         let mut bytes = Vec::new();
-        // One byte more than it says shows that it lies.
+        // A byte beyond the stated size shows that the size is wrong.
         member
             .take(size + 1)
             .read_to_end(&mut bytes)

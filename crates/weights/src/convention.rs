@@ -8,30 +8,33 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// How another library names and lays out the weights of a recurrent layer.
 ///
-/// It is data: write one in JSON, or start from one of [`crate::conventions`]. Names are templates: `{layer}` and `{direction}` stand for
-/// what [`Convention::layers`] and [`Convention::directions`] say, `{gate}` for the name of a gate where each has a tensor of its own.
+/// It is data: write one in JSON, or start from one of [`crate::conventions`]. Names are templates:
+/// `{layer}` and `{direction}` stand for the names in [`Convention::layers`] and
+/// [`Convention::directions`], `{gate}` for the name of a gate if each gate has its own tensor.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Convention {
-    /// What messages call it: `Keras LSTM`.
+    /// Its name in messages: `Keras LSTM`.
     pub name: String,
-    /// How to get it: `conventions::keras_lstm()`.
+    /// The Rust expression for it: `conventions::keras_lstm()`.
     pub source: String,
-    /// The gates in the order of our rows: `["i", "f", "g", "o"]`. Empty where the rows are in our order.
+    /// The gates in the order of our rows: `["i", "f", "g", "o"]`. Empty if their rows have our
+    /// order.
     pub ours: Vec<String>,
     /// The same gates in the order of theirs.
     pub gates: Vec<GateMapping>,
     /// Their tensors.
     pub weights: Vec<WeightMapping>,
-    /// Whether what [`Convention::weights`] does not list has our name and our layout there.
+    /// Whether weights that [`Convention::weights`] does not list have our name and our layout
+    /// there.
     pub rest: bool,
-    /// What stands before every name, with its separator: `encoder.`.
+    /// The prefix of every name, with its separator: `encoder.`.
     pub prefix: String,
-    /// What `{layer}` is, bottom first; the number of the layer where it is empty.
+    /// The names for `{layer}`, bottom first. If empty, `{layer}` is the number of the layer.
     pub layers: Vec<String>,
-    /// What `{direction}` is, forward and in reverse.
+    /// The names for `{direction}`, forward and in reverse.
     pub directions: [String; 2],
-    /// Options of a cell under which its equations are these; for whoever knows cells.
+    /// The options of a cell with these equations, for callers that know cells.
     pub requires: BTreeMap<String, Value>,
 }
 
@@ -39,15 +42,16 @@ pub struct Convention {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GateMapping {
-    /// Its name with us: `g`.
+    /// Our name: `g`.
     pub ours: String,
-    /// What `{gate}` is for it.
+    /// Its name for `{gate}`.
     pub theirs: String,
-    /// Whether it is 1 minus ours: σ(−a) = 1 − σ(a), so every weight of it changes its sign. Not for weights that are normalised.
+    /// Whether it is 1 minus ours: σ(−a) = 1 − σ(a), so all its weights change their sign. Not for
+    /// normalised weights.
     pub negated: bool,
 }
 
-/// One of our weights, and where it is with them.
+/// One of our weights, and its place among theirs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WeightMapping {
@@ -55,37 +59,38 @@ pub struct WeightMapping {
     pub ours: String,
     /// The template of theirs: `{layer}/kernel`.
     pub theirs: String,
-    /// What its rows are.
+    /// The meaning of its rows.
     pub form: RowLayout,
     /// Whether theirs is `(input, gates * hidden)`.
     pub transposed: bool,
-    /// Which row of theirs it is, if theirs holds several of ours on top of each other, as Keras's `(2, 3 * hidden)`.
+    /// Its row in theirs, if theirs stacks several of ours, as Keras's `(2, 3 * hidden)` does.
     pub row: Option<usize>,
-    /// Which gates have a tensor, if each has its own and not all do; ours is zero in the others.
+    /// The gates that have a tensor, if each gate has its own and some have no tensor; ours is zero
+    /// in the others.
     pub only: Vec<String>,
-    /// What is added into theirs.
+    /// The weight of ours that theirs includes as a sum.
     pub absorbs: Option<Absorbed>,
 }
 
-/// Another of our weights that is added into theirs: zero on the way in, added on the way out.
+/// Another of our weights that theirs includes as a sum: import sets it to zero, export adds it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Absorbed {
-    /// Its name with us: `bias_hh`.
+    /// Our name: `bias_hh`.
     pub ours: String,
-    /// Gates in which the two are not just added: b_hn of a GRU, which the reset gate multiplies. There it must be zero on the way out, unless it is
-    /// listed as a weight of its own.
+    /// Gates in which the two are not simply added: b_hn of a GRU, which the reset gate multiplies.
+    /// In these gates export needs zeros, unless the weight is also listed by itself.
     pub apart: Vec<String>,
 }
 
-/// What the rows of a weight are.
+/// The meaning of the rows of a weight.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RowLayout {
     /// A block a gate, in the order of the gates.
     #[default]
     Gates,
-    /// Something else, that stays in its order.
+    /// Something else, which keeps its order.
     Plain,
 }
 
@@ -111,7 +116,7 @@ impl Convention {
         self
     }
 
-    /// Checks that gates are named alike on both sides, and weights once.
+    /// Checks that both sides name the same gates and that no weight is listed twice.
     pub(crate) fn validate(&self) -> Result<()> {
         let name = &self.name;
         let theirs: BTreeSet<_> = self.gates.iter().map(|gate| &gate.ours).collect();
@@ -135,7 +140,8 @@ impl Convention {
             }
             if weight.row.is_some() && (weight.by_gate() || weight.transposed) {
                 bail!(
-                    "convention {name}, '{}': a row of several is neither transposed nor apart by gates",
+                    "convention {name}, '{}': a row of a stack cannot be transposed or split by \
+                    gates",
                     weight.ours
                 )
             }
@@ -147,7 +153,7 @@ impl Convention {
         self.weights.iter().find(|weight| weight.ours == base)
     }
 
-    /// Whether another weight of theirs holds this one of ours in itself.
+    /// Whether another weight of theirs includes this one of ours as a sum.
     pub(crate) fn absorbed(&self, base: &str) -> bool {
         self.weights
             .iter()
@@ -175,7 +181,8 @@ impl Convention {
             .replace("{gate}", gate))
     }
 
-    /// What tensors of theirs are `weight` at `place`, where ours has the shape `shape`: name, shape, and our gate if it is that of one alone.
+    /// The tensors of theirs for `weight` at a layer, if ours has the shape `shape`: name, shape,
+    /// and our gate if the tensor is of one gate.
     pub(crate) fn pieces(
         &self,
         weight: &WeightMapping,
@@ -224,7 +231,7 @@ impl Convention {
         }])
     }
 
-    /// How many of ours lie on top of each other in theirs.
+    /// The number of our weights that theirs stacks.
     fn rows(&self, weight: &WeightMapping) -> usize {
         let same = self.weights.iter().filter(|other| other.theirs == weight.theirs);
         same.filter_map(|other| other.row).max().map_or(0, |last| last + 1)
@@ -246,7 +253,7 @@ impl WeightMapping {
     }
 }
 
-/// A tensor of theirs that holds one of our weights, or a gate of it.
+/// A tensor of theirs with one of our weights, or a gate of it.
 #[derive(Clone, Debug)]
 pub(crate) struct TensorPiece {
     pub(crate) name: String,
@@ -254,7 +261,8 @@ pub(crate) struct TensorPiece {
     pub(crate) gate: Option<String>,
 }
 
-/// A name of ours taken apart: `proj.weight_l1_reverse` is `proj.weight` in reverse in layer 1. `None` if it names no layer.
+/// The parts of a name of ours: `proj.weight_l1_reverse` is `proj.weight` of layer 1 in reverse.
+/// `None` without a layer in the name.
 pub(crate) fn parse(name: &str) -> Option<(&str, LayerId)> {
     let (rest, reverse) = match name.strip_suffix("_reverse") {
         Some(rest) => (rest, true),

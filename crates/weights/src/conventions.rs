@@ -13,13 +13,14 @@
 //! | [`tfa_layernorm_lstm`] | i, f, c, o | transposed | one, and those of the norms |
 //! | [`lasagne_lstm`], [`lasagne_gru`] | a matrix a gate; z is 1 − ours | transposed | one |
 //!
-//! All of them are tried when a file does not fit, to say what it looks like.
+//! When a file does not fit, all of them are tried for the hint in the message.
 
 use crate::{Absorbed, Convention, GateMapping, RowLayout, WeightMapping};
 use serde_json::{json, Value};
 
-/// PyTorch's names and layouts, which are ours: `weight_ih_l0`, `weight_hh_l1_reverse`, `bias_ih_l0`, `weight_hr_l0`, of any number of
-/// layers, in one direction or two, with projections. What PyTorch does not have has our names too.
+/// PyTorch's names and layouts, which are ours: `weight_ih_l0`, `weight_hh_l1_reverse`,
+/// `bias_ih_l0`, `weight_hr_l0`, of any number of layers, in one direction or two, with
+/// projections. Weights that PyTorch does not have keep our names.
 pub fn pytorch() -> Convention {
     Convention {
         name: "PyTorch".to_string(),
@@ -46,7 +47,8 @@ pub fn keras_lstm() -> Convention {
     )
 }
 
-/// `keras.layers.GRU` with `reset_after=True`, the default: `bias` is `(2, 3 * units)`, that of the input on top.
+/// `keras.layers.GRU` with `reset_after=True`, the default: `bias` is `(2, 3 * units)`, with the
+/// input's bias on top.
 pub fn keras_gru() -> Convention {
     let mut made = keras(
         "Keras GRU",
@@ -81,7 +83,8 @@ pub fn keras_gru_reset_before() -> Convention {
     )
 }
 
-/// `flax.linen.LSTMCell` and `OptimizedLSTMCell`: `ii/kernel`, `hi/kernel`, `hi/bias`, and so for f, g and o.
+/// `flax.linen.LSTMCell` and `OptimizedLSTMCell`: `ii/kernel`, `hi/kernel`, `hi/bias`, and so for
+/// f, g and o.
 pub fn flax_lstm() -> Convention {
     Convention {
         weights: vec![
@@ -99,7 +102,8 @@ pub fn flax_lstm() -> Convention {
     }
 }
 
-/// `flax.linen.GRUCell`: `ir/kernel`, `ir/bias`, `hr/kernel`, and so for z and n; of the recurrent biases there is `hn/bias`.
+/// `flax.linen.GRUCell`: `ir/kernel`, `ir/bias`, `hr/kernel`, and so for z and n; of the recurrent
+/// biases there is `hn/bias`.
 pub fn flax_gru() -> Convention {
     Convention {
         weights: vec![
@@ -143,7 +147,8 @@ pub fn haste_gru() -> Convention {
     }
 }
 
-/// `haste_pytorch.LayerNormLSTM`: `gamma` is `(2, 4 * hidden)`, the gain of the input part on top; `gamma_h` and `beta_h` belong to the memory.
+/// `haste_pytorch.LayerNormLSTM`: `gamma` is `(2, 4 * hidden)`, the gain of the input part on top;
+/// `gamma_h` and `beta_h` belong to the cell state.
 pub fn haste_layernorm_lstm() -> Convention {
     let gain = |ours: &str, row| WeightMapping { row: Some(row), ..plain_gates(ours, "gamma") };
     Convention {
@@ -206,7 +211,8 @@ pub fn tfa_layernorm_lstm() -> Convention {
     }
 }
 
-/// `lasagne.layers.LSTMLayer` without peepholes: `W_in_to_ingate`, `W_hid_to_ingate`, `b_ingate`, and so for forgetgate, cell and outgate.
+/// `lasagne.layers.LSTMLayer` without peepholes: `W_in_to_ingate`, `W_hid_to_ingate`, `b_ingate`,
+/// and so for forgetgate, cell and outgate.
 pub fn lasagne_lstm() -> Convention {
     let gates = [("i", "ingate"), ("f", "forgetgate"), ("g", "cell"), ("o", "outgate")];
     Convention {
@@ -221,7 +227,8 @@ pub fn lasagne_lstm() -> Convention {
     }
 }
 
-/// `lasagne.layers.GRULayer`: its update gate lets the *new* in, so z is 1 − ours; the reset comes after the product, without a bias of its own.
+/// `lasagne.layers.GRULayer`: its update gate lets the *new* in, so z is 1 − ours; the reset comes
+/// after the product, without its own bias.
 pub fn lasagne_gru() -> Convention {
     let mut made = new(
         "Lasagne GRU",

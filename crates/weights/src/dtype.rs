@@ -1,8 +1,8 @@
-//! Types of numbers by the names of other libraries.
+//! Dtypes by the names of other libraries.
 
 use candle::{bail, DType, Device, Result, Tensor};
 
-/// By the class of a PyTorch storage: `FloatStorage`.
+/// The dtype of a PyTorch storage class: `FloatStorage`.
 pub(crate) fn of_storage(class: &str) -> Result<DType> {
     Ok(match class {
         "FloatStorage" => DType::F32,
@@ -13,11 +13,14 @@ pub(crate) fn of_storage(class: &str) -> Result<DType> {
         "IntStorage" => DType::I32,
         "ShortStorage" => DType::I16,
         "ByteStorage" | "BoolStorage" => DType::U8,
-        other => bail!("a storage of class {other}: expected floats of 16 to 64 bits, integers of 16 to 64, bytes or booleans"),
+        other => bail!(
+            "a storage of class {other}: expected floats of 16 to 64 bits, integers of \
+                       16 to 64, bytes or booleans"
+        ),
     })
 }
 
-/// By NumPy's description: `<f4`.
+/// The dtype of NumPy's description: `<f4`.
 pub(crate) fn of_numpy(descr: &str) -> Result<DType> {
     Ok(match descr {
         "<f2" => DType::F16,
@@ -35,9 +38,9 @@ pub(crate) fn of_numpy(descr: &str) -> Result<DType> {
     })
 }
 
-/// How many bytes `shape` takes; `None` if there is no such number.
+/// The number of bytes of `shape`; `None` on overflow.
 pub(crate) fn bytes(shape: &[usize], dtype: DType) -> Option<usize> {
-    // A 0 anywhere must not hide that the others are too many.
+    // A 0 must not hide that the other sizes overflow.
     shape
         .iter()
         .filter(|&&size| size > 0)
@@ -45,7 +48,7 @@ pub(crate) fn bytes(shape: &[usize], dtype: DType) -> Option<usize> {
     Some(shape.iter().product::<usize>() * dtype.size_in_bytes())
 }
 
-/// The tensor of these little-endian bytes, whose number the caller has checked.
+/// The tensor of these little-endian bytes; the caller has checked their number.
 pub(crate) fn tensor(bytes: &[u8], dtype: DType, shape: &[usize]) -> Result<Tensor> {
     if shape.contains(&0) {
         return Tensor::zeros(shape, dtype, &Device::Cpu);

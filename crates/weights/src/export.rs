@@ -10,7 +10,8 @@ impl Convention {
     /// Our weights under their names and in their layouts.
     ///
     /// # Errors
-    /// If one has no place there: its name is not listed, or a bias of ours that theirs cannot say on its own is not zero.
+    /// If a weight has no place there: its name is not listed, or theirs cannot express a bias of
+    /// ours that is not zero.
     pub fn export(&self, ours: &Tensors) -> Result<Tensors> {
         self.validate()?;
         let mut theirs = Tensors::new();
@@ -64,7 +65,7 @@ impl Convention {
                     None => put(&mut theirs, piece.name, made.contiguous()?)?,
                 }
             }
-            self.only_what_is_there(weight, place, name, tensor)?;
+            self.check_absent_gates(weight, place, name, tensor)?;
         }
         for (name, rows) in rows {
             let all: BTreeSet<_> = (0..rows.len()).collect();
@@ -84,7 +85,7 @@ impl Convention {
         self.fill(name, parse(name).map_or_else(LayerId::default, |(_, place)| place), "")
     }
 
-    /// A gate of theirs by our name, and how many lie before it.
+    /// A gate of theirs by our name, and its index.
     pub(crate) fn their_gate(&self, ours: &str) -> (usize, &GateMapping) {
         let mut gates = self.gates.iter().enumerate();
         gates.find(|(_, gate)| gate.ours == ours).expect("`validate` compares the gates")
@@ -101,7 +102,7 @@ impl Convention {
         }
     }
 
-    /// `tensor`, with what theirs holds besides added.
+    /// `tensor` plus the weight that theirs includes.
     fn absorb<'a>(
         &self,
         weight: &WeightMapping,
@@ -139,8 +140,8 @@ impl Convention {
         ))
     }
 
-    /// Checks that gates without a tensor there are zero, or go elsewhere.
-    fn only_what_is_there(
+    /// Checks that gates without a tensor there are zero or have another place.
+    fn check_absent_gates(
         &self,
         weight: &WeightMapping,
         place: LayerId,
@@ -169,7 +170,10 @@ impl Convention {
 
 fn put(theirs: &mut Tensors, name: String, tensor: Tensor) -> Result<()> {
     if theirs.contains_key(&name) {
-        bail!("two weights would be called '{name}'; expected {{layer}} and {{direction}} in names where there are several (see `under`)")
+        bail!(
+            "two weights would be called '{name}'; expected {{layer}} and {{direction}} in names \
+              where there are several (see `under`)"
+        )
     }
     theirs.insert(name, tensor);
     Ok(())

@@ -1,4 +1,4 @@
-//! Files of tensors, told apart by what is in them.
+//! Files of tensors, recognised by their content.
 
 use crate::{archive::Archive, npz, torch};
 use candle::{bail, Device, Error, Result, Tensor};
@@ -10,22 +10,26 @@ use std::path::Path;
 /// Tensors by name.
 pub type Tensors = BTreeMap<String, Tensor>;
 
-/// What a file of tensors holds.
+/// The content of a file of tensors.
 #[derive(Clone, Debug, Default)]
 pub struct Contents {
-    /// The tensors, on the CPU, in the file's own types. Names of a nested PyTorch checkpoint are joined by dots: `state_dict.rnn.weight_ih_l0`.
+    /// The tensors, on the CPU, in the dtypes of the file. Names of a nested PyTorch checkpoint are
+    /// joined by dots: `state_dict.rnn.weight_ih_l0`.
     pub tensors: Tensors,
-    /// What a safetensors file says of itself; empty for other kinds.
+    /// The metadata of a safetensors file; empty for other kinds.
     pub metadata: BTreeMap<String, String>,
 }
 
-/// The tensors of a file: safetensors, PyTorch's `.pt` or `.pth` (since 1.6), or NumPy's `.npz`, by what is in it, whatever its name.
+/// The tensors of a file: safetensors, PyTorch's `.pt` or `.pth` (since 1.6), or NumPy's `.npz`,
+/// recognised by its content, not by its name.
 ///
-/// The file is read whole: in memory are, for a moment, the file and its tensors. What an archive unpacks to, and what views in a PyTorch file
-/// (which may share numbers, or repeat them) come to, may be 64 times the length of the file and 16 MiB more; beyond that it is refused.
+/// The whole file is read, so memory holds the file and its tensors for a moment. The unpacked
+/// archive, with the views of a PyTorch file (which may share or repeat numbers), may take 64 times
+/// the length of the file plus 16 MiB; a larger one is refused.
 ///
 /// # Errors
-/// If it cannot be read, is cut short or corrupt, or holds what is not a tensor; the message begins with the path.
+/// If it cannot be read, is truncated or corrupt, or holds anything but tensors; the message begins
+/// with the path.
 pub fn read(path: impl AsRef<Path>) -> Result<Contents> {
     let path = path.as_ref();
     let read = || read_bytes(&std::fs::read(path)?);
@@ -48,12 +52,18 @@ pub fn read_bytes(bytes: &[u8]) -> Result<Contents> {
         }
         [_, _, _, _, _, _, _, _, b'{', ..] => safetensors(bytes),
         [0x80, _, 0x8a, ..] => bail!(
-            "a file that PyTorch before 1.6 wrote, or a bare pickle: expected one that torch.save writes since 1.6"
+            "a file that PyTorch before 1.6 wrote, or a bare pickle: expected one that torch.save \
+            writes since 1.6"
         ),
         [0x89, b'H', b'D', b'F', ..] => {
-            bail!("an HDF5 file: expected safetensors, .pt or .npz (numpy.savez writes one from Keras's weights)")
+            bail!(
+                "an HDF5 file: expected safetensors, .pt or .npz (numpy.savez writes one from \
+                  Keras's weights)"
+            )
         }
-        _ => bail!("expected safetensors, .pt or .npz, found {} bytes that are none of them", bytes.len()),
+        _ => {
+            bail!("expected safetensors, .pt or .npz, found {} bytes of another kind", bytes.len())
+        }
     }
 }
 
@@ -71,10 +81,11 @@ fn safetensors(bytes: &[u8]) -> Result<Contents> {
     Ok(Contents { tensors, metadata })
 }
 
-/// Writes a safetensors file, whole or not at all, with `metadata` in its head.
+/// Writes a safetensors file atomically, with `metadata` in its header.
 ///
 /// # Errors
-/// If it cannot be written, or a tensor is of a type that safetensors does not know; what was there before is then still there.
+/// If it cannot be written, or safetensors does not know the dtype of a tensor; an earlier file is
+/// then unchanged.
 pub fn write(
     path: impl AsRef<Path>,
     tensors: &Tensors,

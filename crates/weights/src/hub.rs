@@ -3,7 +3,7 @@
 //! ```no_run
 //! use recurrent_weights::hub::Hub;
 //! # fn main() -> candle::Result<()> {
-//! let hub = Hub::default(); // as the environment says
+//! let hub = Hub::default(); // from the environment
 //! let path = hub.model("owner/name")?.revision("v1")?.file("model.safetensors")?; // a local path
 //! let parquet = hub.dataset("ylecun/mnist")?.file("mnist/test-00000-of-00001.parquet")?;
 //! hub.model("me/mine")?.push("folder".as_ref(), "an LSTM for the adding problem")?;
@@ -11,19 +11,19 @@
 //! # }
 //! ```
 //!
-//! A file is fetched once. The cache is that of Python's `huggingface_hub`: what one of them fetched, the other finds.
-//! A bar on stderr shows the transfer, if that is a terminal.
+//! A file is fetched once. The cache is that of Python's `huggingface_hub`: both find the files
+//! that the other one has fetched. A bar on stderr shows the transfer if stderr is a terminal.
 //!
-//! | variable | what it says |
+//! | variable | meaning |
 //! |---|---|
-//! | `HF_HUB_OFFLINE` | `1`, `ON`, `YES` or `TRUE`, in any case: only the cache is looked at, as in Python |
+//! | `HF_HUB_OFFLINE` | `1`, `ON`, `YES` or `TRUE`, in any case: use only the cache, as in Python |
 //! | `HF_TOKEN`, else the file `HF_TOKEN_PATH`, else `HF_HOME/token` | the token, for private and gated repositories and for [`Repository::push`] |
-//! | `HF_HUB_DISABLE_IMPLICIT_TOKEN` | if not empty, no token is taken from there |
+//! | `HF_HUB_DISABLE_IMPLICIT_TOKEN` | if not empty, the hub gets no token from there |
 //! | `HF_HUB_CACHE`, else `HUGGINGFACE_HUB_CACHE`, else `HF_HOME/hub` | the cache |
-//! | `HF_HOME`, else `XDG_CACHE_HOME/huggingface`, else `~/.cache/huggingface` | where cache and token lie |
-//! | `HF_ENDPOINT` | the hub, if not `https://huggingface.co` |
+//! | `HF_HOME`, else `XDG_CACHE_HOME/huggingface`, else `~/.cache/huggingface` | the folder of cache and token |
+//! | `HF_ENDPOINT` | the address of the hub; default `https://huggingface.co` |
 //!
-//! `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` hold as usual.
+//! `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` work as usual.
 
 mod download;
 mod error;
@@ -33,27 +33,29 @@ mod push;
 
 pub use push::Commit;
 
-use crate::hub::error::HubError;
 use candle::{bail, Result};
 use hf_hub::{HFClient, HFClientSync, HFRepositorySync, RepoTypeAny};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// The switch for work without a network.
+/// The variable that forbids the network.
 const OFFLINE: &str = "HF_HUB_OFFLINE";
 
-/// A hub and how it is spoken to. The default is what the environment says.
+/// A hub and the settings of its client. The default comes from the environment.
 #[derive(Clone)]
 pub struct Hub {
-    /// The address of the hub. None: `HF_ENDPOINT`, else `https://huggingface.co`.
+    /// The address of the hub. `None`: `HF_ENDPOINT`, else `https://huggingface.co`.
     pub endpoint: Option<String>,
-    /// The folder of the cache. None: that of the environment, in most cases `~/.cache/huggingface/hub`.
+    /// The folder of the cache. `None`: the folder of the environment, by default
+    /// `~/.cache/huggingface/hub`.
     pub cache: Option<PathBuf>,
-    /// The token that is sent to the hub, and to no other host. None: that of the environment, if there is one.
+    /// The token for the hub; no other host gets it. `None`: the token of the environment, if there
+    /// is one.
     pub token: Option<String>,
-    /// Whether only the cache is looked at. Default: what `HF_HUB_OFFLINE` says.
+    /// Whether to use only the cache. Default: the value of `HF_HUB_OFFLINE`.
     pub offline: bool,
-    /// How often a request is repeated that failed for a passing reason, after pauses that double, from 0.2 s on. Default 5.
+    /// How often to repeat a request after a temporary failure, with pauses that double from 0.2 s
+    /// on. Default 5.
     pub retries: usize,
 }
 
@@ -64,7 +66,7 @@ impl Default for Hub {
     }
 }
 
-/// What Python's library takes for a yes.
+/// The values that Python's library takes for true.
 fn is_true(value: &str) -> bool {
     ["1", "ON", "YES", "TRUE"].contains(&value.to_uppercase().as_str())
 }
@@ -82,10 +84,10 @@ impl fmt::Debug for Hub {
     }
 }
 
-/// What a repository holds.
+/// The kind of a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RepositoryKind {
-    /// Weights, with what belongs to them.
+    /// Weights and their configuration.
     Model,
     /// A data set.
     Dataset,
@@ -100,7 +102,8 @@ impl fmt::Display for RepositoryKind {
     }
 }
 
-/// The local path of a file of the repository `id`, `owner/name`, at a revision (none: `main`), from the hub of the environment.
+/// The local path of a file of the repository `id`, `owner/name`, at a revision (default `main`),
+/// from the hub of the environment.
 ///
 /// # Errors
 /// As [`Repository::file`].
@@ -121,7 +124,8 @@ impl Hub {
     /// The model `id`, `owner/name`, at the revision `main`.
     ///
     /// # Errors
-    /// If `id` is not of that form, or the address of the hub is none. Nothing is asked of the hub yet.
+    /// If `id` is not of that form, or the address of the hub is not an address. This sends no
+    /// request yet.
     pub fn model(&self, id: &str) -> Result<Repository> {
         self.repository(RepositoryKind::Model, id)
     }
@@ -140,6 +144,7 @@ impl Hub {
     /// As [`model`](Self::model).
     pub fn repository(&self, kind: RepositoryKind, id: &str) -> Result<Repository> {
         let (owner, name) = names::repository(kind, id)?;
+        check_endpoint(self.endpoint.as_deref())?;
         let mut builder = HFClient::builder().retry_max_attempts(self.retries);
         if let Some(endpoint) = &self.endpoint {
             builder = builder.endpoint(endpoint);
@@ -170,6 +175,23 @@ impl Hub {
     }
 }
 
+/// Checks the address of the hub, or that of the environment, which the client would only find
+/// fault with in its first request.
+fn check_endpoint(endpoint: Option<&str>) -> Result<()> {
+    let (source, address) = match endpoint {
+        Some(endpoint) => ("hub endpoint", endpoint.to_owned()),
+        None => match std::env::var("HF_ENDPOINT") {
+            Ok(value) => ("HF_ENDPOINT", value),
+            Err(_) => return Ok(()),
+        },
+    };
+    let host = address.strip_prefix("https://").or_else(|| address.strip_prefix("http://"));
+    if host.is_none_or(str::is_empty) {
+        bail!("{source}: expected an address like https://huggingface.co, got {address:?}")
+    }
+    Ok(())
+}
+
 /// A repository of the hub at a revision.
 #[derive(Clone)]
 pub struct Repository {
@@ -183,43 +205,46 @@ pub struct Repository {
     remote: HFRepositorySync<RepoTypeAny>,
 }
 
-/// Its address and revision.
+/// Its name, revision and hub.
 impl fmt::Debug for Repository {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {}", self.named(), self.endpoint)
+        write!(f, "{} of {}", self.label(), self.endpoint)
     }
 }
 
 impl Repository {
-    /// The same repository at another revision: a branch, a tag, `refs/pr/N`, or a commit by its 40 hexadecimal digits.
+    /// The same repository at another revision: a branch, a tag, `refs/pr/N`, or a commit by its 40
+    /// hexadecimal digits.
     ///
-    /// Only a commit is the same for ever, and needs no network once its files are in the cache.
+    /// Only a commit never changes. It needs no network once its files are in the cache.
     ///
     /// # Errors
-    /// If it cannot be the name of a revision.
+    /// If `revision` cannot be the name of a revision.
     pub fn revision(self, revision: &str) -> Result<Self> {
         names::revision(revision)?;
         Ok(Self { revision: revision.to_owned(), ..self })
     }
 
-    /// The local path of a file: from the cache if it is there and the hub has no newer one, else fetched.
+    /// The local path of a file: from the cache if the hub has no newer one, else fetched.
     ///
-    /// The file lies in the cache and is shared with other programs: to be read only. If the hub gives no answer, what the cache has is taken.
+    /// The file is part of the cache, which other programs share: do not write to it. If the hub
+    /// does not answer, or the cache is read-only, the result is the file in the cache.
     ///
     /// # Errors
-    /// If `file` is no path within the repository; if the repository, the revision or the file does not exist; if the hub
-    /// refuses, as it does without a token where the repository is private or gated; if the hub gives no answer or the
-    /// transfer breaks off, then nothing of it is in the cache; if nothing may be fetched and the cache has it not.
+    /// If `file` is not a path within the repository; if the repository, the revision or the file
+    /// does not exist; if the hub refuses, for instance a private or gated repository without a
+    /// token; if the hub does not answer, the transfer breaks off, the network is forbidden or the
+    /// cache is read-only, and the file is not in the cache.
     pub fn file(&self, file: &str) -> Result<PathBuf> {
         names::file(file)?;
         download::file(self, file)
     }
 
-    /// The local folder in which several files lie, all of one commit, even if the branch moves on meanwhile: for what belongs
-    /// together, like weights and their configuration.
+    /// The local folder of several files, all of one commit, even if the branch moves meanwhile:
+    /// for files that belong together, such as weights and their configuration.
     ///
     /// # Errors
-    /// As [`file`](Self::file), for any of them; if `files` names none.
+    /// As [`file`](Self::file), for any of them; if `files` is empty.
     pub fn folder(&self, files: &[&str]) -> Result<PathBuf> {
         let Some((first, rest)) = files.split_first() else {
             bail!("hub folder: expected at least 1 file, got 0")
@@ -238,25 +263,23 @@ impl Repository {
         Ok(folder.to_owned())
     }
 
-    /// Puts a file, or all files of a folder, into the repository, as one commit upon its revision, which must be a branch.
+    /// Uploads a file, or all files of a folder, to the repository as one commit on its revision,
+    /// which must be a branch.
     ///
-    /// What lies in folders within the folder goes to folders of the same names. What begins with a dot stays at home. Files of the
-    /// same name are replaced, others stay. The repository must exist.
+    /// Subfolders keep their names. Files and folders whose names begin with a dot are left out.
+    /// Files of the same name are replaced, others stay. The repository must exist.
     ///
     /// # Errors
-    /// If there is nothing at `path` or no file in it; if the hub refuses, as it does without a token that may write; if it gives
-    /// no answer; if nothing may be sent. The repository then is as it was.
+    /// If `path` does not exist or holds no file; if the hub refuses, for instance without a token
+    /// that may write; if it does not answer; if the network is forbidden. The repository is then
+    /// unchanged.
     pub fn push(&self, path: &Path, message: &str) -> Result<Commit> {
         push::push(self, path, message)
     }
 
-    /// How it is called in messages.
-    fn named(&self) -> String {
+    /// Its name in messages.
+    fn label(&self) -> String {
         format!("hub {} {} at {}", self.kind, self.id, self.revision)
-    }
-
-    fn error(&self) -> HubError<'_> {
-        HubError { repository: self }
     }
 }
 
@@ -265,9 +288,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn yes_is_what_python_takes_for_it() {
+    fn true_values_are_those_of_python() {
         assert!(["1", "on", "ON", "yes", "Yes", "true", "TRUE"].into_iter().all(is_true));
         assert!(!["", "0", "off", "no", "false", "2", " 1", "y"].into_iter().any(is_true));
+    }
+
+    #[test]
+    fn an_endpoint_without_a_scheme_is_refused_with_its_value() -> Result<()> {
+        for address in ["", "huggingface.co", "https://", "ftp://host"] {
+            let hub = Hub { endpoint: Some(address.to_owned()), ..Hub::default() };
+            let error = hub.model("a/b").expect_err(address).to_string();
+            let expected = format!(
+                "hub endpoint: expected an address like https://huggingface.co, got {address:?}"
+            );
+            assert_eq!(error.lines().next(), Some(expected.as_str()));
+        }
+        Ok(())
     }
 
     #[test]

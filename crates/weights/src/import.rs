@@ -6,27 +6,29 @@ use candle::{bail, DType, Result, Tensor};
 use recurrent_core::LayerId;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Where one of our weights comes from.
+/// The origin of one of our weights.
 enum WeightSource<'a> {
-    /// A tensor of theirs as it is.
+    /// A tensor of theirs, unchanged.
     Same(String),
     /// Pieces of theirs.
     Mapped(&'a WeightMapping, Vec<TensorPiece>),
-    /// Nowhere: it is zero.
+    /// Theirs has none: ours is zero.
     Zero,
 }
 
-/// By our names, with our shapes.
+/// The origin and our shape of every weight, by our names.
 type ImportPlan<'a> = BTreeMap<&'a str, (WeightSource<'a>, &'a [usize])>;
 
 impl Convention {
-    /// Our weights out of `found`: those of `expected`, names and shapes as [`recurrent_core::Layer::params`] has them, in the types of `found`.
+    /// Our weights out of `found`: names and shapes as in `expected`, which are those of
+    /// [`recurrent_core::Layer::params`], with the dtypes of `found`.
     ///
-    /// What of `found` is under no prefix of this convention is left alone.
+    /// Tensors of `found` under no prefix of this convention are ignored.
     ///
     /// # Errors
-    /// If tensors are missing, superfluous or misshapen: one [`Mismatch`] lists them all, and says which convention they look like. If the convention
-    /// contradicts itself, or has no room for all of `expected`.
+    /// If tensors are missing, superfluous or misshapen: one [`Mismatch`] lists them all, and names
+    /// the convention that they look like. If the convention contradicts itself, or has no place
+    /// for some of `expected`.
     pub fn import(&self, found: &Tensors, expected: &[(String, Vec<usize>)]) -> Result<Tensors> {
         self.validate()?;
         let (sources, mut mismatch) = self.plan(expected)?;
@@ -98,8 +100,9 @@ impl Convention {
             for piece in pieces {
                 if let Some(other) = used.insert(piece.clone(), name) {
                     bail!(
-                        "convention {}: '{}' would be both '{other}' and '{name}'; expected {{layer}} and {{direction}} in its \
-                         names where there are several (see `under`)",
+                        "convention {}: '{}' would be both '{other}' and '{name}'; expected \
+                        {{layer}} and {{direction}} in its names where there are several (see \
+                        `under`)",
                         self.name,
                         piece.0
                     )
@@ -110,7 +113,7 @@ impl Convention {
         Ok((sources, mismatch))
     }
 
-    /// What names begin with that belong to the layers of `expected`.
+    /// The prefixes of names for the layers of `expected`.
     fn prefixes(&self, expected: &[(String, Vec<usize>)]) -> Result<BTreeSet<String>> {
         expected
             .iter()

@@ -1,10 +1,12 @@
-//! Weights of recurrent networks in and out: files of tensors, and the conventions by which other libraries name and lay out the weights of
-//! a recurrent layer.
+//! Import and export of the weights of recurrent networks: files of tensors, and the conventions by
+//! which other libraries name and lay out the weights of a recurrent layer.
 //!
-//! [`read`] takes a safetensors file, a PyTorch `.pt` or `.pth`, or a `.npz`, told apart by what is in it, and gives its tensors by name.
-//! [`write()`] writes a safetensors file that appears whole or not at all. A [`Convention`] takes such tensors to the names and layouts of
-//! this workspace and back; [`conventions`] has those of PyTorch, Keras, Flax, haste, TensorFlow Addons and Lasagne. [`PackedWeights`] does it for cuDNN's
-//! single buffer. Nothing here knows a family of networks: a convention is data.
+//! [`read`] takes a safetensors file, a PyTorch `.pt` or `.pth`, or a `.npz`, which it recognises
+//! by the content, and returns the tensors by name. [`write()`] writes a safetensors file
+//! atomically. A [`Convention`] converts such tensors to the names and layouts of this workspace
+//! and back; [`conventions`] has those of PyTorch, Keras, Flax, haste, TensorFlow Addons and
+//! Lasagne. [`PackedWeights`] does the same for cuDNN's single buffer. This crate knows no family
+//! of networks: a convention is data.
 //!
 //! ```
 //! use candle::{DType, Device, Tensor};
@@ -18,24 +20,31 @@
 //!     ("lstm/recurrent_kernel".to_string(), zeros(&[2, 8])?),
 //!     ("lstm/bias".to_string(), zeros(&[8])?),
 //! ]);
-//! let expected = [("weight_ih_l0", vec![8, 3]), ("weight_hh_l0", vec![8, 2]), ("bias_ih_l0", vec![8]), ("bias_hh_l0", vec![8])];
+//! let expected = [
+//!     ("weight_ih_l0", vec![8, 3]),
+//!     ("weight_hh_l0", vec![8, 2]),
+//!     ("bias_ih_l0", vec![8]),
+//!     ("bias_hh_l0", vec![8]),
+//! ];
 //! let expected = expected.map(|(name, shape)| (name.to_string(), shape));
 //! let ours = conventions::keras_lstm().under("lstm/").import(&keras, &expected)?;
 //! assert_eq!(ours["weight_ih_l0"].dims(), [8, 3]);
 //!
-//! // Whoever says nothing of Keras is told all that does not fit, and what it looks like.
-//! let error = conventions::pytorch().import(&keras, &expected).expect_err("these are not PyTorch's").to_string();
+//! // Without the Keras convention the error lists every mismatch and suggests `keras_lstm()`.
+//! let error = conventions::pytorch().import(&keras, &expected).expect_err("no such names");
+//! let error = error.to_string();
 //! assert!(error.contains("'weight_ih_l0' [8, 3]"), "{error}");
 //! assert!(error.contains("conventions::keras_lstm()"), "{error}");
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! # What a file may do
+//! # Limits of a file
 //!
-//! A file that is cut short, corrupt, lies about its sizes or holds more than tensors is an error: no panic, and no more memory than
-//! [`budget`](read) allows for its length. A pickle is never executed: only dictionaries, lists, numbers, texts and tensors are understood,
-//! and any other name in it is refused with that name in the message.
+//! A file that is truncated or corrupt, states wrong sizes or holds more than tensors is an error:
+//! no panic, and no more memory than the [budget](read) of its length allows. A pickle is never
+//! executed: the reader accepts dictionaries, lists, numbers, strings and tensors, and refuses any
+//! other name with that name in the message.
 
 #![forbid(unsafe_code)]
 

@@ -10,13 +10,13 @@ use std::fmt;
 pub struct Mismatch {
     /// What was expected: the name of a convention.
     pub expected: String,
-    /// Expected, and not there.
+    /// Expected, but absent.
     pub missing: Vec<(String, Vec<usize>)>,
-    /// There, and not expected.
+    /// Present, but not expected.
     pub superfluous: Vec<(String, Vec<usize>)>,
-    /// There with another shape: the expected one, and the one found.
+    /// Present with another shape: the expected shape, then the found one.
     pub misshapen: Vec<(String, Vec<usize>, Vec<usize>)>,
-    /// What the tensors look like, if that is known.
+    /// The convention that the tensors look like, if any.
     pub hint: Option<String>,
 }
 

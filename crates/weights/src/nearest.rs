@@ -1,14 +1,16 @@
-//! Which convention a set of tensors looks like.
+//! The convention that a set of tensors looks like.
 
 use crate::convention::parse;
 use crate::{conventions, Convention, Tensors};
 use recurrent_core::LayerId;
 use std::collections::BTreeSet;
 
-/// How much of a convention must be there to be named: of four tensors, one may be missing and another have a wrong shape.
+/// The share of a convention that must match for a hint: of four tensors, one may be missing and
+/// another may have a wrong shape.
 const ENOUGH: f64 = 0.6;
 
-/// What `found` looks like, in words, if `asked` is not what it looks like most. Where names and shapes do not tell conventions apart, all of them.
+/// The hint for `found`, unless `asked` is the best match. If names and shapes fit several
+/// conventions equally well, it names all of them.
 pub(crate) fn hint(
     asked: &Convention,
     found: &Tensors,
@@ -29,8 +31,9 @@ pub(crate) fn hint(
     Some(format!("these look like {}", named.join(", or ")))
 }
 
-/// How much of the bottom layer, forward, is there under one prefix, from 0 to 1; a right name with a wrong shape is worth half. With that
-/// prefix. `None` if the convention is for other cells.
+/// The share of the bottom forward layer that is present under one prefix, from 0 to 1, and that
+/// prefix; a right name with a wrong shape counts half. `None` if the convention is for other
+/// cells.
 fn score(
     convention: &Convention,
     found: &Tensors,
@@ -80,7 +83,8 @@ fn score(
         .max_by(|a, b| a.0.total_cmp(&b.0))
 }
 
-/// Whether the recurrent matrix has as many blocks of rows as the convention has gates; one without gates takes any.
+/// Whether the recurrent matrix has as many blocks of rows as the convention has gates; a
+/// convention without gates accepts any.
 fn same_gates(convention: &Convention, bottom: &[(&str, LayerId, &Vec<usize>)]) -> bool {
     let recurrent = bottom.iter().find(|(base, ..)| *base == "weight_hh");
     let projected = bottom.iter().any(|(base, ..)| *base == "weight_hr");

@@ -13,7 +13,8 @@ pub(crate) fn read(archive: &mut Archive) -> Result<Tensors> {
     for member in archive.names().to_vec() {
         let Some(name) = member.strip_suffix(".npy") else {
             bail!(
-                "'{member}': expected the members of an .npz, whose names end in .npy, or of a PyTorch file"
+                "'{member}': expected the members of an .npz, whose names end in .npy, or of a \
+                PyTorch file"
             )
         };
         let Some(bytes) = archive.member(&member)? else { bail!("'{member}': it is gone") };
@@ -25,7 +26,7 @@ pub(crate) fn read(archive: &mut Archive) -> Result<Tensors> {
     Ok(tensors)
 }
 
-/// A whole `.npy`.
+/// The tensor of a `.npy`.
 fn array(bytes: &[u8]) -> Result<Tensor> {
     let Some((version, rest)) =
         bytes.strip_prefix(b"\x93NUMPY").and_then(|rest| rest.split_first_chunk::<2>())
@@ -40,7 +41,10 @@ fn array(bytes: &[u8]) -> Result<Tensor> {
         _ => bail!("expected version 1, 2 or 3 of .npy, found {}", version[0]),
     };
     if length > LONGEST_HEADER || length > rest.len() {
-        bail!("a header of {length} bytes: expected at most {LONGEST_HEADER}, and no more than there are")
+        bail!(
+            "a header of {length} bytes: expected at most {LONGEST_HEADER}, and no more than \
+              there are"
+        )
     }
     let (header, data) = rest.split_at(length);
     let Some(ArrayHeader { dtype, fortran, mut shape }) =

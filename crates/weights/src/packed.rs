@@ -1,18 +1,21 @@
-//! cuDNN's weights, which lie in one buffer.
+//! cuDNN's weights, in one buffer.
 
 use crate::{check, Tensors};
 use candle::{bail, Result, Tensor};
 use recurrent_core::{Direction, LayerId};
 use serde::{Deserialize, Serialize};
 
-/// Recurrent layers whose weights lie in one flat buffer, as cuDNN has them (without a projection), and with it MXNet's `RNN` and TensorFlow 1's `CudnnLSTM`:
+/// The layout of recurrent layers in one flat buffer, as in cuDNN (without a projection), MXNet's
+/// `RNN` and TensorFlow 1's `CudnnLSTM`:
 ///
 /// ```text
-/// for every layer, and in it for every direction:   W_ih (gates * hidden, input), W_hh (gates * hidden, hidden)
-/// then for every layer and direction again:         b_ih (gates * hidden), b_hh (gates * hidden)
+/// for every layer, for every direction:        W_ih (gates * hidden, input)
+///                                              W_hh (gates * hidden, hidden)
+/// then again for every layer and direction:    b_ih (gates * hidden), b_hh (gates * hidden)
 /// ```
 ///
-/// Gates are in the order of ours, i, f, g, o and r, z, n; matrices lie row by row. Higher layers have `directions * hidden` inputs.
+/// Gates are in our order, i, f, g, o and r, z, n; matrices are stored row by row. Higher layers
+/// have `directions * hidden` inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PackedWeights {
@@ -56,7 +59,7 @@ impl PackedWeights {
     /// The weights of a buffer under our names.
     ///
     /// # Errors
-    /// If it has another number of values.
+    /// If the buffer has another number of values.
     pub fn unpack(&self, buffer: &Tensor) -> Result<Tensors> {
         let parts = self.parts();
         let count: usize = parts.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
@@ -77,7 +80,7 @@ impl PackedWeights {
     /// The buffer, `(values)`, of weights under our names.
     ///
     /// # Errors
-    /// A [`crate::Mismatch`], if they are not those of these layers.
+    /// A [`crate::Mismatch`], if the weights do not fit these layers.
     pub fn pack(&self, weights: &Tensors) -> Result<Tensor> {
         let parts = self.parts();
         check("packed weights", &parts, weights)?;

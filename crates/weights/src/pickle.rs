@@ -1,14 +1,17 @@
-//! The part of Python's pickle that state dicts are made of, and nothing that could execute.
+//! A reader for the part of Python's pickle that state dicts use. It cannot execute anything.
 //!
-//! Values live in one list and refer to each other by their place in it: a pickle takes memory in proportion to its length, however it
-//! nests, repeats or loops, and nothing recurses when it is dropped. candle's own reader copies what is referred to, so that a few hundred bytes
-//! can ask for more memory than there is, takes the length of a text from the file before it reads it, and indexes into arguments that need not be there.
+//! Values are in one list and refer to each other by index: memory is proportional to the length of
+//! the pickle, however it nests, repeats or loops, and dropping does not recurse. candle's own
+//! reader copies referenced values, so that a few hundred bytes can ask for more memory than there
+//! is; it also trusts the length of a string before reading it, and indexes arguments without a
+//! check.
 
 use crate::dtype;
 use candle::{bail, DType, Result};
 use std::collections::HashMap;
 
-/// A tensor as a pickle describes it: numbers of a storage, from `offset` on, by `strides`; all in numbers, not bytes.
+/// A tensor as described by a pickle: elements of a storage from `offset` on, by `strides`. All
+/// counts are elements, not bytes.
 #[derive(Clone, Debug)]
 pub(crate) struct TensorView {
     pub(crate) storage: StorageRef,
@@ -17,7 +20,7 @@ pub(crate) struct TensorView {
     pub(crate) strides: Vec<usize>,
 }
 
-/// Numbers that lie in a member of the archive.
+/// The elements in a member of the archive.
 #[derive(Clone, Debug)]
 pub(crate) struct StorageRef {
     pub(crate) key: String,
@@ -27,7 +30,7 @@ pub(crate) struct StorageRef {
 
 const MOST_AXES: usize = 32;
 const DEEPEST: usize = 16;
-/// Values that are walked over, and bytes of their names: shared ones count as often as they appear.
+/// The number of values visited, plus the bytes of their names; shared values count each time.
 const MOST_VISITS: usize = 16 << 20;
 
 type Id = usize;
@@ -72,7 +75,8 @@ impl TensorWalk<'_> {
         self.visits += 1 + name.len();
         if depth > DEEPEST || self.visits > MOST_VISITS {
             bail!(
-                "expected at most {DEEPEST} levels, and {MOST_VISITS} values and bytes of names, found more"
+                "expected at most {DEEPEST} levels, and {MOST_VISITS} values and bytes of names, \
+                found more"
             )
         }
         let under =
@@ -148,7 +152,7 @@ impl<'a> Unpickler<'a> {
     }
 
     fn pop(&mut self) -> Result<Id> {
-        // What lies below a mark belongs to whoever set it.
+        // Values below the mark belong to an outer collection.
         match self.stack.len() > self.marks.last().copied().unwrap_or(0) {
             true => Ok(self.stack.pop().expect("its length was just looked at")),
             false => bail!("expected a value on the stack, found none"),
@@ -203,7 +207,7 @@ impl<'a> Unpickler<'a> {
         Ok(())
     }
 
-    /// Runs to the end and returns what is on top then.
+    /// Runs to the end and returns the top of the stack.
     fn run(&mut self) -> Result<Id> {
         loop {
             let op = self.take(1)?[0];
@@ -291,7 +295,7 @@ impl<'a> Unpickler<'a> {
                 b'Q' => self.storage()?,
                 b'R' | 0x81 => self.call()?,
                 b'b' => self.build()?,
-                other => bail!("operation {other:#04x} is none that a state dict needs"),
+                other => bail!("operation {other:#04x}: a state dict needs no such operation"),
             }
         }
     }
@@ -367,7 +371,7 @@ impl<'a> Unpickler<'a> {
         Ok(())
     }
 
-    /// A name with its arguments: those that stand for a tensor or an empty dictionary.
+    /// A call: only those that make a tensor or an empty dictionary are known.
     fn call(&mut self) -> Result<()> {
         let pair = self.pop_many::<2>()?;
         let PickleValue::Name(callee) = &self.values[pair[0]] else {
@@ -402,7 +406,7 @@ impl<'a> Unpickler<'a> {
             }
             (callee, arguments) => {
                 bail!(
-                    "{callee} with {} arguments: nothing that a state dict needs",
+                    "{callee} with {} arguments: a state dict needs no such call",
                     arguments.len()
                 )
             }
@@ -410,7 +414,7 @@ impl<'a> Unpickler<'a> {
         Ok(())
     }
 
-    /// Attributes: a state dict has `_metadata`, which says nothing about tensors.
+    /// Attributes: a state dict has `_metadata`, without information on tensors.
     fn build(&mut self) -> Result<()> {
         let attributes = self.pop()?;
         let object = self.top()?;
@@ -421,7 +425,7 @@ impl<'a> Unpickler<'a> {
     }
 }
 
-/// A name that a state dict may use.
+/// A class name that a state dict may use.
 fn name(module: &str, class: &str) -> Result<PickleValue> {
     let full = format!("{module}.{class}");
     let known = [
@@ -432,7 +436,10 @@ fn name(module: &str, class: &str) -> Result<PickleValue> {
     ];
     let storage = module == "torch" && class.ends_with("Storage");
     if !storage && !known.contains(&full.as_str()) {
-        bail!("it asks for {full:?}, and holds more than tensors: expected what torch.save(module.state_dict(), path) writes")
+        bail!(
+            "it asks for {full:?}, so it holds more than tensors: expected a file of \
+              torch.save(module.state_dict(), path)"
+        )
     }
     Ok(PickleValue::Name(full))
 }

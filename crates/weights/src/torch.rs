@@ -1,4 +1,4 @@
-//! The files of `torch.save`: a zip archive with a pickle and the numbers of each storage.
+//! The files of `torch.save`: a zip archive with a pickle and the elements of each storage.
 
 use crate::archive::{Archive, UnpackBudget};
 use crate::pickle::{self, TensorView};
@@ -38,7 +38,7 @@ pub(crate) fn read(archive: &mut Archive, folder: &str) -> Result<Tensors> {
     Ok(tensors)
 }
 
-/// The numbers that a view shows, in order.
+/// The elements of a view, in order.
 fn tensor(
     view: &TensorView,
     numbers: &[u8],
@@ -68,7 +68,8 @@ fn tensor(
     match last {
         Some(last) if last < storage.count => {}
         _ => bail!(
-            "'{name}': {shape:?} at {offset} by steps of {strides:?} leaves its storage of {} numbers",
+            "'{name}': {shape:?} at {offset} with strides {strides:?} leaves its storage of {} \
+            numbers",
             storage.count
         ),
     }

@@ -197,7 +197,8 @@ fn every_convention_is_recognised() -> Result<()> {
         assert!(convention.clone().under("model/rnn/").import(&theirs, &expected).is_ok());
         let other = Convention { source: String::new(), ..conventions::pytorch() };
         let message = other.import(&theirs, &expected).expect_err("there is no prefix").to_string();
-        // Keras's and haste's LSTM differ in the order of gates alone, which no name or shape shows: both are named.
+        // Keras's and haste's LSTM differ only in the order of gates, which names and shapes do not
+        // show, so the hint names both.
         let hint = format!("{}: {}.under(\"model/rnn/\")", convention.name, convention.source);
         assert!(message.contains(&hint), "{message}");
     }
@@ -257,7 +258,8 @@ fn a_convention_that_contradicts_itself_or_has_no_room_is_refused() {
     let other =
         Convention { weights: [keras.weights.clone(), keras.weights.clone()].concat(), ..keras };
     assert!(message(other.export(&ours)).contains("'weight_ih' is listed twice"));
-    // A GRU whose b_hn is not zero has no place in Lasagne's, which has one bias and resets after the product.
+    // Lasagne's GRU has one bias and resets after the product, so it has no place for a b_hn that
+    // is not zero.
     let gru: Tensors = made(&[
         ("weight_ih_l0", &[6, 3]),
         ("weight_hh_l0", &[6, 2]),

@@ -1,7 +1,8 @@
-//! Files that are broken in every way: the readers refuse them or read them, and neither panic nor ask for more memory than they say.
+//! Files broken in every way: the readers refuse or read them, without a panic and within the
+//! documented limit of memory.
 //!
-//! The same few thousand inputs at every run; more of them, or others:
-//! `PROPTEST_RNG_SEED=7 PROPTEST_CASES=1000000 cargo test --release -p recurrent-weights --test fuzz`
+//! The same few thousand inputs at every run. More inputs, or others: `PROPTEST_RNG_SEED=7
+//! PROPTEST_CASES=1000000 cargo test --release -p recurrent-weights --test fuzz`
 
 use peak_alloc::PeakAlloc;
 use proptest::prelude::*;
@@ -46,7 +47,8 @@ fn change() -> impl Strategy<Value = Change> {
         at().prop_map(|at| Change::Cut { at }),
         (at(), 1usize..40).prop_map(|(at, count)| Change::Remove { at, count }),
         (at(), 1usize..200, at()).prop_map(|(from, count, at)| Change::Splice { from, count, at }),
-        // What changes the meaning of text: digits, brackets, commas, and the operations of a pickle.
+        // Bytes that change the meaning of text: digits, brackets, commas, and operations of a
+        // pickle.
         (at(), prop::sample::select(&b"0123456789-,:{}[]()'\"RQtqhjc\x85\x86\x87\x93\x94\x95"[..]))
             .prop_map(|(at, with)| Change::Swap { at, with }),
     ]
@@ -118,7 +120,8 @@ fn archive(members: &[(String, Vec<u8>)], method: CompressionMethod) -> Vec<u8> 
     writer.finish().expect("memory").into_inner()
 }
 
-/// Reads, and checks what it took: the tensors, at most their budget, and the reader's own bookkeeping.
+/// Reads, and checks the memory in use: the tensors, at most their budget, and the reader's own
+/// bookkeeping.
 fn survives(bytes: &[u8]) -> Result<bool, TestCaseError> {
     MEMORY.reset_peak_usage();
     let before = MEMORY.current_usage();
@@ -152,7 +155,8 @@ fn broken_files_are_refused_without_panic_or_waste() {
     ];
     let inside: Vec<_> = whole[1..].iter().map(|bytes| members(bytes)).collect();
     let changes = || prop::collection::vec(change(), 1..4);
-    // Of an archive, either its bytes are changed, or those of a member, under checksums that are right again.
+    // Of an archive, either its bytes are changed, or those of a member, under checksums that are
+    // right again.
     let strategy =
         (0..2usize, any::<prop::sample::Index>(), any::<prop::sample::Index>(), changes());
     let mut config =

@@ -1,5 +1,5 @@
-//! What the environment says to the hub's client. One test alone in its process, whose environment it changes.
-#![cfg(feature = "hub")]
+//! The variables of the environment that the hub's client reads. One test alone in its process,
+//! whose environment it changes.
 
 #[path = "hub/server.rs"]
 mod server;
@@ -57,5 +57,10 @@ fn switch_cache_endpoint_and_token_are_those_of_the_environment() -> Result<()> 
     set_var("HF_HUB_OFFLINE", "1");
     assert_eq!(fetch()?, path);
     assert_eq!(server.seen().len(), 2);
+
+    set_var("HF_ENDPOINT", "");
+    let error = fetch().expect_err("no address").to_string();
+    let expected = "HF_ENDPOINT: expected an address like https://huggingface.co, got \"\"";
+    assert!(error.starts_with(expected), "{error}");
     Ok(())
 }

@@ -375,7 +375,7 @@ pub(super) fn sentence(run: &RunRecord) -> String {
     };
     let [before, after] = recurrent_report::half_lives(run);
     let half_life = match (before.as_str(), after.as_str()) {
-        ("–", "–") => String::new(),
+        ("too few points", "too few points") => String::new(),
         _ => format!(", half-life of h {before} → {after}"),
     };
     format!(

@@ -28,7 +28,7 @@ impl Ablation {
         }
         let mut tuning = comparison.clone();
         // The test set of a data set has no say in the choice.
-        if let Some(task) = comparison.task.validating() {
+        if let Some(task) = comparison.task.validation_split() {
             tuning.task = task;
         }
         tuning.variants = comparison

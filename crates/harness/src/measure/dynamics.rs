@@ -23,7 +23,7 @@ pub(super) fn measure(job: &Job, copy: &F64Copy, writer: &mut MeasureWriter) -> 
         );
         return Ok(());
     }
-    let xs = even(&batch(job, Split::Held, 0, EXAMPLES)?.xs)?;
+    let xs = even(&batch(job, Split::Test, 0, EXAMPLES)?.xs)?;
     let trajectory = Trajectory::new(layer, &xs, None)?.with_derivative(Derivative::Either);
     let steps = trajectory.steps();
     jacobians(&trajectory, steps, writer)?;

@@ -5,7 +5,7 @@ use super::{batch, lags, loss, F64Copy};
 use crate::error::Result;
 use crate::job::Job;
 use crate::network::Network;
-use crate::task::{Batch, BatchKey, Reads, Split};
+use crate::task::{Batch, BatchKey, LossTarget, Split};
 use candle::DType;
 use recurrent_core::{
     Activations, ForwardContext, GradientRecorder, GradientTrace, Layer, LayerId, Record,
@@ -27,7 +27,7 @@ pub(super) fn measure(
     copy: &F64Copy,
     writer: &mut MeasureWriter,
 ) -> Result<()> {
-    let held = batch(job, Split::Held, 0, EXAMPLES)?;
+    let held = batch(job, Split::Test, 0, EXAMPLES)?;
     let on_held = |context: &ForwardContext| loss(job, &copy.network, &held, context);
     let objective = objective(job, copy, &on_held);
     let (seen, traces) = (objective.observations()?, objective.traces(Record::Gradients)?);
@@ -47,9 +47,9 @@ fn objective<'a>(
     copy: &'a F64Copy,
     loss: &'a dyn Fn(&ForwardContext) -> candle::Result<candle::Tensor>,
 ) -> Objective<'a> {
-    let reads = match job.task.reads() {
-        Reads::Last => recurrent_measures::LossReads::Ends,
-        Reads::Every => recurrent_measures::LossReads::Steps,
+    let reads = match job.task.loss_target() {
+        LossTarget::Last => recurrent_measures::LossReads::Ends,
+        LossTarget::Every => recurrent_measures::LossReads::Steps,
     };
     Objective { loss, weights: &copy.weights, depth: copy.network.rnn().depth(), reads }
 }
@@ -180,7 +180,7 @@ fn shadows(
         writer.none(of_all("lost-to-underflow"), "the network trains in f64");
         return Ok(());
     }
-    let draw = BatchKey { split: Split::Held, seed: job.config.seed, step: 0, batch: EXAMPLES };
+    let draw = BatchKey { split: Split::Test, seed: job.config.seed, step: 0, batch: EXAMPLES };
     let held = job.task.batch(draw, dtype, &job.device)?;
     let recorder = GradientRecorder::new(Record::Gradients);
     loss(job, network, &held, &ForwardContext::default().record(&recorder))?.backward()?;

@@ -1,6 +1,6 @@
 //! Attention over the outputs of the recurrent layers.
 
-use crate::task::Reads;
+use crate::task::LossTarget;
 use candle::{Device, Module, Result, Tensor, D};
 use candle_nn::{ops::softmax, Linear, VarBuilder};
 use recurrent_core::{init, Sequence};
@@ -15,7 +15,7 @@ use recurrent_core::{init, Sequence};
 ///
 /// Luong, Pham and Manning 2015 (arXiv:1508.04025) read the states of a recurrent network by
 /// products with the present one; the scale is that of Vaswani et al. 2017 (arXiv:1706.03762). With
-/// `Reads::Every` it takes `(batch, time, time)` scores.
+/// `LossTarget::Every` it takes `(batch, time, time)` scores.
 ///
 /// | weight | shape | begins as |
 /// |---|---|---|
@@ -54,11 +54,11 @@ impl Attention {
     /// What attention adds to the answer that is read from `h`: `(batch,
     /// hidden)` where each example of `ys` ends, or `(batch, time, hidden)`, its outputs at all
     /// steps.
-    pub(super) fn answer(&self, h: &Tensor, ys: &Sequence, reads: Reads) -> Result<Tensor> {
+    pub(super) fn answer(&self, h: &Tensor, ys: &Sequence, reads: LossTarget) -> Result<Tensor> {
         let outputs = if self.detached { ys.values().detach() } else { ys.values().clone() };
         let h = match reads {
-            Reads::Last => h.unsqueeze(1)?, // (batch, 1, hidden)
-            Reads::Every => h.clone(),
+            LossTarget::Last => h.unsqueeze(1)?, // (batch, 1, hidden)
+            LossTarget::Every => h.clone(),
         };
         let scale = 1.0 / (h.dim(D::Minus1)? as f64).sqrt();
         let (query, key) = (self.query.forward(&h)?, self.key.forward(&outputs)?);
@@ -67,21 +67,21 @@ impl Attention {
         let context = softmax(&scores.broadcast_add(&hidden)?, D::Minus1)?.matmul(&outputs)?;
         let answer = self.context.forward(&context)?;
         match reads {
-            Reads::Last => answer.squeeze(1),
-            Reads::Every => Ok(answer),
+            LossTarget::Last => answer.squeeze(1),
+            LossTarget::Every => Ok(answer),
         }
     }
 }
 
 /// −∞ for the steps that are not seen, and else 0: `(batch, 1, time)`, or
 /// `(batch or 1, time, time)` where every step is read.
-fn unseen(ys: &Sequence, reads: Reads, device: &Device) -> Result<Tensor> {
+fn unseen(ys: &Sequence, reads: LossTarget, device: &Device) -> Result<Tensor> {
     let (_, time, _) = ys.values().dims3()?;
     let full = [time];
     let lengths = ys.lengths().map_or(&full[..], |lengths| lengths.as_slice());
     let ends = match reads {
-        Reads::Last => time..time + 1,
-        Reads::Every => 1..time + 1,
+        LossTarget::Last => time..time + 1,
+        LossTarget::Every => 1..time + 1,
     };
     let value = |seen| if seen { 0f32 } else { f32::NEG_INFINITY };
     let row = |len: usize, end: usize| (0..time).map(move |s| value(s < len.min(end)));

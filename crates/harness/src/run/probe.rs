@@ -15,7 +15,7 @@ pub(super) struct Probe(Batch);
 
 impl Probe {
     pub(super) fn new(job: &Job) -> Result<Self> {
-        let draw = BatchKey { split: Split::Held, seed: job.config.seed, step: 0, batch: EXAMPLES };
+        let draw = BatchKey { split: Split::Test, seed: job.config.seed, step: 0, batch: EXAMPLES };
         Ok(Self(job.task.batch(draw, job.config.training.dtype, &job.device)?))
     }
 
@@ -31,7 +31,7 @@ impl Probe {
         let recorder = GradientRecorder::new(Record::Norms);
         let outputs =
             network.forward(&self.0.xs, &ForwardContext::default().bptt(flow).record(&recorder))?;
-        task.judge(&outputs, &self.0)?.losses.mean_all()?.backward()?;
+        task.evaluate(&outputs, &self.0)?.losses.mean_all()?.backward()?;
         Ok(recorder.take().iter().map(Profile::from_trace).collect())
     }
 }

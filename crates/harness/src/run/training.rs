@@ -69,7 +69,7 @@ impl<'a> Training<'a> {
         checkpoint.restore(&self.params, &mut self.optimizer).kept()?;
         let tensors = checkpoint.tensors;
         self.watch.load_state(watch).kept()?;
-        if log.done() > 0 && self.job.task.continues(self.draw(log.done() + 1)) {
+        if log.done() > 0 && self.job.task.is_stateful(self.draw(log.done() + 1)) {
             // The form of the state is that of any other; its values are the checkpoint's.
             let batch = self.batch(log.done())?;
             let (_, form) =
@@ -181,12 +181,12 @@ impl<'a> Training<'a> {
         let penalties = Penalties::new(training, self.network.rnn());
         let context =
             penalties.watched(ForwardContext::train(seed, step - 1).bptt(training.bptt()));
-        let carry = self.carry.take().filter(|_| task.continues(self.draw(step)));
+        let carry = self.carry.take().filter(|_| task.is_stateful(self.draw(step)));
         let (outputs, carry) = self.network.forward_from(&batch.xs, carry.as_ref(), &context)?;
-        if task.continues(self.draw(step + 1)) {
+        if task.is_stateful(self.draw(step + 1)) {
             self.carry = Some(carry.detach());
         }
-        let loss = task.judge(&outputs, &batch)?.losses.mean_all()?;
+        let loss = task.evaluate(&outputs, &batch)?.losses.mean_all()?;
         let mut grads = penalties.with_loss(&loss)?.backward()?;
         penalties.add_omega(&batch.xs, &self.params, &mut grads)?;
         let loss = loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
@@ -241,7 +241,7 @@ impl<'a> Training<'a> {
         let size = self.job.size();
         let network =
             Network::frozen(self.job.variant, size, task, training.readout, &self.params)?;
-        let batches = training.held_out(task).div_ceil(task.held_batch()) as u64;
+        let batches = training.held_out(task).div_ceil(task.eval_batch()) as u64;
         // Of a generated task batch 0 is the probe's. A data set begins anew behind its end.
         let first = if task.examples().is_none() { 1 + number * batches } else { 0 };
         let (mut losses, mut right, mut carry) = (Vec::new(), None, None);
@@ -249,15 +249,15 @@ impl<'a> Training<'a> {
             if cancel.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            let draw = BatchKey { split: Split::Held, seed, step, batch: task.held_batch() };
+            let draw = BatchKey { split: Split::Test, seed, step, batch: task.eval_batch() };
             let batch = task.batch(draw, training.dtype, &self.job.device)?;
-            let before = carry.take().filter(|_| task.continues(draw));
+            let before = carry.take().filter(|_| task.is_stateful(draw));
             let (outputs, after) =
                 network.forward_from(&batch.xs, before.as_ref(), &ForwardContext::default())?;
             carry = Some(after);
-            let judged = task.judge(&outputs, &batch)?;
+            let judged = task.evaluate(&outputs, &batch)?;
             losses.extend(values(&judged.losses)?);
-            if let Some(judged) = judged.right {
+            if let Some(judged) = judged.correct {
                 right.get_or_insert_with(Vec::new).extend(judged);
             }
         }
@@ -268,7 +268,7 @@ impl<'a> Training<'a> {
     /// Evaluates on longer sequences, if that is asked for.
     fn generalise(&self, log: &mut Log, cancel: &AtomicBool) -> Result<()> {
         let factors = GENERALISATION_FACTORS.iter().filter(|_| self.config().generalise);
-        for task in factors.filter_map(|&factor| self.job.task.longer(factor)) {
+        for task in factors.filter_map(|&factor| self.job.task.scaled(factor)) {
             if let Some((loss, accuracy)) = self.held_out(task.as_ref(), 0, cancel)? {
                 let (length, baseline) = (task.length(), task.baseline());
                 log.generalisation.push(Generalised { length, loss, accuracy, baseline });

@@ -1,4 +1,4 @@
-//! What becomes of the gradient on its way down through the layers.
+//! Findings on the gradient along depth.
 
 use super::curve::LayerGradients;
 use super::finding::{words, Finding, FindingKind, Severity};
@@ -6,7 +6,8 @@ use super::suggestions::Advice;
 use super::thresholds::{DEPTH, LOST};
 use crate::text::number;
 
-/// The findings of all layers that run in one direction, bottom first: at most one of each kind, at the layer where it is worst.
+/// The findings of all layers of one direction, bottom first: at most one of each kind, at the
+/// worst layer.
 pub(super) fn findings(ways: &[&LayerGradients]) -> Vec<Finding> {
     let Some((top, below)) = ways.split_last() else { return Vec::new() };
     let source = top.strength();
@@ -21,8 +22,8 @@ pub(super) fn findings(ways: &[&LayerGradients]) -> Vec<Finding> {
     let a_layer = |ratio: f64, layer: usize| ratio.powf(1.0 / (top.layer_id.layer - layer) as f64);
     let vanishes = least.map(|&(ratio, layer_id)| {
         let why = format!(
-            "All steps together, {} gets {} of the gradient that {} gets, a factor of {} a layer: with one learning rate for both, it \
-             stands still. Connections along time do not help it.",
+            "Over all steps, {} gets {} of the gradient that {} gets, a factor of {} per layer. \
+            With one learning rate for both, it hardly learns. Connections along time do not help.",
             words(layer_id),
             number(ratio),
             words(top.layer_id),
@@ -32,13 +33,13 @@ pub(super) fn findings(ways: &[&LayerGradients]) -> Vec<Finding> {
         Finding::new(FindingKind::VanishesAlongDepth, severity, why)
             .at(layer_id)
             .measured("ratio to the top layer", ratio, "1")
-            .measured("factor a layer", a_layer(ratio, layer_id.layer), "1")
+            .measured("factor per layer", a_layer(ratio, layer_id.layer), "1")
             .advice(Advice::VanishesAlongDepth)
     });
     let explodes = most.map(|&(ratio, layer_id)| {
         let why = format!(
-            "All steps together, {} gets {} times the gradient that {} gets, a factor of {} a layer: one learning rate does not \
-             serve both.",
+            "Over all steps, {} gets {} times the gradient that {} gets, a factor of {} per layer. \
+            One learning rate does not serve both.",
             words(layer_id),
             number(ratio),
             words(top.layer_id),
@@ -47,7 +48,7 @@ pub(super) fn findings(ways: &[&LayerGradients]) -> Vec<Finding> {
         Finding::new(FindingKind::ExplodesAlongDepth, Severity::Warning, why)
             .at(layer_id)
             .measured("ratio to the top layer", ratio, "1")
-            .measured("factor a layer", a_layer(ratio, layer_id.layer), "1")
+            .measured("factor per layer", a_layer(ratio, layer_id.layer), "1")
             .advice(Advice::ExplodesAlongDepth)
     });
     vanishes.into_iter().chain(explodes).collect()

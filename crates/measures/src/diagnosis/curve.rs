@@ -1,4 +1,4 @@
-//! A layer's gradient on its way back, over all batches.
+//! A layer's gradient against the lag, over all batches.
 
 use super::thresholds::{TINY, UNDERFLOWED};
 use crate::depth::pooled;
@@ -6,7 +6,8 @@ use crate::statistics::median_high;
 use crate::{decay, horizon, Fit, Profile, HORIZON};
 use recurrent_core::{GradientTrace, LayerId};
 
-/// The gradient of one field of one layer's state against the lag: the median over batches of the median over examples.
+/// The gradient of one field of one layer's state against the lag: the median over batches of the
+/// median over examples.
 #[derive(Clone, Debug)]
 pub(super) struct GradientCurve {
     pub(super) part: &'static str,
@@ -19,7 +20,7 @@ pub(super) struct GradientCurve {
     strength: f64,
 }
 
-/// What one batch showed of one field of one layer's state.
+/// The profile of one field of one layer's state, from one batch.
 #[derive(Clone, Debug)]
 pub(super) struct BatchProfile {
     profile: Profile,
@@ -27,17 +28,17 @@ pub(super) struct BatchProfile {
 }
 
 impl BatchProfile {
-    pub(super) fn of(trace: &GradientTrace) -> Self {
+    pub(super) fn from_trace(trace: &GradientTrace) -> Self {
         Self { profile: Profile::from_trace(trace), pooled: pooled(trace) }
     }
 }
 
 impl GradientCurve {
-    /// Of what all batches showed; `None` if there is none.
-    pub(super) fn of(seen: &[BatchProfile]) -> Option<Self> {
-        let profiles: Vec<_> = seen.iter().map(|seen| &seen.profile).collect();
+    /// The curve over all batches; `None` without batches.
+    pub(super) fn new(batches: &[BatchProfile]) -> Option<Self> {
+        let profiles: Vec<_> = batches.iter().map(|batch| &batch.profile).collect();
         let one = *profiles.first()?;
-        let strengths: Vec<_> = seen.iter().map(|seen| seen.pooled).collect();
+        let strengths: Vec<_> = batches.iter().map(|batch| batch.pooled).collect();
         let strength = median_high(&strengths)?;
         let lags = profiles.iter().map(|profile| profile.lag.len()).max()?;
         let at = |lag: usize, read: fn(&Profile) -> &Vec<f64>| {
@@ -68,7 +69,7 @@ impl GradientCurve {
         self.norms.len() - 1
     }
 
-    /// The lag that shares refer to: the first at which there is a gradient, from [`Profile::reference`] on.
+    /// The reference lag of shares: the first with a gradient, from [`Profile::reference`] on.
     pub(super) fn first(&self) -> Option<usize> {
         self.first
     }
@@ -94,19 +95,20 @@ impl GradientCurve {
         decay(&self.norms, self.steps())
     }
 
-    /// The largest lag at which a thousandth is left.
+    /// The largest lag with a thousandth of the reference norm.
     pub(super) fn horizon(&self) -> Option<usize> {
         horizon(&self.norms, self.first?, HORIZON)
     }
 
-    /// The first lag, up to `reach`, at which the gradient is zero though it was not tiny before.
+    /// The first lag, up to `reach`, at which the gradient is zero without having been tiny.
     pub(super) fn end(&self, reach: usize) -> Option<usize> {
         let first = self.first?;
         let last = (first..=reach.min(self.steps())).rfind(|&lag| self.norms[lag] > 0.0)?;
         (last < reach.min(self.steps()) && self.norms[last] > TINY).then_some(last + 1)
     }
 
-    /// The first lag, up to `reach`, at which most elements are zero or subnormal, the gradient being tiny there or before.
+    /// The first lag, up to `reach`, at which most elements are zero or subnormal and the gradient
+    /// is or was tiny.
     pub(super) fn underflow(&self, reach: usize) -> Option<usize> {
         let first = self.first?;
         let tiny = (first..self.norms.len())
@@ -120,27 +122,28 @@ impl GradientCurve {
     }
 }
 
-/// The courses of one layer, in one direction.
+/// The curves of one layer, in one direction.
 #[derive(Clone, Debug)]
 pub(super) struct LayerGradients {
     pub(super) layer_id: LayerId,
-    pub(super) courses: Vec<GradientCurve>,
+    pub(super) curves: Vec<GradientCurve>,
 }
 
 impl LayerGradients {
-    /// The course of the field that carries the gradient: the memory c where there is one, and else the output h.
+    /// The curve of the field that carries the gradient: the cell state c if there is one, else the
+    /// output h.
     pub(super) fn carrier(&self) -> Option<&GradientCurve> {
-        self.courses.iter().find(|course| course.part != "h").or(self.courses.first())
+        self.curves.iter().find(|curve| curve.part != "h").or(self.curves.first())
     }
 
     /// The norm of the gradient of all fields and steps together.
     pub(super) fn strength(&self) -> f64 {
-        self.courses.iter().map(|course| course.strength().powi(2)).sum::<f64>().sqrt()
+        self.curves.iter().map(|curve| curve.strength().powi(2)).sum::<f64>().sqrt()
     }
 
     /// The first lag at which a gradient is not finite.
     pub(super) fn broken(&self) -> Option<usize> {
-        self.courses.iter().filter_map(|course| course.broken).min()
+        self.curves.iter().filter_map(|curve| curve.broken).min()
     }
 }
 
@@ -149,45 +152,45 @@ mod tests {
     use super::*;
     use crate::profile::tests::trace;
 
-    fn course(part: &'static str, norms: &[f64]) -> GradientCurve {
-        let seen = BatchProfile::of(&trace(
+    fn curve(part: &'static str, norms: &[f64]) -> GradientCurve {
+        let seen = BatchProfile::from_trace(&trace(
             part,
             &norms.iter().map(|&norm| vec![norm]).collect::<Vec<_>>(),
         ));
-        GradientCurve::of(&[seen]).expect("a profile")
+        GradientCurve::new(&[seen]).expect("a profile")
     }
 
     #[test]
     fn shares_refer_to_the_first_gradient() {
-        let h = course("h", &[4.0, 2.0, 1.0, 8.0]);
+        let h = curve("h", &[4.0, 2.0, 1.0, 8.0]);
         assert_eq!(
             (h.share(2), h.share(3), h.share(0), h.share(4)),
             (Some(0.25), Some(2.0), None, None)
         );
         assert_eq!((h.peak(), h.steps()), ((3, 8.0), 3));
-        let c = course("c", &[0.0, 2.0, 1.0]);
+        let c = curve("c", &[0.0, 2.0, 1.0]);
         assert_eq!((c.first(), c.share(2)), (Some(1), Some(0.5)));
         assert_eq!(
-            course("h", &[0.0, 0.0, 3.0, 6.0]).share(3),
+            curve("h", &[0.0, 0.0, 3.0, 6.0]).share(3),
             Some(2.0),
             "the loss reads an earlier step"
         );
-        assert_eq!(course("h", &[0.0; 3]).first(), None);
+        assert_eq!(curve("h", &[0.0; 3]).first(), None);
     }
 
     #[test]
     fn the_median_is_over_batches() {
-        let of = |norm: f64| BatchProfile::of(&trace("h", &[vec![norm], vec![norm / 2.0]]));
-        let course = GradientCurve::of(&[of(1.0), of(9.0), of(3.0)]).expect("three");
-        assert_eq!((course.start(), course.share(1)), (3.0, Some(0.5)));
-        assert!(GradientCurve::of(&[]).is_none());
-        let broken = GradientCurve::of(&[of(1.0), of(f64::NAN)]).expect("two");
+        let of = |norm: f64| BatchProfile::from_trace(&trace("h", &[vec![norm], vec![norm / 2.0]]));
+        let curve = GradientCurve::new(&[of(1.0), of(9.0), of(3.0)]).expect("three");
+        assert_eq!((curve.start(), curve.share(1)), (3.0, Some(0.5)));
+        assert!(GradientCurve::new(&[]).is_none());
+        let broken = GradientCurve::new(&[of(1.0), of(f64::NAN)]).expect("two");
         assert_eq!(broken.broken, Some(0));
     }
 
     #[test]
-    fn what_is_cut_off_is_told_from_what_fades() {
-        let cut = course("h", &[1.0, 0.5, 0.25, 0.0, 0.0]);
+    fn a_cut_differs_from_a_decay() {
+        let cut = curve("h", &[1.0, 0.5, 0.25, 0.0, 0.0]);
         assert_eq!(
             (cut.end(4), cut.end(3), cut.end(2), cut.underflow(4)),
             (Some(3), Some(3), None, None)
@@ -199,7 +202,7 @@ mod tests {
         for lag in 38..60 {
             (fading.subnormals[lag], fading.zeros[lag]) = if lag < 46 { (4, 0) } else { (0, 4) };
         }
-        let fading = GradientCurve::of(&[BatchProfile::of(&fading)]).expect("a profile");
+        let fading = GradientCurve::new(&[BatchProfile::from_trace(&fading)]).expect("a profile");
         assert_eq!(
             (fading.end(59), fading.underflow(59), fading.underflow(37)),
             (None, Some(38), None)

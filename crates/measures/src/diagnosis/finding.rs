@@ -1,4 +1,4 @@
-//! What a diagnosis finds.
+//! The findings of a diagnosis.
 
 use super::suggestions::Advice;
 use crate::json::number;
@@ -6,37 +6,37 @@ use recurrent_core::LayerId;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Something that keeps a network from learning, or may.
+/// A fault that keeps a network from learning, or may do so.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
-    /// How bad it is.
+    /// Its severity.
     pub severity: Severity,
-    /// What it is.
+    /// Its kind.
     pub kind: FindingKind,
-    /// The recurrent layer in which it is; `None` for what concerns parameters or the whole network.
+    /// The recurrent layer; `None` for a finding on parameters or on the whole network.
     #[serde(with = "layer", default)]
     pub layer_id: Option<LayerId>,
-    /// The gate in which it is.
+    /// The gate, for a finding on a gate.
     pub gate: Option<String>,
-    /// The parameters that it concerns, by name.
+    /// The names of the parameters, for a finding on parameters.
     pub parameters: Vec<String>,
-    /// The numbers that it rests on.
+    /// The numbers behind it.
     pub measured: Vec<Evidence>,
-    /// In words: what was seen, and why it matters.
+    /// The observation in words, and why it matters.
     pub why: String,
-    /// What to try, the most promising first.
+    /// The suggestions, the most promising first.
     pub suggestions: Vec<Suggestion>,
 }
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
-    /// The diagnosis itself could not see enough.
+    /// The batches do not show enough.
     Note,
-    /// Learning suffers.
+    /// The network learns less well.
     Warning,
-    /// Something does not learn at all, or the numbers break.
+    /// Part of the network does not learn at all, or numbers are not finite.
     Severe,
 }
 
@@ -49,7 +49,7 @@ pub enum FindingKind {
     NotFinite,
     /// NamedTensors have no gradient: the graph is cut, or the loss does not depend on them.
     CutGraph,
-    /// No gradient came back into a layer.
+    /// No gradient reaches a layer.
     Unreached,
     /// The gradient grows along time.
     ExplodesAlongTime,
@@ -75,10 +75,10 @@ pub enum FindingKind {
     ShortSequences,
 }
 
-/// A number with its unit.
+/// A measured number with its unit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
-    /// What was measured.
+    /// Its name.
     pub name: String,
     /// Its value.
     #[serde(with = "number")]
@@ -87,7 +87,7 @@ pub struct Evidence {
     pub unit: String,
 }
 
-/// Something to try.
+/// A suggestion of a finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Suggestion {
     /// Its name, as on the command line.
@@ -125,7 +125,7 @@ impl Finding {
         Self { suggestions: advice.suggestions(), ..self }
     }
 
-    /// The number of this name.
+    /// The number with this name.
     pub fn value(&self, name: &str) -> Option<f64> {
         self.measured.iter().find(|measured| measured.name == name).map(|measured| measured.value)
     }
@@ -136,7 +136,7 @@ impl fmt::Display for FindingKind {
         f.write_str(match self {
             Self::NotFinite => "numbers are not finite",
             Self::CutGraph => "parameters without a gradient",
-            Self::Unreached => "no gradient comes back into the layer",
+            Self::Unreached => "no gradient reaches the layer",
             Self::ExplodesAlongTime => "the gradient explodes along time",
             Self::VanishesAlongTime => "the gradient vanishes along time",
             Self::EndsAlongTime => "the gradient is cut off along time",
@@ -162,18 +162,18 @@ impl fmt::Display for Severity {
     }
 }
 
-/// A place in words: `layer 0`, `layer 1 in reverse`.
+/// A layer id in words: `layer 0`, `layer 1 in reverse`.
 pub(super) fn words(layer_id: LayerId) -> String {
     format!("layer {}{}", layer_id.layer, if layer_id.reverse { " in reverse" } else { "" })
 }
 
-/// A place in JSON: `{"layer": 0, "reverse": false}`, or null.
+/// A layer id in JSON: `{"layer": 0, "reverse": false}`, or null.
 pub(super) mod layer {
     use recurrent_core::LayerId;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     #[derive(Serialize, Deserialize)]
-    struct At {
+    struct JsonLayerId {
         layer: usize,
         reverse: bool,
     }
@@ -182,12 +182,13 @@ pub(super) mod layer {
         layer_id: &Option<LayerId>,
         to: S,
     ) -> Result<S::Ok, S::Error> {
-        layer_id.map(|LayerId { layer, reverse }| At { layer, reverse }).serialize(to)
+        layer_id.map(|LayerId { layer, reverse }| JsonLayerId { layer, reverse }).serialize(to)
     }
 
     pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
         from: D,
     ) -> Result<Option<LayerId>, D::Error> {
-        Ok(Option::<At>::deserialize(from)?.map(|At { layer, reverse }| LayerId { layer, reverse }))
+        Ok(Option::<JsonLayerId>::deserialize(from)?
+            .map(|JsonLayerId { layer, reverse }| LayerId { layer, reverse }))
     }
 }

@@ -8,9 +8,10 @@ use candle_nn::VarMap;
 use recurrent_core::Layer;
 use std::collections::BTreeMap;
 
-/// NamedTensors by name. A `VarMap` is such a thing, a list of names with variables or tensors, and a [`Layer`].
+/// Parameters by name: a `VarMap`, a list of names with variables or tensors, or a [`Layer`].
 ///
-/// Leave out what is not trained, such as frozen weights or the running statistics of a batch norm.
+/// Leave out tensors that are not trained, such as frozen weights or the running statistics of a
+/// batch norm.
 pub trait NamedTensors {
     /// All of them, in any order.
     ///
@@ -22,7 +23,10 @@ pub trait NamedTensors {
 impl NamedTensors for VarMap {
     fn named(&self) -> Result<Vec<(String, Tensor)>> {
         let Ok(data) = self.data().lock() else {
-            bail!("diagnosis params: the varmap's lock is poisoned, another thread panicked while it held it")
+            bail!(
+                "diagnosis params: the varmap's lock is poisoned, another thread panicked while \
+                  it held it"
+            )
         };
         Ok(data.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect())
     }
@@ -55,7 +59,7 @@ impl NamedTensors for dyn Layer {
     }
 }
 
-/// What was seen of one parameter's gradient, in how many batches.
+/// The number of batches with each state of one parameter's gradient.
 #[derive(Clone, Debug, Default)]
 struct GradientCounts {
     watched: usize,
@@ -63,7 +67,7 @@ struct GradientCounts {
     zero: usize,
 }
 
-/// What was seen of the loss and of all gradients.
+/// The state of the loss and of all gradients.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ParameterGradients {
     reached: BTreeMap<String, GradientCounts>,
@@ -80,8 +84,8 @@ struct FirstFailure {
 }
 
 impl ParameterGradients {
-    /// Takes the gradients of one batch.
-    pub(super) fn take(
+    /// Adds the gradients of one batch.
+    pub(super) fn add(
         &mut self,
         batch: usize,
         loss: f64,
@@ -111,7 +115,8 @@ impl ParameterGradients {
         Ok(())
     }
 
-    /// Whether a scale that is still zero closes a branch, and learns: nothing behind it gets a gradient until it opens.
+    /// Whether a scale that is still zero blocks a branch and gets a gradient itself: parameters
+    /// behind it get a gradient only after its first update.
     pub(super) fn opening(&self) -> bool {
         self.opening
     }
@@ -123,14 +128,18 @@ impl ParameterGradients {
     fn not_finite(&self) -> Option<Finding> {
         let FirstFailure { batch, loss, parameters } = self.broken.as_ref()?;
         let gradients = match &parameters[..] {
-            [] => "no gradient is, yet".to_string(),
+            [] => "the gradients are still finite".to_string(),
             names => format!("so are the gradients of {}", listed(names)),
         };
         let why = match loss.is_finite() {
-            false => format!("In batch {batch} the loss is {loss}; {gradients}. The weights are lost after one such step."),
+            false => format!(
+                "In batch {batch} the loss is {loss}; {gradients}. The weights are \
+                             lost after one such step."
+            ),
             true => format!(
-                "In batch {batch} the loss is finite, but not the gradients of {}: something on the way back overflows or \
-                 divides by zero. The weights are lost after one such step.",
+                "In batch {batch} the loss is finite, but not the gradients of {}: an operation of \
+                the backward pass overflows or divides by zero. The weights are lost after one \
+                such step.",
                 listed(parameters)
             ),
         };
@@ -144,8 +153,9 @@ impl ParameterGradients {
     fn absent(&self) -> Option<Finding> {
         let names = self.names(|reached| reached.absent == reached.watched);
         let why = format!(
-            "The backward pass leaves no gradient for {}. They will never change: the loss does not depend on them, or an operation \
-             without a backward pass lies between, such as candle_nn's LayerNorm, RmsNorm or softmax_last_dim, or a detach().",
+            "The backward pass has no gradient for {}. They will never change: the loss does not \
+            depend on them, or an operation without a backward pass lies between, such as \
+            candle_nn's LayerNorm, RmsNorm or softmax_last_dim, or a detach().",
             listed(&names)
         );
         let finding = Finding::new(FindingKind::CutGraph, Severity::Severe, why)
@@ -158,8 +168,8 @@ impl ParameterGradients {
         let names = self
             .names(|reached| reached.zero > 0 && reached.zero + reached.absent == reached.watched);
         let why = format!(
-            "In every batch the gradient of {} is exactly zero in all elements: they do not learn. Behind dead units, shut gates and \
-             gradients that underflow that is so by consequence.",
+            "In every batch the gradient of {} is exactly zero in all elements: they do not learn. \
+            Dead units, shut gates and underflow have this effect.",
             listed(&names)
         );
         let finding = Finding::new(FindingKind::ZeroGradient, Severity::Warning, why)
@@ -168,10 +178,10 @@ impl ParameterGradients {
         (!names.is_empty() && !self.opening).then_some(Finding { parameters: names, ..finding })
     }
 
-    fn names(&self, of: impl Fn(&GradientCounts) -> bool) -> Vec<String> {
+    fn names(&self, is: impl Fn(&GradientCounts) -> bool) -> Vec<String> {
         self.reached
             .iter()
-            .filter(|(_, reached)| of(reached))
+            .filter(|(_, reached)| is(reached))
             .map(|(name, _)| name.clone())
             .collect()
     }
@@ -182,7 +192,7 @@ pub(super) fn values(tensor: &Tensor) -> Result<Vec<f64>> {
     tensor.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()
 }
 
-/// Up to four names, and how many more.
+/// Up to four names, and the number of the others.
 fn listed(names: &[String]) -> String {
     let shown = names.iter().take(4).map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ");
     match names.len().saturating_sub(4) {

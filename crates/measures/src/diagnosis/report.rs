@@ -1,4 +1,4 @@
-//! What a diagnosis comes to.
+//! The report of a diagnosis.
 
 use super::finding::{layer, words, Finding};
 use crate::json::number;
@@ -11,7 +11,7 @@ use textwrap::{Options, WordSeparator, WordSplitter, WrapAlgorithm};
 /// The columns of the text.
 const COLUMNS: usize = 100;
 
-/// What a diagnosis comes to: the findings, the worst first, and what was measured of every layer.
+/// The report of a diagnosis: the findings, the worst first, and the measurements of every layer.
 ///
 /// `Display` writes it in words, 100 columns wide.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,13 +20,13 @@ pub struct DiagnosisReport {
     pub needed: usize,
     /// The number of batches.
     pub batches: usize,
-    /// What is wrong.
+    /// The findings.
     pub findings: Vec<Finding>,
-    /// What was measured, by layer, direction and field of the state.
+    /// The measurements, by layer, direction and field of the state.
     pub layers: Vec<LayerMeasures>,
 }
 
-/// What was measured of one field of one layer's state.
+/// The measurements of one field of one layer's state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LayerMeasures {
     /// Which layer, and which direction.
@@ -34,13 +34,16 @@ pub struct LayerMeasures {
     pub layer_id: Option<LayerId>,
     /// The field of the state: `h`, `c`.
     pub part: String,
-    /// The decay a step of the gradient on its way back; negative is growth. `None` where too few lags have a gradient.
+    /// The decay of the gradient per step; negative for growth. `None` if too few lags have a
+    /// gradient.
     pub decay: Option<f64>,
-    /// The lag at which a thousandth is left, in steps; `None` without a gradient.
+    /// The largest lag with a thousandth of the gradient, in steps; `None` without a gradient.
     pub horizon: Option<usize>,
-    /// The share of the gradient left at the longest lag needed, or at the last there is; `None` without a gradient.
+    /// The share of the gradient at the needed lag, or at the last lag of the sequences; `None`
+    /// without a gradient.
     pub left: Option<f64>,
-    /// The norm of the gradient of all steps together over that of the top layer's field of this name.
+    /// The norm of the gradient of all steps together, over that of the same field of the top
+    /// layer.
     #[serde(with = "number")]
     pub strength: f64,
     /// The share of dead units.
@@ -63,6 +66,13 @@ impl DiagnosisReport {
 
 impl fmt::Display for DiagnosisReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.batches == 0 {
+            return writeln!(
+                f,
+                "Nothing was recorded: no batch was added, so there is no diagnosis. Call \
+                 Diagnosis::add_batch\nafter each backward pass."
+            );
+        }
         let findings = match self.findings.len() {
             0 => "No finding".to_string(),
             many => count(many, "finding"),
@@ -83,7 +93,7 @@ impl fmt::Display for DiagnosisReport {
                     let layer_id = above
                         .layer_id
                         .map_or(String::new(), |layer_id| format!(" for {}", words(layer_id)));
-                    writeln!(f, "         try what stands above{layer_id}")?;
+                    writeln!(f, "         see the suggestions above{layer_id}")?;
                 }
                 None => finding.write_suggestions(f)?,
             }
@@ -183,6 +193,15 @@ fn wrapped(text: &str, first: usize, indent: usize, columns: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_report_without_batches_says_so() {
+        let report = crate::diagnosis::Diagnosis::new(10).report();
+        assert_eq!((report.batches, report.findings.len()), (0, 0));
+        let text = report.to_string();
+        assert!(text.starts_with("Nothing was recorded") && !text.contains("No finding"), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    }
 
     #[test]
     fn lines_are_filled_and_no_longer() {

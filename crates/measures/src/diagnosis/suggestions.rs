@@ -142,10 +142,16 @@ impl Advice {
                 unmeasured("layernorm", "bounds the recurrent input"),
             ],
             Self::UnderflowsGated => {
-                vec![measured("chrono", "slows the decay of the gradient", "forget-gate"), f64_dtype()]
+                vec![
+                    measured("chrono", "slows the decay of the gradient", "forget-gate"),
+                    f64_dtype(),
+                ]
             }
             Self::UnderflowsPlain => {
-                vec![measured("orthogonal", "slows the decay of the gradient", "initialisation"), f64_dtype()]
+                vec![
+                    measured("orthogonal", "slows the decay of the gradient", "initialisation"),
+                    f64_dtype(),
+                ]
             }
             Self::EndsAlongTime => vec![
                 measured(
@@ -182,7 +188,11 @@ impl Advice {
                 ),
             ],
             Self::ShutInputGate => vec![
-                unmeasured("biases", "set the gate's to 0; chrono sets −b of the forget gate, no less"),
+                unmeasured(
+                    "biases",
+                    "set the gate's to 0; chrono sets −b of the forget gate, no \
+                           less",
+                ),
                 unmeasured("layernorm=0.1", "keeps the gate's argument near its bias"),
             ],
             Self::ShutOutputGate => vec![
@@ -200,8 +210,14 @@ impl Advice {
                 unmeasured("layernorm=0.1", "keeps the argument of tanh small"),
             ],
             Self::ZeroUnits => vec![
-                unmeasured("biases", "set to 0: a unit that is always off gets no gradient to recover"),
-                unmeasured("lr", "a smaller one: a single large step can shut a ReLU unit off for good"),
+                unmeasured(
+                    "biases",
+                    "set to 0: a unit that is always off gets no gradient to recover",
+                ),
+                unmeasured(
+                    "lr",
+                    "a smaller one: a single large step can shut a ReLU unit off for good",
+                ),
                 unmeasured("tanh", "or a gated cell, which is nowhere exactly flat"),
             ],
             Self::ConstantUnits => vec![
@@ -214,13 +230,18 @@ impl Advice {
             Self::CutGraph => vec![
                 unmeasured(
                     "layer_norm_slow",
-                    "candle_nn::ops::layer_norm_slow or recurrent-layernorm, which have a backward pass",
+                    "candle_nn::ops::layer_norm_slow or recurrent-layernorm, which have a backward \
+                    pass",
                 ),
                 unmeasured("no detach()", "between these parameters and the loss"),
             ],
             Self::ZeroGradient => vec![
                 unmeasured("see above", "the findings of the layers are the cause"),
-                unmeasured("leave out", "parameters that the batches do not use, from the diagnosis"),
+                unmeasured(
+                    "leave out",
+                    "parameters that the batches do not use, from the \
+                           diagnosis",
+                ),
             ],
             Self::NotFinite => vec![
                 measured(
@@ -229,7 +250,11 @@ impl Advice {
                     "clipping-exploding",
                 ),
                 unmeasured("lr", "a smaller one, if it happens after some steps"),
-                unmeasured("inputs", "look for NaN in the batch, a logarithm of 0, a division by 0"),
+                unmeasured(
+                    "inputs",
+                    "look for NaN in the batch, a logarithm of 0, a division by \
+                           0",
+                ),
             ],
             Self::ShortSequences => {
                 vec![unmeasured("longer batches", "sequences at least as long as the longest lag")]

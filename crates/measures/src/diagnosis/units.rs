@@ -1,4 +1,4 @@
-//! What the units of a layer do on the way there: dead ones, saturated states, shut gates.
+//! The units of a layer in the forward pass: dead units, saturated states, shut gates.
 
 use super::finding::{Finding, FindingKind, Severity};
 use super::suggestions::{Advice, Recurrence};
@@ -10,35 +10,35 @@ use crate::{gates, GateUse};
 use candle::Result;
 use recurrent_core::Activations;
 
-/// What was seen of one layer's units, over all batches.
+/// The activity of one layer's units, over all batches.
 #[derive(Clone, Debug, Default)]
 pub(super) struct UnitActivity {
-    memory: bool,
-    /// The units that do not change, in any batch.
+    gated: bool,
+    /// The units that are constant in every batch.
     still: Vec<bool>,
-    /// The units whose output is zero throughout.
+    /// The units whose output is always zero.
     zero: Vec<bool>,
     squashed: TanhOutputs,
     /// The gates of every batch.
     gates: Vec<Vec<GateUse>>,
-    /// The name of the gate that keeps the state.
+    /// The name of the keep gate.
     keeper: Option<&'static str>,
-    /// What the gates let into an empty memory at most, by unit; empty where that cannot be seen.
+    /// The largest weight of the inputs in the cell state, by unit; empty without a keep gate.
     written: Vec<f64>,
 }
 
-/// The values that came out of a tanh.
+/// The outputs of tanh.
 #[derive(Clone, Debug, Default)]
 struct TanhOutputs {
     values: usize,
     saturated: usize,
-    /// Whether a value lay outside of ±1, so that it did not come out of a tanh.
+    /// Whether a value was outside of ±1, so that it is not an output of tanh.
     beyond: bool,
 }
 
 impl UnitActivity {
-    /// Takes what one batch showed.
-    pub(super) fn take(&mut self, seen: &Activations) -> Result<()> {
+    /// Adds the activations of one batch.
+    pub(super) fn add(&mut self, seen: &Activations) -> Result<()> {
         let Some((field, states)) = seen.states.first() else { return Ok(()) };
         let outputs = within(field, &states.narrow(1, 1, states.dim(1)? - 1)?, &seen.lengths)?;
         let rows = seen.gates.iter().map(|gate| within(gate.name, &gate.values, &seen.lengths));
@@ -48,10 +48,10 @@ impl UnitActivity {
         };
         let keeps = seen.gates.iter().position(|gate| gate.keeps);
 
-        self.memory |= seen.states.len() > 1 || keeps.is_some();
+        self.gated |= seen.states.len() > 1 || keeps.is_some();
         self.keeper = keeps.map(|index| seen.gates[index].name);
         self.take_outputs(&outputs);
-        if !self.memory || of("o").is_some() {
+        if !self.gated || of("o").is_some() {
             self.squashed.take(&outputs, of("o"));
         }
         if let Some(index) = keeps {
@@ -73,7 +73,7 @@ impl UnitActivity {
         }
     }
 
-    /// w_t = f_t w_{t-1} + i_t from w_0 = 0, with 1 − f where there is no gate i.
+    /// w_t = f_t w_{t-1} + i_t from w_0 = 0, with 1 − f without a gate i.
     fn take_written(&mut self, input: Option<&[Vec<f64>]>, keeps: &[Vec<f64>], lengths: &[usize]) {
         self.written.resize(keeps.first().map_or(0, Vec::len), 0.0);
         let mut start = 0;
@@ -90,9 +90,9 @@ impl UnitActivity {
         }
     }
 
-    /// How the layer remembers.
-    pub(super) fn memory(&self) -> Recurrence {
-        if self.memory {
+    /// How the layer keeps its state.
+    pub(super) fn recurrence(&self) -> Recurrence {
+        if self.gated {
             Recurrence::Gated
         } else {
             Recurrence::Plain
@@ -104,7 +104,7 @@ impl UnitActivity {
         share(self.still.iter().copied())
     }
 
-    /// Whether most of the values that came out of tanh lie where it is flat.
+    /// Whether most outputs of tanh are saturated.
     pub(super) fn saturated(&self) -> bool {
         self.squashed.finding().is_some()
     }
@@ -118,7 +118,7 @@ impl UnitActivity {
         first.map(|(index, gate)| (gate.name.clone(), mean(index))).collect()
     }
 
-    /// The findings of this layer, in which the gradient vanishes along time or does not.
+    /// The findings of this layer, given whether its gradient vanishes along time.
     pub(super) fn findings(&self, vanishes: bool) -> Vec<Finding> {
         let squashed = self.squashed.finding().filter(|_| vanishes);
         let forgets = self.forgets().filter(|_| vanishes);
@@ -134,8 +134,9 @@ impl UnitActivity {
         let zero = units.iter().filter(|&&unit| self.zero[unit]).count();
         let shown = units.iter().take(8).map(usize::to_string).collect::<Vec<_>>().join(", ");
         let why = format!(
-            "The output of {} of {} units is the same at every step of every example, of {zero} exactly zero: they tell the layers above \
-             nothing, and get no gradient that could revive them. UnitActivity {shown}{}.",
+            "The output of {} of {} units is the same at every step of every example, for {zero} \
+            exactly zero: they carry no information, and get no gradient that could revive them. \
+            UnitActivity {shown}{}.",
             units.len(),
             self.still.len(),
             if units.len() > 8 { " and others" } else { "" }
@@ -153,16 +154,16 @@ impl UnitActivity {
         let named = |name: &str| self.gates.iter().flatten().any(|gate| gate.name == name);
         let gate = if named("i") { "i" } else { self.keeper? };
         let why = format!(
-            "In {} of the units the gates would let less than {} into an empty memory in a whole sequence, where 1 is all of a \
-             candidate's value: the memory holds next to nothing of the inputs, and what is before the gate gets as little of the \
-             gradient.",
+            "In {} of the units the inputs of a whole sequence enter the cell state with a weight \
+            below {}, where 1 is a candidate's full value: the cell state ignores the inputs, and \
+            the weights before the gate get as little of the gradient.",
             percent(shut),
             number(SHUT)
         );
         shut_gate(gate, shut, why).map(|finding| finding.advice(Advice::ShutInputGate))
     }
 
-    /// Of the gate that keeps the state: whether most units forget within about a step.
+    /// The finding if most units forget within about a step, by the keep gate.
     fn forgets(&self) -> Option<Finding> {
         let gate = self.keeper?;
         let below = |units: Vec<(f64, bool)>| {
@@ -170,28 +171,29 @@ impl UnitActivity {
         };
         let shut = share(self.by_unit(gate).into_iter().map(below));
         let why = format!(
-            "In {} of the units the gate {gate} that keeps the state is below {} on average: they forget within about a step, which is \
-             why the gradient vanishes. It is the gate near 0 that ends a gradient; near 1 it keeps it.",
+            "In {} of the units the keep gate {gate} is below {} on average: they forget within \
+            about a step, so the gradient vanishes. A keep gate near 0 ends a gradient, one near 1 \
+            keeps it.",
             percent(shut),
             number(SHUT)
         );
         shut_gate(gate, shut, why).map(|finding| finding.advice(Advice::ShutKeepGate))
     }
 
-    /// Of the gate on the output: whether most units never show what they hold.
+    /// The finding if the output gate of most units never opens.
     fn hides(&self) -> Option<Finding> {
         let never = |units: Vec<(f64, bool)>| units.iter().all(|(_, never)| *never);
         let shut = share(self.by_unit("o").into_iter().map(never));
         let why = format!(
-            "In {} of the units the output gate never opens beyond {}: what they hold does not reach the loss, and the \
-             loss's gradient does not reach them.",
+            "In {} of the units the output gate never opens beyond {}: their state does not reach \
+            the loss, and the gradient does not reach them.",
             percent(shut),
             number(SHUT)
         );
         shut_gate("o", shut, why).map(|finding| finding.advice(Advice::ShutOutputGate))
     }
 
-    /// Of every unit of a gate, batch by batch, the mean, and whether it was shut throughout.
+    /// For every unit of a gate and every batch, the mean, and whether the gate was always shut.
     fn by_unit(&self, gate: &str) -> Vec<Vec<(f64, bool)>> {
         let batches: Vec<_> = self.gates.iter().flatten().filter(|one| one.name == gate).collect();
         let units = batches.first().map_or(0, |gate| gate.units.len());
@@ -206,7 +208,7 @@ impl UnitActivity {
 }
 
 impl TanhOutputs {
-    /// Of an LSTM, whose h is o tanh(c), that is h / o; of others without a memory h itself.
+    /// For an LSTM, with h = o tanh(c), the values h / o; for plain layers h itself.
     fn take(&mut self, outputs: &[Vec<f64>], o: Option<&[Vec<f64>]>) {
         for (row, outputs) in outputs.iter().enumerate() {
             self.beyond |= o.is_some_and(|o| o[row].len() != outputs.len()); // projected
@@ -223,8 +225,8 @@ impl TanhOutputs {
     fn finding(&self) -> Option<Finding> {
         let saturated = self.saturated as f64 / self.values.max(1) as f64;
         let why = format!(
-            "{} of the values that come out of tanh lie beyond ±{SATURATED}, where its derivative is below 0.02: what comes back through \
-             them is lost within a few steps.",
+            "{} of the outputs of tanh are beyond ±{SATURATED}, where its derivative is below \
+            0.02: a gradient through them is lost within a few steps.",
             percent(saturated)
         );
         let finding = Finding::new(FindingKind::SaturatedState, Severity::Warning, why)
@@ -243,7 +245,7 @@ fn shut_gate(gate: &str, shut: f64, why: String) -> Option<Finding> {
     (shut > MOST).then_some(Finding { gate: Some(gate.to_string()), ..finding })
 }
 
-/// The share of those that are so; 0 of none.
+/// The share of true values; 0 without values.
 fn share(of: impl ExactSizeIterator<Item = bool>) -> f64 {
     let all = of.len().max(1);
     of.filter(|so| *so).count() as f64 / all as f64
@@ -255,7 +257,8 @@ mod tests {
     use candle::{Device, Tensor};
     use recurrent_core::{Gate, LayerId};
 
-    /// Two examples of which the second ends after two of three steps; behind it, and in the carry, stands what must not count.
+    /// Two examples, of which the second ends after two of three steps. The padding and the carry
+    /// hold values that must not count.
     fn seen(states: &[(&'static str, f64)], gates: &[(&'static str, f64)]) -> Result<Activations> {
         let steps = |level: f64, from: usize| {
             let value = |example: usize, t: usize| {
@@ -287,8 +290,8 @@ mod tests {
 
     fn lstm(h: f64, i: f64, f: f64, o: f64) -> Result<UnitActivity> {
         let mut units = UnitActivity::default();
-        units.take(&seen(&[("h", h), ("c", 1.0)], &[("i", i), ("f", f), ("o", o)])?)?;
-        units.take(&seen(&[("h", h + 5e-4), ("c", 1.0)], &[("i", i), ("f", f), ("o", o)])?)?;
+        units.add(&seen(&[("h", h), ("c", 1.0)], &[("i", i), ("f", f), ("o", o)])?)?;
+        units.add(&seen(&[("h", h + 5e-4), ("c", 1.0)], &[("i", i), ("f", f), ("o", o)])?)?;
         Ok(units)
     }
 
@@ -300,7 +303,7 @@ mod tests {
             .written
             .iter()
             .all(|w| (w - 0.2 * (1.0 - 0.9f64.powi(3)) / 0.1).abs() < 1e-12));
-        assert_eq!((units.memory(), units.gates().len()), (Recurrence::Gated, 3));
+        assert_eq!((units.recurrence(), units.gates().len()), (Recurrence::Gated, 3));
         let means = units.gates();
         assert!(means
             .iter()
@@ -308,7 +311,7 @@ mod tests {
             .all(|((_, mean), gate)| (mean - gate).abs() < 1e-12));
 
         let mut coupled = UnitActivity::default();
-        coupled.take(&seen(&[("h", 0.1)], &[("f", 0.9)])?)?;
+        coupled.add(&seen(&[("h", 0.1)], &[("f", 0.9)])?)?;
         assert!(coupled.written.iter().all(|w| (w - (1.0 - 0.9f64.powi(3))).abs() < 1e-12));
         Ok(())
     }
@@ -341,11 +344,14 @@ mod tests {
         assert_eq!(kinds(&lstm(0.4855, 0.5, 0.9, 0.5)?, true), []);
         let mut plain = UnitActivity::default();
         for h in [0.995, 0.999, 0.2] {
-            plain.take(&seen(&[("h", h)], &[])?)?;
+            plain.add(&seen(&[("h", h)], &[])?)?;
         }
-        assert_eq!((kinds(&plain, true), plain.memory()), (saturated.to_vec(), Recurrence::Plain));
+        assert_eq!(
+            (kinds(&plain, true), plain.recurrence()),
+            (saturated.to_vec(), Recurrence::Plain)
+        );
         assert_eq!(kinds(&plain, false), [], "nothing is lost by it");
-        plain.take(&seen(&[("h", 1.5)], &[])?)?;
+        plain.add(&seen(&[("h", 1.5)], &[])?)?;
         assert_eq!(kinds(&plain, true), [], "ReLU, or a residual over time");
         Ok(())
     }
@@ -353,14 +359,14 @@ mod tests {
     #[test]
     fn units_that_never_change() -> Result<()> {
         let mut units = UnitActivity::default();
-        units.take(&seen(&[("h", 0.0)], &[])?)?;
+        units.add(&seen(&[("h", 0.0)], &[])?)?;
         let [dead] = &units.findings(false)[..] else { panic!("one finding") };
         assert_eq!(
             (dead.kind, dead.severity, dead.value("dead units")),
             (FindingKind::DeadUnits, Severity::Severe, Some(4.0))
         );
         assert!(
-            dead.why.contains("4 of 4 units") && dead.why.contains("of 4 exactly zero"),
+            dead.why.contains("4 of 4 units") && dead.why.contains("for 4 exactly zero"),
             "{}",
             dead.why
         );
@@ -369,7 +375,7 @@ mod tests {
         let alive = Tensor::new(&[0f64, 1.0, 0.0, 0.0], &Device::Cpu)?;
         let steps = Tensor::arange(0f64, 4.0, &Device::Cpu)?.reshape((1, 4, 1))?;
         moving.states.push((name, states.broadcast_add(&steps.broadcast_mul(&alive)?)?));
-        units.take(&moving)?;
+        units.add(&moving)?;
         assert_eq!(units.dead(), 0.75, "one is alive in another batch");
         Ok(())
     }

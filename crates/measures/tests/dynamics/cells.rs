@@ -152,7 +152,8 @@ pub(crate) fn silence(batch: usize, time: usize) -> Result<Sequence> {
     Sequence::new(Tensor::zeros((batch, time, 1), DType::F64, &Device::Cpu)?)
 }
 
-/// ∂s_end/∂s_start of one example by central differences of fourth order through whole runs: `xs` are the inputs between, `(1, time, input)`.
+/// ∂s_end/∂s_start of one example by central differences of fourth order through whole runs: `xs`
+/// are the inputs between, `(1, time, input)`.
 pub(crate) fn differences(layer: &dyn Layer, xs: &Tensor, start: &Carry) -> Result<Vec<Vec<f64>>> {
     let vector = flatten(start)?;
     let n = vector.dim(1)?;
@@ -192,7 +193,8 @@ pub(crate) fn near(what: &str, found: &[Vec<f64>], expected: &[Vec<f64>], tolera
     }
 }
 
-/// S Λ S⁻¹ with a shear S, for Λ with the blocks 0.9 (cos 1, −sin 1; sin 1, cos 1), 0.7 and −0.4: moduli 0.9, 0.9, 0.7, 0.4.
+/// S Λ S⁻¹ with a shear S, for Λ with the blocks 0.9 (cos 1, −sin 1; sin 1, cos 1), 0.7 and −0.4:
+/// moduli 0.9, 0.9, 0.7, 0.4.
 pub(crate) fn sheared() -> Vec<Vec<f64>> {
     let (c, s) = (0.9 * 1f64.cos(), 0.9 * 1f64.sin());
     let blocks = [[c, -s, 0.0, 0.0], [s, c, 0.0, 0.0], [0.0, 0.0, 0.7, 0.0], [0.0, 0.0, 0.0, -0.4]];

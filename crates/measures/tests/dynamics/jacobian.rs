@@ -40,7 +40,8 @@ fn singular_values_are_those_of_finite_differences_through_the_whole_window() ->
 
 #[test]
 fn products_far_outside_of_the_range_of_f64_are_exact() -> Result<()> {
-    // diag(10, 1, 0.1) turned by a rotation of the first and the last axis: symmetric, singular values to the k-th power.
+    // diag(10, 1, 0.1) turned by a rotation of the first and the last axis: symmetric, singular
+    // values to the k-th power.
     let (c, s) = (0.6, 0.8);
     let rotated = vec![
         vec![10.0 * c * c + 0.1 * s * s, 0.0, (10.0 - 0.1) * c * s],
@@ -68,7 +69,8 @@ fn products_far_outside_of_the_range_of_f64_are_exact() -> Result<()> {
 
 #[test]
 fn the_smallest_of_a_network_far_from_normal_is_that_of_its_own_inverse() -> Result<()> {
-    // 60 steps of A: the k-th power of A⁻¹ by nalgebra as the independent way, which stays within range here.
+    // 60 steps of A: the independent reference is the k-th power of A⁻¹ by nalgebra, which stays in
+    // range here.
     let rows = sheared();
     let layer = Linear::layer(&rows)?;
     let trajectory = Trajectory::new(&layer, &silence(1, 60)?, None)?;

@@ -20,7 +20,7 @@ fn exponents_of_a_linear_network_are_the_logarithms_of_its_moduli() -> Result<()
     for (found, modulus) in found.exponents.iter().zip([0.9f64, 0.9, 0.7, 0.4]) {
         is("exponent", *found, modulus.ln(), 4e-3); // a complex pair turns: the mean settles as 1/T
     }
-    // The pair together does not depend on where it is in its turn, and neither do real eigenvalues.
+    // The sum over the pair does not depend on the phase of the rotation, nor do real eigenvalues.
     is("pair", found.exponents[0] + found.exponents[1], 2.0 * 0.9f64.ln(), 1e-12);
     is("third", found.exponents[2], 0.7f64.ln(), 1e-12);
     is("sum", found.sum().expect("all are known"), (0.81f64 * 0.7 * 0.4).ln(), 1e-12);
@@ -53,7 +53,8 @@ fn a_scaled_orthogonal_matrix_grows_the_same_in_all_directions() -> Result<()> {
 
 #[test]
 fn the_henon_map_has_its_published_exponents() -> Result<()> {
-    // a = 1.4, b = 0.3: 0.419 and -1.623 nats, dimension 1.258 (Sprott, Chaos and Time-Series Analysis, 2003); the sum is ln 0.3.
+    // a = 1.4, b = 0.3: 0.419 and -1.623 nats, dimension 1.258 (Sprott, Chaos and Time-Series
+    // Analysis, 2003); the sum is ln 0.3.
     let layer = Rnn::from_cell(Henon);
     let start = Tensor::new(&[[0.1f64, 0.1], [-0.2, 0.3], [0.3, -0.1], [0.5, 0.05]], &Device::Cpu)?;
     let start = Carry::Cell(vec![("h", start)]);

@@ -40,7 +40,8 @@ fn a_delay_line_holds_as_many_inputs_as_it_has_units() -> Result<()> {
 
 #[test]
 fn a_ring_has_its_known_curve() -> Result<()> {
-    // With a unit's own echo after N steps of gain r: h_i holds Σ_j r^j u_{t-i-jN}, so MC_{i+jN} = r^2j (1 - r²), N in all.
+    // With an echo of each unit after N steps, of gain r: h_i holds Σ_j r^j u_{t-i-jN}, so
+    // MC_{i+jN} = r^2j (1 - r²), N in all.
     let (n, r) = (8, 0.7f64);
     let found = memory_capacity(&Linear::layer(&ring(n, r))?, &settings(80))?;
     for (delay, capacity) in found.curve.iter().enumerate() {

@@ -34,7 +34,8 @@ fn context(layer: &dyn Layer, xs: &Sequence) -> Result<(Vec<GradientTrace>, Acti
     Ok((recorder.take(), activations.take().remove(0)))
 }
 
-/// For every real step: the norm of g_{t+1}, and that of (g_{t+1} ∘ (1 − h²_{t+1})) U by plain loops over numbers.
+/// For every real step: the norm of g_{t+1}, and that of (g_{t+1} ∘ (1 − h²_{t+1})) U by plain
+/// loops over numbers.
 fn by_hand(
     u: &[Vec<f64>],
     traces: &[GradientTrace],

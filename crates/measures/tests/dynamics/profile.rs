@@ -67,7 +67,8 @@ fn the_top_of_a_stack_too() -> Result<()> {
         (traces[0].layer_id, traces[1].layer_id),
         (recorded[0].layer_id, recorded[1].layer_id)
     );
-    // Below, the state's own way back begins a step earlier: with the last state of the top held fixed, nothing reads that of the bottom.
+    // Below, the gradient begins one step earlier: with the last state of the top layer held fixed,
+    // nothing reads the last state of the bottom layer.
     assert_eq!((traces[0].norms[0], recorded[0].norms[0] > 0.0), (0.0, true));
     Ok(())
 }

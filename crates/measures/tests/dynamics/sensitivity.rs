@@ -16,7 +16,8 @@ fn a_scalar_linear_network_has_its_closed_form() -> Result<()> {
     let xs = Sequence::new(Tensor::from_vec(inputs.clone(), (1, 40, 1), &Device::Cpu)?)?;
     let steps = [1, 13, 40];
     for found in sensitivity(&layer, &xs, &steps, SensitivityMethod::Exact)? {
-        // h_t = Σ λ^(t-1-k) x_k, so dh_t/dλ = Σ (t-1-k) λ^(t-2-k) x_k and dh_t/db = h_t where b = 1.
+        // h_t = Σ λ^(t-1-k) x_k, so dh_t/dλ = Σ (t-1-k) λ^(t-2-k) x_k and dh_t/db = h_t where b =
+        // 1.
         let t = found.step as i32;
         let sum =
             |f: &dyn Fn(i32) -> f64| (0..t).map(|k| f(t - 1 - k) * inputs[k as usize]).sum::<f64>();

@@ -1,4 +1,5 @@
-//! Long-range share and truncation bias against (dL/dW)_k one by one, from a loop with a copy of the weights for every lag.
+//! Long-range share and truncation bias against each (dL/dW)_k, from a loop with a copy of the
+//! weights for every lag.
 
 use super::plain::{close, dot, flat, sum, Case};
 use candle::Result;
@@ -96,7 +97,7 @@ fn vanilla() -> Result<()> {
     family("vanilla", &VanillaConfig::default())
 }
 
-/// The case with the flow or the recorder hidden from its layers, as layers do that do not know of it.
+/// The case with the flow or the recorder hidden from its layers, as with layers that ignore it.
 fn deaf<C: Cell>(case: &Case<C>, hear: fn(ForwardContext) -> ForwardContext) -> String {
     let refused = case.objective(|objective| {
         let loss = |context: &ForwardContext| (objective.loss)(&hear(*context));

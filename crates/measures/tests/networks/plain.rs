@@ -1,4 +1,5 @@
-//! Gradients by plain autograd over a loop of `Cell::step`, one example at a time, with a copy of the weights for every lag.
+//! Gradients by plain autograd over a loop of `Cell::step`, one example at a time, with a copy of
+//! the weights for every lag.
 
 use candle::{DType, Device, Result, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
@@ -104,7 +105,8 @@ impl<C: Cell> Case<C> {
         f(&Objective { loss: &loss, weights: &weights, depth: layer.depth(), reads: self.reads })
     }
 
-    /// (dL/dW)_k by weight and lag, of the reads at lags below `reads`, and cut at the borders of windows of `window` steps.
+    /// (dL/dW)_k by weight and lag, from reads at lags below `reads`, cut at the borders of windows
+    /// of `window` steps.
     pub(crate) fn parts(
         &self,
         reads: usize,
@@ -139,7 +141,8 @@ impl<C: Cell> Case<C> {
 }
 
 impl<C: Cell> Case<C> {
-    /// What every chain gives at each step as it runs, for one example; each step of a chain has weights of its own.
+    /// The outputs of every chain at each step, for one example; each step of a chain has its own
+    /// copy of the weights.
     fn outputs(
         &self,
         row: usize,
@@ -157,7 +160,7 @@ impl<C: Cell> Case<C> {
                 for (cell, state) in chain.cells.iter().zip(&mut states) {
                     let mut own = Vec::new();
                     for (name, weight) in cell.params() {
-                        let copy = Var::from_tensor(&weight.detach())?; // of a variable it would be the variable
+                        let copy = Var::from_tensor(&weight.detach())?; // `Var::from_tensor` of a variable would share it
                         own.push(copy.as_tensor().clone());
                         copies.push((name, len - 1 - t, copy));
                     }

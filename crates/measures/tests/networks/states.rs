@@ -118,7 +118,8 @@ fn the_carousel_is_the_product_of_the_gates() -> Result<()> {
                 near("measured", *measured, *median);
             }
             let gradients = trace.gradients.as_ref().expect("kept").to_vec3::<f64>()?;
-            // At lag 5 only the two examples of 6 steps count: c_5 to c_1 passes the gates of the steps 1 to 4.
+            // At lag 5 only the two examples of 6 steps count: c_5 to c_1 passes the gates of the
+            // steps 1 to 4.
             let (mut logs, mut alone, mut rest) = (0.0, 0.0, 0.0);
             for row in 0..2 {
                 let (mut squares, mut differences) = (0.0, 0.0);
@@ -188,7 +189,8 @@ fn a_cell_that_names_no_gate_has_no_carousel() -> Result<()> {
     Ok(())
 }
 
-/// The traces of h' = a h + x over `steps` steps under the loss that adds up the first unit's last value and `second` times the second's.
+/// The traces of h' = a h + x over `steps` steps under a loss that sums the first unit's last value
+/// and `second` times the second unit's.
 fn leaked(
     a: f64,
     second: f64,
@@ -256,7 +258,7 @@ fn what_is_no_number_in_both_is_not_an_overflow() -> Result<()> {
 
 #[test]
 fn depth_and_time_are_told_apart() -> Result<()> {
-    // The top layer keeps 0.9 a step and takes 0.1 of what comes from below; the bottom layer keeps 0.5.
+    // The top layer keeps 0.9 per step and takes 0.1 of its input; the bottom layer keeps 0.5.
     let (bottom, top, gain, steps) = (0.5f64, 0.9f64, 0.1, 60);
     let layers: Vec<Box<dyn Layer>> = vec![
         Box::new(Rnn::from_cell(Leak::new(bottom, 1.0, 1, DType::F64)?)),
@@ -369,7 +371,8 @@ fn noise_of_batches_is_that_of_their_examples() -> Result<()> {
 
 #[test]
 fn rank_of_what_a_network_does() -> Result<()> {
-    // h' = x: the states are the inputs, which lie on a line in the first batch position and in a plane over both.
+    // h' = x: the states are the inputs, which are on a line at the first batch position and in a
+    // plane over both.
     let layer = Rnn::from_cell(Leak::new(0.0, 1.0, 3, DType::F64)?);
     let xs = [[[1.0, 0., 5.], [0.0, 2., 5.]], [[-1.0, 0., 5.], [0.0, -2., 5.]]];
     let xs = Sequence::new(Tensor::new(&xs, &Device::Cpu)?)?;

@@ -1,15 +1,39 @@
 //! The page of an ablation.
 
 use super::{
-    by_measure, cautions, direction, headline, interval, median, of, remedies, rule, shown,
-    solvable, words,
+    by_measure, cautions, conclusion, direction, headline, interval, median, of, p, remedies, rule,
+    shown, solvable, words, NO_PAIR,
 };
+use crate::about::About;
+use crate::columns::INAPPLICABLE;
 use crate::effects::{Effect, Findings, Measure, Verdict};
-use crate::escape::escape;
 use crate::figures::Figure;
 use crate::forest;
-use crate::markup::{self, document};
+use crate::group::Group;
 use crate::numbers::significant;
+use crate::page::{self, Cell, Facts, FigureView, Head, Link, Row, Table, TableHead, Terms};
+use crate::view::{capital, facts};
+use askama::Template;
+
+#[derive(Template)]
+#[template(path = "ablation.html")]
+struct AblationPage {
+    head: Head,
+    verdicts: Table,
+    words: Vec<(String, String)>,
+    figures: Vec<FigureView>,
+    measures: Vec<MeasureView>,
+    tuning: Table,
+    rule: String,
+    terms: Terms,
+}
+
+/// The numbers of a measure.
+struct MeasureView {
+    title: String,
+    direction: String,
+    table: Table,
+}
 
 /// The plots: one a measure.
 pub(crate) fn figures(findings: &Findings) -> Vec<Figure> {
@@ -19,141 +43,147 @@ pub(crate) fn figures(findings: &Findings) -> Vec<Figure> {
         .collect()
 }
 
-/// The whole page.
-pub(crate) fn page(findings: &Findings, command: &[String]) -> String {
+/// The whole page, with its plots.
+pub(crate) fn page(
+    findings: &Findings,
+    figures: &[Figure],
+    about: &About,
+    command: &[String],
+) -> String {
+    let question = "does it help?";
+    let command = command.join(" ");
     let Some(first) = findings.effects.first() else {
-        return document("No runs", &markup::header("does it help?", "No runs", command, &[]));
+        let title = "No runs".to_owned();
+        let head = Head { question, title: title.clone(), command, ..Head::default() };
+        return page::page(&title, &page::render(&head));
     };
-    let mut body =
-        markup::header("does it help?", &headline(first, findings), command, &cautions(findings));
-    body += &verdicts(findings);
-    body += "<section id=\"effects\">\n<h2>Effects</h2>\n<p>Mean differences over pairs of runs with the same seed, with 95 % confidence intervals. The \
-             band is the margin: what lies within it does not matter. Green helps, orange hurts, by the rule at the end.</p>\n";
-    body += &markup::grid("two", &figures(findings));
-    body += "</section>\n";
-    for (measure, effects) in by_measure(findings) {
-        body += &table(measure, &effects, solvable(findings));
+    let section = |(target, name): (&str, &str)| Link::new("", target, name);
+    let mut contents: Vec<Link> =
+        [("verdicts", "Verdicts"), ("effects", "Effects"), ("numbers", "Numbers")]
+            .map(section)
+            .into();
+    if !findings.tuned.is_empty() {
+        contents.push(section(("tuning", "Learning rates")));
     }
-    body += &tuning(findings);
-    body += &format!(
-        "<section id=\"notes\">\n<h2>How the verdicts were found</h2>\n<ul>\n<li>{}</li>\n<li>Intervals: bootstrap of the mean difference over the pairs, \
-         all resamples of up to five pairs, else 10,000; of three and four pairs the lowest and the highest difference.</li>\n<li>The runs themselves, with \
-         profiles and losses, are in <a href=\"report.html\">report.html</a>.</li>\n</ul>\n</section>\n",
-        escape(&rule(findings))
-    );
-    document(&format!("{} with remedies", first.base), &body)
+    contents.extend([("notes", "How the verdicts were found"), ("terms", "Terms")].map(section));
+    let records = Group::new(&findings.records);
+    let solvable = solvable(findings);
+    let measure = |(measure, effects): (Measure, Vec<&Effect>)| MeasureView {
+        title: capital(measure.title()),
+        direction: format!("{}.", capital(direction(measure))),
+        table: table(measure, &effects, solvable),
+    };
+    let all = AblationPage {
+        head: Head {
+            question,
+            title: headline(first, findings),
+            conclusion: conclusion(findings),
+            cautions: cautions(findings),
+            contents,
+            facts: if records.runs.is_empty() { Facts::default() } else { facts(&records, about) },
+            command,
+        },
+        verdicts: verdicts(findings),
+        words: remedies(findings)
+            .into_iter()
+            .map(|remedy| (remedy.to_owned(), words(&of(findings, remedy))))
+            .collect(),
+        figures: figures.iter().map(|figure| figure.view(&figure.title)).collect(),
+        measures: by_measure(findings).into_iter().map(measure).collect(),
+        tuning: tuning(findings),
+        rule: rule(findings),
+        terms: Terms::default(),
+    };
+    page::page(&format!("{} with remedies", first.base), &page::render(&all))
 }
 
-/// A verdict for each remedy and measure, and the words.
-fn verdicts(findings: &Findings) -> String {
+/// A verdict for each remedy and measure.
+fn verdicts(findings: &Findings) -> Table {
     let measures: Vec<Measure> =
         by_measure(findings).into_iter().map(|(measure, _)| measure).collect();
-    let heads: String = measures
-        .iter()
-        .map(|measure| format!("<th scope=\"col\">{}</th>", escape(measure.title())))
-        .collect();
-    let mut text = format!(
-        "<section id=\"verdicts\">\n<h2>Verdicts</h2>\n<div class=\"scroll\" tabindex=\"0\">\n<table class=\"summary\">\n<thead>\n<tr><th scope=\"col\">\
-         remedy</th>{heads}</tr>\n</thead>\n<tbody>\n"
-    );
-    for remedy in remedies(findings) {
-        text += &format!("<tr><th scope=\"row\">{}</th>", escape(remedy));
+    let row = |remedy: &str| {
         let effects = of(findings, remedy);
-        for measure in &measures {
+        let cell = |measure: &Measure| {
             let effect = effects.iter().find(|effect| effect.measure == *measure);
-            text += &effect.map_or("<td>–</td>".to_owned(), |effect| verdict(effect));
-        }
-        text += "</tr>\n";
+            effect.map_or_else(|| Cell::new(INAPPLICABLE), |effect| verdict(effect))
+        };
+        let cells = measures.iter().map(cell).collect();
+        Row { name: remedy.to_owned(), cells, ..Row::default() }
+    };
+    Table {
+        class: "summary",
+        caption: "verdicts, one row a remedy".to_owned(),
+        first: "remedy",
+        heads: measures.iter().map(|measure| TableHead::plain(measure.title())).collect(),
+        rows: remedies(findings).into_iter().map(row).collect(),
     }
-    text += "</tbody>\n</table>\n</div>\n<ul>\n";
-    for remedy in remedies(findings) {
-        let said = words(&of(findings, remedy));
-        text += &format!("<li><strong>{}</strong>: {}</li>\n", escape(remedy), escape(&said));
-    }
-    text + "</ul>\n</section>\n"
 }
 
 /// The verdict of an effect, with its medians in small print.
-fn verdict(effect: &Effect) -> String {
+fn verdict(effect: &Effect) -> Cell {
     let class = match effect.verdict {
-        Verdict::Helps => " all",
-        Verdict::Hurts => " none",
-        Verdict::NoEffectShown | Verdict::NotEnoughEvidence => "",
+        Verdict::Helps => "words all",
+        Verdict::Hurts => "words none",
+        Verdict::NoEffectShown | Verdict::NotEnoughEvidence => "words",
     };
-    let medians = match (effect.base_median, effect.remedy_median) {
-        (Some(before), Some(after)) => {
-            format!(
-                "<small>{} → {}</small>",
-                escape(&median(effect, before)),
-                escape(&median(effect, after))
-            )
-        }
-        _ => String::new(),
-    };
-    format!("<td class=\"words{class}\">{}{medians}</td>", effect.verdict.words())
+    let medians = effect.base_median.zip(effect.remedy_median);
+    let small = medians.map(|(before, after)| {
+        (format!("{} → {}", median(effect, before), median(effect, after)), String::new())
+    });
+    Cell { small, ..Cell::new(effect.verdict.words()) }.with_class(class)
 }
 
 /// The numbers of a measure; if the task can be solved, also how often it was.
-fn table(measure: Measure, effects: &[&Effect], solvable: bool) -> String {
+fn table(measure: Measure, effects: &[&Effect], solvable: bool) -> Table {
     let mut heads = vec!["without", "with", "effect", "95 % interval", "p", "pairs"];
     if solvable {
         heads.extend(["solved without", "solved with"]);
     }
-    let heads: String = heads.iter().map(|head| format!("<th scope=\"col\">{head}</th>")).collect();
-    let mut text = format!(
-        "<section>\n<h3>{}</h3>\n<p>{}</p>\n<div class=\"scroll\" tabindex=\"0\">\n<table class=\"runs\">\n<thead>\n<tr><th scope=\"col\">remedy</th>{heads}\
-         </tr>\n</thead>\n<tbody>\n",
-        escape(&capital(measure.title())),
-        escape(&format!("{}.", capital(direction(measure))))
-    );
-    for effect in effects {
+    let row = |effect: &&Effect| {
         let value =
-            |value: Option<f64>| value.map_or("–".to_owned(), |value| median(effect, value));
+            |value: Option<f64>| value.map_or(NO_PAIR.to_owned(), |value| median(effect, value));
         let mut cells = vec![
             value(effect.base_median),
             value(effect.remedy_median),
-            effect.effect.map_or("–".to_owned(), |size| shown(measure, size)),
+            effect.effect.map_or(NO_PAIR.to_owned(), |size| shown(measure, size)),
             interval(effect),
-            effect.p.map_or("–".to_owned(), |p| significant(p, 2)),
+            p(effect),
             effect.pairs.to_string(),
         ];
         if solvable {
             cells.push(format!("{}/{}", effect.base_solved, effect.base_runs));
             cells.push(format!("{}/{}", effect.remedy_solved, effect.remedy_runs));
         }
-        let cells: String = cells.iter().map(|cell| format!("<td>{}</td>", escape(cell))).collect();
-        text += &format!("<tr><th scope=\"row\">{}</th>{cells}</tr>\n", escape(&effect.remedy));
+        let cells = cells.into_iter().map(|cell| Cell::new(cell).with_class("")).collect();
+        Row { name: effect.remedy.clone(), cells, ..Row::default() }
+    };
+    Table {
+        class: "runs",
+        caption: format!("effects on {}, one row a remedy", measure.title()),
+        first: "remedy",
+        heads: heads.into_iter().map(TableHead::plain).collect(),
+        rows: effects.iter().map(row).collect(),
     }
-    text + "</tbody>\n</table>\n</div>\n</section>\n"
 }
 
 /// The learning rates that were tried.
-fn tuning(findings: &Findings) -> String {
-    if findings.tuned.is_empty() {
-        return String::new();
-    }
-    let mut text = String::from(
-        "<section id=\"tuning\">\n<h2>Learning rates</h2>\n<p>Every variant was tried with every rate, with seeds that are not among those above, and took the \
-         one with the lowest median loss.</p>\n<div class=\"scroll\" tabindex=\"0\">\n<table class=\"runs\">\n<thead>\n<tr><th scope=\"col\">variant</th>\
-         <th scope=\"col\">rate</th><th scope=\"col\">median loss</th><th scope=\"col\">solved</th><th scope=\"col\">failed</th><th scope=\"col\">taken</th></tr>\n\
-         </thead>\n<tbody>\n",
-    );
-    for tuned in &findings.tuned {
-        text += &format!(
-            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}/{}</td><td>{}</td><td>{}</td></tr>\n",
-            escape(&tuned.variant),
-            tuned.lr,
+fn tuning(findings: &Findings) -> Table {
+    let heads = ["rate", "median loss", "solved", "failed", "taken"];
+    let rows = findings.tuned.iter().map(|tuned| {
+        let cells = [
+            tuned.lr.to_string(),
             tuned.median_loss.map_or("failed".to_owned(), |loss| significant(loss, 3)),
-            tuned.solved,
-            tuned.seeds.len(),
-            tuned.failed,
-            if tuned.taken { "yes" } else { "" }
-        );
+            format!("{}/{}", tuned.solved, tuned.seeds.len()),
+            tuned.failed.to_string(),
+            if tuned.taken { "yes" } else { "no" }.to_owned(),
+        ];
+        Row { name: tuned.variant.clone(), cells: cells.map(Cell::new).into(), ..Row::default() }
+    });
+    Table {
+        class: "runs",
+        caption: "learning rates that were tried".to_owned(),
+        first: "variant",
+        heads: heads.map(TableHead::plain).into(),
+        rows: rows.collect(),
     }
-    text + "</tbody>\n</table>\n</div>\n</section>\n"
-}
-
-fn capital(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

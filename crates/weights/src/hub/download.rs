@@ -1,32 +1,65 @@
 //! A file from the hub or from the cache.
 
+use super::error::{file_error, message};
 use super::progress::Transfer;
-use super::Repository;
+use super::{Repository, OFFLINE};
 use candle::{bail, Result};
+use hf_hub::HFError;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub(super) fn file(repository: &Repository, file: &str) -> Result<PathBuf> {
     let transfer = Arc::new(Transfer::new(file));
-    let found = repository
-        .remote
-        .download_file()
-        .filename(file)
-        .revision(&repository.revision)
-        .local_files_only(repository.offline)
-        .progress(transfer.clone())
-        .send();
-    let path = found.map_err(|error| repository.error().with_file(file, error))?;
+    let path = match fetch(repository, file, repository.offline, &transfer) {
+        Ok(path) => path,
+        // The client also writes to the cache if nothing has changed.
+        Err(error) if is_read_only(&error) => {
+            return fetch(repository, file, true, &transfer).map_err(|_| {
+                let cache = repository.cache.display();
+                message(
+                    repository,
+                    &format!(
+                        "{file} is not in the cache at {cache}, which cannot be written: {error}; \
+                         set HF_HUB_CACHE to another folder, or {OFFLINE}=1 for cached files alone"
+                    ),
+                )
+            });
+        }
+        Err(error) => return Err(file_error(repository, file, error)),
+    };
     if let Some(announced) = transfer.announced() {
-        complete(repository, file, &path, announced)?;
+        check_size(repository, file, &path, announced)?;
     }
     Ok(path)
 }
 
-/// That the file has the size which was announced. The client library checks neither that nor the status of the answer
-/// whose content it saves: an error page of the server would be taken for the file, now and later.
-fn complete(repository: &Repository, file: &str, path: &Path, announced: u64) -> Result<()> {
+fn fetch(
+    repository: &Repository,
+    file: &str,
+    offline: bool,
+    transfer: &Arc<Transfer>,
+) -> std::result::Result<PathBuf, HFError> {
+    repository
+        .remote
+        .download_file()
+        .filename(file)
+        .revision(&repository.revision)
+        .local_files_only(offline)
+        .progress(transfer.clone())
+        .send()
+}
+
+fn is_read_only(error: &HFError) -> bool {
+    let read_only = [ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem];
+    matches!(error, HFError::Io(error) if read_only.contains(&error.kind()))
+}
+
+/// Checks that the file has the announced size. The client library checks neither the size nor the
+/// status of the answer whose content it saves: it would keep an error page of the server as the
+/// file.
+fn check_size(repository: &Repository, file: &str, path: &Path, announced: u64) -> Result<()> {
     let found = fs::metadata(path)?.len();
     if found == announced {
         return Ok(());
@@ -37,7 +70,8 @@ fn complete(repository: &Repository, file: &str, path: &Path, announced: u64) ->
         fs::remove_file(blob)?;
     }
     bail!(
-        "{}: {file}: expected {announced} bytes, found {found}, which are now removed from the cache",
-        repository.named()
+        "{}: {file}: expected {announced} bytes, found {found}, which are now removed from the \
+         cache",
+        repository.label()
     )
 }

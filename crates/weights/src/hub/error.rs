@@ -1,86 +1,91 @@
-//! What went wrong, in words that say what to do.
+//! Errors of the client library in messages that say what to do.
 
 use super::{Repository, OFFLINE};
 use candle::Error;
 use hf_hub::repository::RepoTreeEntry;
 use hf_hub::HFError;
 
-/// Puts errors of the client library into words.
-pub(super) struct HubError<'a> {
-    pub(super) repository: &'a Repository,
-}
-
-impl HubError<'_> {
-    /// Why a file could not be had. If the hub says that something is not there, it is asked once more for what is there.
-    pub(super) fn with_file(&self, file: &str, error: HFError) -> Error {
-        let Repository { offline, cache, remote, revision, .. } = self.repository;
-        match error {
-            HFError::EntryNotFound { .. } | HFError::LocalEntryNotFound { .. } if *offline => {
-                let revisions = "a commit, or a branch or tag that was fetched before";
-                self.say(&format!(
-                    "{file} is not in the cache at {}, and {OFFLINE} forbids to fetch it; the revision must be {revisions}",
-                    cache.display()
-                ))
-            }
-            HFError::EntryNotFound { .. } => {
-                match remote.list_tree().revision(revision).recursive(true).limit(1000).send() {
-                    Ok(tree) => self.say(&format!("there is no file {file}; {}", listed(tree))),
-                    Err(error) => self.general(error),
+/// The error of a file that cannot be had. If the hub does not have the file, this asks once more
+/// for the list of its files.
+pub(super) fn file_error(repository: &Repository, file: &str, error: HFError) -> Error {
+    let Repository { offline, cache, remote, revision, .. } = repository;
+    match error {
+        HFError::EntryNotFound { .. } | HFError::LocalEntryNotFound { .. } if *offline => {
+            let revisions = "a commit, or a branch or tag that was fetched before";
+            let cache = cache.display();
+            message(
+                repository,
+                &format!(
+                    "{file} is not in the cache at {cache}, and {OFFLINE} forbids to fetch it; the \
+                     revision must be {revisions}"
+                ),
+            )
+        }
+        HFError::EntryNotFound { .. } => {
+            match remote.list_tree().revision(revision).recursive(true).limit(1000).send() {
+                Ok(tree) => {
+                    let text = format!("there is no file {file}; {}", listed(tree));
+                    message(repository, &text)
                 }
+                Err(error) => request_error(repository, error),
             }
-            error => self.general(error),
         }
-    }
-
-    /// Why the hub did not do what it was asked for.
-    pub(super) fn general(&self, error: HFError) -> Error {
-        let Repository { kind, id, revision, endpoint, .. } = self.repository;
-        let prefix = if kind.to_string() == "model" { "" } else { "datasets/" };
-        let context = match &error {
-            HFError::Http { context }
-            | HFError::AuthRequired { context }
-            | HFError::Forbidden { context } => Some(context),
-            HFError::RepoNotFound { context, .. } | HFError::RevisionNotFound { context, .. } => {
-                context.as_ref()
-            }
-            _ => None,
-        };
-        let code = context.and_then(|context| context.error_code.as_deref());
-        let said = context.and_then(|context| context.server_message.as_deref());
-        let said = said.map(|said| format!("; it says: {said}")).unwrap_or_default();
-        match (code, &error) {
-            (Some("GatedRepo"), HFError::AuthRequired { .. }) => self.say(&format!(
-                "it is gated, and no token was sent: accept its conditions at {endpoint}/{prefix}{id} and set HF_TOKEN"
-            )),
-            (Some("GatedRepo"), _) => self.say(&format!(
-                "it is gated, and the token's owner has no access: ask for it at {endpoint}/{prefix}{id}{said}"
-            )),
-            (Some("RevisionNotFound"), _) | (_, HFError::RevisionNotFound { .. }) => {
-                self.say(&format!("there is no revision {revision}; expected a branch, a tag or a commit"))
-            }
-            (Some("RepoNotFound"), _) | (_, HFError::RepoNotFound { .. }) => self.say(&format!(
-                "{endpoint} has no such repository, or a private one that needs a token of somebody with access: is the name right, \
-                 is HF_TOKEN set?"
-            )),
-            (_, HFError::AuthRequired { .. }) => {
-                self.say(&format!("{endpoint} wants a valid token: set HF_TOKEN{said}"))
-            }
-            (_, HFError::Forbidden { .. }) => {
-                self.say(&format!("{endpoint} refuses: the token does not permit this{said}"))
-            }
-            (_, HFError::Request { source, .. }) if source.is_connect() || source.is_timeout() => {
-                self.say(&format!("no answer from {endpoint}, and not in the cache: {}", chain(&error)))
-            }
-            _ => self.say(&chain(&error)),
-        }
-    }
-
-    fn say(&self, what: &str) -> Error {
-        Error::Msg(format!("{}: {what}", self.repository.named()))
+        error => request_error(repository, error),
     }
 }
 
-/// What is there instead.
+/// The error of a request that the hub refused or did not answer.
+pub(super) fn request_error(repository: &Repository, error: HFError) -> Error {
+    let Repository { kind, id, revision, endpoint, .. } = repository;
+    let prefix = if kind.to_string() == "model" { "" } else { "datasets/" };
+    let context = match &error {
+        HFError::Http { context }
+        | HFError::AuthRequired { context }
+        | HFError::Forbidden { context } => Some(context),
+        HFError::RepoNotFound { context, .. } | HFError::RevisionNotFound { context, .. } => {
+            context.as_ref()
+        }
+        _ => None,
+    };
+    let code = context.and_then(|context| context.error_code.as_deref());
+    let answer = context.and_then(|context| context.server_message.as_deref());
+    let answer = answer.map(|answer| format!("; it says: {answer}")).unwrap_or_default();
+    let text = match (code, &error) {
+        (Some("GatedRepo"), HFError::AuthRequired { .. }) => format!(
+            "it is gated, and no token was sent: accept its conditions at {endpoint}/{prefix}{id} \
+             and set HF_TOKEN"
+        ),
+        (Some("GatedRepo"), _) => format!(
+            "it is gated, and the token's owner has no access: ask for it at \
+             {endpoint}/{prefix}{id}{answer}"
+        ),
+        (Some("RevisionNotFound"), _) | (_, HFError::RevisionNotFound { .. }) => {
+            format!("there is no revision {revision}; expected a branch, a tag or a commit")
+        }
+        (Some("RepoNotFound"), _) | (_, HFError::RepoNotFound { .. }) => format!(
+            "{endpoint} has no such repository, or it is private: check the name, and that \
+            HF_TOKEN is a token with access"
+        ),
+        (_, HFError::AuthRequired { .. }) => {
+            format!("{endpoint} wants a valid token: set HF_TOKEN{answer}")
+        }
+        (_, HFError::Forbidden { .. }) => {
+            format!("{endpoint} refuses: the token does not permit this{answer}")
+        }
+        (_, HFError::Request { source, .. }) if source.is_connect() || source.is_timeout() => {
+            format!("no answer from {endpoint}, and not in the cache: {}", chain(&error))
+        }
+        _ => chain(&error),
+    };
+    message(repository, &text)
+}
+
+/// An error whose message begins with the repository.
+pub(super) fn message(repository: &Repository, text: &str) -> Error {
+    Error::Msg(format!("{}: {text}", repository.label()))
+}
+
+/// The files of a repository, for the message about one that is missing.
 fn listed(tree: Vec<RepoTreeEntry>) -> String {
     const MOST: usize = 20;
     let mut files: Vec<_> = tree
@@ -92,7 +97,7 @@ fn listed(tree: Vec<RepoTreeEntry>) -> String {
         .collect();
     files.sort();
     match files.len() {
-        0 => "there are none".to_owned(),
+        0 => "the repository is empty".to_owned(),
         count if count > MOST => {
             format!("there are {count}, among them {}", files[..MOST].join(", "))
         }

@@ -1,4 +1,4 @@
-//! What may be the name of a repository, a revision or a file.
+//! The names that a repository, a revision or a file may have.
 
 use super::RepositoryKind;
 use candle::{bail, Result};
@@ -38,7 +38,7 @@ pub(super) fn file(file: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether it is a relative path that leads nowhere else, on any system.
+/// Whether this is a relative path within its folder, on any system.
 fn is_path(path: &str) -> bool {
     path.split('/').all(|part| !["", ".", ".."].contains(&part))
         && !path.contains(|c: char| c.is_control() || "\\:*?\"<>|".contains(c))

@@ -1,13 +1,13 @@
-//! The bar, and what was announced.
+//! The progress bar, and the announced size.
 
 use hf_hub::progress::{DownloadEvent, ProgressEvent, ProgressHandler, UploadEvent};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Follows one transfer. The bar is drawn on stderr, and only if that is a terminal.
+/// Follows one transfer. Draws the bar on stderr if that is a terminal.
 pub(super) struct Transfer {
     bar: ProgressBar,
-    /// The bytes that the hub has announced; 0 if it has not.
+    /// The number of bytes that the hub has announced; 0 before that.
     announced: AtomicU64,
 }
 
@@ -23,7 +23,7 @@ impl Transfer {
         }
     }
 
-    /// The size that the hub has announced in this transfer, if it has.
+    /// The size that the hub has announced in this transfer, if any.
     pub(super) fn announced(&self) -> Option<u64> {
         Some(self.announced.load(Ordering::Relaxed)).filter(|&bytes| bytes > 0)
     }

@@ -1,5 +1,6 @@
-//! Files to the hub.
+//! Uploads to the hub.
 
+use super::error::request_error;
 use super::progress::Transfer;
 use super::{Repository, OFFLINE};
 use candle::{bail, Error, Result};
@@ -10,20 +11,22 @@ use std::path::{Path, PathBuf};
 /// A commit that the hub has made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Commit {
-    /// Its 40 hexadecimal digits: a [revision](Repository::revision) that never changes. None if the hub did not say.
+    /// Its 40 hexadecimal digits: a [revision](Repository::revision) that never changes. `None` if
+    /// the hub did not tell.
     pub id: Option<String>,
-    /// Where it can be looked at. None if the hub did not say.
+    /// Its page. `None` if the hub did not tell.
     pub url: Option<String>,
 }
 
 pub(super) fn push(repository: &Repository, path: &Path, message: &str) -> Result<Commit> {
     if repository.offline {
-        bail!("{}: {OFFLINE} forbids to send {}", repository.named(), path.display())
+        bail!("{}: {OFFLINE} forbids to send {}", repository.label(), path.display())
     }
     let files = files(path)?;
     if files.is_empty() {
         bail!(
-            "hub push: expected at least one file whose name does not begin with a dot, found none in {}",
+            "hub push: expected at least one file whose name does not begin with a dot, found none \
+            in {}",
             path.display()
         )
     }
@@ -37,7 +40,7 @@ pub(super) fn push(repository: &Repository, path: &Path, message: &str) -> Resul
         .revision(&repository.revision)
         .progress(Transfer::new(&repository.id))
         .send()
-        .map_err(|error| repository.error().general(error))?;
+        .map_err(|error| request_error(repository, error))?;
     Ok(Commit { id: made.commit_oid, url: made.commit_url })
 }
 
@@ -54,7 +57,7 @@ fn files(path: &Path) -> Result<Vec<(String, PathBuf)>> {
     for entry in fs::read_dir(path).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        // A link to a folder could lead in a circle; one to a file is what it links to.
+        // A link to a folder could lead in a circle; a link to a file stands for the file.
         if name.starts_with('.')
             || entry.path().is_dir() && entry.file_type().map_err(failed)?.is_symlink()
         {

@@ -1,6 +1,5 @@
-//! The hub's client against a server on the loopback that speaks its protocol, and against caches that are filled beforehand. Nothing
-//! is asked of any other host.
-#![cfg(feature = "hub")]
+//! The hub's client against a server on the loopback that speaks its protocol, and against prepared
+//! caches. No test contacts another host.
 
 mod server;
 
@@ -15,7 +14,7 @@ const MAIN: &str = "1111111111111111111111111111111111111111";
 const TAG: &str = "2222222222222222222222222222222222222222";
 const NONE: &str = "3333333333333333333333333333333333333333";
 
-/// The environment of whoever runs the tests has no say in them.
+/// The environment must not influence the tests.
 fn alone() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -103,7 +102,8 @@ fn message<T: std::fmt::Debug>(found: Result<T>) -> String {
     found.expect_err("must fail").to_string().lines().next().unwrap_or_default().to_owned()
 }
 
-/// Fills a cache as Python's library does: a revision that names a commit, and a file of that commit.
+/// Fills a cache as Python's library does: a revision that names a commit, and a file of that
+/// commit.
 fn fill(
     cache: &Path,
     folder: &str,
@@ -191,7 +191,8 @@ fn files_that_belong_together_are_of_one_commit() -> Result<()> {
     assert_eq!(folder, cache.path().join("models--our--lstm/snapshots").join(MAIN));
     assert!(folder.join("config.json").exists() && folder.join("weights/part #1.bin").exists());
     let asked: Vec<_> = server.seen().into_iter().map(|request| request.path).collect();
-    let second = format!("/our/lstm/resolve/{MAIN}/config.json"); // not at main, which may have moved
+    // Not at main, which may have moved.
+    let second = format!("/our/lstm/resolve/{MAIN}/config.json");
     assert_eq!(asked[2..], [second.clone(), second]);
     assert!(message(model.folder(&["config.json", "none"])).contains("there is no file none"));
     assert_eq!(message(model.folder(&[])), "hub folder: expected at least 1 file, got 0");
@@ -205,7 +206,8 @@ fn what_is_not_there_is_named_with_what_is() -> Result<()> {
     let model = || hub.model("our/lstm");
     assert_eq!(
         message(model()?.file("model.safetensors")),
-        "hub model our/lstm at main: there is no file model.safetensors; there are config.json, weights/part #1.bin"
+        "hub model our/lstm at main: there is no file model.safetensors; there are config.json, \
+        weights/part #1.bin"
     );
     assert_eq!(
         message(model()?.revision("v9")?.file("config.json")),
@@ -215,8 +217,8 @@ fn what_is_not_there_is_named_with_what_is() -> Result<()> {
         .ends_with("expected a branch, a tag or a commit"));
     let url = &server.url;
     let absent = format!(
-        "hub model our/gru at main: {url} has no such repository, or a private one that needs a token of somebody with access: \
-         is the name right, is HF_TOKEN set?"
+        "hub model our/gru at main: {url} has no such repository, or it is private: check the \
+        name, and that HF_TOKEN is a token with access"
     );
     assert_eq!(message(hub.model("our/gru")?.file("config.json")), absent);
     let known = Hub { token: Some("hf_ours".into()), ..hub.clone() };
@@ -232,7 +234,10 @@ fn a_gated_repository_wants_a_token_that_has_access() -> Result<()> {
     let url = &server.url;
     assert_eq!(
         message(hub.model("our/gated")?.file("config.json")),
-        format!("hub model our/gated at main: it is gated, and no token was sent: accept its conditions at {url}/our/gated and set HF_TOKEN")
+        format!(
+            "hub model our/gated at main: it is gated, and no token was sent: accept its \
+                conditions at {url}/our/gated and set HF_TOKEN"
+        )
     );
     let hub = Hub { token: Some("hf_ours".into()), ..hub };
     let found = message(hub.model("our/gated")?.file("config.json"));
@@ -355,6 +360,34 @@ fn without_an_answer_the_cache_will_do() -> Result<()> {
     Ok(())
 }
 
+/// The client also writes to the cache if nothing has changed.
+#[test]
+#[cfg(unix)]
+fn a_read_only_cache_will_do_or_is_named() -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let server = Server::start(answer);
+    let (hub, cache) = hub(&server.url);
+    let path = hub.model("our/lstm")?.file("config.json")?;
+    let folder = cache.path().join("models--our--lstm");
+    let set = |path: &Path, mode: u32| fs::set_permissions(path, fs::Permissions::from_mode(mode));
+    let locked = [folder.join("refs/main"), folder.join("refs"), folder.clone()];
+    locked.iter().try_for_each(|path| set(path, if path.is_dir() { 0o555 } else { 0o444 }))?;
+    let writable = fs::write(folder.join("refs/main"), MAIN).is_ok(); // root may write everywhere
+    let found = hub.model("our/lstm")?.file("config.json")?;
+    let other = hub.model("our/lstm")?.file("weights/part #1.bin");
+    locked
+        .iter()
+        .rev()
+        .try_for_each(|path| set(path, if path.is_dir() { 0o755 } else { 0o644 }))?;
+    assert_eq!(found, path);
+    if !writable {
+        let other = message(other);
+        assert!(other.contains(&folder.display().to_string()), "{other}");
+        assert!(other.contains("HF_HUB_OFFLINE") && other.contains("HF_HUB_CACHE"), "{other}");
+    }
+    Ok(())
+}
+
 #[test]
 fn offline_only_the_cache_is_looked_at() -> Result<()> {
     let server = Server::start(answer);
@@ -363,8 +396,9 @@ fn offline_only_the_cache_is_looked_at() -> Result<()> {
     let folder = cache.path().join("models--our--lstm");
     let miss = |revision: &str, file: &str| {
         format!(
-            "hub model our/lstm at {revision}: {file} is not in the cache at {}, and HF_HUB_OFFLINE forbids to fetch it; \
-             the revision must be a commit, or a branch or tag that was fetched before",
+            "hub model our/lstm at {revision}: {file} is not in the cache at {}, and \
+            HF_HUB_OFFLINE forbids to fetch it; the revision must be a commit, or a branch or tag \
+            that was fetched before",
             folder.display()
         )
     };
@@ -504,7 +538,8 @@ fn a_push_that_cannot_be_says_why() -> Result<()> {
     assert_eq!(
         message(writable(&hub)?.push(&empty, "x")),
         format!(
-            "hub push: expected at least one file whose name does not begin with a dot, found none in {}",
+            "hub push: expected at least one file whose name does not begin with a dot, found none \
+            in {}",
             empty.display()
         )
     );

@@ -1,4 +1,5 @@
-//! A server on the loopback that speaks the part of the hub's protocol which matters here. It ends with its value.
+//! A server on the loopback that speaks the part of the hub's protocol that these tests need. It
+//! stops when it is dropped.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -1,0 +1,10 @@
+mod cells;
+mod jacobian;
+mod lyapunov;
+mod memory_capacity;
+mod omega;
+mod profile;
+mod sensitivity;
+mod spectral;
+mod steps;
+mod wrappers;

@@ -1,5 +1,0 @@
-//! Measures that run a network, against independent calculations.
-
-mod parts;
-mod plain;
-mod states;

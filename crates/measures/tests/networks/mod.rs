@@ -1,0 +1,3 @@
+mod parts;
+mod plain;
+mod states;

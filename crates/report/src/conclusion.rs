@@ -1,0 +1,220 @@
+//! What came out of a comparison, in a few sentences, by a stated rule.
+
+use super::group::{Group, VariantRuns};
+use super::numbers::{count, loss, percent, Spread};
+use super::run::RunView;
+use super::trend::Phase;
+use super::verdict::has_criterion;
+
+/// The rule, for the notes of the page.
+pub(super) const RULE: &str = "The sentences at the top follow a rule: how many networks solved \
+    the task with every seed, with some, and with no seed; the fewest and the most median steps \
+    among the networks that solved it with every seed; and how many networks solved it with every \
+    seed among those whose median horizon at initialisation is shorter than the longest lag, and \
+    among the others. On a task without a bound: the best and the worst median on held-out \
+    examples.";
+
+/// This many names are listed; more are counted.
+const NAMES: usize = 3;
+
+/// What came out. Empty if no run has ended.
+pub(super) fn sentences(group: &Group) -> Vec<String> {
+    let Some(first) = group.runs.first() else { return Vec::new() };
+    let solvable = has_criterion(first);
+    let mut all = if solvable { solved(group) } else { ranking(group).into_iter().collect() };
+    all.extend(reach(group, solvable));
+    all
+}
+
+/// Who solved the task, and how fast.
+fn solved(group: &Group) -> Vec<String> {
+    let task = group.task().replace(", T =", " at T =");
+    if let [only] = group.variants.as_slice() {
+        let seeds = format!("{} of {}", only.solved(), count(only.runs.len(), "seed"));
+        return vec![format!("{} solved {task} with {seeds}.", only.name)];
+    }
+    let every = part(group, |solved, runs| solved == runs);
+    let some = part(group, |solved, runs| 0 < solved && solved < runs);
+    let no = part(group, |solved, _| solved == 0);
+    let one_seed = group.seeds().len() == 1;
+    let with = if one_seed { "(one seed: an anecdote)" } else { "with every seed" };
+    let networks = count(group.variants.len(), "network");
+    let mut text = format!("{} of {networks} solved {task} {with}", every.len());
+    if !some.is_empty() {
+        text += &format!("; {} with some seeds", names(&some));
+    }
+    if !no.is_empty() {
+        text += &format!("; {} did not{}", names(&no), if one_seed { "" } else { " with any" });
+    }
+    let mut all = vec![text + "."];
+    let mut times: Vec<(&str, f64)> = every.iter().filter_map(|one| median_steps(one)).collect();
+    times.sort_by(|a, b| a.1.total_cmp(&b.1));
+    if let [fastest, .., slowest] = times.as_slice() {
+        all.push(format!(
+            "{} was the fastest of these, in {:.0} steps; {} took {:.0}.",
+            fastest.0, fastest.1, slowest.0, slowest.1
+        ));
+    }
+    all
+}
+
+/// The name of a variant, and the median of its steps until the task was solved.
+fn median_steps<'r>(variant: &VariantRuns<'r>) -> Option<(&'r str, f64)> {
+    let steps = variant.spread(|run| run.outcome.steps_to_solve.map(|steps| steps as f64))?;
+    Some((variant.name, steps.mid))
+}
+
+/// The variants of which the numbers of solved and of all runs are as wanted.
+fn part<'a, 'r>(
+    group: &'a Group<'r>,
+    wanted: fn(usize, usize) -> bool,
+) -> Vec<&'a VariantRuns<'r>> {
+    let is = |variant: &&VariantRuns| wanted(variant.solved(), variant.runs.len());
+    group.variants.iter().filter(is).collect()
+}
+
+/// The best and the worst network of a task without a bound.
+fn ranking(group: &Group) -> Option<String> {
+    let accuracy = group.runs.iter().any(|run| run.outcome.accuracy.is_some());
+    let median = |variant: &VariantRuns| {
+        variant.sound_spread(|run| {
+            if accuracy {
+                run.outcome.accuracy
+            } else {
+                Some(run.outcome.final_loss)
+            }
+        })
+    };
+    let mut known: Vec<(&str, Spread)> = group
+        .variants
+        .iter()
+        .filter_map(|variant| Some((variant.name, median(variant)?)))
+        .collect();
+    known.sort_by(|a, b| a.1.mid.total_cmp(&b.1.mid));
+    if accuracy {
+        known.reverse();
+    }
+    let shown = |(name, spread): &(&str, Spread)| match accuracy {
+        true => format!("{name}: accuracy {}", spread.text(percent)),
+        false => format!("{name}: loss {}", spread.text(loss)),
+    };
+    match known.as_slice() {
+        [] => None,
+        [only] => Some(format!("On held-out examples, {}.", shown(only))),
+        [best, .., worst] => {
+            Some(format!("Best on held-out examples is {}; worst {}.", shown(best), shown(worst)))
+        }
+    }
+}
+
+/// Whether the gradient reached over the longest lag before training, and what that meant.
+fn reach(group: &Group, solvable: bool) -> Option<String> {
+    let lag = group.runs.iter().map(|run| run.longest_lag().min(run.last_lag())).max()?;
+    let horizon = |variant: &VariantRuns| {
+        Some(
+            variant.spread(|run| run.horizon(Phase::Init).map(|lag| lag as f64))?.mid >= lag as f64,
+        )
+    };
+    let known: Vec<(bool, &VariantRuns)> =
+        group.variants.iter().filter_map(|variant| Some((horizon(variant)?, variant))).collect();
+    let part = |reaches: bool| -> Vec<&VariantRuns> {
+        known.iter().filter(|(one, _)| *one == reaches).map(|(_, variant)| *variant).collect()
+    };
+    let (short, long) = (part(false), part(true));
+    let solved =
+        |part: &[&VariantRuns]| part.iter().filter(|one| one.solved() == one.runs.len()).count();
+    let over = format!("the longest lag, {lag} steps");
+    let before = "Before training the gradient";
+    let networks = |part: &[&VariantRuns]| count(part.len(), "network");
+    Some(match (short.is_empty(), long.is_empty()) {
+        (true, true) => return None,
+        (false, true) if known.len() == 1 => format!("{before} did not reach back over {over}."),
+        (true, false) if known.len() == 1 => format!("{before} reached back over {over}."),
+        (false, true) => format!("{before} of no network reached back over {over}."),
+        (true, false) => format!("{before} of every network reached back over {over}."),
+        (false, false) if solvable => format!(
+            "{before} of {} did not reach back over {over}: {} of them solved the task with every \
+             seed, as did {} of the {} whose gradient did.",
+            networks(&short),
+            solved(&short),
+            solved(&long),
+            long.len()
+        ),
+        (false, false) => format!(
+            "{before} of {} did not reach back over {over}; that of {} did.",
+            networks(&short),
+            long.len()
+        ),
+    })
+}
+
+/// `vanilla and gru`, or `4 others`.
+fn names(variants: &[&VariantRuns]) -> String {
+    let all: Vec<&str> = variants.iter().map(|variant| variant.name).collect();
+    match all.as_slice() {
+        all if all.len() > NAMES => format!("{} others", all.len()),
+        [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),
+        all => all.concat(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Records;
+    use crate::sample;
+
+    fn said(records: &Records) -> Vec<String> {
+        sentences(&Group::new(records))
+    }
+
+    #[test]
+    fn a_comparison_that_some_solved() {
+        assert_eq!(
+            said(&sample::compare(&sample::TEN)),
+            [
+                "6 of 10 networks solved adding at T = 100 with every seed; residual-lstm and \
+                 layernorm-lstm with some seeds; vanilla and vanilla-orthogonal did not with any.",
+                "lstm-chrono was the fastest of these, in 500 steps; lstm took 1450.",
+                "Before training the gradient of 7 networks did not reach back over the longest \
+                 lag, 99 steps: 4 of them solved the task with every seed, as did 2 of the 3 whose \
+                 gradient did.",
+            ]
+        );
+    }
+
+    #[test]
+    fn one_network_and_one_seed() {
+        let mut records = sample::compare(&[sample::TEN[6]]);
+        assert_eq!(
+            said(&records),
+            [
+                "residual-lstm solved adding at T = 100 with 2 of 3 seeds.",
+                "Before training the gradient did not reach back over the longest lag, 99 steps."
+            ]
+        );
+        records = sample::compare(&[sample::TEN[0], sample::TEN[4]]);
+        records.runs.retain(|run| run.config.seed == 1);
+        assert_eq!(
+            said(&records)[0],
+            "1 of 2 networks solved adding at T = 100 (one seed: an anecdote); vanilla did not."
+        );
+        assert!(said(&Records::default()).is_empty());
+    }
+
+    #[test]
+    fn a_task_without_a_bound() {
+        let mut records = sample::compare(&[sample::TEN[2], sample::TEN[4]]);
+        records.runs.iter_mut().for_each(|run| run.config.task.criterion = None);
+        let losses = said(&records);
+        assert!(losses[0].starts_with("Best on held-out examples is lstm"), "{losses:?}");
+        assert!(losses[0].contains(": loss "), "{losses:?}");
+        for (place, run) in records.runs.iter_mut().enumerate() {
+            run.outcome.accuracy = Some(if place < 3 { 0.9 } else { 0.95 });
+        }
+        assert_eq!(
+            said(&records)[0],
+            "Best on held-out examples is lstm-chrono: accuracy 95 %; worst lstm: accuracy 90 %."
+        );
+    }
+}
