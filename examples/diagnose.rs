@@ -53,7 +53,7 @@ fn train(build: impl FnOnce(VarBuilder) -> Result<Box<dyn Layer>>, norm: bool) -
     let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
     let rnn = build(vb.pp("rnn"))?;
     let norm = norm.then(|| candle_nn::layer_norm(HIDDEN, 1e-5, vb.pp("norm"))).transpose()?;
-    let readout = init::linear(0, HIDDEN, 1, &vb.pp("readout"))?;
+    let readout = init::linear(HIDDEN, 1, &vb.pp("readout"))?;
     let mut adam = AdamW::new(vars.all_vars(), ParamsAdamW { lr: 1e-3, ..ParamsAdamW::default() })?;
 
     let mut diagnosis = Diagnosis::new(LAG); // +
@@ -78,11 +78,11 @@ fn train(build: impl FnOnce(VarBuilder) -> Result<Box<dyn Layer>>, norm: bool) -
 
 fn lstm(layers: usize, init: Init, vb: VarBuilder) -> Result<Box<dyn Layer>> {
     let config = LstmConfig { init, ..LstmConfig::default() };
-    Ok(Box::new(Stack::of(layers, Direction::Forward, 2, HIDDEN, &config, vb)?))
+    Ok(Box::new(Stack::new(2, HIDDEN, layers, Direction::Forward, &config, vb)?))
 }
 
 fn vanilla(config: VanillaConfig, vb: VarBuilder) -> Result<Box<dyn Layer>> {
-    Ok(Box::new(Stack::of(1, Direction::Forward, 2, HIDDEN, &config, vb)?))
+    Ok(Box::new(Stack::new(2, HIDDEN, 1, Direction::Forward, &config, vb)?))
 }
 
 fn title(text: &str) {

@@ -20,6 +20,7 @@ use anyhow::{bail, Result};
 use candle::{safetensors, DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use clap::Parser;
+use recurrent::core::init;
 use recurrent::{
     core::write_whole, onnx, registry, Carry, Direction, ForwardContext, Layer, RnnConfig, Sequence,
 };
@@ -53,11 +54,11 @@ fn main() -> Result<()> {
         bail!("expected a variant of the registry, got {}", args.variant)
     };
     let directions = if args.bidirectional { Direction::Bidirectional } else { Direction::Forward };
-    let spec = RnnConfig { directions, ..entry.spec.with_longest_lag(20, 1) };
+    let spec = RnnConfig { directions, ..entry.spec.with_longest_lag(20) };
     let layer = spec.build(
         args.input,
         args.hidden,
-        VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu),
+        init::seeded(&VarMap::new(), 1, DType::F32, &Device::Cpu),
     )?;
     let model = onnx::export(&spec, &layer)?;
     write_whole(&args.out, &model)?;

@@ -21,7 +21,7 @@ use candle::{DType, Device, Result, Tensor};
 use candle_nn::{ops::sigmoid, VarBuilder, VarMap};
 use clap::Parser;
 use recurrent::core::init::{Gates, Weights};
-use recurrent::core::{chunk_gates, GateWeights, HiddenState};
+use recurrent::core::{chunk_gates, GateWeights, HiddenState, Params};
 use recurrent::{
     Cell, CellConfig, Direction, ForwardContext, GradientRecorder, Init, Layer, LayerId, Record,
     Rnn, Sequence, Stack,
@@ -32,7 +32,7 @@ use std::process::ExitCode;
 /// The minimal gated unit (Zhou et al. 2016, arXiv:1603.09420v1), with the forget gate after the
 /// matrix product:
 /// f = σ(a_f + b_f), n = tanh(a_n + f ∘ b_n), h' = (1 − f) ∘ h + f ∘ n.
-#[derive(Clone)]
+#[derive(Clone, Params)]
 struct MinimalCell(GateWeights);
 
 impl Cell for MinimalCell {
@@ -44,14 +44,6 @@ impl Cell for MinimalCell {
 
     fn state_sizes(&self) -> Vec<usize> {
         vec![self.0.hidden_size()]
-    }
-
-    fn params(&self) -> Vec<(String, Tensor)> {
-        self.0.params()
-    }
-
-    fn with_params(&self, params: Vec<Tensor>) -> Result<Self> {
-        Ok(Self(self.0.replaced(&mut params.into_iter())?))
     }
 
     fn step(&self, x: &Tensor, s: &HiddenState) -> Result<HiddenState> {
@@ -100,7 +92,7 @@ fn main() -> ExitCode {
     if std::env::args().nth(1).is_some_and(|word| !word.starts_with('-')) {
         let summary = "minimal gated unit (Zhou 2016)";
         return main_with(Variants::registry().and("mgu", summary, |size, vb| {
-            let config = MinimalConfig(Init::seeded(size.seed));
+            let config = MinimalConfig::default();
             Ok(Box::new(Rnn::new(size.input, size.hidden, &config, vb)?))
         }));
     }
@@ -117,7 +109,7 @@ fn main() -> ExitCode {
 fn show() -> Result<()> {
     let vars = VarMap::new();
     let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
-    let stack = Stack::of(3, Direction::Forward, 2, 16, &MinimalConfig::default(), vb)?;
+    let stack = Stack::new(2, 16, 3, Direction::Forward, &MinimalConfig::default(), vb)?;
 
     let xs = Sequence::new(Tensor::ones((4, 2000, 2), DType::F32, &Device::Cpu)?)?;
     let recorder = GradientRecorder::new(Record::Norms);

@@ -29,7 +29,7 @@ fn main() -> Result<()> {
     let device = Device::Cpu;
     let vars = VarMap::new();
     let vb = VarBuilder::from_varmap(&vars, DType::F32, &device);
-    let gru = Stack::of(2, Direction::Bidirectional, 3, 4, &GruConfig::default(), vb)?;
+    let gru = Stack::new(3, 4, 2, Direction::Bidirectional, &GruConfig::default(), vb)?;
 
     // Three sequences (time, feature) of 5, 2 and 7 steps, padded to one batch.
     let examples = [5, 2, 7].map(|time| Tensor::ones((time, 3), DType::F32, &device));

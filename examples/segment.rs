@@ -72,11 +72,11 @@ impl Segmenter {
         Ok(Self {
             letters: points.into_iter().filter_map(char::from_u32).zip(0..).collect(),
             embedding: Embedding::new(table.clone(), input),
-            lstm: Stack::of(
-                1,
-                Direction::Bidirectional,
+            lstm: Stack::new(
                 input,
                 hidden,
+                1,
+                Direction::Bidirectional,
                 &LstmConfig::default(),
                 vb,
             )?,

@@ -63,10 +63,10 @@ struct Translator {
 impl Translator {
     fn new(vb: VarBuilder) -> Result<Self> {
         Ok(Self {
-            letters: Embedding::new(init::linear_weight(0, 32, 128, "letters", &vb)?, 32),
+            letters: Embedding::new(init::linear_weight(32, 128, "letters", &vb)?, 32),
             encoder: Lstm::new(32, 96, &LstmConfig::forget_bias(1.0), vb.pp("encoder"))?,
             decoder: Lstm::new(32, 96, &LstmConfig::forget_bias(1.0), vb.pp("decoder"))?,
-            readout: init::linear(0, 96, 128, &vb.pp("readout"))?,
+            readout: init::linear(96, 128, &vb.pp("readout"))?,
         })
     }
 

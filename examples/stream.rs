@@ -67,7 +67,7 @@ fn main() -> anyhow::Result<()> {
     let (vars, mut rng) = (VarMap::new(), rand_chacha::ChaCha8Rng::seed_from_u64(1));
     let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
     let gru = Gru::new(1, HIDDEN, &GruConfig::default(), vb.pp("gru"))?;
-    let readout = init::linear(0, HIDDEN, 1, &vb.pp("readout"))?;
+    let readout = init::linear(HIDDEN, 1, &vb.pp("readout"))?;
     let params = Params::from_varmap(&vars)?;
     let mut adam = AdamW::new(&params, AdamWConfig { lr: 1e-2, ..AdamWConfig::default() })?;
     println!("training for 300 steps ...");

@@ -55,10 +55,10 @@ fn main() -> Result<()> {
     let device = Device::Cpu;
     let vars = VarMap::new();
     let vb = VarBuilder::from_varmap(&vars, DType::F32, &device);
-    let table = init::linear_weight(0, 8, 6, "embedding", &vb)?; // (letters, features)
+    let table = init::linear_weight(8, 6, "embedding", &vb)?; // (letters, features)
     let embedding = Embedding::new(table, 8);
     let lstm = Lstm::new(8, 32, &LstmConfig::chrono(TIME), vb.pp("lstm"))?;
-    let readout = init::linear(0, 32, 2, &vb.pp("readout"))?;
+    let readout = init::linear(32, 2, &vb.pp("readout"))?;
 
     let params = Params::from_varmap(&vars)?;
     let mut adam = AdamW::new(&params, AdamWConfig { lr: 5e-3, ..AdamWConfig::default() })?;

@@ -43,8 +43,8 @@ fn main() -> Result<()> {
     {
         let vars = VarMap::new();
         let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
-        let lstm = Stack::of(2, Direction::Forward, 4, 32, &config, vb.pp("lstm"))?;
-        let readout = init::linear(0, 32, 1, &vb.pp("readout"))?;
+        let lstm = Stack::new(4, 32, 2, Direction::Forward, &config, vb.pp("lstm"))?;
+        let readout = init::linear(32, 1, &vb.pp("readout"))?;
 
         let waves = (0..batch * time * 4).map(|i| (i as f32 * 0.7).sin());
         let xs = Sequence::new(Tensor::from_iter(waves, &Device::Cpu)?.reshape((batch, time, 4))?)?;

@@ -34,7 +34,7 @@ const CONFIG: &str = "config.json";
 /// let same = Model::load(folder.path(), &Device::Cpu)?;
 ///
 /// let xs = Tensor::ones((2, 50, 3), DType::F32, &Device::Cpu)?; // (batch, time, input)
-/// assert_eq!(same.spec(), model.spec());
+/// assert_eq!(same.config(), model.config());
 /// assert_eq!(same.forward(&xs)?.to_vec3::<f32>()?, model.forward(&xs)?.to_vec3::<f32>()?);
 /// # Ok(())
 /// # }
@@ -60,7 +60,7 @@ impl Model {
     }
 
     /// The layers as data.
-    pub fn spec(&self) -> &RnnConfig {
+    pub fn config(&self) -> &RnnConfig {
         &self.spec
     }
 
@@ -84,7 +84,12 @@ impl Model {
         &self.device
     }
 
-    /// The layers: to run, to stream, to freeze.
+    /// The engine that runs the layers for their own dtype and device: [`Layer::explain`].
+    pub fn explain(&self) -> String {
+        self.layer.explain(self.dtype, &self.device)
+    }
+
+    /// The layers, to run them or to make a stream of them.
     pub fn layer(&self) -> &dyn Layer {
         self.layer.as_ref()
     }
@@ -252,6 +257,13 @@ fn expected(spec: &RnnConfig, input: usize, hidden: usize) -> Result<Vec<(String
 
 /// Both files of a folder, which belong together and hold what the first says.
 fn stored(folder: &Path) -> Result<(Config, Tensors)> {
+    if folder.is_file() {
+        bail!(
+            "{}: expected a folder that `Model::save` wrote, found a file; `Model::from_pytorch` and \
+             `Model::import` read files of other libraries",
+            folder.display()
+        )
+    }
     let (path, weights) = (folder.join(CONFIG), folder.join(WEIGHTS));
     let text = std::fs::read_to_string(&path)
         .map_err(|error| Error::msg(format!("{}: {error}", path.display())))?;

@@ -91,7 +91,7 @@ impl Modifier {
             }
             // A cell alone knows its gates and the fields of its state.
             let zeros = VarBuilder::zeros(DType::F32, &Device::Cpu);
-            applied.with_longest_lag(100, 0).build(2, 4, zeros)?;
+            applied.with_longest_lag(100).build(2, 4, zeros)?;
             Ok(applied)
         });
         tried.or_else(|error| {

@@ -140,12 +140,11 @@ impl RnnConfig {
         }
     }
 
-    /// The same with weights from `seed`, and, where they are chrono, with biases for lags up to `longest_lag`.
+    /// The same where chrono biases are for lags up to `longest_lag`.
     #[must_use]
-    pub fn with_longest_lag(&self, longest_lag: usize, seed: u64) -> Self {
+    pub fn with_longest_lag(&self, longest_lag: usize) -> Self {
         let mut spec = self.clone();
         let init = spec.cell.init_mut();
-        init.seed = seed;
         if let ForgetBias::Chrono { longest } = &mut init.forget_bias {
             *longest = longest_lag;
         }
@@ -209,7 +208,6 @@ impl RnnConfig {
         let value = serde_json::to_value(self).expect("a spec is plain data");
         let mut options = BTreeMap::new();
         flatten("", &value, &mut options);
-        options.retain(|name, _| name != "cell.init.seed" && !name.ends_with(".init.seed"));
         options.retain(|name, rate| !(name.starts_with("recurrent_dropout.") && rate == "0.0"));
         options
     }
@@ -369,8 +367,7 @@ impl Build<'_> {
             }
         };
         let Some(shortcut) = self.spec.connection.shortcut() else { return Ok(layer) };
-        let seed = self.spec.cell.init().seed;
-        Ok(Box::new(Residual::of(shortcut, layer, layer_id, seed, self.vb.clone())?))
+        Ok(Box::new(Residual::of(shortcut, layer, layer_id, self.vb.clone())?))
     }
 }
 
@@ -378,7 +375,7 @@ impl Visit for Build<'_> {
     type Out = Box<dyn Layer>;
 
     fn visit<K: CellConfig>(&self, config: &K) -> Result<Box<dyn Layer>> {
-        let stack = Stack::build(self.spec.layers, self.input, |layer_id, input| {
+        let stack = Stack::build(self.input, self.spec.layers, |layer_id, input| {
             self.layer(config, layer_id, input)
         })?;
         Ok(Box::new(stack.with_dropout(self.spec.dropout)?))

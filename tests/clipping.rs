@@ -12,8 +12,8 @@
 
 use candle::backprop::GradStore;
 use candle::{DType, Device, Result, Tensor};
-use candle_nn::{VarBuilder, VarMap};
-use recurrent::core::init::{linear, Init};
+use candle_nn::VarMap;
+use recurrent::core::init::{linear, seeded};
 use recurrent::{Bptt, ForwardContext, HiddenGradClip, Layer, LstmConfig, Rnn, Sequence};
 use recurrent_train::{clip_global_norm, clip_per_tensor, clip_value, global_norm, Params};
 
@@ -45,10 +45,9 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 impl Case {
     fn new() -> Result<Self> {
         let map = VarMap::new();
-        let vb = VarBuilder::from_varmap(&map, DType::F64, &Device::Cpu);
-        let config = LstmConfig { init: Init::seeded(11), ..LstmConfig::default() };
-        let rnn = Rnn::new(3, 7, &config, vb.pp("rnn"))?;
-        let readout = linear(11, 7, 1, &vb.pp("readout"))?;
+        let vb = seeded(&map, 11, DType::F64, &Device::Cpu);
+        let rnn = Rnn::new(3, 7, &LstmConfig::default(), vb.pp("rnn"))?;
+        let readout = linear(7, 1, &vb.pp("readout"))?;
         let wave = |n: usize| (1.7 * n as f64).sin() + 0.3 * (0.9 * n as f64).cos();
         let xs = Tensor::from_vec(
             (0..5 * STEPS * 3).map(wave).collect::<Vec<_>>(),

@@ -2,11 +2,12 @@
 
 use candle::{DType, Device, Result, Tensor};
 use candle_nn::{VarBuilder, VarMap};
-use recurrent::core::init::{Block, ForgetBias, Init, Scheme};
+use recurrent::core::init::{seeded, Block, ForgetBias, Gates, Init, Scheme, Weights};
+use recurrent::core::{linear, HiddenState, Params};
 use recurrent::layernorm::{Norm, NormInput, Placement, Scope};
 use recurrent::registry::variants;
 use recurrent::{
-    Bidirectional, CellConfig, Execution, ForwardContext, GruConfig, Layer, LayerId,
+    Bidirectional, Cell, CellConfig, Execution, ForwardContext, GruConfig, Layer, LayerId,
     LayerNormGruConfig, LayerNormLstmConfig, LayerNormVanillaConfig, Lstm, LstmConfig,
     Nonlinearity, Reset, Residual, ResidualLstmConfig, Sequence, Shortcut, Stack, TemporalResidual,
     VanillaConfig,
@@ -49,8 +50,58 @@ fn normed_four(i: usize, h: usize) -> usize {
     per_gate(4, 4, i, h) + 2 * h
 }
 
+/// h' = tanh(W x + U h), which `step` returns as a view: the second half of a concatenation.
+#[derive(Clone, Params)]
+struct View {
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+}
+
+impl Cell for View {
+    type State = HiddenState;
+
+    fn input_size(&self) -> usize {
+        self.weight_ih.dims()[1]
+    }
+
+    fn state_sizes(&self) -> Vec<usize> {
+        vec![self.weight_hh.dims()[1]]
+    }
+
+    fn step(&self, x: &Tensor, s: &HiddenState) -> Result<HiddenState> {
+        let pre = linear(x, &self.weight_ih, None)? + linear(&s.h, &self.weight_hh, None)?;
+        let (new, size) = (pre?.tanh()?, self.weight_hh.dims()[1]);
+        Ok(HiddenState { h: Tensor::cat(&[&s.h, &new], 1)?.narrow(1, size, size)? })
+    }
+}
+
+#[derive(Clone)]
+struct ViewConfig;
+
+impl CellConfig for ViewConfig {
+    type Cell = View;
+
+    fn cell(
+        &self,
+        input: usize,
+        hidden: usize,
+        layer_id: Option<LayerId>,
+        vb: VarBuilder,
+    ) -> Result<View> {
+        let gates = Gates { names: &["h"], forget: None, input: None };
+        let init = Init::default();
+        let weights = Weights::new(vb, layer_id, &init, gates, hidden)?;
+        Ok(View { weight_ih: weights.weight_ih(input)?, weight_hh: weights.weight_hh()? })
+    }
+
+    fn param_count(&self, input: usize, hidden: usize) -> usize {
+        hidden * (input + hidden)
+    }
+}
+
 // The cells, each with its options.
 conform! {
+    step_returns_a_view: Case::cell(ViewConfig, |i, h| per_gate(1, 0, i, h));
     vanilla: Case::cell(VanillaConfig::default(), one);
     vanilla_relu: Case::cell(relu(), one);
     vanilla_without_bias:
@@ -67,7 +118,7 @@ conform! {
     lstm_chrono: Case::cell(LstmConfig::chrono(20), four);
     lstm_keras: Case::cell(lstm_from(Init { scheme: Scheme::Keras, ..Init::default() }), four);
     lstm_candle: Case::cell(lstm_from(Init { scheme: Scheme::Candle, ..Init::default() }), four);
-    lstm_blocks: Case::cell(lstm_from(blocks()), four);
+    lstm_blocks: Case::cell(lstm_from(blocks()), four).seed(4);
     lstm_by_gate: Case::cell(lstm_from(by_gate()), four);
     lstm_peepholes: Case::cell(peepholes(), |i, h| four(i, h) + 3 * h);
     lstm_peepholes_keras:
@@ -139,11 +190,11 @@ conform! {
         // across it.
         LayerNormVanillaConfig {
             nonlinearity: Nonlinearity::Relu,
-            init: Init::seeded(3),
             ..LayerNormVanillaConfig::default()
         },
         |i, h| per_gate(1, 3, i, h)
-    );
+    )
+    .seed(3);
     layernorm_vanilla_apart: Case::cell(
         LayerNormVanillaConfig {
             norm_input: NormInput::Separate,
@@ -306,12 +357,7 @@ fn lstm_from(init: Init) -> LstmConfig {
 fn blocks() -> Init {
     let gates =
         vec![("f".to_string(), Block::Identity { scale: 0.7 }), ("o".to_string(), Block::Scheme)];
-    Init {
-        recurrent: Block::Orthogonal { gain: 0.9 },
-        recurrent_by_gate: gates,
-        seed: 4,
-        ..Init::default()
-    }
+    Init { recurrent: Block::Orthogonal { gain: 0.9 }, recurrent_by_gate: gates, ..Init::default() }
 }
 
 fn placed(placement: Placement) -> LayerNormLstmConfig {
@@ -448,7 +494,6 @@ fn join<K: CellConfig>(
         shortcut,
         make(build, layer_id, input, config)?,
         layer_id,
-        0,
         build.vb.clone(),
     )?))
 }
@@ -467,13 +512,13 @@ fn stack<K: CellConfig>(
     make: Make<K>,
     config: &K,
 ) -> Result<Box<dyn Layer>> {
-    Ok(Box::new(Stack::build(layers, build.input, |layer_id, input| {
+    Ok(Box::new(Stack::build(build.input, layers, |layer_id, input| {
         make(build, layer_id, input, config)
     })?))
 }
 
 fn dropout(build: &BuildContext) -> Result<Box<dyn Layer>> {
-    let stack = Stack::build(3, build.input, |layer_id, input| {
+    let stack = Stack::build(build.input, 3, |layer_id, input| {
         build.at(layer_id, input, &LstmConfig::default())
     })?;
     Ok(Box::new(stack.with_dropout(0.4)?))
@@ -483,8 +528,8 @@ fn dropout(build: &BuildContext) -> Result<Box<dyn Layer>> {
 fn every_variant_of_the_registry_has_the_weights_that_it_counts() -> Result<()> {
     for entry in variants() {
         let vars = VarMap::new();
-        let spec = entry.spec.with_longest_lag(20, 1);
-        let layer = spec.build(3, 5, VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu))?;
+        let spec = entry.spec.with_longest_lag(20);
+        let layer = spec.build(3, 5, seeded(&vars, 1, DType::F64, &Device::Cpu))?;
         let output = if entry.name == "lstm-proj" { 2 } else { 5 };
         let found: usize = layer.params().iter().map(|(_, param)| param.elem_count()).sum();
         assert_eq!(found, spec.param_count(3, 5)?, "{}", entry.name);
@@ -502,10 +547,10 @@ fn connections_begin_as_documented() -> Result<()> {
     let layer_id = LayerId { layer: 2, reverse: true };
     let begin = |shortcut| -> Result<_> {
         let vars = VarMap::new();
-        let vb = VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu);
+        let vb = seeded(&vars, 7, DType::F64, &Device::Cpu);
         let layer = Lstm::new(3, 5, &LstmConfig::default(), vb.clone())?;
         let count = layer.params().len();
-        Ok(Residual::of(shortcut, layer, layer_id, 7, vb)?.params().split_off(count))
+        Ok(Residual::of(shortcut, layer, layer_id, vb)?.params().split_off(count))
     };
     let names = |params: &[(String, Tensor)]| {
         params.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>()

@@ -3,7 +3,7 @@
 
 use candle::{DType, Device, Result, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
-use recurrent::core::HiddenState;
+use recurrent::core::{HiddenState, Params};
 use recurrent::layernorm::Placement;
 use recurrent::{
     ActivationRecorder, Bptt, Carry, Cell, CellConfig, Execution, ForwardContext, Gate,
@@ -204,7 +204,7 @@ fn a_residual_over_depth_leaves_the_way_through_time_as_it_is() -> Result<()> {
     for path in [Execution::Replay, Execution::Kernel] {
         let plain = layer(&LstmConfig::default(), path, DType::F64)?;
         let vb = VarBuilder::from_varmap(&VarMap::new(), DType::F64, &Device::Cpu);
-        let around = Residual::new(plain.clone(), LayerId::default(), 0, vb)?;
+        let around = Residual::new(plain.clone(), LayerId::default(), vb)?;
         for end in [true, false] {
             let xs = ragged(DType::F64)?;
             let (_, expected) = gradients(&plain, &xs, Bptt::default(), end)?;
@@ -341,7 +341,7 @@ fn a_closed_form_says_what_does_not_fit() -> Result<()> {
     ] {
         expect_error("pull back", result, expected).expect("refused");
     }
-    let two = Stack::new(vec![
+    let two = Stack::from_layers(vec![
         Box::new(layer(&VanillaConfig::default(), Execution::Auto, DType::F64)?),
         Box::new(Rnn::new(
             HIDDEN,
@@ -432,9 +432,9 @@ fn a_coupled_input_gate_is_one_minus_the_forget_gate() -> Result<()> {
 }
 
 /// y' = 0.9 seen + x, with the gate σ(y): shows what the recurrence sees.
-#[derive(Clone)]
+#[derive(Clone, Params)]
 struct Open {
-    weights: Vec<(String, Tensor)>,
+    w: Tensor,
 }
 
 impl Cell for Open {
@@ -446,14 +446,6 @@ impl Cell for Open {
 
     fn state_sizes(&self) -> Vec<usize> {
         vec![INPUT]
-    }
-
-    fn params(&self) -> Vec<(String, Tensor)> {
-        self.weights.clone()
-    }
-
-    fn with_params(&self, _: Vec<Tensor>) -> Result<Self> {
-        Ok(self.clone())
     }
 
     fn step(&self, x: &Tensor, s: &HiddenState) -> Result<HiddenState> {
@@ -478,8 +470,8 @@ impl Cell for Open {
 /// with noise of all kinds the states are the outputs.
 #[test]
 fn noise_is_observed() -> Result<()> {
-    let weights = vec![("w".to_string(), Tensor::zeros(1, DType::F64, &Device::Cpu)?)];
-    let open = Rnn::from_cell(Open { weights })
+    let w = Tensor::zeros(1, DType::F64, &Device::Cpu)?;
+    let open = Rnn::from_cell(Open { w })
         .with_recurrent_dropout(RecurrentDropout::variational(0.0, 0.5))?
         .with_execution(Execution::Replay);
     let xs = Sequence::new(drawn("xs", &[3, TIME, INPUT], DType::F64)?)?;

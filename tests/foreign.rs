@@ -125,7 +125,7 @@ fn checkpoints_of_pytorch_compute_the_same() -> Result<()> {
     for (name, cell, layers, directions) in cases {
         let model = Model::from_pytorch(path(name), "state_dict.rnn.", cell, &CPU)?;
         assert_eq!(
-            (model.spec().layers, model.spec().direction, model.dtype()),
+            (model.config().layers, model.config().direction, model.dtype()),
             (layers, directions, DType::F64),
             "{name}"
         );

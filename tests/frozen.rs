@@ -25,7 +25,7 @@ fn layer(name: &str) -> Result<Box<dyn Layer>> {
     let entry =
         variants().into_iter().find(|entry| entry.name == name).expect("a variant of the registry");
     let vars = VarMap::new();
-    entry.spec.with_longest_lag(20, 1).build(
+    entry.spec.with_longest_lag(20).build(
         4,
         10,
         VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu),

@@ -75,7 +75,7 @@ fn stack<K: CellConfig>(
             Rnn::at_layer(layer_id, input, SIZE.2, config, vb.clone())?.with_execution(path),
         ))
     };
-    Ok(Box::new(Stack::build(3, SIZE.1, layer)?))
+    Ok(Box::new(Stack::build(SIZE.1, 3, layer)?))
 }
 
 type Build = fn(VarBuilder) -> candle::Result<Box<dyn Layer>>;

@@ -50,7 +50,7 @@ fn every_variant_is_loaded_as_it_was_saved() -> Result<()> {
         let saved = model(spec)?;
         saved.save(folder.path()).with_context(|| entry.name)?;
         let loaded = Model::load(folder.path(), &CPU).with_context(|| entry.name)?;
-        assert_eq!(loaded.spec(), saved.spec());
+        assert_eq!(loaded.config(), saved.config());
         assert!(
             loaded.layer().params().iter().all(|(_, tensor)| !tensor.track_op()),
             "{}",
@@ -175,7 +175,7 @@ fn modules_of_pytorch_are_read_by_their_shapes() -> Result<()> {
         let directions =
             if case.bidirectional { Direction::Bidirectional } else { Direction::Forward };
         assert_eq!(
-            (model.spec().layers, model.spec().direction),
+            (model.config().layers, model.config().direction),
             (case.layers, directions),
             "{name}"
         );

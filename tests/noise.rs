@@ -212,7 +212,7 @@ fn every_layer_of_a_stack() -> Result<()> {
             let cell = (&LstmConfig::default(), by_hand::lstm as Step);
             noisy(build, layer_id, input, cell, everything(&["h", "c"]), &Taps::default())
         };
-        let stack = Stack::build(2, build.input, |layer_id, input| {
+        let stack = Stack::build(build.input, 2, |layer_id, input| {
             let reverse = one(LayerId { reverse: true, ..layer_id }, input)?;
             Ok(Box::new(Bidirectional::new(one(layer_id, input)?, reverse)?))
         })?;

@@ -222,3 +222,101 @@ fn specs_say_what_differs_by_gate() {
     let json = serde_json::to_string(&spec).expect("plain data");
     assert_eq!(serde_json::from_str::<RnnConfig>(&json).expect("its own"), spec);
 }
+
+/// A size of 0 is an error that names the argument, in every constructor.
+#[test]
+fn sizes_of_zero_are_refused() -> Result<()> {
+    use recurrent::core::init;
+    use recurrent::registry::variants;
+    use recurrent::{
+        Direction, LayerId, LayerNormGru, LayerNormGruConfig, LayerNormLstm, LayerNormLstmConfig,
+        LayerNormVanilla, LayerNormVanillaConfig, Residual, ResidualLstm, ResidualLstmConfig, Rnn,
+        Shortcut, Stack, TemporalResidual,
+    };
+    let vb = || VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu);
+    const INPUT: &str = "input: expected at least 1 feature, got 0";
+    const HIDDEN: &str = "hidden: expected at least 1 unit, got 0";
+    for (input, hidden, expected) in [(0, 4, INPUT), (3, 0, HIDDEN)] {
+        let check = |what: &str, error: Option<candle::Error>| {
+            let error = error.map(|error| error.to_string()).unwrap_or_default();
+            assert!(error.starts_with(expected), "{what} ({input}, {hidden}): {error:?}");
+        };
+        check("lstm", Lstm::new(input, hidden, &lstm(), vb()).err());
+        check("gru", Gru::new(input, hidden, &GruConfig::default(), vb()).err());
+        check("vanilla", Vanilla::new(input, hidden, &VanillaConfig::default(), vb()).err());
+        check(
+            "ln lstm",
+            LayerNormLstm::new(input, hidden, &LayerNormLstmConfig::default(), vb()).err(),
+        );
+        check(
+            "ln gru",
+            LayerNormGru::new(input, hidden, &LayerNormGruConfig::default(), vb()).err(),
+        );
+        check(
+            "ln vanilla",
+            LayerNormVanilla::new(input, hidden, &LayerNormVanillaConfig::default(), vb()).err(),
+        );
+        check("kim", ResidualLstm::new(input, hidden, &ResidualLstmConfig::default(), vb()).err());
+        let temporal = TemporalResidual::new(lstm(), 0.1);
+        check("temporal", Rnn::new(input, hidden, &temporal, vb()).err());
+        let stack = Stack::new(input, hidden, 2, Direction::Bidirectional, &lstm(), vb());
+        check("stack", stack.err());
+        for entry in variants() {
+            check(entry.name, entry.spec.build(input, hidden, vb()).err());
+        }
+    }
+    let stack = Stack::new(3, 4, 0, Direction::Forward, &lstm(), vb());
+    expect_error("layers", stack.map(drop), "stack: expected at least one layer, got none")?;
+    let none = RnnConfig { layers: 0, ..RnnConfig::new(CellKind::Lstm(lstm())) };
+    expect_error("spec", none.build(3, 4, vb()).map(drop), "stack: expected at least one layer")?;
+    let projected = LstmConfig { proj: Some(0), ..lstm() };
+    let error = Lstm::new(3, 4, &projected, vb()).map(drop);
+    expect_error("projection", error, "lstm proj: expected at least 1")?;
+    let expected = "linear output: expected at least 1 feature, got 0";
+    expect_error("linear", init::linear(3, 0, &vb()).map(drop), expected)?;
+    let expected = "linear input: expected at least 1 feature, got 0";
+    expect_error("linear", init::linear(0, 3, &vb()).map(drop), expected)?;
+    let one = Stack::new(3, 4, 1, Direction::Forward, &lstm(), vb())?;
+    let expected = "stack dropout: expected at least 2 layers";
+    expect_error("dropout", one.with_dropout(0.5).map(drop), expected)?;
+    let inner = Lstm::new(3, 4, &lstm(), vb())?;
+    Residual::of(Shortcut::highway(), inner, LayerId::default(), vb())?;
+    Ok(())
+}
+
+/// The table *Execution* on the page of every family says what `explain` says, of every variant.
+#[test]
+fn pages_of_the_families_state_the_engine() -> Result<()> {
+    use recurrent::registry::variants;
+    let pages = [
+        include_str!("../crates/vanilla/src/lib.rs"),
+        include_str!("../crates/lstm/src/lib.rs"),
+        include_str!("../crates/gru/src/lib.rs"),
+        include_str!("../crates/layernorm/src/lib.rs"),
+        include_str!("../crates/residual/src/lib.rs"),
+    ];
+    let mut stated = std::collections::BTreeMap::new();
+    for line in pages.iter().flat_map(|page| page.lines()) {
+        let cells: Vec<_> = line.trim_start_matches("//! |").split('|').map(str::trim).collect();
+        if let [names, engine @ ("kernel" | "replay"), ""] = cells[..] {
+            for name in names.split(", ") {
+                stated.insert(name.trim_matches('`').to_string(), engine);
+            }
+        }
+    }
+    let names: Vec<_> = variants().iter().map(|entry| entry.name.to_string()).collect();
+    assert!(stated.keys().all(|name| names.contains(name)), "not in the registry: {stated:?}");
+    for entry in variants() {
+        let vb = VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu);
+        let layer = entry.spec.with_longest_lag(20).build(3, 4, vb)?;
+        for dtype in [DType::F32, DType::F64] {
+            let found = layer.explain(dtype, &Device::Cpu);
+            let engine = if found.starts_with("replay") { "replay" } else { "kernel" };
+            assert!(engine == "replay" || found.contains("kernel"), "{}: {found}", entry.name);
+            assert_eq!(stated.get(entry.name), Some(&engine), "{}: {found}", entry.name);
+        }
+        let half = layer.explain(DType::F16, &Device::Cpu);
+        assert!(half.starts_with("replay: "), "{}: {half}", entry.name);
+    }
+    Ok(())
+}

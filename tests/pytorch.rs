@@ -259,7 +259,7 @@ fn layers<K: CellConfig>(case: &ReferenceCase, config: K) -> Case {
             let mut stack = (0..case.layers)
                 .map(|layer| one(&case, build, layer, &config))
                 .collect::<candle::Result<Vec<_>>>()?;
-            Ok(if is_stack(&case) { Box::new(Stack::new(stack)?) } else { stack.remove(0) })
+            Ok(if is_stack(&case) { Box::new(Stack::from_layers(stack)?) } else { stack.remove(0) })
         },
         |_, _| 0,
     )
@@ -285,5 +285,5 @@ fn one<K: CellConfig>(
         "rezero-depth-lstm" => Shortcut::ReZero,
         _ => return Ok(forward),
     };
-    Ok(Box::new(Residual::of(shortcut, forward, layer_id, 0, build.vb.clone())?))
+    Ok(Box::new(Residual::of(shortcut, forward, layer_id, build.vb.clone())?))
 }

@@ -22,7 +22,7 @@ type Weights = BTreeMap<String, (Vec<usize>, Vec<u32>)>;
 /// The initial weights.
 fn weights(spec: &RnnConfig) -> Result<Weights> {
     let map = VarMap::new();
-    spec.with_longest_lag(50, 7).build(
+    spec.with_longest_lag(50).build(
         3,
         6,
         VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu),

@@ -162,7 +162,7 @@ fn a_stack_has_masks_of_its_own_in_every_layer() -> Result<()> {
     let (low, high) = (seen(&glass()?, &context)?, seen(&glass()?, &context.offset_layer(1))?);
     assert_ne!(low, high);
     let product: Vec<f64> = low.iter().zip(&high).map(|(low, high)| low * high).collect();
-    assert_eq!(seen(&Stack::new(vec![glass()?, glass()?])?, &context)?, product);
+    assert_eq!(seen(&Stack::from_layers(vec![glass()?, glass()?])?, &context)?, product);
 
     let both = Bidirectional::new(glass()?, glass()?)?.run(&ones, None, &context)?.0.into_values();
     let half = |from| both.narrow(2, from, 9)?.flatten_all()?.to_vec1::<f64>();

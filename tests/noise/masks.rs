@@ -2,7 +2,7 @@
 
 use candle::{DType, Device, Result, Tensor};
 use recurrent::core::linear;
-use recurrent::core::LstmState;
+use recurrent::core::{LstmState, Parameters};
 use recurrent::{Carry, Cell, Execution, ForwardContext, Layer, RecurrentDropout, Rnn, Sequence};
 use std::collections::BTreeMap;
 
@@ -32,6 +32,17 @@ pub(crate) enum Shows {
     Product,
 }
 
+impl Parameters for Glass {
+    fn append_params(&self, params: &mut Vec<(String, Tensor)>) {
+        params.extend(self.weights.iter().cloned());
+    }
+
+    fn replace_params(&self, params: &mut std::vec::IntoIter<Tensor>) -> Result<Self> {
+        let names = self.weights.iter().map(|(name, _)| name.clone());
+        Ok(Self { weights: names.zip(params).collect(), ..self.clone() })
+    }
+}
+
 impl Cell for Glass {
     type State = LstmState;
 
@@ -41,15 +52,6 @@ impl Cell for Glass {
 
     fn state_sizes(&self) -> Vec<usize> {
         vec![self.size; 2]
-    }
-
-    fn params(&self) -> Vec<(String, Tensor)> {
-        self.weights.clone()
-    }
-
-    fn with_params(&self, params: Vec<Tensor>) -> Result<Self> {
-        let names = self.weights.iter().map(|(name, _)| name.clone());
-        Ok(Self { weights: names.zip(params).collect(), ..self.clone() })
     }
 
     fn step(&self, x: &Tensor, s: &LstmState) -> Result<LstmState> {

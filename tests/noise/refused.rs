@@ -4,7 +4,7 @@ use super::masks::{Glass, Shows};
 use super::NONE;
 use candle::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
-use recurrent::core::{linear, HiddenState};
+use recurrent::core::{linear, HiddenState, Params};
 use recurrent::{
     Cell, Execution, ForwardContext, Gru, GruConfig, Layer, Lstm, LstmConfig, Recompute,
     RecurrentDropout, Rnn, Sequence, State,
@@ -64,7 +64,7 @@ fn weights_that_the_cell_does_not_have() -> Result<()> {
 
 /// y' = tanh(W x) + y, a cell of a user's: it does not say how dropout on the recurrence enters,
 /// and its state has no h.
-#[derive(Clone)]
+#[derive(Clone, Params)]
 struct Own {
     w: Tensor,
 }
@@ -93,14 +93,6 @@ impl Cell for Own {
 
     fn state_sizes(&self) -> Vec<usize> {
         vec![2]
-    }
-
-    fn params(&self) -> Vec<(String, Tensor)> {
-        vec![("w".to_string(), self.w.clone())]
-    }
-
-    fn with_params(&self, params: Vec<Tensor>) -> candle::Result<Self> {
-        Ok(Self { w: params[0].clone() })
     }
 
     fn step(&self, x: &Tensor, s: &Sum) -> candle::Result<Sum> {

@@ -38,12 +38,12 @@ fn it_builds_what_it_says() -> Result<()> {
         let rnn = Rnn::at_layer(layer_id, input, 5, &ResidualLstmConfig::default(), vb())?;
         rnn.with_recurrent_dropout(spec.recurrent_dropout)?.with_learned_start(layer_id, &vb())
     };
-    let by_hand = Stack::build(2, 3, |layer_id, input| {
+    let by_hand = Stack::build(3, 2, |layer_id, input| {
         let both = Bidirectional::new(
             one(layer_id, input)?,
             one(LayerId { reverse: true, ..layer_id }, input)?,
         )?;
-        Ok(Box::new(Residual::of(Shortcut::highway(), both, layer_id, 0, vb())?))
+        Ok(Box::new(Residual::of(Shortcut::highway(), both, layer_id, vb())?))
     })?
     .with_dropout(0.1)?;
     let names =

@@ -92,11 +92,7 @@ impl Arm {
         Variant {
             overrides: self.overrides.clone(),
             ..Variant::new(self.name, move |size: Size, vb| {
-                spec.with_longest_lag(size.longest_lag, size.seed).build(
-                    size.input,
-                    size.hidden,
-                    vb,
-                )
+                spec.with_longest_lag(size.longest_lag).build(size.input, size.hidden, vb)
             })
         }
     }
@@ -189,12 +185,13 @@ impl Experiment<'_> {
         if self.cancel.load(Ordering::Relaxed) {
             bail!("interrupted");
         }
-        let size = Size { input: task.input_size(), hidden, longest_lag: task.longest_lag(), seed };
+        let size = Size { input: task.input_size(), hidden, longest_lag: task.longest_lag() };
         let (network, params) = Network::trainable(
             &arm.variant(),
             size,
             task,
             arm.readout(),
+            seed,
             DType::F64,
             &Device::Cpu,
         )?;

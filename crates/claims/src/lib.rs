@@ -110,7 +110,7 @@ impl ClaimPlan {
         folder: &OutputDir,
         cancel: &AtomicBool,
         width: usize,
-        observer: ClaimObserver,
+        activations: ClaimObserver,
     ) -> Result<()> {
         let ClaimOptions { quick, full, ref command, ref request, .. } = self.options;
         let experiment = Experiment {
@@ -122,21 +122,21 @@ impl ClaimPlan {
             cancel,
             command: command.clone(),
             request: request.clone(),
-            on_event: observer.on_event,
+            on_event: activations.on_event,
         };
         let about =
             page::PageInfo { seeds: self.seeds, quick, full, only: self.options.only.join(",") };
         let mut findings = Vec::new();
         for (index, test) in self.chosen.iter().enumerate() {
-            (observer.on_claim)(index + 1, self.chosen.len(), test.claim.id);
+            (activations.on_claim)(index + 1, self.chosen.len(), test.claim.id);
             let Some(finding) = measure(test, &experiment)? else { break };
-            (observer.print)(&page::terminal(index + 1, self.chosen.len(), &finding, width))?;
+            (activations.print)(&page::terminal(index + 1, self.chosen.len(), &finding, width))?;
             findings.push(finding);
             folder.write_lines("claims.jsonl", &findings)?;
             folder.write("claims.html", page::html(&findings, &about).as_bytes())?;
             folder.write("claims.md", page::markdown(&findings, &about).as_bytes())?;
         }
-        (observer.print)(&page::summary(&findings))
+        (activations.print)(&page::summary(&findings))
     }
 }
 

@@ -104,7 +104,7 @@ fn modified(entry: &Entry, modifiers: &[&str], longest_lag: usize) -> Result<Var
         }
         name = format!("{name}+{text}");
     }
-    let spec = spec.with_longest_lag(longest_lag, 0);
+    let spec = spec.with_longest_lag(longest_lag);
     Ok(Variant {
         summary: [&[entry.summary], modifiers].concat().join(" + "),
         name,
@@ -112,7 +112,7 @@ fn modified(entry: &Entry, modifiers: &[&str], longest_lag: usize) -> Result<Var
         options: spec.options(),
         overrides,
         build: Arc::new(move |size, vb| {
-            spec.with_longest_lag(size.longest_lag, size.seed).build(size.input, size.hidden, vb)
+            spec.with_longest_lag(size.longest_lag).build(size.input, size.hidden, vb)
         }),
     })
 }

@@ -1,13 +1,15 @@
-//! Who watches the forward pass: the states and the gates of every step.
+//! Records the states and the gates of every step of a forward pass.
 
 use crate::LayerId;
 use candle::Tensor;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Receives, during a forward pass, the states and the gates of every recurrent layer at every step.
+/// Receives, during a forward pass, the states and the gates of every recurrent layer at every
+/// step.
 ///
-/// Pass it with [`crate::ForwardContext::activations`], run the network, then [`ActivationRecorder::take`] what was seen: one observation for each layer and
-/// direction. To observe costs a second forward pass by replay, outside of any graph. Clones share what they see.
+/// Attach it with [`crate::ForwardContext::activations`], run the network, then
+/// [`ActivationRecorder::take`] the activations, one value for each layer and direction. Recording
+/// costs a second forward pass by replay, outside of any graph. Clones share one record.
 ///
 /// ```
 /// # use candle::{DType, Device, Result, Tensor};
@@ -29,33 +31,34 @@ pub struct ActivationRecorder {
     seen: Arc<Mutex<Vec<Activations>>>,
 }
 
-/// What one layer, in one direction, did at every step. Time runs as the layer runs.
+/// The states and gates of one layer in one direction. Time runs as the layer runs.
 #[derive(Clone, Debug)]
 pub struct Activations {
     /// Which layer, and which direction.
     pub layer_id: LayerId,
-    /// The number of steps of each example. Behind it, states stand still and gates mean nothing.
+    /// The number of steps of each example. After the last step of an example, its states stay
+    /// constant and its gates have no meaning.
     pub lengths: Vec<usize>,
     /// The fields of the state by name, `(batch, steps + 1, size)`; step 0 is the initial carry.
     pub states: Vec<(&'static str, Tensor)>,
-    /// The gates, with values `(batch, steps, hidden)`; none for a cell without gates.
+    /// The gates, with values `(batch, steps, hidden)`; empty for a cell without gates.
     pub gates: Vec<Gate>,
 }
 
-/// A gate: values between 0 and 1 that something is multiplied by.
+/// A gate: a value in (0, 1) that multiplies something.
 #[derive(Clone, Debug)]
 pub struct Gate {
     /// Its name, as in the cell's equations: `f`, `z`.
     pub name: &'static str,
     /// Its values; `(batch, hidden)` of one step.
     pub values: Tensor,
-    /// Whether it alone decides how much of what is kept from step to step stays, so that a unit forgets in about 1 / (1 − value) steps: of the
-    /// memory where the state has one beside the output, and else of the output.
+    /// Whether this is the one factor on the previous state: f in an LSTM, z in a GRU. A unit then
+    /// forgets in about 1 / (1 − value) steps. The state is c where there is one, else h.
     pub keeps: bool,
 }
 
 impl ActivationRecorder {
-    /// What has been seen since the last call, by place.
+    /// The activations since the last call, ordered by layer and direction.
     pub fn take(&self) -> Vec<Activations> {
         let mut seen =
             std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner));

@@ -1,22 +1,22 @@
 //! Two layers over the same sequence, one in each direction.
 
 use crate::{layer, Carry, ForwardContext, InferenceLayer, Layer, Sequence};
-use candle::{bail, Module, Result, Tensor, D};
+use candle::{bail, DType, Device, Module, Result, Tensor, D};
 use std::sync::Arc;
 
-/// A layer that runs forward and one that runs from each example's end to its beginning, their outputs side by side
-/// (Schuster and Paliwal 1997).
+/// A layer that runs forward and one that runs from each example's end to its beginning, their
+/// outputs side by side (Schuster and Paliwal 1997).
 ///
-/// Outputs are `(batch, time, forward + reverse)`; the carry has two parts, forward first. The carry of the reversed
-/// part is the state behind the end of the sequence: it starts a run, but a sequence that comes in chunks cannot be
-/// continued by it.
+/// Outputs are `(batch, time, forward + reverse)`. The carry has two entries, forward first. The
+/// carry of the reverse direction is its state after an example's first step. It can start a run,
+/// but it cannot continue a sequence that comes in chunks.
 pub struct Bidirectional<F, R> {
     forward: F,
     reverse: R,
 }
 
 impl<F: Layer, R: Layer> Bidirectional<F, R> {
-    /// The two directions; `reverse` must itself run in reverse, as [`crate::Rnn::reversed`] does.
+    /// The two directions; `reverse` must run in reverse: [`crate::Rnn::reversed`].
     ///
     /// # Errors
     /// If the two do not accept the same number of features, or one is more than one layer deep.
@@ -81,6 +81,13 @@ impl<F: Layer, R: Layer> Layer for Bidirectional<F, R> {
 
     fn to_inference(&self) -> Result<Arc<dyn InferenceLayer>> {
         bail!("freeze: a layer in two directions needs the whole sequence and cannot be run a step at a time")
+    }
+
+    fn explain(&self, dtype: DType, device: &Device) -> String {
+        layer::explain_parts(&[
+            ("forward".to_string(), self.forward.explain(dtype, device)),
+            ("reverse".to_string(), self.reverse.explain(dtype, device)),
+        ])
     }
 
     fn params(&self) -> Vec<(String, Tensor)> {

@@ -1,45 +1,46 @@
-//! What is done to the gradient of the state on its way back through time.
+//! Truncation and clipping of the gradient through time.
 
 use candle::{bail, Result};
 use serde::{Deserialize, Serialize};
 
-/// What a backward pass does to the gradient of the carried state on its way back through time; nothing by default.
+/// Truncation and clipping of the gradient of the carried state; neither by default.
 ///
 /// ```text
-/// window   dL/ds_t takes nothing from the steps behind a border at t: truncated backpropagation through time
-/// clip     dL/dh_t is bounded at every step, before it goes further back
+/// window   no gradient flows from the steps after a border at t to s_t: truncated backpropagation
+/// clip     dL/dh_t is bounded at every step, before it flows further back
 /// ```
 ///
-/// Both change what the recorder sees, and neither changes the forward pass. A layer of one's own that does not run through
-/// [`crate::Rnn`] has to do this itself.
+/// Both change the recorded gradients; neither changes the forward pass. A user's [`crate::Layer`]
+/// that is not built on [`crate::Rnn`] must implement them itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Bptt {
-    /// Where the gradient ends.
+    /// The steps through which the gradient flows.
     pub truncation: Option<Truncation>,
-    /// How dL/dh_t is bounded.
+    /// The bound on dL/dh_t.
     pub clip: Option<HiddenGradClip>,
 }
 
-/// Where the gradient of the state ends on its way back.
+/// The steps through which the gradient of the state flows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Truncation {
-    /// The sequence is cut into windows of so many steps, from its beginning, as in truncated backpropagation through time
-    /// (Williams and Peng 1990, with k1 = k2): no gradient passes from one into the one before.
+    /// Windows of `k` steps from the beginning of the sequence, as in truncated backpropagation
+    /// through time (Williams and Peng 1990, with k1 = k2). No gradient flows from one window into
+    /// the previous one.
     Every(usize),
-    /// Only the last so many steps of each example pass it on: dL/ds_{T-k} is zero for lags k of that number or more, but for what
-    /// the loss reads there itself.
+    /// The last `k` steps of each example only. dL/ds is zero at larger lags, except for direct
+    /// contributions of the loss.
     Last(usize),
 }
 
-/// How dL/dh_t is bounded at every step of the way back. Not to be confused with clipping the gradient of the weights, which
-/// happens after the way back and leaves it as it is.
+/// The bound on dL/dh_t at every step of the backward pass. Clipping the gradient of the weights is
+/// another thing: it happens after the backward pass and does not change dL/dh_t.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HiddenGradClip {
-    /// Every element lies within ± this bound (Graves 2013, arXiv:1308.0850v5, section 2.1, clips the derivatives within the network so).
+    /// Clips every element to ± this bound (Graves 2013, arXiv:1308.0850v5, section 2.1).
     Value(f64),
-    /// The norm of each example's dL/dh_t is at most this.
+    /// Scales each example's dL/dh_t to at most this norm.
     Norm(f64),
 }
 
@@ -59,7 +60,7 @@ impl Bptt {
         Self { truncation: None, clip: Some(clip) }
     }
 
-    /// Refuses a window of no steps and a bound that is not positive.
+    /// Refuses a truncation to 0 steps and a bound that is not positive.
     pub(crate) fn check(&self) -> Result<()> {
         if let Some(Truncation::Every(0) | Truncation::Last(0)) = self.truncation {
             bail!("flow window: expected at least 1 step, got 0")
@@ -74,8 +75,8 @@ impl Bptt {
         }
     }
 
-    /// Whether the gradient that comes back out of step `t` (from 0) of an example of `len` steps ends there, so that the state
-    /// before that step gets none of it.
+    /// Whether truncation cuts the gradient between step `t` (from 0) of an example of `len` steps
+    /// and the state before that step.
     pub fn ends(&self, t: usize, len: usize) -> bool {
         match self.truncation {
             None => false,

@@ -1,9 +1,10 @@
-//! What is carried from step to step: [`State`] inside a cell's loop, [`Carry`] between two calls of a layer.
+//! The carried values: [`State`] between two steps of a cell, [`Carry`] between two calls of a
+//! layer.
 
 use candle::{bail, Result, Tensor};
 use std::collections::BTreeMap;
 
-/// What a cell carries from one step to the next: named fields, the first of which is its output `h`.
+/// The values that a cell carries from step to step, as named fields. The first is its output `h`.
 pub trait State: Clone + Send + Sync + 'static {
     /// The names of the fields, in order; the first is the output.
     const FIELDS: &'static [&'static str];
@@ -18,7 +19,7 @@ pub trait State: Clone + Send + Sync + 'static {
     fn from_fields(fields: Vec<Tensor>) -> Result<Self>;
 }
 
-/// The state of a cell that carries its output alone: vanilla networks and GRUs.
+/// The state of a cell that carries only its output: vanilla networks and GRUs.
 #[derive(Clone, Debug)]
 pub struct HiddenState {
     /// The output, `(batch, hidden)`.
@@ -38,12 +39,12 @@ impl State for HiddenState {
     }
 }
 
-/// The state of a cell with a memory beside its output: LSTMs.
+/// The state of an LSTM: its output and its cell state.
 #[derive(Clone, Debug)]
 pub struct LstmState {
     /// The output, `(batch, hidden)`.
     pub h: Tensor,
-    /// The memory (the constant-error carousel), `(batch, hidden)`.
+    /// The cell state (the constant-error carousel), `(batch, hidden)`.
     pub c: Tensor,
 }
 
@@ -70,8 +71,8 @@ fn exactly<const N: usize>(fields: Vec<Tensor>) -> Result<[Tensor; N]> {
 
 /// The states of a whole layer between two calls.
 ///
-/// The carry that a call returns goes into the next call, to continue a sequence. Truncated backpropagation through
-/// time is `carry.detach()` between the two.
+/// The carry that a call returns goes into the next call, to continue a sequence. Truncated
+/// backpropagation through time is `carry.detach()` between the two.
 #[derive(Clone, Debug)]
 pub enum Carry {
     /// The fields of one cell's state by name, each `(batch, size)`.
@@ -99,13 +100,13 @@ impl Carry {
         })
     }
 
-    /// The same values, cut off from the graph: no gradient flows further back than here.
+    /// The same values, detached from the graph: no gradient flows further back.
     pub fn detach(&self) -> Self {
         self.map(&mut |tensor| Ok(tensor.detach())).expect("detaching has no error")
     }
 
-    /// The tensors by name, as for a file: the fields of one layer `h` and `c`, those of parts with the numbers of the parts before them, `0.h`,
-    /// `1.0.c`.
+    /// The tensors by name, for a file: `h` and `c` for one layer; with the index of each layer in
+    /// front for several, `0.h`, `1.0.c`.
     pub fn named(&self) -> Vec<(String, Tensor)> {
         match self {
             Self::Cell(fields) => {
@@ -122,7 +123,7 @@ impl Carry {
         }
     }
 
-    /// A carry like this one with the tensors of these names, such as a file gives them back.
+    /// A carry of this structure with the tensors of these names, for example from a file.
     ///
     /// ```
     /// # use candle::{DType, Device, Result, Tensor};
@@ -140,7 +141,7 @@ impl Carry {
     /// ```
     ///
     /// # Errors
-    /// If names are missing or superfluous, or a shape is another; the message lists all of them.
+    /// If names are missing or superfluous, or shapes differ; the message lists all of them.
     pub fn with_named(&self, tensors: &BTreeMap<String, Tensor>) -> Result<Self> {
         let own = self.named();
         let mut faults = Vec::new();
@@ -171,7 +172,7 @@ impl Carry {
     /// The field `name` of a single layer's carry, for instance `c` of an LSTM.
     ///
     /// # Errors
-    /// If this is the carry of several layers, or it has no such field.
+    /// If this is the carry of several layers, or the field does not exist.
     pub fn field(&self, name: &str) -> Result<&Tensor> {
         match self {
             Self::Cell(fields) => match fields.iter().find(|(field, _)| *field == name) {
@@ -190,10 +191,10 @@ impl Carry {
         }
     }
 
-    /// Part `index` of the carry of a stack or of two directions.
+    /// The carry of layer `index` of a stack, or of direction `index`, forward first.
     ///
     /// # Errors
-    /// If this is a single layer's carry, or it has fewer parts.
+    /// If this is a single layer's carry, or it has fewer layers.
     pub fn layer(&self, index: usize) -> Result<&Carry> {
         match self {
             Self::Layers(parts) if index < parts.len() => Ok(&parts[index]),
@@ -204,10 +205,10 @@ impl Carry {
         }
     }
 
-    /// The parts, checked to be `count` of them.
+    /// The carries of the layers, of which there must be `count`.
     ///
     /// # Errors
-    /// If this is a single layer's carry, or it has another number of parts.
+    /// If this is a single layer's carry, or it has another number of layers.
     pub fn layers(&self, count: usize) -> Result<&[Carry]> {
         match self {
             Self::Layers(parts) if parts.len() == count => Ok(parts),

@@ -1,32 +1,44 @@
 //! One step of a recurrent network.
 
-use crate::{Engine, Gate, LayerId, State};
+use crate::{Engine, Gate, LayerId, Parameters, State};
 use candle::{bail, DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;
 use std::sync::Arc;
 
 /// One step of a recurrent network: weights, and `(x_t, state) -> state`.
 ///
-/// A cell knows no loop, no layers and no direction; [`crate::Rnn`] gives it those. `step` is the definition, in
-/// candle operations that read like the paper; everything else that computes the same is tested against it.
-pub trait Cell: Clone + Send + Sync + 'static {
-    /// What is carried from step to step.
+/// A cell has no loop, layers or direction; [`crate::Rnn`] adds them. `step` defines the cell, in
+/// candle operations that read like the paper. Kernels and closed forms are tested against it.
+pub trait Cell: Parameters + Clone + Send + Sync + 'static {
+    /// The state that is carried from step to step.
     type State: State;
 
     /// The number of features of `x_t`.
     fn input_size(&self) -> usize;
 
-    /// The size of each field of the state, in the order of [`State::FIELDS`]. The first is the output's.
+    /// The size of each field of the state, in the order of [`State::FIELDS`]. The first is the
+    /// output's.
     fn state_sizes(&self) -> Vec<usize>;
 
     /// The weights by name, always in the same order.
-    fn params(&self) -> Vec<(String, Tensor)>;
+    fn params(&self) -> Vec<(String, Tensor)> {
+        let mut params = Vec::new();
+        self.append_params(&mut params);
+        params
+    }
 
     /// The same cell over other weights, in the order of [`Cell::params`].
     ///
     /// # Errors
-    /// If there are too few.
-    fn with_params(&self, params: Vec<Tensor>) -> Result<Self>;
+    /// If there are too few or too many.
+    fn with_params(&self, params: Vec<Tensor>) -> Result<Self> {
+        let mut params = params.into_iter();
+        let replaced = self.replace_params(&mut params)?;
+        match params.len() {
+            0 => Ok(replaced),
+            more => bail!("params: expected the weights of the cell, got {more} more"),
+        }
+    }
 
     /// One step: `x` is `(batch, input)`.
     ///
@@ -34,11 +46,12 @@ pub trait Cell: Clone + Send + Sync + 'static {
     /// Those of candle, where shapes do not fit.
     fn step(&self, x: &Tensor, state: &Self::State) -> Result<Self::State>;
 
-    /// One step in which the recurrent matrices see `seen`, `(batch, output)`, in the place of the last output, which the state still
-    /// carries: what variational dropout on the recurrence needs. A cell without it refuses such dropout.
+    /// One step whose recurrent matrices multiply `recurrent_input`, `(batch, output)`, instead of
+    /// the last output; `state` still holds that output. Variational dropout on the recurrence
+    /// needs it. A cell without it refuses such dropout.
     ///
     /// # Errors
-    /// As [`Cell::step`], and if the cell does not say how this enters.
+    /// As [`Cell::step`]; if the cell does not implement it.
     fn step_with_recurrent_input(
         &self,
         _x: &Tensor,
@@ -48,8 +61,8 @@ pub trait Cell: Clone + Send + Sync + 'static {
         bail!("noise recurrent: this cell does not implement `step_seeing`, which dropout on the recurrence needs")
     }
 
-    /// The gates of the step from `state` at the input `x`, `(batch, input)`, with values `(batch, hidden)`. None by default: a cell that has gates
-    /// and does not name them is measured without. With dropout on the recurrence, the output in `state` is what the recurrent matrices see.
+    /// The gates of the step from `state` at the input `x`, `(batch, input)`, with values `(batch,
+    /// hidden)`; empty by default. With dropout on the recurrence, `state` holds the masked output.
     ///
     /// # Errors
     /// As [`Cell::step`].
@@ -57,12 +70,13 @@ pub trait Cell: Clone + Send + Sync + 'static {
         Ok(Vec::new())
     }
 
-    /// What comes back through one step in closed form: gᵀ ∂s'/∂s, with g the gradient `grad` with respect to the state after the step and s
-    /// the `state` before it. `None`, the default, if the cell does not offer it; then one differentiates `step`.
+    /// The vector-Jacobian product of one step in closed form: gᵀ ∂s'/∂s, with g the gradient
+    /// `grad` with respect to the state after the step, and s the `state` before it. `None`, the
+    /// default, if the cell has no closed form; callers then differentiate `step`.
     ///
-    /// In candle's graph, the result depends on the weights by which the recurrence multiplies, and on nothing else: slopes, gates and
-    /// states count as constants. That is the "immediate" derivative of Pascanu, Mikolov and Bengio (2013, arXiv:1211.5063v2), which their
-    /// regulariser Ω takes.
+    /// In candle's graph, the result depends on the recurrent weights only; slopes, gates and
+    /// states are constants. That is the "immediate" derivative of Pascanu, Mikolov and Bengio
+    /// (2013, arXiv:1211.5063v2), which their regulariser Ω takes.
     ///
     /// # Errors
     /// If a shape does not fit.
@@ -75,8 +89,8 @@ pub trait Cell: Clone + Send + Sync + 'static {
         Ok(None)
     }
 
-    /// The square blocks by which one step's output enters the next, by gate, each `(hidden, hidden)`; for the
-    /// spectral radius. Empty if the cell has none to show.
+    /// The square recurrent blocks by gate, each `(hidden, hidden)`, for the spectral radius; empty
+    /// by default.
     ///
     /// # Errors
     /// Those of candle.
@@ -84,7 +98,8 @@ pub trait Cell: Clone + Send + Sync + 'static {
         Ok(Vec::new())
     }
 
-    /// A kernel that runs this cell over a whole sequence on the CPU in f32 and f64, if there is one.
+    /// The kernel that runs this cell over a whole sequence on the CPU in f32 and f64, if there is
+    /// one.
     fn kernel(&self) -> Option<Arc<dyn Engine>> {
         None
     }
@@ -99,16 +114,17 @@ pub trait Cell: Clone + Send + Sync + 'static {
     }
 }
 
-/// The options of a cell: what makes it, at any size.
+/// The options of a cell, from which it is made at any size.
 pub trait CellConfig: Clone + Send + Sync + 'static {
-    /// The cell that it makes.
+    /// The cell.
     type Cell: Cell;
 
-    /// A cell of `hidden` units on `input` features, its weights looked up in `vb`, or drawn where they do not exist yet.
-    /// Their names end as `place` says, `weight_ih_l0`, and without one as those of `torch.nn.LSTMCell`, `weight_ih`.
+    /// A cell of `hidden` units on `input` features. Its weights are looked up in `vb`, or drawn if
+    /// they do not exist yet. Their names in `vb` end with the suffix of `layer_id`:
+    /// `weight_ih_l0`; without one they are those of `torch.nn.LSTMCell`: `weight_ih`.
     ///
     /// # Errors
-    /// If options contradict each other, or a weight exists with another shape.
+    /// If a size is 0, options contradict each other, or a weight exists with another shape.
     fn cell(
         &self,
         input: usize,
@@ -117,7 +133,8 @@ pub trait CellConfig: Clone + Send + Sync + 'static {
         vb: VarBuilder,
     ) -> Result<Self::Cell>;
 
-    /// The size of that cell's output, the first of its [`Cell::state_sizes`]: `hidden` unless the options say otherwise.
+    /// The size of that cell's output, the first of its [`Cell::state_sizes`]: `hidden` unless the
+    /// options say otherwise.
     fn output_size(&self, hidden: usize) -> usize {
         hidden
     }

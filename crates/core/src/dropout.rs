@@ -1,11 +1,12 @@
-//! Dropout whose masks can be drawn again.
+//! Dropout with reproducible masks.
 
 use crate::{named_rng, ForwardContext, LayerId, Sequence, StepKey};
 use candle::{Result, Tensor};
 use rand::Rng;
 
-/// Sets each value to zero with probability `p` and scales the others by `1 / (1 - p)` (Srivastava et al. 2014) in a
-/// training pass; leaves `xs` alone in evaluation. The mask depends on the pass's draw and place, on nothing else.
+/// Sets each value to zero with probability `p` and scales the others by `1 / (1 - p)` (Srivastava
+/// et al. 2014) in a training pass; returns `xs` in evaluation. The mask depends on the key and the
+/// position of the layer only.
 ///
 /// # Errors
 /// Those of candle.

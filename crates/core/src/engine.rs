@@ -1,26 +1,27 @@
-//! What runs a cell over a whole sequence, forward and backward: an [`Engine`].
+//! Engines run a cell over a whole sequence, forward and backward.
 
 use crate::{Bptt, GradientAccumulator, InferenceLayer, Lengths, Sequence, StepMasks};
 use candle::{CpuStorage, Device, Result, Shape, Storage, Tensor};
 use std::any::Any;
 use std::sync::Arc;
 
-/// Runs a cell over a whole sequence and back. There are two kinds: replay of `step` (in this crate), and the
-/// kernels of `recurrent-kernels`.
+/// Runs a cell over a whole sequence, forward and backward. There are two kinds: replay of `step`
+/// (in this crate), and the kernels of `recurrent-kernels`.
 ///
-/// All tensors that an engine meets are detached and contiguous; candle's graph is not its business.
+/// An engine works outside of candle's graph: all its tensors are detached and contiguous, possibly
+/// at an offset of their storage.
 pub trait Engine: Send + Sync {
-    /// What this engine is, in a word, for those who ask which path runs.
+    /// The name of the engine, for [`crate::Layer::explain`].
     fn name(&self) -> &'static str;
 
-    /// The same engine for the cell with a residual connection over time around it, h_t = h_{t-1} + α f(x_t, h_{t-1}), if it can
-    /// do that.
+    /// The same engine for the cell with a residual connection over time, h_t = h_{t-1} + α f(x_t,
+    /// h_{t-1}); `None` if the engine does not support it.
     fn temporal_residual(&self, _alpha: f64) -> Option<Arc<dyn Engine>> {
         None
     }
 
-    /// A snapshot for inference of these weights, in f32, from the state `start`, `(1, size)` a field, with the evaluation's `noise`; if it can
-    /// do that.
+    /// A snapshot of these weights for inference, in f32, from the state `start`, `(1, size)` for
+    /// each field, with the zoneout of evaluation; `None` if the engine does not support it.
     ///
     /// # Errors
     /// Those of candle, and of the engine.
@@ -33,28 +34,20 @@ pub trait Engine: Send + Sync {
         Ok(None)
     }
 
-    /// Runs forward. With `wants.reserve`, keeps what [`Engine::backward`] needs.
+    /// Runs forward. With `saved`, keeps the values that [`Engine::backward`] needs.
     ///
     /// # Errors
     /// Those of candle, and of the engine.
     fn forward(&self, inputs: &SequenceInput, outputs: bool, saved: bool) -> Result<Forward>;
 
-    /// Runs backward. May be called several times with one reserve. `probes` has one entry a field of the state if
-    /// somebody records, and is empty otherwise.
+    /// Runs backward. May be called several times with the same saved values.
     ///
     /// # Errors
     /// Those of candle, and of the engine.
-    fn backward(
-        &self,
-        inputs: &SequenceInput,
-        saved: &Saved,
-        output_grads: &OutputGrads,
-        needs: NeedsGrad,
-        accumulators: &mut [GradientAccumulator],
-    ) -> Result<InputGrads>;
+    fn backward(&self, input: BackwardInput) -> Result<InputGrads>;
 }
 
-/// The input of one run.
+/// The input of one forward pass.
 #[derive(Clone, Debug)]
 pub struct SequenceInput {
     /// The sequence, `(batch, time, input)`.
@@ -63,18 +56,18 @@ pub struct SequenceInput {
     pub params: Vec<Tensor>,
     /// The state before the first step, each field `(batch, size)`.
     pub carry: Vec<Tensor>,
-    /// Which step reads what.
+    /// The position that each step reads.
     pub time_index: TimeIndex,
-    /// What is added at every step.
+    /// The dropout mask and zoneout of every step.
     pub masks: StepMasks,
-    /// If given, only the states at the starts of segments of so many steps are kept for the way back, and the rest is computed
-    /// again; else an engine keeps what suits it.
+    /// If given, only the states at the starts of segments of this many steps are saved, and the
+    /// backward pass recomputes the rest. By default the engine chooses.
     pub segment: Option<usize>,
-    /// What the way back does to the gradient of the state.
+    /// Truncation and clipping in the backward pass.
     pub bptt: Bptt,
 }
 
-/// Which position of its sequence each example reads at each step.
+/// The position of its sequence that each example reads at each step.
 #[derive(Clone, Debug)]
 pub struct TimeIndex {
     batch: usize,
@@ -84,7 +77,7 @@ pub struct TimeIndex {
 }
 
 impl TimeIndex {
-    /// The route over the positions of `xs`, from each example's end to its beginning if `reverse`.
+    /// The index over the positions of `xs`, from each example's end to its beginning if `reverse`.
     ///
     /// # Errors
     /// Those of candle.
@@ -113,7 +106,7 @@ impl TimeIndex {
         self.lengths.as_ref().map_or(self.time, |lengths| lengths.as_slice()[row])
     }
 
-    /// Whether there is nothing to run; a [`Sequence`] is never empty.
+    /// Whether there is no step to run; a [`Sequence`] is never empty.
     pub fn is_empty(&self) -> bool {
         self.batch * self.time == 0
     }
@@ -123,7 +116,7 @@ impl TimeIndex {
         self.lengths.as_ref().is_none_or(|lengths| lengths.as_slice().iter().all(|&len| step < len))
     }
 
-    /// The position that example `row` reads and writes at `step`; in its padding, the step itself.
+    /// The position that example `row` reads and writes at `step`; in its padding, `step`.
     pub fn position(&self, row: usize, step: usize) -> usize {
         let len = self.len(row);
         if self.reverse && step < len {
@@ -134,20 +127,20 @@ impl TimeIndex {
     }
 }
 
-/// What a forward run gives.
+/// The result of a forward pass.
 pub struct Forward {
-    /// The outputs `(batch, time, output)`, zero in the padding, if they were asked for.
+    /// The outputs `(batch, time, output)`, zero in the padding, if requested.
     pub outputs: Option<EngineValue>,
     /// The state after each example's last step.
     pub carry: Vec<Tensor>,
-    /// What the backward run needs, if it was asked for.
+    /// The values that the backward pass needs, if requested.
     pub saved: Option<Saved>,
 }
 
-/// What an engine keeps between forward and backward.
+/// The values that an engine saves for the backward pass.
 pub type Saved = Box<dyn Any + Send + Sync>;
 
-/// The gradients that reach a run from above.
+/// The gradients with respect to the outputs and the final state.
 #[derive(Clone, Debug)]
 pub struct OutputGrads {
     /// dL/dys, `(batch, time, output)`; `None` if the loss does not read the outputs.
@@ -156,7 +149,23 @@ pub struct OutputGrads {
     pub carry: Vec<Tensor>,
 }
 
-/// Which gradients somebody needs.
+/// The input of one backward pass.
+#[derive(Debug)]
+pub struct BackwardInput<'a> {
+    /// The input of the forward pass.
+    pub inputs: &'a SequenceInput,
+    /// What the forward pass saved.
+    pub saved: &'a Saved,
+    /// The gradients with respect to the outputs and the final state.
+    pub output_grads: &'a OutputGrads,
+    /// The gradients to compute.
+    pub needs: NeedsGrad,
+    /// One accumulator for each field of the state if a [`crate::GradientRecorder`] is attached;
+    /// empty otherwise.
+    pub accumulators: &'a mut [GradientAccumulator],
+}
+
+/// The gradients to compute.
 #[derive(Clone, Copy, Debug)]
 pub struct NeedsGrad {
     /// The gradient of the input.
@@ -167,18 +176,18 @@ pub struct NeedsGrad {
     pub carry: bool,
 }
 
-/// What a backward run gives: what was wanted, and `None` or nothing for the rest.
+/// The result of a backward pass. Gradients that were not requested are `None` or empty.
 #[derive(Clone, Debug, Default)]
 pub struct InputGrads {
     /// dL/dxs, `(batch, time, input)`, zero in the padding.
     pub xs: Option<Tensor>,
-    /// The gradients of the weights, in the order of the call.
+    /// The gradients of the weights, in the order of [`SequenceInput::params`].
     pub params: Vec<Tensor>,
     /// The gradient of the initial state.
     pub carry: Vec<Tensor>,
 }
 
-/// A result on its way into candle's graph: a tensor on any device, or host memory that need not be copied.
+/// A result for candle's graph: a tensor on any device, or host memory, which is not copied.
 #[derive(Debug)]
 pub enum EngineValue {
     /// Host memory in the order of the shape.

@@ -4,9 +4,11 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// Writes a file so that it is there whole or as it was before, whenever the program or the machine stops: beside, synced, renamed.
+/// Writes a file so that it is there whole or as it was before, whenever the program or the machine
+/// stops: beside, synced, renamed.
 ///
-/// What stands beside is called `.NAME.part`; a program that was killed while it wrote leaves it there, and the next one writes over it.
+/// What stands beside is called `.NAME.part`; a program that was killed while it wrote leaves it
+/// there, and the next one writes over it.
 ///
 /// # Errors
 /// If it cannot be written; then what was there before still is, and nothing lies beside it.

@@ -1,10 +1,11 @@
-//! The weights that every cell of the zoo has, and how they enter a step.
+//! The weights that most cells share: one matrix on the input and one on the last output.
 
 use crate::init::Weights;
-use crate::linear;
-use candle::{bail, Result, Tensor};
+use crate::{linear, Params};
+use candle::{Result, Tensor};
 
-/// One matrix on the input and one on the last output, with the rows of all gates below each other, and a bias for each.
+/// One matrix on the input and one on the last output, each with the rows of all gates, and a bias
+/// for each matrix.
 ///
 /// | weight | shape |
 /// |---|---|
@@ -13,15 +14,17 @@ use candle::{bail, Result, Tensor};
 /// | `bias_ih`, `bias_hh` | `(gates * hidden)` each, or none |
 ///
 /// The output is as large as `hidden`, unless the cell projects it: [`Weights::projected`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Params)]
 pub struct GateWeights {
     /// The matrix on the input.
     pub weight_ih: Tensor,
     /// The matrix on the last output.
     pub weight_hh: Tensor,
-    /// The bias of each, if there are biases.
-    pub biases: Option<(Tensor, Tensor)>,
-    names: [String; 4],
+    /// The bias of the input part, if there are biases.
+    pub bias_ih: Option<Tensor>,
+    /// The bias of the recurrent part, if there are biases.
+    pub bias_hh: Option<Tensor>,
+    #[param(skip)]
     gates: &'static [&'static str],
 }
 
@@ -29,7 +32,8 @@ impl GateWeights {
     /// The weights for `input` features, looked up or drawn.
     ///
     /// # Errors
-    /// If one exists with another shape, or the initialisation sets a bias that does not exist.
+    /// If `input` is 0, a weight exists with another shape, or the initialisation sets a bias that
+    /// does not exist.
     pub fn new(weights: &Weights, input: usize, bias: bool) -> Result<Self> {
         if !bias {
             weights.no_bias()?;
@@ -37,13 +41,13 @@ impl GateWeights {
         Ok(Self {
             weight_ih: weights.weight_ih(input)?,
             weight_hh: weights.weight_hh()?,
-            biases: if bias { Some((weights.bias_ih()?, weights.bias_hh()?)) } else { None },
-            names: ["weight_ih", "weight_hh", "bias_ih", "bias_hh"].map(|base| weights.name(base)),
+            bias_ih: bias.then(|| weights.bias_ih()).transpose()?,
+            bias_hh: bias.then(|| weights.bias_hh()).transpose()?,
             gates: weights.gates(),
         })
     }
 
-    /// How many numbers such weights hold, where the output is not projected.
+    /// The number of elements of these weights, if the output is not projected.
     pub fn count(gates: usize, input: usize, hidden: usize, bias: bool) -> usize {
         gates * hidden * (input + hidden + if bias { 2 } else { 0 })
     }
@@ -68,7 +72,7 @@ impl GateWeights {
     /// # Errors
     /// If the shapes do not fit.
     pub fn input(&self, x: &Tensor) -> Result<Tensor> {
-        linear(x, &self.weight_ih, self.biases.as_ref().map(|(ih, _)| ih))
+        linear(x, &self.weight_ih, self.bias_ih.as_ref())
     }
 
     /// W_hh h + b_hh, `(batch, gates * hidden)`.
@@ -76,22 +80,22 @@ impl GateWeights {
     /// # Errors
     /// If the shapes do not fit.
     pub fn recurrent(&self, h: &Tensor) -> Result<Tensor> {
-        linear(h, &self.weight_hh, self.biases.as_ref().map(|(_, hh)| hh))
+        linear(h, &self.weight_hh, self.bias_hh.as_ref())
     }
 
-    /// W_hh h + b_hh for some of the gates, `(batch, gates * hidden)`: `count` of them from number `first` on.
+    /// W_hh h + b_hh for `count` gates from number `first` on, `(batch, count * hidden)`.
     ///
     /// # Errors
     /// If the shapes do not fit, or there are fewer gates.
     pub fn recurrent_of(&self, first: usize, count: usize, h: &Tensor) -> Result<Tensor> {
         let hidden = self.hidden_size();
         let rows = |all: &Tensor| all.narrow(0, first * hidden, count * hidden);
-        let bias = self.biases.as_ref().map(|(_, hh)| rows(hh)).transpose()?;
+        let bias = self.bias_hh.as_ref().map(rows).transpose()?;
         linear(h, &rows(&self.weight_hh)?, bias.as_ref())
     }
 
-    /// W_hhᵀ d for some of the gates, `(batch, output)`: `count` of them from number `first` on, with `d` `(batch, count * hidden)`. The way back
-    /// through [`GateWeights::recurrent_of`].
+    /// W_hhᵀ d for `count` gates from number `first` on, `(batch, output)`, with `d` `(batch, count
+    /// * hidden)`: the backward of [`GateWeights::recurrent_of`].
     ///
     /// # Errors
     /// If the shapes do not fit, or there are fewer gates.
@@ -100,56 +104,20 @@ impl GateWeights {
         d.matmul(&self.weight_hh.narrow(0, first * hidden, count * hidden)?)
     }
 
-    /// The weights by name: weight_ih, weight_hh, and bias_ih, bias_hh if there are biases.
-    pub fn params(&self) -> Vec<(String, Tensor)> {
-        let (ih, hh) = self.biases.clone().unzip();
-        let tensors = [Some(self.weight_ih.clone()), Some(self.weight_hh.clone()), ih, hh];
-        self.names
-            .iter()
-            .cloned()
-            .zip(tensors)
-            .filter_map(|(name, tensor)| Some((name, tensor?)))
-            .collect()
-    }
-
-    /// The same over the next tensors of `params`, in the order of [`GateWeights::params`].
-    ///
-    /// # Errors
-    /// If there are too few.
-    pub fn replaced(&self, params: &mut impl Iterator<Item = Tensor>) -> Result<Self> {
-        let (weight_ih, weight_hh) = (next_param(params)?, next_param(params)?);
-        let biases = if self.biases.is_some() {
-            Some((next_param(params)?, next_param(params)?))
-        } else {
-            None
-        };
-        Ok(Self { weight_ih, weight_hh, biases, ..self.clone() })
-    }
-
-    /// The recurrent block of every gate, `(hidden, output)`, by name: `weight_hh_l0` if there is one gate, else `weight_hh_l0.f`.
+    /// The recurrent block of every gate, `(hidden, output)`, by name: `weight_hh` if there is one
+    /// gate, else `weight_hh.f`.
     ///
     /// # Errors
     /// Those of candle.
     pub fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {
         let hidden = self.hidden_size();
         let name = |gate: &str| match self.gates.len() {
-            1 => self.names[1].clone(),
-            _ => format!("{}.{gate}", self.names[1]),
+            1 => "weight_hh".to_string(),
+            _ => format!("weight_hh.{gate}"),
         };
         let block = |(index, gate): (usize, &&str)| {
             Ok((name(gate), self.weight_hh.narrow(0, index * hidden, hidden)?))
         };
         self.gates.iter().enumerate().map(block).collect()
-    }
-}
-
-/// The next of a cell's weights, for [`crate::Cell::with_params`].
-///
-/// # Errors
-/// If there is none left.
-pub fn next_param(params: &mut impl Iterator<Item = Tensor>) -> Result<Tensor> {
-    match params.next() {
-        Some(param) => Ok(param),
-        None => bail!("cell weights: expected more of them"),
     }
 }

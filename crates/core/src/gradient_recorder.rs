@@ -1,17 +1,19 @@
-//! Who watches the gradients: dL/dh_t and dL/dc_t for every step, out of the ordinary backward pass.
+//! Records dL/dh_t and dL/dc_t of every step of an ordinary backward pass.
 
 use crate::{LayerId, TimeIndex};
 use candle::{DType, Device, Result, Tensor};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Receives, during a backward pass, the gradient of the loss with respect to the carried state at every step.
+/// Receives, during a backward pass, the gradient of the loss with respect to the carried state at
+/// every step.
 ///
-/// Pass it with [`crate::ForwardContext::record`], call `backward` on the loss, then [`GradientRecorder::take`] the traces: one for
-/// each layer, direction and field of the state. The gradients are those of the state *vector* (h_t, c_t) that is
-/// carried on: dL/dc_t is the partial derivative with h_t held fixed, as in the Jacobian of the recurrence. It comes
-/// after any residual over time, and stands still where an example has ended.
+/// Attach it with [`crate::ForwardContext::record`], call `backward` on the loss, then
+/// [`GradientRecorder::take`] the traces, one for each layer, direction and field of the state. The
+/// gradients are those of the carried state *vector* (h_t, c_t): dL/dc_t is the partial derivative
+/// with h_t held fixed, as in the Jacobian of the recurrence. The state is the one after any
+/// residual over time. It stays constant after the end of an example.
 ///
-/// Clones share what they record.
+/// Clones share one record.
 #[derive(Clone, Debug)]
 pub struct GradientRecorder {
     record: Record,
@@ -21,19 +23,20 @@ pub struct GradientRecorder {
 /// How much a [`GradientRecorder`] keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// Norms and counts alone.
+    /// Norms and counts only.
     Norms,
-    /// The gradients too: as much memory as the outputs, a field.
+    /// The gradients too. Each field needs as much memory as the outputs.
     Gradients,
 }
 
 impl GradientRecorder {
-    /// A recorder that keeps as much as `keep` says.
+    /// A recorder of norms, or of the gradients too.
     pub fn new(record: Record) -> Self {
         Self { record, traces: Arc::default() }
     }
 
-    /// What has been recorded since the last call, by place and then in the order of the state's fields.
+    /// The traces since the last call, by layer and direction, then in the order of the state's
+    /// fields.
     pub fn take(&self) -> Vec<GradientTrace> {
         let mut traces =
             std::mem::take(&mut *self.traces.lock().unwrap_or_else(PoisonError::into_inner));
@@ -71,8 +74,9 @@ impl GradientRecorder {
 
 /// The gradient of the loss with respect to one field of one layer's state, at every step.
 ///
-/// The lag of a state is its distance, in steps as the layer runs them, from the last state of the same example:
-/// lag 0 is the final state, lag `len` the initial carry of an example of `len` steps.
+/// The lag of a state is its distance, in steps as the layer runs them, from the last state of the
+/// same example: lag 0 is the final state, lag `len` the initial carry of an example of `len`
+/// steps.
 #[derive(Clone, Debug)]
 pub struct GradientTrace {
     /// Which layer, and which direction.
@@ -83,10 +87,12 @@ pub struct GradientTrace {
     pub batch: usize,
     /// The number of steps of each example.
     pub lengths: Vec<usize>,
-    /// The norm of each example's row of the gradient, by `lag * batch + example`; NaN where the example is shorter.
-    /// If the loss is a mean over examples, multiply by their number for the norm of the example's own gradient.
+    /// The norm of each example's row of the gradient, at index `lag * batch + example`; NaN if the
+    /// example is shorter than the lag. If the loss is a mean over examples, multiply by their
+    /// number for the norm of the example's own gradient.
     pub norms: Vec<f64>,
-    /// The norm of the sum of the rows, by lag: if the loss is a mean over examples, that of the mean gradient.
+    /// The norm of the sum of the rows, by lag: if the loss is a mean over examples, that of the
+    /// mean gradient.
     pub batch_norms: Vec<f64>,
     /// How many elements are exactly zero, by lag.
     pub zeros: Vec<usize>,
@@ -98,8 +104,8 @@ pub struct GradientTrace {
     pub infinities: Vec<usize>,
     /// How many elements there are, by lag.
     pub elements: Vec<usize>,
-    /// The gradients, `(batch, steps + 1, size)`, step 0 being the initial carry; with [`Record::Gradients`]. Zero
-    /// behind an example's end.
+    /// The gradients, `(batch, steps + 1, size)`, step 0 being the initial carry; with
+    /// [`Record::Gradients`]. Zero after the end of an example.
     pub gradients: Option<Tensor>,
 }
 
@@ -120,7 +126,8 @@ impl GradientTrace {
     }
 }
 
-/// Collects one field's gradients on an engine's way back, for some rows of the batch.
+/// Collects the gradients of one field during an engine's backward pass, for some rows of the
+/// batch.
 #[derive(Clone, Debug)]
 pub struct GradientAccumulator {
     time_index: TimeIndex,
@@ -154,8 +161,9 @@ impl GradientAccumulator {
         }
     }
 
-    /// Takes the gradient with respect to the state of example `row` after `step` steps (0: the initial carry).
-    /// States behind the example's end are copies of its final state, and not counted.
+    /// Adds the gradient with respect to the state of example `row` after `step` steps (0: the
+    /// initial carry). States after the end of the example are copies of its final state and are
+    /// not counted.
     ///
     /// # Panics
     /// If `row` or `step` lie outside of the run, or `gradient` has another size than the field.
@@ -163,7 +171,7 @@ impl GradientAccumulator {
         assert_eq!(gradient.len(), self.size, "probe: size of the gradient");
         let Some(lag) = self.time_index.len(row).checked_sub(step) else { return };
         let sums = &mut self.sums[lag * self.size..(lag + 1) * self.size];
-        // In strands, which vectorises; a single sum has to wait for itself.
+        // Eight partial sums, so that the loop vectorises.
         const STRANDS: usize = 8;
         let mut squares = [0.0; STRANDS];
         let mut plain = true;
@@ -194,12 +202,12 @@ impl GradientAccumulator {
         }
     }
 
-    /// Takes the gradients of all examples after `step` steps, `(batch, size)`.
+    /// Adds the gradients of all examples after `step` steps, `(batch, size)`.
     ///
     /// # Errors
     /// Those of candle.
     pub(crate) fn put_all(&mut self, step: usize, gradient: &Tensor) -> Result<()> {
-        // The element type decides what is subnormal, so the two that a CPU works in keep theirs.
+        // The element type decides what is subnormal, so f32 and f64 keep theirs.
         match self.dtype {
             DType::F64 => self.put_rows(step, &gradient.to_vec2::<f64>()?),
             _ => self.put_rows(step, &gradient.to_dtype(DType::F32)?.to_vec2::<f32>()?),
@@ -211,7 +219,7 @@ impl GradientAccumulator {
         rows.iter().enumerate().for_each(|(row, gradient)| self.put(row, step, gradient));
     }
 
-    /// Takes over what `other`, empty or filled with other rows of the same run, has collected.
+    /// Adds the gradients that `other` has collected from other rows of the same run.
     pub fn merge(&mut self, other: &GradientAccumulator) {
         let add = |mine: &mut Vec<usize>, others: &[usize]| {
             mine.iter_mut().zip(others).for_each(|(a, b)| *a += b)
@@ -255,7 +263,7 @@ impl GradientAccumulator {
     }
 }
 
-/// The root of a sum of squares; scaled where the squares of f64 underflow or overflow.
+/// The root of a sum of squares, scaled if the squares underflow or overflow in f64.
 fn root<I: Iterator<Item = f64>>(squares: f64, values: impl Fn() -> I) -> f64 {
     if (1e-280..1e280).contains(&squares) {
         return squares.sqrt();

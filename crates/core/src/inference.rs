@@ -1,13 +1,14 @@
-//! Inference on slices: a snapshot of a layer's weights, and a state that advances step by step.
+//! Inference on slices: a snapshot of a layer, and streams whose state advances step by step.
 
 use crate::replay::noisy_step;
 use crate::{Carry, Cell, State, StepMasks};
 use candle::{bail, Device, Result, Tensor};
 use std::sync::Arc;
 
-/// An inference-only snapshot of a layer, in f32, with weights packed for the processor at hand; see [`crate::Layer::to_inference`].
+/// An inference-only snapshot of a layer, in f32, with weights packed for the processor at hand;
+/// see [`crate::Layer::to_inference`].
 ///
-/// It does not follow later changes of the weights. Threads may share it; each starts streams of its own.
+/// Later changes of the weights do not affect it. Threads may share it; each makes its own streams.
 pub trait InferenceLayer: Send + Sync {
     /// The number of features of the input.
     fn input_size(&self) -> usize;
@@ -15,13 +16,14 @@ pub trait InferenceLayer: Send + Sync {
     /// The number of features of the output.
     fn output_size(&self) -> usize;
 
-    /// A stream of `batch` sequences side by side, at their beginning.
+    /// A stream of `batch` sequences side by side, before their first step.
     fn stream(self: Arc<Self>, batch: usize) -> Box<dyn Stream>;
 }
 
-/// Sequences that run side by side, a step or a chunk at a time. Nothing is allocated while they do, if the cell has a kernel.
+/// Sequences that run side by side, a step or a chunk at a time. A cell with a kernel runs without
+/// allocation.
 pub trait Stream: Send {
-    /// The numbers of values of a step's input and output: batch times features.
+    /// The lengths of the input and output slices of one step: batch times features.
     fn sizes(&self) -> (usize, usize);
 
     /// One step: `xs` is `(batch, input)`, `ys` becomes `(batch, output)`.
@@ -48,16 +50,16 @@ pub trait Stream: Send {
             .try_for_each(|(x, y)| self.step(x, y))
     }
 
-    /// The state after the last step, as the layer's own carry.
+    /// The state after the last step, as the carry of the layer.
     ///
     /// # Errors
     /// Those of candle.
     fn carry(&self) -> Result<Carry>;
 
-    /// Goes on from `carry`, in f32.
+    /// Sets the state, in f32.
     ///
     /// # Errors
-    /// If it is not that of such a layer and batch.
+    /// If its structure, shapes or dtype differ from [`Stream::carry`].
     fn set_carry(&mut self, carry: &Carry) -> Result<()>;
 }
 
@@ -76,13 +78,13 @@ pub fn check_step((input, output): (usize, usize), xs: &[f32], ys: &[f32]) -> Re
     Ok(())
 }
 
-/// A cell that has no kernel, a step at a time by its own definition.
+/// A cell without a kernel, which runs its `step`.
 pub(crate) struct InferenceCell<C> {
     /// The cell, with weights in f32 on the CPU.
     pub(crate) cell: C,
     /// The state before the first step, each field `(1, size)`.
     pub(crate) start: Vec<Tensor>,
-    /// The evaluation's noise.
+    /// The zoneout of evaluation.
     pub(crate) masks: StepMasks,
 }
 
@@ -118,7 +120,7 @@ impl<C: Cell> Stream for CellStream<C> {
         check_step(self.sizes(), xs, ys)?;
         let InferenceCell { cell, masks, .. } = &*self.layer;
         let x = Tensor::from_slice(xs, (self.batch, cell.input_size()), &Device::Cpu)?;
-        // In evaluation zoneout is its expectation, the same at every step.
+        // In evaluation, zoneout is its expectation, which is the same at every step.
         self.state = noisy_step(cell, masks, 0, &x, &self.state)?;
         ys.copy_from_slice(&self.state[0].flatten_all()?.to_vec1()?);
         Ok(())
@@ -145,7 +147,7 @@ impl<C: Cell> Stream for CellStream<C> {
     }
 }
 
-/// Snapshots on top of each other.
+/// The snapshots of a stack.
 pub(crate) struct InferenceStack(pub(crate) Vec<Arc<dyn InferenceLayer>>);
 
 impl InferenceLayer for InferenceStack {

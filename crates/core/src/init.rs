@@ -1,10 +1,14 @@
-//! How weights begin: schemes, blocks a gate, and the bias of the gate that remembers.
+//! Initialisation: schemes, recurrent blocks by gate, and the forget bias.
 //!
-//! Every weight is drawn from (seed, name): the order of construction does not matter, a CPU and a GPU start equal, and
-//! two networks that share a name and a shape share the weight. Draws happen in f64 and are rounded to the dtype.
+//! Every weight is drawn from its seed and its full name. So the order of construction does not
+//! matter, a CPU and a GPU start equal, and two networks share each weight of the same name and
+//! shape. Draws happen in f64 and are rounded to the dtype. The seed travels with the builder:
+//! [`seeded`].
 
+mod seed;
 mod weights;
 
+pub use seed::{seed, seeded};
 pub use weights::{Gates, Weights};
 
 use crate::named_rng;
@@ -13,53 +17,52 @@ use candle_nn::{Linear, VarBuilder};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-/// How the weights of a cell begin.
+/// The initialisation of the weights of a cell.
 ///
 /// ```
 /// use recurrent_core::init::{ForgetBias, Block, Init, Scheme};
 ///
 /// // An LSTM for lags up to 200: orthogonal recurrent blocks, chrono biases, the rest as in PyTorch.
-/// let init = Init { seed: 7, recurrent: Block::Orthogonal { gain: 1.0 }, forget_bias: ForgetBias::Chrono { longest: 200 }, ..Init::default() };
+/// let init = Init { recurrent: Block::Orthogonal { gain: 1.0 }, forget_bias: ForgetBias::Chrono { longest: 200 }, ..Init::default() };
 /// assert_eq!(init.scheme, Scheme::PyTorch);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Init {
-    /// The seed of all draws.
-    pub seed: u64,
-    /// What holds for every weight unless the fields below say otherwise.
+    /// The distribution of every weight that the other fields do not set.
     pub scheme: Scheme,
     /// The recurrent block of every gate.
     pub recurrent: Block,
-    /// The recurrent blocks of single gates, by the gate's name, before `recurrent`.
+    /// The recurrent blocks of single gates, by the gate's name; they override `recurrent`.
     pub recurrent_by_gate: Vec<(String, Block)>,
-    /// The schemes of single gates, by the gate's name, before `scheme`: the gate's rows begin as they would if that scheme
-    /// held for all gates.
+    /// The schemes of single gates, by the gate's name; they override `scheme`. The gate's rows
+    /// have the values that they would have if all gates had that scheme.
     pub scheme_by_gate: Vec<(String, Scheme)>,
     /// The bias of the gate that keeps the old state: f of an LSTM, z of a GRU.
     pub forget_bias: ForgetBias,
-    /// The biases of single gates, by the gate's name, before `memory`: each the sum of the gate's two biases, b_ih that sum
-    /// and b_hh zero.
+    /// The biases of single gates, by the gate's name; they override `forget_bias`. b_ih has this
+    /// value and b_hh is zero.
     pub bias_by_gate: Vec<(String, f64)>,
 }
 
-/// A distribution for every weight of a cell. `I` is the number of inputs, `H` that of hidden units, `G` that of gates. Where the
-/// output is projected to fewer values, [`Weights::weight_hr`] says how the projection begins, and the fan-in of the recurrent
-/// matrix is the number of those.
+/// A distribution for every weight of a cell. `I` is the number of inputs, `H` that of hidden
+/// units, `G` that of gates. If the output is projected, the fan-in of the recurrent matrix is the
+/// size of the projection; for the projection see [`Weights::weight_hr`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scheme {
-    /// As `torch.nn.RNN`, `LSTM`, `GRU` (PyTorch 2): everything, biases too, from U(−1/√H, 1/√H).
+    /// As `torch.nn.RNN`, `LSTM`, `GRU` (PyTorch 2): all weights and biases from U(−1/√H, 1/√H).
     #[default]
     #[serde(rename = "pytorch")]
     PyTorch,
-    /// As Keras 3: input weights from U(±√(6 / (I + G·H))) (Glorot), the recurrent matrix of all gates orthogonal as a
-    /// whole, biases zero, but 1 for an LSTM's forget gate.
+    /// As Keras 3: input weights from U(±√(6 / (I + G·H))) (Glorot), the recurrent matrix of all
+    /// gates orthogonal as a whole, biases zero, but 1 for an LSTM's forget gate.
     Keras,
-    /// As candle-nn 0.11: weights from U(±√(6 / fan-in)) (Kaiming with the gain of ReLU), biases zero.
+    /// As candle-nn 0.11: weights from U(±√(6 / fan-in)) (Kaiming with the gain of ReLU), biases
+    /// zero.
     Candle,
-    /// Input weights from `input` · N(0, 1), recurrent weights from `recurrent` · N(0, 1 / fan-in), biases zero. `recurrent` is
-    /// then about the spectral radius of each block.
+    /// Input weights from `input` · N(0, 1), recurrent weights from `recurrent` · N(0, 1 / fan-in),
+    /// biases zero. `recurrent` is about the spectral radius of each block.
     Normal {
         /// The standard deviation of the input weights.
         input: f64,
@@ -68,55 +71,52 @@ pub enum Scheme {
     },
 }
 
-/// One gate's recurrent block, `(hidden, hidden)`; `(hidden, output)` where the output is projected.
+/// One gate's recurrent block, `(hidden, hidden)`; `(hidden, output)` where the output is
+/// projected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Block {
-    /// As the scheme says.
+    /// The scheme's own values.
     #[default]
     Scheme,
-    /// `gain` times a random orthogonal matrix, uniform over all of them (Saxe, McClelland and Ganguli 2014,
-    /// arXiv:1312.6120v3); with orthonormal columns where it is not square.
+    /// `gain` times a random orthogonal matrix, uniform over all of them (Saxe, McClelland and
+    /// Ganguli 2014, arXiv:1312.6120v3); with orthonormal columns if it is not square.
     Orthogonal {
         /// The singular values.
         gain: f64,
     },
-    /// `scale` times the identity (Le, Jaitly and Hinton 2015, arXiv:1504.00941v2); an error where the block is not square.
+    /// `scale` times the identity (Le, Jaitly and Hinton 2015, arXiv:1504.00941v2); an error if the
+    /// block is not square.
     Identity {
         /// The eigenvalue.
         scale: f64,
     },
 }
 
-/// The bias of the gate that keeps the old state, which decides how long a gated network remembers at the start.
+/// The bias of the gate that keeps the previous state. It sets how long a gated network remembers
+/// at the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ForgetBias {
-    /// As the scheme says.
+    /// The scheme's own values.
     #[default]
     Scheme,
-    /// The sum of the gate's two biases: b_ih is `sum` and b_hh zero (Gers, Schmidhuber and Cummins 2000; Jozefowicz,
-    /// Zaremba and Sutskever 2015).
+    /// A constant: b_ih has this value and b_hh is zero (Gers, Schmidhuber and Cummins 2000;
+    /// Jozefowicz, Zaremba and Sutskever 2015).
     Constant(f64),
-    /// b ~ ln U(1, `longest` − 1), and −b for an LSTM's input gate if it has one, with b_hh zero for both: time constants spread up
-    /// to the longest lag (Tallec and Ollivier 2018, arXiv:1804.11188v1, eq. 16).
+    /// b ~ ln U(1, `longest` − 1), and −b for the input gate of an LSTM, with b_hh zero for both.
+    /// Time constants then spread up to the longest lag (Tallec and Ollivier 2018,
+    /// arXiv:1804.11188v1, eq. 16).
     Chrono {
         /// The longest lag of the task, in steps; above 2.
         longest: usize,
     },
 }
 
-impl Init {
-    /// The default, PyTorch's scheme, under another seed.
-    pub fn seeded(seed: u64) -> Self {
-        Self { seed, ..Self::default() }
-    }
-}
-
-/// A matrix `(rows, columns)` with orthonormal columns, or rows where there are fewer rows, uniform over all of them.
+/// A random matrix `(rows, columns)` with orthonormal columns, or rows if there are fewer rows.
 ///
-/// Gram-Schmidt, twice for orthogonality to rounding, on normal draws: the Q of a QR decomposition with positive diagonal
-/// of R.
+/// Gram-Schmidt, twice for orthogonality to rounding, on normal draws: the Q of a QR decomposition
+/// with positive diagonal of R.
 pub(crate) fn orthogonal(rng: &mut impl Rng, rows: usize, columns: usize) -> Vec<f64> {
     let (long, short) = (rows.max(columns), rows.min(columns));
     let mut basis: Vec<Vec<f64>> = Vec::with_capacity(short);
@@ -149,40 +149,30 @@ pub fn normal(rng: &mut impl Rng) -> f64 {
     (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
 }
 
-/// A linear read-out, `weight` `(output, input)` and `bias` `(output)` from U(±1/√input) as `torch.nn.Linear`, drawn from
-/// (seed, name) where `vb` does not have them.
+/// A linear read-out, `weight` `(output, input)` and `bias` `(output)` from U(±1/√input) as
+/// `torch.nn.Linear`, drawn from (seed, name) where `vb` does not have them.
 ///
 /// # Errors
-/// If `vb` has them with other shapes.
-pub fn linear(seed: u64, input: usize, output: usize, vb: &VarBuilder) -> Result<Linear> {
-    let weight = linear_weight(seed, input, output, "weight", vb)?;
-    Ok(Linear::new(weight, Some(uniform(seed, input, "bias", &[output], vb)?)))
+/// If `vb` has them with other shapes, or a size is 0.
+pub fn linear(input: usize, output: usize, vb: &VarBuilder) -> Result<Linear> {
+    let weight = linear_weight(input, output, "weight", vb)?;
+    Ok(Linear::new(weight, Some(uniform(input, "bias", &[output], vb)?)))
 }
 
-/// A linear map's weight alone, `(output, input)`, as [`linear`] draws it.
+/// The weight `name` of a linear map alone, `(output, input)`, as [`linear`] draws it.
 ///
 /// # Errors
-/// If `vb` has it with another shape.
-pub fn linear_weight(
-    seed: u64,
-    input: usize,
-    output: usize,
-    name: &str,
-    vb: &VarBuilder,
-) -> Result<Tensor> {
-    uniform(seed, input, name, &[output, input], vb)
+/// If `vb` has it with another shape, or a size is 0.
+pub fn linear_weight(input: usize, output: usize, name: &str, vb: &VarBuilder) -> Result<Tensor> {
+    weights::require_size("linear input", input, "feature")?;
+    weights::require_size("linear output", output, "feature")?;
+    uniform(input, name, &[output, input], vb)
 }
 
-fn uniform(
-    seed: u64,
-    input: usize,
-    name: &str,
-    shape: &[usize],
-    vb: &VarBuilder,
-) -> Result<Tensor> {
+fn uniform(input: usize, name: &str, shape: &[usize], vb: &VarBuilder) -> Result<Tensor> {
     let bound = 1.0 / (input as f64).sqrt();
     weights::get_or(vb, name, shape, |full| {
-        let mut rng = named_rng(seed, full);
+        let mut rng = named_rng(seed(vb), full);
         (0..shape.iter().product()).map(|_| rng.random_range(-bound..bound)).collect()
     })
 }

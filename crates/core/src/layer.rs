@@ -1,14 +1,15 @@
-//! A layer, and what one call of it is told besides its input.
+//! A layer, and the options of one forward call.
 
 use crate::{ActivationRecorder, Bptt, Carry, GradientRecorder, InferenceLayer, Sequence};
-use candle::{bail, Module, Result, Tensor};
+use candle::{bail, DType, Device, Module, Result, Tensor};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// Maps a sequence and a carry to a sequence and a carry: a cell run over time, or a wrapper around layers.
+/// Maps a sequence and a carry to a sequence and a carry: a cell run over time, or a wrapper around
+/// layers.
 ///
-/// The trait is object-safe. For the plain call on a tensor `(batch, time, input)`, layers implement candle's
-/// [`Module`]: `let ys = layer.forward(&xs)?`.
+/// The trait is object-safe. For the plain call on a tensor `(batch, time, input)`, layers
+/// implement candle's [`Module`]: `let ys = layer.forward(&xs)?`.
 pub trait Layer: Send + Sync {
     /// The number of features of the input.
     fn input_size(&self) -> usize;
@@ -16,13 +17,14 @@ pub trait Layer: Send + Sync {
     /// The number of features of the output.
     fn output_size(&self) -> usize;
 
-    /// How many of the output's features, the last of them, come from a direction that runs in reverse and so ends at an
-    /// example's first step.
+    /// The number of output features, at the end, that come from a direction in reverse, which ends
+    /// at an example's first step.
     fn reversed_size(&self) -> usize {
         0
     }
 
-    /// How many recurrent layers lie on top of each other in here; a stack numbers its [`LayerId`]s by it.
+    /// The number of recurrent layers on top of each other inside; a stack numbers its [`LayerId`]s
+    /// by it.
     fn depth(&self) -> usize {
         1
     }
@@ -39,9 +41,9 @@ pub trait Layer: Send + Sync {
         context: &ForwardContext,
     ) -> Result<(Sequence, Carry)>;
 
-    /// As [`Layer::run`], but returns only where the layer ends, `(batch, output)`: the output of each example's
-    /// last step, and for two directions the last that each of them computes. A layer that need not materialise
-    /// the other outputs does not.
+    /// As [`Layer::run`], but returns only the last output, `(batch, output)`: that of each
+    /// example's last step, and in reverse that of its first step. A layer may skip the other
+    /// outputs.
     ///
     /// # Errors
     /// As [`Layer::run`].
@@ -55,21 +57,36 @@ pub trait Layer: Send + Sync {
         Ok((ys.ends(self.reversed_size())?, carry))
     }
 
-    /// An inference-only snapshot in f32 that runs on slices, a step or a chunk at a time: with packed weights where the cell has a kernel, and by
-    /// its own definition where it has none.
+    /// An inference-only snapshot in f32 that runs on slices, a step or a chunk at a time: with
+    /// packed weights if the cell has a kernel, and by its `step` otherwise.
     ///
     /// # Errors
-    /// If the layer cannot be run so: a part of it runs from the end, or it is a wrapper that does not say how.
+    /// If a part of the layer runs in reverse, or the layer does not implement it.
     fn to_inference(&self) -> Result<Arc<dyn InferenceLayer>> {
         bail!("freeze: this layer cannot be run a step at a time on slices")
+    }
+
+    /// The engine that runs the layer for tensors of this dtype on this device, and the reason: a
+    /// kernel, or replay of the cell's `step`. A layer of several parts has one line for each part
+    /// unless all say the same.
+    ///
+    /// ```
+    /// # use candle::{DType, Device};
+    /// # fn show(layer: &dyn recurrent_core::Layer) {
+    /// println!("{}", layer.explain(DType::F32, &Device::Cpu)); // lstm: the cell has a kernel here
+    /// # }
+    /// ```
+    fn explain(&self, _dtype: DType, _device: &Device) -> String {
+        "a layer of its own: it does not say what runs it".to_string()
     }
 
     /// The weights by name, always in the same order.
     fn params(&self) -> Vec<(String, Tensor)>;
 
-    /// What comes back through one step at the input `x`, `(batch, input)`, and the state `carry`, in closed form: the gradient `grad` with
-    /// respect to the state after it, times the Jacobian of the step, without noise; `None` if the layer has no closed form for it, or
-    /// several steps in one. See [`crate::Cell::vjp`].
+    /// The vector-Jacobian product of one step at the input `x`, `(batch, input)`, and the state
+    /// `carry`, in closed form: the gradient `grad` with respect to the state after the step, times
+    /// the Jacobian of the step, without dropout. `None` if the layer has no closed form, or has
+    /// several layers. See [`crate::Cell::vjp`].
     ///
     /// # Errors
     /// If a shape does not fit.
@@ -125,6 +142,10 @@ impl Layer for Box<dyn Layer> {
         self.as_ref().to_inference()
     }
 
+    fn explain(&self, dtype: DType, device: &Device) -> String {
+        self.as_ref().explain(dtype, device)
+    }
+
     fn params(&self) -> Vec<(String, Tensor)> {
         self.as_ref().params()
     }
@@ -150,7 +171,7 @@ impl Module for Box<dyn Layer> {
     }
 }
 
-/// The plain call on a tensor: full sequences, no carry, evaluation; what a layer's [`Module::forward`] does.
+/// The plain call on a tensor, as in [`Module::forward`]: full sequences, no carry, evaluation.
 ///
 /// # Errors
 /// As [`Layer::run`].
@@ -159,55 +180,55 @@ pub fn forward(layer: &(impl Layer + ?Sized), xs: &Tensor) -> Result<Tensor> {
     Ok(ys.into_values())
 }
 
-/// What one forward call is told besides its input: whether it trains, the random draw, who watches, and how the gradient flows.
+/// The options of one forward call: the key of a training step, recorders, and truncated BPTT.
 ///
-/// The default evaluates, is watched by nobody, and lets the gradient flow.
+/// The default evaluates, without recorders, truncation or clipping.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ForwardContext<'a> {
-    /// The random draw of a training step; `None` evaluates, without dropout.
+    /// The key of the dropout masks of a training step; `None` evaluates, without dropout.
     pub key: Option<StepKey>,
-    /// Who receives the gradients with respect to the states during the backward pass.
+    /// The recorder of the gradients with respect to the states in the backward pass.
     pub record: Option<&'a GradientRecorder>,
-    /// Who sees the states and the gates during the forward pass.
+    /// The recorder of the states and the gates in the forward pass.
     pub activations: Option<&'a ActivationRecorder>,
-    /// What the backward pass does to the gradient of the states.
+    /// Truncation and clipping of the gradient of the states.
     pub bptt: Bptt,
-    /// Where in the network the layer sits that this is handed to; wrappers set it.
+    /// The position of the layer in the network; wrappers set it.
     pub layer_id: LayerId,
 }
 
 impl<'a> ForwardContext<'a> {
-    /// A training step: masks are drawn from `(seed, step)` and the place of the layer.
+    /// A training step: masks are drawn from `(seed, step)` and the position of the layer.
     pub fn train(seed: u64, step: u64) -> Self {
         Self { key: Some(StepKey { seed, step }), ..Self::default() }
     }
 
-    /// The same pass, watched by `recorder`.
+    /// The same context with a recorder of gradients.
     #[must_use]
     pub fn record(self, recorder: &'a GradientRecorder) -> Self {
         Self { record: Some(recorder), ..self }
     }
 
-    /// The same pass, its states and gates seen by `observer`.
+    /// The same context with a recorder of states and gates.
     #[must_use]
     pub fn activations(self, activations: &'a ActivationRecorder) -> Self {
         Self { activations: Some(activations), ..self }
     }
 
-    /// The same pass, whose backward pass does this to the gradient of the states.
+    /// The same context with truncation or clipping of the gradient of the states.
     #[must_use]
     pub fn bptt(self, bptt: Bptt) -> Self {
         Self { bptt, ..self }
     }
 
-    /// The same pass for the layer `above` places further up.
+    /// The same context for the layer `layers` positions further up.
     #[must_use]
     pub fn offset_layer(mut self, layers: usize) -> Self {
         self.layer_id.layer += layers;
         self
     }
 
-    /// The same pass for the reversed direction of the layer.
+    /// The same context for the reversed direction of the layer.
     #[must_use]
     pub fn reverse(mut self) -> Self {
         self.layer_id.reverse = true;
@@ -215,7 +236,7 @@ impl<'a> ForwardContext<'a> {
     }
 }
 
-/// The random draw of one training step. Masks depend on it and on the place of the layer, on nothing else.
+/// The key of one training step. Masks depend on it and on the position of the layer only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StepKey {
     /// The seed of the run.
@@ -224,7 +245,7 @@ pub struct StepKey {
     pub step: u64,
 }
 
-/// Where a recurrent layer sits: how far up, and in which direction it runs.
+/// The position of a recurrent layer in a stack, and its direction.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -241,8 +262,22 @@ impl LayerId {
         Self { layer, reverse: false }
     }
 
-    /// The end of the names of the weights there, as in PyTorch: `_l0`, `_l1_reverse`.
+    /// The suffix of the names of its weights, as in PyTorch: `_l0`, `_l1_reverse`.
     pub fn suffix(&self) -> String {
         format!("_l{}{}", self.layer, if self.reverse { "_reverse" } else { "" })
+    }
+}
+
+/// The explanations of several parts: one line if all are the same, else one line for each.
+pub(crate) fn explain_parts(parts: &[(String, String)]) -> String {
+    match parts {
+        [(_, first), rest @ ..] if rest.iter().all(|(_, other)| other == first) => first.clone(),
+        _ => {
+            let line = |(name, text): &(String, String)| match text.contains('\n') {
+                true => format!("{name}:\n  {}", text.replace('\n', "\n  ")),
+                false => format!("{name}: {text}"),
+            };
+            parts.iter().map(line).collect::<Vec<_>>().join("\n")
+        }
     }
 }

@@ -1,28 +1,23 @@
 //! Recurrent networks on [candle](https://github.com/huggingface/candle): what all families share.
 //!
-//! A [`Cell`] is one step, written as in its paper. [`Rnn`] runs a cell over time as *one* operation in candle's
-//! graph, so that neither depth of recursion nor memory grows with the number of steps as they do in a plain loop.
-//! [`Stack`] and [`Bidirectional`] combine layers. A [`GradientRecorder`] receives dL/dh_t and dL/dc_t for every step from
-//! the ordinary backward pass; the cells do not know who watches.
+//! A [`Cell`] is one step, written as in its paper. [`Rnn`] runs a cell over time as *one*
+//! operation in candle's graph: unlike in a plain loop, the depth of recursion does not grow with
+//! the number of steps, and memory grows with its square root. [`Stack`] and [`Bidirectional`]
+//! combine layers. A [`GradientRecorder`] receives dL/dh_t and dL/dc_t for every step from the
+//! ordinary backward pass.
 //!
 //! ```
 //! use candle::{DType, Device, Module, Result, Tensor};
-//! use recurrent_core::{linear, Cell, HiddenState, Rnn};
+//! use recurrent_core::{linear, Cell, HiddenState, Params, Rnn};
 //!
-//! /// h' = tanh(W x + U h): a cell of your own. It gets replay, stacking and the recorder for free.
-//! #[derive(Clone)]
+//! /// h' = tanh(W x + U h): a cell of your own, with replay, stacking and the recorder.
+//! #[derive(Clone, Params)]
 //! struct Elman { w: Tensor, u: Tensor }
 //!
 //! impl Cell for Elman {
 //!     type State = HiddenState;
 //!     fn input_size(&self) -> usize { self.w.dims()[1] }
 //!     fn state_sizes(&self) -> Vec<usize> { vec![self.u.dims()[1]] }
-//!     fn params(&self) -> Vec<(String, Tensor)> {
-//!         vec![("w".into(), self.w.clone()), ("u".into(), self.u.clone())]
-//!     }
-//!     fn with_params(&self, params: Vec<Tensor>) -> Result<Self> {
-//!         Ok(Self { w: params[0].clone(), u: params[1].clone() })
-//!     }
 //!     fn step(&self, x: &Tensor, s: &HiddenState) -> Result<HiddenState> {
 //!         let h = (linear(x, &self.w, None)? + linear(&s.h, &self.u, None)?)?.tanh()?;
 //!         Ok(HiddenState { h })
@@ -39,6 +34,9 @@
 //! ```
 
 #![forbid(unsafe_code)]
+
+// `#[derive(Params)]` names this crate by its own name.
+extern crate self as recurrent_core;
 
 mod activation_recorder;
 mod bidirectional;
@@ -57,6 +55,7 @@ pub mod loss;
 mod nonlinearity;
 mod operation;
 mod orthogonal;
+mod params;
 mod parts;
 mod random;
 mod recurrent_dropout;
@@ -74,22 +73,30 @@ pub use carry::{Carry, HiddenState, LstmState, State};
 pub use cell::{Cell, CellConfig};
 pub use dropout::dropout;
 pub use engine::{
-    Engine, EngineValue, Forward, InputGrads, NeedsGrad, OutputGrads, Saved, SequenceInput,
-    TimeIndex,
+    BackwardInput, Engine, EngineValue, Forward, InputGrads, NeedsGrad, OutputGrads, Saved,
+    SequenceInput, TimeIndex,
 };
 pub use files::write_whole;
-pub use gates::{next_param, GateWeights};
+pub use gates::GateWeights;
 pub use gradient_recorder::{Float, GradientAccumulator, GradientRecorder, GradientTrace, Record};
 pub use inference::{check_step, InferenceLayer, Stream};
 pub use init::Init;
 pub use layer::{forward, ForwardContext, Layer, LayerId, StepKey};
 pub use nonlinearity::Nonlinearity;
 pub use orthogonal::{polar_factor, project_orthogonal};
+pub use params::{ParamField, Parameters};
 pub use parts::{GruParts, LstmParts};
 pub use random::named_rng;
+pub use recurrent_derive::Params;
 pub use recurrent_dropout::{RecurrentDropout, StepMasks, Zoneout};
 pub use rnn::{Execution, Recompute, Rnn};
 pub use sequence::{Lengths, Pool, Sequence};
 pub use spectral::spectral_radius;
 pub use stack::{Direction, Stack};
+
+/// The names that the code of `#[derive(Params)]` uses.
+#[doc(hidden)]
+pub mod __private {
+    pub use candle::{Result, Tensor};
+}
 pub use tensor::{chunk_gates, layer_norm, linear, relu, rms_norm, sigmoid_slope, tanh_slope};

@@ -17,7 +17,8 @@ pub fn masked_mean(losses: &Tensor, steps: &Sequence) -> Result<Tensor> {
     real.values().sum_all()? / count as f64
 }
 
-/// Mean squared error a step, averaged over features and real steps; `targets` has the shape of the values of `ys`.
+/// Mean squared error a step, averaged over features and real steps; `targets` has the shape of the
+/// values of `ys`.
 ///
 /// # Errors
 /// If the shapes do not fit.
@@ -28,8 +29,8 @@ pub fn mse(ys: &Sequence, targets: &Tensor) -> Result<Tensor> {
     masked_mean(&(ys.values() - targets.values())?.sqr()?.mean(D::Minus1)?, &ys)
 }
 
-/// Cross entropy a step in nats, averaged over real steps: logits are the values of `ys`, `(batch, time, classes)`,
-/// `targets` classes `(batch, time)` in u32.
+/// Cross entropy a step in nats, averaged over real steps: logits are the values of `ys`, `(batch,
+/// time, classes)`, `targets` classes `(batch, time)` in u32.
 ///
 /// # Errors
 /// If the shapes do not fit, or a class in a real step does not exist.

@@ -1,19 +1,21 @@
-//! How a run over a whole sequence sits in candle's graph: two small custom operations.
+//! A run over a whole sequence in candle's graph: two custom operations.
 //!
 //! ```text
-//! Anchor: (xs, flat weights, flat carry) -> flat final carry      has the reserve, the route and the recorder
-//! Outputs: anchor -> (batch, time, output)                        hands out what the anchor computed
+//! RnnOp: (xs, flat weights, flat carry) -> flat final carry     owns the saved values and recorder
+//! RnnOutputsOp: RnnOp -> (batch, time, output)                   returns the outputs of RnnOp
 //! ```
 //!
-//! A custom operation has one output, and packing the outputs and the carry into one tensor to cut them apart again
-//! costs as much as the recurrence. So `RnnOutputsOp` depends on `RnnOp` in the graph; on the way back it runs first, leaves
-//! dL/dys in a slot and returns zeros; `RnnOp` takes the slot, which is empty if the loss does not read the outputs,
-//! together with its own gradient, which is that of the final carry. The reserve is only read, since backward may run
-//! twice. Two *concurrent* backward passes over one graph would share the slot and are not allowed.
+//! A custom operation has one output. Packing the outputs and the carry into one tensor and cutting
+//! them apart again would cost as much as the recurrence, so there are two operations.
+//! `RnnOutputsOp` depends on `RnnOp` in the graph. In the backward pass it runs first, stores
+//! dL/dys in a slot and returns zeros. `RnnOp` takes the slot, which is empty if the loss does not
+//! read the outputs, and its own gradient, which is that of the final carry. The saved values are
+//! only read, since backward may run twice. Two *concurrent* backward passes over one graph would
+//! share the slot and are not allowed.
 
 use crate::{
-    Bptt, Engine, EngineValue, GradientRecorder, LayerId, NeedsGrad, OutputGrads, Saved,
-    SequenceInput, StepMasks, TimeIndex,
+    BackwardInput, Bptt, Engine, EngineValue, GradientRecorder, LayerId, NeedsGrad, OutputGrads,
+    Saved, SequenceInput, StepMasks, TimeIndex,
 };
 use candle::backend::BackendStorage;
 use candle::{
@@ -22,7 +24,7 @@ use candle::{
 };
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// One run: what goes in, and who watches.
+/// The arguments of one run.
 pub(crate) struct RnnOpBuilder<'a> {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) xs: &'a Tensor,
@@ -36,7 +38,7 @@ pub(crate) struct RnnOpBuilder<'a> {
 }
 
 impl RnnOpBuilder<'_> {
-    /// What an engine is told: everything outside of any graph.
+    /// The input of the engine, outside of any graph.
     pub(crate) fn inputs(&self) -> Result<SequenceInput> {
         let detached = |tensors: &[Tensor]| {
             tensors.iter().map(|t| t.detach().contiguous()).collect::<Result<Vec<_>>>()
@@ -52,7 +54,7 @@ impl RnnOpBuilder<'_> {
         })
     }
 
-    /// Runs, and gives the outputs if `outputs`, and the final state, both in candle's graph.
+    /// Runs, and returns the outputs if `outputs`, and the final state, both in candle's graph.
     pub(crate) fn apply(self, outputs: bool) -> Result<(Option<Tensor>, Vec<Tensor>)> {
         let inputs = self.inputs()?;
         let mut all = [self.xs].into_iter().chain(self.params).chain(self.carry);
@@ -66,7 +68,7 @@ impl RnnOpBuilder<'_> {
         let slot = Slot::default();
         let carry = Flattened::of(&forward.carry);
         let anchor = RnnOp {
-            value: Precomputed::new(EngineValue::Tensor(carry.pack(&forward.carry)?)),
+            value: Precomputed::new(EngineValue::Tensor(carry.pack(&forward.carry)?))?,
             params: Flattened::of(&inputs.params),
             carry,
             engine: self.engine,
@@ -82,12 +84,12 @@ impl RnnOpBuilder<'_> {
         );
         let anchor = self.xs.apply_op3(&params, &start, anchor)?;
         let hand_out =
-            |value| anchor.apply_op1(RnnOutputsOp { value: Precomputed::new(value), slot });
+            |value| anchor.apply_op1(RnnOutputsOp { value: Precomputed::new(value)?, slot });
         Ok((forward.outputs.map(hand_out).transpose()?, end.unpack(&anchor)?))
     }
 }
 
-/// Where dL/dys waits for the anchor.
+/// dL/dys, for [`RnnOp`].
 type Slot = Arc<Mutex<Option<Tensor>>>;
 
 struct RnnOp {
@@ -163,13 +165,13 @@ impl CustomOp3 for RnnOp {
             .as_ref()
             .map(|(recorder, ..)| recorder.accumulators(&self.inputs.time_index, &sizes, dtype));
         let mut accumulators = accumulators.unwrap_or_default();
-        let gradients = self.engine.backward(
-            &self.inputs,
-            &self.saved,
-            &output_grads,
+        let gradients = self.engine.backward(BackwardInput {
+            inputs: &self.inputs,
+            saved: &self.saved,
+            output_grads: &output_grads,
             needs,
-            &mut accumulators,
-        )?;
+            accumulators: &mut accumulators,
+        })?;
         if let Some((recorder, layer_id, fields)) = &self.record {
             recorder.put(*layer_id, fields, accumulators)?;
         }
@@ -208,12 +210,19 @@ impl CustomOp1 for RnnOutputsOp {
     }
 }
 
-/// A value computed before its operation is applied, handed over once when candle asks for it.
+/// A value that is computed before its operation is applied, and returned once when candle runs the
+/// operation.
 struct Precomputed(Mutex<Option<EngineValue>>);
 
 impl Precomputed {
-    fn new(value: EngineValue) -> Self {
-        Self(Mutex::new(Some(value)))
+    /// Candle takes the storage that an operation returns from its first element on. A view into
+    /// another tensor, such as a cell's `step` may return, is copied into a storage of its own.
+    fn new(value: EngineValue) -> Result<Self> {
+        let value = match value {
+            EngineValue::Tensor(tensor) => EngineValue::Tensor(without_offset(tensor)?),
+            host @ EngineValue::Host(..) => host,
+        };
+        Ok(Self(Mutex::new(Some(value))))
     }
 
     fn take(&self) -> Result<EngineValue> {
@@ -264,6 +273,14 @@ impl Precomputed {
     }
 }
 
+/// The tensor, contiguous from the first element of its storage on.
+fn without_offset(tensor: Tensor) -> Result<Tensor> {
+    match tensor.is_contiguous() && tensor.layout().start_offset() == 0 {
+        true => Ok(tensor),
+        false => tensor.force_contiguous(),
+    }
+}
+
 /// Several tensors in one, since a custom operation has three inputs and one output.
 #[derive(Clone)]
 struct Flattened(Vec<Shape>);
@@ -276,7 +293,7 @@ impl Flattened {
     fn pack(&self, tensors: &[Tensor]) -> Result<Tensor> {
         let flat = tensors.iter().map(Tensor::flatten_all).collect::<Result<Vec<_>>>()?;
         match &flat[..] {
-            [one] => one.copy(), // storage of its own, at offset 0
+            [one] => one.force_contiguous(), // a storage of its own
             _ => Tensor::cat(&flat, 0),
         }
     }
@@ -289,5 +306,73 @@ impl Flattened {
             part
         };
         self.0.iter().map(&mut cut).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{linear, Cell, ForwardContext, HiddenState, Layer, Params, Rnn, Sequence};
+    use candle::{DType, Device, Result, Tensor, Var};
+
+    /// h' = tanh(W x + U h), as the second half of a concatenation.
+    #[derive(Clone, Params)]
+    struct View {
+        w: Tensor,
+        u: Tensor,
+    }
+
+    impl Cell for View {
+        type State = HiddenState;
+
+        fn input_size(&self) -> usize {
+            self.w.dims()[1]
+        }
+
+        fn state_sizes(&self) -> Vec<usize> {
+            vec![self.u.dims()[1]]
+        }
+
+        fn step(&self, x: &Tensor, s: &HiddenState) -> Result<HiddenState> {
+            let new = (linear(x, &self.w, None)? + linear(&s.h, &self.u, None)?)?.tanh()?;
+            let size = new.dim(1)?;
+            Ok(HiddenState { h: Tensor::cat(&[&s.h, &new], 1)?.narrow(1, size, size)? })
+        }
+    }
+
+    /// A view is contiguous with an offset where there is one example or one step.
+    #[test]
+    fn a_step_may_return_a_view() -> Result<()> {
+        let wave = |from: usize, shape: (usize, usize)| {
+            let values: Vec<_> =
+                (0..shape.0 * shape.1).map(|i| (((from + i) as f64) * 0.7).sin()).collect();
+            Tensor::from_vec(values, shape, &Device::Cpu)
+        };
+        let (w, u) = (Var::from_tensor(&wave(0, (4, 3))?)?, Var::from_tensor(&wave(20, (4, 4))?)?);
+        let cell = View { w: w.as_tensor().clone(), u: u.as_tensor().clone() };
+        let layer = Rnn::from_cell(cell.clone());
+        for (batch, time) in [(1, 5), (3, 1), (1, 1), (3, 5)] {
+            let xs = wave(40, (batch * time, 3))?.reshape((batch, time, 3))?;
+            let mut state = cell.zero_state(batch, DType::F64, &Device::Cpu)?;
+            for t in 0..time {
+                state = cell.step(&xs.narrow(1, t, 1)?.squeeze(1)?, &state)?;
+            }
+            let context = ForwardContext::default();
+            let (last, _) = layer.last(&Sequence::new(xs.clone())?, None, &context)?;
+            let (ys, _) = layer.run(&Sequence::new(xs)?, None, &context)?;
+            let end = ys.values().narrow(1, time - 1, 1)?.squeeze(1)?;
+            for found in [&last, &end] {
+                let off = (found - &state.h)?.abs()?.max_all()?.to_scalar::<f64>()?;
+                assert!(off < 1e-14, "({batch}, {time}): off by {off}");
+            }
+            let (found, expected) = (last.sum_all()?.backward()?, state.h.sum_all()?.backward()?);
+            for var in [&w, &u] {
+                let grad = |grads: &candle::backprop::GradStore| {
+                    grads.get(var).expect("the loss depends on it").clone()
+                };
+                let off = (grad(&found) - grad(&expected))?.abs()?.max_all()?;
+                assert!(off.to_scalar::<f64>()? < 1e-14, "({batch}, {time}): a gradient is off");
+            }
+        }
+        Ok(())
     }
 }

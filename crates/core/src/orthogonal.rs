@@ -1,24 +1,26 @@
-//! The nearest orthogonal matrix, and variables that are put back onto it.
+//! The nearest orthogonal matrix, and the projection of variables onto it.
 
 use candle::{bail, DType, Device, Result, Tensor, Var};
 
-/// A step makes a small singular value 1.5 times as large: so many bring 1e-13 of the largest one to 1, and not what rounding makes of
-/// zero.
+/// Each iteration grows small singular values by a factor of 1.5. So 80 iterations recover relative
+/// values down to 1e-13 and leave rounding noise below that.
 const STEPS: usize = 80;
 
-/// The orthogonal matrix that is nearest to `matrix`, in the Frobenius norm and every other unitarily invariant one (Fan and Hoffman
-/// 1955): the factor U of its polar decomposition A = U P, which is V Wᵀ where V Σ Wᵀ is its singular value decomposition. It has
-/// orthonormal columns, or rows where there are fewer rows. In f64 on the CPU, whatever dtype and device `matrix` has.
+/// The orthogonal matrix that is nearest to `matrix`, in the Frobenius norm and every other
+/// unitarily invariant one (Fan and Hoffman 1955): the factor U of its polar decomposition A = U P,
+/// which is V Wᵀ where V Σ Wᵀ is its singular value decomposition. It has orthonormal columns, or
+/// rows if there are fewer rows. The result is in f64 on the CPU.
 ///
 /// ```text
 /// X_0 = A / √(‖A‖₁ ‖A‖∞)        X_{k+1} = X_k (3 I − X_kᵀ X_k) / 2
 /// ```
 ///
-/// (Björck and Bowie 1971, also called Newton and Schulz's.) The scale brings all singular values to at most 1, where the iteration
-/// lets each of them grow to 1, at last quadratically.
+/// (Björck and Bowie 1971, also called Newton and Schulz's.) The scale brings all singular values
+/// to at most 1. The iteration then grows each of them to 1, with quadratic convergence at the end.
 ///
 /// # Errors
-/// If `matrix` has not two axes or is not finite, or its rank is not full: then there is no single nearest one.
+/// If `matrix` does not have two axes, is not finite, or does not have full rank: then the nearest
+/// matrix is not unique.
 pub fn polar_factor(matrix: &Tensor) -> Result<Tensor> {
     let (rows, columns) = match *matrix.dims() {
         [rows, columns] if rows * columns > 0 => (rows, columns),
@@ -29,14 +31,14 @@ pub fn polar_factor(matrix: &Tensor) -> Result<Tensor> {
     }
     let a = matrix.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64)?.contiguous()?;
     let largest = |t: Tensor| t.flatten_all()?.max(0)?.to_scalar::<f64>();
-    // Divided by its largest element first: sums of numbers near the end of the range are none.
+    // Divided by its largest element first, so that the sums below do not overflow.
     let a = (&a / largest(a.abs()?)?)?;
     let mut x = (&a / (largest(a.abs()?.sum(0)?)? * largest(a.abs()?.sum(1)?)?).sqrt())?;
     let identity = Tensor::eye(columns, DType::F64, &Device::Cpu)?;
     for _ in 0..STEPS {
         let off = (&identity - x.t()?.matmul(&x)?)?; // I − XᵀX
         x = (&x + (x.matmul(&off)? * 0.5)?)?;
-        // Convergence is quadratic: what was off by 1e-8 is now off by rounding.
+        // Convergence is quadratic: an error of 1e-8 is now one of rounding.
         if largest(off.abs()?)? < 1e-8 {
             return Ok(x);
         }
@@ -44,10 +46,11 @@ pub fn polar_factor(matrix: &Tensor) -> Result<Tensor> {
     bail!("orthogonal: expected a finite matrix of full rank, got one of ({rows}, {columns}) that is not")
 }
 
-/// Replaces the value of a variable by `gain` times the nearest orthogonal matrix. Between two training steps, this holds a recurrent
-/// matrix at singular values of `gain`.
+/// Replaces the value of a variable by `gain` times the nearest orthogonal matrix. Called after
+/// every training step, it keeps all singular values of a recurrent matrix at `gain`.
 ///
-/// Not between a forward pass and its backward pass: the graph shares the variable's memory.
+/// Do not call it between a forward pass and its backward pass: the graph shares the variable's
+/// memory.
 ///
 /// # Errors
 /// As [`polar_factor`]; if `variable` is a plain tensor, or `gain` is not finite.
@@ -102,7 +105,8 @@ mod tests {
 
     #[test]
     fn a_matrix_of_two_rows_by_hand() -> Result<()> {
-        // The nearest rotation to [[a, b], [c, d]] with a positive determinant turns by atan2(c − b, a + d).
+        // The nearest rotation to [[a, b], [c, d]] with a positive determinant turns by atan2(c −
+        // b, a + d).
         let a = Tensor::new(&[[1.0, -0.5], [3.0, 2.0]], &Device::Cpu)?;
         let (sin, cos) = 3.5f64.atan2(3.0).sin_cos();
         let expected = Tensor::new(&[[cos, -sin], [sin, cos]], &Device::Cpu)?;

@@ -1,4 +1,5 @@
-//! What a step of a gated network computes on its way: gates, candidate and memory, and the way back through them.
+//! What a step of a gated network computes on its way: gates, candidate and memory, and the way
+//! back through them.
 
 use crate::{chunk_gates, sigmoid_slope, tanh_slope, Gate};
 use candle::{Result, Tensor};
@@ -15,7 +16,7 @@ pub struct LstmParts {
     pub i: Tensor,
     /// How much of the memory stays.
     pub f: Tensor,
-    /// The new.
+    /// The candidate.
     pub g: Tensor,
     /// How much of the memory is shown.
     pub o: Tensor,
@@ -24,7 +25,8 @@ pub struct LstmParts {
 }
 
 impl LstmParts {
-    /// From the pre-activations `z`, `(batch, 4 * hidden)` in the order i, f, g, o, and the memory before the step.
+    /// From the pre-activations `z`, `(batch, 4 * hidden)` in the order i, f, g, o, and the memory
+    /// before the step.
     ///
     /// # Errors
     /// If the shapes do not fit.
@@ -41,14 +43,15 @@ impl LstmParts {
         [("i", self.i), ("f", self.f), ("o", self.o)].into_iter().map(gate).collect()
     }
 
-    /// The same outside of any graph.
+    /// The same, detached from the graph.
     #[must_use]
     pub fn detached(self) -> Self {
         let Self { i, f, g, o, c } = self;
         Self { i: i.detach(), f: f.detach(), g: g.detach(), o: o.detach(), c: c.detach() }
     }
 
-    /// The gradients δi, δf and δg of the pre-activations, given the memory before the step and the gradient δc with respect to that after it.
+    /// The gradients δi, δf and δg of the pre-activations, given the memory before the step and the
+    /// gradient δc with respect to that after it.
     ///
     /// ```text
     /// δi = δc ∘ g ∘ i(1 − i)    δf = δc ∘ c_{t-1} ∘ f(1 − f)    δg = δc ∘ i ∘ (1 − g²)
@@ -73,17 +76,17 @@ impl LstmParts {
 /// ```
 #[derive(Clone, Debug)]
 pub struct GruParts {
-    /// How much of the old the new sees.
+    /// The reset gate.
     pub r: Tensor,
-    /// How much of the old stays.
+    /// The update gate, which keeps the old state.
     pub z: Tensor,
     /// The new.
     pub n: Tensor,
 }
 
 impl GruParts {
-    /// From the pre-activations of the input part `a` and the recurrent part `b`, each `(batch, 3 * hidden)` in the order r, z, n, with the
-    /// reset gate after the matrix product.
+    /// The parts from the pre-activations of the input part `a` and the recurrent part `b`, each
+    /// `(batch, 3 * hidden)` in the order r, z, n, with the reset gate after the matrix product.
     ///
     /// ```text
     /// r = σ(a_r + b_r)    z = σ(a_z + b_z)    n = tanh(a_n + r ∘ b_n)
@@ -120,7 +123,8 @@ impl GruParts {
         Self { r: self.r.detach(), z: self.z.detach(), n: self.n.detach() }
     }
 
-    /// The gradients δz and δn of the pre-activations, given the output before the step and the gradient with respect to that after it.
+    /// The gradients δz and δn of the pre-activations, given the output before the step and the
+    /// gradient with respect to that after it.
     ///
     /// ```text
     /// δz = dh' ∘ (h_{t-1} − n) ∘ z(1 − z)    δn = dh' ∘ (1 − z) ∘ (1 − n²)

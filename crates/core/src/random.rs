@@ -1,17 +1,18 @@
-//! Random numbers that depend on a seed and a name, on nothing else.
+//! Random numbers that depend on a seed and a name only.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-/// The generator that belongs to `name` under `seed`. The order in which streams are opened does not matter.
+/// The generator of `name` under `seed`. Generators of different names are independent of each
+/// other.
 ///
-/// ChaCha with 8 rounds, whose values are the same on every platform, keyed by both (FNV-1a over the name, then
-/// SplitMix64).
+/// ChaCha with 8 rounds, whose values are the same on every platform, keyed by both (FNV-1a over
+/// the name, then SplitMix64).
 pub fn named_rng(seed: u64, name: &str) -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(name_key(seed, name))
 }
 
-/// What `seed` and `name` are together (FNV-1a over the name, then SplitMix64).
+/// A hash of `seed` and `name` (FNV-1a over the name, then SplitMix64).
 pub(crate) fn name_key(seed: u64, name: &str) -> u64 {
     let fnv = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
     let name = name.as_bytes().iter().fold(0xcbf2_9ce4_8422_2325, fnv);

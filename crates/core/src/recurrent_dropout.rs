@@ -1,11 +1,12 @@
-//! Noise over time, around any cell: variational dropout, zoneout and weight drop.
+//! Dropout over time, around any cell: variational dropout, zoneout and weight drop.
 
 use crate::random::{mix, name_key};
 use crate::{dropout::mask, ForwardContext, LayerId, Sequence, StepKey};
 use candle::{bail, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
-/// Noise that a training pass adds to a recurrence, as rates; see [`crate::Rnn::with_recurrent_dropout`]. All zero by default.
+/// The rates of dropout on a recurrence while training; see [`crate::Rnn::with_recurrent_dropout`].
+/// All zero by default.
 ///
 /// ```text
 /// variational dropout   x_t ∘ m_x for every t; h_{t-1} ∘ m_h where it enters the recurrent matrices; one mask for all steps
@@ -13,16 +14,17 @@ use serde::{Deserialize, Serialize};
 /// weight drop           W_hh ∘ m, one mask for the whole pass
 /// ```
 ///
-/// Gal and Ghahramani (2016, arXiv:1512.05287v5, with masks shared by the gates, as their "tied" weights); Krueger et al. (2017,
-/// arXiv:1606.01305v4), where evaluation takes k_t = rate; Merity, Keskar and Socher (2018, arXiv:1708.02182v1). Values that
-/// dropout keeps are scaled by 1 / (1 − rate). Masks depend on the pass's draw and the place of the layer (those of weights on their names too), never on threads or on
-/// the engine; without a draw (evaluation) there are none.
+/// Gal and Ghahramani (2016, arXiv:1512.05287v5, with masks shared by the gates, as their "tied"
+/// weights); Krueger et al. (2017, arXiv:1606.01305v4), where evaluation takes k_t = rate; Merity,
+/// Keskar and Socher (2018, arXiv:1708.02182v1). Kept values are scaled by 1 / (1 − rate). Masks
+/// depend on the key of the training step and the position of the layer, those of weights also on
+/// their names; they do not depend on threads or on the engine. In evaluation there are no masks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RecurrentDropout {
     /// The rate of dropout on the input.
     pub input: f64,
-    /// The rate of dropout on the last output, where it enters the recurrent matrices.
+    /// The rate of dropout on the last output, as input of the recurrent matrices.
     pub recurrent: f64,
     /// The rate of zoneout of h.
     pub zoneout_h: f64,
@@ -65,7 +67,7 @@ impl RecurrentDropout {
         Ok(())
     }
 
-    /// The input as the cell sees it.
+    /// The input with its mask.
     pub(crate) fn inputs(&self, xs: &Sequence, context: &ForwardContext) -> Result<Sequence> {
         let (Some(key), true) = (context.key, self.input > 0.0) else { return Ok(xs.clone()) };
         let (batch, _, input) = xs.values().dims3()?;
@@ -80,7 +82,7 @@ impl RecurrentDropout {
         xs.with_values(xs.values().broadcast_mul(&mask)?)
     }
 
-    /// The weights as the cell sees them, in the order of `names`.
+    /// The weights with their masks, in their order.
     pub(crate) fn params(
         &self,
         params: Vec<(String, Tensor)>,
@@ -88,7 +90,7 @@ impl RecurrentDropout {
     ) -> Result<Vec<Tensor>> {
         let dropped = |(name, param): (String, Tensor)| match context.key {
             Some(key) if self.weights > 0.0 && name.starts_with("weight_hh") => {
-                let kind = format!("weight drop {name}"); // two matrices of one cell have masks of their own
+                let kind = format!("weight drop {name}"); // one mask for each matrix
                 &param * mask(key, &kind, context.layer_id, self.weights, param.dims(), &param)?
             }
             _ => Ok(param),
@@ -96,7 +98,7 @@ impl RecurrentDropout {
         params.into_iter().map(dropped).collect()
     }
 
-    /// What engines add at every step.
+    /// The dropout mask and zoneout of every step.
     pub(crate) fn step_masks(
         &self,
         fields: &[&str],
@@ -124,12 +126,12 @@ impl RecurrentDropout {
     }
 }
 
-/// What an engine adds at every step of one run.
+/// The dropout mask and zoneout of every step of one run.
 #[derive(Clone, Debug, Default)]
 pub struct StepMasks {
-    /// What the last output is multiplied by where it enters the recurrent matrices, `(batch, output)`.
+    /// The mask of the last output as input of the recurrent matrices, `(batch, output)`.
     pub recurrent: Option<Tensor>,
-    /// How much of each field of the state stays as it was; may be shorter than the fields.
+    /// The zoneout of each field of the state; may be shorter than the fields.
     pub zoneout: Vec<Option<Zoneout>>,
 }
 
@@ -140,13 +142,14 @@ impl StepMasks {
     }
 }
 
-/// Which units of one field keep their old value, and when: field' = k ∘ field + (1 − k) ∘ new.
+/// Zoneout of one field: field' = k ∘ field + (1 − k) ∘ new.
 ///
-/// k is a function of (draw, place, field, step, example, unit) and is never stored: whoever needs it again computes it again.
+/// k is a function of (key, layer, field, step, example, unit). It is not stored; the backward pass
+/// computes it again.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Zoneout {
     rate: f64,
-    key: Option<u64>, // none in evaluation
+    key: Option<u64>, // `None` in evaluation
 }
 
 impl Zoneout {
@@ -160,7 +163,8 @@ impl Zoneout {
         Self { rate, key: step_key.map(key) }
     }
 
-    /// k of every unit of example `row` at step `step`, the first step run being 0: 0 or 1 in training, the rate in evaluation.
+    /// k of every unit of example `row` at step `step`, counted from 0: 0 or 1 in training, the
+    /// rate in evaluation.
     #[inline(always)]
     pub fn fill<F: Copy>(&self, step: usize, row: usize, k: &mut [F], from: impl Fn(f64) -> F) {
         let (zero, one) = (from(0.0), from(1.0));

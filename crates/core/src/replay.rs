@@ -1,19 +1,19 @@
-//! The loop over time for any cell, device and dtype: `step`, replayed on the way back.
+//! Replay: the loop over time for any cell, device and dtype, which the backward pass runs again.
 
 use crate::sequence::select;
 use crate::{
-    Activations, Bptt, Cell, Engine, EngineValue, Forward, Gate, GradientAccumulator,
-    HiddenGradClip, InputGrads, LayerId, NeedsGrad, OutputGrads, Saved, SequenceInput, State,
-    StepMasks, TimeIndex,
+    Activations, BackwardInput, Bptt, Cell, Engine, EngineValue, Forward, Gate, HiddenGradClip,
+    InputGrads, LayerId, Saved, SequenceInput, State, StepMasks, TimeIndex,
 };
 use candle::{bail, DType, Result, Tensor, Var};
 
 /// Runs [`Cell::step`] over a sequence.
 ///
-/// The forward run keeps the state at the start of every segment of √T steps. The backward run takes the segments from
-/// the last to the first: it computes each once more, with a small graph of its own for every step, and walks these
-/// graphs from the last step to the first. The depth of recursion is that of one step, the memory grows with √T, and
-/// the gradient of the state passes through the loop's hands at every step, where the recorder reads it.
+/// The forward pass saves the state at the start of every segment of √T steps. The backward pass
+/// takes the segments from the last to the first. It runs each segment again, with a separate graph
+/// for every step, and differentiates these graphs from the last step to the first. The depth of
+/// recursion is that of one step, and memory grows with √T. The loop holds the gradient of the
+/// state at every step, for truncation, clipping and the recorder.
 pub(crate) struct Replay<C>(pub(crate) C);
 
 /// The states at the starts of the segments.
@@ -22,14 +22,14 @@ struct Segments {
     states: Vec<Vec<Tensor>>,
 }
 
-/// One step's own graph: what went in, as leaves, and what came out.
+/// The graph of one step: its inputs as leaves, and its outputs.
 struct Tape {
     x: Tensor,
     before: Vec<Var>,
     after: Vec<Tensor>,
 }
 
-/// Step `t` of a cell, with its noise.
+/// Step `t` of a cell, with dropout and zoneout.
 pub(crate) fn noisy_step<C: Cell>(
     cell: &C,
     masks: &StepMasks,
@@ -53,7 +53,8 @@ pub(crate) fn noisy_step<C: Cell>(
 }
 
 impl<C: Cell> Replay<C> {
-    /// Step `t`, with its noise, of the examples that have not ended; the others keep their state.
+    /// Step `t` of the examples that have not ended, with dropout and zoneout; the others keep
+    /// their state.
     fn step(
         &self,
         cell: &C,
@@ -70,7 +71,7 @@ impl<C: Cell> Replay<C> {
 }
 
 impl<C: Cell> Replay<C> {
-    /// Runs forward, and shows the states and the gates of every step.
+    /// Runs forward and records the states and the gates of every step.
     pub(crate) fn record_activations(
         &self,
         inputs: &SequenceInput,
@@ -135,14 +136,8 @@ impl<C: Cell> Engine for Replay<C> {
         })
     }
 
-    fn backward(
-        &self,
-        inputs: &SequenceInput,
-        saved: &Saved,
-        output_grads: &OutputGrads,
-        needs: NeedsGrad,
-        accumulators: &mut [GradientAccumulator],
-    ) -> Result<InputGrads> {
+    fn backward(&self, input: BackwardInput) -> Result<InputGrads> {
+        let BackwardInput { inputs, saved, output_grads, needs, accumulators } = input;
         let Some(segments) = saved.downcast_ref::<Segments>() else {
             bail!("replay: the reserve is that of another engine")
         };
@@ -183,8 +178,8 @@ impl<C: Cell> Engine for Replay<C> {
                     accumulator.put_all(t + 1, grad)?;
                 }
                 let grads = seeded(&tape.after, &grad_state)?.backward()?;
-                // A leaf's gradient still hangs on the graph that it came through; left there, it would be
-                // differentiated itself in the next step.
+                // A leaf's gradient is part of the graph that computed it. Detached, it is not
+                // differentiated again in the next step.
                 let or_zeros = |leaf: &Tensor| match grads.get(leaf) {
                     Some(grad) => Ok(grad.detach()),
                     None => leaf.detach().zeros_like(),
@@ -219,23 +214,24 @@ impl<C: Cell> Engine for Replay<C> {
     }
 }
 
-/// √steps, rounded up: segments of so many steps need the least memory.
+/// √steps, rounded up: segments of this length need the least memory.
 pub(crate) fn square_root(steps: usize) -> usize {
     (steps as f64).sqrt().ceil() as usize
 }
 
-/// A scalar whose gradient with respect to each of `fields` is the tensor beside it in `grads`.
+/// A scalar whose gradient with respect to each of `fields` is the matching tensor of `grads`.
 fn seeded(fields: &[Tensor], grads: &[Tensor]) -> Result<Tensor> {
     let mut products = fields.iter().zip(grads).map(|(field, grad)| (field * grad)?.sum_all());
     let first = products.next().expect("a state has at least one field");
     products.try_fold(first?, |sum, product| sum + product?)
 }
 
-/// Values in the order in which a route runs through them.
+/// Converts between the order of a sequence and the order of the steps.
 struct Steps<'a> {
     time_index: &'a TimeIndex,
     count: usize,
-    /// For each step and example, its row of the flattened `(batch * time)`; `None` if that is a transpose.
+    /// For each step and example, its row of the flattened `(batch * time)`; `None` if that is a
+    /// transpose.
     rows: Option<Tensor>,
     /// `(steps, batch, 1)`: one where the example has not ended; `None` if all run to the end.
     running: Option<Tensor>,
@@ -288,7 +284,7 @@ impl<'a> Steps<'a> {
         let values = match &self.rows {
             None => steps.transpose(0, 1)?.contiguous()?,
             Some(_) => {
-                // A route maps the steps of an example onto its positions and back in the same way.
+                // The map from steps to positions is its own inverse.
                 let places = (0..batch).flat_map(|b| (0..count).map(move |t| (b, t)));
                 let rows = places.map(|(b, t)| (self.time_index.position(b, t) * batch + b) as u32);
                 let rows = Tensor::from_iter(rows, steps.device())?;
@@ -299,13 +295,14 @@ impl<'a> Steps<'a> {
         values.pad_with_zeros(1, 0, self.time_index.time() - count)
     }
 
-    /// dL/dh after step `t` as `flow` bounds it, for the examples that run there.
+    /// dL/dh after step `t`, clipped, for the examples that run there.
     fn clipped(&self, bptt: Bptt, t: usize, grad: &Tensor) -> Result<Tensor> {
         let clipped = match bptt.clip {
             None => return Ok(grad.clone()),
             Some(HiddenGradClip::Value(bound)) => grad.clamp(-bound, bound)?,
             Some(HiddenGradClip::Norm(bound)) => {
-                // The norm is largest · root: squares of large elements are infinite, those of small ones zero.
+                // The norm is largest · root: squares of large elements are infinite, those of
+                // small ones zero.
                 let largest = grad.abs()?.max_keepdim(1)?; // (batch, 1)
                 let largest = largest.eq(0.0)?.where_cond(&largest.ones_like()?, &largest)?;
                 let root = grad.broadcast_div(&largest)?.sqr()?.sum_keepdim(1)?.sqrt()?;
@@ -319,7 +316,7 @@ impl<'a> Steps<'a> {
         }
     }
 
-    /// The gradients of the state before step `t`, zero where `flow` ends them.
+    /// The gradients of the state before step `t`, zero where truncation cuts them.
     fn ended(&self, bptt: Bptt, t: usize, grads: Vec<Tensor>) -> Result<Vec<Tensor>> {
         let batch = self.time_index.batch();
         let goes_on = |row| u8::from(!bptt.ends(t, self.time_index.len(row)));

@@ -12,13 +12,17 @@ use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// A cell run over time, forward or from each example's end to its beginning, as one operation in candle's graph.
+/// A cell run over time, forward or from each example's end to its beginning, as one operation in
+/// candle's graph.
 ///
-/// A sequence of 100,000 steps trains in a thread with a 2 MiB stack. A second `backward` over the same graph gives the
-/// same gradients; two at the same time are not allowed, and neither are gradients of gradients.
+/// A sequence of 100,000 steps trains in a thread with a 2 MiB stack. A second `backward` over the
+/// same graph gives the same gradients; two at the same time are not allowed, and neither are
+/// gradients of gradients.
 #[derive(Clone, Debug)]
 pub struct Rnn<C> {
     cell: C,
+    /// The end of the names of the weights: `_l0`, or nothing.
+    suffix: String,
     reverse: bool,
     execution: Execution,
     noise: RecurrentDropout,
@@ -27,34 +31,36 @@ pub struct Rnn<C> {
     start: Vec<(String, Tensor)>,
 }
 
-/// What is kept between the way there and the way back. Less costs a second way there.
+/// Activation checkpointing: the states that the forward pass saves. The backward pass recomputes
+/// the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Recompute {
-    /// What suits the engine: a kernel keeps everything, replay the states at the starts of segments of √T steps.
+    /// The engine's default: a kernel saves everything, replay the states at the starts of segments
+    /// of √T steps.
     #[default]
     Auto,
     /// The states at the starts of segments of √T steps: memory grows with √T.
     SquareRoot,
-    /// The state at every so many steps.
+    /// The state at every `k`-th step.
     Every(usize),
 }
 
-/// Which of the two ways of running a layer is taken.
+/// The engine of a layer: its kernel, or replay.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Execution {
-    /// The kernel where there is one for the cell, the device and the dtype, and else replay.
+    /// The kernel if there is one for the cell, the device and the dtype; replay otherwise.
     #[default]
     Auto,
     /// Replay of the cell's `step`, which works for every cell, device and dtype.
     Replay,
-    /// The kernel, and an error where there is none.
+    /// The kernel; an error if there is none.
     Kernel,
 }
 
 impl<C: Cell> Rnn<C> {
-    /// A layer of `hidden` units on `input` features, run forward in time. The names of its weights end in `_l0`, as those
-    /// of `torch.nn.LSTM` with one layer.
+    /// A layer of `hidden` units on `input` features, run forward in time. The names of its weights
+    /// end in `_l0`, as those of `torch.nn.LSTM` with one layer.
     ///
     /// # Errors
     /// As [`CellConfig::cell`].
@@ -67,7 +73,7 @@ impl<C: Cell> Rnn<C> {
         Self::at_layer(LayerId::default(), input, hidden, config, vb)
     }
 
-    /// As [`Rnn::new`], for another place in a stack: layer, and direction.
+    /// As [`Rnn::new`], for another layer of a stack, or in reverse.
     ///
     /// # Errors
     /// As [`CellConfig::cell`].
@@ -78,7 +84,8 @@ impl<C: Cell> Rnn<C> {
         config: &K,
         vb: VarBuilder,
     ) -> Result<Self> {
-        let layer = Self::from_cell(config.cell(input, hidden, Some(layer_id), vb)?);
+        let cell = config.cell(input, hidden, Some(layer_id), vb)?;
+        let layer = Self { suffix: layer_id.suffix(), ..Self::from_cell(cell) };
         Ok(if layer_id.reverse { layer.reversed() } else { layer })
     }
 
@@ -87,6 +94,7 @@ impl<C: Cell> Rnn<C> {
         let (noise, recompute) = (RecurrentDropout::default(), Recompute::Auto);
         Self {
             cell,
+            suffix: String::new(),
             reverse: false,
             execution: Execution::Auto,
             noise,
@@ -95,26 +103,27 @@ impl<C: Cell> Rnn<C> {
         }
     }
 
-    /// The same layer, run from each example's own end to its beginning. Its carry is the state *behind* the end, so a
-    /// sequence that comes in chunks cannot be continued with it.
+    /// The same layer, run from each example's end to its beginning. Its carry is the state before
+    /// the example's first step in time, so it cannot continue a sequence that comes in chunks.
     #[must_use]
     pub fn reversed(self) -> Self {
         Self { reverse: !self.reverse, ..self }
     }
 
-    /// The same layer on the given path.
+    /// The same layer with another choice of engine.
     #[must_use]
     pub fn with_execution(self, execution: Execution) -> Self {
         Self { execution, ..self }
     }
 
-    /// The same layer with noise in training passes, and the expectation of zoneout in others.
+    /// The same layer with dropout over time while training, and the expectation of zoneout in
+    /// evaluation.
     ///
     /// # Errors
-    /// If a rate is not from 0 up to but without 1, or belongs to what the cell does not have.
+    /// If a rate is not in [0, 1), or the cell does not have what it applies to.
     pub fn with_recurrent_dropout(self, noise: RecurrentDropout) -> Result<Self> {
         noise.check(C::State::FIELDS)?;
-        let names: Vec<_> = self.cell.params().into_iter().map(|(name, _)| name).collect();
+        let names: Vec<_> = self.cell_params().into_iter().map(|(name, _)| name).collect();
         if noise.weights > 0.0 && !names.iter().any(|name| name.starts_with("weight_hh")) {
             bail!(
                 "noise weights: expected a weight whose name begins with weight_hh, got {names:?}"
@@ -123,10 +132,10 @@ impl<C: Cell> Rnn<C> {
         Ok(Self { noise, ..self })
     }
 
-    /// The same layer with another rule for what is kept between the way there and the way back.
+    /// The same layer with activation checkpointing.
     ///
     /// # Errors
-    /// If it keeps the state at every 0 steps.
+    /// For [`Recompute::Every`] with 0 steps.
     pub fn with_recompute(self, recompute: Recompute) -> Result<Self> {
         match recompute {
             Recompute::Every(0) => {
@@ -136,8 +145,9 @@ impl<C: Cell> Rnn<C> {
         }
     }
 
-    /// The same layer with a learned initial state, for runs without a carry: `h0`, and `c0` where there is one, each `(1, size)`,
-    /// with names that end as `place` says, looked up in `vb`, or zero where they do not exist yet.
+    /// The same layer with a learned initial state, for runs without a carry: `h0`, and `c0` for a
+    /// cell with a cell state, each `(1, size)`. Their names end with the suffix of `layer_id`.
+    /// They are looked up in `vb`, or zero if they do not exist yet.
     ///
     /// # Errors
     /// If one exists with another shape.
@@ -155,12 +165,10 @@ impl<C: Cell> Rnn<C> {
         &self.cell
     }
 
-    /// Which engine runs for tensors of this dtype on this device, and why.
-    pub fn explain(&self, dtype: DType, device: &Device) -> String {
-        match self.engine(dtype, device) {
-            Ok((engine, why)) => format!("{}: {why}", engine.name()),
-            Err(error) => error.to_string(),
-        }
+    /// The weights of the cell, under their names in the layer.
+    fn cell_params(&self) -> Vec<(String, Tensor)> {
+        let named = |(name, param)| (format!("{name}{}", self.suffix), param);
+        self.cell.params().into_iter().map(named).collect()
     }
 
     fn engine(&self, dtype: DType, device: &Device) -> Result<(Arc<dyn Engine>, String)> {
@@ -199,7 +207,7 @@ impl<C: Cell> Rnn<C> {
         }
         check_dtype(dtype)?;
         let xs = &self.noise.inputs(xs, context)?;
-        let params = self.noise.params(self.cell.params(), context)?;
+        let params = self.noise.params(self.cell_params(), context)?;
         if let Some(param) = params.iter().find(|param| param.dtype() != dtype) {
             bail!(
                 "recurrent xs: expected the dtype of the weights, {:?}, got {dtype:?}",
@@ -374,11 +382,22 @@ impl<C: Cell> Layer for Rnn<C> {
     }
 
     fn params(&self) -> Vec<(String, Tensor)> {
-        self.cell.params().into_iter().chain(self.start.iter().cloned()).collect()
+        self.cell_params().into_iter().chain(self.start.iter().cloned()).collect()
     }
 
     fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {
-        self.cell.recurrent_blocks()
+        let named = |(name, block): (String, Tensor)| match name.split_once('.') {
+            Some((name, gate)) => (format!("{name}{}.{gate}", self.suffix), block),
+            None => (format!("{name}{}", self.suffix), block),
+        };
+        Ok(self.cell.recurrent_blocks()?.into_iter().map(named).collect())
+    }
+
+    fn explain(&self, dtype: DType, device: &Device) -> String {
+        match self.engine(dtype, device) {
+            Ok((engine, why)) => format!("{}: {why}", engine.name()),
+            Err(error) => error.to_string(),
+        }
     }
 }
 

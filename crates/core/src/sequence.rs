@@ -3,27 +3,28 @@
 use candle::{bail, DType, Device, Result, Tensor, D};
 use std::sync::Arc;
 
-/// A batch of sequences: values `(batch, time, feature)`, and the length of each example where they differ.
+/// A batch of sequences: values `(batch, time, feature)`, and the length of each example if they
+/// differ.
 ///
-/// What the padding behind an example's end holds changes neither outputs nor gradients.
+/// The values in the padding change neither outputs nor gradients.
 #[derive(Clone, Debug)]
 pub struct Sequence {
     values: Tensor,
     lengths: Option<Lengths>,
 }
 
-/// How many steps of each example are real: at least 1, at most the number of steps of the batch.
+/// The length of each example: from 1 to the number of steps of the batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lengths(Arc<[usize]>);
 
 impl Lengths {
-    /// The lengths as a slice, one an example.
+    /// The lengths as a slice, one for each example.
     pub fn as_slice(&self) -> &[usize] {
         &self.0
     }
 }
 
-/// How outputs over time become one output an example.
+/// The reduction of outputs over time to one output for each example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pool {
     /// The output of the last real step.
@@ -38,7 +39,7 @@ impl Sequence {
     /// Sequences that all have the length of the batch; `values` is `(batch, time, feature)`.
     ///
     /// # Errors
-    /// If `values` has not three axes, or one of them is empty.
+    /// If `values` does not have three axes, or one of them is empty.
     pub fn new(values: Tensor) -> Result<Self> {
         match values.dims() {
             [batch, time, feature] if batch * time * feature > 0 => {
@@ -53,7 +54,8 @@ impl Sequence {
     /// Sequences of unequal lengths, padded at the end.
     ///
     /// # Errors
-    /// As [`Sequence::new`]; if there is not one length an example, or one is 0 or more than the number of steps.
+    /// As [`Sequence::new`]; if there is not one length for each example, or a length is 0 or
+    /// larger than the number of steps.
     pub fn padded(values: Tensor, lengths: &[usize]) -> Result<Self> {
         let sequence = Self::new(values)?;
         let (batch, time, _) = sequence.values.dims3()?;
@@ -66,10 +68,11 @@ impl Sequence {
         Ok(Self { lengths: Some(Lengths(lengths.into())), ..sequence })
     }
 
-    /// One batch out of single sequences `(time, feature)` of unequal lengths, padded with zeros.
+    /// One batch of single sequences `(time, feature)` of unequal lengths, padded with zeros.
     ///
     /// # Errors
-    /// If there is none, one has not two axes or is empty, or their numbers of features differ.
+    /// If there is no sequence, one does not have two axes or is empty, or their numbers of
+    /// features differ.
     pub fn collate(examples: &[Tensor]) -> Result<Self> {
         let Some(first) = examples.first() else {
             bail!("collate: expected at least one sequence, got none")
@@ -101,7 +104,7 @@ impl Sequence {
         self.values
     }
 
-    /// The length of each example, where they differ.
+    /// The length of each example, if they differ.
     pub fn lengths(&self) -> Option<&Lengths> {
         self.lengths.as_ref()
     }
@@ -120,7 +123,7 @@ impl Sequence {
         }
     }
 
-    /// `(batch, time, 1)`: one where the step is real and zero in the padding.
+    /// `(batch, time, 1)`: one at the steps of an example, zero in the padding.
     ///
     /// # Errors
     /// Those of candle.
@@ -132,7 +135,7 @@ impl Sequence {
         )
     }
 
-    /// The same sequence with zeros in the padding, whatever was there: no gradient flows into it.
+    /// The same sequence with zeros in the padding; no gradient flows into the padding.
     ///
     /// # Errors
     /// Those of candle.
@@ -143,8 +146,9 @@ impl Sequence {
         Ok(Self { values, ..self.clone() })
     }
 
-    /// Where the outputs of a layer end, `(batch, feature)`: each example's last step, but its first for the last `reversed`
-    /// features, which a direction in reverse has computed; see [`crate::Layer::reversed_size`].
+    /// The last output of a layer, `(batch, feature)`: at each example's last step, and at its
+    /// first step for the last `reversed` features, which come from a direction in reverse; see
+    /// [`crate::Layer::reversed_size`].
     ///
     /// # Errors
     /// If there are fewer features.
@@ -164,7 +168,7 @@ impl Sequence {
         }
     }
 
-    /// One output an example, `(batch, feature)`.
+    /// One output for each example, `(batch, feature)`.
     ///
     /// # Errors
     /// Those of candle.
@@ -196,7 +200,7 @@ impl Sequence {
     }
 }
 
-/// `(batch, time, 1)` of u8: one where the step is real.
+/// `(batch, time, 1)` of u8: one at the steps of an example.
 pub(crate) fn mask(lengths: &[usize], time: usize, device: &Device) -> Result<Tensor> {
     let mask: Vec<u8> =
         lengths.iter().flat_map(|&len| (0..time).map(move |t| u8::from(t < len))).collect();

@@ -5,10 +5,11 @@ use candle::{bail, DType, Result, Tensor};
 /// How often the matrix is squared: the bound is then the 2^30th root of a norm.
 const SQUARINGS: i32 = 30;
 
-/// The largest absolute value of an eigenvalue of a square matrix, by Gelfand's formula
-/// ρ(A) = lim ‖A^k‖^(1/k) with k = 2^30, in f64 with the norm divided out after every squaring.
+/// The largest absolute value of an eigenvalue of a square matrix, by Gelfand's formula ρ(A) = lim
+/// ‖A^k‖^(1/k) with k = 2^30, in f64 with the norm divided out after every squaring.
 ///
-/// Exact to about 1e-7 relative, also for complex and defective spectra, on which power iteration does not settle.
+/// Exact to about 1e-7 relative, also for complex and defective spectra, on which power iteration
+/// does not settle.
 ///
 /// # Errors
 /// If `matrix` is not square.

@@ -5,20 +5,21 @@ use crate::{
     dropout, layer, Bidirectional, Carry, CellConfig, ForwardContext, InferenceLayer, Layer,
     LayerId, Rnn, Sequence,
 };
-use candle::{bail, Module, Result, Tensor};
+use candle::{bail, DType, Device, Module, Result, Tensor};
 use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// Layers on top of each other, with dropout between them while training, as in `torch.nn.LSTM(num_layers, dropout)`.
+/// Layers on top of each other, with dropout between them while training, as in
+/// `torch.nn.LSTM(num_layers, dropout)`.
 ///
-/// The carry has one part a layer, bottom first.
+/// The carry has one entry for each layer, bottom first.
 pub struct Stack {
     layers: Vec<Box<dyn Layer>>,
     dropout: f64,
 }
 
-/// In which directions each layer of a stack runs.
+/// The direction of every layer of a stack.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Direction {
@@ -30,20 +31,20 @@ pub enum Direction {
 }
 
 impl Stack {
-    /// Layers of one kind, with weights named as in `torch.nn.LSTM(input, hidden, layers, bidirectional)`:
-    /// `weight_ih_l0`, `weight_ih_l1_reverse`.
+    /// Layers of one kind, with weights named as in `torch.nn.LSTM(input, hidden, layers,
+    /// bidirectional)`: `weight_ih_l0`, `weight_ih_l1_reverse`.
     ///
     /// # Errors
-    /// As [`CellConfig::cell`]; if there are no layers.
-    pub fn of<K: CellConfig>(
-        layers: usize,
-        direction: Direction,
+    /// As [`CellConfig::cell`]; if `layers` is 0.
+    pub fn new<K: CellConfig>(
         input: usize,
         hidden: usize,
+        layers: usize,
+        direction: Direction,
         config: &K,
         vb: VarBuilder,
     ) -> Result<Self> {
-        Self::build(layers, input, |layer_id, input| {
+        Self::build(input, layers, |layer_id, input| {
             let forward = Rnn::at_layer(layer_id, input, hidden, config, vb.clone())?;
             if direction == Direction::Forward {
                 return Ok(Box::new(forward));
@@ -62,8 +63,8 @@ impl Stack {
     /// The layers, bottom first.
     ///
     /// # Errors
-    /// If there is none, or one does not accept the output of the one below.
-    pub fn new(layers: Vec<Box<dyn Layer>>) -> Result<Self> {
+    /// If there is no layer, or a layer does not accept the output of the one below.
+    pub fn from_layers(layers: Vec<Box<dyn Layer>>) -> Result<Self> {
         if layers.is_empty() {
             bail!("stack: expected at least one layer, got none")
         }
@@ -79,24 +80,23 @@ impl Stack {
         Ok(Self { layers, dropout: 0.0 })
     }
 
-    /// As many layers as `layers`, each made by `make` for its place and its number of input features.
+    /// A stack of `layers` layers, each made by `make` from its position and its number of input
+    /// features.
     ///
     /// ```
     /// # use candle::{Device, Result, Tensor};
-    /// # use recurrent_core::{init::{Gates, Init, Weights}, linear, Cell, HiddenState, Layer, LayerId, Rnn, Stack};
-    /// # #[derive(Clone)] struct Elman { w: Tensor, u: Tensor }
+    /// # use recurrent_core::{linear, Cell, HiddenState, Layer, LayerId, Params, Rnn, Stack};
+    /// # #[derive(Clone, Params)] struct Elman { w: Tensor, u: Tensor }
     /// # impl Cell for Elman {
     /// #     type State = HiddenState;
     /// #     fn input_size(&self) -> usize { self.w.dims()[1] }
     /// #     fn state_sizes(&self) -> Vec<usize> { vec![self.u.dims()[1]] }
-    /// #     fn params(&self) -> Vec<(String, Tensor)> { vec![("w".into(), self.w.clone()), ("u".into(), self.u.clone())] }
-    /// #     fn with_params(&self, p: Vec<Tensor>) -> Result<Self> { Ok(Self { w: p[0].clone(), u: p[1].clone() }) }
     /// #     fn step(&self, x: &Tensor, s: &HiddenState) -> Result<HiddenState> {
     /// #         Ok(HiddenState { h: (linear(x, &self.w, None)? + linear(&s.h, &self.u, None)?)?.tanh()? })
     /// #     }
     /// # }
     /// # fn main() -> Result<()> {
-    /// let stack = Stack::build(3, 5, |_: LayerId, input| {
+    /// let stack = Stack::build(5, 3, |_: LayerId, input| {
     ///     let (w, u) = (Tensor::randn(0f32, 0.3, (8, input), &Device::Cpu)?, Tensor::randn(0f32, 0.3, (8, 8), &Device::Cpu)?);
     ///     Ok(Box::new(Rnn::from_cell(Elman { w, u })))
     /// })?;
@@ -106,10 +106,10 @@ impl Stack {
     /// ```
     ///
     /// # Errors
-    /// Those of `make`, and of [`Stack::new`].
+    /// Those of `make`, and of [`Stack::from_layers`].
     pub fn build(
-        layers: usize,
         input: usize,
+        layers: usize,
         mut make: impl FnMut(LayerId, usize) -> Result<Box<dyn Layer>>,
     ) -> Result<Self> {
         let mut made: Vec<Box<dyn Layer>> = Vec::with_capacity(layers);
@@ -117,14 +117,17 @@ impl Stack {
             let input = made.last().map_or(input, |below| below.output_size());
             made.push(make(LayerId::layer(index), input)?);
         }
-        Self::new(made)
+        Self::from_layers(made)
     }
 
     /// The same stack with dropout of rate `p` between the layers while training.
     ///
     /// # Errors
-    /// If `p` is not from 0 up to but without 1.
+    /// If `p` is not in [0, 1), or there is only one layer: dropout acts between layers.
     pub fn with_dropout(self, p: f64) -> Result<Self> {
+        if p > 0.0 && self.layers.len() == 1 {
+            bail!("stack dropout: expected at least 2 layers, since it acts between them, got 1")
+        }
         if !(0.0..1.0).contains(&p) {
             bail!("stack dropout: expected a rate in [0, 1), got {p}")
         }
@@ -136,7 +139,7 @@ impl Stack {
         &self.layers
     }
 
-    /// Runs all layers, the topmost by `top`, and gives what that returned and the carries.
+    /// Runs all layers, the topmost by `top`; returns the result of `top` and the carries.
     fn climb<T>(
         &self,
         xs: &Sequence,
@@ -201,11 +204,18 @@ impl Layer for Stack {
         )))
     }
 
+    fn explain(&self, dtype: DType, device: &Device) -> String {
+        let part = |(index, layer): (usize, &Box<dyn Layer>)| {
+            (format!("layer {index}"), layer.explain(dtype, device))
+        };
+        layer::explain_parts(&self.layers.iter().enumerate().map(part).collect::<Vec<_>>())
+    }
+
     fn params(&self) -> Vec<(String, Tensor)> {
         self.layers.iter().flat_map(|layer| layer.params()).collect()
     }
 
-    /// That of the layer, if there is only one.
+    /// That of the layer if there is only one; else `None`.
     fn vjp(&self, x: &Tensor, carry: &Carry, grad: &Carry) -> Result<Option<Carry>> {
         let [layer] = &self.layers[..] else { return Ok(None) };
         let before = layer.vjp(x, &carry.layers(1)?[0], &grad.layers(1)?[0])?;

@@ -26,8 +26,8 @@ pub fn chunk_gates<const N: usize>(z: &Tensor) -> Result<[Tensor; N]> {
     Ok(gates.try_into().expect("there are N gates"))
 }
 
-/// Layer normalisation without shift, over the last axis: gain · (z − mean) / √(variance + eps), with the biased
-/// variance (Ba, Kiros and Hinton 2016, arXiv:1607.06450v1, eq. 4).
+/// Layer normalisation without shift, over the last axis: gain · (z − mean) / √(variance + eps),
+/// with the biased variance (Ba, Kiros and Hinton 2016, arXiv:1607.06450v1, eq. 4).
 ///
 /// Differentiable, unlike `candle_nn::LayerNorm`, which cuts the graph.
 ///
@@ -39,8 +39,9 @@ pub fn layer_norm(z: &Tensor, gain: &Tensor, eps: f64) -> Result<Tensor> {
     centred.broadcast_div(&deviation)?.broadcast_mul(gain)
 }
 
-/// Root mean square normalisation without shift, over the last axis: gain · z / √(mean of z² + eps) (Zhang and Sennrich 2019,
-/// arXiv:1910.07467v1, eq. 4, with eps below the root as in `torch.nn.RMSNorm`). Unlike [`layer_norm`] it does not centre.
+/// Root mean square normalisation without shift, over the last axis: gain · z / √(mean of z² + eps)
+/// (Zhang and Sennrich 2019, arXiv:1910.07467v1, eq. 4, with eps below the root as in
+/// `torch.nn.RMSNorm`). Unlike [`layer_norm`] it does not centre.
 ///
 /// Differentiable, unlike `candle_nn::RmsNorm` on contiguous input, which cuts the graph.
 ///
@@ -51,7 +52,8 @@ pub fn rms_norm(z: &Tensor, gain: &Tensor, eps: f64) -> Result<Tensor> {
     z.broadcast_div(&size)?.broadcast_mul(gain)
 }
 
-/// max(0, z), with the derivative 0 at 0 as in PyTorch; candle's own has 1 there, which a network at rest does meet.
+/// max(0, z), with the derivative 0 at 0 as in PyTorch; candle's own has 1 there, which a network
+/// at rest does meet.
 ///
 /// # Errors
 /// Those of candle.

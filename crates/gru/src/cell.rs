@@ -4,15 +4,16 @@ use crate::Reset;
 use candle::{Result, Tensor};
 use candle_nn::ops::sigmoid;
 use recurrent_core::{
-    chunk_gates, sigmoid_slope, Cell, Engine, Gate, GateWeights, GruParts, HiddenState,
+    chunk_gates, sigmoid_slope, Cell, Engine, Gate, GateWeights, GruParts, HiddenState, Params,
 };
 use recurrent_kernels::Kernel;
 use std::sync::Arc;
 
 /// One step of a GRU; see the [crate] for equations and weights.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Params)]
 pub struct GruCell {
     pub(crate) weights: GateWeights,
+    #[param(skip)]
     pub(crate) reset: Reset,
 }
 
@@ -45,14 +46,6 @@ impl Cell for GruCell {
 
     fn state_sizes(&self) -> Vec<usize> {
         vec![self.weights.hidden_size()]
-    }
-
-    fn params(&self) -> Vec<(String, Tensor)> {
-        self.weights.params()
-    }
-
-    fn with_params(&self, params: Vec<Tensor>) -> Result<Self> {
-        Ok(Self { weights: self.weights.replaced(&mut params.into_iter())?, ..self.clone() })
     }
 
     fn step(&self, x: &Tensor, s: &HiddenState) -> Result<HiddenState> {

@@ -26,8 +26,16 @@
 //!
 //! `3 · hidden · (input + hidden + 2)` numbers in all.
 //!
-//! On the CPU in f32 and f64 a whole sequence runs in one kernel, forward and backward; elsewhere, and with [`Reset::Before`], the
-//! step is replayed.
+//! # Execution
+//!
+//! On the CPU in f32 and f64, [`Layer::explain`] names the engine of each variant of the registry.
+//! A kernel runs a whole sequence, forward and backward; replay runs the cell's `step`, and runs
+//! it again in the backward pass. Other devices and
+//! dtypes use replay.
+//!
+//! | variants | engine |
+//! |---|---|
+//! | `gru`, `gru-chrono`, `gru-v3`, `gru-zoneout` | kernel |
 //!
 //! ```
 //! use candle::{DType, Device, Module, Tensor};
@@ -51,11 +59,17 @@ mod config;
 
 pub use cell::GruCell;
 pub use config::{GruConfig, Reset};
+
+#[doc(no_inline)]
 pub use recurrent_core as core;
+#[doc(no_inline)]
+pub use recurrent_core::init::{seeded, Init};
+#[doc(no_inline)]
 pub use recurrent_core::{
-    Bidirectional, Carry, Direction, ForwardContext, GradientRecorder, Init, Layer, Record,
-    Sequence, Stack,
+    Bidirectional, Carry, Cell, CellConfig, Direction, ForwardContext, GradientRecorder,
+    HiddenState, InferenceLayer, Layer, LayerId, LstmState, Params, Record, RecurrentDropout, Rnn,
+    Sequence, Stack, State, Stream,
 };
 
 /// A GRU layer: [`GruCell`] run over time.
-pub type Gru = recurrent_core::Rnn<GruCell>;
+pub type Gru = Rnn<GruCell>;

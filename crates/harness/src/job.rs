@@ -77,7 +77,6 @@ impl<'a> Job<'a> {
             input: self.task.input_size(),
             hidden: self.config.model.hidden,
             longest_lag: self.task.longest_lag(),
-            seed: self.config.seed,
         }
     }
 }

@@ -49,17 +49,17 @@ impl Network {
     ) -> Result<Self> {
         let rnn = (variant.build)(size, vb.pp("rnn"))?;
         let (hidden, output, vb) = (rnn.output_size(), task.output_size(), vb.pp("readout"));
-        let attention = |detached| Attention::new(size.seed, hidden, output, detached, &vb);
+        let attention = |detached| Attention::new(hidden, output, detached, &vb);
         let attention = match readout {
             Readout::Plain => None,
             Readout::Attention => Some(attention(false)?),
             Readout::AttentionDetached => Some(attention(true)?),
         };
-        let readout = init::linear(size.seed, hidden, output, &vb)?;
+        let readout = init::linear(hidden, output, &vb)?;
         Ok(Self { rnn, readout, attention, reads: task.reads() })
     }
 
-    /// The network with new weights that can be trained, and these.
+    /// The network with new weights that can be trained, drawn from `seed`, and these.
     ///
     /// # Errors
     /// As [`Network::new`].
@@ -68,11 +68,12 @@ impl Network {
         size: Size,
         task: &dyn Task,
         readout: Readout,
+        seed: u64,
         dtype: DType,
         device: &Device,
     ) -> Result<(Self, Params)> {
         let map = VarMap::new();
-        let vb = VarBuilder::from_varmap(&map, dtype, device);
+        let vb = init::seeded(&map, seed, dtype, device);
         let network = Self::new(variant, size, task, readout, &vb)?;
         Ok((network, Params::from_varmap(&map)?))
     }

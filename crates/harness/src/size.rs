@@ -28,8 +28,7 @@ pub fn solve(
 ) -> Result<(usize, usize)> {
     let name = &variant.name;
     let count = |hidden| {
-        let size =
-            Size { input: task.input_size(), hidden, longest_lag: task.longest_lag(), seed: 0 };
+        let size = Size { input: task.input_size(), hidden, longest_lag: task.longest_lag() };
         let units = if hidden == 1 { "unit" } else { "units" };
         Network::count(variant, size, task, readout).map_err(|error| {
             ConfigError::new(format!(

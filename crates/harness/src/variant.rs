@@ -22,8 +22,8 @@ pub struct Variant {
     pub options: BTreeMap<String, String>,
     /// The training options that it changes for itself.
     pub overrides: Vec<Override>,
-    /// Makes the recurrent layers. The same size and seed make the same weights, all of them out of
-    /// the given builder.
+    /// Makes the recurrent layers. All weights come from the given builder, which brings the seed:
+    /// [`recurrent_core::init::seeded`].
     pub build: Build,
 }
 
@@ -36,8 +36,6 @@ pub struct Size {
     pub hidden: usize,
     /// The longest lag of the task, for initialisations that take it.
     pub longest_lag: usize,
-    /// The seed of the weights.
-    pub seed: u64,
 }
 
 /// Makes the recurrent layers at a size.

@@ -24,8 +24,8 @@ fn both() -> [Arc<dyn Task>; 2] {
 }
 
 fn network(variant: &Variant, task: &dyn Task, readout: Readout) -> Result<(Network, Params)> {
-    let size = Size { input: task.input_size(), hidden: HIDDEN, longest_lag: 20, seed: 2 };
-    Ok(Network::trainable(variant, size, task, readout, DType::F64, &Device::Cpu)?)
+    let size = Size { input: task.input_size(), hidden: HIDDEN, longest_lag: 20 };
+    Ok(Network::trainable(variant, size, task, readout, 2, DType::F64, &Device::Cpu)?)
 }
 
 fn inputs(task: &dyn Task) -> Result<Sequence> {
@@ -189,7 +189,7 @@ fn paired_networks_begin_with_the_same_weights() -> Result<()> {
         }
         let own: Vec<_> = params.names().filter(|name| without.get(name).is_none()).collect();
         assert_eq!(own, ["readout.context.weight", "readout.key.weight", "readout.query.weight"]);
-        let size = Size { input: task.input_size(), hidden: HIDDEN, longest_lag: 20, seed: 2 };
+        let size = Size { input: task.input_size(), hidden: HIDDEN, longest_lag: 20 };
         let counted = Network::count(&tanh("t"), size, task.as_ref(), Readout::Attention)?;
         assert_eq!(params.element_count(), counted);
         let frozen = Network::frozen(&tanh("t"), size, task.as_ref(), Readout::Attention, &params)?;

@@ -4,7 +4,7 @@ mod cells;
 
 use anyhow::Result;
 use cells::{plain, tanh};
-use recurrent_core::{HiddenGradClip, Rnn, Truncation};
+use recurrent_core::{init, HiddenGradClip, Rnn, Truncation};
 use recurrent_harness::compare::Comparison;
 use recurrent_harness::size::solve;
 use recurrent_harness::variant::Variant;
@@ -120,7 +120,7 @@ fn the_number_of_jobs_changes_no_bit() -> Result<()> {
 fn a_run_that_fails_does_not_stop_the_others() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let panics = Variant::new("panics", |size, vb| {
-        assert!(size.seed == 0, "seed {} is not for me", size.seed);
+        assert!(init::seed(&vb) == 0, "seed {} is not for me", init::seed(&vb));
         let f = |x: &candle::Tensor, h: &candle::Tensor| (x + h)?.tanh();
         Ok(Box::new(Rnn::from_cell(cells::Plain::new(size, vb, f)?)))
     });
@@ -154,7 +154,7 @@ fn what_is_finished_is_kept_when_a_comparison_is_cancelled() -> Result<()> {
     let set = cancel.clone();
     // It cancels as it is built for its second run.
     let cancels = Variant::new("cancels", move |size, vb| {
-        set.fetch_or(size.seed == 8, Ordering::Relaxed);
+        set.fetch_or(init::seed(&vb) == 8, Ordering::Relaxed);
         let f = |x: &candle::Tensor, h: &candle::Tensor| (x + h)?.tanh();
         Ok(Box::new(Rnn::from_cell(cells::Plain::new(size, vb, f)?)))
     });

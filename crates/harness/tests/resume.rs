@@ -4,6 +4,7 @@ mod cells;
 
 use anyhow::Result;
 use cells::{plain, tanh, Changed};
+use recurrent_core::init;
 use recurrent_harness::compare::Comparison;
 use recurrent_harness::run::{self, Event, Interval, Job, Run};
 use recurrent_harness::variant::Variant;
@@ -259,7 +260,7 @@ fn a_comparison_goes_on_and_repeats_nothing_that_has_ended() -> Result<()> {
     let build = cancels.build.clone();
     let cancels = Variant {
         build: Arc::new(move |size, vb| {
-            set.fetch_or(size.seed == 8, Ordering::Relaxed);
+            set.fetch_or(init::seed(&vb) == 8, Ordering::Relaxed);
             build(size, vb)
         }),
         ..cancels

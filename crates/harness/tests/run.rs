@@ -167,6 +167,7 @@ fn the_profile_of_a_linear_network_is_a_power_of_its_weight() -> Result<()> {
         job.size(),
         task.as_ref(),
         Readout::Plain,
+        job.config.seed,
         DType::F64,
         &job.device,
     )?;
@@ -309,12 +310,13 @@ fn a_run_that_is_cancelled_keeps_its_steps() -> Result<()> {
 #[test]
 fn lengths_are_honoured() -> Result<()> {
     let task = tasks::by_name("temporal-order", Some(20), None)?;
-    let size = Size { input: task.input_size(), hidden: 5, longest_lag: 20, seed: 0 };
+    let size = Size { input: task.input_size(), hidden: 5, longest_lag: 20 };
     let (network, _) = Network::trainable(
         &tanh("t"),
         size,
         task.as_ref(),
         Readout::Plain,
+        0,
         DType::F64,
         &candle::Device::Cpu,
     )?;
@@ -337,9 +339,9 @@ fn lengths_are_honoured() -> Result<()> {
 fn what_is_frozen_computes_the_same_outside_of_the_graph() -> Result<()> {
     let task = tasks::by_name("copy", Some(3), None)?;
     let (variant, device) = (tanh("t"), candle::Device::Cpu);
-    let size = Size { input: task.input_size(), hidden: 5, longest_lag: 13, seed: 0 };
+    let size = Size { input: task.input_size(), hidden: 5, longest_lag: 13 };
     let (network, params) =
-        Network::trainable(&variant, size, task.as_ref(), Readout::Plain, DType::F32, &device)?;
+        Network::trainable(&variant, size, task.as_ref(), Readout::Plain, 0, DType::F32, &device)?;
     let frozen = Network::frozen(&variant, size, task.as_ref(), Readout::Plain, &params)?;
     let draw = BatchKey { split: Split::Train, seed: 0, step: 0, batch: 6 };
     let batch = task.batch(draw, DType::F32, &device)?;

@@ -9,8 +9,8 @@ use crate::{CellKernel, KernelFloat};
 use candle::{bail, DType, Device, Result, Shape, Tensor};
 use rayon::prelude::*;
 use recurrent_core::{
-    Engine, EngineValue, Forward, GradientAccumulator, InferenceLayer, InputGrads, NeedsGrad,
-    OutputGrads, Saved, SequenceInput, StepMasks,
+    BackwardInput, Engine, EngineValue, Forward, InferenceLayer, InputGrads, Saved, SequenceInput,
+    StepMasks,
 };
 use std::ops::Range;
 use std::sync::Arc;
@@ -77,21 +77,10 @@ impl<K: CellKernel> Engine for Kernel<K> {
         }
     }
 
-    fn backward(
-        &self,
-        inputs: &SequenceInput,
-        saved: &Saved,
-        output_grads: &OutputGrads,
-        needs: NeedsGrad,
-        accumulators: &mut [GradientAccumulator],
-    ) -> Result<InputGrads> {
-        match inputs.xs.dtype() {
-            DType::F32 => {
-                self.run_backward::<f32>(inputs, saved, output_grads, needs, accumulators)
-            }
-            DType::F64 => {
-                self.run_backward::<f64>(inputs, saved, output_grads, needs, accumulators)
-            }
+    fn backward(&self, input: BackwardInput) -> Result<InputGrads> {
+        match input.inputs.xs.dtype() {
+            DType::F32 => self.run_backward::<f32>(input),
+            DType::F64 => self.run_backward::<f64>(input),
             other => bail!("{}: expected f32 or f64, got {other:?}", K::NAME),
         }
     }
@@ -167,14 +156,8 @@ impl<K: CellKernel> Kernel<K> {
         })
     }
 
-    fn run_backward<F: KernelFloat>(
-        &self,
-        inputs: &SequenceInput,
-        saved: &Saved,
-        output_grads: &OutputGrads,
-        needs: NeedsGrad,
-        accumulators: &mut [GradientAccumulator],
-    ) -> Result<InputGrads> {
+    fn run_backward<F: KernelFloat>(&self, input: BackwardInput) -> Result<InputGrads> {
+        let BackwardInput { inputs, saved, output_grads, needs, accumulators } = input;
         let Some(SavedRun { weights, mask, chunks }) = saved.downcast_ref::<SavedRun<F>>() else {
             bail!("{}: the reserve is that of another engine", K::NAME)
         };

@@ -4,12 +4,13 @@ use crate::norm::{Normaliser, Param};
 use crate::Scope;
 use candle::{Result, Tensor};
 use recurrent_core::init::Weights;
-use recurrent_core::GateWeights;
+use recurrent_core::{GateWeights, Params};
 
 /// The weights of the gates, with what is normalised of their pre-activations, and how.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Params)]
 pub(crate) struct NormedGates {
     pub(crate) weights: GateWeights,
+    #[param(skip)]
     pub(crate) normed: Normed,
     own: Vec<Param>, // (gates * hidden) each, in the order of `What::names`
 }
@@ -61,16 +62,6 @@ impl NormedGates {
         Ok(Self { weights: gates, normed, own })
     }
 
-    pub(crate) fn params(&self) -> Vec<(String, Tensor)> {
-        self.weights.params().into_iter().chain(self.own.iter().map(Param::entry)).collect()
-    }
-
-    pub(crate) fn replaced(&self, params: &mut impl Iterator<Item = Tensor>) -> Result<Self> {
-        let weights = self.weights.replaced(params)?;
-        let own = self.own.iter().map(|param| param.replaced(params)).collect::<Result<_>>()?;
-        Ok(Self { weights, own, normed: self.normed })
-    }
-
     /// The pre-activations of the input and of the recurrent part, `(batch, gates * hidden)` each.
     ///
     /// ```text
@@ -79,8 +70,7 @@ impl NormedGates {
     /// together       LN(W_ih x + W_hh h) ∘ gain + b_ih           b_hh
     /// ```
     pub(crate) fn parts(&self, x: &Tensor, h: &Tensor) -> Result<(Tensor, Tensor)> {
-        let (b_ih, b_hh) =
-            self.weights.biases.as_ref().expect("normalised gates are built with biases");
+        let (b_ih, b_hh) = self.biases();
         let of_x = x.matmul(&self.weights.weight_ih.t()?)?;
         let of_h = h.matmul(&self.weights.weight_hh.t()?)?;
         match self.normed.what {
@@ -104,6 +94,11 @@ impl NormedGates {
     pub(crate) fn sum(&self, x: &Tensor, h: &Tensor) -> Result<Tensor> {
         let (a, b) = self.parts(x, h)?;
         a + b
+    }
+
+    fn biases(&self) -> (&Tensor, &Tensor) {
+        let GateWeights { bias_ih, bias_hh, .. } = &self.weights;
+        bias_ih.as_ref().zip(bias_hh.as_ref()).expect("normalised gates are built with biases")
     }
 
     fn normalised(&self, v: &Tensor, gain: usize) -> Result<Tensor> {

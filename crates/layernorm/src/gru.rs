@@ -6,7 +6,7 @@ use crate::{Norm, Scope};
 use candle::{Result, Tensor};
 use candle_nn::VarBuilder;
 use recurrent_core::init::{Gates, Init, Weights};
-use recurrent_core::{Cell, CellConfig, Engine, Gate, GruParts, HiddenState, LayerId};
+use recurrent_core::{Cell, CellConfig, Engine, Gate, GruParts, HiddenState, LayerId, Params};
 use recurrent_kernels::Kernel;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -55,7 +55,7 @@ impl CellConfig for LayerNormGruConfig {
 }
 
 /// One step of a layer-normed GRU; see the [crate] for equations and weights.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Params)]
 pub struct LayerNormGruCell {
     gates: NormedGates,
 }
@@ -77,14 +77,6 @@ impl Cell for LayerNormGruCell {
 
     fn state_sizes(&self) -> Vec<usize> {
         vec![self.gates.weights.hidden_size()]
-    }
-
-    fn params(&self) -> Vec<(String, Tensor)> {
-        self.gates.params()
-    }
-
-    fn with_params(&self, params: Vec<Tensor>) -> Result<Self> {
-        Ok(Self { gates: self.gates.replaced(&mut params.into_iter())? })
     }
 
     fn step(&self, x: &Tensor, s: &HiddenState) -> Result<HiddenState> {

@@ -71,7 +71,18 @@
 //! The paper has one bias where there are two here; their sum is what counts, and with two the weights have the names of the
 //! networks without normalisation. candle's own `LayerNorm` and `RmsNorm` are not used: they cut the graph.
 //!
-//! On the CPU in f32 and f64 the default LSTM and the default GRU run in a kernel, at any gain; every other combination is replayed.
+//! # Execution
+//!
+//! On the CPU in f32 and f64, [`Layer::explain`] names the engine of each variant of the registry.
+//! A kernel runs a whole sequence, forward and backward; replay runs the cell's `step`, and runs
+//! it again in the backward pass. The default LSTM and
+//! the default GRU have kernels, at any gain.
+//!
+//! | variants | engine |
+//! |---|---|
+//! | `layernorm-lstm`, `layernorm-lstm-gain0.1`, `layernorm-gru` | kernel |
+//! | `layernorm-lstm-pytorch`, `layernorm-lstm-tfa`, `layernorm-lstm-burn` | replay |
+//! | `layernorm-lstm-per-gate`, `rmsnorm-lstm`, `layernorm-vanilla` | replay |
 //!
 //! ```
 //! use candle::{DType, Device, Module, Tensor};
@@ -102,18 +113,24 @@ pub use gru::{LayerNormGruCell, LayerNormGruConfig};
 pub use lstm::{LayerNormLstmCell, LayerNormLstmConfig};
 pub use norm::{Norm, Scope};
 pub use placement::Placement;
-pub use recurrent_core as core;
-pub use recurrent_core::{
-    Bidirectional, Carry, Direction, ForwardContext, GradientRecorder, Init, Layer, Record,
-    Sequence, Stack,
-};
 pub use vanilla::{LayerNormVanillaCell, LayerNormVanillaConfig, NormInput};
 
+#[doc(no_inline)]
+pub use recurrent_core as core;
+#[doc(no_inline)]
+pub use recurrent_core::init::{seeded, Init};
+#[doc(no_inline)]
+pub use recurrent_core::{
+    Bidirectional, Carry, Cell, CellConfig, Direction, ForwardContext, GradientRecorder,
+    HiddenState, InferenceLayer, Layer, LayerId, LstmState, Params, Record, RecurrentDropout, Rnn,
+    Sequence, Stack, State, Stream,
+};
+
 /// A layer-normed LSTM layer: [`LayerNormLstmCell`] run over time.
-pub type LayerNormLstm = recurrent_core::Rnn<LayerNormLstmCell>;
+pub type LayerNormLstm = Rnn<LayerNormLstmCell>;
 
 /// A layer-normed GRU layer: [`LayerNormGruCell`] run over time.
-pub type LayerNormGru = recurrent_core::Rnn<LayerNormGruCell>;
+pub type LayerNormGru = Rnn<LayerNormGruCell>;
 
 /// A layer-normed vanilla layer: [`LayerNormVanillaCell`] run over time.
-pub type LayerNormVanilla = recurrent_core::Rnn<LayerNormVanillaCell>;
+pub type LayerNormVanilla = Rnn<LayerNormVanillaCell>;

@@ -6,7 +6,7 @@ use crate::{Norm, Placement, Scope};
 use candle::{Result, Tensor};
 use candle_nn::VarBuilder;
 use recurrent_core::init::{Gates, Init, Weights};
-use recurrent_core::{Cell, CellConfig, Engine, Gate, LayerId, LstmParts, LstmState};
+use recurrent_core::{Cell, CellConfig, Engine, Gate, LayerId, LstmParts, LstmState, Params};
 use recurrent_kernels::Kernel;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -76,8 +76,9 @@ impl CellConfig for LayerNormLstmConfig {
 }
 
 /// One step of a layer-normed LSTM; see the [crate] and [`Placement`] for equations and weights.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Params)]
 pub struct LayerNormLstmCell {
+    #[param(skip)]
     placement: Placement,
     gates: NormedGates,
     bias: Option<Param>, // (4 * hidden), of TensorFlow Addons
@@ -105,25 +106,6 @@ impl Cell for LayerNormLstmCell {
 
     fn state_sizes(&self) -> Vec<usize> {
         vec![self.gates.weights.hidden_size(); 2]
-    }
-
-    fn params(&self) -> Vec<(String, Tensor)> {
-        let mut params = self.gates.params();
-        params.extend(self.bias.as_ref().map(Param::entry));
-        params.extend(self.c.params());
-        params.extend(self.h.iter().flat_map(NormedState::params));
-        params
-    }
-
-    fn with_params(&self, params: Vec<Tensor>) -> Result<Self> {
-        let mut params = params.into_iter();
-        Ok(Self {
-            placement: self.placement,
-            gates: self.gates.replaced(&mut params)?,
-            bias: self.bias.as_ref().map(|bias| bias.replaced(&mut params)).transpose()?,
-            c: self.c.replaced(&mut params)?,
-            h: self.h.as_ref().map(|h| h.replaced(&mut params)).transpose()?,
-        })
     }
 
     fn step(&self, x: &Tensor, s: &LstmState) -> Result<LstmState> {

@@ -2,8 +2,9 @@
 
 use candle::{Result, Tensor};
 use recurrent_core::init::Weights;
-use recurrent_core::{layer_norm, next_param, rms_norm};
+use recurrent_core::{layer_norm, rms_norm, ParamField, Parameters, Params};
 use serde::{Deserialize, Serialize};
+use std::vec::IntoIter;
 
 /// By what a vector v is divided, and whether it is centred first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,22 +70,22 @@ pub(crate) struct Param {
 impl Param {
     /// The weight of that name, which begins with the same value everywhere.
     pub(crate) fn new(weights: &Weights, base: &str, size: usize, value: f64) -> Result<Self> {
-        Ok(Self { name: weights.name(base), value: weights.constant(base, size, value)? })
+        Ok(Self { name: base.to_string(), value: weights.constant(base, size, value)? })
+    }
+}
+
+impl Parameters for Param {
+    fn append_params(&self, params: &mut Vec<(String, Tensor)>) {
+        params.push((self.name.clone(), self.value.clone()));
     }
 
-    /// For [`recurrent_core::Cell::params`].
-    pub(crate) fn entry(&self) -> (String, Tensor) {
-        (self.name.clone(), self.value.clone())
-    }
-
-    /// The same with the next value of `params`.
-    pub(crate) fn replaced(&self, params: &mut impl Iterator<Item = Tensor>) -> Result<Self> {
-        Ok(Self { name: self.name.clone(), value: next_param(params)? })
+    fn replace_params(&self, params: &mut IntoIter<Tensor>) -> Result<Self> {
+        Ok(Self { name: self.name.clone(), value: self.value.replaced(params)? })
     }
 }
 
 /// The weights of a normalised state: `gain_c` and `bias_c`, `(hidden)` each.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Params)]
 pub(crate) struct NormedState {
     gain: Param,
     bias: Param,
@@ -102,13 +103,5 @@ impl NormedState {
     /// LN(v) ∘ gain + bias.
     pub(crate) fn apply(&self, v: &Tensor, normaliser: Normaliser) -> Result<Tensor> {
         normaliser.whole(v, &self.gain.value)?.broadcast_add(&self.bias.value)
-    }
-
-    pub(crate) fn params(&self) -> [(String, Tensor); 2] {
-        [self.gain.entry(), self.bias.entry()]
-    }
-
-    pub(crate) fn replaced(&self, params: &mut impl Iterator<Item = Tensor>) -> Result<Self> {
-        Ok(Self { gain: self.gain.replaced(params)?, bias: self.bias.replaced(params)? })
     }
 }

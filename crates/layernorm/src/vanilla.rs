@@ -6,7 +6,7 @@ use crate::{Norm, Scope};
 use candle::{Result, Tensor};
 use candle_nn::VarBuilder;
 use recurrent_core::init::{Gates, Init, Weights};
-use recurrent_core::{Cell, CellConfig, HiddenState, LayerId, Nonlinearity};
+use recurrent_core::{Cell, CellConfig, HiddenState, LayerId, Nonlinearity, Params};
 use serde::{Deserialize, Serialize};
 
 /// The options of a layer-normed vanilla network.
@@ -95,9 +95,10 @@ impl CellConfig for LayerNormVanillaConfig {
 }
 
 /// One step of a layer-normed vanilla network; see the [crate] and [`NormInput`] for equations and weights.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Params)]
 pub struct LayerNormVanillaCell {
     gates: NormedGates,
+    #[param(skip)]
     nonlinearity: Nonlinearity,
 }
 
@@ -110,14 +111,6 @@ impl Cell for LayerNormVanillaCell {
 
     fn state_sizes(&self) -> Vec<usize> {
         vec![self.gates.weights.hidden_size()]
-    }
-
-    fn params(&self) -> Vec<(String, Tensor)> {
-        self.gates.params()
-    }
-
-    fn with_params(&self, params: Vec<Tensor>) -> Result<Self> {
-        Ok(Self { gates: self.gates.replaced(&mut params.into_iter())?, ..self.clone() })
     }
 
     fn step(&self, x: &Tensor, s: &HiddenState) -> Result<HiddenState> {

@@ -3,29 +3,25 @@
 use candle::{Result, Tensor};
 use candle_nn::ops::sigmoid;
 use recurrent_core::{
-    chunk_gates, linear, next_param, sigmoid_slope, tanh_slope, Cell, Engine, Gate, GateWeights,
-    LstmParts, LstmState,
+    chunk_gates, linear, sigmoid_slope, tanh_slope, Cell, Engine, Gate, GateWeights, LstmParts,
+    LstmState, Params,
 };
 use recurrent_kernels::{self as kernels, CellKernel, Kernel};
 use std::sync::Arc;
 
 /// One step of an LSTM; see the [crate] for equations and weights.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Params)]
 pub struct LstmCell {
     pub(crate) weights: GateWeights,
+    #[param(skip)]
     pub(crate) coupled: bool,
-    pub(crate) weight_hr: Option<(String, Tensor)>, // (proj, hidden)
-    pub(crate) weight_ci: Option<(String, Tensor)>, // (hidden)
-    pub(crate) weight_cf: Option<(String, Tensor)>, // (hidden)
-    pub(crate) weight_co: Option<(String, Tensor)>, // (hidden)
+    pub(crate) weight_hr: Option<Tensor>, // (proj, hidden)
+    pub(crate) weight_ci: Option<Tensor>, // (hidden)
+    pub(crate) weight_cf: Option<Tensor>, // (hidden)
+    pub(crate) weight_co: Option<Tensor>, // (hidden)
 }
 
 impl LstmCell {
-    /// What the options add to the weights of the gates, in the order of `params`.
-    fn own(&self) -> [&Option<(String, Tensor)>; 4] {
-        [&self.weight_hr, &self.weight_ci, &self.weight_cf, &self.weight_co]
-    }
-
     fn engine<K: CellKernel>(&self, cell: K) -> Arc<dyn Engine> {
         let kernel = Kernel::new(cell);
         Arc::new(if self.weight_hr.is_some() { kernel.projected() } else { kernel })
@@ -58,17 +54,17 @@ impl LstmCell {
 }
 
 /// σ(z + w ∘ c): a gate that sees the memory through its peephole, if it has one.
-fn gate(z: Tensor, peephole: &Option<(String, Tensor)>, c: &Tensor) -> Result<Tensor> {
+fn gate(z: Tensor, peephole: &Option<Tensor>, c: &Tensor) -> Result<Tensor> {
     match peephole {
-        Some((_, w)) => sigmoid(&(z + c.broadcast_mul(w)?)?),
+        Some(w) => sigmoid(&(z + c.broadcast_mul(w)?)?),
         None => sigmoid(&z),
     }
 }
 
 /// dc + w ∘ δ: what comes back to the memory through the peephole of a gate, if it has one.
-fn through(dc: Tensor, d: &Tensor, peephole: &Option<(String, Tensor)>) -> Result<Tensor> {
+fn through(dc: Tensor, d: &Tensor, peephole: &Option<Tensor>) -> Result<Tensor> {
     match peephole {
-        Some((_, w)) => dc + d.broadcast_mul(w)?,
+        Some(w) => dc + d.broadcast_mul(w)?,
         None => Ok(dc),
     }
 }
@@ -84,29 +80,6 @@ impl Cell for LstmCell {
         vec![self.weights.output_size(), self.weights.hidden_size()]
     }
 
-    fn params(&self) -> Vec<(String, Tensor)> {
-        self.weights.params().into_iter().chain(self.own().into_iter().flatten().cloned()).collect()
-    }
-
-    fn with_params(&self, params: Vec<Tensor>) -> Result<Self> {
-        let mut params = params.into_iter();
-        let weights = self.weights.replaced(&mut params)?;
-        let mut next = |own: &Option<(String, Tensor)>| match own {
-            Some((name, _)) => {
-                Ok::<_, candle::Error>(Some((name.clone(), next_param(&mut params)?)))
-            }
-            None => Ok(None),
-        };
-        Ok(Self {
-            weights,
-            coupled: self.coupled,
-            weight_hr: next(&self.weight_hr)?,
-            weight_ci: next(&self.weight_ci)?,
-            weight_cf: next(&self.weight_cf)?,
-            weight_co: next(&self.weight_co)?,
-        })
-    }
-
     fn step(&self, x: &Tensor, s: &LstmState) -> Result<LstmState> {
         self.step_with_recurrent_input(x, &s.h, s)
     }
@@ -120,7 +93,7 @@ impl Cell for LstmCell {
         let LstmParts { o, c, .. } = self.parts(x, seen, s)?;
         let h = (o * c.tanh()?)?; // (batch, hidden)
         let h = match &self.weight_hr {
-            Some((_, weight_hr)) => linear(&h, weight_hr, None)?, // (batch, proj)
+            Some(weight_hr) => linear(&h, weight_hr, None)?, // (batch, proj)
             None => h,
         };
         Ok(LstmState { h, c })
@@ -143,7 +116,7 @@ impl Cell for LstmCell {
         let LstmParts { f, o, c, .. } = &parts;
         let tanh_c = c.tanh()?;
         let dm = match &self.weight_hr {
-            Some((_, weight_hr)) => grad.h.matmul(weight_hr)?, // (batch, hidden)
+            Some(weight_hr) => grad.h.matmul(weight_hr)?, // (batch, hidden)
             None => grad.h.clone(),
         };
         let d_o = ((&dm * &tanh_c)? * sigmoid_slope(o)?)?;
@@ -162,7 +135,7 @@ impl Cell for LstmCell {
     /// W_hr W_hh, and zeros.
     fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {
         let blocks = self.weights.recurrent_blocks()?;
-        let Some((_, weight_hr)) = &self.weight_hr else { return Ok(blocks) };
+        let Some(weight_hr) = &self.weight_hr else { return Ok(blocks) };
         blocks.into_iter().map(|(name, block)| Ok((name, block.matmul(weight_hr)?))).collect()
     }
 

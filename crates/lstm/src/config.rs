@@ -77,19 +77,16 @@ impl CellConfig for LstmConfig {
         }
         let weights = Weights::new(vb, layer_id, &self.init, self.gates(), hidden)?;
         let weights = weights.projected(self.output_size(hidden))?;
-        let peephole =
-            |base: &str| Ok::<_, candle::Error>((weights.name(base), weights.by_unit(base)?));
-        let projection =
-            || Ok::<_, candle::Error>((weights.name("weight_hr"), weights.weight_hr()?));
+        let peephole = |base, exists: bool| {
+            (self.peepholes && exists).then(|| weights.by_unit(base)).transpose()
+        };
         Ok(LstmCell {
             weights: GateWeights::new(&weights, input, self.bias)?,
             coupled: self.coupled,
-            weight_hr: self.proj.map(|_| projection()).transpose()?,
-            weight_ci: (self.peepholes && !self.coupled)
-                .then(|| peephole("weight_ci"))
-                .transpose()?,
-            weight_cf: self.peepholes.then(|| peephole("weight_cf")).transpose()?,
-            weight_co: self.peepholes.then(|| peephole("weight_co")).transpose()?,
+            weight_hr: self.proj.map(|_| weights.weight_hr()).transpose()?,
+            weight_ci: peephole("weight_ci", !self.coupled)?,
+            weight_cf: peephole("weight_cf", true)?,
+            weight_co: peephole("weight_co", true)?,
         })
     }
 

@@ -22,8 +22,18 @@
 //!
 //! `4 · hidden · (input + hidden + 2)` numbers in all. The state has the fields `h` and `c`.
 //!
-//! On the CPU in f32 and f64 a whole sequence runs in one kernel, forward and backward; elsewhere, and with the options below,
-//! the step is replayed.
+//! # Execution
+//!
+//! On the CPU in f32 and f64, [`Layer::explain`] names the engine of each variant of the registry.
+//! A kernel runs a whole sequence, forward and backward; replay runs the cell's `step`, and runs
+//! it again in the backward pass. Other devices and
+//! dtypes use replay.
+//!
+//! | variants | engine |
+//! |---|---|
+//! | `lstm`, `lstm-bias1`, `lstm-chrono`, `lstm-2layers` | kernel |
+//! | `lstm-peephole`, `lstm-coupled`, `lstm-proj` | kernel |
+//! | `lstm-zoneout`, `lstm-variational`, `lstm-weight-drop` | kernel |
 //!
 //! # Options
 //!
@@ -76,11 +86,17 @@ mod config;
 
 pub use cell::LstmCell;
 pub use config::LstmConfig;
+
+#[doc(no_inline)]
 pub use recurrent_core as core;
+#[doc(no_inline)]
+pub use recurrent_core::init::{seeded, Init};
+#[doc(no_inline)]
 pub use recurrent_core::{
-    Bidirectional, Carry, Direction, ForwardContext, GradientRecorder, Init, Layer, Record,
-    Sequence, Stack,
+    Bidirectional, Carry, Cell, CellConfig, Direction, ForwardContext, GradientRecorder,
+    HiddenState, InferenceLayer, Layer, LayerId, LstmState, Params, Record, RecurrentDropout, Rnn,
+    Sequence, Stack, State, Stream,
 };
 
 /// An LSTM layer: [`LstmCell`] run over time.
-pub type Lstm = recurrent_core::Rnn<LstmCell>;
+pub type Lstm = Rnn<LstmCell>;

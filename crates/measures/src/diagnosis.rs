@@ -15,7 +15,7 @@
 //! let vars = VarMap::new();
 //! let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
 //! let lstm = Lstm::new(2, 16, &LstmConfig::forget_bias(-3.0), vb.pp("lstm"))?;
-//! let readout = init::linear(0, 16, 1, &vb.pp("readout"))?;
+//! let readout = init::linear(16, 1, &vb.pp("readout"))?;
 //!
 //! let mut diagnosis = Diagnosis::new(40); // the data needs lags up to 40 steps
 //! for batch in 0..2 {

@@ -15,25 +15,21 @@ use recurrent_vanilla::{Nonlinearity, VanillaConfig};
 
 const SEEDS: u64 = 5;
 
-fn init(seed: u64) -> Init {
-    Init { seed, ..Init::default() }
-}
-
-fn lstm(seed: u64, memory: ForgetBias, biases: &[(&str, f64)]) -> LstmConfig {
+fn lstm(memory: ForgetBias, biases: &[(&str, f64)]) -> LstmConfig {
     let biases = biases.iter().map(|(gate, bias)| (gate.to_string(), *bias)).collect();
     LstmConfig {
-        init: Init { forget_bias: memory, bias_by_gate: biases, ..init(seed) },
+        init: Init { forget_bias: memory, bias_by_gate: biases, ..Init::default() },
         ..LstmConfig::default()
     }
 }
 
-fn chrono(seed: u64, longest: usize) -> LstmConfig {
-    lstm(seed, ForgetBias::Chrono { longest }, &[])
+fn chrono(longest: usize) -> LstmConfig {
+    lstm(ForgetBias::Chrono { longest }, &[])
 }
 
-fn orthogonal(seed: u64, gain: f64) -> VanillaConfig {
+fn orthogonal(gain: f64) -> VanillaConfig {
     VanillaConfig {
-        init: Init { recurrent: Block::Orthogonal { gain }, ..init(seed) },
+        init: Init { recurrent: Block::Orthogonal { gain }, ..Init::default() },
         ..VanillaConfig::default()
     }
 }
@@ -82,30 +78,17 @@ fn healthy(network: Network, time: usize, seed: u64) -> Result<()> {
 
 #[test]
 fn a_healthy_lstm_has_no_finding() -> Result<()> {
-    (0..SEEDS)
-        .try_for_each(|seed| healthy(Network::of(1, &chrono(seed, 100), 24, seed)?, 100, seed))
+    (0..SEEDS).try_for_each(|seed| healthy(Network::of(1, &chrono(100), 24, seed)?, 100, seed))
 }
 
 #[test]
 fn healthy_networks_of_other_kinds_have_no_finding() -> Result<()> {
     for seed in 0..SEEDS {
-        healthy(
-            Network::of(1, &GruConfig { init: init(seed), ..GruConfig::default() }, 24, seed)?,
-            10,
-            seed,
-        )?;
-        healthy(Network::of(1, &orthogonal(seed, 1.0), 24, seed)?, 10, seed)?;
-        healthy(Network::of(2, &chrono(seed, 50), 24, seed)?, 50, seed)?;
-        healthy(
-            Network::of(1, &LstmConfig { coupled: true, ..chrono(seed, 50) }, 24, seed)?,
-            50,
-            seed,
-        )?;
-        healthy(
-            Network::of(1, &LstmConfig { proj: Some(12), ..chrono(seed, 50) }, 24, seed)?,
-            50,
-            seed,
-        )?;
+        healthy(Network::of(1, &GruConfig::default(), 24, seed)?, 10, seed)?;
+        healthy(Network::of(1, &orthogonal(1.0), 24, seed)?, 10, seed)?;
+        healthy(Network::of(2, &chrono(50), 24, seed)?, 50, seed)?;
+        healthy(Network::of(1, &LstmConfig { coupled: true, ..chrono(50) }, 24, seed)?, 50, seed)?;
+        healthy(Network::of(1, &LstmConfig { proj: Some(12), ..chrono(50) }, 24, seed)?, 50, seed)?;
     }
     Ok(())
 }
@@ -118,11 +101,10 @@ fn shortcuts_are_healthy() -> Result<()> {
     {
         let network = Network::new(seed, |vb| {
             let layer = |layer_id, input| {
-                let inner = Rnn::at_layer(layer_id, input, 24, &chrono(seed, 50), vb.clone())?;
-                Ok(Box::new(Residual::of(shortcut, inner, layer_id, seed, vb.clone())?)
-                    as Box<dyn Layer>)
+                let inner = Rnn::at_layer(layer_id, input, 24, &chrono(50), vb.clone())?;
+                Ok(Box::new(Residual::of(shortcut, inner, layer_id, vb.clone())?) as Box<dyn Layer>)
             };
-            Ok(Box::new(Stack::build(3, 2, layer)?))
+            Ok(Box::new(Stack::build(2, 3, layer)?))
         })?;
         healthy(network, 50, seed)?;
     }
@@ -132,7 +114,7 @@ fn shortcuts_are_healthy() -> Result<()> {
 #[test]
 fn a_low_forget_bias_makes_the_gradient_vanish() -> Result<()> {
     for seed in 0..SEEDS {
-        let report = Network::of(1, &lstm(seed, ForgetBias::Constant(-3.0), &[]), 24, seed)?
+        let report = Network::of(1, &lstm(ForgetBias::Constant(-3.0), &[]), 24, seed)?
             .diagnose(100, 99, seed)?;
         let expected =
             [(FindingKind::VanishesAlongTime, Some(0)), (FindingKind::ShutGate, Some(0))];
@@ -151,7 +133,7 @@ fn a_low_forget_bias_makes_the_gradient_vanish() -> Result<()> {
 /// The same network, whose data needs no more than what it keeps.
 #[test]
 fn what_vanishes_beyond_the_lags_that_are_needed_is_no_finding() -> Result<()> {
-    let network = Network::of(1, &lstm(0, ForgetBias::Constant(-3.0), &[]), 24, 0)?;
+    let network = Network::of(1, &lstm(ForgetBias::Constant(-3.0), &[]), 24, 0)?;
     assert_eq!(found(&network.diagnose(100, 2, 0)?), []);
     Ok(())
 }
@@ -161,7 +143,7 @@ fn a_large_recurrent_matrix_makes_the_gradient_explode() -> Result<()> {
     for seed in 0..SEEDS {
         let scheme = Scheme::Normal { input: 0.1, recurrent: 2.0 };
         let config =
-            VanillaConfig { init: Init { scheme, ..init(seed) }, ..VanillaConfig::default() };
+            VanillaConfig { init: Init { scheme, ..Init::default() }, ..VanillaConfig::default() };
         let report = Network::of(1, &config, 64, seed)?.diagnose(100, 99, seed)?;
         let found = finds(&report, &[(FindingKind::ExplodesAlongTime, Some(0))], &[]);
         assert!(found[0].value("growth").is_some_and(|growth| growth > 1e3));
@@ -178,7 +160,7 @@ fn the_growth_is_that_of_the_spectral_radius() -> Result<()> {
         let init = Init {
             scheme: Scheme::Normal { input: 1e-8, recurrent: 1.0 },
             recurrent: Block::Orthogonal { gain: 1.5 },
-            ..init(seed)
+            ..Init::default()
         };
         let config = VanillaConfig { init, ..VanillaConfig::default() };
         let report = Network::of(1, &config, 24, seed)?.diagnose(30, 29, seed)?;
@@ -194,7 +176,7 @@ fn the_growth_is_that_of_the_spectral_radius() -> Result<()> {
 #[test]
 fn relu_units_below_zero_are_dead() -> Result<()> {
     for seed in 0..SEEDS {
-        let init = Init { bias_by_gate: vec![("h".to_string(), -8.0)], ..init(seed) };
+        let init = Init { bias_by_gate: vec![("h".to_string(), -8.0)], ..Init::default() };
         let config =
             VanillaConfig { nonlinearity: Nonlinearity::Relu, init, ..VanillaConfig::default() };
         let report = Network::of(1, &config, 24, seed)?.diagnose(20, 19, seed)?;
@@ -215,7 +197,7 @@ fn relu_units_below_zero_are_dead() -> Result<()> {
 #[test]
 fn the_layer_norm_that_cuts_the_graph_is_found() -> Result<()> {
     for seed in 0..SEEDS {
-        let network = Network::of(2, &chrono(seed, 20), 24, seed)?;
+        let network = Network::of(2, &chrono(20), 24, seed)?;
         let norm = candle_nn::layer_norm(24, 1e-5, network.vb().pp("norm"))?;
         let mut diagnosis = Diagnosis::new(19);
         let (xs, targets) = adding(20, seed)?;
@@ -242,9 +224,8 @@ fn the_layer_norm_that_cuts_the_graph_is_found() -> Result<()> {
 #[test]
 fn a_detached_lower_layer_is_found() -> Result<()> {
     for seed in 0..SEEDS {
-        let network = Network::of(1, &chrono(seed, 20), 24, seed)?;
-        let upper =
-            Rnn::at_layer(LayerId::layer(1), 24, 24, &chrono(seed, 20), network.vb().pp("rnn"))?;
+        let network = Network::of(1, &chrono(20), 24, seed)?;
+        let upper = Rnn::at_layer(LayerId::layer(1), 24, 24, &chrono(20), network.vb().pp("rnn"))?;
         let mut diagnosis = Diagnosis::new(19);
         let (xs, _) = adding(20, seed)?;
         let recorder = diagnosis.recorder();
@@ -272,7 +253,7 @@ fn shut_gates_are_found_by_name() -> Result<()> {
     for seed in 0..SEEDS {
         for gate in ["i", "o"] {
             let network =
-                Network::of(1, &lstm(seed, ForgetBias::Constant(4.0), &[(gate, -8.0)]), 24, seed)?;
+                Network::of(1, &lstm(ForgetBias::Constant(4.0), &[(gate, -8.0)]), 24, seed)?;
             let found =
                 finds(&network.diagnose(50, 49, seed)?, &[(FindingKind::ShutGate, Some(0))], &[]);
             assert_eq!(found[0].gate.as_deref(), Some(gate));
@@ -284,7 +265,7 @@ fn shut_gates_are_found_by_name() -> Result<()> {
 #[test]
 fn a_deep_stack_starves_its_bottom() -> Result<()> {
     for seed in 0..SEEDS {
-        let network = Network::of(9, &lstm(seed, ForgetBias::Constant(1.0), &[]), 24, seed)?;
+        let network = Network::of(9, &lstm(ForgetBias::Constant(1.0), &[]), 24, seed)?;
         let found = finds(
             &network.diagnose(10, 5, seed)?,
             &[(FindingKind::VanishesAlongDepth, Some(0))],
@@ -303,7 +284,7 @@ fn a_gradient_that_leaves_the_range_of_f32_is_found() -> Result<()> {
     for seed in 0..SEEDS {
         let scheme = Scheme::Normal { input: 0.3, recurrent: 0.3 };
         let config =
-            VanillaConfig { init: Init { scheme, ..init(seed) }, ..VanillaConfig::default() };
+            VanillaConfig { init: Init { scheme, ..Init::default() }, ..VanillaConfig::default() };
         let report = Network::of(1, &config, 24, seed)?.diagnose(100, 99, seed)?;
         let found = finds(
             &report,
@@ -322,7 +303,7 @@ fn large_inputs_saturate_the_state() -> Result<()> {
     for seed in 0..SEEDS {
         let scheme = Scheme::Normal { input: 50.0, recurrent: 1.0 };
         let config =
-            VanillaConfig { init: Init { scheme, ..init(seed) }, ..VanillaConfig::default() };
+            VanillaConfig { init: Init { scheme, ..Init::default() }, ..VanillaConfig::default() };
         let report = Network::of(1, &config, 24, seed)?.diagnose(20, 5, seed)?;
         let expected =
             [(FindingKind::SaturatedState, Some(0)), (FindingKind::VanishesAlongTime, Some(0))];
@@ -334,7 +315,7 @@ fn large_inputs_saturate_the_state() -> Result<()> {
 
 #[test]
 fn truncation_and_short_sequences_are_told_from_vanishing() -> Result<()> {
-    let network = Network::of(1, &chrono(0, 50), 24, 0)?;
+    let network = Network::of(1, &chrono(50), 24, 0)?;
     let mut diagnosis = Diagnosis::new(60);
     let recorder = diagnosis.recorder();
     let context = recorder.attach(ForwardContext::train(0, 1).bptt(Bptt::truncated(20)));
@@ -356,7 +337,7 @@ fn truncation_and_short_sequences_are_told_from_vanishing() -> Result<()> {
 
 #[test]
 fn what_is_not_finite_is_found_and_nothing_concluded_from_it() -> Result<()> {
-    let network = Network::of(1, &chrono(0, 20), 24, 0)?;
+    let network = Network::of(1, &chrono(20), 24, 0)?;
     let mut diagnosis = Diagnosis::new(19);
     for poison in [false, true] {
         let (xs, _) = adding(20, 0)?;
@@ -392,9 +373,8 @@ fn what_is_not_finite_is_found_and_nothing_concluded_from_it() -> Result<()> {
 #[test]
 fn both_directions_are_judged_each_in_its_own_time() -> Result<()> {
     let network = Network::new(0, |vb| {
-        let forward = Rnn::new(2, 16, &lstm(0, ForgetBias::Constant(-3.0), &[]), vb.clone())?;
-        let reverse =
-            Rnn::at_layer(LayerId { layer: 0, reverse: true }, 2, 16, &chrono(0, 50), vb)?;
+        let forward = Rnn::new(2, 16, &lstm(ForgetBias::Constant(-3.0), &[]), vb.clone())?;
+        let reverse = Rnn::at_layer(LayerId { layer: 0, reverse: true }, 2, 16, &chrono(50), vb)?;
         Ok(Box::new(Bidirectional::new(forward, reverse)?))
     })?;
     let report = network.diagnose(50, 49, 0)?;
@@ -414,7 +394,7 @@ fn both_directions_are_judged_each_in_its_own_time() -> Result<()> {
 
 #[test]
 fn the_report_is_sorted_narrow_and_the_same_every_time() -> Result<()> {
-    let network = Network::of(3, &lstm(0, ForgetBias::Constant(-3.0), &[("i", -8.0)]), 24, 0)?;
+    let network = Network::of(3, &lstm(ForgetBias::Constant(-3.0), &[("i", -8.0)]), 24, 0)?;
     let report = network.diagnose(100, 120, 0)?;
     let severities: Vec<_> = report.findings.iter().map(|finding| finding.severity).collect();
     assert!(severities.is_sorted_by(|a, b| a >= b) && severities.len() > 5);
@@ -431,7 +411,7 @@ fn the_report_is_sorted_narrow_and_the_same_every_time() -> Result<()> {
 
 #[test]
 fn what_cannot_be_diagnosed_is_refused() -> Result<()> {
-    let network = Network::of(1, &chrono(0, 20), 8, 0)?;
+    let network = Network::of(1, &chrono(20), 8, 0)?;
     let mut diagnosis = Diagnosis::new(19);
     let unwatched = network.loss(20, 0, &ForwardContext::default())?;
     let error = diagnosis.add_batch(
@@ -488,7 +468,7 @@ fn what_cannot_be_diagnosed_is_refused() -> Result<()> {
 fn stacks_with_lengths_are_read_to_each_examples_end() -> Result<()> {
     let vars = candle_nn::VarMap::new();
     let vb = candle_nn::VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
-    let stack = Stack::of(2, Direction::Forward, 2, 16, &chrono(0, 30), vb)?;
+    let stack = Stack::new(2, 16, 2, Direction::Forward, &chrono(30), vb)?;
     let (xs, _) = adding(30, 0)?;
     let lengths: Vec<usize> = (15..31).collect();
     let xs = Sequence::padded(xs.into_values(), &lengths)?;

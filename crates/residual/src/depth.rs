@@ -2,7 +2,7 @@
 
 use crate::inference::InferenceResidual;
 use crate::shortcut::{Join, Shortcut};
-use candle::{Module, Result, Tensor};
+use candle::{DType, Device, Module, Result, Tensor};
 use candle_nn::VarBuilder;
 use recurrent_core::{
     forward, Carry, ForwardContext, InferenceLayer, Layer, LayerId, Pool, Sequence,
@@ -22,24 +22,17 @@ impl<L: Layer> Residual<L> {
     ///
     /// # Errors
     /// As [`Residual::of`].
-    pub fn new(layer: L, layer_id: LayerId, seed: u64, vb: VarBuilder) -> Result<Self> {
-        Self::of(Shortcut::Additive, layer, layer_id, seed, vb)
+    pub fn new(layer: L, layer_id: LayerId, vb: VarBuilder) -> Result<Self> {
+        Self::of(Shortcut::Additive, layer, layer_id, vb)
     }
 
     /// The layer with a connection of this kind around it. Its weights, with names that end as `place` says, are looked up in `vb`, or
-    /// begin as [`Shortcut`] says, with what is random drawn from `seed`.
+    /// begin as [`Shortcut`] says.
     ///
     /// # Errors
     /// If a weight exists with another shape, or an option of the connection is not a finite number.
-    pub fn of(
-        shortcut: Shortcut,
-        layer: L,
-        layer_id: LayerId,
-        seed: u64,
-        vb: VarBuilder,
-    ) -> Result<Self> {
-        let join =
-            Join::new(shortcut, layer.input_size(), layer.output_size(), layer_id, seed, &vb)?;
+    pub fn of(shortcut: Shortcut, layer: L, layer_id: LayerId, vb: VarBuilder) -> Result<Self> {
+        let join = Join::new(shortcut, layer.input_size(), layer.output_size(), layer_id, &vb)?;
         Ok(Self { layer, join })
     }
 
@@ -99,6 +92,10 @@ impl<L: Layer> Layer for Residual<L> {
             layer: self.layer.to_inference()?,
             join: self.join.to_inference()?,
         }))
+    }
+
+    fn explain(&self, dtype: DType, device: &Device) -> String {
+        self.layer.explain(dtype, device)
     }
 
     fn params(&self) -> Vec<(String, Tensor)> {

@@ -11,6 +11,21 @@
 //! inputs and weights. Over time as in Chang et al. (2019, arXiv:1902.09689v1, equation 9, a forward Euler step of size α): it
 //! does change that Jacobian, to the identity plus α times that of the cell.
 //!
+//! # Execution
+//!
+//! On the CPU in f32 and f64, [`Layer::explain`] names the engine of each variant of the registry.
+//! A kernel runs a whole sequence, forward and backward; replay runs the cell's `step`, and runs
+//! it again in the backward pass. A connection over
+//! depth leaves the execution of the layer inside as it is.
+//!
+//! | variants | engine |
+//! |---|---|
+//! | `residual-lstm`, `residual-lstm-chrono`, `highway-lstm`, `rezero-lstm` | kernel |
+//! | `residual-vanilla`, `residual-time-lstm` | kernel |
+//! | `kim-residual-lstm` | replay |
+//!
+//! # Options
+//!
 //! A connection over depth may have a gate or a learned scale: see [`Shortcut`], which also lists the weights that [`Residual`] adds.
 //! [`TemporalResidual`] adds none. [`ResidualLstm`] is the network of Kim et al. (2017); see [`ResidualLstmCell`].
 //!
@@ -20,19 +35,17 @@
 //! use recurrent_core::{LayerId, Rnn};
 //! use recurrent_residual::{TemporalResidual, Residual};
 //! # use candle::Result;
-//! # use recurrent_core::{linear, Cell, CellConfig, HiddenState};
-//! # #[derive(Clone)] struct Elman { w: Tensor, u: Tensor }
+//! # use recurrent_core::{linear, Cell, CellConfig, HiddenState, Params};
+//! # #[derive(Clone, Params)] struct Elman { w: Tensor, u: Tensor }
 //! # impl Cell for Elman {
 //! #     type State = HiddenState;
 //! #     fn input_size(&self) -> usize { self.w.dims()[1] }
 //! #     fn state_sizes(&self) -> Vec<usize> { vec![self.u.dims()[1]] }
-//! #     fn params(&self) -> Vec<(String, Tensor)> { vec![("w".into(), self.w.clone()), ("u".into(), self.u.clone())] }
-//! #     fn with_params(&self, p: Vec<Tensor>) -> Result<Self> { Ok(Self { w: p[0].clone(), u: p[1].clone() }) }
 //! #     fn step(&self, x: &Tensor, s: &HiddenState) -> Result<HiddenState> {
 //! #         Ok(HiddenState { h: (linear(x, &self.w, None)? + linear(&s.h, &self.u, None)?)?.tanh()? })
 //! #     }
 //! # }
-//! # #[derive(Clone)] struct ElmanConfig;
+//! # #[derive(Clone, Params)] struct ElmanConfig;
 //! # impl CellConfig for ElmanConfig {
 //! #     type Cell = Elman;
 //! #     fn cell(&self, input: usize, hidden: usize, _: Option<LayerId>, vb: VarBuilder) -> Result<Elman> {
@@ -46,7 +59,7 @@
 //! let vars = VarMap::new();
 //! let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
 //! let temporal_residual = Rnn::new(3, 8, &TemporalResidual::new(config.clone(), 0.02), vb.pp("time"))?;
-//! let over_depth = Residual::new(Rnn::new(3, 8, &config, vb.pp("depth"))?, LayerId::default(), 0, vb)?;
+//! let over_depth = Residual::new(Rnn::new(3, 8, &config, vb.pp("depth"))?, LayerId::default(), vb)?;
 //! let xs = Tensor::zeros((2, 50, 3), DType::F32, &Device::Cpu)?; // (batch, time, input)
 //! assert_eq!(over_depth.forward(&xs)?.dims(), temporal_residual.forward(&xs)?.dims());
 //! # Ok(())
@@ -63,10 +76,16 @@ mod temporal;
 
 pub use depth::Residual;
 pub use lstm::{ResidualLstm, ResidualLstmCell, ResidualLstmConfig};
-pub use recurrent_core as core;
-pub use recurrent_core::{
-    Bidirectional, Carry, Direction, ForwardContext, GradientRecorder, Init, Layer, Record,
-    Sequence, Stack,
-};
 pub use shortcut::Shortcut;
 pub use temporal::{TemporalResidual, TemporalResidualCell};
+
+#[doc(no_inline)]
+pub use recurrent_core as core;
+#[doc(no_inline)]
+pub use recurrent_core::init::{seeded, Init};
+#[doc(no_inline)]
+pub use recurrent_core::{
+    Bidirectional, Carry, Cell, CellConfig, Direction, ForwardContext, GradientRecorder,
+    HiddenState, InferenceLayer, Layer, LayerId, LstmState, Params, Record, RecurrentDropout, Rnn,
+    Sequence, Stack, State, Stream,
+};

@@ -4,8 +4,8 @@ use candle::{Result, Tensor};
 use candle_nn::VarBuilder;
 use recurrent_core::init::{self, Gates, Init, Weights};
 use recurrent_core::{
-    linear, next_param, sigmoid_slope, tanh_slope, Cell, CellConfig, Gate, GateWeights, LayerId,
-    LstmParts, LstmState,
+    linear, sigmoid_slope, tanh_slope, Cell, CellConfig, Gate, GateWeights, LayerId, LstmParts,
+    LstmState, Params, Rnn,
 };
 use serde::{Deserialize, Serialize};
 
@@ -39,12 +39,11 @@ impl CellConfig for ResidualLstmConfig {
     ) -> Result<ResidualLstmCell> {
         let weights = Weights::new(vb.clone(), layer_id, &self.init, GATES, hidden)?;
         let names = ["weight_projection", "weight_shortcut"].map(|base| weights.name(base));
-        let matrix = |input, name| init::linear_weight(self.init.seed, input, hidden, name, &vb);
+        let matrix = |input, name| init::linear_weight(input, hidden, name, &vb);
         Ok(ResidualLstmCell {
             gates: GateWeights::new(&weights, input, self.bias)?,
             projection: matrix(hidden, &names[0])?,
             shortcut: if input == hidden { None } else { Some(matrix(input, &names[1])?) },
-            names,
         })
     }
 
@@ -76,17 +75,18 @@ impl CellConfig for ResidualLstmConfig {
 /// | `weight_shortcut_l0`: W_h, where sizes differ | `(hidden, input)` | U(−1/√input, 1/√input), also |
 ///
 /// `4 · hidden · (input + hidden + 2) + hidden²` numbers, and `hidden · input` more where the sizes differ. The state has the fields
-/// `h` and `c`. There is no kernel: the step is replayed.
-#[derive(Clone, Debug)]
+/// `h` and `c`. There is no kernel; replay runs the step.
+#[derive(Clone, Debug, Params)]
 pub struct ResidualLstmCell {
     gates: GateWeights,
-    projection: Tensor,       // (hidden, hidden)
+    #[param(name = "weight_projection")]
+    projection: Tensor, // (hidden, hidden)
+    #[param(name = "weight_shortcut")]
     shortcut: Option<Tensor>, // (hidden, input)
-    names: [String; 2],
 }
 
 /// A residual LSTM layer: [`ResidualLstmCell`] run over time.
-pub type ResidualLstm = recurrent_core::Rnn<ResidualLstmCell>;
+pub type ResidualLstm = Rnn<ResidualLstmCell>;
 
 impl ResidualLstmCell {
     /// What a step computes on its way.
@@ -113,22 +113,6 @@ impl Cell for ResidualLstmCell {
 
     fn state_sizes(&self) -> Vec<usize> {
         vec![self.gates.hidden_size(); 2]
-    }
-
-    fn params(&self) -> Vec<(String, Tensor)> {
-        let own = [Some(self.projection.clone()), self.shortcut.clone()];
-        let own = self.names.iter().cloned().zip(own).filter_map(|(name, own)| Some((name, own?)));
-        self.gates.params().into_iter().chain(own).collect()
-    }
-
-    fn with_params(&self, params: Vec<Tensor>) -> Result<Self> {
-        let mut params = params.into_iter();
-        Ok(Self {
-            gates: self.gates.replaced(&mut params)?,
-            projection: next_param(&mut params)?,
-            shortcut: self.shortcut.as_ref().map(|_| next_param(&mut params)).transpose()?,
-            names: self.names.clone(),
-        })
     }
 
     fn step(&self, x: &Tensor, s: &LstmState) -> Result<LstmState> {

@@ -79,7 +79,6 @@ impl Join {
         input: usize,
         output: usize,
         layer_id: LayerId,
-        seed: u64,
         vb: &VarBuilder,
     ) -> Result<Self> {
         let mut names = Vec::new();
@@ -88,9 +87,8 @@ impl Join {
             names.push(format!("{under}.{name}"));
             name
         };
-        let mut matrix = |under: &str| {
-            init::linear_weight(seed, input, output, &name(under, "weight"), &vb.pp(under))
-        };
+        let mut matrix =
+            |under: &str| init::linear_weight(input, output, &name(under, "weight"), &vb.pp(under));
         let projection = if input == output { None } else { Some(matrix("proj")?) };
         let kind = match shortcut {
             Shortcut::Additive => Kind::Additive,

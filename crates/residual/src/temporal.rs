@@ -2,9 +2,10 @@
 
 use candle::{bail, Result, Tensor};
 use candle_nn::VarBuilder;
-use recurrent_core::{Cell, CellConfig, Engine, Gate, LayerId, State};
+use recurrent_core::{Cell, CellConfig, Engine, Gate, LayerId, Parameters, State};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use std::vec::IntoIter;
 
 /// The options of a cell with a residual connection over time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -76,6 +77,16 @@ impl<C: Cell> TemporalResidualCell<C> {
     }
 }
 
+impl<C: Cell> Parameters for TemporalResidualCell<C> {
+    fn append_params(&self, params: &mut Vec<(String, Tensor)>) {
+        self.cell.append_params(params);
+    }
+
+    fn replace_params(&self, params: &mut IntoIter<Tensor>) -> Result<Self> {
+        Ok(Self { cell: self.cell.replace_params(params)?, alpha: self.alpha })
+    }
+}
+
 impl<C: Cell> Cell for TemporalResidualCell<C> {
     type State = C::State;
 
@@ -85,14 +96,6 @@ impl<C: Cell> Cell for TemporalResidualCell<C> {
 
     fn state_sizes(&self) -> Vec<usize> {
         self.cell.state_sizes()
-    }
-
-    fn params(&self) -> Vec<(String, Tensor)> {
-        self.cell.params()
-    }
-
-    fn with_params(&self, params: Vec<Tensor>) -> Result<Self> {
-        Ok(Self { cell: self.cell.with_params(params)?, alpha: self.alpha })
     }
 
     fn step(&self, x: &Tensor, s: &Self::State) -> Result<Self::State> {

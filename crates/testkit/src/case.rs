@@ -12,6 +12,7 @@ pub struct Case {
     pub(crate) documented: fn(usize, usize) -> usize,
     pub(crate) counted: Option<Box<Counted>>,
     pub(crate) square: bool,
+    pub(crate) seed: u64,
     pub(crate) ends: Ends,
     pub(crate) zero_gradients: Vec<(&'static str, &'static str)>,
     pub(crate) zero_starts: Vec<(&'static str, &'static str)>,
@@ -117,7 +118,7 @@ impl<'a> BuildContext<'a> {
         self.kernels.set(self.kernels.get() + usize::from(has_kernel));
         Ok(match self.implementation {
             Implementation::StepLoop => {
-                Box::new(StepLoop::new(rnn.cell().clone(), layer_id.reverse, self.taps.clone()))
+                Box::new(StepLoop::new(rnn.cell().clone(), layer_id, self.taps.clone()))
             }
             Implementation::Replay => Box::new(rnn.with_execution(Execution::Replay)),
             Implementation::Kernel if has_kernel => Box::new(rnn.with_execution(Execution::Kernel)),
@@ -157,6 +158,7 @@ impl Case {
             documented,
             counted: None,
             square: false,
+            seed: 0,
             ends: Ends::Last,
             zero_gradients: Vec::new(),
             zero_starts: Vec::new(),
@@ -178,6 +180,12 @@ impl Case {
     #[must_use]
     pub fn square(self) -> Self {
         Self { square: true, ..self }
+    }
+
+    /// Draws the weights from another seed than 0.
+    #[must_use]
+    pub fn seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
     }
 
     /// Declares that the topmost layer runs in both directions: the second half of its output ends

@@ -4,7 +4,9 @@ use crate::named::{flatten, noise, weights, TensorMap};
 use crate::{BuildContext, Case, EvaluationOutput, GradientTaps, Graph, Implementation, Result};
 use candle::{DType, Device, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
-use recurrent_core::{Bptt, Carry, ForwardContext, GradientRecorder, Layer, Record, Sequence};
+use recurrent_core::{
+    init, Bptt, Carry, ForwardContext, GradientRecorder, Layer, Record, Sequence,
+};
 
 /// The sizes of an evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +111,7 @@ impl<'a> Evaluation<'a> {
     pub fn implementations(&self) -> Result<Vec<Implementation>> {
         let build = self.build(
             Implementation::Auto,
-            VarBuilder::from_varmap(&VarMap::new(), DType::F64, &Device::Cpu),
+            init::seeded(&VarMap::new(), self.case.seed, DType::F64, &Device::Cpu),
         );
         self.case.build(&build)?;
         Ok(if build.kernels() == 0 {
@@ -130,7 +132,7 @@ impl<'a> Evaluation<'a> {
     /// If it cannot be built.
     pub fn fresh(&self) -> Result<(VarMap, Box<dyn Layer>)> {
         let vars = VarMap::new();
-        let layer = self.layer_on(VarBuilder::from_varmap(&vars, self.dtype, &Device::Cpu))?;
+        let layer = self.layer_on(init::seeded(&vars, self.case.seed, self.dtype, &Device::Cpu))?;
         Ok((vars, layer))
     }
 

@@ -8,18 +8,12 @@
 //! use recurrent_testkit::{conform, Case};
 //! # use candle::{Result, Tensor};
 //! # use candle_nn::VarBuilder;
-//! # use recurrent_core::{init, linear, Cell, CellConfig, HiddenState, LayerId};
-//! # #[derive(Clone)] struct Elman { w: Tensor, u: Tensor, names: [String; 2] }
+//! # use recurrent_core::{init, linear, Cell, CellConfig, HiddenState, LayerId, Params};
+//! # #[derive(Clone, Params)] struct Elman { w: Tensor, u: Tensor }
 //! # impl Cell for Elman {
 //! #     type State = HiddenState;
 //! #     fn input_size(&self) -> usize { self.w.dims()[1] }
 //! #     fn state_sizes(&self) -> Vec<usize> { vec![self.u.dims()[1]] }
-//! #     fn params(&self) -> Vec<(String, Tensor)> {
-//! #         vec![(self.names[0].clone(), self.w.clone()), (self.names[1].clone(), self.u.clone())]
-//! #     }
-//! #     fn with_params(&self, p: Vec<Tensor>) -> Result<Self> {
-//! #         Ok(Self { w: p[0].clone(), u: p[1].clone(), names: self.names.clone() })
-//! #     }
 //! #     fn step(&self, x: &Tensor, s: &HiddenState) -> Result<HiddenState> {
 //! #         let z = (linear(x, &self.w, None)? + linear(&s.h, &self.u, None)?)?;
 //! #         Ok(HiddenState { h: z.tanh()? })
@@ -33,8 +27,8 @@
 //! #     ) -> Result<Elman> {
 //! #         let suffix = layer_id.map_or_else(String::new, |layer_id| layer_id.suffix());
 //! #         let names = ["w", "u"].map(|base| format!("{base}{suffix}"));
-//! #         let w = init::linear_weight(0, input, hidden, &names[0], &vb)?;
-//! #         Ok(Elman { w, u: init::linear_weight(0, hidden, hidden, &names[1], &vb)?, names })
+//! #         let w = init::linear_weight(input, hidden, &names[0], &vb)?;
+//! #         Ok(Elman { w, u: init::linear_weight(hidden, hidden, &names[1], &vb)? })
 //! #     }
 //! #     fn param_count(&self, input: usize, hidden: usize) -> usize { hidden * (input + hidden) }
 //! # }

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// index to get wrong. It is slow, and its graph is as deep as the number of steps.
 pub struct StepLoop<C> {
     cell: C,
-    reverse: bool,
+    layer_id: LayerId,
     taps: Option<GradientTaps>,
 }
 
@@ -33,9 +33,9 @@ struct GradientTap {
 }
 
 impl<C: Cell> StepLoop<C> {
-    /// The loop, forward or from the end to the beginning, with a tap on every state if `taps`.
-    pub fn new(cell: C, reverse: bool, taps: Option<GradientTaps>) -> Self {
-        Self { cell, reverse, taps }
+    /// The loop as the layer `layer_id`, forward or from the end to the beginning, with a tap on every state if `taps`.
+    pub fn new(cell: C, layer_id: LayerId, taps: Option<GradientTaps>) -> Self {
+        Self { cell, layer_id, taps }
     }
 
     fn tapped(
@@ -69,7 +69,7 @@ impl<C: Cell> StepLoop<C> {
         let mut state = self.tapped(start, context.layer_id, row, 0)?;
         let mut ys = vec![None; time];
         for step in 0..len {
-            let position = if self.reverse { len - 1 - step } else { step };
+            let position = if self.layer_id.reverse { len - 1 - step } else { step };
             let x = xs.values().narrow(0, row, 1)?.narrow(1, position, 1)?.squeeze(1)?;
             let after = self.cell.step(&x, &truncated(context.bptt, step, len, state)?)?;
             state = clipped(context.bptt, self.tapped(&after, context.layer_id, row, step + 1)?)?;
@@ -130,7 +130,9 @@ impl<C: Cell> Layer for StepLoop<C> {
     }
 
     fn params(&self) -> Vec<(String, Tensor)> {
-        self.cell.params()
+        let suffix = self.layer_id.suffix();
+        let named = |(name, param)| (format!("{name}{suffix}"), param);
+        self.cell.params().into_iter().map(named).collect()
     }
 }
 

@@ -4,18 +4,18 @@ use candle::{bail, Result, Tensor, Var, D};
 use candle_nn::VarBuilder;
 use recurrent_core::{
     init, linear, tanh_slope, Bptt, Carry, Cell, CellConfig, ForwardContext, Gate, HiddenGradClip,
-    Layer, LayerId, LstmState, Sequence, Truncation,
+    Layer, LayerId, LstmState, Params, Sequence, Truncation,
 };
 use recurrent_testkit::conformance::faults;
 use recurrent_testkit::{Case, Implementation};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// c' = 0.7 c + tanh(W x + U h), h' = tanh c': the smallest cell with two fields.
-#[derive(Clone)]
+#[derive(Clone, Params)]
 struct Leaky {
     w: Tensor,
     u: Tensor,
-    names: [String; 2],
+    #[param(skip)]
     fault: Fault,
 }
 
@@ -35,14 +35,6 @@ impl Cell for Leaky {
 
     fn state_sizes(&self) -> Vec<usize> {
         vec![self.u.dims()[1]; 2]
-    }
-
-    fn params(&self) -> Vec<(String, Tensor)> {
-        vec![(self.names[0].clone(), self.w.clone()), (self.names[1].clone(), self.u.clone())]
-    }
-
-    fn with_params(&self, params: Vec<Tensor>) -> Result<Self> {
-        Ok(Self { w: params[0].clone(), u: params[1].clone(), ..self.clone() })
     }
 
     fn step(&self, x: &Tensor, s: &LstmState) -> Result<LstmState> {
@@ -93,13 +85,8 @@ impl CellConfig for LeakyConfig {
         let names = ["w", "u"].map(|base| {
             format!("{base}{}", layer_id.map_or_else(String::new, |layer_id| layer_id.suffix()))
         });
-        let w = init::linear_weight(0, input, hidden, &names[0], &vb)?;
-        Ok(Leaky {
-            w,
-            u: init::linear_weight(0, hidden, hidden, &names[1], &vb)?,
-            names,
-            fault: self.0,
-        })
+        let w = init::linear_weight(input, hidden, &names[0], &vb)?;
+        Ok(Leaky { w, u: init::linear_weight(hidden, hidden, &names[1], &vb)?, fault: self.0 })
     }
 
     fn param_count(&self, input: usize, hidden: usize) -> usize {

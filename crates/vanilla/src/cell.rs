@@ -1,14 +1,17 @@
 //! One step of a vanilla network.
 
 use candle::{Result, Tensor};
-use recurrent_core::{project_orthogonal, Cell, Engine, GateWeights, HiddenState, Nonlinearity};
+use recurrent_core::{
+    project_orthogonal, Cell, Engine, GateWeights, HiddenState, Nonlinearity, Params,
+};
 use recurrent_kernels::{Activation, Kernel};
 use std::sync::Arc;
 
 /// One step of a vanilla network; see the [crate] for equations and weights.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Params)]
 pub struct VanillaCell {
     pub(crate) weights: GateWeights,
+    #[param(skip)]
     pub(crate) nonlinearity: Nonlinearity,
 }
 
@@ -59,14 +62,6 @@ impl Cell for VanillaCell {
 
     fn state_sizes(&self) -> Vec<usize> {
         vec![self.weights.hidden_size()]
-    }
-
-    fn params(&self) -> Vec<(String, Tensor)> {
-        self.weights.params()
-    }
-
-    fn with_params(&self, params: Vec<Tensor>) -> Result<Self> {
-        Ok(Self { weights: self.weights.replaced(&mut params.into_iter())?, ..self.clone() })
     }
 
     fn step(&self, x: &Tensor, s: &HiddenState) -> Result<HiddenState> {

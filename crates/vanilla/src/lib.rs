@@ -15,6 +15,19 @@
 //!
 //! `hidden · (input + hidden + 2)` numbers in all.
 //!
+//! # Execution
+//!
+//! On the CPU in f32 and f64, [`Layer::explain`] names the engine of each variant of the registry.
+//! A kernel runs a whole sequence, forward and backward; replay runs the cell's `step`, and runs
+//! it again in the backward pass. Other devices and
+//! dtypes use replay.
+//!
+//! | variants | engine |
+//! |---|---|
+//! | `vanilla`, `vanilla-orthogonal`, `irnn` | kernel |
+//!
+//! # Gradient
+//!
 //! The gradient is multiplied by W_hhᵀ and by φ′ at every step back. `Init { recurrent: Block::Orthogonal { gain } }` begins with singular
 //! values of `gain` in W_hh, and [`VanillaCell::project_orthogonal`] keeps them there while it trains.
 //!
@@ -40,12 +53,18 @@ mod config;
 
 pub use cell::VanillaCell;
 pub use config::VanillaConfig;
-pub use recurrent_core as core;
 pub use recurrent_core::Nonlinearity;
+
+#[doc(no_inline)]
+pub use recurrent_core as core;
+#[doc(no_inline)]
+pub use recurrent_core::init::{seeded, Init};
+#[doc(no_inline)]
 pub use recurrent_core::{
-    Bidirectional, Carry, Direction, ForwardContext, GradientRecorder, Init, Layer, Record,
-    Sequence, Stack,
+    Bidirectional, Carry, Cell, CellConfig, Direction, ForwardContext, GradientRecorder,
+    HiddenState, InferenceLayer, Layer, LayerId, LstmState, Params, Record, RecurrentDropout, Rnn,
+    Sequence, Stack, State, Stream,
 };
 
 /// A vanilla layer: [`VanillaCell`] run over time.
-pub type Vanilla = recurrent_core::Rnn<VanillaCell>;
+pub type Vanilla = Rnn<VanillaCell>;

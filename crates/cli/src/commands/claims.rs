@@ -95,9 +95,9 @@ pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
             progress.remark(&format!("claim {number} of {of}: {name}"));
         };
         let on_event = |event: ComparisonEvent| progress.on_event(event);
-        let observer =
+        let activations =
             ClaimObserver { on_claim: &on_claim, on_event: &on_event, print: &mut print };
-        checked.run(&folder, &cancel, width(), observer)
+        checked.run(&folder, &cancel, width(), activations)
     })?;
     print(&format!("records and report: {}", folder.path().join("claims.html").display()))?;
     if cancel.load(Ordering::Relaxed) {

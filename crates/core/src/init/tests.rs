@@ -1,14 +1,22 @@
 use super::*;
 use crate::LayerId;
 use candle::Result;
-use candle_nn::{VarBuilder, VarMap};
+use candle_nn::VarMap;
 
 const LSTM: Gates = Gates { names: &["i", "f", "g", "o"], forget: Some(1), input: Some(0) };
 const VANILLA: Gates = Gates { names: &["h"], forget: None, input: None };
 
 fn with<T>(init: &Init, gates: Gates, f: impl FnOnce(Weights) -> Result<T>) -> Result<T> {
-    let map = VarMap::new();
-    let vb = VarBuilder::from_varmap(&map, DType::F64, &Device::Cpu);
+    with_seed(3, init, gates, f)
+}
+
+fn with_seed<T>(
+    seed: u64,
+    init: &Init,
+    gates: Gates,
+    f: impl FnOnce(Weights) -> Result<T>,
+) -> Result<T> {
+    let vb = seeded(&VarMap::new(), seed, DType::F64, &Device::Cpu);
     f(Weights::new(vb, Some(LayerId::layer(0)), init, gates, 6)?)
 }
 
@@ -32,7 +40,7 @@ fn schemes_have_their_bounds() -> Result<()> {
         (Scheme::PyTorch, 1. / 6f64.sqrt(), 1. / 6f64.sqrt(), 1. / 6f64.sqrt()),
         (Scheme::Candle, (6. / 40f64).sqrt(), 1., 0.),
     ] {
-        let init = Init { scheme, ..Init::seeded(3) };
+        let init = Init { scheme, ..Init::default() };
         with(&init, LSTM, |w| {
             for (tensor, bound) in [
                 (w.weight_ih(40)?, ih),
@@ -113,9 +121,9 @@ fn schemes_and_biases_by_gate() -> Result<()> {
         scheme_by_gate: schemes,
         bias_by_gate: biases,
         forget_bias: ForgetBias::Scheme,
-        ..Init::seeded(3)
+        ..Init::default()
     };
-    let all = |scheme| Init { scheme, ..Init::seeded(3) };
+    let all = |scheme| Init { scheme, ..Init::default() };
     let draw = |init: &Init| {
         with(init, LSTM, |w| Ok([w.weight_ih(4)?, w.weight_hh()?, w.bias_ih()?, w.bias_hh()?]))
     };
@@ -167,7 +175,7 @@ fn a_projected_output_has_blocks_that_are_not_square() -> Result<()> {
         (Scheme::Candle, (6. / 4f64).sqrt(), 1.),
         (Scheme::Keras, 1., (6. / 10f64).sqrt()),
     ] {
-        with(&Init { scheme, ..Init::seeded(2) }, LSTM, |w| {
+        with(&Init { scheme, ..Init::default() }, LSTM, |w| {
             let w = w.projected(4)?;
             let (recurrent, projection, peephole) =
                 (w.weight_hh()?, w.weight_hr()?, w.by_unit("weight_ci")?);
@@ -200,7 +208,7 @@ fn a_projected_output_has_blocks_that_are_not_square() -> Result<()> {
 
 #[test]
 fn names_and_seeds_decide_not_the_order() -> Result<()> {
-    let init = Init::seeded(5);
+    let init = Init::default();
     let (first, second) = with(&init, LSTM, |w| Ok((w.weight_ih(3)?, w.weight_hh()?)))?;
     let (later, earlier) = with(&init, LSTM, |w| {
         let hh = w.weight_hh()?;
@@ -208,7 +216,7 @@ fn names_and_seeds_decide_not_the_order() -> Result<()> {
     })?;
     assert_eq!(largest(&(first - &later)?)?, 0.0);
     assert_eq!(largest(&(second - earlier)?)?, 0.0);
-    let other = with(&Init::seeded(6), LSTM, |w| w.weight_ih(3))?;
+    let other = with_seed(6, &init, LSTM, |w| w.weight_ih(3))?;
     assert!(largest(&(later - other)?)? > 0.1);
     Ok(())
 }
@@ -216,10 +224,9 @@ fn names_and_seeds_decide_not_the_order() -> Result<()> {
 #[test]
 fn weights_that_exist_are_kept() -> Result<()> {
     let map = VarMap::new();
-    let vb = VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu);
     let weights = |seed| {
-        Weights::new(vb.pp("a"), None, Box::leak(Box::new(Init::seeded(seed))), VANILLA, 4)?
-            .weight_hh()
+        let vb = seeded(&map, seed, DType::F32, &Device::Cpu).pp("a");
+        Weights::new(vb, None, &Init::default(), VANILLA, 4)?.weight_hh()
     };
     let first = weights(1)?.to_vec2::<f32>()?;
     assert_eq!(weights(2)?.to_vec2::<f32>()?, first);

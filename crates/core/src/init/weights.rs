@@ -1,5 +1,6 @@
-//! The weights of one cell, looked up or drawn.
+//! The weights of one cell: looked up, or drawn.
 
+use super::seed;
 use super::{normal, orthogonal, tensor, Block, ForgetBias, Init, Scheme};
 use crate::{named_rng, LayerId};
 use candle::{bail, Result, Tensor, Var};
@@ -12,13 +13,14 @@ use rand_chacha::ChaCha8Rng;
 pub struct Gates {
     /// Their names, as in the paper.
     pub names: &'static [&'static str],
-    /// Which of them keeps the old state.
+    /// The index of the gate that keeps the previous state.
     pub forget: Option<usize>,
-    /// Which of them lets the new in, where it is another.
+    /// The index of the gate that lets the new value in, if it is another.
     pub input: Option<usize>,
 }
 
-/// Looks a cell's weights up in a [`VarBuilder`], or draws them as an [`Init`] says where they do not exist yet.
+/// Looks up the weights of a cell in a [`VarBuilder`], or draws them by an [`Init`] if they do not
+/// exist yet.
 pub struct Weights<'a> {
     vb: VarBuilder<'a>,
     suffix: String,
@@ -29,12 +31,12 @@ pub struct Weights<'a> {
 }
 
 impl<'a> Weights<'a> {
-    /// The weights of a cell with these gates, `hidden` units each, whose names end as `place` says: `weight_ih_l0`; a
-    /// single cell has no place, and its names end nowhere: `weight_ih`.
+    /// The weights of a cell with these gates of `hidden` units each. In `vb` their names end with
+    /// the suffix of `layer_id`: `weight_ih_l0`; without one they have no suffix: `weight_ih`.
     ///
     /// # Errors
-    /// If `init` asks for what the cell does not have: a gate of that name, a gate that remembers; or a chrono lag of 2
-    /// or less.
+    /// If `hidden` is 0; if `init` names a gate that the cell does not have, or sets a forget bias
+    /// and no gate keeps the previous state; if a chrono lag is 2 or less.
     pub fn new(
         vb: VarBuilder<'a>,
         layer_id: Option<LayerId>,
@@ -60,15 +62,19 @@ impl<'a> Weights<'a> {
             }
             ForgetBias::Chrono { .. } | ForgetBias::Constant(_) => {}
         }
+        require_size("hidden", hidden, "unit")?;
         let suffix = layer_id.map_or_else(String::new, |layer_id| layer_id.suffix());
         Ok(Self { vb, suffix, init, gates, hidden, output: hidden })
     }
 
-    /// The same for a cell whose output, which the recurrent matrix sees, is a projection of its units to `output` values.
+    /// The same for a cell that projects its units to an output of `output` values, which the
+    /// recurrent matrix multiplies.
     ///
     /// # Errors
-    /// If `init` wants the identity for a recurrent block, which is not square then.
+    /// If `output` is 0, or `init` sets a recurrent block to the identity, which then is not
+    /// square.
     pub fn projected(self, output: usize) -> Result<Self> {
+        require_size("projection", output, "value")?;
         let identity = |gate: &&str| matches!(self.block(gate), Block::Identity { .. });
         match self.gates.names.iter().find(|gate| identity(gate)) {
             Some(gate) if output != self.hidden => {
@@ -89,7 +95,7 @@ impl<'a> Weights<'a> {
         self.gates.names
     }
 
-    /// Checks that nothing is asked of the biases, for a cell without them.
+    /// Checks that the initialisation sets no bias, for a cell without biases.
     ///
     /// # Errors
     /// If the initialisation sets one.
@@ -104,8 +110,9 @@ impl<'a> Weights<'a> {
     /// `weight_ih`, `(gates * hidden, input)`.
     ///
     /// # Errors
-    /// If it exists with another shape.
+    /// If it exists with another shape, or `input` is 0.
     pub fn weight_ih(&self, input: usize) -> Result<Tensor> {
+        require_size("input", input, "feature")?;
         let (rows, hidden) = (self.rows(), self.hidden as f64);
         self.get("weight_ih", &[rows, input], |name| {
             self.gate_by_gate(name, input, |rng, scheme| match scheme {
@@ -117,7 +124,8 @@ impl<'a> Weights<'a> {
         })
     }
 
-    /// `weight_hh`, `(gates * hidden, output)`; the output is as large as `hidden` unless [`Weights::projected`].
+    /// `weight_hh`, `(gates * hidden, output)`; the output is as large as `hidden` unless
+    /// [`Weights::projected`].
     ///
     /// # Errors
     /// If it exists with another shape.
@@ -136,7 +144,7 @@ impl<'a> Weights<'a> {
                 match self.block(gate) {
                     Block::Scheme => {}
                     Block::Orthogonal { gain } => {
-                        let mut rng = named_rng(self.init.seed, &format!("{name} {gate}"));
+                        let mut rng = self.rng(&format!("{name} {gate}"));
                         let drawn = orthogonal(&mut rng, hidden, output);
                         block
                             .iter_mut()
@@ -154,16 +162,16 @@ impl<'a> Weights<'a> {
         })
     }
 
-    /// `weight_hr`, `(output, hidden)`: the projection, see [`Weights::projected`]. By the scheme: U(±1/√H), Glorot's
-    /// U(±√(6 / (H + output))), U(±√(6/H)), N(0, 1/H).
+    /// `weight_hr`, `(output, hidden)`: the projection of [`Weights::projected`]. Its distribution
+    /// by scheme, in the order of [`Scheme`]: U(±1/√H), Glorot's U(±√(6 / (H + output))),
+    /// U(±√(6/H)), N(0, 1/H).
     ///
     /// # Errors
     /// If it exists with another shape.
     pub fn weight_hr(&self) -> Result<Tensor> {
         let (hidden, output) = (self.hidden, self.output);
         self.get("weight_hr", &[output, hidden], |name| {
-            let (mut rng, count, wide) =
-                (named_rng(self.init.seed, name), output * hidden, hidden as f64);
+            let (mut rng, count, wide) = (self.rng(name), output * hidden, hidden as f64);
             match self.init.scheme {
                 Scheme::PyTorch => uniform(&mut rng, count, 1.0 / wide.sqrt()),
                 Scheme::Keras => uniform(&mut rng, count, (6.0 / (hidden + output) as f64).sqrt()),
@@ -173,18 +181,16 @@ impl<'a> Weights<'a> {
         })
     }
 
-    /// A weight with one number a unit, `(hidden)`, such as a peephole. It begins as a bias does: from U(±1/√H) in PyTorch's
-    /// scheme, and zero in the others.
+    /// A weight with one number for each unit, `(hidden)`, such as a peephole. It is drawn from
+    /// U(±1/√H) in PyTorch's scheme, and zero in the others.
     ///
     /// # Errors
     /// If it exists with another shape.
     pub fn by_unit(&self, base: &str) -> Result<Tensor> {
         self.get(base, &[self.hidden], |name| match self.init.scheme {
-            Scheme::PyTorch => uniform(
-                &mut named_rng(self.init.seed, name),
-                self.hidden,
-                1.0 / (self.hidden as f64).sqrt(),
-            ),
+            Scheme::PyTorch => {
+                uniform(&mut self.rng(name), self.hidden, 1.0 / (self.hidden as f64).sqrt())
+            }
             Scheme::Keras | Scheme::Candle | Scheme::Normal { .. } => vec![0.0; self.hidden],
         })
     }
@@ -194,7 +200,7 @@ impl<'a> Weights<'a> {
     /// # Errors
     /// If it exists with another shape.
     pub fn bias_ih(&self) -> Result<Tensor> {
-        self.bias("bias_ih", true)
+        self.drawn_bias("bias_ih", true)
     }
 
     /// `bias_hh`, `(gates * hidden)`.
@@ -202,15 +208,30 @@ impl<'a> Weights<'a> {
     /// # Errors
     /// If it exists with another shape.
     pub fn bias_hh(&self) -> Result<Tensor> {
-        self.bias("bias_hh", false)
+        self.drawn_bias("bias_hh", false)
     }
 
-    /// A weight of another kind, with the same value everywhere, such as a gain.
+    /// A single bias under another name, `(gates * hidden)`, for a cell that has one bias where
+    /// PyTorch has two. It holds the whole of what [`Init`] sets: the forget bias, and the biases
+    /// of single gates.
+    ///
+    /// # Errors
+    /// If it exists with another shape.
+    pub fn bias(&self, base: &str) -> Result<Tensor> {
+        self.drawn_bias(base, true)
+    }
+
+    /// A weight whose elements are all `value`, such as a gain.
     ///
     /// # Errors
     /// If it exists with another shape.
     pub fn constant(&self, base: &str, size: usize, value: f64) -> Result<Tensor> {
         self.get(base, &[size], |_| vec![value; size])
+    }
+
+    /// The generator of the weight `name`.
+    fn rng(&self, name: &str) -> ChaCha8Rng {
+        named_rng(seed(&self.vb), name)
     }
 
     fn rows(&self) -> usize {
@@ -222,20 +243,20 @@ impl<'a> Weights<'a> {
         self.gates.names.iter().position(|gate| *gate == name).expect("gates are checked in `new`")
     }
 
-    /// How a gate's recurrent block begins.
+    /// The initialisation of a gate's recurrent block.
     fn block(&self, gate: &str) -> Block {
         let own = self.init.recurrent_by_gate.iter().find(|(own, _)| own == gate);
         own.map_or(self.init.recurrent, |(_, block)| *block)
     }
 
-    /// The rows of all gates, `columns` numbers each: a gate's as they are where its scheme holds for all of them.
+    /// The rows of all gates, `columns` numbers each, by the scheme of each gate.
     fn gate_by_gate(
         &self,
         name: &str,
         columns: usize,
         draw: impl Fn(&mut ChaCha8Rng, Scheme) -> Vec<f64>,
     ) -> Vec<f64> {
-        let all = |scheme| draw(&mut named_rng(self.init.seed, name), scheme);
+        let all = |scheme| draw(&mut self.rng(name), scheme);
         let mut values = all(self.init.scheme);
         for (gate, scheme) in &self.init.scheme_by_gate {
             let start = self.gate(gate) * self.hidden * columns;
@@ -245,8 +266,8 @@ impl<'a> Weights<'a> {
         values
     }
 
-    /// A bias. Where the sum of the two is set, this one is that sum if `holds`, and else zero.
-    fn bias(&self, base: &str, holds: bool) -> Result<Tensor> {
+    /// A bias. If [`Init`] sets its value, it has that value if `holds`, and is zero otherwise.
+    fn drawn_bias(&self, base: &str, holds: bool) -> Result<Tensor> {
         let (rows, hidden) = (self.rows(), self.hidden);
         self.get(base, &[rows], |name| {
             let mut values = self.gate_by_gate(name, 1, |rng, scheme| match scheme {
@@ -264,7 +285,7 @@ impl<'a> Weights<'a> {
                 (None, _) | (_, ForgetBias::Scheme) => {}
                 (Some(gate), ForgetBias::Constant(sum)) => put(gate, &vec![sum; hidden]),
                 (Some(gate), ForgetBias::Chrono { longest }) => {
-                    let mut rng = named_rng(self.init.seed, &format!("{name} chrono"));
+                    let mut rng = self.rng(&format!("{name} chrono"));
                     let mut draw = |_| rng.random_range(1.0..(longest - 1) as f64).ln();
                     let drawn: Vec<f64> = (0..hidden).map(&mut draw).collect();
                     put(gate, &drawn);
@@ -304,10 +325,19 @@ fn normals(rng: &mut impl Rng, count: usize, deviation: f64) -> Vec<f64> {
     (0..count).map(|_| deviation * normal(rng)).collect()
 }
 
-/// The tensor `name` of `vb`; where a variable map makes it only now, it begins as `draw` says for its full name.
+/// Refuses a size of 0.
+pub(crate) fn require_size(name: &str, size: usize, what: &str) -> Result<()> {
+    match size {
+        0 => bail!("{name}: expected at least 1 {what}, got 0"),
+        _ => Ok(()),
+    }
+}
+
+/// The tensor `name` of `vb`. If a variable map makes it only now, its values are those of `draw`
+/// for its full name.
 ///
-/// candle's own initialisers are a closed list and cannot be seeded on a CPU. So candle makes zeros, and the variable
-/// behind them is set.
+/// Candle's initialisers are a closed list without a seed on the CPU. So candle makes zeros, and
+/// this function sets the variable.
 pub(super) fn get_or(
     vb: &VarBuilder,
     name: &str,

@@ -30,14 +30,13 @@ pub(super) struct Attention {
 
 impl Attention {
     pub(super) fn new(
-        seed: u64,
         hidden: usize,
         output: usize,
         detached: bool,
         vb: &VarBuilder,
     ) -> Result<Self> {
         let weight = |name: &str, rows| -> Result<Linear> {
-            Ok(Linear::new(init::linear_weight(seed, hidden, rows, "weight", &vb.pp(name))?, None))
+            Ok(Linear::new(init::linear_weight(hidden, rows, "weight", &vb.pp(name))?, None))
         };
         Ok(Self {
             query: weight("query", hidden)?,

@@ -41,6 +41,7 @@ impl<'a> Training<'a> {
             job.size(),
             job.task,
             training.readout,
+            job.config.seed,
             training.dtype,
             device,
         )?;

@@ -4,7 +4,7 @@
 use candle::{DType, Device, Tensor};
 use recurrent_core::init::{Gates, Weights};
 use recurrent_core::{
-    linear, Carry, Cell, ForwardContext, HiddenState, Init, Layer, Rnn, Sequence,
+    linear, Carry, Cell, ForwardContext, HiddenState, Init, Layer, Params, Rnn, Sequence,
 };
 use recurrent_harness::variant::{Size, Variant};
 use recurrent_tasks::task::{Batch, BatchKey, Criterion, Judged, Reads, Task};
@@ -12,12 +12,16 @@ use recurrent_tasks::Result;
 use std::sync::Arc;
 
 /// h' = f(W x, U h).
-#[derive(Clone)]
+#[derive(Clone, Params)]
 pub(crate) struct Plain {
+    #[param(name = "weight_ih")]
     w: Tensor,
+    #[param(name = "weight_hh")]
     u: Tensor,
+    #[param(skip)]
     f: fn(&Tensor, &Tensor) -> candle::Result<Tensor>,
     /// The slope of f by its value.
+    #[param(skip)]
     slope: Option<fn(&Tensor) -> candle::Result<Tensor>>,
 }
 
@@ -27,8 +31,8 @@ impl Plain {
         vb: candle_nn::VarBuilder,
         f: fn(&Tensor, &Tensor) -> candle::Result<Tensor>,
     ) -> candle::Result<Self> {
-        let init = Init::seeded(size.seed);
         let gates = Gates { names: &["h"], forget: None, input: None };
+        let init = Init::default();
         let weights = Weights::new(vb, None, &init, gates, size.hidden)?;
         Ok(Self { w: weights.weight_ih(size.input)?, u: weights.weight_hh()?, f, slope: None })
     }
@@ -43,14 +47,6 @@ impl Cell for Plain {
 
     fn state_sizes(&self) -> Vec<usize> {
         vec![self.u.dims()[1]]
-    }
-
-    fn params(&self) -> Vec<(String, Tensor)> {
-        vec![("weight_ih".to_string(), self.w.clone()), ("weight_hh".to_string(), self.u.clone())]
-    }
-
-    fn with_params(&self, params: Vec<Tensor>) -> candle::Result<Self> {
-        Ok(Self { w: params[0].clone(), u: params[1].clone(), ..self.clone() })
     }
 
     fn step(&self, x: &Tensor, s: &HiddenState) -> candle::Result<HiddenState> {

@@ -3,13 +3,14 @@
 use candle::{DType, Device, Result, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent_core::{
-    linear, Carry, Cell, CellConfig, ForwardContext, HiddenState, Layer, Rnn, Sequence,
+    linear, Carry, Cell, CellConfig, ForwardContext, HiddenState, Layer, Parameters, Params, Rnn,
+    Sequence,
 };
 use recurrent_measures::{flatten, unflatten};
 use recurrent_testkit::noise;
 
 /// h' = A h + B x, with its derivative in closed form.
-#[derive(Clone)]
+#[derive(Clone, Params)]
 pub(crate) struct Linear {
     pub(crate) a: Tensor, // (hidden, hidden)
     pub(crate) b: Tensor, // (hidden, input)
@@ -37,14 +38,6 @@ impl Cell for Linear {
         vec![self.a.dims()[0]]
     }
 
-    fn params(&self) -> Vec<(String, Tensor)> {
-        vec![("a".into(), self.a.clone()), ("b".into(), self.b.clone())]
-    }
-
-    fn with_params(&self, params: Vec<Tensor>) -> Result<Self> {
-        Ok(Self { a: params[0].clone(), b: params[1].clone() })
-    }
-
     fn step(&self, x: &Tensor, s: &HiddenState) -> Result<HiddenState> {
         Ok(HiddenState { h: (linear(x, &self.b, None)? + linear(&s.h, &self.a, None)?)? })
     }
@@ -59,7 +52,7 @@ impl Cell for Linear {
 }
 
 /// h' = tanh(W x + U h), a user's own network, with its derivative in closed form.
-#[derive(Clone)]
+#[derive(Clone, Params)]
 pub(crate) struct Elman {
     pub(crate) w: Tensor, // (hidden, input)
     pub(crate) u: Tensor, // (hidden, hidden)
@@ -91,14 +84,6 @@ impl Cell for Elman {
         vec![self.u.dims()[0]]
     }
 
-    fn params(&self) -> Vec<(String, Tensor)> {
-        vec![("w".into(), self.w.clone()), ("u".into(), self.u.clone())]
-    }
-
-    fn with_params(&self, params: Vec<Tensor>) -> Result<Self> {
-        Ok(Self { w: params[0].clone(), u: params[1].clone() })
-    }
-
     fn step(&self, x: &Tensor, s: &HiddenState) -> Result<HiddenState> {
         Ok(HiddenState { h: (linear(x, &self.w, None)? + linear(&s.h, &self.u, None)?)?.tanh()? })
     }
@@ -113,6 +98,18 @@ impl Cell for Elman {
 #[derive(Clone)]
 pub(crate) struct Henon;
 
+impl Parameters for Henon {
+    fn append_params(&self, params: &mut Vec<(String, Tensor)>) {
+        let unused = Tensor::zeros(1, DType::F64, &Device::Cpu).expect("a number");
+        params.push(("unused".to_string(), unused));
+    }
+
+    fn replace_params(&self, params: &mut std::vec::IntoIter<Tensor>) -> Result<Self> {
+        params.next();
+        Ok(Self)
+    }
+}
+
 impl Cell for Henon {
     type State = HiddenState;
 
@@ -122,14 +119,6 @@ impl Cell for Henon {
 
     fn state_sizes(&self) -> Vec<usize> {
         vec![2]
-    }
-
-    fn params(&self) -> Vec<(String, Tensor)> {
-        vec![("unused".into(), Tensor::zeros(1, DType::F64, &Device::Cpu).expect("a number"))]
-    }
-
-    fn with_params(&self, _: Vec<Tensor>) -> Result<Self> {
-        Ok(Self)
     }
 
     fn step(&self, _: &Tensor, s: &HiddenState) -> Result<HiddenState> {

@@ -131,7 +131,7 @@ fn the_penalty_is_the_measure_and_its_gradient_the_immediate_one() -> Result<()>
 #[test]
 fn an_lstm_and_a_stack_of_one_can_be_penalised() -> Result<()> {
     let xs = sequences(3, 6, 2)?;
-    let stack = Stack::new(vec![Box::new(layer(&LstmConfig::default(), 2, 4)?)])?;
+    let stack = Stack::from_layers(vec![Box::new(layer(&LstmConfig::default(), 2, 4)?)])?;
     let (traces, seen) = context(&stack, &xs)?;
     let penalty = omega_penalty(&stack, &xs, &traces, &seen)?;
     let trajectory = Trajectory::new(&stack, &xs, None)?;

@@ -57,7 +57,7 @@ fn the_chain_of_pull_backs_is_what_a_recorder_sees() -> Result<()> {
 fn the_top_of_a_stack_too() -> Result<()> {
     let vars = VarMap::new();
     let vb = VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu);
-    let stack = Stack::of(2, Direction::Forward, 2, 4, &VanillaConfig::default(), vb)?;
+    let stack = Stack::new(2, 4, 2, Direction::Forward, &VanillaConfig::default(), vb)?;
     let (xs, weight) = (sequences(3, 7, 2)?, noise("weight", &[3, 4])?);
     let last = Tensor::cat(&[&weight.zeros_like()?, &weight], 1)?;
     let traces = Trajectory::new(&stack, &xs, None)?.traces(&last)?;

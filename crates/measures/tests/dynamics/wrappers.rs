@@ -17,7 +17,7 @@ use recurrent_vanilla::VanillaConfig;
 fn the_jacobian_of_a_stack_has_those_of_its_layers_on_the_diagonal() -> Result<()> {
     let vars = VarMap::new();
     let vb = VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu);
-    let stack = Stack::of(2, Direction::Forward, 2, 3, &GruConfig::default(), vb)?;
+    let stack = Stack::new(2, 3, 2, Direction::Forward, &GruConfig::default(), vb)?;
     let xs = sequences(2, 5, 2)?;
     let trajectory = Trajectory::new(&stack, &xs, None)?;
     let found = trajectory.jacobian(3, 1)?;
@@ -42,7 +42,7 @@ fn a_residual_over_depth_leaves_the_jacobians_bit_by_bit() -> Result<()> {
     let inner = Rnn::new(3, 3, &LstmConfig::default(), vb.clone())?;
     let xs = sequences(2, 6, 3)?;
     let plain = Trajectory::new(&inner, &xs, None)?;
-    let outer = Residual::new(inner.clone(), LayerId::default(), 0, vb)?;
+    let outer = Residual::new(inner.clone(), LayerId::default(), vb)?;
     let around = Trajectory::new(&outer, &xs, None)?;
     for t in 0..6 {
         close("jacobian", &around.jacobian(t, 1)?, &plain.jacobian(t, 1)?, Tolerance::Bits)?;
@@ -83,7 +83,7 @@ fn a_residual_over_depth_lets_the_input_of_the_step_be_read() -> Result<()> {
     };
     let inner = layer(&VanillaConfig::default(), 6, 6)?;
     let vb = VarBuilder::zeros(DType::F64, &Device::Cpu);
-    let outer = Residual::new(inner, LayerId::default(), 0, vb)?;
+    let outer = Residual::new(inner, LayerId::default(), vb)?;
     assert!(memory_capacity(&outer, &settings)?.curve[0] > 0.99);
     Ok(())
 }

@@ -23,9 +23,9 @@ impl Network {
         build: impl FnOnce(VarBuilder) -> Result<Box<dyn Layer>>,
     ) -> Result<Self> {
         let vars = VarMap::new();
-        let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
+        let vb = init::seeded(&vars, seed, DType::F32, &Device::Cpu);
         let layer = build(vb.pp("rnn"))?;
-        let readout = init::linear(seed, layer.output_size(), 1, &vb.pp("readout"))?;
+        let readout = init::linear(layer.output_size(), 1, &vb.pp("readout"))?;
         Ok(Self { vars, layer, readout })
     }
 
@@ -36,7 +36,7 @@ impl Network {
         seed: u64,
     ) -> Result<Self> {
         Self::new(seed, |vb| {
-            Ok(Box::new(Stack::of(layers, Direction::Forward, 2, hidden, config, vb)?))
+            Ok(Box::new(Stack::new(2, hidden, layers, Direction::Forward, config, vb)?))
         })
     }
 

@@ -82,7 +82,7 @@ impl<C: Cell> Case<C> {
             }
             None => {
                 let layers = forward.iter().map(|cell| Box::new(rnn(cell)) as Box<dyn Layer>);
-                Box::new(Stack::new(layers.collect())?)
+                Box::new(Stack::from_layers(layers.collect())?)
             }
         })
     }

@@ -6,7 +6,7 @@ use candle_nn::ops::sigmoid;
 use candle_nn::{VarBuilder, VarMap};
 use recurrent_core::{
     linear, ActivationRecorder, Cell, Direction, ForwardContext, Gate, GradientRecorder,
-    HiddenState, Layer, LayerId, Record, Rnn, Sequence, Stack,
+    HiddenState, Layer, LayerId, Params, Record, Rnn, Sequence, Stack,
 };
 use recurrent_gru::GruConfig;
 use recurrent_lstm::LstmConfig;
@@ -23,18 +23,19 @@ fn near(what: &str, found: f64, expected: f64) {
 }
 
 /// h' = a h + b x, unit by unit.
-#[derive(Clone)]
+#[derive(Clone, Params)]
 struct Leak {
     a: Tensor, // (1)
+    #[param(skip)]
     b: f64,
+    #[param(skip)]
     size: usize,
-    layer: usize,
 }
 
 impl Leak {
-    fn new(a: f64, b: f64, size: usize, layer: usize, dtype: DType) -> Result<Self> {
+    fn new(a: f64, b: f64, size: usize, dtype: DType) -> Result<Self> {
         let a = Var::from_tensor(&Tensor::new(&[a], &Device::Cpu)?.to_dtype(dtype)?)?.into_inner();
-        Ok(Self { a, b, size, layer })
+        Ok(Self { a, b, size })
     }
 }
 
@@ -49,21 +50,13 @@ impl Cell for Leak {
         vec![self.size]
     }
 
-    fn params(&self) -> Vec<(String, Tensor)> {
-        vec![(format!("a_l{}", self.layer), self.a.clone())]
-    }
-
-    fn with_params(&self, params: Vec<Tensor>) -> Result<Self> {
-        Ok(Self { a: params[0].clone(), ..self.clone() })
-    }
-
     fn step(&self, x: &Tensor, s: &HiddenState) -> Result<HiddenState> {
         Ok(HiddenState { h: (s.h.broadcast_mul(&self.a)? + (x * self.b)?)? })
     }
 }
 
 /// h' = z ∘ h + (1 − z) ∘ x with z = σ(W x): a gate that keeps h, and no other path.
-#[derive(Clone)]
+#[derive(Clone, Params)]
 struct Keeper(Tensor);
 
 impl Cell for Keeper {
@@ -75,14 +68,6 @@ impl Cell for Keeper {
 
     fn state_sizes(&self) -> Vec<usize> {
         vec![self.0.dims()[0]]
-    }
-
-    fn params(&self) -> Vec<(String, Tensor)> {
-        vec![("w".to_string(), self.0.clone())]
-    }
-
-    fn with_params(&self, params: Vec<Tensor>) -> Result<Self> {
-        Ok(Self(params[0].clone()))
     }
 
     fn step(&self, x: &Tensor, s: &HiddenState) -> Result<HiddenState> {
@@ -212,7 +197,7 @@ fn leaked(
     steps: usize,
     dtype: DType,
 ) -> Result<Vec<recurrent_core::GradientTrace>> {
-    let layer = Rnn::from_cell(Leak::new(a, 1.0, 2, 0, dtype)?);
+    let layer = Rnn::from_cell(Leak::new(a, 1.0, 2, dtype)?);
     let xs = Sequence::new(Tensor::zeros((1, steps, 2), dtype, &Device::Cpu)?)?;
     let recorder = GradientRecorder::new(Record::Gradients);
     let (last, _) = layer.last(&xs, None, &ForwardContext::default().record(&recorder))?;
@@ -276,10 +261,10 @@ fn depth_and_time_are_told_apart() -> Result<()> {
     // The top layer keeps 0.9 per step and takes 0.1 of its input; the bottom layer keeps 0.5.
     let (bottom, top, gain, steps) = (0.5f64, 0.9f64, 0.1, 60);
     let layers: Vec<Box<dyn Layer>> = vec![
-        Box::new(Rnn::from_cell(Leak::new(bottom, 1.0, 1, 0, DType::F64)?)),
-        Box::new(Rnn::from_cell(Leak::new(top, gain, 1, 1, DType::F64)?)),
+        Box::new(Rnn::from_cell(Leak::new(bottom, 1.0, 1, DType::F64)?)),
+        Box::new(Rnn::from_cell(Leak::new(top, gain, 1, DType::F64)?)),
     ];
-    let stack = Stack::new(layers)?;
+    let stack = Stack::from_layers(layers)?;
     let xs = Sequence::new(Tensor::ones((3, steps, 1), DType::F64, &Device::Cpu)?)?;
     let loss = |context: &ForwardContext| stack.last(&xs, None, context)?.0.mean_all();
     let it = Objective { loss: &loss, weights: &stack.params(), depth: 2, reads: LossReads::Ends };
@@ -321,7 +306,7 @@ fn depth_and_time_are_told_apart() -> Result<()> {
 fn depth_has_both_directions() -> Result<()> {
     let vars = VarMap::new();
     let vb = VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu);
-    let stack = Stack::of(3, Direction::Bidirectional, INPUT, HIDDEN, &GruConfig::default(), vb)?;
+    let stack = Stack::new(INPUT, HIDDEN, 3, Direction::Bidirectional, &GruConfig::default(), vb)?;
     let xs = Sequence::new(values(&[3, 12, INPUT], 1.0, 0.0)?)?;
     let loss = |context: &ForwardContext| stack.last(&xs, None, context)?.0.sqr()?.mean_all();
     let mut weights = stack.params();
@@ -386,9 +371,8 @@ fn noise_of_batches_is_that_of_their_examples() -> Result<()> {
 
 #[test]
 fn rank_of_what_a_network_does() -> Result<()> {
-    // h' = x: the states are the inputs, which are on a line at the first batch position and in a
-    // plane over both.
-    let layer = Rnn::from_cell(Leak::new(0.0, 1.0, 3, 0, DType::F64)?);
+    // h' = x: the states are the inputs, which lie on a line in the first batch position and in a plane over both.
+    let layer = Rnn::from_cell(Leak::new(0.0, 1.0, 3, DType::F64)?);
     let xs = [[[1.0, 0., 5.], [0.0, 2., 5.]], [[-1.0, 0., 5.], [0.0, -2., 5.]]];
     let xs = Sequence::new(Tensor::new(&xs, &Device::Cpu)?)?;
     let activations = ActivationRecorder::default();
