@@ -6,8 +6,8 @@ use crate::Connection;
 use candle::{bail, Result};
 use recurrent_core::init::{Block, ForgetBias, Scheme};
 
-/// How each remedy is written, what it does, and where it comes from. G is a gate: i, f, g, o of an LSTM; r, z, n of a GRU; h of
-/// a vanilla network. What stands in brackets may be left out.
+/// How each remedy is written, what it does, and where it comes from. G is a gate: i, f, g, o of an
+/// LSTM; r, z, n of a GRU; h of a vanilla network. What stands in brackets may be left out.
 pub const TABLE: &[[&str; 3]] = &[
     [
         "init=SCHEME",
@@ -224,7 +224,8 @@ impl Words<'_> {
             ("orthogonal", _) => Start::Block(Block::Orthogonal { gain: scale? }),
             ("identity", _) => Start::Block(Block::Identity { scale: scale? }),
             _ => bail!(
-                "remedy {}: expected pytorch, keras, candle, orthogonal[:GAIN] or identity[:SCALE], got {value:?}",
+                "remedy {}: expected pytorch, keras, candle, orthogonal[:GAIN] or \
+                 identity[:SCALE], got {value:?}",
                 self.name
             ),
         })

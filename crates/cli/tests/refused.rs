@@ -166,7 +166,8 @@ fn wrong_input_is_refused_in_one_line_and_leaves_nothing() -> Result<()> {
         folder,
         match CUDA {
             false => {
-                "2 --device cuda:99 => device cuda:99: this build has no CUDA: build with --features cuda"
+                "2 --device cuda:99 => device cuda:99: this build has no CUDA: build with \
+                 --features cuda"
             }
             true => "1 --device cuda:99 => device cuda:99 is not there...",
         },

@@ -20,7 +20,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// layer.run(&xs, None, &ForwardContext::default().activations(&activations))?;
 /// for seen in activations.take() {
 ///     for gate in &seen.gates {
-///         println!("layer {}: gate {} opens to {:?} on average", seen.layer_id.layer, gate.name, gate.values.mean_all()?);
+///         let (layer, mean) = (seen.layer_id.layer, gate.values.mean_all()?);
+///         println!("layer {layer}: gate {} opens to {mean:?} on average", gate.name);
 ///     }
 /// }
 /// # Ok(())

@@ -129,11 +129,14 @@ impl Carry {
     /// # use candle::{DType, Device, Result, Tensor};
     /// # use recurrent_core::Carry;
     /// # fn main() -> Result<()> {
-    /// # let carry = Carry::Layers(vec![Carry::Cell(vec![("h", Tensor::ones((2, 3), DType::F32, &Device::Cpu)?)])]);
+    /// # let h = Tensor::ones((2, 3), DType::F32, &Device::Cpu)?;
+    /// # let carry = Carry::Layers(vec![Carry::Cell(vec![("h", h)])]);
     /// # let zeros = carry.map(&mut |tensor| tensor.zeros_like())?;
-    /// # let path = std::env::temp_dir().join(format!("recurrent-carry-{}.safetensors", std::process::id()));
+    /// # let file = format!("recurrent-carry-{}.safetensors", std::process::id());
+    /// # let path = std::env::temp_dir().join(file);
     /// candle::safetensors::save(&carry.named().into_iter().collect(), &path)?;
-    /// let again = zeros.with_named(&candle::safetensors::load(&path, &Device::Cpu)?.into_iter().collect())?;
+    /// let tensors = candle::safetensors::load(&path, &Device::Cpu)?;
+    /// let again = zeros.with_named(&tensors.into_iter().collect())?;
     /// # std::fs::remove_file(&path)?;
     /// # assert_eq!(again.layer(0)?.field("h")?.to_vec2::<f32>()?, [[1.0; 3]; 2]);
     /// # Ok(())

@@ -61,7 +61,10 @@ impl RecurrentDropout {
         }
         for (field, rate) in [("h", self.zoneout_h), ("c", self.zoneout_c)] {
             if rate > 0.0 && !fields.contains(&field) {
-                bail!("noise zoneout_{field}: expected a cell whose state has the field {field}, got {fields:?}")
+                bail!(
+                    "noise zoneout_{field}: expected a cell whose state has the field {field}, \
+                    got {fields:?}"
+                )
             }
         }
         Ok(())

@@ -306,7 +306,8 @@ impl<'a> Steps<'a> {
                 let largest = grad.abs()?.max_keepdim(1)?; // (batch, 1)
                 let largest = largest.eq(0.0)?.where_cond(&largest.ones_like()?, &largest)?;
                 let root = grad.broadcast_div(&largest)?.sqr()?.sum_keepdim(1)?.sqrt()?;
-                let scale = (largest.recip()? * bound)?.div(&root)?.minimum(1.0)?; // 1 where the norm is 0
+                // 1 where the norm is 0
+                let scale = (largest.recip()? * bound)?.div(&root)?.minimum(1.0)?;
                 grad.broadcast_mul(&scale)?
             }
         };

@@ -72,7 +72,10 @@ fn expand(input: &DeriveInput) -> syn::Result<Tokens> {
     Ok(quote! {
         #[automatically_derived]
         impl #generics #core::Parameters for #ident #types #clauses {
-            fn append_params(&self, params: &mut ::std::vec::Vec<(::std::string::String, #core::__private::Tensor)>) {
+            fn append_params(
+                &self,
+                params: &mut ::std::vec::Vec<(::std::string::String, #core::__private::Tensor)>,
+            ) {
                 #append
             }
 

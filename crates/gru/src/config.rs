@@ -23,7 +23,8 @@ pub struct GruConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reset {
-    /// After the matrix product, r ∘ (W_hn h_{t-1} + b_hn): PyTorch, cuDNN, and the paper's first version.
+    /// After the matrix product, r ∘ (W_hn h_{t-1} + b_hn): PyTorch, cuDNN, and the paper's first
+    /// version.
     #[default]
     After,
     /// Before it, W_hn (r ∘ h_{t-1}) + b_hn: the paper's third version.
@@ -37,8 +38,8 @@ impl Default for GruConfig {
 }
 
 impl GruConfig {
-    /// PyTorch's initialisation with chrono biases on z for lags up to `longest` steps (Tallec and Ollivier 2018,
-    /// arXiv:1804.11188v1).
+    /// PyTorch's initialisation with chrono biases on z for lags up to `longest` steps (Tallec and
+    /// Ollivier 2018, arXiv:1804.11188v1).
     pub fn chrono(longest: usize) -> Self {
         Self {
             init: Init { forget_bias: ForgetBias::Chrono { longest }, ..Init::default() },

@@ -7,16 +7,17 @@
 //! h_t = (1 − z) ∘ n + z ∘ h_{t-1}
 //! ```
 //!
-//! Cho et al. 2014 in the form of its first version (arXiv:1406.1078v1), with the reset gate after the matrix product; as
-//! `torch.nn.GRU`. With [`Reset::Before`] it is that of the third version (arXiv:1406.1078v3), with the same weights:
+//! Cho et al. 2014 in the form of its first version (arXiv:1406.1078v1), with the reset gate after
+//! the matrix product; as `torch.nn.GRU`. With [`Reset::Before`] it is that of the third version
+//! (arXiv:1406.1078v3), with the same weights:
 //!
 //! ```text
 //! n = tanh(W_in x_t + b_in + W_hn (r ∘ h_{t-1}) + b_hn)
 //! ```
 //!
-//! The sign of z is PyTorch's: z keeps the old state, so a
-//! bias towards memory is a positive one on z. In the paper's equation 7 it is the same; Chung et al. 2014 (arXiv:1412.3555)
-//! have z and 1 − z exchanged.
+//! The sign of z is PyTorch's: z keeps the old state, so a bias towards memory is a positive one on
+//! z. In the paper's equation 7 it is the same; Chung et al. 2014 (arXiv:1412.3555) have z and 1 −
+//! z exchanged.
 //!
 //! | weight | shape, rows in the order r, z, n | begins, by default |
 //! |---|---|---|

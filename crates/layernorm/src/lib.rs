@@ -1,7 +1,9 @@
-//! Layer-normed LSTM, GRU and vanilla network for candle (Ba, Kiros and Hinton 2016, arXiv:1607.06450v1, equations 4 and 20 to 25), with
-//! every placement of the normalisation that the field uses.
+//! Layer-normed LSTM, GRU and vanilla network for candle (Ba, Kiros and Hinton 2016,
+//! arXiv:1607.06450v1, equations 4 and 20 to 25), with every placement of the normalisation that
+//! the field uses.
 //!
-//! LN(v) = (v − mean v) / √(variance v + 1e-5), over the whole vector of all gates, for the input and the recurrent part apart.
+//! LN(v) = (v − mean v) / √(variance v + 1e-5), over the whole vector of all gates, for the input
+//! and the recurrent part apart.
 //!
 //! LSTM:
 //! ```text
@@ -9,7 +11,8 @@
 //! c_t = σ(f) ∘ c_{t-1} + σ(i) ∘ tanh(g)                     the carried memory is not normalised
 //! h_t = σ(o) ∘ tanh(LN(c_t) ∘ gain_c + bias_c)
 //! ```
-//! GRU, with PyTorch's sign of z (the paper's supplement has z and 1 − z exchanged) and the reset after the product:
+//! GRU, with PyTorch's sign of z (the paper's supplement has z and 1 − z exchanged) and the reset
+//! after the product:
 //! ```text
 //! (a_r, a_z, a_n) = LN(W_ih x_t) ∘ gain_ih + b_ih           (b_r, b_z, b_n) = LN(W_hh h_{t-1}) ∘ gain_hh + b_hh
 //! r = σ(a_r + b_r)    z = σ(a_z + b_z)    n = tanh(a_n + r ∘ b_n)    h_t = (1 − z) ∘ n + z ∘ h_{t-1}
@@ -19,14 +22,15 @@
 //! h_t = φ(LN(W_ih x_t + W_hh h_{t-1}) ∘ gain + b_ih + b_hh)        φ = tanh, or ReLU
 //! ```
 //!
-//! The initial value of the gains decides whether the gradient vanishes: Cooijmans et al. (2016, arXiv:1603.09025v5, section
-//! 3.2 and figure 1) show it for batch normalisation, where 0.1 keeps it alive and 1 does not. It is an option here,
-//! [`LayerNormLstmConfig::gain`], 1 by default as in the paper of layer normalisation.
+//! The initial value of the gains decides whether the gradient vanishes: Cooijmans et al. (2016,
+//! arXiv:1603.09025v5, section 3.2 and figure 1) show it for batch normalisation, where 0.1 keeps
+//! it alive and 1 does not. It is an option here, [`LayerNormLstmConfig::gain`], 1 by default as in
+//! the paper of layer normalisation.
 //!
 //! # Placements of the LSTM's normalisation
 //!
-//! The literature and the libraries call four cells by one name. [`Placement`] has the equations of each, and what becomes of the
-//! gradient; with m_t = σ(f) ∘ c_{t-1} + σ(i) ∘ tanh(g):
+//! The literature and the libraries call four cells by one name. [`Placement`] has the equations of
+//! each, and what becomes of the gradient; with m_t = σ(f) ∘ c_{t-1} + σ(i) ∘ tanh(g):
 //!
 //! | [`Placement`] | pre-activations | carried c_t | h_t | eps | source |
 //! |---|---|---|---|---|---|
@@ -35,11 +39,13 @@
 //! | `TfAddons` | LN of both parts, and one more bias | LN(m_t) | σ(o) ∘ tanh(c_t) | 1e-3 | TensorFlow Addons |
 //! | `Burn` | LN of the input part | LN(m_t) | LN(σ(o) ∘ tanh(c_t)) | 1e-5 | burn's `examples/modern-lstm` |
 //!
-//! Gains and biases are left out in this table. Where LN(m_t) is carried, the Jacobian of LN multiplies the gradient along c at every step.
+//! Gains and biases are left out in this table. Where LN(m_t) is carried, the Jacobian of LN
+//! multiplies the gradient along c at every step.
 //!
-//! Two more options hold for any placement. [`Scope`] says whether the pre-activations of an LSTM or a GRU are normalised as one vector or
-//! gate by gate, [`Norm`] whether by LN or by the root mean square, v / √(mean v² + eps) (Zhang and Sennrich 2019,
-//! arXiv:1910.07467v1). A vanilla network has one gate, so its scope is no option. Neither changes names or shapes of weights.
+//! Two more options hold for any placement. [`Scope`] says whether the pre-activations of an LSTM
+//! or a GRU are normalised as one vector or gate by gate, [`Norm`] whether by LN or by the root
+//! mean square, v / √(mean v² + eps) (Zhang and Sennrich 2019, arXiv:1910.07467v1). A vanilla
+//! network has one gate, so its scope is no option. Neither changes names or shapes of weights.
 //!
 //! # Weights
 //!
@@ -68,8 +74,9 @@
 //! | vanilla, together | `hidden · (input + hidden + 3)` |
 //! | vanilla, apart | `hidden · (input + hidden + 4)` |
 //!
-//! The paper has one bias where there are two here; their sum is what counts, and with two the weights have the names of the
-//! networks without normalisation. candle's own `LayerNorm` and `RmsNorm` are not used: they cut the graph.
+//! The paper has one bias where there are two here; their sum is what counts, and with two the
+//! weights have the names of the networks without normalisation. candle's own `LayerNorm` and
+//! `RmsNorm` are not used: they cut the graph.
 //!
 //! # Execution
 //!

@@ -132,8 +132,8 @@ impl Cell for LayerNormLstmCell {
         Ok(LstmState { h, c })
     }
 
-    /// f keeps the memory if it is carried as it is. Where it is carried normalised, the gate does not say how much is forgotten; see
-    /// [`Placement`].
+    /// f keeps the memory if it is carried as it is. Where it is carried normalised, the gate does
+    /// not say how much is forgotten; see [`Placement`].
     fn gates(&self, x: &Tensor, s: &LstmState) -> Result<Vec<Gate>> {
         let as_it_is = self.placement == Placement::Haste;
         let gates = self.parts(x, &s.h, s)?.gates().into_iter();

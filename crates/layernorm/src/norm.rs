@@ -10,26 +10,30 @@ use std::vec::IntoIter;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Norm {
-    /// LN(v) = (v − mean v) / √(variance v + eps) (Ba, Kiros and Hinton 2016, arXiv:1607.06450v1, eq. 4). Its derivative
-    /// (I − 11ᵀ/n − v̂v̂ᵀ/n) / √(variance v + eps), with v̂ = LN(v) and n values, takes the mean out of a gradient, and what
-    /// lies along v̂.
+    /// LN(v) = (v − mean v) / √(variance v + eps) (Ba, Kiros and Hinton 2016, arXiv:1607.06450v1,
+    /// eq. 4). Its derivative (I − 11ᵀ/n − v̂v̂ᵀ/n) / √(variance v + eps), with v̂ = LN(v) and n
+    /// values, takes the mean out of a gradient, and what lies along v̂.
     #[default]
     Layer,
-    /// RMS(v) = v / √(mean v² + eps) (Zhang and Sennrich 2019, arXiv:1910.07467v1, eq. 4): not centred. Its derivative
-    /// (I − v̂v̂ᵀ/n) / √(mean v² + eps) takes out what lies along v̂ alone. Biases stay, as in that equation.
+    /// RMS(v) = v / √(mean v² + eps) (Zhang and Sennrich 2019, arXiv:1910.07467v1, eq. 4): not
+    /// centred. Its derivative (I − v̂v̂ᵀ/n) / √(mean v² + eps) takes out what lies along v̂ alone.
+    /// Biases stay, as in that equation.
     Rms,
 }
 
-/// Over what the pre-activations of a cell with several gates are normalised. c and h are always normalised as a whole.
+/// Over what the pre-activations of a cell with several gates are normalised. c and h are always
+/// normalised as a whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scope {
-    /// The whole vector of `gates * hidden` values: one mean and one deviation for all gates (Ba et al. 2016; haste, PyTorch,
-    /// TensorFlow Addons, burn). A gate with large pre-activations makes those of the others small.
+    /// The whole vector of `gates * hidden` values: one mean and one deviation for all gates (Ba et
+    /// al. 2016; haste, PyTorch, TensorFlow Addons, burn). A gate with large pre-activations makes
+    /// those of the others small.
     #[default]
     Whole,
-    /// The `hidden` values of every gate apart (as TensorFlow 1's `LayerNormBasicLSTMCell` does, with the sum of both parts): no gate
-    /// moves another. With [`Norm::Layer`] and equal gains, the mean of a gate's pre-activations over its units is that of its biases.
+    /// The `hidden` values of every gate apart (as TensorFlow 1's `LayerNormBasicLSTMCell` does,
+    /// with the sum of both parts): no gate moves another. With [`Norm::Layer`] and equal gains,
+    /// the mean of a gate's pre-activations over its units is that of its biases.
     PerGate,
 }
 
@@ -40,7 +44,8 @@ pub(crate) struct Normaliser {
     pub(crate) eps: f64,
 }
 
-/// What is added below the root unless a placement says otherwise, as in `torch.nn.functional.layer_norm`.
+/// What is added below the root unless a placement says otherwise, as in
+/// `torch.nn.functional.layer_norm`.
 pub(crate) const EPS: f64 = 1e-5;
 
 impl Normaliser {
@@ -52,7 +57,8 @@ impl Normaliser {
         }
     }
 
-    /// Each piece of `hidden` values of `v`, `(batch, gates * hidden)`, normalised apart, times `gain`.
+    /// Each piece of `hidden` values of `v`, `(batch, gates * hidden)`, normalised apart, times
+    /// `gain`.
     pub(crate) fn by_gate(&self, v: &Tensor, gain: &Tensor, hidden: usize) -> Result<Tensor> {
         let (batch, rows) = v.dims2()?;
         let v = v.reshape((batch, rows / hidden, hidden))?;

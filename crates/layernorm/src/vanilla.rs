@@ -35,8 +35,8 @@ pub enum NormInput {
     /// h_t = φ(LN(W_ih x_t + W_hh h_{t-1}) ∘ gain + b_ih + b_hh)
     /// ```
     ///
-    /// Gradient: what W_hh is multiplied by on the way back is J / s with s the deviation of the *sum*. A large input makes s large, and
-    /// what the past can still say small.
+    /// Gradient: what W_hh is multiplied by on the way back is J / s with s the deviation of the
+    /// *sum*. A large input makes s large, and what the past can still say small.
     #[default]
     Sum,
     /// Each on its own, as that paper's LSTM and GRU have it.
@@ -45,7 +45,8 @@ pub enum NormInput {
     /// h_t = φ(LN(W_ih x_t) ∘ gain_ih + b_ih + LN(W_hh h_{t-1}) ∘ gain_hh + b_hh)
     /// ```
     ///
-    /// Gradient: s is the deviation of W_hh h_{t-1} alone, so that the scale of W_hh divides out and the input's does not enter.
+    /// Gradient: s is the deviation of W_hh h_{t-1} alone, so that the scale of W_hh divides out
+    /// and the input's does not enter.
     Separate,
 }
 
@@ -94,7 +95,8 @@ impl CellConfig for LayerNormVanillaConfig {
     }
 }
 
-/// One step of a layer-normed vanilla network; see the [crate] and [`NormInput`] for equations and weights.
+/// One step of a layer-normed vanilla network; see the [crate] and [`NormInput`] for equations and
+/// weights.
 #[derive(Clone, Debug, Params)]
 pub struct LayerNormVanillaCell {
     gates: NormedGates,

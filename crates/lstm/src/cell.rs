@@ -29,7 +29,8 @@ impl LstmCell {
 
     /// What a step computes on its way.
     fn parts(&self, x: &Tensor, seen: &Tensor, s: &LstmState) -> Result<LstmParts> {
-        let z = (self.weights.input(x)? + self.weights.recurrent(seen)?)?; // (batch, gates * hidden)
+        // (batch, gates * hidden)
+        let z = (self.weights.input(x)? + self.weights.recurrent(seen)?)?;
         let (i, f, g, o) = self.pre_activations(&z)?;
         let f = gate(f, &self.weight_cf, &s.c)?;
         let i = match i {
@@ -109,8 +110,8 @@ impl Cell for LstmCell {
     /// dc = δc ∘ f      dh = W_hhᵀ [δi; δf; δg; δo]
     /// ```
     ///
-    /// With a projection W_hrᵀ dh' stands for dh'. Peepholes add w_co ∘ δo to δc, and w_ci ∘ δi + w_cf ∘ δf to dc. If i is 1 − f, δi is taken
-    /// from δf, and has no rows in W_hh.
+    /// With a projection W_hrᵀ dh' stands for dh'. Peepholes add w_co ∘ δo to δc, and w_ci ∘ δi +
+    /// w_cf ∘ δf to dc. If i is 1 − f, δi is taken from δf, and has no rows in W_hh.
     fn vjp(&self, x: &Tensor, s: &LstmState, grad: &LstmState) -> Result<Option<LstmState>> {
         let parts = self.parts(x, &s.h, s)?.detached();
         let LstmParts { f, o, c, .. } = &parts;
@@ -131,8 +132,8 @@ impl Cell for LstmCell {
         Ok(Some(LstmState { h, c: before }))
     }
 
-    /// With a projection W_hh W_hr, gate by gate, which takes o ∘ tanh(c) to the next step. Its eigenvalues are those of
-    /// W_hr W_hh, and zeros.
+    /// With a projection W_hh W_hr, gate by gate, which takes o ∘ tanh(c) to the next step. Its
+    /// eigenvalues are those of W_hr W_hh, and zeros.
     fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {
         let blocks = self.weights.recurrent_blocks()?;
         let Some(weight_hr) = &self.weight_hr else { return Ok(blocks) };

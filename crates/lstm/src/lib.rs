@@ -9,10 +9,10 @@
 //! h_t = o ∘ tanh(c_t)
 //! ```
 //!
-//! Hochreiter and Schmidhuber (1997), with the forget gate of Gers, Schmidhuber and Cummins (2000); as `torch.nn.LSTM`. The
-//! gradient runs back along c by the factor f at every step: a forget gate near 1 keeps it alive, one near 0 ends it. So the
-//! bias of the forget gate decides how far back the network sees at the start; see [`LstmConfig::forget_bias`] and
-//! [`LstmConfig::chrono`].
+//! Hochreiter and Schmidhuber (1997), with the forget gate of Gers, Schmidhuber and Cummins (2000);
+//! as `torch.nn.LSTM`. The gradient runs back along c by the factor f at every step: a forget gate
+//! near 1 keeps it alive, one near 0 ends it. So the bias of the forget gate decides how far back
+//! the network sees at the start; see [`LstmConfig::forget_bias`] and [`LstmConfig::chrono`].
 //!
 //! | weight | shape, rows in the order i, f, g, o | begins, by default |
 //! |---|---|---|
@@ -37,9 +37,10 @@
 //!
 //! # Options
 //!
-//! Peepholes (Gers and Schmidhuber 2000; Gers, Schraudolph and Schmidhuber 2002), the coupled gate or CIFG (Greff et al. 2017,
-//! arXiv:1503.04069v2) and the projection (Sak, Senior and Beaufays 2014, arXiv:1402.1128v1, without its second, non-recurrent
-//! one; `proj_size` of `torch.nn.LSTM`) each change what is written here and leave the rest. They combine:
+//! Peepholes (Gers and Schmidhuber 2000; Gers, Schraudolph and Schmidhuber 2002), the coupled gate
+//! or CIFG (Greff et al. 2017, arXiv:1503.04069v2) and the projection (Sak, Senior and Beaufays
+//! 2014, arXiv:1402.1128v1, without its second, non-recurrent one; `proj_size` of `torch.nn.LSTM`)
+//! each change what is written here and leave the rest. They combine:
 //!
 //! ```text
 //! peepholes    i = σ(… + w_ci ∘ c_{t-1})     f = σ(… + w_cf ∘ c_{t-1})     o = σ(… + w_co ∘ c_t)
@@ -47,9 +48,10 @@
 //! proj         h_t = W_hr (o ∘ tanh(c_t))    h has `proj` values, fewer than c
 //! ```
 //!
-//! Coupled, c is a moving average of g: it stays within [−1, 1], and the gradient along it is still f. The row order is f, g, o then.
-//! With a projection, recurrent blocks are not square, and what [`recurrent_core::Cell::recurrent_blocks`] shows is W_hh W_hr gate by
-//! gate. The paper's network has peepholes beside the projection: `LstmConfig { proj, peepholes: true, .. }`.
+//! Coupled, c is a moving average of g: it stays within [−1, 1], and the gradient along it is still
+//! f. The row order is f, g, o then. With a projection, recurrent blocks are not square, and what
+//! [`recurrent_core::Cell::recurrent_blocks`] shows is W_hh W_hr gate by gate. The paper's network
+//! has peepholes beside the projection: `LstmConfig { proj, peepholes: true, .. }`.
 //!
 //! | weight | shape | begins, by default |
 //! |---|---|---|
@@ -60,9 +62,10 @@
 //! | `weight_ci_l0` (`peepholes`, not coupled) | `(hidden)` | |
 //! | `weight_cf_l0`, `weight_co_l0` (`peepholes`) | `(hidden)` each | |
 //!
-//! G is 4, or 3 if coupled, R is `proj` or `hidden`: `G · hidden · (input + R + 2)` numbers, `proj · hidden` more for the projection and
-//! `(G − 1) · hidden` for peepholes. Under initialisations other than PyTorch's, peepholes begin at zero, as biases do; chrono
-//! biases find no input gate if it is coupled, and set f's alone.
+//! G is 4, or 3 if coupled, R is `proj` or `hidden`: `G · hidden · (input + R + 2)` numbers, `proj
+//! · hidden` more for the projection and `(G − 1) · hidden` for peepholes. Under initialisations
+//! other than PyTorch's, peepholes begin at zero, as biases do; chrono biases find no input gate if
+//! it is coupled, and set f's alone.
 //!
 //! ```
 //! use candle::{DType, Device, Module, Tensor};

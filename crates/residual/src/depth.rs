@@ -9,7 +9,8 @@ use recurrent_core::{
 };
 use std::sync::Arc;
 
-/// A layer with a connection around it, of one of the kinds of [`Shortcut`]; additive, ys = layer(xs) + P xs, unless asked otherwise.
+/// A layer with a connection around it, of one of the kinds of [`Shortcut`]; additive, ys =
+/// layer(xs) + P xs, unless asked otherwise.
 ///
 /// Carry, recorder and the names of the layer's weights are those of the layer inside.
 pub struct Residual<L> {
@@ -26,17 +27,19 @@ impl<L: Layer> Residual<L> {
         Self::of(Shortcut::Additive, layer, layer_id, vb)
     }
 
-    /// The layer with a connection of this kind around it. Its weights, with names that end as `place` says, are looked up in `vb`, or
-    /// begin as [`Shortcut`] says.
+    /// The layer with a connection of this kind around it. Its weights, with names that end as
+    /// `place` says, are looked up in `vb`, or begin as [`Shortcut`] says.
     ///
     /// # Errors
-    /// If a weight exists with another shape, or an option of the connection is not a finite number.
+    /// If a weight exists with another shape, or an option of the connection is not a finite
+    /// number.
     pub fn of(shortcut: Shortcut, layer: L, layer_id: LayerId, vb: VarBuilder) -> Result<Self> {
         let join = Join::new(shortcut, layer.input_size(), layer.output_size(), layer_id, &vb)?;
         Ok(Self { layer, join })
     }
 
-    /// The layer's outputs `ys` joined with its input. Zero in the padding, whatever is there in `xs`.
+    /// The layer's outputs `ys` joined with its input. Zero in the padding, whatever is there in
+    /// `xs`.
     fn join(&self, ys: &Sequence, xs: &Sequence) -> Result<Sequence> {
         ys.with_values(self.join.join(ys.values(), xs.zero_padding()?.values())?)
     }
@@ -76,7 +79,8 @@ impl<L: Layer> Layer for Residual<L> {
         context: &ForwardContext,
     ) -> Result<(Tensor, Carry)> {
         let (y, carry) = self.layer.last(xs, carry, context)?;
-        // Two steps are enough: the last, and the first for a direction in reverse, which ends there.
+        // Two steps are enough: the last, and the first for a direction in reverse, which ends
+        // there.
         let last = xs.pool(Pool::Last)?;
         let ends = match self.reversed_size() {
             0 => vec![last],
@@ -102,7 +106,8 @@ impl<L: Layer> Layer for Residual<L> {
         self.layer.params().into_iter().chain(self.join.params()).collect()
     }
 
-    /// That of the layer inside: a connection over depth does not touch what is carried from step to step.
+    /// That of the layer inside: a connection over depth does not touch what is carried from step
+    /// to step.
     fn vjp(&self, x: &Tensor, carry: &Carry, grad: &Carry) -> Result<Option<Carry>> {
         self.layer.vjp(x, carry, grad)
     }

@@ -53,7 +53,8 @@ impl CellConfig for ResidualLstmConfig {
     }
 }
 
-/// One step of a residual LSTM: the output gate lets out the projected memory *and* the input of the layer.
+/// One step of a residual LSTM: the output gate lets out the projected memory *and* the input of
+/// the layer.
 ///
 /// ```text
 /// i, f, o = σ(W x_t + b + U h_{t-1} + b')             each with weights of its own, and g with tanh: the gates of an LSTM
@@ -62,9 +63,10 @@ impl CellConfig for ResidualLstmConfig {
 /// h_t = o ∘ (m_t + W_h x_t)                           W_h: the identity where input and hidden size are equal
 /// ```
 ///
-/// Kim, El-Khamy and Lee (2017, arXiv:1701.03360v3, section 3). The path around a layer goes through its output gate and
-/// leaves the memory to the recurrence over time. The paper's gates also see c through diagonal weights (peepholes), and its m
-/// may be smaller than c; neither is here: gates are those of `torch.nn.LSTM`, and W_p is square.
+/// Kim, El-Khamy and Lee (2017, arXiv:1701.03360v3, section 3). The path around a layer goes
+/// through its output gate and leaves the memory to the recurrence over time. The paper's gates
+/// also see c through diagonal weights (peepholes), and its m may be smaller than c; neither is
+/// here: gates are those of `torch.nn.LSTM`, and W_p is square.
 ///
 /// | weight | shape, rows of all gates in the order i, f, g, o | begins, by default |
 /// |---|---|---|
@@ -74,8 +76,8 @@ impl CellConfig for ResidualLstmConfig {
 /// | `weight_projection_l0`: W_p | `(hidden, hidden)` | the same, whatever [`ResidualLstmConfig::init`] says of gates |
 /// | `weight_shortcut_l0`: W_h, where sizes differ | `(hidden, input)` | U(−1/√input, 1/√input), also |
 ///
-/// `4 · hidden · (input + hidden + 2) + hidden²` numbers, and `hidden · input` more where the sizes differ. The state has the fields
-/// `h` and `c`. There is no kernel; replay runs the step.
+/// `4 · hidden · (input + hidden + 2) + hidden²` numbers, and `hidden · input` more where the sizes
+/// differ. The state has the fields `h` and `c`. There is no kernel; replay runs the step.
 #[derive(Clone, Debug, Params)]
 pub struct ResidualLstmCell {
     gates: GateWeights,
@@ -147,7 +149,8 @@ impl Cell for ResidualLstmCell {
         let dc = ((&grad.h * o)?.matmul(&self.projection)? * tanh_slope(&tanh_c)?)?;
         let dc = (&grad.c + dc)?;
         let [di, df, dg] = parts.back(&s.c.detach(), &dc)?;
-        let h = self.gates.recurrent_back(0, 4, &Tensor::cat(&[di, df, dg, d_o], 1)?)?; // (batch, hidden)
+        // (batch, hidden)
+        let h = self.gates.recurrent_back(0, 4, &Tensor::cat(&[di, df, dg, d_o], 1)?)?;
         Ok(Some(LstmState { h, c: (dc * f)? }))
     }
 

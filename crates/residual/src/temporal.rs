@@ -12,9 +12,10 @@ use std::vec::IntoIter;
 pub struct TemporalResidual<K> {
     /// The options of the cell inside.
     pub cell: K,
-    /// α: how much of the cell's output a step adds. 0.02 by default: with PyTorch's initialisation the spectral radius of a vanilla
-    /// cell's Jacobian is about 1/√3 at most, so over 100 steps that of the product of I + α J is below (1 + 0.02 / √3)^100 = 3.2:
-    /// the gradient neither vanishes nor explodes. Take less for longer sequences.
+    /// α: how much of the cell's output a step adds. 0.02 by default: with PyTorch's initialisation
+    /// the spectral radius of a vanilla cell's Jacobian is about 1/√3 at most, so over 100 steps
+    /// that of the product of I + α J is below (1 + 0.02 / √3)^100 = 3.2: the gradient neither
+    /// vanishes nor explodes. Take less for longer sequences.
     pub alpha: f64,
 }
 
@@ -59,8 +60,8 @@ impl<K: CellConfig> CellConfig for TemporalResidual<K> {
     }
 }
 
-/// One step of a cell with a residual connection over time: h_t = h_{t-1} + α f(x_t, h_{t-1}), with f the output of the cell
-/// inside. Other fields of its state, such as c, are the cell's own.
+/// One step of a cell with a residual connection over time: h_t = h_{t-1} + α f(x_t, h_{t-1}), with
+/// f the output of the cell inside. Other fields of its state, such as c, are the cell's own.
 #[derive(Clone, Debug)]
 pub struct TemporalResidualCell<C> {
     cell: C,
@@ -112,8 +113,9 @@ impl<C: Cell> Cell for TemporalResidualCell<C> {
     }
 
     fn gates(&self, x: &Tensor, s: &Self::State) -> Result<Vec<Gate>> {
-        // A gate that keeps the output inside, as z in h' = (1 − z) ∘ n + z ∘ h, keeps it no longer: (1 + α z) ∘ h stays, whatever z is. Other
-        // fields are the cell's own, c' = f ∘ c + i ∘ g, and f keeps them as before.
+        // A gate that keeps the output inside, as z in h' = (1 − z) ∘ n + z ∘ h, keeps it no
+        // longer: (1 + α z) ∘ h stays, whatever z is. Other fields are the cell's own, c' = f ∘ c +
+        // i ∘ g, and f keeps them as before.
         let memory = C::State::FIELDS.len() > 1;
         let gates = self.cell.gates(x, s)?.into_iter();
         Ok(gates.map(|gate| Gate { keeps: gate.keeps && memory, ..gate }).collect())

@@ -26,8 +26,9 @@ impl Default for VanillaConfig {
 }
 
 impl VanillaConfig {
-    /// The IRNN of Le, Jaitly and Hinton (2015, arXiv:1504.00941v2): ReLU, the recurrent block `scale` times the identity
-    /// (1 in the paper's main experiments, 0.01 for speech), input weights from 0.001 · N(0, 1), biases zero.
+    /// The IRNN of Le, Jaitly and Hinton (2015, arXiv:1504.00941v2): ReLU, the recurrent block
+    /// `scale` times the identity (1 in the paper's main experiments, 0.01 for speech), input
+    /// weights from 0.001 · N(0, 1), biases zero.
     pub fn irnn(scale: f64) -> Self {
         let init = Init {
             scheme: Scheme::Normal { input: 0.001, recurrent: 1.0 },

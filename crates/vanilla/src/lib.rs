@@ -4,8 +4,9 @@
 //! h_t = φ(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)        φ = tanh, or ReLU
 //! ```
 //!
-//! Elman, "Finding structure in time", Cognitive Science 14 (1990); as `torch.nn.RNN`. With ReLU, the recurrent block the
-//! identity and biases zero it is the IRNN of Le, Jaitly and Hinton (2015, arXiv:1504.00941v2): [`VanillaConfig::irnn`].
+//! Elman, "Finding structure in time", Cognitive Science 14 (1990); as `torch.nn.RNN`. With ReLU,
+//! the recurrent block the identity and biases zero it is the IRNN of Le, Jaitly and Hinton (2015,
+//! arXiv:1504.00941v2): [`VanillaConfig::irnn`].
 //!
 //! | weight | shape | begins, by default |
 //! |---|---|---|
@@ -28,8 +29,9 @@
 //!
 //! # Gradient
 //!
-//! The gradient is multiplied by W_hhᵀ and by φ′ at every step back. `Init { recurrent: Block::Orthogonal { gain } }` begins with singular
-//! values of `gain` in W_hh, and [`VanillaCell::project_orthogonal`] keeps them there while it trains.
+//! The gradient is multiplied by W_hhᵀ and by φ′ at every step back. `Init { recurrent:
+//! Block::Orthogonal { gain } }` begins with singular values of `gain` in W_hh, and
+//! [`VanillaCell::project_orthogonal`] keeps them there while it trains.
 //!
 //! ```
 //! use candle::{DType, Device, Module, Tensor};
