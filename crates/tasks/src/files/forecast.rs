@@ -260,6 +260,7 @@ mod tests {
     use super::*;
     use crate::files::idx::tests::Folder;
     use crate::tests::{conforms, test_key};
+    use crate::usage::line;
     use anyhow::Result;
     use std::fs;
 
@@ -450,9 +451,8 @@ mod tests {
         ] {
             assert_eq!(error(text, column, window, code)?, expected);
         }
-        let missing = Forecast::open(Path::new("not/there.csv"), None, 5, 1)
-            .expect_err("must fail")
-            .to_string();
+        let missing = Forecast::open(Path::new("not/there.csv"), None, 5, 1);
+        let missing = line(&missing.expect_err("must fail"));
         assert!(missing.starts_with("not/there.csv: "), "{missing}");
         Ok(())
     }

@@ -35,9 +35,10 @@ pub(super) const fn source(set: ImageSet) -> &'static Source {
 
 /// Returns the training and test images, fetched unless they are in the cache.
 pub(super) fn images(hub: &Hub, source: &Source) -> Result<[Images; 2]> {
-    let repository = hub.dataset(source.repository)?;
+    let repository = hub.dataset(source.repository).map_err(|error| Error::Other(error.into()))?;
     let split = |name: &str| {
-        read(&repository.file(&format!("{}/{name}-00000-of-00001.parquet", source.folder))?)
+        let file = format!("{}/{name}-00000-of-00001.parquet", source.folder);
+        read(&repository.file(&file).map_err(|error| Error::Other(error.into()))?)
     };
     Ok([split("train")?, split("test")?])
 }
@@ -88,13 +89,14 @@ fn columns(row: &Row) -> (Option<&[u8]>, Option<i64>) {
 
 /// Decodes a PNG of 28 by 28 grey values of 8 bits. The header is checked before decompression.
 fn decode(image: &[u8]) -> Result<[u8; PIXELS]> {
-    let mut reader = png::Decoder::new(Cursor::new(image)).read_info()?;
+    let failed = |error: png::DecodingError| Error::data(error.to_string());
+    let mut reader = png::Decoder::new(Cursor::new(image)).read_info().map_err(failed)?;
     let info = reader.info();
     let found = (info.width as usize, info.height as usize, info.color_type, info.bit_depth);
     let expected = (EDGE, EDGE, png::ColorType::Grayscale, png::BitDepth::Eight);
     ensure!(found == expected, "expected a PNG of {expected:?}, found {found:?}");
     let mut pixels = [0; PIXELS];
-    reader.next_frame(&mut pixels)?;
+    reader.next_frame(&mut pixels).map_err(failed)?;
     Ok(pixels)
 }
 

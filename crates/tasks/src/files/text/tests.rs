@@ -3,6 +3,7 @@
 use super::*;
 use crate::files::idx::tests::Folder;
 use crate::tests::{conforms, key, test_key};
+use crate::usage::line;
 use anyhow::Result;
 
 /// A text of random words.
@@ -119,7 +120,7 @@ fn errors_name_the_file() -> Result<()> {
     let path = folder.0.join("text");
     let error = |bytes: &[u8], window| -> Result<String> {
         std::fs::write(&path, bytes)?;
-        let error = format!("{:#}", Text::open(&path, window).expect_err("must fail"));
+        let error = line(&Text::open(&path, window).expect_err("must fail"));
         Ok(error.replace(&path.display().to_string(), "FILE"))
     };
     let short = |found: usize| {
@@ -136,7 +137,7 @@ fn errors_name_the_file() -> Result<()> {
     );
     assert_eq!(error(b"abc\xff", 10)?, "FILE: expected UTF-8, found another byte at offset 3");
     assert_eq!(error(b"abc", 1)?, "FILE: text length: expected 2 to 10000000, got 1");
-    let missing = format!("{:#}", Text::open(Path::new("not/there"), 10).expect_err("must fail"));
+    let missing = line(&Text::open(Path::new("not/there"), 10).expect_err("must fail"));
     assert!(missing.starts_with("not/there: "), "{missing}");
     let task = Text::new(&sample_text(6000), 10)?;
     let key = BatchKey { batch: 1000, ..key(Split::Train) };
