@@ -51,7 +51,10 @@ pub fn export(spec: &RnnConfig, layer: &(impl Layer + ?Sized)) -> Result<Vec<u8>
         bail!("onnx: zoneout mixes states in evaluation too, which no ONNX operator does")
     }
     if spec.learned_start {
-        bail!("onnx: a learned initial state is an input of the model; export without learned_start and feed it")
+        bail!(
+            "onnx: a learned initial state is an input of the model; export without \
+             learned_start and feed it"
+        )
     }
     let params = layer.params().into_iter().map(|(name, tensor)| Ok((name, floats(&tensor)?)));
     let params = params.collect::<Result<HashMap<_, _>>>()?;
@@ -134,7 +137,10 @@ impl Operator {
             CellKind::Lstm(_) | CellKind::LstmHalved(_) => {
                 bail!("onnx: its LSTM has no projection (proj)")
             }
-            _ => bail!("onnx: no standard operator for this cell; there are those of vanilla networks, LSTMs and GRUs"),
+            _ => bail!(
+                "onnx: no standard operator for this cell; there are those of vanilla networks, \
+                 LSTMs and GRUs"
+            ),
         })
     }
 }

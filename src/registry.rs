@@ -96,7 +96,7 @@ pub fn variants() -> Vec<Entry> {
         ),
         more(
             "lstm-peephole",
-            "LSTM whose gates see the memory (Gers 2002)",
+            "LSTM with peepholes (Gers 2002)",
             one(CellKind::Lstm(LstmConfig { peepholes: true, ..LstmConfig::default() })),
         ),
         more(
@@ -154,7 +154,7 @@ pub fn variants() -> Vec<Entry> {
         ),
         more(
             "layernorm-lstm-per-gate",
-            "layer-normed LSTM, every gate normalised apart",
+            "layer-normed LSTM, each gate normalised separately",
             one(CellKind::LayerNormLstm(LayerNormLstmConfig {
                 scope: Scope::PerGate,
                 ..LayerNormLstmConfig::default()
@@ -182,7 +182,7 @@ pub fn variants() -> Vec<Entry> {
         ),
         more(
             "kim-residual-lstm",
-            "two residual LSTM layers, the output gate lets out the input (Kim 2017)",
+            "two residual LSTM layers, input added inside the output gate (Kim 2017)",
             two_layers(CellKind::ResidualLstm(ResidualLstmConfig::default())),
         ),
         more(

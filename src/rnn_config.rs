@@ -193,7 +193,7 @@ impl RnnConfig {
         );
         match init.forget_bias {
             ForgetBias::Scheme => {}
-            ForgetBias::Constant(sum) => words.push(format!("memory bias {sum}")),
+            ForgetBias::Constant(sum) => words.push(format!("forget bias {sum}")),
             ForgetBias::Chrono { longest } => words.push(format!("chrono({longest})")),
         }
         words.extend(init.bias_by_gate.iter().map(|(gate, sum)| format!("{gate} bias {sum}")));

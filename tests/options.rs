@@ -215,7 +215,7 @@ fn specs_say_what_differs_by_gate() {
         ..Init::default()
     };
     let spec = RnnConfig::new(CellKind::Lstm(LstmConfig { init, peepholes: true, ..lstm() }));
-    assert_eq!(spec.init_summary(), "PyTorch, g Keras, memory bias 1, o bias -1");
+    assert_eq!(spec.init_summary(), "PyTorch, g Keras, forget bias 1, o bias -1");
     let options = spec.options();
     assert_eq!(options["cell.peepholes"], "true");
     assert!(!options.contains_key("cell.proj"), "{options:?}");

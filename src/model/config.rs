@@ -68,7 +68,7 @@ impl Config {
         if let Some(unknown) =
             unknown(&value, &serde_json::to_value(&written).map_err(Error::wrap)?)
         {
-            bail!("{unknown}: nothing is known of it (written by version {})", value["version"])
+            bail!("{unknown}: unknown key (written by version {})", value["version"])
         }
         let Written { spec, input, hidden, dtype, .. } = written;
         let dtype = match dtype.parse() {
@@ -83,7 +83,11 @@ impl Config {
         let held: usize = tensors.values().map(|tensor| tensor.elem_count()).sum();
         let (input, hidden, layers) = (self.input, self.hidden, self.spec.layers);
         if input > held || hidden > held || layers > tensors.len() {
-            bail!("expected {layers} layers of {hidden} units on {input} features, found {} tensors of {held} numbers", tensors.len())
+            bail!(
+                "expected {layers} layers of {hidden} units on {input} features, found {} tensors \
+                 of {held} numbers",
+                tensors.len()
+            )
         }
         // Without what a learned start adds, whose sizes are only known once a cell is built.
         let least =

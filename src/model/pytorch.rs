@@ -54,7 +54,10 @@ impl RnnConfig {
                 Some(4) => ", as in an LSTM",
                 _ => "",
             };
-            bail!("'{prefix}weight_ih_l0': expected {gates} rows for each of {units} units, found {rows}{whose}")
+            bail!(
+                "'{prefix}weight_ih_l0': expected {gates} rows for each of {units} units, found \
+                 {rows}{whose}"
+            )
         }
         let layers =
             (0..).take_while(|layer| get(&format!("weight_ih_l{layer}")).is_some()).count();

@@ -11,7 +11,7 @@ use recurrent_core::init::{Block, ForgetBias, Scheme};
 pub const TABLE: &[[&str; 3]] = &[
     [
         "init=SCHEME",
-        "all weights as pytorch, keras or candle draws them",
+        "all weights as in pytorch, keras or candle",
         "PyTorch 2, Keras 3, candle-nn 0.11",
     ],
     ["init=BLOCK", "recurrent blocks orthogonal[:GAIN] or identity[:SCALE]", "Saxe 2014; Le 2015"],
@@ -31,7 +31,7 @@ pub const TABLE: &[[&str; 3]] = &[
     ["bias.G=B", "bias of one gate", ""],
     [
         "layernorm[=GAIN]",
-        "layer norm, c carried as it is; gain 1 by default",
+        "layer norm, c carried without normalisation; gain 1 by default",
         "Ba 2016, arXiv:1607.06450",
     ],
     [
@@ -45,26 +45,22 @@ pub const TABLE: &[[&str; 3]] = &[
         "TensorFlow Addons",
     ],
     ["layernorm-burn[=GAIN]", "c and h carried normalised (LSTM)", "burn's modern-lstm"],
-    ["layernorm-per-gate[=GAIN]", "every gate normalised apart (LSTM, GRU)", "TensorFlow 1"],
+    ["layernorm-per-gate[=GAIN]", "each gate normalised separately (LSTM, GRU)", "TensorFlow 1"],
     [
         "layernorm-apart[=GAIN]",
-        "input and recurrent part normalised apart (vanilla)",
+        "input and recurrent part normalised separately (vanilla)",
         "Ba 2016, arXiv:1607.06450",
     ],
     ["rmsnorm[=GAIN]", "divided by the root mean square alone", "Zhang 2019, arXiv:1910.07467"],
-    [
-        "gain=GAIN",
-        "the initial gain of a cell that is normed already",
-        "Cooijmans 2016, arXiv:1603.09025",
-    ],
-    ["layers=N", "so many layers", ""],
+    ["gain=GAIN", "the initial gain of a normalised cell", "Cooijmans 2016, arXiv:1603.09025"],
+    ["layers=N", "the number of layers", ""],
     [
         "residual",
-        "connection around every layer, projected where sizes differ; so around a single one too",
+        "connection around every layer, projected if sizes differ; also around a single layer",
         "He 2016, arXiv:1512.03385",
     ],
     ["highway[=BIAS]", "the same with a gate, whose bias is -1 by default", "Srivastava 2015"],
-    ["rezero", "the same with a learned scale that begins at 0", "Bachlechner 2020"],
+    ["rezero", "the same with a learned scale, 0 at first", "Bachlechner 2020"],
     [
         "residual-time[=ALPHA]",
         "h = h' + ALPHA f(x, h'), 0.02 by default",
@@ -224,7 +220,8 @@ impl Words<'_> {
             ("orthogonal", _) => Start::Block(Block::Orthogonal { gain: scale? }),
             ("identity", _) => Start::Block(Block::Identity { scale: scale? }),
             _ => bail!(
-                "remedy {}: expected pytorch, keras, candle, orthogonal[:GAIN] or identity[:SCALE], got {value:?}",
+                "remedy {}: expected pytorch, keras, candle, orthogonal[:GAIN] or \
+                 identity[:SCALE], got {value:?}",
                 self.name
             ),
         })

@@ -178,9 +178,9 @@ fn what_makes_no_sense_is_refused_in_one_line() {
         (
             "gru",
             "zoneout=0.1:0.5",
-            "remedy zoneout=0.1:0.5 on gru: noise zoneout_c: expected a cell whose state has the field c, got [\"h\"]",
+            "remedy zoneout=0.1:0.5 on gru: recurrent_dropout zoneout_c: expected a cell whose state has the field c, got [\"h\"]",
         ),
-        ("lstm", "zoneout=2", "remedy zoneout=2 on lstm: noise zoneout_h: expected a rate in [0, 1), got 2"),
+        ("lstm", "zoneout=2", "remedy zoneout=2 on lstm: recurrent_dropout zoneout_h: expected a rate in [0, 1), got 2"),
         ("lstm-chrono", "chrono", "remedy chrono on lstm-chrono: it changes nothing there"),
         ("lstm", "layers=1", "remedy layers=1 on lstm: it changes nothing there"),
         ("lstm", "dropout=0.5", "remedy dropout=0.5 on lstm: it has one layer, and nothing between layers"),

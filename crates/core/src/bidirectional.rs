@@ -23,10 +23,16 @@ impl<F: Layer, R: Layer> Bidirectional<F, R> {
     pub fn new(forward: F, reverse: R) -> Result<Self> {
         let (expected, found) = (forward.input_size(), reverse.input_size());
         if expected != found {
-            bail!("bidirectional: expected {expected} input features in both directions, got {found} in reverse")
+            bail!(
+                "bidirectional: expected {expected} input features in both directions, got \
+                 {found} in reverse"
+            )
         }
         if forward.depth().max(reverse.depth()) != 1 {
-            bail!("bidirectional: expected one layer in each direction; stack bidirectional layers instead")
+            bail!(
+                "bidirectional: expected one layer in each direction; stack bidirectional layers \
+                 instead"
+            )
         }
         Ok(Self { forward, reverse })
     }
@@ -80,7 +86,10 @@ impl<F: Layer, R: Layer> Layer for Bidirectional<F, R> {
     }
 
     fn to_inference(&self) -> Result<Arc<dyn InferenceLayer>> {
-        bail!("freeze: a layer in two directions needs the whole sequence and cannot be run a step at a time")
+        bail!(
+            "to_inference: a bidirectional layer needs the whole sequence and cannot run step by \
+             step"
+        )
     }
 
     fn explain(&self, dtype: DType, device: &Device) -> String {

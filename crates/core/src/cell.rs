@@ -58,7 +58,10 @@ pub trait Cell: Parameters + Clone + Send + Sync + 'static {
         _seen: &Tensor,
         _state: &Self::State,
     ) -> Result<Self::State> {
-        bail!("noise recurrent: this cell does not implement `step_seeing`, which dropout on the recurrence needs")
+        bail!(
+            "recurrent_dropout recurrent: this cell does not implement \
+             `step_with_recurrent_input`, which dropout on the recurrence needs"
+        )
     }
 
     /// The gates of the step from `state` at the input `x`, `(batch, input)`, with values `(batch,

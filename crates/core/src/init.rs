@@ -22,8 +22,12 @@ use serde::{Deserialize, Serialize};
 /// ```
 /// use recurrent_core::init::{ForgetBias, Block, Init, Scheme};
 ///
-/// // An LSTM for lags up to 200: orthogonal recurrent blocks, chrono biases, the rest as in PyTorch.
-/// let init = Init { recurrent: Block::Orthogonal { gain: 1.0 }, forget_bias: ForgetBias::Chrono { longest: 200 }, ..Init::default() };
+/// // An LSTM for lags up to 200: orthogonal recurrent blocks, chrono biases, the rest as PyTorch.
+/// let init = Init {
+///     recurrent: Block::Orthogonal { gain: 1.0 },
+///     forget_bias: ForgetBias::Chrono { longest: 200 },
+///     ..Init::default()
+/// };
 /// assert_eq!(init.scheme, Scheme::PyTorch);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

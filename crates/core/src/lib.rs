@@ -1,4 +1,5 @@
-//! Recurrent networks on [candle](https://github.com/huggingface/candle): what all families share.
+//! Recurrent networks on [candle](https://github.com/huggingface/candle): the parts that all
+//! families share.
 //!
 //! A [`Cell`] is one step, written as in its paper. [`Rnn`] runs a cell over time as *one*
 //! operation in candle's graph: unlike in a plain loop, the depth of recursion does not grow with
@@ -25,7 +26,8 @@
 //! }
 //!
 //! # fn main() -> Result<()> {
-//! let (w, u) = (Tensor::randn(0f32, 0.3, (4, 3), &Device::Cpu)?, Tensor::randn(0f32, 0.3, (4, 4), &Device::Cpu)?);
+//! let w = Tensor::randn(0f32, 0.3, (4, 3), &Device::Cpu)?;
+//! let u = Tensor::randn(0f32, 0.3, (4, 4), &Device::Cpu)?;
 //! let layer = Rnn::from_cell(Elman { w, u });
 //! let xs = Tensor::zeros((2, 50, 3), DType::F32, &Device::Cpu)?; // (batch, time, input)
 //! assert_eq!(layer.forward(&xs)?.dims(), [2, 50, 4]);

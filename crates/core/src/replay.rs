@@ -139,7 +139,7 @@ impl<C: Cell> Engine for Replay<C> {
     fn backward(&self, input: BackwardInput) -> Result<InputGrads> {
         let BackwardInput { inputs, saved, output_grads, needs, accumulators } = input;
         let Some(segments) = saved.downcast_ref::<Segments>() else {
-            bail!("replay: the reserve is that of another engine")
+            bail!("replay: the saved values are those of another engine")
         };
         let steps = Steps::new(&inputs.time_index, &inputs.xs)?;
         let xs = steps.by_step(&inputs.xs)?;
@@ -277,7 +277,7 @@ impl<'a> Steps<'a> {
         self.zero_ended(steps)
     }
 
-    /// One `(batch, feature)` a step to `(batch, time, feature)`, zero in the padding.
+    /// One `(batch, feature)` for each step to `(batch, time, feature)`, zero in the padding.
     fn by_example(&self, steps: &[Tensor]) -> Result<Tensor> {
         let steps = self.zero_ended(Tensor::stack(steps, 0)?)?;
         let (count, batch, feature) = steps.dims3()?;
@@ -306,7 +306,8 @@ impl<'a> Steps<'a> {
                 let largest = grad.abs()?.max_keepdim(1)?; // (batch, 1)
                 let largest = largest.eq(0.0)?.where_cond(&largest.ones_like()?, &largest)?;
                 let root = grad.broadcast_div(&largest)?.sqr()?.sum_keepdim(1)?.sqrt()?;
-                let scale = (largest.recip()? * bound)?.div(&root)?.minimum(1.0)?; // 1 where the norm is 0
+                // 1 where the norm is 0
+                let scale = (largest.recip()? * bound)?.div(&root)?.minimum(1.0)?;
                 grad.broadcast_mul(&scale)?
             }
         };

@@ -83,7 +83,10 @@ impl Sequence {
             match example.dims() {
                 &[time, found] if found == feature && time > 0 => lengths.push(time),
                 dims => {
-                    bail!("collate: expected (time, {feature}) of at least 1 step, got {dims:?} at {index}")
+                    bail!(
+                        "collate: expected (time, {feature}) of at least 1 step, got {dims:?} at \
+                         {index}"
+                    )
                 }
             }
         }

@@ -92,12 +92,14 @@ impl Stack {
     /// #     fn input_size(&self) -> usize { self.w.dims()[1] }
     /// #     fn state_sizes(&self) -> Vec<usize> { vec![self.u.dims()[1]] }
     /// #     fn step(&self, x: &Tensor, s: &HiddenState) -> Result<HiddenState> {
-    /// #         Ok(HiddenState { h: (linear(x, &self.w, None)? + linear(&s.h, &self.u, None)?)?.tanh()? })
+    /// #         let h = (linear(x, &self.w, None)? + linear(&s.h, &self.u, None)?)?.tanh()?;
+    /// #         Ok(HiddenState { h })
     /// #     }
     /// # }
     /// # fn main() -> Result<()> {
     /// let stack = Stack::build(5, 3, |_: LayerId, input| {
-    ///     let (w, u) = (Tensor::randn(0f32, 0.3, (8, input), &Device::Cpu)?, Tensor::randn(0f32, 0.3, (8, 8), &Device::Cpu)?);
+    ///     let w = Tensor::randn(0f32, 0.3, (8, input), &Device::Cpu)?;
+    ///     let u = Tensor::randn(0f32, 0.3, (8, 8), &Device::Cpu)?;
     ///     Ok(Box::new(Rnn::from_cell(Elman { w, u })))
     /// })?;
     /// assert_eq!((stack.input_size(), stack.output_size(), stack.depth()), (5, 8, 3));

@@ -11,19 +11,20 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct GruConfig {
-    /// Where the reset gate enters.
+    /// The position of the reset gate.
     pub reset: Reset,
     /// Whether there are biases.
     pub bias: bool,
-    /// How the weights begin.
+    /// The initialisation of the weights.
     pub init: Init,
 }
 
-/// Where the reset gate enters n.
+/// The position of the reset gate in n.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reset {
-    /// After the matrix product, r ∘ (W_hn h_{t-1} + b_hn): PyTorch, cuDNN, and the paper's first version.
+    /// After the matrix product, r ∘ (W_hn h_{t-1} + b_hn): PyTorch, cuDNN, and the paper's first
+    /// version.
     #[default]
     After,
     /// Before it, W_hn (r ∘ h_{t-1}) + b_hn: the paper's third version.
@@ -37,8 +38,8 @@ impl Default for GruConfig {
 }
 
 impl GruConfig {
-    /// PyTorch's initialisation with chrono biases on z for lags up to `longest` steps (Tallec and Ollivier 2018,
-    /// arXiv:1804.11188v1).
+    /// PyTorch's initialisation with chrono biases on z for lags up to `longest` steps (Tallec and
+    /// Ollivier 2018, arXiv:1804.11188v1).
     pub fn chrono(longest: usize) -> Self {
         Self {
             init: Init { forget_bias: ForgetBias::Chrono { longest }, ..Init::default() },

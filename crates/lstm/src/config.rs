@@ -13,13 +13,13 @@ use serde::{Deserialize, Serialize};
 pub struct LstmConfig {
     /// Whether there are biases.
     pub bias: bool,
-    /// To how many values the output is projected, `proj_size` of `torch.nn.LSTM`: from 1 to `hidden` − 1.
+    /// The size of the projected output, `proj_size` of `torch.nn.LSTM`: from 1 to `hidden` − 1.
     pub proj: Option<usize>,
-    /// Whether the gates see the memory.
+    /// Whether the gates read the cell state.
     pub peepholes: bool,
     /// Whether the input gate is 1 − f.
     pub coupled: bool,
-    /// How the weights begin.
+    /// The initialisation of the weights.
     pub init: Init,
 }
 
@@ -30,8 +30,8 @@ impl Default for LstmConfig {
 }
 
 impl LstmConfig {
-    /// PyTorch's initialisation, but the forget gate's two biases add up to `sum`: 1 as Jozefowicz, Zaremba and Sutskever
-    /// (2015) advise, or more for longer lags.
+    /// PyTorch's initialisation, but the forget gate's two biases add up to `sum`: 1 as Jozefowicz,
+    /// Zaremba and Sutskever (2015) advise, or more for longer lags.
     pub fn forget_bias(sum: f64) -> Self {
         Self {
             init: Init { forget_bias: ForgetBias::Constant(sum), ..Init::default() },
@@ -39,8 +39,8 @@ impl LstmConfig {
         }
     }
 
-    /// PyTorch's initialisation with chrono biases for lags up to `longest` steps (Tallec and Ollivier 2018,
-    /// arXiv:1804.11188v1).
+    /// PyTorch's initialisation with chrono biases for lags up to `longest` steps (Tallec and
+    /// Ollivier 2018, arXiv:1804.11188v1).
     pub fn chrono(longest: usize) -> Self {
         Self {
             init: Init { forget_bias: ForgetBias::Chrono { longest }, ..Init::default() },

@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct VanillaConfig {
-    /// φ.
+    /// The nonlinearity φ.
     pub nonlinearity: Nonlinearity,
     /// Whether there are biases.
     pub bias: bool,
-    /// How the weights begin.
+    /// The initialisation of the weights.
     pub init: Init,
 }
 
@@ -26,8 +26,9 @@ impl Default for VanillaConfig {
 }
 
 impl VanillaConfig {
-    /// The IRNN of Le, Jaitly and Hinton (2015, arXiv:1504.00941v2): ReLU, the recurrent block `scale` times the identity
-    /// (1 in the paper's main experiments, 0.01 for speech), input weights from 0.001 · N(0, 1), biases zero.
+    /// The IRNN of Le, Jaitly and Hinton (2015, arXiv:1504.00941v2): ReLU, the recurrent block
+    /// `scale` times the identity (1 in the paper's main experiments, 0.01 for speech), input
+    /// weights from 0.001 · N(0, 1), biases zero.
     pub fn irnn(scale: f64) -> Self {
         let init = Init {
             scheme: Scheme::Normal { input: 0.001, recurrent: 1.0 },

@@ -79,7 +79,10 @@ impl<'a> Weights<'a> {
         match self.gates.names.iter().find(|gate| identity(gate)) {
             Some(gate) if output != self.hidden => {
                 let hidden = self.hidden;
-                bail!("init: expected a square block of gate {gate:?} for the identity, got ({hidden}, {output})")
+                bail!(
+                    "init: expected a square block of gate {gate:?} for the identity, got \
+                     ({hidden}, {output})"
+                )
             }
             _ => Ok(Self { output, ..self }),
         }
