@@ -1,7 +1,9 @@
-//! Recurrent networks for [candle](https://github.com/huggingface/candle): all families of the workspace, built in code or from
-//! data, saved and loaded. [`Lstm`], [`Gru`], [`Vanilla`] and their kin are layers; [`Stack`] puts them on top of each other.
+//! Recurrent networks for [candle](https://github.com/huggingface/candle): all families of the
+//! workspace, built in code or from data, saved and loaded. [`Lstm`], [`Gru`], [`Vanilla`] and
+//! their kin are layers; [`Stack`] puts them on top of each other.
 //!
-//! The [guide](https://github.com/recurrent-rs/recurrent/blob/main/docs/guide/getting-started.md) begins with a program.
+//! The [guide](https://github.com/recurrent-rs/recurrent/blob/main/docs/guide/getting-started.md)
+//! begins with a program.
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "accelerate")]

@@ -14,10 +14,12 @@ use std::path::Path;
 const WEIGHTS: &str = "model.safetensors";
 const CONFIG: &str = "config.json";
 
-/// Recurrent layers together with what they are: a [`RnnConfig`], the number of features of their input, and of units.
+/// Recurrent layers together with what they are: a [`RnnConfig`], the number of features of their
+/// input, and of units.
 ///
-/// [`Model::save`] writes a folder with `model.safetensors`, whose names are PyTorch's, and `config.json`, which says what it is: format,
-/// version of this crate, spec, sizes and type. [`Model::load`] builds the same again. [`Model::import`] reads files of others.
+/// [`Model::save`] writes a folder with `model.safetensors`, whose names are PyTorch's, and
+/// `config.json`, which says what it is: format, version of this crate, spec, sizes and type.
+/// [`Model::load`] builds the same again. [`Model::import`] reads files of others.
 ///
 /// ```
 /// use candle::{DType, Device, Module, Tensor};
@@ -104,8 +106,9 @@ impl Model {
         self.layer.params().into_iter().collect()
     }
 
-    /// Writes `model.safetensors` and `config.json` into `folder`, which is made if it is not there. Each appears whole or not at all; the first holds
-    /// the second too, so that [`Model::load`] sees when they do not belong together.
+    /// Writes `model.safetensors` and `config.json` into `folder`, which is made if it is not
+    /// there. Each appears whole or not at all; the first holds the second too, so that
+    /// [`Model::load`] sees when they do not belong together.
     ///
     /// # Errors
     /// If they cannot be written.
@@ -122,16 +125,19 @@ impl Model {
         written.map_err(|error| Error::msg(format!("{}: {error}", path.display())))
     }
 
-    /// The model that [`Model::save`] wrote into `folder`, for inference: its weights are no variables, and a run keeps nothing for a way back.
+    /// The model that [`Model::save`] wrote into `folder`, for inference: its weights are no
+    /// variables, and a run keeps nothing for a way back.
     ///
     /// # Errors
-    /// If a file is missing, corrupt, or says what this version does not know; if they do not belong together.
+    /// If a file is missing, corrupt, or says what this version does not know; if they do not
+    /// belong together.
     pub fn load(folder: impl AsRef<Path>, device: &Device) -> Result<Self> {
         let (config, tensors) = stored(folder.as_ref())?;
         Self::of(config.spec, config.input, config.hidden, config.dtype, &tensors, device)
     }
 
-    /// A model that was pushed to the hub: of a folder that [`Model::save`] wrote, by [`Repository::push`](crate::hub::Repository::push).
+    /// A model that was pushed to the hub: of a folder that [`Model::save`] wrote, by
+    /// [`Repository::push`](crate::hub::Repository::push).
     ///
     /// # Errors
     /// As [`Repository::folder`](crate::hub::Repository::folder) and [`Model::load`].
@@ -140,7 +146,8 @@ impl Model {
         Self::load(repository.folder(&[CONFIG, WEIGHTS])?, device)
     }
 
-    /// The same to train on: the weights become variables of `vars`, in place of those of their names.
+    /// The same to train on: the weights become variables of `vars`, in place of those of their
+    /// names.
     ///
     /// # Errors
     /// As [`Model::load`].
@@ -158,12 +165,13 @@ impl Model {
         )
     }
 
-    /// A model with the weights of another library's file (safetensors, `.pt`, `.npz`), which are named and laid out as `convention` says. Its type is
-    /// that of the file, f32 where that is none to compute in.
+    /// A model with the weights of another library's file (safetensors, `.pt`, `.npz`), which are
+    /// named and laid out as `convention` says. Its type is that of the file, f32 where that is
+    /// none to compute in.
     ///
     /// # Errors
-    /// If the file cannot be read, its tensors are not those of `spec` (one error lists them all), or the equations of `convention` are those of
-    /// another cell.
+    /// If the file cannot be read, its tensors are not those of `spec` (one error lists them all),
+    /// or the equations of `convention` are those of another cell.
     pub fn import(
         path: impl AsRef<Path>,
         convention: &Convention,
@@ -195,8 +203,9 @@ impl Model {
         Self::of(spec, input, hidden, dtype.unwrap_or(DType::F32), &ours, device)
     }
 
-    /// A model with the weights of a PyTorch module, `torch.nn.RNN`, `LSTM` or `GRU`, that lies under `prefix` in the file: `encoder.rnn.`. Of `cell`
-    /// the family counts, and the options that no shape shows; sizes, layers, directions, biases and the projection are read off the
+    /// A model with the weights of a PyTorch module, `torch.nn.RNN`, `LSTM` or `GRU`, that lies
+    /// under `prefix` in the file: `encoder.rnn.`. Of `cell` the family counts, and the options
+    /// that no shape shows; sizes, layers, directions, biases and the projection are read off the
     /// tensors, see [`RnnConfig::of_pytorch`].
     ///
     /// # Errors
@@ -220,7 +229,8 @@ impl Model {
     /// Writes the weights as a safetensors file with another library's names and layouts.
     ///
     /// # Errors
-    /// If the convention has no place for one, its equations are those of another cell, or the file cannot be written.
+    /// If the convention has no place for one, its equations are those of another cell, or the file
+    /// cannot be written.
     pub fn export(&self, path: impl AsRef<Path>, convention: &Convention) -> Result<()> {
         fits(convention, &self.spec)?;
         let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
@@ -259,8 +269,8 @@ fn expected(spec: &RnnConfig, input: usize, hidden: usize) -> Result<Vec<(String
 fn stored(folder: &Path) -> Result<(Config, Tensors)> {
     if folder.is_file() {
         bail!(
-            "{}: expected a folder that `Model::save` wrote, found a file; `Model::from_pytorch` and \
-             `Model::import` read files of other libraries",
+            "{}: expected a folder that `Model::save` wrote, found a file; `Model::from_pytorch` \
+             and `Model::import` read files of other libraries",
             folder.display()
         )
     }

@@ -1,4 +1,5 @@
-//! Remedies against vanishing gradients that change a network: switches on any [`RnnConfig`] for which they make sense.
+//! Remedies against vanishing gradients that change a network: switches on any [`RnnConfig`] for
+//! which they make sense.
 
 mod parse;
 
@@ -14,20 +15,25 @@ use recurrent_core::init::{Block, ForgetBias, Scheme};
 
 pub use parse::TABLE;
 
-/// A remedy that changes a network, as it is written on a command line: `forget-bias=1`, `layernorm`, `init.g=orthogonal:0.9`.
+/// A remedy that changes a network, as it is written on a command line: `forget-bias=1`,
+/// `layernorm`, `init.g=orthogonal:0.9`.
 ///
-/// [`TABLE`] lists all of them. What remedies leave alone begins with the same bits as without: weights are drawn from (seed, name).
+/// [`TABLE`] lists all of them. What remedies leave alone begins with the same bits as without:
+/// weights are drawn from (seed, name).
 ///
 /// ```
 /// use recurrent::{registry, remedy::Modifier, CellKind};
 ///
 /// # fn main() -> candle::Result<()> {
-/// let lstm = registry::variants().into_iter().find(|entry| entry.name == "lstm").map(|entry| entry.spec);
+/// let lstm = registry::variants().into_iter().find(|entry| entry.name == "lstm");
+/// let lstm = lstm.map(|entry| entry.spec);
 /// let lstm = lstm.expect("the registry has an LSTM");
 /// let chrono = Modifier::parse("chrono")?.expect("it is one of this kind").apply("lstm", &lstm)?;
-/// let normed = Modifier::parse("layernorm=0.5")?.expect("so is this").apply("lstm+chrono", &chrono)?;
+/// let layernorm = Modifier::parse("layernorm=0.5")?.expect("so is this");
+/// let normed = layernorm.apply("lstm+chrono", &chrono)?;
 /// assert!(matches!(normed.cell, CellKind::LayerNormLstm(_)));
-/// assert_eq!(normed.init_summary(), "PyTorch, chrono(100)"); // until `RnnConfig::with_longest_lag` knows the longest lag
+/// // Until `RnnConfig::with_longest_lag` knows the longest lag:
+/// assert_eq!(normed.init_summary(), "PyTorch, chrono(100)");
 /// # Ok(())
 /// # }
 /// ```
@@ -71,8 +77,9 @@ struct Normalisation {
 }
 
 impl Modifier {
-    /// The remedy of that name, with its value behind `=` if it takes one; `None` if the name is none of these. A remedy that is
-    /// applied to the training instead of the network has its place elsewhere.
+    /// The remedy of that name, with its value behind `=` if it takes one; `None` if the name is
+    /// none of these. A remedy that is applied to the training instead of the network has its place
+    /// elsewhere.
     ///
     /// # Errors
     /// If the value is missing, or not of the kind that [`TABLE`] says.
@@ -83,7 +90,8 @@ impl Modifier {
     /// The layers with this remedy; `variant` is their name in messages.
     ///
     /// # Errors
-    /// In one line that names both: if it makes no sense for these layers, or changes nothing about them.
+    /// In one line that names both: if it makes no sense for these layers, or changes nothing about
+    /// them.
     pub fn apply(&self, variant: &str, spec: &RnnConfig) -> Result<RnnConfig> {
         let tried = self.applied(spec).and_then(|applied| {
             if applied == *spec {

@@ -1,4 +1,5 @@
-//! Layers written as an ONNX model, for runtimes that know the standard recurrent operators (feature `onnx`).
+//! Layers written as an ONNX model, for runtimes that know the standard recurrent operators
+//! (feature `onnx`).
 //!
 //! | ours | ONNX (operator set 14) |
 //! |---|---|
@@ -9,9 +10,10 @@
 //! | layers, two directions | an operator a layer, `direction` "bidirectional" |
 //! | additive residual connections | `MatMul` where sizes differ, and `Add` |
 //!
-//! The model's inputs are `xs` `(batch, time, input)` and, a layer, `h0_l0` `(directions, batch, hidden)` and for LSTMs `c0_l0`; its outputs
-//! `ys` `(batch, time, output)`, `hn_l0` and `cn_l0`. So it streams: what a call gives as state goes into the next. What only training does
-//! (dropout, weight drop) is not written; f32, whatever the weights were.
+//! The model's inputs are `xs` `(batch, time, input)` and, a layer, `h0_l0` `(directions, batch,
+//! hidden)` and for LSTMs `c0_l0`; its outputs `ys` `(batch, time, output)`, `hn_l0` and `cn_l0`.
+//! So it streams: what a call gives as state goes into the next. What only training does (dropout,
+//! weight drop) is not written; f32, whatever the weights were.
 
 mod proto;
 
@@ -33,7 +35,8 @@ const OPERATOR_SET: i64 = 14; // the last change of LSTM, GRU and RNN before bfl
 /// # use recurrent::{CellKind, GruConfig, RnnConfig};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let spec = RnnConfig { layers: 2, ..RnnConfig::new(CellKind::Gru(GruConfig::default())) };
-/// let layer = spec.build(3, 8, VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu))?;
+/// let vars = VarMap::new();
+/// let layer = spec.build(3, 8, VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu))?;
 /// let bytes = recurrent::onnx::export(&spec, &layer)?;
 /// # let path = std::env::temp_dir().join(format!("recurrent-{}.onnx", std::process::id()));
 /// recurrent::core::write_whole(&path, &bytes)?;
@@ -43,8 +46,8 @@ const OPERATOR_SET: i64 = 14; // the last change of LSTM, GRU and RNN before bfl
 /// ```
 ///
 /// # Errors
-/// If ONNX has no operator for the cell, or something in `spec` changes what is evaluated and cannot be written; if `layer` has not the
-/// weights that `spec` says.
+/// If ONNX has no operator for the cell, or something in `spec` changes what is evaluated and
+/// cannot be written; if `layer` has not the weights that `spec` says.
 pub fn export(spec: &RnnConfig, layer: &(impl Layer + ?Sized)) -> Result<Vec<u8>> {
     let noise = spec.recurrent_dropout;
     if noise.zoneout_h > 0.0 || noise.zoneout_c > 0.0 {
@@ -53,7 +56,7 @@ pub fn export(spec: &RnnConfig, layer: &(impl Layer + ?Sized)) -> Result<Vec<u8>
     if spec.learned_start {
         bail!(
             "onnx: a learned initial state is an input of the model; export without \
-             learned_start and feed it"
+            learned_start and feed it"
         )
     }
     let params = layer.params().into_iter().map(|(name, tensor)| Ok((name, floats(&tensor)?)));
@@ -123,7 +126,8 @@ impl Operator {
             CellKind::Lstm(config) if config.proj.is_none() => {
                 let (input, gates) = match config.coupled {
                     false => (("weight_ci", 1.0), plain(&[0, 3, 1, 2])),
-                    // Ours are f, g, o. 1 − σ(z) = σ(−z); what stands in the place of f is not read.
+                    // Ours are f, g, o. 1 − σ(z) = σ(−z); what stands in the place of f is not
+                    // read.
                     true => (("weight_cf", -1.0), vec![(0, -1.0), (2, 1.0), (0, 1.0), (1, 1.0)]),
                 };
                 let peepholes = if config.peepholes {
@@ -138,8 +142,8 @@ impl Operator {
                 bail!("onnx: its LSTM has no projection (proj)")
             }
             _ => bail!(
-                "onnx: no standard operator for this cell; there are those of vanilla networks, \
-                 LSTMs and GRUs"
+                "onnx: no standard operator for this cell; there are those of vanilla \
+                networks, LSTMs and GRUs"
             ),
         })
     }
@@ -259,7 +263,8 @@ impl Writer<'_> {
             })?),
         };
 
-        // X, W, R, B, the lengths (none), h, and for LSTMs c and the peepholes; an empty name is none.
+        // X, W, R, B, the lengths (none), h, and for LSTMs c and the peepholes; an empty name is
+        // none.
         let mut inputs =
             vec![xs.to_string(), self.constant(name("W"), &ih)?, self.constant(name("R"), &hh)?];
         inputs.push(bias.map_or(Ok(String::new()), |bias| self.constant(name("B"), &bias))?);

@@ -17,7 +17,8 @@ pub struct Entry {
     pub summary: &'static str,
     /// Whether a comparison takes it unless told otherwise.
     pub default: bool,
-    /// The layers. Seeds and the longest lag of chrono biases are set by [`RnnConfig::with_longest_lag`].
+    /// The layers. Seeds and the longest lag of chrono biases are set by
+    /// [`RnnConfig::with_longest_lag`].
     pub spec: RnnConfig,
 }
 

@@ -23,7 +23,8 @@ use std::collections::BTreeMap;
 /// use recurrent::{CellKind, Layer, LstmConfig, RnnConfig};
 ///
 /// # fn main() -> candle::Result<()> {
-/// let spec = RnnConfig { layers: 2, ..RnnConfig::new(CellKind::Lstm(LstmConfig::forget_bias(1.0))) };
+/// let lstm = CellKind::Lstm(LstmConfig::forget_bias(1.0));
+/// let spec = RnnConfig { layers: 2, ..RnnConfig::new(lstm) };
 /// let vars = VarMap::new();
 /// let layer = spec.build(3, 8, VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu))?;
 /// assert_eq!((layer.output_size(), layer.depth()), (8, 2));
@@ -64,7 +65,8 @@ pub enum CellKind {
     Vanilla(VanillaConfig),
     /// An LSTM.
     Lstm(LstmConfig),
-    /// An LSTM that projects its output to half as many values as it has units, however many; a single unit is not projected.
+    /// An LSTM that projects its output to half as many values as it has units, however many; a
+    /// single unit is not projected.
     LstmHalved(LstmConfig),
     /// A GRU.
     Gru(GruConfig),
@@ -96,7 +98,8 @@ pub enum Connection {
     /// Nothing.
     #[default]
     None,
-    /// A residual connection around every layer, with a projection where sizes differ: [`Shortcut::Additive`].
+    /// A residual connection around every layer, with a projection where sizes differ:
+    /// [`Shortcut::Additive`].
     Residual,
     /// The same with a gate: [`Shortcut::Highway`].
     Highway {

@@ -111,7 +111,7 @@ fn what_does_not_fit_is_refused() -> Result<()> {
     )?;
     let gates = vec![("i".to_string(), Block::Scheme)];
     let init = Init { recurrent_by_gate: gates, ..Init::default() };
-    let expected = "init gates: expected one of [\"f\", \"g\", \"o\"], got \"i\"";
+    let expected = "init recurrent_by_gate: expected one of [\"f\", \"g\", \"o\"], got \"i\"";
     expect_error("no input gate", cell(&LstmConfig { coupled: true, init, ..lstm() }), expected)
 }
 

@@ -78,14 +78,15 @@ impl Config {
         Ok(Self { spec, input, hidden, dtype })
     }
 
-    /// Checks that sizes are no larger than what the tensors hold, before anything is built of them.
+    /// Checks that sizes are no larger than what the tensors hold, before anything is built of
+    /// them.
     pub(super) fn plausible(&self, tensors: &Tensors) -> Result<()> {
         let held: usize = tensors.values().map(|tensor| tensor.elem_count()).sum();
         let (input, hidden, layers) = (self.input, self.hidden, self.spec.layers);
         if input > held || hidden > held || layers > tensors.len() {
             bail!(
-                "expected {layers} layers of {hidden} units on {input} features, found {} tensors \
-                 of {held} numbers",
+                "expected {layers} layers of {hidden} units on {input} features, found {} \
+                tensors of {held} numbers",
                 tensors.len()
             )
         }

@@ -5,14 +5,17 @@ use candle::{bail, Result};
 use recurrent_weights::Tensors;
 
 impl RnnConfig {
-    /// The layers whose weights lie under `prefix` in the state dict of a `torch.nn.RNN`, `LSTM` or `GRU`, with the sizes of input and hidden.
+    /// The layers whose weights lie under `prefix` in the state dict of a `torch.nn.RNN`, `LSTM` or
+    /// `GRU`, with the sizes of input and hidden.
     ///
-    /// The family must be said, since shapes may be those of several: `cell` is one of the vanilla network, the LSTM and the GRU, with
-    /// options that no shape shows, such as the nonlinearity. Biases and the projection are set in it. The rate of dropout between
-    /// layers is not in a state dict and stays 0.
+    /// The family must be said, since shapes may be those of several: `cell` is one of the vanilla
+    /// network, the LSTM and the GRU, with options that no shape shows, such as the nonlinearity.
+    /// Biases and the projection are set in it. The rate of dropout between layers is not in a
+    /// state dict and stays 0.
     ///
     /// # Errors
-    /// If there is no `weight_ih_l0` under `prefix`, `cell` is of another family, or the shapes are those of another.
+    /// If there is no `weight_ih_l0` under `prefix`, `cell` is of another family, or the shapes are
+    /// those of another.
     pub fn of_pytorch(
         mut cell: CellKind,
         found: &Tensors,
@@ -56,7 +59,7 @@ impl RnnConfig {
             };
             bail!(
                 "'{prefix}weight_ih_l0': expected {gates} rows for each of {units} units, found \
-                 {rows}{whose}"
+                {rows}{whose}"
             )
         }
         let layers =

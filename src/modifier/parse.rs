@@ -6,8 +6,8 @@ use crate::Connection;
 use candle::{bail, Result};
 use recurrent_core::init::{Block, ForgetBias, Scheme};
 
-/// How each remedy is written, what it does, and where it comes from. G is a gate: i, f, g, o of an LSTM; r, z, n of a GRU; h of
-/// a vanilla network. What stands in brackets may be left out.
+/// How each remedy is written, what it does, and where it comes from. G is a gate: i, f, g, o of an
+/// LSTM; r, z, n of a GRU; h of a vanilla network. What stands in brackets may be left out.
 pub const TABLE: &[[&str; 3]] = &[
     [
         "init=SCHEME",

@@ -156,14 +156,20 @@ fn what_makes_no_sense_is_refused_in_one_line() {
         (
             "vanilla",
             "chrono",
-            "remedy chrono on vanilla: init memory: this cell has no gate that keeps the old state",
+            "remedy chrono on vanilla: init forget_bias: this cell has no gate that keeps the old state",
         ),
         (
             "vanilla",
             "forget-bias=1",
-            "remedy forget-bias=1 on vanilla: init memory: this cell has no gate that keeps the old state",
+            "remedy forget-bias=1 on vanilla: init forget_bias: this cell has no gate that keeps the \
+             old state",
         ),
-        ("layernorm-gru", "layernorm", "remedy layernorm on layernorm-gru: its cell is normed already"),
+        (
+            "layernorm-gru",
+            "layernorm",
+            "remedy layernorm on layernorm-gru: its cell is normed \
+            already",
+        ),
         ("lstm", "gain=2", "remedy gain=2 on lstm: its cell is not normed, and has no gain"),
         (
             "gru",
@@ -178,12 +184,23 @@ fn what_makes_no_sense_is_refused_in_one_line() {
         (
             "gru",
             "zoneout=0.1:0.5",
-            "remedy zoneout=0.1:0.5 on gru: recurrent_dropout zoneout_c: expected a cell whose state has the field c, got [\"h\"]",
+            "remedy zoneout=0.1:0.5 on gru: recurrent_dropout zoneout_c: expected a cell whose state has the \
+             field c, got [\"h\"]",
         ),
-        ("lstm", "zoneout=2", "remedy zoneout=2 on lstm: recurrent_dropout zoneout_h: expected a rate in [0, 1), got 2"),
+        (
+            "lstm",
+            "zoneout=2",
+            "remedy zoneout=2 on lstm: recurrent_dropout zoneout_h: expected a rate in [0, \
+            1), got 2",
+        ),
         ("lstm-chrono", "chrono", "remedy chrono on lstm-chrono: it changes nothing there"),
         ("lstm", "layers=1", "remedy layers=1 on lstm: it changes nothing there"),
-        ("lstm", "dropout=0.5", "remedy dropout=0.5 on lstm: it has one layer, and nothing between layers"),
+        (
+            "lstm",
+            "dropout=0.5",
+            "remedy dropout=0.5 on lstm: it has one layer, and nothing between \
+            layers",
+        ),
         (
             "residual-lstm",
             "highway",
@@ -193,7 +210,7 @@ fn what_makes_no_sense_is_refused_in_one_line() {
         (
             "gru",
             "bias.f=1",
-            "remedy bias.f=1 on gru: init biases: expected one of [\"r\", \"z\", \"n\"], got \"f\"",
+            "remedy bias.f=1 on gru: init bias_by_gate: expected one of [\"r\", \"z\", \"n\"], got \"f\"",
         ),
         ("lstm", "chrono=5", "remedy chrono: expected no value, got \"5\""),
         ("lstm", "gain", "remedy gain: expected a value, gain=X"),
@@ -202,7 +219,8 @@ fn what_makes_no_sense_is_refused_in_one_line() {
         (
             "lstm",
             "init=xavier",
-            "remedy init: expected pytorch, keras, candle, orthogonal[:GAIN] or identity[:SCALE], got \"xavier\"",
+            "remedy init: expected pytorch, keras, candle, orthogonal[:GAIN] or identity[:SCALE], \
+             got \"xavier\"",
         ),
     ] {
         let error = with(name, text).expect_err("must fail").to_string();

@@ -1,5 +1,6 @@
-//! The part of ONNX's format that a recurrent model needs: messages and field numbers of `onnx.proto`, IR version 8, with enough of them for
-//! LSTM, GRU, RNN and what is between layers. Written by hand, so that no build needs `protoc`.
+//! The part of ONNX's format that a recurrent model needs: messages and field numbers of
+//! `onnx.proto`, IR version 8, with enough of them for LSTM, GRU, RNN and what is between layers.
+//! Written by hand, so that no build needs `protoc`.
 
 use prost::Message;
 

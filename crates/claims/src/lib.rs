@@ -1,7 +1,7 @@
 //! Claims of articles about vanishing gradients, put to the test.
 //!
-//! Each claim has a prediction, an experiment that measures it, and a rule that makes the verdict out
-//! of the measured numbers alone.
+//! Each claim has a prediction, an experiment that measures it, and a rule that makes the verdict
+//! out of the measured numbers alone.
 
 #![forbid(unsafe_code)]
 

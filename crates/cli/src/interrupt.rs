@@ -11,12 +11,12 @@ pub const INTERRUPTED: u8 = 130;
 /// A flag that the first Ctrl-C sets, or another request to terminate; a second one ends the
 /// program at once.
 ///
-/// A program that was started with one of these signals ignored, by `nohup` or in the background of a
-/// script, shall continue: it leaves all signals alone, and nothing sets the flag. The same holds if
-/// the program has a handler already.
+/// A program that was started with one of these signals ignored, by `nohup` or in the background of
+/// a script, shall continue: it leaves all signals alone, and nothing sets the flag. The same holds
+/// if the program has a handler already.
 ///
-/// `on_signal` is called at every signal, with `true` at the second. If it returns `true`, it has told
-/// the user itself, and no line is written.
+/// `on_signal` is called at every signal, with `true` at the second. If it returns `true`, it has
+/// told the user itself, and no line is written.
 ///
 /// # Errors
 /// If the system refuses the handler.

@@ -175,7 +175,8 @@ fn ended_with(ended: Result<ExitCode>) -> ExitCode {
     })
 }
 
-/// The exit code of a program that ends with this error: 2 for a mistake of the user, 1 for everything else.
+/// The exit code of a program that ends with this error: 2 for a mistake of the user, 1 for
+/// everything else.
 fn exit_code(error: &anyhow::Error) -> u8 {
     let config = |cause: &(dyn std::error::Error + 'static)| {
         cause.is::<ConfigError>()

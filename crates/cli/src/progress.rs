@@ -264,8 +264,8 @@ impl Show {
     }
 }
 
-/// Handles a signal; gives whether a screen is open, which says so. If the program ends at once, the
-/// screen restores the terminal first.
+/// Handles a signal; gives whether a screen is open, which says so. If the program ends at once,
+/// the screen restores the terminal first.
 #[cfg_attr(not(feature = "live"), allow(unused_variables))]
 pub(crate) fn interrupted(at_once: bool) -> bool {
     #[cfg(feature = "live")]

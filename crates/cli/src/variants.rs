@@ -52,7 +52,8 @@ impl Variants {
     /// `lstm+chrono+clip=0.5`.
     ///
     /// # Errors
-    /// A [`ConfigError`] error that names the nearest there is, if there is no such variant or modifier.
+    /// A [`ConfigError`] error that names the nearest there is, if there is no such variant or
+    /// modifier.
     pub fn choose(&self, names: &[String], longest_lag: usize) -> Result<Vec<Variant>> {
         let entries = self.entries.iter().map(|entry| from_entry(entry, longest_lag));
         let mut known: Vec<_> = entries.chain(self.own.iter().cloned()).collect();

@@ -133,7 +133,7 @@ fn remedies_are_listed_and_mistakes_refused_in_one_line() -> Result<()> {
     for (args, expected) in [
         (
             "--variant vanilla --remedies chrono",
-            "remedy chrono on vanilla: init memory: this cell has no gate that keeps the old state",
+            "remedy chrono on vanilla: init forget_bias: this cell has no gate that keeps the old state",
         ),
         (
             "--remedies chorno",

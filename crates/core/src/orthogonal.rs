@@ -43,7 +43,10 @@ pub fn polar_factor(matrix: &Tensor) -> Result<Tensor> {
             return Ok(x);
         }
     }
-    bail!("orthogonal: expected a finite matrix of full rank, got one of ({rows}, {columns}) that is not")
+    bail!(
+        "orthogonal: expected a finite matrix of full rank, got one of ({rows}, {columns}) that \
+        is not"
+    )
 }
 
 /// Replaces the value of a variable by `gain` times the nearest orthogonal matrix. Called after

@@ -207,10 +207,9 @@ impl Layer for Stack {
     }
 
     fn explain(&self, dtype: DType, device: &Device) -> String {
-        let part = |(index, layer): (usize, &Box<dyn Layer>)| {
-            (format!("layer {index}"), layer.explain(dtype, device))
-        };
-        layer::explain_parts(&self.layers.iter().enumerate().map(part).collect::<Vec<_>>())
+        let explained = self.layers.iter().map(|layer| layer.explain(dtype, device)).enumerate();
+        let parts = explained.map(|(index, part)| (format!("layer {index}"), part));
+        layer::explain_parts(&parts.collect::<Vec<_>>())
     }
 
     fn params(&self) -> Vec<(String, Tensor)> {

@@ -88,9 +88,8 @@ impl AblationPlan {
     /// `ablation.jsonl`, and with several learning rates `tuning.jsonl` beside the folder `tuning`,
     /// which holds the comparison of these.
     ///
-    /// Once
-    /// `cancel` is set, what is finished is kept, and effects are those of the pairs that there are. `on_event`
-    /// hears of everything that happens.
+    /// Once `cancel` is set, what is finished is kept, and effects are those of the pairs that
+    /// there are. `on_event` hears of everything that happens.
     ///
     /// # Errors
     /// If something cannot be written.

@@ -37,8 +37,8 @@ pub struct Run {
     pub profiles: Vec<ProfileRecord>,
     /// `measures.jsonl`.
     pub measures: Vec<MeasureRecord>,
-    /// `weights.safetensors`: the weights at the end, under the names that [`Network`](crate::network::Network)
-    /// gives them; empty if the run failed before it had any.
+    /// `weights.safetensors`: the weights at the end, under the names that
+    /// [`Network`](crate::network::Network) gives them; empty if the run failed before it had any.
     pub weights: Vec<u8>,
 }
 

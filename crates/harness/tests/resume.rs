@@ -59,7 +59,7 @@ const NEVER: Interval = Interval::Time(Duration::MAX);
 /// Stops a run after every one of its steps in turn, and lets it go on, in two parts and in as many
 /// as it has steps.
 fn at_every_step(job: &Job) -> Result<Run> {
-    let straight = run::run(&job, &false.into(), &mut |_, _| ());
+    let straight = run::run(job, &false.into(), &mut |_, _| ());
     let expected = timeless(straight.clone());
     let temp = tempfile::tempdir()?;
     let all = OutputDir::create(&temp.path().join("all"))?;

@@ -71,7 +71,8 @@ pub fn sensitivity(
             let xs = values.narrow(0, row, 1)?.narrow(1, 0, step)?.contiguous()?.detach();
             squared(layer, &Sequence::new(xs)?, &weights, &directions)
         };
-        let squares = (0..batch).map(example).collect::<Result<Vec<_>>>()?; // by example, then by weight
+        // by example, then by weight
+        let squares = (0..batch).map(example).collect::<Result<Vec<_>>>()?;
         let median_norm = |norm: &dyn Fn(&Vec<f64>) -> f64| {
             median(&squares.iter().map(norm).collect::<Vec<_>>()).unwrap_or(f64::NAN)
         };

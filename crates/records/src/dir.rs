@@ -100,9 +100,8 @@ impl OutputDir {
         }
     }
 
-    /// Takes
-    /// `runs/<task>-<time>`, where the time is that of the start in UTC: `runs/adding-20250131-142233`.
-    /// A number is added if that is taken.
+    /// Takes `runs/<task>-<time>`, where the time is that of the start in UTC:
+    /// `runs/adding-20250131-142233`. A number is added if that is taken.
     ///
     /// # Errors
     /// If it cannot be written.

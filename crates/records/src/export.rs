@@ -39,9 +39,10 @@ pub fn parquet(records: &Records, folder: &OutputDir) -> Result<()> {
     })
 }
 
-/// Writes
-/// `tensorboard/<variant>-<seed>/events.out.tfevents.*`: losses, accuracy, gradient norms and learning rate over training steps; the profiles over training as histograms, with a bucket a lag; and the profiles at the start and at the end as scalars whose step is the lag. `began`
-/// is the time of the first event in seconds since 1970; the others follow by the run's own clock.
+/// Writes `tensorboard/<variant>-<seed>/events.out.tfevents.*`: losses, accuracy, gradient norms
+/// and learning rate over training steps; the profiles over training as histograms, with a bucket a
+/// lag; and the profiles at the start and at the end as scalars whose step is the lag. `began` is
+/// the time of the first event in seconds since 1970; the others follow by the run's own clock.
 ///
 /// # Errors
 /// If a file cannot be written.

@@ -1,8 +1,8 @@
 //! What a comparison writes: one JSON object a line. Field names are the schema; units stand beside
 //! them.
 //!
-//! A number that is not finite is written as a string, `"NaN"`, `"Infinity"` or
-//! `"-Infinity"`, since JSON has none of them: the loss of the step that made a run fail, for instance. `null`
+//! A number that is not finite is written as a string, `"NaN"`, `"Infinity"` or `"-Infinity"`,
+//! since JSON has none of them: the loss of the step that made a run fail, for instance. `null`
 //! always means that there is no such number.
 //!
 //! A run, one line of `runs.jsonl`, in version 1:
@@ -61,8 +61,8 @@ pub fn check_schema(path: &Path, stored: &Value) -> Result<()> {
     if found != Some(u64::from(SCHEMA)) {
         let found = found.map_or("no version".to_string(), |version| format!("version {version}"));
         bail_config!(
-            "{}: records of another version of this program: expected format {SCHEMA}, found {found}; \
-             read them with the program that wrote them, or run the comparison again",
+            "{}: records of another version of this program: expected format {SCHEMA}, found \
+             {found}; read them with the program that wrote them, or run the comparison again",
             path.display()
         );
     }
@@ -280,8 +280,9 @@ pub struct MeasureRecord {
     pub note: Option<String>,
 }
 
-/// One gradient profile: one line of
-/// `profiles.jsonl`, of the gradient that the run trains by: under its window and its bound on dL/dh_t, behind which norms are exactly zero or no more than that bound. All arrays have one entry a lag, in the order of `lag`.
+/// One gradient profile: one line of `profiles.jsonl`, of the gradient that the run trains by:
+/// under its window and its bound on dL/dh_t, behind which norms are exactly zero or no more than
+/// that bound. All arrays have one entry a lag, in the order of `lag`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProfileRecord {
     /// The variant's name.

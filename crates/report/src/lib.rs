@@ -71,8 +71,8 @@ pub fn text_plot(records: &Records, width: usize, height: usize) -> String {
 }
 
 /// The half-life of dL/dh of a run in steps, at initialisation and after training, in the words of
-/// the table: `×2 in 9` if the gradient grows, `no decay` if it is level, `too few points` if too few
-/// lags are left for a fit.
+/// the table: `×2 in 9` if the gradient grows, `no decay` if it is level, `too few points` if too
+/// few lags are left for a fit.
 pub fn half_lives(run: &record::RunRecord) -> [String; 2] {
     use run::RunView;
     trend::Phase::BOTH.map(|phase| {

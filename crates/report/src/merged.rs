@@ -31,7 +31,8 @@ pub struct Source {
 /// Reads what comparisons, ablations and sweeps have written; a sweep is one comparison a length.
 ///
 /// # Errors
-/// A [`ConfigError`](crate::usage::ConfigError) error if a folder holds something else, or is named twice.
+/// A [`ConfigError`](crate::usage::ConfigError) error if a folder holds something else, or is named
+/// twice.
 pub fn sources(folders: &[PathBuf]) -> Result<Vec<Source>> {
     let mut paths = Vec::new();
     for folder in folders {

@@ -189,6 +189,10 @@ pub(super) fn facts(group: &Group, about: &About) -> Facts {
         "clipped: a larger gradient is scaled down to the bound",
     );
     facts.push("Optimiser", OPTIMIZER);
+    let changed = one(&|run| run.config.training.changed().join(", "));
+    if !changed.is_empty() {
+        facts.push("Not the default", changed);
+    }
     let device = format!(
         "{}, {}, {} a run",
         one(&|run| run.device().to_owned()),

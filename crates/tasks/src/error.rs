@@ -79,7 +79,7 @@ pub(crate) use bail;
 /// Returns with a file that is not what was expected, unless a condition holds.
 macro_rules! ensure {
     ($condition:expr, $($words:tt)*) => {
-        if !$condition {
+        if $condition {} else {
             $crate::error::bail!($($words)*)
         }
     };

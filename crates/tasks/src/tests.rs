@@ -265,10 +265,11 @@ fn unsuitable_options_are_refused() {
     };
     assert_eq!(
         error("coppy", None, None),
-        "task coppy: no such task; the nearest is copy, all are \
-         adding, adding-tcn, adding-hochreiter, multiplication, copy, copy-tcn, copy-variable, temporal-order, temporal-order-6b, \
-         random-permutation, memory-capacity, mnist1d, mnist1d-shuffled, mnist1d-padded, mnist-rows, mnist-pixels, mnist-permuted, \
-         fashion-rows, fashion-pixels, fashion-permuted, series, forecast, text"
+        "task coppy: no such task; the nearest is copy, all are adding, adding-tcn, \
+         adding-hochreiter, multiplication, copy, copy-tcn, copy-variable, temporal-order, \
+         temporal-order-6b, random-permutation, memory-capacity, mnist1d, mnist1d-shuffled, \
+         mnist1d-padded, mnist-rows, mnist-pixels, mnist-permuted, fashion-rows, fashion-pixels, \
+         fashion-permuted, series, forecast, text"
     );
     assert!(error("permuted-mnist", None, None).contains("the nearest is mnist-permuted"));
     assert!(error("ADDING", None, None).contains("the nearest is adding"));
@@ -294,8 +295,9 @@ fn unsuitable_options_are_refused() {
     #[cfg(not(feature = "hub"))] // the hub would fetch it
     assert_eq!(
         error("mnist-pixels", None, None),
-        "task mnist-pixels: it needs --data DIR, a folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, \
-         t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte, or --features hub to fetch it"
+        "task mnist-pixels: it needs --data DIR, a folder with train-images-idx3-ubyte, \
+         train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte, or --features \
+         hub to fetch it"
     );
     assert_eq!(
         error("mnist-rows", Some(28), Some("x")),

@@ -33,7 +33,8 @@ struct GradientTap {
 }
 
 impl<C: Cell> StepLoop<C> {
-    /// The loop as the layer `layer_id`, forward or from the end to the beginning, with a tap on every state if `taps`.
+    /// The loop as the layer `layer_id`, forward or from the end to the beginning, with a tap on
+    /// every state if `taps`.
     pub fn new(cell: C, layer_id: LayerId, taps: Option<GradientTaps>) -> Self {
         Self { cell, layer_id, taps }
     }

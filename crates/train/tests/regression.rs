@@ -38,7 +38,8 @@ impl Regression {
     fn new(dtype: DType) -> Result<Self> {
         let device = &Device::Cpu;
         let xs = (Tensor::arange(0f64, 36.0, device)? * 2.3)?.sin()?.reshape((12, 3))?;
-        let truth = Tensor::new(&[[0.5f64, -1.0], [1.5, 0.25], [-0.75, 1.0]], device)?; // (features, outputs)
+        // (features, outputs)
+        let truth = Tensor::new(&[[0.5f64, -1.0], [1.5, 0.25], [-0.75, 1.0]], device)?;
         let ys = xs.matmul(&truth)?.broadcast_add(&Tensor::new(&[0.5f64, -0.25], device)?)?;
         let weight = Var::zeros((3, 2), dtype, device)?;
         let bias = Var::zeros(2, dtype, device)?;

@@ -216,8 +216,10 @@ fn a_convention_is_plain_data() -> Result<()> {
     }
     // One written by hand: an LSTM with a matrix a gate, rows o, i, g, f for the rest, i negated.
     let text = r#"{"name": "own", "ours": ["i", "f", "g", "o"],
-        "gates": [{"ours": "o", "theirs": "out"}, {"ours": "i", "theirs": "in", "negated": true}, {"ours": "g", "theirs": "new"}, {"ours": "f", "theirs": "keep"}],
-        "weights": [{"ours": "weight_ih", "theirs": "{layer}.{gate}.w", "transposed": true}, {"ours": "weight_hh", "theirs": "{layer}.u"},
+        "gates": [{"ours": "o", "theirs": "out"}, {"ours": "i", "theirs": "in", "negated": true}, {"ours": \
+            "g", "theirs": "new"}, {"ours": "f", "theirs": "keep"}],
+        "weights": [{"ours": "weight_ih", "theirs": "{layer}.{gate}.w", "transposed": true}, {"ours": \
+            "weight_hh", "theirs": "{layer}.u"},
                     {"ours": "bias_ih", "theirs": "{layer}.b", "absorbs": {"ours": "bias_hh"}}]}"#;
     let own: Convention = serde_json::from_str(text).map_err(candle::Error::wrap)?;
     let ours: Tensors =

@@ -256,7 +256,8 @@ fn what_is_made_to_take_memory() {
     refused(&view(0, b"\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f", 2), "are too many numbers");
     refused(&view(0, b"J\xff\xff\xff\xff", 1), "expected a size, found -1");
     // Zeros that unpack to a thousand times the file.
-    let header = b"\x93NUMPY\x01\x00\x4a\x00{'descr': '<f4', 'fortran_order': False, 'shape': (16000000,), }";
+    let header = b"\x93NUMPY\x01\x00\x4a\x00{'descr': '<f4', 'fortran_order': False, 'shape': \
+        (16000000,), }";
     let mut bomb = header.to_vec();
     bomb.resize(10 + 0x4a + 64_000_000, 0);
     bomb[10 + 0x4a - 1] = b'\n';

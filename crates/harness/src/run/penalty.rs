@@ -88,9 +88,9 @@ pub(crate) fn check(
     }
     if training.orthogonality > 0.0 && layer.recurrent_blocks()?.is_empty() {
         return Err(Error::Layer(
-            "orthogonality: expected a layer that shows its recurrent blocks, \
-found one that shows none"
-                .to_string(),
+            "orthogonality: expected a layer that shows its recurrent \
+            blocks, found one that shows none"
+                .to_owned(),
         ));
     }
     Ok(())
@@ -109,9 +109,9 @@ fn one_in_closed_form(layer: &dyn Layer, dtype: DType, device: &Device) -> Resul
         layer.last(&Sequence::new(x.unsqueeze(1)?)?, None, &ForwardContext::default())?;
     if layer.vjp(&x, &carry, &carry)?.is_none() {
         return Err(Error::Layer(
-            "omega: expected a layer with a closed form of the way back through a \
-step, found one without"
-                .to_string(),
+            "omega: expected a layer with a closed-form \
+            vector-Jacobian product of a step, found one without"
+                .to_owned(),
         ));
     }
     Ok(())

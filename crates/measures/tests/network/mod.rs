@@ -52,7 +52,8 @@ impl Network {
 
     pub(crate) fn train(&self, time: usize, seed: u64, steps: u64) -> Result<()> {
         let params = ParamsAdamW { lr: 3e-3, weight_decay: 0.0, ..ParamsAdamW::default() };
-        let mut adam = AdamW::new(self.vars.all_vars(), params)?; // in any order, since updates are independent
+        // in any order, since updates are independent
+        let mut adam = AdamW::new(self.vars.all_vars(), params)?;
         (0..steps).try_for_each(|step| {
             adam.backward_step(&self.loss(
                 time,

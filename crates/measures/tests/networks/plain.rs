@@ -160,7 +160,8 @@ impl<C: Cell> Case<C> {
                 for (cell, state) in chain.cells.iter().zip(&mut states) {
                     let mut own = Vec::new();
                     for (name, weight) in cell.params() {
-                        let copy = Var::from_tensor(&weight.detach())?; // `Var::from_tensor` of a variable would share it
+                        // `Var::from_tensor` of a variable would share it
+                        let copy = Var::from_tensor(&weight.detach())?;
                         own.push(copy.as_tensor().clone());
                         copies.push((name, len - 1 - t, copy));
                     }

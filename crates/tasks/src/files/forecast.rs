@@ -46,10 +46,10 @@ impl Forecast {
     /// the season of the naive forecast, both in rows.
     ///
     /// # Errors
-    /// A [`ConfigError`](crate::usage::ConfigError) if the window or the season is not 1 to 10,000,000,
-    /// or if the column does not exist or occurs twice. Others, with the line, if the file cannot
-    /// be read, if a value is missing or not a finite number, or if a row has a different number of
-    /// fields; if there are too few rows, or if all training values are equal.
+    /// A [`ConfigError`](crate::usage::ConfigError) if the window or the season is not 1 to
+    /// 10,000,000, or if the column does not exist or occurs twice. Others, with the line, if the
+    /// file cannot be read, if a value is missing or not a finite number, or if a row has a
+    /// different number of fields; if there are too few rows, or if all training values are equal.
     pub fn open(data: &Path, column: Option<&str>, window: usize, season: usize) -> Result<Self> {
         for (name, count) in [("length", window), ("season", season)] {
             if !(1..=LONGEST).contains(&count) {
@@ -358,7 +358,8 @@ mod tests {
                 None,
                 5,
                 1,
-                "DIR/made.csv: expected a first row with the names of the columns, found an empty file",
+                "DIR/made.csv: expected a first row with the names of the columns, found an empty \
+                 file",
             ),
             (
                 "a,b,c\n1,2,3\n",
@@ -367,7 +368,8 @@ mod tests {
                 2,
                 "forecast column: expected --column with one of a, b, c, got none",
             ),
-            ("a,b,c\n1,2,3\n", Some("d"), 5, 2, "forecast column d: no such column; there are a, b, c"),
+            ("a,b,c\n1,2,3\n", Some("d"), 5, 2, "forecast column d: no such column; there are a, \
+                b, c"),
             (
                 "a,b,c\n1,2,3\n1,,3\n",
                 Some("b"),
@@ -408,17 +410,21 @@ mod tests {
                 None,
                 5,
                 1,
-                "DIR/made.csv: expected at least 20 rows for windows of 5 and a season of 1, found 2",
+                "DIR/made.csv: expected at least 20 rows for windows of 5 and a season of 1, found \
+                 2",
             ),
             (
                 "1,2\n3,4\n",
                 None,
                 5,
                 1,
-                "DIR/made.csv: expected a first row with the names of the columns, found numbers: 1,2",
+                "DIR/made.csv: expected a first row with the names of the columns, found numbers: \
+                 1,2",
             ),
-            ("a,a,b\n1,2,3\n", Some("a"), 5, 2, "forecast column a: there are 2 columns of this name"),
-            ("a\n\"1\n2\n", None, 5, 1, "DIR/made.csv:2: column a: expected a finite number, found \"1 …\""),
+            ("a,a,b\n1,2,3\n", Some("a"), 5, 2, "forecast column a: there are 2 columns of this \
+                name"),
+            ("a\n\"1\n2\n", None, 5, 1, "DIR/made.csv:2: column a: expected a finite number, found \
+                \"1 …\""),
             (
                 &format!("a\n{}", "1e308\n-1e308\n".repeat(20)),
                 None,

@@ -146,8 +146,8 @@ mod tests {
     /// Writes a file like those on the hub: nested optional columns, compressed with snappy.
     fn write(path: &Path, label: &str, images: &[Vec<u8>], labels: &[i64]) -> Result<()> {
         let schema = format!(
-            "message schema {{ optional group image {{ optional binary bytes; optional binary path (UTF8); }} \
-             optional int64 {label}; }}"
+            "message schema {{ optional group image {{ optional binary bytes; optional binary path \
+             (UTF8); }} optional int64 {label}; }}"
         );
         let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
         let schema = Arc::new(parse_message_type(&schema)?);
@@ -159,7 +159,8 @@ mod tests {
         column.typed::<ByteArrayType>().write_batch(&images, Some(&vec![2; images.len()]), None)?;
         column.close()?;
         let mut column = rows.next_column()?.expect("image.path");
-        column.typed::<ByteArrayType>().write_batch(&[], Some(&vec![1; images.len()]), None)?; // none
+        // none
+        column.typed::<ByteArrayType>().write_batch(&[], Some(&vec![1; images.len()]), None)?;
         column.close()?;
         let mut column = rows.next_column()?.expect("label");
         column.typed::<Int64Type>().write_batch(labels, Some(&vec![1; labels.len()]), None)?;
@@ -203,7 +204,8 @@ mod tests {
         let (hub, _cache) = offline()?;
         let error = format!("{:#}", images(&hub, &MNIST).expect_err("must fail"));
         let expected =
-            "hub dataset ylecun/mnist at main: mnist/train-00000-of-00001.parquet is not in the cache at ";
+            "hub dataset ylecun/mnist at main: mnist/train-00000-of-00001.parquet is not in the \
+             cache at ";
         assert!(error.starts_with(expected) && error.contains("HF_HUB_OFFLINE"), "{error}");
         Ok(())
     }

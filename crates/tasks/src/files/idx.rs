@@ -209,7 +209,8 @@ pub(crate) mod tests {
         }
 
         fn error(&self) -> String {
-            let error = format!("{:#}", Images::read(&self.0).expect_err("must fail")); // with all its causes
+            // with all its causes
+            let error = format!("{:#}", Images::read(&self.0).expect_err("must fail"));
             error.replace(&self.0.display().to_string(), "DIR")
         }
     }
@@ -239,7 +240,8 @@ pub(crate) mod tests {
         fs::remove_file(folder.0.join(FILES[1]))?;
         assert_eq!(
             folder.error(),
-            "DIR: expected train-labels-idx1-ubyte or train-labels.idx1-ubyte, or one of them with .gz, found none"
+            "DIR: expected train-labels-idx1-ubyte or train-labels.idx1-ubyte, or one of them with \
+             .gz, found none"
         );
         fs::remove_dir_all(&folder.0)?;
         assert_eq!(folder.error(), "data: expected a folder of IDX files, found none at DIR");
@@ -336,7 +338,8 @@ pub(crate) mod tests {
         assert_eq!(
             damage(&packed(&[&image[..], &[1, 2, 3]].concat())?)?,
             format!(
-                "expected {whole} bytes once decompressed, found {} or more: its header says 12 items",
+                "expected {whole} bytes once decompressed, found {} or more: its header says 12 \
+                 items",
                 whole + 1
             )
         );

@@ -73,8 +73,8 @@ impl Text {
     /// Reads the file `data`; `window` is T.
     ///
     /// # Errors
-    /// A [`ConfigError`](crate::usage::ConfigError) if the window is not 2 to 10,000,000. Others if the
-    /// file cannot be read, is not UTF-8, or is too short.
+    /// A [`ConfigError`](crate::usage::ConfigError) if the window is not 2 to 10,000,000. Others if
+    /// the file cannot be read, is not UTF-8, or is too short.
     pub fn open(data: &Path, window: usize) -> Result<Self> {
         let text = read_text(data)?;
         Self::new(&text, window).map_err(|error| error.within(data.display()))
@@ -92,7 +92,8 @@ impl Text {
         let number =
             |c: char| symbols.binary_search(&c).expect("it was collected from the text") as u32;
         let text: Vec<u32> = text.chars().map(number).collect();
-        let fewest = FEWEST.max(20 * STRANDS * (window + 1)); // a window in each strand of a twentieth
+        // a window in each strand of a twentieth
+        let fewest = FEWEST.max(20 * STRANDS * (window + 1));
         ensure!(
             text.len() >= fewest,
             "expected a text of at least {fewest} characters for windows of {window}, found {}",

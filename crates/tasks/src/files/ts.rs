@@ -271,17 +271,33 @@ pub(crate) mod tests {
                 "x.ts:1: expected the header's @data before any series, found \"one line of text\"",
             ),
             ("@relation x", "x.ts:1: expected a line of the header of a .ts file, found @relation"),
-            ("\n@timeStamps true", "x.ts:2: expected series without time stamps, found @timeStamps true"),
-            ("@missing true", "x.ts:1: expected series without missing values, found @missing true"),
-            ("@targetlabel true", "x.ts:1: expected classes, found @targetLabel true, which is regression"),
+            (
+                "\n@timeStamps true",
+                "x.ts:2: expected series without time stamps, found @timeStamps \
+                true",
+            ),
+            (
+                "@missing true",
+                "x.ts:1: expected series without missing values, found @missing true",
+            ),
+            (
+                "@targetlabel true",
+                "x.ts:1: expected classes, found @targetLabel true, which is \
+                regression",
+            ),
             ("@dimensions many", "x.ts:1: expected @dimensions and a number, found \"many\""),
             (
                 "@classLabel false",
-                "x.ts:1: expected @classLabel true and at least two classes, found \"@classLabel false\"",
+                "x.ts:1: expected @classLabel true and at least two classes, found \"@classLabel \
+                 false\"",
             ),
             ("@classLabel true a b a", "x.ts:1: expected classes that differ, found a twice"),
             ("@problemName x\n@data", "x.ts: expected @classLabel in the header, found none"),
-            ("@classLabel true a b\n@data\n", "x.ts: expected at least 1 series after @data, found none"),
+            (
+                "@classLabel true a b\n@data\n",
+                "x.ts: expected at least 1 series after @data, found \
+                none",
+            ),
             (
                 "@classLabel true a b\n@seriesLength 3\n@data\n1,2:a",
                 "x.ts:4: dimension 1: expected 3 values, found 2",

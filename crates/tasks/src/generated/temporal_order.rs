@@ -139,7 +139,8 @@ impl Task for TemporalOrder {
             let last = symbols.len() - 1;
             symbols[1..last].fill_with(|| rng.random_range(DISTRACTORS));
             symbols[last] = TRIGGER;
-            let relevant: Vec<usize> = ranges.iter().map(|_| rng.random_range(0..2)).collect(); // 0 is X, 1 is Y
+            // 0 is X, 1 is Y
+            let relevant: Vec<usize> = ranges.iter().map(|_| rng.random_range(0..2)).collect();
             for (start, symbol) in ranges.iter().zip(&relevant) {
                 symbols[start + rng.random_range(0..tenth)] = X + symbol;
             }

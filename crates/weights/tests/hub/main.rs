@@ -456,7 +456,10 @@ fn receiver() -> Server {
         ("POST", path) if path.starts_with("/api/models/our/lstm/preupload/") => {
             let asked: serde_json::Value = serde_json::from_slice(&request.body).expect("JSON");
             let files: Vec<_> = asked["files"].as_array().expect("files").iter().collect();
-            let regular = |file: &&serde_json::Value| serde_json::json!({ "path": file["path"], "uploadMode": "regular", "shouldIgnore": false });
+            let regular = |file: &&serde_json::Value| {
+                let path = &file["path"];
+                serde_json::json!({ "path": path, "uploadMode": "regular", "shouldIgnore": false })
+            };
             Answer::new(
                 200,
                 serde_json::json!({ "files": files.iter().map(regular).collect::<Vec<_>>() })

@@ -107,7 +107,8 @@ fn losses_are_bits() -> Result<()> {
 
 #[test]
 fn a_book_is_the_text_between_the_marks() {
-    let book = "\u{feff}Title\n*** START OF THIS EBOOK X ***\n\nChapter 1\nOnce.\n\n*** END OF THIS EBOOK X ***\nLicence";
+    let book = "\u{feff}Title\n*** START OF THIS EBOOK X ***\n\nChapter 1\nOnce.\n\n*** END OF \
+        THIS EBOOK X ***\nLicence";
     assert_eq!(body(book.trim_start_matches('\u{feff}')), "Chapter 1\nOnce.");
     assert_eq!(body("no marks *** START OF x *** END OF"), "no marks *** START OF x *** END OF");
 }
