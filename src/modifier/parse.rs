@@ -1,4 +1,4 @@
-//! From words to switches.
+//! Parses modifiers.
 
 use super::{Normalisation, Switch};
 use crate::layernorm::{Norm, NormInput, Placement, Scope};
@@ -6,8 +6,8 @@ use crate::Connection;
 use candle::{bail, Result};
 use recurrent_core::init::{Block, ForgetBias, Scheme};
 
-/// How each remedy is written, what it does, and where it comes from. G is a gate: i, f, g, o of an
-/// LSTM; r, z, n of a GRU; h of a vanilla network. What stands in brackets may be left out.
+/// The syntax, the effect and the source of each modifier. G is a gate: i, f, g, o of an LSTM; r,
+/// z, n of a GRU; h of a vanilla network. Brackets mark optional parts.
 pub const TABLE: &[[&str; 3]] = &[
     [
         "init=SCHEME",
@@ -86,7 +86,7 @@ pub const TABLE: &[[&str; 3]] = &[
     ["relu", "max(0, x) instead of tanh (vanilla)", "Le 2015, arXiv:1504.00941"],
 ];
 
-/// The switch that a text names; `None` if it names none.
+/// Parses a modifier; `None` if the name is unknown.
 pub(super) fn switch(text: &str) -> Result<Option<Switch>> {
     let (name, value) =
         text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
@@ -146,13 +146,13 @@ impl Normalisation {
     }
 }
 
-/// How weights begin: all, or the recurrent blocks.
+/// An initialisation: of all weights, or of the recurrent blocks.
 enum Start {
     Scheme(Scheme),
     Block(Block),
 }
 
-/// A remedy as it is written.
+/// The name and the value of a modifier.
 #[derive(Clone, Copy)]
 struct Words<'a> {
     name: &'a str,
@@ -160,7 +160,7 @@ struct Words<'a> {
 }
 
 impl Words<'_> {
-    /// The switch of a remedy without a value.
+    /// A modifier that takes no value.
     fn alone(self, switch: Switch) -> Result<Switch> {
         match self.value {
             None => Ok(switch),
@@ -168,7 +168,7 @@ impl Words<'_> {
         }
     }
 
-    /// The value, or the default, which not every remedy has.
+    /// The value, or the default if there is one.
     fn number(self, default: Option<f64>) -> Result<f64> {
         match (self.value, default) {
             (Some(value), _) => self.finite(value),
@@ -195,7 +195,7 @@ impl Words<'_> {
         }
     }
 
-    /// One number, or two with a colon between them.
+    /// One number, or two numbers separated by a colon.
     fn pair(self) -> Result<Option<(f64, Option<f64>)>> {
         let Some(value) = self.value else { return Ok(None) };
         Ok(Some(match value.split_once(':') {
