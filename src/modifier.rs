@@ -1,7 +1,7 @@
-//! Remedies against vanishing gradients that change a network: switches on any [`RnnConfig`] for
-//! which they make sense.
+//! Modifiers that change a network, most of them remedies against vanishing gradients: switches on
+//! any [`RnnConfig`] for which they make sense.
 
-mod parse;
+mod table;
 
 use crate::layernorm::{Norm, NormInput, Placement, Scope};
 use crate::{
@@ -12,17 +12,18 @@ use crate::{
 use candle::{bail, DType, Device, Result};
 use candle_nn::VarBuilder;
 use recurrent_core::init::{Block, ForgetBias, Scheme};
+use recurrent_core::modifier as grammar;
 
-pub use parse::TABLE;
+pub use recurrent_core::modifier::ModifierSpec;
 
-/// A remedy that changes a network, as it is written on a command line: `forget-bias=1`,
+/// A modifier of a network, as it is written on a command line: `forget-bias=1`,
 /// `layernorm`, `init.g=orthogonal:0.9`.
 ///
-/// [`TABLE`] lists all of them. What remedies leave alone begins with the same bits as without:
+/// [`specs`] lists all of them. What modifiers leave alone begins with the same bits as without:
 /// weights are drawn from (seed, name).
 ///
 /// ```
-/// use recurrent::{registry, remedy::Modifier, CellKind};
+/// use recurrent::{registry, modifier::Modifier, CellKind};
 ///
 /// # fn main() -> candle::Result<()> {
 /// let lstm = registry::variants().into_iter().find(|entry| entry.name == "lstm");
@@ -43,7 +44,12 @@ pub struct Modifier {
     switch: Switch,
 }
 
-/// What a remedy does.
+/// How each modifier of a network is written, what it does, and where it comes from.
+pub fn specs() -> impl Iterator<Item = ModifierSpec> + Clone {
+    table::TABLE.iter().map(|row| row.spec)
+}
+
+/// What a modifier does.
 #[derive(Clone, Debug, PartialEq)]
 enum Switch {
     Scheme(Scheme),
@@ -84,7 +90,10 @@ impl Modifier {
     /// # Errors
     /// If the value is missing, or not of the kind that [`TABLE`] says.
     pub fn parse(text: &str) -> Result<Option<Self>> {
-        Ok(parse::switch(text)?.map(|switch| Self { text: text.to_string(), switch }))
+        match grammar::parse(table::TABLE, text) {
+            Ok(switch) => Ok(switch.map(|switch| Self { text: text.to_string(), switch })),
+            Err(error) => bail!("{error}"),
+        }
     }
 
     /// The layers with this remedy; `variant` is their name in messages.
