@@ -1,6 +1,6 @@
 //! Modifiers of an [`RnnConfig`]: named changes that act against vanishing gradients.
 
-mod parse;
+mod table;
 
 use crate::layernorm::{Norm, NormInput, Placement, Scope};
 use crate::{
@@ -11,13 +11,14 @@ use crate::{
 use candle::{bail, DType, Device, Result};
 use candle_nn::VarBuilder;
 use recurrent_core::init::{Block, ForgetBias, Scheme};
+use recurrent_core::modifier as grammar;
 
-pub use parse::TABLE;
+pub use recurrent_core::modifier::ModifierSpec;
 
 /// A modifier of a network, as on a command line: `forget-bias=1`, `layernorm`,
 /// `init.g=orthogonal:0.9`.
 ///
-/// [`TABLE`] lists all of them. Weights that a modifier does not change start with the same bits as
+/// [`specs`] lists all of them. Weights that a modifier does not change start with the same bits as
 /// without it, because they are drawn from (seed, name).
 ///
 /// ```
@@ -41,6 +42,11 @@ pub use parse::TABLE;
 pub struct Modifier {
     text: String,
     switch: Switch,
+}
+
+/// The syntax, the effect and the source of each modifier of a network.
+pub fn specs() -> impl Iterator<Item = ModifierSpec> + Clone {
+    table::TABLE.iter().map(|row| row.spec)
 }
 
 /// The effect of a modifier.
@@ -78,12 +84,15 @@ struct Normalisation {
 
 impl Modifier {
     /// Parses a modifier: its name, and its value after `=` if it takes one. `None` if the name is
-    /// not in [`TABLE`]; modifiers of the training are elsewhere.
+    /// not in [`specs`]; modifiers of the training are elsewhere.
     ///
     /// # Errors
-    /// If the value is missing, or not of the kind in [`TABLE`].
+    /// If the value is missing, or not of the kind in [`specs`].
     pub fn parse(text: &str) -> Result<Option<Self>> {
-        Ok(parse::switch(text)?.map(|switch| Self { text: text.to_string(), switch }))
+        match grammar::parse(table::TABLE, text) {
+            Ok(switch) => Ok(switch.map(|switch| Self { text: text.to_string(), switch })),
+            Err(error) => bail!("{error}"),
+        }
     }
 
     /// The layers with this modifier; `variant` is their name in messages.

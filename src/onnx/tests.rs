@@ -122,6 +122,6 @@ fn what_onnx_cannot_say_is_refused() -> Result<()> {
     let (layer, _) = exported(&lstm)?;
     let error =
         export(&RnnConfig { layers: 2, ..lstm }, &layer).err().expect("refused").to_string();
-    assert!(error.contains("expected a weight weight_hh_l1"), "{error}");
+    assert!(error.contains("expected the weight weight_hh_l1"), "{error}");
     Ok(())
 }

@@ -54,6 +54,7 @@ mod inference;
 pub mod init;
 mod layer;
 pub mod loss;
+pub mod modifier;
 mod nonlinearity;
 mod operation;
 mod orthogonal;
