@@ -132,8 +132,8 @@ impl Model {
     /// constants, so a run saves nothing for a backward pass.
     ///
     /// # Errors
-    /// If a file is missing or corrupt, has a key that this version does not know, or does not
-    /// belong to the other.
+    /// If a file is missing or corrupt, has a key that this version does not know, or the two files
+    /// do not belong together.
     pub fn load(folder: impl AsRef<Path>, device: &Device) -> Result<Self> {
         let (config, tensors) = stored(folder.as_ref())?;
         Self::of(config.spec, config.input, config.hidden, config.dtype, &tensors, device)

@@ -1,4 +1,5 @@
-//! Modifiers of an [`RnnConfig`]: named changes that act against vanishing gradients.
+//! Modifiers of an [`RnnConfig`]: named changes, most of them against vanishing
+//! gradients.
 
 mod table;
 

@@ -6,8 +6,8 @@ use crate::Connection;
 use recurrent_core::init::{Block, ForgetBias, Scheme};
 use recurrent_core::modifier::{ModifierError, ModifierRow, ModifierValue};
 
-/// The syntax, the effect, the source and the switch of each modifier. G is a gate: i, f, g, o of an
-/// LSTM; r, z, n of a GRU; h of a vanilla network.
+/// The syntax, the effect, the source and the switch of each modifier. G is a gate: i, f, g, o of
+/// an LSTM; r, z, n of a GRU; h of a vanilla network.
 pub(super) const TABLE: &[ModifierRow<Switch>] = &[
     ModifierRow::new(
         "init=SCHEME",

@@ -1,4 +1,5 @@
-//! What the written models hold; that they compute the same is shown by `tests/data/check_onnx.py`.
+//! The contents of exported models. `tests/data/check_onnx.py` tests that they compute the same
+//! values.
 
 use super::*;
 use crate::{GruConfig, LstmConfig, RecurrentDropout, ResidualLstmConfig, VanillaConfig};

@@ -23,8 +23,8 @@ use std::fmt;
 /// The syntax, the effect and the source of a modifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ModifierSpec {
-    /// `name`, `name=VALUE`, or `name[=VALUE]` if the value has a default. `.G` at the end of a name
-    /// stands for the name of a gate: `bias.G=B` for `bias.f=1`.
+    /// `name`, `name=VALUE`, or `name[=VALUE]` if the value has a default. `.G` at the end of a
+    /// name stands for the name of a gate: `bias.G=B` for `bias.f=1`.
     pub usage: &'static str,
     /// The effect.
     pub summary: &'static str,

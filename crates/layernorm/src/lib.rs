@@ -61,7 +61,7 @@
 //! | `weight_hh_l0` | `(G * hidden, hidden)` | the same |
 //! | `bias_ih_l0`, `bias_hh_l0` | `(G * hidden)` each | the same |
 //! | `gain_ih_l0`, `gain_hh_l0`; not `gain_hh_l0` with `Burn` | `(G * hidden)` each | `gain` |
-//! | `gain_l0`, in their place (vanilla, together) | `(hidden)` | `gain` |
+//! | `gain_l0`, in their place (vanilla, sum) | `(hidden)` | `gain` |
 //! | `bias_inside_l0` (LSTM, `Burn`) | `(4 * hidden)` | 0 |
 //! | `bias_l0` (LSTM, `TfAddons`) | `(4 * hidden)` | 0 |
 //! | `gain_c_l0` (LSTM) | `(hidden)` | `gain` |
@@ -77,8 +77,8 @@
 //! | LSTM, `TfAddons` | `4 · hidden · (input + hidden + 5) + 2 · hidden` |
 //! | LSTM, `Burn` | `4 · hidden · (input + hidden + 4) + 4 · hidden` |
 //! | GRU | `3 · hidden · (input + hidden + 4)` |
-//! | vanilla, together | `hidden · (input + hidden + 3)` |
-//! | vanilla, apart | `hidden · (input + hidden + 4)` |
+//! | vanilla, sum | `hidden · (input + hidden + 3)` |
+//! | vanilla, separate | `hidden · (input + hidden + 4)` |
 //!
 //! The paper has one bias where this crate has two, of which only the sum matters; so the weights
 //! have the same names as those of the networks without normalisation. The crate does not use

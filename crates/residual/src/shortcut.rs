@@ -67,7 +67,7 @@ impl Shortcut {
 pub(crate) struct Join {
     projection: Option<Tensor>, // (output, input)
     kind: Kind,
-    names: Vec<String>, // of the projection, and of what the kind has
+    names: Vec<String>, // of the projection, then of the weights of the kind
 }
 
 enum Kind {
