@@ -1,4 +1,4 @@
-//! Recurrent layers with what they are, in and out of files.
+//! Recurrent layers together with their configuration, and their files.
 
 mod config;
 mod pytorch;
@@ -14,12 +14,13 @@ use std::path::Path;
 const WEIGHTS: &str = "model.safetensors";
 const CONFIG: &str = "config.json";
 
-/// Recurrent layers together with what they are: a [`RnnConfig`], the number of features of their
-/// input, and of units.
+/// Recurrent layers together with their [`RnnConfig`], the number of features of their input and
+/// the number of units.
 ///
-/// [`Model::save`] writes a folder with `model.safetensors`, whose names are PyTorch's, and
-/// `config.json`, which says what it is: format, version of this crate, spec, sizes and type.
-/// [`Model::load`] builds the same again. [`Model::import`] reads files of others.
+/// [`Model::save`] writes a folder with `model.safetensors`, under PyTorch's names, and
+/// `config.json` with the format, the version of this crate, the configuration, the sizes and the
+/// dtype. [`Model::load`] builds the same model again. [`Model::import`] reads files of other
+/// libraries.
 ///
 /// ```
 /// use candle::{DType, Device, Module, Tensor};
@@ -27,9 +28,11 @@ const CONFIG: &str = "config.json";
 /// use recurrent::{CellKind, GruConfig, Model, RnnConfig};
 ///
 /// # fn main() -> anyhow::Result<()> {
-/// let spec = RnnConfig { layers: 2, ..RnnConfig::new(CellKind::Gru(GruConfig::default())) };
+/// let gru = CellKind::Gru(GruConfig::default());
+/// let config = RnnConfig { layers: 2, ..RnnConfig::new(gru) };
 /// let vars = VarMap::new();
-/// let model = Model::new(spec, 3, 8, VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu))?;
+/// let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
+/// let model = Model::new(config, 3, 8, vb)?;
 ///
 /// let folder = tempfile::tempdir()?;
 /// model.save(folder.path())?;
@@ -61,7 +64,7 @@ impl Model {
         Ok(Self { spec, input, hidden, dtype, device, layer })
     }
 
-    /// The layers as data.
+    /// The configuration of the layers.
     pub fn config(&self) -> &RnnConfig {
         &self.spec
     }
@@ -76,7 +79,7 @@ impl Model {
         self.hidden
     }
 
-    /// The type of the weights.
+    /// The dtype of the weights.
     pub fn dtype(&self) -> DType {
         self.dtype
     }
@@ -91,12 +94,12 @@ impl Model {
         self.layer.explain(self.dtype, &self.device)
     }
 
-    /// The layers, to run them or to make a stream of them.
+    /// The layers, for a run or a stream.
     pub fn layer(&self) -> &dyn Layer {
         self.layer.as_ref()
     }
 
-    /// The layers alone.
+    /// The layers, without the model.
     pub fn into_layer(self) -> Box<dyn Layer> {
         self.layer
     }
@@ -106,12 +109,12 @@ impl Model {
         self.layer.params().into_iter().collect()
     }
 
-    /// Writes `model.safetensors` and `config.json` into `folder`, which is made if it is not
-    /// there. Each appears whole or not at all; the first holds the second too, so that
-    /// [`Model::load`] sees when they do not belong together.
+    /// Writes `model.safetensors` and `config.json` into `folder`, which is created if it does not
+    /// exist. Each file is written atomically. `model.safetensors` contains a copy of
+    /// `config.json`, by which [`Model::load`] detects two files that do not belong together.
     ///
     /// # Errors
-    /// If they cannot be written.
+    /// If a file cannot be written.
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<()> {
         let folder = folder.as_ref();
         let config = Config::of(self).text()?;
@@ -125,19 +128,19 @@ impl Model {
         written.map_err(|error| Error::msg(format!("{}: {error}", path.display())))
     }
 
-    /// The model that [`Model::save`] wrote into `folder`, for inference: its weights are no
-    /// variables, and a run keeps nothing for a way back.
+    /// Loads a model from the `folder` of [`Model::save`], for inference: its weights are
+    /// constants, so a run saves nothing for a backward pass.
     ///
     /// # Errors
-    /// If a file is missing, corrupt, or says what this version does not know; if they do not
-    /// belong together.
+    /// If a file is missing or corrupt, has a key that this version does not know, or the two files
+    /// do not belong together.
     pub fn load(folder: impl AsRef<Path>, device: &Device) -> Result<Self> {
         let (config, tensors) = stored(folder.as_ref())?;
         Self::of(config.spec, config.input, config.hidden, config.dtype, &tensors, device)
     }
 
-    /// A model that was pushed to the hub: of a folder that [`Model::save`] wrote, by
-    /// [`Repository::push`](crate::hub::Repository::push).
+    /// Loads a model from the hub: a folder of [`Model::save`] that
+    /// [`Repository::push`](crate::hub::Repository::push) uploaded.
     ///
     /// # Errors
     /// As [`Repository::folder`](crate::hub::Repository::folder) and [`Model::load`].
@@ -146,8 +149,8 @@ impl Model {
         Self::load(repository.folder(&[CONFIG, WEIGHTS])?, device)
     }
 
-    /// The same to train on: the weights become variables of `vars`, in place of those of their
-    /// names.
+    /// Loads a model for training: the weights become variables of `vars` and replace those of the
+    /// same name.
     ///
     /// # Errors
     /// As [`Model::load`].
@@ -165,13 +168,13 @@ impl Model {
         )
     }
 
-    /// A model with the weights of another library's file (safetensors, `.pt`, `.npz`), which are
-    /// named and laid out as `convention` says. Its type is that of the file, f32 where that is
-    /// none to compute in.
+    /// A model with the weights of another library's file (safetensors, `.pt`, `.npz`), with the
+    /// names and layouts of `convention`. Its dtype is that of the file if that is f32 or f64, and
+    /// f32 otherwise.
     ///
     /// # Errors
-    /// If the file cannot be read, its tensors are not those of `spec` (one error lists them all),
-    /// or the equations of `convention` are those of another cell.
+    /// If the file cannot be read, its tensors are not those of `spec` (one error lists all
+    /// differences), or `convention` has the equations of another cell.
     pub fn import(
         path: impl AsRef<Path>,
         convention: &Convention,
@@ -203,10 +206,10 @@ impl Model {
         Self::of(spec, input, hidden, dtype.unwrap_or(DType::F32), &ours, device)
     }
 
-    /// A model with the weights of a PyTorch module, `torch.nn.RNN`, `LSTM` or `GRU`, that lies
-    /// under `prefix` in the file: `encoder.rnn.`. Of `cell` the family counts, and the options
-    /// that no shape shows; sizes, layers, directions, biases and the projection are read off the
-    /// tensors, see [`RnnConfig::of_pytorch`].
+    /// A model with the weights of a PyTorch module, `torch.nn.RNN`, `LSTM` or `GRU`, under
+    /// `prefix` in the file: `encoder.rnn.`. `cell` gives the family, and the options that do not
+    /// change shapes. Sizes, layers, directions, biases and the projection come from the tensors;
+    /// see [`RnnConfig::of_pytorch`].
     ///
     /// # Errors
     /// As [`Model::import`]; if the shapes are not those of such a module.
@@ -229,8 +232,8 @@ impl Model {
     /// Writes the weights as a safetensors file with another library's names and layouts.
     ///
     /// # Errors
-    /// If the convention has no place for one, its equations are those of another cell, or the file
-    /// cannot be written.
+    /// If the convention has no name for a weight, or has the equations of another cell, or the
+    /// file cannot be written.
     pub fn export(&self, path: impl AsRef<Path>, convention: &Convention) -> Result<()> {
         fits(convention, &self.spec)?;
         let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
@@ -265,7 +268,7 @@ fn expected(spec: &RnnConfig, input: usize, hidden: usize) -> Result<Vec<(String
     Ok(zeros.params().into_iter().map(|(name, tensor)| (name, tensor.dims().to_vec())).collect())
 }
 
-/// Both files of a folder, which belong together and hold what the first says.
+/// Reads both files of a folder, and checks them against each other.
 fn stored(folder: &Path) -> Result<(Config, Tensors)> {
     if folder.is_file() {
         bail!(
@@ -304,7 +307,7 @@ fn stored(folder: &Path) -> Result<(Config, Tensors)> {
 /// Checks that the equations of `convention` are those of the cells.
 fn fits(convention: &Convention, spec: &RnnConfig) -> Result<()> {
     let cell = serde_json::to_value(&spec.cell).map_err(Error::wrap)?;
-    // The family first: other options may be none of its.
+    // The family first: another family may lack the other options.
     let (family, others): (Vec<_>, Vec<_>) =
         convention.requires.iter().partition(|(option, _)| *option == "family");
     for (option, expected) in family.into_iter().chain(others) {

@@ -1,7 +1,7 @@
-//! Remedies against vanishing gradients that change a network: switches on any [`RnnConfig`] for
-//! which they make sense.
+//! Modifiers of an [`RnnConfig`]: named changes, most of them against vanishing
+//! gradients.
 
-mod parse;
+mod table;
 
 use crate::layernorm::{Norm, NormInput, Placement, Scope};
 use crate::{
@@ -12,27 +12,29 @@ use crate::{
 use candle::{bail, DType, Device, Result};
 use candle_nn::VarBuilder;
 use recurrent_core::init::{Block, ForgetBias, Scheme};
+use recurrent_core::modifier as grammar;
 
-pub use parse::TABLE;
+pub use recurrent_core::modifier::ModifierSpec;
 
-/// A remedy that changes a network, as it is written on a command line: `forget-bias=1`,
-/// `layernorm`, `init.g=orthogonal:0.9`.
+/// A modifier of a network, as on a command line: `forget-bias=1`, `layernorm`,
+/// `init.g=orthogonal:0.9`.
 ///
-/// [`TABLE`] lists all of them. What remedies leave alone begins with the same bits as without:
-/// weights are drawn from (seed, name).
+/// [`specs`] lists all of them. Weights that a modifier does not change start with the same bits as
+/// without it, because they are drawn from (seed, name).
 ///
 /// ```
-/// use recurrent::{registry, remedy::Modifier, CellKind};
+/// use recurrent::{modifier::Modifier, registry, CellKind};
 ///
 /// # fn main() -> candle::Result<()> {
 /// let lstm = registry::variants().into_iter().find(|entry| entry.name == "lstm");
 /// let lstm = lstm.map(|entry| entry.spec);
 /// let lstm = lstm.expect("the registry has an LSTM");
-/// let chrono = Modifier::parse("chrono")?.expect("it is one of this kind").apply("lstm", &lstm)?;
-/// let layernorm = Modifier::parse("layernorm=0.5")?.expect("so is this");
+/// let chrono = Modifier::parse("chrono")?.expect("a modifier of a network");
+/// let chrono = chrono.apply("lstm", &lstm)?;
+/// let layernorm = Modifier::parse("layernorm=0.5")?.expect("a modifier of a network");
 /// let normed = layernorm.apply("lstm+chrono", &chrono)?;
 /// assert!(matches!(normed.cell, CellKind::LayerNormLstm(_)));
-/// // Until `RnnConfig::with_longest_lag` knows the longest lag:
+/// // `RnnConfig::with_longest_lag` replaces 100 by the longest lag of the task.
 /// assert_eq!(normed.init_summary(), "PyTorch, chrono(100)");
 /// # Ok(())
 /// # }
@@ -43,7 +45,12 @@ pub struct Modifier {
     switch: Switch,
 }
 
-/// What a remedy does.
+/// The syntax, the effect and the source of each modifier of a network.
+pub fn specs() -> impl Iterator<Item = ModifierSpec> + Clone {
+    table::TABLE.iter().map(|row| row.spec)
+}
+
+/// The effect of a modifier.
 #[derive(Clone, Debug, PartialEq)]
 enum Switch {
     Scheme(Scheme),
@@ -57,7 +64,7 @@ enum Switch {
     Layers(usize),
     Connection(Connection),
     TemporalResidual(f64),
-    /// Of h and c; by the cell if not said.
+    /// The rates of h and c; if not given, defaults that depend on the cell.
     Zoneout(Option<(f64, f64)>),
     Variational(f64, f64),
     WeightDrop(f64),
@@ -66,7 +73,7 @@ enum Switch {
     Relu,
 }
 
-/// How a cell is to be normalised. What only some cells know is none by default.
+/// The normalisation of a cell. `placement` and `parts` apply to some cells only.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Normalisation {
     gain: f64,
@@ -77,27 +84,29 @@ struct Normalisation {
 }
 
 impl Modifier {
-    /// The remedy of that name, with its value behind `=` if it takes one; `None` if the name is
-    /// none of these. A remedy that is applied to the training instead of the network has its place
-    /// elsewhere.
+    /// Parses a modifier: its name, and its value after `=` if it takes one. `None` if the name is
+    /// not in [`specs`]; modifiers of the training are elsewhere.
     ///
     /// # Errors
-    /// If the value is missing, or not of the kind that [`TABLE`] says.
+    /// If the value is missing, or not of the kind in [`specs`].
     pub fn parse(text: &str) -> Result<Option<Self>> {
-        Ok(parse::switch(text)?.map(|switch| Self { text: text.to_string(), switch }))
+        match grammar::parse(table::TABLE, text) {
+            Ok(switch) => Ok(switch.map(|switch| Self { text: text.to_string(), switch })),
+            Err(error) => bail!("{error}"),
+        }
     }
 
-    /// The layers with this remedy; `variant` is their name in messages.
+    /// The layers with this modifier; `variant` is their name in messages.
     ///
     /// # Errors
-    /// In one line that names both: if it makes no sense for these layers, or changes nothing about
-    /// them.
+    /// If it does not apply to these layers, or does not change them. The message has one line with
+    /// both names.
     pub fn apply(&self, variant: &str, spec: &RnnConfig) -> Result<RnnConfig> {
         let tried = self.applied(spec).and_then(|applied| {
             if applied == *spec {
                 bail!("it changes nothing there")
             }
-            // A cell alone knows its gates and the fields of its state.
+            // Only a built cell knows its gates and the fields of its state.
             let zeros = VarBuilder::zeros(DType::F32, &Device::Cpu);
             applied.with_longest_lag(100).build(2, 4, zeros)?;
             Ok(applied)
@@ -153,13 +162,13 @@ impl Modifier {
     }
 }
 
-/// Sets what holds for a gate, instead of what held before.
+/// Sets the value of a gate in place of an earlier one.
 fn put<T>(by_gate: &mut Vec<(String, T)>, gate: String, value: T) {
     by_gate.retain(|(other, _)| *other != gate);
     by_gate.push((gate, value));
 }
 
-/// The same cell with its pre-activations normalised; its weights begin as they did.
+/// The same cell with normalised pre-activations; the initialisation does not change.
 fn normed(cell: &CellKind, how: Normalisation) -> Result<CellKind> {
     let Normalisation { gain, norm, scope, placement, parts } = how;
     let (lstm, vanilla) = (placement.is_some(), parts.is_some());
@@ -200,7 +209,7 @@ fn normed(cell: &CellKind, how: Normalisation) -> Result<CellKind> {
     })
 }
 
-/// The initial gain of a normed cell.
+/// The initial gain of a normalised cell.
 fn gain(cell: &mut CellKind) -> Result<&mut f64> {
     match cell {
         CellKind::LayerNormLstm(config) => Ok(&mut config.gain),

@@ -1,19 +1,20 @@
-//! Layers written as an ONNX model, for runtimes that know the standard recurrent operators
-//! (feature `onnx`).
+//! Export of layers as an ONNX model, for runtimes with the standard recurrent operators (feature
+//! `onnx`).
 //!
-//! | ours | ONNX (operator set 14) |
+//! | this crate | ONNX (operator set 14) |
 //! |---|---|
 //! | vanilla, tanh or ReLU | `RNN` |
 //! | LSTM, also with peepholes | `LSTM`; gates i, f, g, o become i, o, f, c; peepholes i, o, f |
 //! | LSTM with i = 1 − f | `LSTM` with `input_forget`, where f = 1 − i: the weights of i are those of f, negated |
 //! | GRU, reset after or before the product | `GRU` with `linear_before_reset` 1 or 0; gates r, z, n become z, r, h |
-//! | layers, two directions | an operator a layer, `direction` "bidirectional" |
-//! | additive residual connections | `MatMul` where sizes differ, and `Add` |
+//! | layers, two directions | one operator for each layer, `direction` "bidirectional" |
+//! | additive residual connections | `MatMul` if sizes differ, and `Add` |
 //!
-//! The model's inputs are `xs` `(batch, time, input)` and, a layer, `h0_l0` `(directions, batch,
-//! hidden)` and for LSTMs `c0_l0`; its outputs `ys` `(batch, time, output)`, `hn_l0` and `cn_l0`.
-//! So it streams: what a call gives as state goes into the next. What only training does (dropout,
-//! weight drop) is not written; f32, whatever the weights were.
+//! The model's inputs are `xs` `(batch, time, input)` and, for each layer, `h0_l0` `(directions,
+//! batch, hidden)` and for LSTMs `c0_l0`. Its outputs are `ys` `(batch, time, output)`, `hn_l0` and
+//! `cn_l0`. For streaming, pass the state outputs of one call as the state inputs of the next. The
+//! model omits dropout and weight drop, which act in training only. It is in f32, whatever the
+//! dtype of the weights.
 
 mod proto;
 
@@ -27,17 +28,18 @@ use std::collections::HashMap;
 const IR_VERSION: i64 = 8;
 const OPERATOR_SET: i64 = 14; // the last change of LSTM, GRU and RNN before bfloat16
 
-/// The bytes of an ONNX model that computes what `layer`, built from `spec`, does in evaluation.
+/// The bytes of an ONNX model that computes the evaluation of `layer`, which was built from `spec`.
 ///
 /// ```
 /// # use candle::{DType, Device};
 /// # use candle_nn::{VarBuilder, VarMap};
 /// # use recurrent::{CellKind, GruConfig, RnnConfig};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let spec = RnnConfig { layers: 2, ..RnnConfig::new(CellKind::Gru(GruConfig::default())) };
+/// let gru = CellKind::Gru(GruConfig::default());
+/// let config = RnnConfig { layers: 2, ..RnnConfig::new(gru) };
 /// let vars = VarMap::new();
-/// let layer = spec.build(3, 8, VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu))?;
-/// let bytes = recurrent::onnx::export(&spec, &layer)?;
+/// let layer = config.build(3, 8, VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu))?;
+/// let bytes = recurrent::onnx::export(&config, &layer)?;
 /// # let path = std::env::temp_dir().join(format!("recurrent-{}.onnx", std::process::id()));
 /// recurrent::core::write_whole(&path, &bytes)?;
 /// # std::fs::remove_file(&path)?;
@@ -46,8 +48,8 @@ const OPERATOR_SET: i64 = 14; // the last change of LSTM, GRU and RNN before bfl
 /// ```
 ///
 /// # Errors
-/// If ONNX has no operator for the cell, or something in `spec` changes what is evaluated and
-/// cannot be written; if `layer` has not the weights that `spec` says.
+/// If ONNX has no operator for the cell, an option in `spec` changes the evaluation and cannot be
+/// written, or `layer` does not have the weights of `spec`.
 pub fn export(spec: &RnnConfig, layer: &(impl Layer + ?Sized)) -> Result<Vec<u8>> {
     let noise = spec.recurrent_dropout;
     if noise.zoneout_h > 0.0 || noise.zoneout_c > 0.0 {
@@ -87,12 +89,12 @@ fn floats(tensor: &Tensor) -> Result<Tensor> {
     tensor.detach().to_device(&Device::Cpu)?.to_dtype(DType::F32)
 }
 
-/// An ONNX operator, and how it names our gates.
+/// An ONNX operator, and its mapping of gates.
 struct Operator {
     name: &'static str,
-    /// For each of ONNX's gates, in order, ours by number and a sign.
+    /// For each of ONNX's gates, in order, the index of our gate and a sign.
     gates: Vec<(usize, f64)>,
-    /// For each of ONNX's peepholes our weight's name and a sign.
+    /// For each of ONNX's peepholes, the name of our weight and a sign.
     peepholes: Vec<(&'static str, f64)>,
     memory: bool,
     attributes: Vec<Attribute>,
@@ -126,8 +128,7 @@ impl Operator {
             CellKind::Lstm(config) if config.proj.is_none() => {
                 let (input, gates) = match config.coupled {
                     false => (("weight_ci", 1.0), plain(&[0, 3, 1, 2])),
-                    // Ours are f, g, o. 1 − σ(z) = σ(−z); what stands in the place of f is not
-                    // read.
+                    // Ours are f, g, o. 1 − σ(z) = σ(−z); ONNX does not read the rows of f.
                     true => (("weight_cf", -1.0), vec![(0, -1.0), (2, 1.0), (0, 1.0), (1, 1.0)]),
                 };
                 let peepholes = if config.peepholes {
@@ -164,12 +165,12 @@ impl Writer<'_> {
             None => {
                 let mut names: Vec<_> = self.params.keys().collect();
                 names.sort_unstable();
-                bail!("onnx: expected a weight {name}, as the spec says, got {names:?}")
+                bail!("onnx: expected the weight {name} of the spec, got {names:?}")
             }
         }
     }
 
-    /// Adds a node with one output of this name, and gives the name.
+    /// Adds a node with one output of this name, and returns the name.
     fn node(
         &mut self,
         op: &str,
@@ -187,7 +188,7 @@ impl Writer<'_> {
         output.to_string()
     }
 
-    /// Adds a constant of f32, and gives its name.
+    /// Adds an f32 constant, and returns its name.
     fn constant(&mut self, name: String, tensor: &Tensor) -> Result<String> {
         let values = tensor.flatten_all()?.to_vec1::<f32>()?;
         self.graph.initializer.push(Constant {
@@ -199,7 +200,8 @@ impl Writer<'_> {
         Ok(name)
     }
 
-    /// All layers, time-major as the operators want it; gives the name of the topmost output.
+    /// Adds all layers, time-major as the operators need it; returns the name of the topmost
+    /// output.
     fn layers(&mut self, input: usize) -> Result<String> {
         let axes = [Axis::Named("batch"), Axis::Named("time"), Axis::Of(input)];
         self.graph.input.push(ValueInfo::tensor("xs".to_string(), &axes));
@@ -225,7 +227,7 @@ impl Writer<'_> {
         Ok(xs)
     }
 
-    /// One layer in its directions: (time, batch, input) to (time, batch, directions * hidden).
+    /// One layer with its directions: (time, batch, input) to (time, batch, directions * hidden).
     fn recurrent(&mut self, xs: &str, layer_id: LayerId) -> Result<String> {
         let (directions, direction) = match self.spec.direction {
             Direction::Forward => (vec![layer_id], "forward"),
@@ -263,8 +265,8 @@ impl Writer<'_> {
             })?),
         };
 
-        // X, W, R, B, the lengths (none), h, and for LSTMs c and the peepholes; an empty name is
-        // none.
+        // X, W, R, B, the lengths, h, and for LSTMs c and the peepholes. An empty name omits an
+        // input, such as the lengths.
         let mut inputs =
             vec![xs.to_string(), self.constant(name("W"), &ih)?, self.constant(name("R"), &hh)?];
         inputs.push(bias.map_or(Ok(String::new()), |bias| self.constant(name("B"), &bias))?);
@@ -311,7 +313,7 @@ impl Writer<'_> {
         Tensor::cat(&self.operator.gates.iter().map(gate).collect::<Result<Vec<_>>>()?, 0)
     }
 
-    /// What the spec puts around a layer.
+    /// The connection around a layer.
     fn connected(&mut self, xs: &str, ys: &str, layer_id: LayerId) -> Result<String> {
         match self.spec.connection {
             Connection::None => Ok(ys.to_string()),

@@ -1,4 +1,4 @@
-//! The named variants that a comparison starts from.
+//! The named variants of a comparison.
 
 use crate::{
     CellKind, Connection, GruConfig, LayerNormGruConfig, LayerNormLstmConfig,
@@ -8,21 +8,20 @@ use crate::{
 use recurrent_core::init::{Block, ForgetBias, Init};
 use recurrent_layernorm::{Norm, Placement, Scope};
 
-/// A named variant: recurrent layers as data, and one line on what they are.
+/// A named variant: recurrent layers as data, and a summary.
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// The name, as on the command line: `lstm-chrono`.
     pub name: &'static str,
-    /// One line on what it is.
+    /// A summary of one line.
     pub summary: &'static str,
-    /// Whether a comparison takes it unless told otherwise.
+    /// Whether a comparison runs it by default.
     pub default: bool,
-    /// The layers. Seeds and the longest lag of chrono biases are set by
-    /// [`RnnConfig::with_longest_lag`].
+    /// The layers. [`RnnConfig::with_longest_lag`] sets the longest lag of their chrono biases.
     pub spec: RnnConfig,
 }
 
-/// All named variants, the plain ones first.
+/// All named variants; the plain ones are first.
 pub fn variants() -> Vec<Entry> {
     let orthogonal = || Init { recurrent: Block::Orthogonal { gain: 1.0 }, ..Init::default() };
     let chrono = || Init { forget_bias: ForgetBias::Chrono { longest: 100 }, ..Init::default() };
@@ -97,7 +96,7 @@ pub fn variants() -> Vec<Entry> {
         ),
         more(
             "lstm-peephole",
-            "LSTM whose gates see the memory (Gers 2002)",
+            "LSTM with peepholes (Gers 2002)",
             one(CellKind::Lstm(LstmConfig { peepholes: true, ..LstmConfig::default() })),
         ),
         more(
@@ -155,7 +154,7 @@ pub fn variants() -> Vec<Entry> {
         ),
         more(
             "layernorm-lstm-per-gate",
-            "layer-normed LSTM, every gate normalised apart",
+            "layer-normed LSTM, each gate normalised separately",
             one(CellKind::LayerNormLstm(LayerNormLstmConfig {
                 scope: Scope::PerGate,
                 ..LayerNormLstmConfig::default()
@@ -183,7 +182,7 @@ pub fn variants() -> Vec<Entry> {
         ),
         more(
             "kim-residual-lstm",
-            "two residual LSTM layers, the output gate lets out the input (Kim 2017)",
+            "two residual LSTM layers, input added inside the output gate (Kim 2017)",
             two_layers(CellKind::ResidualLstm(ResidualLstmConfig::default())),
         ),
         more(

@@ -1,4 +1,4 @@
-//! A description of recurrent layers that can be written down, and built.
+//! Recurrent layers as data.
 
 use candle::{bail, DType, Device, Result};
 use candle_nn::VarBuilder;
@@ -15,7 +15,8 @@ use recurrent_vanilla::VanillaConfig;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Recurrent layers as data: a cell with its options, how many layers, and what connects them.
+/// Recurrent layers as data that serde reads and writes: a cell with its options, the number of
+/// layers, and the connections.
 ///
 /// ```
 /// use candle::{DType, Device};
@@ -24,9 +25,9 @@ use std::collections::BTreeMap;
 ///
 /// # fn main() -> candle::Result<()> {
 /// let lstm = CellKind::Lstm(LstmConfig::forget_bias(1.0));
-/// let spec = RnnConfig { layers: 2, ..RnnConfig::new(lstm) };
+/// let config = RnnConfig { layers: 2, ..RnnConfig::new(lstm) };
 /// let vars = VarMap::new();
-/// let layer = spec.build(3, 8, VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu))?;
+/// let layer = config.build(3, 8, VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu))?;
 /// assert_eq!((layer.output_size(), layer.depth()), (8, 2));
 /// # Ok(())
 /// # }
@@ -40,24 +41,24 @@ pub struct RnnConfig {
     /// The directions of every layer.
     #[serde(default)]
     pub direction: Direction,
-    /// What connects a layer's input and output.
+    /// The connection around every layer.
     #[serde(default)]
     pub connection: Connection,
     /// The rate of dropout between layers.
     #[serde(default)]
     pub dropout: f64,
-    /// Noise over time in every layer, while training.
+    /// Dropout over time in every layer, while training.
     #[serde(default)]
     pub recurrent_dropout: RecurrentDropout,
-    /// Whether every layer learns the state that it begins with.
+    /// Whether every layer learns its initial state.
     #[serde(default)]
     pub learned_start: bool,
-    /// What every layer keeps for the way back.
+    /// The activation checkpointing of every layer.
     #[serde(default)]
     pub recompute: Recompute,
 }
 
-/// A cell of the zoo, with its options.
+/// The kinds of cell, with their options.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "family", rename_all = "kebab-case")]
 pub enum CellKind {
@@ -65,7 +66,7 @@ pub enum CellKind {
     Vanilla(VanillaConfig),
     /// An LSTM.
     Lstm(LstmConfig),
-    /// An LSTM that projects its output to half as many values as it has units, however many; a
+    /// An LSTM that projects its output to half as many values as it has units, at any size; a
     /// single unit is not projected.
     LstmHalved(LstmConfig),
     /// A GRU.
@@ -82,31 +83,31 @@ pub enum CellKind {
     /// The residual LSTM of Kim et al. (2017).
     #[serde(rename = "kim-residual-lstm")]
     ResidualLstm(ResidualLstmConfig),
-    /// Any of the others with a residual connection over time.
+    /// Any other cell with a residual connection over time.
     TemporalResidual {
-        /// The cell inside.
+        /// The inner cell.
         cell: Box<CellKind>,
-        /// How much of its output a step adds.
+        /// The factor on its output.
         alpha: f64,
     },
 }
 
-/// What connects a layer's input and output.
+/// The connection from a layer's input to its output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Connection {
-    /// Nothing.
+    /// No connection.
     #[default]
     None,
-    /// A residual connection around every layer, with a projection where sizes differ:
+    /// A residual connection around every layer, with a projection if sizes differ:
     /// [`Shortcut::Additive`].
     Residual,
     /// The same with a gate: [`Shortcut::Highway`].
     Highway {
-        /// The initial bias of the gate, −1 unless there is a reason.
+        /// The initial bias of the gate, usually −1.
         bias: f64,
     },
-    /// The same with a learned scale that begins at 0: [`Shortcut::ReZero`].
+    /// The same with a learned scale, 0 at first: [`Shortcut::ReZero`].
     #[serde(rename = "rezero")]
     ReZero,
 }
@@ -122,14 +123,14 @@ impl Connection {
     }
 }
 
-/// What is done with a cell's options once their type is known.
+/// A function of a cell's options that is generic over their type.
 trait Visit {
     type Out;
     fn visit<K: CellConfig>(&self, config: &K) -> Result<Self::Out>;
 }
 
 impl RnnConfig {
-    /// One forward layer of this cell, without noise.
+    /// One forward layer of this cell, without dropout.
     pub fn new(cell: CellKind) -> Self {
         Self {
             cell,
@@ -143,7 +144,7 @@ impl RnnConfig {
         }
     }
 
-    /// The same where chrono biases are for lags up to `longest_lag`.
+    /// The same configuration, with chrono biases for lags up to `longest_lag`.
     #[must_use]
     pub fn with_longest_lag(&self, longest_lag: usize) -> Self {
         let mut spec = self.clone();
@@ -154,7 +155,7 @@ impl RnnConfig {
         spec
     }
 
-    /// The layers, `hidden` units each in each direction, on `input` features.
+    /// Builds the layers, with `hidden` units in each direction, on `input` features.
     ///
     /// # Errors
     /// If options contradict each other, or a weight exists with another shape.
@@ -170,7 +171,7 @@ impl RnnConfig {
         self.cell.accept(&Count { spec: self, input, hidden })
     }
 
-    /// How the weights begin, in words.
+    /// A summary of the initialisation.
     pub fn init_summary(&self) -> String {
         let init = self.cell.init();
         let scheme = |scheme| match scheme {
@@ -196,7 +197,7 @@ impl RnnConfig {
         );
         match init.forget_bias {
             ForgetBias::Scheme => {}
-            ForgetBias::Constant(sum) => words.push(format!("memory bias {sum}")),
+            ForgetBias::Constant(sum) => words.push(format!("forget bias {sum}")),
             ForgetBias::Chrono { longest } => words.push(format!("chrono({longest})")),
         }
         words.extend(init.bias_by_gate.iter().map(|(gate, sum)| format!("{gate} bias {sum}")));
@@ -206,7 +207,7 @@ impl RnnConfig {
         words.join(", ")
     }
 
-    /// The options by name, for a table; of the noise, what there is.
+    /// The options by name, for a table; rates of dropout over time that are 0 are left out.
     pub fn options(&self) -> BTreeMap<String, String> {
         let value = serde_json::to_value(self).expect("a spec is plain data");
         let mut options = BTreeMap::new();
@@ -230,7 +231,7 @@ fn flatten(name: &str, value: &serde_json::Value, options: &mut BTreeMap<String,
 }
 
 impl CellKind {
-    /// How the cell's weights begin.
+    /// The initialisation of the cell's weights.
     pub fn init(&self) -> &Init {
         match self {
             Self::Vanilla(config) => &config.init,
@@ -244,7 +245,7 @@ impl CellKind {
         }
     }
 
-    /// How the cell's weights begin, to be changed.
+    /// The initialisation of the cell's weights, for changes.
     pub fn init_mut(&mut self) -> &mut Init {
         match self {
             Self::Vanilla(config) => &mut config.init,
@@ -293,7 +294,7 @@ impl CellKind {
                 visitor.visit(&TemporalResidual::new(config.clone(), alpha))
             }
             Self::TemporalResidual { .. } => {
-                bail!("spec: a residual over time inside another says nothing new")
+                bail!("spec: expected one residual connection over time, got one inside another")
             }
         }
     }

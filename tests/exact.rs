@@ -181,12 +181,12 @@ fn a_bound_holds_over_the_range_of_the_dtype() -> Result<()> {
 fn a_flow_of_nothing_is_refused() -> Result<()> {
     let layer = layer(&LstmConfig::default(), Execution::Auto, DType::F64)?;
     for (flow, expected) in [
-        (Bptt::last(0), "flow window: expected at least 1 step, got 0"),
-        (Bptt::truncated(0), "flow window: expected at least 1 step, got 0"),
-        (Bptt::clipped(HiddenGradClip::Value(0.0)), "flow clip: expected a positive bound, got 0"),
+        (Bptt::last(0), "bptt truncation: expected at least 1 step, got 0"),
+        (Bptt::truncated(0), "bptt truncation: expected at least 1 step, got 0"),
+        (Bptt::clipped(HiddenGradClip::Value(0.0)), "bptt clip: expected a positive bound, got 0"),
         (
             Bptt::clipped(HiddenGradClip::Norm(f64::NAN)),
-            "flow clip: expected a positive bound, got NaN",
+            "bptt clip: expected a positive bound, got NaN",
         ),
     ] {
         let run = layer.run(&ragged(DType::F64)?, None, &ForwardContext::default().bptt(flow));
@@ -330,12 +330,12 @@ fn a_closed_form_says_what_does_not_fit() -> Result<()> {
     let (_, hidden, _) = one_step(&["h"])?;
     let wide = drawn("x", &[2, INPUT + 1], DType::F64)?;
     for (result, expected) in [
-        (lstm.vjp(&wide, &carry, &grad), "pull back x: expected (batch, 3), got [2, 4]"),
+        (lstm.vjp(&wide, &carry, &grad), "vjp x: expected (batch, 3), got [2, 4]"),
         (lstm.vjp(&x, &hidden, &grad), "carry: expected the fields [\"h\", \"c\"], got [\"h\"]"),
         (lstm.vjp(&x, &carry, &hidden), "grad: expected the fields [\"h\", \"c\"], got [\"h\"]"),
         (
             lstm.vjp(&x, &carry, &Carry::Layers(vec![])),
-            "grad: expected one layer's fields, got 0 parts",
+            "grad: expected one layer's fields, got 0 layers",
         ),
     ] {
         expect_error("pull back", result, expected).expect("refused");

@@ -227,7 +227,10 @@ fn slices_of_another_size_are_refused() -> Result<()> {
     let error = stream.run(&[0.0; 24], &mut [0.0; 30]).expect_err("refused").to_string();
     assert!(error.contains("expected steps of 12 and 30 values, got 24 and 30"), "{error}");
     let error = stream.set_carry(&Carry::Cell(Vec::new())).expect_err("refused").to_string();
-    assert!(error.contains("stream carry: expected a part a layer, got fields"), "{error}");
+    assert!(
+        error.contains("stream carry: expected one carry for each layer, got fields"),
+        "{error}"
+    );
     for name in ["lstm", "kim-residual-lstm"] {
         let mut stream = layer(name)?.to_inference()?.stream(BATCH);
         let other = layer(name)?.to_inference()?.stream(BATCH + 1).carry()?;

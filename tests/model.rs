@@ -96,7 +96,7 @@ fn what_a_config_says_is_checked() -> Result<()> {
             "\"family\": \"lstn\"",
             "unknown variant `lstn`, expected one of `vanilla`, `lstm`",
         ),
-        ("\"peepholes\"", "\"peephole\"", "spec.cell.peephole: nothing is known of it"),
+        ("\"peepholes\"", "\"peephole\"", "spec.cell.peephole: unknown key"),
         (
             "\"kind\": \"recurrent\"",
             "\"kind\": \"bert\"",

@@ -111,7 +111,7 @@ fn what_does_not_fit_is_refused() -> Result<()> {
     )?;
     let gates = vec![("i".to_string(), Block::Scheme)];
     let init = Init { recurrent_by_gate: gates, ..Init::default() };
-    let expected = "init gates: expected one of [\"f\", \"g\", \"o\"], got \"i\"";
+    let expected = "init recurrent_by_gate: expected one of [\"f\", \"g\", \"o\"], got \"i\"";
     expect_error("no input gate", cell(&LstmConfig { coupled: true, init, ..lstm() }), expected)
 }
 
@@ -215,7 +215,7 @@ fn specs_say_what_differs_by_gate() {
         ..Init::default()
     };
     let spec = RnnConfig::new(CellKind::Lstm(LstmConfig { init, peepholes: true, ..lstm() }));
-    assert_eq!(spec.init_summary(), "PyTorch, g Keras, memory bias 1, o bias -1");
+    assert_eq!(spec.init_summary(), "PyTorch, g Keras, forget bias 1, o bias -1");
     let options = spec.options();
     assert_eq!(options["cell.peepholes"], "true");
     assert!(!options.contains_key("cell.proj"), "{options:?}");

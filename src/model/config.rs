@@ -1,4 +1,4 @@
-//! What a saved model is, as JSON.
+//! The `config.json` of a saved model.
 
 use crate::{Model, RnnConfig};
 use candle::{bail, DType, Error, Result};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 const KIND: &str = "recurrent";
-/// Raised when an older version would misread what is written.
+/// Raised when an older version would misread the file.
 const FORMAT: u64 = 1;
 
 pub(super) struct Config {
@@ -64,11 +64,11 @@ impl Config {
             )
         }
         let written: Written = serde_json::from_value(value.clone()).map_err(Error::wrap)?;
-        // Options have defaults; one that is not known must not be taken for its default.
+        // Options have defaults, so an unknown key must be an error.
         if let Some(unknown) =
             unknown(&value, &serde_json::to_value(&written).map_err(Error::wrap)?)
         {
-            bail!("{unknown}: nothing is known of it (written by version {})", value["version"])
+            bail!("{unknown}: unknown key (written by version {})", value["version"])
         }
         let Written { spec, input, hidden, dtype, .. } = written;
         let dtype = match dtype.parse() {
@@ -78,8 +78,7 @@ impl Config {
         Ok(Self { spec, input, hidden, dtype })
     }
 
-    /// Checks that sizes are no larger than what the tensors hold, before anything is built of
-    /// them.
+    /// Checks, before anything is built, that the tensors are large enough for the sizes.
     pub(super) fn plausible(&self, tensors: &Tensors) -> Result<()> {
         let held: usize = tensors.values().map(|tensor| tensor.elem_count()).sum();
         let (input, hidden, layers) = (self.input, self.hidden, self.spec.layers);
@@ -90,7 +89,7 @@ impl Config {
                 tensors.len()
             )
         }
-        // Without what a learned start adds, whose sizes are only known once a cell is built.
+        // Without the learned initial state; its sizes are only known once a cell is built.
         let least =
             RnnConfig { learned_start: false, ..self.spec.clone() }.param_count(input, hidden)?;
         if least > held {

@@ -1,21 +1,21 @@
-//! What a PyTorch module is, by the shapes of its weights.
+//! The configuration of a PyTorch module, from the shapes of its weights.
 
 use crate::{CellKind, Direction, RnnConfig};
 use candle::{bail, Result};
 use recurrent_weights::Tensors;
 
 impl RnnConfig {
-    /// The layers whose weights lie under `prefix` in the state dict of a `torch.nn.RNN`, `LSTM` or
-    /// `GRU`, with the sizes of input and hidden.
+    /// The layers under `prefix` in the state dict of a `torch.nn.RNN`, `LSTM` or `GRU`, with their
+    /// input size and hidden size.
     ///
-    /// The family must be said, since shapes may be those of several: `cell` is one of the vanilla
-    /// network, the LSTM and the GRU, with options that no shape shows, such as the nonlinearity.
-    /// Biases and the projection are set in it. The rate of dropout between layers is not in a
-    /// state dict and stays 0.
+    /// `cell` gives the family, since several families may have the same shapes: vanilla network,
+    /// LSTM or GRU. It also gives the options that do not change shapes, such as the nonlinearity;
+    /// its biases and projection are set from the tensors. A state dict does not contain the rate
+    /// of dropout between layers, which stays 0.
     ///
     /// # Errors
     /// If there is no `weight_ih_l0` under `prefix`, `cell` is of another family, or the shapes are
-    /// those of another.
+    /// those of another family.
     pub fn of_pytorch(
         mut cell: CellKind,
         found: &Tensors,

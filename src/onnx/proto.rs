@@ -1,6 +1,6 @@
 //! The part of ONNX's format that a recurrent model needs: messages and field numbers of
-//! `onnx.proto`, IR version 8, with enough of them for LSTM, GRU, RNN and what is between layers.
-//! Written by hand, so that no build needs `protoc`.
+//! `onnx.proto`, IR version 8, for LSTM, GRU, RNN and the operators between layers. They are
+//! written by hand, so that no build needs `protoc`.
 
 use prost::Message;
 
@@ -116,7 +116,7 @@ pub(super) struct ValueInfo {
 }
 
 impl ValueInfo {
-    /// A tensor of f32 with axes that are known, or have a name.
+    /// An f32 tensor whose axes have a known size or a name.
     pub(super) fn tensor(name: String, axes: &[Axis]) -> Self {
         let dim = axes.iter().map(|axis| match axis {
             Axis::Named(name) => {

@@ -1,4 +1,5 @@
-//! What the written models hold; that they compute the same is shown by `tests/data/check_onnx.py`.
+//! The contents of exported models. `tests/data/check_onnx.py` tests that they compute the same
+//! values.
 
 use super::*;
 use crate::{GruConfig, LstmConfig, RecurrentDropout, ResidualLstmConfig, VanillaConfig};
@@ -122,6 +123,6 @@ fn what_onnx_cannot_say_is_refused() -> Result<()> {
     let (layer, _) = exported(&lstm)?;
     let error =
         export(&RnnConfig { layers: 2, ..lstm }, &layer).err().expect("refused").to_string();
-    assert!(error.contains("expected a weight weight_hh_l1"), "{error}");
+    assert!(error.contains("expected the weight weight_hh_l1"), "{error}");
     Ok(())
 }

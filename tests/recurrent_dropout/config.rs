@@ -156,7 +156,7 @@ fn wrong_rates_are_refused_when_it_is_built() -> Result<()> {
     expect_error(
         "a GRU",
         build(spec),
-        "noise zoneout_c: expected a cell whose state has the field c",
+        "recurrent_dropout zoneout_c: expected a cell whose state has the field c",
     )?;
     let spec = RnnConfig {
         recompute: Recompute::Every(0),
@@ -165,6 +165,6 @@ fn wrong_rates_are_refused_when_it_is_built() -> Result<()> {
     expect_error(
         "a checkpoint",
         build(spec),
-        "checkpoint: expected the state at every 1 or more steps, got 0",
+        "recompute: expected the state at every 1 or more steps, got 0",
     )
 }

@@ -26,7 +26,8 @@ fn rates_out_of_range() -> Result<()> {
             ("zoneout_c", RecurrentDropout { zoneout_c: rate, ..NONE }),
             ("weights", RecurrentDropout { weights: rate, ..NONE }),
         ] {
-            let expected = format!("noise {name}: expected a rate in [0, 1), got {rate}");
+            let expected =
+                format!("recurrent_dropout {name}: expected a rate in [0, 1), got {rate}");
             expect_error(name, lstm()?.with_recurrent_dropout(noise), &expected)?;
         }
     }
@@ -37,7 +38,8 @@ fn rates_out_of_range() -> Result<()> {
 #[test]
 fn a_field_that_the_state_does_not_have() -> Result<()> {
     let gru = Gru::new(3, 5, &GruConfig::default(), VarBuilder::zeros(DType::F64, &Device::Cpu))?;
-    let expected = "noise zoneout_c: expected a cell whose state has the field c, got [\"h\"]";
+    let expected =
+        "recurrent_dropout zoneout_c: expected a cell whose state has the field c, got [\"h\"]";
     expect_error(
         "c",
         gru.clone().with_recurrent_dropout(RecurrentDropout::zoneout(0.1, 0.1)),
@@ -45,7 +47,8 @@ fn a_field_that_the_state_does_not_have() -> Result<()> {
     )?;
     gru.with_recurrent_dropout(RecurrentDropout::zoneout(0.1, 0.0))?;
     let own = Rnn::from_cell(Own { w: Tensor::zeros((2, 3), DType::F64, &Device::Cpu)? });
-    let expected = "noise zoneout_h: expected a cell whose state has the field h, got [\"y\"]";
+    let expected =
+        "recurrent_dropout zoneout_h: expected a cell whose state has the field h, got [\"y\"]";
     expect_error("h", own.with_recurrent_dropout(RecurrentDropout::zoneout(0.1, 0.0)), expected)
 }
 
@@ -54,7 +57,7 @@ fn weights_that_the_cell_does_not_have() -> Result<()> {
     let weights = vec![("w_l0".to_string(), Tensor::zeros((5, 3), DType::F64, &Device::Cpu)?)];
     let glass = Rnn::from_cell(Glass { shows: Shows::Product, input: 3, size: 5, weights });
     let expected =
-        "noise weights: expected a weight whose name begins with weight_hh, got [\"w_l0\"]";
+        "recurrent_dropout weights: expected a weight whose name begins with weight_hh, got [\"w_l0\"]";
     expect_error(
         "weights",
         glass.with_recurrent_dropout(RecurrentDropout { weights: 0.5, ..NONE }),
@@ -107,7 +110,8 @@ fn dropout_on_a_recurrence_that_the_cell_does_not_show() -> Result<()> {
         .with_recurrent_dropout(RecurrentDropout::variational(0.1, 0.2))?
         .with_execution(Execution::Replay);
     let xs = Sequence::new(Tensor::ones((4, 6, 3), DType::F64, &Device::Cpu)?)?;
-    let expected = "noise recurrent: this cell does not implement `step_seeing`";
+    let expected =
+        "recurrent_dropout recurrent: this cell does not implement `step_with_recurrent_input`";
     expect_error("training", layer.run(&xs, None, &ForwardContext::train(1, 1)), expected)?;
     layer.run(&xs, None, &ForwardContext::default())?; // no noise in evaluation
     Ok(())
@@ -115,6 +119,6 @@ fn dropout_on_a_recurrence_that_the_cell_does_not_show() -> Result<()> {
 
 #[test]
 fn a_checkpoint_at_no_step() -> Result<()> {
-    let expected = "checkpoint: expected the state at every 1 or more steps, got 0";
+    let expected = "recompute: expected the state at every 1 or more steps, got 0";
     expect_error("0 steps", lstm()?.with_recompute(Recompute::Every(0)), expected)
 }

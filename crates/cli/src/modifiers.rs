@@ -2,8 +2,8 @@
 
 use crate::output::first_line;
 use anyhow::Result;
-use recurrent::modifier;
-use recurrent_harness::remedy as training;
+use recurrent::modifier::{self, ModifierSpec};
+use recurrent_harness::overrides;
 use recurrent_records::config::Override;
 use recurrent_tasks::usage::{nearest, ConfigError};
 
@@ -20,19 +20,24 @@ pub(crate) fn parse(text: &str) -> Result<Modifier> {
     if let Some(network) = modifier::Modifier::parse(text).map_err(usage)? {
         return Ok(Modifier::Network(network));
     }
-    match training::parse(text)? {
+    match overrides::parse(text)? {
         Some(one) => Ok(Modifier::Training(one)),
         None => Err(unknown(text).into()),
     }
 }
 
+/// The one table: the rows of the network, then those of its training.
+fn specs() -> impl Iterator<Item = ModifierSpec> {
+    modifier::specs().chain(overrides::specs())
+}
+
 /// A line on each.
 pub(crate) fn lines() -> Vec<String> {
-    let line = |[usage, what, source]: &[&str; 3]| {
+    let line = |ModifierSpec { usage, summary, source }| {
         let source = if source.is_empty() { String::new() } else { format!(" ({source})") };
-        format!("  {usage:<25} {what}{source}")
+        format!("  {usage:<25} {summary}{source}")
     };
-    modifier::TABLE.iter().chain(training::TABLE).map(line).collect()
+    specs().map(line).collect()
 }
 
 /// An error of the zoo as a mistake of the user.
@@ -41,10 +46,8 @@ pub(crate) fn usage(error: candle::Error) -> ConfigError {
 }
 
 fn unknown(text: &str) -> ConfigError {
-    let name = |usage: &&'static str| usage.split(['=', '[']).next().unwrap_or_default();
-    let names: Vec<&str> =
-        modifier::TABLE.iter().chain(training::TABLE).map(|[usage, ..]| name(usage)).collect();
-    let nearest = nearest(text.split('=').next().unwrap_or_default(), names).unwrap_or("none");
+    let nearest = nearest(text.split('=').next().unwrap_or_default(), specs().map(|s| s.name()))
+        .unwrap_or("none");
     ConfigError::new(format!(
         "remedy {text}: no such remedy; the nearest is {nearest}, `ablate --list` shows all"
     ))

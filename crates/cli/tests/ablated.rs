@@ -122,18 +122,20 @@ fn rates_are_searched_on_a_part_of_the_training_set() -> Result<()> {
 fn remedies_are_listed_and_mistakes_refused_in_one_line() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let list = ablate(temp.path(), "--list")?.well();
-    let tables = recurrent::modifier::TABLE.iter().chain(recurrent_harness::remedy::TABLE);
-    for [usage, what, _] in tables.clone() {
+    let specs = recurrent::modifier::specs().chain(recurrent_harness::overrides::specs());
+    for spec in specs.clone() {
         assert!(
-            list.lines().any(|line| line.trim().starts_with(usage) && line.contains(what)),
-            "{usage}"
+            list.lines()
+                .any(|line| line.trim().starts_with(spec.usage) && line.contains(spec.summary)),
+            "{}",
+            spec.usage
         );
     }
-    assert_eq!(list.lines().count(), tables.count());
+    assert_eq!(list.lines().count(), specs.count());
     for (args, expected) in [
         (
             "--variant vanilla --remedies chrono",
-            "remedy chrono on vanilla: init memory: this cell has no gate that keeps the old state",
+            "remedy chrono on vanilla: init forget_bias: this cell has no gate that keeps the old state",
         ),
         (
             "--remedies chorno",

@@ -24,7 +24,7 @@ names
     shows all
 2 --variants lstm+clip=fast => remedy clip: expected a positive number, got ...
 2 --variants lstm+clip,lstm+clip => variant lstm+clip: expected once, got twice
-2 --variants vanilla+chrono => remedy chrono on vanilla: init memory: this cell has no gate that
+2 --variants vanilla+chrono => remedy chrono on vanilla: init forget_bias: this cell has no gate that
     keeps the old state
 2 --dtype f16 => dtype f16: expected f32 or f64
 2 --device tpu => device tpu: no such device; there are cpu, cuda, cuda:N and metal

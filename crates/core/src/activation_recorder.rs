@@ -18,10 +18,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// let activations = ActivationRecorder::default();
 /// let xs = Sequence::new(Tensor::zeros((8, 50, layer.input_size()), DType::F32, &Device::Cpu)?)?;
 /// layer.run(&xs, None, &ForwardContext::default().activations(&activations))?;
-/// for seen in activations.take() {
-///     for gate in &seen.gates {
-///         let (layer, mean) = (seen.layer_id.layer, gate.values.mean_all()?);
-///         println!("layer {layer}: gate {} opens to {mean:?} on average", gate.name);
+/// for layer in activations.take() {
+///     for gate in &layer.gates {
+///         let mean = gate.values.mean_all()?;
+///         println!("layer {}: mean of gate {}: {mean:?}", layer.layer_id.layer, gate.name);
 ///     }
 /// }
 /// # Ok(())

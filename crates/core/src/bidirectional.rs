@@ -25,13 +25,13 @@ impl<F: Layer, R: Layer> Bidirectional<F, R> {
         if expected != found {
             bail!(
                 "bidirectional: expected {expected} input features in both directions, got \
-                {found} in reverse"
+                 {found} in reverse"
             )
         }
         if forward.depth().max(reverse.depth()) != 1 {
             bail!(
                 "bidirectional: expected one layer in each direction; stack bidirectional layers \
-                instead"
+                 instead"
             )
         }
         Ok(Self { forward, reverse })
@@ -87,8 +87,8 @@ impl<F: Layer, R: Layer> Layer for Bidirectional<F, R> {
 
     fn to_inference(&self) -> Result<Arc<dyn InferenceLayer>> {
         bail!(
-            "freeze: a layer in two directions needs the whole sequence and cannot be run a step \
-            at a time"
+            "to_inference: a bidirectional layer needs the whole sequence and cannot run step by \
+             step"
         )
     }
 

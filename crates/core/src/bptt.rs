@@ -63,13 +63,13 @@ impl Bptt {
     /// Refuses a truncation to 0 steps and a bound that is not positive.
     pub(crate) fn check(&self) -> Result<()> {
         if let Some(Truncation::Every(0) | Truncation::Last(0)) = self.truncation {
-            bail!("flow window: expected at least 1 step, got 0")
+            bail!("bptt truncation: expected at least 1 step, got 0")
         }
         match self.clip {
             Some(HiddenGradClip::Value(bound) | HiddenGradClip::Norm(bound))
                 if bound.is_nan() || bound <= 0.0 =>
             {
-                bail!("flow clip: expected a positive bound, got {bound}")
+                bail!("bptt clip: expected a positive bound, got {bound}")
             }
             _ => Ok(()),
         }

@@ -129,16 +129,16 @@ impl Carry {
     /// # use candle::{DType, Device, Result, Tensor};
     /// # use recurrent_core::Carry;
     /// # fn main() -> Result<()> {
-    /// # let h = Tensor::ones((2, 3), DType::F32, &Device::Cpu)?;
-    /// # let carry = Carry::Layers(vec![Carry::Cell(vec![("h", h)])]);
+    /// # let ones = Tensor::ones((2, 3), DType::F32, &Device::Cpu)?;
+    /// # let carry = Carry::Layers(vec![Carry::Cell(vec![("h", ones)])]);
     /// # let zeros = carry.map(&mut |tensor| tensor.zeros_like())?;
-    /// # let file = format!("recurrent-carry-{}.safetensors", std::process::id());
-    /// # let path = std::env::temp_dir().join(file);
+    /// # let name = format!("recurrent-carry-{}.safetensors", std::process::id());
+    /// # let path = std::env::temp_dir().join(name);
     /// candle::safetensors::save(&carry.named().into_iter().collect(), &path)?;
     /// let tensors = candle::safetensors::load(&path, &Device::Cpu)?;
-    /// let again = zeros.with_named(&tensors.into_iter().collect())?;
+    /// let loaded = zeros.with_named(&tensors.into_iter().collect())?;
     /// # std::fs::remove_file(&path)?;
-    /// # assert_eq!(again.layer(0)?.field("h")?.to_vec2::<f32>()?, [[1.0; 3]; 2]);
+    /// # assert_eq!(loaded.layer(0)?.field("h")?.to_vec2::<f32>()?, [[1.0; 3]; 2]);
     /// # Ok(())
     /// # }
     /// ```
@@ -187,7 +187,7 @@ impl Carry {
             },
             Self::Layers(parts) => {
                 bail!(
-                    "carry: expected one layer's fields, got {} parts; take one with layer(i)",
+                    "carry: expected one layer's fields, got {} layers; take one with layer(i)",
                     parts.len()
                 )
             }
@@ -202,9 +202,9 @@ impl Carry {
         match self {
             Self::Layers(parts) if index < parts.len() => Ok(&parts[index]),
             Self::Layers(parts) => {
-                bail!("carry: expected a part below {}, got {index}", parts.len())
+                bail!("carry: expected an index below {}, got {index}", parts.len())
             }
-            Self::Cell(_) => bail!("carry: expected parts, got one layer's fields"),
+            Self::Cell(_) => bail!("carry: expected several layers, got one layer's fields"),
         }
     }
 
@@ -215,8 +215,8 @@ impl Carry {
     pub fn layers(&self, count: usize) -> Result<&[Carry]> {
         match self {
             Self::Layers(parts) if parts.len() == count => Ok(parts),
-            Self::Layers(parts) => bail!("carry: expected {count} parts, got {}", parts.len()),
-            Self::Cell(_) => bail!("carry: expected {count} parts, got one layer's fields"),
+            Self::Layers(parts) => bail!("carry: expected {count} layers, got {}", parts.len()),
+            Self::Cell(_) => bail!("carry: expected {count} layers, got one layer's fields"),
         }
     }
 }

@@ -59,8 +59,8 @@ pub trait Cell: Parameters + Clone + Send + Sync + 'static {
         _state: &Self::State,
     ) -> Result<Self::State> {
         bail!(
-            "noise recurrent: this cell does not implement `step_seeing`, which dropout on the \
-            recurrence needs"
+            "recurrent_dropout recurrent: this cell does not implement \
+             `step_with_recurrent_input`, which dropout on the recurrence needs"
         )
     }
 

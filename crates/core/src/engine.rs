@@ -154,7 +154,7 @@ pub struct OutputGrads {
 pub struct BackwardInput<'a> {
     /// The input of the forward pass.
     pub inputs: &'a SequenceInput,
-    /// What the forward pass saved.
+    /// The values that the forward pass saved.
     pub saved: &'a Saved,
     /// The gradients with respect to the outputs and the final state.
     pub output_grads: &'a OutputGrads,

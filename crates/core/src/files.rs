@@ -1,17 +1,17 @@
-//! Files that appear whole or not at all.
+//! Atomic writes of files.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// Writes a file so that it is there whole or as it was before, whenever the program or the machine
-/// stops: beside, synced, renamed.
+/// Writes a file atomically: whenever the program or the machine stops, the file holds either its
+/// old or its new content.
 ///
-/// What stands beside is called `.NAME.part`; a program that was killed while it wrote leaves it
-/// there, and the next one writes over it.
+/// The content goes to `.NAME.part` in the same folder, which is synced and then renamed. If the
+/// program is killed while it writes, `.NAME.part` remains, and the next write replaces it.
 ///
 /// # Errors
-/// If it cannot be written; then what was there before still is, and nothing lies beside it.
+/// If the file cannot be written. The old content then remains, and `.NAME.part` is removed.
 pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     let name = path
         .file_name()
@@ -35,7 +35,7 @@ pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     )
 }
 
-/// A rename lasts once the folder is synced, which only Unix can open for that.
+/// A rename is durable once the folder is synced; only Unix can open a folder for that.
 #[cfg(unix)]
 fn sync(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()

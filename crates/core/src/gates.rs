@@ -11,7 +11,7 @@ use candle::{Result, Tensor};
 /// |---|---|
 /// | `weight_ih` | `(gates * hidden, input)` |
 /// | `weight_hh` | `(gates * hidden, output)` |
-/// | `bias_ih`, `bias_hh` | `(gates * hidden)` each, or none |
+/// | `bias_ih`, `bias_hh` | `(gates * hidden)` each, if the cell has biases |
 ///
 /// The output is as large as `hidden`, unless the cell projects it: [`Weights::projected`].
 #[derive(Clone, Debug, Params)]

@@ -195,10 +195,10 @@ impl Stream for StackStream {
 
     fn set_carry(&mut self, carry: &Carry) -> Result<()> {
         let Carry::Layers(parts) = carry else {
-            bail!("stream carry: expected a part a layer, got fields")
+            bail!("stream carry: expected one carry for each layer, got fields")
         };
         if parts.len() != self.layers.len() {
-            bail!("stream carry: expected {} parts, got {}", self.layers.len(), parts.len())
+            bail!("stream carry: expected {} layers, got {}", self.layers.len(), parts.len())
         }
         self.layers.iter_mut().zip(parts).try_for_each(|(layer, part)| layer.set_carry(part))
     }

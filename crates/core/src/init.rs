@@ -22,8 +22,7 @@ use serde::{Deserialize, Serialize};
 /// ```
 /// use recurrent_core::init::{ForgetBias, Block, Init, Scheme};
 ///
-/// // An LSTM for lags up to 200: orthogonal recurrent blocks, chrono biases, the rest as in
-/// // PyTorch.
+/// // An LSTM for lags up to 200: orthogonal recurrent blocks, chrono biases, the rest as PyTorch.
 /// let init = Init {
 ///     recurrent: Block::Orthogonal { gain: 1.0 },
 ///     forget_bias: ForgetBias::Chrono { longest: 200 },

@@ -63,7 +63,7 @@ pub trait Layer: Send + Sync {
     /// # Errors
     /// If a part of the layer runs in reverse, or the layer does not implement it.
     fn to_inference(&self) -> Result<Arc<dyn InferenceLayer>> {
-        bail!("freeze: this layer cannot be run a step at a time on slices")
+        bail!("to_inference: this layer cannot run step by step on slices")
     }
 
     /// The engine that runs the layer for tensors of this dtype on this device, and the reason: a

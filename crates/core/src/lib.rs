@@ -1,4 +1,5 @@
-//! Recurrent networks on [candle](https://github.com/huggingface/candle): what all families share.
+//! Recurrent networks on [candle](https://github.com/huggingface/candle): the parts that all
+//! families share.
 //!
 //! A [`Cell`] is one step, written as in its paper. [`Rnn`] runs a cell over time as *one*
 //! operation in candle's graph: unlike in a plain loop, the depth of recursion does not grow with
@@ -53,6 +54,7 @@ mod inference;
 pub mod init;
 mod layer;
 pub mod loss;
+pub mod modifier;
 mod nonlinearity;
 mod operation;
 mod orthogonal;

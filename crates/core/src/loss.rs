@@ -1,9 +1,9 @@
-//! Losses over sequences of unequal lengths: the padding counts nothing.
+//! Losses over sequences of unequal lengths, without the padding.
 
 use crate::Sequence;
 use candle::{bail, Result, Tensor, D};
 
-/// The mean of a loss a step, `(batch, time)`, over the real steps of `steps`.
+/// The mean of a loss per step, `(batch, time)`, over the real steps of `steps`.
 ///
 /// # Errors
 /// If the shapes do not fit.
@@ -17,20 +17,20 @@ pub fn masked_mean(losses: &Tensor, steps: &Sequence) -> Result<Tensor> {
     real.values().sum_all()? / count as f64
 }
 
-/// Mean squared error a step, averaged over features and real steps; `targets` has the shape of the
-/// values of `ys`.
+/// Mean squared error per step, averaged over features and real steps; `targets` has the shape of
+/// the values of `ys`.
 ///
 /// # Errors
 /// If the shapes do not fit.
 pub fn mse(ys: &Sequence, targets: &Tensor) -> Result<Tensor> {
-    // Zero first: what the padding holds may be infinite, and infinity times zero is not zero.
+    // Zero the padding first: it may hold infinity, and infinity times zero is not zero.
     let ys = ys.zero_padding()?;
     let targets = ys.with_values(targets.clone())?.zero_padding()?;
     masked_mean(&(ys.values() - targets.values())?.sqr()?.mean(D::Minus1)?, &ys)
 }
 
-/// Cross entropy a step in nats, averaged over real steps: logits are the values of `ys`, `(batch,
-/// time, classes)`, `targets` classes `(batch, time)` in u32.
+/// Cross entropy per step in nats, averaged over real steps: logits are the values of `ys`,
+/// `(batch, time, classes)`, `targets` classes `(batch, time)` in u32.
 ///
 /// # Errors
 /// If the shapes do not fit, or a class in a real step does not exist.

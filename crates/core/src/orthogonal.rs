@@ -59,10 +59,10 @@ pub fn polar_factor(matrix: &Tensor) -> Result<Tensor> {
 /// As [`polar_factor`]; if `variable` is a plain tensor, or `gain` is not finite.
 pub fn project_orthogonal(variable: &Tensor, gain: f64) -> Result<()> {
     if !variable.is_variable() {
-        bail!("orthogonalise: expected a variable, got a plain tensor {:?}", variable.dims())
+        bail!("project_orthogonal: expected a variable, got a plain tensor {:?}", variable.dims())
     }
     if !gain.is_finite() {
-        bail!("orthogonalise gain: expected a finite number, got {gain}")
+        bail!("project_orthogonal gain: expected a finite number, got {gain}")
     }
     let nearest = (polar_factor(variable)? * gain)?;
     Var::from_tensor(variable)?
@@ -164,11 +164,11 @@ mod tests {
             assert!(error.starts_with(expected), "{error}");
         }
         let error = project_orthogonal(&ones, 1.0).expect_err("must fail").to_string();
-        assert!(error.starts_with("orthogonalise: expected a variable"), "{error}");
+        assert!(error.starts_with("project_orthogonal: expected a variable"), "{error}");
         let error = project_orthogonal(Var::from_tensor(&ones)?.as_tensor(), f64::NAN)
             .expect_err("must fail");
         assert!(
-            error.to_string().starts_with("orthogonalise gain: expected a finite number"),
+            error.to_string().starts_with("project_orthogonal gain: expected a finite number"),
             "{error}"
         );
         Ok(())

@@ -1,32 +1,31 @@
-//! What a step of a gated network computes on its way: gates, candidate and memory, and the way
-//! back through them.
+//! The intermediate values of one step of a gated network, and their gradients.
 
 use crate::{chunk_gates, sigmoid_slope, tanh_slope, Gate};
 use candle::{Result, Tensor};
 use candle_nn::ops::sigmoid;
 
-/// What a step of an LSTM computes on its way, `(batch, hidden)` each.
+/// The gates, the candidate and the cell state of one step of an LSTM, `(batch, hidden)` each.
 ///
 /// ```text
 /// i, f, o = σ(...)    g = tanh(...)    c = f ∘ c_{t-1} + i ∘ g
 /// ```
 #[derive(Clone, Debug)]
 pub struct LstmParts {
-    /// How much of the new enters the memory.
+    /// The input gate.
     pub i: Tensor,
-    /// How much of the memory stays.
+    /// The forget gate.
     pub f: Tensor,
     /// The candidate.
     pub g: Tensor,
-    /// How much of the memory is shown.
+    /// The output gate.
     pub o: Tensor,
-    /// The new memory.
+    /// The cell state after the step.
     pub c: Tensor,
 }
 
 impl LstmParts {
-    /// From the pre-activations `z`, `(batch, 4 * hidden)` in the order i, f, g, o, and the memory
-    /// before the step.
+    /// From the pre-activations `z`, `(batch, 4 * hidden)` in the order i, f, g, o, and the cell
+    /// state before the step.
     ///
     /// # Errors
     /// If the shapes do not fit.
@@ -37,7 +36,7 @@ impl LstmParts {
         Ok(Self { i, f, g, o, c })
     }
 
-    /// The gates i, f and o; f keeps the memory.
+    /// The gates i, f and o; f keeps the cell state.
     pub fn gates(self) -> Vec<Gate> {
         let gate = |(name, values)| Gate { name, values, keeps: name == "f" };
         [("i", self.i), ("f", self.f), ("o", self.o)].into_iter().map(gate).collect()
@@ -50,8 +49,8 @@ impl LstmParts {
         Self { i: i.detach(), f: f.detach(), g: g.detach(), o: o.detach(), c: c.detach() }
     }
 
-    /// The gradients δi, δf and δg of the pre-activations, given the memory before the step and the
-    /// gradient δc with respect to that after it.
+    /// The gradients δi, δf and δg of the pre-activations, given the cell state before the step and
+    /// the gradient δc with respect to the cell state after it.
     ///
     /// ```text
     /// δi = δc ∘ g ∘ i(1 − i)    δf = δc ∘ c_{t-1} ∘ f(1 − f)    δg = δc ∘ i ∘ (1 − g²)
@@ -69,7 +68,7 @@ impl LstmParts {
     }
 }
 
-/// What a step of a GRU computes on its way, `(batch, hidden)` each.
+/// The gates and the candidate of one step of a GRU, `(batch, hidden)` each.
 ///
 /// ```text
 /// r, z = σ(...)    n = tanh(...)    h_t = (1 − z) ∘ n + z ∘ h_{t-1}
@@ -80,7 +79,7 @@ pub struct GruParts {
     pub r: Tensor,
     /// The update gate, which keeps the old state.
     pub z: Tensor,
-    /// The new.
+    /// The candidate.
     pub n: Tensor,
 }
 
@@ -102,7 +101,7 @@ impl GruParts {
         Ok(Self { r, z, n })
     }
 
-    /// The output after the step, given that before it.
+    /// The output after the step, given the output before it.
     ///
     /// # Errors
     /// If the shapes do not fit.
@@ -111,20 +110,20 @@ impl GruParts {
         n + (z * (before - n)?)?
     }
 
-    /// The gates r and z; z keeps the output.
+    /// The gates r and z; z keeps the previous output.
     pub fn gates(self) -> Vec<Gate> {
         let gate = |(name, values)| Gate { name, values, keeps: name == "z" };
         [("r", self.r), ("z", self.z)].into_iter().map(gate).collect()
     }
 
-    /// The same outside of any graph.
+    /// The same, detached from the graph.
     #[must_use]
     pub fn detached(self) -> Self {
         Self { r: self.r.detach(), z: self.z.detach(), n: self.n.detach() }
     }
 
     /// The gradients δz and δn of the pre-activations, given the output before the step and the
-    /// gradient with respect to that after it.
+    /// gradient with respect to the output after it.
     ///
     /// ```text
     /// δz = dh' ∘ (h_{t-1} − n) ∘ z(1 − z)    δn = dh' ∘ (1 − z) ∘ (1 − n²)

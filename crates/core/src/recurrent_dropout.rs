@@ -56,14 +56,14 @@ impl RecurrentDropout {
         ];
         for (name, rate) in rates {
             if !(0.0..1.0).contains(&rate) {
-                bail!("noise {name}: expected a rate in [0, 1), got {rate}")
+                bail!("recurrent_dropout {name}: expected a rate in [0, 1), got {rate}")
             }
         }
         for (field, rate) in [("h", self.zoneout_h), ("c", self.zoneout_c)] {
             if rate > 0.0 && !fields.contains(&field) {
                 bail!(
-                    "noise zoneout_{field}: expected a cell whose state has the field {field}, \
-                    got {fields:?}"
+                    "recurrent_dropout zoneout_{field}: expected a cell whose state has the field \
+                     {field}, got {fields:?}"
                 )
             }
         }

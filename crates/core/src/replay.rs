@@ -139,7 +139,7 @@ impl<C: Cell> Engine for Replay<C> {
     fn backward(&self, input: BackwardInput) -> Result<InputGrads> {
         let BackwardInput { inputs, saved, output_grads, needs, accumulators } = input;
         let Some(segments) = saved.downcast_ref::<Segments>() else {
-            bail!("replay: the reserve is that of another engine")
+            bail!("replay: the saved values are those of another engine")
         };
         let steps = Steps::new(&inputs.time_index, &inputs.xs)?;
         let xs = steps.by_step(&inputs.xs)?;
@@ -277,7 +277,7 @@ impl<'a> Steps<'a> {
         self.zero_ended(steps)
     }
 
-    /// One `(batch, feature)` a step to `(batch, time, feature)`, zero in the padding.
+    /// One `(batch, feature)` for each step to `(batch, time, feature)`, zero in the padding.
     fn by_example(&self, steps: &[Tensor]) -> Result<Tensor> {
         let steps = self.zero_ended(Tensor::stack(steps, 0)?)?;
         let (count, batch, feature) = steps.dims3()?;

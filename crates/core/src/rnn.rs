@@ -120,13 +120,14 @@ impl<C: Cell> Rnn<C> {
     /// evaluation.
     ///
     /// # Errors
-    /// If a rate is not in [0, 1), or the cell does not have what it applies to.
+    /// If a rate is not in [0, 1), or the cell lacks the field or the weight that it applies to.
     pub fn with_recurrent_dropout(self, noise: RecurrentDropout) -> Result<Self> {
         noise.check(C::State::FIELDS)?;
         let names: Vec<_> = self.cell_params().into_iter().map(|(name, _)| name).collect();
         if noise.weights > 0.0 && !names.iter().any(|name| name.starts_with("weight_hh")) {
             bail!(
-                "noise weights: expected a weight whose name begins with weight_hh, got {names:?}"
+                "recurrent_dropout weights: expected a weight whose name begins with weight_hh, \
+                 got {names:?}"
             )
         }
         Ok(Self { noise, ..self })
@@ -139,7 +140,7 @@ impl<C: Cell> Rnn<C> {
     pub fn with_recompute(self, recompute: Recompute) -> Result<Self> {
         match recompute {
             Recompute::Every(0) => {
-                bail!("checkpoint: expected the state at every 1 or more steps, got 0")
+                bail!("recompute: expected the state at every 1 or more steps, got 0")
             }
             _ => Ok(Self { recompute, ..self }),
         }
@@ -256,7 +257,7 @@ impl<C: Cell> Rnn<C> {
         self.start.iter().map(|(_, value)| value.repeat((batch, 1))).collect()
     }
 
-    /// The fields of `carry`, which messages call `what`.
+    /// The fields of `carry`; messages name it `what`.
     fn check_carry(
         &self,
         what: &str,
@@ -267,7 +268,7 @@ impl<C: Cell> Rnn<C> {
         let fields = match carry {
             Carry::Cell(fields) => fields,
             Carry::Layers(parts) => {
-                bail!("{what}: expected one layer's fields, got {} parts", parts.len())
+                bail!("{what}: expected one layer's fields, got {} layers", parts.len())
             }
         };
         let names: Vec<_> = fields.iter().map(|(name, _)| *name).collect();
@@ -334,7 +335,7 @@ impl<C: Cell> Layer for Rnn<C> {
 
     fn to_inference(&self) -> Result<Arc<dyn InferenceLayer>> {
         if self.reverse {
-            bail!("freeze: a layer that runs from the end cannot be run a step at a time")
+            bail!("to_inference: a reversed layer cannot run step by step")
         }
         let single = |tensor: &Tensor| {
             tensor.detach().to_device(&Device::Cpu)?.to_dtype(DType::F32)?.contiguous()
@@ -373,7 +374,7 @@ impl<C: Cell> Layer for Rnn<C> {
         let (batch, input) = x.dims2()?;
         if input != self.cell.input_size() {
             let (expected, dims) = (self.cell.input_size(), x.dims());
-            bail!("pull back x: expected (batch, {expected}), got {dims:?}")
+            bail!("vjp x: expected (batch, {expected}), got {dims:?}")
         }
         let state =
             |what, carry| C::State::from_fields(self.check_carry(what, carry, batch, x.dtype())?);

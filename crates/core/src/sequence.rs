@@ -85,7 +85,7 @@ impl Sequence {
                 dims => {
                     bail!(
                         "collate: expected (time, {feature}) of at least 1 step, got {dims:?} at \
-                        {index}"
+                         {index}"
                     )
                 }
             }

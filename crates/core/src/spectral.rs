@@ -20,7 +20,7 @@ pub fn spectral_radius(matrix: &Tensor) -> Result<f64> {
     }
     let mut power =
         matrix.detach().to_device(&candle::Device::Cpu)?.to_dtype(DType::F64)?.contiguous()?;
-    let mut log = 0.0; // the logarithm of what has been divided out, a 2^i-th part at squaring i
+    let mut log = 0.0; // the sum of ln(norm) / 2^i over the squarings i
     for squaring in 0..=SQUARINGS {
         let norm = power.abs()?.flatten_all()?.max(0)?.to_scalar::<f64>()?;
         if norm == 0.0 || !norm.is_finite() {

@@ -92,8 +92,8 @@ impl Stack {
     /// #     fn input_size(&self) -> usize { self.w.dims()[1] }
     /// #     fn state_sizes(&self) -> Vec<usize> { vec![self.u.dims()[1]] }
     /// #     fn step(&self, x: &Tensor, s: &HiddenState) -> Result<HiddenState> {
-    /// #         let a = (linear(x, &self.w, None)? + linear(&s.h, &self.u, None)?)?;
-    /// #         Ok(HiddenState { h: a.tanh()? })
+    /// #         let h = (linear(x, &self.w, None)? + linear(&s.h, &self.u, None)?)?.tanh()?;
+    /// #         Ok(HiddenState { h })
     /// #     }
     /// # }
     /// # fn main() -> Result<()> {

@@ -52,8 +52,8 @@ pub fn rms_norm(z: &Tensor, gain: &Tensor, eps: f64) -> Result<Tensor> {
     z.broadcast_div(&size)?.broadcast_mul(gain)
 }
 
-/// max(0, z), with the derivative 0 at 0 as in PyTorch; candle's own has 1 there, which a network
-/// at rest does meet.
+/// max(0, z), with the derivative 0 at 0 as in PyTorch. In candle's own it is 1 there, which
+/// matters for units that are exactly 0.
 ///
 /// # Errors
 /// Those of candle.

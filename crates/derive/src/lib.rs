@@ -89,7 +89,7 @@ fn expand(input: &DeriveInput) -> syn::Result<Tokens> {
     })
 }
 
-/// The name of the weight in a field; `None` if the field holds none.
+/// The name of the weight in a field; `None` if the field has no weight.
 fn field_name(field: &Field, index: usize) -> syn::Result<Option<String>> {
     let mut name = Some(match &field.ident {
         Some(ident) => ident.to_string(),
@@ -111,8 +111,8 @@ fn field_name(field: &Field, index: usize) -> syn::Result<Option<String>> {
     Ok(name)
 }
 
-/// The path of `recurrent-core` from the crate that uses the macro: a dependency of its own, or
-/// that of the facade or of a family crate.
+/// The path of `recurrent-core` from the crate that uses the macro: its own dependency, or a
+/// re-export of the facade or of a family crate.
 fn core_path() -> syn::Result<Tokens> {
     if let Ok(found) = crate_name("recurrent-core") {
         let name = match found {

@@ -18,7 +18,7 @@ pub struct GruCell {
 }
 
 impl GruCell {
-    /// What a step computes on its way.
+    /// The gates and the candidate of a step.
     fn parts(&self, x: &Tensor, seen: &Tensor) -> Result<GruParts> {
         match self.reset {
             Reset::After => GruParts::new(&self.weights.input(x)?, &self.weights.recurrent(seen)?),
@@ -26,7 +26,7 @@ impl GruCell {
         }
     }
 
-    /// With the reset gate before the matrix product.
+    /// The same with the reset gate before the matrix product.
     fn reset_before(&self, x: &Tensor, seen: &Tensor) -> Result<GruParts> {
         let [a_r, a_z, a_n] = chunk_gates(&self.weights.input(x)?)?; // (batch, hidden) each
         let [b_r, b_z] = chunk_gates(&self.weights.recurrent_of(0, 2, seen)?)?;

@@ -11,15 +11,15 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct GruConfig {
-    /// Where the reset gate enters.
+    /// The position of the reset gate.
     pub reset: Reset,
     /// Whether there are biases.
     pub bias: bool,
-    /// How the weights begin.
+    /// The initialisation of the weights.
     pub init: Init,
 }
 
-/// Where the reset gate enters n.
+/// The position of the reset gate in n.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reset {

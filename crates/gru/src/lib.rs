@@ -1,38 +1,38 @@
 //! GRU for candle.
 //!
 //! ```text
-//! r = σ(W_ir x_t + b_ir + W_hr h_{t-1} + b_hr)            how much of the old the new sees
-//! z = σ(W_iz x_t + b_iz + W_hz h_{t-1} + b_hz)            keeps the old
-//! n = tanh(W_in x_t + b_in + r ∘ (W_hn h_{t-1} + b_hn))   the new
+//! r = σ(W_ir x_t + b_ir + W_hr h_{t-1} + b_hr)            reset gate
+//! z = σ(W_iz x_t + b_iz + W_hz h_{t-1} + b_hz)            update gate
+//! n = tanh(W_in x_t + b_in + r ∘ (W_hn h_{t-1} + b_hn))   candidate
 //! h_t = (1 − z) ∘ n + z ∘ h_{t-1}
 //! ```
 //!
-//! Cho et al. 2014 in the form of its first version (arXiv:1406.1078v1), with the reset gate after
-//! the matrix product; as `torch.nn.GRU`. With [`Reset::Before`] it is that of the third version
-//! (arXiv:1406.1078v3), with the same weights:
+//! Cho et al. 2014 in its first version (arXiv:1406.1078v1), with the reset gate after the matrix
+//! product; `torch.nn.GRU`. [`Reset::Before`] selects the third version (arXiv:1406.1078v3), with
+//! the same weights:
 //!
 //! ```text
 //! n = tanh(W_in x_t + b_in + W_hn (r ∘ h_{t-1}) + b_hn)
 //! ```
 //!
-//! The sign of z is PyTorch's: z keeps the old state, so a bias towards memory is a positive one on
-//! z. In the paper's equation 7 it is the same; Chung et al. 2014 (arXiv:1412.3555) have z and 1 −
-//! z exchanged.
+//! The sign of z is that of PyTorch and of the paper's equation 7: z multiplies the old state, so a
+//! positive bias on z preserves it longer. Chung et al. 2014 (arXiv:1412.3555) exchange z and 1 −
+//! z.
 //!
-//! | weight | shape, rows in the order r, z, n | begins, by default |
+//! | weight | shape, rows in the order r, z, n | default initialisation |
 //! |---|---|---|
 //! | `weight_ih_l0` | `(3 * hidden, input)` | U(−1/√hidden, 1/√hidden) |
 //! | `weight_hh_l0` | `(3 * hidden, hidden)` | the same |
 //! | `bias_ih_l0`, `bias_hh_l0` | `(3 * hidden)` each | the same |
 //!
-//! `3 · hidden · (input + hidden + 2)` numbers in all.
+//! A layer has `3 · hidden · (input + hidden + 2)` weights.
 //!
 //! # Execution
 //!
-//! On the CPU in f32 and f64, [`Layer::explain`] names the engine of each variant of the registry.
-//! A kernel runs a whole sequence, forward and backward; replay runs the cell's `step`, and runs
-//! it again in the backward pass. Other devices and
-//! dtypes use replay.
+//! A kernel runs a whole sequence, forward and backward. Replay runs the cell's `step`, and runs it
+//! again in the backward pass. The table lists the engine on the CPU in f32 and f64 for the
+//! variants of the registry; other devices and dtypes use replay. [`Layer::explain`] names the
+//! engine of a layer.
 //!
 //! | variants | engine |
 //! |---|---|

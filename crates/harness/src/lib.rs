@@ -8,7 +8,7 @@ pub mod error;
 pub mod job;
 pub mod measure;
 pub mod network;
-pub mod remedy;
+pub mod overrides;
 pub mod run;
 pub mod size;
 pub mod sweep;

@@ -159,7 +159,7 @@ impl<K: CellKernel> Kernel<K> {
     fn run_backward<F: KernelFloat>(&self, input: BackwardInput) -> Result<InputGrads> {
         let BackwardInput { inputs, saved, output_grads, needs, accumulators } = input;
         let Some(SavedRun { weights, mask, chunks }) = saved.downcast_ref::<SavedRun<F>>() else {
-            bail!("{}: the reserve is that of another engine", K::NAME)
+            bail!("{}: the saved values are those of another engine", K::NAME)
         };
         let (batch, time) = (inputs.time_index.batch(), inputs.time_index.time());
         let Sizes { input, hidden, output, .. } = weights.sizes;

@@ -1,4 +1,4 @@
-//! The normalised pre-activations that all cells have.
+//! The normalised pre-activations that all cells share.
 
 use crate::norm::{Normaliser, Param};
 use crate::Scope;
@@ -6,7 +6,7 @@ use candle::{Result, Tensor};
 use recurrent_core::init::Weights;
 use recurrent_core::{GateWeights, Params};
 
-/// The weights of the gates, with what is normalised of their pre-activations, and how.
+/// The weights of the gates, and the normalisation of their pre-activations.
 #[derive(Clone, Debug, Params)]
 pub(crate) struct NormedGates {
     pub(crate) weights: GateWeights,
@@ -15,7 +15,7 @@ pub(crate) struct NormedGates {
     own: Vec<Param>, // (gates * hidden) each, in the order of `What::names`
 }
 
-/// What is normalised, by what, and over what.
+/// The kind of normalisation, the part that it applies to, and its scope.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Normed {
     pub(crate) what: What,
@@ -23,10 +23,10 @@ pub(crate) struct Normed {
     pub(crate) scope: Scope,
 }
 
-/// What of the pre-activations is normalised.
+/// The part of the pre-activations that is normalised.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum What {
-    /// The input part and the recurrent part, each on its own.
+    /// The input part and the recurrent part, separately.
     Apart,
     /// The input part alone, with a bias inside the normalisation.
     InputAlone,
@@ -35,7 +35,7 @@ pub(crate) enum What {
 }
 
 impl What {
-    /// The weights that the normalisation brings.
+    /// The weights of the normalisation.
     fn names(self) -> &'static [&'static str] {
         match self {
             Self::Apart => &["gain_ih", "gain_hh"],
@@ -44,14 +44,14 @@ impl What {
         }
     }
 
-    /// How many numbers the gates' weights hold.
+    /// The number of the gates' weights.
     pub(crate) fn count(self, gates: usize, input: usize, hidden: usize) -> usize {
         GateWeights::count(gates, input, hidden, true) + self.names().len() * gates * hidden
     }
 }
 
 impl NormedGates {
-    /// The weights for `input` features, gains beginning at `gain`.
+    /// The weights for `input` features, with gains initialised to `gain`.
     pub(crate) fn new(weights: &Weights, input: usize, gain: f64, normed: Normed) -> Result<Self> {
         let gates = GateWeights::new(weights, input, true)?;
         let rows = gates.weight_hh.dim(0)?;
@@ -65,9 +65,9 @@ impl NormedGates {
     /// The pre-activations of the input and of the recurrent part, `(batch, gates * hidden)` each.
     ///
     /// ```text
-    /// apart          LN(W_ih x) ∘ gain_ih + b_ih                 LN(W_hh h) ∘ gain_hh + b_hh
-    /// input alone    LN(W_ih x + b_inside) ∘ gain_ih + b_ih      W_hh h + b_hh
-    /// together       LN(W_ih x + W_hh h) ∘ gain + b_ih           b_hh
+    /// separate       LN(W_ih x) ∘ gain_ih + b_ih                 LN(W_hh h) ∘ gain_hh + b_hh
+    /// input only     LN(W_ih x + b_inside) ∘ gain_ih + b_ih      W_hh h + b_hh
+    /// sum            LN(W_ih x + W_hh h) ∘ gain + b_ih           b_hh
     /// ```
     pub(crate) fn parts(&self, x: &Tensor, h: &Tensor) -> Result<(Tensor, Tensor)> {
         let (b_ih, b_hh) = self.biases();

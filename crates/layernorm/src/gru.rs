@@ -17,11 +17,11 @@ use std::sync::Arc;
 pub struct LayerNormGruConfig {
     /// The initial value of all gains.
     pub gain: f64,
-    /// By what is normalised.
+    /// The kind of normalisation.
     pub norm: Norm,
-    /// Over what pre-activations are normalised.
+    /// The scope of one normalisation of the pre-activations.
     pub scope: Scope,
-    /// How the other weights begin.
+    /// The initialisation of the other weights.
     pub init: Init,
 }
 
@@ -61,7 +61,7 @@ pub struct LayerNormGruCell {
 }
 
 impl LayerNormGruCell {
-    /// What a step computes on its way.
+    /// The gates and the candidate of a step.
     fn parts(&self, x: &Tensor, seen: &Tensor) -> Result<GruParts> {
         let (a, b) = self.gates.parts(x, seen)?; // (batch, 3 * hidden) each
         GruParts::new(&a, &b)

@@ -1,36 +1,42 @@
 //! Layer-normed LSTM, GRU and vanilla network for candle (Ba, Kiros and Hinton 2016,
-//! arXiv:1607.06450v1, equations 4 and 20 to 25), with every placement of the normalisation that
-//! the field uses.
+//! arXiv:1607.06450v1, equations 4 and 20 to 25), with every placement of the normalisation in
+//! common use.
 //!
 //! LN(v) = (v − mean v) / √(variance v + 1e-5), over the whole vector of all gates, for the input
-//! and the recurrent part apart.
+//! part and the recurrent part separately.
 //!
 //! LSTM:
+//!
 //! ```text
 //! (i, f, g, o) = LN(W_ih x_t) ∘ gain_ih + b_ih + LN(W_hh h_{t-1}) ∘ gain_hh + b_hh
-//! c_t = σ(f) ∘ c_{t-1} + σ(i) ∘ tanh(g)                     the carried memory is not normalised
+//! c_t = σ(f) ∘ c_{t-1} + σ(i) ∘ tanh(g)                     the carried cell state is not normalised
 //! h_t = σ(o) ∘ tanh(LN(c_t) ∘ gain_c + bias_c)
 //! ```
-//! GRU, with PyTorch's sign of z (the paper's supplement has z and 1 − z exchanged) and the reset
-//! after the product:
+//!
+//! GRU, with PyTorch's sign of z (the paper's supplement exchanges z and 1 − z) and the reset after
+//! the product:
+//!
 //! ```text
 //! (a_r, a_z, a_n) = LN(W_ih x_t) ∘ gain_ih + b_ih           (b_r, b_z, b_n) = LN(W_hh h_{t-1}) ∘ gain_hh + b_hh
 //! r = σ(a_r + b_r)    z = σ(a_z + b_z)    n = tanh(a_n + r ∘ b_n)    h_t = (1 − z) ∘ n + z ∘ h_{t-1}
 //! ```
-//! Vanilla network, whose parts are normalised together, or, as an option, apart ([`NormInput`]):
+//!
+//! Vanilla network, which normalises the sum of both parts or, as an option, each part
+//! ([`NormInput`]):
+//!
 //! ```text
 //! h_t = φ(LN(W_ih x_t + W_hh h_{t-1}) ∘ gain + b_ih + b_hh)        φ = tanh, or ReLU
 //! ```
 //!
 //! The initial value of the gains decides whether the gradient vanishes: Cooijmans et al. (2016,
-//! arXiv:1603.09025v5, section 3.2 and figure 1) show it for batch normalisation, where 0.1 keeps
-//! it alive and 1 does not. It is an option here, [`LayerNormLstmConfig::gain`], 1 by default as in
-//! the paper of layer normalisation.
+//! arXiv:1603.09025v5, section 3.2 and figure 1) show it for batch normalisation, where 0.1
+//! preserves the gradient and 1 does not. It is an option here, [`LayerNormLstmConfig::gain`], 1 by
+//! default as in the paper of layer normalisation.
 //!
 //! # Placements of the LSTM's normalisation
 //!
-//! The literature and the libraries call four cells by one name. [`Placement`] has the equations of
-//! each, and what becomes of the gradient; with m_t = σ(f) ∘ c_{t-1} + σ(i) ∘ tanh(g):
+//! Papers and libraries call four different cells a layer-normed LSTM. [`Placement`] has the
+//! equations of each and their effect on the gradient. With m_t = σ(f) ∘ c_{t-1} + σ(i) ∘ tanh(g):
 //!
 //! | [`Placement`] | pre-activations | carried c_t | h_t | eps | source |
 //! |---|---|---|---|---|---|
@@ -39,23 +45,23 @@
 //! | `TfAddons` | LN of both parts, and one more bias | LN(m_t) | σ(o) ∘ tanh(c_t) | 1e-3 | TensorFlow Addons |
 //! | `Burn` | LN of the input part | LN(m_t) | LN(σ(o) ∘ tanh(c_t)) | 1e-5 | burn's `examples/modern-lstm` |
 //!
-//! Gains and biases are left out in this table. Where LN(m_t) is carried, the Jacobian of LN
-//! multiplies the gradient along c at every step.
+//! The table omits gains and biases. If the carried c_t is LN(m_t), the Jacobian of LN multiplies
+//! the gradient along c at every step.
 //!
-//! Two more options hold for any placement. [`Scope`] says whether the pre-activations of an LSTM
-//! or a GRU are normalised as one vector or gate by gate, [`Norm`] whether by LN or by the root
-//! mean square, v / √(mean v² + eps) (Zhang and Sennrich 2019, arXiv:1910.07467v1). A vanilla
-//! network has one gate, so its scope is no option. Neither changes names or shapes of weights.
+//! Two more options apply to every placement. [`Scope`] selects whether the pre-activations of an
+//! LSTM or a GRU are normalised as one vector or gate by gate. [`Norm`] selects LN or the root mean
+//! square, v / √(mean v² + eps) (Zhang and Sennrich 2019, arXiv:1910.07467v1). A vanilla network
+//! has one gate and therefore no scope. Neither option changes names or shapes of weights.
 //!
 //! # Weights
 //!
-//! | weight | shape (G = 4 for the LSTM, 3 for the GRU, 1 for vanilla) | begins, by default |
+//! | weight | shape (G = 4 for the LSTM, 3 for the GRU, 1 for vanilla) | default initialisation |
 //! |---|---|---|
 //! | `weight_ih_l0` | `(G * hidden, input)` | U(−1/√hidden, 1/√hidden) |
 //! | `weight_hh_l0` | `(G * hidden, hidden)` | the same |
 //! | `bias_ih_l0`, `bias_hh_l0` | `(G * hidden)` each | the same |
 //! | `gain_ih_l0`, `gain_hh_l0`; not `gain_hh_l0` with `Burn` | `(G * hidden)` each | `gain` |
-//! | `gain_l0`, in their place (vanilla, together) | `(hidden)` | `gain` |
+//! | `gain_l0`, in their place (vanilla, sum) | `(hidden)` | `gain` |
 //! | `bias_inside_l0` (LSTM, `Burn`) | `(4 * hidden)` | 0 |
 //! | `bias_l0` (LSTM, `TfAddons`) | `(4 * hidden)` | 0 |
 //! | `gain_c_l0` (LSTM) | `(hidden)` | `gain` |
@@ -63,27 +69,27 @@
 //! | `gain_h_l0` (LSTM, `Burn`) | `(hidden)` | `gain` |
 //! | `bias_h_l0` (LSTM, `Burn`) | `(hidden)` | 0 |
 //!
-//! Gate orders are i, f, g, o and r, z, n. How many numbers in all:
+//! The gate orders are i, f, g, o and r, z, n. The number of weights of a layer:
 //!
-//! | cell | numbers |
+//! | cell | weights |
 //! |---|---|
 //! | LSTM, `Haste` and `PyTorchScript` | `4 · hidden · (input + hidden + 4) + 2 · hidden` |
 //! | LSTM, `TfAddons` | `4 · hidden · (input + hidden + 5) + 2 · hidden` |
 //! | LSTM, `Burn` | `4 · hidden · (input + hidden + 4) + 4 · hidden` |
 //! | GRU | `3 · hidden · (input + hidden + 4)` |
-//! | vanilla, together | `hidden · (input + hidden + 3)` |
-//! | vanilla, apart | `hidden · (input + hidden + 4)` |
+//! | vanilla, sum | `hidden · (input + hidden + 3)` |
+//! | vanilla, separate | `hidden · (input + hidden + 4)` |
 //!
-//! The paper has one bias where there are two here; their sum is what counts, and with two the
-//! weights have the names of the networks without normalisation. candle's own `LayerNorm` and
-//! `RmsNorm` are not used: they cut the graph.
+//! The paper has one bias where this crate has two, of which only the sum matters; so the weights
+//! have the same names as those of the networks without normalisation. The crate does not use
+//! candle's own `LayerNorm` and `RmsNorm`, because they cut the graph.
 //!
 //! # Execution
 //!
-//! On the CPU in f32 and f64, [`Layer::explain`] names the engine of each variant of the registry.
-//! A kernel runs a whole sequence, forward and backward; replay runs the cell's `step`, and runs
-//! it again in the backward pass. The default LSTM and
-//! the default GRU have kernels, at any gain.
+//! A kernel runs a whole sequence, forward and backward. Replay runs the cell's `step`, and runs it
+//! again in the backward pass. The table lists the engine on the CPU in f32 and f64 for the
+//! variants of the registry; other devices and dtypes use replay. [`Layer::explain`] names the
+//! engine of a layer. The default LSTM and the default GRU have kernels, at any gain.
 //!
 //! | variants | engine |
 //! |---|---|

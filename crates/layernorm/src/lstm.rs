@@ -17,13 +17,13 @@ use std::sync::Arc;
 pub struct LayerNormLstmConfig {
     /// The initial value of all gains.
     pub gain: f64,
-    /// Where the normalisation sits, which decides what is carried.
+    /// The placement of the normalisation, which decides which values are carried.
     pub placement: Placement,
-    /// By what is normalised.
+    /// The kind of normalisation.
     pub norm: Norm,
-    /// Over what pre-activations are normalised.
+    /// The scope of one normalisation of the pre-activations.
     pub scope: Scope,
-    /// How the other weights begin.
+    /// The initialisation of the other weights.
     pub init: Init,
 }
 
@@ -87,7 +87,7 @@ pub struct LayerNormLstmCell {
 }
 
 impl LayerNormLstmCell {
-    /// What a step computes on its way; the memory before anything is done to it.
+    /// The gates, the candidate and the new cell state of a step, before its normalisation.
     fn parts(&self, x: &Tensor, seen: &Tensor, s: &LstmState) -> Result<LstmParts> {
         let z = self.gates.sum(x, seen)?; // (batch, 4 * hidden)
         match &self.bias {
@@ -132,8 +132,8 @@ impl Cell for LayerNormLstmCell {
         Ok(LstmState { h, c })
     }
 
-    /// f keeps the memory if it is carried as it is. Where it is carried normalised, the gate does
-    /// not say how much is forgotten; see [`Placement`].
+    /// f keeps the cell state if c is carried without normalisation. If c is carried normalised, f
+    /// alone does not determine how much is forgotten; see [`Placement`].
     fn gates(&self, x: &Tensor, s: &LstmState) -> Result<Vec<Gate>> {
         let as_it_is = self.placement == Placement::Haste;
         let gates = self.parts(x, &s.h, s)?.gates().into_iter();

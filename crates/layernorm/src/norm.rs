@@ -1,4 +1,4 @@
-//! How vectors are normalised, and the weights that this brings.
+//! The kinds of normalisation and their weights.
 
 use candle::{Result, Tensor};
 use recurrent_core::init::Weights;
@@ -6,23 +6,23 @@ use recurrent_core::{layer_norm, rms_norm, ParamField, Parameters, Params};
 use serde::{Deserialize, Serialize};
 use std::vec::IntoIter;
 
-/// By what a vector v is divided, and whether it is centred first.
+/// The kind of normalisation of a vector v.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Norm {
     /// LN(v) = (v − mean v) / √(variance v + eps) (Ba, Kiros and Hinton 2016, arXiv:1607.06450v1,
     /// eq. 4). Its derivative (I − 11ᵀ/n − v̂v̂ᵀ/n) / √(variance v + eps), with v̂ = LN(v) and n
-    /// values, takes the mean out of a gradient, and what lies along v̂.
+    /// values, removes the mean of a gradient and its component along v̂.
     #[default]
     Layer,
     /// RMS(v) = v / √(mean v² + eps) (Zhang and Sennrich 2019, arXiv:1910.07467v1, eq. 4): not
-    /// centred. Its derivative (I − v̂v̂ᵀ/n) / √(mean v² + eps) takes out what lies along v̂ alone.
-    /// Biases stay, as in that equation.
+    /// centred. Its derivative (I − v̂v̂ᵀ/n) / √(mean v² + eps) removes the component along v̂
+    /// only. Biases remain, as in that equation.
     Rms,
 }
 
-/// Over what the pre-activations of a cell with several gates are normalised. c and h are always
-/// normalised as a whole.
+/// The scope of one normalisation of the pre-activations, for cells with several gates. c and h are
+/// always normalised as a whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scope {
@@ -31,21 +31,20 @@ pub enum Scope {
     /// those of the others small.
     #[default]
     Whole,
-    /// The `hidden` values of every gate apart (as TensorFlow 1's `LayerNormBasicLSTMCell` does,
-    /// with the sum of both parts): no gate moves another. With [`Norm::Layer`] and equal gains,
-    /// the mean of a gate's pre-activations over its units is that of its biases.
+    /// The `hidden` values of each gate separately (TensorFlow 1's `LayerNormBasicLSTMCell`, there
+    /// with the sum of both parts): no gate affects another. With [`Norm::Layer`] and equal gains,
+    /// the mean of a gate's pre-activations over its units is the mean of its biases.
     PerGate,
 }
 
-/// A kind of normalisation with what is added below its root.
+/// A kind of normalisation, and the constant eps below its root.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Normaliser {
     pub(crate) norm: Norm,
     pub(crate) eps: f64,
 }
 
-/// What is added below the root unless a placement says otherwise, as in
-/// `torch.nn.functional.layer_norm`.
+/// The eps of all placements but TensorFlow Addons, as in `torch.nn.functional.layer_norm`.
 pub(crate) const EPS: f64 = 1e-5;
 
 impl Normaliser {
@@ -57,8 +56,8 @@ impl Normaliser {
         }
     }
 
-    /// Each piece of `hidden` values of `v`, `(batch, gates * hidden)`, normalised apart, times
-    /// `gain`.
+    /// Each piece of `hidden` values of `v`, `(batch, gates * hidden)`, normalised separately,
+    /// times `gain`.
     pub(crate) fn by_gate(&self, v: &Tensor, gain: &Tensor, hidden: usize) -> Result<Tensor> {
         let (batch, rows) = v.dims2()?;
         let v = v.reshape((batch, rows / hidden, hidden))?;
@@ -74,7 +73,7 @@ pub(crate) struct Param {
 }
 
 impl Param {
-    /// The weight of that name, which begins with the same value everywhere.
+    /// The weight `name`, with all elements initialised to the same value.
     pub(crate) fn new(weights: &Weights, base: &str, size: usize, value: f64) -> Result<Self> {
         Ok(Self { name: base.to_string(), value: weights.constant(base, size, value)? })
     }
@@ -98,7 +97,7 @@ pub(crate) struct NormedState {
 }
 
 impl NormedState {
-    /// For the field of that name, gains beginning at `gain` and biases at 0.
+    /// The weights for the field `name`, with gains initialised to `gain` and biases to 0.
     pub(crate) fn new(weights: &Weights, field: &str, hidden: usize, gain: f64) -> Result<Self> {
         Ok(Self {
             gain: Param::new(weights, &format!("gain_{field}"), hidden, gain)?,

@@ -1,39 +1,39 @@
-//! Where the normalisation of an LSTM sits.
+//! The placement of the normalisation in an LSTM.
 
 use crate::gates::What;
 use crate::norm::EPS;
 use serde::{Deserialize, Serialize};
 
-/// Where the normalisation of an LSTM sits: four cells of the field.
+/// The placement of the normalisation in an LSTM: four cells in common use.
 ///
-/// In all of them (i, f, g, o) are the gates' pre-activations and m is the new memory before
-/// anything is done to it:
+/// In all of them (i, f, g, o) are the gates' pre-activations, and m is the new cell state before
+/// normalisation:
 ///
 /// ```text
 /// m_t = σ(f) ∘ c_{t-1} + σ(i) ∘ tanh(g)
 /// ```
 ///
-/// What a gradient finds on its way back along c, with the gates held fixed, is ∂c_t/∂c_{t-1}.
-/// Where m is carried as it is, that is diag σ(f): an open forget gate hands the gradient back
-/// unchanged, a closed one stops it. Where m is carried normalised, it is
+/// With the gates held fixed, the Jacobian along c is ∂c_t/∂c_{t-1}. If m is carried without
+/// normalisation, it is diag σ(f): an open forget gate passes the gradient unchanged, a closed one
+/// stops it. If m is carried normalised, it is
 ///
 /// ```text
 /// diag(gain_c) · J(m_t) · diag σ(f)      J(m) = (I − 11ᵀ/hidden − m̂m̂ᵀ/hidden) / √(variance m + eps),  m̂ = LN(m)
 /// ```
 ///
-/// at *every* step. J takes out the mean of the gradient and what lies along m̂, whatever the gates
-/// do. What is left is divided by the root. Let σ(f) be φ and gain_c be γ for all units, and what
-/// enters, σ(i) ∘ tanh(g), have the variance v and nothing in common with c: then the variance of m
-/// is φ²γ² + v, and the factor of a step is 1 / √(1 + (v + eps) / (φγ)²). It is below 1 even where
-/// the forget gate is wide open, and near 1 where nothing enters, even where the gate is nearly
-/// closed: the gate no longer says how much is forgotten, but how much the old weighs against the
-/// new. With [`crate::Norm::Rms`] the term 11ᵀ/hidden is missing.
+/// at *every* step. Whatever the gates do, J removes the mean of the gradient and its component
+/// along m̂, and divides the rest by the root. Let σ(f) be φ and gain_c be γ for all units, and let
+/// the new values σ(i) ∘ tanh(g) have the variance v and be uncorrelated with c. Then the variance
+/// of m is φ²γ² + v, and the factor of a step is 1 / √(1 + (v + eps) / (φγ)²). It is below 1 even
+/// if the forget gate is fully open, and near 1 if nothing enters, even if the gate is nearly
+/// closed: the gate no longer sets how much is forgotten, but the weight of the old values against
+/// the new. With [`crate::Norm::Rms`] there is no term 11ᵀ/hidden.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Placement {
-    /// Inside the output alone: Ba, Kiros and Hinton 2016 (arXiv:1607.06450v1, eq. 20 to 22), and
+    /// Only inside the output: Ba, Kiros and Hinton 2016 (arXiv:1607.06450v1, eq. 20 to 22), and
     /// haste's `LayerNormLSTM` (`frameworks/tf/layer_norm_lstm_cell.py`, commit 1258d03; its rows
-    /// are in the order i, g, f, o). Carried: m and h as they are.
+    /// are in the order i, g, f, o). Carried: m and h, not normalised.
     ///
     /// ```text
     /// (i, f, g, o) = LN(W_ih x_t) ∘ gain_ih + b_ih + LN(W_hh h_{t-1}) ∘ gain_hh + b_hh
@@ -41,14 +41,14 @@ pub enum Placement {
     /// h_t = σ(o) ∘ tanh(LN(m_t) ∘ gain_c + bias_c)
     /// ```
     ///
-    /// Gradient: the carousel is that of an LSTM, ∂c_t/∂c_{t-1} = diag σ(f). J acts once, between
-    /// the memory and an output.
+    /// Gradient: along c it is that of an LSTM, ∂c_t/∂c_{t-1} = diag σ(f). J acts once, between the
+    /// cell state and an output.
     #[default]
     Haste,
-    /// The memory is carried normalised: `LayerNormLSTMCell` of PyTorch's
+    /// The cell state is carried normalised: `LayerNormLSTMCell` of PyTorch's
     /// `benchmarks/fastrnns/custom_lstms.py` (commit 02ed725; the variant with `nn.LayerNorm`).
-    /// Carried: c normalised, h as it is. The weights are those of [`Placement::Haste`], with b_ih
-    /// and b_hh for the shifts of the two norms.
+    /// Carried: c normalised, h not. The weights are those of [`Placement::Haste`], with b_ih and
+    /// b_hh for the shifts of the two norms.
     ///
     /// ```text
     /// (i, f, g, o) = LN(W_ih x_t) ∘ gain_ih + b_ih + LN(W_hh h_{t-1}) ∘ gain_hh + b_hh
@@ -60,9 +60,9 @@ pub enum Placement {
     #[serde(rename = "pytorch-script")]
     PyTorchScript,
     /// `LayerNormLSTMCell` of TensorFlow Addons (commit 386d685): the function of
-    /// [`Placement::PyTorchScript`], with the bias of the Keras cell beside the shifts of the two
-    /// norms (`bias`, which begins at 0), and with 1e-3 for eps. b_ih and b_hh are the `beta` of
-    /// `kernel_norm` and `recurrent_norm`. Carried: c normalised, h as it is.
+    /// [`Placement::PyTorchScript`], with eps 1e-3, and with the bias of the Keras cell beside the
+    /// shifts of the two norms (`bias`, 0 at first). b_ih and b_hh are the `beta` of `kernel_norm`
+    /// and `recurrent_norm`. Carried: c normalised, h not.
     ///
     /// ```text
     /// (i, f, g, o) = LN(W_ih x_t) ∘ gain_ih + b_ih + LN(W_hh h_{t-1}) ∘ gain_hh + b_hh + bias
@@ -70,13 +70,13 @@ pub enum Placement {
     /// h_t = σ(o) ∘ tanh(c_t)
     /// ```
     ///
-    /// Gradient: ∂c_t/∂c_{t-1} = diag(gain_c) J(m_t) diag σ(f). Three biases of which only the sum
-    /// counts get the same gradient each: under plain gradient descent the sum moves three times as
-    /// far as one would.
+    /// Gradient: ∂c_t/∂c_{t-1} = diag(gain_c) J(m_t) diag σ(f). Only the sum of the three biases
+    /// matters, and each gets the same gradient: under plain gradient descent the sum moves three
+    /// times as far as a single bias would.
     TfAddons,
     /// burn's `examples/modern-lstm` (commit 1717f71; without its dropout): the recurrent part is
-    /// not normalised, memory and output are. Carried: c and h normalised. `bias_inside` is the
-    /// bias of burn's linear map on the input, b_ih the `beta` of its norm.
+    /// not normalised, but cell state and output are. Carried: c and h normalised. `bias_inside` is
+    /// the bias of burn's linear map on the input, b_ih the `beta` of its norm.
     ///
     /// ```text
     /// (i, f, g, o) = LN(W_ih x_t + bias_inside) ∘ gain_ih + b_ih + W_hh h_{t-1} + b_hh
@@ -84,15 +84,15 @@ pub enum Placement {
     /// h_t = LN(σ(o) ∘ tanh(c_t)) ∘ gain_h + bias_h
     /// ```
     ///
-    /// Gradient: ∂c_t/∂c_{t-1} = diag(gain_c) J(m_t) diag σ(f), and what goes by way of h passes a
-    /// second J, that of the output. `bias_inside` begins at 0 here, and the bias of the forget
-    /// gate is set in b_ih, where it counts as it is; burn begins with 1 for the forget gate in
+    /// Gradient: ∂c_t/∂c_{t-1} = diag(gain_c) J(m_t) diag σ(f); the path through h passes a second
+    /// J, that of the output. `bias_inside` is 0 at first, and b_ih holds the bias of the forget
+    /// gate, where normalisation does not change it; burn starts with 1 for the forget gate in
     /// `bias_inside` and in b_hh.
     Burn,
 }
 
 impl Placement {
-    /// What is added below the root: 1e-5, but 1e-3 in TensorFlow Addons.
+    /// The constant below the root: 1e-3 in TensorFlow Addons, 1e-5 otherwise.
     pub fn eps(self) -> f64 {
         match self {
             Self::TfAddons => 1e-3,
@@ -100,7 +100,7 @@ impl Placement {
         }
     }
 
-    /// What of the gates' pre-activations is normalised.
+    /// The part of the gates' pre-activations that is normalised.
     pub(crate) fn what(self) -> What {
         match self {
             Self::Haste | Self::PyTorchScript | Self::TfAddons => What::Apart,
@@ -121,8 +121,8 @@ mod tests {
     const HIDDEN: usize = 8;
     const STEPS: i32 = 20;
 
-    /// The norm of the gradient that 20 steps of zeros hand back along c from `w`, with nothing new
-    /// entering and b_f = −1.
+    /// The norm of the gradient after 20 steps of zeros backward along c from `w`, with no new
+    /// values and b_f = −1.
     fn handed_back(placement: Placement, w: &Tensor) -> Result<f64> {
         let zeros = |size: usize| Tensor::zeros(size, DType::F64, &Device::Cpu);
         let ones = |size: usize| Tensor::ones(size, DType::F64, &Device::Cpu);
@@ -142,7 +142,7 @@ mod tests {
         let vb = VarBuilder::from_tensors(weights, DType::F64, &Device::Cpu);
         let config = LayerNormLstmConfig { placement, ..LayerNormLstmConfig::default() };
         let cell = config.cell(3, HIDDEN, None, vb)?;
-        // mean 0, variance 3.5
+        // Mean 0, variance 3.5.
         let c = Var::new(&[[2f64, -1., 0., 1., -2., 3., -3., 0.]], &Device::Cpu)?;
         let x = Tensor::zeros((1, 3), DType::F64, &Device::Cpu)?;
         let mut s = LstmState {
@@ -166,7 +166,7 @@ mod tests {
         };
         close(handed_back(Placement::Haste, &w)?, forget.powi(STEPS));
         for placement in [Placement::PyTorchScript, Placement::TfAddons, Placement::Burn] {
-            // of what is carried; a hair below 1, by eps, after the first step
+            // The variance of the carried state; after the first step, eps keeps it just below 1.
             let (mut variance, mut expected) = (3.5, 1.0);
             for _ in 0..STEPS {
                 let kept = forget * forget * variance;

@@ -15,38 +15,38 @@ use serde::{Deserialize, Serialize};
 pub struct LayerNormVanillaConfig {
     /// The initial value of all gains.
     pub gain: f64,
-    /// φ.
+    /// The nonlinearity φ.
     pub nonlinearity: Nonlinearity,
-    /// Whether the input and the recurrent part are normalised together.
+    /// Whether the sum of the input and the recurrent part is normalised, or each part.
     pub norm_input: NormInput,
-    /// By what is normalised.
+    /// The kind of normalisation.
     pub norm: Norm,
-    /// How the other weights begin.
+    /// The initialisation of the other weights.
     pub init: Init,
 }
 
-/// Whether a vanilla network's input and recurrent part are normalised together.
+/// The values that a vanilla network normalises.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NormInput {
-    /// Their sum, as one vector: Ba, Kiros and Hinton 2016 (arXiv:1607.06450v1, eq. 4).
+    /// The sum of both parts, as one vector: Ba, Kiros and Hinton 2016 (arXiv:1607.06450v1, eq. 4).
     ///
     /// ```text
     /// h_t = φ(LN(W_ih x_t + W_hh h_{t-1}) ∘ gain + b_ih + b_hh)
     /// ```
     ///
-    /// Gradient: what W_hh is multiplied by on the way back is J / s with s the deviation of the
-    /// *sum*. A large input makes s large, and what the past can still say small.
+    /// Gradient: each step of the backward pass multiplies W_hh by J / s, with s the deviation of
+    /// the *sum*. A large input makes s large and the gradient small.
     #[default]
     Sum,
-    /// Each on its own, as that paper's LSTM and GRU have it.
+    /// Each part separately, as in that paper's LSTM and GRU.
     ///
     /// ```text
     /// h_t = φ(LN(W_ih x_t) ∘ gain_ih + b_ih + LN(W_hh h_{t-1}) ∘ gain_hh + b_hh)
     /// ```
     ///
-    /// Gradient: s is the deviation of W_hh h_{t-1} alone, so that the scale of W_hh divides out
-    /// and the input's does not enter.
+    /// Gradient: s is the deviation of W_hh h_{t-1} alone. So the scale of W_hh divides out, and
+    /// the scale of the input has no effect.
     Separate,
 }
 

@@ -27,7 +27,7 @@ impl LstmCell {
         Arc::new(if self.weight_hr.is_some() { kernel.projected() } else { kernel })
     }
 
-    /// What a step computes on its way.
+    /// The gates, the candidate and the cell state of a step.
     fn parts(&self, x: &Tensor, seen: &Tensor, s: &LstmState) -> Result<LstmParts> {
         // (batch, gates * hidden)
         let z = (self.weights.input(x)? + self.weights.recurrent(seen)?)?;
@@ -43,7 +43,7 @@ impl LstmCell {
         Ok(LstmParts { i, f, g, o, c })
     }
 
-    /// The pre-activations i, f, g, o, `(batch, hidden)` each; no i where it is coupled to f.
+    /// The pre-activations i, f, g, o, `(batch, hidden)` each; i is missing if it is coupled to f.
     fn pre_activations(&self, z: &Tensor) -> Result<(Option<Tensor>, Tensor, Tensor, Tensor)> {
         if self.coupled {
             let [f, g, o] = chunk_gates(z)?;
@@ -54,7 +54,7 @@ impl LstmCell {
     }
 }
 
-/// σ(z + w ∘ c): a gate that sees the memory through its peephole, if it has one.
+/// σ(z + w ∘ c): a gate with its peephole on the cell state, if it has one.
 fn gate(z: Tensor, peephole: &Option<Tensor>, c: &Tensor) -> Result<Tensor> {
     match peephole {
         Some(w) => sigmoid(&(z + c.broadcast_mul(w)?)?),
@@ -62,7 +62,7 @@ fn gate(z: Tensor, peephole: &Option<Tensor>, c: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// dc + w ∘ δ: what comes back to the memory through the peephole of a gate, if it has one.
+/// dc + w ∘ δ: adds the gradient through the peephole of a gate, if it has one.
 fn through(dc: Tensor, d: &Tensor, peephole: &Option<Tensor>) -> Result<Tensor> {
     match peephole {
         Some(w) => dc + d.broadcast_mul(w)?,
@@ -110,8 +110,8 @@ impl Cell for LstmCell {
     /// dc = δc ∘ f      dh = W_hhᵀ [δi; δf; δg; δo]
     /// ```
     ///
-    /// With a projection W_hrᵀ dh' stands for dh'. Peepholes add w_co ∘ δo to δc, and w_ci ∘ δi +
-    /// w_cf ∘ δf to dc. If i is 1 − f, δi is taken from δf, and has no rows in W_hh.
+    /// With a projection, W_hrᵀ dh' replaces dh'. Peepholes add w_co ∘ δo to δc, and w_ci ∘ δi +
+    /// w_cf ∘ δf to dc. If i is 1 − f, δi is subtracted from δf and has no rows in W_hh.
     fn vjp(&self, x: &Tensor, s: &LstmState, grad: &LstmState) -> Result<Option<LstmState>> {
         let parts = self.parts(x, &s.h, s)?.detached();
         let LstmParts { f, o, c, .. } = &parts;
@@ -132,7 +132,7 @@ impl Cell for LstmCell {
         Ok(Some(LstmState { h, c: before }))
     }
 
-    /// With a projection W_hh W_hr, gate by gate, which takes o ∘ tanh(c) to the next step. Its
+    /// With a projection, W_hh W_hr gate by gate: the matrix from o ∘ tanh(c) to the next step. Its
     /// eigenvalues are those of W_hr W_hh, and zeros.
     fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {
         let blocks = self.weights.recurrent_blocks()?;

@@ -13,14 +13,13 @@ use serde::{Deserialize, Serialize};
 pub struct LstmConfig {
     /// Whether there are biases.
     pub bias: bool,
-    /// To how many values the output is projected, `proj_size` of `torch.nn.LSTM`: from 1 to
-    /// `hidden` − 1.
+    /// The size of the projected output, `proj_size` of `torch.nn.LSTM`: from 1 to `hidden` − 1.
     pub proj: Option<usize>,
-    /// Whether the gates see the memory.
+    /// Whether the gates read the cell state.
     pub peepholes: bool,
     /// Whether the input gate is 1 − f.
     pub coupled: bool,
-    /// How the weights begin.
+    /// The initialisation of the weights.
     pub init: Init,
 }
 

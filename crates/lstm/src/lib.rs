@@ -1,33 +1,34 @@
 //! LSTM for candle.
 //!
 //! ```text
-//! i = σ(W_ii x_t + b_ii + W_hi h_{t-1} + b_hi)        lets the new in
-//! f = σ(W_if x_t + b_if + W_hf h_{t-1} + b_hf)        keeps the old
-//! g = tanh(W_ig x_t + b_ig + W_hg h_{t-1} + b_hg)     the new
-//! o = σ(W_io x_t + b_io + W_ho h_{t-1} + b_ho)        lets it out
+//! i = σ(W_ii x_t + b_ii + W_hi h_{t-1} + b_hi)        input gate
+//! f = σ(W_if x_t + b_if + W_hf h_{t-1} + b_hf)        forget gate
+//! g = tanh(W_ig x_t + b_ig + W_hg h_{t-1} + b_hg)     candidate
+//! o = σ(W_io x_t + b_io + W_ho h_{t-1} + b_ho)        output gate
 //! c_t = f ∘ c_{t-1} + i ∘ g
 //! h_t = o ∘ tanh(c_t)
 //! ```
 //!
 //! Hochreiter and Schmidhuber (1997), with the forget gate of Gers, Schmidhuber and Cummins (2000);
-//! as `torch.nn.LSTM`. The gradient runs back along c by the factor f at every step: a forget gate
-//! near 1 keeps it alive, one near 0 ends it. So the bias of the forget gate decides how far back
-//! the network sees at the start; see [`LstmConfig::forget_bias`] and [`LstmConfig::chrono`].
+//! `torch.nn.LSTM`. Along c, every step of the backward pass multiplies the gradient by f: a forget
+//! gate near 1 preserves it, one near 0 stops it. So the initial bias of the forget gate decides
+//! over how many steps the network learns at the start; see [`LstmConfig::forget_bias`] and
+//! [`LstmConfig::chrono`].
 //!
-//! | weight | shape, rows in the order i, f, g, o | begins, by default |
+//! | weight | shape, rows in the order i, f, g, o | default initialisation |
 //! |---|---|---|
 //! | `weight_ih_l0` | `(4 * hidden, input)` | U(−1/√hidden, 1/√hidden) |
 //! | `weight_hh_l0` | `(4 * hidden, hidden)` | the same |
 //! | `bias_ih_l0`, `bias_hh_l0` | `(4 * hidden)` each | the same |
 //!
-//! `4 · hidden · (input + hidden + 2)` numbers in all. The state has the fields `h` and `c`.
+//! A layer has `4 · hidden · (input + hidden + 2)` weights. The state has the fields `h` and `c`.
 //!
 //! # Execution
 //!
-//! On the CPU in f32 and f64, [`Layer::explain`] names the engine of each variant of the registry.
-//! A kernel runs a whole sequence, forward and backward; replay runs the cell's `step`, and runs
-//! it again in the backward pass. Other devices and
-//! dtypes use replay.
+//! A kernel runs a whole sequence, forward and backward. Replay runs the cell's `step`, and runs it
+//! again in the backward pass. The table lists the engine on the CPU in f32 and f64 for the
+//! variants of the registry; other devices and dtypes use replay. [`Layer::explain`] names the
+//! engine of a layer.
 //!
 //! | variants | engine |
 //! |---|---|
@@ -37,35 +38,36 @@
 //!
 //! # Options
 //!
-//! Peepholes (Gers and Schmidhuber 2000; Gers, Schraudolph and Schmidhuber 2002), the coupled gate
-//! or CIFG (Greff et al. 2017, arXiv:1503.04069v2) and the projection (Sak, Senior and Beaufays
-//! 2014, arXiv:1402.1128v1, without its second, non-recurrent one; `proj_size` of `torch.nn.LSTM`)
-//! each change what is written here and leave the rest. They combine:
+//! Three options change the equations above, and they combine: peepholes (Gers and Schmidhuber
+//! 2000; Gers, Schraudolph and Schmidhuber 2002), the coupled gate or CIFG (Greff et al. 2017,
+//! arXiv:1503.04069v2), and the projection (Sak, Senior and Beaufays 2014, arXiv:1402.1128v1,
+//! without its second, non-recurrent projection; `proj_size` of `torch.nn.LSTM`).
 //!
 //! ```text
 //! peepholes    i = σ(… + w_ci ∘ c_{t-1})     f = σ(… + w_cf ∘ c_{t-1})     o = σ(… + w_co ∘ c_t)
-//! coupled      i = 1 − f                     what comes in takes the place of what goes; there is no w_ci
+//! coupled      i = 1 − f                     there is no w_ci
 //! proj         h_t = W_hr (o ∘ tanh(c_t))    h has `proj` values, fewer than c
 //! ```
 //!
-//! Coupled, c is a moving average of g: it stays within [−1, 1], and the gradient along it is still
-//! f. The row order is f, g, o then. With a projection, recurrent blocks are not square, and what
-//! [`recurrent_core::Cell::recurrent_blocks`] shows is W_hh W_hr gate by gate. The paper's network
-//! has peepholes beside the projection: `LstmConfig { proj, peepholes: true, .. }`.
+//! If coupled, c is a moving average of g: it stays within [−1, 1], and the gradient along it is
+//! still multiplied by f. The row order is then f, g, o. With a projection, recurrent blocks are
+//! not square, and [`recurrent_core::Cell::recurrent_blocks`] returns W_hh W_hr gate by gate. The
+//! paper's network has peepholes beside the projection: `LstmConfig { proj, peepholes: true, .. }`.
 //!
-//! | weight | shape | begins, by default |
-//! |---|---|---|
-//! | `weight_ih_l0` | `(G * hidden, input)` | U(−1/√hidden, 1/√hidden), as all of them |
-//! | `weight_hh_l0` | `(G * hidden, R)` | |
-//! | `bias_ih_l0`, `bias_hh_l0` | `(G * hidden)` each | |
-//! | `weight_hr_l0` (`proj`) | `(proj, hidden)` | |
-//! | `weight_ci_l0` (`peepholes`, not coupled) | `(hidden)` | |
-//! | `weight_cf_l0`, `weight_co_l0` (`peepholes`) | `(hidden)` each | |
+//! | weight | shape |
+//! |---|---|
+//! | `weight_ih_l0` | `(G * hidden, input)` |
+//! | `weight_hh_l0` | `(G * hidden, R)` |
+//! | `bias_ih_l0`, `bias_hh_l0` | `(G * hidden)` each |
+//! | `weight_hr_l0` (`proj`) | `(proj, hidden)` |
+//! | `weight_ci_l0` (`peepholes`, not coupled) | `(hidden)` |
+//! | `weight_cf_l0`, `weight_co_l0` (`peepholes`) | `(hidden)` each |
 //!
-//! G is 4, or 3 if coupled, R is `proj` or `hidden`: `G · hidden · (input + R + 2)` numbers, `proj
-//! · hidden` more for the projection and `(G − 1) · hidden` for peepholes. Under initialisations
-//! other than PyTorch's, peepholes begin at zero, as biases do; chrono biases find no input gate if
-//! it is coupled, and set f's alone.
+//! G is 4, or 3 if coupled; R is `proj` or `hidden`. These are `G · hidden · (input + R + 2)`
+//! weights, plus `proj · hidden` for the projection and `(G − 1) · hidden` for the peepholes. By
+//! default, all are drawn from U(−1/√hidden, 1/√hidden). In the other schemes of initialisation
+//! peepholes are zero, as biases are. If the gates are coupled, chrono biases set the bias of f
+//! only.
 //!
 //! ```
 //! use candle::{DType, Device, Module, Tensor};

@@ -117,10 +117,7 @@ impl<'a> Trajectory<'a> {
         self.check_step(t)?;
         if grad.dims() != [self.batch(), self.size()] {
             let (batch, size) = (self.batch(), self.size());
-            bail!(
-                "pull back, gradient: expected (batch, n) = ({batch}, {size}), got {:?}",
-                grad.dims()
-            )
+            bail!("vjp, gradient: expected (batch, n) = ({batch}, {size}), got {:?}", grad.dims())
         }
         self.differentiate(&self.inputs[t], &self.states[t], grad)
     }
@@ -198,7 +195,7 @@ impl<'a> Trajectory<'a> {
         match closed {
             Some(before) => Ok(flatten(&before)?.detach()),
             None if self.derivative == Derivative::Either => autograd(self.layer, x, state, grad),
-            None => bail!("pull back: this layer has no closed form; take Derivative::Autograd"),
+            None => bail!("vjp: this layer has no closed form; use Derivative::Autograd"),
         }
     }
 

@@ -9,10 +9,10 @@ use recurrent_core::{
 };
 use std::sync::Arc;
 
-/// A layer with a connection around it, of one of the kinds of [`Shortcut`]; additive, ys =
-/// layer(xs) + P xs, unless asked otherwise.
+/// A layer with a connection around it, of a kind of [`Shortcut`]; by default ys = layer(xs) + P
+/// xs.
 ///
-/// Carry, recorder and the names of the layer's weights are those of the layer inside.
+/// The carry, the recorder and the names of the layer's weights are those of the inner layer.
 pub struct Residual<L> {
     layer: L,
     join: Join,
@@ -27,8 +27,8 @@ impl<L: Layer> Residual<L> {
         Self::of(Shortcut::Additive, layer, layer_id, vb)
     }
 
-    /// The layer with a connection of this kind around it. Its weights, with names that end as
-    /// `place` says, are looked up in `vb`, or begin as [`Shortcut`] says.
+    /// The layer with a connection of this kind around it. The names of its weights end with the
+    /// suffix of `layer_id`. They are looked up in `vb`, or initialised as [`Shortcut`] lists.
     ///
     /// # Errors
     /// If a weight exists with another shape, or an option of the connection is not a finite
@@ -38,8 +38,8 @@ impl<L: Layer> Residual<L> {
         Ok(Self { layer, join })
     }
 
-    /// The layer's outputs `ys` joined with its input. Zero in the padding, whatever is there in
-    /// `xs`.
+    /// Joins the layer's outputs `ys` with its input `xs`. The padding of the result is zero,
+    /// whatever `xs` holds there.
     fn join(&self, ys: &Sequence, xs: &Sequence) -> Result<Sequence> {
         ys.with_values(self.join.join(ys.values(), xs.zero_padding()?.values())?)
     }
@@ -79,8 +79,7 @@ impl<L: Layer> Layer for Residual<L> {
         context: &ForwardContext,
     ) -> Result<(Tensor, Carry)> {
         let (y, carry) = self.layer.last(xs, carry, context)?;
-        // Two steps are enough: the last, and the first for a direction in reverse, which ends
-        // there.
+        // Two steps are enough: the last one, and the first one for a direction in reverse.
         let last = xs.pool(Pool::Last)?;
         let ends = match self.reversed_size() {
             0 => vec![last],
@@ -106,8 +105,7 @@ impl<L: Layer> Layer for Residual<L> {
         self.layer.params().into_iter().chain(self.join.params()).collect()
     }
 
-    /// That of the layer inside: a connection over depth does not touch what is carried from step
-    /// to step.
+    /// That of the inner layer: a connection over depth does not change the carried state.
     fn vjp(&self, x: &Tensor, carry: &Carry, grad: &Carry) -> Result<Option<Carry>> {
         self.layer.vjp(x, carry, grad)
     }

@@ -22,8 +22,7 @@ pub(crate) enum InferenceKind {
     ReZero { alpha: f32 },
 }
 
-/// The values of a matrix `(output, input)`, transposed, so that the loop over outputs is the inner
-/// one.
+/// The values of a matrix `(output, input)`, transposed, so that the inner loop is over outputs.
 pub(crate) fn transposed(weight: &Tensor) -> Result<Vec<f32>> {
     flat(&weight.t()?)
 }
@@ -41,8 +40,8 @@ fn add_product(weight: &[f32], x: &[f32], out: &mut [f32]) {
 }
 
 impl InferenceJoin {
-    /// `out` = the layer's output `y` joined with its input `x`, for one example. `gate` is scratch
-    /// as long as `out`.
+    /// Sets `out` to the layer's output `y` joined with its input `x`, for one example. `gate` is
+    /// scratch space of the same length as `out`.
     fn join(&self, x: &[f32], y: &[f32], out: &mut [f32], gate: &mut [f32]) {
         match &self.projection {
             None => out.copy_from_slice(x),

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub struct ResidualLstmConfig {
     /// Whether there are biases.
     pub bias: bool,
-    /// How the weights of the gates begin.
+    /// The initialisation of the gates' weights.
     pub init: Init,
 }
 
@@ -53,31 +53,32 @@ impl CellConfig for ResidualLstmConfig {
     }
 }
 
-/// One step of a residual LSTM: the output gate lets out the projected memory *and* the input of
+/// One step of a residual LSTM: the output gate gates the projected cell state *and* the input of
 /// the layer.
 ///
 /// ```text
-/// i, f, o = σ(W x_t + b + U h_{t-1} + b')             each with weights of its own, and g with tanh: the gates of an LSTM
+/// i, f, o = σ(W x_t + b + U h_{t-1} + b')             the gates of an LSTM, each with its own weights; g with tanh
 /// c_t = f ∘ c_{t-1} + i ∘ g
 /// m_t = W_p tanh(c_t)
-/// h_t = o ∘ (m_t + W_h x_t)                           W_h: the identity where input and hidden size are equal
+/// h_t = o ∘ (m_t + W_h x_t)                           W_h: the identity if input and hidden size are equal
 /// ```
 ///
 /// Kim, El-Khamy and Lee (2017, arXiv:1701.03360v3, section 3). The path around a layer goes
-/// through its output gate and leaves the memory to the recurrence over time. The paper's gates
-/// also see c through diagonal weights (peepholes), and its m may be smaller than c; neither is
-/// here: gates are those of `torch.nn.LSTM`, and W_p is square.
+/// through its output gate and leaves the cell state to the recurrence over time. Two deviations
+/// from the paper: its gates also read c through diagonal weights (peepholes), and its m may be
+/// smaller than c. Here the gates are those of `torch.nn.LSTM`, and W_p is square.
 ///
-/// | weight | shape, rows of all gates in the order i, f, g, o | begins, by default |
+/// | weight | shape, rows of all gates in the order i, f, g, o | default initialisation |
 /// |---|---|---|
 /// | `weight_ih_l0` | `(4 * hidden, input)` | U(−1/√hidden, 1/√hidden) |
 /// | `weight_hh_l0` | `(4 * hidden, hidden)` | the same |
 /// | `bias_ih_l0`, `bias_hh_l0` | `(4 * hidden)` each | the same |
-/// | `weight_projection_l0`: W_p | `(hidden, hidden)` | the same, whatever [`ResidualLstmConfig::init`] says of gates |
-/// | `weight_shortcut_l0`: W_h, where sizes differ | `(hidden, input)` | U(−1/√input, 1/√input), also |
+/// | `weight_projection_l0`: W_p | `(hidden, hidden)` | the same, independent of [`ResidualLstmConfig::init`] |
+/// | `weight_shortcut_l0`: W_h, where sizes differ | `(hidden, input)` | U(−1/√input, 1/√input), likewise independent |
 ///
-/// `4 · hidden · (input + hidden + 2) + hidden²` numbers, and `hidden · input` more where the sizes
-/// differ. The state has the fields `h` and `c`. There is no kernel; replay runs the step.
+/// A layer has `4 · hidden · (input + hidden + 2) + hidden²` weights, and `hidden · input` more if
+/// the sizes differ. The state has the fields `h` and `c`. There is no kernel; replay runs the
+/// step.
 #[derive(Clone, Debug, Params)]
 pub struct ResidualLstmCell {
     gates: GateWeights,
@@ -91,13 +92,13 @@ pub struct ResidualLstmCell {
 pub type ResidualLstm = Rnn<ResidualLstmCell>;
 
 impl ResidualLstmCell {
-    /// What a step computes on its way.
+    /// The gates, the candidate and the cell state of a step.
     fn parts(&self, x: &Tensor, seen: &Tensor, s: &LstmState) -> Result<LstmParts> {
         let z = (self.gates.input(x)? + self.gates.recurrent(seen)?)?; // (batch, 4 * hidden)
         LstmParts::new(&z, &s.c)
     }
 
-    /// W_p tanh(c) + W_h x, `(batch, hidden)`: what the output gate lets out.
+    /// W_p tanh(c) + W_h x, `(batch, hidden)`: the value that the output gate multiplies.
     fn shown(&self, x: &Tensor, tanh_c: &Tensor) -> Result<Tensor> {
         let m = linear(tanh_c, &self.projection, None)?;
         let around =

@@ -1,5 +1,4 @@
-//! The kinds of connection around a layer, and how they join what comes out of it with what goes
-//! in.
+//! The kinds of connection around a layer, and how they join its output with its input.
 
 use crate::inference::{flat, transposed, InferenceJoin, InferenceKind};
 use candle::{bail, Result, Tensor};
@@ -8,9 +7,8 @@ use candle_nn::{Init, VarBuilder};
 use recurrent_core::{init, LayerId};
 use serde::{Deserialize, Serialize};
 
-/// What a connection around a layer does with its input `xs` and its outputs `layer(xs)`, for every
-/// step by itself. P is the identity where the sizes are equal, and a learned projection where they
-/// differ.
+/// How a connection around a layer joins the input `xs` and the outputs `layer(xs)` at every step.
+/// P is the identity if the sizes are equal, and a learned projection if they differ.
 ///
 /// | kind | ys |
 /// |---|---|
@@ -18,7 +16,7 @@ use serde::{Deserialize, Serialize};
 /// | highway | t ∘ layer(xs) + (1 − t) ∘ P xs with t = σ(W_t xs + b_t) |
 /// | ReZero | P xs + α layer(xs) |
 ///
-/// | weight | kind | shape | begins |
+/// | weight | kind | shape | initial value |
 /// |---|---|---|---|
 /// | `proj.weight_l0` | any, where the sizes differ | `(output, input)` | U(−1/√input, 1/√input), as `torch.nn.Linear` |
 /// | `transform.weight_l0` | highway | `(output, input)` | the same |
@@ -27,33 +25,33 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Shortcut {
-    /// The input is added (He et al. 2016, arXiv:1512.03385v1; between LSTM layers Wu et al. 2016,
+    /// Adds the input (He et al. 2016, arXiv:1512.03385v1; between LSTM layers Wu et al. 2016,
     /// arXiv:1609.08144v2, equation 6).
     #[default]
     Additive,
-    /// A learned gate, the transform gate t, takes so much of the outputs and the rest of the input
-    /// (Srivastava, Greff and Schmidhuber 2015, arXiv:1505.00387v2, equation 3, whose carry gate is
-    /// 1 − t). The paper has no projection; it changes sizes by a layer without a connection. The
-    /// highway LSTM of Zhang et al. (2016, arXiv:1510.08983v2) is another network: its gates join
-    /// the memories c of neighbouring layers.
+    /// A learned gate, the transform gate t, weighs the outputs, and 1 − t the input (Srivastava,
+    /// Greff and Schmidhuber 2015, arXiv:1505.00387v2, equation 3, whose carry gate is 1 − t). The
+    /// paper has no projection; it changes sizes by a layer without a connection. The highway LSTM
+    /// of Zhang et al. (2016, arXiv:1510.08983v2) is another network: its gates join the cell
+    /// states c of neighbouring layers.
     Highway {
-        /// The initial value of b_t. The paper takes −1 to −3: the gradient first goes around the
-        /// layer.
+        /// The initial value of b_t. The paper takes −1 to −3, so that the gradient first flows
+        /// around the layer.
         bias: f64,
     },
-    /// The outputs count as much as a learned number α says, 0 at first: the layer begins as P,
-    /// with a gradient for α alone (Bachlechner et al. 2020, arXiv:2003.04887v2, equation 1).
+    /// A learned number α scales the outputs. It is 0 at first: the layer starts as P, and α alone
+    /// has a gradient (Bachlechner et al. 2020, arXiv:2003.04887v2, equation 1).
     #[serde(rename = "rezero")]
     ReZero,
 }
 
 impl Shortcut {
-    /// The highway connection whose transform gate begins with the bias −1.
+    /// The highway connection with an initial bias of −1 on its transform gate.
     pub fn highway() -> Self {
         Self::Highway { bias: -1.0 }
     }
 
-    /// How many weights the connection adds to a layer of these sizes.
+    /// The number of weights that the connection adds to a layer of these sizes.
     pub fn param_count(self, input: usize, output: usize) -> usize {
         let projection = if input == output { 0 } else { input * output };
         projection
@@ -69,7 +67,7 @@ impl Shortcut {
 pub(crate) struct Join {
     projection: Option<Tensor>, // (output, input)
     kind: Kind,
-    names: Vec<String>, // of the projection, and of what the kind has
+    names: Vec<String>, // of the projection, then of the weights of the kind
 }
 
 enum Kind {
@@ -116,8 +114,8 @@ impl Join {
         Ok(Self { projection, kind, names })
     }
 
-    /// `ys`, `(batch, time, output)`, joined with `xs`, `(batch, time, input)`. Zero where both
-    /// are.
+    /// Joins `ys`, `(batch, time, output)`, with `xs`, `(batch, time, input)`. Zero where both are
+    /// zero.
     pub(crate) fn join(&self, ys: &Tensor, xs: &Tensor) -> Result<Tensor> {
         let around = match &self.projection {
             None => xs.clone(),

@@ -10,12 +10,12 @@ use std::vec::IntoIter;
 /// The options of a cell with a residual connection over time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TemporalResidual<K> {
-    /// The options of the cell inside.
+    /// The options of the inner cell.
     pub cell: K,
-    /// α: how much of the cell's output a step adds. 0.02 by default: with PyTorch's initialisation
-    /// the spectral radius of a vanilla cell's Jacobian is about 1/√3 at most, so over 100 steps
-    /// that of the product of I + α J is below (1 + 0.02 / √3)^100 = 3.2: the gradient neither
-    /// vanishes nor explodes. Take less for longer sequences.
+    /// α, the factor on the cell's output. 0.02 by default: with PyTorch's initialisation the
+    /// spectral radius of a vanilla cell's Jacobian J is at most about 1/√3, so over 100 steps that
+    /// of the product of I + α J is below (1 + 0.02 / √3)^100 = 3.2: the gradient neither vanishes
+    /// nor explodes. Use a smaller α for longer sequences.
     pub alpha: f64,
 }
 
@@ -26,7 +26,7 @@ impl<K: Default> Default for TemporalResidual<K> {
 }
 
 impl<K> TemporalResidual<K> {
-    /// The cell inside, and α.
+    /// The inner cell, and α.
     pub fn new(cell: K, alpha: f64) -> Self {
         Self { cell, alpha }
     }
@@ -61,7 +61,7 @@ impl<K: CellConfig> CellConfig for TemporalResidual<K> {
 }
 
 /// One step of a cell with a residual connection over time: h_t = h_{t-1} + α f(x_t, h_{t-1}), with
-/// f the output of the cell inside. Other fields of its state, such as c, are the cell's own.
+/// f the output of the inner cell. The inner cell updates other fields of its state, such as c.
 #[derive(Clone, Debug)]
 pub struct TemporalResidualCell<C> {
     cell: C,
@@ -113,19 +113,20 @@ impl<C: Cell> Cell for TemporalResidualCell<C> {
     }
 
     fn gates(&self, x: &Tensor, s: &Self::State) -> Result<Vec<Gate>> {
-        // A gate that keeps the output inside, as z in h' = (1 − z) ∘ n + z ∘ h, keeps it no
-        // longer: (1 + α z) ∘ h stays, whatever z is. Other fields are the cell's own, c' = f ∘ c +
-        // i ∘ g, and f keeps them as before.
+        // A gate that keeps the output in the inner cell, as z in h' = (1 − z) ∘ n + z ∘ h, no
+        // longer does: (1 + α z) ∘ h stays, whatever z is. The inner cell still updates other
+        // fields, c' = f ∘ c + i ∘ g, and f keeps them as before.
         let memory = C::State::FIELDS.len() > 1;
         let gates = self.cell.gates(x, s)?.into_iter();
         Ok(gates.map(|gate| Gate { keeps: gate.keeps && memory, ..gate }).collect())
     }
 
     /// ```text
-    /// dh = dh' + that of the cell inside for α dh'
+    /// dh = dh' + the product of the inner cell for α dh'
     /// ```
     ///
-    /// For the other fields it is that of the cell inside; `None` if that offers none.
+    /// For other fields it is the product of the inner cell; `None` if that cell has no closed
+    /// form.
     fn vjp(&self, x: &Tensor, s: &Self::State, grad: &Self::State) -> Result<Option<Self::State>> {
         let mut inside = grad.fields();
         let around = inside[0].clone();

@@ -16,13 +16,13 @@ pub struct VanillaCell {
 }
 
 impl VanillaCell {
-    /// Replaces W_hh by `gain` times the orthogonal matrix that is nearest to it: all singular
-    /// values are `gain` then. Called after every training step, or every few, it holds the
-    /// recurrent matrix there, whatever the optimiser does.
+    /// Replaces W_hh by `gain` times its nearest orthogonal matrix; all singular values are then
+    /// `gain`. Called after every training step, or every few, it keeps W_hh orthogonal, whatever
+    /// the optimiser does.
     ///
     /// The nearest orthogonal matrix is the polar factor; see [`recurrent_core::polar_factor`].
-    /// Vorontsov et al. (2017, arXiv:1702.00071) measure what holding the singular values near 1
-    /// helps, and what it costs.
+    /// Vorontsov et al. (2017, arXiv:1702.00071) measure the benefit and the cost of singular
+    /// values near 1.
     ///
     /// ```
     /// use candle::{DType, Device};

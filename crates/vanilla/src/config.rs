@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct VanillaConfig {
-    /// φ.
+    /// The nonlinearity φ.
     pub nonlinearity: Nonlinearity,
     /// Whether there are biases.
     pub bias: bool,
-    /// How the weights begin.
+    /// The initialisation of the weights.
     pub init: Init,
 }
 

@@ -4,24 +4,24 @@
 //! h_t = φ(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)        φ = tanh, or ReLU
 //! ```
 //!
-//! Elman, "Finding structure in time", Cognitive Science 14 (1990); as `torch.nn.RNN`. With ReLU,
-//! the recurrent block the identity and biases zero it is the IRNN of Le, Jaitly and Hinton (2015,
+//! Elman, "Finding structure in time", Cognitive Science 14 (1990); `torch.nn.RNN`. With ReLU, an
+//! identity as recurrent block and zero biases, it is the IRNN of Le, Jaitly and Hinton (2015,
 //! arXiv:1504.00941v2): [`VanillaConfig::irnn`].
 //!
-//! | weight | shape | begins, by default |
+//! | weight | shape | default initialisation |
 //! |---|---|---|
 //! | `weight_ih_l0` | `(hidden, input)` | U(−1/√hidden, 1/√hidden) |
 //! | `weight_hh_l0` | `(hidden, hidden)` | the same |
 //! | `bias_ih_l0`, `bias_hh_l0` | `(hidden)` each | the same |
 //!
-//! `hidden · (input + hidden + 2)` numbers in all.
+//! A layer has `hidden · (input + hidden + 2)` weights.
 //!
 //! # Execution
 //!
-//! On the CPU in f32 and f64, [`Layer::explain`] names the engine of each variant of the registry.
-//! A kernel runs a whole sequence, forward and backward; replay runs the cell's `step`, and runs
-//! it again in the backward pass. Other devices and
-//! dtypes use replay.
+//! A kernel runs a whole sequence, forward and backward. Replay runs the cell's `step`, and runs it
+//! again in the backward pass. The table lists the engine on the CPU in f32 and f64 for the
+//! variants of the registry; other devices and dtypes use replay. [`Layer::explain`] names the
+//! engine of a layer.
 //!
 //! | variants | engine |
 //! |---|---|
@@ -29,9 +29,9 @@
 //!
 //! # Gradient
 //!
-//! The gradient is multiplied by W_hhᵀ and by φ′ at every step back. `Init { recurrent:
-//! Block::Orthogonal { gain } }` begins with singular values of `gain` in W_hh, and
-//! [`VanillaCell::project_orthogonal`] keeps them there while it trains.
+//! Every step of the backward pass multiplies the gradient by φ′ and W_hhᵀ. `Init { recurrent:
+//! Block::Orthogonal { gain } }` sets the singular values of W_hh to `gain` at the start, and
+//! [`VanillaCell::project_orthogonal`] keeps them there during training.
 //!
 //! ```
 //! use candle::{DType, Device, Module, Tensor};

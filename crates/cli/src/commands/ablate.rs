@@ -63,8 +63,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 3, help_heading = TRAINING)]
     tuning_seeds: u64,
     #[command(flatten)]
+    #[serde(flatten)]
     training: Training,
     #[command(flatten)]
+    #[serde(flatten)]
     export: Export,
 }
 

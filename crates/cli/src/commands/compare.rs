@@ -43,8 +43,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", help_heading = TRAINING)]
     seeds: Option<u64>,
     #[command(flatten)]
+    #[serde(flatten)]
     training: Training,
     #[command(flatten)]
+    #[serde(flatten)]
     export: Export,
 }
 

@@ -81,7 +81,7 @@ impl<'a> Weights<'a> {
                 let hidden = self.hidden;
                 bail!(
                     "init: expected a square block of gate {gate:?} for the identity, got \
-                    ({hidden}, {output})"
+                     ({hidden}, {output})"
                 )
             }
             _ => Ok(Self { output, ..self }),

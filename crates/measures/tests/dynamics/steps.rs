@@ -86,7 +86,7 @@ fn a_layer_without_closed_form_says_so_and_falls_back_where_either_will_do() -> 
     let (layer, xs) = (layer(&config, 2, 4)?, sequences(3, 2, 2)?);
     let grad = noise("grad", &[3, 4])?;
     let closed = Trajectory::new(&layer, &xs, None)?.with_derivative(Derivative::ClosedForm);
-    expect_error("closed form", closed.vjp(0, &grad), "pull back: this layer has no closed form")?;
+    expect_error("closed form", closed.vjp(0, &grad), "vjp: this layer has no closed form")?;
     let auto = closed.with_derivative(Derivative::Autograd).vjp(0, &grad)?;
     let either =
         Trajectory::new(&layer, &xs, None)?.with_derivative(Derivative::Either).vjp(0, &grad)?;
@@ -121,7 +121,7 @@ fn what_cannot_be_run_step_by_step_is_refused() -> Result<()> {
     expect_error(
         "shape",
         trajectory.vjp(0, &grad),
-        "pull back, gradient: expected (batch, n) = (3, 4), got [3, 5]",
+        "vjp, gradient: expected (batch, n) = (3, 4), got [3, 5]",
     )?;
     expect_error("step", trajectory.jacobian(2, 0), "step: expected one below 2, got 2")?;
     expect_error(
@@ -153,6 +153,6 @@ fn zoneout_has_no_closed_form_and_is_in_the_jacobian() -> Result<()> {
     expect_error(
         "closed form",
         either.with_derivative(Derivative::ClosedForm).jacobian(2, 1),
-        "pull back: this layer has no closed form",
+        "vjp: this layer has no closed form",
     )
 }

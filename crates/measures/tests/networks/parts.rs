@@ -154,7 +154,7 @@ fn wrong_arguments_are_named() -> Result<()> {
         "{zero}"
     );
     let window = error(|objective| truncation(objective, &[0]).map(drop));
-    assert!(window.starts_with("flow window: expected at least 1 step, got 0"), "{window}");
+    assert!(window.starts_with("bptt truncation: expected at least 1 step, got 0"), "{window}");
     let none = error(|objective| {
         long_range_share(&Objective { weights: &[], ..*objective }, &[1]).map(drop)
     });

@@ -213,9 +213,9 @@ fn refused_carries(
     match carry {
         Carry::Layers(parts) => {
             let count = parts.len();
-            let expected = format!("carry: expected {count} parts, got {}", count - 1);
+            let expected = format!("carry: expected {count} layers, got {}", count - 1);
             refuses("a part less", &Carry::Layers(parts[1..].to_vec()), &expected)?;
-            let expected = format!("carry: expected {count} parts, got one layer's fields");
+            let expected = format!("carry: expected {count} layers, got one layer's fields");
             refuses("fields for parts", &Carry::Cell(Vec::new()), &expected)?;
         }
         Carry::Cell(fields) => {
@@ -223,7 +223,7 @@ fn refused_carries(
             refuses(
                 "parts for fields",
                 &Carry::Layers(Vec::new()),
-                "carry: expected one layer's fields, got 0 parts",
+                "carry: expected one layer's fields, got 0 layers",
             )?;
             let mut renamed = fields.clone();
             renamed[0].0 = "q";
