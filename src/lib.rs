@@ -106,4 +106,32 @@ mod pages {
     #[cfg(feature = "hub")]
     #[doc = include_str!("../docs/hub.md")]
     mod hub {}
+
+    /// What `#[derive(Params)]` takes, and what it refuses: a field that can hold no weight.
+    ///
+    /// ```
+    /// use candle::Tensor;
+    /// use recurrent_core::{GateWeights, Parameters, Params};
+    ///
+    /// #[derive(Clone, Params)]
+    /// struct MyCell {
+    ///     gates: GateWeights,
+    ///     #[param(name = "weight_peephole")]
+    ///     peephole: Option<Tensor>,
+    ///     #[param(skip)]
+    ///     relu: bool,
+    /// }
+    /// ```
+    ///
+    /// ```compile_fail
+    /// use candle::Tensor;
+    /// use recurrent_core::{Parameters, Params};
+    ///
+    /// #[derive(Clone, Params)]
+    /// struct MyCell {
+    ///     weight_ih: Tensor,
+    ///     relu: bool, // it needs `#[param(skip)]`
+    /// }
+    /// ```
+    mod derive {}
 }

@@ -73,6 +73,7 @@ pub(crate) struct Training {
     measures: String,
     /// Folder or file with the data of a task that reads some: IDX files, a .ts or CSV file, a text
     #[arg(long, value_name = "PATH", help_heading = TASK)]
+    #[serde(serialize_with = "lossy")]
     data: Option<PathBuf>,
     /// Column of a CSV file to forecast [default: the last of two]
     #[arg(long, value_name = "NAME", help_heading = TASK)]
@@ -88,10 +89,12 @@ pub(crate) struct Training {
     generalise: bool,
     /// Folder to write to, new or empty [default: runs/<task>-<time>]
     #[arg(long, value_name = "DIR", conflicts_with = "resume", help_heading = RUNNING)]
+    #[serde(serialize_with = "lossy")]
     out: Option<PathBuf>,
     /// Resume what a folder holds, with its options: what was interrupted or killed ends with the
     /// same records
     #[arg(long, value_name = "DIR", help_heading = RUNNING)]
+    #[serde(serialize_with = "lossy")]
     pub(crate) resume: Option<PathBuf>,
     /// Training steps after which a run is saved, to go on from there [default: what is done in ten
     /// seconds]
@@ -200,4 +203,9 @@ impl Training {
         };
         Ok(folder?)
     }
+}
+
+/// A path as text: one that is not Unicode is written with replacement characters.
+fn lossy<S: serde::Serializer>(path: &Option<PathBuf>, to: S) -> Result<S::Ok, S::Error> {
+    path.as_ref().map(|path| path.to_string_lossy()).serialize(to)
 }

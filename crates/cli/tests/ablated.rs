@@ -108,7 +108,7 @@ fn rates_are_searched_on_a_part_of_the_training_set() -> Result<()> {
     for (header, examples, held_out) in
         [("out/comparison.json", 4000, 1000), ("out/tuning/comparison.json", 3600, 400)]
     {
-        let task = &value(&temp.path().join(header))?["task"];
+        let task = &value(&temp.path().join(header))?["config"]["task"];
         assert_eq!(
             (&task["examples"], &task["held_out"]),
             (&examples.into(), &held_out.into()),

@@ -42,7 +42,7 @@ fn digits_are_read_from_files_and_learnt_by_rows() -> Result<()> {
 
     let header = value(&temp.path().join("out/comparison.json"))?;
     assert_eq!(
-        (&header["task"]["examples"], &header["task"]["held_out"]),
+        (&header["config"]["task"]["examples"], &header["config"]["task"]["held_out"]),
         (&640.into(), &120.into())
     );
     let runs = lines(&temp.path().join("out/runs.jsonl"))?;

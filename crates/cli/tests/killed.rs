@@ -183,10 +183,7 @@ fn a_second_program_on_the_folder_is_refused_until_the_first_is_gone() -> Result
     child.kill()?;
     child.wait()?;
     let free = compare(temp.path(), "--resume out --lr 0.5")?;
-    assert_eq!(
-        free.err,
-        "error: out: it holds another comparison: lr: 1e-9 there, 0.5 asked for\n"
-    );
+    assert_eq!(free.err, "error: resume out: --lr: 1e-9 there, 0.5 asked for\n");
     Ok(())
 }
 
@@ -257,7 +254,7 @@ fn on_a_full_disk_and_a_read_only_one_the_error_is_clear_and_the_last_checkpoint
                  (cd disk && \"$@\")\ncode=$?\n\
                  cp -r disk/out out\n\
                  mount -o remount,ro disk || exit 98\n\
-                 (cd disk && \"$1\" --resume out) 2> read-only\necho $? >> read-only\n\
+                 (cd disk && \"$1\" \"$2\" --resume out) 2> read-only\necho $? >> read-only\n\
                  exit $code\n";
     fs::write(&script, lines)?;
     let before = format!("{} {}", unshare.join(" "), script.display());

@@ -103,6 +103,12 @@ impl<C: Cell> Rnn<C> {
         }
     }
 
+    /// The same layer with its weights named for `layer_id`, as in a stack: `weight_ih_l1`.
+    #[must_use]
+    pub fn named_for(self, layer_id: LayerId) -> Self {
+        Self { suffix: layer_id.suffix(), ..self }
+    }
+
     /// The same layer, run from each example's end to its beginning. Its carry is the state before
     /// the example's first step in time, so it cannot continue a sequence that comes in chunks.
     #[must_use]

@@ -1,4 +1,7 @@
 //! The derive macro of `recurrent_core::Params`.
+//!
+//! Its examples are compiled with the crate `recurrent`: a dependency of this crate's own tests
+//! on `recurrent-core` would compile candle a second time, for the host.
 
 use proc_macro::TokenStream;
 use proc_macro2::{Span, TokenStream as Tokens};
@@ -13,7 +16,7 @@ use syn::{parse_macro_input, spanned::Spanned, Data, DeriveInput, Error, Field, 
 /// `Option` of one. The name of a weight is that of its field, or that of
 /// `#[param(name = "weight_ih")]`. A field with `#[param(skip)]` holds no weight.
 ///
-/// ```
+/// ```text
 /// use candle::Tensor;
 /// use recurrent_core::{GateWeights, Parameters, Params};
 ///
@@ -29,9 +32,7 @@ use syn::{parse_macro_input, spanned::Spanned, Data, DeriveInput, Error, Field, 
 ///
 /// A field that can hold no weight needs `#[param(skip)]`:
 ///
-/// ```compile_fail
-/// # use candle::Tensor;
-/// # use recurrent_core::{Parameters, Params};
+/// ```text
 /// #[derive(Clone, Params)]
 /// struct MyCell {
 ///     weight_ih: Tensor,

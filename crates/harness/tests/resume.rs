@@ -350,7 +350,7 @@ fn where_checkpoints_cannot_be_written_the_comparison_ends_with_an_error_and_goe
         .check()?
         .run(&folder, &AtomicBool::new(false), &|_| {})
         .expect_err("a file is in the way");
-    let line = format!("{error:#}");
+    let line = recurrent_tasks::usage::line(&error);
     assert!(
         line.contains("the run cannot be kept: checkpoint") && line.contains("zebra-8/checkpoints"),
         "{line}"

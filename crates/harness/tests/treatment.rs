@@ -236,7 +236,7 @@ fn penalties_that_a_layer_has_nothing_for_are_refused() -> Result<()> {
         (
             plain("p", |x, h| x + h),
             Override::Omega(1.0),
-            "omega: expected a layer with a closed form",
+            "omega: expected a layer with a closed-form vector-Jacobian product",
         ),
     ];
     for (variant, change, expected) in cases {

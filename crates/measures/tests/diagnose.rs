@@ -272,7 +272,7 @@ fn a_deep_stack_starves_its_bottom() -> Result<()> {
             &[],
         );
         assert!(found[0]
-            .value("factor a layer")
+            .value("factor per layer")
             .is_some_and(|factor| (0.1..0.5).contains(&factor)));
         assert_eq!(found[0].suggestions[0].name, "residual");
     }

@@ -329,7 +329,7 @@ mod tests {
         let solved = run(25, Status::Finished);
         let stopped = run(50, Status::Stopped);
         let all = findings(&["lstm"], vec![solved, stopped.clone()], 0.5);
-        let text = terminal(&all, 100);
+        let text = terminal(&all, 200);
         assert!(text.contains("T = 50 was not measured") && !text.contains("0 of 0"), "{text}");
         let text = terminal(&findings(&["lstm"], vec![stopped], 0.5), 100);
         assert!(text.contains("T = 50 was not measured") && !text.contains("not even"), "{text}");

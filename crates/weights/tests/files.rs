@@ -84,7 +84,7 @@ fn what_is_no_file_of_tensors_says_so() -> Result<()> {
         "{message}"
     );
     assert!(
-        message.contains("expected what torch.save(module.state_dict(), path) writes"),
+        message.contains("expected a file of torch.save(module.state_dict(), path)"),
         "{message}"
     );
     assert!(refusal(&foreign("refused-legacy.pt")).contains("PyTorch before 1.6"));
@@ -94,7 +94,7 @@ fn what_is_no_file_of_tensors_says_so() -> Result<()> {
         (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
         (b"PK\x03\x04", "zip: "),
         (b"PK\x05\x06\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", "hello"),
-        (b"hello, world", "that are none of them"),
+        (b"hello, world", "bytes of another kind"),
     ] {
         std::fs::write(&path, bytes)?;
         if expected == "hello" {
@@ -216,9 +216,9 @@ fn a_convention_is_plain_data() -> Result<()> {
     }
     // One written by hand: an LSTM with a matrix a gate, rows o, i, g, f for the rest, i negated.
     let text = r#"{"name": "own", "ours": ["i", "f", "g", "o"],
-        "gates": [{"ours": "o", "theirs": "out"}, {"ours": "i", "theirs": "in", "negated": true}, {"ours": \
+        "gates": [{"ours": "o", "theirs": "out"}, {"ours": "i", "theirs": "in", "negated": true}, {"ours":
             "g", "theirs": "new"}, {"ours": "f", "theirs": "keep"}],
-        "weights": [{"ours": "weight_ih", "theirs": "{layer}.{gate}.w", "transposed": true}, {"ours": \
+        "weights": [{"ours": "weight_ih", "theirs": "{layer}.{gate}.w", "transposed": true}, {"ours":
             "weight_hh", "theirs": "{layer}.u"},
                     {"ours": "bias_ih", "theirs": "{layer}.b", "absorbs": {"ours": "bias_hh"}}]}"#;
     let own: Convention = serde_json::from_str(text).map_err(candle::Error::wrap)?;

@@ -187,7 +187,10 @@ mod tests {
             &Device::Cpu,
         );
         let error = error.expect_err("it has no closed form").to_string();
-        assert!(error.starts_with("omega: expected a layer with a closed form"), "{error}");
+        assert!(
+            error.starts_with("omega: expected a layer with a closed-form vector-Jacobian product"),
+            "{error}"
+        );
         Ok(())
     }
 }

@@ -69,8 +69,8 @@ impl fmt::Display for DiagnosisReport {
         if self.batches == 0 {
             return writeln!(
                 f,
-                "Nothing was recorded: no batch was added, so there is no diagnosis. Call \
-                 Diagnosis::add_batch\nafter each backward pass."
+                "Nothing was recorded: no batch was added, so there is no diagnosis.\n\
+                 Call Diagnosis::add_batch after each backward pass."
             );
         }
         let findings = match self.findings.len() {

@@ -19,6 +19,22 @@ pub(crate) struct Chain<C> {
     pub(crate) reverse: bool,
 }
 
+impl<C: Cell> Chain<C> {
+    /// The end of the names of a layer's weights: `_l0`.
+    fn suffix(&self, layer: usize) -> String {
+        LayerId { layer, reverse: self.reverse }.suffix()
+    }
+
+    fn params(&self) -> impl Iterator<Item = (String, Tensor)> + '_ {
+        let named = |(layer, cell): (usize, &C)| {
+            let suffix = self.suffix(layer);
+            let params = cell.params().into_iter();
+            params.map(|(name, weight)| (name + &suffix, weight)).collect::<Vec<_>>()
+        };
+        self.cells.iter().enumerate().flat_map(named)
+    }
+}
+
 /// A network, and the batch and the loss that it is measured on.
 pub(crate) struct Case<C> {
     pub(crate) chains: Vec<Chain<C>>,
@@ -69,8 +85,9 @@ impl<C: Cell> Case<C> {
         Ok(case)
     }
 
-    fn cells(&self) -> impl Iterator<Item = &C> {
-        self.chains.iter().flat_map(|chain| &chain.cells)
+    /// The weights of all cells, named as in a stack.
+    fn params(&self) -> impl Iterator<Item = (String, Tensor)> + '_ {
+        self.chains.iter().flat_map(Chain::params)
     }
 
     fn layer(&self) -> Result<Box<dyn Layer>> {
@@ -89,7 +106,7 @@ impl<C: Cell> Case<C> {
 
     /// Calls `f` with the case as an objective, by the layers of the library.
     pub(crate) fn objective<T>(&self, f: impl FnOnce(&Objective) -> Result<T>) -> Result<T> {
-        let mut weights: Vec<_> = self.cells().flat_map(|cell| cell.params()).collect();
+        let mut weights: Vec<_> = self.params().collect();
         weights.sort_by(|(a, _), (b, _)| a.cmp(b));
         let (layer, xs) = (self.layer()?, Sequence::padded(self.xs.clone(), &self.lengths)?);
         let loss = |context: &ForwardContext| match self.reads {
@@ -114,7 +131,7 @@ impl<C: Cell> Case<C> {
     ) -> Result<BTreeMap<String, Vec<Vec<f64>>>> {
         let time = self.xs.dim(1)?;
         let mut parts = BTreeMap::new();
-        for (name, weight) in self.cells().flat_map(|cell| cell.params()) {
+        for (name, weight) in self.params() {
             parts.insert(name, vec![vec![0.0; weight.elem_count()]; time]);
         }
         for (row, &len) in self.lengths.iter().enumerate() {
@@ -157,13 +174,13 @@ impl<C: Cell> Case<C> {
             for (t, outputs) in outputs.iter_mut().enumerate() {
                 let position = if chain.reverse { len - 1 - t } else { t };
                 let mut x = self.xs.get(row)?.narrow(0, position, 1)?;
-                for (cell, state) in chain.cells.iter().zip(&mut states) {
+                for (layer, (cell, state)) in chain.cells.iter().zip(&mut states).enumerate() {
                     let mut own = Vec::new();
                     for (name, weight) in cell.params() {
                         // `Var::from_tensor` of a variable would share it
                         let copy = Var::from_tensor(&weight.detach())?;
                         own.push(copy.as_tensor().clone());
-                        copies.push((name, len - 1 - t, copy));
+                        copies.push((name + &chain.suffix(layer), len - 1 - t, copy));
                     }
                     if window.is_some_and(|window| t > 0 && t % window == 0) {
                         *state = C::State::from_fields(

@@ -261,8 +261,10 @@ fn depth_and_time_are_told_apart() -> Result<()> {
     // The top layer keeps 0.9 per step and takes 0.1 of its input; the bottom layer keeps 0.5.
     let (bottom, top, gain, steps) = (0.5f64, 0.9f64, 0.1, 60);
     let layers: Vec<Box<dyn Layer>> = vec![
-        Box::new(Rnn::from_cell(Leak::new(bottom, 1.0, 1, DType::F64)?)),
-        Box::new(Rnn::from_cell(Leak::new(top, gain, 1, DType::F64)?)),
+        Box::new(
+            Rnn::from_cell(Leak::new(bottom, 1.0, 1, DType::F64)?).named_for(LayerId::layer(0)),
+        ),
+        Box::new(Rnn::from_cell(Leak::new(top, gain, 1, DType::F64)?).named_for(LayerId::layer(1))),
     ];
     let stack = Stack::from_layers(layers)?;
     let xs = Sequence::new(Tensor::ones((3, steps, 1), DType::F64, &Device::Cpu)?)?;
