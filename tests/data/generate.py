@@ -388,7 +388,7 @@ OWN = {"layernorm-lstm": LayerNormLstm, "layernorm-gru": LayerNormGru, "layernor
        "lstm-peephole": LstmPeephole, "lstm-coupled": LstmCoupled,
        "lstm-coupled-peephole-proj": LstmCoupledPeepholeProj, "gru-reset-before": GruResetBefore}
 PLACED = {"pytorch-script": LayerNormLstmPyTorch, "tf-addons": LayerNormLstmTfa, "burn": LayerNormLstmBurn,
-          "apart": LayerNormVanillaApart}    # by the options `placement` and `parts`
+          "separate": LayerNormVanillaApart}    # by the options `placement` and `norm_input`
 NORMED = ("layernorm-lstm", "layernorm-gru", "layernorm-vanilla")
 BARE = {"vanilla": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}
 GATES = {"vanilla": 1, "lstm": 4, "gru": 3}
@@ -460,7 +460,7 @@ CASES = [
     normed("rms", "layernorm-gru", norm="rms"),
     normed("per-gate", "layernorm-gru", scope="per-gate"),
     normed("tanh", "layernorm-vanilla", nonlinearity="tanh"),
-    normed("tanh-apart", "layernorm-vanilla", nonlinearity="tanh", parts="apart"),
+    normed("tanh-apart", "layernorm-vanilla", nonlinearity="tanh", norm_input="separate"),
     normed("relu-rms-lengths", "layernorm-vanilla", nonlinearity="relu", norm="rms", lengths=[4, 7, 1]),
     case("", "residual-time-tanh"),
     case("", "residual-time-lstm"),
@@ -499,7 +499,7 @@ def build(case, dtype):
                               bidirectional=case["bidirectional"], **more)
     elif family in NORMED:
         options = dict(case["options"])
-        made = PLACED.get(options.pop("placement", options.pop("parts", None)), OWN[family])
+        made = PLACED.get(options.pop("placement", options.pop("norm_input", None)), OWN[family])
         more = {"nonlinearity": case["nonlinearity"]} if case["nonlinearity"] else {}
         module = made(input, hidden, **more, **options)
     else:

@@ -53,9 +53,12 @@ fn a_run_goes_on_with_a_text_by_temperature_and_seed() -> Result<()> {
         "error: other: expected the text that out/runs/gru-0 was trained on, found another\n";
     assert_eq!((ended.code, ended.err.as_str()), (Some(1), expected));
     let ended = compare(temp.path(), "--resume out --data other")?;
-    let expected = "error: out: it holds another comparison: task.";
-    assert!(ended.code == Some(2) && ended.err.starts_with(expected), "{}", ended.err);
-    assert!(ended.err.contains("task.data: "), "{}", ended.err);
+    let expected = "error: resume out: --data: \"book\" there, \"other\" asked for\n";
+    assert_eq!((ended.code, ended.err.as_str()), (Some(2), expected));
+    // The same path with other data.
+    fs::copy(temp.path().join("other"), temp.path().join("book"))?;
+    let ended = compare(temp.path(), "--resume out")?;
+    assert!(ended.code == Some(2) && ended.err.contains("task.data: "), "{}", ended.err);
     Ok(())
 }
 

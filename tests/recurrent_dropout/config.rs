@@ -126,8 +126,8 @@ fn it_is_written_and_read() -> Result<()> {
 fn its_options_are_shown() {
     let options = spec().options();
     let shown = |name: &str| options.get(name).map(String::as_str);
-    assert_eq!(shown("noise.zoneout_c"), Some("0.4"));
-    assert_eq!(shown("noise.input"), Some("0.35"));
+    assert_eq!(shown("recurrent_dropout.zoneout_c"), Some("0.4"));
+    assert_eq!(shown("recurrent_dropout.input"), Some("0.35"));
     assert_eq!(shown("learned_start"), Some("true"));
     assert_eq!(shown("checkpoint.every"), Some("3"));
     assert_eq!(shown("connection.highway.bias"), Some("-2.0"));
