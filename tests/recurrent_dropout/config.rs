@@ -129,7 +129,7 @@ fn its_options_are_shown() {
     assert_eq!(shown("recurrent_dropout.zoneout_c"), Some("0.4"));
     assert_eq!(shown("recurrent_dropout.input"), Some("0.35"));
     assert_eq!(shown("learned_start"), Some("true"));
-    assert_eq!(shown("checkpoint.every"), Some("3"));
+    assert_eq!(shown("recompute.every"), Some("3"));
     assert_eq!(shown("connection.highway.bias"), Some("-2.0"));
     assert!(
         spec().init_summary().ends_with("learned start from zero"),

@@ -156,7 +156,9 @@ fn a_comparison_writes_a_report_that_stands_alone() -> Result<()> {
     for kind in ["profiles-h-init", "profiles-h-final", "loss-", "heat-vanilla", "heat-lstm-chrono"]
     {
         let start = format!("plots/{kind}");
-        let plots: Vec<_> = files.iter().filter(|(name, _)| name.starts_with(&start)).collect();
+        let plots = files.iter().filter(|(name, _)| name.starts_with(&start));
+        let (tables, plots): (Vec<_>, Vec<_>) = plots.partition(|(name, _)| name.ends_with(".csv"));
+        assert!(tables.iter().all(|(_, table)| table.contains(&b'\n')), "{tables:?}");
         assert!(!plots.is_empty(), "no plot {kind} in {:?}", files.keys());
         for (name, plot) in plots {
             let plot = std::str::from_utf8(plot)?.trim();

@@ -21,8 +21,9 @@ pub(crate) fn truncated<S: State>(flow: Bptt, t: usize, len: usize, state: S) ->
 pub(crate) fn clipped<S: State>(flow: Bptt, state: S) -> Result<S> {
     let Some(clip) = flow.clip else { return Ok(state) };
     let mut fields = state.fields();
-    // A copy has storage of its own: the operation clones storage whole, and a view has an offset.
-    fields[0] = fields[0].copy()?.apply_op1(HiddenGradClipOp(clip))?;
+    // The operation clones storage whole, and a view has an offset, which `copy` keeps: 1 · x + 0 is
+    // x in storage of its own.
+    fields[0] = fields[0].affine(1.0, 0.0)?.apply_op1(HiddenGradClipOp(clip))?;
     S::from_fields(fields)
 }
 
