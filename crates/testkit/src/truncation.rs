@@ -21,8 +21,7 @@ pub(crate) fn truncated<S: State>(flow: Bptt, t: usize, len: usize, state: S) ->
 pub(crate) fn clipped<S: State>(flow: Bptt, state: S) -> Result<S> {
     let Some(clip) = flow.clip else { return Ok(state) };
     let mut fields = state.fields();
-    // The operation clones storage whole, and a view has an offset, which `copy` keeps: 1 x + 0 is x
-    // in storage of its own.
+    // The operation clones storage whole, and `copy` keeps a view's offset: 1 x + 0 has its own.
     fields[0] = fields[0].affine(1.0, 0.0)?.apply_op1(HiddenGradClipOp(clip))?;
     S::from_fields(fields)
 }
