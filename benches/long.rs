@@ -9,7 +9,7 @@
 //! peak resident memory. The system counts the latter per process, so this benchmark is a process
 //! of its own. It uses one thread, or `RAYON_NUM_THREADS`.
 
-use candle::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use clap::Parser;
 use recurrent::core::Recompute;

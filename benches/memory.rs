@@ -13,7 +13,7 @@
 
 mod subject;
 
-use candle::Result;
+use candle_core::Result;
 use clap::{Parser, ValueEnum};
 use peak_alloc::PeakAlloc;
 use subject::{gradients, in_pool, shapes, Family, Library, Mode, Shape, Subject};

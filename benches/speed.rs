@@ -17,7 +17,7 @@
 
 mod subject;
 
-use candle::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use divan::{black_box_drop, Bencher};
 use recurrent::{
@@ -201,7 +201,7 @@ mod steps {
             Rnn::new(shape.input, shape.hidden, &LstmConfig::default(), vb).expect("sizes fit");
         let rnn: Box<dyn Layer> = Box::new(rnn.with_execution(Execution::Replay));
         let xs: Tensor = inputs(shape).expect("plain memory");
-        let step = || gradients(candle::Module::forward(&rnn, &xs)?);
+        let step = || gradients(candle_core::Module::forward(&rnn, &xs)?);
         bencher.bench_local(|| black_box_drop(step().expect("runs")));
     }
 }

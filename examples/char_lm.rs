@@ -16,7 +16,7 @@
 //! one it babbles.
 
 use anyhow::{ensure, Context, Result};
-use candle::{DType, Device, IndexOp, Tensor};
+use candle_core::{DType, Device, IndexOp, Tensor};
 use candle_nn::VarBuilder;
 use clap::Parser;
 use rand::Rng;

@@ -18,7 +18,7 @@
 //! 0 dL/dc                   48         0.23      100           1.0    0 %  i 0.039  f 0.96  o 0.49
 //! ```
 
-use candle::{DType, Device, Module, Result, Tensor};
+use candle_core::{DType, Device, Module, Result, Tensor};
 use candle_nn::{AdamW, Optimizer, ParamsAdamW, VarBuilder, VarMap};
 use clap::Parser;
 use rand::Rng;

@@ -17,7 +17,7 @@
 //! `tests/data/check_onnx.py` exports every variant and runs the models in onnxruntime.
 
 use anyhow::{bail, Result};
-use candle::{safetensors, DType, Device, Tensor};
+use candle_core::{safetensors, DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use clap::Parser;
 use recurrent::core::init;
@@ -90,7 +90,7 @@ fn main() -> Result<()> {
                 let Ok(parts) = directions
                     .iter()
                     .map(|one| one.field(field))
-                    .collect::<candle::Result<Vec<_>>>()
+                    .collect::<candle_core::Result<Vec<_>>>()
                 else {
                     continue;
                 };

@@ -17,7 +17,7 @@
 //! layer 2: |dL/dh| at lag 0, 10, 100: 1.6e1 8.0e-2 4.6e-20
 //! ```
 
-use candle::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::{ops::sigmoid, VarBuilder, VarMap};
 use clap::Parser;
 use recurrent::core::init::{Gates, Weights};

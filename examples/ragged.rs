@@ -14,7 +14,7 @@
 //! the example of 2 steps, alone and in the batch: the outputs differ by 3e-8
 //! ```
 
-use candle::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use clap::Parser;
 use recurrent::{Direction, ForwardContext, GruConfig, Layer, Pool, Sequence, Stack};

@@ -21,7 +21,7 @@
 //! it with icu_segmenter.
 
 use anyhow::{bail, Result};
-use candle::{DType, Device, IndexOp, Module, Tensor, D};
+use candle_core::{DType, Device, IndexOp, Module, Tensor, D};
 use candle_nn::{Embedding, Linear, VarBuilder};
 use clap::Parser;
 use recurrent::{Direction, LstmConfig, Stack};

@@ -21,7 +21,7 @@
 //! 3. jul 1918          1918-07-03
 //! ```
 
-use candle::{DType, Device, Module, Result, Tensor, D};
+use candle_core::{DType, Device, Module, Result, Tensor, D};
 use candle_nn::{loss::cross_entropy, Embedding, Linear, VarBuilder, VarMap};
 use clap::Parser;
 use rand::{Rng, SeedableRng};

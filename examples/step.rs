@@ -16,7 +16,7 @@
 //! t = 2: h = [0.0634, 0.6505], c = [1.0749, 1.5572]
 //! ```
 
-use candle::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use clap::Parser;
 use recurrent::{Cell, CellConfig, LstmConfig};

@@ -25,7 +25,7 @@
 //! state after 4021 readings, streamed and at once: the difference is 0e0
 //! ```
 
-use candle::{DType, Device, Module, Result, Tensor};
+use candle_core::{DType, Device, Module, Result, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use clap::Parser;
 use rand::{Rng, SeedableRng};

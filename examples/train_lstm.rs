@@ -17,7 +17,7 @@
 //! step 300: loss 0.0009, right 1.00, gradient norm 0.006
 //! ```
 
-use candle::{DType, Device, Module, Result, Tensor};
+use candle_core::{DType, Device, Module, Result, Tensor};
 use candle_nn::{loss::cross_entropy, ops::log_softmax, Embedding, VarBuilder, VarMap};
 use clap::Parser;
 use rand::{Rng, SeedableRng};

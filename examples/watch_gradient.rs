@@ -22,7 +22,7 @@
 //!   layer 1 dL/dc   0: 0.0e0   1: 4.6e-2   5: 4.0e-2   20: 2.4e-2   50: 1.2e-2   99: 5.5e-3
 //! ```
 
-use candle::{DType, Device, Module, Result, Tensor};
+use candle_core::{DType, Device, Module, Result, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use clap::Parser;
 use recurrent::core::init;

@@ -2,7 +2,7 @@
 //! sequences and record the gradient at every step.
 //!
 //! ```
-//! use candle::{DType, Device, Result, Tensor};
+//! use candle_core::{DType, Device, Result, Tensor};
 //! use candle_nn::{VarBuilder, VarMap};
 //! use recurrent::{ForwardContext, GradientRecorder, Layer, Lstm, LstmConfig, Record, Sequence};
 //!
@@ -110,7 +110,7 @@ mod pages {
     /// What `#[derive(Params)]` takes, and what it refuses: a field that can hold no weight.
     ///
     /// ```
-    /// use candle::Tensor;
+    /// use candle_core::Tensor;
     /// use recurrent_core::{GateWeights, Parameters, Params};
     ///
     /// #[derive(Clone, Params)]
@@ -124,7 +124,7 @@ mod pages {
     /// ```
     ///
     /// ```compile_fail
-    /// use candle::Tensor;
+    /// use candle_core::Tensor;
     /// use recurrent_core::{Parameters, Params};
     ///
     /// #[derive(Clone, Params)]

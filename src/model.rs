@@ -4,7 +4,7 @@ mod config;
 mod pytorch;
 
 use crate::{Layer, RnnConfig};
-use candle::{bail, DType, Device, Error, Module, Result, Tensor, Var};
+use candle_core::{bail, DType, Device, Error, Module, Result, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use config::Config;
 use recurrent_weights::{check, read, write, Convention, Tensors};
@@ -23,7 +23,7 @@ const CONFIG: &str = "config.json";
 /// libraries.
 ///
 /// ```
-/// use candle::{DType, Device, Module, Tensor};
+/// use candle_core::{DType, Device, Module, Tensor};
 /// use candle_nn::{VarBuilder, VarMap};
 /// use recurrent::{CellKind, GruConfig, Model, RnnConfig};
 ///

@@ -9,7 +9,7 @@ use crate::{
     LayerNormVanillaConfig, LstmConfig, Nonlinearity, RecurrentDropout, Reset, RnnConfig,
     VanillaConfig,
 };
-use candle::{bail, DType, Device, Result};
+use candle_core::{bail, DType, Device, Result};
 use candle_nn::VarBuilder;
 use recurrent_core::init::{Block, ForgetBias, Scheme};
 use recurrent_core::modifier as grammar;
@@ -25,7 +25,7 @@ pub use recurrent_core::modifier::ModifierSpec;
 /// ```
 /// use recurrent::{modifier::Modifier, registry, CellKind};
 ///
-/// # fn main() -> candle::Result<()> {
+/// # fn main() -> candle_core::Result<()> {
 /// let lstm = registry::variants().into_iter().find(|entry| entry.name == "lstm");
 /// let lstm = lstm.map(|entry| entry.spec);
 /// let lstm = lstm.expect("the registry has an LSTM");

@@ -19,7 +19,7 @@
 mod proto;
 
 use crate::{CellKind, Connection, Direction, LayerId, Nonlinearity, Reset, RnnConfig};
-use candle::{bail, DType, Device, Result, Tensor};
+use candle_core::{bail, DType, Device, Result, Tensor};
 use prost::Message;
 use proto::{Attribute, Axis, Constant, Graph, Model, Node, OperatorSet, ValueInfo, FLOAT, INT64};
 use recurrent_core::Layer;
@@ -31,7 +31,7 @@ const OPERATOR_SET: i64 = 14; // the last change of LSTM, GRU and RNN before bfl
 /// The bytes of an ONNX model that computes the evaluation of `layer`, which was built from `spec`.
 ///
 /// ```
-/// # use candle::{DType, Device};
+/// # use candle_core::{DType, Device};
 /// # use candle_nn::{VarBuilder, VarMap};
 /// # use recurrent::{CellKind, GruConfig, RnnConfig};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -1,6 +1,6 @@
 //! Recurrent layers as data.
 
-use candle::{bail, DType, Device, Result};
+use candle_core::{bail, DType, Device, Result};
 use candle_nn::VarBuilder;
 use recurrent_core::init::{Block, ForgetBias, Init, Scheme};
 use recurrent_core::{
@@ -19,11 +19,11 @@ use std::collections::BTreeMap;
 /// layers, and the connections.
 ///
 /// ```
-/// use candle::{DType, Device};
+/// use candle_core::{DType, Device};
 /// use candle_nn::{VarBuilder, VarMap};
 /// use recurrent::{CellKind, Layer, LstmConfig, RnnConfig};
 ///
-/// # fn main() -> candle::Result<()> {
+/// # fn main() -> candle_core::Result<()> {
 /// let lstm = CellKind::Lstm(LstmConfig::forget_bias(1.0));
 /// let config = RnnConfig { layers: 2, ..RnnConfig::new(lstm) };
 /// let vars = VarMap::new();

@@ -9,8 +9,8 @@
 //! A backward pass under `Bptt::last(τ)` gives the part from lags below τ. A clip multiplies each
 //! element of the gradient by some factor, and each part's element by the same factor.
 
-use candle::backprop::GradStore;
-use candle::{DType, Device, Result, Tensor};
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::VarMap;
 use recurrent::core::init::{linear, seeded};
 use recurrent::{Bptt, ForwardContext, HiddenGradClip, Layer, LstmConfig, Rnn, Sequence};
@@ -58,7 +58,7 @@ impl Case {
 
     fn gradients(&self, flow: Bptt) -> Result<GradStore> {
         let (h, _) = self.rnn.last(&self.xs, None, &ForwardContext::default().bptt(flow))?;
-        let answer = candle::Module::forward(&self.readout, &h)?;
+        let answer = candle_core::Module::forward(&self.readout, &h)?;
         ((answer - 2.0)? * 5.0)?.sqr()?.mean_all()?.backward()
     }
 

@@ -1,6 +1,6 @@
 //! The conformance suite over every cell with its options, and over every wrapper: one line each.
 
-use candle::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent::core::init::{seeded, Block, ForgetBias, Gates, Init, Scheme, Weights};
 use recurrent::core::{linear, HiddenState, Params};

@@ -1,7 +1,7 @@
 //! Exact facts about the gradient of the state, about gates and about vector-Jacobian products in
 //! closed form.
 
-use candle::{DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent::core::{HiddenState, Params};
 use recurrent::layernorm::Placement;

@@ -2,7 +2,7 @@
 //! results with the values in the files.
 
 use anyhow::Result;
-use candle::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent::weights::{read, write, Tensors};
 use recurrent::{

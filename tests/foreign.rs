@@ -2,7 +2,7 @@
 //! writes the files with NumPy loops and `torch.save`.
 
 use anyhow::{Context, Result};
-use candle::{DType, Device, Module, Tensor};
+use candle_core::{DType, Device, Module, Tensor};
 use recurrent::registry::variants;
 use recurrent::weights::{conventions, read, Convention, PackedWeights, Tensors};
 use recurrent::{

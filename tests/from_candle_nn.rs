@@ -1,6 +1,6 @@
 //! The weights of candle-nn's LSTM and GRU, under its names, compute the same values here.
 
-use candle::{DType, Device, Module, Result, Tensor, Var};
+use candle_core::{DType, Device, Module, Result, Tensor, Var};
 use candle_nn::rnn::{gru, lstm, Direction, GRUConfig, LSTMConfig, RNN};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent::{
@@ -39,7 +39,7 @@ fn their_gru(vars: &VarMap, config: GRUConfig, dtype: DType, xs: &Tensor) -> Res
 /// Fills every variable with random values, since candle draws without a seed and biases are zero.
 fn scatter(vars: &VarMap) -> Result<()> {
     for (name, var) in vars.data().lock().expect("no test panics with it").iter() {
-        let values = noise(name, var.dims()).map_err(candle::Error::wrap)?;
+        let values = noise(name, var.dims()).map_err(candle_core::Error::wrap)?;
         var.set(&(values * 0.4)?.to_dtype(var.dtype())?)?;
     }
     Ok(())

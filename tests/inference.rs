@@ -1,7 +1,7 @@
 //! Snapshots for inference compute the layer's values: by steps and by chunks, from its carry or
 //! one in a file, on several threads, without allocations.
 
-use candle::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use peak_alloc::PeakAlloc;
 use recurrent::registry::variants;
@@ -120,7 +120,7 @@ fn a_state_survives_in_a_file() -> Result<()> {
                 stream.set_carry(&stream.carry()?.with_named(&saved)?)?;
             }
             stream.run(xs, ys)?;
-            candle::safetensors::save(&stream.carry()?.named().into_iter().collect(), &path)?;
+            candle_core::safetensors::save(&stream.carry()?.named().into_iter().collect(), &path)?;
         }
         close(&found, &ys, name);
         std::fs::write(&path, [])?;

@@ -1,7 +1,7 @@
 //! Every kernel against the replay of its cell's `step`: outputs, carry, all gradients and the
 //! recorder, over random shapes.
 
-use candle::{DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;

@@ -2,7 +2,7 @@
 //! 2 MiB stack. A plain loop aborts the process at a few thousand steps.
 
 use anyhow::{ensure, Result};
-use candle::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent::{
     Bidirectional, CellConfig, Execution, ForwardContext, GradientRecorder, GruConfig, Layer,
@@ -61,7 +61,7 @@ fn square_root_checkpoints_by_kernel() -> Result<()> {
     })
 }
 
-fn rnn<K: CellConfig>(config: &K, vb: VarBuilder) -> candle::Result<Rnn<K::Cell>> {
+fn rnn<K: CellConfig>(config: &K, vb: VarBuilder) -> candle_core::Result<Rnn<K::Cell>> {
     Rnn::new(SIZE.1, SIZE.2, config, vb)
 }
 
@@ -69,8 +69,8 @@ fn stack<K: CellConfig>(
     config: &K,
     path: Execution,
     vb: VarBuilder,
-) -> candle::Result<Box<dyn Layer>> {
-    let layer = |layer_id: LayerId, input| -> candle::Result<Box<dyn Layer>> {
+) -> candle_core::Result<Box<dyn Layer>> {
+    let layer = |layer_id: LayerId, input| -> candle_core::Result<Box<dyn Layer>> {
         Ok(Box::new(
             Rnn::at_layer(layer_id, input, SIZE.2, config, vb.clone())?.with_execution(path),
         ))
@@ -78,7 +78,7 @@ fn stack<K: CellConfig>(
     Ok(Box::new(Stack::build(SIZE.1, 3, layer)?))
 }
 
-type Build = fn(VarBuilder) -> candle::Result<Box<dyn Layer>>;
+type Build = fn(VarBuilder) -> candle_core::Result<Box<dyn Layer>>;
 
 fn in_a_small_stack(steps: usize, build: Build) -> Result<()> {
     let worker = thread::Builder::new().stack_size(2 << 20).spawn(move || train(steps, build))?;

@@ -2,7 +2,7 @@
 //! message.
 
 use anyhow::{Context, Result};
-use candle::{DType, Device, Module, Tensor};
+use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::{Optimizer, VarBuilder, VarMap, SGD};
 use recurrent::registry::variants;
 use recurrent::weights::{conventions, read, write, Tensors};
@@ -34,7 +34,7 @@ fn lstm() -> RnnConfig {
     RnnConfig::new(CellKind::Lstm(LstmConfig::default()))
 }
 
-fn refusal<T>(result: candle::Result<T>) -> String {
+fn refusal<T>(result: candle_core::Result<T>) -> String {
     match result {
         Ok(_) => "nothing was refused".to_string(),
         Err(error) => error.to_string(),
@@ -220,7 +220,7 @@ fn import(
     path: &Path,
     convention: &recurrent::weights::Convention,
     spec: RnnConfig,
-) -> candle::Result<Model> {
+) -> candle_core::Result<Model> {
     Model::import(path, convention, spec, (3, 4), &CPU)
 }
 

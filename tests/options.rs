@@ -1,6 +1,6 @@
 //! The options of the plain families: their meaning and their limits.
 
-use candle::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use candle_nn::ops::sigmoid;
 use candle_nn::{VarBuilder, VarMap};
 use recurrent::core::init::{Block, ForgetBias, Init};
@@ -12,7 +12,7 @@ use recurrent::{
 use recurrent_testkit::close::expect_error;
 use recurrent_testkit::{close, noise, Result, Tolerance};
 
-fn cell<K: CellConfig>(config: &K) -> candle::Result<K::Cell> {
+fn cell<K: CellConfig>(config: &K) -> candle_core::Result<K::Cell> {
     config.cell(3, 6, None, VarBuilder::from_varmap(&VarMap::new(), DType::F64, &Device::Cpu))
 }
 
@@ -48,8 +48,8 @@ fn peepholes_of_zero_and_no_peepholes_are_the_same() -> Result<()> {
                 Ok(param)
             }
         };
-        let with =
-            with.with_params(with.params().into_iter().map(own).collect::<candle::Result<_>>()?)?;
+        let with = with
+            .with_params(with.params().into_iter().map(own).collect::<candle_core::Result<_>>()?)?;
         let state = LstmState { h: noise("h", &[2, 6])?, c: noise("c", &[2, 6])? };
         let x = noise("x", &[2, 3])?;
         let (with, without) = (with.step(&x, &state)?, without.step(&x, &state)?);
@@ -119,7 +119,8 @@ fn what_does_not_fit_is_refused() -> Result<()> {
 fn chrono_leaves_a_coupled_lstm_with_the_forget_gate_alone() -> Result<()> {
     let chrono = LstmConfig { coupled: true, ..LstmConfig::chrono(30) };
     let plain = LstmConfig { coupled: true, ..lstm() };
-    let biases = |config: &LstmConfig| Ok::<_, candle::Error>(cell(config)?.params()[2].1.detach());
+    let biases =
+        |config: &LstmConfig| Ok::<_, candle_core::Error>(cell(config)?.params()[2].1.detach());
     let (chrono, plain) = (biases(&chrono)?, biases(&plain)?);
     assert!(chrono
         .narrow(0, 0, 6)?
@@ -134,11 +135,11 @@ fn a_gru_that_resets_before_sees_the_dropped_state_and_keeps_the_whole() -> Resu
     let cell = cell(&GruConfig { reset: Reset::Before, ..GruConfig::default() })?;
     let (x, h, seen) = (noise("x", &[2, 3])?, noise("h", &[2, 6])?, noise("seen", &[2, 6])?);
     let params: Vec<_> = cell.params().into_iter().map(|(_, param)| param).collect();
-    let part = |gate: usize, h: &Tensor| -> candle::Result<Tensor> {
+    let part = |gate: usize, h: &Tensor| -> candle_core::Result<Tensor> {
         let rows = params
             .iter()
             .map(|param| param.narrow(0, gate * 6, 6))
-            .collect::<candle::Result<Vec<_>>>()?;
+            .collect::<candle_core::Result<Vec<_>>>()?;
         linear(&x, &rows[0], Some(&rows[2]))? + linear(h, &rows[1], Some(&rows[3]))?
     };
     let (r, z) = (sigmoid(&part(0, &seen)?)?, sigmoid(&part(1, &seen)?)?);
@@ -166,7 +167,7 @@ fn noise_runs_with_every_option() -> Result<()> {
     let gru = Gru::new(3, 6, &config, vb.pp("gru"))?.with_recurrent_dropout(noise)?;
     for (layer, output) in [(&lstm as &dyn Layer, 4), (&gru, 6)] {
         let run = |context: &ForwardContext| {
-            Ok::<_, candle::Error>(layer.run(&xs, None, context)?.0.into_values())
+            Ok::<_, candle_core::Error>(layer.run(&xs, None, context)?.0.into_values())
         };
         let (first, again) =
             (run(&ForwardContext::train(1, 1))?, run(&ForwardContext::train(1, 1))?);
@@ -237,7 +238,7 @@ fn sizes_of_zero_are_refused() -> Result<()> {
     const INPUT: &str = "input: expected at least 1 feature, got 0";
     const HIDDEN: &str = "hidden: expected at least 1 unit, got 0";
     for (input, hidden, expected) in [(0, 4, INPUT), (3, 0, HIDDEN)] {
-        let check = |what: &str, error: Option<candle::Error>| {
+        let check = |what: &str, error: Option<candle_core::Error>| {
             let error = error.map(|error| error.to_string()).unwrap_or_default();
             assert!(error.starts_with(expected), "{what} ({input}, {hidden}): {error:?}");
         };

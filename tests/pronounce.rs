@@ -25,7 +25,7 @@ const WORDS: [(&str, &str); 8] = [
 ];
 
 #[test]
-fn words_are_spelled_as_by_the_package() -> candle::Result<()> {
+fn words_are_spelled_as_by_the_package() -> candle_core::Result<()> {
     let Some(path) = env::var_os("RECURRENT_G2P") else {
         println!(
             "words_are_spelled_as_by_the_package: NOT RUN, RECURRENT_G2P does not name \

@@ -2,7 +2,7 @@
 //! PyTorch, by the loop over `step`, by replay and by kernel.
 
 use anyhow::{bail, ensure, Context};
-use candle::{DType, Tensor};
+use candle_core::{DType, Tensor};
 use recurrent::{
     Bidirectional, CellConfig, GruConfig, Layer, LayerId, LayerNormGruConfig, LayerNormLstmConfig,
     LayerNormVanillaConfig, LstmConfig, Nonlinearity, Reset, Residual, ResidualLstmConfig,
@@ -257,7 +257,7 @@ fn layers<K: CellConfig>(case: &ReferenceCase, config: K) -> Case {
         move |build| {
             let mut stack = (0..case.layers)
                 .map(|layer| one(&case, build, layer, &config))
-                .collect::<candle::Result<Vec<_>>>()?;
+                .collect::<candle_core::Result<Vec<_>>>()?;
             Ok(if is_stack(&case) { Box::new(Stack::from_layers(stack)?) } else { stack.remove(0) })
         },
         |_, _| 0,
@@ -269,7 +269,7 @@ fn one<K: CellConfig>(
     build: &BuildContext,
     layer: usize,
     config: &K,
-) -> candle::Result<Box<dyn Layer>> {
+) -> candle_core::Result<Box<dyn Layer>> {
     let layer_id = LayerId::layer(layer);
     let below = config.output_size(build.hidden) * (1 + usize::from(case.bidirectional));
     let input = if layer == 0 { build.input } else { below };

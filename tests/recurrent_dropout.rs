@@ -13,7 +13,7 @@ mod start;
 
 use anyhow::ensure;
 use by_hand::{Loop, Step, Taps, ALPHA};
-use candle::DType;
+use candle_core::DType;
 use recurrent::{
     Bidirectional, Cell, CellConfig, Execution, GruConfig, Layer, LayerId, LayerNormLstmConfig,
     LstmConfig, Record, RecurrentDropout, ResidualLstmConfig, Rnn, Stack, State, TemporalResidual,
@@ -60,7 +60,7 @@ fn noisy<K: CellConfig>(
     (config, step): (&K, Step),
     noise: RecurrentDropout,
     taps: &Taps,
-) -> candle::Result<Box<dyn Layer>> {
+) -> candle_core::Result<Box<dyn Layer>> {
     let rnn = Rnn::at_layer(layer_id, input, build.hidden, config, build.vb.clone())?
         .with_recurrent_dropout(noise)?;
     let (params, fields, hidden) = (rnn.params(), fields(rnn.cell()), build.hidden);
@@ -206,7 +206,7 @@ fn kim_residual_lstm() -> Result<()> {
 /// A stack of two layers in both directions passes each layer its id.
 #[test]
 fn every_layer_of_a_stack() -> Result<()> {
-    let build = |build: &BuildContext| -> candle::Result<Box<dyn Layer>> {
+    let build = |build: &BuildContext| -> candle_core::Result<Box<dyn Layer>> {
         let one = |layer_id, input| {
             let cell = (&LstmConfig::default(), by_hand::lstm as Step);
             noisy(build, layer_id, input, cell, everything(&["h", "c"]), &Taps::default())

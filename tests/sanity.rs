@@ -21,7 +21,7 @@
 //! tanh, W_h from N(0, s²/H): s = 0.5: 1.0-1.1; s = 1: 7.7-27.8; s = 1.5: explodes.
 
 use anyhow::{ensure, Context, Result};
-use candle::{DType, Device, Module};
+use candle_core::{DType, Device, Module};
 use candle_nn::VarMap;
 use recurrent::core::init::{linear, seeded, ForgetBias, Init, Scheme};
 use recurrent::{

@@ -1,8 +1,8 @@
 //! The subjects of the benchmarks: layers of one family at one size, of this workspace and of
 //! candle-nn, in f32 on the CPU.
 
-use candle::backprop::GradStore;
-use candle::{bail, DType, Device, Module, Result, Tensor};
+use candle_core::backprop::GradStore;
+use candle_core::{bail, DType, Device, Module, Result, Tensor};
 use candle_nn::rnn::{gru, lstm, GRUConfig, LSTMConfig, GRU, LSTM, RNN};
 use candle_nn::{VarBuilder, VarMap};
 use clap::ValueEnum;

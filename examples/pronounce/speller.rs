@@ -1,6 +1,6 @@
 //! The trained network of g2p-en, from letters to phonemes.
 
-use candle::{DType, Device, Module, Result, Tensor, D};
+use candle_core::{DType, Device, Module, Result, Tensor, D};
 use candle_nn::{Embedding, Linear, VarBuilder};
 use recurrent::{ForwardContext, Gru, GruConfig, Layer, Sequence};
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! The `config.json` of a saved model.
 
 use crate::{Model, RnnConfig};
-use candle::{bail, DType, Error, Result};
+use candle_core::{bail, DType, Error, Result};
 use recurrent_weights::Tensors;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

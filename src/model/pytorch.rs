@@ -1,7 +1,7 @@
 //! The configuration of a PyTorch module, from the shapes of its weights.
 
 use crate::{CellKind, Direction, RnnConfig};
-use candle::{bail, Result};
+use candle_core::{bail, Result};
 use recurrent_weights::Tensors;
 
 impl RnnConfig {

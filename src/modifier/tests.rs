@@ -8,7 +8,7 @@ fn spec(name: &str) -> RnnConfig {
 }
 
 fn remedy(text: &str) -> Result<Modifier> {
-    Modifier::parse(text)?.ok_or_else(|| candle::Error::Msg(format!("{text} is none")))
+    Modifier::parse(text)?.ok_or_else(|| candle_core::Error::Msg(format!("{text} is none")))
 }
 
 /// The variant with remedies, `+` between them.
@@ -29,7 +29,7 @@ fn weights(spec: &RnnConfig) -> Result<Weights> {
     )?;
     let vars = map.data().lock().expect("nobody else holds it");
     let bits = |value: Vec<f32>| value.into_iter().map(f32::to_bits).collect();
-    let entry = |(name, var): (&String, &candle::Var)| {
+    let entry = |(name, var): (&String, &candle_core::Var)| {
         Ok((name.clone(), (var.dims().to_vec(), bits(var.flatten_all()?.to_vec1()?))))
     };
     vars.iter().map(entry).collect()

@@ -1,8 +1,8 @@
 //! Cells written a second time, and a loop that runs them with noise, one example at a time.
 
 use super::masks::{Masks, Sizes};
-use candle::backprop::GradStore;
-use candle::{Result, Tensor, Var, D};
+use candle_core::backprop::GradStore;
+use candle_core::{Result, Tensor, Var, D};
 use candle_nn::ops::sigmoid;
 use recurrent::{Carry, ForwardContext, Layer, LayerId, RecurrentDropout, Sequence};
 use std::collections::BTreeMap;

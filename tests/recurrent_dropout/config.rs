@@ -1,7 +1,7 @@
 //! Noise, learned initial state and recomputation in a serialised configuration.
 
 use super::everything;
-use candle::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent::residual::ResidualLstmConfig;
 use recurrent::{
@@ -32,7 +32,7 @@ fn it_builds_what_it_says() -> Result<()> {
     let vb = || VarBuilder::from_varmap(&map, DType::F64, &Device::Cpu);
     let layer = spec.build(3, 5, vb())?;
     for (name, param) in layer.params() {
-        candle::Var::from_tensor(&param)?.set(&(noise(&name, param.dims())? * 0.5)?)?;
+        candle_core::Var::from_tensor(&param)?.set(&(noise(&name, param.dims())? * 0.5)?)?;
     }
     let one = |layer_id, input| {
         let rnn = Rnn::at_layer(layer_id, input, 5, &ResidualLstmConfig::default(), vb())?;

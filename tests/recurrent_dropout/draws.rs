@@ -3,7 +3,7 @@
 use super::masks::{kept_h, Glass, Masks, Shows, Sizes};
 use super::{everything, IMPLEMENTATIONS};
 use anyhow::ensure;
-use candle::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent::core::StepKey;
 use recurrent::{
@@ -14,7 +14,7 @@ use recurrent_testkit::{close, noise, Implementation, Result, Tolerance};
 
 const SIZES: Sizes = Sizes { batch: 6, steps: 8, input: 7, hidden: 9 };
 
-fn weights() -> candle::Result<Vec<(String, Tensor)>> {
+fn weights() -> candle_core::Result<Vec<(String, Tensor)>> {
     let ones = |name: &str| Ok((name.to_string(), Tensor::ones((9, 9), DType::F64, &Device::Cpu)?));
     ["weight_hh_l0", "weight_hh_l1", "weight_ih_l0"].into_iter().map(ones).collect()
 }
@@ -125,8 +125,11 @@ fn threads_change_nothing() -> Result<()> {
                 let (ys, _) = lstm.run(&xs, None, &ForwardContext::train(1, 2))?;
                 let grads = (ys.values() * noise("loss", &[70, 9, 9])?)?.sum_all()?.backward()?;
                 let gradient = |(_, param)| grads.get(&param).expect("a gradient").flatten_all();
-                let grads =
-                    lstm.params().into_iter().map(gradient).collect::<candle::Result<Vec<_>>>()?;
+                let grads = lstm
+                    .params()
+                    .into_iter()
+                    .map(gradient)
+                    .collect::<candle_core::Result<Vec<_>>>()?;
                 Ok(Tensor::cat(&[vec![ys.values().flatten_all()?], grads].concat(), 0)?)
             })
         };
@@ -146,7 +149,7 @@ fn threads_change_nothing() -> Result<()> {
 /// The layers of a stack and the two directions have different masks.
 #[test]
 fn a_stack_has_masks_of_its_own_in_every_layer() -> Result<()> {
-    let glass = || -> candle::Result<Box<dyn Layer>> {
+    let glass = || -> candle_core::Result<Box<dyn Layer>> {
         let glass = Glass { shows: Shows::Input, input: 9, size: 9, weights: Vec::new() };
         Ok(Box::new(
             Rnn::from_cell(glass)
@@ -155,7 +158,7 @@ fn a_stack_has_masks_of_its_own_in_every_layer() -> Result<()> {
         ))
     };
     let ones = Sequence::new(Tensor::ones((6, 1, 9), DType::F64, &Device::Cpu)?)?;
-    let seen = |layer: &dyn Layer, context: &ForwardContext| -> candle::Result<_> {
+    let seen = |layer: &dyn Layer, context: &ForwardContext| -> candle_core::Result<_> {
         layer.run(&ones, None, context)?.0.into_values().flatten_all()?.to_vec1::<f64>()
     };
     let context = ForwardContext::train(1, 1);
@@ -213,7 +216,7 @@ fn zoneout_of_a_gru_is_new_in_every_pass() -> Result<()> {
         .with_recurrent_dropout(RecurrentDropout::zoneout(0.4, 0.0))?
         .with_execution(Execution::Replay);
     let xs = Sequence::new(noise("xs", &[4, 6, 3])?)?;
-    let run = |context: &ForwardContext| -> candle::Result<_> {
+    let run = |context: &ForwardContext| -> candle_core::Result<_> {
         gru.run(&xs, None, context)?.0.into_values().flatten_all()?.to_vec1::<f64>()
     };
     assert_eq!(run(&ForwardContext::train(1, 1))?, run(&ForwardContext::train(1, 1))?);

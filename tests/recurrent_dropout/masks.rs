@@ -1,6 +1,6 @@
 //! The masks of a training run, from cells that show them.
 
-use candle::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use recurrent::core::linear;
 use recurrent::core::{LstmState, Parameters};
 use recurrent::{Carry, Cell, Execution, ForwardContext, Layer, RecurrentDropout, Rnn, Sequence};

@@ -1,7 +1,7 @@
 //! Recomputation changes no gradient.
 
 use super::{everything, NONE};
-use candle::{DType, Device, Var};
+use candle_core::{DType, Device, Var};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent::{
     CellConfig, Execution, ForwardContext, GradientRecorder, GruConfig, Layer, LayerId,

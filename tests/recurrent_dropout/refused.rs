@@ -2,7 +2,7 @@
 
 use super::masks::{Glass, Shows};
 use super::NONE;
-use candle::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use recurrent::core::{linear, HiddenState, Params};
 use recurrent::{
@@ -12,7 +12,7 @@ use recurrent::{
 use recurrent_testkit::close::expect_error;
 use recurrent_testkit::Result;
 
-fn lstm() -> candle::Result<Lstm> {
+fn lstm() -> candle_core::Result<Lstm> {
     Lstm::new(3, 5, &LstmConfig::default(), VarBuilder::zeros(DType::F64, &Device::Cpu))
 }
 
@@ -82,7 +82,7 @@ impl State for Sum {
         self.0.fields()
     }
 
-    fn from_fields(fields: Vec<Tensor>) -> candle::Result<Self> {
+    fn from_fields(fields: Vec<Tensor>) -> candle_core::Result<Self> {
         Ok(Self(HiddenState::from_fields(fields)?))
     }
 }
@@ -98,7 +98,7 @@ impl Cell for Own {
         vec![2]
     }
 
-    fn step(&self, x: &Tensor, s: &Sum) -> candle::Result<Sum> {
+    fn step(&self, x: &Tensor, s: &Sum) -> candle_core::Result<Sum> {
         Ok(Sum(HiddenState { h: (linear(x, &self.w, None)?.tanh()? + &s.0.h)? }))
     }
 }

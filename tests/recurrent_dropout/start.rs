@@ -1,7 +1,7 @@
 //! The learned initial state.
 
 use super::everything;
-use candle::{DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent::{
     Carry, Cell, CellConfig, Execution, ForwardContext, GruConfig, Layer, LayerId, LstmConfig, Rnn,
@@ -15,7 +15,7 @@ fn learned<K: CellConfig>(
     config: &K,
     layer_id: LayerId,
     map: &VarMap,
-) -> candle::Result<Rnn<K::Cell>> {
+) -> candle_core::Result<Rnn<K::Cell>> {
     let vb = VarBuilder::from_varmap(map, DType::F64, &Device::Cpu);
     Rnn::at_layer(layer_id, 3, 5, config, vb.clone())?.with_learned_start(layer_id, &vb)
 }
@@ -54,7 +54,7 @@ fn as_a_carry<K: CellConfig>(config: K, names: &[&'static str]) -> Result<()> {
             assert_eq!(value.to_vec2::<f64>()?, [[0.0; 5]], "{name} begins at zero");
             Var::from_tensor(value)?.set(&noise(name, &[1, 5])?)?;
         }
-        let loss = |ys: &Sequence, carry: &Carry| -> candle::Result<Tensor> {
+        let loss = |ys: &Sequence, carry: &Carry| -> candle_core::Result<Tensor> {
             let mut loss = (ys.values() * noise("loss", &[4, 7, 5]).expect("made"))?.sum_all()?;
             for name in names {
                 loss = (loss
@@ -68,7 +68,7 @@ fn as_a_carry<K: CellConfig>(config: K, names: &[&'static str]) -> Result<()> {
 
         let repeat =
             |(_, value): &(String, Tensor)| Var::from_tensor(&value.detach().repeat((4, 1))?);
-        let vars = start.iter().map(repeat).collect::<candle::Result<Vec<_>>>()?;
+        let vars = start.iter().map(repeat).collect::<candle_core::Result<Vec<_>>>()?;
         let fields = names.iter().copied().zip(vars.iter().map(|var| var.as_tensor().clone()));
         let carry = Carry::Cell(fields.collect());
         let (same, end) = layer.run(&xs, Some(&carry), &context)?;
@@ -128,7 +128,7 @@ fn it_is_saved_by_name() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("weights.safetensors");
     map.save(&path)?;
-    let tensors = candle::safetensors::load(&path, &Device::Cpu)?;
+    let tensors = candle_core::safetensors::load(&path, &Device::Cpu)?;
     assert!(tensors.contains_key("h0_l1_reverse") && tensors.contains_key("c0_l1_reverse"));
 
     let mut map = VarMap::new();

@@ -1,7 +1,7 @@
 //! Measurements of networks before and after training, with the same seeds and data.
 
 use anyhow::{bail, Context, Result};
-use candle::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 use recurrent::{
     ActivationRecorder, Bptt, ForwardContext, GradientRecorder, Record, RnnConfig, Sequence,
@@ -338,7 +338,7 @@ fn loss(
 }
 
 /// The gradient of the recurrent layers' weights as one vector, in the order of their names.
-fn recurrent_part(params: &Params, grads: &candle::backprop::GradStore) -> Result<Vec<f64>> {
+fn recurrent_part(params: &Params, grads: &candle_core::backprop::GradStore) -> Result<Vec<f64>> {
     let mut all = Vec::new();
     for (name, var) in params.with_prefix("rnn").iter() {
         let grad = grads.get(var).with_context(|| format!("{name} has no gradient"))?;

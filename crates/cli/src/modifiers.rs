@@ -41,7 +41,7 @@ pub(crate) fn lines() -> Vec<String> {
 }
 
 /// An error of the zoo as a mistake of the user.
-pub(crate) fn usage(error: candle::Error) -> ConfigError {
+pub(crate) fn usage(error: candle_core::Error) -> ConfigError {
     ConfigError::new(first_line(&error.to_string()))
 }
 

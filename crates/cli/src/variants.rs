@@ -4,8 +4,7 @@ use crate::modifiers::{self, Modifier};
 use anyhow::Result;
 use candle_nn::VarBuilder;
 use recurrent::registry::{self, Entry};
-use recurrent::Layer;
-use recurrent_harness::variant::{self, Size, Variant};
+use recurrent_harness::variant::{self, BuildResult, Size, Variant};
 use recurrent_tasks::usage::ConfigError;
 use std::sync::Arc;
 
@@ -34,7 +33,7 @@ impl Variants {
         self,
         name: &str,
         summary: &str,
-        build: impl Fn(Size, VarBuilder) -> candle::Result<Box<dyn Layer>> + Send + Sync + 'static,
+        build: impl Fn(Size, VarBuilder) -> BuildResult + Send + Sync + 'static,
     ) -> Self {
         self.and_variant(Variant { summary: summary.to_string(), ..Variant::new(name, build) })
     }

@@ -1,7 +1,7 @@
 //! Records the states and the gates of every step of a forward pass.
 
 use crate::LayerId;
-use candle::Tensor;
+use candle_core::Tensor;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Receives, during a forward pass, the states and the gates of every recurrent layer at every
@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// costs a second forward pass by replay, outside of any graph. Clones share one record.
 ///
 /// ```
-/// # use candle::{DType, Device, Result, Tensor};
+/// # use candle_core::{DType, Device, Result, Tensor};
 /// # use recurrent_core::{Layer, ActivationRecorder, ForwardContext, Sequence};
 /// # fn show(layer: &dyn Layer) -> Result<()> {
 /// let activations = ActivationRecorder::default();

@@ -1,7 +1,7 @@
 //! Two layers over the same sequence, one in each direction.
 
 use crate::{layer, Carry, ForwardContext, InferenceLayer, Layer, Sequence};
-use candle::{bail, DType, Device, Module, Result, Tensor, D};
+use candle_core::{bail, DType, Device, Module, Result, Tensor, D};
 use std::sync::Arc;
 
 /// A layer that runs forward and one that runs from each example's end to its beginning, their

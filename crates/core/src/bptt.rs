@@ -1,6 +1,6 @@
 //! Truncation and clipping of the gradient through time.
 
-use candle::{bail, Result};
+use candle_core::{bail, Result};
 use serde::{Deserialize, Serialize};
 
 /// Truncation and clipping of the gradient of the carried state; neither by default.

@@ -1,7 +1,7 @@
 //! The carried values: [`State`] between two steps of a cell, [`Carry`] between two calls of a
 //! layer.
 
-use candle::{bail, Result, Tensor};
+use candle_core::{bail, Result, Tensor};
 use std::collections::BTreeMap;
 
 /// The values that a cell carries from step to step, as named fields. The first is its output `h`.
@@ -126,7 +126,7 @@ impl Carry {
     /// A carry of this structure with the tensors of these names, for example from a file.
     ///
     /// ```
-    /// # use candle::{DType, Device, Result, Tensor};
+    /// # use candle_core::{DType, Device, Result, Tensor};
     /// # use recurrent_core::Carry;
     /// # fn main() -> Result<()> {
     /// # let ones = Tensor::ones((2, 3), DType::F32, &Device::Cpu)?;
@@ -134,8 +134,8 @@ impl Carry {
     /// # let zeros = carry.map(&mut |tensor| tensor.zeros_like())?;
     /// # let name = format!("recurrent-carry-{}.safetensors", std::process::id());
     /// # let path = std::env::temp_dir().join(name);
-    /// candle::safetensors::save(&carry.named().into_iter().collect(), &path)?;
-    /// let tensors = candle::safetensors::load(&path, &Device::Cpu)?;
+    /// candle_core::safetensors::save(&carry.named().into_iter().collect(), &path)?;
+    /// let tensors = candle_core::safetensors::load(&path, &Device::Cpu)?;
     /// let loaded = zeros.with_named(&tensors.into_iter().collect())?;
     /// # std::fs::remove_file(&path)?;
     /// # assert_eq!(loaded.layer(0)?.field("h")?.to_vec2::<f32>()?, [[1.0; 3]; 2]);

@@ -1,7 +1,7 @@
 //! One step of a recurrent network.
 
 use crate::{Engine, Gate, LayerId, Parameters, State};
-use candle::{bail, DType, Device, Result, Tensor};
+use candle_core::{bail, DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;
 use std::sync::Arc;
 

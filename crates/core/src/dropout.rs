@@ -1,7 +1,7 @@
 //! Dropout with reproducible masks.
 
 use crate::{named_rng, ForwardContext, LayerId, Sequence, StepKey};
-use candle::{Result, Tensor};
+use candle_core::{Result, Tensor};
 use rand::Rng;
 
 /// Sets each value to zero with probability `p` and scales the others by `1 / (1 - p)` (Srivastava
@@ -35,7 +35,7 @@ pub(crate) fn mask(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle::{DType, Device};
+    use candle_core::{DType, Device};
 
     #[test]
     fn the_draw_decides_the_mask() -> Result<()> {

@@ -1,7 +1,7 @@
 //! Engines run a cell over a whole sequence, forward and backward.
 
 use crate::{Bptt, GradientAccumulator, InferenceLayer, Lengths, Sequence, StepMasks};
-use candle::{CpuStorage, Device, Result, Shape, Storage, Tensor};
+use candle_core::{CpuStorage, Device, Result, Shape, Storage, Tensor};
 use std::any::Any;
 use std::sync::Arc;
 
@@ -205,7 +205,7 @@ impl EngineValue {
         match self {
             Self::Tensor(tensor) => tensor.to_device(device),
             Self::Host(storage, shape) => {
-                let op = candle::op::BackpropOp::none();
+                let op = candle_core::op::BackpropOp::none();
                 Tensor::from_storage(Storage::Cpu(storage), shape, op, false).to_device(device)
             }
         }

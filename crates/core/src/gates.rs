@@ -2,7 +2,7 @@
 
 use crate::init::Weights;
 use crate::{linear, Params};
-use candle::{Result, Tensor};
+use candle_core::{Result, Tensor};
 
 /// One matrix on the input and one on the last output, each with the rows of all gates, and a bias
 /// for each matrix.

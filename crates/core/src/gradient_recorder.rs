@@ -1,7 +1,7 @@
 //! Records dL/dh_t and dL/dc_t of every step of an ordinary backward pass.
 
 use crate::{LayerId, TimeIndex};
-use candle::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Receives, during a backward pass, the gradient of the loss with respect to the carried state at
@@ -338,7 +338,7 @@ mod tests {
     fn what_is_not_finite_is_counted_and_merged() -> Result<()> {
         let xs = Sequence::new(Tensor::zeros((2, 1, 1), DType::F32, &Device::Cpu)?)?;
         let empty = || {
-            Ok::<_, candle::Error>(GradientAccumulator::new(
+            Ok::<_, candle_core::Error>(GradientAccumulator::new(
                 &TimeIndex::new(&xs, false)?,
                 3,
                 Record::Norms,

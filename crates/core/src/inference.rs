@@ -2,7 +2,7 @@
 
 use crate::replay::noisy_step;
 use crate::{Carry, Cell, State, StepMasks};
-use candle::{bail, Device, Result, Tensor};
+use candle_core::{bail, Device, Result, Tensor};
 use std::sync::Arc;
 
 /// An inference-only snapshot of a layer, in f32, with weights packed for the processor at hand;

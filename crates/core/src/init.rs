@@ -12,7 +12,7 @@ pub use seed::{seed, seeded};
 pub use weights::{Gates, Weights};
 
 use crate::named_rng;
-use candle::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::{Linear, VarBuilder};
 use rand::Rng;
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
 //! A layer, and the options of one forward call.
 
 use crate::{ActivationRecorder, Bptt, Carry, GradientRecorder, InferenceLayer, Sequence};
-use candle::{bail, DType, Device, Module, Result, Tensor};
+use candle_core::{bail, DType, Device, Module, Result, Tensor};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -71,7 +71,7 @@ pub trait Layer: Send + Sync {
     /// unless all say the same.
     ///
     /// ```
-    /// # use candle::{DType, Device};
+    /// # use candle_core::{DType, Device};
     /// # fn show(layer: &dyn recurrent_core::Layer) {
     /// println!("{}", layer.explain(DType::F32, &Device::Cpu)); // lstm: the cell has a kernel here
     /// # }

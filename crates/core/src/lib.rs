@@ -8,7 +8,7 @@
 //! ordinary backward pass.
 //!
 //! ```
-//! use candle::{DType, Device, Module, Result, Tensor};
+//! use candle_core::{DType, Device, Module, Result, Tensor};
 //! use recurrent_core::{linear, Cell, HiddenState, Params, Rnn};
 //!
 //! /// h' = tanh(W x + U h): a cell of your own, with replay, stacking and the recorder.
@@ -100,6 +100,6 @@ pub use stack::{Direction, Stack};
 /// The names that the code of `#[derive(Params)]` uses.
 #[doc(hidden)]
 pub mod __private {
-    pub use candle::{Result, Tensor};
+    pub use candle_core::{Result, Tensor};
 }
 pub use tensor::{chunk_gates, layer_norm, linear, relu, rms_norm, sigmoid_slope, tanh_slope};

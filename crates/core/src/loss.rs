@@ -1,7 +1,7 @@
 //! Losses over sequences of unequal lengths, without the padding.
 
 use crate::Sequence;
-use candle::{bail, Result, Tensor, D};
+use candle_core::{bail, Result, Tensor, D};
 
 /// The mean of a loss per step, `(batch, time)`, over the real steps of `steps`.
 ///
@@ -47,7 +47,7 @@ pub fn cross_entropy(ys: &Sequence, targets: &Tensor) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle::{Device, Var};
+    use candle_core::{Device, Var};
 
     #[test]
     fn padding_is_not_counted() -> Result<()> {
@@ -65,8 +65,10 @@ mod tests {
 
     #[test]
     fn cross_entropy_of_equal_logits_is_the_log_of_the_classes() -> Result<()> {
-        let ys =
-            Sequence::padded(Tensor::zeros((2, 3, 5), candle::DType::F64, &Device::Cpu)?, &[3, 1])?;
+        let ys = Sequence::padded(
+            Tensor::zeros((2, 3, 5), candle_core::DType::F64, &Device::Cpu)?,
+            &[3, 1],
+        )?;
         let targets = Tensor::new(&[[0u32, 1, 4], [3, 77, 77]], &Device::Cpu)?;
         let loss = cross_entropy(&ys, &targets)?.to_scalar::<f64>()?;
         assert!((loss - 5f64.ln()).abs() < 1e-15, "{loss}");

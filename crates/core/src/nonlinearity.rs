@@ -1,7 +1,7 @@
 //! The nonlinearity of a network without gates.
 
 use crate::{relu, tanh_slope};
-use candle::{Result, Tensor};
+use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// The nonlinearity φ of a vanilla network, normalised or not.

@@ -17,8 +17,8 @@ use crate::{
     BackwardInput, Bptt, Engine, EngineValue, GradientRecorder, LayerId, NeedsGrad, OutputGrads,
     Saved, SequenceInput, StepMasks, TimeIndex,
 };
-use candle::backend::BackendStorage;
-use candle::{
+use candle_core::backend::BackendStorage;
+use candle_core::{
     bail, CpuStorage, CudaStorage, CustomOp1, CustomOp3, Layout, MetalStorage, Result, Shape,
     Storage, Tensor,
 };
@@ -312,7 +312,7 @@ impl Flattened {
 #[cfg(test)]
 mod tests {
     use crate::{linear, Cell, ForwardContext, HiddenState, Layer, Params, Rnn, Sequence};
-    use candle::{DType, Device, Result, Tensor, Var};
+    use candle_core::{DType, Device, Result, Tensor, Var};
 
     /// h' = tanh(W x + U h), as the second half of a concatenation.
     #[derive(Clone, Params)]
@@ -366,7 +366,7 @@ mod tests {
             }
             let (found, expected) = (last.sum_all()?.backward()?, state.h.sum_all()?.backward()?);
             for var in [&w, &u] {
-                let grad = |grads: &candle::backprop::GradStore| {
+                let grad = |grads: &candle_core::backprop::GradStore| {
                     grads.get(var).expect("the loss depends on it").clone()
                 };
                 let off = (grad(&found) - grad(&expected))?.abs()?.max_all()?;

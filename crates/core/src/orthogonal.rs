@@ -1,6 +1,6 @@
 //! The nearest orthogonal matrix, and the projection of variables onto it.
 
-use candle::{bail, DType, Device, Result, Tensor, Var};
+use candle_core::{bail, DType, Device, Result, Tensor, Var};
 
 /// Each iteration grows small singular values by a factor of 1.5. So 80 iterations recover relative
 /// values down to 1e-13 and leave rounding noise below that.

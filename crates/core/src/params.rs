@@ -1,12 +1,12 @@
 //! The weights of a cell by name: [`Parameters`], which `#[derive(Params)]` implements.
 
-use candle::{bail, Result, Tensor};
+use candle_core::{bail, Result, Tensor};
 use std::vec::IntoIter;
 
 /// The weights of a cell, or of a part of one, by name. Derive it with [`crate::Params`]:
 ///
 /// ```
-/// use candle::Tensor;
+/// use candle_core::Tensor;
 /// use recurrent_core::{Parameters, Params};
 ///
 /// #[derive(Clone, Params)]

@@ -1,7 +1,7 @@
 //! The intermediate values of one step of a gated network, and their gradients.
 
 use crate::{chunk_gates, sigmoid_slope, tanh_slope, Gate};
-use candle::{Result, Tensor};
+use candle_core::{Result, Tensor};
 use candle_nn::ops::sigmoid;
 
 /// The gates, the candidate and the cell state of one step of an LSTM, `(batch, hidden)` each.

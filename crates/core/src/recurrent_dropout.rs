@@ -2,7 +2,7 @@
 
 use crate::random::{mix, name_key};
 use crate::{dropout::mask, ForwardContext, LayerId, Sequence, StepKey};
-use candle::{bail, Result, Tensor};
+use candle_core::{bail, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// The rates of dropout on a recurrence while training; see [`crate::Rnn::with_recurrent_dropout`].

@@ -5,7 +5,7 @@ use crate::{
     Activations, BackwardInput, Bptt, Cell, Engine, EngineValue, Forward, Gate, HiddenGradClip,
     InputGrads, LayerId, Saved, SequenceInput, State, StepMasks, TimeIndex,
 };
-use candle::{bail, DType, Result, Tensor, Var};
+use candle_core::{bail, DType, Result, Tensor, Var};
 
 /// Runs [`Cell::step`] over a sequence.
 ///

@@ -7,7 +7,7 @@ use crate::{
     layer, Carry, Cell, CellConfig, Engine, ForwardContext, InferenceLayer, Layer, LayerId,
     RecurrentDropout, Sequence, State, TimeIndex,
 };
-use candle::{bail, DType, Device, Module, Result, Tensor};
+use candle_core::{bail, DType, Device, Module, Result, Tensor};
 use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Batches of sequences, with per-example lengths where they differ.
 
-use candle::{bail, DType, Device, Result, Tensor, D};
+use candle_core::{bail, DType, Device, Result, Tensor, D};
 use std::sync::Arc;
 
 /// A batch of sequences: values `(batch, time, feature)`, and the length of each example if they

@@ -1,6 +1,6 @@
 //! The spectral radius of a recurrent block.
 
-use candle::{bail, DType, Result, Tensor};
+use candle_core::{bail, DType, Result, Tensor};
 
 /// How often the matrix is squared: the bound is then the 2^30th root of a norm.
 const SQUARINGS: i32 = 30;
@@ -19,7 +19,7 @@ pub fn spectral_radius(matrix: &Tensor) -> Result<f64> {
         dims => bail!("spectral radius: expected a square matrix, got {dims:?}"),
     }
     let mut power =
-        matrix.detach().to_device(&candle::Device::Cpu)?.to_dtype(DType::F64)?.contiguous()?;
+        matrix.detach().to_device(&candle_core::Device::Cpu)?.to_dtype(DType::F64)?.contiguous()?;
     let mut log = 0.0; // the sum of ln(norm) / 2^i over the squarings i
     for squaring in 0..=SQUARINGS {
         let norm = power.abs()?.flatten_all()?.max(0)?.to_scalar::<f64>()?;
@@ -36,7 +36,7 @@ pub fn spectral_radius(matrix: &Tensor) -> Result<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle::Device;
+    use candle_core::Device;
 
     #[test]
     fn known_spectra() -> Result<()> {

@@ -5,7 +5,7 @@ use crate::{
     dropout, layer, Bidirectional, Carry, CellConfig, ForwardContext, InferenceLayer, Layer,
     LayerId, Rnn, Sequence,
 };
-use candle::{bail, DType, Device, Module, Result, Tensor};
+use candle_core::{bail, DType, Device, Module, Result, Tensor};
 use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -84,7 +84,7 @@ impl Stack {
     /// features.
     ///
     /// ```
-    /// # use candle::{Device, Result, Tensor};
+    /// # use candle_core::{Device, Result, Tensor};
     /// # use recurrent_core::{linear, Cell, HiddenState, Layer, LayerId, Params, Rnn, Stack};
     /// # #[derive(Clone, Params)] struct Elman { w: Tensor, u: Tensor }
     /// # impl Cell for Elman {

@@ -1,6 +1,6 @@
 //! Arithmetic that several families share.
 
-use candle::{Result, Tensor, D};
+use candle_core::{Result, Tensor, D};
 
 /// x Wᵀ + b: `x` is `(batch, input)`, `weight` `(output, input)`, `bias` `(output)`.
 ///
@@ -18,7 +18,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
 pub fn chunk_gates<const N: usize>(z: &Tensor) -> Result<[Tensor; N]> {
     let hidden = z.dim(D::Minus1)? / N;
     if hidden * N != z.dim(D::Minus1)? {
-        candle::bail!("gates: expected a multiple of {N}, got {:?}", z.dims())
+        candle_core::bail!("gates: expected a multiple of {N}, got {:?}", z.dims())
     }
     let gates = (0..N)
         .map(|gate| z.narrow(D::Minus1, gate * hidden, hidden))

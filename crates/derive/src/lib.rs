@@ -17,7 +17,7 @@ use syn::{parse_macro_input, spanned::Spanned, Data, DeriveInput, Error, Field, 
 /// `#[param(name = "weight_ih")]`. A field with `#[param(skip)]` holds no weight.
 ///
 /// ```text
-/// use candle::Tensor;
+/// use candle_core::Tensor;
 /// use recurrent_core::{GateWeights, Parameters, Params};
 ///
 /// #[derive(Clone, Params)]

@@ -1,7 +1,7 @@
 //! One step of a GRU.
 
 use crate::Reset;
-use candle::{Result, Tensor};
+use candle_core::{Result, Tensor};
 use candle_nn::ops::sigmoid;
 use recurrent_core::{
     chunk_gates, sigmoid_slope, Cell, Engine, Gate, GateWeights, GruParts, HiddenState, Params,

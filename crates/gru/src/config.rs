@@ -1,7 +1,7 @@
 //! The options of a GRU.
 
 use crate::GruCell;
-use candle::Result;
+use candle_core::Result;
 use candle_nn::VarBuilder;
 use recurrent_core::init::{ForgetBias, Gates, Init, Weights};
 use recurrent_core::{CellConfig, GateWeights, LayerId};

@@ -39,11 +39,11 @@
 //! | `gru`, `gru-chrono`, `gru-v3`, `gru-zoneout` | kernel |
 //!
 //! ```
-//! use candle::{DType, Device, Module, Tensor};
+//! use candle_core::{DType, Device, Module, Tensor};
 //! use candle_nn::{VarBuilder, VarMap};
 //! use recurrent_gru::{Gru, GruConfig};
 //!
-//! # fn main() -> candle::Result<()> {
+//! # fn main() -> candle_core::Result<()> {
 //! let vars = VarMap::new();
 //! let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
 //! let gru = Gru::new(3, 8, &GruConfig::default(), vb)?;

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::usage::bail_config;
-use candle::{utils, DType, Device, DeviceLocation};
+use candle_core::{utils, DType, Device, DeviceLocation};
 
 /// The device called `cpu`, `cuda`, `cuda:N` or `metal`.
 ///

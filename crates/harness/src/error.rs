@@ -21,7 +21,7 @@ pub enum Error {
     Records(#[from] recurrent_records::Error),
     /// Candle refuses an operation.
     #[error(transparent)]
-    Candle(#[from] candle::Error),
+    Candle(#[from] candle_core::Error),
     /// The gradient shows that a network cannot learn.
     #[error(transparent)]
     Fault(#[from] recurrent_train::GradientFault),
@@ -37,7 +37,7 @@ pub enum Error {
         /// Its name.
         device: String,
         /// Why not.
-        source: candle::Error,
+        source: candle_core::Error,
     },
     /// A run cannot be saved, or resumed from its checkpoint.
     #[error("the run cannot be kept")]

@@ -7,7 +7,7 @@ use crate::network::Network;
 use crate::size::solve;
 use crate::task::Task;
 use crate::variant::{Size, Variant};
-use candle::{DType, Device};
+use candle_core::{DType, Device};
 use candle_nn::VarBuilder;
 
 /// One run before it starts: its configuration, and what that opens.
@@ -61,7 +61,7 @@ impl<'a> Job<'a> {
     }
 
     /// The network with weights of zero.
-    pub(crate) fn untrained(&self) -> candle::Result<Network> {
+    pub(crate) fn untrained(&self) -> candle_core::Result<Network> {
         let vb = VarBuilder::zeros(DType::F32, &Device::Cpu);
         Network::new(self.variant, self.size(), self.task, self.config.training.readout, &vb)
     }

@@ -23,7 +23,7 @@ use crate::network::Network;
 use crate::record::MeasureRecord;
 use crate::task::{Batch, BatchKey, Split};
 use crate::usage::line;
-use candle::{DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::VarBuilder;
 use recurrent_core::ForwardContext;
 use recurrent_train::Params;
@@ -104,10 +104,12 @@ fn loss(
     network: &Network,
     batch: &Batch,
     context: &ForwardContext,
-) -> candle::Result<Tensor> {
+) -> candle_core::Result<Tensor> {
     let outputs = network.forward(&batch.xs, context)?;
-    let judged =
-        job.task.evaluate(&outputs, batch).map_err(|error| candle::Error::msg(line(&error)))?;
+    let judged = job
+        .task
+        .evaluate(&outputs, batch)
+        .map_err(|error| candle_core::Error::msg(line(&error)))?;
     judged.losses.mean_all()
 }
 

@@ -6,7 +6,7 @@ use crate::config::Readout;
 use crate::task::{LossTarget, Task};
 use crate::variant::{Size, Variant};
 use attention::Attention;
-use candle::{DType, Device, Module, Result, Tensor};
+use candle_core::{DType, Device, Module, Result, Tensor};
 use candle_nn::{Linear, VarBuilder, VarMap};
 use recurrent_core::{init, Carry, ForwardContext, Layer, Sequence};
 use recurrent_train::Params;
@@ -91,7 +91,7 @@ impl Network {
         params: &Params,
     ) -> Result<Self> {
         let Some((_, first)) = params.iter().next() else {
-            candle::bail!("network: expected weights, got none")
+            candle_core::bail!("network: expected weights, got none")
         };
         let tensors = params.iter().map(|(name, var)| (name.to_string(), var.detach())).collect();
         let vb = VarBuilder::from_tensors(tensors, first.dtype(), first.device());

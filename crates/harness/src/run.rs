@@ -15,7 +15,7 @@ use crate::record::{
 };
 use crate::task::{BatchKey, Split};
 use crate::usage::{bail_config, line};
-use candle::{DType, Device};
+use candle_core::{DType, Device};
 use checkpoint::CheckpointWriter;
 use log::Log;
 use std::sync::atomic::AtomicBool;

@@ -39,14 +39,17 @@ pub struct Size {
 }
 
 /// Makes the recurrent layers at a size.
-pub type Build = Arc<dyn Fn(Size, VarBuilder) -> candle::Result<Box<dyn Layer>> + Send + Sync>;
+pub type Build = Arc<dyn Fn(Size, VarBuilder) -> BuildResult + Send + Sync>;
+
+/// What a [`Build`] returns: a layer, or candle's error.
+pub type BuildResult = candle_core::Result<Box<dyn Layer>>;
 
 impl Variant {
     /// A variant that is known by its name alone; the [first page](crate) of this crate has an
     /// example.
     pub fn new(
         name: impl Into<String>,
-        build: impl Fn(Size, VarBuilder) -> candle::Result<Box<dyn Layer>> + Send + Sync + 'static,
+        build: impl Fn(Size, VarBuilder) -> BuildResult + Send + Sync + 'static,
     ) -> Self {
         Self {
             name: name.into(),
@@ -102,7 +105,7 @@ mod tests {
     #[test]
     fn variants_are_chosen_by_name() -> Result<()> {
         let known = ["vanilla", "lstm", "lstm-chrono"]
-            .map(|name| Variant::new(name, |_, _| candle::bail!("not built")));
+            .map(|name| Variant::new(name, |_, _| candle_core::bail!("not built")));
         let chosen = choose(&known, &["lstm-chrono", "vanilla"])?;
         assert_eq!(
             chosen.iter().map(|variant| variant.name.as_str()).collect::<Vec<_>>(),

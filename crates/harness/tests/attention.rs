@@ -2,7 +2,7 @@
 
 use crate::cells::{plain, tanh};
 use anyhow::Result;
-use candle::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use recurrent_core::{ForwardContext, GradientRecorder, Record, Sequence};
 use recurrent_harness::network::Network;
 use recurrent_harness::variant::{Size, Variant};

@@ -1,6 +1,6 @@
 //! Cells, variants and tasks for tests: the harness depends on no family.
 
-use candle::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use recurrent_core::init::{Gates, Weights};
 use recurrent_core::{
     linear, Carry, Cell, ForwardContext, HiddenState, Init, Layer, Params, Rnn, Sequence,
@@ -18,18 +18,18 @@ pub(crate) struct Plain {
     #[param(name = "weight_hh")]
     u: Tensor,
     #[param(skip)]
-    f: fn(&Tensor, &Tensor) -> candle::Result<Tensor>,
+    f: fn(&Tensor, &Tensor) -> candle_core::Result<Tensor>,
     /// The slope of f by its value.
     #[param(skip)]
-    slope: Option<fn(&Tensor) -> candle::Result<Tensor>>,
+    slope: Option<fn(&Tensor) -> candle_core::Result<Tensor>>,
 }
 
 impl Plain {
     pub(crate) fn new(
         size: Size,
         vb: candle_nn::VarBuilder,
-        f: fn(&Tensor, &Tensor) -> candle::Result<Tensor>,
-    ) -> candle::Result<Self> {
+        f: fn(&Tensor, &Tensor) -> candle_core::Result<Tensor>,
+    ) -> candle_core::Result<Self> {
         let gates = Gates { names: &["h"], forget: None, input: None };
         let init = Init::default();
         let weights = Weights::new(vb, None, &init, gates, size.hidden)?;
@@ -48,7 +48,7 @@ impl Cell for Plain {
         vec![self.u.dims()[1]]
     }
 
-    fn step(&self, x: &Tensor, s: &HiddenState) -> candle::Result<HiddenState> {
+    fn step(&self, x: &Tensor, s: &HiddenState) -> candle_core::Result<HiddenState> {
         Ok(HiddenState { h: (self.f)(&linear(x, &self.w, None)?, &linear(&s.h, &self.u, None)?)? })
     }
 
@@ -57,19 +57,19 @@ impl Cell for Plain {
         x: &Tensor,
         s: &HiddenState,
         grad: &HiddenState,
-    ) -> candle::Result<Option<HiddenState>> {
+    ) -> candle_core::Result<Option<HiddenState>> {
         let Some(slope) = self.slope else { return Ok(None) };
         let slope = slope(&self.step(x, s)?.h)?.detach();
         Ok(Some(HiddenState { h: (&grad.h * slope)?.matmul(&self.u)? }))
     }
 
-    fn recurrent_blocks(&self) -> candle::Result<Vec<(String, Tensor)>> {
+    fn recurrent_blocks(&self) -> candle_core::Result<Vec<(String, Tensor)>> {
         Ok(vec![("h".to_string(), self.u.clone())])
     }
 }
 
 /// A variant of one layer of [`Plain`].
-pub(crate) fn plain(name: &str, f: fn(&Tensor, &Tensor) -> candle::Result<Tensor>) -> Variant {
+pub(crate) fn plain(name: &str, f: fn(&Tensor, &Tensor) -> candle_core::Result<Tensor>) -> Variant {
     Variant::new(name, move |size, vb| Ok(Box::new(Rnn::from_cell(Plain::new(size, vb, f)?))))
 }
 
@@ -98,7 +98,7 @@ impl Layer for Cut {
         xs: &Sequence,
         carry: Option<&Carry>,
         context: &ForwardContext,
-    ) -> candle::Result<(Sequence, Carry)> {
+    ) -> candle_core::Result<(Sequence, Carry)> {
         let (ys, carry) = self.0.run(xs, carry, context)?;
         Ok((ys.with_values(ys.values().detach())?, carry.detach()))
     }

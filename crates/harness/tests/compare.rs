@@ -119,7 +119,7 @@ fn a_run_that_fails_does_not_stop_the_others() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let panics = Variant::new("panics", |size, vb| {
         assert!(init::seed(&vb) == 0, "seed {} is not for me", init::seed(&vb));
-        let f = |x: &candle::Tensor, h: &candle::Tensor| (x + h)?.tanh();
+        let f = |x: &candle_core::Tensor, h: &candle_core::Tensor| (x + h)?.tanh();
         Ok(Box::new(Rnn::from_cell(crate::cells::Plain::new(size, vb, f)?)))
     });
     let explodes = plain("explodes", |x, h| (x + h)? * 1e20);
@@ -153,7 +153,7 @@ fn what_is_finished_is_kept_when_a_comparison_is_cancelled() -> Result<()> {
     // It cancels as it is built for its second run.
     let cancels = Variant::new("cancels", move |size, vb| {
         set.fetch_or(init::seed(&vb) == 8, Ordering::Relaxed);
-        let f = |x: &candle::Tensor, h: &candle::Tensor| (x + h)?.tanh();
+        let f = |x: &candle_core::Tensor, h: &candle_core::Tensor| (x + h)?.tanh();
         Ok(Box::new(Rnn::from_cell(crate::cells::Plain::new(size, vb, f)?)))
     });
     let comparison =
@@ -272,7 +272,7 @@ fn mistakes_are_found_before_anything_is_written() {
         (
             |c| {
                 c.variants =
-                    vec![Variant::new("odd", |_, _| candle::bail!("expected an even number"))]
+                    vec![Variant::new("odd", |_, _| candle_core::bail!("expected an even number"))]
             },
             "variant odd with 1 hidden unit: expected an even number",
         ),

@@ -2,7 +2,7 @@
 
 use crate::cells::{plain, tanh, Changed, Cut};
 use anyhow::Result;
-use candle::{DType, Tensor};
+use candle_core::{DType, Tensor};
 use recurrent_core::{ForwardContext, Rnn};
 use recurrent_harness::network::Network;
 use recurrent_harness::run::{self, Job, Run};
@@ -43,8 +43,8 @@ fn everything_is_recorded() {
         measures.is_empty() && record.outcome.measure_seconds.is_empty(),
         "they were not asked for"
     );
-    let weights =
-        candle::safetensors::load_buffer(&weights, &candle::Device::Cpu).expect("a whole file");
+    let weights = candle_core::safetensors::load_buffer(&weights, &candle_core::Device::Cpu)
+        .expect("a whole file");
     let count: usize = weights.values().map(Tensor::elem_count).sum();
     assert_eq!((count, weights["rnn.weight_hh"].dims()), (record.config.model.params, &[4, 4][..]));
     assert_eq!(
@@ -316,10 +316,10 @@ fn lengths_are_honoured() -> Result<()> {
         Readout::Plain,
         0,
         DType::F64,
-        &candle::Device::Cpu,
+        &candle_core::Device::Cpu,
     )?;
     let draw = BatchKey { split: Split::Train, seed: 0, step: 0, batch: 6 };
-    let batch = task.batch(draw, DType::F64, &candle::Device::Cpu)?;
+    let batch = task.batch(draw, DType::F64, &candle_core::Device::Cpu)?;
     let lengths = batch.xs.lengths().expect("they differ").as_slice().to_vec();
     assert!(lengths.iter().any(|length| *length != lengths[0]), "{lengths:?}");
     let outputs = network.forward(&batch.xs, &ForwardContext::default())?;
@@ -336,7 +336,7 @@ fn lengths_are_honoured() -> Result<()> {
 #[test]
 fn what_is_frozen_computes_the_same_outside_of_the_graph() -> Result<()> {
     let task = tasks::by_name("copy", Some(3), None)?;
-    let (variant, device) = (tanh("t"), candle::Device::Cpu);
+    let (variant, device) = (tanh("t"), candle_core::Device::Cpu);
     let size = Size { input: task.input_size(), hidden: 5, longest_lag: 13 };
     let (network, params) =
         Network::trainable(&variant, size, task.as_ref(), Readout::Plain, 0, DType::F32, &device)?;

@@ -224,7 +224,7 @@ fn what_is_not_finite_is_told_as_ever() {
 #[test]
 fn penalties_that_a_layer_has_nothing_for_are_refused() -> Result<()> {
     let cut = Variant::new("cut", |size, vb| {
-        let f = |x: &candle::Tensor, h: &candle::Tensor| (x + h)?.tanh();
+        let f = |x: &candle_core::Tensor, h: &candle_core::Tensor| (x + h)?.tanh();
         Ok(Box::new(Cut(Box::new(Rnn::from_cell(crate::cells::Plain::new(size, vb, f)?)))))
     });
     let cases = [

@@ -2,7 +2,7 @@
 
 use crate::buffer::BufferPool;
 use crate::simd::SimdFloat;
-use candle::WithDType;
+use candle_core::WithDType;
 use recurrent_core::Float;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 

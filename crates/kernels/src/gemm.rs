@@ -411,7 +411,7 @@ impl<F: KernelFloat> Product<'_, F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle::WithDType;
+    use candle_core::WithDType;
 
     /// A matrix of small integers: sums in any order are exact.
     fn matrix(rows: usize, columns: usize, seed: usize) -> Vec<f64> {

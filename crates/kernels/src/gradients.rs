@@ -4,7 +4,7 @@ use crate::buffer::Buffer;
 use crate::gemm::{add_product, Interleaved, Lhs, MatrixLayout, Packed};
 use crate::weights::{first_stage_rows, GatePart, Matrices, PackedWeights, Sizes};
 use crate::{CellKernel, KernelFloat};
-use candle::{Device, Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 
 /// The gradients of the weights, of one chunk or of all. The matrices have the layout of the
 /// forward pass.

@@ -3,7 +3,7 @@
 use crate::forward::{ForwardScratch, Stepper, Tape};
 use crate::weights::{values, PackedWeights, Sizes};
 use crate::CellKernel;
-use candle::{bail, Device, Result, Tensor};
+use candle_core::{bail, Device, Result, Tensor};
 use recurrent_core::{check_step, Carry, InferenceLayer, Stream, Zoneout};
 use std::sync::Arc;
 

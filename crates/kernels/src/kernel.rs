@@ -6,7 +6,7 @@ use crate::gradients::WeightGradients;
 use crate::inference::InferenceKernel;
 use crate::weights::{values, with_values, PackedWeights, Sizes};
 use crate::{CellKernel, KernelFloat};
-use candle::{bail, DType, Device, Result, Shape, Tensor};
+use candle_core::{bail, DType, Device, Result, Shape, Tensor};
 use rayon::prelude::*;
 use recurrent_core::{
     BackwardInput, Engine, EngineValue, Forward, InferenceLayer, InputGrads, Saved, SequenceInput,

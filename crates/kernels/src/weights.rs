@@ -2,7 +2,7 @@
 
 use crate::gemm::{MatrixLayout, Packed};
 use crate::{CellKernel, KernelFloat};
-use candle::{bail, Result, Storage, Tensor};
+use candle_core::{bail, Result, Storage, Tensor};
 
 /// The sizes of one call.
 #[derive(Clone, Copy, Debug)]

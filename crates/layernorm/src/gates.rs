@@ -2,7 +2,7 @@
 
 use crate::norm::{Normaliser, Param};
 use crate::Scope;
-use candle::{Result, Tensor};
+use candle_core::{Result, Tensor};
 use recurrent_core::init::Weights;
 use recurrent_core::{GateWeights, Params};
 

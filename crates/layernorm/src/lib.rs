@@ -98,11 +98,11 @@
 //! | `layernorm-lstm-per-gate`, `rmsnorm-lstm`, `layernorm-vanilla` | replay |
 //!
 //! ```
-//! use candle::{DType, Device, Module, Tensor};
+//! use candle_core::{DType, Device, Module, Tensor};
 //! use candle_nn::{VarBuilder, VarMap};
 //! use recurrent_layernorm::{LayerNormLstm, LayerNormLstmConfig};
 //!
-//! # fn main() -> candle::Result<()> {
+//! # fn main() -> candle_core::Result<()> {
 //! let vars = VarMap::new();
 //! let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
 //! let config = LayerNormLstmConfig { gain: 0.1, ..LayerNormLstmConfig::default() };

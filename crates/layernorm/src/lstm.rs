@@ -3,7 +3,7 @@
 use crate::gates::{Normed, NormedGates};
 use crate::norm::{Normaliser, NormedState, Param};
 use crate::{Norm, Placement, Scope};
-use candle::{Result, Tensor};
+use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use recurrent_core::init::{Gates, Init, Weights};
 use recurrent_core::{Cell, CellConfig, Engine, Gate, LayerId, LstmParts, LstmState, Params};

@@ -1,6 +1,6 @@
 //! The kinds of normalisation and their weights.
 
-use candle::{Result, Tensor};
+use candle_core::{Result, Tensor};
 use recurrent_core::init::Weights;
 use recurrent_core::{layer_norm, rms_norm, ParamField, Parameters, Params};
 use serde::{Deserialize, Serialize};

@@ -113,7 +113,7 @@ impl Placement {
 mod tests {
     use super::Placement;
     use crate::LayerNormLstmConfig;
-    use candle::{DType, Device, Result, Tensor, Var};
+    use candle_core::{DType, Device, Result, Tensor, Var};
     use candle_nn::VarBuilder;
     use recurrent_core::{Cell, CellConfig, LstmState};
     use std::collections::HashMap;

@@ -1,6 +1,6 @@
 //! One step of an LSTM.
 
-use candle::{Result, Tensor};
+use candle_core::{Result, Tensor};
 use candle_nn::ops::sigmoid;
 use recurrent_core::{
     chunk_gates, linear, sigmoid_slope, tanh_slope, Cell, Engine, Gate, GateWeights, LstmParts,

@@ -1,7 +1,7 @@
 //! The options of an LSTM.
 
 use crate::LstmCell;
-use candle::{bail, Result};
+use candle_core::{bail, Result};
 use candle_nn::VarBuilder;
 use recurrent_core::init::{ForgetBias, Gates, Init, Weights};
 use recurrent_core::{CellConfig, GateWeights, LayerId};

@@ -70,11 +70,11 @@
 //! only.
 //!
 //! ```
-//! use candle::{DType, Device, Module, Tensor};
+//! use candle_core::{DType, Device, Module, Tensor};
 //! use candle_nn::{VarBuilder, VarMap};
 //! use recurrent_lstm::{Lstm, LstmConfig};
 //!
-//! # fn main() -> candle::Result<()> {
+//! # fn main() -> candle_core::Result<()> {
 //! let vars = VarMap::new();
 //! let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
 //! let lstm = Lstm::new(3, 8, &LstmConfig::default(), vb)?;

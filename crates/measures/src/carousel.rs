@@ -5,7 +5,7 @@ use crate::profile::quantile;
 use crate::state_gradients::{name, StateGradients};
 use crate::vector::norm;
 use crate::Applicable;
-use candle::{bail, Result, Tensor};
+use candle_core::{bail, Result, Tensor};
 use recurrent_core::{Activations, Gate, GradientTrace, LayerId};
 use serde::{Deserialize, Serialize};
 

@@ -4,7 +4,7 @@ use crate::objective::NamedGradients;
 use crate::profile::quantile;
 use crate::vector::{fraction, norm};
 use crate::{decay, Fit, Objective, Profile};
-use candle::Result;
+use candle_core::Result;
 use recurrent_core::{Bptt, GradientTrace, LayerId, Record};
 use serde::{Deserialize, Serialize};
 

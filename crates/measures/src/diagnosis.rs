@@ -5,7 +5,7 @@
 //! with their evidence and suggestions, and writes them in words.
 //!
 //! ```
-//! use candle::{DType, Device, Module, Result, Tensor};
+//! use candle_core::{DType, Device, Module, Result, Tensor};
 //! use candle_nn::{VarBuilder, VarMap};
 //! use recurrent_core::{init, Layer, Sequence};
 //! use recurrent_lstm::{Lstm, LstmConfig};
@@ -84,8 +84,8 @@ pub use thresholds::{
 };
 
 use along_time::LayerContext;
-use candle::backprop::GradStore;
-use candle::{bail, Result, Tensor};
+use candle_core::backprop::GradStore;
+use candle_core::{bail, Result, Tensor};
 use curve::{BatchProfile, GradientCurve, LayerGradients};
 use parameters::{values, ParameterGradients};
 use recurrent_core::{ActivationRecorder, ForwardContext, GradientRecorder, LayerId, Record};

@@ -2,7 +2,7 @@
 
 use crate::profile::quantile;
 use crate::Applicable;
-use candle::{bail, DType, Result, Tensor};
+use candle_core::{bail, DType, Result, Tensor};
 use recurrent_core::{Activations, Gate, LayerId};
 use serde::{Deserialize, Serialize};
 
@@ -167,7 +167,7 @@ pub(crate) fn within(what: &str, values: &Tensor, lengths: &[usize]) -> Result<V
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle::Device;
+    use candle_core::Device;
 
     fn seen(gates: Vec<Gate>, lengths: &[usize]) -> Activations {
         Activations {

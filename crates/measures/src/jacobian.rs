@@ -2,7 +2,7 @@
 
 use crate::statistics::median;
 use crate::Trajectory;
-use candle::{bail, DType, Result};
+use candle_core::{bail, DType, Result};
 use nalgebra::DMatrix;
 use serde::{Deserialize, Serialize};
 

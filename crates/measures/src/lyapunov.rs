@@ -1,7 +1,7 @@
 //! Lyapunov exponents: the long-run growth rates of directions.
 
 use crate::Trajectory;
-use candle::{bail, Result};
+use candle_core::{bail, Result};
 use nalgebra::DMatrix;
 use rand::Rng;
 use recurrent_core::named_rng;

@@ -1,6 +1,6 @@
 //! Memory capacity: how many past inputs a linear read-out recovers from a layer's output.
 
-use candle::{bail, DType, Device, Result, Tensor};
+use candle_core::{bail, DType, Device, Result, Tensor};
 use nalgebra::{DMatrix, DVector};
 use rand::Rng;
 use recurrent_core::{named_rng, ForwardContext, Layer, Sequence};

@@ -4,7 +4,7 @@ use crate::objective::NamedGradients;
 use crate::state_gradients::{name, StateGradients};
 use crate::vector::{cosine, fraction, norm};
 use crate::Objective;
-use candle::{bail, Result};
+use candle_core::{bail, Result};
 use recurrent_core::{Bptt, GradientTrace, LayerId, Record};
 use serde::{Deserialize, Serialize};
 

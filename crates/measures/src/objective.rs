@@ -1,7 +1,7 @@
 //! A network on a fixed batch, for the measures that run it.
 
 use crate::vector::norm;
-use candle::{bail, DType, Result, Tensor};
+use candle_core::{bail, DType, Result, Tensor};
 use recurrent_core::{
     ActivationRecorder, Activations, Bptt, ForwardContext, GradientRecorder, GradientTrace, Record,
 };
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// A closure that returns the loss of a network on a fixed batch, and the weights to examine.
 ///
 /// ```
-/// use candle::{DType, Device, Result, Tensor};
+/// use candle_core::{DType, Device, Result, Tensor};
 /// use candle_nn::{VarBuilder, VarMap};
 /// use recurrent_core::{Layer, ForwardContext, Sequence};
 /// use recurrent_lstm::{Lstm, LstmConfig};

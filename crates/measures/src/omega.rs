@@ -3,7 +3,7 @@
 
 use crate::state_vector::{flatten, unflatten};
 use crate::Trajectory;
-use candle::{bail, DType, Device, Result, Tensor, D};
+use candle_core::{bail, DType, Device, Result, Tensor, D};
 use recurrent_core::{Activations, ForwardContext, GradientTrace, Layer, Sequence};
 use serde::{Deserialize, Serialize};
 

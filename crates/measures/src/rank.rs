@@ -1,6 +1,6 @@
 //! The number of dimensions that the states use.
 
-use candle::{bail, DType, Result, Tensor};
+use candle_core::{bail, DType, Result, Tensor};
 use nalgebra::DMatrix;
 use recurrent_core::{Activations, LayerId};
 use serde::{Deserialize, Serialize};
@@ -173,7 +173,7 @@ fn spectrum(rows: &[&Vec<f64>], size: usize) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle::Device;
+    use candle_core::Device;
 
     fn spread(rows: &[Vec<f64>]) -> Dimensionality {
         Dimensionality::of(&rows.iter().collect::<Vec<_>>(), rows[0].len())

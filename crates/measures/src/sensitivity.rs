@@ -2,7 +2,7 @@
 
 use crate::statistics::median;
 use crate::trajectory::full;
-use candle::{bail, DType, Result, Tensor};
+use candle_core::{bail, DType, Result, Tensor};
 use rand::Rng;
 use recurrent_core::{named_rng, ForwardContext, Layer, Sequence};
 use serde::{Deserialize, Serialize};

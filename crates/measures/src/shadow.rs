@@ -2,7 +2,7 @@
 
 use crate::state_gradients::{name, StateGradients};
 use crate::vector::norm;
-use candle::{bail, DType, Result};
+use candle_core::{bail, DType, Result};
 use recurrent_core::{GradientTrace, LayerId};
 use serde::{Deserialize, Serialize};
 

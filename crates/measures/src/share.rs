@@ -3,7 +3,7 @@
 use crate::objective::NamedGradients;
 use crate::vector::{cosine, fraction, norm};
 use crate::{LossReads, Objective};
-use candle::{bail, DType, Result};
+use candle_core::{bail, DType, Result};
 use recurrent_core::{Bptt, Record};
 use serde::{Deserialize, Serialize};
 

@@ -1,6 +1,6 @@
 //! Spectra of the recurrent blocks, independent of the inputs.
 
-use candle::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use nalgebra::DMatrix;
 use recurrent_core::{spectral_radius, Layer};
 use serde::{Deserialize, Serialize};
@@ -44,7 +44,7 @@ impl BlockSpectrum {
         let (rows, columns) = block.dims2()?;
         let values = block.flatten_all()?.to_vec1::<f64>()?;
         if values.iter().any(|value| !value.is_finite()) {
-            candle::bail!("recurrent block {name}: expected finite numbers, got others")
+            candle_core::bail!("recurrent block {name}: expected finite numbers, got others")
         }
         let singular = DMatrix::from_row_slice(rows, columns, &values).singular_values();
         let (largest, smallest) = (singular.max(), singular.min());

@@ -1,6 +1,6 @@
 //! The gradients of a trace, state by state.
 
-use candle::{bail, DType, Result};
+use candle_core::{bail, DType, Result};
 use recurrent_core::GradientTrace;
 
 /// The recorded gradients of one trace, in f64.

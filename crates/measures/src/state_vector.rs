@@ -1,6 +1,6 @@
 //! The state of a layer as one vector.
 
-use candle::{bail, Result, Tensor};
+use candle_core::{bail, Result, Tensor};
 use recurrent_core::Carry;
 use serde::Serialize;
 
@@ -84,7 +84,7 @@ fn leaves(carry: &Carry) -> Vec<(usize, &'static str, &Tensor)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle::Device;
+    use candle_core::Device;
 
     #[test]
     fn a_carry_goes_into_a_vector_and_comes_back() -> Result<()> {

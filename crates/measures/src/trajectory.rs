@@ -1,7 +1,7 @@
 //! A layer run step by step, with the derivative of every step.
 
 use crate::state_vector::{flatten, pieces, unflatten, StateSlice};
-use candle::{bail, DType, Device, Result, Tensor, Var, D};
+use candle_core::{bail, DType, Device, Result, Tensor, Var, D};
 use nalgebra::DMatrix;
 use recurrent_core::{
     ActivationRecorder, Carry, ForwardContext, GradientRecorder, GradientTrace, Layer, LayerId,

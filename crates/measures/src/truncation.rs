@@ -3,7 +3,7 @@
 use crate::objective::NamedGradients;
 use crate::vector::{cosine, fraction, norm};
 use crate::Objective;
-use candle::Result;
+use candle_core::Result;
 use recurrent_core::{Bptt, Record};
 use serde::{Deserialize, Serialize};
 

@@ -2,7 +2,7 @@
 //! its layer, and nothing else.
 
 use crate::network::{adding, Network};
-use candle::{DType, Device, Module, Result, Tensor};
+use candle_core::{DType, Device, Module, Result, Tensor};
 use recurrent_core::init::{Block, ForgetBias, Init, Scheme};
 use recurrent_core::{
     Bidirectional, Bptt, Direction, ForwardContext, Layer, LayerId, Rnn, Sequence, Stack,
@@ -356,7 +356,7 @@ fn what_is_not_finite_is_found_and_nothing_concluded_from_it() -> Result<()> {
     assert_eq!((found[0].value("first batch"), found[0].parameters.len()), (Some(1.0), 6));
 
     // All of it survives a way through JSON, which has no NaN.
-    let lines = report.json_lines().map_err(candle::Error::wrap)?;
+    let lines = report.json_lines().map_err(candle_core::Error::wrap)?;
     let read: Vec<Finding> =
         lines.lines().map(|line| serde_json::from_str(line).expect("a finding")).collect();
     assert!(read[0].value("loss").is_some_and(f64::is_nan));

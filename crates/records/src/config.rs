@@ -15,7 +15,7 @@
 use crate::error::Result;
 use crate::task::{BatchKey, Split, Task, TaskConfig};
 use crate::usage::{bail_config, line, ConfigError};
-use candle::{DType, Device};
+use candle_core::{DType, Device};
 use recurrent_core::{Bptt, HiddenGradClip, Truncation};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -429,7 +429,7 @@ impl Level {
 
 /// A dtype by its name.
 mod dtype {
-    use candle::DType;
+    use candle_core::DType;
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};
 

@@ -2,7 +2,7 @@
 
 use crate::inference::InferenceResidual;
 use crate::shortcut::{Join, Shortcut};
-use candle::{DType, Device, Module, Result, Tensor};
+use candle_core::{DType, Device, Module, Result, Tensor};
 use candle_nn::VarBuilder;
 use recurrent_core::{
     forward, Carry, ForwardContext, InferenceLayer, Layer, LayerId, Pool, Sequence,

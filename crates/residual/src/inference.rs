@@ -1,6 +1,6 @@
 //! A connection over depth, on slices.
 
-use candle::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use recurrent_core::{check_step, Carry, InferenceLayer, Stream};
 use std::sync::Arc;
 

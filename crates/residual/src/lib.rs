@@ -35,11 +35,11 @@
 //! the network of Kim et al. (2017); see [`ResidualLstmCell`].
 //!
 //! ```
-//! use candle::{DType, Device, Module, Tensor};
+//! use candle_core::{DType, Device, Module, Tensor};
 //! use candle_nn::{VarBuilder, VarMap};
 //! use recurrent_core::{LayerId, Rnn};
 //! use recurrent_residual::{TemporalResidual, Residual};
-//! # use candle::Result;
+//! # use candle_core::Result;
 //! # use recurrent_core::{linear, Cell, CellConfig, HiddenState, Params};
 //! # #[derive(Clone, Params)] struct Elman { w: Tensor, u: Tensor }
 //! # impl Cell for Elman {
@@ -61,7 +61,7 @@
 //! #     fn param_count(&self, input: usize, hidden: usize) -> usize { hidden * (input + hidden) }
 //! # }
 //!
-//! # fn main() -> candle::Result<()> {
+//! # fn main() -> candle_core::Result<()> {
 //! # let config = ElmanConfig; // any cell's
 //! let vars = VarMap::new();
 //! let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);

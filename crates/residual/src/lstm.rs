@@ -1,6 +1,6 @@
 //! The residual LSTM of Kim, El-Khamy and Lee.
 
-use candle::{Result, Tensor};
+use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use recurrent_core::init::{self, Gates, Init, Weights};
 use recurrent_core::{

@@ -1,7 +1,7 @@
 //! The kinds of connection around a layer, and how they join its output with its input.
 
 use crate::inference::{flat, transposed, InferenceJoin, InferenceKind};
-use candle::{bail, Result, Tensor};
+use candle_core::{bail, Result, Tensor};
 use candle_nn::ops::sigmoid;
 use candle_nn::{Init, VarBuilder};
 use recurrent_core::{init, LayerId};

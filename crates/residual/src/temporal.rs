@@ -1,6 +1,6 @@
 //! A residual connection over time.
 
-use candle::{bail, Result, Tensor};
+use candle_core::{bail, Result, Tensor};
 use candle_nn::VarBuilder;
 use recurrent_core::{Cell, CellConfig, Engine, Gate, LayerId, Parameters, State};
 use serde::{Deserialize, Serialize};

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::task::{BatchKey, Split};
 use crate::usage::bail_config;
-use candle::{DType, Device, Shape, Tensor, WithDType};
+use candle_core::{DType, Device, Shape, Tensor, WithDType};
 use rand_chacha::ChaCha8Rng;
 
 /// The upper bound of every length. Larger values are almost certainly typos: a single example
@@ -36,7 +36,7 @@ pub(crate) fn tensor<V: WithDType>(
     shape: impl Into<Shape>,
     dtype: DType,
     device: &Device,
-) -> candle::Result<Tensor> {
+) -> candle_core::Result<Tensor> {
     Tensor::from_vec(values, shape.into(), &Device::Cpu)?.to_dtype(dtype)?.to_device(device)
 }
 

@@ -36,7 +36,7 @@ pub enum Error {
     },
     /// Candle refuses an operation.
     #[error(transparent)]
-    Candle(#[from] candle::Error),
+    Candle(#[from] candle_core::Error),
     /// A task of somebody else fails.
     #[error(transparent)]
     Other(Box<dyn std::error::Error + Send + Sync>),

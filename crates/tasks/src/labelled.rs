@@ -4,7 +4,7 @@ use crate::error::{ensure, Result};
 use crate::loss;
 use crate::splits::Splits;
 use crate::task::{Batch, BatchKey, Criterion, LossTarget, Metrics, Task};
-use candle::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use recurrent_core::Sequence;
 use std::sync::Arc;
 

@@ -22,7 +22,7 @@
 //! | `text` | T characters of a text; the state is carried on | the next character, at each step | - |
 //!
 //! ```
-//! use candle::{DType, Device};
+//! use candle_core::{DType, Device};
 //! use recurrent_tasks::task::{BatchKey, Split};
 //!
 //! # fn main() -> recurrent_tasks::Result<()> {

@@ -3,7 +3,7 @@
 use crate::draw::tensor;
 use crate::error::{ensure, Result};
 use crate::task::{Batch, Metrics};
-use candle::{DType, Device, Tensor, D};
+use candle_core::{DType, Device, Tensor, D};
 
 /// Cross entropy in nats and accuracy of logits `(batch, classes)` or `(batch, time, classes)`.
 ///

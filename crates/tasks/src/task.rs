@@ -1,7 +1,7 @@
 //! A task: a seeded source of sequences and targets, with its loss, baseline and criterion.
 
 use crate::error::Result;
-use candle::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use recurrent_core::Sequence;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;

@@ -4,7 +4,7 @@ use crate::files::idx;
 use crate::open::{by_name, names, open, TaskOptions, GENERATED};
 use crate::task::{Batch, BatchKey, LossTarget, Metrics, Split, Task};
 use anyhow::Result;
-use candle::{DType, Device, Tensor, Var, D};
+use candle_core::{DType, Device, Tensor, Var, D};
 use std::path::Path;
 
 /// A key of eight examples.

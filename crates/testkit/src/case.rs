@@ -1,7 +1,7 @@
 //! What the suite runs on: a cell with its options, or a wrapper around layers.
 
 use crate::{GradientTaps, StepLoop};
-use candle::Result;
+use candle_core::Result;
 use candle_nn::VarBuilder;
 use recurrent_core::{Cell, CellConfig, Execution, Layer, LayerId, Rnn};
 use std::cell;

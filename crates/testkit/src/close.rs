@@ -2,7 +2,7 @@
 
 use crate::{Result, TensorMap};
 use anyhow::{bail, ensure};
-use candle::{DType, Tensor};
+use candle_core::{DType, Tensor};
 
 /// How close two tensors must be.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -72,7 +72,7 @@ pub fn relative_error(found: &Tensor, expected: &Tensor) -> Result<f64> {
 ///
 /// # Errors
 /// If it is not an error, or another one.
-pub fn expect_error<T>(what: &str, result: candle::Result<T>, expected: &str) -> Result<()> {
+pub fn expect_error<T>(what: &str, result: candle_core::Result<T>, expected: &str) -> Result<()> {
     let Err(error) = result else { bail!("{what}: expected the error {expected:?}, got none") };
     let found = first_line(error);
     ensure!(found.starts_with(expected), "{what}: expected the error {expected:?}, got {found:?}");
@@ -133,7 +133,7 @@ fn describe(a: &[f64], b: &[f64], dims: &[usize]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle::Device;
+    use candle_core::Device;
 
     fn tensor(values: [f64; 4]) -> Tensor {
         Tensor::new(&values, &Device::Cpu).and_then(|t| t.reshape((2, 2))).expect("four values")

@@ -2,7 +2,7 @@
 
 use crate::named::{flatten, noise, weights, TensorMap};
 use crate::{BuildContext, Case, EvaluationOutput, GradientTaps, Graph, Implementation, Result};
-use candle::{DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent_core::{
     init, Bptt, Carry, ForwardContext, GradientRecorder, Layer, Record, Sequence,

@@ -4,7 +4,7 @@ use crate::close::{norm, values};
 use crate::noise;
 use crate::Result;
 use anyhow::ensure;
-use candle::{DType, Tensor};
+use candle_core::{DType, Tensor};
 
 /// The step of a difference. Of fourth order, its truncation error is about h⁴/30 times the fifth
 /// derivative, 1e-17 of it; its rounding error is about 1e-16/h times the loss, 1e-12 of it.
@@ -66,7 +66,7 @@ pub fn check(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle::Device;
+    use candle_core::Device;
 
     /// The sum of x⁴ over all elements. Its gradient is 4x³.
     fn loss(x: &Tensor) -> Result<f64> {

@@ -1,8 +1,8 @@
 //! The results of an evaluation, with every gradient.
 
 use crate::{GradientTaps, Result, TensorMap};
-use candle::backprop::GradStore;
-use candle::Tensor;
+use candle_core::backprop::GradStore;
+use candle_core::Tensor;
 use recurrent_core::{GradientRecorder, GradientTrace};
 
 /// An evaluation before its backward pass.

@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use recurrent_testkit::{conform, Case};
-//! # use candle::{Result, Tensor};
+//! # use candle_core::{Result, Tensor};
 //! # use candle_nn::VarBuilder;
 //! # use recurrent_core::{init, linear, Cell, CellConfig, HiddenState, LayerId, Params};
 //! # #[derive(Clone, Params)] struct Elman { w: Tensor, u: Tensor }

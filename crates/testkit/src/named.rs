@@ -1,7 +1,7 @@
 //! Tensors by name.
 
 use crate::Result;
-use candle::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use rand::Rng;
 use recurrent_core::{named_rng, Carry};
 use std::collections::{BTreeMap, HashMap};

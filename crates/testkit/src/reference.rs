@@ -2,7 +2,7 @@
 
 use crate::{Result, TensorMap};
 use anyhow::{ensure, Context};
-use candle::{safetensors, Device};
+use candle_core::{safetensors, Device};
 use serde::Deserialize;
 use std::path::PathBuf;
 

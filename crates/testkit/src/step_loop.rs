@@ -3,8 +3,8 @@
 use crate::truncation::{clipped, truncated};
 use crate::Result;
 use anyhow::Context;
-use candle::backprop::GradStore;
-use candle::{Result as CandleResult, Tensor, Var, D};
+use candle_core::backprop::GradStore;
+use candle_core::{Result as CandleResult, Tensor, Var, D};
 use recurrent_core::{Carry, Cell, ForwardContext, Layer, LayerId, Sequence, State};
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -1,7 +1,7 @@
 //! Truncated BPTT and clipping of the hidden gradient, by hand in the plain loop.
 
-use candle::backend::BackendStorage;
-use candle::{bail, CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
+use candle_core::backend::BackendStorage;
+use candle_core::{bail, CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
 use recurrent_core::{Bptt, HiddenGradClip, State, Truncation};
 
 /// The state before step `t` of `len`, detached where a window begins.

@@ -1,6 +1,6 @@
 //! The suite finds planted faults, by the check that is meant for them.
 
-use candle::{bail, Result, Tensor, Var, D};
+use candle_core::{bail, Result, Tensor, Var, D};
 use candle_nn::VarBuilder;
 use recurrent_core::{
     init, linear, tanh_slope, Bptt, Carry, Cell, CellConfig, ForwardContext, Gate, HiddenGradClip,

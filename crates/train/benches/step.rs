@@ -1,8 +1,8 @@
 //! Time of one optimiser step, of clipping and of the watch, for a model of ten tensors with 4,000
 //! elements in f32.
 
-use candle::backprop::GradStore;
-use candle::{DType, Device, Result, Tensor, Var};
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Device, Result, Tensor, Var};
 use divan::{black_box, Bencher};
 use recurrent_train::{
     clip_global_norm, global_norm, AdamW, AdamWConfig, GradientWatch, Momentum, Optimizer, Params,

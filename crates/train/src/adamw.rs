@@ -1,6 +1,6 @@
 //! Adam with decoupled weight decay.
 
-use candle::{bail, Result, Tensor};
+use candle_core::{bail, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::elementwise::{self, PairUpdate, Real, TripleUpdate};
@@ -51,10 +51,10 @@ impl Default for AdamWConfig {
 /// in f32 and round the parameter once a step; there is no master copy of it in f32.
 ///
 /// ```
-/// use candle::{Device, Var};
+/// use candle_core::{Device, Var};
 /// use recurrent_train::{AdamW, AdamWConfig, Optimizer, Params};
 ///
-/// # fn main() -> candle::Result<()> {
+/// # fn main() -> candle_core::Result<()> {
 /// let w = Var::new(&[3f32, -4.0], &Device::Cpu)?;
 /// let params = Params::new([("w".to_string(), w.clone())])?;
 /// let mut optimizer = AdamW::new(&params, AdamWConfig { lr: 0.5, ..Default::default() })?;
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn numbers_out_of_range_are_refused() -> Result<()> {
-        let var = candle::Var::new(1f32, &candle::Device::Cpu)?;
+        let var = candle_core::Var::new(1f32, &candle_core::Device::Cpu)?;
         let params = Params::new([("w".to_string(), var)])?;
         let good = AdamWConfig::default();
         for (bad, field) in [

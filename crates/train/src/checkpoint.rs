@@ -1,6 +1,6 @@
 //! One checkpoint: everything that a training run needs to resume.
 
-use candle::{bail, Device, Result, Tensor};
+use candle_core::{bail, Device, Result, Tensor};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -80,27 +80,27 @@ impl<R: Serialize> Checkpoint<R> {
     pub(crate) fn to_bytes(&self) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let rest = Rest { format: FORMAT, step: self.step, rest: &self.rest };
-        ciborium::into_writer(&rest, &mut bytes).map_err(candle::Error::wrap)?;
+        ciborium::into_writer(&rest, &mut bytes).map_err(candle_core::Error::wrap)?;
         let length = bytes.len();
         let rest = Tensor::from_vec(bytes, length, &Device::Cpu)?;
         let mut tensors = vec![(REST.to_string(), &rest)];
         for (part, state) in self.parts() {
             tensors.extend(state.iter().map(|(name, tensor)| (format!("{part}.{name}"), tensor)));
         }
-        safetensors::serialize(tensors, None).map_err(candle::Error::wrap)
+        safetensors::serialize(tensors, None).map_err(candle_core::Error::wrap)
     }
 }
 
 impl<R: DeserializeOwned> Checkpoint<R> {
     /// The checkpoint from bytes of [`Checkpoint::to_bytes`]; the tensors are on the CPU.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let mut tensors = candle::safetensors::load_buffer(bytes, &Device::Cpu)?;
+        let mut tensors = candle_core::safetensors::load_buffer(bytes, &Device::Cpu)?;
         let Some(rest) = tensors.remove(REST) else {
             bail!("expected a tensor '{REST}', found none");
         };
         let rest: Vec<u8> = rest.to_vec1()?;
         let Rest { format, step, rest } =
-            ciborium::from_reader(&rest[..]).map_err(candle::Error::wrap)?;
+            ciborium::from_reader(&rest[..]).map_err(candle_core::Error::wrap)?;
         if format != FORMAT {
             bail!("expected format {FORMAT}, found {format}");
         }
@@ -133,7 +133,7 @@ impl<R: DeserializeOwned> Checkpoint<R> {
 ///
 /// If safetensors does not support a dtype.
 pub fn safetensors_bytes(state: &StateDict) -> Result<Vec<u8>> {
-    safetensors::serialize(state.iter(), None).map_err(candle::Error::wrap)
+    safetensors::serialize(state.iter(), None).map_err(candle_core::Error::wrap)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use candle::{bail, Result};
+use candle_core::{bail, Result};
 use recurrent_core::write_whole;
 use serde::de::DeserializeOwned;
 use serde::Serialize;
@@ -19,10 +19,10 @@ use crate::checkpoint::Checkpoint;
 /// kept.
 ///
 /// ```
-/// use candle::{Device, Var};
+/// use candle_core::{Device, Var};
 /// use recurrent_train::{Checkpoint, Checkpoints, Optimizer, Params, Sgd, SgdConfig};
 ///
-/// # fn main() -> candle::Result<()> {
+/// # fn main() -> candle_core::Result<()> {
 /// # let temp = tempfile::tempdir()?;
 /// let folder = temp.path().join("checkpoints");
 /// let w = Var::new(&[3f32, -4.0], &Device::Cpu)?;

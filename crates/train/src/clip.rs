@@ -1,7 +1,7 @@
 //! Clipping of gradients: by their global norm, by the norm of each tensor, element by element.
 
-use candle::backprop::GradStore;
-use candle::{bail, Result, Tensor, WithDType};
+use candle_core::backprop::GradStore;
+use candle_core::{bail, Result, Tensor, WithDType};
 use serde::{Deserialize, Serialize};
 
 use crate::norms::{global_norm, reduce, slice_norm, tensor_norms, Reduction};
@@ -43,10 +43,10 @@ impl Clip {
 /// exploding gradients, not against vanishing ones.
 ///
 /// ```
-/// use candle::{Device, Var};
+/// use candle_core::{Device, Var};
 /// use recurrent_train::{clip_global_norm, Params};
 ///
-/// # fn main() -> candle::Result<()> {
+/// # fn main() -> candle_core::Result<()> {
 /// let w = Var::new(&[3f32, 4.0], &Device::Cpu)?;
 /// let params = Params::new([("w".to_string(), w.clone())])?;
 /// let mut grads = w.sqr()?.sum_all()?.backward()?; // 2w
@@ -88,9 +88,9 @@ pub fn clip_global_norm(params: &Params, grads: &mut GradStore, max_norm: f64) -
 /// large ones. Everything else is as in [`clip_global_norm`].
 ///
 /// ```
-/// # use candle::{Device, Var};
+/// # use candle_core::{Device, Var};
 /// # use recurrent_train::{clip_per_tensor, Params};
-/// # fn main() -> candle::Result<()> {
+/// # fn main() -> candle_core::Result<()> {
 /// let (a, b) = (Var::new(&[3f32, 4.0], &Device::Cpu)?, Var::new(&[1f32], &Device::Cpu)?);
 /// let params = Params::new([("a".to_string(), a.clone()), ("b".to_string(), b.clone())])?;
 /// // 2a, of norm 10, and 2b, of norm 2
@@ -124,9 +124,9 @@ pub fn clip_per_tensor(params: &Params, grads: &mut GradStore, max_norm: f64) ->
 /// else is as in [`clip_global_norm`].
 ///
 /// ```
-/// # use candle::{Device, Var};
+/// # use candle_core::{Device, Var};
 /// # use recurrent_train::{clip_value, Params};
-/// # fn main() -> candle::Result<()> {
+/// # fn main() -> candle_core::Result<()> {
 /// let w = Var::new(&[0.5f32, -4.0], &Device::Cpu)?;
 /// let params = Params::new([("w".to_string(), w.clone())])?;
 /// let mut grads = w.sqr()?.sum_all()?.backward()?; // 2w
@@ -212,7 +212,7 @@ impl Reduction for Exceeds {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle::{DType, Device, Tensor, Var};
+    use candle_core::{DType, Device, Tensor, Var};
 
     fn two() -> Result<(Params, Var, Var)> {
         let a = Var::zeros((2, 3), DType::F32, &Device::Cpu)?;

@@ -4,7 +4,9 @@
 //! and one source) or a [`TripleUpdate`] (destination and two sources). Other devices and the half
 //! dtypes use tensor operations instead.
 
-use candle::{bail, CpuStorage, DType, InplaceOp2, InplaceOp3, Layout, Result, Tensor, WithDType};
+use candle_core::{
+    bail, CpuStorage, DType, InplaceOp2, InplaceOp3, Layout, Result, Tensor, WithDType,
+};
 
 /// A scalar with the arithmetic of an update.
 pub(crate) trait Real: WithDType {

@@ -4,7 +4,8 @@ use std::fmt;
 
 /// A finding that stops the training; see [`GradientWatch`](crate::GradientWatch).
 ///
-/// It converts into `candle::Error`, so `?` works in a function that returns candle's `Result`.
+/// It converts into `candle_core::Error`, so `?` works in a function that returns candle's
+/// `Result`.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum GradientFault {
@@ -41,7 +42,7 @@ pub enum GradientFault {
         names: Vec<String>,
     },
     /// A gradient could not be read.
-    Unreadable(candle::Error),
+    Unreadable(candle_core::Error),
 }
 
 impl fmt::Display for GradientFault {
@@ -83,13 +84,13 @@ impl std::error::Error for GradientFault {
     }
 }
 
-impl From<candle::Error> for GradientFault {
-    fn from(error: candle::Error) -> Self {
+impl From<candle_core::Error> for GradientFault {
+    fn from(error: candle_core::Error) -> Self {
         Self::Unreadable(error)
     }
 }
 
-impl From<GradientFault> for candle::Error {
+impl From<GradientFault> for candle_core::Error {
     fn from(fault: GradientFault) -> Self {
         match fault {
             GradientFault::Unreadable(error) => error,

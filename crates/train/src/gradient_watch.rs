@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use candle::backprop::GradStore;
-use candle::{bail, Result, WithDType};
+use candle_core::backprop::GradStore;
+use candle_core::{bail, Result, WithDType};
 use serde::{Deserialize, Serialize};
 
 use crate::gradient_fault::{GradientFault, ZeroCause, ZeroGradient};
@@ -29,10 +29,10 @@ use crate::params::Params;
 /// left out.
 ///
 /// ```
-/// use candle::{Device, Var};
+/// use candle_core::{Device, Var};
 /// use recurrent_train::{GradientWatch, Params};
 ///
-/// # fn main() -> candle::Result<()> {
+/// # fn main() -> candle_core::Result<()> {
 /// let used = Var::new(&[1f32, 2.0], &Device::Cpu)?;
 /// let unused = Var::new(&[3f32], &Device::Cpu)?;
 /// let params = Params::new([("used".to_string(), used.clone()), ("unused".to_string(), unused)])?;

@@ -1,6 +1,6 @@
 //! Parameter groups: learning-rate scale, weight decay and freezing, chosen by name.
 
-use candle::{bail, Result, Var};
+use candle_core::{bail, Result, Var};
 use serde::{Deserialize, Serialize};
 
 use crate::params::Params;
@@ -55,11 +55,11 @@ impl ParamGroup {
 /// last choice of a parameter holds, with all its settings.
 ///
 /// ```
-/// use candle::{DType, Device};
+/// use candle_core::{DType, Device};
 /// use candle_nn::{VarBuilder, VarMap};
 /// use recurrent_train::{AdamW, AdamWConfig, ParamGroup, ParamGroups, Optimizer, Params};
 ///
-/// # fn main() -> candle::Result<()> {
+/// # fn main() -> candle_core::Result<()> {
 /// let map = VarMap::new();
 /// let vb = VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu);
 /// candle_nn::embedding(10, 4, vb.pp("embedding"))?;
@@ -123,7 +123,7 @@ impl From<&Params> for ParamGroups {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle::{DType, Device};
+    use candle_core::{DType, Device};
 
     fn params() -> Result<Params> {
         let var =

@@ -1,7 +1,7 @@
 //! Norms of gradients, summed in f64 in a fixed order.
 
-use candle::backprop::GradStore;
-use candle::{bail, CpuStorage, Device, Result, Storage, Tensor, WithDType};
+use candle_core::backprop::GradStore;
+use candle_core::{bail, CpuStorage, Device, Result, Storage, Tensor, WithDType};
 
 use crate::params::Params;
 
@@ -26,10 +26,10 @@ pub fn global_norm(params: &Params, grads: &GradStore) -> Result<f64> {
 /// gradient.
 ///
 /// ```
-/// use candle::{Device, Var};
+/// use candle_core::{Device, Var};
 /// use recurrent_train::{global_norm, tensor_norms, Params};
 ///
-/// # fn main() -> candle::Result<()> {
+/// # fn main() -> candle_core::Result<()> {
 /// let a = Var::new(&[1.5f32, 2.0], &Device::Cpu)?;
 /// let b = Var::new(&[6.0f32], &Device::Cpu)?;
 /// let c = Var::new(&[0.0f32], &Device::Cpu)?;
@@ -138,7 +138,7 @@ fn sum_of_squares<T: WithDType>(values: &[T], unit: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle::DType;
+    use candle_core::DType;
 
     fn close(left: f64, right: f64) {
         assert!((left - right).abs() <= 1e-14 * right.abs(), "{left} against {right}");

@@ -1,7 +1,7 @@
 //! The trait of all optimisers.
 
-use candle::backprop::GradStore;
-use candle::Result;
+use candle_core::backprop::GradStore;
+use candle_core::Result;
 
 use crate::params::Params;
 use crate::state_dict::StateDict;
@@ -11,10 +11,10 @@ use crate::state_dict::StateDict;
 /// A run that is saved and resumed continues with the same bits as one that was never interrupted:
 ///
 /// ```
-/// use candle::{Device, Var};
+/// use candle_core::{Device, Var};
 /// use recurrent_train::{Optimizer, Params, Sgd, SgdConfig};
 ///
-/// # fn main() -> candle::Result<()> {
+/// # fn main() -> candle_core::Result<()> {
 /// let w = Var::new(&[3f32, -4.0], &Device::Cpu)?;
 /// let params = Params::new([("w".to_string(), w.clone())])?;
 /// let mut optimizer = Sgd::new(&params, SgdConfig { lr: 0.5, ..Default::default() })?;
@@ -23,9 +23,9 @@ use crate::state_dict::StateDict;
 ///
 /// let name = format!("recurrent-train-doc-{}.safetensors", std::process::id());
 /// let path = std::env::temp_dir().join(name);
-/// candle::safetensors::save(&optimizer.state()?, &path)?;
+/// candle_core::safetensors::save(&optimizer.state()?, &path)?;
 /// let mut resumed = Sgd::new(&params, SgdConfig::default())?;
-/// resumed.load_state(&candle::safetensors::load(&path, &Device::Cpu)?)?;
+/// resumed.load_state(&candle_core::safetensors::load(&path, &Device::Cpu)?)?;
 /// assert_eq!((resumed.steps(), resumed.lr()), (1, 0.5));
 /// # std::fs::remove_file(&path)?;
 /// # Ok(())

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use candle::{bail, DType, Result, Tensor, Var};
+use candle_core::{bail, DType, Result, Tensor, Var};
 use candle_nn::VarMap;
 
 use crate::state_dict::{self, StateDict};
@@ -19,11 +19,11 @@ use crate::state_dict::{self, StateDict};
 /// stops at a parameter without gradient.
 ///
 /// ```
-/// use candle::{DType, Device};
+/// use candle_core::{DType, Device};
 /// use candle_nn::{VarBuilder, VarMap};
 /// use recurrent_train::Params;
 ///
-/// # fn main() -> candle::Result<()> {
+/// # fn main() -> candle_core::Result<()> {
 /// let map = VarMap::new();
 /// let vb = VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu);
 /// candle_nn::linear(3, 2, vb.pp("out"))?;
@@ -133,7 +133,7 @@ impl Params {
         self.select(|name| name.starts_with(prefix))
     }
 
-    /// A copy of all values, to be saved with `candle::safetensors::save`.
+    /// A copy of all values, to be saved with `candle_core::safetensors::save`.
     ///
     /// # Errors
     ///
@@ -163,7 +163,7 @@ impl Params {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle::Device;
+    use candle_core::Device;
 
     fn var(values: &[f32]) -> Var {
         Var::from_slice(values, values.len(), &Device::Cpu).expect("a plain vector")

@@ -1,6 +1,6 @@
 //! Learning-rate schedules.
 
-use candle::{bail, Result};
+use candle_core::{bail, Result};
 use serde::{Deserialize, Serialize};
 
 /// A factor for the learning rate, a pure function of the step.
@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 /// ```
 /// use recurrent_train::Schedule;
 ///
-/// # fn main() -> candle::Result<()> {
+/// # fn main() -> candle_core::Result<()> {
 /// let schedule = Schedule::warmup(100)?.then(100, Schedule::cosine(900, 0.1)?);
 /// assert_eq!(schedule.factor(0), 0.01);
 /// assert_eq!(schedule.factor(99), 1.0);
@@ -269,8 +269,11 @@ mod tests {
     fn json_round_trip() -> Result<()> {
         let schedule = Schedule::warmup(5)?
             .then(5, Schedule::cosine(95, 0.25)?.times(Schedule::drops(9, 0.5)?));
-        let text = serde_json::to_string(&schedule).map_err(candle::Error::msg)?;
-        assert_eq!(serde_json::from_str::<Schedule>(&text).map_err(candle::Error::msg)?, schedule);
+        let text = serde_json::to_string(&schedule).map_err(candle_core::Error::msg)?;
+        assert_eq!(
+            serde_json::from_str::<Schedule>(&text).map_err(candle_core::Error::msg)?,
+            schedule
+        );
         Ok(())
     }
 }

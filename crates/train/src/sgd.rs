@@ -1,6 +1,6 @@
 //! Stochastic gradient descent with momentum.
 
-use candle::{bail, Result, Tensor};
+use candle_core::{bail, Result, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::elementwise::{self, PairUpdate, Real, TripleUpdate};
@@ -58,10 +58,10 @@ impl Default for SgdConfig {
 /// and round the parameter once a step.
 ///
 /// ```
-/// use candle::{Device, Var};
+/// use candle_core::{Device, Var};
 /// use recurrent_train::{Momentum, Optimizer, Params, Sgd, SgdConfig};
 ///
-/// # fn main() -> candle::Result<()> {
+/// # fn main() -> candle_core::Result<()> {
 /// let w = Var::new(&[4f32], &Device::Cpu)?;
 /// let params = Params::new([("w".to_string(), w.clone())])?;
 /// let config = SgdConfig { lr: 0.25, momentum: Momentum::Classical(0.5), ..Default::default() };
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn numbers_out_of_range_are_refused() -> Result<()> {
-        let var = candle::Var::new(1f32, &candle::Device::Cpu)?;
+        let var = candle_core::Var::new(1f32, &candle_core::Device::Cpu)?;
         let params = Params::new([("w".to_string(), var)])?;
         let good = SgdConfig::default();
         for (bad, field) in [

@@ -1,8 +1,8 @@
 //! The parts that the optimisers share: parameters with their groups, buffers and counters, and
 //! how these are saved.
 
-use candle::backprop::GradStore;
-use candle::{bail, DType, Result, Tensor, Var};
+use candle_core::backprop::GradStore;
+use candle_core::{bail, DType, Result, Tensor, Var};
 
 use crate::elementwise;
 use crate::groups::{ParamGroup, ParamGroups};
@@ -235,7 +235,7 @@ fn check_gradient(what: &str, slot: &Slot, grad: &Tensor) -> Result<()> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use candle::Device;
+    use candle_core::Device;
 
     /// Updates in place and by tensor operations must agree to rounding.
     pub(crate) fn paths_agree(rule: &impl UpdateRule, lr: f64) -> Result<()> {

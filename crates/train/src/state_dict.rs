@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use candle::{bail, DType, Device, Result, Shape, Tensor};
+use candle_core::{bail, DType, Device, Result, Shape, Tensor};
 
-/// Named tensors, as `candle::safetensors::save` takes them and `candle::safetensors::load` returns
-/// them.
+/// Named tensors, as `candle_core::safetensors::save` takes them and
+/// `candle_core::safetensors::load` returns them.
 pub type StateDict = HashMap<String, Tensor>;
 
 /// A copy with its own storage, outside of any graph, which does not change with the next step.

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use candle::{Device, Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 use recurrent_train::{Checkpoint, Checkpoints, StateDict};
 
 fn checkpoint(step: u64) -> Result<Checkpoint<Vec<f64>>> {

@@ -1,7 +1,7 @@
 //! The watch on real models, and on gradients set by hand.
 
-use candle::backprop::GradStore;
-use candle::{DType, Device, Module, Result, Tensor, Var};
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Device, Module, Result, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent_train::{GradientFault, GradientWatch, Params, ZeroCause};
 
@@ -24,7 +24,7 @@ fn candles_layer_norm_is_found_by_name() -> Result<()> {
         panic!("expected absent at step 7, found {fault}")
     };
     assert_eq!(names, &["below.bias", "below.weight", "norm.bias", "norm.weight"]);
-    let message = candle::Error::from(fault).to_string();
+    let message = candle_core::Error::from(fault).to_string();
     assert!(
         message.contains("step 7") && message.contains("'below.bias', 'below.weight'"),
         "{message}"
@@ -182,9 +182,9 @@ fn a_resumed_watch_stops_at_the_same_step() -> Result<()> {
     for step in 0..3 {
         watch.check(step, 1.0, &hand.grads(LIVE, ZERO)?)?;
     }
-    let saved = serde_json::to_string(watch.state()).map_err(candle::Error::msg)?;
+    let saved = serde_json::to_string(watch.state()).map_err(candle_core::Error::msg)?;
     let mut resumed = GradientWatch::new(&hand.params)?.zero_steps(4)?;
-    resumed.load_state(serde_json::from_str(&saved).map_err(candle::Error::msg)?)?;
+    resumed.load_state(serde_json::from_str(&saved).map_err(candle_core::Error::msg)?)?;
     assert_eq!(resumed.state(), watch.state());
     assert!(resumed.check(3, 1.0, &hand.grads(LIVE, ZERO)?).is_err());
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use candle::{Device, Result, Tensor, Var};
+use candle_core::{Device, Result, Tensor, Var};
 use recurrent_train::{
     clip_global_norm, global_norm, AdamW, AdamWConfig, Momentum, Optimizer, ParamGroup,
     ParamGroups, Params, Sgd, SgdConfig, StateDict,
@@ -104,7 +104,9 @@ fn build(case: &Case, params: &Params) -> Result<Box<dyn Optimizer>> {
         (Some(0.0), _) => Momentum::None,
         (Some(mu), Some(false)) => Momentum::Classical(mu),
         (Some(mu), Some(true)) => Momentum::Nesterov(mu),
-        other => candle::bail!("expected the settings of AdamW or SGD, found momentum {other:?}"),
+        other => {
+            candle_core::bail!("expected the settings of AdamW or SGD, found momentum {other:?}")
+        }
     };
     Ok(Box::new(Sgd::new(groups, SgdConfig { lr, momentum, weight_decay })?))
 }

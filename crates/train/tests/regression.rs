@@ -1,8 +1,8 @@
 //! Each optimiser trains a tiny regression, in each dtype, and treats gradients and groups as
 //! documented.
 
-use candle::backprop::GradStore;
-use candle::{DType, Device, Result, Tensor, Var};
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Device, Result, Tensor, Var};
 use recurrent_train::{
     clip_global_norm, AdamW, AdamWConfig, Momentum, Optimizer, ParamGroup, ParamGroups, Params,
     Sgd, SgdConfig,

@@ -1,6 +1,6 @@
 //! A run that is saved after 10 steps and resumed ends with the same bits as one of 20 steps.
 
-use candle::{DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor, Var};
 use recurrent_train::{
     AdamW, AdamWConfig, Momentum, Optimizer, ParamGroup, ParamGroups, Params, Schedule, Sgd,
     SgdConfig, StateDict,
@@ -76,14 +76,14 @@ fn ten_and_ten_steps_are_twenty_bit_by_bit() -> Result<()> {
             train(&first, &mut *first_optimizer, 10)?;
             let (model_file, optimizer_file) =
                 (folder.path().join("model"), folder.path().join("optimizer"));
-            candle::safetensors::save(&first.state()?, &model_file)?;
-            candle::safetensors::save(&first_optimizer.state()?, &optimizer_file)?;
+            candle_core::safetensors::save(&first.state()?, &model_file)?;
+            candle_core::safetensors::save(&first_optimizer.state()?, &optimizer_file)?;
 
             let second = model(dtype, 1.0)?;
             let mut second_optimizer = build(&second)?;
-            second.load_state(&candle::safetensors::load(&model_file, &Device::Cpu)?)?;
+            second.load_state(&candle_core::safetensors::load(&model_file, &Device::Cpu)?)?;
             second_optimizer
-                .load_state(&candle::safetensors::load(&optimizer_file, &Device::Cpu)?)?;
+                .load_state(&candle_core::safetensors::load(&optimizer_file, &Device::Cpu)?)?;
             train(&second, &mut *second_optimizer, 10)?;
 
             assert_eq!(bits(&straight.state()?)?, bits(&second.state()?)?, "{name} {dtype:?}");

@@ -1,6 +1,6 @@
 //! One step of a vanilla network.
 
-use candle::{Result, Tensor};
+use candle_core::{Result, Tensor};
 use recurrent_core::{
     project_orthogonal, Cell, Engine, GateWeights, HiddenState, Nonlinearity, Params,
 };
@@ -25,24 +25,24 @@ impl VanillaCell {
     /// values near 1.
     ///
     /// ```
-    /// use candle::{DType, Device};
+    /// use candle_core::{DType, Device};
     /// use candle_nn::{Optimizer, VarBuilder, VarMap, SGD};
     /// use recurrent_core::{Layer, ForwardContext, Sequence};
     /// use recurrent_vanilla::{Vanilla, VanillaConfig};
     ///
-    /// # fn main() -> candle::Result<()> {
+    /// # fn main() -> candle_core::Result<()> {
     /// let vars = VarMap::new();
     /// let vb = VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu);
     /// let rnn = Vanilla::new(3, 8, &VanillaConfig::default(), vb)?;
     /// let mut optimiser = SGD::new(vars.all_vars(), 0.1)?;
-    /// let xs = Sequence::new(candle::Tensor::ones((2, 50, 3), DType::F64, &Device::Cpu)?)?;
+    /// let xs = Sequence::new(candle_core::Tensor::ones((2, 50, 3), DType::F64, &Device::Cpu)?)?;
     /// for _ in 0..3 {
     ///     let (last, _) = rnn.last(&xs, None, &ForwardContext::default())?;
     ///     optimiser.backward_step(&last.sqr()?.mean_all()?)?;
     ///     rnn.cell().project_orthogonal(1.0)?;
     /// }
     /// let (_, w) = rnn.recurrent_blocks()?.remove(0);
-    /// let off = (w.matmul(&w.t()?)? - candle::Tensor::eye(8, DType::F64, &Device::Cpu)?)?;
+    /// let off = (w.matmul(&w.t()?)? - candle_core::Tensor::eye(8, DType::F64, &Device::Cpu)?)?;
     /// assert!(off.abs()?.max_all()?.to_scalar::<f64>()? < 1e-10);
     /// # Ok(())
     /// # }

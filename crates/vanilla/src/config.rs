@@ -1,7 +1,7 @@
 //! The options of a vanilla network.
 
 use crate::VanillaCell;
-use candle::Result;
+use candle_core::Result;
 use candle_nn::VarBuilder;
 use recurrent_core::init::{Block, Gates, Init, Scheme, Weights};
 use recurrent_core::{CellConfig, GateWeights, LayerId, Nonlinearity};

@@ -34,11 +34,11 @@
 //! [`VanillaCell::project_orthogonal`] keeps them there during training.
 //!
 //! ```
-//! use candle::{DType, Device, Module, Tensor};
+//! use candle_core::{DType, Device, Module, Tensor};
 //! use candle_nn::{VarBuilder, VarMap};
 //! use recurrent_vanilla::{Vanilla, VanillaConfig};
 //!
-//! # fn main() -> candle::Result<()> {
+//! # fn main() -> candle_core::Result<()> {
 //! let vars = VarMap::new();
 //! let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
 //! let rnn = Vanilla::new(3, 8, &VanillaConfig::default(), vb)?;

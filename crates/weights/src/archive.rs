@@ -1,6 +1,6 @@
 //! Zip archives, with a limit on their unpacked size.
 
-use candle::{bail, Error, Result};
+use candle_core::{bail, Error, Result};
 use std::io::{Cursor, Read};
 use zip::ZipArchive;
 

@@ -1,6 +1,6 @@
 //! How another library names and lays out the weights of a recurrent layer, as data.
 
-use candle::{bail, Result};
+use candle_core::{bail, Result};
 use recurrent_core::LayerId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

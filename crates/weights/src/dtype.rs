@@ -1,6 +1,6 @@
 //! Dtypes by the names of other libraries.
 
-use candle::{bail, DType, Device, Result, Tensor};
+use candle_core::{bail, DType, Device, Result, Tensor};
 
 /// The dtype of a PyTorch storage class: `FloatStorage`.
 pub(crate) fn of_storage(class: &str) -> Result<DType> {

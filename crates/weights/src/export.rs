@@ -2,7 +2,7 @@
 
 use crate::convention::parse;
 use crate::{Convention, GateMapping, RowLayout, Tensors, WeightMapping};
-use candle::{bail, Result, Tensor};
+use candle_core::{bail, Result, Tensor};
 use recurrent_core::LayerId;
 use std::collections::{BTreeMap, BTreeSet};
 

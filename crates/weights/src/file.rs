@@ -1,7 +1,7 @@
 //! Files of tensors, recognised by their content.
 
 use crate::{archive::Archive, npz, torch};
-use candle::{bail, Device, Error, Result, Tensor};
+use candle_core::{bail, Device, Error, Result, Tensor};
 use recurrent_core::write_whole;
 use safetensors::SafeTensors;
 use std::collections::{BTreeMap, HashMap};
@@ -73,7 +73,7 @@ fn safetensors(bytes: &[u8]) -> Result<Contents> {
     let file = SafeTensors::deserialize(bytes).map_err(wrong)?;
     let mut tensors = Tensors::new();
     for (name, view) in file.iter() {
-        let tensor = candle::safetensors::Load::load(&view, &Device::Cpu)
+        let tensor = candle_core::safetensors::Load::load(&view, &Device::Cpu)
             .map_err(|error| Error::msg(format!("safetensors '{name}': {error}")))?;
         tensors.insert(name.to_string(), tensor);
     }

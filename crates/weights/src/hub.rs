@@ -2,7 +2,7 @@
 //!
 //! ```no_run
 //! use recurrent_weights::hub::Hub;
-//! # fn main() -> candle::Result<()> {
+//! # fn main() -> candle_core::Result<()> {
 //! let hub = Hub::default(); // from the environment
 //! let path = hub.model("owner/name")?.revision("v1")?.file("model.safetensors")?; // a local path
 //! let parquet = hub.dataset("ylecun/mnist")?.file("mnist/test-00000-of-00001.parquet")?;
@@ -33,7 +33,7 @@ mod push;
 
 pub use push::Commit;
 
-use candle::{bail, Result};
+use candle_core::{bail, Result};
 use hf_hub::{HFClient, HFClientSync, HFRepositorySync, RepoTypeAny};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -155,7 +155,7 @@ impl Hub {
         if let Some(token) = &self.token {
             builder = builder.token(token);
         }
-        let failed = |error| candle::Error::Msg(format!("hub: {}", error::chain(&error)));
+        let failed = |error| candle_core::Error::Msg(format!("hub: {}", error::chain(&error)));
         let client = builder.build().map_err(failed)?;
         let repo_type = match kind {
             RepositoryKind::Model => RepoTypeAny::Model,

@@ -2,7 +2,7 @@
 
 use crate::convention::{parse, TensorPiece};
 use crate::{nearest, Convention, Mismatch, RowLayout, Tensors, WeightMapping};
-use candle::{bail, DType, Result, Tensor};
+use candle_core::{bail, DType, Result, Tensor};
 use recurrent_core::LayerId;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -127,7 +127,7 @@ impl Convention {
         let zeros = |shape: &[usize]| {
             let like =
                 found.values().find(|tensor| tensor.dtype().is_float()).or(found.values().next());
-            let (dtype, device) = like.map_or((DType::F32, &candle::Device::Cpu), |tensor| {
+            let (dtype, device) = like.map_or((DType::F32, &candle_core::Device::Cpu), |tensor| {
                 (tensor.dtype(), tensor.device())
             });
             Tensor::zeros(shape, dtype, device)

@@ -9,10 +9,10 @@
 //! of networks: a convention is data.
 //!
 //! ```
-//! use candle::{DType, Device, Tensor};
+//! use candle_core::{DType, Device, Tensor};
 //! use recurrent_weights::{conventions, Tensors};
 //!
-//! # fn main() -> candle::Result<()> {
+//! # fn main() -> candle_core::Result<()> {
 //! // An LSTM of Keras, 3 features and 2 units: kernels transposed, one bias.
 //! let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu);
 //! let keras = Tensors::from([

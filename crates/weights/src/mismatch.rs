@@ -1,7 +1,7 @@
 //! One error for everything that does not fit.
 
 use crate::Tensors;
-use candle::Result;
+use candle_core::Result;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -80,7 +80,7 @@ impl fmt::Display for Mismatch {
 
 impl std::error::Error for Mismatch {}
 
-impl From<Mismatch> for candle::Error {
+impl From<Mismatch> for candle_core::Error {
     fn from(mismatch: Mismatch) -> Self {
         Self::wrap(mismatch)
     }

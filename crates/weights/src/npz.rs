@@ -2,7 +2,7 @@
 
 use crate::archive::Archive;
 use crate::{dtype, Tensors};
-use candle::{bail, DType, Error, Result, Tensor};
+use candle_core::{bail, DType, Error, Result, Tensor};
 
 /// More than any array needs: NumPy itself refuses longer headers by default.
 const LONGEST_HEADER: usize = 10_000;

@@ -1,7 +1,7 @@
 //! cuDNN's weights, in one buffer.
 
 use crate::{check, Tensors};
-use candle::{bail, Result, Tensor};
+use candle_core::{bail, Result, Tensor};
 use recurrent_core::{Direction, LayerId};
 use serde::{Deserialize, Serialize};
 

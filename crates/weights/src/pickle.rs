@@ -7,7 +7,7 @@
 //! check.
 
 use crate::dtype;
-use candle::{bail, DType, Result};
+use candle_core::{bail, DType, Result};
 use std::collections::HashMap;
 
 /// A tensor as described by a pickle: elements of a storage from `offset` on, by `strides`. All
@@ -335,7 +335,7 @@ impl<'a> Unpickler<'a> {
     fn size(&self, id: Id) -> Result<usize> {
         match &self.values[id] {
             PickleValue::Int(number) => usize::try_from(*number)
-                .map_err(|_| candle::Error::msg(format!("expected a size, found {number}"))),
+                .map_err(|_| candle_core::Error::msg(format!("expected a size, found {number}"))),
             _ => bail!("expected a size"),
         }
     }

@@ -3,7 +3,7 @@
 use crate::archive::{Archive, UnpackBudget};
 use crate::pickle::{self, TensorView};
 use crate::{dtype, Tensors};
-use candle::{bail, Error, Result, Tensor};
+use candle_core::{bail, Error, Result, Tensor};
 use std::collections::BTreeMap;
 
 /// Pickles of state dicts take about 150 bytes a tensor.

@@ -1,6 +1,6 @@
 //! What is written is read, and what is no file of tensors is refused by name.
 
-use candle::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 use recurrent_core::Direction;
 use recurrent_weights::{conventions, read, write, Convention, PackedWeights, Tensors};
 use std::collections::BTreeMap;
@@ -208,9 +208,9 @@ fn every_convention_is_recognised() -> Result<()> {
 #[test]
 fn a_convention_is_plain_data() -> Result<()> {
     for convention in conventions::all() {
-        let text = serde_json::to_string(&convention).map_err(candle::Error::wrap)?;
+        let text = serde_json::to_string(&convention).map_err(candle_core::Error::wrap)?;
         assert_eq!(
-            serde_json::from_str::<Convention>(&text).map_err(candle::Error::wrap)?,
+            serde_json::from_str::<Convention>(&text).map_err(candle_core::Error::wrap)?,
             convention
         );
     }
@@ -221,7 +221,7 @@ fn a_convention_is_plain_data() -> Result<()> {
         "weights": [{"ours": "weight_ih", "theirs": "{layer}.{gate}.w", "transposed": true}, {"ours":
             "weight_hh", "theirs": "{layer}.u"},
                     {"ours": "bias_ih", "theirs": "{layer}.b", "absorbs": {"ours": "bias_hh"}}]}"#;
-    let own: Convention = serde_json::from_str(text).map_err(candle::Error::wrap)?;
+    let own: Convention = serde_json::from_str(text).map_err(candle_core::Error::wrap)?;
     let ours: Tensors =
         lstm().iter().map(|(name, shape)| (name.clone(), counting(shape))).collect();
     let theirs = own.with_layers(["bottom"]).export(&ours)?;

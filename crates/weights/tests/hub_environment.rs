@@ -4,7 +4,7 @@
 #[path = "hub/server.rs"]
 mod server;
 
-use candle::Result;
+use candle_core::Result;
 use recurrent_weights::hub::{from_hub, Hub, RepositoryKind};
 use server::{Answer, Server};
 use std::env::{remove_var, set_var};

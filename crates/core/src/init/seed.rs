@@ -1,6 +1,6 @@
 //! The seed of the weights: it travels with the [`VarBuilder`].
 
-use candle::{bail, DType, Device, Result, Shape, Tensor};
+use candle_core::{bail, DType, Device, Result, Shape, Tensor};
 use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder, VarMap};
 
@@ -14,11 +14,11 @@ const SEED: &str = "recurrent:seed";
 /// values.
 ///
 /// ```
-/// use candle::{DType, Device};
+/// use candle_core::{DType, Device};
 /// use candle_nn::VarMap;
 /// use recurrent_core::init;
 ///
-/// # fn main() -> candle::Result<()> {
+/// # fn main() -> candle_core::Result<()> {
 /// let vars = VarMap::new();
 /// let vb = init::seeded(&vars, 7, DType::F32, &Device::Cpu);
 /// let readout = init::linear(16, 1, &vb.pp("readout"))?;

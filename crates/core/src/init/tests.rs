@@ -1,6 +1,6 @@
 use super::*;
 use crate::LayerId;
-use candle::Result;
+use candle_core::Result;
 use candle_nn::VarMap;
 
 const LSTM: Gates = Gates { names: &["i", "f", "g", "o"], forget: Some(1), input: Some(0) };

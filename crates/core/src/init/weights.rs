@@ -3,7 +3,7 @@
 use super::seed;
 use super::{normal, orthogonal, tensor, Block, ForgetBias, Init, Scheme};
 use crate::{named_rng, LayerId};
-use candle::{bail, Result, Tensor, Var};
+use candle_core::{bail, Result, Tensor, Var};
 use candle_nn::{Init as Fill, VarBuilder};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::job::Job;
 use crate::network::Network;
 use crate::task::{Batch, BatchKey, LossTarget, Split};
-use candle::DType;
+use candle_core::DType;
 use recurrent_core::{
     Activations, ForwardContext, GradientRecorder, GradientTrace, Layer, LayerId, Record,
 };
@@ -45,7 +45,7 @@ pub(super) fn measure(
 fn objective<'a>(
     job: &Job,
     copy: &'a F64Copy,
-    loss: &'a dyn Fn(&ForwardContext) -> candle::Result<candle::Tensor>,
+    loss: &'a dyn Fn(&ForwardContext) -> candle_core::Result<candle_core::Tensor>,
 ) -> Objective<'a> {
     let reads = match job.task.loss_target() {
         LossTarget::Last => recurrent_measures::LossReads::Ends,

@@ -1,7 +1,7 @@
 //! Attention over the outputs of the recurrent layers.
 
 use crate::task::LossTarget;
-use candle::{Device, Module, Result, Tensor, D};
+use candle_core::{Device, Module, Result, Tensor, D};
 use candle_nn::{ops::softmax, Linear, VarBuilder};
 use recurrent_core::{init, Sequence};
 

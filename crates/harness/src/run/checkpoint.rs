@@ -6,7 +6,7 @@ use crate::config::RunConfig;
 use crate::difference::differences;
 use crate::dir::OutputDir;
 use crate::error::{Error, Kept, Result};
-use candle::Tensor;
+use candle_core::Tensor;
 use recurrent_core::Carry;
 use recurrent_train::{Checkpoint, Checkpoints, GradientWatchState, Optimizer, Params, StateDict};
 use serde::{Deserialize, Serialize};
@@ -169,7 +169,7 @@ pub(super) struct Snapshot<'a> {
 }
 
 /// The tensors of a carry, in its own order.
-fn parts(carry: Option<&Carry>) -> candle::Result<Vec<Tensor>> {
+fn parts(carry: Option<&Carry>) -> candle_core::Result<Vec<Tensor>> {
     let mut parts = Vec::new();
     if let Some(carry) = carry {
         carry.map(&mut |part| {
@@ -191,7 +191,7 @@ pub(super) fn carry(tensors: &StateDict, form: &Carry) -> Result<Option<Carry>> 
         index += 1;
         match tensors.get(&name) {
             Some(found) if found.dims() == part.dims() => found.to_device(part.device()),
-            _ => candle::bail!("expected a tensor {name} of shape {:?}", part.dims()),
+            _ => candle_core::bail!("expected a tensor {name} of shape {:?}", part.dims()),
         }
     });
     Ok(Some(carry.kept()?))

@@ -1,7 +1,7 @@
 //! What bounds the gradient of the weights.
 
 use crate::config::Clipping;
-use candle::backprop::GradStore;
+use candle_core::backprop::GradStore;
 use recurrent_train::{clip_global_norm, clip_per_tensor, clip_value, Clip, Params};
 
 /// Bounds the gradients so.
@@ -9,7 +9,7 @@ pub(super) fn clip(
     clipping: Clipping,
     params: &Params,
     grads: &mut GradStore,
-) -> candle::Result<Clip> {
+) -> candle_core::Result<Clip> {
     match clipping {
         Clipping::Off => clip_global_norm(params, grads, f64::INFINITY),
         Clipping::GlobalNorm(bound) => clip_global_norm(params, grads, bound),

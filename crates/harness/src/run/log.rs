@@ -7,7 +7,7 @@ use crate::record::{
     ClippingSummary, EvalRecord, Generalised, GradientSummary, Outcome, PhaseGradients,
     ProfileRecord, RunRecord, StateGradients, Status, StepRecord, SCHEMA,
 };
-use candle::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use recurrent_measures::{decay, horizon, ratio, Profile, Underflow, HORIZON};
 use recurrent_train::{Clip, ClipStatistics, StateDict};
 use serde::{Deserialize, Serialize};
@@ -104,7 +104,7 @@ const COLUMNS: [&str; 5] = ["loss", "lr", "before", "after", "scale"];
 
 impl Log {
     /// Steps and clips as columns of numbers, which are smaller than records and lose no bit.
-    pub(super) fn columns(&self) -> candle::Result<StateDict> {
+    pub(super) fn columns(&self) -> candle_core::Result<StateDict> {
         let mut columns = COLUMNS.map(|_| Vec::with_capacity(self.clips.len()));
         for (step, clip) in self.steps.iter().zip(&self.clips) {
             let row = [step.loss, step.lr, clip.before, clip.after, clip.scale];
@@ -123,7 +123,7 @@ impl Log {
             let column = tensors.get(&format!("log.{name}"));
             Ok(column
                 .ok_or_else(|| {
-                    candle::Error::msg(format!("expected a tensor log.{name}, found none"))
+                    candle_core::Error::msg(format!("expected a tensor log.{name}, found none"))
                 })?
                 .to_vec1()?)
         };

@@ -2,8 +2,8 @@
 
 use crate::config::TrainingConfig;
 use crate::error::{Error, Result};
-use candle::backprop::GradStore;
-use candle::{DType, Device, Tensor};
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Device, Tensor};
 use recurrent_core::{
     ActivationRecorder, ForwardContext, GradientRecorder, Layer, Record, Sequence,
 };
@@ -37,7 +37,7 @@ impl<'a> Penalties<'a> {
     }
 
     /// The loss with what can be added to it before the way back.
-    pub(super) fn with_loss(&self, loss: &Tensor) -> candle::Result<Tensor> {
+    pub(super) fn with_loss(&self, loss: &Tensor) -> candle_core::Result<Tensor> {
         match self.training.orthogonality > 0.0 {
             true => loss + (orthogonality(self.layer)? * self.training.orthogonality)?,
             false => Ok(loss.clone()),
@@ -122,12 +122,12 @@ fn one_in_closed_form(layer: &dyn Layer, dtype: DType, device: &Device) -> Resul
 ///
 /// Vorontsov, Trabelsi, Kadoury and Pal 2017 (arXiv:1702.00071) take it as a soft constraint on
 /// recurrent matrices.
-fn orthogonality(layer: &dyn Layer) -> candle::Result<Tensor> {
+fn orthogonality(layer: &dyn Layer) -> candle_core::Result<Tensor> {
     let penalties = layer.recurrent_blocks()?.into_iter().map(|(_, block)| {
         let identity = Tensor::eye(block.dim(0)?, block.dtype(), block.device())?;
         (block.matmul(&block.t()?)? - identity)?.sqr()?.sum_all()
     });
-    let penalties = penalties.collect::<candle::Result<Vec<_>>>()?;
+    let penalties = penalties.collect::<candle_core::Result<Vec<_>>>()?;
     Tensor::stack(&penalties, 0)?.sum_all()
 }
 
@@ -135,7 +135,7 @@ fn orthogonality(layer: &dyn Layer) -> candle::Result<Tensor> {
 mod tests {
     use super::*;
     use anyhow::Result;
-    use candle::Var;
+    use candle_core::Var;
     use recurrent_core::{linear, Carry};
 
     /// Two recurrent blocks, and what they would do in a step.
@@ -153,14 +153,14 @@ mod tests {
             xs: &Sequence,
             _: Option<&Carry>,
             _: &ForwardContext,
-        ) -> candle::Result<(Sequence, Carry)> {
+        ) -> candle_core::Result<(Sequence, Carry)> {
             let h = linear(&linear(&xs.values().squeeze(1)?, &self.0, None)?, &self.1, None)?;
             Ok((xs.clone(), Carry::Cell(vec![("h", h)])))
         }
         fn params(&self) -> Vec<(String, Tensor)> {
             Vec::new()
         }
-        fn recurrent_blocks(&self) -> candle::Result<Vec<(String, Tensor)>> {
+        fn recurrent_blocks(&self) -> candle_core::Result<Vec<(String, Tensor)>> {
             Ok(vec![("a".to_string(), self.0.clone()), ("b".to_string(), self.1.clone())])
         }
     }

@@ -11,7 +11,7 @@ use crate::error::{Error, Kept, Result};
 use crate::network::Network;
 use crate::record::{EvalRecord, Generalised, Status};
 use crate::task::{Batch, BatchKey, Criterion, Split, Task};
-use candle::{DType, Tensor};
+use candle_core::{DType, Tensor};
 use recurrent_core::{spectral_radius, Carry, ForwardContext};
 use recurrent_train::{
     global_norm, safetensors_bytes, AdamW, AdamWConfig, Clip, GradientWatch, Optimizer, Params,
@@ -303,7 +303,7 @@ fn solved(evals: &[EvalRecord], criterion: Criterion) -> Option<u64> {
     evals.iter().rev().take_while(met).nth(IN_A_ROW - 1).map(|eval| eval.step)
 }
 
-fn values(losses: &Tensor) -> candle::Result<Vec<f64>> {
+fn values(losses: &Tensor) -> candle_core::Result<Vec<f64>> {
     losses.to_dtype(DType::F64)?.flatten_all()?.to_vec1()
 }
 

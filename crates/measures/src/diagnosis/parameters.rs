@@ -2,8 +2,8 @@
 
 use super::finding::{Finding, FindingKind, Severity};
 use super::suggestions::Advice;
-use candle::backprop::GradStore;
-use candle::{bail, DType, Device, Result, Tensor, Var};
+use candle_core::backprop::GradStore;
+use candle_core::{bail, DType, Device, Result, Tensor, Var};
 use candle_nn::VarMap;
 use recurrent_core::Layer;
 use std::collections::BTreeMap;

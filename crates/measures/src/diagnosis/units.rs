@@ -7,7 +7,7 @@ use crate::gates::within;
 use crate::rank::still;
 use crate::text::{number, percent};
 use crate::{gates, GateUse};
-use candle::Result;
+use candle_core::Result;
 use recurrent_core::Activations;
 
 /// The activity of one layer's units, over all batches.
@@ -254,7 +254,7 @@ fn share(of: impl ExactSizeIterator<Item = bool>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle::{Device, Tensor};
+    use candle_core::{Device, Tensor};
     use recurrent_core::{Gate, LayerId};
 
     /// Two examples, of which the second ends after two of three steps. The padding and the carry

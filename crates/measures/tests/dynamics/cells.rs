@@ -1,6 +1,6 @@
 //! Cells with known dynamics, and layers to measure.
 
-use candle::{DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent_core::{
     linear, Carry, Cell, CellConfig, ForwardContext, HiddenState, Layer, Parameters, Params, Rnn,

@@ -1,7 +1,7 @@
 //! The temporal Jacobian.
 
 use super::cells::{differences, layer, sequences, sheared, silence, Linear};
-use candle::{DType, Tensor};
+use candle_core::{DType, Tensor};
 use nalgebra::DMatrix;
 use recurrent_core::{Nonlinearity, Rnn, Sequence};
 use recurrent_lstm::LstmConfig;
@@ -120,7 +120,7 @@ fn the_median_is_that_over_examples() -> Result<()> {
     let (layer, xs) = (layer(&LstmConfig::default(), 2, 3)?, sequences(3, 5, 2)?);
     let trajectory = Trajectory::new(&layer, &xs, None)?;
     let own = |example| {
-        Ok::<_, candle::Error>(temporal_jacobian_of_example(&trajectory, example, 5, &[5])?[0])
+        Ok::<_, candle_core::Error>(temporal_jacobian_of_example(&trajectory, example, 5, &[5])?[0])
     };
     let mut each = [own(0)?.largest.log10, own(1)?.largest.log10, own(2)?.largest.log10];
     each.sort_by(f64::total_cmp);

@@ -1,7 +1,7 @@
 //! Lyapunov exponents of known systems.
 
 use super::cells::{layer, sequences, sheared, silence, Henon, Linear};
-use candle::{Device, Tensor};
+use candle_core::{Device, Tensor};
 use recurrent_core::{Carry, Rnn};
 use recurrent_lstm::LstmConfig;
 use recurrent_measures::{lyapunov, temporal_jacobian_of_example, Derivative, Trajectory};

@@ -1,7 +1,7 @@
 //! Memory capacity of known systems.
 
 use super::cells::{Elman, Linear};
-use candle::{Device, Tensor};
+use candle_core::{Device, Tensor};
 use rand::Rng;
 use recurrent_core::{named_rng, Carry, ForwardContext, Layer, Sequence};
 use recurrent_measures::{memory_capacity, CapacityConfig, InputDrive};
@@ -80,7 +80,7 @@ impl Layer for Deaf {
         xs: &Sequence,
         _: Option<&Carry>,
         _: &ForwardContext,
-    ) -> candle::Result<(Sequence, Carry)> {
+    ) -> candle_core::Result<(Sequence, Carry)> {
         let (batch, time, _) = xs.values().dims3()?;
         let mut rng = named_rng(5, "deaf");
         let noise = (0..batch * time * 10).map(|_| rng.random_range(-1f32..1.0));

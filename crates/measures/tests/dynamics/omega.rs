@@ -1,7 +1,7 @@
 //! Ω against its formula, written out.
 
 use super::cells::{layer, sequences, silence, Elman, Linear};
-use candle::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use recurrent_core::{
     ActivationRecorder, Activations, ForwardContext, GradientRecorder, GradientTrace, Layer,
     Record, Sequence, Stack,

@@ -1,7 +1,7 @@
 //! The profile of a layer that does not record.
 
 use super::cells::{layer, sequences, Elman};
-use candle::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent_core::{
     Direction, ForwardContext, GradientRecorder, GradientTrace, Layer, Record, Sequence, Stack,

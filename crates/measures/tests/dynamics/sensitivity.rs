@@ -1,7 +1,7 @@
 //! The sensitivity of the output to the weights.
 
 use super::cells::{sequences, Elman, Linear};
-use candle::{Device, Tensor};
+use candle_core::{Device, Tensor};
 use recurrent_core::{ForwardContext, Layer, Sequence};
 use recurrent_measures::{sensitivity, SensitivityMethod};
 use recurrent_testkit::close::expect_error;
@@ -42,7 +42,7 @@ fn a_scalar_linear_network_has_its_closed_form() -> Result<()> {
 #[test]
 fn it_grows_as_the_memory_does() -> Result<()> {
     // Under a constant input dh/dλ tends to 1/(1 - λ)².
-    let xs = Sequence::new(Tensor::ones((1, 1000, 1), candle::DType::F64, &Device::Cpu)?)?;
+    let xs = Sequence::new(Tensor::ones((1, 1000, 1), candle_core::DType::F64, &Device::Cpu)?)?;
     for lambda in [0.5, 0.9, 0.97] {
         let found =
             sensitivity(&Linear::layer(&[vec![lambda]])?, &xs, &[1000], SensitivityMethod::Exact)?
@@ -98,7 +98,9 @@ fn the_median_is_that_over_examples_and_what_has_no_answer_is_refused() -> Resul
     let found = sensitivity(&layer, &xs, &[5], SensitivityMethod::Exact)?[0].norm;
     let own = |row| {
         let one = Sequence::new(xs.values().narrow(0, row, 1)?.contiguous()?)?;
-        Ok::<_, candle::Error>(sensitivity(&layer, &one, &[5], SensitivityMethod::Exact)?[0].norm)
+        Ok::<_, candle_core::Error>(
+            sensitivity(&layer, &one, &[5], SensitivityMethod::Exact)?[0].norm,
+        )
     };
     let mut each = [own(0)?, own(1)?, own(2)?];
     each.sort_by(f64::total_cmp);

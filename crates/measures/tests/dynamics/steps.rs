@@ -1,7 +1,7 @@
 //! A layer run step by step.
 
 use super::cells::{differences, layer, near, sequences, Elman};
-use candle::{DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent_core::{
     Bidirectional, CellConfig, ForwardContext, Layer, LayerId, RecurrentDropout, Rnn, Sequence,
@@ -60,7 +60,9 @@ fn closed_form_autograd_and_rows_of_the_jacobian_agree() -> Result<()> {
     for layer in [&lstm as &dyn Layer, &elman] {
         let xs = sequences(3, 5, 2)?;
         let by = |derivative| {
-            Ok::<_, candle::Error>(Trajectory::new(layer, &xs, None)?.with_derivative(derivative))
+            Ok::<_, candle_core::Error>(
+                Trajectory::new(layer, &xs, None)?.with_derivative(derivative),
+            )
         };
         let (auto, closed) = (by(Derivative::Autograd)?, by(Derivative::ClosedForm)?);
         let grad = noise("grad", &[3, auto.size()])?;

@@ -1,7 +1,7 @@
 //! Wrappers around layers.
 
 use super::cells::{differences, layer, near, sequences};
-use candle::{DType, Device};
+use candle_core::{DType, Device};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent_core::{Direction, ForwardContext, Layer, LayerId, Rnn, Sequence, Stack};
 use recurrent_gru::GruConfig;
@@ -66,7 +66,7 @@ fn a_residual_over_time_adds_to_the_identity() -> Result<()> {
     let trajectory = Trajectory::new(&outer, &xs, None)?;
     let one = Sequence::new(xs.values().narrow(1, 4, 1)?.contiguous()?)?;
     let inside = Trajectory::new(&inner, &one, Some(&trajectory.states()[4]))?.jacobian(0, 1)?;
-    let identity = candle::Tensor::eye(4, DType::F64, &Device::Cpu)?;
+    let identity = candle_core::Tensor::eye(4, DType::F64, &Device::Cpu)?;
     let expected = (identity + (inside * alpha)?)?;
     close("I + α J", &trajectory.jacobian(4, 1)?, &expected, Tolerance::Norm(1e-13))?;
     Ok(())

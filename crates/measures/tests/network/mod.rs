@@ -1,6 +1,6 @@
 //! A network on the adding problem, with what a test needs of it.
 
-use candle::{DType, Device, Module, Result, Tensor};
+use candle_core::{DType, Device, Module, Result, Tensor};
 use candle_nn::{AdamW, Linear, Optimizer, ParamsAdamW, VarBuilder, VarMap};
 use rand::Rng;
 use recurrent_core::{

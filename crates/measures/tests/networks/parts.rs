@@ -2,7 +2,7 @@
 //! weights for every lag.
 
 use super::plain::{close, dot, flat, sum, Case};
-use candle::Result;
+use candle_core::Result;
 use recurrent_core::{Bptt, Cell, CellConfig, ForwardContext};
 use recurrent_gru::GruConfig;
 use recurrent_lstm::LstmConfig;

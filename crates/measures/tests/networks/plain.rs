@@ -1,7 +1,7 @@
 //! Gradients by plain autograd over a loop of `Cell::step`, one example at a time, with a copy of
 //! the weights for every lag.
 
-use candle::{DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use recurrent_core::{
     Bidirectional, Cell, CellConfig, ForwardContext, Layer, LayerId, Pool, Rnn, Sequence, Stack,

@@ -1,7 +1,7 @@
 //! Measures of recorded gradients and observed states on networks whose gradients are known.
 
 use super::plain::{dot, flat, sum, values, Case, HIDDEN, INPUT};
-use candle::{DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::ops::sigmoid;
 use candle_nn::{VarBuilder, VarMap};
 use recurrent_core::{

@@ -7,7 +7,7 @@ use crate::loss;
 use crate::splits::Splits;
 use crate::task::{Batch, BatchKey, Criterion, LossTarget, Metrics, Reference, Task, TaskConfig};
 use crate::usage::bail_config;
-use candle::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use recurrent_core::Sequence;
 use std::ops::Range;
 use std::path::Path;

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::labelled::{DataInfo, LabelledData};
 use crate::splits::Splits;
 use crate::task::BatchKey;
-use candle::{DType, Device};
+use candle_core::{DType, Device};
 use rand::seq::SliceRandom;
 use recurrent_core::{named_rng, Sequence};
 use std::path::Path;

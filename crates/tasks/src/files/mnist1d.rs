@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::labelled::{DataInfo, LabelledData};
 use crate::splits::Splits;
 use crate::task::{BatchKey, Split};
-use candle::{DType, Device};
+use candle_core::{DType, Device};
 use rand::seq::SliceRandom;
 use rand::Rng;
 use recurrent_core::init::normal;

@@ -7,7 +7,7 @@ use crate::error::{ensure, Result};
 use crate::labelled::{DataInfo, LabelledData};
 use crate::splits::Splits;
 use crate::task::BatchKey;
-use candle::{DType, Device};
+use candle_core::{DType, Device};
 use recurrent_core::Sequence;
 use std::path::Path;
 use std::sync::Arc;

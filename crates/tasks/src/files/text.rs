@@ -6,7 +6,7 @@ use crate::draw::{check_length, one_hot};
 use crate::error::{ensure, Result};
 use crate::loss;
 use crate::task::{Batch, BatchKey, Criterion, LossTarget, Metrics, Reference, Split, Task};
-use candle::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use rand::Rng;
 use recurrent_core::{named_rng, Sequence};
 use std::collections::BTreeSet;

@@ -4,7 +4,7 @@ use crate::draw::{batch_rng, check_length, tensor};
 use crate::error::Result;
 use crate::loss;
 use crate::task::{Batch, BatchKey, Criterion, LossTarget, Metrics, Task};
-use candle::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use rand::Rng;
 use recurrent_core::Sequence;
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 use crate::draw::tensor;
 use crate::error::Result;
 use crate::task::{Batch, BatchKey};
-use candle::{DType, Device};
+use candle_core::{DType, Device};
 use rand::Rng;
 use recurrent_core::Sequence;
 

@@ -7,7 +7,7 @@ use crate::close::{all_close, values};
 use crate::named::flatten;
 use crate::{close, Case, Evaluation, Result, TensorMap, Tolerance};
 use anyhow::ensure;
-use candle::Tensor;
+use candle_core::Tensor;
 use recurrent_core::{
     ActivationRecorder, Activations, ForwardContext, GradientRecorder, Layer, Record, Sequence,
 };

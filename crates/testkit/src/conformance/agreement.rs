@@ -8,7 +8,7 @@ use crate::{
     Result, TensorMap, Tolerance,
 };
 use anyhow::{ensure, Context};
-use candle::{DType, Tensor};
+use candle_core::{DType, Tensor};
 use recurrent_core::{ForwardContext, Sequence};
 
 /// The whole run equals a loop over `step`, in outputs, carry and every gradient, for every loss,

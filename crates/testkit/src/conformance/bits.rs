@@ -5,7 +5,7 @@ use crate::close::{all_close, values};
 use crate::named::to_f64;
 use crate::{close, Case, Dims, Evaluation, Implementation, Result, TensorMap, Tolerance};
 use anyhow::ensure;
-use candle::DType;
+use candle_core::DType;
 use recurrent_core::Record;
 
 /// The same seed gives the same weights, and the same weights the same bits in training, at 1, 2

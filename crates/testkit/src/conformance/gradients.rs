@@ -6,7 +6,7 @@ use crate::{
     close, finite_difference, noise, Case, Evaluation, LossInputs, Result, TensorMap, Tolerance,
 };
 use anyhow::{bail, ensure, Context};
-use candle::Tensor;
+use candle_core::Tensor;
 use recurrent_core::{ForwardContext, Record, Sequence};
 
 /// Every parameter has a finite, non-zero gradient: at initialisation as a whole, with other

@@ -5,7 +5,7 @@ use crate::close::{all_close, expect_error};
 use crate::named::{flatten, weights};
 use crate::{close, noise, Case, Dims, Evaluation, LossInputs, Result, Tolerance};
 use anyhow::ensure;
-use candle::{safetensors, DType, Device, Module, Tensor, D};
+use candle_core::{safetensors, DType, Device, Module, Tensor, D};
 use candle_nn::VarBuilder;
 use recurrent_core::{Carry, ForwardContext, Layer, Sequence};
 use std::collections::BTreeSet;
@@ -92,7 +92,10 @@ fn ends(case: &Case, evaluation: &Evaluation, ys: &Tensor) -> Result<Tensor> {
             }
         }
     };
-    Ok(Tensor::cat(&(0..evaluation.size.batch).map(row).collect::<candle::Result<Vec<_>>>()?, 0)?)
+    Ok(Tensor::cat(
+        &(0..evaluation.size.batch).map(row).collect::<candle_core::Result<Vec<_>>>()?,
+        0,
+    )?)
 }
 
 /// Non-contiguous inputs, weights and carries give the same values, for a cell the same bits.

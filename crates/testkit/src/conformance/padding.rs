@@ -4,7 +4,7 @@ use super::agreement::directions;
 use crate::close::{all_close, values};
 use crate::{Case, Evaluation, LossInputs, Result, TensorMap, Tolerance};
 use anyhow::ensure;
-use candle::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use recurrent_core::Record;
 
 /// Padding of NaN, infinity and 1e30, and other loss weights there, give the same bits as padding

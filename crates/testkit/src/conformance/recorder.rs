@@ -8,7 +8,7 @@ use crate::{
     finite_difference, Case, Evaluation, Implementation, LossInputs, Result, TensorMap, Tolerance,
 };
 use anyhow::{ensure, Context};
-use candle::{DType, Tensor};
+use candle_core::{DType, Tensor};
 use recurrent_core::{Carry, ForwardContext, GradientTrace, Layer, Record, Sequence};
 
 /// The recorded gradients of every layer, direction and field equal those of the plain loop:

@@ -10,7 +10,7 @@ use crate::{
     Tolerance,
 };
 use anyhow::{ensure, Context};
-use candle::Tensor;
+use candle_core::Tensor;
 use recurrent_core::{Bptt, ForwardContext, HiddenGradClip, Record, Sequence, Truncation};
 
 /// The length of the windows.

@@ -7,7 +7,7 @@ use crate::{
     TensorMap, Tolerance,
 };
 use anyhow::ensure;
-use candle::Tensor;
+use candle_core::Tensor;
 use recurrent_core::Carry;
 
 /// The closed form equals differentiating the plain loop's step, and finite differences. In

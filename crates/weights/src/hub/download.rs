@@ -3,7 +3,7 @@
 use super::error::{file_error, message};
 use super::progress::Transfer;
 use super::{Repository, OFFLINE};
-use candle::{bail, Result};
+use candle_core::{bail, Result};
 use hf_hub::HFError;
 use std::fs;
 use std::io::ErrorKind;

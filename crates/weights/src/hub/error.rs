@@ -1,7 +1,7 @@
 //! Errors of the client library in messages that say what to do.
 
 use super::{Repository, OFFLINE};
-use candle::Error;
+use candle_core::Error;
 use hf_hub::repository::RepoTreeEntry;
 use hf_hub::HFError;
 

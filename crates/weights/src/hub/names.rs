@@ -1,7 +1,7 @@
 //! The names that a repository, a revision or a file may have.
 
 use super::RepositoryKind;
-use candle::{bail, Result};
+use candle_core::{bail, Result};
 
 /// Owner and name. Both become parts of addresses and of paths in the cache.
 pub(super) fn repository(kind: RepositoryKind, id: &str) -> Result<(&str, &str)> {

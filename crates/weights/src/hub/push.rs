@@ -3,7 +3,7 @@
 use super::error::request_error;
 use super::progress::Transfer;
 use super::{Repository, OFFLINE};
-use candle::{bail, Error, Result};
+use candle_core::{bail, Error, Result};
 use hf_hub::repository::CommitOperation;
 use std::fs;
 use std::path::{Path, PathBuf};

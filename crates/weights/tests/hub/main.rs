@@ -3,7 +3,7 @@
 
 mod server;
 
-use candle::Result;
+use candle_core::Result;
 use recurrent_weights::hub::{Commit, Hub, Repository};
 use server::{Answer, Request, Server};
 use std::fs;
