@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 /// Truncation and clipping of the gradient of the carried state; neither by default.
 ///
 /// ```text
-/// window   no gradient flows from the steps after a border at t to s_t: truncated backpropagation
-/// clip     dL/dh_t is bounded at every step, before it flows further back
+/// truncation   no gradient flows from the steps after a border at t to s_t: truncated BPTT
+/// clip         dL/dh_t is bounded at every step, before it flows further back
 /// ```
 ///
 /// Both change the recorded gradients; neither changes the forward pass. A user's [`crate::Layer`]
@@ -50,12 +50,12 @@ impl Bptt {
         Self { truncation: Some(Truncation::Every(steps)), clip: None }
     }
 
-    /// The last `steps` steps alone.
+    /// Truncation to the last `steps` steps of each example.
     pub fn last(steps: usize) -> Self {
         Self { truncation: Some(Truncation::Last(steps)), clip: None }
     }
 
-    /// The gradient of h bounded at every step.
+    /// Clips the gradient of h at every step.
     pub fn clipped(clip: HiddenGradClip) -> Self {
         Self { truncation: None, clip: Some(clip) }
     }
@@ -97,10 +97,10 @@ mod tests {
         assert_eq!(
             all(Bptt::truncated(4), 8),
             [4],
-            "nothing ends where the example has ended already"
+            "there is no border after the end of an example"
         );
         assert_eq!(all(Bptt::last(3), 10), [7]);
-        assert_eq!(all(Bptt::last(10), 10), [0], "the initial carry gets nothing");
+        assert_eq!(all(Bptt::last(10), 10), [0], "no gradient reaches the initial carry");
         assert_eq!((all(Bptt::last(11), 10), all(Bptt::default(), 10)), (vec![], vec![]));
         assert!(Bptt::last(0).check().is_err() && Bptt::truncated(0).check().is_err());
         for bound in [0.0, -1.0, f64::NAN] {

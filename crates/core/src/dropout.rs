@@ -38,7 +38,7 @@ mod tests {
     use candle_core::{DType, Device};
 
     #[test]
-    fn the_draw_decides_the_mask() -> Result<()> {
+    fn the_key_determines_the_mask() -> Result<()> {
         let xs = Sequence::new(Tensor::ones((10, 50, 20), DType::F64, &Device::Cpu)?)?;
         let drop = |context: &ForwardContext| {
             dropout(&xs, 0.25, context)?.values().flatten_all()?.to_vec1::<f64>()

@@ -320,7 +320,7 @@ mod tests {
         accumulator.put(0, 3, &[3f32, 4.]);
         accumulator.put(0, 0, &[0f32, 1e-40]);
         accumulator.put(1, 1, &[3f32, -4.]);
-        accumulator.put(1, 2, &[9f32, 9.]); // behind its end
+        accumulator.put(1, 2, &[9f32, 9.]); // after its end
         let trace = accumulator.trace(LayerId::default(), "h")?;
         assert_eq!(trace.norms_at(0).collect::<Vec<_>>(), [5., 5.]);
         assert_eq!(trace.batch_norms[0], 6.);
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_finite_is_counted_and_merged() -> Result<()> {
+    fn non_finite_values_are_counted_and_merged() -> Result<()> {
         let xs = Sequence::new(Tensor::zeros((2, 1, 1), DType::F32, &Device::Cpu)?)?;
         let empty = || {
             Ok::<_, candle_core::Error>(GradientAccumulator::new(

@@ -17,7 +17,7 @@ pub trait Layer: Send + Sync {
     /// The number of features of the output.
     fn output_size(&self) -> usize;
 
-    /// The number of output features, at the end, that come from a direction in reverse, which ends
+    /// The number of output features, at the end, that come from a reversed direction, which ends
     /// at an example's first step.
     fn reversed_size(&self) -> usize {
         0

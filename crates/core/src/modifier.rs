@@ -243,7 +243,7 @@ mod tests {
     ];
 
     #[test]
-    fn a_name_finds_its_row() {
+    fn a_name_selects_its_row() {
         for (text, expected) in [
             ("plain", Some("plain")),
             ("rate=0.5", Some("0.5")),

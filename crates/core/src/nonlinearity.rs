@@ -27,7 +27,7 @@ impl Nonlinearity {
         }
     }
 
-    /// φ′ where φ is `y`, of any shape.
+    /// φ′ as a function of the output `y` = φ(a), of any shape.
     ///
     /// # Errors
     /// Those of candle.

@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_nearest_one_is_refused() -> Result<()> {
+    fn matrices_without_a_nearest_one_are_refused() -> Result<()> {
         let ones = Tensor::ones((3, 3), DType::F64, &Device::Cpu)?;
         let (v, w) = (random("v", 5, 5)?.narrow(1, 0, 4)?, random("w", 5, 5)?.narrow(1, 0, 4)?);
         let rank_4 = v.contiguous()?.matmul(&w.t()?.contiguous()?)?;

@@ -34,7 +34,7 @@ mod tests {
     use rand::RngCore;
 
     #[test]
-    fn a_stream_belongs_to_its_seed_and_name() {
+    fn a_generator_depends_on_seed_and_name() {
         let draw = |seed, name| named_rng(seed, name).next_u64();
         assert_eq!(draw(1, "a"), draw(1, "a"));
         assert_ne!(draw(1, "a"), draw(2, "a"));

@@ -198,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn zoneout_keeps_its_share_and_is_new_at_every_step() {
+    fn zoneout_keeps_its_share_and_is_drawn_at_every_step() {
         let zoneout =
             Zoneout::new(0.3, Some(StepKey { seed: 1, step: 2 }), LayerId::default(), "h");
         let k = |step, row| {

@@ -150,7 +150,7 @@ impl Sequence {
     }
 
     /// The last output of a layer, `(batch, feature)`: at each example's last step, and at its
-    /// first step for the last `reversed` features, which come from a direction in reverse; see
+    /// first step for the last `reversed` features, which come from a reversed direction; see
     /// [`crate::Layer::reversed_size`].
     ///
     /// # Errors

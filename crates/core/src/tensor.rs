@@ -61,7 +61,7 @@ pub fn relu(z: &Tensor) -> Result<Tensor> {
     z.gt(0.0)?.where_cond(z, &z.zeros_like()?)
 }
 
-/// σ′ where σ is `y`: y ∘ (1 − y).
+/// σ′ as a function of the output `y`: y ∘ (1 − y).
 ///
 /// # Errors
 /// Those of candle.
@@ -69,7 +69,7 @@ pub fn sigmoid_slope(y: &Tensor) -> Result<Tensor> {
     y * y.affine(-1.0, 1.0)?
 }
 
-/// tanh′ where tanh is `y`: 1 − y².
+/// tanh′ as a function of the output `y`: 1 − y².
 ///
 /// # Errors
 /// Those of candle.

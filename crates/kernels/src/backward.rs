@@ -15,7 +15,7 @@ use std::ops::Range;
 /// weights. Each product reads and writes the sums once.
 const BLOCK_ROWS: usize = 256;
 
-/// What a chunk's backward pass reads and writes.
+/// The arguments of a chunk's backward pass.
 pub(crate) struct BackwardArgs<'a, F: KernelFloat> {
     pub(crate) matrices: &'a Matrices<F>,
     /// dL/dys, `(rows, time, output)`, or empty.
@@ -24,14 +24,14 @@ pub(crate) struct BackwardArgs<'a, F: KernelFloat> {
     pub(crate) grads: Option<&'a mut WeightGradients<F>>,
     /// Where the gradient of the inputs is written, `(rows, time, input)`, or empty.
     pub(crate) dxs: &'a mut [F],
-    /// One accumulator a field of the state, or empty.
+    /// One accumulator for each field of the state, or empty.
     pub(crate) accumulators: &'a mut [GradientAccumulator],
 }
 
-/// Scratch c_size of the backward pass through one segment.
+/// Scratch memory of the backward pass through one segment.
 struct BackwardScratch<F: KernelFloat> {
     d: Buffer<F>,                 // (block, rows, span): gradients of the pre-activations
-    raw_dh: Buffer<F>,            // (rows, output), a step if projected: dL/d(output of the cell)
+    raw_dh: Buffer<F>,            // (steps, rows, output) if projected: dL/d(output of the cell)
     raw_dc: Buffer<F>,            // (rows, hidden)
     direct_h: Buffer<F>,          // (rows, output): the gradient that bypasses the cell
     direct_c: Buffer<F>,          // (rows, hidden)
@@ -237,7 +237,7 @@ impl<F: KernelFloat, K: CellKernel> Chunk<'_, F, K> {
         }
     }
 
-    /// The inverse of [`Chunk::gather`]; padding is left alone.
+    /// The inverse of [`Chunk::gather`]; it does not change the padding.
     fn scatter(&self, steps_first: &[F], steps: Range<usize>, out: &mut [F]) {
         let width = self.stepper.weights.sizes.input;
         let mut values = steps_first.chunks_exact(width);
@@ -321,7 +321,8 @@ struct StageRows<'a, 'b, F: KernelFloat, K> {
     row: &'a mut [F],
 }
 
-/// Some stages of one step: what the driver adds to the cell, the cell's second stage, its first.
+/// Some stages of one step, in this order: the driver's additions to the cell, the cell's second
+/// stage, its first.
 struct BackwardStages<'s, 'a, 'b, F: KernelFloat, K> {
     stages: [bool; 3],
     rows: &'s mut StageRows<'a, 'b, F, K>,

@@ -2,7 +2,7 @@
 //!
 //! A training step needs the same large buffers as the last one. The system hands out large blocks
 //! as fresh pages that fault and are cleared at first touch, every time. So dropped buffers return
-//! to a pool and are used again.
+//! to a pool and are reused.
 
 use crate::KernelFloat;
 use std::ops::{Deref, DerefMut};

@@ -1,4 +1,4 @@
-//! What a cell brings to the driver: the arithmetic of one row.
+//! The arithmetic of one row, which each cell provides to the driver.
 
 use crate::KernelFloat;
 
@@ -30,8 +30,8 @@ pub trait CellKernel: Clone + Send + Sync + 'static {
     const INPUT_ORDER: &'static [usize] = &[];
     /// The number of gates that the pre-activations take in a row.
     const SPAN: usize = Self::RECURRENT_OFFSET + Self::GATES;
-    /// Whether the last gate depends on what [`CellKernel::forward`] writes in place of the last
-    /// output. Needs `RECURRENT_OFFSET` = 0 and no cell state.
+    /// Whether the last gate depends on the value that [`CellKernel::forward`] writes in place of
+    /// the last output. Needs `RECURRENT_OFFSET` = 0 and no cell state.
     const TWO_STAGES: bool = false;
     /// The number of further values saved per row and step.
     const SAVED_PER_ROW: usize = 0;
@@ -55,14 +55,14 @@ pub trait CellKernel: Clone + Send + Sync + 'static {
     fn finish<F: KernelFloat, const FUSED: bool>(&self, _row: ForwardRow<F>) {}
 
     /// Runs the derivative of the second stage. Its result is the `dh` of [`CellKernel::backward`]:
-    /// dL/d(what `forward` wrote).
+    /// the gradient of the value that `forward` wrote.
     #[inline(always)]
     fn finish_backward<F: KernelFloat, const FUSED: bool>(&self, _row: BackwardRow<F>) {}
 }
 
 /// Arguments of one row, forward. `c_before` and `c` are empty for a cell without cell state.
 pub struct ForwardRow<'a, F> {
-    /// In: pre-activations. Out: what the backward pass needs.
+    /// In: pre-activations. Out: the values that the backward pass needs.
     pub saved: &'a mut [F],
     /// The input of the recurrent matrices: h_{t-1}, masked by dropout.
     pub recurrent_input: &'a [F],
@@ -83,7 +83,7 @@ pub struct ForwardRow<'a, F> {
 /// Arguments of one row, backward. All outputs are overwritten, except `d_extra` and
 /// `d_recurrent_input`, which are added to.
 pub struct BackwardRow<'a, F> {
-    /// What the forward pass saved.
+    /// The values that the forward pass saved.
     pub saved: &'a [F],
     /// The input of the recurrent matrices.
     pub recurrent_input: &'a [F],

@@ -13,7 +13,7 @@ use std::ops::Range;
 /// stay in the second-level cache until their steps run.
 const BLOCK_ROWS: usize = 64;
 
-/// Runs one step: the cell, its weights, and what the driver adds.
+/// Runs one step: the cell, its weights, and the driver's additions.
 pub(crate) struct Stepper<'a, F: KernelFloat, K> {
     pub(crate) cell: &'a K,
     pub(crate) weights: &'a PackedWeights<F>,
@@ -65,7 +65,7 @@ pub(crate) struct ForwardScratch<F: KernelFloat> {
 }
 
 impl<F: KernelFloat, K: CellKernel> Stepper<'_, F, K> {
-    /// Whether h, and c, differ from what the cell writes.
+    /// Whether h, and c, differ from the values that the cell writes.
     pub(crate) fn raw_state_differs(&self) -> [bool; 2] {
         [self.temporal_residual.is_some() || self.zoneout[0].is_some(), self.zoneout[1].is_some()]
     }
@@ -320,7 +320,7 @@ struct StageRows<'a, 'b, F: KernelFloat, K, P> {
     /// The example of the first row.
     first: usize,
     count: usize,
-    /// Whether to run `forward`, `finish`, and what the driver adds to the cell.
+    /// Whether to run `forward`, `finish`, and the driver's additions.
     stages: [bool; 3],
     recurrent_input: &'a [F],
     range: &'a P,

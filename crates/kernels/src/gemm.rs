@@ -209,7 +209,7 @@ fn interleave<F: KernelFloat, const N: usize>(
 /// The left side of a product.
 #[derive(Clone, Copy)]
 pub(crate) enum Lhs<'a, F> {
-    /// Rows as long as the product is deep, `stride` elements apart.
+    /// Rows whose length is the depth of the product, `stride` elements apart.
     Rows { values: &'a [F], rows: usize, stride: usize },
     /// A transposed matrix.
     Interleaved(&'a Interleaved<'a, F>),
@@ -368,8 +368,8 @@ impl<F: KernelFloat> Product<'_, F> {
         }
         match self.a {
             Lhs::Rows { values, stride, .. } => {
-                // `black_box`: the optimiser must take these pointers for unrelated. Otherwise it
-                // computes each from the others in every turn of the loop.
+                // `black_box`: the optimiser must treat these pointers as unrelated. Otherwise it
+                // computes each from the others in every iteration.
                 let a: [_; MR] = std::array::from_fn(|row| {
                     &std::hint::black_box(&values[(first + row) * stride + part.start..])[..len]
                 });

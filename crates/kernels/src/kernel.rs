@@ -86,22 +86,22 @@ impl<K: CellKernel> Engine for Kernel<K> {
     }
 }
 
-/// What the forward pass saves for the backward pass.
+/// The values that the forward pass saves for the backward pass.
 struct SavedRun<F: KernelFloat> {
     weights: PackedWeights<F>,
     mask: Vec<F>,
     chunks: Vec<Vec<Segment<F>>>,
 }
 
-/// A range of steps of a chunk, and what is saved of them.
+/// A range of steps of a chunk, and the values saved for it.
 struct Segment<F: KernelFloat> {
     steps: Range<usize>,
     saved: SavedSegment<F>,
 }
 
-/// What is saved of a segment.
+/// The values saved for a segment.
 enum SavedSegment<F: KernelFloat> {
-    /// All that the backward pass needs.
+    /// All values that the backward pass needs.
     Tape(Tape<F>),
     /// The state at its start, from which the rest is recomputed.
     Start(Vec<F>, Vec<F>),

@@ -2,9 +2,9 @@
 //!
 //! [`Kernel`] is the driver, written once. It cuts the batch into chunks of rows that run
 //! independently, projects the inputs of a block of steps in one matrix product, and loops over
-//! time with one recurrent product and one loop over the rows a step. Backward, it accumulates the
-//! gradients of the weights in products over blocks of steps. A cell brings a [`CellKernel`]: the
-//! arithmetic of one row, forward and backward.
+//! time with one recurrent product and one loop over the rows per step. Backward, it accumulates
+//! the gradients of the weights in products over blocks of steps. A cell provides a [`CellKernel`]:
+//! the arithmetic of one row, forward and backward.
 //!
 //! ```text
 //! forward   saved_t = b + W_ih x_t                             a product over a block of steps
@@ -18,7 +18,7 @@
 //!
 //! Chunks do not depend on the number of threads, and their sums are added in order: the result has
 //! the same bits at any number of threads. They run in the current rayon pool. Large buffers are
-//! pooled and used again; see [`release_memory`].
+//! pooled and reused; see [`release_memory`].
 //!
 //! The backward pass sets gradients below the smallest normal number to zero, because arithmetic on
 //! subnormal numbers is far slower. With a gradient recorder they are kept, and counted.

@@ -15,19 +15,19 @@ use serde::{Deserialize, Serialize};
 ///
 /// With the gates held fixed, the Jacobian along c is ∂c_t/∂c_{t-1}. If m is carried without
 /// normalisation, it is diag σ(f): an open forget gate passes the gradient unchanged, a closed one
-/// stops it. If m is carried normalised, it is
+/// stops it. If m is carried normalised, the Jacobian of *every* step is:
 ///
 /// ```text
 /// diag(gain_c) · J(m_t) · diag σ(f)      J(m) = (I − 11ᵀ/hidden − m̂m̂ᵀ/hidden) / √(variance m + eps),  m̂ = LN(m)
 /// ```
 ///
-/// at *every* step. Whatever the gates do, J removes the mean of the gradient and its component
-/// along m̂, and divides the rest by the root. Let σ(f) be φ and gain_c be γ for all units, and let
-/// the new values σ(i) ∘ tanh(g) have the variance v and be uncorrelated with c. Then the variance
-/// of m is φ²γ² + v, and the factor of a step is 1 / √(1 + (v + eps) / (φγ)²). It is below 1 even
-/// if the forget gate is fully open, and near 1 if nothing enters, even if the gate is nearly
-/// closed: the gate no longer sets how much is forgotten, but the weight of the old values against
-/// the new. With [`crate::Norm::Rms`] there is no term 11ᵀ/hidden.
+/// J removes the mean of the gradient and its component along m̂, whatever the gates do, and
+/// divides the rest by the root. Let σ(f) be φ and gain_c be γ for all units, and let the new
+/// values σ(i) ∘ tanh(g) have the variance v and be uncorrelated with c. Then the variance of m is
+/// φ²γ² + v, and the factor of a step is 1 / √(1 + (v + eps) / (φγ)²). It is below 1 even if the
+/// forget gate is fully open, and near 1 if no new values enter, even if the gate is nearly closed.
+/// So the gate no longer sets how much is forgotten, but the weight of the old values relative to
+/// the new ones. With [`crate::Norm::Rms`] there is no term 11ᵀ/hidden.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Placement {
@@ -123,7 +123,7 @@ mod tests {
 
     /// The norm of the gradient after 20 steps of zeros backward along c from `w`, with no new
     /// values and b_f = −1.
-    fn handed_back(placement: Placement, w: &Tensor) -> Result<f64> {
+    fn gradient_norm(placement: Placement, w: &Tensor) -> Result<f64> {
         let zeros = |size: usize| Tensor::zeros(size, DType::F64, &Device::Cpu);
         let ones = |size: usize| Tensor::ones(size, DType::F64, &Device::Cpu);
         let forget = Tensor::cat(&[zeros(HIDDEN)?, ones(HIDDEN)?.neg()?, zeros(2 * HIDDEN)?], 0)?;
@@ -157,14 +157,14 @@ mod tests {
     }
 
     #[test]
-    fn a_forget_gate_decays_the_gradient_unless_the_memory_is_carried_normalised() -> Result<()> {
+    fn a_forget_gate_decays_the_gradient_unless_c_is_carried_normalised() -> Result<()> {
         // Mean 0 and orthogonal to c, so that J only divides it; norm 1.
         let w = Tensor::new(&[[0f64, 0., 0.5, 0., 0., -0.5, -0.5, 0.5]], &Device::Cpu)?;
         let forget = 1.0 / (1.0 + 1f64.exp());
         let close = |found: f64, expected: f64| {
             assert!((found / expected - 1.0).abs() < 1e-9, "{found} against {expected}")
         };
-        close(handed_back(Placement::Haste, &w)?, forget.powi(STEPS));
+        close(gradient_norm(Placement::Haste, &w)?, forget.powi(STEPS));
         for placement in [Placement::PyTorchScript, Placement::TfAddons, Placement::Burn] {
             // The variance of the carried state; after the first step, eps keeps it just below 1.
             let (mut variance, mut expected) = (3.5, 1.0);
@@ -174,7 +174,7 @@ mod tests {
                 variance = kept / (kept + placement.eps());
             }
             assert!(expected > 0.4, "{expected}");
-            close(handed_back(placement, &w)?, expected);
+            close(gradient_norm(placement, &w)?, expected);
         }
         Ok(())
     }

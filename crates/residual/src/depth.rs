@@ -9,8 +9,7 @@ use recurrent_core::{
 };
 use std::sync::Arc;
 
-/// A layer with a connection around it, of a kind of [`Shortcut`]; by default ys = layer(xs) + P
-/// xs.
+/// A layer with a [`Shortcut`] around it; by default ys = layer(xs) + P xs.
 ///
 /// The carry, the recorder and the names of the layer's weights are those of the inner layer.
 pub struct Residual<L> {
@@ -79,7 +78,7 @@ impl<L: Layer> Layer for Residual<L> {
         context: &ForwardContext,
     ) -> Result<(Tensor, Carry)> {
         let (y, carry) = self.layer.last(xs, carry, context)?;
-        // Two steps are enough: the last one, and the first one for a direction in reverse.
+        // Two steps are enough: the last one, and the first one for a reversed direction.
         let last = xs.pool(Pool::Last)?;
         let ends = match self.reversed_size() {
             0 => vec![last],

@@ -113,9 +113,10 @@ impl<C: Cell> Cell for TemporalResidualCell<C> {
     }
 
     fn gates(&self, x: &Tensor, s: &Self::State) -> Result<Vec<Gate>> {
-        // A gate that keeps the output in the inner cell, as z in h' = (1 − z) ∘ n + z ∘ h, no
-        // longer does: (1 + α z) ∘ h stays, whatever z is. The inner cell still updates other
-        // fields, c' = f ∘ c + i ∘ g, and f keeps them as before.
+        // In the inner cell, a gate such as z in h' = (1 − z) ∘ n + z ∘ h decides how much of the
+        // output is kept. With the residual it no longer does: the factor of h is 1 + α z, whatever
+        // z is. The inner cell still updates other fields, c' = f ∘ c + i ∘ g, and f keeps them as
+        // before.
         let memory = C::State::FIELDS.len() > 1;
         let gates = self.cell.gates(x, s)?.into_iter();
         Ok(gates.map(|gate| Gate { keeps: gate.keeps && memory, ..gate }).collect())
@@ -125,7 +126,7 @@ impl<C: Cell> Cell for TemporalResidualCell<C> {
     /// dh = dh' + the product of the inner cell for α dh'
     /// ```
     ///
-    /// For other fields it is the product of the inner cell; `None` if that cell has no closed
+    /// For other fields, the result is that of the inner cell; `None` if that cell has no closed
     /// form.
     fn vjp(&self, x: &Tensor, s: &Self::State, grad: &Self::State) -> Result<Option<Self::State>> {
         let mut inside = grad.fields();

@@ -61,7 +61,7 @@ fn schemes_have_their_bounds() -> Result<()> {
 }
 
 #[test]
-fn keras_is_orthogonal_as_a_whole_and_remembers() -> Result<()> {
+fn keras_is_orthogonal_as_a_whole_with_forget_bias_one() -> Result<()> {
     with(&Init { scheme: Scheme::Keras, ..Init::default() }, LSTM, |w| {
         assert_orthogonal(&w.weight_hh()?, 1.0)?;
         let bound = (6. / 64f64).sqrt();
@@ -152,7 +152,7 @@ fn schemes_and_biases_by_gate() -> Result<()> {
 }
 
 #[test]
-fn a_bias_by_gate_goes_before_that_of_the_memory() -> Result<()> {
+fn a_bias_by_gate_overrides_the_forget_bias() -> Result<()> {
     let biases = vec![("i".to_string(), 0.5), ("f".to_string(), 4.0)];
     let init = Init {
         forget_bias: ForgetBias::Chrono { longest: 50 },
@@ -207,7 +207,7 @@ fn a_projected_output_has_blocks_that_are_not_square() -> Result<()> {
 }
 
 #[test]
-fn names_and_seeds_decide_not_the_order() -> Result<()> {
+fn weights_depend_on_name_and_seed_not_on_order() -> Result<()> {
     let init = Init::default();
     let (first, second) = with(&init, LSTM, |w| Ok((w.weight_ih(3)?, w.weight_hh()?)))?;
     let (later, earlier) = with(&init, LSTM, |w| {
@@ -235,7 +235,7 @@ fn weights_that_exist_are_kept() -> Result<()> {
 }
 
 #[test]
-fn what_a_cell_does_not_have_is_an_error() {
+fn missing_gates_and_biases_are_errors() {
     let error = |init: &Init| match with(init, VANILLA, |_| Ok(())) {
         Ok(()) => panic!("{init:?} must fail"),
         Err(error) => error.to_string(),

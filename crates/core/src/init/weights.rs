@@ -215,8 +215,8 @@ impl<'a> Weights<'a> {
     }
 
     /// A single bias under another name, `(gates * hidden)`, for a cell that has one bias where
-    /// PyTorch has two. It holds the whole of what [`Init`] sets: the forget bias, and the biases
-    /// of single gates.
+    /// PyTorch has two. It holds everything that [`Init`] sets: the forget bias, and the biases of
+    /// single gates.
     ///
     /// # Errors
     /// If it exists with another shape.
