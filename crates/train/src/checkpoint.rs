@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_come_back_bit_by_bit_and_the_bytes_are_the_same() -> Result<()> {
+    fn a_round_trip_keeps_all_bits_of_numbers_and_file() -> Result<()> {
         let values = [
             0.1,
             1.0 / 3.0,

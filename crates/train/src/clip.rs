@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn above_it_the_direction_stays() -> Result<()> {
+    fn above_the_threshold_the_direction_stays() -> Result<()> {
         let (params, a, b) = two()?;
         let mut grads = grads_of(&a, &b, (3.0, 4.0))?; // norm sqrt(6 * 9 + 4 * 16)
         let clip = clip_global_norm(&params, &mut grads, 0.5)?;
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_global_clip_keeps_the_direction_and_none_enlarges_an_element() -> Result<()> {
+    fn only_the_global_clip_keeps_the_direction_and_all_only_shrink() -> Result<()> {
         let (params, a, b) = two()?;
         for dtype in [DType::F32, DType::F64, DType::F16, DType::BF16] {
             for (index, rule) in RULES.iter().enumerate() {
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn twice_is_once() -> Result<()> {
+    fn clipping_twice_equals_clipping_once() -> Result<()> {
         let (params, a, b) = two()?;
         for (index, rule) in RULES.iter().enumerate() {
             let mut grads = uneven(&a, &b, DType::F32)?;
@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn all_refuse_the_same() -> Result<()> {
+    fn all_clips_refuse_the_same_input() -> Result<()> {
         let (params, a, b) = two()?;
         for rule in RULES {
             let mut grads = grads_of(&a, &b, (1.0, 1.0))?;

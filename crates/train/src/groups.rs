@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_choice_holds() -> Result<()> {
+    fn the_last_choice_wins() -> Result<()> {
         let slow = ParamGroup { lr_scale: 0.1, ..ParamGroup::default() };
         let groups = ParamGroups::new(&params()?)
             .with(ParamGroup::without_decay(), |name| name.ends_with("bias"))?
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_choice_of_nothing_and_bad_numbers_are_refused() -> Result<()> {
+    fn empty_choices_and_bad_numbers_are_refused() -> Result<()> {
         let groups = ParamGroups::new(&params()?);
         let none = groups
             .clone()

@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_large_nor_small_values_spill_over() {
+    fn large_and_small_values_neither_overflow_nor_underflow() {
         for unit in [1e-320, 1e-200, 1e-140, 1.0, 1e140, 1e200, 1e300] {
             let norm = slice_norm(&[3.0 * unit, -4.0 * unit, 0.0]);
             let tolerance = if unit < 1e-300 { 1e-3 } else { 1e-14 };
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn zero_nan_and_infinity_come_out_as_such() {
+    fn zero_nan_and_infinity_are_preserved() {
         assert_eq!(slice_norm(&[0.0; 11]), 0.0);
         assert_eq!(slice_norm::<f64>(&[]), 0.0);
         assert_eq!(slice_norm(&[1.0, f64::NEG_INFINITY]), f64::INFINITY);
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn views_and_half_precision_are_read_right() -> Result<()> {
+    fn views_and_half_precision_are_read_correctly() -> Result<()> {
         let tensor = Tensor::arange(0f64, 12.0, &Device::Cpu)?.reshape((3, 4))?;
         let column = tensor.narrow(1, 1, 1)?; // 1, 5, 9
         close(tensor_norm(&column)?, 107f64.sqrt());

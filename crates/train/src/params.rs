@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_state_is_refused_whole() -> Result<()> {
+    fn a_wrong_state_changes_nothing() -> Result<()> {
         let params =
             Params::new([("a".to_string(), var(&[1.0, 2.0])), ("b".to_string(), var(&[3.0]))])?;
         let mut state = params.state()?;

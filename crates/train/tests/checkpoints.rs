@@ -43,7 +43,7 @@ fn latest(checkpoints: &Checkpoints) -> Result<(Option<u64>, Vec<String>)> {
 }
 
 #[test]
-fn the_last_ones_are_kept() -> Result<()> {
+fn the_last_checkpoints_are_kept() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let checkpoints = Checkpoints::new(temp.path().join("a/b"));
     assert_eq!(latest(&checkpoints)?, (None, vec![]), "there is no folder yet");
@@ -68,7 +68,7 @@ fn the_last_ones_are_kept() -> Result<()> {
 }
 
 #[test]
-fn a_spoilt_checkpoint_falls_back_to_the_one_before_and_says_so() -> Result<()> {
+fn a_damaged_checkpoint_is_reported_and_the_one_before_is_used() -> Result<()> {
     type Spoil = fn(&mut Vec<u8>);
     let spoil: [(&str, Spoil); 6] = [
         ("one bit of the last byte", |bytes| *bytes.last_mut().expect("some") ^= 1),
@@ -102,7 +102,7 @@ fn a_spoilt_checkpoint_falls_back_to_the_one_before_and_says_so() -> Result<()> 
 }
 
 #[test]
-fn every_file_that_is_cut_short_is_found_out() -> Result<()> {
+fn every_truncated_file_is_detected() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let checkpoints = Checkpoints::new(temp.path());
     let path = save(&checkpoints, [3])?.remove(0);
@@ -116,7 +116,7 @@ fn every_file_that_is_cut_short_is_found_out() -> Result<()> {
 }
 
 #[test]
-fn the_checkpoint_of_another_loop_is_an_error_and_not_passed_over() -> Result<()> {
+fn the_checkpoint_of_another_loop_is_an_error() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let checkpoints = Checkpoints::new(temp.path());
     save(&checkpoints, [1])?;
@@ -129,7 +129,7 @@ fn the_checkpoint_of_another_loop_is_an_error_and_not_passed_over() -> Result<()
 }
 
 #[test]
-fn where_nothing_can_be_written_the_last_checkpoint_stays() -> Result<()> {
+fn a_failed_write_keeps_the_last_checkpoint() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let checkpoints = Checkpoints::new(temp.path().join("checkpoints"));
     // A file in place of the folder, so that nobody can write below it, with any permissions.

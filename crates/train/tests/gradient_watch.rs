@@ -123,7 +123,7 @@ fn a_gradient_that_is_zero_from_the_start_stops_after_ten_steps() -> Result<()> 
 }
 
 #[test]
-fn one_gradient_other_than_zero_is_a_sign_of_life() -> Result<()> {
+fn one_nonzero_gradient_counts_as_alive() -> Result<()> {
     let hand = Hand::new(DType::F32)?;
     let mut watch = GradientWatch::new(&hand.params)?.zero_steps(4)?;
     let mut warned = Vec::new();

@@ -130,8 +130,8 @@ fn follow(name: &str, problem: &BTreeMap<String, Part>, case: &Case) -> Result<(
         let loss = loss_of(problem, &params)?;
         let mut grads = loss.backward()?;
         if let Some(max_norm) = case.clip {
-            // PyTorch adds 1e-6 to the norm before it divides; asking for that much less gives the
-            // same
+            // PyTorch adds 1e-6 to the norm before it divides; a threshold lower by that factor
+            // gives the same result.
             let norm = global_norm(&params, &grads)?;
             let clip = clip_global_norm(&params, &mut grads, max_norm * norm / (norm + 1e-6))?;
             let expected = case.norms[step - 1];

@@ -69,7 +69,7 @@ impl Regression {
 }
 
 #[test]
-fn each_optimiser_finds_the_line() -> Result<()> {
+fn each_optimiser_fits_the_line() -> Result<()> {
     for (dtype, factor) in
         [(DType::F64, 1e-8), (DType::F32, 1e-6), (DType::F16, 1e-3), (DType::BF16, 1e-2)]
     {
@@ -119,8 +119,8 @@ fn strided_gradients_are_read_by_their_layout() -> Result<()> {
             let problem = Regression::new(DType::F32)?;
             let (_, mut optimizer) = optimizers(&problem.params)?.swap_remove(index);
             for scale in [1.0, -0.3] {
-                // a product with a number would lay the tensor out anew, so the rows are scaled
-                // before the transpose
+                // Multiplying the transpose by a number would make it contiguous, so the rows are
+                // scaled before the transpose.
                 let grad =
                     if grad.is_contiguous() { (&grad * scale)? } else { (&rows * scale)?.t()? };
                 optimizer.step(&grads_with(&problem, grad)?)?;
@@ -187,7 +187,7 @@ fn frozen_parameters_are_neither_updated_nor_clipped() -> Result<()> {
 }
 
 #[test]
-fn a_parameter_without_gradient_stands_still() -> Result<()> {
+fn a_parameter_without_gradient_does_not_change() -> Result<()> {
     for index in 0..=MODES.len() {
         let problem = Regression::new(DType::F32)?;
         let (name, mut optimizer) = optimizers(&problem.params)?.swap_remove(index);

@@ -63,7 +63,7 @@ fn bits(state: &StateDict) -> Result<Vec<(String, Vec<u64>)>> {
 }
 
 #[test]
-fn ten_and_ten_steps_are_twenty_bit_by_bit() -> Result<()> {
+fn resuming_after_ten_steps_gives_the_same_bits() -> Result<()> {
     let folder = tempfile::tempdir()?;
     for (name, build) in OPTIMIZERS {
         for dtype in [DType::F32, DType::F64, DType::BF16, DType::F16] {
@@ -103,7 +103,7 @@ fn ten_and_ten_steps_are_twenty_bit_by_bit() -> Result<()> {
 }
 
 #[test]
-fn a_saved_state_does_not_move_with_the_next_steps() -> Result<()> {
+fn later_steps_do_not_change_a_saved_state() -> Result<()> {
     for (name, build) in OPTIMIZERS {
         let params = model(DType::F32, 0.0)?;
         let mut optimizer = build(&params)?;
@@ -113,7 +113,7 @@ fn a_saved_state_does_not_move_with_the_next_steps() -> Result<()> {
         train(&params, &mut *optimizer, 3)?;
         assert_eq!((bits(&saved.0)?, bits(&saved.1)?), before, "{name}");
 
-        // nor does what was loaded, although it is updated in place
+        // Nor do they change the loaded tensors, although the optimiser updates in place.
         optimizer.load_state(&saved.1)?;
         train(&params, &mut *optimizer, 3)?;
         assert_eq!(bits(&saved.1)?, before.1, "{name}");
@@ -122,7 +122,7 @@ fn a_saved_state_does_not_move_with_the_next_steps() -> Result<()> {
 }
 
 #[test]
-fn a_state_that_does_not_fit_is_refused_whole() -> Result<()> {
+fn a_state_that_does_not_fit_changes_nothing() -> Result<()> {
     let params = model(DType::F32, 0.0)?;
     let mut optimizer = AdamW::new(&params, AdamWConfig::default())?;
     train(&params, &mut optimizer, 2)?;
@@ -163,7 +163,7 @@ fn a_state_that_does_not_fit_is_refused_whole() -> Result<()> {
 }
 
 #[test]
-fn thawing_goes_on_from_the_state_of_the_frozen_run() -> Result<()> {
+fn unfreezing_continues_from_the_state_of_the_frozen_run() -> Result<()> {
     let params = model(DType::F64, 0.0)?;
     let frozen = ParamGroups::new(&params).with(ParamGroup::frozen(), |name| name == "bias")?;
     let mut optimizer = AdamW::new(frozen, AdamWConfig { lr: 0.1, ..Default::default() })?;
