@@ -36,7 +36,7 @@ fn weights(spec: &RnnConfig) -> Result<Weights> {
 }
 
 #[test]
-fn remedies_are_the_registrys_variants_of_the_same_kind() -> Result<()> {
+fn modifiers_give_the_variants_of_the_registry() -> Result<()> {
     for (name, remedies, like) in [
         ("lstm", "forget-bias", "lstm-bias1"),
         ("lstm", "chrono", "lstm-chrono"),
@@ -70,7 +70,7 @@ fn remedies_are_the_registrys_variants_of_the_same_kind() -> Result<()> {
 }
 
 #[test]
-fn what_a_remedy_leaves_alone_begins_with_the_same_bits() -> Result<()> {
+fn unchanged_weights_start_with_the_same_bits() -> Result<()> {
     for (name, remedies) in [
         ("lstm", "forget-bias=3"),
         ("lstm", "layernorm"),
@@ -97,7 +97,7 @@ fn what_a_remedy_leaves_alone_begins_with_the_same_bits() -> Result<()> {
 }
 
 #[test]
-fn gates_begin_on_their_own() -> Result<()> {
+fn gates_are_initialised_separately() -> Result<()> {
     let spec = with("lstm", "init.g=identity:0.5+init.o=keras+bias.i=-2")?;
     let init = spec.cell.init();
     assert_eq!(init.recurrent_by_gate, [("g".to_string(), Block::Identity { scale: 0.5 })]);
@@ -120,7 +120,7 @@ fn gates_begin_on_their_own() -> Result<()> {
 }
 
 #[test]
-fn every_row_of_the_table_is_a_remedy_that_builds() -> Result<()> {
+fn every_row_of_the_table_builds() -> Result<()> {
     let value = |usage: &str| -> Vec<String> {
         let usage = usage.replace("G=", if usage.contains("init") { "f=" } else { "i=" });
         let (name, kind) = usage.split_once(['=', '[']).unwrap_or((&usage, ""));
@@ -151,7 +151,7 @@ fn every_row_of_the_table_is_a_remedy_that_builds() -> Result<()> {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_in_one_line() {
+fn impossible_modifiers_are_refused_in_one_line() {
     for (name, text, expected) in [
         (
             "vanilla",

@@ -101,7 +101,7 @@ fn coupled_gates_are_those_of_f_negated() -> Result<()> {
 }
 
 #[test]
-fn what_onnx_cannot_say_is_refused() -> Result<()> {
+fn layers_without_an_onnx_form_are_refused() -> Result<()> {
     let lstm = RnnConfig::new(CellKind::Lstm(LstmConfig::default()));
     let proj = CellKind::Lstm(LstmConfig { proj: Some(2), ..LstmConfig::default() });
     for (spec, expected) in [

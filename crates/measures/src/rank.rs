@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn units_that_stand_still_are_found_within_the_lengths() -> Result<()> {
+    fn constant_units_are_found_within_the_lengths() -> Result<()> {
         // By step, from the carry on. Unit 0 is zero, unit 1 constant, unit 2 varies; the carry and
         // the padding do not count.
         let states = [

@@ -132,7 +132,7 @@ fn a_low_forget_bias_makes_the_gradient_vanish() -> Result<()> {
 
 /// The same network, whose data needs no more than what it keeps.
 #[test]
-fn what_vanishes_beyond_the_lags_that_are_needed_is_no_finding() -> Result<()> {
+fn vanishing_beyond_the_needed_lags_is_no_finding() -> Result<()> {
     let network = Network::of(1, &lstm(ForgetBias::Constant(-3.0), &[]), 24, 0)?;
     assert_eq!(found(&network.diagnose(100, 2, 0)?), []);
     Ok(())
@@ -155,7 +155,7 @@ fn a_large_recurrent_matrix_makes_the_gradient_explode() -> Result<()> {
 /// In the linear range of tanh, with all singular values 1.5, the gradient grows by exactly this
 /// factor every step.
 #[test]
-fn the_growth_is_that_of_the_spectral_radius() -> Result<()> {
+fn the_growth_equals_the_spectral_radius() -> Result<()> {
     for seed in 0..SEEDS {
         let init = Init {
             scheme: Scheme::Normal { input: 1e-8, recurrent: 1.0 },
@@ -195,7 +195,7 @@ fn relu_units_below_zero_are_dead() -> Result<()> {
 
 /// Trains everything above it, and nothing below, without a word.
 #[test]
-fn the_layer_norm_that_cuts_the_graph_is_found() -> Result<()> {
+fn a_layer_norm_that_cuts_the_graph_is_found() -> Result<()> {
     for seed in 0..SEEDS {
         let network = Network::of(2, &chrono(20), 24, seed)?;
         let norm = candle_nn::layer_norm(24, 1e-5, network.vb().pp("norm"))?;
@@ -314,7 +314,7 @@ fn large_inputs_saturate_the_state() -> Result<()> {
 }
 
 #[test]
-fn truncation_and_short_sequences_are_told_from_vanishing() -> Result<()> {
+fn truncation_and_short_sequences_are_distinguished_from_vanishing() -> Result<()> {
     let network = Network::of(1, &chrono(50), 24, 0)?;
     let mut diagnosis = Diagnosis::new(60);
     let recorder = diagnosis.recorder();
@@ -336,7 +336,7 @@ fn truncation_and_short_sequences_are_told_from_vanishing() -> Result<()> {
 }
 
 #[test]
-fn what_is_not_finite_is_found_and_nothing_concluded_from_it() -> Result<()> {
+fn non_finite_numbers_are_found_and_hide_other_findings() -> Result<()> {
     let network = Network::of(1, &chrono(20), 24, 0)?;
     let mut diagnosis = Diagnosis::new(19);
     for poison in [false, true] {
@@ -371,7 +371,7 @@ fn what_is_not_finite_is_found_and_nothing_concluded_from_it() -> Result<()> {
 }
 
 #[test]
-fn both_directions_are_judged_each_in_its_own_time() -> Result<()> {
+fn each_direction_is_diagnosed_in_its_own_order_of_steps() -> Result<()> {
     let network = Network::new(0, |vb| {
         let forward = Rnn::new(2, 16, &lstm(ForgetBias::Constant(-3.0), &[]), vb.clone())?;
         let reverse = Rnn::at_layer(LayerId { layer: 0, reverse: true }, 2, 16, &chrono(50), vb)?;
@@ -410,7 +410,7 @@ fn the_report_is_sorted_narrow_and_the_same_every_time() -> Result<()> {
 }
 
 #[test]
-fn what_cannot_be_diagnosed_is_refused() -> Result<()> {
+fn invalid_input_is_refused() -> Result<()> {
     let network = Network::of(1, &chrono(20), 8, 0)?;
     let mut diagnosis = Diagnosis::new(19);
     let unwatched = network.loss(20, 0, &ForwardContext::default())?;

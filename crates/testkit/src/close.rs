@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tolerances_mean_what_they_say() {
+    fn tolerances_are_applied_as_documented() {
         let b = tensor([3.0, 4.0, 0.0, 0.0]);
         let passes = |a: [f64; 4], tolerance| close("t", &tensor(a), &b, tolerance).is_ok();
         assert!(passes([3.0, 4.0, 0.0, 0.05], Tolerance::Norm(0.011)));

@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_are_read_with_what_they_say_of_themselves() -> Result<()> {
+    fn files_are_read_with_their_metadata() -> Result<()> {
         assert!(cases()?.iter().any(|case| case == "lstm-1layer-lengths-f64"));
         let reference = load("lstm-1layer-lengths-f64")?;
         let ReferenceCase { batch, time, input, hidden, .. } = reference.case;

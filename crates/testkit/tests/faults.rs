@@ -305,12 +305,12 @@ found! {
 }
 
 #[test]
-fn nothing_is_found_where_nothing_is_wrong() {
+fn a_correct_case_has_no_faults() {
     assert_eq!(faults(&case(Fault::None)), Vec::new());
 }
 
 #[test]
-fn a_count_that_is_not_the_documented_one_is_found() {
+fn a_wrong_number_of_weights_is_found() {
     let case = Case::cell(LeakyConfig(Fault::None), |input, hidden| hidden * (input + hidden) + 1);
     let faults = faults(&case);
     assert_eq!(faults.len(), 1, "{faults:?}");
@@ -318,7 +318,7 @@ fn a_count_that_is_not_the_documented_one_is_found() {
 }
 
 #[test]
-fn a_declared_zero_must_be_one() {
+fn a_declared_zero_gradient_must_be_zero() {
     let name = "w_l0";
     let case = case(Fault::None).zero_gradient(name, "of no reason");
     let faults = faults(&case);
@@ -328,7 +328,7 @@ fn a_declared_zero_must_be_one() {
 }
 
 #[test]
-fn a_zero_declared_for_the_start_must_be_one() {
+fn a_gradient_declared_zero_at_the_start_must_be_zero() {
     let case = case(Fault::None).zero_at_start("w_", "of no reason");
     let faults = faults(&case);
     assert_eq!(faults.len(), 1, "{faults:?}");

@@ -75,7 +75,7 @@ fn a_checkpoint_of_pytorch_is_flattened() -> Result<()> {
 }
 
 #[test]
-fn what_is_no_file_of_tensors_says_so() -> Result<()> {
+fn other_files_are_refused_with_their_kind() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let refusal = |path: &Path| read(path).expect_err("it is no file of tensors").to_string();
     let message = refusal(&foreign("refused-module.pt"));
@@ -123,7 +123,7 @@ fn made(shapes: &[(&str, &[usize])]) -> Tensors {
 }
 
 #[test]
-fn one_error_lists_everything_and_names_what_it_looks_like() {
+fn one_error_lists_everything_and_suggests_a_convention() {
     let found = made(&[
         ("rnn.weight_ih_l0", &[8, 4]),
         ("rnn.weight_hh_l0", &[8, 2]),
@@ -237,7 +237,7 @@ fn a_convention_is_plain_data() -> Result<()> {
 }
 
 #[test]
-fn a_convention_that_contradicts_itself_or_has_no_room_is_refused() {
+fn contradictory_and_incomplete_conventions_are_refused() {
     let ours: Tensors =
         lstm().iter().map(|(name, shape)| (name.clone(), counting(shape))).collect();
     let message = |result: Result<Tensors>| result.expect_err("it is refused").to_string();
@@ -274,7 +274,7 @@ fn a_convention_that_contradicts_itself_or_has_no_room_is_refused() {
 }
 
 #[test]
-fn a_packed_buffer_goes_out_and_back() -> Result<()> {
+fn a_packed_buffer_round_trips() -> Result<()> {
     let packed = PackedWeights {
         gates: 3,
         layers: 2,

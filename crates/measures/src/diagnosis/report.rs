@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_without_batches_says_so() {
+    fn a_report_without_batches_states_that() {
         let report = crate::diagnosis::Diagnosis::new(10).report();
         assert_eq!((report.batches, report.findings.len()), (0, 0));
         let text = report.to_string();

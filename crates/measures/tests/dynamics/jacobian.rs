@@ -89,7 +89,7 @@ fn the_smallest_of_a_network_far_from_normal_is_that_of_its_own_inverse() -> Res
 }
 
 #[test]
-fn what_is_lost_for_good_is_not_resolved() -> Result<()> {
+fn lost_directions_are_not_resolved() -> Result<()> {
     let relu = VanillaConfig { nonlinearity: Nonlinearity::Relu, ..VanillaConfig::default() };
     let (layer, xs) = (layer(&relu, 2, 12)?, sequences(3, 6, 2)?);
     let trajectory = Trajectory::new(&layer, &xs, None)?;
@@ -101,7 +101,7 @@ fn what_is_lost_for_good_is_not_resolved() -> Result<()> {
 }
 
 #[test]
-fn what_single_precision_does_not_have_is_not_resolved_there() -> Result<()> {
+fn values_below_single_precision_are_not_resolved_there() -> Result<()> {
     let double = Linear::layer(&[vec![1.0, 0.0], vec![0.0, 1e-8]])?;
     let single = |tensor: &Tensor| tensor.detach().to_dtype(DType::F32);
     let cell = Linear { a: single(&double.cell().a)?, b: single(&double.cell().b)? };
@@ -116,7 +116,7 @@ fn what_single_precision_does_not_have_is_not_resolved_there() -> Result<()> {
 }
 
 #[test]
-fn the_median_is_that_over_examples() -> Result<()> {
+fn the_median_is_over_examples() -> Result<()> {
     let (layer, xs) = (layer(&LstmConfig::default(), 2, 3)?, sequences(3, 5, 2)?);
     let trajectory = Trajectory::new(&layer, &xs, None)?;
     let own = |example| {

@@ -69,7 +69,7 @@ fn the_henon_map_has_its_published_exponents() -> Result<()> {
 }
 
 #[test]
-fn both_derivatives_and_the_temporal_jacobian_say_the_same() -> Result<()> {
+fn both_derivatives_and_the_temporal_jacobian_agree() -> Result<()> {
     let (layer, xs) = (layer(&LstmConfig::default(), 2, 4)?, sequences(1, 120, 2)?);
     let auto = Trajectory::new(&layer, &xs, None)?;
     let found = lyapunov(&auto, 8, 20)?;

@@ -94,7 +94,7 @@ impl Layer for Deaf {
 }
 
 #[test]
-fn what_does_not_hear_remembers_nothing() -> Result<()> {
+fn a_layer_that_ignores_its_input_has_no_capacity() -> Result<()> {
     for drive in [InputDrive::First, InputDrive::All] {
         let found = memory_capacity(&Deaf, &CapacityConfig { drive, ..settings(100) })?;
         assert!(found.total().abs() <= 0.02, "{}", found.total());

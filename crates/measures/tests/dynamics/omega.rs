@@ -74,7 +74,7 @@ fn both_forms_are_their_formulas() -> Result<()> {
 }
 
 #[test]
-fn an_orthogonal_network_has_none_and_a_scaled_one_that_of_its_scale() -> Result<()> {
+fn omega_is_zero_for_an_orthogonal_network_and_known_for_a_scaled_one() -> Result<()> {
     let turned =
         |gain: f64| Linear::layer(&[vec![0.6 * gain, -0.8 * gain], vec![0.8 * gain, 0.6 * gain]]);
     for (gain, paper, code) in [(1.0, 0.0, 0.0), (2.0, 5.0, 9.0), (0.5, 1.25, 0.5625)] {
@@ -149,7 +149,7 @@ fn an_lstm_and_a_stack_of_one_can_be_penalised() -> Result<()> {
 }
 
 #[test]
-fn no_gradient_no_penalty_and_what_cannot_be_penalised_is_refused() -> Result<()> {
+fn without_gradients_the_penalty_is_zero_and_invalid_input_is_refused() -> Result<()> {
     let (xs, elman) = (sequences(3, 4, 2)?, Elman::layer(2, 5, 1.0)?);
     let (mut traces, seen) = context(&elman, &xs)?;
     let other = Activations {

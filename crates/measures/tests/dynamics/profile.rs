@@ -35,7 +35,7 @@ fn same(found: &GradientTrace, expected: &GradientTrace, tolerance: Tolerance) -
 }
 
 #[test]
-fn the_chain_of_pull_backs_is_what_a_recorder_sees() -> Result<()> {
+fn the_chain_of_vjps_equals_the_recorded_gradients() -> Result<()> {
     let xs = sequences(3, 7, 2)?;
     let (elman, lstm) = (Elman::layer(2, 4, 1.0)?, layer(&LstmConfig::default(), 2, 4)?);
     let weight = noise("weight", &[3, 4])?;
@@ -54,7 +54,7 @@ fn the_chain_of_pull_backs_is_what_a_recorder_sees() -> Result<()> {
 }
 
 #[test]
-fn the_top_of_a_stack_too() -> Result<()> {
+fn the_top_layer_of_a_stack_agrees_too() -> Result<()> {
     let vars = VarMap::new();
     let vb = VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu);
     let stack = Stack::new(2, 4, 2, Direction::Forward, &VanillaConfig::default(), vb)?;
@@ -74,7 +74,7 @@ fn the_top_of_a_stack_too() -> Result<()> {
 }
 
 #[test]
-fn underflow_in_single_precision_is_the_recorders() -> Result<()> {
+fn underflow_in_single_precision_equals_the_recorded_one() -> Result<()> {
     let vars = VarMap::new();
     let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
     let layer = recurrent_core::Rnn::new(2, 4, &LstmConfig::default(), vb)?;

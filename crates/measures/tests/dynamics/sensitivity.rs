@@ -40,7 +40,7 @@ fn a_scalar_linear_network_has_its_closed_form() -> Result<()> {
 }
 
 #[test]
-fn it_grows_as_the_memory_does() -> Result<()> {
+fn sensitivity_grows_with_the_memory() -> Result<()> {
     // Under a constant input dh/dλ tends to 1/(1 - λ)².
     let xs = Sequence::new(Tensor::ones((1, 1000, 1), candle_core::DType::F64, &Device::Cpu)?)?;
     for lambda in [0.5, 0.9, 0.97] {
@@ -57,7 +57,7 @@ fn it_grows_as_the_memory_does() -> Result<()> {
 }
 
 #[test]
-fn exact_is_that_of_finite_differences_and_random_comes_near() -> Result<()> {
+fn exact_equals_finite_differences_and_random_is_close() -> Result<()> {
     let (layer, xs) = (Elman::layer(2, 4, 1.1)?, sequences(1, 6, 2)?);
     let exact = sensitivity(&layer, &xs, &[6], SensitivityMethod::Exact)?.remove(0);
     let u = layer.cell().u.copy()?;
@@ -93,7 +93,7 @@ fn exact_is_that_of_finite_differences_and_random_comes_near() -> Result<()> {
 }
 
 #[test]
-fn the_median_is_that_over_examples_and_what_has_no_answer_is_refused() -> Result<()> {
+fn the_median_is_over_examples_and_invalid_input_is_refused() -> Result<()> {
     let (layer, xs) = (Elman::layer(2, 4, 1.1)?, sequences(3, 5, 2)?);
     let found = sensitivity(&layer, &xs, &[5], SensitivityMethod::Exact)?[0].norm;
     let own = |row| {

@@ -35,7 +35,7 @@ fn the_condition_is_sufficient_and_not_necessary() -> Result<()> {
 }
 
 #[test]
-fn every_gate_has_its_own() -> Result<()> {
+fn every_gate_has_its_own_spectrum() -> Result<()> {
     let found = block_spectra(&layer(&LstmConfig::default(), 2, 4)?)?;
     let names: Vec<_> = found.iter().map(|block| block.name.as_str()).collect();
     assert_eq!(names, ["weight_hh_l0.i", "weight_hh_l0.f", "weight_hh_l0.g", "weight_hh_l0.o"]);

@@ -83,7 +83,7 @@ fn closed_form_autograd_and_rows_of_the_jacobian_agree() -> Result<()> {
 }
 
 #[test]
-fn a_layer_without_closed_form_says_so_and_falls_back_where_either_will_do() -> Result<()> {
+fn a_layer_without_closed_form_is_an_error_or_uses_autograd() -> Result<()> {
     let config = LayerNormVanillaConfig::default();
     let (layer, xs) = (layer(&config, 2, 4)?, sequences(3, 2, 2)?);
     let grad = noise("grad", &[3, 4])?;
@@ -112,7 +112,7 @@ fn a_learned_start_is_found() -> Result<()> {
 }
 
 #[test]
-fn what_cannot_be_run_step_by_step_is_refused() -> Result<()> {
+fn layers_that_cannot_run_step_by_step_are_refused() -> Result<()> {
     let (one, xs) = (layer(&GruConfig::default(), 2, 4)?, sequences(3, 2, 2)?);
     let ragged = Sequence::padded(xs.values().clone(), &[2, 1, 2])?;
     let short = "trajectory xs: expected sequences of one length, 2 steps, got one of 1";

@@ -36,7 +36,7 @@ fn the_jacobian_of_a_stack_has_those_of_its_layers_on_the_diagonal() -> Result<(
 }
 
 #[test]
-fn a_residual_over_depth_leaves_the_jacobians_bit_by_bit() -> Result<()> {
+fn a_residual_over_depth_keeps_the_bits_of_the_jacobians() -> Result<()> {
     let vars = VarMap::new();
     let vb = VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu);
     let inner = Rnn::new(3, 3, &LstmConfig::default(), vb.clone())?;
@@ -73,7 +73,7 @@ fn a_residual_over_time_adds_to_the_identity() -> Result<()> {
 }
 
 #[test]
-fn a_residual_over_depth_lets_the_input_of_the_step_be_read() -> Result<()> {
+fn a_residual_over_depth_does_not_hide_the_input_of_the_step() -> Result<()> {
     let settings = CapacityConfig {
         delays: 20,
         washout: 50,

@@ -133,7 +133,7 @@ fn layers_that_ignore_the_flow_are_refused() -> Result<()> {
 }
 
 #[test]
-fn reading_more_than_the_ends_has_to_be_said() -> Result<()> {
+fn reading_other_steps_must_be_declared() -> Result<()> {
     let case = Case::new(&GruConfig::default(), 1, &RAGGED, LossReads::Steps)?;
     let error = case.objective(|objective| {
         long_range_share(&Objective { reads: LossReads::Ends, ..*objective }, &[3])

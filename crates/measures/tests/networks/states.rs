@@ -81,7 +81,7 @@ impl Cell for Keeper {
 }
 
 #[test]
-fn without_recurrent_weights_all_comes_along_the_carousel() -> Result<()> {
+fn without_recurrent_weights_the_carousel_is_the_whole_gradient() -> Result<()> {
     let case = Case::new(&LstmConfig::forget_bias(1.0), 1, &[9, 4, 7], LossReads::Ends)?;
     for (name, weight) in case.chains[0].cells[0].params() {
         if name.starts_with("weight_hh") {
@@ -148,7 +148,7 @@ fn the_carousel_is_the_product_of_the_gates() -> Result<()> {
 }
 
 #[test]
-fn an_output_that_is_kept_has_its_reference_at_the_end() -> Result<()> {
+fn a_kept_output_has_its_reference_at_lag_zero() -> Result<()> {
     let keeper = Keeper(Var::from_tensor(&values(&[INPUT, INPUT], 1.0, 0.0)?)?.into_inner());
     let layer = Rnn::from_cell(keeper);
     let xs = Sequence::padded(values(&[2, 5, INPUT], 1.0, 2.0)?, &[5, 3])?;
@@ -207,7 +207,7 @@ fn leaked(
 }
 
 #[test]
-fn a_gradient_that_halves_leaves_f32_where_it_must() -> Result<()> {
+fn a_halving_gradient_underflows_in_f32_at_the_known_lag() -> Result<()> {
     // 2^-126 is the smallest normal number of f32, 2^-149 the smallest subnormal one.
     let found =
         &shadow(&leaked(0.5, 0.0, 160, DType::F32)?, &leaked(0.5, 0.0, 160, DType::F64)?)?[0];
@@ -248,7 +248,7 @@ fn a_gradient_that_grows_overflows_f32() -> Result<()> {
 }
 
 #[test]
-fn what_is_no_number_in_both_is_not_an_overflow() -> Result<()> {
+fn nan_in_both_precisions_is_not_an_overflow() -> Result<()> {
     let found =
         &shadow(&leaked(0.5, f64::NAN, 3, DType::F32)?, &leaked(0.5, f64::NAN, 3, DType::F64)?)?[0];
     assert_eq!((found.first.nan, found.first.overflowed, found.first.lost), (Some(0), None, None));
@@ -257,7 +257,7 @@ fn what_is_no_number_in_both_is_not_an_overflow() -> Result<()> {
 }
 
 #[test]
-fn depth_and_time_are_told_apart() -> Result<()> {
+fn depth_and_time_are_distinguished() -> Result<()> {
     // The top layer keeps 0.9 per step and takes 0.1 of its input; the bottom layer keeps 0.5.
     let (bottom, top, gain, steps) = (0.5f64, 0.9f64, 0.1, 60);
     let layers: Vec<Box<dyn Layer>> = vec![
@@ -372,7 +372,7 @@ fn noise_of_batches_is_that_of_their_examples() -> Result<()> {
 }
 
 #[test]
-fn rank_of_what_a_network_does() -> Result<()> {
+fn rank_of_the_states_of_a_network() -> Result<()> {
     // h' = x: the states are the inputs, which are on a line at the first batch position and in a
     // plane over both.
     let layer = Rnn::from_cell(Leak::new(0.0, 1.0, 3, DType::F64)?);

@@ -139,7 +139,7 @@ fn files(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_file_is_fetched_once_and_then_lies_in_pythons_cache() -> Result<()> {
+fn a_file_is_fetched_once_into_pythons_cache() -> Result<()> {
     let server = Server::start(answer);
     let (hub, cache) = hub(&server.url);
     let model = hub.model("our/lstm")?;
@@ -200,7 +200,7 @@ fn files_that_belong_together_are_of_one_commit() -> Result<()> {
 }
 
 #[test]
-fn what_is_not_there_is_named_with_what_is() -> Result<()> {
+fn missing_names_are_reported_with_the_existing_ones() -> Result<()> {
     let server = Server::start(answer);
     let (hub, cache) = hub(&server.url);
     let model = || hub.model("our/lstm");
@@ -228,7 +228,7 @@ fn what_is_not_there_is_named_with_what_is() -> Result<()> {
 }
 
 #[test]
-fn a_gated_repository_wants_a_token_that_has_access() -> Result<()> {
+fn a_gated_repository_needs_a_token_that_has_access() -> Result<()> {
     let server = Server::start(answer);
     let (hub, _cache) = hub(&server.url);
     let url = &server.url;
@@ -283,7 +283,7 @@ fn with_names(answer: Answer) -> Answer {
 }
 
 #[test]
-fn a_body_cut_short_leaves_nothing_and_the_next_call_begins_anew() -> Result<()> {
+fn a_truncated_body_leaves_no_file_and_the_next_call_starts_over() -> Result<()> {
     let broken = std::sync::atomic::AtomicBool::new(true);
     let server = Server::start(move |request| {
         let mut answer = with_names(Answer::new(200, "0123456789"));
@@ -303,7 +303,7 @@ fn a_body_cut_short_leaves_nothing_and_the_next_call_begins_anew() -> Result<()>
 
 /// hf-hub 1.0 saves the content of any answer to GET, whatever its status.
 #[test]
-fn an_error_page_is_not_taken_for_the_file() -> Result<()> {
+fn an_error_page_is_not_saved_as_the_file() -> Result<()> {
     for status in [200, 403, 500] {
         let server = Server::start(move |request| match request.method.as_str() {
             "GET" => with_names(Answer::new(status, "<html>no</html>")),
@@ -322,7 +322,7 @@ fn an_error_page_is_not_taken_for_the_file() -> Result<()> {
 }
 
 #[test]
-fn other_answers_of_the_server_are_told() -> Result<()> {
+fn other_answers_of_the_server_are_reported() -> Result<()> {
     for (status, expected) in [
         (401, "wants a valid token: set HF_TOKEN; it says: tired"),
         (403, "refuses: the token does not permit this; it says: tired"),
@@ -345,7 +345,7 @@ fn other_answers_of_the_server_are_told() -> Result<()> {
 }
 
 #[test]
-fn without_an_answer_the_cache_will_do() -> Result<()> {
+fn without_an_answer_the_cache_is_used() -> Result<()> {
     let gone = Server::start(answer).url.clone(); // nobody listens there any more
     let (hub, cache) = hub(&gone);
     let found = message(hub.model("our/lstm")?.file("config.json"));
@@ -363,7 +363,7 @@ fn without_an_answer_the_cache_will_do() -> Result<()> {
 /// The client also writes to the cache if nothing has changed.
 #[test]
 #[cfg(unix)]
-fn a_read_only_cache_will_do_or_is_named() -> Result<()> {
+fn a_read_only_cache_is_used_or_named() -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let server = Server::start(answer);
     let (hub, cache) = hub(&server.url);
@@ -389,7 +389,7 @@ fn a_read_only_cache_will_do_or_is_named() -> Result<()> {
 }
 
 #[test]
-fn offline_only_the_cache_is_looked_at() -> Result<()> {
+fn offline_only_the_cache_is_used() -> Result<()> {
     let server = Server::start(answer);
     let (hub, cache) = hub(&server.url);
     let hub = Hub { offline: true, ..hub };
@@ -522,7 +522,7 @@ fn a_folder_is_pushed_as_one_commit() -> Result<()> {
 }
 
 #[test]
-fn a_push_that_cannot_be_says_why() -> Result<()> {
+fn a_failed_push_states_the_reason() -> Result<()> {
     let server = receiver();
     let (hub, _cache) = hub(&server.url);
     let folder = folder()?;
