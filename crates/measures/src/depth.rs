@@ -56,13 +56,13 @@ pub struct AlongDepth {
     pub reverse: bool,
     /// The number of layers − 1.
     pub layers: usize,
-    /// Of the norms at the last step. If the loss reads the last step alone, the top layer gets its
-    /// gradient from the read-out and the layer below through the top layer's last step, so that
-    /// this is the gain of one step of each layer.
+    /// The ratio of the norms at the last step. If the loss reads the last step alone, the top
+    /// layer gets its gradient from the read-out and the layer below through the top layer's last
+    /// step, so that this is the gain of one step of each layer.
     pub end: Option<f64>,
-    /// Of the norms pooled over lags, which does not depend on decay along time.
+    /// The ratio of the norms pooled over lags, which does not depend on decay along time.
     pub pooled: Option<f64>,
-    /// Of the norms of the weights' gradients.
+    /// The ratio of the norms of the weights' gradients.
     pub weights: Option<f64>,
 }
 

@@ -60,8 +60,8 @@
 //!   nearby, and g(k) does not fall. Read only the last steps for the diagnosis.
 //! - Norms show that a gradient arrives, not that its direction is useful. A network without
 //!   findings may still not learn.
-//! - Two networks whose passes have the same places, such as an encoder and a decoder, are taken
-//!   for one: give the second `recorder.pass().above(depth of the first)`.
+//! - Two networks whose layers have the same ids, such as an encoder and a decoder, are taken for
+//!   one: give the second `recorder.context().offset_layer(depth of the first)`.
 //! - The diagnosis sees the gates of cells that name them: [`recurrent_core::Cell::gates`].
 
 mod along_depth;
@@ -113,8 +113,8 @@ pub struct BatchRecorder {
 }
 
 impl BatchRecorder {
-    /// The pass for the forward call: an evaluation, as in `layer.run(&xs, None,
-    /// &recorder.pass())`.
+    /// The context for the forward call: an evaluation, as in `layer.run(&xs, None,
+    /// &recorder.context())`.
     pub fn context(&self) -> ForwardContext<'_> {
         self.attach(ForwardContext::default())
     }
@@ -268,7 +268,7 @@ fn reached(layer: &LayerGradients) -> bool {
 }
 
 /// The norm of the gradient at the loss: of the output of the top layer in the direction of
-/// `place`.
+/// `layer_id`.
 fn source(layers: &[LayerGradients], layer_id: LayerId) -> f64 {
     let top = layers.iter().rfind(|layer| layer.layer_id.reverse == layer_id.reverse);
     top.and_then(|layer| layer.curves.first()).map_or(0.0, GradientCurve::start)

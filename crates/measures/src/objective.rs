@@ -70,7 +70,7 @@ pub(crate) struct Backward {
 }
 
 impl Objective<'_> {
-    /// Runs forward and back under `flow`.
+    /// Runs forward and backward under `flow`.
     pub(crate) fn backward(&self, flow: Bptt, keep: Record) -> Result<Backward> {
         let recorder = GradientRecorder::new(keep);
         let loss = (self.loss)(&ForwardContext::default().bptt(flow).record(&recorder))?;
@@ -80,7 +80,7 @@ impl Objective<'_> {
         let grads = loss.backward()?;
         let gradient = |(name, weight): &(String, Tensor)| {
             if !weight.is_variable() {
-                bail!("objective weights: expected variables, got {name}, which is none")
+                bail!("objective weights: expected variables, got {name}, a plain tensor")
             }
             let gradient = match grads.get(weight) {
                 Some(gradient) => gradient.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?,
@@ -112,8 +112,8 @@ impl Objective<'_> {
         let seen = activations.take();
         if seen.is_empty() {
             bail!(
-                "objective: no layer showed anything; the loss has to run them under the pass \
-                  that it is given"
+                "objective: no layer recorded activations; the loss must pass its context to every \
+                 layer"
             )
         }
         Ok(seen)
@@ -124,9 +124,9 @@ impl Objective<'_> {
         layers.dedup();
         if layers.len() != self.depth {
             bail!(
-                "objective: expected the recorder to hear of {} layers, got {layers:?}; a layer of \
-                one's own that does not run through `Rnn` has to do what the pass says, and the \
-                loss has to hand it on",
+                "objective: expected traces of {} layers, got {layers:?}; the loss must pass its \
+                 context to every layer, and a layer that is not built on `Rnn` must follow the \
+                 context itself",
                 self.depth
             )
         }
@@ -135,15 +135,15 @@ impl Objective<'_> {
         keys.dedup();
         if keys.len() != traces.len() {
             bail!(
-                "objective: expected one trace a layer, direction and field; the loss runs a \
-                  layer more than once, or two at one place"
+                "objective: expected one trace for each layer, direction and field; the loss runs \
+                 a layer more than once, or two layers with the same id"
             )
         }
         Ok(())
     }
 
-    /// Refuses a network that does not end the gradient where `flow` ends it, as far as the traces
-    /// without (`free`) and with it (`under`) tell.
+    /// Refuses a network that ignores `flow`, as far as the traces without it (`free`) and with it
+    /// (`under`) show.
     pub(crate) fn check_flow(
         &self,
         flow: Bptt,
@@ -181,7 +181,7 @@ impl Objective<'_> {
     }
 }
 
-/// Whether a state behind the last border, at `lag`, has a gradient all the same.
+/// Whether a state at `lag`, before the last border, has a gradient nevertheless.
 fn leaks(flow: Bptt, trace: &GradientTrace, lag: usize) -> bool {
     let behind = |len: usize| (len - lag..len).any(|t| flow.ends(t, len));
     let row = &trace.norms[lag * trace.batch..][..trace.batch];

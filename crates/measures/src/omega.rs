@@ -20,8 +20,8 @@ const BOUND: f64 = 1e-20;
 /// ```
 ///
 /// Pascanu, Mikolov and Bengio 2013 (arXiv:1211.5063v2, eq. 9). The authors' code squares the norms
-/// and divides by the number of steps, so this form does not grow with the length. Steps with
-/// ‖g_{t+1}‖² < 1e-20 count in neither. Here s is the state vector of any layer.
+/// and divides by the number of steps, so this form does not grow with the length. Neither form
+/// counts steps with ‖g_{t+1}‖² < 1e-20. Here s is the state vector of any layer.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Omega {
     /// The paper's form.
@@ -65,8 +65,8 @@ fn squares(rows: &Tensor) -> Result<Vec<f64>> {
     rows.to_dtype(DType::F64)?.to_device(&Device::Cpu)?.sqr()?.sum(D::Minus1)?.to_vec1()
 }
 
-/// The gradients ∂L/∂s_0 to ∂L/∂s_T, `(batch, n)` each, from the traces of a single layer that a
-/// recorder with [`recurrent_core::Record::Gradients`] has seen.
+/// The gradients ∂L/∂s_0 to ∂L/∂s_T, `(batch, n)` each, from the traces of a single layer, recorded
+/// with [`recurrent_core::Record::Gradients`].
 ///
 /// # Errors
 /// If the traces are not of one forward layer, or hold no gradients.
@@ -101,8 +101,8 @@ fn side_by_side(traces: &[GradientTrace]) -> Result<Tensor> {
 /// Ω in the form of the authors' code, as a scalar in candle's graph for training: add α Ω to the
 /// loss, or its gradient to that of the loss.
 ///
-/// `traces` are what a recorder with [`recurrent_core::Record::Gradients`] has seen of the backward
-/// pass of the loss, `seen` what an observer has seen of the forward pass before it, both of one
+/// `traces` come from a recorder with [`recurrent_core::Record::Gradients`] in the backward pass of
+/// the loss, `seen` from an activation recorder in the forward pass before it. Both are of one
 /// layer. States, slopes and gradients count as constants; only the recurrent weights carry a
 /// graph: the "immediate" derivative of Pascanu, Mikolov and Bengio 2013 (arXiv:1211.5063v2). One
 /// call of [`Layer::vjp`] covers all real steps of all examples with ‖g‖² >= 1e-20; without such
@@ -110,7 +110,7 @@ fn side_by_side(traces: &[GradientTrace]) -> Result<Tensor> {
 /// off.
 ///
 /// # Errors
-/// If the layer has no closed form, or traces, observation and `xs` are not of the same pass over
+/// If the layer has no closed form, or traces, activations and `xs` are not of the same pass over
 /// one layer that runs forward.
 pub fn omega_penalty(
     layer: &dyn Layer,
@@ -158,8 +158,8 @@ pub fn omega_penalty(
     let before = layer.vjp(&x, &unflatten(&state, &like)?, &unflatten(&grad, &like)?)?;
     let Some(before) = before else {
         bail!(
-            "omega: this layer has no closed form of its step's derivative, Layer::pull_back, \
-              which the penalty needs"
+            "omega: this layer has no closed form of its step's derivative, Layer::vjp, which \
+             the penalty needs"
         )
     };
     let ratio = (flatten(&before)?.sqr()?.sum(1)? / grad.sqr()?.sum(1)?)?;

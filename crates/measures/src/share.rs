@@ -71,12 +71,12 @@ pub struct GradientPart {
 /// The long-range share at each of `lags`; see [`LongRange`].
 ///
 /// # Errors
-/// If a lag is 0 (S(0) is 1), there is no weight, or the network does not do what
-/// [`recurrent_core::ForwardContext::bptt`] says: a layer that ignores the flow is found by its
-/// recorder, by having no trace, or one that does not end where the flow ends. An ignored flow
-/// below a layer that obeys cannot always be told from [`LossReads::Steps`]. With
-/// [`LossReads::Ends`], layers in both directions on top of each other are refused, since the upper
-/// ones read the lower far from their ends.
+/// If a lag is 0 (S(0) is 1), there is no weight, or the network ignores
+/// [`recurrent_core::ForwardContext::bptt`]. The recorder detects a layer that ignores it: the
+/// layer has no trace, or its gradient does not end at the border. If only a layer below ignores
+/// it, the error cannot always be distinguished from [`LossReads::Steps`]. With
+/// [`LossReads::Ends`], bidirectional layers on top of each other are refused, since the upper ones
+/// read the lower ones far from their ends.
 pub fn long_range_share(objective: &Objective, lags: &[usize]) -> Result<LongRange> {
     if lags.contains(&0) {
         bail!("long-range share lags: expected at least 1 each, got {lags:?}")

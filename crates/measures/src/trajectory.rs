@@ -165,8 +165,8 @@ impl<'a> Trajectory<'a> {
     /// Traces for a layer that does not record: the norms of [`Trajectory::gradients`], one trace
     /// per slice of the state. [`crate::Profile::from_trace`] makes profiles of them.
     ///
-    /// The place of a trace is the layer's number in the carry. A loss that is a mean over examples
-    /// has a `last` of 1/batch of each example's own gradient.
+    /// The layer id of a trace is the layer's number in the carry. If the loss is a mean over
+    /// examples, `last` is 1/batch times each example's own gradient.
     ///
     /// # Errors
     /// As [`Trajectory::vjp`].

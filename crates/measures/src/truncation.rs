@@ -44,8 +44,8 @@ pub struct Deviation {
 /// [`TruncationBias`]. One backward pass per window.
 ///
 /// # Errors
-/// If a window is 0, or the network does not do what [`recurrent_core::ForwardContext::bptt`] says,
-/// as far as recorders tell; see [`crate::long_range_share`].
+/// If a window is 0, or the network ignores [`recurrent_core::ForwardContext::bptt`], as far as
+/// recorders detect it; see [`crate::long_range_share`].
 pub fn truncation(objective: &Objective, windows: &[usize]) -> Result<Vec<TruncationBias>> {
     let full = objective.backward(Bptt::default(), Record::Norms)?;
     let bias = |&window: &usize| {

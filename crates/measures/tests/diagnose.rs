@@ -130,7 +130,7 @@ fn a_low_forget_bias_makes_the_gradient_vanish() -> Result<()> {
     Ok(())
 }
 
-/// The same network, whose data needs no more than what it keeps.
+/// The same network on data that needs only lags that the network keeps.
 #[test]
 fn vanishing_beyond_the_needed_lags_is_no_finding() -> Result<()> {
     let network = Network::of(1, &lstm(ForgetBias::Constant(-3.0), &[]), 24, 0)?;
@@ -193,7 +193,7 @@ fn relu_units_below_zero_are_dead() -> Result<()> {
     Ok(())
 }
 
-/// Trains everything above it, and nothing below, without a word.
+/// Everything above this layer norm trains, nothing below does, and there is no error.
 #[test]
 fn a_layer_norm_that_cuts_the_graph_is_found() -> Result<()> {
     for seed in 0..SEEDS {
@@ -355,7 +355,7 @@ fn non_finite_numbers_are_found_and_hide_other_findings() -> Result<()> {
         finds(&report, &[(FindingKind::NotFinite, None), (FindingKind::NotFinite, Some(0))], &[]);
     assert_eq!((found[0].value("first batch"), found[0].parameters.len()), (Some(1.0), 6));
 
-    // All of it survives a way through JSON, which has no NaN.
+    // Everything survives a round trip through JSON, which has no NaN.
     let lines = report.json_lines().map_err(candle_core::Error::wrap)?;
     let read: Vec<Finding> =
         lines.lines().map(|line| serde_json::from_str(line).expect("a finding")).collect();

@@ -21,7 +21,7 @@ pub(super) struct LayerContext {
     pub(super) source: f64,
 }
 
-/// The findings of one layer; [`FindingKind::NotFinite`] alone where its gradient is not finite.
+/// The findings of one layer; only [`FindingKind::NotFinite`] if its gradient is not finite.
 pub(super) fn findings(layer: &LayerGradients, context: LayerContext) -> Vec<Finding> {
     let Some(carrier) = layer.carrier() else { return Vec::new() };
     if let Some(lag) = layer.broken() {

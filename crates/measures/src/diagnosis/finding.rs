@@ -47,7 +47,7 @@ pub enum Severity {
 pub enum FindingKind {
     /// The loss or a gradient is NaN or infinite.
     NotFinite,
-    /// NamedTensors have no gradient: the graph is cut, or the loss does not depend on them.
+    /// Parameters have no gradient: the graph is cut, or the loss does not depend on them.
     CutGraph,
     /// No gradient reaches a layer.
     Unreached,
@@ -67,7 +67,7 @@ pub enum FindingKind {
     ShutGate,
     /// Most values of the state lie where tanh is flat.
     SaturatedState,
-    /// UnitActivity whose output never changes.
+    /// Units have an output that never changes.
     DeadUnits,
     /// The gradient of parameters is exactly zero.
     ZeroGradient,

@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn the_written_weight_is_the_geometric_sum() -> Result<()> {
-        // Three steps from an empty memory: i (1 + f + f²) = i (1 − f³) / (1 − f).
+        // Three steps from an empty cell state: i (1 + f + f²) = i (1 − f³) / (1 − f).
         let units = lstm(0.1, 0.2, 0.9, 0.5)?;
         assert!(units
             .written

@@ -28,7 +28,7 @@ fn singular_values_are_those_of_finite_differences_through_the_whole_window() ->
         let smallest = values.smallest.expect("resolved");
         is("largest", values.largest.value / singular.max(), 1.0, 1e-8);
         if values.lag < 4 {
-            // behind, differences do not have it
+            // At larger lags, differences do not resolve it.
             is("smallest", smallest.value / singular.min(), 1.0, 1e-3);
         }
         is("square", values.mean_square.value / (singular.norm_squared() / 6.0), 1.0, 1e-8);

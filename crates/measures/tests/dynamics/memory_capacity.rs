@@ -12,7 +12,7 @@ fn settings(delays: usize) -> CapacityConfig {
     CapacityConfig { delays, washout: 200, fit: 3000, test: 3000, ..CapacityConfig::default() }
 }
 
-/// h_1' = x and h_{i+1}' = h_i, the last given back to the first by the factor `back`.
+/// h_1' = x and h_{i+1}' = h_i; the last is fed back to the first by the factor `back`.
 fn ring(n: usize, back: f64) -> Vec<Vec<f64>> {
     let entry = |i: usize, j: usize| match (i, j) {
         (0, last) if last + 1 == n => back,
@@ -63,7 +63,7 @@ fn a_random_network_keeps_the_bound() -> Result<()> {
     Ok(())
 }
 
-/// Outputs that have nothing to do with the input.
+/// Outputs that do not depend on the input.
 struct Deaf;
 
 impl Layer for Deaf {

@@ -20,7 +20,7 @@ fn is(what: &str, found: f64, expected: f64, tolerance: f64) {
     );
 }
 
-/// What recorder and observer see under a loss that reads all outputs.
+/// The traces and activations under a loss that reads all outputs.
 fn context(layer: &dyn Layer, xs: &Sequence) -> Result<(Vec<GradientTrace>, Activations)> {
     let (recorder, activations) =
         (GradientRecorder::new(Record::Gradients), ActivationRecorder::default());

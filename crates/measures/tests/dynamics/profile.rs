@@ -11,7 +11,7 @@ use recurrent_measures::{Profile, Trajectory, Underflow};
 use recurrent_testkit::{close, noise, Result, Tolerance};
 use recurrent_vanilla::VanillaConfig;
 
-/// What a recorder sees under a loss that reads the last state's output through `weight`.
+/// The traces of a recorder under a loss that reads the last state's output through `weight`.
 fn seen(layer: &dyn Layer, xs: &Sequence, weight: &Tensor) -> Result<Vec<GradientTrace>> {
     let recorder = GradientRecorder::new(Record::Gradients);
     let (last, _) = layer.last(xs, None, &ForwardContext::default().record(&recorder))?;

@@ -1,4 +1,4 @@
-//! A network on the adding problem, with what a test needs of it.
+//! A network on the adding problem, for the tests of measures.
 
 use candle_core::{DType, Device, Module, Result, Tensor};
 use candle_nn::{AdamW, Linear, Optimizer, ParamsAdamW, VarBuilder, VarMap};

@@ -114,10 +114,7 @@ fn layers_that_ignore_the_flow_are_refused() -> Result<()> {
     for reads in [LossReads::Ends, LossReads::Steps] {
         let case = Case::new(&LstmConfig::default(), 2, &RAGGED, reads)?;
         let error = deaf(&case, |context| ForwardContext { record: None, ..context });
-        assert!(
-            error.starts_with("objective: expected the recorder to hear of 2 layers, got []"),
-            "{error}"
-        );
+        assert!(error.starts_with("objective: expected traces of 2 layers, got []"), "{error}");
         let error = deaf(&case, |context| context.bptt(Bptt::default()));
         let expected = match reads {
             LossReads::Ends => {

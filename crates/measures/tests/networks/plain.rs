@@ -203,7 +203,7 @@ fn square(ys: &Tensor) -> Result<Tensor> {
     ys.broadcast_mul(&v)?.sum(1)?.sqr()? + (ys.sqr()?.sum(1)? / 10.0)?
 }
 
-/// The sum of the parts of these lags, a weight's values after the other's, by name.
+/// The sum of the parts of these lags, with the values of all weights in one vector, by name.
 pub(crate) fn sum(
     parts: &BTreeMap<String, Vec<Vec<f64>>>,
     lags: std::ops::Range<usize>,

@@ -230,7 +230,7 @@ fn a_halving_gradient_underflows_in_f32_at_the_known_lag() -> Result<()> {
 
 #[test]
 fn a_gradient_that_grows_overflows_f32() -> Result<()> {
-    // 4^64 = 2^128 is infinite in f32, and so is all that lies further back.
+    // 4^64 = 2^128 is infinite in f32, and so are all gradients further back.
     let (single, double) = (leaked(4.0, 0.0, 70, DType::F32)?, leaked(4.0, 0.0, 70, DType::F64)?);
     let found = &shadow(&single, &double)?[0];
     assert_eq!(
@@ -381,7 +381,7 @@ fn rank_of_the_states_of_a_network() -> Result<()> {
     let activations = ActivationRecorder::default();
     layer.run(&xs, None, &ForwardContext::default().activations(&activations))?;
     let found = &rank(&activations.take(), &[1, 2])?[0];
-    // Eigenvalues 2 and 8, and 0 for the unit that stands still at 5.
+    // Eigenvalues 2 and 8, and 0 for the unit that is constant at 5.
     near("participation", found.pooled.participation.expect("it varies"), 100.0 / 68.0);
     let entropy = -(0.2f64 * 0.2f64.ln() + 0.8 * 0.8f64.ln());
     near("entropy", found.pooled.entropy.expect("it varies"), entropy.exp());
