@@ -87,7 +87,7 @@ pub struct Absorbed {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RowLayout {
-    /// A block a gate, in the order of the gates.
+    /// One block for each gate, in the order of the gates.
     #[default]
     Gates,
     /// Something else, which keeps its order.

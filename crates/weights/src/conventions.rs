@@ -6,12 +6,12 @@
 //! | [`keras_rnn`], [`keras_lstm`] | i, f, c, o | transposed | one |
 //! | [`keras_gru`] | z, r, h | transposed | two, on top of each other; reset after |
 //! | [`keras_gru_reset_before`] | z, r, h | transposed | one |
-//! | [`flax_lstm`] | a matrix a gate | transposed | one, beside the recurrent kernels |
-//! | [`flax_gru`] | a matrix a gate | transposed | one, and one more for n |
+//! | [`flax_lstm`] | a matrix for each gate | transposed | one, beside the recurrent kernels |
+//! | [`flax_gru`] | a matrix for each gate | transposed | one, and one more for n |
 //! | [`haste_lstm`], [`haste_layernorm_lstm`] | i, g, f, o | transposed | one |
 //! | [`haste_gru`], [`haste_layernorm_gru`] | z, r, g | transposed | two |
 //! | [`tfa_layernorm_lstm`] | i, f, c, o | transposed | one, and those of the norms |
-//! | [`lasagne_lstm`], [`lasagne_gru`] | a matrix a gate; z is 1 − ours | transposed | one |
+//! | [`lasagne_lstm`], [`lasagne_gru`] | a matrix for each gate; z is 1 − ours | transposed | one |
 //!
 //! When a file does not fit, all of them are tried for the hint in the message.
 
@@ -83,8 +83,8 @@ pub fn keras_gru_reset_before() -> Convention {
     )
 }
 
-/// `flax.linen.LSTMCell` and `OptimizedLSTMCell`: `ii/kernel`, `hi/kernel`, `hi/bias`, and so for
-/// f, g and o.
+/// `flax.linen.LSTMCell` and `OptimizedLSTMCell`: `ii/kernel`, `hi/kernel`, `hi/bias`, and likewise
+/// for f, g and o.
 pub fn flax_lstm() -> Convention {
     Convention {
         weights: vec![
@@ -102,8 +102,8 @@ pub fn flax_lstm() -> Convention {
     }
 }
 
-/// `flax.linen.GRUCell`: `ir/kernel`, `ir/bias`, `hr/kernel`, and so for z and n; of the recurrent
-/// biases there is `hn/bias`.
+/// `flax.linen.GRUCell`: `ir/kernel`, `ir/bias`, `hr/kernel`, and likewise for z and n; the only
+/// recurrent bias is `hn/bias`.
 pub fn flax_gru() -> Convention {
     Convention {
         weights: vec![
@@ -212,7 +212,7 @@ pub fn tfa_layernorm_lstm() -> Convention {
 }
 
 /// `lasagne.layers.LSTMLayer` without peepholes: `W_in_to_ingate`, `W_hid_to_ingate`, `b_ingate`,
-/// and so for forgetgate, cell and outgate.
+/// and likewise for forgetgate, cell and outgate.
 pub fn lasagne_lstm() -> Convention {
     let gates = [("i", "ingate"), ("f", "forgetgate"), ("g", "cell"), ("o", "outgate")];
     Convention {

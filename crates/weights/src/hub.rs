@@ -175,8 +175,8 @@ impl Hub {
     }
 }
 
-/// Checks the address of the hub, or that of the environment, which the client would only find
-/// fault with in its first request.
+/// Checks the address of the hub, or that of the environment. The client itself would only report a
+/// wrong one at its first request.
 fn check_endpoint(endpoint: Option<&str>) -> Result<()> {
     let (source, address) = match endpoint {
         Some(endpoint) => ("hub endpoint", endpoint.to_owned()),

@@ -12,7 +12,7 @@ enum WeightSource<'a> {
     Same(String),
     /// Pieces of theirs.
     Mapped(&'a WeightMapping, Vec<TensorPiece>),
-    /// Theirs has none: ours is zero.
+    /// No tensor of theirs; ours is zero.
     Zero,
 }
 

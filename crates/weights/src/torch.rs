@@ -6,7 +6,7 @@ use crate::{dtype, Tensors};
 use candle_core::{bail, Error, Result, Tensor};
 use std::collections::BTreeMap;
 
-/// Pickles of state dicts take about 150 bytes a tensor.
+/// Pickles of state dicts take about 150 bytes per tensor.
 const LONGEST_PICKLE: usize = 64 << 20;
 
 pub(crate) fn read(archive: &mut Archive, folder: &str) -> Result<Tensors> {

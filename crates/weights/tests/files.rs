@@ -1,4 +1,4 @@
-//! What is written is read, and what is no file of tensors is refused by name.
+//! Files that are written can be read, and files without tensors are refused with their kind.
 
 use candle_core::{DType, Device, Result, Tensor};
 use recurrent_core::Direction;
@@ -214,7 +214,8 @@ fn a_convention_is_plain_data() -> Result<()> {
             convention
         );
     }
-    // One written by hand: an LSTM with a matrix a gate, rows o, i, g, f for the rest, i negated.
+    // One written by hand: an LSTM with a matrix for each gate, rows o, i, g, f for the rest, i
+    // negated.
     let text = r#"{"name": "own", "ours": ["i", "f", "g", "o"],
         "gates": [{"ours": "o", "theirs": "out"}, {"ours": "i", "theirs": "in", "negated": true}, {"ours":
             "g", "theirs": "new"}, {"ours": "f", "theirs": "keep"}],

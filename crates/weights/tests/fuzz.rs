@@ -1,8 +1,9 @@
 //! Files broken in every way: the readers refuse or read them, without a panic and within the
 //! documented limit of memory.
 //!
-//! The same few thousand inputs at every run. More inputs, or others: `PROPTEST_RNG_SEED=7
-//! PROPTEST_CASES=1000000 cargo test --release -p recurrent-weights --test fuzz`
+//! Every run has the same few thousand inputs. This command tests more, and others:
+//! `PROPTEST_RNG_SEED=7 PROPTEST_CASES=1000000 cargo test --release -p recurrent-weights --test
+//! fuzz`
 
 use peak_alloc::PeakAlloc;
 use proptest::prelude::*;
@@ -16,7 +17,7 @@ use zip::{CompressionMethod, ZipArchive, ZipWriter};
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
-/// One thing done to a file; places are taken modulo its length.
+/// One change of a file; positions are taken modulo its length.
 #[derive(Clone, Debug)]
 enum Change {
     Flip { at: usize, bit: u8 },
@@ -78,7 +79,7 @@ fn changed(mut bytes: Vec<u8>, changes: &[Change]) -> Vec<u8> {
                 bytes.splice(at..at, piece);
             }
             Change::Swap { at, with } => {
-                // At the next place that holds something of the kind.
+                // At the next position that holds something of this kind.
                 let at = at % length;
                 let near = bytes[at..]
                     .iter()
@@ -155,8 +156,8 @@ fn broken_files_are_refused_without_panic_or_waste() {
     ];
     let inside: Vec<_> = whole[1..].iter().map(|bytes| members(bytes)).collect();
     let changes = || prop::collection::vec(change(), 1..4);
-    // Of an archive, either its bytes are changed, or those of a member, under checksums that are
-    // right again.
+    // For an archive, the change is in its bytes, or in those of a member, whose checksum is then
+    // corrected.
     let strategy =
         (0..2usize, any::<prop::sample::Index>(), any::<prop::sample::Index>(), changes());
     let mut config =
@@ -173,7 +174,7 @@ fn broken_files_are_refused_without_panic_or_waste() {
             changed(file.get(&whole).clone(), &changes)
         } else {
             let mut members = file.get(&inside).clone();
-            // The pickle more often than any other.
+            // Picks the pickle more often than any other member.
             let pickle = members
                 .iter()
                 .position(|(name, _)| name.ends_with(".pkl"))
@@ -223,10 +224,10 @@ fn what_is_made_to_take_memory() {
     laughs.push(b'.');
     let taken = refused(&pickled(&laughs), "levels");
     assert!(taken < 1 << 20, "{taken}");
-    // A million tuples inside each other must not recurse, not when dropped either.
+    // A million nested tuples must not recurse, not even when they are dropped.
     let deep = [&b"\x80\x02)"[..], &[0x85; 1_000_000], b"."].concat();
     refused(&pickled(&deep), "levels");
-    // A text of 4 GiB that is not there.
+    // A text with a stated length of 4 GiB and no content.
     let taken = refused(&pickled(b"\x80\x02X\xff\xff\xff\xff."), "it ends in the middle");
     assert!(taken < 1 << 20, "{taken}");
     // Code.
@@ -264,7 +265,7 @@ fn what_is_made_to_take_memory() {
     let bomb = archive(&[("zeros.npy".to_string(), bomb)], CompressionMethod::Deflated);
     let taken = refused(&bomb, "are more than the");
     assert!(taken < 1 << 20, "{taken}");
-    // A header of safetensors that promises what is not there.
+    // A safetensors header that states more bytes than the file has.
     let header =
         br#"{"a":{"dtype":"F32","shape":[1099511627776],"data_offsets":[0,4398046511104]}}"#;
     let lie = [&(header.len() as u64).to_le_bytes()[..], header].concat();

@@ -5,8 +5,8 @@ use candle_core::Error;
 use hf_hub::repository::RepoTreeEntry;
 use hf_hub::HFError;
 
-/// The error of a file that cannot be had. If the hub does not have the file, this asks once more
-/// for the list of its files.
+/// The error for a file that is not available. If the hub does not have the file, this sends one
+/// more request, for the list of its files.
 pub(super) fn file_error(repository: &Repository, file: &str, error: HFError) -> Error {
     let Repository { offline, cache, remote, revision, .. } = repository;
     match error {

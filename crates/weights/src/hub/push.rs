@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Commit {
     /// Its 40 hexadecimal digits: a [revision](Repository::revision) that never changes. `None` if
-    /// the hub did not tell.
+    /// the hub did not return it.
     pub id: Option<String>,
-    /// Its page. `None` if the hub did not tell.
+    /// Its page. `None` if the hub did not return it.
     pub url: Option<String>,
 }
 

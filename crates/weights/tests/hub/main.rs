@@ -62,7 +62,7 @@ fn content(revision: &str, file: &str) -> Option<(&'static str, Vec<u8>)> {
     Some((commit, bytes))
 }
 
-/// What the hub answers.
+/// The answer of the hub to a request.
 fn answer(request: &Request) -> Answer {
     let token = request.header("authorization");
     let refuse = |status, code: &str, message: &str| {
@@ -252,7 +252,7 @@ fn a_gated_repository_needs_a_token_that_has_access() -> Result<()> {
     Ok(())
 }
 
-/// Large files lie on another host, to which the hub sends one on. The token is not for that host.
+/// Large files are on another host, to which the hub redirects. That host must not get the token.
 #[test]
 fn large_files_come_from_another_host_which_gets_no_token() -> Result<()> {
     let store = Server::start(|_| Answer::new(200, "large"));
@@ -277,7 +277,7 @@ fn large_files_come_from_another_host_which_gets_no_token() -> Result<()> {
     Ok(())
 }
 
-/// What every answer about a file bears.
+/// Adds the headers of every answer about a file.
 fn with_names(answer: Answer) -> Answer {
     answer.with("etag", "\"e\"").with("x-repo-commit", MAIN)
 }
@@ -430,7 +430,7 @@ fn offline_only_the_cache_is_used() -> Result<()> {
     Ok(())
 }
 
-/// What a commit brings: the message, and the files with their content.
+/// The content of a commit: the message, and the files with their content.
 fn commit(request: &Request) -> (String, Vec<(String, String)>) {
     let mut lines = request.body.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
     let mut line = || -> Option<serde_json::Value> {
@@ -447,7 +447,7 @@ fn commit(request: &Request) -> (String, Vec<(String, String)>) {
     (text(&header["value"]["summary"]), files)
 }
 
-/// Takes what is pushed to `our/lstm`.
+/// A server that accepts pushes to `our/lstm`.
 fn receiver() -> Server {
     Server::start(|request| match (request.method.as_str(), request.path.as_str()) {
         _ if request.header("authorization") != Some("Bearer hf_ours") => {

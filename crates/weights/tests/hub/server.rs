@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// More requests than any test makes: behind them the server gives no answer.
+/// More requests than any test makes; after these the server stops answering.
 const MOST: usize = 100;
 /// How long a peer may be silent.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -33,7 +33,7 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) body: Vec<u8>,
-    /// The body ends here, whatever its length is said to be.
+    /// The number of bytes after which the body ends, whatever length the header states.
     pub(crate) cut: usize,
 }
 
@@ -66,14 +66,14 @@ impl Server {
                 if end.load(Ordering::SeqCst) {
                     break;
                 }
-                // A peer that goes away is the client's business, and its test fails.
+                // A peer that disconnects is the client's error, and its test fails.
                 let _ = stream.and_then(|stream| serve(stream, &answer, &all));
             }
         });
         Self { url: format!("http://{address}"), seen, stop, thread: Some(thread) }
     }
 
-    /// Everything that was asked, in order.
+    /// All requests so far, in order.
     pub(crate) fn seen(&self) -> Vec<Request> {
         self.seen.lock().expect("no handler panics").clone()
     }
