@@ -1,18 +1,18 @@
-//! What can go wrong.
+//! Errors of tasks.
 
 use crate::usage::ConfigError;
 use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The result of something that may fail with an [`Error`].
+/// The result of a function that may fail with an [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a task cannot be opened, or cannot give a batch.
+/// The reason why a task cannot be opened, or cannot give a batch.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A mistake in what was asked for.
+    /// A mistake in the configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// A file of data is not what was expected.
@@ -23,27 +23,27 @@ pub enum Error {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         source: io::Error,
     },
-    /// What happened before failed, in this place.
+    /// An error with the place where it happened.
     #[error("{place}")]
     In {
         /// The place: a file, a row.
         place: String,
-        /// What failed there.
+        /// The error.
         source: Box<Self>,
     },
     /// Candle refuses an operation.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
-    /// A task of somebody else fails.
+    /// An error of a task from outside this crate.
     #[error(transparent)]
     Other(Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl Error {
-    /// Whether it is a mistake in what was asked for.
+    /// Whether it is a mistake in the configuration.
     pub fn is_config(&self) -> bool {
         match self {
             Self::Config(_) => true,
@@ -68,7 +68,7 @@ impl Error {
     }
 }
 
-/// Returns with a file that is not what was expected, in the words of `format!`.
+/// Returns an [`Error::Data`] with a message in the syntax of `format!`.
 macro_rules! bail {
     ($($words:tt)*) => {
         return Err($crate::error::Error::data(format!($($words)*)))
@@ -76,7 +76,7 @@ macro_rules! bail {
 }
 pub(crate) use bail;
 
-/// Returns with a file that is not what was expected, unless a condition holds.
+/// Returns an [`Error::Data`] unless a condition holds.
 macro_rules! ensure {
     ($condition:expr, $($words:tt)*) => {
         if $condition {} else {

@@ -67,7 +67,7 @@ pub(crate) fn entropy(labels: impl Iterator<Item = usize>, classes: usize) -> f6
 }
 
 /// The squared error of each example, averaged over its outputs `(batch, output)`. With a
-/// `tolerance`, an answer is correct if it is less than that away from its target.
+/// `tolerance`, an answer is correct if its distance from the target is less than that.
 pub(crate) fn squared_error(
     task: &str,
     outputs: &Tensor,

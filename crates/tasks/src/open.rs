@@ -160,7 +160,7 @@ fn no_length(name: &str, options: &TaskOptions, length: usize) -> Result<()> {
     Ok(())
 }
 
-/// Returns the data, or says what is missing.
+/// Returns the data, or an error that names the missing option.
 fn needed<'a>(name: &str, options: &TaskOptions<'a>, what: &str) -> Result<&'a Path> {
     match options.data {
         Some(data) => Ok(data),

@@ -63,8 +63,8 @@ pub trait Task: Send + Sync {
     }
 
     /// The number of held-out examples of an evaluation: 1,000 fresh ones for a generated task, the
-    /// whole test set of a data set. If it is no multiple of [`Task::eval_batch`], the last batch
-    /// is smaller.
+    /// whole test set of a data set. If it is not a multiple of [`Task::eval_batch`], the last
+    /// batch is smaller.
     fn held_out(&self) -> usize {
         1000
     }

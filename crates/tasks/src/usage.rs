@@ -1,8 +1,8 @@
-//! Mistakes in what was asked for, told apart from failures.
+//! Mistakes in the configuration, as distinct from failures.
 
 use std::fmt;
 
-/// A mistake in what was asked for: an unknown name, a rate that is not a number, a folder that is
+/// A mistake in the configuration: an unknown name, a rate that is not a number, a folder that is
 /// not empty. It was found before anything was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError(String);
@@ -22,7 +22,7 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// Returns with a [`ConfigError`] error, in the words of `format!`.
+/// Returns a [`ConfigError`] with a message in the syntax of `format!`.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __bail_config {
@@ -33,14 +33,14 @@ macro_rules! __bail_config {
 #[doc(hidden)]
 pub use __bail_config as bail_config;
 
-/// What of `known`, in small letters, looks most like `name`, for a message.
+/// The entry of `known`, in lower case, that is most similar to `name`, for a message.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let name = name.to_lowercase();
     let likeness = |known: &&str| strsim::jaro_winkler(&name, known);
     known.into_iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
 }
 
-/// An error with its causes in one line; candle appends a backtrace where the environment asks for
+/// An error with its causes in one line; candle appends a backtrace if the environment asks for
 /// one.
 pub fn line(error: &dyn std::error::Error) -> String {
     let first = |error: &dyn std::error::Error| {

@@ -1,4 +1,4 @@
-//! What the suite runs on: a cell with its options, or a wrapper around layers.
+//! The cases of the suite: a cell with its options, or a wrapper around layers.
 
 use crate::{GradientTaps, StepLoop};
 use candle_core::Result;
@@ -31,7 +31,7 @@ pub(crate) enum Ends {
     Both,
 }
 
-/// What runs a case's cells over time.
+/// The implementation that runs a case's cells over time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Implementation {
     /// A plain loop over `step`, the reference: [`StepLoop`].
@@ -44,7 +44,7 @@ pub enum Implementation {
     Auto,
 }
 
-/// The arguments of a case's builder: sizes, weights, and what runs its cells.
+/// The arguments of a case's builder: sizes, weights, and the implementation that runs its cells.
 pub struct BuildContext<'a> {
     /// The number of input features.
     pub input: usize,
@@ -77,7 +77,7 @@ impl<'a> BuildContext<'a> {
         }
     }
 
-    /// What runs the cells.
+    /// The implementation that runs the cells.
     pub fn implementation(&self) -> Implementation {
         self.implementation
     }
@@ -103,7 +103,7 @@ impl<'a> BuildContext<'a> {
         self.at(LayerId { layer: 0, reverse: self.reverse }, self.input, config)
     }
 
-    /// A cell over time as the layer `place`, of `hidden` units on `input` features.
+    /// A cell over time as the layer `layer_id`, of `hidden` units on `input` features.
     ///
     /// # Errors
     /// As [`CellConfig::cell`].

@@ -21,8 +21,8 @@ pub struct Dims {
     pub hidden: usize,
 }
 
-/// What enters the loss of an evaluation: each value is multiplied by the leaf `loss.*` of its
-/// name, and all are summed.
+/// The values that enter the loss of an evaluation. Each is multiplied by the leaf `loss.*` of its
+/// name, and the products are summed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LossInputs {
     /// The outputs alone.
@@ -42,7 +42,7 @@ pub enum LossInputs {
 pub struct Evaluation<'a> {
     /// The case.
     pub case: &'a Case,
-    /// What runs its cells.
+    /// The implementation that runs its cells.
     pub implementation: Implementation,
     /// The sizes.
     pub size: Dims,
@@ -50,13 +50,13 @@ pub struct Evaluation<'a> {
     pub lengths: Option<Vec<usize>>,
     /// Whether a cell runs from the end to the beginning.
     pub reverse: bool,
-    /// What enters the loss.
+    /// The values that enter the loss.
     pub loss_inputs: LossInputs,
     /// The dtype of everything.
     pub dtype: DType,
     /// Whether to train, with dropout.
     pub train: bool,
-    /// What the gradient recorder records, if there is one.
+    /// What the gradient recorder keeps, if there is one.
     pub keep: Option<Record>,
     /// Truncated BPTT and clipping of the hidden gradient.
     pub flow: Bptt,

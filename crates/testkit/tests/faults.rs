@@ -261,7 +261,7 @@ fn case(fault: Fault) -> Case {
     )
 }
 
-/// One test a fault, with the checks that must find it.
+/// One test for each fault, with the checks that must find it.
 macro_rules! found {
     ($($name:ident: $fault:ident by $($check:literal),+;)*) => {$(
         #[test]

@@ -8,7 +8,7 @@ use candle_core::{DType, Device};
 use rand::Rng;
 use recurrent_core::Sequence;
 
-/// An answer is correct if it is less than this away from the target.
+/// An answer is correct if its distance from the target is less than this.
 pub(super) const TOLERANCE: f64 = 0.04;
 
 /// The first mark is at one of the first ten pairs.

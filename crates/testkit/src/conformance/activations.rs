@@ -14,8 +14,8 @@ use recurrent_core::{
 
 /// Recorded activations have the same layers as recorded gradients. They begin with the initial
 /// carry and end with the final one; they equal the carry after every prefix of the sequence and,
-/// for a cell, its outputs. Gates lie within 0 and 1. Every example is recorded as if it ran alone,
-/// and recording changes no bit of the run.
+/// for a cell, its outputs. Gates lie between 0 and 1. Every example is recorded as if it ran
+/// alone, and recording changes no bit of the run.
 pub(super) fn activations(case: &Case) -> Result<()> {
     for reverse in directions(case) {
         let full = Evaluation { reverse: *reverse, ..Evaluation::new(case) };

@@ -30,12 +30,7 @@ pub(super) fn vjp(case: &Case) -> Result<()> {
     let steps = Evaluation { implementation: Implementation::StepLoop, ..evaluation.clone() };
     let mut expected = steps.run(&leaves)?.grads;
     expected.retain(|name, _| name.starts_with("carry."));
-    all_close(
-        "pull back, against differentiating a step",
-        &found,
-        &expected,
-        Tolerance::Norm(1e-12),
-    )?;
+    all_close("vjp, against differentiating a step", &found, &expected, Tolerance::Norm(1e-12))?;
     for (name, gradient) in &found {
         finite_difference::check(
             &format!("pull back, {name}"),
@@ -58,9 +53,9 @@ pub(super) fn vjp(case: &Case) -> Result<()> {
     let store = sum.backward()?;
     let mut reached =
         held.iter().filter(|(_, leaf)| store.get(leaf).is_some()).map(|(name, _)| name).peekable();
-    ensure!(reached.peek().is_some(), "pull back: it depends on no weight");
+    ensure!(reached.peek().is_some(), "vjp: it depends on no weight");
     let other = reached.find(|name| *name == "xs" || name.starts_with("carry."));
-    ensure!(other.is_none(), "pull back: it depends on {other:?}, which counts as a constant");
+    ensure!(other.is_none(), "vjp: it depends on {other:?}, which counts as a constant");
     Ok(())
 }
 
