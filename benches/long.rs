@@ -1,4 +1,4 @@
-//! What do 100,000 steps take?
+//! The time and the memory of 100,000 steps.
 //!
 //! ```text
 //! cargo bench --bench long                            saves the state at every √T-th step

@@ -6,10 +6,10 @@
 //! ```
 //!
 //! One layer, f32, one thread. `saved` is the memory allocated when the forward pass has returned,
-//! beyond the weights and the input: the outputs, and what the backward pass needs. Its unit is f32
-//! values per step, example and unit. `peak` is the largest allocation during a train step
-//! (forward, mean of squares of the outputs, gradients of all weights), beyond the same. The
-//! allocator counts both, so they are the same at every run.
+//! beyond the weights and the input: the outputs, and the values that the backward pass needs. Its
+//! unit is f32 values per step, example and unit. `peak` is the largest allocation during a train
+//! step (forward, mean of squares of the outputs, gradients of all weights), also beyond the
+//! weights and the input. The allocator counts both, so they are the same at every run.
 
 mod subject;
 
@@ -78,7 +78,7 @@ fn columns(shape: Shape, used: Use) -> String {
 fn measure(library: Library, family: Family, shape: Shape) -> Result<Use> {
     let subject = Subject::new(library, family, shape, 1, Mode::Train)?;
     subject.step()?; // allocates what is allocated once a process or thread
-                     // Otherwise the buffers of the last case would be used again, and not counted.
+                     // Otherwise the buffers of the last case would be reused, and not counted.
     recurrent::kernels::release_memory();
     let before = MEMORY.current_usage();
     MEMORY.reset_peak_usage();

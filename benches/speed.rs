@@ -11,7 +11,7 @@
 //! with weights that are not variables, so that nothing is saved. `train` takes the mean of squares
 //! of all outputs and its gradients with respect to all weights, but not the input. Both include
 //! dropping their results. Each number of threads has its own process, because candle reads the
-//! number for its element-wise operations once a process.
+//! number for its element-wise operations once per process.
 //!
 //! A case takes a second, or one sample; all take about six minutes on two cores.
 
@@ -159,8 +159,8 @@ mod frozen {
     }
 }
 
-/// The train step of an LSTM over more and more steps: by kernel, by replay of the cell's step, and
-/// of candle-nn.
+/// The train step of an LSTM over an increasing number of steps: by kernel, by replay of the cell's
+/// step, and with candle-nn.
 mod steps {
     use super::*;
 

@@ -1,5 +1,5 @@
 //! Answers the questions of `benches/pytorch.py`, which measures this workspace, candle-nn and
-//! PyTorch by turns:
+//! PyTorch in turns:
 //!
 //! ```text
 //! LIBRARY FAMILY MODE TIME BATCH INPUT HIDDEN LAYERS SECONDS   on standard input, a line a question
@@ -7,9 +7,9 @@
 //! error MESSAGE
 //! ```
 //!
-//! The first line is `ready` with a description. Runs repeat until the seconds have passed, at
-//! least one, after a first one that does not count. The number of threads is `RAYON_NUM_THREADS`,
-//! or one.
+//! The first line is `ready` with a description. After a first run that does not count, runs repeat
+//! until the seconds have passed, at least one. The number of threads is `RAYON_NUM_THREADS`, or
+//! one.
 
 mod subject;
 

@@ -51,7 +51,7 @@
 //! |---|---|
 //! | `cuda`, `cudnn`, `metal` | candle's GPU backends |
 //! | `mkl`, `accelerate` | candle's matrix products by Intel MKL or Apple Accelerate |
-//! | `hub` | models from the Hugging Face Hub, and back |
+//! | `hub` | download and upload of models on the Hugging Face Hub |
 //! | `onnx` | export to ONNX |
 //!
 //! The [guide](https://github.com/recurrent-rs/recurrent/blob/main/docs/guide/getting-started.md)
@@ -107,7 +107,8 @@ mod pages {
     #[doc = include_str!("../docs/hub.md")]
     mod hub {}
 
-    /// What `#[derive(Params)]` takes, and what it refuses: a field that can hold no weight.
+    /// Tests of `#[derive(Params)]`: it accepts these fields, and refuses a field that can hold no
+    /// weight.
     ///
     /// ```
     /// use candle_core::Tensor;

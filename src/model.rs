@@ -284,7 +284,7 @@ fn stored(folder: &Path) -> Result<(Config, Tensors)> {
         Config::parse(&text).map_err(|error| Error::msg(format!("{}: {error}", path.display())))?;
     let contents = read(&weights)?;
     if contents.metadata.get("config").is_some_and(|inside| *inside != text) {
-        bail!("{}: it is not the one with which {WEIGHTS} beside it was written", path.display())
+        bail!("{}: it does not belong to {WEIGHTS} beside it", path.display())
     }
     let check = || -> Result<()> {
         config.plausible(&contents.tensors)?;

@@ -112,7 +112,7 @@ impl Modifier {
             Ok(applied)
         });
         tried.or_else(|error| {
-            let error = error.to_string(); // behind the first line there may be a backtrace
+            let error = error.to_string(); // a backtrace may follow the first line
             bail!("remedy {} on {variant}: {}", self.text, error.lines().next().unwrap_or_default())
         })
     }
@@ -205,7 +205,7 @@ fn normed(cell: &CellKind, how: Normalisation) -> Result<CellKind> {
         CellKind::LayerNormLstm(_) | CellKind::LayerNormGru(_) | CellKind::LayerNormVanilla(_) => {
             bail!("its cell is normed already")
         }
-        _ => bail!("there is no such cell normed in this way"),
+        _ => bail!("its cell does not have this normalisation"),
     })
 }
 
@@ -225,7 +225,7 @@ fn nonlinearity(cell: &mut CellKind) -> Result<&mut Nonlinearity> {
         CellKind::Vanilla(config) => Ok(&mut config.nonlinearity),
         CellKind::LayerNormVanilla(config) => Ok(&mut config.nonlinearity),
         CellKind::TemporalResidual { cell, .. } => nonlinearity(cell),
-        _ => bail!("its cell is no vanilla network"),
+        _ => bail!("its cell is not a vanilla network"),
     }
 }
 

@@ -32,8 +32,8 @@ impl fmt::Display for Shape {
     }
 }
 
-/// The shapes of every table: a middling one, MNIST by pixels, a large batch, a single long
-/// sequence, and wide layers. In a smoke test they have three steps each.
+/// The shapes of every table: a medium one, MNIST by pixels, a large batch, a single long sequence,
+/// and wide layers. In a smoke test they have three steps each.
 pub(crate) fn shapes() -> [Shape; 5] {
     let full = [
         Shape::new(100, 32, 64, 128),
@@ -100,8 +100,9 @@ impl Subject {
     /// Stacked layers of `family`.
     ///
     /// # Errors
-    /// If the library has none: candle-nn has LSTM and GRU, and no stacks. (Stacks by hand take
-    /// quadratic time there, since candle's gradient of a slice is as large as the whole.)
+    /// If the library does not have such layers: candle-nn has LSTM and GRU, but no stacks. (Stacks
+    /// by hand take quadratic time there, since candle's gradient of a slice is as large as the
+    /// whole tensor.)
     pub(crate) fn new(
         library: Library,
         family: Family,
@@ -198,7 +199,7 @@ fn composed(rnn: &impl RNN, xs: &Tensor) -> Result<Tensor> {
 }
 
 /// Runs `work` in a pool of `RAYON_NUM_THREADS` threads, or one. Kernels and candle's matrix
-/// products run in the pool of their caller; candle reads the variable once a process for its
+/// products run in the pool of their caller; candle reads the variable once per process for its
 /// element-wise operations, so a process measures with one number of threads. The stacks are large
 /// because candle recurses along the graph: in 2 MiB, candle-nn's LSTM overflows at some thousand
 /// steps.

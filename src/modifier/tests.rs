@@ -8,7 +8,8 @@ fn spec(name: &str) -> RnnConfig {
 }
 
 fn remedy(text: &str) -> Result<Modifier> {
-    Modifier::parse(text)?.ok_or_else(|| candle_core::Error::Msg(format!("{text} is none")))
+    Modifier::parse(text)?
+        .ok_or_else(|| candle_core::Error::Msg(format!("{text} is not a modifier")))
 }
 
 /// The variant with remedies, `+` between them.
@@ -104,7 +105,7 @@ fn gates_are_initialised_separately() -> Result<()> {
     assert_eq!(init.scheme_by_gate, [("o".to_string(), Scheme::Keras)]);
     assert_eq!(init.bias_by_gate, [("i".to_string(), -2.0)]);
     let again = remedy("bias.i=1")?.apply("lstm", &spec)?;
-    assert_eq!(again.cell.init().bias_by_gate, [("i".to_string(), 1.0)], "the last word holds");
+    assert_eq!(again.cell.init().bias_by_gate, [("i".to_string(), 1.0)], "the last value wins");
     let normed = remedy("layernorm")?.apply("lstm", &spec)?;
     assert_eq!(normed.cell.init(), init);
     let inside = with("residual-vanilla", "rmsnorm=2+relu")?;
@@ -174,12 +175,12 @@ fn impossible_modifiers_are_refused_in_one_line() {
         (
             "gru",
             "layernorm-burn",
-            "remedy layernorm-burn on gru: there is no such cell normed in this way",
+            "remedy layernorm-burn on gru: its cell does not have this normalisation",
         ),
         (
             "lstm-peephole",
             "layernorm",
-            "remedy layernorm on lstm-peephole: there is no such cell normed in this way",
+            "remedy layernorm on lstm-peephole: its cell does not have this normalisation",
         ),
         (
             "gru",
@@ -206,7 +207,7 @@ fn impossible_modifiers_are_refused_in_one_line() {
             "highway",
             "remedy highway on residual-lstm: its layers have a connection over depth already",
         ),
-        ("gru", "relu", "remedy relu on gru: its cell is no vanilla network"),
+        ("gru", "relu", "remedy relu on gru: its cell is not a vanilla network"),
         (
             "gru",
             "bias.f=1",

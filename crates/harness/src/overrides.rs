@@ -23,18 +23,18 @@ const TABLE: &[ModifierRow<Override>] = &[
         "",
         |v| Ok(Override::Clip(Clipping::Value(v.positive()?))),
     ),
-    ModifierRow::new("no-clip", "weight gradient as it is", "", |_| {
+    ModifierRow::new("no-clip", "weight gradient without a bound", "", |_| {
         Ok(Override::Clip(Clipping::Off))
     }),
     ModifierRow::new(
         "clip-state=BOUND",
-        "every element of dL/dh_t within ±BOUND, on the way back",
+        "every element of dL/dh_t within ±BOUND, in the backward pass",
         "Graves 2013, arXiv:1308.0850",
         |v| Ok(Override::HiddenGradClip(Some(HiddenGradClip::Value(v.positive()?)))),
     ),
     ModifierRow::new(
         "clip-state-norm=NORM",
-        "each example's dL/dh_t bounded by its norm, on the way back",
+        "each example's dL/dh_t bounded by its norm, in the backward pass",
         "",
         |v| Ok(Override::HiddenGradClip(Some(HiddenGradClip::Norm(v.positive()?)))),
     ),
