@@ -27,7 +27,7 @@ struct Options {
     input: usize,
     #[arg(long, default_value_t = 128)]
     hidden: usize,
-    /// What the forward pass saves: auto, square-root, or the state at every N-th step
+    /// The states that the forward pass saves: auto, square-root, or the state at every N-th step
     #[arg(long, default_value = "square-root", value_parser = recompute)]
     recompute: Recompute,
     /// 1000 steps, as a smoke test

@@ -1,24 +1,24 @@
 #!/usr/bin/env python3
-"""Times the layers of this workspace, of candle-nn and of PyTorch by turns, and prints them side by side.
+"""Times the layers of this workspace, of candle-nn and of PyTorch in turns, and prints the times side by side.
 
     python3 benches/pytorch.py                              everything, a quarter of an hour on two cores
     python3 benches/pytorch.py --quick --threads 1          a first look, a minute
     python3 benches/pytorch.py --families lstm --shapes 100x32x64x128,784x32x1x128 --markdown table.md
 
 Needs Rust and, as the only package, PyTorch (`pip install torch`). The script builds `benches/timing.rs` and starts it once for
-each number of threads; the other sides never run while one of them is timed. What is timed, in f32 on the CPU:
+each number of threads; the other sides never run while one of them is timed. It times, in f32 on the CPU:
 
     forward   the outputs (batch, time, hidden), nothing kept: PyTorch under `torch.no_grad()`, the Rust side with weights that
-              are no variables
-    train     gradients set to None, the outputs, the mean of their squares, the gradients of all weights; the input needs none.
+              are not variables
+    train     gradients set to None, the outputs, the mean of their squares, the gradients of all weights, but not of the input.
               On the Rust side dropping the graph and the gradients counts, as PyTorch frees its own within the same step
 
 All take an input (batch, time, input), for PyTorch `batch_first=True`, start from a zero state, and have both biases. PyTorch runs
 with `torch.set_num_threads(n)`, the Rust side in a rayon pool of n threads with RAYON_NUM_THREADS=n. Each measurement is one turn of
-every side, repeated, each time with another side first; a turn is a warm-up run and then runs for some tenths of a second, at least
-one, of which it gives the median. The table has the median over the turns, the quotients of these medians, and in brackets the lowest
-and the highest quotient of a single repetition: how far they are apart says how much the machine was disturbed. A quotient above 1
-says that this workspace is faster. candle-nn has LSTM and GRU of one layer, PyTorch has no layer-normed LSTM.
+every side. It is repeated, each time with another side first. A turn is a warm-up run, then runs for some tenths of a second, at
+least one; its result is their median. The table has the median over the turns, the quotients of these medians, and in brackets the
+lowest and the highest quotient of a single repetition: their distance shows how much the machine was disturbed. A quotient above 1
+means that this workspace is faster. candle-nn has LSTM and GRU of one layer, PyTorch has no layer-normed LSTM.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Row:
 
 
 class Rust:
-    """`benches/timing.rs` as a child that answers questions, with so many threads."""
+    """`benches/timing.rs` as a child that answers questions, with this number of threads."""
 
     def __init__(self, program: str, threads: int):
         environment = {**os.environ, "RAYON_NUM_THREADS": str(threads), "CANDLE_NUM_THREADS": str(threads)}
@@ -130,7 +130,7 @@ class Rust:
 
 
 def build() -> str:
-    """Builds `benches/timing.rs` as `cargo bench` would, and says where the program is."""
+    """Builds `benches/timing.rs` as `cargo bench` would, and returns the path of the program."""
     command = ["cargo", "bench", "--bench", "timing", "--no-run", "--message-format", "json"]
     try:
         done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -247,7 +247,7 @@ def means(rows: list[Row]) -> list[list[str]]:
 
 
 def facts(rust: dict[str, str], options: argparse.Namespace) -> list[str]:
-    """What was measured, on what, and how."""
+    """The libraries, the machine and the repetitions."""
     rustc = subprocess.run(["rustc", "--version"], cwd=ROOT, stdout=subprocess.PIPE, text=True).stdout.strip()
     lock = (ROOT / "Cargo.lock").read_text()
     candle = re.search(r'name = "candle-nn"\nversion = "([^"]*)"', lock)
@@ -261,7 +261,7 @@ def facts(rust: dict[str, str], options: argparse.Namespace) -> list[str]:
 
 
 def vectors() -> str:
-    """The widest vectors that PyTorch uses here; an old release does not say."""
+    """The widest vectors that PyTorch uses here; an old release does not report it."""
     cpu = getattr(torch.backends, "cpu", None)
     return cpu.get_cpu_capability().lower() if cpu else "vectors unknown"
 

@@ -20,9 +20,9 @@ pub(crate) struct BackwardArgs<'a, F: KernelFloat> {
     pub(crate) matrices: &'a Matrices<F>,
     /// dL/dys, `(rows, time, output)`, or empty.
     pub(crate) grad_ys: &'a [F],
-    /// Where the gradients of the weights are added, if they are needed.
+    /// The gradients of the weights, if they are needed; the pass adds to them.
     pub(crate) grads: Option<&'a mut WeightGradients<F>>,
-    /// Where the gradient of the inputs is written, `(rows, time, input)`, or empty.
+    /// The gradient of the inputs, `(rows, time, input)`, or empty; the pass writes it.
     pub(crate) dxs: &'a mut [F],
     /// One accumulator for each field of the state, or empty.
     pub(crate) accumulators: &'a mut [GradientAccumulator],
@@ -284,7 +284,7 @@ fn flush_subnormals<F: KernelFloat>(values: &mut [F]) {
     }
 }
 
-/// Step `at` of values with `size` a step; empty if the values are not saved.
+/// Step `at` of values with `size` per step; empty if the values are not saved.
 fn step_slice<F>(values: &[F], at: usize, size: usize) -> &[F] {
     values.get(at * size..(at + 1) * size).unwrap_or_default()
 }

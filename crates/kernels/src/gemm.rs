@@ -2,7 +2,7 @@
 //!
 //! `gemm`, which candle uses, packs its right side at every call. At (32 x 512) · (512 x 2048) that
 //! halves its speed: 62 against 118 GFLOP/s on one core with AVX-512; at smaller or squarer shapes
-//! both reach 126 to 168. Here the right side is packed once a call and a tile's sums stay in
+//! both reach 126 to 168. Here the right side is packed once per call and a tile's sums stay in
 //! registers: 75 to 94 of about 97 GFLOP/s on one core with AVX2, at the sizes of a step; 111 to
 //! 115 on one with AVX-512, where PyTorch reaches 84 to 103.
 //!

@@ -13,7 +13,7 @@ const FEWEST: usize = 3;
 /// A line fitted to the logarithm of a profile: ln g(k) = a − ρ k.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Fit {
-    /// ρ, the decay a step; negative for growth.
+    /// ρ, the decay per step; negative for growth.
     pub decay: f64,
     /// R², the share of variance explained.
     pub r2: f64,

@@ -7,7 +7,7 @@ use rand::Rng;
 use recurrent_core::named_rng;
 use serde::{Deserialize, Serialize};
 
-/// The Lyapunov spectrum of a layer along a trajectory, in nats a step, the largest exponent first.
+/// The Lyapunov spectrum of a layer along a trajectory, in nats per step, largest exponent first.
 ///
 /// ```text
 /// Q_{t+1} R_{t+1} = J_t Q_t        λ_i = (1/T) Σ_t ln |R_{t,ii}|

@@ -292,7 +292,7 @@ fn a_gradient_that_leaves_the_range_of_f32_is_found() -> Result<()> {
             &[],
         );
         let first = found[0].value("first lag").expect("measured");
-        // The gradient falls by about 0.3 a step: to 1e-38 in 73 steps.
+        // The gradient falls by a factor of about 0.3 per step: to 1e-38 in 73 steps.
         assert!((50.0..99.0).contains(&first), "{report}");
     }
     Ok(())

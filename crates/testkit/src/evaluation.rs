@@ -56,7 +56,7 @@ pub struct Evaluation<'a> {
     pub dtype: DType,
     /// Whether to train, with dropout.
     pub train: bool,
-    /// What the gradient recorder keeps, if there is one.
+    /// The records that the gradient recorder keeps, if there is one.
     pub keep: Option<Record>,
     /// Truncated BPTT and clipping of the hidden gradient.
     pub flow: Bptt,

@@ -48,7 +48,7 @@ impl Default for AdamWConfig {
 /// `torch.optim.AdamW` (amsgrad off), and with λ = 0 to `torch.optim.Adam`.
 ///
 /// On the CPU, f32 and f64 are updated in place without an allocation. f16 and bf16 keep m and v
-/// in f32 and round the parameter once a step; there is no master copy of it in f32.
+/// in f32 and round the parameter once per step; there is no master copy of it in f32.
 ///
 /// ```
 /// use candle_core::{Device, Var};

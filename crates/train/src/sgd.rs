@@ -55,7 +55,7 @@ impl Default for SgdConfig {
 /// The decay is part of the gradient, unlike that of [`AdamW`](crate::AdamW).
 ///
 /// On the CPU, f32 and f64 are updated in place without an allocation. f16 and bf16 keep v in f32
-/// and round the parameter once a step.
+/// and round the parameter once per step.
 ///
 /// ```
 /// use candle_core::{Device, Var};

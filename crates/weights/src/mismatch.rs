@@ -8,7 +8,7 @@ use std::fmt;
 /// All tensors that do not fit what was expected, by name, with their shapes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mismatch {
-    /// What was expected: the name of a convention.
+    /// The name of the expected convention.
     pub expected: String,
     /// Expected, but absent.
     pub missing: Vec<(String, Vec<usize>)>,

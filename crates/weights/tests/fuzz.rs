@@ -198,7 +198,7 @@ fn broken_files_are_refused_without_panic_or_waste() {
     eprintln!("{} inputs, {} of them still files of tensors", tried.get(), read.get());
     // Changes that all break the first checksum would test little.
     assert!(read.get() * 50 > tried.get(), "{} of {}", read.get(), tried.get());
-    what_is_made_to_take_memory();
+    malicious_files_take_little_memory();
 }
 
 /// A pickle of `torch.save` around `body`, whose value is to be a state dict.
@@ -208,7 +208,7 @@ fn pickled(body: &[u8]) -> Vec<u8> {
     archive(&members, CompressionMethod::Stored)
 }
 
-fn what_is_made_to_take_memory() {
+fn malicious_files_take_little_memory() {
     let refused = |bytes: &[u8], expected: &str| {
         let before = MEMORY.current_usage();
         MEMORY.reset_peak_usage();

@@ -141,7 +141,7 @@ pub(super) fn untracked(case: &Case) -> Result<()> {
                 } else if name == "xs" && case.stray_gradient.is_none() {
                     ensure!(
                         found.is_none(),
-                        "{what}: there is a gradient for xs, which nobody tracks"
+                        "{what}: there is a gradient for xs, which is not tracked"
                     );
                 }
             }

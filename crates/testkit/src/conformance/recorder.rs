@@ -134,7 +134,7 @@ fn same_norms(what: &str, found: &[GradientTrace], expected: &[GradientTrace]) -
         expected.len()
     );
     for (found, expected) in found.iter().zip(expected) {
-        ensure!(found.gradients.is_none(), "{what}: gradients are kept, and nobody asked for them");
+        ensure!(found.gradients.is_none(), "{what}: gradients are kept without a request");
         ensure!(
             (found.layer_id, found.field) == (expected.layer_id, expected.field),
             "{what}: other traces"
