@@ -77,7 +77,7 @@ pub trait Layer: Send + Sync {
     /// # }
     /// ```
     fn explain(&self, _dtype: DType, _device: &Device) -> String {
-        "a layer of its own: it does not say what runs it".to_string()
+        "a layer that does not name its engine".to_string()
     }
 
     /// The weights by name, always in the same order.

@@ -127,7 +127,9 @@ impl Checkpoints {
                 }
                 Ok(bytes) => match Checkpoint::from_bytes(&bytes) {
                     Ok(checkpoint) => return Ok(Latest { checkpoint: Some(checkpoint), damaged }),
-                    Err(error) => bail!("checkpoint {shown}: it is not of this program: {error}"),
+                    Err(error) => {
+                        bail!("checkpoint {shown}: it is not a checkpoint of this program: {error}")
+                    }
                 },
             }
         }

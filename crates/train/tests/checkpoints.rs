@@ -122,7 +122,8 @@ fn the_checkpoint_of_another_loop_is_an_error() -> Result<()> {
     save(&checkpoints, [1])?;
     let error = checkpoints.latest::<String>().expect_err("its rest is a list").to_string();
     assert!(
-        error.contains("step-000000000001-") && error.contains("it is not of this program"),
+        error.contains("step-000000000001-")
+            && error.contains("it is not a checkpoint of this program"),
         "{error}"
     );
     Ok(())

@@ -30,7 +30,7 @@ impl Convention {
                         let into = format!("{}{}", into.ours, place.suffix());
                         if !ours.contains_key(&into) {
                             bail!(
-                                "convention {}: '{name}' goes into '{into}', which is not there",
+                                "convention {}: '{name}' goes into '{into}', which is missing",
                                 self.name
                             )
                         }

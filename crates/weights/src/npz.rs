@@ -17,10 +17,10 @@ pub(crate) fn read(archive: &mut Archive) -> Result<Tensors> {
                 PyTorch file"
             )
         };
-        let Some(bytes) = archive.member(&member)? else { bail!("'{member}': it is gone") };
+        let Some(bytes) = archive.member(&member)? else { bail!("'{member}': it is missing") };
         let tensor = array(&bytes).map_err(|error| Error::msg(format!("npz '{name}': {error}")))?;
         if tensors.insert(name.to_string(), tensor).is_some() {
-            bail!("npz '{name}': it is there twice")
+            bail!("npz '{name}': it occurs twice")
         }
     }
     Ok(tensors)

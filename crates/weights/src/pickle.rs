@@ -119,7 +119,7 @@ impl<'a> Unpickler<'a> {
                 self.rest = rest;
                 Ok(taken)
             }
-            None => bail!("it ends in the middle"),
+            None => bail!("it is truncated"),
         }
     }
 
@@ -131,7 +131,7 @@ impl<'a> Unpickler<'a> {
 
     fn line(&mut self) -> Result<String> {
         let Some(end) = self.rest.iter().position(|&byte| byte == b'\n') else {
-            bail!("it ends in the middle")
+            bail!("it is truncated")
         };
         let line = String::from_utf8_lossy(self.take(end)?).into_owned();
         self.take(1)?;
@@ -182,7 +182,7 @@ impl<'a> Unpickler<'a> {
     fn recall(&mut self, slot: u32) -> Result<()> {
         match self.memo.get(&slot) {
             Some(id) => self.stack.push(*id),
-            None => bail!("nothing was kept as number {slot}"),
+            None => bail!("no value was stored as number {slot}"),
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ pub(super) fn file_error(repository: &Repository, file: &str, error: HFError) ->
             message(
                 repository,
                 &format!(
-                    "{file} is not in the cache at {cache}, and {OFFLINE} forbids to fetch it; the \
+                    "{file} is not in the cache at {cache}, and {OFFLINE} forbids fetching it; the \
                      revision must be {revisions}"
                 ),
             )
@@ -67,7 +67,7 @@ pub(super) fn request_error(repository: &Repository, error: HFError) -> Error {
             HF_TOKEN is a token with access"
         ),
         (_, HFError::AuthRequired { .. }) => {
-            format!("{endpoint} wants a valid token: set HF_TOKEN{answer}")
+            format!("{endpoint} needs a valid token: set HF_TOKEN{answer}")
         }
         (_, HFError::Forbidden { .. }) => {
             format!("{endpoint} refuses: the token does not permit this{answer}")

@@ -20,7 +20,7 @@ pub struct Commit {
 
 pub(super) fn push(repository: &Repository, path: &Path, message: &str) -> Result<Commit> {
     if repository.offline {
-        bail!("{}: {OFFLINE} forbids to send {}", repository.label(), path.display())
+        bail!("{}: {OFFLINE} forbids sending {}", repository.label(), path.display())
     }
     let files = files(path)?;
     if files.is_empty() {

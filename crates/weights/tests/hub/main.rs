@@ -324,7 +324,7 @@ fn an_error_page_is_not_saved_as_the_file() -> Result<()> {
 #[test]
 fn other_answers_of_the_server_are_reported() -> Result<()> {
     for (status, expected) in [
-        (401, "wants a valid token: set HF_TOKEN; it says: tired"),
+        (401, "needs a valid token: set HF_TOKEN; it says: tired"),
         (403, "refuses: the token does not permit this; it says: tired"),
         (500, "HTTP error: 500"),
     ] {
@@ -397,7 +397,7 @@ fn offline_only_the_cache_is_used() -> Result<()> {
     let miss = |revision: &str, file: &str| {
         format!(
             "hub model our/lstm at {revision}: {file} is not in the cache at {}, and \
-            HF_HUB_OFFLINE forbids to fetch it; the revision must be a commit, or a branch or tag \
+            HF_HUB_OFFLINE forbids fetching it; the revision must be a commit, or a branch or tag \
             that was fetched before",
             folder.display()
         )
@@ -425,7 +425,7 @@ fn offline_only_the_cache_is_used() -> Result<()> {
     );
 
     let found = message(hub.model("our/lstm")?.push(&path, "x"));
-    assert!(found.contains("HF_HUB_OFFLINE forbids to send"), "{found}");
+    assert!(found.contains("HF_HUB_OFFLINE forbids sending"), "{found}");
     assert!(server.seen().is_empty());
     Ok(())
 }
@@ -528,7 +528,7 @@ fn a_failed_push_states_the_reason() -> Result<()> {
     let folder = folder()?;
     let found = message(hub.model("our/lstm")?.push(folder.path(), "x"));
     assert!(
-        found.contains("wants a valid token: set HF_TOKEN; it says: Invalid username"),
+        found.contains("needs a valid token: set HF_TOKEN; it says: Invalid username"),
         "{found}"
     );
     let absent = Hub { token: Some("hf_ours".into()), ..hub.clone() }.model("our/gru")?;
