@@ -131,11 +131,15 @@ impl Training {
     pub(crate) fn task(&self, length: Option<usize>) -> Result<Arc<dyn Task>> {
         let small_images = ["mnist", "fashion"].iter().any(|name| self.task.contains(name));
         let short = self.quick && self.data.is_none() && !small_images;
+        #[cfg(feature = "hub")]
+        let hub = self.progress().hub();
         let choice = recurrent_tasks::TaskOptions {
             length: length.or(short.then_some(30)),
             data: self.data.as_deref(),
             column: self.column.as_deref(),
             season: self.season,
+            #[cfg(feature = "hub")]
+            hub: Some(&hub),
         };
         let task = recurrent_tasks::open(&self.task, &choice)?;
         match (self.validate, task.validation_split()) {
