@@ -127,8 +127,8 @@ impl Carry {
         }
     }
 
-    /// The fields of every layer and direction, in PyTorch's order: layer 0 forward, layer 0 reverse,
-    /// layer 1 forward.
+    /// The fields of every layer and direction, in PyTorch's order: layer 0 forward, layer 0
+    /// reverse, layer 1 forward.
     pub fn cells(&self) -> Vec<&[(&'static str, Tensor)]> {
         match self {
             Self::Cell(fields) => vec![fields],
