@@ -81,8 +81,8 @@ pub enum Carry {
     Cell(Vec<(&'static str, Tensor)>),
     /// The carries of the layers of a stack, bottom first, or of two directions, forward first.
     Layers(Vec<Carry>),
-    /// What a layer that runs in reverse returns: its state after each example's *first* step,
-    /// where the sequence ends for it.
+    /// The carry that a reversed layer returns: its state after each example's *first* step, where
+    /// it ends.
     Reverse(Box<Carry>),
 }
 
@@ -113,9 +113,9 @@ impl Carry {
 
     /// The same values as an initial state, which every direction accepts.
     ///
-    /// A layer that runs in reverse returns its state after the first step of a sequence. In a
-    /// sequence that comes in chunks, the next chunk would start, at its end, from the beginning of
-    /// the chunk before. Layers refuse that; this says that the state is meant to start a run, for
+    /// A reversed layer returns its state after the first step of a sequence. If a sequence came in
+    /// chunks, the reversed layer would start at the end of a chunk from the beginning of the chunk
+    /// before. So layers refuse this carry. This function declares that the state starts a run, for
     /// instance of a decoder.
     pub fn into_initial(self) -> Self {
         match self {

@@ -285,10 +285,9 @@ impl<C: Cell> Rnn<C> {
                 bail!("{what}: expected one layer's fields, got {} layers", parts.len())
             }
             Carry::Reverse(_) => bail!(
-                "{what}: expected the state before the sequence, got the one that a reverse run \
-                 ended with, at the first step of its own sequence: in reverse a sequence cannot \
-                 come in chunks; to start from this state nevertheless, use \
-                 Carry::into_initial"
+                "{what}: expected the state before the sequence, got the final state of a reversed \
+                 run, which cannot continue a sequence in chunks; Carry::into_initial makes it an \
+                 initial state"
             ),
         };
         let names: Vec<_> = fields.iter().map(|(name, _)| *name).collect();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 /// A function that is called while a file is fetched or sent; see [`Hub`](super::Hub).
 pub type OnTransfer = Arc<dyn Fn(&Transfer) + Send + Sync>;
 
-/// How far a transfer is.
+/// The state of a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transfer<'a> {
     /// The file that is fetched, or the repository that files are sent to.
