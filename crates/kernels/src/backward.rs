@@ -31,7 +31,7 @@ pub(crate) struct BackwardArgs<'a, F: KernelFloat> {
 /// Scratch memory of the backward pass through one segment.
 struct BackwardScratch<F: KernelFloat> {
     d: Buffer<F>,                 // (block, rows, span): gradients of the pre-activations
-    raw_dh: Buffer<F>,            // (steps, rows, output) if projected: dL/d(output of the cell)
+    raw_dh: Buffer<F>,            // (rows, output), by step if projected: dL/d(output of the cell)
     raw_dc: Buffer<F>,            // (rows, hidden)
     direct_h: Buffer<F>,          // (rows, output): the gradient that bypasses the cell
     direct_c: Buffer<F>,          // (rows, hidden)
