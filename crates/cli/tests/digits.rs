@@ -1,12 +1,12 @@
-//! Real input, of which a few made-up files do for the test.
+//! Real input, in the form of a few made-up files.
 
 use crate::program::{compare, lines, value};
 use anyhow::Result;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A tiny MNIST in the new folder `name`: image i has the label i % 10, and ink in the two columns
-/// that say so.
+/// A tiny MNIST in the new folder `name`. Image i has the label i % 10, and ink in the two columns
+/// that encode it.
 pub(crate) fn digits(folder: &Path, name: &str) -> Result<PathBuf> {
     let folder = folder.join(name);
     fs::create_dir(&folder)?;

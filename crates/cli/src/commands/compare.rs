@@ -10,9 +10,9 @@
 //!
 //! It prints a table, a plot of the gradient norms against the lag, and a verdict on every variant,
 //! and writes all records and `report.html` to a new folder below `runs/`. It ends within 8 minutes
-//! on two cores. The exit code is 2 for a mistake in the options, 1 for a failure, 130 after
-//! Ctrl-C, which keeps what is finished and still writes the report. What is left goes on with
-//! `--resume`, and ends with the same records as if nothing had happened.
+//! on two cores. The exit code is 2 for a mistake in the options, 1 for a failure, and 130 after
+//! Ctrl-C, which keeps finished runs and still writes the report. `--resume` continues the rest,
+//! and the final records are those of an uninterrupted comparison.
 
 use crate::commands::list;
 use crate::export::Export;
@@ -32,14 +32,14 @@ pub(crate) struct Args {
     /// Length of a generated task in steps [default: 100, with --quick 30]
     #[arg(long, value_name = "T", help_heading = TASK)]
     length: Option<usize>,
-    /// Names with commas between them, with remedies if wanted: lstm+chrono+clip=0.5 [default:
-    /// those marked in --list]
+    /// Comma-separated names, optionally with remedies: lstm+chrono+clip=0.5 [default: those marked
+    /// in --list]
     #[arg(long, value_delimiter = ',', help_heading = NETWORKS)]
     variants: Vec<String>,
-    /// List all variants, and end
+    /// List all variants and exit
     #[arg(long, help_heading = NETWORKS)]
     list: bool,
-    /// Runs of each variant, with seeds of their own [default: 3, with --quick 1]
+    /// Runs of each variant, one per seed [default: 3, with --quick 1]
     #[arg(long, value_name = "N", help_heading = TRAINING)]
     seeds: Option<u64>,
     #[command(flatten)]
