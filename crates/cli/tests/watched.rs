@@ -46,7 +46,7 @@ fn lines_carry_the_metrics() -> Result<()> {
 fn lines_can_be_requested_on_a_terminal() -> Result<()> {
     if Command::new("script").arg("--version").stdout(Stdio::null()).status().is_err() {
         eprintln!(
-            "lines_can_be_asked_for_on_a_terminal: NOT RUN, there is no `script` of util-linux"
+            "lines_can_be_requested_on_a_terminal: NOT RUN, there is no `script` of util-linux"
         );
         return Ok(());
     }
