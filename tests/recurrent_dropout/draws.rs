@@ -35,7 +35,7 @@ fn at(seed: u64, step: u64, layer_id: LayerId) -> ForwardContext<'static> {
 }
 
 #[test]
-fn masks_depend_on_seed_step_and_place_alone() -> Result<()> {
+fn masks_depend_on_seed_step_and_layer_alone() -> Result<()> {
     let layer_id = LayerId::layer(1);
     let first = masks(&at(3, 5, layer_id))?;
     assert_eq!(first, masks(&at(3, 5, layer_id))?);

@@ -36,7 +36,7 @@ impl Export {
         }
     }
 
-    /// Whether an export is asked for.
+    /// Whether an export is requested.
     pub(crate) fn any(&self) -> bool {
         self.tensorboard || self.csv || self.parquet
     }

@@ -69,7 +69,7 @@ fn killed(folder: &Path, out: &str, after: Duration, kills: &mut Kills) -> Resul
     );
     let mut child =
         command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn()?;
-    // This does not wait for an event: the moment of the kill is what is tested.
+    // This does not wait for an event: the test is about the moment of the kill.
     std::thread::sleep(after);
     child.kill()?;
     let output = child.wait_with_output()?;

@@ -7,7 +7,7 @@ use std::fs;
 const ARGS: &str = "--length 8 --variants vanilla,gru --seeds 2 --steps 20 --quiet";
 
 #[test]
-fn a_finished_comparison_is_not_repeated_and_its_report_is_written_anew() -> Result<()> {
+fn a_finished_comparison_is_not_repeated_and_its_report_is_rewritten() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let printed = compare(temp.path(), &format!("{ARGS} --out out"))?.well();
     let before = tree(&temp.path().join("out"))?;

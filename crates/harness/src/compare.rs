@@ -25,7 +25,7 @@ pub use manifest::stored_request;
 const MOST_SEEDS: u64 = 1_000_000;
 const MOST_JOBS: u64 = 1024;
 
-/// Variants × seeds on one task, all trained alike.
+/// Variants × seeds on one task, all with the same training.
 #[derive(Clone)]
 pub struct Comparison {
     /// The task.

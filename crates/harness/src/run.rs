@@ -45,8 +45,8 @@ pub struct Run {
 /// The events of a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Event<'a> {
-    /// A checkpoint is damaged, and an earlier one or none is used: a line that names it and the
-    /// damage.
+    /// A checkpoint is damaged; an earlier one is used, or the run begins anew. A line that names
+    /// the checkpoint and the damage.
     Damaged(&'a str),
     /// The run continues from a checkpoint, after these steps.
     Resumed(&'a [StepRecord]),

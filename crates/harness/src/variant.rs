@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub struct Variant {
     /// The name, as on the command line: `lstm-chrono`.
     pub name: String,
-    /// One line on what it is.
+    /// A description in one line.
     pub summary: String,
     /// The initialisation of its weights, in words: `PyTorch`, `chrono(100)`.
     pub init: String,
@@ -41,7 +41,7 @@ pub struct Size {
 /// Builds the recurrent layers for a size.
 pub type Build = Arc<dyn Fn(Size, VarBuilder) -> BuildResult + Send + Sync>;
 
-/// What a [`Build`] returns: a layer, or candle's error.
+/// The result of a [`Build`]: a layer, or candle's error.
 pub type BuildResult = candle_core::Result<Box<dyn Layer>>;
 
 impl Variant {

@@ -1,12 +1,12 @@
 //! The configuration of a run. It is made once, written into every record, and compared when a run
 //! is resumed.
 //!
-//! | part | what it says | made from |
+//! | part | content | made from |
 //! |---|---|---|
-//! | `task` | what is learnt | the opened [`Task`] |
-//! | `model` | which network | the variant, at its size |
-//! | `training` | how it is trained | the options, with the overrides of the variant |
-//! | `seed` | which weights and data | the number of the run |
+//! | `task` | the task | the opened [`Task`] |
+//! | `model` | the network | the variant, at its size |
+//! | `training` | its training | the options, with the overrides of the variant |
+//! | `seed` | the seed of weights and data | the number of the run |
 //!
 //! To add an option of training: add a field to [`TrainingConfig`], use it where it acts, and add
 //! it to the command line. Records, comparison on resume, exports and the report follow from the
@@ -34,7 +34,7 @@ pub const OPTIMIZER: &str = "AdamW, betas 0.9 and 0.999, eps 1e-8, weight decay 
 pub struct RunConfig {
     /// The version of this workspace.
     pub version: String,
-    /// What is learnt.
+    /// The task.
     pub task: TaskConfig,
     /// The network.
     pub model: ModelConfig,
@@ -49,7 +49,7 @@ pub struct RunConfig {
 pub struct ModelConfig {
     /// The name of the variant, with its modifiers: `lstm+chrono`.
     pub variant: String,
-    /// One line on what it is.
+    /// A description in one line.
     pub summary: String,
     /// How its weights are initialised, in words: `PyTorch`, `chrono(100)`.
     pub init: String,
@@ -281,7 +281,7 @@ impl TrainingConfig {
             .collect()
     }
 
-    /// What the backward pass through time does to the gradient of the states.
+    /// The truncation and the bound on dL/dh_t in the backward pass through time.
     pub fn bptt(&self) -> Bptt {
         Bptt { truncation: self.truncation, clip: self.hidden_grad_clip }
     }

@@ -71,7 +71,7 @@ impl OutputDir {
         Self::take(path, "out")
     }
 
-    /// Locks a folder again, to resume what is in it.
+    /// Locks a folder again, to resume the comparison in it.
     ///
     /// # Errors
     /// If the folder does not exist, cannot be written, or is in use by another program.

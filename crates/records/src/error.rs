@@ -19,7 +19,7 @@ pub enum Error {
     /// A file or folder cannot be read or written.
     #[error("{what}")]
     Io {
-        /// The file or folder, and what was to be done with it.
+        /// The file or folder, and the failed operation.
         what: String,
         /// The cause.
         source: io::Error,

@@ -7,7 +7,7 @@
 //!
 //! A run, one line of `runs.jsonl`, in version 1:
 //!
-//! | field | what it says |
+//! | field | content |
 //! |---|---|
 //! | `schema` | the version of this format, [`SCHEMA`] |
 //! | `config` | [`RunConfig`]: `task`, `model`, `training`, `seed`, `version` |
@@ -37,7 +37,7 @@ use std::path::Path;
 /// | version | |
 /// |---|---|
 /// | - | before there was a number: `runs.jsonl` with 55 fields on one level |
-/// | 1 | [`RunRecord`] as it is here, its configuration a [`RunConfig`] |
+/// | 1 | the present [`RunRecord`], with a [`RunConfig`] |
 pub const SCHEMA: u32 = 1;
 
 /// Reads one JSON value of this version of the format.
@@ -80,7 +80,7 @@ pub struct Records {
     pub evals: Vec<EvalRecord>,
     /// The lines of `profiles.jsonl`.
     pub profiles: Vec<ProfileRecord>,
-    /// The lines of `measures.jsonl`; empty if only profiles were asked for.
+    /// The lines of `measures.jsonl`; empty if only profiles were requested.
     pub measures: Vec<MeasureRecord>,
 }
 
@@ -97,7 +97,7 @@ pub struct RunRecord {
     pub outcome: Outcome,
     /// How the gradient of the states falls off with the lag.
     pub gradients: GradientSummary,
-    /// What clipping did to the gradient of the weights.
+    /// The effect of clipping on the gradient of the weights.
     pub clipping: ClippingSummary,
     /// The spectral radius of every recurrent block at initialisation, by name.
     #[serde(with = "json::map")]
@@ -106,7 +106,7 @@ pub struct RunRecord {
     pub warnings: Vec<String>,
 }
 
-/// What a run reached.
+/// The results of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// The number of training steps done.
@@ -121,7 +121,7 @@ pub struct Outcome {
     pub final_loss: f64,
     /// The held-out accuracy there, 0 to 1; null if the task has no accuracy.
     pub accuracy: Option<f64>,
-    /// The trained network on longer sequences of the same task, if asked for and the run finished.
+    /// The trained network on longer sequences of the same task, if requested and the run finished.
     pub generalisation: Vec<Generalised>,
     /// The number of threads of this run.
     pub threads: usize,
@@ -155,7 +155,7 @@ pub struct StateGradients {
     /// The half-life, in steps; null if the gradient does not decay, or too few points can be
     /// fitted.
     pub half_life: Option<f64>,
-    /// The fit behind it; null if there are too few points.
+    /// Its fit; null if there are too few points.
     pub fit: Option<Fit>,
     /// The largest lag at which the norm is at least a thousandth of that at lag 0, in steps. The
     /// initial carry does not count.
@@ -169,7 +169,7 @@ pub struct StateGradients {
     pub underflow: Underflow,
 }
 
-/// What clipping did to the gradient of the weights, over the training steps of a run.
+/// The effect of clipping on the gradient of the weights, over the training steps of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ClippingSummary {
     /// The share of steps whose gradient was changed, 0 to 1.

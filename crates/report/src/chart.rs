@@ -104,8 +104,8 @@ struct Frame {
     right: f64,
     top: f64,
     bottom: f64,
-    /// The lower end of the strip for values that are too deep; equal to `bottom` if there are
-    /// none.
+    /// The lower end of the strip for values that are too deep; equal to `bottom` without such
+    /// values.
     deep: f64,
     across: Scale,
     down: Scale,

@@ -4,7 +4,7 @@
 //! ```text
 //! recurrent compare              # the adding problem over 100 steps, ten variants, three seeds
 //! recurrent compare --quick   # does everything run? within half a minute
-//! recurrent compare --resume runs/adding-20250131-142233   # goes on where it was killed or interrupted
+//! recurrent compare --resume runs/adding-20250131-142233   # continues a killed or interrupted one
 //! recurrent compare --help
 //! ```
 //!

@@ -436,7 +436,7 @@ mod tests {
         state.on_event(worker, Event::Evaluated(&eval));
 
         let run_state = state.run_state(worker).context("it is on its way")?;
-        // Means over eight steps each, of which the last is named.
+        // Means over eight steps each, with the last of these steps.
         let means: Vec<_> =
             (1..=250).map(|mean| (8 * mean, (8 * mean) as f64 / 4000.0 - 3.5 / 4000.0)).collect();
         assert_eq!(run_state.losses.len(), means.len());
