@@ -53,8 +53,8 @@ fn main() -> Result<()> {
     else {
         bail!("expected a variant of the registry, got {}", args.variant)
     };
-    let directions = if args.bidirectional { Direction::Bidirectional } else { Direction::Forward };
-    let spec = RnnConfig { directions, ..entry.spec.with_longest_lag(20) };
+    let direction = if args.bidirectional { Direction::Bidirectional } else { Direction::Forward };
+    let spec = RnnConfig { direction, ..entry.spec.with_longest_lag(20) };
     let layer = spec.build(
         args.input,
         args.hidden,
@@ -71,29 +71,21 @@ fn main() -> Result<()> {
         Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
     };
     let xs = wave((2, 7, args.input), 0.7)?; // (batch, time, input)
-    let (_, somewhere) = layer.run(
+    let (_, start) = layer.run(
         &Sequence::new(wave((2, 4, args.input), 0.9)?)?,
         None,
         &ForwardContext::default(),
     )?;
+    let start = start.into_initial();
     let (ys, carry) =
-        layer.run(&Sequence::new(xs.clone())?, Some(&somewhere), &ForwardContext::default())?;
+        layer.run(&Sequence::new(xs.clone())?, Some(&start), &ForwardContext::default())?;
     let mut tensors = HashMap::from([("xs".to_string(), xs), ("ys".to_string(), ys.into_values())]);
-    for (carry, side) in [(somewhere, "0"), (carry, "n")] {
-        let Carry::Layers(layers) = carry else { bail!("expected a part a layer") };
+    for (carry, side) in [(start, "0"), (carry, "n")] {
+        let Carry::Layers(layers) = carry else { bail!("expected the carry of a stack") };
         for (index, layer) in layers.iter().enumerate() {
-            let directions = match layer {
-                Carry::Cell(_) => std::slice::from_ref(layer),
-                Carry::Layers(directions) => directions,
-            };
-            for field in ["h", "c"] {
-                let Ok(parts) = directions
-                    .iter()
-                    .map(|one| one.field(field))
-                    .collect::<candle_core::Result<Vec<_>>>()
-                else {
-                    continue;
-                };
+            let directions = layer.cells();
+            for (at, (field, _)) in directions[0].iter().enumerate() {
+                let parts: Vec<_> = directions.iter().map(|fields| &fields[at].1).collect();
                 tensors.insert(format!("{field}{side}_l{index}"), Tensor::stack(&parts, 0)?);
             }
         }

@@ -28,17 +28,10 @@ fn cells() -> Vec<(String, CellKind)> {
     cells.map(|(name, cell)| (name.to_string(), cell)).to_vec()
 }
 
-/// The final states of all layers and directions, `(layers * directions, batch, size)`, as in
-/// PyTorch.
-fn states(carry: &Carry, field: &str, all: &mut Vec<Tensor>) {
-    match carry {
-        Carry::Layers(parts) => parts.iter().for_each(|part| states(part, field, all)),
-        Carry::Cell(fields) => {
-            all.extend(
-                fields.iter().filter(|(name, _)| *name == field).map(|(_, tensor)| tensor.clone()),
-            );
-        }
-    }
+/// The final states of all layers and directions, each `(batch, size)`, in PyTorch's order.
+fn states(carry: &Carry, field: &str) -> Vec<Tensor> {
+    let fields = carry.cells().into_iter().flatten();
+    fields.filter(|(name, _)| *name == field).map(|(_, tensor)| tensor.clone()).collect()
 }
 
 #[test]
@@ -68,8 +61,7 @@ fn models_are_saved_for_pytorch() -> Result<()> {
                 ("ys".to_string(), ys.into_values()),
             ]);
             for field in ["h", "c"] {
-                let mut all = Vec::new();
-                states(&carry, field, &mut all);
+                let all = states(&carry, field);
                 if !all.is_empty() {
                     seen.insert(format!("{field}n"), Tensor::stack(&all, 0)?);
                 }

@@ -24,12 +24,19 @@ pub(crate) const NETWORKS: &str = "Networks";
 pub(crate) const TRAINING: &str = "Training";
 pub(crate) const RUNNING: &str = "Running and output";
 
-/// The task, the networks and their training, and the place of the results.
+/// The task, the networks and their training, and the place of the results. Each subcommand defines
+/// the content of `--list` and the defaults of `--seeds` and `--clip`, and states them in its help.
 #[derive(Args, Serialize, Deserialize)]
 pub(crate) struct Training {
     /// adding, copy, temporal-order, mnist-rows ...; an unknown name shows all
     #[arg(long, default_value = "adding", help_heading = TASK)]
     pub(crate) task: String,
+    /// List all variants and exit
+    #[arg(long, help_heading = NETWORKS)]
+    pub(crate) list: bool,
+    /// Runs of each variant, one per seed [default: 3, with --quick 1]
+    #[arg(long, value_name = "N", help_heading = TRAINING)]
+    pub(crate) seeds: Option<u64>,
     /// The first seed
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = TRAINING)]
     seed_offset: u64,
@@ -111,16 +118,28 @@ pub(crate) struct Training {
     quiet: bool,
 }
 
+/// The length of a task. `sweep` has several lengths instead.
+#[derive(Args, Serialize, Deserialize)]
+pub(crate) struct TaskLength {
+    /// Length of a generated task in steps [default: 100, with --quick 30]
+    #[arg(long, value_name = "T", help_heading = TASK)]
+    pub(crate) length: Option<usize>,
+}
+
 impl Training {
     /// The task, with that length if it is generated. A trial uses a shorter one.
     pub(crate) fn task(&self, length: Option<usize>) -> Result<Arc<dyn Task>> {
         let small_images = ["mnist", "fashion"].iter().any(|name| self.task.contains(name));
         let short = self.quick && self.data.is_none() && !small_images;
+        #[cfg(feature = "hub")]
+        let hub = self.progress().hub();
         let choice = recurrent_tasks::TaskOptions {
             length: length.or(short.then_some(30)),
             data: self.data.as_deref(),
             column: self.column.as_deref(),
             season: self.season,
+            #[cfg(feature = "hub")]
+            hub: Some(&hub),
         };
         let task = recurrent_tasks::open(&self.task, &choice)?;
         match (self.validate, task.validation_split()) {
@@ -208,4 +227,52 @@ impl Training {
 /// A path as text; one that is not Unicode gets replacement characters.
 fn lossy<S: serde::Serializer>(path: &Option<PathBuf>, to: S) -> Result<S::Ok, S::Error> {
     path.as_ref().map(|path| path.to_string_lossy()).serialize(to)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::commands::{ablate, compare, sweep};
+    use anyhow::Result;
+    use clap::{CommandFactory, Parser};
+    use serde::{de::DeserializeOwned, Serialize};
+
+    /// Every option is at the top level of the request, where `--resume` looks for it, and is read
+    /// back from there.
+    fn round_trip<A: Parser + Serialize + DeserializeOwned>(words: &[&str]) -> Result<()> {
+        let args = A::try_parse_from([&["program"], words].concat())?;
+        let request = serde_json::to_value(&args)?;
+        for argument in A::command().get_arguments() {
+            let id = argument.get_id().as_str();
+            let none = ["help", "version"].contains(&id);
+            assert_ne!(request.get(id).is_some(), none, "{id} in {request}");
+        }
+        let again: A = serde_json::from_value(request.clone())?;
+        assert_eq!(serde_json::to_value(again)?, request);
+        Ok(())
+    }
+
+    #[test]
+    fn requests_are_flat_and_read_back() -> Result<()> {
+        for words in [&[][..], &["--seeds", "2", "--clip", "inf", "--steps", "9", "--csv"]] {
+            round_trip::<compare::Args>(words)?;
+            round_trip::<ablate::Args>(words)?;
+            round_trip::<sweep::Args>(words)?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn help_states_the_defaults_of_a_subcommand() {
+        let help = |mut command: clap::Command| {
+            command.render_help().to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        let (compare, ablate, sweep) = (
+            help(compare::Args::command()),
+            help(ablate::Args::command()),
+            help(sweep::Args::command()),
+        );
+        assert!(compare.contains("one per seed [default: 3, with --quick 1]"));
+        assert!(ablate.contains("give no verdict [default: 5]") && ablate.contains("all remedies"));
+        assert!(sweep.contains("at each length, one per seed [default: 5, with"));
+    }
 }

@@ -73,6 +73,26 @@ impl Progress {
         Self { with_length: true, ..self }
     }
 
+    /// The hub from the environment, with a bar on a terminal for every file that it fetches.
+    #[cfg(feature = "hub")]
+    pub(crate) fn hub(&self) -> recurrent::hub::Hub {
+        let mut hub = recurrent::hub::Hub::default();
+        if !matches!(self.show, Show::Nothing | Show::Lines) {
+            let style = style("{msg} {wide_bar} {bytes}/{total_bytes} {eta}");
+            let bar = ProgressBar::no_length().with_style(style);
+            hub.on_transfer = Some(std::sync::Arc::new(move |transfer| {
+                bar.set_message(transfer.name.to_owned());
+                bar.set_length(transfer.total);
+                bar.set_position(transfer.bytes);
+                if transfer.ended {
+                    bar.finish_and_clear();
+                    bar.reset();
+                }
+            }));
+        }
+        hub
+    }
+
     /// Does the work and shows its progress. A key on the screen sets `cancel`.
     #[cfg_attr(not(feature = "live"), allow(unused_variables))] // bars have no keys
     pub(crate) fn during<T>(&self, cancel: &AtomicBool, work: impl FnOnce() -> T) -> T {

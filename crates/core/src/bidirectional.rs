@@ -8,8 +8,8 @@ use std::sync::Arc;
 /// outputs side by side (Schuster and Paliwal 1997).
 ///
 /// Outputs are `(batch, time, forward + reverse)`. The carry has two entries, forward first. The
-/// carry of the reverse direction is its state after an example's first step. It can start a run,
-/// but it cannot continue a sequence that comes in chunks.
+/// carry of the reverse direction is its state after an example's first step, so the carry cannot
+/// continue a sequence that comes in chunks, and a run refuses it; see [`Carry::into_initial`].
 pub struct Bidirectional<F, R> {
     forward: F,
     reverse: R,

@@ -72,13 +72,18 @@ fn exactly<const N: usize>(fields: Vec<Tensor>) -> Result<[Tensor; N]> {
 /// The states of a whole layer between two calls.
 ///
 /// The carry that a call returns goes into the next call, to continue a sequence. Truncated
-/// backpropagation through time is `carry.detach()` between the two.
+/// backpropagation through time is `carry.detach()` between the two. A layer that runs in reverse
+/// cannot continue a sequence: it refuses the carry that it returned, unless the carry went through
+/// [`Carry::into_initial`].
 #[derive(Clone, Debug)]
 pub enum Carry {
     /// The fields of one cell's state by name, each `(batch, size)`.
     Cell(Vec<(&'static str, Tensor)>),
     /// The carries of the layers of a stack, bottom first, or of two directions, forward first.
     Layers(Vec<Carry>),
+    /// What a layer that runs in reverse returns: its state after each example's *first* step,
+    /// where the sequence ends for it.
+    Reverse(Box<Carry>),
 }
 
 impl Carry {
@@ -97,12 +102,39 @@ impl Carry {
             Self::Layers(parts) => {
                 Self::Layers(parts.iter().map(|part| part.map(f)).collect::<Result<_>>()?)
             }
+            Self::Reverse(carry) => Self::Reverse(Box::new(carry.map(f)?)),
         })
     }
 
     /// The same values, detached from the graph: no gradient flows further back.
     pub fn detach(&self) -> Self {
         self.map(&mut |tensor| Ok(tensor.detach())).expect("detaching has no error")
+    }
+
+    /// The same values as an initial state, which every direction accepts.
+    ///
+    /// A layer that runs in reverse returns its state after the first step of a sequence. In a
+    /// sequence that comes in chunks, the next chunk would start, at its end, from the beginning of
+    /// the chunk before. Layers refuse that; this says that the state is meant to start a run, for
+    /// instance of a decoder.
+    pub fn into_initial(self) -> Self {
+        match self {
+            Self::Reverse(carry) => carry.into_initial(),
+            Self::Layers(parts) => {
+                Self::Layers(parts.into_iter().map(Self::into_initial).collect())
+            }
+            Self::Cell(_) => self,
+        }
+    }
+
+    /// The fields of every layer and direction, in PyTorch's order: layer 0 forward, layer 0
+    /// reverse, layer 1 forward.
+    pub fn cells(&self) -> Vec<&[(&'static str, Tensor)]> {
+        match self {
+            Self::Cell(fields) => vec![fields],
+            Self::Layers(parts) => parts.iter().flat_map(Self::cells).collect(),
+            Self::Reverse(carry) => carry.cells(),
+        }
     }
 
     /// The tensors by name, for a file: `h` and `c` for one layer; with the index of each layer in
@@ -120,6 +152,7 @@ impl Carry {
                 };
                 parts.iter().enumerate().flat_map(named).collect()
             }
+            Self::Reverse(carry) => carry.named(),
         }
     }
 
@@ -191,6 +224,7 @@ impl Carry {
                     parts.len()
                 )
             }
+            Self::Reverse(carry) => carry.field(name),
         }
     }
 
@@ -204,7 +238,9 @@ impl Carry {
             Self::Layers(parts) => {
                 bail!("carry: expected an index below {}, got {index}", parts.len())
             }
-            Self::Cell(_) => bail!("carry: expected several layers, got one layer's fields"),
+            Self::Cell(_) | Self::Reverse(_) => {
+                bail!("carry: expected several layers, got one layer's fields")
+            }
         }
     }
 
@@ -216,7 +252,9 @@ impl Carry {
         match self {
             Self::Layers(parts) if parts.len() == count => Ok(parts),
             Self::Layers(parts) => bail!("carry: expected {count} layers, got {}", parts.len()),
-            Self::Cell(_) => bail!("carry: expected {count} layers, got one layer's fields"),
+            Self::Cell(_) | Self::Reverse(_) => {
+                bail!("carry: expected {count} layers, got one layer's fields")
+            }
         }
     }
 }

@@ -263,6 +263,14 @@ impl<C: Cell> Rnn<C> {
         self.start.iter().map(|(_, value)| value.repeat((batch, 1))).collect()
     }
 
+    /// The carry that a run returns.
+    fn end(&self, fields: Vec<Tensor>) -> Carry {
+        match self.reverse {
+            true => Carry::Reverse(Box::new(named::<C>(fields))),
+            false => named::<C>(fields),
+        }
+    }
+
     /// The fields of `carry`; messages name it `what`.
     fn check_carry(
         &self,
@@ -276,6 +284,12 @@ impl<C: Cell> Rnn<C> {
             Carry::Layers(parts) => {
                 bail!("{what}: expected one layer's fields, got {} layers", parts.len())
             }
+            Carry::Reverse(_) => bail!(
+                "{what}: expected the state before the sequence, got the one that a reverse run \
+                 ended with, at the first step of its own sequence: in reverse a sequence cannot \
+                 come in chunks; to start from this state nevertheless, use \
+                 Carry::into_initial"
+            ),
         };
         let names: Vec<_> = fields.iter().map(|(name, _)| *name).collect();
         if names != C::State::FIELDS {
@@ -326,7 +340,7 @@ impl<C: Cell> Layer for Rnn<C> {
     ) -> Result<(Sequence, Carry)> {
         let applied = self.apply(xs, carry, context, true)?;
         let ys = xs.with_values(applied.outputs.expect("the outputs were asked for"))?;
-        Ok((ys, named::<C>(applied.carry)))
+        Ok((ys, self.end(applied.carry)))
     }
 
     fn last(
@@ -336,7 +350,7 @@ impl<C: Cell> Layer for Rnn<C> {
         context: &ForwardContext,
     ) -> Result<(Tensor, Carry)> {
         let carry = self.apply(xs, carry, context, false)?.carry;
-        Ok((carry[0].clone(), named::<C>(carry)))
+        Ok((carry[0].clone(), self.end(carry)))
     }
 
     fn to_inference(&self) -> Result<Arc<dyn InferenceLayer>> {

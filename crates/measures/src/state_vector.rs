@@ -63,22 +63,10 @@ pub fn unflatten(vector: &Tensor, like: &Carry) -> Result<Carry> {
 
 /// All tensors of a carry, with the number of their layer and the name of their field.
 fn leaves(carry: &Carry) -> Vec<(usize, &'static str, &Tensor)> {
-    fn collect<'a>(
-        carry: &'a Carry,
-        layer: &mut usize,
-        leaves: &mut Vec<(usize, &'static str, &'a Tensor)>,
-    ) {
-        match carry {
-            Carry::Layers(parts) => parts.iter().for_each(|part| collect(part, layer, leaves)),
-            Carry::Cell(fields) => {
-                leaves.extend(fields.iter().map(|(name, tensor)| (*layer, *name, tensor)));
-                *layer += 1;
-            }
-        }
-    }
-    let mut found = Vec::new();
-    collect(carry, &mut 0, &mut found);
-    found
+    let layer = |(layer, fields): (usize, &'_ [(&'static str, Tensor)])| {
+        fields.iter().map(move |(name, tensor)| (layer, *name, tensor))
+    };
+    carry.cells().into_iter().enumerate().flat_map(layer).collect()
 }
 
 #[cfg(test)]

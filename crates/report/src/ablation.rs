@@ -298,6 +298,7 @@ mod tests {
     use super::*;
     use crate::record::{Records, Status};
     use crate::sample;
+    use crate::table::width;
     use recurrent_records::effects::all;
 
     #[test]
@@ -328,7 +329,13 @@ mod tests {
             }
         }
         let effects = all(&["lstm", "lstm+chrono"], &records);
-        let text = terminal(&Findings { records, effects, tuned: Vec::new() }, 400);
+        let findings = Findings { records, effects, tuned: Vec::new() };
+        for columns in [80, 100] {
+            let text = terminal(&findings, columns);
+            let longest = text.lines().map(width).max().unwrap_or(0);
+            assert!(longest <= columns, "{longest} of {columns}:\n{text}");
+        }
+        let text = terminal(&findings, 400);
         assert!(text.contains("1 run with it failed."), "{text}");
         assert!(
             text.contains("left out of")

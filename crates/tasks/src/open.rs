@@ -65,6 +65,9 @@ pub struct TaskOptions<'a> {
     pub column: Option<&'a str>,
     /// The season of the naive forecast, the reference of `forecast`, in rows (default: 1).
     pub season: Option<usize>,
+    /// The hub that images are fetched from (default: that of the environment).
+    #[cfg(feature = "hub")]
+    pub hub: Option<&'a recurrent_weights::hub::Hub>,
 }
 
 /// Opens a task with a length and a file or folder of data; see [`open`].
@@ -98,7 +101,7 @@ pub fn open(name: &str, options: &TaskOptions) -> Result<Arc<dyn Task>> {
         no_length(name, options, order.steps())?;
         return Ok(Arc::new(match options.data {
             Some(data) => Mnist::open(data, set, order)?,
-            None => without_data(name, set, order)?,
+            None => without_data(name, options, set, order)?,
         }));
     }
     let plain = |form: Mnist1dVariant| -> Result<Arc<dyn Task>> {
@@ -170,13 +173,16 @@ fn needed<'a>(name: &str, options: &TaskOptions<'a>, what: &str) -> Result<&'a P
 
 /// Fetches images from the hub.
 #[cfg(feature = "hub")]
-fn without_data(_: &str, set: ImageSet, order: PixelOrder) -> Result<Mnist> {
-    Mnist::from_hub(&recurrent_weights::hub::Hub::default(), set, order)
+fn without_data(_: &str, options: &TaskOptions, set: ImageSet, order: PixelOrder) -> Result<Mnist> {
+    match options.hub {
+        Some(hub) => Mnist::from_hub(hub, set, order),
+        None => Mnist::from_hub(&recurrent_weights::hub::Hub::default(), set, order),
+    }
 }
 
 /// Reports that the images are missing.
 #[cfg(not(feature = "hub"))]
-fn without_data(name: &str, _: ImageSet, _: PixelOrder) -> Result<Mnist> {
+fn without_data(name: &str, _: &TaskOptions, _: ImageSet, _: PixelOrder) -> Result<Mnist> {
     let files = crate::files::idx::FILES.join(", ");
     bail_config!(
         "task {name}: it needs --data DIR, a folder with {files}, or --features hub to fetch it"

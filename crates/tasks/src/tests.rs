@@ -233,8 +233,9 @@ fn every_name_opens_its_task() -> Result<()> {
         data: Some(&folder.0.join("x.csv")),
         column: Some("a"),
         season: Some(7),
-        length: Some(5),
+        ..TaskOptions::default()
     };
+    let columns = TaskOptions { length: Some(5), ..columns };
     assert_eq!(open("forecast", &columns)?.length(), 5);
     for (name, length, found) in [
         ("adding", None, 100),

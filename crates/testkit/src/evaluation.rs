@@ -1,6 +1,6 @@
 //! One evaluation of a case: its implementation and its inputs.
 
-use crate::named::{flatten, noise, weights, TensorMap};
+use crate::named::{noise, weights, TensorMap};
 use crate::{BuildContext, Case, EvaluationOutput, GradientTaps, Graph, Implementation, Result};
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
@@ -153,7 +153,7 @@ impl<'a> Evaluation<'a> {
             let name = format!("param.{name}");
             leaves.insert(name.clone(), (param.detach() + (noise(&name, param.dims())? * 0.3)?)?);
         }
-        for (name, field) in flatten(&carry) {
+        for (name, field) in carry.named() {
             let start = format!("carry.{name}");
             leaves.insert(start.clone(), noise(&start, field.dims())?);
             let weight = format!("loss.end.{name}");
@@ -209,10 +209,10 @@ impl<'a> Evaluation<'a> {
         let step = leaves["xs"].detach().narrow(1, 0, 1)?;
         let (_, shape) =
             self.layer(leaves)?.run(&Sequence::new(step)?, None, &ForwardContext::default())?;
-        let mut names = flatten(&shape).into_iter().map(|(name, _)| format!("carry.{name}"));
+        let mut names = shape.named().into_iter().map(|(name, _)| format!("carry.{name}"));
         let mut named =
             |_: &Tensor| Ok(leaves[&names.next().expect("a name for every tensor")].clone());
-        Ok(Some(shape.map(&mut named)?))
+        Ok(Some(shape.map(&mut named)?.into_initial()))
     }
 
     /// The leaves, as variables where `tracked` holds.
@@ -268,7 +268,7 @@ impl<'a> Evaluation<'a> {
                 ("ys", ys.into_values(), end)
             }
         };
-        let end = flatten(&end).into_iter().map(|(name, field)| (format!("end.{name}"), field));
+        let end = end.named().into_iter().map(|(name, field)| (format!("end.{name}"), field));
         Ok(end.chain([(name.to_string(), value)]).collect())
     }
 

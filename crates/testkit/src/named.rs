@@ -3,7 +3,7 @@
 use crate::Result;
 use candle_core::{DType, Device, Tensor};
 use rand::Rng;
-use recurrent_core::{named_rng, Carry};
+use recurrent_core::named_rng;
 use std::collections::{BTreeMap, HashMap};
 
 /// Tensors by name, sorted.
@@ -32,21 +32,4 @@ pub(crate) fn weights(leaves: &TensorMap) -> HashMap<String, Tensor> {
         Some((name.strip_prefix("param.")?.to_string(), value.clone()))
     };
     leaves.iter().filter_map(weight).collect()
-}
-
-/// The tensors of a carry by name: `h`, `0.h`, `1.0.c`.
-pub(crate) fn flatten(carry: &Carry) -> Vec<(String, Tensor)> {
-    match carry {
-        Carry::Cell(fields) => {
-            fields.iter().map(|(name, field)| (name.to_string(), field.clone())).collect()
-        }
-        Carry::Layers(parts) => {
-            let named = |(index, part)| {
-                flatten(part)
-                    .into_iter()
-                    .map(move |(name, field)| (format!("{index}.{name}"), field))
-            };
-            parts.iter().enumerate().flat_map(named).collect()
-        }
-    }
 }

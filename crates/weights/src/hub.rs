@@ -12,7 +12,7 @@
 //! ```
 //!
 //! A file is fetched once. The cache is that of Python's `huggingface_hub`: both find the files
-//! that the other one has fetched. A bar on stderr shows the transfer if stderr is a terminal.
+//! that the other one has fetched. [`Hub::on_transfer`] can show the progress of a transfer.
 //!
 //! | variable | meaning |
 //! |---|---|
@@ -31,6 +31,7 @@ mod names;
 mod progress;
 mod push;
 
+pub use progress::{OnTransfer, Transfer};
 pub use push::Commit;
 
 use candle_core::{bail, Result};
@@ -57,12 +58,15 @@ pub struct Hub {
     /// How often to repeat a request after a temporary failure, with pauses that double from 0.2 s
     /// on. Default 5.
     pub retries: usize,
+    /// Called while a file is fetched or sent, for instance to draw a progress bar. `None`:
+    /// transfers are silent.
+    pub on_transfer: Option<OnTransfer>,
 }
 
 impl Default for Hub {
     fn default() -> Self {
         let offline = std::env::var(OFFLINE).is_ok_and(|value| is_true(&value));
-        Self { endpoint: None, cache: None, token: None, offline, retries: 5 }
+        Self { endpoint: None, cache: None, token: None, offline, retries: 5, on_transfer: None }
     }
 }
 
@@ -80,7 +84,7 @@ impl fmt::Debug for Hub {
             .field("token", &self.token.as_ref().map(|_| "***"))
             .field("offline", &self.offline)
             .field("retries", &self.retries)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -166,6 +170,7 @@ impl Hub {
             id: id.to_owned(),
             revision: "main".to_owned(),
             offline: self.offline,
+            on_transfer: self.on_transfer.clone(),
             endpoint: client.endpoint().to_owned(),
             cache: client.cache_dir().join(format!("{kind}s--{owner}--{name}")),
             remote: HFClientSync::from_inner(client)
@@ -199,6 +204,7 @@ pub struct Repository {
     id: String,
     revision: String,
     offline: bool,
+    on_transfer: Option<OnTransfer>,
     endpoint: String,
     /// Its folder in the cache.
     cache: PathBuf,

@@ -15,7 +15,7 @@
 
 use crate::commands::list;
 use crate::export::Export;
-use crate::options::{Training, NETWORKS, TASK, TRAINING};
+use crate::options::{TaskLength, Training, NETWORKS, TASK, TRAINING};
 use crate::output::{print, width};
 use crate::{ended, interrupt, progress, resume, Invocation};
 use anyhow::Result;
@@ -29,8 +29,15 @@ use std::process::ExitCode;
 /// Clipping is one of the modifiers here, so nothing is clipped by default.
 const CLIP: &str = "Bound on the global gradient norm [default: no bound, unlike compare]";
 
+/// A verdict needs five pairs of runs.
+const SEEDS: &str = "Runs of the base and of each remedy, one per seed; fewer than 5 give no \
+    verdict [default: 5]";
+const LIST: &str = "List all remedies and exit";
+
 /// Trains a recurrent network with and without each of several remedies, and reports their effects.
 #[derive(Parser, Serialize, Deserialize)]
+#[command(mut_arg("list", |list| list.help(LIST)))]
+#[command(mut_arg("seeds", |seeds| seeds.help(SEEDS)))]
 #[command(mut_arg("clip", |clip| clip.help(CLIP)))]
 pub(crate) struct Args {
     /// The base, optionally with remedies that all runs share: lstm+chrono
@@ -44,15 +51,9 @@ pub(crate) struct Args {
         default_value = "clip,forget-bias=1,chrono,layernorm,residual"
     , help_heading = NETWORKS)]
     remedies: Vec<String>,
-    /// List all remedies and exit
-    #[arg(long, help_heading = NETWORKS)]
-    list: bool,
-    /// Length of a generated task in steps [default: 100, with --quick 30]
-    #[arg(long, value_name = "T", help_heading = TASK)]
-    length: Option<usize>,
-    /// Runs of the base and of each remedy, one per seed; fewer than 5 give no verdict
-    #[arg(long, value_name = "N", default_value_t = 5, help_heading = TRAINING)]
-    seeds: u64,
+    #[command(flatten)]
+    #[serde(flatten)]
+    task: TaskLength,
     /// Comma-separated learning rates: base and remedies each take their best, tried with other
     /// seeds
     #[arg(long, value_name = "X", value_delimiter = ',', help_heading = TRAINING)]
@@ -70,23 +71,23 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
-    let args = match &args.training.resume {
+    let mut args = match &args.training.resume {
         Some(folder) => resume::options::<Args>(folder, invocation)?,
         None => args,
     };
-    if args.list {
+    if args.training.list {
         return list::modifiers();
     }
     args.export.check()?;
-    let task = args.training.task(args.length)?;
+    let task = args.training.task(args.task.length)?;
     let base = std::iter::once(args.variant.clone());
     let names: Vec<_> = base
         .chain(args.remedies.iter().map(|remedy| format!("{}+{remedy}", args.variant)))
         .collect();
     let variants = invocation.variants.choose(&names, task.longest_lag())?;
+    let seeds = *args.training.seeds.get_or_insert(5);
     let (clip, request) = (Clipping::Off, invocation.request(&args)?);
-    let comparison =
-        args.training.comparison(task, variants, args.seeds, clip, invocation, request)?;
+    let comparison = args.training.comparison(task, variants, seeds, clip, invocation, request)?;
     let ablation = Ablation { comparison, rates: args.lrs, tuning_seeds: args.tuning_seeds };
     let checked = ablation.check()?;
     let cancel = interrupt::flag(progress::interrupted)?;

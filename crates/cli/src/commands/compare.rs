@@ -16,7 +16,7 @@
 
 use crate::commands::list;
 use crate::export::Export;
-use crate::options::{Training, NETWORKS, TASK, TRAINING};
+use crate::options::{TaskLength, Training, NETWORKS, TASK, TRAINING};
 use crate::output::{print, width};
 use crate::{ended, interrupt, progress, resume, Invocation};
 use anyhow::Result;
@@ -29,19 +29,13 @@ use std::process::ExitCode;
 /// Trains recurrent networks side by side and reports whether their gradients survive.
 #[derive(Parser, Serialize, Deserialize)]
 pub(crate) struct Args {
-    /// Length of a generated task in steps [default: 100, with --quick 30]
-    #[arg(long, value_name = "T", help_heading = TASK)]
-    length: Option<usize>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    task: TaskLength,
     /// Comma-separated names, optionally with remedies: lstm+chrono+clip=0.5 [default: those marked
     /// in --list]
     #[arg(long, value_delimiter = ',', help_heading = NETWORKS)]
     variants: Vec<String>,
-    /// List all variants and exit
-    #[arg(long, help_heading = NETWORKS)]
-    list: bool,
-    /// Runs of each variant, one per seed [default: 3, with --quick 1]
-    #[arg(long, value_name = "N", help_heading = TRAINING)]
-    seeds: Option<u64>,
     #[command(flatten)]
     #[serde(flatten)]
     training: Training,
@@ -55,16 +49,16 @@ pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
         Some(folder) => resume::options::<Args>(folder, invocation)?,
         None => args,
     };
-    if args.list {
+    if args.training.list {
         return list::variants(invocation);
     }
     args.export.check()?;
-    let task = args.training.task(args.length)?;
+    let task = args.training.task(args.task.length)?;
     if args.variants.is_empty() {
         args.variants = invocation.variants.defaults();
     }
     let variants = invocation.variants.choose(&args.variants, task.longest_lag())?;
-    let seeds = *args.seeds.get_or_insert(if args.training.quick { 1 } else { 3 });
+    let seeds = *args.training.seeds.get_or_insert(if args.training.quick { 1 } else { 3 });
     let (clip, request) = (TrainingConfig::default().clip, invocation.request(&args)?);
     let comparison = args.training.comparison(task, variants, seeds, clip, invocation, request)?;
     let checked = comparison.check()?;

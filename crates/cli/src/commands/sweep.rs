@@ -26,16 +26,17 @@ use recurrent_report as report;
 use serde::{Deserialize, Serialize};
 use std::process::ExitCode;
 
+const SEEDS: &str =
+    "Runs of each variant at each length, one per seed [default: 5, with --quick 1]";
+
 /// Trains recurrent networks on a task of increasing length, and reports the longest that each of
 /// them solves.
 #[derive(Parser, Serialize, Deserialize)]
+#[command(mut_arg("seeds", |seeds| seeds.help(SEEDS)))]
 pub(crate) struct Args {
     /// Comma-separated names, optionally with remedies: lstm+chrono+clip=0.5
     #[arg(long, value_delimiter = ',', default_value = "vanilla,lstm,lstm-chrono,gru", help_heading = NETWORKS)]
     variants: Vec<String>,
-    /// List all variants and exit
-    #[arg(long, help_heading = NETWORKS)]
-    list: bool,
     /// Comma-separated, increasing lengths of a generated task in steps [default: 25,50,100,200,
     /// with --quick 10,20]
     #[arg(long, value_name = "T", value_delimiter = ',', help_heading = TASK)]
@@ -44,9 +45,6 @@ pub(crate) struct Args {
     #[arg(long, value_name = "P", default_value_t = 0.8, help_heading = TASK)]
     #[arg(allow_negative_numbers = true)]
     probability: f64,
-    /// Runs of each variant at each length, one per seed [default: 5, with --quick 1]
-    #[arg(long, value_name = "N", help_heading = TRAINING)]
-    seeds: Option<u64>,
     #[command(flatten)]
     #[serde(flatten)]
     training: Training,
@@ -60,7 +58,7 @@ pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
         Some(folder) => resume::options::<Args>(folder, invocation)?,
         None => args,
     };
-    if args.list {
+    if args.training.list {
         return list::variants(invocation);
     }
     args.export.check()?;
@@ -68,7 +66,7 @@ pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
     if args.lengths.is_empty() {
         args.lengths = if quick { vec![10, 20] } else { vec![25, 50, 100, 200] };
     }
-    let seeds = *args.seeds.get_or_insert(if quick { 1 } else { 5 });
+    let seeds = *args.training.seeds.get_or_insert(if quick { 1 } else { 5 });
     let (clip, request) = (TrainingConfig::default().clip, invocation.request(&args)?);
     let training = &args.training;
     let comparison = |length: &usize| {

@@ -124,6 +124,7 @@ mod tests {
             token: None,
             offline: true,
             retries: 0,
+            on_transfer: None,
         };
         Ok((hub, cache))
     }

@@ -4,7 +4,6 @@
 use super::agreement::{directions, single};
 use crate::case::Ends;
 use crate::close::{all_close, values};
-use crate::named::flatten;
 use crate::{close, Case, Evaluation, Result, TensorMap, Tolerance};
 use anyhow::ensure;
 use candle_core::Tensor;
@@ -75,7 +74,7 @@ fn with_recorder(
     ensure!(places == recorded, "{what}: expected the places {recorded:?}, got {places:?}");
 
     let states: Vec<_> = seen.iter().flat_map(|seen| &seen.states).collect();
-    let (start, end) = (flatten(&start.expect("the leaves have one")), flatten(&end));
+    let (start, end) = (start.expect("the leaves have one").named(), end.named());
     ensure!(
         states.len() == end.len(),
         "{what}: {} fields, those of the carry are {}",
@@ -179,7 +178,7 @@ fn beginnings(
         };
         let (_, end) = layer.run(&xs, carry.as_ref(), &ForwardContext::default())?;
         let states = seen.iter().flat_map(|seen| &seen.states);
-        for ((_, states), (name, end)) in states.zip(flatten(&end)) {
+        for ((_, states), (name, end)) in states.zip(end.named()) {
             let found = states.narrow(1, t, 1)?.squeeze(1)?;
             close(
                 &format!("{what}, {name} after {t} steps"),

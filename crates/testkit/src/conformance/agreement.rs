@@ -2,7 +2,7 @@
 
 use crate::case::Ends;
 use crate::close::all_close;
-use crate::named::{flatten, to_f64};
+use crate::named::to_f64;
 use crate::{
     close, relative_error, Case, Dims, Evaluation, EvaluationOutput, Implementation, LossInputs,
     Result, TensorMap, Tolerance,
@@ -155,7 +155,7 @@ pub(super) fn halves(case: &Case) -> Result<()> {
             let (second, end) =
                 layer.run(&half(cut, time - cut)?, Some(&middle), &ForwardContext::default())?;
             let first = if detach { first.values().detach() } else { first.into_values() };
-            let end = flatten(&end).into_iter().map(|(name, field)| (format!("end.{name}"), field));
+            let end = end.named().into_iter().map(|(name, field)| (format!("end.{name}"), field));
             let ys = Tensor::cat(&[&first, second.values()], 1)?;
             let values = end.chain([("ys".to_string(), ys)]).collect();
             evaluation.weigh(held, values)?.backward()

@@ -2,9 +2,9 @@
 
 use crate::case::Ends;
 use crate::close::{all_close, expect_error};
-use crate::named::{flatten, weights};
+use crate::named::weights;
 use crate::{close, noise, Case, Dims, Evaluation, LossInputs, Result, Tolerance};
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use candle_core::{safetensors, DType, Device, Module, Tensor, D};
 use candle_nn::VarBuilder;
 use recurrent_core::{Carry, ForwardContext, Layer, Sequence};
@@ -41,7 +41,7 @@ pub(super) fn shapes(case: &Case) -> Result<()> {
                 ys.lengths().map(|l| l.as_slice()) == evaluation.lengths.as_deref(),
                 "{what}: the lengths are lost"
             );
-            for (name, field) in flatten(&end) {
+            for (name, field) in end.named() {
                 let dims = field.dims();
                 ensure!(dims.len() == 2 && dims[0] == batch, "{what}: carry {name} {dims:?}");
             }
@@ -204,6 +204,12 @@ pub(super) fn errors(case: &Case) -> Result<()> {
         refused_carries(&carry, batch, &|what, carry, expected| {
             refuses(what, &xs, Some(carry), expected)
         })?;
+        if layer.reversed_size() > 0 {
+            let (_, end) = layer.run(&Sequence::new(xs.clone())?, None, &Default::default())?;
+            let expected = "carry: expected the state before the sequence";
+            refuses("the end of a reverse run", &xs, Some(&end), expected)?;
+            layer.run(&Sequence::new(xs)?, Some(&end.into_initial()), &Default::default())?;
+        }
     }
     Ok(())
 }
@@ -236,8 +242,10 @@ fn refused_carries(
             let expected = format!("carry: expected the fields {names:?}, got {:?}", &names[1..]);
             refuses("a field less", &Carry::Cell(fields[1..].to_vec()), &expected)?;
         }
+        Carry::Reverse(_) => bail!("the leaves have an initial state"),
     }
-    let (name, size) = first(carry)?;
+    let (name, field) = &carry.cells()[0][0];
+    let size = field.dim(1)?;
     let one_more = |field: &Tensor| Tensor::cat(&[field, &field.narrow(0, 0, 1)?], 0);
     let expected = format!(
         "carry {name}: expected (batch, hidden) = ({batch}, {size}), got {:?}",
@@ -247,14 +255,6 @@ fn refused_carries(
     let single = |field: &Tensor| field.to_dtype(DType::F32);
     let expected = format!("carry {name}: expected the dtype of xs, F64, got F32");
     refuses("a carry of another dtype", &carry.map(&mut { single })?, &expected)
-}
-
-/// The name and size of the first field of the first layer.
-fn first(carry: &Carry) -> Result<(&'static str, usize)> {
-    match carry {
-        Carry::Layers(parts) => first(&parts[0]),
-        Carry::Cell(fields) => Ok((fields[0].0, fields[0].1.dim(1)?)),
-    }
 }
 
 /// Weights that went through a safetensors file give the same bits, by candle's tensors and by its

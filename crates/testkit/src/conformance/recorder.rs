@@ -3,7 +3,6 @@
 
 use super::agreement::directions;
 use crate::close::{all_close, norm, values};
-use crate::named::flatten;
 use crate::{
     finite_difference, Case, Evaluation, Implementation, LossInputs, Result, TensorMap, Tolerance,
 };
@@ -264,7 +263,7 @@ impl<'a> Part<'a> {
     /// The loss of this state and the steps after it, with `value` in place of one field of the
     /// state.
     fn loss(&self, field: &str, value: &Tensor) -> Result<f64> {
-        let fields = flatten(&self.carry).into_iter().map(|(name, old)| {
+        let fields = self.carry.named().into_iter().map(|(name, old)| {
             let name = if name == "h" { "h" } else { "c" };
             (name, if name == field { value.clone() } else { old })
         });
@@ -285,7 +284,7 @@ impl<'a> Part<'a> {
                 end
             }
         };
-        for (name, field) in flatten(&end) {
+        for (name, field) in end.named() {
             add(&self.weights[&format!("loss.end.{name}")], &field)?;
         }
         Ok(loss)

@@ -4,7 +4,6 @@
 use super::agreement::{agree, agree_in_single, directions};
 use crate::case::Ends;
 use crate::close::{all_close, norm, values};
-use crate::named::flatten;
 use crate::{
     relative_error, Case, Evaluation, EvaluationOutput, Implementation, LossInputs, Result,
     Tolerance,
@@ -165,7 +164,7 @@ fn chunks(evaluation: &Evaluation) -> Result<EvaluationOutput> {
         ys.push(y.into_values());
         carry = Some(end);
     }
-    let end = flatten(&carry.expect("there is a chunk")).into_iter();
+    let end = carry.expect("there is a chunk").named().into_iter();
     let end = end.map(|(name, field)| (format!("end.{name}"), field));
     let values = end.chain([("ys".to_string(), Tensor::cat(&ys, 1)?)]).collect();
     evaluation.weigh(held, values)?.backward()

@@ -1,7 +1,6 @@
 //! The vector-Jacobian product of one step in closed form.
 
 use crate::close::all_close;
-use crate::named::flatten;
 use crate::{
     finite_difference, noise, Case, Dims, Evaluation, Implementation, LossInputs, Result,
     TensorMap, Tolerance,
@@ -23,7 +22,7 @@ pub(super) fn vjp(case: &Case) -> Result<()> {
     let held = evaluation.hold(&leaves, |_| true)?;
     let Some(found) = back(&evaluation, &held)? else { return Ok(()) };
     let named = |carry: &Carry| {
-        flatten(carry).into_iter().map(|(name, field)| (format!("carry.{name}"), field))
+        carry.named().into_iter().map(|(name, field)| (format!("carry.{name}"), field))
     };
     let found: TensorMap = named(&found).collect();
 
@@ -66,7 +65,7 @@ pub(super) fn vjp(case: &Case) -> Result<()> {
 
 fn back(evaluation: &Evaluation, held: &TensorMap) -> Result<Option<Carry>> {
     let carry = evaluation.carry(held)?.expect("the leaves have one");
-    let mut names = flatten(&carry).into_iter().map(|(name, _)| format!("loss.end.{name}"));
+    let mut names = carry.named().into_iter().map(|(name, _)| format!("loss.end.{name}"));
     let grad = carry
         .map(&mut |_: &Tensor| Ok(held[&names.next().expect("a name for every tensor")].clone()))?;
     let x = held["xs"].squeeze(1)?; // (batch, input)

@@ -1,7 +1,7 @@
 //! A file from the hub or from the cache.
 
 use super::error::{file_error, message};
-use super::progress::Transfer;
+use super::progress::Follower;
 use super::{Repository, OFFLINE};
 use candle_core::{bail, Result};
 use hf_hub::HFError;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub(super) fn file(repository: &Repository, file: &str) -> Result<PathBuf> {
-    let transfer = Arc::new(Transfer::new(file));
+    let transfer = Arc::new(Follower::new(file, repository.on_transfer.as_ref()));
     let path = match fetch(repository, file, repository.offline, &transfer) {
         Ok(path) => path,
         // The client also writes to the cache if nothing has changed.
@@ -39,7 +39,7 @@ fn fetch(
     repository: &Repository,
     file: &str,
     offline: bool,
-    transfer: &Arc<Transfer>,
+    transfer: &Arc<Follower>,
 ) -> std::result::Result<PathBuf, HFError> {
     repository
         .remote

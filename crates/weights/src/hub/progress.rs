@@ -1,25 +1,41 @@
-//! The progress bar, and the announced size.
+//! The progress of a transfer, and the announced size.
 
 use hf_hub::progress::{DownloadEvent, ProgressEvent, ProgressHandler, UploadEvent};
-use indicatif::{ProgressBar, ProgressStyle};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 
-/// Follows one transfer. Draws the bar on stderr if that is a terminal.
-pub(super) struct Transfer {
-    bar: ProgressBar,
-    /// The number of bytes that the hub has announced; 0 before that.
-    announced: AtomicU64,
+/// A function that is called while a file is fetched or sent; see [`Hub`](super::Hub).
+pub type OnTransfer = Arc<dyn Fn(&Transfer) + Send + Sync>;
+
+/// How far a transfer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transfer<'a> {
+    /// The file that is fetched, or the repository that files are sent to.
+    pub name: &'a str,
+    /// The number of bytes so far.
+    pub bytes: u64,
+    /// The number of bytes of the whole; 0 while it is unknown.
+    pub total: u64,
+    /// Whether the transfer has ended, with or without success. This is the last call.
+    pub ended: bool,
 }
 
-impl Transfer {
-    pub(super) fn new(name: &str) -> Self {
-        let style = ProgressStyle::with_template(
-            "{msg} {wide_bar} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta}",
-        )
-        .expect("a template without faults");
+/// Follows one transfer.
+pub(super) struct Follower {
+    name: String,
+    on_transfer: Option<OnTransfer>,
+    /// The number of bytes that the hub has announced; 0 before that.
+    announced: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Follower {
+    pub(super) fn new(name: &str, on_transfer: Option<&OnTransfer>) -> Self {
         Self {
-            bar: ProgressBar::no_length().with_style(style).with_message(name.to_owned()),
+            name: name.to_owned(),
+            on_transfer: on_transfer.cloned(),
             announced: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
         }
     }
 
@@ -27,38 +43,46 @@ impl Transfer {
     pub(super) fn announced(&self) -> Option<u64> {
         Some(self.announced.load(Ordering::Relaxed)).filter(|&bytes| bytes > 0)
     }
+
+    fn report(&self, ended: bool) {
+        if let Some(on_transfer) = &self.on_transfer {
+            on_transfer(&Transfer {
+                name: &self.name,
+                bytes: self.bytes.load(Ordering::Relaxed),
+                total: self.announced.load(Ordering::Relaxed),
+                ended,
+            });
+        }
+    }
 }
 
-impl ProgressHandler for Transfer {
+impl ProgressHandler for Follower {
     fn on_progress(&self, event: &ProgressEvent) {
         match event {
             ProgressEvent::Download(DownloadEvent::Start { total_bytes, .. })
             | ProgressEvent::Upload(UploadEvent::Start { total_bytes, .. }) => {
                 self.announced.store(*total_bytes, Ordering::Relaxed);
-                self.bar.set_length(*total_bytes);
             }
             ProgressEvent::Download(DownloadEvent::Progress { files }) => {
                 if let Some(file) = files.last() {
-                    self.bar.set_position(file.bytes_completed);
+                    self.bytes.store(file.bytes_completed, Ordering::Relaxed);
                 }
             }
             ProgressEvent::Download(DownloadEvent::AggregateProgress {
                 bytes_completed, ..
             })
             | ProgressEvent::Upload(UploadEvent::Progress { bytes_completed, .. }) => {
-                self.bar.set_position(*bytes_completed);
+                self.bytes.store(*bytes_completed, Ordering::Relaxed);
             }
-            ProgressEvent::Upload(UploadEvent::Committing) => {}
-            ProgressEvent::Download(DownloadEvent::Complete)
-            | ProgressEvent::Upload(UploadEvent::Complete) => {
-                self.bar.finish_and_clear();
-            }
+            ProgressEvent::Upload(UploadEvent::Committing | UploadEvent::Complete)
+            | ProgressEvent::Download(DownloadEvent::Complete) => return,
         }
+        self.report(false);
     }
 }
 
-impl Drop for Transfer {
+impl Drop for Follower {
     fn drop(&mut self) {
-        self.bar.finish_and_clear();
+        self.report(true);
     }
 }

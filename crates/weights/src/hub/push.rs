@@ -1,7 +1,7 @@
 //! Uploads to the hub.
 
 use super::error::request_error;
-use super::progress::Transfer;
+use super::progress::Follower;
 use super::{Repository, OFFLINE};
 use candle_core::{bail, Error, Result};
 use hf_hub::repository::CommitOperation;
@@ -38,7 +38,7 @@ pub(super) fn push(repository: &Repository, path: &Path, message: &str) -> Resul
         .operations(operations)
         .commit_message(message)
         .revision(&repository.revision)
-        .progress(Transfer::new(&repository.id))
+        .progress(Follower::new(&repository.id, repository.on_transfer.as_ref()))
         .send()
         .map_err(|error| request_error(repository, error))?;
     Ok(Commit { id: made.commit_oid, url: made.commit_url })

@@ -43,6 +43,7 @@ fn hub(endpoint: &str) -> (Hub, tempfile::TempDir) {
         token: None,
         offline: false,
         retries: 0,
+        on_transfer: None,
     };
     (hub, cache)
 }
