@@ -324,7 +324,7 @@ fn closed_forms_depend_on_the_recurrent_weights_alone() -> Result<()> {
 }
 
 #[test]
-fn a_closed_form_names_the_misfit() -> Result<()> {
+fn a_closed_form_reports_a_mismatch() -> Result<()> {
     let lstm = layer(&LstmConfig::default(), Execution::Auto, DType::F64)?;
     let (x, carry, grad) = one_step(&["h", "c"])?;
     let (_, hidden, _) = one_step(&["h"])?;
@@ -481,7 +481,7 @@ fn noise_is_observed() -> Result<()> {
     let sees = ((after - xs.values())? / 0.9)?;
     let gate = &seen.gates[0].values;
     close("gate", gate, &candle_nn::ops::sigmoid(&sees)?, Tolerance::Max(1e-14))
-        .expect("of what is seen");
+        .expect("of the recorded activations");
     let before = candle_nn::ops::sigmoid(&seen.states[0].1.narrow(1, 0, TIME)?)?;
     assert!(close("gate", gate, &before, Tolerance::Max(1e-3)).is_err(), "nothing was dropped");
 

@@ -96,7 +96,7 @@ fn the_names_of_all_options_together() -> Result<()> {
 }
 
 #[test]
-fn misfits_are_refused() -> Result<()> {
+fn impossible_options_are_refused() -> Result<()> {
     for proj in [0, 6, 7] {
         let expected =
             format!("lstm proj: expected at least 1 and fewer than hidden, 6, got {proj}");

@@ -179,10 +179,7 @@ fn fast_decay_underflows_and_is_counted() -> Result<()> {
         );
         ensure!(zeros.iter().any(|&share| share > 0.0), "seed {seed}: no zeros at all");
         let slow = Profile::from_trace(&lstm(seed, NORMAL, 0.0)?[0]);
-        ensure!(
-            Underflow::from_profile(&slow).lags == 0,
-            "seed {seed}: underflow where there is none"
-        );
+        ensure!(Underflow::from_profile(&slow).lags == 0, "seed {seed}: unexpected underflow");
     }
     Ok(())
 }

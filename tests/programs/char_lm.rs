@@ -63,7 +63,7 @@ fn a_run_continues_a_text_by_temperature_and_seed() -> Result<()> {
 }
 
 #[test]
-fn it_trains_by_itself_and_refuses_misfits() -> Result<()> {
+fn it_trains_by_itself_and_refuses_wrong_input() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let folder = temp.path();
     book(&folder.join("book"))?;

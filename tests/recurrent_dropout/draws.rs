@@ -47,7 +47,7 @@ fn masks_depend_on_seed_step_and_layer_alone() -> Result<()> {
     ];
     for (what, other) in others {
         for ((name, mask), (_, other)) in first.iter().zip(masks(&other)?) {
-            ensure!(*mask != other, "another {what} leaves the mask of {name}");
+            ensure!(*mask != other, "another {what} does not change the mask of {name}");
         }
     }
     // No two masks of a run are equal, not even those of matrices of one shape.

@@ -201,6 +201,6 @@ fn the_document_has_every_claim_and_no_dead_link() -> Result<()> {
             pointers += 1;
         }
     }
-    assert!(pointers > 3, "nothing was looked at");
+    assert!(pointers > 3, "no link was checked");
     Ok(())
 }

@@ -37,7 +37,10 @@ fn digits_are_read_from_files_and_learnt_by_rows() -> Result<()> {
     assert_eq!(ended.code, Some(0), "{}", ended.err);
     assert!(ended.out.contains("accuracy"), "{}", ended.out);
     let progress: Vec<_> = ended.err.lines().collect();
-    assert!(progress.len() == 2 && progress[1].starts_with("[2/2] "), "a line a run: {progress:?}");
+    assert!(
+        progress.len() == 2 && progress[1].starts_with("[2/2] "),
+        "one line per run: {progress:?}"
+    );
     assert!(progress.iter().all(|line| line.contains(": accuracy ")), "{progress:?}");
 
     let header = value(&temp.path().join("out/comparison.json"))?;

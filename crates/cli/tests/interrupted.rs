@@ -82,7 +82,7 @@ fn an_interruption_ends_a_long_run() -> Result<()> {
     let limit = Instant::now() + Duration::from_secs(120);
     while !temp.path().join("out/comparison.json").exists() {
         let ended = child.try_wait()?;
-        assert!(ended.is_none() && Instant::now() < limit, "it does not begin: {ended:?}");
+        assert!(ended.is_none() && Instant::now() < limit, "it does not start: {ended:?}");
         std::thread::yield_now();
     }
     interrupt(&child)?;

@@ -137,7 +137,7 @@ fn a_comparison_killed_at_random_moments_ends_with_the_same_bits() -> Result<()>
          bits. Whole: {:.2} s",
         whole.as_secs_f64()
     ))?;
-    assert!(saved > 0, "or nothing was tried");
+    assert!(saved > 0, "otherwise the test shows nothing");
     Ok(())
 }
 
@@ -173,7 +173,7 @@ fn a_second_program_on_the_folder_is_refused_until_the_first_is_gone() -> Result
     let limit = Instant::now() + Duration::from_secs(120);
     while !temp.path().join("out/comparison.json").exists() {
         let ended = child.try_wait()?;
-        assert!(ended.is_none() && Instant::now() < limit, "it does not begin: {ended:?}");
+        assert!(ended.is_none() && Instant::now() < limit, "it does not start: {ended:?}");
         std::thread::yield_now();
     }
     for (args, option) in [("--resume out", "resume"), ("--out out", "out")] {
@@ -193,9 +193,12 @@ fn a_second_program_on_the_folder_is_refused_until_the_first_is_gone() -> Result
 fn goes_on(folder: &Path, args: &str) -> Result<()> {
     assert!(
         has(&folder.join("out"), |name| name.starts_with("step-"))?,
-        "the last good checkpoint is there"
+        "the last good checkpoint exists"
     );
-    assert!(!has(&folder.join("out"), |name| name.ends_with(".part"))?, "nothing lies beside");
+    assert!(
+        !has(&folder.join("out"), |name| name.ends_with(".part"))?,
+        "no temporary file is left"
+    );
     let end = compare(folder, "--resume out")?;
     assert_eq!(end.code, Some(0), "{}", end.err);
     compare(folder, &format!("{args} --out straight"))?.well();

@@ -208,7 +208,7 @@ fn the_same_command_gives_the_same_files_with_any_number_of_jobs() -> Result<()>
     };
     let first = files(2)?;
     for name in ["runs.jsonl", "steps.jsonl", "profiles.jsonl", "report.html"] {
-        assert!(first[name].len() > 1000, "or nothing is compared: {name}");
+        assert!(first[name].len() > 1000, "otherwise nothing is compared: {name}");
     }
     for jobs in [2, 1] {
         let again = files(jobs)?;

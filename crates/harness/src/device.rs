@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_missing_cuda_device_is_an_error() {
-        let error = by_name("cuda:99").expect_err("nobody has a hundred");
+        let error = by_name("cuda:99").expect_err("no machine has a hundred devices");
         let (line, code) = match utils::cuda_is_available() {
             true => ("device cuda:99 is not there", 1),
             false => ("device cuda:99: this build has no CUDA: build with --features cuda", 2),

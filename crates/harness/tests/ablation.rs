@@ -70,7 +70,7 @@ fn an_ablation_is_paired_written_and_repeated() -> Result<()> {
         let mut effects = findings.effects.iter();
         effects
             .find(|effect| effect.remedy == remedy && effect.measure == measure)
-            .expect("all measures of all")
+            .expect("all measures of all remedies")
     };
     let init = of("clip=0.01", Measure::HorizonInit);
     assert_eq!((init.effect, init.low, init.high), (Some(0.0), Some(0.0), Some(0.0)));
@@ -114,10 +114,7 @@ fn an_ablation_is_paired_written_and_repeated() -> Result<()> {
     assert!(page.starts_with("<!doctype html>") && page.trim_end().ends_with("</html>"));
     let (content, _) =
         page.rsplit_once("<script>").expect("the program of the page is behind its content");
-    assert!(
-        !content.contains("NaN") && !content.contains(">inf"),
-        "no number is printed that is none"
-    );
+    assert!(!content.contains("NaN") && !content.contains(">inf"), "no missing number is printed");
     Ok(())
 }
 

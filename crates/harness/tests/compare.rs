@@ -91,7 +91,7 @@ fn a_comparison_is_written_whole_and_in_order() -> Result<()> {
         header["seconds"].as_f64() > Some(0.0) && header["machine"]["cores"].as_u64() > Some(0)
     );
     let left: Vec<_> = fs::read_dir(temp.path())?.collect::<std::io::Result<_>>()?;
-    assert_eq!(left.len(), 8, "nothing else but the lock: {left:?}");
+    assert_eq!(left.len(), 8, "only these files and the lock: {left:?}");
     Ok(())
 }
 
@@ -140,7 +140,7 @@ fn a_run_that_fails_does_not_stop_the_others() -> Result<()> {
     assert_eq!(lines(temp.path(), "runs.jsonl")?.len(), 6);
     assert!(
         lines(temp.path(), "steps.jsonl")?.iter().any(|line| line["loss"].is_string()),
-        "what is not finite"
+        "the non-finite value"
     );
     Ok(())
 }

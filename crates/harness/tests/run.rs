@@ -89,7 +89,7 @@ fn everything_is_recorded() {
     assert_eq!(seen, expected.map(|(step, last)| (step, last, 6)), "lags 0 to T");
     let clipped = steps.iter().filter(|step| step.grad_norm > 1.0);
     assert!((record.clipping.fraction - clipped.clone().count() as f64 / 12.0).abs() < 1e-12);
-    assert!(clipped.clone().count() > 0, "or the next line tests nothing");
+    assert!(clipped.clone().count() > 0, "otherwise the next line tests nothing");
     assert!(clipped.clone().all(|step| (step.grad_norm_clipped - 1.0).abs() < 1e-6));
     assert!(
         record.gradients.init.h.half_life.is_some() && record.gradients.trained.h.ratio.is_some()

@@ -60,7 +60,7 @@ fn every_option_trains_is_recorded_and_repeats_exactly() {
         assert_eq!((&record.status, record.outcome.steps), (&Status::Finished, 12), "{change:?}");
         assert_eq!(
             found.steps[0].loss, plain.steps[0].loss,
-            "{change:?}: the way there is the same"
+            "{change:?}: the forward pass is the same"
         );
         assert!(found.steps[11].loss != plain.steps[11].loss, "{change:?} changes what is learnt");
         assert_eq!(found, changed(&[change]), "{change:?}: the same bits");
@@ -102,7 +102,7 @@ fn attention_trains_from_the_same_start() {
     assert_eq!(live.steps[0].loss, cut.steps[0].loss);
     assert!(
         live.profiles[0].median[11] > 10.0 * cut.profiles[0].median[11],
-        "a short way to the first step"
+        "a short path to the first step"
     );
 }
 

@@ -374,7 +374,7 @@ mod tests {
             assert_eq!((name(read), &read.lag), (name(written), &written.lag));
             assert_eq!(
                 read.median, written.median,
-                "what is read back is what was written, to the last bit"
+                "the values read back equal the written ones to the last bit"
             );
         }
         let groups = groups(&sources);

@@ -77,11 +77,7 @@ fn initialisation() {
     for other in [bad, (true, false), (false, true)] {
         assert_eq!((rule([good, other]), rule([other, good])), (TrueOnlyIf, TrueOnlyIf));
     }
-    assert_eq!(
-        rule([bad, (true, false)]),
-        Open,
-        "a slower decay, of which no gain in learning was shown"
-    );
+    assert_eq!(rule([bad, (true, false)]), Open, "a slower decay without a shown gain in learning");
     assert_eq!(rule([bad, bad]), Refuted);
     assert_eq!(rule([bad, (false, true)]), Refuted, "learnt better, but not by a slower decay");
 }
@@ -136,7 +132,7 @@ fn truncation() {
     use super::truncation::rule;
     assert_eq!(rule(0.0, [5, 2], 5), Refuted);
     assert_eq!(rule(0.0, [5, 3], 5), Open, "two of five");
-    assert_eq!(rule(1e-30, [5, 0], 5), Open, "then the window is no window");
+    assert_eq!(rule(1e-30, [5, 0], 5), Open, "then the window does not cut");
     assert_eq!(rule(0.0, [0, 3], 5), Supported);
     assert_eq!(rule(0.0, [0, 0], 5), Open, "nothing was learnt at all");
 }
@@ -154,7 +150,7 @@ fn attention() {
 #[test]
 fn the_norm_of_the_weights_gradient() {
     use super::norm::{counter_example, rule, spearman};
-    assert_eq!(rule(10.0, &above()), Refuted, "a pair to the contrary outweighs a correlation");
+    assert_eq!(rule(10.0, &above()), Refuted, "a counterexample outweighs a correlation");
     assert_eq!(rule(9.0, &above()), Supported);
     assert_eq!(rule(9.0, &around()), Open);
 

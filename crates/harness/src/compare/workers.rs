@@ -91,7 +91,7 @@ pub(super) fn run(
         let jobs = plan.comparison.jobs.min(queue.len());
         let workers: Vec<_> = (0..jobs).map(|number| scope.spawn(move || worker(number))).collect();
         let ends =
-            workers.into_iter().map(|worker| worker.join().expect("what runs in it is caught"));
+            workers.into_iter().map(|worker| worker.join().expect("panics in it are caught"));
         ends.collect::<Vec<_>>().into_iter().collect::<Result<()>>()
     })?;
     Ok(notes.into_inner().expect("a worker does not panic while it holds it"))

@@ -103,7 +103,7 @@ fn a_verdict_needs_five_pairs_an_interval_and_a_margin() {
     let noisy = |run: &mut RunRecord| {
         run.outcome.final_loss = [0.08, 0.12, 0.1, 0.13, 0.09][run.config.seed as usize]
     };
-    assert_eq!(with(&noisy), Verdict::NotEnoughEvidence, "it may be a third as well as nothing");
+    assert_eq!(with(&noisy), Verdict::NotEnoughEvidence, "the effect may be a third or nothing");
 }
 
 #[test]
@@ -120,7 +120,11 @@ fn runs_that_did_not_converge_count() {
     }
     let steps = &effects(&records)["steps to solve"];
     assert_eq!((steps.effect, steps.low), (Some(0.0), Some(0.0)));
-    assert_eq!(steps.verdict, Verdict::NotEnoughEvidence, "nobody solved it: nothing can be said");
+    assert_eq!(
+        steps.verdict,
+        Verdict::NotEnoughEvidence,
+        "no run solved it, so there is no verdict"
+    );
 }
 
 #[test]

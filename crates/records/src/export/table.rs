@@ -238,7 +238,7 @@ mod tests {
         assert_eq!(
             lines,
             [["vanilla"; 2], ["1"; 2], ["200", "400"], ["0.25", "inf"], ["0.5"; 2]],
-            "no accuracy, and no column of it"
+            "no accuracy, hence no column"
         );
         let loss = cells(&all[1], "loss");
         assert_eq!(loss[..2], ["NaN", "inf"]);
