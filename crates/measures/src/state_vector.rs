@@ -63,10 +63,10 @@ pub fn unflatten(vector: &Tensor, like: &Carry) -> Result<Carry> {
 
 /// All tensors of a carry, with the number of their layer and the name of their field.
 fn leaves(carry: &Carry) -> Vec<(usize, &'static str, &Tensor)> {
-    let layer = |(layer, fields): (usize, &'_ [(&'static str, Tensor)])| {
-        fields.iter().map(move |(name, tensor)| (layer, *name, tensor))
-    };
-    carry.cells().into_iter().enumerate().flat_map(layer).collect()
+    let numbered = carry.cells().into_iter().enumerate();
+    numbered
+        .flat_map(|(layer, fields)| fields.iter().map(move |(name, tensor)| (layer, *name, tensor)))
+        .collect()
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@
 
 use crate::commands::list;
 use crate::export::Export;
-use crate::options::{TaskLength, Training, NETWORKS, TASK, TRAINING};
+use crate::options::{TaskLength, Training, NETWORKS};
 use crate::output::{print, width};
 use crate::{ended, interrupt, progress, resume, Invocation};
 use anyhow::Result;

@@ -13,7 +13,7 @@
 
 use crate::commands::list;
 use crate::export::Export;
-use crate::options::{Training, NETWORKS, TASK, TRAINING};
+use crate::options::{Training, NETWORKS, TASK};
 use crate::output::{print, width};
 use crate::{ended, interrupt, progress, resume, Invocation};
 use anyhow::Result;
