@@ -64,7 +64,7 @@ fn main() -> Result<()> {
     write_whole(&args.out, &model)?;
     println!("{}: {} bytes", args.out.display(), model.len());
 
-    // A run from a given state, which the model expects as (directions, batch, hidden).
+    // A run from some state, which the model has as (directions, batch, hidden).
     let wave = |shape: (usize, usize, usize), speed: f64| -> Result<Tensor> {
         let values =
             (0..shape.0 * shape.1 * shape.2).map(|i| (i as f64 * speed).sin() as f32).collect();
