@@ -1,7 +1,8 @@
 //! What does a character-level language model write?
 //!
-//! Continues a text, each character drawn from the network's distribution. The network is that of a
-//! run of `compare`, or a GRU that is trained first, which takes about a minute for a short novel:
+//! Continues a text: each character is drawn from the network's distribution. The network comes
+//! from a run of `compare`. Without a run, the example first trains a GRU, which takes about a
+//! minute for a short novel:
 //!
 //! ```text
 //! cargo run --release --example char_lm -- --data book.txt --prompt "The train" --save runs/gru
@@ -12,7 +13,7 @@
 //! cargo run --release --example char_lm -- --data book.txt --run runs/book/runs/lstm-0
 //! ```
 //!
-//! The same options give the same text. At a low temperature the network repeats itself, at a high
+//! The same options give the same text. At a low temperature the network repeats itself; at a high
 //! one it babbles.
 
 use anyhow::{ensure, Context, Result};
@@ -90,7 +91,7 @@ fn write(args: Args) -> Result<ExitCode> {
     let network = match (&args.run, &run) {
         (Some(folder), Some(run)) => {
             let (shown, known) = (args.data.display(), folder.display());
-            // A run without a checksum may be of any text.
+            // A run without a checksum may have been trained on any text.
             let checksum = &run.config.task.data;
             let same = checksum.is_none() || *checksum == text.checksum();
             ensure!(same, "{shown}: expected the text that {known} was trained on, found another");

@@ -1,4 +1,4 @@
-//! What is true of what articles say about vanishing gradients?
+//! Which claims about vanishing gradients in articles are true?
 //!
 //! The same as `recurrent claims`, see `crates/cli`: `cargo run --release --example claims --
 //! --help`.

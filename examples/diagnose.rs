@@ -1,8 +1,8 @@
 //! Why does my network not learn?
 //!
-//! A usual candle program, with an LSTM of this repository instead of candle_nn's (it loads the
-//! same weights), and the ten lines that diagnose it. Then the same for five
-//! networks that are broken on purpose.
+//! A usual candle program that uses an LSTM of this repository instead of candle_nn's (it loads the
+//! same weights), and the ten lines that diagnose it. Then it diagnoses five networks that are
+//! broken on purpose.
 //!
 //! ```text
 //! cargo run --release --example diagnose

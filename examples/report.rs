@@ -1,4 +1,4 @@
-//! One report on several comparisons: what different machines, days, variants and tasks have given.
+//! One report on several comparisons: results of different machines, days, variants and tasks.
 //!
 //! The same as `recurrent report`, see `crates/cli`: `cargo run --release --example report --
 //! --help`.

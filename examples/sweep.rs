@@ -1,4 +1,4 @@
-//! How long may a lag be? The share of runs that solve a task, over its length, and the longest
+//! How long may a lag be? The share of runs that solve a task, by its length, and the longest lag
 //! that each variant bridges.
 //!
 //! The same as `recurrent sweep`, see `crates/cli`: `cargo run --release --example sweep --

@@ -1,4 +1,4 @@
-//! What clipping can do about vanishing gradients, and what it cannot.
+//! The effect of clipping on vanishing gradients, and its limits.
 //!
 //! The gradient of a weight is a sum over lags. Its long-range share is
 //!
@@ -114,9 +114,9 @@ fn the_global_norm_leaves_the_long_range_share_and_the_direction() -> Result<()>
     Ok(())
 }
 
-/// A bound on dL/dh_t within the backward pass, on the other hand, changes both.
+/// In contrast, a bound on dL/dh_t within the backward pass changes both.
 #[test]
-fn a_bound_on_the_way_back_changes_the_direction() -> Result<()> {
+fn a_bound_in_the_backward_pass_changes_the_direction() -> Result<()> {
     let case = Case::new()?;
     let full = case.gradients(Bptt::default())?;
     let bounded = case.gradients(Bptt::clipped(HiddenGradClip::Norm(1e-2)))?;

@@ -1,4 +1,4 @@
-//! The conformance suite over every cell with its options, and over every wrapper: one line each.
+//! The conformance suite for every cell with its options, and for every wrapper: one line each.
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::{VarBuilder, VarMap};
@@ -185,8 +185,8 @@ conform! {
     );
     layernorm_vanilla: Case::cell(LayerNormVanillaConfig::default(), |i, h| per_gate(1, 3, i, h));
     layernorm_vanilla_relu: Case::cell(
-        // With these weights no unit comes so near to ReLU's kink that finite differences step
-        // across it.
+        // With these weights no unit is so near to ReLU's kink that finite differences step across
+        // it.
         LayerNormVanillaConfig {
             nonlinearity: Nonlinearity::Relu,
             ..LayerNormVanillaConfig::default()
@@ -524,7 +524,7 @@ fn dropout(build: &BuildContext) -> Result<Box<dyn Layer>> {
 }
 
 #[test]
-fn every_variant_of_the_registry_has_the_weights_that_it_counts() -> Result<()> {
+fn every_variant_of_the_registry_counts_its_weights() -> Result<()> {
     for entry in variants() {
         let vars = VarMap::new();
         let spec = entry.spec.with_longest_lag(20);
@@ -576,7 +576,7 @@ fn connections_begin_as_documented() -> Result<()> {
 }
 
 #[test]
-fn a_kernel_that_is_not_there_is_refused() -> Result<()> {
+fn a_missing_kernel_is_refused() -> Result<()> {
     let vb = VarBuilder::zeros(DType::BF16, &Device::Cpu);
     let layer = Lstm::new(3, 5, &LstmConfig::default(), vb)?.with_execution(Execution::Kernel);
     let xs = Tensor::zeros((2, 7, 3), DType::BF16, &Device::Cpu)?;

@@ -1,7 +1,7 @@
-//! The diagnosis of a network takes at most ten added lines, and the documents show those of
-//! `examples/diagnose.rs`. Its suggestions point to sections that exist.
+//! The diagnosis of a network adds at most ten lines, and the documentation shows those of
+//! `examples/diagnose.rs`. Its suggestions link to existing sections.
 //!
-//! After a change of the example, this writes the documents:
+//! After a change of the example, this command updates the documentation:
 //!
 //! ```text
 //! RECURRENT_WRITE_DOCS=1 cargo test --release --test tests diagnose
@@ -14,8 +14,9 @@ use std::{env, fs};
 const EXAMPLE: &str = include_str!("../examples/diagnose.rs");
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// The difference to a program without diagnosis: lines that end with `// +` are added, those of
-/// comments `// - ` are removed, and those that end with `// other` belong to the example alone.
+/// The difference to a program without diagnosis. Lines that end with `// +` are added, those in
+/// comments with `// - ` are removed, and those that end with `// other` belong to the example
+/// alone.
 fn difference() -> String {
     let imports = EXAMPLE.lines().filter(|line| line.starts_with("use ") && line.ends_with("// +"));
     let body = EXAMPLE.lines().skip_while(|line| !line.contains("Diagnosis::new("));
@@ -37,7 +38,7 @@ fn difference() -> String {
 }
 
 #[test]
-fn ten_lines_at_most_and_those_of_the_documents() -> Result<()> {
+fn the_documents_show_the_ten_lines_of_the_example() -> Result<()> {
     let expected = difference();
     let added = expected.lines().filter(|line| line.starts_with('+')).count();
     assert!((5..=10).contains(&added), "{expected}");
@@ -57,7 +58,7 @@ fn ten_lines_at_most_and_those_of_the_documents() -> Result<()> {
     Ok(())
 }
 
-/// A suggestion whose effect was measured names a section of the claims.
+/// A suggestion with a measured effect names a section of the claims.
 #[test]
 fn suggestions_point_to_sections_of_the_claims() {
     let document = include_str!("../docs/claims.md");

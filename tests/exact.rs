@@ -77,7 +77,7 @@ fn everywhere(check: impl Fn(&dyn Layer, &Sequence) -> Result<()>) -> Result<()>
 }
 
 #[test]
-fn a_truncated_gradient_is_exactly_zero_behind_its_window() -> Result<()> {
+fn a_truncated_gradient_is_exactly_zero_beyond_its_window() -> Result<()> {
     everywhere(|layer, xs| {
         for (flow, border) in [(Bptt::last(3), [3, 3, 3]), (Bptt::truncated(3), [2, 2, usize::MAX])]
         // of 5, 8 and 1 steps
@@ -123,7 +123,7 @@ fn a_window_as_long_as_the_sequence_changes_no_bit() -> Result<()> {
 }
 
 #[test]
-fn a_bound_that_is_never_met_changes_no_bit() -> Result<()> {
+fn a_bound_that_is_never_reached_changes_no_bit() -> Result<()> {
     everywhere(|layer, xs| {
         let (expected, free) = gradients(layer, xs, Bptt::default(), false)?;
         for clip in [
@@ -178,7 +178,7 @@ fn a_bound_holds_over_the_range_of_the_dtype() -> Result<()> {
 }
 
 #[test]
-fn a_flow_of_nothing_is_refused() -> Result<()> {
+fn an_empty_truncation_is_refused() -> Result<()> {
     let layer = layer(&LstmConfig::default(), Execution::Auto, DType::F64)?;
     for (flow, expected) in [
         (Bptt::last(0), "bptt truncation: expected at least 1 step, got 0"),
@@ -199,7 +199,7 @@ fn a_flow_of_nothing_is_refused() -> Result<()> {
 /// inputs, weights and gradients of the outputs, every dL/dh_t and dL/dc_t and the vjp of a step
 /// have the same bits.
 #[test]
-fn a_residual_over_depth_leaves_the_way_through_time_as_it_is() -> Result<()> {
+fn a_residual_over_depth_leaves_the_path_through_time_unchanged() -> Result<()> {
     for path in [Execution::Replay, Execution::Kernel] {
         let plain = layer(&LstmConfig::default(), path, DType::F64)?;
         let vb = VarBuilder::from_varmap(&VarMap::new(), DType::F64, &Device::Cpu);
@@ -280,7 +280,7 @@ fn the_immediate_derivative_of_a_vanilla_step() -> Result<()> {
     Ok(())
 }
 
-/// The weights on which a cell's vjp depends; `None` if it has no closed form.
+/// The weights on which a cell's vjp depends, or `None` if it has no closed form.
 fn depends<K: CellConfig>(config: &K) -> Result<Option<Vec<String>>> {
     let layer = layer(config, Execution::Auto, DType::F64)?;
     let sizes = layer.cell().state_sizes();
@@ -303,7 +303,7 @@ fn depends<K: CellConfig>(config: &K) -> Result<Option<Vec<String>>> {
 }
 
 #[test]
-fn closed_forms_depend_on_the_weights_of_the_recurrence_alone() -> Result<()> {
+fn closed_forms_depend_on_the_recurrent_weights_alone() -> Result<()> {
     let hh = || Some(vec!["weight_hh".to_string()]);
     assert_eq!(depends(&VanillaConfig::default())?, hh());
     assert_eq!(depends(&LstmConfig::default())?, hh());
@@ -324,7 +324,7 @@ fn closed_forms_depend_on_the_weights_of_the_recurrence_alone() -> Result<()> {
 }
 
 #[test]
-fn a_closed_form_says_what_does_not_fit() -> Result<()> {
+fn a_closed_form_reports_a_mismatch() -> Result<()> {
     let lstm = layer(&LstmConfig::default(), Execution::Auto, DType::F64)?;
     let (x, carry, grad) = one_step(&["h", "c"])?;
     let (_, hidden, _) = one_step(&["h"])?;
@@ -355,7 +355,7 @@ fn a_closed_form_says_what_does_not_fit() -> Result<()> {
 }
 
 /// In a cell whose only non-zero weights are these biases, each gate is σ of the sum of its two
-/// biases, at any input. By name, with `keeps`.
+/// biases, at any input. Returns the gates by name, with `keeps`.
 fn of_biases<K: CellConfig>(
     config: &K,
     gates: &[&'static str],
@@ -404,7 +404,7 @@ fn the_gates_of_every_cell() -> Result<()> {
         kept_by_z
     );
     assert_eq!(of_biases(&LayerNormGruConfig::default(), &gru)?, kept_by_z);
-    // The gate is not the share of the old state that stays.
+    // This gate is not the share of the old state that is kept.
     let none = |gates: [(&'static str, bool); 3]| gates.map(|(name, _)| (name, false));
     for placement in [Placement::PyTorchScript, Placement::TfAddons, Placement::Burn] {
         let config = LayerNormLstmConfig { placement, ..LayerNormLstmConfig::default() };
@@ -481,7 +481,7 @@ fn noise_is_observed() -> Result<()> {
     let sees = ((after - xs.values())? / 0.9)?;
     let gate = &seen.gates[0].values;
     close("gate", gate, &candle_nn::ops::sigmoid(&sees)?, Tolerance::Max(1e-14))
-        .expect("of what is seen");
+        .expect("of the recorded activations");
     let before = candle_nn::ops::sigmoid(&seen.states[0].1.narrow(1, 0, TIME)?)?;
     assert!(close("gate", gate, &before, Tolerance::Max(1e-3)).is_err(), "nothing was dropped");
 

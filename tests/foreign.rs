@@ -144,7 +144,7 @@ fn checkpoints_of_pytorch_compute_the_same() -> Result<()> {
 }
 
 #[test]
-fn the_equations_of_a_convention_must_be_those_of_the_cell() -> Result<()> {
+fn the_equations_of_a_convention_must_match_the_cell() -> Result<()> {
     let refusal = |convention: Convention, cell: CellKind| {
         let model = Model::import(
             path("keras-gru.npz"),

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
-/// Serialises the tests of this file: allocations of one would be counted by another.
+/// Serialises the tests of this file, because each would count the allocations of the others.
 static ALONE: Mutex<()> = Mutex::new(());
 
 const BATCH: usize = 3;
@@ -148,7 +148,7 @@ fn a_state_with_other_names_or_shapes_is_refused() -> Result<()> {
 }
 
 #[test]
-fn layers_that_run_from_the_end_have_no_snapshot() -> Result<()> {
+fn reversed_layers_have_no_snapshot() -> Result<()> {
     let vb = || VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu);
     let spec = RnnConfig {
         direction: Direction::Bidirectional,

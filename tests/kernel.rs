@@ -165,10 +165,10 @@ fn run<K: CellConfig>(
     Ok(found)
 }
 
-/// Layer norm divides by deviations that may be small, and some random networks are chaotic: both
+/// Layer norm divides by deviations that may be small, and some random networks are chaotic. Both
 /// amplify rounding. So implementations may differ by the rounding of sums of some thousand terms,
-/// and by as much as rounding changes the replay itself: in f32 by its difference to f64, in f64 by
-/// its response to inputs and states that are off by 2^-52.
+/// and by the effect of rounding on the replay itself: in f32 its difference to f64, in f64 its
+/// response to inputs and states that are off by 2^-52.
 ///
 /// `amplified`: layer norm's gradient is a difference of nearly equal numbers divided by a
 /// deviation of √eps = 0.003 and more. If they are equal, as with one unit, the gradient is
@@ -196,10 +196,10 @@ fn compare<K: CellConfig>(config: &K, shape: &Shape, amplified: f64) -> Result<(
     Ok(())
 }
 
-/// The smallest norm to which an error is related.
+/// The smallest norm to which an error is relative.
 const FLOOR: f64 = 1e-3;
 
-/// The same cases at every run, so that no test fails by chance. `PROPTEST_RNG_SEED` and
+/// The same cases in every run, so that no test fails by chance. `PROPTEST_RNG_SEED` and
 /// `PROPTEST_CASES` select others.
 fn cases() -> ProptestConfig {
     let mut config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };

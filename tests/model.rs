@@ -42,7 +42,7 @@ fn refusal<T>(result: candle_core::Result<T>) -> String {
 }
 
 #[test]
-fn every_variant_is_loaded_as_it_was_saved() -> Result<()> {
+fn every_variant_is_loaded_unchanged() -> Result<()> {
     let folder = tempfile::tempdir()?;
     for entry in variants() {
         let spec =
@@ -81,7 +81,7 @@ fn a_loaded_model_trains_on() -> Result<()> {
 }
 
 #[test]
-fn what_a_config_says_is_checked() -> Result<()> {
+fn configs_are_checked() -> Result<()> {
     let folder = tempfile::tempdir()?;
     model(lstm())?.save(folder.path())?;
     let config = folder.path().join("config.json");
@@ -134,7 +134,7 @@ fn files_that_do_not_belong_together_are_refused() -> Result<()> {
     let folder = tempfile::tempdir()?;
     model(RnnConfig::new(CellKind::Vanilla(VanillaConfig::default())))?.save(folder.path())?;
     let config = folder.path().join("config.json");
-    // The same shapes, another network.
+    // The same shapes, but another network.
     std::fs::write(&config, std::fs::read_to_string(&config)?.replace("tanh", "relu"))?;
     let message = refusal(Model::load(folder.path(), &CPU));
     assert!(message.contains("it does not belong to model.safetensors beside it"), "{message}");
@@ -257,8 +257,8 @@ fn a_model_goes_through_every_convention_and_back() -> Result<()> {
                 assert!(message.contains("its cell has"), "{message}");
                 continue;
             }
-            // With one bias, or one fewer, the second bias is added to the first: after one round
-            // trip the weights do not change any more.
+            // A convention with one bias, or one fewer, adds the second bias to the first. After
+            // one round trip the weights stay the same.
             if convention.weights.iter().any(|weight| weight.absorbs.is_some()) {
                 for (name, tensor) in &mut there {
                     if name.starts_with("bias_hh") {

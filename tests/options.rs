@@ -37,7 +37,7 @@ fn coupled_memory_is_a_moving_average() -> Result<()> {
 }
 
 #[test]
-fn peepholes_of_zero_and_no_peepholes_are_the_same() -> Result<()> {
+fn peepholes_of_zero_equal_no_peepholes() -> Result<()> {
     for coupled in [false, true] {
         let with = cell(&LstmConfig { peepholes: true, coupled, ..lstm() })?;
         let without = cell(&LstmConfig { coupled, ..lstm() })?;
@@ -96,7 +96,7 @@ fn the_names_of_all_options_together() -> Result<()> {
 }
 
 #[test]
-fn what_does_not_fit_is_refused() -> Result<()> {
+fn impossible_options_are_refused() -> Result<()> {
     for proj in [0, 6, 7] {
         let expected =
             format!("lstm proj: expected at least 1 and fewer than hidden, 6, got {proj}");
@@ -208,7 +208,7 @@ fn a_vanilla_network_trains_on_orthogonal_matrices() -> Result<()> {
 }
 
 #[test]
-fn specs_say_what_differs_by_gate() {
+fn specs_name_differences_by_gate() {
     let init = Init {
         forget_bias: ForgetBias::Constant(1.0),
         scheme_by_gate: vec![("g".to_string(), recurrent::core::init::Scheme::Keras)],
@@ -285,7 +285,7 @@ fn sizes_of_zero_are_refused() -> Result<()> {
     Ok(())
 }
 
-/// The table *Execution* on the page of every family says what `explain` says, of every variant.
+/// The table *Execution* on the page of every family matches `explain` for every variant.
 #[test]
 fn pages_of_the_families_state_the_engine() -> Result<()> {
     use recurrent::registry::variants;

@@ -95,7 +95,8 @@ fn every_reference_file_has_its_test() -> Result<()> {
     Ok(())
 }
 
-/// f64 to 1e-13 of each tensor's norm, f32 to 2e-5 of its largest element, or of 1.
+/// The tolerance is 1e-13 of each tensor's norm in f64, and 2e-5 of its largest element, or of 1,
+/// in f32.
 fn check(file: &str) -> Result<()> {
     for (dtype, tolerance) in [("f64", Tolerance::Norm(1e-13)), ("f32", Tolerance::Max(2e-5))] {
         let reference = load(&format!("{file}-{dtype}"))?;

@@ -241,7 +241,7 @@ fn every_layer_of_a_stack() -> Result<()> {
 /// Every kind changes the values in training. In evaluation only zoneout does; the others change no
 /// bit.
 #[test]
-fn noise_is_there_in_training_and_its_expectation_in_evaluation() -> Result<()> {
+fn noise_acts_in_training_and_its_expectation_in_evaluation() -> Result<()> {
     for implementation in IMPLEMENTATIONS {
         for (name, noise) in kinds() {
             let run = |noise, train| -> Result<_> {

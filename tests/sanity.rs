@@ -151,10 +151,10 @@ fn within(
 }
 
 /// If the gradient of h halves faster than every 1.3 steps, it is exactly zero in f32 at lag 199 in
-/// every draw; at every 1.5 steps single elements are zero; at every 2.3 steps it is still ten
+/// every draw. At every 1.5 steps single elements are zero. At every 2.3 steps it is still ten
 /// decades above the smallest numbers.
 #[test]
-fn what_falls_fast_underflows_and_is_counted() -> Result<()> {
+fn fast_decay_underflows_and_is_counted() -> Result<()> {
     let lstm = |seed, scheme, sum| {
         let init = Init { scheme, forget_bias: ForgetBias::Constant(sum), ..Init::default() };
         traces(seed, &LstmConfig { init, ..LstmConfig::default() })
@@ -179,10 +179,7 @@ fn what_falls_fast_underflows_and_is_counted() -> Result<()> {
         );
         ensure!(zeros.iter().any(|&share| share > 0.0), "seed {seed}: no zeros at all");
         let slow = Profile::from_trace(&lstm(seed, NORMAL, 0.0)?[0]);
-        ensure!(
-            Underflow::from_profile(&slow).lags == 0,
-            "seed {seed}: underflow where there is none"
-        );
+        ensure!(Underflow::from_profile(&slow).lags == 0, "seed {seed}: unexpected underflow");
     }
     Ok(())
 }

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Do exported models compute in onnxruntime what the layers compute here?
+"""Do exported models compute the same in onnxruntime as the layers here?
 
     pip install numpy onnx onnxruntime safetensors
     python3 tests/data/check_onnx.py
 
 Exports every variant of the registry, in one direction and in two, with examples/export.rs; checks each model with ONNX's
-own checker; runs it in onnxruntime on the CPU, from a state, and compares outputs and final states. Ends with code 1 if one is off by more
-than 1e-5 in any value. Variants that the exporter refuses are listed with its reason.
+own checker; runs it in onnxruntime on the CPU from a given state, and compares outputs and final states. Ends with code 1 if any value
+of a model is off by more than 1e-5. Lists the variants that the exporter refuses, with the reason.
 """
 
 import pathlib

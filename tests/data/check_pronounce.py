@@ -5,9 +5,9 @@
     pip download --no-deps g2p-en==2.1.0 && unzip g2p_en-2.1.0-py3-none-any.whl
     python3 tests/data/check_pronounce.py FOLDER WORDS [COUNT]
 
-FOLDER holds the package's folder g2p_en; WORDS is a list of words, one a line, as /usr/share/dict/words of Debian's wamerican.
-Compares COUNT of its words (all, unless given), evenly spread, in small letters, with what the package's own NumPy code, `G2p.predict`, says.
-Ends with code 1 and shows them if some differ.
+FOLDER holds the package's folder g2p_en; WORDS is a list of words, one per line, such as /usr/share/dict/words of Debian's wamerican.
+Compares COUNT of its words (default: all), evenly spread, in small letters, with the result of the package's own NumPy code, `G2p.predict`.
+If words differ, shows them and ends with code 1.
 """
 
 import pathlib
@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def package(folder):
-    # What the package imports beside NumPy serves dictionary, tagger and numbers, none of which the network needs.
+    # The package's imports besides NumPy serve its dictionary, tagger and numbers. The network needs none of these.
     for name in ["nltk", "nltk.corpus", "nltk.tokenize", "inflect"]:
         sys.modules[name] = MagicMock()
     sys.path.insert(0, str(folder))

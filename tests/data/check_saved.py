@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""What the Rust crates save, PyTorch loads, and computes the same from it.
+"""PyTorch loads the files that the Rust crates save, and computes the same from them.
 
     cargo test --release --test tests exchange        writes target/exchange/*.safetensors: weights, xs and ys of each model
     python3 tests/data/check_saved.py           loads them into torch.nn.RNN, LSTM and GRU, strictly, and compares outputs and last states
 
-Needs PyTorch and NumPy, no package for safetensors. Prints one line a file, and ends with an error where outputs differ.
+Needs PyTorch and NumPy, but no package for safetensors. Prints one line per file, and ends with an error if outputs differ.
 """
 
 import json
@@ -30,7 +30,7 @@ def read(path):
 
 
 def module(spec, input, hidden, dtype):
-    """The module of PyTorch that a spec of ours names."""
+    """The PyTorch module for a spec of this library."""
     cell = spec["cell"]
     more = {"nonlinearity": cell["nonlinearity"]} if cell["family"] == "vanilla" else {}
     more.update({"proj_size": cell["proj"]} if cell.get("proj") else {})

@@ -4,8 +4,8 @@
     pip download --no-deps pythainlp && unzip pythainlp-*.whl 'pythainlp/corpus/words_th.txt'
     python3 tests/data/check_segment.py pythainlp/corpus/words_th.txt [LINES]
 
-Draws LINES lines (5,000 unless given) of 1 to 20 words of the list, written together; splits them with the example and with the oracle
-in tests/data/segmenter, `WordSegmenter::new_lstm`. Ends with code 1 and shows them if some differ.
+Draws LINES lines (default: 5,000) of 1 to 20 words of the list, written together. Splits them with the example and with the reference
+in tests/data/segmenter, `WordSegmenter::new_lstm`. If lines differ, shows them and ends with code 1.
 """
 
 import pathlib

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Files as other libraries write them, with what their networks compute from them, for tests/foreign.rs.
+"""Files in the formats of other libraries, with the results of their networks, for tests/foreign.rs.
 
     /usr/bin/python3 tests/data/conventions.py            writes tests/data/foreign/*, about 100 kB, in a second
     /usr/bin/python3 tests/data/conventions.py --check    writes nothing; compares the arrays of the committed files
 
 Two kinds. `NAME.npz`: weights as Keras, Flax, haste, TensorFlow Addons, Lasagne and cuDNN name and lay them out, drawn at random in f64, and
 `xs` (batch, time, input) and `ys` (batch, time, output), which the loops below compute from them: the equations of each library's
-documentation in NumPy, written without a look at the Rust code. `NAME.pt`: what torch.save writes of torch.nn modules, with `xs` and `ys` beside.
+documentation in NumPy, written without a look at the Rust code. `NAME.pt`: torch.nn modules written by torch.save, together with `xs` and `ys`.
 
 The committed files were made with PyTorch 1.13.1 (Debian 12) and NumPy 1.24.2. A zip archive holds times, so bytes differ from run to run.
 """
@@ -40,7 +40,7 @@ def over_time(step, xs, fields, hidden=HIDDEN):
 
 
 class Draw:
-    """Arrays drawn from a case's name, kept by theirs."""
+    """Arrays by name, drawn from the name of the case."""
 
     def __init__(self, name):
         self.normal = np.random.RandomState(zlib.crc32(name.encode())).standard_normal
@@ -71,7 +71,7 @@ def keras_lstm(w, under="", input=INPUT):
 
 
 def keras_bidirectional(w):
-    """Two layers Bidirectional(LSTM), merged by concatenation; the backward layer reverses its input, and its output again."""
+    """Two layers Bidirectional(LSTM), merged by concatenation; the backward layer reverses its input, and then its output."""
     layers = [(keras_lstm(w, f"{layer}/forward_lstm/", input), keras_lstm(w, f"{layer}/backward_lstm/", input))
               for layer, input in (("bidirectional", INPUT), ("bidirectional_1", 2 * HIDDEN))]
 
@@ -107,7 +107,7 @@ def keras_gru_reset_before(w):
     return lambda xs: over_time(step, xs, 1)
 
 
-# Flax: a Dense a gate.
+# Flax: one Dense per gate.
 
 def flax_lstm(w):
     k = {g: w(f"params/i{g}/kernel", INPUT, HIDDEN) for g in "ifgo"}
@@ -182,7 +182,7 @@ def tfa_layernorm_lstm(w):
     return lambda xs: over_time(step, xs, 2)
 
 
-# Lasagne: a matrix a gate. Its update gate u lets the new in: h' = (1 - u) h + u c.
+# Lasagne: one matrix per gate. Its update gate u weights the new state: h' = (1 - u) h + u c.
 
 def lasagne_lstm(w):
     names = ("ingate", "forgetgate", "cell", "outgate")
@@ -266,10 +266,10 @@ def arrays(name):
     return {**w.arrays, "ys": run(xs)}
 
 
-# What torch.save writes.
+# Files of torch.save.
 
 class Tagger(torch.nn.Module):
-    """A module around a recurrent one, as people have it."""
+    """A module that contains a recurrent one, as usual in practice."""
 
     def __init__(self, rnn):
         super().__init__()
@@ -335,7 +335,7 @@ def main():
     HERE.mkdir(exist_ok=True)
     for index, name in enumerate(ARRAYS):
         made = arrays(name)
-        # Every other one compressed; kernels of Keras as Fortran arrays, as a transposed matrix is saved.
+        # Every second file is compressed. Kernels of Keras are Fortran arrays, the form in which a transposed matrix is saved.
         save = np.savez if index % 2 else np.savez_compressed
         save(HERE / f"{name}.npz", **{key: np.asfortranarray(value) if "recurrent_kernel" in key else value
                                        for key, value in made.items()})

@@ -12,7 +12,7 @@ One file holds one case in one dtype, `NAME-f32.safetensors` or `NAME-f64.safete
 rounded; each is computed in its own dtype. Tensors, all little-endian and contiguous:
 
     xs                   (batch, time, input)                  large garbage from `lengths` on
-    lengths              (batch), i64                          only where the case has lengths
+    lengths              (batch), i64                          only if the case has lengths
     h0, c0               (layers*directions, batch, hidden)    absent: the state starts at zero. c0 only where there is a c
                                                                h0, hn and ys have `proj` for hidden where options have it
     param.NAME           as torch.nn names and shapes it: param.weight_ih_l0, param.bias_hh_l1_reverse, ...
@@ -35,7 +35,7 @@ import pathlib
 import struct
 import zlib
 
-# Plain instructions instead of those of the machine at hand: fewer reasons for other last bits elsewhere.
+# Plain instructions instead of those of this machine, so that the last bits depend less on the machine.
 os.environ["ATEN_CPU_CAPABILITY"] = "default"
 
 import numpy as np
@@ -47,7 +47,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 DTYPES = {"f32": torch.float32, "f64": torch.float64}
 
 
-# Modules that torch.nn does not have, in plain autograd. x: (batch, input), h and c: (batch, hidden).
+# Modules that torch.nn lacks, in plain autograd. x: (batch, input), h and c: (batch, hidden).
 
 def bare_shapes(layer, gates, input, hidden):
     rows = gates * hidden
@@ -65,7 +65,7 @@ def lstm_cell(m, layer, x, h, c):
 
 
 def over_time(step, xs, state, lengths):
-    """Runs `step` from the first instant to the last. From t = length on the state stays and ys is zero."""
+    """Runs `step` from the first time step to the last. From t = length on the state stays and ys is zero."""
     ys = []
     for t in range(xs.shape[1]):
         valid = (t < lengths)[:, None]
@@ -119,7 +119,7 @@ class Normed(OverTime):
 
 
 class LayerNormLstm(Normed):
-    """Ba, Kiros and Hinton 2016 (arXiv 1607.06450v1), the input and the recurrent part normalised apart."""
+    """Ba, Kiros and Hinton 2016 (arXiv 1607.06450v1), the input and the recurrent part normalised separately."""
     fields, gates, own = 2, 4, ("gain_c", "bias_c")
 
     def shapes(self, input, hidden):
@@ -136,7 +136,7 @@ class LayerNormLstm(Normed):
         return f.sigmoid() * c + i.sigmoid() * g.tanh(), o.sigmoid()
 
     def step(self, x, h, c):
-        # c' = m                                                    carried as it is, not normalised
+        # c' = m                                                    carried without normalisation
         # h' = sigmoid(o) tanh(LN(c') gain_c + bias_c)
         c, o = self.memory(x, h, c)
         return o * self.normed(c, self.gain_c_l0, self.bias_c_l0).tanh(), c
@@ -239,7 +239,7 @@ class ResidualTimeLstm(OverTime):
 
 
 class LstmPeephole(OverTime):
-    """Gers, Schraudolph and Schmidhuber 2002: i and f see the old memory, o the new one."""
+    """Gers, Schraudolph and Schmidhuber 2002: i and f see the old cell state, o the new one."""
     fields, gates = 2, 4
 
     def shapes(self, input, hidden):
@@ -295,7 +295,7 @@ class GruResetBefore(OverTime):
 
 
 class DepthLstm(torch.nn.Module):
-    """y1 = join(LSTM1(xs), P xs);  ys = join(LSTM2(y1), y1). The states are those of the LSTMs, whatever is around them."""
+    """y1 = join(LSTM1(xs), P xs);  ys = join(LSTM2(y1), y1). The states are those of the LSTMs, whatever surrounds them."""
     fields, gates = 2, 4
 
     def __init__(self, input, hidden):
@@ -528,7 +528,7 @@ def build(case, dtype):
 
 
 def run(module, xs, state, lengths):
-    """ys and the final states of any module here. `state` and `lengths` may be None."""
+    """ys and the final states of any module in this file. `state` and `lengths` may be None."""
     full = torch.full((xs.shape[0],), xs.shape[1])
     if not isinstance(module, torch.nn.RNNBase):
         return module(xs, state, full if lengths is None else lengths)
@@ -596,7 +596,7 @@ def files():
             yield path, encode(case, dtype_name, arrays[dtype_name])
 
 
-# Checks of what is written here by hand, and of the committed files.
+# Checks of the modules written here by hand, and of the committed files.
 
 def check_alone(case):
     """Each example alone, cut to its length, gives the same ys and final states as in the padded batch."""

@@ -14,7 +14,7 @@ fn book(path: &Path) -> Result<()> {
 }
 
 #[test]
-fn a_run_goes_on_with_a_text_by_temperature_and_seed() -> Result<()> {
+fn a_run_continues_a_text_by_temperature_and_seed() -> Result<()> {
     let temp = tempfile::tempdir()?;
     book(&temp.path().join("book"))?;
     let trained = compare(
@@ -35,7 +35,7 @@ fn a_run_goes_on_with_a_text_by_temperature_and_seed() -> Result<()> {
     assert_eq!(text, write("--temperature 0.3")?);
     assert_ne!(text, write("--temperature 0.3 --seed 1")?);
 
-    // Cool, it writes words; hot, nearly letters alone.
+    // At a low temperature it writes words, at a high one mostly single letters.
     let known: BTreeSet<&str> = "the train ran past seven towers".split(' ').collect();
     let right = |text: &str| {
         let words: Vec<_> = text.split_whitespace().collect();
@@ -44,7 +44,7 @@ fn a_run_goes_on_with_a_text_by_temperature_and_seed() -> Result<()> {
     let hot = write("--temperature 100")?;
     assert!(right(&text) > 0.8 && right(&hot) < 0.3, "{text}\n{hot}");
 
-    // Another text of as many letters, and as often each, is another text.
+    // A different text with the same letters, each as often, is refused.
     let (path, other) = (temp.path().join("book"), temp.path().join("other"));
     let text = fs::read_to_string(path)?;
     fs::write(other, text.chars().rev().collect::<String>())?;
@@ -63,7 +63,7 @@ fn a_run_goes_on_with_a_text_by_temperature_and_seed() -> Result<()> {
 }
 
 #[test]
-fn it_trains_by_itself_and_refuses_what_does_not_fit() -> Result<()> {
+fn it_trains_by_itself_and_refuses_wrong_input() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let folder = temp.path();
     book(&folder.join("book"))?;

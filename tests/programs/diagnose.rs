@@ -1,4 +1,4 @@
-//! The example `diagnose`: a healthy network without a finding, and five broken ones with theirs.
+//! The example `diagnose`: a healthy network without findings, and five broken ones with theirs.
 
 use super::program::diagnose;
 use anyhow::Result;

@@ -1,4 +1,4 @@
-//! The examples as programs.
+//! Runs the examples as programs.
 
 use anyhow::{ensure, Context, Result};
 use std::fs;
@@ -15,8 +15,8 @@ fn built(example: &str) -> PathBuf {
     binary(example).expect("the example is there, or can be built")
 }
 
-/// The program of an example. `cargo test` builds the examples too, into a folder beside that of
-/// the tests; `cargo test --test tests` does not, and leaves none or an old one there.
+/// The program of an example. `cargo test` also builds the examples, into a folder beside that of
+/// the tests. `cargo test --test tests` does not, so the program may be missing or outdated.
 fn binary(example: &str) -> Result<PathBuf> {
     let test = std::env::current_exe()?;
     let profile =
@@ -44,7 +44,7 @@ fn binary(example: &str) -> Result<PathBuf> {
     Ok(binary)
 }
 
-/// Whether no source that cargo names beside the binary is younger.
+/// Whether no source that cargo lists for the binary is newer.
 fn up_to_date(binary: &Path) -> Result<bool> {
     let modified = |path: &Path| -> Result<SystemTime> { Ok(fs::metadata(path)?.modified()?) };
     let (built, sources) = (modified(binary)?, fs::read_to_string(binary.with_extension("d"))?);
@@ -52,7 +52,7 @@ fn up_to_date(binary: &Path) -> Result<bool> {
     Ok(sources.split_whitespace().skip(1).all(older))
 }
 
-/// The exit code of a program that has ended, if no signal ended it, and what it printed.
+/// The exit code of a finished program, unless a signal ended it, and its output.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
@@ -68,8 +68,7 @@ impl Ended {
         Ok(Self { code: output.status.code(), out, err })
     }
 
-    /// Asserts that all went well, without a word on the standard error, and gives the standard
-    /// output.
+    /// Asserts success without output on the standard error, and returns the standard output.
     pub(crate) fn well(self) -> String {
         assert_eq!((self.code, self.err.as_str()), (Some(0), ""), "{}", self.out);
         self.out

@@ -1,4 +1,5 @@
-//! Cells written a second time, and a loop that runs them with noise, one example at a time.
+//! Second implementations of some cells, and a loop that runs them with noise, one example at a
+//! time.
 
 use super::masks::{Masks, Sizes};
 use candle_core::backprop::GradStore;
@@ -24,7 +25,7 @@ pub(crate) fn vanilla(p: &Weights, x: &Tensor, seen: &Tensor, _: &[Tensor]) -> R
     Ok(vec![(a + b)?.tanh()?])
 }
 
-/// c' and σ(o) of these gates.
+/// c' and σ(o) for these gates.
 fn memory(z: &Tensor, c: &Tensor) -> Result<(Tensor, Tensor)> {
     let z = z.chunk(4, 1)?;
     let new = (sigmoid(&z[0])? * z[2].tanh()?)?;

@@ -25,9 +25,9 @@ fn spec() -> RnnConfig {
     }
 }
 
-/// A configuration builds the same layers as code: weights, noise and all.
+/// A configuration builds the same layers as code, including weights and noise.
 #[test]
-fn it_builds_what_it_says() -> Result<()> {
+fn a_config_builds_the_same_layers_as_code() -> Result<()> {
     let (map, spec) = (VarMap::new(), spec());
     let vb = || VarBuilder::from_varmap(&map, DType::F64, &Device::Cpu);
     let layer = spec.build(3, 5, vb())?;

@@ -35,7 +35,7 @@ fn at(seed: u64, step: u64, layer_id: LayerId) -> ForwardContext<'static> {
 }
 
 #[test]
-fn masks_depend_on_seed_step_and_place_alone() -> Result<()> {
+fn masks_depend_on_seed_step_and_layer_alone() -> Result<()> {
     let layer_id = LayerId::layer(1);
     let first = masks(&at(3, 5, layer_id))?;
     assert_eq!(first, masks(&at(3, 5, layer_id))?);
@@ -47,7 +47,7 @@ fn masks_depend_on_seed_step_and_place_alone() -> Result<()> {
     ];
     for (what, other) in others {
         for ((name, mask), (_, other)) in first.iter().zip(masks(&other)?) {
-            ensure!(*mask != other, "another {what} leaves the mask of {name}");
+            ensure!(*mask != other, "another {what} does not change the mask of {name}");
         }
     }
     // No two masks of a run are equal, not even those of matrices of one shape.

@@ -1,4 +1,4 @@
-//! The masks of a training run, from cells that show them.
+//! The masks of a training run, shown by special cells.
 
 use candle_core::{DType, Device, Result, Tensor};
 use recurrent::core::linear;

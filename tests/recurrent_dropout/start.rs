@@ -146,7 +146,7 @@ fn it_is_saved_by_name() -> Result<()> {
             .with_learned_start(layer_id, &vb)
     };
     close(
-        "out of a file",
+        "from a file",
         &run(&from(tensors.clone())?.with_execution(Execution::Replay))?,
         &expected,
         Tolerance::Bits,

@@ -1,4 +1,4 @@
-"""Opens report.html in headless Chromium and uses it: no errors on the console, no request, every control does what it says.
+"""Opens report.html in headless Chromium and uses it: no errors on the console, no request, every control works.
 
     pip install websocket-client
     python tests/report/browser.py runs/.../report.html [folder for screenshots]
@@ -68,14 +68,14 @@ class Page:
 
 
 def use(page):
-    """Uses every control, and says what was seen."""
+    """Uses every control, and reports the observations."""
     assert page.js("return !document.querySelector('.explore').hidden"), "the explorer shows"
     lines = "document.querySelector('.plot.live').querySelectorAll(':scope > path.line').length"
     first = page.js(f"return {lines}")
     variants = page.js("return document.querySelector('.readings').querySelectorAll('li').length")
     assert first == variants > 1, (first, variants)
 
-    # A variant goes everywhere, and comes back, by keyboard.
+    # A variant is hidden everywhere and shown again, by keyboard.
     page.js("document.querySelector('.readings input').focus()")
     page.key(" ")
     assert page.js(f"return {lines}") == variants - 1
@@ -150,7 +150,7 @@ def use(page):
     assert page.js(f"return {names}") == up[::-1] != up
     page.key("Enter")
     assert page.js(f"return {names}") == order
-    # The focus shows, and goes through the heads in the order in which they stand.
+    # The focus is visible, and moves through the heads in their order.
     page.key("Tab")
     outline = page.js("const { outlineStyle, outlineWidth } = getComputedStyle(document.activeElement); return [outlineStyle, outlineWidth]")
     assert outline[0] == "solid" and outline[1] != "0px", outline
@@ -164,7 +164,7 @@ def use(page):
 
 
 def keep(page, report):
-    """What the reader chose stands in the address, and comes back from it."""
+    """The address holds the reader's choices, and restores them."""
     choose = "const s = document.querySelector('.explore select'); s.value = s.options.length - 1; s.dispatchEvent(new Event('change'));"
     page.js(f"{choose} document.querySelector('.readings input').click()")
     state = "const e = document.querySelector('.explore'); return [e.querySelector('figcaption').textContent, " \
@@ -181,7 +181,7 @@ def keep(page, report):
 
 
 def save(page, folder):
-    """Every plot gives its picture and its numbers, out of the page alone."""
+    """Every plot saves its picture and its numbers from the page alone."""
     page.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
     links = page.js("return document.querySelectorAll('main figure > .downloads > *').length")
     assert links > 8 and links % 2 == 0, links
@@ -222,7 +222,7 @@ def load(page, url):
 
 
 def still(page, variants):
-    """Without JavaScript the page is whole: no explorer, and everything else."""
+    """Without JavaScript the page is complete except for the explorer."""
     page.call("Emulation.setScriptExecutionDisabled", value=True)
     seen = len(page.events)
     page.call("Page.reload")

@@ -1,4 +1,4 @@
-"""Reads what `--csv --parquet --tensorboard` have written, with the programs it is meant for, and compares it with the records. Parquet may be missing.
+"""Reads the exports of `--csv --parquet --tensorboard` with the programs that they are meant for, and compares them with the records. Parquet may be missing.
 
     pip install pandas polars pyarrow tensorboard
     cargo run --release --features parquet --example compare -- --quick --csv --parquet --tensorboard --out runs/exported
@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 
 def near(one, other):
-    """Equal but for the last bit, which pandas does not always get right from text."""
+    """Equal except for the last bit, which pandas does not always read correctly from text."""
     one, other = float(one), float(other)
     return one == other or math.isnan(one) and math.isnan(other) or math.isclose(one, other, rel_tol=3e-16)
 

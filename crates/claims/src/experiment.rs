@@ -21,22 +21,22 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
-/// Examples of the batch on which gradients are measured.
+/// The number of examples in the batch on which gradients are measured.
 const EXAMPLES: usize = 32;
 
 /// The settings that all claims share, and the measurements.
 pub(crate) struct Experiment<'a> {
-    /// The options of the program, which it resumes by.
+    /// The options of the program, by which it resumes.
     pub(crate) request: serde_json::Value,
     pub(crate) seeds: u64,
     pub(crate) jobs: usize,
-    /// Short sequences and a few steps of training, which decide nothing.
+    /// Short sequences and a few steps of training, which do not decide anything.
     pub(crate) quick: bool,
     /// Training on sequences of twice the length, for twice as many steps.
     pub(crate) full: bool,
     pub(crate) folder: OutputDir,
     pub(crate) cancel: &'a AtomicBool,
-    /// The command that asked for the claims.
+    /// The command that started the claims.
     pub(crate) command: Vec<String>,
     /// Called with the events of the training.
     pub(crate) on_event: &'a (dyn Fn(ComparisonEvent) + Sync),
@@ -50,25 +50,27 @@ pub(crate) struct Arm {
     pub(crate) overrides: Vec<Override>,
 }
 
-/// A network at its start, with one seed, in f64: what its gradient is like on a batch of held-out
+/// A network at its start with one seed, in f64: properties of its gradient on a batch of held-out
 /// examples.
 pub(crate) struct InitialState {
-    /// The decay of dL/dh a step, top layer; negative where it grows.
+    /// The decay of dL/dh per step in the top layer; negative if it grows.
     pub(crate) decay_h: f64,
-    /// The same of dL/dc; of dL/dh where the state has no c.
+    /// The same for dL/dc, or for dL/dh if the state has no c.
     pub(crate) decay: f64,
-    /// log10 of the norm of dL/dh at the first step over that at the last, top layer.
+    /// log10 of the norm of dL/dh at the first step over that at the last step, in the top layer.
     pub(crate) far: f64,
-    /// log10 of the norm of dL/dh of the bottom layer over that of the top, all steps together.
+    /// log10 of the norm of dL/dh of the bottom layer over that of the top layer, over all steps
+    /// together.
     pub(crate) depth: f64,
     /// The mean of every gate of the bottom layer.
     pub(crate) gates: BTreeMap<&'static str, f64>,
-    /// The mean of f (1 − f) of the gate that keeps, by which its own weights learn.
+    /// The mean of f (1 − f) of the keep gate, to which the gradient of its weights is
+    /// proportional.
     pub(crate) slope: f64,
     /// The share of dL/dW that comes from the first half of the sequence.
     pub(crate) share: f64,
-    /// The same after clipping dL/dW to a tenth of its norm, and one minus the cosine between
-    /// before and after.
+    /// The same after clipping dL/dW to a tenth of its norm, and one minus the cosine of dL/dW
+    /// before and after clipping.
     pub(crate) clipped: (f64, f64),
     /// The global norm of dL/dW.
     pub(crate) norm: f64,
@@ -98,12 +100,12 @@ impl Arm {
     }
 }
 
-/// Runs that are in the numbers although they did not converge.
+/// The number of runs that count in the numbers although they did not converge.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Unconverged {
-    /// Ended without having solved their task.
+    /// The runs that ended without solving their task.
     pub(crate) unsolved: usize,
-    /// Those of them that failed, with a NaN for instance.
+    /// Those of them that failed, for instance with a NaN.
     pub(crate) failed: usize,
 }
 
@@ -129,12 +131,12 @@ impl Trained {
         self.runs.iter().filter(|run| matches!(run.status, Status::Failed(_))).count()
     }
 
-    /// At least half of the seeds more were solved than by the other.
+    /// Whether it solved at least half of the seeds more than the other.
     pub(crate) fn solves_more_than(&self, other: &Self) -> bool {
         half_more(self.solved(), other.solved(), self.runs.len())
     }
 
-    /// The training steps until the task was solved; all that were allowed where it was not.
+    /// The training steps until the task was solved, or all allowed steps if it was not.
     pub(crate) fn steps(&self) -> Vec<f64> {
         self.runs
             .iter()
@@ -142,8 +144,8 @@ impl Trained {
             .collect()
     }
 
-    /// ln of the held-out loss over the baseline; that of a run that failed counts as 0, as if it
-    /// had learnt nothing.
+    /// ln of the held-out loss over the baseline. A failed run counts as 0, as if it had learnt
+    /// nothing.
     pub(crate) fn log_losses(&self) -> Vec<f64> {
         let log = |run: &RunRecord| match run.outcome.final_loss {
             loss if loss.is_finite() && loss > 0.0 => (loss / run.config.task.baseline).ln(),
@@ -164,13 +166,13 @@ impl Experiment<'_> {
         0..self.seeds
     }
 
-    /// What `one` gives of every seed, in their order, several side by side.
+    /// The results of `one` for every seed, in their order; several run side by side.
     fn by_seed<T: Send>(&self, one: impl Fn(u64) -> Result<T> + Sync) -> Result<Vec<T>> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(self.jobs).build()?;
         pool.install(|| self.all().into_par_iter().map(&one).collect())
     }
 
-    /// The networks at their start, by seed.
+    /// The networks at their start, one per seed.
     pub(crate) fn starts(
         &self,
         arm: &Arm,
@@ -180,7 +182,7 @@ impl Experiment<'_> {
         self.by_seed(|seed| self.start(arm, task, hidden, seed))
     }
 
-    /// A network at its start, and what it is measured on.
+    /// A network at its start, and the data on which it is measured.
     fn fresh(&self, arm: &Arm, task: &dyn Task, hidden: usize, seed: u64) -> Result<Setup> {
         if self.cancel.load(Ordering::Relaxed) {
             bail!("interrupted");
@@ -255,8 +257,9 @@ impl Experiment<'_> {
         })
     }
 
-    /// Trains every arm with every seed on the task, all with as many hidden units as the first has
-    /// at `params` weights, or each at `params` weights, for so many steps at most.
+    /// Trains every arm with every seed on the task. All have the number of hidden units that the
+    /// first arm has at `params` weights, or each has `params` weights. Training takes at most the
+    /// given number of steps.
     pub(crate) fn train(
         &self,
         id: &str,
@@ -318,10 +321,10 @@ struct Setup {
     batch: Batch,
 }
 
-/// How an experiment trains.
+/// The training of an experiment.
 pub(crate) struct TrainingPlan {
     pub(crate) params: usize,
-    /// All arms with the hidden units of the first, rather than each with as many weights.
+    /// Whether all arms get the hidden units of the first arm, instead of equal numbers of weights.
     pub(crate) same_units: bool,
     pub(crate) steps: u64,
     pub(crate) overrides: Vec<Override>,
@@ -359,18 +362,19 @@ fn cosine(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>() / (norm(a) * norm(b))
 }
 
-/// What truncation does to a network's gradient, with one seed.
+/// The effect of truncation on a network's gradient, with one seed.
 pub(crate) struct TruncatedGradient {
-    /// The largest norm of dL/dh at a lag of the window or more.
+    /// The largest norm of dL/dh at lags from the window on.
     pub(crate) beyond: f64,
     /// The norm of the error of dL/dW over the norm of dL/dW.
     pub(crate) error: f64,
-    /// The cosine between the truncated dL/dW and the whole one.
+    /// The cosine between the truncated dL/dW and the full one.
     pub(crate) cosine: f64,
 }
 
 impl Experiment<'_> {
-    /// What windows of so many steps do to the gradient of networks at their start, by seed.
+    /// The effect of windows of the given number of steps on the gradient of networks at their
+    /// start, by seed.
     pub(crate) fn truncations(
         &self,
         arm: &Arm,
@@ -400,8 +404,8 @@ impl Experiment<'_> {
         })
     }
 
-    /// The largest difference between the elements of two networks' Jacobians of the state over the
-    /// last `steps` steps, for one example's inputs, by seed.
+    /// The largest difference between the elements of the Jacobians of two networks' states over
+    /// the last `steps` steps, for the inputs of one example, by seed.
     pub(crate) fn jacobians_apart(
         &self,
         arms: &[Arm; 2],

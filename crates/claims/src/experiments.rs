@@ -1,4 +1,4 @@
-//! The experiments, one file a claim or two, in the order in which they are run.
+//! The experiments, one or two claims per file, in the order in which they run.
 
 mod attention;
 mod clipping;
@@ -19,22 +19,22 @@ use anyhow::Result;
 use recurrent::core::init::{Block, ForgetBias, Init};
 use recurrent::{CellKind, GruConfig, LstmConfig, RnnConfig, VanillaConfig};
 
-/// A claim, and how it is put to the test.
+/// A claim and its test.
 pub(crate) struct ClaimTest {
     pub(crate) claim: Claim,
     pub(crate) run: fn(&Experiment) -> Result<TestOutcome>,
 }
 
-/// What an experiment measured, and what the claim's rule says of it.
+/// The measurements of an experiment, and the verdict of the claim's rule.
 pub(crate) struct TestOutcome {
     pub(crate) measured: Vec<Measured>,
     pub(crate) verdict: ClaimVerdict,
-    /// Why, in words and numbers; of a verdict under a condition, the condition first.
+    /// The reason in words and numbers. A conditional verdict begins with the condition.
     pub(crate) because: String,
     pub(crate) runs: Unconverged,
 }
 
-/// All of them.
+/// All claims.
 pub(crate) fn all() -> Vec<ClaimTest> {
     vec![
         forget_gate::experiment(),
@@ -86,7 +86,7 @@ fn of_seeds(trained: &Trained) -> String {
     format!("{} {} of {}", trained.name, trained.solved(), trained.runs.len())
 }
 
-/// What every arm solved, in words.
+/// The number of seeds that every arm solved, in words.
 fn scores(trained: &[Trained]) -> String {
     trained.iter().map(of_seeds).collect::<Vec<_>>().join(", ")
 }

@@ -1,31 +1,31 @@
-//! What comes out of one claim: the fields of a line of `claims.jsonl`.
+//! The result of one claim: the fields of a line of `claims.jsonl`.
 
 use serde::Serialize;
 
-/// A claim as articles make it, put so that it can fail.
+/// A claim from articles, phrased so that it can fail.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Claim {
-    /// Its name on the command line, and the anchor of its section in the documents.
+    /// Its name on the command line, and the anchor of its section in the documentation.
     pub(crate) id: &'static str,
-    /// What articles say.
+    /// The statement in articles.
     pub(crate) claim: &'static str,
-    /// What would be measured if it were true.
+    /// The measurement that would be expected if it were true.
     pub(crate) prediction: &'static str,
-    /// What was run.
+    /// The experiment that was run.
     pub(crate) experiment: &'static str,
-    /// The rule that makes the verdict out of the measured numbers.
+    /// The rule that derives the verdict from the measured numbers.
     pub(crate) rule: &'static str,
-    /// What others measured.
+    /// Results of other authors.
     pub(crate) literature: &'static [Citation],
 }
 
-/// What others say or measured, and where it stands.
+/// A statement or result of other authors, and its source.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Citation {
     pub(crate) paper: &'static str,
     pub(crate) says: &'static str,
-    /// Whether the text was read for this; otherwise it is told from memory, and should be looked
-    /// up before it is quoted.
+    /// Whether the text was read for this. Otherwise it is quoted from memory and should be looked
+    /// up before it is quoted again.
     pub(crate) read: bool,
 }
 
@@ -50,26 +50,26 @@ pub(crate) struct Measured {
     pub(crate) low: f64,
     #[serde(serialize_with = "number")]
     pub(crate) high: f64,
-    /// What the value and the interval are: a median and a range, a mean difference and its
-    /// bootstrap interval.
+    /// The kind of value and interval: a median and a range, or a mean difference and its bootstrap
+    /// interval.
     pub(crate) kind: &'static str,
     /// The number of seeds.
     pub(crate) seeds: usize,
 }
 
-/// What a claim's rule makes of the numbers.
+/// The verdict of a claim's rule on the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum ClaimVerdict {
     Supported,
     Refuted,
-    /// True under the condition with which the reason begins.
+    /// True under the condition at the beginning of the reason.
     TrueOnlyIf,
-    /// The numbers of this experiment do not tell.
+    /// The numbers of this experiment do not decide.
     Open,
 }
 
-/// A claim with what was measured.
+/// A claim with its measurements.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Finding {
     #[serde(flatten)]
@@ -78,14 +78,14 @@ pub(crate) struct Finding {
     pub(crate) command: String,
     pub(crate) seeds: Vec<u64>,
     pub(crate) measured: Vec<Measured>,
-    /// What the rule makes of the numbers; of a trial always `open`.
+    /// The verdict of the rule; always `open` for a trial.
     pub(crate) verdict: ClaimVerdict,
-    /// Why, in words and numbers.
+    /// The reason, in words and numbers.
     pub(crate) because: String,
-    /// Runs that ended without having solved their task, and are in the numbers all the same.
+    /// Runs that ended without solving their task. They still count in the numbers.
     pub(crate) unsolved: usize,
-    /// Those of them that failed, with a NaN for instance; their loss counts as if nothing was
-    /// learnt.
+    /// Those of them that failed, for instance with a NaN. Their loss counts as if the network had
+    /// learnt nothing.
     pub(crate) failed: usize,
     pub(crate) seconds: f64,
     pub(crate) version: &'static str,
@@ -102,7 +102,7 @@ impl ClaimVerdict {
     }
 }
 
-/// As everywhere in the records: JSON has no infinity, so what is not finite is a string.
+/// As in all records, non-finite numbers are strings, because JSON has no infinity.
 fn number<S: serde::Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     match value {
         value if value.is_finite() => serializer.serialize_f64(*value),

@@ -1,7 +1,7 @@
-//! Claims of articles about vanishing gradients, put to the test.
+//! Claims from articles about vanishing gradients, tested.
 //!
-//! Each claim has a prediction, an experiment that measures it, and a rule that makes the verdict
-//! out of the measured numbers alone.
+//! Each claim has a prediction, an experiment that measures it, and a rule that derives the verdict
+//! from the measured numbers alone.
 
 #![forbid(unsafe_code)]
 
@@ -21,22 +21,23 @@ use recurrent_tasks::usage::{nearest, ConfigError};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-/// Which claims are put to the test, and how.
+/// The claims to test, and the form of the test.
 #[derive(Clone, Debug, Default)]
 pub struct ClaimOptions {
-    /// The names of claims; all if there are none.
+    /// The names of the claims; all claims if empty.
     pub only: Vec<String>,
-    /// The number of seeds, by default 5, in the full form 20, in a trial 3.
+    /// The number of seeds. Default: 5; 20 in the full form; 3 in a trial.
     pub seeds: Option<u64>,
     /// More seeds, and training on sequences of twice the length for twice as many steps.
     pub full: bool,
-    /// A trial that shows that everything runs, and decides nothing.
+    /// A trial that shows that everything runs but decides nothing.
     pub quick: bool,
-    /// The number of runs side by side, by default that of the cores.
+    /// The number of runs side by side. Default: the number of cores.
     pub jobs: Option<usize>,
-    /// The command that asked for it, to be written beside the results; empty if there was none.
+    /// The command that started the test, to be written beside the results; empty if there was
+    /// none.
     pub command: Vec<String>,
-    /// What a program needs to ask for it again, as in
+    /// What a program needs to resume the test, as in
     /// [`Comparison`](recurrent_harness::compare::Comparison).
     pub request: serde_json::Value,
 }
@@ -59,10 +60,10 @@ pub struct ClaimObserver<'a> {
     pub print: &'a mut dyn FnMut(&str) -> Result<()>,
 }
 
-/// The folder of all training runs, in that of the claims.
+/// The subfolder for all training runs.
 pub const RUNS: &str = "runs";
 
-/// All claims: the name of each, and what articles say.
+/// All claims: name and text.
 pub fn list() -> Vec<(&'static str, &'static str)> {
     experiments::all()
         .iter()
@@ -98,13 +99,13 @@ impl ClaimOptions {
 impl ClaimPlan {
     /// Measures one claim after the other, and writes `claims.jsonl`, `claims.html` and
     /// `claims.md`, with the records of every training run in the folder [`RUNS`]. The observer
-    /// gets lines on each, at most `width` columns wide, and at the end all verdicts.
+    /// receives lines on each claim, at most `width` columns wide, and all verdicts at the end.
     ///
-    /// Once `cancel` is set, the claims that are finished are kept. Training runs that the folder
-    /// holds already are not repeated.
+    /// Once `cancel` is set, finished claims are kept. Training runs that the folder already holds
+    /// are not repeated.
     ///
     /// # Errors
-    /// That of the observer; if something cannot be run or written.
+    /// The error of the observer; if something cannot be run or written.
     pub fn run(
         &self,
         folder: &OutputDir,

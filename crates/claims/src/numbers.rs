@@ -1,4 +1,4 @@
-//! From numbers by seed to a measured value with its interval.
+//! Turns numbers by seed into a measured value with its interval.
 
 use crate::experiment::Trained;
 use crate::finding::Measured;
@@ -20,7 +20,7 @@ pub(crate) fn median(what: impl Into<String>, unit: &'static str, values: &[f64]
     }
 }
 
-/// The mean over seeds of what `with` has more than `without`, by pairs, and its 95 % interval.
+/// The mean over seeds of the paired difference `with` minus `without`, and its 95 % interval.
 pub(crate) fn more(
     what: impl Into<String>,
     unit: &'static str,
@@ -35,7 +35,7 @@ pub(crate) fn more(
     }
 }
 
-/// The mean over seeds, and its 95 % interval. There are three seeds at least.
+/// The mean over seeds, and its 95 % interval. There are at least three seeds.
 pub(crate) fn mean(what: impl Into<String>, unit: &'static str, values: &[f64]) -> Measured {
     let interval = statistics::mean_interval(values, 0);
     let Interval { low, high } = interval.unwrap_or(Interval { low: f64::NAN, high: f64::NAN });
@@ -52,25 +52,25 @@ pub(crate) fn solved(trained: &Trained) -> Measured {
         what: format!("solved by {}", trained.name),
         unit: "of the seeds",
         value: solved as f64 / runs as f64,
-        low: if solved == 0 { 0.0 } else { interval.low }, // which rounding would leave beside it
+        low: if solved == 0 { 0.0 } else { interval.low }, // rounding would leave a value near it
         high: if solved == runs { 1.0 } else { interval.high },
         kind: "share and Wilson interval, 95 %",
         seeds: runs,
     }
 }
 
-/// The training steps until the task was solved; all that were allowed where it was not.
+/// The training steps until the task was solved, or all allowed steps if it was not.
 pub(crate) fn steps_to_solve(trained: &Trained) -> Measured {
     median(format!("steps to solve, {}", trained.name), "steps", &trained.steps())
 }
 
 impl Measured {
-    /// The whole interval lies above `bound`.
+    /// Whether the whole interval lies above `bound`.
     pub(crate) fn above(&self, bound: f64) -> bool {
         self.low > bound
     }
 
-    /// The whole interval lies below `bound`.
+    /// Whether the whole interval lies below `bound`.
     pub(crate) fn below(&self, bound: f64) -> bool {
         self.high < bound
     }

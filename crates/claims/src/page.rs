@@ -1,15 +1,15 @@
-//! What a person sees of the claims: lines in a terminal, a page, and a document.
+//! The claims for readers: lines in a terminal, a page, and a document.
 
 use crate::finding::{Citation, ClaimVerdict, Finding, Measured};
 use askama::Template;
 use recurrent_report::{page, significant, wrap};
 
-/// What holds for all claims of a page.
+/// Information about all claims of a page.
 pub(crate) struct PageInfo {
     pub(crate) seeds: u64,
     pub(crate) quick: bool,
     pub(crate) full: bool,
-    /// The claims that were asked for, with commas between them; empty for all.
+    /// The requested claims, separated by commas; empty for all.
     pub(crate) only: String,
 }
 
@@ -71,7 +71,7 @@ pub(crate) fn terminal(number: usize, of: usize, finding: &Finding, columns: usi
     )
 }
 
-/// All verdicts, a line each.
+/// All verdicts, one per line.
 pub(crate) fn summary(findings: &[Finding]) -> String {
     let mut text = String::new();
     for finding in findings {
@@ -94,7 +94,7 @@ fn numbers(measured: &Measured) -> String {
     )
 }
 
-/// What was not reached, and is in the numbers all the same.
+/// The number of runs that did not converge, which still count in the numbers.
 fn unconverged(finding: &Finding) -> String {
     let unsolved = match finding.unsolved {
         0 => String::new(),
@@ -110,7 +110,7 @@ fn unconverged(finding: &Finding) -> String {
     }
 }
 
-/// A caution where nobody looked the source up.
+/// A caution if nobody looked the source up.
 fn from_memory(source: &Citation) -> &'static str {
     if source.read {
         ""
@@ -124,7 +124,7 @@ fn cited(source: &Citation) -> String {
     format!("{paper}: {says}{}", from_memory(source))
 }
 
-/// The mark that the report's tables have for all, some and none of the runs.
+/// The mark that the report's tables use for all, some and no runs.
 fn mark(verdict: ClaimVerdict) -> &'static str {
     match verdict {
         ClaimVerdict::Supported => "all",
@@ -134,7 +134,7 @@ fn mark(verdict: ClaimVerdict) -> &'static str {
     }
 }
 
-/// The style of the page, beside that of the report.
+/// The style of the page, in addition to that of the report.
 const STYLE: &str = include_str!("page.css");
 
 #[derive(Template)]
@@ -162,7 +162,7 @@ struct Section<'a> {
     facts: String,
 }
 
-/// A paper, its address if it is known, and what it says.
+/// A paper, its address if known, and its statement.
 struct Literature {
     paper: &'static str,
     url: &'static str,
@@ -187,7 +187,7 @@ pub(crate) fn html(findings: &[Finding], about: &PageInfo) -> String {
     page("Claims about vanishing gradients", &body)
 }
 
-/// How many claims got each verdict.
+/// The number of claims for each verdict.
 fn conclusion(findings: &[Finding]) -> String {
     let all = [
         ClaimVerdict::Supported,
@@ -242,7 +242,7 @@ fn row(measured: &Measured) -> Row<'_> {
     Row { what: &measured.what, cells }
 }
 
-/// Where a paper can be read; empty if that is not known.
+/// The address of a paper; empty if unknown.
 fn url(paper: &str) -> &'static str {
     const PAPERS: [(&str, &str); 9] = [
         ("Ba, Kiros and Hinton 2016", "https://arxiv.org/abs/1607.06450"),

@@ -13,13 +13,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Exports of the records for other programs.
 #[derive(Args, Serialize, Deserialize)]
 pub(crate) struct Export {
-    /// Write event files for TensorBoard too
+    /// Also write event files for TensorBoard
     #[arg(long, help_heading = RUNNING)]
     tensorboard: bool,
-    /// Write all records as CSV too
+    /// Also write all records as CSV
     #[arg(long, help_heading = RUNNING)]
     csv: bool,
-    /// Write all records as Parquet too; needs cargo's --features parquet
+    /// Also write all records as Parquet; needs cargo's --features parquet
     #[arg(long, help_heading = RUNNING)]
     parquet: bool,
 }
@@ -36,7 +36,7 @@ impl Export {
         }
     }
 
-    /// Whether an export is asked for.
+    /// Whether an export is requested.
     pub(crate) fn any(&self) -> bool {
         self.tensorboard || self.csv || self.parquet
     }

@@ -5,18 +5,18 @@ use std::io::{stderr, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
-/// The exit code of a program that was interrupted: 128 and SIGINT's number, as of a shell's.
+/// The exit code of an interrupted program: 128 plus SIGINT's number, as in a shell.
 pub const INTERRUPTED: u8 = 130;
 
-/// A flag that the first Ctrl-C sets, or another request to terminate; a second one ends the
+/// A flag that is set by the first Ctrl-C or another request to terminate. A second one ends the
 /// program at once.
 ///
-/// A program that was started with one of these signals ignored, by `nohup` or in the background of
-/// a script, shall continue: it leaves all signals alone, and nothing sets the flag. The same holds
-/// if the program has a handler already.
+/// If one of these signals is ignored at the start (by `nohup`, or in the background of a script),
+/// the program must continue: it leaves all signals alone, and nothing sets the flag. The same
+/// holds if the program already has a handler.
 ///
 /// `on_signal` is called at every signal, with `true` at the second. If it returns `true`, it has
-/// told the user itself, and no line is written.
+/// already informed the user, and no line is written.
 ///
 /// # Errors
 /// If the system refuses the handler.

@@ -11,8 +11,8 @@
 //! recurrent list                 # all variants, or all remedies
 //! ```
 //!
-//! The exit code is 2 for a mistake in the options, 1 for a failure, 130 after Ctrl-C, which keeps
-//! what is finished.
+//! The exit code is 2 for a mistake in the options, 1 for a failure, and 130 after Ctrl-C, which
+//! keeps finished runs.
 
 #![forbid(unsafe_code)]
 
@@ -63,7 +63,7 @@ enum Command {
     Man,
 }
 
-/// How the program was called: a subcommand with its own words, and the variants that it knows.
+/// The call of the program: a subcommand with its arguments, and the known variants.
 struct Invocation {
     name: String,
     words: Vec<OsString>,
@@ -71,25 +71,25 @@ struct Invocation {
 }
 
 impl Invocation {
-    /// The options as `comparison.json` keeps them, so that the program can be resumed by them.
+    /// The options as `comparison.json` stores them, so that the program can resume with them.
     fn request<A: Serialize>(&self, options: &A) -> Result<Value> {
         let options = serde_json::to_value(options).context("the options cannot be written")?;
         Ok(json!({ "program": self.name, "options": options }))
     }
 
-    /// The command in words, for the reader of the record.
+    /// The command as words, for the reader of the record.
     fn command(&self) -> Vec<String> {
         let words = self.words.iter().map(|word| PathBuf::from(word).display().to_string());
         ["recurrent".to_string(), self.name.clone()].into_iter().chain(words).collect()
     }
 }
 
-/// Runs the program with the words of the command line.
+/// Runs the program with the arguments of the command line.
 pub fn main() -> ExitCode {
     main_with(Variants::registry())
 }
 
-/// The same with variants of one's own. They have the program's options, `--resume`, modifiers of
+/// The same with variants of your own. They get the program's options, `--resume`, modifiers of
 /// training, exports and report.
 ///
 /// ```no_run
@@ -109,14 +109,14 @@ pub fn main_with(variants: Variants) -> ExitCode {
     run(std::env::args_os().skip(1).collect(), variants)
 }
 
-/// Runs a subcommand with the words of the command line: `compare --quick` for the words `--quick`
-/// of a program named `compare`.
+/// Runs a subcommand with the arguments of the command line: `compare --quick` for the arguments
+/// `--quick` of a program named `compare`.
 pub fn subcommand(name: &str) -> ExitCode {
     let words = [name.into()].into_iter().chain(std::env::args_os().skip(1)).collect();
     run(words, Variants::registry())
 }
 
-/// Runs another program: one line for an error, and the exit code that belongs to it.
+/// Runs another program: an error is printed in one line and gives its exit code.
 pub fn program<A: Parser>(run: fn(A) -> Result<ExitCode>) -> ExitCode {
     match parsed::<A>(std::env::args_os().collect()) {
         Ok(args) => ended_with(run(args)),
@@ -151,23 +151,23 @@ fn run(words: Vec<OsString>, variants: Variants) -> ExitCode {
 fn settle_threads() {
     const THREADS: &str = "RAYON_NUM_THREADS";
     if std::env::var_os(THREADS).is_none() {
-        // Nothing else runs yet that could read the environment.
+        // No other thread runs yet that could read the environment.
         std::env::set_var(THREADS, cores().to_string());
     }
 }
 
-/// The options, or the exit code of a mistake in them, which is said in one line.
+/// The options, or the exit code of a mistake in them, which is printed in one line.
 fn parsed<A: Parser>(words: Vec<OsString>) -> Result<A, ExitCode> {
     A::try_parse_from(words).map_err(|error| {
         if !error.use_stderr() {
-            error.exit(); // help, which is no mistake
+            error.exit(); // help is not a mistake
         }
         eprintln!("error: {}", one_line(&error));
         ExitCode::from(2)
     })
 }
 
-/// One line for an error, and the exit code that belongs to it.
+/// Prints an error in one line, and returns its exit code.
 fn ended_with(ended: Result<ExitCode>) -> ExitCode {
     ended.unwrap_or_else(|error| {
         eprintln!("error: {}", first_line(&format!("{error:#}")));
@@ -175,8 +175,8 @@ fn ended_with(ended: Result<ExitCode>) -> ExitCode {
     })
 }
 
-/// The exit code of a program that ends with this error: 2 for a mistake of the user, 1 for
-/// everything else.
+/// The exit code of a program that ends with this error: 2 for a mistake of the user, 1 for all
+/// other errors.
 fn exit_code(error: &anyhow::Error) -> u8 {
     let config = |cause: &(dyn std::error::Error + 'static)| {
         cause.is::<ConfigError>()
@@ -191,7 +191,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
 }
 
-/// The first paragraphs of a mistake in the options, up to the usage: what is wrong, and a tip.
+/// The first paragraphs of a mistake in the options, up to the usage: the mistake and a tip.
 fn one_line(error: &clap::Error) -> String {
     let text = error.to_string();
     let lines = text.lines().take_while(|line| !line.starts_with("Usage:")).map(str::trim);
@@ -200,8 +200,8 @@ fn one_line(error: &clap::Error) -> String {
     text.strip_prefix("error: ").unwrap_or(&text).to_string()
 }
 
-/// The exit code of a program that has run: interrupted, with failed runs, or well. An interrupted
-/// program can be resumed from `folder`.
+/// The exit code of a program that has run: interrupted, with failed runs, or successful. An
+/// interrupted program can be resumed from `folder`.
 pub(crate) fn ended<'a>(
     cancel: &AtomicBool,
     folder: &Path,

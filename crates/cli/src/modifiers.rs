@@ -7,11 +7,11 @@ use recurrent_harness::overrides;
 use recurrent_records::config::Override;
 use recurrent_tasks::usage::{nearest, ConfigError};
 
-/// What a modifier changes.
+/// The target of a modifier.
 pub(crate) enum Modifier {
     /// The network.
     Network(modifier::Modifier),
-    /// How it is trained or read.
+    /// Its training or its read-out.
     Training(Override),
 }
 
@@ -26,12 +26,12 @@ pub(crate) fn parse(text: &str) -> Result<Modifier> {
     }
 }
 
-/// The one table: the rows of the network, then those of its training.
+/// The table of modifiers: the rows of the network, then those of its training.
 fn specs() -> impl Iterator<Item = ModifierSpec> {
     modifier::specs().chain(overrides::specs())
 }
 
-/// A line on each.
+/// One line for each modifier.
 pub(crate) fn lines() -> Vec<String> {
     let line = |ModifierSpec { usage, summary, source }| {
         let source = if source.is_empty() { String::new() } else { format!(" ({source})") };
@@ -40,7 +40,7 @@ pub(crate) fn lines() -> Vec<String> {
     specs().map(line).collect()
 }
 
-/// An error of the zoo as a mistake of the user.
+/// Turns an error of the zoo into a mistake of the user.
 pub(crate) fn usage(error: candle_core::Error) -> ConfigError {
     ConfigError::new(first_line(&error.to_string()))
 }

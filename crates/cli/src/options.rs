@@ -24,45 +24,45 @@ pub(crate) const NETWORKS: &str = "Networks";
 pub(crate) const TRAINING: &str = "Training";
 pub(crate) const RUNNING: &str = "Running and output";
 
-/// The task, the networks and their training, and where results go. What `--list` shows, and the
-/// default of `--seeds` and `--clip`, are the subcommand's, whose help says them.
+/// The task, the networks and their training, and the place of the results. Each subcommand defines
+/// the content of `--list` and the defaults of `--seeds` and `--clip`, and states them in its help.
 #[derive(Args, Serialize, Deserialize)]
 pub(crate) struct Training {
-    /// adding, copy, temporal-order, mnist-rows ...; a name that is none shows all
+    /// adding, copy, temporal-order, mnist-rows ...; an unknown name shows all
     #[arg(long, default_value = "adding", help_heading = TASK)]
     pub(crate) task: String,
-    /// List all variants, and end
+    /// List all variants and exit
     #[arg(long, help_heading = NETWORKS)]
     pub(crate) list: bool,
-    /// Runs of each variant, with seeds of their own [default: 3, with --quick 1]
+    /// Runs of each variant, one per seed [default: 3, with --quick 1]
     #[arg(long, value_name = "N", help_heading = TRAINING)]
     pub(crate) seeds: Option<u64>,
     /// The first seed
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = TRAINING)]
     seed_offset: u64,
-    /// Training steps at most [default: 3000 of a generated task]
+    /// Maximum number of training steps [default: 3000 for a generated task]
     #[arg(long, value_name = "N", help_heading = TRAINING)]
     steps: Option<u64>,
-    /// Times through a data set [default: 2]
+    /// Passes over a data set [default: 2]
     #[arg(long, value_name = "N", conflicts_with = "steps", help_heading = TRAINING)]
     epochs: Option<u64>,
     /// Hidden units of every layer, instead of --params
     #[arg(long, value_name = "N", help_heading = NETWORKS)]
     hidden: Option<usize>,
-    /// Weights of every network: its hidden units are chosen to come near [default: 5000, of a data
-    /// set 10000, with --quick 2000]
+    /// Weights of every network; its hidden units are chosen to come near [default: 5000, for a
+    /// data set 10000, with --quick 2000]
     #[arg(long, value_name = "N", conflicts_with = "hidden", help_heading = NETWORKS)]
     params: Option<usize>,
-    /// Examples a batch [default: 32]
+    /// Examples per batch [default: 32]
     #[arg(long, value_name = "N", help_heading = TRAINING)]
     batch: Option<usize>,
     /// Learning rate of AdamW [default: 0.005]
     #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = TRAINING)]
     lr: Option<f64>,
-    /// First training steps, over which the learning rate rises linearly [default: 0]
+    /// Warm-up steps, over which the learning rate rises linearly [default: 0]
     #[arg(long, value_name = "N", help_heading = TRAINING)]
     warmup: Option<u64>,
-    /// Bound of the global gradient norm, inf for none [default: 1]
+    /// Bound on the global gradient norm, inf for no bound [default: 1]
     #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = TRAINING)]
     #[serde(with = "json::option")]
     clip: Option<f64>,
@@ -75,10 +75,10 @@ pub(crate) struct Training {
     /// Runs side by side, each on one thread [default: the number of cores, 1 on a GPU]
     #[arg(long, value_name = "N", help_heading = RUNNING)]
     jobs: Option<usize>,
-    /// How much is measured before and after training: profiles, gradients or dynamics
+    /// Level of the measures before and after training: profiles, gradients or dynamics
     #[arg(long, value_name = "LEVEL", default_value = "profiles", help_heading = RUNNING)]
     measures: String,
-    /// Folder or file with the data of a task that reads some: IDX files, a .ts or CSV file, a text
+    /// Folder or file with the data of a task: IDX files, a .ts or CSV file, a text
     #[arg(long, value_name = "PATH", help_heading = TASK)]
     #[serde(serialize_with = "lossy")]
     data: Option<PathBuf>,
@@ -88,29 +88,29 @@ pub(crate) struct Training {
     /// Season of the naive forecast to compare with, in rows [default: 1]
     #[arg(long, value_name = "N", help_heading = TASK)]
     season: Option<usize>,
-    /// Hold out a part of the training data instead of the test set: for a search
+    /// Hold out a part of the training data instead of the test set, for a search
     #[arg(long, help_heading = TASK)]
     validate: bool,
-    /// Evaluate the trained networks on sequences of 2 and 4 times the length, too
+    /// Also evaluate the trained networks on sequences of 2 and 4 times the length
     #[arg(long, help_heading = TASK)]
     generalise: bool,
     /// Folder to write to, new or empty [default: runs/<task>-<time>]
     #[arg(long, value_name = "DIR", conflicts_with = "resume", help_heading = RUNNING)]
     #[serde(serialize_with = "lossy")]
     out: Option<PathBuf>,
-    /// Resume what a folder holds, with its options: what was interrupted or killed ends with the
-    /// same records
+    /// Resume the runs in a folder, with its options: interrupted and killed runs end with the same
+    /// records
     #[arg(long, value_name = "DIR", help_heading = RUNNING)]
     #[serde(serialize_with = "lossy")]
     pub(crate) resume: Option<PathBuf>,
-    /// Training steps after which a run is saved, to go on from there [default: what is done in ten
-    /// seconds]
+    /// Number of training steps between two saves of a run, to resume from there [default: the
+    /// number done in ten seconds]
     #[arg(long, value_name = "N", help_heading = RUNNING)]
     checkpoint_every: Option<u64>,
-    /// A trial within half a minute, in which nothing is learnt
+    /// A trial within half a minute that learns nothing
     #[arg(long, help_heading = RUNNING)]
     pub(crate) quick: bool,
-    /// Show progress in lines, also on a terminal
+    /// Show progress as lines, even on a terminal
     #[arg(long, help_heading = RUNNING)]
     plain: bool,
     /// Show no progress
@@ -118,7 +118,7 @@ pub(crate) struct Training {
     quiet: bool,
 }
 
-/// The length of a task, of which `sweep` takes several.
+/// The length of a task. `sweep` has several lengths instead.
 #[derive(Args, Serialize, Deserialize)]
 pub(crate) struct TaskLength {
     /// Length of a generated task in steps [default: 100, with --quick 30]
@@ -127,7 +127,7 @@ pub(crate) struct TaskLength {
 }
 
 impl Training {
-    /// The task, with that length if it is generated; a trial has a shorter one.
+    /// The task, with that length if it is generated. A trial uses a shorter one.
     pub(crate) fn task(&self, length: Option<usize>) -> Result<Arc<dyn Task>> {
         let small_images = ["mnist", "fashion"].iter().any(|name| self.task.contains(name));
         let short = self.quick && self.data.is_none() && !small_images;
@@ -204,7 +204,7 @@ impl Training {
         })
     }
 
-    /// The progress, as the options say.
+    /// The progress display that the options ask for.
     pub(crate) fn progress(&self) -> Progress {
         Progress::new(match (self.quiet, self.plain) {
             (true, _) => ProgressMode::Nothing,
@@ -224,7 +224,7 @@ impl Training {
     }
 }
 
-/// A path as text: one that is not Unicode is written with replacement characters.
+/// A path as text; one that is not Unicode gets replacement characters.
 fn lossy<S: serde::Serializer>(path: &Option<PathBuf>, to: S) -> Result<S::Ok, S::Error> {
     path.as_ref().map(|path| path.to_string_lossy()).serialize(to)
 }
@@ -236,7 +236,7 @@ mod tests {
     use clap::{CommandFactory, Parser};
     use serde::{de::DeserializeOwned, Serialize};
 
-    /// Every option stands at the top of the request, where `--resume` looks for it, and is read
+    /// Every option is at the top level of the request, where `--resume` looks for it, and is read
     /// back from there.
     fn round_trip<A: Parser + Serialize + DeserializeOwned>(words: &[&str]) -> Result<()> {
         let args = A::try_parse_from([&["program"], words].concat())?;
@@ -271,8 +271,8 @@ mod tests {
             help(ablate::Args::command()),
             help(sweep::Args::command()),
         );
-        assert!(compare.contains("with seeds of their own [default: 3, with --quick 1]"));
+        assert!(compare.contains("one per seed [default: 3, with --quick 1]"));
         assert!(ablate.contains("give no verdict [default: 5]") && ablate.contains("all remedies"));
-        assert!(sweep.contains("at each length, with seeds of their own [default: 5, with"));
+        assert!(sweep.contains("at each length, one per seed [default: 5, with"));
     }
 }

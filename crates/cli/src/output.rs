@@ -1,17 +1,17 @@
-//! What the program prints.
+//! Printing on the standard output.
 
 use anyhow::{Context, Result};
 use std::io::{stdout, ErrorKind, Write};
 
-/// Prints lines. A closed pipe is no error.
+/// Prints lines. A closed pipe is not an error.
 ///
 /// # Errors
-/// If the standard output cannot be written, as on a full disk.
+/// If the standard output cannot be written, for instance on a full disk.
 pub fn print(lines: &str) -> Result<()> {
     write(&format!("{lines}\n")).map(drop)
 }
 
-/// Prints a part of a line at once; gives whether the pipe is still open.
+/// Prints a part of a line at once, and returns whether the pipe is still open.
 ///
 /// # Errors
 /// As [`print()`].
@@ -23,7 +23,7 @@ pub fn write(text: &str) -> Result<bool> {
     }
 }
 
-/// The number of columns to print: COLUMNS, else those of the terminal, else 100.
+/// The number of columns to print: COLUMNS, or that of the terminal, or 100.
 pub(crate) fn width() -> usize {
     let asked = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
     let terminal =
@@ -31,7 +31,7 @@ pub(crate) fn width() -> usize {
     asked.or_else(terminal).unwrap_or(100)
 }
 
-/// The first line of an error; candle appends a backtrace where the environment asks for one.
+/// The first line of an error. candle appends a backtrace if the environment asks for one.
 pub(crate) fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
 }

@@ -1,8 +1,8 @@
-//! The progress of comparisons, on the standard error.
+//! The progress of comparisons on the standard error.
 
 #[cfg(feature = "live")]
 mod screen;
-#[cfg_attr(not(feature = "live"), allow(dead_code))] // what the screen alone shows
+#[cfg_attr(not(feature = "live"), allow(dead_code))] // fields that only the screen shows
 mod state;
 
 use console::Term;
@@ -23,7 +23,7 @@ use std::time::Duration;
 pub(crate) enum ProgressMode {
     /// Nothing but warnings.
     Nothing,
-    /// A line for every run that ends, and once a minute for every run under way.
+    /// A line for every run that ends, and once a minute for every unfinished run.
     Lines,
     /// Bars on a terminal, nothing elsewhere.
     Bars,
@@ -32,7 +32,7 @@ pub(crate) enum ProgressMode {
     Terminal,
 }
 
-/// The time between two lines on a run under way.
+/// The time between two lines on an unfinished run.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// Shows the progress of comparisons.
@@ -73,7 +73,7 @@ impl Progress {
         Self { with_length: true, ..self }
     }
 
-    /// The hub of the environment, with a bar on a terminal for every file that it fetches.
+    /// The hub from the environment, with a bar on a terminal for every file that it fetches.
     #[cfg(feature = "hub")]
     pub(crate) fn hub(&self) -> recurrent::hub::Hub {
         let mut hub = recurrent::hub::Hub::default();
@@ -93,7 +93,7 @@ impl Progress {
         hub
     }
 
-    /// Does the work, and shows its progress. A key on the screen sets `cancel`.
+    /// Does the work and shows its progress. A key on the screen sets `cancel`.
     #[cfg_attr(not(feature = "live"), allow(unused_variables))] // bars have no keys
     pub(crate) fn during<T>(&self, cancel: &AtomicBool, work: impl FnOnce() -> T) -> T {
         match &self.show {
@@ -108,7 +108,7 @@ impl Progress {
             #[cfg(feature = "live")]
             Show::Screen => {
                 let done = screen::during(&self.state, cancel, work);
-                // The lines on runs that have ended stay, as they do with bars.
+                // The lines on finished runs stay, as they do with bars.
                 self.state().lines.iter().for_each(|line| drop(writeln!(stderr(), "{line}")));
                 done
             }
@@ -130,7 +130,7 @@ impl Progress {
         }
     }
 
-    /// A comparison begins; `ended` of its runs had ended before, and are not repeated.
+    /// A comparison begins. `ended` of its runs had ended before and are not repeated.
     fn begin(&self, task: &dyn Task, steps: u64, ended: u64, waiting: &[&str]) {
         let runs = ended + waiting.len() as u64;
         {
@@ -221,7 +221,7 @@ impl Progress {
             (Event::Damaged(line), _) => Some(line.to_owned()),
             (_, Show::Nothing) => None,
             (Event::Resumed(steps), _) => {
-                Some(format!("{} goes on after step {}", name(), steps.len()))
+                Some(format!("{} continues after step {}", name(), steps.len()))
             }
             (_, Show::Lines) => state.news(worker, SILENCE),
             _ => None,
@@ -284,8 +284,8 @@ impl Show {
     }
 }
 
-/// Handles a signal; gives whether a screen is open, which says so. If the program ends at once,
-/// the screen restores the terminal first.
+/// Handles a signal, and returns whether a screen is open, which then shows it. If the program ends
+/// at once, the screen restores the terminal first.
 #[cfg_attr(not(feature = "live"), allow(unused_variables))]
 pub(crate) fn interrupted(at_once: bool) -> bool {
     #[cfg(feature = "live")]

@@ -1,4 +1,4 @@
-//! Resuming what a folder holds: the options that it was started with, and those given now.
+//! Resuming a folder: the options with which it was started, and those given now.
 
 use crate::Invocation;
 use anyhow::{Context, Result};
@@ -13,7 +13,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Options that say how a program runs, not what it computes. They may differ when it is resumed.
+/// Options that affect how a program runs, but not its results. They may differ when it is resumed.
 const RUNTIME: [&str; 10] = [
     "checkpoint_every",
     "csv",
@@ -27,11 +27,11 @@ const RUNTIME: [&str; 10] = [
     "tensorboard",
 ];
 
-/// The options that a folder was started with. Runtime options that are given now take their place;
-/// others may only repeat what is there.
+/// The options with which a folder was started. Runtime options given now replace the stored ones;
+/// other options may only repeat them.
 ///
 /// # Errors
-/// A [`ConfigError`] if the folder holds nothing that this program began, or an option given now
+/// A [`ConfigError`] if the folder holds nothing that this program began, or if an option given now
 /// contradicts it.
 pub(crate) fn options<A>(folder: &Path, invocation: &Invocation) -> Result<A>
 where
@@ -58,8 +58,7 @@ where
             continue;
         }
         let (name, conflicts) = (argument.get_long().unwrap_or(id), !RUNTIME.contains(&id));
-        // An option that was left to its default may still ask for the same: the comparison finds
-        // out.
+        // An option left at its default may still request the same; the comparison checks that.
         if conflicts && !options[id].is_null() {
             let line =
                 format!("resume {shown}: --{name}: {} there, {} asked for", options[id], now[id]);
@@ -86,7 +85,7 @@ fn usage(error: clap::Error) -> anyhow::Error {
     ConfigError::new(crate::one_line(&error)).into()
 }
 
-/// The folder itself, or the first inside it, that holds a comparison.
+/// The folder itself, or the first folder inside it that holds a comparison.
 fn first(folder: &Path) -> Result<PathBuf> {
     let shown = folder.display();
     let entries = fs::read_dir(folder)

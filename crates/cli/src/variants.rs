@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 /// The variants that the program knows.
 ///
-/// A user's own variants have all that those of the zoo have: options, `--resume`, the modifiers of
-/// training (`mgu+clip=0.5`), exports and the report. [`main_with`](crate::main_with) has an
-/// example.
+/// A user's own variants have everything that those of the zoo have: options, `--resume`, the
+/// modifiers of training (`mgu+clip=0.5`), exports and the report. [`main_with`](crate::main_with)
+/// has an example.
 #[derive(Clone, Default)]
 pub struct Variants {
     entries: Vec<Entry>,
@@ -20,14 +20,14 @@ pub struct Variants {
 }
 
 impl Variants {
-    /// Those of the zoo.
+    /// The variants of the zoo.
     pub fn registry() -> Self {
         Self { entries: registry::variants(), own: Vec::new() }
     }
 
-    /// These and a variant of one's own, which `compare` takes by default.
+    /// Adds a variant of your own, which `compare` then runs by default.
     ///
-    /// `build` makes the recurrent layers of a size, all their weights out of the given builder.
+    /// `build` builds the recurrent layers for a size, with all weights from the given builder.
     #[must_use]
     pub fn and(
         self,
@@ -38,7 +38,7 @@ impl Variants {
         self.and_variant(Variant { summary: summary.to_string(), ..Variant::new(name, build) })
     }
 
-    /// These and a variant of one's own, with options for the report or modifiers of its training.
+    /// Adds a variant of your own, with options for the report or modifiers of its training.
     #[must_use]
     pub fn and_variant(mut self, variant: Variant) -> Self {
         self.entries.retain(|entry| entry.name != variant.name);
@@ -47,12 +47,11 @@ impl Variants {
         self
     }
 
-    /// The variants of these names, in this order, each with modifiers behind it if wanted:
+    /// The variants of these names, in this order. Each name may be followed by modifiers:
     /// `lstm+chrono+clip=0.5`.
     ///
     /// # Errors
-    /// A [`ConfigError`] error that names the nearest there is, if there is no such variant or
-    /// modifier.
+    /// A [`ConfigError`] with the nearest known name, if there is no such variant or modifier.
     pub fn choose(&self, names: &[String], longest_lag: usize) -> Result<Vec<Variant>> {
         let entries = self.entries.iter().map(|entry| from_entry(entry, longest_lag));
         let mut known: Vec<_> = entries.chain(self.own.iter().cloned()).collect();
@@ -68,14 +67,14 @@ impl Variants {
         Ok(variant::choose(&known, names)?)
     }
 
-    /// The names that `compare` takes by default.
+    /// The names that `compare` runs by default.
     pub(crate) fn defaults(&self) -> Vec<String> {
         let entries = self.entries.iter().filter(|entry| entry.default);
         let own = self.own.iter().map(|variant| variant.name.clone());
         entries.map(|entry| entry.name.to_string()).chain(own).collect()
     }
 
-    /// A line on each; the defaults have a star.
+    /// One line for each variant. The defaults have a star.
     pub(crate) fn lines(&self) -> Vec<String> {
         let entries = self.entries.iter().map(|entry| (entry.default, entry.name, entry.summary));
         let own = self.own.iter().map(|own| (true, own.name.as_str(), own.summary.as_str()));
@@ -117,7 +116,7 @@ fn modified(entry: &Entry, modifiers: &[&str], longest_lag: usize) -> Result<Var
     })
 }
 
-/// A user's own variant with modifiers, which can change its training but not its layers.
+/// A user's own variant with modifiers. These can change its training but not its layers.
 fn own_modified(mut variant: Variant, modifiers: &[&str]) -> Result<Variant> {
     for text in modifiers {
         let name = &variant.name;

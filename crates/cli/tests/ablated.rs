@@ -7,7 +7,7 @@ use std::path::Path;
 
 const REMEDIES: &str = "clip=0.1,forget-bias=1,chrono,layernorm,residual,attention,tbptt=3";
 
-/// A tiny ablation that writes to `out`; what it printed.
+/// A tiny ablation that writes to `out`. Returns its standard output.
 fn tiny(folder: &Path, more: &str) -> Result<String> {
     let args = format!(
         "--length 8 --hidden 4 --steps 20 --remedies {REMEDIES} --seeds 5 --quiet --out out {more}"
@@ -100,7 +100,7 @@ fn the_same_ablation_gives_the_same_numbers() -> Result<()> {
 }
 
 #[test]
-fn rates_are_searched_on_a_part_of_the_training_set() -> Result<()> {
+fn rates_are_tried_on_a_part_of_the_training_set() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let args = "--task mnist1d --variant gru --remedies clip --lrs 0.001,0.01 --tuning-seeds 1 \
         --steps 2 --hidden 2 --seeds 1 --quiet --out out";

@@ -1,12 +1,12 @@
-//! Real input, of which a few made-up files do for the test.
+//! Real input, in the form of a few made-up files.
 
 use crate::program::{compare, lines, value};
 use anyhow::Result;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A tiny MNIST in the new folder `name`: image i has the label i % 10, and ink in the two columns
-/// that say so.
+/// A tiny MNIST in the new folder `name`. Image i has the label i % 10, and ink in the two columns
+/// that encode it.
 pub(crate) fn digits(folder: &Path, name: &str) -> Result<PathBuf> {
     let folder = folder.join(name);
     fs::create_dir(&folder)?;
@@ -37,7 +37,10 @@ fn digits_are_read_from_files_and_learnt_by_rows() -> Result<()> {
     assert_eq!(ended.code, Some(0), "{}", ended.err);
     assert!(ended.out.contains("accuracy"), "{}", ended.out);
     let progress: Vec<_> = ended.err.lines().collect();
-    assert!(progress.len() == 2 && progress[1].starts_with("[2/2] "), "a line a run: {progress:?}");
+    assert!(
+        progress.len() == 2 && progress[1].starts_with("[2/2] "),
+        "one line per run: {progress:?}"
+    );
     assert!(progress.iter().all(|line| line.contains(": accuracy ")), "{progress:?}");
 
     let header = value(&temp.path().join("out/comparison.json"))?;

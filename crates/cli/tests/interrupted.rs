@@ -1,4 +1,4 @@
-//! Signals, and paths that only Unix has.
+//! Signals, and paths that exist only on Unix.
 
 use crate::program::{claims_command, command, lines, value, Ended};
 use anyhow::{ensure, Context, Result};
@@ -9,11 +9,11 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// A program's command, as [`command`] gives that of `compare`.
+/// A function that builds a program's command, as [`command`] does for `compare`.
 type Program = fn(&str, &Path, &str) -> Command;
 
-/// Starts a program that can be interrupted, even where the tests themselves have been started in
-/// the background, with signals ignored; as far as this system's `env` can help it.
+/// Starts a program that can be interrupted, even if the tests were started in the background with
+/// signals ignored, as far as `env` of this system allows.
 pub(crate) fn start(folder: &Path, args: &str, of: Program) -> Result<Child> {
     let before = "env --default-signal=INT,TERM,HUP";
     let known = Command::new("sh")
@@ -32,7 +32,7 @@ pub(crate) fn interrupt(child: &Child) -> Result<()> {
     Ok(())
 }
 
-/// Asserts that an interrupted comparison ended with its report, and gives its runs.
+/// Asserts that an interrupted comparison ended with its report, and returns its runs.
 fn interrupted(child: Child, folder: &Path) -> Result<Vec<Value>> {
     let output = child.wait_with_output()?;
     let (out, err) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
@@ -46,7 +46,7 @@ fn interrupted(child: Child, folder: &Path) -> Result<Vec<Value>> {
 }
 
 #[test]
-fn an_interruption_keeps_what_is_finished() -> Result<()> {
+fn an_interruption_keeps_finished_runs() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let args = "--length 8 --variants vanilla,gru --seeds 10000 --steps 20 --jobs 2 --out out";
     let mut child = start(temp.path(), args, command)?;
@@ -74,7 +74,7 @@ fn an_interruption_keeps_what_is_finished() -> Result<()> {
 }
 
 #[test]
-fn an_interruption_ends_a_run_that_has_far_to_go() -> Result<()> {
+fn an_interruption_ends_a_long_run() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let args =
         "--length 8 --variants vanilla --seeds 1 --steps 1000000000 --lr 1e-9 --quiet --out out";
@@ -82,18 +82,18 @@ fn an_interruption_ends_a_run_that_has_far_to_go() -> Result<()> {
     let limit = Instant::now() + Duration::from_secs(120);
     while !temp.path().join("out/comparison.json").exists() {
         let ended = child.try_wait()?;
-        assert!(ended.is_none() && Instant::now() < limit, "it does not begin: {ended:?}");
+        assert!(ended.is_none() && Instant::now() < limit, "it does not start: {ended:?}");
         std::thread::yield_now();
     }
     interrupt(&child)?;
     let runs = interrupted(child, temp.path())?;
-    // There is none if the signal came before its first step.
+    // There is no run if the signal came before its first step.
     assert!(runs.len() <= 1 && runs.iter().all(|run| run["status"] == "stopped"), "{runs:?}");
     Ok(())
 }
 
 #[test]
-fn interrupted_claims_keep_those_that_are_finished() -> Result<()> {
+fn an_interruption_keeps_finished_claims() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let args = "--quick --seeds 3 --jobs 2 --only weight-gradient-norm,forget-gate --out out";
     let mut child = start(temp.path(), args, claims_command)?;
@@ -119,7 +119,7 @@ fn interrupted_claims_keep_those_that_are_finished() -> Result<()> {
     Ok(())
 }
 
-/// `nohup` has SIGHUP ignored.
+/// `nohup` makes the program ignore SIGHUP.
 #[test]
 fn a_comparison_runs_where_signals_are_ignored() -> Result<()> {
     let temp = tempfile::tempdir()?;

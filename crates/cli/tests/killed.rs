@@ -1,4 +1,4 @@
-//! Comparisons that are killed, at random moments and by a full disk, and go on with `--resume`.
+//! Comparisons that are killed, at random moments or by a full disk, and resumed with `--resume`.
 
 use crate::interrupted::{interrupt, start};
 use crate::program::{command, compare, timeless, Ended};
@@ -10,12 +10,13 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// Three networks, six runs of 40 steps with all that is kept under way, saved after every step.
+/// Three networks and six runs of 40 steps, which use every kind of saved state and are saved after
+/// every step.
 const SHORT: &str =
     "--length 6 --variants vanilla,lstm+clip=0.1,gru+attention --seeds 2 --steps 40 --hidden 3 \
      --jobs 2 --checkpoint-every 1 --quiet";
 
-/// A line that is seen even where what passing tests print is not.
+/// Prints a line that is shown even if the output of passing tests is not.
 fn say(line: &str) -> Result<()> {
     Ok(writeln!(stderr(), "{line}")?)
 }
@@ -34,19 +35,19 @@ impl Random {
     }
 }
 
-/// What kills met.
+/// The state of the folders at the kills.
 #[derive(Debug, Default)]
 struct Kills {
     all: u64,
-    /// While it wrote a file, whose beginning lay beside.
+    /// The kill came while a file was being written: its temporary file exists.
     writing: u64,
-    /// With a checkpoint to go on from.
+    /// The kill came when there was a checkpoint to resume from.
     saved: u64,
-    /// Before there was anything.
+    /// The kill came before anything was written.
     early: u64,
 }
 
-/// Whether a file below the folder has such a name.
+/// Whether a file below the folder has a matching name.
 fn has(folder: &Path, name: fn(&str) -> bool) -> Result<bool> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -58,7 +59,7 @@ fn has(folder: &Path, name: fn(&str) -> bool) -> Result<bool> {
     Ok(false)
 }
 
-/// Starts or goes on, kills it after a while, and gives whether it had ended before.
+/// Starts or resumes a comparison, kills it after a while, and returns whether it had ended before.
 fn killed(folder: &Path, out: &str, after: Duration, kills: &mut Kills) -> Result<bool> {
     let begun = folder.join(out).join("comparison.json").exists();
     let mut command = command(
@@ -68,7 +69,7 @@ fn killed(folder: &Path, out: &str, after: Duration, kills: &mut Kills) -> Resul
     );
     let mut child =
         command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn()?;
-    // This is no wait for something to happen: the moment is what is tried.
+    // This does not wait for an event: the test is about the moment of the kill.
     std::thread::sleep(after);
     child.kill()?;
     let output = child.wait_with_output()?;
@@ -90,10 +91,10 @@ fn killed(folder: &Path, out: &str, after: Duration, kills: &mut Kills) -> Resul
     Ok(false)
 }
 
-/// 50 kills, or as many as the environment's `RECURRENT_KILLS` asks for, with delays by
+/// 50 kills, or the number in the environment variable `RECURRENT_KILLS`, with delays drawn from
 /// `RECURRENT_KILL_SEED`.
 #[test]
-fn a_comparison_that_is_killed_at_random_moments_ends_with_the_same_bits() -> Result<()> {
+fn a_comparison_killed_at_random_moments_ends_with_the_same_bits() -> Result<()> {
     let number = |name: &str, default: u64| -> Result<u64> {
         std::env::var(name)
             .map_or(Ok(default), |text| text.parse().with_context(|| name.to_string()))
@@ -136,12 +137,12 @@ fn a_comparison_that_is_killed_at_random_moments_ends_with_the_same_bits() -> Re
          bits. Whole: {:.2} s",
         whole.as_secs_f64()
     ))?;
-    assert!(saved > 0, "or nothing was tried");
+    assert!(saved > 0, "otherwise the test shows nothing");
     Ok(())
 }
 
 #[test]
-fn a_comparison_that_was_interrupted_goes_on() -> Result<()> {
+fn an_interrupted_comparison_is_resumed() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let folder = temp.path();
     let args = "--length 8 --variants vanilla,gru --seeds 6 --steps 300 --hidden 4 --jobs 2";
@@ -157,7 +158,7 @@ fn a_comparison_that_was_interrupted_goes_on() -> Result<()> {
     let end = compare(folder, "--resume out")?;
     assert_eq!(end.code, Some(0), "{}", end.err);
     assert!(end.err.contains("of 12 runs had ended before, and are not repeated\n"), "{}", end.err);
-    assert!(end.err.contains(" goes on after step "), "{}", end.err);
+    assert!(end.err.contains(" continues after step "), "{}", end.err);
     assert_eq!(end.err.matches("\n[12/12] ").count(), 1, "{}", end.err);
     assert!(timeless(&folder.join("out"))? == timeless(&folder.join("straight"))?);
     Ok(())
@@ -172,7 +173,7 @@ fn a_second_program_on_the_folder_is_refused_until_the_first_is_gone() -> Result
     let limit = Instant::now() + Duration::from_secs(120);
     while !temp.path().join("out/comparison.json").exists() {
         let ended = child.try_wait()?;
-        assert!(ended.is_none() && Instant::now() < limit, "it does not begin: {ended:?}");
+        assert!(ended.is_none() && Instant::now() < limit, "it does not start: {ended:?}");
         std::thread::yield_now();
     }
     for (args, option) in [("--resume out", "resume"), ("--out out", "out")] {
@@ -187,14 +188,17 @@ fn a_second_program_on_the_folder_is_refused_until_the_first_is_gone() -> Result
     Ok(())
 }
 
-/// What a program that found no room has left goes on elsewhere, and ends as if nothing had
-/// happened.
+/// A comparison that failed for lack of room is resumed elsewhere and ends as if it had never
+/// failed.
 fn goes_on(folder: &Path, args: &str) -> Result<()> {
     assert!(
         has(&folder.join("out"), |name| name.starts_with("step-"))?,
-        "the last good checkpoint is there"
+        "the last good checkpoint exists"
     );
-    assert!(!has(&folder.join("out"), |name| name.ends_with(".part"))?, "nothing lies beside");
+    assert!(
+        !has(&folder.join("out"), |name| name.ends_with(".part"))?,
+        "no temporary file is left"
+    );
     let end = compare(folder, "--resume out")?;
     assert_eq!(end.code, Some(0), "{}", end.err);
     compare(folder, &format!("{args} --out straight"))?.well();
@@ -207,10 +211,10 @@ const GROWS: &str =
     "--length 6 --variants vanilla --seeds 1 --steps 1500 --hidden 3 --checkpoint-every 50 --jobs \
      1 --quiet";
 
-/// Files may not grow beyond a limit: what the system says to a program that does not die of it is
-/// what a full disk says, in other words.
+/// The size of files is limited. A program that does not die of the signal gets an error like that
+/// of a full disk, in other words.
 #[test]
-fn where_files_may_not_grow_the_error_is_clear_and_the_last_checkpoint_stays() -> Result<()> {
+fn with_limited_file_sizes_the_error_is_clear_and_the_last_checkpoint_stays() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let script = temp.path().join("limited");
     fs::write(&script, "trap '' XFSZ\nulimit -f 100\nexec \"$@\"\n")?; // in blocks of 512 bytes
@@ -228,8 +232,8 @@ fn where_files_may_not_grow_the_error_is_clear_and_the_last_checkpoint_stays() -
     goes_on(temp.path(), GROWS)
 }
 
-/// A file system of 160 KiB of its own, then one that is read-only, where this system lets the
-/// tests mount one.
+/// A file system of 160 KiB of its own, and then a read-only one, if this system lets the tests
+/// mount one.
 #[test]
 fn on_a_full_disk_and_a_read_only_one_the_error_is_clear_and_the_last_checkpoint_stays(
 ) -> Result<()> {

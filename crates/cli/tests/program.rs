@@ -1,4 +1,4 @@
-//! The program, and what it leaves when it ends.
+//! Runs the program, and reads its output and files.
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -14,7 +14,7 @@ pub(crate) const METAL: bool = cfg!(feature = "metal");
 /// The program.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_recurrent");
 
-/// The exit code of a program that has ended, if no signal ended it, and what it printed.
+/// The exit code of a finished program, unless a signal ended it, and its output.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
@@ -30,8 +30,7 @@ impl Ended {
         Ok(Self { code: output.status.code(), out, err })
     }
 
-    /// Asserts that all went well, without a word on the standard error, and gives the standard
-    /// output.
+    /// Asserts success without output on the standard error, and returns the standard output.
     pub(crate) fn well(self) -> String {
         assert_eq!((self.code, self.err.as_str()), (Some(0), ""), "{}", self.out);
         self.out
@@ -39,7 +38,7 @@ impl Ended {
 }
 
 /// The command `before recurrent compare args` in a folder, where `''` is an empty argument. A
-/// panic or an error with a backtrace would show it.
+/// panic or an error would show a backtrace.
 pub(crate) fn command(before: &str, folder: &Path, args: &str) -> Command {
     command_of("compare", before, folder, args)
 }
@@ -79,8 +78,8 @@ pub(crate) fn sweep(folder: &Path, args: &str) -> Result<Ended> {
     Ended::of(&mut command_of("sweep", "", folder, args))
 }
 
-/// Every file below a folder by its name, with what it holds, and every folder, whose name ends
-/// with a slash.
+/// Every file below a folder by its name, with its content, and every folder, whose name ends with
+/// a slash.
 pub(crate) fn tree(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(folder)? {
@@ -98,7 +97,8 @@ pub(crate) fn tree(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     Ok(found)
 }
 
-/// As [`tree`], without what tells of times or of parts: reports, `seconds`, how a comparison went.
+/// Like [`tree`], without anything that depends on time or on parts: reports, `seconds`, the
+/// sessions of a comparison.
 pub(crate) fn timeless(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     let mut found = tree(folder)?;
     found.retain(|name, _| !name.ends_with(".html"));
@@ -131,7 +131,7 @@ pub(crate) fn timeless(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     Ok(found)
 }
 
-/// Removes fields of these names, wherever they stand.
+/// Removes fields of these names at any depth.
 pub(crate) fn without(value: &mut Value, fields: &[&str]) {
     if let Some(object) = value.as_object_mut() {
         object.retain(|name, _| !fields.contains(&name.as_str()));
@@ -139,7 +139,7 @@ pub(crate) fn without(value: &mut Value, fields: &[&str]) {
     }
 }
 
-/// The JSON values of a file, one a line.
+/// The JSON values of a file, one per line.
 pub(crate) fn lines(path: &Path) -> Result<Vec<Value>> {
     let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
     let values = text.lines().map(serde_json::from_str).collect::<serde_json::Result<_>>();

@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 use std::fs::{self, File};
 use std::path::Path;
 
-/// Exit code, options => the line, after `error: `; one that ends with ... goes on. The folders are
-/// those of the test.
+/// Exit code, options => the line after `error: `. A line that ends with ... may continue. The
+/// folders are those of the test.
 const CASES: &str = "
 names
 2 --task ading => task ading: no such task; the nearest is adding, all are adding, adding-tcn, ...
@@ -109,8 +109,8 @@ the output folder
     at nowhere
 ";
 
-/// Asserts that a command line is refused as a line of [`CASES`] says: nothing on the standard
-/// output, that line and no other on the standard error, every file and folder as it was.
+/// Asserts that a command line is refused as described by a line of [`CASES`]: nothing on the
+/// standard output, exactly that line on the standard error, and all files and folders unchanged.
 fn refused(folder: &Path, case: &str) -> Result<()> {
     let (asked, line) = case.split_once(" => ").with_context(|| case.to_string())?;
     let (code, args) = asked.split_once(' ').with_context(|| case.to_string())?;
@@ -178,7 +178,7 @@ fn wrong_input_is_refused_in_one_line_and_leaves_nothing() -> Result<()> {
             "2 --device metal => device metal: this build has no Metal: build with --features metal",
         )?;
     }
-    // Longer than a file system's names may be, in a folder that would be made first.
+    // Longer than a name in a file system may be, in a folder that would be created first.
     let long = "x".repeat(300);
     refused(folder, &format!("1 --out new/{long} => out new/{long}: cannot be made: ..."))
 }

@@ -1,4 +1,4 @@
-//! What `--resume` takes, refuses and leaves as it is.
+//! What `--resume` accepts, refuses and leaves unchanged.
 
 use crate::program::{ablate, compare, sweep, timeless, tree, Ended};
 use anyhow::Result;
@@ -7,13 +7,13 @@ use std::fs;
 const ARGS: &str = "--length 8 --variants vanilla,gru --seeds 2 --steps 20 --quiet";
 
 #[test]
-fn a_finished_comparison_is_not_repeated_and_its_report_is_written_anew() -> Result<()> {
+fn a_finished_comparison_is_not_repeated_and_its_report_is_rewritten() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let printed = compare(temp.path(), &format!("{ARGS} --out out"))?.well();
     let before = tree(&temp.path().join("out"))?;
     fs::remove_file(temp.path().join("out/report.html"))?;
     fs::remove_file(temp.path().join("out/steps.jsonl"))?;
-    // The same command once more, and none at all.
+    // The same command once more, and no options at all.
     for args in [format!("{ARGS} --resume out"), "--resume out".to_string()] {
         let Ended { code, out, err } = compare(temp.path(), &args)?;
         assert_eq!(
@@ -23,7 +23,7 @@ fn a_finished_comparison_is_not_repeated_and_its_report_is_written_anew() -> Res
         assert_eq!(out, printed);
         assert!(tree(&temp.path().join("out"))? == before, "times and all");
     }
-    // A run that is gone is trained again.
+    // A missing run is trained again.
     fs::remove_dir_all(temp.path().join("out/runs/gru-1"))?;
     compare(temp.path(), "--resume out --jobs 1")?.well();
     compare(temp.path(), &format!("{ARGS} --out straight"))?.well();
@@ -77,7 +77,7 @@ fn options_that_contradict_are_refused_by_name() -> Result<()> {
 }
 
 #[test]
-fn sweeps_and_ablations_go_on_too() -> Result<()> {
+fn sweeps_and_ablations_are_resumed_too() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let folder = temp.path();
     let args = "--variants vanilla --lengths 5,8 --seeds 2 --steps 20 --quiet";

@@ -1,15 +1,15 @@
-//! What is printed without a comparison, and where it goes.
+//! Output without a comparison: the lists and the help, and where they are printed.
 
 use crate::program::{command, compare, tree, Ended};
 use anyhow::{Context, Result};
 use std::fs::File;
 
-/// The options that the program promises.
+/// The documented options.
 const OPTIONS: &str =
     "task length variants list seeds seed-offset steps epochs hidden params batch lr clip dtype \
                        device jobs data out quick plain quiet";
 
-/// The variants that every comparison has at least.
+/// The minimal set of default variants.
 const DEFAULT: &str =
     "vanilla vanilla-orthogonal lstm lstm-bias1 lstm-chrono gru residual-lstm residual-vanilla \
                        layernorm-lstm layernorm-gru";
@@ -54,7 +54,7 @@ fn all_options_are_explained() -> Result<()> {
 }
 
 #[test]
-fn a_reader_who_has_gone_is_no_failure_and_a_full_disk_is() -> Result<()> {
+fn a_closed_pipe_is_no_failure_but_a_full_disk_is() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let (reader, writer) = std::io::pipe()?;
     drop(reader);

@@ -1,6 +1,6 @@
-//! The program as its user sees it: what it refuses and in which words, what it writes and prints,
-//! that the same command gives the same files, what an interruption leaves behind, and that what
-//! was killed or interrupted goes on.
+//! The program as its user sees it: refused input and its messages, written files and printed
+//! output, equal files from equal commands, interruptions, and resuming killed or interrupted
+//! comparisons.
 
 mod ablated;
 mod claimed;

@@ -1,4 +1,4 @@
-//! What is shown while a comparison runs.
+//! Progress during a comparison.
 
 use crate::program::compare;
 use anyhow::{Context, Result};
@@ -12,7 +12,7 @@ use {
 
 const ARGS: &str = "--length 8 --variants vanilla,gru --seeds 1 --steps 20 --jobs 1 --out out";
 
-/// Without a terminal every run that ends has a line, with what it came to.
+/// Without a terminal, every run that ends has a line with its results.
 #[test]
 fn lines_carry_the_metrics() -> Result<()> {
     let temp = tempfile::tempdir()?;
@@ -27,7 +27,7 @@ fn lines_carry_the_metrics() -> Result<()> {
         assert!(loss.parse::<f64>()? > 0.0, "{line}");
         let (half_lives, rest) = rest.split_once(", ").with_context(|| line.to_string())?;
         let (before, after) = half_lives.split_once(" → ").with_context(|| line.to_string())?;
-        // Of a gradient that decays, is level, grows, or leaves too few lags for a fit.
+        // The gradient decays, is level, grows, or leaves too few lags for a fit.
         let grows = after.strip_prefix("×2 in ").map(str::parse::<f64>).is_some_and(|x| x.is_ok());
         let told = ["–", "none"].contains(&after) || grows || after.parse::<f64>()? > 0.0;
         assert!(before.parse::<f64>()? > 0.0 && told, "{line}");
@@ -40,13 +40,13 @@ fn lines_carry_the_metrics() -> Result<()> {
     Ok(())
 }
 
-/// On a terminal there are bars or a screen, unless lines are asked for.
+/// A terminal gets bars or a screen, unless lines are requested.
 #[test]
 #[cfg(target_os = "linux")]
-fn lines_can_be_asked_for_on_a_terminal() -> Result<()> {
+fn lines_can_be_requested_on_a_terminal() -> Result<()> {
     if Command::new("script").arg("--version").stdout(Stdio::null()).status().is_err() {
         eprintln!(
-            "lines_can_be_asked_for_on_a_terminal: NOT RUN, there is no `script` of util-linux"
+            "lines_can_be_requested_on_a_terminal: NOT RUN, there is no `script` of util-linux"
         );
         return Ok(());
     }
@@ -61,7 +61,7 @@ fn lines_can_be_asked_for_on_a_terminal() -> Result<()> {
     Ok(())
 }
 
-/// What `compare args` sends to a terminal.
+/// The output of `compare args` on a terminal.
 #[cfg(target_os = "linux")]
 fn on_terminal(folder: &Path, args: &str) -> Result<String> {
     let compare = command("", folder, args);

@@ -1,4 +1,4 @@
-//! What a comparison prints and writes, and that it is the same each time.
+//! The output and files of a comparison, and their repeatability.
 
 use crate::program::{compare, lines, tree, without};
 use anyhow::{Context, Result};
@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
 
-/// A tiny comparison in a folder of its own, where it writes to `out`; and what it printed.
+/// A tiny comparison in its own folder, where it writes to `out`, and its output.
 fn tiny(more: &str) -> Result<(TempDir, String)> {
     let temp = tempfile::tempdir()?;
     let args =
@@ -21,7 +21,7 @@ fn tiny(more: &str) -> Result<(TempDir, String)> {
 const RUNS: [(&str, u64); 4] =
     [("vanilla", 0), ("vanilla", 1), ("lstm-chrono", 0), ("lstm-chrono", 1)];
 
-/// What every line of `runs.jsonl` has at least.
+/// The fields that every line of `runs.jsonl` has at least.
 const FIELDS: [&str; 8] = [
     "/schema",
     "/config/ version seed",
@@ -33,7 +33,7 @@ const FIELDS: [&str; 8] = [
     "/clipping/ fraction scale norm_before norm_after",
 ];
 
-/// The run that a line is of.
+/// The run to which a line belongs.
 fn of(line: &Value) -> (&str, u64) {
     let run = line.get("config").map_or((line, line), |config| (&config["model"], config));
     (run.0["variant"].as_str().unwrap_or_default(), run.1["seed"].as_u64().unwrap_or(u64::MAX))
@@ -117,7 +117,7 @@ fn a_comparison_writes_its_records() -> Result<()> {
             "{run}"
         );
     }
-    // Profiles are taken after 0, 1, 2, 4, 8, 16 and 20 steps, of h and where there is one of c.
+    // Profiles are taken after 0, 1, 2, 4, 8, 16 and 20 steps, of h, and of c if the state has one.
     for (name, fields, counts) in [
         ("steps", "loss lr grad_norm grad_norm_clipped", [20; 4]),
         ("evals", "loss accuracy", [1; 4]),
@@ -141,7 +141,7 @@ fn a_comparison_writes_a_report_that_stands_alone() -> Result<()> {
     assert!(report.starts_with("<!doctype html>") && report.ends_with("</html>"));
     for outside in ["src=", "<link", "@import", "url(", "http"] {
         let inside = |(at, _)| {
-            // Links to papers and documents are for people: the page itself asks for nothing.
+            // Links to papers and documents are for readers: the page itself loads nothing.
             ["href=\"", "createobject", "revokeobject"]
                 .iter()
                 .any(|name| report[..at].ends_with(name))
@@ -172,7 +172,7 @@ fn a_comparison_writes_a_report_that_stands_alone() -> Result<()> {
 /// The fields that depend on the clock, on the command and on the number of runs side by side.
 const TIMES: [&str; 5] = ["seconds", "started", "command", "request", "jobs"];
 
-/// The files of a comparison without these.
+/// The files of a comparison without these fields.
 fn timeless(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     let mut files = tree(folder)?;
     for (name, bytes) in &mut files {
@@ -208,7 +208,7 @@ fn the_same_command_gives_the_same_files_with_any_number_of_jobs() -> Result<()>
     };
     let first = files(2)?;
     for name in ["runs.jsonl", "steps.jsonl", "profiles.jsonl", "report.html"] {
-        assert!(first[name].len() > 1000, "or nothing is compared: {name}");
+        assert!(first[name].len() > 1000, "otherwise nothing is compared: {name}");
     }
     for jobs in [2, 1] {
         let again = files(jobs)?;
@@ -220,7 +220,7 @@ fn the_same_command_gives_the_same_files_with_any_number_of_jobs() -> Result<()>
 }
 
 #[test]
-fn variants_have_remedies_behind_their_names() -> Result<()> {
+fn variants_have_remedies_after_their_names() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let name = "lstm+zoneout=0.1:0.2+clip=0.5";
     let args = format!(

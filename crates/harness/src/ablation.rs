@@ -1,10 +1,10 @@
 //! A paired ablation: one variant with and without each of several remedies, on the same seeds.
 //!
 //! Base and remedies are the variants of one comparison: they have the base's hidden size, the same
-//! data at every step, and the same initial weights wherever a weight of that name and shape exists
-//! in both. So runs of one seed are a pair, and what is compared is their difference: see
-//! [`Measure`] for what is measured, [`Effect`] for what becomes of the pairs, [`Verdict`] for the
-//! rule of the verdicts.
+//! data at every step, and the same initial weights wherever both have a weight of that name and
+//! shape. Runs of one seed are therefore a pair, and their difference is compared: see [`Measure`]
+//! for the measures, [`Effect`] for the statistics of the pairs, and [`Verdict`] for the rule of
+//! the verdicts.
 
 mod tuning;
 
@@ -23,18 +23,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// A paired ablation.
 #[derive(Clone)]
 pub struct Ablation {
-    /// The base, which is the first variant, and the base with each remedy; the name of each is the
-    /// base's, `+` and the remedy's. A size that is a number of weights is that of the base; the
-    /// others have its hidden units.
+    /// The base, which is the first variant, and the base with each remedy, named after the base,
+    /// `+` and the remedy. A width given as a number of weights applies to the base; the others get
+    /// its number of hidden units.
     pub comparison: Comparison,
-    /// The learning rates of which each variant takes its best; none for the one of the settings.
+    /// The learning rates from which each variant takes its best; if empty, the configured rate.
     pub rates: Vec<f64>,
-    /// The number of seeds with which the rates are tried. They follow those of the comparison, and
-    /// are not among them.
+    /// The number of seeds with which the rates are tried. They follow the seeds of the comparison
+    /// and differ from them.
     pub tuning_seeds: u64,
 }
 
-/// An ablation that can be run: everything in it has been looked at.
+/// An ablation that can be run: everything in it has been checked.
 pub struct AblationPlan {
     comparison: Comparison,
     tuning: Option<Comparison>,
@@ -42,12 +42,12 @@ pub struct AblationPlan {
 }
 
 impl Ablation {
-    /// Looks at everything before anything is written or trained.
+    /// Checks everything before anything is written or trained.
     ///
     /// # Errors
-    /// A [`ConfigError`](crate::usage::ConfigError) error in one line: as [`Comparison::check`]; if
-    /// there is no remedy, if one changes nothing, or if a rate is none, stands there twice or is
-    /// changed by a remedy.
+    /// A [`ConfigError`](crate::usage::ConfigError) in one line: as for [`Comparison::check`]; if
+    /// there is no remedy, if a remedy changes nothing, or if a rate is not positive, occurs twice
+    /// or is changed by a remedy.
     pub fn check(&self) -> Result<AblationPlan> {
         let Some((base, remedies)) = self.comparison.variants.split_first() else {
             bail_config!("variant: expected one, got none")
@@ -84,12 +84,11 @@ impl Ablation {
 }
 
 impl AblationPlan {
-    /// Runs it, and writes what a comparison writes,
-    /// `ablation.jsonl`, and with several learning rates `tuning.jsonl` beside the folder `tuning`,
-    /// which holds the comparison of these.
+    /// Runs it, and writes the files of a comparison and `ablation.jsonl`. With several learning
+    /// rates it also writes `tuning.jsonl`, and the comparison of the rates in the folder `tuning`.
     ///
-    /// Once `cancel` is set, what is finished is kept, and effects are those of the pairs that
-    /// there are. `on_event` hears of everything that happens.
+    /// Once `cancel` is set, finished runs are kept, and effects are computed from the complete
+    /// pairs. `on_event` receives every event.
     ///
     /// # Errors
     /// If something cannot be written.
@@ -110,7 +109,7 @@ impl AblationPlan {
         }
         let tuning = self.tuning.is_some() && tuned.is_empty();
         let records = match tuning {
-            // It was interrupted: what would run with the best rates is not known yet.
+            // It was interrupted: the runs at the best rates are not known yet.
             true => Records::default(),
             false => self.comparison.check()?.run(folder, cancel, on_event)?,
         };

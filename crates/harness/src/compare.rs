@@ -20,19 +20,19 @@ use std::time::Instant;
 
 pub use manifest::stored_request;
 
-/// More are taken for a slip of the pen: every run that has not begun takes its place in memory,
-/// every job a thread.
+/// Upper bound; larger values are almost certainly typos. Every run that has not begun takes
+/// memory, and every job a thread.
 const MOST_SEEDS: u64 = 1_000_000;
 const MOST_JOBS: u64 = 1024;
 
-/// Variants × seeds on one task, all trained alike.
+/// Variants × seeds on one task, all with the same training.
 #[derive(Clone)]
 pub struct Comparison {
-    /// What is to be learnt.
+    /// The task.
     pub task: Arc<dyn Task>,
-    /// Who learns it, in the order of the report.
+    /// The variants, in the order of the report.
     pub variants: Vec<Variant>,
-    /// How, but for the overrides of the variants.
+    /// The training options, before the overrides of the variants.
     pub training: TrainingConfig,
     /// The number of seeds.
     pub seeds: u64,
@@ -40,28 +40,29 @@ pub struct Comparison {
     pub seed_offset: u64,
     /// The number of runs side by side, each on one thread.
     pub jobs: usize,
-    /// How often runs under way are saved, so that the comparison can go on if it is killed.
+    /// How often unfinished runs are saved, so that a killed comparison can be resumed.
     pub interval: Interval,
-    /// The command that asked for it, for the reader of the results; empty if there was none.
+    /// The command that started the comparison, for readers of the results; empty if there was
+    /// none.
     pub command: Vec<String>,
-    /// What a program needs to ask for it again: written beside the results, and read by that
-    /// program alone.
+    /// What a program needs to resume the comparison. It is written beside the results and read by
+    /// that program alone.
     pub request: Value,
 }
 
-/// What happens in a comparison. Runs tell of it from threads of their own; each of these is a
-/// worker, with a number from 0 on.
+/// The events of a comparison. Runs send them from their own threads. Each thread is a worker,
+/// numbered from 0.
 #[derive(Clone, Copy)]
 pub enum ComparisonEvent<'a> {
-    /// It begins.
+    /// The comparison begins.
     Begins {
         /// The task.
         task: &'a dyn Task,
-        /// The training steps of each.
+        /// The training steps of each run.
         steps: u64,
-        /// The number of runs that had ended before, and are not repeated.
+        /// The number of runs that had ended before and are not repeated.
         ended: u64,
-        /// The variants of the runs to come, in the order in which they begin.
+        /// The variants of the remaining runs, in the order in which they begin.
         waiting: &'a [&'a str],
     },
     /// A worker begins a run.
@@ -73,21 +74,21 @@ pub enum ComparisonEvent<'a> {
         /// The seed.
         seed: u64,
     },
-    /// Something happens in the run of a worker.
+    /// An event in the run of a worker.
     Run {
         /// The worker.
         worker: usize,
-        /// What happens.
+        /// The event.
         event: Event<'a>,
     },
-    /// The run of a worker has ended, and is written.
+    /// The run of a worker has ended and is written.
     RunEnded {
         /// The worker.
         worker: usize,
-        /// How it ended.
+        /// The record of the run.
         run: &'a RunRecord,
     },
-    /// It has ended: nothing runs any more.
+    /// The comparison has ended: nothing runs any more.
     Ended,
 }
 
@@ -104,8 +105,8 @@ pub fn cores() -> usize {
 }
 
 impl Comparison {
-    /// The variants on the task with three seeds, as many runs side by side as there are cores, and
-    /// the task's default settings.
+    /// The variants on the task with three seeds, one run per core side by side, and the task's
+    /// default settings.
     pub fn new(task: Arc<dyn Task>, variants: Vec<Variant>) -> Self {
         let training = TrainingConfig::new(task.as_ref());
         let (seeds, seed_offset, jobs, interval) = (3, 0, cores(), Interval::default());
@@ -113,7 +114,7 @@ impl Comparison {
         Self { task, variants, training, seeds, seed_offset, jobs, interval, command, request }
     }
 
-    /// Looks at everything before anything is written or trained, and finds the size of every
+    /// Checks everything before anything is written or trained, and finds the width of every
     /// variant.
     ///
     /// # Errors
@@ -175,27 +176,25 @@ impl Comparison {
 }
 
 impl Plan<'_> {
-    /// Runs every variant with every seed, seeds outermost, and gives all records in canonical
-    /// order: variants as they were given, then seeds, then steps.
+    /// Runs every variant with every seed, seeds outermost, and returns all records in canonical
+    /// order: variants as given, then seeds, then steps.
     ///
-    /// Each run is written to its own folder, `runs/<variant>-<seed>`, as it ends. `runs.jsonl`,
-    /// `steps.jsonl`, `evals.jsonl` and
-    /// `profiles.jsonl` are merged from these at the end, `comparison.json` says what was asked
-    /// for. A run that fails is recorded as failed, and the others go on. Once `cancel` is set, the
-    /// runs under way end after their present step and are kept, no other begins, and the merged
-    /// files are written.
+    /// Each run is written to its own folder, `runs/<variant>-<seed>`, when it ends. At the end
+    /// these are merged into `runs.jsonl`, `steps.jsonl`, `evals.jsonl` and `profiles.jsonl`;
+    /// `comparison.json` holds the request. A failed run is recorded as failed, and the others
+    /// continue. Once `cancel` is set, the current runs end after their present step and are kept,
+    /// no other begins, and the merged files are written.
     ///
-    /// `on_event` hears of everything that happens, from several threads; `&|_| {}` listens to
-    /// nothing.
+    /// `on_event` receives every event, from several threads; `&|_| {}` ignores them.
     ///
-    /// In a folder that this comparison has written to before, it goes on: runs that have ended
-    /// stay as they are, those that were killed or stopped go on from their last checkpoint, and
-    /// everything ends with the bits of a comparison that was never interrupted, but for times.
+    /// In a folder that this comparison has written to before, it is resumed: finished runs stay
+    /// unchanged, killed or stopped runs continue from their last checkpoint, and the final bits
+    /// are those of a comparison that was never interrupted, except for times.
     ///
     /// # Errors
-    /// A [`ConfigError`] error that names what is different, if the folder holds another
-    /// comparison, or one of another version; another, if something cannot be written. What runs
-    /// find is no error.
+    /// A [`ConfigError`] that names the difference, if the folder holds another comparison or one
+    /// of another version; another error if something cannot be written. A failure of a run is not
+    /// an error.
     pub fn run(
         &self,
         folder: &OutputDir,
@@ -240,7 +239,7 @@ impl Plan<'_> {
         self.comparison.seeds().flat_map(move |seed| (0..variants).map(move |index| (index, seed)))
     }
 
-    /// One of them.
+    /// One of these runs.
     fn job(&self, (index, seed): (usize, u64)) -> Job<'_> {
         self.jobs[index].with_seed(seed)
     }

@@ -7,8 +7,8 @@ use candle_core::{utils, DType, Device, DeviceLocation};
 /// The device called `cpu`, `cuda`, `cuda:N` or `metal`.
 ///
 /// # Errors
-/// If there is no such name, this build lacks the device, or the machine does. It is never another
-/// device in its place.
+/// If there is no such name, or if this build or the machine lacks the device. Another device never
+/// takes its place.
 pub fn by_name(name: &str) -> Result<Device> {
     let (kind, number) = match name.split_once(':') {
         Some((kind, number)) => (kind, Some(number)),
@@ -47,7 +47,7 @@ pub fn name(device: &Device) -> String {
 /// The dtype called `f32` or `f64`.
 ///
 /// # Errors
-/// If it is another.
+/// If there is no such dtype.
 pub fn dtype(name: &str) -> Result<DType> {
     match name {
         "f32" => Ok(DType::F32),
@@ -88,8 +88,8 @@ mod tests {
     }
 
     #[test]
-    fn cuda_that_is_not_there_is_an_error_and_no_cpu() {
-        let error = by_name("cuda:99").expect_err("nobody has a hundred");
+    fn a_missing_cuda_device_is_an_error() {
+        let error = by_name("cuda:99").expect_err("no machine has a hundred devices");
         let (line, code) = match utils::cuda_is_available() {
             true => ("device cuda:99 is not there", 1),
             false => ("device cuda:99: this build has no CUDA: build with --features cuda", 2),

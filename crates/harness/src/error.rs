@@ -1,16 +1,16 @@
-//! What can go wrong.
+//! The errors of this crate.
 
 use recurrent_tasks::usage::ConfigError;
 
 /// The result of something that may fail with an [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a run or a comparison cannot begin, or cannot be kept. What goes wrong in training is no
-/// error: the record of the run says it.
+/// Why a run or a comparison cannot begin, or cannot be saved. A failure in training is not an
+/// error: the run's record states it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A mistake in what was asked for.
+    /// A mistake in the request.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// A task fails.
@@ -22,7 +22,7 @@ pub enum Error {
     /// Candle refuses an operation.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
-    /// The gradient shows that a network cannot learn.
+    /// The gradient watch finds that a network cannot learn.
     #[error(transparent)]
     Fault(#[from] recurrent_train::GradientFault),
     /// A value cannot be written as JSON.
@@ -31,12 +31,12 @@ pub enum Error {
     /// A layer lacks what an option needs.
     #[error("{0}")]
     Layer(String),
-    /// A device is not there.
+    /// A device is missing.
     #[error("{device} is not there")]
     Device {
         /// Its name.
         device: String,
-        /// Why not.
+        /// The cause.
         source: candle_core::Error,
     },
     /// A run cannot be saved, or resumed from its checkpoint.
@@ -45,16 +45,16 @@ pub enum Error {
     /// A checkpoint belongs to another run.
     #[error("{0}")]
     OtherRun(String),
-    /// There is no thread to run on.
+    /// A thread cannot be started.
     #[error("worker: no thread to run on")]
     Thread(#[from] rayon::ThreadPoolBuildError),
-    /// What the caller does with finished runs fails.
+    /// The caller's function for finished runs fails.
     #[error(transparent)]
     Caller(Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl Error {
-    /// Whether it is a mistake in what was asked for.
+    /// Whether the error is a mistake in the request.
     pub fn is_config(&self) -> bool {
         match self {
             Self::Config(_) => true,
@@ -65,7 +65,7 @@ impl Error {
     }
 }
 
-/// Marks an error as one of keeping a run.
+/// Marks an error as a failure to save a run.
 pub(crate) trait Kept<T> {
     fn kept(self) -> Result<T>;
 }

@@ -10,14 +10,14 @@ use crate::variant::{Size, Variant};
 use candle_core::{DType, Device};
 use candle_nn::VarBuilder;
 
-/// One run before it starts: its configuration, and what that opens.
+/// One run before it starts: its configuration, and the variant, task and device that belong to it.
 #[derive(Clone)]
 pub struct Job<'a> {
     /// The network.
     pub variant: &'a Variant,
-    /// What it learns.
+    /// The task.
     pub task: &'a dyn Task,
-    /// What is asked for.
+    /// The configuration.
     pub config: RunConfig,
     /// The device that the configuration names.
     pub device: Device,
@@ -71,7 +71,7 @@ impl<'a> Job<'a> {
         self.variant.folder(self.config.seed)
     }
 
-    /// What the variant is built for.
+    /// The size for which the variant is built.
     pub fn size(&self) -> Size {
         Size {
             input: self.task.input_size(),

@@ -1,4 +1,4 @@
-//! All measures of a network at one moment of its training, in levels by what they cost.
+//! All measures of a network at one moment of its training, in levels by their cost.
 //!
 //! | level | what | from |
 //! |---|---|---|
@@ -6,11 +6,11 @@
 //! | `gradients` | gates, carousel, Ω, spectra, long-range share, truncation, f64 shadow, noise, rank, depth | some backward passes in f64 |
 //! | `dynamics` | Jacobians, Lyapunov spectrum, sensitivity, memory capacity | a Jacobian a step |
 //!
-//! The first is always taken. The others are asked for by
-//! [`Settings::measures`](crate::config::TrainingConfig::measures), are taken before and after
-//! training, and become lines of `measures.jsonl`; `runs.jsonl` says how long they took. They are
-//! those of [`recurrent_measures`], where formulas and sources stand, on the network's weights in
-//! f64.
+//! The first level is always measured. The others are chosen by
+//! [`TrainingConfig::measures`](crate::config::TrainingConfig::measures), are taken before and after
+//! training, and become lines of `measures.jsonl`; `runs.jsonl` records the time they took. They
+//! are the measures of [`recurrent_measures`], which documents formulas and sources, on the
+//! network's weights in f64.
 
 mod dynamics;
 mod gradients;
@@ -32,7 +32,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 use writer::MeasureWriter;
 
-/// What was measured, and how long it took.
+/// The measured lines, and the time they took.
 #[derive(Default, Serialize, Deserialize)]
 pub(crate) struct MeasureLog {
     pub(crate) lines: Vec<MeasureRecord>,
@@ -40,10 +40,11 @@ pub(crate) struct MeasureLog {
     pub(crate) seconds: BTreeMap<String, f64>,
 }
 
-/// The network over its present weights in f64, on the CPU, whatever it trains in.
+/// The network with its present weights in f64 on the CPU, whatever its dtype and device in
+/// training.
 struct F64Copy {
     network: Network,
-    /// The weights of the recurrent layers, variables.
+    /// The weights of the recurrent layers, as variables.
     weights: Vec<(String, Tensor)>,
 }
 
@@ -98,7 +99,7 @@ fn batch(job: &Job, split: Split, step: u64, count: usize) -> Result<Batch> {
     )?)
 }
 
-/// The mean loss of a network on a batch, under a pass.
+/// The mean loss of a network on a batch.
 fn loss(
     job: &Job,
     network: &Network,

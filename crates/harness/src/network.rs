@@ -1,4 +1,4 @@
-//! What is trained: recurrent layers with a read-out.
+//! The trained network: recurrent layers with a read-out.
 
 mod attention;
 
@@ -18,16 +18,17 @@ use recurrent_train::Params;
 /// y_t = W h_t + W_c Σ_s a_ts h_s + b      with attention, a_ts = softmax_s((W_q h_t) · (W_k h_s) / √d) over the steps s <= t
 /// ```
 ///
-/// Attention is a way for the gradient around the recurrence: dL/dh_s has a part for every step
+/// Attention gives the gradient a path around the recurrence: dL/dh_s has a part for every step
 /// that is read, whatever lies between. With [`Readout::AttentionDetached`] the h_s in keys and sum
-/// are cut off from the graph, and the same answer takes the recurrence alone.
+/// are detached from the graph, so that the gradient of the same answer passes through the
+/// recurrence alone.
 ///
-/// The weights of the layers lie under `rnn` and those of the read-out under `readout`:
+/// The weights of the layers have the prefix `rnn`, those of the read-out the prefix `readout`:
 /// `weight` (output, d) and `bias` (output), for d output features of the layers, and with
-/// attention `query.weight` and `key.weight` (d, d) and
-/// `context.weight` (output, d). They begin as in `torch.nn.Linear`, each drawn by its own name, so
-/// that networks with and without attention begin with the same W. Where every step is read,
-/// attention takes batch × time × time scores.
+/// attention `query.weight` and `key.weight` (d, d) and `context.weight` (output, d). They are
+/// initialised as in `torch.nn.Linear`, each drawn by its own name, so that networks with and
+/// without attention begin with the same W. If every step is read, attention takes batch × time ×
+/// time scores.
 pub struct Network {
     rnn: Box<dyn Layer>,
     readout: Linear,
@@ -36,7 +37,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// The network of a variant for a task, its weights out of `vb`.
+    /// The network of a variant for a task, with weights from `vb`.
     ///
     /// # Errors
     /// Those of the variant.
@@ -59,7 +60,7 @@ impl Network {
         Ok(Self { rnn, readout, attention, reads: task.loss_target() })
     }
 
-    /// The network with new weights that can be trained, drawn from `seed`, and these.
+    /// The network with new trainable weights, drawn from `seed`, and these weights.
     ///
     /// # Errors
     /// As [`Network::new`].
@@ -78,11 +79,11 @@ impl Network {
         Ok((network, Params::from_varmap(&map)?))
     }
 
-    /// The network over the present weights, outside of any graph: what it computes keeps nothing
+    /// The network with the present weights detached from any graph: its computations keep nothing
     /// for a backward pass.
     ///
     /// # Errors
-    /// As [`Network::new`]; if there is no weight.
+    /// As [`Network::new`]; if there are no weights.
     pub fn frozen(
         variant: &Variant,
         size: Size,
@@ -117,7 +118,7 @@ impl Network {
     }
 
     /// The outputs that the task's loss reads: `(batch, output)`, or `(batch, time, output)` for
-    /// all steps, where what stands in the padding means nothing.
+    /// all steps, where values in the padding have no meaning.
     ///
     /// # Errors
     /// If the shapes do not fit.
@@ -125,7 +126,7 @@ impl Network {
         Ok(self.forward_from(xs, None, context)?.0)
     }
 
-    /// As [`Network::forward`], from the states that `carry` holds, with the states at the end.
+    /// As [`Network::forward`], but from the states in `carry`, and with the final states.
     /// Attention sees the steps of `xs` alone.
     ///
     /// # Errors

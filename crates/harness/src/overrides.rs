@@ -1,5 +1,5 @@
-//! The modifiers that change how a network is trained or read: overrides of the training options,
-//! for any variant.
+//! The modifiers that change the training or the read-out of a network. They are overrides of the
+//! training options, for any variant.
 
 use crate::config::{Clipping, Override, Readout};
 use crate::error::Result;
@@ -74,12 +74,12 @@ const TABLE: &[ModifierRow<Override>] = &[
     ModifierRow::new("lr=X", "another learning rate", "", |v| Ok(Override::Lr(v.positive()?))),
 ];
 
-/// How each modifier is written, what it does, and where it comes from.
+/// The syntax, effect and source of each modifier.
 pub fn specs() -> impl Iterator<Item = ModifierSpec> + Clone {
     TABLE.iter().map(|row| row.spec)
 }
 
-/// The override that a text names; `None` if it names none.
+/// The override that a text names; `None` if the text names no override.
 ///
 /// ```
 /// use recurrent_harness::overrides::parse;
@@ -87,7 +87,7 @@ pub fn specs() -> impl Iterator<Item = ModifierSpec> + Clone {
 ///
 /// # fn main() -> recurrent_harness::Result<()> {
 /// assert_eq!(parse("clip=0.5")?, Some(Override::Clip(Clipping::GlobalNorm(0.5))));
-/// assert_eq!(parse("chrono")?, None); // changes the network, which is not the harness's business
+/// assert_eq!(parse("chrono")?, None); // it changes the network, not its training
 /// # Ok(())
 /// # }
 /// ```
@@ -107,7 +107,7 @@ mod tests {
     use recurrent_tasks as tasks;
 
     #[test]
-    fn every_row_of_the_table_is_a_remedy() -> Result<()> {
+    fn every_row_of_the_table_parses() -> Result<()> {
         let mut changes = Vec::new();
         for spec in specs() {
             let (usage, name) = (spec.usage, spec.name());

@@ -24,7 +24,7 @@ use training::Training;
 pub use crate::job::Job;
 pub use checkpoint::Interval;
 
-/// A run that has ended: what its folder holds.
+/// A finished run: the content of its folder.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Run {
     /// `run.json`.
@@ -37,18 +37,18 @@ pub struct Run {
     pub profiles: Vec<ProfileRecord>,
     /// `measures.jsonl`.
     pub measures: Vec<MeasureRecord>,
-    /// `weights.safetensors`: the weights at the end, under the names that
-    /// [`Network`](crate::network::Network) gives them; empty if the run failed before it had any.
+    /// `weights.safetensors`: the final weights under the names of
+    /// [`Network`](crate::network::Network); empty if the run failed before it had any.
     pub weights: Vec<u8>,
 }
 
-/// What happens in a run.
+/// The events of a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Event<'a> {
-    /// A checkpoint was found spoilt, and one before it is taken, or none: a line that says which,
-    /// and what is wrong with it.
+    /// A checkpoint is damaged; an earlier one is used, or the run begins anew. A line that names
+    /// the checkpoint and the damage.
     Damaged(&'a str),
-    /// It goes on from a checkpoint, after these steps.
+    /// The run continues from a checkpoint, after these steps.
     Resumed(&'a [StepRecord]),
     /// A training step is done: its number and its loss.
     Step(u64, f64),
@@ -56,11 +56,11 @@ pub enum Event<'a> {
     Evaluated(&'a EvalRecord),
     /// Gradient profiles were taken.
     Profiled {
-        /// Those of all layers, directions and parts of the state; of a run that goes on, first
-        /// those of all steps so far.
+        /// The profiles of all layers, directions and parts of the state. For a resumed run, the
+        /// first event holds those of all steps so far.
         profiles: &'a [ProfileRecord],
-        /// The half-life of h in the top layer at the last of them, in steps; `None` if it does not
-        /// decay, or cannot be fitted.
+        /// The half-life of h in the top layer in the last profile, in steps; `None` if the
+        /// gradient does not decay, or cannot be fitted.
         half_life: Option<f64>,
     },
 }
@@ -68,21 +68,21 @@ pub enum Event<'a> {
 /// The number of evaluations in a row that must meet a task's criterion.
 pub const IN_A_ROW: usize = 3;
 
-/// Trains the network, until the task is solved, the steps are used up, something fails, or
-/// `cancel` is set.
+/// Trains the network until it solves the task, uses up its steps or fails, or until `cancel` is
+/// set.
 ///
-/// - Every training step takes a fresh batch. The gradients are watched: a parameter without
-///   gradient, one whose gradient is exactly zero in all of the first steps without an underflow on
-///   record, NaN and infinity end the run, which is then recorded as failed.
-/// - Evaluations take fresh held-out examples each time, or the whole held-out set. Where the task
-///   has a criterion, the run ends with the third evaluation in a row that meets it, and is solved
-///   since the first of these.
+/// - Every training step takes a fresh batch. The gradients are watched. A run ends and is recorded
+///   as failed at a parameter without gradient, at one whose gradient is exactly zero in all of the
+///   first steps without a recorded underflow, and at NaN or infinity.
+/// - Each evaluation takes fresh held-out examples, or the whole held-out set. If the task has a
+///   criterion, the run ends with the third evaluation in a row that meets it, and counts as solved
+///   at the first of these.
 /// - Gradient profiles are recorded at the start, at the end, and after 25, 50, 100, 200, ... steps
-///   (in short runs from an earlier step on), always on the same 32 held-out examples, which are
-///   never evaluated on for a generated task.
+///   (from an earlier step in short runs), always on the same 32 held-out examples. The evaluations
+///   of a generated task never use these examples.
 ///
-/// `progress` is called after every training step with its number and its loss. The same job gives
-/// the same records, bit by bit, but for the seconds.
+/// `progress` is called after every training step with the step's number and its loss. The same job
+/// gives the same records, bit by bit, except for the seconds.
 ///
 /// ```
 /// # use recurrent_harness::{run::{self, Job}, variant::Variant};
@@ -107,16 +107,16 @@ pub fn run(job: &Job, cancel: &AtomicBool, progress: &mut dyn FnMut(u64, f64)) -
         .expect("it is not kept, so that nothing can fail to be")
 }
 
-/// As [`run()`], in a folder of the run's own: it is saved there under way, goes on from what it
-/// finds saved, and ends with the bits of a run that was never interrupted, in weights and records,
-/// but for the seconds.
+/// Like [`run()`], in the run's own folder. The run is saved there while it trains, continues from
+/// a saved state, and ends with the bits of an uninterrupted run in weights and records, except for
+/// the seconds.
 ///
-/// A run that was stopped leaves a checkpoint of its last step. One that was killed goes on from
-/// its last checkpoint, or from the one before if that is spoilt, or begins anew if there is none.
+/// A stopped run leaves a checkpoint of its last step. A killed run continues from its last
+/// checkpoint, from the one before if the last is damaged, or begins anew without one.
 ///
 /// # Errors
-/// If a checkpoint cannot be written, or is of another run: with another seed, another rate,
-/// another version of this crate. The last good checkpoint is then as it was.
+/// If a checkpoint cannot be written, or belongs to another run: one with another seed, learning
+/// rate or version of this crate. The last good checkpoint then stays unchanged.
 pub fn run_in(
     job: &Job,
     folder: &OutputDir,
@@ -155,7 +155,7 @@ fn train(
     Ok(log.close(job, status, weights))
 }
 
-/// Refuses a treatment that does not suit the layers of the variant.
+/// Refuses training options that do not suit the layers of the variant.
 pub(crate) fn check(job: &Job) -> Result<()> {
     let (network, RunConfig { training, seed, .. }) = (job.untrained()?, &job.config);
     let second = BatchKey { split: Split::Train, seed: *seed, step: 1, batch: training.batch };
@@ -178,9 +178,9 @@ fn failed(error: &Error) -> Status {
 }
 
 impl Run {
-    /// Writes weights and records into a folder of the run's own, `run.json` last, so that it
-    /// stands for a whole run; and removes the checkpoints there, unless the run was stopped and
-    /// can go on.
+    /// Writes weights and records into the run's own folder. `run.json` comes last, so that it
+    /// marks a complete run. Then the checkpoints there are removed, unless the run was stopped and
+    /// can be resumed.
     ///
     /// # Errors
     /// If they cannot be written.
@@ -199,10 +199,10 @@ impl Run {
         Ok(())
     }
 
-    /// Whether a run in this folder has ended by itself, and need not run again.
+    /// Whether the run in this folder has ended by itself and need not run again.
     ///
     /// # Errors
-    /// If its `run.json` is there and cannot be read.
+    /// If its `run.json` exists and cannot be read.
     pub fn has_ended(folder: &OutputDir) -> Result<bool> {
         if !folder.path().join("run.json").exists() {
             return Ok(false);
@@ -211,7 +211,7 @@ impl Run {
         if record.status == Status::Stopped {
             return Ok(false);
         }
-        // It may have been killed before it could remove them.
+        // The program may have been killed before it removed them.
         checkpoint::clear(folder)?;
         Ok(true)
     }

@@ -1,4 +1,4 @@
-//! How wide each variant of a comparison is.
+//! The width of each variant of a comparison.
 
 use crate::config::{Readout, Width};
 use crate::error::Result;
@@ -7,19 +7,18 @@ use crate::task::Task;
 use crate::usage::{bail_config, line, ConfigError};
 use crate::variant::{Size, Variant};
 
-/// Wider networks are refused as a slip: they would need gigabytes. It also ends the search where
-/// the number of weights does not grow.
+/// Upper bound; wider networks are almost certainly typos and would need gigabytes. It also ends
+/// the search if the number of weights does not grow.
 const WIDEST: usize = 8192;
 
-/// The number of hidden units of each layer of a variant, and the number of weights that it then
-/// has.
+/// The number of hidden units of each layer of a variant, and the resulting number of weights.
 ///
-/// Of two widths equally near to a number of weights, the smaller one is taken. The number of
+/// Of two widths whose numbers of weights are equally near, the smaller one is taken. The number of
 /// weights must not fall as the number of units rises.
 ///
 /// # Errors
-/// If the variant cannot be built, is larger than asked for even with one unit, or smaller with
-/// 8,192.
+/// If the variant cannot be built, has more weights than requested even with one unit, or fewer
+/// with 8,192.
 pub fn solve(
     width: Width,
     variant: &Variant,

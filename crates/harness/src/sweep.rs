@@ -1,5 +1,5 @@
-//! How long may a lag be? One comparison for every length of a task, and the longest that each
-//! variant still solves.
+//! How long may a lag be? One comparison for every length of a task, and the longest length that
+//! each variant still solves.
 
 pub use crate::solve_rates::{Findings, MaximumLength, SolveRate};
 
@@ -11,24 +11,25 @@ use crate::solve_rates::findings;
 use crate::usage::bail_config;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What a caller may fail with.
+/// The error type of a caller's function.
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Comparisons of the same variants on a task of rising length.
+/// Comparisons of the same variants on a task of increasing length.
 #[derive(Clone)]
 pub struct Sweep {
     /// A comparison for every length.
     pub comparisons: Vec<Comparison>,
-    /// The share of runs that has to solve the task.
+    /// The share of runs that must solve the task.
     pub probability: f64,
 }
 
 impl Sweep {
-    /// Looks at everything before anything is written or trained.
+    /// Checks everything before anything is written or trained.
     ///
     /// # Errors
-    /// A [`ConfigError`](crate::usage::ConfigError) error in one line: as [`Comparison::check`]; if
-    /// lengths do not rise, if the task cannot be solved, or if the probability is none.
+    /// A [`ConfigError`](crate::usage::ConfigError) in one line: as for [`Comparison::check`]; if
+    /// lengths do not increase, if the task has no criterion, or if the probability is not above 0
+    /// and at most 1.
     pub fn check(&self) -> Result<()> {
         if self.comparisons.is_empty() {
             bail_config!("lengths: expected at least one, got none");
@@ -56,16 +57,14 @@ impl Sweep {
         Ok(())
     }
 
-    /// Runs the comparisons from the shortest to the longest, each in a folder of its own,
-    /// `length-25`; and writes `sweep.jsonl` and `maximum.jsonl`. `on_event` hears of everything
-    /// that happens, and `finished` gets the records of a length and their folder when it is done,
-    /// to write a report for instance.
+    /// Runs the comparisons from the shortest to the longest, each in its own folder, `length-25`,
+    /// and writes `sweep.jsonl` and `maximum.jsonl`. `on_event` receives every event. `finished`
+    /// receives the records and the folder of each finished length, for instance to write a report.
     ///
-    /// Once `cancel` is set, what is finished is kept, and lengths that have not begun are left
-    /// out.
+    /// Once `cancel` is set, finished runs are kept, and lengths that have not begun are left out.
     ///
     /// # Errors
-    /// As [`Sweep::check`], that of `finished`, and if something cannot be written.
+    /// As for [`Sweep::check`]; the error of `finished`; if something cannot be written.
     pub fn run(
         &self,
         folder: &OutputDir,

@@ -14,39 +14,39 @@ use std::sync::Arc;
 pub struct Variant {
     /// The name, as on the command line: `lstm-chrono`.
     pub name: String,
-    /// One line on what it is.
+    /// A description in one line.
     pub summary: String,
-    /// How its weights begin, in words: `PyTorch`, `chrono(100)`.
+    /// The initialisation of its weights, in words: `PyTorch`, `chrono(100)`.
     pub init: String,
     /// Its options, for the report.
     pub options: BTreeMap<String, String>,
-    /// The training options that it changes for itself.
+    /// The training options that it overrides.
     pub overrides: Vec<Override>,
-    /// Makes the recurrent layers. All weights come from the given builder, which brings the seed:
+    /// Builds the recurrent layers. All weights come from the given builder, which holds the seed:
     /// [`recurrent_core::init::seeded`].
     pub build: Build,
 }
 
-/// What a variant is built for.
+/// The size for which a variant is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
     /// The number of input features.
     pub input: usize,
     /// The number of hidden units of each layer.
     pub hidden: usize,
-    /// The longest lag of the task, for initialisations that take it.
+    /// The longest lag of the task, for initialisations that need it.
     pub longest_lag: usize,
 }
 
-/// Makes the recurrent layers at a size.
+/// Builds the recurrent layers for a size.
 pub type Build = Arc<dyn Fn(Size, VarBuilder) -> BuildResult + Send + Sync>;
 
-/// What a [`Build`] returns: a layer, or candle's error.
+/// The result of a [`Build`]: a layer, or candle's error.
 pub type BuildResult = candle_core::Result<Box<dyn Layer>>;
 
 impl Variant {
-    /// A variant that is known by its name alone; the [first page](crate) of this crate has an
-    /// example.
+    /// A variant with a name and no further description; the [first page](crate) of this crate has
+    /// an example.
     pub fn new(
         name: impl Into<String>,
         build: impl Fn(Size, VarBuilder) -> BuildResult + Send + Sync + 'static,
@@ -61,8 +61,8 @@ impl Variant {
         }
     }
 
-    /// The name of the folder of a run. A colon, as in `lstm+zoneout=0.05:0.5`, cannot stand in one
-    /// everywhere.
+    /// The name of the folder of a run. Some file systems allow no colon in it, as in
+    /// `lstm+zoneout=0.05:0.5`.
     pub(crate) fn folder(&self, seed: u64) -> String {
         format!("{}-{seed}", self.name.replace(':', "_"))
     }
@@ -71,8 +71,8 @@ impl Variant {
 /// The variants of these names, in this order.
 ///
 /// # Errors
-/// If there is no variant of a name, with the nearest that there is; if a name stands there twice,
-/// or none at all.
+/// If a name has no variant, with the nearest known name; if a name occurs twice, or if there are
+/// no names.
 pub fn choose<S: AsRef<str>>(known: &[Variant], names: &[S]) -> Result<Vec<Variant>> {
     if names.is_empty() {
         bail_config!("variants: expected at least one name, got none");

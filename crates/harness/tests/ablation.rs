@@ -1,4 +1,4 @@
-//! A whole ablation and a whole sweep, with layers that the harness does not know.
+//! A whole ablation and a whole sweep, with layers that the harness does not know by name.
 
 use crate::cells::tanh;
 use anyhow::Result;
@@ -57,7 +57,7 @@ fn an_ablation_is_paired_written_and_repeated() -> Result<()> {
         .iter()
         .all(|run| run.config.model.hidden == findings.records.runs[0].config.model.hidden));
 
-    // Nothing differs before training, and batches are the same: so does the first loss.
+    // Nothing differs before training, and the batches are the same. So the first loss is the same.
     let first = |variant: &str| -> Vec<f64> {
         let steps = findings.records.steps.iter();
         steps
@@ -70,14 +70,14 @@ fn an_ablation_is_paired_written_and_repeated() -> Result<()> {
         let mut effects = findings.effects.iter();
         effects
             .find(|effect| effect.remedy == remedy && effect.measure == measure)
-            .expect("all measures of all")
+            .expect("all measures of all remedies")
     };
     let init = of("clip=0.01", Measure::HorizonInit);
     assert_eq!((init.effect, init.low, init.high), (Some(0.0), Some(0.0), Some(0.0)));
     assert_ne!(of("clip=0.01", Measure::FinalLoss).effect, Some(0.0));
 
-    // The rate that was taken is that of the lowest median loss, with other seeds than the
-    // comparison's, which are 7 to 9.
+    // The chosen rate has the lowest median loss. Its seeds differ from those of the comparison, 7
+    // to 9.
     assert_eq!(findings.tuned.len(), 6);
     assert!(findings.tuned.iter().all(|tuned| tuned.seeds == [10, 11]), "{:?}", findings.tuned);
     for pair in findings.tuned.chunks(2) {
@@ -100,7 +100,7 @@ fn an_ablation_is_paired_written_and_repeated() -> Result<()> {
     let again = run(&temp.path().join("two"))?;
     assert_eq!((&again.effects, &again.tuned), (&findings.effects, &findings.tuned));
     for name in ["ablation.jsonl", "tuning.jsonl", "ablation.html", "plots/effect-final-loss.svg"] {
-        // All but the line with the date and the time that it took.
+        // All lines except the one with the date and the duration.
         let read = |folder: &str| -> Result<String> {
             let text = fs::read_to_string(temp.path().join(folder).join(name))?;
             Ok(text.lines().filter(|line| !line.contains(" took ")).collect())
@@ -114,15 +114,12 @@ fn an_ablation_is_paired_written_and_repeated() -> Result<()> {
     assert!(page.starts_with("<!doctype html>") && page.trim_end().ends_with("</html>"));
     let (content, _) =
         page.rsplit_once("<script>").expect("the program of the page is behind its content");
-    assert!(
-        !content.contains("NaN") && !content.contains(">inf"),
-        "no number is printed that is none"
-    );
+    assert!(!content.contains("NaN") && !content.contains(">inf"), "no missing number is printed");
     Ok(())
 }
 
 #[test]
-fn what_cannot_be_meant_is_refused() {
+fn senseless_settings_are_refused() {
     type Edit = fn(&mut Ablation);
     let cases: [(Edit, &str); 8] = [
         (|a| a.comparison.variants.clear(), "variant: expected one, got none"),
@@ -155,7 +152,7 @@ fn what_cannot_be_meant_is_refused() {
 }
 
 #[test]
-fn a_sweep_runs_every_length_and_keeps_what_is_finished() -> Result<()> {
+fn a_sweep_runs_every_length_and_keeps_finished_lengths() -> Result<()> {
     let sweep = Sweep {
         comparisons: [4, 6]
             .map(|length| comparison(length, vec![tanh("one"), tanh("two")]))

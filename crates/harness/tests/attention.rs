@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 const HIDDEN: usize = 5;
 
-/// A task of sequences that differ in length and are read at the end, and one that is read at every
-/// step.
+/// A task of sequences of different lengths that is read at the end, and a task that is read at
+/// every step.
 fn both() -> [Arc<dyn Task>; 2] {
     [("temporal-order", 20), ("copy", 3)]
         .map(|(name, length)| tasks::by_name(name, Some(length), None).expect("known"))
@@ -31,13 +31,13 @@ fn inputs(task: &dyn Task) -> Result<Sequence> {
     Ok(task.batch(draw, DType::F64, &Device::Cpu)?.xs)
 }
 
-/// W h, by a matrix of rows.
+/// W h, for a matrix given by its rows.
 fn times(matrix: &[Vec<f64>], h: &[f64]) -> Vec<f64> {
     matrix.iter().map(|row| row.iter().zip(h).map(|(w, h)| w * h).sum()).collect()
 }
 
 #[test]
-fn it_is_that_of_plain_loops() -> Result<()> {
+fn attention_matches_plain_loops() -> Result<()> {
     for task in both() {
         let (network, params) = network(&tanh("t"), task.as_ref(), Readout::Attention)?;
         let weight = |name: &str| {
@@ -111,7 +111,7 @@ fn padding_changes_nothing() -> Result<()> {
 }
 
 #[test]
-fn gradients_are_those_of_finite_differences() -> Result<()> {
+fn gradients_match_finite_differences() -> Result<()> {
     for task in both() {
         let (network, params) = network(&tanh("t"), task.as_ref(), Readout::Attention)?;
         let xs = inputs(task.as_ref())?;
@@ -148,8 +148,8 @@ fn gradients_are_those_of_finite_differences() -> Result<()> {
     Ok(())
 }
 
-/// A linear recurrence h' = W x + U h: what comes to a state by the recurrence alone is dL/dh_{t+1}
-/// U, and every other way shows.
+/// A linear recurrence h' = W x + U h: the gradient that reaches a state through the recurrence
+/// alone is dL/dh_{t+1} U, so any other path shows.
 #[test]
 fn detached_attention_leaves_the_recurrence_alone() -> Result<()> {
     let task = tasks::by_name("adding", Some(9), None)?;

@@ -1,4 +1,4 @@
-//! Cells, variants and tasks for tests: the harness depends on no family.
+//! Cells, variants and tasks for tests: the harness depends on no family of cells.
 
 use candle_core::{DType, Device, Tensor};
 use recurrent_core::init::{Gates, Weights};
@@ -19,7 +19,7 @@ pub(crate) struct Plain {
     u: Tensor,
     #[param(skip)]
     f: fn(&Tensor, &Tensor) -> candle_core::Result<Tensor>,
-    /// The slope of f by its value.
+    /// The slope of f as a function of its value.
     #[param(skip)]
     slope: Option<fn(&Tensor) -> candle_core::Result<Tensor>>,
 }
@@ -81,7 +81,7 @@ pub(crate) fn tanh(name: &str) -> Variant {
     })
 }
 
-/// A layer whose outputs have lost their graph.
+/// A layer whose outputs are detached from the graph.
 pub(crate) struct Cut(pub(crate) Box<dyn Layer>);
 
 impl Layer for Cut {
@@ -108,7 +108,7 @@ impl Layer for Cut {
     }
 }
 
-/// Another task with some things changed.
+/// Another task with some properties changed.
 #[derive(Clone)]
 pub(crate) struct Changed {
     pub(crate) task: Arc<dyn Task>,

@@ -91,12 +91,12 @@ fn a_comparison_is_written_whole_and_in_order() -> Result<()> {
         header["seconds"].as_f64() > Some(0.0) && header["machine"]["cores"].as_u64() > Some(0)
     );
     let left: Vec<_> = fs::read_dir(temp.path())?.collect::<std::io::Result<_>>()?;
-    assert_eq!(left.len(), 8, "nothing else but the lock: {left:?}");
+    assert_eq!(left.len(), 8, "only these files and the lock: {left:?}");
     Ok(())
 }
 
 #[test]
-fn the_number_of_jobs_changes_no_bit() -> Result<()> {
+fn results_do_not_depend_on_the_number_of_jobs() -> Result<()> {
     let records = |jobs| -> Result<Records> {
         let temp = tempfile::tempdir()?;
         let comparison = Comparison { jobs, ..two() };
@@ -140,17 +140,17 @@ fn a_run_that_fails_does_not_stop_the_others() -> Result<()> {
     assert_eq!(lines(temp.path(), "runs.jsonl")?.len(), 6);
     assert!(
         lines(temp.path(), "steps.jsonl")?.iter().any(|line| line["loss"].is_string()),
-        "what is not finite"
+        "the non-finite value"
     );
     Ok(())
 }
 
 #[test]
-fn what_is_finished_is_kept_when_a_comparison_is_cancelled() -> Result<()> {
+fn finished_runs_are_kept_when_a_comparison_is_cancelled() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let cancel = Arc::new(AtomicBool::new(false));
     let set = cancel.clone();
-    // It cancels as it is built for its second run.
+    // It cancels the comparison when it is built for its second run.
     let cancels = Variant::new("cancels", move |size, vb| {
         set.fetch_or(init::seed(&vb) == 8, Ordering::Relaxed);
         let f = |x: &candle_core::Tensor, h: &candle_core::Tensor| (x + h)?.tanh();

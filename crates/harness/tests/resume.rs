@@ -1,4 +1,4 @@
-//! Runs and comparisons that are interrupted and go on end with the bits of those that were not.
+//! Interrupted and resumed runs and comparisons end with the bits of uninterrupted ones.
 
 use crate::cells::{plain, tanh, Changed};
 use anyhow::Result;
@@ -28,7 +28,7 @@ fn settings(task: &dyn Task, steps: u64) -> TrainingConfig {
     }
 }
 
-/// A run without its seconds, and what is bits in it as text, in which NaN is equal to itself.
+/// A run without its seconds: its records as text, in which NaN equals itself, and its weights.
 fn timeless(mut run: Run) -> (String, Vec<u8>) {
     run.record.outcome.seconds = 0.0;
     run.record.outcome.measure_seconds.values_mut().for_each(|seconds| *seconds = 0.0);
@@ -36,7 +36,7 @@ fn timeless(mut run: Run) -> (String, Vec<u8>) {
     (format!("{run:?}"), weights)
 }
 
-/// What was said besides steps, and the run: stopped after step `stop`, if it gets so far.
+/// The events besides steps, and the run, which is stopped after step `stop` if it gets that far.
 fn part(
     job: &Job,
     folder: &OutputDir,
@@ -56,8 +56,8 @@ fn part(
 
 const NEVER: Interval = Interval::Time(Duration::MAX);
 
-/// Stops a run after every one of its steps in turn, and lets it go on, in two parts and in as many
-/// as it has steps.
+/// Stops a run after every one of its steps in turn and resumes it: in two parts, and in as many
+/// parts as it has steps.
 fn at_every_step(job: &Job) -> Result<Run> {
     let straight = run::run(job, &false.into(), &mut |_, _| ());
     let expected = timeless(straight.clone());
@@ -88,7 +88,7 @@ fn at_every_step(job: &Job) -> Result<Run> {
 }
 
 #[test]
-fn a_run_that_is_stopped_at_any_step_goes_on_with_the_same_bits() -> Result<()> {
+fn a_run_stopped_at_any_step_resumes_with_the_same_bits() -> Result<()> {
     let task = tasks::by_name("adding", Some(6), None)?;
     let settings =
         TrainingConfig { measures: Level::Gradients, warmup: 6, ..settings(task.as_ref(), 10) };
@@ -103,7 +103,7 @@ fn a_run_that_is_stopped_at_any_step_goes_on_with_the_same_bits() -> Result<()> 
 }
 
 #[test]
-fn a_run_that_is_solved_or_fails_does_so_at_the_same_step() -> Result<()> {
+fn a_resumed_run_is_solved_or_fails_at_the_same_step() -> Result<()> {
     let task = tasks::by_name("adding", Some(6), None)?;
     let easy =
         Changed { criterion: Some(Criterion::LossBelow(1e3)), ..Changed::new(Arc::clone(&task)) };
@@ -113,8 +113,7 @@ fn a_run_that_is_solved_or_fails_does_so_at_the_same_step() -> Result<()> {
     let run = at_every_step(&job)?;
     assert_eq!((run.record.outcome.steps, run.record.outcome.steps_to_solve), (9, Some(3)));
 
-    // No gradient reaches its weights, which is a fault once it was so in the first ten steps, all
-    // parts counted.
+    // No gradient reaches its weights. This is an error after the first ten steps, over all parts.
     let dead = plain("dead", |x, h| ((x + h)? - 1e3)?.relu());
     let job = Job::new(&dead, task.as_ref(), &settings, 3)?;
     let run = at_every_step(&job)?;
@@ -132,9 +131,9 @@ fn a_run_that_is_solved_or_fails_does_so_at_the_same_step() -> Result<()> {
     Ok(())
 }
 
-/// Of three windows an epoch, so that parts end within an epoch and at its end.
+/// An epoch has three windows, so that parts end within an epoch and at its end.
 #[test]
-fn the_state_of_a_text_is_carried_from_window_to_window_and_over_a_stop() -> Result<()> {
+fn the_state_of_a_text_is_carried_across_windows_and_stops() -> Result<()> {
     let words = ["on", " the", " mat", " sat", " a", " cat.\n"];
     let text: String = (0..900).map(|word: usize| words[word * word % 7 % 6]).collect();
     let task: Arc<dyn Task> = Arc::new(Text::new(&text, 5)?);
@@ -147,7 +146,7 @@ fn the_state_of_a_text_is_carried_from_window_to_window_and_over_a_stop() -> Res
     let run = at_every_step(&job)?;
     assert_eq!(run.record.config.task.reference, task.reference());
 
-    // Without the carry the first window is the same, and the second is not.
+    // Without the carry the first window is the same, and the second differs.
     let forgetful = Changed::new(Arc::clone(&task));
     let forgetful =
         run::run(&Job { task: &forgetful, ..job.clone() }, &false.into(), &mut |_, _| ());
@@ -164,7 +163,7 @@ fn checkpoints(folder: &OutputDir) -> Result<Vec<PathBuf>> {
 }
 
 #[test]
-fn a_spoilt_checkpoint_is_passed_over_and_said() -> Result<()> {
+fn a_damaged_checkpoint_is_skipped_and_reported() -> Result<()> {
     let task = tasks::by_name("adding", Some(6), None)?;
     let (settings, variant) = (settings(task.as_ref(), 12), tanh("t"));
     let job = Job::new(&variant, task.as_ref(), &settings, 3)?;
@@ -172,7 +171,7 @@ fn a_spoilt_checkpoint_is_passed_over_and_said() -> Result<()> {
     for spoilt in 0..=2 {
         let temp = tempfile::tempdir()?;
         let folder = OutputDir::create(temp.path())?;
-        // Saved after 2, 4, 6 and, since it was stopped there, 7.
+        // Saved after steps 2, 4 and 6, and after step 7, where it was stopped.
         part(&job, &folder, Interval::Steps(2), 7)?;
         let paths = checkpoints(&folder)?;
         assert_eq!(paths.len(), 2, "{paths:?}");
@@ -200,7 +199,7 @@ fn a_spoilt_checkpoint_is_passed_over_and_said() -> Result<()> {
 }
 
 #[test]
-fn the_checkpoint_of_another_run_is_refused_by_what_is_different() -> Result<()> {
+fn the_checkpoint_of_another_run_is_refused_with_the_difference() -> Result<()> {
     let task = tasks::by_name("adding", Some(6), None)?;
     let (settings, variant) = (settings(task.as_ref(), 12), tanh("t"));
     let job = Job::new(&variant, task.as_ref(), &settings, 3)?;
@@ -244,14 +243,15 @@ fn without_times(mut records: Records) -> Records {
 }
 
 #[test]
-fn a_comparison_goes_on_and_repeats_nothing_that_has_ended() -> Result<()> {
+fn a_resumed_comparison_repeats_no_finished_run() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let straight = OutputDir::create(&temp.path().join("straight"))?;
     let expected =
         without_times(two().check()?.run(&straight, &AtomicBool::new(false), &|_| {})?);
 
     let folder = OutputDir::create(&temp.path().join("parts"))?;
-    // It cancels as it is built for its second run; both are the same network.
+    // It cancels the comparison when it is built for its second run. Both variants are the same
+    // network.
     let cancel = Arc::new(AtomicBool::new(false));
     let set = cancel.clone();
     let cancels = tanh("ape");
@@ -299,7 +299,7 @@ fn a_comparison_goes_on_and_repeats_nothing_that_has_ended() -> Result<()> {
 }
 
 #[test]
-fn another_comparison_in_the_folder_is_refused_by_what_is_different() -> Result<()> {
+fn another_comparison_in_the_folder_is_refused_with_the_difference() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let folder = OutputDir::create(temp.path())?;
     two().check()?.run(&folder, &AtomicBool::new(true), &|_| {})?; // cancelled before its first run
@@ -332,10 +332,9 @@ fn another_comparison_in_the_folder_is_refused_by_what_is_different() -> Result<
     Ok(())
 }
 
-/// A file where a folder of checkpoints is to be stops everybody, whatever their permissions.
+/// A file in place of a folder of checkpoints stops everybody, whatever their permissions.
 #[test]
-fn where_checkpoints_cannot_be_written_the_comparison_ends_with_an_error_and_goes_on_later(
-) -> Result<()> {
+fn a_comparison_that_cannot_write_checkpoints_fails_and_can_be_resumed() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let expected = two().check()?.run(
         &OutputDir::create(&temp.path().join("straight"))?,

@@ -1,4 +1,4 @@
-//! One run: how it ends, and what it records.
+//! One run: its end and its records.
 
 use crate::cells::{plain, tanh, Changed, Cut};
 use anyhow::Result;
@@ -89,7 +89,7 @@ fn everything_is_recorded() {
     assert_eq!(seen, expected.map(|(step, last)| (step, last, 6)), "lags 0 to T");
     let clipped = steps.iter().filter(|step| step.grad_norm > 1.0);
     assert!((record.clipping.fraction - clipped.clone().count() as f64 / 12.0).abs() < 1e-12);
-    assert!(clipped.clone().count() > 0, "or the next line tests nothing");
+    assert!(clipped.clone().count() > 0, "otherwise the next line tests nothing");
     assert!(clipped.clone().all(|step| (step.grad_norm_clipped - 1.0).abs() < 1e-6));
     assert!(
         record.gradients.init.h.half_life.is_some() && record.gradients.trained.h.ratio.is_some()
@@ -226,7 +226,7 @@ fn a_data_set_is_evaluated_after_every_epoch() {
 }
 
 #[test]
-fn a_loss_that_is_not_finite_fails_the_run_with_its_step() {
+fn a_non_finite_loss_fails_the_run_with_its_step() {
     let task = adding(5);
     let settings = TrainingConfig { lr: 1e30, clip: Clipping::Off, ..settings(task.as_ref(), 10) };
     let run = run(&tanh("t"), task.as_ref(), &settings);
@@ -244,8 +244,8 @@ fn a_loss_that_is_not_finite_fails_the_run_with_its_step() {
 }
 
 #[test]
-fn a_gradient_that_is_not_a_number_fails_the_run_with_its_name() {
-    // The root has an infinite slope at zero, and infinity minus infinity is no number.
+fn a_nan_gradient_fails_the_run_with_its_name() {
+    // The root has an infinite slope at zero, and infinity minus infinity is NaN.
     let root = plain("root", |x, h| (x + h)?.tanh()? + (x - x)?.sqrt()?);
     let task = adding(5);
     let Status::Failed(message) =
@@ -334,7 +334,7 @@ fn lengths_are_honoured() -> Result<()> {
 }
 
 #[test]
-fn what_is_frozen_computes_the_same_outside_of_the_graph() -> Result<()> {
+fn a_frozen_network_computes_the_same_without_a_graph() -> Result<()> {
     let task = tasks::by_name("copy", Some(3), None)?;
     let (variant, device) = (tanh("t"), candle_core::Device::Cpu);
     let size = Size { input: task.input_size(), hidden: 5, longest_lag: 13 };
@@ -357,7 +357,7 @@ fn what_is_frozen_computes_the_same_outside_of_the_graph() -> Result<()> {
 }
 
 #[test]
-fn longer_sequences_are_evaluated_if_that_is_asked_for() -> Result<()> {
+fn longer_sequences_are_evaluated_on_request() -> Result<()> {
     let task = tasks::by_name("adding", Some(6), None)?;
     let variant = tanh("t");
     for generalise in [false, true] {

@@ -1,4 +1,4 @@
-//! What is done to the gradient of a run, and what its records say of it.
+//! Training options that act on the gradient, and what the records say about them.
 
 use crate::cells::{plain, tanh, Cut};
 use anyhow::Result;
@@ -41,7 +41,7 @@ fn changed(overrides: &[Override]) -> Run {
 }
 
 #[test]
-fn every_treatment_trains_is_recorded_and_gives_the_same_again() {
+fn every_option_trains_is_recorded_and_repeats_exactly() {
     let plain = changed(&[]);
     let every = [
         Override::Lr(1e-3),
@@ -60,7 +60,7 @@ fn every_treatment_trains_is_recorded_and_gives_the_same_again() {
         assert_eq!((&record.status, record.outcome.steps), (&Status::Finished, 12), "{change:?}");
         assert_eq!(
             found.steps[0].loss, plain.steps[0].loss,
-            "{change:?}: the way there is the same"
+            "{change:?}: the forward pass is the same"
         );
         assert!(found.steps[11].loss != plain.steps[11].loss, "{change:?} changes what is learnt");
         assert_eq!(found, changed(&[change]), "{change:?}: the same bits");
@@ -102,12 +102,12 @@ fn attention_trains_from_the_same_start() {
     assert_eq!(live.steps[0].loss, cut.steps[0].loss);
     assert!(
         live.profiles[0].median[11] > 10.0 * cut.profiles[0].median[11],
-        "a short way to the first step"
+        "a short path to the first step"
     );
 }
 
 #[test]
-fn records_say_what_was_done() {
+fn records_name_the_options() {
     let record = changed(&[
         Override::Lr(1e-3),
         Override::Clip(Clipping::Value(0.5)),
@@ -157,7 +157,7 @@ fn a_warm_up_is_in_the_learning_rates_of_the_steps() {
 }
 
 #[test]
-fn profiles_are_those_of_the_gradient_that_trains() {
+fn profiles_show_the_gradient_used_for_training() {
     let full = changed(&[]);
     let window = changed(&[Override::Truncation(Some(Truncation::Last(5)))]);
     let (before, after) = (&full.profiles[0], &window.profiles[0]);
@@ -169,20 +169,20 @@ fn profiles_are_those_of_the_gradient_that_trains() {
         "cut, not underflowed"
     );
     assert_eq!(window.record.gradients.init.h.ratio, Some(0.0));
-    // Over lags 2 to 10, of which 2 to 4 are left.
+    // The fit uses lags 2 to 10, of which 2 to 4 remain.
     let fit = window.record.gradients.init.h.fit.expect("enough points");
     assert_eq!((fit.points, fit.underflowed), (3, 6));
     let points = full.record.gradients.init.h.fit.map(|fit| fit.points);
     assert!(points == Some(9) && fit.decay.is_finite());
 
-    // 32 examples: the loss is a mean, so what an example's own gradient has at most is 32 times
-    // the bound.
+    // There are 32 examples, and the loss is a mean. So an example's own gradient is at most 32
+    // times the bound.
     let clipped = changed(&[Override::HiddenGradClip(Some(HiddenGradClip::Norm(1e-4)))]);
     let most = clipped.profiles[0].median.iter().fold(0.0, |most: f64, norm| most.max(*norm));
     assert!((most / 32e-4 - 1.0).abs() < 1e-6 && full.profiles[0].median[0] > 32e-4, "{most}");
 }
 
-/// Trained by the penalty alone, as good as, a matrix becomes orthogonal.
+/// Trained almost only by the penalty, a matrix becomes orthogonal.
 #[test]
 fn the_penalty_makes_the_recurrent_matrix_orthogonal() -> Result<()> {
     let change = |weight| {
@@ -206,7 +206,7 @@ fn the_penalty_makes_the_recurrent_matrix_orthogonal() -> Result<()> {
 }
 
 #[test]
-fn what_is_not_finite_is_told_as_ever() {
+fn non_finite_values_fail_the_run_as_usual() {
     let penalties =
         [Override::Omega(1.0), Override::Orthogonality(1.0), Override::Readout(Readout::Attention)];
     for change in penalties {
@@ -222,7 +222,7 @@ fn what_is_not_finite_is_told_as_ever() {
 }
 
 #[test]
-fn penalties_that_a_layer_has_nothing_for_are_refused() -> Result<()> {
+fn penalties_that_a_layer_does_not_support_are_refused() -> Result<()> {
     let cut = Variant::new("cut", |size, vb| {
         let f = |x: &candle_core::Tensor, h: &candle_core::Tensor| (x + h)?.tanh();
         Ok(Box::new(Cut(Box::new(Rnn::from_cell(crate::cells::Plain::new(size, vb, f)?)))))
@@ -254,7 +254,7 @@ fn penalties_that_a_layer_has_nothing_for_are_refused() -> Result<()> {
 }
 
 #[test]
-fn a_run_that_is_not_meant_fails_with_the_reason() {
+fn a_run_with_invalid_options_fails_with_the_reason() {
     let training = TrainingConfig { truncation: Some(Truncation::Last(0)), ..settings() };
     let Status::Failed(message) = run(&tanh("t"), &training).record.status else {
         panic!("it must fail")

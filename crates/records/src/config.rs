@@ -1,12 +1,12 @@
-//! What is asked of a run: one value, made once, written into every record, and compared when a run
+//! The configuration of a run. It is made once, written into every record, and compared when a run
 //! is resumed.
 //!
-//! | part | what it says | made from |
+//! | part | content | made from |
 //! |---|---|---|
-//! | `task` | what is learnt | the opened [`Task`] |
-//! | `model` | which network | the variant, at its size |
-//! | `training` | how it is trained | the options, with the overrides of the variant |
-//! | `seed` | which weights and data | the number of the run |
+//! | `task` | the task | the opened [`Task`] |
+//! | `model` | the network | the variant, at its size |
+//! | `training` | its training | the options, with the overrides of the variant |
+//! | `seed` | the seed of weights and data | the number of the run |
 //!
 //! To add an option of training: add a field to [`TrainingConfig`], use it where it acts, and add
 //! it to the command line. Records, comparison on resume, exports and the report follow from the
@@ -20,7 +20,7 @@ use recurrent_core::{Bptt, HiddenGradClip, Truncation};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// More steps of input in a batch are refused as a slip: they alone would take gigabytes.
+/// Batches with more input steps than this are refused as a typo: they would take gigabytes.
 const LARGEST_BATCH: usize = 1_000_000_000;
 
 /// The multiples of a task's length at which [`TrainingConfig::generalise`] evaluates.
@@ -34,7 +34,7 @@ pub const OPTIMIZER: &str = "AdamW, betas 0.9 and 0.999, eps 1e-8, weight decay 
 pub struct RunConfig {
     /// The version of this workspace.
     pub version: String,
-    /// What is learnt.
+    /// The task.
     pub task: TaskConfig,
     /// The network.
     pub model: ModelConfig,
@@ -49,7 +49,7 @@ pub struct RunConfig {
 pub struct ModelConfig {
     /// The name of the variant, with its modifiers: `lstm+chrono`.
     pub variant: String,
-    /// One line on what it is.
+    /// A description in one line.
     pub summary: String,
     /// How its weights are initialised, in words: `PyTorch`, `chrono(100)`.
     pub init: String,
@@ -74,19 +74,18 @@ pub struct TrainingConfig {
     pub batch: usize,
     /// The learning rate. Default: 5e-3.
     pub lr: f64,
-    /// The number of first training steps over which the learning rate rises linearly to `lr`,
-    /// which the last of them has. Default: 0, no warm-up.
+    /// The number of warm-up steps, over which the learning rate rises linearly to `lr`. The last
+    /// of them uses `lr` itself. Default: 0, no warm-up.
     pub warmup: u64,
-    /// How the gradient of the weights is bounded after the backward pass. Default: a global norm
-    /// of 1.
+    /// The bound on the gradient of the weights after the backward pass. Default: a global norm of
+    /// 1.
     pub clip: Clipping,
-    /// Where the gradient of the states ends in the backward pass, in training and in profiles.
+    /// Where the backward pass cuts the gradient of the states, in training and in profiles.
     /// Default: nowhere.
     pub truncation: Option<Truncation>,
-    /// How dL/dh_t is bounded in the backward pass, in training and in profiles. Default: not at
-    /// all.
+    /// The bound on dL/dh_t in the backward pass, in training and in profiles. Default: no bound.
     pub hidden_grad_clip: Option<HiddenGradClip>,
-    /// How the answer is read from the recurrent layers. Default: by a linear map.
+    /// The read-out of the recurrent layers. Default: a linear map.
     pub readout: Readout,
     /// The weight of Pascanu's Ω in the loss. Default: 0, which leaves it out.
     pub omega: f64,
@@ -110,7 +109,7 @@ pub struct TrainingConfig {
     pub device: String,
 }
 
-/// How long a run trains, if it does not solve its task before.
+/// How long a run trains unless it solves its task first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Budget {
@@ -124,38 +123,38 @@ pub enum Budget {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Width {
-    /// The number of weights, read-out included, comes as near as possible to this one, so that
+    /// The width whose number of weights, read-out included, comes nearest to this number, so that
     /// variants are compared at equal cost.
     Params(usize),
-    /// Every variant has this number.
+    /// Every variant has this number of hidden units.
     Hidden(usize),
 }
 
-/// How the gradient of the weights is bounded.
+/// The bound on the gradient of the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Clipping {
-    /// Not at all.
+    /// No bound.
     Off,
-    /// By the norm of all gradients together.
+    /// A bound on the norm of all gradients together.
     GlobalNorm(f64),
-    /// By the norm of the gradient of each tensor.
+    /// A bound on the norm of the gradient of each tensor.
     PerTensor(f64),
-    /// Element by element.
+    /// A bound on each element.
     Value(f64),
 }
 
-/// How the answer to a task is read from the recurrent layers.
+/// The read-out: how the answer to a task is computed from the recurrent layers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Readout {
-    /// A linear map of the last output, or of every output, as the task reads.
+    /// A linear map of the last output, or of every output, depending on the task.
     #[default]
     Plain,
     /// A linear map of the output and of an attention over the outputs of all steps up to it.
     Attention,
-    /// The same, with the outputs that attention reads detached from the graph: no gradient takes
-    /// that shortcut.
+    /// The same, but the outputs that attention reads are detached from the graph: no gradient
+    /// takes that shortcut.
     AttentionDetached,
 }
 
@@ -163,12 +162,12 @@ pub enum Readout {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Level {
-    /// What training shows by itself, and gradient profiles.
+    /// Values that training computes anyway, and gradient profiles.
     #[default]
     Profiles,
-    /// What some more backward passes show.
+    /// Measures that take some more backward passes.
     Gradients,
-    /// What the Jacobian of every step shows.
+    /// Measures that take the Jacobian of every step.
     Dynamics,
 }
 
@@ -200,7 +199,7 @@ impl RunConfig {
 }
 
 impl Default for TrainingConfig {
-    /// The defaults for a generated task, as each field says.
+    /// The defaults for a generated task, as documented on each field.
     fn default() -> Self {
         Self {
             budget: Budget::Steps(3000),
@@ -225,7 +224,7 @@ impl Default for TrainingConfig {
 }
 
 impl TrainingConfig {
-    /// The defaults for a task, as each field says.
+    /// The defaults for a task, as documented on each field.
     pub fn new(task: &dyn Task) -> Self {
         match task.examples() {
             None => Self::default(),
@@ -235,9 +234,9 @@ impl TrainingConfig {
         }
     }
 
-    /// A short trial that shows that everything runs and solves nothing: some thousand steps of
-    /// sequences, which are 200 training steps of a short task and 10 of a long one, with 2,000
-    /// weights and 200 held-out examples.
+    /// A short trial that shows that everything runs but solves nothing. It trains on some thousand
+    /// steps of sequences, which are 200 training steps of a short task and 10 of a long one, with
+    /// 2,000 weights and 200 held-out examples.
     pub fn quick(task: &dyn Task) -> Self {
         let steps = (6000 / task.length().max(1) as u64).clamp(10, 200);
         Self {
@@ -267,8 +266,8 @@ impl TrainingConfig {
         training
     }
 
-    /// The options that are not the default, each as `name value`: a report lists a new option
-    /// without being told of it.
+    /// The options that differ from the default, each as `name value`. Reports list a new option
+    /// without a change of their own.
     pub fn changed(&self) -> Vec<String> {
         let value = |training: &Self| serde_json::to_value(training).unwrap_or_default();
         let (own, default) = (value(self), value(&Self::default()));
@@ -282,7 +281,7 @@ impl TrainingConfig {
             .collect()
     }
 
-    /// What the backward pass through time does to the gradient of the states.
+    /// The truncation and the bound on dL/dh_t in the backward pass through time.
     pub fn bptt(&self) -> Bptt {
         Bptt { truncation: self.truncation, clip: self.hidden_grad_clip }
     }
@@ -298,7 +297,8 @@ impl TrainingConfig {
         }
     }
 
-    /// Whether the network is evaluated after training step `step`. It always is after the last.
+    /// Whether the network is evaluated after training step `step`. The last step is always
+    /// evaluated.
     pub fn evaluates(&self, examples: Option<usize>, step: u64) -> bool {
         match examples {
             None => step.is_multiple_of(self.eval_every),
@@ -317,7 +317,7 @@ impl TrainingConfig {
     /// Refuses values that make no sense.
     ///
     /// # Errors
-    /// One line: which option, what was expected, what was found.
+    /// A one-line message that names the option, the expected value and the value found.
     pub fn validate(&self, task: &dyn Task) -> Result<()> {
         match self.budget {
             Budget::Steps(0) => bail_config!("steps: expected at least 1, got 0"),
@@ -347,7 +347,7 @@ impl TrainingConfig {
             );
         }
         if task.examples().is_some() {
-            // A data set knows best itself how large a batch it can give.
+            // Only the data set knows how large a batch it can give.
             let first = BatchKey { split: Split::Train, seed: 0, step: 0, batch: self.batch };
             task.batch(first, DType::F32, &Device::Cpu)
                 .map_err(|error| ConfigError::new(line(&error)))?;
@@ -368,7 +368,7 @@ impl TrainingConfig {
     /// The part of [`validate`](Self::validate) that a variant may override.
     ///
     /// # Errors
-    /// As there.
+    /// As for [`validate`](Self::validate).
     pub fn validate_gradient(&self) -> Result<()> {
         let of_states = self
             .hidden_grad_clip
@@ -393,7 +393,7 @@ impl TrainingConfig {
 }
 
 impl Clipping {
-    /// The bound; `None` if there is none.
+    /// The bound, or `None` without one.
     pub fn bound(self) -> Option<f64> {
         match self {
             Self::Off => None,
@@ -403,13 +403,13 @@ impl Clipping {
 }
 
 impl Level {
-    /// All of them, the cheapest first.
+    /// All levels, the cheapest first.
     pub const ALL: [Self; 3] = [Self::Profiles, Self::Gradients, Self::Dynamics];
 
     /// The level called `name`.
     ///
     /// # Errors
-    /// If there is none of that name.
+    /// If there is no level of that name.
     pub fn by_name(name: &str) -> Result<Self> {
         match Self::ALL.into_iter().find(|level| level.name() == name) {
             Some(level) => Ok(level),
@@ -453,7 +453,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn options_that_are_changed_are_listed() {
+    fn changed_options_are_listed() {
         assert_eq!(TrainingConfig::default().changed(), [""; 0]);
         let clip = Clipping::Value(0.5);
         let training = TrainingConfig { warmup: 5, clip, ..TrainingConfig::default() };

@@ -1,9 +1,8 @@
-//! What two configurations do not have in common.
+//! The differences between two configurations.
 
 use serde_json::Value;
 
-/// A line for everything in which two values differ, by its name:
-/// `lr: 0.005 there, 0.01 asked for`.
+/// One line for each value that differs, with its name: `lr: 0.005 there, 0.01 asked for`.
 pub fn differences(there: &Value, asked: &Value) -> Vec<String> {
     let mut found = Vec::new();
     compare("", Some(there), Some(asked), &mut found);

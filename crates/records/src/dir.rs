@@ -1,4 +1,4 @@
-//! Where a comparison writes.
+//! The output folder of a comparison.
 
 use crate::error::{Context, Result};
 use crate::usage::bail_config;
@@ -11,45 +11,46 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// The file whose lock shows that a folder is taken. The lock dies with the program, whatever ends
-/// it; the file stays, empty.
+/// The file whose lock shows that a folder is in use. The lock ends with the process, however that
+/// ends; the empty file stays.
 const LOCK: &str = ".lock";
 
-/// A folder that can be written and that no other program writes to: it was empty when it was
-/// taken, or holds what is to go on.
+/// A writable folder that no other program writes to. It was empty when it was locked, or it holds
+/// a comparison to resume.
 ///
-/// Files appear whole or not at all: they are written beside under another name, synced and
-/// renamed.
+/// Files appear whole or not at all: each is written under another name beside its target, synced
+/// and renamed.
 #[derive(Clone, Debug)]
 pub struct OutputDir {
     path: PathBuf,
-    /// That of the folder, or of one that it lies in.
+    /// The lock of this folder or of one that contains it.
     _lock: Arc<File>,
 }
 
 impl OutputDir {
-    /// Takes `path`, which is made if it does not exist. Nothing that is there is ever overwritten.
+    /// Locks `path`, and creates it if it does not exist. Existing files are never overwritten.
     ///
     /// # Errors
-    /// If it is not a folder, or not empty, or cannot be written, or is taken by another program;
-    /// then nothing has been made.
+    /// If `path` is not a folder, is not empty, cannot be written, or is in use by another program.
+    /// In these cases nothing has been created.
     pub fn create(path: &Path) -> Result<Self> {
         let shown = path.display();
         if path.as_os_str().is_empty() {
-            // Which would be the present folder.
+            // An empty path would be the current folder.
             bail_config!("out: expected a folder, found an empty path");
         }
         match fs::read_dir(path) {
             Ok(entries) => {
                 let names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
                 let locked = names.iter().any(|name| name == LOCK);
-                // A program that was killed before it had written anything is no reason to refuse.
+                // Files left by a program that was killed before it wrote any results are no reason
+                // to refuse.
                 let left = |name: &OsString| {
                     name == LOCK || locked && name.to_string_lossy().ends_with(".part")
                 };
                 if !names.iter().all(left) {
                     if locked {
-                        // If that program is still there, it is what matters.
+                        // If that program is still running, report this instead.
                         Self::take(path, "out")?;
                     }
                     let begun = |name: &OsString| name == "comparison.json";
@@ -70,10 +71,10 @@ impl OutputDir {
         Self::take(path, "out")
     }
 
-    /// Takes a folder again, to go on with what is in it.
+    /// Locks a folder again, to resume the comparison in it.
     ///
     /// # Errors
-    /// If there is none, or it cannot be written, or is taken by another program.
+    /// If the folder does not exist, cannot be written, or is in use by another program.
     pub fn reopen(path: &Path) -> Result<Self> {
         if !path.is_dir() {
             bail_config!("resume {}: expected a folder, found none", path.display());
@@ -81,7 +82,7 @@ impl OutputDir {
         Self::take(path, "resume")
     }
 
-    /// Takes the lock of a folder that is there.
+    /// Takes the lock of an existing folder.
     fn take(path: &Path, what: &str) -> Result<Self> {
         let shown = path.display();
         let file = File::options().create(true).truncate(false).write(true).open(path.join(LOCK));
@@ -100,11 +101,11 @@ impl OutputDir {
         }
     }
 
-    /// Takes `runs/<task>-<time>`, where the time is that of the start in UTC:
-    /// `runs/adding-20250131-142233`. A number is added if that is taken.
+    /// Locks `runs/<task>-<time>`, where the time is the start in UTC:
+    /// `runs/adding-20250131-142233`. A number is appended if that folder exists.
     ///
     /// # Errors
-    /// If it cannot be written.
+    /// If the folder cannot be written.
     pub fn create_default(task: &str) -> Result<Self> {
         let time = utc(SystemTime::now());
         let name = format!(
@@ -126,17 +127,17 @@ impl OutputDir {
         &self.path
     }
 
-    /// A folder inside, which is made if it does not exist.
+    /// A subfolder, which is created if it does not exist.
     ///
     /// # Errors
-    /// If it cannot be made.
+    /// If it cannot be created.
     pub fn inside(&self, name: &str) -> Result<Self> {
         let path = self.path.join(name);
         fs::create_dir_all(&path).with_context(|| format!("{}: cannot be made", path.display()))?;
         Ok(Self { path, ..self.clone() })
     }
 
-    /// Writes a file: beside, synced, renamed.
+    /// Writes a file under another name, syncs it and renames it.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -146,7 +147,7 @@ impl OutputDir {
             .with_context(|| format!("{}: cannot be written", path.display()))
     }
 
-    /// Writes a JSON object a line.
+    /// Writes one JSON object per line.
     ///
     /// # Errors
     /// As [`OutputDir::write`].
@@ -169,7 +170,7 @@ impl OutputDir {
     }
 }
 
-/// Removes what a program that was killed while it wrote has left beside its files.
+/// Removes the temporary files that a killed program left behind.
 fn sweep(path: &Path) -> io::Result<()> {
     for entry in fs::read_dir(path)? {
         let name = entry?.file_name();
@@ -180,16 +181,16 @@ fn sweep(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a folder and those it lies in, all of them or none.
+/// Creates a folder and its parents. If one fails, those already created are removed.
 fn make(path: &Path) -> io::Result<()> {
     let missing: Vec<_> = path.ancestors().take_while(|folder| !folder.exists()).collect();
     fs::create_dir_all(path).inspect_err(|_| {
-        // Only those that were made can be removed, and only while they are empty.
+        // Only folders created here can be removed, and only while they are empty.
         missing.iter().for_each(|folder| drop(fs::remove_dir(folder)));
     })
 }
 
-/// A time in UTC as in ISO 8601: `2025-01-31T14:22:33Z`.
+/// A time in UTC in the form of ISO 8601: `2025-01-31T14:22:33Z`.
 pub fn utc(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_made_and_then_not_taken_again() -> Result<(), Box<dyn std::error::Error>> {
+    fn a_folder_is_created_and_locked_only_once() -> Result<(), Box<dyn std::error::Error>> {
         let temp = tempfile::tempdir()?;
         let path = temp.path().join("a/b");
         let folder = OutputDir::create(&path)?;
@@ -221,7 +222,7 @@ mod tests {
         OutputDir::reopen(&path).expect_err("a folder inside is still in use");
         fs::remove_dir(inside.path())?;
         drop(inside);
-        let folder = OutputDir::create(&path)?; // nothing but the lock is there
+        let folder = OutputDir::create(&path)?; // it holds only the lock
         folder.write("x.json", b"first")?;
         folder.write("x.json", b"second")?;
         assert_eq!((folder.read("x.json")?, fs::read_dir(&path)?.count()), (b"second".to_vec(), 2));
@@ -242,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_folder_is_refused() -> Result<(), Box<dyn std::error::Error>> {
+    fn paths_that_cannot_be_folders_are_refused() -> Result<(), Box<dyn std::error::Error>> {
         let temp = tempfile::tempdir()?;
         let file = temp.path().join("file");
         fs::write(&file, "x")?;
@@ -252,7 +253,7 @@ mod tests {
         let error = OutputDir::create(&file.join("below")).expect_err("below a file");
         assert!(error.to_string().ends_with("file/below: cannot be made"), "{error}");
         assert!(!error.is_config());
-        // The last name is longer than file systems take.
+        // The last name is longer than file systems allow.
         OutputDir::create(&temp.path().join("new/folder").join("x".repeat(300)))
             .expect_err("too long");
         assert_eq!(fs::read_dir(temp.path())?.count(), 1, "only the file is there");

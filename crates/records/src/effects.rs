@@ -1,8 +1,8 @@
-//! The effects of remedies: what pairs of runs with the same seed, with and without a remedy, have
-//! to say.
+//! The effects of remedies, computed from pairs of runs with the same seed, with and without a
+//! remedy.
 //!
-//! See [`Measure`] for what is measured, [`Effect`] for what becomes of the pairs, [`Verdict`] for
-//! the rule of the verdicts.
+//! See [`Measure`] for the measures, [`Effect`] for the statistics of the pairs, and [`Verdict`]
+//! for the rule of the verdicts.
 
 mod effect;
 mod measure;
@@ -15,14 +15,14 @@ pub use verdict::{Verdict, PAIRS, SIGNIFICANT};
 use crate::record::Records;
 use serde::{Deserialize, Serialize};
 
-/// What an ablation has found.
+/// The findings of an ablation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Findings {
     /// The records of the comparison.
     pub records: Records,
-    /// A line for every remedy and measure: `ablation.jsonl`.
+    /// One line for every remedy and measure: `ablation.jsonl`.
     pub effects: Vec<Effect>,
-    /// A line for every variant and learning rate that was tried: `tuning.jsonl`.
+    /// One line for every variant and learning rate that was tried: `tuning.jsonl`.
     pub tuned: Vec<Tuned>,
 }
 
@@ -33,20 +33,20 @@ pub struct Tuned {
     pub variant: String,
     /// The rate.
     pub lr: f64,
-    /// The seeds with which it was tried, none of which is among those of the comparison.
+    /// The seeds with which it was tried. The comparison uses other seeds.
     pub seeds: Vec<u64>,
     /// The runs that solved the task.
     pub solved: usize,
-    /// The runs that failed, which count with an infinite loss.
+    /// The runs that failed; they count with an infinite loss.
     pub failed: usize,
-    /// The median of the held-out losses at the end; null if it is infinite.
+    /// The median of the final held-out losses; null if it is infinite.
     pub median_loss: Option<f64>,
-    /// Whether the variant was then trained with it: of the rates with the lowest median, the
-    /// first.
+    /// Whether the variant was then trained with this rate: the first of the rates with the lowest
+    /// median.
     pub taken: bool,
 }
 
-/// The remedy of a variant, as its name says.
+/// The remedy that the name of a variant contains.
 pub fn remedy<'a>(base: &str, variant: &'a str) -> Option<&'a str> {
     variant.strip_prefix(base)?.strip_prefix('+').filter(|remedy| !remedy.is_empty())
 }

@@ -1,4 +1,4 @@
-//! What can go wrong.
+//! The errors of this crate.
 
 use recurrent_tasks::usage::ConfigError;
 use std::io;
@@ -10,7 +10,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A mistake in what was asked for, or a folder that holds something else.
+    /// A mistake in the request, or a folder that holds something else.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// A task refuses its options.
@@ -19,17 +19,17 @@ pub enum Error {
     /// A file or folder cannot be read or written.
     #[error("{what}")]
     Io {
-        /// Which, and what was to be done.
+        /// The file or folder, and the failed operation.
         what: String,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// A file does not hold the JSON that it should.
+    /// A file does not hold the expected JSON.
     #[error("{what}")]
     Json {
-        /// Which file.
+        /// The file.
         what: String,
-        /// Why not.
+        /// The cause.
         source: serde_json::Error,
     },
     /// A table cannot be written as Parquet.
@@ -39,7 +39,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether it is a mistake in what was asked for.
+    /// Whether the error is a mistake in the request.
     pub fn is_config(&self) -> bool {
         match self {
             Self::Config(_) => true,
@@ -49,7 +49,7 @@ impl Error {
     }
 }
 
-/// Says which file an error is about.
+/// Adds the name of the file to an error.
 pub(crate) trait Context<T> {
     fn with_context(self, what: impl FnOnce() -> String) -> Result<T>;
 }

@@ -1,8 +1,8 @@
 //! Records for other programs: tables as CSV or Parquet, and event files for TensorBoard.
 //!
-//! A table is what a notebook wants: one row a run, a step, an evaluation, a longer sequence, a lag
-//! of a profile, a value of a measure. Names and units are those of [`record`](crate::record).
-//! `docs/notebooks.md` reads them.
+//! Tables have the form that notebooks expect: one row for each run, step, evaluation, longer
+//! sequence, lag of a profile, or value of a measure. Names and units are those of
+//! [`record`](crate::record). `docs/notebooks.md` shows how to read them.
 
 mod events;
 #[cfg(feature = "parquet")]
@@ -14,9 +14,9 @@ use crate::dir::OutputDir;
 use crate::error::Result;
 use crate::record::Records;
 
-/// Writes `runs.csv`, `steps.csv`, `evals.csv`, `generalisation.csv`,
-/// `profiles.csv` and `measures.csv`. What is not there is empty; what is not finite is
-/// `NaN`, `inf` or `-inf`.
+/// Writes `runs.csv`, `steps.csv`, `evals.csv`, `generalisation.csv`, `profiles.csv` and
+/// `measures.csv`. Missing values are empty cells; non-finite ones are written as `NaN`, `inf` or
+/// `-inf`.
 ///
 /// # Errors
 /// If a file cannot be written.
@@ -40,9 +40,9 @@ pub fn parquet(records: &Records, folder: &OutputDir) -> Result<()> {
 }
 
 /// Writes `tensorboard/<variant>-<seed>/events.out.tfevents.*`: losses, accuracy, gradient norms
-/// and learning rate over training steps; the profiles over training as histograms, with a bucket a
-/// lag; and the profiles at the start and at the end as scalars whose step is the lag. `began` is
-/// the time of the first event in seconds since 1970; the others follow by the run's own clock.
+/// and learning rate over training steps; the profiles over training as histograms with one bucket
+/// per lag; and the first and the last profiles as scalars whose step is the lag. `began` is the
+/// time of the first event in seconds since 1970; the later ones follow the run's own clock.
 ///
 /// # Errors
 /// If a file cannot be written.

@@ -1,6 +1,5 @@
-//! What runs of recurrent networks leave behind: records and the folders that hold them,
-//! statistics, effects of remedies, and tables for other programs. Nothing is trained here, and
-//! nothing is drawn.
+//! Records of runs of recurrent networks and the folders that hold them, statistics, effects of
+//! remedies, and tables for other programs. This crate neither trains nor plots.
 
 #![forbid(unsafe_code)]
 

@@ -1,14 +1,11 @@
-//! The files of a comparison, out of those of its runs.
-
-//! The files of a comparison, made of those of its runs.
+//! Merges the files of runs into those of their comparison.
 
 use crate::dir::OutputDir;
 use crate::error::{Context, Result};
 use crate::record::Records;
 use serde::de::DeserializeOwned;
 
-/// Writes the merged files out of the runs' folders, in their order, byte by byte as they stand
-/// there; and reads them.
+/// Merges the files in the runs' folders, in their order and byte by byte, and reads the result.
 ///
 /// # Errors
 /// If a file cannot be read or written.

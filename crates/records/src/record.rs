@@ -1,13 +1,13 @@
-//! What a comparison writes: one JSON object a line. Field names are the schema; units stand beside
-//! them.
+//! The records of a comparison: one JSON object per line. Field names are the schema; units stand
+//! beside them.
 //!
 //! A number that is not finite is written as a string, `"NaN"`, `"Infinity"` or `"-Infinity"`,
-//! since JSON has none of them: the loss of the step that made a run fail, for instance. `null`
-//! always means that there is no such number.
+//! because JSON cannot represent it: for instance the loss of the step at which a run failed.
+//! `null` always means that there is no such number.
 //!
 //! A run, one line of `runs.jsonl`, in version 1:
 //!
-//! | field | what it says |
+//! | field | content |
 //! |---|---|
 //! | `schema` | the version of this format, [`SCHEMA`] |
 //! | `config` | [`RunConfig`]: `task`, `model`, `training`, `seed`, `version` |
@@ -37,7 +37,7 @@ use std::path::Path;
 /// | version | |
 /// |---|---|
 /// | - | before there was a number: `runs.jsonl` with 55 fields on one level |
-/// | 1 | [`RunRecord`] as it is here, its configuration a [`RunConfig`] |
+/// | 1 | the present [`RunRecord`], with a [`RunConfig`] |
 pub const SCHEMA: u32 = 1;
 
 /// Reads one JSON value of this version of the format.
@@ -69,8 +69,7 @@ pub fn check_schema(path: &Path, stored: &Value) -> Result<()> {
     Ok(())
 }
 
-/// All that a comparison has written, in the order of its files; the report is made from this
-/// alone.
+/// All records of a comparison, in the order of its files. The report is made from these alone.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Records {
     /// The lines of `runs.jsonl`; their order is the order of the variants in the report.
@@ -81,7 +80,7 @@ pub struct Records {
     pub evals: Vec<EvalRecord>,
     /// The lines of `profiles.jsonl`.
     pub profiles: Vec<ProfileRecord>,
-    /// The lines of `measures.jsonl`; empty if no more than profiles was asked for.
+    /// The lines of `measures.jsonl`; empty if only profiles were requested.
     pub measures: Vec<MeasureRecord>,
 }
 
@@ -90,15 +89,15 @@ pub struct Records {
 pub struct RunRecord {
     /// The version of this format, [`SCHEMA`].
     pub schema: u32,
-    /// What was asked for.
+    /// The configuration.
     pub config: RunConfig,
     /// How the run ended.
     pub status: Status,
-    /// What the network learnt, and how long it took.
+    /// What the network learnt, and the time it took.
     pub outcome: Outcome,
     /// How the gradient of the states falls off with the lag.
     pub gradients: GradientSummary,
-    /// What clipping did to the gradient of the weights.
+    /// The effect of clipping on the gradient of the weights.
     pub clipping: ClippingSummary,
     /// The spectral radius of every recurrent block at initialisation, by name.
     #[serde(with = "json::map")]
@@ -107,7 +106,7 @@ pub struct RunRecord {
     pub warnings: Vec<String>,
 }
 
-/// What a run reached.
+/// The results of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// The number of training steps done.
@@ -116,13 +115,13 @@ pub struct Outcome {
     pub solved: bool,
     /// The step of the first of the evaluations in a row that met it; null if not solved.
     pub steps_to_solve: Option<u64>,
-    /// The held-out loss at the last evaluation; NaN if the run failed, or ended before there was
-    /// one.
+    /// The held-out loss at the last evaluation; NaN if the run failed or ended before its first
+    /// evaluation.
     #[serde(with = "json::number")]
     pub final_loss: f64,
-    /// The held-out accuracy there, 0 to 1; null where the task has none.
+    /// The held-out accuracy there, 0 to 1; null if the task has no accuracy.
     pub accuracy: Option<f64>,
-    /// The trained network on longer sequences of the same task, if asked for and the run finished.
+    /// The trained network on longer sequences of the same task, if requested and the run finished.
     pub generalisation: Vec<Generalised>,
     /// The number of threads of this run.
     pub threads: usize,
@@ -137,7 +136,7 @@ pub struct Outcome {
 pub struct GradientSummary {
     /// At initialisation.
     pub init: PhaseGradients,
-    /// After training; all null if there was none.
+    /// After training; all null without training.
     pub trained: PhaseGradients,
 }
 
@@ -146,35 +145,36 @@ pub struct GradientSummary {
 pub struct PhaseGradients {
     /// dL/dh.
     pub h: StateGradients,
-    /// dL/dc; all null where the state has no c.
+    /// dL/dc; all null if the state has no c.
     pub c: StateGradients,
 }
 
 /// How the gradient of one part of the state falls off with the lag, by the median over examples.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StateGradients {
-    /// The half-life, in steps; null if it does not decay, or too few points can be fitted.
+    /// The half-life, in steps; null if the gradient does not decay, or too few points can be
+    /// fitted.
     pub half_life: Option<f64>,
-    /// The fit behind it; null if there are too few points.
+    /// Its fit; null if there are too few points.
     pub fit: Option<Fit>,
-    /// The largest lag at which the norm is at least a thousandth of that at lag 0, in steps;
-    /// without the initial carry.
+    /// The largest lag at which the norm is at least a thousandth of that at lag 0, in steps. The
+    /// initial carry does not count.
     pub horizon: Option<usize>,
-    /// The same with the machine epsilon of the dtype (2^-23 of f32) instead of a thousandth.
+    /// The same with the machine epsilon of the dtype (2^-23 for f32) instead of a thousandth.
     pub horizon_epsilon: Option<usize>,
     /// The norm at the first step over that at the last.
     pub ratio: Option<f64>,
-    /// The lags at which at least one element was exactly zero or subnormal; under a truncation,
-    /// which makes zeros of its own, subnormal alone.
+    /// The lags at which at least one element was exactly zero or subnormal. A truncation makes
+    /// zeros itself; with one, only subnormal elements count.
     pub underflow: Underflow,
 }
 
-/// What clipping did to the gradient of the weights, over the training steps of a run.
+/// The effect of clipping on the gradient of the weights, over the training steps of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ClippingSummary {
     /// The share of steps whose gradient was changed, 0 to 1.
     pub fraction: f64,
-    /// The mean factor by which the global norm was scaled, 1 where nothing changed; null without a
+    /// The mean factor by which the global norm was scaled, 1 for an unchanged step; null without a
     /// step.
     pub scale: Option<f64>,
     /// The mean global norm before clipping; null without a step.
@@ -183,17 +183,17 @@ pub struct ClippingSummary {
     pub norm_after: Option<f64>,
 }
 
-/// What a trained network does on sequences of another length, all of them held out.
+/// Results of a trained network on sequences of another length, all of them held out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Generalised {
-    /// The length of the sequences, in steps; the longest, if they differ.
+    /// The length of the sequences, in steps; the longest if they differ.
     pub length: usize,
     /// The mean loss.
     #[serde(with = "json::number")]
     pub loss: f64,
-    /// The accuracy, 0 to 1, where the task has one.
+    /// The accuracy, 0 to 1; null if the task has no accuracy.
     pub accuracy: Option<f64>,
-    /// The loss of the best answer there that does not depend on the input.
+    /// The loss of the best answer at that length that does not depend on the input.
     pub baseline: f64,
 }
 
@@ -201,7 +201,7 @@ pub struct Generalised {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
-    /// It was solved, or used all of its steps.
+    /// It solved its task or used all of its steps.
     #[default]
     Finished,
     /// It was interrupted.
@@ -227,8 +227,8 @@ pub struct StepRecord {
     /// The global gradient norm before the clip.
     #[serde(with = "json::number")]
     pub grad_norm: f64,
-    /// The global gradient norm after the clip; NaN at the step at which a run failed, which was
-    /// not clipped.
+    /// The global gradient norm after the clip; NaN at the step at which a run failed, because that
+    /// step was not clipped.
     #[serde(with = "json::number")]
     pub grad_norm_clipped: f64,
 }
@@ -245,12 +245,12 @@ pub struct EvalRecord {
     /// The mean loss.
     #[serde(with = "json::number")]
     pub loss: f64,
-    /// The accuracy, 0 to 1, where the task has one.
+    /// The accuracy, 0 to 1; null if the task has no accuracy.
     pub accuracy: Option<f64>,
 }
 
-/// One measure at one moment of a run: one line of
-/// `measures.jsonl`. What each means is said in the crate `recurrent-measures`.
+/// One measure at one moment of a run: one line of `measures.jsonl`. The crate `recurrent-measures`
+/// documents the measures.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MeasureRecord {
     /// The variant's name.
@@ -259,7 +259,7 @@ pub struct MeasureRecord {
     pub seed: u64,
     /// The number of training steps done: 0 at initialisation.
     pub step: u64,
-    /// The level at which it is taken.
+    /// The level to which it belongs.
     pub level: Level,
     /// The measure's name: `gate-mean`, `long-range-share`.
     pub measure: String,
@@ -267,22 +267,24 @@ pub struct MeasureRecord {
     pub layer: Option<usize>,
     /// The direction: `forward`, `reverse`; null for the whole network.
     pub direction: Option<String>,
-    /// Which part: a gate, a field of the state, a weight; empty for all.
+    /// The part: a gate, a field of the state, or a weight; empty for all.
     pub part: String,
-    /// What `at` counts: `lag`, `window`, `step`, `exponent`, `delay`; empty for a single number.
+    /// The meaning of `at`: `lag`, `window`, `step`, `exponent`, `delay`; empty for a single
+    /// number.
     pub axis: String,
-    /// The places of the values on that axis; empty for a single number.
+    /// The positions of the values on that axis; empty for a single number.
     pub at: Vec<usize>,
-    /// The values, one a place.
+    /// The values, one per position.
     #[serde(with = "json::list")]
     pub values: Vec<f64>,
-    /// Why there is no value; null where there is.
+    /// Why there is no value; null if there is one.
     pub note: Option<String>,
 }
 
-/// One gradient profile: one line of `profiles.jsonl`, of the gradient that the run trains by:
-/// under its window and its bound on dL/dh_t, behind which norms are exactly zero or no more than
-/// that bound. All arrays have one entry a lag, in the order of `lag`.
+/// One gradient profile: one line of `profiles.jsonl`. Its gradient is the one that the run trains
+/// by, with the run's truncation window and bound on dL/dh_t. Beyond the window norms are exactly
+/// zero, and under the bound they are no larger than it. All arrays have one entry per lag, in the
+/// order of `lag`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProfileRecord {
     /// The variant's name.
@@ -301,7 +303,7 @@ pub struct ProfileRecord {
     pub part: String,
     /// The lags, in steps from the end of the sequence.
     pub lag: Vec<usize>,
-    /// The median over examples of the norm of the example's own gradient.
+    /// The median over examples of the norm of each example's own gradient.
     #[serde(with = "json::list")]
     pub median: Vec<f64>,
     /// The lower quartile.

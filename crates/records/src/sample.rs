@@ -1,5 +1,5 @@
-//! Synthetic records for the tests: profiles that are exact exponentials, losses that fall when
-//! told to.
+//! Synthetic records for the tests: profiles that are exact exponentials, and losses that fall at
+//! chosen steps.
 
 use crate::config::{Budget, ModelConfig, RunConfig, TrainingConfig};
 use crate::record::{
@@ -26,7 +26,7 @@ pub struct Plan {
     pub cell: bool,
     pub init: f64,
     pub last: f64,
-    /// When the task is solved, by seed 1, 2, 3.
+    /// The step at which the task is solved, for seeds 1, 2 and 3.
     pub solve: [Option<u64>; 3],
 }
 
@@ -54,8 +54,8 @@ pub const TEN: [Plan; 10] = [
     plan("layernorm-gru", (1, false), 3.2, 95.0, [Some(800), Some(750), Some(950)]),
 ];
 
-/// Four of the ten, and one whose third run failed and whose second was stopped, with a name that
-/// must be escaped.
+/// Four of the ten variants, and a fifth whose third run failed and whose second was stopped. The
+/// name of the fifth must be escaped.
 pub fn records() -> Records {
     let broken = plan("broken & <b>", (1, false), 1.0, 1.0, [None; 3]);
     let mut records = compare(&[TEN[0], TEN[2], TEN[4], TEN[6], broken]);
@@ -100,7 +100,7 @@ pub fn run(variant: &str, seed: u64) -> RunRecord {
     run
 }
 
-/// The half-life of a seed: a tenth less for the first, a tenth more for the third.
+/// The half-life for a seed: a tenth shorter for the first, a tenth longer for the third.
 fn of_seed(half_life: f64, seed: u64) -> f64 {
     half_life * (0.8 + 0.1 * seed as f64)
 }
@@ -142,7 +142,7 @@ fn add(records: &mut Records, plan: &Plan, seed: u64) {
     for step in moments {
         let half_life = LN_2 / rate(step as f64 / end as f64);
         for layer in 0..plan.layers {
-            // A layer below the top sees the same decay, and less of it all.
+            // A layer below the top has the same decay at a smaller scale.
             let scale = 0.3_f64.powi((plan.layers - 1 - layer) as i32);
             for part in if plan.cell { vec!["h", "c"] } else { vec!["h"] } {
                 let mut profile = profile(plan.name, part, seed, step, half_life);
@@ -228,9 +228,9 @@ fn config(plan: &Plan, seed: u64) -> RunConfig {
     RunConfig { version: "0.1.0".to_owned(), task, model, training, seed }
 }
 
-/// A profile that halves every `half_life` lags, as f32 would hold it: what is too small is zero.
+/// A profile that halves every `half_life` lags, as f32 would hold it: too small values are zero.
 pub fn profile(variant: &str, part: &str, seed: u64, step: u64, half_life: f64) -> ProfileRecord {
-    let lag: Vec<usize> = (0..=LENGTH).collect(); // the last is the initial carry
+    let lag: Vec<usize> = (0..=LENGTH).collect(); // the last lag is that of the initial carry
     let norm = |&lag: &usize| {
         let structural = if part == "c" && lag == 0 { 0.0 } else { 1.0 };
         let ripple = 1.0 + 0.1 * ((lag as f64) / 3.0 + seed as f64).sin();
@@ -256,8 +256,8 @@ pub fn profile(variant: &str, part: &str, seed: u64, step: u64, half_life: f64) 
     }
 }
 
-/// A run and the profile of one part whose gradient halves every `half_life` lags exactly, or
-/// doubles if it is negative.
+/// A run, and the profile of one part of its state. The gradient halves every `half_life` lags
+/// exactly, or doubles if that is negative.
 pub fn exact(part: &str, half_life: f64) -> (RunRecord, ProfileRecord) {
     let mut run = run("gru", 1);
     run.gradients.init.h.half_life = (half_life > 0.0).then_some(half_life);

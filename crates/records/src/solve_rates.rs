@@ -1,4 +1,4 @@
-//! How often a task of a length is solved, and up to which length: what a sweep finds.
+//! The findings of a sweep: how often a task is solved at each length, and up to which length.
 
 use crate::record::{RunRecord, Status};
 use crate::statistics::{median, wilson, LEVEL};
@@ -19,12 +19,11 @@ pub struct SolveRate {
     pub hidden: usize,
     /// The training steps that were allowed.
     pub max_steps: u64,
-    /// The runs that ended by themselves: those that solved the task, did not within the budget, or
-    /// failed.
+    /// The runs that ended by themselves: they solved the task, used up the budget, or failed.
     pub runs: usize,
-    /// Those that solved it.
+    /// The runs that solved it.
     pub solved: usize,
-    /// Those that failed, which solved nothing.
+    /// The runs that failed; they count as not solved.
     pub failed: usize,
     /// Runs that were interrupted, which do not count.
     pub stopped: usize,
@@ -36,8 +35,8 @@ pub struct SolveRate {
     pub high: f64,
     /// The confidence level of the interval.
     pub level: f64,
-    /// The median of the training steps to solve it, of all runs that count; null if half of them
-    /// did not solve it.
+    /// The median number of training steps to solve it, over all runs that count; null if half of
+    /// them did not solve it.
     pub steps_to_solve: Option<f64>,
     /// The median held-out loss at the end, of the runs that did not fail.
     pub final_loss: Option<f64>,
@@ -52,19 +51,19 @@ pub struct MaximumLength {
     pub variant: String,
     /// The share of runs that had to solve the task.
     pub probability: f64,
-    /// The longest length such that it and all shorter ones that were tried were solved by that
-    /// share of runs; null if the shortest was not.
+    /// The longest length for which that share of runs solved it and all shorter lengths that were
+    /// tried; null if the shortest was not solved.
     pub length: Option<usize>,
-    /// The runs that solved it there.
+    /// The runs that solved it at that length.
     pub solved: usize,
-    /// The runs that count there.
+    /// The runs that count at that length.
     pub runs: usize,
-    /// The shortest length that was not solved so; null if all were: the maximum may lie beyond
-    /// them.
+    /// The shortest length that was not solved by that share; null if all were, so that the maximum
+    /// may lie beyond them.
     pub unsolved: Option<usize>,
 }
 
-/// What a sweep has found.
+/// The findings of a sweep.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Findings {
     /// All runs, by length.
@@ -75,7 +74,7 @@ pub struct Findings {
     pub maxima: Vec<MaximumLength>,
 }
 
-/// What runs of several lengths say of variants.
+/// The findings for some variants, from runs of several lengths.
 pub fn findings(variants: &[&str], runs: Vec<RunRecord>, probability: f64) -> Findings {
     let mut lengths: Vec<usize> = runs.iter().map(|run| run.config.task.length).collect();
     lengths.sort_unstable();
@@ -129,8 +128,8 @@ fn rate(runs: &[&RunRecord]) -> Option<SolveRate> {
     })
 }
 
-/// Of rates in the order of their lengths. A length without a run that counts ends the search, as
-/// one that was not solved.
+/// The maximum from rates in the order of their lengths. A length without a run that counts ends
+/// the search, like one that was not solved.
 fn maximum(variant: &str, rates: &[SolveRate], probability: f64) -> MaximumLength {
     let enough = |rate: &&SolveRate| rate.rate.is_some_and(|share| share >= probability);
     let reached = rates.iter().take_while(enough).last();
@@ -149,7 +148,7 @@ mod tests {
     use super::*;
     use crate::sample;
 
-    /// Runs of one variant: a length and how often each outcome came.
+    /// Runs of one variant: a length, and how often each outcome occurred.
     fn runs(outcomes: &[(usize, usize, usize)]) -> Vec<RunRecord> {
         let mut all = Vec::new();
         for &(length, solved, unsolved) in outcomes {

@@ -1,4 +1,4 @@
-//! Statistics of a few paired differences: what a handful of seeds can say, and what it cannot.
+//! Statistics of a few paired differences: what a handful of seeds can show, and what it cannot.
 
 pub use recurrent_measures::statistics::median;
 
@@ -8,13 +8,13 @@ use recurrent_core::named_rng;
 /// The confidence level of every interval.
 pub const LEVEL: f64 = 0.95;
 
-/// The number of resamples, and of flips, where not all of them are taken.
+/// The number of resamples, and of sign flips, where not all of them are enumerated.
 pub const RESAMPLES: usize = 10_000;
 
 /// The quantile of the standard normal distribution at (1 + [`LEVEL`]) / 2.
 const Z: f64 = 1.959_963_984_540_054;
 
-/// The largest number of values of which all sign flips are taken: 65,536.
+/// The largest number of values whose sign flips are all enumerated: 65,536 of them.
 const FLIPPED: usize = 16;
 
 /// An interval, ends included.
@@ -31,30 +31,30 @@ pub struct Interval {
 pub struct Probability {
     /// The value.
     pub p: f64,
-    /// Whether all sign flips were counted; else it is an estimate.
+    /// Whether all sign flips were enumerated; otherwise the value is an estimate.
     pub exact: bool,
 }
 
-/// The mean; `None` of no values.
+/// The mean; `None` for no values.
 pub fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
-/// A confidence interval of the mean by the bootstrap; `None` of fewer than three values.
+/// A confidence interval of the mean by the bootstrap; `None` for fewer than three values.
 ///
-/// The distribution of the mean of n values drawn with replacement is taken whole where it has at
-/// most [`RESAMPLES`] outcomes, n^n, which is up to n = 5; else [`RESAMPLES`] means are drawn. The
-/// ends are its quantiles at α and 1 − α with
+/// The distribution of the mean of n values drawn with replacement is enumerated if it has at most
+/// [`RESAMPLES`] outcomes (n^n, so up to n = 5). Otherwise [`RESAMPLES`] means are drawn. The ends
+/// are its quantiles at α and 1 − α:
 ///
 /// ```text
 /// α = Φ(−√(n / (n − 1)) t)        t: Student's quantile with n − 1 degrees of freedom at (1 + LEVEL) / 2
 /// ```
 ///
-/// the "expanded" percentile interval of Hesterberg (2015, arXiv:1411.5279): plain percentiles are
-/// those of a normal interval with n instead of n − 1 below the root, and too narrow by a fifth or
-/// more for a handful of values. Of n = 3 and 4 the ends are the lowest and the highest value,
-/// which hold the mean of a symmetric distribution with a probability of at most 1 − 2^(1−n): 75 %
-/// and 87.5 %.
+/// This is the "expanded" percentile interval of Hesterberg (2015, arXiv:1411.5279). Plain
+/// percentiles are those of a normal interval with n instead of n − 1 below the root, which is too
+/// narrow by a fifth or more for a handful of values. For n = 3 and 4 the ends are the lowest and
+/// the highest value. They hold the mean of a symmetric distribution with a probability of at most
+/// 1 − 2^(1−n): 75 % and 87.5 %.
 pub fn mean_interval(values: &[f64], seed: u64) -> Option<Interval> {
     let n = values.len();
     if n < 3 {
@@ -65,7 +65,7 @@ pub fn mean_interval(values: &[f64], seed: u64) -> Option<Interval> {
     Some(Interval { low: quantile(&means, alpha), high: quantile(&means, 1.0 - alpha) })
 }
 
-/// The means of resamples, sorted.
+/// The means of the resamples, sorted.
 fn means(values: &[f64], seed: u64) -> Vec<f64> {
     let n = values.len();
     let all = u32::try_from(n)
@@ -96,19 +96,19 @@ fn digits(mut number: usize, n: usize) -> impl Iterator<Item = usize> {
     })
 }
 
-/// The least of sorted values at which their distribution reaches `share`.
+/// The smallest of the sorted values at which their distribution reaches `share`.
 fn quantile(sorted: &[f64], share: f64) -> f64 {
     let place = (share * sorted.len() as f64).ceil() as usize;
     sorted[place.clamp(1, sorted.len()) - 1]
 }
 
-/// The probability that a sum of differences lies at least as far from zero, if each had either
-/// sign alike (Fisher's randomisation test of paired differences); `None` of no values. Of n values
-/// it is at least 2^(1−n): 0.0625 of five.
+/// The p-value of Fisher's randomisation test of paired differences: the probability that a sum of
+/// the differences lies at least as far from zero if each sign is equally likely; `None` for no
+/// values. For n values it is at least 2^(1−n): 0.0625 for five.
 pub fn sign_flip(values: &[f64], seed: u64) -> Option<Probability> {
     let n = values.len();
     let seen = values.iter().sum::<f64>().abs();
-    // Of sums in another order.
+    // Sums in another order differ by rounding.
     let slack = 1e-12 * values.iter().map(|value| value.abs()).sum::<f64>();
     let as_far = |sum: f64| sum.abs() >= seen - slack;
     if n == 0 {
@@ -126,12 +126,12 @@ pub fn sign_flip(values: &[f64], seed: u64) -> Option<Probability> {
     let mut flipped =
         || values.iter().map(|value| if rng.random() { *value } else { -value }).sum::<f64>();
     let count = (0..RESAMPLES).filter(|_| as_far(flipped())).count();
-    // With the sample itself among them, so that it is never zero.
+    // The sample itself counts, so that the value is never zero.
     Some(Probability { p: (count + 1) as f64 / (RESAMPLES + 1) as f64, exact: false })
 }
 
-/// The interval of a share of `successes` in `trials` (Wilson 1927), within 0 and 1; all of it if
-/// there was no trial.
+/// Wilson's interval (1927) of a share of `successes` in `trials`, within 0 and 1; the whole range
+/// without a trial.
 pub fn wilson(successes: usize, trials: usize) -> Interval {
     if trials == 0 {
         return Interval { low: 0.0, high: 1.0 };

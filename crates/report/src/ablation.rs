@@ -1,4 +1,4 @@
-//! Effects of remedies as a person reads them: tables and words.
+//! Effects of remedies for readers: tables and words.
 
 pub(super) mod page;
 
@@ -7,13 +7,13 @@ use super::table::{aligned, wrap};
 use super::trend::Trend;
 use crate::effects::{Effect, Findings, Measure, Verdict, PAIRS, SIGNIFICANT};
 
-/// Stands where no pair of runs has the number.
+/// Shown if no pair of runs has the number.
 pub(super) const NO_PAIR: &str = "not measured";
 
-/// Stands where there are too few pairs for an interval or a test.
+/// Shown if there are too few pairs for an interval or a test.
 pub(super) const TOO_FEW: &str = "too few pairs";
 
-/// Everything for a terminal `columns` columns wide.
+/// The whole output for a terminal `columns` columns wide.
 pub(super) fn terminal(findings: &Findings, columns: usize) -> String {
     let Some(first) = findings.effects.first() else {
         return "no run has ended: there is nothing to compare\n".to_owned();
@@ -39,7 +39,7 @@ pub(super) fn terminal(findings: &Findings, columns: usize) -> String {
     text
 }
 
-/// What came out: how many remedies help, and which hurt.
+/// The conclusion: how many remedies help, and which hurt.
 pub(super) fn conclusion(findings: &Findings) -> Vec<String> {
     let any =
         |remedy: &str, verdict| of(findings, remedy).iter().any(|effect| effect.verdict == verdict);
@@ -72,7 +72,7 @@ pub(super) fn conclusion(findings: &Findings) -> Vec<String> {
     )]
 }
 
-/// What is compared, in a line.
+/// The comparison, in a line.
 pub(super) fn headline(first: &Effect, findings: &Findings) -> String {
     let remedies = remedies(findings).len();
     let noun = if remedies == 1 { "remedy" } else { "remedies" };
@@ -119,7 +119,7 @@ pub(super) fn p(effect: &Effect) -> String {
     }
 }
 
-/// A median, as a half-life where it is a rate.
+/// A median, as a half-life if it is a rate.
 pub(super) fn median(effect: &Effect, value: f64) -> String {
     match effect.measure {
         Measure::DecayInit | Measure::DecayFinal => Trend::of(value, effect.length).short(),
@@ -130,7 +130,7 @@ pub(super) fn median(effect: &Effect, value: f64) -> String {
     }
 }
 
-/// An effect, as a factor where it is a logarithm.
+/// An effect, as a factor if it is a logarithm.
 pub(super) fn shown(measure: Measure, value: f64) -> String {
     match measure {
         Measure::FinalLoss => format!("×{}", significant(value.exp(), 2)),
@@ -146,7 +146,7 @@ fn signed(value: f64, text: String) -> String {
     format!("{}{text}", if value < 0.0 { '−' } else { '+' })
 }
 
-/// What an effect is, and which is the better one.
+/// The meaning of an effect, and the direction of an improvement.
 pub(super) fn direction(measure: Measure) -> &'static str {
     match measure {
         Measure::DecayInit | Measure::DecayFinal => {
@@ -170,7 +170,7 @@ pub(super) fn remedies(findings: &Findings) -> Vec<&str> {
     remedies
 }
 
-/// Whether the task is one that can be solved.
+/// Whether the task has a criterion for being solved.
 pub(super) fn solvable(findings: &Findings) -> bool {
     findings.effects.iter().any(|effect| effect.measure == Measure::StepsToSolve)
 }
@@ -180,7 +180,7 @@ pub(super) fn of<'a>(findings: &'a Findings, remedy: &str) -> Vec<&'a Effect> {
     findings.effects.iter().filter(|effect| effect.remedy == remedy).collect()
 }
 
-/// The measures that there are, each with the effects of all remedies.
+/// The measures that occur, each with the effects of all remedies.
 pub(super) fn by_measure(findings: &Findings) -> Vec<(Measure, Vec<&Effect>)> {
     let of = |measure| -> Vec<&Effect> {
         findings.effects.iter().filter(|effect| effect.measure == measure).collect()
@@ -189,7 +189,7 @@ pub(super) fn by_measure(findings: &Findings) -> Vec<(Measure, Vec<&Effect>)> {
     all.filter(|(_, effects)| !effects.is_empty()).collect()
 }
 
-/// What is to be said of a remedy, of whose effects there is at least one.
+/// The description of a remedy with at least one effect.
 pub(super) fn words(effects: &[&Effect]) -> String {
     let verdicts =
         [Verdict::Helps, Verdict::Hurts, Verdict::NoEffectShown, Verdict::NotEnoughEvidence];
@@ -241,7 +241,7 @@ pub(super) fn words(effects: &[&Effect]) -> String {
     text
 }
 
-/// How the verdicts are found.
+/// The rule of the verdicts.
 pub(super) fn rule(findings: &Findings) -> String {
     let [margin, unsolved, counts] = match solvable(findings) {
         true => [
@@ -262,7 +262,7 @@ pub(super) fn rule(findings: &Findings) -> String {
     )
 }
 
-/// What must be known before the numbers.
+/// Warnings that precede the numbers.
 pub(super) fn cautions(findings: &Findings) -> Vec<String> {
     let mut cautions = Vec::new();
     let Some(first) = findings.effects.first() else { return cautions };
@@ -302,7 +302,7 @@ mod tests {
     use recurrent_records::effects::all;
 
     #[test]
-    fn what_failed_and_what_is_left_out_is_said() {
+    fn failed_and_left_out_runs_are_named() {
         let mut records = Records::default();
         for name in ["lstm", "lstm+chrono"] {
             let run = |seed| {

@@ -1,4 +1,4 @@
-//! What the folder of a comparison knows besides its records.
+//! Information in the folder of a comparison besides its records.
 
 use super::numbers::count;
 use crate::usage::bail_config;
@@ -6,25 +6,25 @@ use recurrent_records::Result;
 use serde::Deserialize;
 use std::path::Path;
 
-/// What `comparison.json` says for the report.
+/// The fields of `comparison.json` that the report shows.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct About {
-    /// The command that asked for the comparison, word by word.
+    /// The command that started the comparison, as words.
     pub(super) command: Vec<String>,
-    /// When it started.
+    /// The time of the start.
     pub(super) started: String,
-    /// How long it took, in seconds.
+    /// The duration, in seconds.
     pub(super) seconds: Option<f64>,
     /// The number of runs side by side.
     pub(super) jobs: Option<usize>,
-    /// Whether it was stopped before its end.
+    /// Whether it was stopped before the end.
     pub(super) interrupted: bool,
-    /// Where it ran.
+    /// The machine on which it ran.
     pub(super) machine: Machine,
 }
 
-/// A machine, as far as it is known.
+/// A machine, as far as known.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Machine {
@@ -34,7 +34,7 @@ pub(super) struct Machine {
 }
 
 impl About {
-    /// Reads the `comparison.json` of a folder. Without that file nothing is known.
+    /// Reads the `comparison.json` of a folder. Without that file, all fields are empty.
     ///
     /// # Errors
     /// If the file is damaged.
@@ -51,7 +51,7 @@ impl About {
 }
 
 impl Machine {
-    /// `4 cores, linux x86_64`; empty if it is not known.
+    /// `4 cores, linux x86_64`; empty if unknown.
     pub(super) fn describe(&self) -> String {
         match self.cores {
             0 => String::new(),

@@ -8,61 +8,62 @@ use super::palette;
 use super::scale::{decades, plain, ticks, Scale};
 use super::svg::{text_width, Anchor, Svg};
 
-/// At most so many decades are shown; what lies deeper falls into the strip below the plot.
+/// The largest number of decades shown; deeper values fall into the strip below the plot.
 const DECADES: f64 = 20.0;
 
-/// The room for labels at least, in units, so that charts of one page have letters of one size.
+/// The smallest width for labels, in units, so that the letters of all charts on a page have the
+/// same size.
 const LABELS: f64 = 118.0;
 
 /// A chart of several curves.
 pub(super) struct Chart<'a> {
-    /// What stands above it in a file of its own.
+    /// The title above the chart in its own file.
     pub(super) title: &'a str,
-    /// What runs along, with the unit.
+    /// The label of the horizontal axis, with the unit.
     pub(super) along: &'a str,
     /// The same in a word, for the numbers in a file.
     pub(super) key: &'a str,
-    /// What runs up, with the unit.
+    /// The label of the vertical axis, with the unit.
     pub(super) up: &'a str,
-    /// How the values stand.
+    /// The scale of the values.
     pub(super) axis: Axis,
     /// The curves.
     pub(super) lines: Vec<Line>,
 }
 
-/// How values stand on the vertical axis.
+/// The scale of values on the vertical axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Axis {
-    /// Norms, as their common logarithms; negative infinity is an underflow.
+    /// Norms, as common logarithms; negative infinity is an underflow.
     Norm,
-    /// Losses, as their common logarithms; negative infinity is a loss of zero.
+    /// Losses, as common logarithms; negative infinity is a loss of zero.
     Loss,
-    /// The values are shares, 0 to 1, shown in per cent.
+    /// Shares from 0 to 1, shown in per cent.
     Share,
 }
 
 /// A curve in a chart.
 pub(super) struct Line {
-    /// What stands at its end.
+    /// The label at its end.
     pub(super) label: String,
     /// The classes of the line.
     pub(super) class: String,
     /// The class of the band's fill.
     pub(super) fill: String,
-    /// The variant that it is of, if it is one's own.
+    /// The variant that the line belongs to, if it belongs to one.
     pub(super) variant: Option<usize>,
     /// The curve itself.
     pub(super) curve: Curve,
 }
 
 impl Line {
-    /// A curve in a colour and a dash of their own, for a chart of one variant.
+    /// A curve with its own colour and dash, for a chart of one variant.
     pub(super) fn styled(label: String, colour: usize, dash: usize, curve: Curve) -> Self {
         let class = format!("line {}", palette::styled(colour, dash));
         Self { label, class, fill: palette::fill(colour), variant: None, curve }
     }
 
-    /// A curve in the colour and dash of place `index`.
+    /// A curve in the colour and dash of the variant at position `index`.
     pub(super) fn new(label: &str, index: usize, curve: Curve) -> Self {
         let class = format!("line {}", palette::line(index));
         Self {
@@ -83,7 +84,7 @@ impl Line {
 }
 
 impl Line {
-    /// What is drawn until [`Line::close`] can be hidden with its variant.
+    /// Opens a group that can be hidden with its variant. [`Line::close`] closes it.
     fn open(&self, svg: &mut Svg) {
         if let Some(variant) = self.variant {
             svg.open(&format!(r#"data-variant="{variant}""#));
@@ -97,20 +98,21 @@ impl Line {
     }
 }
 
-/// The places of a chart, in units.
+/// The positions of a chart, in units.
 struct Frame {
     left: f64,
     right: f64,
     top: f64,
     bottom: f64,
-    /// The lower end of the strip for what lies too deep; equal to `bottom` if nothing does.
+    /// The lower end of the strip for values that are too deep; equal to `bottom` without such
+    /// values.
     deep: f64,
     across: Scale,
     down: Scale,
 }
 
 impl Chart<'_> {
-    /// Draws it, without its title. `None` if there is nothing to draw.
+    /// Draws the chart without its title; `None` if there is nothing to draw.
     pub(super) fn draw(&self) -> Option<Svg> {
         let frame = self.frame()?;
         let longest = self.lines.iter().map(|line| text_width(&line.label)).fold(LABELS, f64::max);
@@ -154,7 +156,7 @@ impl Chart<'_> {
         Some(svg)
     }
 
-    /// Its numbers as CSV: a row for each point of a curve. An underflow is zero.
+    /// The numbers as CSV: one row for each point of a curve. An underflow is zero.
     pub(super) fn csv(&self) -> String {
         let mut csv = Csv::new(&["line", self.key, "median", "low", "high"]);
         for line in &self.lines {
@@ -182,7 +184,7 @@ impl Chart<'_> {
             Axis::Norm | Axis::Loss => {
                 let margin = 0.03 * (high - low).min(DECADES);
                 let high = high + margin;
-                // The lower end is a whole decade where values lie deeper, since it is named.
+                // If values lie deeper, the lower end is a whole decade, because it has a label.
                 let deepest = (high - DECADES).ceil();
                 (if low - margin < deepest { deepest } else { low - margin }, high)
             }
@@ -213,7 +215,8 @@ impl Chart<'_> {
         }
         if deep > bottom {
             svg.rect("lost", (left, bottom), (right - left, deep - bottom));
-            // Where finite values lie deeper than the axis, "below" is true of the underflows too.
+            // If finite values lie deeper than the axis, the word "below" is true of the underflows
+            // too.
             let deeper = self
                 .lines
                 .iter()
@@ -236,7 +239,7 @@ impl Chart<'_> {
         svg.close();
     }
 
-    /// The marks of the vertical axis, with their names; a power of ten has none.
+    /// The marks of the vertical axis with their names. A power of ten has no name.
     fn marks(&self, bounds: (f64, f64)) -> Vec<(f64, Option<String>)> {
         let span = bounds.1 - bounds.0;
         if self.axis == Axis::Share {
@@ -258,7 +261,7 @@ impl Chart<'_> {
     }
 }
 
-/// A round value, with an exponent where it is very small or large.
+/// A round value, with an exponent if it is very small or large.
 fn round(value: f64) -> String {
     if (1e-4..1e5).contains(&value) {
         plain(value)
@@ -268,8 +271,8 @@ fn round(value: f64) -> String {
 }
 
 impl Frame {
-    /// The place of a value; too deep ones go to a lane of the strip, 0 at its upper edge and 1 at
-    /// its lower.
+    /// The position of a value. Values that are too deep go to a lane of the strip, from 0 at its
+    /// upper edge to 1 at its lower edge.
     fn place(&self, (x, value): (f64, f64), lane: f64) -> (f64, f64) {
         let y = if value < self.down.values().0 {
             self.bottom + lane * (self.deep - self.bottom)
@@ -280,7 +283,7 @@ impl Frame {
     }
 }
 
-/// Leaves out points that lie closer to the last one kept than can be seen; the ends are kept.
+/// Drops points that are too close to the last kept point to be told apart. The ends are kept.
 fn thin(points: impl Iterator<Item = (f64, f64)>) -> Vec<(f64, f64)> {
     let mut kept: Vec<(f64, f64)> = Vec::new();
     let mut skipped = None;
@@ -297,8 +300,8 @@ fn thin(points: impl Iterator<Item = (f64, f64)>) -> Vec<(f64, f64)> {
     kept
 }
 
-/// Writes the labels to the right of the plot, each as near as may be to the end of its line, none
-/// over another.
+/// Writes the labels to the right of the plot, each as near as possible to the end of its line and
+/// without overlaps.
 fn label(svg: &mut Svg, frame: &Frame, mut ends: Vec<((f64, f64), &Line)>) {
     ends.sort_by(|a, b| a.0 .1.total_cmp(&b.0 .1));
     let wanted: Vec<f64> = ends.iter().map(|(end, _)| end.1).collect();
@@ -339,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_deep_falls_into_the_strip() {
+    fn values_that_are_too_deep_fall_into_the_strip() {
         let deep = Line::new("deep", 0, curve(&[0.0, -10.0, f64::NEG_INFINITY]));
         let text = chart(vec![deep]).draw().expect("a line").file("title", None);
         assert!(text.contains(">underflow<"), "{text}");
@@ -366,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn the_numbers_are_those_that_are_drawn() {
+    fn the_csv_has_the_drawn_numbers() {
         let line = Line::new("a, \"b\"", 0, curve(&[0.0, f64::NEG_INFINITY]));
         let csv = chart(vec![line]).csv();
         let rows: Vec<&str> = csv.lines().collect();

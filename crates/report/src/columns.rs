@@ -7,23 +7,23 @@ use super::trend::{poor_fit, rate, Phase, Trend};
 use super::verdict::has_criterion;
 use crate::record::{RunRecord, Status};
 
-/// Stands where a number has no meaning: the half-life of c in a network without c.
+/// Shown if a number has no meaning: the half-life of c in a network without c.
 pub(super) const INAPPLICABLE: &str = "n/a";
 
-/// Stands where no run measured the number, for instance because all were stopped before.
+/// Shown if no run measured the number, for instance because all were stopped before.
 pub(super) const NOT_MEASURED: &str = "not measured";
 
-/// Marks a half-life behind which a line fits badly.
+/// Marks a half-life whose fitted line fits badly.
 pub(super) const MARK: &str = "*";
 
-/// A number over seeds: the median, and the range where it has a width.
+/// A number over seeds: the median, and the range unless it has no width.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Value {
     /// The median, or a word.
     pub(super) text: String,
     /// `low–high`, or a remark.
     pub(super) range: Option<String>,
-    /// Whether the line behind it fits badly with at least one seed.
+    /// Whether the fitted line fits badly for at least one seed.
     pub(super) poor_fit: bool,
 }
 
@@ -37,7 +37,7 @@ impl Value {
         Self { text: spread.median(text), range: spread.range(text), poor_fit: false }
     }
 
-    /// The same over the runs that did not fail; `failed` if all did.
+    /// The same over the runs that did not fail; `failed` if all of them failed.
     fn sound(
         variant: &VariantRuns,
         value: impl Fn(&RunRecord) -> Option<f64>,
@@ -55,11 +55,11 @@ impl Value {
     }
 }
 
-/// A column: one value a variant, or two: at initialisation and after training.
+/// A column: one value per variant, or two, at initialisation and after training.
 pub(super) struct Column {
     /// Its heading.
     pub(super) heading: &'static str,
-    /// What it says, with the unit, in plain words.
+    /// Its meaning with the unit, in plain words.
     pub(super) meaning: String,
     /// A value for each variant, in order; the second is that after training.
     pub(super) values: Vec<(Value, Option<Value>)>,
@@ -89,13 +89,13 @@ impl Column {
         self
     }
 
-    /// Whether it has two values a variant.
+    /// Whether it has two values per variant.
     pub(super) fn paired(&self) -> bool {
         self.values.iter().any(|(_, after)| after.is_some())
     }
 }
 
-/// The columns after the variant's name. Columns that no run can fill are left out.
+/// The columns after the variant's name. Columns without a value in any run are left out.
 pub(super) fn columns(group: &Group) -> Vec<Column> {
     let all = group.variants.as_slice();
     let mut columns = vec![
@@ -125,7 +125,7 @@ pub(super) fn columns(group: &Group) -> Vec<Column> {
     columns
 }
 
-/// What the trained networks reach.
+/// The results of the trained networks.
 fn outcome(group: &Group) -> Vec<Column> {
     let all = group.variants.as_slice();
     let solvable = group.runs.iter().any(has_criterion);
@@ -162,7 +162,7 @@ fn outcome(group: &Group) -> Vec<Column> {
     columns
 }
 
-/// What the gradients do.
+/// The behaviour of the gradients.
 fn gradient(group: &Group) -> Vec<Column> {
     let all = group.variants.as_slice();
     let precision = group.precision();
@@ -198,8 +198,8 @@ fn gradient(group: &Group) -> Vec<Column> {
     columns
 }
 
-/// What the trained networks reach on longer sequences, if that was measured: the accuracy, or the
-/// loss if the task has no accuracy.
+/// The results of the trained networks on longer sequences, if measured: the accuracy, or the loss
+/// if the task has no accuracy.
 fn generalised(all: &[VariantRuns]) -> Vec<Column> {
     let longer = |run: &RunRecord, place: usize| run.outcome.generalisation.get(place).cloned();
     let headings = ["at twice T", "at 4 times T"].into_iter().enumerate();
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn three_kinds_of_no_number_differ() {
+    fn three_reasons_for_a_missing_number_differ() {
         let mut records = sample::compare(&[sample::TEN[0], sample::TEN[2]]);
         for run in &mut records.runs {
             run.status = Status::Failed("no gradient".to_owned());
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_runs() {
+    fn unusual_runs() {
         let mut records = sample::records();
         records.runs[0].gradients.init.h.half_life = None;
         records.runs[0].gradients.init.h.fit = None;

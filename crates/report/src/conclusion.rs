@@ -1,4 +1,4 @@
-//! What came out of a comparison, in a few sentences, by a stated rule.
+//! The conclusion of a comparison in a few sentences, by a stated rule.
 
 use super::group::{Group, VariantRuns};
 use super::numbers::{count, loss, percent, Spread};
@@ -14,10 +14,10 @@ pub(super) const RULE: &str = "The sentences at the top follow a rule: how many 
     among the others. On a task without a bound: the best and the worst median on held-out \
     examples.";
 
-/// This many names are listed; more are counted.
+/// The number of names that are listed; if there are more, they are counted.
 const NAMES: usize = 3;
 
-/// What came out. Empty if no run has ended.
+/// The conclusion; empty if no run has ended.
 pub(super) fn sentences(group: &Group) -> Vec<String> {
     let Some(first) = group.runs.first() else { return Vec::new() };
     let solvable = has_criterion(first);
@@ -26,7 +26,7 @@ pub(super) fn sentences(group: &Group) -> Vec<String> {
     all
 }
 
-/// Who solved the task, and how fast.
+/// Which networks solved the task, and how fast.
 fn solved(group: &Group) -> Vec<String> {
     let task = group.task().replace(", T =", " at T =");
     if let [only] = group.variants.as_slice() {
@@ -64,7 +64,7 @@ fn median_steps<'r>(variant: &VariantRuns<'r>) -> Option<(&'r str, f64)> {
     Some((variant.name, steps.mid))
 }
 
-/// The variants of which the numbers of solved and of all runs are as wanted.
+/// The variants whose numbers of solved runs and of all runs meet a condition.
 fn part<'a, 'r>(
     group: &'a Group<'r>,
     wanted: fn(usize, usize) -> bool,
@@ -73,7 +73,7 @@ fn part<'a, 'r>(
     group.variants.iter().filter(is).collect()
 }
 
-/// The best and the worst network of a task without a bound.
+/// The best and the worst network of a task without a criterion.
 fn ranking(group: &Group) -> Option<String> {
     let accuracy = group.runs.iter().any(|run| run.outcome.accuracy.is_some());
     let median = |variant: &VariantRuns| {
@@ -107,7 +107,7 @@ fn ranking(group: &Group) -> Option<String> {
     }
 }
 
-/// Whether the gradient reached over the longest lag before training, and what that meant.
+/// Whether the gradient spanned the longest lag before training, and the consequence.
 fn reach(group: &Group, solvable: bool) -> Option<String> {
     let lag = group.runs.iter().map(|run| run.longest_lag().min(run.last_lag())).max()?;
     let horizon = |variant: &VariantRuns| {
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_comparison_that_some_solved() {
+    fn a_comparison_that_some_networks_solved() {
         assert_eq!(
             said(&sample::compare(&sample::TEN)),
             [
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_without_a_bound() {
+    fn a_task_without_a_criterion() {
         let mut records = sample::compare(&[sample::TEN[2], sample::TEN[4]]);
         records.runs.iter_mut().for_each(|run| run.config.task.criterion = None);
         let losses = said(&records);

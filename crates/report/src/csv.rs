@@ -2,18 +2,18 @@
 
 use super::numbers::significant;
 
-/// A table that grows row by row.
+/// A table under construction.
 pub(super) struct Csv(::csv::Writer<Vec<u8>>);
 
 impl Csv {
-    /// A table with nothing but its head.
+    /// A table with a header row only.
     pub(super) fn new(head: &[&str]) -> Self {
         let mut csv = Self(::csv::Writer::from_writer(Vec::new()));
         csv.row(head);
         csv
     }
 
-    /// Adds a row, of as many cells as the head has.
+    /// Adds a row with as many cells as the header.
     pub(super) fn row<T: AsRef<[u8]>>(&mut self, cells: &[T]) {
         self.0.write_record(cells).expect("a row in memory is as long as the head");
     }
@@ -25,7 +25,7 @@ impl Csv {
     }
 }
 
-/// A number to six digits, as every program reads it: `0.166667`, `3.2e-31`, `NaN`, `inf`.
+/// A number with six digits that every program can read: `0.166667`, `3.2e-31`, `NaN`, `inf`.
 pub(super) fn number(value: f64) -> String {
     if !value.is_finite() {
         return value.to_string();
@@ -37,7 +37,7 @@ pub(super) fn number(value: f64) -> String {
     }
 }
 
-/// Without zeros at the end of its decimals.
+/// Removes zeros at the end of the decimals.
 fn trim(text: &str) -> &str {
     if text.contains('.') {
         text.trim_end_matches('0').trim_end_matches('.')

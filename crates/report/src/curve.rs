@@ -1,4 +1,4 @@
-//! Curves over seeds: the median at every place, with the range as a band.
+//! Curves over seeds: the median at every position, with the range as a band.
 
 use super::group::VariantRuns;
 use super::numbers::{ProfileScale, Spread};
@@ -8,19 +8,19 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The number of intervals over which the training loss is averaged.
 const INTERVALS: u64 = 100;
 
-/// A curve: places in rising order, at each the median and range over seeds. Negative infinity is
+/// A curve: positions in rising order, each with median and range over seeds. Negative infinity is
 /// an underflow.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Curve(pub(super) Vec<(f64, Spread)>);
 
 impl Curve {
-    /// The curve of profiles at one moment, in common logarithms against lag, of the median over
-    /// examples.
+    /// The curve of profiles at one moment: common logarithms of the median over examples, against
+    /// lag.
     ///
-    /// What is not finite is left out, and so is c at lag 0: the loss reads h, hence dL/dc there is
-    /// zero by definition, which is no underflow. The initial carry, one lag beyond the first step,
-    /// is left out too: no weight made it, and a normaliser that meets its zeros blows its gradient
-    /// up.
+    /// Non-finite values are left out. So is c at lag 0: the loss reads h, hence dL/dc there is
+    /// zero by definition, which is not an underflow. The initial carry, one lag beyond the first
+    /// step, is left out too: no weight produced it, and a normaliser inflates the gradient at its
+    /// zeros.
     pub(super) fn of_profiles(
         profiles: &[&ProfileRecord],
         ProfileScale { precision, length }: ProfileScale,
@@ -41,8 +41,8 @@ impl Curve {
         Self(places.into_iter().filter_map(spread).collect())
     }
 
-    /// The curve of series over training, one a seed. A run that has ended keeps its last value, so
-    /// that a median does not jump when the best seed is done.
+    /// The curve of series over training, one per seed. A finished run keeps its last value, so
+    /// that a median does not jump when the best seed ends.
     pub(super) fn over_training(seeds: &[Vec<(u64, f64)>]) -> Self {
         let steps: BTreeSet<u64> = seeds.iter().flatten().map(|&(step, _)| step).collect();
         let latest = |seed: &Vec<(u64, f64)>, step: u64| {
@@ -55,7 +55,7 @@ impl Curve {
         Self(steps.into_iter().filter_map(spread).collect())
     }
 
-    /// The same curve with all values passed through a rising function, such as the logarithm.
+    /// The same curve with a rising function, such as the logarithm, applied to all values.
     pub(super) fn map(mut self, function: impl Fn(f64) -> f64) -> Self {
         for (_, spread) in &mut self.0 {
             let Spread { low, mid, high } = *spread;
@@ -64,7 +64,7 @@ impl Curve {
         self
     }
 
-    /// Smallest and largest finite value, bands included.
+    /// The smallest and the largest finite value, bands included.
     pub(super) fn bounds(&self) -> Option<(f64, f64)> {
         let ends = || self.0.iter().flat_map(|(_, spread)| [spread.low, spread.mid, spread.high]);
         let finite = || ends().filter(|value| value.is_finite());
@@ -89,7 +89,7 @@ pub(super) fn held_out(variant: &VariantRuns) -> Curve {
     Curve::over_training(&seeds)
 }
 
-/// The held-out accuracies, where the task has them.
+/// The held-out accuracies, if the task has them.
 pub(super) fn accuracy(variant: &VariantRuns) -> Curve {
     let seeds: Vec<_> = variant
         .evals
@@ -99,12 +99,13 @@ pub(super) fn accuracy(variant: &VariantRuns) -> Curve {
     Curve::over_training(&seeds)
 }
 
-/// How many training steps are averaged, so that `steps` of them give about a hundred values.
+/// The number of training steps to average, so that `steps` of them give about a hundred values.
 pub(super) fn interval(steps: u64) -> u64 {
     steps.div_ceil(INTERVALS).max(1)
 }
 
-/// The training losses, averaged over intervals of `width` steps and put at the last step of each.
+/// The training losses, averaged over intervals of `width` steps and placed at the last step of
+/// each.
 pub(super) fn training(variant: &VariantRuns, width: u64) -> Curve {
     let seeds: Vec<_> = variant.steps.values().map(|steps| training_of(steps, width)).collect();
     Curve::over_training(&seeds)
@@ -122,9 +123,8 @@ pub(super) fn training_of(steps: &[&StepRecord], width: u64) -> Vec<(u64, f64)> 
     intervals.into_values().map(|(sum, number, last)| (last, sum / number)).collect()
 }
 
-/// Profiles over training: for each training step at which some were taken, the curve over lags,
-/// and at the end that of the last profiles. A run that has ended before a step keeps its last
-/// profile there.
+/// Profiles over training: for each training step with profiles, the curve over lags, and finally
+/// that of the last profiles. A run that ended before a step keeps its last profile there.
 pub(super) fn history(profiles: &[&ProfileRecord], scale: ProfileScale) -> Vec<(String, Curve)> {
     let mut seeds: BTreeMap<u64, BTreeMap<u64, &ProfileRecord>> = BTreeMap::new();
     for profile in profiles {
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn the_structural_zero_of_c_is_no_underflow() {
+    fn the_structural_zero_of_c_is_not_an_underflow() {
         let c = profile("c", 1, 0, &[0.0, 1e-2, 0.0]);
         let curve = Curve::of_profiles(&[&c], F32);
         assert_eq!(curve.0[0].0, 1.0, "the curve of c begins at lag 1");
@@ -192,14 +192,14 @@ mod tests {
     }
 
     #[test]
-    fn the_initial_carry_is_no_step() {
+    fn the_initial_carry_is_not_a_step() {
         let h = profile("h", 1, 0, &[1.0, 1.0, 1.0, 1.0, 1e9]);
         let curve = Curve::of_profiles(&[&h], F32);
         assert_eq!((curve.0.len(), curve.bounds()), (4, Some((0.0, 0.0))));
     }
 
     #[test]
-    fn a_run_that_has_ended_keeps_its_last_value() {
+    fn a_finished_run_keeps_its_last_value() {
         let curve = Curve::over_training(&[
             vec![(0, 8.0), (10, 1.0)],
             vec![(0, 6.0), (10, 5.0), (20, 4.0)],

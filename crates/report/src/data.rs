@@ -1,5 +1,5 @@
-//! What the script of the page draws from: the records, to four digits, thinned to what can be
-//! seen.
+//! The data from which the page's script draws: the records to four digits, thinned to the visible
+//! resolution.
 
 use super::curve::{interval, training_of};
 use super::figures::parts;
@@ -10,17 +10,17 @@ use crate::record::{ProfileRecord, RunRecord};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// At most this many lags are kept, evenly spaced: a chart is not much wider in pixels.
+/// The largest number of lags, evenly spaced: a chart is not much wider in pixels.
 const LAGS: usize = 400;
 
-/// All that is known of a comparison by the script.
+/// All data of a comparison for the script.
 #[derive(Serialize)]
 struct Data<'a> {
     /// The parts of the state, `h` first.
     parts: Vec<&'a str>,
     /// The lags of all norms.
     lags: Vec<usize>,
-    /// The loss of the best answer blind to the input.
+    /// The loss of the best answer that ignores the input.
     baseline: f64,
     /// The title of the training losses.
     training: String,
@@ -36,10 +36,10 @@ struct VariantData<'a> {
     runs: Vec<RunData<'a>>,
 }
 
-/// One run. `null` is a number that is not finite, or not there.
+/// One run. A number that is missing or not finite is `null`.
 #[derive(Serialize)]
 struct RunData<'a> {
-    /// A string: JavaScript has no whole numbers beyond 2^53.
+    /// A string, because JavaScript has no integers beyond 2^53.
     seed: String,
     /// The profiles of the top layer, by part of the state.
     profiles: BTreeMap<&'a str, Profiles>,
@@ -48,12 +48,11 @@ struct RunData<'a> {
     accuracy: Series,
 }
 
-/// Profiles over training; the last is that of the end.
+/// Profiles over training; the last one is at the end.
 #[derive(Serialize)]
 struct Profiles {
     steps: Vec<u64>,
-    /// By step, then by lag. What has underflowed is 0, and what the loss does not read by
-    /// definition is null.
+    /// By step, then by lag. Underflows are 0; values that are zero by definition are null.
     norms: Vec<Vec<Option<f64>>>,
 }
 
@@ -63,8 +62,7 @@ struct Series {
     values: Vec<f64>,
 }
 
-/// The data as JSON that may stand within a `script` element: no character of it means anything to
-/// HTML.
+/// The data as JSON for a `script` element: no character in it has a meaning in HTML.
 pub(super) fn json(group: &Group) -> String {
     let scale = group.profile_scale();
     let all: BTreeSet<usize> = group
@@ -136,7 +134,7 @@ fn norms(profile: &ProfileRecord, lags: &[usize], tiny: f64) -> Vec<Option<f64>>
     lags.iter().map(norm).collect()
 }
 
-/// To four significant digits.
+/// Rounds to four significant digits.
 fn rounded(value: f64) -> f64 {
     format!("{value:.3e}").parse().unwrap_or(value)
 }
@@ -148,7 +146,7 @@ mod tests {
     use serde_json::Value;
 
     #[test]
-    fn the_data_are_those_of_the_records() {
+    fn the_data_match_the_records() {
         let records = sample::records();
         let group = Group::new(&records);
         let data: Value = serde_json::from_str(&json(&group)).expect("it parses");
@@ -200,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_in_it_ends_the_script() {
+    fn no_text_ends_the_script() {
         let mut records = sample::records();
         records.runs[0].config.model.variant = "</script><!--&".to_owned();
         let text = json(&Group::new(&records));

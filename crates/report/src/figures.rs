@@ -12,28 +12,28 @@ use super::trend::Phase;
 
 /// A plot, drawn once for the page and for its file.
 pub(super) struct Figure {
-    /// The name of its files, without the ending.
+    /// The name of its files, without the extension.
     pub(super) file: String,
-    /// What it shows, for a caption and for readers who do not see it.
+    /// Its title, for a caption and for readers who do not see it.
     pub(super) title: String,
     /// The drawing.
     pub(super) drawing: Svg,
-    /// What stands beside it in a file of its own.
+    /// A drawing that stands beside it in its own file.
     pub(super) beside: Option<Svg>,
     /// Its numbers as CSV.
     pub(super) csv: String,
-    /// Where the page has these numbers.
+    /// Where the page holds these numbers.
     pub(super) source: Source,
 }
 
-/// Where a page has the numbers of a plot, for a download that needs no other file.
+/// Where a page holds the numbers of a plot, for a download that needs no other file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Source {
     /// In the link itself.
     Embedded,
-    /// In the data of the script: attributes of the figure say which.
+    /// In the data of the script, given by attributes of the figure.
     Script(Vec<(&'static str, String)>),
-    /// Only in the file beside it: they would make the page too large.
+    /// Only in a file beside the page: they would make the page too large.
     File,
 }
 
@@ -43,12 +43,12 @@ impl Figure {
         self.drawing.file(&self.title, self.beside.as_ref())
     }
 
-    /// Where its numbers are, seen from the page.
+    /// The address of its numbers, relative to the page.
     fn csv_file(&self) -> String {
         format!("plots/{}.csv", self.file)
     }
 
-    /// A chart, if there is anything to draw.
+    /// A chart, unless there is nothing to draw.
     pub(super) fn chart(file: &str, source: Source, chart: &Chart) -> Option<Self> {
         Some(Self {
             file: file.to_owned(),
@@ -60,7 +60,7 @@ impl Figure {
         })
     }
 
-    /// The figure as it stands in a page.
+    /// The figure as part of a page.
     pub(super) fn view(&self, caption: &str) -> FigureView {
         let (numbers, attributes) = match &self.source {
             Source::Embedded => (csv::url(&self.csv), Vec::new()),
@@ -90,7 +90,7 @@ pub(super) struct Figures {
     pub(super) layers: Vec<Vec<Figure>>,
     /// Gradient against lag and training step.
     pub(super) maps: Vec<HeatMap>,
-    /// What the colours of the maps span.
+    /// The range of the maps' colours.
     pub(super) range: Option<Range>,
 }
 
@@ -107,14 +107,14 @@ impl Figures {
         }
     }
 
-    /// All of them, in the order of the page.
+    /// All figures, in the order of the page.
     pub(super) fn all(&self) -> impl Iterator<Item = &Figure> {
         let shared = self.profiles.iter().chain(&self.learning);
         shared.chain(self.layers.iter().flatten()).chain(self.maps.iter().map(|map| &map.figure))
     }
 }
 
-/// The parts of the state that any variant has a profile of, `h` first.
+/// The parts of the state with a profile in any variant, `h` first.
 pub(super) fn parts<'a>(group: &Group<'a>) -> Vec<&'a str> {
     let mut parts: Vec<&str> = Vec::new();
     for part in group.variants.iter().flat_map(VariantRuns::parts) {
@@ -125,7 +125,7 @@ pub(super) fn parts<'a>(group: &Group<'a>) -> Vec<&'a str> {
     parts
 }
 
-/// Gradient norm against lag, of every variant: a plot for each part of the state, at
+/// Gradient norm against lag for every variant: a plot for each part of the state, at
 /// initialisation and after training.
 pub(super) fn profiles(group: &Group) -> Vec<Figure> {
     let scale = group.profile_scale();
@@ -150,7 +150,7 @@ pub(super) fn profiles(group: &Group) -> Vec<Figure> {
     all
 }
 
-/// Held-out loss, training loss, and accuracy where there is one, of every variant over training.
+/// Held-out loss, training loss, and accuracy if the task has it, for every variant over training.
 pub(super) fn learning(group: &Group) -> Vec<Figure> {
     let steps = group.runs.iter().map(|run| run.outcome.steps).max().unwrap_or(0);
     let width = interval(steps);
@@ -191,12 +191,12 @@ pub(super) fn learning(group: &Group) -> Vec<Figure> {
     held_out.into_iter().chain(trained).chain(accuracy).collect()
 }
 
-/// Where the script has the numbers of a curve over training.
+/// Where the script holds the numbers of a curve over training.
 fn series(name: &str) -> Source {
     Source::Script(vec![("data-csv", "series".to_owned()), ("data-series", name.to_owned())])
 }
 
-/// Gradient norm against lag of every layer of one variant, at initialisation and after training,
+/// Gradient norm against lag for every layer of one variant, at initialisation and after training,
 /// by part of the state.
 pub(super) fn layers(group: &Group, variant: &VariantRuns) -> Vec<Figure> {
     let scale = group.profile_scale();
@@ -236,7 +236,7 @@ pub(super) fn layers(group: &Group, variant: &VariantRuns) -> Vec<Figure> {
 
 /// A heat map of lag against training step.
 pub(super) struct HeatMap {
-    /// The place of its variant in the comparison.
+    /// The position of its variant in the comparison.
     pub(super) variant: usize,
     /// Whether it shows h in the top layer.
     pub(super) main: bool,
@@ -244,7 +244,7 @@ pub(super) struct HeatMap {
     pub(super) figure: Figure,
 }
 
-/// The heat maps of all variants, layers and parts, in the same colours, and their range.
+/// The heat maps of all variants, layers and parts, in the same colours, and the range of these.
 pub(super) fn heat_maps(group: &Group) -> (Option<Range>, Vec<HeatMap>) {
     let scale = group.profile_scale();
     let mut histories = Vec::new();
@@ -311,14 +311,14 @@ fn drawn(lines: Vec<Line>) -> Vec<Line> {
     lines.into_iter().filter(|line| !line.curve.0.is_empty()).collect()
 }
 
-/// `layer 2`, counted from 1 at the bottom; with its direction where there are two.
+/// `layer 2`, counted from 1 at the bottom, with its direction if there are two.
 fn layer_name((layer, direction): (usize, &str), all: &[(usize, &str)]) -> String {
     let both = all.iter().any(|(_, other)| *other != direction);
     format!("layer {}{}", layer + 1, if both { format!(" {direction}") } else { String::new() })
 }
 
-/// A variant's name in file names and ids: what is not a letter, digit, dot or dash becomes a dash,
-/// and then its place is added, lest two fall together.
+/// A variant's name in file names and ids. Characters other than letters, digits, dots and dashes
+/// become dashes, and then the variant's position is appended, so that names stay different.
 pub(super) fn file_name(variant: &VariantRuns) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
     if !variant.name.is_empty() && variant.name.chars().all(plain) {

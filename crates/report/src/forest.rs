@@ -1,4 +1,4 @@
-//! Effects with their intervals, one above the other.
+//! Effects with their intervals, one above another.
 
 use super::ablation::shown;
 use super::csv::{self, Csv};
@@ -10,7 +10,7 @@ use crate::effects::{Effect, Measure, Verdict};
 /// The height of a row, in units.
 const ROW: f64 = 22.0;
 
-/// The plot of the effects of all remedies on a measure; `None` if none has an interval.
+/// The plot of the effects of all remedies on a measure; `None` if no effect has an interval.
 pub(super) fn plot(measure: Measure, effects: &[&Effect]) -> Option<Figure> {
     Some(Figure {
         file: format!("effect-{}", measure.title().replace(' ', "-")),
@@ -22,7 +22,7 @@ pub(super) fn plot(measure: Measure, effects: &[&Effect]) -> Option<Figure> {
     })
 }
 
-/// The effects as CSV: differences, or logarithms of factors, as the records have them.
+/// The effects as CSV: differences, or logarithms of factors, as in the records.
 fn csv(effects: &[&Effect]) -> String {
     let mut csv = Csv::new(&["remedy", "effect", "low", "high", "p", "pairs", "verdict"]);
     for effect in effects {
@@ -71,7 +71,7 @@ fn draw(measure: Measure, effects: &[&Effect]) -> Option<Svg> {
     Some(svg)
 }
 
-/// What runs along, with the unit.
+/// The label of the horizontal axis, with the unit.
 fn along(measure: Measure) -> &'static str {
     match measure {
         Measure::DecayInit | Measure::DecayFinal => "difference of the decay rate |ρ| per step",
@@ -81,7 +81,7 @@ fn along(measure: Measure) -> &'static str {
     }
 }
 
-/// The marks of the axis; where effects are logarithms, those of round factors.
+/// The marks of the axis. If effects are logarithms, the marks are those of round factors.
 fn marks(measure: Measure, bounds: (f64, f64)) -> Vec<f64> {
     if measure != Measure::FinalLoss {
         return ticks(bounds, 5)
@@ -106,7 +106,7 @@ fn row(svg: &mut Svg, effect: &Effect, across: Scale, (left, right): (f64, f64),
     let margin = (across.at(-effect.margin), across.at(effect.margin));
     svg.rect("lost", (margin.0, y - 0.5 * ROW), (margin.1 - margin.0, ROW));
     svg.text("label", (left - 8.0, y + 3.8), Anchor::End, &effect.remedy);
-    // Green helps, orange hurts; the word beside says it too.
+    // Green helps, orange hurts; the word beside it tells the same.
     let colour = match effect.verdict {
         Verdict::Helps => 2,
         Verdict::Hurts => 1,

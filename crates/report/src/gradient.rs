@@ -1,4 +1,4 @@
-//! What becomes of a gradient, in words.
+//! The behaviour of a gradient in words.
 
 use super::numbers::{significant, steps, Spread};
 use super::run::RunView;
@@ -7,7 +7,8 @@ use super::trend::{describe, describe_rates, poor_fits, rate, Phase, Trend};
 use crate::record::RunRecord;
 use std::mem::discriminant;
 
-/// The first sentence of a verdict: what becomes of the gradient at initialisation, over all seeds.
+/// The first sentence of a verdict: the behaviour of the gradient at initialisation, over all
+/// seeds.
 pub(super) fn sentence(verdicts: &[RunVerdict]) -> String {
     let mut groups: Vec<Vec<RunVerdict>> = Vec::new();
     for &verdict in verdicts {
@@ -32,15 +33,15 @@ pub(super) fn sentence(verdicts: &[RunVerdict]) -> String {
     }
 }
 
-/// Whether two verdicts are told in one phrase. To vanish and to fade differ by where the sequence
-/// happens to end.
+/// Whether one phrase describes both verdicts. A gradient that vanishes and one that fades differ
+/// only by the length of the sequence.
 fn alike(one: GradientVerdict, other: GradientVerdict) -> bool {
     let decays =
         |verdict| matches!(verdict, GradientVerdict::Vanishes { .. } | GradientVerdict::Fades);
     discriminant(&one) == discriminant(&other) || decays(one) && decays(other)
 }
 
-/// What a group of runs with like verdicts have in common.
+/// The description of a group of runs with similar verdicts.
 fn phrase(group: &[RunVerdict]) -> String {
     let run = group[0].run;
     let (length, end) = (run.length(), run.last_lag());
@@ -84,7 +85,7 @@ fn phrase(group: &[RunVerdict]) -> String {
     }
 }
 
-/// The phrase of runs whose gradients decay, some of them perhaps to nothing.
+/// The phrase for runs whose gradients decay, some of them perhaps to zero.
 fn decays(group: &[RunVerdict], share: &str, fit: &str) -> String {
     let run = group[0].run;
     let precision = run.precision();
@@ -153,7 +154,7 @@ fn rates(group: &[RunVerdict], part: &str) -> Vec<f64> {
     group.iter().filter_map(|verdict| rate(verdict.run, part, Phase::Init)).collect()
 }
 
-/// The half-lives of h, if all of the rates are decays.
+/// The half-lives of h, if all rates are decays.
 fn halving(group: &[RunVerdict]) -> Option<Spread> {
     let time = |rate: f64| match Trend::of(rate, group[0].run.length()) {
         Trend::Halves(time) => Some(time),
@@ -162,7 +163,7 @@ fn halving(group: &[RunVerdict]) -> Option<Spread> {
     Spread::of(rates(group, "h").into_iter().map(time).collect::<Option<Vec<f64>>>()?)
 }
 
-/// The fits of h, and of c where there are any.
+/// The fits of h, and of c if there are any.
 fn fits(group: &[RunVerdict]) -> Option<String> {
     match (describe(&runs(group), "h", Phase::Init), typical(group, "c")) {
         (Some(h), Some(c)) => Some(format!("h {h}; c {c}")),
@@ -172,7 +173,7 @@ fn fits(group: &[RunVerdict]) -> Option<String> {
     }
 }
 
-/// The fit of a part in the median over runs.
+/// The median fit of a part over the runs.
 fn typical(group: &[RunVerdict], part: &str) -> Option<String> {
     describe_rates(&[Spread::of(rates(group, part))?.mid], group[0].run.length())
 }
@@ -222,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn seeds_that_disagree_are_said_to() {
+    fn disagreeing_seeds_are_named() {
         let say = |half_lives: &[f64]| {
             let made: Vec<_> = half_lives.iter().map(|&half_life| exact("h", half_life)).collect();
             sentence(
@@ -252,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn both_parts_of_a_state_are_told() {
+    fn both_parts_of_a_state_are_described() {
         let ((run, h), (_, c)) = (exact("h", 2.0), exact("c", 80.0));
         let said = sentence(&[RunVerdict::new(&run, &[&h, &c])]);
         assert!(

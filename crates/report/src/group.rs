@@ -1,4 +1,4 @@
-//! Records put in order: by variant, then by seed.
+//! Records in order: by variant, then by seed.
 
 use super::numbers::{count, Precision, ProfileScale, Spread};
 use super::run::RunView;
@@ -14,18 +14,18 @@ pub(super) struct Group<'a> {
     pub(super) variants: Vec<VariantRuns<'a>>,
     /// All runs, in the order of the records.
     pub(super) runs: &'a [RunRecord],
-    /// What the names of its files and places in a page begin with; empty if it has the page to
-    /// itself.
+    /// The prefix of the names of its files and of its ids in a page; empty if it is alone on the
+    /// page.
     pub(super) prefix: String,
-    /// What tells it from others on the same task; empty if there are none.
+    /// Its distinction from other groups on the same task; empty if there are none.
     pub(super) among: String,
 }
 
-/// All that is known of a variant.
+/// All records of a variant.
 pub(super) struct VariantRuns<'a> {
     /// Its name.
     pub(super) name: &'a str,
-    /// Its place in the comparison, from 0: it decides on colour and dash.
+    /// Its position in the comparison, from 0. It determines colour and dash.
     pub(super) index: usize,
     /// Its runs, by seed; at least one.
     pub(super) runs: Vec<&'a RunRecord>,
@@ -78,12 +78,12 @@ impl<'a> Group<'a> {
         Self { variants, runs: &records.runs, prefix: String::new(), among: String::new() }
     }
 
-    /// The name of a file, or of a place in the page.
+    /// The name of a file, or an id in the page.
     pub(super) fn id(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
 
-    /// The seeds, in order, each once.
+    /// The seeds in order, without duplicates.
     pub(super) fn seeds(&self) -> Vec<u64> {
         let mut seeds: Vec<u64> = self.runs.iter().map(|run| run.seed()).collect();
         seeds.sort_unstable();
@@ -91,7 +91,7 @@ impl<'a> Group<'a> {
         seeds
     }
 
-    /// The different values of something about the runs, joined: `f32`, or `f32, f64`.
+    /// The different values of a property of the runs, joined: `f32`, or `f32, f64`.
     pub(super) fn distinct(&self, value: impl Fn(&RunRecord) -> String) -> String {
         let mut found: Vec<String> = Vec::new();
         for value in self.runs.iter().map(value) {
@@ -117,13 +117,13 @@ impl<'a> Group<'a> {
         Precision::of(self.runs.first().map_or("f32", |run| run.dtype()))
     }
 
-    /// How its profiles are read.
+    /// The scale by which its profiles are read.
     pub(super) fn profile_scale(&self) -> ProfileScale {
         let length = self.runs.iter().map(|run| run.length()).max().unwrap_or(0);
         ProfileScale { precision: self.precision(), length }
     }
 
-    /// What a reader must know before the numbers: failed and interrupted runs, a single seed.
+    /// Warnings that precede the numbers: failed and interrupted runs, a single seed.
     pub(super) fn cautions(&self) -> Vec<String> {
         let mut cautions = Vec::new();
         if self.runs.is_empty() {
@@ -215,7 +215,7 @@ impl<'a> VariantRuns<'a> {
         self.profiles.sort_by_key(|profile| (profile.step, profile.seed));
     }
 
-    /// Its first run, which speaks for all where they cannot differ.
+    /// Its first run, which represents all where they cannot differ.
     pub(super) fn first(&self) -> &'a RunRecord {
         self.runs[0] // a variant is made when its first run is met
     }
@@ -230,12 +230,12 @@ impl<'a> VariantRuns<'a> {
         self.runs.iter().filter(|run| run.outcome.solved).count()
     }
 
-    /// Median and range of a number over all runs; those without it are left out.
+    /// Median and range of a number over all runs that have it.
     pub(super) fn spread(&self, value: impl Fn(&RunRecord) -> Option<f64>) -> Option<Spread> {
         Spread::of(self.runs.iter().filter_map(|run| value(run)))
     }
 
-    /// The same over the runs that did not fail, and without what is not finite.
+    /// The same over the runs that did not fail, without non-finite values.
     pub(super) fn sound_spread(&self, value: impl Fn(&RunRecord) -> Option<f64>) -> Option<Spread> {
         Spread::of(self.sound().filter_map(value).filter(|value| value.is_finite()))
     }
@@ -273,13 +273,13 @@ impl<'a> VariantRuns<'a> {
         self.profiles.iter().filter(wanted).copied().collect()
     }
 
-    /// The same for the top layer, read forward in time where both directions exist.
+    /// The same for the top layer; the forward direction if there are two.
     pub(super) fn top_profiles(&self, part: &str) -> Vec<&'a ProfileRecord> {
         self.layers().first().map_or_else(Vec::new, |&top| self.profiles_of(part, top))
     }
 }
 
-/// Those at initialisation, or the last of each run.
+/// The profiles at initialisation, or the last ones of each run.
 pub(super) fn at<'a>(profiles: &[&'a ProfileRecord], phase: Phase) -> Vec<&'a ProfileRecord> {
     let wanted = |profile: &&&ProfileRecord| match phase {
         Phase::Init => profile.step == 0,

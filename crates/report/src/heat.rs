@@ -8,7 +8,7 @@ use super::svg::{number, text_width, Anchor, Svg};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// At most so many decades have colours of their own; what lies deeper has the darkest.
+/// The largest number of decades with their own colours; deeper values have the darkest colour.
 const DECADES: f64 = 16.0;
 
 /// The common logarithms of the norms that the scale of colours spans.
@@ -21,7 +21,7 @@ pub(super) struct Range {
 }
 
 impl Range {
-    /// The range of all that is to be compared, in whole decades.
+    /// The range of all curves to be compared, in whole decades.
     pub(super) fn of<'a>(curves: impl Iterator<Item = &'a Curve>) -> Option<Self> {
         let mids = curves
             .flat_map(|curve| curve.0.iter().map(|(_, spread)| spread.mid))
@@ -43,11 +43,11 @@ impl Range {
     }
 }
 
-/// One column of a heat map: what stands under it, and the curve over lags.
+/// One column of a heat map: the label below it, and the curve over lags.
 pub(super) type Moment = (String, Curve);
 
-/// Draws the heat map of one part of one variant, and the scale of colours that stands beside it in
-/// a file of its own. `id` must be unique in a page. `None` if there is nothing to draw.
+/// Draws the heat map of one part of one variant, and the scale of colours for its own file. `id`
+/// must be unique in a page. `None` if there is nothing to draw.
 pub(super) fn draw(id: &str, moments: &[Moment], range: Range) -> Option<(Svg, Svg)> {
     let lags = moments.iter().flat_map(|(_, curve)| curve.0.iter().map(|(lag, _)| *lag));
     let last = lags.max_by(f64::total_cmp)?;
@@ -60,7 +60,7 @@ pub(super) fn draw(id: &str, moments: &[Moment], range: Range) -> Option<(Svg, S
     pattern(&mut svg, id);
     svg.rect("lost", (left, top), (right - left, bottom - top));
     svg.open(r#"class="cells""#);
-    // By level; an underflow has no level.
+    // The cells by level. An underflow has no level.
     let mut cells: BTreeMap<Option<usize>, String> = BTreeMap::new();
     for (column, (_, curve)) in moments.iter().enumerate() {
         let (from, to) = (across.at(column as f64), across.at(column as f64 + 1.0));
@@ -120,7 +120,7 @@ pub(super) fn csv(moments: &[Moment]) -> String {
     csv.text()
 }
 
-/// A vertical scale of colours, and the colour of an underflow below it.
+/// A vertical scale of colours, with the colour of an underflow below it.
 fn bar(svg: &mut Svg, id: &str, range: Range, (x, top, bottom): (f64, f64, f64)) {
     let foot = bottom - 30.0;
     let scale = Scale::new((range.low, range.high), (foot, top));
@@ -148,7 +148,7 @@ fn bar(svg: &mut Svg, id: &str, range: Range, (x, top, bottom): (f64, f64, f64))
     svg.text("tick", (x + 18.0, bottom - 1.0), Anchor::Start, "underflow");
 }
 
-/// The scale of colours lying down, for the head of a page's small multiples.
+/// A horizontal scale of colours, for the head of a page's small multiples.
 pub(super) fn legend(id: &str, range: Range) -> Svg {
     let (left, right) = (22.0, 290.0); // room for half a label
     let mut svg = Svg::new(420.0, 52.0);
@@ -188,7 +188,7 @@ pub(super) fn legend(id: &str, range: Range) -> Svg {
     svg
 }
 
-/// The hatching of an underflow.
+/// The hatching for an underflow.
 fn pattern(svg: &mut Svg, id: &str) {
     let size = r#"width="5" height="5" patternUnits="userSpaceOnUse""#;
     let line = r#"<line class="hatch" x1="0" y1="0" x2="0" y2="5"/>"#;
@@ -197,8 +197,7 @@ fn pattern(svg: &mut Svg, id: &str) {
     ));
 }
 
-/// Stretches of lags of one colour: first and last lag, and the level, which an underflow does not
-/// have.
+/// Stretches of lags of one colour: first and last lag, and the level; an underflow has none.
 fn stretches(curve: &Curve, range: Range) -> Vec<((f64, f64), Option<usize>)> {
     let mut all: Vec<((f64, f64), Option<usize>)> = Vec::new();
     for (lag, spread) in &curve.0 {

@@ -1,13 +1,14 @@
-//! Where labels stand, so that none covers another.
+//! Positions of labels without overlaps.
 
-/// The distance between two labels at least, in units.
+/// The smallest distance between two labels, in units.
 pub(super) const LABEL: f64 = 13.0;
 
-/// Moves rising places apart until none is closer than [`LABEL`] to the next, within the bounds if
-/// there is room.
+/// Moves rising positions apart until each is at least [`LABEL`] from the next, within the bounds
+/// if there is room.
 pub(super) fn spread_out(wanted: &[f64], (top, bottom): (f64, f64)) -> Vec<f64> {
-    // Blocks of labels that touch; each stands where its members wish it on the mean.
-    // Of each: the wished-for place of the first member, summed over members, and the members.
+    // Blocks of labels that touch. Each block is placed at the mean of its members' wishes. The
+    // tuple holds the wished position of the first member, summed over the members, and their
+    // number.
     let mut blocks: Vec<(f64, usize)> = Vec::new();
     let room = |members: usize| (members - 1) as f64 * LABEL;
     let first =

@@ -1,5 +1,5 @@
-//! What a person sees of a comparison: a table and a plot in the terminal, a verdict in plain
-//! words, a page with plots.
+//! The output of a comparison for readers: a table and a plot in the terminal, a verdict in plain
+//! words, and a page with plots.
 
 #![forbid(unsafe_code)]
 
@@ -52,14 +52,13 @@ pub use numbers::significant;
 pub use page::page;
 pub use table::wrap;
 
-/// The table for a terminal `width` columns wide: one row a variant, in as many blocks as the width
-/// needs.
+/// The table for a terminal `width` columns wide: one row per variant, in as many blocks as the
+/// width needs.
 pub fn table(records: &Records, width: usize) -> String {
     table::terminal(&Group::new(records), width)
 }
 
-/// What the numbers say of each variant, in plain words, by stated rules: name and verdict, in
-/// order.
+/// The verdict on each variant in plain words, by stated rules: name and verdict, in order.
 pub fn verdicts(records: &Records) -> Vec<(String, String)> {
     verdict::all(&Group::new(records))
 }
@@ -72,7 +71,7 @@ pub fn text_plot(records: &Records, width: usize, height: usize) -> String {
 
 /// The half-life of dL/dh of a run in steps, at initialisation and after training, in the words of
 /// the table: `×2 in 9` if the gradient grows, `no decay` if it is level, `too few points` if too
-/// few lags are left for a fit.
+/// few lags remain for a fit.
 pub fn half_lives(run: &record::RunRecord) -> [String; 2] {
     use run::RunView;
     trend::Phase::BOTH.map(|phase| {
@@ -81,7 +80,7 @@ pub fn half_lives(run: &record::RunRecord) -> [String; 2] {
     })
 }
 
-/// Everything for a terminal `width` columns wide: the table, the plot, and the verdicts.
+/// The whole output for a terminal `width` columns wide: the table, the plot, and the verdicts.
 pub fn terminal(records: &Records, width: usize) -> String {
     let group = Group::new(records);
     let mut text = table::terminal(&group, width);
@@ -98,8 +97,8 @@ pub fn terminal(records: &Records, width: usize) -> String {
     text + &format!("\n{}", wrap(&conclusion::sentences(&group).join(" "), width, ""))
 }
 
-/// Writes `report.html`, one file that needs no other and no network, and each of its plots as
-/// `plots/*.svg`, with its numbers as `plots/*.csv`.
+/// Writes `report.html`, one file that needs no other file and no network, and each of its plots as
+/// `plots/*.svg` with its numbers as `plots/*.csv`.
 ///
 /// If the folder holds a `comparison.json`, the page also shows the command and the time.
 ///
@@ -113,7 +112,8 @@ pub fn write(records: &Records, folder: &OutputDir) -> Result<()> {
     folder.write("report.html", view::page(&group, &figures, &about).as_bytes())
 }
 
-/// The effects of an ablation for a terminal `width` columns wide: a table a measure, and verdicts.
+/// The effects of an ablation for a terminal `width` columns wide: one table per measure, and
+/// verdicts.
 pub fn ablation(findings: &effects::Findings, width: usize) -> String {
     ablation::terminal(findings, width)
 }

@@ -1,4 +1,4 @@
-//! The measures of a variant beyond its profiles, as a table, and what they cost.
+//! The measures of a variant beyond its profiles as a table, and their cost.
 
 use super::columns::NOT_MEASURED;
 use super::group::{Group, VariantRuns};
@@ -7,17 +7,17 @@ use super::page::{self, Cell, Table, TableHead};
 use crate::record::MeasureRecord;
 use recurrent_records::config::Level;
 
-/// A table has room for this many points of a curve.
+/// The number of points of a curve that fit into a table.
 const POINTS: usize = 7;
 
 /// One measure of one part of a network, over all seeds and moments.
 struct Row<'a> {
     first: &'a MeasureRecord,
-    /// Before training, by seed, and after it.
+    /// The values before training and after it, by seed.
     moments: [Vec<&'a MeasureRecord>; 2],
 }
 
-/// The table of a variant; `None` if nothing but profiles was asked for.
+/// The table of a variant; `None` if only profiles were requested.
 pub(super) fn table(variant: &VariantRuns) -> Option<Table> {
     if variant.measures.is_empty() {
         return None;
@@ -41,7 +41,7 @@ pub(super) fn table(variant: &VariantRuns) -> Option<Table> {
     })
 }
 
-/// The time that the measures took; `None` if nothing but profiles was asked for.
+/// The time that the measures took; `None` if only profiles were requested.
 pub(super) fn cost(group: &Group) -> Option<String> {
     let spent = |level: Level| {
         let seconds = group
@@ -63,7 +63,7 @@ pub(super) fn cost(group: &Group) -> Option<String> {
     })
 }
 
-/// The lines that belong together, in the order in which they first stand there.
+/// The rows, in the order of their first lines.
 fn rows<'a>(measures: &[&'a MeasureRecord]) -> Vec<Row<'a>> {
     let same = |a: &MeasureRecord, b: &MeasureRecord| {
         (&a.measure, a.layer, &a.direction, &a.part) == (&b.measure, b.layer, &b.direction, &b.part)
@@ -79,7 +79,8 @@ fn rows<'a>(measures: &[&'a MeasureRecord]) -> Vec<Row<'a>> {
     rows
 }
 
-/// Medians and ranges over seeds: a single number, or some points of a curve; or why there is none.
+/// Medians and ranges over seeds for a single number or some points of a curve; or the reason why
+/// there is no value.
 fn value(lines: &[&MeasureRecord]) -> String {
     let number = |value| significant(value, 3);
     let Some(first) = lines.iter().max_by_key(|line| line.values.len()) else {
@@ -102,7 +103,7 @@ fn value(lines: &[&MeasureRecord]) -> String {
     format!("by {}: {}", first.axis, points.join(" · "))
 }
 
-/// The first place, the last, and some between, closer together at the beginning.
+/// The first and the last position and some between, closer together at the beginning.
 fn chosen(at: &[usize]) -> Vec<usize> {
     if at.len() <= POINTS {
         return at.to_vec();
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn seeds_are_joined_and_moments_stand_apart() {
+    fn seeds_are_joined_and_moments_are_separate() {
         let lines = [
             line(0, 0, &[], &[1.0], None),
             line(0, 1, &[], &[3.0], None),

@@ -1,4 +1,4 @@
-//! One report on several comparisons: of other machines, days, variants, tasks.
+//! One report on several comparisons: of different machines, days, variants or tasks.
 
 use super::about::About;
 use super::figures::Figures;
@@ -17,22 +17,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A comparison as its folder holds it.
+/// A comparison in a folder.
 pub struct Source {
-    /// What tells it apart: the last parts of its path, as many as that takes.
+    /// Its label: the shortest end of its path that differs from the others.
     pub label: String,
     /// Its folder.
     pub path: PathBuf,
-    /// What it found.
+    /// Its records.
     pub records: Records,
     about: About,
 }
 
-/// Reads what comparisons, ablations and sweeps have written; a sweep is one comparison a length.
+/// Reads the folders of comparisons, ablations and sweeps. A sweep has one comparison per length.
 ///
 /// # Errors
-/// A [`ConfigError`](crate::usage::ConfigError) error if a folder holds something else, or is named
-/// twice.
+/// A [`ConfigError`](crate::usage::ConfigError) if a folder holds something else, or occurs twice.
 pub fn sources(folders: &[PathBuf]) -> Result<Vec<Source>> {
     let mut paths = Vec::new();
     for folder in folders {
@@ -55,7 +54,7 @@ pub fn sources(folders: &[PathBuf]) -> Result<Vec<Source>> {
     paths.into_iter().zip(labels).map(read).collect()
 }
 
-/// The comparisons of a sweep, by length; none if it is no sweep.
+/// The comparisons of a sweep, by length; empty if the folder is not that of a sweep.
 fn lengths(folder: &Path) -> Vec<PathBuf> {
     if folder.join("runs.jsonl").exists() {
         return Vec::new();
@@ -68,37 +67,37 @@ fn lengths(folder: &Path) -> Vec<PathBuf> {
     all.into_iter().map(|(_, path)| path).collect()
 }
 
-/// The shortest ends of the paths that differ all.
+/// The shortest ends of the paths that all differ.
 fn labels(paths: &[PathBuf]) -> Vec<String> {
     let end = |path: &PathBuf, parts: usize| {
         let whole = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
         let all: Vec<_> = whole.iter().map(|part| part.to_string_lossy().into_owned()).collect();
         all[all.len().saturating_sub(parts)..].join("/")
     };
-    let most = 64; // deeper than that, they are left alike
+    let most = 64; // longer ends may be equal
     let ends = |parts: usize| paths.iter().map(|path| end(path, parts)).collect::<Vec<_>>();
     let differ =
         |labels: &Vec<String>| labels.iter().collect::<BTreeSet<_>>().len() == labels.len();
     (1..most).map(ends).find(differ).unwrap_or_else(|| ends(most))
 }
 
-/// The sources by task, length and data, in the order of the first of each. A variant that several
-/// of a group have is named after its source too, and so are all of a group whose sources trained
-/// in different ways.
+/// The records by task, length and data, in the order of the first source of each. A variant that
+/// occurs in several sources of a group is named after its source too. If the sources of a group
+/// were trained differently, all of its variants are.
 pub fn groups(sources: &[Source]) -> Vec<Records> {
     grouped(sources).into_iter().map(|group| group.records).collect()
 }
 
-/// What can stand in one table.
+/// Records that fit into one table.
 struct MergedGroup {
     records: Records,
-    /// What tells it from another group of the same task and length: the labels of its sources;
-    /// empty if there is none.
+    /// Its distinction from another group of the same task and length: the labels of its sources;
+    /// empty if there is no other.
     among: String,
 }
 
-/// What runs of one group have in common: task, length, data, and the baseline, which tells a
-/// validation part from a test set.
+/// The properties that the runs of a group share: task, length, data, and the baseline, which
+/// distinguishes a validation part from a test set.
 #[derive(PartialEq)]
 struct Same<'a> {
     task: &'a str,
@@ -113,7 +112,7 @@ impl<'a> Same<'a> {
         Self { task, length, data, baseline: run.config.task.baseline.to_bits() }
     }
 
-    /// The runs of a source that belong here.
+    /// The runs of a source that belong to this group.
     fn runs<'s>(&'s self, source: &'s Source) -> impl Iterator<Item = &'s RunRecord> {
         source.records.runs.iter().filter(move |run| Same::of(run) == *self)
     }
@@ -183,7 +182,7 @@ fn group(sources: &[Source], same: &Same) -> Records {
             all.runs.push(run);
         }
     }
-    // The same variant of several sources side by side, in the order of the sources.
+    // Puts the same variant of several sources side by side, in the order of the sources.
     let base = |name: &str| name.split_once(" · ").map_or(name, |(base, _)| base).to_owned();
     all.runs
         .sort_by_key(|run| order.iter().position(|name| *name == base(&run.config.model.variant)));
@@ -221,7 +220,7 @@ pub fn write_merged(sources: &[Source], command: &[String], folder: &OutputDir) 
     folder.write("report.html", page(sources, &groups, command).as_bytes())
 }
 
-/// The page: what was merged, then group by group.
+/// The page: the merged folders, then group by group.
 #[derive(Template)]
 #[template(path = "merged.html")]
 struct MergedPage {
@@ -255,7 +254,7 @@ fn page(sources: &[Source], groups: &[(Group, Figures)], command: &[String]) -> 
     page::page(&title, &page::render(&merged))
 }
 
-/// One row a folder: where and when it came from.
+/// One row per folder, with its place and time.
 fn folders(sources: &[Source]) -> Table {
     let unknown = || "unknown".to_owned();
     let row = |source: &Source| {
@@ -322,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn other_data_is_another_group_and_other_training_another_name() -> Result<()> {
+    fn other_data_give_another_group_and_other_training_another_name() -> Result<()> {
         let temp = tempfile::tempdir()?;
         let paths = ["mon", "tue", "wed"].map(|name| temp.path().join(name));
         let (mut other_data, mut other_batch) = (only("lstm"), only("vanilla"));
@@ -375,7 +374,7 @@ mod tests {
             assert_eq!((name(read), &read.lag), (name(written), &written.lag));
             assert_eq!(
                 read.median, written.median,
-                "what is read back is what was written, to the last bit"
+                "the values read back equal the written ones to the last bit"
             );
         }
         let groups = groups(&sources);

@@ -1,7 +1,7 @@
-//! Numbers as a person reads them. No number is ever printed as `NaN`, and no underflow as `0`.
+//! Numbers for readers. No number is ever printed as `NaN`, and no underflow as `0`.
 
-/// A number to `digits` significant digits: plain between 0.001 and 99,999, with an exponent
-/// elsewhere.
+/// A number with `digits` significant digits: plain between 0.001 and 99,999, otherwise with an
+/// exponent.
 pub fn significant(value: f64, digits: usize) -> String {
     if !value.is_finite() {
         return "not finite".to_owned();
@@ -20,7 +20,7 @@ pub fn significant(value: f64, digits: usize) -> String {
     format!("{value:.decimals$}")
 }
 
-/// A loss: three digits, two where it is small.
+/// A loss: three digits, or two if it is small.
 pub(super) fn loss(value: f64) -> String {
     significant(value, if value.abs() < 0.01 { 2 } else { 3 })
 }
@@ -59,19 +59,19 @@ pub(super) fn count(number: usize, thing: &str) -> String {
     format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
-/// What a dtype can hold.
+/// The limits of a dtype.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Precision {
-    /// The distance from 1 to the next number: less than this share is lost in a sum.
+    /// The distance from 1 to the next number: a sum loses terms below this share.
     pub(super) epsilon: f64,
-    /// The smallest normal number: what lies below has underflowed.
+    /// The smallest normal number: smaller values have underflowed.
     pub(super) tiny: f64,
-    /// How that is said.
+    /// The description of an underflow.
     pub(super) below: &'static str,
 }
 
 impl Precision {
-    /// That of a dtype by its name; an unknown one counts as `f32`.
+    /// The precision of a dtype by its name; an unknown name counts as `f32`.
     pub(super) fn of(dtype: &str) -> Self {
         match dtype {
             "f64" => Self { epsilon: f64::EPSILON, tiny: f64::MIN_POSITIVE, below: "below 1e-308" },
@@ -101,7 +101,7 @@ impl Precision {
         }
     }
 
-    /// A ratio of two norms; zero is an underflow of the upper one.
+    /// A ratio of two norms; zero means that the numerator has underflowed.
     pub(super) fn ratio(self, ratio: f64) -> String {
         if ratio == 0.0 {
             "underflow".to_owned()
@@ -116,7 +116,7 @@ impl Precision {
 /// How profiles are read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ProfileScale {
-    /// Which norms have underflowed.
+    /// Determines which norms have underflowed.
     pub(super) precision: Precision,
     /// The length of the sequences.
     pub(super) length: usize,
@@ -125,17 +125,17 @@ pub(super) struct ProfileScale {
 /// The median and the range of some numbers, over seeds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Spread {
-    /// The smallest.
+    /// The smallest number.
     pub(super) low: f64,
-    /// The median; between two, the mean of both.
+    /// The median; the mean of both if it lies between two numbers.
     pub(super) mid: f64,
-    /// The largest.
+    /// The largest number.
     pub(super) high: f64,
 }
 
 impl Spread {
-    /// Of the numbers that are not NaN; `None` if there are none. Infinities are allowed and
-    /// sorted.
+    /// The spread of the numbers that are not NaN; `None` if there are none. Infinities are allowed
+    /// and sorted.
     pub(super) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().filter(|value| !value.is_nan()).collect();
         values.sort_by(f64::total_cmp);
@@ -154,7 +154,7 @@ impl Spread {
         text(self.mid)
     }
 
-    /// The range `low–high`; `None` where both read alike.
+    /// The range `low–high`; `None` if both ends have the same text.
     pub(super) fn range(&self, text: impl Fn(f64) -> String) -> Option<String> {
         let (low, high) = (text(self.low), text(self.high));
         (low != high).then(|| match (low.strip_suffix(" %"), high.strip_suffix(" %")) {
@@ -180,7 +180,7 @@ mod tests {
     fn digits() {
         for (value, expected) in [
             (0.166_66, "0.167"),
-            // Rounded first, so that it is on the plain side of the border.
+            // Rounded first, so that it is printed without an exponent.
             (0.000_999_9, "0.00100"),
             (0.000_999_1, "9.99e-4"),
             (1234.5, "1234"),

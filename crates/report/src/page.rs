@@ -1,12 +1,12 @@
-//! The pieces of pages. Their templates escape what they show; `|safe` stands only where a piece
-//! contains another one, a drawing, or the page's own style and script.
+//! The pieces of pages. Their templates escape all text. `|safe` is used only if a piece contains
+//! another piece, a drawing, or the page's own style and script.
 
 use super::palette;
 use super::svg::Svg;
 use super::terms::{Term, TERMS};
 use askama::Template;
 
-/// Where the source and the documents are.
+/// The address of the source and the documents.
 pub(super) const REPOSITORY: &str = env!("CARGO_PKG_REPOSITORY");
 
 /// The style of the plots, in a page and in files.
@@ -16,7 +16,7 @@ pub(super) const PLOT_STYLE: &str = include_str!("assets/plot.css");
 pub(super) const PAGE_STYLE: &str =
     concat!(include_str!("assets/page.css"), include_str!("assets/explore.css"));
 
-/// The script of a page. Without it a page is whole.
+/// The script of a page, which works without it too.
 pub(super) const SCRIPT: &str = concat!(
     "\"use strict\";\n(() => {\n",
     include_str!("assets/base.js"),
@@ -47,14 +47,14 @@ pub(super) fn render(template: &impl Template) -> String {
     template.render().expect("writing to a string does not fail")
 }
 
-/// The head of a page or of a comparison: what came out, what must be known before the numbers,
-/// links to the sections, and what was asked for.
+/// The head of a page or of a comparison: the conclusion, warnings, links to the sections, and the
+/// configuration.
 #[derive(Default, Template)]
 #[template(path = "head.html")]
 pub(super) struct Head {
     pub(super) question: &'static str,
     pub(super) title: String,
-    /// What came out, in a few sentences.
+    /// The conclusion in a few sentences.
     pub(super) conclusion: Vec<String>,
     pub(super) cautions: Vec<String>,
     pub(super) contents: Vec<Link>,
@@ -66,7 +66,7 @@ pub(super) struct Head {
 pub(super) struct Link {
     pub(super) target: String,
     pub(super) name: String,
-    /// Whether the section appears with the script only.
+    /// Whether the section appears only with the script.
     pub(super) script: bool,
 }
 
@@ -84,7 +84,7 @@ pub(super) struct Facts {
     pub(super) facts: Vec<Fact>,
 }
 
-/// A name and a value, perhaps with an explanation in small print.
+/// A name and a value, optionally with an explanation in small print.
 pub(super) struct Fact {
     pub(super) name: String,
     pub(super) value: String,
@@ -92,7 +92,7 @@ pub(super) struct Fact {
 }
 
 impl Fact {
-    /// Whether the value needs a row of its own.
+    /// Whether the value needs its own row.
     fn is_wide(&self) -> bool {
         self.value.len() > 100
     }
@@ -116,7 +116,7 @@ impl Facts {
 pub(super) struct Table {
     /// `summary` or `runs`.
     pub(super) class: &'static str,
-    /// What it shows, for readers who do not see it.
+    /// Its caption, for readers who do not see it.
     pub(super) caption: String,
     /// The name of the first column.
     pub(super) first: &'static str,
@@ -137,9 +137,9 @@ pub(super) struct TableHead {
 pub(super) struct Row {
     /// The cell of the first column.
     pub(super) name: String,
-    /// The section that the name links to; empty if it does not.
+    /// The section that the name links to; empty without a link.
     pub(super) target: String,
-    /// What a pointer on the name shows.
+    /// The tooltip of the name.
     pub(super) hint: String,
     /// The line of its variant in plots, as a drawing.
     pub(super) swatch: String,
@@ -152,14 +152,14 @@ pub(super) struct Row {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Cell {
     pub(super) text: String,
-    /// What stands below it in small print, in one line or two.
+    /// Small print below it, in one line or two.
     pub(super) small: Option<(String, String)>,
     pub(super) class: String,
     pub(super) poor_fit: bool,
 }
 
 impl TableHead {
-    /// A column with one cell a row.
+    /// A column with one cell per row.
     pub(super) fn plain(name: &str) -> Self {
         Self { name: name.to_owned(), paired: false, meaning: String::new() }
     }
@@ -175,14 +175,14 @@ impl Table {
         self.heads.iter().any(|head| head.paired)
     }
 
-    /// Whether a cell bears the mark of a bad fit.
+    /// Whether a cell has the mark of a bad fit.
     pub(super) fn poor_fit(&self) -> bool {
         self.rows.iter().flat_map(|row| &row.cells).any(|cell| cell.poor_fit)
     }
 }
 
 impl Cell {
-    /// A cell with nothing but text. Words may be broken into lines, numbers not.
+    /// A cell with text only. Words may be broken into lines, numbers not.
     pub(super) fn new(text: impl Into<String>) -> Self {
         let text = text.into();
         let class = if text.split(' ').count() > 3 { "words".to_owned() } else { String::new() };
@@ -203,7 +203,7 @@ impl Cell {
         self
     }
 
-    /// The same with a class in place of its own.
+    /// The same with another class.
     pub(super) fn with_class(mut self, class: &str) -> Self {
         self.class = class.to_owned();
         self
@@ -215,14 +215,14 @@ impl Cell {
 #[template(path = "figure.html")]
 pub(super) struct FigureView {
     pub(super) id: String,
-    /// The name of its files, without the ending.
+    /// The name of its files, without the extension.
     pub(super) file: String,
     pub(super) title: String,
     pub(super) caption: String,
     pub(super) swatch: String,
     /// The drawing, as markup.
     pub(super) drawing: String,
-    /// Where the numbers are: a file beside the page, or a `data:` URL.
+    /// The address of the numbers: a file beside the page, or a `data:` URL.
     pub(super) numbers: String,
     /// Further attributes, for the script.
     pub(super) attributes: Vec<(&'static str, String)>,

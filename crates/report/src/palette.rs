@@ -1,14 +1,14 @@
-//! Colours and dashes. Nothing is said by colour alone.
+//! Colours and dashes. No information is given by colour alone.
 
-/// The number of colours of lines: those of Okabe and Ito 2008 but yellow, which is lost on white.
-/// `plot.css` holds them.
+/// The number of line colours: those of Okabe and Ito 2008 except yellow, which is invisible on
+/// white. `plot.css` holds them.
 const COLOURS: usize = 7;
 
 /// The number of dash patterns, the first of which is solid.
 const DASHES: usize = 4;
 
-/// The classes of the line of a variant: neighbours differ in colour and in dash, and 28 variants
-/// in one of both.
+/// The classes of the line of a variant. Neighbours differ in colour and in dash, and 28 variants
+/// differ in at least one of them.
 pub(super) fn line(index: usize) -> String {
     styled(index, index)
 }
@@ -26,7 +26,7 @@ pub(super) fn fill(index: usize) -> String {
 /// The number of colours of a heat map.
 pub const LEVELS: usize = 40;
 
-/// Viridis of matplotlib (Smith and van der Walt 2015), at nine places.
+/// Viridis of matplotlib (Smith and van der Walt 2015) at nine positions.
 const VIRIDIS: [[f64; 3]; 9] = [
     [68.0, 1.0, 84.0],
     [71.0, 44.0, 122.0],
@@ -39,7 +39,8 @@ const VIRIDIS: [[f64; 3]; 9] = [
     [253.0, 231.0, 37.0],
 ];
 
-/// A colour of the heat map: `#440154` for level 0, the lowest; above the last it is the last.
+/// A colour of the heat map: `#440154` for level 0, the lowest. Levels above the last have the last
+/// colour.
 pub fn heat(level: usize) -> String {
     let [red, green, blue] = rgb(level);
     format!("#{red:02x}{green:02x}{blue:02x}")

@@ -1,4 +1,4 @@
-//! The fields of a run's record that the report reads, by the words of the report.
+//! The fields of a run's record that the report reads, under the report's names.
 
 use super::numbers::Precision;
 use super::trend::Phase;
@@ -28,11 +28,11 @@ pub(super) trait RunView {
     fn device(&self) -> &str;
     /// The sequences of a batch.
     fn batch(&self) -> usize;
-    /// The learning rate at the start.
+    /// The initial learning rate.
     fn lr(&self) -> f64;
-    /// The training steps allowed.
+    /// The largest number of training steps.
     fn max_steps(&self) -> u64;
-    /// How the gradient was clipped, in words.
+    /// The clipping of the gradient, in words.
     fn clip(&self) -> String;
     /// The fit of a part of the state (`h`, `c`), if the run has one.
     fn fit(&self, part: &str, phase: Phase) -> Option<&Fit>;
@@ -47,7 +47,7 @@ pub(super) trait RunView {
     /// The share of training steps whose gradient the clip changed.
     fn clipped_fraction(&self) -> f64;
 
-    /// What the dtype can hold.
+    /// The limits of the dtype.
     fn precision(&self) -> Precision {
         Precision::of(self.dtype())
     }
@@ -154,7 +154,7 @@ fn state<'a>(run: &'a RunRecord, part: &str, phase: Phase) -> Option<&'a StateGr
     }
 }
 
-/// Changes how well the line fits the profile of h.
+/// Sets R² of the line through the profile of h.
 #[cfg(test)]
 pub(super) fn set_r2(run: &mut RunRecord, phase: Phase, r2: f64) {
     let state = match phase {

@@ -1,60 +1,61 @@
-//! What becomes of a gradient on its way back, by stated rules.
+//! The fate of a gradient in the backward pass, by stated rules.
 
 use super::group::{at, VariantRuns};
 use super::run::RunView;
 use super::trend::{rate, Phase, Trend};
 use crate::record::{ProfileRecord, RunRecord};
 
-/// A gradient of which at least this share is left at the first step is kept.
+/// A gradient is kept if at least this share of it is left at the first step.
 pub(super) const KEPT: f64 = 0.1;
 
-/// What becomes of a gradient on its way back through a sequence.
+/// The fate of a gradient in the backward pass through a sequence.
 ///
-/// The state has parts, h and perhaps c, and what one has lost the other may still carry. So each
-/// part is measured against its own norm at the end of the sequence, and the one that carries
-/// furthest decides.
+/// The state has parts, h and perhaps c, and one may still carry a gradient that the other has
+/// lost. So each part is measured against its own norm at the end of the sequence, and the part
+/// that carries furthest decides.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum GradientVerdict {
-    /// Nothing was recorded.
+    /// No gradient was recorded.
     Unknown,
-    /// From this lag on it is not finite.
+    /// It is not finite from this lag on.
     NotFinite {
         /// The first such lag.
         lag: usize,
     },
-    /// Before the first step less than the dtype's epsilon of it is left: a sum over all steps
+    /// Less than the dtype's epsilon of it is left before the first step: a sum over all steps
     /// loses the rest.
     Vanishes {
-        /// The last lag at which there is more.
+        /// The last lag at which more is left.
         reach: usize,
-        /// The first lag from which on it has underflowed altogether.
+        /// The first lag from which on all of it has underflowed.
         underflow: Option<usize>,
     },
-    /// It arrives at the first step, with less than [`KEPT`] of what it was.
+    /// It reaches the first step, but with less than [`KEPT`] of its size.
     Fades,
-    /// It arrives with at least [`KEPT`], and does not double within the sequence.
+    /// It reaches the first step with at least [`KEPT`] of its size, and does not double within the
+    /// sequence.
     Keeps,
     /// It doubles at least once within the sequence, by the fit.
     Grows,
 }
 
-/// A run, what becomes of its gradient, and the fitted decay.
+/// A run, the fate of its gradient, and the fitted decay.
 #[derive(Clone, Copy)]
 pub(super) struct RunVerdict<'a> {
     /// The run.
     pub(super) run: &'a RunRecord,
-    /// What becomes of the gradient in the top layer at initialisation.
+    /// The fate of the gradient in the top layer at initialisation.
     pub(super) gradient: GradientVerdict,
-    /// Whether a profile says so, not only the line fitted to it.
+    /// Whether a profile shows it, not only the fitted line.
     pub(super) measured: bool,
-    /// What is left at the first step of the gradient of h, relative to lag 0.
+    /// The share of the gradient of h at the first step, relative to lag 0.
     pub(super) h: Option<f64>,
-    /// The same of c, relative to lag 1.
+    /// The same for c, relative to lag 1.
     pub(super) c: Option<f64>,
 }
 
 impl<'a> RunVerdict<'a> {
-    /// Of every run of a variant, for the top layer at initialisation.
+    /// The verdicts on all runs of a variant, for the top layer at initialisation.
     pub(super) fn all(variant: &VariantRuns<'a>) -> Vec<Self> {
         let parts: Vec<_> = variant
             .parts()
@@ -70,8 +71,8 @@ impl<'a> RunVerdict<'a> {
         variant.runs.iter().copied().map(of).collect()
     }
 
-    /// Judges one run by the profiles of the parts of its state; without any the fitted lines stand
-    /// in for them.
+    /// Judges one run by the profiles of the parts of its state, or by the fitted lines if there
+    /// are no profiles.
     pub(super) fn new(run: &'a RunRecord, profiles: &[&ProfileRecord]) -> Self {
         let verdicts: Vec<GradientVerdict> =
             profiles.iter().filter_map(|profile| measured(run, profile)).collect();
@@ -114,7 +115,7 @@ fn measured(run: &RunRecord, profile: &ProfileRecord) -> Option<GradientVerdict>
     Some(arrives(run, &profile.part, farthest / nearest))
 }
 
-/// What is left of a part at the first step; `None` if it is not finite.
+/// The share of a part that is left at the first step; `None` if it is not finite.
 fn left(run: &RunRecord, profile: &ProfileRecord) -> Option<f64> {
     let (start, end) = span(run, &profile.part);
     let norm =
@@ -122,13 +123,13 @@ fn left(run: &RunRecord, profile: &ProfileRecord) -> Option<f64> {
     Some(norm(end)? / norm(start)?).filter(|share| share.is_finite())
 }
 
-/// The first and the last lag of a part: dL/dc at lag 0 is zero by definition, and the lag of the
-/// first step is T − 1, beyond which lies the initial carry.
+/// The first and the last lag of a part. dL/dc at lag 0 is zero by definition. The lag of the first
+/// step is T − 1, and beyond it lies the initial carry.
 fn span(run: &RunRecord, part: &str) -> (usize, usize) {
     (usize::from(part != "h"), run.last_lag())
 }
 
-/// The verdict that the fitted line of one part foretells.
+/// The verdict that the fitted line of one part predicts.
 fn foretold(run: &RunRecord, part: &str) -> Option<GradientVerdict> {
     let rate = rate(run, part, Phase::Init)?;
     let end = run.last_lag() as f64;
@@ -139,7 +140,7 @@ fn foretold(run: &RunRecord, part: &str) -> Option<GradientVerdict> {
     Some(arrives(run, part, (-rate * end).exp()))
 }
 
-/// The verdict of a part of which `share` arrives at the first step.
+/// The verdict on a part whose `share` reaches the first step.
 fn arrives(run: &RunRecord, part: &str, share: f64) -> GradientVerdict {
     match rate(run, part, Phase::Init).map(|rate| Trend::of(rate, run.length())) {
         Some(Trend::Doubles(time)) if time <= run.length() as f64 => GradientVerdict::Grows,
@@ -148,7 +149,7 @@ fn arrives(run: &RunRecord, part: &str, share: f64) -> GradientVerdict {
     }
 }
 
-/// The verdict of the part that carries further; what is not finite comes before all.
+/// The verdict on the part that carries further. A non-finite gradient takes precedence.
 fn further(one: GradientVerdict, other: GradientVerdict) -> GradientVerdict {
     let rank = |verdict: GradientVerdict| match verdict {
         GradientVerdict::Unknown => 0,
@@ -182,8 +183,8 @@ mod tests {
     }
 
     #[test]
-    fn the_borders_between_fates() {
-        // f32's epsilon is 2^-23: it is met after 23 half-lives, and the first step is at lag 99.
+    fn the_borders_between_verdicts() {
+        // f32's epsilon is 2^-23. It is reached after 23 half-lives; the first step is at lag 99.
         assert_eq!(verdict(2.0), GradientVerdict::Vanishes { reach: 46, underflow: None });
         // 2^-126 is the smallest normal
         assert_eq!(verdict(0.5), GradientVerdict::Vanishes { reach: 11, underflow: Some(64) });
@@ -198,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_decides_over_the_fit_and_the_fit_over_nothing() {
+    fn a_profile_overrides_the_fit() {
         let (run, mut profile) = exact("h", 2.0);
         assert_eq!(
             RunVerdict::new(&run, &[]).gradient,
@@ -221,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_h_has_lost_c_may_still_carry() {
+    fn c_may_carry_a_gradient_that_h_has_lost() {
         let ((run, h), (_, mut c)) = (exact("h", 2.0), exact("c", 80.0));
         c.median[0] = 0.0; // by definition
         c.median.iter_mut().for_each(|norm| *norm *= 1e-3);

@@ -1,4 +1,4 @@
-//! Axes: from values to places, and where the ticks stand.
+//! Axes: positions of values and of ticks.
 
 /// A linear scale.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -8,14 +8,14 @@ pub(super) struct Scale {
 }
 
 impl Scale {
-    /// Takes the values `from` onto the places `to`; equal ends of `from` are spread by one to
+    /// Maps the values `from` to the positions `to`. Equal ends of `from` are spread by one to
     /// either side.
     pub(super) fn new(from: (f64, f64), to: (f64, f64)) -> Self {
         let from = if from.0 == from.1 { (from.0 - 1.0, from.1 + 1.0) } else { from };
         Self { from, to }
     }
 
-    /// The place of a value; what lies outside is put on the edge.
+    /// The position of a value. Values outside are placed on the edge.
     pub(super) fn at(&self, value: f64) -> f64 {
         let share = ((value - self.from.0) / (self.from.1 - self.from.0)).clamp(0.0, 1.0);
         self.to.0 + share * (self.to.1 - self.to.0)
@@ -27,7 +27,7 @@ impl Scale {
     }
 }
 
-/// At most `most` round values, a step of 1, 2 or 5 times a power of ten apart, within the bounds.
+/// At most `most` round values within the bounds, whose distance is 1, 2 or 5 times a power of ten.
 pub(super) fn ticks((low, high): (f64, f64), most: usize) -> Vec<f64> {
     let rough = (high - low) / most.max(1) as f64;
     if !(rough > 0.0 && rough.is_finite()) {

@@ -3,7 +3,7 @@
 use super::page::PLOT_STYLE;
 use std::fmt::Write;
 
-/// A drawing that grows, in units of its view box.
+/// A drawing under construction, in units of its view box.
 #[derive(Default)]
 pub(super) struct Svg {
     wide: f64,
@@ -11,7 +11,7 @@ pub(super) struct Svg {
     body: String,
 }
 
-/// Where a text stands relative to its point.
+/// The position of a text relative to its point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Anchor {
     Start,
@@ -25,7 +25,7 @@ impl Svg {
         Self { wide, high, body: String::new() }
     }
 
-    /// Adds an element with its attributes as they are.
+    /// Adds an element, given as markup.
     pub(super) fn raw(&mut self, element: &str) {
         self.body += element;
         self.body.push('\n');
@@ -93,13 +93,12 @@ impl Svg {
         self.raw("</g>");
     }
 
-    /// The drawing as part of a page, which brings the style. `label` is read to those who do not
-    /// see it.
+    /// The drawing as part of a page, which provides the style. Screen readers read `label` aloud.
     pub(super) fn inline(&self, label: &str) -> String {
         self.element("", label, "")
     }
 
-    /// The drawing as an ornament of a text, of a class of its own, which is not read aloud.
+    /// The drawing as an ornament in a text, with its own class. It is not read aloud.
     pub(super) fn ornament(&self, class: &str) -> String {
         let [wide, high] = [self.wide, self.high].map(number);
         format!(
@@ -109,8 +108,8 @@ impl Svg {
         )
     }
 
-    /// The drawing as a file of its own, with a title above and its style and background; `beside`
-    /// stands to its right.
+    /// The drawing as its own file, with a title above, its style and its background. `beside` is
+    /// placed to its right.
     pub(super) fn file(&self, title: &str, beside: Option<&Self>) -> String {
         const TITLE: f64 = 26.0;
         let mut all =
@@ -152,7 +151,7 @@ fn outline(points: &[(f64, f64)]) -> String {
     text
 }
 
-/// A coordinate with at most one decimal; what is not finite is drawn at the edge.
+/// A coordinate with at most one decimal. Non-finite ones are drawn at the edge.
 pub(super) fn number(value: f64) -> String {
     let value = if value.is_finite() { value } else { 0.0 };
     let text = format!("{value:.1}");
@@ -164,7 +163,7 @@ pub(super) fn number(value: f64) -> String {
     }
 }
 
-/// Text as it may stand in markup and in attributes.
+/// Text escaped for markup and attributes.
 fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {
@@ -180,7 +179,7 @@ fn escape(text: &str) -> String {
     safe
 }
 
-/// How wide a text is about, in units, at the size of labels.
+/// The approximate width of a text in units, at the size of labels.
 pub(super) fn text_width(text: &str) -> f64 {
     6.3 * text.chars().count() as f64
 }

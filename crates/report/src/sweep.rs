@@ -1,4 +1,4 @@
-//! A sweep over lengths as a person reads it: a table, a plot, a page.
+//! A sweep over lengths for readers: a table, a plot, a page.
 
 use super::chart::{Axis, Chart, Line};
 use super::columns::NOT_MEASURED;
@@ -14,7 +14,7 @@ use crate::solve_rates::{Findings, MaximumLength, SolveRate};
 use askama::Template;
 use std::collections::BTreeSet;
 
-/// Everything for a terminal `columns` columns wide.
+/// The whole output for a terminal `columns` columns wide.
 pub(super) fn terminal(findings: &Findings, columns: usize) -> String {
     let Some(first) = findings.rates.first() else {
         return "no run has ended: there is nothing to show\n".to_owned();
@@ -50,7 +50,8 @@ fn lengths(findings: &Findings) -> Vec<usize> {
     lengths
 }
 
-/// A row a variant: runs that solved the task, of all that count, at every length; and the longest.
+/// One row per variant: at every length, the runs that solved the task of all that count; and the
+/// longest length.
 fn rows(findings: &Findings) -> Vec<Vec<String>> {
     let lengths = lengths(findings);
     let mut head = vec!["variant".to_owned()];
@@ -92,7 +93,7 @@ fn longest(maximum: &MaximumLength, findings: &Findings) -> String {
     }
 }
 
-/// What is to be said of a variant.
+/// The description of a variant.
 fn words(maximum: &MaximumLength, findings: &Findings) -> String {
     let at = |length: usize| {
         let rate = findings
@@ -169,7 +170,7 @@ fn cautions(findings: &Findings) -> Vec<String> {
     cautions
 }
 
-/// The plot: the share of runs that solve the task over its length.
+/// The plot: the share of runs that solve the task, against its length.
 pub(super) fn figure(findings: &Findings) -> Option<Figure> {
     let line = |(index, maximum): (usize, &MaximumLength)| {
         let of = findings.rates.iter().filter(|rate| rate.variant == maximum.variant);
@@ -240,7 +241,7 @@ pub(super) fn page(findings: &Findings, figure: Option<&Figure>, command: &[Stri
     page::page(&format!("{} by length", first.task), &page::render(&all))
 }
 
-/// What came out: who bridges the longest lag, and who the shortest.
+/// The conclusion: which variant bridges the longest lag, and which the shortest.
 fn conclusion(findings: &Findings) -> Vec<String> {
     let mut known: Vec<&MaximumLength> = findings.maxima.iter().collect();
     known.sort_by_key(|maximum| std::cmp::Reverse((maximum.length, maximum.unsolved.is_none())));
@@ -259,7 +260,7 @@ fn conclusion(findings: &Findings) -> Vec<String> {
     }
 }
 
-/// What was asked for, and where it ran.
+/// The configuration and the machine.
 fn facts(findings: &Findings) -> Facts {
     let mut facts = Facts::default();
     let Some(run) = findings.runs.first() else { return facts };

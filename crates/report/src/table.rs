@@ -10,8 +10,8 @@ use crate::record::RunRecord;
 /// The spaces between two columns.
 const GAP: usize = 2;
 
-/// The table for a terminal of `columns` columns: one row a variant, in as many blocks as the width
-/// needs.
+/// The table for a terminal of `columns` columns: one row per variant, in as many blocks as the
+/// width needs.
 pub(super) fn terminal(comparison: &Group, columns_wide: usize) -> String {
     let mut text = wrap(&headline(comparison), columns_wide, "");
     let names: Vec<String> = std::iter::once("variant")
@@ -24,7 +24,8 @@ pub(super) fn terminal(comparison: &Group, columns_wide: usize) -> String {
     for (place, column) in columns.iter().enumerate() {
         let lines = lines(column);
         let needs = 2 + lines.first().map_or(0, |line| width(line));
-        // In order, but for the last, which would else stand alone.
+        // Blocks are filled in order. Only the last column may go to an earlier block, because it
+        // would stand alone otherwise.
         let from = if place + 1 == columns.len() { 0 } else { blocks.len().saturating_sub(1) };
         match blocks[from..].iter_mut().find(|(used, _)| *used + needs <= columns_wide) {
             Some((used, block)) => {
@@ -65,7 +66,7 @@ pub(super) fn terminal(comparison: &Group, columns_wide: usize) -> String {
     text
 }
 
-/// What the mark of a half-life says.
+/// The explanation of the mark of a half-life.
 pub(super) fn poor_fit_note() -> String {
     format!(
         "the fitted line explains less than {} of the variance (R² < {POOR_FIT}) with at least one \
@@ -75,8 +76,8 @@ pub(super) fn poor_fit_note() -> String {
     )
 }
 
-/// The cells of a column as a terminal shows them, aligned, the heading first. Where there are two
-/// values a variant, there is no room for ranges.
+/// The cells of a column as a terminal shows them, aligned, the heading first. With two values per
+/// variant there is no room for ranges.
 fn lines(column: &Column) -> Vec<String> {
     let text = |value: &Value| match &value.range {
         Some(range) if !column.paired() => format!("{} ({range})", value.marked()),
@@ -118,7 +119,7 @@ pub(super) fn headline(comparison: &Group) -> String {
     )
 }
 
-/// What a simple method that looks at the input reaches, where the task has one: `5-gram 2.312`.
+/// The result of a simple method that looks at the input, if the task has one: `5-gram 2.312`.
 pub(super) fn reference(comparison: &Group) -> Option<String> {
     comparison.runs.iter().find_map(|run| run.config.task.reference.as_ref())?;
     let shown = |run: &RunRecord| match &run.config.task.reference {
@@ -128,9 +129,9 @@ pub(super) fn reference(comparison: &Group) -> Option<String> {
     Some(comparison.distinct(shown))
 }
 
-/// Rows of cells in columns, the first row with a line below it. The first and the last column
-/// begin at the left, the others end at the right. If the table is wider than `most` characters, it
-/// is split into blocks of columns, each with the first column.
+/// Rows of cells in columns, with a line below the first row. The first and the last column are
+/// aligned left, the others right. A table wider than `most` characters is split into blocks of
+/// columns, each with the first column.
 pub(super) fn aligned(rows: &[Vec<String>], most: usize) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let cells = |column: usize| rows.iter().filter_map(move |row| row.get(column));
@@ -169,7 +170,7 @@ pub(super) fn aligned(rows: &[Vec<String>], most: usize) -> String {
     blocks.iter().map(block).collect::<Vec<_>>().join("\n")
 }
 
-/// The number of characters, each of which a terminal shows in one cell.
+/// The number of characters; a terminal shows each in one cell.
 pub(super) fn width(text: &str) -> usize {
     text.chars().count()
 }
@@ -182,8 +183,8 @@ fn right(text: &str, to: usize) -> String {
     format!("{}{text}", " ".repeat(to.saturating_sub(width(text))))
 }
 
-/// Breaks text into lines of at most `columns` characters, the last with a newline. All lines but
-/// the first begin with `indent`. A word that is longer than a line stays whole.
+/// Breaks text into lines of at most `columns` characters, and ends the last with a newline. All
+/// lines but the first begin with `indent`. A word longer than a line stays whole.
 pub fn wrap(text: &str, columns: usize, indent: &str) -> String {
     let options = textwrap::Options::new(columns)
         .subsequent_indent(indent)
@@ -204,7 +205,7 @@ mod tests {
     use crate::trend::Phase;
 
     #[test]
-    fn any_width_holds_every_row_and_column() {
+    fn every_width_shows_every_row_and_column() {
         let mut records = sample::compare(&sample::TEN);
         records.runs.iter_mut().for_each(|run| run.outcome.accuracy = Some(0.9));
         let comparison = Group::new(&records);
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_simple_method_stands_beside_the_baseline() {
+    fn a_simple_method_is_shown_beside_the_baseline() {
         let mut records = sample::records();
         for run in &mut records.runs {
             run.config.task.reference =

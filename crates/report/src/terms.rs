@@ -1,10 +1,10 @@
-//! The terms of the report, for readers who meet them for the first time.
+//! The terms of the report, for new readers.
 
 /// A term and what it means.
 pub(super) struct Term {
     pub(super) name: &'static str,
     pub(super) meaning: &'static str,
-    /// The name and address of a text on it.
+    /// The title and address of a text about it.
     pub(super) source: Option<(&'static str, &'static str)>,
 }
 

@@ -1,4 +1,4 @@
-//! The report as a whole: well-formed, finite, escaped, and whole on disk.
+//! The report as a whole: well-formed, finite, escaped, and complete on disk.
 
 use super::about::About;
 use super::figures::{self, Figures};
@@ -11,18 +11,18 @@ use crate::record::Records;
 use anyhow::Result;
 use std::collections::BTreeSet;
 
-/// Elements of HTML that have no end.
+/// HTML elements without an end tag.
 const VOID: [&str; 5] = ["meta", "br", "!doctype", "?xml", "link"];
 
-/// The start tags of markup with their attributes, after a check that every element is closed in
-/// order, and that no bare `<`, `>` or `&` stands in text.
+/// The start tags of markup with their attributes. Checks that every element is closed in order,
+/// and that no bare `<`, `>` or `&` occurs in text.
 pub(super) fn elements(markup: &str) -> Vec<(String, Vec<(String, String)>)> {
     let (mut all, mut open): (Vec<(String, _)>, Vec<String>) = (Vec::new(), Vec::new());
     let mut rest = markup;
     while let Some(from) = rest.find('<') {
         let text = &rest[..from];
         if open.last().is_some_and(|name| name == "script") {
-            // Its content is no markup: it goes on to the end of the element.
+            // Its content is not markup; it extends to the end of the element.
             rest = &rest[rest.find("</script>").expect("a script ends")..];
             open.pop();
             rest = &rest["</script>".len()..];
@@ -54,7 +54,7 @@ pub(super) fn elements(markup: &str) -> Vec<(String, Vec<(String, String)>)> {
     all
 }
 
-/// The attributes of a start tag, all of which are quoted but those without a value.
+/// The attributes of a start tag. All of them are quoted, except those without a value.
 fn attributes(tag: &str) -> Vec<(String, String)> {
     let mut all: Vec<(String, String)> = Vec::new();
     let mut rest = tag.trim_start();
@@ -68,7 +68,7 @@ fn attributes(tag: &str) -> Vec<(String, String)> {
     all
 }
 
-/// Checks that all coordinates of a drawing are numbers within its view box, or near it.
+/// Checks that all coordinates of a drawing are numbers within or near its view box.
 fn coordinates(markup: &str) {
     let mut bounds = (0.0, 0.0);
     for (name, attributes) in elements(markup) {
@@ -142,7 +142,7 @@ fn the_page_is_well_formed_and_needs_nothing() {
                 }
             }
         }
-        // Links to texts are for people; nothing else leaves the page.
+        // Links to texts are for readers; the page loads nothing from outside.
         let mut outside = page.replace("http://www.w3.org/2000/svg", "");
         for link in links {
             let texts = [REPOSITORY, "https://arxiv.org/abs/", "https://doi.org/"];
@@ -168,7 +168,7 @@ fn the_page_of_ten_variants_is_small() {
 }
 
 #[test]
-fn what_others_wrote_is_escaped() {
+fn foreign_text_is_escaped() {
     let page = page(&Group::new(&sample::records()), &about());
     let scripts: Vec<_> = page
         .match_indices("<script")
@@ -185,7 +185,7 @@ fn what_others_wrote_is_escaped() {
 }
 
 #[test]
-fn the_page_says_what_the_numbers_say() {
+fn the_page_states_the_numbers() {
     let mut records = sample::records();
     records.runs[0].gradients.init.h.fit = None;
     records.runs[0].gradients.trained.h.fit = None;
@@ -291,7 +291,7 @@ fn an_accuracy_has_a_plot() {
 }
 
 #[test]
-fn gradients_that_are_not_finite_break_nothing() {
+fn non_finite_gradients_break_nothing() {
     let mut records = sample::records();
     for profile in records.profiles.iter_mut().filter(|profile| profile.variant == "lstm") {
         profile.median[20..].fill(f64::INFINITY);

@@ -1,4 +1,4 @@
-//! The profiles in a terminal: lines of braille dots, a letter for each variant.
+//! The profiles in a terminal: lines of braille dots, with a letter for each variant.
 
 use super::curve::Curve;
 use super::group::{at, Group};
@@ -9,7 +9,7 @@ use super::trend::Phase;
 /// Columns left of the plot: the widest label is `underflow`.
 const LEFT: usize = 10;
 
-/// The least and the most of decades that are shown; what lies deeper leaves the plot at its lower
+/// The smallest and the largest number of decades shown. Deeper values leave the plot at its lower
 /// edge.
 const DECADES: (f64, f64) = (3.0, 25.0);
 
@@ -32,7 +32,7 @@ impl Canvas {
     }
 
     fn dot(&mut self, x: usize, y: usize) {
-        // By column, then row.
+        // By column, then by row.
         const BITS: [[u8; 4]; 2] = [[0x01, 0x02, 0x04, 0x40], [0x08, 0x10, 0x20, 0x80]];
         if let Some(cell) =
             self.dots.get_mut(y / 4 * self.wide + x / 2).filter(|_| x / 2 < self.wide)
@@ -52,7 +52,7 @@ impl Canvas {
         }
     }
 
-    /// Puts a letter where none is yet.
+    /// Writes a letter unless the position is taken, and returns whether it was free.
     fn letter(&mut self, column: usize, row: usize, letter: char) -> bool {
         let place =
             &mut self.letters[row.min(self.high - 1) * self.wide + column.min(self.wide - 1)];
@@ -88,7 +88,7 @@ pub(super) fn plot(comparison: &Group, columns: usize, rows: usize) -> String {
         return "No gradient profile was recorded.\n".to_owned();
     };
     let names = curves.iter().map(|(_, name, _)| width(name)).max().unwrap_or(0);
-    // Title, axis, its numbers; under the plot also a row of those that have underflowed.
+    // Title, axis and its numbers, and below the plot a row for underflows.
     let high = rows.saturating_sub(4).max(6);
     let beside = curves.len() <= high && columns >= LEFT + names + 4 + 30;
     let wide = columns.saturating_sub(LEFT + 1 + if beside { names + 4 } else { 2 }).max(10);
@@ -118,7 +118,7 @@ pub(super) fn plot(comparison: &Group, columns: usize, rows: usize) -> String {
         for pair in points.windows(2) {
             canvas.line(pair[0], pair[1]);
         }
-        // Letters stand at columns of their own as long as there is room; the last always.
+        // Letters are written in separate columns if there is room. The last is always written.
         let mut next = 1 + place * spacing / curves.len();
         for &(x, y) in &points {
             let column = x as usize / 2;
@@ -174,7 +174,7 @@ pub(super) fn plot(comparison: &Group, columns: usize, rows: usize) -> String {
     text
 }
 
-/// Smallest and largest finite median.
+/// The smallest and the largest finite median.
 fn bounds(curves: &[(usize, &str, Curve)]) -> Option<(f64, f64)> {
     let mids =
         || curves.iter().flat_map(|(_, _, curve)| curve.0.iter().map(|(_, spread)| spread.mid));
@@ -182,7 +182,7 @@ fn bounds(curves: &[(usize, &str, Curve)]) -> Option<(f64, f64)> {
     Some((finite().min_by(f64::total_cmp)?, finite().max_by(f64::total_cmp)?))
 }
 
-/// Gives every label a row of its own, as near as may be to the end of its line.
+/// Gives every label its own row, as near as possible to the end of its line.
 fn labels(mut ends: Vec<(usize, char, &str)>, rows: usize) -> Vec<(usize, char, &str)> {
     ends.sort_by_key(|end| end.0);
     let mut free = 0;
@@ -223,7 +223,7 @@ mod tests {
     use crate::sample;
 
     #[test]
-    fn a_dot_for_every_place() {
+    fn a_dot_for_every_position() {
         let mut canvas = Canvas::new(2, 1);
         canvas.line((0.0, 0.0), (3.0, 3.0));
         assert_eq!(canvas.row(0), "\u{2811}\u{2884}"); // dots 1 and 5, then 3 and 8: a diagonal
@@ -245,7 +245,8 @@ mod tests {
                 plan.name
             );
         }
-        // The one that grows ends above the one that is kept, and that above the one that halves.
+        // The variant that grows ends above the one that is kept, and this above the one that
+        // halves.
         let row = |name: &str| text.lines().position(|line| line.ends_with(name)).expect("a label");
         assert!(row("residual-vanilla") < row(" lstm-chrono"), "{text}");
         assert!(row(" lstm-chrono") < row(" lstm"), "{text}");

@@ -1,4 +1,4 @@
-//! What the fitted line says of a profile: it halves, it doubles, or neither.
+//! The trend of a profile by its fitted line: it halves, it doubles, or neither.
 
 use super::numbers::{steps, Spread};
 use super::run::RunView;
@@ -11,7 +11,7 @@ pub(super) const FEWEST_POINTS: usize = 3;
 /// Beyond this many lengths of the sequence, a half-life or doubling time counts as no decay.
 pub(super) const FLAT_LENGTHS: f64 = 10.0;
 
-/// A line that explains less than this share of the variance (R²) fits badly: its half-life is
+/// A line that explains less than this share of the variance (R²) fits badly, and its half-life is
 /// marked.
 pub(super) const POOR_FIT: f64 = 0.5;
 
@@ -45,8 +45,8 @@ impl Phase {
     }
 }
 
-/// ρ, the fitted decay a step; `None` if there were too few points. The recorded half-life comes
-/// first.
+/// ρ, the fitted decay per step; `None` if there were too few points. The recorded half-life takes
+/// precedence.
 pub(super) fn rate(run: &RunRecord, part: &str, phase: Phase) -> Option<f64> {
     match run.half_life(part, phase) {
         Some(half_life) if half_life > 0.0 => Some(LN_2 / half_life),
@@ -57,14 +57,14 @@ pub(super) fn rate(run: &RunRecord, part: &str, phase: Phase) -> Option<f64> {
     }
 }
 
-/// R² of the line behind a half-life or doubling time, if it is below [`POOR_FIT`].
+/// R² of the fitted line of a half-life or doubling time, if it is below [`POOR_FIT`].
 pub(super) fn poor_fit(run: &RunRecord, part: &str, phase: Phase) -> Option<f64> {
     let rate = rate(run, part, phase)?;
     let r2 = run.fit(part, phase)?.r2;
     (Trend::of(rate, run.length()) != Trend::Flat && r2 < POOR_FIT).then_some(r2)
 }
 
-/// A rate as a person reads it.
+/// A rate for readers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Trend {
     /// It halves in this many steps.
@@ -76,7 +76,7 @@ pub(super) enum Trend {
 }
 
 impl Trend {
-    /// Of ρ, for sequences of `length` steps.
+    /// The trend for ρ and sequences of `length` steps.
     pub(super) fn of(rate: f64, length: usize) -> Self {
         let time = LN_2 / rate.abs();
         if time > FLAT_LENGTHS * length.max(1) as f64 {
@@ -88,7 +88,7 @@ impl Trend {
         }
     }
 
-    /// For a cell of a table.
+    /// The text for a cell of a table.
     pub(super) fn short(self) -> String {
         match self {
             Self::Halves(time) => steps(time),
@@ -97,7 +97,7 @@ impl Trend {
         }
     }
 
-    /// For the row of a run.
+    /// The text for the row of a run.
     pub(super) fn long(self) -> String {
         match self {
             Self::Halves(time) => steps(time),
@@ -107,7 +107,7 @@ impl Trend {
     }
 }
 
-/// Half-life or doubling time of a part of the state over some runs, with a warning where the line
+/// Half-life or doubling time of a part of the state over some runs, with a warning if the line
 /// fits badly: `half-life 2.2, 2.0–2.5 over seeds`, `doubling every 34 steps`, `no decay`. `None`
 /// if no run has a rate.
 pub(super) fn describe(runs: &[&RunRecord], part: &str, phase: Phase) -> Option<String> {
@@ -119,7 +119,7 @@ pub(super) fn describe(runs: &[&RunRecord], part: &str, phase: Phase) -> Option<
     })
 }
 
-/// `the line fits badly: R² 0.05–0.21`, if it does with at least one of the runs.
+/// `the line fits badly: R² 0.05–0.21`, if this holds for at least one of the runs.
 pub(super) fn poor_fits(runs: &[&RunRecord], part: &str, phase: Phase) -> Option<String> {
     let r2 = Spread::of(runs.iter().filter_map(|run| poor_fit(run, part, phase)))?;
     let digits = |r2: f64| format!("{r2:.2}");
@@ -127,7 +127,7 @@ pub(super) fn poor_fits(runs: &[&RunRecord], part: &str, phase: Phase) -> Option
     Some(format!("the line fits badly: R² {range}"))
 }
 
-/// The same of the rates alone.
+/// The same for rates alone.
 pub(super) fn describe_rates(rates: &[f64], length: usize) -> Option<String> {
     let Spread { low, mid, high } = Spread::of(rates.iter().copied())?;
     let trend = |rate: f64| Trend::of(rate, length);
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fit_answers_where_no_half_life_stands() {
+    fn the_fit_replaces_a_missing_half_life() {
         let mut run = sample::run("lstm", 1);
         assert_eq!(rate(&run, "h", Phase::Init), Some(LN_2 / 2.2));
         run.gradients.init.h.half_life = None;

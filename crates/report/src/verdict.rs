@@ -1,4 +1,4 @@
-//! A variant in plain words, computed from its numbers by stated rules.
+//! The verdict on a variant in plain words, computed from its numbers by stated rules.
 
 use super::gradient::sentence;
 use super::group::{Group, VariantRuns};
@@ -10,25 +10,24 @@ use super::trend::{describe, rate, Phase};
 use crate::record::{RunRecord, Status};
 use crate::task::Criterion;
 
-/// A half-life has changed if it is this many times longer or shorter, or if it is growth on one
-/// side only ...
+/// A half-life has changed if it is this many times longer or shorter, or if only one side is
+/// growth ...
 const CHANGED: f64 = 1.5;
 
-/// ... and if the gradient at the far end of the sequence has thereby changed by at least this
-/// factor.
+/// ... and if the gradient at the far end of the sequence changes by at least this factor.
 const CHANGED_FAR: f64 = 2.0;
 
-/// A final loss of more than this share of the baseline has not left it.
+/// A final loss above this share of the baseline counts as still at the baseline.
 pub(super) const AT_BASELINE: f64 = 0.9;
 
-/// A loss above this many baselines is worse than the baseline.
+/// A loss above this multiple of the baseline is worse than the baseline.
 const ABOVE_BASELINE: f64 = 1.1;
 
-/// A run whose final loss is above this many baselines has diverged.
+/// A run whose final loss is above this multiple of the baseline has diverged.
 pub(super) const DIVERGED: f64 = 10.0;
 
-/// The sentences of the verdict: the gradient at initialisation, what training made of it, the
-/// task, how the two hang together, and what went wrong.
+/// The sentences of the verdict: the gradient at initialisation, the effect of training on it, the
+/// task, the relation of the two, and errors.
 pub(super) fn sentences(variant: &VariantRuns) -> Vec<String> {
     let mut all = vec![sentence(&RunVerdict::all(variant))];
     all.extend(training(variant));
@@ -44,7 +43,7 @@ pub(super) fn all(comparison: &Group) -> Vec<(String, String)> {
     comparison.variants.iter().map(of).collect()
 }
 
-/// What training did to the decay.
+/// The effect of training on the decay.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Change {
     Weaker,
@@ -127,12 +126,12 @@ pub(super) fn diverged(run: &RunRecord) -> bool {
     run.config.task.baseline > 0.0 && run.outcome.final_loss > DIVERGED * run.config.task.baseline
 }
 
-/// Whether the loss of a run has not left the baseline.
+/// Whether the loss of a run is still at the baseline.
 fn at_baseline(run: &RunRecord) -> bool {
     run.outcome.final_loss > AT_BASELINE * run.config.task.baseline && !diverged(run)
 }
 
-/// The sound runs that came as far as their first evaluation.
+/// The runs that did not fail and reached their first evaluation.
 fn evaluated<'a>(variant: &'a VariantRuns) -> Vec<&'a RunRecord> {
     variant
         .sound()
@@ -214,7 +213,7 @@ fn task(variant: &VariantRuns) -> Option<String> {
     })
 }
 
-/// What to say of the runs `lost` of `of`, whose loss grew far beyond the baseline.
+/// The sentence on the runs `lost` of `of` runs, whose loss grew far beyond the baseline.
 fn divergence(lost: &[&RunRecord], of: usize) -> String {
     let seeds =
         if lost.len() < of { format!(" with {} of {of}", lost.len()) } else { String::new() };
@@ -230,7 +229,7 @@ fn divergence(lost: &[&RunRecord], of: usize) -> String {
     )
 }
 
-/// When the task of a run counts as solved, in words; `None` where there is no such point.
+/// The criterion by which the task of a run counts as solved, in words; `None` without a criterion.
 pub(super) fn criterion(run: &RunRecord) -> Option<String> {
     let words = match run.config.task.criterion? {
         Criterion::LossBelow(bound) => format!("a held-out loss below {}", plain(bound)),
@@ -241,12 +240,12 @@ pub(super) fn criterion(run: &RunRecord) -> Option<String> {
     Some(format!("{words} in three evaluations in a row"))
 }
 
-/// Whether there is such a point.
+/// Whether the task has a criterion.
 pub(super) fn has_criterion(run: &RunRecord) -> bool {
     criterion(run).is_some()
 }
 
-/// Where horizon and outcome go together, or plainly do not.
+/// The relation of horizon and outcome, where they clearly agree or disagree.
 fn link(variant: &VariantRuns) -> Option<String> {
     let runs = evaluated(variant);
     let first = *runs.first()?;
@@ -398,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_are_said() {
+    fn failures_are_described() {
         let text = said(&sample::records(), "broken & <b>");
         assert!(
             text.contains("It did not solve the task in 310 to 2000 steps and stayed"),
@@ -415,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn what_counts_as_a_change() {
+    fn the_borders_of_a_change() {
         let rate = |half_life: f64| LN_2 / half_life;
         let of = |before: f64, after: f64| change(rate(before), rate(after), 100);
         assert!(of(10.0, 14.9) == Change::Same);
@@ -479,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_fit_is_said() {
+    fn a_bad_fit_is_mentioned() {
         let mut records = sample::compare(&[sample::TEN[2]]);
         let set = |records: &mut Records, run: usize, r2: f64| {
             set_r2(&mut records.runs[run], Phase::Final, r2)
@@ -512,7 +511,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_evaluated_is_not_judged() {
+    fn runs_without_evaluation_are_not_judged() {
         let mut records = sample::compare(&[sample::TEN[0]]);
         (records.runs[0].status, records.runs[0].outcome.final_loss) = (Status::Stopped, f64::NAN);
         assert!(said(&records, "vanilla").contains("and stayed at the baseline"));
@@ -526,7 +525,7 @@ mod tests {
     }
 
     #[test]
-    fn real_data_has_no_solved() {
+    fn real_data_has_no_criterion() {
         let mut records = sample::compare(&[sample::TEN[4]]);
         for (run, accuracy) in records.runs.iter_mut().zip([0.95, 0.961, 0.97]) {
             (run.config.task.name, run.config.task.criterion) = ("mnist-rows".to_owned(), None);

@@ -1,4 +1,4 @@
-//! What the page shows of a comparison: the group of its records as pieces of the page.
+//! The page of a comparison: the group of its records as pieces of the page.
 
 use super::about::About;
 use super::columns::{columns, hidden, Column, Value};
@@ -24,10 +24,10 @@ use askama::Template;
 #[derive(Template)]
 #[template(path = "comparison.html")]
 pub(super) struct ComparisonView {
-    /// What its ids begin with.
+    /// The prefix of its ids.
     pub(super) prefix: String,
     head: Head,
-    /// Whether the page explains itself here.
+    /// Whether this part contains the introduction of the page.
     introduced: bool,
     table: Table,
     poor_fit: String,
@@ -64,7 +64,8 @@ struct VariantView {
 }
 
 impl ComparisonView {
-    /// Of a comparison with its plots; `introduced` if the page explains itself there.
+    /// The part of a comparison with its plots. With `introduced`, it contains the introduction of
+    /// the page.
     pub(super) fn new(group: &Group, figures: &Figures, about: &About, introduced: bool) -> Self {
         let columns = columns(group);
         let titled = |one: &Figure| one.view(&one.title);
@@ -128,12 +129,12 @@ impl ComparisonView {
     }
 }
 
-/// The place of a variant in the page.
+/// The id of a variant in the page.
 fn variant_id(group: &Group, variant: &VariantRuns) -> String {
     group.id(&format!("variant-{}", variant.index + 1))
 }
 
-/// Title, conclusion, facts, the command, and what must be known before the numbers.
+/// Title, conclusion, facts, the command, and warnings.
 fn head(group: &Group, about: &About) -> Head {
     let title = if group.runs.is_empty() { "No runs".to_owned() } else { group.task() };
     Head {
@@ -147,7 +148,7 @@ fn head(group: &Group, about: &About) -> Head {
     }
 }
 
-/// What was asked for, and where it ran.
+/// The configuration and the machine.
 pub(super) fn facts(group: &Group, about: &About) -> Facts {
     let one = |value: &dyn Fn(&RunRecord) -> String| group.distinct(value);
     let seeds = group.seeds();
@@ -213,7 +214,7 @@ pub(super) fn facts(group: &Group, about: &About) -> Facts {
     facts
 }
 
-/// One row a variant.
+/// One row per variant.
 fn summary(group: &Group, columns: &[Column]) -> Table {
     let head = |column: &Column| TableHead {
         name: column.heading.to_owned(),
@@ -259,7 +260,7 @@ fn value(value: &Value) -> Cell {
     Cell { poor_fit: value.poor_fit, ..cell }
 }
 
-/// The class of a cell that says how many seeds solved the task.
+/// The class of a cell that shows how many seeds solved the task.
 fn solved_class(variant: &VariantRuns) -> &'static str {
     match variant.solved() {
         0 => "none",
@@ -299,7 +300,7 @@ fn variant(group: &Group, variant: &VariantRuns, figures: &Figures) -> VariantVi
     }
 }
 
-/// A title without the variant's name, which stands above.
+/// A title without the variant's name, which is shown above.
 fn short(title: &str) -> String {
     capital(title.rsplit_once(": ").map_or(title, |(_, rest)| rest))
 }
@@ -346,7 +347,7 @@ fn warnings(variant: &VariantRuns) -> Vec<String> {
     all.into_iter().map(|(text, seeds)| format!("{text} (seed {})", seeds.join(", "))).collect()
 }
 
-/// One row a run.
+/// One row per run.
 fn runs(variant: &VariantRuns) -> Table {
     let any = |is: &dyn Fn(&RunRecord) -> bool| variant.runs.iter().any(|run| is(run));
     let has_c = any(&|run| {
@@ -427,7 +428,7 @@ fn solved(run: &RunRecord) -> String {
     }
 }
 
-/// Half-life, and what stands behind it: R², the lags used, and the lags that were left out.
+/// A half-life with its basis: R², the lags used, and the lags that were left out.
 fn half_life(run: &RunRecord, part: &str, phase: Phase) -> Cell {
     let text = rate(run, part, phase)
         .map_or("too few points".to_owned(), |rate| Trend::of(rate, run.length()).long());
@@ -453,7 +454,7 @@ fn underflow(run: &RunRecord) -> Cell {
     }
 }
 
-/// How the numbers were found.
+/// Notes on how the numbers were computed.
 fn notes(group: &Group) -> Vec<String> {
     let precision = group.precision();
     let mut notes = vec![
@@ -489,7 +490,7 @@ fn notes(group: &Group) -> Vec<String> {
     notes
 }
 
-/// The whole page of a comparison: one file that needs no other.
+/// The whole page of a comparison, in one file that needs no other.
 pub(super) fn page(group: &Group, figures: &Figures, about: &About) -> String {
     let mut body = render(&ComparisonView::new(group, figures, about, true));
     if !group.runs.is_empty() {

@@ -88,7 +88,7 @@ fn run(experiment: &Experiment) -> Result<TestOutcome> {
     Ok(TestOutcome { measured, verdict, because, runs: Unconverged::of(&trained) })
 }
 
-/// By how much log10 of dL/dh at the first step over that at the last rises with attention, and
+/// The increase of log10 of dL/dh at the first step over that at the last step, with attention and
 /// with its path detached.
 pub(super) fn rule(attached: &Measured, detached: &Measured) -> ClaimVerdict {
     match (attached.above(1.0), detached.above(1.0)) {

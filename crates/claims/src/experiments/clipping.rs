@@ -89,8 +89,8 @@ fn run_vanishing(experiment: &Experiment) -> Result<TestOutcome> {
     Ok(TestOutcome { measured, verdict, because, runs: Unconverged::of(&trained) })
 }
 
-/// By seed, the change of the share by its own size and one minus the cosine; the seeds solved
-/// without clipping and with the better bound.
+/// By seed, the relative change of the share, and one minus the cosine; then the number of seeds
+/// solved without clipping and with the better bound.
 pub(super) fn rule_vanishing(change: &[f64], turned: &[f64], solved: [usize; 2]) -> ClaimVerdict {
     let [without, with] = solved;
     let exact = change.iter().all(|change| change.abs() < 1e-6)
@@ -189,7 +189,7 @@ fn run_exploding(experiment: &Experiment) -> Result<TestOutcome> {
 }
 
 /// The decay of dL/dh, negative if it grows; ln of the loss with clipping minus without; whether
-/// clipping solves half of the seeds more.
+/// clipping solves at least half of the seeds more.
 pub(super) fn rule_exploding(
     growth: &Measured,
     losses: &Measured,

@@ -108,7 +108,7 @@ fn run(experiment: &Experiment) -> Result<TestOutcome> {
     Ok(TestOutcome { measured, verdict, because, runs: Unconverged::of(&trained) })
 }
 
-/// By how much the decay a step changes from bias 0 to 5, and from bias -2 to 0.
+/// The change of the decay per step from bias 0 to 5, and from bias -2 to 0.
 pub(super) fn rule(open: &Measured, shut: &Measured) -> ClaimVerdict {
     if open.below(0.0) && shut.below(0.0) {
         ClaimVerdict::Refuted

@@ -93,8 +93,8 @@ fn run(experiment: &Experiment) -> Result<TestOutcome> {
     Ok(TestOutcome { measured, verdict, because, runs: Unconverged::of(&trained) })
 }
 
-/// Of LSTM and GRU: whether their gradient decays more slowly than that of the tanh network, and
-/// whether they learn what it does not.
+/// For LSTM and GRU: whether their gradient decays more slowly than that of the tanh network, and
+/// whether they learn a task that it does not learn.
 pub(super) fn rule(slower: &[bool], learns: [bool; 2]) -> ClaimVerdict {
     match learns {
         [true, true] if slower.iter().all(|slower| *slower) => ClaimVerdict::Supported,

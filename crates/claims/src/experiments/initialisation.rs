@@ -95,7 +95,7 @@ fn run(experiment: &Experiment) -> Result<TestOutcome> {
     Ok(TestOutcome { measured, verdict, because, runs: Unconverged::of(&trained) })
 }
 
-/// Of each pair, whether the gradient decays more slowly, and whether more is learnt.
+/// For each pair, whether the gradient decays more slowly, and whether the task is learnt better.
 pub(super) fn rule(pairs: [(bool, bool); 2]) -> ClaimVerdict {
     match pairs.map(|(slower, learns)| slower && learns) {
         [true, true] => ClaimVerdict::Supported,

@@ -39,8 +39,8 @@ fn normed_tanh(gain: f64) -> RnnConfig {
     }))
 }
 
-/// The decay of the gradient at the start: by arm, and by how much those from the second on differ
-/// from the first.
+/// The decay of the gradient at the start: for each arm, and the difference of the later arms from
+/// the first.
 fn decays(experiment: &Experiment, arms: &[Arm]) -> Result<(Vec<Measured>, Vec<Measured>)> {
     let task = tasks::by_name("adding", Some(if experiment.quick { 40 } else { 100 }), None)?;
     let of = |arm| Ok(by(&experiment.starts(arm, task.as_ref(), 64)?, |start| start.decay));
@@ -64,7 +64,7 @@ fn words(measured: &[Measured]) -> String {
         .join("; ")
 }
 
-/// The names of the arms from the second on for which something holds.
+/// The names of the arms, from the second on, for which a condition holds.
 fn names(arms: &[Arm], chosen: &[bool]) -> String {
     let names: Vec<_> = arms[1..]
         .iter()
@@ -134,7 +134,8 @@ fn run_placement(experiment: &Experiment) -> Result<TestOutcome> {
     Ok(TestOutcome { measured, verdict, because, runs: Unconverged::of(&trained) })
 }
 
-/// Of each placement, whether the gradient decays more slowly, and whether more is learnt.
+/// For each placement, whether the gradient decays more slowly, and whether the task is learnt
+/// better.
 pub(super) fn rule_placement(placements: &[(bool, bool)]) -> ClaimVerdict {
     if placements.iter().all(|(slower, learns)| *slower && *learns) {
         ClaimVerdict::Supported
@@ -202,7 +203,7 @@ fn run_gain(experiment: &Experiment) -> Result<TestOutcome> {
     Ok(TestOutcome { measured, verdict, because, runs: Unconverged::default() })
 }
 
-/// Of each network and gain, whether the gradient decays more slowly.
+/// For each network and gain, whether the gradient decays more slowly.
 pub(super) fn rule_gain(slower: &[bool]) -> ClaimVerdict {
     match (slower.iter().all(|slower| *slower), slower.iter().any(|slower| *slower)) {
         (true, _) => ClaimVerdict::Supported,

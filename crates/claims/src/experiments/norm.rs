@@ -83,7 +83,7 @@ fn run(experiment: &Experiment) -> Result<TestOutcome> {
     Ok(TestOutcome { measured, verdict, because, runs: Unconverged::default() })
 }
 
-/// The largest share over share, at every seed, of a pair of which the first has the smaller norm;
+/// The largest ratio of shares, at every seed, of a pair whose first network has the smaller norm;
 /// and the mean rank correlation.
 pub(super) fn rule(times: f64, rank: &Measured) -> ClaimVerdict {
     if times >= 10.0 {
@@ -97,14 +97,14 @@ pub(super) fn rule(times: f64, rank: &Measured) -> ClaimVerdict {
 
 /// The pair of networks that contradicts the claim most.
 pub(super) struct CounterExample {
-    /// How many times the share of `large` that of `small` is, at least, over the seeds; 0 if no
-    /// pair has its norms in one order at every seed.
+    /// The smallest ratio, over the seeds, of the share of `small` to that of `large`; 0 if no pair
+    /// has its norms in the same order at every seed.
     pub(super) times: f64,
     pub(super) small: usize,
     pub(super) large: usize,
 }
 
-/// Of all pairs of networks, from norm and share by seed and network.
+/// Searches all pairs of networks, given norm and share by seed and network.
 pub(super) fn counter_example(points: &[Vec<(f64, f64)>]) -> CounterExample {
     let networks = points.first().map_or(0, Vec::len);
     let mut most = CounterExample { times: 0.0, small: 0, large: 0 };

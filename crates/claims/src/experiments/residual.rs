@@ -84,7 +84,7 @@ fn run_over_depth(experiment: &Experiment) -> Result<TestOutcome> {
     Ok(TestOutcome { measured, verdict, because, runs: Unconverged::of(&trained) })
 }
 
-/// By how much log10 of bottom over top rises, and by how much ln of the final loss.
+/// The increase of log10 of bottom over top, and the change of ln of the final loss.
 pub(super) fn rule_over_depth(change: &Measured, losses: &Measured) -> ClaimVerdict {
     if change.above(0.5) && !losses.above(0.0) {
         ClaimVerdict::Supported
@@ -169,8 +169,8 @@ fn run_depth_for_time(experiment: &Experiment) -> Result<TestOutcome> {
     Ok(TestOutcome { measured, verdict, because, runs: Unconverged::of(&trained) })
 }
 
-/// How far the Jacobians are apart, by how much the decay a step changes, and whether half of the
-/// seeds more are solved.
+/// The difference of the Jacobians, the change of the decay per step, and whether half of the seeds
+/// more are solved.
 pub(super) fn rule_depth_for_time(apart: f64, slower: &Measured, learns: bool) -> ClaimVerdict {
     match (slower.below(-0.02), learns) {
         (true, true) => ClaimVerdict::Supported,
@@ -249,7 +249,7 @@ fn run_over_time(experiment: &Experiment) -> Result<TestOutcome> {
     Ok(TestOutcome { measured, verdict, because, runs: Unconverged::of(&trained) })
 }
 
-/// Whether the gradient decays more slowly, and whether more is learnt.
+/// Whether the gradient decays more slowly, and whether the task is learnt better.
 pub(super) fn rule_over_time(slower: bool, learns: bool) -> ClaimVerdict {
     match (slower, learns) {
         (true, true) => ClaimVerdict::Supported,

@@ -1,4 +1,4 @@
-//! Every rule on numbers made up so that each of its verdicts occurs, and nothing else decides a
+//! Every rule, on made-up numbers that produce each of its verdicts. No other code decides a
 //! verdict.
 
 use super::*;
@@ -9,7 +9,7 @@ use recurrent_records::config::Budget;
 use recurrent_records::record::{Outcome, RunRecord, Status};
 use std::collections::BTreeSet;
 
-/// A number of which only its interval matters.
+/// A measured value whose interval alone matters.
 fn within(low: f64, high: f64) -> Measured {
     let value = (low + high) / 2.0;
     Measured { what: String::new(), unit: "", value, low, high, kind: "", seeds: 5 }
@@ -77,11 +77,7 @@ fn initialisation() {
     for other in [bad, (true, false), (false, true)] {
         assert_eq!((rule([good, other]), rule([other, good])), (TrueOnlyIf, TrueOnlyIf));
     }
-    assert_eq!(
-        rule([bad, (true, false)]),
-        Open,
-        "a slower decay, of which no gain in learning was shown"
-    );
+    assert_eq!(rule([bad, (true, false)]), Open, "a slower decay without a shown gain in learning");
     assert_eq!(rule([bad, bad]), Refuted);
     assert_eq!(rule([bad, (false, true)]), Refuted, "learnt better, but not by a slower decay");
 }
@@ -136,7 +132,7 @@ fn truncation() {
     use super::truncation::rule;
     assert_eq!(rule(0.0, [5, 2], 5), Refuted);
     assert_eq!(rule(0.0, [5, 3], 5), Open, "two of five");
-    assert_eq!(rule(1e-30, [5, 0], 5), Open, "then the window is no window");
+    assert_eq!(rule(1e-30, [5, 0], 5), Open, "then the window does not cut");
     assert_eq!(rule(0.0, [0, 3], 5), Supported);
     assert_eq!(rule(0.0, [0, 0], 5), Open, "nothing was learnt at all");
 }
@@ -154,11 +150,11 @@ fn attention() {
 #[test]
 fn the_norm_of_the_weights_gradient() {
     use super::norm::{counter_example, rule, spearman};
-    assert_eq!(rule(10.0, &above()), Refuted, "a pair to the contrary outweighs a correlation");
+    assert_eq!(rule(10.0, &above()), Refuted, "a counterexample outweighs a correlation");
     assert_eq!(rule(9.0, &above()), Supported);
     assert_eq!(rule(9.0, &around()), Open);
 
-    // (norm, share) of three networks at two seeds: at both, the second has the smaller norm and 50
+    // (norm, share) of three networks at two seeds. At both, the second has the smaller norm and 50
     // or 20 times the share of the first.
     let points =
         [vec![(2.0, 0.01), (1.0, 0.5), (3.0, 0.9)], vec![(2.0, 0.02), (1.5, 0.4), (0.1, 0.9)]];
@@ -179,8 +175,8 @@ fn half_of_the_seeds_more() {
     assert!(!half_more(2, 0, 5) && !half_more(5, 3, 5) && !half_more(0, 0, 1));
 }
 
-/// Every rule was asked about all of its verdicts above; here, that all claims can be told apart
-/// and say all that they must.
+/// The tests above ask every rule for all of its verdicts. This one checks that all claims have
+/// different names and complete texts.
 #[test]
 fn claims_are_complete() {
     let all = all();
@@ -217,7 +213,7 @@ fn pairs_are_subtracted() {
     assert_eq!((difference.value, difference.low, difference.high), (0.5, 0.5, 0.5));
 }
 
-/// A run of which only this matters.
+/// A run of which only these fields matter.
 fn run(status: Status, solved: bool, final_loss: f64) -> RunRecord {
     let mut run = RunRecord { status, ..RunRecord::default() };
     run.config.task.baseline = 0.5;

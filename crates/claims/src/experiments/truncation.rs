@@ -87,8 +87,8 @@ fn run(experiment: &Experiment) -> Result<TestOutcome> {
     Ok(TestOutcome { measured, verdict, because, runs: Unconverged::of(&trained) })
 }
 
-/// The largest gradient beyond a window; how many of the seeds the whole sequence solves, and
-/// windows of 10 steps.
+/// The largest gradient beyond a window; the number of seeds solved with the whole sequence, and
+/// with windows of 10 steps.
 pub(super) fn rule(beyond: f64, [whole, window]: [usize; 2], seeds: usize) -> ClaimVerdict {
     if beyond == 0.0 && half_more(whole, window, seeds) {
         ClaimVerdict::Refuted

@@ -8,10 +8,10 @@
 //! ```
 //!
 //! It prints the effect of every remedy on half-life, horizon, steps to solve and final loss, each
-//! with a confidence interval and a verdict by a stated rule, and writes all records,
+//! with a confidence interval and a verdict by a stated rule. It writes all records,
 //! `ablation.jsonl` and `ablation.html` to a new folder below `runs/`. The base is trained without
-//! any clipping unless --clip says so, since that is one of the remedies. Exit codes and Ctrl-C are
-//! those of `compare`.
+//! any clipping unless --clip is given, because clipping is one of the remedies. Exit codes and
+//! Ctrl-C are those of `compare`.
 
 use crate::commands::list;
 use crate::export::Export;
@@ -27,24 +27,23 @@ use serde::{Deserialize, Serialize};
 use std::process::ExitCode;
 
 /// Clipping is one of the modifiers here, so nothing is clipped by default.
-const CLIP: &str = "Bound of the global gradient norm [default: none, unlike compare]";
+const CLIP: &str = "Bound on the global gradient norm [default: no bound, unlike compare]";
 
-/// A verdict takes five pairs of runs.
-const SEEDS: &str = "Runs of the base and of each remedy, with seeds of their own; fewer than 5 \
-    give no verdict [default: 5]";
-const LIST: &str = "List all remedies, and end";
+/// A verdict needs five pairs of runs.
+const SEEDS: &str = "Runs of the base and of each remedy, one per seed; fewer than 5 give no \
+    verdict [default: 5]";
+const LIST: &str = "List all remedies and exit";
 
-/// Trains a recurrent network with and without each of several remedies, and reports what each of
-/// them does.
+/// Trains a recurrent network with and without each of several remedies, and reports their effects.
 #[derive(Parser, Serialize, Deserialize)]
 #[command(mut_arg("list", |list| list.help(LIST)))]
 #[command(mut_arg("seeds", |seeds| seeds.help(SEEDS)))]
 #[command(mut_arg("clip", |clip| clip.help(CLIP)))]
 pub(crate) struct Args {
-    /// The base, with remedies that all share if wanted: lstm+chrono
+    /// The base, optionally with remedies that all runs share: lstm+chrono
     #[arg(long, default_value = "lstm", help_heading = NETWORKS)]
     variant: String,
-    /// Remedies with commas between them, each switched on alone; two together with a plus:
+    /// Comma-separated remedies, each switched on alone; a plus joins two of them:
     /// clip,chrono+layernorm
     #[arg(
         long,
@@ -55,12 +54,12 @@ pub(crate) struct Args {
     #[command(flatten)]
     #[serde(flatten)]
     task: TaskLength,
-    /// Learning rates with commas between them: base and remedies each take their best, tried with
-    /// other seeds
+    /// Comma-separated learning rates: base and remedies each take their best, tried with other
+    /// seeds
     #[arg(long, value_name = "X", value_delimiter = ',', help_heading = TRAINING)]
     #[arg(allow_negative_numbers = true)]
     lrs: Vec<f64>,
-    /// Seeds with which --lrs are tried
+    /// Number of seeds with which --lrs are tried
     #[arg(long, value_name = "N", default_value_t = 3, help_heading = TRAINING)]
     tuning_seeds: u64,
     #[command(flatten)]

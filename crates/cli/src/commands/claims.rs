@@ -1,4 +1,4 @@
-//! What is true of what articles say about vanishing gradients?
+//! Which claims about vanishing gradients in articles are true?
 //!
 //! ```text
 //! recurrent claims                       # every claim, five seeds
@@ -7,11 +7,11 @@
 //! recurrent claims --help
 //! ```
 //!
-//! Takes each claim, states what would be measured if it were true, measures it, and lets a rule
-//! that stands beside the claim make the verdict of the numbers. Prints and writes `claims.jsonl`,
+//! For each claim, it states a prediction, measures it, and applies a rule stated beside the claim,
+//! which derives the verdict from the numbers alone. It prints and writes `claims.jsonl`,
 //! `claims.html` and `claims.md` to a new folder below `runs/`, with the records of every training
-//! run. The exit code is 2 for a mistake in the options, 1 for a failure, 130 after Ctrl-C, which
-//! keeps the claims that are finished.
+//! run. The exit code is 2 for a mistake in the options, 1 for a failure, and 130 after Ctrl-C,
+//! which keeps the finished claims.
 
 use crate::output::{print, width};
 use crate::progress::{self, Progress, ProgressMode};
@@ -26,13 +26,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
-/// Puts what articles say about vanishing gradients to the test.
+/// Tests claims from articles about vanishing gradients.
 #[derive(Parser, Serialize, Deserialize)]
 pub(crate) struct Args {
-    /// Names of claims with commas between them [default: all]
+    /// Comma-separated names of claims [default: all]
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     only: Vec<String>,
-    /// List all claims, and end
+    /// List all claims and exit
     #[arg(long)]
     list: bool,
     /// Seeds [default: 5, with --full 20, with --quick 3]
@@ -41,7 +41,7 @@ pub(crate) struct Args {
     /// More seeds, and training on sequences of twice the length for twice as many steps
     #[arg(long, conflicts_with = "quick")]
     full: bool,
-    /// A trial that shows that everything runs, and decides nothing
+    /// A trial that shows that everything runs but decides nothing
     #[arg(long)]
     quick: bool,
     /// Runs side by side, each on one thread [default: the number of cores]
@@ -50,10 +50,10 @@ pub(crate) struct Args {
     /// Folder to write to, new or empty [default: runs/claims-<time>]
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     out: Option<PathBuf>,
-    /// Resume what a folder holds, with its options: no training run that has ended is repeated
+    /// Resume the claims in a folder, with its options; finished training runs are not repeated
     #[arg(long, value_name = "DIR")]
     resume: Option<PathBuf>,
-    /// Show progress in lines, also on a terminal
+    /// Show progress as lines, even on a terminal
     #[arg(long)]
     plain: bool,
     /// Show no progress

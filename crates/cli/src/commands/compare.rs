@@ -4,15 +4,15 @@
 //! ```text
 //! recurrent compare              # the adding problem over 100 steps, ten variants, three seeds
 //! recurrent compare --quick   # does everything run? within half a minute
-//! recurrent compare --resume runs/adding-20250131-142233   # goes on where it was killed or interrupted
+//! recurrent compare --resume runs/adding-20250131-142233   # continues a killed or interrupted one
 //! recurrent compare --help
 //! ```
 //!
 //! It prints a table, a plot of the gradient norms against the lag, and a verdict on every variant,
 //! and writes all records and `report.html` to a new folder below `runs/`. It ends within 8 minutes
-//! on two cores. The exit code is 2 for a mistake in the options, 1 for a failure, 130 after
-//! Ctrl-C, which keeps what is finished and still writes the report. What is left goes on with
-//! `--resume`, and ends with the same records as if nothing had happened.
+//! on two cores. The exit code is 2 for a mistake in the options, 1 for a failure, and 130 after
+//! Ctrl-C, which keeps finished runs and still writes the report. `--resume` continues the rest,
+//! and the final records are those of an uninterrupted comparison.
 
 use crate::commands::list;
 use crate::export::Export;
@@ -32,8 +32,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     #[serde(flatten)]
     task: TaskLength,
-    /// Names with commas between them, with remedies if wanted: lstm+chrono+clip=0.5 [default:
-    /// those marked in --list]
+    /// Comma-separated names, optionally with remedies: lstm+chrono+clip=0.5 [default: those marked
+    /// in --list]
     #[arg(long, value_delimiter = ',', help_heading = NETWORKS)]
     variants: Vec<String>,
     #[command(flatten)]

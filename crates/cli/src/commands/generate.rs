@@ -20,7 +20,7 @@ pub(crate) fn completions(args: Completions) -> Result<ExitCode> {
     print(text)
 }
 
-/// The page of the program and those of its subcommands, one behind the other.
+/// The page of the program, followed by those of its subcommands.
 pub(crate) fn man() -> Result<ExitCode> {
     let mut text = Vec::new();
     let mut program = Program::command();

@@ -1,4 +1,4 @@
-//! What there is to choose from.
+//! Lists variants and modifiers.
 
 use crate::modifiers;
 use crate::output::print;

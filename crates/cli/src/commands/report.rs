@@ -1,15 +1,15 @@
-//! One report on several comparisons: what different machines, days, variants and tasks have given.
+//! One report on several comparisons: results of different machines, days, variants and tasks.
 //!
 //! ```text
 //! recurrent report runs/adding-20250131-142233 runs/adding-20250201-091500 --out runs/both
 //! recurrent report --help
 //! ```
 //!
-//! It takes folders that `compare`, `ablate` and `sweep` have written, prints the tables and
-//! verdicts of each task, and writes `report.html` and its plots to a new folder, and with --csv,
-//! --parquet or --tensorboard the records of each folder for other programs. A variant that several
-//! folders have is named after its folder too. The exit code is 2 for a folder that holds something
-//! else.
+//! It takes folders of `compare`, `ablate` and `sweep`, prints the tables and verdicts of each
+//! task, and writes `report.html` and its plots to a new folder. With --csv, --parquet or
+//! --tensorboard it also writes the records of each folder for other programs. A variant that
+//! occurs in several folders is named after its folder too. The exit code is 2 for a folder that
+//! holds something else.
 
 use crate::export::Export;
 use crate::output::{print, width};
@@ -21,10 +21,10 @@ use recurrent_report as report;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Merges what several comparisons have written into one report.
+/// Merges several comparisons into one report.
 #[derive(Parser)]
 pub(crate) struct Args {
-    /// Folders that compare, ablate or sweep have written
+    /// Folders written by compare, ablate or sweep
     #[arg(required = true, value_name = "DIR")]
     folders: Vec<PathBuf>,
     /// Folder to write to, new or empty [default: runs/report-<time>]

@@ -1,4 +1,4 @@
-//! How long may a lag be? The share of runs that solve a task, over its length, and the longest
+//! How long may a lag be? The share of runs that solve a task, by its length, and the longest lag
 //! that each variant bridges.
 //!
 //! ```text
@@ -6,10 +6,10 @@
 //! recurrent sweep --help
 //! ```
 //!
-//! It prints a table and the maximum dependency length of every variant: the longest task such that
-//! it and all shorter ones are solved by the share of runs that --probability says. It writes a
-//! comparison for every length, `sweep.jsonl`, `maximum.jsonl` and `sweep.html` to a new folder
-//! below `runs/`. Exit codes and Ctrl-C are those of `compare`.
+//! It prints a table and the maximum dependency length of every variant: the longest task length
+//! such that it and all shorter lengths are solved by the share of runs given by --probability. It
+//! writes a comparison for every length, `sweep.jsonl`, `maximum.jsonl` and `sweep.html` to a new
+//! folder below `runs/`. Exit codes and Ctrl-C are those of `compare`.
 
 use crate::commands::list;
 use crate::export::Export;
@@ -27,21 +27,21 @@ use serde::{Deserialize, Serialize};
 use std::process::ExitCode;
 
 const SEEDS: &str =
-    "Runs of each variant at each length, with seeds of their own [default: 5, with --quick 1]";
+    "Runs of each variant at each length, one per seed [default: 5, with --quick 1]";
 
-/// Trains recurrent networks on a task of rising length, and reports the longest that each of them
-/// solves.
+/// Trains recurrent networks on a task of increasing length, and reports the longest that each of
+/// them solves.
 #[derive(Parser, Serialize, Deserialize)]
 #[command(mut_arg("seeds", |seeds| seeds.help(SEEDS)))]
 pub(crate) struct Args {
-    /// Names with commas between them, with remedies if wanted: lstm+chrono+clip=0.5
+    /// Comma-separated names, optionally with remedies: lstm+chrono+clip=0.5
     #[arg(long, value_delimiter = ',', default_value = "vanilla,lstm,lstm-chrono,gru", help_heading = NETWORKS)]
     variants: Vec<String>,
-    /// Lengths of a generated task in steps, rising, with commas between them [default:
-    /// 25,50,100,200, with --quick 10,20]
+    /// Comma-separated, increasing lengths of a generated task in steps [default: 25,50,100,200,
+    /// with --quick 10,20]
     #[arg(long, value_name = "T", value_delimiter = ',', help_heading = TASK)]
     lengths: Vec<usize>,
-    /// The share of runs that has to solve the task
+    /// The share of runs that must solve the task
     #[arg(long, value_name = "P", default_value_t = 0.8, help_heading = TASK)]
     #[arg(allow_negative_numbers = true)]
     probability: f64,

@@ -1,8 +1,8 @@
-//! The screen of a comparison that runs in a terminal: `q` or Ctrl-C stops it after the present
-//! step, Tab and arrows choose a run.
+//! The screen of a comparison that runs in a terminal. `q` or Ctrl-C stops the comparison after the
+//! present step; Tab and the arrow keys choose a run.
 //!
-//! The terminal is given back however the comparison ends: well, by an error, a panic, a second
-//! Ctrl-C or another signal that [`interrupt::flag`](crate::interrupt::flag()) handles, and while
+//! The terminal is restored however the comparison ends: normally, by an error, a panic, a second
+//! Ctrl-C, or another signal that [`interrupt::flag`](crate::interrupt::flag()) handles, and while
 //! it is suspended with Ctrl-Z.
 
 mod view;
@@ -28,7 +28,7 @@ use view::ViewState;
 /// The time between two frames, and the longest time for which the end of a comparison waits.
 const FRAME: Duration = Duration::from_millis(200);
 
-/// The time between two looks for a run that has begun.
+/// The time between two checks for a run that has begun.
 const BEGIN: Duration = Duration::from_millis(20);
 
 /// Whether the screen has the terminal.
@@ -40,7 +40,7 @@ static WRITER: Mutex<()> = Mutex::new(());
 /// The messages of panics while the screen had the terminal.
 static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// Does the work, and shows its state.
+/// Does the work and shows its state.
 pub(super) fn during<T>(
     state: &Mutex<ComparisonState>,
     cancel: &AtomicBool,
@@ -109,7 +109,7 @@ fn draw(
     Ok(())
 }
 
-/// Takes a key. In raw mode, Ctrl-C and Ctrl-Z are keys; gives whether to suspend the program.
+/// Handles a key. In raw mode, Ctrl-C and Ctrl-Z are keys. Returns whether to suspend the program.
 fn pressed(
     key: KeyEvent,
     state: &Mutex<ComparisonState>,
@@ -141,8 +141,8 @@ pub(super) fn shown() -> bool {
     IS_OURS.load(Ordering::SeqCst)
 }
 
-/// Handles a signal; gives whether a screen is open. If the program ends at once, the terminal is
-/// restored first.
+/// Handles a signal, and returns whether a screen is open. If the program ends at once, the
+/// terminal is restored first.
 pub(super) fn interrupted(at_once: bool) -> bool {
     let shown = shown();
     if at_once {
@@ -186,10 +186,10 @@ fn leave() {
     give_back();
 }
 
-/// The same while the writer is locked. Then prints the messages of panics.
+/// The same while the writer is locked. Then it prints the messages of panics.
 fn give_back() {
     if IS_OURS.swap(false, Ordering::SeqCst) {
-        // If the terminal is gone, nothing is to be given back.
+        // If the terminal is gone, there is nothing to restore.
         let _ = execute!(stderr(), LeaveAlternateScreen, cursor::Show);
         let _ = disable_raw_mode();
         lock(&PANICS).drain(..).for_each(|what| drop(writeln!(stderr(), "{what}")));
@@ -214,7 +214,7 @@ fn panicked(what: &PanicHookInfo, usual: &dyn Fn(&PanicHookInfo)) {
     lock(&PANICS).push(format!("{what}{trace}"));
 }
 
-/// Whether this program is in the foreground; the system stops one in the background that changes
+/// Whether this program is in the foreground. The system stops a background program that changes
 /// the terminal.
 #[cfg(unix)]
 pub(super) fn foreground() -> bool {

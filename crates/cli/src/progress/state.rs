@@ -1,5 +1,5 @@
-//! What is known of a comparison while it runs. Lines, bars and the screen show it; the runs only
-//! tell what happens.
+//! The state of a running comparison. Lines, bars and the screen show it; the runs only send
+//! events.
 
 use recurrent_harness::run::Event;
 use recurrent_records::record::{ProfileRecord, RunRecord, Status};
@@ -15,7 +15,7 @@ const LOSSES: usize = 256;
 /// The number of ended runs that the screen can still show.
 const PAST: usize = 32;
 
-/// The runs of a comparison: those under way, and those that have ended.
+/// The runs of a comparison, unfinished and finished.
 pub(super) struct ComparisonState {
     /// The task, in words.
     pub(super) task: String,
@@ -24,29 +24,29 @@ pub(super) struct ComparisonState {
     pub(super) steps: u64,
     pub(super) ended: u64,
     pub(super) start: Instant,
-    /// Stands before the name of a run: the length, in a sweep.
+    /// The prefix of a run's name: the length, in a sweep.
     prefix: String,
     /// The variants of the runs that have not begun.
     waiting: Vec<String>,
-    /// The pace of each variant, of its ended runs.
+    /// The pace of each variant, from its finished runs.
     paces: BTreeMap<String, Pace>,
     /// The number of runs that have begun since the start.
     begun: u64,
     /// The run of each worker; `None` while it has no run.
     workers: Vec<Option<RunState>>,
-    /// The runs that ended last, the latest first.
+    /// The last runs that ended, the latest first.
     past: VecDeque<RunState>,
-    /// Lines to print below the screen, most of them on how runs ended.
+    /// Lines to print below the screen, mostly on how runs ended.
     pub(super) lines: Vec<String>,
 }
 
-/// A run that is watched.
+/// A run that is shown.
 pub(super) struct RunState {
-    /// Its place among the runs that have begun since the start.
+    /// Its position among the runs that have begun since the start.
     pub(super) number: u64,
     pub(super) variant: String,
     pub(super) seed: u64,
-    /// Its status, in a word or two.
+    /// Its status in a word or two.
     pub(super) status: &'static str,
     pub(super) step: u64,
     /// When it began, and the number of steps that had been done before.
@@ -58,7 +58,7 @@ pub(super) struct RunState {
     over: u64,
     /// The sum of the losses since the last mean, and their number.
     sum: (f64, u64),
-    /// The last held-out loss, and the accuracy where there is one.
+    /// The last held-out loss, and the accuracy if the task has one.
     pub(super) held_out: Option<f64>,
     pub(super) accuracy: Option<f64>,
     /// The half-life of h, in steps.
@@ -79,8 +79,8 @@ impl ComparisonState {
         Self::of(String::new(), 0, 0)
     }
 
-    /// A comparison begins; the lines that were shown before stay. `waiting` are the variants of
-    /// the runs to come.
+    /// A comparison begins. The lines that were shown before stay. `waiting` are the variants of
+    /// the remaining runs.
     pub(super) fn renew(
         &mut self,
         task: &dyn Task,
@@ -141,7 +141,7 @@ impl ComparisonState {
         }
     }
 
-    /// A line on the run of a worker, if the last is older than `silence`.
+    /// A line on the run of a worker, if its last line is older than `silence`.
     pub(super) fn news(&mut self, worker: usize, silence: Duration) -> Option<String> {
         let run_state = self.workers.get_mut(worker)?.as_mut()?;
         if run_state.last_line.elapsed() < silence {
@@ -152,7 +152,7 @@ impl ComparisonState {
         Some(format!("  {}{line}, {}", self.prefix, self.left()))
     }
 
-    /// The run of a worker has ended; gives its line, numbered.
+    /// The run of a worker has ended. Returns its line, with a number.
     pub(super) fn end(&mut self, worker: usize, run: &RunRecord) -> String {
         if let Some(run_state) = self.workers.get_mut(worker).and_then(Option::take) {
             self.paces.entry(run_state.variant.clone()).or_default().add(&run_state);
@@ -168,7 +168,7 @@ impl ComparisonState {
         }
     }
 
-    /// The runs under way, then those that have ended, the latest first.
+    /// The unfinished runs, then the finished ones, the latest first.
     pub(super) fn runs_shown(&self) -> Vec<&RunState> {
         self.workers.iter().flatten().chain(&self.past).collect()
     }
@@ -178,7 +178,7 @@ impl ComparisonState {
         self.workers.get(worker)?.as_ref()
     }
 
-    /// The number of steps done, of all runs. A run that has ended counts with all of its steps.
+    /// The number of steps done in all runs. A finished run counts with all of its steps.
     pub(super) fn steps_done(&self) -> u64 {
         let under_way: u64 = self.workers.iter().flatten().map(|run_state| run_state.step).sum();
         self.ended.saturating_mul(self.steps).saturating_add(under_way)
@@ -188,12 +188,12 @@ impl ComparisonState {
         self.runs.saturating_mul(self.steps).max(1)
     }
 
-    /// The share of all steps that is done.
+    /// The share of all steps that are done.
     pub(super) fn share(&self) -> f64 {
         (self.steps_done() as f64 / self.all_steps() as f64).min(1.0)
     }
 
-    /// The time that is left, in words, if every variant goes on at its own pace.
+    /// The remaining time in words, if every variant continues at its own pace.
     pub(super) fn left(&self) -> String {
         match self.remaining() {
             Some(left) => format!("about {} left", clock(left)),
@@ -201,7 +201,7 @@ impl ComparisonState {
         }
     }
 
-    /// The time that is left. A variant of which no step is done is taken to be as fast as the
+    /// The remaining time. A variant without a finished step is assumed to be as fast as the
     /// others.
     fn remaining(&self) -> Option<Duration> {
         let mut paces = self.paces.clone();
@@ -216,7 +216,7 @@ impl ComparisonState {
         let steps = |name: &str| paces.get(name).and_then(Pace::run).unwrap_or(self.steps as f64);
         let mut seconds = 0.0;
         for run_state in &running {
-            // One that outlasts those before it may take all of its steps.
+            // A run that outlasts those before it may take all of its steps.
             let (done, usual) = (run_state.step as f64, steps(&run_state.variant));
             let whole = if done < usual { usual } else { self.steps as f64 };
             seconds += (whole - done).max(0.0) * step(&run_state.variant);
@@ -230,13 +230,13 @@ impl ComparisonState {
     }
 }
 
-/// How long steps take, and how many steps a run takes.
+/// The duration of steps, and the number of steps of a run.
 #[derive(Clone, Debug, Default)]
 struct Pace {
     seconds: f64,
     /// The number of steps in that time.
     steps: u64,
-    /// The number of runs that have ended, and of their steps.
+    /// The number of finished runs, and of their steps.
     runs: u64,
     run_steps: u64,
 }
@@ -248,7 +248,7 @@ impl Pace {
         self.steps += run.step - run.resumed;
     }
 
-    /// Counts a run that has ended.
+    /// Counts a finished run.
     fn add(&mut self, run: &RunState) {
         self.measure(run);
         self.runs += 1;
@@ -260,12 +260,12 @@ impl Pace {
         self.steps += other.steps;
     }
 
-    /// The seconds of a step.
+    /// The seconds per step.
     fn step(&self) -> Option<f64> {
         (self.steps > 0).then(|| self.seconds / self.steps as f64)
     }
 
-    /// The steps of a run: one that solves its task ends early.
+    /// The steps of a run. A run that solves its task ends early.
     fn run(&self) -> Option<f64> {
         (self.runs > 0).then(|| self.run_steps as f64 / self.runs as f64)
     }
@@ -333,7 +333,7 @@ impl RunState {
         format!("{} seed {}", self.variant, self.seed)
     }
 
-    /// One line on where the run is.
+    /// One line on the progress of the run.
     fn sentence(&self, steps: u64) -> String {
         let Self { step, loss, .. } = self;
         if *step == 0 {
@@ -395,7 +395,7 @@ fn status(run: &RunRecord) -> &'static str {
     }
 }
 
-/// A time, in its two largest units.
+/// A time in its two largest units.
 pub(super) fn clock(time: Duration) -> String {
     let seconds = time.as_secs_f64().round() as u64;
     match seconds {
@@ -405,7 +405,7 @@ pub(super) fn clock(time: Duration) -> String {
     }
 }
 
-/// The profile of h in the top layer; of the forward direction, if there are two.
+/// The profile of h in the top layer; the forward direction if there are two.
 fn top(profiles: &[ProfileRecord]) -> Option<&ProfileRecord> {
     let of_h = profiles.iter().filter(|profile| profile.part == "h");
     of_h.max_by_key(|profile| (profile.layer, profile.direction == "forward"))
@@ -436,7 +436,7 @@ mod tests {
         state.on_event(worker, Event::Evaluated(&eval));
 
         let run_state = state.run_state(worker).context("it is on its way")?;
-        // Means over eight steps each, of which the last is named.
+        // Means over eight steps each, with the last of these steps.
         let means: Vec<_> =
             (1..=250).map(|mean| (8 * mean, (8 * mean) as f64 / 4000.0 - 3.5 / 4000.0)).collect();
         assert_eq!(run_state.losses.len(), means.len());
@@ -459,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_that_have_ended_stay_for_a_while() -> Result<()> {
+    fn ended_runs_stay_for_a_while() -> Result<()> {
         let mut state = state()?;
         let workers = [0, 1];
         assert_eq!((state.share(), state.left().as_str()), (0.0, "time left not known yet"));
@@ -481,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_left_counts_what_was_done_since_the_start() -> Result<()> {
+    fn the_time_left_counts_steps_since_the_start() -> Result<()> {
         let mut state = state()?;
         let worker = 0;
         state.found(2);
@@ -506,7 +506,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_told_in_two_units() {
+    fn times_have_two_units() {
         let words =
             [0.4, 59.6, 754.0, 7384.0].map(|seconds| clock(Duration::from_secs_f64(seconds)));
         assert_eq!(words, ["0 s", "1 min 00 s", "12 min 34 s", "2 h 03 min"]);

@@ -1,4 +1,4 @@
-//! A learning rate of its own for every variant, where a comparison at one rate would be unfair.
+//! Finds a learning rate for every variant, because a comparison at one rate would be unfair.
 
 use super::{Ablation, Tuned};
 use crate::compare::Comparison;
@@ -10,8 +10,8 @@ use crate::usage::bail_config;
 use crate::variant::Variant;
 
 impl Ablation {
-    /// The comparison of the learning rates, of a data set on a part of its training set that is
-    /// held out.
+    /// The comparison of the learning rates. For a data set, it holds out a part of the training
+    /// set.
     pub(super) fn tuning(&self, comparison: &Comparison) -> Result<Comparison> {
         for (index, rate) in self.rates.iter().enumerate() {
             if !(rate.is_finite() && *rate > 0.0) {
@@ -27,7 +27,7 @@ impl Ablation {
             bail_config!("lrs: {} sets its learning rate itself", variant.name);
         }
         let mut tuning = comparison.clone();
-        // The test set of a data set has no say in the choice.
+        // The test set of a data set must not influence the choice.
         if let Some(task) = comparison.task.validation_split() {
             tuning.task = task;
         }
@@ -51,7 +51,7 @@ fn with(variant: &Variant, rate: f64) -> Variant {
     variant
 }
 
-/// What became of every variant at every rate.
+/// The results of every variant at every rate.
 pub(super) fn take(variants: &[Variant], rates: &[f64], records: &Records) -> Vec<Tuned> {
     variants.iter().flat_map(|variant| of(variant, rates, &records.runs)).collect()
 }

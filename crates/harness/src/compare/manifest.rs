@@ -1,5 +1,4 @@
-//! `comparison.json`: what was asked for, by which command, on which machine, and in how many
-//! sessions it ran.
+//! `comparison.json`: the request, its command, the machine, and the sessions in which it ran.
 
 use super::{cores, Comparison, Plan};
 use crate::config::{ModelConfig, Override, TrainingConfig};
@@ -24,17 +23,17 @@ pub(super) struct Manifest {
     schema: u32,
     #[serde(flatten)]
     session: Session,
-    /// What was skipped, as a damaged checkpoint.
+    /// Notes on what was skipped, such as a damaged checkpoint.
     pub(super) notes: Vec<String>,
     config: ComparisonConfig,
 }
 
-/// How it ran: a comparison that is resumed keeps what its first session wrote.
+/// How it ran. A resumed comparison keeps the entries of its first session.
 #[derive(Serialize, Deserialize)]
 struct Session {
     /// The command, for the reader.
     command: Vec<String>,
-    /// The options of the program, which resumes by them.
+    /// The options of the program, by which it resumes.
     request: Value,
     started: String,
     /// Wall time of the sessions that were not killed, in seconds; null before the first of them
@@ -59,13 +58,13 @@ struct Machine {
     cores: usize,
     os: String,
     arch: String,
-    /// Threads of candle's element-wise operations on tensors of 65,536 elements or more, as the
-    /// environment says.
+    /// The number of threads of candle's element-wise operations on tensors of 65,536 elements or
+    /// more, from the environment.
     candle_num_threads: Option<String>,
 }
 
-/// What its runs have in common, and what they have not. The overrides of a variant come on top of
-/// `training`; the configuration of a run has them applied.
+/// The configuration that its runs share, and their differences. The overrides of a variant come on
+/// top of `training`; the configuration of a run has them applied.
 #[derive(Serialize, Deserialize)]
 struct ComparisonConfig {
     version: String,
@@ -82,21 +81,21 @@ struct VariantConfig {
     overrides: Vec<Override>,
 }
 
-/// The request that a comparison in a folder was started with: [`Comparison::request`].
+/// The request with which the comparison in a folder was started: [`Comparison::request`].
 ///
 /// # Errors
-/// A [`ConfigError`](crate::usage::ConfigError) error if the folder holds none, or one of another
-/// version.
+/// A [`ConfigError`](crate::usage::ConfigError) if the folder holds no comparison, or one of
+/// another version.
 pub fn stored_request(folder: &Path) -> Result<Value> {
     let mut stored: Value = read_stored(&folder.join(FILE))?;
     Ok(stored["request"].take())
 }
 
 impl Manifest {
-    /// The manifest of a comparison in a folder: with what an earlier session left there, or new.
+    /// The manifest of a comparison in a folder: that of an earlier session, or a new one.
     ///
     /// # Errors
-    /// A [`ConfigError`](crate::usage::ConfigError) error if the folder holds another comparison.
+    /// A [`ConfigError`](crate::usage::ConfigError) if the folder holds another comparison.
     pub(super) fn new(plan: &Plan, folder: &OutputDir) -> Result<Self> {
         let config = ComparisonConfig::of(plan);
         let (started, machine) = (utc(SystemTime::now()), Machine::this());
@@ -129,18 +128,19 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Writes it as the session begins.
+    /// Writes it when the session begins.
     pub(super) fn begin(&self, folder: &OutputDir) -> Result<()> {
         let text = [serde_json::to_vec_pretty(self)?, vec![b'\n']].concat();
         Ok(folder.write(FILE, &text)?)
     }
 
-    /// Whether a session of it has ended. One that was killed behind its last run has not said so.
+    /// Whether a session of it has ended. A session that was killed after its last run has not
+    /// recorded its end.
     pub(super) fn ended(&self) -> bool {
         self.session.seconds.is_some()
     }
 
-    /// Writes that the present session has ended, `seconds` after it began.
+    /// Records that the present session has ended, `seconds` after it began.
     pub(super) fn end(
         &mut self,
         folder: &OutputDir,

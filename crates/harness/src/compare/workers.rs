@@ -11,15 +11,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Mutex;
 use std::thread;
 
-/// A layer of somebody's own may be built of plain operations, whose graph is as deep as the
-/// sequence is long and is walked by recursion. Memory that is not used costs nothing.
+/// A user's layer may be built from plain operations. Their graph is as deep as the sequence is
+/// long, and candle walks it recursively. Unused memory costs nothing.
 const STACK: usize = 64 << 20;
 
-/// The runs that have ended, by the index of their variant and their seed, and where each wrote its
-/// records.
+/// The finished runs, by the index of their variant and their seed, and the folder of each.
 pub(super) type Done = BTreeMap<(usize, u64), OutputDir>;
 
-/// The runs that have ended before, in this folder.
+/// The runs that had ended before in this folder.
 pub(super) fn ended(plan: &Plan, folder: &OutputDir) -> Result<Done> {
     let mut done = Done::new();
     for place in plan.places() {
@@ -34,14 +33,14 @@ pub(super) fn ended(plan: &Plan, folder: &OutputDir) -> Result<Done> {
     Ok(done)
 }
 
-/// Runs everything, or what there is time for until `cancel` is set, but for what is done; gives
-/// lines on what was passed over.
+/// Runs all remaining jobs, or those that fit before `cancel` is set, and returns notes on skipped
+/// checkpoints.
 ///
-/// candle's matrix products and the kernels take the thread pool that they are called in. So every
-/// worker has a pool of one thread, and what it runs is single-threaded. The exception is candle's
-/// element-wise operations on 65,536 elements or more: they share one pool of the whole process,
-/// whose size candle reads from `CANDLE_NUM_THREADS` when it is first needed and for which it has
-/// no argument. Results do not depend on it, times do: about 15 % for the copy task.
+/// candle's matrix products and the kernels use the thread pool in which they are called. Every
+/// worker therefore has a pool of one thread, and its runs are single-threaded. The exception is
+/// candle's element-wise operations on 65,536 elements or more. They share one pool of the whole
+/// process, whose size candle reads from `CANDLE_NUM_THREADS` when it is first needed; candle has
+/// no argument for it. Results do not depend on it, but times do: about 15 % for the copy task.
 pub(super) fn run(
     plan: &Plan,
     folder: &OutputDir,
@@ -84,7 +83,7 @@ pub(super) fn run(
     let worker = |number: usize| {
         let pool = ThreadPoolBuilder::new().num_threads(1).stack_size(STACK).build();
         let ended = pool.map_err(Into::into).and_then(|pool| pool.install(|| work(number)));
-        // What cannot be written now will not be written for the others either.
+        // If this cannot be written, the files of the other runs cannot either.
         broken.fetch_or(ended.is_err(), Ordering::Relaxed);
         ended
     };
@@ -92,14 +91,13 @@ pub(super) fn run(
         let jobs = plan.comparison.jobs.min(queue.len());
         let workers: Vec<_> = (0..jobs).map(|number| scope.spawn(move || worker(number))).collect();
         let ends =
-            workers.into_iter().map(|worker| worker.join().expect("what runs in it is caught"));
+            workers.into_iter().map(|worker| worker.join().expect("panics in it are caught"));
         ends.collect::<Vec<_>>().into_iter().collect::<Result<()>>()
     })?;
     Ok(notes.into_inner().expect("a worker does not panic while it holds it"))
 }
 
-/// One run; a panic in it, which only a layer of somebody's own should bring about, fails this run
-/// alone.
+/// One run. A panic in it fails this run alone; only a user's layer should ever panic.
 fn caught(job: &Job, run: impl FnOnce() -> Result<Run>) -> Result<Run> {
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         let text = panic

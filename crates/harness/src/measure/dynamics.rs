@@ -1,4 +1,4 @@
-//! What the Jacobian of every step shows.
+//! Measures of the Jacobian of every step.
 
 use super::writer::{of_all, MeasureWriter};
 use super::{batch, lags, F64Copy};
@@ -11,7 +11,7 @@ use recurrent_measures::{
     SensitivityMethod, Trajectory,
 };
 
-/// Examples whose Jacobians are taken.
+/// The number of examples whose Jacobians are measured.
 const EXAMPLES: usize = 4;
 
 pub(super) fn measure(job: &Job, copy: &F64Copy, writer: &mut MeasureWriter) -> Result<()> {
@@ -39,7 +39,7 @@ pub(super) fn measure(job: &Job, copy: &F64Copy, writer: &mut MeasureWriter) -> 
     capacity(job, layer, writer)
 }
 
-/// The examples, as far as the shortest of them goes, since a trajectory has one length.
+/// The examples, cut to the length of the shortest, because a trajectory has one length.
 fn even(xs: &Sequence) -> Result<Sequence> {
     let time = xs.values().dim(1)?;
     let steps = xs

@@ -1,4 +1,4 @@
-//! What some more backward passes show.
+//! Measures that take some more backward passes.
 
 use super::writer::{of, of_all, MeasureWriter};
 use super::{batch, lags, loss, F64Copy};
@@ -15,10 +15,10 @@ use recurrent_measures::{
     omega, rank, shadow, truncation, Applicable, Objective, Trajectory,
 };
 
-/// Held-out examples, those of the profiles.
+/// The number of held-out examples; they are those of the profiles.
 const EXAMPLES: usize = 32;
 
-/// Training batches whose gradients are compared: the first four of the run.
+/// The number of training batches whose gradients are compared: the first four of the run.
 const BATCHES: u64 = 4;
 
 pub(super) fn measure(
@@ -128,7 +128,7 @@ fn ranks(seen: &[Activations], writer: &mut MeasureWriter) -> Result<()> {
     Ok(())
 }
 
-/// Ω, of a single forward layer over sequences of one length.
+/// Ω, for a single forward layer over sequences of one length.
 fn kept_norms(
     copy: &F64Copy,
     held: &Batch,
@@ -168,7 +168,7 @@ fn shares(job: &Job, objective: &Objective, writer: &mut MeasureWriter) -> Resul
     Ok(())
 }
 
-/// What f32 loses: the gradients of training's own dtype beside those in f64.
+/// The loss of information in f32: gradients in the dtype of training beside those in f64.
 fn shadows(
     job: &Job,
     network: &Network,

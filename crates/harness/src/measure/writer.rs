@@ -1,4 +1,4 @@
-//! Lines of `measures.jsonl` as they come.
+//! Writes the lines of `measures.jsonl`.
 
 use crate::config::Level;
 use crate::job::Job;
@@ -14,7 +14,7 @@ pub(super) struct MeasureWriter {
     step: u64,
 }
 
-/// What a line is key: a measure, and a part of the network.
+/// The key of a line: a measure, and a part of the network.
 #[derive(Clone, Copy)]
 pub(super) struct MeasureKey<'a> {
     measure: &'static str,
@@ -33,7 +33,7 @@ pub(super) fn of(measure: &'static str, place: LayerId) -> MeasureKey<'static> {
 }
 
 impl<'a> MeasureKey<'a> {
-    /// The same of a part: a gate, a field of the state, a weight.
+    /// The same for one part: a gate, a field of the state, or a weight.
     pub(super) fn part(self, part: &'a str) -> Self {
         Self { part, ..self }
     }
@@ -50,7 +50,7 @@ impl MeasureWriter {
         self.line(key, "", Vec::new(), vec![value], None);
     }
 
-    /// A number, or why there is none.
+    /// A number, or why it is missing.
     pub(super) fn maybe(&mut self, key: MeasureKey, value: Option<f64>, why: &str) {
         match value {
             Some(value) => self.one(key, value),
@@ -58,7 +58,7 @@ impl MeasureWriter {
         }
     }
 
-    /// A number for every place on an axis: a lag, a window.
+    /// A number for every position on an axis: a lag, a window.
     pub(super) fn curve(
         &mut self,
         key: MeasureKey,
@@ -69,7 +69,7 @@ impl MeasureWriter {
         self.line(key, axis, at, values, None);
     }
 
-    /// Why there is no number.
+    /// Records why there is no number.
     pub(super) fn none(&mut self, key: MeasureKey, why: &str) {
         self.line(key, "", Vec::new(), Vec::new(), Some(why.to_string()));
     }

@@ -5,7 +5,7 @@ use candle_core::{Device, Module, Result, Tensor, D};
 use candle_nn::{ops::softmax, Linear, VarBuilder};
 use recurrent_core::{init, Sequence};
 
-/// Dot-product attention over the outputs h_s of all steps up to the one that is read, t.
+/// Dot-product attention over the outputs h_s of all steps up to t, the step that is read.
 ///
 /// ```text
 /// q_t = W_q h_t,   k_s = W_k h_s
@@ -13,9 +13,9 @@ use recurrent_core::{init, Sequence};
 /// y_t += W_c Σ_s a_ts h_s
 /// ```
 ///
-/// Luong, Pham and Manning 2015 (arXiv:1508.04025) read the states of a recurrent network by
-/// products with the present one; the scale is that of Vaswani et al. 2017 (arXiv:1706.03762). With
-/// `LossTarget::Every` it takes `(batch, time, time)` scores.
+/// Luong, Pham and Manning 2015 (arXiv:1508.04025) attend to the states of a recurrent network by
+/// products with the present state. The scale is that of Vaswani et al. 2017 (arXiv:1706.03762).
+/// With `LossTarget::Every` attention takes `(batch, time, time)` scores.
 ///
 /// | weight | shape | begins as |
 /// |---|---|---|
@@ -51,9 +51,8 @@ impl Attention {
         [&self.query, &self.key, &self.context].iter().map(|map| map.weight().elem_count()).sum()
     }
 
-    /// What attention adds to the answer that is read from `h`: `(batch,
-    /// hidden)` where each example of `ys` ends, or `(batch, time, hidden)`, its outputs at all
-    /// steps.
+    /// The term that attention adds to the answer read from `h`. Here `h` is `(batch, hidden)` at
+    /// the last step of each example of `ys`, or `(batch, time, hidden)`, its outputs at all steps.
     pub(super) fn answer(&self, h: &Tensor, ys: &Sequence, reads: LossTarget) -> Result<Tensor> {
         let outputs = if self.detached { ys.values().detach() } else { ys.values().clone() };
         let h = match reads {
@@ -73,8 +72,8 @@ impl Attention {
     }
 }
 
-/// −∞ for the steps that are not seen, and else 0: `(batch, 1, time)`, or
-/// `(batch or 1, time, time)` where every step is read.
+/// −∞ for the steps that are masked out, 0 for the others: `(batch, 1, time)`, or
+/// `(batch or 1, time, time)` if every step is read.
 fn unseen(ys: &Sequence, reads: LossTarget, device: &Device) -> Result<Tensor> {
     let (_, time, _) = ys.values().dims3()?;
     let full = [time];

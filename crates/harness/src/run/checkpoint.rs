@@ -13,43 +13,43 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
-/// The folder of a run's checkpoints, in its own.
+/// The subfolder of a run's folder for its checkpoints.
 const FOLDER: &str = "checkpoints";
 
-/// A run spends no more than a hundredth of its time on checkpoints by the clock.
+/// The largest share of a run's time for checkpoints by the clock: one hundredth.
 const SHARE: u32 = 100;
 
-/// How often a run under way is saved.
+/// How often an unfinished run is saved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interval {
-    /// After so many training steps.
+    /// After this number of training steps.
     Steps(u64),
-    /// After so long, or longer if what it costs would be more than a hundredth of the time.
+    /// After this time, or later if saving would take more than a hundredth of the time.
     Time(Duration),
 }
 
 impl Default for Interval {
-    /// Ten seconds: that much is lost at most when the power fails, and a run of a few seconds
-    /// never waits for the disk.
+    /// Ten seconds: a power failure costs no more than that, and a run of a few seconds never waits
+    /// for the disk.
     fn default() -> Self {
         Self::Time(Duration::from_secs(10))
     }
 }
 
-/// Where a run under way is saved, if anywhere.
+/// Saves an unfinished run, if it has a folder.
 pub(super) struct CheckpointWriter {
     checkpoints: Option<Checkpoints>,
     interval: Interval,
     /// When the run was last saved, or began, and after how many steps.
     last: Instant,
     step: u64,
-    /// How long it took.
+    /// The duration of the last save.
     cost: Duration,
 }
 
-/// What a checkpoint holds besides weights, optimiser and the columns of the log. Data and masks
-/// are a function of seed and step, so that there is no state of random numbers, and no position
-/// but the step.
+/// The content of a checkpoint besides weights, optimiser and the columns of the log. Data and
+/// masks are functions of seed and step, so that a checkpoint needs no state of random numbers and
+/// no position except the step.
 #[derive(Serialize, Deserialize)]
 struct Extra {
     config: Value,
@@ -59,7 +59,7 @@ struct Extra {
     seconds: f64,
 }
 
-/// A run as it was.
+/// A run restored from a checkpoint.
 pub(super) struct Restored {
     pub(super) checkpoint: Checkpoint<()>,
     pub(super) watch: GradientWatchState,
@@ -83,7 +83,7 @@ impl CheckpointWriter {
         Self { checkpoints: Some(of(folder)), interval, ..Self::none() }
     }
 
-    /// The last checkpoint, if there is one; `on_event` hears of those that were passed over.
+    /// The last checkpoint, if there is one. `on_event` receives a note on each damaged one.
     pub(super) fn found(
         &mut self,
         job: &Job,
@@ -120,7 +120,7 @@ impl CheckpointWriter {
         }))
     }
 
-    /// Saves the run if it is time.
+    /// Saves the run if a checkpoint is due.
     pub(super) fn when_due(&mut self, run: &Snapshot) -> Result<()> {
         let due = self.step < run.log.done()
             && match self.interval {
@@ -164,7 +164,7 @@ pub(super) struct Snapshot<'a> {
     pub(super) optimizer: &'a dyn Optimizer,
     pub(super) watch: &'a GradientWatchState,
     pub(super) log: &'a Log,
-    /// The state at the end of the last batch, where the next goes on from it.
+    /// The state at the end of the last batch, if the next batch continues from it.
     pub(super) carry: Option<&'a Carry>,
 }
 
@@ -180,7 +180,7 @@ fn parts(carry: Option<&Carry>) -> candle_core::Result<Vec<Tensor>> {
     Ok(parts)
 }
 
-/// The carry that a checkpoint holds, in the form of another; `None` if it holds none.
+/// The carry in a checkpoint, in the structure of another carry; `None` if it holds none.
 pub(super) fn carry(tensors: &StateDict, form: &Carry) -> Result<Option<Carry>> {
     if !tensors.contains_key("carry.0") {
         return Ok(None);
@@ -197,7 +197,7 @@ pub(super) fn carry(tensors: &StateDict, form: &Carry) -> Result<Option<Carry>> 
     Ok(Some(carry.kept()?))
 }
 
-/// As [`Extra`], for writing.
+/// Like [`Extra`], for writing.
 #[derive(Serialize)]
 struct ExtraRef<'a> {
     config: &'a RunConfig,
@@ -210,7 +210,7 @@ fn of(folder: &OutputDir) -> Checkpoints {
     Checkpoints::new(folder.path().join(FOLDER))
 }
 
-/// Removes the checkpoints of a run that has ended: what it found is on record.
+/// Removes the checkpoints of a finished run, whose results are on record.
 pub(super) fn clear(folder: &OutputDir) -> Result<()> {
     Ok(of(folder).clear()?)
 }

@@ -1,10 +1,10 @@
-//! What bounds the gradient of the weights.
+//! Clipping of the gradient of the weights.
 
 use crate::config::Clipping;
 use candle_core::backprop::GradStore;
 use recurrent_train::{clip_global_norm, clip_per_tensor, clip_value, Clip, Params};
 
-/// Bounds the gradients so.
+/// Clips the gradients.
 pub(super) fn clip(
     clipping: Clipping,
     params: &Params,

@@ -1,4 +1,4 @@
-//! What a run has to say when it ends.
+//! The log of a run.
 
 use super::{Event, Job, Run};
 use crate::error::Result;
@@ -14,11 +14,11 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-/// What a run has found so far.
+/// The results of a run so far.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Log {
     pub(super) spectral_radius: BTreeMap<String, f64>,
-    /// In a checkpoint, steps and clips are [columns](Log::columns).
+    /// In a checkpoint, steps and clips are stored as [columns](Log::columns).
     #[serde(skip)]
     pub(super) steps: Vec<StepRecord>,
     #[serde(skip)]
@@ -27,22 +27,22 @@ pub(super) struct Log {
     pub(super) profiles: Vec<ProfileRecord>,
     pub(super) measures: MeasureLog,
     pub(super) warnings: Vec<String>,
-    /// The step since which the task is solved.
+    /// The step at which the task was solved.
     pub(super) solved: Option<u64>,
-    /// Found at the end alone, hence in no checkpoint.
+    /// Computed at the end only, so not part of a checkpoint.
     #[serde(skip)]
     pub(super) generalisation: Vec<Generalised>,
     start: PhaseGradients,
     now: PhaseGradients,
-    /// The wall time of the parts of this run before the present one.
+    /// The wall time of earlier sessions of this run.
     #[serde(skip)]
     pub(super) seconds: f64,
     #[serde(skip, default = "Instant::now")]
     since: Instant,
 }
 
-/// What the profiles of the top layer show. A truncation makes zeros of its own: there, only what
-/// is subnormal has underflowed.
+/// Summarises the profiles of the top layer. A truncation makes zeros itself; with one, only
+/// subnormal elements count as underflow.
 fn gradients(profiles: &[Profile], epsilon: f64, truncated: bool) -> PhaseGradients {
     let of = |part| match top(profiles, part) {
         Some(profile) => state_gradients(profile, epsilon, truncated),
@@ -52,8 +52,8 @@ fn gradients(profiles: &[Profile], epsilon: f64, truncated: bool) -> PhaseGradie
 }
 
 fn state_gradients(profile: &Profile, epsilon: f64, truncated: bool) -> StateGradients {
-    // Without the initial carry, which is no step: layer norm at zero makes its gradient another
-    // matter.
+    // Without the initial carry, which is not a step: layer norm at zero gives it a gradient of
+    // another size.
     let norms = &profile.median[..profile.steps.min(profile.median.len())];
     let horizon = |epsilon| horizon(norms, profile.reference(), epsilon);
     let fit = decay(&profile.median, profile.steps);
@@ -73,7 +73,7 @@ fn state_gradients(profile: &Profile, epsilon: f64, truncated: bool) -> StateGra
     }
 }
 
-/// The profile of the uppermost layer, forward if it has two directions.
+/// The profile of the top layer; the forward direction if there are two.
 fn top<'a>(profiles: &'a [Profile], part: &str) -> Option<&'a Profile> {
     let of_part = profiles.iter().filter(|profile| profile.part == part);
     of_part.max_by_key(|profile| (profile.layer_id.layer, !profile.layer_id.reverse))
@@ -99,11 +99,11 @@ impl Default for Log {
     }
 }
 
-/// The columns of steps and clips in a checkpoint; the rest of them is known.
+/// The columns of steps and clips in a checkpoint; the other fields follow from the job.
 const COLUMNS: [&str; 5] = ["loss", "lr", "before", "after", "scale"];
 
 impl Log {
-    /// Steps and clips as columns of numbers, which are smaller than records and lose no bit.
+    /// Steps and clips as columns of numbers, which take less space than records and lose no bit.
     pub(super) fn columns(&self) -> candle_core::Result<StateDict> {
         let mut columns = COLUMNS.map(|_| Vec::with_capacity(self.clips.len()));
         for (step, clip) in self.steps.iter().zip(&self.clips) {
@@ -117,7 +117,7 @@ impl Log {
         COLUMNS.into_iter().zip(columns).map(tensor).collect()
     }
 
-    /// Steps and clips of a checkpoint's columns.
+    /// Restores steps and clips from a checkpoint's columns.
     pub(super) fn take_columns(&mut self, job: &Job, tensors: &StateDict) -> Result<()> {
         let column = |name: &str| -> Result<Vec<f64>> {
             let column = tensors.get(&format!("log.{name}"));
@@ -138,7 +138,7 @@ impl Log {
         Ok(())
     }
 
-    /// The wall time of the run so far, over all of its parts, in seconds.
+    /// The wall time of the run so far, over all sessions, in seconds.
     pub(super) fn elapsed(&self) -> f64 {
         self.seconds + self.since.elapsed().as_secs_f64()
     }
@@ -148,19 +148,19 @@ impl Log {
         self.clips.len() as u64
     }
 
-    /// The last evaluation, as those who watch the run are told of it.
+    /// The last evaluation, as an event.
     pub(super) fn evaluated(&self) -> Option<Event<'_>> {
         self.evals.last().map(Event::Evaluated)
     }
 
-    /// The profiles from this one on, likewise.
+    /// The profiles from number `first` on, as an event.
     pub(super) fn profiled(&self, first: usize) -> Event<'_> {
         Event::Profiled { profiles: &self.profiles[first..], half_life: self.now.h.half_life }
     }
 
-    /// Takes the profiles at the present step, and says whether a gradient underflowed on its way
-    /// back. That takes a subnormal element: zeros alone may also be those of a network that looks
-    /// no further back.
+    /// Adds the profiles at the present step, and returns whether a gradient underflowed in the
+    /// backward pass. Only a subnormal element shows this: zeros alone may come from a network that
+    /// looks no further back.
     pub(super) fn profile(&mut self, job: &Job, profiles: Vec<Profile>) -> bool {
         let training = &job.config.training;
         let epsilon = match training.dtype {
@@ -180,7 +180,7 @@ impl Log {
         underflow
     }
 
-    /// The whole of a run that has ended.
+    /// The finished run.
     pub(super) fn close(mut self, job: &Job, status: Status, weights: Vec<u8>) -> Run {
         let seconds = self.elapsed();
         let last = self.profiles.last().map(|profile| profile.step);
@@ -225,7 +225,7 @@ impl Log {
     }
 }
 
-/// A step of a job.
+/// The record of a step of a job.
 pub(super) fn step_record(job: &Job, step: u64, loss: f64, lr: f64, clip: Clip) -> StepRecord {
     StepRecord {
         variant: job.variant.name.clone(),

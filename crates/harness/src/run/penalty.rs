@@ -1,4 +1,4 @@
-//! What is added to the loss for the sake of the gradient.
+//! Penalties in the loss for the sake of the gradient.
 
 use crate::config::TrainingConfig;
 use crate::error::{Error, Result};
@@ -28,7 +28,7 @@ impl<'a> Penalties<'a> {
         }
     }
 
-    /// The pass over the batch, watched where Ω needs it.
+    /// The forward context of the batch, with a recorder if Ω needs one.
     pub(super) fn watched<'b>(&'b self, context: ForwardContext<'b>) -> ForwardContext<'b> {
         match self.training.omega > 0.0 {
             true => context.record(&self.recorder).activations(&self.activations),
@@ -36,7 +36,7 @@ impl<'a> Penalties<'a> {
         }
     }
 
-    /// The loss with what can be added to it before the way back.
+    /// The loss plus the penalties that can be added before the backward pass.
     pub(super) fn with_loss(&self, loss: &Tensor) -> candle_core::Result<Tensor> {
         match self.training.orthogonality > 0.0 {
             true => loss + (orthogonality(self.layer)? * self.training.orthogonality)?,
@@ -44,8 +44,9 @@ impl<'a> Penalties<'a> {
         }
     }
 
-    /// Adds the gradient of Ω, which is a function of what came back through time, to that of the
-    /// loss: as in the authors' program, of the weights that the recurrence multiplies by alone.
+    /// Adds the gradient of Ω to that of the loss. Ω is a function of the gradient that was
+    /// propagated back through time. As in the authors' program, only the recurrent weights get its
+    /// gradient.
     pub(super) fn add_omega(
         &self,
         xs: &Sequence,
@@ -73,7 +74,7 @@ impl<'a> Penalties<'a> {
     }
 }
 
-/// Refuses penalties that a layer has nothing to take them of.
+/// Refuses penalties that are not defined for the layer.
 ///
 /// # Errors
 /// In one line.
@@ -96,7 +97,7 @@ pub(crate) fn check(
     Ok(())
 }
 
-/// Ω takes one layer that has a closed form of the way back through a step.
+/// Ω needs a single layer with a closed form of the backward pass through a step.
 fn one_in_closed_form(layer: &dyn Layer, dtype: DType, device: &Device) -> Result<()> {
     if layer.depth() != 1 {
         return Err(Error::Layer(format!(
@@ -117,10 +118,10 @@ fn one_in_closed_form(layer: &dyn Layer, dtype: DType, device: &Device) -> Resul
     Ok(())
 }
 
-/// Soft orthogonality, Σ ‖W Wᵀ − I‖² over the square recurrent blocks W of a layer, in its graph.
-/// It is zero where every W keeps norms.
+/// Soft orthogonality, Σ ‖W Wᵀ − I‖² over the square recurrent blocks W of a layer, as part of the
+/// graph. It is zero if every W preserves norms.
 ///
-/// Vorontsov, Trabelsi, Kadoury and Pal 2017 (arXiv:1702.00071) take it as a soft constraint on
+/// Vorontsov, Trabelsi, Kadoury and Pal 2017 (arXiv:1702.00071) use it as a soft constraint on
 /// recurrent matrices.
 fn orthogonality(layer: &dyn Layer) -> candle_core::Result<Tensor> {
     let penalties = layer.recurrent_blocks()?.into_iter().map(|(_, block)| {
@@ -138,7 +139,7 @@ mod tests {
     use candle_core::Var;
     use recurrent_core::{linear, Carry};
 
-    /// Two recurrent blocks, and what they would do in a step.
+    /// A layer of two recurrent blocks, whose step multiplies by one after the other.
     struct Blocks(Tensor, Tensor);
 
     impl Layer for Blocks {

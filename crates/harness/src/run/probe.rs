@@ -1,4 +1,4 @@
-//! The gradient profiles of a run: on which examples, and when.
+//! The gradient profiles of a run: the examples and the schedule.
 
 use super::Job;
 use crate::error::Result;
@@ -7,10 +7,10 @@ use crate::task::{Batch, BatchKey, Split, Task};
 use recurrent_core::{Bptt, ForwardContext, GradientRecorder, Record};
 use recurrent_measures::Profile;
 
-/// The number of examples; quartiles over fewer would jump.
+/// The number of examples; quartiles of fewer would be unstable.
 const EXAMPLES: usize = 32;
 
-/// Held-out examples on which all profiles of a run are taken, so that they compare.
+/// Held-out examples for all profiles of a run, so that these can be compared.
 pub(super) struct Probe(Batch);
 
 impl Probe {
@@ -19,9 +19,9 @@ impl Probe {
         Ok(Self(job.task.batch(draw, job.config.training.dtype, &job.device)?))
     }
 
-    /// The profiles of every layer, direction and part of the state, by an ordinary backward pass
-    /// of the task's loss, with the flow of the training passes: what is shown is the gradient that
-    /// the network is trained by.
+    /// The profiles of every layer, direction and part of the state, from an ordinary backward pass
+    /// of the task's loss with the truncation and bounds of training: they show the gradient by
+    /// which the network is trained.
     pub(super) fn profiles(
         &self,
         task: &dyn Task,
@@ -36,10 +36,10 @@ impl Probe {
     }
 }
 
-/// Whether a profile is due after `step` training steps of a run that has `steps` at most: after
-/// 25, 50, 100, 200 and so on. Runs of less than 1,600 steps begin earlier, so that they have some
-/// too. It does not depend on when a run ends, so that all runs of a comparison are seen after the
-/// same steps.
+/// Whether a profile is due after `step` training steps of a run of at most `steps`: after 25, 50,
+/// 100, 200 and so on. Runs of fewer than 1,600 steps begin earlier, so that they have some too.
+/// The schedule does not depend on when a run ends, so that all runs of a comparison have profiles
+/// after the same steps.
 pub(super) fn scheduled(step: u64, steps: u64) -> bool {
     let first = (steps / 64).clamp(1, 25);
     step.is_multiple_of(first) && (step / first).is_power_of_two()

@@ -19,7 +19,7 @@ use recurrent_train::{
 };
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A network on its way.
+/// A network in training.
 pub(super) struct Training<'a> {
     job: &'a Job<'a>,
     network: Network,
@@ -27,7 +27,7 @@ pub(super) struct Training<'a> {
     optimizer: AdamW,
     watch: GradientWatch,
     probe: Probe,
-    /// The state at the end of the last batch, where the next goes on from it.
+    /// The state at the end of the last batch, if the next batch continues from it.
     carry: Option<Carry>,
 }
 
@@ -52,8 +52,8 @@ impl<'a> Training<'a> {
         Ok(Self { job, network, params, optimizer, watch, probe, carry: None })
     }
 
-    /// Looks at the network at its start: the first profile of its gradient, and what else is asked
-    /// for.
+    /// Measures the network at its start: the first profile of its gradient, and the other
+    /// requested measures.
     pub(super) fn begin(&mut self, log: &mut Log, on_event: &mut dyn FnMut(Event)) -> Result<()> {
         let rnn = self.network.rnn();
         for (name, block) in rnn.recurrent_blocks()? {
@@ -63,14 +63,14 @@ impl<'a> Training<'a> {
         self.measure(log)
     }
 
-    /// Goes back to where a checkpoint was taken, and gives what had been found until then.
+    /// Restores the network and the log from a checkpoint, and returns the log.
     pub(super) fn restore(&mut self, found: Restored) -> Result<Log> {
         let Restored { checkpoint, watch, log } = found;
         checkpoint.restore(&self.params, &mut self.optimizer).kept()?;
         let tensors = checkpoint.tensors;
         self.watch.load_state(watch).kept()?;
         if log.done() > 0 && self.job.task.is_stateful(self.draw(log.done() + 1)) {
-            // The form of the state is that of any other; its values are the checkpoint's.
+            // The structure of the state comes from a new one; its values come from the checkpoint.
             let batch = self.batch(log.done())?;
             let (_, form) =
                 self.network.forward_from(&batch.xs, None, &ForwardContext::default())?;
@@ -79,12 +79,12 @@ impl<'a> Training<'a> {
         Ok(log)
     }
 
-    /// The weights as they are, as the bytes of a safetensors file.
+    /// The present weights, as the bytes of a safetensors file.
     pub(super) fn weights(&self) -> Result<Vec<u8>> {
         Ok(safetensors_bytes(&self.params.state()?)?)
     }
 
-    /// Trains to the end, whatever it is, and takes the last evaluation and the last profile there.
+    /// Trains to the end, however it ends, and takes the last evaluation and the last profile.
     pub(super) fn finish(
         &mut self,
         log: &mut Log,
@@ -99,8 +99,8 @@ impl<'a> Training<'a> {
         let profiled = log.profiles.last().is_some_and(|profile| profile.step == log.done());
         if !profiled {
             let last = self.profile(log, on_event);
-            // What made the run fail may well make its profile fail; it is the first that is to be
-            // told.
+            // The cause of the failure may well make the profile fail too; the first failure is
+            // reported.
             if !matches!(status, Status::Failed(_)) {
                 last?;
             }
@@ -121,8 +121,8 @@ impl<'a> Training<'a> {
     ) -> Result<Status> {
         let (training, steps) = (self.config(), self.job.config.max_steps());
         let examples = self.job.task.examples();
-        // Where the run stands is read off the log alone, so that one that goes on takes the same
-        // way.
+        // The position of the run is read from the log alone, so that a resumed run takes the same
+        // path.
         loop {
             let done = log.done();
             let evaluates = done > 0 && (training.evaluates(examples, done) || done == steps);
@@ -156,7 +156,7 @@ impl<'a> Training<'a> {
         Snapshot { job, params, optimizer, watch, log, carry: self.carry.as_ref() }
     }
 
-    /// What training step `step`, from 1, is about.
+    /// The key of the batch of training step `step`, counted from 1.
     fn draw(&self, step: u64) -> BatchKey {
         let (seed, batch) = (self.job.config.seed, self.config().batch);
         BatchKey { split: Split::Train, seed, step: step - 1, batch }
@@ -170,7 +170,7 @@ impl<'a> Training<'a> {
         &self.job.config.training
     }
 
-    /// One step; gives its loss.
+    /// Trains one step, and returns its loss.
     fn step(&mut self, log: &mut Log, step: u64) -> Result<f64> {
         let (task, training, seed) = (self.job.task, self.config(), self.job.config.seed);
         if training.warmup > 0 {
@@ -210,8 +210,8 @@ impl<'a> Training<'a> {
         Ok(loss)
     }
 
-    /// Evaluates on fresh held-out examples, or on the whole held-out set, and gives whether it was
-    /// not interrupted.
+    /// Evaluates on fresh held-out examples, or on the whole held-out set. Returns `false` if it
+    /// was interrupted.
     fn evaluate(&mut self, log: &mut Log, cancel: &AtomicBool) -> Result<bool> {
         let Job { variant, task, ref config, .. } = *self.job;
         let seed = config.seed;
@@ -229,7 +229,7 @@ impl<'a> Training<'a> {
         Ok(true)
     }
 
-    /// The mean loss and accuracy of an evaluation, the `number`-th from 0 on; `None` if it was
+    /// The mean loss and accuracy of evaluation `number`, counted from 0; `None` if it was
     /// interrupted.
     fn held_out(
         &self,
@@ -242,7 +242,7 @@ impl<'a> Training<'a> {
         let network =
             Network::frozen(self.job.variant, size, task, training.readout, &self.params)?;
         let batches = training.held_out(task).div_ceil(task.eval_batch()) as u64;
-        // Of a generated task batch 0 is the probe's. A data set begins anew behind its end.
+        // Batch 0 of a generated task belongs to the probe. A data set begins anew after its end.
         let first = if task.examples().is_none() { 1 + number * batches } else { 0 };
         let (mut losses, mut right, mut carry) = (Vec::new(), None, None);
         for step in first..first + batches {
@@ -265,7 +265,7 @@ impl<'a> Training<'a> {
         Ok(Some((mean(&losses), right.as_deref().map(mean))))
     }
 
-    /// Evaluates on longer sequences, if that is asked for.
+    /// Evaluates on longer sequences, if requested.
     fn generalise(&self, log: &mut Log, cancel: &AtomicBool) -> Result<()> {
         let factors = GENERALISATION_FACTORS.iter().filter(|_| self.config().generalise);
         for task in factors.filter_map(|&factor| self.job.task.scaled(factor)) {
@@ -277,7 +277,7 @@ impl<'a> Training<'a> {
         Ok(())
     }
 
-    /// Takes what is asked for beyond profiles.
+    /// Takes the requested measures beyond profiles.
     fn measure(&self, log: &mut Log) -> Result<()> {
         if self.config().measures > Level::Profiles {
             let step = log.done();

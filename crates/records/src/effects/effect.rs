@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 
 /// The effect of a remedy on a measure: one line of `ablation.jsonl`.
 ///
-/// Runs of base and remedy with the same seed are a pair, and what counts is the difference of the
-/// two, remedy minus base: of |ρ| for half-lives, of the logarithm for the loss. `null` means that
-/// there is no such number.
+/// Two runs of base and remedy with the same seed form a pair. Each pair gives one difference,
+/// remedy minus base: of |ρ| for half-lives, of the logarithm for the loss. `null` means that there
+/// is no such number.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Effect {
     /// The task's name.
@@ -19,41 +19,41 @@ pub struct Effect {
     pub length: usize,
     /// The variant without the remedy.
     pub base: String,
-    /// The remedy, as it was written.
+    /// The remedy, as written by the user.
     pub remedy: String,
-    /// What is measured.
+    /// The measure.
     pub measure: Measure,
     /// The unit of the medians and the effect.
     pub unit: String,
-    /// Whether a negative effect is the better one.
+    /// Whether a negative effect is an improvement.
     pub lower_is_better: bool,
-    /// The median of the base over the pairs; of half-lives that of ρ, with its sign.
+    /// The median of the base over the pairs; for half-lives, the median of ρ with its sign.
     pub base_median: Option<f64>,
     /// The same with the remedy.
     pub remedy_median: Option<f64>,
-    /// ln 2 / ρ of the base's median, in steps; null without decay.
+    /// ln 2 / ρ for the base's median, in steps; null without decay.
     pub base_half_life: Option<f64>,
     /// The same with the remedy.
     pub remedy_half_life: Option<f64>,
-    /// The mean difference.
+    /// The mean difference over the pairs.
     pub effect: Option<f64>,
-    /// The lower end of its confidence interval ([`mean_interval`]); null of fewer than three
+    /// The lower end of its confidence interval ([`mean_interval`]); null for fewer than three
     /// pairs.
     pub low: Option<f64>,
     /// The upper end.
     pub high: Option<f64>,
     /// The confidence level of the interval.
     pub level: f64,
-    /// The two-sided p-value of the sign flips ([`sign_flip`]).
+    /// The two-sided p-value of the sign-flip test ([`sign_flip`]).
     pub p: Option<f64>,
-    /// Whether all sign flips were counted.
+    /// Whether all sign flips were enumerated.
     pub p_exact: Option<bool>,
-    /// The difference that matters.
+    /// The smallest difference that matters.
     pub margin: f64,
     /// The number of pairs.
     pub pairs: usize,
-    /// The seeds of pairs without a number to compare: a run failed, was interrupted, or its
-    /// gradient left too few points for a fit.
+    /// The seeds of pairs that cannot be compared: a run failed or was interrupted, or its gradient
+    /// has too few points for a fit.
     pub left_out: Vec<u64>,
     /// The number of runs of the base.
     pub base_runs: usize,
@@ -71,11 +71,11 @@ pub struct Effect {
     pub base_lr: f64,
     /// The learning rate with the remedy.
     pub remedy_lr: f64,
-    /// What can be said.
+    /// The verdict.
     pub verdict: Verdict,
 }
 
-/// Every measure of every remedy; the first of `variants` is the base. Those that no run has are
+/// Every measure of every remedy. The first of `variants` is the base. Measures that no run has are
 /// left out.
 pub fn all(variants: &[&str], records: &Records) -> Vec<Effect> {
     let of = |name: &str| -> Vec<&RunRecord> {
@@ -128,8 +128,7 @@ impl Arms<'_> {
         let pairs = before.iter().zip(&after);
         let differences: Vec<f64> =
             pairs.map(|(before, after)| measure.scale(*after) - measure.scale(*before)).collect();
-        // The seed is always the same, so that two effects with the same differences have the same
-        // interval.
+        // The seed is fixed, so that two effects with the same differences have the same interval.
         let (interval, flips) = (mean_interval(&differences, 0), sign_flip(&differences, 0));
         let (base_median, remedy_median) = (median(&before), median(&after));
         let half_life = |rate: Option<f64>| match measure {
@@ -173,8 +172,7 @@ impl Arms<'_> {
         Some(effect)
     }
 
-    /// The loss of a run that failed: the largest of both variants, or the baseline if that is
-    /// larger.
+    /// The loss of a failed run: the largest of both variants, or the baseline if that is larger.
     fn worst(&self) -> f64 {
         let runs = self.without.iter().chain(self.with);
         let losses = runs

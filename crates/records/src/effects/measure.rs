@@ -1,16 +1,17 @@
-//! What is measured of a run, and how large a difference has to be.
+//! The measures that are compared, and how large a difference must be to matter.
 
 use crate::record::{PhaseGradients, RunRecord, Status};
 use serde::{Deserialize, Serialize};
 use std::f64::consts::LN_2;
 
-/// What is compared between a run of the base and one with a remedy.
+/// A quantity that is compared between a run of the base and one with a remedy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Measure {
-    /// The rate ρ at which dL/dh_t decays at initialisation, a step. A half-life is ln 2 / ρ, which
-    /// is infinite without decay and negative where the gradient grows; so effects are differences
-    /// of |ρ|, the distance from a gradient that is kept, and half-lives stand beside.
+    /// The rate ρ per step at which dL/dh_t decays at initialisation. The half-life ln 2 / ρ is
+    /// infinite without decay and negative where the gradient grows. Effects are therefore
+    /// differences of |ρ|, the distance from a gradient that is kept, and half-lives are shown
+    /// beside them.
     DecayInit,
     /// The same after training.
     DecayFinal,
@@ -19,21 +20,21 @@ pub enum Measure {
     HorizonInit,
     /// The same after training.
     HorizonFinal,
-    /// Training steps until the task was solved, and all steps that were allowed where it was not:
-    /// a run that failed did not solve it. So the difference is that of the times within the
-    /// budget, and where only one of a pair solved the task, the true one is larger.
+    /// Training steps until the task was solved, or all allowed steps if it was not. A failed run
+    /// did not solve the task. The difference is therefore one within the budget: if only one run
+    /// of a pair solved the task, the true difference is larger.
     StepsToSolve,
-    /// The logarithm of the held-out loss at the end. A run that failed counts with the largest
-    /// loss of the two variants, or the baseline if that is larger. Runs that solve the task end
-    /// there, so that losses below the criterion say little.
+    /// The logarithm of the final held-out loss. A failed run counts with the largest loss of the
+    /// two variants, or with the baseline if that is larger. Runs end when they solve the task, so
+    /// losses below the criterion say little.
     FinalLoss,
 }
 
-/// Losses below this count as this: nothing can be read off the logarithm of a rounding error.
+/// Smaller losses count as this one: the logarithm of a rounding error means nothing.
 const LEAST_LOSS: f64 = 1e-12;
 
 impl Measure {
-    /// All of them, in the order of reports.
+    /// All measures, in the order of reports.
     pub const ALL: [Self; 6] = [
         Self::DecayInit,
         Self::DecayFinal,
@@ -65,18 +66,18 @@ impl Measure {
         }
     }
 
-    /// Whether a negative effect is the better one.
+    /// Whether a negative effect is an improvement.
     pub fn lower_is_better(self) -> bool {
         !matches!(self, Self::HorizonInit | Self::HorizonFinal)
     }
 
-    /// Whether it is known only once a run has ended by itself.
+    /// Whether it is known only for a run that ended by itself.
     fn after_training(self) -> bool {
         !matches!(self, Self::DecayInit | Self::HorizonInit)
     }
 
-    /// The value of a run; `None` where there is none to compare. `worst` is the loss of a run that
-    /// failed.
+    /// The value of a run; `None` if it has no value to compare. `worst` is the loss of a failed
+    /// run.
     pub(super) fn value(self, run: &RunRecord, worst: f64) -> Option<f64> {
         let failed = matches!(run.status, Status::Failed(_));
         if self.after_training() && run.status == Status::Stopped {
@@ -105,7 +106,7 @@ impl Measure {
         value.filter(|value| value.is_finite())
     }
 
-    /// What of a value is subtracted: |ρ|, ln loss, or the value itself.
+    /// The scale on which values are subtracted: |ρ|, ln loss, or the value itself.
     pub(super) fn scale(self, value: f64) -> f64 {
         match self {
             Self::DecayInit | Self::DecayFinal => value.abs(),
@@ -114,8 +115,8 @@ impl Measure {
         }
     }
 
-    /// How large an effect is at least, to matter: a factor of 2 in the gradient over the whole
-    /// sequence; a tenth of the sequence; a tenth of the steps allowed; a quarter of the loss.
+    /// The smallest effect that matters: a factor of 2 in the gradient over the whole sequence; a
+    /// tenth of the sequence; a tenth of the allowed steps; a quarter of the loss.
     pub(super) fn margin(self, run: &RunRecord) -> f64 {
         match self {
             Self::DecayInit | Self::DecayFinal => LN_2 / run.config.task.length as f64,

@@ -4,8 +4,8 @@ use crate::sample;
 use anyhow::Result;
 use std::collections::BTreeMap;
 
-/// A run of a variant with these steps to solve (of 2,000), loss, and rate of decay and horizon
-/// before and after.
+/// A run of a variant with the given steps to solve (of 2,000), loss, and rate of decay and horizon
+/// before and after training.
 fn run(
     variant: &str,
     seed: u64,
@@ -25,7 +25,7 @@ fn run(
     run
 }
 
-/// Five seeds of a base and of one remedy that is better in everything.
+/// Five seeds of a base and of one remedy that improves every measure.
 fn better() -> Records {
     let mut records = Records::default();
     for seed in 0..5 {
@@ -44,12 +44,12 @@ fn effects(records: &Records) -> BTreeMap<&'static str, Effect> {
 #[test]
 fn differences_are_paired() {
     let mut records = better();
-    records.runs.reverse(); // pairs are found by seed
+    records.runs.reverse(); // pairs are matched by seed
     let effects = effects(&records);
     assert_eq!(effects.len(), Measure::ALL.len());
     let steps = &effects["steps to solve"];
-    // -400, -390, -380, -370, -360: with α = 0.00095 the third of 3,125 sums is four times -400 and
-    // -390 (the same of the other end).
+    // The differences are -400, -390, -380, -370 and -360. With α = 0.00095 the lower end is the
+    // third of 3,125 sums, four times -400 and once -390; the upper end likewise.
     assert_eq!((steps.effect, steps.low, steps.high), (Some(-380.0), Some(-398.0), Some(-362.0)));
     assert_eq!((steps.base_median, steps.remedy_median), (Some(1020.0), Some(640.0)));
     assert_eq!((steps.p, steps.pairs, steps.margin), (Some(0.0625), 5, 200.0));
@@ -67,7 +67,7 @@ fn differences_are_paired() {
 }
 
 #[test]
-fn the_other_way_round_it_hurts() {
+fn a_reversed_effect_hurts() {
     let mut records = better();
     for run in &mut records.runs {
         run.config.model.variant =
@@ -77,7 +77,7 @@ fn the_other_way_round_it_hurts() {
 }
 
 #[test]
-fn a_verdict_takes_five_pairs_an_interval_and_a_margin() {
+fn a_verdict_needs_five_pairs_an_interval_and_a_margin() {
     let mut four = better();
     four.runs.retain(|run| run.config.seed < 4);
     assert!(effects(&four).values().all(|effect| effect.verdict == Verdict::NotEnoughEvidence));
@@ -103,11 +103,11 @@ fn a_verdict_takes_five_pairs_an_interval_and_a_margin() {
     let noisy = |run: &mut RunRecord| {
         run.outcome.final_loss = [0.08, 0.12, 0.1, 0.13, 0.09][run.config.seed as usize]
     };
-    assert_eq!(with(&noisy), Verdict::NotEnoughEvidence, "it may be a third as well as nothing");
+    assert_eq!(with(&noisy), Verdict::NotEnoughEvidence, "the effect may be a third or nothing");
 }
 
 #[test]
-fn what_did_not_converge_counts() {
+fn runs_that_did_not_converge_count() {
     let mut records = better();
     for run in records.runs.iter_mut().filter(|run| run.config.model.variant == "lstm") {
         (run.outcome.solved, run.outcome.steps_to_solve) = (false, None);
@@ -120,7 +120,11 @@ fn what_did_not_converge_counts() {
     }
     let steps = &effects(&records)["steps to solve"];
     assert_eq!((steps.effect, steps.low), (Some(0.0), Some(0.0)));
-    assert_eq!(steps.verdict, Verdict::NotEnoughEvidence, "nobody solved it: nothing can be said");
+    assert_eq!(
+        steps.verdict,
+        Verdict::NotEnoughEvidence,
+        "no run solved it, so there is no verdict"
+    );
 }
 
 #[test]
@@ -142,7 +146,7 @@ fn failed_runs_count_as_the_worst_and_interrupted_ones_are_left_out() {
     let effects = effects(&records);
     let loss = &effects["final loss"];
     assert_eq!((loss.pairs, loss.left_out.as_slice(), loss.remedy_failed), (4, &[2][..], 1));
-    let worst = (1.0_f64 / 6.0 / 0.1).ln(); // the baseline, which is above every loss
+    let worst = (1.0_f64 / 6.0 / 0.1).ln(); // the baseline, which exceeds every loss
     let expected = (3.0 * 0.5_f64.ln() + worst) / 4.0;
     assert!((loss.effect.expect("four pairs") - expected).abs() < 1e-12, "{loss:?}");
     let steps = &effects["steps to solve"];
@@ -168,7 +172,7 @@ fn real_data_has_no_steps_to_solve() {
 }
 
 #[test]
-fn a_line_is_read_back_as_it_was() -> Result<()> {
+fn a_line_is_read_back_unchanged() -> Result<()> {
     for effect in all(&["lstm", "lstm+chrono"], &better()) {
         let line = serde_json::to_string(&effect)?;
         assert_eq!(serde_json::from_str::<Effect>(&line)?, effect);

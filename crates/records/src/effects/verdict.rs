@@ -1,41 +1,41 @@
-//! What an effect allows to say.
+//! The verdict on an effect.
 
 use super::Effect;
 use serde::{Deserialize, Serialize};
 
-/// What an effect allows to say, by this rule and nothing else:
+/// The verdict on an effect, by this rule alone:
 ///
 /// 1. Fewer than [`PAIRS`] pairs, or steps to solve where neither variant solved the task with any
 ///    seed: **not enough evidence**.
 /// 2. The interval lies on one side of 0, the p-value of the sign flips is at most [`SIGNIFICANT`],
 ///    and the effect is at least the measure's margin: **helps** or **hurts**.
 /// 3. The interval lies within ± the margin: **no effect shown**.
-/// 4. Else **not enough evidence**: what is there may as well be chance, and an effect that matters
-///    may be hidden.
+/// 4. Otherwise **not enough evidence**: the effect may be chance, or an effect that matters may be
+///    hidden.
 ///
-/// Nothing is corrected for the number of remedies and measures that are looked at.
+/// There is no correction for the number of remedies and measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// It is better with the remedy.
+    /// The measure is better with the remedy.
     Helps,
-    /// It is worse.
+    /// The measure is worse with the remedy.
     Hurts,
-    /// Whatever it does is less than matters.
+    /// The effect, if any, is smaller than the margin.
     NoEffectShown,
-    /// It cannot be told.
+    /// The data do not decide.
     NotEnoughEvidence,
 }
 
-/// The least number of pairs for a verdict. Of fewer, not even differences of one sign are
-/// unlikely: with four, the p-value is 0.125 at best.
+/// The smallest number of pairs for a verdict. With four pairs the p-value is at least 0.125, even
+/// if all differences have the same sign.
 pub const PAIRS: usize = 5;
 
-/// The largest p-value of an effect; that of five differences of one sign is 0.0625.
+/// The largest p-value of a verdict; five differences of one sign have 0.0625.
 pub const SIGNIFICANT: f64 = 0.1;
 
 impl Verdict {
-    /// In words.
+    /// The verdict in words.
     pub fn words(self) -> &'static str {
         match self {
             Self::Helps => "helps",
@@ -45,7 +45,7 @@ impl Verdict {
         }
     }
 
-    /// By the rule.
+    /// Applies the rule.
     pub(super) fn of(effect: &Effect) -> Self {
         let (Some(size), Some(low), Some(high), Some(p)) =
             (effect.effect, effect.low, effect.high, effect.p)

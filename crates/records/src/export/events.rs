@@ -6,11 +6,11 @@
 
 use crc32c::crc32c;
 
-/// An event file that grows.
+/// An event file under construction.
 pub(super) struct Events(Vec<u8>);
 
 impl Events {
-    /// A file with its head, the version of the format.
+    /// A file with its header, which holds the version of the format.
     pub(super) fn new(time: f64) -> Self {
         let mut events = Self(Vec::new());
         let mut event = Message::default();
@@ -26,7 +26,7 @@ impl Events {
         self.summary(time, step, &entry);
     }
 
-    /// A histogram at a step: upper bounds of its buckets, which rise, and what lies in each.
+    /// A histogram at a step: the upper bounds of its buckets, which rise, and the content of each.
     pub(super) fn histogram(
         &mut self,
         time: f64,
@@ -78,8 +78,7 @@ impl Events {
     }
 }
 
-/// A message of protocol buffers: fields one after another, each behind its number and how it is
-/// written.
+/// A protocol-buffers message: its fields in sequence, each after its number and wire type.
 #[derive(Default)]
 struct Message(Vec<u8>);
 
@@ -118,7 +117,8 @@ impl Message {
     }
 }
 
-/// A checksum as it stands in files, so that one of data that hold checksums is no special case.
+/// A masked checksum, as stored in files: a checksum of data that contains checksums is then no
+/// special case.
 fn masked(crc: u32) -> u32 {
     crc.rotate_right(15).wrapping_add(0xa282_ead8)
 }
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn checksums_are_those_of_the_standard() {
+    fn checksums_match_the_standard() {
         // RFC 3720, appendix B.4; the check value of CRC-32C.
         assert_eq!(crc32c(&[0; 32]), 0x8a91_36aa);
         assert_eq!(crc32c(&[0xff; 32]), 0x62a8_ab43);

@@ -15,7 +15,7 @@ pub(super) fn file(table: &Table) -> Result<Vec<u8>> {
     let fields = table.columns.iter().map(|(name, column)| {
         let (physical, converted) = match column {
             Column::Text(_) => (Physical::BYTE_ARRAY, ConvertedType::UTF8),
-            // Differences of whole numbers may be negative; a seed takes all 64 bits.
+            // Differences of whole numbers may be negative; a seed needs all 64 bits.
             Column::Whole(_) if *name == "seed" => (Physical::INT64, ConvertedType::UINT_64),
             Column::Whole(_) => (Physical::INT64, ConvertedType::INT_64),
             Column::Real(_) => (Physical::DOUBLE, ConvertedType::NONE),
@@ -63,7 +63,7 @@ pub(super) fn file(table: &Table) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// For every row whether it has a value, and the values.
+/// The definition level of each row (1 if it has a value), and the values.
 fn known<T, U>(values: &[Option<T>], value: impl Fn(&T) -> U) -> (Vec<i16>, Vec<U>) {
     let levels = values.iter().map(|value| i16::from(value.is_some())).collect();
     (levels, values.iter().flatten().map(value).collect())
@@ -79,7 +79,7 @@ mod tests {
     use anyhow::Result;
 
     #[test]
-    fn what_is_written_is_read() -> Result<()> {
+    fn written_tables_are_read_back() -> Result<()> {
         let mut records = sample::records();
         records.runs[0].seed = u64::MAX;
         records.runs[0].final_loss = f64::NAN;

@@ -12,7 +12,7 @@ pub(super) struct Table {
     pub(super) columns: Vec<(String, Column)>,
 }
 
-/// Values of one kind, `None` where there is none.
+/// Values of one kind; `None` for missing ones.
 pub(super) enum Column {
     Text(Vec<Option<String>>),
     Whole(Vec<Option<u64>>),
@@ -20,7 +20,7 @@ pub(super) enum Column {
     Flag(Vec<Option<bool>>),
 }
 
-/// What every row begins with, so that tables can be joined.
+/// The first columns of every row, by which tables can be joined.
 #[derive(Serialize)]
 struct Row<'a, T: Serialize> {
     variant: &'a str,
@@ -36,8 +36,7 @@ impl<'a, T: Serialize> Row<'a, T> {
     }
 }
 
-/// All tables, one of each kind of record; what a run found on longer sequences is a table of its
-/// own.
+/// All tables, one for each kind of record. Results on longer sequences have a table of their own.
 pub(super) fn all(records: &Records) -> Vec<Table> {
     let runs = records.runs.iter().map(|run| Row::of(run, run));
     let longer = records
@@ -55,7 +54,7 @@ pub(super) fn all(records: &Records) -> Vec<Table> {
 }
 
 impl Column {
-    /// The values of a column by row; rows that are not among them have none.
+    /// A column from its values by row; the other rows are `None`.
     fn new(values: &BTreeMap<usize, Value>, rows: usize) -> Self {
         fn column<T: Clone>(
             values: &BTreeMap<usize, Value>,
@@ -90,7 +89,7 @@ impl Column {
         }
     }
 
-    /// The value of a row as CSV has it.
+    /// The value of a row as written in CSV.
     fn cell(&self, row: usize) -> String {
         match self {
             Self::Text(values) => values[row].as_deref().map(quoted),
@@ -102,7 +101,7 @@ impl Column {
     }
 }
 
-/// A number; those that are not finite are strings in a record.
+/// A number. Records hold non-finite ones as strings.
 fn real(value: &Value) -> Option<f64> {
     match value.as_str() {
         Some("NaN") => Some(f64::NAN),
@@ -114,8 +113,8 @@ fn real(value: &Value) -> Option<f64> {
 }
 
 impl Table {
-    /// The table of some records. With `long`, arrays become rows, one an entry; else they are left
-    /// out.
+    /// The table of some records. With `long`, arrays become rows, one per entry; otherwise they
+    /// are left out.
     fn new<T: Serialize>(name: &'static str, records: impl Iterator<Item = T>, long: bool) -> Self {
         let mut names: Vec<String> = Vec::new();
         let mut columns: BTreeMap<String, BTreeMap<usize, Value>> = BTreeMap::new();
@@ -158,7 +157,8 @@ impl Table {
         Self { name, columns: columns.collect() }
     }
 
-    /// The table by RFC 4180, but with lines that end as everywhere here, in a line feed.
+    /// The table by RFC 4180, except that lines end in a line feed, as in all files of a
+    /// comparison.
     pub(super) fn csv(&self) -> String {
         let names: Vec<_> = self.columns.iter().map(|(name, _)| quoted(name)).collect();
         let mut text = names.join(",") + "\n";
@@ -195,7 +195,7 @@ mod tests {
     use crate::sample;
     use crate::task::Reference;
 
-    /// The values of a column, as CSV has them.
+    /// The values of a column, as written in CSV.
     fn cells(table: &Table, name: &str) -> Vec<String> {
         let (_, column) = table.columns.iter().find(|(known, _)| known == name).expect(name);
         (0..column.len()).map(|row| column.cell(row)).collect()
@@ -238,7 +238,7 @@ mod tests {
         assert_eq!(
             lines,
             [["vanilla"; 2], ["1"; 2], ["200", "400"], ["0.25", "inf"], ["0.5"; 2]],
-            "no accuracy, and no column of it"
+            "no accuracy, hence no column"
         );
         let loss = cells(&all[1], "loss");
         assert_eq!(loss[..2], ["NaN", "inf"]);

@@ -1,4 +1,4 @@
-//! What an event file says of a run.
+//! The content of an event file for one run.
 
 use super::events::Events;
 use crate::record::{ProfileRecord, Records, RunRecord};
@@ -60,7 +60,7 @@ pub(super) fn file(records: &Records, run: &RunRecord, began: f64) -> Vec<u8> {
     events.into_bytes()
 }
 
-/// `h, layer 1`; with its direction if that is backward.
+/// `h, layer 1`, with the direction if that is backward.
 fn place(profile: &ProfileRecord) -> String {
     let reverse = if profile.direction == "reverse" { " reverse" } else { "" };
     format!("{}, layer {}{reverse}", profile.part, profile.layer + 1)
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn every_record_of_the_run_is_there() {
+    fn the_file_has_every_record_of_the_run() {
         let records = sample::records();
         let run = &records.runs[0];
         let bytes = file(&records, run, 1.7e9);

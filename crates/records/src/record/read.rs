@@ -1,4 +1,4 @@
-//! Records as a comparison's folder holds them.
+//! Reads the records in a comparison's folder.
 
 use super::{check_schema, Records, RunRecord};
 use crate::error::Result;
@@ -14,11 +14,11 @@ use std::path::Path;
 const RUNS: &str = "runs.jsonl";
 
 impl Records {
-    /// Reads the files of a comparison that has ended, or was interrupted.
+    /// Reads the files of a finished or an interrupted comparison.
     ///
     /// # Errors
-    /// A [`ConfigError`](crate::usage::ConfigError) error that names the folder, or the file and
-    /// the line, and says what was expected.
+    /// A [`ConfigError`](crate::usage::ConfigError) that names the folder, or the file and the
+    /// line, and the expected content.
     pub fn read(folder: &Path) -> Result<Self> {
         let shown = folder.display();
         if !folder.is_dir() {
@@ -52,7 +52,7 @@ impl Records {
         Ok(records)
     }
 
-    /// Refuses runs that are there twice, and lines of runs that are not there.
+    /// Refuses duplicate runs, and lines of runs that `runs.jsonl` lacks.
     fn are_whole(&self, folder: &Path) -> Result<()> {
         let mut runs = BTreeSet::new();
         for (index, run) in self.runs.iter().enumerate() {

@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn distributions_are_those_of_tables() {
+fn distributions_match_tables() {
     // scipy.stats.norm.sf and scipy.stats.t.ppf(0.975, ν)
     for (x, tail) in [
         (Z, 0.025),
@@ -31,8 +31,8 @@ fn means_and_medians() {
     assert_eq!(median(&[1.0, f64::INFINITY, f64::INFINITY, 2.0]), Some(f64::INFINITY));
 }
 
-/// By hand: the 27 resamples of three values have the sums 0 (once), 1 and 2 and ... with the
-/// counts of (1 + x + x^3)^3.
+/// By hand: the 27 resamples of three values have the sums 0 (once), 1, 2 and so on. Their counts
+/// are the coefficients of (1 + x + x^3)^3.
 #[test]
 fn three_values_are_enumerated() {
     let sums: Vec<f64> =
@@ -69,7 +69,7 @@ fn normal(rng: &mut impl Rng) -> f64 {
     (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
 }
 
-/// How often the interval of `n` normal values around 1 holds it, in 2,000 trials; one standard
+/// How often the interval of `n` normal values around 1 contains 1, in 2,000 trials. The standard
 /// error is 0.5 %.
 fn coverage(n: usize) -> f64 {
     let mut rng = named_rng(1, "coverage");
@@ -82,7 +82,7 @@ fn coverage(n: usize) -> f64 {
 }
 
 #[test]
-fn intervals_hold_the_mean_about_as_often_as_they_say() {
+fn intervals_contain_the_mean_about_as_often_as_stated() {
     let (three, five, eight) = (coverage(3), coverage(5), coverage(8));
     assert!((0.72..0.78).contains(&three), "{three}: 3/4 is the most that three values can say");
     assert!((0.91..0.96).contains(&five), "{five}");

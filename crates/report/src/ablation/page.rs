@@ -35,7 +35,7 @@ struct MeasureView {
     table: Table,
 }
 
-/// The plots: one a measure.
+/// The plots: one per measure.
 pub(crate) fn figures(findings: &Findings) -> Vec<Figure> {
     by_measure(findings)
         .into_iter()
@@ -133,7 +133,7 @@ fn verdict(effect: &Effect) -> Cell {
     Cell { small, ..Cell::new(effect.verdict.words()) }.with_class(class)
 }
 
-/// The numbers of a measure; if the task can be solved, also how often it was.
+/// The numbers of a measure, and how often the task was solved if it can be.
 fn table(measure: Measure, effects: &[&Effect], solvable: bool) -> Table {
     let mut heads = vec!["without", "with", "effect", "95 % interval", "p", "pairs"];
     if solvable {

@@ -1,5 +1,5 @@
-// The script of a report: it draws what the page's data hold, and hides, sorts, compares, reads
-// aloud and saves what stands there. Without it the page is whole. It asks nothing of a network.
+// The script of a report. It draws the page's data, and hides, sorts, compares, reads aloud and
+// saves parts of the page. The page is complete without it. It makes no network request.
 const SVG = "http://www.w3.org/2000/svg";
 
 /** An element with attributes and children; elements of a drawing by their namespace. */

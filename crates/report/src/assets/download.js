@@ -5,7 +5,7 @@ const quoted = (text) => /[",\n]/.test(text) ? `"${String(text).replaceAll('"', 
 const csv = (head, rows) =>
   [head, ...rows].map((row) => `${row.map(quoted).join(",")}\n`).join("");
 
-/** A number to six digits, as every program reads it. */
+/** A number with six digits that every program can read. */
 const plain = (value) => Number.isFinite(value) ? String(Number(value.toPrecision(6))) : "";
 
 /** The numbers of curves, a row for each place. */
@@ -42,7 +42,7 @@ function save(name, type, text) {
   announce(`saved ${name}`);
 }
 
-/** The numbers of a still figure, out of the page's data; null if they are not there. */
+/** The numbers of a still figure, from the page's data; null if they are missing. */
 function numbers(figure, data, all) {
   const { csv: kind, part, phase, series, of } = figure.dataset, every = () => true;
   const view = (key) => all.find((view) => view.key === key);
@@ -77,7 +77,7 @@ function columnsOf(variant, part) {
   return [...new Set(steps)].sort((a, b) => a - b).concat(ends);
 }
 
-/** Links of figures save what the page holds, so that they work where the page stands alone. */
+/** Links of figures save data from the page, so that they work without other files. */
 function downloads(figures, explorer) {
   for (const figure of figures) {
     for (const link of figure.querySelectorAll(":scope > .downloads a")) {
@@ -94,7 +94,7 @@ function downloads(figures, explorer) {
   }
 }
 
-/** Links that save what a chart of the script shows at the moment. */
+/** Links that save the present view of a chart of the script. */
 function saving(name, chart, drawn) {
   const title = () => chart.getAttribute("aria-label").split(".")[0];
   const link = (kind, type, text) => el("button", { type: "button", class: "link",

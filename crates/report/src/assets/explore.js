@@ -83,7 +83,7 @@ function explore(section) {
   const chartPlot = plot(chart);
   chart.parentNode.append(saving(() => `${prefix}${state.view.key}`, chart, chartPlot));
 
-  /** What the address keeps: everything that is not as it was at first. */
+  /** The state for the address: everything that differs from the start. */
   const kept = (options) => {
     const names = (indices) => indices.map((index) => data.variants[index].name);
     const hidden = [...data.variants.keys()].filter((index) => !chosen.variants.has(index));
@@ -121,7 +121,7 @@ function explore(section) {
 
   function render() {
     const { view } = state, moment = moments[state.moment];
-    // The controls say what holds, whoever changed it.
+    // The controls show the present state, however it was changed.
     select.value = all.indexOf(view);
     slider.value = state.moment;
     const [up, along] = axes.querySelectorAll("input");

@@ -1,4 +1,4 @@
-/** All that the address can keep. */
+/** The state that the address can keep. */
 const parts = [];
 
 /** Keeps what the reader chose in the address. */

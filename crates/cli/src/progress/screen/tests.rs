@@ -1,5 +1,5 @@
-//! The screen on a terminal, that of `script` of util-linux: however it ends, the terminal is as it
-//! was.
+//! The screen on a terminal, that of `script` of util-linux: it is restored however the screen
+//! ends.
 
 use super::*;
 use crate::interrupt;
@@ -16,14 +16,14 @@ const CASE: &str = "RECURRENT_SCREEN";
 /// Names a file that this process writes when the work is done.
 const ENDED: &str = "RECURRENT_SCREEN_ENDED";
 
-/// Nothing takes that long.
+/// No test takes longer.
 const LIMIT: Duration = Duration::from_secs(60);
 
 const ENTER: &str = "\x1b[?1049h";
 const LEAVE: &str = "\x1b[?1049l";
 const HIDE: &str = "\x1b[?25l"; // the cursor, at the end of every picture too
 
-/// What runs on the terminal; in the process of the tests it is nothing.
+/// The program on the terminal. In the test process itself it does nothing.
 #[test]
 fn on_a_terminal() -> Result<()> {
     let Ok(case) = std::env::var(CASE) else { return Ok(()) };
@@ -66,8 +66,8 @@ fn on_a_terminal() -> Result<()> {
     exit(if stopped() { 130 } else { 0 });
 }
 
-/// Whether SIGHUP, SIGINT or SIGTERM was ignored when this process began; on Linux, elsewhere it is
-/// taken that none was.
+/// Whether SIGHUP, SIGINT or SIGTERM was ignored when this process began. Only Linux tells;
+/// elsewhere the answer is no.
 fn ignored() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -80,12 +80,12 @@ struct Session {
     child: Child,
     input: ChildStdin,
     output: ChildStdout,
-    /// What the terminal was sent so far.
+    /// The output that the terminal has received so far.
     seen: String,
 }
 
 impl Session {
-    /// Begins, and waits for the screen; `None` if there is no such terminal.
+    /// Starts it, and waits for the screen; `None` if there is no such terminal.
     fn begin(case: &str, ended: &Path) -> Result<Option<Self>> {
         if Command::new("script").arg("--version").stdout(Stdio::null()).status().is_err() {
             eprintln!("{case}: NOT RUN, there is no `script` of util-linux");
@@ -115,7 +115,7 @@ impl Session {
         Ok(Some(session))
     }
 
-    /// Reads on; gives whether there was anything.
+    /// Reads on, and returns whether there was any output.
     fn read(&mut self) -> Result<bool> {
         let mut bytes = [0; 4096];
         let count = self.output.read(&mut bytes)?;
@@ -123,7 +123,7 @@ impl Session {
         Ok(count > 0)
     }
 
-    /// Presses keys; `!` among them is none, but sends a signal.
+    /// Presses keys. `!` is not a key but sends a signal.
     fn press(&mut self, keys: &str) -> Result<()> {
         for key in keys.chars() {
             if key == '!' {
@@ -143,8 +143,8 @@ impl Session {
         Ok(())
     }
 
-    /// Waits for the end, with this exit code; gives what was said once the terminal was given
-    /// back.
+    /// Waits for the end with this exit code, and returns the output after the terminal was
+    /// restored.
     fn end(mut self, code: i32) -> Result<String> {
         while self.read()? {}
         drop(self.input);
@@ -165,7 +165,7 @@ impl Session {
 }
 
 #[test]
-fn the_terminal_is_as_it_was_after_any_end() -> Result<()> {
+fn the_terminal_is_restored_after_any_end() -> Result<()> {
     for (case, keys, code) in [
         ("end", "", 0),
         ("stop", "q", 130),
@@ -183,7 +183,7 @@ fn the_terminal_is_as_it_was_after_any_end() -> Result<()> {
 }
 
 #[test]
-fn panics_are_told_on_the_terminal_as_it_was() -> Result<()> {
+fn panics_are_printed_on_the_restored_terminal() -> Result<()> {
     for (case, keys, code, what) in
         [("panic", "", 101, "all is lost"), ("panic of one run", "q", 130, "one is lost")]
     {
@@ -195,13 +195,14 @@ fn panics_are_told_on_the_terminal_as_it_was() -> Result<()> {
     Ok(())
 }
 
-/// The terminal is closed, and the program ends all the same.
+/// The terminal is closed, and the program still ends.
 #[test]
-fn a_terminal_that_is_gone_stops_nothing() -> Result<()> {
+fn a_closed_terminal_does_not_block_the_program() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let ended = temp.path().join("ended");
     let Some(mut session) = Session::begin("stop", &ended)? else { return Ok(()) };
-    // With the second picture drawn it waits for keys, which is where it must notice.
+    // After the second picture the program waits for keys. There it must notice the closed
+    // terminal.
     while session.seen.matches(HIDE).count() < 3 {
         ensure!(session.read()?, "{}", session.seen);
     }

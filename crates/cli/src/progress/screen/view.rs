@@ -1,4 +1,4 @@
-//! What the screen shows: the runs, and of one of them loss, gradient profile and heat map.
+//! The content of the screen: the runs, and for one of them loss, gradient profile and heat map.
 
 mod heat;
 
@@ -12,11 +12,11 @@ use ratatui::widgets::{Axis, Block, Chart, Dataset, Gauge, GraphType, Row, Table
 use ratatui::Frame;
 use recurrent_report::numbers;
 
-/// Decades of a norm below the largest that are shown; a curve ends where it lies deeper, and the
-/// map has its lowest colour there.
+/// The number of decades below the largest norm that are shown. A curve ends where it lies deeper,
+/// and the map has its lowest colour there.
 const DECADES: f64 = 16.0;
 
-/// What the user has chosen to see.
+/// The user's choices.
 pub(super) struct ViewState {
     /// The number of the run shown in detail; by default the first in the table.
     chosen: Option<u64>,
@@ -42,7 +42,7 @@ impl ViewState {
             runs_shown.get(place).or(runs_shown.first()).map(|run_state| run_state.number);
     }
 
-    /// The place of the chosen run in the table.
+    /// The position of the chosen run in the table.
     fn place(&self, runs_shown: &[&RunState]) -> usize {
         runs_shown.iter().position(|run_state| Some(run_state.number) == self.chosen).unwrap_or(0)
     }
@@ -56,7 +56,7 @@ pub(super) fn draw(frame: &mut Frame, state: &ComparisonState, view: &ViewState)
     let rows = 1 + runs_shown.len().clamp(1, usize::from((area.height / 4).max(2))) as u16;
     let rest = area.height.saturating_sub(3 + rows + said);
     let rest = if rest < 5 { 0 } else { rest };
-    // The map has two fifths of the room at most, and no more than two lines a profile and its
+    // The map takes at most two fifths of the room, and no more than two lines per profile and its
     // title.
     let profiles = chosen.map_or(0, |run_state| run_state.profiles.len()) as u16;
     let map = if rest < 10 { 0 } else { (2 * rest / 5).min(1 + 2 * profiles.max(1)) };
@@ -93,7 +93,7 @@ pub(super) fn draw(frame: &mut Frame, state: &ComparisonState, view: &ViewState)
     frame.render_widget(help, foot);
 }
 
-/// A row a run, with as many columns as there is room for.
+/// One row per run, with as many columns as fit.
 fn runs(frame: &mut Frame, area: Rect, runs_shown: &[&RunState], chosen: usize, steps: u64) {
     let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.4}"));
     let cells = |(place, run_state): (usize, &&RunState)| {
@@ -132,8 +132,8 @@ fn runs(frame: &mut Frame, area: Rect, runs_shown: &[&RunState], chosen: usize, 
     frame.render_widget(table, area);
 }
 
-/// The training loss over steps, and the last profile of h, as far as there is room; both on
-/// logarithmic axes.
+/// The training loss over steps, and the last profile of h if there is room, both on logarithmic
+/// axes.
 fn curves(frame: &mut Frame, area: Rect, run_state: &RunState, colours: Colours) {
     let wide = Layout::horizontal([Constraint::Fill(1); 2]).areas(area);
     let [left, right] = match (area.width >= 60, area.height >= 12) {
@@ -186,14 +186,14 @@ fn titled(title: &str) -> Block<'_> {
     Block::new().title(Line::styled(format!(" {title}"), Style::new().add_modifier(Modifier::DIM)))
 }
 
-/// The smallest and the largest.
+/// The smallest and the largest value.
 fn extent(values: impl Iterator<Item = f64>) -> (f64, f64) {
     values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
         (low.min(value), high.max(value))
     })
 }
 
-/// A number in six characters at most.
+/// A number in at most six characters.
 fn short(value: f64) -> String {
     if (0.01..1000.0).contains(&value) {
         format!("{value:.3}").chars().take(5).collect()

@@ -13,22 +13,22 @@ use std::env::{var, var_os};
 /// The colours of a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Colours {
-    /// None is wanted: `NO_COLOR` is set, see <https://no-color.org>.
+    /// No colours: `NO_COLOR` is set, see <https://no-color.org>.
     None,
-    /// 256 of them.
+    /// 256 colours.
     Indexed,
-    /// All.
+    /// All colours.
     Exact,
 }
 
-/// From small to large, where there are no colours.
+/// Shades from small to large, for terminals without colours.
 const SHADES: [&str; 5] = [" ", "░", "▒", "▓", "█"];
 
 /// The width of the steps beside the map.
 const MARGIN: u16 = 8;
 
 impl Colours {
-    /// Those of this terminal.
+    /// The colours of this terminal.
     pub(super) fn of_terminal() -> Self {
         let exact =
             var("COLORTERM").is_ok_and(|name| matches!(name.as_str(), "truecolor" | "24bit"));
@@ -47,14 +47,14 @@ impl Colours {
         }
     }
 
-    /// A cell of the map, 0 to 1.
+    /// A cell of the map for a value from 0 to 1.
     fn cell(self, share: f64) -> Span<'static> {
         let [red, green, blue] = rgb((share * (LEVELS - 1) as f64).round() as usize);
         match self {
             Self::None => Span::raw(SHADES[(share * (SHADES.len() - 1) as f64).round() as usize]),
             Self::Exact => Span::styled("█", Color::Rgb(red, green, blue)),
             Self::Indexed => {
-                // The cube of 6 x 6 x 6 colours that follows the 16 named ones.
+                // The cube of 6 x 6 x 6 colours after the 16 named ones.
                 let [red, green, blue] =
                     [red, green, blue].map(|of_255| (u16::from(of_255) * 5 + 127) / 255);
                 Span::styled("█", Color::Indexed((16 + 36 * red + 6 * green + blue) as u8))
@@ -63,8 +63,8 @@ impl Colours {
     }
 }
 
-/// The norms of all profiles by lag, the first profile on top; if there are more than lines, some
-/// of them, the last among these.
+/// The norms of all profiles by lag, the first profile on top. If there are more profiles than
+/// lines, some of them are shown, including the last.
 pub(super) fn map(frame: &mut Frame, area: Rect, run_state: &RunState, colours: Colours) {
     let logs = |norms: &[f64]| norms.iter().map(|norm| norm.log10()).collect();
     let rows: Vec<(u64, Vec<f64>)> =

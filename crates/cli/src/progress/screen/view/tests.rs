@@ -12,7 +12,7 @@ fn empty() -> Result<ComparisonState> {
     Ok(ComparisonState::new(tasks::by_name("adding", Some(100), None)?.as_ref(), 6, 400))
 }
 
-/// A run on its way, one that begins, and one that has ended.
+/// A run in progress, one that begins, and one that has ended.
 fn state() -> Result<ComparisonState> {
     let mut state = empty()?;
     let lanes = [0, 1, 2];
@@ -72,7 +72,8 @@ fn everything_is_on_a_usual_screen() -> Result<()> {
     ] {
         assert!(text.contains(words), "{words} in\n{text}");
     }
-    // The two curves, in braille: a falling loss ends low, a gradient that lives does not.
+    // The two curves in braille: a falling loss ends low, the gradient of a healthy network does
+    // not.
     let dots =
         |line: &str| line.chars().filter(|dot| ('\u{2801}'..='\u{28ff}').contains(dot)).count();
     assert!(text.lines().map(dots).sum::<usize>() > 40, "{text}");
@@ -80,7 +81,7 @@ fn everything_is_on_a_usual_screen() -> Result<()> {
 }
 
 #[test]
-fn a_small_screen_has_what_matters() -> Result<()> {
+fn a_small_screen_shows_the_essentials() -> Result<()> {
     let small = text(&state()?, &view(Colours::Indexed), (40, 10))?;
     for words in
         ["adding, T = 100 · 1 of 6 runs", "%, about 0 s left", "▸lstm", "200/400 0.0015", "q: stop"]
@@ -101,7 +102,7 @@ fn a_small_screen_has_what_matters() -> Result<()> {
 }
 
 #[test]
-fn runs_are_chosen_round_and_round_and_kept_when_they_end() -> Result<()> {
+fn runs_are_chosen_in_a_circle_and_kept_when_they_end() -> Result<()> {
     let (mut state, mut view) = (state()?, view(Colours::Indexed));
     let marked = |state: &ComparisonState, view: &ViewState| -> Result<String> {
         let text = text(state, view, (80, 24))?;
