@@ -18,7 +18,7 @@
 
 use anyhow::{bail, Result};
 use candle_core::{safetensors, DType, Device, Tensor};
-use candle_nn::{VarBuilder, VarMap};
+use candle_nn::VarMap;
 use clap::Parser;
 use recurrent::core::init;
 use recurrent::{
