@@ -1,6 +1,6 @@
 //! Measurements of networks before and after training, with the same seeds and data.
 
-use anyhow::{bail, Context, Result};
+use crate::error::{Error, Result};
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 use recurrent::{
@@ -185,7 +185,7 @@ impl Experiment<'_> {
     /// A network at its start, and the data on which it is measured.
     fn fresh(&self, arm: &Arm, task: &dyn Task, hidden: usize, seed: u64) -> Result<Setup> {
         if self.cancel.load(Ordering::Relaxed) {
-            bail!("interrupted");
+            return Err(Error::Interrupted);
         }
         let size = Size { input: task.input_size(), hidden, longest_lag: task.longest_lag() };
         let (network, params) = Network::trainable(
@@ -225,7 +225,7 @@ impl Experiment<'_> {
                 .filter(|profile| profile.part == part)
                 .max_by_key(|profile| profile.layer_id.layer)
         };
-        let h = top("h").context("a recurrent layer records h")?;
+        let h = top("h").ok_or_else(|| missing("h is not recorded"))?;
         let rate = |profile: &Profile| {
             decay(&profile.median, profile.steps).map_or(f64::NAN, |fit| fit.decay)
         };
@@ -237,7 +237,7 @@ impl Experiment<'_> {
                 profile.median.iter().map(|g| g * g).sum::<f64>().sqrt()
             })
         };
-        let gates = &seen.first().context("a recurrent layer is seen")?.gates;
+        let gates = &seen.first().ok_or_else(|| missing("no activations are recorded"))?.gates;
         let mean = |values: &Tensor| -> Result<f64> { Ok(values.mean_all()?.to_scalar()?) };
         let keeps = gates.iter().find(|gate| gate.keeps);
         Ok(InitialState {
@@ -300,7 +300,7 @@ impl Experiment<'_> {
         let records =
             comparison.check()?.run(&self.folder.inside(id)?, self.cancel, self.on_event)?;
         if self.cancel.load(Ordering::Relaxed) {
-            bail!("interrupted");
+            return Err(Error::Interrupted);
         }
         let of = |arm: &Arm| Trained {
             name: arm.name,
@@ -344,7 +344,7 @@ fn loss(
 fn recurrent_part(params: &Params, grads: &candle_core::backprop::GradStore) -> Result<Vec<f64>> {
     let mut all = Vec::new();
     for (name, var) in params.with_prefix("rnn").iter() {
-        let grad = grads.get(var).with_context(|| format!("{name} has no gradient"))?;
+        let grad = grads.get(var).ok_or_else(|| missing(&format!("{name} has no gradient")))?;
         all.extend(grad.flatten_all()?.to_vec1::<f64>()?);
     }
     Ok(all)
@@ -429,4 +429,8 @@ impl Experiment<'_> {
             Ok(difference.abs()?.max_all()?.to_scalar::<f64>()?)
         })
     }
+}
+
+fn missing(what: &str) -> Error {
+    Error::Missing(what.to_string())
 }

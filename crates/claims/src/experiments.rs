@@ -13,9 +13,9 @@ mod truncation;
 #[cfg(test)]
 mod tests;
 
+use crate::error::Result;
 use crate::experiment::{Experiment, Trained, Unconverged};
 use crate::finding::{Claim, ClaimVerdict, Measured};
-use anyhow::Result;
 use recurrent::core::init::{Block, ForgetBias, Init};
 use recurrent::{CellKind, GruConfig, LstmConfig, RnnConfig, VanillaConfig};
 

@@ -5,13 +5,15 @@
 
 #![forbid(unsafe_code)]
 
+mod error;
 mod experiment;
 mod experiments;
 mod finding;
 mod numbers;
 mod page;
 
-use anyhow::Result;
+pub use error::{Error, Result};
+
 use experiment::Experiment;
 use experiments::ClaimTest;
 use finding::{ClaimVerdict, Finding};

@@ -183,6 +183,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             || cause.downcast_ref::<recurrent_tasks::Error>().is_some_and(|it| it.is_config())
             || cause.downcast_ref::<recurrent_records::Error>().is_some_and(|it| it.is_config())
             || cause.downcast_ref::<recurrent_harness::Error>().is_some_and(|it| it.is_config())
+            || cause.downcast_ref::<recurrent_claims::Error>().is_some_and(|it| it.is_config())
     };
     if error.chain().any(config) {
         2

@@ -1,8 +1,8 @@
 use super::{by, plain, scores, vanilla, ClaimTest, TestOutcome};
+use crate::error::Result;
 use crate::experiment::{Arm, Experiment, TrainingPlan, Unconverged};
 use crate::finding::{Citation, Claim, ClaimVerdict, Measured};
 use crate::numbers::{median, more, solved};
-use anyhow::Result;
 use recurrent_records::config::{Override, Readout};
 use recurrent_tasks as tasks;
 

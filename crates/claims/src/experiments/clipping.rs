@@ -1,8 +1,8 @@
 use super::{by, orthogonal, plain, scores, vanilla, ClaimTest, TestOutcome};
+use crate::error::Result;
 use crate::experiment::{half_more, Arm, Experiment, Trained, TrainingPlan, Unconverged};
 use crate::finding::{Citation, Claim, ClaimVerdict, Measured};
 use crate::numbers::{median, more, solved};
-use anyhow::Result;
 use recurrent::core::init::{Block, Init};
 use recurrent::{CellKind, Nonlinearity, RnnConfig, VanillaConfig};
 use recurrent_records::config::{Clipping, Override};

@@ -1,8 +1,8 @@
 use super::{bias, by, chrono, lstm, scores, ClaimTest, TestOutcome};
+use crate::error::Result;
 use crate::experiment::{Arm, Experiment, TrainingPlan, Unconverged};
 use crate::finding::{Citation, Claim, ClaimVerdict, Measured};
 use crate::numbers::{median, more, solved, steps_to_solve};
-use anyhow::Result;
 use recurrent_tasks as tasks;
 
 pub(super) fn experiment() -> ClaimTest {

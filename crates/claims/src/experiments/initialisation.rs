@@ -1,8 +1,8 @@
 use super::{by, chrono, lstm, orthogonal, plain, scores, vanilla, ClaimTest, TestOutcome};
+use crate::error::Result;
 use crate::experiment::{Arm, Experiment, TrainingPlan, Unconverged};
 use crate::finding::{Citation, Claim, ClaimVerdict};
 use crate::numbers::{median, more, solved};
-use anyhow::Result;
 use recurrent::{CellKind, RnnConfig, VanillaConfig};
 use recurrent_tasks as tasks;
 

@@ -1,8 +1,8 @@
 use super::{by, lstm, plain, vanilla, ClaimTest, TestOutcome};
+use crate::error::Result;
 use crate::experiment::{Arm, Experiment, Trained, TrainingPlan, Unconverged};
 use crate::finding::{Citation, Claim, ClaimVerdict, Measured};
 use crate::numbers::{median, more, solved};
-use anyhow::Result;
 use recurrent::layernorm::Placement;
 use recurrent::{CellKind, LayerNormLstmConfig, LayerNormVanillaConfig, RnnConfig};
 use recurrent_tasks as tasks;

@@ -1,8 +1,8 @@
 use super::{bias, chrono, gru, lstm, orthogonal, plain, vanilla, ClaimTest, TestOutcome};
+use crate::error::Result;
 use crate::experiment::{Arm, Experiment, Unconverged};
 use crate::finding::{Citation, Claim, ClaimVerdict, Measured};
 use crate::numbers::{mean, median};
-use anyhow::Result;
 use recurrent_report::significant;
 use recurrent_tasks as tasks;
 

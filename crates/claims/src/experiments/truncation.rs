@@ -1,8 +1,8 @@
 use super::{chrono, lstm, scores, ClaimTest, TestOutcome};
+use crate::error::Result;
 use crate::experiment::{half_more, Arm, Experiment, TrainingPlan, TruncatedGradient, Unconverged};
 use crate::finding::{Citation, Claim, ClaimVerdict};
 use crate::numbers::{median, more, solved};
-use anyhow::Result;
 use recurrent::Truncation;
 use recurrent_records::config::Override;
 use recurrent_tasks as tasks;

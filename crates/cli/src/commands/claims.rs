@@ -90,13 +90,15 @@ pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
         (None, None) => OutputDir::create_default("claims")?,
     };
     let progress = Progress::new(mode);
+    let mut lines =
+        |text: &str| print(text).map_err(|error| recurrent_claims::Error::Caller(error.into()));
     progress.during(&cancel, || {
         let on_claim = |number: usize, of: usize, name: &str| {
             progress.remark(&format!("claim {number} of {of}: {name}"));
         };
         let on_event = |event: ComparisonEvent| progress.on_event(event);
         let activations =
-            ClaimObserver { on_claim: &on_claim, on_event: &on_event, print: &mut print };
+            ClaimObserver { on_claim: &on_claim, on_event: &on_event, print: &mut lines };
         checked.run(&folder, &cancel, width(), activations)
     })?;
     print(&format!("records and report: {}", folder.path().join("claims.html").display()))?;
