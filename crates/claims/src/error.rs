@@ -24,6 +24,9 @@ pub enum Error {
     /// Candle refuses an operation.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
+    /// A thread cannot be started.
+    #[error("worker: no thread to run on")]
+    Thread(#[from] rayon::ThreadPoolBuildError),
     /// A network lacks what a claim measures.
     #[error("{0}")]
     Missing(String),
