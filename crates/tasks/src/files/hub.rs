@@ -218,8 +218,8 @@ mod tests {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("x.parquet");
         let error = || {
-            format!("{:#}", read(&path).expect_err("must fail"))
-                .replace(&path.display().to_string(), "FILE")
+            let error = anyhow::Error::from(read(&path).expect_err("must fail"));
+            format!("{error:#}").replace(&path.display().to_string(), "FILE")
         };
         let grey = png(EDGE, png::ColorType::Grayscale, &[7; PIXELS])?;
 
