@@ -8,6 +8,7 @@ use recurrent_core::{
     Stack,
 };
 use recurrent_gru::GruConfig;
+use recurrent_kernels::Described;
 use recurrent_layernorm::{LayerNormGruConfig, LayerNormLstmConfig, LayerNormVanillaConfig};
 use recurrent_lstm::{LstmCell, LstmConfig};
 use recurrent_residual::{Residual, ResidualLstmConfig, Shortcut, TemporalResidual};
@@ -311,7 +312,7 @@ impl Halved {
 }
 
 impl CellConfig for Halved {
-    type Cell = LstmCell;
+    type Cell = Described<LstmCell>;
 
     fn cell(
         &self,
@@ -319,7 +320,7 @@ impl CellConfig for Halved {
         hidden: usize,
         layer_id: Option<LayerId>,
         vb: VarBuilder,
-    ) -> Result<LstmCell> {
+    ) -> Result<Described<LstmCell>> {
         self.at(hidden).cell(input, hidden, layer_id, vb)
     }
 

@@ -20,7 +20,7 @@ const STEPS: usize = 24;
 const LAGS: [usize; 5] = [1, 2, 5, 12, 20];
 
 struct Case {
-    rnn: Rnn<recurrent::LstmCell>,
+    rnn: recurrent::Lstm,
     readout: candle_nn::Linear,
     params: Params,
     xs: Sequence,

@@ -316,10 +316,12 @@ fn closed_forms_depend_on_the_recurrent_weights_alone() -> Result<()> {
     let all = LstmConfig { peepholes: true, proj: Some(2), ..LstmConfig::default() };
     let names = ["weight_hh", "weight_hr", "weight_ci", "weight_cf", "weight_co"].map(String::from);
     assert_eq!(depends(&all)?, Some(names.to_vec()));
-    assert_eq!(depends(&LayerNormLstmConfig::default())?, None);
-    assert_eq!(depends(&LayerNormGruConfig::default())?, None);
-    assert_eq!(depends(&LayerNormVanillaConfig::default())?, None);
-    assert_eq!(depends(&TemporalResidual::new(LayerNormLstmConfig::default(), 0.3))?, None);
+    let names = |names: &[&str]| Some(names.iter().map(ToString::to_string).collect());
+    let lstm = names(&["weight_hh", "gain_hh", "gain_c"]);
+    assert_eq!(depends(&LayerNormLstmConfig::default())?, lstm);
+    assert_eq!(depends(&LayerNormGruConfig::default())?, names(&["weight_hh", "gain_hh"]));
+    assert_eq!(depends(&LayerNormVanillaConfig::default())?, names(&["weight_hh", "gain"]));
+    assert_eq!(depends(&TemporalResidual::new(LayerNormLstmConfig::default(), 0.3))?, lstm);
     Ok(())
 }
 

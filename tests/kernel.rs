@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use recurrent::{
     Bptt, Carry, Cell, CellConfig, Execution, ForwardContext, GradientRecorder, GruConfig,
-    HiddenGradClip, Layer, LayerId, LayerNormGruConfig, LayerNormLstmConfig, LstmCell, LstmConfig,
+    HiddenGradClip, Layer, LayerId, LayerNormGruConfig, LayerNormLstmConfig, Lstm, LstmConfig,
     Nonlinearity, Recompute, Record, RecurrentDropout, Reset, Rnn, Sequence, State,
     TemporalResidual, VanillaConfig,
 };
@@ -201,7 +201,8 @@ const FLOOR: f64 = 1e-3;
 
 /// The same cases in every run, so that no test fails by chance. `PROPTEST_RNG_SEED` and
 /// `PROPTEST_CASES` select others.
-fn cases() -> ProptestConfig {
+/// Sixty cases, the same in every run; the environment may ask for others.
+pub(crate) fn cases() -> ProptestConfig {
     let mut config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
     if std::env::var_os("PROPTEST_CASES").is_none() {
         config.cases = 60;
@@ -282,7 +283,7 @@ fn many_blocks_of_steps() -> Result<()> {
     let layer = Rnn::new(2, 5, &LstmConfig::default(), vb)?.with_execution(Execution::Kernel);
     let wave: Vec<_> = (0..batch * 700 * 2).map(|i| (i as f64 * 0.7).sin()).collect();
     let xs = Sequence::padded(Tensor::from_vec(wave, (batch, 700, 2), device)?, &[700, 3, 431])?;
-    let run = |layer: &Rnn<LstmCell>| -> Result<(Vec<f64>, Vec<f64>)> {
+    let run = |layer: &Lstm| -> Result<(Vec<f64>, Vec<f64>)> {
         let (ys, _) = layer.run(&xs, None, &ForwardContext::default())?;
         let ys = ys.into_values();
         let flat = |tensor: &Tensor| tensor.flatten_all()?.to_vec1::<f64>();

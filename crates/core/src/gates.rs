@@ -83,27 +83,6 @@ impl GateWeights {
         linear(h, &self.weight_hh, self.bias_hh.as_ref())
     }
 
-    /// W_hh h + b_hh for `count` gates from number `first` on, `(batch, count * hidden)`.
-    ///
-    /// # Errors
-    /// If the shapes do not fit, or there are fewer gates.
-    pub fn recurrent_of(&self, first: usize, count: usize, h: &Tensor) -> Result<Tensor> {
-        let hidden = self.hidden_size();
-        let rows = |all: &Tensor| all.narrow(0, first * hidden, count * hidden);
-        let bias = self.bias_hh.as_ref().map(rows).transpose()?;
-        linear(h, &rows(&self.weight_hh)?, bias.as_ref())
-    }
-
-    /// W_hhᵀ d for `count` gates from number `first` on, `(batch, output)`, with `d` `(batch, count
-    /// * hidden)`: the backward of [`GateWeights::recurrent_of`].
-    ///
-    /// # Errors
-    /// If the shapes do not fit, or there are fewer gates.
-    pub fn recurrent_back(&self, first: usize, count: usize, d: &Tensor) -> Result<Tensor> {
-        let hidden = self.hidden_size();
-        d.matmul(&self.weight_hh.narrow(0, first * hidden, count * hidden)?)
-    }
-
     /// The recurrent block of every gate, `(hidden, output)`, by name: `weight_hh` if there is one
     /// gate, else `weight_hh.f`.
     ///

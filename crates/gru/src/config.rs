@@ -5,6 +5,7 @@ use candle_core::Result;
 use candle_nn::VarBuilder;
 use recurrent_core::init::{ForgetBias, Gates, Init, Weights};
 use recurrent_core::{CellConfig, GateWeights, LayerId};
+use recurrent_kernels::Described;
 use serde::{Deserialize, Serialize};
 
 /// The options of a GRU.
@@ -51,7 +52,7 @@ impl GruConfig {
 const GATES: Gates = Gates { names: &["r", "z", "n"], forget: Some(1), input: None };
 
 impl CellConfig for GruConfig {
-    type Cell = GruCell;
+    type Cell = Described<GruCell>;
 
     fn cell(
         &self,
@@ -59,9 +60,12 @@ impl CellConfig for GruConfig {
         hidden: usize,
         layer_id: Option<LayerId>,
         vb: VarBuilder,
-    ) -> Result<GruCell> {
+    ) -> Result<Described<GruCell>> {
         let weights = Weights::new(vb, layer_id, &self.init, GATES, hidden)?;
-        Ok(GruCell { weights: GateWeights::new(&weights, input, self.bias)?, reset: self.reset })
+        Described::new(GruCell {
+            weights: GateWeights::new(&weights, input, self.bias)?,
+            reset: self.reset,
+        })
     }
 
     fn param_count(&self, input: usize, hidden: usize) -> usize {

@@ -71,6 +71,7 @@ pub use recurrent_core::{
     HiddenState, InferenceLayer, Layer, LayerId, LstmState, Params, Record, RecurrentDropout, Rnn,
     Sequence, Stack, State, Stream,
 };
+pub use recurrent_kernels::Described;
 
 /// A GRU layer: [`GruCell`] run over time.
-pub type Gru = Rnn<GruCell>;
+pub type Gru = Rnn<Described<GruCell>>;

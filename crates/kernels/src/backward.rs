@@ -278,7 +278,7 @@ impl<F: KernelFloat, K: CellKernel> Stepper<'_, F, K> {
 /// Sets subnormal numbers to zero. Vanishing gradients pass through them, and arithmetic on them is
 /// far slower; they are kept only for a recorder.
 #[inline(always)]
-fn flush_subnormals<F: KernelFloat>(values: &mut [F]) {
+pub(crate) fn flush_subnormals<F: KernelFloat>(values: &mut [F]) {
     for value in values {
         *value = if value.magnitude() < F::SMALLEST { F::ZERO } else { *value };
     }

@@ -11,10 +11,7 @@ impl<F: KernelFloat, K: CellKernel> Chunk<'_, F, K> {
         let Some(clip) = self.bptt.clip else { return };
         let rows = dh.chunks_exact_mut(self.stepper.weights.sizes.output).zip(self.rows.clone());
         for (dh, _) in rows.filter(|(_, example)| t < self.time_index.len(*example)) {
-            match clip {
-                HiddenGradClip::Value(bound) => clip_by_value(dh, F::from_f64(bound)),
-                HiddenGradClip::Norm(bound) => clip_by_norm(dh, bound),
-            }
+            self::clip(dh, clip);
         }
     }
 
@@ -31,6 +28,14 @@ impl<F: KernelFloat, K: CellKernel> Chunk<'_, F, K> {
                 dc[row * c..][..c].fill(F::ZERO);
             }
         }
+    }
+}
+
+/// Clips the gradient of one example.
+pub(crate) fn clip<F: KernelFloat>(dh: &mut [F], clip: HiddenGradClip) {
+    match clip {
+        HiddenGradClip::Value(bound) => clip_by_value(dh, F::from_f64(bound)),
+        HiddenGradClip::Norm(bound) => clip_by_norm(dh, bound),
     }
 }
 

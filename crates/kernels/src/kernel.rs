@@ -271,7 +271,7 @@ impl<K: CellKernel> Kernel<K> {
 
 /// The number of examples that run together. It does not depend on the number of threads, so the
 /// bits of the result do not either.
-fn chunk_rows(batch: usize) -> usize {
+pub(crate) fn chunk_rows(batch: usize) -> usize {
     batch.div_ceil(2).clamp(16, 64)
 }
 

@@ -16,6 +16,9 @@
 //!           dx_t = W_ihᵀ dsaved_t                                  a product over a block of steps
 //! ```
 //!
+//! [`Described`] derives a kernel from the equations of a cell; [`CellKernel`]s are written by
+//! hand, where that is faster.
+//!
 //! Chunks do not depend on the number of threads, and their sums are added in order: the result has
 //! the same bits at any number of threads. They run in the current rayon pool. Large buffers are
 //! pooled and reused; see [`release_memory`].
@@ -35,6 +38,7 @@ mod bptt;
 mod buffer;
 mod cell_kernel;
 mod cells;
+mod described;
 mod float;
 mod forward;
 mod gemm;
@@ -47,5 +51,6 @@ mod weights;
 pub use buffer::release_memory;
 pub use cell_kernel::{BackwardRow, CellKernel, ForwardRow};
 pub use cells::{Activation, Gru, GruResetBefore, LayerNormGru, LayerNormLstm, Lstm, Vanilla};
+pub use described::{Describe, Described, DescribedKernel};
 pub use float::KernelFloat;
 pub use kernel::Kernel;

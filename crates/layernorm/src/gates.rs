@@ -2,7 +2,8 @@
 
 use crate::norm::{Normaliser, Param};
 use crate::Scope;
-use candle_core::{Result, Tensor};
+use candle_core::Result;
+use recurrent_core::description::{Builder, Value};
 use recurrent_core::init::Weights;
 use recurrent_core::{GateWeights, Params};
 
@@ -62,50 +63,58 @@ impl NormedGates {
         Ok(Self { weights: gates, normed, own })
     }
 
-    /// The pre-activations of the input and of the recurrent part, `(batch, gates * hidden)` each.
+    /// The pre-activations of the input and of the recurrent part of N gates.
     ///
     /// ```text
     /// separate       LN(W_ih x) ∘ gain_ih + b_ih                 LN(W_hh h) ∘ gain_hh + b_hh
     /// input only     LN(W_ih x + b_inside) ∘ gain_ih + b_ih      W_hh h + b_hh
     /// sum            LN(W_ih x + W_hh h) ∘ gain + b_ih           b_hh
     /// ```
-    pub(crate) fn parts(&self, x: &Tensor, h: &Tensor) -> Result<(Tensor, Tensor)> {
-        let (b_ih, b_hh) = self.biases();
-        let of_x = x.matmul(&self.weights.weight_ih.t()?)?;
-        let of_h = h.matmul(&self.weights.weight_hh.t()?)?;
-        match self.normed.what {
-            What::Apart => Ok((
-                self.normalised(&of_x, 0)?.broadcast_add(b_ih)?,
-                self.normalised(&of_h, 1)?.broadcast_add(b_hh)?,
-            )),
+    pub(crate) fn parts<'a, const N: usize>(
+        &self,
+        cell: &'a Builder,
+        h: Value<'a>,
+    ) -> [(Value<'a>, Value<'a>); N] {
+        let of_x = cell.product("weight_ih", cell.input());
+        let of_h = cell.product("weight_hh", h);
+        let [b_ih, b_hh] = ["bias_ih", "bias_hh"].map(|name| cell.weight(name).chunks::<N>());
+        let (of_x, of_h): ([_; N], [_; N]) = match self.normed.what {
+            What::Apart => {
+                (self.normalised(cell, of_x, "gain_ih"), self.normalised(cell, of_h, "gain_hh"))
+            }
             What::InputAlone => {
-                let of_x = of_x.broadcast_add(&self.own[1].value)?;
-                Ok((self.normalised(&of_x, 0)?.broadcast_add(b_ih)?, of_h.broadcast_add(b_hh)?))
+                let inside = of_x + cell.weight("bias_inside");
+                (self.normalised(cell, inside, "gain_ih"), of_h.chunks())
             }
             What::Together => {
-                let both = self.normalised(&(of_x + of_h)?, 0)?.broadcast_add(b_ih)?;
-                let b_hh = b_hh.broadcast_as(both.shape())?;
-                Ok((both, b_hh))
+                let sum = self.normalised::<N>(cell, of_x + of_h, "gain");
+                return std::array::from_fn(|gate| (sum[gate] + b_ih[gate], b_hh[gate]));
             }
-        }
+        };
+        std::array::from_fn(|gate| (of_x[gate] + b_ih[gate], of_h[gate] + b_hh[gate]))
     }
 
-    /// The sum of both parts, `(batch, gates * hidden)`.
-    pub(crate) fn sum(&self, x: &Tensor, h: &Tensor) -> Result<Tensor> {
-        let (a, b) = self.parts(x, h)?;
-        a + b
+    /// The sum of both parts.
+    pub(crate) fn sum<'a, const N: usize>(
+        &self,
+        cell: &'a Builder,
+        h: Value<'a>,
+    ) -> [Value<'a>; N] {
+        self.parts(cell, h).map(|(a, b)| a + b)
     }
 
-    fn biases(&self) -> (&Tensor, &Tensor) {
-        let GateWeights { bias_ih, bias_hh, .. } = &self.weights;
-        bias_ih.as_ref().zip(bias_hh.as_ref()).expect("normalised gates are built with biases")
-    }
-
-    fn normalised(&self, v: &Tensor, gain: usize) -> Result<Tensor> {
-        let (by, gain) = (self.normed.by, &self.own[gain].value);
-        match self.normed.scope {
-            Scope::Whole => by.whole(v, gain),
-            Scope::PerGate => by.by_gate(v, gain, self.weights.hidden_size()),
-        }
+    /// The N gates of `v`, normalised, times the gain.
+    fn normalised<'a, const N: usize>(
+        &self,
+        cell: &'a Builder,
+        v: Value<'a>,
+        gain: &str,
+    ) -> [Value<'a>; N] {
+        let (by, gain) = (self.normed.by, cell.weight(gain).chunks::<N>());
+        let normed = match self.normed.scope {
+            Scope::Whole => by.apply(v).chunks::<N>(),
+            Scope::PerGate => v.chunks::<N>().map(|gate| by.apply(gate)),
+        };
+        std::array::from_fn(|gate| normed[gate] * gain[gate])
     }
 }

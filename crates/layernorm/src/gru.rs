@@ -5,9 +5,10 @@ use crate::norm::{Normaliser, EPS};
 use crate::{Norm, Scope};
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
+use recurrent_core::description::{Builder, Value};
 use recurrent_core::init::{Gates, Init, Weights};
-use recurrent_core::{Cell, CellConfig, Engine, Gate, GruParts, HiddenState, LayerId, Params};
-use recurrent_kernels::Kernel;
+use recurrent_core::{CellConfig, Engine, HiddenState, LayerId, Params};
+use recurrent_kernels::{Describe, Described, Kernel};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -34,7 +35,7 @@ impl Default for LayerNormGruConfig {
 const GATES: Gates = Gates { names: &["r", "z", "n"], forget: Some(1), input: None };
 
 impl CellConfig for LayerNormGruConfig {
-    type Cell = LayerNormGruCell;
+    type Cell = Described<LayerNormGruCell>;
 
     fn cell(
         &self,
@@ -42,11 +43,13 @@ impl CellConfig for LayerNormGruConfig {
         hidden: usize,
         layer_id: Option<LayerId>,
         vb: VarBuilder,
-    ) -> Result<LayerNormGruCell> {
+    ) -> Result<Described<LayerNormGruCell>> {
         let weights = Weights::new(vb, layer_id, &self.init, GATES, hidden)?;
         let by = Normaliser { norm: self.norm, eps: EPS };
         let normed = Normed { what: What::Apart, by, scope: self.scope };
-        Ok(LayerNormGruCell { gates: NormedGates::new(&weights, input, self.gain, normed)? })
+        Described::new(LayerNormGruCell {
+            gates: NormedGates::new(&weights, input, self.gain, normed)?,
+        })
     }
 
     fn param_count(&self, input: usize, hidden: usize) -> usize {
@@ -60,16 +63,10 @@ pub struct LayerNormGruCell {
     gates: NormedGates,
 }
 
-impl LayerNormGruCell {
-    /// The gates and the candidate of a step.
-    fn parts(&self, x: &Tensor, seen: &Tensor) -> Result<GruParts> {
-        let (a, b) = self.gates.parts(x, seen)?; // (batch, 3 * hidden) each
-        GruParts::new(&a, &b)
-    }
-}
-
-impl Cell for LayerNormGruCell {
+impl Describe for LayerNormGruCell {
     type State = HiddenState;
+
+    const KERNEL: &'static str = "layer-normed gru kernel";
 
     fn input_size(&self) -> usize {
         self.gates.weights.input_size()
@@ -79,28 +76,16 @@ impl Cell for LayerNormGruCell {
         vec![self.gates.weights.hidden_size()]
     }
 
-    fn step(&self, x: &Tensor, s: &HiddenState) -> Result<HiddenState> {
-        self.step_with_recurrent_input(x, &s.h, s)
+    fn describe<'a>(&self, cell: &'a Builder) -> Vec<Value<'a>> {
+        let h = cell.state(0);
+        let [(a_r, b_r), (a_z, b_z), (a_n, b_n)] = self.gates.parts(cell, cell.recurrent());
+        let r = (a_r + b_r).sigmoid().gate("r");
+        let z = (a_z + b_z).sigmoid().keep("z");
+        let n = (a_n + r * b_n).tanh();
+        vec![n + z * (h - n)]
     }
 
-    fn step_with_recurrent_input(
-        &self,
-        x: &Tensor,
-        seen: &Tensor,
-        s: &HiddenState,
-    ) -> Result<HiddenState> {
-        Ok(HiddenState { h: self.parts(x, seen)?.output(&s.h)? })
-    }
-
-    fn gates(&self, x: &Tensor, s: &HiddenState) -> Result<Vec<Gate>> {
-        Ok(self.parts(x, &s.h)?.gates())
-    }
-
-    fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {
-        self.gates.weights.recurrent_blocks()
-    }
-
-    fn kernel(&self) -> Option<Arc<dyn Engine>> {
+    fn rule(&self) -> Option<Arc<dyn Engine>> {
         let Normed { by, scope, .. } = self.gates.normed;
         match (by.norm, scope) {
             (Norm::Layer, Scope::Whole) => {
@@ -108,5 +93,9 @@ impl Cell for LayerNormGruCell {
             }
             _ => None,
         }
+    }
+
+    fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {
+        self.gates.weights.recurrent_blocks()
     }
 }

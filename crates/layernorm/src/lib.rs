@@ -89,13 +89,14 @@
 //! A kernel runs a whole sequence, forward and backward. Replay runs the cell's `step`, and runs it
 //! again in the backward pass. The table lists the engine on the CPU in f32 and f64 for the
 //! variants of the registry; other devices and dtypes use replay. [`Layer::explain`] names the
-//! engine of a layer. The default LSTM and the default GRU have kernels, at any gain.
+//! engine of a layer. The default LSTM and the default GRU have kernels written by hand, at any
+//! gain; the kernels of the others are derived from their equations ([`Described`]).
 //!
 //! | variants | engine |
 //! |---|---|
 //! | `layernorm-lstm`, `layernorm-lstm-gain0.1`, `layernorm-gru` | kernel |
-//! | `layernorm-lstm-pytorch`, `layernorm-lstm-tfa`, `layernorm-lstm-burn` | replay |
-//! | `layernorm-lstm-per-gate`, `rmsnorm-lstm`, `layernorm-vanilla` | replay |
+//! | `layernorm-lstm-pytorch`, `layernorm-lstm-tfa`, `layernorm-lstm-burn` | kernel |
+//! | `layernorm-lstm-per-gate`, `rmsnorm-lstm`, `layernorm-vanilla` | kernel |
 //!
 //! ```
 //! use candle_core::{DType, Device, Module, Tensor};
@@ -138,12 +139,13 @@ pub use recurrent_core::{
     HiddenState, InferenceLayer, Layer, LayerId, LstmState, Params, Record, RecurrentDropout, Rnn,
     Sequence, Stack, State, Stream,
 };
+pub use recurrent_kernels::Described;
 
 /// A layer-normed LSTM layer: [`LayerNormLstmCell`] run over time.
-pub type LayerNormLstm = Rnn<LayerNormLstmCell>;
+pub type LayerNormLstm = Rnn<Described<LayerNormLstmCell>>;
 
 /// A layer-normed GRU layer: [`LayerNormGruCell`] run over time.
-pub type LayerNormGru = Rnn<LayerNormGruCell>;
+pub type LayerNormGru = Rnn<Described<LayerNormGruCell>>;
 
 /// A layer-normed vanilla layer: [`LayerNormVanillaCell`] run over time.
-pub type LayerNormVanilla = Rnn<LayerNormVanillaCell>;
+pub type LayerNormVanilla = Rnn<Described<LayerNormVanillaCell>>;

@@ -5,9 +5,10 @@ use crate::norm::{Normaliser, NormedState, Param};
 use crate::{Norm, Placement, Scope};
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
+use recurrent_core::description::{Builder, Value};
 use recurrent_core::init::{Gates, Init, Weights};
-use recurrent_core::{Cell, CellConfig, Engine, Gate, LayerId, LstmParts, LstmState, Params};
-use recurrent_kernels::Kernel;
+use recurrent_core::{CellConfig, Engine, LayerId, LstmState, Params};
+use recurrent_kernels::{Describe, Described, Kernel};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -42,7 +43,7 @@ impl Default for LayerNormLstmConfig {
 const GATES: Gates = Gates { names: &["i", "f", "g", "o"], forget: Some(1), input: Some(0) };
 
 impl CellConfig for LayerNormLstmConfig {
-    type Cell = LayerNormLstmCell;
+    type Cell = Described<LayerNormLstmCell>;
 
     fn cell(
         &self,
@@ -50,13 +51,13 @@ impl CellConfig for LayerNormLstmConfig {
         hidden: usize,
         layer_id: Option<LayerId>,
         vb: VarBuilder,
-    ) -> Result<LayerNormLstmCell> {
+    ) -> Result<Described<LayerNormLstmCell>> {
         let weights = Weights::new(vb, layer_id, &self.init, GATES, hidden)?;
         let by = Normaliser { norm: self.norm, eps: self.placement.eps() };
         let normed = Normed { what: self.placement.what(), by, scope: self.scope };
         let bias = || Param::new(&weights, "bias", GATES.names.len() * hidden, 0.0);
         let state = |field| NormedState::new(&weights, field, hidden, self.gain);
-        Ok(LayerNormLstmCell {
+        Described::new(LayerNormLstmCell {
             placement: self.placement,
             gates: NormedGates::new(&weights, input, self.gain, normed)?,
             bias: (self.placement == Placement::TfAddons).then(bias).transpose()?,
@@ -86,19 +87,10 @@ pub struct LayerNormLstmCell {
     h: Option<NormedState>, // of burn
 }
 
-impl LayerNormLstmCell {
-    /// The gates, the candidate and the new cell state of a step, before its normalisation.
-    fn parts(&self, x: &Tensor, seen: &Tensor, s: &LstmState) -> Result<LstmParts> {
-        let z = self.gates.sum(x, seen)?; // (batch, 4 * hidden)
-        match &self.bias {
-            None => LstmParts::new(&z, &s.c),
-            Some(bias) => LstmParts::new(&z.broadcast_add(&bias.value)?, &s.c),
-        }
-    }
-}
-
-impl Cell for LayerNormLstmCell {
+impl Describe for LayerNormLstmCell {
     type State = LstmState;
+
+    const KERNEL: &'static str = "layer-normed lstm kernel";
 
     fn input_size(&self) -> usize {
         self.gates.weights.input_size()
@@ -108,43 +100,32 @@ impl Cell for LayerNormLstmCell {
         vec![self.gates.weights.hidden_size(); 2]
     }
 
-    fn step(&self, x: &Tensor, s: &LstmState) -> Result<LstmState> {
-        self.step_with_recurrent_input(x, &s.h, s)
-    }
-
-    fn step_with_recurrent_input(
-        &self,
-        x: &Tensor,
-        seen: &Tensor,
-        s: &LstmState,
-    ) -> Result<LstmState> {
+    /// f keeps the cell state if c is carried without normalisation. If c is carried normalised, f
+    /// alone does not determine how much is forgotten; see [`Placement`].
+    fn describe<'a>(&self, cell: &'a Builder) -> Vec<Value<'a>> {
         let by = self.gates.normed.by;
-        let LstmParts { o, c: m, .. } = self.parts(x, seen, s)?;
-        let normed = self.c.apply(&m, by)?; // (batch, hidden)
-        let mut h = (o * normed.tanh()?)?;
+        let mut z = self.gates.sum(cell, cell.recurrent());
+        if self.bias.is_some() {
+            let bias = cell.weight("bias").chunks::<4>();
+            z = std::array::from_fn(|gate| z[gate] + bias[gate]);
+        }
+        let [i, f, g, o] = z;
+        let (i, f, o) = (i.sigmoid().gate("i"), f.sigmoid(), o.sigmoid());
+        let f = if self.placement == Placement::Haste { f.keep("f") } else { f.gate("f") };
+        let m = f * cell.state(1) + i * g.tanh();
+        let normed = self.c.apply(cell, m, by);
+        let mut h = o.gate("o") * normed.tanh();
         if let Some(norm) = &self.h {
-            h = norm.apply(&h, by)?;
+            h = norm.apply(cell, h, by);
         }
         let c = match self.placement {
             Placement::Haste => m,
             Placement::PyTorchScript | Placement::TfAddons | Placement::Burn => normed,
         };
-        Ok(LstmState { h, c })
+        vec![h, c]
     }
 
-    /// f keeps the cell state if c is carried without normalisation. If c is carried normalised, f
-    /// alone does not determine how much is forgotten; see [`Placement`].
-    fn gates(&self, x: &Tensor, s: &LstmState) -> Result<Vec<Gate>> {
-        let as_it_is = self.placement == Placement::Haste;
-        let gates = self.parts(x, &s.h, s)?.gates().into_iter();
-        Ok(gates.map(|gate| Gate { keeps: gate.keeps && as_it_is, ..gate }).collect())
-    }
-
-    fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {
-        self.gates.weights.recurrent_blocks()
-    }
-
-    fn kernel(&self) -> Option<Arc<dyn Engine>> {
+    fn rule(&self) -> Option<Arc<dyn Engine>> {
         let Normed { by, scope, .. } = self.gates.normed;
         match (self.placement, by.norm, scope) {
             (Placement::Haste, Norm::Layer, Scope::Whole) => {
@@ -152,5 +133,9 @@ impl Cell for LayerNormLstmCell {
             }
             _ => None,
         }
+    }
+
+    fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {
+        self.gates.weights.recurrent_blocks()
     }
 }

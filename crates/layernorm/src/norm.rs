@@ -1,8 +1,9 @@
 //! The kinds of normalisation and their weights.
 
 use candle_core::{Result, Tensor};
+use recurrent_core::description::{Builder, Value};
 use recurrent_core::init::Weights;
-use recurrent_core::{layer_norm, rms_norm, ParamField, Parameters, Params};
+use recurrent_core::{ParamField, Parameters, Params};
 use serde::{Deserialize, Serialize};
 use std::vec::IntoIter;
 
@@ -48,20 +49,12 @@ pub(crate) struct Normaliser {
 pub(crate) const EPS: f64 = 1e-5;
 
 impl Normaliser {
-    /// The last axis of `v` normalised, times `gain`.
-    pub(crate) fn whole(&self, v: &Tensor, gain: &Tensor) -> Result<Tensor> {
+    /// `v` normalised over its columns.
+    pub(crate) fn apply(self, v: Value<'_>) -> Value<'_> {
         match self.norm {
-            Norm::Layer => layer_norm(v, gain, self.eps),
-            Norm::Rms => rms_norm(v, gain, self.eps),
+            Norm::Layer => v.layer_norm(self.eps),
+            Norm::Rms => v.rms_norm(self.eps),
         }
-    }
-
-    /// Each piece of `hidden` values of `v`, `(batch, gates * hidden)`, normalised separately,
-    /// times `gain`.
-    pub(crate) fn by_gate(&self, v: &Tensor, gain: &Tensor, hidden: usize) -> Result<Tensor> {
-        let (batch, rows) = v.dims2()?;
-        let v = v.reshape((batch, rows / hidden, hidden))?;
-        self.whole(&v, &gain.reshape((rows / hidden, hidden))?)?.reshape((batch, rows))
     }
 }
 
@@ -106,7 +99,7 @@ impl NormedState {
     }
 
     /// LN(v) ∘ gain + bias.
-    pub(crate) fn apply(&self, v: &Tensor, normaliser: Normaliser) -> Result<Tensor> {
-        normaliser.whole(v, &self.gain.value)?.broadcast_add(&self.bias.value)
+    pub(crate) fn apply<'a>(&self, cell: &'a Builder, v: Value<'a>, by: Normaliser) -> Value<'a> {
+        by.apply(v) * cell.weight(&self.gain.name) + cell.weight(&self.bias.name)
     }
 }

@@ -5,8 +5,10 @@ use crate::norm::{Normaliser, EPS};
 use crate::{Norm, Scope};
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
+use recurrent_core::description::{Builder, Value};
 use recurrent_core::init::{Gates, Init, Weights};
-use recurrent_core::{Cell, CellConfig, HiddenState, LayerId, Nonlinearity, Params};
+use recurrent_core::{CellConfig, HiddenState, LayerId, Nonlinearity, Params};
+use recurrent_kernels::{Describe, Described};
 use serde::{Deserialize, Serialize};
 
 /// The options of a layer-normed vanilla network.
@@ -74,7 +76,7 @@ impl LayerNormVanillaConfig {
 const GATES: Gates = Gates { names: &["h"], forget: None, input: None };
 
 impl CellConfig for LayerNormVanillaConfig {
-    type Cell = LayerNormVanillaCell;
+    type Cell = Described<LayerNormVanillaCell>;
 
     fn cell(
         &self,
@@ -82,12 +84,12 @@ impl CellConfig for LayerNormVanillaConfig {
         hidden: usize,
         layer_id: Option<LayerId>,
         vb: VarBuilder,
-    ) -> Result<LayerNormVanillaCell> {
+    ) -> Result<Described<LayerNormVanillaCell>> {
         let weights = Weights::new(vb, layer_id, &self.init, GATES, hidden)?;
         let by = Normaliser { norm: self.norm, eps: EPS };
         let normed = Normed { what: self.what(), by, scope: Scope::Whole };
         let gates = NormedGates::new(&weights, input, self.gain, normed)?;
-        Ok(LayerNormVanillaCell { gates, nonlinearity: self.nonlinearity })
+        Described::new(LayerNormVanillaCell { gates, nonlinearity: self.nonlinearity })
     }
 
     fn param_count(&self, input: usize, hidden: usize) -> usize {
@@ -104,8 +106,10 @@ pub struct LayerNormVanillaCell {
     nonlinearity: Nonlinearity,
 }
 
-impl Cell for LayerNormVanillaCell {
+impl Describe for LayerNormVanillaCell {
     type State = HiddenState;
+
+    const KERNEL: &'static str = "layer-normed vanilla kernel";
 
     fn input_size(&self) -> usize {
         self.gates.weights.input_size()
@@ -115,17 +119,9 @@ impl Cell for LayerNormVanillaCell {
         vec![self.gates.weights.hidden_size()]
     }
 
-    fn step(&self, x: &Tensor, s: &HiddenState) -> Result<HiddenState> {
-        self.step_with_recurrent_input(x, &s.h, s)
-    }
-
-    fn step_with_recurrent_input(
-        &self,
-        x: &Tensor,
-        seen: &Tensor,
-        _: &HiddenState,
-    ) -> Result<HiddenState> {
-        Ok(HiddenState { h: self.nonlinearity.apply(&self.gates.sum(x, seen)?)? })
+    fn describe<'a>(&self, cell: &'a Builder) -> Vec<Value<'a>> {
+        let [a] = self.gates.sum(cell, cell.recurrent());
+        vec![a.nonlinearity(self.nonlinearity)]
     }
 
     fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {

@@ -5,6 +5,7 @@ use candle_core::{bail, Result};
 use candle_nn::VarBuilder;
 use recurrent_core::init::{ForgetBias, Gates, Init, Weights};
 use recurrent_core::{CellConfig, GateWeights, LayerId};
+use recurrent_kernels::Described;
 use serde::{Deserialize, Serialize};
 
 /// The options of an LSTM.
@@ -63,7 +64,7 @@ impl LstmConfig {
 }
 
 impl CellConfig for LstmConfig {
-    type Cell = LstmCell;
+    type Cell = Described<LstmCell>;
 
     fn cell(
         &self,
@@ -71,7 +72,7 @@ impl CellConfig for LstmConfig {
         hidden: usize,
         layer_id: Option<LayerId>,
         vb: VarBuilder,
-    ) -> Result<LstmCell> {
+    ) -> Result<Described<LstmCell>> {
         if let Some(proj) = self.proj.filter(|proj| !(1..hidden).contains(proj)) {
             bail!("lstm proj: expected at least 1 and fewer than hidden, {hidden}, got {proj}")
         }
@@ -80,7 +81,7 @@ impl CellConfig for LstmConfig {
         let peephole = |base, exists: bool| {
             (self.peepholes && exists).then(|| weights.by_unit(base)).transpose()
         };
-        Ok(LstmCell {
+        Described::new(LstmCell {
             weights: GateWeights::new(&weights, input, self.bias)?,
             coupled: self.coupled,
             weight_hr: self.proj.map(|_| weights.weight_hr()).transpose()?,

@@ -102,6 +102,7 @@ pub use recurrent_core::{
     HiddenState, InferenceLayer, Layer, LayerId, LstmState, Params, Record, RecurrentDropout, Rnn,
     Sequence, Stack, State, Stream,
 };
+pub use recurrent_kernels::Described;
 
 /// An LSTM layer: [`LstmCell`] run over time.
-pub type Lstm = Rnn<LstmCell>;
+pub type Lstm = Rnn<Described<LstmCell>>;

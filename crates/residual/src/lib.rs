@@ -26,7 +26,7 @@
 //! |---|---|
 //! | `residual-lstm`, `residual-lstm-chrono`, `highway-lstm`, `rezero-lstm` | kernel |
 //! | `residual-vanilla`, `residual-time-lstm` | kernel |
-//! | `kim-residual-lstm` | replay |
+//! | `kim-residual-lstm` | kernel |
 //!
 //! # Options
 //!
@@ -98,3 +98,4 @@ pub use recurrent_core::{
     HiddenState, InferenceLayer, Layer, LayerId, LstmState, Params, Record, RecurrentDropout, Rnn,
     Sequence, Stack, State, Stream,
 };
+pub use recurrent_kernels::Described;

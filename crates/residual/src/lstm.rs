@@ -2,11 +2,10 @@
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
+use recurrent_core::description::{Builder, Value};
 use recurrent_core::init::{self, Gates, Init, Weights};
-use recurrent_core::{
-    linear, sigmoid_slope, tanh_slope, Cell, CellConfig, Gate, GateWeights, LayerId, LstmParts,
-    LstmState, Params, Rnn,
-};
+use recurrent_core::{CellConfig, GateWeights, LayerId, LstmState, Params, Rnn};
+use recurrent_kernels::{Describe, Described};
 use serde::{Deserialize, Serialize};
 
 /// The options of a residual LSTM.
@@ -28,7 +27,7 @@ impl Default for ResidualLstmConfig {
 const GATES: Gates = Gates { names: &["i", "f", "g", "o"], forget: Some(1), input: Some(0) };
 
 impl CellConfig for ResidualLstmConfig {
-    type Cell = ResidualLstmCell;
+    type Cell = Described<ResidualLstmCell>;
 
     fn cell(
         &self,
@@ -36,11 +35,11 @@ impl CellConfig for ResidualLstmConfig {
         hidden: usize,
         layer_id: Option<LayerId>,
         vb: VarBuilder,
-    ) -> Result<ResidualLstmCell> {
+    ) -> Result<Described<ResidualLstmCell>> {
         let weights = Weights::new(vb.clone(), layer_id, &self.init, GATES, hidden)?;
         let names = ["weight_projection", "weight_shortcut"].map(|base| weights.name(base));
         let matrix = |input, name| init::linear_weight(input, hidden, name, &vb);
-        Ok(ResidualLstmCell {
+        Described::new(ResidualLstmCell {
             gates: GateWeights::new(&weights, input, self.bias)?,
             projection: matrix(hidden, &names[0])?,
             shortcut: if input == hidden { None } else { Some(matrix(input, &names[1])?) },
@@ -77,8 +76,8 @@ impl CellConfig for ResidualLstmConfig {
 /// | `weight_shortcut_l0`: W_h, where sizes differ | `(hidden, input)` | U(−1/√input, 1/√input), likewise independent |
 ///
 /// A layer has `4 · hidden · (input + hidden + 2) + hidden²` weights, and `hidden · input` more if
-/// the sizes differ. The state has the fields `h` and `c`. There is no kernel; replay runs the
-/// step.
+/// the sizes differ. The state has the fields `h` and `c`. The kernel is derived from the
+/// equations.
 #[derive(Clone, Debug, Params)]
 pub struct ResidualLstmCell {
     gates: GateWeights,
@@ -89,26 +88,12 @@ pub struct ResidualLstmCell {
 }
 
 /// A residual LSTM layer: [`ResidualLstmCell`] run over time.
-pub type ResidualLstm = Rnn<ResidualLstmCell>;
+pub type ResidualLstm = Rnn<Described<ResidualLstmCell>>;
 
-impl ResidualLstmCell {
-    /// The gates, the candidate and the cell state of a step.
-    fn parts(&self, x: &Tensor, seen: &Tensor, s: &LstmState) -> Result<LstmParts> {
-        let z = (self.gates.input(x)? + self.gates.recurrent(seen)?)?; // (batch, 4 * hidden)
-        LstmParts::new(&z, &s.c)
-    }
-
-    /// W_p tanh(c) + W_h x, `(batch, hidden)`: the value that the output gate multiplies.
-    fn shown(&self, x: &Tensor, tanh_c: &Tensor) -> Result<Tensor> {
-        let m = linear(tanh_c, &self.projection, None)?;
-        let around =
-            self.shortcut.as_ref().map_or(Ok(x.clone()), |weight| linear(x, weight, None))?;
-        m + around
-    }
-}
-
-impl Cell for ResidualLstmCell {
+impl Describe for ResidualLstmCell {
     type State = LstmState;
+
+    const KERNEL: &'static str = "residual lstm kernel";
 
     fn input_size(&self) -> usize {
         self.gates.input_size()
@@ -118,41 +103,17 @@ impl Cell for ResidualLstmCell {
         vec![self.gates.hidden_size(); 2]
     }
 
-    fn step(&self, x: &Tensor, s: &LstmState) -> Result<LstmState> {
-        self.step_with_recurrent_input(x, &s.h, s)
-    }
-
-    fn step_with_recurrent_input(
-        &self,
-        x: &Tensor,
-        seen: &Tensor,
-        s: &LstmState,
-    ) -> Result<LstmState> {
-        let LstmParts { o, c, .. } = self.parts(x, seen, s)?;
-        let h = (o * self.shown(x, &c.tanh()?)?)?;
-        Ok(LstmState { h, c })
-    }
-
-    fn gates(&self, x: &Tensor, s: &LstmState) -> Result<Vec<Gate>> {
-        Ok(self.parts(x, &s.h, s)?.gates())
-    }
-
-    /// ```text
-    /// δo = dh' ∘ (W_p tanh(c') + W_h x) ∘ o(1 − o)      δc = dc' + W_pᵀ (dh' ∘ o) ∘ (1 − tanh²c')
-    /// δi = δc ∘ g ∘ i(1 − i)      δf = δc ∘ c ∘ f(1 − f)      δg = δc ∘ i ∘ (1 − g²)
-    /// dc = δc ∘ f      dh = Uᵀ [δi; δf; δg; δo]
-    /// ```
-    fn vjp(&self, x: &Tensor, s: &LstmState, grad: &LstmState) -> Result<Option<LstmState>> {
-        let parts = self.parts(x, &s.h, s)?.detached();
-        let LstmParts { f, o, c, .. } = &parts;
-        let tanh_c = c.tanh()?;
-        let d_o = ((&grad.h * self.shown(x, &tanh_c)?.detach())? * sigmoid_slope(o)?)?;
-        let dc = ((&grad.h * o)?.matmul(&self.projection)? * tanh_slope(&tanh_c)?)?;
-        let dc = (&grad.c + dc)?;
-        let [di, df, dg] = parts.back(&s.c.detach(), &dc)?;
-        // (batch, hidden)
-        let h = self.gates.recurrent_back(0, 4, &Tensor::cat(&[di, df, dg, d_o], 1)?)?;
-        Ok(Some(LstmState { h, c: (dc * f)? }))
+    fn describe<'a>(&self, cell: &'a Builder) -> Vec<Value<'a>> {
+        let (h, c) = (cell.recurrent(), cell.state(1));
+        let [i, f, g, o] = cell.gates(&h);
+        let (i, f, o) = (i.sigmoid().gate("i"), f.sigmoid().keep("f"), o.sigmoid().gate("o"));
+        let c = f * c + i * g.tanh();
+        let m = cell.product("weight_projection", c.tanh());
+        let around = match &self.shortcut {
+            Some(_) => cell.product("weight_shortcut", cell.input()),
+            None => cell.input(),
+        };
+        vec![o * (m + around), c]
     }
 
     fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {

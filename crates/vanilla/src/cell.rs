@@ -1,10 +1,9 @@
 //! One step of a vanilla network.
 
 use candle_core::{Result, Tensor};
-use recurrent_core::{
-    project_orthogonal, Cell, Engine, GateWeights, HiddenState, Nonlinearity, Params,
-};
-use recurrent_kernels::{Activation, Kernel};
+use recurrent_core::description::{Builder, Value};
+use recurrent_core::{project_orthogonal, Engine, GateWeights, HiddenState, Nonlinearity, Params};
+use recurrent_kernels::{Activation, Describe, Kernel};
 use std::sync::Arc;
 
 /// One step of a vanilla network; see the [crate] for equations and weights.
@@ -55,8 +54,10 @@ impl VanillaCell {
     }
 }
 
-impl Cell for VanillaCell {
+impl Describe for VanillaCell {
     type State = HiddenState;
+
+    const KERNEL: &'static str = "vanilla kernel";
 
     fn input_size(&self) -> usize {
         self.weights.input_size()
@@ -66,37 +67,20 @@ impl Cell for VanillaCell {
         vec![self.weights.hidden_size()]
     }
 
-    fn step(&self, x: &Tensor, s: &HiddenState) -> Result<HiddenState> {
-        self.step_with_recurrent_input(x, &s.h, s)
+    fn describe<'a>(&self, cell: &'a Builder) -> Vec<Value<'a>> {
+        let [a] = cell.gates(&cell.recurrent());
+        vec![a.nonlinearity(self.nonlinearity)]
     }
 
-    fn step_with_recurrent_input(
-        &self,
-        x: &Tensor,
-        seen: &Tensor,
-        _: &HiddenState,
-    ) -> Result<HiddenState> {
-        let a = (self.weights.input(x)? + self.weights.recurrent(seen)?)?; // (batch, hidden)
-        Ok(HiddenState { h: self.nonlinearity.apply(&a)? })
-    }
-
-    /// ```text
-    /// dh = W_hhᵀ (dh' ∘ φ')        φ' = 1 − h'² for tanh, 1 where h' > 0 and else 0 for ReLU
-    /// ```
-    fn vjp(&self, x: &Tensor, s: &HiddenState, grad: &HiddenState) -> Result<Option<HiddenState>> {
-        let slope = self.nonlinearity.slope(&self.step(x, s)?.h.detach())?;
-        Ok(Some(HiddenState { h: (&grad.h * slope)?.matmul(&self.weights.weight_hh)? }))
-    }
-
-    fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {
-        self.weights.recurrent_blocks()
-    }
-
-    fn kernel(&self) -> Option<Arc<dyn Engine>> {
+    fn rule(&self) -> Option<Arc<dyn Engine>> {
         let activation = match self.nonlinearity {
             Nonlinearity::Tanh => Activation::Tanh,
             Nonlinearity::Relu => Activation::Relu,
         };
         Some(Arc::new(Kernel::new(recurrent_kernels::Vanilla(activation))))
+    }
+
+    fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {
+        self.weights.recurrent_blocks()
     }
 }

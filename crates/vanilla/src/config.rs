@@ -5,6 +5,7 @@ use candle_core::Result;
 use candle_nn::VarBuilder;
 use recurrent_core::init::{Block, Gates, Init, Scheme, Weights};
 use recurrent_core::{CellConfig, GateWeights, LayerId, Nonlinearity};
+use recurrent_kernels::Described;
 use serde::{Deserialize, Serialize};
 
 /// The options of a vanilla network.
@@ -42,7 +43,7 @@ impl VanillaConfig {
 const GATES: Gates = Gates { names: &["h"], forget: None, input: None };
 
 impl CellConfig for VanillaConfig {
-    type Cell = VanillaCell;
+    type Cell = Described<VanillaCell>;
 
     fn cell(
         &self,
@@ -50,10 +51,10 @@ impl CellConfig for VanillaConfig {
         hidden: usize,
         layer_id: Option<LayerId>,
         vb: VarBuilder,
-    ) -> Result<VanillaCell> {
+    ) -> Result<Described<VanillaCell>> {
         let weights = Weights::new(vb, layer_id, &self.init, GATES, hidden)?;
         let weights = GateWeights::new(&weights, input, self.bias)?;
-        Ok(VanillaCell { weights, nonlinearity: self.nonlinearity })
+        Described::new(VanillaCell { weights, nonlinearity: self.nonlinearity })
     }
 
     fn param_count(&self, input: usize, hidden: usize) -> usize {

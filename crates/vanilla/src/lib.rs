@@ -67,6 +67,7 @@ pub use recurrent_core::{
     HiddenState, InferenceLayer, Layer, LayerId, LstmState, Params, Record, RecurrentDropout, Rnn,
     Sequence, Stack, State, Stream,
 };
+pub use recurrent_kernels::Described;
 
 /// A vanilla layer: [`VanillaCell`] run over time.
-pub type Vanilla = Rnn<VanillaCell>;
+pub type Vanilla = Rnn<Described<VanillaCell>>;

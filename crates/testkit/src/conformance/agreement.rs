@@ -44,7 +44,9 @@ pub(super) fn steps(case: &Case) -> Result<()> {
     // With one example or one step, a view such as `step` may return is contiguous at an offset.
     for reverse in directions(case) {
         for (batch, time) in [(1, 1), (1, 5), (3, 1)] {
-            agree(&Evaluation { reverse: *reverse, ..sized(batch, time, 2, 2) })?;
+            // Not two units: the derivative of the normalisation of two values is a difference of
+            // almost equal numbers.
+            agree(&Evaluation { reverse: *reverse, ..sized(batch, time, 2, 3) })?;
         }
     }
     let wide = sized(5, 11, 9, 17); // one more than two vectors of 8

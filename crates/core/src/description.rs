@@ -1,0 +1,255 @@
+//! A cell as data: a graph of named values, from which everything else about the cell follows.
+//!
+//! A [`Graph`] has *leaves* (the input of the step, the fields of the state before it, vectors of
+//! weights, constants), sums of matrix products ([`Linear`]), element-wise functions and sums over
+//! a row. It says what each field of the state becomes. [`Builder`] writes one as equations:
+//!
+//! ```
+//! use recurrent_core::description::{Builder, Value};
+//!
+//! /// LSTM (Hochreiter and Schmidhuber 1997; Gers et al. 2000).
+//! fn lstm(cell: &Builder) -> Vec<Value<'_>> {
+//!     let (h, c) = (cell.recurrent(), cell.state(1));
+//!     let [i, f, g, o] = cell.gates(&h); // W_ih x + b_ih + W_hh h + b_hh
+//!     let (i, f, o) = (i.sigmoid(), f.sigmoid(), o.sigmoid());
+//!     let c = f * c + i * g.tanh();
+//!     vec![o * c.tanh(), c]
+//! }
+//! # let weight = |name: &str, dims: &[usize]| (name.to_string(), dims.to_vec());
+//! # let weights = [weight("weight_ih", &[8, 3]), weight("weight_hh", &[8, 2])];
+//! # let graph = Builder::describe("lstm", 3, &[2, 2], &weights, Default::default(), |cell| lstm(cell));
+//! # assert!(graph.is_ok());
+//! ```
+//!
+//! From the graph come the definition in candle's operations ([`Graph::step`]), the gates, the
+//! vector-Jacobian product ([`Graph::vjp`]), the derivative as a graph of its own
+//! ([`Graph::adjoint`]), and the kernels of `recurrent-kernels`.
+
+mod adjoint;
+mod builder;
+mod definition;
+#[cfg(test)]
+mod tests;
+
+pub use adjoint::{Adjoint, Piece};
+pub use builder::{Additions, Builder, Value};
+pub use definition::StepInput;
+
+/// The index of a node of a [`Graph`].
+pub type NodeId = usize;
+
+/// A function of one number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unary {
+    /// −a.
+    Neg,
+    /// 1 / (1 + e^(−a)).
+    Sigmoid,
+    /// The hyperbolic tangent.
+    Tanh,
+    /// max(a, 0).
+    Relu,
+    /// e^a.
+    Exp,
+    /// √a.
+    Sqrt,
+    /// 1 / a.
+    Recip,
+}
+
+/// A function of two numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Binary {
+    /// a + b.
+    Add,
+    /// a − b.
+    Sub,
+    /// a b.
+    Mul,
+    /// a b (1 − b): the gradient a through b = σ(·).
+    SigmoidGrad,
+    /// a (1 − b²): the gradient a through b = tanh(·).
+    TanhGrad,
+    /// a where b > 0, else 0: the gradient a through b = max(·, 0).
+    ReluGrad,
+}
+
+/// A value of a step: a row of numbers for each example.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Node {
+    /// The input x_t, from element `start` on.
+    Input {
+        /// The first element.
+        start: usize,
+    },
+    /// A field of the state before the step, from element `start` on.
+    Field {
+        /// The index of the field.
+        field: usize,
+        /// The first element.
+        start: usize,
+    },
+    /// The mask of dropout on the recurrence, `(batch, output)`, the same at every step.
+    Mask {
+        /// The first element.
+        start: usize,
+    },
+    /// The factors k of the zoneout of a field: 1 where the unit keeps its value.
+    Zoneout {
+        /// The index of the field.
+        field: usize,
+        /// The first element.
+        start: usize,
+    },
+    /// A vector of weights, the same for all examples, from element `start` on.
+    Weight {
+        /// The index of the weight.
+        weight: usize,
+        /// The first element.
+        start: usize,
+    },
+    /// A number, by its bits; one column.
+    Constant(u64),
+    /// A sum of products, from column `start` on.
+    Linear {
+        /// The index in [`Graph::linears`].
+        linear: usize,
+        /// The first column.
+        start: usize,
+    },
+    /// An element-wise function.
+    Unary(Unary, NodeId),
+    /// An element-wise function. An operand with one column is the same for all columns.
+    Binary(Binary, NodeId, NodeId),
+    /// The sum over all columns; one column.
+    Sum(NodeId),
+    /// The gradient of a field of the state after the step; only in an [`Adjoint`].
+    Grad {
+        /// The index of the field.
+        field: usize,
+        /// The first element.
+        start: usize,
+    },
+    /// The gradient of a value through all products that multiply it; only in an [`Adjoint`].
+    SourceGrad {
+        /// The multiplied value.
+        source: NodeId,
+    },
+}
+
+/// A sum of biases and of matrix products, one row for each example.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Linear {
+    /// The number of columns.
+    pub width: usize,
+    /// The terms.
+    pub terms: Vec<Term>,
+}
+
+/// A term of a [`Linear`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Term {
+    /// `width` elements of a vector of weights, from element `row` on.
+    Bias {
+        /// The index of the weight.
+        weight: usize,
+        /// The first element.
+        row: usize,
+    },
+    /// W v, with W `width` rows of a matrix of weights, from row `row` on.
+    Product {
+        /// The index of the weight.
+        weight: usize,
+        /// The first row.
+        row: usize,
+        /// v, as wide as the matrix.
+        source: NodeId,
+    },
+}
+
+/// A gate: a named value in (0, 1) that multiplies something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GateNode {
+    /// Its name.
+    pub name: &'static str,
+    /// Its value.
+    pub node: NodeId,
+    /// Whether it is the factor of the previous state.
+    pub keeps: bool,
+}
+
+/// A cell as data; see the [module](self).
+#[derive(Clone, Debug)]
+pub struct Graph {
+    /// The number of input features.
+    pub input: usize,
+    /// The sizes of the fields of the state.
+    pub fields: Vec<usize>,
+    /// The shapes of the weights, in the order of the cell's parameters.
+    pub weights: Vec<Vec<usize>>,
+    /// The nodes, operands first.
+    pub nodes: Vec<Node>,
+    /// The number of columns of every node.
+    pub widths: Vec<usize>,
+    /// The sums of products.
+    pub linears: Vec<Linear>,
+    /// The value of every field after the step.
+    pub next: Vec<NodeId>,
+    /// The gates.
+    pub gates: Vec<GateNode>,
+}
+
+impl Graph {
+    /// The products of a sum, as (weight, first row, source).
+    pub fn products(&self, linear: usize) -> impl Iterator<Item = (usize, usize, NodeId)> + '_ {
+        self.linears[linear].terms.iter().filter_map(|term| match *term {
+            Term::Product { weight, row, source } => Some((weight, row, source)),
+            Term::Bias { .. } => None,
+        })
+    }
+
+    /// The biases of a sum, as (weight, first element).
+    pub fn biases(&self, linear: usize) -> impl Iterator<Item = (usize, usize)> + '_ {
+        self.linears[linear].terms.iter().filter_map(|term| match *term {
+            Term::Bias { weight, row } => Some((weight, row)),
+            Term::Product { .. } => None,
+        })
+    }
+
+    /// Whether a node is the whole input of the step.
+    pub fn is_input(&self, node: NodeId) -> bool {
+        matches!(self.nodes[node], Node::Input { start: 0 }) && self.widths[node] == self.input
+    }
+
+    /// The node `node`, as wide as `width`, which exists from now on.
+    pub(crate) fn intern(&mut self, node: Node, width: usize) -> NodeId {
+        let same = |(known, known_width): (&Node, &usize)| *known == node && *known_width == width;
+        if let Some(id) = self.nodes.iter().zip(&self.widths).position(same) {
+            return id;
+        }
+        self.nodes.push(node);
+        self.widths.push(width);
+        self.nodes.len() - 1
+    }
+
+    /// a ∘ b, as wide as the wider.
+    pub(crate) fn binary(&mut self, function: Binary, a: NodeId, b: NodeId) -> NodeId {
+        let width = self.widths[a].max(self.widths[b]);
+        self.intern(Node::Binary(function, a, b), width)
+    }
+
+    /// A number.
+    pub(crate) fn constant(&mut self, value: f64) -> NodeId {
+        self.intern(Node::Constant(value.to_bits()), 1)
+    }
+
+    /// The operands of an element-wise function or a sum over a row.
+    pub fn operands(&self, node: NodeId) -> impl Iterator<Item = NodeId> {
+        let (a, b) = match self.nodes[node] {
+            Node::Unary(_, a) | Node::Sum(a) => (Some(a), None),
+            Node::Binary(_, a, b) => (Some(a), Some(b)),
+            _ => (None, None),
+        };
+        a.into_iter().chain(b)
+    }
+}

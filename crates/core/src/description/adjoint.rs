@@ -1,0 +1,181 @@
+//! The derivative of a graph, as a graph.
+
+use super::{Binary, Graph, Node, NodeId, Unary};
+
+/// A part of a gradient: columns from `start` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// The first column.
+    pub start: usize,
+    /// The number of columns.
+    pub width: usize,
+    /// The gradient; if it has one column, it is the same for all columns.
+    pub node: NodeId,
+}
+
+/// The vector-Jacobian product of a step: the gradients of everything that a graph reads, from
+/// those of the fields after the step.
+///
+/// The nodes of the step come first, so that a gradient can read them. Pieces of one gradient with
+/// different columns may overlap; the gradient is their sum.
+#[derive(Clone, Debug)]
+pub struct Adjoint {
+    /// The nodes of the step, then those of the derivative.
+    pub graph: Graph,
+    /// The number of nodes of the step.
+    pub forward: usize,
+    /// The gradient of every sum of products.
+    pub linears: Vec<Vec<Piece>>,
+    /// The gradient of every field before the step, including that through products.
+    pub fields: Vec<Vec<Piece>>,
+    /// The gradient of the input, without that through products.
+    pub input: Vec<Piece>,
+    /// The gradients of the vectors of weights, for each example, without those through sums of
+    /// products: the weight, and the piece of it.
+    pub weights: Vec<(usize, Piece)>,
+}
+
+impl Graph {
+    /// The derivative.
+    pub fn adjoint(&self) -> Adjoint {
+        let forward = self.nodes.len();
+        let mut adjoint = Adjoint {
+            graph: self.clone(),
+            forward,
+            linears: vec![Vec::new(); self.linears.len()],
+            fields: vec![Vec::new(); self.fields.len()],
+            input: Vec::new(),
+            weights: Vec::new(),
+        };
+        let tracked = self.tracked();
+        let mut grads = vec![None; forward];
+        for (field, (&id, &width)) in self.next.iter().zip(&self.fields).enumerate() {
+            let grad = adjoint.graph.intern(Node::Grad { field, start: 0 }, width);
+            adjoint.add(&mut grads, id, grad);
+        }
+        for id in (0..forward).rev().filter(|&id| tracked[id]) {
+            if !self.is_input(id) && adjoint.is_multiplied(id) {
+                let grad = Node::SourceGrad { source: id };
+                let grad = adjoint.graph.intern(grad, self.widths[id]);
+                adjoint.add(&mut grads, id, grad);
+            }
+            if let Some(grad) = grads[id] {
+                adjoint.back(&mut grads, &tracked, id, grad);
+            }
+        }
+        adjoint
+    }
+
+    /// The nodes that depend on the input, the state or a weight.
+    fn tracked(&self) -> Vec<bool> {
+        let mut tracked: Vec<bool> = Vec::with_capacity(self.nodes.len());
+        for (id, node) in self.nodes.iter().enumerate() {
+            let depends = match node {
+                Node::Input { .. }
+                | Node::Field { .. }
+                | Node::Weight { .. }
+                | Node::Linear { .. } => true,
+                _ => self.operands(id).any(|operand| tracked[operand]),
+            };
+            tracked.push(depends);
+        }
+        tracked
+    }
+}
+
+impl Adjoint {
+    /// Adds `grad` to the gradient of `id`.
+    fn add(&mut self, grads: &mut [Option<NodeId>], id: NodeId, grad: NodeId) {
+        grads[id] = Some(match grads[id] {
+            None => grad,
+            Some(sum) => self.graph.binary(Binary::Add, sum, grad),
+        });
+    }
+
+    /// Whether a product multiplies `id` whose gradient is not zero.
+    fn is_multiplied(&self, id: NodeId) -> bool {
+        let reached = (0..self.linears.len()).filter(|&linear| !self.linears[linear].is_empty());
+        reached.into_iter().any(|linear| self.graph.products(linear).any(|(.., of)| of == id))
+    }
+
+    /// Hands the gradient of `id` to what it depends on.
+    fn back(&mut self, grads: &mut [Option<NodeId>], tracked: &[bool], id: NodeId, grad: NodeId) {
+        let width = self.graph.widths[id];
+        let piece = |start| Piece { start, width, node: grad };
+        match self.graph.nodes[id] {
+            Node::Input { start } => self.input.push(piece(start)),
+            Node::Field { field, start } => self.fields[field].push(piece(start)),
+            Node::Weight { weight, start } => self.weights.push((weight, piece(start))),
+            Node::Linear { linear, start } => self.linears[linear].push(piece(start)),
+            Node::Unary(function, a) => {
+                let grad = self.unary(function, id, grad);
+                self.add(grads, a, grad);
+            }
+            Node::Sum(a) => self.add(grads, a, grad),
+            Node::Binary(function, a, b) => {
+                let (of_a, of_b) = match function {
+                    Binary::Mul => (
+                        tracked[a].then(|| self.graph.binary(Binary::Mul, grad, b)),
+                        tracked[b].then(|| self.graph.binary(Binary::Mul, grad, a)),
+                    ),
+                    Binary::Add => (Some(grad), Some(grad)),
+                    Binary::Sub => (Some(grad), tracked[b].then(|| self.negated(grad))),
+                    Binary::SigmoidGrad | Binary::TanhGrad | Binary::ReluGrad => {
+                        unreachable!("steps have no such function")
+                    }
+                };
+                for (operand, grad) in [(a, of_a), (b, of_b)] {
+                    let Some(grad) = grad.filter(|_| tracked[operand]) else { continue };
+                    let grad = self.reduced(grad, width, self.graph.widths[operand]);
+                    self.add(grads, operand, grad);
+                }
+            }
+            Node::Mask { .. }
+            | Node::Zoneout { .. }
+            | Node::Constant(_)
+            | Node::Grad { .. }
+            | Node::SourceGrad { .. } => {}
+        }
+    }
+
+    /// The gradient of the operand of the function whose value is `y`.
+    fn unary(&mut self, function: Unary, y: NodeId, grad: NodeId) -> NodeId {
+        let graph = &mut self.graph;
+        match function {
+            Unary::Neg => self.negated(grad),
+            Unary::Sigmoid => graph.binary(Binary::SigmoidGrad, grad, y),
+            Unary::Tanh => graph.binary(Binary::TanhGrad, grad, y),
+            Unary::Relu => graph.binary(Binary::ReluGrad, grad, y),
+            Unary::Exp => graph.binary(Binary::Mul, grad, y),
+            Unary::Sqrt => {
+                let width = graph.widths[y];
+                let slope = graph.intern(Node::Unary(Unary::Recip, y), width);
+                let half = graph.constant(0.5);
+                let slope = graph.binary(Binary::Mul, slope, half);
+                graph.binary(Binary::Mul, grad, slope)
+            }
+            Unary::Recip => {
+                let square = graph.binary(Binary::Mul, y, y);
+                let product = graph.binary(Binary::Mul, grad, square);
+                self.negated(product)
+            }
+        }
+    }
+
+    fn negated(&mut self, grad: NodeId) -> NodeId {
+        let width = self.graph.widths[grad];
+        self.graph.intern(Node::Unary(Unary::Neg, grad), width)
+    }
+
+    /// The gradient of an operand with `operand` columns of a value with `width` columns.
+    fn reduced(&mut self, grad: NodeId, width: usize, operand: usize) -> NodeId {
+        if operand == width || operand != 1 {
+            return grad;
+        }
+        if self.graph.widths[grad] == 1 {
+            let count = self.graph.constant(width as f64);
+            return self.graph.binary(Binary::Mul, grad, count);
+        }
+        self.graph.intern(Node::Sum(grad), 1)
+    }
+}
