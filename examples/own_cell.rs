@@ -1,7 +1,8 @@
 //! How does a cell of my own become a layer?
 //!
-//! Write one step. The library adds the loop over time, stacking, lengths, truncated
-//! backpropagation and the gradient recorder.
+//! Write its equations. The library derives the step, a CPU kernel forward and backward, the gates
+//! and the vector-Jacobian product, and adds stacking, lengths, truncated backpropagation and the
+//! gradient recorder.
 //!
 //! ```text
 //! cargo run --release --example own_cell
@@ -18,13 +19,14 @@
 //! ```
 
 use candle_core::{DType, Device, Result, Tensor};
-use candle_nn::{ops::sigmoid, VarBuilder, VarMap};
+use candle_nn::{VarBuilder, VarMap};
 use clap::Parser;
+use recurrent::core::description::{Builder, Value};
 use recurrent::core::init::{Gates, Weights};
-use recurrent::core::{chunk_gates, GateWeights, HiddenState, Params};
+use recurrent::core::{GateWeights, HiddenState, Params};
 use recurrent::{
-    Cell, CellConfig, Direction, ForwardContext, GradientRecorder, Init, Layer, LayerId, Record,
-    Rnn, Sequence, Stack,
+    CellConfig, Describe, Described, Direction, ForwardContext, GradientRecorder, Init, Layer,
+    LayerId, Record, Rnn, Sequence, Stack,
 };
 use recurrent_cli::{main_with, Variants};
 use std::process::ExitCode;
@@ -35,7 +37,7 @@ use std::process::ExitCode;
 #[derive(Clone, Params)]
 struct MinimalCell(GateWeights);
 
-impl Cell for MinimalCell {
+impl Describe for MinimalCell {
     type State = HiddenState;
 
     fn input_size(&self) -> usize {
@@ -46,12 +48,13 @@ impl Cell for MinimalCell {
         vec![self.0.hidden_size()]
     }
 
-    fn step(&self, x: &Tensor, s: &HiddenState) -> Result<HiddenState> {
+    fn describe<'a>(&self, cell: &'a Builder) -> Vec<Value<'a>> {
+        let h = cell.state(0);
         let ([a_f, a_n], [b_f, b_n]) =
-            (chunk_gates(&self.0.input(x)?)?, chunk_gates(&self.0.recurrent(&s.h)?)?);
-        let f = sigmoid(&(a_f + b_f)?)?;
-        let n = (a_n + (&f * b_n)?)?.tanh()?;
-        Ok(HiddenState { h: (&s.h + (f * (n - &s.h)?)?)? })
+            (cell.input_gates(), cell.recurrent_gates(&cell.recurrent()));
+        let f = (a_f + b_f).sigmoid().gate("f");
+        let n = (a_n + f * b_n).tanh();
+        vec![h + f * (n - h)]
     }
 }
 
@@ -60,7 +63,7 @@ impl Cell for MinimalCell {
 struct MinimalConfig(Init);
 
 impl CellConfig for MinimalConfig {
-    type Cell = MinimalCell;
+    type Cell = Described<MinimalCell>;
 
     fn cell(
         &self,
@@ -68,13 +71,10 @@ impl CellConfig for MinimalConfig {
         hidden: usize,
         place: Option<LayerId>,
         vb: VarBuilder,
-    ) -> Result<MinimalCell> {
+    ) -> Result<Described<MinimalCell>> {
         let gates = Gates { names: &["f", "n"], forget: None, input: None };
-        Ok(MinimalCell(GateWeights::new(
-            &Weights::new(vb, place, &self.0, gates, hidden)?,
-            input,
-            true,
-        )?))
+        let weights = Weights::new(vb, place, &self.0, gates, hidden)?;
+        Described::new(MinimalCell(GateWeights::new(&weights, input, true)?))
     }
 
     fn param_count(&self, input: usize, hidden: usize) -> usize {

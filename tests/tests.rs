@@ -5,6 +5,7 @@
 
 mod clipping;
 mod conformance;
+mod described;
 mod diagnose;
 mod exact;
 mod exchange;

@@ -1,0 +1,163 @@
+//! How fast are kernels that are derived from a description, compared with those written by hand
+//! and with replay of the step?
+//!
+//! ```text
+//! cargo bench --bench derived                                one thread
+//! RAYON_NUM_THREADS=2 cargo bench --bench derived -- gru     two threads, the cases that match
+//! ```
+//!
+//! The name of a case has its cell, its engine, and `TIMExBATCHxINPUTxHIDDEN`. As in the benchmark
+//! `speed`, `forward` saves nothing, and `train` takes the mean of squares of all outputs and its
+//! gradients with respect to all weights.
+
+#[allow(dead_code)] // the layers that the other benchmarks compare
+mod subject;
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::{VarBuilder, VarMap};
+use divan::{black_box_drop, Bencher};
+use recurrent::layernorm::{Placement, Scope};
+use recurrent::{
+    CellConfig, Describe, Described, Execution, ForwardContext, GruConfig, Layer, LayerId,
+    LayerNormLstmConfig, LstmConfig, ResidualLstmConfig, Rnn, Sequence, VanillaConfig,
+};
+use std::fmt;
+use subject::{gradients, in_pool, shapes, Shape};
+
+fn main() {
+    if std::env::var_os("RAYON_NUM_THREADS").is_none() {
+        // Read by candle once per process.
+        std::env::set_var("RAYON_NUM_THREADS", "1");
+    }
+    in_pool(divan::main);
+}
+
+#[derive(Clone, Copy)]
+enum Engine {
+    Rule,
+    Derived,
+    Replay,
+}
+
+struct Case {
+    cell: &'static str,
+    engine: Engine,
+    shape: Shape,
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let engine = match self.engine {
+            Engine::Rule => "by hand",
+            Engine::Derived => "derived",
+            Engine::Replay => "replay",
+        };
+        write!(f, "{} {} {engine}", self.cell, self.shape)
+    }
+}
+
+fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for shape in shapes() {
+        for cell in ["vanilla", "lstm", "gru", "layernorm-lstm"] {
+            for engine in [Engine::Rule, Engine::Derived] {
+                cases.push(Case { cell, engine, shape });
+            }
+        }
+        for cell in ["layernorm-lstm-pytorch", "layernorm-lstm-per-gate", "kim-residual-lstm"] {
+            for engine in [Engine::Derived, Engine::Replay] {
+                cases.push(Case { cell, engine, shape });
+            }
+        }
+    }
+    cases
+}
+
+/// The cell of a configuration, with its derived kernel if that is asked for.
+#[derive(Clone)]
+struct With<K>(K, Engine);
+
+impl<D: Describe, K: CellConfig<Cell = Described<D>>> CellConfig for With<K> {
+    type Cell = Described<D>;
+
+    fn cell(
+        &self,
+        input: usize,
+        hidden: usize,
+        layer_id: Option<LayerId>,
+        vb: VarBuilder,
+    ) -> candle_core::Result<Described<D>> {
+        let cell = self.0.cell(input, hidden, layer_id, vb)?;
+        Ok(match self.1 {
+            Engine::Derived => cell.derived(),
+            Engine::Rule | Engine::Replay => cell,
+        })
+    }
+
+    fn param_count(&self, input: usize, hidden: usize) -> usize {
+        self.0.param_count(input, hidden)
+    }
+}
+
+fn layer(case: &Case, vb: VarBuilder) -> Box<dyn Layer> {
+    fn of<D: Describe, K: CellConfig<Cell = Described<D>>>(
+        case: &Case,
+        config: K,
+        vb: VarBuilder,
+    ) -> Box<dyn Layer> {
+        let execution = match case.engine {
+            Engine::Replay => Execution::Replay,
+            Engine::Rule | Engine::Derived => Execution::Kernel,
+        };
+        let config = With(config, case.engine);
+        let layer = Rnn::new(case.shape.input, case.shape.hidden, &config, vb);
+        Box::new(layer.expect("a layer of this size").with_execution(execution))
+    }
+    let normed = LayerNormLstmConfig::default();
+    match case.cell {
+        "vanilla" => of(case, VanillaConfig::default(), vb),
+        "lstm" => of(case, LstmConfig::default(), vb),
+        "gru" => of(case, GruConfig::default(), vb),
+        "layernorm-lstm" => of(case, normed, vb),
+        "layernorm-lstm-pytorch" => {
+            of(case, LayerNormLstmConfig { placement: Placement::PyTorchScript, ..normed }, vb)
+        }
+        "layernorm-lstm-per-gate" => {
+            of(case, LayerNormLstmConfig { scope: Scope::PerGate, ..normed }, vb)
+        }
+        _ => of(case, ResidualLstmConfig::default(), vb),
+    }
+}
+
+fn inputs(shape: Shape) -> Sequence {
+    let dims = (shape.batch, shape.time, shape.input);
+    let xs = Tensor::randn(0f32, 1.0, dims, &Device::Cpu).expect("memory for the input");
+    Sequence::new(xs).expect("three axes")
+}
+
+#[divan::bench(args = cases(), max_time = 1)]
+fn forward(bencher: Bencher, case: &Case) {
+    let vars = VarMap::new();
+    layer(case, VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu));
+    let values: std::collections::HashMap<_, _> = {
+        let data = vars.data().lock().expect("no thread panics with it");
+        data.iter().map(|(name, var)| (name.clone(), var.as_detached_tensor())).collect()
+    };
+    let layer = layer(case, VarBuilder::from_tensors(values, DType::F32, &Device::Cpu));
+    let xs = inputs(case.shape);
+    bencher.bench_local(|| {
+        let run = layer.run(&xs, None, &ForwardContext::default());
+        black_box_drop(run.expect("it runs"));
+    });
+}
+
+#[divan::bench(args = cases(), max_time = 1)]
+fn train(bencher: Bencher, case: &Case) {
+    let vars = VarMap::new();
+    let layer = layer(case, VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu));
+    let xs = inputs(case.shape);
+    bencher.bench_local(|| {
+        let (ys, _) = layer.run(&xs, None, &ForwardContext::default()).expect("it runs");
+        black_box_drop(gradients(ys.into_values()).expect("gradients"));
+    });
+}

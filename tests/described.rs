@@ -1,0 +1,187 @@
+//! Cells of random operations: the derivative of their description against candle's, and their
+//! derived kernels against replay.
+
+use crate::kernel::cases;
+use candle_core::{DType, Device, Tensor, Var};
+use proptest::prelude::*;
+use rand::Rng;
+use recurrent::core::description::{Additions, Builder, StepInput, Value};
+use recurrent::core::{named_rng, LstmState, Params};
+use recurrent::{
+    Cell, Describe, Described, Execution, ForwardContext, GradientRecorder, Layer, Record, Rnn,
+    Sequence,
+};
+use recurrent_testkit::{close, noise, Result, Tolerance};
+
+const INPUT: usize = 4;
+
+/// The weights that a random cell uses, all of them.
+#[derive(Clone, Params)]
+struct RandomCell {
+    #[param(skip)]
+    seed: u64,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias_ih: Tensor,
+    bias_hh: Tensor,
+    square: Tensor,
+    gain: Tensor,
+}
+
+impl RandomCell {
+    /// The cell of this seed, with `hidden` units. Its weights are variables.
+    fn new(seed: u64, hidden: usize) -> Result<Self> {
+        let weight = |name: &str, dims: &[usize]| -> Result<Tensor> {
+            let value = (noise(&format!("{seed} {name}"), dims)? * 0.5)?;
+            Ok(Var::from_tensor(&value)?.as_tensor().clone())
+        };
+        Ok(Self {
+            seed,
+            weight_ih: weight("weight_ih", &[4 * hidden, INPUT])?,
+            weight_hh: weight("weight_hh", &[4 * hidden, hidden])?,
+            bias_ih: weight("bias_ih", &[4 * hidden])?,
+            bias_hh: weight("bias_hh", &[4 * hidden])?,
+            square: weight("square", &[hidden, hidden])?,
+            gain: weight("gain", &[hidden])?,
+        })
+    }
+}
+
+/// A random operation on values of one column or of all.
+fn draw<'a>(rng: &mut impl Rng, cell: &'a Builder, values: &[Value<'a>]) -> Value<'a> {
+    let mut value = || values[rng.random_range(0..values.len())];
+    let (a, b) = (value(), value());
+    let wide = a.width() > 1;
+    match rng.random_range(0..16) {
+        0 => a.sigmoid(),
+        1 => a.tanh(),
+        2 => a.relu(),
+        3 => a.tanh().exp(),
+        4 => (a * a + 1.0).sqrt(),
+        5 => b / (a.sigmoid() + 0.5),
+        6 => -a,
+        7 => a + b,
+        8 => a - b,
+        9 | 10 => a * b,
+        11 => a - a.mean(),
+        12 if wide => a.layer_norm(0.1),
+        13 if wide => cell.product("square", a),
+        14 => a * cell.weight("gain"),
+        _ => 1.0 - a * 0.5,
+    }
+}
+
+impl Describe for RandomCell {
+    type State = LstmState;
+
+    fn input_size(&self) -> usize {
+        INPUT
+    }
+
+    fn state_sizes(&self) -> Vec<usize> {
+        vec![self.square.dims()[0]; 2]
+    }
+
+    fn describe<'a>(&self, cell: &'a Builder) -> Vec<Value<'a>> {
+        let mut rng = named_rng(self.seed, "operations");
+        let (h, c, x) = (cell.recurrent(), cell.state(1), cell.input().slice(0, 1));
+        let [a, b, d, e] = cell.gates(&h);
+        let product = cell.product("square", c) * cell.weight("gain");
+        let mut values = vec![h, c, x, a, b, d, e, product];
+        for _ in 0..12 {
+            let value = draw(&mut rng, cell, &values);
+            values.push(value.tanh()); // bounded
+        }
+        let hidden = c.width();
+        let wide: Vec<_> = values.into_iter().filter(|value| value.width() == hidden).collect();
+        let used = wide[3..].iter().fold(wide[2], |sum, value| sum + *value * 0.3);
+        vec![used.tanh(), (wide[wide.len() - 1] + used * x).tanh()]
+    }
+}
+
+/// Gradients of a step by candle and by the description.
+fn vjp_agrees(seed: u64) -> Result<()> {
+    let (hidden, batch) = (5, 3);
+    let cell = RandomCell::new(seed, hidden)?;
+    let weights = Described::new(cell.clone())?.params();
+    let shapes: Vec<_> =
+        weights.iter().map(|(name, weight)| (name.clone(), weight.dims().to_vec())).collect();
+    let graph = Builder::describe(
+        "random",
+        INPUT,
+        &[hidden; 2],
+        &shapes,
+        Additions::default(),
+        |builder| cell.describe(builder),
+    )?;
+    let weights: Vec<_> = weights.into_iter().map(|(_, weight)| weight).collect();
+    let x = noise("x", &[batch, INPUT])?;
+    let leaf =
+        |name: &str| -> Result<Var> { Ok(Var::from_tensor(&noise(name, &[batch, hidden])?)?) };
+    let vars = [leaf("h")?, leaf("c")?];
+    let state: Vec<_> = vars.iter().map(|var| var.as_tensor().clone()).collect();
+    let grad = [noise("dh", &[batch, hidden])?, noise("dc", &[batch, hidden])?];
+    let input = StepInput { weights: &weights, x: &x, state: &state, masked: None };
+    let after = graph.step(input)?;
+    let loss = ((&after[0] * &grad[0])?.sum_all()? + (&after[1] * &grad[1])?.sum_all()?)?;
+    let expected = loss.backward()?;
+    for (var, found) in vars.iter().zip(&graph.adjoint().vjp(input, &grad)?) {
+        let expected = expected.get(var).cloned().map_or_else(|| var.zeros_like(), Ok)?;
+        close("vjp", found, &expected, Tolerance::Norm(1e-12))?;
+    }
+    Ok(())
+}
+
+/// Outputs, recorded gradients and gradients of weights and input of a layer.
+fn gradients(layer: &dyn Layer, xs: &Var, lengths: &[usize]) -> Result<Vec<(String, Tensor)>> {
+    let recorder = GradientRecorder::new(Record::Gradients);
+    let context = ForwardContext::default().record(&recorder);
+    let sequence = Sequence::padded(xs.as_tensor().clone(), lengths)?;
+    let ys = layer.run(&sequence, None, &context)?.0.into_values();
+    let grads = (&ys * noise("loss", ys.dims())?)?.sum_all()?.backward()?;
+    let of = |tensor: &Tensor| match grads.get(tensor) {
+        Some(grad) => Ok(grad.clone()),
+        None => tensor.zeros_like(),
+    };
+    let mut all = vec![("ys".to_string(), ys), ("xs".to_string(), of(xs)?)];
+    for (name, param) in layer.params() {
+        all.push((name, of(&param)?));
+    }
+    for trace in recorder.take() {
+        all.push((trace.field.to_string(), Tensor::new(trace.batch_norms, &Device::Cpu)?));
+    }
+    Ok(all)
+}
+
+fn kernel_agrees(seed: u64, batch: usize, hidden: usize) -> Result<()> {
+    let time = 6;
+    let layer = Rnn::from_cell(Described::new(RandomCell::new(seed, hidden)?)?);
+    assert!(layer.explain(DType::F64, &Device::Cpu).starts_with("described kernel"));
+    let xs = Var::from_tensor(&noise(&format!("{seed} xs"), &[batch, time, INPUT])?)?;
+    let lengths: Vec<_> = (0..batch).map(|row| 1 + (row * 5 + seed as usize) % time).collect();
+    let found = gradients(&layer.clone().with_execution(Execution::Kernel), &xs, &lengths)?;
+    let expected = gradients(&layer.with_execution(Execution::Replay), &xs, &lengths)?;
+    for ((name, found), (_, expected)) in found.iter().zip(&expected) {
+        close(&format!("seed {seed}, {name}"), found, expected, Tolerance::Norm(1e-12))?;
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    #[test]
+    fn vjp_is_the_derivative_of_random_steps(seed in any::<u64>()) {
+        vjp_agrees(seed).map_err(|error| TestCaseError::fail(format!("{error:#}")))?;
+    }
+
+    #[test]
+    fn derived_kernels_of_random_cells_agree_with_replay(
+        seed in any::<u64>(),
+        batch in 1usize..40,
+        hidden in 3usize..20,
+    ) {
+        let agrees = kernel_agrees(seed, batch, hidden);
+        agrees.map_err(|error| TestCaseError::fail(format!("{error:#}")))?;
+    }
+}
