@@ -159,6 +159,7 @@ fn train(args: &Args, text: &Text) -> Result<Network> {
     training.validate(text)?;
     let job = Job::new(variant, text, &training, args.seed)?;
     let (steps, hidden) = (job.config.max_steps(), job.config.model.hidden);
+    let folder = args.save.as_deref().map(OutputDir::create).transpose()?;
     eprintln!(
         "training a GRU of {hidden} units on {}, {} different characters; \
          the last tenth of the text is held out",
@@ -173,9 +174,9 @@ fn train(args: &Args, text: &Text) -> Result<Network> {
     if let Some(eval) = run.evals.last() {
         eprintln!("held-out text: {:.2} bits a character", eval.loss);
     }
-    if let Some(folder) = &args.save {
-        run.write(&OutputDir::create(folder)?)?;
-        eprintln!("saved for --run {}", folder.display());
+    if let Some(folder) = folder {
+        run.write(&folder)?;
+        eprintln!("saved for --run {}", folder.path().display());
     }
     let tensors = weights::read_bytes(&run.weights)?.tensors;
     network(&variant.name, job.config.model.hidden, text, tensors.into_iter().collect())

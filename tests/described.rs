@@ -1,17 +1,20 @@
 //! Cells of random operations: the derivative of their description against candle's, and their
-//! derived kernels against replay.
+//! derived kernels against replay. The conformance suite for cells of forms that the zoo does not
+//! have.
 
 use crate::kernel::cases;
 use candle_core::{DType, Device, Tensor, Var};
+use candle_nn::VarBuilder;
 use proptest::prelude::*;
 use rand::Rng;
 use recurrent::core::description::{Additions, Builder, StepInput, Value};
-use recurrent::core::{named_rng, LstmState, Params};
+use recurrent::core::init::{self, Gates, Init, Weights};
+use recurrent::core::{named_rng, HiddenState, LstmState, Params};
 use recurrent::{
-    Cell, Describe, Described, Execution, ForwardContext, GradientRecorder, Layer, Record, Rnn,
-    Sequence,
+    Cell, CellConfig, Describe, Described, Execution, ForwardContext, GradientRecorder, Layer,
+    LayerId, Record, Rnn, Sequence,
 };
-use recurrent_testkit::{close, noise, Result, Tolerance};
+use recurrent_testkit::{close, conform, noise, Case, Result, Tolerance};
 
 const INPUT: usize = 4;
 
@@ -184,4 +187,150 @@ proptest! {
         let agrees = kernel_agrees(seed, batch, hidden);
         agrees.map_err(|error| TestCaseError::fail(format!("{error:#}")))?;
     }
+}
+
+/// Cells whose forms the zoo does not have.
+#[derive(Clone, Copy)]
+enum Equations {
+    /// Long expressive memory (Rusch et al. 2022, arXiv:2110.04744): its last product multiplies
+    /// the new value of the second field.
+    Lem,
+    /// The coupled oscillatory network (Rusch and Mishra 2021, arXiv:2010.00951): products of both
+    /// fields.
+    CoRnn,
+}
+
+#[derive(Clone, Params)]
+struct TwoFields {
+    #[param(skip)]
+    equations: Equations,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    weight_zh: Option<Tensor>,
+    bias_ih: Tensor,
+}
+
+impl Describe for TwoFields {
+    type State = LstmState;
+
+    fn input_size(&self) -> usize {
+        self.weight_ih.dims()[1]
+    }
+
+    fn state_sizes(&self) -> Vec<usize> {
+        vec![self.weight_hh.dims()[1]; 2]
+    }
+
+    fn describe<'a>(&self, cell: &'a Builder) -> Vec<Value<'a>> {
+        let (y, z, seen) = (cell.state(0), cell.state(1), cell.recurrent());
+        match self.equations {
+            Equations::Lem => {
+                let [a, b, c] = cell.gates(&seen);
+                let (dt_z, dt_y) = (a.sigmoid().gate("z") * 0.7, b.sigmoid().gate("y") * 0.7);
+                let z = (1.0 - dt_z) * z + dt_z * c.tanh();
+                let [d] = cell.gates(&z);
+                vec![(1.0 - dt_y) * y + dt_y * d.tanh(), z]
+            }
+            Equations::CoRnn => {
+                let (dt, gamma, epsilon) = (0.3, 1.5, 0.9);
+                let [a] = cell.gates(&seen);
+                let force = (a + cell.product("weight_zh", z)).tanh() - y * gamma;
+                let z = (z + force * dt) * (1.0 / (1.0 + dt * epsilon));
+                vec![y + z * dt, z]
+            }
+        }
+    }
+}
+
+#[derive(Clone)]
+struct TwoFieldsConfig(Equations);
+
+impl CellConfig for TwoFieldsConfig {
+    type Cell = Described<TwoFields>;
+
+    fn cell(
+        &self,
+        input: usize,
+        hidden: usize,
+        layer_id: Option<LayerId>,
+        vb: VarBuilder,
+    ) -> candle_core::Result<Described<TwoFields>> {
+        let (names, second): (&[_], _) = match self.0 {
+            Equations::Lem => (&["z", "y", "c", "d"], false),
+            Equations::CoRnn => (&["a"], true),
+        };
+        let gates = Gates { names, forget: None, input: None };
+        let init = Init::default();
+        let weights = Weights::new(vb.clone(), layer_id, &init, gates, hidden)?;
+        let square = || init::linear_weight(hidden, hidden, &weights.name("weight_zh"), &vb);
+        Described::new(TwoFields {
+            equations: self.0,
+            weight_ih: weights.weight_ih(input)?,
+            weight_hh: weights.weight_hh()?,
+            weight_zh: second.then(square).transpose()?,
+            bias_ih: weights.bias_ih()?,
+        })
+    }
+
+    fn param_count(&self, input: usize, hidden: usize) -> usize {
+        match self.0 {
+            Equations::Lem => 4 * hidden * (input + hidden + 1),
+            Equations::CoRnn => hidden * (input + 2 * hidden + 1),
+        }
+    }
+}
+
+/// minGRU (Feng et al. 2024, arXiv:2410.01201): no product in the loop over time.
+#[derive(Clone, Params)]
+struct MinGru {
+    weight_ih: Tensor,
+    bias_ih: Tensor,
+}
+
+impl Describe for MinGru {
+    type State = HiddenState;
+
+    fn input_size(&self) -> usize {
+        self.weight_ih.dims()[1]
+    }
+
+    fn state_sizes(&self) -> Vec<usize> {
+        vec![self.weight_ih.dims()[0] / 2]
+    }
+
+    fn describe<'a>(&self, cell: &'a Builder) -> Vec<Value<'a>> {
+        let [z, new] = cell.input_gates();
+        let z = z.sigmoid().gate("z");
+        vec![(1.0 - z) * cell.state(0) + z * new]
+    }
+}
+
+#[derive(Clone)]
+struct MinGruConfig;
+
+impl CellConfig for MinGruConfig {
+    type Cell = Described<MinGru>;
+
+    fn cell(
+        &self,
+        input: usize,
+        hidden: usize,
+        layer_id: Option<LayerId>,
+        vb: VarBuilder,
+    ) -> candle_core::Result<Described<MinGru>> {
+        let gates = Gates { names: &["z", "h"], forget: None, input: None };
+        let init = Init::default();
+        let weights = Weights::new(vb, layer_id, &init, gates, hidden)?;
+        Described::new(MinGru { weight_ih: weights.weight_ih(input)?, bias_ih: weights.bias_ih()? })
+    }
+
+    fn param_count(&self, input: usize, hidden: usize) -> usize {
+        2 * hidden * (input + 1)
+    }
+}
+
+conform! {
+    lem: Case::cell(TwoFieldsConfig(Equations::Lem), |i, h| 4 * h * (i + h + 1));
+    cornn: Case::cell(TwoFieldsConfig(Equations::CoRnn), |i, h| h * (i + 2 * h + 1));
+    min_gru: Case::cell(MinGruConfig, |i, h| 2 * h * (i + 1));
 }

@@ -99,7 +99,8 @@ fn unconverged(finding: &Finding) -> String {
     let unsolved = match finding.unsolved {
         0 => String::new(),
         runs => {
-            format!("; {runs} training runs ended unsolved, and are in the numbers as they ended")
+            let plural = if runs == 1 { "" } else { "s" };
+            format!("; {runs} run{plural} ended unsolved and count as they are")
         }
     };
     match finding.failed {

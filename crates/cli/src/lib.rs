@@ -27,6 +27,7 @@ mod resume;
 mod variants;
 
 use anyhow::{Context, Result};
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use output::first_line;
 use recurrent_harness::compare::cores;
@@ -162,7 +163,15 @@ fn parsed<A: Parser>(words: Vec<OsString>) -> Result<A, ExitCode> {
         if !error.use_stderr() {
             error.exit(); // help is not a mistake
         }
-        eprintln!("error: {}", one_line(&error));
+        match error.kind() {
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => eprint!("{error}"),
+            ErrorKind::InvalidSubcommand => {
+                let command = A::command();
+                let known: Vec<_> = command.get_subcommands().map(|one| one.get_name()).collect();
+                eprintln!("error: {}; there are {}", one_line(&error), known.join(", "));
+            }
+            _ => eprintln!("error: {}", one_line(&error)),
+        }
         ExitCode::from(2)
     })
 }

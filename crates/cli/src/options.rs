@@ -107,7 +107,7 @@ pub(crate) struct Training {
     /// number done in ten seconds]
     #[arg(long, value_name = "N", help_heading = RUNNING)]
     checkpoint_every: Option<u64>,
-    /// A trial within half a minute that learns nothing
+    /// A short trial, to see that everything runs
     #[arg(long, help_heading = RUNNING)]
     pub(crate) quick: bool,
     /// Show progress as lines, even on a terminal

@@ -73,7 +73,7 @@ counts
 2 --seeds three => invalid value 'three' for '--seeds <N>': invalid digit found in string; ...
 2 --steps 0 => steps: expected at least 1, got 0
 2 --task mnist-rows --data digits --epochs 0 => epochs: expected at least 1, got 0
-2 --epochs 1 => epochs: the task adding is generated and has no epochs; give steps
+2 --epochs 1 => epochs: the task adding is generated and has no epochs; use steps instead
 2 --hidden 0 => hidden: expected 1 to 8192 units, got 0
 2 --hidden 1000000 => hidden: expected 1 to 8192 units, got 1000000
 2 --params 0 => params: expected at least 7, which vanilla has with one hidden unit, got 0

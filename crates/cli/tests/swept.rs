@@ -74,7 +74,7 @@ fn the_same_sweep_gives_the_same_numbers() -> Result<()> {
 fn mistakes_are_refused_in_one_line() -> Result<()> {
     let temp = tempfile::tempdir()?;
     for (args, expected) in [
-        ("--lengths 50,25", "lengths: expected rising numbers, got 25 behind 50"),
+        ("--lengths 50,25", "lengths: expected increasing numbers, got 25 after 50"),
         ("--lengths 25,1", "adding length: expected 2 to 10000000, got 1"),
         ("--probability 1.5", "probability: expected a number above 0 and up to 1, got 1.5"),
         ("--variants gru+relu", "remedy relu on gru: its cell is not a vanilla network"),

@@ -17,7 +17,8 @@
 //! }
 //! # let weight = |name: &str, dims: &[usize]| (name.to_string(), dims.to_vec());
 //! # let weights = [weight("weight_ih", &[8, 3]), weight("weight_hh", &[8, 2])];
-//! # let graph = Builder::describe("lstm", 3, &[2, 2], &weights, Default::default(), |cell| lstm(cell));
+//! # let additions = Default::default();
+//! # let graph = Builder::describe("lstm", 3, &[2; 2], &weights, additions, |cell| lstm(cell));
 //! # assert!(graph.is_ok());
 //! ```
 //!

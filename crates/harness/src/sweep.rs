@@ -43,7 +43,7 @@ impl Sweep {
         let lengths: Vec<usize> =
             self.comparisons.iter().map(|comparison| comparison.task.length()).collect();
         if let Some(pair) = lengths.windows(2).find(|pair| pair[0] >= pair[1]) {
-            bail_config!("lengths: expected rising numbers, got {} behind {}", pair[1], pair[0]);
+            bail_config!("lengths: expected increasing numbers, got {} after {}", pair[1], pair[0]);
         }
         for comparison in &self.comparisons {
             if comparison.task.criterion().is_none() {

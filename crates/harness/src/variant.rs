@@ -78,7 +78,7 @@ pub fn choose<S: AsRef<str>>(known: &[Variant], names: &[S]) -> Result<Vec<Varia
         bail_config!("variants: expected at least one name, got none");
     }
     let mut chosen: Vec<Variant> = Vec::with_capacity(names.len());
-    for name in names.iter().map(AsRef::as_ref) {
+    for name in names.iter().map(|name| name.as_ref().trim()) {
         if name.is_empty() {
             bail_config!("variants: expected names with commas between them, found an empty one");
         }

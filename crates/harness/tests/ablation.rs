@@ -193,7 +193,7 @@ fn a_sweep_runs_every_length_and_keeps_finished_lengths() -> Result<()> {
         assert_eq!((error.to_string().as_str(), 1 + u8::from(error.is_config())), (expected, 2));
     };
     refused(0.5, &[], "lengths: expected at least one, got none");
-    refused(0.5, &[6, 4], "lengths: expected rising numbers, got 4 behind 6");
+    refused(0.5, &[6, 4], "lengths: expected increasing numbers, got 4 after 6");
     refused(0.0, &[4], "probability: expected a number above 0 and up to 1, got 0");
     refused(f64::NAN, &[4], "probability: expected a number above 0 and up to 1, got NaN");
     Ok(())

@@ -324,7 +324,7 @@ impl TrainingConfig {
             Budget::Epochs(0) => bail_config!("epochs: expected at least 1, got 0"),
             Budget::Epochs(_) if task.examples().is_none() => {
                 bail_config!(
-                    "epochs: the task {} is generated and has no epochs; give steps",
+                    "epochs: the task {} is generated and has no epochs; use steps instead",
                     task.name()
                 )
             }

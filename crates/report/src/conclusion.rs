@@ -41,17 +41,18 @@ fn solved(group: &Group) -> Vec<String> {
     let networks = count(group.variants.len(), "network");
     let mut text = format!("{} of {networks} solved {task} {with}", every.len());
     if !some.is_empty() {
-        text += &format!("; {} with some seeds", names(&some));
+        text += &format!("; {} with some seeds", names(&some, "others"));
     }
-    if !no.is_empty() {
-        text += &format!("; {} did not{}", names(&no), if one_seed { "" } else { " with any" });
+    if !no.is_empty() && no.len() < group.variants.len() {
+        let no_seed = if one_seed { "did not" } else { "with no seed" };
+        text += &format!("; {} {no_seed}", names(&no, "more"));
     }
     let mut all = vec![text + "."];
     let mut times: Vec<(&str, f64)> = every.iter().filter_map(|one| median_steps(one)).collect();
     times.sort_by(|a, b| a.1.total_cmp(&b.1));
     if let [fastest, .., slowest] = times.as_slice() {
         all.push(format!(
-            "{} was the fastest of these, in {:.0} steps; {} took {:.0}.",
+            "{} was the fastest, in {:.0} steps; {} the slowest, in {:.0}.",
             fastest.0, fastest.1, slowest.0, slowest.1
         ));
     }
@@ -133,10 +134,11 @@ fn reach(group: &Group, solvable: bool) -> Option<String> {
         (false, true) => format!("{before} of no network reached back over {over}."),
         (true, false) => format!("{before} of every network reached back over {over}."),
         (false, false) if solvable => format!(
-            "{before} of {} did not reach back over {over}: {} of them solved the task with every \
-             seed, as did {} of the {} whose gradient did.",
+            "{before} of {} did not reach back over {over}: {} of them solved the task{}, as did \
+             {} of the {} whose gradient did.",
             networks(&short),
             solved(&short),
+            if group.seeds().len() == 1 { "" } else { " with every seed" },
             solved(&long),
             long.len()
         ),
@@ -148,11 +150,11 @@ fn reach(group: &Group, solvable: bool) -> Option<String> {
     })
 }
 
-/// `vanilla and gru`, or `4 others`.
-fn names(variants: &[&VariantRuns]) -> String {
+/// `vanilla and gru`, or `4 others`, with another word for `others`.
+fn names(variants: &[&VariantRuns], others: &str) -> String {
     let all: Vec<&str> = variants.iter().map(|variant| variant.name).collect();
     match all.as_slice() {
-        all if all.len() > NAMES => format!("{} others", all.len()),
+        all if all.len() > NAMES => format!("{} {others}", all.len()),
         [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),
         all => all.concat(),
     }
@@ -174,8 +176,8 @@ mod tests {
             said(&sample::compare(&sample::TEN)),
             [
                 "6 of 10 networks solved adding at T = 100 with every seed; residual-lstm and \
-                 layernorm-lstm with some seeds; vanilla and vanilla-orthogonal did not with any.",
-                "lstm-chrono was the fastest of these, in 500 steps; lstm took 1450.",
+                 layernorm-lstm with some seeds; vanilla and vanilla-orthogonal with no seed.",
+                "lstm-chrono was the fastest, in 500 steps; lstm the slowest, in 1450.",
                 "Before training the gradient of 7 networks did not reach back over the longest \
                  lag, 99 steps: 4 of them solved the task with every seed, as did 2 of the 3 whose \
                  gradient did.",

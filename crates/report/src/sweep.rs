@@ -118,7 +118,7 @@ fn words(maximum: &MaximumLength, findings: &Findings) -> String {
         (None, Some(shortest)) => format!("not even T = {shortest} was solved{}.", at(shortest)),
         (Some(length), None) => {
             format!(
-                "maximum dependency length {length} or more{}: every length was solved.",
+                "maximum dependency length {length} or more{}: every length measured was solved.",
                 at(length)
             )
         }
@@ -250,6 +250,11 @@ fn conclusion(findings: &Findings) -> Vec<String> {
     match known.as_slice() {
         [] => Vec::new(),
         [only] => vec![format!("Longest length that was solved by {}.", text(only))],
+        [best, .., worst] if best.length == worst.length => {
+            let length =
+                best.length.map_or("no length".to_owned(), |length| format!("T = {length}"));
+            vec![format!("Every network has the same longest length that was solved: {length}.")]
+        }
         [best, .., worst] => {
             vec![format!(
                 "Longest length that was solved: most by {}, least by {}.",

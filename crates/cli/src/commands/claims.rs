@@ -101,7 +101,10 @@ pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
             ClaimObserver { on_claim: &on_claim, on_event: &on_event, print: &mut lines };
         checked.run(&folder, &cancel, width(), activations)
     })?;
-    print(&format!("records and report: {}", folder.path().join("claims.html").display()))?;
+    let page = folder.path().join("claims.html");
+    if page.exists() {
+        print(&format!("records and report: {}", page.display()))?;
+    }
     if cancel.load(Ordering::Relaxed) {
         eprintln!("interrupted; go on with --resume {}", folder.path().display());
         return Ok(ExitCode::from(interrupt::INTERRUPTED));

@@ -37,9 +37,9 @@ pub struct Value<'a> {
 }
 
 impl Builder {
-    /// The graph of the cell `name` that `equations` describe, which return the value of every field after the step.
-    /// `weights` are the names and shapes of the cell's parameters, `fields` the sizes of its
-    /// state.
+    /// The graph of the cell `name` that `equations` describe, which return the value of every
+    /// field after the step. `weights` are the names and shapes of the cell's parameters, `fields`
+    /// the sizes of its state.
     ///
     /// # Errors
     /// If a weight is missing or not used, shapes do not fit, or the number or sizes of the fields
