@@ -28,6 +28,7 @@ struct RandomCell {
     bias_ih: Tensor,
     bias_hh: Tensor,
     square: Tensor,
+    narrow: Tensor,
     gain: Tensor,
 }
 
@@ -45,6 +46,7 @@ impl RandomCell {
             bias_ih: weight("bias_ih", &[4 * hidden])?,
             bias_hh: weight("bias_hh", &[4 * hidden])?,
             square: weight("square", &[hidden, hidden])?,
+            narrow: weight("narrow", &[hidden, 2])?,
             gain: weight("gain", &[hidden])?,
         })
     }
@@ -90,7 +92,9 @@ impl Describe for RandomCell {
         let (h, c, x) = (cell.recurrent(), cell.state(1), cell.input().slice(0, 1));
         let [a, b, d, e] = cell.gates(&h);
         let product = cell.product("square", c) * cell.weight("gain");
-        let mut values = vec![h, c, x, a, b, d, e, product];
+        let of_x = cell.product("narrow", cell.input().slice(1, 2));
+        let of_c = cell.product("narrow", c.slice(1, 2));
+        let mut values = vec![h, c, x, a, b, d, e, product, of_x, of_c];
         for _ in 0..12 {
             let value = draw(&mut rng, cell, &values);
             values.push(value.tanh()); // bounded

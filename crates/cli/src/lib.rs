@@ -66,6 +66,7 @@ enum Command {
 
 /// The call of the program: a subcommand with its arguments, and the known variants.
 struct Invocation {
+    program: String,
     name: String,
     words: Vec<OsString>,
     variants: Variants,
@@ -81,7 +82,7 @@ impl Invocation {
     /// The command as words, for the reader of the record.
     fn command(&self) -> Vec<String> {
         let words = self.words.iter().map(|word| PathBuf::from(word).display().to_string());
-        ["recurrent".to_string(), self.name.clone()].into_iter().chain(words).collect()
+        [self.program.clone(), self.name.clone()].into_iter().chain(words).collect()
     }
 }
 
@@ -110,6 +111,14 @@ pub fn main_with(variants: Variants) -> ExitCode {
     run(std::env::args_os().skip(1).collect(), variants)
 }
 
+/// The name of the program that knows these variants: a program with variants of its own has its
+/// file's name.
+fn program_name(variants: &Variants) -> String {
+    let file = std::env::args_os().next().map(PathBuf::from);
+    let own = file.as_deref().and_then(Path::file_stem).filter(|_| variants.has_own());
+    own.map_or("recurrent".to_string(), |name| name.to_string_lossy().into_owned())
+}
+
 /// Runs a subcommand with the arguments of the command line: `compare --quick` for the arguments
 /// `--quick` of a program named `compare`.
 pub fn subcommand(name: &str) -> ExitCode {
@@ -133,7 +142,7 @@ fn run(words: Vec<OsString>, variants: Variants) -> ExitCode {
     };
     let name = words.first().map_or(String::new(), |word| word.to_string_lossy().into_owned());
     let words = words.into_iter().skip(1).collect();
-    let invocation = Invocation { name, words, variants };
+    let invocation = Invocation { program: program_name(&variants), name, words, variants };
     let ended = match program.command {
         Command::Compare(args) => commands::compare::run(args, &invocation),
         Command::Ablate(args) => commands::ablate::run(args, &invocation),

@@ -254,7 +254,8 @@ impl Progress {
         match &self.show {
             Show::Nothing => {}
             Show::Bars { .. } => {
-                self.note(&sentence(run));
+                let prefix = self.state().prefix.clone();
+                self.note(&format!("{prefix}{}", sentence(run)));
                 if let Some((total, bar)) = self.bars(worker) {
                     bar.finish_and_clear();
                     self.count(&total);

@@ -47,6 +47,11 @@ impl Variants {
         self
     }
 
+    /// Whether there are variants besides those of the zoo.
+    pub(crate) fn has_own(&self) -> bool {
+        !self.own.is_empty()
+    }
+
     /// The variants of these names, in this order. Each name may be followed by modifiers:
     /// `lstm+chrono+clip=0.5`.
     ///

@@ -19,6 +19,7 @@ use super::verdict::{criterion, has_criterion, sentences};
 use crate::config::OPTIMIZER;
 use crate::record::{RunRecord, Status};
 use askama::Template;
+use std::collections::BTreeSet;
 
 /// The part of a page about one comparison.
 #[derive(Template)]
@@ -190,9 +191,17 @@ pub(super) fn facts(group: &Group, about: &About) -> Facts {
         "clipped: a larger gradient is scaled down to the bound",
     );
     facts.push("Optimiser", OPTIMIZER);
-    let changed = one(&|run| run.config.training.changed().join(", "));
+    // The budget, the batch, the rate and the clipping stand above.
+    let above = ["budget ", "batch ", "lr ", "clip "];
+    let changed: BTreeSet<String> =
+        group.runs.iter().flat_map(|run| run.config.training.changed()).collect();
+    let changed: Vec<String> = changed
+        .into_iter()
+        .filter(|option| !above.iter().any(|name| option.starts_with(name)))
+        .map(|option| option.replace('_', " "))
+        .collect();
     if !changed.is_empty() {
-        facts.push("Not the default", changed);
+        facts.push("Not the default", changed.join(", "));
     }
     let device = format!(
         "{}, {}, {} a run",

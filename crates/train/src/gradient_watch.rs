@@ -10,6 +10,9 @@ use crate::gradient_fault::{GradientFault, ZeroCause, ZeroGradient};
 use crate::norms::{reduce, tensor_norm, Reduction};
 use crate::params::Params;
 
+/// The most names in a message.
+const SHOWN_NAMES: usize = 8;
+
 /// Watches the gradients of a model, step by step, between the backward pass and clipping.
 ///
 /// It stops, with the step and the names of all parameters concerned, if
@@ -111,9 +114,14 @@ impl GradientWatch {
     pub fn allow_zero(mut self, name: &str, reason: &str) -> Result<Self> {
         if self.params.get(name).is_none() {
             let names: Vec<&str> = self.params.names().collect();
+            let (first, rest) = names.split_at(names.len().min(SHOWN_NAMES));
+            let more = match rest.len() {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
             bail!(
-                "gradient watch allow_zero: expected one of [{}], found '{name}'",
-                names.join(", ")
+                "gradient watch allow_zero: expected one of [{}]{more}, found '{name}'",
+                first.join(", ")
             );
         }
         if reason.trim().is_empty() {

@@ -25,7 +25,7 @@ pub(super) struct ComparisonState {
     pub(super) ended: u64,
     pub(super) start: Instant,
     /// The prefix of a run's name: the length, in a sweep.
-    prefix: String,
+    pub(super) prefix: String,
     /// The variants of the runs that have not begun.
     waiting: Vec<String>,
     /// The pace of each variant, from its finished runs.
