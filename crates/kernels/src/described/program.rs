@@ -221,7 +221,12 @@ impl Compiler {
                 Node::Linear { linear, .. } => {
                     let sources = self.graph.products(linear).map(|(.., source)| source);
                     let sources = sources.filter(|&source| !self.graph.is_input(source));
-                    let before = sources.map(|source| self.levels[source]).max().unwrap_or(0);
+                    // A part of a leaf is copied in the first stage, a whole field is read in place.
+                    let ready = |source: NodeId| match self.whole_field(source) {
+                        Some(_) => 0,
+                        None => self.levels[source].max(1),
+                    };
+                    let before = sources.map(ready).max().unwrap_or(0);
                     self.linear_levels[linear] = before + 1;
                     before + 1
                 }
@@ -231,6 +236,16 @@ impl Compiler {
                 _ => 0,
             };
             self.levels.push(level);
+        }
+    }
+
+    /// The field before the step that a node is the whole of.
+    fn whole_field(&self, id: NodeId) -> Option<usize> {
+        match self.graph.nodes[id] {
+            Node::Field { field, start: 0 } => {
+                (self.graph.widths[id] == self.graph.fields[field]).then_some(field)
+            }
+            _ => None,
         }
     }
 
@@ -256,12 +271,10 @@ impl Compiler {
                 continue;
             }
             let width = self.graph.widths[node];
-            let slot = match (self.graph.nodes[node], self.places[node]) {
-                (Node::Field { field, start: 0 }, _) if width == self.graph.fields[field] => {
-                    Slot::Before(field)
-                }
-                (_, Place::Slot(slot @ Slot::After(_))) => slot,
-                _ => Slot::Source(self.sources.len()),
+            let slot = match (self.whole_field(node), self.places[node]) {
+                (Some(field), _) => Slot::Before(field),
+                (None, Place::Slot(slot @ Slot::After(_))) => slot,
+                (None, _) => Slot::Source(self.sources.len()),
             };
             if matches!(slot, Slot::Source(_)) && self.places[node] == Place::Temp {
                 self.places[node] = Place::Slot(slot);
