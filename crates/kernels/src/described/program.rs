@@ -221,7 +221,8 @@ impl Compiler {
                 Node::Linear { linear, .. } => {
                     let sources = self.graph.products(linear).map(|(.., source)| source);
                     let sources = sources.filter(|&source| !self.graph.is_input(source));
-                    // A part of a leaf is copied in the first stage, a whole field is read in place.
+                    // A part of a leaf is copied in the first stage, a whole field is read in
+                    // place.
                     let ready = |source: NodeId| match self.whole_field(source) {
                         Some(_) => 0,
                         None => self.levels[source].max(1),
