@@ -23,7 +23,7 @@
 //! ```
 //!
 //! From the graph come the definition in candle's operations ([`Graph::step`]), the gates, the
-//! vector-Jacobian product ([`Graph::vjp`]), the derivative as a graph of its own
+//! vector-Jacobian product ([`Adjoint::vjp`]), the derivative as a graph of its own
 //! ([`Graph::adjoint`]), and the kernels of `recurrent-kernels`.
 
 mod adjoint;
