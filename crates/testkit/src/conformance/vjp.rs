@@ -52,7 +52,10 @@ pub(super) fn vjp(case: &Case) -> Result<()> {
     let store = sum.backward()?;
     let mut reached =
         held.iter().filter(|(_, leaf)| store.get(leaf).is_some()).map(|(name, _)| name).peekable();
-    let recurrent = held.keys().any(|name| name.starts_with("param.weight_hh"));
+    // A cell without products in the loop has weights of the input alone.
+    let of_input = |name: &str| name.starts_with("weight_ih") || name.starts_with("bias");
+    let mut params = held.keys().filter_map(|name| name.strip_prefix("param."));
+    let recurrent = params.any(|name| !of_input(name));
     ensure!(!recurrent || reached.peek().is_some(), "vjp: it depends on no weight");
     let other = reached.find(|name| *name == "xs" || name.starts_with("carry."));
     ensure!(other.is_none(), "vjp: it depends on {other:?}, which counts as a constant");
