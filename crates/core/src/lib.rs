@@ -101,4 +101,4 @@ pub use stack::{Direction, Stack};
 pub mod __private {
     pub use candle_core::{Result, Tensor};
 }
-pub use tensor::{chunk_gates, layer_norm, linear, relu, rms_norm, sigmoid_slope, tanh_slope};
+pub use tensor::{linear, relu, tanh_slope};
