@@ -15,8 +15,10 @@
 
 mod cell;
 mod chunk;
+mod code;
 mod inference;
 mod interpreter;
+mod layout;
 mod program;
 mod weights;
 
@@ -26,7 +28,8 @@ use crate::kernel::chunk_rows;
 use crate::weights::{values, with_values};
 use crate::KernelFloat;
 use candle_core::{bail, DType, Device, Result, Shape, Tensor};
-use chunk::{BackwardArgs, Chunk, Stepper, Tape};
+use chunk::{BackwardArgs, Batch, Chunk};
+use crate::buffer::Buffer;
 use program::Program;
 use rayon::prelude::*;
 use recurrent_core::description::{Additions, Graph};
@@ -106,7 +109,7 @@ struct Segment<F: KernelFloat> {
 
 enum SavedSegment<F: KernelFloat> {
     /// All values that the backward pass needs.
-    Tape(Tape<F>),
+    Tape(Buffer<F>),
     /// The state at its start, from which the rest is recomputed.
     Start(Vec<Vec<F>>),
 }
@@ -272,17 +275,16 @@ impl DescribedKernel {
             let run =
                 |(chunk, (mut grad, dxs), segments): (Chunk<F>, Parts<F>, &Vec<Segment<F>>)| {
                     let mut accumulators = empty.clone();
-                    let mut grads = WeightGrads::zeros(weights);
+                    let mut grads = needs.params.then(|| WeightGrads::zeros(weights));
                     let width = time * output;
-                    let first = chunk.stepper.first;
+                    let first = chunk.batch.first;
                     let grad_ys = grad_ys
-                        .get(first * width..(first + chunk.stepper.rows) * width)
+                        .get(first * width..(first + chunk.batch.rows) * width)
                         .unwrap_or_default();
                     let mut args = BackwardArgs {
                         matrices: &matrices,
                         grad_ys,
-                        grads: &mut grads,
-                        needs_weights: needs.params,
+                        grads: grads.as_mut(),
                         dxs,
                         accumulators: &mut accumulators,
                     };
@@ -315,18 +317,17 @@ impl DescribedKernel {
                 .iter_mut()
                 .zip(&of_chunk)
                 .for_each(|(accumulator, chunk)| accumulator.merge(chunk));
-            match &mut total {
-                Some(total) => total.add(&grads),
-                None => total = Some(grads),
+            match (&mut total, grads) {
+                (Some(total), Some(grads)) => total.add(&grads),
+                (total, grads) => *total = grads,
             }
         }
-        let params = total.filter(|_| needs.params);
         Ok(InputGrads {
             xs: needs
                 .xs
                 .then(|| Tensor::from_vec(dxs, (batch, time, graph.input), &Device::Cpu))
                 .transpose()?,
-            params: params.map_or(Ok(Vec::new()), |total| total.tensors(program))?,
+            params: total.map_or(Ok(Vec::new()), |total| total.tensors(program))?,
             carry: tensors(grad, sizes, batch)?,
         })
     }
@@ -353,7 +354,7 @@ fn chunk<'a, F: KernelFloat>(
 ) -> Chunk<'a, F> {
     let of = |width: usize| rows.start * width..rows.end * width;
     let graph = &program.graph;
-    let stepper = Stepper {
+    let batch = Batch {
         program,
         weights,
         zoneout,
@@ -362,7 +363,7 @@ fn chunk<'a, F: KernelFloat>(
         rows: rows.len(),
     };
     Chunk {
-        stepper,
+        batch,
         time_index: &inputs.time_index,
         bptt: inputs.bptt,
         xs: &xs[of(inputs.time_index.time() * graph.input)],

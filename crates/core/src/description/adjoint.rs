@@ -57,7 +57,11 @@ impl Graph {
             if !self.is_input(id) && adjoint.is_multiplied(id) {
                 let grad = Node::SourceGrad { source: id };
                 let grad = adjoint.graph.intern(grad, self.widths[id]);
-                adjoint.add(&mut grads, id, grad);
+                match self.nodes[id] {
+                    // A piece of its own, which a product can add to the others.
+                    Node::Field { .. } => adjoint.back(&mut grads, &tracked, id, grad),
+                    _ => adjoint.add(&mut grads, id, grad),
+                }
             }
             if let Some(grad) = grads[id] {
                 adjoint.back(&mut grads, &tracked, id, grad);
@@ -88,8 +92,24 @@ impl Adjoint {
     fn add(&mut self, grads: &mut [Option<NodeId>], id: NodeId, grad: NodeId) {
         grads[id] = Some(match grads[id] {
             None => grad,
-            Some(sum) => self.graph.binary(Binary::Add, sum, grad),
+            Some(sum) => self.sum(sum, grad),
         });
+    }
+
+    /// a + b; a − y if b is −y, and a (1 − z) if b is −a z.
+    fn sum(&mut self, a: NodeId, b: NodeId) -> NodeId {
+        let Node::Unary(Unary::Neg, y) = self.graph.nodes[b] else {
+            return self.graph.binary(Binary::Add, a, b);
+        };
+        let share = match self.graph.nodes[y] {
+            Node::Binary(Binary::Mul, first, second) if first == a => Some(second),
+            Node::Binary(Binary::Mul, first, second) if second == a => Some(first),
+            _ => None,
+        };
+        let Some(share) = share else { return self.graph.binary(Binary::Sub, a, y) };
+        let one = self.graph.constant(1.0);
+        let rest = self.graph.binary(Binary::Sub, one, share);
+        self.graph.binary(Binary::Mul, a, rest)
     }
 
     /// Whether a product multiplies `id` whose gradient is not zero.

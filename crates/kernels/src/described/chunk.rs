@@ -1,7 +1,8 @@
 //! The passes of one chunk of examples.
 
-use super::interpreter::{block_rows, Interpreter, Rows, Vectors};
-use super::program::{Instruction, Program, Slot};
+use super::interpreter::{Interpreter, Memory, Tape};
+use super::layout::{Address, Bound, Extent, Layout};
+use super::program::{Program, Slot, Stage};
 use super::weights::{WeightGrads, Weights};
 use crate::backward::flush_subnormals;
 use crate::bptt::clip;
@@ -14,14 +15,17 @@ use crate::KernelFloat;
 use recurrent_core::{Bptt, GradientAccumulator, TimeIndex, Zoneout};
 use std::ops::Range;
 
-/// The approximate number of rows (examples times steps) that are projected at once.
+/// The approximate number of rows (examples times steps) that are projected at once: few enough to
+/// stay in the second-level cache until their steps run.
 const FORWARD_ROWS: usize = 64;
 
-/// The approximate number of rows in one product for the gradients of the weights.
+/// The approximate number of rows in one product for the gradients of the weights. Each product
+/// reads and writes the sums once.
 const BACKWARD_ROWS: usize = 256;
 
-/// Runs single steps of some rows.
-pub(super) struct Stepper<'a, F: KernelFloat> {
+/// Some examples, and what runs them.
+#[derive(Clone, Copy)]
+pub(super) struct Batch<'a, F: KernelFloat> {
     pub(super) program: &'a Program,
     pub(super) weights: &'a Weights<F>,
     /// The zoneout of each field.
@@ -33,80 +37,96 @@ pub(super) struct Stepper<'a, F: KernelFloat> {
     pub(super) rows: usize,
 }
 
-/// A record of some steps, for the backward pass.
-pub(super) struct Tape<F: KernelFloat> {
-    /// (steps + 1, rows, size) of each field.
-    pub(super) fields: Vec<Buffer<F>>,
-    saved: Vec<Buffer<F>>,   // (steps, rows, width) each
-    sources: Vec<Buffer<F>>, // the same; empty if the source is a field
+/// The instructions of a pass, and its scratch memory.
+pub(super) struct Pass<F: KernelFloat> {
+    pub(super) layout: Layout,
+    stages: Vec<Vec<Bound>>,
+    pub(super) work: Buffer<F>,
+    /// Whether the example of a row has not ended.
+    pub(super) runs: Vec<bool>,
 }
 
-/// Scratch memory of a step.
-pub(super) struct Scratch<F: KernelFloat> {
-    pub(super) linears: Vec<Buffer<F>>, // (block, rows, width) each
-    zoneout: Vec<Buffer<F>>,            // (rows, size) each, or empty
-    temps: Vec<Buffer<F>>,
-    frame: Vec<Rows<'static, F>>,
-    block: usize,
-    runs: Vec<bool>,
-}
-
-impl<F: KernelFloat> Stepper<'_, F> {
-    /// A tape for `steps` steps, from `state`.
-    pub(super) fn tape(&self, steps: usize, state: &[&mut [F]]) -> Tape<F> {
-        let Program { graph, saved, sources, .. } = self.program;
-        let room = |width: usize| Buffer::recycled(steps * self.rows * width);
-        let field = |(size, state): (&usize, &&mut [F])| {
-            let mut field = Buffer::recycled((steps + 1) * self.rows * size);
-            field[..state.len()].copy_from_slice(state);
-            field
-        };
-        Tape {
-            fields: graph.fields.iter().zip(state).map(field).collect(),
-            saved: saved.iter().map(|&width| room(width)).collect(),
-            sources: sources
-                .iter()
-                .map(|source| match source.slot {
-                    Slot::Source(_) => room(source.width),
-                    _ => room(0),
-                })
-                .collect(),
-        }
-    }
-
-    /// Scratch memory for sums of products of `block` steps.
-    pub(super) fn scratch(&self, block: usize) -> Scratch<F> {
-        let Program { graph, temps, .. } = self.program;
-        let widest = graph.fields.iter().copied().max().unwrap_or(1);
-        let rows = block_rows(widest).min(self.rows);
-        let zoneout = |(size, zoneout): (&usize, &Option<Zoneout>)| {
-            Buffer::recycled(zoneout.map_or(0, |_| self.rows * size))
-        };
-        Scratch {
-            linears: graph
-                .linears
-                .iter()
-                .map(|linear| Buffer::recycled(block * self.rows * linear.width))
-                .collect(),
-            zoneout: graph.fields.iter().zip(self.zoneout).map(zoneout).collect(),
-            temps: temps.iter().map(|width| Buffer::recycled(rows * width)).collect(),
-            frame: Vec::with_capacity(self.program.slots.count()),
-            block: rows,
+impl<F: KernelFloat> Batch<'_, F> {
+    /// A pass of `stages`, with the values that are the same at every step.
+    fn pass(&self, extent: Extent, backward: bool, stages: &[Stage]) -> Pass<F> {
+        let Program { graph, constants, .. } = self.program;
+        let layout = Layout::new(self.program, extent, backward);
+        let mut pass = Pass {
+            stages: layout.bind(stages),
+            work: Buffer::recycled(layout.work),
             runs: vec![true; self.rows],
+            layout,
+        };
+        let mut put = |slot: Slot, values: &[F]| {
+            let start = pass.layout.address(self.program, slot).start([0; 2], 0);
+            pass.work[start..start + values.len()].copy_from_slice(values);
+        };
+        if self.program.reads_mask {
+            put(Slot::Mask, self.mask);
+        }
+        for (index, vector) in self.weights.vectors.iter().enumerate() {
+            put(Slot::Weight(index), vector);
+            if backward {
+                put(Slot::WeightGrad(index), &vec![F::ZERO; vector.len()]);
+            }
+        }
+        for (index, value) in constants.iter().enumerate() {
+            put(Slot::Constant(index), &[F::from_f64(*value)]);
+        }
+        debug_assert!(graph.fields.len() == self.zoneout.len());
+        pass
+    }
+
+    /// The forward pass, over a tape of `steps` steps.
+    pub(super) fn forward_pass(&self, steps: usize, block: usize, saved: bool) -> Pass<F> {
+        let extent = Extent { rows: self.rows, steps, block, saved };
+        self.pass(extent, false, &self.program.forward)
+    }
+
+    /// A tape that begins with `state`.
+    pub(super) fn tape(&self, pass: &Pass<F>, state: &[&mut [F]]) -> Buffer<F> {
+        let mut tape = Buffer::recycled(pass.layout.tape);
+        for (field, state) in state.iter().enumerate() {
+            let start = pass.layout.address(self.program, Slot::Before(field)).start([0; 2], 0);
+            tape[start..start + state.len()].copy_from_slice(state);
+        }
+        tape
+    }
+
+    /// The state before step `at` of a tape, field by field, to write.
+    pub(super) fn field<'t>(
+        &self,
+        layout: &Layout,
+        tape: &'t mut [F],
+        field: usize,
+        at: usize,
+    ) -> &'t mut [F] {
+        let start = layout.address(self.program, Slot::Before(field)).start([at, 0], 0);
+        &mut tape[start..start + self.rows * self.program.graph.fields[field]]
+    }
+
+    /// Moves the state before step `at` of a tape to its front.
+    pub(super) fn rewind(&self, layout: &Layout, tape: &mut [F], at: usize) {
+        for (field, size) in self.program.graph.fields.iter().enumerate() {
+            let start = |at| layout.address(self.program, Slot::Before(field)).start([at, 0], 0);
+            tape.copy_within(start(at)..start(at) + self.rows * size, start(0));
         }
     }
 
-    /// Starts the sums of products of `steps` steps: biases, and the products of the inputs
-    /// `(steps, rows, input)`.
-    pub(super) fn project(&self, xs: &[F], steps: usize, linears: &mut [Buffer<F>]) {
-        let graph = &self.program.graph;
+    /// Starts the sums of products of `steps` steps from step `at` of the tape on: biases, and the
+    /// products of the inputs.
+    pub(super) fn project(&self, pass: &mut Pass<F>, tape: &mut [F], at: usize, steps: usize) {
+        let Program { graph, products, .. } = self.program;
         let rows = steps * self.rows;
-        for (index, out) in linears.iter_mut().enumerate() {
+        let xs = pass.layout.address(self.program, Slot::Input);
+        let mut memory =
+            Memory { tape: Tape::Write(tape), work: &mut pass.work, step: [at, 0] };
+        for (index, (start, matrices)) in self.weights.linears.iter().enumerate() {
             let width = graph.linears[index].width;
-            let (start, matrices) = &self.weights.linears[index];
-            let out = &mut out[..rows * width];
+            let out = pass.layout.address(self.program, Slot::Linear(index));
+            let (out, xs) = memory.pair((out, rows * width), (xs, rows * graph.input));
             let mut begun = false;
-            for (source, matrix) in self.program.products[index].iter().zip(matrices) {
+            for (source, matrix) in products[index].iter().zip(matrices) {
                 if source.is_some() {
                     continue;
                 }
@@ -124,122 +144,60 @@ impl<F: KernelFloat> Stepper<'_, F> {
     }
 
     /// Fills the factors of zoneout for step `t`.
-    fn fill_zoneout(&self, t: usize, zoneout: &mut [Buffer<F>]) {
-        let fields = self.program.graph.fields.iter().zip(self.zoneout).zip(zoneout);
-        for ((&size, zoneout), out) in fields {
-            let Some(zoneout) = zoneout else { continue };
-            for (row, k) in out.chunks_exact_mut(size).enumerate() {
+    fn fill_zoneout(&self, t: usize, pass: &mut Pass<F>) {
+        for (field, &size) in self.program.graph.fields.iter().enumerate() {
+            let (true, Some(zoneout)) = (self.program.reads_zoneout[field], self.zoneout[field])
+            else {
+                continue;
+            };
+            let start = pass.layout.address(self.program, Slot::Zoneout(field)).start([0; 2], 0);
+            let rows = pass.work[start..][..self.rows * size].chunks_exact_mut(size);
+            for (row, k) in rows.enumerate() {
                 zoneout.fill(t, self.first + row, k, F::from_f64);
             }
         }
     }
 
-    fn run(
-        &self,
-        instructions: &[Instruction],
-        frame: &mut [Rows<F>],
-        grads: &mut [Vec<F>],
-        block: usize,
-        runs: &[bool],
-    ) {
-        let mut vectors = Vectors { values: &self.weights.vectors, grads };
-        dispatch(Interpreter {
-            instructions,
-            frame,
-            vectors: &mut vectors,
-            rows: self.rows,
-            block,
-            runs,
-        });
+    fn run(&self, pass: &Layout, stage: &[Bound], memory: &mut Memory<F>, runs: &[bool]) {
+        let (rows, block) = (self.rows, pass.block_rows);
+        dispatch(Interpreter { instructions: stage, memory, rows, block, runs });
     }
 
-    /// Runs step `t`, from and to step `at` of the tape; step `of_block` of the sums of products is
-    /// projected already. `x` is its input, `(rows, input)`.
+    /// Runs step `t`, which is step `at` of the tape and step `of_block` of the block. Its sums of
+    /// products are projected already.
     pub(super) fn step(
         &self,
+        pass: &mut Pass<F>,
+        tape: &mut [F],
         t: usize,
-        tape: &mut Tape<F>,
-        at: usize,
-        x: &[F],
-        scratch: &mut Scratch<F>,
-        of_block: usize,
+        [at, of_block]: [usize; 2],
     ) {
-        let Program { graph, slots, sources, forward, .. } = self.program;
-        let rows = self.rows;
-        self.fill_zoneout(t, &mut scratch.zoneout);
-        let mut frame = emptied(std::mem::take(&mut scratch.frame));
-        frame.resize_with(slots.count(), || Rows::None);
-        let mut put = |slot: Slot, rows| frame[slots.index(slot)] = rows;
-        put(Slot::Input, Rows::Read(x, graph.input));
-        put(Slot::Mask, Rows::Read(self.mask, graph.fields[0]));
-        for (field, (values, &size)) in tape.fields.iter_mut().zip(&graph.fields).enumerate() {
-            let (before, after) =
-                values[at * rows * size..(at + 2) * rows * size].split_at_mut(rows * size);
-            put(Slot::Before(field), Rows::Read(before, size));
-            put(Slot::After(field), Rows::Write(after, size));
-            put(Slot::Zoneout(field), Rows::Read(&scratch.zoneout[field], size));
-        }
-        for (index, (values, linear)) in scratch.linears.iter_mut().zip(&graph.linears).enumerate()
-        {
-            let width = linear.width;
-            let own = &mut values[of_block * rows * width..][..rows * width];
-            put(Slot::Linear(index), Rows::Write(own, width));
-        }
-        for (index, (values, source)) in tape.sources.iter_mut().zip(sources).enumerate() {
-            if matches!(source.slot, Slot::Source(_)) {
-                let own = &mut values[at * rows * source.width..][..rows * source.width];
-                put(Slot::Source(index), Rows::Write(own, source.width));
-            }
-        }
-        for (index, (values, &width)) in tape.saved.iter_mut().zip(&self.program.saved).enumerate()
-        {
-            let own = &mut values[at * rows * width..][..rows * width];
-            put(Slot::Saved(index), Rows::Write(own, width));
-        }
-        for (index, (values, &width)) in
-            scratch.temps.iter_mut().zip(&self.program.temps).enumerate()
-        {
-            put(Slot::Temp(index), Rows::Temp(values, width));
-        }
-        for stage in forward {
+        let Program { graph, sources, products, forward, .. } = self.program;
+        self.fill_zoneout(t, pass);
+        let Pass { layout, stages, work, runs } = pass;
+        let mut memory = Memory { tape: Tape::Write(tape), work, step: [at, of_block] };
+        for (stage, instructions) in forward.iter().zip(&*stages) {
             for &linear in &stage.products {
-                let own = slots.index(Slot::Linear(linear));
-                let mut out = std::mem::replace(&mut frame[own], Rows::None);
-                let Rows::Write(values, width) = &mut out else { unreachable!("it was put there") };
+                let width = graph.linears[linear].width;
+                let out = layout.address(self.program, Slot::Linear(linear));
                 let matrices = &self.weights.linears[linear].1;
-                for (source, matrix) in self.program.products[linear].iter().zip(matrices) {
+                for (source, matrix) in products[linear].iter().zip(matrices) {
                     let Some(source) = source.map(|source| sources[source]) else { continue };
-                    let (left, stride) = frame[slots.index(source.slot)].from(0);
-                    let left = Lhs::Rows { values: left, rows, stride };
-                    add_product(Output::rows(values, *width), left, matrix);
+                    let left = layout.address(self.program, source.slot);
+                    let pair = ((out, self.rows * width), (left, self.rows * source.width));
+                    let (out, left) = memory.pair(pair.0, pair.1);
+                    let left = Lhs::Rows { values: left, rows: self.rows, stride: source.width };
+                    add_product(Output::rows(out, width), left, matrix);
                 }
-                frame[own] = out;
             }
-            self.run(&stage.instructions, &mut frame, &mut [], scratch.block, &scratch.runs);
-        }
-        scratch.frame = emptied(frame);
-    }
-}
-
-/// An empty vector with the memory of `frame`.
-fn emptied<'b, F>(mut frame: Vec<Rows<'_, F>>) -> Vec<Rows<'b, F>> {
-    frame.clear();
-    frame.into_iter().map(|_| Rows::None).collect() // in place
-}
-
-impl<F: KernelFloat> Tape<F> {
-    /// Moves the state of `rows` rows after `steps` steps to the front.
-    pub(super) fn keep_last_state(&mut self, steps: usize, rows: usize, sizes: &[usize]) {
-        for (field, size) in self.fields.iter_mut().zip(sizes) {
-            let size = rows * size;
-            field.copy_within(steps * size..(steps + 1) * size, 0);
+            self.run(layout, instructions, &mut memory, runs);
         }
     }
 }
 
 /// A chunk of examples.
 pub(super) struct Chunk<'a, F: KernelFloat> {
-    pub(super) stepper: Stepper<'a, F>,
+    pub(super) batch: Batch<'a, F>,
     pub(super) time_index: &'a TimeIndex,
     pub(super) bptt: Bptt,
     pub(super) xs: &'a [F], // (rows, time, input), of these rows
@@ -250,45 +208,31 @@ pub(super) struct BackwardArgs<'a, F: KernelFloat> {
     pub(super) matrices: &'a [Vec<Packed<F>>],
     /// dL/dys, `(rows, time, output)`, or empty.
     pub(super) grad_ys: &'a [F],
-    /// The gradients of the weights; the pass adds to them.
-    pub(super) grads: &'a mut WeightGrads<F>,
-    /// Whether the gradients of the weights are needed.
-    pub(super) needs_weights: bool,
+    /// The gradients of the weights, if they are needed; the pass adds to them.
+    pub(super) grads: Option<&'a mut WeightGrads<F>>,
     /// The gradient of the inputs, `(rows, time, input)`, or empty; the pass writes it.
     pub(super) dxs: &'a mut [F],
     /// One accumulator for each field of the state, or empty.
     pub(super) accumulators: &'a mut [GradientAccumulator],
 }
 
-/// Scratch memory of the backward pass through one segment.
-struct BackwardScratch<F: KernelFloat> {
-    linears: Vec<Buffer<F>>, // (block, rows, width): gradients of the sums of products
-    sources: Vec<Buffer<F>>, // (rows, width): gradients of the left sides
-    before: Vec<Buffer<F>>,  // (rows, size): gradients of the state before the step
-    kept: Vec<Buffer<F>>,    // (rows, width)
-    zoneout: Vec<Buffer<F>>,
-    temps: Vec<Buffer<F>>,
-    input: Buffer<F>, // (block, rows, input): the direct gradient of the input, or empty
-    frame: Vec<Rows<'static, F>>,
-    block: usize,
-    runs: Vec<bool>,
-}
-
 impl<F: KernelFloat> Chunk<'_, F> {
     /// Where row `row` reads or writes at step `t` among values `(rows, time, width)`; `None` once
     /// its example has ended.
+    #[inline(always)]
     fn row_range(&self, row: usize, t: usize, width: usize) -> Option<Range<usize>> {
-        let example = self.stepper.first + row;
+        let example = self.batch.first + row;
         let at = (row * self.time_index.time() + self.time_index.position(example, t)) * width;
         (t < self.time_index.len(example)).then(|| at..at + width)
     }
 
     /// Gathers the inputs of `steps`, `(steps, rows, input)`; zero where an example has ended.
-    fn gather(&self, steps: Range<usize>, out: &mut [F]) {
-        let width = self.stepper.program.graph.input;
-        let mut out = out.chunks_exact_mut(width);
+    fn gather(&self, steps: Range<usize>, pass: &mut Pass<F>) {
+        let width = self.batch.program.graph.input;
+        let start = pass.layout.address(self.batch.program, Slot::Input).start([0; 2], 0);
+        let mut out = pass.work[start..].chunks_exact_mut(width);
         for t in steps {
-            for row in 0..self.stepper.rows {
+            for row in 0..self.batch.rows {
                 let out = out.next().expect("room for every step and row");
                 match self.row_range(row, t, width) {
                     Some(range) => out.copy_from_slice(&self.xs[range]),
@@ -298,10 +242,12 @@ impl<F: KernelFloat> Chunk<'_, F> {
         }
     }
 
-    fn set_runs(&self, t: usize, runs: &mut [bool]) {
+    /// Marks the rows that run at step `t`; whether all do.
+    fn set_runs(&self, t: usize, runs: &mut [bool]) -> bool {
         for (row, runs) in runs.iter_mut().enumerate() {
-            *runs = t < self.time_index.len(self.stepper.first + row);
+            *runs = t < self.time_index.len(self.batch.first + row);
         }
+        runs.iter().all(|runs| *runs)
     }
 
     /// Runs `steps`, from and to `state`. Writes the outputs `(rows, time, output)` unless `ys` is
@@ -312,48 +258,47 @@ impl<F: KernelFloat> Chunk<'_, F> {
         state: &mut [&mut [F]],
         ys: &mut [F],
         save: bool,
-    ) -> Option<Tape<F>> {
-        let stepper = &self.stepper;
-        let (graph, rows) = (&stepper.program.graph, stepper.rows);
-        let output = graph.fields[0];
+    ) -> Option<Buffer<F>> {
+        let batch = &self.batch;
+        let (fields, rows) = (&batch.program.graph.fields, batch.rows);
+        let output = fields[0];
         let block = FORWARD_ROWS.div_ceil(rows).min(steps.len());
-        let mut tape = stepper.tape(if save { steps.len() } else { 1 }, state);
-        let mut scratch = stepper.scratch(block);
-        let mut xs = Buffer::recycled(block * rows * graph.input);
+        let mut pass =
+            batch.forward_pass(if save { steps.len() } else { block }, block, save);
+        let mut tape = batch.tape(&pass, state);
+        let mut at = 0;
         for first in steps.clone().step_by(block) {
             let last = (first + block).min(steps.end);
-            self.gather(first..last, &mut xs[..(last - first) * rows * graph.input]);
-            stepper.project(&xs, last - first, &mut scratch.linears);
+            if !save && at > 0 {
+                batch.rewind(&pass.layout, &mut tape, at);
+                at = 0;
+            }
+            self.gather(first..last, &mut pass);
+            batch.project(&mut pass, &mut tape, at, last - first);
             for t in first..last {
-                let at = if save { t - steps.start } else { 0 };
-                self.set_runs(t, &mut scratch.runs);
-                let x = &xs[(t - first) * rows * graph.input..][..rows * graph.input];
-                stepper.step(t, &mut tape, at, x, &mut scratch, t - first);
-                for (field, &size) in tape.fields.iter_mut().zip(&graph.fields) {
-                    let (before, after) =
-                        field[at * rows * size..(at + 2) * rows * size].split_at_mut(rows * size);
-                    for row in (0..rows).filter(|&row| !scratch.runs[row]) {
-                        let own = row * size..(row + 1) * size;
-                        after[own.clone()].copy_from_slice(&before[own]);
+                let all = self.set_runs(t, &mut pass.runs);
+                batch.step(&mut pass, &mut tape, t, [at, t - first]);
+                for (field, &size) in fields.iter().enumerate().filter(|_| !all) {
+                    let start = pass.layout.address(batch.program, Slot::Before(field));
+                    let start = start.start([at, 0], 0);
+                    for row in (0..rows).filter(|&row| !pass.runs[row]) {
+                        let own = start + row * size..start + (row + 1) * size;
+                        tape.copy_within(own, start + (rows + row) * size);
                     }
                 }
+                at += 1;
                 if !ys.is_empty() {
-                    let h = &tape.fields[0][(at + 1) * rows * output..][..rows * output];
+                    let h = &*batch.field(&pass.layout, &mut tape, 0, at);
                     for (row, h) in h.chunks_exact(output).enumerate() {
                         if let Some(range) = self.row_range(row, t, output) {
                             ys[range].copy_from_slice(h);
                         }
                     }
                 }
-                if !save {
-                    tape.keep_last_state(1, rows, &graph.fields);
-                }
             }
         }
-        let end = if save { steps.len() } else { 0 };
-        for (state, field) in state.iter_mut().zip(&tape.fields) {
-            let size = state.len();
-            state.copy_from_slice(&field[end * size..][..size]);
+        for (field, state) in state.iter_mut().enumerate() {
+            state.copy_from_slice(batch.field(&pass.layout, &mut tape, field, at));
         }
         save.then_some(tape)
     }
@@ -363,38 +308,52 @@ impl<F: KernelFloat> Chunk<'_, F> {
     pub(super) fn backward(
         &self,
         steps: Range<usize>,
-        tape: &Tape<F>,
+        tape: &[F],
         grad: &mut [&mut [F]],
         args: &mut BackwardArgs<F>,
     ) {
-        let graph = &self.stepper.program.graph;
-        let rows = self.stepper.rows;
+        let batch = &self.batch;
+        let program = batch.program;
+        let graph = &program.graph;
+        let rows = batch.rows;
         let block = BACKWARD_ROWS.div_ceil(rows).min(steps.len());
-        let mut work = self.backward_scratch(block);
-        let mut xs = Buffer::recycled(block * rows * graph.input);
+        let extent = Extent { rows, steps: steps.len(), block, saved: true };
+        let mut pass = batch.pass(extent, true, &program.backward);
+        let address = |pass: &Pass<F>, slot| pass.layout.address(program, slot).start([0; 2], 0);
+        let widest = program.sources.iter().map(|source| source.width).max().unwrap_or(0);
+        let mut room = Buffer::recycled(block * rows * widest.max(graph.input));
         for first in steps.clone().step_by(block).rev() {
             let last = (first + block).min(steps.end);
-            let gathered = args.needs_weights || self.stepper.program.reads_input;
-            if gathered {
-                self.gather(first..last, &mut xs[..(last - first) * rows * graph.input]);
+            if args.grads.is_some() || program.reads_input {
+                self.gather(first..last, &mut pass);
             }
-            work.input.fill(F::ZERO);
+            if program.grad_input {
+                let start = address(&pass, Slot::GradInput);
+                pass.work[start..][..block * rows * graph.input].fill(F::ZERO);
+            }
             for t in (first..last).rev() {
                 self.add_outputs(args.grad_ys, t, grad[0]);
                 self.clip_hidden_grad(t, grad[0]);
                 self.record(args.accumulators, t + 1, grad);
-                let x = &xs[(t - first) * rows * graph.input..][..rows * graph.input];
-                self.step_backward(t, t - first, (tape, t - steps.start), x, grad, &mut work, args);
+                let recorded = !args.accumulators.is_empty();
+                let at = [t - steps.start, t - first];
+                self.step_backward(&mut pass, t, at, tape, grad, args.matrices, recorded);
                 self.truncate(t, grad);
             }
-            let rows = (last - first) * rows;
-            if args.needs_weights {
-                self.add_weight_grads(first - steps.start, rows, tape, &xs, &work, args.grads);
+            let count = last - first;
+            if let Some(grads) = &mut args.grads {
+                self.add_weight_grads(&pass, first - steps.start, count, tape, grads, &mut room);
             }
             if !args.dxs.is_empty() {
-                let out = &mut xs[..rows * graph.input];
-                self.input_grads(rows, &work, args.matrices, out);
-                self.scatter(out, first..last, args.dxs);
+                self.input_grads(&mut pass, count, args.matrices);
+                let start = address(&pass, Slot::Input);
+                self.scatter(&pass.work[start..], first..last, args.dxs);
+            }
+        }
+        if let Some(grads) = &mut args.grads {
+            for (index, sum) in grads.vectors.iter_mut().enumerate() {
+                let start = address(&pass, Slot::WeightGrad(index));
+                sum.iter_mut().zip(&pass.work[start..]).for_each(|(sum, value)| *sum += *value);
             }
         }
         if steps.start == 0 {
@@ -402,153 +361,90 @@ impl<F: KernelFloat> Chunk<'_, F> {
         }
     }
 
-    fn backward_scratch(&self, block: usize) -> BackwardScratch<F> {
-        let Program { graph, sources, kept, .. } = self.stepper.program;
-        let rows = self.stepper.rows;
-        let Scratch { linears, zoneout, temps, frame, block: rows_at_once, runs } =
-            self.stepper.scratch(block);
-        let room = |width: usize| Buffer::recycled(rows * width);
-        let input = if self.stepper.program.grad_input { block * rows * graph.input } else { 0 };
-        BackwardScratch {
-            linears,
-            sources: sources.iter().map(|source| room(source.width)).collect(),
-            before: graph.fields.iter().map(|&size| room(size)).collect(),
-            kept: kept.iter().map(|&width| room(width)).collect(),
-            zoneout,
-            temps,
-            input: Buffer::recycled(input),
-            frame,
-            block: rows_at_once,
-            runs,
-        }
-    }
-
-    /// Runs step `t` backward; it is step `of_block` of the block, and step `at` of the tape.
+    /// Runs step `t` backward, which is step `at` of the tape and of the block. `grad` is the
+    /// gradient of the state after it, then of the state before it.
     #[allow(clippy::too_many_arguments)]
     fn step_backward(
         &self,
+        pass: &mut Pass<F>,
         t: usize,
-        of_block: usize,
-        (tape, at): (&Tape<F>, usize),
-        x: &[F],
+        at: [usize; 2],
+        tape: &[F],
         grad: &mut [&mut [F]],
-        work: &mut BackwardScratch<F>,
-        args: &mut BackwardArgs<F>,
+        matrices: &[Vec<Packed<F>>],
+        recorded: bool,
     ) {
-        let stepper = &self.stepper;
-        let Program { graph, adjoint, slots, sources, backward, .. } = stepper.program;
-        let (rows, recorded) = (stepper.rows, !args.accumulators.is_empty());
-        self.set_runs(t, &mut work.runs);
-        stepper.fill_zoneout(t, &mut work.zoneout);
-        if !recorded {
-            grad.iter_mut().for_each(|grad| flush_subnormals(grad));
-        }
-        let mut frame = emptied(std::mem::take(&mut work.frame));
-        frame.resize_with(slots.count(), || Rows::None);
-        let mut put = |slot: Slot, rows| frame[slots.index(slot)] = rows;
-        put(Slot::Input, Rows::Read(x, graph.input));
-        put(Slot::Mask, Rows::Read(stepper.mask, graph.fields[0]));
-        for (field, &size) in graph.fields.iter().enumerate() {
-            let (values, size_at) = (&tape.fields[field], rows * size);
-            put(Slot::Before(field), Rows::Read(&values[at * size_at..][..size_at], size));
-            put(Slot::After(field), Rows::Read(&values[(at + 1) * size_at..][..size_at], size));
-            put(Slot::Zoneout(field), Rows::Read(&work.zoneout[field], size));
-            put(Slot::Grad(field), Rows::Read(grad[field], size));
-        }
-        for (index, (values, &size)) in work.before.iter_mut().zip(&graph.fields).enumerate() {
-            if stepper.program.fill_fields[index] {
-                values.fill(F::ZERO);
+        let batch = &self.batch;
+        let Program { graph, adjoint, sources, products, backward, .. } = batch.program;
+        let all = self.set_runs(t, &mut pass.runs);
+        batch.fill_zoneout(t, pass);
+        let Pass { layout, stages, work, runs } = pass;
+        let address = |slot| layout.address(batch.program, slot);
+        for (field, grad) in grad.iter_mut().enumerate() {
+            if !recorded {
+                flush_subnormals(grad);
             }
-            put(Slot::GradBefore(index), Rows::Write(values, size));
-        }
-        for (index, (values, linear)) in work.linears.iter_mut().zip(&graph.linears).enumerate() {
-            let width = linear.width;
-            let own = &mut values[of_block * rows * width..][..rows * width];
-            if stepper.program.fill_linears[index] {
-                own.fill(F::ZERO);
-            }
-            put(Slot::GradLinear(index), Rows::Write(own, width));
-        }
-        for (index, (values, source)) in work.sources.iter_mut().zip(sources).enumerate() {
-            put(Slot::GradSource(index), Rows::Write(values, source.width));
-        }
-        for (index, (values, source)) in tape.sources.iter().zip(sources).enumerate() {
-            if matches!(source.slot, Slot::Source(_)) {
-                let own = &values[at * rows * source.width..][..rows * source.width];
-                put(Slot::Source(index), Rows::Read(own, source.width));
+            work[address(Slot::Grad(field)).start(at, 0)..][..grad.len()].copy_from_slice(grad);
+            if batch.program.fill_fields[field] {
+                let start = address(Slot::GradBefore(field)).start(at, 0);
+                work[start..start + grad.len()].fill(F::ZERO);
             }
         }
-        for (index, (values, &width)) in tape.saved.iter().zip(&stepper.program.saved).enumerate() {
-            put(
-                Slot::Saved(index),
-                Rows::Read(&values[at * rows * width..][..rows * width], width),
-            );
+        for (index, linear) in graph.linears.iter().enumerate() {
+            if batch.program.fill_linears[index] {
+                let start = address(Slot::GradLinear(index)).start(at, 0);
+                work[start..start + batch.rows * linear.width].fill(F::ZERO);
+            }
         }
-        for (index, (values, &width)) in work.kept.iter_mut().zip(&stepper.program.kept).enumerate()
-        {
-            put(Slot::Kept(index), Rows::Write(values, width));
-        }
-        for (index, (values, &width)) in
-            work.temps.iter_mut().zip(&stepper.program.temps).enumerate()
-        {
-            put(Slot::Temp(index), Rows::Temp(values, width));
-        }
-        if !work.input.is_empty() {
-            let own = &mut work.input[of_block * rows * graph.input..][..rows * graph.input];
-            put(Slot::GradInput, Rows::Write(own, graph.input));
-        }
-        for stage in backward {
-            let grads = &mut args.grads.vectors;
-            stepper.run(&stage.instructions, &mut frame, grads, work.block, &work.runs);
-            for &source in &stage.products {
-                let own = slots.index(Slot::GradSource(source));
-                let mut out = std::mem::replace(&mut frame[own], Rows::None);
-                let Rows::Write(values, width) = &mut out else { unreachable!("it was put there") };
-                let mut begun = false;
-                for linear in 0..graph.linears.len() {
-                    if adjoint.linears[linear].is_empty() {
-                        continue;
-                    }
-                    let products = &stepper.program.products[linear];
-                    for (of, matrix) in products.iter().zip(&args.matrices[linear]) {
-                        if *of != Some(source) {
+        let mut memory = Memory { tape: Tape::Read(tape), work: &mut *work, step: at };
+        for (stage, instructions) in backward.iter().zip(&*stages) {
+            batch.run(layout, instructions, &mut memory, runs);
+            for &index in &stage.products {
+                let source = sources[index];
+                let out = (address(source.grad), batch.rows * source.width);
+                let mut begun = source.adds;
+                for linear in (0..graph.linears.len()).filter(|l| !adjoint.linears[*l].is_empty()) {
+                    let width = graph.linears[linear].width;
+                    for (of, matrix) in products[linear].iter().zip(&matrices[linear]) {
+                        if *of != Some(index) {
                             continue;
                         }
-                        let (d, stride) = frame[slots.index(Slot::GradLinear(linear))].from(0);
-                        let d = Lhs::Rows { values: d, rows, stride };
+                        let d = (address(Slot::GradLinear(linear)), batch.rows * width);
+                        let (out, d) = memory.pair(out, d);
+                        let d = Lhs::Rows { values: d, rows: batch.rows, stride: width };
                         match begun {
-                            false => set_product(Output::rows(values, *width), d, matrix),
-                            true => add_product(Output::rows(values, *width), d, matrix),
+                            false => set_product(Output::rows(out, source.width), d, matrix),
+                            true => add_product(Output::rows(out, source.width), d, matrix),
                         }
                         begun = true;
                     }
                 }
-                frame[own] = out;
             }
         }
-        work.frame = emptied(frame);
-        for (values, linear) in work.linears.iter_mut().zip(&graph.linears) {
-            let own = &mut values[of_block * rows * linear.width..][..rows * linear.width];
-            for (row, d) in own.chunks_exact_mut(linear.width).enumerate() {
-                if !work.runs[row] {
-                    d.fill(F::ZERO);
-                }
-            }
+        for (index, linear) in graph.linears.iter().enumerate() {
+            let start = address(Slot::GradLinear(index)).start(at, 0);
+            let own = &mut work[start..start + batch.rows * linear.width];
+            let ended = own.chunks_exact_mut(linear.width).zip(&*runs).filter(|(_, runs)| !**runs);
+            ended.for_each(|(d, _)| d.fill(F::ZERO));
             if !recorded {
                 flush_subnormals(own);
             }
         }
-        for ((grad, before), &size) in grad.iter_mut().zip(&work.before).zip(&graph.fields) {
-            let pairs = grad.chunks_exact_mut(size).zip(before.chunks_exact(size)).enumerate();
-            for (_, (grad, before)) in pairs.filter(|(row, _)| work.runs[*row]) {
+        for (field, (grad, &size)) in grad.iter_mut().zip(&graph.fields).enumerate() {
+            let before = &work[address(Slot::GradBefore(field)).start(at, 0)..][..grad.len()];
+            if all {
                 grad.copy_from_slice(before);
+                continue;
             }
+            let rows = grad.chunks_exact_mut(size).zip(before.chunks_exact(size)).zip(&*runs);
+            let running = rows.filter(|(_, runs)| **runs);
+            running.for_each(|((grad, before), _)| grad.copy_from_slice(before));
         }
     }
 
     /// Adds dL/dy_t to dL/dh.
     fn add_outputs(&self, grad_ys: &[F], t: usize, dh: &mut [F]) {
-        let output = self.stepper.program.graph.fields[0];
+        let output = self.batch.program.graph.fields[0];
         if grad_ys.is_empty() {
             return;
         }
@@ -562,9 +458,9 @@ impl<F: KernelFloat> Chunk<'_, F> {
     /// Clips dL/dh after step `t`, of the examples that run there.
     fn clip_hidden_grad(&self, t: usize, dh: &mut [F]) {
         let Some(bound) = self.bptt.clip else { return };
-        let output = self.stepper.program.graph.fields[0];
+        let output = self.batch.program.graph.fields[0];
         for (row, dh) in dh.chunks_exact_mut(output).enumerate() {
-            if t < self.time_index.len(self.stepper.first + row) {
+            if t < self.time_index.len(self.batch.first + row) {
                 clip(dh, bound);
             }
         }
@@ -575,9 +471,9 @@ impl<F: KernelFloat> Chunk<'_, F> {
         if self.bptt.truncation.is_none() {
             return;
         }
-        for (grad, &size) in grad.iter_mut().zip(&self.stepper.program.graph.fields) {
+        for (grad, &size) in grad.iter_mut().zip(&self.batch.program.graph.fields) {
             for (row, grad) in grad.chunks_exact_mut(size).enumerate() {
-                if self.bptt.ends(t, self.time_index.len(self.stepper.first + row)) {
+                if self.bptt.ends(t, self.time_index.len(self.batch.first + row)) {
                     grad.fill(F::ZERO);
                 }
             }
@@ -585,80 +481,74 @@ impl<F: KernelFloat> Chunk<'_, F> {
     }
 
     fn record(&self, accumulators: &mut [GradientAccumulator], step: usize, grad: &[&mut [F]]) {
-        let sizes = &self.stepper.program.graph.fields;
+        let sizes = &self.batch.program.graph.fields;
         for (accumulator, (grad, &size)) in accumulators.iter_mut().zip(grad.iter().zip(sizes)) {
             for (row, grad) in grad.chunks_exact(size).enumerate() {
-                accumulator.put(self.stepper.first + row, step, grad);
+                accumulator.put(self.batch.first + row, step, grad);
             }
         }
     }
 
-    /// Adds the gradients of the weights of a block of `rows` rows that begins at step `at` of the
-    /// tape.
+    /// Adds the gradients of the weights of a block of `steps` steps, from step `at` of the tape
+    /// on. `room` holds as many elements as the widest left side.
     fn add_weight_grads(
         &self,
+        pass: &Pass<F>,
         at: usize,
-        rows: usize,
-        tape: &Tape<F>,
-        xs: &[F],
-        work: &BackwardScratch<F>,
+        steps: usize,
+        tape: &[F],
         grads: &mut WeightGrads<F>,
+        room: &mut [F],
     ) {
-        let Program { graph, adjoint, sources, .. } = self.stepper.program;
-        let widest = sources.iter().map(|source| source.width).max().unwrap_or(0).max(graph.input);
-        let mut room = Buffer::recycled(rows * widest);
-        for (linear, (bias, products)) in grads.linears.iter_mut().enumerate() {
+        let Program { graph, adjoint, sources, products, .. } = self.batch.program;
+        let rows = steps * self.batch.rows;
+        let values = |address: Address, width: usize| -> &[F] {
+            let start = address.start([at, 0], 0);
+            match address.region {
+                super::layout::Region::Tape => &tape[start..start + rows * width],
+                super::layout::Region::Work => &pass.work[start..start + rows * width],
+            }
+        };
+        let address = |slot| pass.layout.address(self.batch.program, slot);
+        for (linear, (bias, sums)) in grads.linears.iter_mut().enumerate() {
             if adjoint.linears[linear].is_empty() {
                 continue;
             }
             let width = graph.linears[linear].width;
-            let d = &work.linears[linear][..rows * width];
+            let d = values(address(Slot::GradLinear(linear)), width);
             for row in d.chunks_exact(width) {
                 bias.iter_mut().zip(row).for_each(|(sum, value)| *sum += *value);
             }
             let right = Packed::pack(d, MatrixLayout::rows(rows, width));
-            for (source, sum) in self.stepper.program.products[linear].iter().zip(products) {
-                let (left, size) = match *source {
-                    None => (&xs[..rows * graph.input], graph.input),
-                    Some(index) => {
-                        let size = sources[index].width;
-                        let first = at * self.stepper.rows * size;
-                        let values = match sources[index].slot {
-                            Slot::Before(field) => &tape.fields[field][first..],
-                            Slot::After(field) => {
-                                &tape.fields[field][first + self.stepper.rows * size..]
-                            }
-                            _ => &tape.sources[index][first..],
-                        };
-                        (&values[..rows * size], size)
-                    }
+            for (source, sum) in products[linear].iter().zip(sums) {
+                let (slot, size) = match *source {
+                    None => (Slot::Input, graph.input),
+                    Some(index) => (sources[index].slot, sources[index].width),
                 };
-                let left = Interleaved::new(left, size, &mut room);
+                let left = Interleaved::new(values(address(slot), size), size, room);
                 add_product(sum.out(), Lhs::Interleaved(&left), &right);
             }
         }
     }
 
-    /// The gradient of the inputs of a block.
-    fn input_grads(
-        &self,
-        rows: usize,
-        work: &BackwardScratch<F>,
-        matrices: &[Vec<Packed<F>>],
-        out: &mut [F],
-    ) {
-        let Program { graph, adjoint, .. } = self.stepper.program;
+    /// The gradient of the inputs of a block of `steps` steps, in the place of the inputs.
+    fn input_grads(&self, pass: &mut Pass<F>, steps: usize, matrices: &[Vec<Packed<F>>]) {
+        let Program { graph, adjoint, products, .. } = self.batch.program;
+        let rows = steps * self.batch.rows;
+        let address = |slot| pass.layout.address(self.batch.program, slot);
+        let out = (address(Slot::Input), rows * graph.input);
+        let mut memory =
+            Memory { tape: Tape::Read(&[]), work: &mut pass.work, step: [0; 2] };
         let mut begun = false;
-        for (linear, matrices) in matrices.iter().enumerate() {
-            if adjoint.linears[linear].is_empty() {
-                continue;
-            }
-            for (source, matrix) in self.stepper.program.products[linear].iter().zip(matrices) {
+        for linear in (0..graph.linears.len()).filter(|l| !adjoint.linears[*l].is_empty()) {
+            let stride = graph.linears[linear].width;
+            for (source, matrix) in products[linear].iter().zip(&matrices[linear]) {
                 if source.is_some() {
                     continue;
                 }
-                let stride = graph.linears[linear].width;
-                let d = Lhs::Rows { values: &work.linears[linear], rows, stride };
+                let (out, d) =
+                    memory.pair(out, (address(Slot::GradLinear(linear)), rows * stride));
+                let d = Lhs::Rows { values: d, rows, stride };
                 match begun {
                     false => set_product(Output::rows(out, graph.input), d, matrix),
                     true => add_product(Output::rows(out, graph.input), d, matrix),
@@ -666,18 +556,21 @@ impl<F: KernelFloat> Chunk<'_, F> {
                 begun = true;
             }
         }
+        let direct = (address(Slot::GradInput), rows * graph.input);
+        let direct = if self.batch.program.grad_input { direct } else { (direct.0, 0) };
+        let (out, direct) = memory.pair(out, direct);
         if !begun {
             out.fill(F::ZERO);
         }
-        out.iter_mut().zip(&*work.input).for_each(|(out, direct)| *out += *direct);
+        out.iter_mut().zip(direct).for_each(|(out, direct)| *out += *direct);
     }
 
     /// The inverse of [`Chunk::gather`]; padding is left alone.
     fn scatter(&self, by_step: &[F], steps: Range<usize>, out: &mut [F]) {
-        let width = self.stepper.program.graph.input;
+        let width = self.batch.program.graph.input;
         let mut values = by_step.chunks_exact(width);
         for t in steps {
-            for row in 0..self.stepper.rows {
+            for row in 0..self.batch.rows {
                 let value = values.next().expect("a value for every step and row");
                 if let Some(range) = self.row_range(row, t, width) {
                     out[range].copy_from_slice(value);

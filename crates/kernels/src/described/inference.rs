@@ -1,8 +1,9 @@
 //! A snapshot of a described cell's weights for inference.
 
-use super::chunk::{Scratch, Stepper, Tape};
-use super::program::Program;
+use super::chunk::{Batch, Pass};
+use super::program::{Program, Slot};
 use super::weights::Weights;
+use crate::buffer::Buffer;
 use crate::weights::values;
 use candle_core::{bail, Device, Result, Tensor};
 use recurrent_core::{check_step, Carry, InferenceLayer, Stream, Zoneout};
@@ -19,15 +20,9 @@ pub(super) struct InferenceKernel {
 }
 
 impl InferenceKernel {
-    fn stepper(&self, batch: usize) -> Stepper<'_, f32> {
-        Stepper {
-            program: &self.program,
-            weights: &self.weights,
-            zoneout: &self.zoneout,
-            mask: &[],
-            first: 0,
-            rows: batch,
-        }
+    fn batch(&self, rows: usize) -> Batch<'_, f32> {
+        let Self { program, weights, zoneout, .. } = self;
+        Batch { program, weights, zoneout, mask: &[], first: 0, rows }
     }
 }
 
@@ -43,28 +38,18 @@ impl InferenceLayer for InferenceKernel {
     fn stream(self: Arc<Self>, batch: usize) -> Box<dyn Stream> {
         let mut start: Vec<_> = self.start.iter().map(|start| start.repeat(batch)).collect();
         let start: Vec<_> = start.iter_mut().map(|field| &mut field[..]).collect();
-        let stepper = self.stepper(batch);
-        let (tape, scratch) = (stepper.tape(1, &start), stepper.scratch(1));
-        Box::new(KernelStream { tape, scratch, batch, kernel: self })
+        let own = self.batch(batch);
+        let pass = own.forward_pass(1, 1, false);
+        let tape = own.tape(&pass, &start);
+        Box::new(KernelStream { tape, pass, batch, kernel: self })
     }
 }
 
 struct KernelStream {
-    tape: Tape<f32>, // one step; the fields begin with the state before it
-    scratch: Scratch<f32>,
+    tape: Buffer<f32>, // one step, from the state before it
+    pass: Pass<f32>,
     batch: usize,
     kernel: Arc<InferenceKernel>,
-}
-
-impl KernelStream {
-    /// Name, size and values of each field of the state.
-    fn fields(&mut self) -> impl Iterator<Item = (&'static str, usize, &mut [f32])> {
-        let batch = self.batch;
-        let sizes = self.kernel.program.graph.fields.iter().zip(self.kernel.field_names);
-        sizes
-            .zip(&mut self.tape.fields)
-            .map(move |((&size, name), field)| (*name, size, &mut field[..batch * size]))
-    }
 }
 
 impl Stream for KernelStream {
@@ -74,33 +59,36 @@ impl Stream for KernelStream {
 
     fn step(&mut self, xs: &[f32], ys: &mut [f32]) -> Result<()> {
         check_step(self.sizes(), xs, ys)?;
-        let batch = self.batch;
-        let stepper = self.kernel.stepper(batch);
-        stepper.project(xs, 1, &mut self.scratch.linears);
-        stepper.step(0, &mut self.tape, 0, xs, &mut self.scratch, 0);
-        self.tape.keep_last_state(1, batch, &self.kernel.program.graph.fields);
-        let size = ys.len();
-        ys.copy_from_slice(&self.tape.fields[0][..size]);
+        let Self { tape, pass, kernel, .. } = self;
+        let batch = kernel.batch(self.batch);
+        let input = pass.layout.address(&kernel.program, Slot::Input).start([0; 2], 0);
+        pass.work[input..input + xs.len()].copy_from_slice(xs);
+        batch.project(pass, tape, 0, 1);
+        batch.step(pass, tape, 0, [0; 2]);
+        batch.rewind(&pass.layout, tape, 1);
+        ys.copy_from_slice(batch.field(&pass.layout, tape, 0, 0));
         Ok(())
     }
 
     fn carry(&self) -> Result<Carry> {
         let fields = self.kernel.program.graph.fields.iter().zip(self.kernel.field_names);
-        let field = |((&size, name), values): ((&usize, &&'static str), &[f32])| {
-            let own = &values[..self.batch * size];
+        let field = |(index, (&size, name)): (usize, (&usize, &&'static str))| {
+            let slot = self.pass.layout.address(&self.kernel.program, Slot::Before(index));
+            let own = &self.tape[slot.start([0; 2], 0)..][..self.batch * size];
             Ok((*name, Tensor::from_slice(own, (self.batch, size), &Device::Cpu)?))
         };
-        let values = self.tape.fields.iter().map(|field| &field[..]);
-        Ok(Carry::Cell(fields.zip(values).map(field).collect::<Result<_>>()?))
+        Ok(Carry::Cell(fields.enumerate().map(field).collect::<Result<_>>()?))
     }
 
     fn set_carry(&mut self, carry: &Carry) -> Result<()> {
-        let batch = self.batch;
-        for (name, size, state) in self.fields() {
+        let Self { tape, pass, batch, kernel } = self;
+        let fields = kernel.program.graph.fields.iter().zip(kernel.field_names);
+        for (index, (&size, name)) in fields.enumerate() {
             let field = carry.field(name)?;
-            if field.dims() != [batch, size] {
+            if field.dims() != [*batch, size] {
                 bail!("stream carry {name}: expected ({batch}, {size}), got {:?}", field.dims())
             }
+            let state = kernel.batch(*batch).field(&pass.layout, tape, index, 0);
             state.copy_from_slice(&values::<f32>(&field.contiguous()?)?);
         }
         Ok(())

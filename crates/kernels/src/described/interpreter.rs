@@ -1,12 +1,13 @@
 //! Runs instructions over rows.
 
-use super::program::{Instruction, Op, Operand};
+use super::layout::{Address, Bound, Region};
+use super::program::{Chain, Op};
 use crate::simd::SimdLoop;
 use crate::KernelFloat;
 use recurrent_core::description::{Binary, Unary};
 use std::hint::black_box;
 
-/// The values of a block of rows in registers: few enough to stay in the first-level cache.
+/// The values of a block of rows in scratch memory: few enough to stay in the first-level cache.
 const BLOCK: usize = 1024;
 
 /// The number of rows that an instruction runs over at once, with `width` values each.
@@ -14,44 +15,93 @@ pub(super) fn block_rows(width: usize) -> usize {
     (BLOCK / width.max(1)).max(1)
 }
 
-/// The rows of a slot in one step.
-pub(super) enum Rows<'a, F> {
-    /// They are only read.
-    Read(&'a [F], usize),
-    /// They may be written.
-    Write(&'a mut [F], usize),
-    /// A block of rows of scratch memory.
-    Temp(&'a mut [F], usize),
-    /// They do not exist, or are being written.
-    None,
+/// The tape, which the forward pass writes and the backward pass reads.
+pub(super) enum Tape<'a, F> {
+    Write(&'a mut [F]),
+    Read(&'a [F]),
 }
 
-impl<F> Rows<'_, F> {
-    /// The rows from `first` on, and their width.
+impl<F> Tape<'_, F> {
     #[inline(always)]
-    pub(super) fn from(&self, first: usize) -> (&[F], usize) {
+    pub(super) fn values(&self) -> &[F] {
         match self {
-            Self::Read(values, width) => (&values[first * width..], *width),
-            Self::Write(values, width) => (&values[first * width..], *width),
-            Self::Temp(values, width) => (values, *width),
-            Self::None => panic!("an instruction reads a slot that is empty"),
+            Self::Write(values) => values,
+            Self::Read(values) => values,
         }
     }
 }
 
-/// The vectors of weights, and their gradients.
-pub(super) struct Vectors<'a, F> {
-    /// By weight; matrices are empty.
-    pub(super) values: &'a [Vec<F>],
-    /// By weight, or empty: the pass adds to them.
-    pub(super) grads: &'a mut [Vec<F>],
+/// The memory of one step: the tape and the scratch memory, and the position of the step in each.
+pub(super) struct Memory<'a, F> {
+    pub(super) tape: Tape<'a, F>,
+    pub(super) work: &'a mut [F],
+    pub(super) step: [usize; 2],
+}
+
+impl<F> Memory<'_, F> {
+    /// The rows at `address`.
+    pub(super) fn rows(&self, address: Address, len: usize) -> &[F] {
+        let start = address.start(self.step, 0);
+        match address.region {
+            Region::Tape => &self.tape.values()[start..start + len],
+            Region::Work => &self.work[start..start + len],
+        }
+    }
+
+    /// The rows at two addresses that do not overlap, the first of them to write.
+    pub(super) fn pair(&mut self, write: (Address, usize), read: (Address, usize)) -> (&mut [F], &[F]) {
+        let (start, len) = (write.0.start(self.step, 0), write.1);
+        let from = read.0.start(self.step, 0);
+        let (mut around, out) = self.split(write.0.region, start, len);
+        around.of = read.0.region;
+        (out, &around.from(from)[..read.1])
+    }
+
+    /// `len` values of a region to write, and everything else to read.
+    #[inline(always)]
+    fn split(&mut self, region: Region, start: usize, len: usize) -> (Around<'_, F>, &mut [F]) {
+        let (whole, other) = match (region, &mut self.tape) {
+            (Region::Work, tape) => (&mut *self.work, tape.values()),
+            (Region::Tape, Tape::Write(tape)) => (&mut **tape, &*self.work),
+            (Region::Tape, Tape::Read(_)) => panic!("the backward pass does not write the tape"),
+        };
+        let (low, rest) = whole.split_at_mut(start);
+        let (out, high) = rest.split_at_mut(len);
+        (Around { low, high, other, own: region, of: region, end: start + len }, out)
+    }
+}
+
+/// The memory around the rows that an instruction writes.
+#[derive(Clone, Copy)]
+struct Around<'a, F> {
+    low: &'a [F],
+    high: &'a [F],
+    other: &'a [F],
+    /// The region that is written.
+    own: Region,
+    /// The region that is read.
+    of: Region,
+    end: usize,
+}
+
+impl<'a, F> Around<'a, F> {
+    /// The values from `start` on.
+    #[inline(always)]
+    fn from(&self, start: usize) -> &'a [F] {
+        if self.of != self.own {
+            &self.other[start..]
+        } else if start >= self.end {
+            &self.high[start - self.end..]
+        } else {
+            &self.low[start..]
+        }
+    }
 }
 
 /// Some instructions over all rows of a step.
-pub(super) struct Interpreter<'a, 'b, 'c, F> {
-    pub(super) instructions: &'a [Instruction],
-    pub(super) frame: &'a mut [Rows<'b, F>],
-    pub(super) vectors: &'a mut Vectors<'c, F>,
+pub(super) struct Interpreter<'a, 'b, F> {
+    pub(super) instructions: &'a [Bound],
+    pub(super) memory: &'a mut Memory<'b, F>,
     pub(super) rows: usize,
     /// The most rows of a block.
     pub(super) block: usize,
@@ -59,111 +109,7 @@ pub(super) struct Interpreter<'a, 'b, 'c, F> {
     pub(super) runs: &'a [bool],
 }
 
-/// An operand: rows of `stride` elements; `stride` 0: the same for all rows.
-#[derive(Clone, Copy)]
-struct Input<'a, F> {
-    values: &'a [F],
-    stride: usize,
-    /// Whether it has one column.
-    narrow: bool,
-}
-
-impl<F: KernelFloat> Interpreter<'_, '_, '_, F> {
-    #[inline(always)]
-    fn instruction<const FUSED: bool>(&mut self, code: &Instruction, first: usize, rows: usize) {
-        if let Op::AddToWeight(weight, a) = code.op {
-            return self.add_to_weight(weight, code, a, first, rows);
-        }
-        let mut out = std::mem::replace(&mut self.frame[code.out], Rows::None);
-        let (values, stride) = match &mut out {
-            Rows::Write(values, width) => (&mut values[first * *width..], *width),
-            Rows::Temp(values, width) => (&mut values[..], *width),
-            Rows::Read(..) | Rows::None => panic!("an instruction writes a slot that is empty"),
-        };
-        let room =
-            Output { values: black_box(values), stride, start: code.start, width: code.width };
-        let constants = constants::<F>(code.op);
-        let read = |index: usize, operand: Operand| {
-            self.input(operand, first, code.narrow[index], &constants[index..=index])
-        };
-        match code.op {
-            Op::Copy(a) => room.unary(rows, read(0, a), |_, a| a),
-            Op::Accumulate(a) => room.unary(rows, read(0, a), |out, a| out + a),
-            Op::Unary(function, a) => {
-                let a = read(0, a);
-                match function {
-                    Unary::Neg => room.unary(rows, a, |_, a: F| -a),
-                    Unary::Sigmoid => room.unary(rows, a, |_, a: F| a.sigmoid::<FUSED>()),
-                    Unary::Tanh => room.unary(rows, a, |_, a: F| KernelFloat::tanh::<FUSED>(a)),
-                    Unary::Relu => room.unary(rows, a, |_, a| relu(a)),
-                    Unary::Exp => room.unary(rows, a, |_, a: F| KernelFloat::exp::<FUSED>(a).0),
-                    Unary::Sqrt => room.unary(rows, a, |_, a: F| a.root()),
-                    Unary::Recip => room.unary(rows, a, |_, a| F::ONE / a),
-                }
-            }
-            Op::Binary(function, a, b) => {
-                let (a, b) = (read(0, a), read(1, b));
-                match function {
-                    Binary::Add => room.binary(rows, a, b, |a, b| a + b),
-                    Binary::Sub => room.binary(rows, a, b, |a, b| a - b),
-                    Binary::Mul => room.binary(rows, a, b, |a, b| a * b),
-                    Binary::SigmoidGrad => room.binary(rows, a, b, |a, b| a * b * (F::ONE - b)),
-                    Binary::TanhGrad => room.binary(rows, a, b, |a, b| a * (F::ONE - b * b)),
-                    Binary::ReluGrad => {
-                        room.binary(rows, a, b, |a, b| if b > F::ZERO { a } else { F::ZERO })
-                    }
-                }
-            }
-            Op::Sum(a) => room.sum(rows, read(0, a)),
-            Op::AddToWeight(..) => {}
-        }
-        self.frame[code.out] = out;
-    }
-
-    #[inline(always)]
-    fn input<'a>(
-        &'a self,
-        operand: Operand,
-        first: usize,
-        narrow: bool,
-        constant: &'a [F],
-    ) -> Input<'a, F> {
-        match operand {
-            Operand::Rows { slot, start } => {
-                let (values, stride) = self.frame[slot].from(first);
-                Input { values: &values[start..], stride, narrow }
-            }
-            Operand::Weight { weight, start } => {
-                Input { values: &self.vectors.values[weight][start..], stride: 0, narrow }
-            }
-            Operand::Constant(_) => Input { values: constant, stride: 0, narrow: true },
-        }
-    }
-
-    fn add_to_weight(
-        &mut self,
-        weight: usize,
-        code: &Instruction,
-        a: Operand,
-        first: usize,
-        rows: usize,
-    ) {
-        let mut grads = std::mem::take(&mut self.vectors.grads[weight]);
-        let constants = constants::<F>(code.op);
-        let a = self.input(a, first, code.narrow[0], &constants[..1]);
-        let sum = &mut grads[code.start..][..code.width];
-        for row in (0..rows).filter(|row| self.runs[first + row]) {
-            let values = &a.values[row * a.stride..];
-            match a.narrow {
-                true => sum.iter_mut().for_each(|sum| *sum += values[0]),
-                false => sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += *value),
-            }
-        }
-        self.vectors.grads[weight] = grads;
-    }
-}
-
-impl<F: KernelFloat> SimdLoop for Interpreter<'_, '_, '_, F> {
+impl<F: KernelFloat> SimdLoop for Interpreter<'_, '_, F> {
     #[inline(always)]
     fn run<const FUSED: bool>(mut self) {
         let instructions = self.instructions;
@@ -176,6 +122,106 @@ impl<F: KernelFloat> SimdLoop for Interpreter<'_, '_, '_, F> {
     }
 }
 
+/// An operand: rows `row` elements apart; `narrow`: one value a row.
+#[derive(Clone, Copy)]
+struct Input<'a, F> {
+    values: &'a [F],
+    row: usize,
+    narrow: bool,
+}
+
+impl<'a, F: Copy> Input<'a, F> {
+    #[inline(always)]
+    fn row(&self, row: usize, width: usize) -> &'a [F] {
+        &self.values[row * self.row..][..width]
+    }
+
+    #[inline(always)]
+    fn value(&self, row: usize) -> F {
+        self.values[row * self.row]
+    }
+}
+
+impl<F: KernelFloat> Interpreter<'_, '_, F> {
+    #[inline(always)]
+    fn instruction<const FUSED: bool>(&mut self, code: &Bound, first: usize, rows: usize) {
+        let runs = self.runs;
+        let step = self.memory.step;
+        let start = code.out.start(step, first);
+        let len = code.out.row * (rows - 1) + code.out_width;
+        let (around, out) = self.memory.split(code.out.region, start, len);
+        let read = |index: usize| {
+            let Address { region, row, .. } = code.operands[index];
+            let around = Around { of: region, ..around };
+            let values = around.from(code.operands[index].start(step, first));
+            Input { values, row, narrow: code.narrow[index] }
+        };
+        // All rows as one, if they lie without gaps.
+        let (rows, width) = match code.dense || rows == 1 {
+            true => (1, rows * code.width),
+            false => (rows, code.width),
+        };
+        let room = Output { values: black_box(out), row: code.out.row, rows, width };
+        match code.op {
+            Op::Copy => room.unary(read(0), |a| a),
+            Op::Accumulate => room.accumulate(read(0)),
+            Op::Unary(function) => {
+                let a = read(0);
+                match function {
+                    Unary::Neg => room.unary(a, |a: F| -a),
+                    Unary::Sigmoid => room.unary(a, |a: F| a.sigmoid::<FUSED>()),
+                    Unary::Tanh => room.unary(a, |a: F| KernelFloat::tanh::<FUSED>(a)),
+                    Unary::Relu => room.unary(a, |a| relu(a)),
+                    Unary::Exp => room.unary(a, |a: F| KernelFloat::exp::<FUSED>(a).0),
+                    Unary::Sqrt => room.unary(a, |a: F| a.root()),
+                    Unary::Recip => room.unary(a, |a| F::ONE / a),
+                }
+            }
+            Op::Binary(function) => {
+                let (a, b) = (read(0), read(1));
+                match function {
+                    Binary::Add => room.binary(a, b, |a, b| a + b),
+                    Binary::Sub => room.binary(a, b, |a, b| a - b),
+                    Binary::Mul => room.binary(a, b, |a, b| a * b),
+                    Binary::SigmoidGrad => room.binary(a, b, sigmoid_grad),
+                    Binary::TanhGrad => room.binary(a, b, tanh_grad),
+                    Binary::ReluGrad => {
+                        room.binary(a, b, |a, b| if b > F::ZERO { a } else { F::ZERO })
+                    }
+                }
+            }
+            Op::Chain(chain) => {
+                let (a, b, c) = (read(0), read(1), read(2));
+                match chain {
+                    Chain::MulAdd => room.ternary(a, b, c, |a, b, c| a * b + c),
+                    Chain::MulMul => room.ternary(a, b, c, |a, b, c| a * b * c),
+                    Chain::SubMul => room.ternary(a, b, c, |a, b, c| (a - b) * c),
+                    Chain::AddAdd => room.ternary(a, b, c, |a, b, c| a + b + c),
+                    Chain::MulSigmoidGrad => {
+                        room.ternary(a, b, c, |a, b, c| sigmoid_grad(a * b, c))
+                    }
+                    Chain::MulTanhGrad => room.ternary(a, b, c, |a, b, c| tanh_grad(a * b, c)),
+                }
+            }
+            Op::Sum => room.sum(read(0)),
+            Op::AddToWeight => room.add_rows(&runs[first..], read(0), None),
+            Op::AddProductToWeight => room.add_rows(&runs[first..], read(0), Some(read(1))),
+        }
+    }
+}
+
+/// The gradient `a` through `b` = σ(·).
+#[inline(always)]
+fn sigmoid_grad<F: KernelFloat>(a: F, b: F) -> F {
+    a * b * (F::ONE - b)
+}
+
+/// The gradient `a` through `b` = tanh(·).
+#[inline(always)]
+fn tanh_grad<F: KernelFloat>(a: F, b: F) -> F {
+    a * (F::ONE - b * b)
+}
+
 /// max(a, 0); NaN stays.
 #[inline(always)]
 fn relu<F: KernelFloat>(a: F) -> F {
@@ -186,124 +232,140 @@ fn relu<F: KernelFloat>(a: F) -> F {
     }
 }
 
-/// The constants among the operands.
-#[inline(always)]
-fn constants<F: KernelFloat>(op: Op) -> [F; 2] {
-    let value = |operand: Operand| match operand {
-        Operand::Constant(value) => F::from_f64(value),
-        _ => F::ZERO,
-    };
-    match op {
-        Op::Copy(a) | Op::Accumulate(a) | Op::Unary(_, a) | Op::Sum(a) | Op::AddToWeight(_, a) => {
-            [value(a), F::ZERO]
-        }
-        Op::Binary(_, a, b) => [value(a), value(b)],
-    }
-}
-
-/// Columns of the rows that an instruction writes.
+/// The rows that an instruction writes.
 struct Output<'a, F> {
     values: &'a mut [F],
-    stride: usize,
-    start: usize,
+    row: usize,
+    rows: usize,
     width: usize,
 }
 
 impl<F: KernelFloat> Output<'_, F> {
-    /// All rows as one, if they and the operands lie without gaps.
     #[inline(always)]
-    fn whole(&self, inputs: &[Input<F>]) -> bool {
-        let dense = |input: &Input<F>| match input.narrow {
-            true => input.stride == 0,
-            false => input.stride == self.width,
-        };
-        self.stride == self.width && inputs.iter().all(dense)
+    fn row(&mut self, row: usize) -> &mut [F] {
+        &mut self.values[row * self.row..][..self.width]
     }
 
     #[inline(always)]
-    fn unary(self, rows: usize, a: Input<F>, f: impl Fn(F, F) -> F + Copy) {
-        if self.whole(&[a]) {
-            let width = rows * self.width;
-            return unary_row(&mut self.values[..width], a.values, a.narrow, f);
-        }
-        for row in 0..rows {
-            let out = &mut self.values[row * self.stride + self.start..][..self.width];
-            unary_row(out, &a.values[row * a.stride..], a.narrow, f);
+    fn unary(mut self, a: Input<F>, f: impl Fn(F) -> F + Copy) {
+        for row in 0..self.rows {
+            if a.narrow {
+                let value = f(a.value(row));
+                self.row(row).fill(value);
+                continue;
+            }
+            let a = a.row(row, self.width);
+            self.row(row).iter_mut().zip(a).for_each(|(out, a)| *out = f(*a));
         }
     }
 
     #[inline(always)]
-    fn binary(self, rows: usize, a: Input<F>, b: Input<F>, f: impl Fn(F, F) -> F + Copy) {
-        let narrow = [a.narrow, b.narrow];
-        if self.whole(&[a, b]) {
-            let width = rows * self.width;
-            return binary_row(&mut self.values[..width], a.values, b.values, narrow, f);
-        }
-        for row in 0..rows {
-            let out = &mut self.values[row * self.stride + self.start..][..self.width];
-            let (a, b) = (&a.values[row * a.stride..], &b.values[row * b.stride..]);
-            binary_row(out, a, b, narrow, f);
+    fn accumulate(mut self, a: Input<F>) {
+        for row in 0..self.rows {
+            if a.narrow {
+                let value = a.value(row);
+                self.row(row).iter_mut().for_each(|out| *out += value);
+                continue;
+            }
+            let a = a.row(row, self.width);
+            self.row(row).iter_mut().zip(a).for_each(|(out, a)| *out += *a);
         }
     }
 
-    /// Sums over the columns, in strands that vectorise.
     #[inline(always)]
-    fn sum(self, rows: usize, a: Input<F>) {
-        const STRANDS: usize = 16;
-        for row in 0..rows {
-            let values = &a.values[row * a.stride..][..self.width];
-            let mut strands = [F::ZERO; STRANDS];
-            let chunks = values.chunks_exact(STRANDS);
-            let mut total = F::ZERO;
-            chunks.remainder().iter().for_each(|value| total += *value);
-            for chunk in chunks {
-                for (strand, value) in strands.iter_mut().zip(chunk) {
-                    *strand += *value;
+    fn binary(mut self, a: Input<F>, b: Input<F>, f: impl Fn(F, F) -> F + Copy) {
+        let width = self.width;
+        for row in 0..self.rows {
+            let out = self.row(row);
+            match (a.narrow, b.narrow) {
+                (false, false) => {
+                    let (a, b) = (a.row(row, width), b.row(row, width));
+                    out.iter_mut().zip(a).zip(b).for_each(|((out, a), b)| *out = f(*a, *b));
+                }
+                (false, true) => {
+                    let (a, b) = (a.row(row, width), b.value(row));
+                    out.iter_mut().zip(a).for_each(|(out, a)| *out = f(*a, b));
+                }
+                (true, false) => {
+                    let (a, b) = (a.value(row), b.row(row, width));
+                    out.iter_mut().zip(b).for_each(|(out, b)| *out = f(a, *b));
+                }
+                (true, true) => out.fill(f(a.value(row), b.value(row))),
+            }
+        }
+    }
+
+    /// No operand is narrow.
+    #[inline(always)]
+    fn ternary(mut self, a: Input<F>, b: Input<F>, c: Input<F>, f: impl Fn(F, F, F) -> F + Copy) {
+        let width = self.width;
+        for row in 0..self.rows {
+            let (a, b, c) = (a.row(row, width), b.row(row, width), c.row(row, width));
+            let out = self.row(row).iter_mut().zip(a).zip(b).zip(c);
+            out.for_each(|(((out, a), b), c)| *out = f(*a, *b, *c));
+        }
+    }
+
+    /// Sums over the columns.
+    #[inline(always)]
+    fn sum(self, a: Input<F>) {
+        for row in 0..self.rows {
+            self.values[row * self.row] = sum(a.row(row, self.width));
+        }
+    }
+
+    /// Adds the rows of the examples that run, of a or of a ∘ b, to a vector.
+    #[inline(always)]
+    fn add_rows(self, runs: &[bool], a: Input<F>, b: Option<Input<F>>) {
+        let width = self.width;
+        let out = &mut self.values[..width];
+        for row in (0..self.rows).filter(|row| runs[*row]) {
+            match b {
+                None if a.narrow => {
+                    let value = a.value(row);
+                    out.iter_mut().for_each(|out| *out += value);
+                }
+                None => {
+                    out.iter_mut().zip(a.row(row, width)).for_each(|(out, a)| *out += *a);
+                }
+                Some(b) => {
+                    let pairs = a.row(row, width).iter().zip(b.row(row, width));
+                    out.iter_mut().zip(pairs).for_each(|(out, (a, b))| *out += *a * *b);
                 }
             }
-            strands.into_iter().for_each(|strand| total += strand);
-            self.values[row * self.stride + self.start] = total;
         }
     }
 }
 
+/// The number of partial sums: they let the loop vectorise, and lose less to rounding than one sum.
+const PARTIALS: usize = 16;
+
+/// The sum of all values.
 #[inline(always)]
-fn unary_row<F: KernelFloat>(out: &mut [F], a: &[F], narrow: bool, f: impl Fn(F, F) -> F) {
-    if narrow {
-        let a = a[0];
-        return out.iter_mut().for_each(|out| *out = f(*out, a));
+fn sum<F: KernelFloat>(values: &[F]) -> F {
+    let (chunks, rest) = values.as_chunks::<PARTIALS>();
+    let mut partials = [F::ZERO; PARTIALS];
+    for values in chunks {
+        for s in 0..PARTIALS {
+            partials[s] += values[s];
+        }
     }
-    let a = &a[..out.len()];
-    for (out, a) in out.iter_mut().zip(a) {
-        *out = f(*out, *a);
+    for (partial, value) in partials.iter_mut().zip(rest) {
+        *partial += *value;
     }
+    pairwise_sum(partials)
 }
 
+/// Adds the partial sums, by halves.
 #[inline(always)]
-fn binary_row<F: KernelFloat>(
-    out: &mut [F],
-    a: &[F],
-    b: &[F],
-    narrow: [bool; 2],
-    f: impl Fn(F, F) -> F,
-) {
-    let n = out.len();
-    match narrow {
-        [false, false] => {
-            let (a, b) = (&a[..n], &b[..n]);
-            out.iter_mut().zip(a).zip(b).for_each(|((out, a), b)| *out = f(*a, *b));
+fn pairwise_sum<F: KernelFloat>(mut partials: [F; PARTIALS]) -> F {
+    let mut half = PARTIALS / 2;
+    while half > 0 {
+        let (first, second) = partials.split_at_mut(half);
+        for s in 0..half {
+            first[s] += second[s];
         }
-        [false, true] => {
-            let (a, b) = (&a[..n], b[0]);
-            out.iter_mut().zip(a).for_each(|(out, a)| *out = f(*a, b));
-        }
-        [true, false] => {
-            let (a, b) = (a[0], &b[..n]);
-            out.iter_mut().zip(b).for_each(|(out, b)| *out = f(a, *b));
-        }
-        [true, true] => {
-            let value = f(a[0], b[0]);
-            out.fill(value);
-        }
+        half /= 2;
     }
+    partials[0]
 }

@@ -1,5 +1,6 @@
 //! A graph as instructions over rows, in stages with matrix products between them.
 
+use super::code::Code;
 use recurrent_core::description::{Adjoint, Binary, Graph, Node, NodeId, Piece, Unary};
 
 /// The rows of a step that an instruction reads or writes.
@@ -33,6 +34,11 @@ pub(super) enum Slot {
     GradInput,
     /// A value that later stages of the backward pass read.
     Kept(usize),
+    /// A vector of weights, and its gradient.
+    Weight(usize),
+    WeightGrad(usize),
+    /// A number.
+    Constant(usize),
     /// Scratch memory of one block of rows.
     Temp(usize),
 }
@@ -45,16 +51,20 @@ pub(super) struct Slots {
     pub(super) sources: usize,
     pub(super) saved: usize,
     pub(super) kept: usize,
+    pub(super) weights: usize,
+    pub(super) constants: usize,
     pub(super) temps: usize,
 }
 
 impl Slots {
-    /// The index of a slot in a frame.
+    /// The index of a slot.
     pub(super) fn index(&self, slot: Slot) -> usize {
-        let Self { fields, linears, sources, saved, kept, .. } = *self;
+        let Self { fields, linears, sources, saved, kept, weights, constants, .. } = *self;
         let linear = 3 + 5 * fields;
         let source = linear + 2 * linears;
         let value = source + 2 * sources;
+        let weight = value + saved + kept;
+        let constant = weight + 2 * weights;
         match slot {
             Slot::Input => 0,
             Slot::Mask => 1,
@@ -70,7 +80,10 @@ impl Slots {
             Slot::GradSource(s) => source + sources + s,
             Slot::Saved(v) => value + v,
             Slot::Kept(v) => value + saved + v,
-            Slot::Temp(v) => value + saved + kept + v,
+            Slot::Weight(w) => weight + w,
+            Slot::WeightGrad(w) => weight + weights + w,
+            Slot::Constant(c) => constant + c,
+            Slot::Temp(v) => constant + constants + v,
         }
     }
 
@@ -80,45 +93,74 @@ impl Slots {
     }
 }
 
-/// An operand of an instruction.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Operand {
-    /// Columns of a slot, from `start` on.
-    Rows { slot: usize, start: usize },
-    /// Elements of a vector of weights, from `start` on.
-    Weight { weight: usize, start: usize },
-    /// A number.
-    Constant(f64),
+/// An operand of an instruction: columns of a slot, from `start` on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Operand {
+    pub(super) slot: usize,
+    pub(super) start: usize,
+    /// Whether it has one column, for all columns of the result.
+    pub(super) narrow: bool,
+}
+
+/// A function of two functions of two numbers: the first of a and b, the second of that and c.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Chain {
+    /// a b + c.
+    MulAdd,
+    /// a b c.
+    MulMul,
+    /// (a − b) c.
+    SubMul,
+    /// a + b + c.
+    AddAdd,
+    /// The gradient a b through c = σ(·).
+    MulSigmoidGrad,
+    /// The gradient a b through c = tanh(·).
+    MulTanhGrad,
 }
 
 /// The function of an instruction.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Op {
     /// out = a.
-    Copy(Operand),
+    Copy,
     /// out += a.
-    Accumulate(Operand),
+    Accumulate,
     /// out = f(a).
-    Unary(Unary, Operand),
+    Unary(Unary),
     /// out = f(a, b).
-    Binary(Binary, Operand, Operand),
+    Binary(Binary),
+    /// out = f(a, b, c).
+    Chain(Chain),
     /// out = the sum of a over its columns.
-    Sum(Operand),
-    /// Adds a, summed over the examples that run, to the gradient of a vector of weights.
-    AddToWeight(usize, Operand),
+    Sum,
+    /// out += a, summed over the examples that run.
+    AddToWeight,
+    /// out += a b, summed over the examples that run.
+    AddProductToWeight,
+}
+
+impl Op {
+    /// The number of operands.
+    pub(super) fn operands(self) -> usize {
+        match self {
+            Self::Copy | Self::Accumulate | Self::Unary(_) | Self::Sum | Self::AddToWeight => 1,
+            Self::Binary(_) | Self::AddProductToWeight => 2,
+            Self::Chain(_) => 3,
+        }
+    }
 }
 
 /// An instruction over all rows of a block.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Instruction {
     pub(super) op: Op,
-    /// The slot and first column of the result; for [`Op::AddToWeight`] the first element.
+    /// The slot and first column of the result.
     pub(super) out: usize,
     pub(super) start: usize,
     /// The number of columns that the function runs over.
     pub(super) width: usize,
-    /// Whether the operands have one column.
-    pub(super) narrow: [bool; 2],
+    pub(super) operands: [Operand; 3],
 }
 
 /// The instructions between two sets of products.
@@ -130,13 +172,16 @@ pub(super) struct Stage {
     pub(super) instructions: Vec<Instruction>,
 }
 
-/// The left side of a product, other than the input.
+/// The left side of products, other than the input.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Source {
     pub(super) node: NodeId,
     /// The slot that holds it.
     pub(super) slot: Slot,
     pub(super) width: usize,
+    /// The slot of the gradient through the products, and whether they are added to what is there.
+    pub(super) grad: Slot,
+    pub(super) adds: bool,
 }
 
 /// A graph as instructions.
@@ -152,13 +197,19 @@ pub(super) struct Program {
     pub(super) saved: Vec<usize>,
     pub(super) kept: Vec<usize>,
     pub(super) temps: Vec<usize>,
+    pub(super) constants: Vec<f64>,
+    /// Whether the backward pass reads a sum of products where the products wrote it.
+    pub(super) taped: Vec<bool>,
     pub(super) forward: Vec<Stage>,
     pub(super) backward: Vec<Stage>,
     /// The gradients of sums of products that need zeros first; and of fields.
     pub(super) fill_linears: Vec<bool>,
     pub(super) fill_fields: Vec<bool>,
-    /// Whether an instruction reads the input; whether one writes its gradient.
+    /// Whether an instruction reads the input, the mask, and the zoneout of each field; whether one
+    /// writes the gradient of the input.
     pub(super) reads_input: bool,
+    pub(super) reads_mask: bool,
+    pub(super) reads_zoneout: Vec<bool>,
     pub(super) grad_input: bool,
 }
 
@@ -184,6 +235,8 @@ struct Compiler {
     saved: Vec<usize>,
     kept: Vec<usize>,
     temps: Vec<usize>,
+    constants: Vec<u64>,
+    taped: Vec<bool>,
     /// Of every node of the step.
     places: Vec<Place>,
     levels: Vec<usize>,
@@ -192,14 +245,24 @@ struct Compiler {
 
 impl Compiler {
     fn new(graph: &Graph) -> Self {
+        let adjoint = graph.adjoint();
+        let constant = |node: &Node| match node {
+            Node::Constant(bits) => Some(*bits),
+            _ => None,
+        };
+        let constants: Vec<_> = adjoint.graph.nodes.iter().filter_map(constant).collect();
         let mut compiler = Self {
             graph: graph.clone(),
-            adjoint: graph.adjoint(),
+            adjoint,
             slots: Slots {
                 fields: graph.fields.len(),
                 linears: graph.linears.len(),
+                weights: graph.weights.len(),
+                constants: constants.len(),
                 ..Slots::default()
             },
+            constants,
+            taped: vec![false; graph.linears.len()],
             sources: Vec::new(),
             saved: Vec::new(),
             kept: Vec::new(),
@@ -280,15 +343,27 @@ impl Compiler {
             if matches!(slot, Slot::Source(_)) && self.places[node] == Place::Temp {
                 self.places[node] = Place::Slot(slot);
             }
-            self.sources.push(Source { node, slot, width });
+            let grad = Slot::GradSource(self.sources.len());
+            self.sources.push(Source { node, slot, width, grad, adds: false });
         }
         self.slots.sources = self.sources.len();
-        for id in self.read_backward() {
-            if self.places[id] == Place::Temp && !self.is_cheap(id) {
-                self.save(id);
+        let read = self.read_backward();
+        let mut parts = vec![0; self.graph.linears.len()];
+        for &id in &read {
+            if let Node::Linear { linear, .. } = self.graph.nodes[id] {
+                parts[linear] += self.graph.widths[id];
             }
-            // A sum of products is overwritten by the next step.
-            if let (Node::Linear { .. }, Place::Leaf) = (self.graph.nodes[id], self.places[id]) {
+        }
+        for (linear, &width) in parts.iter().enumerate() {
+            self.taped[linear] = width >= self.graph.linears[linear].width;
+        }
+        for id in read {
+            let save = match (self.graph.nodes[id], self.places[id]) {
+                // A sum of products that is not on the tape is overwritten by the next step.
+                (Node::Linear { linear, .. }, Place::Leaf) => !self.taped[linear],
+                (_, place) => place == Place::Temp && !self.is_cheap(id),
+            };
+            if save {
                 self.save(id);
             }
         }
@@ -315,10 +390,10 @@ impl Compiler {
             Node::Unary(Unary::Neg, _) | Node::Binary(Binary::Add | Binary::Sub | Binary::Mul, ..)
         );
         let unknown = |operand: NodeId| {
-            matches!(
-                (self.graph.nodes[operand], self.places[operand]),
-                (Node::Linear { .. }, Place::Leaf) | (_, Place::Temp)
-            )
+            match (self.graph.nodes[operand], self.places[operand]) {
+                (Node::Linear { linear, .. }, Place::Leaf) => !self.taped[linear],
+                (_, place) => place == Place::Temp,
+            }
         };
         cheap && !self.graph.operands(id).any(unknown)
     }
@@ -346,24 +421,24 @@ impl Compiler {
         (0..self.adjoint.forward).filter(|&id| needed[id]).collect()
     }
 
-    /// The operand for a leaf, forward and backward; `None` for a value that is computed.
-    fn leaf(&self, graph: &Graph, id: NodeId) -> Option<Operand> {
-        let rows = |slot, start| Some(Operand::Rows { slot: self.slots.index(slot), start });
-        match graph.nodes[id] {
-            Node::Input { start } => rows(Slot::Input, start),
-            Node::Field { field, start } => rows(Slot::Before(field), start),
-            Node::Mask { start } => rows(Slot::Mask, start),
-            Node::Zoneout { field, start } => rows(Slot::Zoneout(field), start),
-            Node::Weight { weight, start } => Some(Operand::Weight { weight, start }),
-            Node::Constant(bits) => Some(Operand::Constant(f64::from_bits(bits))),
-            Node::Linear { linear, start } => rows(Slot::Linear(linear), start),
-            Node::Grad { field, start } => rows(Slot::Grad(field), start),
-            Node::SourceGrad { source } => {
-                let index = self.sources.iter().position(|known| known.node == source)?;
-                rows(Slot::GradSource(index), 0)
+    /// The place of a leaf, forward and backward; `None` for a value that is computed.
+    fn leaf(&self, graph: &Graph, id: NodeId) -> Option<(Slot, usize)> {
+        Some(match graph.nodes[id] {
+            Node::Input { start } => (Slot::Input, start),
+            Node::Field { field, start } => (Slot::Before(field), start),
+            Node::Mask { start } => (Slot::Mask, start),
+            Node::Zoneout { field, start } => (Slot::Zoneout(field), start),
+            Node::Weight { weight, start } => (Slot::Weight(weight), start),
+            Node::Constant(bits) => {
+                (Slot::Constant(self.constants.iter().position(|known| *known == bits)?), 0)
             }
-            Node::Unary(..) | Node::Binary(..) | Node::Sum(_) => None,
-        }
+            Node::Linear { linear, start } => (Slot::Linear(linear), start),
+            Node::Grad { field, start } => (Slot::Grad(field), start),
+            Node::SourceGrad { source } => {
+                (self.sources.iter().find(|known| known.node == source)?.grad, 0)
+            }
+            Node::Unary(..) | Node::Binary(..) | Node::Sum(_) => return None,
+        })
     }
 
     fn compile(mut self) -> Program {
@@ -376,8 +451,8 @@ impl Compiler {
         self.slots.temps = self.temps.len();
         let reads = |slot: Slot| {
             let index = self.slots.index(slot);
-            let stages = forward.iter().chain(&backward).flat_map(|stage| &stage.instructions);
-            stages.into_iter().any(|instruction| instruction.operands().any(|o| o == Some(index)))
+            let mut all = forward.iter().chain(&backward).flat_map(|stage| &stage.instructions);
+            all.any(|code| code.operands[..code.op.operands()].iter().any(|o| o.slot == index))
         };
         let source = |node: NodeId| self.sources.iter().position(|source| source.node == node);
         let products = (0..self.graph.linears.len())
@@ -385,6 +460,10 @@ impl Compiler {
         Program {
             products: products.collect(),
             reads_input: reads(Slot::Input),
+            reads_mask: reads(Slot::Mask),
+            reads_zoneout: (0..self.graph.fields.len()).map(|f| reads(Slot::Zoneout(f))).collect(),
+            constants: self.constants.into_iter().map(f64::from_bits).collect(),
+            taped: self.taped,
             grad_input: !self.adjoint.input.is_empty(),
             graph: self.graph,
             adjoint: self.adjoint,
@@ -435,26 +514,24 @@ impl Compiler {
                     continue;
                 }
                 if let Place::Slot(slot @ Slot::Saved(_)) = self.places[id] {
-                    code.copy(id, (slot, 0)); // a sum of products
+                    code.copy(id, (slot, 0), graph.widths[id]); // a sum of products
                 }
             }
             for source in self.sources.clone() {
                 let copied = matches!(source.slot, Slot::Source(_)) && self.is_leaf(source.node);
                 if copied && self.levels[source.node].max(1) == level {
-                    code.copy(source.node, (source.slot, 0));
+                    code.copy(source.node, (source.slot, 0), source.width);
                 }
             }
             for (field, &id) in graph.next.iter().enumerate() {
                 let own = self.places[id] == Place::Slot(Slot::After(field));
                 if !own && self.levels[id].max(1) == level {
-                    code.copy(id, (Slot::After(field), 0));
+                    code.copy(id, (Slot::After(field), 0), graph.widths[id]);
                 }
             }
             let read = |id: NodeId| match self.places[id] {
                 // A saved sum of products is read where it was computed.
-                Place::Slot(slot) if !self.is_leaf(id) => {
-                    Some(Operand::Rows { slot: self.slots.index(slot), start: 0 })
-                }
+                Place::Slot(slot) if !self.is_leaf(id) => Some((slot, 0)),
                 _ => self.leaf(&graph, id),
             };
             let instructions = code.finish(&self.slots, read, &mut temps);
@@ -520,6 +597,23 @@ impl Compiler {
         kept
     }
 
+    /// The gradient of a field through products is added to its other gradients by the product
+    /// itself, where these are there before it.
+    fn add_products_in_place(&mut self, levels: &[usize]) {
+        for source in &mut self.sources {
+            let Slot::Before(field) = source.slot else { continue };
+            let through = Node::SourceGrad { source: source.node };
+            let nodes = &self.adjoint.graph.nodes;
+            let pieces = self.adjoint.fields[field].iter().map(|piece| piece.node);
+            let (own, others): (Vec<_>, Vec<_>) = pieces.partition(|&id| nodes[id] == through);
+            let [own] = own[..] else { continue };
+            if others.iter().all(|&id| levels[id].max(1) < levels[own]) {
+                source.grad = Slot::GradBefore(field);
+                source.adds = !others.is_empty();
+            }
+        }
+    }
+
     fn backward(
         &mut self,
         levels: &[usize],
@@ -531,7 +625,8 @@ impl Compiler {
         let source_grads = |id: &NodeId| matches!(graph.nodes[*id], Node::SourceGrad { .. });
         let all: Vec<_> = (0..levels.len()).filter(|&id| needed[id]).collect();
         let last = all.iter().map(|&id| levels[id]).max().unwrap_or(0).max(1);
-        // Pieces: (target, node, stage), and whether the target needs zeros first.
+        self.add_products_in_place(levels);
+        // Pieces: (target, piece), and whether the target needs zeros first.
         let mut targets = Vec::new();
         let mut fills = [Vec::new(), Vec::new()];
         let whole = [
@@ -544,9 +639,16 @@ impl Compiler {
                     0 => Slot::GradLinear(index),
                     _ => Slot::GradBefore(index),
                 };
-                let fill = !covers(pieces, width);
+                // A gradient that a product is added to, or writes, is not copied there.
+                let written = self.sources.iter().find(|source| source.grad == slot);
+                let others = pieces.iter().filter(|piece| {
+                    let through = |source| Node::SourceGrad { source };
+                    written.is_none_or(|source| graph.nodes[piece.node] != through(source.node))
+                });
+                let others: Vec<_> = others.copied().collect();
+                let fill = written.is_none_or(|source| source.adds) && !covers(&others, width);
                 fills[kind].push(fill);
-                targets.extend(pieces.iter().map(|piece| (slot, *piece, fill)));
+                targets.extend(others.into_iter().map(|piece| (slot, piece, fill)));
             }
         }
         targets.extend(adjoint.input.iter().map(|piece| (Slot::GradInput, *piece, true)));
@@ -564,10 +666,14 @@ impl Compiler {
                 if levels[id] != level || !self.is_computed_backward(id) {
                     continue;
                 }
-                // Written where it is needed, if nothing else reads it.
-                let own = |(_, piece, fill): &&(Slot, Piece, bool)| {
+                // Written where it is needed, unless an instruction would read and write the rows.
+                let own = |(slot, piece, fill): &&(Slot, Piece, bool)| {
+                    let alone = match *slot {
+                        Slot::GradLinear(linear) => graph.linears[linear].width == piece.width,
+                        _ => false,
+                    };
                     let whole = graph.widths[id] == piece.width;
-                    piece.node == id && !fill && whole && uses[id] == 1
+                    piece.node == id && !fill && whole && (alone || uses[id] == 1)
                 };
                 let direct = targets.iter().find(own).map(|(slot, piece, _)| (*slot, piece.start));
                 let out = kept[id].map(|slot| (slot, 0)).or(direct);
@@ -580,7 +686,7 @@ impl Compiler {
                 match fill {
                     true => code.accumulate(*piece, *slot),
                     false if code.is_at(piece.node, (*slot, piece.start)) => {}
-                    false => code.copy_piece(*piece, *slot),
+                    false => code.copy(piece.node, (*slot, piece.start), piece.width),
                 }
             }
             for (weight, piece) in &adjoint.weights {
@@ -596,11 +702,9 @@ impl Compiler {
                 }
             }
             let read = |id: NodeId| match kept[id] {
-                Some(slot) => Some(Operand::Rows { slot: self.slots.index(slot), start: 0 }),
+                Some(slot) => Some((slot, 0)),
                 None if id < adjoint.forward => match self.places[id] {
-                    Place::Slot(slot) => {
-                        Some(Operand::Rows { slot: self.slots.index(slot), start: 0 })
-                    }
+                    Place::Slot(slot) => Some((slot, 0)),
                     Place::Leaf => self.leaf(graph, id),
                     Place::Temp => None,
                 },
@@ -622,163 +726,4 @@ fn covers(pieces: &[Piece], width: usize) -> bool {
     let end =
         sorted.iter().try_fold(0, |end, (start, width)| (*start == end).then_some(end + width));
     end == Some(width)
-}
-
-impl Instruction {
-    /// The slots of the operands.
-    fn operands(&self) -> impl Iterator<Item = Option<usize>> {
-        let slot = |operand: Operand| match operand {
-            Operand::Rows { slot, .. } => Some(slot),
-            _ => None,
-        };
-        let (a, b) = match self.op {
-            Op::Copy(a) | Op::Accumulate(a) | Op::Unary(_, a) | Op::Sum(a) => (slot(a), None),
-            Op::AddToWeight(_, a) => (slot(a), None),
-            Op::Binary(_, a, b) => (slot(a), slot(b)),
-        };
-        [a, b].into_iter()
-    }
-}
-
-/// A step of a stage before registers are chosen.
-enum Draft {
-    Compute(NodeId),
-    Copy { node: NodeId, to: (Slot, usize), width: usize, add: bool },
-    AddToWeight { weight: usize, piece: Piece },
-}
-
-/// The instructions of a stage.
-struct Code<'g> {
-    graph: &'g Graph,
-    drafts: Vec<Draft>,
-    /// The nodes that are computed here, and where they are written; `None`: scratch memory.
-    outputs: Vec<(NodeId, Option<(Slot, usize)>)>,
-}
-
-impl<'g> Code<'g> {
-    fn new(graph: &'g Graph) -> Self {
-        Self { graph, drafts: Vec::new(), outputs: Vec::new() }
-    }
-
-    fn compute(&mut self, id: NodeId, out: Option<(Slot, usize)>) {
-        self.drafts.push(Draft::Compute(id));
-        self.outputs.push((id, out));
-    }
-
-    fn copy(&mut self, node: NodeId, to: (Slot, usize)) {
-        let width = self.graph.widths[node];
-        self.drafts.push(Draft::Copy { node, to, width, add: false });
-    }
-
-    fn copy_piece(&mut self, piece: Piece, slot: Slot) {
-        let to = (slot, piece.start);
-        self.drafts.push(Draft::Copy { node: piece.node, to, width: piece.width, add: false });
-    }
-
-    fn accumulate(&mut self, piece: Piece, slot: Slot) {
-        let to = (slot, piece.start);
-        self.drafts.push(Draft::Copy { node: piece.node, to, width: piece.width, add: true });
-    }
-
-    fn add_to_weight(&mut self, weight: usize, piece: Piece) {
-        self.drafts.push(Draft::AddToWeight { weight, piece });
-    }
-
-    fn is_at(&self, node: NodeId, place: (Slot, usize)) -> bool {
-        self.outputs.contains(&(node, Some(place)))
-    }
-
-    /// The operands of a draft.
-    fn operands(&self, draft: &Draft) -> Vec<NodeId> {
-        match draft {
-            Draft::Compute(id) => self.graph.operands(*id).collect(),
-            Draft::Copy { node, .. } => vec![*node],
-            Draft::AddToWeight { piece, .. } => vec![piece.node],
-        }
-    }
-
-    /// Chooses scratch memory: a register is free again after its last use. `read` is the operand
-    /// of a value that is not computed here. `temps` are the widths of the registers, which grow.
-    fn finish(
-        self,
-        slots: &Slots,
-        read: impl Fn(NodeId) -> Option<Operand>,
-        temps: &mut Vec<usize>,
-    ) -> Vec<Instruction> {
-        let mut last_use = vec![0; self.graph.nodes.len()];
-        for (at, draft) in self.drafts.iter().enumerate() {
-            self.operands(draft).into_iter().for_each(|id| last_use[id] = at);
-        }
-        let mut registers: Vec<Option<NodeId>> = vec![None; temps.len()];
-        let mut instructions = Vec::new();
-        for (at, draft) in self.drafts.iter().enumerate() {
-            let operand = |id: NodeId, registers: &[Option<NodeId>]| {
-                let output = self.outputs.iter().find(|(node, _)| *node == id);
-                match output {
-                    Some((_, Some((slot, start)))) => {
-                        Operand::Rows { slot: slots.index(*slot), start: *start }
-                    }
-                    Some((_, None)) => {
-                        let register = registers.iter().position(|held| *held == Some(id));
-                        let register = register.expect("a value is computed before it is read");
-                        Operand::Rows { slot: slots.index(Slot::Temp(register)), start: 0 }
-                    }
-                    None => read(id).expect("a value is there before it is read"),
-                }
-            };
-            let ids = self.operands(draft);
-            let operands: Vec<_> = ids.iter().map(|&id| operand(id, &registers)).collect();
-            let narrow = |index: usize, width: usize| {
-                ids.get(index).is_some_and(|&id| self.graph.widths[id] == 1 && width != 1)
-            };
-            let (op, out, start, width) = match *draft {
-                Draft::Copy { to: (slot, start), width, add, .. } => {
-                    let op = if add { Op::Accumulate(operands[0]) } else { Op::Copy(operands[0]) };
-                    (op, slots.index(slot), start, width)
-                }
-                Draft::AddToWeight { weight, piece } => {
-                    (Op::AddToWeight(weight, operands[0]), usize::MAX, piece.start, piece.width)
-                }
-                Draft::Compute(id) => {
-                    let op = match self.graph.nodes[id] {
-                        Node::Unary(function, _) => Op::Unary(function, operands[0]),
-                        Node::Binary(function, ..) => {
-                            Op::Binary(function, operands[0], operands[1])
-                        }
-                        _ => Op::Sum(operands[0]),
-                    };
-                    let width = match op {
-                        Op::Sum(_) => self.graph.widths[ids[0]],
-                        _ => self.graph.widths[id],
-                    };
-                    let place = self.outputs.iter().find(|(node, _)| *node == id);
-                    let (slot, start) = match place.and_then(|(_, place)| *place) {
-                        Some(place) => place,
-                        None => {
-                            let own = self.graph.widths[id];
-                            let mut free = registers.iter().zip(temps.iter());
-                            let free =
-                                free.position(|(held, width)| held.is_none() && *width == own);
-                            let register = free.unwrap_or(registers.len());
-                            if register == registers.len() {
-                                registers.push(None);
-                                temps.push(own);
-                            }
-                            registers[register] = Some(id);
-                            (Slot::Temp(register), 0)
-                        }
-                    };
-                    (op, slots.index(slot), start, width)
-                }
-            };
-            let narrow = [narrow(0, width), narrow(1, width)];
-            instructions.push(Instruction { op, out, start, width, narrow });
-            for held in &mut registers {
-                if held.is_some_and(|id| last_use[id] <= at) {
-                    *held = None;
-                }
-            }
-        }
-        instructions
-    }
 }

@@ -1,0 +1,222 @@
+//! Where the values of a program lie in memory.
+
+use super::interpreter::block_rows;
+use super::program::{Instruction, Op, Program, Slot, Stage};
+
+/// Addresses are multiples of this, so that rows begin at a cache line.
+const ALIGNMENT: usize = 16;
+
+/// The two blocks of memory of a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Region {
+    /// What the backward pass reads.
+    Tape,
+    /// Scratch memory.
+    Work,
+}
+
+/// Where the rows of a slot lie.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Address {
+    pub(super) region: Region,
+    base: usize,
+    /// The distance between steps; 0: the same memory for all.
+    step: usize,
+    /// The distance that the first row of a block advances: that of rows, or 0.
+    first: usize,
+    /// The distance between rows; 0: the same values for all.
+    pub(super) row: usize,
+}
+
+impl Address {
+    /// The first value of row `first`, at step `step` of each region.
+    #[inline(always)]
+    pub(super) fn start(&self, step: [usize; 2], first: usize) -> usize {
+        self.base + self.step * step[self.region as usize] + self.first * first
+    }
+}
+
+/// An instruction with addresses.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bound {
+    pub(super) op: Op,
+    pub(super) out: Address,
+    /// The number of columns that the instruction runs over, and that it writes.
+    pub(super) width: usize,
+    pub(super) out_width: usize,
+    pub(super) operands: [Address; 3],
+    /// Whether the operands have one column.
+    pub(super) narrow: [bool; 3],
+    /// Whether all rows lie without gaps.
+    pub(super) dense: bool,
+}
+
+/// What a layout is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Extent {
+    /// The number of examples.
+    pub(super) rows: usize,
+    /// The number of steps of the tape.
+    pub(super) steps: usize,
+    /// The number of steps whose sums of products lie in memory at once.
+    pub(super) block: usize,
+    /// Whether the tape has the values of all steps for the backward pass, or the state alone.
+    pub(super) saved: bool,
+}
+
+/// The addresses of all slots, and the sizes of the two regions.
+#[derive(Clone, Debug)]
+pub(super) struct Layout {
+    pub(super) extent: Extent,
+    addresses: Vec<Address>,
+    pub(super) tape: usize,
+    pub(super) work: usize,
+    /// The most rows of a block of instructions.
+    pub(super) block_rows: usize,
+}
+
+struct Allocator {
+    layout: Layout,
+}
+
+impl Allocator {
+    /// Places `steps` steps of `rows` rows of `width` values.
+    fn place(
+        &mut self,
+        slot: usize,
+        region: Region,
+        [steps, rows, width]: [usize; 3],
+        advance: [usize; 3],
+    ) {
+        let [step, first, row] = advance;
+        let end = match region {
+            Region::Tape => &mut self.layout.tape,
+            Region::Work => &mut self.layout.work,
+        };
+        self.layout.addresses[slot] = Address { region, base: *end, step, first, row };
+        *end += (steps * rows * width).next_multiple_of(ALIGNMENT);
+    }
+}
+
+impl Layout {
+    /// The layout of the forward pass, or with `backward` that of the backward pass. The tape is
+    /// the same in both.
+    pub(super) fn new(program: &Program, extent: Extent, backward: bool) -> Self {
+        let Extent { rows, steps, block, saved } = extent;
+        let Program { graph, slots, sources, .. } = program;
+        let widest = graph.fields.iter().copied().max().unwrap_or(1);
+        let block_rows = block_rows(widest).min(rows);
+        let nowhere = Address { region: Region::Work, base: 0, step: 0, first: 0, row: 0 };
+        let addresses = vec![nowhere; slots.count()];
+        let layout = Self { extent, addresses, tape: 0, work: 0, block_rows };
+        let mut at = Allocator { layout };
+        let by_step = |width: usize| [rows * width, width, width];
+        let once = |width: usize| [0, width, width];
+        for (field, &size) in graph.fields.iter().enumerate() {
+            let (before, after) = (slots.index(Slot::Before(field)), slots.index(Slot::After(field)));
+            at.place(before, Region::Tape, [steps + 1, rows, size], by_step(size));
+            let before = at.layout.addresses[before];
+            at.layout.addresses[after] = Address { base: before.base + rows * size, ..before };
+        }
+        let taped = |width| match saved {
+            true => ([steps, rows, width], by_step(width)),
+            false => ([1, rows, width], once(width)),
+        };
+        for (index, &width) in program.saved.iter().enumerate() {
+            let (size, advance) = taped(width);
+            at.place(slots.index(Slot::Saved(index)), Region::Tape, size, advance);
+        }
+        for (index, source) in sources.iter().enumerate() {
+            if source.slot == Slot::Source(index) {
+                let (size, advance) = taped(source.width);
+                at.place(slots.index(source.slot), Region::Tape, size, advance);
+            }
+        }
+        for (index, linear) in graph.linears.iter().enumerate() {
+            let (slot, size) = (slots.index(Slot::Linear(index)), by_step(linear.width));
+            if program.taped[index] {
+                let steps = if saved { steps } else { block };
+                at.place(slot, Region::Tape, [steps, rows, linear.width], size);
+            } else if !backward {
+                at.place(slot, Region::Work, [block, rows, linear.width], size);
+            }
+        }
+        let mut work = |slot: Slot, size: [usize; 3], advance: [usize; 3]| {
+            at.place(slots.index(slot), Region::Work, size, advance)
+        };
+        work(Slot::Input, [block, rows, graph.input], by_step(graph.input));
+        if program.reads_mask {
+            work(Slot::Mask, [1, rows, graph.fields[0]], once(graph.fields[0]));
+        }
+        for (field, &size) in graph.fields.iter().enumerate() {
+            if program.reads_zoneout[field] {
+                work(Slot::Zoneout(field), [1, rows, size], once(size));
+            }
+        }
+        for (index, &width) in program.temps.iter().enumerate() {
+            work(Slot::Temp(index), [1, block_rows, width], [0, 0, width]);
+        }
+        for (index, dims) in graph.weights.iter().enumerate() {
+            if let [width] = dims[..] {
+                work(Slot::Weight(index), [1, 1, width], [0; 3]);
+                if backward {
+                    work(Slot::WeightGrad(index), [1, 1, width], [0; 3]);
+                }
+            }
+        }
+        for index in 0..program.constants.len() {
+            work(Slot::Constant(index), [1, 1, 1], [0; 3]);
+        }
+        if backward {
+            for (field, &size) in graph.fields.iter().enumerate() {
+                work(Slot::Grad(field), [1, rows, size], once(size));
+                work(Slot::GradBefore(field), [1, rows, size], once(size));
+            }
+            for (index, linear) in graph.linears.iter().enumerate() {
+                let advance = by_step(linear.width);
+                work(Slot::GradLinear(index), [block, rows, linear.width], advance);
+            }
+            for (index, source) in sources.iter().enumerate() {
+                work(Slot::GradSource(index), [1, rows, source.width], once(source.width));
+            }
+            if program.grad_input {
+                work(Slot::GradInput, [block, rows, graph.input], by_step(graph.input));
+            }
+            for (index, &width) in program.kept.iter().enumerate() {
+                work(Slot::Kept(index), [1, rows, width], once(width));
+            }
+        }
+        at.layout
+    }
+
+    /// The address of a slot.
+    pub(super) fn address(&self, program: &Program, slot: Slot) -> Address {
+        self.addresses[program.slots.index(slot)]
+    }
+
+    /// The instructions of every stage.
+    pub(super) fn bind(&self, stages: &[Stage]) -> Vec<Vec<Bound>> {
+        let instructions =
+            |stage: &Stage| stage.instructions.iter().map(|code| self.bound(code)).collect();
+        stages.iter().map(instructions).collect()
+    }
+
+    fn bound(&self, code: &Instruction) -> Bound {
+        let column = |slot: usize, start: usize| {
+            let address = self.addresses[slot];
+            Address { base: address.base + start, ..address }
+        };
+        let count = code.op.operands();
+        let operands = code.operands.map(|operand| column(operand.slot, operand.start));
+        let narrow = code.operands.map(|operand| operand.narrow);
+        let fits = |(address, narrow): (&Address, &bool)| match narrow {
+            true => address.row == 0,
+            false => address.row == code.width,
+        };
+        let out = column(code.out, code.start);
+        let out_width = if matches!(code.op, Op::Sum) { 1 } else { code.width };
+        let whole = out.row == code.width && out_width == code.width;
+        let dense = whole && operands.iter().zip(&narrow).take(count).all(fits);
+        Bound { op: code.op, out, width: code.width, out_width, operands, narrow, dense }
+    }
+}
