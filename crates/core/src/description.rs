@@ -75,6 +75,22 @@ pub enum Binary {
     ReluGrad,
 }
 
+/// A normalisation of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Norm {
+    /// Whether the mean is subtracted first.
+    pub centred: bool,
+    /// The bits of eps, which is added to the mean of squares.
+    pub eps: u64,
+}
+
+impl Norm {
+    /// The number that is added to the mean of squares.
+    pub fn eps(self) -> f64 {
+        f64::from_bits(self.eps)
+    }
+}
+
 /// A value of a step: a row of numbers for each example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Node {
@@ -124,6 +140,18 @@ pub enum Node {
     Binary(Binary, NodeId, NodeId),
     /// The sum over all columns; one column.
     Sum(NodeId),
+    /// The scale s = 1 / √(mean (v − m)² + eps) of a normalisation, with m the mean of v, or 0; one
+    /// column.
+    Scale(Norm, NodeId),
+    /// (v − m) s, with s the scale of v.
+    Normalise(Norm, NodeId, NodeId),
+    /// Columns of a value that is computed as a whole.
+    Part {
+        /// The value.
+        of: NodeId,
+        /// The first column.
+        start: usize,
+    },
     /// The gradient of a field of the state after the step; only in an [`Adjoint`].
     Grad {
         /// The index of the field.
@@ -135,6 +163,24 @@ pub enum Node {
     SourceGrad {
         /// The multiplied value.
         source: NodeId,
+    },
+    /// The gradient of a value through its parts; only in an [`Adjoint`].
+    PartsGrad {
+        /// The value.
+        of: NodeId,
+    },
+    /// The gradient of v through y = (v − m) s, from that of y:
+    /// s (dy − mean dy − y mean (dy ∘ y)), the second term only if the mean is subtracted; only in
+    /// an [`Adjoint`].
+    NormaliseGrad {
+        /// The normalisation.
+        norm: Norm,
+        /// dy.
+        grad: NodeId,
+        /// y.
+        value: NodeId,
+        /// s.
+        scale: NodeId,
     },
 }
 
@@ -244,13 +290,32 @@ impl Graph {
         self.intern(Node::Constant(value.to_bits()), 1)
     }
 
-    /// The operands of an element-wise function or a sum over a row.
+    /// Whether a node is computed from its operands: an element-wise function, or a function of a
+    /// row.
+    pub fn is_computed(&self, node: NodeId) -> bool {
+        matches!(
+            self.nodes[node],
+            Node::Unary(..)
+                | Node::Binary(..)
+                | Node::Sum(_)
+                | Node::Scale(..)
+                | Node::Normalise(..)
+                | Node::NormaliseGrad { .. }
+        )
+    }
+
+    /// The operands of a node that is computed, and the whole of a part.
     pub fn operands(&self, node: NodeId) -> impl Iterator<Item = NodeId> {
-        let (a, b) = match self.nodes[node] {
-            Node::Unary(_, a) | Node::Sum(a) => (Some(a), None),
-            Node::Binary(_, a, b) => (Some(a), Some(b)),
-            _ => (None, None),
+        let operands = match self.nodes[node] {
+            Node::Unary(_, a) | Node::Sum(a) | Node::Scale(_, a) | Node::Part { of: a, .. } => {
+                [Some(a), None, None]
+            }
+            Node::Binary(_, a, b) | Node::Normalise(_, a, b) => [Some(a), Some(b), None],
+            Node::NormaliseGrad { grad, value, scale, .. } => {
+                [Some(grad), Some(value), Some(scale)]
+            }
+            _ => [None; 3],
         };
-        a.into_iter().chain(b)
+        operands.into_iter().flatten()
     }
 }

@@ -3,9 +3,8 @@
 use crate::Reset;
 use candle_core::{Result, Tensor};
 use recurrent_core::description::{Builder, Value};
-use recurrent_core::{Engine, GateWeights, HiddenState, Params};
-use recurrent_kernels::{Describe, Kernel};
-use std::sync::Arc;
+use recurrent_core::{GateWeights, HiddenState, Params};
+use recurrent_kernels::Describe;
 
 /// One step of a GRU; see the [crate] for equations and weights.
 #[derive(Clone, Debug, Params)]
@@ -43,13 +42,6 @@ impl Describe for GruCell {
             }
         };
         vec![n + z * (h - n)]
-    }
-
-    fn rule(&self) -> Option<Arc<dyn Engine>> {
-        match self.reset {
-            Reset::After => Some(Arc::new(Kernel::new(recurrent_kernels::Gru))),
-            Reset::Before => Some(Arc::new(Kernel::new(recurrent_kernels::GruResetBefore))),
-        }
     }
 
     fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {

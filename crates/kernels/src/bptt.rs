@@ -1,38 +1,46 @@
-//! Truncated BPTT and clipping of dL/dh_t, for one chunk of rows.
+//! Truncated BPTT and clipping of dL/dh_t, for one chunk of examples.
 
 use crate::forward::Chunk;
-use crate::weights::Sizes;
-use crate::{CellKernel, KernelFloat};
+use crate::KernelFloat;
 use recurrent_core::{Float, HiddenGradClip};
 
-impl<F: KernelFloat, K: CellKernel> Chunk<'_, F, K> {
+impl<F: KernelFloat> Chunk<'_, F> {
     /// Clips dL/dh after step `t`, of the examples that run there.
     pub(crate) fn clip_hidden_grad(&self, t: usize, dh: &mut [F]) {
-        let Some(clip) = self.bptt.clip else { return };
-        let rows = dh.chunks_exact_mut(self.stepper.weights.sizes.output).zip(self.rows.clone());
-        for (dh, _) in rows.filter(|(_, example)| t < self.time_index.len(*example)) {
-            self::clip(dh, clip);
+        let Some(bound) = self.bptt.clip else { return };
+        let output = self.batch.program.graph.fields[0];
+        for (row, dh) in dh.chunks_exact_mut(output).enumerate() {
+            if t < self.time_index.len(self.batch.first + row) {
+                clip(dh, bound);
+            }
         }
     }
 
     /// Sets the gradient of the state before step `t` to zero where backpropagation is truncated.
-    pub(crate) fn truncate(&self, t: usize, dh: &mut [F], dc: &mut [F]) {
+    pub(crate) fn truncate(&self, t: usize, grad: &mut [&mut [F]]) {
         if self.bptt.truncation.is_none() {
             return;
         }
-        let Sizes { hidden, output: h, .. } = self.stepper.weights.sizes;
-        let c = if K::CELL_STATE { hidden } else { 0 };
-        for (row, example) in self.rows.clone().enumerate() {
-            if self.bptt.ends(t, self.time_index.len(example)) {
-                dh[row * h..][..h].fill(F::ZERO);
-                dc[row * c..][..c].fill(F::ZERO);
+        for (grad, &size) in grad.iter_mut().zip(&self.batch.program.graph.fields) {
+            for (row, grad) in grad.chunks_exact_mut(size).enumerate() {
+                if self.bptt.ends(t, self.time_index.len(self.batch.first + row)) {
+                    grad.fill(F::ZERO);
+                }
             }
         }
     }
 }
 
+/// Sets subnormal numbers to zero. Vanishing gradients pass through them, and arithmetic on them is
+/// far slower; they are kept only for a recorder.
+pub(crate) fn flush_subnormals<F: KernelFloat>(values: &mut [F]) {
+    for value in values {
+        *value = if value.magnitude() < F::SMALLEST { F::ZERO } else { *value };
+    }
+}
+
 /// Clips the gradient of one example.
-pub(crate) fn clip<F: KernelFloat>(dh: &mut [F], clip: HiddenGradClip) {
+fn clip<F: KernelFloat>(dh: &mut [F], clip: HiddenGradClip) {
     match clip {
         HiddenGradClip::Value(bound) => clip_by_value(dh, F::from_f64(bound)),
         HiddenGradClip::Norm(bound) => clip_by_norm(dh, bound),

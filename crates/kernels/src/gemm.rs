@@ -311,48 +311,62 @@ impl<F: KernelFloat> Product<'_, F> {
         };
         let part = NV * PART / (width * size_of::<F>());
         let tiles = Tiles::new(rows);
+        let panels = self.b.columns.div_ceil(width);
+        // A tile of few rows has too few sums to keep the arithmetic busy: several panels at once.
+        let together = match (self.a, rows) {
+            (Lhs::Rows { .. }, 1) => 4,
+            (Lhs::Rows { .. }, 2 | 3) => 2,
+            _ => 1,
+        };
         for first in (0..depth.max(1)).step_by(part) {
             let part = first..depth.min(first + part);
-            for panel in 0..self.b.columns.div_ceil(width) {
+            let mut panel = 0;
+            while panel < panels {
+                let count = if panel + together <= panels { together } else { 1 };
                 for tile in tiles.iter() {
                     let at = (tile.start, panel);
-                    match tile.len() {
-                        1 => self.tile::<S, NV, 1>(simd, at, part.clone()),
-                        2 => self.tile::<S, NV, 2>(simd, at, part.clone()),
-                        3 => self.tile::<S, NV, 3>(simd, at, part.clone()),
-                        4 => self.tile::<S, NV, 4>(simd, at, part.clone()),
-                        5 => self.tile::<S, NV, 5>(simd, at, part.clone()),
-                        _ => self.tile::<S, NV, TILE>(simd, at, part.clone()),
+                    match (tile.len(), count) {
+                        (1, 4) => self.tile::<S, NV, 1, 4>(simd, at, part.clone()),
+                        (2, 2) => self.tile::<S, NV, 2, 2>(simd, at, part.clone()),
+                        (3, 2) => self.tile::<S, NV, 3, 2>(simd, at, part.clone()),
+                        (1, _) => self.tile::<S, NV, 1, 1>(simd, at, part.clone()),
+                        (2, _) => self.tile::<S, NV, 2, 1>(simd, at, part.clone()),
+                        (3, _) => self.tile::<S, NV, 3, 1>(simd, at, part.clone()),
+                        (4, _) => self.tile::<S, NV, 4, 1>(simd, at, part.clone()),
+                        (5, _) => self.tile::<S, NV, 5, 1>(simd, at, part.clone()),
+                        _ => self.tile::<S, NV, TILE, 1>(simd, at, part.clone()),
                     }
                 }
+                panel += count;
             }
             self.initial = InitialSum::Output;
         }
     }
 
-    /// Computes one part of the sums of rows `first..first + MR` in one panel's columns.
+    /// The first element of the output of row `first` in a panel's columns, and these columns.
     #[inline(always)]
-    fn tile<S: Simd, const NV: usize, const MR: usize>(
-        &mut self,
+    fn place(&self, first: usize, panel: usize) -> (usize, Range<usize>) {
+        let width = self.b.width;
+        let distance = if self.out.panel > 0 { self.out.panel } else { width };
+        let columns = panel * width..self.b.columns.min((panel + 1) * width);
+        (first * self.out.stride + panel * distance, columns)
+    }
+
+    /// The initial sums of rows `first..first + MR` in one panel's columns.
+    #[inline(always)]
+    fn load<S: Simd, const NV: usize, const MR: usize>(
+        &self,
         simd: S,
         (first, panel): (usize, usize),
-        part: Range<usize>,
-    ) {
-        let Packed { panels, rows: depth, columns, .. } = self.b;
+    ) -> [[F::Vector<S>; NV]; MR] {
         let (lanes, width) = (F::lanes::<S>(), NV * F::lanes::<S>());
-        let columns = panel * width..(*columns).min((panel + 1) * width);
+        let (at, columns) = self.place(first, panel);
         let full = columns.len() == width || self.out.panel > 0;
-        let at = first * self.out.stride
-            + panel * if self.out.panel > 0 { self.out.panel } else { width };
-        let out = &mut self.out.values[at..];
-        let len = part.len();
-        let b = &panels[panel * depth * width..][part.start * width..part.end * width];
-        let b = &F::vectors::<S>(b).as_chunks::<NV>().0[..len];
         let mut sums = [[F::splat(simd, F::ZERO); NV]; MR];
         for row in 0..MR {
             let from = match self.initial {
                 InitialSum::Zero => break,
-                InitialSum::Output => &out[row * self.out.stride..],
+                InitialSum::Output => &self.out.values[at + row * self.out.stride..],
                 InitialSum::Row(start) => &start[columns.start..],
             };
             if full {
@@ -366,36 +380,22 @@ impl<F: KernelFloat> Product<'_, F> {
                 sums[row] = edge;
             }
         }
-        match self.a {
-            Lhs::Rows { values, stride, .. } => {
-                // `black_box`: the optimiser must treat these pointers as unrelated. Otherwise it
-                // computes each from the others in every iteration.
-                let a: [_; MR] = std::array::from_fn(|row| {
-                    &std::hint::black_box(&values[(first + row) * stride + part.start..])[..len]
-                });
-                for (k, b) in b.iter().enumerate() {
-                    for row in 0..MR {
-                        let a = F::splat(simd, a[row][k]);
-                        for v in 0..NV {
-                            sums[row][v] = F::product_sum(simd, a, b[v], sums[row][v]);
-                        }
-                    }
-                }
-            }
-            Lhs::Interleaved(a) => {
-                let a = &a.values[first * depth..][part.start * MR..part.end * MR];
-                for (a, b) in a.as_chunks::<MR>().0.iter().zip(b) {
-                    for row in 0..MR {
-                        let a = F::splat(simd, a[row]);
-                        for v in 0..NV {
-                            sums[row][v] = F::product_sum(simd, a, b[v], sums[row][v]);
-                        }
-                    }
-                }
-            }
-        }
+        sums
+    }
+
+    /// Writes the sums of rows `first..first + MR` in one panel's columns.
+    #[inline(always)]
+    fn store<S: Simd, const NV: usize, const MR: usize>(
+        &mut self,
+        simd: S,
+        (first, panel): (usize, usize),
+        sums: [[F::Vector<S>; NV]; MR],
+    ) {
+        let (lanes, width) = (F::lanes::<S>(), NV * F::lanes::<S>());
+        let (at, columns) = self.place(first, panel);
+        let full = columns.len() == width || self.out.panel > 0;
         for row in 0..MR {
-            let out = &mut out[row * self.out.stride..];
+            let out = &mut self.out.values[at + row * self.out.stride..];
             if full {
                 F::vectors_mut::<S>(&mut out[..width]).as_chunks_mut().0[0] = sums[row];
             } else {
@@ -404,6 +404,58 @@ impl<F: KernelFloat> Product<'_, F> {
                     F::store(simd, out, sum);
                 }
             }
+        }
+    }
+
+    /// Computes one part of the sums of rows `first..first + MR` in the columns of `NP` panels.
+    #[inline(always)]
+    fn tile<S: Simd, const NV: usize, const MR: usize, const NP: usize>(
+        &mut self,
+        simd: S,
+        (first, panel): (usize, usize),
+        part: Range<usize>,
+    ) {
+        let (depth, width, len) = (self.b.rows, self.b.width, part.len());
+        let b: [&[[F::Vector<S>; NV]]; NP] = std::array::from_fn(|p| {
+            let panel = &self.b.panels[(panel + p) * depth * width..];
+            let panel = &panel[part.start * width..part.end * width];
+            &std::hint::black_box(F::vectors::<S>(panel).as_chunks::<NV>().0)[..len]
+        });
+        let mut sums: [[[F::Vector<S>; NV]; MR]; NP] =
+            std::array::from_fn(|p| self.load::<S, NV, MR>(simd, (first, panel + p)));
+        match self.a {
+            Lhs::Rows { values, stride, .. } => {
+                // `black_box`: the optimiser must treat these pointers as unrelated. Otherwise it
+                // computes each from the others in every iteration.
+                let a: [_; MR] = std::array::from_fn(|row| {
+                    &std::hint::black_box(&values[(first + row) * stride + part.start..])[..len]
+                });
+                for k in 0..len {
+                    for row in 0..MR {
+                        let a = F::splat(simd, a[row][k]);
+                        for p in 0..NP {
+                            for v in 0..NV {
+                                let sum = sums[p][row][v];
+                                sums[p][row][v] = F::product_sum(simd, a, b[p][k][v], sum);
+                            }
+                        }
+                    }
+                }
+            }
+            Lhs::Interleaved(a) => {
+                let a = &a.values[first * depth..][part.start * MR..part.end * MR];
+                for (a, b) in a.as_chunks::<MR>().0.iter().zip(b[0]) {
+                    for row in 0..MR {
+                        let a = F::splat(simd, a[row]);
+                        for v in 0..NV {
+                            sums[0][row][v] = F::product_sum(simd, a, b[v], sums[0][row][v]);
+                        }
+                    }
+                }
+            }
+        }
+        for p in 0..NP {
+            self.store(simd, (first, panel + p), sums[p]);
         }
     }
 }

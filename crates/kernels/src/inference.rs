@@ -1,104 +1,93 @@
-//! A snapshot of a kernel's weights for inference.
+//! A snapshot of a described cell's weights for inference.
 
-use crate::forward::{ForwardScratch, Stepper, Tape};
-use crate::weights::{values, PackedWeights, Sizes};
-use crate::CellKernel;
+use crate::buffer::Buffer;
+use crate::program::{Program, Slot};
+use crate::step::{Batch, Pass};
+use crate::weights::{values, Weights};
 use candle_core::{bail, Device, Result, Tensor};
 use recurrent_core::{check_step, Carry, InferenceLayer, Stream, Zoneout};
 use std::sync::Arc;
 
-/// A cell kernel with packed weights.
-pub(crate) struct InferenceKernel<K> {
-    pub(crate) cell: K,
-    pub(crate) temporal_residual: Option<f32>,
-    pub(crate) zoneout: [Option<Zoneout>; 2],
-    pub(crate) weights: PackedWeights<f32>,
-    /// The state before the first step, of one example: h, and c or empty.
-    pub(crate) start: [Vec<f32>; 2],
+/// A program with packed weights.
+pub(crate) struct InferenceKernel {
+    pub(crate) program: Arc<Program>,
+    pub(crate) weights: Weights<f32>,
+    pub(crate) zoneout: Vec<Option<Zoneout>>,
+    /// The state before the first step, of one example.
+    pub(crate) start: Vec<Vec<f32>>,
+    pub(crate) field_names: &'static [&'static str],
 }
 
-impl<K: CellKernel> InferenceKernel<K> {
-    fn stepper(&self) -> Stepper<'_, f32, K> {
-        let Self { cell, temporal_residual, zoneout, weights, .. } = self;
-        Stepper {
-            cell,
-            weights,
-            temporal_residual: *temporal_residual,
-            zoneout: *zoneout,
-            mask: &[],
-        }
+impl InferenceKernel {
+    fn batch(&self, rows: usize) -> Batch<'_, f32> {
+        let Self { program, weights, zoneout, .. } = self;
+        Batch { program, weights, zoneout, mask: &[], first: 0, rows }
     }
 }
 
-impl<K: CellKernel> InferenceLayer for InferenceKernel<K> {
+impl InferenceLayer for InferenceKernel {
     fn input_size(&self) -> usize {
-        self.weights.sizes.input
+        self.program.graph.input
     }
 
     fn output_size(&self) -> usize {
-        self.weights.sizes.output
+        self.program.graph.fields[0]
     }
 
     fn stream(self: Arc<Self>, batch: usize) -> Box<dyn Stream> {
-        let [h, c] = self.start.each_ref().map(|start| start.repeat(batch));
-        let stepper = self.stepper();
-        let (tape, work) = (stepper.tape(1, batch, &h, &c), stepper.work(batch));
-        Box::new(KernelStream { tape, work, batch, kernel: self })
+        let mut start: Vec<_> = self.start.iter().map(|start| start.repeat(batch)).collect();
+        let start: Vec<_> = start.iter_mut().map(|field| &mut field[..]).collect();
+        let own = self.batch(batch);
+        let pass = own.forward_pass(1, 1, false);
+        let tape = own.tape(&pass, &start);
+        Box::new(KernelStream { tape, pass, batch, kernel: self })
     }
 }
 
-struct KernelStream<K> {
-    tape: Tape<f32>, // one step; h and c hold the state before it
-    work: ForwardScratch<f32>,
+struct KernelStream {
+    tape: Buffer<f32>, // one step, from the state before it
+    pass: Pass<f32>,
     batch: usize,
-    kernel: Arc<InferenceKernel<K>>,
+    kernel: Arc<InferenceKernel>,
 }
 
-impl<K: CellKernel> KernelStream<K> {
-    /// Name, size and values of each field of the state.
-    fn fields(&mut self) -> impl Iterator<Item = (&'static str, usize, &mut [f32])> {
-        let Sizes { hidden, output, .. } = self.kernel.weights.sizes;
-        let h = &mut self.tape.h[..self.batch * output];
-        let c = if K::CELL_STATE { &mut self.tape.c[..self.batch * hidden] } else { &mut [] };
-        [("h", output, h), ("c", hidden, c)].into_iter().take(if K::CELL_STATE { 2 } else { 1 })
-    }
-}
-
-impl<K: CellKernel> Stream for KernelStream<K> {
+impl Stream for KernelStream {
     fn sizes(&self) -> (usize, usize) {
         (self.batch * self.kernel.input_size(), self.batch * self.kernel.output_size())
     }
 
     fn step(&mut self, xs: &[f32], ys: &mut [f32]) -> Result<()> {
         check_step(self.sizes(), xs, ys)?;
-        let Sizes { hidden, output, .. } = self.kernel.weights.sizes;
-        let (batch, stepper) = (self.batch, self.kernel.stepper());
-        stepper.project(xs, batch, &mut self.tape.saved);
-        let range = |row: usize| Some(row * output..(row + 1) * output);
-        stepper.step(0, 0..batch, &mut self.tape, 0, &mut self.work, ys, range);
-        self.tape.keep_last_state(1, batch * output, batch * hidden);
+        let Self { tape, pass, kernel, .. } = self;
+        let batch = kernel.batch(self.batch);
+        let input = pass.layout.address(&kernel.program, Slot::Input).start([0; 2], 0);
+        pass.work[input..input + xs.len()].copy_from_slice(xs);
+        batch.project(pass, tape, 0, 1);
+        batch.step(pass, tape, 0, [0; 2]);
+        batch.rewind(&pass.layout, tape, 1);
+        ys.copy_from_slice(batch.field(&pass.layout, tape, 0, 0));
         Ok(())
     }
 
     fn carry(&self) -> Result<Carry> {
-        let Sizes { hidden, output, .. } = self.kernel.weights.sizes;
-        let field = |values: &[f32], size: usize| {
-            Tensor::from_slice(&values[..self.batch * size], (self.batch, size), &Device::Cpu)
+        let fields = self.kernel.program.graph.fields.iter().zip(self.kernel.field_names);
+        let field = |(index, (&size, name)): (usize, (&usize, &&'static str))| {
+            let slot = self.pass.layout.address(&self.kernel.program, Slot::Before(index));
+            let own = &self.tape[slot.start([0; 2], 0)..][..self.batch * size];
+            Ok((*name, Tensor::from_slice(own, (self.batch, size), &Device::Cpu)?))
         };
-        let mut fields = vec![("h", field(&self.tape.h, output)?)];
-        if K::CELL_STATE {
-            fields.push(("c", field(&self.tape.c, hidden)?));
-        }
-        Ok(Carry::Cell(fields))
+        Ok(Carry::Cell(fields.enumerate().map(field).collect::<Result<_>>()?))
     }
 
     fn set_carry(&mut self, carry: &Carry) -> Result<()> {
-        let batch = self.batch;
-        for (name, size, state) in self.fields() {
+        let Self { tape, pass, batch, kernel } = self;
+        let fields = kernel.program.graph.fields.iter().zip(kernel.field_names);
+        for (index, (&size, name)) in fields.enumerate() {
             let field = carry.field(name)?;
-            if field.dims() != [batch, size] {
+            if field.dims() != [*batch, size] {
                 bail!("stream carry {name}: expected ({batch}, {size}), got {:?}", field.dims())
             }
+            let state = kernel.batch(*batch).field(&pass.layout, tape, index, 0);
             state.copy_from_slice(&values::<f32>(&field.contiguous()?)?);
         }
         Ok(())

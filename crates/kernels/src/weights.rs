@@ -1,210 +1,126 @@
-//! The weights of one call, packed for the matrix products.
+//! The weights of one call, packed for the products of a program, and their gradients.
 
 use crate::gemm::{MatrixLayout, Packed};
-use crate::{CellKernel, KernelFloat};
-use candle_core::{bail, Result, Storage, Tensor};
-
-/// The sizes of one call.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Sizes {
-    pub(crate) input: usize,
-    pub(crate) hidden: usize,
-    /// The size of h: `hidden`, or the size of its projection.
-    pub(crate) output: usize,
-    /// gates * hidden.
-    pub(crate) gates: usize,
-    /// The values that the pre-activations take in a row.
-    pub(crate) span: usize,
-    /// The values saved per row and step.
-    pub(crate) saved: usize,
-}
-
-/// The packed matrices of one direction.
-pub(crate) struct Matrices<F: KernelFloat> {
-    pub(crate) ih: Packed<F>,
-    /// W_hh, of all gates that depend on the last output.
-    pub(crate) hh: Packed<F>,
-    /// The projection's matrix, or W_hh of the last gate if it is the second stage.
-    pub(crate) second: Option<Packed<F>>,
-}
-
-impl<F: KernelFloat> Matrices<F> {
-    /// Zeros in the same shapes.
-    pub(crate) fn zeros(&self) -> Self {
-        Self {
-            ih: self.ih.zeros(),
-            hh: self.hh.zeros(),
-            second: self.second.as_ref().map(Packed::zeros),
-        }
-    }
-}
+use crate::program::Program;
+use crate::KernelFloat;
+use candle_core::{bail, Device, Result, Storage, Tensor};
+use recurrent_core::description::Graph;
 
 /// The weights of one call.
-pub(crate) struct PackedWeights<F: KernelFloat> {
-    pub(crate) sizes: Sizes,
-    ih: Vec<F>, // (gates, input), in the cell kernel's order
-    hh: Vec<F>, // (gates, output)
-    hr: Vec<F>, // (output, hidden), or empty
-    /// The initial value of a row of pre-activations: the biases.
-    pub(crate) start: Vec<F>,
-    /// Whether the driver adds biases.
-    pub(crate) bias: bool,
-    /// The cell's extra weights.
-    pub(crate) extra: Vec<Vec<F>>,
-    /// The matrices of the forward pass.
-    pub(crate) forward: Matrices<F>,
-    two_stages: bool,
+pub(crate) struct Weights<F: KernelFloat> {
+    /// All weights, row-major.
+    pub(crate) values: Vec<Vec<F>>,
+    /// The vectors among them; matrices are empty.
+    pub(crate) vectors: Vec<Vec<F>>,
+    /// For every sum of products: the sum of the biases, and the matrices, transposed.
+    pub(crate) linears: Vec<(Vec<F>, Vec<Packed<F>>)>,
 }
 
-impl<F: KernelFloat> PackedWeights<F> {
-    /// `params` are weight_ih, weight_hh, optionally bias_ih and bias_hh, weight_hr if `projected`,
-    /// and the cell's extra weights.
-    pub(crate) fn new<K: CellKernel>(params: &[Tensor], projected: bool) -> Result<Self> {
-        let [ih, hh, vectors @ ..] = params else {
-            bail!("{}: expected weight_ih and weight_hh, got {} weights", K::NAME, params.len())
-        };
-        let ((gates, input), (rows, output)) = (ih.dims2()?, hh.dims2()?);
-        let hidden = gates / K::GATES;
-        if gates != K::GATES * hidden || rows != gates {
-            bail!(
-                "{}: expected weights ({} * hidden, ..), got {:?} and {:?}",
-                K::NAME,
-                K::GATES,
-                ih.dims(),
-                hh.dims()
-            )
+impl<F: KernelFloat> Weights<F> {
+    pub(crate) fn new(graph: &Graph, params: &[Tensor]) -> Result<Self> {
+        if params.len() != graph.weights.len() {
+            let (expected, found) = (graph.weights.len(), params.len());
+            bail!("described kernel: expected {expected} weights, got {found}")
         }
-        let behind = K::EXTRA_WEIGHTS + usize::from(projected);
-        let Some(biases @ (0 | 2)) =
-            vectors.len().checked_sub(behind).filter(|n| *n == 0 || K::BIAS)
-        else {
-            bail!("{}: expected another number of weights, got {}", K::NAME, params.len())
-        };
-        let (biases, vectors) = vectors.split_at(biases);
-        let (projection, extra) = vectors.split_at(usize::from(projected));
-        let sizes = Sizes {
-            input,
-            hidden,
-            output,
-            gates,
-            span: K::SPAN * hidden,
-            saved: K::SAVED * hidden + K::SAVED_PER_ROW,
-        };
-        let hr = match projection {
-            [hr] if hr.dims() == [output, hidden] => values::<F>(hr)?,
-            [] if output == hidden => Vec::new(),
-            _ => bail!("{}: expected weight_hr ({output}, {hidden})", K::NAME),
-        };
-        let mut start = vec![F::ZERO; sizes.span];
-        for (bias, part) in biases.iter().zip([GatePart::Input, GatePart::Recurrent]) {
-            let bias = part.ordered::<K, F>(values(bias)?);
-            let start = &mut start[part.first::<K>() * hidden..];
-            start.iter_mut().zip(&bias).for_each(|(start, bias)| *start += *bias);
-        }
-        let (ih, hh) = (GatePart::Input.ordered::<K, F>(values(ih)?), values::<F>(hh)?);
-        let transposed = |values: &[F], rows, columns| {
-            Packed::pack(values, MatrixLayout::rows(rows, columns).t())
-        };
-        let (first, last) = hh.split_at(first_stage_rows(gates, hidden, K::TWO_STAGES) * output);
-        let forward = Matrices {
-            ih: transposed(&ih, gates, input),
-            hh: transposed(first, first.len() / output, output),
-            second: match (projected, K::TWO_STAGES) {
-                (true, _) => Some(transposed(&hr, output, hidden)),
-                (false, true) => Some(transposed(last, hidden, output)),
-                (false, false) => None,
-            },
-        };
-        let extra = extra.iter().map(values).collect::<Result<_>>()?;
-        Ok(Self {
-            sizes,
-            ih,
-            hh,
-            hr,
-            start,
-            bias: !biases.is_empty(),
-            extra,
-            forward,
-            two_stages: K::TWO_STAGES,
-        })
-    }
-
-    /// The matrices of the backward pass.
-    pub(crate) fn backward_matrices(&self) -> Matrices<F> {
-        let Sizes { input, hidden, output, gates, .. } = self.sizes;
-        let packed =
-            |values: &[F], rows, columns| Packed::pack(values, MatrixLayout::rows(rows, columns));
-        let (first, last) =
-            self.hh.split_at(first_stage_rows(gates, hidden, self.two_stages) * output);
-        Matrices {
-            ih: packed(&self.ih, gates, input),
-            hh: packed(first, first.len() / output, output),
-            second: match (self.hr.is_empty(), self.two_stages) {
-                (false, _) => Some(packed(&self.hr, output, hidden)),
-                (true, true) => Some(packed(last, hidden, output)),
-                (true, false) => None,
-            },
-        }
-    }
-
-    pub(crate) fn projected(&self) -> bool {
-        !self.hr.is_empty()
-    }
-}
-
-/// The number of rows of W_hh in the first stage.
-pub(crate) fn first_stage_rows(gates: usize, hidden: usize, two_stages: bool) -> usize {
-    if two_stages {
-        gates - hidden
-    } else {
-        gates
-    }
-}
-
-/// The input's or the recurrent gates of a row.
-#[derive(Clone, Copy)]
-pub(crate) enum GatePart {
-    Input,
-    Recurrent,
-}
-
-impl GatePart {
-    /// The first gate of the part.
-    pub(crate) fn first<K: CellKernel>(self) -> usize {
-        match self {
-            Self::Input => 0,
-            Self::Recurrent => K::RECURRENT_OFFSET,
-        }
-    }
-
-    /// Reorders gates from the cell's order to that of a row.
-    fn ordered<K: CellKernel, F: KernelFloat>(self, values: Vec<F>) -> Vec<F> {
-        match self {
-            Self::Input if !K::INPUT_ORDER.is_empty() => {
-                let gate = values.len() / K::GATES;
-                K::INPUT_ORDER
-                    .iter()
-                    .flat_map(|&from| values[from * gate..][..gate].to_vec())
-                    .collect()
+        let all = params.iter().map(values::<F>).collect::<Result<Vec<_>>>()?;
+        let of = |index: usize| {
+            let width = graph.linears[index].width;
+            let mut start = vec![F::ZERO; width];
+            for (weight, row) in graph.biases(index) {
+                let bias = &all[weight][row..][..width];
+                start.iter_mut().zip(bias).for_each(|(start, bias)| *start += *bias);
             }
-            _ => values,
+            let products = graph.products(index).map(|(weight, row, _)| {
+                let columns = graph.weights[weight][1];
+                let rows = &all[weight][row * columns..][..width * columns];
+                Packed::pack(rows, MatrixLayout::rows(width, columns).t())
+            });
+            (start, products.collect())
+        };
+        let linears = (0..graph.linears.len()).map(of).collect();
+        let vector = |(dims, values): (&Vec<usize>, &Vec<F>)| match dims.len() {
+            1 => values.clone(),
+            _ => Vec::new(),
+        };
+        let vectors = graph.weights.iter().zip(&all).map(vector).collect();
+        Ok(Self { values: all, vectors, linears })
+    }
+
+    /// The matrices of the backward pass, for every sum of products.
+    pub(crate) fn backward(&self, graph: &Graph) -> Vec<Vec<Packed<F>>> {
+        let of = |index: usize| {
+            let width = graph.linears[index].width;
+            let products = graph.products(index).map(|(weight, row, _)| {
+                let columns = graph.weights[weight][1];
+                let rows = &self.values[weight][row * columns..][..width * columns];
+                Packed::pack(rows, MatrixLayout::rows(width, columns))
+            });
+            products.collect()
+        };
+        (0..graph.linears.len()).map(of).collect()
+    }
+}
+
+/// The gradients of the weights, of one chunk or of all.
+pub(crate) struct WeightGrads<F: KernelFloat> {
+    /// For every sum of products: that of the biases, and those of the matrices, transposed.
+    pub(crate) linears: Vec<(Vec<F>, Vec<Packed<F>>)>,
+    /// By weight; matrices are empty.
+    pub(crate) vectors: Vec<Vec<F>>,
+}
+
+impl<F: KernelFloat> WeightGrads<F> {
+    pub(crate) fn zeros(weights: &Weights<F>) -> Self {
+        let zeros = |values: &Vec<F>| vec![F::ZERO; values.len()];
+        let linear = |(start, products): &(Vec<F>, Vec<Packed<F>>)| {
+            (zeros(start), products.iter().map(Packed::zeros).collect())
+        };
+        Self {
+            linears: weights.linears.iter().map(linear).collect(),
+            vectors: weights.vectors.iter().map(zeros).collect(),
         }
     }
 
-    /// The inverse of [`GatePart::ordered`].
-    pub(crate) fn restored<K: CellKernel, F: KernelFloat>(self, values: Vec<F>) -> Vec<F> {
-        match self {
-            Self::Input if !K::INPUT_ORDER.is_empty() => {
-                let gate = values.len() / K::GATES;
-                let mut out = vec![F::ZERO; values.len()];
-                for (&to, values) in K::INPUT_ORDER.iter().zip(values.chunks_exact(gate.max(1))) {
-                    out[to * gate..][..gate].copy_from_slice(values);
-                }
-                out
-            }
-            _ => values,
+    /// Adds the gradients of another chunk.
+    pub(crate) fn add(&mut self, other: &Self) {
+        for ((bias, products), (other_bias, others)) in self.linears.iter_mut().zip(&other.linears)
+        {
+            add(bias, other_bias);
+            products.iter_mut().zip(others).for_each(|(mine, other)| mine.add(other));
         }
+        self.vectors.iter_mut().zip(&other.vectors).for_each(|(mine, other)| add(mine, other));
     }
+
+    /// The gradients as tensors, in the order of the call's weights.
+    pub(crate) fn tensors(self, program: &Program) -> Result<Vec<Tensor>> {
+        let graph = &program.graph;
+        let size = |dims: &Vec<usize>| dims.iter().product();
+        let zeros = |dims: &Vec<usize>| vec![F::ZERO; size(dims)];
+        let mut grads: Vec<Vec<F>> = graph.weights.iter().map(zeros).collect();
+        for (index, (bias, products)) in self.linears.into_iter().enumerate() {
+            for (weight, row) in graph.biases(index) {
+                add(&mut grads[weight][row..][..bias.len()], &bias);
+            }
+            for ((weight, row, _), product) in graph.products(index).zip(products) {
+                let own = product.transposed();
+                let first = row * graph.weights[weight][1];
+                add(&mut grads[weight][first..][..own.len()], &own);
+            }
+        }
+        for (grad, vector) in grads.iter_mut().zip(&self.vectors) {
+            if !vector.is_empty() {
+                add(grad, vector);
+            }
+        }
+        let tensor = |(values, dims): (Vec<F>, &Vec<usize>)| {
+            Tensor::from_vec(values, &dims[..], &Device::Cpu)
+        };
+        grads.into_iter().zip(&graph.weights).map(tensor).collect()
+    }
+}
+
+fn add<F: KernelFloat>(sum: &mut [F], values: &[F]) {
+    sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += *value);
 }
 
 /// The elements of a contiguous tensor on the CPU.

@@ -7,10 +7,9 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use recurrent_core::description::{Builder, Value};
 use recurrent_core::init::{Gates, Init, Weights};
-use recurrent_core::{CellConfig, Engine, HiddenState, LayerId, Params};
-use recurrent_kernels::{Describe, Described, Kernel};
+use recurrent_core::{CellConfig, HiddenState, LayerId, Params};
+use recurrent_kernels::{Describe, Described};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 
 /// The options of a layer-normed GRU.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -83,16 +82,6 @@ impl Describe for LayerNormGruCell {
         let z = (a_z + b_z).sigmoid().keep("z");
         let n = (a_n + r * b_n).tanh();
         vec![n + z * (h - n)]
-    }
-
-    fn rule(&self) -> Option<Arc<dyn Engine>> {
-        let Normed { by, scope, .. } = self.gates.normed;
-        match (by.norm, scope) {
-            (Norm::Layer, Scope::Whole) => {
-                Some(Arc::new(Kernel::new(recurrent_kernels::LayerNormGru { eps: by.eps })))
-            }
-            _ => None,
-        }
     }
 
     fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {

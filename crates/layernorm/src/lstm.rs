@@ -7,10 +7,9 @@ use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 use recurrent_core::description::{Builder, Value};
 use recurrent_core::init::{Gates, Init, Weights};
-use recurrent_core::{CellConfig, Engine, LayerId, LstmState, Params};
-use recurrent_kernels::{Describe, Described, Kernel};
+use recurrent_core::{CellConfig, LayerId, LstmState, Params};
+use recurrent_kernels::{Describe, Described};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 
 /// The options of a layer-normed LSTM.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -123,16 +122,6 @@ impl Describe for LayerNormLstmCell {
             Placement::PyTorchScript | Placement::TfAddons | Placement::Burn => normed,
         };
         vec![h, c]
-    }
-
-    fn rule(&self) -> Option<Arc<dyn Engine>> {
-        let Normed { by, scope, .. } = self.gates.normed;
-        match (self.placement, by.norm, scope) {
-            (Placement::Haste, Norm::Layer, Scope::Whole) => {
-                Some(Arc::new(Kernel::new(recurrent_kernels::LayerNormLstm { eps: by.eps })))
-            }
-            _ => None,
-        }
     }
 
     fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {

@@ -2,9 +2,8 @@
 
 use candle_core::{Result, Tensor};
 use recurrent_core::description::{Builder, Value};
-use recurrent_core::{Engine, GateWeights, LstmState, Params};
-use recurrent_kernels::{self as kernels, CellKernel, Describe, Kernel};
-use std::sync::Arc;
+use recurrent_core::{GateWeights, LstmState, Params};
+use recurrent_kernels::Describe;
 
 /// One step of an LSTM; see the [crate] for equations and weights.
 #[derive(Clone, Debug, Params)]
@@ -16,13 +15,6 @@ pub struct LstmCell {
     pub(crate) weight_ci: Option<Tensor>, // (hidden)
     pub(crate) weight_cf: Option<Tensor>, // (hidden)
     pub(crate) weight_co: Option<Tensor>, // (hidden)
-}
-
-impl LstmCell {
-    fn engine<K: CellKernel>(&self, cell: K) -> Arc<dyn Engine> {
-        let kernel = Kernel::new(cell);
-        Arc::new(if self.weight_hr.is_some() { kernel.projected() } else { kernel })
-    }
 }
 
 /// σ(z + w ∘ c): a gate with its peephole on the cell state, if it has one.
@@ -63,15 +55,6 @@ impl Describe for LstmCell {
             Some(_) => vec![cell.product("weight_hr", h), c],
             None => vec![h, c],
         }
-    }
-
-    fn rule(&self) -> Option<Arc<dyn Engine>> {
-        Some(match (self.coupled, self.weight_co.is_some()) {
-            (false, false) => self.engine(kernels::Lstm::<false, false>),
-            (false, true) => self.engine(kernels::Lstm::<false, true>),
-            (true, false) => self.engine(kernels::Lstm::<true, false>),
-            (true, true) => self.engine(kernels::Lstm::<true, true>),
-        })
     }
 
     /// With a projection, W_hh W_hr gate by gate: the matrix from o ∘ tanh(c) to the next step. Its

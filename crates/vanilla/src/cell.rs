@@ -2,9 +2,8 @@
 
 use candle_core::{Result, Tensor};
 use recurrent_core::description::{Builder, Value};
-use recurrent_core::{project_orthogonal, Engine, GateWeights, HiddenState, Nonlinearity, Params};
-use recurrent_kernels::{Activation, Describe, Kernel};
-use std::sync::Arc;
+use recurrent_core::{project_orthogonal, GateWeights, HiddenState, Nonlinearity, Params};
+use recurrent_kernels::Describe;
 
 /// One step of a vanilla network; see the [crate] for equations and weights.
 #[derive(Clone, Debug, Params)]
@@ -70,14 +69,6 @@ impl Describe for VanillaCell {
     fn describe<'a>(&self, cell: &'a Builder) -> Vec<Value<'a>> {
         let [a] = cell.gates(&cell.recurrent());
         vec![a.nonlinearity(self.nonlinearity)]
-    }
-
-    fn rule(&self) -> Option<Arc<dyn Engine>> {
-        let activation = match self.nonlinearity {
-            Nonlinearity::Tanh => Activation::Tanh,
-            Nonlinearity::Relu => Activation::Relu,
-        };
-        Some(Arc::new(Kernel::new(recurrent_kernels::Vanilla(activation))))
     }
 
     fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {

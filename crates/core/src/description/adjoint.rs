@@ -28,6 +28,8 @@ pub struct Adjoint {
     pub linears: Vec<Vec<Piece>>,
     /// The gradient of every field before the step, including that through products.
     pub fields: Vec<Vec<Piece>>,
+    /// The gradient of every value that has parts, through these: the value, and a piece of it.
+    pub parts: Vec<(NodeId, Piece)>,
     /// The gradient of the input, without that through products.
     pub input: Vec<Piece>,
     /// The gradients of the vectors of weights, for each example, without those through sums of
@@ -44,6 +46,7 @@ impl Graph {
             forward,
             linears: vec![Vec::new(); self.linears.len()],
             fields: vec![Vec::new(); self.fields.len()],
+            parts: Vec::new(),
             input: Vec::new(),
             weights: Vec::new(),
         };
@@ -62,6 +65,10 @@ impl Graph {
                     Node::Field { .. } => adjoint.back(&mut grads, &tracked, id, grad),
                     _ => adjoint.add(&mut grads, id, grad),
                 }
+            }
+            if adjoint.parts.iter().any(|(of, _)| *of == id) {
+                let grad = adjoint.graph.intern(Node::PartsGrad { of: id }, self.widths[id]);
+                adjoint.add(&mut grads, id, grad);
             }
             if let Some(grad) = grads[id] {
                 adjoint.back(&mut grads, &tracked, id, grad);
@@ -132,6 +139,20 @@ impl Adjoint {
                 self.add(grads, a, grad);
             }
             Node::Sum(a) => self.add(grads, a, grad),
+            // Its scale is a function of the same row: the gradient through it is part of this.
+            Node::Normalise(norm, v, scale) => {
+                let grad = match self.graph.widths[grad] == width {
+                    true => grad,
+                    false => {
+                        self.parts.push((id, piece(0)));
+                        self.graph.intern(Node::PartsGrad { of: id }, width)
+                    }
+                };
+                let through = Node::NormaliseGrad { norm, grad, value: id, scale };
+                let grad = self.graph.intern(through, width);
+                self.add(grads, v, grad);
+            }
+            Node::Part { of, start } => self.parts.push((of, piece(start))),
             Node::Binary(function, a, b) => {
                 let (of_a, of_b) = match function {
                     Binary::Mul => (
@@ -153,8 +174,11 @@ impl Adjoint {
             Node::Mask { .. }
             | Node::Zoneout { .. }
             | Node::Constant(_)
+            | Node::Scale(..)
             | Node::Grad { .. }
-            | Node::SourceGrad { .. } => {}
+            | Node::SourceGrad { .. }
+            | Node::PartsGrad { .. }
+            | Node::NormaliseGrad { .. } => {}
         }
     }
 

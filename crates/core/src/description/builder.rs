@@ -1,6 +1,6 @@
 //! Graphs written as equations.
 
-use super::{Binary, GateNode, Graph, Linear, Node, NodeId, Term, Unary};
+use super::{Binary, GateNode, Graph, Linear, Node, NodeId, Norm, Term, Unary};
 use crate::Nonlinearity;
 use candle_core::{bail, Result};
 use std::cell::RefCell;
@@ -361,12 +361,17 @@ impl<'a> Value<'a> {
 
     /// LN(v) = (v − mean v) / √(variance v + eps) (Ba, Kiros and Hinton 2016).
     pub fn layer_norm(self, eps: f64) -> Self {
-        (self - self.mean()).rms_norm(eps)
+        self.normalised(Norm { centred: true, eps: eps.to_bits() })
     }
 
     /// RMS(v) = v / √(mean v² + eps) (Zhang and Sennrich 2019).
     pub fn rms_norm(self, eps: f64) -> Self {
-        self * ((self * self).mean() + eps).sqrt().recip()
+        self.normalised(Norm { centred: false, eps: eps.to_bits() })
+    }
+
+    fn normalised(self, norm: Norm) -> Self {
+        let scale = self.cell.node(Node::Scale(norm, self.id), 1);
+        self.cell.node(Node::Normalise(norm, self.id, scale.id), self.width())
     }
 
     /// Records the value as the gate `name`.
@@ -394,7 +399,7 @@ impl<'a> Value<'a> {
     }
 
     /// The slice of an element-wise function is the function of the slices, so a graph has slices
-    /// of leaves and products alone.
+    /// of leaves, of products and of normalised rows alone.
     fn sliced(self, start: usize, width: usize) -> Self {
         let own = self.width();
         if own == width || own == 1 {
@@ -411,7 +416,15 @@ impl<'a> Value<'a> {
             Node::Linear { linear, start: first } => Node::Linear { linear, start: first + start },
             Node::Unary(function, a) => Node::Unary(function, operand(a)),
             Node::Binary(function, a, b) => Node::Binary(function, operand(a), operand(b)),
-            Node::Constant(_) | Node::Sum(_) | Node::Grad { .. } | Node::SourceGrad { .. } => {
+            Node::Normalise(..) => Node::Part { of: self.id, start },
+            Node::Part { of, start: first } => Node::Part { of, start: first + start },
+            Node::Constant(_)
+            | Node::Sum(_)
+            | Node::Scale(..)
+            | Node::Grad { .. }
+            | Node::SourceGrad { .. }
+            | Node::PartsGrad { .. }
+            | Node::NormaliseGrad { .. } => {
                 unreachable!("these have one column, or belong to an adjoint")
             }
         };

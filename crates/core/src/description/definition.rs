@@ -1,6 +1,6 @@
 //! Graphs in candle's operations, on every device and in every dtype.
 
-use super::{Adjoint, Binary, Graph, Node, NodeId, Piece, Term, Unary};
+use super::{Adjoint, Binary, Graph, Node, NodeId, Norm, Piece, Term, Unary};
 use crate::{linear, relu, Gate};
 use candle_core::{bail, Result, Tensor};
 use candle_nn::ops::sigmoid;
@@ -59,10 +59,21 @@ impl<'a> Evaluation<'a> {
                 None => binary(function, &self.value(a)?, &self.value(b)?)?,
             },
             Node::Sum(a) => self.value(a)?.sum_keepdim(1)?,
+            Node::Scale(norm, v) => {
+                let squares = centred(norm, &self.value(v)?)?.sqr()?.mean_keepdim(1)?;
+                (squares + norm.eps())?.sqrt()?.recip()?
+            }
+            Node::Normalise(norm, v, scale) => {
+                centred(norm, &self.value(v)?)?.broadcast_mul(&self.value(scale)?)?
+            }
+            Node::Part { of, start } => self.value(of)?.narrow(1, start, width)?,
             Node::Mask { .. } | Node::Zoneout { .. } => {
                 bail!("description: a step does not draw masks")
             }
-            Node::Grad { .. } | Node::SourceGrad { .. } => {
+            Node::Grad { .. }
+            | Node::SourceGrad { .. }
+            | Node::PartsGrad { .. }
+            | Node::NormaliseGrad { .. } => {
                 bail!("description: a step has no gradients")
             }
         };
@@ -188,6 +199,16 @@ impl BackwardEvaluation<'_> {
             _ if id < self.adjoint.forward => self.step.value(id)?,
             Node::Grad { field, start } => self.grad[field].narrow(1, start, width)?,
             Node::SourceGrad { source } => self.source_grad(source)?,
+            Node::PartsGrad { of } => {
+                let parts = self.adjoint.parts.iter().filter(|(part, _)| *part == of);
+                let pieces: Vec<_> = parts.map(|(_, piece)| *piece).collect();
+                self.assembled(&pieces, self.step.input.x.dim(0)?, width)?
+            }
+            Node::NormaliseGrad { norm, grad, value, scale } => {
+                let (grad, y) = (self.value(grad)?, self.value(value)?);
+                let along = y.broadcast_mul(&grad.broadcast_mul(&y)?.mean_keepdim(1)?)?;
+                centred(norm, &grad)?.broadcast_sub(&along)?.broadcast_mul(&self.value(scale)?)?
+            }
             Node::Unary(function, a) => unary(function, &self.value(a)?)?,
             Node::Binary(function, a, b) => binary(function, &self.value(a)?, &self.value(b)?)?,
             Node::Sum(a) => self.value(a)?.sum_keepdim(1)?,
@@ -227,6 +248,14 @@ impl BackwardEvaluation<'_> {
             sum = (sum + own.pad_with_zeros(1, piece.start, width - piece.start - piece.width)?)?;
         }
         Ok(sum)
+    }
+}
+
+/// v less its mean, if the normalisation subtracts it.
+fn centred(norm: Norm, v: &Tensor) -> Result<Tensor> {
+    match norm.centred {
+        true => v.broadcast_sub(&v.mean_keepdim(1)?),
+        false => Ok(v.clone()),
     }
 }
 

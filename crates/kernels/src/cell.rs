@@ -1,6 +1,6 @@
 //! A described cell as a [`Cell`].
 
-use super::DescribedKernel;
+use crate::Kernel;
 use candle_core::{Result, Tensor};
 use recurrent_core::description::{Additions, Adjoint, Builder, Graph, StepInput, Value};
 use recurrent_core::{Cell, Engine, Gate, Parameters, State};
@@ -25,12 +25,6 @@ pub trait Describe: Parameters + Clone + Send + Sync + 'static {
     /// The equations of one step: the value of every field of the state after it.
     fn describe<'a>(&self, cell: &'a Builder) -> Vec<Value<'a>>;
 
-    /// A kernel for the same equations that is written by hand, because it is faster than the
-    /// derived one; `None`: the derived kernel runs.
-    fn rule(&self) -> Option<Arc<dyn Engine>> {
-        None
-    }
-
     /// The square recurrent blocks by gate, as [`Cell::recurrent_blocks`].
     ///
     /// # Errors
@@ -49,8 +43,7 @@ pub struct Described<D> {
     graph: Arc<Graph>,
     masked: Arc<Graph>,
     adjoint: Arc<Adjoint>,
-    kernel: Arc<DescribedKernel>,
-    rule: Option<Arc<dyn Engine>>,
+    kernel: Arc<Kernel>,
 }
 
 impl<D: Describe> Described<D> {
@@ -76,16 +69,9 @@ impl<D: Describe> Described<D> {
             adjoint: Arc::new(graph.adjoint()),
             graph: Arc::new(graph),
             masked: Arc::new(masked),
-            kernel: Arc::new(DescribedKernel::new(D::KERNEL, D::State::FIELDS, describe)),
-            rule: cell.rule(),
+            kernel: Arc::new(Kernel::new(D::KERNEL, D::State::FIELDS, describe)),
             cell,
         })
-    }
-
-    /// The same cell with the derived kernel, whether or not there is a rule.
-    #[must_use]
-    pub fn derived(self) -> Self {
-        Self { rule: None, ..self }
     }
 }
 
@@ -157,6 +143,6 @@ impl<D: Describe> Cell for Described<D> {
     }
 
     fn kernel(&self) -> Option<Arc<dyn Engine>> {
-        Some(self.rule.clone().unwrap_or_else(|| self.kernel.clone()))
+        Some(self.kernel.clone())
     }
 }

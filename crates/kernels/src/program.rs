@@ -1,11 +1,11 @@
 //! A graph as instructions over rows, in stages with matrix products between them.
 
-use super::code::Code;
-use recurrent_core::description::{Adjoint, Binary, Graph, Node, NodeId, Piece, Unary};
+use crate::code::Code;
+use recurrent_core::description::{Adjoint, Binary, Graph, Node, NodeId, Norm, Piece, Unary};
 
 /// The rows of a step that an instruction reads or writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Slot {
+pub(crate) enum Slot {
     /// x_t.
     Input,
     /// The mask of dropout.
@@ -30,6 +30,8 @@ pub(super) enum Slot {
     GradLinear(usize),
     /// The gradient of the left side of products.
     GradSource(usize),
+    /// The gradient of a value through its parts.
+    GradParts(usize),
     /// The direct gradient of the input.
     GradInput,
     /// A value that later stages of the backward pass read.
@@ -45,24 +47,26 @@ pub(super) enum Slot {
 
 /// The numbers of slots of each kind.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Slots {
-    pub(super) fields: usize,
-    pub(super) linears: usize,
-    pub(super) sources: usize,
-    pub(super) saved: usize,
-    pub(super) kept: usize,
-    pub(super) weights: usize,
-    pub(super) constants: usize,
-    pub(super) temps: usize,
+pub(crate) struct Slots {
+    pub(crate) fields: usize,
+    pub(crate) linears: usize,
+    pub(crate) sources: usize,
+    pub(crate) parts: usize,
+    pub(crate) saved: usize,
+    pub(crate) kept: usize,
+    pub(crate) weights: usize,
+    pub(crate) constants: usize,
+    pub(crate) temps: usize,
 }
 
 impl Slots {
     /// The index of a slot.
-    pub(super) fn index(&self, slot: Slot) -> usize {
-        let Self { fields, linears, sources, saved, kept, weights, constants, .. } = *self;
+    pub(crate) fn index(&self, slot: Slot) -> usize {
+        let Self { fields, linears, sources, parts, saved, kept, weights, constants, .. } = *self;
         let linear = 3 + 5 * fields;
         let source = linear + 2 * linears;
-        let value = source + 2 * sources;
+        let part = source + 2 * sources;
+        let value = part + parts;
         let weight = value + saved + kept;
         let constant = weight + 2 * weights;
         match slot {
@@ -78,6 +82,7 @@ impl Slots {
             Slot::GradLinear(l) => linear + linears + l,
             Slot::Source(s) => source + s,
             Slot::GradSource(s) => source + sources + s,
+            Slot::GradParts(p) => part + p,
             Slot::Saved(v) => value + v,
             Slot::Kept(v) => value + saved + v,
             Slot::Weight(w) => weight + w,
@@ -88,23 +93,23 @@ impl Slots {
     }
 
     /// The number of slots.
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.index(Slot::Temp(self.temps))
     }
 }
 
 /// An operand of an instruction: columns of a slot, from `start` on.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Operand {
-    pub(super) slot: usize,
-    pub(super) start: usize,
+pub(crate) struct Operand {
+    pub(crate) slot: usize,
+    pub(crate) start: usize,
     /// Whether it has one column, for all columns of the result.
-    pub(super) narrow: bool,
+    pub(crate) narrow: bool,
 }
 
 /// A function of two functions of two numbers: the first of a and b, the second of that and c.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Chain {
+pub(crate) enum Chain {
     /// a b + c.
     MulAdd,
     /// a b c.
@@ -121,7 +126,7 @@ pub(super) enum Chain {
 
 /// The function of an instruction.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Op {
+pub(crate) enum Op {
     /// out = a.
     Copy,
     /// out += a.
@@ -134,6 +139,12 @@ pub(super) enum Op {
     Chain(Chain),
     /// out = the sum of a over its columns.
     Sum,
+    /// out = the scale of a row of a.
+    Scale(Norm),
+    /// out = (a − mean a) b, or a b.
+    Normalise(Norm),
+    /// out = c (a − mean a − b mean (a ∘ b)), the second term only if the mean is subtracted.
+    NormaliseGrad(Norm),
     /// out += a, summed over the examples that run.
     AddToWeight,
     /// out += a b, summed over the examples that run.
@@ -142,79 +153,86 @@ pub(super) enum Op {
 
 impl Op {
     /// The number of operands.
-    pub(super) fn operands(self) -> usize {
+    pub(crate) fn operands(self) -> usize {
         match self {
-            Self::Copy | Self::Accumulate | Self::Unary(_) | Self::Sum | Self::AddToWeight => 1,
-            Self::Binary(_) | Self::AddProductToWeight => 2,
-            Self::Chain(_) => 3,
+            Self::Copy
+            | Self::Accumulate
+            | Self::Unary(_)
+            | Self::Sum
+            | Self::Scale(_)
+            | Self::AddToWeight => 1,
+            Self::Binary(_) | Self::Normalise(_) | Self::AddProductToWeight => 2,
+            Self::Chain(_) | Self::NormaliseGrad(_) => 3,
         }
     }
 }
 
 /// An instruction over all rows of a block.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Instruction {
-    pub(super) op: Op,
+pub(crate) struct Instruction {
+    pub(crate) op: Op,
     /// The slot and first column of the result.
-    pub(super) out: usize,
-    pub(super) start: usize,
+    pub(crate) out: usize,
+    pub(crate) start: usize,
     /// The number of columns that the function runs over.
-    pub(super) width: usize,
-    pub(super) operands: [Operand; 3],
+    pub(crate) width: usize,
+    pub(crate) operands: [Operand; 3],
 }
 
 /// The instructions between two sets of products.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Stage {
+pub(crate) struct Stage {
     /// Forward: the sums of products that run before the instructions. Backward: the sources whose
     /// gradients run after them.
-    pub(super) products: Vec<usize>,
-    pub(super) instructions: Vec<Instruction>,
+    pub(crate) products: Vec<usize>,
+    pub(crate) instructions: Vec<Instruction>,
 }
 
 /// The left side of products, other than the input.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Source {
-    pub(super) node: NodeId,
+pub(crate) struct Source {
+    pub(crate) node: NodeId,
     /// The slot that holds it.
-    pub(super) slot: Slot,
-    pub(super) width: usize,
+    pub(crate) slot: Slot,
+    pub(crate) width: usize,
     /// The slot of the gradient through the products, and whether they are added to what is there.
-    pub(super) grad: Slot,
-    pub(super) adds: bool,
+    pub(crate) grad: Slot,
+    pub(crate) adds: bool,
 }
 
 /// A graph as instructions.
 #[derive(Debug)]
-pub(super) struct Program {
-    pub(super) graph: Graph,
-    pub(super) adjoint: Adjoint,
-    pub(super) slots: Slots,
-    pub(super) sources: Vec<Source>,
+pub(crate) struct Program {
+    pub(crate) graph: Graph,
+    pub(crate) adjoint: Adjoint,
+    pub(crate) slots: Slots,
+    pub(crate) sources: Vec<Source>,
     /// The place in `sources` of the left side of every product of every sum; `None`: the input.
-    pub(super) products: Vec<Vec<Option<usize>>>,
+    pub(crate) products: Vec<Vec<Option<usize>>>,
     /// The widths of saved values, of kept values, and of scratch memory.
-    pub(super) saved: Vec<usize>,
-    pub(super) kept: Vec<usize>,
-    pub(super) temps: Vec<usize>,
-    pub(super) constants: Vec<f64>,
+    pub(crate) saved: Vec<usize>,
+    pub(crate) kept: Vec<usize>,
+    pub(crate) temps: Vec<usize>,
+    pub(crate) constants: Vec<f64>,
+    /// The values with parts, and their widths, and whether their gradients need zeros first.
+    pub(crate) parts: Vec<(usize, bool)>,
     /// Whether the backward pass reads a sum of products where the products wrote it.
-    pub(super) taped: Vec<bool>,
-    pub(super) forward: Vec<Stage>,
-    pub(super) backward: Vec<Stage>,
+    pub(crate) taped: Vec<bool>,
+    pub(crate) forward: Vec<Stage>,
+    pub(crate) backward: Vec<Stage>,
     /// The gradients of sums of products that need zeros first; and of fields.
-    pub(super) fill_linears: Vec<bool>,
-    pub(super) fill_fields: Vec<bool>,
+    pub(crate) fill_linears: Vec<bool>,
+    pub(crate) fill_fields: Vec<bool>,
     /// Whether an instruction reads the input, the mask, and the zoneout of each field; whether one
     /// writes the gradient of the input.
-    pub(super) reads_input: bool,
-    pub(super) reads_mask: bool,
-    pub(super) reads_zoneout: Vec<bool>,
-    pub(super) grad_input: bool,
+    pub(crate) reads_input: bool,
+    pub(crate) reads_mask: bool,
+    pub(crate) reads_zoneout: Vec<bool>,
+    pub(crate) grad_input: bool,
 }
 
 impl Program {
-    pub(super) fn new(graph: &Graph) -> Self {
+    pub(crate) fn new(graph: &Graph) -> Self {
         Compiler::new(graph).compile()
     }
 }
@@ -236,6 +254,8 @@ struct Compiler {
     kept: Vec<usize>,
     temps: Vec<usize>,
     constants: Vec<u64>,
+    /// The values whose parts have gradients.
+    parts: Vec<NodeId>,
     taped: Vec<bool>,
     /// Of every node of the step.
     places: Vec<Place>,
@@ -251,6 +271,8 @@ impl Compiler {
             _ => None,
         };
         let constants: Vec<_> = adjoint.graph.nodes.iter().filter_map(constant).collect();
+        let mut parts: Vec<_> = adjoint.parts.iter().map(|(of, _)| *of).collect();
+        parts.dedup();
         let mut compiler = Self {
             graph: graph.clone(),
             adjoint,
@@ -259,9 +281,11 @@ impl Compiler {
                 linears: graph.linears.len(),
                 weights: graph.weights.len(),
                 constants: constants.len(),
+                parts: parts.len(),
                 ..Slots::default()
             },
             constants,
+            parts,
             taped: vec![false; graph.linears.len()],
             sources: Vec::new(),
             saved: Vec::new(),
@@ -294,7 +318,8 @@ impl Compiler {
                     self.linear_levels[linear] = before + 1;
                     before + 1
                 }
-                Node::Unary(..) | Node::Binary(..) | Node::Sum(_) => {
+                Node::Part { of, .. } => self.levels[of],
+                _ if self.graph.is_computed(id) => {
                     self.graph.operands(id).map(|id| self.levels[id]).max().unwrap_or(0).max(1)
                 }
                 _ => 0,
@@ -313,8 +338,9 @@ impl Compiler {
         }
     }
 
+    /// Whether a node is read where it is, or where the whole of it is.
     fn is_leaf(&self, id: NodeId) -> bool {
-        !matches!(self.graph.nodes[id], Node::Unary(..) | Node::Binary(..) | Node::Sum(_))
+        !self.graph.is_computed(id)
     }
 
     fn set_places(&mut self) {
@@ -326,6 +352,13 @@ impl Compiler {
         for (field, &id) in self.graph.next.iter().enumerate() {
             if self.places[id] == Place::Temp {
                 self.places[id] = Place::Slot(Slot::After(field));
+            }
+        }
+        for id in 0..self.graph.nodes.len() {
+            if let Node::Part { of, .. } = self.graph.nodes[id] {
+                if self.places[of] == Place::Temp {
+                    self.save(of);
+                }
             }
         }
         let linears = 0..self.graph.linears.len();
@@ -389,11 +422,9 @@ impl Compiler {
             self.graph.nodes[id],
             Node::Unary(Unary::Neg, _) | Node::Binary(Binary::Add | Binary::Sub | Binary::Mul, ..)
         );
-        let unknown = |operand: NodeId| {
-            match (self.graph.nodes[operand], self.places[operand]) {
-                (Node::Linear { linear, .. }, Place::Leaf) => !self.taped[linear],
-                (_, place) => place == Place::Temp,
-            }
+        let unknown = |operand: NodeId| match (self.graph.nodes[operand], self.places[operand]) {
+            (Node::Linear { linear, .. }, Place::Leaf) => !self.taped[linear],
+            (_, place) => place == Place::Temp,
         };
         cheap && !self.graph.operands(id).any(unknown)
     }
@@ -404,7 +435,8 @@ impl Compiler {
         let mut needed = vec![false; adjoint.graph.nodes.len()];
         let pieces = adjoint.linears.iter().chain(&adjoint.fields).flatten();
         let weights = adjoint.weights.iter().map(|(_, piece)| piece);
-        for piece in pieces.chain(&adjoint.input).chain(weights) {
+        let parts = adjoint.parts.iter().map(|(_, piece)| piece);
+        for piece in pieces.chain(&adjoint.input).chain(weights).chain(parts) {
             needed[piece.node] = true;
         }
         for id in (adjoint.forward..needed.len()).rev() {
@@ -437,7 +469,14 @@ impl Compiler {
             Node::SourceGrad { source } => {
                 (self.sources.iter().find(|known| known.node == source)?.grad, 0)
             }
-            Node::Unary(..) | Node::Binary(..) | Node::Sum(_) => return None,
+            Node::Part { of, start } => match self.places[of] {
+                Place::Slot(slot) => (slot, start),
+                Place::Leaf | Place::Temp => return None,
+            },
+            Node::PartsGrad { of } => {
+                (Slot::GradParts(self.parts.iter().position(|known| *known == of)?), 0)
+            }
+            _ => return None,
         })
     }
 
@@ -447,7 +486,8 @@ impl Compiler {
         let kept = self.kept_backward(&backward_levels);
         self.slots.kept = self.kept.len();
         let forward = self.forward();
-        let (backward, fill_linears, fill_fields) = self.backward(&backward_levels, &kept);
+        let (backward, [fill_linears, fill_fields, fill_parts]) =
+            self.backward(&backward_levels, &kept);
         self.slots.temps = self.temps.len();
         let reads = |slot: Slot| {
             let index = self.slots.index(slot);
@@ -463,6 +503,10 @@ impl Compiler {
             reads_mask: reads(Slot::Mask),
             reads_zoneout: (0..self.graph.fields.len()).map(|f| reads(Slot::Zoneout(f))).collect(),
             constants: self.constants.into_iter().map(f64::from_bits).collect(),
+            parts: {
+                let widths = self.parts.iter().map(|&of| self.graph.widths[of]);
+                widths.zip(fill_parts).collect()
+            },
             taped: self.taped,
             grad_input: !self.adjoint.input.is_empty(),
             graph: self.graph,
@@ -557,7 +601,11 @@ impl Compiler {
                     let pieces = linears.flat_map(|linear| &adjoint.linears[linear]);
                     pieces.map(|piece| levels[piece.node].max(1)).max().unwrap_or(0) + 1
                 }
-                Node::Unary(..) | Node::Binary(..) | Node::Sum(_) => {
+                Node::PartsGrad { of } => {
+                    let pieces = adjoint.parts.iter().filter(|(part, _)| *part == of);
+                    pieces.map(|(_, piece)| levels[piece.node].max(1)).max().unwrap_or(1)
+                }
+                _ if adjoint.graph.is_computed(id) => {
                     operands.map(|id| levels[id]).max().unwrap_or(0).max(1)
                 }
                 _ => 0,
@@ -573,8 +621,7 @@ impl Compiler {
     }
 
     fn is_computed_backward(&self, id: NodeId) -> bool {
-        let node = self.adjoint.graph.nodes[id];
-        let computes = matches!(node, Node::Unary(..) | Node::Binary(..) | Node::Sum(_));
+        let computes = self.adjoint.graph.is_computed(id);
         computes && (id >= self.adjoint.forward || self.is_recomputed(id))
     }
 
@@ -618,7 +665,7 @@ impl Compiler {
         &mut self,
         levels: &[usize],
         kept: &[Option<Slot>],
-    ) -> (Vec<Stage>, Vec<bool>, Vec<bool>) {
+    ) -> (Vec<Stage>, [Vec<bool>; 3]) {
         let adjoint = self.adjoint.clone();
         let graph = &adjoint.graph;
         let needed = self.needed_backward();
@@ -628,28 +675,28 @@ impl Compiler {
         self.add_products_in_place(levels);
         // Pieces: (target, piece), and whether the target needs zeros first.
         let mut targets = Vec::new();
-        let mut fills = [Vec::new(), Vec::new()];
-        let whole = [
-            (&adjoint.linears, graph.linears.iter().map(|linear| linear.width).collect::<Vec<_>>()),
-            (&adjoint.fields, graph.fields.clone()),
-        ];
-        for (kind, (pieces, widths)) in whole.into_iter().enumerate() {
-            for (index, (pieces, width)) in pieces.iter().zip(widths).enumerate() {
-                let slot = match kind {
-                    0 => Slot::GradLinear(index),
-                    _ => Slot::GradBefore(index),
-                };
-                // A gradient that a product is added to, or writes, is not copied there.
-                let written = self.sources.iter().find(|source| source.grad == slot);
-                let others = pieces.iter().filter(|piece| {
-                    let through = |source| Node::SourceGrad { source };
-                    written.is_none_or(|source| graph.nodes[piece.node] != through(source.node))
-                });
-                let others: Vec<_> = others.copied().collect();
-                let fill = written.is_none_or(|source| source.adds) && !covers(&others, width);
-                fills[kind].push(fill);
-                targets.extend(others.into_iter().map(|piece| (slot, piece, fill)));
-            }
+        let mut fills = [Vec::new(), Vec::new(), Vec::new()];
+        let linears = graph.linears.iter().map(|linear| linear.width).enumerate();
+        let linears = linears
+            .map(|(at, width)| (0, Slot::GradLinear(at), width, adjoint.linears[at].clone()));
+        let fields = graph.fields.iter().copied().enumerate();
+        let fields =
+            fields.map(|(at, width)| (1, Slot::GradBefore(at), width, adjoint.fields[at].clone()));
+        let parts = self.parts.iter().enumerate().map(|(at, &of)| {
+            let pieces = adjoint.parts.iter().filter(|(part, _)| *part == of);
+            let pieces = pieces.map(|(_, piece)| *piece).collect();
+            (2, Slot::GradParts(at), graph.widths[of], pieces)
+        });
+        for (kind, slot, width, mut pieces) in linears.chain(fields).chain(parts) {
+            // A gradient that a product is added to, or writes, is not copied there.
+            let written = self.sources.iter().find(|source| source.grad == slot);
+            pieces.retain(|piece| {
+                let through = |source| Node::SourceGrad { source };
+                written.is_none_or(|source| graph.nodes[piece.node] != through(source.node))
+            });
+            let fill = written.is_none_or(|source| source.adds) && !covers(&pieces, width);
+            fills[kind].push(fill);
+            targets.extend(pieces.into_iter().map(|piece| (slot, piece, fill)));
         }
         targets.extend(adjoint.input.iter().map(|piece| (Slot::GradInput, *piece, true)));
         let mut uses = vec![0; levels.len()];
@@ -662,10 +709,24 @@ impl Compiler {
         let mut temps = std::mem::take(&mut self.temps);
         for level in 1..=last {
             let mut code = Code::new(graph);
-            for &id in &all {
-                if levels[id] != level || !self.is_computed_backward(id) {
-                    continue;
+            let emit = |code: &mut Code, id: NodeId| {
+                for (slot, piece, fill) in targets.iter().filter(|(_, piece, _)| piece.node == id) {
+                    match fill {
+                        true => code.accumulate(*piece, *slot),
+                        false if code.is_at(id, (*slot, piece.start)) => {}
+                        false => code.copy(id, (*slot, piece.start), piece.width),
+                    }
                 }
+                for (weight, piece) in adjoint.weights.iter().filter(|(_, piece)| piece.node == id)
+                {
+                    code.add_to_weight(*weight, *piece);
+                }
+            };
+            let here = |id: &&NodeId| levels[**id].max(1) == level;
+            let (computed, given): (Vec<_>, Vec<_>) =
+                all.iter().filter(here).partition(|id| self.is_computed_backward(**id));
+            given.into_iter().for_each(|&id| emit(&mut code, id));
+            for &id in computed {
                 // Written where it is needed, unless an instruction would read and write the rows.
                 let own = |(slot, piece, fill): &&(Slot, Piece, bool)| {
                     let alone = match *slot {
@@ -678,21 +739,7 @@ impl Compiler {
                 let direct = targets.iter().find(own).map(|(slot, piece, _)| (*slot, piece.start));
                 let out = kept[id].map(|slot| (slot, 0)).or(direct);
                 code.compute(id, out);
-            }
-            for (slot, piece, fill) in &targets {
-                if levels[piece.node].max(1) != level {
-                    continue;
-                }
-                match fill {
-                    true => code.accumulate(*piece, *slot),
-                    false if code.is_at(piece.node, (*slot, piece.start)) => {}
-                    false => code.copy(piece.node, (*slot, piece.start), piece.width),
-                }
-            }
-            for (weight, piece) in &adjoint.weights {
-                if levels[piece.node].max(1) == level {
-                    code.add_to_weight(*weight, *piece);
-                }
+                emit(&mut code, id);
             }
             let mut products = Vec::new();
             for &id in all.iter().filter(|id| source_grads(id)) {
@@ -714,8 +761,7 @@ impl Compiler {
             stages.push(Stage { products, instructions });
         }
         self.temps = temps;
-        let [linears, fields] = fills;
-        (stages, linears, fields)
+        (stages, fills)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The instructions of a stage: fusion, and the choice of scratch memory.
 
-use super::program::{Chain, Instruction, Op, Operand, Slot, Slots};
+use crate::program::{Chain, Instruction, Op, Operand, Slot, Slots};
 use recurrent_core::description::{Binary, Graph, Node, NodeId, Piece};
 
 /// An instruction before registers are chosen.
@@ -16,44 +16,47 @@ struct Draft {
 }
 
 /// The instructions of a stage.
-pub(super) struct Code<'g> {
+pub(crate) struct Code<'g> {
     graph: &'g Graph,
     drafts: Vec<Draft>,
 }
 
 impl<'g> Code<'g> {
-    pub(super) fn new(graph: &'g Graph) -> Self {
+    pub(crate) fn new(graph: &'g Graph) -> Self {
         Self { graph, drafts: Vec::new() }
     }
 
-    pub(super) fn compute(&mut self, id: NodeId, to: Option<(Slot, usize)>) {
+    pub(crate) fn compute(&mut self, id: NodeId, to: Option<(Slot, usize)>) {
         let operands: Vec<_> = self.graph.operands(id).collect();
         let (op, width) = match self.graph.nodes[id] {
             Node::Unary(function, _) => (Op::Unary(function), self.graph.widths[id]),
             Node::Binary(function, ..) => (Op::Binary(function), self.graph.widths[id]),
+            Node::Scale(norm, _) => (Op::Scale(norm), self.graph.widths[operands[0]]),
+            Node::Normalise(norm, ..) => (Op::Normalise(norm), self.graph.widths[id]),
+            Node::NormaliseGrad { norm, .. } => (Op::NormaliseGrad(norm), self.graph.widths[id]),
             _ => (Op::Sum, self.graph.widths[operands[0]]),
         };
         self.drafts.push(Draft { op, operands, value: Some(id), to, width });
     }
 
-    pub(super) fn copy(&mut self, node: NodeId, to: (Slot, usize), width: usize) {
+    pub(crate) fn copy(&mut self, node: NodeId, to: (Slot, usize), width: usize) {
         let to = Some(to);
         self.drafts.push(Draft { op: Op::Copy, operands: vec![node], value: None, to, width });
     }
 
-    pub(super) fn accumulate(&mut self, piece: Piece, slot: Slot) {
+    pub(crate) fn accumulate(&mut self, piece: Piece, slot: Slot) {
         let (op, to) = (Op::Accumulate, Some((slot, piece.start)));
         let (operands, width) = (vec![piece.node], piece.width);
         self.drafts.push(Draft { op, operands, value: None, to, width });
     }
 
-    pub(super) fn add_to_weight(&mut self, weight: usize, piece: Piece) {
+    pub(crate) fn add_to_weight(&mut self, weight: usize, piece: Piece) {
         let (op, to) = (Op::AddToWeight, Some((Slot::WeightGrad(weight), piece.start)));
         let (operands, width) = (vec![piece.node], piece.width);
         self.drafts.push(Draft { op, operands, value: None, to, width });
     }
 
-    pub(super) fn is_at(&self, node: NodeId, place: (Slot, usize)) -> bool {
+    pub(crate) fn is_at(&self, node: NodeId, place: (Slot, usize)) -> bool {
         self.drafts.iter().any(|draft| draft.value == Some(node) && draft.to == Some(place))
     }
 
@@ -90,15 +93,17 @@ impl<'g> Code<'g> {
         }
         let op = match (inner.op, outer.op, operand) {
             (Op::Binary(Binary::Mul), Op::AddToWeight, _) => Op::AddProductToWeight,
-            (Op::Binary(first), Op::Binary(second), _) => Op::Chain(match (first, second, operand) {
-                (Binary::Mul, Binary::Add, _) => Chain::MulAdd,
-                (Binary::Mul, Binary::Mul, _) => Chain::MulMul,
-                (Binary::Sub, Binary::Mul, _) => Chain::SubMul,
-                (Binary::Add, Binary::Add, _) => Chain::AddAdd,
-                (Binary::Mul, Binary::SigmoidGrad, 0) => Chain::MulSigmoidGrad,
-                (Binary::Mul, Binary::TanhGrad, 0) => Chain::MulTanhGrad,
-                _ => return None,
-            }),
+            (Op::Binary(first), Op::Binary(second), _) => {
+                Op::Chain(match (first, second, operand) {
+                    (Binary::Mul, Binary::Add, _) => Chain::MulAdd,
+                    (Binary::Mul, Binary::Mul, _) => Chain::MulMul,
+                    (Binary::Sub, Binary::Mul, _) => Chain::SubMul,
+                    (Binary::Add, Binary::Add, _) => Chain::AddAdd,
+                    (Binary::Mul, Binary::SigmoidGrad, 0) => Chain::MulSigmoidGrad,
+                    (Binary::Mul, Binary::TanhGrad, 0) => Chain::MulTanhGrad,
+                    _ => return None,
+                })
+            }
             _ => return None,
         };
         Some((from, op))
@@ -107,7 +112,7 @@ impl<'g> Code<'g> {
     /// Chooses scratch memory: a register is free again after its last use. `read` is the slot and
     /// first column of a value that is not computed here. `temps` are the widths of the registers,
     /// which grow.
-    pub(super) fn finish(
+    pub(crate) fn finish(
         mut self,
         slots: &Slots,
         read: impl Fn(NodeId) -> Option<(Slot, usize)>,
@@ -146,7 +151,13 @@ impl<'g> Code<'g> {
                 places[id] = Some((slot, start));
             }
             let out = slots.index(slot);
-            instructions.push(Instruction { op: draft.op, out, start, width: draft.width, operands });
+            instructions.push(Instruction {
+                op: draft.op,
+                out,
+                start,
+                width: draft.width,
+                operands,
+            });
             for held in &mut registers {
                 if held.is_some_and(|id| last_use[id] <= at) {
                     *held = None;

@@ -1,29 +1,29 @@
 //! Runs instructions over rows.
 
-use super::layout::{Address, Bound, Region};
-use super::program::{Chain, Op};
+use crate::layout::{Address, Bound, Region};
+use crate::program::{Chain, Op};
 use crate::simd::SimdLoop;
 use crate::KernelFloat;
-use recurrent_core::description::{Binary, Unary};
+use recurrent_core::description::{Binary, Norm, Unary};
 use std::hint::black_box;
 
 /// The values of a block of rows in scratch memory: few enough to stay in the first-level cache.
 const BLOCK: usize = 1024;
 
 /// The number of rows that an instruction runs over at once, with `width` values each.
-pub(super) fn block_rows(width: usize) -> usize {
+pub(crate) fn block_rows(width: usize) -> usize {
     (BLOCK / width.max(1)).max(1)
 }
 
 /// The tape, which the forward pass writes and the backward pass reads.
-pub(super) enum Tape<'a, F> {
+pub(crate) enum Tape<'a, F> {
     Write(&'a mut [F]),
     Read(&'a [F]),
 }
 
 impl<F> Tape<'_, F> {
     #[inline(always)]
-    pub(super) fn values(&self) -> &[F] {
+    pub(crate) fn values(&self) -> &[F] {
         match self {
             Self::Write(values) => values,
             Self::Read(values) => values,
@@ -32,24 +32,19 @@ impl<F> Tape<'_, F> {
 }
 
 /// The memory of one step: the tape and the scratch memory, and the position of the step in each.
-pub(super) struct Memory<'a, F> {
-    pub(super) tape: Tape<'a, F>,
-    pub(super) work: &'a mut [F],
-    pub(super) step: [usize; 2],
+pub(crate) struct Memory<'a, F> {
+    pub(crate) tape: Tape<'a, F>,
+    pub(crate) work: &'a mut [F],
+    pub(crate) step: [usize; 2],
 }
 
 impl<F> Memory<'_, F> {
-    /// The rows at `address`.
-    pub(super) fn rows(&self, address: Address, len: usize) -> &[F] {
-        let start = address.start(self.step, 0);
-        match address.region {
-            Region::Tape => &self.tape.values()[start..start + len],
-            Region::Work => &self.work[start..start + len],
-        }
-    }
-
     /// The rows at two addresses that do not overlap, the first of them to write.
-    pub(super) fn pair(&mut self, write: (Address, usize), read: (Address, usize)) -> (&mut [F], &[F]) {
+    pub(crate) fn pair(
+        &mut self,
+        write: (Address, usize),
+        read: (Address, usize),
+    ) -> (&mut [F], &[F]) {
         let (start, len) = (write.0.start(self.step, 0), write.1);
         let from = read.0.start(self.step, 0);
         let (mut around, out) = self.split(write.0.region, start, len);
@@ -99,14 +94,14 @@ impl<'a, F> Around<'a, F> {
 }
 
 /// Some instructions over all rows of a step.
-pub(super) struct Interpreter<'a, 'b, F> {
-    pub(super) instructions: &'a [Bound],
-    pub(super) memory: &'a mut Memory<'b, F>,
-    pub(super) rows: usize,
+pub(crate) struct Interpreter<'a, 'b, F> {
+    pub(crate) instructions: &'a [Bound],
+    pub(crate) memory: &'a mut Memory<'b, F>,
+    pub(crate) rows: usize,
     /// The most rows of a block.
-    pub(super) block: usize,
+    pub(crate) block: usize,
     /// Whether the example of a row has not ended.
-    pub(super) runs: &'a [bool],
+    pub(crate) runs: &'a [bool],
 }
 
 impl<F: KernelFloat> SimdLoop for Interpreter<'_, '_, F> {
@@ -203,7 +198,10 @@ impl<F: KernelFloat> Interpreter<'_, '_, F> {
                     Chain::MulTanhGrad => room.ternary(a, b, c, |a, b, c| tanh_grad(a * b, c)),
                 }
             }
-            Op::Sum => room.sum(read(0)),
+            Op::Sum => room.by_row(read(0), |row| sum(row)),
+            Op::Scale(norm) => room.by_row(read(0), |row| scale(row, norm)),
+            Op::Normalise(norm) => room.normalise(read(0), read(1), norm),
+            Op::NormaliseGrad(norm) => room.normalise_grad(read(0), read(1), read(2), norm),
             Op::AddToWeight => room.add_rows(&runs[first..], read(0), None),
             Op::AddProductToWeight => room.add_rows(&runs[first..], read(0), Some(read(1))),
         }
@@ -306,11 +304,34 @@ impl<F: KernelFloat> Output<'_, F> {
         }
     }
 
-    /// Sums over the columns.
+    /// Writes one number for each row.
     #[inline(always)]
-    fn sum(self, a: Input<F>) {
+    fn by_row(self, a: Input<F>, f: impl Fn(&[F]) -> F) {
         for row in 0..self.rows {
-            self.values[row * self.row] = sum(a.row(row, self.width));
+            self.values[row * self.row] = f(a.row(row, self.width));
+        }
+    }
+
+    /// (a − mean a) scale.
+    #[inline(always)]
+    fn normalise(mut self, a: Input<F>, scale: Input<F>, norm: Norm) {
+        for row in 0..self.rows {
+            let (a, scale) = (a.row(row, self.width), scale.value(row));
+            let mean = mean(a, norm);
+            self.row(row).iter_mut().zip(a).for_each(|(out, a)| *out = (*a - mean) * scale);
+        }
+    }
+
+    /// scale (d − mean d − y mean (d ∘ y)).
+    #[inline(always)]
+    fn normalise_grad(mut self, d: Input<F>, y: Input<F>, scale: Input<F>, norm: Norm) {
+        let share = F::ONE / F::from_f64(self.width as f64);
+        for row in 0..self.rows {
+            let (d, y, scale) = (d.row(row, self.width), y.row(row, self.width), scale.value(row));
+            let mean = mean(d, norm);
+            let along = dot(d, y) * share;
+            let out = self.row(row).iter_mut().zip(d).zip(y);
+            out.for_each(|((out, d), y)| *out = scale * (*d - mean - *y * along));
         }
     }
 
@@ -343,15 +364,37 @@ const PARTIALS: usize = 16;
 /// The sum of all values.
 #[inline(always)]
 fn sum<F: KernelFloat>(values: &[F]) -> F {
+    sum_of(values, |value| value)
+}
+
+/// The sum of a function of the values.
+#[inline(always)]
+fn sum_of<F: KernelFloat>(values: &[F], f: impl Fn(F) -> F) -> F {
     let (chunks, rest) = values.as_chunks::<PARTIALS>();
     let mut partials = [F::ZERO; PARTIALS];
     for values in chunks {
         for s in 0..PARTIALS {
-            partials[s] += values[s];
+            partials[s] += f(values[s]);
         }
     }
     for (partial, value) in partials.iter_mut().zip(rest) {
-        *partial += *value;
+        *partial += f(*value);
+    }
+    pairwise_sum(partials)
+}
+
+/// a · b.
+#[inline(always)]
+fn dot<F: KernelFloat>(a: &[F], b: &[F]) -> F {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<PARTIALS>(), b.as_chunks::<PARTIALS>());
+    let mut partials = [F::ZERO; PARTIALS];
+    for (a, b) in a.iter().zip(b) {
+        for s in 0..PARTIALS {
+            partials[s] += a[s] * b[s];
+        }
+    }
+    for (partial, (a, b)) in partials.iter_mut().zip(a_rest.iter().zip(b_rest)) {
+        *partial += *a * *b;
     }
     pairwise_sum(partials)
 }

@@ -1,14 +1,14 @@
 //! Where the values of a program lie in memory.
 
-use super::interpreter::block_rows;
-use super::program::{Instruction, Op, Program, Slot, Stage};
+use crate::interpreter::block_rows;
+use crate::program::{Instruction, Op, Program, Slot, Stage};
 
 /// Addresses are multiples of this, so that rows begin at a cache line.
 const ALIGNMENT: usize = 16;
 
 /// The two blocks of memory of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Region {
+pub(crate) enum Region {
     /// What the backward pass reads.
     Tape,
     /// Scratch memory.
@@ -17,62 +17,61 @@ pub(super) enum Region {
 
 /// Where the rows of a slot lie.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Address {
-    pub(super) region: Region,
+pub(crate) struct Address {
+    pub(crate) region: Region,
     base: usize,
     /// The distance between steps; 0: the same memory for all.
     step: usize,
     /// The distance that the first row of a block advances: that of rows, or 0.
     first: usize,
     /// The distance between rows; 0: the same values for all.
-    pub(super) row: usize,
+    pub(crate) row: usize,
 }
 
 impl Address {
     /// The first value of row `first`, at step `step` of each region.
     #[inline(always)]
-    pub(super) fn start(&self, step: [usize; 2], first: usize) -> usize {
+    pub(crate) fn start(&self, step: [usize; 2], first: usize) -> usize {
         self.base + self.step * step[self.region as usize] + self.first * first
     }
 }
 
 /// An instruction with addresses.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bound {
-    pub(super) op: Op,
-    pub(super) out: Address,
+pub(crate) struct Bound {
+    pub(crate) op: Op,
+    pub(crate) out: Address,
     /// The number of columns that the instruction runs over, and that it writes.
-    pub(super) width: usize,
-    pub(super) out_width: usize,
-    pub(super) operands: [Address; 3],
+    pub(crate) width: usize,
+    pub(crate) out_width: usize,
+    pub(crate) operands: [Address; 3],
     /// Whether the operands have one column.
-    pub(super) narrow: [bool; 3],
+    pub(crate) narrow: [bool; 3],
     /// Whether all rows lie without gaps.
-    pub(super) dense: bool,
+    pub(crate) dense: bool,
 }
 
 /// What a layout is for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Extent {
+pub(crate) struct Extent {
     /// The number of examples.
-    pub(super) rows: usize,
+    pub(crate) rows: usize,
     /// The number of steps of the tape.
-    pub(super) steps: usize,
+    pub(crate) steps: usize,
     /// The number of steps whose sums of products lie in memory at once.
-    pub(super) block: usize,
+    pub(crate) block: usize,
     /// Whether the tape has the values of all steps for the backward pass, or the state alone.
-    pub(super) saved: bool,
+    pub(crate) saved: bool,
 }
 
 /// The addresses of all slots, and the sizes of the two regions.
 #[derive(Clone, Debug)]
-pub(super) struct Layout {
-    pub(super) extent: Extent,
+pub(crate) struct Layout {
     addresses: Vec<Address>,
-    pub(super) tape: usize,
-    pub(super) work: usize,
+    pub(crate) tape: usize,
+    pub(crate) work: usize,
     /// The most rows of a block of instructions.
-    pub(super) block_rows: usize,
+    pub(crate) block_rows: usize,
 }
 
 struct Allocator {
@@ -101,19 +100,20 @@ impl Allocator {
 impl Layout {
     /// The layout of the forward pass, or with `backward` that of the backward pass. The tape is
     /// the same in both.
-    pub(super) fn new(program: &Program, extent: Extent, backward: bool) -> Self {
+    pub(crate) fn new(program: &Program, extent: Extent, backward: bool) -> Self {
         let Extent { rows, steps, block, saved } = extent;
         let Program { graph, slots, sources, .. } = program;
         let widest = graph.fields.iter().copied().max().unwrap_or(1);
         let block_rows = block_rows(widest).min(rows);
         let nowhere = Address { region: Region::Work, base: 0, step: 0, first: 0, row: 0 };
         let addresses = vec![nowhere; slots.count()];
-        let layout = Self { extent, addresses, tape: 0, work: 0, block_rows };
+        let layout = Self { addresses, tape: 0, work: 0, block_rows };
         let mut at = Allocator { layout };
         let by_step = |width: usize| [rows * width, width, width];
         let once = |width: usize| [0, width, width];
         for (field, &size) in graph.fields.iter().enumerate() {
-            let (before, after) = (slots.index(Slot::Before(field)), slots.index(Slot::After(field)));
+            let (before, after) =
+                (slots.index(Slot::Before(field)), slots.index(Slot::After(field)));
             at.place(before, Region::Tape, [steps + 1, rows, size], by_step(size));
             let before = at.layout.addresses[before];
             at.layout.addresses[after] = Address { base: before.base + rows * size, ..before };
@@ -179,6 +179,9 @@ impl Layout {
             for (index, source) in sources.iter().enumerate() {
                 work(Slot::GradSource(index), [1, rows, source.width], once(source.width));
             }
+            for (index, &(width, _)) in program.parts.iter().enumerate() {
+                work(Slot::GradParts(index), [1, rows, width], once(width));
+            }
             if program.grad_input {
                 work(Slot::GradInput, [block, rows, graph.input], by_step(graph.input));
             }
@@ -190,12 +193,12 @@ impl Layout {
     }
 
     /// The address of a slot.
-    pub(super) fn address(&self, program: &Program, slot: Slot) -> Address {
+    pub(crate) fn address(&self, program: &Program, slot: Slot) -> Address {
         self.addresses[program.slots.index(slot)]
     }
 
     /// The instructions of every stage.
-    pub(super) fn bind(&self, stages: &[Stage]) -> Vec<Vec<Bound>> {
+    pub(crate) fn bind(&self, stages: &[Stage]) -> Vec<Vec<Bound>> {
         let instructions =
             |stage: &Stage| stage.instructions.iter().map(|code| self.bound(code)).collect();
         stages.iter().map(instructions).collect()
@@ -214,9 +217,10 @@ impl Layout {
             false => address.row == code.width,
         };
         let out = column(code.out, code.start);
-        let out_width = if matches!(code.op, Op::Sum) { 1 } else { code.width };
+        let out_width = if matches!(code.op, Op::Sum | Op::Scale(_)) { 1 } else { code.width };
         let whole = out.row == code.width && out_width == code.width;
-        let dense = whole && operands.iter().zip(&narrow).take(count).all(fits);
+        let by_row = matches!(code.op, Op::Normalise(_) | Op::NormaliseGrad(_));
+        let dense = !by_row && whole && operands.iter().zip(&narrow).take(count).all(fits);
         Bound { op: code.op, out, width: code.width, out_width, operands, narrow, dense }
     }
 }
