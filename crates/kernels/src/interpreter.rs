@@ -399,6 +399,24 @@ fn dot<F: KernelFloat>(a: &[F], b: &[F]) -> F {
     pairwise_sum(partials)
 }
 
+/// The mean, if the normalisation subtracts it; else 0.
+#[inline(always)]
+fn mean<F: KernelFloat>(values: &[F], norm: Norm) -> F {
+    match norm.centred {
+        true => sum(values) * (F::ONE / F::from_f64(values.len() as f64)),
+        false => F::ZERO,
+    }
+}
+
+/// 1 / √(mean (v − mean v)² + eps).
+#[inline(always)]
+fn scale<F: KernelFloat>(values: &[F], norm: Norm) -> F {
+    let share = F::ONE / F::from_f64(values.len() as f64);
+    let mean = mean(values, norm);
+    let squares = sum_of(values, |v| (v - mean) * (v - mean)) * share;
+    F::ONE / (squares + F::from_f64(norm.eps())).root()
+}
+
 /// Adds the partial sums, by halves.
 #[inline(always)]
 fn pairwise_sum<F: KernelFloat>(mut partials: [F; PARTIALS]) -> F {
