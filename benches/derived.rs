@@ -1,5 +1,4 @@
-//! How fast are kernels that are derived from a description, compared with those written by hand
-//! and with replay of the step?
+//! How fast are kernels, which are derived from a description, compared with replay of the step?
 //!
 //! ```text
 //! cargo bench --bench derived                                one thread
@@ -18,8 +17,8 @@ use candle_nn::{VarBuilder, VarMap};
 use divan::{black_box_drop, Bencher};
 use recurrent::layernorm::{Placement, Scope};
 use recurrent::{
-    CellConfig, Describe, Described, Execution, ForwardContext, GruConfig, Layer, LayerId,
-    LayerNormLstmConfig, LstmConfig, ResidualLstmConfig, Rnn, Sequence, VanillaConfig,
+    CellConfig, Execution, ForwardContext, GruConfig, Layer, LayerNormLstmConfig, LstmConfig,
+    ResidualLstmConfig, Rnn, Sequence, VanillaConfig,
 };
 use std::fmt;
 use subject::{gradients, in_pool, shapes, Shape};
@@ -32,86 +31,44 @@ fn main() {
     in_pool(divan::main);
 }
 
-#[derive(Clone, Copy)]
-enum Engine {
-    Rule,
-    Derived,
-    Replay,
-}
-
 struct Case {
     cell: &'static str,
-    engine: Engine,
+    execution: Execution,
     shape: Shape,
 }
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let engine = match self.engine {
-            Engine::Rule => "by hand",
-            Engine::Derived => "derived",
-            Engine::Replay => "replay",
+        let engine = match self.execution {
+            Execution::Replay => "replay",
+            _ => "kernel",
         };
         write!(f, "{} {} {engine}", self.cell, self.shape)
     }
 }
 
 fn cases() -> Vec<Case> {
-    let mut cases = Vec::new();
-    for shape in shapes() {
-        for cell in ["vanilla", "lstm", "gru", "layernorm-lstm"] {
-            for engine in [Engine::Rule, Engine::Derived] {
-                cases.push(Case { cell, engine, shape });
-            }
-        }
-        for cell in ["layernorm-lstm-pytorch", "layernorm-lstm-per-gate", "kim-residual-lstm"] {
-            for engine in [Engine::Derived, Engine::Replay] {
-                cases.push(Case { cell, engine, shape });
-            }
-        }
-    }
-    cases
-}
-
-/// The cell of a configuration, with its derived kernel if that is asked for.
-#[derive(Clone)]
-struct With<K>(K, Engine);
-
-impl<D: Describe, K: CellConfig<Cell = Described<D>>> CellConfig for With<K> {
-    type Cell = Described<D>;
-
-    fn cell(
-        &self,
-        input: usize,
-        hidden: usize,
-        layer_id: Option<LayerId>,
-        vb: VarBuilder,
-    ) -> candle_core::Result<Described<D>> {
-        let cell = self.0.cell(input, hidden, layer_id, vb)?;
-        Ok(match self.1 {
-            Engine::Derived => cell.derived(),
-            Engine::Rule | Engine::Replay => cell,
-        })
-    }
-
-    fn param_count(&self, input: usize, hidden: usize) -> usize {
-        self.0.param_count(input, hidden)
-    }
+    let cells = [
+        "vanilla",
+        "lstm",
+        "gru",
+        "layernorm-lstm",
+        "layernorm-lstm-pytorch",
+        "layernorm-lstm-per-gate",
+        "kim-residual-lstm",
+    ];
+    let both = [Execution::Kernel, Execution::Replay];
+    let of = |shape, cell| both.map(|execution| Case { cell, execution, shape });
+    shapes()
+        .into_iter()
+        .flat_map(|shape| cells.map(|cell| of(shape, cell)).into_iter().flatten())
+        .collect()
 }
 
 fn layer(case: &Case, vb: VarBuilder) -> Box<dyn Layer> {
-    fn of<D: Describe, K: CellConfig<Cell = Described<D>>>(
-        case: &Case,
-        config: K,
-        vb: VarBuilder,
-    ) -> Box<dyn Layer> {
-        let execution = match case.engine {
-            Engine::Replay => Execution::Replay,
-            Engine::Rule | Engine::Derived => Execution::Kernel,
-        };
-        let config = With(config, case.engine);
+    fn of<K: CellConfig>(case: &Case, config: K, vb: VarBuilder) -> Box<dyn Layer> {
         let layer = Rnn::new(case.shape.input, case.shape.hidden, &config, vb);
-        Box::new(layer.expect("a layer of this size").with_execution(execution))
+        Box::new(layer.expect("a layer of this size").with_execution(case.execution))
     }
     let normed = LayerNormLstmConfig::default();
     match case.cell {

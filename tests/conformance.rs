@@ -7,10 +7,10 @@ use recurrent::core::{linear, HiddenState, Params};
 use recurrent::layernorm::{Norm, NormInput, Placement, Scope};
 use recurrent::registry::variants;
 use recurrent::{
-    Bidirectional, Cell, CellConfig, Describe, Described, Execution, ForwardContext, GruConfig,
-    Layer, LayerId, LayerNormGruConfig, LayerNormLstmConfig, LayerNormVanillaConfig, Lstm,
-    LstmConfig, Nonlinearity, Reset, Residual, ResidualLstmConfig, Sequence, Shortcut, Stack,
-    TemporalResidual, VanillaConfig,
+    Bidirectional, Cell, CellConfig, Execution, ForwardContext, GruConfig, Layer, LayerId,
+    LayerNormGruConfig, LayerNormLstmConfig, LayerNormVanillaConfig, Lstm, LstmConfig,
+    Nonlinearity, Reset, Residual, ResidualLstmConfig, Sequence, Shortcut, Stack, TemporalResidual,
+    VanillaConfig,
 };
 use recurrent_testkit::{conform, BuildContext, Case};
 
@@ -96,59 +96,6 @@ impl CellConfig for ViewConfig {
     fn param_count(&self, input: usize, hidden: usize) -> usize {
         hidden * (input + hidden)
     }
-}
-
-/// A cell with the kernel that is derived from its description, in place of the one written by
-/// hand.
-#[derive(Clone)]
-struct Derived<K>(K);
-
-impl<D: Describe, K: CellConfig<Cell = Described<D>>> CellConfig for Derived<K> {
-    type Cell = Described<D>;
-
-    fn cell(
-        &self,
-        input: usize,
-        hidden: usize,
-        layer_id: Option<LayerId>,
-        vb: VarBuilder,
-    ) -> Result<Described<D>> {
-        Ok(self.0.cell(input, hidden, layer_id, vb)?.derived())
-    }
-
-    fn output_size(&self, hidden: usize) -> usize {
-        self.0.output_size(hidden)
-    }
-
-    fn param_count(&self, input: usize, hidden: usize) -> usize {
-        self.0.param_count(input, hidden)
-    }
-}
-
-// The derived kernels of the cells that have one written by hand.
-conform! {
-    derived_vanilla: Case::cell(Derived(VanillaConfig::default()), one);
-    derived_vanilla_relu: Case::cell(Derived(relu()), one);
-    derived_lstm: Case::cell(Derived(LstmConfig::default()), four);
-    derived_lstm_without_bias: Case::cell(
-        Derived(LstmConfig { bias: false, ..LstmConfig::default() }),
-        |i, h| per_gate(4, 0, i, h),
-    );
-    derived_lstm_peepholes: Case::cell(Derived(peepholes()), |i, h| four(i, h) + 3 * h);
-    derived_lstm_coupled_peepholes: Case::cell(
-        Derived(LstmConfig { coupled: true, ..peepholes() }),
-        |i, h| three(i, h) + 2 * h
-    );
-    derived_lstm_projected: Case::sized_cell(
-        |h| Derived(halved(h, peepholes())),
-        |i, h| projected(4, i, h, h / 2) + 3 * h
-    );
-    derived_gru: Case::cell(Derived(GruConfig::default()), three);
-    derived_gru_reset_before: Case::cell(Derived(reset_before()), three);
-    derived_layernorm_lstm: Case::cell(Derived(LayerNormLstmConfig::default()), normed_four);
-    derived_layernorm_gru: Case::cell(Derived(LayerNormGruConfig::default()), normed_three);
-    derived_lstm_over_time:
-        Case::cell(TemporalResidual::new(Derived(LstmConfig::default()), 0.3), four);
 }
 
 // The cells, each with its options.

@@ -292,6 +292,7 @@ impl<F: KernelFloat> WithSimd for Product<'_, F> {
     }
 }
 
+#[allow(clippy::needless_range_loop)] // accumulators are indexed with constants only
 impl<F: KernelFloat> Product<'_, F> {
     #[inline(always)]
     fn run<S: Simd, const NV: usize>(mut self, simd: S) {
@@ -416,20 +417,24 @@ impl<F: KernelFloat> Product<'_, F> {
         part: Range<usize>,
     ) {
         let (depth, width, len) = (self.b.rows, self.b.width, part.len());
-        let b: [&[[F::Vector<S>; NV]]; NP] = std::array::from_fn(|p| {
-            let panel = &self.b.panels[(panel + p) * depth * width..];
-            let panel = &panel[part.start * width..part.end * width];
-            &std::hint::black_box(F::vectors::<S>(panel).as_chunks::<NV>().0)[..len]
-        });
-        let mut sums: [[[F::Vector<S>; NV]; MR]; NP] =
-            std::array::from_fn(|p| self.load::<S, NV, MR>(simd, (first, panel + p)));
+        // Loops, not `array::from_fn`, whose closure may not be inlined.
+        let mut b: [&[[F::Vector<S>; NV]]; NP] = [&[]; NP];
+        let mut sums = [[[F::splat(simd, F::ZERO); NV]; MR]; NP];
+        for p in 0..NP {
+            let own = &self.b.panels[(panel + p) * depth * width..];
+            let own = &own[part.start * width..part.end * width];
+            b[p] = &std::hint::black_box(F::vectors::<S>(own).as_chunks::<NV>().0)[..len];
+            sums[p] = self.load::<S, NV, MR>(simd, (first, panel + p));
+        }
         match self.a {
             Lhs::Rows { values, stride, .. } => {
                 // `black_box`: the optimiser must treat these pointers as unrelated. Otherwise it
                 // computes each from the others in every iteration.
-                let a: [_; MR] = std::array::from_fn(|row| {
-                    &std::hint::black_box(&values[(first + row) * stride + part.start..])[..len]
-                });
+                let mut a: [&[F]; MR] = [&[]; MR];
+                for row in 0..MR {
+                    let own = &values[(first + row) * stride + part.start..];
+                    a[row] = &std::hint::black_box(own)[..len];
+                }
                 for k in 0..len {
                     for row in 0..MR {
                         let a = F::splat(simd, a[row][k]);

@@ -89,8 +89,7 @@
 //! A kernel runs a whole sequence, forward and backward. Replay runs the cell's `step`, and runs it
 //! again in the backward pass. The table lists the engine on the CPU in f32 and f64 for the
 //! variants of the registry; other devices and dtypes use replay. [`Layer::explain`] names the
-//! engine of a layer. The default LSTM and the default GRU have kernels written by hand, at any
-//! gain; the kernels of the others are derived from their equations ([`Described`]).
+//! engine of a layer.
 //!
 //! | variants | engine |
 //! |---|---|
