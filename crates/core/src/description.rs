@@ -58,6 +58,12 @@ pub enum Unary {
     Recip,
 }
 
+impl Unary {
+    /// All functions.
+    pub const ALL: [Self; 7] =
+        [Self::Neg, Self::Sigmoid, Self::Tanh, Self::Relu, Self::Exp, Self::Sqrt, Self::Recip];
+}
+
 /// A function of two numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Binary {
@@ -73,6 +79,12 @@ pub enum Binary {
     TanhGrad,
     /// a where b > 0, else 0: the gradient a through b = max(·, 0).
     ReluGrad,
+}
+
+impl Binary {
+    /// All functions.
+    pub const ALL: [Self; 6] =
+        [Self::Add, Self::Sub, Self::Mul, Self::SigmoidGrad, Self::TanhGrad, Self::ReluGrad];
 }
 
 /// A value of a step: a row of numbers for each example.
