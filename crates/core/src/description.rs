@@ -24,13 +24,15 @@
 //!
 //! From the graph come the definition in candle's operations ([`Graph::step`]), the gates, the
 //! vector-Jacobian product ([`Adjoint::vjp`]), the derivative as a graph of its own
-//! ([`Graph::adjoint`]), and the kernels of `recurrent-kernels`.
+//! ([`Graph::adjoint`]), the equations as text ([`Graph::equations`]), and the kernels of
+//! `recurrent-kernels`.
 
 mod adjoint;
 mod builder;
 mod definition;
 #[cfg(test)]
 mod tests;
+mod text;
 
 pub use adjoint::{Adjoint, Piece};
 pub use builder::{Additions, Builder, Value};
@@ -200,6 +202,8 @@ pub struct Graph {
     pub fields: Vec<usize>,
     /// The shapes of the weights, in the order of the cell's parameters.
     pub weights: Vec<Vec<usize>>,
+    /// The names of the weights.
+    pub weight_names: Vec<String>,
     /// The nodes, operands first.
     pub nodes: Vec<Node>,
     /// The number of columns of every node.
@@ -210,6 +214,8 @@ pub struct Graph {
     pub next: Vec<NodeId>,
     /// The gates.
     pub gates: Vec<GateNode>,
+    /// The names of values, of gates and others.
+    pub names: Vec<(NodeId, &'static str)>,
 }
 
 impl Graph {
