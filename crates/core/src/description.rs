@@ -24,13 +24,15 @@
 //!
 //! From the graph come the definition in candle's operations ([`Graph::step`]), the gates, the
 //! vector-Jacobian product ([`Adjoint::vjp`]), the derivative as a graph of its own
-//! ([`Graph::adjoint`]), and the kernels of `recurrent-kernels`.
+//! ([`Graph::adjoint`]), the equations as text ([`Graph::equations`]), and the kernels of
+//! `recurrent-kernels`.
 
 mod adjoint;
 mod builder;
 mod definition;
 #[cfg(test)]
 mod tests;
+mod text;
 
 pub use adjoint::{Adjoint, Piece};
 pub use builder::{Additions, Builder, Value};
@@ -58,6 +60,12 @@ pub enum Unary {
     Recip,
 }
 
+impl Unary {
+    /// All functions.
+    pub const ALL: [Self; 7] =
+        [Self::Neg, Self::Sigmoid, Self::Tanh, Self::Relu, Self::Exp, Self::Sqrt, Self::Recip];
+}
+
 /// A function of two numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Binary {
@@ -73,6 +81,12 @@ pub enum Binary {
     TanhGrad,
     /// a where b > 0, else 0: the gradient a through b = max(·, 0).
     ReluGrad,
+}
+
+impl Binary {
+    /// All functions.
+    pub const ALL: [Self; 6] =
+        [Self::Add, Self::Sub, Self::Mul, Self::SigmoidGrad, Self::TanhGrad, Self::ReluGrad];
 }
 
 /// A normalisation of a row.
@@ -234,6 +248,8 @@ pub struct Graph {
     pub fields: Vec<usize>,
     /// The shapes of the weights, in the order of the cell's parameters.
     pub weights: Vec<Vec<usize>>,
+    /// The names of the weights.
+    pub weight_names: Vec<String>,
     /// The nodes, operands first.
     pub nodes: Vec<Node>,
     /// The number of columns of every node.
@@ -244,6 +260,8 @@ pub struct Graph {
     pub next: Vec<NodeId>,
     /// The gates.
     pub gates: Vec<GateNode>,
+    /// The names of values, of gates and others.
+    pub names: Vec<(NodeId, &'static str)>,
 }
 
 impl Graph {

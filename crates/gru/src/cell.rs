@@ -41,6 +41,7 @@ impl Describe for GruCell {
                 n.tanh()
             }
         };
+        let n = n.named("n");
         vec![n + z * (h - n)]
     }
 

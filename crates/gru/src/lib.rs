@@ -4,7 +4,7 @@
 //! r = σ(W_ir x_t + b_ir + W_hr h_{t-1} + b_hr)            reset gate
 //! z = σ(W_iz x_t + b_iz + W_hz h_{t-1} + b_hz)            update gate
 //! n = tanh(W_in x_t + b_in + r ∘ (W_hn h_{t-1} + b_hn))   candidate
-//! h_t = (1 − z) ∘ n + z ∘ h_{t-1}
+//! h_t = n + z ∘ (h_{t-1} − n)                             (1 − z) ∘ n + z ∘ h_{t-1}
 //! ```
 //!
 //! Cho et al. 2014 in its first version (arXiv:1406.1078v1), with the reset gate after the matrix

@@ -80,7 +80,7 @@ impl Describe for LayerNormGruCell {
         let [(a_r, b_r), (a_z, b_z), (a_n, b_n)] = self.gates.parts(cell, cell.recurrent());
         let r = (a_r + b_r).sigmoid().gate("r");
         let z = (a_z + b_z).sigmoid().keep("z");
-        let n = (a_n + r * b_n).tanh();
+        let n = (a_n + r * b_n).tanh().named("n");
         vec![n + z * (h - n)]
     }
 

@@ -2,30 +2,43 @@
 //! arXiv:1607.06450v1, equations 4 and 20 to 25), with every placement of the normalisation in
 //! common use.
 //!
-//! LN(v) = (v − mean v) / √(variance v + 1e-5), over the whole vector of all gates, for the input
-//! part and the recurrent part separately.
+//! The pre-activations of all gates are normalised as one vector, for the input part u and the
+//! recurrent part v separately. u_i are the rows of the gate i; so are W_ii those of `weight_ih`,
+//! and gain_ii those of `gain_ih`.
 //!
 //! LSTM:
 //!
 //! ```text
-//! (i, f, g, o) = LN(W_ih x_t) ∘ gain_ih + b_ih + LN(W_hh h_{t-1}) ∘ gain_hh + b_hh
-//! c_t = σ(f) ∘ c_{t-1} + σ(i) ∘ tanh(g)                     the carried cell state is not normalised
-//! h_t = σ(o) ∘ tanh(LN(c_t) ∘ gain_c + bias_c)
+//! u = LN(W_ih x_t)
+//! v = LN(W_hh h_{t-1})
+//! i = σ(u_i ∘ gain_ii + b_ii + v_i ∘ gain_hi + b_hi)
+//! f = σ(u_f ∘ gain_if + b_if + v_f ∘ gain_hf + b_hf)
+//! g = tanh(u_g ∘ gain_ig + b_ig + v_g ∘ gain_hg + b_hg)
+//! o = σ(u_o ∘ gain_io + b_io + v_o ∘ gain_ho + b_ho)
+//! c_t = f ∘ c_{t-1} + i ∘ g                     the carried cell state is not normalised
+//! h_t = o ∘ tanh(LN(c_t) ∘ gain_c + b_c)
+//! LN(a) = (a − mean(a)) / √(mean((a − mean(a))²) + 1e-5)
 //! ```
 //!
 //! GRU, with PyTorch's sign of z (the paper's supplement exchanges z and 1 − z) and the reset after
 //! the product:
 //!
 //! ```text
-//! (a_r, a_z, a_n) = LN(W_ih x_t) ∘ gain_ih + b_ih           (b_r, b_z, b_n) = LN(W_hh h_{t-1}) ∘ gain_hh + b_hh
-//! r = σ(a_r + b_r)    z = σ(a_z + b_z)    n = tanh(a_n + r ∘ b_n)    h_t = (1 − z) ∘ n + z ∘ h_{t-1}
+//! u = LN(W_ih x_t)
+//! v = LN(W_hh h_{t-1})
+//! r = σ(u_r ∘ gain_ir + b_ir + v_r ∘ gain_hr + b_hr)
+//! z = σ(u_z ∘ gain_iz + b_iz + v_z ∘ gain_hz + b_hz)
+//! n = tanh(u_n ∘ gain_in + b_in + r ∘ (v_n ∘ gain_hn + b_hn))
+//! h_t = n + z ∘ (h_{t-1} − n)    (1 − z) ∘ n + z ∘ h_{t-1}
+//! LN(a) = (a − mean(a)) / √(mean((a − mean(a))²) + 1e-5)
 //! ```
 //!
 //! Vanilla network, which normalises the sum of both parts or, as an option, each part
 //! ([`NormInput`]):
 //!
 //! ```text
-//! h_t = φ(LN(W_ih x_t + W_hh h_{t-1}) ∘ gain + b_ih + b_hh)        φ = tanh, or ReLU
+//! h_t = tanh(LN(W_ih x_t + W_hh h_{t-1}) ∘ gain + b_ih + b_hh)        or relu
+//! LN(a) = (a − mean(a)) / √(mean((a − mean(a))²) + 1e-5)
 //! ```
 //!
 //! The initial value of the gains decides whether the gradient vanishes: Cooijmans et al. (2016,
@@ -36,14 +49,14 @@
 //! # Placements of the LSTM's normalisation
 //!
 //! Papers and libraries call four different cells a layer-normed LSTM. [`Placement`] has the
-//! equations of each and their effect on the gradient. With m_t = σ(f) ∘ c_{t-1} + σ(i) ∘ tanh(g):
+//! equations of each and their effect on the gradient. With m_t = f ∘ c_{t-1} + i ∘ g:
 //!
 //! | [`Placement`] | pre-activations | carried c_t | h_t | eps | source |
 //! |---|---|---|---|---|---|
-//! | `Haste`, the default | LN of both parts | m_t | σ(o) ∘ tanh(LN(m_t)) | 1e-5 | Ba et al. 2016; haste |
-//! | `PyTorchScript` | LN of both parts | LN(m_t) | σ(o) ∘ tanh(c_t) | 1e-5 | PyTorch's `custom_lstms.py` |
-//! | `TfAddons` | LN of both parts, and one more bias | LN(m_t) | σ(o) ∘ tanh(c_t) | 1e-3 | TensorFlow Addons |
-//! | `Burn` | LN of the input part | LN(m_t) | LN(σ(o) ∘ tanh(c_t)) | 1e-5 | burn's `examples/modern-lstm` |
+//! | `Haste`, the default | LN of both parts | m_t | o ∘ tanh(LN(m_t)) | 1e-5 | Ba et al. 2016; haste |
+//! | `PyTorchScript` | LN of both parts | LN(m_t) | o ∘ tanh(c_t) | 1e-5 | PyTorch's `custom_lstms.py` |
+//! | `TfAddons` | LN of both parts, and one more bias | LN(m_t) | o ∘ tanh(c_t) | 1e-3 | TensorFlow Addons |
+//! | `Burn` | LN of the input part | LN(m_t) | LN(o ∘ tanh(c_t)) | 1e-5 | burn's `examples/modern-lstm` |
 //!
 //! The table omits gains and biases. If the carried c_t is LN(m_t), the Jacobian of LN multiplies
 //! the gradient along c at every step.

@@ -109,11 +109,12 @@ impl Describe for LayerNormLstmCell {
             z = std::array::from_fn(|gate| z[gate] + bias[gate]);
         }
         let [i, f, g, o] = z;
-        let (i, f, o) = (i.sigmoid().gate("i"), f.sigmoid(), o.sigmoid());
+        let (i, f) = (i.sigmoid().gate("i"), f.sigmoid());
         let f = if self.placement == Placement::Haste { f.keep("f") } else { f.gate("f") };
-        let m = f * cell.state(1) + i * g.tanh();
+        let (g, o) = (g.tanh().named("g"), o.sigmoid().gate("o"));
+        let m = f * cell.state(1) + i * g;
         let normed = self.c.apply(cell, m, by);
-        let mut h = o.gate("o") * normed.tanh();
+        let mut h = o * normed.tanh();
         if let Some(norm) = &self.h {
             h = norm.apply(cell, h, by);
         }

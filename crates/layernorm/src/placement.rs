@@ -6,28 +6,29 @@ use serde::{Deserialize, Serialize};
 
 /// The placement of the normalisation in an LSTM: four cells in common use.
 ///
-/// In all of them (i, f, g, o) are the gates' pre-activations, and m is the new cell state before
+/// In all of them the pre-activations of all gates are normalised as one vector. u_i are the rows
+/// of the gate i of u, gain_ii those of `gain_ih`, and so on. m is the new cell state before
 /// normalisation:
 ///
 /// ```text
-/// m_t = σ(f) ∘ c_{t-1} + σ(i) ∘ tanh(g)
+/// m_t = f ∘ c_{t-1} + i ∘ g
 /// ```
 ///
 /// With the gates held fixed, the Jacobian along c is ∂c_t/∂c_{t-1}. If m is carried without
-/// normalisation, it is diag σ(f): an open forget gate passes the gradient unchanged, a closed one
+/// normalisation, it is diag f: an open forget gate passes the gradient unchanged, a closed one
 /// stops it. If m is carried normalised, the Jacobian of *every* step is:
 ///
 /// ```text
-/// diag(gain_c) · J(m_t) · diag σ(f)      J(m) = (I − 11ᵀ/hidden − m̂m̂ᵀ/hidden) / √(variance m + eps),  m̂ = LN(m)
+/// diag(gain_c) · J(m_t) · diag f      J(m) = (I − 11ᵀ/hidden − m̂m̂ᵀ/hidden) / √(variance m + eps),  m̂ = LN(m)
 /// ```
 ///
 /// J removes the mean of the gradient and its component along m̂, whatever the gates do, and
-/// divides the rest by the root. Let σ(f) be φ and gain_c be γ for all units, and let the new
-/// values σ(i) ∘ tanh(g) have the variance v and be uncorrelated with c. Then the variance of m is
-/// φ²γ² + v, and the factor of a step is 1 / √(1 + (v + eps) / (φγ)²). It is below 1 even if the
-/// forget gate is fully open, and near 1 if no new values enter, even if the gate is nearly closed.
-/// So the gate no longer sets how much is forgotten, but the weight of the old values relative to
-/// the new ones. With [`crate::Norm::Rms`] there is no term 11ᵀ/hidden.
+/// divides the rest by the root. Let f be φ and gain_c be γ for all units, and let the new values i
+/// ∘ g have the variance v and be uncorrelated with c. Then the variance of m is φ²γ² + v, and the
+/// factor of a step is 1 / √(1 + (v + eps) / (φγ)²). It is below 1 even if the forget gate is fully
+/// open, and near 1 if no new values enter, even if the gate is nearly closed. So the gate no
+/// longer sets how much is forgotten, but the weight of the old values relative to the new ones.
+/// With [`crate::Norm::Rms`] there is no term 11ᵀ/hidden.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Placement {
@@ -36,12 +37,18 @@ pub enum Placement {
     /// are in the order i, g, f, o). Carried: m and h, not normalised.
     ///
     /// ```text
-    /// (i, f, g, o) = LN(W_ih x_t) ∘ gain_ih + b_ih + LN(W_hh h_{t-1}) ∘ gain_hh + b_hh
-    /// c_t = m_t
-    /// h_t = σ(o) ∘ tanh(LN(m_t) ∘ gain_c + bias_c)
+    /// u = LN(W_ih x_t)
+    /// v = LN(W_hh h_{t-1})
+    /// i = σ(u_i ∘ gain_ii + b_ii + v_i ∘ gain_hi + b_hi)
+    /// f = σ(u_f ∘ gain_if + b_if + v_f ∘ gain_hf + b_hf)
+    /// g = tanh(u_g ∘ gain_ig + b_ig + v_g ∘ gain_hg + b_hg)
+    /// o = σ(u_o ∘ gain_io + b_io + v_o ∘ gain_ho + b_ho)
+    /// c_t = f ∘ c_{t-1} + i ∘ g
+    /// h_t = o ∘ tanh(LN(c_t) ∘ gain_c + b_c)
+    /// LN(a) = (a − mean(a)) / √(mean((a − mean(a))²) + 1e-5)
     /// ```
     ///
-    /// Gradient: along c it is that of an LSTM, ∂c_t/∂c_{t-1} = diag σ(f). J acts once, between the
+    /// Gradient: along c it is that of an LSTM, ∂c_t/∂c_{t-1} = diag f. J acts once, between the
     /// cell state and an output.
     #[default]
     Haste,
@@ -51,12 +58,18 @@ pub enum Placement {
     /// b_hh for the shifts of the two norms.
     ///
     /// ```text
-    /// (i, f, g, o) = LN(W_ih x_t) ∘ gain_ih + b_ih + LN(W_hh h_{t-1}) ∘ gain_hh + b_hh
-    /// c_t = LN(m_t) ∘ gain_c + bias_c
-    /// h_t = σ(o) ∘ tanh(c_t)
+    /// u = LN(W_ih x_t)
+    /// v = LN(W_hh h_{t-1})
+    /// i = σ(u_i ∘ gain_ii + b_ii + v_i ∘ gain_hi + b_hi)
+    /// f = σ(u_f ∘ gain_if + b_if + v_f ∘ gain_hf + b_hf)
+    /// g = tanh(u_g ∘ gain_ig + b_ig + v_g ∘ gain_hg + b_hg)
+    /// o = σ(u_o ∘ gain_io + b_io + v_o ∘ gain_ho + b_ho)
+    /// c_t = LN(f ∘ c_{t-1} + i ∘ g) ∘ gain_c + b_c
+    /// h_t = o ∘ tanh(c_t)
+    /// LN(a) = (a − mean(a)) / √(mean((a − mean(a))²) + 1e-5)
     /// ```
     ///
-    /// Gradient: ∂c_t/∂c_{t-1} = diag(gain_c) J(m_t) diag σ(f).
+    /// Gradient: ∂c_t/∂c_{t-1} = diag(gain_c) J(m_t) diag f.
     #[serde(rename = "pytorch-script")]
     PyTorchScript,
     /// `LayerNormLSTMCell` of TensorFlow Addons (commit 386d685): the function of
@@ -65,12 +78,18 @@ pub enum Placement {
     /// and `recurrent_norm`. Carried: c normalised, h not.
     ///
     /// ```text
-    /// (i, f, g, o) = LN(W_ih x_t) ∘ gain_ih + b_ih + LN(W_hh h_{t-1}) ∘ gain_hh + b_hh + bias
-    /// c_t = LN(m_t) ∘ gain_c + bias_c
-    /// h_t = σ(o) ∘ tanh(c_t)
+    /// u = LN(W_ih x_t)
+    /// v = LN(W_hh h_{t-1})
+    /// i = σ(u_i ∘ gain_ii + b_ii + v_i ∘ gain_hi + b_hi + b_i)
+    /// f = σ(u_f ∘ gain_if + b_if + v_f ∘ gain_hf + b_hf + b_f)
+    /// g = tanh(u_g ∘ gain_ig + b_ig + v_g ∘ gain_hg + b_hg + b_g)
+    /// o = σ(u_o ∘ gain_io + b_io + v_o ∘ gain_ho + b_ho + b_o)
+    /// c_t = LN(f ∘ c_{t-1} + i ∘ g) ∘ gain_c + b_c
+    /// h_t = o ∘ tanh(c_t)
+    /// LN(a) = (a − mean(a)) / √(mean((a − mean(a))²) + 1e-3)
     /// ```
     ///
-    /// Gradient: ∂c_t/∂c_{t-1} = diag(gain_c) J(m_t) diag σ(f). Only the sum of the three biases
+    /// Gradient: ∂c_t/∂c_{t-1} = diag(gain_c) J(m_t) diag f. Only the sum of the three biases
     /// matters, and each gets the same gradient: under plain gradient descent the sum moves three
     /// times as far as a single bias would.
     TfAddons,
@@ -79,12 +98,17 @@ pub enum Placement {
     /// the bias of burn's linear map on the input, b_ih the `beta` of its norm.
     ///
     /// ```text
-    /// (i, f, g, o) = LN(W_ih x_t + bias_inside) ∘ gain_ih + b_ih + W_hh h_{t-1} + b_hh
-    /// c_t = LN(m_t) ∘ gain_c + bias_c
-    /// h_t = LN(σ(o) ∘ tanh(c_t)) ∘ gain_h + bias_h
+    /// u = LN(W_ih x_t + b_inside)
+    /// i = σ(u_i ∘ gain_ii + b_ii + W_hi h_{t-1} + b_hi)
+    /// f = σ(u_f ∘ gain_if + b_if + W_hf h_{t-1} + b_hf)
+    /// g = tanh(u_g ∘ gain_ig + b_ig + W_hg h_{t-1} + b_hg)
+    /// o = σ(u_o ∘ gain_io + b_io + W_ho h_{t-1} + b_ho)
+    /// c_t = LN(f ∘ c_{t-1} + i ∘ g) ∘ gain_c + b_c
+    /// h_t = LN(o ∘ tanh(c_t)) ∘ gain_h + b_h
+    /// LN(a) = (a − mean(a)) / √(mean((a − mean(a))²) + 1e-5)
     /// ```
     ///
-    /// Gradient: ∂c_t/∂c_{t-1} = diag(gain_c) J(m_t) diag σ(f); the path through h passes a second
+    /// Gradient: ∂c_t/∂c_{t-1} = diag(gain_c) J(m_t) diag f; the path through h passes a second
     /// J, that of the output. `bias_inside` is 0 at first, and b_ih holds the bias of the forget
     /// gate, where normalisation does not change it; burn starts with 1 for the forget gate in
     /// `bias_inside` and in b_hh.

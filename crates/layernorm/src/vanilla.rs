@@ -34,7 +34,8 @@ pub enum NormInput {
     /// The sum of both parts, as one vector: Ba, Kiros and Hinton 2016 (arXiv:1607.06450v1, eq. 4).
     ///
     /// ```text
-    /// h_t = φ(LN(W_ih x_t + W_hh h_{t-1}) ∘ gain + b_ih + b_hh)
+    /// h_t = tanh(LN(W_ih x_t + W_hh h_{t-1}) ∘ gain + b_ih + b_hh)
+    /// LN(a) = (a − mean(a)) / √(mean((a − mean(a))²) + 1e-5)
     /// ```
     ///
     /// Gradient: each step of the backward pass multiplies W_hh by J / s, with s the deviation of
@@ -44,7 +45,8 @@ pub enum NormInput {
     /// Each part separately, as in that paper's LSTM and GRU.
     ///
     /// ```text
-    /// h_t = φ(LN(W_ih x_t) ∘ gain_ih + b_ih + LN(W_hh h_{t-1}) ∘ gain_hh + b_hh)
+    /// h_t = tanh(LN(W_ih x_t) ∘ gain_ih + b_ih + LN(W_hh h_{t-1}) ∘ gain_hh + b_hh)
+    /// LN(a) = (a − mean(a)) / √(mean((a − mean(a))²) + 1e-5)
     /// ```
     ///
     /// Gradient: s is the deviation of W_hh h_{t-1} alone. So the scale of W_hh divides out, and

@@ -49,7 +49,7 @@ impl Describe for LstmCell {
             (gate(cell, i, "weight_ci", c), gate(cell, f, "weight_cf", c), g, o)
         };
         let (i, f) = (i.gate("i"), f.keep("f"));
-        let c = f * c + i * g.tanh();
+        let c = f * c + i * g.tanh().named("g");
         let h = gate(cell, o, "weight_co", c).gate("o") * c.tanh();
         match &self.weight_hr {
             Some(_) => vec![cell.product("weight_hr", h), c],

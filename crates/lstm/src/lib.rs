@@ -44,9 +44,11 @@
 //! without its second, non-recurrent projection; `proj_size` of `torch.nn.LSTM`).
 //!
 //! ```text
-//! peepholes    i = σ(… + w_ci ∘ c_{t-1})     f = σ(… + w_cf ∘ c_{t-1})     o = σ(… + w_co ∘ c_t)
-//! coupled      i = 1 − f                     there is no w_ci
-//! proj         h_t = W_hr (o ∘ tanh(c_t))    h has `proj` values, fewer than c
+//! i = σ(W_ii x_t + b_ii + W_hi h_{t-1} + b_hi + w_ci ∘ c_{t-1})    peepholes
+//! f = σ(W_if x_t + b_if + W_hf h_{t-1} + b_hf + w_cf ∘ c_{t-1})    peepholes
+//! o = σ(W_io x_t + b_io + W_ho h_{t-1} + b_ho + w_co ∘ c_t)        peepholes
+//! i = 1 − f                                                        coupled; there is no w_ci
+//! h_t = W_hr (o ∘ tanh(c_t))                                       proj; h has `proj` values, fewer than c
 //! ```
 //!
 //! If coupled, c is a moving average of g: it stays within [−1, 1], and the gradient along it is

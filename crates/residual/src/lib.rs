@@ -4,7 +4,7 @@
 //! ```text
 //! over depth   ys = layer(xs) + xs                          P xs where the sizes differ; at every step
 //! over time    h_t = h_{t-1} + α f(x_t, h_{t-1})            f: the output of the inner cell
-//! inside       h_t = o ∘ (W_p tanh(c_t) + W_h x_t)          an LSTM whose output gate also gates its input
+//! inside       h_t = o ∘ (W_projection tanh(c_t) + W_shortcut x_t)          an LSTM whose output gate also gates its input
 //! ```
 //!
 //! Over depth: He et al. (2016, arXiv:1512.03385v1) and, between LSTM layers, Wu et al. (2016,

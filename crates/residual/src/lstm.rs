@@ -56,24 +56,33 @@ impl CellConfig for ResidualLstmConfig {
 /// the layer.
 ///
 /// ```text
-/// i, f, o = σ(W x_t + b + U h_{t-1} + b')             the gates of an LSTM, each with its own weights; g with tanh
+/// i = σ(W_ii x_t + b_ii + W_hi h_{t-1} + b_hi)
+/// f = σ(W_if x_t + b_if + W_hf h_{t-1} + b_hf)
+/// g = tanh(W_ig x_t + b_ig + W_hg h_{t-1} + b_hg)
+/// o = σ(W_io x_t + b_io + W_ho h_{t-1} + b_ho)
 /// c_t = f ∘ c_{t-1} + i ∘ g
-/// m_t = W_p tanh(c_t)
-/// h_t = o ∘ (m_t + W_h x_t)                           W_h: the identity if input and hidden size are equal
+/// h_t = o ∘ (W_projection tanh(c_t) + W_shortcut x_t)
+/// ```
+///
+/// If input and hidden size are equal, the identity takes the place of W_shortcut:
+///
+/// ```text
+/// h_t = o ∘ (W_projection tanh(c_t) + x_t)
 /// ```
 ///
 /// Kim, El-Khamy and Lee (2017, arXiv:1701.03360v3, section 3). The path around a layer goes
 /// through its output gate and leaves the cell state to the recurrence over time. Two deviations
-/// from the paper: its gates also read c through diagonal weights (peepholes), and its m may be
-/// smaller than c. Here the gates are those of `torch.nn.LSTM`, and W_p is square.
+/// from the paper: its gates also read c through diagonal weights (peepholes), and its projection
+/// of tanh(c) may be smaller than c. Here the gates are those of `torch.nn.LSTM`, and W_projection
+/// is square.
 ///
 /// | weight | shape, rows of all gates in the order i, f, g, o | default initialisation |
 /// |---|---|---|
 /// | `weight_ih_l0` | `(4 * hidden, input)` | U(−1/√hidden, 1/√hidden) |
 /// | `weight_hh_l0` | `(4 * hidden, hidden)` | the same |
 /// | `bias_ih_l0`, `bias_hh_l0` | `(4 * hidden)` each | the same |
-/// | `weight_projection_l0`: W_p | `(hidden, hidden)` | the same, independent of [`ResidualLstmConfig::init`] |
-/// | `weight_shortcut_l0`: W_h, where sizes differ | `(hidden, input)` | U(−1/√input, 1/√input), likewise independent |
+/// | `weight_projection_l0` | `(hidden, hidden)` | the same, independent of [`ResidualLstmConfig::init`] |
+/// | `weight_shortcut_l0`, where sizes differ | `(hidden, input)` | U(−1/√input, 1/√input), likewise independent |
 ///
 /// A layer has `4 · hidden · (input + hidden + 2) + hidden²` weights, and `hidden · input` more if
 /// the sizes differ. The state has the fields `h` and `c`. The kernel is derived from the
@@ -106,8 +115,9 @@ impl Describe for ResidualLstmCell {
     fn describe<'a>(&self, cell: &'a Builder) -> Vec<Value<'a>> {
         let (h, c) = (cell.recurrent(), cell.state(1));
         let [i, f, g, o] = cell.gates(&h);
-        let (i, f, o) = (i.sigmoid().gate("i"), f.sigmoid().keep("f"), o.sigmoid().gate("o"));
-        let c = f * c + i * g.tanh();
+        let (i, f) = (i.sigmoid().gate("i"), f.sigmoid().keep("f"));
+        let (g, o) = (g.tanh().named("g"), o.sigmoid().gate("o"));
+        let c = f * c + i * g;
         let m = cell.product("weight_projection", c.tanh());
         let around = match &self.shortcut {
             Some(_) => cell.product("weight_shortcut", cell.input()),

@@ -46,6 +46,7 @@
 mod case;
 pub mod close;
 pub mod conformance;
+pub mod derivative;
 mod evaluation;
 pub mod finite_difference;
 mod graph;

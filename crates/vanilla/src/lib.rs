@@ -1,7 +1,8 @@
 //! Vanilla (Elman) recurrent networks for candle.
 //!
 //! ```text
-//! h_t = φ(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)        φ = tanh, or ReLU
+//! h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)
+//! h_t = relu(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)        with `Nonlinearity::Relu`
 //! ```
 //!
 //! Elman, "Finding structure in time", Cognitive Science 14 (1990); `torch.nn.RNN`. With ReLU, an
@@ -29,7 +30,8 @@
 //!
 //! # Gradient
 //!
-//! Every step of the backward pass multiplies the gradient by φ′ and W_hhᵀ. `Init { recurrent:
+//! Every step of the backward pass multiplies the gradient by W_hhᵀ and the slope of the
+//! nonlinearity. `Init { recurrent:
 //! Block::Orthogonal { gain } }` sets the singular values of W_hh to `gain` at the start, and
 //! [`VanillaCell::project_orthogonal`] keeps them there during training.
 //!

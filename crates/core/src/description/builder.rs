@@ -20,7 +20,6 @@ pub struct Additions {
 /// Writes the graph of a cell; see the [module](super).
 pub struct Builder {
     graph: RefCell<Graph>,
-    names: Vec<String>,
     additions: Additions,
     /// The first fault, with the words that it needs.
     fault: RefCell<Option<String>>,
@@ -57,13 +56,14 @@ impl Builder {
                 input,
                 fields: fields.to_vec(),
                 weights: weights.iter().map(|(_, dims)| dims.clone()).collect(),
+                weight_names: weights.iter().map(|(name, _)| name.clone()).collect(),
                 nodes: Vec::new(),
                 widths: Vec::new(),
                 linears: Vec::new(),
                 next: Vec::new(),
                 gates: Vec::new(),
+                names: Vec::new(),
             }),
-            names: weights.iter().map(|(name, _)| name.clone()).collect(),
             additions,
             fault: RefCell::new(None),
             rows: RefCell::new([0; 2]),
@@ -99,7 +99,7 @@ impl Builder {
             }
         }
         if let Some(weight) = used.iter().position(|used| !used) {
-            bail!("{name}: the weight {} is not used", self.names[weight])
+            bail!("{name}: the weight {} is not used", graph.weight_names[weight])
         }
         graph.next = next;
         Ok(graph)
@@ -163,13 +163,14 @@ impl Builder {
 
     /// The index and the shape of a weight.
     fn lookup(&self, name: &str) -> Option<(usize, Vec<usize>)> {
-        let index = self.names.iter().position(|known| known == name)?;
-        Some((index, self.graph.borrow().weights[index].clone()))
+        let graph = self.graph.borrow();
+        let index = graph.weight_names.iter().position(|known| known == name)?;
+        Some((index, graph.weights[index].clone()))
     }
 
     /// Whether the cell has the weight `name`.
     pub fn has(&self, name: &str) -> bool {
-        self.names.iter().any(|known| known == name)
+        self.lookup(name).is_some()
     }
 
     /// The vector of weights `name`, the same for all examples.
@@ -374,18 +375,26 @@ impl<'a> Value<'a> {
         self.cell.node(Node::Normalise(norm, self.id, scale.id), self.width())
     }
 
-    /// Records the value as the gate `name`.
-    pub fn gate(self, name: &'static str) -> Self {
-        let gate = GateNode { name, node: self.id, keeps: false };
-        self.cell.graph.borrow_mut().gates.push(gate);
+    /// Names the value, for [`Graph::equations`].
+    pub fn named(self, name: &'static str) -> Self {
+        self.cell.graph.borrow_mut().names.push((self.id, name));
         self
     }
 
-    /// Records the value as the gate `name`, the factor of the previous state.
+    /// Names the value, and records it as a gate.
+    pub fn gate(self, name: &'static str) -> Self {
+        self.recorded(name, false)
+    }
+
+    /// Names the value, and records it as a gate, the factor of the previous state.
     pub fn keep(self, name: &'static str) -> Self {
-        let gate = GateNode { name, node: self.id, keeps: true };
+        self.recorded(name, true)
+    }
+
+    fn recorded(self, name: &'static str, keeps: bool) -> Self {
+        let gate = GateNode { name, node: self.id, keeps };
         self.cell.graph.borrow_mut().gates.push(gate);
-        self
+        self.named(name)
     }
 
     /// `width` columns, from column `start` on.
