@@ -156,6 +156,10 @@ impl<D: Describe> Cell for Described<D> {
         self.cell.recurrent_blocks()
     }
 
+    fn graph(&self, additions: Additions) -> Result<Graph> {
+        (self.kernel.describe)(additions)
+    }
+
     fn kernel(&self) -> Option<Arc<dyn Engine>> {
         Some(self.rule.clone().unwrap_or_else(|| self.kernel.clone()))
     }
