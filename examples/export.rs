@@ -1,6 +1,7 @@
 //! How do layers of this library run in another runtime?
 //!
 //! Writes a variant of the registry as an ONNX model, and its inputs and outputs in a second file.
+//! `mgu` is the cell of `own_cell.rs`: one that this library does not know.
 //!
 //! ```text
 //! cargo run --release --features onnx --example export -- \
@@ -10,11 +11,15 @@
 //! Prints, within a second:
 //!
 //! ```text
-//! lstm.onnx: 2495 bytes
+//! lstm.onnx: 2508 bytes
 //! lstm.safetensors: 6 tensors
 //! ```
 //!
 //! `tests/data/check_onnx.py` exports every variant and runs the models in onnxruntime.
+
+#[allow(dead_code)] // its program
+#[path = "own_cell.rs"]
+mod own_cell;
 
 use anyhow::{bail, Result};
 use candle_core::{safetensors, DType, Device, Tensor};
@@ -22,7 +27,8 @@ use candle_nn::VarMap;
 use clap::Parser;
 use recurrent::core::init;
 use recurrent::{
-    core::write_whole, onnx, registry, Carry, Direction, ForwardContext, Layer, RnnConfig, Sequence,
+    core::write_whole, onnx, registry, Carry, Direction, ForwardContext, Layer, RnnConfig,
+    Sequence, Stack,
 };
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -30,7 +36,7 @@ use std::path::PathBuf;
 /// Writes layers as an ONNX model, and inputs and outputs as safetensors.
 #[derive(Parser)]
 struct Args {
-    /// A variant of the registry
+    /// A variant of the registry, or `mgu`
     #[arg(long, default_value = "lstm")]
     variant: String,
     /// Run every layer in both directions
@@ -49,18 +55,22 @@ struct Args {
 fn main() -> Result<()> {
     sigpipe::reset(); // ends quietly if its output is cut off, as by `head`
     let args = Args::parse();
-    let Some(entry) = registry::variants().into_iter().find(|entry| entry.name == args.variant)
-    else {
-        bail!("expected a variant of the registry, got {}", args.variant)
-    };
     let direction = if args.bidirectional { Direction::Bidirectional } else { Direction::Forward };
-    let spec = RnnConfig { direction, ..entry.spec.with_longest_lag(20) };
-    let layer = spec.build(
-        args.input,
-        args.hidden,
-        init::seeded(&VarMap::new(), 1, DType::F32, &Device::Cpu),
-    )?;
-    let model = onnx::export(&spec, &layer)?;
+    let vb = init::seeded(&VarMap::new(), 1, DType::F32, &Device::Cpu);
+    let named = registry::variants().into_iter().find(|entry| entry.name == args.variant);
+    let layer: Box<dyn Layer> = match named {
+        Some(entry) => RnnConfig { direction, ..entry.spec.with_longest_lag(20) }.build(
+            args.input,
+            args.hidden,
+            vb,
+        )?,
+        None if args.variant == "mgu" => {
+            let config = own_cell::MinimalConfig::default();
+            Box::new(Stack::new(args.input, args.hidden, 2, direction, &config, vb)?)
+        }
+        None => bail!("expected a variant of the registry, or mgu, got {}", args.variant),
+    };
+    let model = onnx::export(&layer)?;
     write_whole(&args.out, &model)?;
     println!("{}: {} bytes", args.out.display(), model.len());
 

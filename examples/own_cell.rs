@@ -35,7 +35,7 @@ use std::process::ExitCode;
 /// matrix product:
 /// f = σ(a_f + b_f), n = tanh(a_n + f ∘ b_n), h' = (1 − f) ∘ h + f ∘ n.
 #[derive(Clone, Params)]
-struct MinimalCell(GateWeights);
+pub(crate) struct MinimalCell(GateWeights);
 
 impl Describe for MinimalCell {
     type State = HiddenState;
@@ -60,7 +60,7 @@ impl Describe for MinimalCell {
 
 /// Its only option: the initial weights.
 #[derive(Clone, Default)]
-struct MinimalConfig(Init);
+pub(crate) struct MinimalConfig(Init);
 
 impl CellConfig for MinimalConfig {
     type Cell = Described<MinimalCell>;

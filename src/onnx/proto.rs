@@ -1,5 +1,5 @@
 //! The part of ONNX's format that a recurrent model needs: messages and field numbers of
-//! `onnx.proto`, IR version 8, for LSTM, GRU, RNN and the operators between layers. They are
+//! `onnx.proto`, IR version 8, for LSTM, GRU, RNN, Scan and the operators of equations. They are
 //! written by hand, so that no build needs `protoc`.
 
 use prost::Message;
@@ -67,6 +67,8 @@ pub(super) struct Attribute {
     pub(super) i: Option<i64>,
     #[prost(bytes = "vec", optional, tag = "4")]
     pub(super) s: Option<Vec<u8>>,
+    #[prost(message, optional, boxed, tag = "6")]
+    pub(super) g: Option<Box<Graph>>,
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub(super) ints: Vec<i64>,
     #[prost(bytes = "vec", repeated, tag = "9")]
@@ -82,6 +84,10 @@ impl Attribute {
 
     pub(super) fn string(name: &str, value: &str) -> Self {
         Self { name: name.to_string(), s: Some(value.into()), kind: 3, ..Self::default() }
+    }
+
+    pub(super) fn graph(name: &str, value: Graph) -> Self {
+        Self { name: name.to_string(), g: Some(Box::new(value)), kind: 5, ..Self::default() }
     }
 
     pub(super) fn ints(name: &str, values: &[i64]) -> Self {

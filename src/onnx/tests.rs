@@ -1,15 +1,34 @@
-//! The contents of exported models. `tests/data/check_onnx.py` tests that they compute the same
-//! values.
+//! The contents of exported models, and the values of those without a standard operator.
+//! `tests/data/check_onnx.py` tests that all compute the same in onnxruntime.
+
+mod evaluation;
 
 use super::*;
-use crate::{GruConfig, LstmConfig, RecurrentDropout, ResidualLstmConfig, VanillaConfig};
-use candle_nn::{VarBuilder, VarMap};
+use crate::layernorm::{Norm, NormInput, Placement, Scope};
+use crate::{
+    Carry, CellKind, Connection, Describe, Described, Direction, ForwardContext, GruConfig,
+    LayerNormGruConfig, LayerNormLstmConfig, LayerNormVanillaConfig, LstmConfig, Nonlinearity,
+    RecurrentDropout, ResidualLstmConfig, Rnn, RnnConfig, Sequence, Stack, VanillaConfig,
+};
+use candle_nn::VarMap;
+use recurrent_core::description::{Builder, Value};
+use recurrent_core::{init, linear, Cell, GateWeights, HiddenState, Init, LstmState, Params};
+use std::collections::HashMap;
+
+fn model(layer: &(impl Layer + ?Sized)) -> Result<Model> {
+    Ok(Model::decode(&export(layer)?[..]).expect("it was encoded"))
+}
 
 fn exported(spec: &RnnConfig) -> Result<(Box<dyn Layer>, Model)> {
-    let layer =
-        spec.build(3, 4, VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu))?;
-    let bytes = export(spec, &layer)?;
-    Ok((layer, Model::decode(&bytes[..]).expect("it was encoded")))
+    let vars = VarMap::new();
+    let layer = spec.build(3, 4, init::seeded(&vars, 1, DType::F32, &Device::Cpu))?;
+    for (name, var) in vars.data().lock().expect("one thread").iter() {
+        if name.starts_with("rezero") {
+            var.set(&Tensor::new(&[0.7f32], &Device::Cpu)?)?; // not its initial 0
+        }
+    }
+    let model = model(&layer)?;
+    Ok((layer, model))
 }
 
 fn constant(graph: &Graph, name: &str) -> (Vec<i64>, Vec<f32>) {
@@ -100,29 +119,264 @@ fn coupled_gates_are_those_of_f_negated() -> Result<()> {
     Ok(())
 }
 
+/// Values between −1 and 1.
+fn wave(shape: &[usize], speed: f64) -> Result<Tensor> {
+    let count = shape.iter().product::<usize>();
+    let values: Vec<_> = (0..count).map(|i| (i as f64 * speed).sin() as f32).collect();
+    Tensor::from_vec(values, shape, &Device::Cpu)
+}
+
+/// A cell that is described, in ways that no cell of the library is.
+#[derive(Clone, Params)]
+struct Odd {
+    weight_ih: Tensor, // (4, 2)
+    gain: Tensor,      // (4)
+    #[param(skip)]
+    kind: OddKind,
+}
+
+#[derive(Clone, Copy)]
+enum OddKind {
+    /// A field becomes another, an input of the step.
+    Exchanged,
+    /// A field becomes the same for all examples.
+    Constant,
+}
+
+impl Describe for Odd {
+    type State = LstmState;
+
+    fn input_size(&self) -> usize {
+        3
+    }
+
+    fn state_sizes(&self) -> Vec<usize> {
+        vec![4; 2]
+    }
+
+    fn describe<'a>(&self, cell: &'a Builder) -> Vec<Value<'a>> {
+        let (h, c) = (cell.recurrent(), cell.state(1));
+        let a = cell.product("weight_ih", cell.input().slice(1, 2)) + h * cell.weight("gain");
+        let b = (a.exp() + 1.0).sqrt().recip() - (a * a).mean() + c.slice(1, 1) * 0.5;
+        match self.kind {
+            OddKind::Exchanged => vec![c, -b.tanh()],
+            OddKind::Constant => vec![b.relu(), cell.weight("gain").sigmoid()],
+        }
+    }
+}
+
+fn odd(kind: OddKind) -> Result<Rnn<Described<Odd>>> {
+    let (weight_ih, gain) = (wave(&[4, 2], 0.3)?, wave(&[4], 0.8)?);
+    Ok(Rnn::from_cell(Described::new(Odd { weight_ih, gain, kind })?))
+}
+
+/// The largest difference between a layer and its model, over outputs and final states.
+fn deviation(layer: &dyn Layer, model: &Model) -> Result<f32> {
+    let xs = wave(&[2, 6, layer.input_size()], 0.7)?;
+    let run = |xs: &Tensor, carry: Option<&Carry>| {
+        layer.run(&Sequence::new(xs.clone())?, carry, &ForwardContext::default())
+    };
+    let start = run(&wave(&[2, 3, layer.input_size()], 0.9)?, None)?.1.into_initial();
+    let (ys, end) = run(&xs, Some(&start))?;
+    let graph = model.graph.as_ref().expect("a graph");
+    // In the order of the cells: layer 0 forward, layer 0 reverse, layer 1 forward.
+    let states = |carry: &Carry, values: &[ValueInfo]| -> Result<HashMap<String, Tensor>> {
+        let (mut named, mut cells) = (HashMap::new(), carry.cells().into_iter());
+        let mut values = values[1..].iter().peekable();
+        while let Some(first) = values.peek() {
+            let directions = directions(first);
+            let cells: Vec<_> = cells.by_ref().take(directions).collect();
+            for field in 0..cells[0].len() {
+                let parts: Vec<_> = cells.iter().map(|cell| &cell[field].1).collect();
+                let value = values.next().expect("a value for every field");
+                named.insert(value.name.clone(), Tensor::stack(&parts, 0)?);
+            }
+        }
+        Ok(named)
+    };
+    let mut inputs = states(&start, &graph.input)?;
+    inputs.insert("xs".to_string(), xs);
+    let outputs = evaluation::outputs(graph, inputs)?;
+    let mut expected = states(&end, &graph.output)?;
+    expected.insert("ys".to_string(), ys.into_values());
+    let mut worst = 0f32;
+    for (name, expected) in &expected {
+        let off = (&outputs[name] - expected)?.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()?;
+        assert!(!off.is_nan(), "{name}");
+        worst = worst.max(off);
+    }
+    Ok(worst)
+}
+
+/// The first axis of a state.
+fn directions(value: &ValueInfo) -> usize {
+    let tensor = value.kind.as_ref().and_then(|kind| kind.tensor_type.as_ref());
+    let shape = tensor.and_then(|tensor| tensor.shape.as_ref()).expect("a shape");
+    shape.dim[0].value.expect("a known size") as usize
+}
+
+#[test]
+fn models_of_equations_compute_the_same() -> Result<()> {
+    let lstm = || CellKind::Lstm(LstmConfig::default());
+    let layernorm = LayerNormLstmConfig::default;
+    let around = |cell| CellKind::TemporalResidual { cell: Box::new(cell), alpha: 0.3 };
+    let mut cells = vec![
+        CellKind::ResidualLstm(ResidualLstmConfig::default()),
+        CellKind::ResidualLstm(ResidualLstmConfig { bias: false, ..Default::default() }),
+        CellKind::LayerNormGru(LayerNormGruConfig::default()),
+        CellKind::LayerNormLstm(LayerNormLstmConfig { norm: Norm::Rms, ..layernorm() }),
+        CellKind::LayerNormLstm(LayerNormLstmConfig { scope: Scope::PerGate, ..layernorm() }),
+        around(lstm()),
+        around(CellKind::Gru(GruConfig::default())),
+    ];
+    for (coupled, peepholes) in [(false, false), (true, false), (false, true), (true, true)] {
+        let config = LstmConfig { proj: Some(3), coupled, peepholes, ..LstmConfig::default() };
+        cells.push(CellKind::Lstm(config));
+    }
+    for placement in
+        [Placement::PyTorchScript, Placement::TfAddons, Placement::Haste, Placement::Burn]
+    {
+        cells.push(CellKind::LayerNormLstm(LayerNormLstmConfig { placement, ..layernorm() }));
+    }
+    for nonlinearity in [Nonlinearity::Tanh, Nonlinearity::Relu] {
+        for norm_input in [NormInput::Separate, NormInput::Sum] {
+            let config = LayerNormVanillaConfig { nonlinearity, norm_input, ..Default::default() };
+            cells.push(CellKind::LayerNormVanilla(config));
+        }
+    }
+    let mut specs: Vec<_> = cells.into_iter().map(RnnConfig::new).collect();
+    let zoneout = RecurrentDropout::zoneout(0.2, 0.4);
+    specs.push(RnnConfig { recurrent_dropout: zoneout, ..RnnConfig::new(around(lstm())) });
+    let highway = Connection::Highway { bias: -1.0 };
+    for connection in [Connection::None, Connection::Residual, highway, Connection::ReZero] {
+        let noisy = RnnConfig { recurrent_dropout: zoneout, ..RnnConfig::new(lstm()) };
+        specs.push(RnnConfig { layers: 2, connection, ..noisy });
+    }
+    for spec in specs {
+        for direction in [Direction::Forward, Direction::Bidirectional] {
+            let spec = RnnConfig { direction, ..spec.clone() };
+            let (layer, model) = exported(&spec)?;
+            let off = deviation(layer.as_ref(), &model)?;
+            assert!(off < 2e-6, "{spec:?}: {off}");
+        }
+    }
+    for kind in [OddKind::Exchanged, OddKind::Constant] {
+        for layer in [odd(kind)?, odd(kind)?.reversed()] {
+            let off = deviation(&layer, &model(&layer)?)?;
+            assert!(off < 2e-6, "{off}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_cell_without_an_operator_is_a_scan_in_each_direction() -> Result<()> {
+    let proj = CellKind::Lstm(LstmConfig { proj: Some(2), ..LstmConfig::default() });
+    let spec = RnnConfig { direction: Direction::Bidirectional, ..RnnConfig::new(proj) };
+    let graph = exported(&spec)?.1.graph.expect("a graph");
+    assert!(layers(&graph).is_empty());
+    let scans: Vec<_> = graph.node.iter().filter(|node| node.op_type == "Scan").collect();
+    let [forward, reverse] = scans[..] else { panic!("expected two scans") };
+    for (scan, order) in [(forward, 0), (reverse, 1)] {
+        let attribute = |name: &str| {
+            scan.attribute.iter().find(|each| each.name == name).expect("an attribute")
+        };
+        assert_eq!(attribute("num_scan_inputs").i, Some(1));
+        assert_eq!(attribute("scan_input_directions").ints, [order]);
+        assert_eq!(attribute("scan_output_directions").ints, [order]);
+        let body = attribute("body").g.as_ref().expect("a graph");
+        assert_eq!((scan.input.len(), body.input.len()), (3, 3)); // h, c and x
+        assert_eq!((scan.output.len(), body.output.len()), (3, 3));
+        assert_eq!(scan.input[2], "xs_by_time");
+    }
+    let dims = |value: &ValueInfo| -> Vec<_> {
+        let tensor = value.kind.as_ref().and_then(|kind| kind.tensor_type.as_ref());
+        let shape = tensor.and_then(|tensor| tensor.shape.clone()).expect("a shape");
+        shape.dim.iter().map(|dim| dim.value).collect()
+    };
+    assert_eq!(dims(&graph.input[1]), [Some(2), None, Some(2)]); // h0_l0: the projected output
+    assert_eq!(dims(&graph.input[2]), [Some(2), None, Some(4)]); // c0_l0
+    assert_eq!(dims(&graph.output[0]), [None, None, Some(4)]);
+    Ok(())
+}
+
+/// The LSTM of a user: the equations of the library's, without names of gates.
+#[derive(Clone, Params)]
+struct OwnLstm(GateWeights);
+
+impl Describe for OwnLstm {
+    type State = LstmState;
+
+    fn input_size(&self) -> usize {
+        self.0.input_size()
+    }
+
+    fn state_sizes(&self) -> Vec<usize> {
+        vec![self.0.hidden_size(); 2]
+    }
+
+    fn describe<'a>(&self, cell: &'a Builder) -> Vec<Value<'a>> {
+        let (h, c) = (cell.recurrent(), cell.state(1));
+        let [i, f, g, o] = cell.gates(&h);
+        let (i, f) = (i.sigmoid(), f.sigmoid());
+        let c = f * c + i * g.tanh();
+        vec![o.sigmoid() * c.tanh(), c]
+    }
+}
+
+#[test]
+fn equations_of_a_standard_operator_become_it() -> Result<()> {
+    let own = |input| -> Result<Rnn<Described<OwnLstm>>> {
+        let gates = init::Gates { names: &["i", "f", "g", "o"], forget: None, input: None };
+        let vb = init::seeded(&VarMap::new(), 1, DType::F32, &Device::Cpu);
+        let init = Init::default();
+        let weights = init::Weights::new(vb, None, &init, gates, 4)?;
+        let cell = OwnLstm(GateWeights::new(&weights, input, true)?);
+        Ok(Rnn::from_cell(Described::new(cell)?))
+    };
+    let graph = model(&own(3)?.reversed())?.graph.expect("a graph");
+    let [operator] = layers(&graph)[..] else { panic!("expected one operator") };
+    let direction =
+        operator.attribute.iter().find(|each| each.name == "direction").expect("a direction");
+    assert_eq!(operator.op_type, "LSTM");
+    assert_eq!(direction.s.as_deref(), Some(&b"reverse"[..]));
+    // Both layers have weights of the same names; those of the model are by layer.
+    let stack = Stack::from_layers(vec![Box::new(own(3)?), Box::new(own(4)?)])?;
+    let graph = model(&stack)?.graph.expect("a graph");
+    assert_eq!(constant(&graph, "W_l0").0, [1, 16, 3]);
+    assert_eq!(constant(&graph, "W_l1").0, [1, 16, 4]);
+    Ok(())
+}
+
+/// A cell whose `step` is its only definition.
+#[derive(Clone, Params)]
+struct Elman {
+    w: Tensor,
+}
+
+impl Cell for Elman {
+    type State = HiddenState;
+
+    fn input_size(&self) -> usize {
+        self.w.dims()[1]
+    }
+
+    fn state_sizes(&self) -> Vec<usize> {
+        vec![self.w.dims()[0]]
+    }
+
+    fn step(&self, x: &Tensor, _: &HiddenState) -> Result<HiddenState> {
+        Ok(HiddenState { h: linear(x, &self.w, None)? })
+    }
+}
+
 #[test]
 fn layers_without_an_onnx_form_are_refused() -> Result<()> {
     let lstm = RnnConfig::new(CellKind::Lstm(LstmConfig::default()));
-    let proj = CellKind::Lstm(LstmConfig { proj: Some(2), ..LstmConfig::default() });
-    for (spec, expected) in [
-        (RnnConfig::new(proj), "projection"),
-        (
-            RnnConfig::new(CellKind::ResidualLstm(ResidualLstmConfig::default())),
-            "no standard operator",
-        ),
-        (
-            RnnConfig { recurrent_dropout: RecurrentDropout::zoneout(0.1, 0.0), ..lstm.clone() },
-            "zoneout",
-        ),
-        (RnnConfig { learned_start: true, ..lstm.clone() }, "learned initial state"),
-        (RnnConfig { layers: 2, connection: Connection::ReZero, ..lstm.clone() }, "connection"),
-    ] {
-        let error = exported(&spec).err().expect("refused").to_string();
-        assert!(error.contains(expected), "{error}");
-    }
-    let (layer, _) = exported(&lstm)?;
-    let error =
-        export(&RnnConfig { layers: 2, ..lstm }, &layer).err().expect("refused").to_string();
-    assert!(error.contains("expected the weight weight_hh_l1"), "{error}");
+    let error = exported(&RnnConfig { learned_start: true, ..lstm }).err().expect("refused");
+    assert!(error.to_string().contains("learned initial state"), "{error}");
+    let cell = Rnn::from_cell(Elman { w: wave(&[4, 3], 0.3)? });
+    let error = export(&cell).expect_err("refused").to_string();
+    assert!(error.contains("this cell is not described as data"), "{error}");
     Ok(())
 }

@@ -4,7 +4,7 @@
     pip install numpy onnx onnxruntime safetensors
     python3 tests/data/check_onnx.py
 
-Exports every variant of the registry, in one direction and in two, with examples/export.rs; checks each model with ONNX's
+Exports every variant of the registry and the cell of examples/own_cell.rs, in one direction and in two, with examples/export.rs; checks each model with ONNX's
 own checker; runs it in onnxruntime on the CPU from a given state, and compares outputs and final states. Ends with code 1 if any value
 of a model is off by more than 1e-5. Lists the variants that the exporter refuses, with the reason.
 """
@@ -27,8 +27,9 @@ BOUND = 1e-5
 def main():
     build = ["cargo", "build", "--release", "--quiet", "--features", "onnx", "--example", "export"]
     subprocess.run(build, cwd=ROOT, check=True)
-    variants = re.findall(r'\b(?:main|more)\(\s*"([a-z0-9-]+)"', (ROOT / "src/registry.rs").read_text())
+    variants = re.findall(r'\b(?:main|more)\(\s*"([a-z0-9.-]+)"', (ROOT / "src/registry.rs").read_text())
     assert len(variants) > 20, variants
+    variants.append("mgu")
     refused, worst, count = {}, 0.0, 0
     with tempfile.TemporaryDirectory() as folder:
         for variant in variants:
@@ -40,10 +41,10 @@ def main():
                     refused[variant] = done.stderr.splitlines()[0].removeprefix("Error: ")
                     continue
                 error = compare(path)
-                print(f"{variant:22} {'both directions' if directions else 'forward':16} off by {error:.1e}")
+                print(f"{variant:24} {'both directions' if directions else 'forward':16} off by {error:.1e}")
                 worst, count = max(worst, error), count + 1
     for variant, reason in refused.items():
-        print(f"{variant:22} not written: {reason}")
+        print(f"{variant:24} not written: {reason}")
     print(f"{count} models, onnx {onnx.__version__}, onnxruntime {onnxruntime.__version__}: off by at most {worst:.1e}")
     return 0 if count and worst <= BOUND else 1
 

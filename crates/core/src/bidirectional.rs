@@ -1,6 +1,6 @@
 //! Two layers over the same sequence, one in each direction.
 
-use crate::{layer, Carry, ForwardContext, InferenceLayer, Layer, Sequence};
+use crate::{layer, Carry, ForwardContext, InferenceLayer, Layer, LayerGraph, Sequence};
 use candle_core::{bail, DType, Device, Module, Result, Tensor, D};
 use std::sync::Arc;
 
@@ -90,6 +90,15 @@ impl<F: Layer, R: Layer> Layer for Bidirectional<F, R> {
             "to_inference: a bidirectional layer needs the whole sequence and cannot run step by \
              step"
         )
+    }
+
+    fn graph(&self) -> Result<LayerGraph> {
+        match (self.forward.graph()?, self.reverse.graph()?) {
+            (LayerGraph::Recurrent(forward), LayerGraph::Recurrent(reverse)) => {
+                Ok(LayerGraph::Recurrent([forward, reverse].concat()))
+            }
+            _ => bail!("graph: expected a cell run over time in each direction, got other layers"),
+        }
     }
 
     fn explain(&self, dtype: DType, device: &Device) -> String {

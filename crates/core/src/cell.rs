@@ -1,5 +1,6 @@
 //! One step of a recurrent network.
 
+use crate::description::{Additions, Graph};
 use crate::{Engine, Gate, LayerId, Parameters, State};
 use candle_core::{bail, DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;
@@ -105,6 +106,14 @@ pub trait Cell: Parameters + Clone + Send + Sync + 'static {
     /// one.
     fn kernel(&self) -> Option<Arc<dyn Engine>> {
         None
+    }
+
+    /// The equations of one step as data, with `additions`.
+    ///
+    /// # Errors
+    /// If the cell is not described as data: its `step` is its only definition.
+    fn graph(&self, _additions: Additions) -> Result<Graph> {
+        bail!("graph: this cell is not described as data")
     }
 
     /// The state before the first step: zeros, each field `(batch, size)`.

@@ -240,7 +240,7 @@ pub struct GateNode {
 }
 
 /// A cell as data; see the [module](self).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Graph {
     /// The number of input features.
     pub input: usize,

@@ -1,6 +1,8 @@
 //! A layer, and the options of one forward call.
 
-use crate::{ActivationRecorder, Bptt, Carry, GradientRecorder, InferenceLayer, Sequence};
+use crate::{
+    ActivationRecorder, Bptt, Carry, GradientRecorder, InferenceLayer, LayerGraph, Sequence,
+};
 use candle_core::{bail, DType, Device, Module, Result, Tensor};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -64,6 +66,14 @@ pub trait Layer: Send + Sync {
     /// If a part of the layer runs in reverse, or the layer does not implement it.
     fn to_inference(&self) -> Result<Arc<dyn InferenceLayer>> {
         bail!("to_inference: this layer cannot run step by step on slices")
+    }
+
+    /// The equations of the layer's evaluation as data, with its weights.
+    ///
+    /// # Errors
+    /// If a cell inside is not described as data, or the layer does not implement it.
+    fn graph(&self) -> Result<LayerGraph> {
+        bail!("graph: this layer is not described as data")
     }
 
     /// The engine that runs the layer for tensors of this dtype on this device, and the reason: a
@@ -140,6 +150,10 @@ impl Layer for Box<dyn Layer> {
 
     fn to_inference(&self) -> Result<Arc<dyn InferenceLayer>> {
         self.as_ref().to_inference()
+    }
+
+    fn graph(&self) -> Result<LayerGraph> {
+        self.as_ref().graph()
     }
 
     fn explain(&self, dtype: DType, device: &Device) -> String {

@@ -54,6 +54,7 @@ mod gradient_recorder;
 mod inference;
 pub mod init;
 mod layer;
+mod layer_graph;
 pub mod loss;
 pub mod modifier;
 mod nonlinearity;
@@ -85,6 +86,7 @@ pub use gradient_recorder::{Float, GradientAccumulator, GradientRecorder, Gradie
 pub use inference::{check_step, InferenceLayer, Stream};
 pub use init::Init;
 pub use layer::{forward, ForwardContext, Layer, LayerId, StepKey};
+pub use layer_graph::{Equations, LayerGraph, RnnGraph};
 pub use nonlinearity::Nonlinearity;
 pub use orthogonal::{polar_factor, project_orthogonal};
 pub use params::{ParamField, Parameters};

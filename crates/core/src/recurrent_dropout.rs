@@ -45,6 +45,15 @@ impl RecurrentDropout {
         Self { input, recurrent, ..Self::default() }
     }
 
+    /// The rate of zoneout of a field of the state.
+    pub(crate) fn zoneout_rate(&self, field: &str) -> f64 {
+        match field {
+            "h" => self.zoneout_h,
+            "c" => self.zoneout_c,
+            _ => 0.0,
+        }
+    }
+
     /// Checks the rates, for a cell whose state has these fields.
     pub(crate) fn check(&self, fields: &[&str]) -> Result<()> {
         let rates = [
@@ -118,11 +127,7 @@ impl RecurrentDropout {
             _ => None,
         };
         let zoneout = |field: &&str| {
-            let rate = match *field {
-                "h" => self.zoneout_h,
-                "c" => self.zoneout_c,
-                _ => 0.0,
-            };
+            let rate = self.zoneout_rate(field);
             (rate > 0.0).then(|| Zoneout::new(rate, context.key, context.layer_id, field))
         };
         Ok(StepMasks { recurrent, zoneout: fields.iter().map(zoneout).collect() })

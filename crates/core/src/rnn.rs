@@ -1,11 +1,12 @@
 //! A cell run over time.
 
+use crate::description::Additions;
 use crate::inference::InferenceCell;
 use crate::operation::RnnOpBuilder;
 use crate::replay::{check_dtype, square_root, Replay};
 use crate::{
-    layer, Carry, Cell, CellConfig, Engine, ForwardContext, InferenceLayer, Layer, LayerId,
-    RecurrentDropout, Sequence, State, TimeIndex,
+    layer, Carry, Cell, CellConfig, Engine, Equations, ForwardContext, InferenceLayer, Layer,
+    LayerGraph, LayerId, RecurrentDropout, RnnGraph, Sequence, State, TimeIndex,
 };
 use candle_core::{bail, DType, Device, Module, Result, Tensor};
 use candle_nn::VarBuilder;
@@ -383,6 +384,22 @@ impl<C: Cell> Layer for Rnn<C> {
                 Ok(Arc::new(InferenceCell { cell: self.cell.with_params(params)?, start, masks }))
             }
         }
+    }
+
+    fn graph(&self) -> Result<LayerGraph> {
+        let fields = C::State::FIELDS;
+        let zoneout: Vec<_> = fields.iter().map(|field| self.noise.zoneout_rate(field)).collect();
+        let additions = Additions {
+            zoneout: zoneout.iter().map(|rate| *rate > 0.0).collect(),
+            ..Additions::default()
+        };
+        Ok(LayerGraph::Recurrent(vec![RnnGraph {
+            cell: Equations { graph: self.cell.graph(additions)?, weights: self.cell.params() },
+            fields,
+            zoneout,
+            reverse: self.reverse,
+            learned_start: !self.start.is_empty(),
+        }]))
     }
 
     /// `None` with zoneout, which mixes the state before a step into the one after it.

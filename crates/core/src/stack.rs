@@ -3,7 +3,7 @@
 use crate::inference::InferenceStack;
 use crate::{
     dropout, layer, Bidirectional, Carry, CellConfig, ForwardContext, InferenceLayer, Layer,
-    LayerId, Rnn, Sequence,
+    LayerGraph, LayerId, Rnn, Sequence,
 };
 use candle_core::{bail, DType, Device, Module, Result, Tensor};
 use candle_nn::VarBuilder;
@@ -204,6 +204,11 @@ impl Layer for Stack {
         Ok(Arc::new(InferenceStack(
             self.layers.iter().map(|layer| layer.to_inference()).collect::<Result<_>>()?,
         )))
+    }
+
+    fn graph(&self) -> Result<LayerGraph> {
+        let layers = self.layers.iter().map(|layer| layer.graph());
+        Ok(LayerGraph::Stack(layers.collect::<Result<_>>()?))
     }
 
     fn explain(&self, dtype: DType, device: &Device) -> String {

@@ -142,6 +142,10 @@ impl<D: Describe> Cell for Described<D> {
         self.cell.recurrent_blocks()
     }
 
+    fn graph(&self, additions: Additions) -> Result<Graph> {
+        (self.kernel.describe)(additions)
+    }
+
     fn kernel(&self) -> Option<Arc<dyn Engine>> {
         Some(self.kernel.clone())
     }

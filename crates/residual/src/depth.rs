@@ -5,7 +5,7 @@ use crate::shortcut::{Join, Shortcut};
 use candle_core::{DType, Device, Module, Result, Tensor};
 use candle_nn::VarBuilder;
 use recurrent_core::{
-    forward, Carry, ForwardContext, InferenceLayer, Layer, LayerId, Pool, Sequence,
+    forward, Carry, ForwardContext, InferenceLayer, Layer, LayerGraph, LayerId, Pool, Sequence,
 };
 use std::sync::Arc;
 
@@ -94,6 +94,13 @@ impl<L: Layer> Layer for Residual<L> {
             layer: self.layer.to_inference()?,
             join: self.join.to_inference()?,
         }))
+    }
+
+    fn graph(&self) -> Result<LayerGraph> {
+        Ok(LayerGraph::Connected {
+            layer: Box::new(self.layer.graph()?),
+            connection: self.join.graph(self.input_size(), self.output_size())?,
+        })
     }
 
     fn explain(&self, dtype: DType, device: &Device) -> String {

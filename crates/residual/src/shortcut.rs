@@ -4,7 +4,8 @@ use crate::inference::{flat, transposed, InferenceJoin, InferenceKind};
 use candle_core::{bail, Result, Tensor};
 use candle_nn::ops::sigmoid;
 use candle_nn::{Init, VarBuilder};
-use recurrent_core::{init, LayerId};
+use recurrent_core::description::{Additions, Builder, Value};
+use recurrent_core::{init, Equations, LayerId};
 use serde::{Deserialize, Serialize};
 
 /// How a connection around a layer joins the input `xs` and the outputs `layer(xs)` at every step.
@@ -130,6 +131,33 @@ impl Join {
             }
             Kind::ReZero { alpha } => around + ys.broadcast_mul(alpha)?,
         }
+    }
+
+    /// The same as data, from `input` to `output` features.
+    pub(crate) fn graph(&self, input: usize, output: usize) -> Result<Equations> {
+        let weights = self.params();
+        let shapes: Vec<_> =
+            weights.iter().map(|(name, weight)| (name.clone(), weight.dims().to_vec())).collect();
+        let additions = Additions::default();
+        let graph =
+            Builder::describe("connection", input, &[output], &shapes, additions, |cell| {
+                self.describe(cell)
+            })?;
+        Ok(Equations { graph, weights })
+    }
+
+    fn describe<'a>(&self, cell: &'a Builder) -> Vec<Value<'a>> {
+        let (xs, ys) = (cell.input(), cell.state(0));
+        let (projection, names) = self.names.split_at(usize::from(self.projection.is_some()));
+        let around = projection.first().map_or(xs, |name| cell.product(name, xs));
+        vec![match self.kind {
+            Kind::Additive => ys + around,
+            Kind::Highway { .. } => {
+                let t = (cell.product(&names[0], xs) + cell.weight(&names[1])).sigmoid();
+                t * ys + (1.0 - t) * around
+            }
+            Kind::ReZero { .. } => around + ys * cell.weight(&names[0]),
+        }]
     }
 
     /// The same on slices.

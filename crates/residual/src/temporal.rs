@@ -2,6 +2,7 @@
 
 use candle_core::{bail, Result, Tensor};
 use candle_nn::VarBuilder;
+use recurrent_core::description::{Additions, Graph};
 use recurrent_core::{Cell, CellConfig, Engine, Gate, LayerId, Parameters, State};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -142,6 +143,15 @@ impl<C: Cell> Cell for TemporalResidualCell<C> {
 
     fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {
         self.cell.recurrent_blocks()
+    }
+
+    fn graph(&self, additions: Additions) -> Result<Graph> {
+        match additions.temporal_residual {
+            None => self.cell.graph(Additions { temporal_residual: Some(self.alpha), ..additions }),
+            Some(_) => {
+                bail!("graph: expected one residual connection over time, got one inside another")
+            }
+        }
     }
 
     fn kernel(&self) -> Option<Arc<dyn Engine>> {
