@@ -53,7 +53,7 @@ fn a_run_continues_a_text_by_temperature_and_seed() -> Result<()> {
         "error: other: expected the text that out/runs/gru-0 was trained on, found another\n";
     assert_eq!((ended.code, ended.err.as_str()), (Some(1), expected));
     let ended = compare(temp.path(), "--resume out --data other")?;
-    let expected = "error: resume out: --data: \"book\" there, \"other\" asked for\n";
+    let expected = "error: resume out: expected --data book as at its start, got other\n";
     assert_eq!((ended.code, ended.err.as_str()), (Some(2), expected));
     // The same path with other data.
     fs::copy(temp.path().join("other"), temp.path().join("book"))?;
