@@ -16,7 +16,7 @@
 //!
 //! `tests/data/check_onnx.py` exports every variant and runs the models in onnxruntime.
 
-use anyhow::{bail, Result};
+use anyhow::{bail, Context, Result};
 use candle_core::{safetensors, DType, Device, Tensor};
 use candle_nn::VarMap;
 use clap::Parser;
@@ -24,8 +24,10 @@ use recurrent::core::init;
 use recurrent::{
     core::write_whole, onnx, registry, Carry, Direction, ForwardContext, Layer, RnnConfig, Sequence,
 };
+use recurrent_tasks::usage::{nearest, ConfigError};
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 /// Writes layers as an ONNX model, and inputs and outputs as safetensors.
 #[derive(Parser)]
@@ -46,12 +48,17 @@ struct Args {
     out: PathBuf,
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
     sigpipe::reset(); // ends quietly if its output is cut off, as by `head`
-    let args = Args::parse();
-    let Some(entry) = registry::variants().into_iter().find(|entry| entry.name == args.variant)
-    else {
-        bail!("expected a variant of the registry, got {}", args.variant)
+    recurrent_cli::program(export)
+}
+
+fn export(args: Args) -> Result<ExitCode> {
+    let (name, variants) = (&args.variant, registry::variants());
+    let Some(entry) = variants.iter().find(|entry| entry.name == *name) else {
+        let nearest = nearest(name, variants.iter().map(|entry| entry.name));
+        let line = format!("variant {name}: no such variant; {nearest}`recurrent list` shows all");
+        return Err(ConfigError::new(line).into());
     };
     let direction = if args.bidirectional { Direction::Bidirectional } else { Direction::Forward };
     let spec = RnnConfig { direction, ..entry.spec.with_longest_lag(20) };
@@ -61,7 +68,7 @@ fn main() -> Result<()> {
         init::seeded(&VarMap::new(), 1, DType::F32, &Device::Cpu),
     )?;
     let model = onnx::export(&spec, &layer)?;
-    write_whole(&args.out, &model)?;
+    write_whole(&args.out, &model).with_context(|| args.out.display().to_string())?;
     println!("{}: {} bytes", args.out.display(), model.len());
 
     // A run from some state, which the model has as (directions, batch, hidden).
@@ -93,5 +100,5 @@ fn main() -> Result<()> {
     let beside = args.out.with_extension("safetensors");
     safetensors::save(&tensors, &beside)?;
     println!("{}: {} tensors", beside.display(), tensors.len());
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,6 @@
 //! The example `char_lm`: text from a trained network.
 
-use super::program::{char_lm, compare};
+use super::program::{char_lm, compare, segment};
 use anyhow::Result;
 use std::collections::BTreeSet;
 use std::fs;
@@ -100,5 +100,23 @@ fn it_trains_by_itself_and_refuses_wrong_input() -> Result<()> {
         "{}",
         ended.err
     );
+    Ok(())
+}
+
+#[test]
+fn segment_refuses_wrong_input_in_one_line() -> Result<()> {
+    let temp = tempfile::tempdir()?;
+    for (args, code, expected) in [
+        ("nowhere.safetensors", 1, "error: nowhere.safetensors: "),
+        ("", 2, "error: the following required arguments were not provided: <WEIGHTS>"),
+    ] {
+        let ended = segment(temp.path(), args)?;
+        assert_eq!((ended.code, ended.out.as_str()), (Some(code), ""), "{args}: {}", ended.err);
+        assert!(
+            ended.err.starts_with(expected) && ended.err.lines().count() == 1,
+            "{args}: {}",
+            ended.err
+        );
+    }
     Ok(())
 }
