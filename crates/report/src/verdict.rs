@@ -98,7 +98,7 @@ fn training(variant: &VariantRuns) -> Option<String> {
     let what = if changes.is_empty() {
         "After training the gradient of h has this course"
     } else if all(Change::Same) {
-        "Training changed that little"
+        "Training hardly changed that"
     } else if all(Change::Weaker) && signs(1.0, -1.0) {
         "Training turned the decay into growth"
     } else if all(Change::Weaker) && signs(-1.0, -1.0) {
@@ -334,7 +334,7 @@ mod tests {
             said(&records, "vanilla-orthogonal"),
             "At initialisation the gradient reaches all 100 steps, but fades (half-life 12, 11–13 \
              over seeds): at lag 99, dL/dh is 0.0029 (0.0017–0.0049) of that at lag 0. Training \
-             changed that little (half-life 9.0, 8.1–9.9 over seeds; horizon 99 before, 89 \
+             hardly changed that (half-life 9.0, 8.1–9.9 over seeds; horizon 99 before, 89 \
              after). It did not solve the task in 2000 steps and stayed at the baseline (loss \
              0.167, baseline 0.1667). Its horizon at initialisation spans the task's longest lag, \
              99: that alone was not enough here."
