@@ -1,4 +1,4 @@
-//! Which remedy helps? One variant with and without each of several remedies, on the same seeds,
+//! Which modifier helps? One variant with and without each of several modifiers, on the same seeds,
 //! data and initial weights.
 //!
 //! The same as `recurrent ablate`, see `crates/cli`: `cargo run --release --example ablate --

@@ -16,24 +16,22 @@
 //! The same options give the same text. At a low temperature the network repeats itself; at a high
 //! one it babbles.
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{ensure, Result};
 use candle_core::{DType, Device, IndexOp, Tensor};
-use candle_nn::VarBuilder;
 use clap::Parser;
 use rand::Rng;
 use recurrent::core::{named_rng, Carry};
-use recurrent::{weights, ForwardContext, Sequence};
+use recurrent::weights::{self, Tensors};
+use recurrent::{ForwardContext, Sequence};
 use recurrent_cli::Variants;
 use recurrent_harness::network::Network;
 use recurrent_harness::run::{self, Job};
 use recurrent_records::config::{Budget, Readout, TrainingConfig, Width};
 use recurrent_records::dir::OutputDir;
-use recurrent_records::record::RunRecord;
+use recurrent_records::record::{read_stored, RunRecord};
 use recurrent_tasks::task::Task;
 use recurrent_tasks::usage::ConfigError;
 use recurrent_tasks::Text;
-use std::collections::HashMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -88,17 +86,27 @@ fn write(args: Args) -> Result<ExitCode> {
     if prompt.is_empty() {
         return Err(ConfigError::new("prompt: expected at least 1 character, got none").into());
     }
-    let network = match (&args.run, &run) {
-        (Some(folder), Some(run)) => {
-            let (shown, known) = (args.data.display(), folder.display());
-            // A run without a checksum may have been trained on any text.
-            let checksum = &run.config.task.data;
-            let same = checksum.is_none() || *checksum == text.checksum();
-            ensure!(same, "{shown}: expected the text that {known} was trained on, found another");
-            trained_before(folder, run, &text)?
+    let (name, training, seed) = match &run {
+        Some(RunRecord { config, .. }) => {
+            let width = Width::Hidden(config.model.hidden);
+            let training =
+                TrainingConfig { width, device: "cpu".to_string(), ..config.training.clone() };
+            (config.model.variant.clone(), training, config.seed)
         }
-        _ => train(&args, &text)?,
+        None => {
+            let budget = Budget::Epochs(args.epochs);
+            let training = TrainingConfig { budget, ..TrainingConfig::new(&text) };
+            training.validate(&text)?;
+            ("gru".to_string(), training, args.seed)
+        }
     };
+    let variant = Variants::registry().choose(&[name], text.longest_lag())?.remove(0);
+    let job = Job::new(&variant, &text, &training, seed)?;
+    let weights = match (&args.run, &run) {
+        (Some(folder), Some(run)) => saved(folder, run, &args.data, &text)?,
+        _ => train(&job, &args, &text)?,
+    };
+    let network = job.network(weights)?;
 
     let mut rng = named_rng(args.seed, "sample");
     recurrent_cli::write(&prompt.iter().map(|&symbol| symbols[symbol]).collect::<String>())?;
@@ -120,10 +128,7 @@ fn write(args: Args) -> Result<ExitCode> {
 /// The record of a run that can write text.
 fn record(folder: &Path) -> Result<RunRecord> {
     let path = folder.join("run.json");
-    let shown = path.display();
-    let json = fs::read(&path).with_context(|| shown.to_string())?;
-    let run: RunRecord =
-        serde_json::from_slice(&json).with_context(|| format!("{shown}: cannot be read"))?;
+    let (shown, run) = (path.display(), read_stored::<RunRecord>(&path)?);
     ensure!(
         run.config.task.name == "text",
         "{shown}: expected a run of the task text, found {}",
@@ -137,27 +142,26 @@ fn record(folder: &Path) -> Result<RunRecord> {
     Ok(run)
 }
 
-/// The network of a run.
-fn trained_before(folder: &Path, run: &RunRecord, text: &Text) -> Result<Network> {
-    let path = folder.join("weights.safetensors");
-    let tensors = weights::read(&path)?.tensors;
-    let (known, found) =
-        (tensors.get("readout.bias").map_or(0, Tensor::elem_count), text.symbols().len());
-    let shown = path.display();
+/// The weights of a run, if it was trained on the text of `data`.
+fn saved(folder: &Path, run: &RunRecord, data: &Path, text: &Text) -> Result<Tensors> {
+    let (known, path) = (folder.display(), folder.join("weights.safetensors"));
+    // A run without a checksum may have been trained on any text.
+    let checksum = &run.config.task.data;
+    let same = checksum.is_none() || *checksum == text.checksum();
+    let shown = data.display();
+    ensure!(same, "{shown}: expected the text that {known} was trained on, found another");
+    let weights = weights::read(&path)?.tensors;
+    let known = weights.get("readout.bias").map_or(0, Tensor::elem_count);
+    let (shown, found) = (path.display(), text.symbols().len());
     ensure!(
         known == found,
         "{shown}: expected the text of the run, of {known} different characters, found {found}"
     );
-    network(&run.config.model.variant, run.config.model.hidden, text, tensors.into_iter().collect())
+    Ok(weights)
 }
 
-/// Trains a new GRU.
-fn train(args: &Args, text: &Text) -> Result<Network> {
-    let variant = &Variants::registry().choose(&["gru".to_string()], text.longest_lag())?[0];
-    let training =
-        TrainingConfig { budget: Budget::Epochs(args.epochs), ..TrainingConfig::new(text) };
-    training.validate(text)?;
-    let job = Job::new(variant, text, &training, args.seed)?;
+/// Trains a new network, and returns its weights.
+fn train(job: &Job, args: &Args, text: &Text) -> Result<Tensors> {
     let (steps, hidden) = (job.config.max_steps(), job.config.model.hidden);
     let folder = args.save.as_deref().map(OutputDir::create).transpose()?;
     eprintln!(
@@ -166,34 +170,19 @@ fn train(args: &Args, text: &Text) -> Result<Network> {
         args.data.display(),
         text.symbols().len()
     );
-    let run = run::run(&job, &false.into(), &mut |step, loss| {
+    let run = run::run(job, &false.into(), &mut |step, loss| {
         if step % 100 == 0 || step == steps {
-            eprintln!("step {step} of {steps}: training loss {loss:.2} bits a character");
+            eprintln!("step {step} of {steps}: training loss {loss:.2} bits per character");
         }
     });
     if let Some(eval) = run.evals.last() {
-        eprintln!("held-out text: {:.2} bits a character", eval.loss);
+        eprintln!("held-out text: {:.2} bits per character", eval.loss);
     }
     if let Some(folder) = folder {
         run.write(&folder)?;
         eprintln!("saved for --run {}", folder.path().display());
     }
-    let tensors = weights::read_bytes(&run.weights)?.tensors;
-    network(&variant.name, job.config.model.hidden, text, tensors.into_iter().collect())
-}
-
-fn network(
-    name: &str,
-    hidden: usize,
-    text: &Text,
-    tensors: HashMap<String, Tensor>,
-) -> Result<Network> {
-    let variant = &Variants::registry().choose(&[name.to_string()], text.longest_lag())?[0];
-    let dtype = tensors.get("readout.bias").map_or(DType::F32, Tensor::dtype);
-    let training = TrainingConfig { width: Width::Hidden(hidden), ..TrainingConfig::new(text) };
-    let size = Job::new(variant, text, &training, 0)?.size();
-    let vb = VarBuilder::from_tensors(tensors, dtype, &Device::Cpu);
-    Ok(Network::new(variant, size, text, Readout::Plain, &vb)?)
+    Ok(weights::read_bytes(&run.weights)?.tensors)
 }
 
 /// The logits of the next character, and the state after `symbol`.

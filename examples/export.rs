@@ -21,7 +21,7 @@
 #[path = "own_cell.rs"]
 mod own_cell;
 
-use anyhow::{bail, Result};
+use anyhow::{Context, Result};
 use candle_core::{safetensors, DType, Device, Tensor};
 use candle_nn::VarMap;
 use clap::Parser;
@@ -30,8 +30,10 @@ use recurrent::{
     core::write_whole, onnx, registry, Carry, Direction, ForwardContext, Layer, RnnConfig,
     Sequence, Stack,
 };
+use recurrent_tasks::usage::{nearest, ConfigError};
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 /// Writes layers as an ONNX model, and inputs and outputs as safetensors.
 #[derive(Parser)]
@@ -52,26 +54,34 @@ struct Args {
     out: PathBuf,
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
     sigpipe::reset(); // ends quietly if its output is cut off, as by `head`
-    let args = Args::parse();
+    recurrent_cli::program(export)
+}
+
+/// The layers that the arguments name.
+fn layers(args: &Args) -> Result<Box<dyn Layer>> {
+    let (name, variants) = (&args.variant, registry::variants());
     let direction = if args.bidirectional { Direction::Bidirectional } else { Direction::Forward };
     let vb = init::seeded(&VarMap::new(), 1, DType::F32, &Device::Cpu);
-    let named = registry::variants().into_iter().find(|entry| entry.name == args.variant);
-    let layer: Box<dyn Layer> = match named {
-        Some(entry) => RnnConfig { direction, ..entry.spec.with_longest_lag(20) }.build(
-            args.input,
-            args.hidden,
-            vb,
-        )?,
-        None if args.variant == "mgu" => {
-            let config = own_cell::MinimalConfig::default();
-            Box::new(Stack::new(args.input, args.hidden, 2, direction, &config, vb)?)
-        }
-        None => bail!("expected a variant of the registry, or mgu, got {}", args.variant),
+    if name == "mgu" {
+        let config = own_cell::MinimalConfig::default();
+        let layers = Stack::new(args.input, args.hidden, 2, direction, &config, vb)?;
+        return Ok(Box::new(layers));
+    }
+    let Some(entry) = variants.iter().find(|entry| entry.name == *name) else {
+        let nearest = nearest(name, variants.iter().map(|entry| entry.name));
+        let line = format!("variant {name}: no such variant; {nearest}`recurrent list` shows all");
+        return Err(ConfigError::new(line).into());
     };
+    let config = RnnConfig { direction, ..entry.spec.with_longest_lag(20) };
+    Ok(config.build(args.input, args.hidden, vb)?)
+}
+
+fn export(args: Args) -> Result<ExitCode> {
+    let layer = layers(&args)?;
     let model = onnx::export(&layer)?;
-    write_whole(&args.out, &model)?;
+    write_whole(&args.out, &model).with_context(|| args.out.display().to_string())?;
     println!("{}: {} bytes", args.out.display(), model.len());
 
     // A run from some state, which the model has as (directions, batch, hidden).
@@ -103,5 +113,5 @@ fn main() -> Result<()> {
     let beside = args.out.with_extension("safetensors");
     safetensors::save(&tensors, &beside)?;
     println!("{}: {} tensors", beside.display(), tensors.len());
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }

@@ -28,6 +28,7 @@ use recurrent::{Direction, LstmConfig, Stack};
 use std::collections::HashMap;
 use std::io::{stdin, stdout, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 /// Splits Thai text into words, with | between them.
 #[derive(Parser)]
@@ -109,9 +110,12 @@ impl Segmenter {
     }
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
     sigpipe::reset(); // ends quietly if its output is cut off, as by `head`
-    let options = Options::parse();
+    recurrent_cli::program(segment)
+}
+
+fn segment(options: Options) -> Result<ExitCode> {
     let segmenter = Segmenter::load(&options.weights)?;
     let mut out = BufWriter::new(stdout().lock());
     for text in &options.texts {
@@ -122,5 +126,6 @@ fn main() -> Result<()> {
             writeln!(out, "{}", segmenter.split(&line?)?.join("|"))?;
         }
     }
-    Ok(out.flush()?)
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -8,13 +8,13 @@
 //! cargo run --release --example seq2seq
 //! ```
 //!
-//! Prints, within a minute:
+//! Takes one to two minutes on two cores, and prints a line every 100 steps. The last lines:
 //!
 //! ```text
-//! step  300: loss 0.5958, 5 of 500 dates never seen are right
-//! step  600: loss 0.1849, 299 of 500 dates never seen are right
-//! step  900: loss 0.0286, 488 of 500 dates never seen are right
-//! step 1200: loss 0.0077, 500 of 500 dates never seen are right
+//! step  900: loss 0.0314, 485 of 500 held-out dates are right
+//! step 1000: loss 0.0213, 495 of 500 held-out dates are right
+//! step 1100: loss 0.0131, 499 of 500 held-out dates are right
+//! step 1200: loss 0.0162, 484 of 500 held-out dates are right
 //! 13.4.1907            1907-04-13
 //! 20.11.2057           2057-11-20
 //! september 6, 1951    1951-09-06
@@ -28,10 +28,12 @@ use rand::{Rng, SeedableRng};
 use recurrent::core::init;
 use recurrent::{Carry, ForwardContext, Layer, Lstm, LstmConfig, Sequence};
 use recurrent_train::{clip_global_norm, AdamW, AdamWConfig, Optimizer, Params};
+use std::time::Instant;
 
 const MONTHS: &str =
     "january february march april may june july august september october november \
      december";
+const STEPS: u64 = 1200;
 const EDGE: u32 = 0; // the decoder reads it first and writes it last; letters are ASCII codes
 
 /// A date as people write it, and in ISO 8601. One in ten is held out.
@@ -135,14 +137,18 @@ fn main() -> Result<()> {
     let mut adam = AdamW::new(&params, AdamWConfig { lr: 4e-3, ..AdamWConfig::default() })?;
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
     let (texts, truth) = (0..500).map(|_| date(&mut rng, true)).unzip::<_, _, Vec<_>, Vec<_>>();
-    println!("training for 1200 steps of 64 dates, about half a minute");
-    for step in 1..=1200 {
+    println!("training for {STEPS} steps of 64 dates ...");
+    let start = Instant::now();
+    for step in 1..=STEPS {
         let (texts_now, targets) =
             (0..64).map(|_| date(&mut rng, false)).unzip::<_, _, Vec<_>, Vec<_>>();
         let loss = translator.loss(&texts_now, &targets, &ForwardContext::train(0, step))?;
         let mut grads = loss.backward()?;
         clip_global_norm(&params, &mut grads, 1.0)?;
         adam.step(&grads)?;
+        if step == 20 {
+            println!("it takes about {:.0} s", start.elapsed().as_secs_f64() * STEPS as f64 / 20.0);
+        }
         if step % 100 == 0 {
             let right = translator
                 .write(&texts)?

@@ -321,3 +321,31 @@ fn fits(convention: &Convention, spec: &RnnConfig) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::weights::TrackedTensors;
+    use crate::{Direction, Lstm, LstmConfig, Stack};
+
+    /// A part of a checkpoint that no layer reads is found.
+    #[test]
+    fn a_checkpoint_that_is_loaded_in_part_is_refused() -> Result<()> {
+        let vars = VarMap::new();
+        let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu).pp("rnn");
+        let config = LstmConfig::default();
+        Stack::new(3, 4, 2, Direction::Bidirectional, &config, vb)?;
+        let saved = vars.data().lock().expect("no thread has panicked").clone();
+        let saved = saved.into_iter().map(|(name, var)| (name, var.as_tensor().clone())).collect();
+
+        let file = TrackedTensors::new(saved);
+        let vb = || file.var_builder(DType::F32, &Device::Cpu).pp("rnn");
+        Lstm::new(3, 4, &config, vb())?;
+        let error = file.check("").expect_err("a quarter of it was read").to_string();
+        let start = "weights of the layers that were built: superfluous 'rnn.bias_hh_l0_reverse'";
+        assert!(error.starts_with(start), "{error}");
+        assert_eq!((file.unread().len(), error.matches("'rnn.").count()), (12, 12), "{error}");
+        Stack::new(3, 4, 2, Direction::Bidirectional, &config, vb())?;
+        file.check("")
+    }
+}

@@ -113,7 +113,11 @@ impl Modifier {
         });
         tried.or_else(|error| {
             let error = error.to_string(); // a backtrace may follow the first line
-            bail!("remedy {} on {variant}: {}", self.text, error.lines().next().unwrap_or_default())
+            bail!(
+                "modifier {} on {variant}: {}",
+                self.text,
+                error.lines().next().unwrap_or_default()
+            )
         })
     }
 

@@ -27,6 +27,7 @@ use speller::Speller;
 use std::fs;
 use std::io::{stdout, BufWriter, Write};
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 /// Spells English words in phonemes (ARPAbet, with stress).
 #[derive(Parser)]
@@ -41,9 +42,12 @@ struct Args {
     words: Vec<String>,
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
     sigpipe::reset(); // ends quietly if its output is cut off, as by `head`
-    let args = Args::parse();
+    recurrent_cli::program(pronounce)
+}
+
+fn pronounce(args: Args) -> Result<ExitCode> {
     let speller = Speller::load(&args.weights)?;
     let list = match &args.list {
         Some(path) => {
@@ -55,5 +59,6 @@ fn main() -> Result<()> {
     for word in args.words.iter().map(String::as_str).chain(list.lines()) {
         writeln!(out, "{word}  {}", speller.spell(word)?.join(" "))?;
     }
-    Ok(out.flush()?)
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
 }

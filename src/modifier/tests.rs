@@ -7,14 +7,14 @@ fn spec(name: &str) -> RnnConfig {
     variants().into_iter().find(|entry| entry.name == name).expect("the registry has it").spec
 }
 
-fn remedy(text: &str) -> Result<Modifier> {
+fn modifier(text: &str) -> Result<Modifier> {
     Modifier::parse(text)?
         .ok_or_else(|| candle_core::Error::Msg(format!("{text} is not a modifier")))
 }
 
-/// The variant with remedies, `+` between them.
-fn with(name: &str, remedies: &str) -> Result<RnnConfig> {
-    remedies.split('+').try_fold(spec(name), |spec, text| remedy(text)?.apply(name, &spec))
+/// The variant with modifiers, `+` between them.
+fn with(name: &str, modifiers: &str) -> Result<RnnConfig> {
+    modifiers.split('+').try_fold(spec(name), |spec, text| modifier(text)?.apply(name, &spec))
 }
 
 /// Shape and bits of every weight, by name.
@@ -38,7 +38,7 @@ fn weights(spec: &RnnConfig) -> Result<Weights> {
 
 #[test]
 fn modifiers_give_the_variants_of_the_registry() -> Result<()> {
-    for (name, remedies, like) in [
+    for (name, modifiers, like) in [
         ("lstm", "forget-bias", "lstm-bias1"),
         ("lstm", "chrono", "lstm-chrono"),
         ("gru", "chrono", "gru-chrono"),
@@ -65,14 +65,14 @@ fn modifiers_give_the_variants_of_the_registry() -> Result<()> {
         ("lstm", "variational", "lstm-variational"),
         ("lstm", "weight-drop", "lstm-weight-drop"),
     ] {
-        assert_eq!(with(name, remedies)?, spec(like), "{name} with {remedies}");
+        assert_eq!(with(name, modifiers)?, spec(like), "{name} with {modifiers}");
     }
     Ok(())
 }
 
 #[test]
 fn unchanged_weights_start_with_the_same_bits() -> Result<()> {
-    for (name, remedies) in [
+    for (name, modifiers) in [
         ("lstm", "forget-bias=3"),
         ("lstm", "layernorm"),
         ("lstm", "residual"),
@@ -84,14 +84,14 @@ fn unchanged_weights_start_with_the_same_bits() -> Result<()> {
         ("gru", "orthogonal"),
         ("vanilla", "layernorm-apart+highway"),
     ] {
-        let (base, other) = (weights(&spec(name))?, weights(&with(name, remedies)?)?);
+        let (base, other) = (weights(&spec(name))?, weights(&with(name, modifiers)?)?);
         for (weight, value) in &base {
-            let changed = match remedies {
+            let changed = match modifiers {
                 "forget-bias=3" => weight.starts_with("bias_"),
                 "orthogonal" => weight.starts_with("weight_hh"),
                 _ => false,
             };
-            assert_eq!(other[weight] != *value, changed, "{weight} of {name} with {remedies}");
+            assert_eq!(other[weight] != *value, changed, "{weight} of {name} with {modifiers}");
         }
     }
     Ok(())
@@ -104,9 +104,9 @@ fn gates_are_initialised_separately() -> Result<()> {
     assert_eq!(init.recurrent_by_gate, [("g".to_string(), Block::Identity { scale: 0.5 })]);
     assert_eq!(init.scheme_by_gate, [("o".to_string(), Scheme::Keras)]);
     assert_eq!(init.bias_by_gate, [("i".to_string(), -2.0)]);
-    let again = remedy("bias.i=1")?.apply("lstm", &spec)?;
+    let again = modifier("bias.i=1")?.apply("lstm", &spec)?;
     assert_eq!(again.cell.init().bias_by_gate, [("i".to_string(), 1.0)], "the last value wins");
-    let normed = remedy("layernorm")?.apply("lstm", &spec)?;
+    let normed = modifier("layernorm")?.apply("lstm", &spec)?;
     assert_eq!(normed.cell.init(), init);
     let inside = with("residual-vanilla", "rmsnorm=2+relu")?;
     let CellKind::TemporalResidual { cell, alpha: 0.02 } = inside.cell else {
@@ -141,7 +141,7 @@ fn every_row_of_the_table_builds() -> Result<()> {
         assert!(summary.len() > 10, "{usage}");
         for text in value(usage) {
             let takes = |entry: &crate::registry::Entry| {
-                remedy(&text).and_then(|remedy| remedy.apply(entry.name, &entry.spec)).is_ok()
+                modifier(&text).and_then(|modifier| modifier.apply(entry.name, &entry.spec)).is_ok()
             };
             assert!(variants().iter().any(takes), "{text} fits no variant");
             count += 1;
@@ -157,70 +157,70 @@ fn impossible_modifiers_are_refused_in_one_line() {
         (
             "vanilla",
             "chrono",
-            "remedy chrono on vanilla: init forget_bias: this cell has no gate that keeps the old state",
+            "modifier chrono on vanilla: init forget_bias: this cell has no gate that keeps the old state",
         ),
         (
             "vanilla",
             "forget-bias=1",
-            "remedy forget-bias=1 on vanilla: init forget_bias: this cell has no gate that keeps the \
+            "modifier forget-bias=1 on vanilla: init forget_bias: this cell has no gate that keeps the \
              old state",
         ),
         (
             "layernorm-gru",
             "layernorm",
-            "remedy layernorm on layernorm-gru: its cell is normed \
+            "modifier layernorm on layernorm-gru: its cell is normed \
             already",
         ),
-        ("lstm", "gain=2", "remedy gain=2 on lstm: its cell is not normed, and has no gain"),
+        ("lstm", "gain=2", "modifier gain=2 on lstm: its cell is not normed, and has no gain"),
         (
             "gru",
             "layernorm-burn",
-            "remedy layernorm-burn on gru: its cell does not have this normalisation",
+            "modifier layernorm-burn on gru: its cell does not have this normalisation",
         ),
         (
             "lstm-peephole",
             "layernorm",
-            "remedy layernorm on lstm-peephole: its cell does not have this normalisation",
+            "modifier layernorm on lstm-peephole: its cell does not have this normalisation",
         ),
         (
             "gru",
             "zoneout=0.1:0.5",
-            "remedy zoneout=0.1:0.5 on gru: recurrent_dropout zoneout_c: expected a cell whose state has the \
+            "modifier zoneout=0.1:0.5 on gru: recurrent_dropout zoneout_c: expected a cell whose state has the \
              field c, got [\"h\"]",
         ),
         (
             "lstm",
             "zoneout=2",
-            "remedy zoneout=2 on lstm: recurrent_dropout zoneout_h: expected a rate in [0, \
+            "modifier zoneout=2 on lstm: recurrent_dropout zoneout_h: expected a rate in [0, \
             1), got 2",
         ),
-        ("lstm-chrono", "chrono", "remedy chrono on lstm-chrono: it changes nothing there"),
-        ("lstm", "layers=1", "remedy layers=1 on lstm: it changes nothing there"),
+        ("lstm-chrono", "chrono", "modifier chrono on lstm-chrono: it changes nothing there"),
+        ("lstm", "layers=1", "modifier layers=1 on lstm: it changes nothing there"),
         (
             "lstm",
             "dropout=0.5",
-            "remedy dropout=0.5 on lstm: it has one layer, and nothing between \
+            "modifier dropout=0.5 on lstm: it has one layer, and nothing between \
             layers",
         ),
         (
             "residual-lstm",
             "highway",
-            "remedy highway on residual-lstm: its layers have a connection over depth already",
+            "modifier highway on residual-lstm: its layers have a connection over depth already",
         ),
-        ("gru", "relu", "remedy relu on gru: its cell is not a vanilla network"),
+        ("gru", "relu", "modifier relu on gru: its cell is not a vanilla network"),
         (
             "gru",
             "bias.f=1",
-            "remedy bias.f=1 on gru: init bias_by_gate: expected one of [\"r\", \"z\", \"n\"], got \"f\"",
+            "modifier bias.f=1 on gru: init bias_by_gate: expected one of [\"r\", \"z\", \"n\"], got \"f\"",
         ),
-        ("lstm", "chrono=5", "remedy chrono: expected no value, got \"5\""),
-        ("lstm", "gain", "remedy gain: expected a value, gain=GAIN"),
-        ("lstm", "orthogonal=inf", "remedy orthogonal: expected a number, got \"inf\""),
-        ("lstm", "layers=0", "remedy layers: expected a whole number, 1 to 1000, got \"0\""),
+        ("lstm", "chrono=5", "modifier chrono: expected no value, got \"5\""),
+        ("lstm", "gain", "modifier gain: expected a value, gain=GAIN"),
+        ("lstm", "orthogonal=inf", "modifier orthogonal: expected a number, got \"inf\""),
+        ("lstm", "layers=0", "modifier layers: expected a whole number, 1 to 1000, got \"0\""),
         (
             "lstm",
             "init=xavier",
-            "remedy init: expected pytorch, keras, candle, orthogonal[:GAIN] or identity[:SCALE], \
+            "modifier init: expected pytorch, keras, candle, orthogonal[:GAIN] or identity[:SCALE], \
              got \"xavier\"",
         ),
     ] {
@@ -232,7 +232,10 @@ fn impossible_modifiers_are_refused_in_one_line() {
         match text {
             "init" => assert!(found.is_err(), "it needs a value"),
             _ => {
-                assert!(matches!(found, Ok(None)), "{text:?} is no remedy of this kind: {found:?}")
+                assert!(
+                    matches!(found, Ok(None)),
+                    "{text:?} is no modifier of this kind: {found:?}"
+                )
             }
         }
     }

@@ -3,7 +3,7 @@
 use super::proto::{Attribute, Axis, Graph as Body, ValueInfo};
 use super::Writer;
 use candle_core::{bail, Device, Result, Tensor};
-use recurrent_core::description::{Binary, Graph, Node, NodeId, Term, Unary};
+use recurrent_core::description::{Binary, Graph, Node, NodeId, Norm, Term, Unary};
 use recurrent_core::{Equations, LayerId, RnnGraph};
 
 /// The values that equations read, by name.
@@ -120,11 +120,28 @@ impl Writer {
                     let op = binary(function)?;
                     self.node(op, &[&names[a], &names[b]], &named(op), Vec::new())
                 }
-                Node::Sum(a) => {
-                    let last = self.integers(&[-1]);
-                    self.node("ReduceSum", &[&names[a], &last], &named("sum"), Vec::new())
+                Node::Sum(a) => self.sum(&names[a], &named("sum")),
+                Node::Scale(norm, of) => {
+                    let v = self.centred(norm, &names[of], graph.widths[of], &named("centred"))?;
+                    let squares = self.node("Mul", &[&v, &v], &named("squares"), Vec::new());
+                    let mean = self.mean(&squares, graph.widths[of], &named("variance"))?;
+                    let eps = self.constant(&named("eps"), &full(norm.eps())?)?;
+                    let sum = self.node("Add", &[&mean, &eps], &named("variance_eps"), Vec::new());
+                    let root = self.node("Sqrt", &[&sum], &named("deviation"), Vec::new());
+                    self.node("Reciprocal", &[&root], &named("scale"), Vec::new())
                 }
-                Node::Mask { .. } | Node::Grad { .. } | Node::SourceGrad { .. } => {
+                Node::Normalise(norm, v, scale) => {
+                    let v = self.centred(norm, &names[v], width, &named("centred"))?;
+                    self.node("Mul", &[&v, &names[scale]], &named("normalised"), Vec::new())
+                }
+                Node::Part { of, start } => {
+                    self.columns(&names[of], graph.widths[of], start, width)
+                }
+                Node::Mask { .. }
+                | Node::Grad { .. }
+                | Node::SourceGrad { .. }
+                | Node::PartsGrad { .. }
+                | Node::NormaliseGrad { .. } => {
                     bail!("onnx: a model has no dropout and no gradients")
                 }
             };
@@ -138,6 +155,29 @@ impl Writer {
             }
         });
         Ok(whole.collect())
+    }
+
+    /// The sum over the columns of `of`.
+    fn sum(&mut self, of: &str, name: &str) -> String {
+        let last = self.integers(&[-1]);
+        self.node("ReduceSum", &[of, &last], name, Vec::new())
+    }
+
+    /// The mean over the columns of `of`, which has `width`.
+    fn mean(&mut self, of: &str, width: usize, name: &str) -> Result<String> {
+        let sum = self.sum(of, &format!("{name}_sum"));
+        let share = Tensor::full(1.0 / width as f32, 1, &Device::Cpu)?;
+        let share = self.constant(&format!("{name}_share"), &share)?;
+        Ok(self.node("Mul", &[&sum, &share], name, Vec::new()))
+    }
+
+    /// `of`, less its mean if the normalisation subtracts it.
+    fn centred(&mut self, norm: Norm, of: &str, width: usize, name: &str) -> Result<String> {
+        if !norm.centred {
+            return Ok(of.to_string());
+        }
+        let mean = self.mean(of, width, &format!("{name}_mean"))?;
+        Ok(self.node("Sub", &[of, &mean], name, Vec::new()))
     }
 
     /// `width` columns of `of`, which has `all`, from column `start` on.

@@ -1,6 +1,6 @@
 //! The example `char_lm`: text from a trained network.
 
-use super::program::{char_lm, compare};
+use super::program::{char_lm, compare, segment};
 use anyhow::Result;
 use std::collections::BTreeSet;
 use std::fs;
@@ -53,7 +53,7 @@ fn a_run_continues_a_text_by_temperature_and_seed() -> Result<()> {
         "error: other: expected the text that out/runs/gru-0 was trained on, found another\n";
     assert_eq!((ended.code, ended.err.as_str()), (Some(1), expected));
     let ended = compare(temp.path(), "--resume out --data other")?;
-    let expected = "error: resume out: --data: \"book\" there, \"other\" asked for\n";
+    let expected = "error: resume out: expected --data book as at its start, got other\n";
     assert_eq!((ended.code, ended.err.as_str()), (Some(2), expected));
     // The same path with other data.
     fs::copy(temp.path().join("other"), temp.path().join("book"))?;
@@ -100,5 +100,23 @@ fn it_trains_by_itself_and_refuses_wrong_input() -> Result<()> {
         "{}",
         ended.err
     );
+    Ok(())
+}
+
+#[test]
+fn segment_refuses_wrong_input_in_one_line() -> Result<()> {
+    let temp = tempfile::tempdir()?;
+    for (args, code, expected) in [
+        ("nowhere.safetensors", 1, "error: nowhere.safetensors: "),
+        ("", 2, "error: the following required arguments were not provided: <WEIGHTS>"),
+    ] {
+        let ended = segment(temp.path(), args)?;
+        assert_eq!((ended.code, ended.out.as_str()), (Some(code), ""), "{args}: {}", ended.err);
+        assert!(
+            ended.err.starts_with(expected) && ended.err.lines().count() == 1,
+            "{args}: {}",
+            ended.err
+        );
+    }
     Ok(())
 }

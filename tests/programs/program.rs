@@ -10,6 +10,7 @@ use std::time::SystemTime;
 static COMPARE: LazyLock<PathBuf> = LazyLock::new(|| built("compare"));
 static CHAR_LM: LazyLock<PathBuf> = LazyLock::new(|| built("char_lm"));
 static DIAGNOSE: LazyLock<PathBuf> = LazyLock::new(|| built("diagnose"));
+static SEGMENT: LazyLock<PathBuf> = LazyLock::new(|| built("segment"));
 
 fn built(example: &str) -> PathBuf {
     binary(example).expect("the example is there, or can be built")
@@ -91,6 +92,11 @@ pub(crate) fn compare(folder: &Path, args: &str) -> Result<Ended> {
 /// Runs `char_lm args` in a folder.
 pub(crate) fn char_lm(folder: &Path, args: &str) -> Result<Ended> {
     Ended::of(&mut command(&CHAR_LM, folder, args))
+}
+
+/// Runs `segment args` in a folder.
+pub(crate) fn segment(folder: &Path, args: &str) -> Result<Ended> {
+    Ended::of(&mut command(&SEGMENT, folder, args))
 }
 
 /// Runs `diagnose`.

@@ -195,9 +195,8 @@ fn choose(mut all: Vec<ClaimTest>, names: &[String]) -> Result<Vec<ClaimTest>> {
         if known.contains(&name.as_str()) {
             return Err(ConfigError::new(format!("claim {name}: expected once, got twice")).into());
         }
-        let nearest = nearest(name, known).unwrap_or("none");
-        let line =
-            format!("claim {name}: no such claim; the nearest is {nearest}, --list shows all");
+        let nearest = nearest(name, known);
+        let line = format!("claim {name}: no such claim; {nearest}--list shows all");
         return Err(ConfigError::new(line).into());
     }
     Ok(chosen)

@@ -28,8 +28,8 @@ impl PageInfo {
             _ => "",
         };
         format!(
-            "Each claim is put so that it can fail, and measured with {seeds} seeds. The rule \
-             beside it makes the verdict out of the numbers; no verdict is written by hand. \
+            "Each claim is stated so that it can fail, and is measured with {seeds} seeds. The \
+             rule beside it derives the verdict from the numbers; no verdict is written by hand. \
              Networks that are compared share seeds, data, and the initial value of every weight \
              that both have. T is the number of steps of a sequence. ρ is the decay rate of the \
              gradient: going one step back in time multiplies it by e to the power −ρ, so it \
@@ -100,13 +100,13 @@ fn unconverged(finding: &Finding) -> String {
         0 => String::new(),
         runs => {
             let plural = if runs == 1 { "" } else { "s" };
-            format!("; {runs} run{plural} ended unsolved and count as they are")
+            format!("; {runs} run{plural} ended unsolved and are counted")
         }
     };
     match finding.failed {
         0 => unsolved,
         failed => {
-            format!("{unsolved}, {failed} of them by a failure, as if they had learnt nothing")
+            format!("{unsolved}, {failed} of them by a failure, which counts as learning nothing")
         }
     }
 }

@@ -30,10 +30,10 @@ pub fn flag(on_signal: impl Fn(bool) -> bool + Send + 'static) -> Result<Arc<Ato
             std::process::exit(INTERRUPTED.into());
         }
         if shown {
-            return; // the screen says so
+            return; // the screen shows it
         }
-        let line = "\nstopping after the present step; what is finished is kept. Once more to end \
-            at once.";
+        let line = "\nstopping after this step; finished runs are kept. Press Ctrl-C again to \
+            end at once.";
         // If this fails, the terminal is closed.
         let _ = writeln!(stderr(), "{line}");
     });

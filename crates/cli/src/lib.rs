@@ -3,12 +3,12 @@
 //!
 //! ```text
 //! recurrent compare              # the adding problem over 100 steps, ten variants, three seeds
-//! recurrent compare --quick      # does everything run? within half a minute
-//! recurrent ablate               # which remedy helps?
+//! recurrent compare --quick      # a trial of some seconds, too short to solve the task
+//! recurrent ablate               # which modifier helps?
 //! recurrent sweep                # how long may a lag be?
 //! recurrent report DIR DIR       # one page of several folders
 //! recurrent claims               # what articles say, put to the test
-//! recurrent list                 # all variants, or all remedies
+//! recurrent list                 # all variants, or all modifiers
 //! ```
 //!
 //! The exit code is 2 for a mistake in the options, 1 for a failure, and 130 after Ctrl-C, which
@@ -27,7 +27,7 @@ mod resume;
 mod variants;
 
 use anyhow::{Context, Result};
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ErrorKind};
 use clap::{Parser, Subcommand};
 use output::first_line;
 use recurrent_harness::compare::cores;
@@ -210,13 +210,35 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
 }
 
-/// The first paragraphs of a mistake in the options, up to the usage: the mistake and a tip.
+/// A mistake in the options in one line. A value that is no number reads like the errors of the
+/// library; of other mistakes these are clap's first paragraphs, the mistake and a tip.
 fn one_line(error: &clap::Error) -> String {
+    if let Some(line) = not_a_number(error) {
+        return line;
+    }
     let text = error.to_string();
-    let lines = text.lines().take_while(|line| !line.starts_with("Usage:")).map(str::trim);
+    let tail = |line: &&str| line.starts_with("Usage:") || line.starts_with("For more information");
+    let lines = text.lines().take_while(|line| !tail(line)).map(str::trim);
     let text = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
     let text = text.replace(":; ", ": ");
     text.strip_prefix("error: ").unwrap_or(&text).to_string()
+}
+
+/// `lr: expected a number, got abc`; `None` for another mistake.
+fn not_a_number(error: &clap::Error) -> Option<String> {
+    use std::num::{ParseFloatError, ParseIntError};
+    let source = std::error::Error::source(error)?;
+    let expected = if source.is::<ParseFloatError>() {
+        "a number"
+    } else if source.is::<ParseIntError>() {
+        "a whole number"
+    } else {
+        return None;
+    };
+    let text = |kind| error.get(kind).map(ToString::to_string);
+    let (argument, value) = (text(ContextKind::InvalidArg)?, text(ContextKind::InvalidValue)?);
+    let name = argument.trim_start_matches('-').split(' ').next()?;
+    Some(format!("{name}: expected {expected}, got {value}"))
 }
 
 /// The exit code of a program that has run: interrupted, with failed runs, or successful. An
@@ -227,7 +249,7 @@ pub(crate) fn ended<'a>(
     runs: impl Iterator<Item = &'a RunRecord>,
 ) -> ExitCode {
     if cancel.load(Ordering::Relaxed) {
-        eprintln!("interrupted; go on with --resume {}", folder.display());
+        eprintln!("interrupted; continue with --resume {}", folder.display());
         return ExitCode::from(interrupt::INTERRUPTED);
     }
     let (mut all, mut failed) = (0, 0);

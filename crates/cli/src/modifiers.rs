@@ -15,8 +15,19 @@ pub(crate) enum Modifier {
     Training(Override),
 }
 
+/// The modifiers that the texts name, for the variant `variant`.
+pub(crate) fn parse(variant: &str, texts: &[&str]) -> Result<Vec<Modifier>> {
+    for (place, text) in texts.iter().enumerate() {
+        if let Some(first) = texts[..place].iter().find(|first| name(first) == name(text)) {
+            let line = format!("modifier {text} on {variant}: {first} is the same modifier");
+            return Err(ConfigError::new(line).into());
+        }
+    }
+    texts.iter().map(|text| one(text)).collect()
+}
+
 /// The modifier that a text names.
-pub(crate) fn parse(text: &str) -> Result<Modifier> {
+fn one(text: &str) -> Result<Modifier> {
     if let Some(network) = modifier::Modifier::parse(text).map_err(usage)? {
         return Ok(Modifier::Network(network));
     }
@@ -46,9 +57,13 @@ pub(crate) fn usage(error: candle_core::Error) -> ConfigError {
 }
 
 fn unknown(text: &str) -> ConfigError {
-    let nearest = nearest(text.split('=').next().unwrap_or_default(), specs().map(|s| s.name()))
-        .unwrap_or("none");
+    let nearest = nearest(name(text), specs().map(|spec| spec.name()));
     ConfigError::new(format!(
-        "remedy {text}: no such remedy; the nearest is {nearest}, `ablate --list` shows all"
+        "modifier {text}: no such modifier; {nearest}`recurrent list --modifiers` shows all"
     ))
+}
+
+/// The name of a modifier, without its value.
+fn name(text: &str) -> &str {
+    text.split('=').next().unwrap_or_default()
 }

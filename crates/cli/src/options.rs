@@ -107,7 +107,7 @@ pub(crate) struct Training {
     /// number done in ten seconds]
     #[arg(long, value_name = "N", help_heading = RUNNING)]
     checkpoint_every: Option<u64>,
-    /// A short trial, to see that everything runs
+    /// A trial of some seconds, to see that everything runs; too short to solve the task
     #[arg(long, help_heading = RUNNING)]
     pub(crate) quick: bool,
     /// Show progress as lines, even on a terminal
@@ -180,7 +180,12 @@ impl Training {
             clip: match self.clip {
                 None => clip,
                 Some(f64::INFINITY) => Clipping::Off,
-                Some(bound) => Clipping::GlobalNorm(bound),
+                Some(bound) if bound > 0.0 => Clipping::GlobalNorm(bound),
+                Some(bound) => {
+                    let expected = "a positive number, or inf for no bound";
+                    let line = format!("clip: expected {expected}, got {bound}");
+                    return Err(ConfigError::new(line).into());
+                }
             },
             measures: Level::by_name(&self.measures)?,
             generalise: self.generalise,
@@ -272,7 +277,9 @@ mod tests {
             help(sweep::Args::command()),
         );
         assert!(compare.contains("one per seed [default: 3, with --quick 1]"));
-        assert!(ablate.contains("give no verdict [default: 5]") && ablate.contains("all remedies"));
+        assert!(
+            ablate.contains("give no verdict [default: 5]") && ablate.contains("all modifiers")
+        );
         assert!(sweep.contains("at each length, one per seed [default: 5, with"));
     }
 }

@@ -10,6 +10,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use recurrent_harness::compare::ComparisonEvent;
 use recurrent_harness::run::Event;
 use recurrent_records::record::RunRecord;
+use recurrent_report::numbers::short_loss;
 use recurrent_report::wrap;
 use recurrent_tasks::task::Task;
 use state::{sentence, ComparisonState};
@@ -138,8 +139,12 @@ impl Progress {
             state.renew(task, runs, steps, waiting, self.with_length);
             state.found(ended);
         }
+        let again = format!(
+            "{}{ended} of {runs} runs ended before and are not repeated",
+            self.state().prefix
+        );
         if ended == runs {
-            return self.note(&format!("all {runs} runs had ended before, none is repeated"));
+            return self.note(&again);
         }
         if let Show::Bars { all, bars } = &self.show {
             let total = all.add(ProgressBar::new(runs.saturating_mul(steps)));
@@ -149,7 +154,7 @@ impl Progress {
             total.reset_eta();
             lock(bars).push(total);
         } else if ended > 0 && !matches!(self.show, Show::Nothing) {
-            self.note(&format!("{ended} of {runs} runs had ended before, and are not repeated"));
+            self.note(&again);
         }
     }
 
@@ -205,7 +210,7 @@ impl Progress {
     /// A run begins.
     fn start(&self, worker: usize, variant: &str, seed: u64) {
         if let Some((_, bar)) = self.bars(worker) {
-            bar.set_prefix(format!("{variant} seed {seed}"));
+            bar.set_prefix(format!("{}{variant} seed {seed}", self.state().prefix));
             bar.set_message("-");
             bar.reset();
         }
@@ -216,7 +221,10 @@ impl Progress {
     fn on_run_event(&self, worker: usize, event: Event) {
         let mut state = self.state();
         state.on_event(worker, event);
-        let name = || state.run_state(worker).map_or(String::new(), |run_state| run_state.name());
+        let name = || {
+            let name = state.run_state(worker).map_or(String::new(), |run_state| run_state.name());
+            format!("{}{name}", state.prefix)
+        };
         let line = match (event, &self.show) {
             (Event::Damaged(line), _) => Some(line.to_owned()),
             (_, Show::Nothing) => None,
@@ -231,7 +239,7 @@ impl Progress {
             match event {
                 Event::Step(step, loss) => {
                     bar.set_position(step);
-                    bar.set_message(format!("{loss:.4}"));
+                    bar.set_message(short_loss(loss));
                     total.inc(1);
                 }
                 Event::Resumed(steps) => {

@@ -99,8 +99,8 @@ pub fn from_entry(entry: &Entry, longest_lag: usize) -> Variant {
 fn modified(entry: &Entry, modifiers: &[&str], longest_lag: usize) -> Result<Variant> {
     let (mut name, mut spec, mut overrides) =
         (entry.name.to_string(), entry.spec.clone(), Vec::new());
-    for text in modifiers {
-        match modifiers::parse(text)? {
+    for (text, modifier) in modifiers.iter().zip(modifiers::parse(entry.name, modifiers)?) {
+        match modifier {
             Modifier::Network(modifier) => {
                 spec = modifier.apply(&name, &spec).map_err(modifiers::usage)?;
             }
@@ -123,13 +123,13 @@ fn modified(entry: &Entry, modifiers: &[&str], longest_lag: usize) -> Result<Var
 
 /// A user's own variant with modifiers. These can change its training but not its layers.
 fn own_modified(mut variant: Variant, modifiers: &[&str]) -> Result<Variant> {
-    for text in modifiers {
+    for (text, modifier) in modifiers.iter().zip(modifiers::parse(&variant.name, modifiers)?) {
         let name = &variant.name;
-        match modifiers::parse(text)? {
+        match modifier {
             Modifier::Training(one) => variant.overrides.push(one),
             Modifier::Network(_) => {
                 let why = "it changes layers that are described as data, and this variant is code";
-                return Err(ConfigError::new(format!("remedy {text} on {name}: {why}")).into());
+                return Err(ConfigError::new(format!("modifier {text} on {name}: {why}")).into());
             }
         }
         variant.name = format!("{name}+{text}");

@@ -5,12 +5,12 @@ use anyhow::Result;
 use std::fs;
 use std::path::Path;
 
-const REMEDIES: &str = "clip=0.1,forget-bias=1,chrono,layernorm,residual,attention,tbptt=3";
+const MODIFIERS: &str = "clip=0.1,forget-bias=1,chrono,layernorm,residual,attention,tbptt=3";
 
 /// A tiny ablation that writes to `out`. Returns its standard output.
 fn tiny(folder: &Path, more: &str) -> Result<String> {
     let args = format!(
-        "--length 8 --hidden 4 --steps 20 --remedies {REMEDIES} --seeds 5 --quiet --out out {more}"
+        "--length 8 --hidden 4 --steps 20 --modifiers {MODIFIERS} --seeds 5 --quiet --out out {more}"
     );
     Ok(ablate(folder, &args)?.well())
 }
@@ -20,28 +20,28 @@ fn an_ablation_prints_and_writes_effects() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let text = tiny(temp.path(), "")?;
     assert!(
-        text.starts_with("adding, T = 8 · lstm with each of 7 remedies · 5 runs each\n"),
+        text.starts_with("adding, T = 8 · lstm with each of 7 modifiers · 5 runs each\n"),
         "{text}"
     );
     assert_eq!(text.lines().last(), Some("records and report: out/ablation.html"));
     let out = temp.path().join("out");
     let effects = lines(&out.join("ablation.jsonl"))?;
     assert_eq!(effects.len(), 7 * 6);
-    for (effect, remedy) in effects.chunks(6).zip(REMEDIES.split(',')) {
-        assert!(text.contains(&format!("\n{remedy}: ")), "no words on {remedy} in {text}");
+    for (effect, modifier) in effects.chunks(6).zip(MODIFIERS.split(',')) {
+        assert!(text.contains(&format!("\n{modifier}: ")), "no words on {modifier} in {text}");
         for line in effect {
             assert_eq!(
-                (&line["remedy"], &line["base"], &line["base_runs"]),
-                (&remedy.into(), &"lstm".into(), &5.into())
+                (&line["modifier"], &line["base"], &line["base_runs"]),
+                (&modifier.into(), &"lstm".into(), &5.into())
             );
             let verdict = line["verdict"].as_str().unwrap_or_default().replace('-', " ");
             assert!(text.contains(&verdict), "{verdict} of {line}");
         }
     }
-    let of = |remedy: &str, measure: &str| {
+    let of = |modifier: &str, measure: &str| {
         effects
             .iter()
-            .find(|line| line["remedy"] == remedy && line["measure"] == measure)
+            .find(|line| line["modifier"] == modifier && line["measure"] == measure)
             .expect("all of all")
     };
     let (clip, chrono) = (of("clip=0.1", "decay-init"), of("chrono", "decay-init"));
@@ -102,7 +102,7 @@ fn the_same_ablation_gives_the_same_numbers() -> Result<()> {
 #[test]
 fn rates_are_tried_on_a_part_of_the_training_set() -> Result<()> {
     let temp = tempfile::tempdir()?;
-    let args = "--task mnist1d --variant gru --remedies clip --lrs 0.001,0.01 --tuning-seeds 1 \
+    let args = "--task mnist1d --variant gru --modifiers clip --lrs 0.001,0.01 --tuning-seeds 1 \
         --steps 2 --hidden 2 --seeds 1 --quiet --out out";
     ablate(temp.path(), args)?.well();
     for (header, examples, held_out) in
@@ -119,7 +119,7 @@ fn rates_are_tried_on_a_part_of_the_training_set() -> Result<()> {
 }
 
 #[test]
-fn remedies_are_listed_and_mistakes_refused_in_one_line() -> Result<()> {
+fn modifiers_are_listed_and_mistakes_refused_in_one_line() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let list = ablate(temp.path(), "--list")?.well();
     let specs = recurrent::modifier::specs().chain(recurrent_harness::overrides::specs());
@@ -134,17 +134,17 @@ fn remedies_are_listed_and_mistakes_refused_in_one_line() -> Result<()> {
     assert_eq!(list.lines().count(), specs.count());
     for (args, expected) in [
         (
-            "--variant vanilla --remedies chrono",
-            "remedy chrono on vanilla: init forget_bias: this cell has no gate that keeps the old state",
+            "--variant vanilla --modifiers chrono",
+            "modifier chrono on vanilla: init forget_bias: this cell has no gate that keeps the old state",
         ),
         (
-            "--remedies chorno",
-            "remedy chorno: no such remedy; the nearest is chrono, `ablate --list` shows all",
+            "--modifiers chorno",
+            "modifier chorno: no such modifier; the nearest is chrono, `recurrent list --modifiers` shows all",
         ),
-        ("--remedies no-clip", "remedy no-clip on lstm: it changes nothing there"),
-        ("--clip 1 --remedies clip=1", "remedy clip=1 on lstm: it changes nothing there"),
-        ("--remedies clip,clip", "variant lstm+clip: expected once, got twice"),
-        ("--remedies lr=1 --lrs 0.1,0.2", "lrs: lstm+lr=1 sets its learning rate itself"),
+        ("--modifiers no-clip", "modifier no-clip on lstm: it changes nothing there"),
+        ("--clip 1 --modifiers clip=1", "modifier clip=1 on lstm: it changes nothing there"),
+        ("--modifiers clip,clip", "variant lstm+clip: expected once, got twice"),
+        ("--modifiers lr=1 --lrs 0.1,0.2", "lrs: lstm+lr=1 sets its learning rate itself"),
         ("--lrs 0.1,-1", "lrs: expected positive numbers, got -1"),
         ("--variant lsmt", "variant lsmt: no such variant; the nearest is lstm, --list shows all"),
         ("--seeds 0", "seeds: expected 1 to 1000000, got 0"),

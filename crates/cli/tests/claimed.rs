@@ -156,6 +156,7 @@ fn claims_are_listed_and_mistakes_refused_in_one_line() -> Result<()> {
         ("--only gates,gates", "claim gates: expected once, got twice"),
         ("--seeds 2", "seeds: expected 3 to 1000, since an interval needs some, got 2"),
         ("--jobs 0", "jobs: expected 1 to 1024, got 0"),
+        ("--only ???", "claim ???: no such claim; --list shows all"),
     ] {
         let ended = claims(temp.path(), &format!("{args} --out out"))?;
         assert_eq!(
@@ -167,6 +168,14 @@ fn claims_are_listed_and_mistakes_refused_in_one_line() -> Result<()> {
             ended.out.is_empty() && tree(temp.path())?.is_empty(),
             "{args}: something was left behind"
         );
+    }
+    for (folder, found) in [
+        ("nowhere", "no such folder"),
+        (".", "expected a folder of claims, found no comparison.json in it"),
+    ] {
+        let ended = claims(temp.path(), &format!("--resume {folder}"))?;
+        let expected = format!("error: resume {folder}: {found}\n");
+        assert_eq!((ended.code, ended.err), (Some(2), expected));
     }
     let both = claims(temp.path(), "--full --quick")?;
     assert_eq!(both.code, Some(2), "{both:?}");

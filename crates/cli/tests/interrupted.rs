@@ -57,10 +57,7 @@ fn an_interruption_keeps_finished_runs() -> Result<()> {
     interrupt(&child)?;
     let mut rest = String::new();
     progress.read_to_string(&mut rest)?;
-    assert!(
-        rest.contains("\nstopping after the present step; what is finished is kept."),
-        "{rest}"
-    );
+    assert!(rest.contains("\nstopping after this step; finished runs are kept."), "{rest}");
 
     let runs = interrupted(child, temp.path())?;
     let ended = 1 + rest.lines().filter(|line| line.starts_with('[')).count();
@@ -87,6 +84,8 @@ fn an_interruption_ends_a_long_run() -> Result<()> {
     }
     interrupt(&child)?;
     let runs = interrupted(child, temp.path())?;
+    let report = fs::read_to_string(temp.path().join("out/report.html"))?;
+    assert!(!report.contains("It did not solve"), "an interrupted run is not judged");
     // There is no run if the signal came before its first step.
     assert!(runs.len() <= 1 && runs.iter().all(|run| run["status"] == "stopped"), "{runs:?}");
     Ok(())

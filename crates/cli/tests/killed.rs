@@ -157,7 +157,7 @@ fn an_interrupted_comparison_is_resumed() -> Result<()> {
 
     let end = compare(folder, "--resume out")?;
     assert_eq!(end.code, Some(0), "{}", end.err);
-    assert!(end.err.contains("of 12 runs had ended before, and are not repeated\n"), "{}", end.err);
+    assert!(end.err.contains("of 12 runs ended before and are not repeated\n"), "{}", end.err);
     assert!(end.err.contains(" continues after step "), "{}", end.err);
     assert_eq!(end.err.matches("\n[12/12] ").count(), 1, "{}", end.err);
     assert!(timeless(&folder.join("out"))? == timeless(&folder.join("straight"))?);
@@ -184,7 +184,7 @@ fn a_second_program_on_the_folder_is_refused_until_the_first_is_gone() -> Result
     child.kill()?;
     child.wait()?;
     let free = compare(temp.path(), "--resume out --lr 0.5")?;
-    assert_eq!(free.err, "error: resume out: --lr: 1e-9 there, 0.5 asked for\n");
+    assert_eq!(free.err, "error: resume out: expected --lr 1e-9 as at its start, got 0.5\n");
     Ok(())
 }
 

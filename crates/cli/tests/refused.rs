@@ -20,12 +20,17 @@ names
 2 --variants gru,gru => variant gru: expected once, got twice
 2 --variants lstm-crono+clip => variant lstm-crono: no such variant; the nearest is lstm-chrono,
     --list shows all
-2 --variants lstm+chorno => remedy chorno: no such remedy; the nearest is chrono, `ablate --list`
+2 --variants lstm+chorno => modifier chorno: no such modifier; the nearest is chrono, `recurrent
+    list --modifiers` shows all
+2 --variants lstm+quantise => modifier quantise: no such modifier; `recurrent list --modifiers`
     shows all
-2 --variants lstm+clip=fast => remedy clip: expected a positive number, got ...
+2 --variants lstm+clip=1+chrono+clip=2 => modifier clip=2 on lstm: clip=1 is the same modifier
+2 --variants lstm+bias.f=1+bias.i=1+bias.f=2 => modifier bias.f=2 on lstm: bias.f=1 is the same
+    modifier
+2 --variants lstm+clip=fast => modifier clip: expected a positive number, got ...
 2 --variants lstm+clip,lstm+clip => variant lstm+clip: expected once, got twice
-2 --variants vanilla+chrono => remedy chrono on vanilla: init forget_bias: this cell has no gate that
-    keeps the old state
+2 --variants vanilla+chrono => modifier chrono on vanilla: init forget_bias: this cell has no gate
+    that keeps the old state
 2 --dtype f16 => dtype f16: expected f32 or f64
 2 --device tpu => device tpu: no such device; there are cpu, cuda, cuda:N and metal
 2 --device cuda:one => device cuda:one: expected cuda or cuda:N with a number N
@@ -33,8 +38,13 @@ names
 files of data
 2 --task mnist-rows => task mnist-rows: it needs --data DIR, a folder with
     train-images-idx3-ubyte, ...
-1 --task mnist-rows --data nowhere => data: expected a folder of IDX files, found none at nowhere
-1 --task mnist-rows --data file => data: expected a folder of IDX files, found none at file
+2 --task mnist-rows --data nowhere => data nowhere: no such file or folder
+2 --task mnist-rows --data file => data file: expected a folder of IDX files, found a file
+2 --task text --data nowhere => data nowhere: no such file or folder
+2 --task text --data empty => data empty: expected a file, found a folder
+2 --task forecast --data nowhere => data nowhere: no such file or folder
+2 --task forecast --data empty => data empty: expected a file, found a folder
+2 --task series --data nowhere => data nowhere: no such file or folder
 1 --task mnist-rows --data empty => empty: expected train-images-idx3-ubyte or
     train-images.idx3-ubyte, ...
 1 --task mnist-pixels --data missing => missing: expected train-labels-idx1-ubyte or
@@ -46,7 +56,7 @@ files of data
     100, found 4
 1 --task forecast --data file => file: expected at least 106 rows for windows of 48 and a season
     of 1, found 0
-1 --task series --data file => file: expected a folder or a file NAME_TRAIN.ts
+2 --task series --data file => data file: expected a folder or a file NAME_TRAIN.ts
 1 --task series --data empty => empty: expected a file NAME_TRAIN.ts, found none
 2 --season 3 => task adding: only forecast has a column and a season; leave --column and --season
     out
@@ -70,7 +80,8 @@ counts
 2 --seeds 18446744073709551615 => seeds: expected 1 to 1000000, got 18446744073709551615
 2 --seed-offset 18446744073709551615 => seed-offset: expected less than 2^64 minus the number of
     seeds, got ...
-2 --seeds three => invalid value 'three' for '--seeds <N>': invalid digit found in string; ...
+2 --seeds three => seeds: expected a whole number, got three
+2 --seeds -1 => ...
 2 --steps 0 => steps: expected at least 1, got 0
 2 --task mnist-rows --data digits --epochs 0 => epochs: expected at least 1, got 0
 2 --epochs 1 => epochs: the task adding is generated and has no epochs; use steps instead
@@ -87,10 +98,10 @@ rates
 2 --lr -0.1 => lr: expected a positive number, got -0.1
 2 --lr 0 => lr: expected a positive number, got 0
 2 --lr inf => lr: expected a positive number, got inf
-2 --lr fast => invalid value 'fast' for '--lr <X>': invalid float literal; ...
-2 --clip NaN => clip: expected a positive number, got NaN
-2 --clip -1 => clip: expected a positive number, got -1
-2 --clip 0 => clip: expected a positive number, got 0
+2 --lr fast => lr: expected a number, got fast
+2 --clip NaN => clip: expected a positive number, or inf for no bound, got NaN
+2 --clip -1 => clip: expected a positive number, or inf for no bound, got -1
+2 --clip 0 => clip: expected a positive number, or inf for no bound, got 0
 
 options that exclude each other, and what is none
 2 --steps 3 --epochs 1 => the argument '--steps <N>' cannot be used with '--epochs <N>'
@@ -103,10 +114,9 @@ the output folder
 2 --out full => out full: the folder is not empty, and nothing is overwritten
 2 --out file => out file: expected a folder, found a file
 1 --out file/below => out file/below: cannot be made: ...
-2 --out '' => a value is required for '--out <DIR>' but none was supplied; ...
+2 --out '' => a value is required for '--out <DIR>' but none was supplied
 2 --out empty --seeds 0 => seeds: expected 1 to 1000000, got 0
-1 --out empty --task mnist-rows --data nowhere => data: expected a folder of IDX files, found none
-    at nowhere
+2 --out empty --task mnist-rows --data nowhere => data nowhere: no such file or folder
 ";
 
 /// Asserts that a command line is refused as described by a line of [`CASES`]: nothing on the

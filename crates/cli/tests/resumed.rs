@@ -18,7 +18,7 @@ fn a_finished_comparison_is_not_repeated_and_its_report_is_rewritten() -> Result
         let Ended { code, out, err } = compare(temp.path(), &args)?;
         assert_eq!(
             (code, err.as_str()),
-            (Some(0), "all 4 runs had ended before, none is repeated\n")
+            (Some(0), "4 of 4 runs ended before and are not repeated\n")
         );
         assert_eq!(out, printed);
         assert!(tree(&temp.path().join("out"))? == before, "times and all");
@@ -40,23 +40,29 @@ fn options_that_contradict_are_refused_by_name() -> Result<()> {
     for (args, expected) in [
         (
             "--resume out --lr 0.1",
-            "out: it holds another comparison: training.lr: 0.005 there, 0.1 asked for",
+            "out: it holds another comparison: training.lr: expected 0.005, got 0.1",
         ),
-        ("--resume out --seeds 3", "resume out: --seeds: 2 there, 3 asked for"),
+        ("--resume out --seeds 3", "resume out: expected --seeds 2 as at its start, got 3"),
         (
             "--resume out --seeds 2 --task copy",
-            "resume out: --task: \"adding\" there, \"copy\" asked for",
+            "resume out: expected --task adding as at its start, got copy",
         ),
         (
             "--resume out --variants gru",
-            "resume out: --variants: [\"vanilla\",\"gru\"] there, [\"gru\"] asked for",
+            "resume out: expected --variants vanilla,gru as at its start, got gru",
         ),
-        ("--resume out --epochs 2", "resume out: --epochs 2: there is --steps 20"),
+        (
+            "--resume out --epochs 2",
+            "resume out: expected --steps 20 as at its start, got --epochs 2",
+        ),
         (
             "--resume out --out new",
             "the argument '--resume <DIR>' cannot be used with '--out <DIR>'",
         ),
-        ("--resume empty", "resume empty: expected comparison.json in it, found none"),
+        (
+            "--resume empty",
+            "resume empty: expected a folder of compare, found no comparison.json in it",
+        ),
         ("--resume nowhere", "resume nowhere: no such folder"),
         ("--checkpoint-every 0", "checkpoint-every: expected at least 1 step, got 0"),
     ] {
@@ -70,7 +76,7 @@ fn options_that_contradict_are_refused_by_name() -> Result<()> {
     let refused = sweep(temp.path(), "--resume out")?;
     assert_eq!(
         (refused.code, refused.err.as_str()),
-        (Some(2), "error: resume out: expected what sweep began, found compare\n")
+        (Some(2), "error: resume out: expected a folder of sweep, found one of compare\n")
     );
     assert!(tree(temp.path())? == before);
     Ok(())
@@ -89,7 +95,7 @@ fn sweeps_and_ablations_are_resumed_too() -> Result<()> {
     assert_eq!(sweep(folder, "--resume out")?.code, Some(0));
     assert!(timeless(&folder.join("out"))? == timeless(&folder.join("straight"))?);
 
-    let args = "--variant lstm --remedies chrono --lrs 0.01,0.002 --tuning-seeds 1 --length 6 \
+    let args = "--variant lstm --modifiers chrono --lrs 0.01,0.002 --tuning-seeds 1 --length 6 \
         --seeds 2 --steps 20 --quiet";
     ablate(folder, &format!("{args} --out straight-ablation"))?.well();
     ablate(folder, &format!("{args} --out ablation"))?.well();

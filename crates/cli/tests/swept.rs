@@ -77,7 +77,7 @@ fn mistakes_are_refused_in_one_line() -> Result<()> {
         ("--lengths 50,25", "lengths: expected increasing numbers, got 25 after 50"),
         ("--lengths 25,1", "adding length: expected 2 to 10000000, got 1"),
         ("--probability 1.5", "probability: expected a number above 0 and up to 1, got 1.5"),
-        ("--variants gru+relu", "remedy relu on gru: its cell is not a vanilla network"),
+        ("--variants gru+relu", "modifier relu on gru: its cell is not a vanilla network"),
         ("--variants gru --steps 0", "steps: expected at least 1, got 0"),
     ] {
         let ended = sweep(temp.path(), &format!("{args} --out out"))?;

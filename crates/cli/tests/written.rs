@@ -220,7 +220,7 @@ fn the_same_command_gives_the_same_files_with_any_number_of_jobs() -> Result<()>
 }
 
 #[test]
-fn variants_have_remedies_after_their_names() -> Result<()> {
+fn variants_have_modifiers_after_their_names() -> Result<()> {
     let temp = tempfile::tempdir()?;
     let name = "lstm+zoneout=0.1:0.2+clip=0.5";
     let args = format!(

@@ -15,7 +15,7 @@
 //! assert_eq!(parse(TABLE, "clip"), Ok(Some(1.0)));
 //! assert_eq!(parse(TABLE, "chrono"), Ok(None)); // another table may know it
 //! let error = parse(TABLE, "no-clip=1").unwrap_err().to_string();
-//! assert_eq!(error, "remedy no-clip: expected no value, got \"1\"");
+//! assert_eq!(error, "modifier no-clip: expected no value, got \"1\"");
 //! ```
 
 use std::fmt;
@@ -122,7 +122,7 @@ impl<'a> ModifierValue<'a> {
         self.text.ok_or_else(|| {
             let kind = self.usage.split_once('=').map_or("X", |(_, kind)| kind);
             let name = self.name;
-            ModifierError(format!("remedy {name}: expected a value, {name}={kind}"))
+            ModifierError(format!("modifier {name}: expected a value, {name}={kind}"))
         })
     }
 
@@ -223,7 +223,7 @@ impl<'a> ModifierValue<'a> {
     }
 
     fn error(&self, expected: &str, text: &str) -> ModifierError {
-        ModifierError(format!("remedy {}: expected {expected}, got {text:?}", self.name))
+        ModifierError(format!("modifier {}: expected {expected}, got {text:?}", self.name))
     }
 }
 
@@ -267,16 +267,16 @@ mod tests {
     #[test]
     fn values_are_checked() {
         for (text, expected) in [
-            ("plain=1", "remedy plain: expected no value, got \"1\""),
-            ("rate", "remedy rate: expected a value, rate=X"),
-            ("rate=0", "remedy rate: expected a positive number, got \"0\""),
-            ("rate=inf", "remedy rate: expected a positive number, got \"inf\""),
-            ("bias.f", "remedy bias.f: expected a value, bias.f=B"),
-            ("bias.f=x", "remedy bias.f: expected a number, got \"x\""),
-            ("layers=10", "remedy layers: expected a whole number, 1 to 9, got \"10\""),
-            ("window=0", "remedy window: expected a whole number, 1 or more, got \"0\""),
-            ("window=1.5", "remedy window: expected a whole number, 1 or more, got \"1.5\""),
-            ("pair=1:", "remedy pair: expected a number, got \"\""),
+            ("plain=1", "modifier plain: expected no value, got \"1\""),
+            ("rate", "modifier rate: expected a value, rate=X"),
+            ("rate=0", "modifier rate: expected a positive number, got \"0\""),
+            ("rate=inf", "modifier rate: expected a positive number, got \"inf\""),
+            ("bias.f", "modifier bias.f: expected a value, bias.f=B"),
+            ("bias.f=x", "modifier bias.f: expected a number, got \"x\""),
+            ("layers=10", "modifier layers: expected a whole number, 1 to 9, got \"10\""),
+            ("window=0", "modifier window: expected a whole number, 1 or more, got \"0\""),
+            ("window=1.5", "modifier window: expected a whole number, 1 or more, got \"1.5\""),
+            ("pair=1:", "modifier pair: expected a number, got \"\""),
         ] {
             let error = parse(TABLE, text).expect_err(text);
             assert_eq!(error.to_string(), expected);

@@ -1,10 +1,10 @@
-//! A paired ablation: one variant with and without each of several remedies, on the same seeds.
+//! A paired ablation: one variant with and without each of several modifiers, on the same seeds.
 //!
-//! Base and remedies are the variants of one comparison: they have the base's hidden size, the same
-//! data at every step, and the same initial weights wherever both have a weight of that name and
-//! shape. Runs of one seed are therefore a pair, and their difference is compared: see [`Measure`]
-//! for the measures, [`Effect`] for the statistics of the pairs, and [`Verdict`] for the rule of
-//! the verdicts.
+//! Base and modifiers are the variants of one comparison: they have the base's hidden size, the
+//! same data at every step, and the same initial weights wherever both have a weight of that name
+//! and shape. Runs of one seed are therefore a pair, and their difference is compared: see
+//! [`Measure`] for the measures, [`Effect`] for the statistics of the pairs, and [`Verdict`] for
+//! the rule of the verdicts.
 
 mod tuning;
 
@@ -13,7 +13,7 @@ pub use crate::effects::{Effect, Findings, Measure, Tuned, Verdict, PAIRS, SIGNI
 use crate::compare::{Comparison, ComparisonEvent};
 use crate::config::Width;
 use crate::dir::OutputDir;
-use crate::effects::{self, remedy};
+use crate::effects::{self, modifier};
 use crate::error::Result;
 use crate::record::Records;
 use crate::size::solve;
@@ -23,9 +23,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// A paired ablation.
 #[derive(Clone)]
 pub struct Ablation {
-    /// The base, which is the first variant, and the base with each remedy, named after the base,
-    /// `+` and the remedy. A width given as a number of weights applies to the base; the others get
-    /// its number of hidden units.
+    /// The base, which is the first variant, and the base with each modifier, named after the base,
+    /// `+` and the modifier. A width given as a number of weights applies to the base; the others
+    /// get its number of hidden units.
     pub comparison: Comparison,
     /// The learning rates from which each variant takes its best; if empty, the configured rate.
     pub rates: Vec<f64>,
@@ -46,18 +46,18 @@ impl Ablation {
     ///
     /// # Errors
     /// A [`ConfigError`](crate::usage::ConfigError) in one line: as for [`Comparison::check`]; if
-    /// there is no remedy, if a remedy changes nothing, or if a rate is not positive, occurs twice
-    /// or is changed by a remedy.
+    /// there is no modifier, if a modifier changes nothing, or if a rate is not positive, occurs
+    /// twice or is changed by a modifier.
     pub fn check(&self) -> Result<AblationPlan> {
-        let Some((base, remedies)) = self.comparison.variants.split_first() else {
+        let Some((base, modifiers)) = self.comparison.variants.split_first() else {
             bail_config!("variant: expected one, got none")
         };
-        if remedies.is_empty() {
-            bail_config!("remedies: expected at least one, got none");
+        if modifiers.is_empty() {
+            bail_config!("modifiers: expected at least one, got none");
         }
         let training = &self.comparison.training;
-        for variant in remedies {
-            let Some(remedy) = remedy(&base.name, &variant.name) else {
+        for variant in modifiers {
+            let Some(modifier) = modifier(&base.name, &variant.name) else {
                 bail_config!(
                     "variant {}: expected a name that begins with {}+",
                     variant.name,
@@ -70,7 +70,7 @@ impl Ablation {
                 && variant.overrides != base.overrides
                 && with == without
             {
-                bail_config!("remedy {remedy} on {}: it changes nothing there", base.name);
+                bail_config!("modifier {modifier} on {}: it changes nothing there", base.name);
             }
         }
         let readout = training.with(&base.overrides).readout;

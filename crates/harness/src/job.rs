@@ -7,7 +7,7 @@ use crate::network::Network;
 use crate::size::solve;
 use crate::task::Task;
 use crate::variant::{Size, Variant};
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 
 /// One run before it starts: its configuration, and the variant, task and device that belong to it.
@@ -58,6 +58,21 @@ impl<'a> Job<'a> {
     #[must_use]
     pub fn with_seed(&self, seed: u64) -> Self {
         Self { config: RunConfig { seed, ..self.config.clone() }, ..self.clone() }
+    }
+
+    /// The network with weights by name: those of a run's `weights.safetensors`, or of
+    /// [`Run::weights`](crate::run::Run::weights).
+    ///
+    /// # Errors
+    /// If a weight is missing or has another shape.
+    pub fn network(
+        &self,
+        weights: impl IntoIterator<Item = (String, Tensor)>,
+    ) -> candle_core::Result<Network> {
+        let TrainingConfig { dtype, readout, .. } = self.config.training;
+        let weights = weights.into_iter().collect();
+        let vb = VarBuilder::from_tensors(weights, dtype, &self.device);
+        Network::new(self.variant, self.size(), self.task, readout, &vb)
     }
 
     /// The network with weights of zero.

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `profiles` | profiles, half-lives, horizons, underflow, clipping, spectral radii | ordinary training and one backward pass |
 //! | `gradients` | gates, carousel, Ω, spectra, long-range share, truncation, f64 shadow, noise, rank, depth | some backward passes in f64 |
-//! | `dynamics` | Jacobians, Lyapunov spectrum, sensitivity, memory capacity | a Jacobian a step |
+//! | `dynamics` | Jacobians, Lyapunov spectrum, sensitivity, memory capacity | one Jacobian per step |
 //!
 //! The first level is always measured. The others are chosen by
 //! [`TrainingConfig::measures`](crate::config::TrainingConfig::measures), are taken before and after

@@ -138,12 +138,12 @@ mod tests {
     #[test]
     fn values_are_checked() {
         for (text, expected) in [
-            ("clip=0", "remedy clip: expected a positive number, got \"0\""),
-            ("clip-value", "remedy clip-value: expected a value, clip-value=BOUND"),
-            ("omega=NaN", "remedy omega: expected a positive number, got \"NaN\""),
-            ("tbptt=0", "remedy tbptt: expected a whole number, 1 or more, got \"0\""),
-            ("tbptt=1.5", "remedy tbptt: expected a whole number, 1 or more, got \"1.5\""),
-            ("no-clip=1", "remedy no-clip: expected no value, got \"1\""),
+            ("clip=0", "modifier clip: expected a positive number, got \"0\""),
+            ("clip-value", "modifier clip-value: expected a value, clip-value=BOUND"),
+            ("omega=NaN", "modifier omega: expected a positive number, got \"NaN\""),
+            ("tbptt=0", "modifier tbptt: expected a whole number, 1 or more, got \"0\""),
+            ("tbptt=1.5", "modifier tbptt: expected a whole number, 1 or more, got \"1.5\""),
+            ("no-clip=1", "modifier no-clip: expected no value, got \"1\""),
         ] {
             let error = parse(text).expect_err(text);
             assert_eq!(

@@ -45,7 +45,7 @@ pub struct Run {
 /// The events of a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Event<'a> {
-    /// A checkpoint is damaged; an earlier one is used, or the run begins anew. A line that names
+    /// A checkpoint is damaged; an earlier one is used, or the run starts again. A line that names
     /// the checkpoint and the damage.
     Damaged(&'a str),
     /// The run continues from a checkpoint, after these steps.
@@ -59,9 +59,9 @@ pub enum Event<'a> {
         /// The profiles of all layers, directions and parts of the state. For a resumed run, the
         /// first event holds those of all steps so far.
         profiles: &'a [ProfileRecord],
-        /// The half-life of h in the top layer in the last profile, in steps; `None` if the
-        /// gradient does not decay, or cannot be fitted.
-        half_life: Option<f64>,
+        /// The fitted decay rate of h in the top layer in the last profile, per step; `None` if too
+        /// few lags can be fitted.
+        decay: Option<f64>,
     },
 }
 
@@ -112,7 +112,7 @@ pub fn run(job: &Job, cancel: &AtomicBool, progress: &mut dyn FnMut(u64, f64)) -
 /// the seconds.
 ///
 /// A stopped run leaves a checkpoint of its last step. A killed run continues from its last
-/// checkpoint, from the one before if the last is damaged, or begins anew without one.
+/// checkpoint, from the one before if the last is damaged, or from step 0 without one.
 ///
 /// # Errors
 /// If a checkpoint cannot be written, or belongs to another run: one with another seed, learning

@@ -71,8 +71,8 @@ impl Variant {
 /// The variants of these names, in this order.
 ///
 /// # Errors
-/// If a name has no variant, with the nearest known name; if a name occurs twice, or if there are
-/// no names.
+/// If a name has no variant, with the nearest known name if one is similar; if a name occurs twice,
+/// or if there are no names.
 pub fn choose<S: AsRef<str>>(known: &[Variant], names: &[S]) -> Result<Vec<Variant>> {
     if names.is_empty() {
         bail_config!("variants: expected at least one name, got none");
@@ -83,11 +83,8 @@ pub fn choose<S: AsRef<str>>(known: &[Variant], names: &[S]) -> Result<Vec<Varia
             bail_config!("variants: expected names with commas between them, found an empty one");
         }
         let Some(variant) = known.iter().find(|variant| variant.name == name) else {
-            let nearest =
-                nearest(name, known.iter().map(|variant| variant.name.as_str())).unwrap_or("none");
-            bail_config!(
-                "variant {name}: no such variant; the nearest is {nearest}, --list shows all"
-            );
+            let nearest = nearest(name, known.iter().map(|variant| variant.name.as_str()));
+            bail_config!("variant {name}: no such variant; {nearest}--list shows all");
         };
         if chosen.iter().any(|other| other.name == name) {
             bail_config!("variant {name}: expected once, got twice");
@@ -116,6 +113,7 @@ mod tests {
                 &["lstm-crono"][..],
                 "variant lstm-crono: no such variant; the nearest is lstm-chrono, --list shows all",
             ),
+            (&["x"], "variant x: no such variant; --list shows all"),
             (&["LSTM"], "variant LSTM: no such variant; the nearest is lstm, --list shows all"),
             (&["lstm", "lstm"], "variant lstm: expected once, got twice"),
             (

@@ -66,11 +66,11 @@ fn an_ablation_is_paired_written_and_repeated() -> Result<()> {
             .collect()
     };
     assert_eq!((first("tanh").len(), first("tanh")), (3, first("tanh+no-clip")));
-    let of = |remedy: &str, measure| {
+    let of = |modifier: &str, measure| {
         let mut effects = findings.effects.iter();
         effects
-            .find(|effect| effect.remedy == remedy && effect.measure == measure)
-            .expect("all measures of all remedies")
+            .find(|effect| effect.modifier == modifier && effect.measure == measure)
+            .expect("all measures of all modifiers")
     };
     let init = of("clip=0.01", Measure::HorizonInit);
     assert_eq!((init.effect, init.low, init.high), (Some(0.0), Some(0.0), Some(0.0)));
@@ -123,7 +123,7 @@ fn senseless_settings_are_refused() {
     type Edit = fn(&mut Ablation);
     let cases: [(Edit, &str); 8] = [
         (|a| a.comparison.variants.clear(), "variant: expected one, got none"),
-        (|a| a.comparison.variants.truncate(1), "remedies: expected at least one, got none"),
+        (|a| a.comparison.variants.truncate(1), "modifiers: expected at least one, got none"),
         (
             |a| a.comparison.variants[1].name = "ape".into(),
             "variant ape: expected a name that begins with tanh+",
@@ -133,7 +133,7 @@ fn senseless_settings_are_refused() {
                 a.comparison.variants[1] =
                     changed("tanh+clip", Override::Clip(Clipping::GlobalNorm(1.0)))
             },
-            "remedy clip on tanh: it changes nothing there",
+            "modifier clip on tanh: it changes nothing there",
         ),
         (|a| a.rates = vec![0.1, 0.0], "lrs: expected positive numbers, got 0"),
         (|a| a.rates = vec![0.1, 0.1], "lrs: expected each rate once, got 0.1 twice"),

@@ -134,7 +134,7 @@ fn a_run_that_fails_does_not_stop_the_others() -> Result<()> {
         other => format!("{other:?}"),
     };
     let ends: Vec<_> = records.runs.iter().map(failed).collect();
-    assert_eq!(ends[0], "it panicked: seed 7 is not for me");
+    assert_eq!(ends[0], "panic: seed 7 is not for me");
     assert!(ends[2].starts_with("step 1: expected a finite loss, found "), "{}", ends[2]);
     assert_eq!((ends[4].as_str(), ends[5].as_str()), ("Finished", "Finished"));
     assert_eq!(lines(temp.path(), "runs.jsonl")?.len(), 6);

@@ -183,8 +183,11 @@ fn a_damaged_checkpoint_is_skipped_and_reported() -> Result<()> {
         }
         let (notes, run) = part(&job, &folder, Interval::Steps(2), u64::MAX)?;
         assert_eq!(timeless(run), expected, "{notes:?}");
-        let last = ["resumed 7", "resumed 6", "t seed 3 begins anew: no checkpoint of it is whole"]
-            [spoilt];
+        let last = [
+            "resumed 7",
+            "resumed 6",
+            "t seed 3 starts again from step 0: its checkpoints are damaged",
+        ][spoilt];
         assert_eq!(
             (notes.len(), notes.last().map(String::as_str)),
             (spoilt + 1, Some(last)),
@@ -212,8 +215,8 @@ fn the_checkpoint_of_another_run_is_refused_with_the_difference() -> Result<()> 
     let line = format!("{error:#}");
     assert!(
         line.ends_with(
-            "it is of another run: seed: 3 there, 4 asked for; training.lr: 0.005 there, 0.25 \
-             asked for"
+            "it belongs to another run: seed: expected 3, got 4; training.lr: expected 0.005, \
+             got 0.25"
         ),
         "{line}"
     );
@@ -305,17 +308,17 @@ fn another_comparison_in_the_folder_is_refused_with_the_difference() -> Result<(
     two().check()?.run(&folder, &AtomicBool::new(true), &|_| {})?; // cancelled before its first run
     type Edit = fn(&mut Comparison);
     let cases: [(Edit, &str); 6] = [
-        (|c| c.training.lr = 0.1, "training.lr: 0.005 there, 0.1 asked for"),
-        (|c| c.seeds = 3, "seeds: [7, 8] there, [7, 8, 9] asked for"),
-        (|c| c.training.eval_every = 4, "training.eval_every: 3 there, 4 asked for"),
+        (|c| c.training.lr = 0.1, "training.lr: expected 0.005, got 0.1"),
+        (|c| c.seeds = 3, "seeds: expected [7, 8], got [7, 8, 9]"),
+        (|c| c.training.eval_every = 4, "training.eval_every: expected 3, got 4"),
         (
             |c| c.training.measures = Level::Dynamics,
-            "training.measures: profiles there, dynamics asked for",
+            "training.measures: expected profiles, got dynamics",
         ),
-        (|c| c.variants.truncate(1), "variants: [zebra, ape] there, [zebra] asked for"),
+        (|c| c.variants.truncate(1), "variants: expected [zebra, ape], got [zebra]"),
         (
             |c| (c.training.batch, c.training.budget) = (9, Budget::Steps(21)),
-            "training.batch: 8 there, 9 asked for; training.budget.steps: 20 there, 21 asked for",
+            "training.batch: expected 8, got 9; training.budget.steps: expected 20, got 21",
         ),
     ];
     let before = folder.read("comparison.json")?;

@@ -29,7 +29,7 @@ type Programs = Arc<Mutex<Vec<(Additions, Arc<Program>)>>>;
 pub struct Kernel {
     name: &'static str,
     field_names: &'static [&'static str],
-    describe: Description,
+    pub(crate) describe: Description,
     temporal_residual: Option<f64>,
     /// The programs that have been needed so far.
     programs: Programs,

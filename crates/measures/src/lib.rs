@@ -37,7 +37,7 @@
 //! | memory capacity | Σ_k r²(u_{t-k}, w · h_t) | [`memory_capacity`] |
 //! | sensitivity | ‖dh_t/dθ‖ | [`sensitivity`] |
 //!
-//! [`diagnosis`] combines them for any network, and suggests remedies.
+//! [`diagnosis`] combines them for any network, and suggests changes.
 //!
 //! dL/dc_t is the partial derivative with h_t held fixed. Under a loss that reads h_T alone, that
 //! of c_T is zero by construction, so ratios for c take lag 1 as their reference:

@@ -18,6 +18,7 @@ use crate::usage::{bail_config, line, ConfigError};
 use candle_core::{DType, Device};
 use recurrent_core::{Bptt, HiddenGradClip, Truncation};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Batches with more input steps than this are refused as a typo: they would take gigabytes.
@@ -234,9 +235,9 @@ impl TrainingConfig {
         }
     }
 
-    /// A short trial that shows that everything runs but solves nothing. It trains on some thousand
-    /// steps of sequences, which are 200 training steps of a short task and 10 of a long one, with
-    /// 2,000 weights and 200 held-out examples.
+    /// A trial that shows that everything runs, too short to solve the task. It trains on some
+    /// thousand steps of sequences, which are 200 training steps of a short task and 10 of a long
+    /// one, with 2,000 weights and 200 held-out examples.
     pub fn quick(task: &dyn Task) -> Self {
         let steps = (6000 / task.length().max(1) as u64).clamp(10, 200);
         Self {
@@ -273,12 +274,7 @@ impl TrainingConfig {
         let (own, default) = (value(self), value(&Self::default()));
         let own = own.as_object().into_iter().flatten();
         let changed = own.filter(|(name, value)| default[name.as_str()] != **value);
-        changed
-            .map(|(name, value)| match value.as_str() {
-                Some(text) => format!("{name} {text}"),
-                None => format!("{name} {value}"),
-            })
-            .collect()
+        changed.map(|(name, value)| format!("{name} {}", words(value))).collect()
     }
 
     /// The truncation and the bound on dL/dh_t in the backward pass through time.
@@ -392,6 +388,18 @@ impl TrainingConfig {
     }
 }
 
+/// A value in words: `every 20` for a truncation.
+fn words(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Object(fields) => {
+            let fields = fields.iter().map(|(name, value)| format!("{name} {}", words(value)));
+            fields.collect::<Vec<_>>().join(", ")
+        }
+        value => value.to_string(),
+    }
+}
+
 impl Clipping {
     /// The bound, or `None` without one.
     pub fn bound(self) -> Option<f64> {
@@ -457,6 +465,6 @@ mod tests {
         assert_eq!(TrainingConfig::default().changed(), [""; 0]);
         let clip = Clipping::Value(0.5);
         let training = TrainingConfig { warmup: 5, clip, ..TrainingConfig::default() };
-        assert_eq!(training.changed(), ["clip {\"value\":0.5}", "warmup 5"]);
+        assert_eq!(training.changed(), ["clip value 0.5", "warmup 5"]);
     }
 }

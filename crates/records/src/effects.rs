@@ -1,5 +1,5 @@
-//! The effects of remedies, computed from pairs of runs with the same seed, with and without a
-//! remedy.
+//! The effects of modifiers, computed from pairs of runs with the same seed, with and without a
+//! modifier.
 //!
 //! See [`Measure`] for the measures, [`Effect`] for the statistics of the pairs, and [`Verdict`]
 //! for the rule of the verdicts.
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 pub struct Findings {
     /// The records of the comparison.
     pub records: Records,
-    /// One line for every remedy and measure: `ablation.jsonl`.
+    /// One line for every modifier and measure: `ablation.jsonl`.
     pub effects: Vec<Effect>,
     /// One line for every variant and learning rate that was tried: `tuning.jsonl`.
     pub tuned: Vec<Tuned>,
@@ -46,9 +46,9 @@ pub struct Tuned {
     pub taken: bool,
 }
 
-/// The remedy that the name of a variant contains.
-pub fn remedy<'a>(base: &str, variant: &'a str) -> Option<&'a str> {
-    variant.strip_prefix(base)?.strip_prefix('+').filter(|remedy| !remedy.is_empty())
+/// The modifier that the name of a variant contains.
+pub fn modifier<'a>(base: &str, variant: &'a str) -> Option<&'a str> {
+    variant.strip_prefix(base)?.strip_prefix('+').filter(|modifier| !modifier.is_empty())
 }
 
 #[cfg(test)]

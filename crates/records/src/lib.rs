@@ -1,5 +1,5 @@
 //! Records of runs of recurrent networks and the folders that hold them, statistics, effects of
-//! remedies, and tables for other programs. This crate neither trains nor plots.
+//! modifiers, and tables for other programs. This crate neither trains nor plots.
 
 #![forbid(unsafe_code)]
 

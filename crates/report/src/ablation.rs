@@ -1,4 +1,4 @@
-//! Effects of remedies for readers: tables and words.
+//! Effects of modifiers for readers: tables and words.
 
 pub(super) mod page;
 
@@ -23,14 +23,14 @@ pub(super) fn terminal(findings: &Findings, columns: usize) -> String {
         text.push('\n');
         text += &wrap(&format!("{} ({})", measure.title(), direction(measure)), columns, "  ");
         let head =
-            ["remedy", "without", "with", "effect", "95 % interval", "p", "pairs", "verdict"];
+            ["modifier", "without", "with", "effect", "95 % interval", "p", "pairs", "verdict"];
         let mut rows = vec![head.map(str::to_owned).to_vec()];
         rows.extend(effects.iter().map(|effect| row(effect)));
         text += &aligned(&rows, columns);
     }
     text.push('\n');
-    for remedy in remedies(findings) {
-        text += &wrap(&format!("{remedy}: {}", words(&of(findings, remedy))), columns, "  ");
+    for modifier in modifiers(findings) {
+        text += &wrap(&format!("{modifier}: {}", words(&of(findings, modifier))), columns, "  ");
     }
     text += &format!("\n{}", wrap(&rule(findings), columns, ""));
     for caution in cautions(findings) {
@@ -39,16 +39,17 @@ pub(super) fn terminal(findings: &Findings, columns: usize) -> String {
     text
 }
 
-/// The conclusion: how many remedies help, and which hurt.
+/// The conclusion: how many modifiers help, and which hurt.
 pub(super) fn conclusion(findings: &Findings) -> Vec<String> {
-    let any =
-        |remedy: &str, verdict| of(findings, remedy).iter().any(|effect| effect.verdict == verdict);
+    let any = |modifier: &str, verdict| {
+        of(findings, modifier).iter().any(|effect| effect.verdict == verdict)
+    };
     let with = |verdict| -> Vec<&str> {
-        remedies(findings).into_iter().filter(|remedy| any(remedy, verdict)).collect()
+        modifiers(findings).into_iter().filter(|modifier| any(modifier, verdict)).collect()
     };
     let (helps, hurts) = (with(Verdict::Helps), with(Verdict::Hurts));
     let Some(first) = findings.effects.first() else { return Vec::new() };
-    let number = count(remedies(findings).len(), "remedy").replace("remedys", "remedies");
+    let number = count(modifiers(findings).len(), "modifier");
     let list = |names: &[&str]| match names {
         [] => String::new(),
         names => format!(" ({})", names.join(", ")),
@@ -74,11 +75,10 @@ pub(super) fn conclusion(findings: &Findings) -> Vec<String> {
 
 /// The comparison, in a line.
 pub(super) fn headline(first: &Effect, findings: &Findings) -> String {
-    let remedies = remedies(findings).len();
-    let noun = if remedies == 1 { "remedy" } else { "remedies" };
+    let modifiers = count(modifiers(findings).len(), "modifier");
     let runs = count(first.base_runs, "run");
     format!(
-        "{}, T = {} · {} with each of {remedies} {noun} · {runs} each",
+        "{}, T = {} · {} with each of {modifiers} · {runs} each",
         first.task, first.length, first.base
     )
 }
@@ -88,9 +88,9 @@ fn row(effect: &Effect) -> Vec<String> {
     let value =
         |value: Option<f64>| value.map_or(NO_PAIR.to_owned(), |value| median(effect, value));
     vec![
-        effect.remedy.clone(),
+        effect.modifier.clone(),
         value(effect.base_median),
-        value(effect.remedy_median),
+        value(effect.modifier_median),
         effect.effect.map_or(NO_PAIR.to_owned(), |value| shown(effect.measure, value)),
         interval(effect),
         p(effect),
@@ -151,7 +151,7 @@ pub(super) fn direction(measure: Measure) -> &'static str {
     match measure {
         Measure::DecayInit | Measure::DecayFinal => {
             "medians are half-lives in steps; the effect is on |ρ|, the rate at which ln |dL/dh| \
-             changes a step; less is better: the gradient is kept longer"
+             changes per step; less is better: the gradient is kept longer"
         }
         Measure::HorizonInit | Measure::HorizonFinal => "steps, more is better",
         Measure::StepsToSolve => "training steps within the budget, less is better",
@@ -159,15 +159,15 @@ pub(super) fn direction(measure: Measure) -> &'static str {
     }
 }
 
-/// The remedies, in order.
-pub(super) fn remedies(findings: &Findings) -> Vec<&str> {
-    let mut remedies: Vec<&str> = Vec::new();
+/// The modifiers, in order.
+pub(super) fn modifiers(findings: &Findings) -> Vec<&str> {
+    let mut modifiers: Vec<&str> = Vec::new();
     for effect in &findings.effects {
-        if !remedies.contains(&effect.remedy.as_str()) {
-            remedies.push(&effect.remedy);
+        if !modifiers.contains(&effect.modifier.as_str()) {
+            modifiers.push(&effect.modifier);
         }
     }
-    remedies
+    modifiers
 }
 
 /// Whether the task has a criterion for being solved.
@@ -175,12 +175,12 @@ pub(super) fn solvable(findings: &Findings) -> bool {
     findings.effects.iter().any(|effect| effect.measure == Measure::StepsToSolve)
 }
 
-/// The effects of a remedy.
-pub(super) fn of<'a>(findings: &'a Findings, remedy: &str) -> Vec<&'a Effect> {
-    findings.effects.iter().filter(|effect| effect.remedy == remedy).collect()
+/// The effects of a modifier.
+pub(super) fn of<'a>(findings: &'a Findings, modifier: &str) -> Vec<&'a Effect> {
+    findings.effects.iter().filter(|effect| effect.modifier == modifier).collect()
 }
 
-/// The measures that occur, each with the effects of all remedies.
+/// The measures that occur, each with the effects of all modifiers.
 pub(super) fn by_measure(findings: &Findings) -> Vec<(Measure, Vec<&Effect>)> {
     let of = |measure| -> Vec<&Effect> {
         findings.effects.iter().filter(|effect| effect.measure == measure).collect()
@@ -189,13 +189,13 @@ pub(super) fn by_measure(findings: &Findings) -> Vec<(Measure, Vec<&Effect>)> {
     all.filter(|(_, effects)| !effects.is_empty()).collect()
 }
 
-/// The description of a remedy with at least one effect.
+/// The description of a modifier with at least one effect.
 pub(super) fn words(effects: &[&Effect]) -> String {
     let verdicts =
         [Verdict::Helps, Verdict::Hurts, Verdict::NoEffectShown, Verdict::NotEnoughEvidence];
     let named = |effect: &&&Effect| {
         let title = effect.measure.title();
-        match (effect.verdict, effect.base_median, effect.remedy_median) {
+        match (effect.verdict, effect.base_median, effect.modifier_median) {
             (Verdict::Helps | Verdict::Hurts, Some(before), Some(after)) => {
                 format!("{title} ({} → {})", median(effect, before), median(effect, after))
             }
@@ -220,23 +220,22 @@ pub(super) fn words(effects: &[&Effect]) -> String {
     let Some(first) = effects.first() else { return String::new() };
     let mut text = parts.join("; ") + ".";
     if effects.iter().any(|effect| effect.measure == Measure::StepsToSolve) {
-        let Effect { base_solved, base_runs, remedy_solved, remedy_runs, .. } = first;
-        let converged = |solved: &usize, runs: &usize| match solved {
-            0 => format!("0 of {}", count(*runs, "run")),
-            solved => format!("{solved} of {}", count(*runs, "run")),
+        let solved = |solved: usize, runs: usize| match runs {
+            0 => "not measured".to_owned(),
+            runs => format!("{solved} of {}", count(runs, "run")),
         };
         text += &format!(
             " Solved: {} without it, {} with it.",
-            converged(base_solved, base_runs),
-            converged(remedy_solved, remedy_runs)
+            solved(first.base_solved, first.base_runs),
+            solved(first.modifier_solved, first.modifier_runs)
         );
     }
-    if first.remedy_failed > 0 {
-        text += &format!(" {} with it failed.", count(first.remedy_failed, "run"));
+    if first.modifier_failed > 0 {
+        text += &format!(" {} with it failed.", count(first.modifier_failed, "run"));
     }
-    if first.base_lr != first.remedy_lr {
+    if first.base_lr != first.modifier_lr {
         text +=
-            &format!(" Learning rate {} without it, {} with it.", first.base_lr, first.remedy_lr);
+            &format!(" Learning rate {} without it, {} with it.", first.base_lr, first.modifier_lr);
     }
     text
 }
@@ -246,7 +245,7 @@ pub(super) fn rule(findings: &Findings) -> String {
     let [margin, unsolved, counts] = match solvable(findings) {
         true => [
             "a tenth of the steps allowed, ",
-            ", and on steps to solve where nobody solved the task",
+            ", and on steps to solve where no run solved the task",
             "A run that did not solve the task counts with all its steps, one that failed",
         ],
         false => ["", "", "A run that failed counts"],
@@ -269,11 +268,11 @@ pub(super) fn cautions(findings: &Findings) -> Vec<String> {
     if first.base_failed > 0 {
         cautions.push(format!("{} of {} failed.", count(first.base_failed, "run"), first.base));
     }
-    if first.base_solved == 0 && solvable(findings) {
+    if first.base_solved == 0 && first.base_runs > 0 && solvable(findings) {
         cautions.push(format!("{} did not solve the task with any seed.", first.base));
     }
-    for remedy in remedies(findings) {
-        let effects = of(findings, remedy);
+    for modifier in modifiers(findings) {
+        let effects = of(findings, modifier);
         let left_out = |effect: &&Effect| {
             let seeds: Vec<String> = effect.left_out.iter().map(u64::to_string).collect();
             (!seeds.is_empty())
@@ -282,12 +281,17 @@ pub(super) fn cautions(findings: &Findings) -> Vec<String> {
         let left_out: Vec<String> = effects.iter().filter_map(left_out).collect();
         if !left_out.is_empty() {
             cautions.push(format!(
-                "{remedy}: pairs without a number are left out of {}.",
+                "{modifier}: pairs without a number are left out of {}.",
                 left_out.join("; ")
             ));
         }
-        if effects.iter().any(|effect| effect.base_runs != effect.remedy_runs) {
-            cautions.push(format!("{remedy}: it has not as many runs as {}.", first.base));
+        if effects.iter().any(|effect| effect.base_runs != effect.modifier_runs) {
+            cautions.push(format!(
+                "{modifier}: {}, {} has {}.",
+                count(effects[0].modifier_runs, "run"),
+                first.base,
+                first.base_runs
+            ));
         }
     }
     cautions

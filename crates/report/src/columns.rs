@@ -13,6 +13,9 @@ pub(super) const INAPPLICABLE: &str = "n/a";
 /// Shown if no run measured the number, for instance because all were stopped before.
 pub(super) const NOT_MEASURED: &str = "not measured";
 
+/// Shown if all runs were interrupted.
+const INTERRUPTED: &str = "interrupted";
+
 /// Marks a half-life whose fitted line fits badly.
 pub(super) const MARK: &str = "*";
 
@@ -230,20 +233,27 @@ pub(super) fn hidden(run: &RunRecord) -> String {
 
 fn solved(variant: &VariantRuns) -> Value {
     let failed = variant.runs.len() - variant.sound().count();
-    let range = (failed > 0).then(|| format!("{failed} failed"));
-    Value { text: format!("{}/{}", variant.solved(), variant.runs.len()), range, poor_fit: false }
+    let ended = variant.ended().count();
+    let interrupted = variant.runs.len() - ended;
+    if ended == 0 {
+        return Value::plain(INTERRUPTED);
+    }
+    let odd = [(failed, "failed"), (interrupted, INTERRUPTED)];
+    let odd = odd.iter().filter(|(runs, _)| *runs > 0);
+    let odd = odd.map(|(runs, how)| format!("{runs} {how}")).collect::<Vec<_>>().join(", ");
+    let range = Some(odd).filter(|odd| !odd.is_empty());
+    Value { text: format!("{}/{ended}", variant.solved()), range, poor_fit: false }
 }
 
 fn steps_to_solve(variant: &VariantRuns) -> Value {
     if !variant.runs.iter().any(|run| has_criterion(run)) {
         return Value::plain(INAPPLICABLE);
     }
-    let unsolved = || {
-        variant
-            .runs
-            .iter()
-            .filter(|run| !run.outcome.solved && !matches!(run.status, Status::Failed(_)))
-    };
+    let finished = || variant.ended().filter(|run| run.status == Status::Finished);
+    let unsolved = || finished().filter(|run| !run.outcome.solved);
+    if variant.ended().next().is_none() {
+        return Value::plain(INTERRUPTED);
+    }
     if variant.solved() == 0 {
         let Some(done) = Spread::of(unsolved().map(|run| run.outcome.steps as f64)) else {
             return Value::plain("failed");
@@ -256,8 +266,8 @@ fn steps_to_solve(variant: &VariantRuns) -> Value {
     let text =
         |steps: f64| if steps.is_finite() { format!("{steps:.0}") } else { format!(">{least}") };
     let steps =
-        |run: &&RunRecord| run.outcome.steps_to_solve.map_or(f64::INFINITY, |steps| steps as f64);
-    Value::of(Spread::of(variant.sound().map(|run| steps(&run))), text)
+        |run: &RunRecord| run.outcome.steps_to_solve.map_or(f64::INFINITY, |steps| steps as f64);
+    Value::of(Spread::of(finished().map(steps)), text)
 }
 
 fn half_life(variant: &VariantRuns, part: &str, phase: Phase, length: usize) -> Value {
@@ -402,11 +412,13 @@ mod tests {
         let columns = columns(&Group::new(&records));
         assert_eq!(cell(&columns, "half-life h", 0).0, value("too few points", None));
         assert_eq!(cell(&columns, "first/last", 0).0, value("underflow", None));
-        assert_eq!(cell(&columns, "solved", 4).0, value("0/3", Some("1 failed")));
-        assert_eq!(
-            cell(&columns, "steps to solve", 4).0,
-            value("not solved in 310–2000 steps", None)
-        );
+        assert_eq!(cell(&columns, "solved", 4).0, value("0/2", Some("1 failed, 1 interrupted")));
+        assert_eq!(cell(&columns, "steps to solve", 4).0, value("not solved in 2000 steps", None));
         assert_eq!(cell(&columns, "final loss", 4).0.text, "0.167", "without the run that failed");
+        records.runs.iter_mut().for_each(|run| run.status = Status::Stopped);
+        let columns = super::columns(&Group::new(&records));
+        for heading in ["solved", "steps to solve"] {
+            assert_eq!(cell(&columns, heading, 4).0, value("interrupted", None));
+        }
     }
 }

@@ -5,6 +5,7 @@ use super::numbers::{count, loss, percent, Spread};
 use super::run::RunView;
 use super::trend::Phase;
 use super::verdict::has_criterion;
+use crate::record::Status;
 
 /// The rule, for the notes of the page.
 pub(super) const RULE: &str = "The sentences at the top follow a rule: how many networks solved \
@@ -17,12 +18,22 @@ pub(super) const RULE: &str = "The sentences at the top follow a rule: how many 
 /// The number of names that are listed; if there are more, they are counted.
 const NAMES: usize = 3;
 
-/// The conclusion; empty if no run has ended.
+/// The conclusion; empty if there is no run. Interrupted runs are not judged.
 pub(super) fn sentences(group: &Group) -> Vec<String> {
     let Some(first) = group.runs.first() else { return Vec::new() };
+    let interrupted = group.runs.iter().filter(|run| run.status == Status::Stopped).count();
     let solvable = has_criterion(first);
-    let mut all = if solvable { solved(group) } else { ranking(group).into_iter().collect() };
-    all.extend(reach(group, solvable));
+    let mut all = Vec::new();
+    if interrupted > 0 {
+        all.push(format!(
+            "The comparison was interrupted; {} did not end.",
+            count(interrupted, "run")
+        ));
+    }
+    if interrupted < group.runs.len() {
+        all.extend(if solvable { solved(group) } else { ranking(group).into_iter().collect() });
+    }
+    all.extend(reach(group, solvable && interrupted == 0));
     all
 }
 
@@ -30,7 +41,7 @@ pub(super) fn sentences(group: &Group) -> Vec<String> {
 fn solved(group: &Group) -> Vec<String> {
     let task = group.task().replace(", T =", " at T =");
     if let [only] = group.variants.as_slice() {
-        let seeds = format!("{} of {}", only.solved(), count(only.runs.len(), "seed"));
+        let seeds = format!("{} of {}", only.solved(), count(only.ended().count(), "seed"));
         return vec![format!("{} solved {task} with {seeds}.", only.name)];
     }
     let every = part(group, |solved, runs| solved == runs);
@@ -38,12 +49,13 @@ fn solved(group: &Group) -> Vec<String> {
     let no = part(group, |solved, _| solved == 0);
     let one_seed = group.seeds().len() == 1;
     let with = if one_seed { "(one seed: an anecdote)" } else { "with every seed" };
-    let networks = count(group.variants.len(), "network");
+    let judged = part(group, |_, _| true);
+    let networks = count(judged.len(), "network");
     let mut text = format!("{} of {networks} solved {task} {with}", every.len());
     if !some.is_empty() {
         text += &format!("; {} with some seeds", names(&some, "others"));
     }
-    if !no.is_empty() && no.len() < group.variants.len() {
+    if !no.is_empty() && no.len() < judged.len() {
         let no_seed = if one_seed { "did not" } else { "with no seed" };
         text += &format!("; {} {no_seed}", names(&no, "more"));
     }
@@ -65,12 +77,15 @@ fn median_steps<'r>(variant: &VariantRuns<'r>) -> Option<(&'r str, f64)> {
     Some((variant.name, steps.mid))
 }
 
-/// The variants whose numbers of solved runs and of all runs meet a condition.
+/// The variants with a run that ended, whose numbers of solved and of ended runs meet a condition.
 fn part<'a, 'r>(
     group: &'a Group<'r>,
     wanted: fn(usize, usize) -> bool,
 ) -> Vec<&'a VariantRuns<'r>> {
-    let is = |variant: &&VariantRuns| wanted(variant.solved(), variant.runs.len());
+    let is = |variant: &&VariantRuns| match variant.ended().count() {
+        0 => false,
+        runs => wanted(variant.solved(), runs),
+    };
     group.variants.iter().filter(is).collect()
 }
 
@@ -78,12 +93,10 @@ fn part<'a, 'r>(
 fn ranking(group: &Group) -> Option<String> {
     let accuracy = group.runs.iter().any(|run| run.outcome.accuracy.is_some());
     let median = |variant: &VariantRuns| {
-        variant.sound_spread(|run| {
-            if accuracy {
-                run.outcome.accuracy
-            } else {
-                Some(run.outcome.final_loss)
-            }
+        variant.sound_spread(|run| match (&run.status, accuracy) {
+            (Status::Stopped, _) => None,
+            (_, true) => run.outcome.accuracy,
+            (_, false) => Some(run.outcome.final_loss),
         })
     };
     let mut known: Vec<(&str, Spread)> = group
@@ -133,7 +146,7 @@ fn reach(group: &Group, solvable: bool) -> Option<String> {
         (true, false) if known.len() == 1 => format!("{before} reached back over {over}."),
         (false, true) => format!("{before} of no network reached back over {over}."),
         (true, false) => format!("{before} of every network reached back over {over}."),
-        (false, false) if solvable => format!(
+        (false, false) if solvable && solved(&short) + solved(&long) > 0 => format!(
             "{before} of {} did not reach back over {over}: {} of them solved the task{}, as did \
              {} of the {} whose gradient did.",
             networks(&short),
@@ -202,6 +215,27 @@ mod tests {
             "1 of 2 networks solved adding at T = 100 (one seed: an anecdote); vanilla did not."
         );
         assert!(said(&Records::default()).is_empty());
+    }
+
+    #[test]
+    fn interrupted_runs_are_not_judged() {
+        let mut records = sample::compare(&[sample::TEN[0], sample::TEN[2], sample::TEN[4]]);
+        records.runs[5].status = Status::Stopped;
+        records.runs[6..].iter_mut().for_each(|run| run.status = Status::Stopped);
+        records.runs[5..].iter_mut().for_each(|run| run.outcome.solved = false);
+        let text = said(&records).join(" ");
+        assert!(
+            text.starts_with(
+                "The comparison was interrupted; 4 runs did not end. 1 of 2 networks solved \
+                 adding at T = 100 with every seed; vanilla with no seed. Before training"
+            ),
+            "{text}"
+        );
+        assert!(!text.contains("of them solved"), "{text}");
+        records.runs.iter_mut().for_each(|run| run.status = Status::Stopped);
+        let text = said(&records).join(" ");
+        assert!(text.starts_with("The comparison was interrupted; 9 runs did not end. Before"));
+        assert!(!text.contains("solve"), "{text}");
     }
 
     #[test]

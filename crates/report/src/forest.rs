@@ -10,7 +10,7 @@ use crate::effects::{Effect, Measure, Verdict};
 /// The height of a row, in units.
 const ROW: f64 = 22.0;
 
-/// The plot of the effects of all remedies on a measure; `None` if no effect has an interval.
+/// The plot of the effects of all modifiers on a measure; `None` if no effect has an interval.
 pub(super) fn plot(measure: Measure, effects: &[&Effect]) -> Option<Figure> {
     Some(Figure {
         file: format!("effect-{}", measure.title().replace(' ', "-")),
@@ -24,12 +24,12 @@ pub(super) fn plot(measure: Measure, effects: &[&Effect]) -> Option<Figure> {
 
 /// The effects as CSV: differences, or logarithms of factors, as in the records.
 fn csv(effects: &[&Effect]) -> String {
-    let mut csv = Csv::new(&["remedy", "effect", "low", "high", "p", "pairs", "verdict"]);
+    let mut csv = Csv::new(&["modifier", "effect", "low", "high", "p", "pairs", "verdict"]);
     for effect in effects {
         let [size, low, high, p] = [effect.effect, effect.low, effect.high, effect.p]
             .map(|value| value.map_or(String::new(), csv::number));
         let [pairs, verdict] = [effect.pairs.to_string(), effect.verdict.words().to_owned()];
-        csv.row(&[effect.remedy.clone(), size, low, high, p, pairs, verdict]);
+        csv.row(&[effect.modifier.clone(), size, low, high, p, pairs, verdict]);
     }
     csv.text()
 }
@@ -45,7 +45,7 @@ fn draw(measure: Measure, effects: &[&Effect]) -> Option<Svg> {
     if !any {
         return None;
     }
-    let widest = effects.iter().map(|effect| text_width(&effect.remedy)).fold(60.0, f64::max);
+    let widest = effects.iter().map(|effect| text_width(&effect.modifier)).fold(60.0, f64::max);
     let (left, top) = (18.0 + widest, 24.0);
     let (right, bottom) = (left + 280.0, top + ROW * effects.len() as f64);
     let spread = 0.04 * (high - low);
@@ -105,7 +105,7 @@ fn marks(measure: Measure, bounds: (f64, f64)) -> Vec<f64> {
 fn row(svg: &mut Svg, effect: &Effect, across: Scale, (left, right): (f64, f64), y: f64) {
     let margin = (across.at(-effect.margin), across.at(effect.margin));
     svg.rect("lost", (margin.0, y - 0.5 * ROW), (margin.1 - margin.0, ROW));
-    svg.text("label", (left - 8.0, y + 3.8), Anchor::End, &effect.remedy);
+    svg.text("label", (left - 8.0, y + 3.8), Anchor::End, &effect.modifier);
     // Green helps, orange hurts; the word beside it tells the same.
     let colour = match effect.verdict {
         Verdict::Helps => 2,

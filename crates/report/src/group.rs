@@ -163,15 +163,12 @@ impl<'a> Group<'a> {
             })
             .collect();
         if !stopped.is_empty() {
-            cautions.push(format!(
-                "{} stopped before the end: {}.",
-                if stopped.len() == 1 {
-                    "1 run was".to_owned()
-                } else {
-                    format!("{} runs were", stopped.len())
-                },
-                stopped.join("; ")
-            ));
+            let (runs, was, is) = match stopped.len() {
+                1 => ("1 run".to_owned(), "was", "is"),
+                more => (format!("{more} runs"), "were", "are"),
+            };
+            let names = stopped.join("; ");
+            cautions.push(format!("{runs} {was} interrupted and {is} not judged: {names}."));
         }
         let most = self.variants.iter().map(|variant| variant.runs.len()).max().unwrap_or(0);
         if most == 1 {
@@ -223,6 +220,11 @@ impl<'a> VariantRuns<'a> {
     /// The runs that did not fail.
     pub(super) fn sound(&self) -> impl Iterator<Item = &'a RunRecord> + '_ {
         self.runs.iter().copied().filter(|run| !matches!(run.status, Status::Failed(_)))
+    }
+
+    /// The runs that were not interrupted, by which the variant is judged.
+    pub(super) fn ended(&self) -> impl Iterator<Item = &'a RunRecord> + '_ {
+        self.runs.iter().copied().filter(|run| run.status != Status::Stopped)
     }
 
     /// The number of runs that solved the task.
@@ -329,7 +331,7 @@ mod tests {
         );
         assert!(
             said.contains(
-                "1 run was stopped before the end: broken & <b> (seed 2) after 310 of 2000"
+                "1 run was interrupted and is not judged: broken & <b> (seed 2) after 310 of 2000"
             ),
             "{said}"
         );

@@ -70,14 +70,18 @@ pub fn text_plot(records: &Records, width: usize, height: usize) -> String {
 }
 
 /// The half-life of dL/dh of a run in steps, at initialisation and after training, in the words of
-/// the table: `×2 in 9` if the gradient grows, `no decay` if it is level, `too few points` if too
-/// few lags remain for a fit.
+/// the table, as [`half_life`].
 pub fn half_lives(run: &record::RunRecord) -> [String; 2] {
     use run::RunView;
-    trend::Phase::BOTH.map(|phase| {
-        let trend = |rate| trend::Trend::of(rate, run.length()).short();
-        trend::rate(run, "h", phase).map_or("too few points".to_owned(), trend)
-    })
+    trend::Phase::BOTH.map(|phase| half_life(trend::rate(run, "h", phase), run.length()))
+}
+
+/// A half-life in steps, from the rate ρ of a fitted decay over a sequence of `length` steps, in
+/// the words of the table: `×2 in 9` if the gradient grows, `no decay` if it is level, `too few
+/// points` without a fit.
+pub fn half_life(rate: Option<f64>, length: usize) -> String {
+    let trend = |rate| trend::Trend::of(rate, length).short();
+    rate.map_or("too few points".to_owned(), trend)
 }
 
 /// The whole output for a terminal `width` columns wide: the table, the plot, and the verdicts.

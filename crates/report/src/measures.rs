@@ -55,7 +55,7 @@ pub(super) fn cost(group: &Group) -> Option<String> {
     let all: f64 = group.runs.iter().flat_map(|run| run.outcome.measure_seconds.values()).sum();
     (!levels.is_empty()).then(|| {
         format!(
-            "Measures before and after training took, a run: {}; {} s for {}.",
+            "Time of the measures per run: {}; {} s in all {}.",
             levels.join(", "),
             significant(all, 2),
             count(group.runs.len(), "run")

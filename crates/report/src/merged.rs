@@ -452,9 +452,8 @@ mod tests {
         fs::write(good.join("runs.jsonl"), "")?;
         assert!(refused(&good).ends_with("expected runs, found an empty runs.jsonl"));
         fs::remove_file(good.join("runs.jsonl"))?;
-        assert!(
-            refused(&good).ends_with("did not come to its end; its program goes on with --resume")
-        );
+        assert!(refused(&good)
+            .ends_with("an unfinished comparison; its program continues it with --resume"));
         Ok(())
     }
 }

@@ -25,8 +25,17 @@ pub(super) fn loss(value: f64) -> String {
     significant(value, if value.abs() < 0.01 { 2 } else { 3 })
 }
 
+/// A loss for a line on progress: four decimals, or two digits and an exponent if it is large.
+pub fn short_loss(value: f64) -> String {
+    if value.abs() < 1e5 {
+        format!("{value:.4}")
+    } else {
+        significant(value, 2)
+    }
+}
+
 /// A number of steps that need not be whole, such as a half-life.
-pub fn steps(value: f64) -> String {
+pub(super) fn steps(value: f64) -> String {
     if value < 9.95 {
         significant(value, 2)
     } else {
@@ -194,6 +203,8 @@ mod tests {
             assert_eq!(significant(value, 3), expected, "{value}");
         }
         assert_eq!([loss(0.0045), loss(0.1687)], ["0.0045", "0.169"]);
+        let losses = [0.16666, 0.0, 99_999.5, 5.17e18, f64::NAN].map(short_loss);
+        assert_eq!(losses, ["0.1667", "0.0000", "99999.5000", "5.2e18", "not finite"]);
         assert_eq!([steps(2.24), steps(9.96), steps(128.6)], ["2.2", "10", "129"]);
         assert_eq!([percent(0.961), percent(1.0), percent(0.9999)], ["96.1 %", "100 %", "100 %"]);
         assert_eq!([count(1, "seed"), count(3, "seed")], ["1 seed", "3 seeds"]);

@@ -311,7 +311,7 @@ fn table(findings: &Findings) -> Table {
     };
     Table {
         class: "summary",
-        caption: "runs that solved the task by length, one row a variant".to_owned(),
+        caption: "runs that solved the task by length, one row per variant".to_owned(),
         first: "variant",
         heads: heads.iter().skip(1).map(|name| TableHead::plain(name)).collect(),
         rows: rows.map(row).collect(),

@@ -67,7 +67,7 @@ fn change(before: f64, after: f64, length: usize) -> Change {
 
 fn training(variant: &VariantRuns) -> Option<String> {
     let length = variant.first().length();
-    let trained = || variant.sound().filter(|run| run.outcome.steps > 0);
+    let trained = || finished(variant).filter(|run| run.outcome.steps > 0);
     let pairs: Vec<(f64, f64)> = trained()
         .filter_map(|run| Some((rate(run, "h", Phase::Init)?, rate(run, "h", Phase::Final)?)))
         .collect();
@@ -98,7 +98,7 @@ fn training(variant: &VariantRuns) -> Option<String> {
     let what = if changes.is_empty() {
         "After training the gradient of h has this course"
     } else if all(Change::Same) {
-        "Training left that about as it was"
+        "Training hardly changed that"
     } else if all(Change::Weaker) && signs(1.0, -1.0) {
         "Training turned the decay into growth"
     } else if all(Change::Weaker) && signs(-1.0, -1.0) {
@@ -116,7 +116,7 @@ fn training(variant: &VariantRuns) -> Option<String> {
     } else if !changes.contains(&Change::Weaker) {
         "Training made the decay stronger with some seeds"
     } else {
-        "What training did to that differs from seed to seed"
+        "The effect of training differs from seed to seed"
     };
     Some(format!("{what} ({now}{horizons})."))
 }
@@ -131,20 +131,14 @@ fn at_baseline(run: &RunRecord) -> bool {
     run.outcome.final_loss > AT_BASELINE * run.config.task.baseline && !diverged(run)
 }
 
-/// The runs that did not fail and reached their first evaluation.
-fn evaluated<'a>(variant: &'a VariantRuns) -> Vec<&'a RunRecord> {
-    variant
-        .sound()
-        .filter(|run| run.status != Status::Stopped || !run.outcome.final_loss.is_nan())
-        .collect()
+/// The runs that neither failed nor were interrupted. The others are not judged.
+fn finished<'a>(variant: &VariantRuns<'a>) -> impl Iterator<Item = &'a RunRecord> {
+    variant.runs.clone().into_iter().filter(|run| run.status == Status::Finished)
 }
 
 fn task(variant: &VariantRuns) -> Option<String> {
-    let runs = evaluated(variant);
-    let Some(first) = runs.first() else {
-        let any = variant.sound().next().is_some();
-        return any.then(|| "It was stopped before its first evaluation.".to_owned());
-    };
+    let runs: Vec<&RunRecord> = finished(variant).collect();
+    let first = runs.first()?;
     let done = Spread::of(runs.iter().map(|run| run.outcome.steps as f64))?;
     let whole = |steps: f64| format!("{steps:.0}");
     let done =
@@ -247,7 +241,7 @@ pub(super) fn has_criterion(run: &RunRecord) -> bool {
 
 /// The relation of horizon and outcome, where they clearly agree or disagree.
 fn link(variant: &VariantRuns) -> Option<String> {
-    let runs = evaluated(variant);
+    let runs: Vec<&RunRecord> = finished(variant).collect();
     let first = *runs.first()?;
     if !has_criterion(first) {
         return None;
@@ -284,7 +278,7 @@ fn link(variant: &VariantRuns) -> Option<String> {
     } else if all && long {
         format!("Its horizon at initialisation spans the task's longest lag, {lag}.")
     } else if all && short {
-        let after = if trained { "; after training it spans it" } else { "" };
+        let after = if trained { "; after training the horizon spans that lag" } else { "" };
         format!(
             "Its horizon at initialisation, {spread} steps, is shorter than the task's longest \
             lag, {lag}, and yet it solved the task{after}."
@@ -300,7 +294,7 @@ fn trouble(variant: &VariantRuns) -> Vec<String> {
         match &run.status {
             Status::Finished => {}
             Status::Stopped => all.push(format!(
-                "The run of seed {} was stopped after {} of {} steps.",
+                "The run of seed {} was interrupted after {} of {} steps and is not judged.",
                 run.seed(),
                 run.outcome.steps,
                 run.max_steps()
@@ -340,7 +334,7 @@ mod tests {
             said(&records, "vanilla-orthogonal"),
             "At initialisation the gradient reaches all 100 steps, but fades (half-life 12, 11–13 \
              over seeds): at lag 99, dL/dh is 0.0029 (0.0017–0.0049) of that at lag 0. Training \
-             left that about as it was (half-life 9.0, 8.1–9.9 over seeds; horizon 99 before, 89 \
+             hardly changed that (half-life 9.0, 8.1–9.9 over seeds; horizon 99 before, 89 \
              after). It did not solve the task in 2000 steps and stayed at the baseline (loss \
              0.167, baseline 0.1667). Its horizon at initialisation spans the task's longest lag, \
              99: that alone was not enough here."
@@ -367,7 +361,7 @@ mod tests {
         assert!(
             lstm.contains(
                 "21 (19–24) steps, is shorter than the task's longest lag, 99, and \
-            yet it solved the task; after training it spans it."
+            yet it solved the task; after training the horizon spans that lag."
             ),
             "{lstm}"
         );
@@ -400,10 +394,17 @@ mod tests {
     fn failures_are_described() {
         let text = said(&sample::records(), "broken & <b>");
         assert!(
-            text.contains("It did not solve the task in 310 to 2000 steps and stayed"),
+            text.contains(
+                "It did not solve the task in 2000 steps (one seed: an anecdote) and stayed"
+            ),
             "{text}"
         );
-        assert!(text.contains("The run of seed 2 was stopped after 310 of 2000 steps."), "{text}");
+        assert!(
+            text.contains(
+                "The run of seed 2 was interrupted after 310 of 2000 steps and is not judged."
+            ),
+            "{text}"
+        );
         assert!(
             text.contains(
                 "The run of seed 3 failed after 40 steps: the loss is not a number at step 40."
@@ -431,7 +432,7 @@ mod tests {
             .contains("Training weakened the decay with some seeds (half-life 9.0, 2.2–9.0"));
         records.runs[1].gradients.trained.h.half_life = Some(0.5);
         assert!(said(&records, "lstm")
-            .contains("What training did to that differs from seed to seed (half-life 2.2"));
+            .contains("The effect of training differs from seed to seed (half-life 2.2"));
     }
 
     #[test]
@@ -511,17 +512,24 @@ mod tests {
     }
 
     #[test]
-    fn runs_without_evaluation_are_not_judged() {
+    fn interrupted_runs_are_not_judged() {
         let mut records = sample::compare(&[sample::TEN[0]]);
-        (records.runs[0].status, records.runs[0].outcome.final_loss) = (Status::Stopped, f64::NAN);
-        assert!(said(&records, "vanilla").contains("and stayed at the baseline"));
-        records
-            .runs
-            .iter_mut()
-            .for_each(|run| (run.status, run.outcome.final_loss) = (Status::Stopped, f64::NAN));
+        let interrupt = |run: &mut RunRecord| {
+            (run.status, run.outcome.steps) = (Status::Stopped, 147);
+        };
+        interrupt(&mut records.runs[0]);
         let text = said(&records, "vanilla");
-        assert!(text.contains("It was stopped before its first evaluation."), "{text}");
-        assert!(!text.contains("solve"), "{text}");
+        assert!(text.contains("did not solve the task in 2000 steps and stayed"), "{text}");
+        records.runs.iter_mut().for_each(interrupt);
+        let text = said(&records, "vanilla");
+        assert!(text.starts_with("At initialisation the gradient "), "{text}");
+        assert!(
+            text.contains("The run of seed 1 was interrupted after 147 of 2000 steps and is not"),
+            "{text}"
+        );
+        for judged in ["solve", "Training", "horizon", "baseline"] {
+            assert!(!text.contains(judged), "{judged}: {text}");
+        }
     }
 
     #[test]

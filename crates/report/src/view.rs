@@ -117,8 +117,8 @@ impl ComparisonView {
         }
         let sections = [
             (!self.profiles.is_empty(), "profiles", "How far back the gradient reaches"),
-            (!self.learning.is_empty(), "loss", "What was learned"),
-            (!self.heat.is_empty(), "heat", "What training does to the gradient"),
+            (!self.learning.is_empty(), "loss", "Learning curves"),
+            (!self.heat.is_empty(), "heat", "The gradient during training"),
             (true, "variants", "Variant by variant"),
             (true, "notes", "How the numbers were found"),
         ];
@@ -204,7 +204,7 @@ pub(super) fn facts(group: &Group, about: &About) -> Facts {
         facts.push("Not the default", changed.join(", "));
     }
     let device = format!(
-        "{}, {}, {} a run",
+        "{}, {}, {} per run",
         one(&|run| run.device().to_owned()),
         one(&|run| run.dtype().to_owned()),
         one(&|run| count(run.outcome.threads, "thread"))
@@ -257,7 +257,7 @@ fn summary(group: &Group, columns: &[Column]) -> Table {
     };
     Table {
         class: "summary",
-        caption: "results, one row a variant".to_owned(),
+        caption: "results, one row per variant".to_owned(),
         first: "variant",
         heads: columns.iter().map(head).collect(),
         rows: group.variants.iter().enumerate().map(row).collect(),
@@ -273,7 +273,7 @@ fn value(value: &Value) -> Cell {
 fn solved_class(variant: &VariantRuns) -> &'static str {
     match variant.solved() {
         0 => "none",
-        solved if solved == variant.runs.len() => "all",
+        solved if solved == variant.ended().count() => "all",
         _ => "some",
     }
 }
@@ -335,11 +335,26 @@ fn variant_facts(variant: &VariantRuns) -> Facts {
         facts.push("Spectral radius at the start", radii.join(", "));
     }
     let options: Vec<String> =
-        run.config.model.options.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        run.config.model.options.iter().filter_map(|(name, value)| option(name, value)).collect();
     if !options.is_empty() {
-        facts.push("Options", options.join(" · "));
+        facts.push("Options", options.join(", "));
     }
     facts
+}
+
+/// An option of the network in words, from its path in the configuration; `None` if it belongs to
+/// the initialisation, which the facts describe in one line.
+fn option(path: &str, value: &str) -> Option<String> {
+    if path.split('.').any(|field| field == "init" || field == "learned_start") {
+        return None;
+    }
+    let name = path.strip_prefix("cell.").unwrap_or(path).replace(['.', '_'], " ");
+    let value = match value {
+        "true" => "yes",
+        "false" => "no",
+        value => value,
+    };
+    Some(format!("{name}: {value}"))
 }
 
 /// The warnings of the runs, each once with its seeds.
@@ -410,7 +425,7 @@ fn runs(variant: &VariantRuns) -> Table {
     };
     Table {
         class: "runs",
-        caption: format!("runs of {}, one row a seed", variant.name),
+        caption: format!("runs of {}, one row per seed", variant.name),
         first: "seed",
         heads: heads.into_iter().flatten().collect(),
         rows: variant.runs.iter().map(row).collect(),
@@ -423,7 +438,7 @@ fn ended(run: &RunRecord) -> Cell {
         Status::Finished => Cell::new("finished").with_small(Some(&after)),
         Status::Stopped => {
             let small = format!("{} of {} steps", run.outcome.steps, run.max_steps());
-            Cell::new("stopped").with_small(Some(&small))
+            Cell::new("interrupted").with_small(Some(&small))
         }
         Status::Failed(why) => Cell::new(format!("failed: {why}")).with_small(Some(&after)),
     }
@@ -432,6 +447,7 @@ fn ended(run: &RunRecord) -> Cell {
 fn solved(run: &RunRecord) -> String {
     match run.outcome.steps_to_solve {
         Some(step) => step.to_string(),
+        None if run.status == Status::Stopped => "interrupted".to_owned(),
         None if has_criterion(run) => format!("not in {}", run.outcome.steps),
         None => super::columns::INAPPLICABLE.to_owned(),
     }
@@ -506,4 +522,22 @@ pub(super) fn page(group: &Group, figures: &Figures, about: &About) -> String {
         body += &render(&Terms::default());
     }
     super::page::page(&group.task(), &body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::option;
+
+    #[test]
+    fn options_are_words() {
+        for (path, value, words) in [
+            ("cell.peepholes", "true", Some("peepholes: yes")),
+            ("cell.cell.norm_input", "sum", Some("cell norm input: sum")),
+            ("recurrent_dropout.zoneout_h", "0.05", Some("recurrent dropout zoneout h: 0.05")),
+            ("cell.init.forget_bias", "scheme", None),
+            ("learned_start", "true", None),
+        ] {
+            assert_eq!(option(path, value).as_deref(), words, "{path}");
+        }
+    }
 }

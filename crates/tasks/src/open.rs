@@ -138,11 +138,8 @@ pub fn open(name: &str, options: &TaskOptions) -> Result<Arc<dyn Task>> {
         }
         _ => {
             let names = names();
-            let nearest = nearest(name, names.iter().copied()).expect("there are tasks");
-            bail_config!(
-                "task {name}: no such task; the nearest is {nearest}, all are {}",
-                names.join(", ")
-            )
+            let nearest = nearest(name, names.iter().copied());
+            bail_config!("task {name}: no such task; {nearest}all are {}", names.join(", "))
         }
     })
 }

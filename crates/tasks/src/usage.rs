@@ -33,11 +33,16 @@ macro_rules! __bail_config {
 #[doc(hidden)]
 pub use __bail_config as bail_config;
 
-/// The entry of `known`, in lower case, that is most similar to `name`, for a message.
-pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+/// Names less similar than this are not offered: they have nothing in common but some letters.
+const SIMILAR: f64 = 0.7;
+
+/// The entry of `known`, in lower case, that is most similar to `name`, for a message: `the nearest
+/// is adding, `. Empty if no entry is similar.
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let name = name.to_lowercase();
-    let likeness = |known: &&str| strsim::jaro_winkler(&name, known);
-    known.into_iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
+    let known = known.into_iter().map(|known| (strsim::jaro_winkler(&name, known), known));
+    let most = known.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(likeness, _)| *likeness > SIMILAR);
+    most.map_or(String::new(), |(_, nearest)| format!("the nearest is {nearest}, "))
 }
 
 /// An error with its causes in one line; candle appends a backtrace if the environment asks for

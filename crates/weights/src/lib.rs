@@ -61,11 +61,13 @@ mod npz;
 mod packed;
 mod pickle;
 mod torch;
+mod tracked;
 
 pub use convention::{Absorbed, Convention, GateMapping, RowLayout, WeightMapping};
 pub use file::{read, read_bytes, write, Contents, Tensors};
 pub use mismatch::{check, Mismatch};
 pub use packed::PackedWeights;
+pub use tracked::TrackedTensors;
 #[cfg(feature = "hub")]
 pub mod hub;
 

@@ -12,29 +12,29 @@ pub(super) fn experiment() -> ClaimTest {
             id: "attention",
             claim: "Attention over the hidden states solves vanishing gradients.",
             prediction:
-                "With attention, dL/dh at the first steps is as large as near the end; and \
-                it is so also where attention's own path is cut, if it is the recurrence that was \
+                "With attention, dL/dh at the first steps is as large as near the end, and it \
+                stays so when attention's own path is cut, because the recurrence itself is \
                 cured.",
             experiment: "Tanh network on the adding problem, T = 100, PyTorch's initialisation: \
                 log10 of dL/dh at the first step over that at the last, before training (64 \
                 units), with a plain read-out, with attention, and with attention whose own path \
                 is detached; then training at T = 50 with 5,000 weights.",
             rule: "Supported if attention raises that log10 by 1 or more with its whole paired \
-                interval, with its path detached too; true only if the direct path is counted, if \
-                it does so attached and not detached; refuted if it raises it by less than 1 \
-                attached, with its whole interval; else not decided.",
+                interval, both attached and detached; true only if the direct path is counted, if \
+                it does so attached alone; refuted if it raises it by less than 1 attached, with \
+                its whole interval; else not decided.",
             literature: const {
                 &[
                 Citation::read(
                     "Ke et al. 2017, arXiv 1711.02326, abstract",
                     "attention over the past hidden states, with the gradient through high \
-                     attention weights, learns long dependencies while it goes back through few \
-                     steps",
+                     attention weights, learns long dependencies while it backpropagates through \
+                     few steps",
                 ),
                 Citation::remembered(
                     "Kerg et al. 2020",
-                    "with attention over all states the gradient has a way of length 1 to every \
-                     one of them",
+                    "with attention over all states, the gradient has a path of length 1 to each \
+                     of them",
                 ),
             ]
             },

@@ -14,17 +14,18 @@ pub(super) fn vanishing() -> ClaimTest {
             id: "clipping-vanishing",
             claim: "Gradient clipping cures vanishing gradients.",
             prediction: "After clipping by the global norm, more of the update comes from far \
-                back, and a tanh network learns a lag that it does not learn without.",
-            experiment: "Tanh networks of 64 units on the adding problem, T = 100, before \
-                training, one with an orthogonal recurrent matrix, of whose dL/dW a part comes \
-                from far back, and one of PyTorch's: the share of dL/dW from the first half of the \
-                sequence before and after clipping to a tenth of its norm, and the angle between \
-                both updates. Then training of the latter at T = 50 with clipping at 0.1, at 1, \
-                and without.",
+                back, and a tanh network learns a lag that it does not learn without clipping.",
+            experiment: "Two tanh networks of 64 units on the adding problem, T = 100, before \
+                training. One has an orthogonal recurrent matrix, and a part of its dL/dW comes \
+                from far back; the other has PyTorch's initialisation. Measured are the share of \
+                dL/dW from the first half of the sequence, before and after clipping to a tenth of \
+                its norm, and the angle between both updates. Then the second network is trained \
+                at T = 50 with clipping at 0.1, at 1, and without.",
             rule: "Refuted if, at every seed, the share of the orthogonal network changes by less \
                 than a millionth of itself and the cosine between both updates is 1 to within \
-                1e-9, and no seed more is solved with clipping; supported if the share grows by 10 \
-                % at every seed or at least half of the seeds more are solved; else not decided.",
+                1e-9, and clipping does not raise the number of solved seeds; supported if the \
+                share grows by 10 % at every seed, or clipping raises the number of solved seeds \
+                by at least half of all; else not decided.",
             literature: const {
                 &[
                 Citation::read(
@@ -110,15 +111,16 @@ pub(super) fn exploding() -> ClaimTest {
             id: "clipping-exploding",
             claim: "Gradient clipping cures exploding gradients.",
             prediction:
-                "A network whose gradient grows on its way back fails or stays bad without \
-                clipping, and learns with it.",
+                "A network whose gradient grows towards the first steps fails or learns badly \
+                without clipping, and learns with it.",
             experiment: "ReLU network with an identity recurrent matrix scaled by 1.02 on the \
                 adding problem, T = 100: the growth of dL/dh before training; then training at T = \
                 50 without clipping and with clipping at 1.",
-            rule: "Supported if dL/dh grows, and with clipping either at least half of the seeds \
-                more are solved, or ln of the final loss is lower with its paired interval below \
-                zero; refuted if dL/dh grows and it is higher with the interval above zero; else \
-                not decided.",
+            rule:
+                "Supported if dL/dh grows, and clipping either raises the number of solved seeds \
+                by at least half of all, or ln of the final loss is lower with its paired interval \
+                below zero; refuted if dL/dh grows and it is higher with the interval above zero; \
+                else not decided.",
             literature: const {
                 &[
                     Citation::read(
@@ -143,8 +145,11 @@ fn run_exploding(experiment: &Experiment) -> Result<TestOutcome> {
     let spec = RnnConfig::new(CellKind::Vanilla(config));
     let task = tasks::by_name("adding", Some(if experiment.quick { 40 } else { 100 }), None)?;
     let starts = experiment.starts(&Arm::new("relu", spec.clone()), task.as_ref(), 64)?;
-    let growth =
-        median("decay of dL/dh (negative: growth)", "a step", &by(&starts, |start| start.decay_h));
+    let growth = median(
+        "decay of dL/dh (negative: growth)",
+        "per step",
+        &by(&starts, |start| start.decay_h),
+    );
     let arms = [
         Arm::with("not-clipped", &spec, &[Override::Clip(Clipping::Off)]),
         Arm::with("clip-1", &spec, &[Override::Clip(Clipping::GlobalNorm(1.0))]),
@@ -158,8 +163,8 @@ fn run_exploding(experiment: &Experiment) -> Result<TestOutcome> {
         &trained[0].log_losses(),
     );
     let mut because = format!(
-        "dL/dh grows by a factor of {:.3} a step; clipping changes ln of the final loss by {:+.2} \
-         ({:+.2} to {:+.2}); solved: {}; runs that failed: {} without, {} with",
+        "dL/dh grows by a factor of {:.3} per step; clipping changes ln of the final loss by \
+         {:+.2} ({:+.2} to {:+.2}); solved: {}; runs that failed: {} without, {} with",
         (-growth.value).exp(),
         losses.value,
         losses.low,
@@ -171,9 +176,8 @@ fn run_exploding(experiment: &Experiment) -> Result<TestOutcome> {
     let more_solved = trained[1].solves_more_than(&trained[0]);
     let verdict = rule_exploding(&growth, &losses, more_solved);
     if verdict == ClaimVerdict::Supported && more_solved {
-        because += ". What is true nearby: where gradients explode, clipping so helps indirectly \
-            to learn a long lag, since the network that carries its gradient that far can be \
-            trained at all";
+        because += ". Related: where gradients explode, clipping helps indirectly to learn a long \
+            lag, because a network whose gradient reaches that far becomes trainable";
     }
     let norms = |arm: &Trained| by(&arm.runs, |run| run.clipping.norm_before.unwrap_or(f64::NAN));
     let clipped = |arm: &Trained| by(&arm.runs, |run| run.clipping.fraction);

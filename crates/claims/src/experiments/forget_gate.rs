@@ -13,17 +13,17 @@ pub(super) fn experiment() -> ClaimTest {
             prediction: "The larger the forget gate's bias, the faster dL/dc decays from step to \
                 step.",
             experiment: "LSTM of 64 units on the adding problem, T = 200, before training: the \
-                forget gate's mean, and the decay of dL/dc a step, at forget biases -2, 0, 1, 3 \
+                forget gate's mean, and the decay of dL/dc per step, at forget biases -2, 0, 1, 3 \
                 and 5. Then training at T = 50 with biases 0, 1, 3 and chrono.",
             rule:
-                "Refuted if the decay a step is smaller at bias 5 than at bias 0, and smaller at \
+                "Refuted if the decay per step is smaller at bias 5 than at bias 0, and smaller at \
                 0 than at -2, each with its whole paired interval; supported if both are larger in \
                 the same way; else not decided.",
             literature: const {
                 &[
                 Citation::read(
                     "Hochreiter and Schmidhuber 1997",
-                    "the constant error carousel, which carries the memory on, has a weight of \
+                    "the constant error carousel, which carries the cell state, has a weight of \
                      exactly 1.0",
                 ),
                 Citation::read(
@@ -63,7 +63,7 @@ fn run(experiment: &Experiment) -> Result<TestOutcome> {
         ));
         measured.push(median(
             format!("decay of dL/dc, {name}"),
-            "a step",
+            "per step",
             &by(&starts, |start| start.decay),
         ));
         let slope =
@@ -72,8 +72,8 @@ fn run(experiment: &Experiment) -> Result<TestOutcome> {
         measured.push(slope);
         decays.push(by(&starts, |start| start.decay));
     }
-    let open = more("decay of dL/dc, bias 5 minus bias 0", "a step", &decays[4], &decays[1]);
-    let shut = more("decay of dL/dc, bias 0 minus bias -2", "a step", &decays[1], &decays[0]);
+    let open = more("decay of dL/dc, bias 5 minus bias 0", "per step", &decays[4], &decays[1]);
+    let shut = more("decay of dL/dc, bias 0 minus bias -2", "per step", &decays[1], &decays[0]);
     let how = TrainingPlan { params: 5000, same_units: true, steps: 2000, overrides: Vec::new() };
     let arms = [
         Arm::new("bias-0", lstm(bias(0.0))),
@@ -87,9 +87,9 @@ fn run(experiment: &Experiment) -> Result<TestOutcome> {
         .map(|arm| format!("{} {:.0}", arm.name, steps_to_solve(arm).value))
         .collect();
     let numbers = format!(
-        "the decay a step changes by {:+.3} from bias 0 to 5 and by {:+.3} from bias -2 to 0. What \
-         is true nearby: at bias 5 the gate's own weights learn by a slope of {:.4}, at bias 0 by \
-         {:.4}; solved: {}; steps to solve: {}",
+        "the decay per step changes by {:+.3} from bias 0 to 5 and by {:+.3} from bias -2 to 0. \
+         Related: the gate's own weights learn by a slope of {:.4} at bias 5 and of {:.4} at bias \
+         0; solved: {}; steps to solve: {}",
         open.value,
         shut.value,
         slopes[4],
@@ -99,7 +99,7 @@ fn run(experiment: &Experiment) -> Result<TestOutcome> {
     );
     let verdict = rule(&open, &shut);
     let because = match verdict {
-        ClaimVerdict::Refuted => format!("it is the gate near 0 that does: {numbers}"),
+        ClaimVerdict::Refuted => format!("a gate near 0 makes it vanish: {numbers}"),
         _ => numbers,
     };
     measured.extend([open, shut]);

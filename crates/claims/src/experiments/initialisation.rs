@@ -11,17 +11,19 @@ pub(super) fn experiment() -> ClaimTest {
         claim: Claim {
             id: "initialisation",
             claim: "A good initialisation helps against vanishing gradients.",
-            prediction: "At the start, the gradient decays more slowly; and the task is learnt by \
-                more seeds, sooner, or to a lower loss.",
-            experiment: "Adding problem. Before training, T = 100, 64 units: the decay a step of \
+            prediction: "At the start, the gradient decays more slowly; and more seeds learn the \
+                task, or they learn it sooner, or to a lower loss.",
+            experiment:
+                "Adding problem. Before training, T = 100, 64 units: the decay per step of \
                 dL/dh of a tanh network with PyTorch's and with an orthogonal recurrent matrix, \
                 and of dL/dc of an LSTM with PyTorch's and with chrono biases. Then both pairs, \
-                and a ReLU network with the identity, in training at T = 50.",
+                and a ReLU network with the identity, are trained at T = 50.",
             rule: "For each pair, slower: the paired interval of the difference in decay lies \
-                below zero; learns: at least half of the seeds more are solved, or steps to solve \
-                are fewer with their whole paired interval, or ln of the final loss is lower by \
-                0.1 with its whole interval. Supported if both pairs are slower and learn; true \
-                only if one pair is and does; refuted if neither pair is slower; else not decided.",
+                below zero; learns: the number of solved seeds rises by at least half of all, or \
+                steps to solve are fewer with their whole paired interval, or ln of the final loss \
+                is lower by 0.1 with its whole interval. Supported if both pairs are slower and \
+                learn; true only if one pair is slower and learns; refuted if neither pair is \
+                slower; else not decided.",
             literature: const {
                 &[
                 Citation::read(
@@ -56,7 +58,7 @@ fn run(experiment: &Experiment) -> Result<TestOutcome> {
     let (mut measured, mut decays) = (Vec::new(), Vec::new());
     for arm in &arms {
         let decay = by(&experiment.starts(arm, task.as_ref(), 64)?, |start| start.decay);
-        measured.push(median(format!("decay of the gradient, {}", arm.name), "a step", &decay));
+        measured.push(median(format!("decay of the gradient, {}", arm.name), "per step", &decay));
         decays.push(decay);
     }
     let how = TrainingPlan { params: 5000, same_units: false, steps: 1500, overrides: Vec::new() };
@@ -64,7 +66,7 @@ fn run(experiment: &Experiment) -> Result<TestOutcome> {
     let mut helped = Vec::new();
     for (without, with) in [(0, 1), (2, 3)] {
         let name = format!("{} minus {}", arms[with].name, arms[without].name);
-        let slower = more(format!("decay, {name}"), "a step", &decays[with], &decays[without]);
+        let slower = more(format!("decay, {name}"), "per step", &decays[with], &decays[without]);
         let (after, before) = (trained[with].log_losses(), trained[without].log_losses());
         let loss = more(format!("ln of the final loss, {name}"), "", &after, &before);
         let (after, before) = (trained[with].steps(), trained[without].steps());

@@ -47,8 +47,8 @@ fn decays(experiment: &Experiment, arms: &[Arm]) -> Result<(Vec<Measured>, Vec<M
     let all = arms.iter().map(of).collect::<Result<Vec<_>>>()?;
     let name = |arm: &Arm| format!("decay of the gradient, {}", arm.name);
     let measured =
-        arms.iter().zip(&all).map(|(arm, decay)| median(name(arm), "a step", decay)).collect();
-    Ok((measured, against("decay", "a step", arms, &all)))
+        arms.iter().zip(&all).map(|(arm, decay)| median(name(arm), "per step", decay)).collect();
+    Ok((measured, against("decay", "per step", arms, &all)))
 }
 
 fn against(what: &str, unit: &'static str, arms: &[Arm], values: &[Vec<f64>]) -> Vec<Measured> {
@@ -85,17 +85,17 @@ pub(super) fn placement() -> ClaimTest {
             id: "layer-norm",
             claim: "Layer normalisation helps against vanishing gradients.",
             prediction:
-                "At gain 1, wherever it sits, the gradient of an LSTM's memory decays more \
-                slowly than without, and the task is learnt better.",
+                "At gain 1 and in every placement, the gradient of an LSTM's cell state decays \
+                more slowly than without layer norm, and the network learns the task better.",
             experiment: "Adding problem, T = 100, PyTorch's initialisation: LSTM plain, and \
                 layer-normed at gain 1 in the placements of Ba et al. (haste), of PyTorch's \
-                script, of TensorFlow Addons and of burn: the decay of dL/dc a step before \
-                training; and 200 steps of training at T = 30 with 5,000 weights each.",
+                script, of TensorFlow Addons and of burn: the decay of dL/dc per step before \
+                training. Then 200 steps of training at T = 30 with 5,000 weights each.",
             rule:
                 "For each placement, slower: the paired interval of the difference in decay lies \
                 below zero; learns: ln of the held-out loss is lower with its whole interval. \
-                Supported if all placements are slower and learn; true only if some do either; \
-                refuted if none does either.",
+                Supported if all placements are slower and learn; true only if some are slower or \
+                learn; refuted if no placement is slower or learns.",
             literature: LITERATURE,
         },
         run: run_placement,
@@ -151,15 +151,16 @@ pub(super) fn gain() -> ClaimTest {
         claim: Claim {
             id: "layer-norm-gain",
             claim: "Layer normalisation helps against vanishing gradients, whatever its gain.",
-            prediction: "At gains from 1 to 0.01 alike, the gradient of a tanh network and of an \
-                LSTM decays more slowly than without.",
+            prediction: "At every gain from 1 to 0.01, the gradient of a tanh network and of an \
+                LSTM decays more slowly than without layer norm.",
             experiment: "Tanh network and LSTM (in the placement of Ba et al.) on the adding \
                 problem, T = 100, PyTorch's initialisation: plain, and layer-normed with gains 1, \
-                0.5, 0.1 and 0.01: the decay a step of dL/dh of the first and of dL/dc of the \
+                0.5, 0.1 and 0.01: the decay per step of dL/dh of the first and of dL/dc of the \
                 second before training, 64 units.",
             rule:
                 "Supported if the paired interval of the difference in decay lies below zero for \
-                both networks at every gain; true only if for some; refuted if for none.",
+                both networks at every gain; true only if it does at some gains; refuted if it \
+                does at no gain.",
             literature: LITERATURE,
         },
         run: run_gain,

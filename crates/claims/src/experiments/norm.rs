@@ -19,9 +19,9 @@ pub(super) fn experiment() -> ClaimTest {
                 the first half of the sequence; Spearman's rank correlation over the networks, by \
                 seed.",
             rule:
-                "Refuted if there is a pair of networks of which one has the smaller norm and at \
-                least ten times the share, at every seed; else supported if the whole interval of \
-                the mean correlation over seeds lies above 0.5; else not decided.",
+                "Refuted if one network of a pair has the smaller norm and at least ten times the \
+                share, at every seed; else supported if the whole interval of the mean correlation \
+                over seeds lies above 0.5; else not decided.",
             literature: const {
                 &[Citation::remembered(
                     "Pascanu, Mikolov and Bengio 2013",

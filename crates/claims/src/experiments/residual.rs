@@ -104,13 +104,13 @@ pub(super) fn depth_for_time() -> ClaimTest {
                 longer lag is learnt.",
             experiment: "One LSTM layer of 64 units on the adding problem, T = 100, with a \
                 residual around it and without: the Jacobian of its state over 50 steps for the \
-                same inputs and weights; two layers with and without: the decay of dL/dh a step \
+                same inputs and weights; two layers with and without: the decay of dL/dh per step \
                 before training, and training at T = 50.",
             rule:
-                "Refuted if the Jacobians are equal bit by bit, and neither the decay is smaller \
-                by 0.02 a step with its whole paired interval nor at least half of the seeds more \
-                are solved; supported if both are; true only if the gain is in training alone; \
-                else not decided.",
+                "Refuted if the Jacobians are equal bit by bit, and neither is the decay smaller \
+                by 0.02 per step with its whole paired interval nor does the number of solved \
+                seeds rise by at least half of all; supported if both happen; true only if \
+                training alone gets better; else not decided.",
             literature: LITERATURE,
         },
         run: run_depth_for_time,
@@ -136,7 +136,7 @@ fn run_depth_for_time(experiment: &Experiment) -> Result<TestOutcome> {
         .collect::<Result<_>>()?;
     let slower = more(
         "decay of dL/dh in the top layer, residual minus plain",
-        "a step",
+        "per step",
         &decays[1],
         &decays[0],
     );
@@ -144,8 +144,8 @@ fn run_depth_for_time(experiment: &Experiment) -> Result<TestOutcome> {
     let trained = experiment.train("residual-depth-time", "adding", 50, &how, &arms)?;
     let learns = trained[1].solves_more_than(&trained[0]);
     let numbers = format!(
-        "the Jacobians differ by {:e} at most; in a stack of two the decay a step changes by \
-         {:+.3} ({:+.3} to {:+.3}); solved: {}",
+        "the Jacobians differ by {:e} at most; in a stack of two layers the decay per step changes \
+         by {:+.3} ({:+.3} to {:+.3}); solved: {}",
         apart.high,
         slower.value,
         slower.low,
@@ -161,8 +161,8 @@ fn run_depth_for_time(experiment: &Experiment) -> Result<TestOutcome> {
     };
     let mut measured = vec![
         apart,
-        median("decay of dL/dh, plain", "a step", &decays[0]),
-        median("decay of dL/dh, residual", "a step", &decays[1]),
+        median("decay of dL/dh, plain", "per step", &decays[0]),
+        median("decay of dL/dh, residual", "per step", &decays[1]),
         slower,
     ];
     measured.extend(trained.iter().map(solved));
@@ -186,14 +186,14 @@ pub(super) fn over_time() -> ClaimTest {
             id: "residual-time",
             claim: "Residual connections over time help against vanishing gradients.",
             prediction: "With h' = h + α f(x, h) a tanh network's dL/dh hardly decays, and it \
-                learns a lag that it does not learn without.",
+                learns a lag that it does not learn without the connection.",
             experiment: "Tanh network on the adding problem, T = 100, with α = 0.02 and without: \
-                the decay of dL/dh a step before training (64 units), and training at T = 50 with \
-                5,000 weights.",
-            rule: "Supported if the decay is smaller with its whole paired interval, and at least \
-                half of the seeds more are solved or ln of the final loss is lower by 0.1 with its \
-                whole interval; true only if the gradient alone is kept; refuted if neither; else \
-                not decided.",
+                the decay of dL/dh per step before training (64 units), and training at T = 50 \
+                with 5,000 weights.",
+            rule: "Supported if the decay is smaller with its whole paired interval, and the \
+                number of solved seeds rises by at least half of all or ln of the final loss is \
+                lower by 0.1 with its whole interval; true only if the decay alone is smaller; \
+                refuted if neither is so; else not decided.",
             literature: LITERATURE,
         },
         run: run_over_time,
@@ -211,7 +211,7 @@ fn run_over_time(experiment: &Experiment) -> Result<TestOutcome> {
         .iter()
         .map(|arm| Ok(by(&experiment.starts(arm, task.as_ref(), 64)?, |start| start.decay_h)))
         .collect::<Result<_>>()?;
-    let slower = more("decay of dL/dh, residual minus plain", "a step", &decays[1], &decays[0]);
+    let slower = more("decay of dL/dh, residual minus plain", "per step", &decays[1], &decays[0]);
     let how = TrainingPlan { params: 5000, same_units: false, steps: 1500, overrides: Vec::new() };
     let trained = experiment.train("residual-time", "adding", 50, &how, &arms)?;
     let losses = more(
@@ -222,7 +222,7 @@ fn run_over_time(experiment: &Experiment) -> Result<TestOutcome> {
     );
     let learns = trained[1].solves_more_than(&trained[0]) || losses.below(-0.1);
     let numbers = format!(
-        "the decay a step changes by {:+.3} ({:+.3} to {:+.3}), ln of the final loss by {:+.2} \
+        "the decay per step changes by {:+.3} ({:+.3} to {:+.3}), ln of the final loss by {:+.2} \
          ({:+.2} to {:+.2}); solved: {}",
         slower.value,
         slower.low,
@@ -235,13 +235,13 @@ fn run_over_time(experiment: &Experiment) -> Result<TestOutcome> {
     let verdict = rule_over_time(slower.below(0.0), learns);
     let because = match verdict {
         ClaimVerdict::TrueOnlyIf => {
-            format!("one means the gradient, not what is learnt: {numbers}")
+            format!("the claim is about the gradient, not about learning: {numbers}")
         }
         _ => numbers,
     };
     let mut measured = vec![
-        median("decay of dL/dh, plain", "a step", &decays[0]),
-        median("decay of dL/dh, residual over time", "a step", &decays[1]),
+        median("decay of dL/dh, plain", "per step", &decays[0]),
+        median("decay of dL/dh, residual over time", "per step", &decays[1]),
         slower,
         losses,
     ];

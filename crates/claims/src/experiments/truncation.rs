@@ -19,7 +19,7 @@ pub(super) fn experiment() -> ClaimTest {
                 5, 10 and 25 steps (64 units, before training); then training with 5,000 weights.",
             rule: "Refuted if the gradient beyond every window is exactly zero, and windows of 10 \
                 solve fewer seeds than the whole sequence by at least half of them; supported if \
-                they solve more by as much; else not decided.",
+                they solve more seeds by as much; else not decided.",
             literature: const {
                 &[
                     Citation::read(

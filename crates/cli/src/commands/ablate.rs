@@ -1,16 +1,16 @@
-//! Which remedy helps? One variant with and without each of several remedies, on the same seeds,
+//! Which modifier helps? One variant with and without each of several modifiers, on the same seeds,
 //! data and initial weights.
 //!
 //! ```text
-//! recurrent ablate --variant lstm --remedies clip,forget-bias=1,chrono,layernorm,residual
-//! recurrent ablate --list     # all remedies
+//! recurrent ablate --variant lstm --modifiers clip,forget-bias=1,chrono,layernorm,residual
+//! recurrent list --modifiers   # all modifiers
 //! recurrent ablate --help
 //! ```
 //!
-//! It prints the effect of every remedy on half-life, horizon, steps to solve and final loss, each
-//! with a confidence interval and a verdict by a stated rule. It writes all records,
+//! It prints the effect of every modifier on half-life, horizon, steps to solve and final loss,
+//! each with a confidence interval and a verdict by a stated rule. It writes all records,
 //! `ablation.jsonl` and `ablation.html` to a new folder below `runs/`. The base is trained without
-//! any clipping unless --clip is given, because clipping is one of the remedies. Exit codes and
+//! any clipping unless --clip is given, because clipping is one of the modifiers. Exit codes and
 //! Ctrl-C are those of `compare`.
 
 use crate::commands::list;
@@ -30,31 +30,32 @@ use std::process::ExitCode;
 const CLIP: &str = "Bound on the global gradient norm [default: no bound, unlike compare]";
 
 /// A verdict needs five pairs of runs.
-const SEEDS: &str = "Runs of the base and of each remedy, one per seed; fewer than 5 give no \
+const SEEDS: &str = "Runs of the base and of each modifier, one per seed; fewer than 5 give no \
     verdict [default: 5]";
-const LIST: &str = "List all remedies and exit";
+const LIST: &str = "List all modifiers and exit";
 
-/// Trains a recurrent network with and without each of several remedies, and reports their effects.
+/// Trains a recurrent network with and without each of several modifiers, and reports their
+/// effects.
 #[derive(Parser, Serialize, Deserialize)]
 #[command(mut_arg("list", |list| list.help(LIST)))]
 #[command(mut_arg("seeds", |seeds| seeds.help(SEEDS)))]
 #[command(mut_arg("clip", |clip| clip.help(CLIP)))]
 pub(crate) struct Args {
-    /// The base, optionally with remedies that all runs share: lstm+chrono
+    /// The base, optionally with modifiers that all runs share: lstm+chrono
     #[arg(long, default_value = "lstm", help_heading = NETWORKS)]
     variant: String,
-    /// Comma-separated remedies, each switched on alone; a plus joins two of them:
+    /// Comma-separated modifiers, each switched on alone; a plus joins two of them:
     /// clip,chrono+layernorm
     #[arg(
         long,
         value_delimiter = ',',
         default_value = "clip,forget-bias=1,chrono,layernorm,residual"
     , help_heading = NETWORKS)]
-    remedies: Vec<String>,
+    modifiers: Vec<String>,
     #[command(flatten)]
     #[serde(flatten)]
     task: TaskLength,
-    /// Comma-separated learning rates: base and remedies each take their best, tried with other
+    /// Comma-separated learning rates: base and modifiers each take their best, tried with other
     /// seeds
     #[arg(long, value_name = "X", value_delimiter = ',', help_heading = TRAINING)]
     #[arg(allow_negative_numbers = true)]
@@ -82,7 +83,7 @@ pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
     let task = args.training.task(args.task.length)?;
     let base = std::iter::once(args.variant.clone());
     let names: Vec<_> = base
-        .chain(args.remedies.iter().map(|remedy| format!("{}+{remedy}", args.variant)))
+        .chain(args.modifiers.iter().map(|modifier| format!("{}+{modifier}", args.variant)))
         .collect();
     let variants = invocation.variants.choose(&names, task.longest_lag())?;
     let seeds = *args.training.seeds.get_or_insert(5);

@@ -66,7 +66,7 @@ pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
         Some(folder) if folder.join("comparison.json").is_file() => {
             resume::options::<Args>(folder, invocation)? // refused: it is of another program
         }
-        Some(folder) => resume::options::<Args>(&folder.join(RUNS), invocation)?,
+        Some(folder) => resume::options_in::<Args>(folder, &folder.join(RUNS), invocation)?,
         None => args,
     };
     if args.list {
@@ -106,7 +106,7 @@ pub(crate) fn run(args: Args, invocation: &Invocation) -> Result<ExitCode> {
         print(&format!("records and report: {}", page.display()))?;
     }
     if cancel.load(Ordering::Relaxed) {
-        eprintln!("interrupted; go on with --resume {}", folder.path().display());
+        eprintln!("interrupted; continue with --resume {}", folder.path().display());
         return Ok(ExitCode::from(interrupt::INTERRUPTED));
     }
     Ok(ExitCode::SUCCESS)

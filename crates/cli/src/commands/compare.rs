@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! recurrent compare              # the adding problem over 100 steps, ten variants, three seeds
-//! recurrent compare --quick   # does everything run? within half a minute
+//! recurrent compare --quick      # a trial of some seconds, too short to solve the task
 //! recurrent compare --resume runs/adding-20250131-142233   # continues a killed or interrupted one
 //! recurrent compare --help
 //! ```
@@ -32,8 +32,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     #[serde(flatten)]
     task: TaskLength,
-    /// Comma-separated names, optionally with remedies: lstm+chrono+clip=0.5 [default: those marked
-    /// in --list]
+    /// Comma-separated names, optionally with modifiers: lstm+chrono+clip=0.5 [default: those
+    /// marked in --list]
     #[arg(long, value_delimiter = ',', help_heading = NETWORKS)]
     variants: Vec<String>,
     #[command(flatten)]

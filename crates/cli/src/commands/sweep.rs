@@ -34,7 +34,7 @@ const SEEDS: &str =
 #[derive(Parser, Serialize, Deserialize)]
 #[command(mut_arg("seeds", |seeds| seeds.help(SEEDS)))]
 pub(crate) struct Args {
-    /// Comma-separated names, optionally with remedies: lstm+chrono+clip=0.5
+    /// Comma-separated names, optionally with modifiers: lstm+chrono+clip=0.5
     #[arg(long, value_delimiter = ',', default_value = "vanilla,lstm,lstm-chrono,gru", help_heading = NETWORKS)]
     variants: Vec<String>,
     /// Comma-separated, increasing lengths of a generated task in steps [default: 25,50,100,200,

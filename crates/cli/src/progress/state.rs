@@ -3,7 +3,7 @@
 
 use recurrent_harness::run::Event;
 use recurrent_records::record::{ProfileRecord, RunRecord, Status};
-use recurrent_report::numbers;
+use recurrent_report::numbers::short_loss;
 use recurrent_tasks::task::Task;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -17,8 +17,9 @@ const PAST: usize = 32;
 
 /// The runs of a comparison, unfinished and finished.
 pub(super) struct ComparisonState {
-    /// The task, in words.
+    /// The task, in words, and the length of its sequences.
     pub(super) task: String,
+    length: usize,
     /// The number of runs, of the steps of each, and of the runs that have ended.
     pub(super) runs: u64,
     pub(super) steps: u64,
@@ -61,8 +62,8 @@ pub(super) struct RunState {
     /// The last held-out loss, and the accuracy if the task has one.
     pub(super) held_out: Option<f64>,
     pub(super) accuracy: Option<f64>,
-    /// The half-life of h, in steps.
-    pub(super) half_life: Option<f64>,
+    /// The half-life of h in words; `None` before its first profile.
+    pub(super) half_life: Option<String>,
     /// The profiles of h in the top layer: step, and norm by lag.
     pub(super) profiles: Vec<(u64, Vec<f64>)>,
     /// The time of the last line about it.
@@ -71,12 +72,13 @@ pub(super) struct RunState {
 
 impl ComparisonState {
     pub(super) fn new(task: &dyn Task, runs: u64, steps: u64) -> Self {
-        Self::of(format!("{}, T = {}", task.name(), task.length()), runs, steps)
+        let name = format!("{}, T = {}", task.name(), task.length());
+        Self::of(name, task.length(), runs, steps)
     }
 
     /// The state before a comparison has begun.
     pub(super) fn idle() -> Self {
-        Self::of(String::new(), 0, 0)
+        Self::of(String::new(), 0, 0, 0)
     }
 
     /// A comparison begins. The lines that were shown before stay. `waiting` are the variants of
@@ -95,9 +97,10 @@ impl ComparisonState {
         *self = Self { lines, waiting, prefix, ..Self::new(task, runs, steps) };
     }
 
-    fn of(task: String, runs: u64, steps: u64) -> Self {
+    fn of(task: String, length: usize, runs: u64, steps: u64) -> Self {
         Self {
             task,
+            length,
             runs,
             steps,
             ended: 0,
@@ -137,7 +140,7 @@ impl ComparisonState {
     /// Takes an event of the run of a worker.
     pub(super) fn on_event(&mut self, worker: usize, event: Event) {
         if let Some(Some(run_state)) = self.workers.get_mut(worker) {
-            run_state.on_event(event);
+            run_state.on_event(event, self.length);
         }
     }
 
@@ -293,7 +296,7 @@ impl RunState {
         }
     }
 
-    fn on_event(&mut self, event: Event) {
+    fn on_event(&mut self, event: Event, length: usize) {
         match event {
             Event::Damaged(_) => {}
             Event::Resumed(steps) => {
@@ -304,8 +307,8 @@ impl RunState {
             Event::Evaluated(eval) => {
                 (self.held_out, self.accuracy) = (Some(eval.loss), eval.accuracy);
             }
-            Event::Profiled { profiles, half_life } => {
-                self.half_life = half_life;
+            Event::Profiled { profiles, decay } => {
+                self.half_life = Some(recurrent_report::half_life(decay, length));
                 let steps = profiles.chunk_by(|one, next| one.step == next.step);
                 self.profiles
                     .extend(steps.filter_map(top).map(|top| (top.step, top.median.clone())));
@@ -335,18 +338,22 @@ impl RunState {
 
     /// One line on the progress of the run.
     fn sentence(&self, steps: u64) -> String {
-        let Self { step, loss, .. } = self;
+        let step = &self.step;
         if *step == 0 {
             return format!("{}: in its first step", self.name());
         }
-        let mut line = format!("{}: step {step} of {steps}, loss {loss:.4}", self.name());
-        line += &self.held_out.map_or(String::new(), |loss| format!(", held-out {loss:.4}"));
+        let mut line =
+            format!("{}: step {step} of {steps}, loss {}", self.name(), short_loss(self.loss));
+        if let Some(loss) = self.held_out {
+            line += &format!(", held-out {}", short_loss(loss));
+        }
         line += &self
             .accuracy
             .map_or(String::new(), |share| format!(", accuracy {:.2} %", 100.0 * share));
-        line + &self
-            .half_life
-            .map_or(String::new(), |steps| format!(", half-life of h {}", numbers::steps(steps)))
+        if let Some(half_life) = &self.half_life {
+            line += &format!(", half-life of h {half_life}");
+        }
+        line
     }
 }
 
@@ -355,7 +362,7 @@ pub(super) fn sentence(run: &RunRecord) -> String {
     let end = match (&run.status, run.outcome.steps_to_solve) {
         (Status::Failed(message), _) => format!("failed: {message}"),
         (Status::Stopped, _) => {
-            format!("stopped after {} of {} steps", run.outcome.steps, run.config.max_steps())
+            format!("interrupted after {} of {} steps", run.outcome.steps, run.config.max_steps())
         }
         (Status::Finished, Some(step)) => format!("solved at step {step}"),
         (Status::Finished, None) => match run.outcome.accuracy {
@@ -371,7 +378,7 @@ pub(super) fn sentence(run: &RunRecord) -> String {
     let loss = if run.outcome.final_loss.is_nan() {
         String::new()
     } else {
-        format!(", loss {:.4}", run.outcome.final_loss)
+        format!(", loss {}", short_loss(run.outcome.final_loss))
     };
     let [before, after] = recurrent_report::half_lives(run);
     let half_life = match (before.as_str(), after.as_str()) {
@@ -431,11 +438,11 @@ mod tests {
         (1..=2000).for_each(|step| state.on_event(worker, Event::Step(step, step as f64 / 4000.0)));
         let profile = |part, step| sample::profile("lstm", part, 7, step, 5.0);
         let profiles = [profile("c", 25), profile("h", 25), profile("h", 50), profile("c", 50)];
-        state.on_event(worker, Event::Profiled { profiles: &profiles, half_life: Some(5.04) });
+        state.on_event(worker, Event::Profiled { profiles: &profiles, decay: Some(0.1375) });
         let eval = sample::records().evals.remove(0);
         state.on_event(worker, Event::Evaluated(&eval));
 
-        let run_state = state.run_state(worker).context("it is on its way")?;
+        let run_state = state.run_state(worker).context("it is running")?;
         // Means over eight steps each, with the last of these steps.
         let means: Vec<_> =
             (1..=250).map(|mean| (8 * mean, (8 * mean) as f64 / 4000.0 - 3.5 / 4000.0)).collect();
@@ -455,6 +462,14 @@ mod tests {
             line.starts_with(&start) && line.contains(", half-life of h 5.0, about "),
             "{line}"
         );
+        // Growth, a level gradient and too few lags for a fit have three names.
+        for (decay, words) in
+            [(Some(-0.1), "×2 in 6.9"), (Some(1e-6), "no decay"), (None, "too few points")]
+        {
+            state.on_event(worker, Event::Profiled { profiles: &[], decay });
+            let line = state.news(worker, Duration::ZERO).context("it is time for one")?;
+            assert!(line.contains(&format!(", half-life of h {words}, ")), "{line}");
+        }
         Ok(())
     }
 
@@ -463,11 +478,14 @@ mod tests {
         let mut state = state()?;
         let workers = [0, 1];
         assert_eq!((state.share(), state.left().as_str()), (0.0, "time left not known yet"));
-        let run = &sample::records().runs[0];
+        let mut run = sample::records().runs.remove(0);
+        run.outcome.final_loss = 5.17e18;
+        let run = &run;
         for seed in 0..40 {
             state.begin(workers[0], "vanilla", seed);
             let line = state.end(workers[0], run);
-            let start = format!("[{}/4] vanilla seed 1: not solved in 2000 steps, loss ", seed + 1);
+            let start =
+                format!("[{}/4] vanilla seed 1: not solved in 2000 steps, loss 5.2e18", seed + 1);
             assert!(line.starts_with(&start) && line.contains(", half-life of h "), "{line}");
         }
         state.begin(workers[1], "gru", 0);
@@ -489,7 +507,7 @@ mod tests {
         let one = sample::records().steps.remove(0);
         let steps: Vec<_> = (1..=2000).map(|step| StepRecord { step, ..one.clone() }).collect();
         state.on_event(worker, Event::Resumed(&steps));
-        let run_state = state.run_state(worker).context("it is on its way")?;
+        let run_state = state.run_state(worker).context("it is running")?;
         assert_eq!(
             (run_state.step, run_state.losses.len(), run_state.losses[0].0),
             (2000, 250, 8),

@@ -104,6 +104,6 @@ fn caught(job: &Job, run: impl FnOnce() -> Result<Run>) -> Result<Run> {
             .downcast_ref::<String>()
             .map(String::as_str)
             .or(panic.downcast_ref::<&str>().copied());
-        Ok(run::failed_at_start(job, format!("it panicked: {}", text.unwrap_or("no message"))))
+        Ok(run::failed_at_start(job, format!("panic: {}", text.unwrap_or("no message"))))
     })
 }

@@ -71,7 +71,7 @@ fn exponents(trajectory: &Trajectory, steps: usize, writer: &mut MeasureWriter) 
     let numbered =
         found.exponents.iter().enumerate().map(|(index, exponent)| (index + 1, *exponent));
     writer.curve(of_all("lyapunov-exponents"), "exponent", numbered);
-    writer.maybe(of_all("lyapunov-sum"), found.sum(), "not all exponents were asked for");
+    writer.maybe(of_all("lyapunov-sum"), found.sum(), "only the largest exponents were computed");
     let why = "a direction is lost in one step";
     writer.maybe(of_all("log10-condition-by-lyapunov"), found.log10_condition(steps), why);
     Ok(())

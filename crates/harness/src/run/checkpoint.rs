@@ -96,7 +96,7 @@ impl CheckpointWriter {
             if !found.damaged.is_empty() {
                 let (name, seed) = (&job.variant.name, job.config.seed);
                 on_event(Event::Damaged(&format!(
-                    "{name} seed {seed} begins anew: no checkpoint of it is whole"
+                    "{name} seed {seed} starts again from step 0: its checkpoints are damaged"
                 )));
             }
             return Ok(None);
@@ -106,7 +106,7 @@ impl CheckpointWriter {
         let apart = differences(&config, &serde_json::to_value(&job.config)?);
         if !apart.is_empty() {
             let folder = checkpoints.folder().display();
-            let line = format!("{folder}: it is of another run: {}", apart.join("; "));
+            let line = format!("{folder}: it belongs to another run: {}", apart.join("; "));
             return Err(Error::OtherRun(line)).kept();
         }
         log.seconds = seconds;

@@ -155,7 +155,10 @@ impl Log {
 
     /// The profiles from number `first` on, as an event.
     pub(super) fn profiled(&self, first: usize) -> Event<'_> {
-        Event::Profiled { profiles: &self.profiles[first..], half_life: self.now.h.half_life }
+        Event::Profiled {
+            profiles: &self.profiles[first..],
+            decay: self.now.h.fit.map(|fit| fit.decay),
+        }
     }
 
     /// Adds the profiles at the present step, and returns whether a gradient underflowed in the

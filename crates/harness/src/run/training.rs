@@ -242,7 +242,7 @@ impl<'a> Training<'a> {
         let network =
             Network::frozen(self.job.variant, size, task, training.readout, &self.params)?;
         let batches = training.held_out(task).div_ceil(task.eval_batch()) as u64;
-        // Batch 0 of a generated task belongs to the probe. A data set begins anew after its end.
+        // Batch 0 of a generated task belongs to the probe. A data set starts again after its end.
         let first = if task.examples().is_none() { 1 + number * batches } else { 0 };
         let (mut losses, mut right, mut carry) = (Vec::new(), None, None);
         for step in first..first + batches {

@@ -100,7 +100,7 @@ fn vanishes(curve: &GradientCurve, reach: usize, recurrence: Recurrence) -> Opti
         share if share < LOST => {
             "which no longer changes a sum in f32: inputs at that lag are not learned"
         }
-        _ => "so inputs at that lag are learned that much more slowly",
+        _ => "so inputs at that lag are learned more slowly by that factor",
     };
     let why = format!(
         "{speed}Of the gradient of {} at the end of the sequence, {} is left at lag {reach}, \

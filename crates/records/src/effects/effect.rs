@@ -1,26 +1,26 @@
-//! The effect of a remedy on a measure.
+//! The effect of a modifier on a measure.
 
-use super::{remedy, Measure, Verdict};
+use super::{modifier, Measure, Verdict};
 use crate::record::{Records, RunRecord, Status};
 use crate::statistics::{mean, mean_interval, median, sign_flip, LEVEL};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The effect of a remedy on a measure: one line of `ablation.jsonl`.
+/// The effect of a modifier on a measure: one line of `ablation.jsonl`.
 ///
-/// Two runs of base and remedy with the same seed form a pair. Each pair gives one difference,
-/// remedy minus base: of |ρ| for half-lives, of the logarithm for the loss. `null` means that there
-/// is no such number.
+/// Two runs of base and modifier with the same seed form a pair. Each pair gives one difference,
+/// modifier minus base: of |ρ| for half-lives, of the logarithm for the loss. `null` means that
+/// there is no such number.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Effect {
     /// The task's name.
     pub task: String,
     /// The length of its sequences, in steps.
     pub length: usize,
-    /// The variant without the remedy.
+    /// The variant without the modifier.
     pub base: String,
-    /// The remedy, as written by the user.
-    pub remedy: String,
+    /// The modifier, as written by the user.
+    pub modifier: String,
     /// The measure.
     pub measure: Measure,
     /// The unit of the medians and the effect.
@@ -29,12 +29,12 @@ pub struct Effect {
     pub lower_is_better: bool,
     /// The median of the base over the pairs; for half-lives, the median of ρ with its sign.
     pub base_median: Option<f64>,
-    /// The same with the remedy.
-    pub remedy_median: Option<f64>,
+    /// The same with the modifier.
+    pub modifier_median: Option<f64>,
     /// ln 2 / ρ for the base's median, in steps; null without decay.
     pub base_half_life: Option<f64>,
-    /// The same with the remedy.
-    pub remedy_half_life: Option<f64>,
+    /// The same with the modifier.
+    pub modifier_half_life: Option<f64>,
     /// The mean difference over the pairs.
     pub effect: Option<f64>,
     /// The lower end of its confidence interval ([`mean_interval`]); null for fewer than three
@@ -55,28 +55,28 @@ pub struct Effect {
     /// The seeds of pairs that cannot be compared: a run failed or was interrupted, or its gradient
     /// has too few points for a fit.
     pub left_out: Vec<u64>,
-    /// The number of runs of the base.
+    /// The number of runs of the base that were not interrupted.
     pub base_runs: usize,
-    /// The number of runs with the remedy.
-    pub remedy_runs: usize,
+    /// The number of runs with the modifier that were not interrupted.
+    pub modifier_runs: usize,
     /// The runs of the base that solved the task.
     pub base_solved: usize,
-    /// The runs with the remedy that solved it.
-    pub remedy_solved: usize,
+    /// The runs with the modifier that solved it.
+    pub modifier_solved: usize,
     /// The runs of the base that failed.
     pub base_failed: usize,
-    /// The runs with the remedy that failed.
-    pub remedy_failed: usize,
+    /// The runs with the modifier that failed.
+    pub modifier_failed: usize,
     /// The learning rate of the base.
     pub base_lr: f64,
-    /// The learning rate with the remedy.
-    pub remedy_lr: f64,
+    /// The learning rate with the modifier.
+    pub modifier_lr: f64,
     /// The verdict.
     pub verdict: Verdict,
 }
 
-/// Every measure of every remedy. The first of `variants` is the base. Measures that no run has are
-/// left out.
+/// Every measure of every modifier. The first of `variants` is the base. Measures that no run has
+/// are left out.
 pub fn all(variants: &[&str], records: &Records) -> Vec<Effect> {
     let of = |name: &str| -> Vec<&RunRecord> {
         records.runs.iter().filter(|run| run.config.model.variant == name).collect()
@@ -85,27 +85,27 @@ pub fn all(variants: &[&str], records: &Records) -> Vec<Effect> {
     let without = of(base);
     let effects = others
         .iter()
-        .filter_map(|other| Some((remedy(base, other)?, of(other))))
-        .flat_map(|(remedy, with)| {
+        .filter_map(|other| Some((modifier(base, other)?, of(other))))
+        .flat_map(|(modifier, with)| {
             let without = &without;
             Measure::ALL
                 .into_iter()
                 .filter_map(move |measure| {
-                    Arms { without, with: &with }.effect(base, remedy, measure)
+                    Arms { without, with: &with }.effect(base, modifier, measure)
                 })
                 .collect::<Vec<_>>()
         });
     effects.collect()
 }
 
-/// The runs without a remedy and those with it.
+/// The runs without a modifier and those with it.
 struct Arms<'a> {
     without: &'a [&'a RunRecord],
     with: &'a [&'a RunRecord],
 }
 
 impl Arms<'_> {
-    fn effect(&self, base: &str, remedy: &str, measure: Measure) -> Option<Effect> {
+    fn effect(&self, base: &str, modifier: &str, measure: Measure) -> Option<Effect> {
         let (first, other) = (self.without.first()?, self.with.first()?);
         if measure == Measure::StepsToSolve && first.config.task.criterion.is_none() {
             return None;
@@ -130,7 +130,7 @@ impl Arms<'_> {
             pairs.map(|(before, after)| measure.scale(*after) - measure.scale(*before)).collect();
         // The seed is fixed, so that two effects with the same differences have the same interval.
         let (interval, flips) = (mean_interval(&differences, 0), sign_flip(&differences, 0));
-        let (base_median, remedy_median) = (median(&before), median(&after));
+        let (base_median, modifier_median) = (median(&before), median(&after));
         let half_life = |rate: Option<f64>| match measure {
             Measure::DecayInit | Measure::DecayFinal => {
                 rate.filter(|rate| *rate > 0.0).map(|rate| std::f64::consts::LN_2 / rate)
@@ -141,14 +141,14 @@ impl Arms<'_> {
             task: first.config.task.name.clone(),
             length: first.config.task.length,
             base: base.to_string(),
-            remedy: remedy.to_string(),
+            modifier: modifier.to_string(),
             measure,
             unit: measure.unit().to_string(),
             lower_is_better: measure.lower_is_better(),
             base_half_life: half_life(base_median),
-            remedy_half_life: half_life(remedy_median),
+            modifier_half_life: half_life(modifier_median),
             base_median,
-            remedy_median,
+            modifier_median,
             effect: mean(&differences),
             low: interval.map(|interval| interval.low),
             high: interval.map(|interval| interval.high),
@@ -158,14 +158,14 @@ impl Arms<'_> {
             margin: measure.margin(first),
             pairs: differences.len(),
             left_out,
-            base_runs: self.without.len(),
-            remedy_runs: self.with.len(),
+            base_runs: ended(self.without),
+            modifier_runs: ended(self.with),
             base_solved: solved(self.without),
-            remedy_solved: solved(self.with),
+            modifier_solved: solved(self.with),
             base_failed: failed(self.without),
-            remedy_failed: failed(self.with),
+            modifier_failed: failed(self.with),
             base_lr: first.config.training.lr,
-            remedy_lr: other.config.training.lr,
+            modifier_lr: other.config.training.lr,
             verdict: Verdict::NotEnoughEvidence,
         };
         effect.verdict = Verdict::of(&effect);
@@ -180,6 +180,10 @@ impl Arms<'_> {
             .filter(|loss| loss.is_finite());
         losses.fold(f64::NEG_INFINITY, f64::max)
     }
+}
+
+fn ended(runs: &[&RunRecord]) -> usize {
+    runs.iter().filter(|run| run.status != Status::Stopped).count()
 }
 
 fn solved(runs: &[&RunRecord]) -> usize {

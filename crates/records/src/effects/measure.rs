@@ -4,7 +4,7 @@ use crate::record::{PhaseGradients, RunRecord, Status};
 use serde::{Deserialize, Serialize};
 use std::f64::consts::LN_2;
 
-/// A quantity that is compared between a run of the base and one with a remedy.
+/// A quantity that is compared between a run of the base and one with a modifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Measure {

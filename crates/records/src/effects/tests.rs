@@ -25,13 +25,13 @@ fn run(
     run
 }
 
-/// Five seeds of a base and of one remedy that improves every measure.
+/// Five seeds of a base and of one modifier that improves every measure.
 fn better() -> Records {
     let mut records = Records::default();
     for seed in 0..5 {
         let base = run("lstm", seed, Some(1000 + 10 * seed), 0.1, 0.4, 10);
-        let remedy = run("lstm+chrono", seed, Some(600 + 20 * seed), 0.05, -0.1, 90);
-        records.runs.extend([base, remedy]);
+        let modifier = run("lstm+chrono", seed, Some(600 + 20 * seed), 0.05, -0.1, 90);
+        records.runs.extend([base, modifier]);
     }
     records
 }
@@ -51,13 +51,13 @@ fn differences_are_paired() {
     // The differences are -400, -390, -380, -370 and -360. With α = 0.00095 the lower end is the
     // third of 3,125 sums, four times -400 and once -390; the upper end likewise.
     assert_eq!((steps.effect, steps.low, steps.high), (Some(-380.0), Some(-398.0), Some(-362.0)));
-    assert_eq!((steps.base_median, steps.remedy_median), (Some(1020.0), Some(640.0)));
+    assert_eq!((steps.base_median, steps.modifier_median), (Some(1020.0), Some(640.0)));
     assert_eq!((steps.p, steps.pairs, steps.margin), (Some(0.0625), 5, 200.0));
     let decay = &effects["half-life at initialisation"];
     assert!((decay.effect.expect("five pairs") + 0.3).abs() < 1e-12, "|-0.1| - |0.4|");
-    assert_eq!((decay.base_median, decay.remedy_median), (Some(0.4), Some(-0.1)));
+    assert_eq!((decay.base_median, decay.modifier_median), (Some(0.4), Some(-0.1)));
     assert_eq!(
-        (decay.base_half_life, decay.remedy_half_life),
+        (decay.base_half_life, decay.modifier_half_life),
         (Some(std::f64::consts::LN_2 / 0.4), None)
     );
     let loss = &effects["final loss"];
@@ -84,9 +84,9 @@ fn a_verdict_needs_five_pairs_an_interval_and_a_margin() {
 
     let with = |change: &dyn Fn(&mut RunRecord)| {
         let mut records = better();
-        let remedy =
+        let modifier =
             records.runs.iter_mut().filter(|run| run.config.model.variant == "lstm+chrono");
-        remedy.for_each(change);
+        modifier.for_each(change);
         effects(&records)["final loss"].verdict
     };
     assert_eq!(with(&|run| run.outcome.final_loss = 0.1), Verdict::NoEffectShown, "the same");
@@ -113,7 +113,7 @@ fn runs_that_did_not_converge_count() {
         (run.outcome.solved, run.outcome.steps_to_solve) = (false, None);
     }
     let steps = &effects(&records)["steps to solve"];
-    assert_eq!((steps.base_median, steps.base_solved, steps.remedy_solved), (Some(2000.0), 0, 5));
+    assert_eq!((steps.base_median, steps.base_solved, steps.modifier_solved), (Some(2000.0), 0, 5));
     assert_eq!((steps.effect, steps.verdict), (Some(-1360.0), Verdict::Helps));
     for run in &mut records.runs {
         (run.outcome.solved, run.outcome.steps_to_solve) = (false, None);
@@ -145,7 +145,8 @@ fn failed_runs_count_as_the_worst_and_interrupted_ones_are_left_out() {
     }
     let effects = effects(&records);
     let loss = &effects["final loss"];
-    assert_eq!((loss.pairs, loss.left_out.as_slice(), loss.remedy_failed), (4, &[2][..], 1));
+    assert_eq!((loss.pairs, loss.left_out.as_slice(), loss.modifier_failed), (4, &[2][..], 1));
+    assert_eq!((loss.base_runs, loss.modifier_runs), (5, 4));
     let worst = (1.0_f64 / 6.0 / 0.1).ln(); // the baseline, which exceeds every loss
     let expected = (3.0 * 0.5_f64.ln() + worst) / 4.0;
     assert!((loss.effect.expect("four pairs") - expected).abs() < 1e-12, "{loss:?}");

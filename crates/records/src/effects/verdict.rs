@@ -13,13 +13,13 @@ use serde::{Deserialize, Serialize};
 /// 4. Otherwise **not enough evidence**: the effect may be chance, or an effect that matters may be
 ///    hidden.
 ///
-/// There is no correction for the number of remedies and measures.
+/// There is no correction for the number of modifiers and measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// The measure is better with the remedy.
+    /// The measure is better with the modifier.
     Helps,
-    /// The measure is worse with the remedy.
+    /// The measure is worse with the modifier.
     Hurts,
     /// The effect, if any, is smaller than the margin.
     NoEffectShown,
@@ -52,7 +52,7 @@ impl Verdict {
         else {
             return Self::NotEnoughEvidence;
         };
-        let unsolved = effect.base_solved + effect.remedy_solved == 0;
+        let unsolved = effect.base_solved + effect.modifier_solved == 0;
         if effect.pairs < PAIRS || (effect.measure == super::Measure::StepsToSolve && unsolved) {
             Self::NotEnoughEvidence
         } else if (low > 0.0 || high < 0.0) && p <= SIGNIFICANT && size.abs() >= effect.margin {

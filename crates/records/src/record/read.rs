@@ -31,9 +31,7 @@ impl Records {
                 folder.join("comparison.json").is_file(),
             ) {
                 (true, _) => "that of a sweep; its folders length-* hold comparisons",
-                (_, true) => {
-                    "a comparison that did not come to its end; its program goes on with --resume"
-                }
+                (_, true) => "an unfinished comparison; its program continues it with --resume",
                 _ => "no runs.jsonl",
             };
             bail_config!("{shown}: expected a folder that a comparison has written, found {why}");

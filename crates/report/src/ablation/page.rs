@@ -1,8 +1,8 @@
 //! The page of an ablation.
 
 use super::{
-    by_measure, cautions, conclusion, direction, headline, interval, median, of, p, remedies, rule,
-    shown, solvable, words, NO_PAIR,
+    by_measure, cautions, conclusion, direction, headline, interval, median, modifiers, of, p,
+    rule, shown, solvable, words, NO_PAIR,
 };
 use crate::about::About;
 use crate::columns::INAPPLICABLE;
@@ -84,9 +84,9 @@ pub(crate) fn page(
             command,
         },
         verdicts: verdicts(findings),
-        words: remedies(findings)
+        words: modifiers(findings)
             .into_iter()
-            .map(|remedy| (remedy.to_owned(), words(&of(findings, remedy))))
+            .map(|modifier| (modifier.to_owned(), words(&of(findings, modifier))))
             .collect(),
         figures: figures.iter().map(|figure| figure.view(&figure.title)).collect(),
         measures: by_measure(findings).into_iter().map(measure).collect(),
@@ -94,28 +94,28 @@ pub(crate) fn page(
         rule: rule(findings),
         terms: Terms::default(),
     };
-    page::page(&format!("{} with remedies", first.base), &page::render(&all))
+    page::page(&format!("{} with modifiers", first.base), &page::render(&all))
 }
 
-/// A verdict for each remedy and measure.
+/// A verdict for each modifier and measure.
 fn verdicts(findings: &Findings) -> Table {
     let measures: Vec<Measure> =
         by_measure(findings).into_iter().map(|(measure, _)| measure).collect();
-    let row = |remedy: &str| {
-        let effects = of(findings, remedy);
+    let row = |modifier: &str| {
+        let effects = of(findings, modifier);
         let cell = |measure: &Measure| {
             let effect = effects.iter().find(|effect| effect.measure == *measure);
             effect.map_or_else(|| Cell::new(INAPPLICABLE), |effect| verdict(effect))
         };
         let cells = measures.iter().map(cell).collect();
-        Row { name: remedy.to_owned(), cells, ..Row::default() }
+        Row { name: modifier.to_owned(), cells, ..Row::default() }
     };
     Table {
         class: "summary",
-        caption: "verdicts, one row a remedy".to_owned(),
-        first: "remedy",
+        caption: "verdicts, one row per modifier".to_owned(),
+        first: "modifier",
         heads: measures.iter().map(|measure| TableHead::plain(measure.title())).collect(),
-        rows: remedies(findings).into_iter().map(row).collect(),
+        rows: modifiers(findings).into_iter().map(row).collect(),
     }
 }
 
@@ -126,7 +126,7 @@ fn verdict(effect: &Effect) -> Cell {
         Verdict::Hurts => "words none",
         Verdict::NoEffectShown | Verdict::NotEnoughEvidence => "words",
     };
-    let medians = effect.base_median.zip(effect.remedy_median);
+    let medians = effect.base_median.zip(effect.modifier_median);
     let small = medians.map(|(before, after)| {
         (format!("{} → {}", median(effect, before), median(effect, after)), String::new())
     });
@@ -144,7 +144,7 @@ fn table(measure: Measure, effects: &[&Effect], solvable: bool) -> Table {
             |value: Option<f64>| value.map_or(NO_PAIR.to_owned(), |value| median(effect, value));
         let mut cells = vec![
             value(effect.base_median),
-            value(effect.remedy_median),
+            value(effect.modifier_median),
             effect.effect.map_or(NO_PAIR.to_owned(), |size| shown(measure, size)),
             interval(effect),
             p(effect),
@@ -152,15 +152,15 @@ fn table(measure: Measure, effects: &[&Effect], solvable: bool) -> Table {
         ];
         if solvable {
             cells.push(format!("{}/{}", effect.base_solved, effect.base_runs));
-            cells.push(format!("{}/{}", effect.remedy_solved, effect.remedy_runs));
+            cells.push(format!("{}/{}", effect.modifier_solved, effect.modifier_runs));
         }
         let cells = cells.into_iter().map(|cell| Cell::new(cell).with_class("")).collect();
-        Row { name: effect.remedy.clone(), cells, ..Row::default() }
+        Row { name: effect.modifier.clone(), cells, ..Row::default() }
     };
     Table {
         class: "runs",
-        caption: format!("effects on {}, one row a remedy", measure.title()),
-        first: "remedy",
+        caption: format!("effects on {}, one row per modifier", measure.title()),
+        first: "modifier",
         heads: heads.into_iter().map(TableHead::plain).collect(),
         rows: effects.iter().map(row).collect(),
     }

@@ -53,10 +53,13 @@ function plot(chart) {
       return label;
     };
     const decades = f.log && f.top - f.low > 2;
-    const fine = () => [1, 2, 5]
-      .flatMap((times) => Array.from({ length: 4 }, (_, at) =>
-        Math.log10(times) + Math.floor(f.low) + at))
-      .filter((mark) => mark >= f.low && mark <= f.top);
+    const fine = () => {
+      const round = [1, 2, 5]
+        .flatMap((times) => Array.from({ length: 4 }, (_, at) =>
+          Math.log10(times) + Math.floor(f.low) + at))
+        .filter((mark) => mark >= f.low && mark <= f.top);
+      return round.length > 1 ? round : ticks(10 ** f.low, 10 ** f.top, 5).map(Math.log10);
+    };
     const values = !f.log ? ticks(f.low, f.top, 6)
       : decades ? ticks(Math.ceil(f.low), f.top, 7).filter(Number.isInteger) : fine();
     for (const mark of values) {

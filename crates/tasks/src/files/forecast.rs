@@ -1,6 +1,6 @@
 //! Forecasting of a column of a CSV file.
 
-use super::input::{checksum, excerpt, read_text};
+use super::input::{checksum, data_file, excerpt, read_text};
 use crate::draw::{tensor, LONGEST};
 use crate::error::{bail, ensure, Error, Result};
 use crate::loss;
@@ -56,6 +56,7 @@ impl Forecast {
                 bail_config!("{NAME} {name}: expected 1 to {LONGEST}, got {count}");
             }
         }
+        data_file(data)?;
         let values = read(data, column)?;
         let (rows, fewest) = (values.len(), 10 + 2 * window.max(season));
         let path = data.display();
@@ -453,7 +454,7 @@ mod tests {
         }
         let missing = Forecast::open(Path::new("not/there.csv"), None, 5, 1);
         let missing = line(&missing.expect_err("must fail"));
-        assert!(missing.starts_with("not/there.csv: "), "{missing}");
+        assert_eq!(missing, "data not/there.csv: no such file or folder");
         Ok(())
     }
 }

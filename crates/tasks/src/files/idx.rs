@@ -4,7 +4,9 @@
 //! A file starts with big-endian u32: a magic number (two zero bytes, 8 for unsigned bytes, the
 //! number of axes) and the size of each axis. The bytes follow. Files may be compressed with gzip.
 
+use super::input::data_at;
 use crate::error::{bail, ensure, Error, Result};
+use crate::usage::bail_config;
 use flate2::read::MultiGzDecoder;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek};
@@ -59,11 +61,9 @@ impl Images {
 
     /// The training images and the test images of a folder.
     pub(super) fn read(folder: &Path) -> Result<[Self; 2]> {
-        ensure!(
-            folder.is_dir(),
-            "data: expected a folder of IDX files, found none at {}",
-            folder.display()
-        );
+        if !data_at(folder)?.is_dir() {
+            bail_config!("data {}: expected a folder of IDX files, found a file", folder.display());
+        }
         let [train_images, train_labels, test_images, test_labels] = FILES;
         Ok([
             Self::pair(folder, train_images, train_labels)?,
@@ -244,7 +244,7 @@ pub(crate) mod tests {
              .gz, found none"
         );
         fs::remove_dir_all(&folder.0)?;
-        assert_eq!(folder.error(), "data: expected a folder of IDX files, found none at DIR");
+        assert_eq!(folder.error(), "data DIR: no such file or folder");
         Ok(())
     }
 

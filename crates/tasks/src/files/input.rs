@@ -1,14 +1,41 @@
 //! Reading text files, quoting them in messages, and checksums.
 
 use crate::error::{Error, Result};
+use crate::usage::bail_config;
+use std::fs::{self, Metadata};
+use std::io::ErrorKind;
 use std::path::Path;
+
+/// What is at the path of the option `--data`.
+///
+/// # Errors
+/// A [`ConfigError`](crate::usage::ConfigError) if nothing is there.
+pub(super) fn data_at(path: &Path) -> Result<Metadata> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            bail_config!("data {}: no such file or folder", path.display())
+        }
+        found => found.map_err(|error| Error::io(path, error)),
+    }
+}
+
+/// Checks that the path of the option `--data` is a file.
+///
+/// # Errors
+/// A [`ConfigError`](crate::usage::ConfigError) if it is none.
+pub(super) fn data_file(path: &Path) -> Result<()> {
+    if data_at(path)?.is_dir() {
+        bail_config!("data {}: expected a file, found a folder", path.display());
+    }
+    Ok(())
+}
 
 /// Reads a file in UTF-8, without the byte order mark.
 ///
 /// # Errors
 /// With the path, if the file cannot be read or is not UTF-8.
 pub(super) fn read_text(path: &Path) -> Result<String> {
-    let bytes = std::fs::read(path).map_err(|error| Error::io(path, error))?;
+    let bytes = fs::read(path).map_err(|error| Error::io(path, error))?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let offset = error.utf8_error().valid_up_to();
         Error::data(format!(

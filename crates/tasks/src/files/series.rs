@@ -229,7 +229,7 @@ mod tests {
         let made = folder(4, 4)?;
         assert_eq!(
             error(&made, &made.0.join("Made_TEST.ts")),
-            "DIR/Made_TEST.ts: expected a folder or a file NAME_TRAIN.ts"
+            "data DIR/Made_TEST.ts: expected a folder or a file NAME_TRAIN.ts"
         );
         let test = made.0.join("Made_TEST.ts");
         fs::write(&test, "@classLabel true b a\n@data\n1,2:3,4:a\n")?;

@@ -1,6 +1,6 @@
 //! Character-level language modelling of any text.
 
-use super::input::{checksum, read_text};
+use super::input::{checksum, data_file, read_text};
 use super::ngram::Ngrams;
 use crate::draw::{check_length, one_hot};
 use crate::error::{ensure, Result};
@@ -76,6 +76,7 @@ impl Text {
     /// A [`ConfigError`](crate::usage::ConfigError) if the window is not 2 to 10,000,000. Others if
     /// the file cannot be read, is not UTF-8, or is too short.
     pub fn open(data: &Path, window: usize) -> Result<Self> {
+        data_file(data)?;
         let text = read_text(data)?;
         Self::new(&text, window).map_err(|error| error.within(data.display()))
     }

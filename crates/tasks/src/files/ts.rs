@@ -1,7 +1,8 @@
 //! Files of the UEA and UCR archives of time series, `.ts`.
 
-use super::input::{excerpt, read_text};
+use super::input::{data_at, excerpt, read_text};
 use crate::error::{bail, ensure, Error, Result};
+use crate::usage::bail_config;
 use std::path::{Path, PathBuf};
 
 /// The series and labels of one file.
@@ -27,11 +28,11 @@ impl Series {
 /// The training and test files of a data set. `data` is the training file `NAME_TRAIN.ts` or its
 /// folder. If the folder contains several training files, the one with the folder's name is taken.
 pub(super) fn files(data: &Path) -> Result<[PathBuf; 2]> {
-    let train = if data.is_dir() { in_folder(data)? } else { data.to_path_buf() };
+    let train = if data_at(data)?.is_dir() { in_folder(data)? } else { data.to_path_buf() };
     let name =
         train.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let Some(stem) = name.strip_suffix(TRAIN) else {
-        bail!("{}: expected a folder or a file NAME{TRAIN}", data.display())
+        bail_config!("data {}: expected a folder or a file NAME{TRAIN}", data.display())
     };
     let test = train.with_file_name(format!("{stem}_TEST.ts"));
     for path in [&train, &test] {

@@ -10,7 +10,7 @@ use ratatui::symbols::Marker;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Axis, Block, Chart, Dataset, Gauge, GraphType, Row, Table};
 use ratatui::Frame;
-use recurrent_report::numbers;
+use recurrent_report::numbers::short_loss;
 
 /// The number of decades below the largest norm that are shown. A curve ends where it lies deeper,
 /// and the map has its lowest colour there.
@@ -95,7 +95,7 @@ pub(super) fn draw(frame: &mut Frame, state: &ComparisonState, view: &ViewState)
 
 /// One row per run, with as many columns as fit.
 fn runs(frame: &mut Frame, area: Rect, runs_shown: &[&RunState], chosen: usize, steps: u64) {
-    let number = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.4}"));
+    let number = |value: Option<f64>| value.map_or("–".to_owned(), short_loss);
     let cells = |(place, run_state): (usize, &&RunState)| {
         [
             format!("{}{}", if place == chosen { "▸" } else { " " }, run_state.variant),
@@ -103,7 +103,7 @@ fn runs(frame: &mut Frame, area: Rect, runs_shown: &[&RunState], chosen: usize, 
             format!("{}/{steps}", run_state.step),
             number(Some(run_state.loss).filter(|loss| !loss.is_nan())),
             run_state.status.to_owned(),
-            run_state.half_life.map_or("–".to_owned(), numbers::steps),
+            run_state.half_life.clone().unwrap_or_else(|| "–".to_owned()),
             number(run_state.held_out),
             run_state.accuracy.map_or("–".to_owned(), |share| format!("{:.1} %", 100.0 * share)),
         ]
@@ -114,7 +114,7 @@ fn runs(frame: &mut Frame, area: Rect, runs_shown: &[&RunState], chosen: usize, 
     let step = (2 * steps.to_string().len() as u16 + 1).max(4);
     let heads = [" run", "seed", "step", "loss", "state", "half-life", "held-out", "accuracy"];
     let mut free = area.width;
-    let widths = [name, 4, step, 8, 10, 9, 8, 8].into_iter().map_while(|width| {
+    let widths = [name, 4, step, 8, 10, 14, 8, 8].into_iter().map_while(|width| {
         free = free.checked_sub(width)?;
         let constraint = Constraint::Length(width);
         free = free.saturating_sub(1);

@@ -22,7 +22,7 @@ fn state() -> Result<ComparisonState> {
     for step in 0..200 {
         if step % 50 == 0 {
             let profile = [sample::profile("lstm", "h", 3, step, 4.0 + step as f64)];
-            state.on_event(lanes[0], Event::Profiled { profiles: &profile, half_life: Some(4.0) });
+            state.on_event(lanes[0], Event::Profiled { profiles: &profile, decay: Some(0.1733) });
         }
         state.on_event(lanes[0], Event::Step(step + 1, 0.3 / (1.0 + step as f64)));
     }
@@ -58,9 +58,9 @@ fn everything_is_on_a_usual_screen() -> Result<()> {
     for words in [
         "adding, T = 100 · 1 of 6 runs · 0 s gone",
         "25 %, about 0 s left",
-        " run     seed step    loss     state      half-life held-out accuracy",
-        "▸lstm    3    200/400 0.0015   running    4.0       –        –",
-        " gru     4    0/400   –        running    –         –        –",
+        " run     seed step    loss     state      half-life      held-out accuracy",
+        "▸lstm    3    200/400 0.0015   running    4.0            –        –",
+        " gru     4    0/400   –        running    –              –        –",
         " vanilla 5    0/400   –        not solved –",
         "loss of lstm seed 3",
         "‖dL/dh‖ after 150 steps",
