@@ -16,7 +16,7 @@ pub enum LayerGraph {
         layer: Box<LayerGraph>,
         /// The connection, the same at every step. Its input is that of the layer. Its only field
         /// is the output: of the layer before, of both after.
-        connection: Equations,
+        connection: Box<Equations>,
     },
 }
 

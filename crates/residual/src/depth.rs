@@ -99,7 +99,7 @@ impl<L: Layer> Layer for Residual<L> {
     fn graph(&self) -> Result<LayerGraph> {
         Ok(LayerGraph::Connected {
             layer: Box::new(self.layer.graph()?),
-            connection: self.join.graph(self.input_size(), self.output_size())?,
+            connection: Box::new(self.join.graph(self.input_size(), self.output_size())?),
         })
     }
 
