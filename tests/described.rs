@@ -57,7 +57,8 @@ fn draw<'a>(rng: &mut impl Rng, cell: &'a Builder, values: &[Value<'a>]) -> Valu
     let mut value = || values[rng.random_range(0..values.len())];
     let (a, b) = (value(), value());
     let wide = a.width() > 1;
-    match rng.random_range(0..16) {
+    let part = rng.random_range(0..a.width().max(2) - 1);
+    match rng.random_range(0..18) {
         0 => a.sigmoid(),
         1 => a.tanh(),
         2 => a.relu(),
@@ -72,6 +73,8 @@ fn draw<'a>(rng: &mut impl Rng, cell: &'a Builder, values: &[Value<'a>]) -> Valu
         12 if wide => a.layer_norm(0.1),
         13 if wide => cell.product("square", a),
         14 => a * cell.weight("gain"),
+        15 if wide => a.rms_norm(0.1),
+        16 if wide => cell.product("narrow", a.layer_norm(0.1).slice(part, 2)),
         _ => 1.0 - a * 0.5,
     }
 }

@@ -254,8 +254,6 @@ struct Compiler {
     kept: Vec<usize>,
     temps: Vec<usize>,
     constants: Vec<u64>,
-    /// The values whose parts have gradients.
-    parts: Vec<NodeId>,
     taped: Vec<bool>,
     /// Of every node of the step.
     places: Vec<Place>,
@@ -271,8 +269,7 @@ impl Compiler {
             _ => None,
         };
         let constants: Vec<_> = adjoint.graph.nodes.iter().filter_map(constant).collect();
-        let mut parts: Vec<_> = adjoint.parts.iter().map(|(of, _)| *of).collect();
-        parts.dedup();
+        let parts = adjoint.parts.len();
         let mut compiler = Self {
             graph: graph.clone(),
             adjoint,
@@ -281,11 +278,10 @@ impl Compiler {
                 linears: graph.linears.len(),
                 weights: graph.weights.len(),
                 constants: constants.len(),
-                parts: parts.len(),
+                parts,
                 ..Slots::default()
             },
             constants,
-            parts,
             taped: vec![false; graph.linears.len()],
             sources: Vec::new(),
             saved: Vec::new(),
@@ -435,7 +431,7 @@ impl Compiler {
         let mut needed = vec![false; adjoint.graph.nodes.len()];
         let pieces = adjoint.linears.iter().chain(&adjoint.fields).flatten();
         let weights = adjoint.weights.iter().map(|(_, piece)| piece);
-        let parts = adjoint.parts.iter().map(|(_, piece)| piece);
+        let parts = adjoint.parts.iter().flat_map(|(_, pieces)| pieces);
         for piece in pieces.chain(&adjoint.input).chain(weights).chain(parts) {
             needed[piece.node] = true;
         }
@@ -474,7 +470,7 @@ impl Compiler {
                 Place::Leaf | Place::Temp => return None,
             },
             Node::PartsGrad { of } => {
-                (Slot::GradParts(self.parts.iter().position(|known| *known == of)?), 0)
+                (Slot::GradParts(self.adjoint.parts.iter().position(|(known, _)| *known == of)?), 0)
             }
             _ => return None,
         })
@@ -504,7 +500,7 @@ impl Compiler {
             reads_zoneout: (0..self.graph.fields.len()).map(|f| reads(Slot::Zoneout(f))).collect(),
             constants: self.constants.into_iter().map(f64::from_bits).collect(),
             parts: {
-                let widths = self.parts.iter().map(|&of| self.graph.widths[of]);
+                let widths = self.adjoint.parts.iter().map(|(of, _)| self.graph.widths[*of]);
                 widths.zip(fill_parts).collect()
             },
             taped: self.taped,
@@ -602,8 +598,9 @@ impl Compiler {
                     pieces.map(|piece| levels[piece.node].max(1)).max().unwrap_or(0) + 1
                 }
                 Node::PartsGrad { of } => {
-                    let pieces = adjoint.parts.iter().filter(|(part, _)| *part == of);
-                    pieces.map(|(_, piece)| levels[piece.node].max(1)).max().unwrap_or(1)
+                    let parts = adjoint.parts.iter().filter(|(part, _)| *part == of);
+                    let pieces = parts.flat_map(|(_, pieces)| pieces);
+                    pieces.map(|piece| levels[piece.node].max(1)).max().unwrap_or(1)
                 }
                 _ if adjoint.graph.is_computed(id) => {
                     operands.map(|id| levels[id]).max().unwrap_or(0).max(1)
@@ -682,11 +679,9 @@ impl Compiler {
         let fields = graph.fields.iter().copied().enumerate();
         let fields =
             fields.map(|(at, width)| (1, Slot::GradBefore(at), width, adjoint.fields[at].clone()));
-        let parts = self.parts.iter().enumerate().map(|(at, &of)| {
-            let pieces = adjoint.parts.iter().filter(|(part, _)| *part == of);
-            let pieces = pieces.map(|(_, piece)| *piece).collect();
-            (2, Slot::GradParts(at), graph.widths[of], pieces)
-        });
+        let parts = adjoint.parts.iter().enumerate();
+        let parts = parts
+            .map(|(at, (of, pieces))| (2, Slot::GradParts(at), graph.widths[*of], pieces.clone()));
         for (kind, slot, width, mut pieces) in linears.chain(fields).chain(parts) {
             // A gradient that a product is added to, or writes, is not copied there.
             let written = self.sources.iter().find(|source| source.grad == slot);

@@ -2,7 +2,9 @@
 
 use crate::{finite_difference, noise, Result};
 use candle_core::Tensor;
-use recurrent_core::description::{Adjoint, Binary, Graph, Node, NodeId, Piece, StepInput, Unary};
+use recurrent_core::description::{
+    Adjoint, Binary, Graph, Node, NodeId, Norm, Piece, StepInput, Unary,
+};
 
 const BATCH: usize = 2;
 
@@ -59,12 +61,14 @@ pub fn faults(adjoint: &Adjoint) -> Vec<(String, Adjoint)> {
     let mut faults = Vec::new();
     for id in (adjoint.forward..adjoint.graph.nodes.len()).filter(|&id| reached.nodes[id]) {
         let node = adjoint.graph.nodes[id];
-        let negated = match node {
-            Node::Binary(Binary::Add | Binary::Sub, ..) => 2,
-            Node::Binary(..) | Node::Unary(..) | Node::Sum(_) => 1,
-            _ => 0,
+        let negated: &[usize] = match node {
+            Node::Binary(Binary::Add | Binary::Sub, ..) => &[0, 1],
+            Node::Binary(..) | Node::Unary(..) | Node::Sum(_) => &[0],
+            // The sign of the value, operand 1, does not matter: it occurs twice.
+            Node::NormaliseGrad { .. } => &[0, 2],
+            _ => &[],
         };
-        for place in 0..negated {
+        for &place in negated {
             let name = format!("{node:?} with the sign of operand {place}");
             faults.push((name, with_negated_operand(adjoint, id, place)));
         }
@@ -76,7 +80,8 @@ pub fn faults(adjoint: &Adjoint) -> Vec<(String, Adjoint)> {
     }
     let fields = (0..adjoint.fields.len()).map(Target::Field);
     let linears = (0..adjoint.linears.len()).filter(|&linear| reached.linears[linear]);
-    for target in fields.chain(linears.map(Target::Linear)) {
+    let parts = (0..adjoint.parts.len()).map(Target::Parts);
+    for target in fields.chain(linears.map(Target::Linear)).chain(parts) {
         faults.extend(pieces_with_fault(adjoint, target));
     }
     faults
@@ -87,6 +92,7 @@ pub fn faults(adjoint: &Adjoint) -> Vec<(String, Adjoint)> {
 enum Target {
     Field(usize),
     Linear(usize),
+    Parts(usize),
 }
 
 impl Target {
@@ -94,6 +100,7 @@ impl Target {
         match self {
             Self::Field(index) => &mut adjoint.fields[index],
             Self::Linear(index) => &mut adjoint.linears[index],
+            Self::Parts(index) => &mut adjoint.parts[index].1,
         }
     }
 }
@@ -117,6 +124,10 @@ impl Reached {
                 continue;
             }
             open.extend(graph.operands(id));
+            if let Node::PartsGrad { of } = graph.nodes[id] {
+                let parts = adjoint.parts.iter().filter(|(part, _)| *part == of);
+                open.extend(parts.flat_map(|(_, pieces)| pieces).map(|piece| piece.node));
+            }
             let Node::SourceGrad { source } = graph.nodes[id] else { continue };
             for (linear, pieces) in adjoint.linears.iter().enumerate() {
                 if graph.products(linear).any(|(.., of)| of == source) {
@@ -140,6 +151,10 @@ fn others(node: Node) -> Vec<Node> {
             let others = Binary::ALL.into_iter().filter(|other| *other != own);
             others.map(|other| Node::Binary(other, a, b)).collect()
         }
+        Node::NormaliseGrad { norm, grad, value, scale } => {
+            let norm = Norm { centred: !norm.centred, ..norm };
+            vec![Node::NormaliseGrad { norm, grad, value, scale }]
+        }
         _ => Vec::new(),
     }
 }
@@ -159,7 +174,8 @@ fn with_negated_operand(adjoint: &Adjoint, id: NodeId, place: usize) -> Adjoint 
     let width = adjoint.graph.widths[operand];
     faulty.graph.nodes.insert(id, Node::Unary(Unary::Neg, operand));
     faulty.graph.widths.insert(id, width);
-    let lists = faulty.linears.iter_mut().chain(&mut faulty.fields);
+    let parts = faulty.parts.iter_mut().map(|(_, pieces)| pieces);
+    let lists = faulty.linears.iter_mut().chain(&mut faulty.fields).chain(parts);
     let pieces = lists.flatten().chain(&mut faulty.input);
     for piece in pieces.chain(faulty.weights.iter_mut().map(|(_, piece)| piece)) {
         piece.node = moved(piece.node);
@@ -173,6 +189,12 @@ fn with_operands(node: Node, operand: impl Fn(usize, NodeId) -> NodeId) -> Node 
         Node::Unary(function, a) => Node::Unary(function, operand(0, a)),
         Node::Sum(a) => Node::Sum(operand(0, a)),
         Node::Binary(function, a, b) => Node::Binary(function, operand(0, a), operand(1, b)),
+        Node::NormaliseGrad { norm, grad, value, scale } => Node::NormaliseGrad {
+            norm,
+            grad: operand(0, grad),
+            value: operand(1, value),
+            scale: operand(2, scale),
+        },
         other => other,
     }
 }

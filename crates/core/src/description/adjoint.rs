@@ -28,8 +28,8 @@ pub struct Adjoint {
     pub linears: Vec<Vec<Piece>>,
     /// The gradient of every field before the step, including that through products.
     pub fields: Vec<Vec<Piece>>,
-    /// The gradient of every value that has parts, through these: the value, and a piece of it.
-    pub parts: Vec<(NodeId, Piece)>,
+    /// The gradient of every value that has parts, through these: the value, and its pieces.
+    pub parts: Vec<(NodeId, Vec<Piece>)>,
     /// The gradient of the input, without that through products.
     pub input: Vec<Piece>,
     /// The gradients of the vectors of weights, for each example, without those through sums of
@@ -103,6 +103,13 @@ impl Adjoint {
         });
     }
 
+    fn add_part(&mut self, of: NodeId, piece: Piece) {
+        match self.parts.iter_mut().find(|(known, _)| *known == of) {
+            Some((_, pieces)) => pieces.push(piece),
+            None => self.parts.push((of, vec![piece])),
+        }
+    }
+
     /// a + b; a − y if b is −y, and a (1 − z) if b is −a z.
     fn sum(&mut self, a: NodeId, b: NodeId) -> NodeId {
         let Node::Unary(Unary::Neg, y) = self.graph.nodes[b] else {
@@ -141,10 +148,11 @@ impl Adjoint {
             Node::Sum(a) => self.add(grads, a, grad),
             // Its scale is a function of the same row: the gradient through it is part of this.
             Node::Normalise(norm, v, scale) => {
+                // A gradient with one column is that of all columns.
                 let grad = match self.graph.widths[grad] == width {
                     true => grad,
                     false => {
-                        self.parts.push((id, piece(0)));
+                        self.add_part(id, piece(0));
                         self.graph.intern(Node::PartsGrad { of: id }, width)
                     }
                 };
@@ -152,7 +160,7 @@ impl Adjoint {
                 let grad = self.graph.intern(through, width);
                 self.add(grads, v, grad);
             }
-            Node::Part { of, start } => self.parts.push((of, piece(start))),
+            Node::Part { of, start } => self.add_part(of, piece(start)),
             Node::Binary(function, a, b) => {
                 let (of_a, of_b) = match function {
                     Binary::Mul => (

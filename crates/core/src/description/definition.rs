@@ -200,9 +200,10 @@ impl BackwardEvaluation<'_> {
             Node::Grad { field, start } => self.grad[field].narrow(1, start, width)?,
             Node::SourceGrad { source } => self.source_grad(source)?,
             Node::PartsGrad { of } => {
-                let parts = self.adjoint.parts.iter().filter(|(part, _)| *part == of);
-                let pieces: Vec<_> = parts.map(|(_, piece)| *piece).collect();
-                self.assembled(&pieces, self.step.input.x.dim(0)?, width)?
+                let adjoint = self.adjoint;
+                let parts = adjoint.parts.iter().find(|(part, _)| *part == of);
+                let pieces = parts.map_or(&[][..], |(_, pieces)| pieces);
+                self.assembled(pieces, self.step.input.x.dim(0)?, width)?
             }
             Node::NormaliseGrad { norm, grad, value, scale } => {
                 let (grad, y) = (self.value(grad)?, self.value(value)?);
