@@ -103,7 +103,7 @@ impl Layout {
     pub(crate) fn new(program: &Program, extent: Extent, backward: bool) -> Self {
         let Extent { rows, steps, block, saved } = extent;
         let Program { graph, slots, sources, .. } = program;
-        let widest = graph.fields.iter().copied().max().unwrap_or(1);
+        let widest = graph.fields.iter().chain(&program.temps).copied().max().unwrap_or(1);
         let block_rows = block_rows(widest).min(rows);
         let nowhere = Address { region: Region::Work, base: 0, step: 0, first: 0, row: 0 };
         let addresses = vec![nowhere; slots.count()];
