@@ -52,7 +52,7 @@ pub enum Unary {
     Tanh,
     /// max(a, 0).
     Relu,
-    /// e^a.
+    /// e^a. Kernels bound a to the range in which e^a is a normal number.
     Exp,
     /// √a.
     Sqrt,
