@@ -83,10 +83,16 @@ fn names(cell: &RnnGraph) -> Vec<&str> {
     cell.cell.weights.iter().map(|(name, _)| name.as_str()).collect()
 }
 
-/// Whether a cell has weights of these names and these equations, whatever it calls a gate.
+/// Whether a cell has weights of these names and these equations, whatever it calls its values and
+/// in whatever order it has them.
 fn same(cell: &RnnGraph, expected: &[&str], equations: &Graph) -> bool {
-    let plain = |graph: &Graph| Graph { gates: Vec::new(), ..graph.clone() };
-    names(cell) == expected && plain(&cell.cell.graph) == plain(equations)
+    let own = &cell.cell.graph;
+    let sizes = |graph: &Graph| (graph.input, graph.fields.clone(), graph.weights.clone());
+    let text = |graph: &Graph| {
+        let unnamed = Graph { gates: Vec::new(), names: Vec::new(), ..graph.clone() };
+        unnamed.equations(cell.fields)
+    };
+    names(cell) == expected && sizes(own) == sizes(equations) && text(own) == text(equations)
 }
 
 /// Whether a cell has the equations of this configuration.
