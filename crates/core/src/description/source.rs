@@ -72,8 +72,8 @@ impl Adjoint {
     ///                    real *const *dw, real *dx, real *const *dstate)
     /// ```
     ///
-    /// `grad` are the gradients of the fields after the step. The function first computes all values
-    /// of the step again, also the few that no gradient needs. It writes the gradients of the input
+    /// `grad` are the gradients of the fields after the step. The function computes all values of
+    /// the step again, also the few that no gradient needs. It writes the gradients of the input
     /// and of the fields before the step, and adds those of the weights to `dw`, so that a caller
     /// can sum over examples and steps.
     pub fn c_source(&self) -> String {
