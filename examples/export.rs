@@ -21,7 +21,7 @@
 #[path = "own_cell.rs"]
 mod own_cell;
 
-use anyhow::{Context, Result};
+use anyhow::{bail, Context, Result};
 use candle_core::{safetensors, DType, Device, Tensor};
 use candle_nn::VarMap;
 use clap::Parser;

@@ -4,15 +4,16 @@
 
 use crate::kernel::cases;
 use candle_core::{DType, Device, Tensor, Var};
-use candle_nn::VarBuilder;
+use candle_nn::{VarBuilder, VarMap};
 use proptest::prelude::*;
 use rand::Rng;
 use recurrent::core::description::{Additions, Builder, StepInput, Value};
 use recurrent::core::init::{self, Gates, Init, Weights};
 use recurrent::core::{named_rng, HiddenState, LstmState, Params};
+use recurrent::layernorm::Norm;
 use recurrent::{
     Cell, CellConfig, Describe, Described, Execution, ForwardContext, GradientRecorder, Layer,
-    LayerId, Record, Rnn, Sequence,
+    LayerId, LayerNormLstmConfig, Record, RecurrentDropout, Rnn, Sequence,
 };
 use recurrent_testkit::{close, conform, noise, Case, Result, Tolerance};
 
@@ -97,7 +98,12 @@ impl Describe for RandomCell {
         let product = cell.product("square", c) * cell.weight("gain");
         let of_x = cell.product("narrow", cell.input().slice(1, 2));
         let of_c = cell.product("narrow", c.slice(1, 2));
-        let mut values = vec![h, c, x, a, b, d, e, product, of_x, of_c];
+        // A row that is normalised, and read whole and in part.
+        let normed = cell.product("square", h).layer_norm(0.1);
+        let part = cell.product("narrow", normed.slice(0, 2));
+        let whole = cell.product("square", normed);
+        let of_h = cell.product("narrow", cell.recurrent().slice(1, 2));
+        let mut values = vec![h, c, x, a, b, d, e, product, of_x, of_c, part, whole, of_h];
         for _ in 0..12 {
             let value = draw(&mut rng, cell, &values);
             values.push(value.tanh()); // bounded
@@ -145,7 +151,7 @@ fn vjp_agrees(seed: u64) -> Result<()> {
 /// Outputs, recorded gradients and gradients of weights and input of a layer.
 fn gradients(layer: &dyn Layer, xs: &Var, lengths: &[usize]) -> Result<Vec<(String, Tensor)>> {
     let recorder = GradientRecorder::new(Record::Gradients);
-    let context = ForwardContext::default().record(&recorder);
+    let context = ForwardContext::train(7, 3).record(&recorder);
     let sequence = Sequence::padded(xs.as_tensor().clone(), lengths)?;
     let ys = layer.run(&sequence, None, &context)?.0.into_values();
     let grads = (&ys * noise("loss", ys.dims())?)?.sum_all()?.backward()?;
@@ -166,6 +172,8 @@ fn gradients(layer: &dyn Layer, xs: &Var, lengths: &[usize]) -> Result<Vec<(Stri
 fn kernel_agrees(seed: u64, batch: usize, hidden: usize) -> Result<()> {
     let time = 6;
     let layer = Rnn::from_cell(Described::new(RandomCell::new(seed, hidden)?)?);
+    let dropout = RecurrentDropout { recurrent: 0.3, zoneout_h: 0.2, ..Default::default() };
+    let layer = if seed.is_multiple_of(2) { layer.with_recurrent_dropout(dropout)? } else { layer };
     assert!(layer.explain(DType::F64, &Device::Cpu).starts_with("described kernel"));
     let xs = Var::from_tensor(&noise(&format!("{seed} xs"), &[batch, time, INPUT])?)?;
     let lengths: Vec<_> = (0..batch).map(|row| 1 + (row * 5 + seed as usize) % time).collect();
@@ -194,6 +202,24 @@ proptest! {
         let agrees = kernel_agrees(seed, batch, hidden);
         agrees.map_err(|error| TestCaseError::fail(format!("{error:#}")))?;
     }
+}
+
+/// One unit: a row has one column, as all rows of a block would have as one.
+#[test]
+fn one_normalised_unit_agrees_with_replay() -> Result<()> {
+    for norm in [Norm::Layer, Norm::Rms] {
+        let config = LayerNormLstmConfig { norm, ..LayerNormLstmConfig::default() };
+        let vb = init::seeded(&VarMap::new(), 1, DType::F64, &Device::Cpu);
+        let layer = Rnn::new(INPUT, 1, &config, vb)?;
+        let xs = Var::from_tensor(&noise("xs", &[5, 6, INPUT])?)?;
+        let lengths = [6, 3, 6, 1, 5];
+        let found = gradients(&layer.clone().with_execution(Execution::Kernel), &xs, &lengths)?;
+        let expected = gradients(&layer.with_execution(Execution::Replay), &xs, &lengths)?;
+        for ((name, found), (_, expected)) in found.iter().zip(&expected) {
+            close(&format!("{norm:?}, {name}"), found, expected, Tolerance::Norm(1e-12))?;
+        }
+    }
+    Ok(())
 }
 
 /// Cells whose forms the zoo does not have.

@@ -53,7 +53,7 @@ pub enum Unary {
     Tanh,
     /// max(a, 0).
     Relu,
-    /// e^a.
+    /// e^a. Kernels bound a to the range in which e^a is a normal number.
     Exp,
     /// √a.
     Sqrt,

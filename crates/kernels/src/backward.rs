@@ -130,9 +130,19 @@ impl<F: KernelFloat> Chunk<'_, F> {
                 work[start..start + batch.rows * width].fill(F::ZERO);
             }
         }
-        let mut memory = Memory { tape: Tape::Read(tape), work: &mut *work, step: at };
+        let mut memory = Memory { tape: Tape::Read(tape), work: &mut work[..], step: at };
         for (stage, instructions) in backward.iter().zip(&*stages) {
             batch.run(layout, instructions, &mut memory, runs);
+            for &linear in &stage.completed {
+                let width = graph.linears[linear].width;
+                let start = address(Slot::GradLinear(linear)).start(at, 0);
+                let own = &mut memory.work[start..start + batch.rows * width];
+                let ended = own.chunks_exact_mut(width).zip(&*runs).filter(|(_, runs)| !**runs);
+                ended.for_each(|(d, _)| d.fill(F::ZERO));
+                if !recorded {
+                    flush_subnormals(own);
+                }
+            }
             for &index in &stage.products {
                 let source = sources[index];
                 let out = (address(source.grad), batch.rows * source.width);
@@ -153,15 +163,6 @@ impl<F: KernelFloat> Chunk<'_, F> {
                         begun = true;
                     }
                 }
-            }
-        }
-        for (index, linear) in graph.linears.iter().enumerate() {
-            let start = address(Slot::GradLinear(index)).start(at, 0);
-            let own = &mut work[start..start + batch.rows * linear.width];
-            let ended = own.chunks_exact_mut(linear.width).zip(&*runs).filter(|(_, runs)| !**runs);
-            ended.for_each(|(d, _)| d.fill(F::ZERO));
-            if !recorded {
-                flush_subnormals(own);
             }
         }
         for (field, (grad, &size)) in grad.iter_mut().zip(&graph.fields).enumerate() {

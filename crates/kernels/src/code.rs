@@ -60,7 +60,7 @@ impl<'g> Code<'g> {
         self.drafts.iter().any(|draft| draft.value == Some(node) && draft.to == Some(place))
     }
 
-    /// Replaces a function of two numbers by its one reader, where an instruction does both.
+    /// Fuses a function of two numbers into the one instruction that reads it.
     fn fuse(&mut self) {
         let mut at = 0;
         while at < self.drafts.len() {

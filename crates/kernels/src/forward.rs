@@ -1,7 +1,7 @@
 //! The forward pass of a chunk of examples.
 
 use crate::buffer::Buffer;
-use crate::program::Slot;
+use crate::program::{Program, Slot};
 use crate::step::{Batch, Pass};
 use crate::KernelFloat;
 use recurrent_core::{Bptt, TimeIndex};
@@ -80,13 +80,8 @@ impl<F: KernelFloat> Chunk<'_, F> {
             for t in first..last {
                 let all = self.set_runs(t, &mut pass.runs);
                 batch.step(&mut pass, &mut tape, t, [at, t - first]);
-                for (field, &size) in fields.iter().enumerate().filter(|_| !all) {
-                    let start = pass.layout.address(batch.program, Slot::Before(field));
-                    let start = start.start([at, 0], 0);
-                    for row in (0..rows).filter(|&row| !pass.runs[row]) {
-                        let own = start + row * size..start + (row + 1) * size;
-                        tape.copy_within(own, start + (rows + row) * size);
-                    }
+                if !all {
+                    self.keep_ended(&pass, &mut tape, at);
                 }
                 at += 1;
                 if !ys.is_empty() {
@@ -103,5 +98,24 @@ impl<F: KernelFloat> Chunk<'_, F> {
             state.copy_from_slice(batch.field(&pass.layout, &mut tape, field, at));
         }
         save.then_some(tape)
+    }
+
+    /// Keeps the state of examples that have ended before step `at` of the tape. Sets what products
+    /// multiply there to zero: it is no value of a sequence, and may be infinite.
+    fn keep_ended(&self, pass: &Pass<F>, tape: &mut [F], at: usize) {
+        let Program { graph, sources, .. } = self.batch.program;
+        let start = |slot| pass.layout.address(self.batch.program, slot).start([at, 0], 0);
+        for row in (0..self.batch.rows).filter(|&row| !pass.runs[row]) {
+            for (field, &size) in graph.fields.iter().enumerate() {
+                let from = start(Slot::Before(field)) + row * size;
+                tape.copy_within(from..from + size, start(Slot::After(field)) + row * size);
+            }
+            for source in sources {
+                if matches!(source.slot, Slot::Source(_) | Slot::Saved(_)) {
+                    let from = start(source.slot) + row * source.width;
+                    tape[from..from + source.width].fill(F::ZERO);
+                }
+            }
+        }
     }
 }

@@ -82,13 +82,16 @@ impl Stream for KernelStream {
     fn set_carry(&mut self, carry: &Carry) -> Result<()> {
         let Self { tape, pass, batch, kernel } = self;
         let fields = kernel.program.graph.fields.iter().zip(kernel.field_names);
-        for (index, (&size, name)) in fields.enumerate() {
+        let checked = fields.map(|(&size, name)| {
             let field = carry.field(name)?;
             if field.dims() != [*batch, size] {
                 bail!("stream carry {name}: expected ({batch}, {size}), got {:?}", field.dims())
             }
+            values::<f32>(&field.contiguous()?)
+        });
+        for (index, values) in checked.collect::<Result<Vec<_>>>()?.iter().enumerate() {
             let state = kernel.batch(*batch).field(&pass.layout, tape, index, 0);
-            state.copy_from_slice(&values::<f32>(&field.contiguous()?)?);
+            state.copy_from_slice(values);
         }
         Ok(())
     }

@@ -151,15 +151,15 @@ impl<F: KernelFloat> Interpreter<'_, '_, F> {
             let values = around.from(code.operands[index].start(step, first));
             Input { values, row, narrow: code.narrow[index] }
         };
-        // All rows as one, if they lie without gaps.
+        // Contiguous rows are one row.
         let (rows, width) = match code.dense || rows == 1 {
             true => (1, rows * code.width),
             false => (rows, code.width),
         };
         let room = Output { values: black_box(out), row: code.out.row, rows, width };
         match code.op {
-            Op::Copy => room.unary(read(0), |a| a),
-            Op::Accumulate => room.accumulate(read(0)),
+            Op::Copy => room.assign(read(0), |_, a| a),
+            Op::Accumulate => room.assign(read(0), |out, a| out + a),
             Op::Unary(function) => {
                 let a = read(0);
                 match function {
@@ -244,29 +244,26 @@ impl<F: KernelFloat> Output<'_, F> {
         &mut self.values[row * self.row..][..self.width]
     }
 
+    /// A function of the value there and the operand.
     #[inline(always)]
-    fn unary(mut self, a: Input<F>, f: impl Fn(F) -> F + Copy) {
+    fn assign(mut self, a: Input<F>, f: impl Fn(F, F) -> F + Copy) {
         for row in 0..self.rows {
             if a.narrow {
-                let value = f(a.value(row));
-                self.row(row).fill(value);
+                let a = a.value(row);
+                self.row(row).iter_mut().for_each(|out| *out = f(*out, a));
                 continue;
             }
             let a = a.row(row, self.width);
-            self.row(row).iter_mut().zip(a).for_each(|(out, a)| *out = f(*a));
+            self.row(row).iter_mut().zip(a).for_each(|(out, a)| *out = f(*out, *a));
         }
     }
 
+    /// The operand is as wide as the result.
     #[inline(always)]
-    fn accumulate(mut self, a: Input<F>) {
+    fn unary(mut self, a: Input<F>, f: impl Fn(F) -> F + Copy) {
         for row in 0..self.rows {
-            if a.narrow {
-                let value = a.value(row);
-                self.row(row).iter_mut().for_each(|out| *out += value);
-                continue;
-            }
             let a = a.row(row, self.width);
-            self.row(row).iter_mut().zip(a).for_each(|(out, a)| *out += *a);
+            self.row(row).iter_mut().zip(a).for_each(|(out, a)| *out = f(*a));
         }
     }
 
@@ -288,7 +285,7 @@ impl<F: KernelFloat> Output<'_, F> {
                     let (a, b) = (a.value(row), b.row(row, width));
                     out.iter_mut().zip(b).for_each(|(out, b)| *out = f(a, *b));
                 }
-                (true, true) => out.fill(f(a.value(row), b.value(row))),
+                (true, true) => unreachable!("a result is as wide as an operand"),
             }
         }
     }

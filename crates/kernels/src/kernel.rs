@@ -115,7 +115,7 @@ impl Engine for Kernel {
         let program = self.program(masks)?;
         Ok(Some(Arc::new(InferenceKernel {
             weights: Weights::new(&program.graph, params)?,
-            zoneout: (0..start.len()).map(|field| masks.zoneout(field)).collect(),
+            zoneout: zoneout(masks, start.len()),
             start: start.iter().map(values::<f32>).collect::<Result<_>>()?,
             field_names: self.field_names,
             program,
@@ -139,28 +139,23 @@ impl Engine for Kernel {
     }
 }
 
-/// The rows of some examples in all fields, and in one other tensor.
-type Parts<'a, F> = (Vec<&'a mut [F]>, &'a mut [F]);
+/// The rows of a chunk of examples in all fields, and in one other tensor.
+type ChunkSlices<'a, F> = (Vec<&'a mut [F]>, &'a mut [F]);
 
-/// Cuts fields and another tensor with `width` values an example into chunks of examples.
+/// Cuts fields, and another tensor with `width` values an example or none, into chunks of examples.
 fn cut<'a, F>(
     fields: &'a mut [Vec<F>],
     sizes: &[usize],
-    other: &'a mut [F],
-    width: usize,
+    (other, width): (&'a mut [F], usize),
     rows: &[Range<usize>],
-) -> Vec<Parts<'a, F>> {
-    fn first<'a, F>(rest: &mut &'a mut [F], count: usize) -> &'a mut [F] {
-        let count = count.min(rest.len());
-        let (first, others) = std::mem::take(rest).split_at_mut(count);
-        *rest = others;
-        first
-    }
-    let mut fields: Vec<_> = fields.iter_mut().map(|field| &mut field[..]).collect();
-    let mut other = other;
-    let chunk = |rows: &Range<usize>| {
-        let own = fields.iter_mut().zip(sizes).map(|(field, size)| first(field, rows.len() * size));
-        (own.collect(), first(&mut other, rows.len() * width))
+) -> Vec<ChunkSlices<'a, F>> {
+    let count = rows.first().map_or(1, |rows| rows.len());
+    let fields = fields.iter_mut().zip(sizes);
+    let mut fields: Vec<_> = fields.map(|(field, size)| field.chunks_mut(count * size)).collect();
+    let mut other = other.chunks_mut(count * width);
+    let chunk = |_: &Range<usize>| {
+        let own = fields.iter_mut().map(|field| field.next().unwrap_or_default());
+        (own.collect(), other.next().unwrap_or_default())
     };
     rows.iter().map(chunk).collect()
 }
@@ -180,13 +175,13 @@ impl Kernel {
         let output = sizes[0];
         let mask =
             inputs.masks.recurrent.as_ref().map(values::<F>).transpose()?.unwrap_or_default();
-        let zoneout = zoneout(inputs, sizes.len());
+        let zoneout = zoneout(&inputs.masks, sizes.len());
         let mut state = inputs.carry.iter().map(values::<F>).collect::<Result<Vec<_>>>()?;
         let mut ys = vec![F::ZERO; if outputs { batch * time * output } else { 0 }];
         let segment = inputs.segment.unwrap_or(steps).min(steps);
         let chunks: Vec<_> = with_values::<F, _>(&inputs.xs, |xs| {
             let rows = chunks(batch);
-            let parts = cut(&mut state, sizes, &mut ys, time * output, &rows);
+            let parts = cut(&mut state, sizes, (&mut ys, time * output), &rows);
             let work: Vec<_> = rows
                 .iter()
                 .zip(parts)
@@ -194,7 +189,7 @@ impl Kernel {
                     (chunk(&program, inputs, &weights, (&mask, &zoneout), xs, rows), parts)
                 })
                 .collect();
-            let run = |(chunk, (mut state, ys)): (Chunk<F>, Parts<F>)| {
+            let run = |(chunk, (mut state, ys)): (Chunk<F>, ChunkSlices<F>)| {
                 if !saved {
                     chunk.forward(0..steps, &mut state, ys, false);
                     return Vec::new();
@@ -234,13 +229,13 @@ impl Kernel {
         let (batch, time) = (inputs.time_index.batch(), inputs.time_index.time());
         let graph = &program.graph;
         let (sizes, output) = (&graph.fields, graph.fields[0]);
-        let zoneout = zoneout(inputs, sizes.len());
+        let zoneout = zoneout(&inputs.masks, sizes.len());
         let mut grad = output_grads.carry.iter().map(values::<F>).collect::<Result<Vec<_>>>()?;
         let mut dxs = vec![F::ZERO; if needs.xs { batch * time * graph.input } else { 0 }];
         let (matrices, empty) = (weights.backward(graph), accumulators.to_vec());
         let mut run_chunks = |xs: &[F], grad_ys: &[F]| -> Vec<_> {
             let rows = chunks(batch);
-            let parts = cut(&mut grad, sizes, &mut dxs, time * graph.input, &rows);
+            let parts = cut(&mut grad, sizes, (&mut dxs, time * graph.input), &rows);
             let work: Vec<_> = rows
                 .iter()
                 .zip(parts)
@@ -249,39 +244,42 @@ impl Kernel {
                     (chunk(program, inputs, weights, (mask, &zoneout), xs, rows), parts, segments)
                 })
                 .collect();
-            let run =
-                |(chunk, (mut grad, dxs), segments): (Chunk<F>, Parts<F>, &Vec<Segment<F>>)| {
-                    let mut accumulators = empty.clone();
-                    let mut grads = needs.params.then(|| WeightGrads::zeros(weights));
-                    let width = time * output;
-                    let first = chunk.batch.first;
-                    let grad_ys = grad_ys
-                        .get(first * width..(first + chunk.batch.rows) * width)
-                        .unwrap_or_default();
-                    let mut args = BackwardArgs {
-                        matrices: &matrices,
-                        grad_ys,
-                        grads: grads.as_mut(),
-                        dxs,
-                        accumulators: &mut accumulators,
-                    };
-                    for Segment { steps, saved } in segments.iter().rev() {
-                        match saved {
-                            SavedSegment::Tape(tape) => {
-                                chunk.backward(steps.clone(), tape, &mut grad, &mut args)
-                            }
-                            SavedSegment::Start(state) => {
-                                let mut state = state.clone();
-                                let mut state: Vec<_> =
-                                    state.iter_mut().map(|field| &mut field[..]).collect();
-                                let tape = chunk.forward(steps.clone(), &mut state, &mut [], true);
-                                let tape = tape.expect("it was asked for");
-                                chunk.backward(steps.clone(), &tape, &mut grad, &mut args);
-                            }
+            let run = |(chunk, (mut grad, dxs), segments): (
+                Chunk<F>,
+                ChunkSlices<F>,
+                &Vec<Segment<F>>,
+            )| {
+                let mut accumulators = empty.clone();
+                let mut grads = needs.params.then(|| WeightGrads::zeros(weights));
+                let width = time * output;
+                let first = chunk.batch.first;
+                let grad_ys = grad_ys
+                    .get(first * width..(first + chunk.batch.rows) * width)
+                    .unwrap_or_default();
+                let mut args = BackwardArgs {
+                    matrices: &matrices,
+                    grad_ys,
+                    grads: grads.as_mut(),
+                    dxs,
+                    accumulators: &mut accumulators,
+                };
+                for Segment { steps, saved } in segments.iter().rev() {
+                    match saved {
+                        SavedSegment::Tape(tape) => {
+                            chunk.backward(steps.clone(), tape, &mut grad, &mut args)
+                        }
+                        SavedSegment::Start(state) => {
+                            let mut state = state.clone();
+                            let mut state: Vec<_> =
+                                state.iter_mut().map(|field| &mut field[..]).collect();
+                            let tape = chunk.forward(steps.clone(), &mut state, &mut [], true);
+                            let tape = tape.expect("it was asked for");
+                            chunk.backward(steps.clone(), &tape, &mut grad, &mut args);
                         }
                     }
-                    (grads, accumulators)
-                };
+                }
+                (grads, accumulators)
+            };
             work.into_par_iter().map(run).collect()
         };
         let done = with_values::<F, _>(&inputs.xs, |xs| match &output_grads.outputs {
@@ -311,8 +309,8 @@ impl Kernel {
 }
 
 /// The zoneout of every field.
-fn zoneout(inputs: &SequenceInput, fields: usize) -> Vec<Option<Zoneout>> {
-    (0..fields).map(|field| inputs.masks.zoneout(field)).collect()
+fn zoneout(masks: &StepMasks, fields: usize) -> Vec<Option<Zoneout>> {
+    (0..fields).map(|field| masks.zoneout(field)).collect()
 }
 
 /// The examples of every chunk. It does not depend on the number of threads, so the bits of the

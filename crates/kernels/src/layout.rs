@@ -22,7 +22,7 @@ pub(crate) struct Address {
     base: usize,
     /// The distance between steps; 0: the same memory for all.
     step: usize,
-    /// The distance that the first row of a block advances: that of rows, or 0.
+    /// The distance between rows, or 0 for memory that every block of rows reuses.
     first: usize,
     /// The distance between rows; 0: the same values for all.
     pub(crate) row: usize,
@@ -47,7 +47,7 @@ pub(crate) struct Bound {
     pub(crate) operands: [Address; 3],
     /// Whether the operands have one column.
     pub(crate) narrow: [bool; 3],
-    /// Whether all rows lie without gaps.
+    /// Whether the rows are contiguous.
     pub(crate) dense: bool,
 }
 
@@ -103,8 +103,8 @@ impl Layout {
     pub(crate) fn new(program: &Program, extent: Extent, backward: bool) -> Self {
         let Extent { rows, steps, block, saved } = extent;
         let Program { graph, slots, sources, .. } = program;
-        let widest = graph.fields.iter().copied().max().unwrap_or(1);
-        let block_rows = block_rows(widest).min(rows);
+        let widest = graph.fields.iter().chain(&program.temps).copied().max().unwrap_or(1);
+        let block_rows = block_rows(widest).min(rows).max(1);
         let nowhere = Address { region: Region::Work, base: 0, step: 0, first: 0, row: 0 };
         let addresses = vec![nowhere; slots.count()];
         let layout = Self { addresses, tape: 0, work: 0, block_rows };
@@ -217,10 +217,12 @@ impl Layout {
             false => address.row == code.width,
         };
         let out = column(code.out, code.start);
-        let out_width = if matches!(code.op, Op::Sum | Op::Scale(_)) { 1 } else { code.width };
-        let whole = out.row == code.width && out_width == code.width;
-        let by_row = matches!(code.op, Op::Normalise(_) | Op::NormaliseGrad(_));
-        let dense = !by_row && whole && operands.iter().zip(&narrow).take(count).all(fits);
+        let one_column = matches!(code.op, Op::Sum | Op::Scale(_));
+        let out_width = if one_column { 1 } else { code.width };
+        // These read a row as a whole.
+        let by_row = one_column || matches!(code.op, Op::Normalise(_) | Op::NormaliseGrad(_));
+        let whole = !by_row && out.row == code.width;
+        let dense = whole && operands.iter().zip(&narrow).take(count).all(fits);
         Bound { op: code.op, out, width: code.width, out_width, operands, narrow, dense }
     }
 }

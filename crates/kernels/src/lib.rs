@@ -13,8 +13,8 @@
 //!           dW += dlinears_tᵀ v_t,  dx_t = Wᵀ dlinears_t       products over a block of steps
 //! ```
 //!
-//! Instructions run over blocks of rows whose values stay in the first-level cache. The batch is cut
-//! into chunks of examples that run independently.
+//! Instructions run over blocks of rows whose values stay in the first-level cache. The batch is
+//! cut into chunks of examples that run independently.
 //!
 //! Chunks do not depend on the number of threads, and their sums are added in order: the result has
 //! the same bits at any number of threads. They run in the current rayon pool. Large buffers are

@@ -186,6 +186,8 @@ pub(crate) struct Stage {
     /// gradients run after them.
     pub(crate) products: Vec<usize>,
     pub(crate) instructions: Vec<Instruction>,
+    /// Backward: the sums of products whose gradients the instructions complete.
+    pub(crate) completed: Vec<usize>,
 }
 
 /// The left side of products, other than the input.
@@ -195,8 +197,9 @@ pub(crate) struct Source {
     /// The slot that holds it.
     pub(crate) slot: Slot,
     pub(crate) width: usize,
-    /// The slot of the gradient through the products, and whether they are added to what is there.
+    /// The slot of its gradient through the products.
     pub(crate) grad: Slot,
+    /// Whether the products add to that slot.
     pub(crate) adds: bool,
 }
 
@@ -296,16 +299,15 @@ impl Compiler {
         compiler
     }
 
-    /// The stage in which each node and each sum of products is computed; leaves are there before
-    /// the first, which is stage 1.
+    /// The level of each node and each sum of products: the stage that computes it. Leaves have
+    /// level 0.
     fn set_levels(&mut self) {
         for id in 0..self.graph.nodes.len() {
             let level = match self.graph.nodes[id] {
                 Node::Linear { linear, .. } => {
                     let sources = self.graph.products(linear).map(|(.., source)| source);
                     let sources = sources.filter(|&source| !self.graph.is_input(source));
-                    // A part of a leaf is copied in the first stage, a whole field is read in
-                    // place.
+                    // The first stage copies a slice of a leaf; a whole field is read in place.
                     let ready = |source: NodeId| match self.whole_field(source) {
                         Some(_) => 0,
                         None => self.levels[source].max(1),
@@ -334,7 +336,7 @@ impl Compiler {
         }
     }
 
-    /// Whether a node is read where it is, or where the whole of it is.
+    /// Whether no instruction computes a node.
     fn is_leaf(&self, id: NodeId) -> bool {
         !self.graph.is_computed(id)
     }
@@ -366,7 +368,7 @@ impl Compiler {
             let width = self.graph.widths[node];
             let slot = match (self.whole_field(node), self.places[node]) {
                 (Some(field), _) => Slot::Before(field),
-                (None, Place::Slot(slot @ Slot::After(_))) => slot,
+                (None, Place::Slot(slot @ (Slot::After(_) | Slot::Saved(_)))) => slot,
                 (None, _) => Slot::Source(self.sources.len()),
             };
             if matches!(slot, Slot::Source(_)) && self.places[node] == Place::Temp {
@@ -411,8 +413,7 @@ impl Compiler {
         self.saved.push(self.graph.widths[id]);
     }
 
-    /// Whether the backward pass computes a value again rather than reading it: sums and products
-    /// of values that it has.
+    /// Whether the backward pass recomputes a value: a sum or product of values that it reads.
     fn is_cheap(&self, id: NodeId) -> bool {
         let cheap = matches!(
             self.graph.nodes[id],
@@ -493,16 +494,14 @@ impl Compiler {
         let source = |node: NodeId| self.sources.iter().position(|source| source.node == node);
         let products = (0..self.graph.linears.len())
             .map(|linear| self.graph.products(linear).map(|(.., node)| source(node)).collect());
+        let part_widths = self.adjoint.parts.iter().map(|(of, _)| self.graph.widths[*of]);
         Program {
             products: products.collect(),
             reads_input: reads(Slot::Input),
             reads_mask: reads(Slot::Mask),
             reads_zoneout: (0..self.graph.fields.len()).map(|f| reads(Slot::Zoneout(f))).collect(),
             constants: self.constants.into_iter().map(f64::from_bits).collect(),
-            parts: {
-                let widths = self.adjoint.parts.iter().map(|(of, _)| self.graph.widths[*of]);
-                widths.zip(fill_parts).collect()
-            },
+            parts: part_widths.zip(fill_parts).collect(),
             taped: self.taped,
             grad_input: !self.adjoint.input.is_empty(),
             graph: self.graph,
@@ -527,11 +526,9 @@ impl Compiler {
         for (id, place) in self.places.iter().enumerate() {
             needed[id] |= matches!(place, Place::Slot(Slot::Saved(_)));
         }
-        for id in (0..needed.len()).rev().filter(|&id| needed[id]).collect::<Vec<_>>() {
-            let mut all = vec![id];
-            while let Some(id) = all.pop() {
-                needed[id] = true;
-                all.extend(graph.operands(id).filter(|&operand| !needed[operand]));
+        for id in (0..needed.len()).rev() {
+            if needed[id] {
+                graph.operands(id).for_each(|operand| needed[operand] = true);
             }
         }
         let last = self.levels.iter().copied().max().unwrap_or(0).max(1);
@@ -575,14 +572,14 @@ impl Compiler {
                 _ => self.leaf(&graph, id),
             };
             let instructions = code.finish(&self.slots, read, &mut temps);
-            stages.push(Stage { products, instructions });
+            stages.push(Stage { products, instructions, completed: Vec::new() });
         }
         self.temps = temps;
         stages
     }
 
-    /// The stage of the derivative in which each node is computed; gradients and values of the step
-    /// are there before the first, which is stage 1.
+    /// The level of each node of the derivative: the stage that computes it. Gradients and values
+    /// of the step have level 0.
     fn backward_levels(&self) -> Vec<usize> {
         let adjoint = &self.adjoint;
         let mut levels: Vec<usize> = Vec::new();
@@ -641,8 +638,7 @@ impl Compiler {
         kept
     }
 
-    /// The gradient of a field through products is added to its other gradients by the product
-    /// itself, where these are there before it.
+    /// Lets products add to the gradient of a field in place, if all its other terms are complete.
     fn add_products_in_place(&mut self, levels: &[usize]) {
         for source in &mut self.sources {
             let Slot::Before(field) = source.slot else { continue };
@@ -753,7 +749,11 @@ impl Compiler {
                 None => self.leaf(graph, id),
             };
             let instructions = code.finish(&self.slots, read, &mut temps);
-            stages.push(Stage { products, instructions });
+            let last = |pieces: &[Piece]| pieces.iter().map(|p| levels[p.node].max(1)).max();
+            let completed = (0..graph.linears.len())
+                .filter(|&linear| last(&adjoint.linears[linear]) == Some(level))
+                .collect();
+            stages.push(Stage { products, instructions, completed });
         }
         self.temps = temps;
         (stages, fills)

@@ -36,7 +36,7 @@ pub(crate) struct Pass<F: KernelFloat> {
 impl<F: KernelFloat> Batch<'_, F> {
     /// A pass of `stages`, with the values that are the same at every step.
     pub(crate) fn pass(&self, extent: Extent, backward: bool, stages: &[Stage]) -> Pass<F> {
-        let Program { graph, constants, .. } = self.program;
+        let Program { constants, .. } = self.program;
         let layout = Layout::new(self.program, extent, backward);
         let mut pass = Pass {
             stages: layout.bind(stages),
@@ -60,7 +60,6 @@ impl<F: KernelFloat> Batch<'_, F> {
         for (index, value) in constants.iter().enumerate() {
             put(Slot::Constant(index), &[F::from_f64(*value)]);
         }
-        debug_assert!(graph.fields.len() == self.zoneout.len());
         pass
     }
 

@@ -61,7 +61,7 @@ impl Graph {
                 let grad = Node::SourceGrad { source: id };
                 let grad = adjoint.graph.intern(grad, self.widths[id]);
                 match self.nodes[id] {
-                    // A piece of its own, which a product can add to the others.
+                    // A separate piece, so that the product can add to it in place.
                     Node::Field { .. } => adjoint.back(&mut grads, &tracked, id, grad),
                     _ => adjoint.add(&mut grads, id, grad),
                 }
@@ -126,13 +126,13 @@ impl Adjoint {
         self.graph.binary(Binary::Mul, a, rest)
     }
 
-    /// Whether a product multiplies `id` whose gradient is not zero.
+    /// Whether a sum of products with a gradient multiplies `id`.
     fn is_multiplied(&self, id: NodeId) -> bool {
         let reached = (0..self.linears.len()).filter(|&linear| !self.linears[linear].is_empty());
         reached.into_iter().any(|linear| self.graph.products(linear).any(|(.., of)| of == id))
     }
 
-    /// Hands the gradient of `id` to what it depends on.
+    /// Propagates the gradient of `id` to its operands.
     fn back(&mut self, grads: &mut [Option<NodeId>], tracked: &[bool], id: NodeId, grad: NodeId) {
         let width = self.graph.widths[id];
         let piece = |start| Piece { start, width, node: grad };

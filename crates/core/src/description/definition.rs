@@ -55,7 +55,7 @@ impl<'a> Evaluation<'a> {
             Node::Linear { linear, start } => columns(&self.linear(linear)?, start)?,
             Node::Unary(function, a) => unary(function, &self.value(a)?)?,
             Node::Binary(function, a, b) => match self.masked(function, a, b) {
-                Some(masked) => masked,
+                Some(masked) => masked?,
                 None => binary(function, &self.value(a)?, &self.value(b)?)?,
             },
             Node::Sum(a) => self.value(a)?.sum_keepdim(1)?,
@@ -81,12 +81,16 @@ impl<'a> Evaluation<'a> {
         Ok(value)
     }
 
-    /// The masked output, if that is what a product of nodes is.
-    fn masked(&self, function: Binary, a: NodeId, b: NodeId) -> Option<Tensor> {
-        let is_masked = function == Binary::Mul
-            && matches!(self.graph.nodes[a], Node::Field { field: 0, start: 0 })
-            && matches!(self.graph.nodes[b], Node::Mask { start: 0 });
-        self.input.masked.filter(|_| is_masked).cloned()
+    /// The masked output, or columns of it, if a ∘ b is h ∘ mask.
+    fn masked(&self, function: Binary, a: NodeId, b: NodeId) -> Option<Result<Tensor>> {
+        match (function, self.graph.nodes[a], self.graph.nodes[b]) {
+            (Binary::Mul, Node::Field { field: 0, start }, Node::Mask { start: same })
+                if start == same =>
+            {
+                Some(self.input.masked?.narrow(1, start, self.graph.widths[a]))
+            }
+            _ => None,
+        }
     }
 
     fn linear(&mut self, index: usize) -> Result<Tensor> {
