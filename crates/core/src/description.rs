@@ -24,12 +24,13 @@
 //!
 //! From the graph come the definition in candle's operations ([`Graph::step`]), the gates, the
 //! vector-Jacobian product ([`Adjoint::vjp`]), the derivative as a graph of its own
-//! ([`Graph::adjoint`]), the equations as text ([`Graph::equations`]), and the kernels of
-//! `recurrent-kernels`.
+//! ([`Graph::adjoint`]), the equations as text ([`Graph::equations`]), both as source text in C
+//! ([`Graph::c_source`], [`Adjoint::c_source`]), and the kernels of `recurrent-kernels`.
 
 mod adjoint;
 mod builder;
 mod definition;
+mod source;
 #[cfg(test)]
 mod tests;
 mod text;
