@@ -1,6 +1,8 @@
 //! Every kernel against the replay of its cell's `step`: outputs, carry, all gradients and the
 //! recorder, over random shapes.
 
+mod teams;
+
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::{VarBuilder, VarMap};
 use proptest::prelude::*;
@@ -199,9 +201,8 @@ fn compare<K: CellConfig>(config: &K, shape: &Shape, amplified: f64) -> Result<(
 /// The smallest norm to which an error is relative.
 const FLOOR: f64 = 1e-3;
 
-/// The same cases in every run, so that no test fails by chance. `PROPTEST_RNG_SEED` and
+/// Sixty cases, the same in every run, so that no test fails by chance. `PROPTEST_RNG_SEED` and
 /// `PROPTEST_CASES` select others.
-/// Sixty cases, the same in every run; the environment may ask for others.
 pub(crate) fn cases() -> ProptestConfig {
     let mut config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
     if std::env::var_os("PROPTEST_CASES").is_none() {

@@ -171,15 +171,22 @@ impl Zoneout {
         Self { rate, key: step_key.map(key) }
     }
 
-    /// k of every unit of example `row` at step `step`, counted from 0: 0 or 1 in training, the
-    /// rate in evaluation.
+    /// k of the units from `first` on of example `row` at step `step`, all counted from 0: 0 or 1
+    /// in training, the rate in evaluation.
     #[inline(always)]
-    pub fn fill<F: Copy>(&self, step: usize, row: usize, k: &mut [F], from: impl Fn(f64) -> F) {
+    pub fn fill<F: Copy>(
+        &self,
+        step: usize,
+        row: usize,
+        first: usize,
+        k: &mut [F],
+        from: impl Fn(f64) -> F,
+    ) {
         let (zero, one) = (from(0.0), from(1.0));
         let Some(key) = self.key else { return k.fill(from(self.rate)) };
         let threshold = (self.rate * 2f64.powi(32)) as u64;
         let start = mix(mix(key.wrapping_add(step as u64)).wrapping_add(row as u64));
-        for (unit, k) in k.iter_mut().enumerate() {
+        for (unit, k) in (first..).zip(k) {
             // The unit-th output of a SplitMix64 generator that starts there.
             let drawn =
                 mix(start.wrapping_add((unit as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15))) >> 32;
@@ -193,7 +200,7 @@ impl Zoneout {
     /// Those of candle.
     pub fn at(&self, step: usize, batch: usize, size: usize, like: &Tensor) -> Result<Tensor> {
         let mut k = vec![0f64; batch * size];
-        k.chunks_exact_mut(size).enumerate().for_each(|(row, k)| self.fill(step, row, k, |k| k));
+        k.chunks_exact_mut(size).enumerate().for_each(|(row, k)| self.fill(step, row, 0, k, |k| k));
         Tensor::from_vec(k, (batch, size), like.device())?.to_dtype(like.dtype())
     }
 }
@@ -208,7 +215,7 @@ mod tests {
             Zoneout::new(0.3, Some(StepKey { seed: 1, step: 2 }), LayerId::default(), "h");
         let k = |step, row| {
             let mut k = [0.0; 1000];
-            zoneout.fill(step, row, &mut k, |k| k);
+            zoneout.fill(step, row, 0, &mut k, |k| k);
             k
         };
         assert_eq!(k(3, 4), k(3, 4));
@@ -223,7 +230,7 @@ mod tests {
         assert!((kept / 2e5 - 0.3).abs() < 0.005, "{kept}");
         let evaluated = Zoneout::new(0.3, None, LayerId::default(), "h");
         let mut k = [0.0; 3];
-        evaluated.fill(7, 7, &mut k, |k| k);
+        evaluated.fill(7, 7, 0, &mut k, |k| k);
         assert_eq!(k, [0.3; 3]);
     }
 

@@ -1,28 +1,59 @@
 //! Truncated BPTT and clipping of dL/dh_t, for one chunk of examples.
 
+use crate::backward::put_columns;
 use crate::forward::Chunk;
+use crate::share::Channel;
 use crate::KernelFloat;
 use recurrent_core::{Float, HiddenGradClip};
+use std::borrow::Cow;
 
 impl<F: KernelFloat> Chunk<'_, F> {
+    /// The whole rows of the gradient of a field, of which `own` is the share of this member. It is
+    /// handed over at place `at`.
+    pub(crate) async fn whole_grad<'g>(
+        &self,
+        field: usize,
+        at: usize,
+        own: &'g [F],
+    ) -> Cow<'g, [F]> {
+        let Some(exchange) = self.batch.exchange else { return Cow::Borrowed(own) };
+        let share = self.batch.share;
+        let channel = self.batch.program.channel(Channel::Grad(field));
+        exchange.put(share.index, channel, at, own);
+        exchange.count(share.index);
+        exchange.others(share.index).await;
+        let size = self.batch.program.graph.fields[field];
+        let mut whole = vec![F::ZERO; self.batch.rows * size];
+        for member in share.all() {
+            let values = exchange.get(member.index, channel, at);
+            put_columns(&mut whole, size, member.of(size), &values);
+        }
+        Cow::Owned(whole)
+    }
+
     /// Clips dL/dh after step `t`, of the examples that run there.
-    pub(crate) fn clip_hidden_grad(&self, t: usize, dh: &mut [F]) {
+    pub(crate) async fn clip_hidden_grad(&self, t: usize, dh: &mut [F]) {
         let Some(bound) = self.bptt.clip else { return };
         let output = self.batch.program.graph.fields[0];
-        for (row, dh) in dh.chunks_exact_mut(output).enumerate() {
+        let own = self.batch.share.of(output);
+        let mut whole = self.whole_grad(0, 2 * t + 1, dh).await.into_owned();
+        let rows = whole.chunks_exact_mut(output).zip(dh.chunks_exact_mut(own.len()));
+        for (row, (whole, dh)) in rows.enumerate() {
             if t < self.time_index.len(self.batch.first + row) {
-                clip(dh, bound);
+                clip(whole, bound);
+                dh.copy_from_slice(&whole[own.clone()]);
             }
         }
     }
 
     /// Sets the gradient of the state before step `t` to zero where backpropagation is truncated.
-    pub(crate) fn truncate(&self, t: usize, grad: &mut [&mut [F]]) {
+    pub(crate) fn truncate(&self, t: usize, grad: &mut [Vec<F>]) {
         if self.bptt.truncation.is_none() {
             return;
         }
         for (grad, &size) in grad.iter_mut().zip(&self.batch.program.graph.fields) {
-            for (row, grad) in grad.chunks_exact_mut(size).enumerate() {
+            let own = self.batch.share.of(size).len();
+            for (row, grad) in grad.chunks_exact_mut(own).enumerate() {
                 if self.bptt.ends(t, self.time_index.len(self.batch.first + row)) {
                     grad.fill(F::ZERO);
                 }

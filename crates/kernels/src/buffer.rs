@@ -76,13 +76,6 @@ impl<F: KernelFloat> Buffer<F> {
         let start = memory.as_ptr().align_offset(LINE).min(size - len);
         Self { memory, start, len }
     }
-
-    /// `len` times `value`.
-    pub(crate) fn filled(len: usize, value: F) -> Self {
-        let mut buffer = Self::recycled(len);
-        buffer.fill(value);
-        buffer
-    }
 }
 
 impl<F: KernelFloat> Drop for Buffer<F> {

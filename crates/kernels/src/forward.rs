@@ -6,6 +6,7 @@ use crate::step::{Batch, Pass};
 use crate::KernelFloat;
 use recurrent_core::{Bptt, TimeIndex};
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 /// The approximate number of rows (examples times steps) that are projected at once: few enough to
 /// stay in the second-level cache until their steps run.
@@ -53,22 +54,21 @@ impl<F: KernelFloat> Chunk<'_, F> {
         runs.iter().all(|runs| *runs)
     }
 
-    /// Runs `steps`, from and to `state`. Writes the outputs `(rows, time, output)` unless `ys` is
-    /// empty; returns the tape if `save`.
-    pub(crate) fn forward(
+    /// Runs `steps`, from and to `state`, and returns their tape, whole if `save`. Writes the
+    /// outputs `(rows, time, output)` if they are wanted.
+    pub(crate) async fn forward(
         &self,
         steps: Range<usize>,
-        state: &mut [&mut [F]],
-        ys: &mut [F],
+        state: &mut [Vec<F>],
+        ys: Option<&Mutex<&mut [F]>>,
         save: bool,
-    ) -> Option<Buffer<F>> {
+    ) -> Buffer<F> {
         let batch = &self.batch;
-        let (fields, rows) = (&batch.program.graph.fields, batch.rows);
-        let output = fields[0];
-        let block = BLOCK_ROWS.div_ceil(rows).min(steps.len());
+        let block = BLOCK_ROWS.div_ceil(batch.rows).min(steps.len());
         let mut pass = batch.forward_pass(if save { steps.len() } else { block }, block, save);
         let mut tape = batch.tape(&pass, state);
         let mut at = 0;
+        batch.hand_over_state(&pass.layout, &tape, steps.start, at);
         for first in steps.clone().step_by(block) {
             let last = (first + block).min(steps.end);
             if !save && at > 0 {
@@ -79,41 +79,62 @@ impl<F: KernelFloat> Chunk<'_, F> {
             batch.project(&mut pass, &mut tape, at, last - first);
             for t in first..last {
                 let all = self.set_runs(t, &mut pass.runs);
-                batch.step(&mut pass, &mut tape, t, [at, t - first]);
+                batch.step(&mut pass, &mut tape, t, [at, t - first]).await;
                 if !all {
                     self.keep_ended(&pass, &mut tape, at);
                 }
                 at += 1;
-                if !ys.is_empty() {
-                    let h = &*batch.field(&pass.layout, &mut tape, 0, at);
-                    for (row, h) in h.chunks_exact(output).enumerate() {
-                        if let Some(range) = self.row_range(row, t, output) {
-                            ys[range].copy_from_slice(h);
-                        }
-                    }
-                }
+                batch.hand_over_state(&pass.layout, &tape, t + 1, at);
+            }
+            if let Some(ys) = ys {
+                let mut ys = ys.lock().unwrap_or_else(PoisonError::into_inner);
+                self.put_outputs(&pass, &mut tape, first..last, at, &mut ys);
             }
         }
         for (field, state) in state.iter_mut().enumerate() {
             state.copy_from_slice(batch.field(&pass.layout, &mut tape, field, at));
         }
-        save.then_some(tape)
+        tape
+    }
+
+    /// Writes the outputs of `steps`, which end before step `at` of the tape.
+    fn put_outputs(
+        &self,
+        pass: &Pass<F>,
+        tape: &mut [F],
+        steps: Range<usize>,
+        at: usize,
+        ys: &mut [F],
+    ) {
+        let output = self.batch.program.graph.fields[0];
+        let own = self.batch.share.of(output);
+        let first = at - steps.len();
+        for (step, t) in steps.enumerate() {
+            let h = &*self.batch.field(&pass.layout, tape, 0, first + step + 1);
+            for (row, h) in h.chunks_exact(own.len()).enumerate() {
+                if let Some(range) = self.row_range(row, t, output) {
+                    ys[range][own.clone()].copy_from_slice(h);
+                }
+            }
+        }
     }
 
     /// Keeps the state of examples that have ended before step `at` of the tape. Sets what products
     /// multiply there to zero: it is no value of a sequence, and may be infinite.
     fn keep_ended(&self, pass: &Pass<F>, tape: &mut [F], at: usize) {
         let Program { graph, sources, .. } = self.batch.program;
-        let start = |slot| pass.layout.address(self.batch.program, slot).start([at, 0], 0);
+        let address = |slot| pass.layout.address(self.batch.program, slot);
         for row in (0..self.batch.rows).filter(|&row| !pass.runs[row]) {
-            for (field, &size) in graph.fields.iter().enumerate() {
-                let from = start(Slot::Before(field)) + row * size;
-                tape.copy_within(from..from + size, start(Slot::After(field)) + row * size);
+            for field in 0..graph.fields.len() {
+                let (before, after) = (address(Slot::Before(field)), address(Slot::After(field)));
+                let from = before.start([at, 0], row);
+                tape.copy_within(from..from + before.row, after.start([at, 0], row));
             }
             for source in sources {
                 if matches!(source.slot, Slot::Source(_) | Slot::Saved(_)) {
-                    let from = start(source.slot) + row * source.width;
-                    tape[from..from + source.width].fill(F::ZERO);
+                    let own = address(source.slot);
+                    let from = own.start([at, 0], row);
+                    tape[from..from + own.row].fill(F::ZERO);
                 }
             }
         }

@@ -107,9 +107,11 @@ impl<F: KernelFloat> Packed<F> {
         Self { panels, rows, columns, width }
     }
 
-    /// Zeros in the same shape.
-    pub(crate) fn zeros(&self) -> Self {
-        Self { panels: Buffer::filled(self.panels.len(), F::ZERO), ..*self }
+    /// Zeros.
+    pub(crate) fn zeros(rows: usize, columns: usize) -> Self {
+        let mut zeros = Self::recycled(rows, columns);
+        zeros.panels.fill(F::ZERO);
+        zeros
     }
 
     /// Packs the matrix in `values`.
@@ -132,11 +134,6 @@ impl<F: KernelFloat> Packed<F> {
             }
         }
         packed
-    }
-
-    /// Adds a matrix of the same shape.
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.panels.iter_mut().zip(&*other.panels).for_each(|(mine, other)| *mine += *other);
     }
 
     /// The transpose, row-major.
@@ -245,7 +242,20 @@ enum InitialSum<'a, F> {
 /// # Panics
 /// If a slice is too short.
 pub(crate) fn add_product<F: KernelFloat>(out: Output<F>, a: Lhs<F>, b: &Packed<F>) {
-    Arch::new().dispatch(Product { out, a, b, initial: InitialSum::Output });
+    add_partial_product(out, a, b, 0..b.rows);
+}
+
+/// out += a · b, where a has some of the columns alone: those of `rows`, the rows of b.
+///
+/// # Panics
+/// If a slice is too short.
+pub(crate) fn add_partial_product<F: KernelFloat>(
+    out: Output<F>,
+    a: Lhs<F>,
+    b: &Packed<F>,
+    rows: Range<usize>,
+) {
+    Arch::new().dispatch(Product { out, a, b, rows, initial: InitialSum::Output });
 }
 
 /// out = a · b.
@@ -253,7 +263,20 @@ pub(crate) fn add_product<F: KernelFloat>(out: Output<F>, a: Lhs<F>, b: &Packed<
 /// # Panics
 /// If a slice is too short.
 pub(crate) fn set_product<F: KernelFloat>(out: Output<F>, a: Lhs<F>, b: &Packed<F>) {
-    Arch::new().dispatch(Product { out, a, b, initial: InitialSum::Zero });
+    set_partial_product(out, a, b, 0..b.rows);
+}
+
+/// out = a · b, where a has some of the columns alone: those of `rows`, the rows of b.
+///
+/// # Panics
+/// If a slice is too short.
+pub(crate) fn set_partial_product<F: KernelFloat>(
+    out: Output<F>,
+    a: Lhs<F>,
+    b: &Packed<F>,
+    rows: Range<usize>,
+) {
+    Arch::new().dispatch(Product { out, a, b, rows, initial: InitialSum::Zero });
 }
 
 /// out = row + a · b, the same row for all.
@@ -266,13 +289,15 @@ pub(crate) fn set_product_and_row<F: KernelFloat>(
     b: &Packed<F>,
     row: &[F],
 ) {
-    Arch::new().dispatch(Product { out, a, b, initial: InitialSum::Row(row) });
+    Arch::new().dispatch(Product { out, a, b, rows: 0..b.rows, initial: InitialSum::Row(row) });
 }
 
 struct Product<'a, F: KernelFloat> {
     out: Output<'a, F>,
     a: Lhs<'a, F>,
     b: &'a Packed<F>,
+    /// The rows of `b` that the columns of `a` belong to.
+    rows: Range<usize>,
     initial: InitialSum<'a, F>,
 }
 
@@ -296,7 +321,7 @@ impl<F: KernelFloat> WithSimd for Product<'_, F> {
 impl<F: KernelFloat> Product<'_, F> {
     #[inline(always)]
     fn run<S: Simd, const NV: usize>(mut self, simd: S) {
-        let (depth, width) = (self.b.rows, self.b.width);
+        let (depth, width) = (self.rows.len(), self.b.width);
         let rows = match self.a {
             Lhs::Rows { values, rows, stride } => {
                 assert!(
@@ -417,12 +442,13 @@ impl<F: KernelFloat> Product<'_, F> {
         part: Range<usize>,
     ) {
         let (depth, width, len) = (self.b.rows, self.b.width, part.len());
+        let (first_b, depth_a) = (self.rows.start + part.start, self.rows.len());
         // Loops, not `array::from_fn`, whose closure may not be inlined.
         let mut b: [&[[F::Vector<S>; NV]]; NP] = [&[]; NP];
         let mut sums = [[[F::splat(simd, F::ZERO); NV]; MR]; NP];
         for p in 0..NP {
             let own = &self.b.panels[(panel + p) * depth * width..];
-            let own = &own[part.start * width..part.end * width];
+            let own = &own[first_b * width..][..len * width];
             b[p] = &std::hint::black_box(F::vectors::<S>(own).as_chunks::<NV>().0)[..len];
             sums[p] = self.load::<S, NV, MR>(simd, (first, panel + p));
         }
@@ -448,7 +474,7 @@ impl<F: KernelFloat> Product<'_, F> {
                 }
             }
             Lhs::Interleaved(a) => {
-                let a = &a.values[first * depth..][part.start * MR..part.end * MR];
+                let a = &a.values[first * depth_a..][part.start * MR..part.end * MR];
                 for (a, b) in a.as_chunks::<MR>().0.iter().zip(b[0]) {
                     for row in 0..MR {
                         let a = F::splat(simd, a[row]);
@@ -509,7 +535,7 @@ mod tests {
                 product.iter().enumerate().map(|(at, v)| v + (at % n) as f64).collect();
             assert_eq!(from(&out), wanted, "set, and a row, {m} {k} {n}");
 
-            let mut sum = Packed::pack(&out, MatrixLayout::rows(m, n)).zeros();
+            let mut sum = Packed::zeros(m, n);
             add_product(sum.out(), left, &packed);
             add_product(sum.out(), left, &packed);
             let twice: Vec<_> = product.iter().map(|v| v + v).collect();

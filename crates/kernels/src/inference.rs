@@ -2,8 +2,10 @@
 
 use crate::buffer::Buffer;
 use crate::program::{Program, Slot};
+use crate::share::Share;
 use crate::step::{Batch, Pass};
-use crate::weights::{values, Weights};
+use crate::team::complete;
+use crate::weights::{values_of, Weights};
 use candle_core::{bail, Device, Result, Tensor};
 use recurrent_core::{check_step, Carry, InferenceLayer, Stream, Zoneout};
 use std::sync::Arc;
@@ -21,7 +23,8 @@ pub(crate) struct InferenceKernel {
 impl InferenceKernel {
     fn batch(&self, rows: usize) -> Batch<'_, f32> {
         let Self { program, weights, zoneout, .. } = self;
-        Batch { program, weights, zoneout, mask: &[], first: 0, rows }
+        let (share, exchange) = (Share::WHOLE, None);
+        Batch { program, weights, zoneout, mask: &[], first: 0, rows, share, exchange }
     }
 }
 
@@ -35,8 +38,7 @@ impl InferenceLayer for InferenceKernel {
     }
 
     fn stream(self: Arc<Self>, batch: usize) -> Box<dyn Stream> {
-        let mut start: Vec<_> = self.start.iter().map(|start| start.repeat(batch)).collect();
-        let start: Vec<_> = start.iter_mut().map(|field| &mut field[..]).collect();
+        let start: Vec<_> = self.start.iter().map(|start| start.repeat(batch)).collect();
         let own = self.batch(batch);
         let pass = own.forward_pass(1, 1, false);
         let tape = own.tape(&pass, &start);
@@ -63,7 +65,7 @@ impl Stream for KernelStream {
         let input = pass.layout.address(&kernel.program, Slot::Input).start([0; 2], 0);
         pass.work[input..input + xs.len()].copy_from_slice(xs);
         batch.project(pass, tape, 0, 1);
-        batch.step(pass, tape, 0, [0; 2]);
+        complete(batch.step(pass, tape, 0, [0; 2]));
         batch.rewind(&pass.layout, tape, 1);
         ys.copy_from_slice(batch.field(&pass.layout, tape, 0, 0));
         Ok(())
@@ -87,7 +89,7 @@ impl Stream for KernelStream {
             if field.dims() != [*batch, size] {
                 bail!("stream carry {name}: expected ({batch}, {size}), got {:?}", field.dims())
             }
-            values::<f32>(&field.contiguous()?)
+            values_of::<f32>(&field.contiguous()?)
         });
         for (index, values) in checked.collect::<Result<Vec<_>>>()?.iter().enumerate() {
             let state = kernel.batch(*batch).field(&pass.layout, tape, index, 0);

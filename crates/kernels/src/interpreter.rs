@@ -52,6 +52,20 @@ impl<F> Memory<'_, F> {
         (out, &around.from(from)[..read.1])
     }
 
+    /// The rows at an address, to write.
+    pub(crate) fn out(&mut self, (address, len): (Address, usize)) -> &mut [F] {
+        self.split(address.region, address.start(self.step, 0), len).1
+    }
+
+    /// The rows at an address.
+    pub(crate) fn read(&self, address: Address, len: usize) -> &[F] {
+        let region = match address.region {
+            Region::Work => &*self.work,
+            Region::Tape => self.tape.values(),
+        };
+        &region[address.start(self.step, 0)..][..len]
+    }
+
     /// `len` values of a region to write, and everything else to read.
     #[inline(always)]
     fn split(&mut self, region: Region, start: usize, len: usize) -> (Around<'_, F>, &mut [F]) {

@@ -1,15 +1,18 @@
 //! The driver: runs the program of a description as an engine, in chunks of examples over threads.
 
-use crate::backward::BackwardArgs;
+use crate::backward::{block_steps, put_columns, BackwardArgs};
 use crate::buffer::Buffer;
 use crate::forward::Chunk;
 use crate::inference::InferenceKernel;
 use crate::program::Program;
+use crate::share::Share;
 use crate::step::Batch;
-use crate::weights::{values, with_values, WeightGrads, Weights};
+use crate::team::{Exchange, Teams};
+use crate::weights::{
+    backward_matrices, sum_grads, values_of, weight_values, with_values, WeightGrads, Weights,
+};
 use crate::KernelFloat;
 use candle_core::{bail, DType, Device, Result, Shape, Tensor};
-use rayon::prelude::*;
 use recurrent_core::description::{Additions, Graph};
 use recurrent_core::{
     BackwardInput, Engine, EngineValue, Forward, InferenceLayer, InputGrads, Saved, SequenceInput,
@@ -73,9 +76,10 @@ impl Kernel {
 /// The values that the forward pass saves for the backward pass.
 struct SavedRun<F: KernelFloat> {
     program: Arc<Program>,
-    weights: Weights<F>,
+    values: Vec<Vec<F>>,
     mask: Vec<F>,
-    chunks: Vec<Vec<Segment<F>>>,
+    /// By chunk and member of its team.
+    chunks: Vec<Vec<Vec<Segment<F>>>>,
 }
 
 /// A range of steps of a chunk, and the values saved for it.
@@ -113,10 +117,11 @@ impl Engine for Kernel {
         masks: &StepMasks,
     ) -> Result<Option<Arc<dyn InferenceLayer>>> {
         let program = self.program(masks)?;
+        let values = weight_values(&program, params)?;
         Ok(Some(Arc::new(InferenceKernel {
-            weights: Weights::new(&program.graph, params)?,
+            weights: Weights::new(&program, &values, Share::WHOLE),
             zoneout: zoneout(masks, start.len()),
-            start: start.iter().map(values::<f32>).collect::<Result<_>>()?,
+            start: start.iter().map(values_of::<f32>).collect::<Result<_>>()?,
             field_names: self.field_names,
             program,
         })))
@@ -160,6 +165,68 @@ fn cut<'a, F>(
     rows.iter().map(chunk).collect()
 }
 
+/// What the chunks of a call have in common.
+struct Call<'a, F: KernelFloat> {
+    program: &'a Program,
+    inputs: &'a SequenceInput,
+    /// The values of all weights.
+    values: &'a [Vec<F>],
+    mask: &'a [F],
+    zoneout: &'a [Option<Zoneout>],
+    xs: &'a [F],
+}
+
+impl<'a, F: KernelFloat> Call<'a, F> {
+    /// The share of a member of the team of a chunk.
+    fn chunk(
+        &self,
+        rows: &Range<usize>,
+        weights: &'a Weights<F>,
+        share: Share,
+        exchange: Option<&'a Exchange<F>>,
+    ) -> Chunk<'a, F> {
+        let of = |width: usize| rows.start * width..rows.end * width;
+        let graph = &self.program.graph;
+        let batch = Batch {
+            program: self.program,
+            weights,
+            zoneout: self.zoneout,
+            mask: self.mask.get(of(graph.fields[0])).unwrap_or_default(),
+            first: rows.start,
+            rows: rows.len(),
+            share,
+            exchange,
+        };
+        Chunk {
+            batch,
+            time_index: &self.inputs.time_index,
+            bptt: self.inputs.bptt,
+            xs: &self.xs[of(self.inputs.time_index.time() * graph.input)],
+        }
+    }
+}
+
+/// The share of each member of a team, of fields with rows of `sizes` values.
+fn own_fields<F: KernelFloat>(fields: &[&mut [F]], sizes: &[usize], share: Share) -> Vec<Vec<F>> {
+    let own = |(field, &size): (&&mut [F], &usize)| {
+        let own = share.of(size);
+        field.chunks_exact(size).flat_map(|row| &row[own.clone()]).copied().collect()
+    };
+    fields.iter().zip(sizes).map(own).collect()
+}
+
+/// The inverse of [`own_fields`].
+fn put_fields<F: KernelFloat>(
+    fields: &mut [&mut [F]],
+    sizes: &[usize],
+    share: Share,
+    own: &[Vec<F>],
+) {
+    for ((field, &size), own) in fields.iter_mut().zip(sizes).zip(own) {
+        put_columns(field, size, share.of(size), own);
+    }
+}
+
 impl Kernel {
     fn run_forward<F: KernelFloat>(
         &self,
@@ -168,50 +235,74 @@ impl Kernel {
         saved: bool,
     ) -> Result<Forward> {
         let program = self.program(&inputs.masks)?;
-        let weights = Weights::<F>::new(&program.graph, &inputs.params)?;
+        let values = weight_values::<F>(&program, &inputs.params)?;
         let (batch, time, steps) =
             (inputs.time_index.batch(), inputs.time_index.time(), inputs.time_index.steps());
         let sizes = &program.graph.fields;
         let output = sizes[0];
-        let mask =
-            inputs.masks.recurrent.as_ref().map(values::<F>).transpose()?.unwrap_or_default();
+        let mask = inputs.masks.recurrent.as_ref().map(values_of::<F>).transpose()?;
+        let mask = mask.unwrap_or_default();
         let zoneout = zoneout(&inputs.masks, sizes.len());
-        let mut state = inputs.carry.iter().map(values::<F>).collect::<Result<Vec<_>>>()?;
+        let mut state = inputs.carry.iter().map(values_of::<F>).collect::<Result<Vec<_>>>()?;
         let mut ys = vec![F::ZERO; if outputs { batch * time * output } else { 0 }];
         let segment = inputs.segment.unwrap_or(steps).min(steps);
+        let rows = chunks(batch);
+        let teams = Teams::new(&program, &rows, steps);
+        let packed = (teams.members == 1).then(|| Weights::new(&program, &values, Share::WHOLE));
         let chunks: Vec<_> = with_values::<F, _>(&inputs.xs, |xs| {
-            let rows = chunks(batch);
-            let parts = cut(&mut state, sizes, (&mut ys, time * output), &rows);
-            let work: Vec<_> = rows
-                .iter()
-                .zip(parts)
-                .map(|(rows, parts)| {
-                    (chunk(&program, inputs, &weights, (&mask, &zoneout), xs, rows), parts)
-                })
-                .collect();
-            let run = |(chunk, (mut state, ys)): (Chunk<F>, ChunkSlices<F>)| {
-                if !saved {
-                    chunk.forward(0..steps, &mut state, ys, false);
-                    return Vec::new();
-                }
-                let segments = (0..steps).step_by(segment).map(|first| {
-                    let steps = first..(first + segment).min(steps);
-                    let start = inputs.segment.is_some().then(|| {
-                        SavedSegment::Start(state.iter().map(|field| field.to_vec()).collect())
-                    });
-                    let tape = chunk.forward(steps.clone(), &mut state, ys, start.is_none());
-                    let saved =
-                        start.or(tape.map(SavedSegment::Tape)).expect("one of them was asked for");
-                    Segment { steps, saved }
-                });
-                segments.collect()
+            let call = Call {
+                program: &program,
+                inputs,
+                values: &values,
+                mask: &mask,
+                zoneout: &zoneout,
+                xs,
             };
-            work.into_par_iter().map(run).collect()
+            let parts = cut(&mut state, sizes, (&mut ys, time * output), &rows);
+            let work: Vec<_> = rows.iter().zip(parts).collect();
+            teams.run(work, |(rows, (mut state, ys))| {
+                let ys = Mutex::new(ys);
+                let ys = outputs.then_some(&ys);
+                let member = |share: Share, exchange| {
+                    let mut own = own_fields(&state, sizes, share);
+                    let (call, packed) = (&call, &packed);
+                    async move {
+                        let weights;
+                        let weights = match packed {
+                            Some(weights) => weights,
+                            None => {
+                                weights = Weights::new(call.program, call.values, share);
+                                &weights
+                            }
+                        };
+                        let chunk = call.chunk(rows, weights, share, exchange);
+                        let mut segments = Vec::new();
+                        for first in (0..steps).step_by(segment) {
+                            let steps = first..(first + segment).min(steps);
+                            let start = inputs.segment.is_some().then(|| own.clone());
+                            let save = saved && start.is_none();
+                            let tape = chunk.forward(steps.clone(), &mut own, ys, save).await;
+                            let saved = start.map_or(SavedSegment::Tape(tape), SavedSegment::Start);
+                            segments.push(Segment { steps, saved });
+                        }
+                        segments.truncate(if saved { segments.len() } else { 0 });
+                        (own, segments)
+                    }
+                };
+                let exchange = teams.exchange(&program, 0);
+                let done = teams.run_team(&exchange, member);
+                let mut segments = Vec::new();
+                for (index, (own, of_member)) in done.into_iter().enumerate() {
+                    put_fields(&mut state, sizes, teams.share(index), &own);
+                    segments.push(of_member);
+                }
+                segments
+            })
         })?;
         let shape = Shape::from((batch, time, output));
         let carry = tensors(state, sizes, batch)?;
         let saved =
-            saved.then(|| -> Saved { Box::new(SavedRun { program, weights, mask, chunks }) });
+            saved.then(|| -> Saved { Box::new(SavedRun { program, values, mask, chunks }) });
         Ok(Forward {
             outputs: outputs.then(|| EngineValue::Host(F::to_cpu_storage_owned(ys), shape)),
             carry,
@@ -221,7 +312,7 @@ impl Kernel {
 
     fn run_backward<F: KernelFloat>(&self, input: BackwardInput) -> Result<InputGrads> {
         let BackwardInput { inputs, saved, output_grads, needs, accumulators } = input;
-        let Some(SavedRun { program, weights, mask, chunks: saved }) =
+        let Some(SavedRun { program, values, mask, chunks: saved }) =
             saved.downcast_ref::<SavedRun<F>>()
         else {
             bail!("{}: the saved values are those of another engine", self.name)
@@ -230,79 +321,97 @@ impl Kernel {
         let graph = &program.graph;
         let (sizes, output) = (&graph.fields, graph.fields[0]);
         let zoneout = zoneout(&inputs.masks, sizes.len());
-        let mut grad = output_grads.carry.iter().map(values::<F>).collect::<Result<Vec<_>>>()?;
+        let mut grad = output_grads.carry.iter().map(values_of::<F>).collect::<Result<Vec<_>>>()?;
         let mut dxs = vec![F::ZERO; if needs.xs { batch * time * graph.input } else { 0 }];
-        let (matrices, empty) = (weights.backward(graph), accumulators.to_vec());
-        let mut run_chunks = |xs: &[F], grad_ys: &[F]| -> Vec<_> {
-            let rows = chunks(batch);
-            let parts = cut(&mut grad, sizes, (&mut dxs, time * graph.input), &rows);
-            let work: Vec<_> = rows
-                .iter()
-                .zip(parts)
-                .zip(saved)
-                .map(|((rows, parts), segments)| {
-                    (chunk(program, inputs, weights, (mask, &zoneout), xs, rows), parts, segments)
-                })
-                .collect();
-            let run = |(chunk, (mut grad, dxs), segments): (
-                Chunk<F>,
-                ChunkSlices<F>,
-                &Vec<Segment<F>>,
-            )| {
-                let mut accumulators = empty.clone();
-                let mut grads = needs.params.then(|| WeightGrads::zeros(weights));
-                let width = time * output;
-                let first = chunk.batch.first;
-                let grad_ys = grad_ys
-                    .get(first * width..(first + chunk.batch.rows) * width)
-                    .unwrap_or_default();
-                let mut args = BackwardArgs {
-                    matrices: &matrices,
-                    grad_ys,
-                    grads: grads.as_mut(),
-                    dxs,
-                    accumulators: &mut accumulators,
-                };
-                for Segment { steps, saved } in segments.iter().rev() {
-                    match saved {
-                        SavedSegment::Tape(tape) => {
-                            chunk.backward(steps.clone(), tape, &mut grad, &mut args)
-                        }
-                        SavedSegment::Start(state) => {
-                            let mut state = state.clone();
-                            let mut state: Vec<_> =
-                                state.iter_mut().map(|field| &mut field[..]).collect();
-                            let tape = chunk.forward(steps.clone(), &mut state, &mut [], true);
-                            let tape = tape.expect("it was asked for");
-                            chunk.backward(steps.clone(), &tape, &mut grad, &mut args);
-                        }
-                    }
-                }
-                (grads, accumulators)
+        let empty = accumulators.to_vec();
+        let rows = chunks(batch);
+        let teams = Teams::of(saved.first().map_or(1, Vec::len));
+        // What a member needs is packed once for all chunks if it has all units.
+        let pack = |share| {
+            let weights = match inputs.segment {
+                Some(_) => Weights::new(program, values, share),
+                None => Weights::vectors(program, values, share),
             };
-            work.into_par_iter().map(run).collect()
+            (weights, backward_matrices(program, values, share))
+        };
+        let packed = (teams.members == 1).then(|| pack(Share::WHOLE));
+        let mut run_chunks = |xs: &[F], grad_ys: &[F]| -> Vec<_> {
+            let call = Call { program, inputs, values, mask, zoneout: &zoneout, xs };
+            let parts = cut(&mut grad, sizes, (&mut dxs, time * graph.input), &rows);
+            let work: Vec<_> = rows.iter().zip(parts).zip(saved).collect();
+            teams.run(work, |((rows, (mut grad, dxs)), segments)| {
+                let dxs = Mutex::new(dxs);
+                let dxs = needs.xs.then_some(&dxs);
+                let width = time * output;
+                let of_rows = rows.start * width..rows.end * width;
+                let grad_ys = grad_ys.get(of_rows).unwrap_or_default();
+                let member = |share: Share, exchange| {
+                    let mut own = own_fields(&grad, sizes, share);
+                    let (call, pack, packed, empty) = (&call, &pack, &packed, &empty);
+                    let segments = &segments[share.index];
+                    async move {
+                        let mut accumulators =
+                            if share.index == 0 { empty.clone() } else { Vec::new() };
+                        let mut grads =
+                            needs.params.then(|| WeightGrads::zeros(call.program, share));
+                        let own_pack;
+                        let (weights, matrices) = match packed {
+                            Some(packed) => packed,
+                            None => {
+                                own_pack = pack(share);
+                                &own_pack
+                            }
+                        };
+                        let chunk = call.chunk(rows, weights, share, exchange);
+                        let mut args = BackwardArgs {
+                            matrices,
+                            grad_ys,
+                            grads: grads.as_mut(),
+                            dxs,
+                            recorded: !empty.is_empty(),
+                            accumulators: &mut accumulators,
+                        };
+                        for Segment { steps, saved } in segments.iter().rev() {
+                            let steps = steps.clone();
+                            let recomputed;
+                            let tape = match saved {
+                                SavedSegment::Tape(tape) => tape,
+                                SavedSegment::Start(start) => {
+                                    let mut state = start.clone();
+                                    recomputed =
+                                        chunk.forward(steps.clone(), &mut state, None, true).await;
+                                    &recomputed
+                                }
+                            };
+                            chunk.backward(steps, tape, &mut own, &mut args).await;
+                        }
+                        (own, grads.map(|grads| grads.by_row(share)), accumulators)
+                    }
+                };
+                let exchange = teams.exchange(program, block_steps(rows.len()));
+                let done = teams.run_team(&exchange, member);
+                let (mut shares, mut of_chunk) = (Vec::new(), Vec::new());
+                for (index, (own, grads, accumulators)) in done.into_iter().enumerate() {
+                    put_fields(&mut grad, sizes, teams.share(index), &own);
+                    shares.extend(grads);
+                    of_chunk.extend(accumulators);
+                }
+                (shares, of_chunk)
+            })
         };
         let done = with_values::<F, _>(&inputs.xs, |xs| match &output_grads.outputs {
             Some(grad_ys) => with_values::<F, _>(grad_ys, |grad_ys| run_chunks(xs, grad_ys)),
             None => Ok(run_chunks(xs, &[])),
         })??;
-        let mut total: Option<WeightGrads<F>> = None;
-        for (grads, of_chunk) in done {
-            accumulators
-                .iter_mut()
-                .zip(&of_chunk)
-                .for_each(|(accumulator, chunk)| accumulator.merge(chunk));
-            match (&mut total, grads) {
-                (Some(total), Some(grads)) => total.add(&grads),
-                (total, grads) => *total = grads,
-            }
+        let (grads, recorded): (Vec<_>, Vec<_>) = done.into_iter().unzip();
+        for of_chunk in &recorded {
+            let both = accumulators.iter_mut().zip(of_chunk);
+            both.for_each(|(accumulator, chunk)| accumulator.merge(chunk));
         }
+        let dxs = || Tensor::from_vec(dxs, (batch, time, graph.input), &Device::Cpu);
         Ok(InputGrads {
-            xs: needs
-                .xs
-                .then(|| Tensor::from_vec(dxs, (batch, time, graph.input), &Device::Cpu))
-                .transpose()?,
-            params: total.map_or(Ok(Vec::new()), |total| total.tensors(program))?,
+            xs: needs.xs.then(dxs).transpose()?,
+            params: if needs.params { sum_grads(program, &grads)? } else { Vec::new() },
             carry: tensors(grad, sizes, batch)?,
         })
     }
@@ -313,37 +422,12 @@ fn zoneout(masks: &StepMasks, fields: usize) -> Vec<Option<Zoneout>> {
     (0..fields).map(|field| masks.zoneout(field)).collect()
 }
 
-/// The examples of every chunk. It does not depend on the number of threads, so the bits of the
-/// result do not either.
+/// The examples of every chunk, as even as they can be: all in one if they are fewer than 32, two
+/// chunks up to 128, then at most 64 in each. This does not depend on the number of threads, and the
+/// gradients of the weights are summed over chunks in order, so that neither do their bits.
 fn chunks(batch: usize) -> Vec<Range<usize>> {
-    let size = batch.div_ceil(2).clamp(16, 64);
-    (0..batch).step_by(size).map(|start| start..(start + size).min(batch)).collect()
-}
-
-fn chunk<'a, F: KernelFloat>(
-    program: &'a Program,
-    inputs: &'a SequenceInput,
-    weights: &'a Weights<F>,
-    (mask, zoneout): (&'a [F], &'a [Option<Zoneout>]),
-    xs: &'a [F],
-    rows: &Range<usize>,
-) -> Chunk<'a, F> {
-    let of = |width: usize| rows.start * width..rows.end * width;
-    let graph = &program.graph;
-    let batch = Batch {
-        program,
-        weights,
-        zoneout,
-        mask: mask.get(of(graph.fields[0])).unwrap_or_default(),
-        first: rows.start,
-        rows: rows.len(),
-    };
-    Chunk {
-        batch,
-        time_index: &inputs.time_index,
-        bptt: inputs.bptt,
-        xs: &xs[of(inputs.time_index.time() * graph.input)],
-    }
+    let count = if batch < 32 { batch.min(1) } else { batch.div_ceil(64).max(2) };
+    (0..count).map(|index| Share { index, count }.of(batch)).collect()
 }
 
 fn tensors<F: KernelFloat>(

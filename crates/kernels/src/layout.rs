@@ -2,6 +2,7 @@
 
 use crate::interpreter::block_rows;
 use crate::program::{Instruction, Op, Program, Slot, Stage};
+use crate::share::{Pieces, Share};
 
 /// Addresses are multiples of this, so that rows begin at a cache line.
 const ALIGNMENT: usize = 16;
@@ -62,6 +63,8 @@ pub(crate) struct Extent {
     pub(crate) block: usize,
     /// Whether the tape has the values of all steps for the backward pass, or the state alone.
     pub(crate) saved: bool,
+    /// The share of the units.
+    pub(crate) share: Share,
 }
 
 /// The addresses of all slots, and the sizes of the two regions.
@@ -72,124 +75,134 @@ pub(crate) struct Layout {
     pub(crate) work: usize,
     /// The most rows of a block of instructions.
     pub(crate) block_rows: usize,
+    /// The share of the units that lies here, and how slots are cut into shares.
+    share: Share,
+    pieces: Option<Pieces>,
 }
 
-struct Allocator {
-    layout: Layout,
-}
-
-impl Allocator {
-    /// Places `steps` steps of `rows` rows of `width` values.
-    fn place(
-        &mut self,
-        slot: usize,
-        region: Region,
-        [steps, rows, width]: [usize; 3],
-        advance: [usize; 3],
-    ) {
-        let [step, first, row] = advance;
-        let end = match region {
-            Region::Tape => &mut self.layout.tape,
-            Region::Work => &mut self.layout.work,
-        };
-        self.layout.addresses[slot] = Address { region, base: *end, step, first, row };
-        *end += (steps * rows * width).next_multiple_of(ALIGNMENT);
-    }
+/// How the rows of a slot lie.
+#[derive(Clone, Copy)]
+enum Rows {
+    /// Those of so many steps.
+    Steps(usize),
+    /// Those of one step, for all steps.
+    Once,
+    /// Those of a block of rows, for all blocks and steps.
+    Block,
+    /// One row for all.
+    One,
 }
 
 impl Layout {
     /// The layout of the forward pass, or with `backward` that of the backward pass. The tape is
     /// the same in both.
     pub(crate) fn new(program: &Program, extent: Extent, backward: bool) -> Self {
-        let Extent { rows, steps, block, saved } = extent;
+        let Extent { rows, steps, block, saved, share } = extent;
         let Program { graph, slots, sources, .. } = program;
         let widest = graph.fields.iter().chain(&program.temps).copied().max().unwrap_or(1);
-        let block_rows = block_rows(widest).min(rows).max(1);
+        let widest = if share.count > 1 { share.of(widest).len() } else { widest };
         let nowhere = Address { region: Region::Work, base: 0, step: 0, first: 0, row: 0 };
-        let addresses = vec![nowhere; slots.count()];
-        let layout = Self { addresses, tape: 0, work: 0, block_rows };
-        let mut at = Allocator { layout };
-        let by_step = |width: usize| [rows * width, width, width];
-        let once = |width: usize| [0, width, width];
-        for (field, &size) in graph.fields.iter().enumerate() {
-            let (before, after) =
-                (slots.index(Slot::Before(field)), slots.index(Slot::After(field)));
-            at.place(before, Region::Tape, [steps + 1, rows, size], by_step(size));
-            let before = at.layout.addresses[before];
-            at.layout.addresses[after] = Address { base: before.base + rows * size, ..before };
-        }
-        let taped = |width| match saved {
-            true => ([steps, rows, width], by_step(width)),
-            false => ([1, rows, width], once(width)),
+        let mut layout = Self {
+            addresses: vec![nowhere; slots.count()],
+            tape: 0,
+            work: 0,
+            block_rows: block_rows(widest).min(rows).max(1),
+            share,
+            pieces: program.pieces.clone().filter(|_| share.count > 1),
         };
+        let mut place = |slot: Slot, region: Region, lie: Rows, width: usize| {
+            let slot = slots.index(slot);
+            layout.place(slot, region, (lie, rows), width);
+        };
+        let taped = if saved { Rows::Steps(steps) } else { Rows::Once };
+        for (field, &size) in graph.fields.iter().enumerate() {
+            place(Slot::Before(field), Region::Tape, Rows::Steps(steps + 1), size);
+        }
         for (index, &width) in program.saved.iter().enumerate() {
-            let (size, advance) = taped(width);
-            at.place(slots.index(Slot::Saved(index)), Region::Tape, size, advance);
+            place(Slot::Saved(index), Region::Tape, taped, width);
         }
         for (index, source) in sources.iter().enumerate() {
             if source.slot == Slot::Source(index) {
-                let (size, advance) = taped(source.width);
-                at.place(slots.index(source.slot), Region::Tape, size, advance);
+                place(source.slot, Region::Tape, taped, source.width);
             }
         }
         for (index, linear) in graph.linears.iter().enumerate() {
-            let (slot, size) = (slots.index(Slot::Linear(index)), by_step(linear.width));
             if program.taped[index] {
-                let steps = if saved { steps } else { block };
-                at.place(slot, Region::Tape, [steps, rows, linear.width], size);
+                let steps = Rows::Steps(if saved { steps } else { block });
+                place(Slot::Linear(index), Region::Tape, steps, linear.width);
             } else if !backward {
-                at.place(slot, Region::Work, [block, rows, linear.width], size);
+                place(Slot::Linear(index), Region::Work, Rows::Steps(block), linear.width);
             }
         }
-        let mut work = |slot: Slot, size: [usize; 3], advance: [usize; 3]| {
-            at.place(slots.index(slot), Region::Work, size, advance)
-        };
-        work(Slot::Input, [block, rows, graph.input], by_step(graph.input));
+        let mut work = |slot, lie, width| place(slot, Region::Work, lie, width);
+        work(Slot::Input, Rows::Steps(block), graph.input);
         if program.reads_mask {
-            work(Slot::Mask, [1, rows, graph.fields[0]], once(graph.fields[0]));
+            work(Slot::Mask, Rows::Once, graph.fields[0]);
         }
         for (field, &size) in graph.fields.iter().enumerate() {
             if program.reads_zoneout[field] {
-                work(Slot::Zoneout(field), [1, rows, size], once(size));
+                work(Slot::Zoneout(field), Rows::Once, size);
             }
         }
         for (index, &width) in program.temps.iter().enumerate() {
-            work(Slot::Temp(index), [1, block_rows, width], [0, 0, width]);
+            work(Slot::Temp(index), Rows::Block, width);
         }
         for (index, dims) in graph.weights.iter().enumerate() {
             if let [width] = dims[..] {
-                work(Slot::Weight(index), [1, 1, width], [0; 3]);
+                work(Slot::Weight(index), Rows::One, width);
                 if backward {
-                    work(Slot::WeightGrad(index), [1, 1, width], [0; 3]);
+                    work(Slot::WeightGrad(index), Rows::One, width);
                 }
             }
         }
         for index in 0..program.constants.len() {
-            work(Slot::Constant(index), [1, 1, 1], [0; 3]);
+            work(Slot::Constant(index), Rows::One, 1);
         }
         if backward {
             for (field, &size) in graph.fields.iter().enumerate() {
-                work(Slot::Grad(field), [1, rows, size], once(size));
-                work(Slot::GradBefore(field), [1, rows, size], once(size));
+                work(Slot::Grad(field), Rows::Once, size);
+                work(Slot::GradBefore(field), Rows::Once, size);
             }
             for (index, linear) in graph.linears.iter().enumerate() {
-                let advance = by_step(linear.width);
-                work(Slot::GradLinear(index), [block, rows, linear.width], advance);
+                work(Slot::GradLinear(index), Rows::Steps(block), linear.width);
             }
             for (index, source) in sources.iter().enumerate() {
-                work(Slot::GradSource(index), [1, rows, source.width], once(source.width));
+                work(Slot::GradSource(index), Rows::Once, source.width);
             }
             for (index, &(width, _)) in program.parts.iter().enumerate() {
-                work(Slot::GradParts(index), [1, rows, width], once(width));
+                work(Slot::GradParts(index), Rows::Once, width);
             }
             if program.grad_input {
-                work(Slot::GradInput, [block, rows, graph.input], by_step(graph.input));
+                work(Slot::GradInput, Rows::Steps(block), graph.input);
             }
             for (index, &width) in program.kept.iter().enumerate() {
-                work(Slot::Kept(index), [1, rows, width], once(width));
+                work(Slot::Kept(index), Rows::Once, width);
             }
         }
-        at.layout
+        for field in 0..graph.fields.len() {
+            let before = layout.addresses[slots.index(Slot::Before(field))];
+            let after = Address { base: before.base + before.step, ..before };
+            layout.addresses[slots.index(Slot::After(field))] = after;
+        }
+        layout
+    }
+
+    /// Places rows of a slot of `width` columns, as many as there are examples unless `lie` says
+    /// otherwise.
+    fn place(&mut self, slot: usize, region: Region, (lie, rows): (Rows, usize), width: usize) {
+        let width = self.pieces.as_ref().map_or(width, |p| p.width(slot, width, self.share));
+        let (size, [step, first, row]) = match lie {
+            Rows::Steps(steps) => (steps * rows, [rows * width, width, width]),
+            Rows::Once => (rows, [0, width, width]),
+            Rows::Block => (self.block_rows, [0, 0, width]),
+            Rows::One => (1, [0; 3]),
+        };
+        let end = match region {
+            Region::Tape => &mut self.tape,
+            Region::Work => &mut self.work,
+        };
+        self.addresses[slot] = Address { region, base: *end, step, first, row };
+        *end += (size * width).next_multiple_of(ALIGNMENT);
     }
 
     /// The address of a slot.
@@ -205,24 +218,34 @@ impl Layout {
     }
 
     fn bound(&self, code: &Instruction) -> Bound {
-        let column = |slot: usize, start: usize| {
+        let column = |slot: usize, start: usize, width: usize| {
+            let start = match &self.pieces {
+                Some(pieces) => pieces.start(slot, start..start + width, self.share),
+                None => start,
+            };
             let address = self.addresses[slot];
             Address { base: address.base + start, ..address }
         };
+        let width = match &self.pieces {
+            Some(_) => self.share.of(code.width).len(),
+            None => code.width,
+        };
         let count = code.op.operands();
-        let operands = code.operands.map(|operand| column(operand.slot, operand.start));
+        let operands = code.operands.map(|operand| {
+            column(operand.slot, operand.start, if operand.narrow { 1 } else { code.width })
+        });
         let narrow = code.operands.map(|operand| operand.narrow);
         let fits = |(address, narrow): (&Address, &bool)| match narrow {
             true => address.row == 0,
-            false => address.row == code.width,
+            false => address.row == width,
         };
-        let out = column(code.out, code.start);
+        let out = column(code.out, code.start, code.width);
         let one_column = matches!(code.op, Op::Sum | Op::Scale(_));
-        let out_width = if one_column { 1 } else { code.width };
+        let out_width = if one_column { 1 } else { width };
         // These read a row as a whole.
         let by_row = one_column || matches!(code.op, Op::Normalise(_) | Op::NormaliseGrad(_));
-        let whole = !by_row && out.row == code.width;
+        let whole = !by_row && out.row == width;
         let dense = whole && operands.iter().zip(&narrow).take(count).all(fits);
-        Bound { op: code.op, out, width: code.width, out_width, operands, narrow, dense }
+        Bound { op: code.op, out, width, out_width, operands, narrow, dense }
     }
 }

@@ -43,8 +43,10 @@ mod interpreter;
 mod kernel;
 mod layout;
 mod program;
+mod share;
 mod simd;
 mod step;
+mod team;
 mod weights;
 
 pub use buffer::release_memory;

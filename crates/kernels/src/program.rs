@@ -1,6 +1,7 @@
 //! A graph as instructions over rows, in stages with matrix products between them.
 
 use crate::code::Code;
+use crate::share::Pieces;
 use recurrent_core::description::{Adjoint, Binary, Graph, Node, NodeId, Norm, Piece, Unary};
 
 /// The rows of a step that an instruction reads or writes.
@@ -232,11 +233,15 @@ pub(crate) struct Program {
     pub(crate) reads_mask: bool,
     pub(crate) reads_zoneout: Vec<bool>,
     pub(crate) grad_input: bool,
+    /// How slots are cut into shares of the units, if they can be.
+    pub(crate) pieces: Option<Pieces>,
 }
 
 impl Program {
     pub(crate) fn new(graph: &Graph) -> Self {
-        Compiler::new(graph).compile()
+        let mut program = Compiler::new(graph).compile();
+        program.pieces = Pieces::new(&program);
+        program
     }
 }
 
@@ -515,6 +520,7 @@ impl Compiler {
             backward,
             fill_linears,
             fill_fields,
+            pieces: None,
         }
     }
 

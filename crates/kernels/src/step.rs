@@ -1,14 +1,18 @@
 //! Single steps of some examples.
 
 use crate::buffer::Buffer;
-use crate::gemm::{add_product, set_product_and_row, Lhs, Output};
+use crate::gemm::{add_partial_product, add_product, set_product_and_row, Lhs, Output};
 use crate::interpreter::{Interpreter, Memory, Tape};
 use crate::layout::{Bound, Extent, Layout};
 use crate::program::{Program, Slot, Stage};
+use crate::share::{Channel, Share};
 use crate::simd::dispatch;
+use crate::team::Exchange;
 use crate::weights::Weights;
 use crate::KernelFloat;
 use recurrent_core::Zoneout;
+use std::borrow::Cow;
+use std::ops::Range;
 
 /// Some examples, and what runs them.
 #[derive(Clone, Copy)]
@@ -22,6 +26,9 @@ pub(crate) struct Batch<'a, F: KernelFloat> {
     /// The example of the first row, and the number of rows.
     pub(crate) first: usize,
     pub(crate) rows: usize,
+    /// The share of the units, and what hands over those of the other members of a team.
+    pub(crate) share: Share,
+    pub(crate) exchange: Option<&'a Exchange<F>>,
 }
 
 /// The instructions of a pass, and its scratch memory.
@@ -49,7 +56,7 @@ impl<F: KernelFloat> Batch<'_, F> {
             pass.work[start..start + values.len()].copy_from_slice(values);
         };
         if self.program.reads_mask {
-            put(Slot::Mask, self.mask);
+            put(Slot::Mask, &self.own(self.mask, self.program.graph.fields[0]));
         }
         for (index, vector) in self.weights.vectors.iter().enumerate() {
             put(Slot::Weight(index), vector);
@@ -65,18 +72,33 @@ impl<F: KernelFloat> Batch<'_, F> {
 
     /// The forward pass, over a tape of `steps` steps.
     pub(crate) fn forward_pass(&self, steps: usize, block: usize, saved: bool) -> Pass<F> {
-        let extent = Extent { rows: self.rows, steps, block, saved };
+        let extent = Extent { rows: self.rows, steps, block, saved, share: self.share };
         self.pass(extent, false, &self.program.forward)
     }
 
+    /// The share of rows of `width` values.
+    pub(crate) fn own<'v>(&self, values: &'v [F], width: usize) -> Cow<'v, [F]> {
+        let own = self.share.of(width);
+        match self.share.count {
+            1 => Cow::Borrowed(values),
+            _ => values.chunks_exact(width).flat_map(|row| &row[own.clone()]).copied().collect(),
+        }
+    }
+
     /// A tape that begins with `state`.
-    pub(crate) fn tape(&self, pass: &Pass<F>, state: &[&mut [F]]) -> Buffer<F> {
+    pub(crate) fn tape(&self, pass: &Pass<F>, state: &[Vec<F>]) -> Buffer<F> {
         let mut tape = Buffer::recycled(pass.layout.tape);
         for (field, state) in state.iter().enumerate() {
-            let start = pass.layout.address(self.program, Slot::Before(field)).start([0; 2], 0);
-            tape[start..start + state.len()].copy_from_slice(state);
+            self.field(&pass.layout, &mut tape, field, 0).copy_from_slice(state);
         }
         tape
+    }
+
+    /// Where the rows of the state before step `at` of a tape lie.
+    fn field_range(&self, layout: &Layout, field: usize, at: usize) -> Range<usize> {
+        let address = layout.address(self.program, Slot::Before(field));
+        let start = address.start([at, 0], 0);
+        start..start + self.rows * address.row
     }
 
     /// The state before step `at` of a tape, field by field, to write.
@@ -87,16 +109,28 @@ impl<F: KernelFloat> Batch<'_, F> {
         field: usize,
         at: usize,
     ) -> &'t mut [F] {
-        let start = layout.address(self.program, Slot::Before(field)).start([at, 0], 0);
-        &mut tape[start..start + self.rows * self.program.graph.fields[field]]
+        &mut tape[self.field_range(layout, field, at)]
     }
 
     /// Moves the state before step `at` of a tape to its front.
     pub(crate) fn rewind(&self, layout: &Layout, tape: &mut [F], at: usize) {
-        for (field, size) in self.program.graph.fields.iter().enumerate() {
-            let start = |at| layout.address(self.program, Slot::Before(field)).start([at, 0], 0);
-            tape.copy_within(start(at)..start(at) + self.rows * size, start(0));
+        for field in 0..self.program.graph.fields.len() {
+            let to = self.field_range(layout, field, 0).start;
+            tape.copy_within(self.field_range(layout, field, at), to);
         }
+    }
+
+    /// Hands over the state before step `t`, which is step `at` of the tape.
+    pub(crate) fn hand_over_state(&self, layout: &Layout, tape: &[F], t: usize, at: usize) {
+        let Some(exchange) = self.exchange else { return };
+        for (index, source) in self.program.sources.iter().enumerate() {
+            if let Slot::Before(field) = source.slot {
+                let channel = self.program.channel(Channel::Source(index));
+                let values = &tape[self.field_range(layout, field, at)];
+                exchange.put(self.share.index, channel, t, values);
+            }
+        }
+        exchange.count(self.share.index);
     }
 
     /// Starts the sums of products of `steps` steps from step `at` of the tape on: biases, and the
@@ -107,7 +141,7 @@ impl<F: KernelFloat> Batch<'_, F> {
         let xs = pass.layout.address(self.program, Slot::Input);
         let mut memory = Memory { tape: Tape::Write(tape), work: &mut pass.work, step: [at, 0] };
         for (index, (start, matrices)) in self.weights.linears.iter().enumerate() {
-            let width = graph.linears[index].width;
+            let width = start.len();
             let out = pass.layout.address(self.program, Slot::Linear(index));
             let (out, xs) = memory.pair((out, rows * width), (xs, rows * graph.input));
             let mut begun = false;
@@ -135,10 +169,11 @@ impl<F: KernelFloat> Batch<'_, F> {
             else {
                 continue;
             };
+            let own = self.share.of(size);
             let start = pass.layout.address(self.program, Slot::Zoneout(field)).start([0; 2], 0);
-            let rows = pass.work[start..][..self.rows * size].chunks_exact_mut(size);
+            let rows = pass.work[start..][..self.rows * own.len()].chunks_exact_mut(own.len());
             for (row, k) in rows.enumerate() {
-                zoneout.fill(t, self.first + row, k, F::from_f64);
+                zoneout.fill(t, self.first + row, own.start, k, F::from_f64);
             }
         }
     }
@@ -156,33 +191,62 @@ impl<F: KernelFloat> Batch<'_, F> {
     }
 
     /// Runs step `t`, which is step `at` of the tape and step `of_block` of the block. Its sums of
-    /// products are projected already.
-    pub(crate) fn step(
+    /// products are projected already, and the state before it is handed over.
+    pub(crate) async fn step(
         &self,
         pass: &mut Pass<F>,
         tape: &mut [F],
         t: usize,
         [at, of_block]: [usize; 2],
     ) {
-        let Program { graph, sources, products, forward, .. } = self.program;
         self.fill_zoneout(t, pass);
+        for (index, stage) in self.program.forward.iter().enumerate() {
+            if let (Some(exchange), false) = (self.exchange, stage.products.is_empty()) {
+                exchange.others(self.share.index).await;
+            }
+            self.stage(pass, tape, t, [at, of_block], index);
+        }
+    }
+
+    /// Runs a stage of step `t`.
+    fn stage(&self, pass: &mut Pass<F>, tape: &mut [F], t: usize, step: [usize; 2], index: usize) {
+        let Program { sources, products, forward, pieces, .. } = self.program;
         let Pass { layout, stages, work, runs } = pass;
-        let mut memory = Memory { tape: Tape::Write(tape), work, step: [at, of_block] };
-        for (stage, instructions) in forward.iter().zip(&*stages) {
-            for &linear in &stage.products {
-                let width = graph.linears[linear].width;
-                let out = layout.address(self.program, Slot::Linear(linear));
-                let matrices = &self.weights.linears[linear].1;
-                for (source, matrix) in products[linear].iter().zip(matrices) {
-                    let Some(source) = source.map(|source| sources[source]) else { continue };
+        let mut memory = Memory { tape: Tape::Write(tape), work, step };
+        for &linear in &forward[index].products {
+            let (start, matrices) = &self.weights.linears[linear];
+            let width = start.len();
+            let out = (layout.address(self.program, Slot::Linear(linear)), self.rows * width);
+            for (source, matrix) in products[linear].iter().zip(matrices) {
+                let Some(index) = *source else { continue };
+                let source = sources[index];
+                let Some(exchange) = self.exchange else {
                     let left = layout.address(self.program, source.slot);
-                    let pair = ((out, self.rows * width), (left, self.rows * source.width));
-                    let (out, left) = memory.pair(pair.0, pair.1);
+                    let (out, left) = memory.pair(out, (left, self.rows * source.width));
                     let left = Lhs::Rows { values: left, rows: self.rows, stride: source.width };
                     add_product(Output::rows(out, width), left, matrix);
+                    continue;
+                };
+                let channel = self.program.channel(Channel::Source(index));
+                for member in self.share.all() {
+                    let values = exchange.get(member.index, channel, t);
+                    let (columns, out) = (member.of(source.width), memory.out(out));
+                    let stride = columns.len();
+                    let left = Lhs::Rows { values: &values, rows: self.rows, stride };
+                    add_partial_product(Output::rows(out, width), left, matrix, columns);
                 }
             }
-            self.run(layout, instructions, &mut memory, runs);
+        }
+        self.run(layout, &stages[index], &mut memory, runs);
+        let (Some(exchange), Some(pieces)) = (self.exchange, pieces) else { return };
+        for &source in &pieces.completed[index] {
+            let address = layout.address(self.program, sources[source].slot);
+            let values = memory.read(address, self.rows * address.row);
+            let channel = self.program.channel(Channel::Source(source));
+            exchange.put(self.share.index, channel, t, values);
+        }
+        if !pieces.completed[index].is_empty() {
+            exchange.count(self.share.index);
         }
     }
 }
