@@ -30,7 +30,8 @@ impl<F: KernelFloat> Chunk<'_, F> {
         (t < self.time_index.len(example)).then(|| at..at + width)
     }
 
-    /// Gathers the inputs of `steps`, `(steps, rows, input)`; zero where an example has ended.
+    /// Gathers the inputs of `steps`, `(steps, rows, input)`. An example that has ended repeats its
+    /// last input: a cell may divide by it, and zero would give its gradients NaN.
     pub(crate) fn gather(&self, steps: Range<usize>, pass: &mut Pass<F>) {
         let width = self.batch.program.graph.input;
         let start = pass.layout.address(self.batch.program, Slot::Input).start([0; 2], 0);
@@ -38,7 +39,8 @@ impl<F: KernelFloat> Chunk<'_, F> {
         for t in steps {
             for row in 0..self.batch.rows {
                 let out = out.next().expect("room for every step and row");
-                match self.row_range(row, t, width) {
+                let last = self.time_index.len(self.batch.first + row).saturating_sub(1);
+                match self.row_range(row, t.min(last), width) {
                     Some(range) => out.copy_from_slice(&self.xs[range]),
                     None => out.fill(F::ZERO),
                 }

@@ -388,7 +388,8 @@ impl Kernel {
                         (own, grads.map(|grads| grads.by_row(share)), accumulators)
                     }
                 };
-                let exchange = teams.exchange(program, block_steps(rows.len()));
+                let block = if needs.xs { block_steps(rows.len()) } else { 0 };
+                let exchange = teams.exchange(program, block);
                 let done = teams.run_team(&exchange, member);
                 let (mut shares, mut of_chunk) = (Vec::new(), Vec::new());
                 for (index, (own, grads, accumulators)) in done.into_iter().enumerate() {
@@ -423,11 +424,11 @@ fn zoneout(masks: &StepMasks, fields: usize) -> Vec<Option<Zoneout>> {
 }
 
 /// The examples of every chunk, as even as they can be: all in one if they are fewer than 32, two
-/// chunks up to 128, then at most 64 in each. This does not depend on the number of threads, and the
-/// gradients of the weights are summed over chunks in order, so that neither do their bits.
+/// chunks up to 128, then at most 64 in each. This does not depend on the number of threads, and
+/// the gradients of the weights are summed over chunks in order, so that neither do their bits.
 fn chunks(batch: usize) -> Vec<Range<usize>> {
     let count = if batch < 32 { batch.min(1) } else { batch.div_ceil(64).max(2) };
-    (0..count).map(|index| Share { index, count }.of(batch)).collect()
+    (0..count).map(|index| batch * index / count..batch * (index + 1) / count).collect()
 }
 
 fn tensors<F: KernelFloat>(

@@ -14,11 +14,12 @@
 //! ```
 //!
 //! Instructions run over blocks of rows whose values stay in the first-level cache. The batch is
-//! cut into chunks of examples that run independently.
+//! cut into chunks of examples that run independently. Where products are large, a team of threads
+//! runs a chunk, each with its own share of the units.
 //!
-//! Chunks do not depend on the number of threads, and their sums are added in order: the result has
-//! the same bits at any number of threads. They run in the current rayon pool. Large buffers are
-//! pooled and reused; see [`release_memory`].
+//! All run in the current rayon pool. Chunks do not depend on the number of threads, their sums are
+//! added in order, and every element of a product is one sum in the order of k: the result has the
+//! same bits at any number of threads. Large buffers are pooled and reused; see [`release_memory`].
 //!
 //! The backward pass sets gradients below the smallest normal number to zero, because arithmetic on
 //! subnormal numbers is far slower. With a gradient recorder they are kept, and counted.

@@ -3,6 +3,9 @@
 use crate::program::{Op, Program, Slot, Stage};
 use std::ops::Range;
 
+/// Columns of a row that vectors of all instruction sets divide, or nearly.
+const VECTOR: usize = 8;
+
 /// One of `count` shares of the units of a layer, as even as they can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Share {
@@ -14,9 +17,14 @@ impl Share {
     /// All units.
     pub(crate) const WHOLE: Self = Self { index: 0, count: 1 };
 
-    /// The share of `width` columns.
+    /// The share of `width` columns, whole vectors if there are enough of them.
     pub(crate) fn of(self, width: usize) -> Range<usize> {
-        width * self.index / self.count..width * (self.index + 1) / self.count
+        let unit = if width >= 2 * VECTOR * self.count { VECTOR } else { 1 };
+        let border = |index: usize| match index == self.count {
+            true => width,
+            false => (width * index + self.count * unit / 2) / (self.count * unit) * unit,
+        };
+        border(self.index)..border(self.index + 1)
     }
 
     /// The shares of all members.
@@ -25,12 +33,14 @@ impl Share {
     }
 }
 
-/// How the columns of the slots of a program are cut into shares: a slot is a row of pieces, each of
-/// which the instructions read and write as one, and a share has its part of every piece.
+/// How the columns of the slots of a program are cut into shares: a slot is a row of pieces, each
+/// of which the instructions read and write as one, and a share has its part of every piece.
 #[derive(Clone, Debug)]
 pub(crate) struct Pieces {
     /// By slot; a slot that every member has as a whole has none.
     by_slot: Vec<Vec<Range<usize>>>,
+    /// The columns of the narrowest piece.
+    pub(crate) narrowest: usize,
     /// By stage of the forward pass: the left sides of products that its instructions complete.
     pub(crate) completed: Vec<Vec<usize>>,
 }
@@ -111,6 +121,7 @@ impl Pieces {
             by_slot[slots.index(source.slot)].len() == 1
                 && by_slot[slots.index(source.grad)].len() == 1
         });
+        let narrowest = by_slot.iter().flatten().map(Range::len).min().unwrap_or(0);
         let writes = |stage: &Stage, slot| stage.instructions.iter().any(|code| code.out == slot);
         let mut completed = vec![Vec::new(); program.forward.len()];
         for (index, source) in program.sources.iter().enumerate() {
@@ -120,7 +131,7 @@ impl Pieces {
                 completed[stage].push(index);
             }
         }
-        sources_are_whole.then_some(Self { by_slot, completed })
+        sources_are_whole.then_some(Self { by_slot, narrowest, completed })
     }
 
     /// The columns of a slot that a share has.
@@ -193,7 +204,7 @@ impl Program {
     }
 
     /// The number of places of every channel; the gradients of sums of products of `block` steps
-    /// are read at the end of a block of the backward pass.
+    /// are read at once.
     pub(crate) fn channels(&self, block: usize) -> Vec<usize> {
         let mut places = vec![0; self.channel(Channel::Grad(self.graph.fields.len()))];
         for source in 0..self.sources.len() {
@@ -243,6 +254,77 @@ impl Program {
                 pieces.columns(self.slots.index(slot), share).collect()
             }
             _ => std::iter::once(0..width).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use recurrent_core::description::{Additions, Builder};
+
+    /// An LSTM of `units` units and 3 input features, with or without a normalised cell state.
+    fn lstm(units: usize, normed: bool) -> Program {
+        let weights = [
+            ("weight_ih", vec![4 * units, 3]),
+            ("weight_hh", vec![4 * units, units]),
+            ("bias_ih", vec![4 * units]),
+            ("bias_hh", vec![4 * units]),
+        ];
+        let weights = weights.map(|(name, dims)| (name.to_string(), dims));
+        let fields = [units, units];
+        let additions = Additions::default();
+        let graph = Builder::describe("lstm", 3, &fields, &weights, additions, |cell| {
+            let [i, f, g, o] = cell.gates(&cell.recurrent());
+            let c = f.sigmoid() * cell.state(1) + i.sigmoid() * g.tanh();
+            let shown = if normed { c - c.sum() } else { c };
+            vec![o.sigmoid() * shown.tanh(), c]
+        });
+        Program::new(&graph.expect("a graph"))
+    }
+
+    /// What the members of a team get of an LSTM: columns of every gate, together all columns once.
+    #[test]
+    fn members_have_even_parts_of_every_gate() {
+        let units = 333;
+        let program = lstm(units, false);
+        for count in 2..9 {
+            let mut seen = vec![0; 4 * units];
+            for share in (Share { index: 0, count }).all() {
+                let own = program.linear_columns(0, share);
+                assert_eq!(own.len(), 4, "a piece of each gate");
+                let work: usize = own.iter().map(Range::len).sum();
+                let even = 4.0 * units as f64 / count as f64;
+                assert!((work as f64 / even - 1.0).abs() < 0.15, "{work} of {even}");
+                own.into_iter().flatten().for_each(|column| seen[column] += 1);
+            }
+            assert!(seen.iter().all(|&times| times == 1));
+            // What a member needs of all others, in the order of the columns.
+            let cuts = program.cuts(0, Share { index: 0, count });
+            let columns = cuts.into_iter().flat_map(|cut| cut.columns);
+            assert!(columns.eq(0..4 * units));
+        }
+    }
+
+    #[test]
+    fn what_reads_a_row_is_not_cut() {
+        assert!(lstm(16, false).pieces.is_some());
+        assert!(lstm(16, true).pieces.is_none());
+    }
+
+    #[test]
+    fn shares_are_even() {
+        for count in 1..20 {
+            for width in [count, 7 * count + 3, 100, 128, 333, 512, 1000].map(|w| w.max(count)) {
+                let shares: Vec<_> = Share { index: 0, count }.all().map(|s| s.of(width)).collect();
+                assert_eq!((shares[0].start, shares[count - 1].end), (0, width));
+                assert!(shares.windows(2).all(|pair| pair[0].end == pair[1].start));
+                let even = width as f64 / count as f64;
+                for own in &shares {
+                    assert!(!own.is_empty());
+                    assert!((own.len() as f64 - even).abs() <= VECTOR as f64, "{own:?} of {width}");
+                }
+            }
         }
     }
 }

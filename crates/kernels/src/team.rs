@@ -1,10 +1,10 @@
 //! A team of threads that runs a chunk of examples, each member with its own share of the units.
 //!
 //! A member is a future: where it needs what the others compute it waits, and a thread that runs it
-//! can run another member. So the team needs no thread but one, and any threads of the current rayon
-//! pool that are free help. No thread waits for a lock while a step is computed: locks guard the
-//! copies that members hand over, and [`Exchange`] orders these so that nobody writes what another
-//! still reads.
+//! can run another member. So the team needs no thread but one, and any threads of the current
+//! rayon pool that are free help. No thread waits for a lock while a step is computed: locks guard
+//! the copies that members hand over, and [`Exchange`] orders these so that nobody writes what
+//! another still reads.
 
 use crate::program::Program;
 use crate::share::Share;
@@ -31,10 +31,10 @@ struct Counter(AtomicUsize);
 
 /// What the members of a team hand over to each other: rows of their columns, in channels.
 ///
-/// All members hand over in the same order. Each counts what it has handed over, and before it reads
-/// it waits until all others have counted as far. A channel has as many places as rows of it can be
-/// in use at once. Two are enough for what is read at every step: who hands over step t + 2 has read
-/// step t + 1 of all others, so these have read step t.
+/// All members hand over in the same order. Each counts what it has handed over, and before it
+/// reads it waits until all others have counted as far. A channel has as many places as are in use
+/// at once. Two are enough for what is read at every step: who hands over step t + 2 has read step
+/// t + 1 of all others, so these have read step t.
 pub(crate) struct Exchange<F> {
     /// By member: how often it has handed over.
     counts: Vec<Counter>,
@@ -69,7 +69,8 @@ impl<F: KernelFloat> Exchange<F> {
         &places[at % places.len()]
     }
 
-    /// Puts `values` into place `at` of a channel; the others see them once this member has counted.
+    /// Puts `values` into place `at` of a channel, for the others to read once this member has
+    /// counted.
     pub(crate) fn put(&self, member: usize, channel: usize, at: usize, values: &[F]) {
         let mut own =
             self.place(member, channel, at).write().unwrap_or_else(PoisonError::into_inner);
@@ -123,15 +124,16 @@ impl Teams {
     /// The teams for the forward pass of chunks, in the current rayon pool.
     pub(crate) fn new(program: &Program, chunks: &[Range<usize>], steps: usize) -> Self {
         let rows = chunks.first().map_or(0, Range::len);
-        let most = match program.pieces {
-            Some(_) => most_members(program, rows, steps),
+        let most = match &program.pieces {
+            Some(pieces) => most_members(program, rows, steps).min(pieces.narrowest).max(1),
             None => 1,
         };
         Self::choose(rayon::current_num_threads(), chunks.len(), most)
     }
 
-    /// The fastest way: with `threads` threads, for a number of chunks, if a team has `most` members
-    /// or fewer. A team hands over at every step, so of two equal ways that with smaller teams.
+    /// The fastest way: with `threads` threads, for a number of chunks, if a team has `most`
+    /// members or fewer. A team hands over at every step, so of two equal ways that with smaller
+    /// teams.
     fn choose(threads: usize, chunks: usize, most: usize) -> Self {
         let way = |at_once: usize| Self { at_once, members: (threads / at_once).clamp(1, most) };
         let time = |way: &Self| {
@@ -173,8 +175,8 @@ impl Teams {
         results
     }
 
-    /// What the members of a team hand over; `block` is the number of steps of a block of the
-    /// backward pass, or 0.
+    /// What the members of a team hand over. `block` is the number of steps whose gradients of
+    /// sums of products are read at once, in the backward pass for the gradient of the inputs.
     pub(crate) fn exchange<F: KernelFloat>(self, program: &Program, block: usize) -> Exchange<F> {
         Exchange::new(self.members, &program.channels(block))
     }
@@ -209,8 +211,8 @@ fn most_members(program: &Program, rows: usize, steps: usize) -> usize {
     }
 }
 
-/// The least work, in floating-point operations, of a member's products at a step, and of those of a
-/// call, for which a team is faster than one thread.
+/// The least work, in floating-point operations, of a member's products at a step, and of those of
+/// a call, for which a team is faster than one thread.
 const LEAST_STEP: usize = 1 << 18;
 const LEAST_CALL: usize = 1 << 24;
 
@@ -235,8 +237,8 @@ impl<F> Drop for Watch<'_, F> {
     }
 }
 
-/// Runs the members of a team on this thread and on those of the current rayon pool that are free;
-/// their results, by member.
+/// Runs the members of a team on this thread and on those of the current rayon pool that are
+/// free; their results, by member.
 ///
 /// # Panics
 /// If a member panics.
