@@ -18,9 +18,10 @@ out, and the output says so. Everything runs in f32 on the CPU:
 Each number of threads has its own process of each library (recurrent and candle-nn share theirs).
 They answer questions in turns, so that only one works at a time. A turn is a new layer, a warm-up
 run, then runs for some tenths of a second, at least one; its result is their median. Turns are
-repeated, each time with another process first. The tables have the quotient of the medians over the
-turns, other / ours, and in brackets the lowest and the highest quotient of one repetition. Above 1
-this workspace is faster. A quotient is bold if its whole range is below 1.
+repeated, each time with another process first; candle-nn, the slowest, has one. The tables have the
+quotient of the medians over the turns, other / ours, and in brackets the lowest and the highest
+quotient of one repetition. Above 1 this workspace is faster. A quotient is bold if its whole range
+is below 1.
 
 What runs with n threads:
 
@@ -101,8 +102,9 @@ class Ratio:
     """The quotient of two medians, and the range of the quotients of the repetitions."""
 
     def __init__(self, above: list[float], below: list[float]):
-        quotients = [a / b for a, b in zip(above, below)]
-        self.value = median(above) / median(below)
+        pairs = list(zip(above, below))
+        quotients = [a / b for a, b in pairs]
+        self.value = median(a for a, _ in pairs) / median(b for _, b in pairs)
         self.low, self.high = min(quotients), max(quotients)
 
     def text(self, least: float = 1.0) -> str:
@@ -161,6 +163,10 @@ class Child:
             sys.exit(f"{library}, {case}: {text}")
         return float(text), (self._cpu_seconds() - used) / (time.perf_counter() - start)
 
+    def end(self) -> None:
+        self.child.stdin.close()
+        self.child.wait()
+
 
 def build() -> str:
     """Builds `benches/timing.rs` as `cargo bench` would, and returns the path of the program."""
@@ -176,17 +182,17 @@ def build() -> str:
     return next(program for program in programs if program)
 
 
-def start(threads: Iterable[int]) -> tuple[dict[tuple[str, int], Child], dict[str, str]]:
+def start(options: Any) -> tuple[dict[tuple[str, int], Child], dict[str, str]]:
     """The processes by library and number of threads, and a description of each library."""
     program = build()
     rustc = subprocess.run(["rustc", "--version"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     candle = re.search(r'name = "candle-nn"\nversion = "(.*)"', (ROOT / "Cargo.lock").read_text())
     peer = str(ROOT / "benches/peer.py")
     children, libraries = {}, {}
-    for count in threads:
+    for count in options.threads:
         rust = Child([program, "--serve"], count)
         started = {OURS: rust}
-        for library in LIBRARIES:
+        for library in filter(options.libraries.__contains__, LIBRARIES):
             started[library] = Child([sys.executable, peer, library, str(count)], count)
         for library, child in started.items():
             facts = child.facts()
@@ -196,8 +202,10 @@ def start(threads: Iterable[int]) -> tuple[dict[tuple[str, int], Child], dict[st
             children[library, count] = child
             vectors = f" ({facts['vectors']})" if facts["vectors"] else ""
             libraries[library] = f"{library} {facts['version']}{vectors}"
-        children["candle-nn", count] = rust
-    libraries["candle-nn"] = f"candle-nn {candle[1]}, {rustc.stdout.strip()}"
+        if "candle-nn" in options.libraries:
+            children["candle-nn", count] = rust
+            libraries["candle-nn"] = f"candle-nn {candle[1]}"
+    libraries["rustc"] = rustc.stdout.strip()
     return children, libraries
 
 
@@ -208,6 +216,8 @@ def measure(case: Case, children: dict[tuple[str, int], Child], options: Any) ->
     for repetition in range(options.repetitions):
         first = repetition % len(order)
         for library, threads in order[first:] + order[:first]:
+            if library == "candle-nn" and repetition > 0:
+                continue
             turn, cores = children[library, threads].turn(library, case, options.seconds)
             rows[threads].turns.setdefault(library, []).append(turn)
             rows[threads].cores.setdefault(library, []).append(cores)
@@ -420,6 +430,8 @@ def parse_options() -> argparse.Namespace:
         help=f"of {', '.join(families)} (default: the first three)")
     add("--modes", type=words("mode", MODES), default=MODES, metavar="A,B",
         help=f"of {', '.join(MODES)} (default: all)")
+    add("--libraries", type=words("library", ["none", *PEERS]), default=PEERS, metavar="A,B",
+        help=f"beside recurrent: of {', '.join(PEERS)}, or none (default: all)")
     add("--shapes", type=shapes, metavar="A,B",
         help="TIMExBATCHxINPUTxHIDDEN (default: the grid; for streams, one step and 16)")
     add("--layers", type=counts, default=[1], metavar="N,N", help="default: 1")
@@ -461,7 +473,7 @@ def read(file: Path | None) -> tuple[dict[str, Any] | None, list[Row]]:
 def measure_all(options: argparse.Namespace) -> tuple[dict[str, Any], list[Row]]:
     known, rows = read(options.append)
     begin = time.perf_counter()
-    children, libraries = start(options.threads)
+    children, libraries = start(options)
     header = {
         "libraries": ", ".join(libraries.values()),
         "machine": f"{processor()}, {os.cpu_count()} cores, {platform.system()}",
@@ -483,6 +495,8 @@ def measure_all(options: argparse.Namespace) -> tuple[dict[str, Any], list[Row]]
             print(f"[{index}/{len(cases)}] {name}, {ours}: {', '.join(ratios)}", flush=True)
             if file:
                 print(json.dumps(asdict(row)), file=file, flush=True)
+    for child in set(children.values()):
+        child.end()
     print(f"{time.perf_counter() - begin:.0f} s")
     return header, rows
 
