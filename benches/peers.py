@@ -109,7 +109,9 @@ class Ratio:
 
     def text(self, least: float = 1.0) -> str:
         """Bold if the whole range is below `least`."""
-        text = f"{digits(self.value)} ({digits(self.low)}–{digits(self.high)})"
+        text = digits(self.value)
+        if self.low < self.high:
+            text += f" ({digits(self.low)}–{digits(self.high)})"
         return f"**{text}**" if self.high < least else text
 
 
