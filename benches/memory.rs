@@ -76,7 +76,7 @@ fn columns(shape: Shape, used: Use) -> String {
 }
 
 fn measure(library: Library, family: Family, shape: Shape) -> Result<Use> {
-    let subject = Subject::new(library, family, shape, 1, Mode::Train)?;
+    let mut subject = Subject::new(library, family, shape, 1, Mode::Train)?;
     subject.step()?; // allocates what is allocated once a process or thread
                      // Otherwise the buffers of the last case would be reused, and not counted.
     recurrent::kernels::release_memory();

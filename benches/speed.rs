@@ -85,7 +85,7 @@ fn cases() -> Vec<Case> {
 }
 
 fn measure(bencher: Bencher, case: &Case, mode: Mode) {
-    let subject =
+    let mut subject =
         Subject::new(case.library, case.family, case.shape, case.layers, mode).expect("sizes fit");
     subject.step().expect("runs"); // warm
     bencher.bench_local(|| subject.step().expect("runs"));

@@ -1,14 +1,15 @@
-//! Answers the questions of `benches/pytorch.py`, which measures this workspace, candle-nn and
-//! PyTorch in turns:
+//! Answers the questions of `benches/peers.py`, which measures this workspace, candle-nn and
+//! libraries of Python in turns:
 //!
 //! ```text
 //! LIBRARY FAMILY MODE TIME BATCH INPUT HIDDEN LAYERS SECONDS   on standard input, a line a question
-//! ok MILLISECONDS RUNS                                         the median of RUNS runs, or
+//! ok MILLISECONDS                                              the median time of a run, or
 //! error MESSAGE
 //! ```
 //!
-//! The first line is `ready` with a description. After a first run that does not count, runs repeat
-//! until the seconds have passed, at least one. The number of threads is `RAYON_NUM_THREADS`, or
+//! The first line is `ready` with a description. After a run that does not count, samples are taken
+//! until the seconds have passed, at least one. A sample is one run, or the mean of several if the
+//! first took less than a tenth of a millisecond. The number of threads is `RAYON_NUM_THREADS`, or
 //! one.
 
 mod subject;
@@ -39,7 +40,7 @@ fn main() -> Result<()> {
     } else if options.test {
         in_pool(one_of_every_kind)
     } else {
-        println!("timing answers benches/pytorch.py, which asks with --serve; run that");
+        println!("timing answers benches/peers.py, which asks with --serve; run that");
         Ok(())
     }
 }
@@ -49,7 +50,7 @@ fn serve() -> Result<()> {
     say(&format!("ready version={version} threads={threads} vectors={}", vectors()))?;
     for question in stdin().lock().lines() {
         match answer(&question?) {
-            Ok((milliseconds, runs)) => say(&format!("ok {milliseconds} {runs}"))?,
+            Ok(milliseconds) => say(&format!("ok {milliseconds}"))?,
             Err(error) => say(&format!("error {}", first_line(&format!("{error:#}"))))?,
         }
     }
@@ -81,7 +82,7 @@ fn vectors() -> &'static str {
     "baseline"
 }
 
-fn answer(question: &str) -> Result<(f64, usize)> {
+fn answer(question: &str) -> Result<f64> {
     let words: Vec<&str> = question.split_whitespace().collect();
     let [library, family, mode, time, batch, input, hidden, layers, seconds] = words[..] else {
         return Err(anyhow!("expected 9 words, got {}", words.len()));
@@ -90,7 +91,7 @@ fn answer(question: &str) -> Result<(f64, usize)> {
         text.parse::<usize>().with_context(|| format!("expected a size, got {text:?}"))
     };
     let shape = Shape::new(size(time)?, size(batch)?, size(input)?, size(hidden)?);
-    let subject = Subject::new(
+    let mut subject = Subject::new(
         named::<Library>(library)?,
         named(family)?,
         shape,
@@ -98,25 +99,35 @@ fn answer(question: &str) -> Result<(f64, usize)> {
         named(mode)?,
     )?;
     let seconds = seconds.parse().with_context(|| format!("expected seconds, got {seconds:?}"))?;
-    median_time(&subject, seconds)
+    median_time(&mut subject, seconds)
 }
 
 fn named<T: ValueEnum>(word: &str) -> Result<T> {
     T::from_str(word, false).map_err(|error| anyhow!("{word}: {error}"))
 }
 
-/// The median time in milliseconds, and the number of runs.
-fn median_time(subject: &Subject, seconds: f64) -> Result<(f64, usize)> {
-    subject.step()?; // warm
+/// The shortest sample in milliseconds: much longer than reading the clock.
+const SAMPLE: f64 = 0.1;
+
+/// The median time of a run in milliseconds.
+fn median_time(subject: &mut Subject, seconds: f64) -> Result<f64> {
+    let first = sample(subject, 1)?; // warm
+    let runs = (SAMPLE / first).ceil().max(1.0) as usize;
     let (mut times, start) = (Vec::new(), Instant::now());
     while times.is_empty() || start.elapsed().as_secs_f64() < seconds {
-        let start = Instant::now();
-        subject.step()?;
-        times.push(start.elapsed().as_secs_f64() * 1e3);
+        times.push(sample(subject, runs)?);
     }
     times.sort_by(f64::total_cmp);
-    let (below, above) = (times[(times.len() - 1) / 2], times[times.len() / 2]);
-    Ok((0.5 * (below + above), times.len()))
+    Ok(0.5 * (times[(times.len() - 1) / 2] + times[times.len() / 2]))
+}
+
+/// The mean time of `runs` runs.
+fn sample(subject: &mut Subject, runs: usize) -> Result<f64> {
+    let start = Instant::now();
+    for _ in 0..runs {
+        subject.step()?;
+    }
+    Ok(start.elapsed().as_secs_f64() * 1e3 / runs as f64)
 }
 
 fn one_of_every_kind() -> Result<()> {
@@ -125,7 +136,7 @@ fn one_of_every_kind() -> Result<()> {
             for Shape { time, batch, input, hidden } in shapes() {
                 let mode = mode.to_possible_value().context("no mode is skipped")?;
                 let sizes = format!("{time} {batch} {input} {hidden} 1 0");
-                let (milliseconds, _) =
+                let milliseconds =
                     answer(&format!("recurrent {family} {} {sizes}", mode.get_name()))?;
                 ensure!(milliseconds > 0.0, "{family} {sizes} took no time");
             }
@@ -135,6 +146,10 @@ fn one_of_every_kind() -> Result<()> {
     ensure!(
         answer("candle-nn vanilla train 3 2 1 4 1 0").is_err(),
         "candle-nn has no vanilla layer"
+    );
+    ensure!(
+        answer("candle-nn lstm stream 3 2 1 4 1 0").is_err(),
+        "candle-nn has no streams on slices"
     );
     ensure!(answer("recurrent lstm").is_err(), "a question has nine words");
     Ok(())

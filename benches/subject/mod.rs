@@ -7,7 +7,7 @@ use candle_nn::rnn::{gru, lstm, GRUConfig, LSTMConfig, GRU, LSTM, RNN};
 use candle_nn::{VarBuilder, VarMap};
 use clap::ValueEnum;
 use recurrent::{
-    CellKind, GruConfig, Layer, LayerNormLstmConfig, LstmConfig, RnnConfig, VanillaConfig,
+    CellKind, GruConfig, Layer, LayerNormLstmConfig, LstmConfig, RnnConfig, Stream, VanillaConfig,
 };
 use std::fmt;
 
@@ -81,6 +81,8 @@ pub(crate) enum Mode {
     /// The outputs, the mean of their squares, and the gradients of all weights, but not of the
     /// input.
     Train,
+    /// The outputs of the next chunk of a stream, on slices, into a slice.
+    Stream,
 }
 
 /// Layers and their input.
@@ -88,6 +90,7 @@ pub(crate) struct Subject {
     net: Net,
     xs: Tensor,
     mode: Mode,
+    stream: Option<Streamed>,
 }
 
 enum Net {
@@ -96,13 +99,20 @@ enum Net {
     Gru(GRU),
 }
 
+/// A stream between two chunks.
+struct Streamed {
+    stream: Box<dyn Stream>,
+    xs: Vec<f32>,
+    ys: Vec<f32>,
+}
+
 impl Subject {
     /// Stacked layers of `family`.
     ///
     /// # Errors
-    /// If the library does not have such layers: candle-nn has LSTM and GRU, but no stacks. (Stacks
-    /// by hand take quadratic time there, since candle's gradient of a slice is as large as the
-    /// whole tensor.)
+    /// If the library does not have such layers: candle-nn has LSTM and GRU, but no stacks and no
+    /// streams on slices. (Stacks by hand take quadratic time there, since candle's gradient of a
+    /// slice is as large as the whole tensor.)
     pub(crate) fn new(
         library: Library,
         family: Family,
@@ -113,14 +123,24 @@ impl Subject {
         let vars = VarMap::new();
         let drawn = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
         let mut net = Net::new(library, family, shape, layers, drawn)?;
-        if mode == Mode::Forward {
+        if mode != Mode::Train {
             let vars = vars.data().lock().expect("nobody panicked with it");
             let constants =
                 vars.iter().map(|(name, var)| (name.clone(), var.as_tensor().detach())).collect();
             let constants = VarBuilder::from_tensors(constants, DType::F32, &Device::Cpu);
             net = Net::new(library, family, shape, layers, constants)?;
         }
-        Ok(Self { net, xs: inputs(shape)?, mode })
+        let xs = inputs(shape)?;
+        let stream = match (mode, &net) {
+            (Mode::Stream, Net::Recurrent(layers)) => Some(Streamed {
+                stream: layers.to_inference()?.stream(shape.batch),
+                xs: xs.transpose(0, 1)?.flatten_all()?.to_vec1()?,
+                ys: vec![0.0; shape.time * shape.batch * shape.hidden],
+            }),
+            (Mode::Stream, _) => bail!("candle-nn has no streams on slices"),
+            _ => None,
+        };
+        Ok(Self { net, xs, mode, stream })
     }
 
     /// The outputs, `(batch, time, hidden)`; those of candle-nn's GRU, `(batch, time * hidden)`.
@@ -133,10 +153,13 @@ impl Subject {
     }
 
     /// Runs the mode's work, and drops its results.
-    pub(crate) fn step(&self) -> Result<()> {
+    pub(crate) fn step(&mut self) -> Result<()> {
+        if let Some(Streamed { stream, xs, ys }) = &mut self.stream {
+            return stream.run(xs, std::hint::black_box(ys));
+        }
         match self.mode {
-            Mode::Forward => drop(std::hint::black_box(self.forward()?)),
             Mode::Train => drop(std::hint::black_box(gradients(self.forward()?)?)),
+            _ => drop(std::hint::black_box(self.forward()?)),
         }
         Ok(())
     }
