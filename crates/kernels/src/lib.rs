@@ -48,6 +48,6 @@ mod step;
 mod weights;
 
 pub use buffer::release_memory;
-pub use cell::{Describe, Described};
+pub use cell::{Describe, Described, Gated, GatedCell, GatedConfig};
 pub use float::KernelFloat;
 pub use kernel::Kernel;
