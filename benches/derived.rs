@@ -9,6 +9,9 @@
 //! `speed`, `forward` saves nothing, and `train` takes the mean of squares of all outputs and its
 //! gradients with respect to all weights.
 
+#[allow(dead_code)] // its program
+#[path = "../examples/own_cell.rs"]
+mod own_cell;
 #[allow(dead_code)] // the layers that the other benchmarks compare
 mod subject;
 
@@ -17,8 +20,8 @@ use candle_nn::{VarBuilder, VarMap};
 use divan::{black_box_drop, Bencher};
 use recurrent::layernorm::{Placement, Scope};
 use recurrent::{
-    CellConfig, Execution, ForwardContext, GruConfig, Layer, LayerNormLstmConfig, LstmConfig,
-    ResidualLstmConfig, Rnn, Sequence, VanillaConfig,
+    CellConfig, Execution, ForwardContext, GatedConfig, GruConfig, Layer, LayerNormLstmConfig,
+    LstmConfig, ResidualLstmConfig, Rnn, Sequence, VanillaConfig,
 };
 use std::fmt;
 use subject::{gradients, in_pool, shapes, Shape};
@@ -56,6 +59,7 @@ fn cases() -> Vec<Case> {
         "layernorm-lstm-pytorch",
         "layernorm-lstm-per-gate",
         "kim-residual-lstm",
+        "mgu",
     ];
     let both = [Execution::Kernel, Execution::Replay];
     let of = |shape, cell| both.map(|execution| Case { cell, execution, shape });
@@ -82,6 +86,7 @@ fn layer(case: &Case, vb: VarBuilder) -> Box<dyn Layer> {
         "layernorm-lstm-per-gate" => {
             of(case, LayerNormLstmConfig { scope: Scope::PerGate, ..normed }, vb)
         }
+        "mgu" => of(case, GatedConfig::new(own_cell::MinimalGatedUnit), vb),
         _ => of(case, ResidualLstmConfig::default(), vb),
     }
 }

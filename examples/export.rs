@@ -27,8 +27,8 @@ use candle_nn::VarMap;
 use clap::Parser;
 use recurrent::core::init;
 use recurrent::{
-    core::write_whole, onnx, registry, Carry, Direction, ForwardContext, Layer, RnnConfig,
-    Sequence, Stack,
+    core::write_whole, onnx, registry, Carry, Direction, ForwardContext, GatedConfig, Layer,
+    RnnConfig, Sequence, Stack,
 };
 use recurrent_tasks::usage::{nearest, ConfigError};
 use std::collections::HashMap;
@@ -65,7 +65,7 @@ fn layers(args: &Args) -> Result<Box<dyn Layer>> {
     let direction = if args.bidirectional { Direction::Bidirectional } else { Direction::Forward };
     let vb = init::seeded(&VarMap::new(), 1, DType::F32, &Device::Cpu);
     if name == "mgu" {
-        let config = own_cell::MinimalConfig::default();
+        let config = GatedConfig::new(own_cell::MinimalGatedUnit);
         let layers = Stack::new(args.input, args.hidden, 2, direction, &config, vb)?;
         return Ok(Box::new(layers));
     }

@@ -1,8 +1,8 @@
 //! How does a cell of my own become a layer?
 //!
-//! Write its equations. The library derives the step, a CPU kernel forward and backward, the gates
-//! and the vector-Jacobian product, and adds stacking, lengths, truncated backpropagation and the
-//! gradient recorder.
+//! Write its equations. The library draws the weights, derives the step, a CPU kernel forward and
+//! backward, the gates and the vector-Jacobian product, and adds stacking, lengths, truncated
+//! backpropagation and the gradient recorder.
 //!
 //! ```text
 //! cargo run --release --example own_cell
@@ -22,11 +22,11 @@ use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use clap::Parser;
 use recurrent::core::description::{Builder, Value};
-use recurrent::core::init::{Gates, Weights};
-use recurrent::core::{GateWeights, HiddenState, Params};
+use recurrent::core::init::Gates;
+use recurrent::core::HiddenState;
 use recurrent::{
-    CellConfig, Describe, Described, Direction, ForwardContext, GradientRecorder, Init, Layer,
-    LayerId, Record, Rnn, Sequence, Stack,
+    Direction, ForwardContext, GatedCell, GatedConfig, GradientRecorder, Layer, Record, Rnn,
+    Sequence, Stack,
 };
 use recurrent_cli::{main_with, Variants};
 use std::process::ExitCode;
@@ -34,51 +34,20 @@ use std::process::ExitCode;
 /// The minimal gated unit (Zhou et al. 2016, arXiv:1603.09420v1), with the forget gate after the
 /// matrix product:
 /// f = σ(a_f + b_f), n = tanh(a_n + f ∘ b_n), h' = (1 − f) ∘ h + f ∘ n.
-#[derive(Clone, Params)]
-pub(crate) struct MinimalCell(GateWeights);
+#[derive(Clone)]
+pub(crate) struct MinimalGatedUnit;
 
-impl Describe for MinimalCell {
+impl GatedCell for MinimalGatedUnit {
     type State = HiddenState;
 
-    fn input_size(&self) -> usize {
-        self.0.input_size()
-    }
-
-    fn state_sizes(&self) -> Vec<usize> {
-        vec![self.0.hidden_size()]
-    }
+    const GATES: Gates = Gates::new(&["f", "n"]);
 
     fn describe<'a>(&self, cell: &'a Builder) -> Vec<Value<'a>> {
-        let h = cell.state(0);
-        let ([a_f, a_n], [b_f, b_n]) =
-            (cell.input_gates(), cell.recurrent_gates(&cell.recurrent()));
+        let (h, seen) = (cell.state(0), cell.recurrent());
+        let ([a_f, a_n], [b_f, b_n]) = (cell.input_gates(), cell.recurrent_gates(&seen));
         let f = (a_f + b_f).sigmoid().gate("f");
         let n = (a_n + f * b_n).tanh();
         vec![h + f * (n - h)]
-    }
-}
-
-/// Its only option: the initial weights.
-#[derive(Clone, Default)]
-pub(crate) struct MinimalConfig(Init);
-
-impl CellConfig for MinimalConfig {
-    type Cell = Described<MinimalCell>;
-
-    fn cell(
-        &self,
-        input: usize,
-        hidden: usize,
-        place: Option<LayerId>,
-        vb: VarBuilder,
-    ) -> Result<Described<MinimalCell>> {
-        let gates = Gates { names: &["f", "n"], forget: None, input: None };
-        let weights = Weights::new(vb, place, &self.0, gates, hidden)?;
-        Described::new(MinimalCell(GateWeights::new(&weights, input, true)?))
-    }
-
-    fn param_count(&self, input: usize, hidden: usize) -> usize {
-        GateWeights::count(2, input, hidden, true)
     }
 }
 
@@ -92,7 +61,7 @@ fn main() -> ExitCode {
     if std::env::args().nth(1).is_some_and(|word| !word.starts_with('-')) {
         let summary = "minimal gated unit (Zhou 2016)";
         return main_with(Variants::registry().and("mgu", summary, |size, vb| {
-            let config = MinimalConfig::default();
+            let config = GatedConfig::new(MinimalGatedUnit);
             Ok(Box::new(Rnn::new(size.input, size.hidden, &config, vb)?))
         }));
     }
@@ -109,7 +78,8 @@ fn main() -> ExitCode {
 fn show() -> Result<()> {
     let vars = VarMap::new();
     let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
-    let stack = Stack::new(2, 16, 3, Direction::Forward, &MinimalConfig::default(), vb)?;
+    let config = GatedConfig::new(MinimalGatedUnit);
+    let stack = Stack::new(2, 16, 3, Direction::Forward, &config, vb)?;
 
     let xs = Sequence::new(Tensor::ones((4, 2000, 2), DType::F32, &Device::Cpu)?)?;
     let recorder = GradientRecorder::new(Record::Norms);

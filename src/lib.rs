@@ -89,7 +89,7 @@ pub use recurrent_core::{
     Stack, State, Stream, Truncation,
 };
 pub use recurrent_gru::{Gru, GruCell, GruConfig, Reset};
-pub use recurrent_kernels::{Describe, Described};
+pub use recurrent_kernels::{Describe, Described, Gated, GatedCell, GatedConfig};
 pub use recurrent_layernorm::{
     LayerNormGru, LayerNormGruConfig, LayerNormLstm, LayerNormLstmConfig, LayerNormVanilla,
     LayerNormVanillaConfig,

@@ -12,8 +12,9 @@ use recurrent::core::init::{self, Gates, Init, Weights};
 use recurrent::core::{named_rng, HiddenState, LstmState, Params};
 use recurrent::layernorm::Norm;
 use recurrent::{
-    Cell, CellConfig, Describe, Described, Execution, ForwardContext, GradientRecorder, Layer,
-    LayerId, LayerNormLstmConfig, Record, RecurrentDropout, Rnn, Sequence,
+    Cell, CellConfig, Describe, Described, Execution, ForwardContext, GatedCell, GatedConfig,
+    GradientRecorder, Layer, LayerId, LayerNormLstmConfig, Nonlinearity, Record, RecurrentDropout,
+    Rnn, Sequence, VanillaConfig,
 };
 use recurrent_testkit::{close, conform, noise, Case, Result, Tolerance};
 
@@ -59,7 +60,7 @@ fn draw<'a>(rng: &mut impl Rng, cell: &'a Builder, values: &[Value<'a>]) -> Valu
     let (a, b) = (value(), value());
     let wide = a.width() > 1;
     let part = rng.random_range(0..a.width().max(2) - 1);
-    match rng.random_range(0..18) {
+    match rng.random_range(0..22) {
         0 => a.sigmoid(),
         1 => a.tanh(),
         2 => a.relu(),
@@ -76,20 +77,16 @@ fn draw<'a>(rng: &mut impl Rng, cell: &'a Builder, values: &[Value<'a>]) -> Valu
         14 => a * cell.weight("gain"),
         15 if wide => a.rms_norm(0.1),
         16 if wide => cell.product("narrow", a.layer_norm(0.1).slice(part, 2)),
+        17 => a.softmax() * b,
+        18 => a.cumulative_sum() - b,
+        19 if wide => cell.product("narrow", a.softmax().cumulative_sum().slice(part, 2)),
+        20 if wide => a + b.softmax().cumulative_sum().slice(0, 1),
         _ => 1.0 - a * 0.5,
     }
 }
 
 impl Describe for RandomCell {
     type State = LstmState;
-
-    fn input_size(&self) -> usize {
-        INPUT
-    }
-
-    fn state_sizes(&self) -> Vec<usize> {
-        vec![self.square.dims()[0]; 2]
-    }
 
     fn describe<'a>(&self, cell: &'a Builder) -> Vec<Value<'a>> {
         let mut rng = named_rng(self.seed, "operations");
@@ -119,7 +116,7 @@ impl Describe for RandomCell {
 fn vjp_agrees(seed: u64) -> Result<()> {
     let (hidden, batch) = (5, 3);
     let cell = RandomCell::new(seed, hidden)?;
-    let weights = Described::new(cell.clone())?.params();
+    let weights = Described::new(INPUT, &[hidden; 2], cell.clone())?.params();
     let shapes: Vec<_> =
         weights.iter().map(|(name, weight)| (name.clone(), weight.dims().to_vec())).collect();
     let graph = Builder::describe(
@@ -169,20 +166,28 @@ fn gradients(layer: &dyn Layer, xs: &Var, lengths: &[usize]) -> Result<Vec<(Stri
     Ok(all)
 }
 
+/// The kernel computes what replay computes, and that is finite.
+fn agree<C: Cell>(layer: &Rnn<C>, xs: &Var, lengths: &[usize]) -> Result<()> {
+    let by = |execution| gradients(&layer.clone().with_execution(execution), xs, lengths);
+    let (found, expected) = (by(Execution::Kernel)?, by(Execution::Replay)?);
+    for ((name, found), (_, expected)) in found.iter().zip(&expected) {
+        let sum = expected.abs()?.sum_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        assert!(sum.is_finite(), "{name}: {expected}");
+        close(name, found, expected, Tolerance::Norm(1e-12))?;
+    }
+    Ok(())
+}
+
 fn kernel_agrees(seed: u64, batch: usize, hidden: usize) -> Result<()> {
     let time = 6;
-    let layer = Rnn::from_cell(Described::new(RandomCell::new(seed, hidden)?)?);
+    let cell = RandomCell::new(seed, hidden)?;
+    let layer = Rnn::from_cell(Described::new(INPUT, &[hidden; 2], cell)?);
     let dropout = RecurrentDropout { recurrent: 0.3, zoneout_h: 0.2, ..Default::default() };
     let layer = if seed.is_multiple_of(2) { layer.with_recurrent_dropout(dropout)? } else { layer };
     assert!(layer.explain(DType::F64, &Device::Cpu).starts_with("described kernel"));
     let xs = Var::from_tensor(&noise(&format!("{seed} xs"), &[batch, time, INPUT])?)?;
     let lengths: Vec<_> = (0..batch).map(|row| 1 + (row * 5 + seed as usize) % time).collect();
-    let found = gradients(&layer.clone().with_execution(Execution::Kernel), &xs, &lengths)?;
-    let expected = gradients(&layer.with_execution(Execution::Replay), &xs, &lengths)?;
-    for ((name, found), (_, expected)) in found.iter().zip(&expected) {
-        close(&format!("seed {seed}, {name}"), found, expected, Tolerance::Norm(1e-12))?;
-    }
-    Ok(())
+    agree(&layer, &xs, &lengths)
 }
 
 proptest! {
@@ -213,11 +218,90 @@ fn one_normalised_unit_agrees_with_replay() -> Result<()> {
         let layer = Rnn::new(INPUT, 1, &config, vb)?;
         let xs = Var::from_tensor(&noise("xs", &[5, 6, INPUT])?)?;
         let lengths = [6, 3, 6, 1, 5];
-        let found = gradients(&layer.clone().with_execution(Execution::Kernel), &xs, &lengths)?;
-        let expected = gradients(&layer.with_execution(Execution::Replay), &xs, &lengths)?;
-        for ((name, found), (_, expected)) in found.iter().zip(&expected) {
-            close(&format!("{norm:?}, {name}"), found, expected, Tolerance::Norm(1e-12))?;
-        }
+        agree(&layer, &xs, &lengths)?;
+    }
+    Ok(())
+}
+
+/// A cell that divides by its input.
+#[derive(Clone)]
+struct Quotient;
+
+impl GatedCell for Quotient {
+    type State = HiddenState;
+
+    const GATES: Gates = Gates::new(&["a"]);
+
+    fn describe<'a>(&self, cell: &'a Builder) -> Vec<Value<'a>> {
+        let [a] = cell.gates(&cell.recurrent());
+        vec![(a / cell.input().slice(0, 1)).tanh()]
+    }
+}
+
+/// 1 / x and its derivative are infinite where x is 0, as in padding.
+#[test]
+fn padding_is_no_input_of_a_step() -> Result<()> {
+    let (vb, config) = (init::seeded(&VarMap::new(), 1, DType::F64, &Device::Cpu), Quotient);
+    let layer = Rnn::new(INPUT, 5, &GatedConfig::new(config), vb)?;
+    let lengths = [6, 3, 1];
+    let values = (noise("xs", &[3, 6, INPUT])? + 2.0)?;
+    let xs = Var::from_tensor(Sequence::padded(values, &lengths)?.zero_padding()?.values())?;
+    for layer in [layer.clone(), layer.reversed()] {
+        agree(&layer, &xs, &lengths)?;
+    }
+    Ok(())
+}
+
+/// A cell with a clock: a field counts the steps.
+#[derive(Clone, Params)]
+struct Clocked {
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    period: Tensor,
+}
+
+impl Describe for Clocked {
+    type State = LstmState;
+
+    fn describe<'a>(&self, cell: &'a Builder) -> Vec<Value<'a>> {
+        let (h, t) = (cell.recurrent(), cell.state(1));
+        let a = cell.product("weight_ih", cell.input()) + cell.product("weight_hh", h);
+        let phase = t / cell.weight("period");
+        let open = (phase - phase.floor()).keep("open");
+        vec![open * cell.state(0) + (1.0 - open) * a.tanh(), t + 1.0]
+    }
+}
+
+#[test]
+fn a_cell_may_count_its_steps() -> Result<()> {
+    let weight = |name: &str, dims: &[usize]| -> Result<Tensor> {
+        Ok(Var::from_tensor(&noise(name, dims)?)?.as_tensor().clone())
+    };
+    let cell = Clocked {
+        weight_ih: weight("weight_ih", &[5, INPUT])?,
+        weight_hh: weight("weight_hh", &[5, 5])?,
+        period: (noise("period", &[5])? + 4.0)?,
+    };
+    let layer = Rnn::from_cell(Described::new(INPUT, &[5, 1], cell)?);
+    let (xs, lengths) = (Var::from_tensor(&noise("xs", &[3, 9, INPUT])?)?, [9, 4, 7]);
+    agree(&layer, &xs, &lengths)?;
+    let sequence = Sequence::padded(xs.as_tensor().clone(), &lengths)?;
+    let (_, end) = layer.run(&sequence, None, &ForwardContext::default())?;
+    assert_eq!(end.field("c")?.to_vec2::<f64>()?, [[9.0], [4.0], [7.0]]);
+    Ok(())
+}
+
+/// NaN is no number below zero: the network shows that its input is not finite.
+#[test]
+fn relu_keeps_nan() -> Result<()> {
+    let config = VanillaConfig { nonlinearity: Nonlinearity::Relu, ..Default::default() };
+    let vb = init::seeded(&VarMap::new(), 1, DType::F64, &Device::Cpu);
+    let layer = Rnn::new(INPUT, 5, &config, vb)?;
+    let xs = Sequence::new((noise("xs", &[1, 2, INPUT])? * f64::NAN)?)?;
+    for execution in [Execution::Kernel, Execution::Replay] {
+        let layer = layer.clone().with_execution(execution);
+        let last = layer.last(&xs, None, &ForwardContext::default())?.0;
+        assert!(last.flatten_all()?.to_vec1::<f64>()?.iter().all(|h| h.is_nan()), "{execution:?}");
     }
     Ok(())
 }
@@ -245,14 +329,6 @@ struct TwoFields {
 
 impl Describe for TwoFields {
     type State = LstmState;
-
-    fn input_size(&self) -> usize {
-        self.weight_ih.dims()[1]
-    }
-
-    fn state_sizes(&self) -> Vec<usize> {
-        vec![self.weight_hh.dims()[1]; 2]
-    }
 
     fn describe<'a>(&self, cell: &'a Builder) -> Vec<Value<'a>> {
         let (y, z, seen) = (cell.state(0), cell.state(1), cell.recurrent());
@@ -296,13 +372,14 @@ impl CellConfig for TwoFieldsConfig {
         let init = Init::default();
         let weights = Weights::new(vb.clone(), layer_id, &init, gates, hidden)?;
         let square = || init::linear_weight(hidden, hidden, &weights.name("weight_zh"), &vb);
-        Described::new(TwoFields {
+        let cell = TwoFields {
             equations: self.0,
             weight_ih: weights.weight_ih(input)?,
             weight_hh: weights.weight_hh()?,
             weight_zh: second.then(square).transpose()?,
             bias_ih: weights.bias_ih()?,
-        })
+        };
+        Described::new(input, &[hidden; 2], cell)
     }
 
     fn param_count(&self, input: usize, hidden: usize) -> usize {
@@ -322,14 +399,6 @@ struct MinGru {
 
 impl Describe for MinGru {
     type State = HiddenState;
-
-    fn input_size(&self) -> usize {
-        self.weight_ih.dims()[1]
-    }
-
-    fn state_sizes(&self) -> Vec<usize> {
-        vec![self.weight_ih.dims()[0] / 2]
-    }
 
     fn describe<'a>(&self, cell: &'a Builder) -> Vec<Value<'a>> {
         let [z, new] = cell.input_gates();
@@ -354,7 +423,8 @@ impl CellConfig for MinGruConfig {
         let gates = Gates { names: &["z", "h"], forget: None, input: None };
         let init = Init::default();
         let weights = Weights::new(vb, layer_id, &init, gates, hidden)?;
-        Described::new(MinGru { weight_ih: weights.weight_ih(input)?, bias_ih: weights.bias_ih()? })
+        let (weight_ih, bias_ih) = (weights.weight_ih(input)?, weights.bias_ih()?);
+        Described::new(input, &[hidden], MinGru { weight_ih, bias_ih })
     }
 
     fn param_count(&self, input: usize, hidden: usize) -> usize {
@@ -362,8 +432,51 @@ impl CellConfig for MinGruConfig {
     }
 }
 
+/// The minimal gated unit (Zhou et al. 2016, arXiv:1603.09420).
+#[derive(Clone)]
+struct MinimalGatedUnit;
+
+impl GatedCell for MinimalGatedUnit {
+    type State = HiddenState;
+
+    const GATES: Gates = Gates::new(&["f", "n"]);
+
+    fn describe<'a>(&self, cell: &'a Builder) -> Vec<Value<'a>> {
+        let (h, seen) = (cell.state(0), cell.recurrent());
+        let [f] = cell.gates(&seen);
+        let f = f.sigmoid().gate("f");
+        let [n] = cell.gates(&(f * seen));
+        vec![h + f * (n.tanh() - h)]
+    }
+}
+
+/// ON-LSTM (Shen et al. 2019, arXiv:1810.09536) with master gates of every unit: the cumulative
+/// softmax orders the units.
+#[derive(Clone)]
+struct OrderedNeurons;
+
+impl GatedCell for OrderedNeurons {
+    type State = LstmState;
+
+    const GATES: Gates = Gates::new(&["i", "f", "g", "o", "master_f", "master_i"]);
+
+    fn describe<'a>(&self, cell: &'a Builder) -> Vec<Value<'a>> {
+        let (h, c) = (cell.recurrent(), cell.state(1));
+        let [i, f, g, o, master_f, master_i] = cell.gates(&h);
+        let master_f = master_f.softmax().cumulative_sum();
+        let master_i = 1.0 - master_i.softmax().cumulative_sum();
+        let both = master_f * master_i;
+        let f = (f.sigmoid() * both + (master_f - both)).keep("f");
+        let i = (i.sigmoid() * both + (master_i - both)).gate("i");
+        let c = f * c + i * g.tanh();
+        vec![o.sigmoid().gate("o") * c.tanh(), c]
+    }
+}
+
 conform! {
     lem: Case::cell(TwoFieldsConfig(Equations::Lem), |i, h| 4 * h * (i + h + 1));
     cornn: Case::cell(TwoFieldsConfig(Equations::CoRnn), |i, h| h * (i + 2 * h + 1));
     min_gru: Case::cell(MinGruConfig, |i, h| 2 * h * (i + 1));
+    mgu: Case::cell(GatedConfig::new(MinimalGatedUnit), |i, h| 2 * h * (i + h + 2));
+    on_lstm: Case::cell(GatedConfig::new(OrderedNeurons), |i, h| 6 * h * (i + h + 2));
 }

@@ -59,6 +59,7 @@ fn unary(function: Unary) -> &'static str {
         Unary::Exp => "Exp",
         Unary::Sqrt => "Sqrt",
         Unary::Recip => "Reciprocal",
+        Unary::Floor => "Floor",
     }
 }
 
@@ -134,6 +135,14 @@ impl Writer {
                     let v = self.centred(norm, &names[v], width, &named("centred"))?;
                     self.node("Mul", &[&v, &names[scale]], &named("normalised"), Vec::new())
                 }
+                Node::Softmax(a) => {
+                    let last = vec![Attribute::int("axis", -1)];
+                    self.node("Softmax", &[&names[a]], &named("softmax"), last)
+                }
+                Node::CumulativeSum { of, reverse: false } => {
+                    let last = self.integers(&[-1]);
+                    self.node("CumSum", &[&names[of], &last], &named("cumsum"), Vec::new())
+                }
                 Node::Part { of, start } => {
                     self.columns(&names[of], graph.widths[of], start, width)
                 }
@@ -141,6 +150,7 @@ impl Writer {
                 | Node::Grad { .. }
                 | Node::SourceGrad { .. }
                 | Node::PartsGrad { .. }
+                | Node::CumulativeSum { reverse: true, .. }
                 | Node::NormaliseGrad { .. } => {
                     bail!("onnx: a model has no dropout and no gradients")
                 }

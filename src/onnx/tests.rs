@@ -6,13 +6,14 @@ mod evaluation;
 use super::*;
 use crate::layernorm::{Norm, NormInput, Placement, Scope};
 use crate::{
-    Carry, CellKind, Connection, Describe, Described, Direction, ForwardContext, GruConfig,
-    LayerNormGruConfig, LayerNormLstmConfig, LayerNormVanillaConfig, LstmConfig, Nonlinearity,
-    RecurrentDropout, ResidualLstmConfig, Rnn, RnnConfig, Sequence, Stack, VanillaConfig,
+    Carry, CellConfig, CellKind, Connection, Describe, Described, Direction, ForwardContext,
+    GatedCell, GatedConfig, GruConfig, LayerNormGruConfig, LayerNormLstmConfig,
+    LayerNormVanillaConfig, LstmConfig, Nonlinearity, RecurrentDropout, ResidualLstmConfig, Rnn,
+    RnnConfig, Sequence, Stack, VanillaConfig,
 };
 use candle_nn::VarMap;
 use recurrent_core::description::{Builder, Value};
-use recurrent_core::{init, linear, Cell, GateWeights, HiddenState, Init, LstmState, Params};
+use recurrent_core::{init, linear, Cell, HiddenState, LstmState, Params};
 use std::collections::HashMap;
 
 fn model(layer: &(impl Layer + ?Sized)) -> Result<Model> {
@@ -141,18 +142,12 @@ enum OddKind {
     Exchanged,
     /// A field becomes the same for all examples.
     Constant,
+    /// Functions of a row, whole and in part, and a phase.
+    Rows,
 }
 
 impl Describe for Odd {
     type State = LstmState;
-
-    fn input_size(&self) -> usize {
-        3
-    }
-
-    fn state_sizes(&self) -> Vec<usize> {
-        vec![4; 2]
-    }
 
     fn describe<'a>(&self, cell: &'a Builder) -> Vec<Value<'a>> {
         let (h, c) = (cell.recurrent(), cell.state(1));
@@ -161,13 +156,18 @@ impl Describe for Odd {
         match self.kind {
             OddKind::Exchanged => vec![c, -b.tanh()],
             OddKind::Constant => vec![b.relu(), cell.weight("gain").sigmoid()],
+            OddKind::Rows => {
+                let cumax = b.softmax().cumulative_sum();
+                let phase = c * 3.0 - (c * 3.0).floor();
+                vec![cumax * h + (1.0 - cumax) * b.tanh(), phase * cumax.slice(2, 1)]
+            }
         }
     }
 }
 
 fn odd(kind: OddKind) -> Result<Rnn<Described<Odd>>> {
     let (weight_ih, gain) = (wave(&[4, 2], 0.3)?, wave(&[4], 0.8)?);
-    Ok(Rnn::from_cell(Described::new(Odd { weight_ih, gain, kind })?))
+    Ok(Rnn::from_cell(Described::new(3, &[4; 2], Odd { weight_ih, gain, kind })?))
 }
 
 /// The largest difference between a layer and its model, over outputs and final states.
@@ -260,7 +260,7 @@ fn models_of_equations_compute_the_same() -> Result<()> {
             assert!(off < 2e-6, "{spec:?}: {off}");
         }
     }
-    for kind in [OddKind::Exchanged, OddKind::Constant] {
+    for kind in [OddKind::Exchanged, OddKind::Constant, OddKind::Rows] {
         for layer in [odd(kind)?, odd(kind)?.reversed()] {
             let off = deviation(&layer, &model(&layer)?)?;
             assert!(off < 2e-6, "{off}");
@@ -301,19 +301,13 @@ fn a_cell_without_an_operator_is_a_scan_in_each_direction() -> Result<()> {
 }
 
 /// The LSTM of a user: the equations of the library's, without names of gates.
-#[derive(Clone, Params)]
-struct OwnLstm(GateWeights);
+#[derive(Clone)]
+struct OwnLstm;
 
-impl Describe for OwnLstm {
+impl GatedCell for OwnLstm {
     type State = LstmState;
 
-    fn input_size(&self) -> usize {
-        self.0.input_size()
-    }
-
-    fn state_sizes(&self) -> Vec<usize> {
-        vec![self.0.hidden_size(); 2]
-    }
+    const GATES: init::Gates = init::Gates::new(&["i", "f", "g", "o"]);
 
     fn describe<'a>(&self, cell: &'a Builder) -> Vec<Value<'a>> {
         let (h, c) = (cell.recurrent(), cell.state(1));
@@ -326,13 +320,9 @@ impl Describe for OwnLstm {
 
 #[test]
 fn equations_of_a_standard_operator_become_it() -> Result<()> {
-    let own = |input| -> Result<Rnn<Described<OwnLstm>>> {
-        let gates = init::Gates { names: &["i", "f", "g", "o"], forget: None, input: None };
+    let own = |input| {
         let vb = init::seeded(&VarMap::new(), 1, DType::F32, &Device::Cpu);
-        let init = Init::default();
-        let weights = init::Weights::new(vb, None, &init, gates, 4)?;
-        let cell = OwnLstm(GateWeights::new(&weights, input, true)?);
-        Ok(Rnn::from_cell(Described::new(cell)?))
+        Result::Ok(Rnn::from_cell(GatedConfig::new(OwnLstm).cell(input, 4, None, vb)?))
     };
     let graph = model(&own(3)?.reversed())?.graph.expect("a graph");
     let [operator] = layers(&graph)[..] else { panic!("expected one operator") };

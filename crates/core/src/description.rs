@@ -1,8 +1,8 @@
 //! A cell as data: a graph of named values, from which everything else about the cell follows.
 //!
 //! A [`Graph`] has *leaves* (the input of the step, the fields of the state before it, vectors of
-//! weights, constants), sums of matrix products ([`Linear`]), element-wise functions and sums over
-//! a row. It says what each field of the state becomes. [`Builder`] writes one as equations:
+//! weights, constants), sums of matrix products ([`Linear`]), element-wise functions and functions
+//! of a row. It says what each field of the state becomes. [`Builder`] writes one as equations:
 //!
 //! ```
 //! use recurrent_core::description::{Builder, Value};
@@ -59,12 +59,22 @@ pub enum Unary {
     Sqrt,
     /// 1 / a.
     Recip,
+    /// ⌊a⌋, the largest whole number up to a. Its derivative is 0.
+    Floor,
 }
 
 impl Unary {
     /// All functions.
-    pub const ALL: [Self; 7] =
-        [Self::Neg, Self::Sigmoid, Self::Tanh, Self::Relu, Self::Exp, Self::Sqrt, Self::Recip];
+    pub const ALL: [Self; 8] = [
+        Self::Neg,
+        Self::Sigmoid,
+        Self::Tanh,
+        Self::Relu,
+        Self::Exp,
+        Self::Sqrt,
+        Self::Recip,
+        Self::Floor,
+    ];
 }
 
 /// A function of two numbers.
@@ -160,6 +170,15 @@ pub enum Node {
     Scale(Norm, NodeId),
     /// (v − m) s, with s the scale of v.
     Normalise(Norm, NodeId, NodeId),
+    /// e^v over the sum of e^v over all columns.
+    Softmax(NodeId),
+    /// The sum over all columns up to each, or from each on.
+    CumulativeSum {
+        /// The value.
+        of: NodeId,
+        /// Whether the sums begin at the last column; only in an [`Adjoint`].
+        reverse: bool,
+    },
     /// Columns of a value that is computed as a whole.
     Part {
         /// The value.
@@ -319,6 +338,8 @@ impl Graph {
                 | Node::Sum(_)
                 | Node::Scale(..)
                 | Node::Normalise(..)
+                | Node::Softmax(_)
+                | Node::CumulativeSum { .. }
                 | Node::NormaliseGrad { .. }
         )
     }
@@ -326,9 +347,12 @@ impl Graph {
     /// The operands of a node that is computed, and the whole of a part.
     pub fn operands(&self, node: NodeId) -> impl Iterator<Item = NodeId> {
         let operands = match self.nodes[node] {
-            Node::Unary(_, a) | Node::Sum(a) | Node::Scale(_, a) | Node::Part { of: a, .. } => {
-                [Some(a), None, None]
-            }
+            Node::Unary(_, a)
+            | Node::Sum(a)
+            | Node::Scale(_, a)
+            | Node::Softmax(a)
+            | Node::CumulativeSum { of: a, .. }
+            | Node::Part { of: a, .. } => [Some(a), None, None],
             Node::Binary(_, a, b) | Node::Normalise(_, a, b) => [Some(a), Some(b), None],
             Node::NormaliseGrad { grad, value, scale, .. } => {
                 [Some(grad), Some(value), Some(scale)]

@@ -1,7 +1,7 @@
 //! The weights that most cells share: one matrix on the input and one on the last output.
 
 use crate::init::Weights;
-use crate::{linear, Params};
+use crate::Params;
 use candle_core::{Result, Tensor};
 
 /// One matrix on the input and one on the last output, each with the rows of all gates, and a bias
@@ -52,44 +52,13 @@ impl GateWeights {
         gates * hidden * (input + hidden + if bias { 2 } else { 0 })
     }
 
-    /// The number of input features.
-    pub fn input_size(&self) -> usize {
-        self.weight_ih.dims()[1]
-    }
-
-    /// The number of hidden units.
-    pub fn hidden_size(&self) -> usize {
-        self.weight_hh.dims()[0] / self.gates.len()
-    }
-
-    /// The size of the output that enters the next step.
-    pub fn output_size(&self) -> usize {
-        self.weight_hh.dims()[1]
-    }
-
-    /// W_ih x + b_ih, `(batch, gates * hidden)`.
-    ///
-    /// # Errors
-    /// If the shapes do not fit.
-    pub fn input(&self, x: &Tensor) -> Result<Tensor> {
-        linear(x, &self.weight_ih, self.bias_ih.as_ref())
-    }
-
-    /// W_hh h + b_hh, `(batch, gates * hidden)`.
-    ///
-    /// # Errors
-    /// If the shapes do not fit.
-    pub fn recurrent(&self, h: &Tensor) -> Result<Tensor> {
-        linear(h, &self.weight_hh, self.bias_hh.as_ref())
-    }
-
     /// The recurrent block of every gate, `(hidden, output)`, by name: `weight_hh` if there is one
     /// gate, else `weight_hh.f`.
     ///
     /// # Errors
     /// Those of candle.
     pub fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {
-        let hidden = self.hidden_size();
+        let hidden = self.weight_hh.dim(0)? / self.gates.len();
         let name = |gate: &str| match self.gates.len() {
             1 => "weight_hh".to_string(),
             _ => format!("weight_hh.{gate}"),

@@ -143,7 +143,8 @@ impl<C: Cell> Engine for Replay<C> {
         };
         let steps = Steps::new(&inputs.time_index, &inputs.xs)?;
         let xs = steps.by_step(&inputs.xs)?;
-        let grad_ys = output_grads.outputs.as_ref().map(|grad| steps.by_step(grad)).transpose()?;
+        let by_step = |grad| steps.zero_ended(steps.by_step(grad)?);
+        let grad_ys = output_grads.outputs.as_ref().map(by_step).transpose()?;
         let params: Vec<_> = if needs.params {
             inputs.params.iter().map(Var::from_tensor).collect::<Result<_>>()?
         } else {
@@ -230,8 +231,8 @@ fn seeded(fields: &[Tensor], grads: &[Tensor]) -> Result<Tensor> {
 struct Steps<'a> {
     time_index: &'a TimeIndex,
     count: usize,
-    /// For each step and example, its row of the flattened `(batch * time)`; `None` if that is a
-    /// transpose.
+    /// For each step and example, the row of the flattened `(batch * time)` that it reads, its last
+    /// one where it has ended; `None` if that is a transpose.
     rows: Option<Tensor>,
     /// `(steps, batch, 1)`: one where the example has not ended; `None` if all run to the end.
     running: Option<Tensor>,
@@ -242,9 +243,9 @@ impl<'a> Steps<'a> {
         let (count, batch, device) = (time_index.steps(), time_index.batch(), xs.device());
         let all_run = time_index.all_run(count - 1);
         let places = (0..count).flat_map(|t| (0..batch).map(move |b| (t, b)));
-        let in_order = places.clone().all(|(t, b)| time_index.position(b, t) == t);
-        let rows =
-            places.clone().map(|(t, b)| (b * time_index.time() + time_index.position(b, t)) as u32);
+        let position = |t: usize, b| time_index.position(b, t.min(time_index.len(b) - 1));
+        let in_order = places.clone().all(|(t, b)| position(t, b) == t);
+        let rows = places.clone().map(|(t, b)| (b * time_index.time() + position(t, b)) as u32);
         let running = places.map(|(t, b)| u8::from(t < time_index.len(b)));
         Ok(Self {
             time_index,
@@ -264,17 +265,17 @@ impl<'a> Steps<'a> {
             .transpose()
     }
 
-    /// `(batch, time, feature)` to `(steps, batch, feature)`, zero where an example has ended.
+    /// `(batch, time, feature)` to `(steps, batch, feature)`. An example that has ended reads its
+    /// last step again: a cell and its derivative need not be defined for zeros.
     fn by_step(&self, values: &Tensor) -> Result<Tensor> {
         let (batch, time, feature) = values.dims3()?;
-        let steps = match &self.rows {
-            None => values.narrow(1, 0, self.count)?.transpose(0, 1)?.contiguous()?,
+        match &self.rows {
+            None => values.narrow(1, 0, self.count)?.transpose(0, 1)?.contiguous(),
             Some(rows) => {
                 let rows = values.reshape((batch * time, feature))?.index_select(rows, 0)?;
-                rows.reshape((self.count, batch, feature))?
+                rows.reshape((self.count, batch, feature))
             }
-        };
-        self.zero_ended(steps)
+        }
     }
 
     /// One `(batch, feature)` for each step to `(batch, time, feature)`, zero in the padding.

@@ -12,12 +12,12 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
 }
 
 /// max(0, z), with the derivative 0 at 0 as in PyTorch. In candle's own it is 1 there, which
-/// matters for units that are exactly 0.
+/// matters for units that are exactly 0. NaN stays NaN.
 ///
 /// # Errors
 /// Those of candle.
 pub fn relu(z: &Tensor) -> Result<Tensor> {
-    z.gt(0.0)?.where_cond(z, &z.zeros_like()?)
+    z.le(0.0)?.where_cond(&z.zeros_like()?, z)
 }
 
 /// tanh′ as a function of the output `y`: 1 − y².

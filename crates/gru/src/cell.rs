@@ -1,31 +1,22 @@
 //! One step of a GRU.
 
 use crate::Reset;
-use candle_core::{Result, Tensor};
 use recurrent_core::description::{Builder, Value};
-use recurrent_core::{GateWeights, HiddenState, Params};
-use recurrent_kernels::Describe;
+use recurrent_core::init::Gates;
+use recurrent_core::HiddenState;
+use recurrent_kernels::GatedCell;
 
 /// One step of a GRU; see the [crate] for equations and weights.
-#[derive(Clone, Debug, Params)]
+#[derive(Clone, Debug)]
 pub struct GruCell {
-    pub(crate) weights: GateWeights,
-    #[param(skip)]
     pub(crate) reset: Reset,
 }
 
-impl Describe for GruCell {
+impl GatedCell for GruCell {
     type State = HiddenState;
 
     const KERNEL: &'static str = "gru kernel";
-
-    fn input_size(&self) -> usize {
-        self.weights.input_size()
-    }
-
-    fn state_sizes(&self) -> Vec<usize> {
-        vec![self.weights.hidden_size()]
-    }
+    const GATES: Gates = Gates { names: &["r", "z", "n"], forget: Some(1), input: None };
 
     fn describe<'a>(&self, cell: &'a Builder) -> Vec<Value<'a>> {
         let (h, seen) = (cell.state(0), cell.recurrent());
@@ -43,9 +34,5 @@ impl Describe for GruCell {
         };
         let n = n.named("n");
         vec![n + z * (h - n)]
-    }
-
-    fn recurrent_blocks(&self) -> Result<Vec<(String, Tensor)>> {
-        self.weights.recurrent_blocks()
     }
 }

@@ -3,9 +3,9 @@
 use crate::GruCell;
 use candle_core::Result;
 use candle_nn::VarBuilder;
-use recurrent_core::init::{ForgetBias, Gates, Init, Weights};
-use recurrent_core::{CellConfig, GateWeights, LayerId};
-use recurrent_kernels::Described;
+use recurrent_core::init::{ForgetBias, Init};
+use recurrent_core::{CellConfig, LayerId};
+use recurrent_kernels::{Described, Gated, GatedConfig};
 use serde::{Deserialize, Serialize};
 
 /// The options of a GRU.
@@ -49,10 +49,15 @@ impl GruConfig {
     }
 }
 
-const GATES: Gates = Gates { names: &["r", "z", "n"], forget: Some(1), input: None };
+impl GruConfig {
+    fn gated(&self) -> GatedConfig<GruCell> {
+        let cell = GruCell { reset: self.reset };
+        GatedConfig { cell, bias: self.bias, init: self.init.clone() }
+    }
+}
 
 impl CellConfig for GruConfig {
-    type Cell = Described<GruCell>;
+    type Cell = Described<Gated<GruCell>>;
 
     fn cell(
         &self,
@@ -60,15 +65,11 @@ impl CellConfig for GruConfig {
         hidden: usize,
         layer_id: Option<LayerId>,
         vb: VarBuilder,
-    ) -> Result<Described<GruCell>> {
-        let weights = Weights::new(vb, layer_id, &self.init, GATES, hidden)?;
-        Described::new(GruCell {
-            weights: GateWeights::new(&weights, input, self.bias)?,
-            reset: self.reset,
-        })
+    ) -> Result<Self::Cell> {
+        self.gated().cell(input, hidden, layer_id, vb)
     }
 
     fn param_count(&self, input: usize, hidden: usize) -> usize {
-        GateWeights::count(3, input, hidden, self.bias)
+        self.gated().param_count(input, hidden)
     }
 }

@@ -71,7 +71,7 @@ pub use recurrent_core::{
     HiddenState, InferenceLayer, Layer, LayerId, LstmState, Params, Record, RecurrentDropout, Rnn,
     Sequence, Stack, State, Stream,
 };
-pub use recurrent_kernels::Described;
+pub use recurrent_kernels::{Described, Gated};
 
 /// A GRU layer: [`GruCell`] run over time.
-pub type Gru = Rnn<Described<GruCell>>;
+pub type Gru = Rnn<Described<Gated<GruCell>>>;

@@ -1,7 +1,7 @@
 //! The instructions of a stage: fusion, and the choice of scratch memory.
 
-use crate::program::{Chain, Instruction, Op, Operand, Slot, Slots};
-use recurrent_core::description::{Binary, Graph, Node, NodeId, Piece};
+use crate::program::{Chain, Instruction, Op, Operand, Slot};
+use recurrent_core::description::{Binary, Graph, Node, NodeId};
 
 /// An instruction before registers are chosen.
 struct Draft {
@@ -28,36 +28,29 @@ impl<'g> Code<'g> {
 
     pub(crate) fn compute(&mut self, id: NodeId, to: Option<(Slot, usize)>) {
         let operands: Vec<_> = self.graph.operands(id).collect();
-        let (op, width) = match self.graph.nodes[id] {
-            Node::Unary(function, _) => (Op::Unary(function), self.graph.widths[id]),
-            Node::Binary(function, ..) => (Op::Binary(function), self.graph.widths[id]),
-            Node::Scale(norm, _) => (Op::Scale(norm), self.graph.widths[operands[0]]),
-            Node::Normalise(norm, ..) => (Op::Normalise(norm), self.graph.widths[id]),
-            Node::NormaliseGrad { norm, .. } => (Op::NormaliseGrad(norm), self.graph.widths[id]),
-            _ => (Op::Sum, self.graph.widths[operands[0]]),
+        let op = match self.graph.nodes[id] {
+            Node::Unary(function, _) => Op::Unary(function),
+            Node::Binary(function, ..) => Op::Binary(function),
+            Node::Scale(norm, _) => Op::Scale(norm),
+            Node::Normalise(norm, ..) => Op::Normalise(norm),
+            Node::NormaliseGrad { norm, .. } => Op::NormaliseGrad(norm),
+            Node::Softmax(_) => Op::Softmax,
+            Node::CumulativeSum { reverse, .. } => Op::CumulativeSum { reverse },
+            _ => Op::Sum,
         };
+        let widest = operands.iter().map(|&id| self.graph.widths[id]).max();
+        let width = widest.unwrap_or(0).max(self.graph.widths[id]);
         self.drafts.push(Draft { op, operands, value: Some(id), to, width });
     }
 
-    pub(crate) fn copy(&mut self, node: NodeId, to: (Slot, usize), width: usize) {
-        let to = Some(to);
-        self.drafts.push(Draft { op: Op::Copy, operands: vec![node], value: None, to, width });
-    }
-
-    pub(crate) fn accumulate(&mut self, piece: Piece, slot: Slot) {
-        let (op, to) = (Op::Accumulate, Some((slot, piece.start)));
-        let (operands, width) = (vec![piece.node], piece.width);
-        self.drafts.push(Draft { op, operands, value: None, to, width });
-    }
-
-    pub(crate) fn add_to_weight(&mut self, weight: usize, piece: Piece) {
-        let (op, to) = (Op::AddToWeight, Some((Slot::WeightGrad(weight), piece.start)));
-        let (operands, width) = (vec![piece.node], piece.width);
-        self.drafts.push(Draft { op, operands, value: None, to, width });
-    }
-
-    pub(crate) fn is_at(&self, node: NodeId, place: (Slot, usize)) -> bool {
-        self.drafts.iter().any(|draft| draft.value == Some(node) && draft.to == Some(place))
+    /// Writes a value to `width` columns from `to` on, or adds it to them; a value that is computed
+    /// there is not copied.
+    pub(crate) fn write(&mut self, op: Op, node: NodeId, to: (Slot, usize), width: usize) {
+        let (value, to) = (Some(node), Some(to));
+        let computed = self.drafts.iter().any(|draft| draft.value == value && draft.to == to);
+        if !(computed && matches!(op, Op::Copy)) {
+            self.drafts.push(Draft { op, operands: vec![node], value: None, to, width });
+        }
     }
 
     /// Fuses a function of two numbers into the one instruction that reads it.
@@ -114,7 +107,6 @@ impl<'g> Code<'g> {
     /// which grow.
     pub(crate) fn finish(
         mut self,
-        slots: &Slots,
         read: impl Fn(NodeId) -> Option<(Slot, usize)>,
         temps: &mut Vec<usize>,
     ) -> Vec<Instruction> {
@@ -133,7 +125,7 @@ impl<'g> Code<'g> {
                 let place = places[id].or_else(|| read(id));
                 let (slot, start) = place.expect("a value is there before it is read");
                 let narrow = graph.widths[id] == 1 && draft.width != 1;
-                *operand = Operand { slot: slots.index(slot), start, narrow };
+                *operand = Operand { slot: slot.index(), start, narrow };
             }
             let (slot, start) = draft.to.unwrap_or_else(|| {
                 let width = draft.value.map_or(draft.width, |id| graph.widths[id]);
@@ -150,14 +142,8 @@ impl<'g> Code<'g> {
             if let Some(id) = draft.value {
                 places[id] = Some((slot, start));
             }
-            let out = slots.index(slot);
-            instructions.push(Instruction {
-                op: draft.op,
-                out,
-                start,
-                width: draft.width,
-                operands,
-            });
+            let Draft { op, width, .. } = *draft;
+            instructions.push(Instruction { op, out: slot.index(), start, width, operands });
             for held in &mut registers {
                 if held.is_some_and(|id| last_use[id] <= at) {
                     *held = None;

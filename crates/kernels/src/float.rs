@@ -41,6 +41,9 @@ pub trait KernelFloat:
     /// √x.
     fn root(self) -> Self;
 
+    /// ⌊x⌋.
+    fn whole(self) -> Self;
+
     /// e^y, and e^y − 1 within rounding also near 0. y is clamped to the range where e^y is a
     /// normal number.
     fn exp<const FUSED: bool>(self) -> (Self, Self);
@@ -83,6 +86,11 @@ macro_rules! float {
             #[inline(always)]
             fn root(self) -> Self {
                 self.sqrt()
+            }
+
+            #[inline(always)]
+            fn whole(self) -> Self {
+                self.floor()
             }
 
             #[inline(always)]

@@ -184,6 +184,7 @@ impl<F: KernelFloat> Interpreter<'_, '_, F> {
                     Unary::Exp => room.unary(a, |a: F| KernelFloat::exp::<FUSED>(a).0),
                     Unary::Sqrt => room.unary(a, |a: F| a.root()),
                     Unary::Recip => room.unary(a, |a| F::ONE / a),
+                    Unary::Floor => room.unary(a, |a: F| a.whole()),
                 }
             }
             Op::Binary(function) => {
@@ -216,6 +217,8 @@ impl<F: KernelFloat> Interpreter<'_, '_, F> {
             Op::Scale(norm) => room.by_row(read(0), |row| scale(row, norm)),
             Op::Normalise(norm) => room.normalise(read(0), read(1), norm),
             Op::NormaliseGrad(norm) => room.normalise_grad(read(0), read(1), read(2), norm),
+            Op::Softmax => room.softmax::<FUSED>(read(0)),
+            Op::CumulativeSum { reverse } => room.cumulative_sum(read(0), reverse),
             Op::AddToWeight => room.add_rows(&runs[first..], read(0), None),
             Op::AddProductToWeight => room.add_rows(&runs[first..], read(0), Some(read(1))),
         }
@@ -343,6 +346,40 @@ impl<F: KernelFloat> Output<'_, F> {
             let along = dot(d, y) * share;
             let out = self.row(row).iter_mut().zip(d).zip(y);
             out.for_each(|((out, d), y)| *out = scale * (*d - mean - *y * along));
+        }
+    }
+
+    /// e^(a − max a), over its sum.
+    #[inline(always)]
+    fn softmax<const FUSED: bool>(mut self, a: Input<F>) {
+        for row in 0..self.rows {
+            let a = a.row(row, self.width);
+            let larger = |largest, &a: &F| if a > largest { a } else { largest };
+            let largest = a.iter().fold(a[0], larger);
+            let out = self.row(row);
+            for (out, a) in out.iter_mut().zip(a) {
+                *out = KernelFloat::exp::<FUSED>(*a - largest).0;
+            }
+            let share = F::ONE / sum(out);
+            out.iter_mut().for_each(|out| *out *= share);
+        }
+    }
+
+    /// The sums of a up to each column, or from each on if they begin at the last one.
+    #[inline(always)]
+    fn cumulative_sum(mut self, a: Input<F>, reverse: bool) {
+        for row in 0..self.rows {
+            let a = a.row(row, self.width);
+            let mut total = F::ZERO;
+            let add = |(out, a): (&mut F, &F)| {
+                total += *a;
+                *out = total;
+            };
+            let columns = self.row(row).iter_mut().zip(a);
+            match reverse {
+                false => columns.for_each(add),
+                true => columns.rev().for_each(add),
+            }
         }
     }
 

@@ -242,9 +242,7 @@ impl Layout {
         let out = column(code.out, code.start, code.width);
         let one_column = matches!(code.op, Op::Sum | Op::Scale(_));
         let out_width = if one_column { 1 } else { width };
-        // These read a row as a whole.
-        let by_row = one_column || matches!(code.op, Op::Normalise(_) | Op::NormaliseGrad(_));
-        let whole = !by_row && out.row == width;
+        let whole = !code.op.is_by_row() && out.row == width;
         let dense = whole && operands.iter().zip(&narrow).take(count).all(fits);
         Bound { op: code.op, out, width, out_width, operands, narrow, dense }
     }

@@ -51,6 +51,6 @@ mod team;
 mod weights;
 
 pub use buffer::release_memory;
-pub use cell::{Describe, Described};
+pub use cell::{Describe, Described, Gated, GatedCell, GatedConfig};
 pub use float::KernelFloat;
 pub use kernel::Kernel;

@@ -3,6 +3,7 @@
 use crate::code::Code;
 use crate::share::Pieces;
 use recurrent_core::description::{Adjoint, Binary, Graph, Node, NodeId, Norm, Piece, Unary};
+use std::collections::BTreeSet;
 
 /// The rows of a step that an instruction reads or writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,56 +47,53 @@ pub(crate) enum Slot {
     Temp(usize),
 }
 
-/// The numbers of slots of each kind.
+/// The number of kinds of slots.
+const KINDS: usize = 19;
+
+/// The slots of a program; each has an index.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Slots {
-    pub(crate) fields: usize,
-    pub(crate) linears: usize,
-    pub(crate) sources: usize,
-    pub(crate) parts: usize,
-    pub(crate) saved: usize,
-    pub(crate) kept: usize,
-    pub(crate) weights: usize,
-    pub(crate) constants: usize,
-    pub(crate) temps: usize,
+    /// The most slots of one kind.
+    most: usize,
 }
 
 impl Slots {
     /// The index of a slot.
     pub(crate) fn index(&self, slot: Slot) -> usize {
-        let Self { fields, linears, sources, parts, saved, kept, weights, constants, .. } = *self;
-        let linear = 3 + 5 * fields;
-        let source = linear + 2 * linears;
-        let part = source + 2 * sources;
-        let value = part + parts;
-        let weight = value + saved + kept;
-        let constant = weight + 2 * weights;
-        match slot {
-            Slot::Input => 0,
-            Slot::Mask => 1,
-            Slot::GradInput => 2,
-            Slot::Before(f) => 3 + f,
-            Slot::Zoneout(f) => 3 + fields + f,
-            Slot::After(f) => 3 + 2 * fields + f,
-            Slot::Grad(f) => 3 + 3 * fields + f,
-            Slot::GradBefore(f) => 3 + 4 * fields + f,
-            Slot::Linear(l) => linear + l,
-            Slot::GradLinear(l) => linear + linears + l,
-            Slot::Source(s) => source + s,
-            Slot::GradSource(s) => source + sources + s,
-            Slot::GradParts(p) => part + p,
-            Slot::Saved(v) => value + v,
-            Slot::Kept(v) => value + saved + v,
-            Slot::Weight(w) => weight + w,
-            Slot::WeightGrad(w) => weight + weights + w,
-            Slot::Constant(c) => constant + c,
-            Slot::Temp(v) => constant + constants + v,
-        }
+        slot.index()
     }
 
-    /// The number of slots.
+    /// The number of indices.
     pub(crate) fn count(&self) -> usize {
-        self.index(Slot::Temp(self.temps))
+        KINDS * self.most
+    }
+}
+
+impl Slot {
+    /// Its index: slots of all kinds take turns.
+    pub(crate) fn index(self) -> usize {
+        let (kind, number) = match self {
+            Self::Input => (0, 0),
+            Self::Mask => (1, 0),
+            Self::GradInput => (2, 0),
+            Self::Before(field) => (3, field),
+            Self::Zoneout(field) => (4, field),
+            Self::After(field) => (5, field),
+            Self::Grad(field) => (6, field),
+            Self::GradBefore(field) => (7, field),
+            Self::Linear(linear) => (8, linear),
+            Self::GradLinear(linear) => (9, linear),
+            Self::Source(source) => (10, source),
+            Self::GradSource(source) => (11, source),
+            Self::GradParts(part) => (12, part),
+            Self::Saved(value) => (13, value),
+            Self::Kept(value) => (14, value),
+            Self::Weight(weight) => (15, weight),
+            Self::WeightGrad(weight) => (16, weight),
+            Self::Constant(constant) => (17, constant),
+            Self::Temp(register) => (18, register),
+        };
+        KINDS * number + kind
     }
 }
 
@@ -146,6 +144,10 @@ pub(crate) enum Op {
     Normalise(Norm),
     /// out = c (a − mean a − b mean (a ∘ b)), the second term only if the mean is subtracted.
     NormaliseGrad(Norm),
+    /// out = e^a over its sum.
+    Softmax,
+    /// out = the sums of a up to each column, or from each on if it begins at the last one.
+    CumulativeSum { reverse: bool },
     /// out += a, summed over the examples that run.
     AddToWeight,
     /// out += a b, summed over the examples that run.
@@ -161,9 +163,30 @@ impl Op {
             | Self::Unary(_)
             | Self::Sum
             | Self::Scale(_)
+            | Self::Softmax
+            | Self::CumulativeSum { .. }
             | Self::AddToWeight => 1,
             Self::Binary(_) | Self::Normalise(_) | Self::AddProductToWeight => 2,
             Self::Chain(_) | Self::NormaliseGrad(_) => 3,
+        }
+    }
+
+    /// Whether it reads a row as a whole, so that contiguous rows are not one row.
+    pub(crate) fn is_by_row(self) -> bool {
+        match self {
+            Self::Sum
+            | Self::Scale(_)
+            | Self::Normalise(_)
+            | Self::NormaliseGrad(_)
+            | Self::Softmax
+            | Self::CumulativeSum { .. } => true,
+            Self::Copy
+            | Self::Accumulate
+            | Self::Unary(_)
+            | Self::Binary(_)
+            | Self::Chain(_)
+            | Self::AddToWeight
+            | Self::AddProductToWeight => false,
         }
     }
 }
@@ -239,201 +262,35 @@ pub(crate) struct Program {
 
 impl Program {
     pub(crate) fn new(graph: &Graph) -> Self {
-        let mut program = Compiler::new(graph).compile();
+        let mut compiler = Compiler::new(graph);
+        compiler.set_places();
+        compiler.compile_forward();
+        compiler.compile_backward();
+        let mut program = compiler.finish();
         program.pieces = Pieces::new(&program);
         program
     }
 }
 
-/// Where the forward pass leaves the value of a node.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Place {
-    Leaf,
-    Slot(Slot),
-    Temp,
-}
-
 struct Compiler {
-    graph: Graph,
-    adjoint: Adjoint,
-    slots: Slots,
-    sources: Vec<Source>,
-    saved: Vec<usize>,
-    kept: Vec<usize>,
-    temps: Vec<usize>,
-    constants: Vec<u64>,
-    taped: Vec<bool>,
-    /// Of every node of the step.
-    places: Vec<Place>,
+    /// The program, as far as it is built.
+    program: Program,
+    /// Of every node of the step: the slot where the forward pass leaves its value. That of a
+    /// computed value without one is in scratch memory.
+    places: Vec<Option<Slot>>,
+    /// Of every node of the step: the stage that computes it; leaves have level 0.
     levels: Vec<usize>,
-    linear_levels: Vec<usize>,
+    /// Of every node of the derivative, those of the step first: whether a gradient needs it.
+    needed: Vec<bool>,
 }
 
 impl Compiler {
     fn new(graph: &Graph) -> Self {
         let adjoint = graph.adjoint();
         let constant = |node: &Node| match node {
-            Node::Constant(bits) => Some(*bits),
+            Node::Constant(bits) => Some(f64::from_bits(*bits)),
             _ => None,
         };
-        let constants: Vec<_> = adjoint.graph.nodes.iter().filter_map(constant).collect();
-        let parts = adjoint.parts.len();
-        let mut compiler = Self {
-            graph: graph.clone(),
-            adjoint,
-            slots: Slots {
-                fields: graph.fields.len(),
-                linears: graph.linears.len(),
-                weights: graph.weights.len(),
-                constants: constants.len(),
-                parts,
-                ..Slots::default()
-            },
-            constants,
-            taped: vec![false; graph.linears.len()],
-            sources: Vec::new(),
-            saved: Vec::new(),
-            kept: Vec::new(),
-            temps: Vec::new(),
-            places: vec![Place::Temp; graph.nodes.len()],
-            levels: Vec::new(),
-            linear_levels: vec![0; graph.linears.len()],
-        };
-        compiler.set_levels();
-        compiler.set_places();
-        compiler
-    }
-
-    /// The level of each node and each sum of products: the stage that computes it. Leaves have
-    /// level 0.
-    fn set_levels(&mut self) {
-        for id in 0..self.graph.nodes.len() {
-            let level = match self.graph.nodes[id] {
-                Node::Linear { linear, .. } => {
-                    let sources = self.graph.products(linear).map(|(.., source)| source);
-                    let sources = sources.filter(|&source| !self.graph.is_input(source));
-                    // The first stage copies a slice of a leaf; a whole field is read in place.
-                    let ready = |source: NodeId| match self.whole_field(source) {
-                        Some(_) => 0,
-                        None => self.levels[source].max(1),
-                    };
-                    let before = sources.map(ready).max().unwrap_or(0);
-                    self.linear_levels[linear] = before + 1;
-                    before + 1
-                }
-                Node::Part { of, .. } => self.levels[of],
-                _ if self.graph.is_computed(id) => {
-                    self.graph.operands(id).map(|id| self.levels[id]).max().unwrap_or(0).max(1)
-                }
-                _ => 0,
-            };
-            self.levels.push(level);
-        }
-    }
-
-    /// The field before the step that a node is the whole of.
-    fn whole_field(&self, id: NodeId) -> Option<usize> {
-        match self.graph.nodes[id] {
-            Node::Field { field, start: 0 } => {
-                (self.graph.widths[id] == self.graph.fields[field]).then_some(field)
-            }
-            _ => None,
-        }
-    }
-
-    /// Whether no instruction computes a node.
-    fn is_leaf(&self, id: NodeId) -> bool {
-        !self.graph.is_computed(id)
-    }
-
-    fn set_places(&mut self) {
-        for id in 0..self.graph.nodes.len() {
-            if self.is_leaf(id) {
-                self.places[id] = Place::Leaf;
-            }
-        }
-        for (field, &id) in self.graph.next.iter().enumerate() {
-            if self.places[id] == Place::Temp {
-                self.places[id] = Place::Slot(Slot::After(field));
-            }
-        }
-        for id in 0..self.graph.nodes.len() {
-            if let Node::Part { of, .. } = self.graph.nodes[id] {
-                if self.places[of] == Place::Temp {
-                    self.save(of);
-                }
-            }
-        }
-        let linears = 0..self.graph.linears.len();
-        let all: Vec<_> = linears.flat_map(|linear| self.graph.products(linear)).collect();
-        for (.., node) in all {
-            if self.graph.is_input(node) || self.sources.iter().any(|known| known.node == node) {
-                continue;
-            }
-            let width = self.graph.widths[node];
-            let slot = match (self.whole_field(node), self.places[node]) {
-                (Some(field), _) => Slot::Before(field),
-                (None, Place::Slot(slot @ (Slot::After(_) | Slot::Saved(_)))) => slot,
-                (None, _) => Slot::Source(self.sources.len()),
-            };
-            if matches!(slot, Slot::Source(_)) && self.places[node] == Place::Temp {
-                self.places[node] = Place::Slot(slot);
-            }
-            let grad = Slot::GradSource(self.sources.len());
-            self.sources.push(Source { node, slot, width, grad, adds: false });
-        }
-        self.slots.sources = self.sources.len();
-        let read = self.read_backward();
-        let mut parts = vec![0; self.graph.linears.len()];
-        for &id in &read {
-            if let Node::Linear { linear, .. } = self.graph.nodes[id] {
-                parts[linear] += self.graph.widths[id];
-            }
-        }
-        for (linear, &width) in parts.iter().enumerate() {
-            self.taped[linear] = width >= self.graph.linears[linear].width;
-        }
-        for id in read {
-            let save = match (self.graph.nodes[id], self.places[id]) {
-                // A sum of products that is not on the tape is overwritten by the next step.
-                (Node::Linear { linear, .. }, Place::Leaf) => !self.taped[linear],
-                (_, place) => place == Place::Temp && !self.is_cheap(id),
-            };
-            if save {
-                self.save(id);
-            }
-        }
-        for id in 0..self.graph.nodes.len() {
-            for operand in self.graph.operands(id).collect::<Vec<_>>() {
-                if self.places[operand] == Place::Temp && self.levels[operand] < self.levels[id] {
-                    self.save(operand);
-                }
-            }
-        }
-        self.slots.saved = self.saved.len();
-    }
-
-    fn save(&mut self, id: NodeId) {
-        self.places[id] = Place::Slot(Slot::Saved(self.saved.len()));
-        self.saved.push(self.graph.widths[id]);
-    }
-
-    /// Whether the backward pass recomputes a value: a sum or product of values that it reads.
-    fn is_cheap(&self, id: NodeId) -> bool {
-        let cheap = matches!(
-            self.graph.nodes[id],
-            Node::Unary(Unary::Neg, _) | Node::Binary(Binary::Add | Binary::Sub | Binary::Mul, ..)
-        );
-        let unknown = |operand: NodeId| match (self.graph.nodes[operand], self.places[operand]) {
-            (Node::Linear { linear, .. }, Place::Leaf) => !self.taped[linear],
-            (_, place) => place == Place::Temp,
-        };
-        cheap && !self.graph.operands(id).any(unknown)
-    }
-
-    /// The nodes that the derivative needs: its own and those of the step.
-    fn needed_backward(&self) -> Vec<bool> {
-        let adjoint = &self.adjoint;
         let mut needed = vec![false; adjoint.graph.nodes.len()];
         let pieces = adjoint.linears.iter().chain(&adjoint.fields).flatten();
         let weights = adjoint.weights.iter().map(|(_, piece)| piece);
@@ -441,172 +298,241 @@ impl Compiler {
         for piece in pieces.chain(&adjoint.input).chain(weights).chain(parts) {
             needed[piece.node] = true;
         }
-        for id in (adjoint.forward..needed.len()).rev() {
-            if needed[id] {
-                adjoint.graph.operands(id).for_each(|operand| needed[operand] = true);
+        mark_operands(&adjoint.graph, &mut needed, adjoint.forward);
+        let program = Program {
+            constants: adjoint.graph.nodes.iter().filter_map(constant).collect(),
+            taped: vec![false; graph.linears.len()],
+            grad_input: !adjoint.input.is_empty(),
+            graph: graph.clone(),
+            adjoint,
+            slots: Slots::default(),
+            sources: Vec::new(),
+            products: Vec::new(),
+            saved: Vec::new(),
+            kept: Vec::new(),
+            temps: Vec::new(),
+            parts: Vec::new(),
+            forward: Vec::new(),
+            backward: Vec::new(),
+            fill_linears: Vec::new(),
+            fill_fields: Vec::new(),
+            reads_input: false,
+            reads_mask: false,
+            reads_zoneout: Vec::new(),
+            pieces: None,
+        };
+        let places = vec![None; graph.nodes.len()];
+        let mut compiler = Self { program, places, levels: Vec::new(), needed };
+        for id in 0..graph.nodes.len() {
+            let operands = graph.operands(id).map(|id| compiler.levels[id]).max().unwrap_or(0);
+            compiler.levels.push(match graph.nodes[id] {
+                Node::Linear { linear, .. } => compiler.linear_level(linear),
+                Node::Part { .. } => operands,
+                _ if graph.is_computed(id) => operands.max(1),
+                _ => 0,
+            });
+        }
+        compiler
+    }
+
+    /// The stage of a sum of products: after those of the values that it multiplies.
+    fn linear_level(&self, linear: usize) -> usize {
+        let graph = &self.program.graph;
+        let sources = graph.products(linear).map(|(.., source)| source);
+        // The first stage copies a slice of a leaf; a whole field is read in place.
+        let ready = |source: NodeId| match self.whole_field(source) {
+            Some(_) => 0,
+            None => self.levels[source].max(1),
+        };
+        1 + sources.filter(|&source| !graph.is_input(source)).map(ready).max().unwrap_or(0)
+    }
+
+    /// The field before the step that a node is the whole of.
+    fn whole_field(&self, id: NodeId) -> Option<usize> {
+        let graph = &self.program.graph;
+        match graph.nodes[id] {
+            Node::Field { field, start: 0 } => {
+                (graph.widths[id] == graph.fields[field]).then_some(field)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the value of a node of the step is in scratch memory alone.
+    fn is_temp(&self, id: NodeId) -> bool {
+        self.program.graph.is_computed(id) && self.places[id].is_none()
+    }
+
+    /// Whether the backward pass does not find the value of a node of the step.
+    fn is_lost(&self, id: NodeId) -> bool {
+        match self.program.graph.nodes[id] {
+            // A sum of products that is not on the tape is overwritten by the next step.
+            Node::Linear { linear, .. } => self.places[id].is_none() && !self.program.taped[linear],
+            _ => self.is_temp(id),
+        }
+    }
+
+    fn set_places(&mut self) {
+        let graph = self.program.graph.clone();
+        let nodes = 0..graph.nodes.len();
+        for (field, &id) in graph.next.iter().enumerate() {
+            if self.is_temp(id) {
+                self.places[id] = Some(Slot::After(field));
             }
         }
-        needed
+        for id in nodes.clone() {
+            match graph.nodes[id] {
+                Node::Part { of, .. } if self.is_temp(of) => self.save(of),
+                _ => {}
+            }
+        }
+        let linears = 0..graph.linears.len();
+        for (.., node) in linears.flat_map(|linear| graph.products(linear)) {
+            if graph.is_input(node) || self.source(node).is_some() {
+                continue;
+            }
+            let index = self.program.sources.len();
+            let slot = match self.whole_field(node) {
+                Some(field) => Slot::Before(field),
+                None => self.places[node].unwrap_or(Slot::Source(index)),
+            };
+            if self.is_temp(node) {
+                self.places[node] = Some(slot);
+            }
+            let (width, grad) = (graph.widths[node], Slot::GradSource(index));
+            self.program.sources.push(Source { node, slot, width, grad, adds: false });
+        }
+        let read: Vec<_> = nodes.clone().filter(|&id| self.needed[id]).collect();
+        let mut widths = vec![0; graph.linears.len()];
+        for &id in &read {
+            if let Node::Linear { linear, .. } = graph.nodes[id] {
+                widths[linear] += graph.widths[id];
+            }
+        }
+        let all = widths.iter().zip(&graph.linears).map(|(width, linear)| *width >= linear.width);
+        self.program.taped = all.collect();
+        for id in read {
+            if self.is_lost(id) && !self.is_cheap(id) {
+                self.save(id);
+            }
+        }
+        for id in nodes {
+            for operand in graph.operands(id) {
+                if self.is_temp(operand) && self.levels[operand] < self.levels[id] {
+                    self.save(operand);
+                }
+            }
+        }
     }
 
-    /// The nodes of the step that the derivative reads.
-    fn read_backward(&self) -> Vec<NodeId> {
-        let needed = self.needed_backward();
-        (0..self.adjoint.forward).filter(|&id| needed[id]).collect()
+    /// The place of the left side `node` among the sources.
+    fn source(&self, node: NodeId) -> Option<usize> {
+        self.program.sources.iter().position(|source| source.node == node)
     }
 
-    /// The place of a leaf, forward and backward; `None` for a value that is computed.
-    fn leaf(&self, graph: &Graph, id: NodeId) -> Option<(Slot, usize)> {
-        Some(match graph.nodes[id] {
+    fn save(&mut self, id: NodeId) {
+        self.places[id] = Some(Slot::Saved(self.program.saved.len()));
+        self.program.saved.push(self.program.graph.widths[id]);
+    }
+
+    /// Whether the backward pass recomputes a value: a sum or product of values that it reads.
+    fn is_cheap(&self, id: NodeId) -> bool {
+        let graph = &self.program.graph;
+        let cheap = matches!(
+            graph.nodes[id],
+            Node::Unary(Unary::Neg, _) | Node::Binary(Binary::Add | Binary::Sub | Binary::Mul, ..)
+        );
+        cheap && !graph.operands(id).any(|operand| self.is_lost(operand))
+    }
+
+    /// The slot and first column of a leaf, of the step or of the derivative; `None` for a value
+    /// that is computed.
+    fn leaf(&self, id: NodeId) -> Option<(Slot, usize)> {
+        let Program { adjoint, constants, sources, .. } = &self.program;
+        Some(match adjoint.graph.nodes[id] {
             Node::Input { start } => (Slot::Input, start),
             Node::Field { field, start } => (Slot::Before(field), start),
             Node::Mask { start } => (Slot::Mask, start),
             Node::Zoneout { field, start } => (Slot::Zoneout(field), start),
             Node::Weight { weight, start } => (Slot::Weight(weight), start),
             Node::Constant(bits) => {
-                (Slot::Constant(self.constants.iter().position(|known| *known == bits)?), 0)
+                (Slot::Constant(constants.iter().position(|known| known.to_bits() == bits)?), 0)
             }
             Node::Linear { linear, start } => (Slot::Linear(linear), start),
             Node::Grad { field, start } => (Slot::Grad(field), start),
-            Node::SourceGrad { source } => {
-                (self.sources.iter().find(|known| known.node == source)?.grad, 0)
-            }
-            Node::Part { of, start } => match self.places[of] {
-                Place::Slot(slot) => (slot, start),
-                Place::Leaf | Place::Temp => return None,
-            },
+            Node::SourceGrad { source } => (sources[self.source(source)?].grad, 0),
+            Node::Part { of, start } => (self.places[of]?, start),
             Node::PartsGrad { of } => {
-                (Slot::GradParts(self.adjoint.parts.iter().position(|(known, _)| *known == of)?), 0)
+                (Slot::GradParts(adjoint.parts.iter().position(|(known, _)| *known == of)?), 0)
             }
             _ => return None,
         })
     }
 
-    fn compile(mut self) -> Program {
-        // The slots of scratch values come last, so the others are final once these are counted.
-        let backward_levels = self.backward_levels();
-        let kept = self.kept_backward(&backward_levels);
-        self.slots.kept = self.kept.len();
-        let forward = self.forward();
-        let (backward, [fill_linears, fill_fields, fill_parts]) =
-            self.backward(&backward_levels, &kept);
-        self.slots.temps = self.temps.len();
-        let reads = |slot: Slot| {
-            let index = self.slots.index(slot);
-            let mut all = forward.iter().chain(&backward).flat_map(|stage| &stage.instructions);
-            all.any(|code| code.operands[..code.op.operands()].iter().any(|o| o.slot == index))
-        };
-        let source = |node: NodeId| self.sources.iter().position(|source| source.node == node);
-        let products = (0..self.graph.linears.len())
-            .map(|linear| self.graph.products(linear).map(|(.., node)| source(node)).collect());
-        let part_widths = self.adjoint.parts.iter().map(|(of, _)| self.graph.widths[*of]);
-        Program {
-            products: products.collect(),
-            reads_input: reads(Slot::Input),
-            reads_mask: reads(Slot::Mask),
-            reads_zoneout: (0..self.graph.fields.len()).map(|f| reads(Slot::Zoneout(f))).collect(),
-            constants: self.constants.into_iter().map(f64::from_bits).collect(),
-            parts: part_widths.zip(fill_parts).collect(),
-            taped: self.taped,
-            grad_input: !self.adjoint.input.is_empty(),
-            graph: self.graph,
-            adjoint: self.adjoint,
-            slots: self.slots,
-            sources: self.sources,
-            saved: self.saved,
-            kept: self.kept,
-            temps: self.temps,
-            forward,
-            backward,
-            fill_linears,
-            fill_fields,
-            pieces: None,
-        }
-    }
-
-    fn forward(&mut self) -> Vec<Stage> {
-        let graph = self.graph.clone();
-        let mut needed = vec![false; graph.nodes.len()];
-        graph.next.iter().for_each(|&id| needed[id] = true);
-        self.sources.iter().for_each(|source| needed[source.node] = true);
-        for (id, place) in self.places.iter().enumerate() {
-            needed[id] |= matches!(place, Place::Slot(Slot::Saved(_)));
-        }
-        for id in (0..needed.len()).rev() {
-            if needed[id] {
-                graph.operands(id).for_each(|operand| needed[operand] = true);
-            }
-        }
-        let last = self.levels.iter().copied().max().unwrap_or(0).max(1);
-        let mut temps = std::mem::take(&mut self.temps);
-        let mut stages = Vec::new();
-        for level in 1..=last {
-            let products =
-                (0..graph.linears.len()).filter(|&l| self.linear_levels[l] == level).collect();
-            let mut code = Code::new(&graph);
-            for id in (0..graph.nodes.len()).filter(|&id| needed[id]) {
-                if self.levels[id].max(1) != level {
-                    continue;
-                }
-                if !self.is_leaf(id) {
-                    let out = match self.places[id] {
-                        Place::Slot(slot) => Some((slot, 0)),
-                        Place::Leaf | Place::Temp => None,
-                    };
-                    code.compute(id, out);
-                    continue;
-                }
-                if let Place::Slot(slot @ Slot::Saved(_)) = self.places[id] {
-                    code.copy(id, (slot, 0), graph.widths[id]); // a sum of products
+    fn compile_forward(&mut self) {
+        let Program { graph, sources, .. } = &self.program;
+        let is_saved = |place: &Option<Slot>| matches!(place, Some(Slot::Saved(_)));
+        let mut needed: Vec<_> = self.places.iter().map(is_saved).collect();
+        let ends = sources.iter().map(|source| source.node).chain(graph.next.iter().copied());
+        ends.for_each(|id| needed[id] = true);
+        mark_operands(graph, &mut needed, 0);
+        let (mut temps, mut stages) = (Vec::new(), Vec::new());
+        for level in 1..=self.levels.iter().copied().max().unwrap_or(0).max(1) {
+            let here = |id: NodeId| self.levels[id].max(1) == level;
+            let mut code = Code::new(graph);
+            for id in (0..needed.len()).filter(|&id| needed[id] && here(id)) {
+                match self.places[id].map(|slot| (slot, 0)) {
+                    place if graph.is_computed(id) => code.compute(id, place),
+                    Some(place) => code.write(Op::Copy, id, place, graph.widths[id]), // of products
+                    None => {}
                 }
             }
-            for source in self.sources.clone() {
-                let copied = matches!(source.slot, Slot::Source(_)) && self.is_leaf(source.node);
-                if copied && self.levels[source.node].max(1) == level {
-                    code.copy(source.node, (source.slot, 0), source.width);
+            for source in sources.iter().filter(|source| here(source.node)) {
+                if matches!(source.slot, Slot::Source(_)) {
+                    code.write(Op::Copy, source.node, (source.slot, 0), source.width);
                 }
             }
-            for (field, &id) in graph.next.iter().enumerate() {
-                let own = self.places[id] == Place::Slot(Slot::After(field));
-                if !own && self.levels[id].max(1) == level {
-                    code.copy(id, (Slot::After(field), 0), graph.widths[id]);
-                }
+            for (field, &id) in graph.next.iter().enumerate().filter(|(_, id)| here(**id)) {
+                code.write(Op::Copy, id, (Slot::After(field), 0), graph.widths[id]);
             }
             let read = |id: NodeId| match self.places[id] {
                 // A saved sum of products is read where it was computed.
-                Place::Slot(slot) if !self.is_leaf(id) => Some((slot, 0)),
-                _ => self.leaf(&graph, id),
+                Some(slot) if graph.is_computed(id) => Some((slot, 0)),
+                _ => self.leaf(id),
             };
-            let instructions = code.finish(&self.slots, read, &mut temps);
-            stages.push(Stage { products, instructions, completed: Vec::new() });
+            let linears = 0..graph.linears.len();
+            stages.push(Stage {
+                products: linears.filter(|&linear| self.linear_level(linear) == level).collect(),
+                instructions: code.finish(read, &mut temps),
+                completed: Vec::new(),
+            });
         }
-        self.temps = temps;
-        stages
+        (self.program.temps, self.program.forward) = (temps, stages);
     }
 
     /// The level of each node of the derivative: the stage that computes it. Gradients and values
     /// of the step have level 0.
     fn backward_levels(&self) -> Vec<usize> {
-        let adjoint = &self.adjoint;
+        let adjoint = &self.program.adjoint;
+        let graph = &adjoint.graph;
         let mut levels: Vec<usize> = Vec::new();
-        for id in 0..adjoint.graph.nodes.len() {
-            let operands = adjoint.graph.operands(id);
-            let level = match adjoint.graph.nodes[id] {
-                _ if id < adjoint.forward => usize::from(self.is_recomputed(id)),
+        for id in 0..graph.nodes.len() {
+            let last = |pieces: &[Piece]| pieces.iter().map(|p| levels[p.node].max(1)).max();
+            let level = match graph.nodes[id] {
+                _ if id < adjoint.forward => usize::from(self.is_temp(id)),
                 Node::SourceGrad { source } => {
-                    let linears = (0..adjoint.linears.len()).filter(|&linear| {
-                        adjoint.graph.products(linear).any(|(.., of)| of == source)
-                    });
-                    let pieces = linears.flat_map(|linear| &adjoint.linears[linear]);
-                    pieces.map(|piece| levels[piece.node].max(1)).max().unwrap_or(0) + 1
+                    let multiplies =
+                        |&linear: &usize| graph.products(linear).any(|(.., of)| of == source);
+                    let linears = (0..adjoint.linears.len()).filter(multiplies);
+                    linears.filter_map(|linear| last(&adjoint.linears[linear])).max().unwrap_or(0)
+                        + 1
                 }
                 Node::PartsGrad { of } => {
                     let parts = adjoint.parts.iter().filter(|(part, _)| *part == of);
-                    let pieces = parts.flat_map(|(_, pieces)| pieces);
-                    pieces.map(|piece| levels[piece.node].max(1)).max().unwrap_or(1)
+                    parts.filter_map(|(_, pieces)| last(pieces)).max().unwrap_or(1)
                 }
-                _ if adjoint.graph.is_computed(id) => {
-                    operands.map(|id| levels[id]).max().unwrap_or(0).max(1)
+                _ if graph.is_computed(id) => {
+                    graph.operands(id).map(|id| levels[id]).max().unwrap_or(0).max(1)
                 }
                 _ => 0,
             };
@@ -615,43 +541,42 @@ impl Compiler {
         levels
     }
 
-    /// Whether the derivative computes a value of the step again.
-    fn is_recomputed(&self, id: NodeId) -> bool {
-        id < self.adjoint.forward && self.places[id] == Place::Temp
-    }
-
+    /// Whether the backward pass computes a value, of the derivative or again of the step.
     fn is_computed_backward(&self, id: NodeId) -> bool {
-        let computes = self.adjoint.graph.is_computed(id);
-        computes && (id >= self.adjoint.forward || self.is_recomputed(id))
+        let Adjoint { graph, forward, .. } = &self.program.adjoint;
+        if id < *forward {
+            self.is_temp(id)
+        } else {
+            graph.is_computed(id)
+        }
     }
 
     /// The slot of every node whose value a later stage of the derivative reads.
     fn kept_backward(&mut self, levels: &[usize]) -> Vec<Option<Slot>> {
-        let needed = self.needed_backward();
-        let mut kept = vec![None; levels.len()];
-        for id in (0..levels.len()).filter(|&id| needed[id]) {
-            if !self.is_computed_backward(id) {
-                continue;
-            }
-            for operand in self.adjoint.graph.operands(id).collect::<Vec<_>>() {
+        let graph = &self.program.adjoint.graph;
+        let (mut kept, mut widths) = (vec![None; levels.len()], Vec::new());
+        for id in (0..levels.len()).filter(|&id| self.needed[id] && self.is_computed_backward(id)) {
+            for operand in graph.operands(id) {
                 let later = self.is_computed_backward(operand) && levels[operand] < levels[id];
                 if later && kept[operand].is_none() {
-                    kept[operand] = Some(Slot::Kept(self.kept.len()));
-                    self.kept.push(self.adjoint.graph.widths[operand]);
+                    kept[operand] = Some(Slot::Kept(widths.len()));
+                    widths.push(graph.widths[operand]);
                 }
             }
         }
+        self.program.kept = widths;
         kept
     }
 
     /// Lets products add to the gradient of a field in place, if all its other terms are complete.
     fn add_products_in_place(&mut self, levels: &[usize]) {
-        for source in &mut self.sources {
+        let Program { adjoint, sources, .. } = &mut self.program;
+        for source in sources {
             let Slot::Before(field) = source.slot else { continue };
             let through = Node::SourceGrad { source: source.node };
-            let nodes = &self.adjoint.graph.nodes;
-            let pieces = self.adjoint.fields[field].iter().map(|piece| piece.node);
-            let (own, others): (Vec<_>, Vec<_>) = pieces.partition(|&id| nodes[id] == through);
+            let pieces = adjoint.fields[field].iter().map(|piece| piece.node);
+            let (own, others): (Vec<_>, Vec<_>) =
+                pieces.partition(|&id| adjoint.graph.nodes[id] == through);
             let [own] = own[..] else { continue };
             if others.iter().all(|&id| levels[id].max(1) < levels[own]) {
                 source.grad = Slot::GradBefore(field);
@@ -660,109 +585,138 @@ impl Compiler {
         }
     }
 
-    fn backward(
-        &mut self,
-        levels: &[usize],
-        kept: &[Option<Slot>],
-    ) -> (Vec<Stage>, [Vec<bool>; 3]) {
-        let adjoint = self.adjoint.clone();
+    /// What the backward pass writes, in order. Notes which of it needs zeros first.
+    fn targets(&mut self) -> Vec<Target> {
+        let Program { adjoint, sources, .. } = &self.program;
         let graph = &adjoint.graph;
-        let needed = self.needed_backward();
-        let source_grads = |id: &NodeId| matches!(graph.nodes[*id], Node::SourceGrad { .. });
-        let all: Vec<_> = (0..levels.len()).filter(|&id| needed[id]).collect();
-        let last = all.iter().map(|&id| levels[id]).max().unwrap_or(0).max(1);
-        self.add_products_in_place(levels);
-        // Pieces: (target, piece), and whether the target needs zeros first.
-        let mut targets = Vec::new();
-        let mut fills = [Vec::new(), Vec::new(), Vec::new()];
-        let linears = graph.linears.iter().map(|linear| linear.width).enumerate();
-        let linears = linears
-            .map(|(at, width)| (0, Slot::GradLinear(at), width, adjoint.linears[at].clone()));
-        let fields = graph.fields.iter().copied().enumerate();
-        let fields =
-            fields.map(|(at, width)| (1, Slot::GradBefore(at), width, adjoint.fields[at].clone()));
+        let linears = adjoint.linears.iter().zip(&graph.linears).enumerate();
+        let linears =
+            linears.map(|(at, (pieces, linear))| (Slot::GradLinear(at), linear.width, pieces));
+        let fields = adjoint.fields.iter().zip(&graph.fields).enumerate();
+        let fields = fields.map(|(at, (pieces, width))| (Slot::GradBefore(at), *width, pieces));
         let parts = adjoint.parts.iter().enumerate();
-        let parts = parts
-            .map(|(at, (of, pieces))| (2, Slot::GradParts(at), graph.widths[*of], pieces.clone()));
-        for (kind, slot, width, mut pieces) in linears.chain(fields).chain(parts) {
+        let parts =
+            parts.map(|(at, (of, pieces))| (Slot::GradParts(at), graph.widths[*of], pieces));
+        let (mut targets, mut fills) = (Vec::new(), Vec::new());
+        for (slot, width, pieces) in linears.chain(fields).chain(parts) {
             // A gradient that a product is added to, or writes, is not copied there.
-            let written = self.sources.iter().find(|source| source.grad == slot);
-            pieces.retain(|piece| {
-                let through = |source| Node::SourceGrad { source };
-                written.is_none_or(|source| graph.nodes[piece.node] != through(source.node))
-            });
+            let written = sources.iter().find(|source| source.grad == slot);
+            let through = written.map(|source| Node::SourceGrad { source: source.node });
+            let pieces = pieces.iter().filter(|piece| Some(graph.nodes[piece.node]) != through);
+            let pieces: Vec<_> = pieces.copied().collect();
             let fill = written.is_none_or(|source| source.adds) && !covers(&pieces, width);
-            fills[kind].push(fill);
-            targets.extend(pieces.into_iter().map(|piece| (slot, piece, fill)));
+            let op = if fill { Op::Accumulate } else { Op::Copy };
+            targets.extend(pieces.into_iter().map(|piece| Target { op, slot, piece }));
+            fills.push(fill);
         }
-        targets.extend(adjoint.input.iter().map(|piece| (Slot::GradInput, *piece, true)));
+        let input = adjoint.input.iter().map(|&piece| (Op::Accumulate, Slot::GradInput, piece));
+        let weights = adjoint.weights.iter();
+        let weights = weights.map(|&(at, piece)| (Op::AddToWeight, Slot::WeightGrad(at), piece));
+        let rest = input.chain(weights).map(|(op, slot, piece)| Target { op, slot, piece });
+        targets.extend(rest);
+        let widths: Vec<_> = adjoint.parts.iter().map(|(of, _)| graph.widths[*of]).collect();
+        let (linears, fields) = (graph.linears.len(), graph.fields.len());
+        let mut fills = fills.into_iter();
+        self.program.fill_linears = fills.by_ref().take(linears).collect();
+        self.program.fill_fields = fills.by_ref().take(fields).collect();
+        self.program.parts = widths.into_iter().zip(fills).collect();
+        targets
+    }
+
+    fn compile_backward(&mut self) {
+        let levels = &self.backward_levels()[..];
+        let kept = self.kept_backward(levels);
+        self.add_products_in_place(levels);
+        let targets = self.targets();
+        let Adjoint { graph, linears, .. } = &self.program.adjoint;
+        let all: Vec<_> = (0..levels.len()).filter(|&id| self.needed[id]).collect();
         let mut uses = vec![0; levels.len()];
         for &id in all.iter().filter(|&&id| self.is_computed_backward(id)) {
             graph.operands(id).for_each(|operand| uses[operand] += 1);
         }
-        targets.iter().for_each(|(_, piece, _)| uses[piece.node] += 1);
-        adjoint.weights.iter().for_each(|(_, piece)| uses[piece.node] += 1);
-        let mut stages = Vec::new();
-        let mut temps = std::mem::take(&mut self.temps);
-        for level in 1..=last {
+        targets.iter().for_each(|target| uses[target.piece.node] += 1);
+        let (mut temps, mut stages) = (self.program.temps.clone(), Vec::new());
+        for level in 1..=all.iter().map(|&id| levels[id]).max().unwrap_or(0).max(1) {
             let mut code = Code::new(graph);
-            let emit = |code: &mut Code, id: NodeId| {
-                for (slot, piece, fill) in targets.iter().filter(|(_, piece, _)| piece.node == id) {
-                    match fill {
-                        true => code.accumulate(*piece, *slot),
-                        false if code.is_at(id, (*slot, piece.start)) => {}
-                        false => code.copy(id, (*slot, piece.start), piece.width),
-                    }
+            let here = all.iter().copied().filter(|&id| levels[id].max(1) == level);
+            let mut here: Vec<_> = here.collect();
+            here.sort_by_key(|&id| self.is_computed_backward(id)); // first what is given
+            for id in here {
+                let own = targets.iter().filter(|target| target.piece.node == id);
+                if self.is_computed_backward(id) {
+                    // Written where it is needed, unless an instruction would read and write the
+                    // rows.
+                    let direct = own.clone().find(|target| {
+                        let Piece { width, .. } = target.piece;
+                        let alone = match target.slot {
+                            Slot::GradLinear(linear) => graph.linears[linear].width == width,
+                            _ => false,
+                        };
+                        let whole = graph.widths[id] == width;
+                        matches!(target.op, Op::Copy) && whole && (alone || uses[id] == 1)
+                    });
+                    let direct = direct.map(|target| (target.slot, target.piece.start));
+                    code.compute(id, kept[id].map(|slot| (slot, 0)).or(direct));
                 }
-                for (weight, piece) in adjoint.weights.iter().filter(|(_, piece)| piece.node == id)
-                {
-                    code.add_to_weight(*weight, *piece);
-                }
-            };
-            let here = |id: &&NodeId| levels[**id].max(1) == level;
-            let (computed, given): (Vec<_>, Vec<_>) =
-                all.iter().filter(here).partition(|id| self.is_computed_backward(**id));
-            given.into_iter().for_each(|&id| emit(&mut code, id));
-            for &id in computed {
-                // Written where it is needed, unless an instruction would read and write the rows.
-                let own = |(slot, piece, fill): &&(Slot, Piece, bool)| {
-                    let alone = match *slot {
-                        Slot::GradLinear(linear) => graph.linears[linear].width == piece.width,
-                        _ => false,
-                    };
-                    let whole = graph.widths[id] == piece.width;
-                    piece.node == id && !fill && whole && (alone || uses[id] == 1)
-                };
-                let direct = targets.iter().find(own).map(|(slot, piece, _)| (*slot, piece.start));
-                let out = kept[id].map(|slot| (slot, 0)).or(direct);
-                code.compute(id, out);
-                emit(&mut code, id);
-            }
-            let mut products = Vec::new();
-            for &id in all.iter().filter(|id| source_grads(id)) {
-                let Node::SourceGrad { source } = graph.nodes[id] else { continue };
-                if levels[id] == level + 1 {
-                    products.extend(self.sources.iter().position(|known| known.node == source));
+                for Target { op, slot, piece } in own {
+                    code.write(*op, id, (*slot, piece.start), piece.width);
                 }
             }
-            let read = |id: NodeId| match kept[id] {
-                Some(slot) => Some((slot, 0)),
-                None if id < adjoint.forward => match self.places[id] {
-                    Place::Slot(slot) => Some((slot, 0)),
-                    Place::Leaf => self.leaf(graph, id),
-                    Place::Temp => None,
-                },
-                None => self.leaf(graph, id),
+            let source = |&id: &NodeId| match graph.nodes[id] {
+                Node::SourceGrad { source } if levels[id] == level + 1 => self.source(source),
+                _ => None,
             };
-            let instructions = code.finish(&self.slots, read, &mut temps);
+            let read = |id: NodeId| {
+                let place = kept[id].or_else(|| *self.places.get(id)?);
+                place.map(|slot| (slot, 0)).or_else(|| self.leaf(id))
+            };
             let last = |pieces: &[Piece]| pieces.iter().map(|p| levels[p.node].max(1)).max();
-            let completed = (0..graph.linears.len())
-                .filter(|&linear| last(&adjoint.linears[linear]) == Some(level))
-                .collect();
-            stages.push(Stage { products, instructions, completed });
+            stages.push(Stage {
+                products: all.iter().filter_map(source).collect(),
+                instructions: code.finish(read, &mut temps),
+                completed: (0..linears.len())
+                    .filter(|&linear| last(&linears[linear]) == Some(level))
+                    .collect(),
+            });
         }
-        self.temps = temps;
-        (stages, fills)
+        (self.program.temps, self.program.backward) = (temps, stages);
+    }
+
+    fn finish(self) -> Program {
+        let Program { graph, forward, backward, .. } = &self.program;
+        let instructions = forward.iter().chain(backward).flat_map(|stage| &stage.instructions);
+        let operands = instructions.flat_map(|code| &code.operands[..code.op.operands()]);
+        let read: BTreeSet<_> = operands.map(|operand| operand.slot).collect();
+        let reads = |slot: Slot| read.contains(&slot.index());
+        let products =
+            |linear| graph.products(linear).map(|(.., node)| self.source(node)).collect();
+        let Program { sources, saved, kept, temps, constants, parts, .. } = &self.program;
+        let widths = [saved.len(), kept.len(), temps.len(), constants.len(), parts.len()];
+        let sizes = [graph.fields.len(), graph.linears.len(), graph.weights.len(), sources.len()];
+        Program {
+            slots: Slots { most: widths.into_iter().chain(sizes).max().unwrap_or(0) },
+            products: (0..graph.linears.len()).map(products).collect(),
+            reads_input: reads(Slot::Input),
+            reads_mask: reads(Slot::Mask),
+            reads_zoneout: (0..graph.fields.len()).map(|f| reads(Slot::Zoneout(f))).collect(),
+            ..self.program
+        }
+    }
+}
+
+/// A gradient that the backward pass writes, or adds to.
+struct Target {
+    op: Op,
+    slot: Slot,
+    piece: Piece,
+}
+
+/// Marks the operands of all marked nodes from `first` on.
+fn mark_operands(graph: &Graph, marked: &mut [bool], first: NodeId) {
+    for id in (first..marked.len()).rev() {
+        if marked[id] {
+            graph.operands(id).for_each(|operand| marked[operand] = true);
+        }
     }
 }
 

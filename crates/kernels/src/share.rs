@@ -1,6 +1,7 @@
 //! The columns that each member of a team of threads computes.
 
-use crate::program::{Op, Program, Slot, Stage};
+use crate::program::{Program, Slot, Stage};
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// Columns of a row that vectors of all instruction sets divide, or nearly.
@@ -50,15 +51,16 @@ impl Pieces {
     pub(crate) fn new(program: &Program) -> Option<Self> {
         let slots = &program.slots;
         let mut by_slot: Vec<Vec<Range<usize>>> = vec![Vec::new(); slots.count()];
-        let constants = slots.index(Slot::Constant(0))..slots.index(Slot::Temp(0));
-        let input = slots.index(Slot::Input);
-        let whole = |slot: usize| slot == input || constants.contains(&slot);
+        let constants = (0..program.constants.len()).map(Slot::Constant);
+        let whole: BTreeSet<_> =
+            constants.chain([Slot::Input]).map(|slot| slots.index(slot)).collect();
+        let whole = |slot: usize| whole.contains(&slot);
         if program.grad_input || !program.parts.is_empty() {
             return None;
         }
         let stages = program.forward.iter().chain(&program.backward);
         for code in stages.flat_map(|stage| &stage.instructions) {
-            if matches!(code.op, Op::Sum | Op::Scale(_) | Op::Normalise(_) | Op::NormaliseGrad(_)) {
+            if code.op.is_by_row() {
                 return None;
             }
             let operands = &code.operands[..code.op.operands()];

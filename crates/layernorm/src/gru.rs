@@ -46,9 +46,8 @@ impl CellConfig for LayerNormGruConfig {
         let weights = Weights::new(vb, layer_id, &self.init, GATES, hidden)?;
         let by = Normaliser { norm: self.norm, eps: EPS };
         let normed = Normed { what: What::Apart, by, scope: self.scope };
-        Described::new(LayerNormGruCell {
-            gates: NormedGates::new(&weights, input, self.gain, normed)?,
-        })
+        let gates = NormedGates::new(&weights, input, self.gain, normed)?;
+        Described::new(input, &[hidden], LayerNormGruCell { gates })
     }
 
     fn param_count(&self, input: usize, hidden: usize) -> usize {
@@ -66,14 +65,6 @@ impl Describe for LayerNormGruCell {
     type State = HiddenState;
 
     const KERNEL: &'static str = "layer-normed gru kernel";
-
-    fn input_size(&self) -> usize {
-        self.gates.weights.input_size()
-    }
-
-    fn state_sizes(&self) -> Vec<usize> {
-        vec![self.gates.weights.hidden_size()]
-    }
 
     fn describe<'a>(&self, cell: &'a Builder) -> Vec<Value<'a>> {
         let h = cell.state(0);

@@ -56,13 +56,14 @@ impl CellConfig for LayerNormLstmConfig {
         let normed = Normed { what: self.placement.what(), by, scope: self.scope };
         let bias = || Param::new(&weights, "bias", GATES.names.len() * hidden, 0.0);
         let state = |field| NormedState::new(&weights, field, hidden, self.gain);
-        Described::new(LayerNormLstmCell {
+        let cell = LayerNormLstmCell {
             placement: self.placement,
             gates: NormedGates::new(&weights, input, self.gain, normed)?,
             bias: (self.placement == Placement::TfAddons).then(bias).transpose()?,
             c: state("c")?,
             h: (self.placement == Placement::Burn).then(|| state("h")).transpose()?,
-        })
+        };
+        Described::new(input, &[hidden; 2], cell)
     }
 
     fn param_count(&self, input: usize, hidden: usize) -> usize {
@@ -90,14 +91,6 @@ impl Describe for LayerNormLstmCell {
     type State = LstmState;
 
     const KERNEL: &'static str = "layer-normed lstm kernel";
-
-    fn input_size(&self) -> usize {
-        self.gates.weights.input_size()
-    }
-
-    fn state_sizes(&self) -> Vec<usize> {
-        vec![self.gates.weights.hidden_size(); 2]
-    }
 
     /// f keeps the cell state if c is carried without normalisation. If c is carried normalised, f
     /// alone does not determine how much is forgotten; see [`Placement`].

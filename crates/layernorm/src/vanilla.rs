@@ -91,7 +91,8 @@ impl CellConfig for LayerNormVanillaConfig {
         let by = Normaliser { norm: self.norm, eps: EPS };
         let normed = Normed { what: self.what(), by, scope: Scope::Whole };
         let gates = NormedGates::new(&weights, input, self.gain, normed)?;
-        Described::new(LayerNormVanillaCell { gates, nonlinearity: self.nonlinearity })
+        let cell = LayerNormVanillaCell { gates, nonlinearity: self.nonlinearity };
+        Described::new(input, &[hidden], cell)
     }
 
     fn param_count(&self, input: usize, hidden: usize) -> usize {
@@ -112,14 +113,6 @@ impl Describe for LayerNormVanillaCell {
     type State = HiddenState;
 
     const KERNEL: &'static str = "layer-normed vanilla kernel";
-
-    fn input_size(&self) -> usize {
-        self.gates.weights.input_size()
-    }
-
-    fn state_sizes(&self) -> Vec<usize> {
-        vec![self.gates.weights.hidden_size()]
-    }
 
     fn describe<'a>(&self, cell: &'a Builder) -> Vec<Value<'a>> {
         let [a] = self.gates.sum(cell, cell.recurrent());

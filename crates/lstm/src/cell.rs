@@ -30,14 +30,6 @@ impl Describe for LstmCell {
 
     const KERNEL: &'static str = "lstm kernel";
 
-    fn input_size(&self) -> usize {
-        self.weights.input_size()
-    }
-
-    fn state_sizes(&self) -> Vec<usize> {
-        vec![self.weights.output_size(), self.weights.hidden_size()]
-    }
-
     fn describe<'a>(&self, cell: &'a Builder) -> Vec<Value<'a>> {
         let (h, c) = (cell.recurrent(), cell.state(1));
         let (i, f, g, o) = if self.coupled {

@@ -81,14 +81,15 @@ impl CellConfig for LstmConfig {
         let peephole = |base, exists: bool| {
             (self.peepholes && exists).then(|| weights.by_unit(base)).transpose()
         };
-        Described::new(LstmCell {
+        let cell = LstmCell {
             weights: GateWeights::new(&weights, input, self.bias)?,
             coupled: self.coupled,
             weight_hr: self.proj.map(|_| weights.weight_hr()).transpose()?,
             weight_ci: peephole("weight_ci", !self.coupled)?,
             weight_cf: peephole("weight_cf", true)?,
             weight_co: peephole("weight_co", true)?,
-        })
+        };
+        Described::new(input, &[self.output_size(hidden), hidden], cell)
     }
 
     fn output_size(&self, hidden: usize) -> usize {

@@ -99,7 +99,7 @@ impl<L: Layer> Layer for Residual<L> {
     fn graph(&self) -> Result<LayerGraph> {
         Ok(LayerGraph::Connected {
             layer: Box::new(self.layer.graph()?),
-            connection: Box::new(self.join.graph(self.input_size(), self.output_size())?),
+            connection: Box::new(self.join.equations().clone()),
         })
     }
 
@@ -108,7 +108,7 @@ impl<L: Layer> Layer for Residual<L> {
     }
 
     fn params(&self) -> Vec<(String, Tensor)> {
-        self.layer.params().into_iter().chain(self.join.params()).collect()
+        self.layer.params().into_iter().chain(self.join.equations().weights.clone()).collect()
     }
 
     /// That of the inner layer: a connection over depth does not change the carried state.

@@ -39,11 +39,12 @@ impl CellConfig for ResidualLstmConfig {
         let weights = Weights::new(vb.clone(), layer_id, &self.init, GATES, hidden)?;
         let names = ["weight_projection", "weight_shortcut"].map(|base| weights.name(base));
         let matrix = |input, name| init::linear_weight(input, hidden, name, &vb);
-        Described::new(ResidualLstmCell {
+        let cell = ResidualLstmCell {
             gates: GateWeights::new(&weights, input, self.bias)?,
             projection: matrix(hidden, &names[0])?,
             shortcut: if input == hidden { None } else { Some(matrix(input, &names[1])?) },
-        })
+        };
+        Described::new(input, &[hidden; 2], cell)
     }
 
     fn param_count(&self, input: usize, hidden: usize) -> usize {
@@ -103,14 +104,6 @@ impl Describe for ResidualLstmCell {
     type State = LstmState;
 
     const KERNEL: &'static str = "residual lstm kernel";
-
-    fn input_size(&self) -> usize {
-        self.gates.input_size()
-    }
-
-    fn state_sizes(&self) -> Vec<usize> {
-        vec![self.gates.hidden_size(); 2]
-    }
 
     fn describe<'a>(&self, cell: &'a Builder) -> Vec<Value<'a>> {
         let (h, c) = (cell.recurrent(), cell.state(1));

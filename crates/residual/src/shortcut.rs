@@ -1,12 +1,12 @@
 //! The kinds of connection around a layer, and how they join its output with its input.
 
-use crate::inference::{flat, transposed, InferenceJoin, InferenceKind};
-use candle_core::{bail, Result, Tensor};
-use candle_nn::ops::sigmoid;
+use candle_core::{bail, DType, Device, Result, Tensor};
 use candle_nn::{Init, VarBuilder};
-use recurrent_core::description::{Additions, Builder, Value};
-use recurrent_core::{init, Equations, LayerId};
+use recurrent_core::description::{Additions, Builder, Graph, StepInput, Value};
+use recurrent_core::{init, Engine, Equations, InferenceLayer, LayerId, StepMasks};
+use recurrent_kernels::Kernel;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// How a connection around a layer joins the input `xs` and the outputs `layer(xs)` at every step.
 /// P is the identity if the sizes are equal, and a learned projection if they differ.
@@ -65,16 +65,10 @@ impl Shortcut {
 }
 
 /// A connection with its weights.
+#[derive(Clone)]
 pub(crate) struct Join {
-    projection: Option<Tensor>, // (output, input)
-    kind: Kind,
-    names: Vec<String>, // of the projection, then of the weights of the kind
-}
-
-enum Kind {
-    Additive,
-    Highway { weight: Tensor, bias: Tensor }, // (output, input), (output)
-    ReZero { alpha: Tensor },                 // (1)
+    shortcut: Shortcut,
+    equations: Equations,
 }
 
 impl Join {
@@ -85,102 +79,97 @@ impl Join {
         layer_id: LayerId,
         vb: &VarBuilder,
     ) -> Result<Self> {
-        let mut names = Vec::new();
-        let mut name = |under: &str, base: &str| {
-            let name = format!("{base}{}", layer_id.suffix());
-            names.push(format!("{under}.{name}"));
-            name
-        };
-        let mut matrix =
-            |under: &str| init::linear_weight(input, output, &name(under, "weight"), &vb.pp(under));
-        let projection = if input == output { None } else { Some(matrix("proj")?) };
-        let kind = match shortcut {
-            Shortcut::Additive => Kind::Additive,
+        let mut weights = Vec::new();
+        let mut add =
+            |under: &str, base: &str, value: &dyn Fn(&str, &VarBuilder) -> Result<Tensor>| {
+                let name = format!("{base}{}", layer_id.suffix());
+                weights.push((format!("{under}.{name}"), value(&name, &vb.pp(under))?));
+                Result::Ok(())
+            };
+        let matrix = |name: &str, vb: &VarBuilder| init::linear_weight(input, output, name, vb);
+        if input != output {
+            add("proj", "weight", &matrix)?;
+        }
+        match shortcut {
+            Shortcut::Additive => {}
             Shortcut::Highway { bias } if !bias.is_finite() => {
                 bail!("highway bias: expected a finite number, got {bias}")
             }
             Shortcut::Highway { bias } => {
-                let (under, begins) = ("transform", Init::Const(bias));
-                let weight = matrix(under)?;
-                let bias = vb.pp(under).get_with_hints(output, &name(under, "bias"), begins)?;
-                Kind::Highway { weight, bias }
+                add("transform", "weight", &matrix)?;
+                let begins = Init::Const(bias);
+                add("transform", "bias", &|name, vb| vb.get_with_hints(output, name, begins))?;
             }
             Shortcut::ReZero => {
-                let under = "rezero";
-                let alpha =
-                    vb.pp(under).get_with_hints(1, &name(under, "alpha"), Init::Const(0.0))?;
-                Kind::ReZero { alpha }
+                add("rezero", "alpha", &|name, vb| vb.get_with_hints(1, name, Init::Const(0.0)))?;
             }
-        };
-        Ok(Self { projection, kind, names })
+        }
+        let shapes: Vec<_> =
+            weights.iter().map(|(name, weight)| (name.clone(), weight.dims().to_vec())).collect();
+        let graph =
+            describe(shortcut, &shapes, input, output, |cell| (cell.input(), cell.state(0)))?;
+        Ok(Self { shortcut, equations: Equations { graph, weights } })
+    }
+
+    /// The equations, from the input of the layer and, as the only field, its output.
+    pub(crate) fn equations(&self) -> &Equations {
+        &self.equations
     }
 
     /// Joins `ys`, `(batch, time, output)`, with `xs`, `(batch, time, input)`. Zero where both are
     /// zero.
     pub(crate) fn join(&self, ys: &Tensor, xs: &Tensor) -> Result<Tensor> {
-        let around = match &self.projection {
-            None => xs.clone(),
-            Some(weight) => xs.broadcast_matmul(&weight.t()?)?,
+        let Equations { graph, weights } = &self.equations;
+        let weights: Vec<_> = weights.iter().map(|(_, weight)| weight.clone()).collect();
+        let (xs, state) = (xs.flatten(0, 1)?, [ys.flatten(0, 1)?]); // each step is an example
+        let input = StepInput { weights: &weights, x: &xs, state: &state, masked: None };
+        graph.step(input)?.swap_remove(0).reshape(ys.shape())
+    }
+
+    /// The same on slices: from x and y side by side to their sum.
+    pub(crate) fn to_inference(&self) -> Result<Arc<dyn InferenceLayer>> {
+        let Equations { graph, weights } = &self.equations;
+        let (shortcut, input, output) = (self.shortcut, graph.input, graph.fields[0]);
+        let shapes: Vec<_> =
+            graph.weight_names.iter().cloned().zip(graph.weights.iter().cloned()).collect();
+        let kernel = Kernel::new("connection", &["h"], move |_| {
+            describe(shortcut, &shapes, input + output, output, |cell| {
+                let both = cell.input();
+                (both.slice(0, input), both.slice(input, output))
+            })
+        });
+        let single = |(_, weight): &(String, Tensor)| {
+            weight.detach().to_device(&Device::Cpu)?.to_dtype(DType::F32)?.contiguous()
         };
-        match &self.kind {
-            Kind::Additive => ys + around,
-            Kind::Highway { weight, bias } => {
-                // (batch, time, output)
-                let t = sigmoid(&xs.broadcast_matmul(&weight.t()?)?.broadcast_add(bias)?)?;
-                (&t * ys)? + ((1.0 - &t)? * around)?
-            }
-            Kind::ReZero { alpha } => around + ys.broadcast_mul(alpha)?,
+        let weights = weights.iter().map(single).collect::<Result<Vec<_>>>()?;
+        let start = [Tensor::zeros((1, output), DType::F32, &Device::Cpu)?];
+        match kernel.to_inference(&weights, &start, &StepMasks::default())? {
+            Some(layer) => Ok(layer),
+            None => bail!("connection: expected a kernel"),
         }
     }
+}
 
-    /// The same as data, from `input` to `output` features.
-    pub(crate) fn graph(&self, input: usize, output: usize) -> Result<Equations> {
-        let weights = self.params();
-        let shapes: Vec<_> =
-            weights.iter().map(|(name, weight)| (name.clone(), weight.dims().to_vec())).collect();
-        let additions = Additions::default();
-        let graph =
-            Builder::describe("connection", input, &[output], &shapes, additions, |cell| {
-                self.describe(cell)
-            })?;
-        Ok(Equations { graph, weights })
-    }
-
-    fn describe<'a>(&self, cell: &'a Builder) -> Vec<Value<'a>> {
-        let (xs, ys) = (cell.input(), cell.state(0));
-        let (projection, names) = self.names.split_at(usize::from(self.projection.is_some()));
-        let around = projection.first().map_or(xs, |name| cell.product(name, xs));
-        vec![match self.kind {
-            Kind::Additive => ys + around,
-            Kind::Highway { .. } => {
-                let t = (cell.product(&names[0], xs) + cell.weight(&names[1])).sigmoid();
+/// The equations of a connection between the values that `ends` returns, x and y. `weights` are the
+/// names and shapes of its weights, `output` the size of y.
+fn describe(
+    shortcut: Shortcut,
+    weights: &[(String, Vec<usize>)],
+    input: usize,
+    output: usize,
+    ends: impl Fn(&Builder) -> (Value<'_>, Value<'_>),
+) -> Result<Graph> {
+    Builder::describe("connection", input, &[output], weights, Additions::default(), |cell| {
+        let (xs, ys) = ends(cell);
+        let (projection, own) = weights.split_at(usize::from(xs.width() != ys.width()));
+        let around = projection.first().map_or(xs, |(name, _)| cell.product(name, xs));
+        vec![match shortcut {
+            Shortcut::Additive => ys + around,
+            Shortcut::Highway { .. } => {
+                let t = (cell.product(&own[0].0, xs) + cell.weight(&own[1].0)).sigmoid();
                 t * ys + (1.0 - t) * around
             }
-            Kind::ReZero { .. } => around + ys * cell.weight(&names[0]),
+            Shortcut::ReZero => around + ys * cell.weight(&own[0].0),
         }]
-    }
-
-    /// The same on slices.
-    pub(crate) fn to_inference(&self) -> Result<InferenceJoin> {
-        let kind = match &self.kind {
-            Kind::Additive => InferenceKind::Additive,
-            Kind::Highway { weight, bias } => {
-                InferenceKind::Highway { weight: transposed(weight)?, bias: flat(bias)? }
-            }
-            Kind::ReZero { alpha } => InferenceKind::ReZero { alpha: flat(alpha)?[0] },
-        };
-        Ok(InferenceJoin {
-            projection: self.projection.as_ref().map(transposed).transpose()?,
-            kind,
-        })
-    }
-
-    pub(crate) fn params(&self) -> Vec<(String, Tensor)> {
-        let own = match &self.kind {
-            Kind::Additive => Vec::new(),
-            Kind::Highway { weight, bias } => vec![weight.clone(), bias.clone()],
-            Kind::ReZero { alpha } => vec![alpha.clone()],
-        };
-        self.names.iter().cloned().zip(self.projection.iter().cloned().chain(own)).collect()
-    }
+    })
 }

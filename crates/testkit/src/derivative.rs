@@ -63,7 +63,7 @@ pub fn faults(adjoint: &Adjoint) -> Vec<(String, Adjoint)> {
         let node = adjoint.graph.nodes[id];
         let negated: &[usize] = match node {
             Node::Binary(Binary::Add | Binary::Sub, ..) => &[0, 1],
-            Node::Binary(..) | Node::Unary(..) | Node::Sum(_) => &[0],
+            Node::Binary(..) | Node::Unary(..) | Node::Sum(_) | Node::CumulativeSum { .. } => &[0],
             // The sign of the value, operand 1, does not matter: it occurs twice.
             Node::NormaliseGrad { .. } => &[0, 2],
             _ => &[],
@@ -151,6 +151,7 @@ fn others(node: Node) -> Vec<Node> {
             let others = Binary::ALL.into_iter().filter(|other| *other != own);
             others.map(|other| Node::Binary(other, a, b)).collect()
         }
+        Node::CumulativeSum { of, reverse } => vec![Node::CumulativeSum { of, reverse: !reverse }],
         Node::NormaliseGrad { norm, grad, value, scale } => {
             let norm = Norm { centred: !norm.centred, ..norm };
             vec![Node::NormaliseGrad { norm, grad, value, scale }]
@@ -188,6 +189,7 @@ fn with_operands(node: Node, operand: impl Fn(usize, NodeId) -> NodeId) -> Node 
     match node {
         Node::Unary(function, a) => Node::Unary(function, operand(0, a)),
         Node::Sum(a) => Node::Sum(operand(0, a)),
+        Node::CumulativeSum { of, reverse } => Node::CumulativeSum { of: operand(0, of), reverse },
         Node::Binary(function, a, b) => Node::Binary(function, operand(0, a), operand(1, b)),
         Node::NormaliseGrad { norm, grad, value, scale } => Node::NormaliseGrad {
             norm,

@@ -42,6 +42,7 @@ const OPERATIONS: &[Operation] = operations! {
     "exp" [] |_, h, c| [h.exp(), c];
     "sqrt" [] |_, h, c| [(h * h + 0.5).sqrt(), c];
     "recip" [] |_, h, c| [h.exp().recip(), c];
+    "floor" [] |_, h, c| [h * 3.0 - (h * 3.0).floor(), c + c.floor() * h];
     "sum" [] |_, h, c| [h.sum() * c, c];
     "narrow functions" [] |_, h, c| {
         let s = h.sum();
@@ -64,6 +65,16 @@ const OPERATIONS: &[Operation] = operations! {
     "constants" [] |_, h, c| [1.0 - h, c * 0.7 - 0.1];
     "mean" [] |_, h, c| [h - h.mean(), c];
     "layer norm" [] |_, h, c| [h.layer_norm(0.1), c.rms_norm(0.1)];
+    "softmax" [] |_, h, c| [h.softmax(), c.softmax() * h];
+    "softmax of a narrow gradient" [] |_, h, c| [(h.softmax() * c).sum() * h, c];
+    "softmax in part" [] |_, h, c| [h.softmax().slice(1, 1) * c + h.softmax().slice(3, 1), c];
+    "cumulative sum" [] |_, h, c| [h.cumulative_sum(), c.exp().cumulative_sum() * h];
+    "cumulative sum of a narrow gradient" [] |_, h, c| [(h * h).cumulative_sum().sum() * c, c];
+    "cumulative sum in part" [] |_, h, c| [h.cumulative_sum().slice(2, 1) * c, c];
+    "cumulative softmax" ["narrow": [5, 2]] |cell, h, c| {
+        let cumax = h.softmax().cumulative_sum();
+        [cumax * c + (1.0 - cumax) * h, cell.product("narrow", cumax.slice(1, 2))]
+    };
     "weights" ["gain": [5], "bias": [5]] |cell, h, c| {
         [h * cell.weight("gain") + cell.weight("bias"), c]
     };

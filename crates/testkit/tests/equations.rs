@@ -5,7 +5,6 @@ use candle_nn::{VarBuilder, VarMap};
 use recurrent_core::description::{Builder, Graph};
 use recurrent_core::{Cell, CellConfig, Nonlinearity, State};
 use recurrent_gru::{GruConfig, Reset};
-use recurrent_kernels::{Describe, Described};
 use recurrent_layernorm::{
     LayerNormGruConfig, LayerNormLstmConfig, LayerNormVanillaConfig, Norm, NormInput, Placement,
     Scope,
@@ -19,23 +18,14 @@ use std::collections::BTreeSet;
 const HIDDEN: usize = 5;
 
 /// The description of the cell of `config`.
-fn graph<D: Describe>(
-    config: &impl CellConfig<Cell = Described<D>>,
-    input: usize,
-) -> Result<Graph> {
+fn graph(config: &impl CellConfig, input: usize) -> Result<Graph> {
     let vars = VarMap::new();
     let vb = VarBuilder::from_varmap(&vars, DType::F64, &Device::Cpu);
-    let cell = config.cell(input, HIDDEN, None, vb)?;
-    let shape = |(name, weight): (String, candle_core::Tensor)| (name, weight.dims().to_vec());
-    let shapes: Vec<_> = cell.params().into_iter().map(shape).collect();
-    let sizes = Describe::state_sizes(&*cell);
-    Ok(Builder::describe(D::KERNEL, input, &sizes, &shapes, Default::default(), |builder| {
-        cell.describe(builder)
-    })?)
+    Ok(config.cell(input, HIDDEN, None, vb)?.graph(Default::default())?)
 }
 
-fn equations<D: Describe>(config: &impl CellConfig<Cell = Described<D>>) -> Result<String> {
-    Ok(graph(config, 3)?.equations(D::State::FIELDS))
+fn equations<K: CellConfig>(config: &K) -> Result<String> {
+    Ok(graph(config, 3)?.equations(<K::Cell as Cell>::State::FIELDS))
 }
 
 /// The equations in the `text` blocks of a page, without what stands beside them.
@@ -224,5 +214,22 @@ h_t = v · mean(v) + x_t[0..1]
 c_t = c_{t-1}
 ";
     assert_eq!(graph.equations(&["h", "c"]), expected);
+    Ok(())
+}
+
+/// The cumulative softmax of ON-LSTM, whole and in part.
+#[test]
+fn functions_of_a_row() -> Result<()> {
+    let weights = [("weight_v".to_string(), vec![5, 2])];
+    let graph = Builder::describe("cell", 3, &[5], &weights, Default::default(), |cell| {
+        let h = cell.state(0);
+        let y = h.softmax().cumulative_sum();
+        vec![y * h + cell.product("weight_v", y.slice(1, 2))]
+    })?;
+    let expected = "\
+u = cumsum(softmax(h_{t-1}))
+h_t = u ∘ h_{t-1} + W_v u[1..3]
+";
+    assert_eq!(graph.equations(&["h"]), expected);
     Ok(())
 }

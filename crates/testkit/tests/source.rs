@@ -91,6 +91,7 @@ fn program(graph: &Graph, inputs: &Inputs, real: &str) -> Result<(String, Vec<Te
         for (index, array) in arrays.iter().enumerate() {
             let name = format!("{group}{index}");
             let numbers = format!("{:?}", array.flatten_all()?.to_vec1::<f64>()?);
+            let numbers = numbers.replace("NaN", "NAN");
             let numbers = numbers.trim_matches(['[', ']']);
             values += &format!("static real {name}[] = {{{numbers}}};\n");
             pointers += &match group {
@@ -258,6 +259,12 @@ fn forms_that_no_family_has() -> Result<()> {
         let of_z = cell.product("narrow", z.slice(1, 2)) + cell.product("narrow", z.slice(2, 2));
         [scaled + z, of_z * y.slice(0, 1).tanh() - z.slice(4, 1)]
     })?;
+    own("rows", &[("narrow", &[5, 2])], |cell| {
+        let (h, c) = (cell.state(0), cell.state(1));
+        let cumax = (h * 3.0).softmax().cumulative_sum();
+        let part = cell.product("narrow", cumax.slice(1, 2)) * cumax.slice(4, 1);
+        [cumax * c + part, c.cumulative_sum() * h - (c * h).cumulative_sum().sum()]
+    })?;
     own("gradients of one column", &[], |cell| {
         let c = cell.state(1);
         let y = (c * c).layer_norm(0.1);
@@ -272,13 +279,27 @@ fn forms_that_no_family_has() -> Result<()> {
     })
 }
 
+/// By comparisons in C as in the definition, NaN is no number below zero.
+#[test]
+fn relu_keeps_nan() -> Result<()> {
+    let graph = Builder::describe("relu", 1, &[3], &[], Additions::default(), |cell| {
+        vec![cell.state(0).relu()]
+    })?;
+    let mut inputs = Inputs::new("relu", &graph)?;
+    let state = Tensor::new(&[[f64::NAN, -1.0, 1.0], [0.0, f64::NAN, -0.0]], &Device::Cpu)?;
+    inputs.state = vec![Var::from_tensor(&state)?];
+    let next = by_cc(&graph, &inputs, "double")?[0].to_vec2::<f64>()?;
+    assert_eq!(format!("{next:?}"), "[[NaN, 0.0, 1.0], [0.0, NaN, 0.0]]");
+    Ok(())
+}
+
 /// A random operation on values of one column or of all.
 fn draw<'a>(rng: &mut impl Rng, cell: &'a Builder, values: &[Value<'a>]) -> Value<'a> {
     let mut value = || values[rng.random_range(0..values.len())];
     let (a, b) = (value(), value());
     let wide = a.width() > 1;
     let start = rng.random_range(0..HIDDEN - 1);
-    match rng.random_range(0..14) {
+    match rng.random_range(0..17) {
         0 => a.sigmoid(),
         1 => a.relu() - b,
         2 => a.tanh().exp(),
@@ -292,6 +313,9 @@ fn draw<'a>(rng: &mut impl Rng, cell: &'a Builder, values: &[Value<'a>]) -> Valu
         10 if wide => cell.product("narrow", a.rms_norm(0.1).slice(start, 2)),
         11 => a * cell.weight("gain"),
         12 => a + b,
+        13 => a.softmax() * b,
+        14 => a.cumulative_sum() - b,
+        15 if wide => a * b.softmax().cumulative_sum().slice(start, 1),
         _ => a * b,
     }
 }

@@ -58,14 +58,6 @@ impl Describe for VanillaCell {
 
     const KERNEL: &'static str = "vanilla kernel";
 
-    fn input_size(&self) -> usize {
-        self.weights.input_size()
-    }
-
-    fn state_sizes(&self) -> Vec<usize> {
-        vec![self.weights.hidden_size()]
-    }
-
     fn describe<'a>(&self, cell: &'a Builder) -> Vec<Value<'a>> {
         let [a] = cell.gates(&cell.recurrent());
         vec![a.nonlinearity(self.nonlinearity)]

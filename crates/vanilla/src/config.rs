@@ -54,7 +54,8 @@ impl CellConfig for VanillaConfig {
     ) -> Result<Described<VanillaCell>> {
         let weights = Weights::new(vb, layer_id, &self.init, GATES, hidden)?;
         let weights = GateWeights::new(&weights, input, self.bias)?;
-        Described::new(VanillaCell { weights, nonlinearity: self.nonlinearity })
+        let cell = VanillaCell { weights, nonlinearity: self.nonlinearity };
+        Described::new(input, &[hidden], cell)
     }
 
     fn param_count(&self, input: usize, hidden: usize) -> usize {

@@ -2,7 +2,7 @@
 
 use super::super::proto::{Constant, Graph, Node, FLOAT};
 use candle_core::{bail, Device, Result, Tensor, D};
-use candle_nn::ops::sigmoid;
+use candle_nn::ops::{sigmoid, softmax};
 use std::collections::HashMap;
 
 type Values = HashMap<String, Tensor>;
@@ -70,11 +70,14 @@ fn one(node: &Node, values: &Values) -> Result<Tensor> {
         "Exp" => a.exp(),
         "Sqrt" => a.sqrt(),
         "Reciprocal" => a.recip(),
+        "Floor" => a.floor(),
         "Add" => a.broadcast_add(input(1)),
         "Sub" => a.broadcast_sub(input(1)),
         "Mul" => a.broadcast_mul(input(1)),
         "MatMul" => a.contiguous()?.broadcast_matmul(input(1)),
         "ReduceSum" => a.sum_keepdim(D::Minus1),
+        "Softmax" => softmax(a, D::Minus1),
+        "CumSum" => a.cumsum(D::Minus1),
         "Slice" => a.narrow(D::Minus1, integer(1)?, integer(2)? - integer(1)?),
         "Gather" => a.index_select(input(1), 0),
         "Squeeze" => a.squeeze(integer(1)?),

@@ -141,6 +141,7 @@ impl Adjoint {
             Node::Field { field, start } => self.fields[field].push(piece(start)),
             Node::Weight { weight, start } => self.weights.push((weight, piece(start))),
             Node::Linear { linear, start } => self.linears[linear].push(piece(start)),
+            Node::Unary(Unary::Floor, _) => {}
             Node::Unary(function, a) => {
                 let grad = self.unary(function, id, grad);
                 self.add(grads, a, grad);
@@ -148,17 +149,24 @@ impl Adjoint {
             Node::Sum(a) => self.add(grads, a, grad),
             // Its scale is a function of the same row: the gradient through it is part of this.
             Node::Normalise(norm, v, scale) => {
-                // A gradient with one column is that of all columns.
-                let grad = match self.graph.widths[grad] == width {
-                    true => grad,
-                    false => {
-                        self.add_part(id, piece(0));
-                        self.graph.intern(Node::PartsGrad { of: id }, width)
-                    }
-                };
+                let grad = self.widened(id, grad);
                 let through = Node::NormaliseGrad { norm, grad, value: id, scale };
                 let grad = self.graph.intern(through, width);
                 self.add(grads, v, grad);
+            }
+            // y (dy − sum (dy ∘ y))
+            Node::Softmax(v) => {
+                let product = self.graph.binary(Binary::Mul, grad, id);
+                let along = self.graph.intern(Node::Sum(product), 1);
+                let rest = self.graph.binary(Binary::Sub, grad, along);
+                let grad = self.graph.binary(Binary::Mul, rest, id);
+                self.add(grads, v, grad);
+            }
+            Node::CumulativeSum { of, reverse } => {
+                let grad = self.widened(id, grad);
+                let through = Node::CumulativeSum { of: grad, reverse: !reverse };
+                let grad = self.graph.intern(through, width);
+                self.add(grads, of, grad);
             }
             Node::Part { of, start } => self.add_part(of, piece(start)),
             Node::Binary(function, a, b) => {
@@ -190,6 +198,16 @@ impl Adjoint {
         }
     }
 
+    /// The gradient of `id` with all its columns; one with one column is that of all columns.
+    fn widened(&mut self, id: NodeId, grad: NodeId) -> NodeId {
+        let width = self.graph.widths[id];
+        if self.graph.widths[grad] == width {
+            return grad;
+        }
+        self.add_part(id, Piece { start: 0, width, node: grad });
+        self.graph.intern(Node::PartsGrad { of: id }, width)
+    }
+
     /// The gradient of the operand of the function whose value is `y`.
     fn unary(&mut self, function: Unary, y: NodeId, grad: NodeId) -> NodeId {
         let graph = &mut self.graph;
@@ -211,6 +229,7 @@ impl Adjoint {
                 let product = graph.binary(Binary::Mul, grad, square);
                 self.negated(product)
             }
+            Unary::Floor => unreachable!("it has no gradient"),
         }
     }
 

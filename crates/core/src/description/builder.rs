@@ -346,6 +346,12 @@ impl<'a> Value<'a> {
         self.unary(Unary::Recip)
     }
 
+    /// ⌊v⌋, the largest whole number up to v, with the derivative 0. v − ⌊v⌋ is the phase of a
+    /// clock with the period 1; a field that grows by one at every step is its time.
+    pub fn floor(self) -> Self {
+        self.unary(Unary::Floor)
+    }
+
     /// The sum over all columns; one column.
     pub fn sum(self) -> Self {
         match self.width() {
@@ -368,6 +374,20 @@ impl<'a> Value<'a> {
     /// RMS(v) = v / √(mean v² + eps) (Zhang and Sennrich 2019).
     pub fn rms_norm(self, eps: f64) -> Self {
         self.normalised(Norm { centred: false, eps: eps.to_bits() })
+    }
+
+    /// e^v / sum e^v over all columns. The kernels and the definition subtract the largest v first.
+    pub fn softmax(self) -> Self {
+        self.cell.node(Node::Softmax(self.id), self.width())
+    }
+
+    /// The sum over all columns up to each. That of a softmax is the cumax of ON-LSTM (Shen et al.
+    /// 2019, arXiv:1810.09536).
+    pub fn cumulative_sum(self) -> Self {
+        match self.width() {
+            1 => self,
+            width => self.cell.node(Node::CumulativeSum { of: self.id, reverse: false }, width),
+        }
     }
 
     fn normalised(self, norm: Norm) -> Self {
@@ -408,7 +428,7 @@ impl<'a> Value<'a> {
     }
 
     /// The slice of an element-wise function is the function of the slices, so a graph has slices
-    /// of leaves, of products and of normalised rows alone.
+    /// of leaves, of products and of functions of a row alone.
     fn sliced(self, start: usize, width: usize) -> Self {
         let own = self.width();
         if own == width || own == 1 {
@@ -425,7 +445,9 @@ impl<'a> Value<'a> {
             Node::Linear { linear, start: first } => Node::Linear { linear, start: first + start },
             Node::Unary(function, a) => Node::Unary(function, operand(a)),
             Node::Binary(function, a, b) => Node::Binary(function, operand(a), operand(b)),
-            Node::Normalise(..) => Node::Part { of: self.id, start },
+            Node::Normalise(..) | Node::Softmax(_) | Node::CumulativeSum { .. } => {
+                Node::Part { of: self.id, start }
+            }
             Node::Part { of, start: first } => Node::Part { of, start: first + start },
             Node::Constant(_)
             | Node::Sum(_)

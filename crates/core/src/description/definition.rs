@@ -3,7 +3,7 @@
 use super::{Adjoint, Binary, Graph, Node, NodeId, Norm, Piece, Term, Unary};
 use crate::{linear, relu, Gate};
 use candle_core::{bail, Result, Tensor};
-use candle_nn::ops::sigmoid;
+use candle_nn::ops::{sigmoid, softmax};
 
 /// The inputs of a step.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +66,8 @@ impl<'a> Evaluation<'a> {
             Node::Normalise(norm, v, scale) => {
                 centred(norm, &self.value(v)?)?.broadcast_mul(&self.value(scale)?)?
             }
+            Node::Softmax(v) => softmax(&self.value(v)?, 1)?,
+            Node::CumulativeSum { of, reverse } => cumulative_sum(&self.value(of)?, reverse)?,
             Node::Part { of, start } => self.value(of)?.narrow(1, start, width)?,
             Node::Mask { .. } | Node::Zoneout { .. } => {
                 bail!("description: a step does not draw masks")
@@ -217,6 +219,7 @@ impl BackwardEvaluation<'_> {
             Node::Unary(function, a) => unary(function, &self.value(a)?)?,
             Node::Binary(function, a, b) => binary(function, &self.value(a)?, &self.value(b)?)?,
             Node::Sum(a) => self.value(a)?.sum_keepdim(1)?,
+            Node::CumulativeSum { of, reverse } => cumulative_sum(&self.value(of)?, reverse)?,
             _ => self.step.value(id)?,
         };
         self.nodes[id] = Some(value.clone());
@@ -264,6 +267,16 @@ fn centred(norm: Norm, v: &Tensor) -> Result<Tensor> {
     }
 }
 
+/// The sums of `v` over all columns up to each, or from each on: a product with a triangle of ones.
+fn cumulative_sum(v: &Tensor, reverse: bool) -> Result<Tensor> {
+    let width = v.dim(1)?;
+    let ones = match reverse {
+        false => Tensor::triu2(width, v.dtype(), v.device())?,
+        true => Tensor::tril2(width, v.dtype(), v.device())?,
+    };
+    v.matmul(&ones)
+}
+
 fn constant(value: f64, like: &Tensor) -> Result<Tensor> {
     Tensor::full(value, (1, 1), like.device())?.to_dtype(like.dtype())
 }
@@ -277,6 +290,7 @@ fn unary(function: Unary, a: &Tensor) -> Result<Tensor> {
         Unary::Exp => a.exp(),
         Unary::Sqrt => a.sqrt(),
         Unary::Recip => a.recip(),
+        Unary::Floor => a.detach().floor(),
     }
 }
 

@@ -240,6 +240,26 @@ impl<'a> Source<'a> {
                 let v = self.centred(id, norm, v);
                 self.element(id, format!("{v} * {}", self.at(scale, "i")));
             }
+            Node::Softmax(v) => {
+                let (count, v) = (widths[v], self.at(v, "i"));
+                self.close();
+                let largest = format!("m{id}");
+                self.declare(&largest, 1);
+                self.declare(&format!("a{id}"), 1);
+                // The first, then every larger one.
+                let larger = format!("i == 0 || {v} > {largest}[0]");
+                self.each(count, format!("if ({larger}) {largest}[0] = {v};"));
+                self.each(count, format!("a{id}[0] += v{id}[i] = exp({v} - {largest}[0]);"));
+                self.each(count, format!("v{id}[i] /= a{id}[0];"));
+            }
+            Node::CumulativeSum { of, reverse } => {
+                let (count, last) = (widths[id], widths[id] - 1);
+                let index = if reverse { format!("{last} - i") } else { "i".into() };
+                self.close();
+                self.declare(&format!("a{id}"), 1);
+                let of = self.at(of, &index);
+                self.each(count, format!("v{id}[{index}] = a{id}[0] += {of};"));
+            }
             Node::NormaliseGrad { norm, grad, value, scale } => {
                 let (count, y, s) = (widths[id], self.at(value, "i"), self.at(scale, "i"));
                 self.declare(&format!("a{id}"), 1);
@@ -367,10 +387,11 @@ fn unary(function: Unary, a: &str) -> String {
         Unary::Neg => format!("-{a}"),
         Unary::Sigmoid => format!("1 / (1 + exp(-{a}))"),
         Unary::Tanh => format!("tanh({a})"),
-        Unary::Relu => format!("{a} > 0 ? {a} : 0"),
+        Unary::Relu => format!("{a} <= 0 ? 0 : {a}"), // NaN stays
         Unary::Exp => format!("exp({a})"),
         Unary::Sqrt => format!("sqrt({a})"),
         Unary::Recip => format!("1 / {a}"),
+        Unary::Floor => format!("floor({a})"),
     }
 }
 

@@ -197,7 +197,10 @@ impl<'a> Text<'a> {
             (Node::Part { of: f, start: a }, Node::Part { of: g, start: b }) => {
                 f == g && a + start == b
             }
-            (Node::Normalise(..), Node::Part { of: part, start: b }) => part == of && start == b,
+            (
+                Node::Normalise(..) | Node::Softmax(_) | Node::CumulativeSum { .. },
+                Node::Part { of: part, start: b },
+            ) => part == of && start == b,
             (Node::Unary(f, a), Node::Unary(g, b)) => f == g && self.is_block(a, b, start),
             (Node::Binary(f, a, b), Node::Binary(g, c, d)) => {
                 f == g && self.is_block(a, c, start) && self.is_block(b, d, start)
@@ -420,6 +423,9 @@ impl<'a> Text<'a> {
                 Node::NormaliseGrad { grad, .. } => self.call("dLN", grad),
                 Node::Normalise(norm, of, _) => self.call(name(norm), of),
                 Node::Scale(_, of) => self.call("scale", of),
+                Node::Softmax(of) => self.call("softmax", of),
+                Node::CumulativeSum { of, reverse: false } => self.call("cumsum", of),
+                Node::CumulativeSum { of, reverse: true } => self.call("cumsum from the end", of),
                 Node::Part { of, start } => {
                     (self.block(Whole::Node(of), start, width), Binding::Atom)
                 }
@@ -444,6 +450,7 @@ impl<'a> Text<'a> {
             Unary::Exp => self.call("exp", a),
             Unary::Sqrt => (format!("√{}", self.value(a, Binding::Atom)), Binding::Atom),
             Unary::Recip => (format!("1 / {}", self.value(a, Binding::Atom)), Binding::Times),
+            Unary::Floor => (format!("⌊{}⌋", self.value(a, Binding::Sum)), Binding::Atom),
         }
     }
 

@@ -19,6 +19,13 @@ pub struct Gates {
     pub input: Option<usize>,
 }
 
+impl Gates {
+    /// Gates of these names, of which none keeps the state alone.
+    pub const fn new(names: &'static [&'static str]) -> Self {
+        Self { names, forget: None, input: None }
+    }
+}
+
 /// Looks up the weights of a cell in a [`VarBuilder`], or draws them by an [`Init`] if they do not
 /// exist yet.
 pub struct Weights<'a> {
