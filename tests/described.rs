@@ -466,8 +466,8 @@ impl GatedCell for OrderedNeurons {
         let master_f = master_f.softmax().cumulative_sum();
         let master_i = 1.0 - master_i.softmax().cumulative_sum();
         let both = master_f * master_i;
-        let f = (f.sigmoid() * both + (master_f - both)).keep("f");
-        let i = (i.sigmoid() * both + (master_i - both)).gate("i");
+        let f = (f.sigmoid() * both + (master_f - both)).named("f");
+        let i = (i.sigmoid() * both + (master_i - both)).named("i");
         let c = f * c + i * g.tanh();
         vec![o.sigmoid().gate("o") * c.tanh(), c]
     }

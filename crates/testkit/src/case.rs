@@ -16,7 +16,6 @@ pub struct Case {
     pub(crate) ends: Ends,
     pub(crate) zero_gradients: Vec<(&'static str, &'static str)>,
     pub(crate) zero_starts: Vec<(&'static str, &'static str)>,
-    pub(crate) stray_gradient: Option<&'static str>,
 }
 
 type Build = dyn Fn(&BuildContext) -> Result<Box<dyn Layer>> + Send + Sync;
@@ -162,7 +161,6 @@ impl Case {
             ends: Ends::Last,
             zero_gradients: Vec::new(),
             zero_starts: Vec::new(),
-            stray_gradient: None,
         }
     }
 
@@ -208,12 +206,6 @@ impl Case {
     pub fn zero_at_start(mut self, prefix: &'static str, reason: &'static str) -> Self {
         self.zero_starts.push((prefix, reason));
         self
-    }
-
-    /// Declares that an untracked input gets a gradient, for a reason.
-    #[must_use]
-    pub fn stray_gradient(self, reason: &'static str) -> Self {
-        Self { stray_gradient: Some(reason), ..self }
     }
 
     /// Whether this is a cell, not a wrapper.
