@@ -26,28 +26,26 @@ pub trait Stream: Send {
     /// The lengths of the input and output slices of one step: batch times features.
     fn sizes(&self) -> (usize, usize);
 
-    /// One step: `xs` is `(batch, input)`, `ys` becomes `(batch, output)`.
-    ///
-    /// # Errors
-    /// If a slice has another length.
-    fn step(&mut self, xs: &[f32], ys: &mut [f32]) -> Result<()>;
-
     /// A chunk of steps: `xs` is `(steps, batch, input)`, `ys` becomes `(steps, batch, output)`.
     ///
     /// # Errors
     /// If the slices do not hold the same whole number of steps.
-    fn run(&mut self, xs: &[f32], ys: &mut [f32]) -> Result<()> {
+    fn run(&mut self, xs: &[f32], ys: &mut [f32]) -> Result<()>;
+
+    /// One step: `xs` is `(batch, input)`, `ys` becomes `(batch, output)`.
+    ///
+    /// # Errors
+    /// If a slice has another length.
+    fn step(&mut self, xs: &[f32], ys: &mut [f32]) -> Result<()> {
         let (input, output) = self.sizes();
-        if !xs.len().is_multiple_of(input) || xs.len() / input * output != ys.len() {
+        if (xs.len(), ys.len()) != (input, output) {
             bail!(
-                "stream: expected steps of {input} and {output} values, got {} and {}",
+                "stream step: expected {input} and {output} values, got {} and {}",
                 xs.len(),
                 ys.len()
             )
         }
-        xs.chunks_exact(input)
-            .zip(ys.chunks_exact_mut(output))
-            .try_for_each(|(x, y)| self.step(x, y))
+        self.run(xs, ys)
     }
 
     /// The state after the last step, as the carry of the layer.
@@ -63,19 +61,33 @@ pub trait Stream: Send {
     fn set_carry(&mut self, carry: &Carry) -> Result<()>;
 }
 
-/// Checks the slices of one step.
+/// The number of steps that a stream of `batch` sequences runs at once: the products of their
+/// inputs are one product, of 16 rows or little more.
+pub fn steps_at_once(batch: usize) -> usize {
+    16usize.div_ceil(batch.max(1))
+}
+
+/// Cuts the slices of a chunk into slices of at most `steps` steps, of which `sizes` is one.
 ///
 /// # Errors
-/// If one has another length.
-pub fn check_step((input, output): (usize, usize), xs: &[f32], ys: &[f32]) -> Result<()> {
-    if (xs.len(), ys.len()) != (input, output) {
+/// If the slices do not hold the same whole number of steps.
+pub fn chunk_steps<'a>(
+    sizes: (usize, usize),
+    steps: usize,
+    xs: &'a [f32],
+    ys: &'a mut [f32],
+) -> Result<impl Iterator<Item = (&'a [f32], &'a mut [f32])>> {
+    let (input, output) = sizes;
+    let whole = xs.len().checked_div(input).unwrap_or(0);
+    if (whole * input, whole * output) != (xs.len(), ys.len()) {
         bail!(
-            "stream step: expected {input} and {output} values, got {} and {}",
+            "stream: expected steps of {input} and {output} values, got {} and {}",
             xs.len(),
             ys.len()
         )
     }
-    Ok(())
+    let length = |size: usize| (steps * size).max(1);
+    Ok(xs.chunks(length(input)).zip(ys.chunks_mut(length(output))))
 }
 
 /// A cell without a kernel, which runs its `step`.
@@ -116,13 +128,14 @@ impl<C: Cell> Stream for CellStream<C> {
         (self.batch * self.layer.input_size(), self.batch * self.layer.output_size())
     }
 
-    fn step(&mut self, xs: &[f32], ys: &mut [f32]) -> Result<()> {
-        check_step(self.sizes(), xs, ys)?;
+    fn run(&mut self, xs: &[f32], ys: &mut [f32]) -> Result<()> {
         let InferenceCell { cell, masks, .. } = &*self.layer;
-        let x = Tensor::from_slice(xs, (self.batch, cell.input_size()), &Device::Cpu)?;
-        // In evaluation, zoneout is its expectation, which is the same at every step.
-        self.state = noisy_step(cell, masks, 0, &x, &self.state)?;
-        ys.copy_from_slice(&self.state[0].flatten_all()?.to_vec1()?);
+        for (xs, ys) in chunk_steps(self.sizes(), 1, xs, ys)? {
+            let x = Tensor::from_slice(xs, (self.batch, cell.input_size()), &Device::Cpu)?;
+            // In evaluation, zoneout is its expectation, which is the same at every step.
+            self.state = noisy_step(cell, masks, 0, &x, &self.state)?;
+            ys.copy_from_slice(&self.state[0].flatten_all()?.to_vec1()?);
+        }
         Ok(())
     }
 
@@ -161,14 +174,16 @@ impl InferenceLayer for InferenceStack {
 
     fn stream(self: Arc<Self>, batch: usize) -> Box<dyn Stream> {
         let layers: Vec<_> = self.0.iter().map(|layer| layer.clone().stream(batch)).collect();
-        let between = layers.iter().map(|layer| vec![0.0; layer.sizes().1]).collect();
-        Box::new(StackStream { layers, between })
+        let steps = steps_at_once(batch);
+        let between = layers.iter().map(|layer| vec![0.0; steps * layer.sizes().1]).collect();
+        Box::new(StackStream { layers, between, steps })
     }
 }
 
 struct StackStream {
     layers: Vec<Box<dyn Stream>>,
     between: Vec<Vec<f32>>, // each layer's output
+    steps: usize,           // at most, at once
 }
 
 impl Stream for StackStream {
@@ -177,14 +192,18 @@ impl Stream for StackStream {
         ends.map_or((0, 0), |(first, last)| (first.sizes().0, last.sizes().1))
     }
 
-    fn step(&mut self, xs: &[f32], ys: &mut [f32]) -> Result<()> {
-        check_step(self.sizes(), xs, ys)?;
-        for index in 0..self.layers.len() {
-            let (below, above) = self.between.split_at_mut(index);
-            self.layers[index].step(below.last().map_or(xs, |below| below), &mut above[0])?;
-        }
-        if let Some(top) = self.between.last() {
-            ys.copy_from_slice(top);
+    fn run(&mut self, xs: &[f32], ys: &mut [f32]) -> Result<()> {
+        for (xs, ys) in chunk_steps(self.sizes(), self.steps, xs, ys)? {
+            let steps = xs.len() / self.sizes().0;
+            for (index, layer) in self.layers.iter_mut().enumerate() {
+                let (input, output) = layer.sizes();
+                let (below, above) = self.between.split_at_mut(index);
+                let xs = below.last().map_or(xs, |below| &below[..steps * input]);
+                layer.run(xs, &mut above[0][..steps * output])?;
+            }
+            if let Some(top) = self.between.last() {
+                ys.copy_from_slice(&top[..ys.len()]);
+            }
         }
         Ok(())
     }

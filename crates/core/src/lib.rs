@@ -83,7 +83,7 @@ pub use engine::{
 pub use files::write_whole;
 pub use gates::GateWeights;
 pub use gradient_recorder::{Float, GradientAccumulator, GradientRecorder, GradientTrace, Record};
-pub use inference::{check_step, InferenceLayer, Stream};
+pub use inference::{chunk_steps, steps_at_once, InferenceLayer, Stream};
 pub use init::Init;
 pub use layer::{forward, ForwardContext, Layer, LayerId, StepKey};
 pub use layer_graph::{Equations, LayerGraph, RnnGraph};

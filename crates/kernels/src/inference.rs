@@ -7,7 +7,7 @@ use crate::step::{Batch, Pass};
 use crate::team::complete;
 use crate::weights::{values_of, Weights};
 use candle_core::{bail, Device, Result, Tensor};
-use recurrent_core::{check_step, Carry, InferenceLayer, Stream, Zoneout};
+use recurrent_core::{chunk_steps, steps_at_once, Carry, InferenceLayer, Stream, Zoneout};
 use std::sync::Arc;
 
 /// A program with packed weights.
@@ -40,16 +40,18 @@ impl InferenceLayer for InferenceKernel {
     fn stream(self: Arc<Self>, batch: usize) -> Box<dyn Stream> {
         let start: Vec<_> = self.start.iter().map(|start| start.repeat(batch)).collect();
         let own = self.batch(batch);
-        let pass = own.forward_pass(1, 1, false);
+        let steps = steps_at_once(batch);
+        let pass = own.forward_pass(steps, steps, false);
         let tape = own.tape(&pass, &start);
-        Box::new(KernelStream { tape, pass, batch, kernel: self })
+        Box::new(KernelStream { tape, pass, batch, steps, kernel: self })
     }
 }
 
 struct KernelStream {
-    tape: Buffer<f32>, // one step, from the state before it
+    tape: Buffer<f32>, // from the state before the next step
     pass: Pass<f32>,
     batch: usize,
+    steps: usize, // at most, at once
     kernel: Arc<InferenceKernel>,
 }
 
@@ -58,16 +60,21 @@ impl Stream for KernelStream {
         (self.batch * self.kernel.input_size(), self.batch * self.kernel.output_size())
     }
 
-    fn step(&mut self, xs: &[f32], ys: &mut [f32]) -> Result<()> {
-        check_step(self.sizes(), xs, ys)?;
-        let Self { tape, pass, kernel, .. } = self;
+    fn run(&mut self, xs: &[f32], ys: &mut [f32]) -> Result<()> {
+        let sizes = self.sizes();
+        let Self { tape, pass, kernel, steps, .. } = self;
         let batch = kernel.batch(self.batch);
         let input = pass.layout.address(&kernel.program, Slot::Input).start([0; 2], 0);
-        pass.work[input..input + xs.len()].copy_from_slice(xs);
-        batch.project(pass, tape, 0, 1);
-        complete(batch.step(pass, tape, 0, [0; 2]));
-        batch.rewind(&pass.layout, tape, 1);
-        ys.copy_from_slice(batch.field(&pass.layout, tape, 0, 0));
+        for (xs, ys) in chunk_steps(sizes, *steps, xs, ys)? {
+            pass.work[input..input + xs.len()].copy_from_slice(xs);
+            let steps = xs.len() / sizes.0;
+            batch.project(pass, tape, 0, steps);
+            for (step, ys) in ys.chunks_exact_mut(sizes.1).enumerate() {
+                complete(batch.step(pass, tape, 0, [step, step]));
+                ys.copy_from_slice(batch.field(&pass.layout, tape, 0, step + 1));
+            }
+            batch.rewind(&pass.layout, tape, steps);
+        }
         Ok(())
     }
 
@@ -82,7 +89,7 @@ impl Stream for KernelStream {
     }
 
     fn set_carry(&mut self, carry: &Carry) -> Result<()> {
-        let Self { tape, pass, batch, kernel } = self;
+        let Self { tape, pass, batch, kernel, .. } = self;
         let fields = kernel.program.graph.fields.iter().zip(kernel.field_names);
         let checked = fields.map(|(&size, name)| {
             let field = carry.field(name)?;

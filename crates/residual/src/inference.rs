@@ -1,7 +1,7 @@
 //! A connection over depth, on slices.
 
 use candle_core::Result;
-use recurrent_core::{check_step, Carry, InferenceLayer, Stream};
+use recurrent_core::{chunk_steps, steps_at_once, Carry, InferenceLayer, Stream};
 use std::sync::Arc;
 
 /// A snapshot of a layer with a connection around it.
@@ -22,17 +22,21 @@ impl InferenceLayer for InferenceResidual {
 
     fn stream(self: Arc<Self>, batch: usize) -> Box<dyn Stream> {
         let (layer, join) = (self.layer.clone().stream(batch), self.join.clone().stream(batch));
-        let (inner, both) = (vec![0.0; layer.sizes().1], vec![0.0; join.sizes().0]);
-        Box::new(ResidualStream { layer, join, inner, both, input: self.input_size() })
+        let steps = steps_at_once(batch);
+        let (inner, both) = (vec![0.0; steps * layer.sizes().1], vec![0.0; steps * join.sizes().0]);
+        let (input, output) = (self.input_size(), self.output_size());
+        Box::new(ResidualStream { layer, join, inner, both, input, output, steps })
     }
 }
 
 struct ResidualStream {
     layer: Box<dyn Stream>,
     join: Box<dyn Stream>,
-    inner: Vec<f32>, // (batch, output), of the layer inside
-    both: Vec<f32>,  // (batch, input + output)
+    inner: Vec<f32>, // (steps, batch, output), of the layer inside
+    both: Vec<f32>,  // (steps, batch, input + output)
     input: usize,
+    output: usize,
+    steps: usize, // at most, at once
 }
 
 impl Stream for ResidualStream {
@@ -40,18 +44,20 @@ impl Stream for ResidualStream {
         self.layer.sizes()
     }
 
-    fn step(&mut self, xs: &[f32], ys: &mut [f32]) -> Result<()> {
-        check_step(self.sizes(), xs, ys)?;
-        self.layer.step(xs, &mut self.inner)?;
-        let examples = xs.len() / self.input;
-        let rows = xs.chunks_exact(self.input).zip(self.inner.chunks_exact(ys.len() / examples));
-        let width = self.both.len() / examples;
-        for (both, (x, y)) in self.both.chunks_exact_mut(width).zip(rows) {
-            let (of_x, of_y) = both.split_at_mut(x.len());
-            of_x.copy_from_slice(x);
-            of_y.copy_from_slice(y);
+    fn run(&mut self, xs: &[f32], ys: &mut [f32]) -> Result<()> {
+        for (xs, ys) in chunk_steps(self.sizes(), self.steps, xs, ys)? {
+            let inner = &mut self.inner[..ys.len()];
+            self.layer.run(xs, inner)?;
+            let both = &mut self.both[..xs.len() + ys.len()];
+            let rows = xs.chunks_exact(self.input).zip(inner.chunks_exact(self.output));
+            for (both, (x, y)) in both.chunks_exact_mut(self.input + self.output).zip(rows) {
+                let (of_x, of_y) = both.split_at_mut(x.len());
+                of_x.copy_from_slice(x);
+                of_y.copy_from_slice(y);
+            }
+            self.join.run(both, ys)?;
         }
-        self.join.step(&self.both, ys)
+        Ok(())
     }
 
     fn carry(&self) -> Result<Carry> {
