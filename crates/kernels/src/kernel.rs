@@ -154,13 +154,13 @@ fn cut<'a, F>(
     (other, width): (&'a mut [F], usize),
     rows: &[Range<usize>],
 ) -> Vec<ChunkSlices<'a, F>> {
-    let count = rows.first().map_or(1, |rows| rows.len());
-    let fields = fields.iter_mut().zip(sizes);
-    let mut fields: Vec<_> = fields.map(|(field, size)| field.chunks_mut(count * size)).collect();
-    let mut other = other.chunks_mut(count * width);
-    let chunk = |_: &Range<usize>| {
-        let own = fields.iter_mut().map(|field| field.next().unwrap_or_default());
-        (own.collect(), other.next().unwrap_or_default())
+    let mut fields: Vec<_> = fields.iter_mut().map(|field| &mut field[..]).collect();
+    let mut other = other;
+    let chunk = |rows: &Range<usize>| {
+        let own = fields.iter_mut().zip(sizes);
+        let own = own.map(|(field, size)| field.split_off_mut(..rows.len() * size));
+        let own = own.map(Option::unwrap_or_default).collect();
+        (own, other.split_off_mut(..rows.len() * width).unwrap_or_default())
     };
     rows.iter().map(chunk).collect()
 }
