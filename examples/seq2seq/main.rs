@@ -2,7 +2,7 @@
 //!
 //! An encoder reads a date as people write it ("march 7, 2021", "7. mar 2021"). Its final state is
 //! the initial state of a decoder, which writes the date in ISO 8601, a character at a time. A
-//! tenth of all dates from 1900 to 2099 is held out.
+//! tenth of all dates from 1900 to 2099 is held out. The model is in `translator.rs`.
 //!
 //! ```text
 //! cargo run --release --example seq2seq

@@ -2,8 +2,11 @@
 //! documented limit of memory.
 //!
 //! Every run has the same few thousand inputs. This command tests more, and others:
-//! `PROPTEST_RNG_SEED=7 PROPTEST_CASES=1000000 cargo test --release -p recurrent-weights --test
-//! fuzz`
+//!
+//! ```text
+//! PROPTEST_RNG_SEED=7 PROPTEST_CASES=1000000 \
+//!     cargo test --release -p recurrent-weights --test fuzz
+//! ```
 
 use peak_alloc::PeakAlloc;
 use proptest::prelude::*;
